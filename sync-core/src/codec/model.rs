@@ -1,0 +1,146 @@
+//! The binary forms of the model.
+
+use super::{Codec, Reader, codec_enum, codec_struct, put_bytes};
+use crate::error::Result;
+use crate::model::{
+    BaseRef, Change, Checkpoint, Chunk, Collection, Cursor, Digest, DocumentId, DocumentKey,
+    DocumentState, Epoch, FullPull, Generation, Limits, LocalSeq, LogEntry, PushBatch, PushId,
+    Rejection, RejectionCode, ReplicaId, Reset, ResetReason, Revision, Scope, Seq, ServerState,
+    Settled, Stamp, Term, TermStart, Verdict, VerdictKind, Verdicts,
+};
+
+macro_rules! codec_counter {
+    ($($name:ident)*) => {$(
+        impl Codec for $name {
+            fn encode(&self, out: &mut Vec<u8>) {
+                self.0.encode(out);
+            }
+            fn decode(input: &mut Reader) -> Result<Self> {
+                Ok(Self(u64::decode(input)?))
+            }
+        }
+    )*};
+}
+
+codec_counter!(Seq PushId LocalSeq Generation Term);
+
+macro_rules! codec_16_bytes {
+    ($($name:ident)*) => {$(
+        impl Codec for $name {
+            fn encode(&self, out: &mut Vec<u8>) {
+                out.extend_from_slice(&self.0);
+            }
+            fn decode(input: &mut Reader) -> Result<Self> {
+                Ok(Self(input.array()?))
+            }
+        }
+    )*};
+}
+
+codec_16_bytes!(ReplicaId Epoch);
+
+macro_rules! codec_name {
+    ($($name:ident)*) => {$(
+        impl Codec for $name {
+            fn encode(&self, out: &mut Vec<u8>) {
+                put_bytes(out, self.as_str().as_bytes());
+            }
+            fn decode(input: &mut Reader) -> Result<Self> {
+                input.text(|text| Self::new(text))
+            }
+        }
+    )*};
+}
+
+codec_name!(Scope DocumentId);
+
+impl Codec for Collection {
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_bytes(out, self.as_str().as_bytes());
+    }
+    fn decode(input: &mut Reader) -> Result<Self> {
+        input.collection()
+    }
+}
+
+impl Codec for Stamp {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.to_bits().to_be_bytes());
+    }
+    fn decode(input: &mut Reader) -> Result<Self> {
+        Ok(Self::from_bits(u64::from_be_bytes(input.array()?)))
+    }
+}
+
+impl Codec for Digest {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.0.to_be_bytes());
+    }
+    fn decode(input: &mut Reader) -> Result<Self> {
+        Ok(Self(u128::from_be_bytes(input.array()?)))
+    }
+}
+
+/// The author is written only when it differs from the revision, which is rare: a resolver let it win.
+impl Codec for DocumentState {
+    fn encode(&self, out: &mut Vec<u8>) {
+        let author = (self.author != self.revision).then_some(self.author);
+        self.revision.encode(out);
+        author.encode(out);
+        self.created.encode(out);
+        self.body.encode(out);
+    }
+    fn decode(input: &mut Reader) -> Result<Self> {
+        let revision = Codec::decode(input)?;
+        let author = Option::<Revision>::decode(input)?.unwrap_or(revision);
+        Ok(Self { revision, author, created: Codec::decode(input)?, body: Codec::decode(input)? })
+    }
+}
+
+codec_struct! {
+    Revision { stamp, replica }
+    DocumentKey { scope, collection, id }
+    ServerState { seq, state }
+    Settled { epoch, seq, state }
+    BaseRef { revision, epoch, seq, tombstone }
+    Change { collection, id, base, base_body, state }
+    PushBatch { scope, replica, id, changes }
+    Verdict { seq, kind, current }
+    Rejection { code, reason }
+    LogEntry { seq, collection, id, state }
+    Chunk { scope, epoch, after, next, head, horizon, terms, entries }
+    Reset { epoch, reason }
+    TermStart { term, first }
+    FullPull { floor, generation, marks }
+    Checkpoint { epoch, position, backfills, full_pull, terms }
+    Cursor { epoch, after, position, backfills, floor, terms }
+    Limits { documents, bytes }
+}
+
+codec_enum!(VerdictKind {
+    0 => Accepted,
+    1 => Superseded,
+    2 => Merged,
+    3 => Conflict,
+    4 => Rejected(rejection),
+});
+
+codec_enum!(RejectionCode {
+    0 => Forbidden,
+    1 => Invalid,
+    2 => TooLarge,
+    3 => Clock { server_time },
+});
+
+codec_enum!(Verdicts {
+    0 => Decided { epoch, verdicts },
+    1 => Stale,
+    2 => Cloned,
+});
+
+codec_enum!(ResetReason {
+    0 => EpochChanged { cut },
+    1 => BelowHorizon,
+    2 => DigestDiffers,
+    3 => Requested,
+});

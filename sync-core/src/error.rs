@@ -1,0 +1,234 @@
+//! The one error of the framework: what was tried, on what, why it failed, and whether to retry.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The result of everything in Twotide that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, as a caller may want to branch on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The caller gave something that can never work: a bad name, a body that is not JSON, a document over the limit.
+    InvalidInput,
+    /// A document, scope or conflict that was asked for is not there.
+    NotFound,
+    /// An insert found a document with that id.
+    AlreadyExists,
+    /// The token is missing or wrong.
+    Unauthenticated,
+    /// The token is good, and what was asked is not allowed to it.
+    PermissionDenied,
+    /// Another process holds the engine lease of this replica.
+    Busy,
+    /// Somebody else took over (a newer lease, a reset): what was tried changed nothing.
+    Superseded,
+    /// The storage failed: I/O, a full disk, a read-only file.
+    Storage,
+    /// The file is not ours, is from a newer version, or is damaged.
+    Incompatible,
+    /// The link failed or was never there.
+    Network,
+    /// The other side spoke something that is not the protocol.
+    Protocol,
+    /// Too much, too often: come back later.
+    Overloaded,
+    /// It took longer than its bound.
+    Timeout,
+    /// The replica, server or connection was closed.
+    Closed,
+    /// A fault of ours.
+    Internal,
+}
+
+impl ErrorKind {
+    /// The kind as it is written on the wire and in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidInput => "invalid_input",
+            Self::NotFound => "not_found",
+            Self::AlreadyExists => "already_exists",
+            Self::Unauthenticated => "unauthenticated",
+            Self::PermissionDenied => "permission_denied",
+            Self::Busy => "busy",
+            Self::Superseded => "superseded",
+            Self::Storage => "storage",
+            Self::Incompatible => "incompatible",
+            Self::Network => "network",
+            Self::Protocol => "protocol",
+            Self::Overloaded => "overloaded",
+            Self::Timeout => "timeout",
+            Self::Closed => "closed",
+            Self::Internal => "internal",
+        }
+    }
+
+    fn default_retry(self) -> Retry {
+        match self {
+            Self::Network | Self::Timeout | Self::Protocol => Retry::Reconnect,
+            Self::Busy | Self::Storage | Self::Overloaded | Self::Internal => Retry::Later(None),
+            _ => Retry::Never,
+        }
+    }
+}
+
+/// Whether trying the same again can help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Retry {
+    /// Never: somebody has to change something first.
+    Never,
+    /// Later, if the other side said so after this long at the earliest.
+    Later(Option<Duration>),
+    /// After connecting anew.
+    Reconnect,
+}
+
+struct Inner {
+    kind: ErrorKind,
+    retry: Retry,
+    operation: Option<&'static str>,
+    context: Vec<(&'static str, String)>,
+    message: String,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+/// An error: a [kind](ErrorKind), [retry advice](Retry), the operation, its context, a message and the cause.
+///
+/// Cheap to clone, so that one failure can be told to everybody who waits for it.
+///
+/// ```
+/// use sync_core::error::{Error, ErrorKind, Retry};
+/// let error = Error::new(ErrorKind::Network, "the link is down").during("push").with("scope", "default");
+/// assert_eq!(error.retry(), Retry::Reconnect);
+/// assert_eq!(error.to_string(), "push: the link is down (scope default)");
+/// ```
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
+
+impl Error {
+    /// An error of that kind with the kind's usual retry advice.
+    #[must_use]
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self(Arc::new(Inner {
+            kind,
+            retry: kind.default_retry(),
+            operation: None,
+            context: Vec::new(),
+            message: message.into(),
+            source: None,
+        }))
+    }
+
+    fn change(mut self, f: impl FnOnce(&mut Inner)) -> Self {
+        if Arc::get_mut(&mut self.0).is_none() {
+            let old = &self.0;
+            self = Self(Arc::new(Inner {
+                kind: old.kind,
+                retry: old.retry,
+                operation: old.operation,
+                context: old.context.clone(),
+                message: old.message.clone(),
+                source: old.source.clone(),
+            }));
+        }
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            f(inner);
+        }
+        self
+    }
+
+    /// Says what was being done, if that was not said yet.
+    #[must_use]
+    pub fn during(self, operation: &'static str) -> Self {
+        self.change(|e| e.operation = e.operation.or(Some(operation)))
+    }
+
+    /// Adds on what it was done.
+    #[must_use]
+    pub fn with(self, name: &'static str, value: impl fmt::Display) -> Self {
+        let value = value.to_string();
+        self.change(|e| e.context.push((name, value)))
+    }
+
+    /// Adds the cause.
+    #[must_use]
+    pub fn because(self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.change(|e| e.source = Some(Arc::new(source)))
+    }
+
+    /// Replaces the retry advice.
+    #[must_use]
+    pub fn retrying(self, retry: Retry) -> Self {
+        self.change(|e| e.retry = retry)
+    }
+
+    /// What went wrong.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// Whether trying again can help.
+    #[must_use]
+    pub fn retry(&self) -> Retry {
+        self.0.retry
+    }
+
+    /// What was being done.
+    #[must_use]
+    pub fn operation(&self) -> Option<&'static str> {
+        self.0.operation
+    }
+
+    /// The message alone, without operation, context and cause.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// On what it was done: pairs of name and value.
+    pub fn context(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.0.context.iter().map(|(name, value)| (*name, value.as_str()))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(operation) = self.0.operation {
+            write!(f, "{operation}: ")?;
+        }
+        f.write_str(&self.0.message)?;
+        for (i, (name, value)) in self.0.context.iter().enumerate() {
+            write!(f, "{}{name} {value}", if i == 0 { " (" } else { ", " })?;
+        }
+        if !self.0.context.is_empty() {
+            f.write_str(")")?;
+        }
+        if let Some(source) = &self.0.source {
+            write!(f, ": {source}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.0.kind)
+            .field("retry", &self.0.retry)
+            .field("text", &self.to_string())
+            .finish()
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_deref().map(|s| s as &(dyn std::error::Error + 'static))
+    }
+}

@@ -1,0 +1,25 @@
+//! The heart of Twotide: copies of an app's data that stay equal across devices and a server, offline first.
+//!
+//! ```text
+//!   app ── Replica API ── Storage ◄── driver ──► Transport ── ~ network ~ ── sessions ── ServerStorage
+//!                                       │                                       │
+//!                                     engine                              ops, hooks, tail
+//!                              (pure: events in, commands out)
+//! ```
+//!
+//! Read in this order: [`model`] for the words, [`replica`] for what a replica does with them, [`server`] for what the
+//! server does, and then the contracts that backends implement.
+//!
+//! Without the feature `runtime` the crate is pure: no clock, no randomness, no tokio, no storage, no socket.
+
+#![forbid(unsafe_code)]
+
+pub mod clock;
+pub mod codec;
+pub mod error;
+pub mod model;
+pub mod replica;
+pub mod resolver;
+pub mod server;
+#[cfg(feature = "runtime")]
+pub mod storage;

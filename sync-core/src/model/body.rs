@@ -1,0 +1,134 @@
+//! Document bodies: JSON that is carried as the bytes it was written in.
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// The JSON text of a document, kept byte for byte: big numbers keep their digits, keys their order.
+///
+/// Cheap to clone: many bodies may share one buffer.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Body(Bytes);
+
+impl Body {
+    /// Takes JSON text as it came from an app or a file.
+    ///
+    /// # Errors
+    /// `InvalidInput`, with the place, if it is not one JSON value.
+    pub fn parse(text: impl Into<Bytes>) -> Result<Self> {
+        let bytes = text.into();
+        match serde_json::from_slice::<IgnoredAny>(&bytes) {
+            // IgnoredAny skips strings without looking at their encoding, so that is asked apart.
+            Ok(_) => Self::trusted(bytes),
+            Err(e) => {
+                Err(Error::new(ErrorKind::InvalidInput, "the body is not valid JSON").because(e))
+            }
+        }
+    }
+
+    /// Takes bytes that were [parsed](Self::parse) before: from our own storage, or from a server
+    /// that did. Only their encoding is looked at.
+    ///
+    /// # Errors
+    /// `Protocol` if they are not UTF-8.
+    pub fn trusted(bytes: Bytes) -> Result<Self> {
+        match std::str::from_utf8(&bytes) {
+            Ok(_) => Ok(Self(bytes)),
+            Err(e) => Err(Error::new(ErrorKind::Protocol, "the body is not UTF-8").because(e)),
+        }
+    }
+
+    /// Turns a value into its JSON.
+    ///
+    /// # Errors
+    /// `InvalidInput` if it has no JSON form (a map with keys that are not strings, for one).
+    pub fn from_value(value: &impl Serialize) -> Result<Self> {
+        match serde_json::to_vec(value) {
+            Ok(text) => Ok(Self(text.into())),
+            Err(e) => {
+                Err(Error::new(ErrorKind::InvalidInput, "the value has no JSON form").because(e))
+            }
+        }
+    }
+
+    /// Reads the JSON into a type.
+    ///
+    /// # Errors
+    /// `InvalidInput` if the JSON is not of that type.
+    pub fn to<T: DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_slice(&self.0).map_err(|e| {
+            Error::new(ErrorKind::InvalidInput, "the body is not of the type that was asked for")
+                .because(e)
+        })
+    }
+
+    /// The JSON text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        // The constructors refuse what is not UTF-8.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    /// The JSON text as bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &Bytes {
+        &self.0
+    }
+
+    /// How many bytes it has.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty, reason = "JSON is never empty")]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.as_str();
+        match text.char_indices().nth(80) {
+            Some((end, _)) => write!(f, "{}… ({} bytes)", &text[..end], text.len()),
+            None => f.write_str(text),
+        }
+    }
+}
+
+impl Serialize for Body {
+    fn serialize<S: Serializer>(&self, s: S) -> std::result::Result<S::Ok, S::Error> {
+        let raw: &serde_json::value::RawValue =
+            serde_json::from_str(self.as_str()).map_err(serde::ser::Error::custom)?;
+        raw.serialize(s)
+    }
+}
+
+impl<'de> Deserialize<'de> for Body {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
+        let raw = Box::<serde_json::value::RawValue>::deserialize(d)?;
+        Self::trusted(Bytes::from(raw.get().to_owned())).map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_keeps_its_bytes() {
+        let text = r#"{"b":1,"a":123456789012345678901234567890.10}"#;
+        let body = Body::parse(text).unwrap();
+        assert_eq!(body.as_str(), text);
+        assert_eq!(serde_json::to_string(&body).unwrap(), text);
+    }
+
+    #[test]
+    fn what_is_not_json_is_refused() {
+        for bad in ["", "{", "{}x", "nul", "\"\u{1}\""] {
+            assert!(Body::parse(bad.to_owned()).is_err(), "{bad:?}");
+        }
+        assert!(Body::parse(Bytes::from_static(b"\"\xff\"")).is_err());
+    }
+}

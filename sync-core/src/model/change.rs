@@ -1,0 +1,143 @@
+//! What travels from a replica to the server, and what the server says of it.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Body, Collection, DocumentId, DocumentState, Epoch, PushId, ReplicaId, Revision, Scope, Seq,
+    ServerState, Settled, Stamp,
+};
+
+/// Which server state an edit was made on, by name only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BaseRef {
+    /// Its revision.
+    pub revision: Revision,
+    /// The life of the log that it was settled in.
+    pub epoch: Epoch,
+    /// Its position there.
+    pub seq: Seq,
+    /// Whether it was a tombstone: a base that the server may have purged.
+    pub tombstone: bool,
+}
+
+impl From<&Settled> for BaseRef {
+    fn from(settled: &Settled) -> Self {
+        Self {
+            revision: settled.state.revision,
+            epoch: settled.epoch,
+            seq: settled.seq,
+            tombstone: settled.state.is_deleted(),
+        }
+    }
+}
+
+/// One document state on its way to the server.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Change {
+    /// The collection.
+    pub collection: Collection,
+    /// The id within it.
+    pub id: DocumentId,
+    /// The settled state that the edit was made on; none for an insert.
+    ///
+    /// A base from an earlier life of the log, above the cut at which that life ended, makes the change a
+    /// *re-offer*; if it names the change's own revision, it is the settled state itself that is offered again.
+    pub base: Option<BaseRef>,
+    /// The base's body, sent along where the server resolves conflicts and its resolver asks for it.
+    pub base_body: Option<Body>,
+    /// The new state.
+    pub state: DocumentState,
+}
+
+impl Change {
+    /// Roughly the bytes that this change takes up, for limits.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        self.collection.as_str().len()
+            + self.id.as_str().len()
+            + self.base_body.as_ref().map_or(0, Body::len)
+            + self.state.weight()
+    }
+}
+
+/// An immutable, durable slice of a replica's outbox, of one scope. Retries send the same batch.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PushBatch {
+    /// The scope that all its changes belong to.
+    pub scope: Scope,
+    /// Whose batch it is.
+    pub replica: ReplicaId,
+    /// Its name.
+    pub id: PushId,
+    /// The changes, in the order in which they were written.
+    pub changes: Vec<Change>,
+}
+
+/// The server's verdict on one change.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Verdict {
+    /// The position of the document's state that the verdict speaks of.
+    pub seq: Seq,
+    /// What became of the change.
+    pub kind: VerdictKind,
+    /// For superseded, merged and conflict: the state that the server holds now. It may be newer than the
+    /// verdict when the verdict is told again.
+    pub current: Option<ServerState>,
+}
+
+/// What became of a change.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum VerdictKind {
+    /// It is the document's state at that position.
+    Accepted,
+    /// The server kept its own state; nothing is left to decide.
+    Superseded,
+    /// The server resolved a conflict into a state of its own making.
+    Merged,
+    /// It was made on something else than the server's current state: the replica resolves and pushes again.
+    Conflict,
+    /// It was refused and is not stored.
+    Rejected(Rejection),
+}
+
+/// Why a change was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Rejection {
+    /// The kind of refusal.
+    pub code: RejectionCode,
+    /// A sentence for people.
+    pub reason: String,
+}
+
+/// The kinds of refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RejectionCode {
+    /// The principal may not make this change.
+    Forbidden,
+    /// The app's validation refused it.
+    Invalid,
+    /// It is over the server's limits.
+    TooLarge,
+    /// Its stamp is too far ahead of the server's time, which is given: the replica stamps it anew.
+    Clock {
+        /// The server's time.
+        server_time: Stamp,
+    },
+}
+
+/// The verdicts on one batch, in the order of its changes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Verdicts {
+    /// One verdict a change.
+    Decided {
+        /// The life of the log that the positions belong to.
+        epoch: Epoch,
+        /// The verdicts, as many as the batch has changes.
+        verdicts: Vec<Verdict>,
+    },
+    /// A newer batch of this replica was seen: this one is a doubled old message and has no effect.
+    Stale,
+    /// The server knows another batch under this id: the replica was cloned or rolled back, and needs a new identity.
+    Cloned,
+}

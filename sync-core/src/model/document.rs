@@ -1,0 +1,137 @@
+//! The state of a document, as a replica, the server and the wire know it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3Default;
+
+use super::{Body, Collection, DocumentId, Epoch, Revision, Seq, Stamp};
+
+/// One state of a document: a body, or a tombstone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct DocumentState {
+    /// The stamp of the write that made this state. No two states share one.
+    pub revision: Revision,
+    /// The write that a resolver weighs this state by. It differs from `revision` only when a resolver
+    /// let an older edit win: the fresh revision says that this is a new state, the author says how old
+    /// the edit is, so that a winner does not grow younger each time it wins.
+    pub author: Revision,
+    /// When the document was first written.
+    pub created: Stamp,
+    /// The body; none in a tombstone.
+    pub body: Option<Body>,
+}
+
+impl DocumentState {
+    /// Whether this state is a tombstone.
+    #[must_use]
+    pub fn is_deleted(&self) -> bool {
+        self.body.is_none()
+    }
+
+    /// Whether two states show the app the same: both deleted, or equal bodies.
+    #[must_use]
+    pub fn shows_the_same(&self, other: &Self) -> bool {
+        self.body == other.body
+    }
+
+    /// Roughly the bytes that this state takes up, for limits.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        64 + self.body.as_ref().map_or(0, Body::len)
+    }
+}
+
+/// What the server holds for a document at a position: a state, or nothing at all (purged or never there).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ServerState {
+    /// The state's position; for an absent document the position at which it is known to be absent.
+    pub seq: Seq,
+    /// The state, or none when the server has no row for the document.
+    pub state: Option<DocumentState>,
+}
+
+/// A server state that was taken in: what an edit is based on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Settled {
+    /// In which life of the log.
+    pub epoch: Epoch,
+    /// At which position of it.
+    pub seq: Seq,
+    /// The state.
+    pub state: DocumentState,
+}
+
+/// The digest of a set of documents: equal sets have equal digests, in whatever order they were added.
+///
+/// The sum, modulo 2^128, of the 128-bit XXH3 hashes of every live document's collection, id and revision
+/// (each length-prefixed; PROTOCOL.md gives the exact bytes). A sum, so that it is kept up to date by
+/// adding and subtracting single documents.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Digest(pub u128);
+
+impl Digest {
+    fn of(collection: &Collection, id: &DocumentId, revision: &Revision) -> u128 {
+        let mut hash = Xxh3Default::new();
+        for name in [collection.as_str(), id.as_str()] {
+            hash.update(&(name.len() as u32).to_le_bytes());
+            hash.update(name.as_bytes());
+        }
+        hash.update(&revision.stamp.to_bits().to_be_bytes());
+        hash.update(&revision.replica.0);
+        hash.digest128()
+    }
+
+    /// Adds a live document.
+    pub fn add(&mut self, collection: &Collection, id: &DocumentId, revision: &Revision) {
+        self.0 = self.0.wrapping_add(Self::of(collection, id, revision));
+    }
+
+    /// Takes a document out that was added before.
+    pub fn remove(&mut self, collection: &Collection, id: &DocumentId, revision: &Revision) {
+        self.0 = self.0.wrapping_sub(Self::of(collection, id, revision));
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ReplicaId;
+
+    #[test]
+    fn a_digest_does_not_depend_on_order_and_forgets_what_is_removed() {
+        let c = Collection::new("notes").unwrap();
+        let ids = ["a", "b", "c"].map(|i| DocumentId::new(i).unwrap());
+        let r = Revision { stamp: Stamp::new(5, 0), replica: ReplicaId([1; 16]) };
+        let (mut one, mut two) = (Digest::default(), Digest::default());
+        for id in &ids {
+            one.add(&c, id, &r);
+        }
+        for id in ids.iter().rev() {
+            two.add(&c, id, &r);
+        }
+        assert_eq!(one, two);
+        for id in &ids {
+            one.remove(&c, id, &r);
+        }
+        assert_eq!(one, Digest::default());
+    }
+}

@@ -1,0 +1,35 @@
+//! Bounds of one chunk, batch or page.
+
+use serde::{Deserialize, Serialize};
+
+/// How much one chunk, push batch or page may hold: documents and bytes, whichever is reached first.
+///
+/// One item always fits, however large; the largest document is bounded apart, when it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Limits {
+    /// The most documents.
+    pub documents: usize,
+    /// The most bytes, counted by weight: names, bodies and a flat sum per document.
+    pub bytes: usize,
+}
+
+impl Limits {
+    /// For a push batch and a local transaction: 1,000 documents, 4 MiB.
+    pub const PUSH: Self = Self { documents: 1_000, bytes: 4 << 20 };
+    /// For a chunk: 1,000 documents, 4 MiB. Never below the push limits, or an append would not fit into a chunk.
+    pub const CHUNK: Self = Self { documents: 1_000, bytes: 4 << 20 };
+    /// The largest body, in bytes: 1 MiB.
+    pub const BODY_BYTES: usize = 1 << 20;
+
+    /// The smaller of both, field by field.
+    #[must_use]
+    pub fn min(self, other: Self) -> Self {
+        Self { documents: self.documents.min(other.documents), bytes: self.bytes.min(other.bytes) }
+    }
+
+    /// The larger of both, field by field.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        Self { documents: self.documents.max(other.documents), bytes: self.bytes.max(other.bytes) }
+    }
+}

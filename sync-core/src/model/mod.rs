@@ -1,0 +1,24 @@
+//! The words of the framework as types: ids, revisions, documents, changes, chunks, checkpoints, limits.
+
+mod body;
+mod change;
+mod checkpoint;
+mod chunk;
+mod document;
+mod ids;
+mod limits;
+mod revision;
+
+pub use body::Body;
+pub use change::{
+    BaseRef, Change, PushBatch, Rejection, RejectionCode, Verdict, VerdictKind, Verdicts,
+};
+pub use checkpoint::{Checkpoint, Cursor, FullPull, TermStart, agree_on_terms};
+pub use chunk::{Chunk, LogEntry, Reset, ResetReason};
+pub use document::{Digest, DocumentState, ServerState, Settled};
+pub use ids::{
+    Collection, DocumentId, DocumentKey, Epoch, Generation, LocalSeq, PushId, ReplicaId, Scope,
+    Seq, Term,
+};
+pub use limits::Limits;
+pub use revision::{Revision, Stamp};

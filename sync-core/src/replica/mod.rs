@@ -1,0 +1,14 @@
+//! A replica's data: records, the rules of one document, and what each transaction does.
+
+pub mod ops;
+pub mod record;
+pub mod rows;
+mod rules;
+mod types;
+
+pub use rules::Decided;
+pub use types::{
+    Applied, Committed, ConflictReport, Context, Decision, DocumentChange, FeedPage, Forget,
+    LocalTransaction, LocalWrite, Operation, Origin, OutboxCounts, Page, ReplicaState, Scan,
+    ScopeSummary, Stored, Unsettled, UnsettledAfter, UnsettledEntry, WriteLimits, WriteOperation,
+};

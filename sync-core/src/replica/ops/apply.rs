@@ -1,0 +1,126 @@
+//! Taking in a chunk.
+
+use super::transaction::Transaction;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{Chunk, DocumentKey, Epoch, FullPull, LogEntry, Seq, ServerState, TermStart};
+use crate::replica::record::Record;
+use crate::replica::rows::ReplicaRows;
+use crate::replica::rules::{self, RuleContext, Taken};
+use crate::replica::types::{Applied, ConflictReport, Context, Origin, check_lease};
+
+/// Takes in a chunk if it begins exactly where the replica stands: documents and checkpoint together.
+///
+/// # Errors
+/// `Superseded` for an old lease, `Protocol` for a chunk that contradicts itself; nothing happens then. Else as the rows.
+pub fn apply(rows: &mut dyn ReplicaRows, cx: &Context, chunk: &Chunk) -> Result<Applied> {
+    check(chunk)?;
+    let mut tx = Transaction::begin(rows, &chunk.scope)?;
+    check_lease(cx.lease, tx.meta.lease)?;
+    let checkpoint = &tx.row.checkpoint;
+    let fits =
+        checkpoint.after() == chunk.after && checkpoint.epoch.is_none_or(|e| e == chunk.epoch);
+    if !fits {
+        let checkpoint = tx.row.checkpoint;
+        return Ok(Applied { moved: false, checkpoint, committed: Default::default() });
+    }
+    tx.row.checkpoint.epoch = Some(chunk.epoch);
+    begin_full_pull(&mut tx, chunk);
+    for entry in &chunk.entries {
+        take_in(&mut tx, cx, chunk.epoch, entry)?;
+    }
+    tx.row.checkpoint.advance(chunk.next);
+    remember_terms(&mut tx, chunk);
+    if !chunk.has_more() && tx.row.checkpoint.backfills.is_empty() {
+        end_full_pull(&mut tx, cx, chunk.epoch)?;
+    }
+    tx.committed.taken = chunk.entries.len();
+    let checkpoint = tx.row.checkpoint.clone();
+    let committed = tx.finish()?;
+    Ok(Applied { moved: true, checkpoint, committed })
+}
+
+fn check(chunk: &Chunk) -> Result<()> {
+    let mut last = chunk.after;
+    let ordered = chunk.entries.iter().all(|e| std::mem::replace(&mut last, e.seq) < e.seq);
+    if ordered && last <= chunk.next && chunk.after <= chunk.next && chunk.next <= chunk.head {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Protocol,
+        "a chunk contradicts itself: its positions are out of order",
+    )
+    .during("apply")
+    .with("after", chunk.after)
+    .with("next", chunk.next)
+    .with("head", chunk.head))
+}
+
+/// A pull from position 0 finds out what is gone, so it remembers the head at which it began.
+fn begin_full_pull(tx: &mut Transaction<'_>, chunk: &Chunk) {
+    let from_zero = tx.row.checkpoint.position == Seq(0) && chunk.after == Seq(0);
+    if from_zero && tx.row.checkpoint.full_pull.is_none() {
+        tx.meta.full_pulls += 1;
+        // What is not settled now cannot be missing later: without settled documents no marks are needed.
+        let marks = tx.row.settled > 0;
+        tx.row.checkpoint.full_pull =
+            Some(FullPull { floor: chunk.head, generation: tx.meta.full_pulls, marks });
+    }
+}
+
+fn take_in(tx: &mut Transaction<'_>, cx: &Context, epoch: Epoch, entry: &LogEntry) -> Result<()> {
+    let key = DocumentKey::new(tx.scope.clone(), entry.collection.clone(), entry.id.clone());
+    // Replicas merge every stamp: a child must come after a parent that it saw.
+    tx.meta.high_water = tx.meta.high_water.max(entry.state.revision.stamp);
+    tx.meta.settled_high = tx.meta.settled_high.max(entry.state.revision.stamp);
+    let full_pull = tx.row.checkpoint.full_pull;
+    let delivered = full_pull.filter(|f| f.marks).map(|f| f.generation);
+    if full_pull.is_some() && delivered.is_none() {
+        let fresh =
+            Record { current: Some(entry.state.clone()), known: entry.seq, ..Record::default() };
+        if tx.insert(&key, fresh, Origin::Remote)? {
+            return Ok(());
+        }
+    }
+    let old = tx.rows.record(&key)?;
+    let mut record = old.clone().unwrap_or_default();
+    let incoming = ServerState { seq: entry.seq, state: Some(entry.state.clone()) };
+    let mut rule_cx =
+        RuleContext { now: cx.now, epoch, meta: &mut tx.meta, resolvers: &cx.resolvers };
+    let taken = rules::take_in(&mut record, &key, incoming, &mut rule_cx);
+    if let Taken::Resolved(decided) = taken {
+        tx.committed.conflicts.push(ConflictReport { key: key.clone(), decided });
+    }
+    record.delivered = delivered.unwrap_or(record.delivered);
+    tx.save(&key, old.as_ref(), record, Origin::Remote)
+}
+
+fn remember_terms(tx: &mut Transaction<'_>, chunk: &Chunk) {
+    let position = tx.row.checkpoint.position;
+    let mut terms: Vec<_> = chunk.terms.iter().filter(|t| t.first <= position).copied().collect();
+    terms.drain(..terms.len().saturating_sub(TermStart::KEPT));
+    tx.row.checkpoint.terms = terms;
+}
+
+/// At the head, what a full pull did not deliver is absent on the server.
+fn end_full_pull(tx: &mut Transaction<'_>, cx: &Context, epoch: Epoch) -> Result<()> {
+    let Some(full_pull) = tx.row.checkpoint.full_pull.take() else { return Ok(()) };
+    if !full_pull.marks {
+        return Ok(());
+    }
+    let position = tx.row.checkpoint.position;
+    tx.sweep(|tx, key, record| {
+        if record.delivered == full_pull.generation || record.known > position {
+            return;
+        }
+        let absent = ServerState { seq: position, state: None };
+        if record.in_flight().is_some() && record.edit().is_some() {
+            record.pending_mut().slot = Some(absent);
+        } else if record.edit().is_none() && record.current.is_some() {
+            // What is known at the very position is absent there too.
+            record.known = Seq(0);
+            let mut rule_cx =
+                RuleContext { now: cx.now, epoch, meta: &mut tx.meta, resolvers: &cx.resolvers };
+            rules::take_in(record, key, absent, &mut rule_cx);
+        }
+    })
+}

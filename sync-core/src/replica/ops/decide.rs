@@ -1,0 +1,165 @@
+//! What the app decides, and what leaves the device.
+
+use super::transaction::Transaction;
+use super::write;
+use crate::clock::Now;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{Collection, DocumentKey, Epoch, Rejection, RejectionCode, Scope, Stamp};
+use crate::replica::record::QuarantineRow;
+use crate::replica::rows::ReplicaRows;
+use crate::replica::rules::{self, RuleContext};
+use crate::replica::types::{Committed, ConflictReport, Decision, Forget, Origin, not_found};
+use crate::resolver::{Resolution, Resolvers};
+
+const PAGE: usize = 256;
+
+/// Carries out what the app decided about a quarantined edit or a deferred conflict.
+///
+/// # Errors
+/// `NotFound` if there is nothing to decide about that document, `InvalidInput` for [`Resolution::Defer`]. Else as the
+/// rows.
+pub fn decide(
+    rows: &mut dyn ReplicaRows,
+    now: Now,
+    key: &DocumentKey,
+    decision: &Decision,
+) -> Result<Committed> {
+    let mut tx = Transaction::begin(rows, &key.scope)?;
+    match decision {
+        Decision::Resolve(resolution) => resolve(&mut tx, now, key, resolution)?,
+        Decision::Retry | Decision::Discard => {
+            let mut found = false;
+            let mut after = 0;
+            loop {
+                let page = tx.rows.quarantine(&key.scope, after, PAGE)?;
+                let Some((last, _)) = page.last() else { break };
+                after = *last;
+                for (ticket, row) in page.into_iter().filter(|(_, row)| row.key == *key) {
+                    found = true;
+                    tx.rows.put_quarantine(&key.scope, ticket, None)?;
+                    tx.row.quarantined = tx.row.quarantined.saturating_sub(1);
+                    if *decision == Decision::Retry {
+                        retry(&mut tx, now, row)?;
+                    }
+                }
+            }
+            if !found {
+                return Err(not_found(key, "quarantined edit"));
+            }
+        }
+    }
+    tx.finish()
+}
+
+/// A retry is a new local write; one that says what is settled already vanishes.
+fn retry(tx: &mut Transaction<'_>, now: Now, row: QuarantineRow) -> Result<()> {
+    let old = tx.rows.record(&row.key)?;
+    let current = old.as_ref().and_then(|r| r.current.as_ref()).and_then(|c| c.body.as_ref());
+    if current == row.state.body.as_ref() {
+        return Ok(());
+    }
+    let unit = tx.meta.last_local.next();
+    write::put(tx, now, unit, &row.key, old, row.state.body)
+}
+
+fn resolve(
+    tx: &mut Transaction<'_>,
+    now: Now,
+    key: &DocumentKey,
+    resolution: &Resolution,
+) -> Result<()> {
+    if *resolution == Resolution::Defer {
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            "a deferred conflict cannot be deferred again",
+        ));
+    }
+    let old = tx.rows.record(key)?.filter(|r| r.is_deferred());
+    let old = old.ok_or_else(|| not_found(key, "conflict that waits for a decision"))?;
+    let mut record = old.clone();
+    let slot = record.pending_mut().slot.take();
+    let (Some(slot), Some(local)) = (slot, record.current.clone()) else {
+        return Err(not_found(key, "conflict that waits for a decision"));
+    };
+    let epoch = tx.epoch().unwrap_or(Epoch([0; 16]));
+    let resolvers = Resolvers::default();
+    let mut cx = RuleContext { now, epoch, meta: &mut tx.meta, resolvers: &resolvers };
+    let decided = rules::carry_out(&mut record, resolution.clone(), local, slot, &mut cx);
+    tx.committed.conflicts.push(ConflictReport { key: key.clone(), decided });
+    tx.save(key, Some(&old), record, Origin::Local)
+}
+
+/// Removes a scope or a collection from the device. Unsynced own bodies go to the quarantine, without bases and remote
+/// states; everything else leaves.
+///
+/// # Errors
+/// As the rows.
+pub fn forget(rows: &mut dyn ReplicaRows, now: Now, what: &Forget) -> Result<Committed> {
+    let (scope, only) = match what {
+        Forget::Scope(scope) => (scope, None),
+        Forget::Collection(scope, collection) => (scope, Some(collection)),
+    };
+    let mut tx = Transaction::begin(rows, scope)?;
+    dissolve_batch(&mut tx, scope)?;
+    remove_documents(&mut tx, now, scope, only)?;
+    match only {
+        None => tx.row.checkpoint = Default::default(),
+        Some(collection) => {
+            tx.row.checkpoint.backfills.remove(collection);
+        }
+    }
+    let gone = only.is_none() && tx.row.quarantined == 0;
+    let scope = scope.clone();
+    let committed = tx.finish()?;
+    if gone {
+        rows.remove_scope(&scope)?;
+    }
+    Ok(committed)
+}
+
+/// The rest of a batch whose documents partly leave is pushed again under another name.
+fn dissolve_batch(tx: &mut Transaction<'_>, scope: &Scope) -> Result<()> {
+    let Some(batch) = tx.rows.batch(scope)? else { return Ok(()) };
+    for key in &batch.keys {
+        let Some(old) = tx.rows.record(key)? else { continue };
+        let mut record = old.clone();
+        record.pending_mut().in_flight = None;
+        tx.save(key, Some(&old), record, Origin::Local)?;
+    }
+    tx.rows.put_batch(scope, None)
+}
+
+fn remove_documents(
+    tx: &mut Transaction<'_>,
+    now: Now,
+    scope: &Scope,
+    only: Option<&Collection>,
+) -> Result<()> {
+    let rejection = Rejection {
+        code: RejectionCode::Forbidden,
+        reason: "it left this device before this edit was synced".into(),
+    };
+    loop {
+        let page = tx.rows.records(scope, only, None, PAGE)?;
+        if page.is_empty() {
+            return Ok(());
+        }
+        for (key, record) in page {
+            if let (Some(_), Some(state)) = (record.edit(), record.current.clone()) {
+                tx.meta.last_ticket += 1;
+                let at = Stamp::new(tx.meta.corrected(now).0, 0);
+                let row = QuarantineRow {
+                    key: key.clone(),
+                    state,
+                    base: None,
+                    rejection: rejection.clone(),
+                    at,
+                };
+                tx.rows.put_quarantine(scope, tx.meta.last_ticket, Some(&row))?;
+                tx.row.quarantined += 1;
+                tx.committed.refused.push((key.clone(), rejection.clone()));
+            }
+            tx.erase(&key, &record)?;
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Forming a batch, and settling it.
+
+use super::transaction::{Transaction, read_meta};
+use crate::clock::{Clock, DRIFT_BOUND};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{BaseRef, DocumentKey};
+use crate::model::{Change, Limits, PushBatch, PushId, Scope, Verdict, VerdictKind, Verdicts};
+use crate::replica::record::{BatchRow, InFlight, QuarantineRow, Record};
+use crate::replica::rows::{OutboxPlace, ReplicaReads, ReplicaRows};
+use crate::replica::rules::{self, RuleContext};
+use crate::replica::types::{Committed, ConflictReport, Context, Origin, check_lease};
+use crate::resolver::Resolvers;
+
+/// The batch in flight of a scope, or else a new one made of the oldest entries of its outbox; none if there is nothing
+/// to push.
+///
+/// # Errors
+/// `Superseded` for an old lease. Else as the rows.
+pub fn next_push(
+    rows: &mut dyn ReplicaRows,
+    cx: &Context,
+    scope: &Scope,
+    limits: Limits,
+) -> Result<Option<PushBatch>> {
+    let meta = read_meta(rows)?;
+    check_lease(cx.lease, meta.lease)?;
+    if let Some(batch) = rows.batch(scope)? {
+        return read_batch(rows, &cx.resolvers, scope, &batch).map(Some);
+    }
+    let chosen = choose(rows, scope, limits)?;
+    if chosen.is_empty() {
+        return Ok(None);
+    }
+    let mut tx = Transaction::begin(rows, scope)?;
+    tx.meta.last_push = tx.meta.last_push.next();
+    let id = tx.meta.last_push;
+    let batch = BatchRow {
+        id,
+        replica: tx.meta.replica,
+        keys: chosen.iter().map(|(key, _)| key.clone()).collect(),
+    };
+    for (key, old) in chosen {
+        let record = put_in_flight(&mut tx, cx, id, old.clone());
+        tx.save(&key, Some(&old), record, Origin::Local)?;
+    }
+    tx.rows.put_batch(scope, Some(&batch))?;
+    tx.finish()?;
+    read_batch(rows, &cx.resolvers, scope, &batch).map(Some)
+}
+
+/// Whole local transactions from the front of the outbox, as many as the limits allow, at least one.
+fn choose(
+    rows: &dyn ReplicaReads,
+    scope: &Scope,
+    limits: Limits,
+) -> Result<Vec<(DocumentKey, Record)>> {
+    const PAGE: usize = 256;
+    let mut chosen: Vec<(DocumentKey, Record)> = Vec::new();
+    let (mut whole, mut bytes) = (0, 0);
+    let mut place: Option<OutboxPlace> = None;
+    loop {
+        let page = rows.outbox(scope, place.as_ref(), PAGE)?;
+        let is_last = page.len() < PAGE;
+        for (key, record) in page {
+            let Some(transaction) = record.pushable() else { continue };
+            if place.as_ref().is_some_and(|(last, ..)| *last != transaction) {
+                whole = chosen.len();
+            }
+            place = Some((transaction, key.collection.clone(), key.id.clone()));
+            bytes += record.current.as_ref().map_or(0, |c| c.weight())
+                + key.collection.as_str().len()
+                + key.id.as_str().len();
+            chosen.push((key, record));
+            if (chosen.len() > limits.documents || bytes > limits.bytes) && whole > 0 {
+                chosen.truncate(whole);
+                return Ok(chosen);
+            }
+        }
+        if is_last {
+            return Ok(chosen);
+        }
+    }
+}
+
+fn put_in_flight(
+    tx: &mut Transaction<'_>,
+    cx: &Context,
+    push: PushId,
+    mut record: Record,
+) -> Record {
+    let corrected = tx.meta.corrected(cx.now);
+    let stamp = record.current.as_ref().map(|c| c.revision.stamp);
+    if stamp.is_some_and(|s| Clock::is_beyond(s, corrected, DRIFT_BOUND)) {
+        let epoch = crate::model::Epoch([0; 16]);
+        let meta = &mut tx.meta;
+        // The clock ran ahead when this was written; what it left behind must not carry on.
+        if Clock::is_beyond(meta.high_water, corrected, DRIFT_BOUND) {
+            meta.high_water = meta.settled_high;
+        }
+        let mut rule_cx = RuleContext { now: cx.now, epoch, meta, resolvers: &cx.resolvers };
+        rules::restamp(&mut record, &mut rule_cx);
+    }
+    let base = record.edit().and_then(|e| e.base.as_ref()).map(BaseRef::from);
+    let Some(revision) = record.current.as_ref().map(|c| c.revision) else { return record };
+    let pending = record.pending_mut();
+    if let Some(edit) = pending.edit.as_mut() {
+        edit.travelled = true;
+    }
+    pending.in_flight = Some(InFlight { push, revision, base, state: None });
+    record
+}
+
+fn read_batch(
+    rows: &dyn ReplicaReads,
+    resolvers: &Resolvers,
+    scope: &Scope,
+    batch: &BatchRow,
+) -> Result<PushBatch> {
+    let mut changes = Vec::with_capacity(batch.keys.len());
+    for key in &batch.keys {
+        let damaged = || {
+            Error::new(
+                ErrorKind::Incompatible,
+                "the batch in flight names a document that is not in flight",
+            )
+            .with("document", key)
+        };
+        let record = rows.record(key)?.ok_or_else(damaged)?;
+        let in_flight = record.in_flight().ok_or_else(damaged)?;
+        let state = record.pushed_state().cloned().ok_or_else(damaged)?;
+        let base = in_flight.base;
+        let known_base = record.edit().and_then(|e| e.base.as_ref()).map(|b| &b.state);
+        let base_body = known_base
+            .filter(|b| {
+                resolvers.sends_base(&key.collection)
+                    && Some(b.revision) == base.map(|b| b.revision)
+            })
+            .and_then(|b| b.body.clone());
+        changes.push(Change {
+            collection: key.collection.clone(),
+            id: key.id.clone(),
+            base,
+            base_body,
+            state,
+        });
+    }
+    Ok(PushBatch { scope: scope.clone(), replica: batch.replica, id: batch.id, changes })
+}
+
+/// Takes in the verdicts on the batch in flight; verdicts on any other batch, or of another life of the log, change
+/// nothing.
+///
+/// # Errors
+/// `Superseded` for an old lease, `Protocol` if there are not as many verdicts as changes, or if the verdicts are not
+/// [decided](Verdicts::Decided); nothing happens then. Else as the rows.
+pub fn settle(
+    rows: &mut dyn ReplicaRows,
+    cx: &Context,
+    scope: &Scope,
+    id: PushId,
+    verdicts: &Verdicts,
+) -> Result<Committed> {
+    let protocol =
+        |what: &str| Err(Error::new(ErrorKind::Protocol, what).during("settle").with("push", id));
+    let mut tx = Transaction::begin(rows, scope)?;
+    check_lease(cx.lease, tx.meta.lease)?;
+    let Some(batch) = tx.rows.batch(scope)?.filter(|b| b.id == id) else {
+        return Ok(Committed::default());
+    };
+    let Verdicts::Decided { epoch, verdicts } = verdicts else {
+        return protocol(
+            "the server has another batch under this name: the replica needs a new identity",
+        );
+    };
+    if tx.row.checkpoint.epoch.is_some_and(|e| e != *epoch) {
+        return Ok(Committed::default());
+    }
+    if verdicts.len() != batch.keys.len() {
+        return protocol("there are not as many verdicts as changes");
+    }
+    tx.row.checkpoint.epoch = Some(*epoch);
+    for (key, verdict) in batch.keys.iter().zip(verdicts) {
+        settle_one(&mut tx, cx, *epoch, key, verdict)?;
+    }
+    tx.rows.put_batch(scope, None)?;
+    tx.finish()
+}
+
+fn settle_one(
+    tx: &mut Transaction<'_>,
+    cx: &Context,
+    epoch: crate::model::Epoch,
+    key: &DocumentKey,
+    verdict: &Verdict,
+) -> Result<()> {
+    let Some(old) = tx.rows.record(key)? else { return Ok(()) };
+    let mut record = old.clone();
+    let mut rule_cx =
+        RuleContext { now: cx.now, epoch, meta: &mut tx.meta, resolvers: &cx.resolvers };
+    let outcome = rules::settle(&mut record, key, verdict, &mut rule_cx);
+    tx.committed.taken += 1;
+    if let Some(decided) = outcome.decided {
+        tx.committed.conflicts.push(ConflictReport { key: key.clone(), decided });
+    }
+    if let (Some((state, base)), VerdictKind::Rejected(rejection)) =
+        (outcome.refused, &verdict.kind)
+    {
+        tx.meta.last_ticket += 1;
+        let at = crate::model::Stamp::new(tx.meta.corrected(cx.now).0, 0);
+        let row = QuarantineRow { key: key.clone(), state, base, rejection: rejection.clone(), at };
+        tx.rows.put_quarantine(&tx.scope, tx.meta.last_ticket, Some(&row))?;
+        tx.row.quarantined += 1;
+        tx.committed.refused.push((key.clone(), rejection.clone()));
+    }
+    tx.save(key, Some(&old), record, Origin::Remote)
+}

@@ -1,0 +1,231 @@
+//! Reads.
+
+use super::transaction::read_meta;
+use crate::error::Result;
+use crate::model::{DocumentKey, Limits, LocalSeq, Scope};
+use crate::replica::record::Record;
+use crate::replica::rows::ReplicaReads;
+use crate::replica::types::{
+    DocumentChange, FeedPage, Operation, Origin, OutboxCounts, Page, ReplicaState, Scan,
+    ScopeSummary, Stored, Unsettled, UnsettledAfter, UnsettledEntry,
+};
+
+/// The replica at a glance.
+///
+/// # Errors
+/// As the rows.
+pub fn state(rows: &dyn ReplicaReads) -> Result<ReplicaState> {
+    let meta = read_meta(rows)?;
+    let mut scopes = Vec::new();
+    for (scope, row) in rows.scopes()? {
+        let outbox = OutboxCounts {
+            pending: row.pending,
+            in_flight: row.in_flight,
+            quarantined: row.quarantined,
+            deferred: row.deferred,
+        };
+        let in_flight = rows.batch(&scope)?.map(|b| b.id);
+        scopes.push(ScopeSummary {
+            scope,
+            checkpoint: row.checkpoint,
+            documents: row.documents,
+            digest: row.digest,
+            outbox,
+            in_flight,
+        });
+    }
+    Ok(ReplicaState {
+        replica: meta.replica,
+        last_push: meta.last_push,
+        last_local: meta.last_local,
+        lease: (meta.lease, meta.holder),
+        scopes,
+    })
+}
+
+/// Live documents by key; none where there is none.
+///
+/// # Errors
+/// As the rows.
+pub fn get(rows: &dyn ReplicaReads, keys: &[DocumentKey]) -> Result<Vec<Option<Stored>>> {
+    keys.iter().map(|key| Ok(rows.record(key)?.and_then(|r| stored(key.clone(), r)))).collect()
+}
+
+fn stored(key: DocumentKey, record: Record) -> Option<Stored> {
+    let dirty = record.edit().is_some();
+    let (known, changed) = (record.known, record.changed);
+    let state = record.current.filter(|c| !c.is_deleted())?;
+    Some(Stored { key, state, known, dirty, changed })
+}
+
+/// Live documents in order of (collection, id).
+///
+/// # Errors
+/// As the rows.
+pub fn scan(rows: &dyn ReplicaReads, scan: &Scan) -> Result<Page<Stored>> {
+    let mut filled = Filled::new(scan.limits);
+    let mut after = scan.after.clone();
+    loop {
+        let place = after.as_ref().map(|(c, i)| (c, i));
+        let step = filled.step();
+        let page = rows.records(&scan.scope, scan.collection.as_ref(), place, step)?;
+        let is_last = page.len() < step;
+        for (key, record) in page {
+            after = Some((key.collection.clone(), key.id.clone()));
+            let Some(stored) = stored(key, record) else { continue };
+            let weight = stored.state.weight();
+            if !filled.push(stored, weight) {
+                return Ok(filled.page(true));
+            }
+        }
+        if is_last {
+            return Ok(filled.page(false));
+        }
+    }
+}
+
+/// A page that is being filled up to its limits.
+struct Filled<T> {
+    limits: Limits,
+    bytes: usize,
+    items: Vec<T>,
+}
+
+impl<T> Filled<T> {
+    fn new(limits: Limits) -> Self {
+        Self { limits, bytes: 0, items: Vec::new() }
+    }
+
+    /// How many rows to read next: one more than fit, to know whether more follow.
+    fn step(&self) -> usize {
+        (self.limits.documents.saturating_sub(self.items.len()) + 1).clamp(2, 1_000)
+    }
+
+    /// Whether the item still fitted. The first always does.
+    fn push(&mut self, item: T, weight: usize) -> bool {
+        let full =
+            self.items.len() >= self.limits.documents || self.bytes + weight > self.limits.bytes;
+        if full && !self.items.is_empty() {
+            return false;
+        }
+        self.bytes += weight;
+        self.items.push(item);
+        true
+    }
+
+    fn page(self, more: bool) -> Page<T> {
+        Page { items: self.items, more }
+    }
+}
+
+/// Changes of what the app sees, by place in the replica's feed: each document once, at its newest place.
+///
+/// # Errors
+/// As the rows.
+pub fn feed(rows: &dyn ReplicaReads, after: LocalSeq, limits: Limits) -> Result<FeedPage> {
+    let mut filled = Filled::new(limits);
+    let gap = rows.meta()?.is_some_and(|m| after < m.feed_floor);
+    let page = rows.changed(after, limits.documents.saturating_add(1))?;
+    for (key, record) in page {
+        let at = record.changed;
+        let origin = if record.changed_here { Origin::Local } else { Origin::Remote };
+        let operation = match record.live() {
+            None => Operation::Delete,
+            Some(live) if live.created == live.revision.stamp => Operation::Insert,
+            Some(_) => Operation::Update,
+        };
+        let weight = record.current.as_ref().map_or(64, |c| c.weight());
+        let change =
+            DocumentChange { key, operation, document: record.current, previous: None, at, origin };
+        if !filled.push(change, weight) {
+            return Ok(FeedPage { changes: filled.items, more: true, gap });
+        }
+    }
+    Ok(FeedPage { changes: filled.items, more: false, gap })
+}
+
+/// What is not settled in a scope.
+///
+/// # Errors
+/// As the rows.
+pub fn unsettled(
+    rows: &dyn ReplicaReads,
+    scope: &Scope,
+    which: Unsettled,
+    after: &UnsettledAfter,
+    limits: Limits,
+) -> Result<Page<UnsettledEntry>> {
+    let mut filled = Filled::new(limits);
+    let step = filled.step();
+    let (place, key, ticket) = match after {
+        UnsettledAfter::Start => (None, None, 0),
+        UnsettledAfter::Entry { transaction, key, ticket } => {
+            (Some((*transaction, key.collection.clone(), key.id.clone())), Some(key), *ticket)
+        }
+    };
+    let entries: Vec<UnsettledEntry> = match which {
+        Unsettled::Pending => {
+            rows.outbox(scope, place.as_ref(), step)?.into_iter().filter_map(entry).collect()
+        }
+        Unsettled::Deferred => {
+            let place = key.map(|k| (&k.collection, &k.id));
+            rows.deferred(scope, place, step)?.into_iter().filter_map(entry).collect()
+        }
+        Unsettled::InFlight => in_flight(rows, scope, key, step)?,
+        Unsettled::Quarantine => {
+            let page = rows.quarantine(scope, ticket, step)?;
+            page.into_iter()
+                .map(|(ticket, row)| UnsettledEntry {
+                    key: row.key,
+                    local: row.state,
+                    base: row.base,
+                    remote: None,
+                    transaction: LocalSeq(0),
+                    refused: Some((row.rejection, row.at, ticket)),
+                })
+                .collect()
+        }
+    };
+    let is_last = entries.len() < step;
+    for entry in entries {
+        let weight = entry.local.weight();
+        if !filled.push(entry, weight) {
+            return Ok(filled.page(true));
+        }
+    }
+    Ok(filled.page(!is_last))
+}
+
+fn in_flight(
+    rows: &dyn ReplicaReads,
+    scope: &Scope,
+    after: Option<&DocumentKey>,
+    step: usize,
+) -> Result<Vec<UnsettledEntry>> {
+    let keys = rows.batch(scope)?.map(|b| b.keys).unwrap_or_default();
+    let start = after.and_then(|a| keys.iter().position(|k| k == a)).map_or(0, |i| i + 1);
+    let mut entries = Vec::new();
+    for key in keys.into_iter().skip(start).take(step) {
+        let Some(record) = rows.record(&key)? else { continue };
+        let Some(local) = record.pushed_state().cloned() else { continue };
+        let base = record.edit().and_then(|e| e.base.clone());
+        let transaction = record.edit().map_or(LocalSeq(0), |e| e.transaction);
+        let remote = record.pending.and_then(|p| p.slot).and_then(|s| s.state);
+        entries.push(UnsettledEntry { key, local, base, remote, transaction, refused: None });
+    }
+    Ok(entries)
+}
+
+fn entry((key, record): (DocumentKey, Record)) -> Option<UnsettledEntry> {
+    let local = record.current?;
+    let pending = record.pending?;
+    let edit = pending.edit?;
+    Some(UnsettledEntry {
+        key,
+        local,
+        base: edit.base,
+        remote: pending.slot.and_then(|s| s.state),
+        transaction: edit.transaction,
+        refused: None,
+    })
+}

@@ -1,0 +1,128 @@
+//! When a position means nothing any more, or an identity was used twice.
+
+use super::transaction::Transaction;
+use crate::error::Result;
+use crate::model::{Epoch, ReplicaId, Reset, ResetReason, Scope, Seq, Settled};
+use crate::replica::record::{Edit, Record};
+use crate::replica::rows::ReplicaRows;
+use crate::replica::rules::{self, RuleContext};
+use crate::replica::types::{Committed, Context, check_lease};
+
+/// Gives up the position, and keeps every unsynced edit.
+///
+/// Nothing happens for a change to the epoch that the replica is in already.
+///
+/// # Errors
+/// `Superseded` for an old lease. Else as the rows.
+pub fn reset(
+    rows: &mut dyn ReplicaRows,
+    cx: &Context,
+    scope: &Scope,
+    reset: &Reset,
+) -> Result<Committed> {
+    let mut tx = Transaction::begin(rows, scope)?;
+    check_lease(cx.lease, tx.meta.lease)?;
+    match reset.reason {
+        ResetReason::EpochChanged { cut } => match tx.row.checkpoint.epoch {
+            Some(old) if old != reset.epoch => {
+                tx.sweep(|tx, _, record| lose_above(tx, record, old, cut))?;
+                cut_checkpoint(&mut tx, reset.epoch, cut);
+            }
+            Some(_) => {}
+            None => tx.row.checkpoint.epoch = Some(reset.epoch),
+        },
+        ResetReason::BelowHorizon => start_over(&mut tx),
+        ResetReason::DigestDiffers | ResetReason::Requested => {
+            if reset.reason == ResetReason::DigestDiffers {
+                tx.row.digest_resets += 1;
+            }
+            tx.sweep(|_, _, record| record.known = Seq(0))?;
+            start_over(&mut tx);
+        }
+    }
+    tx.finish()
+}
+
+fn start_over(tx: &mut Transaction<'_>) {
+    let checkpoint = &mut tx.row.checkpoint;
+    checkpoint.position = Seq(0);
+    checkpoint.backfills.clear();
+    checkpoint.full_pull = None;
+    checkpoint.terms.clear();
+}
+
+fn cut_checkpoint(tx: &mut Transaction<'_>, epoch: Epoch, cut: Seq) {
+    if tx.row.checkpoint.full_pull.is_some() || cut == Seq(0) {
+        start_over(tx);
+    }
+    let checkpoint = &mut tx.row.checkpoint;
+    checkpoint.epoch = Some(epoch);
+    checkpoint.position = checkpoint.position.min(cut);
+    for own in checkpoint.backfills.values_mut() {
+        *own = (*own).min(cut);
+    }
+    checkpoint.terms.retain(|t| t.first <= cut);
+}
+
+/// What was settled above the cut is lost on the server: it becomes a re-offer, a push that names where it was settled.
+fn lose_above(tx: &mut Transaction<'_>, record: &mut Record, old: Epoch, cut: Seq) {
+    let known = record.known;
+    if record.pending.as_ref().and_then(|p| p.slot.as_ref()).is_some_and(|s| s.seq > cut) {
+        // Whoever wrote that state offers it again; a conflict with it then arises anew.
+        let pending = record.pending_mut();
+        pending.slot = None;
+        pending.deferred = false;
+    }
+    if known <= cut {
+        return;
+    }
+    record.known = Seq(0);
+    if record.edit().is_some() {
+        return; // Its base says where it was settled.
+    }
+    let Some(state) = record.current.clone() else { return };
+    let base = Some(Settled { epoch: old, seq: known, state });
+    let transaction = tx.meta.next_local();
+    record.pending_mut().edit = Some(Edit { transaction, base, travelled: true });
+}
+
+/// Takes another identity: the batch in flight is dissolved, and every unsettled edit is stamped anew.
+///
+/// # Errors
+/// `Superseded` for an old lease. Else as the rows.
+pub fn reidentify(
+    rows: &mut dyn ReplicaRows,
+    cx: &Context,
+    replica: ReplicaId,
+) -> Result<Committed> {
+    let mut all = Committed::default();
+    for (scope, _) in rows.scopes()? {
+        let mut tx = Transaction::begin(rows, &scope)?;
+        check_lease(cx.lease, tx.meta.lease)?;
+        tx.meta.replica = replica;
+        tx.rows.put_batch(&scope, None)?;
+        tx.sweep(|tx, _, record| {
+            if let Some(pending) = record.pending.as_mut() {
+                pending.in_flight = None;
+            }
+            let epoch = tx.epoch().unwrap_or(Epoch([0; 16]));
+            let is_reoffer = record.edit().and_then(|e| e.base.as_ref()).map(|b| b.state.revision)
+                == record.current.as_ref().map(|c| c.revision);
+            if !is_reoffer {
+                let mut rule_cx = RuleContext {
+                    now: cx.now,
+                    epoch,
+                    meta: &mut tx.meta,
+                    resolvers: &cx.resolvers,
+                };
+                rules::restamp(record, &mut rule_cx);
+            }
+        })?;
+        all.changes.extend(tx.finish()?.changes);
+    }
+    let mut meta = super::transaction::read_meta(rows)?;
+    check_lease(cx.lease, meta.lease)?;
+    meta.replica = replica;
+    rows.put_meta(&meta)?;
+    Ok(all)
+}

@@ -1,0 +1,160 @@
+//! What every write transaction shares: the row that is kept once, the scope's row, its counters, and the change feed.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{Digest, DocumentKey, Epoch, Revision, Scope, Seq};
+use crate::replica::record::{Record, ReplicaMeta, ScopeRow};
+use crate::replica::rows::{ReplicaReads, ReplicaRows};
+use crate::replica::types::{Committed, DocumentChange, Operation, Origin};
+
+pub(super) fn read_meta(rows: &(impl ReplicaReads + ?Sized)) -> Result<ReplicaMeta> {
+    rows.meta()?.ok_or_else(|| Error::new(ErrorKind::Incompatible, "this storage holds no replica"))
+}
+
+/// One transaction over one scope. [`Self::finish`] writes what it gathered.
+pub(super) struct Transaction<'a> {
+    pub(super) rows: &'a mut dyn ReplicaRows,
+    pub(super) meta: ReplicaMeta,
+    pub(super) scope: Scope,
+    pub(super) row: ScopeRow,
+    pub(super) committed: Committed,
+}
+
+impl<'a> Transaction<'a> {
+    pub(super) fn begin(rows: &'a mut dyn ReplicaRows, scope: &Scope) -> Result<Self> {
+        let meta = read_meta(rows)?;
+        let row = rows.scope(scope)?.unwrap_or_default();
+        Ok(Self { rows, meta, scope: scope.clone(), row, committed: Committed::default() })
+    }
+
+    /// The epoch that settled states belong to; before the first chunk or verdict there is none.
+    pub(super) fn epoch(&self) -> Option<Epoch> {
+        self.row.checkpoint.epoch
+    }
+
+    /// Writes a record: keeps the scope's counters and digest, and puts what the app sees differently into the feed.
+    pub(super) fn save(
+        &mut self,
+        key: &DocumentKey,
+        old: Option<&Record>,
+        mut new: Record,
+        origin: Origin,
+    ) -> Result<()> {
+        new.tidy();
+        if old == Some(&new) {
+            return Ok(());
+        }
+        self.note_change(key, old, &mut new, origin);
+        self.count(key, old, &new);
+        self.rows.put_record(key, old, &new)
+    }
+
+    /// Writes a record of a document that is most likely new, in one step; `false` if it is there after all.
+    pub(super) fn insert(
+        &mut self,
+        key: &DocumentKey,
+        mut new: Record,
+        origin: Origin,
+    ) -> Result<bool> {
+        let before = self.meta.last_local;
+        self.note_change(key, None, &mut new, origin);
+        if !self.rows.insert_record(key, &new)? {
+            if self.meta.last_local != before {
+                self.committed.changes.pop();
+                self.meta.last_local = before;
+            }
+            return Ok(false);
+        }
+        self.count(key, None, &new);
+        Ok(true)
+    }
+
+    /// Removes a record and every trace of it.
+    pub(super) fn erase(&mut self, key: &DocumentKey, old: &Record) -> Result<()> {
+        let mut gone = Record::default();
+        self.note_change(key, Some(old), &mut gone, Origin::Remote);
+        self.count(key, Some(old), &gone);
+        self.meta.feed_floor = self.meta.last_local;
+        self.rows.remove_record(key, old)
+    }
+
+    fn note_change(
+        &mut self,
+        key: &DocumentKey,
+        old: Option<&Record>,
+        new: &mut Record,
+        origin: Origin,
+    ) {
+        let before = old.and_then(Record::live);
+        let after = new.live();
+        let operation = match (before, after) {
+            (None, None) => return,
+            (None, Some(_)) => Operation::Insert,
+            (Some(_), None) => Operation::Delete,
+            (Some(b), Some(a)) if b.revision == a.revision => return,
+            (Some(_), Some(_)) => Operation::Update,
+        };
+        new.changed = self.meta.next_local();
+        new.changed_here = origin == Origin::Local;
+        self.committed.changes.push(DocumentChange {
+            key: key.clone(),
+            operation,
+            document: new.current.clone(),
+            previous: before.cloned(),
+            at: new.changed,
+            origin,
+        });
+    }
+
+    fn count(&mut self, key: &DocumentKey, old: Option<&Record>, new: &Record) {
+        let row = &mut self.row;
+        let digest_of = |digest: &mut Digest, revision: &Revision, add: bool| {
+            let change = if add { Digest::add } else { Digest::remove };
+            change(digest, &key.collection, &key.id, revision);
+        };
+        for (record, sign) in old.map(|o| (o, -1)).into_iter().chain([(new, 1)]) {
+            let bump = |count: &mut u64, counts: bool| {
+                *count = count.saturating_add_signed(if counts { sign } else { 0 });
+            };
+            if let Some(live) = record.live() {
+                digest_of(&mut row.digest, &live.revision, sign > 0);
+            }
+            bump(&mut row.documents, record.live().is_some());
+            bump(&mut row.settled, is_settled(record));
+            bump(&mut row.pending, record.pushable().is_some());
+            bump(&mut row.in_flight, record.in_flight().is_some());
+            bump(&mut row.deferred, record.is_deferred());
+        }
+    }
+
+    /// Visits every record of the scope, in pages, and saves what the visit changed.
+    pub(super) fn sweep(
+        &mut self,
+        mut visit: impl FnMut(&mut Self, &DocumentKey, &mut Record),
+    ) -> Result<()> {
+        const PAGE: usize = 1_000;
+        let mut after: Option<DocumentKey> = None;
+        loop {
+            let place = after.as_ref().map(|k| (&k.collection, &k.id));
+            let page = self.rows.records(&self.scope, None, place, PAGE)?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            after = Some(last.clone());
+            for (key, old) in page {
+                let mut record = old.clone();
+                visit(self, &key, &mut record);
+                self.save(&key, Some(&old), record, Origin::Remote)?;
+            }
+        }
+    }
+
+    pub(super) fn finish(self) -> Result<Committed> {
+        self.rows.put_meta(&self.meta)?;
+        self.rows.put_scope(&self.scope, &self.row)?;
+        Ok(self.committed)
+    }
+}
+
+/// Whether the server may know the document, so that a full pull has to find out whether it still does.
+fn is_settled(record: &Record) -> bool {
+    let has_base = record.edit().is_some_and(|e| e.base.is_some());
+    record.known > Seq(0) || has_base || (record.edit().is_none() && record.current.is_some())
+}

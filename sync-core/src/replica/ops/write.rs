@@ -1,0 +1,121 @@
+//! Local writes.
+
+use crate::clock::Now;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{Body, DocumentKey, DocumentState, LocalSeq, Seq, Stamp};
+use crate::replica::record::{Edit, Record};
+use crate::replica::rows::ReplicaRows;
+use crate::replica::types::{
+    Committed, LocalTransaction, LocalWrite, Origin, WriteLimits, WriteOperation, not_found,
+};
+
+use super::transaction::Transaction;
+
+/// Writes documents, their outbox entries and their bases.
+///
+/// # Errors
+/// `InvalidInput` if the transaction is over the limits, `AlreadyExists` or `NotFound` as the operations say; nothing
+/// is written then. Else as the rows.
+pub fn write(
+    rows: &mut dyn ReplicaRows,
+    now: Now,
+    limits: &WriteLimits,
+    transaction: &LocalTransaction,
+) -> Result<Committed> {
+    check(limits, transaction)?;
+    let mut tx = Transaction::begin(rows, &transaction.scope)?;
+    let unit = tx.meta.last_local.next();
+    for write in &transaction.writes {
+        let LocalWrite { collection, id, operation } = write;
+        let key = DocumentKey::new(tx.scope.clone(), collection.clone(), id.clone());
+        let old = tx.rows.record(&key)?;
+        let exists = old.as_ref().is_some_and(|r| r.live().is_some());
+        let body = match operation {
+            WriteOperation::Insert(_) if exists => {
+                return Err(Error::new(ErrorKind::AlreadyExists, "a document with this id exists")
+                    .with("document", &key));
+            }
+            WriteOperation::Update(_) | WriteOperation::Delete if !exists => {
+                return Err(not_found(&key, "document"));
+            }
+            WriteOperation::Insert(body)
+            | WriteOperation::Update(body)
+            | WriteOperation::Put(body) => Some(body),
+            WriteOperation::Delete => None,
+        };
+        put(&mut tx, now, unit, &key, old, body.cloned())?;
+    }
+    tx.finish()
+}
+
+/// Writes one local state of one document.
+pub(super) fn put(
+    tx: &mut Transaction<'_>,
+    now: Now,
+    unit: LocalSeq,
+    key: &DocumentKey,
+    old: Option<Record>,
+    body: Option<Body>,
+) -> Result<()> {
+    let mut record = old.clone().unwrap_or_default();
+    if body.is_none() && never_left(&record) {
+        // Created and deleted before any batch: it never travels.
+        record.current = None;
+        record.pending = None;
+        return tx.save(key, old.as_ref(), record, Origin::Local);
+    }
+    let parent = record.current.as_ref().map_or(Stamp::ZERO, |c| c.revision.stamp);
+    let revision = tx.meta.revision(now, parent);
+    let created = record.live().map_or(revision.stamp, |c| c.created);
+    let base = match record.edit() {
+        Some(edit) => edit.base.clone(),
+        None => record.settled(tx.epoch()),
+    };
+    let travelled = record.edit().is_some_and(|e| e.travelled);
+    record.show(Some(DocumentState { revision, author: revision, created, body }));
+    record.pending_mut().edit = Some(Edit { transaction: unit, base, travelled });
+    tx.save(key, old.as_ref(), record, Origin::Local)
+}
+
+/// Whether nobody but this replica can have heard of the document.
+fn never_left(record: &Record) -> bool {
+    let Some(pending) = record.pending.as_deref() else { return false };
+    let fresh = pending.edit.as_ref().is_some_and(|e| e.base.is_none() && !e.travelled);
+    fresh && pending.slot.is_none() && pending.in_flight.is_none() && record.known == Seq(0)
+}
+
+fn check(limits: &WriteLimits, transaction: &LocalTransaction) -> Result<()> {
+    let refuse = |what: String| Err(Error::new(ErrorKind::InvalidInput, what).during("write"));
+    let LocalTransaction { writes, .. } = transaction;
+    let bound = limits.transaction;
+    if writes.len() > bound.documents {
+        return refuse(format!(
+            "a transaction of {} documents is over the limit of {}: it could not travel whole",
+            writes.len(),
+            bound.documents
+        ));
+    }
+    let mut bytes = 0;
+    for write in writes {
+        let body = match &write.operation {
+            WriteOperation::Insert(b) | WriteOperation::Update(b) | WriteOperation::Put(b) => {
+                b.len()
+            }
+            WriteOperation::Delete => 0,
+        };
+        if body > limits.body_bytes {
+            return refuse(format!(
+                "the body of {}/{} has {body} bytes and {} is the most",
+                write.collection, write.id, limits.body_bytes
+            ));
+        }
+        bytes += body + write.collection.as_str().len() + write.id.as_str().len() + 64;
+    }
+    if bytes > bound.bytes && writes.len() > 1 {
+        return refuse(format!(
+            "a transaction of {bytes} bytes is over the limit of {}: it could not travel whole",
+            bound.bytes
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,268 @@
+//! What a replica keeps: per document, per scope, and once.
+
+use crate::clock::{Clock, Now};
+use crate::codec::codec_struct;
+use crate::model::{
+    BaseRef, Checkpoint, Digest, DocumentKey, DocumentState, Generation, LocalSeq, PushId,
+    Rejection, ReplicaId, Revision, Seq, ServerState, Settled, Stamp,
+};
+
+/// Everything a replica keeps about one document.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Record {
+    /// What the app sees; none when there is nothing (the record then remembers that something was there).
+    pub current: Option<DocumentState>,
+    /// The newest server state that was taken in; 0 for none.
+    pub known: Seq,
+    /// When what the app sees changed last.
+    pub changed: LocalSeq,
+    /// Whether that came from this replica's app.
+    pub changed_here: bool,
+    /// The full pull that delivered the document last.
+    pub delivered: u32,
+    /// What is not settled; none for a clean document that is not in flight.
+    pub pending: Option<Box<Pending>>,
+}
+
+/// What is not settled about a document.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Pending {
+    /// The local edit, while the document is dirty. The edited state is [`Record::current`].
+    pub edit: Option<Edit>,
+    /// The conflict waits for the app's decision.
+    pub deferred: bool,
+    /// The newest server state that arrived and is not taken in.
+    pub slot: Option<ServerState>,
+    /// The state that the batch in flight carries.
+    pub in_flight: Option<InFlight>,
+}
+
+/// A local edit since the last settled state.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Edit {
+    /// The local transaction that wrote the newest state: documents that share it travel together.
+    pub transaction: LocalSeq,
+    /// The settled state that the first edit was made on; none if there was none.
+    pub base: Option<Settled>,
+    /// Whether any state of it was ever put into a batch.
+    pub travelled: bool,
+}
+
+/// A document's part of the batch in flight.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct InFlight {
+    /// The batch.
+    pub push: PushId,
+    /// The revision of the pushed state.
+    pub revision: Revision,
+    /// The base that the pushed change names.
+    pub base: Option<BaseRef>,
+    /// The pushed state, once [`Record::current`] is another one.
+    pub state: Option<DocumentState>,
+}
+
+impl Record {
+    /// The local edit, if the document is dirty.
+    #[must_use]
+    pub fn edit(&self) -> Option<&Edit> {
+        self.pending.as_ref()?.edit.as_ref()
+    }
+
+    /// Its part of the batch in flight.
+    #[must_use]
+    pub fn in_flight(&self) -> Option<&InFlight> {
+        self.pending.as_ref()?.in_flight.as_ref()
+    }
+
+    /// Whether its conflict waits for the app.
+    #[must_use]
+    pub fn is_deferred(&self) -> bool {
+        self.pending.as_ref().is_some_and(|p| p.deferred)
+    }
+
+    /// The live state that the app sees.
+    #[must_use]
+    pub fn live(&self) -> Option<&DocumentState> {
+        self.current.as_ref().filter(|s| !s.is_deleted())
+    }
+
+    /// Where the document stands in the outbox, if its edit may be put into a batch now.
+    #[must_use]
+    pub fn pushable(&self) -> Option<LocalSeq> {
+        let pending = self.pending.as_ref()?;
+        let free = !pending.deferred && pending.in_flight.is_none();
+        pending.edit.as_ref().filter(|_| free).map(|e| e.transaction)
+    }
+
+    /// Whether the record remembers nothing that anybody could still ask for.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.current.is_none() && self.pending.is_none() && self.known == Seq(0)
+    }
+
+    /// The state that the batch in flight carries for this document.
+    #[must_use]
+    pub fn pushed_state(&self) -> Option<&DocumentState> {
+        let in_flight = self.in_flight()?;
+        in_flight.state.as_ref().or(self.current.as_ref())
+    }
+
+    /// Replaces what the app sees; the pushed state is put aside if it was the one seen.
+    pub(crate) fn show(&mut self, state: Option<DocumentState>) {
+        let old = std::mem::replace(&mut self.current, state);
+        if let Some(in_flight) = self.pending.as_mut().and_then(|p| p.in_flight.as_mut())
+            && in_flight.state.is_none()
+            && self.current.as_ref().is_none_or(|c| c.revision != in_flight.revision)
+        {
+            in_flight.state = old;
+        }
+    }
+
+    /// The unsettled part, made if there is none.
+    pub(crate) fn pending_mut(&mut self) -> &mut Pending {
+        self.pending.get_or_insert_default()
+    }
+
+    /// Drops the unsettled part once nothing is in it.
+    pub(crate) fn tidy(&mut self) {
+        if self.pending.as_ref().is_some_and(|p| **p == Pending::default()) {
+            self.pending = None;
+        }
+    }
+
+    /// The settled state that a first edit is made on.
+    pub(crate) fn settled(&self, epoch: Option<crate::model::Epoch>) -> Option<Settled> {
+        let state = self.current.clone()?;
+        epoch.map(|epoch| Settled { epoch, seq: self.known, state })
+    }
+}
+
+/// What a replica keeps about a scope.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ScopeRow {
+    /// How far it came.
+    pub checkpoint: Checkpoint,
+    /// Live documents.
+    pub documents: u64,
+    /// Their digest.
+    pub digest: Digest,
+    /// Documents with a known position.
+    pub settled: u64,
+    /// Documents whose edit waits for a batch.
+    pub pending: u64,
+    /// Documents in the batch in flight.
+    pub in_flight: u64,
+    /// Documents in the conflict inbox.
+    pub deferred: u64,
+    /// Edits in the quarantine.
+    pub quarantined: u64,
+    /// Resets because of a differing digest since the last digest that agreed.
+    pub digest_resets: u32,
+}
+
+/// The batch in flight of a scope: its name and its documents; the states are in their records.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct BatchRow {
+    /// Its name.
+    pub id: PushId,
+    /// The identity it was formed under.
+    pub replica: ReplicaId,
+    /// Its documents, in the order of the batch.
+    pub keys: Vec<DocumentKey>,
+}
+
+/// An edit that the server refused for good.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct QuarantineRow {
+    /// The document.
+    pub key: DocumentKey,
+    /// The refused state.
+    pub state: DocumentState,
+    /// The settled state that the edit was made on.
+    pub base: Option<Settled>,
+    /// Why.
+    pub rejection: Rejection,
+    /// When.
+    pub at: Stamp,
+}
+
+/// What a replica keeps once.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ReplicaMeta {
+    /// Who it is.
+    pub replica: ReplicaId,
+    /// The newest stamp taken or seen.
+    pub high_water: Stamp,
+    /// The newest stamp that the server settled: the clock is never set back behind it.
+    pub settled_high: Stamp,
+    /// What must be added to this machine's time to have the server's, in milliseconds.
+    pub clock_offset: i64,
+    /// The newest local position.
+    pub last_local: LocalSeq,
+    /// The name of the newest batch.
+    pub last_push: PushId,
+    /// The newest engine lease.
+    pub lease: Generation,
+    /// Who took it, in words for people.
+    pub holder: String,
+    /// The number of the newest full pull.
+    pub full_pulls: u32,
+    /// The number of the newest quarantine row.
+    pub last_ticket: u64,
+    /// Feed positions at or below this may lack removals: what was forgotten left no trace.
+    pub feed_floor: LocalSeq,
+}
+
+impl ReplicaMeta {
+    /// A fresh replica.
+    #[must_use]
+    pub fn new(replica: ReplicaId) -> Self {
+        Self {
+            replica,
+            high_water: Stamp::ZERO,
+            settled_high: Stamp::ZERO,
+            clock_offset: 0,
+            last_local: LocalSeq(0),
+            last_push: PushId(0),
+            lease: Generation(0),
+            holder: String::new(),
+            full_pulls: 0,
+            last_ticket: 0,
+            feed_floor: LocalSeq(0),
+        }
+    }
+
+    /// This machine's time, corrected by what the server told.
+    #[must_use]
+    pub fn corrected(&self, now: Now) -> Now {
+        now.corrected(self.clock_offset)
+    }
+
+    /// The next local position.
+    pub(crate) fn next_local(&mut self) -> LocalSeq {
+        self.last_local = self.last_local.next();
+        self.last_local
+    }
+
+    /// A fresh revision that follows on `parent`.
+    pub(crate) fn revision(&mut self, now: Now, parent: Stamp) -> Revision {
+        let mut clock = Clock { high_water: self.high_water };
+        let stamp = clock.tick(self.corrected(now), parent);
+        self.high_water = clock.high_water;
+        Revision { stamp, replica: self.replica }
+    }
+}
+
+codec_struct! {
+    Record { current, known, changed, changed_here, delivered, pending }
+    Pending { edit, deferred, slot, in_flight }
+    Edit { transaction, base, travelled }
+    InFlight { push, revision, base, state }
+    ScopeRow { checkpoint, documents, digest, settled, pending, in_flight, deferred, quarantined, digest_resets }
+    BatchRow { id, replica, keys }
+    QuarantineRow { key, state, base, rejection, at }
+    ReplicaMeta {
+        replica, high_water, settled_high, clock_offset, last_local, last_push, lease, holder, full_pulls,
+        last_ticket, feed_floor,
+    }
+}

@@ -1,0 +1,163 @@
+//! What a storage backend has to keep for a replica, as typed rows inside one transaction.
+//!
+//! The logic of a replica ([`ops`](super::ops)) is written once over these rows. A key-value backend gets them from
+//! [`KvStorage`](crate::kv), a database implements them natively.
+
+use super::record::{BatchRow, QuarantineRow, Record, ReplicaMeta, ScopeRow};
+use crate::error::Result;
+use crate::model::{Collection, DocumentId, DocumentKey, LocalSeq, Scope};
+
+/// A place in the order (collection, id) within a scope, after which a page begins.
+pub type After<'a> = Option<(&'a Collection, &'a DocumentId)>;
+
+/// A place in the order of an outbox: (transaction, collection, id).
+pub type OutboxPlace = (LocalSeq, Collection, DocumentId);
+
+/// Reads of one consistent snapshot.
+///
+/// Pages are bounded by a number of rows; a page that is shorter than asked for is the last one.
+pub trait ReplicaReads {
+    /// The row that is kept once; none in a storage that was just made.
+    ///
+    /// # Errors
+    /// `Storage` if reading failed, `Incompatible` if what is there is damaged. The same holds for all others.
+    fn meta(&self) -> Result<Option<ReplicaMeta>>;
+
+    /// One scope.
+    ///
+    /// # Errors
+    /// As [`Self::meta`].
+    fn scope(&self, scope: &Scope) -> Result<Option<ScopeRow>>;
+
+    /// All scopes, in order of their names.
+    ///
+    /// # Errors
+    /// As [`Self::meta`].
+    fn scopes(&self) -> Result<Vec<(Scope, ScopeRow)>>;
+
+    /// One document.
+    ///
+    /// # Errors
+    /// As [`Self::meta`].
+    fn record(&self, key: &DocumentKey) -> Result<Option<Record>>;
+
+    /// Documents of a scope, or of one collection of it, in order of (collection, id).
+    ///
+    /// # Errors
+    /// As [`Self::meta`].
+    fn records(
+        &self,
+        scope: &Scope,
+        collection: Option<&Collection>,
+        after: After<'_>,
+        limit: usize,
+    ) -> Result<Vec<(DocumentKey, Record)>>;
+
+    /// Documents of all scopes by [`Record::changed`], those above `after`.
+    ///
+    /// # Errors
+    /// As [`Self::meta`].
+    fn changed(&self, after: LocalSeq, limit: usize) -> Result<Vec<(DocumentKey, Record)>>;
+
+    /// Documents of a scope that are [pushable](Record::pushable), in order of (transaction, collection, id).
+    ///
+    /// # Errors
+    /// As [`Self::meta`].
+    fn outbox(
+        &self,
+        scope: &Scope,
+        after: Option<&OutboxPlace>,
+        limit: usize,
+    ) -> Result<Vec<(DocumentKey, Record)>>;
+
+    /// Documents of a scope that are [deferred](Record::is_deferred), in order of (collection, id).
+    ///
+    /// # Errors
+    /// As [`Self::meta`].
+    fn deferred(
+        &self,
+        scope: &Scope,
+        after: After<'_>,
+        limit: usize,
+    ) -> Result<Vec<(DocumentKey, Record)>>;
+
+    /// The batch in flight of a scope.
+    ///
+    /// # Errors
+    /// As [`Self::meta`].
+    fn batch(&self, scope: &Scope) -> Result<Option<BatchRow>>;
+
+    /// The quarantine of a scope by ticket, rows above `after`.
+    ///
+    /// # Errors
+    /// As [`Self::meta`].
+    fn quarantine(
+        &self,
+        scope: &Scope,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, QuarantineRow)>>;
+}
+
+/// Reads and writes of one transaction. Reads see its own writes; nothing of it is seen elsewhere before it commits.
+pub trait ReplicaRows: ReplicaReads {
+    /// Writes the row that is kept once.
+    ///
+    /// # Errors
+    /// `Storage` if writing failed (nothing of the transaction then counts). The same holds for all others.
+    fn put_meta(&mut self, meta: &ReplicaMeta) -> Result<()>;
+
+    /// Writes a scope.
+    ///
+    /// # Errors
+    /// As [`Self::put_meta`].
+    fn put_scope(&mut self, scope: &Scope, row: &ScopeRow) -> Result<()>;
+
+    /// Removes a scope's own row; its documents are removed one by one.
+    ///
+    /// # Errors
+    /// As [`Self::put_meta`].
+    fn remove_scope(&mut self, scope: &Scope) -> Result<()>;
+
+    /// Writes a document. `old` is what [`record`](ReplicaReads::record) answered in this transaction.
+    ///
+    /// # Errors
+    /// As [`Self::put_meta`].
+    fn put_record(&mut self, key: &DocumentKey, old: Option<&Record>, new: &Record) -> Result<()>;
+
+    /// Writes a document that is most likely new: `false`, and nothing is written, if it is there. One step where the
+    /// backend can do it in one; that is what a first catch-up consists of.
+    ///
+    /// # Errors
+    /// As [`Self::put_meta`].
+    fn insert_record(&mut self, key: &DocumentKey, new: &Record) -> Result<bool> {
+        if self.record(key)?.is_some() {
+            return Ok(false);
+        }
+        self.put_record(key, None, new)?;
+        Ok(true)
+    }
+
+    /// Removes a document. `old` is what [`record`](ReplicaReads::record) answered in this transaction.
+    ///
+    /// # Errors
+    /// As [`Self::put_meta`].
+    fn remove_record(&mut self, key: &DocumentKey, old: &Record) -> Result<()>;
+
+    /// Writes, or with none removes, the batch in flight of a scope.
+    ///
+    /// # Errors
+    /// As [`Self::put_meta`].
+    fn put_batch(&mut self, scope: &Scope, batch: Option<&BatchRow>) -> Result<()>;
+
+    /// Writes, or with none removes, a row of a scope's quarantine.
+    ///
+    /// # Errors
+    /// As [`Self::put_meta`].
+    fn put_quarantine(
+        &mut self,
+        scope: &Scope,
+        ticket: u64,
+        row: Option<&QuarantineRow>,
+    ) -> Result<()>;
+}

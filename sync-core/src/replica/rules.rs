@@ -1,0 +1,357 @@
+//! The rules by which one document takes in a server state or a verdict. Pure: a record goes in and comes out.
+//!
+//! ```text
+//!             local write                    batch formed
+//!   clean ----------------> dirty --------------------------> dirty, in flight
+//!     ^                      |  ^                              |   |    | local write
+//!     |      remote state:   |  | rejected, edited since       |   |    v
+//!     |      the resolver    |  +------------------------------+   |  dirty again, in flight
+//!     |      says Remote     |                                     |    |
+//!     +----------------------+<---- accepted, superseded, merged --+    | accepted: base := pushed
+//!     |                                                                 v
+//!     +------------------------------------- own echo ---------------- dirty
+//! ```
+//!
+//! While a document is in flight a newer server state waits in the remote slot, because only the verdict tells whether
+//! that state descends from ours. The server's order decides between settled states; stamps decide only inside resolvers.
+
+use super::record::{Edit, Record, ReplicaMeta};
+use crate::clock::Now;
+use crate::model::{
+    DocumentKey, DocumentState, Epoch, RejectionCode, ServerState, Settled, Stamp, Verdict,
+    VerdictKind,
+};
+use crate::resolver::{Conflict, Resolution, ResolveOn, Resolvers};
+
+/// What the rules need beside the record.
+pub(crate) struct RuleContext<'a> {
+    pub(crate) now: Now,
+    pub(crate) epoch: Epoch,
+    pub(crate) meta: &'a mut ReplicaMeta,
+    pub(crate) resolvers: &'a Resolvers,
+}
+
+/// What taking in a server state did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// It was known already.
+    Nothing,
+    /// The document was clean, or nothing was in conflict, and shows the new state.
+    Replaced,
+    /// It was our own state: the document is clean.
+    Cleaned,
+    /// It is what the edit is based on.
+    Rebased,
+    /// It waits in the remote slot.
+    Waiting,
+    /// A resolver decided.
+    Resolved(Decided),
+}
+
+/// How a conflict ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decided {
+    /// The server's state stands.
+    Remote,
+    /// The local edit stands.
+    Local,
+    /// A body made of both.
+    Merged,
+    /// The document is deleted.
+    Deleted,
+    /// It waits for the app.
+    Deferred,
+}
+
+/// What a verdict did beside changing the record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// How a conflict ended, if there was one.
+    pub(crate) decided: Option<Decided>,
+    /// The refused state and its base, for the quarantine.
+    pub(crate) refused: Option<(DocumentState, Option<Settled>)>,
+}
+
+/// Takes in one server state: the first rule that fits.
+pub(crate) fn take_in(
+    record: &mut Record,
+    key: &DocumentKey,
+    incoming: ServerState,
+    cx: &mut RuleContext<'_>,
+) -> Taken {
+    if incoming.seq <= record.known {
+        return Taken::Nothing; // rule 1
+    }
+    let Some(edit) = record.edit() else {
+        replace(record, incoming); // rule 2
+        return Taken::Replaced;
+    };
+    let revision = incoming.state.as_ref().map(|s| s.revision);
+    if revision.is_some() && revision == record.current.as_ref().map(|c| c.revision) {
+        record.known = incoming.seq; // rule 3
+        clean(record);
+        return Taken::Cleaned;
+    }
+    if revision.is_some() && revision == edit.base.as_ref().map(|b| b.state.revision) {
+        // After a reset that voided the known positions: nothing happened to the document.
+        rebase(record, incoming, cx.epoch);
+        return Taken::Rebased;
+    }
+    if revision.is_some() && revision == record.in_flight().map(|f| f.revision) {
+        rebase(record, incoming, cx.epoch); // rule 4
+        return Taken::Rebased;
+    }
+    let waits = record.in_flight().is_some() // rule 5
+        || record.is_deferred()
+        || cx.resolvers.resolve_on(&key.collection) == ResolveOn::Server; // rule 6, where the push decides
+    if waits {
+        wait(record, incoming);
+        return Taken::Waiting;
+    }
+    resolve(record, key, incoming, cx) // rule 6
+}
+
+/// Settles the document's part of a batch: what the verdict does, then what waited in the remote slot.
+pub(crate) fn settle(
+    record: &mut Record,
+    key: &DocumentKey,
+    verdict: &Verdict,
+    cx: &mut RuleContext<'_>,
+) -> Outcome {
+    let mut outcome = Outcome { decided: None, refused: None };
+    let Some(pushed) = record.pushed_state().cloned() else { return outcome };
+    let edited_since = record.current.as_ref().is_none_or(|c| c.revision != pushed.revision);
+    record.pending_mut().in_flight = None;
+    let is_news = verdict.seq > record.known;
+    match &verdict.kind {
+        VerdictKind::Rejected(rejection) => {
+            if let RejectionCode::Clock { server_time } = rejection.code {
+                correct_clock(cx, server_time);
+                if !edited_since {
+                    restamp(record, cx);
+                }
+            } else if record.edit().is_some() && !edited_since {
+                outcome.refused = Some((pushed, step_back(record)));
+            }
+        }
+        VerdictKind::Accepted if is_news => {
+            record.known = verdict.seq;
+            let base = Settled { epoch: cx.epoch, seq: verdict.seq, state: pushed };
+            note_settled(cx, &base.state);
+            match record.pending_mut().edit.as_mut() {
+                Some(edit) if edited_since => edit.base = Some(base),
+                _ => clean_keeping_slot(record),
+            }
+        }
+        VerdictKind::Superseded | VerdictKind::Merged if is_news => {
+            let incoming = current_of(verdict);
+            if edited_since && record.edit().is_some() {
+                let base = Settled { epoch: cx.epoch, seq: verdict.seq, state: pushed };
+                if let Some(edit) = record.pending_mut().edit.as_mut() {
+                    edit.base = Some(base);
+                }
+                outcome.decided = decided(take_in(record, key, incoming, cx));
+            } else {
+                replace(record, incoming);
+            }
+        }
+        VerdictKind::Conflict
+            if is_news || verdict.current.as_ref().is_some_and(|c| c.seq > record.known) =>
+        {
+            let incoming = current_of(verdict);
+            outcome.decided = if record.edit().is_some() && !is_own(record, &incoming) {
+                // Where the server resolves, it did not: asking it again would not end.
+                decided(resolve(record, key, incoming, cx))
+            } else {
+                decided(take_in(record, key, incoming, cx))
+            };
+        }
+        VerdictKind::Accepted
+        | VerdictKind::Superseded
+        | VerdictKind::Merged
+        | VerdictKind::Conflict => {}
+    }
+    if let Some(slot) = take_slot(record) {
+        outcome.decided = decided(take_in(record, key, slot, cx)).or(outcome.decided);
+    }
+    record.tidy();
+    outcome
+}
+
+fn decided(taken: Taken) -> Option<Decided> {
+    match taken {
+        Taken::Resolved(decided) => Some(decided),
+        _ => None,
+    }
+}
+
+/// The server state that a verdict speaks of; one that carries none speaks of an absent document.
+fn current_of(verdict: &Verdict) -> ServerState {
+    verdict.current.clone().unwrap_or(ServerState { seq: verdict.seq, state: None })
+}
+
+fn is_own(record: &Record, incoming: &ServerState) -> bool {
+    let revision = incoming.state.as_ref().map(|s| s.revision);
+    let base = record.edit().and_then(|e| e.base.as_ref());
+    revision.is_some()
+        && (revision == record.current.as_ref().map(|c| c.revision)
+            || revision == base.map(|b| b.state.revision))
+}
+
+/// Takes the remote slot out, unless the app has to decide about it.
+fn take_slot(record: &mut Record) -> Option<ServerState> {
+    if record.is_deferred() {
+        return None;
+    }
+    record.pending.as_mut()?.slot.take()
+}
+
+/// The document shows the server's state and is clean.
+fn replace(record: &mut Record, incoming: ServerState) {
+    record.known = incoming.seq;
+    record.show(incoming.state);
+    clean(record);
+}
+
+fn clean(record: &mut Record) {
+    let known = record.known;
+    clean_keeping_slot(record);
+    if let Some(pending) = record.pending.as_mut() {
+        pending.slot = pending.slot.take().filter(|s| s.seq > known);
+    }
+    record.tidy();
+}
+
+fn clean_keeping_slot(record: &mut Record) {
+    if let Some(pending) = record.pending.as_mut() {
+        pending.edit = None;
+        pending.deferred = false;
+    }
+}
+
+/// The incoming state is what the edit is based on.
+fn rebase(record: &mut Record, incoming: ServerState, epoch: Epoch) {
+    record.known = incoming.seq;
+    let Some(state) = incoming.state else { return };
+    if let Some(edit) = record.pending_mut().edit.as_mut() {
+        edit.base = Some(Settled { epoch, seq: incoming.seq, state });
+    }
+}
+
+fn wait(record: &mut Record, incoming: ServerState) {
+    let slot = &mut record.pending_mut().slot;
+    if slot.as_ref().is_none_or(|s| s.seq < incoming.seq) {
+        *slot = Some(incoming);
+    }
+}
+
+/// A true conflict.
+fn resolve(
+    record: &mut Record,
+    key: &DocumentKey,
+    incoming: ServerState,
+    cx: &mut RuleContext<'_>,
+) -> Taken {
+    let (Some(local), Some(edit)) = (record.current.clone(), record.edit().cloned()) else {
+        replace(record, incoming);
+        return Taken::Replaced;
+    };
+    let remote = incoming.state.as_ref();
+    if remote.map_or(local.is_deleted(), |r| r.shows_the_same(&local)) {
+        replace(record, incoming);
+        return Taken::Replaced;
+    }
+    let resolution = if cx.resolvers.resolve_on(&key.collection) == ResolveOn::Server {
+        Resolution::Defer
+    } else {
+        let base = edit.base.as_ref().map(|b| &b.state);
+        cx.resolvers.decide(&Conflict::new(key, base, &local, remote))
+    };
+    Taken::Resolved(carry_out(record, resolution, local, incoming, cx))
+}
+
+/// Does what a resolver, or the app, decided about `local` against `incoming`.
+pub(crate) fn carry_out(
+    record: &mut Record,
+    resolution: Resolution,
+    local: DocumentState,
+    incoming: ServerState,
+    cx: &mut RuleContext<'_>,
+) -> Decided {
+    let remote = incoming.state.as_ref();
+    let shows = |body: Option<&crate::model::Body>| {
+        remote.map_or(body.is_none(), |r| r.body.as_ref() == body)
+    };
+    let later = remote.map_or(local.author, |r| r.author.max(local.author));
+    let (decided, body, author) = match resolution {
+        Resolution::Defer => {
+            let pending = record.pending_mut();
+            pending.deferred = true;
+            wait(record, incoming);
+            return Decided::Deferred;
+        }
+        // What the resolver made is what the server holds: nothing is left to push.
+        Resolution::Merge(ref body) if shows(Some(body)) => (Decided::Remote, None, later),
+        Resolution::Delete if shows(None) => (Decided::Remote, None, later),
+        Resolution::Remote => (Decided::Remote, None, later),
+        Resolution::Local => (Decided::Local, local.body.clone(), local.author),
+        Resolution::Merge(body) => (Decided::Merged, Some(body), later),
+        Resolution::Delete => (Decided::Deleted, None, later),
+    };
+    if decided == Decided::Remote {
+        replace(record, incoming);
+        return decided;
+    }
+    let parents = remote.map_or(local.revision, |r| r.revision.max(local.revision));
+    let created =
+        remote.filter(|r| !r.is_deleted()).map_or(local.created, |r| r.created.min(local.created));
+    let revision = cx.meta.revision(cx.now, parents.stamp);
+    record.known = incoming.seq;
+    let (epoch, seq) = (cx.epoch, incoming.seq);
+    let edit = Edit {
+        transaction: cx.meta.next_local(),
+        base: incoming.state.map(|state| Settled { epoch, seq, state }),
+        travelled: true,
+    };
+    record.show(Some(DocumentState { revision, author, created, body }));
+    let pending = record.pending_mut();
+    pending.edit = Some(edit);
+    pending.deferred = false;
+    pending.slot = pending.slot.take().filter(|s| s.seq > seq);
+    decided
+}
+
+/// The refused edit goes; the document shows the settled state it was made on.
+fn step_back(record: &mut Record) -> Option<Settled> {
+    let edit = record.pending_mut().edit.take();
+    record.pending_mut().deferred = false;
+    let base = edit.and_then(|e| e.base);
+    record.show(base.as_ref().map(|b| b.state.clone()));
+    base
+}
+
+fn note_settled(cx: &mut RuleContext<'_>, state: &DocumentState) {
+    cx.meta.settled_high = cx.meta.settled_high.max(state.revision.stamp);
+}
+
+/// Believes the server's time: a clock that ran ahead is set back, though never behind what was settled.
+pub(crate) fn correct_clock(cx: &mut RuleContext<'_>, server_time: Stamp) {
+    let offset = i128::from(server_time.millis()) - i128::from(cx.now.0);
+    cx.meta.clock_offset = i64::try_from(offset).unwrap_or_default();
+    cx.meta.high_water = server_time.max(cx.meta.settled_high);
+}
+
+/// Gives the edit a stamp of the corrected time.
+pub(crate) fn restamp(record: &mut Record, cx: &mut RuleContext<'_>) {
+    let base =
+        record.edit().and_then(|e| e.base.as_ref()).map_or(Stamp::ZERO, |b| b.state.revision.stamp);
+    let Some(old) = record.current.clone() else { return };
+    if record.edit().is_none() {
+        return;
+    }
+    let revision = cx.meta.revision(cx.now, base);
+    let author = if old.author == old.revision { revision } else { old.author };
+    let created = if old.created == old.revision.stamp { revision.stamp } else { old.created };
+    record.show(Some(DocumentState { revision, author, created, body: old.body }));
+}

@@ -1,0 +1,346 @@
+//! What goes into a replica's storage and what comes out of it.
+
+use std::ops::Deref;
+
+use serde::{Deserialize, Serialize};
+
+use super::rules::Decided;
+use crate::clock::Now;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{
+    Body, Checkpoint, Collection, Digest, DocumentId, DocumentKey, DocumentState, Generation,
+    Limits, LocalSeq, PushId, Rejection, ReplicaId, Scope, Seq, Settled, Stamp,
+};
+use crate::resolver::{Resolution, Resolvers};
+
+/// What a replica's storage is asked with: the time, the resolvers, and the lease under which the caller runs.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// This machine's time.
+    pub now: Now,
+    /// Who decides conflicts.
+    pub resolvers: Resolvers,
+    /// The engine lease that the caller holds; if it is not the newest, nothing happens.
+    pub lease: Generation,
+}
+
+/// One write of a local transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalWrite {
+    /// The collection.
+    pub collection: Collection,
+    /// The id.
+    pub id: DocumentId,
+    /// What to do.
+    pub operation: WriteOperation,
+}
+
+/// What a local write does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WriteOperation {
+    /// Makes a document; fails with `AlreadyExists` if a live one is there.
+    Insert(Body),
+    /// Replaces a document; fails with `NotFound` if no live one is there.
+    Update(Body),
+    /// Makes or replaces a document.
+    Put(Body),
+    /// Deletes a document; fails with `NotFound` if no live one is there.
+    Delete,
+}
+
+/// Writes that become visible, durable and pushed together. All belong to one scope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalTransaction {
+    /// The scope.
+    pub scope: Scope,
+    /// The writes, in order; a later write to a document sees the earlier one.
+    pub writes: Vec<LocalWrite>,
+}
+
+/// Bounds that a local write must keep, so that what it makes can travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WriteLimits {
+    /// The largest body in bytes.
+    pub body_bytes: usize,
+    /// The most that one transaction may hold: it has to fit into one push batch.
+    pub transaction: Limits,
+}
+
+impl Default for WriteLimits {
+    fn default() -> Self {
+        Self { body_bytes: Limits::BODY_BYTES, transaction: Limits::PUSH }
+    }
+}
+
+/// What a change did to a document, as the app sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Operation {
+    /// There was none, now there is one.
+    Insert,
+    /// It has another state.
+    Update,
+    /// It is gone.
+    Delete,
+}
+
+/// Where a change came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// From this replica's app.
+    Local,
+    /// From the server.
+    Remote,
+}
+
+/// A change of what the app sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DocumentChange {
+    /// The document.
+    pub key: DocumentKey,
+    /// What happened to it.
+    pub operation: Operation,
+    /// Its new state; none if nothing is left of it, a tombstone if it was deleted.
+    pub document: Option<DocumentState>,
+    /// The live state before, where it is known.
+    pub previous: Option<DocumentState>,
+    /// Its place in the replica's change feed.
+    pub at: LocalSeq,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+impl DocumentChange {
+    /// The stamp of the write that led to it.
+    #[must_use]
+    pub fn stamp(&self) -> Stamp {
+        self.document.as_ref().or(self.previous.as_ref()).map_or(Stamp::ZERO, |d| d.author.stamp)
+    }
+}
+
+/// A conflict and how it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConflictReport {
+    /// The document.
+    pub key: DocumentKey,
+    /// How it ended.
+    pub decided: Decided,
+}
+
+/// What a committed transaction did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// What the app sees differently, in order.
+    pub changes: Vec<DocumentChange>,
+    /// Conflicts that were met.
+    pub conflicts: Vec<ConflictReport>,
+    /// Edits that went into the quarantine.
+    pub refused: Vec<(DocumentKey, Rejection)>,
+    /// Entries or verdicts that it took in.
+    pub taken: usize,
+}
+
+/// What became of a chunk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// Whether the chunk began where the replica stands, and was taken in. If not, nothing happened at all.
+    pub moved: bool,
+    /// Where the replica stands now.
+    pub checkpoint: Checkpoint,
+    /// What it did.
+    pub committed: Committed,
+}
+
+impl Deref for Applied {
+    type Target = Committed;
+    fn deref(&self) -> &Committed {
+        &self.committed
+    }
+}
+
+/// A replica at a glance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaState {
+    /// Who it is.
+    pub replica: ReplicaId,
+    /// The newest batch it ever formed.
+    pub last_push: PushId,
+    /// The newest place in its change feed.
+    pub last_local: LocalSeq,
+    /// The newest engine lease, and who took it.
+    pub lease: (Generation, String),
+    /// Its scopes, in order of their names.
+    pub scopes: Vec<ScopeSummary>,
+}
+
+/// A scope of a replica at a glance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScopeSummary {
+    /// The scope.
+    pub scope: Scope,
+    /// How far it came.
+    pub checkpoint: Checkpoint,
+    /// Live documents.
+    pub documents: u64,
+    /// Their digest.
+    pub digest: Digest,
+    /// What is not settled.
+    pub outbox: OutboxCounts,
+    /// The batch in flight.
+    pub in_flight: Option<PushId>,
+}
+
+/// How much of a scope is not settled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct OutboxCounts {
+    /// Documents whose edit waits for a batch.
+    pub pending: u64,
+    /// Documents in the batch in flight.
+    pub in_flight: u64,
+    /// Edits that the server refused for good.
+    pub quarantined: u64,
+    /// Documents whose conflict waits for the app.
+    pub deferred: u64,
+}
+
+impl OutboxCounts {
+    /// Adds another scope's counts.
+    pub fn add(&mut self, other: Self) {
+        self.pending += other.pending;
+        self.in_flight += other.in_flight;
+        self.quarantined += other.quarantined;
+        self.deferred += other.deferred;
+    }
+}
+
+/// A document as a read gives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its key.
+    pub key: DocumentKey,
+    /// Its live state.
+    pub state: DocumentState,
+    /// Its newest settled position; 0 if it was never settled.
+    pub known: Seq,
+    /// Whether a local edit of it is not settled.
+    pub dirty: bool,
+    /// Its place in the change feed.
+    pub changed: LocalSeq,
+}
+
+/// What a scan reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scan {
+    /// The scope.
+    pub scope: Scope,
+    /// One collection, or all of them.
+    pub collection: Option<Collection>,
+    /// The page begins after this document.
+    pub after: Option<(Collection, DocumentId)>,
+    /// The page's bounds.
+    pub limits: Limits,
+}
+
+/// A bounded part of a longer list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Whether more follow after the last item.
+    pub more: bool,
+}
+
+/// Which unsettled entries are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unsettled {
+    /// Edits that wait for a batch.
+    Pending,
+    /// Edits in the batch in flight.
+    InFlight,
+    /// Edits that the server refused for good.
+    Quarantine,
+    /// Conflicts that wait for the app.
+    Deferred,
+}
+
+/// An unsettled entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnsettledEntry {
+    /// The document.
+    pub key: DocumentKey,
+    /// The local state.
+    pub local: DocumentState,
+    /// The settled state that the edit was made on.
+    pub base: Option<Settled>,
+    /// The server state that waits beside it.
+    pub remote: Option<DocumentState>,
+    /// The local transaction it belongs to; 0 in the quarantine.
+    pub transaction: LocalSeq,
+    /// Why it was refused, when, and under which ticket: only in the quarantine.
+    pub refused: Option<(Rejection, Stamp, u64)>,
+}
+
+/// Where a page of unsettled entries begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum UnsettledAfter {
+    /// At the beginning.
+    #[default]
+    Start,
+    /// After this entry.
+    Entry {
+        /// Its transaction.
+        transaction: LocalSeq,
+        /// Its document.
+        key: DocumentKey,
+        /// Its ticket, in the quarantine.
+        ticket: u64,
+    },
+}
+
+/// What the app decides about a quarantined edit or a deferred conflict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Writes the quarantined edit again.
+    Retry,
+    /// Drops the quarantined edit.
+    Discard,
+    /// Ends a deferred conflict.
+    Resolve(Resolution),
+}
+
+/// What leaves the device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Forget {
+    /// A scope that is gone or revoked: unsynced own bodies go to the quarantine, the rest leaves.
+    Scope(Scope),
+    /// One collection of a scope, likewise.
+    Collection(Scope, Collection),
+}
+
+/// What the feed answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeedPage {
+    /// Changes by place; each document once, at its newest place.
+    pub changes: Vec<DocumentChange>,
+    /// Whether more follow.
+    pub more: bool,
+    /// Whether something was forgotten since the place that was asked for: a watcher reads afresh.
+    pub gap: bool,
+}
+
+pub(crate) fn not_found(key: &DocumentKey, what: &str) -> Error {
+    Error::new(ErrorKind::NotFound, format!("there is no such {what}")).with("document", key)
+}
+
+pub(crate) fn check_lease(held: Generation, newest: Generation) -> Result<()> {
+    if held == newest {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Superseded,
+        "another process has taken over the engine of this replica",
+    )
+    .with("held", held)
+    .with("newest", newest))
+}

@@ -1,0 +1,187 @@
+//! Conflict resolvers: who wins when two edits were made without knowledge of each other.
+
+mod strategies;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::model::{Body, Collection, DocumentKey, DocumentState};
+
+pub use strategies::{ClientWins, LastWriteWins, ServerWins};
+
+/// Two edits of one document of which neither was made with knowledge of the other.
+///
+/// Equal bodies, and a deletion against a deletion, are never handed to a resolver: they are no conflict.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Conflict<'a> {
+    /// The document.
+    pub key: &'a DocumentKey,
+    /// The settled state that the local edit was made on; none if it was an insert.
+    pub base: Option<&'a DocumentState>,
+    /// The replica's edit.
+    pub local: &'a DocumentState,
+    /// The server's state; none if the server has no trace of the document any more.
+    pub remote: Option<&'a DocumentState>,
+}
+
+impl<'a> Conflict<'a> {
+    /// Describes a conflict.
+    #[must_use]
+    pub fn new(
+        key: &'a DocumentKey,
+        base: Option<&'a DocumentState>,
+        local: &'a DocumentState,
+        remote: Option<&'a DocumentState>,
+    ) -> Self {
+        Self { key, base, local, remote }
+    }
+}
+
+/// What a resolver decides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resolution {
+    /// The server's state stands, the local edit is dropped.
+    Remote,
+    /// The local edit stands and is pushed, made anew on the server's state.
+    Local,
+    /// This body, made on both, is pushed.
+    Merge(Body),
+    /// The document is deleted.
+    Delete,
+    /// The app decides later: both versions are kept in the conflict inbox, the rest syncs on.
+    Defer,
+}
+
+/// Decides conflicts.
+///
+/// It must be deterministic: the same conflict, the same answer, on every replica. It asks no clock and draws no
+/// randomness. It is called inside a storage transaction, on the storage's own thread, so it must be quick and must not
+/// call back into the replica. If it returns an error or panics, the conflict is [deferred](Resolution::Defer).
+///
+/// ```
+/// use sync_core::resolver::{Conflict, ConflictResolver, Resolution};
+///
+/// /// The longer text wins.
+/// #[derive(Debug)]
+/// struct Longest;
+///
+/// impl ConflictResolver for Longest {
+///     fn name(&self) -> &str {
+///         "longest"
+///     }
+///     fn resolve(&self, conflict: &Conflict<'_>) -> sync_core::error::Result<Resolution> {
+///         let length = |s: &sync_core::model::DocumentState| s.body.as_ref().map_or(0, |b| b.len());
+///         let remote = conflict.remote.map_or(0, length);
+///         Ok(if length(conflict.local) > remote { Resolution::Local } else { Resolution::Remote })
+///     }
+/// }
+/// ```
+pub trait ConflictResolver: Send + Sync + fmt::Debug + 'static {
+    /// Its name, for logs and reports.
+    fn name(&self) -> &str;
+
+    /// Whether it reads [`Conflict::base`]. Only then does a base body travel to a server that resolves.
+    fn needs_base(&self) -> bool {
+        false
+    }
+
+    /// Decides one conflict.
+    ///
+    /// # Errors
+    /// Whatever keeps it from deciding; the conflict is then deferred.
+    fn resolve(&self, conflict: &Conflict<'_>) -> Result<Resolution>;
+}
+
+/// Where the conflicts of a collection are resolved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ResolveOn {
+    /// On the replica: the server answers with its state, the replica resolves and pushes again. The only way when
+    /// bodies are encrypted.
+    #[default]
+    Replica,
+    /// On the server, inside the transaction that appends.
+    Server,
+}
+
+#[derive(Clone, Debug)]
+struct Policy {
+    resolver: Arc<dyn ConflictResolver>,
+    on: ResolveOn,
+}
+
+/// The resolvers of all collections. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Resolvers(Arc<Table>);
+
+#[derive(Clone, Debug)]
+struct Table {
+    default: Policy,
+    by_collection: BTreeMap<Collection, Policy>,
+}
+
+impl Default for Resolvers {
+    /// Last write wins, on the replica.
+    fn default() -> Self {
+        Self::new(LastWriteWins)
+    }
+}
+
+impl Resolvers {
+    /// One resolver for every collection, on the replica.
+    #[must_use]
+    pub fn new(default: impl ConflictResolver) -> Self {
+        Self::shared(Arc::new(default), ResolveOn::Replica)
+    }
+
+    /// One resolver for every collection, and where it runs.
+    #[must_use]
+    pub fn shared(default: Arc<dyn ConflictResolver>, on: ResolveOn) -> Self {
+        let default = Policy { resolver: default, on };
+        Self(Arc::new(Table { default, by_collection: BTreeMap::new() }))
+    }
+
+    /// Another resolver for one collection.
+    #[must_use]
+    pub fn with(
+        self,
+        collection: Collection,
+        resolver: Arc<dyn ConflictResolver>,
+        on: ResolveOn,
+    ) -> Self {
+        let mut table = (*self.0).clone();
+        table.by_collection.insert(collection, Policy { resolver, on });
+        Self(Arc::new(table))
+    }
+
+    fn policy(&self, collection: &Collection) -> &Policy {
+        self.0.by_collection.get(collection).unwrap_or(&self.0.default)
+    }
+
+    /// Where the conflicts of that collection are resolved.
+    #[must_use]
+    pub fn resolve_on(&self, collection: &Collection) -> ResolveOn {
+        self.policy(collection).on
+    }
+
+    /// Whether pushes of that collection carry the base's body to the server.
+    #[must_use]
+    pub fn sends_base(&self, collection: &Collection) -> bool {
+        let policy = self.policy(collection);
+        policy.on == ResolveOn::Server && policy.resolver.needs_base()
+    }
+
+    /// Decides a conflict with the resolver of its collection. An error or a panic of it means
+    /// [`Resolution::Defer`].
+    #[must_use]
+    pub fn decide(&self, conflict: &Conflict<'_>) -> Resolution {
+        let resolver = &self.policy(&conflict.key.collection).resolver;
+        match catch_unwind(AssertUnwindSafe(|| resolver.resolve(conflict))) {
+            Ok(Ok(resolution)) => resolution,
+            Ok(Err(_)) | Err(_) => Resolution::Defer,
+        }
+    }
+}

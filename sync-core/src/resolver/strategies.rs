@@ -1,0 +1,50 @@
+//! The strategies that need nothing but the two states.
+
+use super::{Conflict, ConflictResolver, Resolution};
+use crate::error::Result;
+
+/// The edit that was written later wins, by hybrid logical clock, then by replica id. The clocks of the writers are
+/// bounded by the server, so that a device with a wrong clock does not win for ever.
+///
+/// A document of which the server has no trace any more loses against any edit: nobody can say when it was deleted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LastWriteWins;
+
+impl ConflictResolver for LastWriteWins {
+    fn name(&self) -> &str {
+        "last-write-wins"
+    }
+
+    fn resolve(&self, conflict: &Conflict<'_>) -> Result<Resolution> {
+        let local_is_later = conflict.remote.is_none_or(|r| conflict.local.author > r.author);
+        Ok(if local_is_later { Resolution::Local } else { Resolution::Remote })
+    }
+}
+
+/// The state that the server settled first stands.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ServerWins;
+
+impl ConflictResolver for ServerWins {
+    fn name(&self) -> &str {
+        "server-wins"
+    }
+
+    fn resolve(&self, _: &Conflict<'_>) -> Result<Resolution> {
+        Ok(Resolution::Remote)
+    }
+}
+
+/// The replica's edit stands, whatever the server holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ClientWins;
+
+impl ConflictResolver for ClientWins {
+    fn name(&self) -> &str {
+        "client-wins"
+    }
+
+    fn resolve(&self, _: &Conflict<'_>) -> Result<Resolution> {
+        Ok(Resolution::Local)
+    }
+}

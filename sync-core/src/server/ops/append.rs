@@ -1,0 +1,292 @@
+//! Appending a push to a scope's log.
+
+use std::fmt;
+use std::time::Duration;
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::base::{Standing, standing};
+use crate::clock::{Clock, Now};
+use crate::codec::Codec;
+use crate::error::Result;
+use crate::model::{
+    Change, DocumentState, Epoch, LogEntry, PushBatch, Rejection, RejectionCode, Scope, Seq,
+    ServerState, Stamp, Term, TermStart, Verdict, VerdictKind, Verdicts,
+};
+use crate::resolver::Resolution;
+use crate::server::record::{Offer, PushRecord, ServerRow, ServerScope, StoredVerdict, author_of};
+use crate::server::rows::ServerRows;
+
+/// Decides about the changes of one push, inside the transaction that appends them: pure and quick, it asks nobody.
+pub trait Judge: Send + Sync + fmt::Debug {
+    /// Whether the change may be made to that current state: authorisation and validation.
+    ///
+    /// # Errors
+    /// The refusal, which becomes the verdict.
+    fn admit(
+        &self,
+        change: &Change,
+        current: Option<&DocumentState>,
+    ) -> std::result::Result<(), Rejection>;
+
+    /// Resolves a conflict of a collection that the server resolves; none where that is left to the replica.
+    fn resolve(
+        &self,
+        scope: &Scope,
+        change: &Change,
+        current: Option<&DocumentState>,
+    ) -> Option<Resolution>;
+}
+
+/// What an append is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct AppendContext {
+    /// The server's time.
+    pub now: Now,
+    /// This start of the server.
+    pub term: Term,
+    /// How far ahead of the server's time a stamp may be.
+    pub drift: Duration,
+    /// The epoch of the scope, should this push be the first that anybody hears of it.
+    pub fresh: Epoch,
+}
+
+/// What an append did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The verdicts.
+    pub verdicts: Verdicts,
+    /// The epoch of the log.
+    pub epoch: Epoch,
+    /// The head before.
+    pub before: Seq,
+    /// The head now.
+    pub head: Seq,
+    /// What was written, by position.
+    pub entries: Vec<LogEntry>,
+}
+
+/// The digest by which a retried batch is told from another one under the same name. Base bodies do not count: they say
+/// nothing that the base's revision does not.
+#[must_use]
+pub fn batch_digest(batch: &PushBatch) -> u128 {
+    let mut bytes = Vec::new();
+    for change in &batch.changes {
+        change.collection.encode(&mut bytes);
+        change.id.encode(&mut bytes);
+        change.base.encode(&mut bytes);
+        change.state.encode(&mut bytes);
+    }
+    xxh3_128(&bytes)
+}
+
+struct Log<'a> {
+    rows: &'a mut dyn ServerRows,
+    row: ServerScope,
+    /// The first position of this append.
+    first: Seq,
+    entries: Vec<LogEntry>,
+}
+
+/// Appends a push: idempotency record, base check, judge, verdicts, positions and index in one transaction.
+///
+/// # Errors
+/// As the rows.
+pub fn append(
+    rows: &mut dyn ServerRows,
+    cx: &AppendContext,
+    batch: &PushBatch,
+    judge: &dyn Judge,
+) -> Result<Appended> {
+    let row = super::scope::open_scope(rows, &batch.scope, cx.fresh)?;
+    let before = row.head;
+    let epoch = row.epoch;
+    let unchanged =
+        |verdicts| Ok(Appended { verdicts, epoch, before, head: before, entries: Vec::new() });
+    let digest = batch_digest(batch);
+    if let Some(record) = rows.push_record(&batch.scope, batch.replica)? {
+        if batch.id < record.id {
+            return unchanged(Verdicts::Stale);
+        }
+        if batch.id == record.id {
+            if digest != record.digest || record.verdicts.len() != batch.changes.len() {
+                return unchanged(Verdicts::Cloned);
+            }
+            let verdicts = tell_again(rows, &row, batch, &record)?;
+            return unchanged(Verdicts::Decided { epoch, verdicts });
+        }
+    }
+    let mut log = Log { rows, first: row.head.next(), row, entries: Vec::new() };
+    let mut verdicts = Vec::with_capacity(batch.changes.len());
+    for change in &batch.changes {
+        verdicts.push(log.decide(cx, &batch.scope, change, judge)?);
+    }
+    if !log.entries.is_empty() {
+        log.note_term(cx.term);
+    }
+    let stored =
+        verdicts.iter().map(|v| StoredVerdict { seq: v.seq, kind: v.kind.clone() }).collect();
+    let record = PushRecord { id: batch.id, digest, verdicts: stored };
+    log.rows.put_push_record(&batch.scope, batch.replica, &record)?;
+    log.rows.put_scope(&batch.scope, &log.row)?;
+    let (head, entries) = (log.row.head, log.entries);
+    Ok(Appended { verdicts: Verdicts::Decided { epoch, verdicts }, epoch, before, head, entries })
+}
+
+/// The original verdicts of a retried batch, with the states that the server holds now.
+fn tell_again(
+    rows: &dyn ServerRows,
+    scope: &ServerScope,
+    batch: &PushBatch,
+    record: &PushRecord,
+) -> Result<Vec<Verdict>> {
+    let mut verdicts = Vec::with_capacity(record.verdicts.len());
+    for (stored, change) in record.verdicts.iter().zip(&batch.changes) {
+        let current = match stored.kind {
+            VerdictKind::Accepted | VerdictKind::Rejected(_) => None,
+            VerdictKind::Superseded | VerdictKind::Merged | VerdictKind::Conflict => {
+                let row = rows.row(&batch.scope, &change.collection, &change.id)?;
+                Some(held(scope, row.as_ref()))
+            }
+        };
+        verdicts.push(Verdict { seq: stored.seq, kind: stored.kind.clone(), current });
+    }
+    Ok(verdicts)
+}
+
+fn held(scope: &ServerScope, row: Option<&ServerRow>) -> ServerState {
+    match row {
+        Some(row) => ServerState { seq: row.seq, state: Some(row.state.clone()) },
+        None => ServerState { seq: scope.head, state: None },
+    }
+}
+
+impl Log<'_> {
+    fn decide(
+        &mut self,
+        cx: &AppendContext,
+        scope: &Scope,
+        change: &Change,
+        judge: &dyn Judge,
+    ) -> Result<Verdict> {
+        let current = self.rows.row(scope, &change.collection, &change.id)?;
+        let now_held = held(&self.row, current.as_ref());
+        let verdict = |seq, kind| Ok(Verdict { seq, kind, current: None });
+        let with_current =
+            |kind| Ok(Verdict { seq: now_held.seq, kind, current: Some(now_held.clone()) });
+        let standing = standing(&self.row, change, current.as_ref());
+        if standing == Standing::Same {
+            return verdict(now_held.seq, VerdictKind::Accepted);
+        }
+        let state = current.as_ref().map(|c| &c.state);
+        if let Err(rejection) = self.admit(cx, change, state, judge) {
+            return verdict(self.row.head, VerdictKind::Rejected(rejection));
+        }
+        match standing {
+            Standing::Same | Standing::Older => return with_current(VerdictKind::Superseded),
+            Standing::Follows(offer) => {
+                let seq =
+                    self.write(scope, change, current.as_ref(), change.state.clone(), offer)?;
+                return verdict(seq, VerdictKind::Accepted);
+            }
+            Standing::Conflicts => {}
+        }
+        if state.is_some_and(|s| s.shows_the_same(&change.state)) {
+            return with_current(VerdictKind::Superseded);
+        }
+        let (body, author) = match judge.resolve(scope, change, state) {
+            None | Some(Resolution::Defer) => return with_current(VerdictKind::Conflict),
+            Some(Resolution::Remote) => return with_current(VerdictKind::Superseded),
+            Some(Resolution::Local) => {
+                let seq =
+                    self.write(scope, change, current.as_ref(), change.state.clone(), None)?;
+                return verdict(seq, VerdictKind::Accepted);
+            }
+            Some(Resolution::Merge(body)) => (Some(body), later(state, change)),
+            Some(Resolution::Delete) => (None, later(state, change)),
+        };
+        let merged = self.mint(cx.now, change, state, author, body);
+        let seq = self.write(scope, change, current.as_ref(), merged.clone(), None)?;
+        let current = Some(ServerState { seq, state: Some(merged) });
+        Ok(Verdict { seq, kind: VerdictKind::Merged, current })
+    }
+
+    fn admit(
+        &self,
+        cx: &AppendContext,
+        change: &Change,
+        current: Option<&DocumentState>,
+        judge: &dyn Judge,
+    ) -> std::result::Result<(), Rejection> {
+        if Clock::is_beyond(change.state.revision.stamp, cx.now, cx.drift) {
+            return Err(Rejection {
+                code: RejectionCode::Clock { server_time: Stamp::new(cx.now.0, 0) },
+                reason: "the stamp is too far ahead of the server's time".to_owned(),
+            });
+        }
+        judge.admit(change, current)
+    }
+
+    /// A state of the server's own making, after both that it was made of.
+    fn mint(
+        &mut self,
+        now: Now,
+        change: &Change,
+        current: Option<&DocumentState>,
+        author: crate::model::Revision,
+        body: Option<crate::model::Body>,
+    ) -> DocumentState {
+        let parent =
+            current.map_or(Stamp::ZERO, |c| c.revision.stamp).max(change.state.revision.stamp);
+        let mut clock = Clock { high_water: self.row.high_water };
+        let stamp = clock.tick(now, parent);
+        let revision = crate::model::Revision { stamp, replica: author_of(self.row.epoch) };
+        let created =
+            current.filter(|c| !c.is_deleted()).map_or(change.state.created, |c| c.created);
+        DocumentState { revision, author, created, body }
+    }
+
+    fn write(
+        &mut self,
+        scope: &Scope,
+        change: &Change,
+        old: Option<&ServerRow>,
+        state: DocumentState,
+        offered: Option<Offer>,
+    ) -> Result<Seq> {
+        let (collection, id) = (&change.collection, &change.id);
+        let row = &mut self.row;
+        row.head = row.head.next();
+        row.high_water = row.high_water.max(state.revision.stamp);
+        let seq = row.head;
+        if let Some(old) = old.filter(|o| !o.state.is_deleted()) {
+            row.documents = row.documents.saturating_sub(1);
+            row.digest.remove(collection, id, &old.state.revision);
+        }
+        if !state.is_deleted() {
+            row.documents += 1;
+            row.digest.add(collection, id, &state.revision);
+        }
+        let new = ServerRow { seq, first: self.first, state, offered };
+        self.rows.put_row(scope, collection, id, old, &new)?;
+        if old.is_some_and(|o| o.first == self.first) {
+            // A batch should name a document once; if it does not, only the newest state is handed out.
+            self.entries.retain(|e| e.id != *id || e.collection != *collection);
+        }
+        let (collection, id) = (collection.clone(), id.clone());
+        self.entries.push(LogEntry { seq, collection, id, state: new.state });
+        Ok(seq)
+    }
+
+    fn note_term(&mut self, term: Term) {
+        let terms = &mut self.row.terms;
+        if terms.last().is_none_or(|t| t.term != term) {
+            terms.push(TermStart { term, first: self.first });
+            terms.drain(..terms.len().saturating_sub(TermStart::KEPT));
+        }
+    }
+}
+
+fn later(current: Option<&DocumentState>, change: &Change) -> crate::model::Revision {
+    current.map_or(change.state.author, |c| c.author.max(change.state.author))
+}

@@ -1,0 +1,169 @@
+//! Whether a change was made on what the server holds.
+
+use crate::model::{BaseRef, Change};
+use crate::server::record::{Offer, ServerRow, ServerScope};
+
+/// How a change stands to the server's current state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// The server holds this very state.
+    Same,
+    /// It was made on the current state, and becomes it. A re-offer says where it was settled before.
+    Follows(Option<Offer>),
+    /// The current state is a later one of the same history: it stays, and nothing is in conflict.
+    Older,
+    /// It was made on something else.
+    Conflicts,
+}
+
+/// The base check.
+///
+/// Absent matches no base, and a base that was a tombstone; a deletion of what is absent follows too. A base that was
+/// settled in a lost life of the log, above its cut, makes the change a re-offer: it follows on what survived the cut and
+/// on re-offers of older positions, is older than re-offers of later ones, and conflicts with what was written since.
+pub(super) fn standing(scope: &ServerScope, change: &Change, row: Option<&ServerRow>) -> Standing {
+    if row.is_some_and(|r| r.state.revision == change.state.revision) {
+        return Standing::Same;
+    }
+    let lost = change.base.filter(|b| b.epoch != scope.epoch && b.seq > scope.shared_with(b.epoch));
+    match (change.base, row) {
+        (None, None) => Standing::Follows(None),
+        (None, Some(_)) => Standing::Conflicts,
+        (Some(base), Some(row)) if row.state.revision == base.revision => Standing::Follows(None),
+        (Some(base), row) if lost.is_some() => reoffer(scope, change, base, row),
+        (Some(base), None) if base.tombstone || change.state.is_deleted() => {
+            Standing::Follows(None)
+        }
+        (Some(_), _) => Standing::Conflicts,
+    }
+}
+
+fn reoffer(
+    scope: &ServerScope,
+    change: &Change,
+    base: BaseRef,
+    row: Option<&ServerRow>,
+) -> Standing {
+    let is_edit = base.revision != change.state.revision;
+    let offer = Offer { epoch: base.epoch, seq: base.seq, edited: is_edit };
+    let Some(row) = row else { return Standing::Follows(Some(offer)) };
+    let Some(earlier) = row.offered else {
+        let survived = row.seq <= scope.shared_with(base.epoch);
+        return if survived { Standing::Follows(Some(offer)) } else { Standing::Conflicts };
+    };
+    let age = |o: &Offer| (scope.age_of(o.epoch), o.seq);
+    match (age(&earlier) < age(&offer), is_edit) {
+        // A state that was settled later than what the row's edit was made on.
+        (true, _) if earlier.edited => Standing::Conflicts,
+        (true, _) => Standing::Follows(Some(offer)),
+        (false, false) => Standing::Older,
+        (false, true) => Standing::Conflicts,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        Body, Collection, DocumentId, DocumentState, Epoch, ReplicaId, Revision, Seq, Stamp,
+    };
+    use crate::server::record::Ancestor;
+
+    const OLD: Epoch = Epoch([1; 16]);
+    const NEW: Epoch = Epoch([2; 16]);
+
+    fn state(n: u64) -> DocumentState {
+        let revision = Revision { stamp: Stamp::new(n, 0), replica: ReplicaId([9; 16]) };
+        DocumentState {
+            revision,
+            author: revision,
+            created: revision.stamp,
+            body: Body::parse("1").ok(),
+        }
+    }
+
+    fn base(n: u64, epoch: Epoch, seq: u64) -> Option<BaseRef> {
+        Some(BaseRef { revision: state(n).revision, epoch, seq: Seq(seq), tombstone: false })
+    }
+
+    fn change(n: u64, base: Option<BaseRef>) -> Change {
+        Change {
+            collection: Collection::new("c").unwrap(),
+            id: DocumentId::new("d").unwrap(),
+            base,
+            base_body: None,
+            state: state(n),
+        }
+    }
+
+    fn row(n: u64, seq: u64, offered: Option<Offer>) -> ServerRow {
+        ServerRow { seq: Seq(seq), first: Seq(seq), state: state(n), offered }
+    }
+
+    fn restored(cut: u64) -> ServerScope {
+        let mut scope = ServerScope::new(NEW);
+        scope.ancestors.push(Ancestor { epoch: OLD, cut: Seq(cut) });
+        scope
+    }
+
+    #[test]
+    fn absent_matches_no_base_and_a_tombstone() {
+        let scope = ServerScope::new(NEW);
+        assert_eq!(standing(&scope, &change(1, None), None), Standing::Follows(None));
+        let mut on_tombstone = change(2, base(1, NEW, 1));
+        assert_eq!(standing(&scope, &on_tombstone, None), Standing::Conflicts);
+        on_tombstone.base.as_mut().unwrap().tombstone = true;
+        assert_eq!(standing(&scope, &on_tombstone, None), Standing::Follows(None));
+        let mut deletion = change(2, base(1, NEW, 1));
+        deletion.state.body = None;
+        assert_eq!(standing(&scope, &deletion, None), Standing::Follows(None));
+    }
+
+    #[test]
+    fn the_revision_decides_not_the_position() {
+        let scope = ServerScope::new(NEW);
+        let row = row(1, 7, None);
+        assert_eq!(standing(&scope, &change(1, None), Some(&row)), Standing::Same);
+        assert_eq!(
+            standing(&scope, &change(2, base(1, NEW, 3)), Some(&row)),
+            Standing::Follows(None)
+        );
+        assert_eq!(standing(&scope, &change(2, base(5, NEW, 7)), Some(&row)), Standing::Conflicts);
+        assert_eq!(standing(&scope, &change(2, None), Some(&row)), Standing::Conflicts);
+    }
+
+    #[test]
+    fn a_reoffer_follows_on_what_survived_the_cut() {
+        let scope = restored(3);
+        let offer = |seq, edited| Some(Offer { epoch: OLD, seq: Seq(seq), edited });
+        let again = change(5, base(5, OLD, 5));
+        assert_eq!(standing(&scope, &again, None), Standing::Follows(offer(5, false)));
+        assert_eq!(
+            standing(&scope, &again, Some(&row(1, 3, None))),
+            Standing::Follows(offer(5, false))
+        );
+        assert_eq!(standing(&scope, &again, Some(&row(9, 4, None))), Standing::Conflicts);
+        assert_eq!(
+            standing(&scope, &again, Some(&row(4, 4, offer(4, false)))),
+            Standing::Follows(offer(5, false))
+        );
+        assert_eq!(standing(&scope, &again, Some(&row(6, 4, offer(6, false)))), Standing::Older);
+        // An edit made on a lost state.
+        let edit = change(8, base(5, OLD, 5));
+        assert_eq!(
+            standing(&scope, &edit, Some(&row(4, 4, offer(4, false)))),
+            Standing::Follows(offer(5, true))
+        );
+        assert_eq!(standing(&scope, &edit, Some(&row(6, 4, offer(6, false)))), Standing::Conflicts);
+        assert_eq!(standing(&scope, &again, Some(&row(8, 4, offer(5, true)))), Standing::Older);
+        assert_eq!(
+            standing(&scope, &change(6, base(6, OLD, 6)), Some(&row(8, 4, offer(5, true)))),
+            Standing::Conflicts
+        );
+        // A base at or below the cut is an ordinary one.
+        assert_eq!(
+            standing(&scope, &change(8, base(2, OLD, 2)), Some(&row(1, 3, None))),
+            Standing::Conflicts
+        );
+    }
+}

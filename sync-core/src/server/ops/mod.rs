@@ -1,0 +1,12 @@
+//! What a server's storage does, written once over [rows](super::rows): each function is the body of one transaction.
+//!
+//! [`ServerStorage`](crate::storage::ServerStorage) says what must be true afterwards.
+
+mod append;
+mod base;
+mod changes;
+mod scope;
+
+pub use append::{AppendContext, Appended, Judge, append, batch_digest};
+pub use changes::{ChangesReply, changes, check_cursor};
+pub use scope::{Acknowledgement, acknowledge, begin_epoch, open_scope, purge};

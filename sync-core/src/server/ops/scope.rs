@@ -1,0 +1,114 @@
+//! A scope's log as a whole: its beginning, its lives, its horizon, and who acknowledged what.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{Digest, Epoch, ReplicaId, Reset, ResetReason, Scope, Seq};
+use crate::server::record::{Acknowledged, Ancestor, ServerScope};
+use crate::server::rows::{ServerReads, ServerRows};
+
+pub(super) fn read_scope(rows: &(impl ServerReads + ?Sized), scope: &Scope) -> Result<ServerScope> {
+    rows.scope(scope)?.ok_or_else(|| {
+        Error::new(ErrorKind::NotFound, "there is no such scope").with("scope", scope)
+    })
+}
+
+/// The scope's row, made if nobody has heard of the scope.
+///
+/// # Errors
+/// As the rows.
+pub fn open_scope(rows: &mut dyn ServerRows, scope: &Scope, fresh: Epoch) -> Result<ServerScope> {
+    if let Some(row) = rows.scope(scope)? {
+        return Ok(row);
+    }
+    let row = ServerScope::new(fresh);
+    rows.put_scope(scope, &row)?;
+    Ok(row)
+}
+
+/// Ends the current life of the log at `cut` and begins another, unless `from` is not the current epoch any more.
+///
+/// # Errors
+/// `NotFound` for an unknown scope. Else as the rows.
+pub fn begin_epoch(
+    rows: &mut dyn ServerRows,
+    scope: &Scope,
+    from: Epoch,
+    cut: Seq,
+    fresh: Epoch,
+) -> Result<ServerScope> {
+    let mut row = read_scope(rows, scope)?;
+    if row.epoch != from {
+        return Ok(row);
+    }
+    row.ancestors.push(Ancestor { epoch: from, cut: cut.min(row.head) });
+    row.ancestors.drain(..row.ancestors.len().saturating_sub(ServerScope::ANCESTORS));
+    row.epoch = fresh;
+    rows.put_scope(scope, &row)?;
+    Ok(row)
+}
+
+/// Forgets the tombstones at or below `up_to`, and moves the horizon there. Replicas that have not come so far pull
+/// everything afresh.
+///
+/// # Errors
+/// `NotFound` for an unknown scope. Else as the rows.
+pub fn purge(rows: &mut dyn ServerRows, scope: &Scope, up_to: Seq) -> Result<u64> {
+    let mut row = read_scope(rows, scope)?;
+    let up_to = up_to.min(row.head);
+    row.horizon = row.horizon.max(up_to);
+    rows.put_scope(scope, &row)?;
+    let (mut after, mut purged) = (Seq(0), 0);
+    loop {
+        let (mut page, mut seen) = (Vec::new(), 0);
+        rows.log(scope, after, &mut |(collection, id, row)| {
+            if row.seq > up_to {
+                return Ok(false);
+            }
+            after = row.seq;
+            seen += 1;
+            if row.state.is_deleted() {
+                page.push((collection, id, row));
+            }
+            Ok(seen < 1_000)
+        })?;
+        for (collection, id, row) in &page {
+            rows.remove_row(scope, collection, id, row)?;
+        }
+        purged += page.len() as u64;
+        if seen < 1_000 {
+            return Ok(purged);
+        }
+    }
+}
+
+/// What a replica says when it has applied something durably.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Acknowledgement {
+    /// In which life of the log.
+    pub epoch: Epoch,
+    /// Up to which position.
+    pub seq: Seq,
+    /// The digest of its live documents, if nothing of the replica is unsettled.
+    pub digest: Option<Digest>,
+}
+
+/// Takes note of how far a replica is, and compares its digest if both stand at the same position.
+///
+/// # Errors
+/// `NotFound` for an unknown scope. Else as the rows.
+pub fn acknowledge(
+    rows: &mut dyn ServerRows,
+    scope: &Scope,
+    replica: ReplicaId,
+    ack: &Acknowledgement,
+) -> Result<Option<Reset>> {
+    let row = read_scope(rows, scope)?;
+    if ack.epoch != row.epoch {
+        return Ok(None);
+    }
+    let to = Acknowledged { epoch: ack.epoch, seq: ack.seq.min(row.head) };
+    let mut at = rows.acknowledged(scope, replica)?.unwrap_or(to);
+    at.advance(to);
+    rows.put_acknowledged(scope, replica, &at)?;
+    let differs = row.head == ack.seq && ack.digest.is_some_and(|d| d != row.digest);
+    Ok(differs.then_some(Reset { epoch: row.epoch, reason: ResetReason::DigestDiffers }))
+}

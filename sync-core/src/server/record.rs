@@ -1,0 +1,181 @@
+//! What a server keeps: per scope, per document, per replica.
+
+use crate::codec::codec_struct;
+use crate::model::{
+    Digest, DocumentState, Epoch, PushId, ReplicaId, Seq, Stamp, TermStart, VerdictKind,
+};
+
+/// An earlier life of a scope's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ancestor {
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// The last position of it that survived.
+    pub cut: Seq,
+}
+
+/// What a server keeps about a scope.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ServerScope {
+    /// The life of its log.
+    pub epoch: Epoch,
+    /// Earlier lives, oldest first.
+    pub ancestors: Vec<Ancestor>,
+    /// The newest position.
+    pub head: Seq,
+    /// Below it tombstones are gone.
+    pub horizon: Seq,
+    /// The server starts that wrote to it, newest last.
+    pub terms: Vec<TermStart>,
+    /// Live documents.
+    pub documents: u64,
+    /// Their digest.
+    pub digest: Digest,
+    /// The newest stamp seen: states that the server makes itself come after it.
+    pub high_water: Stamp,
+}
+
+impl ServerScope {
+    /// How many earlier lives are remembered.
+    pub const ANCESTORS: usize = 64;
+
+    /// The log of a scope that begins now.
+    #[must_use]
+    pub fn new(epoch: Epoch) -> Self {
+        Self {
+            epoch,
+            ancestors: Vec::new(),
+            head: Seq(0),
+            horizon: Seq(0),
+            terms: Vec::new(),
+            documents: 0,
+            digest: Digest::default(),
+            high_water: Stamp::ZERO,
+        }
+    }
+
+    /// Up to which position that epoch tells of the same log as the current one: everything for the current epoch,
+    /// nothing for an epoch that is not remembered.
+    #[must_use]
+    pub fn shared_with(&self, epoch: Epoch) -> Seq {
+        if epoch == self.epoch {
+            return Seq(u64::MAX);
+        }
+        let Some(at) = self.ancestors.iter().position(|a| a.epoch == epoch) else { return Seq(0) };
+        self.ancestors[at..].iter().map(|a| a.cut).min().unwrap_or_default()
+    }
+
+    /// Orders epochs by age: what is not remembered is oldest.
+    #[must_use]
+    pub fn age_of(&self, epoch: Epoch) -> usize {
+        if epoch == self.epoch {
+            return usize::MAX;
+        }
+        self.ancestors.iter().position(|a| a.epoch == epoch).map_or(0, |i| i + 1)
+    }
+}
+
+/// What a server keeps about a document.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ServerRow {
+    /// Its newest position.
+    pub seq: Seq,
+    /// The first position of the append that gave it: a chunk is never cut between them.
+    pub first: Seq,
+    /// Its state.
+    pub state: DocumentState,
+    /// Where it had been settled before, if it was offered again after a lost life of the log.
+    pub offered: Option<Offer>,
+}
+
+/// Where a state that was offered again had been settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Offer {
+    /// In which life of the log.
+    pub epoch: Epoch,
+    /// At which position.
+    pub seq: Seq,
+    /// Whether the row is an edit made on that state, not the state itself.
+    pub edited: bool,
+}
+
+/// The last push of a replica to a scope.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PushRecord {
+    /// Its name.
+    pub id: PushId,
+    /// The digest of the batch.
+    pub digest: u128,
+    /// What was said of each change; bodies are looked up when it is told again.
+    pub verdicts: Vec<StoredVerdict>,
+}
+
+/// A verdict without bodies.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct StoredVerdict {
+    /// The position it speaks of.
+    pub seq: Seq,
+    /// What became of the change.
+    pub kind: VerdictKind,
+}
+
+/// How far a replica has acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Acknowledged {
+    /// In which life of the log.
+    pub epoch: Epoch,
+    /// Up to which position.
+    pub seq: Seq,
+}
+
+/// Why a request about positions cannot be answered as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fork {
+    /// The replica must be told to reset.
+    Reset(crate::model::Reset),
+    /// The replica knows positions that this log never gave out: it was restored and nobody said so. A new epoch has to
+    /// begin, with this cut.
+    Unannounced {
+        /// The last position that both know.
+        cut: Seq,
+    },
+}
+
+impl Acknowledged {
+    /// Moves forward within an epoch; a new epoch starts over.
+    pub fn advance(&mut self, to: Self) {
+        if self.epoch != to.epoch || self.seq < to.seq {
+            *self = to;
+        }
+    }
+}
+
+/// The identity under which a server makes states of its own, from the epoch of the scope.
+#[must_use]
+pub fn author_of(epoch: Epoch) -> ReplicaId {
+    ReplicaId(epoch.0)
+}
+
+codec_struct! {
+    Ancestor { epoch, cut }
+    ServerScope { epoch, ancestors, head, horizon, terms, documents, digest, high_water }
+    ServerRow { seq, first, state, offered }
+    Offer { epoch, seq, edited }
+    StoredVerdict { seq, kind }
+    Acknowledged { epoch, seq }
+}
+
+impl crate::codec::Codec for PushRecord {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.id.encode(out);
+        out.extend_from_slice(&self.digest.to_be_bytes());
+        self.verdicts.encode(out);
+    }
+    fn decode(input: &mut crate::codec::Reader) -> crate::error::Result<Self> {
+        Ok(Self {
+            id: crate::codec::Codec::decode(input)?,
+            digest: u128::from_be_bytes(input.array()?),
+            verdicts: crate::codec::Codec::decode(input)?,
+        })
+    }
+}

@@ -1,0 +1,268 @@
+//! One writer thread with group commit, and a few readers: what turns a synchronous core into an async storage.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// What a commit promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Durability {
+    /// It survives a crash of the process. A power failure may take it back, together with everything after it.
+    Process,
+    /// It survives a power failure too.
+    Power,
+}
+
+/// A core that writes: one transaction at a time, made of jobs that each happen whole or not at all.
+///
+/// The order of calls is `begin`, then for every job `mark` and, if the job failed, `undo`, then `commit`.
+pub trait Transactional: Send + 'static {
+    /// Begins a transaction.
+    ///
+    /// # Errors
+    /// `Storage` if it cannot be begun; then nothing is open.
+    fn begin(&mut self, durability: Durability) -> Result<()>;
+
+    /// Remembers the place that `undo` goes back to.
+    ///
+    /// # Errors
+    /// `Storage`.
+    fn mark(&mut self) -> Result<()>;
+
+    /// Undoes everything since the last `mark`.
+    ///
+    /// # Errors
+    /// `Storage`; the transaction is then rolled back.
+    fn undo(&mut self) -> Result<()>;
+
+    /// Commits; whether anything was written. When it returns, the promise of `begin` holds, and readers see the
+    /// transaction.
+    ///
+    /// # Errors
+    /// `Storage`; then nothing of the transaction happened, and none is open.
+    fn commit(&mut self) -> Result<bool>;
+
+    /// Gives the transaction up.
+    fn rollback(&mut self);
+}
+
+/// A core that reads: everything between `open` and `release` sees one state of the data.
+pub trait Snapshot: Send + 'static {
+    /// Opens a snapshot of the newest committed state.
+    ///
+    /// # Errors
+    /// `Storage`.
+    fn open(&mut self) -> Result<()>;
+
+    /// Lets go of it.
+    fn release(&mut self);
+}
+
+/// Bounds of the threads of one storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ThreadOptions {
+    /// Jobs that may wait for the writer, and as many for the readers; who comes later waits to be let in.
+    pub queue: usize,
+    /// The most jobs that share one commit.
+    pub group: usize,
+}
+
+impl Default for ThreadOptions {
+    /// 256 jobs in the queue, 64 to a commit.
+    fn default() -> Self {
+        Self { queue: 256, group: 64 }
+    }
+}
+
+/// Tells the one who waits how it ended, once the commit is through or has failed.
+type Reply = Box<dyn FnOnce(Result<()>) + Send>;
+/// Runs in the writer's transaction, or is told why it cannot. The answer says whether it failed.
+type Job<W> = Box<dyn FnOnce(Result<&mut W>) -> (bool, Reply) + Send>;
+type Read<R> = Box<dyn FnOnce(&mut R) + Send>;
+
+enum Message<W> {
+    Job(Durability, Job<W>),
+    Close(oneshot::Sender<()>),
+}
+
+/// The threads of one storage. When the last handle is dropped they end after what was queued.
+pub(crate) struct Threads<W, R> {
+    jobs: mpsc::Sender<Message<W>>,
+    reads: Mutex<Option<mpsc::Sender<Read<R>>>>,
+    commits: Arc<watch::Sender<u64>>,
+}
+
+impl<W, R> fmt::Debug for Threads<W, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Threads").field("commits", &*self.commits.borrow()).finish_non_exhaustive()
+    }
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "this storage is closed")
+}
+
+impl<W: Transactional, R: Snapshot> Threads<W, R> {
+    pub(crate) fn start(writer: W, readers: Vec<R>, options: ThreadOptions) -> Result<Self> {
+        let (jobs, job_queue) = mpsc::channel(options.queue.max(1));
+        let (reads, read_queue) = mpsc::channel(options.queue.max(1));
+        let commits = Arc::new(watch::Sender::new(0));
+        let told = Arc::clone(&commits);
+        let group = options.group.max(1);
+        spawn("twotide-writer", move || write_loop(writer, job_queue, group, &told))?;
+        let read_queue = Arc::new(Mutex::new(read_queue));
+        for reader in readers {
+            let queue = Arc::clone(&read_queue);
+            spawn("twotide-reader", move || read_loop(reader, &queue))?;
+        }
+        Ok(Self { jobs, reads: Mutex::new(Some(reads)), commits })
+    }
+
+    /// Counts commits of this process, and of others once [told](Self::notifier).
+    pub(crate) fn commits(&self) -> watch::Receiver<u64> {
+        self.commits.subscribe()
+    }
+
+    /// Wakes whoever waits for a commit.
+    pub(crate) fn notifier(&self) -> Arc<watch::Sender<u64>> {
+        Arc::clone(&self.commits)
+    }
+
+    /// Runs a job in a transaction, and returns when it is committed.
+    pub(crate) async fn write<T: Send + 'static>(
+        &self,
+        durability: Durability,
+        job: impl FnOnce(&mut W) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (answer, wait) = oneshot::channel();
+        let job: Job<W> = Box::new(move |writer| {
+            let result = writer.and_then(job);
+            let failed = result.is_err();
+            let reply: Reply = Box::new(move |committed| {
+                // Whoever asked may have gone away meanwhile: then nobody is told.
+                let _ = answer.send(committed.and(result));
+            });
+            (failed, reply)
+        });
+        self.jobs.send(Message::Job(durability, job)).await.map_err(|_| closed())?;
+        wait.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// Runs a read on a snapshot.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&R) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (answer, wait) = oneshot::channel();
+        let job: Read<R> = Box::new(move |reader| {
+            let result = reader.open().and_then(|()| {
+                let result = job(reader);
+                reader.release();
+                result
+            });
+            let _ = answer.send(result);
+        });
+        let reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        reads.ok_or_else(closed)?.send(job).await.map_err(|_| closed())?;
+        wait.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// Finishes what was queued, and ends the threads. What is asked afterwards fails with `Closed`.
+    pub(crate) async fn close(&self) {
+        self.reads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (done, wait) = oneshot::channel();
+        if self.jobs.send(Message::Close(done)).await.is_ok() {
+            let _ = wait.await;
+        }
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
+    match std::thread::Builder::new().name(name.to_owned()).spawn(run) {
+        Ok(_) => Ok(()),
+        Err(e) => {
+            Err(Error::new(ErrorKind::Storage, "a storage thread cannot be started").because(e))
+        }
+    }
+}
+
+fn write_loop<W: Transactional>(
+    mut writer: W,
+    mut queue: mpsc::Receiver<Message<W>>,
+    group: usize,
+    commits: &watch::Sender<u64>,
+) {
+    let mut closing = None;
+    while closing.is_none() {
+        let Some(first) = queue.blocking_recv() else { break };
+        let mut jobs = Vec::new();
+        let mut durability = Durability::Process;
+        let mut next = Some(first);
+        while let Some(message) = next.take() {
+            match message {
+                Message::Close(done) => closing = Some(done),
+                Message::Job(needs, job) => {
+                    durability = durability.max(needs);
+                    jobs.push(job);
+                    if jobs.len() < group {
+                        next = queue.try_recv().ok();
+                    }
+                }
+            }
+        }
+        if !jobs.is_empty() && run_group(&mut writer, durability, jobs) {
+            commits.send_modify(|n| *n += 1);
+        }
+    }
+    // The queue is refused to everybody before the core is let go, so that a file can be opened again at once.
+    drop(queue);
+    drop(writer);
+    if let Some(done) = closing {
+        let _ = done.send(());
+    }
+}
+
+/// Runs jobs in one transaction; whether anything was committed.
+fn run_group<W: Transactional>(writer: &mut W, durability: Durability, jobs: Vec<Job<W>>) -> bool {
+    let mut broken = writer.begin(durability).err();
+    let mut replies = Vec::with_capacity(jobs.len());
+    let mut kept = 0;
+    for job in jobs {
+        broken = broken.or_else(|| writer.mark().err());
+        let (failed, reply) = job(broken.clone().map_or(Ok(&mut *writer), Err));
+        replies.push(reply);
+        if !failed {
+            kept += 1;
+        } else if broken.is_none() {
+            broken = writer.undo().err();
+        }
+    }
+    let result = match broken {
+        Some(error) => {
+            writer.rollback();
+            Err(error)
+        }
+        None if kept == 0 => {
+            writer.rollback();
+            Ok(false)
+        }
+        None => writer.commit(),
+    };
+    for reply in replies {
+        reply(result.clone().map(drop));
+    }
+    result.unwrap_or(false)
+}
+
+fn read_loop<R: Snapshot>(mut reader: R, queue: &Mutex<mpsc::Receiver<Read<R>>>) {
+    loop {
+        let next = queue.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
+        match next {
+            Some(read) => read(&mut reader),
+            None => return,
+        }
+    }
+}
