@@ -16,10 +16,16 @@
 
 pub mod clock;
 pub mod codec;
+pub mod engine;
 pub mod error;
+#[cfg(feature = "runtime")]
+pub mod kv;
 pub mod model;
+pub mod protocol;
 pub mod replica;
 pub mod resolver;
 pub mod server;
 #[cfg(feature = "runtime")]
 pub mod storage;
+#[cfg(feature = "runtime")]
+pub mod transport;

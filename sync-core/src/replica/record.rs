@@ -156,8 +156,6 @@ pub struct ScopeRow {
     pub deferred: u64,
     /// Edits in the quarantine.
     pub quarantined: u64,
-    /// Resets because of a differing digest since the last digest that agreed.
-    pub digest_resets: u32,
 }
 
 /// The batch in flight of a scope: its name and its documents; the states are in their records.
@@ -258,7 +256,7 @@ codec_struct! {
     Pending { edit, deferred, slot, in_flight }
     Edit { transaction, base, travelled }
     InFlight { push, revision, base, state }
-    ScopeRow { checkpoint, documents, digest, settled, pending, in_flight, deferred, quarantined, digest_resets }
+    ScopeRow { checkpoint, documents, digest, settled, pending, in_flight, deferred, quarantined }
     BatchRow { id, replica, keys }
     QuarantineRow { key, state, base, rejection, at }
     ReplicaMeta {

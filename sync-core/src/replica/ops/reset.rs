@@ -33,9 +33,6 @@ pub fn reset(
         },
         ResetReason::BelowHorizon => start_over(&mut tx),
         ResetReason::DigestDiffers | ResetReason::Requested => {
-            if reset.reason == ResetReason::DigestDiffers {
-                tx.row.digest_resets += 1;
-            }
             tx.sweep(|_, _, record| record.known = Seq(0))?;
             start_over(&mut tx);
         }

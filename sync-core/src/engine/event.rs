@@ -1,0 +1,87 @@
+//! What the engine tells the app.
+
+use crate::error::ErrorKind;
+use crate::model::{Reset, Scope, Seq};
+
+use super::Failure;
+
+/// Something that happened to the sync as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Event {
+    /// A connection is there.
+    Connected,
+    /// The connection is gone, or could not be made; another attempt follows unless it was refused for good.
+    Disconnected(Failure),
+    /// The server refuses this replica, and trying again cannot help before somebody changes something.
+    Refused(ErrorKind),
+    /// A scope is behind and catches up.
+    CatchUpStarted(Scope),
+    /// A chunk was taken in.
+    CheckpointMoved {
+        /// The scope.
+        scope: Scope,
+        /// Where it stands.
+        position: Seq,
+        /// The newest head that was heard of.
+        head: Seq,
+    },
+    /// A scope has reached the head.
+    CatchUpDone(Scope),
+    /// A scope's position was given up.
+    Reset(Scope, Reset),
+    /// Replica and server stand at the same position with different documents, and pulling everything afresh did not
+    /// help.
+    Diverged(Scope),
+    /// The replica has a new identity: its file was copied or restored.
+    Reidentified,
+    /// The server does not serve a scope, and trying again cannot help before somebody changes something.
+    ScopeRefused(Scope, ErrorKind),
+    /// Everything is pushed and pulled.
+    InSync,
+}
+
+/// The state of the sync as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// It was not started, was stopped, or was refused for good.
+    Stopped,
+    /// It tries to connect.
+    Connecting,
+    /// There is no connection; another attempt follows.
+    Offline,
+    /// It is connected, and something is on its way.
+    Syncing,
+    /// It is connected, and nothing is left to do.
+    InSync,
+}
+
+/// How far a scope is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ScopeProgress {
+    /// Documents taken in since the engine began.
+    pub pulled: u64,
+    /// Where it stands.
+    pub position: Seq,
+    /// The newest head that was heard of.
+    pub head: Seq,
+}
+
+impl ScopeProgress {
+    /// How many positions are left: at least as many as documents.
+    #[must_use]
+    pub fn remaining(&self) -> u64 {
+        self.head.0.saturating_sub(self.position.0)
+    }
+}
+
+/// A look at the engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The state as a whole.
+    pub phase: Phase,
+    /// Every scope.
+    pub scopes: Vec<(Scope, ScopeProgress)>,
+    /// Why it was refused for good.
+    pub refused: Option<ErrorKind>,
+}

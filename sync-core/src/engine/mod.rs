@@ -1,0 +1,521 @@
+//! The engine: a pure state machine that decides what a replica does next.
+//!
+//! Facts go in through [`Engine::handle_input`], commands come out of [`Engine::poll_output`] until it is empty. It
+//! allocates no task, asks no clock and draws no randomness: time comes with each fact, chance from a seed. Payloads stay
+//! with whoever executes the commands; the engine names them by [`Ticket`].
+//!
+//! ```text
+//!              Input (facts)                                Output (commands)
+//!   connected, pulled, applied,   ┌───────────────────┐   connect, pull, subscribe,
+//!   formed, pushed, settled, ───► │ session           │ ─► apply, form a batch, push,
+//!   reset done, outbox grew,      │  └─ scope: pull   │    settle, reset, tell the app
+//!   link lost, tick               │            push   │
+//!                                 └───────────────────┘
+//! ```
+//!
+//! ```text
+//!   session: Idle ─► Connecting ─► Online ─► (link lost) ─► BackingOff ─► Connecting …
+//!   pull:    Idle ─► CatchingUp ─► Live          push:  Idle ─► Forming ─► InFlight ─► Settling ─► Forming …
+//! ```
+//!
+//! What it remembers moves only after the storage said committed. Whoever executes the commands does so in a loop:
+//!
+//! ```
+//! use sync_core::clock::Now;
+//! use sync_core::engine::{Engine, EngineOptions, Goal, Input, Output};
+//! use sync_core::model::{Checkpoint, Scope};
+//!
+//! let mut engine = Engine::new(EngineOptions::default(), 42);
+//! let scope = Scope::default();
+//! engine.handle_input(Now(0), Input::Opened { scope, checkpoint: Checkpoint::default() });
+//! engine.handle_input(Now(0), Input::Run(Goal::default()));
+//! while let Some(output) = engine.poll_output() {
+//!     // Execute the command; when it is done, tell the engine with another input.
+//!     assert!(matches!(output, Output::Connect { .. } | Output::Tell(_)));
+//! }
+//! // Sleep until something happens, at the latest until this deadline; then hand in `Input::Tick`.
+//! assert!(engine.next_deadline().is_some());
+//! ```
+
+mod event;
+mod pull;
+mod push;
+mod retry;
+mod session;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use crate::clock::Now;
+use crate::error::{Error, ErrorKind, Retry};
+use crate::model::{Checkpoint, Cursor, Epoch, PushId, Reset, Scope, Seq};
+
+pub use event::{Event, Phase, Progress, ScopeProgress};
+pub use retry::RetryPolicy;
+
+use pull::Pull;
+use push::Push;
+use retry::{Backoff, Chance};
+use session::Session;
+
+/// Names one request or payload; never used twice by one engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// The part of an error that decides what happens next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Failure {
+    /// What went wrong.
+    pub kind: ErrorKind,
+    /// Whether to try again.
+    pub retry: Retry,
+}
+
+impl From<&Error> for Failure {
+    fn from(error: &Error) -> Self {
+        Self { kind: error.kind(), retry: error.retry() }
+    }
+}
+
+/// What the engine is to achieve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Goal {
+    /// Push local edits.
+    pub push: bool,
+    /// Pull the server's changes.
+    pub pull: bool,
+    /// Stay and follow live, instead of being done at the head.
+    pub live: bool,
+}
+
+impl Default for Goal {
+    /// Push, pull and stay.
+    fn default() -> Self {
+        Self { push: true, pull: true, live: true }
+    }
+}
+
+impl Goal {
+    /// Push and pull until in sync.
+    pub const ONCE: Self = Self { push: true, pull: true, live: false };
+}
+
+/// Bounds and times of an engine.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct EngineOptions {
+    /// Chunks that may wait while one is applied.
+    pub depth: usize,
+    /// Bytes of chunks that may wait or be applied; one chunk always may.
+    pub window_bytes: usize,
+    /// How failures are retried.
+    pub retry: RetryPolicy,
+    /// How long connecting may take.
+    pub connect_timeout: Duration,
+    /// How long a pull or a push may take.
+    pub request_timeout: Duration,
+}
+
+impl Default for EngineOptions {
+    /// Two chunks ahead within 16 MiB, 15 s to connect, 60 s for a request.
+    fn default() -> Self {
+        Self {
+            depth: 2,
+            window_bytes: 16 << 20,
+            retry: RetryPolicy::default(),
+            connect_timeout: Duration::from_secs(15),
+            request_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// A chunk without its entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ChunkMeta {
+    /// Where it starts.
+    pub after: Seq,
+    /// Where it ends.
+    pub next: Seq,
+    /// The head when it was read.
+    pub head: Seq,
+    /// How many entries it has.
+    pub entries: usize,
+    /// Roughly its bytes.
+    pub weight: usize,
+}
+
+impl From<&crate::model::Chunk> for ChunkMeta {
+    fn from(chunk: &crate::model::Chunk) -> Self {
+        let (entries, weight) = (chunk.entries.len(), chunk.weight());
+        Self { after: chunk.after, next: chunk.next, head: chunk.head, entries, weight }
+    }
+}
+
+/// What a pull or a live stream brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Delivery {
+    /// A chunk; its payload is kept under the ticket of the input.
+    Chunk(ChunkMeta),
+    /// The position means nothing to the server.
+    Reset(Reset),
+}
+
+/// What a push brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Answer {
+    /// Verdicts; their payload is kept under the ticket of the input. The newest position among them.
+    Decided(Seq),
+    /// The server knows another batch under this name: a new identity is needed.
+    Cloned,
+}
+
+/// What the server said of a scope when the connection was made.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ScopeGreeting {
+    /// The scope.
+    pub scope: Scope,
+    /// The head.
+    pub head: Seq,
+    /// Whether the replica's position means something.
+    pub reset: Option<Reset>,
+    /// The newest batch that the server remembers of this replica.
+    pub last_push: PushId,
+}
+
+/// A fact.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Input {
+    /// A scope is to be synced, and stands there.
+    Opened {
+        /// The scope.
+        scope: Scope,
+        /// What the storage says.
+        checkpoint: Checkpoint,
+    },
+    /// Begin, or change the goal; a wait for the next attempt ends.
+    Run(Goal),
+    /// Let go of everything.
+    Stop,
+    /// A connection is there.
+    Connected {
+        /// The ticket of the command.
+        ticket: Ticket,
+        /// What the server said of the scopes.
+        scopes: Vec<ScopeGreeting>,
+        /// The newest batch that this replica ever formed.
+        last_push: PushId,
+    },
+    /// There is no connection, or it is lost.
+    LinkLost {
+        /// The ticket of the connect command.
+        ticket: Ticket,
+        /// Why.
+        failure: Failure,
+    },
+    /// A pull was answered, or a live stream brought something.
+    Delivered {
+        /// The scope.
+        scope: Scope,
+        /// The ticket of the pull, or of the subscription.
+        ticket: Ticket,
+        /// The name of the payload, fresh from [`Engine::ticket`].
+        payload: Ticket,
+        /// What came.
+        result: Result<Delivery, Failure>,
+    },
+    /// A chunk was handed to the storage.
+    Applied {
+        /// The scope.
+        scope: Scope,
+        /// The payload's ticket.
+        payload: Ticket,
+        /// Whether it fitted, and where the replica stands.
+        result: Result<(bool, Checkpoint), Failure>,
+    },
+    /// The storage was asked for a batch.
+    Formed {
+        /// The scope.
+        scope: Scope,
+        /// The batch in flight, if there is anything to push.
+        result: Result<Option<PushId>, Failure>,
+    },
+    /// A push was answered.
+    Pushed {
+        /// The scope.
+        scope: Scope,
+        /// The ticket of the command.
+        ticket: Ticket,
+        /// What came.
+        result: Result<Answer, Failure>,
+    },
+    /// Verdicts were handed to the storage.
+    Settled {
+        /// The scope.
+        scope: Scope,
+        /// How many it took in, and the epoch it stands in then.
+        result: Result<(usize, Option<Epoch>), Failure>,
+    },
+    /// The server took note of a position; a reset if its documents differ there.
+    Acknowledged {
+        /// The scope.
+        scope: Scope,
+        /// What came.
+        result: Result<Option<Reset>, Failure>,
+    },
+    /// A reset was carried out.
+    ResetDone {
+        /// The scope.
+        scope: Scope,
+        /// Where the replica stands.
+        result: Result<Checkpoint, Failure>,
+    },
+    /// The replica has a new identity.
+    Reidentified {
+        /// Whether it worked.
+        result: Result<(), Failure>,
+    },
+    /// There is something to push.
+    OutboxGrew {
+        /// The scope.
+        scope: Scope,
+    },
+    /// Time passed.
+    Tick,
+}
+
+/// A command.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Output {
+    /// Connect, greeting with the checkpoints of these scopes; answer with `Connected` or `LinkLost`.
+    Connect {
+        /// Names the connection.
+        ticket: Ticket,
+        /// The scopes.
+        scopes: Vec<Scope>,
+    },
+    /// Close the connection; whatever was asked on it will not be answered.
+    Disconnect {
+        /// The connection.
+        ticket: Ticket,
+    },
+    /// Ask for the chunk after a cursor; answer with `Delivered`.
+    Pull {
+        /// The scope.
+        scope: Scope,
+        /// Names the request.
+        ticket: Ticket,
+        /// Where it starts.
+        cursor: Cursor,
+    },
+    /// Open a live stream after a cursor. Nothing is read from it yet.
+    Subscribe {
+        /// The scope.
+        scope: Scope,
+        /// Names the stream.
+        ticket: Ticket,
+        /// Where it starts.
+        cursor: Cursor,
+    },
+    /// Read the next event of a live stream; answer with `Delivered`.
+    NextLive {
+        /// The scope.
+        scope: Scope,
+        /// The stream.
+        ticket: Ticket,
+    },
+    /// Close a live stream.
+    Unsubscribe {
+        /// The scope.
+        scope: Scope,
+        /// The stream.
+        ticket: Ticket,
+    },
+    /// Hand a chunk to the storage; answer with `Applied`.
+    Apply {
+        /// The scope.
+        scope: Scope,
+        /// The chunk.
+        payload: Ticket,
+    },
+    /// A payload is not needed any more.
+    Discard {
+        /// The payload.
+        payload: Ticket,
+    },
+    /// Tell the server how far the replica is; answer with `Acknowledged`.
+    Acknowledge {
+        /// The scope.
+        scope: Scope,
+    },
+    /// Ask the storage for a batch; answer with `Formed`.
+    Form {
+        /// The scope.
+        scope: Scope,
+    },
+    /// Push the batch that was formed; answer with `Pushed`.
+    Push {
+        /// The scope.
+        scope: Scope,
+        /// Names the request, and the verdicts.
+        ticket: Ticket,
+        /// The batch.
+        push: PushId,
+    },
+    /// Hand verdicts to the storage; answer with `Settled`.
+    Settle {
+        /// The scope.
+        scope: Scope,
+        /// The verdicts.
+        ticket: Ticket,
+        /// The batch.
+        push: PushId,
+    },
+    /// Reset a scope; answer with `ResetDone`.
+    Reset {
+        /// The scope.
+        scope: Scope,
+        /// How.
+        reset: Reset,
+    },
+    /// Take a new identity; answer with `Reidentified`.
+    Reidentify,
+    /// Tell the app.
+    Tell(Event),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct ScopeMachine {
+    pull: Pull,
+    push: Push,
+}
+
+/// The machine. `Clone + Eq + Hash`, without payloads: a model checker can explore it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Engine {
+    options: EngineOptions,
+    goal: Goal,
+    session: Session,
+    scopes: BTreeMap<Scope, ScopeMachine>,
+    backoff: Backoff,
+    chance: Chance,
+    last_ticket: u64,
+    outputs: VecDeque<Output>,
+    told_in_sync: bool,
+}
+
+impl Engine {
+    /// An engine at rest. The seed feeds the jitter of retries.
+    #[must_use]
+    pub fn new(options: EngineOptions, seed: u64) -> Self {
+        Self {
+            options,
+            goal: Goal::default(),
+            session: Session::Idle,
+            scopes: BTreeMap::new(),
+            backoff: Backoff::default(),
+            chance: Chance::new(seed),
+            last_ticket: 0,
+            outputs: VecDeque::new(),
+            told_in_sync: false,
+        }
+    }
+
+    /// A fresh ticket, for naming a payload.
+    pub fn ticket(&mut self) -> Ticket {
+        self.last_ticket += 1;
+        Ticket(self.last_ticket)
+    }
+
+    /// The next command; none when everything that was to be done is said.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When `Input::Tick` is due at the latest.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Now> {
+        let scopes = self.scopes.values().flat_map(|s| [s.pull.deadline(), s.push.deadline()]);
+        scopes.chain([self.session.deadline()]).flatten().min()
+    }
+
+    /// Takes in a fact. Facts about requests that are not pending any more change nothing.
+    pub fn handle_input(&mut self, now: Now, input: Input) {
+        match input {
+            Input::Opened { scope, checkpoint } => self.handle_opened(now, scope, checkpoint),
+            Input::Run(goal) => self.handle_run(now, goal),
+            Input::Stop => self.handle_stop(),
+            Input::Connected { ticket, scopes, last_push } => {
+                self.handle_connected(now, ticket, scopes, last_push);
+            }
+            Input::LinkLost { ticket, failure } => self.handle_link_lost(now, ticket, failure),
+            Input::Delivered { scope, ticket, payload, result } => {
+                self.handle_delivered(now, &scope, ticket, payload, result);
+            }
+            Input::Applied { scope, payload, result } => {
+                self.handle_applied(now, &scope, payload, result);
+            }
+            Input::Formed { scope, result } => self.handle_formed(now, &scope, result),
+            Input::Pushed { scope, ticket, result } => {
+                self.handle_pushed(now, &scope, ticket, result);
+            }
+            Input::Settled { scope, result } => self.handle_settled(now, &scope, result),
+            Input::Acknowledged { scope, result } => self.handle_acknowledged(&scope, result),
+            Input::ResetDone { scope, result } => self.handle_reset_done(now, &scope, result),
+            Input::Reidentified { result } => self.handle_reidentified(now, result),
+            Input::OutboxGrew { scope } => self.handle_outbox_grew(&scope),
+            Input::Tick => self.handle_tick(now),
+        }
+        self.tell_if_in_sync();
+    }
+
+    /// What is going on.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        let phase = match &self.session {
+            Session::Idle | Session::Refused(_) => Phase::Stopped,
+            Session::BackingOff { .. } => Phase::Offline,
+            Session::Connecting { .. } => Phase::Connecting,
+            Session::Online { .. } if self.is_in_sync() => Phase::InSync,
+            Session::Online { .. } => Phase::Syncing,
+        };
+        let scopes = self.scopes.iter().map(|(scope, m)| (scope.clone(), m.pull.progress()));
+        Progress { phase, scopes: scopes.collect(), refused: self.session.refusal() }
+    }
+
+    /// Whether everything that the goal asks for is done, as far as the engine knows.
+    #[must_use]
+    pub fn is_in_sync(&self) -> bool {
+        let goal = self.goal;
+        matches!(self.session, Session::Online { .. })
+            && self.scopes.values().all(|s| {
+                let seen = s.push.settled_up_to();
+                (!goal.pull || s.pull.is_at_head(seen)) && (!goal.push || s.push.is_empty())
+            })
+    }
+
+    fn tell_if_in_sync(&mut self) {
+        let in_sync = self.is_in_sync();
+        if in_sync && !self.told_in_sync {
+            self.tell(Event::InSync);
+        }
+        self.told_in_sync = in_sync;
+    }
+
+    fn out(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.out(Output::Tell(event));
+    }
+
+    fn connection(&self) -> Option<Ticket> {
+        match self.session {
+            Session::Online { ticket } => Some(ticket),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,399 @@
+//! Catching up and following live: chunks come in, one is applied at a time, a few wait.
+
+use std::collections::VecDeque;
+
+use super::retry::Backoff;
+use super::{ChunkMeta, Delivery, Engine, Event, Failure, Output, ScopeProgress, Ticket};
+use crate::clock::Now;
+use crate::error::{ErrorKind, Retry};
+use crate::model::{Checkpoint, Cursor, Reset, ResetReason, Scope, Seq};
+
+/// What was asked of the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Asked {
+    /// Nothing.
+    Nothing,
+    /// A chunk.
+    Chunk { ticket: Ticket, deadline: Now },
+    /// A live stream; whether its next event was asked for.
+    Live { ticket: Ticket, polled: bool },
+}
+
+/// What the storage is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Storage {
+    Idle,
+    Applying,
+    Resetting(Reset),
+}
+
+/// The pull machine of one scope.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Pull {
+    /// Where the storage stands.
+    checkpoint: Checkpoint,
+    /// Where the next chunk starts: after everything that is applied or waits.
+    ahead: Cursor,
+    asked: Asked,
+    storage: Storage,
+    /// Chunks that wait; the first is being applied.
+    waiting: VecDeque<(Ticket, ChunkMeta)>,
+    /// The newest head heard of; known once the server said anything.
+    head: Option<Seq>,
+    /// Whether the chunk that came last reached its head.
+    reached_head: bool,
+    /// No request before this.
+    pause: Option<Now>,
+    backoff: Backoff,
+    /// Trying again cannot help.
+    refused: bool,
+    catching_up: bool,
+    /// The last comparison of digests found a difference.
+    digest_differed: bool,
+    pulled: u64,
+}
+
+impl Pull {
+    pub(super) fn new(checkpoint: Checkpoint) -> Self {
+        Self {
+            ahead: checkpoint.cursor(),
+            checkpoint,
+            asked: Asked::Nothing,
+            storage: Storage::Idle,
+            waiting: VecDeque::new(),
+            head: None,
+            reached_head: false,
+            pause: None,
+            backoff: Backoff::default(),
+            refused: false,
+            catching_up: false,
+            digest_differed: false,
+            pulled: 0,
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Now> {
+        match self.asked {
+            Asked::Chunk { deadline, .. } => Some(deadline),
+            Asked::Nothing | Asked::Live { .. } => self.pause,
+        }
+    }
+
+    pub(super) fn is_overdue(&self, now: Now) -> bool {
+        matches!(self.asked, Asked::Chunk { deadline, .. } if deadline <= now)
+    }
+
+    /// Whether a pause is over.
+    pub(super) fn wake(&mut self, now: Now) -> bool {
+        let over = self.pause.is_some_and(|p| p <= now);
+        if over {
+            self.pause = None;
+        }
+        over
+    }
+
+    pub(super) fn hear_of_head(&mut self, head: Seq) {
+        self.head = Some(head);
+        self.reached_head = false;
+        self.refused = false;
+    }
+
+    /// Whether everything up to the head, and up to what a push was told, is applied.
+    pub(super) fn is_at_head(&self, seen: Seq) -> bool {
+        self.reached_head
+            && self.waiting.is_empty()
+            && self.storage == Storage::Idle
+            && self.checkpoint.after() >= seen
+    }
+
+    pub(super) fn progress(&self) -> ScopeProgress {
+        let head = self.head.unwrap_or_default().max(self.checkpoint.position);
+        ScopeProgress { pulled: self.pulled, position: self.checkpoint.after(), head }
+    }
+
+    /// The link is gone: what was asked will not come, what waits is still good.
+    pub(super) fn lose_link(&mut self, scope: &Scope, outputs: &mut Vec<Output>) {
+        if let Asked::Live { ticket, .. } = self.asked {
+            outputs.push(Output::Unsubscribe { scope: scope.clone(), ticket });
+        }
+        self.asked = Asked::Nothing;
+        self.pause = None;
+        self.reached_head = false;
+        self.head = None;
+    }
+
+    /// Throws away what waits behind the chunk that is being applied, and starts again from there.
+    fn restart(&mut self, scope: &Scope, outputs: &mut Vec<Output>) {
+        if let Asked::Live { ticket, .. } = self.asked {
+            outputs.push(Output::Unsubscribe { scope: scope.clone(), ticket });
+        }
+        self.asked = Asked::Nothing;
+        let kept = usize::from(self.storage == Storage::Applying);
+        for (payload, _) in self.waiting.drain(kept.min(self.waiting.len())..) {
+            outputs.push(Output::Discard { payload });
+        }
+        self.ahead = self.checkpoint.cursor();
+        if let Some((_, applying)) = self.waiting.front() {
+            self.ahead = self.ahead.advanced(applying.next);
+        }
+        self.reached_head = false;
+    }
+}
+
+impl Engine {
+    /// Asks for what comes next, if there is room for it.
+    pub(super) fn advance_pull(&mut self, now: Now, scope: &Scope) {
+        if self.connection().is_none() || !self.goal.pull {
+            return;
+        }
+        let ticket = Ticket(self.last_ticket + 1);
+        let deadline = now.plus(self.options.request_timeout);
+        let (depth, window) = (self.options.depth, self.options.window_bytes);
+        let live = self.goal.live;
+        let Some(machine) = self.scopes.get_mut(scope) else { return };
+        let pull = &mut machine.pull;
+        let bytes: usize = pull.waiting.iter().map(|(_, m)| m.weight).sum();
+        // One is applied, `depth` may wait behind it.
+        let is_full = pull.waiting.len() > depth || (bytes >= window && !pull.waiting.is_empty());
+        let blocked =
+            matches!(pull.storage, Storage::Resetting(_)) || pull.refused || pull.pause.is_some();
+        if is_full || blocked {
+            return;
+        }
+        let seen = machine.push.settled_up_to();
+        let scope = scope.clone();
+        match pull.asked {
+            Asked::Chunk { .. } | Asked::Live { polled: true, .. } => {}
+            Asked::Live { ticket, .. } => {
+                pull.asked = Asked::Live { ticket, polled: true };
+                self.out(Output::NextLive { scope, ticket });
+            }
+            Asked::Nothing if pull.reached_head && live => {
+                let cursor = pull.ahead.clone();
+                pull.asked = Asked::Live { ticket, polled: true };
+                self.last_ticket = ticket.0;
+                self.out(Output::Subscribe { scope: scope.clone(), ticket, cursor });
+                self.out(Output::NextLive { scope, ticket });
+            }
+            Asked::Nothing if pull.reached_head && pull.ahead.after >= seen => {}
+            Asked::Nothing => {
+                let cursor = pull.ahead.clone();
+                pull.asked = Asked::Chunk { ticket, deadline };
+                self.last_ticket = ticket.0;
+                self.out(Output::Pull { scope, ticket, cursor });
+            }
+        }
+    }
+
+    pub(super) fn handle_delivered(
+        &mut self,
+        now: Now,
+        scope: &Scope,
+        ticket: Ticket,
+        payload: Ticket,
+        result: Result<Delivery, Failure>,
+    ) {
+        let Some(machine) = self.scopes.get_mut(scope) else {
+            return self.out(Output::Discard { payload });
+        };
+        let pull = &mut machine.pull;
+        match pull.asked {
+            Asked::Chunk { ticket: t, .. } if t == ticket => pull.asked = Asked::Nothing,
+            Asked::Live { ticket: t, .. } if t == ticket => {
+                pull.asked = Asked::Live { ticket, polled: false };
+            }
+            _ => return self.out(Output::Discard { payload }),
+        }
+        match result {
+            Ok(Delivery::Chunk(meta)) => self.take_chunk(now, scope, payload, meta),
+            Ok(Delivery::Reset(reset)) => {
+                self.out(Output::Discard { payload });
+                self.begin_reset(scope, reset);
+            }
+            Err(failure) => self.fail_pull(now, scope, failure),
+        }
+    }
+
+    fn take_chunk(&mut self, now: Now, scope: &Scope, payload: Ticket, meta: ChunkMeta) {
+        self.backoff.success();
+        let Some(machine) = self.scopes.get_mut(scope) else { return };
+        let pull = &mut machine.pull;
+        pull.backoff.success();
+        let mut outputs = Vec::new();
+        let mut started = false;
+        if meta.after == pull.ahead.after {
+            pull.head = Some(meta.head.max(pull.head.unwrap_or_default()));
+            pull.ahead = pull.ahead.advanced(meta.next);
+            pull.reached_head = meta.next >= meta.head;
+            started = !pull.reached_head && !pull.catching_up;
+            pull.catching_up |= started;
+            pull.waiting.push_back((payload, meta));
+        } else {
+            // Out of place: the storage would refuse it. Ask again from where we stand.
+            outputs.push(Output::Discard { payload });
+            pull.restart(scope, &mut outputs);
+        }
+        self.outputs.extend(outputs);
+        if started {
+            self.tell(Event::CatchUpStarted(scope.clone()));
+        }
+        self.apply_next(scope);
+        self.advance_pull(now, scope);
+    }
+
+    fn apply_next(&mut self, scope: &Scope) {
+        let Some(machine) = self.scopes.get_mut(scope) else { return };
+        let pull = &mut machine.pull;
+        if pull.storage != Storage::Idle {
+            return;
+        }
+        if let Some((payload, _)) = pull.waiting.front() {
+            pull.storage = Storage::Applying;
+            let payload = *payload;
+            self.out(Output::Apply { scope: scope.clone(), payload });
+        }
+    }
+
+    pub(super) fn handle_applied(
+        &mut self,
+        now: Now,
+        scope: &Scope,
+        payload: Ticket,
+        result: Result<(bool, Checkpoint), Failure>,
+    ) {
+        let Some(machine) = self.scopes.get_mut(scope) else { return };
+        let pull = &mut machine.pull;
+        if pull.storage != Storage::Applying
+            || pull.waiting.front().is_none_or(|(p, _)| *p != payload)
+        {
+            return;
+        }
+        pull.storage = Storage::Idle;
+        let meta = pull.waiting.pop_front().map(|(_, meta)| meta);
+        match result {
+            Ok((true, checkpoint)) => {
+                pull.checkpoint = checkpoint;
+                pull.pulled += meta.map_or(0, |m| m.entries as u64);
+                self.after_applied(scope);
+            }
+            Ok((false, checkpoint)) => {
+                pull.checkpoint = checkpoint;
+                let mut outputs = Vec::new();
+                pull.restart(scope, &mut outputs);
+                self.outputs.extend(outputs);
+            }
+            Err(failure) => return self.fail_pull(now, scope, failure),
+        }
+        self.apply_next(scope);
+        self.advance_pull(now, scope);
+    }
+
+    fn after_applied(&mut self, scope: &Scope) {
+        let Some(machine) = self.scopes.get_mut(scope) else { return };
+        let pull = &mut machine.pull;
+        let ScopeProgress { position, head, .. } = pull.progress();
+        let done = pull.reached_head && pull.waiting.is_empty();
+        let caught_up = done && std::mem::take(&mut pull.catching_up);
+        self.tell(Event::CheckpointMoved { scope: scope.clone(), position, head });
+        if done && self.connection().is_some() {
+            self.out(Output::Acknowledge { scope: scope.clone() });
+        }
+        if caught_up {
+            self.tell(Event::CatchUpDone(scope.clone()));
+        }
+    }
+
+    /// A pull, a live stream or the storage failed.
+    fn fail_pull(&mut self, now: Now, scope: &Scope, failure: Failure) {
+        let link_is_bad = Self::needs_new_link(&failure) || failure.kind == ErrorKind::Superseded;
+        let Some(machine) = self.scopes.get_mut(scope) else { return };
+        let pull = &mut machine.pull;
+        let mut outputs = Vec::new();
+        pull.restart(scope, &mut outputs);
+        if link_is_bad {
+            self.outputs.extend(outputs);
+            return self.lose_link_to(now, failure);
+        }
+        if failure.retry == Retry::Never {
+            pull.refused = true;
+            self.outputs.extend(outputs);
+            return self.tell(Event::ScopeRefused(scope.clone(), failure.kind));
+        }
+        let until = pull.backoff.failure(now, failure.retry, &self.options.retry, &mut self.chance);
+        pull.pause = Some(until);
+        self.outputs.extend(outputs);
+    }
+
+    /// The server compared digests, or had nothing to compare.
+    pub(super) fn handle_acknowledged(
+        &mut self,
+        scope: &Scope,
+        result: Result<Option<Reset>, Failure>,
+    ) {
+        let Some(machine) = self.scopes.get_mut(scope) else { return };
+        let pull = &mut machine.pull;
+        match result {
+            Ok(None) => pull.digest_differed = false,
+            Ok(Some(reset))
+                if reset.reason == ResetReason::DigestDiffers && pull.digest_differed =>
+            {
+                // Pulling everything afresh did not help: that is for people to look at.
+                pull.refused = true;
+                self.tell(Event::Diverged(scope.clone()));
+            }
+            Ok(Some(reset)) => {
+                pull.digest_differed |= reset.reason == ResetReason::DigestDiffers;
+                self.begin_reset(scope, reset);
+            }
+            // A position that the server does not hear of is told with the next one.
+            Err(_) => {}
+        }
+    }
+
+    /// The position means nothing: once the storage is free, it is given up.
+    pub(super) fn begin_reset(&mut self, scope: &Scope, reset: Reset) {
+        let Some(machine) = self.scopes.get_mut(scope) else { return };
+        let pull = &mut machine.pull;
+        if matches!(pull.storage, Storage::Resetting(_)) {
+            return;
+        }
+        let mut outputs = Vec::new();
+        // The storage finishes a chunk that it is applying before it resets; nobody waits for that answer any more.
+        pull.storage = Storage::Resetting(reset);
+        pull.restart(scope, &mut outputs);
+        pull.head = None;
+        self.outputs.extend(outputs);
+        self.out(Output::Reset { scope: scope.clone(), reset });
+    }
+
+    pub(super) fn handle_reset_done(
+        &mut self,
+        now: Now,
+        scope: &Scope,
+        result: Result<Checkpoint, Failure>,
+    ) {
+        let Some(machine) = self.scopes.get_mut(scope) else { return };
+        let pull = &mut machine.pull;
+        let Storage::Resetting(reset) = pull.storage else { return };
+        pull.storage = Storage::Idle;
+        match result {
+            Ok(checkpoint) => {
+                pull.checkpoint = checkpoint;
+                pull.ahead = pull.checkpoint.cursor();
+                self.tell(Event::Reset(scope.clone(), reset));
+                if let ResetReason::EpochChanged { .. } = reset.reason {
+                    // What was lost is offered again, and a batch in flight is pushed again in the new epoch.
+                    self.push_again(scope);
+                }
+                self.form(scope);
+                self.advance_pull(now, scope);
+            }
+            Err(failure) if failure.retry == Retry::Never => self.fail_pull(now, scope, failure),
+            // The next greeting finds the same and asks for the same reset.
+            Err(_) => {
+                let failure = Failure { kind: ErrorKind::Storage, retry: Retry::Reconnect };
+                self.fail_pull(now, scope, failure);
+            }
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! When to try again: exponential delays with full jitter, reset by success, never earlier than the other side asked.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Now;
+use crate::error::Retry;
+
+/// How failures are retried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct RetryPolicy {
+    /// Whether to retry at all.
+    pub enabled: bool,
+    /// The longest first delay. Default 250 ms.
+    pub first: Duration,
+    /// By how much the longest delay grows with each attempt. Default 2.
+    pub factor: u32,
+    /// The longest delay of all. Default 30 s.
+    pub ceiling: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            first: Duration::from_millis(250),
+            factor: 2,
+            ceiling: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Small deterministic randomness: SplitMix64 (Steele, Lea and Flood, 2014).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Chance(u64);
+
+impl Chance {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+/// How often something failed in a row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Backoff {
+    attempts: u32,
+}
+
+impl Backoff {
+    pub(super) fn success(&mut self) {
+        self.attempts = 0;
+    }
+
+    /// When to try again: a random time up to the attempt's longest delay ("full jitter", Brooker 2015).
+    pub(super) fn failure(
+        &mut self,
+        now: Now,
+        retry: Retry,
+        policy: &RetryPolicy,
+        chance: &mut Chance,
+    ) -> Now {
+        let growth = policy.factor.saturating_pow(self.attempts.min(20));
+        self.attempts = self.attempts.saturating_add(1);
+        let longest = policy.first.saturating_mul(growth).min(policy.ceiling);
+        let longest = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX - 1);
+        let jitter = Duration::from_millis(chance.next() % (longest + 1));
+        let asked = match retry {
+            Retry::Later(Some(after)) => after,
+            _ => Duration::ZERO,
+        };
+        // What the other side asks for counts from now, and the jitter comes on top: not all come back at once.
+        now.plus(asked.saturating_add(jitter))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_grow_to_the_ceiling_and_start_over_after_success() {
+        let policy = RetryPolicy::default();
+        let (mut backoff, mut chance) = (Backoff::default(), Chance::new(1));
+        let mut longest = Duration::ZERO;
+        for attempt in 0..40u32 {
+            let at = backoff.failure(Now(1_000), Retry::Reconnect, &policy, &mut chance);
+            let delay = at.since(Now(1_000));
+            let bound = policy
+                .first
+                .saturating_mul(2u32.saturating_pow(attempt.min(20)))
+                .min(policy.ceiling);
+            assert!(delay <= bound, "attempt {attempt}: {delay:?} > {bound:?}");
+            longest = longest.max(delay);
+        }
+        assert!(longest > policy.ceiling / 2);
+        backoff.success();
+        let at = backoff.failure(Now(0), Retry::Reconnect, &policy, &mut chance);
+        assert!(at.since(Now(0)) <= policy.first);
+    }
+
+    #[test]
+    fn what_the_server_asks_for_is_the_least() {
+        let (mut backoff, mut chance) = (Backoff::default(), Chance::new(1));
+        let asked = Retry::Later(Some(Duration::from_secs(90)));
+        let at = backoff.failure(Now(0), asked, &RetryPolicy::default(), &mut chance);
+        assert!(at >= Now(90_000) && at <= Now(90_250));
+    }
+}

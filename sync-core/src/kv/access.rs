@@ -1,0 +1,228 @@
+//! Transactions and snapshots over a store that has neither.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::{Bound, ControlFlow};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use bytes::Bytes;
+
+use super::{OrderedKv, Visit};
+use crate::error::Result;
+use crate::storage::{Durability, Snapshot, Transactional};
+
+/// Reads that the typed rows are made of.
+pub trait KvReads {
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// `Storage`.
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>>;
+
+    /// Visits `start <= key < end` in order.
+    ///
+    /// # Errors
+    /// `Storage`, or what the visitor failed with.
+    fn range(&self, start: &[u8], end: &[u8], visit: &mut Visit<'_>) -> Result<()>;
+}
+
+/// Keeps commits and snapshots apart: a snapshot sees no commit that happens while it is open.
+#[derive(Debug, Default)]
+struct Gate {
+    readers: Mutex<usize>,
+    changed: Condvar,
+}
+
+impl Gate {
+    fn enter(&self) {
+        *self.readers.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+    }
+
+    fn leave(&self) {
+        *self.readers.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        self.changed.notify_all();
+    }
+
+    /// Runs a commit while no snapshot is open; snapshots that begin meanwhile wait for it.
+    fn alone<T>(&self, commit: impl FnOnce() -> T) -> T {
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        while *readers > 0 {
+            readers = self.changed.wait(readers).unwrap_or_else(PoisonError::into_inner);
+        }
+        commit()
+    }
+}
+
+pub(super) fn pair<K: OrderedKv>(kv: Arc<K>, readers: usize) -> (KvWriter<K>, Vec<KvReader<K>>) {
+    let gate = Arc::new(Gate::default());
+    let reader = || KvReader { kv: Arc::clone(&kv), gate: Arc::clone(&gate), open: false };
+    let readers = (0..readers.max(1)).map(|_| reader()).collect();
+    (KvWriter::gated(kv, gate), readers)
+}
+
+/// Reads a snapshot of a store.
+pub struct KvReader<K> {
+    kv: Arc<K>,
+    gate: Arc<Gate>,
+    open: bool,
+}
+
+impl<K> fmt::Debug for KvReader<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KvReader").field("open", &self.open).finish_non_exhaustive()
+    }
+}
+
+impl<K: OrderedKv> Snapshot for KvReader<K> {
+    fn open(&mut self) -> Result<()> {
+        self.gate.enter();
+        self.open = true;
+        Ok(())
+    }
+
+    fn release(&mut self) {
+        if std::mem::take(&mut self.open) {
+            self.gate.leave();
+        }
+    }
+}
+
+impl<K> Drop for KvReader<K> {
+    fn drop(&mut self) {
+        if self.open {
+            self.gate.leave();
+        }
+    }
+}
+
+impl<K: OrderedKv> KvReads for KvReader<K> {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        self.kv.get(key)
+    }
+
+    fn range(&self, start: &[u8], end: &[u8], visit: &mut Visit<'_>) -> Result<()> {
+        self.kv.range(start, end, visit)
+    }
+}
+
+type Overlay = BTreeMap<Vec<u8>, Option<Bytes>>;
+
+/// Gathers one transaction in memory and hands it to the store as a batch.
+pub struct KvWriter<K> {
+    kv: Arc<K>,
+    gate: Arc<Gate>,
+    durability: Durability,
+    /// What the transaction wrote so far.
+    overlay: Overlay,
+    /// What the overlay held before each write since the last mark.
+    undo: Vec<(Vec<u8>, Option<Option<Bytes>>)>,
+}
+
+impl<K> fmt::Debug for KvWriter<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KvWriter").field("written", &self.overlay.len()).finish_non_exhaustive()
+    }
+}
+
+impl<K: OrderedKv> KvWriter<K> {
+    /// A writer that shares its store with no reader: for callers that run the core inline.
+    #[must_use]
+    pub fn new(kv: Arc<K>) -> Self {
+        Self::gated(kv, Arc::default())
+    }
+
+    fn gated(kv: Arc<K>, gate: Arc<Gate>) -> Self {
+        let durability = Durability::Power;
+        Self { kv, gate, durability, overlay: Overlay::new(), undo: Vec::new() }
+    }
+
+    pub(super) fn put(&mut self, key: Vec<u8>, value: Option<Bytes>) {
+        let before = self.overlay.insert(key.clone(), value);
+        self.undo.push((key, before));
+    }
+}
+
+impl<K: OrderedKv> Transactional for KvWriter<K> {
+    fn begin(&mut self, durability: Durability) -> Result<()> {
+        self.rollback();
+        self.durability = durability;
+        Ok(())
+    }
+
+    fn mark(&mut self) -> Result<()> {
+        self.undo.clear();
+        Ok(())
+    }
+
+    fn undo(&mut self) -> Result<()> {
+        for (key, before) in self.undo.drain(..).rev() {
+            match before {
+                Some(value) => self.overlay.insert(key, value),
+                None => self.overlay.remove(&key),
+            };
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<bool> {
+        self.undo.clear();
+        if self.overlay.is_empty() {
+            return Ok(false);
+        }
+        let batch = std::mem::take(&mut self.overlay).into_iter().collect();
+        self.gate.alone(|| self.kv.commit(batch, self.durability))?;
+        Ok(true)
+    }
+
+    fn rollback(&mut self) {
+        self.overlay.clear();
+        self.undo.clear();
+    }
+}
+
+impl<K: OrderedKv> KvReads for KvWriter<K> {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        match self.overlay.get(key) {
+            Some(value) => Ok(value.clone()),
+            None => self.kv.get(key),
+        }
+    }
+
+    /// Merges what is stored with what the transaction wrote.
+    fn range(&self, start: &[u8], end: &[u8], visit: &mut Visit<'_>) -> Result<()> {
+        if start >= end {
+            return Ok(());
+        }
+        let bounds = (Bound::Included(start), Bound::Excluded(end));
+        let mut written = self.overlay.range::<[u8], _>(bounds).peekable();
+        let mut broke = false;
+        self.kv.range(start, end, &mut |key, value| {
+            while let Some((own, own_value)) = written.next_if(|(own, _)| own.as_slice() < key) {
+                if let Some(own_value) = own_value
+                    && visit(own, own_value)?.is_break()
+                {
+                    broke = true;
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+            let own = written.next_if(|(own, _)| own.as_slice() == key);
+            let value = match own {
+                Some((_, Some(own_value))) => own_value,
+                Some((_, None)) => return Ok(ControlFlow::Continue(())),
+                None => value,
+            };
+            let flow = visit(key, value)?;
+            broke = flow.is_break();
+            Ok(flow)
+        })?;
+        for (own, own_value) in written {
+            if broke {
+                break;
+            }
+            if let Some(own_value) = own_value {
+                broke = visit(own, own_value)?.is_break();
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,307 @@
+//! A replica's rows over a key-value store.
+
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+
+use super::OrderedKv;
+use super::access::{KvReader, KvReads, KvWriter};
+use super::keys::{Key, decode, document, names, read, tail};
+use crate::codec::Codec;
+use crate::error::Result;
+use crate::model::{Collection, DocumentKey, LocalSeq, Scope};
+use crate::replica::record::{BatchRow, QuarantineRow, Record, ReplicaMeta, ScopeRow};
+use crate::replica::rows::{After, OutboxPlace, ReplicaReads, ReplicaRows};
+use crate::storage::{Durability, ReplicaWriter, Snapshot, Transactional};
+
+const META: u8 = b'm';
+const SCOPE: u8 = b's';
+const DOCUMENT: u8 = b'd';
+const CHANGED: u8 = b'c';
+const OUTBOX: u8 = b'o';
+const DEFERRED: u8 = b'x';
+const BATCH: u8 = b'b';
+const QUARANTINE: u8 = b'q';
+
+/// A replica's rows over a [`KvWriter`] or a [`KvReader`].
+#[derive(Debug)]
+pub struct ReplicaKv<T>(pub T);
+
+fn document_key(table: u8, key: &DocumentKey) -> Vec<u8> {
+    Key::table(table)
+        .name(key.scope.as_str())
+        .name(key.collection.as_str())
+        .name(key.id.as_str())
+        .done()
+}
+
+fn outbox_key(key: &DocumentKey, transaction: LocalSeq) -> Vec<u8> {
+    let start = Key::table(OUTBOX).name(key.scope.as_str()).number(transaction.0);
+    start.name(key.collection.as_str()).name(key.id.as_str()).done()
+}
+
+fn changed_key(at: LocalSeq) -> Vec<u8> {
+    Key::table(CHANGED).number(at.0).done()
+}
+
+/// The first key after this one.
+fn just_after(mut key: Vec<u8>) -> Vec<u8> {
+    key.push(0);
+    key
+}
+
+impl<T: KvReads> ReplicaKv<T> {
+    /// The documents that an index names, each with its record.
+    fn indexed(
+        &self,
+        start: &[u8],
+        end: &[u8],
+        limit: usize,
+        key_of: impl Fn(&[u8], &[u8]) -> Result<DocumentKey>,
+    ) -> Result<Vec<(DocumentKey, Record)>> {
+        let mut keys = Vec::new();
+        self.0.range(start, end, &mut |key, value| {
+            if keys.len() < limit {
+                keys.push(key_of(key, value)?);
+            }
+            Ok(if keys.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        })?;
+        let mut found = Vec::with_capacity(keys.len());
+        for key in keys {
+            if let Some(record) = self.record(&key)? {
+                found.push((key, record));
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl<T: KvReads> ReplicaReads for ReplicaKv<T> {
+    fn meta(&self) -> Result<Option<ReplicaMeta>> {
+        read(&self.0, vec![META])
+    }
+
+    fn scope(&self, scope: &Scope) -> Result<Option<ScopeRow>> {
+        read(&self.0, Key::table(SCOPE).name(scope.as_str()).done())
+    }
+
+    fn scopes(&self) -> Result<Vec<(Scope, ScopeRow)>> {
+        let mut found = Vec::new();
+        self.0.range(&[SCOPE], &[SCOPE + 1], &mut |key, value| {
+            let [name] = names(tail(key, 1)?)?;
+            found.push((Scope::new(name)?, decode(Bytes::copy_from_slice(value))?));
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(found)
+    }
+
+    fn record(&self, key: &DocumentKey) -> Result<Option<Record>> {
+        read(&self.0, document_key(DOCUMENT, key))
+    }
+
+    fn records(
+        &self,
+        scope: &Scope,
+        collection: Option<&Collection>,
+        after: After<'_>,
+        limit: usize,
+    ) -> Result<Vec<(DocumentKey, Record)>> {
+        let of_scope = || Key::table(DOCUMENT).name(scope.as_str());
+        let prefix = || match collection {
+            Some(collection) => of_scope().name(collection.as_str()),
+            None => of_scope(),
+        };
+        let start = match after {
+            Some((c, id)) => just_after(of_scope().name(c.as_str()).name(id.as_str()).done()),
+            None => prefix().done(),
+        };
+        let skip = of_scope().done().len();
+        let mut found = Vec::new();
+        self.0.range(&start.max(prefix().done()), &prefix().end(), &mut |key, value| {
+            let (collection, id) = document(tail(key, skip)?)?;
+            let record = decode(Bytes::copy_from_slice(value))?;
+            found.push((DocumentKey::new(scope.clone(), collection, id), record));
+            Ok(if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        })?;
+        Ok(found)
+    }
+
+    fn changed(&self, after: LocalSeq, limit: usize) -> Result<Vec<(DocumentKey, Record)>> {
+        self.indexed(&changed_key(after.next()), &[CHANGED + 1], limit, |_, value| {
+            decode(Bytes::copy_from_slice(value))
+        })
+    }
+
+    fn outbox(
+        &self,
+        scope: &Scope,
+        after: Option<&OutboxPlace>,
+        limit: usize,
+    ) -> Result<Vec<(DocumentKey, Record)>> {
+        let prefix = || Key::table(OUTBOX).name(scope.as_str());
+        let start = match after {
+            Some((transaction, collection, id)) => {
+                let key = DocumentKey::new(scope.clone(), collection.clone(), id.clone());
+                just_after(outbox_key(&key, *transaction))
+            }
+            None => prefix().done(),
+        };
+        let skip = prefix().done().len() + 8;
+        self.indexed(&start, &prefix().end(), limit, |key, _| {
+            let (collection, id) = document(tail(key, skip)?)?;
+            Ok(DocumentKey::new(scope.clone(), collection, id))
+        })
+    }
+
+    fn deferred(
+        &self,
+        scope: &Scope,
+        after: After<'_>,
+        limit: usize,
+    ) -> Result<Vec<(DocumentKey, Record)>> {
+        let prefix = || Key::table(DEFERRED).name(scope.as_str());
+        let start = match after {
+            Some((c, id)) => just_after(prefix().name(c.as_str()).name(id.as_str()).done()),
+            None => prefix().done(),
+        };
+        let skip = prefix().done().len();
+        self.indexed(&start, &prefix().end(), limit, |key, _| {
+            let (collection, id) = document(tail(key, skip)?)?;
+            Ok(DocumentKey::new(scope.clone(), collection, id))
+        })
+    }
+
+    fn batch(&self, scope: &Scope) -> Result<Option<BatchRow>> {
+        read(&self.0, Key::table(BATCH).name(scope.as_str()).done())
+    }
+
+    fn quarantine(
+        &self,
+        scope: &Scope,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, QuarantineRow)>> {
+        let prefix = || Key::table(QUARANTINE).name(scope.as_str());
+        let skip = prefix().done().len();
+        let mut found = Vec::new();
+        let start = prefix().number(after.saturating_add(1)).done();
+        self.0.range(&start, &prefix().end(), &mut |key, value| {
+            let mut ticket = [0; 8];
+            ticket.copy_from_slice(tail(key, skip)?.get(..8).unwrap_or(&[0; 8]));
+            found.push((u64::from_be_bytes(ticket), decode(Bytes::copy_from_slice(value))?));
+            Ok(if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        })?;
+        Ok(found)
+    }
+}
+
+impl<K: OrderedKv> ReplicaKv<KvWriter<K>> {
+    /// Moves an index entry from where the old record had it to where the new one has it.
+    fn reindex(
+        &mut self,
+        old: Option<Vec<u8>>,
+        new: Option<Vec<u8>>,
+        value: impl FnOnce() -> Bytes,
+    ) {
+        if old == new {
+            return;
+        }
+        if let Some(old) = old {
+            self.0.put(old, None);
+        }
+        if let Some(new) = new {
+            self.0.put(new, Some(value()));
+        }
+    }
+
+    fn reindex_all(&mut self, key: &DocumentKey, old: Option<&Record>, new: Option<&Record>) {
+        let changed = |r: &Record| (r.changed > LocalSeq(0)).then(|| changed_key(r.changed));
+        self.reindex(old.and_then(changed), new.and_then(changed), || key.to_bytes());
+        let outbox = |r: &Record| r.pushable().map(|t| outbox_key(key, t));
+        self.reindex(old.and_then(outbox), new.and_then(outbox), Bytes::new);
+        let deferred = |r: &Record| r.is_deferred().then(|| document_key(DEFERRED, key));
+        self.reindex(old.and_then(deferred), new.and_then(deferred), Bytes::new);
+    }
+}
+
+impl<K: OrderedKv> ReplicaRows for ReplicaKv<KvWriter<K>> {
+    fn put_meta(&mut self, meta: &ReplicaMeta) -> Result<()> {
+        self.0.put(vec![META], Some(meta.to_bytes()));
+        Ok(())
+    }
+
+    fn put_scope(&mut self, scope: &Scope, row: &ScopeRow) -> Result<()> {
+        self.0.put(Key::table(SCOPE).name(scope.as_str()).done(), Some(row.to_bytes()));
+        Ok(())
+    }
+
+    fn remove_scope(&mut self, scope: &Scope) -> Result<()> {
+        self.0.put(Key::table(SCOPE).name(scope.as_str()).done(), None);
+        Ok(())
+    }
+
+    fn put_record(&mut self, key: &DocumentKey, old: Option<&Record>, new: &Record) -> Result<()> {
+        self.reindex_all(key, old, Some(new));
+        self.0.put(document_key(DOCUMENT, key), Some(new.to_bytes()));
+        Ok(())
+    }
+
+    fn remove_record(&mut self, key: &DocumentKey, old: &Record) -> Result<()> {
+        self.reindex_all(key, Some(old), None);
+        self.0.put(document_key(DOCUMENT, key), None);
+        Ok(())
+    }
+
+    fn put_batch(&mut self, scope: &Scope, batch: Option<&BatchRow>) -> Result<()> {
+        self.0.put(Key::table(BATCH).name(scope.as_str()).done(), batch.map(Codec::to_bytes));
+        Ok(())
+    }
+
+    fn put_quarantine(
+        &mut self,
+        scope: &Scope,
+        ticket: u64,
+        row: Option<&QuarantineRow>,
+    ) -> Result<()> {
+        let key = Key::table(QUARANTINE).name(scope.as_str()).number(ticket).done();
+        self.0.put(key, row.map(Codec::to_bytes));
+        Ok(())
+    }
+}
+
+impl<K: OrderedKv> ReplicaWriter for ReplicaKv<KvWriter<K>> {}
+
+macro_rules! pass_through {
+    ($name:ident) => {
+        impl<K: OrderedKv> Transactional for $name<KvWriter<K>> {
+            fn begin(&mut self, durability: Durability) -> Result<()> {
+                self.0.begin(durability)
+            }
+            fn mark(&mut self) -> Result<()> {
+                self.0.mark()
+            }
+            fn undo(&mut self) -> Result<()> {
+                self.0.undo()
+            }
+            fn commit(&mut self) -> Result<bool> {
+                self.0.commit()
+            }
+            fn rollback(&mut self) {
+                self.0.rollback();
+            }
+        }
+
+        impl<K: OrderedKv> Snapshot for $name<KvReader<K>> {
+            fn open(&mut self) -> Result<()> {
+                self.0.open()
+            }
+            fn release(&mut self) {
+                self.0.release();
+            }
+        }
+    };
+}
+
+pub(super) use pass_through;
+
+pass_through!(ReplicaKv);

@@ -1,0 +1,254 @@
+//! The messages.
+
+use std::time::Duration;
+
+use crate::codec::{Codec, Reader, codec_enum, codec_struct};
+use crate::error::{Error, ErrorKind, Result, Retry};
+use crate::model::{
+    Chunk, Cursor, Digest, Epoch, Limits, PushBatch, PushId, ReplicaId, Reset, Scope, Seq, Verdicts,
+};
+
+/// The first message of a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Hello {
+    /// The versions of the protocol that the replica speaks.
+    pub versions: Vec<u32>,
+    /// Who it is.
+    pub replica: ReplicaId,
+    /// What it authenticates with.
+    pub token: Option<String>,
+    /// The compressions that it understands, most wanted first.
+    pub compressions: Vec<String>,
+    /// The version of the app's own schema.
+    pub schema: u32,
+    /// The program and its version, for logs.
+    pub agent: String,
+    /// What it wants to sync, and from where.
+    pub scopes: Vec<Greeting>,
+}
+
+/// A scope in a [`Hello`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Greeting {
+    /// The scope.
+    pub scope: Scope,
+    /// Where the replica stands.
+    pub cursor: Cursor,
+}
+
+/// The server's answer to a [`Hello`] that it takes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Welcome {
+    /// The version that is spoken from here on.
+    pub version: u32,
+    /// The server's time in Unix milliseconds.
+    pub server_time: u64,
+    /// The most that a push batch may hold.
+    pub push_limits: Limits,
+    /// The most that a chunk may hold.
+    pub chunk_limits: Limits,
+    /// The largest body in bytes.
+    pub body_bytes: usize,
+    /// How often either side says something, in milliseconds; one that is silent for three times as long is gone.
+    pub heartbeat: u64,
+    /// The compression that is used from here on.
+    pub compression: Option<String>,
+    /// The scopes of the greeting that the replica may see, in the same order.
+    pub scopes: Vec<ScopeWelcome>,
+}
+
+/// A scope in a [`Welcome`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ScopeWelcome {
+    /// The scope.
+    pub scope: Scope,
+    /// The life of its log.
+    pub epoch: Epoch,
+    /// Its newest position.
+    pub head: Seq,
+    /// Below it tombstones are gone.
+    pub horizon: Seq,
+    /// The newest batch of this replica that the server remembers.
+    pub last_push: PushId,
+    /// If the replica's position means nothing.
+    pub reset: Option<Reset>,
+}
+
+/// A request for the chunk after a cursor, or for all that follow.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Pull {
+    /// The scope.
+    pub scope: Scope,
+    /// Where it starts.
+    pub cursor: Cursor,
+    /// The most that a chunk may hold.
+    pub limits: Limits,
+}
+
+/// A push.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Push {
+    /// The batch.
+    pub batch: PushBatch,
+}
+
+/// How far a replica is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Ack {
+    /// The scope.
+    pub scope: Scope,
+    /// In which life of the log.
+    pub epoch: Epoch,
+    /// Up to which position everything is applied.
+    pub seq: Seq,
+    /// The digest of its documents, if nothing of them is unsettled.
+    pub digest: Option<Digest>,
+}
+
+/// Why a side closes the connection.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Goodbye {
+    /// A sentence for people.
+    pub reason: String,
+    /// When to come back at the earliest, in milliseconds.
+    pub retry_after: Option<u64>,
+}
+
+/// An error on the wire.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct WireError {
+    /// What went wrong.
+    pub kind: ErrorKind,
+    /// A sentence for people.
+    pub message: String,
+    /// Whether to try again.
+    pub retry: Retry,
+}
+
+impl From<&Error> for WireError {
+    /// Kind, message and advice; context and cause stay where they are, they may name what is nobody else's business.
+    fn from(error: &Error) -> Self {
+        Self { kind: error.kind(), message: error.message().to_owned(), retry: error.retry() }
+    }
+}
+
+impl From<WireError> for Error {
+    fn from(wire: WireError) -> Self {
+        Self::new(wire.kind, wire.message).retrying(wire.retry)
+    }
+}
+
+/// Everything that is said on a connection. Which request a message belongs to is said by the frame's stream.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Message {
+    /// Client: who I am, and what I want.
+    Hello(Hello),
+    /// Server: you are welcome.
+    Welcome(Welcome),
+    /// Client: the chunk after this cursor, please. Answered by `Chunk`, `Reset` or `Failed`.
+    Pull(Pull),
+    /// Client: all chunks after this cursor as they come, as many as there is credit for. Answered by any number of
+    /// `Chunk`, then `Reset`, `ScopeGone` or `Failed`.
+    Live(Pull),
+    /// Client: that many more chunks of this live stream.
+    Credit(u32),
+    /// Client: no more of this live stream.
+    EndLive,
+    /// Client: these changes. Answered by `Verdicts` or `Failed`.
+    Push(Push),
+    /// Client: I have applied this much. Answered by `Done`, `Reset` or `Failed`.
+    Ack(Ack),
+    /// Client: another token. Answered by `Done` or `Failed`.
+    Auth(String),
+    /// Server: a chunk.
+    Chunk(Chunk),
+    /// Server: verdicts.
+    Verdicts(Verdicts),
+    /// Server: your position means nothing.
+    Reset(Reset),
+    /// Server: done.
+    Done,
+    /// Server: that did not work.
+    Failed(WireError),
+    /// Server: this scope is gone, or not yours any more.
+    ScopeGone(String),
+    /// Either: say the number again.
+    Ping(u64),
+    /// Either: the number.
+    Pong(u64),
+    /// Either: I close.
+    Goodbye(Goodbye),
+}
+
+codec_struct! {
+    Hello { versions, replica, token, compressions, schema, agent, scopes }
+    Greeting { scope, cursor }
+    Welcome { version, server_time, push_limits, chunk_limits, body_bytes, heartbeat, compression, scopes }
+    ScopeWelcome { scope, epoch, head, horizon, last_push, reset }
+    Pull { scope, cursor, limits }
+    Push { batch }
+    Ack { scope, epoch, seq, digest }
+    Goodbye { reason, retry_after }
+    WireError { kind, message, retry }
+}
+
+codec_enum!(Message {
+    1 => Hello(m),
+    2 => Welcome(m),
+    3 => Pull(m),
+    4 => Live(m),
+    5 => Credit(n),
+    6 => EndLive,
+    7 => Push(m),
+    8 => Ack(m),
+    9 => Auth(token),
+    16 => Chunk(m),
+    17 => Verdicts(m),
+    18 => Reset(m),
+    19 => Done,
+    20 => Failed(m),
+    21 => ScopeGone(why),
+    32 => Ping(n),
+    33 => Pong(n),
+    34 => Goodbye(m),
+});
+
+codec_enum!(ErrorKind {
+    0 => Internal,
+    1 => InvalidInput,
+    2 => NotFound,
+    3 => AlreadyExists,
+    4 => Unauthenticated,
+    5 => PermissionDenied,
+    6 => Busy,
+    7 => Superseded,
+    8 => Storage,
+    9 => Incompatible,
+    10 => Network,
+    11 => Protocol,
+    12 => Overloaded,
+    13 => Timeout,
+    14 => Closed,
+});
+
+impl Codec for Retry {
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Never => out.push(0),
+            Self::Later(after) => {
+                out.push(1);
+                after.map(|a| u64::try_from(a.as_millis()).unwrap_or(u64::MAX)).encode(out);
+            }
+            Self::Reconnect => out.push(2),
+        }
+    }
+
+    fn decode(input: &mut Reader) -> Result<Self> {
+        match input.byte()? {
+            0 => Ok(Self::Never),
+            1 => Ok(Self::Later(Option::<u64>::decode(input)?.map(Duration::from_millis))),
+            2 => Ok(Self::Reconnect),
+            n => Err(crate::codec::malformed(format!("{n} is no retry advice"))),
+        }
+    }
+}

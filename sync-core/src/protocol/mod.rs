@@ -1,0 +1,13 @@
+//! What replica and server say to each other. PROTOCOL.md is the specification; the golden vectors in `spec/vectors` hold
+//! every message in its exact bytes.
+
+mod frame;
+mod message;
+
+pub use frame::{Frame, FrameReader, FrameWriter, HEADER_BYTES, Payload};
+pub use message::{
+    Ack, Goodbye, Greeting, Hello, Message, Pull, Push, ScopeWelcome, Welcome, WireError,
+};
+
+/// The versions of the protocol that this build speaks.
+pub const VERSIONS: &[u32] = &[1];
