@@ -17,7 +17,11 @@
 pub mod clock;
 pub mod codec;
 pub mod engine;
+#[cfg(feature = "runtime")]
+pub mod environment;
 pub mod error;
+#[cfg(feature = "runtime")]
+pub mod framed;
 #[cfg(feature = "runtime")]
 pub mod kv;
 pub mod model;
@@ -29,3 +33,5 @@ pub mod server;
 pub mod storage;
 #[cfg(feature = "runtime")]
 pub mod transport;
+#[cfg(feature = "runtime")]
+pub mod driver;

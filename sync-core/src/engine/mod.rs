@@ -48,7 +48,7 @@ use std::time::Duration;
 
 use crate::clock::Now;
 use crate::error::{Error, ErrorKind, Retry};
-use crate::model::{Checkpoint, Cursor, Epoch, PushId, Reset, Scope, Seq};
+use crate::model::{Checkpoint, Cursor, PushId, Reset, Scope, Seq};
 
 pub use event::{Event, Phase, Progress, ScopeProgress};
 pub use retry::RetryPolicy;
@@ -252,8 +252,8 @@ pub enum Input {
     Settled {
         /// The scope.
         scope: Scope,
-        /// How many it took in, and the epoch it stands in then.
-        result: Result<(usize, Option<Epoch>), Failure>,
+        /// How many it took in; none means that they belong to another life of the log.
+        result: Result<usize, Failure>,
     },
     /// The server took note of a position; a reset if its documents differ there.
     Acknowledged {
@@ -489,7 +489,8 @@ impl Engine {
         matches!(self.session, Session::Online { .. })
             && self.scopes.values().all(|s| {
                 let seen = s.push.settled_up_to();
-                (!goal.pull || s.pull.is_at_head(seen)) && (!goal.push || s.push.is_empty())
+                let pulled = s.pull.is_at_head(seen) && (goal.live || s.pull.is_acknowledged());
+                (!goal.pull || pulled) && (!goal.push || s.push.is_empty())
             })
     }
 

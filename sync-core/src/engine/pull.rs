@@ -48,6 +48,8 @@ pub(super) struct Pull {
     /// Trying again cannot help.
     refused: bool,
     catching_up: bool,
+    /// The server has heard of the position at the head.
+    acknowledged: bool,
     /// The last comparison of digests found a difference.
     digest_differed: bool,
     pulled: u64,
@@ -67,6 +69,7 @@ impl Pull {
             backoff: Backoff::default(),
             refused: false,
             catching_up: false,
+            acknowledged: false,
             digest_differed: false,
             pulled: 0,
         }
@@ -104,6 +107,16 @@ impl Pull {
             && self.waiting.is_empty()
             && self.storage == Storage::Idle
             && self.checkpoint.after() >= seen
+    }
+
+    /// Whether the server has heard that the replica is at the head, and found its digest equal if it could compare.
+    pub(super) fn is_acknowledged(&self) -> bool {
+        self.acknowledged
+    }
+
+    /// The server does not serve the scope.
+    pub(super) fn refuse(&mut self) {
+        self.refused = true;
     }
 
     pub(super) fn progress(&self) -> ScopeProgress {
@@ -293,6 +306,7 @@ impl Engine {
         let pull = &mut machine.pull;
         let ScopeProgress { position, head, .. } = pull.progress();
         let done = pull.reached_head && pull.waiting.is_empty();
+        pull.acknowledged = false;
         let caught_up = done && std::mem::take(&mut pull.catching_up);
         self.tell(Event::CheckpointMoved { scope: scope.clone(), position, head });
         if done && self.connection().is_some() {
@@ -332,6 +346,7 @@ impl Engine {
     ) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let pull = &mut machine.pull;
+        pull.acknowledged = true;
         match result {
             Ok(None) => pull.digest_differed = false,
             Ok(Some(reset))

@@ -4,7 +4,7 @@ use super::retry::Backoff;
 use super::{Answer, Engine, Event, Failure, Output, Ticket};
 use crate::clock::Now;
 use crate::error::{ErrorKind, Retry};
-use crate::model::{Epoch, PushId, Scope, Seq};
+use crate::model::{PushId, Scope, Seq};
 
 /// Where a batch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -183,7 +183,7 @@ impl Engine {
         &mut self,
         now: Now,
         scope: &Scope,
-        result: Result<(usize, Option<Epoch>), Failure>,
+        result: Result<usize, Failure>,
     ) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let push = &mut machine.push;
@@ -192,7 +192,7 @@ impl Engine {
         }
         push.state = State::Unknown;
         match result {
-            Ok((taken, _)) if taken > 0 => {
+            Ok(taken) if taken > 0 => {
                 push.settled = push.settled.max(push.answered);
                 // More may wait, and what was told of the head is behind now.
                 self.form(scope);
@@ -220,6 +220,13 @@ impl Engine {
         }
         let until = push.backoff.failure(now, failure.retry, &self.options.retry, &mut self.chance);
         push.pause = Some(until);
+    }
+
+    /// The server does not serve the scope.
+    pub(super) fn refuse_push(&mut self, scope: &Scope) {
+        if let Some(machine) = self.scopes.get_mut(scope) {
+            machine.push.state = State::Refused;
+        }
     }
 
     /// After a new epoch: positions that verdicts named mean nothing any more, and a batch in flight goes again.
