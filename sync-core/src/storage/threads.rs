@@ -137,13 +137,27 @@ impl<W: Transactional, R: Snapshot> Threads<W, R> {
         durability: Durability,
         job: impl FnOnce(&mut W) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        self.write_then(durability, job, |_| ()).await
+    }
+
+    /// Runs a job in a transaction; once it is committed, `then` sees the result before anybody else, in commit order.
+    pub(crate) async fn write_then<T: Send + 'static>(
+        &self,
+        durability: Durability,
+        job: impl FnOnce(&mut W) -> Result<T> + Send + 'static,
+        then: impl FnOnce(&T) + Send + 'static,
+    ) -> Result<T> {
         let (answer, wait) = oneshot::channel();
         let job: Job<W> = Box::new(move |writer| {
             let result = writer.and_then(job);
             let failed = result.is_err();
             let reply: Reply = Box::new(move |committed| {
+                let result = committed.and(result);
+                if let Ok(value) = &result {
+                    then(value);
+                }
                 // Whoever asked may have gone away meanwhile: then nobody is told.
-                let _ = answer.send(committed.and(result));
+                let _ = answer.send(result);
             });
             (failed, reply)
         });
