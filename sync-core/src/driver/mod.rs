@@ -97,6 +97,9 @@ pub trait Observer: Send + Sync + fmt::Debug + 'static {
 
     /// Something happened to the sync as a whole.
     fn event(&self, event: &Event);
+
+    /// The status is another one.
+    fn status(&self, status: &DriverStatus);
 }
 
 /// An observer that looks away.
@@ -106,6 +109,7 @@ pub struct Unobserved;
 impl Observer for Unobserved {
     fn committed(&self, _: &Committed) {}
     fn event(&self, _: &Event) {}
+    fn status(&self, _: &DriverStatus) {}
 }
 
 enum Command {
@@ -334,12 +338,9 @@ impl Task {
             conflicts: self.conflicts,
             last_sync: self.last_sync,
         };
-        self.publish.send_if_modified(|old| {
-            let changed = *old != status;
-            if changed {
-                *old = status;
-            }
-            changed
-        });
+        if *self.publish.borrow() != status {
+            self.parts.observer.status(&status);
+            self.publish.send_replace(status);
+        }
     }
 }

@@ -191,6 +191,8 @@ impl<W: Transactional, R: Snapshot> Threads<W, R> {
         if self.jobs.send(Message::Close(done)).await.is_ok() {
             let _ = wait.await;
         }
+        // Whoever waits for a commit looks once more, and is told that it is closed.
+        self.commits.send_modify(|n| *n += 1);
     }
 }
 
