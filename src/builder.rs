@@ -209,7 +209,7 @@ impl ReplicaBuilder {
 #[cfg(feature = "sqlite")]
 async fn open_sqlite(path: PathBuf, environment: &Arc<dyn Environment>) -> Result<Arc<dyn Storage>> {
     let id = environment.replica_id();
-    let open = move || storage_sqlite::open(&storage_sqlite::SqliteConfig::new(path), id);
+    let open = move || storage_sqlite::open_replica(&storage_sqlite::SqliteConfig::new(path), id);
     match tokio::task::spawn_blocking(open).await {
         Ok(storage) => Ok(Arc::new(storage?)),
         Err(e) => Err(Error::new(ErrorKind::Internal, "opening the storage broke off").because(e)),
