@@ -19,6 +19,8 @@ pub mod codec;
 pub mod engine;
 pub mod error;
 #[cfg(feature = "runtime")]
+pub mod framed;
+#[cfg(feature = "runtime")]
 pub mod kv;
 pub mod model;
 pub mod protocol;
