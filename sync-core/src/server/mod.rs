@@ -2,6 +2,8 @@
 
 #[cfg(feature = "runtime")]
 mod hooks;
+#[cfg(feature = "runtime")]
+mod in_process;
 pub mod ops;
 pub mod record;
 pub mod rows;
@@ -15,6 +17,8 @@ mod tail;
 
 #[cfg(feature = "runtime")]
 pub use hooks::{Access, Authenticate, Authorise, Hooks, Open, Principal, StaticTokens, Validate};
+#[cfg(feature = "runtime")]
+pub use in_process::InProcess;
 #[cfg(feature = "runtime")]
 pub use service::{Peer, Served, Server, ServerOptions};
 #[cfg(feature = "runtime")]
