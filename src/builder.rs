@@ -198,7 +198,8 @@ impl ReplicaBuilder {
             #[cfg(feature = "sqlite")]
             StorageChoice::Sqlite(path) => open_sqlite(path, &self.environment).await?,
         };
-        let replica = Replica::new(storage, transport, self.environment, self.options, self.attempts);
+        let replica =
+            Replica::new(storage, transport, self.environment, self.options, self.attempts);
         if self.auto_start {
             replica.start().await?;
         }
@@ -207,7 +208,10 @@ impl ReplicaBuilder {
 }
 
 #[cfg(feature = "sqlite")]
-async fn open_sqlite(path: PathBuf, environment: &Arc<dyn Environment>) -> Result<Arc<dyn Storage>> {
+async fn open_sqlite(
+    path: PathBuf,
+    environment: &Arc<dyn Environment>,
+) -> Result<Arc<dyn Storage>> {
     let id = environment.replica_id();
     let open = move || storage_sqlite::open_replica(&storage_sqlite::SqliteConfig::new(path), id);
     match tokio::task::spawn_blocking(open).await {

@@ -63,7 +63,12 @@ impl<T> Document<T> {
 }
 
 impl<T: DeserializeOwned> Document<T> {
-    pub(crate) fn read(id: String, state: &DocumentState, body: &Body, is_synced: bool) -> Result<Self> {
+    pub(crate) fn read(
+        id: String,
+        state: &DocumentState,
+        body: &Body,
+        is_synced: bool,
+    ) -> Result<Self> {
         let value = body.to().map_err(|e| e.with("document", &id))?;
         let (created, updated) = (state.created, state.author.stamp);
         Ok(Self { id, value, revision: state.revision, created, updated, is_synced })

@@ -60,7 +60,9 @@ pub use transaction::Transaction;
 
 /// What an app usually needs.
 pub mod prelude {
-    pub use crate::{Activity, Change, Collection, Document, Error, ErrorKind, Replica, Result, Status};
+    pub use crate::{
+        Activity, Change, Collection, Document, Error, ErrorKind, Replica, Result, Status,
+    };
     pub use sync_core::engine::Event;
     pub use sync_core::model::Body;
     pub use sync_core::replica::{Operation, Origin};

@@ -70,7 +70,9 @@ impl Observer for Listeners {
             Event::Disconnected(_) => {
                 self.failures.fetch_add(1, Ordering::Relaxed);
             }
-            Event::CheckpointMoved { .. } | Event::InSync => self.failures.store(0, Ordering::Relaxed),
+            Event::CheckpointMoved { .. } | Event::InSync => {
+                self.failures.store(0, Ordering::Relaxed)
+            }
             _ => {}
         }
         // Nobody may be listening.
@@ -113,7 +115,15 @@ impl Replica {
         });
         tokio::spawn(follow(Arc::clone(&storage), Arc::downgrade(&listeners)));
         let driver = Mutex::default();
-        Self(Arc::new(Inner { storage, transport, environment, options, attempts, driver, listeners }))
+        Self(Arc::new(Inner {
+            storage,
+            transport,
+            environment,
+            options,
+            attempts,
+            driver,
+            listeners,
+        }))
     }
 
     /// The scope that it syncs.
@@ -212,7 +222,10 @@ impl Replica {
 
     async fn start_driver(&self) -> Result<Driver> {
         let transport = self.0.transport.clone().ok_or_else(|| {
-            Error::new(ErrorKind::InvalidInput, "this replica was opened without a server to sync with")
+            Error::new(
+                ErrorKind::InvalidInput,
+                "this replica was opened without a server to sync with",
+            )
         })?;
         {
             let listeners = &self.0.listeners;
@@ -310,7 +323,12 @@ impl Replica {
         self.wait(status, true, false).await
     }
 
-    async fn wait(&self, mut driver: watch::Receiver<DriverStatus>, pushed: bool, gives_up: bool) -> Result<()> {
+    async fn wait(
+        &self,
+        mut driver: watch::Receiver<DriverStatus>,
+        pushed: bool,
+        gives_up: bool,
+    ) -> Result<()> {
         let mut commits = self.0.storage.commits();
         loop {
             commits.borrow_and_update();
@@ -323,7 +341,8 @@ impl Replica {
                 }
             }
             let refused = status.refused.is_some();
-            let tired = gives_up && self.0.listeners.failures.load(Ordering::Relaxed) >= self.0.attempts;
+            let tired =
+                gives_up && self.0.listeners.failures.load(Ordering::Relaxed) >= self.0.attempts;
             if refused || tired {
                 return Err(status.last_error.unwrap_or_else(unknown));
             }

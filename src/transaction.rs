@@ -37,7 +37,11 @@ impl Transaction {
     ///
     /// # Errors
     /// `InvalidInput` if the value has no JSON form, or the collection is of another scope than the first one.
-    pub fn insert<T: Serialize>(&mut self, collection: &Collection<T>, value: &T) -> Result<String> {
+    pub fn insert<T: Serialize>(
+        &mut self,
+        collection: &Collection<T>,
+        value: &T,
+    ) -> Result<String> {
         let id = self.replica.environment().document_id().as_str().to_owned();
         self.add(collection, &id, WriteOperation::Insert(Body::from_value(value)?))?;
         Ok(id)
@@ -47,7 +51,12 @@ impl Transaction {
     ///
     /// # Errors
     /// As [`Self::insert`], and for a bad id.
-    pub fn insert_with_id<T: Serialize>(&mut self, collection: &Collection<T>, id: &str, value: &T) -> Result<()> {
+    pub fn insert_with_id<T: Serialize>(
+        &mut self,
+        collection: &Collection<T>,
+        id: &str,
+        value: &T,
+    ) -> Result<()> {
         self.add(collection, id, WriteOperation::Insert(Body::from_value(value)?))
     }
 
@@ -55,7 +64,12 @@ impl Transaction {
     ///
     /// # Errors
     /// As [`Self::insert_with_id`].
-    pub fn update<T: Serialize>(&mut self, collection: &Collection<T>, id: &str, value: &T) -> Result<()> {
+    pub fn update<T: Serialize>(
+        &mut self,
+        collection: &Collection<T>,
+        id: &str,
+        value: &T,
+    ) -> Result<()> {
         self.add(collection, id, WriteOperation::Update(Body::from_value(value)?))
     }
 
@@ -63,7 +77,12 @@ impl Transaction {
     ///
     /// # Errors
     /// As [`Self::insert_with_id`].
-    pub fn put<T: Serialize>(&mut self, collection: &Collection<T>, id: &str, value: &T) -> Result<()> {
+    pub fn put<T: Serialize>(
+        &mut self,
+        collection: &Collection<T>,
+        id: &str,
+        value: &T,
+    ) -> Result<()> {
         self.add(collection, id, WriteOperation::Put(Body::from_value(value)?))
     }
 
@@ -75,7 +94,12 @@ impl Transaction {
         self.add(collection, id, WriteOperation::Delete)
     }
 
-    fn add<T>(&mut self, collection: &Collection<T>, id: &str, operation: WriteOperation) -> Result<()> {
+    fn add<T>(
+        &mut self,
+        collection: &Collection<T>,
+        id: &str,
+        operation: WriteOperation,
+    ) -> Result<()> {
         let scope = self.scope.get_or_insert_with(|| collection.scope().clone());
         if scope != collection.scope() {
             let message = "a transaction cannot span scopes: each scope has its own log";

@@ -16,6 +16,8 @@
 
 pub mod clock;
 pub mod codec;
+#[cfg(feature = "runtime")]
+pub mod driver;
 pub mod engine;
 #[cfg(feature = "runtime")]
 pub mod environment;
@@ -33,5 +35,3 @@ pub mod server;
 pub mod storage;
 #[cfg(feature = "runtime")]
 pub mod transport;
-#[cfg(feature = "runtime")]
-pub mod driver;

@@ -7,7 +7,10 @@ use futures_util::{FutureExt, StreamExt};
 
 use super::{Kept, LiveStream, Stream, Task};
 use crate::clock::Now;
-use crate::engine::{Answer, ChunkMeta, Delivery as DeliveryMeta, Event, Failure, Input, Output, ScopeGreeting, Ticket};
+use crate::engine::{
+    Answer, ChunkMeta, Delivery as DeliveryMeta, Event, Failure, Input, Output, ScopeGreeting,
+    Ticket,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Checkpoint, Cursor, PushBatch, PushId, Reset, Scope, Verdicts};
 use crate::protocol::{Ack, Goodbye, Greeting, Hello, Pull, VERSIONS, Welcome};
@@ -125,7 +128,8 @@ impl Task {
         }
         if let Some((_, connection)) = self.connection.take_if(|(t, _)| *t == ticket) {
             let close = async move {
-                let why = Goodbye { reason: "the replica begins anew".to_owned(), retry_after: None };
+                let why =
+                    Goodbye { reason: "the replica begins anew".to_owned(), retry_after: None };
                 connection.close(why).await;
                 Done::GaveUp
             };
@@ -230,7 +234,8 @@ impl Task {
     }
 
     fn push(&mut self, scope: Scope, ticket: Ticket, push: PushId) {
-        let batch = self.batches.remove(&scope).filter(|b| b.id == push).ok_or_else(|| lost("batch"));
+        let batch =
+            self.batches.remove(&scope).filter(|b| b.id == push).ok_or_else(|| lost("batch"));
         let connection = self.connection();
         let push = async move {
             let result = match (connection, batch) {
@@ -262,7 +267,9 @@ impl Task {
         let (storage, cx) = (self.parts.storage.clone(), self.context());
         let reset = async move {
             let result = match storage.reset(cx, scope.clone(), reset).await {
-                Ok(committed) => storage.state().await.map(|s| (committed, checkpoint_of(&s, &scope))),
+                Ok(committed) => {
+                    storage.state().await.map(|s| (committed, checkpoint_of(&s, &scope)))
+                }
                 Err(error) => Err(error),
             };
             Done::ResetDone { scope, result }
@@ -273,7 +280,8 @@ impl Task {
     fn reidentify(&mut self) {
         let (storage, cx) = (self.parts.storage.clone(), self.context());
         let id = self.parts.environment.replica_id();
-        let reidentify = async move { Done::Reidentified { result: storage.reidentify(cx, id).await } };
+        let reidentify =
+            async move { Done::Reidentified { result: storage.reidentify(cx, id).await } };
         self.store(reidentify);
     }
 
@@ -353,7 +361,11 @@ impl Task {
     }
 
     /// Shows the observer what was committed.
-    fn seen<T>(&mut self, result: Result<T>, committed: impl Fn(&T) -> &Committed) -> Result<T, Failure> {
+    fn seen<T>(
+        &mut self,
+        result: Result<T>,
+        committed: impl Fn(&T) -> &Committed,
+    ) -> Result<T, Failure> {
         match result {
             Ok(value) => {
                 let committed = committed(&value);
@@ -371,7 +383,8 @@ impl Task {
             Ok(Connected { connection, welcome, last_push }) => {
                 self.push_limits = self.options.push_limits.min(welcome.push_limits);
                 let lost = Arc::clone(&connection);
-                self.work.push(async move { Done::Lost { ticket, error: lost.lost().await } }.boxed());
+                self.work
+                    .push(async move { Done::Lost { ticket, error: lost.lost().await } }.boxed());
                 self.connection = Some((ticket, connection));
                 let greeting = |s: crate::protocol::ScopeWelcome| ScopeGreeting {
                     scope: s.scope,
@@ -438,7 +451,12 @@ fn lost(what: &str) -> Error {
 }
 
 fn checkpoint_of(state: &ReplicaState, scope: &Scope) -> Checkpoint {
-    state.scopes.iter().find(|s| s.scope == *scope).map(|s| s.checkpoint.clone()).unwrap_or_default()
+    state
+        .scopes
+        .iter()
+        .find(|s| s.scope == *scope)
+        .map(|s| s.checkpoint.clone())
+        .unwrap_or_default()
 }
 
 /// How far the replica is; with its digest only while nothing of it is unsettled, for then it must be the server's.

@@ -313,7 +313,9 @@ impl Task {
         let connection = self.connection.take();
         self.input(Input::Stop);
         if let Some((_, connection)) = connection {
-            connection.close(Goodbye { reason: "the replica stops".to_owned(), retry_after: None }).await;
+            connection
+                .close(Goodbye { reason: "the replica stops".to_owned(), retry_after: None })
+                .await;
         }
         while self.storing > 0 {
             let Some(done) = self.work.next().await else { break };
@@ -331,7 +333,11 @@ impl Task {
         let progress = self.engine.progress();
         let status = DriverStatus {
             phase: progress.phase,
-            scopes: progress.scopes.into_iter().map(|(scope, p)| ScopeStatus { scope, progress: p }).collect(),
+            scopes: progress
+                .scopes
+                .into_iter()
+                .map(|(scope, p)| ScopeStatus { scope, progress: p })
+                .collect(),
             last_error: self.last_error.clone().filter(|_| progress.phase != Phase::InSync),
             refused: progress.refused,
             pushed: self.pushed,

@@ -48,7 +48,7 @@ use std::time::Duration;
 
 use crate::clock::Now;
 use crate::error::{Error, ErrorKind, Retry};
-use crate::model::{Checkpoint, Cursor, PushId, Reset, Scope, Seq};
+use crate::model::{Checkpoint, Cursor, Epoch, PushId, Reset, Scope, Seq};
 
 pub use event::{Event, Phase, Progress, ScopeProgress};
 pub use retry::RetryPolicy;
@@ -132,6 +132,8 @@ impl Default for EngineOptions {
 /// A chunk without its entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ChunkMeta {
+    /// The life of the log.
+    pub epoch: Epoch,
     /// Where it starts.
     pub after: Seq,
     /// Where it ends.
@@ -147,7 +149,8 @@ pub struct ChunkMeta {
 impl From<&crate::model::Chunk> for ChunkMeta {
     fn from(chunk: &crate::model::Chunk) -> Self {
         let (entries, weight) = (chunk.entries.len(), chunk.weight());
-        Self { after: chunk.after, next: chunk.next, head: chunk.head, entries, weight }
+        let crate::model::Chunk { epoch, after, next, head, .. } = *chunk;
+        Self { epoch, after, next, head, entries, weight }
     }
 }
 

@@ -99,15 +99,17 @@ impl Cursor {
         self.backfills.get(collection).copied().unwrap_or(self.position)
     }
 
-    /// The cursor that continues after a chunk which ended at `next`.
+    /// The cursor that continues after a chunk of that epoch which ended at `next`.
+    ///
+    /// It names no server starts: whoever handed the chunk out knows where it is from, and the starts that were known
+    /// before the chunk do not reach to its end.
     #[must_use]
-    pub fn advanced(&self, next: Seq) -> Self {
+    pub fn advanced(&self, epoch: Epoch, next: Seq) -> Self {
         let mut checkpoint = Checkpoint {
-            epoch: self.epoch,
+            epoch: Some(epoch),
             position: self.position,
             backfills: self.backfills.clone(),
-            full_pull: None,
-            terms: self.terms.clone(),
+            ..Checkpoint::default()
         };
         checkpoint.advance(next);
         Self { floor: self.floor, ..checkpoint.cursor() }

@@ -171,7 +171,9 @@ impl fmt::Debug for StaticTokens {
 impl Authenticate for StaticTokens {
     async fn authenticate(&self, token: Option<&str>) -> Result<Principal> {
         let refuse = |why: &str| Err(Error::new(ErrorKind::Unauthenticated, why));
-        let Some(token) = token else { return refuse("this server wants a token, and none was given") };
+        let Some(token) = token else {
+            return refuse("this server wants a token, and none was given");
+        };
         // Every token is compared to its end, so that the time says nothing about how much of a guess was right.
         let mut found = None;
         for (name, secret) in &self.0 {
@@ -210,7 +212,11 @@ impl Judge for PushJudge {
         }
         if let Some(body) = &change.state.body {
             if body.len() > self.body_bytes {
-                let reason = format!("the body has {} bytes and {} is the most", body.len(), self.body_bytes);
+                let reason = format!(
+                    "the body has {} bytes and {} is the most",
+                    body.len(),
+                    self.body_bytes
+                );
                 return Err(Rejection { code: RejectionCode::TooLarge, reason });
             }
             if crate::model::Body::parse(body.as_bytes().clone()).is_err() {

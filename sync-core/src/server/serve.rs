@@ -176,7 +176,8 @@ impl Link<'_> {
     }
 
     fn serve(&mut self, stream: u32) {
-        let (Some(message), Some(mut peer)) = (self.requests.remove(&stream), self.peer.clone()) else {
+        let (Some(message), Some(mut peer)) = (self.requests.remove(&stream), self.peer.clone())
+        else {
             return;
         };
         let serve = async move {
@@ -238,7 +239,8 @@ impl Link<'_> {
                     let name = welcome.compression.clone();
                     self.send(0, &Message::Welcome(welcome)).await?;
                     let offered = &self.server.options().compressions;
-                    self.compression = offered.iter().find(|c| Some(c.name()) == name.as_deref()).cloned();
+                    self.compression =
+                        offered.iter().find(|c| Some(c.name()) == name.as_deref()).cloned();
                     self.wire.set_compression(self.compression.clone());
                     self.peer = Some(peer);
                     self.input(SessionInput::Greeted(true));
@@ -260,7 +262,9 @@ impl Link<'_> {
             }
             Done::Read { stream, result } => {
                 let found = match &result {
-                    Ok(Served::Chunk(chunk)) => Found::Chunk { next: chunk.chunk().next },
+                    Ok(Served::Chunk(chunk)) => {
+                        Found::Chunk { epoch: chunk.chunk().epoch, next: chunk.chunk().next }
+                    }
                     Ok(Served::Reset(_)) | Err(_) => Found::End,
                 };
                 self.found.insert(stream, result);
@@ -298,7 +302,9 @@ impl Link<'_> {
     async fn send_frame(&mut self, frame: Bytes) -> Result<()> {
         match timeout(self.patience, self.outgoing.send(frame)).await {
             Ok(sent) => sent?,
-            Err(_) => return Err(Error::new(ErrorKind::Timeout, "the replica takes nothing any more")),
+            Err(_) => {
+                return Err(Error::new(ErrorKind::Timeout, "the replica takes nothing any more"));
+            }
         }
         self.input(SessionInput::Sent);
         Ok(())

@@ -158,7 +158,9 @@ impl Server {
             return Err(denied(scope));
         }
         let found = self.0.storage.find_scope(scope.clone()).await?;
-        found.ok_or_else(|| Error::new(ErrorKind::NotFound, "there is no such scope").with("scope", scope))
+        found.ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, "there is no such scope").with("scope", scope)
+        })
     }
 
     /// Greets a replica.
@@ -172,11 +174,18 @@ impl Server {
         let version = version.ok_or_else(|| {
             Error::new(
                 ErrorKind::Incompatible,
-                format!("this server speaks versions {VERSIONS:?} of the protocol, the replica {:?}", hello.versions),
+                format!(
+                    "this server speaks versions {VERSIONS:?} of the protocol, the replica {:?}",
+                    hello.versions
+                ),
             )
         })?;
         if hello.scopes.len() > options.scopes {
-            let message = format!("{} scopes are too many, {} is the most", hello.scopes.len(), options.scopes);
+            let message = format!(
+                "{} scopes are too many, {} is the most",
+                hello.scopes.len(),
+                options.scopes
+            );
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
         let principal = self.0.hooks.authenticate.authenticate(hello.token.as_deref()).await?;
@@ -211,7 +220,13 @@ impl Server {
 
     /// What a replica is told whose positions are not of this log; one that was restored in silence gets a new epoch
     /// first.
-    async fn reset_for(&self, scope: &Scope, row: ServerScope, cursor: &Cursor, fork: Fork) -> Result<Reset> {
+    async fn reset_for(
+        &self,
+        scope: &Scope,
+        row: ServerScope,
+        cursor: &Cursor,
+        fork: Fork,
+    ) -> Result<Reset> {
         let cut = match fork {
             Fork::Reset(reset) => return Ok(reset),
             Fork::Unannounced { cut } => cut,
@@ -272,7 +287,8 @@ impl Peer {
     pub async fn read(&self, pull: &Pull) -> Result<Served> {
         let visible = self.visible(&pull.scope).await?;
         let shares = visible == Visible::All && pull.cursor.backfills.is_empty();
-        if let (true, Some(epoch), Some(hub)) = (shares, pull.cursor.epoch, self.server.0.hubs.find(&pull.scope))
+        if let (true, Some(epoch), Some(hub)) =
+            (shares, pull.cursor.epoch, self.server.0.hubs.find(&pull.scope))
             && let Some(chunk) = hub.after(epoch, pull.cursor.after)
         {
             return Ok(Served::Chunk(chunk));
@@ -282,9 +298,9 @@ impl Peer {
         let row = self.server.open_scope(&pull.scope).await?;
         match storage.changes(pull.scope.clone(), pull.cursor.clone(), limits, visible).await? {
             ChangesReply::Chunk(chunk) => Ok(Served::Chunk(SharedChunk::new(chunk))),
-            ChangesReply::Fork(fork) => {
-                Ok(Served::Reset(self.server.reset_for(&pull.scope, row, &pull.cursor, fork).await?))
-            }
+            ChangesReply::Fork(fork) => Ok(Served::Reset(
+                self.server.reset_for(&pull.scope, row, &pull.cursor, fork).await?,
+            )),
         }
     }
 

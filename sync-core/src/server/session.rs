@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::clock::Now;
-use crate::model::Seq;
+use crate::model::{Epoch, Seq};
 use crate::protocol::{Message, Pull};
 
 /// Bounds and times of a session.
@@ -83,6 +83,8 @@ impl From<&Message> for Request {
 pub enum Found {
     /// A chunk that ends there.
     Chunk {
+        /// The life of the log.
+        epoch: Epoch,
         /// Where it ends.
         next: Seq,
     },
@@ -306,13 +308,16 @@ impl Session {
             (Phase::Open, Request::Ping(n)) => self.out(SessionOutput::Pong(n)),
             (Phase::Open, Request::Pong) => {}
             (_, Request::Goodbye) => self.phase = Phase::Closed,
-            (Phase::Waiting | Phase::Greeting, _) => self.close("a connection begins with a greeting"),
+            (Phase::Waiting | Phase::Greeting, _) => {
+                self.close("a connection begins with a greeting")
+            }
             (_, _) => self.close("this is not for a replica to say"),
         }
     }
 
     fn begin_live(&mut self, stream: u32, pull: Pull) {
-        let taken = stream == 0 || self.live.contains_key(&stream) || self.serving.contains(&stream);
+        let taken =
+            stream == 0 || self.live.contains_key(&stream) || self.serving.contains(&stream);
         if taken {
             return self.close("a live stream has the number of another request");
         }
@@ -353,13 +358,13 @@ impl Session {
                 self.out(SessionOutput::Send { stream });
                 self.out(SessionOutput::End { stream });
             }
-            Found::Chunk { next } if next <= live.pull.cursor.after => {
+            Found::Chunk { next, .. } if next <= live.pull.cursor.after => {
                 live.state = LiveState::Sleeping;
                 self.out(SessionOutput::Sleep { stream });
             }
-            Found::Chunk { next } => {
+            Found::Chunk { epoch, next } => {
                 live.credit = live.credit.saturating_sub(1);
-                live.pull.cursor = live.pull.cursor.advanced(next);
+                live.pull.cursor = live.pull.cursor.advanced(epoch, next);
                 let more = live.credit > 0;
                 live.state = LiveState::Stalled;
                 self.out(SessionOutput::Send { stream });
@@ -418,9 +423,11 @@ mod tests {
         SessionInput::Received { stream, request }
     }
 
+    const EPOCH: Epoch = Epoch([7; 16]);
+
     fn pull(after: u64) -> Pull {
         let after = Seq(after);
-        let cursor = Cursor { after, position: after, ..Cursor::default() };
+        let cursor = Cursor { epoch: Some(EPOCH), after, position: after, ..Cursor::default() };
         Pull { scope: Scope::default(), cursor, limits: Limits::CHUNK }
     }
 
@@ -431,7 +438,10 @@ mod tests {
         assert_eq!(s.poll_output(), None);
         s.handle_input(Now(1), received(1, Request::Credit(2)));
         assert_eq!(s.poll_output(), Some(SessionOutput::Read { stream: 1, pull: pull(0) }));
-        let found = |n| SessionInput::Read { stream: 1, found: Found::Chunk { next: Seq(n) } };
+        let found = |n| SessionInput::Read {
+            stream: 1,
+            found: Found::Chunk { epoch: EPOCH, next: Seq(n) },
+        };
         s.handle_input(Now(1), found(5));
         assert_eq!(s.poll_output(), Some(SessionOutput::Send { stream: 1 }));
         assert_eq!(s.poll_output(), Some(SessionOutput::Read { stream: 1, pull: pull(5) }));
@@ -454,7 +464,10 @@ mod tests {
         let mut s = open();
         s.handle_input(Now(0), received(1, Request::Live(pull(3))));
         s.handle_input(Now(0), received(1, Request::Credit(1)));
-        s.handle_input(Now(0), SessionInput::Read { stream: 1, found: Found::Chunk { next: Seq(3) } });
+        s.handle_input(
+            Now(0),
+            SessionInput::Read { stream: 1, found: Found::Chunk { epoch: EPOCH, next: Seq(3) } },
+        );
         while s.poll_output().is_some() {}
         assert_eq!(s.next_deadline(), Now(10_000));
         s.handle_input(Now(10_000), SessionInput::Tick);

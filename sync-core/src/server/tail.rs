@@ -32,7 +32,8 @@ impl SharedChunk {
     pub(super) fn payload(&self, compression: Option<&dyn Compression>) -> Payload {
         let form = if compression.is_some() { &self.compressed } else { &self.plain };
         // The message holds a copy of names and states, which share their bodies: once a chunk, not once a session.
-        form.get_or_init(|| framed::payload(&Message::Chunk(self.chunk.clone()), compression)).clone()
+        form.get_or_init(|| framed::payload(&Message::Chunk(self.chunk.clone()), compression))
+            .clone()
     }
 }
 
@@ -131,6 +132,10 @@ impl Hubs {
 
     /// The hub of a scope, if anybody listens.
     pub(super) fn find(&self, scope: &Scope) -> Option<Arc<Hub>> {
-        self.by_scope.lock().unwrap_or_else(PoisonError::into_inner).get(scope).and_then(Weak::upgrade)
+        self.by_scope
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(scope)
+            .and_then(Weak::upgrade)
     }
 }

@@ -47,7 +47,11 @@ impl Recent {
     }
 
     /// The unbroken run of changes right after a place, and otherwise where the next remembered one is.
-    pub(super) fn after(&self, after: LocalSeq, limits: Limits) -> Result<Vec<DocumentChange>, Option<LocalSeq>> {
+    pub(super) fn after(
+        &self,
+        after: LocalSeq,
+        limits: Limits,
+    ) -> Result<Vec<DocumentChange>, Option<LocalSeq>> {
         self.wanted.store(true, Ordering::Release);
         let kept = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut run, mut bytes, mut due) = (Vec::new(), 0, after.next());

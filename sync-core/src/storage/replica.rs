@@ -229,8 +229,7 @@ where
     }
 
     async fn decide(&self, now: Now, key: DocumentKey, decision: Decision) -> Result<Committed> {
-        self.commit(Durability::Power, move |rows| ops::decide(rows, now, &key, &decision))
-            .await
+        self.commit(Durability::Power, move |rows| ops::decide(rows, now, &key, &decision)).await
     }
 
     async fn forget(&self, now: Now, what: Forget) -> Result<Committed> {
@@ -292,13 +291,11 @@ where
     }
 
     async fn reset(&self, cx: Context, scope: Scope, reset: Reset) -> Result<Committed> {
-        self.commit(Durability::Process, move |rows| ops::reset(rows, &cx, &scope, &reset))
-            .await
+        self.commit(Durability::Process, move |rows| ops::reset(rows, &cx, &scope, &reset)).await
     }
 
     async fn reidentify(&self, cx: Context, replica: ReplicaId) -> Result<Committed> {
-        self.commit(Durability::Process, move |rows| ops::reidentify(rows, &cx, replica))
-            .await
+        self.commit(Durability::Process, move |rows| ops::reidentify(rows, &cx, replica)).await
     }
 
     fn commits(&self) -> watch::Receiver<u64> {
