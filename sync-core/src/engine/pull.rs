@@ -147,7 +147,7 @@ impl Pull {
         }
         self.ahead = self.checkpoint.cursor();
         if let Some((_, applying)) = self.waiting.front() {
-            self.ahead = self.ahead.advanced(applying.epoch, applying.next);
+            self.ahead = self.ahead.advanced(applying.epoch, applying.next, applying.head);
         }
         self.reached_head = false;
     }
@@ -236,7 +236,7 @@ impl Engine {
         let mut started = false;
         if meta.after == pull.ahead.after {
             pull.head = Some(meta.head.max(pull.head.unwrap_or_default()));
-            pull.ahead = pull.ahead.advanced(meta.epoch, meta.next);
+            pull.ahead = pull.ahead.advanced(meta.epoch, meta.next, meta.head);
             pull.reached_head = meta.next >= meta.head;
             started = !pull.reached_head && !pull.catching_up;
             pull.catching_up |= started;

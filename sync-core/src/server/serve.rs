@@ -17,7 +17,7 @@ use super::tail::{Hub, SharedChunk};
 use crate::clock::Now;
 use crate::error::{Error, ErrorKind, Result};
 use crate::framed::{Compression, Wire};
-use crate::model::{Epoch, Seq};
+use crate::model::{Chunk, Epoch, Seq};
 use crate::protocol::{Goodbye, Hello, Message, Welcome, WireError};
 use crate::transport::FrameLink;
 
@@ -263,7 +263,8 @@ impl Link<'_> {
             Done::Read { stream, result } => {
                 let found = match &result {
                     Ok(Served::Chunk(chunk)) => {
-                        Found::Chunk { epoch: chunk.chunk().epoch, next: chunk.chunk().next }
+                        let Chunk { epoch, next, head, .. } = *chunk.chunk();
+                        Found::Chunk { epoch, next, head }
                     }
                     Ok(Served::Reset(_)) | Err(_) => Found::End,
                 };

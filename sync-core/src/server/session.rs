@@ -87,6 +87,8 @@ pub enum Found {
         epoch: Epoch,
         /// Where it ends.
         next: Seq,
+        /// Where the log ended when it was read.
+        head: Seq,
     },
     /// A reset or a failure: the stream ends with it.
     End,
@@ -362,9 +364,9 @@ impl Session {
                 live.state = LiveState::Sleeping;
                 self.out(SessionOutput::Sleep { stream });
             }
-            Found::Chunk { epoch, next } => {
+            Found::Chunk { epoch, next, head } => {
                 live.credit = live.credit.saturating_sub(1);
-                live.pull.cursor = live.pull.cursor.advanced(epoch, next);
+                live.pull.cursor = live.pull.cursor.advanced(epoch, next, head);
                 let more = live.credit > 0;
                 live.state = LiveState::Stalled;
                 self.out(SessionOutput::Send { stream });
@@ -434,13 +436,13 @@ mod tests {
     #[test]
     fn catching_up_and_following_live_are_one_path_paid_with_credit() {
         let mut s = open();
-        s.handle_input(Now(1), received(1, Request::Live(pull(0))));
+        s.handle_input(Now(1), received(1, Request::Live(pull(1))));
         assert_eq!(s.poll_output(), None);
         s.handle_input(Now(1), received(1, Request::Credit(2)));
-        assert_eq!(s.poll_output(), Some(SessionOutput::Read { stream: 1, pull: pull(0) }));
+        assert_eq!(s.poll_output(), Some(SessionOutput::Read { stream: 1, pull: pull(1) }));
         let found = |n| SessionInput::Read {
             stream: 1,
-            found: Found::Chunk { epoch: EPOCH, next: Seq(n) },
+            found: Found::Chunk { epoch: EPOCH, next: Seq(n), head: Seq(n) },
         };
         s.handle_input(Now(1), found(5));
         assert_eq!(s.poll_output(), Some(SessionOutput::Send { stream: 1 }));
@@ -466,7 +468,10 @@ mod tests {
         s.handle_input(Now(0), received(1, Request::Credit(1)));
         s.handle_input(
             Now(0),
-            SessionInput::Read { stream: 1, found: Found::Chunk { epoch: EPOCH, next: Seq(3) } },
+            SessionInput::Read {
+                stream: 1,
+                found: Found::Chunk { epoch: EPOCH, next: Seq(3), head: Seq(3) },
+            },
         );
         while s.poll_output().is_some() {}
         assert_eq!(s.next_deadline(), Now(10_000));
