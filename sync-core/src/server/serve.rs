@@ -71,6 +71,7 @@ impl Server {
     /// # Errors
     /// Why it ended, if not by a goodbye.
     pub async fn serve_link(&self, link: FrameLink) -> Result<()> {
+        let _open = self.open_session();
         let options = self.options();
         let session = SessionOptions {
             heartbeat: options.heartbeat,

@@ -72,6 +72,7 @@ struct Inner {
     term: Term,
     hubs: Hubs,
     draining: watch::Sender<bool>,
+    sessions: watch::Sender<usize>,
 }
 
 /// A server. Cheap to clone; every transport serves the same one.
@@ -119,8 +120,8 @@ impl Server {
         options.chunk_limits = options.chunk_limits.max(options.push_limits);
         let hubs = Hubs::new(options.tail_bytes);
         let term = environment.term();
-        let draining = watch::Sender::new(false);
-        Self(Arc::new(Inner { storage, hooks, options, environment, term, hubs, draining }))
+        let (draining, sessions) = (watch::Sender::new(false), watch::Sender::new(0));
+        Self(Arc::new(Inner { storage, hooks, options, environment, term, hubs, draining, sessions }))
     }
 
     /// The server's options.
@@ -138,6 +139,18 @@ impl Server {
     /// Tells all sessions to finish what they are at and to say goodbye.
     pub fn drain(&self) {
         self.0.draining.send_replace(true);
+    }
+
+    /// Returns when no session is left: after [`drain`](Self::drain), soon.
+    pub async fn drained(&self) {
+        // The sender lives as long as the server.
+        let _ = self.0.sessions.subscribe().wait_for(|n| *n == 0).await;
+    }
+
+    /// Counts a session for as long as the answer lives.
+    pub(super) fn open_session(&self) -> OpenSession {
+        self.0.sessions.send_modify(|n| *n += 1);
+        OpenSession(self.clone())
     }
 
     /// Turns true when the server [drains](Self::drain).
@@ -239,6 +252,15 @@ impl Server {
         }
         let cut = cursor.epoch.map_or_else(Default::default, |e| row.shared_with(e));
         Ok(Reset { epoch: row.epoch, reason: ResetReason::EpochChanged { cut } })
+    }
+}
+
+/// A session that is open.
+pub(super) struct OpenSession(Server);
+
+impl Drop for OpenSession {
+    fn drop(&mut self) {
+        self.0.0.sessions.send_modify(|n| *n -= 1);
     }
 }
 
