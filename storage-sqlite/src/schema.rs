@@ -11,8 +11,6 @@ use crate::error::convert;
 pub trait Kind: Send + 'static {
     /// The number in the file's header by which it is recognised.
     const APPLICATION_ID: i32;
-    /// What it is called in errors.
-    const NAME: &'static str;
     /// What leads from each version of the tables to the next, from the empty file on. Only ever added to.
     const MIGRATIONS: &'static [&'static str];
 }
@@ -27,13 +25,11 @@ pub enum Server {}
 
 impl Kind for Replica {
     const APPLICATION_ID: i32 = i32::from_be_bytes(*b"2TDr");
-    const NAME: &'static str = "replica";
     const MIGRATIONS: &'static [&'static str] = &[include_str!("replica/schema_1.sql")];
 }
 
 impl Kind for Server {
     const APPLICATION_ID: i32 = i32::from_be_bytes(*b"2TDs");
-    const NAME: &'static str = "server";
     const MIGRATIONS: &'static [&'static str] = &[include_str!("server/schema_1.sql")];
 }
 
@@ -62,13 +58,17 @@ pub(crate) fn judge<K: Kind>(application: i32, version: i32, is_blank: bool) -> 
 /// # Errors
 /// `Incompatible` for what [`judge`] refuses.
 pub(crate) fn check<K: Kind>(connection: &Connection) -> Result<usize> {
-    let failed = |e| convert("open", None, e);
-    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get(0)).map_err(failed);
-    let objects: i64 = connection
-        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-        .map_err(failed)?;
-    judge::<K>(pragma("application_id")?, pragma("user_version")?, objects == 0)
-        .map_err(|e| e.during("open"))
+    let marks = || -> rusqlite::Result<(i64, i32, i32)> {
+        // One snapshot, or the marks of a file that is being made would be read half before and half after.
+        let snapshot = connection.is_autocommit().then(|| connection.unchecked_transaction());
+        let _snapshot = snapshot.transpose()?;
+        let objects =
+            connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        let pragma = |name| connection.pragma_query_value(None, name, |row| row.get(0));
+        Ok((objects, pragma("application_id")?, pragma("user_version")?))
+    };
+    let (objects, application, version) = marks().map_err(|e| convert("open", None, e))?;
+    judge::<K>(application, version, objects == 0).map_err(|e| e.during("open"))
 }
 
 /// As [`check`], for who cannot bring the tables up to date.
@@ -155,7 +155,6 @@ pub(crate) mod tests {
 
     impl Kind for Toy {
         const APPLICATION_ID: i32 = 7;
-        const NAME: &'static str = "toy";
         const MIGRATIONS: &'static [&'static str] = &[
             "CREATE TABLE t (a INTEGER); INSERT INTO t VALUES (1);",
             "ALTER TABLE t ADD COLUMN b TEXT; UPDATE t SET b = 'new';",

@@ -32,12 +32,10 @@ pub struct Reading;
 /// What `undo` goes back to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mark {
-    /// The beginning of the transaction: it is begun again. Most transactions are one job, which needs no savepoint: a
-    /// savepoint keeps a copy of every page that changes after it.
+    /// The beginning of the transaction, which is begun again. Most transactions are one job, and a savepoint would keep
+    /// a copy of every page that changes after it.
     Begin,
-    /// The same, after the first mark.
-    First,
-    /// A savepoint.
+    /// A savepoint, because something was written before.
     Savepoint,
 }
 
@@ -66,18 +64,15 @@ impl<K: Kind> Transactional for Core<K, Writing> {
     }
 
     fn mark(&mut self) -> Result<()> {
-        match self.access.mark {
-            Mark::Begin => self.access.mark = Mark::First,
-            Mark::First => {
-                self.control("SAVEPOINT job")?;
-                self.access.mark = Mark::Savepoint;
-            }
-            Mark::Savepoint => {
-                self.control("RELEASE job")?;
-                self.control("SAVEPOINT job")?;
-            }
+        let changes = self.connection.total_changes();
+        if self.access.mark == Mark::Savepoint {
+            self.control("RELEASE job")?;
         }
-        self.access.marked = self.connection.total_changes();
+        if self.access.mark == Mark::Savepoint || changes != self.access.baseline {
+            self.control("SAVEPOINT job")?;
+            self.access.mark = Mark::Savepoint;
+        }
+        self.access.marked = changes;
         self.access.lock.note_mark();
         Ok(())
     }
@@ -85,10 +80,7 @@ impl<K: Kind> Transactional for Core<K, Writing> {
     fn undo(&mut self) -> Result<()> {
         self.access.lock.undo_mark();
         if self.access.mark != Mark::Savepoint {
-            self.end();
-            self.begin_immediate()?;
-            self.access.mark = Mark::First;
-            return Ok(());
+            return self.begin_immediate();
         }
         self.names.borrow_mut().clear();
         let undone = self.control("ROLLBACK TO job");
