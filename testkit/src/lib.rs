@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cores;
+pub mod resolvers;
 pub mod search;
 pub mod traces;
 pub mod world;

@@ -68,7 +68,10 @@ impl<C: Cores> World<C> {
         for (key, record) in &records {
             count(&mut counted, key, record);
         }
-        assert_eq!(stored, counted, "replica {replica} stores (left) what its rows are not (right)");
+        assert_eq!(
+            stored, counted,
+            "replica {replica} stores (left) what its rows are not (right)"
+        );
         let scope = self.scope.clone();
         let (outbox, deferred, changed, batch) = look(self.core(replica), |rows| {
             Ok((

@@ -77,8 +77,7 @@ impl<C: Cores> World<C> {
             let operation = text.map_or(WriteOperation::Delete, |t| WriteOperation::Put(body(t)));
             LocalWrite { collection: key.collection, id: key.id, operation }
         });
-        let transaction =
-            LocalTransaction { scope: self.scope.clone(), writes: writes.collect() };
+        let transaction = LocalTransaction { scope: self.scope.clone(), writes: writes.collect() };
         must(self.write(replica, transaction), "a local write");
     }
 
@@ -108,12 +107,7 @@ impl<C: Cores> World<C> {
     ///
     /// # Errors
     /// `NotFound` if there is nothing to decide.
-    pub fn decide(
-        &mut self,
-        replica: usize,
-        name: &str,
-        decision: &Decision,
-    ) -> Result<Committed> {
+    pub fn decide(&mut self, replica: usize, name: &str, decision: &Decision) -> Result<Committed> {
         let key = self.key(name);
         self.act(replica, |rows, cx| ops::decide(rows, cx.now, &key, decision))
     }
@@ -205,9 +199,8 @@ impl<C: Cores> World<C> {
     /// The replica hears the server's time.
     pub fn tell_time(&mut self, replica: usize) {
         let server = self.now();
-        let told = self.act(replica, |rows, cx| {
-            ops::note_server_time(rows, cx.now, cx.lease, server)
-        });
+        let told =
+            self.act(replica, |rows, cx| ops::note_server_time(rows, cx.now, cx.lease, server));
         must(told, "note the server's time");
     }
 

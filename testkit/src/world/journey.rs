@@ -89,6 +89,14 @@ impl<C: Cores> World<C> {
         self.not_quiet("it does not reach the head");
     }
 
+    /// One replica pushes, pulls, and pushes what the pull left it with.
+    pub fn sync_all_of(&mut self, replica: usize) {
+        for _ in 0..2 {
+            self.push_all(replica);
+            self.pull_all(replica);
+        }
+    }
+
     /// Every replica pushes and pulls until nothing moves any more.
     ///
     /// # Panics

@@ -139,8 +139,7 @@ impl<C: Cores> World<C> {
         let record = |inner: &Arc<dyn ConflictResolver>, on_server| {
             Arc::new(Recording::new(Arc::clone(inner), calls.clone(), on_server))
         };
-        let mut resolvers =
-            Resolvers::shared(record(&options.resolver, false), ResolveOn::Replica);
+        let mut resolvers = Resolvers::shared(record(&options.resolver, false), ResolveOn::Replica);
         for (collection, resolver) in &options.on_server {
             let recording = record(resolver, true);
             resolvers = resolvers.with(collection.clone(), recording, ResolveOn::Server);
@@ -232,6 +231,12 @@ impl<C: Cores> World<C> {
             must(Collection::new(collection), "a collection's name"),
             must(DocumentId::new(id), "a document's name"),
         )
+    }
+
+    /// The collection of that name.
+    #[must_use]
+    pub fn collection(name: &str) -> Collection {
+        must(Collection::new(name), "a collection's name")
     }
 
     fn step(&mut self) -> Now {

@@ -114,8 +114,10 @@ impl<C: Cores> World<C> {
         let cx = AppendContext { now, term: self.term, drift: self.options.drift, fresh };
         let judge =
             WorldJudge { refuse: self.options.refuse.clone(), resolvers: self.resolvers.clone() };
-        let appended =
-            must(transact(&mut self.server, |rows| ops::append(rows, &cx, batch, &judge)), "append");
+        let appended = must(
+            transact(&mut self.server, |rows| ops::append(rows, &cx, batch, &judge)),
+            "append",
+        );
         Delivery { verdicts: appended.verdicts, entries: appended.entries }
     }
 
@@ -123,9 +125,8 @@ impl<C: Cores> World<C> {
     pub fn changes(&mut self, cursor: &Cursor, limits: Limits) -> Reply {
         self.step();
         let scope = self.scope.clone();
-        let reply = look(&mut self.server, |rows| {
-            ops::changes(rows, &scope, cursor, limits, &|_| true)
-        });
+        let reply =
+            look(&mut self.server, |rows| ops::changes(rows, &scope, cursor, limits, &|_| true));
         match reply {
             ChangesReply::Chunk(chunk) => Reply::Chunk(chunk),
             ChangesReply::Fork(fork) => Reply::Reset(self.answer_fork(cursor, fork)),
@@ -172,9 +173,8 @@ impl<C: Cores> World<C> {
         self.step();
         let acknowledgement = self.acknowledgement(replica)?;
         let (scope, id) = (self.scope.clone(), self.meta(replica).replica);
-        let acknowledged = transact(&mut self.server, |rows| {
-            ops::acknowledge(rows, &scope, id, &acknowledgement)
-        });
+        let acknowledged =
+            transact(&mut self.server, |rows| ops::acknowledge(rows, &scope, id, &acknowledgement));
         must(acknowledged, "acknowledge")
     }
 
@@ -212,8 +212,7 @@ impl<C: Cores> World<C> {
 
     /// The server is restored and nobody says so: the epoch stays, only the start of the server is another one.
     pub fn restore_silently(&mut self, backup: &Backup<C::Server>) {
-        self.server =
-            must(self.cores.copy_server(&backup.server), "the backend copies a server");
+        self.server = must(self.cores.copy_server(&backup.server), "the backend copies a server");
         self.restart_server();
     }
 
