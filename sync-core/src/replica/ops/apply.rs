@@ -114,8 +114,9 @@ fn end_full_pull(tx: &mut Transaction<'_>, cx: &Context, epoch: Epoch) -> Result
             return;
         }
         let absent = ServerState { seq: position, state: None };
-        if record.in_flight().is_some() && record.edit().is_some() {
-            record.pending_mut().slot = Some(absent);
+        let waits = record.in_flight().is_some() || record.is_deferred();
+        if waits && record.edit().is_some() {
+            rules::wait(record, absent);
         } else if record.edit().is_none() && record.current.is_some() {
             // What is known at the very position is absent there too.
             record.known = Seq(0);
