@@ -47,10 +47,10 @@ fn reoffer(
     let is_edit = base.revision != change.state.revision;
     let offer = Offer { epoch: base.epoch, seq: base.seq, edited: is_edit };
     let Some(row) = row else { return Standing::Follows(Some(offer)) };
-    let Some(earlier) = row.offered else {
-        let survived = row.seq <= scope.shared_with(base.epoch);
-        return if survived { Standing::Follows(Some(offer)) } else { Standing::Conflicts };
-    };
+    if row.seq <= scope.shared_with(base.epoch) {
+        return Standing::Follows(Some(offer)); // It survived the cut, whatever it was offered as before.
+    }
+    let Some(earlier) = row.offered else { return Standing::Conflicts };
     let age = |o: &Offer| (scope.age_of(o.epoch), o.seq);
     match (age(&earlier) < age(&offer), is_edit) {
         // A state that was settled later than what the row's edit was made on.
