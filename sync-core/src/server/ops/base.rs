@@ -46,7 +46,12 @@ fn reoffer(
 ) -> Standing {
     let is_edit = base.revision != change.state.revision;
     let offer = Offer { epoch: base.epoch, seq: base.seq, edited: is_edit };
-    let Some(row) = row else { return Standing::Follows(Some(offer)) };
+    let Some(row) = row else {
+        // Nothing tells whether it was lost with the old life, or deleted and purged in the new one.
+        let purged_since = scope.horizon > scope.shared_with(base.epoch);
+        let matches = !purged_since || base.tombstone || change.state.is_deleted();
+        return if matches { Standing::Follows(Some(offer)) } else { Standing::Conflicts };
+    };
     if row.seq <= scope.shared_with(base.epoch) {
         return Standing::Follows(Some(offer)); // It survived the cut, whatever it was offered as before.
     }
