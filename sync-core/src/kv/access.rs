@@ -131,6 +131,12 @@ impl<K: OrderedKv> KvWriter<K> {
         Self::gated(kv, Arc::default())
     }
 
+    /// The store, as it was after the last commit.
+    #[must_use]
+    pub fn store(&self) -> &Arc<K> {
+        &self.kv
+    }
+
     fn gated(kv: Arc<K>, gate: Arc<Gate>) -> Self {
         let durability = Durability::Power;
         Self { kv, gate, durability, overlay: Overlay::new(), undo: Vec::new() }

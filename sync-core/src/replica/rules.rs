@@ -239,7 +239,8 @@ fn rebase(record: &mut Record, incoming: ServerState, epoch: Epoch) {
     }
 }
 
-fn wait(record: &mut Record, incoming: ServerState) {
+/// Puts a state into the remote slot, if it is newer than what waits there.
+pub(crate) fn wait(record: &mut Record, incoming: ServerState) {
     let slot = &mut record.pending_mut().slot;
     if slot.as_ref().is_none_or(|s| s.seq < incoming.seq) {
         *slot = Some(incoming);

@@ -95,7 +95,7 @@ pub struct Offer {
     pub epoch: Epoch,
     /// At which position.
     pub seq: Seq,
-    /// Whether the row is an edit made on that state, not the state itself.
+    /// Whether the row descends from that state, and is not the state itself.
     pub edited: bool,
 }
 

@@ -60,8 +60,9 @@ fn begin_full_pull(tx: &mut Transaction<'_>, chunk: &Chunk) {
     let from_zero = tx.row.checkpoint.position == Seq(0) && chunk.after == Seq(0);
     if from_zero && tx.row.checkpoint.full_pull.is_none() {
         tx.meta.full_pulls += 1;
-        // What is not settled now cannot be missing later: without settled documents no marks are needed.
-        let marks = tx.row.settled > 0;
+        // What the server cannot know of now cannot be missing later: then no marks are needed. What is in flight it
+        // may have accepted already.
+        let marks = tx.row.settled > 0 || tx.row.in_flight > 0;
         tx.row.checkpoint.full_pull =
             Some(FullPull { floor: chunk.head, generation: tx.meta.full_pulls, marks });
     }
@@ -113,8 +114,9 @@ fn end_full_pull(tx: &mut Transaction<'_>, cx: &Context, epoch: Epoch) -> Result
             return;
         }
         let absent = ServerState { seq: position, state: None };
-        if record.in_flight().is_some() && record.edit().is_some() {
-            record.pending_mut().slot = Some(absent);
+        let waits = record.in_flight().is_some() || record.is_deferred();
+        if waits && record.edit().is_some() {
+            rules::wait(record, absent);
         } else if record.edit().is_none() && record.current.is_some() {
             // What is known at the very position is absent there too.
             record.known = Seq(0);

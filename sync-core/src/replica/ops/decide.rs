@@ -100,7 +100,7 @@ pub fn forget(rows: &mut dyn ReplicaRows, now: Now, what: &Forget) -> Result<Com
         Forget::Collection(scope, collection) => (scope, Some(collection)),
     };
     let mut tx = Transaction::begin(rows, scope)?;
-    dissolve_batch(&mut tx, scope)?;
+    dissolve_batch(&mut tx, scope, only)?;
     remove_documents(&mut tx, now, scope, only)?;
     match only {
         None => tx.row.checkpoint = Default::default(),
@@ -117,9 +117,15 @@ pub fn forget(rows: &mut dyn ReplicaRows, now: Now, what: &Forget) -> Result<Com
     Ok(committed)
 }
 
-/// The rest of a batch whose documents partly leave is pushed again under another name.
-fn dissolve_batch(tx: &mut Transaction<'_>, scope: &Scope) -> Result<()> {
-    let Some(batch) = tx.rows.batch(scope)? else { return Ok(()) };
+/// The rest of a batch of which documents leave is pushed again under another name; a batch of which none leaves stays.
+fn dissolve_batch(
+    tx: &mut Transaction<'_>,
+    scope: &Scope,
+    only: Option<&Collection>,
+) -> Result<()> {
+    let leaves = |key: &DocumentKey| only.is_none_or(|c| *c == key.collection);
+    let batch = tx.rows.batch(scope)?.filter(|b| b.keys.iter().any(leaves));
+    let Some(batch) = batch else { return Ok(()) };
     for key in &batch.keys {
         let Some(old) = tx.rows.record(key)? else { continue };
         let mut record = old.clone();

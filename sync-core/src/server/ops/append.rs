@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::base::{Standing, standing};
+use super::base::{Standing, lineage, standing};
 use crate::clock::{Clock, Now};
 use crate::codec::Codec;
 use crate::error::Result;
@@ -202,19 +202,20 @@ impl Log<'_> {
         if state.is_some_and(|s| s.shows_the_same(&change.state)) {
             return with_current(VerdictKind::Superseded);
         }
+        let lineage = lineage(&self.row, change, current.as_ref());
         let (body, author) = match judge.resolve(scope, change, state) {
             None | Some(Resolution::Defer) => return with_current(VerdictKind::Conflict),
             Some(Resolution::Remote) => return with_current(VerdictKind::Superseded),
             Some(Resolution::Local) => {
                 let seq =
-                    self.write(scope, change, current.as_ref(), change.state.clone(), None)?;
+                    self.write(scope, change, current.as_ref(), change.state.clone(), lineage)?;
                 return verdict(seq, VerdictKind::Accepted);
             }
             Some(Resolution::Merge(body)) => (Some(body), later(state, change)),
             Some(Resolution::Delete) => (None, later(state, change)),
         };
         let merged = self.mint(cx.now, change, state, author, body);
-        let seq = self.write(scope, change, current.as_ref(), merged.clone(), None)?;
+        let seq = self.write(scope, change, current.as_ref(), merged.clone(), lineage)?;
         let current = Some(ServerState { seq, state: Some(merged) });
         Ok(Verdict { seq, kind: VerdictKind::Merged, current })
     }

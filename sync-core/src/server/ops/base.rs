@@ -1,6 +1,6 @@
 //! Whether a change was made on what the server holds.
 
-use crate::model::{BaseRef, Change};
+use crate::model::{BaseRef, Change, Seq};
 use crate::server::record::{Offer, ServerRow, ServerScope};
 
 /// How a change stands to the server's current state.
@@ -25,17 +25,40 @@ pub(super) fn standing(scope: &ServerScope, change: &Change, row: Option<&Server
     if row.is_some_and(|r| r.state.revision == change.state.revision) {
         return Standing::Same;
     }
-    let lost = change.base.filter(|b| b.epoch != scope.epoch && b.seq > scope.shared_with(b.epoch));
     match (change.base, row) {
         (None, None) => Standing::Follows(None),
         (None, Some(_)) => Standing::Conflicts,
-        (Some(base), Some(row)) if row.state.revision == base.revision => Standing::Follows(None),
-        (Some(base), row) if lost.is_some() => reoffer(scope, change, base, row),
+        (Some(base), Some(row)) if row.state.revision == base.revision => {
+            Standing::Follows(lineage(scope, change, Some(row)))
+        }
+        (Some(base), row) if is_lost(scope, base) => reoffer(scope, change, base, row),
         (Some(base), None) if base.tombstone || change.state.is_deleted() => {
             Standing::Follows(None)
         }
         (Some(_), _) => Standing::Conflicts,
     }
+}
+
+/// Whether that base was settled in a life of the log that ended below it.
+fn is_lost(scope: &ServerScope, base: BaseRef) -> bool {
+    base.epoch != scope.epoch && base.seq > scope.shared_with(base.epoch)
+}
+
+fn age(scope: &ServerScope, offer: &Offer) -> (usize, Seq) {
+    (scope.age_of(offer.epoch), offer.seq)
+}
+
+/// The newest lost state that a state made of this change and this row descends from: what is written on a re-offer is
+/// still newer than the re-offers of older states.
+pub(super) fn lineage(
+    scope: &ServerScope,
+    change: &Change,
+    row: Option<&ServerRow>,
+) -> Option<Offer> {
+    let own = change.base.filter(|b| is_lost(scope, *b));
+    let own = own.map(|b| Offer { epoch: b.epoch, seq: b.seq, edited: true });
+    let inherited = row.and_then(|r| r.offered).map(|o| Offer { edited: true, ..o });
+    own.into_iter().chain(inherited).max_by_key(|o| age(scope, o))
 }
 
 fn reoffer(
@@ -46,13 +69,17 @@ fn reoffer(
 ) -> Standing {
     let is_edit = base.revision != change.state.revision;
     let offer = Offer { epoch: base.epoch, seq: base.seq, edited: is_edit };
-    let Some(row) = row else { return Standing::Follows(Some(offer)) };
-    let Some(earlier) = row.offered else {
-        let survived = row.seq <= scope.shared_with(base.epoch);
-        return if survived { Standing::Follows(Some(offer)) } else { Standing::Conflicts };
+    let Some(row) = row else {
+        // Nothing tells whether it was lost with the old life, or deleted and purged in the new one.
+        let purged_since = scope.horizon > scope.shared_with(base.epoch);
+        let matches = !purged_since || base.tombstone || change.state.is_deleted();
+        return if matches { Standing::Follows(Some(offer)) } else { Standing::Conflicts };
     };
-    let age = |o: &Offer| (scope.age_of(o.epoch), o.seq);
-    match (age(&earlier) < age(&offer), is_edit) {
+    if row.seq <= scope.shared_with(base.epoch) {
+        return Standing::Follows(Some(offer)); // It survived the cut, whatever it was offered as before.
+    }
+    let Some(earlier) = row.offered else { return Standing::Conflicts };
+    match (age(scope, &earlier) < age(scope, &offer), is_edit) {
         // A state that was settled later than what the row's edit was made on.
         (true, _) if earlier.edited => Standing::Conflicts,
         (true, _) => Standing::Follows(Some(offer)),
@@ -65,7 +92,7 @@ fn reoffer(
 mod tests {
     use super::*;
     use crate::model::{
-        Body, Collection, DocumentId, DocumentState, Epoch, ReplicaId, Revision, Seq, Stamp,
+        Body, Collection, DocumentId, DocumentState, Epoch, ReplicaId, Revision, Stamp,
     };
     use crate::server::record::Ancestor;
 

@@ -1,0 +1,98 @@
+//! What a storage backend gives the testkit: its cores, run inline.
+
+use std::fmt;
+use std::sync::Arc;
+
+use sync_core::error::Result;
+use sync_core::kv::{KvWriter, MemoryKv, ReplicaKv, ServerKv};
+use sync_core::server::rows::ServerRows;
+use sync_core::storage::{Durability, ReplicaWriter, Transactional};
+
+/// Makes the cores of a storage backend: the synchronous halves that do all the work.
+pub trait Cores {
+    /// What writes a replica's rows.
+    type Replica: ReplicaWriter;
+    /// What writes a server's rows.
+    type Server: ServerRows + Transactional;
+
+    /// An empty core for a replica.
+    ///
+    /// # Errors
+    /// Whatever keeps the backend from making one. The same holds for all others.
+    fn replica(&self) -> Result<Self::Replica>;
+
+    /// An empty core for a server.
+    ///
+    /// # Errors
+    /// As [`Self::replica`].
+    fn server(&self) -> Result<Self::Server>;
+
+    /// A core of its own with the same committed rows: a device that was cloned. No transaction is open.
+    ///
+    /// # Errors
+    /// As [`Self::replica`].
+    fn copy_replica(&self, replica: &Self::Replica) -> Result<Self::Replica>;
+
+    /// A core of its own with the same committed rows: a backup. No transaction is open.
+    ///
+    /// # Errors
+    /// As [`Self::replica`].
+    fn copy_server(&self, server: &Self::Server) -> Result<Self::Server>;
+}
+
+/// The cores of the backend that lives in memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MemoryCores;
+
+impl Cores for MemoryCores {
+    type Replica = ReplicaKv<KvWriter<MemoryKv>>;
+    type Server = ServerKv<KvWriter<MemoryKv>>;
+
+    fn replica(&self) -> Result<Self::Replica> {
+        Ok(ReplicaKv(KvWriter::new(Arc::default())))
+    }
+
+    fn server(&self) -> Result<Self::Server> {
+        Ok(ServerKv(KvWriter::new(Arc::default())))
+    }
+
+    fn copy_replica(&self, replica: &Self::Replica) -> Result<Self::Replica> {
+        Ok(ReplicaKv(KvWriter::new(Arc::new(replica.0.store().copy()))))
+    }
+
+    fn copy_server(&self, server: &Self::Server) -> Result<Self::Server> {
+        Ok(ServerKv(KvWriter::new(Arc::new(server.0.store().copy()))))
+    }
+}
+
+/// Runs a job as one transaction.
+pub(crate) fn transact<W: Transactional, T>(
+    core: &mut W,
+    job: impl FnOnce(&mut W) -> Result<T>,
+) -> Result<T> {
+    core.begin(Durability::Power)?;
+    core.mark()?;
+    let result = job(core);
+    match result {
+        Ok(value) => core.commit().map(|_| value),
+        Err(error) => {
+            core.rollback();
+            Err(error)
+        }
+    }
+}
+
+/// Looks at rows without writing any.
+pub(crate) fn look<W: Transactional, T>(core: &mut W, job: impl FnOnce(&W) -> Result<T>) -> T {
+    must(core.begin(Durability::Process), "a core begins a transaction");
+    let result = job(core);
+    core.rollback();
+    must(result, "a core reads its rows")
+}
+
+/// Ends the test if a step that cannot fail failed.
+#[allow(clippy::panic, reason = "this is how a test ends")]
+#[track_caller]
+pub(crate) fn must<T, E: fmt::Display>(result: std::result::Result<T, E>, what: &str) -> T {
+    result.unwrap_or_else(|error| panic!("{what}: {error}"))
+}

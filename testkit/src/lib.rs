@@ -1,0 +1,22 @@
+//! What proves a storage backend, and the rules that all backends share.
+//!
+//! ```text
+//!   search ── actions as data ──┐
+//!   traces ── one test a rule ──┼─► World ── Cores ── a backend's cores, run inline
+//!   your own test ──────────────┘     └── history: writes, resolver calls
+//! ```
+//!
+//! - [`world`]: replicas and a server without network and without threads. Every message is a value in the hands of the
+//!   test, which may lose it, deliver it twice, or deliver it late.
+//! - [`traces`]: one function for each rule; [`rule_traces!`] makes them named tests of any backend.
+//! - [`search`]: random plans, oracles that judge them by the recorded history, and a shrinker.
+//!
+//! A backend takes part by implementing [`Cores`](cores::Cores), which makes its cores.
+
+#![forbid(unsafe_code)]
+
+pub mod cores;
+pub mod resolvers;
+pub mod search;
+pub mod traces;
+pub mod world;

@@ -1,0 +1,171 @@
+//! One function for each rule of taking in, pushing and settling, over any backend.
+//!
+//! [`rule_traces!`](crate::rule_traces) makes each of them a named test:
+//!
+//! ```
+//! testkit::rule_traces!(testkit::cores::MemoryCores);
+//! # fn main() {}
+//! ```
+
+#![allow(clippy::panic, clippy::missing_panics_doc, reason = "a trace that fails ends its test")]
+
+mod numbered;
+mod pushing;
+mod reoffers;
+mod resets;
+mod scopes;
+mod settling;
+mod taking_in;
+
+pub use numbered::*;
+pub use pushing::*;
+pub use reoffers::*;
+pub use resets::*;
+pub use scopes::*;
+pub use settling::*;
+pub use taking_in::*;
+
+use std::sync::Arc;
+
+use sync_core::model::{Change, PushBatch, Rejection, RejectionCode, Verdict, Verdicts};
+use sync_core::resolver::ConflictResolver;
+
+use crate::cores::Cores;
+use crate::world::{Options, Refuse, World, text_of};
+
+/// Two replicas and that resolver.
+fn world_with<C: Cores>(cores: C, resolver: impl ConflictResolver) -> World<C> {
+    World::with(cores, Options { resolver: Arc::new(resolver), ..Options::default() })
+}
+
+/// The batch that must be there.
+#[track_caller]
+fn batch<C: Cores>(world: &mut World<C>, replica: usize) -> PushBatch {
+    match world.form(replica) {
+        Some(batch) => batch,
+        None => panic!("replica {replica} has nothing to push"),
+    }
+}
+
+/// The verdicts that must have been decided.
+#[track_caller]
+fn decided(verdicts: &Verdicts) -> &[Verdict] {
+    match verdicts {
+        Verdicts::Decided { verdicts, .. } => verdicts,
+        other => panic!("decided verdicts were expected, not {other:?}"),
+    }
+}
+
+/// The next chunk, which must come without a reset.
+#[track_caller]
+fn chunk<C: Cores>(world: &mut World<C>, replica: usize) -> sync_core::model::Chunk {
+    match world.next_chunk(replica) {
+        Ok(chunk) => chunk,
+        Err(reset) => panic!("a chunk was expected, not {reset:?}"),
+    }
+}
+
+/// Refuses every body that holds a text.
+fn refusing(text: &'static str) -> Option<Refuse> {
+    Some(Arc::new(move |change: &Change| {
+        let refused = text_of(&change.state).is_some_and(|t| t.contains(text));
+        refused.then(|| Rejection { code: RejectionCode::Invalid, reason: "refused".to_owned() })
+    }))
+}
+
+/// Expands to one named test for each trace. The argument makes the [`Cores`](crate::cores::Cores) of one test.
+#[macro_export]
+macro_rules! rule_traces {
+    ($cores:expr) => {
+        $crate::rule_traces!(@each $cores;
+            trace_1_a_newer_state_comes_before_the_ack
+            trace_2_an_own_echo_after_a_later_edit
+            trace_2_a_late_accepted_after_a_conflict
+            trace_3_a_pipelined_chunk_comes_early
+            trace_3_a_chunk_that_overlaps
+            trace_4_a_doubled_old_push
+            trace_5_settled_then_the_server_is_restored
+            trace_6_a_late_ack_after_a_purge
+            trace_6_on_a_replica_that_never_pulled
+            trace_7_edited_while_the_server_merges
+            an_empty_chunk_moves_the_position
+            a_known_state_changes_nothing
+            a_clean_document_follows_the_server
+            an_echo_before_the_ack
+            an_echo_of_what_is_in_flight_is_the_base
+            what_is_in_flight_waits_for_the_verdict
+            a_true_conflict_is_decided_once
+            the_resolver_says_remote
+            the_resolver_says_local
+            the_resolver_says_merge
+            the_resolver_says_delete
+            the_resolver_says_defer
+            a_deferred_document_is_edited
+            delete_against_delete
+            equal_bodies
+            the_server_resolves_and_nobody_else
+            the_server_leaves_it_open
+            a_retry_sends_the_same_batch
+            created_and_deleted_never_travels
+            created_pushed_and_deleted_travels
+            a_retried_push_gets_the_original_verdicts
+            a_cloned_replica_takes_a_new_identity
+            a_rolled_back_replica_is_found_by_its_greeting
+            the_same_revision_is_accepted_in_any_batch
+            a_whole_refusal_does_not_block_the_outbox
+            a_batch_holds_whole_transactions
+            a_later_edit_takes_a_document_over
+            what_absent_matches
+            verdicts_on_another_batch_change_nothing
+            verdicts_that_do_not_fit_change_nothing
+            an_old_verdict_only_ends_the_batch
+            accepted_and_edited_since
+            a_conflict_by_verdict
+            merged_and_edited_since
+            rejected_moves_aside
+            rejected_inserts_and_deletions
+            rejected_and_edited_since
+            a_quarantined_edit_is_retried
+            a_retry_equal_to_what_is_settled_vanishes
+            a_quarantined_edit_is_discarded
+            a_clock_that_runs_ahead
+            stamps_are_taken_anew_before_a_batch
+            a_refused_stamp_and_edited_since
+            a_child_is_stamped_after_its_parent
+            a_full_pull_finds_out_what_is_gone
+            a_full_pull_is_safe_up_to_its_floor
+            a_full_pull_leaves_dirty_documents_to_the_push
+            a_deferred_document_is_gone_meanwhile
+            an_insert_after_a_purge_is_a_new_document
+            a_digest_reset_is_no_conflict
+            a_digest_reset_repairs
+            a_reset_while_in_flight
+            a_reset_while_deferred
+            a_requested_reset_keeps_edits
+            only_what_lies_above_the_cut_is_offered_again
+            everybody_offers_everything_again
+            a_reoffer_over_an_older_one
+            a_reoffer_over_a_newer_one
+            a_reoffer_over_a_descendant_of_a_newer_one
+            an_edit_on_a_lost_state
+            a_reoffer_against_a_fresh_write
+            a_second_restore
+            a_reoffer_after_a_purge
+            a_silent_restore_is_found_by_terms
+            a_position_ahead_of_the_head
+            a_collection_added_later_backfills
+            a_chunk_never_cuts_an_append
+            a_transaction_that_could_not_travel_is_refused
+            a_transaction_happens_whole
+            a_scope_that_is_gone
+            batches_are_counted_on_after_a_scope_was_forgotten
+            a_collection_leaves_while_another_is_in_flight
+        );
+    };
+    (@each $cores:expr; $($name:ident)*) => {$(
+        #[test]
+        fn $name() {
+            $crate::traces::$name($cores);
+        }
+    )*};
+}

@@ -1,0 +1,211 @@
+//! A server that was restored from a backup: cuts and re-offers.
+
+use sync_core::model::{Epoch, Seq, VerdictKind};
+use sync_core::resolver::{ClientWins, ServerWins};
+
+use super::{batch, decided, world_with};
+use crate::cores::Cores;
+use crate::world::{Greeting, World};
+
+/// Positions up to the cut stay valid, the position moves back to it, and only what was settled above it is offered again,
+/// by its old epoch and position.
+pub fn only_what_lies_above_the_cut_is_offered_again<C: Cores>(cores: C) {
+    let mut world = World::new(cores, 2);
+    world.put(0, "notes/a", "one");
+    world.sync_all();
+    let backup = world.backup();
+    world.put(0, "notes/b", "two");
+    world.sync_all();
+    let old = world.server_scope().epoch;
+    world.restore(&backup);
+    world.connect(1);
+    assert_eq!((world.cursor(1).after, world.record(1, "notes/a").known), (Seq(1), Seq(1)));
+    let offer = batch(&mut world, 1);
+    assert_eq!(offer.changes.len(), 1);
+    let base = offer.changes[0].base;
+    assert_eq!(
+        base.map(|b| (b.epoch, b.seq, b.revision)),
+        Some((old, Seq(2), offer.changes[0].state.revision))
+    );
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!((world.server_text("notes/b").as_deref(), world.calls().count()), (Some("two"), 0));
+}
+
+/// Everything is lost: whoever is first offers it again, and nobody is in conflict.
+pub fn everybody_offers_everything_again<C: Cores>(cores: C) {
+    let mut world = World::new(cores, 3);
+    let empty = world.backup();
+    world.put(0, "notes/a", "one");
+    world.put(1, "notes/b", "one");
+    world.put(2, "notes/c", "one");
+    world.sync_all();
+    world.put(1, "notes/a", "two");
+    world.delete(1, "notes/b");
+    world.sync_all();
+    world.restore(&empty);
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!(world.server_text("notes/a").as_deref(), Some("two"));
+    assert_eq!((world.server_text("notes/b"), world.calls().count()), (None, 0));
+}
+
+/// Replica 0 holds an older lost state than replica 1.
+fn two_lost_states<C: Cores>(world: &mut World<C>) {
+    world.put(0, "notes/a", "base");
+    world.sync_all();
+    let backup = world.backup();
+    world.put(0, "notes/a", "older");
+    world.sync_all();
+    world.put(1, "notes/a", "newer");
+    world.sync_all_of(1);
+    world.restore(&backup);
+}
+
+/// A re-offer over one of an older position is accepted.
+pub fn a_reoffer_over_an_older_one<C: Cores>(cores: C) {
+    let mut world = world_with(cores, ServerWins);
+    two_lost_states(&mut world);
+    world.push_all(0);
+    assert_eq!(world.server_text("notes/a").as_deref(), Some("older"));
+    world.push_all(1);
+    assert_eq!(world.server_text("notes/a").as_deref(), Some("newer"));
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!(world.calls().count(), 0);
+}
+
+/// A re-offer over one of a newer position is superseded, and nobody is asked.
+pub fn a_reoffer_over_a_newer_one<C: Cores>(cores: C) {
+    let mut world = world_with(cores, ClientWins);
+    two_lost_states(&mut world);
+    world.push_all(1);
+    world.connect(0);
+    let offer = batch(&mut world, 0);
+    let verdicts = world.deliver(&offer);
+    assert_eq!(decided(&verdicts)[0].kind, VerdictKind::Superseded);
+    world.settle(0, offer.id, &verdicts);
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!(
+        (world.server_text("notes/a").as_deref(), world.calls().count()),
+        (Some("newer"), 0)
+    );
+}
+
+/// A re-offer of an older state over what was written on a re-offer of a newer one is superseded too: the row descends
+/// from it.
+pub fn a_reoffer_over_a_descendant_of_a_newer_one<C: Cores>(cores: C) {
+    let mut world = world_with(cores, ClientWins);
+    two_lost_states(&mut world);
+    world.push_all(1);
+    world.put(1, "notes/a", "written on it");
+    world.push_all(1);
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!(world.server_text("notes/a").as_deref(), Some("written on it"));
+    assert_eq!(world.calls().count(), 0);
+}
+
+/// An edit on a lost state is offered with it, and a re-offer of that state finds it there already.
+pub fn an_edit_on_a_lost_state<C: Cores>(cores: C) {
+    let mut world = World::new(cores, 2);
+    let empty = world.backup();
+    world.put(0, "notes/a", "one");
+    world.sync_all();
+    world.put(0, "notes/a", "two");
+    world.restore(&empty);
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!((world.server_text("notes/a").as_deref(), world.calls().count()), (Some("two"), 0));
+}
+
+/// A re-offer against what was written since the cut is a conflict.
+pub fn a_reoffer_against_a_fresh_write<C: Cores>(cores: C) {
+    let mut world = world_with(cores, ClientWins);
+    world.put(0, "notes/a", "base");
+    world.sync_all();
+    let backup = world.backup();
+    world.put(0, "notes/a", "lost");
+    world.push_all(0);
+    world.restore(&backup);
+    world.put(1, "notes/a", "fresh");
+    world.push_all(1);
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!((world.server_text("notes/a").as_deref(), world.calls().count()), (Some("lost"), 1));
+}
+
+/// Two restores: what survived the second cut survived, also if it had been offered again after the first.
+pub fn a_second_restore<C: Cores>(cores: C) {
+    let mut world = world_with(cores, ClientWins);
+    let empty = world.backup();
+    world.put(0, "notes/a", "one");
+    world.sync_all();
+    world.put(0, "notes/a", "edited on one");
+    world.restore(&empty);
+    world.sync_all_of(0); // The edit is offered again, as an edit.
+    let second = world.backup();
+    world.sync_all();
+    world.put(1, "notes/a", "settled after it");
+    world.sync_all();
+    world.restore(&second);
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!(world.server_text("notes/a").as_deref(), Some("settled after it"));
+    assert_eq!(world.calls().count(), 0);
+}
+
+/// A lost state is offered again after the document was deleted, and the tombstone purged, in the new life: it is in
+/// conflict with "absent", and does not come back by itself.
+pub fn a_reoffer_after_a_purge<C: Cores>(cores: C) {
+    let mut world = world_with(cores, ServerWins);
+    let empty = world.backup();
+    world.put(0, "notes/a", "one");
+    world.sync_all();
+    world.restore(&empty);
+    world.sync_all_of(1);
+    world.delete(1, "notes/a");
+    world.sync_all_of(1);
+    let head = world.server_scope().head;
+    world.purge(head);
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!((world.server_text("notes/a"), world.calls().count()), (None, 1));
+}
+
+/// A restore that nobody announced is found by the starts of the server, although the head has passed the position.
+pub fn a_silent_restore_is_found_by_terms<C: Cores>(cores: C) {
+    let mut world = World::new(cores, 2);
+    world.put(0, "notes/a", "one");
+    world.sync_all();
+    let backup = world.backup();
+    let old: Epoch = world.server_scope().epoch;
+    world.put(0, "notes/b", "lost");
+    world.sync_all();
+    world.restore_silently(&backup);
+    let fresh = world.join();
+    for name in ["notes/c", "notes/d", "notes/e"] {
+        world.put(fresh, name, "new");
+    }
+    world.push_all(fresh);
+    assert_eq!(world.server_scope().epoch, old);
+    assert!(world.server_scope().head > world.cursor(0).after);
+    assert!(matches!(world.greet(0), Greeting::Reset(_)));
+    assert_ne!(world.server_scope().epoch, old);
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!((world.server_scope().documents, world.calls().count()), (5, 0));
+}
+
+/// A position ahead of the head tells of a restore too.
+pub fn a_position_ahead_of_the_head<C: Cores>(cores: C) {
+    let mut world = World::new(cores, 2);
+    let empty = world.backup();
+    world.put(0, "notes/a", "one");
+    world.sync_all();
+    world.restore_silently(&empty);
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!(world.server_text("notes/a").as_deref(), Some("one"));
+}

@@ -1,0 +1,275 @@
+//! Taking in a chunk.
+
+use std::sync::Arc;
+
+use sync_core::model::{Seq, VerdictKind};
+use sync_core::replica::{Decided, Decision};
+use sync_core::resolver::{ClientWins, LastWriteWins, Resolution, ServerWins};
+
+use super::{batch, chunk, decided, world_with};
+use crate::cores::Cores;
+use crate::resolvers::{Deferring, Deleting, Joining};
+use crate::world::{Options, World, body};
+
+/// Both replicas hold `base`, replica 1 has pushed `theirs` on it, replica 0 has written `mine` and not pulled.
+fn in_conflict<C: Cores>(world: &mut World<C>, mine: Option<&str>, theirs: Option<&str>) {
+    world.put(0, "notes/a", "base");
+    world.sync_all();
+    world.transaction(1, &[("notes/a", theirs)]);
+    world.push_all(1);
+    world.transaction(0, &[("notes/a", mine)]);
+}
+
+/// An empty chunk moves the position to the head that it was read at.
+pub fn an_empty_chunk_moves_the_position<C: Cores>(cores: C) {
+    let mut world = World::new(cores, 1);
+    world.put(0, "notes/a", "one");
+    world.push_all(0);
+    world.delete(0, "notes/a");
+    world.push_all(0);
+    let fresh = world.join();
+    world.purge(Seq(2));
+    let empty = chunk(&mut world, fresh);
+    assert_eq!((empty.entries.len(), empty.next), (0, Seq(2)));
+    assert!(world.apply(fresh, &empty).moved);
+    assert_eq!(world.cursor(fresh).after, Seq(2));
+}
+
+/// Rule 1: what is not newer than what is known changes nothing, not even for watchers.
+pub fn a_known_state_changes_nothing<C: Cores>(cores: C) {
+    let mut world = World::new(cores, 1);
+    world.put(0, "notes/a", "one");
+    world.push_all(0);
+    let before = world.record(0, "notes/a");
+    let head = world.meta(0).last_local;
+    let echo = chunk(&mut world, 0);
+    assert_eq!(echo.entries.len(), 1);
+    assert_eq!(world.apply(0, &echo).changes, Vec::new());
+    let after = world.record(0, "notes/a");
+    assert_eq!((after.current, after.changed), (before.current, before.changed));
+    assert_eq!(world.meta(0).last_local, head);
+}
+
+/// Rule 2: a clean document is replaced, and deleted.
+pub fn a_clean_document_follows_the_server<C: Cores>(cores: C) {
+    let mut world = World::new(cores, 2);
+    world.put(0, "notes/a", "one");
+    world.sync_all();
+    world.put(0, "notes/a", "two");
+    world.sync_all();
+    assert_eq!(world.text(1, "notes/a").as_deref(), Some("two"));
+    world.delete(0, "notes/a");
+    world.sync_all();
+    assert_eq!(world.text(1, "notes/a"), None);
+    world.assert_converged();
+    assert_eq!(world.calls().count(), 0);
+}
+
+/// Rule 3: the own state that comes as an echo before the ack makes the document clean, and the ack changes nothing.
+pub fn an_echo_before_the_ack<C: Cores>(cores: C) {
+    let mut world = World::new(cores, 1);
+    world.put(0, "notes/a", "one");
+    let pushed = batch(&mut world, 0);
+    let late = world.deliver(&pushed);
+    world.pull_all(0);
+    let record = world.record(0, "notes/a");
+    assert!(record.edit().is_none() && record.in_flight().is_some());
+    world.settle(0, pushed.id, &late);
+    assert!(world.record(0, "notes/a").pending.is_none());
+    world.assert_converged();
+}
+
+/// Rule 4: the echo of what is in flight becomes the base of what was edited since.
+pub fn an_echo_of_what_is_in_flight_is_the_base<C: Cores>(cores: C) {
+    let mut world = World::new(cores, 1);
+    world.put(0, "notes/a", "one");
+    let pushed = batch(&mut world, 0);
+    let late = world.deliver(&pushed);
+    world.put(0, "notes/a", "two");
+    world.pull_all(0);
+    let record = world.record(0, "notes/a");
+    assert_eq!(record.edit().and_then(|e| e.base.as_ref()).map(|b| b.seq), Some(Seq(1)));
+    world.settle(0, pushed.id, &late);
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!((world.server_text("notes/a").as_deref(), world.calls().count()), (Some("two"), 0));
+}
+
+/// Rule 5: while a document is in flight no resolver is asked; the newest state waits, and the verdict tells.
+pub fn what_is_in_flight_waits_for_the_verdict<C: Cores>(cores: C) {
+    let mut world = world_with(cores, LastWriteWins);
+    in_conflict(&mut world, Some("mine"), Some("theirs"));
+    let pushed = batch(&mut world, 0);
+    world.pull_all(0);
+    world.put(1, "notes/a", "theirs again");
+    world.push_all(1);
+    world.pull_all(0);
+    assert_eq!(world.calls().count(), 0);
+    let slot = world.record(0, "notes/a").pending.and_then(|p| p.slot);
+    assert_eq!(slot.map(|s| s.seq), Some(Seq(3)));
+    let verdicts = world.deliver(&pushed);
+    assert_eq!(decided(&verdicts)[0].kind, VerdictKind::Conflict);
+    world.settle(0, pushed.id, &verdicts);
+    assert_eq!(world.calls().count(), 1);
+    world.sync_all();
+    world.assert_converged();
+}
+
+/// Rule 6: a true conflict is decided once, by the resolver of the replica that learns of it.
+pub fn a_true_conflict_is_decided_once<C: Cores>(cores: C) {
+    let mut world = world_with(cores, LastWriteWins);
+    in_conflict(&mut world, Some("mine"), Some("theirs"));
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!(world.server_text("notes/a").as_deref(), Some("mine"));
+    let calls = world.calls().since(0);
+    assert_eq!(calls.len(), 1);
+    assert_eq!(calls[0].base, world.writes()[0].after.as_ref().map(|s| s.revision));
+}
+
+/// The answer `Remote` takes the server's state, and the document is clean.
+pub fn the_resolver_says_remote<C: Cores>(cores: C) {
+    let mut world = world_with(cores, ServerWins);
+    in_conflict(&mut world, Some("mine"), Some("theirs"));
+    world.pull_all(0);
+    assert_eq!(world.text(0, "notes/a").as_deref(), Some("theirs"));
+    assert!(world.form(0).is_none());
+    world.assert_converged();
+}
+
+/// The answer `Local` makes a fresh revision on the server's state; the author's stamp stays, so that an old winner does
+/// not grow younger.
+pub fn the_resolver_says_local<C: Cores>(cores: C) {
+    let mut world = world_with(cores, ClientWins);
+    in_conflict(&mut world, Some("mine"), Some("theirs"));
+    let mine = world.record(0, "notes/a").current;
+    world.pull_all(0);
+    let now = world.record(0, "notes/a").current;
+    assert_eq!(now.as_ref().map(|s| s.author), mine.as_ref().map(|s| s.author));
+    assert!(now.as_ref().map(|s| s.revision) > mine.as_ref().map(|s| s.revision));
+    let pushed = batch(&mut world, 0);
+    assert_eq!(pushed.changes[0].base.map(|b| b.revision), world.server_revision("notes/a"));
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!((world.server_text("notes/a").as_deref(), world.calls().count()), (Some("mine"), 1));
+}
+
+/// The answer `Merge` is pushed on the server's state.
+pub fn the_resolver_says_merge<C: Cores>(cores: C) {
+    let mut world = world_with(cores, Joining);
+    in_conflict(&mut world, Some("base+mine"), Some("base+theirs"));
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!(world.server_text("notes/a").as_deref(), Some("base+mine+theirs"));
+    assert_eq!(world.calls().count(), 1);
+}
+
+/// The answer `Delete` deletes.
+pub fn the_resolver_says_delete<C: Cores>(cores: C) {
+    let mut world = world_with(cores, Deleting);
+    in_conflict(&mut world, Some("mine"), Some("theirs"));
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!((world.server_text("notes/a"), world.calls().count()), (None, 1));
+}
+
+/// The answer `Defer`: the local side shows and is not pushed, later remote states replace the slot without asking
+/// again, and the decision is a fresh revision on the newest of them.
+pub fn the_resolver_says_defer<C: Cores>(cores: C) {
+    let mut world = world_with(cores, Deferring);
+    in_conflict(&mut world, Some("mine"), Some("theirs"));
+    world.pull_all(0);
+    assert_eq!(world.text(0, "notes/a").as_deref(), Some("mine"));
+    assert!(world.form(0).is_none());
+    world.put(1, "notes/a", "theirs again");
+    world.push_all(1);
+    world.pull_all(0);
+    assert_eq!(world.calls().count(), 1);
+    let slot = world.record(0, "notes/a").pending.and_then(|p| p.slot);
+    assert_eq!(slot.map(|s| s.seq), Some(Seq(3)));
+    world.assert_converged();
+    assert!(world.decide(0, "notes/a", &Decision::Resolve(Resolution::Defer)).is_err());
+    let committed = world.decide(0, "notes/a", &Decision::Resolve(Resolution::Merge(body("both"))));
+    assert_eq!(committed.ok().map(|c| c.conflicts[0].decided), Some(Decided::Merged));
+    let pushed = batch(&mut world, 0);
+    assert_eq!(pushed.changes[0].base.map(|b| b.revision), world.server_revision("notes/a"));
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!((world.server_text("notes/a").as_deref(), world.calls().count()), (Some("both"), 1));
+}
+
+/// A deferred document that is edited again still waits for the app.
+pub fn a_deferred_document_is_edited<C: Cores>(cores: C) {
+    let mut world = world_with(cores, Deferring);
+    in_conflict(&mut world, Some("mine"), Some("theirs"));
+    world.pull_all(0);
+    world.put(0, "notes/a", "mine again");
+    assert!(world.record(0, "notes/a").is_deferred());
+    assert!(world.form(0).is_none());
+    let decision = Decision::Resolve(Resolution::Local);
+    assert!(world.decide(0, "notes/a", &decision).is_ok());
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!(world.server_text("notes/a").as_deref(), Some("mine again"));
+}
+
+/// Delete against delete is no conflict.
+pub fn delete_against_delete<C: Cores>(cores: C) {
+    let mut world = world_with(cores, Deferring);
+    in_conflict(&mut world, None, None);
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!((world.text(0, "notes/a"), world.calls().count()), (None, 0));
+}
+
+/// Equal bodies are no conflict, whether a chunk or a verdict brings them together.
+pub fn equal_bodies<C: Cores>(cores: C) {
+    let mut world = world_with(cores, Deferring);
+    in_conflict(&mut world, Some("same"), Some("same"));
+    world.pull_all(0);
+    assert!(world.form(0).is_none());
+    world.put(1, "notes/a", "again");
+    world.put(0, "notes/a", "again");
+    world.push_all(1);
+    let pushed = batch(&mut world, 0);
+    let verdicts = world.deliver(&pushed);
+    assert_eq!(decided(&verdicts)[0].kind, VerdictKind::Superseded);
+    world.settle(0, pushed.id, &verdicts);
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!(world.calls().count(), 0);
+}
+
+/// In collections that the server resolves a chunk only fills the slot, and the push decides.
+pub fn the_server_resolves_and_nobody_else<C: Cores>(cores: C) {
+    let on_server = vec![(World::<C>::collection("notes"), Arc::new(Joining) as _)];
+    let mut world = World::with(cores, Options { on_server, ..Options::default() });
+    in_conflict(&mut world, Some("base+mine"), Some("base+theirs"));
+    world.pull_all(0);
+    assert_eq!(world.calls().count(), 0);
+    assert_eq!(world.text(0, "notes/a").as_deref(), Some("base+mine"));
+    let pushed = batch(&mut world, 0);
+    assert!(pushed.changes[0].base_body.is_some(), "this resolver asks for the base");
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!(world.server_text("notes/a").as_deref(), Some("base+mine+theirs"));
+    let calls = world.calls().since(0);
+    assert_eq!(calls.len(), 1);
+    assert!(calls[0].on_server);
+    let author = world.server_row("notes/a").map(|r| r.state.revision.replica.0);
+    assert_eq!(author, Some(world.server_scope().epoch.0), "the server's own identity");
+}
+
+/// A conflict that the server is asked to resolve and leaves open waits for the app.
+pub fn the_server_leaves_it_open<C: Cores>(cores: C) {
+    let on_server = vec![(World::<C>::collection("notes"), Arc::new(Deferring) as _)];
+    let mut world = World::with(cores, Options { on_server, ..Options::default() });
+    in_conflict(&mut world, Some("mine"), Some("theirs"));
+    world.sync_all();
+    assert!(world.record(0, "notes/a").is_deferred());
+    let decision = Decision::Resolve(Resolution::Remote);
+    assert!(world.decide(0, "notes/a", &decision).is_ok());
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!(world.text(0, "notes/a").as_deref(), Some("theirs"));
+}

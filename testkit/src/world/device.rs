@@ -1,0 +1,290 @@
+//! The steps of a replica.
+
+use std::collections::BTreeSet;
+
+use sync_core::error::Result;
+use sync_core::model::{
+    Chunk, Collection, Cursor, DocumentKey, DocumentState, Limits, PushBatch, PushId, Reset,
+    ResetReason, Seq, Verdicts,
+};
+use sync_core::replica::record::{QuarantineRow, Record, ReplicaMeta, ScopeRow};
+use sync_core::replica::{
+    Applied, Committed, Context, Decision, Forget, LocalTransaction, LocalWrite, WriteOperation,
+    ops,
+};
+
+use super::{Device, World, Write, body, text_of};
+use crate::cores::{Cores, look, must, transact};
+
+/// More rows than any test has.
+const ALL: usize = 100_000;
+
+impl<C: Cores> World<C> {
+    /// A fresh replica joins; its number.
+    pub fn join(&mut self) -> usize {
+        let id = self.fresh_replica();
+        let mut core = must(self.cores.replica(), "the backend makes a replica");
+        must(transact(&mut core, |rows| ops::initialise(rows, id)), "a replica begins");
+        self.add_device(core)
+    }
+
+    /// A device is copied with everything on it, identity included; the number of the copy.
+    pub fn clone_replica(&mut self, replica: usize) -> usize {
+        let core = must(
+            self.cores.copy_replica(&self.devices[replica].core),
+            "the backend copies a replica",
+        );
+        self.add_device(core)
+    }
+
+    fn add_device(&mut self, mut core: C::Replica) -> usize {
+        let lease = must(transact(&mut core, |rows| ops::claim(rows, "world")), "a lease is taken");
+        self.devices.push(Device { core, lease, skew: 0, seen: Default::default() });
+        let number = self.devices.len() - 1;
+        self.devices[number].seen = self.scope_row(number).checkpoint;
+        number
+    }
+
+    fn act<T>(
+        &mut self,
+        replica: usize,
+        job: impl FnOnce(&mut C::Replica, &Context) -> Result<T>,
+    ) -> Result<T> {
+        self.step();
+        let now = self.now_at(replica);
+        let resolvers = self.resolvers.clone();
+        let device = &mut self.devices[replica];
+        let cx = Context { now, resolvers, lease: device.lease };
+        transact(&mut device.core, |rows| job(rows, &cx))
+    }
+
+    // ---- writes
+
+    /// Writes a text, whether or not the document is there.
+    pub fn put(&mut self, replica: usize, name: &str, text: &str) {
+        self.transaction(replica, &[(name, Some(text))]);
+    }
+
+    /// Deletes a document, which must be there.
+    pub fn delete(&mut self, replica: usize, name: &str) {
+        self.transaction(replica, &[(name, None)]);
+    }
+
+    /// Writes texts and, where there is none, deletes, all in one transaction.
+    pub fn transaction(&mut self, replica: usize, writes: &[(&str, Option<&str>)]) {
+        let writes = writes.iter().map(|(name, text)| {
+            let key = self.key(name);
+            let operation = text.map_or(WriteOperation::Delete, |t| WriteOperation::Put(body(t)));
+            LocalWrite { collection: key.collection, id: key.id, operation }
+        });
+        let transaction = LocalTransaction { scope: self.scope.clone(), writes: writes.collect() };
+        must(self.write(replica, transaction), "a local write");
+    }
+
+    /// Carries out a local transaction.
+    ///
+    /// # Errors
+    /// What the replica refuses it with.
+    pub fn write(&mut self, replica: usize, transaction: LocalTransaction) -> Result<Committed> {
+        let keys: BTreeSet<DocumentKey> = transaction
+            .writes
+            .iter()
+            .map(|w| DocumentKey::new(self.scope.clone(), w.collection.clone(), w.id.clone()))
+            .collect();
+        let before: Vec<_> = keys.iter().map(|k| self.current(replica, k)).collect();
+        let limits = self.options.write;
+        let unit = self.meta(replica).last_local.next();
+        let committed =
+            self.act(replica, |rows, cx| ops::write(rows, cx.now, &limits, &transaction))?;
+        for (key, before) in keys.into_iter().zip(before) {
+            let after = self.current(replica, &key);
+            self.writes.push(Write { replica, key, before, after, transaction: unit });
+        }
+        Ok(committed)
+    }
+
+    /// Carries out the app's decision about a quarantined edit or a deferred conflict.
+    ///
+    /// # Errors
+    /// `NotFound` if there is nothing to decide.
+    pub fn decide(&mut self, replica: usize, name: &str, decision: &Decision) -> Result<Committed> {
+        let key = self.key(name);
+        self.act(replica, |rows, cx| ops::decide(rows, cx.now, &key, decision))
+    }
+
+    /// The scope, or a collection of it, leaves the device.
+    pub fn forget(&mut self, replica: usize, collection: Option<&str>) -> Committed {
+        let scope = self.scope.clone();
+        let what = match collection {
+            None => Forget::Scope(scope),
+            Some(name) => {
+                Forget::Collection(scope, must(Collection::new(name), "a collection's name"))
+            }
+        };
+        let committed =
+            must(self.act(replica, |rows, cx| ops::forget(rows, cx.now, &what)), "forget");
+        self.devices[replica].seen = self.scope_row(replica).checkpoint;
+        committed
+    }
+
+    // ---- messages
+
+    /// The batch in flight, or a new one; none if there is nothing to push.
+    pub fn form(&mut self, replica: usize) -> Option<PushBatch> {
+        self.form_within(replica, self.options.push)
+    }
+
+    /// [`form`](Self::form) with other bounds.
+    pub fn form_within(&mut self, replica: usize, limits: Limits) -> Option<PushBatch> {
+        let scope = self.scope.clone();
+        must(self.act(replica, |rows, cx| ops::next_push(rows, cx, &scope, limits)), "form")
+    }
+
+    /// The replica hears the verdicts on a batch.
+    pub fn settle(&mut self, replica: usize, id: PushId, verdicts: &Verdicts) -> Committed {
+        must(self.try_settle(replica, id, verdicts), "settle")
+    }
+
+    /// [`settle`](Self::settle) that may be refused.
+    ///
+    /// # Errors
+    /// `Protocol` if the verdicts are not decided, or not as many as the changes of the batch in flight.
+    pub fn try_settle(
+        &mut self,
+        replica: usize,
+        id: PushId,
+        verdicts: &Verdicts,
+    ) -> Result<Committed> {
+        let scope = self.scope.clone();
+        let committed =
+            self.act(replica, |rows, cx| ops::settle(rows, cx, &scope, id, verdicts))?;
+        self.check_progress(replica);
+        Ok(committed)
+    }
+
+    /// Where the replica's next chunk begins.
+    pub fn cursor(&mut self, replica: usize) -> Cursor {
+        self.scope_row(replica).checkpoint.cursor()
+    }
+
+    /// The replica hears a chunk.
+    pub fn apply(&mut self, replica: usize, chunk: &Chunk) -> Applied {
+        let applied = must(self.act(replica, |rows, cx| ops::apply(rows, cx, chunk)), "apply");
+        self.check_progress(replica);
+        applied
+    }
+
+    /// The replica is told that its position means nothing.
+    pub fn reset(&mut self, replica: usize, reset: &Reset) -> Committed {
+        let scope = self.scope.clone();
+        let committed =
+            must(self.act(replica, |rows, cx| ops::reset(rows, cx, &scope, reset)), "reset");
+        self.devices[replica].seen = self.scope_row(replica).checkpoint;
+        committed
+    }
+
+    /// The app asks a replica to forget its position.
+    pub fn request_reset(&mut self, replica: usize) {
+        let epoch = self.scope_row(replica).checkpoint.epoch;
+        let epoch = epoch.unwrap_or_else(|| self.server_scope().epoch);
+        self.reset(replica, &Reset { epoch, reason: ResetReason::Requested });
+    }
+
+    /// The replica takes a new identity.
+    pub fn reidentify(&mut self, replica: usize) -> Committed {
+        let id = self.fresh_replica();
+        must(self.act(replica, |rows, cx| ops::reidentify(rows, cx, id)), "reidentify")
+    }
+
+    /// The replica hears the server's time.
+    pub fn tell_time(&mut self, replica: usize) {
+        let server = self.now();
+        let told =
+            self.act(replica, |rows, cx| ops::note_server_time(rows, cx.now, cx.lease, server));
+        must(told, "note the server's time");
+    }
+
+    /// A collection is added to what the replica pulls: it starts at position 0, whatever the others have.
+    pub fn add_collection(&mut self, replica: usize, collection: &str) {
+        let collection = must(Collection::new(collection), "a collection's name");
+        let scope = self.scope.clone();
+        let added = self.act(replica, |rows, _| {
+            use sync_core::replica::rows::{ReplicaReads, ReplicaRows};
+            let mut row = rows.scope(&scope)?.unwrap_or_default();
+            row.checkpoint.backfills.insert(collection, Seq(0));
+            rows.put_scope(&scope, &row)
+        });
+        must(added, "a collection is added");
+        self.devices[replica].seen = self.scope_row(replica).checkpoint;
+    }
+
+    // ---- looking
+
+    /// The text that the app sees.
+    pub fn text(&mut self, replica: usize, name: &str) -> Option<String> {
+        let key = self.key(name);
+        self.current(replica, &key).as_ref().and_then(text_of)
+    }
+
+    /// The state that the app sees, tombstones included.
+    pub fn current(&mut self, replica: usize, key: &DocumentKey) -> Option<DocumentState> {
+        self.record_at(replica, key).and_then(|r| r.current)
+    }
+
+    /// What the replica keeps about a document.
+    pub fn record(&mut self, replica: usize, name: &str) -> Record {
+        let key = self.key(name);
+        self.record_at(replica, &key).unwrap_or_default()
+    }
+
+    /// What the replica keeps about a document, if anything.
+    pub fn record_at(&mut self, replica: usize, key: &DocumentKey) -> Option<Record> {
+        use sync_core::replica::rows::ReplicaReads;
+        look(&mut self.devices[replica].core, |rows| rows.record(key))
+    }
+
+    /// Everything that the replica keeps about documents.
+    pub fn records(&mut self, replica: usize) -> Vec<(DocumentKey, Record)> {
+        use sync_core::replica::rows::ReplicaReads;
+        let scope = self.scope.clone();
+        look(&mut self.devices[replica].core, |rows| rows.records(&scope, None, None, ALL))
+    }
+
+    /// The edits that were refused for good.
+    pub fn quarantine(&mut self, replica: usize) -> Vec<QuarantineRow> {
+        use sync_core::replica::rows::ReplicaReads;
+        let scope = self.scope.clone();
+        let rows = look(&mut self.devices[replica].core, |rows| rows.quarantine(&scope, 0, ALL));
+        rows.into_iter().map(|(_, row)| row).collect()
+    }
+
+    /// The replica's row about the scope.
+    pub fn scope_row(&mut self, replica: usize) -> ScopeRow {
+        use sync_core::replica::rows::ReplicaReads;
+        let scope = self.scope.clone();
+        look(&mut self.devices[replica].core, |rows| rows.scope(&scope)).unwrap_or_default()
+    }
+
+    /// What the replica keeps once.
+    pub fn meta(&mut self, replica: usize) -> ReplicaMeta {
+        use sync_core::replica::rows::ReplicaReads;
+        let meta = look(&mut self.devices[replica].core, |rows| rows.meta());
+        must(meta.ok_or("it holds no replica"), "the replica's own row")
+    }
+
+    pub(super) fn core(&mut self, replica: usize) -> &mut C::Replica {
+        &mut self.devices[replica].core
+    }
+
+    /// Positions only move forward within an epoch, but for a reset.
+    fn check_progress(&mut self, replica: usize) {
+        let now = self.scope_row(replica).checkpoint;
+        let seen = std::mem::replace(&mut self.devices[replica].seen, now.clone());
+        let same_life = seen.epoch.is_none() || seen.epoch == now.epoch;
+        assert!(same_life, "replica {replica} changed its epoch without a reset");
+        assert!(
+            seen.position <= now.position && seen.after() <= now.after(),
+            "the checkpoint of replica {replica} went back from {seen:?} to {now:?}"
+        );
+    }
+}

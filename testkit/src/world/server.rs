@@ -1,0 +1,260 @@
+//! The steps of the server.
+
+use std::fmt;
+
+use sync_core::model::{
+    Change, Chunk, Cursor, Digest, DocumentKey, DocumentState, Limits, LogEntry, PushBatch,
+    Rejection, Reset, ResetReason, Revision, Scope, Seq, Stamp, Term, Verdicts,
+};
+use sync_core::resolver::{Conflict, Resolution, ResolveOn, Resolvers};
+use sync_core::server::ops::{
+    self, Acknowledgement, AppendContext, ChangesReply, Judge, check_cursor,
+};
+use sync_core::server::record::{Fork, ServerRow, ServerScope};
+use sync_core::server::rows::ServerReads;
+
+use super::{Refuse, World};
+use crate::cores::{Cores, look, must, transact};
+
+/// The server's answer to a request for changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The next chunk.
+    Chunk(Chunk),
+    /// The position means nothing.
+    Reset(Reset),
+}
+
+/// What a replica is told when it connects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Greeting {
+    /// Nothing speaks against it.
+    Welcome,
+    /// Its position means nothing.
+    Reset(Reset),
+    /// Its newest push is older than one that the server knows of it.
+    Cloned,
+}
+
+/// What an append did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// What is answered.
+    pub verdicts: Verdicts,
+    /// What was written.
+    pub entries: Vec<LogEntry>,
+}
+
+/// A copy of the server's data.
+pub struct Backup<S> {
+    pub(super) server: S,
+    /// The head when it was made.
+    pub head: Seq,
+}
+
+impl<S> fmt::Debug for Backup<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Backup").field("head", &self.head).finish_non_exhaustive()
+    }
+}
+
+/// Refuses what the app refuses, and resolves what the server resolves.
+struct WorldJudge {
+    refuse: Option<Refuse>,
+    resolvers: Resolvers,
+}
+
+impl fmt::Debug for WorldJudge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorldJudge").finish_non_exhaustive()
+    }
+}
+
+impl Judge for WorldJudge {
+    fn admit(&self, change: &Change, _: Option<&DocumentState>) -> Result<(), Rejection> {
+        self.refuse.as_ref().and_then(|refuse| refuse(change)).map_or(Ok(()), Err)
+    }
+
+    fn resolve(
+        &self,
+        scope: &Scope,
+        change: &Change,
+        current: Option<&DocumentState>,
+    ) -> Option<Resolution> {
+        let key = DocumentKey::new(scope.clone(), change.collection.clone(), change.id.clone());
+        if self.resolvers.resolve_on(&key.collection) != ResolveOn::Server {
+            return None;
+        }
+        let base = change.base.map(|b| DocumentState {
+            revision: b.revision,
+            author: b.revision,
+            created: Stamp::ZERO,
+            body: change.base_body.clone(),
+        });
+        Some(self.resolvers.decide(&Conflict::new(&key, base.as_ref(), &change.state, current)))
+    }
+}
+
+impl<C: Cores> World<C> {
+    pub(super) fn open_server(&mut self) {
+        let (fresh, scope) = (self.fresh_epoch(), self.scope.clone());
+        let opened = transact(&mut self.server, |rows| ops::open_scope(rows, &scope, fresh));
+        must(opened, "the server opens the scope");
+    }
+
+    /// A batch reaches the server.
+    pub fn deliver(&mut self, batch: &PushBatch) -> Verdicts {
+        self.append(batch).verdicts
+    }
+
+    /// A batch reaches the server; also what it wrote.
+    pub fn append(&mut self, batch: &PushBatch) -> Delivery {
+        let now = self.step();
+        let fresh = self.fresh_epoch();
+        let cx = AppendContext { now, term: self.term, drift: self.options.drift, fresh };
+        let judge =
+            WorldJudge { refuse: self.options.refuse.clone(), resolvers: self.resolvers.clone() };
+        let appended = must(
+            transact(&mut self.server, |rows| ops::append(rows, &cx, batch, &judge)),
+            "append",
+        );
+        Delivery { verdicts: appended.verdicts, entries: appended.entries }
+    }
+
+    /// A request for changes reaches the server. A fork that nobody announced begins a new epoch.
+    pub fn changes(&mut self, cursor: &Cursor, limits: Limits) -> Reply {
+        self.step();
+        let scope = self.scope.clone();
+        let reply =
+            look(&mut self.server, |rows| ops::changes(rows, &scope, cursor, limits, &|_| true));
+        match reply {
+            ChangesReply::Chunk(chunk) => Reply::Chunk(chunk),
+            ChangesReply::Fork(fork) => Reply::Reset(self.answer_fork(cursor, fork)),
+        }
+    }
+
+    fn answer_fork(&mut self, cursor: &Cursor, fork: Fork) -> Reset {
+        match fork {
+            Fork::Reset(reset) => reset,
+            Fork::Unannounced { cut } => {
+                let scope = self.begin_epoch(cut);
+                let cut = cursor.epoch.map_or(Seq(0), |epoch| scope.shared_with(epoch));
+                Reset { epoch: scope.epoch, reason: ResetReason::EpochChanged { cut } }
+            }
+        }
+    }
+
+    fn begin_epoch(&mut self, cut: Seq) -> ServerScope {
+        let (fresh, scope) = (self.fresh_epoch(), self.scope.clone());
+        let from = self.server_scope().epoch;
+        let begun =
+            transact(&mut self.server, |rows| ops::begin_epoch(rows, &scope, from, cut, fresh));
+        must(begun, "an epoch begins")
+    }
+
+    /// A replica connects.
+    pub fn greet(&mut self, replica: usize) -> Greeting {
+        self.step();
+        let cursor = self.cursor(replica);
+        let meta = self.meta(replica);
+        let scope = self.scope.clone();
+        let newest = look(&mut self.server, |rows| rows.push_record(&scope, meta.replica));
+        if newest.is_some_and(|record| meta.last_push < record.id) {
+            return Greeting::Cloned;
+        }
+        match check_cursor(&self.server_scope(), &cursor) {
+            Ok(()) => Greeting::Welcome,
+            Err(fork) => Greeting::Reset(self.answer_fork(&cursor, fork)),
+        }
+    }
+
+    /// A replica tells how far it is; with its digest, if that can be compared. A reset if the digests differ.
+    pub fn acknowledge(&mut self, replica: usize) -> Option<Reset> {
+        self.step();
+        let acknowledgement = self.acknowledgement(replica)?;
+        let (scope, id) = (self.scope.clone(), self.meta(replica).replica);
+        let acknowledged =
+            transact(&mut self.server, |rows| ops::acknowledge(rows, &scope, id, &acknowledgement));
+        must(acknowledged, "acknowledge")
+    }
+
+    /// What [`acknowledge`](Self::acknowledge) tells; none before the first chunk.
+    pub fn acknowledgement(&mut self, replica: usize) -> Option<Acknowledgement> {
+        let row = self.scope_row(replica);
+        let epoch = row.checkpoint.epoch?;
+        let seq = row.checkpoint.after();
+        let records = self.records(replica);
+        let comparable = row.pending + row.in_flight + row.deferred == 0
+            && records.iter().all(|(_, r)| r.edit().is_none() && r.known <= seq);
+        let digest: Option<Digest> = comparable.then_some(row.digest);
+        Some(Acknowledgement { epoch, seq, digest })
+    }
+
+    /// Forgets the tombstones at or below a position; how many there were.
+    pub fn purge(&mut self, up_to: Seq) -> u64 {
+        self.step();
+        let scope = self.scope.clone();
+        must(transact(&mut self.server, |rows| ops::purge(rows, &scope, up_to)), "purge")
+    }
+
+    /// A copy of the server as it is.
+    pub fn backup(&mut self) -> Backup<C::Server> {
+        let server = must(self.cores.copy_server(&self.server), "the backend copies a server");
+        Backup { server, head: self.server_scope().head }
+    }
+
+    /// The server is restored, as the admin command does it: a new epoch begins, whose cut is the head of the backup.
+    pub fn restore(&mut self, backup: &Backup<C::Server>) {
+        self.restore_silently(backup);
+        let head = self.server_scope().head;
+        self.begin_epoch(head);
+    }
+
+    /// The server is restored and nobody says so: the epoch stays, only the start of the server is another one.
+    pub fn restore_silently(&mut self, backup: &Backup<C::Server>) {
+        self.server = must(self.cores.copy_server(&backup.server), "the backend copies a server");
+        self.restart_server();
+    }
+
+    /// The server starts anew.
+    pub fn restart_server(&mut self) {
+        self.fresh += 1;
+        self.term = Term(self.fresh);
+    }
+
+    /// The server's row about the scope.
+    pub fn server_scope(&mut self) -> ServerScope {
+        let scope = self.scope.clone();
+        let row = look(&mut self.server, |rows| rows.scope(&scope));
+        must(row.ok_or("it is not there"), "the server's scope")
+    }
+
+    /// The server's documents, by position, tombstones included.
+    pub fn server_rows(&mut self) -> Vec<(DocumentKey, ServerRow)> {
+        let scope = self.scope.clone();
+        look(&mut self.server, |rows| {
+            let mut found = Vec::new();
+            rows.log(&scope, Seq(0), &mut |(collection, id, row)| {
+                found.push((DocumentKey::new(scope.clone(), collection, id), row));
+                Ok(true)
+            })?;
+            Ok(found)
+        })
+    }
+
+    /// The server's row about a document.
+    pub fn server_row(&mut self, name: &str) -> Option<ServerRow> {
+        let key = self.key(name);
+        look(&mut self.server, |rows| rows.row(&key.scope, &key.collection, &key.id))
+    }
+
+    /// The text that the server holds.
+    pub fn server_text(&mut self, name: &str) -> Option<String> {
+        self.server_row(name).and_then(|row| super::text_of(&row.state))
+    }
+
+    /// The revision that the server holds.
+    pub fn server_revision(&mut self, name: &str) -> Option<Revision> {
+        self.server_row(name).map(|row| row.state.revision)
+    }
+}
