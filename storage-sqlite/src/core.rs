@@ -5,6 +5,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, MAIN_DB, OpenFlags, Params, Row};
 use sync_core::error::{Error, ErrorKind, Result, Retry};
 
@@ -24,6 +25,8 @@ pub struct Core<K, A> {
     /// The file, with all links resolved; none for a database in memory.
     pub(crate) file: Option<PathBuf>,
     pub(crate) access: A,
+    /// What made SQLite end the transaction by itself.
+    pub(crate) lost: RefCell<Option<Error>>,
     kind: PhantomData<K>,
 }
 
@@ -56,7 +59,7 @@ impl<K: Kind> Core<K, Writing> {
         let opened = Connection::open_in_memory();
         let connection = opened.map_err(|e| error::convert("open", None, e))?;
         let core = Self::around(connection, None, Writing::new(Default::default()));
-        core.connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        core.keep_statements()?;
         schema::migrate::<K>(&core.connection, K::MIGRATIONS)?;
         Ok(core)
     }
@@ -74,8 +77,7 @@ impl<K: Kind> Core<K, Writing> {
         schema::migrate::<K>(&self.connection, K::MIGRATIONS)?;
         self.checkpoint_on_close(true)?;
         schema::use_write_ahead_log(&self.connection, config.busy_timeout)?;
-        let file = self.file.take();
-        self.file = file.map(|f| std::fs::canonicalize(&f).unwrap_or(f));
+        self.resolve_links();
         self.pragma("wal_autocheckpoint", i64::from(config.checkpoint_pages))?;
         // The log shrinks again after a transaction that was larger than usual.
         self.pragma("journal_size_limit", i64::from(config.checkpoint_pages) * 2 * 4_096)?;
@@ -83,11 +85,7 @@ impl<K: Kind> Core<K, Writing> {
     }
 
     fn checkpoint_on_close(&self, on: bool) -> Result<()> {
-        let name = rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
-        match self.connection.set_db_config(name, !on) {
-            Ok(_) => Ok(()),
-            Err(e) => Err(self.failed("open", e)),
-        }
+        self.configure(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !on)
     }
 
     /// Changes the most pages of 4 KiB that the file may grow to; none for no bound but the disk. It is never less than
@@ -107,7 +105,8 @@ impl<K: Kind> Core<K, Reading> {
         let path = absolute(&config.path)?;
         recognise::check::<K>(&path)?;
         let connection = connect(&path, OpenFlags::empty())?;
-        let core = Self::around(connection, Some(path), Reading);
+        let mut core = Self::around(connection, Some(path), Reading);
+        core.resolve_links();
         core.bound(config)?;
         core.pragma("query_only", 1)?;
         schema::check_current::<K>(&core.connection).map_err(|e| core.on(e))?;
@@ -117,7 +116,8 @@ impl<K: Kind> Core<K, Reading> {
 
 impl<K, A> Core<K, A> {
     fn around(connection: Connection, file: Option<PathBuf>, access: A) -> Self {
-        Self { connection, names: RefCell::default(), file, access, kind: PhantomData }
+        let (names, lost) = Default::default();
+        Self { connection, names, file, access, lost, kind: PhantomData }
     }
 
     /// The file, with all links resolved; none for a database in memory.
@@ -126,9 +126,27 @@ impl<K, A> Core<K, A> {
         self.file.as_deref()
     }
 
+    /// Two names of one file must lead to one lock.
+    fn resolve_links(&mut self) {
+        let file = self.file.take();
+        self.file = file.map(|f| std::fs::canonicalize(&f).unwrap_or(f));
+    }
+
+    fn configure(&self, what: DbConfig, on: bool) -> Result<()> {
+        let configured = self.connection.set_db_config(what, on);
+        configured.map(drop).map_err(|e| self.failed("set up", e))
+    }
+
+    /// Prepares every statement once. Left to itself SQLite plans a statement anew whenever other values are bound to it,
+    /// which made reading one document ten times slower.
+    fn keep_statements(&self) -> Result<()> {
+        self.connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        self.configure(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+    }
+
     /// Sets what bounds a connection in time and memory.
     fn bound(&self, config: &SqliteConfig) -> Result<()> {
-        self.connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        self.keep_statements()?;
         self.connection.busy_timeout(config.busy_timeout).map_err(|e| self.failed("open", e))?;
         self.pragma("cache_size", -i64::from(config.cache_kib))
     }
@@ -143,7 +161,11 @@ impl<K, A> Core<K, A> {
     }
 
     pub(crate) fn failed(&self, operation: &'static str, error: rusqlite::Error) -> Error {
-        error::convert(operation, self.file(), error)
+        let error = error::convert(operation, self.file(), error);
+        if self.connection.is_autocommit() {
+            self.lost.borrow_mut().get_or_insert_with(|| error.clone());
+        }
+        error
     }
 
     /// Names the file in an error.

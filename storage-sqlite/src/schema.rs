@@ -7,7 +7,7 @@ use sync_core::error::{Error, ErrorKind, Result};
 
 use crate::error::convert;
 
-/// What a file holds. The two kinds are [`Replica`] and [`Server`].
+/// What a file holds. The two kinds are [`Replica`] and [`Server`]; others have no use.
 pub trait Kind: Send + 'static {
     /// The number in the file's header by which it is recognised.
     const APPLICATION_ID: i32;

@@ -111,10 +111,8 @@ impl<K, A> Core<K, A> {
     /// nothing may run as if it were still there.
     fn control(&self, sql: &'static str) -> Result<()> {
         if self.connection.is_autocommit() {
-            return Err(self.on(Error::new(
-                ErrorKind::Storage,
-                "an earlier failure has ended this transaction",
-            )));
+            let ended = || self.on(Error::new(ErrorKind::Storage, "no transaction is open"));
+            return Err(self.lost.borrow().clone().unwrap_or_else(ended));
         }
         self.run(sql, []).map(drop)
     }
@@ -122,6 +120,7 @@ impl<K, A> Core<K, A> {
     /// Ends whatever is open. It cannot fail: what SQLite cannot roll back now it rolls back when the file is opened.
     fn end(&self) {
         self.names.borrow_mut().clear();
+        self.lost.take();
         if !self.connection.is_autocommit() {
             let _ = self.run("ROLLBACK", []);
         }

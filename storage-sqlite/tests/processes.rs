@@ -1,4 +1,5 @@
 //! Several processes on one replica's file. Two storages in one process share nothing but the file, as two processes do.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
 
@@ -93,6 +94,18 @@ async fn the_second_engine_is_refused_by_name_and_let_in_once_the_first_is_gone(
     let late = Context { now: NOW, resolvers: Default::default(), lease: second };
     let error = two.next_push(late, Default::default(), Limits::PUSH).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Superseded);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_to_the_file_leads_to_the_same_lock() {
+    let (folder, path) = place();
+    let mut one = SqliteReplicaWriter::open(&config(&path), REPLICA).unwrap();
+    let link = folder.path().join("link.db");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let mut two = SqliteReplicaWriter::open(&config(&link), REPLICA).unwrap();
+    one.lock_engine().unwrap();
+    assert_eq!(two.lock_engine().unwrap_err().kind(), ErrorKind::Busy);
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! What an app may ask in SQL.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! What transactions promise: durability, undoing, and a disk that is full.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
 
@@ -146,6 +147,33 @@ fn a_full_disk_fails_the_write_loses_nothing_and_ends_with_more_room() {
     write(&mut core, "more").unwrap();
     drop(core);
     assert_eq!(documents(&open(&config(&path))), written + 1);
+}
+
+#[test]
+fn a_full_disk_in_the_middle_of_a_group_says_so_to_the_end() {
+    let (_folder, path) = place();
+    let mut core = open(&config(&path));
+    core.set_max_page_count(Some(64)).unwrap();
+    let body = format!("\"{}\"", "x".repeat(100_000));
+    let limits = WriteLimits::default();
+    core.begin(Durability::Power).unwrap();
+    core.mark().unwrap();
+    ops::write(&mut core, NOW, &limits, &puts(&[("a", "1")])).unwrap();
+    core.mark().unwrap();
+    let large = puts(&[("b", &body), ("c", &body), ("d", &body)]);
+    let error = ops::write(&mut core, NOW, &limits, &large).unwrap_err();
+    assert!(error.to_string().contains("full"), "{error}");
+    // SQLite may undo the statement alone or end the transaction; either way nothing is half there.
+    let documents = match core.undo().and_then(|()| core.commit()) {
+        Ok(_) => 1,
+        Err(error) => {
+            assert!(error.to_string().contains("full"), "{error}");
+            0
+        }
+    };
+    core.rollback();
+    let scopes = ops::state(&core).unwrap().scopes;
+    assert_eq!(scopes.first().map_or(0, |s| s.documents), documents);
 }
 
 #[tokio::test]

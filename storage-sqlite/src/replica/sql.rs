@@ -175,4 +175,19 @@ mod tests {
             assert!(plan.contains(place), "{sql}\n{plan}");
         }
     }
+
+    #[test]
+    fn a_statement_is_planned_once_whatever_values_it_is_used_with() {
+        let core = SqliteReplicaWriter::in_memory(ReplicaId([1; 16])).unwrap();
+        for sql in [RECORD, RECORDS, CHANGED, OUTBOX, DEFERRED, QUARANTINE] {
+            for value in 1..4 {
+                let mut statement = core.connection.prepare_cached(sql).unwrap();
+                for place in 1..=statement.parameter_count() {
+                    statement.raw_bind_parameter(place, value).unwrap();
+                }
+                while statement.raw_query().next().unwrap().is_some() {}
+                assert_eq!(statement.get_status(rusqlite::StatementStatus::RePrepare), 0, "{sql}");
+            }
+        }
+    }
 }
