@@ -55,7 +55,9 @@ impl std::str::FromStr for StoragePath {
         let path = match text.split_once(':') {
             Some(("sqlite", path)) => path,
             // One letter is a drive; anything longer in front of a colon would be another backend.
-            Some((scheme, _)) if scheme.len() > 1 && scheme.bytes().all(|b| b.is_ascii_alphanumeric()) => {
+            Some((scheme, _))
+                if scheme.len() > 1 && scheme.bytes().all(|b| b.is_ascii_alphanumeric()) =>
+            {
                 return Err(format!("no storage {scheme:?} was compiled in; there is: sqlite"));
             }
             _ => text,
@@ -113,7 +115,12 @@ pub(crate) struct ServeArgs {
     #[arg(long, default_value = "sqlite:server.db", value_name = "STORAGE")]
     pub(crate) storage: StoragePath,
     /// Lets in who has this token; may be given several times. TWOTIDE_TOKEN may hold one
-    #[arg(long = "token", value_name = "NAME=SECRET", env = "TWOTIDE_TOKEN", hide_env_values = true)]
+    #[arg(
+        long = "token",
+        value_name = "NAME=SECRET",
+        env = "TWOTIDE_TOKEN",
+        hide_env_values = true
+    )]
     tokens: Vec<String>,
     /// A file with one NAME=SECRET a line
     #[arg(long, value_name = "FILE")]

@@ -38,7 +38,9 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let hint = match error.kind() {
-            ErrorKind::Unauthenticated => " (give the token with --token, --token-file or TWOTIDE_TOKEN)",
+            ErrorKind::Unauthenticated => {
+                " (give the token with --token, --token-file or TWOTIDE_TOKEN)"
+            }
             _ => "",
         };
         Self::failed(format!("{error}{hint}"))

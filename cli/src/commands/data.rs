@@ -43,8 +43,9 @@ pub(crate) async fn get(args: KeyArgs) -> Result<(), Failure> {
     let KeyArgs { db, collection, id } = args;
     let replica = open_existing(&db.db, &db.scope).await?;
     let found = replica.raw(&collection)?.get(&id).await?;
-    let found = found
-        .ok_or_else(|| Failure::failed(format!("there is no document {}/{collection}/{id}", db.scope)))?;
+    let found = found.ok_or_else(|| {
+        Failure::failed(format!("there is no document {}/{collection}/{id}", db.scope))
+    })?;
     show(&collection, &found)?;
     Ok(replica.close().await?)
 }
@@ -70,7 +71,9 @@ pub(crate) async fn ls(args: LsArgs) -> Result<(), Failure> {
         for stored in &page.items {
             if collection.is_some() {
                 let (id, revision) = (stored.key.id.as_str(), stored.state.revision);
-                print(&serde_json::json!({ "id": id, "revision": revision, "synced": !stored.dirty }))?;
+                print(
+                    &serde_json::json!({ "id": id, "revision": revision, "synced": !stored.dirty }),
+                )?;
                 continue;
             }
             match &mut counted {
@@ -88,7 +91,9 @@ pub(crate) async fn ls(args: LsArgs) -> Result<(), Failure> {
 
 fn show_count(counted: Option<(Collection, u64)>) -> Result<(), Failure> {
     match counted {
-        Some((name, count)) => print(&serde_json::json!({ "collection": name, "documents": count })),
+        Some((name, count)) => {
+            print(&serde_json::json!({ "collection": name, "documents": count }))
+        }
         None => Ok(()),
     }
 }

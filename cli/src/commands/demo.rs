@@ -54,7 +54,11 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
     stage.close().await?;
     let outcome = outcome.map_err(|_| Failure::failed("the demo hangs: that is a bug"))??;
     print(&outcome)?;
-    if outcome.equal { Ok(()) } else { Err(Failure::failed("the replicas diverged: that is a bug")) }
+    if outcome.equal {
+        Ok(())
+    } else {
+        Err(Failure::failed("the replicas diverged: that is a bug"))
+    }
 }
 
 struct Stage {
@@ -90,7 +94,9 @@ impl Stage {
             let _ = draining.wait_for(|d| *d).await;
         };
         let listening = tokio::spawn(twotide::ws::listen(socket, super::serve::app(&server), stop));
-        say("Twotide: three replicas and a server, each with a SQLite file of its own, over WebSocket.");
+        say(
+            "Twotide: three replicas and a server, each with a SQLite file of its own, over WebSocket.",
+        );
         say(&format!("  server  {url}  in {}", folder.display()));
         let (ann, ben, cleo) = (
             open_replica(folder, "ann", &url).await?,
@@ -190,7 +196,9 @@ impl Stage {
         let of = |replica: &Replica| replica.collection::<City>("cities");
         let (ann, ben, cleo) = (of(&self.ann)?, of(&self.ben)?, of(&self.cleo)?);
         let paris = find(&ann, "Paris").await?;
-        for (name, cities, population) in [("Ann", &ann, 1_u64), ("Ben", &ben, 2), ("Cleo", &cleo, 3)] {
+        for (name, cities, population) in
+            [("Ann", &ann, 1_u64), ("Ben", &ben, 2), ("Cleo", &cleo, 3)]
+        {
             cities.update(&paris.id, &City { population, ..paris.clone() }).await?;
             say(&format!("   {name} writes that {} has {population} people.", paris.name));
         }
@@ -202,7 +210,10 @@ impl Stage {
         say("   Cleo founds Atlantis.");
         self.ann.wait_until_in_sync().await?;
 
-        step(6, "The network heals: conflicts go to the last write, and everybody hears of everything.");
+        step(
+            6,
+            "The network heals: conflicts go to the last write, and everybody hears of everything.",
+        );
         self.ben.start().await?;
         self.ben.wait_until_in_sync().await?;
         self.cleo.start().await?;
@@ -211,7 +222,9 @@ impl Stage {
         let winner = ann.get(&paris.id).await?.map_or(0, |d| d.value().population);
         let gone = cleo.get(&oslo.id).await?.is_none();
         let found = ann.get("atlantis").await?.is_some();
-        say(&format!("   Paris has {winner} people (the last write), Oslo is gone: {gone}, Atlantis is everywhere: {found}."));
+        say(&format!(
+            "   Paris has {winner} people (the last write), Oslo is gone: {gone}, Atlantis is everywhere: {found}."
+        ));
         if winner != 3 || !gone || !found {
             return Err(Failure::failed("the story went wrong: that is a bug"));
         }
@@ -248,7 +261,8 @@ impl Stage {
 
     async fn describe(&self, replica: &Replica) -> Result<String, Failure> {
         let state = replica.state().await?;
-        let scope = state.scopes.first().ok_or_else(|| Failure::failed("the replica has no scope"))?;
+        let scope =
+            state.scopes.first().ok_or_else(|| Failure::failed("the replica has no scope"))?;
         Ok(format!("{} documents, digest {}", scope.documents, short(scope.digest)))
     }
 
@@ -259,7 +273,10 @@ impl Stage {
         let (mut equal, mut conflicts) = (true, 0);
         for (name, replica) in [("Ann", &self.ann), ("Ben", &self.ben), ("Cleo", &self.cleo)] {
             let state = replica.state().await?;
-            equal &= state.scopes.first().is_some_and(|s| s.digest == digest && s.documents == documents);
+            equal &= state
+                .scopes
+                .first()
+                .is_some_and(|s| s.digest == digest && s.documents == documents);
             conflicts += replica.statistics().borrow().conflicts;
             say(&format!("   {name:7} {}", self.describe(replica).await?));
         }

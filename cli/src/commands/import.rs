@@ -103,7 +103,9 @@ async fn import(
             }
         }
         if batch.len() >= BATCH || bytes >= BATCH_BYTES || read == 0 {
-            flush(replica, &mut batch, written).await.map_err(|f| f.about(format!("before line {number}")))?;
+            flush(replica, &mut batch, written)
+                .await
+                .map_err(|f| f.about(format!("before line {number}")))?;
             bytes = 0;
         }
         if read == 0 {
@@ -112,7 +114,11 @@ async fn import(
     }
 }
 
-async fn flush(replica: &Replica, batch: &mut Vec<LocalWrite>, written: &mut u64) -> Result<(), Failure> {
+async fn flush(
+    replica: &Replica,
+    batch: &mut Vec<LocalWrite>,
+    written: &mut u64,
+) -> Result<(), Failure> {
     let writes = std::mem::take(batch);
     let count = writes.len() as u64;
     if count == 0 {
@@ -129,16 +135,21 @@ fn parse(text: &[u8], shape: &Shape) -> Result<LocalWrite, Failure> {
     let (collection, id, body) = match shape {
         Shape::Exported => {
             let line: Exported<'_> = serde_json::from_slice(text).map_err(|e| {
-                Failure::failed(format!("not a line that `export` prints (give --collection for others): {e}"))
+                Failure::failed(format!(
+                    "not a line that `export` prints (give --collection for others): {e}"
+                ))
             })?;
             let body = Body::parse(line.body.get().to_owned())?;
             (Collection::new(line.collection)?, DocumentId::new(line.id)?, body)
         }
         Shape::Body { collection, field, required } => {
-            let fields: BTreeMap<String, &RawValue> = serde_json::from_slice(text).map_err(invalid)?;
+            let fields: BTreeMap<String, &RawValue> =
+                serde_json::from_slice(text).map_err(invalid)?;
             let id = match fields.get(field) {
                 Some(value) => id_of(value.get()).ok_or_else(|| {
-                    Failure::failed(format!("the field {field:?} is neither a string nor a whole number"))
+                    Failure::failed(format!(
+                        "the field {field:?} is neither a string nor a whole number"
+                    ))
                 })?,
                 None if *required => {
                     return Err(Failure::failed(format!("there is no field {field:?} for the id")));
@@ -148,7 +159,8 @@ fn parse(text: &[u8], shape: &Shape) -> Result<LocalWrite, Failure> {
             (collection.clone(), DocumentId::new(id)?, Body::parse(text.to_vec())?)
         }
     };
-    Ok::<_, Error>(LocalWrite { collection, id, operation: WriteOperation::Put(body) }).map_err(Failure::from)
+    Ok::<_, Error>(LocalWrite { collection, id, operation: WriteOperation::Put(body) })
+        .map_err(Failure::from)
 }
 
 /// A string as it is, a whole number in its digits.

@@ -30,7 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) async fn open(path: &Path, tokens: Vec<(String, String)>) -> Result<Server, Failure> {
     let config = SqliteConfig::new(path);
     let opened = tokio::task::spawn_blocking(move || open_server(&config)).await;
-    let storage = opened.map_err(|e| Failure::failed(format!("opening the storage broke off: {e}")))??;
+    let storage =
+        opened.map_err(|e| Failure::failed(format!("opening the storage broke off: {e}")))??;
     let mut hooks = Hooks::default();
     if !tokens.is_empty() {
         hooks.authenticate = Arc::new(StaticTokens::new(tokens));
@@ -99,7 +100,11 @@ struct Shown {
     digest: Digest,
 }
 
-async fn scope(State(server): State<Server>, UrlPath(name): UrlPath<String>, headers: HeaderMap) -> Response {
+async fn scope(
+    State(server): State<Server>,
+    UrlPath(name): UrlPath<String>,
+    headers: HeaderMap,
+) -> Response {
     match look_at(&server, &name, &headers).await {
         Ok(shown) => Json(shown).into_response(),
         Err(error) => refused(&error),
@@ -111,7 +116,13 @@ async fn look_at(server: &Server, name: &str, headers: &HeaderMap) -> Result<Sho
     let bearer = headers.get(header::AUTHORIZATION).and_then(|h| h.to_str().ok());
     let token = bearer.and_then(|b| b.strip_prefix("Bearer "));
     let row = server.look_at(token, &scope).await?;
-    Ok(Shown { scope, epoch: row.epoch, head: row.head, documents: row.documents, digest: row.digest })
+    Ok(Shown {
+        scope,
+        epoch: row.epoch,
+        head: row.head,
+        documents: row.documents,
+        digest: row.digest,
+    })
 }
 
 fn refused(error: &Error) -> Response {

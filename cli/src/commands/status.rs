@@ -29,7 +29,8 @@ pub(crate) async fn run(args: StatusArgs) -> Result<(), Failure> {
     let only = args.scope.map(Scope::new).transpose()?;
     let replica = open_existing(&args.db, only.as_ref().map_or("default", Scope::as_str)).await?;
     let state = replica.state().await?;
-    let mut shown = Shown { replica: state.replica, scopes: Vec::new(), outbox: OutboxCounts::default() };
+    let mut shown =
+        Shown { replica: state.replica, scopes: Vec::new(), outbox: OutboxCounts::default() };
     for scope in state.scopes.into_iter().filter(|s| only.as_ref().is_none_or(|o| *o == s.scope)) {
         shown.outbox.add(scope.outbox);
         shown.scopes.push(ShownScope {

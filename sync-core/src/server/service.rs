@@ -121,7 +121,16 @@ impl Server {
         let hubs = Hubs::new(options.tail_bytes);
         let term = environment.term();
         let (draining, sessions) = (watch::Sender::new(false), watch::Sender::new(0));
-        Self(Arc::new(Inner { storage, hooks, options, environment, term, hubs, draining, sessions }))
+        Self(Arc::new(Inner {
+            storage,
+            hooks,
+            options,
+            environment,
+            term,
+            hubs,
+            draining,
+            sessions,
+        }))
     }
 
     /// The server's options.
