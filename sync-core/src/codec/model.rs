@@ -1,6 +1,6 @@
 //! The binary forms of the model.
 
-use super::{Codec, Reader, codec_enum, codec_struct, put_bytes};
+use super::{Codec, Reader, codec_enum, codec_struct, malformed, put_bytes};
 use crate::error::Result;
 use crate::model::{
     BaseRef, Change, Checkpoint, Chunk, Collection, Cursor, Digest, DocumentId, DocumentKey,
@@ -92,7 +92,11 @@ impl Codec for DocumentState {
     }
     fn decode(input: &mut Reader) -> Result<Self> {
         let revision = Codec::decode(input)?;
-        let author = Option::<Revision>::decode(input)?.unwrap_or(revision);
+        let author = Option::<Revision>::decode(input)?;
+        if author == Some(revision) {
+            return Err(malformed("an author that equals the revision is left out"));
+        }
+        let author = author.unwrap_or(revision);
         Ok(Self { revision, author, created: Codec::decode(input)?, body: Codec::decode(input)? })
     }
 }
@@ -144,3 +148,22 @@ codec_enum!(ResetReason {
     2 => DigestDiffers,
     3 => Requested,
 });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_author_that_equals_the_revision_has_one_form() {
+        let revision = Revision { stamp: Stamp::new(7, 0), replica: ReplicaId([1; 16]) };
+        let state =
+            DocumentState { revision, author: revision, created: revision.stamp, body: None };
+        assert_eq!(DocumentState::from_bytes(state.to_bytes()).unwrap(), state);
+        let mut bytes = Vec::new();
+        revision.encode(&mut bytes);
+        Some(revision).encode(&mut bytes);
+        state.created.encode(&mut bytes);
+        state.body.encode(&mut bytes);
+        assert!(DocumentState::from_bytes(bytes.into()).is_err());
+    }
+}

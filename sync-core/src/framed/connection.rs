@@ -115,9 +115,9 @@ impl Expects {
         matches!(
             (self, message),
             (_, Message::Failed(_))
-                | (Self::Chunk, Message::Chunk(_) | Message::Reset(_) | Message::ScopeGone(_))
-                | (Self::Verdicts, Message::Verdicts(_) | Message::ScopeGone(_))
-                | (Self::DoneOrReset, Message::Done | Message::Reset(_) | Message::ScopeGone(_))
+                | (Self::Chunk, Message::Chunk(_) | Message::Reset(_))
+                | (Self::Verdicts, Message::Verdicts(_))
+                | (Self::DoneOrReset, Message::Done | Message::Reset(_))
                 | (Self::Done, Message::Done)
         )
     }
@@ -177,7 +177,6 @@ impl FramedConnection {
         self.commands.send(command).await.map_err(|_| self.fate.error())?;
         match answer.await.unwrap_or_else(|_| Err(self.fate.error()))? {
             Message::Failed(error) => Err(error.into()),
-            Message::ScopeGone(why) => Err(gone(&why)),
             message => Ok(message),
         }
     }
@@ -188,7 +187,7 @@ fn unexpected() -> Error {
     broken("the server gave an answer to another question")
 }
 
-pub(super) fn gone(why: &str) -> Error {
+fn gone(why: &str) -> Error {
     Error::new(ErrorKind::PermissionDenied, format!("the scope is gone: {why}"))
 }
 
