@@ -38,6 +38,7 @@ pub struct ReplicaBuilder {
     scope: Result<Scope>,
     attempts: u32,
     auto_start: bool,
+    compression: bool,
 }
 
 impl fmt::Debug for ReplicaBuilder {
@@ -58,6 +59,7 @@ impl ReplicaBuilder {
             scope: Ok(Scope::default()),
             attempts: 5,
             auto_start: false,
+            compression: false,
         }
     }
 
@@ -155,6 +157,13 @@ impl ReplicaBuilder {
         self
     }
 
+    /// Whether compression is offered to a server that is reached by its address: a fourth of the bytes for typical
+    /// documents, at some cost of time, which pays on slow links. Not by default.
+    pub fn compression(mut self, yes: bool) -> Self {
+        self.compression = yes;
+        self
+    }
+
     /// The version of the app's own schema, as the server is told it. 0 by default.
     pub fn schema(mut self, version: u32) -> Self {
         self.options.schema = version;
@@ -190,7 +199,7 @@ impl ReplicaBuilder {
         let missing = || Error::new(ErrorKind::InvalidInput, "a replica needs a storage");
         let transport = match self.transport {
             Some(TransportChoice::Given(transport)) => Some(transport),
-            Some(TransportChoice::Url(url)) => Some(dial(&url)?),
+            Some(TransportChoice::Url(url)) => Some(dial(&url, self.compression)?),
             None => None,
         };
         let storage = match self.storage.ok_or_else(missing)? {
@@ -221,11 +230,16 @@ async fn open_sqlite(
 }
 
 /// The transport for an address.
-fn dial(url: &str) -> Result<Arc<dyn Transport>> {
+fn dial(url: &str, compression: bool) -> Result<Arc<dyn Transport>> {
     #[cfg(feature = "ws")]
     if url.starts_with("ws://") || url.starts_with("wss://") {
-        return Ok(Arc::new(transport_ws::WsTransport::new(transport_ws::WsConfig::new(url))?));
+        let mut config = transport_ws::WsConfig::new(url);
+        if compression {
+            config.framed.compressions = vec![Arc::new(transport_ws::Zstd)];
+        }
+        return Ok(Arc::new(transport_ws::WsTransport::new(config)?));
     }
+    let _ = compression;
     let known: &[&str] = &[
         #[cfg(feature = "ws")]
         "ws://, wss://",

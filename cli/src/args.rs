@@ -160,6 +160,9 @@ pub(crate) struct SyncArgs {
     /// Stay and follow live
     #[arg(long)]
     pub(crate) live: bool,
+    /// Offer compression, which pays on slow links
+    #[arg(long)]
+    pub(crate) compress: bool,
     /// The most documents in a chunk
     #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) chunk: u32,

@@ -48,6 +48,7 @@ pub(crate) async fn run(args: SyncArgs) -> Result<(), Failure> {
         .scope(&args.db.scope)
         .server(&args.server)
         .chunk_limits(limits)
+        .compression(args.compress)
         .holder(format!("process {} (twotide {how})", std::process::id()));
     if let Some(token) = args.token.read()? {
         builder = builder.token(token);

@@ -131,7 +131,7 @@ impl Reader {
         let last = self.collection.take();
         let read = self.text(|text| match last {
             Some(last) if last.as_str() == text => Ok(last),
-            _ => Collection::new(text),
+            _ => Collection::new(text).map_err(model::no_name),
         })?;
         self.collection = Some(read.clone());
         Ok(read)

@@ -46,13 +46,18 @@ macro_rules! codec_name {
                 put_bytes(out, self.as_str().as_bytes());
             }
             fn decode(input: &mut Reader) -> Result<Self> {
-                input.text(|text| Self::new(text))
+                input.text(|text| Self::new(text).map_err(no_name))
             }
         }
     )*};
 }
 
 codec_name!(Scope DocumentId);
+
+/// A name that is none is the caller's mistake in an app; in bytes it is the mistake of whoever wrote them.
+pub(super) fn no_name(error: crate::error::Error) -> crate::error::Error {
+    super::malformed("a name is not a valid one").because(error)
+}
 
 impl Codec for Collection {
     fn encode(&self, out: &mut Vec<u8>) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{AbortHandle, BoxFuture, abortable};
-use futures_util::stream::FuturesUnordered;
+use futures_util::stream::{BoxStream, FuturesUnordered};
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -95,7 +95,22 @@ impl Server {
             work: FuturesUnordered::new(),
             patience: options.heartbeat.saturating_mul(3),
         };
-        let mut draining = self.draining();
+        let ended = link.run(&mut incoming).await;
+        if let Err(error) = &ended {
+            // Whoever broke the rules should read which; a link that is gone takes it no more.
+            let goodbye = Goodbye { reason: error.message().to_owned(), retry_after: None };
+            let _ = link.send(0, &Message::Goodbye(goodbye)).await;
+        }
+        // Whoever was told why should get to read it.
+        let _ = timeout(link.patience, link.outgoing.close()).await;
+        ended
+    }
+}
+
+impl Link<'_> {
+    async fn run(&mut self, incoming: &mut BoxStream<'static, Result<Bytes>>) -> Result<()> {
+        let link = self;
+        let mut draining = link.server.draining();
         if *draining.borrow_and_update() {
             link.input(SessionInput::Drain);
         }
@@ -113,13 +128,9 @@ impl Server {
             }
             link.execute().await?;
         }
-        // Whoever was told why should get to read it.
-        let _ = timeout(link.patience, link.outgoing.close()).await;
         Ok(())
     }
-}
 
-impl Link<'_> {
     fn now(&self) -> Now {
         Now(0).plus(self.started.elapsed())
     }
@@ -156,6 +167,10 @@ impl Link<'_> {
                     if let Some(sleep) = self.listeners.remove(&stream).and_then(|l| l.sleep) {
                         sleep.abort();
                     }
+                }
+                SessionOutput::Refuse { stream, why } => {
+                    let error = Error::new(ErrorKind::Overloaded, why);
+                    self.send(stream, &failed(&error)).await?;
                 }
                 SessionOutput::Pong(n) => self.send(0, &Message::Pong(n)).await?,
                 SessionOutput::Ping(n) => self.send(0, &Message::Ping(n)).await?,
@@ -269,8 +284,11 @@ impl Link<'_> {
                     }
                     Ok(Served::Reset(_)) | Err(_) => Found::End,
                 };
-                self.found.insert(stream, result);
-                self.input(SessionInput::Read { stream, found });
+                // A stream that ended meanwhile has no use for it.
+                if self.listeners.contains_key(&stream) {
+                    self.found.insert(stream, result);
+                    self.input(SessionInput::Read { stream, found });
+                }
             }
             Done::HeadMoved { stream } => self.input(SessionInput::HeadMoved { stream }),
         }

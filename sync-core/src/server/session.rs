@@ -163,6 +163,13 @@ pub enum SessionOutput {
         /// The stream.
         stream: u32,
     },
+    /// Say that a request cannot be served now.
+    Refuse {
+        /// The request.
+        stream: u32,
+        /// Why.
+        why: &'static str,
+    },
     /// Answer a sign of life.
     Pong(u64),
     /// Give a sign of life.
@@ -247,7 +254,8 @@ impl Session {
     #[must_use]
     pub fn next_deadline(&self) -> Now {
         let heartbeat = self.options.heartbeat;
-        let silence = self.heard.plus(heartbeat.saturating_mul(3));
+        let since = if self.wants_input() { self.heard } else { self.said };
+        let silence = since.plus(heartbeat.saturating_mul(3));
         let sleeps = self.live.values().any(|l| l.state == LiveState::Sleeping);
         let look = if sleeps { self.looked.plus(heartbeat) } else { silence };
         silence.min(self.said.plus(heartbeat)).min(look)
@@ -266,6 +274,10 @@ impl Session {
             SessionInput::Greeted(true) => self.phase = Phase::Open,
             SessionInput::Greeted(false) => self.phase = Phase::Closed,
             SessionInput::Served { stream } => {
+                if !self.wants_input() {
+                    // Nobody listened while everything was busy: that silence was ours.
+                    self.heard = now;
+                }
                 self.serving.remove(&stream);
             }
             SessionInput::Read { stream, found } => self.read(stream, found),
@@ -324,7 +336,7 @@ impl Session {
             return self.close("a live stream has the number of another request");
         }
         if self.live.len() >= self.options.streams {
-            return self.close("too many live streams");
+            return self.out(SessionOutput::Refuse { stream, why: "too many live streams" });
         }
         self.live.insert(stream, Live { pull, credit: 0, state: LiveState::Stalled });
     }
@@ -379,7 +391,7 @@ impl Session {
 
     fn tick(&mut self, now: Now) {
         let heartbeat = self.options.heartbeat;
-        if self.heard.plus(heartbeat.saturating_mul(3)) <= now {
+        if self.wants_input() && self.heard.plus(heartbeat.saturating_mul(3)) <= now {
             return self.close("nothing was heard for too long");
         }
         if self.said.plus(heartbeat) <= now {
@@ -491,6 +503,30 @@ mod tests {
         let mut s = open();
         s.handle_input(Now(1), received(0, Request::Hello));
         assert!(s.is_closed());
+    }
+
+    #[test]
+    fn a_server_that_is_busy_does_not_blame_the_replica_for_its_silence() {
+        let mut s = open();
+        s.handle_input(Now(0), received(1, Request::Once));
+        s.handle_input(Now(0), received(2, Request::Once));
+        s.handle_input(Now(40_000), SessionInput::Tick);
+        assert!(!s.is_closed());
+        s.handle_input(Now(40_000), SessionInput::Served { stream: 1 });
+        s.handle_input(Now(69_999), SessionInput::Tick);
+        assert!(!s.is_closed());
+        s.handle_input(Now(70_000), SessionInput::Tick);
+        assert!(s.is_closed());
+    }
+
+    #[test]
+    fn too_many_live_streams_cost_the_stream_and_not_the_link() {
+        let mut s = open();
+        for stream in 1..=3 {
+            s.handle_input(Now(0), received(stream, Request::Live(pull(1))));
+        }
+        assert!(matches!(s.poll_output(), Some(SessionOutput::Refuse { stream: 3, .. })));
+        assert!(!s.is_closed());
     }
 
     #[test]

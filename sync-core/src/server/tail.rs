@@ -14,7 +14,8 @@ use crate::protocol::{Message, Payload};
 pub struct SharedChunk {
     chunk: Chunk,
     plain: OnceLock<Payload>,
-    compressed: OnceLock<Payload>,
+    /// In the compression that was asked for first; others are made each time.
+    compressed: OnceLock<(&'static str, Payload)>,
 }
 
 impl SharedChunk {
@@ -28,12 +29,17 @@ impl SharedChunk {
         &self.chunk
     }
 
-    /// The chunk as it travels. A server offers one compression, so there is one compressed form.
+    /// The chunk as it travels.
     pub(super) fn payload(&self, compression: Option<&dyn Compression>) -> Payload {
-        let form = if compression.is_some() { &self.compressed } else { &self.plain };
         // The message holds a copy of names and states, which share their bodies: once a chunk, not once a session.
-        form.get_or_init(|| framed::payload(&Message::Chunk(self.chunk.clone()), compression))
-            .clone()
+        let encode = || framed::payload(&Message::Chunk(self.chunk.clone()), compression);
+        let Some(name) = compression.map(Compression::name) else {
+            return self.plain.get_or_init(encode).clone();
+        };
+        match self.compressed.get_or_init(|| (name, encode())) {
+            (first, payload) if *first == name => payload.clone(),
+            _ => encode(),
+        }
     }
 }
 
