@@ -266,7 +266,9 @@ fn resolve(
     let resolution = if cx.resolvers.resolve_on(&key.collection) == ResolveOn::Server {
         Resolution::Defer
     } else {
-        let base = edit.base.as_ref().map(|b| &b.state);
+        // A base that was lost with an old life of the log is no common ancestor: the server's state does not know it.
+        let is_common = |b: &&Settled| b.epoch == cx.epoch || b.seq <= record.known;
+        let base = edit.base.as_ref().filter(is_common).map(|b| &b.state);
         cx.resolvers.decide(&Conflict::new(key, base, &local, remote))
     };
     Taken::Resolved(carry_out(record, resolution, local, incoming, cx))

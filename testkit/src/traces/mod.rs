@@ -150,6 +150,8 @@ macro_rules! rule_traces {
             an_edit_on_a_lost_state
             a_reoffer_against_a_fresh_write
             a_second_restore
+            states_of_two_lost_lives
+            a_reoffer_has_no_common_base
             a_reoffer_after_a_purge
             a_silent_restore_is_found_by_terms
             a_position_ahead_of_the_head
