@@ -267,7 +267,7 @@ fn resolve(
         Resolution::Defer
     } else {
         // A base that was lost with an old life of the log is no common ancestor: the server's state does not know it.
-        let is_common = |b: &&Settled| b.epoch == cx.epoch || b.seq <= record.known;
+        let is_common = |b: &&Settled| b.epoch == cx.epoch || b.seq <= record.settled_at();
         let base = edit.base.as_ref().filter(is_common).map(|b| &b.state);
         cx.resolvers.decide(&Conflict::new(key, base, &local, remote))
     };

@@ -142,6 +142,7 @@ macro_rules! rule_traces {
             a_reset_while_in_flight
             a_reset_while_deferred
             a_requested_reset_keeps_edits
+            a_restore_while_everything_is_pulled
             only_what_lies_above_the_cut_is_offered_again
             everybody_offers_everything_again
             a_reoffer_over_an_older_one

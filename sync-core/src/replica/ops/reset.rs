@@ -33,7 +33,7 @@ pub fn reset(
         },
         ResetReason::BelowHorizon => start_over(&mut tx),
         ResetReason::DigestDiffers | ResetReason::Requested => {
-            tx.sweep(|_, _, record| record.known = Seq(0))?;
+            tx.sweep(|_, _, record| record.void())?;
             start_over(&mut tx);
         }
     }
@@ -63,7 +63,7 @@ fn cut_checkpoint(tx: &mut Transaction<'_>, epoch: Epoch, cut: Seq) {
 
 /// What was settled above the cut is lost on the server: it becomes a re-offer, a push that names where it was settled.
 fn lose_above(tx: &mut Transaction<'_>, record: &mut Record, old: Epoch, cut: Seq) {
-    let known = record.known;
+    let known = record.settled_at();
     if record.pending.as_ref().and_then(|p| p.slot.as_ref()).is_some_and(|s| s.seq > cut) {
         // Whoever wrote that state offers it again; a conflict with it then arises anew.
         let pending = record.pending_mut();
@@ -74,6 +74,9 @@ fn lose_above(tx: &mut Transaction<'_>, record: &mut Record, old: Epoch, cut: Se
         return;
     }
     record.known = Seq(0);
+    if let Some(pending) = record.pending.as_mut() {
+        pending.voided = Seq(0);
+    }
     if record.edit().is_some() {
         return; // Its base says where it was settled.
     }
