@@ -48,6 +48,9 @@ pub struct Edit {
     pub base: Option<Settled>,
     /// Whether any state of it was ever put into a batch.
     pub travelled: bool,
+    /// Whether the base is a state of ours out of which the server made another one: it was in no log, and its position
+    /// is that of the other one.
+    pub unlogged: bool,
 }
 
 /// A document's part of the batch in flight.
@@ -274,7 +277,7 @@ impl ReplicaMeta {
 codec_struct! {
     Record { current, known, changed, changed_here, delivered, pending }
     Pending { edit, deferred, slot, in_flight, voided }
-    Edit { transaction, base, travelled }
+    Edit { transaction, base, travelled, unlogged }
     InFlight { push, revision, base, state }
     ScopeRow { checkpoint, documents, digest, settled, pending, in_flight, deferred, quarantined }
     BatchRow { id, replica, keys }

@@ -430,7 +430,7 @@ impl<C: Cores> Runner<C> {
             }
             for (_, record) in self.world.records(replica) {
                 let told = record.in_flight().is_some_and(|f| self.is_told(replica, f.push));
-                self.blind |= told || record.known > backup.head;
+                self.blind |= told || record.settled_at() > backup.head;
             }
         }
         self.world.restore_silently(backup);

@@ -153,6 +153,8 @@ macro_rules! rule_traces {
             a_second_restore
             states_of_two_lost_lives
             a_reoffer_has_no_common_base
+            a_merge_is_lost
+            a_merge_is_lost_in_flight
             a_reoffer_after_a_purge
             a_silent_restore_is_found_by_terms
             a_position_ahead_of_the_head

@@ -206,6 +206,38 @@ pub fn a_reoffer_has_no_common_base<C: Cores>(cores: C) {
     assert!(world.calls().since(0).iter().take(2).all(|c| c.base.is_none()));
 }
 
+fn lose_a_merge<C: Cores>(cores: C, in_flight: bool) {
+    let on_server = vec![(World::<C>::collection("notes"), Arc::new(Joining) as _)];
+    let mut world = World::with(cores, Options { on_server, ..Options::default() });
+    world.put(0, "notes/a", "theirs");
+    world.push_all(0);
+    let backup = world.backup();
+    world.put(1, "notes/a", "mine");
+    let pushed = batch(&mut world, 1);
+    world.put(1, "notes/a", "mine+since");
+    let merged = world.deliver(&pushed);
+    assert_eq!(decided(&merged)[0].kind, VerdictKind::Merged);
+    world.settle(1, pushed.id, &merged);
+    if in_flight {
+        batch(&mut world, 1);
+    }
+    world.restore(&backup);
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!(world.server_text("notes/a").as_deref(), Some("mine+since+theirs"));
+}
+
+/// An edit on a pushed state that the server had merged into something, which is lost: that state was in no log, so the
+/// edit follows on nothing that survived.
+pub fn a_merge_is_lost<C: Cores>(cores: C) {
+    lose_a_merge(cores, false);
+}
+
+/// The same when the edit is in flight already.
+pub fn a_merge_is_lost_in_flight<C: Cores>(cores: C) {
+    lose_a_merge(cores, true);
+}
+
 /// A lost state is offered again after the document was deleted, and the tombstone purged, in the new life: it is in
 /// conflict with "absent", and does not come back by itself.
 pub fn a_reoffer_after_a_purge<C: Cores>(cores: C) {

@@ -70,6 +70,14 @@ fn lose_above(tx: &mut Transaction<'_>, record: &mut Record, old: Epoch, cut: Se
         pending.slot = None;
         pending.deferred = false;
     }
+    if let Some(edit) = record.pending.as_mut().and_then(|p| p.edit.as_mut())
+        && edit.unlogged
+        && edit.base.as_ref().is_some_and(|b| b.seq > cut)
+    {
+        // What the server made of the base is lost, and the base itself was in no log.
+        edit.base = None;
+        edit.unlogged = false;
+    }
     if known <= cut {
         return;
     }
@@ -83,7 +91,7 @@ fn lose_above(tx: &mut Transaction<'_>, record: &mut Record, old: Epoch, cut: Se
     let Some(state) = record.current.clone() else { return };
     let base = Some(Settled { epoch: old, seq: known, state });
     let transaction = tx.meta.next_local();
-    record.pending_mut().edit = Some(Edit { transaction, base, travelled: true });
+    record.pending_mut().edit = Some(Edit { transaction, base, travelled: true, unlogged: false });
 }
 
 /// Takes another identity: the batch in flight is dissolved, and every unsettled edit is stamped anew.

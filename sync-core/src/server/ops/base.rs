@@ -55,7 +55,7 @@ pub(super) fn lineage(
     change: &Change,
     row: Option<&ServerRow>,
 ) -> Option<Offer> {
-    let own = change.base.filter(|b| is_lost(scope, *b));
+    let own = change.base.filter(|b| is_lost(scope, *b) && b.seq != BaseRef::UNLOGGED);
     let own = own.map(|b| Offer { epoch: b.epoch, seq: b.seq, edited: true });
     let inherited = row.and_then(|r| r.offered).map(|o| Offer { edited: true, ..o });
     own.into_iter().chain(inherited).max_by_key(|o| age(scope, o))
@@ -73,8 +73,12 @@ fn reoffer(
         // Nothing tells whether it was lost with the old life, or deleted and purged in the new one.
         let purged_since = scope.horizon > scope.shared_with(base.epoch);
         let matches = !purged_since || base.tombstone || change.state.is_deleted();
-        return if matches { Standing::Follows(Some(offer)) } else { Standing::Conflicts };
+        let offer = Some(offer).filter(|o| o.seq != BaseRef::UNLOGGED);
+        return if matches { Standing::Follows(offer) } else { Standing::Conflicts };
     };
+    if base.seq == BaseRef::UNLOGGED {
+        return Standing::Conflicts; // Nothing tells where what the server had made of it stood.
+    }
     if row.seq <= scope.shared_with(base.epoch) {
         return Standing::Follows(Some(offer)); // It survived the cut, whatever it was offered as before.
     }
