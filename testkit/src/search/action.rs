@@ -112,6 +112,8 @@ pub enum Action {
     Clone { replica: usize },
     /// The app decides something that waits for it.
     Decide { replica: usize },
+    /// The replica's clock jumps.
+    Jump { replica: usize },
     /// The replica hears the server's time.
     TellTime { replica: usize },
 }
@@ -187,7 +189,8 @@ impl Action {
             83..=86 => Self::Sync { replica },
             87 => Self::Acknowledge { replica },
             88 => Self::Connect { replica },
-            89..=90 => Self::Decide { replica },
+            89 => Self::Decide { replica },
+            90 => Self::Jump { replica },
             91 => Self::TellTime { replica },
             92 => Self::Restart,
             93..=94 if purges => Self::Purge,

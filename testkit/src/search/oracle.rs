@@ -4,7 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sync_core::model::{DocumentKey, DocumentState, PushBatch, Revision, VerdictKind, Verdicts};
+use sync_core::model::{
+    Body, DocumentKey, DocumentState, PushBatch, Revision, VerdictKind, Verdicts,
+};
 use sync_core::resolver::Resolution;
 
 use crate::cores::Cores;
@@ -53,10 +55,19 @@ pub(super) enum Cause {
     Decided(DocumentKey, Vec<Revision>),
 }
 
+/// A state by what it was made of.
+#[derive(Clone, Debug, Default)]
+struct Node {
+    body: Option<Body>,
+    writes: Writes,
+    /// States that it was made on. What one of them turns out to descend from, it descends from too.
+    parents: BTreeSet<Revision>,
+}
+
 /// Watches a world.
 #[derive(Clone, Debug, Default)]
 pub struct Oracle {
-    ancestry: BTreeMap<Name, Writes>,
+    states: BTreeMap<Name, Node>,
     /// Writes that ended: resolved away, refused, undone before anybody heard of them, or deleted and purged.
     ended: Writes,
     /// Writes that were in a batch.
@@ -85,15 +96,42 @@ fn wrong(kind: &'static str, what: impl Into<String>) -> Verdict {
 
 impl Oracle {
     fn ancestry(&self, key: &DocumentKey, revision: Revision) -> Writes {
-        self.ancestry.get(&(key.clone(), revision)).cloned().unwrap_or_default()
+        let (mut writes, mut seen) = (Writes::new(), BTreeSet::new());
+        let mut open = vec![revision];
+        while let Some(revision) = open.pop() {
+            if let Some(node) = self.states.get(&(key.clone(), revision))
+                && seen.insert(revision)
+            {
+                writes.extend(&node.writes);
+                open.extend(&node.parents);
+            }
+        }
+        writes
+    }
+
+    fn knows(&self, key: &DocumentKey, state: &DocumentState) -> bool {
+        let node = self.states.get(&(key.clone(), state.revision));
+        node.is_some_and(|n| n.body == state.body)
     }
 
     fn of(&self, key: &DocumentKey, state: Option<&DocumentState>) -> Writes {
         state.map(|s| self.ancestry(key, s.revision)).unwrap_or_default()
     }
 
-    fn name(&mut self, key: &DocumentKey, revision: Revision, writes: Writes) {
-        self.ancestry.entry((key.clone(), revision)).or_default().extend(writes);
+    /// Gives a state its name. A replica that sets its clock back may use a name again that never left it.
+    fn name(
+        &mut self,
+        key: &DocumentKey,
+        state: &DocumentState,
+        writes: Writes,
+        parents: impl IntoIterator<Item = Revision>,
+    ) {
+        let node = self.states.entry((key.clone(), state.revision)).or_default();
+        if node.body != state.body {
+            *node = Node { body: state.body.clone(), ..Node::default() };
+        }
+        node.writes.extend(writes);
+        node.parents.extend(parents.into_iter().filter(|p| *p != state.revision));
     }
 
     /// The first of `older` that neither belongs to `newer` nor ended otherwise.
@@ -113,10 +151,11 @@ impl Oracle {
             match &write.after {
                 Some(after) => {
                     let name = (write.key.clone(), after.revision);
-                    if self.ancestry.contains_key(&name) {
+                    if self.cloned && self.states.contains_key(&name) {
                         return wrong("collision", format!("{name:?}"));
                     }
-                    self.name(&write.key, after.revision, writes);
+                    let parent = write.before.as_ref().map(|b| b.revision);
+                    self.name(&write.key, after, writes, parent);
                     self.shown[write.replica].insert(write.key.clone(), after.clone());
                     let unit = (write.replica, write.transaction.0);
                     self.units.entry(unit).or_default().push(name);
@@ -193,7 +232,7 @@ impl Oracle {
         let mut made: BTreeMap<DocumentKey, Writes> = BTreeMap::new();
         for call in calls {
             self.tally.calls += 1;
-            let known = self.ancestry.contains_key(&(call.key.clone(), call.local.revision));
+            let known = self.knows(&call.key, &call.local);
             let earlier = made.get(&call.key).filter(|_| !known).cloned();
             // Stamped anew within this very step.
             let stamped = || {
@@ -287,14 +326,16 @@ impl Oracle {
         let had = self.of(key, old);
         let decided = matches!(cause, Cause::Decided(k, _) if k == key);
         if let Some(state) = new
-            && !self.ancestry.contains_key(&(key.clone(), state.revision))
+            && !self.knows(key, state)
         {
+            let parent = old.map(|o| o.revision);
             let writes = match (made, old) {
                 (Some(made), _) => made.union(&had).copied().collect(),
                 (None, Some(old)) if old.body == state.body => had,
+                _ if self.cloned => return wrong("collision", format!("{key}: {state:?}")),
                 _ => return wrong("from nowhere", format!("{key} on {replica}: {state:?}")),
             };
-            self.name(key, state.revision, writes);
+            self.name(key, state, writes, parent);
             return Ok(());
         }
         let has = self.of(key, new);
@@ -348,7 +389,8 @@ impl Oracle {
                         );
                     }
                     let writes = if asked { both } else { offered };
-                    self.name(&key, entry.state.revision, writes);
+                    let parent = row.filter(|_| asked).map(|r| r.revision);
+                    self.name(&key, &entry.state, writes, parent);
                 }
                 (VerdictKind::Superseded, _) => {
                     let gone = change.state.is_deleted() && row.is_none_or(|r| r.is_deleted());

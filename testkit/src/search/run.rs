@@ -249,6 +249,7 @@ impl<C: Cores> Runner<C> {
             Action::RequestReset { replica } => {
                 let replica = self.replica(replica);
                 self.world.request_reset(replica);
+                self.drop_chunks(replica);
                 self.oracle.look(&mut self.world, replica, &Cause::Ordinary)?;
             }
             Action::Backup => {
@@ -265,6 +266,10 @@ impl<C: Cores> Runner<C> {
                 }
             }
             Action::Decide { replica } => self.decide(self.replica(replica), &mut rng)?,
+            Action::Jump { replica } => {
+                let skews = [0, 0, 40, -40, 900_000, -900_000];
+                self.world.skew(self.replica(replica), skews[rng.below(skews.len())]);
+            }
             Action::TellTime { replica } => self.world.tell_time(self.replica(replica)),
         }
         self.oracle.note_writes(&self.world)?;
@@ -413,7 +418,13 @@ impl<C: Cores> Runner<C> {
             return Err(("the digest differs", what));
         }
         self.world.reset(replica, &reset);
+        self.drop_chunks(replica);
         self.oracle.look(&mut self.world, replica, &Cause::Ordinary)
+    }
+
+    /// After a reset that voids what is known an engine throws away the chunks that it had asked for before.
+    fn drop_chunks(&mut self, replica: usize) {
+        self.bag.retain(|m| !matches!(m, Message::Chunk(r, _) if *r == replica));
     }
 
     fn restore(&mut self, silently: bool, rng: &mut SplitMix64) {
