@@ -28,7 +28,7 @@ pub(super) enum Done {
     Pushed { scope: Scope, ticket: Ticket, result: Result<Verdicts> },
     Settled { scope: Scope, result: Result<Committed> },
     Acknowledged { scope: Scope, result: Result<Option<Reset>> },
-    ResetDone { scope: Scope, result: Result<(Committed, Checkpoint)> },
+    WasReset { scope: Scope, result: Result<(Committed, Checkpoint)> },
     Reidentified { result: Result<Committed> },
     Looked { result: Result<ReplicaState> },
 }
@@ -47,7 +47,7 @@ impl Done {
             Self::Applied { .. }
                 | Self::Formed { .. }
                 | Self::Settled { .. }
-                | Self::ResetDone { .. }
+                | Self::WasReset { .. }
                 | Self::Reidentified { .. }
         )
     }
@@ -284,7 +284,7 @@ impl Task {
                 }
                 Err(error) => Err(error),
             };
-            Done::ResetDone { scope, result }
+            Done::WasReset { scope, result }
         };
         self.store(reset);
     }
@@ -353,7 +353,7 @@ impl Task {
                 let result = result.map_err(|e| Failure::from(&e));
                 self.input(Input::Acknowledged { scope, result });
             }
-            Done::ResetDone { scope, result } => {
+            Done::WasReset { scope, result } => {
                 let result = self.seen(result, |(c, _)| c).map(|(_, checkpoint)| checkpoint);
                 self.input(Input::ResetDone { scope, result });
             }
