@@ -38,6 +38,7 @@ mod builder;
 mod changes;
 mod collection;
 mod document;
+mod listeners;
 mod replica;
 mod status;
 mod transaction;
