@@ -8,7 +8,7 @@ use super::service::{Inner, Server, ServerOptions};
 use super::tail::SharedChunk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
-    Chunk, Cursor, Limits, PushBatch, PushId, Rejection, RejectionCode, ReplicaId, Reset, Scope,
+    Chunk, Cursor, Limits, PushBatch, PushId, Rejection, RejectionCode, ReplicaId, Reset, Scope, Seq,
     Verdicts,
 };
 use crate::protocol::{Ack, Pull, ScopeWelcome};
@@ -75,7 +75,10 @@ impl Peer {
     /// `PermissionDenied` for a scope that may not be seen; else as the storage.
     pub async fn read(&self, pull: &Pull) -> Result<Served> {
         let visible = self.visible(&pull.scope).await?;
-        let shares = visible == Visible::All && pull.cursor.backfills.is_empty();
+        // A chunk in the tail names the head as it was then: a full pull, which at the head takes away what it was not
+        // given, has to hear of the real one.
+        let is_full = pull.cursor.after == Seq(0) || pull.cursor.floor.is_some();
+        let shares = visible == Visible::All && pull.cursor.backfills.is_empty() && !is_full;
         if let (true, Some(epoch), Some(hub)) =
             (shares, pull.cursor.epoch, self.server.0.hubs.find(&pull.scope))
             && let Some(chunk) = hub.after(epoch, pull.cursor.after)
