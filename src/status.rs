@@ -76,7 +76,7 @@ impl Status {
             driver.scopes.iter().map(|s| f(&s.progress)).sum()
         };
         let activity = match driver.phase {
-            Phase::Stopped if driver.refused.is_some() => Activity::Error,
+            _ if driver.refused.is_some() => Activity::Error,
             Phase::Stopped => Activity::Idle,
             Phase::Connecting | Phase::Syncing => Activity::Syncing,
             Phase::Offline => Activity::Offline,

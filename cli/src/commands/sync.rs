@@ -6,7 +6,6 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use tokio::sync::watch;
-use twotide::core::engine::Event;
 use twotide::core::model::Limits;
 use twotide::core::replica::OutboxCounts;
 use twotide::prelude::*;
@@ -116,7 +115,6 @@ pub(crate) fn progress_bar() -> ProgressBar {
 
 async fn live(replica: &Replica) -> Result<(), Failure> {
     let mut status = replica.status();
-    let mut events = replica.events();
     replica.start().await?;
     let end = asked_to_end();
     tokio::pin!(end);
@@ -137,9 +135,6 @@ async fn live(replica: &Replica) -> Result<(), Failure> {
                     let unknown = || Failure::failed("the server refused the replica");
                     return Err(now.error.map_or_else(unknown, Failure::from));
                 }
-            }
-            event = events.recv() => if let Ok(Event::ScopeRefused(scope, kind)) = event {
-                return Err(Failure::failed(format!("the server does not serve the scope {scope}: {}", kind.as_str())));
             }
         }
     }

@@ -11,7 +11,7 @@ use crate::engine::{
     Answer, ChunkMeta, Delivery as DeliveryMeta, Event, Failure, Input, Output, ScopeGreeting,
     Ticket,
 };
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::model::{Checkpoint, Cursor, PushBatch, PushId, Reset, Scope, Verdicts};
 use crate::protocol::{Ack, Goodbye, Greeting, Hello, Pull, VERSIONS, Welcome};
 use crate::replica::{Applied, Committed, ReplicaState};
@@ -82,9 +82,21 @@ impl Task {
 
     fn tell(&mut self, event: &Event) {
         tracing::debug!(?event, "sync");
-        if *event == Event::InSync {
-            self.last_sync = Some(self.parts.environment.now());
-            self.last_error = None;
+        match event {
+            Event::InSync => {
+                self.last_sync = Some(self.parts.environment.now());
+                self.last_error = None;
+            }
+            Event::ScopeRefused(scope, kind) if self.last_error.is_none() => {
+                let error = Error::new(*kind, "the server does not serve this scope");
+                self.last_error = Some(error.retrying(Retry::Never).with("scope", scope));
+            }
+            Event::Diverged(scope) => {
+                let what =
+                    "the documents differ from the server's, and pulling them afresh did not help";
+                self.last_error = Some(Error::new(ErrorKind::Internal, what).with("scope", scope));
+            }
+            _ => {}
         }
         self.parts.observer.event(event);
     }

@@ -482,7 +482,9 @@ impl Engine {
             Session::Online { .. } => Phase::Syncing,
         };
         let scopes = self.scopes.iter().map(|(scope, m)| (scope.clone(), m.pull.progress()));
-        Progress { phase, scopes: scopes.collect(), refused: self.session.refusal() }
+        let of_scopes = self.scopes.values().find_map(|m| m.pull.refusal().or(m.push.refusal()));
+        let refused = self.session.refusal().or(of_scopes);
+        Progress { phase, scopes: scopes.collect(), refused }
     }
 
     /// Whether everything that the goal asks for is done, as far as the engine knows.

@@ -46,7 +46,7 @@ pub(super) struct Pull {
     pause: Option<Now>,
     backoff: Backoff,
     /// Trying again cannot help.
-    refused: bool,
+    refused: Option<ErrorKind>,
     catching_up: bool,
     /// The server has heard of the position at the head.
     acknowledged: bool,
@@ -67,7 +67,7 @@ impl Pull {
             reached_head: false,
             pause: None,
             backoff: Backoff::default(),
-            refused: false,
+            refused: None,
             catching_up: false,
             acknowledged: false,
             digest_differed: false,
@@ -98,7 +98,7 @@ impl Pull {
     pub(super) fn hear_of_head(&mut self, head: Seq) {
         self.head = Some(head);
         self.reached_head = false;
-        self.refused = false;
+        self.refused = None;
     }
 
     /// Whether everything up to the head, and up to what a push was told, is applied.
@@ -115,8 +115,13 @@ impl Pull {
     }
 
     /// The server does not serve the scope.
-    pub(super) fn refuse(&mut self) {
-        self.refused = true;
+    pub(super) fn refuse(&mut self, kind: ErrorKind) {
+        self.refused = Some(kind);
+    }
+
+    /// Why trying again cannot help.
+    pub(super) fn refusal(&self) -> Option<ErrorKind> {
+        self.refused
     }
 
     pub(super) fn progress(&self) -> ScopeProgress {
@@ -168,8 +173,9 @@ impl Engine {
         let bytes: usize = pull.waiting.iter().map(|(_, m)| m.weight).sum();
         // One is applied, `depth` may wait behind it.
         let is_full = pull.waiting.len() > depth || (bytes >= window && !pull.waiting.is_empty());
-        let blocked =
-            matches!(pull.storage, Storage::Resetting(_)) || pull.refused || pull.pause.is_some();
+        let blocked = matches!(pull.storage, Storage::Resetting(_))
+            || pull.refused.is_some()
+            || pull.pause.is_some();
         if is_full || blocked {
             return;
         }
@@ -329,7 +335,7 @@ impl Engine {
             return self.lose_link_to(now, failure);
         }
         if failure.retry == Retry::Never {
-            pull.refused = true;
+            pull.refused = Some(failure.kind);
             self.outputs.extend(outputs);
             return self.tell(Event::ScopeRefused(scope.clone(), failure.kind));
         }
@@ -353,7 +359,7 @@ impl Engine {
                 if reset.reason == ResetReason::DigestDiffers && pull.digest_differed =>
             {
                 // Pulling everything afresh did not help: that is for people to look at.
-                pull.refused = true;
+                pull.refused = Some(ErrorKind::Internal);
                 self.tell(Event::Diverged(scope.clone()));
             }
             Ok(Some(reset)) => {

@@ -20,7 +20,7 @@ enum State {
     /// Its verdicts are being taken in.
     Settling { push: PushId },
     /// Trying again cannot help.
-    Refused,
+    Refused(ErrorKind),
 }
 
 /// The push machine of one scope.
@@ -74,13 +74,21 @@ impl Push {
         self.state == State::Empty && !self.grew
     }
 
+    /// Why trying again cannot help.
+    pub(super) fn refusal(&self) -> Option<ErrorKind> {
+        match self.state {
+            State::Refused(kind) => Some(kind),
+            _ => None,
+        }
+    }
+
     pub(super) fn settled_up_to(&self) -> Seq {
         self.settled
     }
 
     /// The link is gone: whether the batch arrived is unknown, and the same batch is pushed again.
     pub(super) fn lose_link(&mut self) {
-        if matches!(self.state, State::InFlight { .. } | State::Refused | State::Empty) {
+        if matches!(self.state, State::InFlight { .. } | State::Refused(_) | State::Empty) {
             self.state = State::Unknown;
         }
         self.pause = None;
@@ -98,9 +106,10 @@ impl Engine {
         let may = match push.state {
             State::Unknown => true,
             State::Empty => push.grew,
-            State::Forming | State::InFlight { .. } | State::Settling { .. } | State::Refused => {
-                false
-            }
+            State::Forming
+            | State::InFlight { .. }
+            | State::Settling { .. }
+            | State::Refused(_) => false,
         };
         if may && push.pause.is_none() {
             push.state = State::Forming;
@@ -215,7 +224,7 @@ impl Engine {
             return self.lose_link_to(now, failure);
         }
         if failure.retry == Retry::Never {
-            push.state = State::Refused;
+            push.state = State::Refused(failure.kind);
             return self.tell(Event::ScopeRefused(scope.clone(), failure.kind));
         }
         let until = push.backoff.failure(now, failure.retry, &self.options.retry, &mut self.chance);
@@ -223,9 +232,9 @@ impl Engine {
     }
 
     /// The server does not serve the scope.
-    pub(super) fn refuse_push(&mut self, scope: &Scope) {
+    pub(super) fn refuse_push(&mut self, scope: &Scope, kind: ErrorKind) {
         if let Some(machine) = self.scopes.get_mut(scope) {
-            machine.push.state = State::Refused;
+            machine.push.state = State::Refused(kind);
         }
     }
 
@@ -235,7 +244,7 @@ impl Engine {
         let push = &mut machine.push;
         push.settled = Seq(0);
         push.answered = Seq(0);
-        if matches!(push.state, State::InFlight { .. } | State::Empty | State::Refused) {
+        if matches!(push.state, State::InFlight { .. } | State::Empty | State::Refused(_)) {
             push.state = State::Unknown;
         }
     }

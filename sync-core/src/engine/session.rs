@@ -109,9 +109,9 @@ impl Engine {
 
     fn refuse_scope(&mut self, scope: &Scope, kind: ErrorKind) {
         if let Some(machine) = self.scopes.get_mut(scope) {
-            machine.pull.refuse();
+            machine.pull.refuse(kind);
         }
-        self.refuse_push(scope);
+        self.refuse_push(scope, kind);
         self.tell(Event::ScopeRefused(scope.clone(), kind));
     }
 
