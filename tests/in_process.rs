@@ -1,5 +1,12 @@
 //! Replicas and a server in one process, over the real driver, codec and sessions.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "this is how a test ends"
+)]
+
 use std::sync::Arc;
 use std::time::Duration;
 

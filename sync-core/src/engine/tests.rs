@@ -1,7 +1,8 @@
 //! The engine against a script: facts in, commands out.
 
 use super::*;
-use crate::model::{Epoch, ResetReason};
+use crate::error::{ErrorKind, Retry};
+use crate::model::{Checkpoint, Epoch, PushId, Reset, ResetReason, Seq};
 
 const EPOCH: Epoch = Epoch([7; 16]);
 

@@ -14,10 +14,15 @@ pub struct BaseRef {
     pub revision: Revision,
     /// The life of the log that it was settled in.
     pub epoch: Epoch,
-    /// Its position there.
+    /// Its position there, or [`UNLOGGED`](Self::UNLOGGED).
     pub seq: Seq,
     /// Whether it was a tombstone: a base that the server may have purged.
     pub tombstone: bool,
+}
+
+impl BaseRef {
+    /// The position of a base that was in no log: a pushed state out of which the server made another one.
+    pub const UNLOGGED: Seq = Seq(u64::MAX);
 }
 
 impl From<&Settled> for BaseRef {

@@ -35,6 +35,8 @@ pub struct Pending {
     pub slot: Option<ServerState>,
     /// The state that the batch in flight carries.
     pub in_flight: Option<InFlight>,
+    /// What [`Record::known`] was before a reset voided it; 0 once something is known again.
+    pub voided: Seq,
 }
 
 /// A local edit since the last settled state.
@@ -46,6 +48,9 @@ pub struct Edit {
     pub base: Option<Settled>,
     /// Whether any state of it was ever put into a batch.
     pub travelled: bool,
+    /// Whether the base is a state of ours out of which the server made another one: it was in no log, and its position
+    /// is that of the other one.
+    pub unlogged: bool,
 }
 
 /// A document's part of the batch in flight.
@@ -123,8 +128,26 @@ impl Record {
         self.pending.get_or_insert_default()
     }
 
+    /// The position at which the newest state that was taken in was settled, also if a reset voided it.
+    #[must_use]
+    pub fn settled_at(&self) -> Seq {
+        self.known.max(self.pending.as_ref().map_or(Seq(0), |p| p.voided))
+    }
+
+    /// Nothing is known any more; where the document was settled is remembered.
+    pub(crate) fn void(&mut self) {
+        let at = self.settled_at();
+        self.known = Seq(0);
+        if at > Seq(0) {
+            self.pending_mut().voided = at;
+        }
+    }
+
     /// Drops the unsettled part once nothing is in it.
     pub(crate) fn tidy(&mut self) {
+        if let Some(pending) = self.pending.as_mut().filter(|_| self.known > Seq(0)) {
+            pending.voided = Seq(0);
+        }
         if self.pending.as_ref().is_some_and(|p| **p == Pending::default()) {
             self.pending = None;
         }
@@ -133,7 +156,7 @@ impl Record {
     /// The settled state that a first edit is made on.
     pub(crate) fn settled(&self, epoch: Option<crate::model::Epoch>) -> Option<Settled> {
         let state = self.current.clone()?;
-        epoch.map(|epoch| Settled { epoch, seq: self.known, state })
+        epoch.map(|epoch| Settled { epoch, seq: self.settled_at(), state })
     }
 }
 
@@ -253,8 +276,8 @@ impl ReplicaMeta {
 
 codec_struct! {
     Record { current, known, changed, changed_here, delivered, pending }
-    Pending { edit, deferred, slot, in_flight }
-    Edit { transaction, base, travelled }
+    Pending { edit, deferred, slot, in_flight, voided }
+    Edit { transaction, base, travelled, unlogged }
     InFlight { push, revision, base, state }
     ScopeRow { checkpoint, documents, digest, settled, pending, in_flight, deferred, quarantined }
     BatchRow { id, replica, keys }

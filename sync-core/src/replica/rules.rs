@@ -140,7 +140,10 @@ pub(crate) fn settle(
             let base = Settled { epoch: cx.epoch, seq: verdict.seq, state: pushed };
             note_settled(cx, &base.state);
             match record.pending_mut().edit.as_mut() {
-                Some(edit) if edited_since => edit.base = Some(base),
+                Some(edit) if edited_since => {
+                    edit.base = Some(base);
+                    edit.unlogged = false;
+                }
                 _ => clean_keeping_slot(record),
             }
         }
@@ -150,6 +153,7 @@ pub(crate) fn settle(
                 let base = Settled { epoch: cx.epoch, seq: verdict.seq, state: pushed };
                 if let Some(edit) = record.pending_mut().edit.as_mut() {
                     edit.base = Some(base);
+                    edit.unlogged = true;
                 }
                 outcome.decided = decided(take_in(record, key, incoming, cx));
             } else {
@@ -236,6 +240,7 @@ fn rebase(record: &mut Record, incoming: ServerState, epoch: Epoch) {
     let Some(state) = incoming.state else { return };
     if let Some(edit) = record.pending_mut().edit.as_mut() {
         edit.base = Some(Settled { epoch, seq: incoming.seq, state });
+        edit.unlogged = false;
     }
 }
 
@@ -266,7 +271,9 @@ fn resolve(
     let resolution = if cx.resolvers.resolve_on(&key.collection) == ResolveOn::Server {
         Resolution::Defer
     } else {
-        let base = edit.base.as_ref().map(|b| &b.state);
+        // A base that was lost with an old life of the log is no common ancestor: the server's state does not know it.
+        let is_common = |b: &&Settled| b.epoch == cx.epoch || b.seq <= record.settled_at();
+        let base = edit.base.as_ref().filter(is_common).map(|b| &b.state);
         cx.resolvers.decide(&Conflict::new(key, base, &local, remote))
     };
     Taken::Resolved(carry_out(record, resolution, local, incoming, cx))
@@ -314,6 +321,7 @@ pub(crate) fn carry_out(
         transaction: cx.meta.next_local(),
         base: incoming.state.map(|state| Settled { epoch, seq, state }),
         travelled: true,
+        unlogged: false,
     };
     record.show(Some(DocumentState { revision, author, created, body }));
     let pending = record.pending_mut();

@@ -65,6 +65,20 @@ impl ServerScope {
         self.ancestors[at..].iter().map(|a| a.cut).min().unwrap_or_default()
     }
 
+    /// Up to which position two epochs tell of the same log.
+    #[must_use]
+    pub fn shared_between(&self, a: Epoch, b: Epoch) -> Seq {
+        if a == b {
+            return Seq(u64::MAX);
+        }
+        let life = |epoch| {
+            let known = self.ancestors.iter().position(|x| x.epoch == epoch);
+            known.or((epoch == self.epoch).then_some(self.ancestors.len()))
+        };
+        let (Some(a), Some(b)) = (life(a), life(b)) else { return Seq(0) };
+        self.ancestors[a.min(b)..a.max(b)].iter().map(|x| x.cut).min().unwrap_or_default()
+    }
+
     /// Orders epochs by age: what is not remembered is oldest.
     #[must_use]
     pub fn age_of(&self, epoch: Epoch) -> usize {

@@ -1,1 +1,55 @@
-//! Search.
+//! A search for plans that break the rules.
+//!
+//! A [`Plan`] is a seed's setting and a list of actions as data: writes, messages that are lost, doubled and delivered late,
+//! purges, restores, clones. [`run`] carries it out over a [`World`](crate::world::World), watches every step with the
+//! [oracle](Oracle), then heals the world and demands convergence, progress, and that no acknowledged write is lost.
+//! Whatever an action picks is derived from its own salt, so that removing one action shifts no other; [`shrink`] removes
+//! what a failure does not need.
+//!
+//! ```
+//! use testkit::cores::MemoryCores;
+//! use testkit::search::{explore, Mix};
+//!
+//! explore(|| MemoryCores, 0..20, Mix::All, 40);
+//! ```
+
+mod action;
+mod oracle;
+mod rng;
+mod run;
+mod shrink;
+
+use std::ops::Range;
+
+pub use action::{Action, Mix, Plan, ResolverKind, Setting, Step};
+pub use oracle::{Oracle, Tally};
+pub use rng::SplitMix64;
+pub use run::{Failure, run};
+pub use shrink::shrink;
+
+use crate::cores::Cores;
+
+/// Runs one plan for each seed; what they did, added up.
+///
+/// # Panics
+/// If one fails: with its seed, what went wrong, and the shrunk plan.
+#[allow(clippy::panic, reason = "this is how a test ends")]
+pub fn explore<C: Cores>(
+    cores: impl Fn() -> C,
+    seeds: Range<u64>,
+    mix: Mix,
+    length: usize,
+) -> Tally {
+    let mut tally = Tally::default();
+    for seed in seeds {
+        let plan = Plan::generate(seed, mix, length);
+        match run(cores(), &plan) {
+            Ok(one) => tally.add(&one),
+            Err(failure) => {
+                let (plan, failure) = shrink(&cores, plan, failure);
+                panic!("seed {seed} ({mix:?}) fails: {failure}\nshrunk plan: {plan:?}");
+            }
+        }
+    }
+    tally
+}

@@ -142,6 +142,7 @@ macro_rules! rule_traces {
             a_reset_while_in_flight
             a_reset_while_deferred
             a_requested_reset_keeps_edits
+            a_restore_while_everything_is_pulled
             only_what_lies_above_the_cut_is_offered_again
             everybody_offers_everything_again
             a_reoffer_over_an_older_one
@@ -150,6 +151,10 @@ macro_rules! rule_traces {
             an_edit_on_a_lost_state
             a_reoffer_against_a_fresh_write
             a_second_restore
+            states_of_two_lost_lives
+            a_reoffer_has_no_common_base
+            a_merge_is_lost
+            a_merge_is_lost_in_flight
             a_reoffer_after_a_purge
             a_silent_restore_is_found_by_terms
             a_position_ahead_of_the_head

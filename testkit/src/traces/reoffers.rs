@@ -1,11 +1,14 @@
 //! A server that was restored from a backup: cuts and re-offers.
 
+use std::sync::Arc;
+
 use sync_core::model::{Epoch, Seq, VerdictKind};
 use sync_core::resolver::{ClientWins, ServerWins};
 
 use super::{batch, decided, world_with};
 use crate::cores::Cores;
-use crate::world::{Greeting, World};
+use crate::resolvers::Joining;
+use crate::world::{Greeting, Options, World};
 
 /// Positions up to the cut stay valid, the position moves back to it, and only what was settled above it is offered again,
 /// by its old epoch and position.
@@ -154,6 +157,85 @@ pub fn a_second_restore<C: Cores>(cores: C) {
     world.assert_converged();
     assert_eq!(world.server_text("notes/a").as_deref(), Some("settled after it"));
     assert_eq!(world.calls().count(), 0);
+}
+
+/// Two lives that ended at the same backup know nothing of each other: what was settled in the one is in conflict with
+/// what was settled in the other, whatever their positions say.
+pub fn states_of_two_lost_lives<C: Cores>(cores: C) {
+    let mut world = world_with(cores, Joining);
+    let empty = world.backup();
+    world.put(1, "notes/a", "first life");
+    world.push_all(1);
+    world.restore(&empty);
+    world.put(0, "notes/a", "second life");
+    world.push_all(0);
+    world.restore(&empty);
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!(world.server_text("notes/a").as_deref(), Some("first life+second life"));
+    assert_eq!(world.calls().count(), 1);
+}
+
+/// A lost state that is offered again was settled on something that the server does not know any more: a resolver gets no
+/// base, or it would take the fresh write for one that knew the lost state and dropped it.
+pub fn a_reoffer_has_no_common_base<C: Cores>(cores: C) {
+    let on_server = vec![(World::<C>::collection("merged"), Arc::new(Joining) as _)];
+    let resolver = Arc::new(Joining);
+    let mut world =
+        World::with(cores, Options { resolver, on_server, replicas: 3, ..Options::default() });
+    let empty = world.backup();
+    for name in ["notes/a", "merged/a"] {
+        world.put(0, name, "lost");
+    }
+    world.push_all(0);
+    world.pull_all(2);
+    for name in ["notes/a", "merged/a"] {
+        world.put(2, name, "lost+edited");
+    }
+    world.restore(&empty);
+    for name in ["notes/a", "merged/a"] {
+        world.put(1, name, "fresh");
+    }
+    world.push_all(1);
+    world.sync_all_of(2);
+    for name in ["notes/a", "merged/a"] {
+        assert_eq!(world.server_text(name).as_deref(), Some("edited+fresh+lost"));
+    }
+    world.sync_all();
+    world.assert_converged();
+    assert!(world.calls().since(0).iter().take(2).all(|c| c.base.is_none()));
+}
+
+fn lose_a_merge<C: Cores>(cores: C, in_flight: bool) {
+    let on_server = vec![(World::<C>::collection("notes"), Arc::new(Joining) as _)];
+    let mut world = World::with(cores, Options { on_server, ..Options::default() });
+    world.put(0, "notes/a", "theirs");
+    world.push_all(0);
+    let backup = world.backup();
+    world.put(1, "notes/a", "mine");
+    let pushed = batch(&mut world, 1);
+    world.put(1, "notes/a", "mine+since");
+    let merged = world.deliver(&pushed);
+    assert_eq!(decided(&merged)[0].kind, VerdictKind::Merged);
+    world.settle(1, pushed.id, &merged);
+    if in_flight {
+        batch(&mut world, 1);
+    }
+    world.restore(&backup);
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!(world.server_text("notes/a").as_deref(), Some("mine+since+theirs"));
+}
+
+/// An edit on a pushed state that the server had merged into something, which is lost: that state was in no log, so the
+/// edit follows on nothing that survived.
+pub fn a_merge_is_lost<C: Cores>(cores: C) {
+    lose_a_merge(cores, false);
+}
+
+/// The same when the edit is in flight already.
+pub fn a_merge_is_lost_in_flight<C: Cores>(cores: C) {
+    lose_a_merge(cores, true);
 }
 
 /// A lost state is offered again after the document was deleted, and the tombstone purged, in the new life: it is in

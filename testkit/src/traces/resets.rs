@@ -202,6 +202,22 @@ pub fn a_reset_while_deferred<C: Cores>(cores: C) {
     assert_eq!(world.server_text("notes/a").as_deref(), Some("theirs"));
 }
 
+/// A server that is restored while a replica pulls everything afresh: what the replica knew before still counts.
+pub fn a_restore_while_everything_is_pulled<C: Cores>(cores: C) {
+    let mut world = World::new(cores, 1);
+    world.put(0, "notes/a", "kept");
+    world.sync_all();
+    let backup = world.backup();
+    world.put(0, "notes/b", "lost");
+    world.sync_all();
+    world.request_reset(0);
+    world.restore(&backup);
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!(world.server_text("notes/b").as_deref(), Some("lost"));
+    assert_eq!((world.server_scope().head, world.calls().count()), (Seq(2), 0));
+}
+
 /// A reset that the app asks for keeps unsynced edits.
 pub fn a_requested_reset_keeps_edits<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);

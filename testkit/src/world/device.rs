@@ -258,6 +258,13 @@ impl<C: Cores> World<C> {
         rows.into_iter().map(|(_, row)| row).collect()
     }
 
+    /// The name of the batch in flight.
+    pub fn batch_in_flight(&mut self, replica: usize) -> Option<PushId> {
+        use sync_core::replica::rows::ReplicaReads;
+        let scope = self.scope.clone();
+        look(&mut self.devices[replica].core, |rows| rows.batch(&scope)).map(|b| b.id)
+    }
+
     /// The replica's row about the scope.
     pub fn scope_row(&mut self, replica: usize) -> ScopeRow {
         use sync_core::replica::rows::ReplicaReads;

@@ -100,7 +100,11 @@ fn put_in_flight(
         let mut rule_cx = RuleContext { now: cx.now, epoch, meta, resolvers: &cx.resolvers };
         rules::restamp(&mut record, &mut rule_cx);
     }
-    let base = record.edit().and_then(|e| e.base.as_ref()).map(BaseRef::from);
+    let unlogged = record.edit().is_some_and(|e| e.unlogged);
+    let mut base = record.edit().and_then(|e| e.base.as_ref()).map(BaseRef::from);
+    if let Some(base) = base.as_mut().filter(|_| unlogged) {
+        base.seq = BaseRef::UNLOGGED;
+    }
     let Some(revision) = record.current.as_ref().map(|c| c.revision) else { return record };
     let pending = record.pending_mut();
     if let Some(edit) = pending.edit.as_mut() {

@@ -33,7 +33,7 @@ pub fn reset(
         },
         ResetReason::BelowHorizon => start_over(&mut tx),
         ResetReason::DigestDiffers | ResetReason::Requested => {
-            tx.sweep(|_, _, record| record.known = Seq(0))?;
+            tx.sweep(|_, _, record| record.void())?;
             start_over(&mut tx);
         }
     }
@@ -63,24 +63,35 @@ fn cut_checkpoint(tx: &mut Transaction<'_>, epoch: Epoch, cut: Seq) {
 
 /// What was settled above the cut is lost on the server: it becomes a re-offer, a push that names where it was settled.
 fn lose_above(tx: &mut Transaction<'_>, record: &mut Record, old: Epoch, cut: Seq) {
-    let known = record.known;
+    let known = record.settled_at();
     if record.pending.as_ref().and_then(|p| p.slot.as_ref()).is_some_and(|s| s.seq > cut) {
         // Whoever wrote that state offers it again; a conflict with it then arises anew.
         let pending = record.pending_mut();
         pending.slot = None;
         pending.deferred = false;
     }
+    if let Some(edit) = record.pending.as_mut().and_then(|p| p.edit.as_mut())
+        && edit.unlogged
+        && edit.base.as_ref().is_some_and(|b| b.seq > cut)
+    {
+        // What the server made of the base is lost, and the base itself was in no log.
+        edit.base = None;
+        edit.unlogged = false;
+    }
     if known <= cut {
         return;
     }
     record.known = Seq(0);
+    if let Some(pending) = record.pending.as_mut() {
+        pending.voided = Seq(0);
+    }
     if record.edit().is_some() {
         return; // Its base says where it was settled.
     }
     let Some(state) = record.current.clone() else { return };
     let base = Some(Settled { epoch: old, seq: known, state });
     let transaction = tx.meta.next_local();
-    record.pending_mut().edit = Some(Edit { transaction, base, travelled: true });
+    record.pending_mut().edit = Some(Edit { transaction, base, travelled: true, unlogged: false });
 }
 
 /// Takes another identity: the batch in flight is dissolved, and every unsettled edit is stamped anew.

@@ -67,13 +67,15 @@ pub(super) fn put(
     let parent = record.current.as_ref().map_or(Stamp::ZERO, |c| c.revision.stamp);
     let revision = tx.meta.revision(now, parent);
     let created = record.live().map_or(revision.stamp, |c| c.created);
-    let base = match record.edit() {
-        Some(edit) => edit.base.clone(),
-        None => record.settled(tx.epoch()),
+    let edit = match record.edit() {
+        Some(edit) => Edit { transaction: unit, ..edit.clone() },
+        None => {
+            let base = record.settled(tx.epoch());
+            Edit { transaction: unit, base, travelled: false, unlogged: false }
+        }
     };
-    let travelled = record.edit().is_some_and(|e| e.travelled);
     record.show(Some(DocumentState { revision, author: revision, created, body }));
-    record.pending_mut().edit = Some(Edit { transaction: unit, base, travelled });
+    record.pending_mut().edit = Some(edit);
     tx.save(key, old.as_ref(), record, Origin::Local)
 }
 

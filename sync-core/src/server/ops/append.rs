@@ -1,11 +1,12 @@
 //! Appending a push to a scope's log.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::base::{Standing, lineage, standing};
+use super::base::{Standing, is_lost, lineage, standing};
 use crate::clock::{Clock, Now};
 use crate::codec::Codec;
 use crate::error::Result;
@@ -203,7 +204,8 @@ impl Log<'_> {
             return with_current(VerdictKind::Superseded);
         }
         let lineage = lineage(&self.row, change, current.as_ref());
-        let (body, author) = match judge.resolve(scope, change, state) {
+        let shared = without_lost_base(&self.row, change);
+        let (body, author) = match judge.resolve(scope, &shared, state) {
             None | Some(Resolution::Defer) => return with_current(VerdictKind::Conflict),
             Some(Resolution::Remote) => return with_current(VerdictKind::Superseded),
             Some(Resolution::Local) => {
@@ -293,6 +295,16 @@ impl Log<'_> {
             terms.push(TermStart { term, first: self.first });
             terms.drain(..terms.len().saturating_sub(TermStart::KEPT));
         }
+    }
+}
+
+/// The change as a resolver may see it: a base that was lost with an old life of the log is no common ancestor.
+fn without_lost_base<'a>(scope: &ServerScope, change: &'a Change) -> Cow<'a, Change> {
+    match change.base {
+        Some(base) if is_lost(scope, base) => {
+            Cow::Owned(Change { base: None, base_body: None, ..change.clone() })
+        }
+        _ => Cow::Borrowed(change),
     }
 }
 

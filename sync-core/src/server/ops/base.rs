@@ -40,7 +40,7 @@ pub(super) fn standing(scope: &ServerScope, change: &Change, row: Option<&Server
 }
 
 /// Whether that base was settled in a life of the log that ended below it.
-fn is_lost(scope: &ServerScope, base: BaseRef) -> bool {
+pub(super) fn is_lost(scope: &ServerScope, base: BaseRef) -> bool {
     base.epoch != scope.epoch && base.seq > scope.shared_with(base.epoch)
 }
 
@@ -55,7 +55,7 @@ pub(super) fn lineage(
     change: &Change,
     row: Option<&ServerRow>,
 ) -> Option<Offer> {
-    let own = change.base.filter(|b| is_lost(scope, *b));
+    let own = change.base.filter(|b| is_lost(scope, *b) && b.seq != BaseRef::UNLOGGED);
     let own = own.map(|b| Offer { epoch: b.epoch, seq: b.seq, edited: true });
     let inherited = row.and_then(|r| r.offered).map(|o| Offer { edited: true, ..o });
     own.into_iter().chain(inherited).max_by_key(|o| age(scope, o))
@@ -73,19 +73,31 @@ fn reoffer(
         // Nothing tells whether it was lost with the old life, or deleted and purged in the new one.
         let purged_since = scope.horizon > scope.shared_with(base.epoch);
         let matches = !purged_since || base.tombstone || change.state.is_deleted();
-        return if matches { Standing::Follows(Some(offer)) } else { Standing::Conflicts };
+        let offer = Some(offer).filter(|o| o.seq != BaseRef::UNLOGGED);
+        return if matches { Standing::Follows(offer) } else { Standing::Conflicts };
     };
+    if base.seq == BaseRef::UNLOGGED {
+        return Standing::Conflicts; // Nothing tells where what the server had made of it stood.
+    }
     if row.seq <= scope.shared_with(base.epoch) {
         return Standing::Follows(Some(offer)); // It survived the cut, whatever it was offered as before.
     }
     let Some(earlier) = row.offered else { return Standing::Conflicts };
-    match (age(scope, &earlier) < age(scope, &offer), is_edit) {
+    match (is_before(scope, &earlier, &offer), is_edit) {
+        // Settled in lives that do not know of each other.
+        (None, _) => Standing::Conflicts,
         // A state that was settled later than what the row's edit was made on.
-        (true, _) if earlier.edited => Standing::Conflicts,
-        (true, _) => Standing::Follows(Some(offer)),
-        (false, false) => Standing::Older,
-        (false, true) => Standing::Conflicts,
+        (Some(true), _) if earlier.edited => Standing::Conflicts,
+        (Some(true), _) => Standing::Follows(Some(offer)),
+        (Some(false), false) => Standing::Older,
+        (Some(false), true) => Standing::Conflicts,
     }
+}
+
+/// Whether `a` was settled before `b`; none if no life of the log holds both.
+fn is_before(scope: &ServerScope, a: &Offer, b: &Offer) -> Option<bool> {
+    let common = scope.shared_between(a.epoch, b.epoch);
+    (a.seq.min(b.seq) <= common).then_some(a.seq < b.seq)
 }
 
 #[cfg(test)]

@@ -1,0 +1,207 @@
+//! Plans: a setting, and actions as data.
+
+use std::fmt;
+
+use super::rng::SplitMix64;
+
+/// Which faults a plan may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mix {
+    /// Only lost, doubled and late messages.
+    Network,
+    /// And purges and resets.
+    Purges,
+    /// And announced restores, without purges.
+    Restores,
+    /// Purges and announced restores.
+    Both,
+    /// And restores that nobody announces.
+    Silent,
+    /// Everything, cloned devices too.
+    All,
+}
+
+/// Who decides conflicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ResolverKind {
+    /// The later edit.
+    LastWriteWins,
+    /// The replica.
+    ClientWins,
+    /// The server.
+    ServerWins,
+    /// Both edits are joined.
+    Joining,
+    /// The app, later.
+    Deferring,
+}
+
+/// What holds for a whole plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Setting {
+    /// Which faults there are.
+    pub mix: Mix,
+    /// Replicas at the beginning.
+    pub replicas: usize,
+    /// Documents.
+    pub documents: usize,
+    /// Who decides.
+    pub resolver: ResolverKind,
+    /// Whether every second document is in a collection that the server resolves.
+    pub on_server: bool,
+    /// The most documents of a batch.
+    pub push: usize,
+    /// The most documents of a chunk.
+    pub chunk: usize,
+    /// Whether some writes are refused.
+    pub refusals: bool,
+    /// How far the clock of the last replica is off, in milliseconds.
+    pub skew: i64,
+}
+
+/// One step of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Step {
+    /// What happens.
+    pub action: Action,
+    /// What the action's own choices are derived from.
+    pub salt: u64,
+}
+
+/// What happens. Replicas, documents and messages are named by numbers that wrap around at how many there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "the fields are the replica and the document")]
+pub enum Action {
+    /// A document is written.
+    Put { replica: usize, document: usize },
+    /// A document is deleted, if it is there.
+    Delete { replica: usize, document: usize },
+    /// Several documents are written or deleted in one transaction.
+    Transaction { replica: usize },
+    /// The replica's batch goes on its way (again).
+    Form { replica: usize },
+    /// A batch reaches the server. It may come again.
+    Deliver { again: bool },
+    /// Verdicts reach their replica. They may come again.
+    Settle { again: bool },
+    /// The next chunk is asked for and goes on its way.
+    Read { replica: usize },
+    /// The chunk after the newest one on its way is asked for.
+    ReadAhead { replica: usize },
+    /// A chunk reaches its replica. It may come again.
+    Apply { again: bool },
+    /// A message is lost.
+    Lose,
+    /// The replica pushes and pulls without faults.
+    Sync { replica: usize },
+    /// The replica connects and does what it is told.
+    Connect { replica: usize },
+    /// The replica acknowledges, with a digest if it can.
+    Acknowledge { replica: usize },
+    /// Tombstones are purged.
+    Purge,
+    /// The app asks for a reset.
+    RequestReset { replica: usize },
+    /// The server is backed up.
+    Backup,
+    /// The server is restored from a backup.
+    Restore { silently: bool },
+    /// The server starts anew.
+    Restart,
+    /// A device is cloned.
+    Clone { replica: usize },
+    /// The app decides something that waits for it.
+    Decide { replica: usize },
+    /// The replica's clock jumps.
+    Jump { replica: usize },
+    /// The replica hears the server's time.
+    TellTime { replica: usize },
+}
+
+/// A setting and actions.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// What holds for all of it.
+    pub setting: Setting,
+    /// What happens, in order.
+    pub steps: Vec<Step>,
+}
+
+/// One line a step, in the words of the source: a plan that failed becomes a test by copying it.
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:?}", self.setting)?;
+        self.steps.iter().try_for_each(|s| writeln!(f, "    ({:?}, {}),", s.action, s.salt))
+    }
+}
+
+impl Setting {
+    fn generate(rng: &mut SplitMix64, mix: Mix) -> Self {
+        use ResolverKind::{ClientWins, Deferring, Joining, LastWriteWins, ServerWins};
+        let resolvers =
+            [LastWriteWins, LastWriteWins, ClientWins, ClientWins, Joining, ServerWins, Deferring];
+        let sizes = [1, 2, 1_000];
+        Self {
+            mix,
+            replicas: 2 + rng.below(2),
+            documents: 1 + rng.below(3),
+            resolver: resolvers[rng.below(resolvers.len())],
+            on_server: rng.percent(30),
+            push: sizes[rng.below(3)],
+            chunk: sizes[rng.below(3)],
+            refusals: rng.percent(20),
+            skew: [0, 0, -40, 40, 900_000][rng.below(5)],
+        }
+    }
+}
+
+impl Plan {
+    /// The plan of a seed.
+    #[must_use]
+    pub fn generate(seed: u64, mix: Mix, length: usize) -> Self {
+        let setting = Setting::generate(&mut SplitMix64::of(seed, u64::MAX), mix);
+        let step = |i| {
+            let mut rng = SplitMix64::of(seed, i as u64);
+            Step { action: Action::generate(&mut rng, &setting), salt: rng.next_u64() }
+        };
+        Self { setting, steps: (0..length).map(step).collect() }
+    }
+}
+
+impl Action {
+    fn generate(rng: &mut SplitMix64, setting: &Setting) -> Self {
+        let replica = rng.below(setting.replicas + 1);
+        let document = rng.below(setting.documents);
+        let again = rng.percent(20);
+        let purges = !matches!(setting.mix, Mix::Network | Mix::Restores);
+        let restores = !matches!(setting.mix, Mix::Network | Mix::Purges);
+        match rng.below(100) {
+            0..=14 => Self::Put { replica, document },
+            15..=21 => Self::Delete { replica, document },
+            22..=24 => Self::Transaction { replica },
+            25..=37 => Self::Form { replica },
+            38..=49 => Self::Deliver { again },
+            50..=59 => Self::Settle { again },
+            60..=67 => Self::Read { replica },
+            68..=69 => Self::ReadAhead { replica },
+            70..=79 => Self::Apply { again },
+            80..=82 => Self::Lose,
+            83..=86 => Self::Sync { replica },
+            87 => Self::Acknowledge { replica },
+            88 => Self::Connect { replica },
+            89 => Self::Decide { replica },
+            90 => Self::Jump { replica },
+            91 => Self::TellTime { replica },
+            92 => Self::Restart,
+            93..=94 if purges => Self::Purge,
+            95 if purges => Self::RequestReset { replica },
+            96..=97 if restores => Self::Backup,
+            98 if restores => {
+                let silently = matches!(setting.mix, Mix::Silent | Mix::All) && rng.percent(60);
+                Self::Restore { silently }
+            }
+            99 if setting.mix == Mix::All => Self::Clone { replica },
+            _ => Self::Put { replica, document },
+        }
+    }
+}

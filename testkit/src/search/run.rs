@@ -1,0 +1,549 @@
+//! Carrying a plan out.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Once};
+
+use sync_core::model::{
+    Chunk, DocumentKey, DocumentState, Limits, PushBatch, PushId, Rejection, RejectionCode, Seq,
+    VerdictKind, Verdicts,
+};
+use sync_core::replica::Decision;
+use sync_core::resolver::{ClientWins, ConflictResolver, LastWriteWins, Resolution, ServerWins};
+
+use super::action::{Action, Mix, Plan, ResolverKind, Setting, Step};
+use super::oracle::{Cause, Oracle, Tally, Verdict};
+use super::rng::SplitMix64;
+use crate::cores::Cores;
+use crate::resolvers::{Deferring, Joining};
+use crate::world::{Backup, Options, Refuse, Reply, World, body, text_of};
+
+/// Why a plan failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// A word for it; shrinking keeps it.
+    pub kind: String,
+    /// At which step; none while healing.
+    pub step: Option<usize>,
+    /// What was seen.
+    pub what: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.step {
+            Some(step) => write!(f, "{} at step {step}: {}", self.kind, self.what),
+            None => write!(f, "{} while healing: {}", self.kind, self.what),
+        }
+    }
+}
+
+thread_local! {
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs what may panic, and says nothing of it on standard error.
+fn quietly<T>(job: impl FnOnce() -> T) -> Result<T, String> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !QUIET.get() {
+                before(info);
+            }
+        }));
+    });
+    QUIET.set(true);
+    let result = catch_unwind(AssertUnwindSafe(job));
+    QUIET.set(false);
+    result.map_err(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned())).unwrap_or_default()
+    })
+}
+
+/// Carries a plan out, heals the world, and demands what must hold then.
+///
+/// # Errors
+/// What went wrong.
+pub fn run<C: Cores>(cores: C, plan: &Plan) -> Result<Tally, Failure> {
+    let mut runner = Runner::new(cores, plan.setting);
+    for (i, step) in plan.steps.iter().enumerate() {
+        match runner.guarded(|r| r.step(step)) {
+            Ok(()) => {}
+            Err((kind, _)) if kind == "collision" && runner.oracle.cloned => {
+                runner.oracle.tally.collisions += 1;
+                return Ok(runner.oracle.tally);
+            }
+            Err((kind, what)) => return Err(Failure { kind, step: Some(i), what }),
+        }
+        if runner.blind {
+            runner.oracle.tally.blind += 1;
+            return Ok(runner.oracle.tally);
+        }
+    }
+    match runner.guarded(Runner::heal) {
+        Err((kind, _)) if kind == "collision" && runner.oracle.cloned => {
+            runner.oracle.tally.collisions += 1;
+        }
+        Err((kind, what)) => return Err(Failure { kind, step: None, what }),
+        Ok(()) => {}
+    }
+    runner.oracle.tally.plans = 1;
+    Ok(runner.oracle.tally)
+}
+
+/// A message on its way.
+#[derive(Clone)]
+enum Message {
+    Batch(usize, PushBatch),
+    Verdicts(usize, PushId, Verdicts),
+    Chunk(usize, Chunk),
+}
+
+struct Runner<C: Cores> {
+    setting: Setting,
+    world: World<C>,
+    oracle: Oracle,
+    bag: Vec<Message>,
+    backups: Vec<Backup<C::Server>>,
+    /// Counts bodies: no two are equal.
+    bodies: usize,
+    /// See [`Tally::blind`].
+    blind: bool,
+    /// The position of the server may be one that some replica was not told of.
+    silent: bool,
+}
+
+fn resolver(kind: ResolverKind) -> Arc<dyn ConflictResolver> {
+    match kind {
+        ResolverKind::LastWriteWins => Arc::new(LastWriteWins),
+        ResolverKind::ClientWins => Arc::new(ClientWins),
+        ResolverKind::ServerWins => Arc::new(ServerWins),
+        ResolverKind::Joining => Arc::new(Joining),
+        ResolverKind::Deferring => Arc::new(Deferring),
+    }
+}
+
+fn refusing() -> Refuse {
+    Arc::new(|change| {
+        let refused = text_of(&change.state).is_some_and(|t| t.contains('!'));
+        let code = RejectionCode::Invalid;
+        refused.then(|| Rejection { code, reason: "refused".to_owned() })
+    })
+}
+
+impl<C: Cores> Runner<C> {
+    fn new(cores: C, setting: Setting) -> Self {
+        let on_server = if setting.on_server {
+            vec![(World::<C>::collection("merged"), Arc::new(Joining) as _)]
+        } else {
+            Vec::new()
+        };
+        let options = Options {
+            replicas: setting.replicas,
+            resolver: resolver(setting.resolver),
+            on_server,
+            refuse: setting.refusals.then(refusing),
+            push: Limits { documents: setting.push, ..Limits::PUSH },
+            chunk: Limits { documents: setting.chunk, ..Limits::CHUNK },
+            ..Options::default()
+        };
+        let mut world = World::with(cores, options);
+        world.skew(setting.replicas - 1, setting.skew);
+        let oracle = Oracle::default();
+        let (bag, backups) = (Vec::new(), Vec::new());
+        Self { setting, world, oracle, bag, backups, bodies: 0, blind: false, silent: false }
+    }
+
+    fn guarded(&mut self, job: impl FnOnce(&mut Self) -> Verdict) -> Result<(), (String, String)> {
+        match quietly(|| job(self)) {
+            Ok(verdict) => verdict.map_err(|(kind, what)| (kind.to_owned(), what)),
+            Err(panic) => {
+                let kind = panic.chars().take_while(|c| !c.is_ascii_digit() && *c != '\n');
+                Err((format!("panic: {}", kind.collect::<String>()), panic))
+            }
+        }
+    }
+
+    fn document(&self, n: usize) -> String {
+        let collection = if self.setting.on_server && n % 2 == 1 { "merged" } else { "notes" };
+        format!("{collection}/{n}")
+    }
+
+    fn rows(&mut self) -> BTreeMap<DocumentKey, DocumentState> {
+        self.world.server_rows().into_iter().map(|(k, row)| (k, row.state)).collect()
+    }
+
+    fn replica(&self, n: usize) -> usize {
+        n % self.world.replicas()
+    }
+
+    fn take(
+        &mut self,
+        rng: &mut SplitMix64,
+        again: bool,
+        fits: impl Fn(&Message) -> bool,
+    ) -> Option<Message> {
+        let found: Vec<usize> = (0..self.bag.len()).filter(|i| fits(&self.bag[*i])).collect();
+        let at = *found.get(rng.below(found.len()))?;
+        Some(if again { self.bag[at].clone() } else { self.bag.remove(at) })
+    }
+
+    fn step(&mut self, step: &Step) -> Verdict {
+        let mut rng = SplitMix64::new(step.salt);
+        self.world.tick(rng.next_u64() % 5);
+        match step.action {
+            Action::Put { replica, document } => {
+                self.put(replica, document, &mut rng);
+            }
+            Action::Delete { replica, document } => {
+                let (replica, name) = (self.replica(replica), self.document(document));
+                if self.world.text(replica, &name).is_some() {
+                    self.world.delete(replica, &name);
+                }
+            }
+            Action::Transaction { replica } => self.transaction(replica, &mut rng),
+            Action::Form { replica } => self.form(replica)?,
+            Action::Deliver { again } => {
+                let batch = self.take(&mut rng, again, |m| matches!(m, Message::Batch(..)));
+                if let Some(Message::Batch(replica, batch)) = batch {
+                    let verdicts = self.deliver(&batch)?;
+                    self.bag.push(Message::Verdicts(replica, batch.id, verdicts));
+                }
+            }
+            Action::Settle { again } => {
+                let verdicts = self.take(&mut rng, again, |m| matches!(m, Message::Verdicts(..)));
+                if let Some(Message::Verdicts(replica, id, verdicts)) = verdicts {
+                    self.settle(replica, id, &verdicts)?;
+                }
+            }
+            Action::Read { replica } => self.read(replica, false)?,
+            Action::ReadAhead { replica } => self.read(replica, true)?,
+            Action::Apply { again } => {
+                let chunk = self.take(&mut rng, again, |m| matches!(m, Message::Chunk(..)));
+                if let Some(Message::Chunk(replica, chunk)) = chunk {
+                    self.world.apply(replica, &chunk);
+                    self.oracle.look(&mut self.world, replica, &Cause::Ordinary)?;
+                }
+            }
+            Action::Lose => {
+                self.take(&mut rng, false, |_| true);
+            }
+            Action::Sync { replica } => self.sync(self.replica(replica))?,
+            Action::Connect { replica } => {
+                let replica = self.replica(replica);
+                self.world.connect(replica);
+                self.oracle.look(&mut self.world, replica, &Cause::Ordinary)?;
+            }
+            Action::Acknowledge { replica } => self.acknowledge(self.replica(replica))?,
+            Action::Purge => {
+                let before = self.rows();
+                let head = self.world.server_scope().head;
+                self.world.purge(Seq(rng.next_u64() % (head.0 + 1)));
+                let after = self.rows();
+                self.oracle.note_purge(&before, &after);
+            }
+            Action::RequestReset { replica } => {
+                let replica = self.replica(replica);
+                self.world.request_reset(replica);
+                self.drop_chunks(replica);
+                self.oracle.look(&mut self.world, replica, &Cause::Ordinary)?;
+            }
+            Action::Backup => {
+                let backup = self.world.backup();
+                self.backups.push(backup);
+            }
+            Action::Restore { silently } => self.restore(silently, &mut rng),
+            Action::Restart => self.world.restart_server(),
+            Action::Clone { replica } => {
+                if self.world.replicas() < 5 {
+                    let from = self.replica(replica);
+                    let to = self.world.clone_replica(from);
+                    self.oracle.note_clone(from, to);
+                }
+            }
+            Action::Decide { replica } => self.decide(self.replica(replica), &mut rng)?,
+            Action::Jump { replica } => {
+                let skews = [0, 0, 40, -40, 900_000, -900_000];
+                self.world.skew(self.replica(replica), skews[rng.below(skews.len())]);
+            }
+            Action::TellTime { replica } => self.world.tell_time(self.replica(replica)),
+        }
+        self.oracle.note_writes(&self.world)?;
+        self.world.assert_consistent();
+        Ok(())
+    }
+
+    fn fresh_body(&mut self, rng: &mut SplitMix64) -> String {
+        self.bodies += 1;
+        let bad = self.setting.refusals && rng.percent(25);
+        format!("w{}{}", self.bodies, if bad { "!" } else { "" })
+    }
+
+    fn put(&mut self, replica: usize, document: usize, rng: &mut SplitMix64) {
+        let (replica, name) = (self.replica(replica), self.document(document));
+        let text = self.fresh_body(rng);
+        self.world.put(replica, &name, &text);
+    }
+
+    fn transaction(&mut self, replica: usize, rng: &mut SplitMix64) {
+        let replica = self.replica(replica);
+        let mut writes = Vec::new();
+        for n in 0..self.setting.documents {
+            let name = self.document(n);
+            let there = self.world.text(replica, &name).is_some();
+            let text = (!there || rng.percent(70)).then(|| self.fresh_body(rng));
+            if rng.percent(80) {
+                writes.push((name, text));
+            }
+        }
+        let writes: Vec<_> = writes.iter().map(|(n, t)| (n.as_str(), t.as_deref())).collect();
+        if !writes.is_empty() {
+            self.world.transaction(replica, &writes);
+        }
+    }
+
+    fn form(&mut self, replica: usize) -> Verdict {
+        let replica = self.replica(replica);
+        if let Some(batch) = self.world.form(replica) {
+            // Forming may stamp anew.
+            self.oracle.look(&mut self.world, replica, &Cause::Ordinary)?;
+            self.oracle.note_batch(&mut self.world, replica, &batch)?;
+            self.bag.push(Message::Batch(replica, batch));
+        }
+        Ok(())
+    }
+
+    fn deliver(&mut self, batch: &PushBatch) -> Result<Verdicts, (&'static str, String)> {
+        let rows = self.rows();
+        let delivery = self.world.append(batch);
+        self.oracle.note_append(&self.world, batch, &rows, &delivery)?;
+        Ok(delivery.verdicts)
+    }
+
+    fn settle(&mut self, replica: usize, id: PushId, verdicts: &Verdicts) -> Verdict {
+        let in_flight = self.world.batch_in_flight(replica);
+        if matches!(verdicts, Verdicts::Decided { .. }) {
+            self.world.settle(replica, id, verdicts);
+        } else if in_flight == Some(id) {
+            if !self.oracle.cloned {
+                let what = format!("{verdicts:?} for batch {id} of {replica}");
+                return Err(("took a retry for a clone", what));
+            }
+            self.world.reidentify(replica);
+        }
+        self.oracle.look(&mut self.world, replica, &Cause::Ordinary)
+    }
+
+    fn read(&mut self, replica: usize, ahead: bool) -> Verdict {
+        let replica = self.replica(replica);
+        let mut cursor = self.world.cursor(replica);
+        if ahead {
+            let newest = self.bag.iter().rev().find_map(|m| match m {
+                Message::Chunk(r, chunk) if *r == replica => Some(chunk),
+                _ => None,
+            });
+            let Some(chunk) = newest else { return Ok(()) };
+            cursor = cursor.advanced(chunk.epoch, chunk.next, chunk.head);
+            cursor.epoch = Some(chunk.epoch);
+        }
+        let limits = self.world.options().chunk;
+        match self.world.changes(&cursor, limits) {
+            Reply::Chunk(chunk) => {
+                self.check_boundary(&chunk)?;
+                self.bag.push(Message::Chunk(replica, chunk));
+            }
+            Reply::Reset(reset) => {
+                if !ahead {
+                    self.world.reset(replica, &reset);
+                }
+            }
+        }
+        self.oracle.look(&mut self.world, replica, &Cause::Ordinary)
+    }
+
+    fn check_boundary(&mut self, chunk: &Chunk) -> Verdict {
+        let cut = |first: Seq, seq: Seq| first <= chunk.next && chunk.next < seq;
+        match self.world.server_rows().into_iter().find(|(_, row)| cut(row.first, row.seq)) {
+            Some((key, row)) if row.first > chunk.after => {
+                let (next, first, seq) = (chunk.next, row.first, row.seq);
+                Err(("cut", format!("a chunk ends at {next}, within {first}..={seq} of {key}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Pushes and pulls without faults, step by step under the eyes of the oracle.
+    fn sync(&mut self, replica: usize) -> Verdict {
+        for _ in 0..2 {
+            self.world.connect(replica);
+            self.oracle.look(&mut self.world, replica, &Cause::Ordinary)?;
+            for _ in 0..32 {
+                let Some(batch) = self.world.form(replica) else { break };
+                self.oracle.look(&mut self.world, replica, &Cause::Ordinary)?;
+                self.oracle.note_batch(&mut self.world, replica, &batch)?;
+                let verdicts = self.deliver(&batch)?;
+                self.settle(replica, batch.id, &verdicts)?;
+                let Verdicts::Decided { verdicts, .. } = &verdicts else { continue };
+                if verdicts.iter().all(|v| v.kind == VerdictKind::Conflict) {
+                    break; // A pull may have to come first.
+                }
+            }
+            for _ in 0..256 {
+                match self.world.next_chunk(replica) {
+                    Err(reset) => {
+                        self.world.reset(replica, &reset);
+                    }
+                    Ok(chunk) => {
+                        self.check_boundary(&chunk)?;
+                        self.world.apply(replica, &chunk);
+                        self.oracle.look(&mut self.world, replica, &Cause::Ordinary)?;
+                        if !chunk.has_more() {
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn acknowledge(&mut self, replica: usize) -> Verdict {
+        let Some(reset) = self.world.acknowledge(replica) else { return Ok(()) };
+        if !self.silent {
+            let what = format!("replica {replica}: {:#?}", self.world.scope_row(replica));
+            return Err(("the digest differs", what));
+        }
+        self.world.reset(replica, &reset);
+        self.drop_chunks(replica);
+        self.oracle.look(&mut self.world, replica, &Cause::Ordinary)
+    }
+
+    /// After a reset that voids what is known an engine throws away the chunks that it had asked for before.
+    fn drop_chunks(&mut self, replica: usize) {
+        self.bag.retain(|m| !matches!(m, Message::Chunk(r, _) if *r == replica));
+    }
+
+    fn restore(&mut self, silently: bool, rng: &mut SplitMix64) {
+        let Some(backup) = self.backups.get(rng.below(self.backups.len())) else { return };
+        self.oracle.restored = true;
+        if !silently {
+            return self.world.restore(backup);
+        }
+        self.silent = true;
+        for replica in 0..self.world.replicas() {
+            let position = self.world.cursor(replica).after;
+            if position > backup.head {
+                continue;
+            }
+            for (_, record) in self.world.records(replica) {
+                let told = record.in_flight().is_some_and(|f| self.is_told(replica, f.push));
+                self.blind |= told || record.settled_at() > backup.head;
+            }
+        }
+        self.world.restore_silently(backup);
+    }
+
+    /// Whether verdicts on that batch are on their way.
+    fn is_told(&self, replica: usize, push: PushId) -> bool {
+        let told =
+            |m: &Message| matches!(m, Message::Verdicts(r, id, _) if (*r, *id) == (replica, push));
+        self.bag.iter().any(told)
+    }
+
+    fn decide(&mut self, replica: usize, rng: &mut SplitMix64) -> Verdict {
+        let records = self.world.records(replica);
+        let deferred = records.into_iter().find(|(_, r)| r.is_deferred());
+        let choice = rng.below(3);
+        if let Some((key, record)) = deferred {
+            let slot = record.pending.and_then(|p| p.slot).and_then(|s| s.state);
+            let of = [record.current, slot].into_iter().flatten().map(|s| s.revision).collect();
+            let text = self.fresh_body(&mut SplitMix64::new(0));
+            let resolution = match choice {
+                0 => Resolution::Local,
+                1 => Resolution::Remote,
+                _ => Resolution::Merge(body(&text)),
+            };
+            return self.carry_out(replica, &key, &Decision::Resolve(resolution), of);
+        }
+        let Some(row) = self.world.quarantine(replica).into_iter().next() else { return Ok(()) };
+        let retry = choice == 0 && self.world.options().refuse.is_none();
+        let decision = if retry { Decision::Retry } else { Decision::Discard };
+        let shown = self.world.current(replica, &row.key).map(|s| s.revision);
+        let of = shown.into_iter().chain([row.state.revision]).collect();
+        self.carry_out(replica, &row.key, &decision, of)
+    }
+
+    fn carry_out(
+        &mut self,
+        replica: usize,
+        key: &DocumentKey,
+        decision: &Decision,
+        of: Vec<sync_core::model::Revision>,
+    ) -> Verdict {
+        let name = format!("{}/{}", key.collection, key.id);
+        if let Err(error) = self.world.decide(replica, &name, decision) {
+            return Err(("not decided", error.to_string()));
+        }
+        self.oracle.look(&mut self.world, replica, &Cause::Decided(key.clone(), of))
+    }
+
+    /// Ends every fault, lets everything sync, and demands what must hold then.
+    fn heal(&mut self) -> Verdict {
+        self.bag.clear();
+        self.world.refuse(None);
+        self.settle_down()?;
+        self.oracle.finish(&mut self.world)?;
+        for replica in 0..self.world.replicas() {
+            let text = self.fresh_body(&mut SplitMix64::new(0));
+            let name = self.document(replica % self.setting.documents);
+            self.world.put(replica, &name, &text);
+            self.oracle.note_writes(&self.world)?;
+            self.settle_down()?;
+            if self.setting.mix != Mix::All && self.world.server_text(&name) != Some(text) {
+                return Err(("no progress", format!("a fresh write of {name} did not arrive")));
+            }
+        }
+        self.oracle.finish(&mut self.world)
+    }
+
+    fn settle_down(&mut self) -> Verdict {
+        for _ in 0..24 {
+            for replica in 0..self.world.replicas() {
+                self.sync(replica)?;
+            }
+            let mut rest = true;
+            for replica in 0..self.world.replicas() {
+                while self.has_decisions(replica) {
+                    rest = false;
+                    self.decide(replica, &mut SplitMix64::new(self.bodies as u64))?;
+                }
+                let row = self.world.scope_row(replica);
+                let head = self.world.server_scope().head;
+                rest &= row.pending + row.in_flight == 0 && row.checkpoint.after() == head;
+            }
+            if !rest {
+                continue;
+            }
+            let mut differs = false;
+            for replica in 0..self.world.replicas() {
+                let before = self.world.cursor(replica);
+                self.acknowledge(replica)?;
+                differs |= self.world.cursor(replica) != before;
+            }
+            if !differs {
+                self.world.assert_converged();
+                return Ok(());
+            }
+        }
+        let rows: Vec<_> = (0..self.world.replicas()).map(|r| self.world.records(r)).collect();
+        Err(("not quiet", format!("{rows:#?}")))
+    }
+
+    fn has_decisions(&mut self, replica: usize) -> bool {
+        self.world.scope_row(replica).deferred > 0 || !self.world.quarantine(replica).is_empty()
+    }
+}
