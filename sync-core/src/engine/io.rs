@@ -115,7 +115,7 @@ pub enum Input {
         scope: Scope,
         /// The ticket of the pull, or of the subscription.
         ticket: Ticket,
-        /// The name of the payload, fresh from [`Engine::ticket`].
+        /// The name of the payload, fresh from [`Engine::ticket`](super::Engine::ticket).
         payload: Ticket,
         /// What came.
         result: Result<Delivery, Failure>,
