@@ -348,7 +348,11 @@ fn note_settled(cx: &mut RuleContext<'_>, state: &DocumentState) {
 pub(crate) fn correct_clock(cx: &mut RuleContext<'_>, server_time: Stamp) {
     let offset = i128::from(server_time.millis()) - i128::from(cx.now.0);
     cx.meta.clock_offset = i64::try_from(offset).unwrap_or_default();
-    cx.meta.high_water = server_time.max(cx.meta.settled_high);
+    let back_to = server_time.max(cx.meta.settled_high);
+    // Once: the stamps that are taken from there on must not be taken twice.
+    if cx.meta.high_water.millis() > back_to.millis() {
+        cx.meta.high_water = back_to;
+    }
 }
 
 /// Gives the edit a stamp of the corrected time.

@@ -130,6 +130,7 @@ macro_rules! rule_traces {
             a_quarantined_edit_is_discarded
             a_clock_that_runs_ahead
             stamps_are_taken_anew_before_a_batch
+            stamps_taken_anew_are_unique
             a_refused_stamp_and_edited_since
             a_child_is_stamped_after_its_parent
             a_full_pull_finds_out_what_is_gone
