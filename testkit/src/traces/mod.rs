@@ -158,6 +158,7 @@ macro_rules! rule_traces {
             a_merge_is_lost_in_flight
             a_reoffer_after_a_purge
             a_silent_restore_is_found_by_terms
+            two_lives_under_one_epoch
             a_position_ahead_of_the_head
             a_collection_added_later_backfills
             a_chunk_never_cuts_an_append

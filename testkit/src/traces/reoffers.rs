@@ -280,6 +280,23 @@ pub fn a_silent_restore_is_found_by_terms<C: Cores>(cores: C) {
     assert_eq!((world.server_scope().documents, world.calls().count()), (5, 0));
 }
 
+/// A silent restore leaves two lives under one epoch: what was written in the new one before anybody noticed is in conflict
+/// with what the old one had settled at the same position.
+pub fn two_lives_under_one_epoch<C: Cores>(cores: C) {
+    let mut world = world_with(cores, Joining);
+    let empty = world.backup();
+    world.put(1, "notes/a", "old life");
+    world.sync_all_of(1);
+    world.restore_silently(&empty);
+    world.put(0, "notes/a", "new life");
+    world.push_once(0);
+    world.connect(1);
+    world.put(0, "notes/a", "new life+more");
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!(world.server_text("notes/a").as_deref(), Some("more+new life+old life"));
+}
+
 /// A position ahead of the head tells of a restore too.
 pub fn a_position_ahead_of_the_head<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
