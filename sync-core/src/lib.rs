@@ -16,8 +16,14 @@
 
 pub mod clock;
 pub mod codec;
+#[cfg(feature = "runtime")]
+pub mod driver;
 pub mod engine;
+#[cfg(feature = "runtime")]
+pub mod environment;
 pub mod error;
+#[cfg(feature = "runtime")]
+pub mod framed;
 #[cfg(feature = "runtime")]
 pub mod kv;
 pub mod model;

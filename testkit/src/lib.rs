@@ -15,6 +15,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod actors;
 pub mod cores;
 pub mod resolvers;
 pub mod search;

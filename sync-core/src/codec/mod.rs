@@ -131,7 +131,7 @@ impl Reader {
         let last = self.collection.take();
         let read = self.text(|text| match last {
             Some(last) if last.as_str() == text => Ok(last),
-            _ => Collection::new(text),
+            _ => Collection::new(text).map_err(model::no_name),
         })?;
         self.collection = Some(read.clone());
         Ok(read)
@@ -321,7 +321,12 @@ impl<K: Codec + Ord, V: Codec> Codec for BTreeMap<K, V> {
         }
     }
     fn decode(input: &mut Reader) -> Result<Self> {
-        Ok(Vec::<(K, V)>::decode(input)?.into_iter().collect())
+        let pairs = Vec::<(K, V)>::decode(input)?;
+        // One value has one form: ascending, and no key twice.
+        if pairs.windows(2).any(|pair| pair[0].0 >= pair[1].0) {
+            return Err(malformed("the keys of a map are not in order"));
+        }
+        Ok(pairs.into_iter().collect())
     }
 }
 
@@ -399,6 +404,17 @@ mod tests {
         let mut form = Vec::new();
         (u64::MAX >> 1).encode(&mut form);
         assert!(Vec::<u64>::from_bytes(form.into()).is_err());
+    }
+
+    #[test]
+    fn a_map_has_one_form() {
+        for (pairs, is_good) in [
+            (vec![(1u64, 1u64), (2, 2)], true),
+            (vec![(2, 2), (1, 1)], false),
+            (vec![(1, 1), (1, 2)], false),
+        ] {
+            assert_eq!(BTreeMap::<u64, u64>::from_bytes(pairs.to_bytes()).is_ok(), is_good);
+        }
     }
 
     proptest! {

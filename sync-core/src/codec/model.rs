@@ -1,6 +1,6 @@
 //! The binary forms of the model.
 
-use super::{Codec, Reader, codec_enum, codec_struct, put_bytes};
+use super::{Codec, Reader, codec_enum, codec_struct, malformed, put_bytes};
 use crate::error::Result;
 use crate::model::{
     BaseRef, Change, Checkpoint, Chunk, Collection, Cursor, Digest, DocumentId, DocumentKey,
@@ -46,13 +46,18 @@ macro_rules! codec_name {
                 put_bytes(out, self.as_str().as_bytes());
             }
             fn decode(input: &mut Reader) -> Result<Self> {
-                input.text(|text| Self::new(text))
+                input.text(|text| Self::new(text).map_err(no_name))
             }
         }
     )*};
 }
 
 codec_name!(Scope DocumentId);
+
+/// A name that is none is the caller's mistake in an app; in bytes it is the mistake of whoever wrote them.
+pub(super) fn no_name(error: crate::error::Error) -> crate::error::Error {
+    super::malformed("a name is not a valid one").because(error)
+}
 
 impl Codec for Collection {
     fn encode(&self, out: &mut Vec<u8>) {
@@ -92,7 +97,11 @@ impl Codec for DocumentState {
     }
     fn decode(input: &mut Reader) -> Result<Self> {
         let revision = Codec::decode(input)?;
-        let author = Option::<Revision>::decode(input)?.unwrap_or(revision);
+        let author = Option::<Revision>::decode(input)?;
+        if author == Some(revision) {
+            return Err(malformed("an author that equals the revision is left out"));
+        }
+        let author = author.unwrap_or(revision);
         Ok(Self { revision, author, created: Codec::decode(input)?, body: Codec::decode(input)? })
     }
 }
@@ -144,3 +153,22 @@ codec_enum!(ResetReason {
     2 => DigestDiffers,
     3 => Requested,
 });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_author_that_equals_the_revision_has_one_form() {
+        let revision = Revision { stamp: Stamp::new(7, 0), replica: ReplicaId([1; 16]) };
+        let state =
+            DocumentState { revision, author: revision, created: revision.stamp, body: None };
+        assert_eq!(DocumentState::from_bytes(state.to_bytes()).unwrap(), state);
+        let mut bytes = Vec::new();
+        revision.encode(&mut bytes);
+        Some(revision).encode(&mut bytes);
+        state.created.encode(&mut bytes);
+        state.body.encode(&mut bytes);
+        assert!(DocumentState::from_bytes(bytes.into()).is_err());
+    }
+}

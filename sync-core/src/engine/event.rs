@@ -82,6 +82,6 @@ pub struct Progress {
     pub phase: Phase,
     /// Every scope.
     pub scopes: Vec<(Scope, ScopeProgress)>,
-    /// Why it was refused for good.
+    /// Why it, or one of its scopes, was refused for good.
     pub refused: Option<ErrorKind>,
 }

@@ -132,6 +132,8 @@ impl Default for EngineOptions {
 /// A chunk without its entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ChunkMeta {
+    /// The life of the log.
+    pub epoch: Epoch,
     /// Where it starts.
     pub after: Seq,
     /// Where it ends.
@@ -147,7 +149,8 @@ pub struct ChunkMeta {
 impl From<&crate::model::Chunk> for ChunkMeta {
     fn from(chunk: &crate::model::Chunk) -> Self {
         let (entries, weight) = (chunk.entries.len(), chunk.weight());
-        Self { after: chunk.after, next: chunk.next, head: chunk.head, entries, weight }
+        let crate::model::Chunk { epoch, after, next, head, .. } = *chunk;
+        Self { epoch, after, next, head, entries, weight }
     }
 }
 
@@ -252,8 +255,8 @@ pub enum Input {
     Settled {
         /// The scope.
         scope: Scope,
-        /// How many it took in, and the epoch it stands in then.
-        result: Result<(usize, Option<Epoch>), Failure>,
+        /// How many it took in; none means that they belong to another life of the log.
+        result: Result<usize, Failure>,
     },
     /// The server took note of a position; a reset if its documents differ there.
     Acknowledged {
@@ -479,7 +482,9 @@ impl Engine {
             Session::Online { .. } => Phase::Syncing,
         };
         let scopes = self.scopes.iter().map(|(scope, m)| (scope.clone(), m.pull.progress()));
-        Progress { phase, scopes: scopes.collect(), refused: self.session.refusal() }
+        let of_scopes = self.scopes.values().find_map(|m| m.pull.refusal().or(m.push.refusal()));
+        let refused = self.session.refusal().or(of_scopes);
+        Progress { phase, scopes: scopes.collect(), refused }
     }
 
     /// Whether everything that the goal asks for is done, as far as the engine knows.
@@ -489,7 +494,8 @@ impl Engine {
         matches!(self.session, Session::Online { .. })
             && self.scopes.values().all(|s| {
                 let seen = s.push.settled_up_to();
-                (!goal.pull || s.pull.is_at_head(seen)) && (!goal.push || s.push.is_empty())
+                let pulled = s.pull.is_at_head(seen) && (goal.live || s.pull.is_acknowledged());
+                (!goal.pull || pulled) && (!goal.push || s.push.is_empty())
             })
     }
 

@@ -46,8 +46,10 @@ pub(super) struct Pull {
     pause: Option<Now>,
     backoff: Backoff,
     /// Trying again cannot help.
-    refused: bool,
+    refused: Option<ErrorKind>,
     catching_up: bool,
+    /// The server has heard of the position at the head.
+    acknowledged: bool,
     /// The last comparison of digests found a difference.
     digest_differed: bool,
     pulled: u64,
@@ -65,8 +67,9 @@ impl Pull {
             reached_head: false,
             pause: None,
             backoff: Backoff::default(),
-            refused: false,
+            refused: None,
             catching_up: false,
+            acknowledged: false,
             digest_differed: false,
             pulled: 0,
         }
@@ -95,7 +98,7 @@ impl Pull {
     pub(super) fn hear_of_head(&mut self, head: Seq) {
         self.head = Some(head);
         self.reached_head = false;
-        self.refused = false;
+        self.refused = None;
     }
 
     /// Whether everything up to the head, and up to what a push was told, is applied.
@@ -104,6 +107,21 @@ impl Pull {
             && self.waiting.is_empty()
             && self.storage == Storage::Idle
             && self.checkpoint.after() >= seen
+    }
+
+    /// Whether the server has heard that the replica is at the head, and found its digest equal if it could compare.
+    pub(super) fn is_acknowledged(&self) -> bool {
+        self.acknowledged
+    }
+
+    /// The server does not serve the scope.
+    pub(super) fn refuse(&mut self, kind: ErrorKind) {
+        self.refused = Some(kind);
+    }
+
+    /// Why trying again cannot help.
+    pub(super) fn refusal(&self) -> Option<ErrorKind> {
+        self.refused
     }
 
     pub(super) fn progress(&self) -> ScopeProgress {
@@ -134,7 +152,7 @@ impl Pull {
         }
         self.ahead = self.checkpoint.cursor();
         if let Some((_, applying)) = self.waiting.front() {
-            self.ahead = self.ahead.advanced(applying.next);
+            self.ahead = self.ahead.advanced(applying.epoch, applying.next, applying.head);
         }
         self.reached_head = false;
     }
@@ -155,8 +173,9 @@ impl Engine {
         let bytes: usize = pull.waiting.iter().map(|(_, m)| m.weight).sum();
         // One is applied, `depth` may wait behind it.
         let is_full = pull.waiting.len() > depth || (bytes >= window && !pull.waiting.is_empty());
-        let blocked =
-            matches!(pull.storage, Storage::Resetting(_)) || pull.refused || pull.pause.is_some();
+        let blocked = matches!(pull.storage, Storage::Resetting(_))
+            || pull.refused.is_some()
+            || pull.pause.is_some();
         if is_full || blocked {
             return;
         }
@@ -223,7 +242,7 @@ impl Engine {
         let mut started = false;
         if meta.after == pull.ahead.after {
             pull.head = Some(meta.head.max(pull.head.unwrap_or_default()));
-            pull.ahead = pull.ahead.advanced(meta.next);
+            pull.ahead = pull.ahead.advanced(meta.epoch, meta.next, meta.head);
             pull.reached_head = meta.next >= meta.head;
             started = !pull.reached_head && !pull.catching_up;
             pull.catching_up |= started;
@@ -293,6 +312,7 @@ impl Engine {
         let pull = &mut machine.pull;
         let ScopeProgress { position, head, .. } = pull.progress();
         let done = pull.reached_head && pull.waiting.is_empty();
+        pull.acknowledged = false;
         let caught_up = done && std::mem::take(&mut pull.catching_up);
         self.tell(Event::CheckpointMoved { scope: scope.clone(), position, head });
         if done && self.connection().is_some() {
@@ -315,7 +335,7 @@ impl Engine {
             return self.lose_link_to(now, failure);
         }
         if failure.retry == Retry::Never {
-            pull.refused = true;
+            pull.refused = Some(failure.kind);
             self.outputs.extend(outputs);
             return self.tell(Event::ScopeRefused(scope.clone(), failure.kind));
         }
@@ -332,13 +352,14 @@ impl Engine {
     ) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let pull = &mut machine.pull;
+        pull.acknowledged = true;
         match result {
             Ok(None) => pull.digest_differed = false,
             Ok(Some(reset))
                 if reset.reason == ResetReason::DigestDiffers && pull.digest_differed =>
             {
                 // Pulling everything afresh did not help: that is for people to look at.
-                pull.refused = true;
+                pull.refused = Some(ErrorKind::Internal);
                 self.tell(Event::Diverged(scope.clone()));
             }
             Ok(Some(reset)) => {

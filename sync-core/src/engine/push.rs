@@ -4,7 +4,7 @@ use super::retry::Backoff;
 use super::{Answer, Engine, Event, Failure, Output, Ticket};
 use crate::clock::Now;
 use crate::error::{ErrorKind, Retry};
-use crate::model::{Epoch, PushId, Scope, Seq};
+use crate::model::{PushId, Scope, Seq};
 
 /// Where a batch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,7 +20,7 @@ enum State {
     /// Its verdicts are being taken in.
     Settling { push: PushId },
     /// Trying again cannot help.
-    Refused,
+    Refused(ErrorKind),
 }
 
 /// The push machine of one scope.
@@ -74,13 +74,21 @@ impl Push {
         self.state == State::Empty && !self.grew
     }
 
+    /// Why trying again cannot help.
+    pub(super) fn refusal(&self) -> Option<ErrorKind> {
+        match self.state {
+            State::Refused(kind) => Some(kind),
+            _ => None,
+        }
+    }
+
     pub(super) fn settled_up_to(&self) -> Seq {
         self.settled
     }
 
     /// The link is gone: whether the batch arrived is unknown, and the same batch is pushed again.
     pub(super) fn lose_link(&mut self) {
-        if matches!(self.state, State::InFlight { .. } | State::Refused | State::Empty) {
+        if matches!(self.state, State::InFlight { .. } | State::Refused(_) | State::Empty) {
             self.state = State::Unknown;
         }
         self.pause = None;
@@ -98,9 +106,10 @@ impl Engine {
         let may = match push.state {
             State::Unknown => true,
             State::Empty => push.grew,
-            State::Forming | State::InFlight { .. } | State::Settling { .. } | State::Refused => {
-                false
-            }
+            State::Forming
+            | State::InFlight { .. }
+            | State::Settling { .. }
+            | State::Refused(_) => false,
         };
         if may && push.pause.is_none() {
             push.state = State::Forming;
@@ -183,7 +192,7 @@ impl Engine {
         &mut self,
         now: Now,
         scope: &Scope,
-        result: Result<(usize, Option<Epoch>), Failure>,
+        result: Result<usize, Failure>,
     ) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let push = &mut machine.push;
@@ -192,7 +201,7 @@ impl Engine {
         }
         push.state = State::Unknown;
         match result {
-            Ok((taken, _)) if taken > 0 => {
+            Ok(taken) if taken > 0 => {
                 push.settled = push.settled.max(push.answered);
                 // More may wait, and what was told of the head is behind now.
                 self.form(scope);
@@ -215,11 +224,18 @@ impl Engine {
             return self.lose_link_to(now, failure);
         }
         if failure.retry == Retry::Never {
-            push.state = State::Refused;
+            push.state = State::Refused(failure.kind);
             return self.tell(Event::ScopeRefused(scope.clone(), failure.kind));
         }
         let until = push.backoff.failure(now, failure.retry, &self.options.retry, &mut self.chance);
         push.pause = Some(until);
+    }
+
+    /// The server does not serve the scope.
+    pub(super) fn refuse_push(&mut self, scope: &Scope, kind: ErrorKind) {
+        if let Some(machine) = self.scopes.get_mut(scope) {
+            machine.push.state = State::Refused(kind);
+        }
     }
 
     /// After a new epoch: positions that verdicts named mean nothing any more, and a batch in flight goes again.
@@ -228,7 +244,7 @@ impl Engine {
         let push = &mut machine.push;
         push.settled = Seq(0);
         push.answered = Seq(0);
-        if matches!(push.state, State::InFlight { .. } | State::Empty | State::Refused) {
+        if matches!(push.state, State::InFlight { .. } | State::Empty | State::Refused(_)) {
             push.state = State::Unknown;
         }
     }

@@ -92,6 +92,10 @@ impl Engine {
             // The server remembers a batch that this replica never formed: its file was copied or restored.
             self.out(Output::Reidentify);
         }
+        let unseen = |s: &&Scope| !greetings.iter().any(|g| g.scope == **s);
+        for scope in self.scopes.keys().filter(unseen).cloned().collect::<Vec<_>>() {
+            self.refuse_scope(&scope, ErrorKind::PermissionDenied);
+        }
         for greeting in greetings {
             if let Some(machine) = self.scopes.get_mut(&greeting.scope) {
                 machine.pull.hear_of_head(greeting.head);
@@ -101,6 +105,14 @@ impl Engine {
             }
         }
         self.resume_scopes(now);
+    }
+
+    fn refuse_scope(&mut self, scope: &Scope, kind: ErrorKind) {
+        if let Some(machine) = self.scopes.get_mut(scope) {
+            machine.pull.refuse(kind);
+        }
+        self.refuse_push(scope, kind);
+        self.tell(Event::ScopeRefused(scope.clone(), kind));
     }
 
     pub(super) fn resume_scopes(&mut self, now: Now) {

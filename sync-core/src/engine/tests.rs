@@ -1,1 +1,352 @@
+//! The engine against a script: facts in, commands out.
+
 use super::*;
+use crate::model::{Epoch, ResetReason};
+
+const EPOCH: Epoch = Epoch([7; 16]);
+
+struct Script {
+    engine: Engine,
+    now: Now,
+}
+
+impl Script {
+    fn new() -> Self {
+        let mut script = Self { engine: Engine::new(EngineOptions::default(), 1), now: Now(1_000) };
+        script.input(Input::Opened { scope: scope(), checkpoint: Checkpoint::default() });
+        script
+    }
+
+    fn input(&mut self, input: Input) {
+        self.engine.handle_input(self.now, input);
+    }
+
+    /// The commands that are due, without what is only told.
+    fn commands(&mut self) -> Vec<Output> {
+        let outputs = std::iter::from_fn(|| self.engine.poll_output());
+        outputs.filter(|o| !matches!(o, Output::Tell(_))).collect()
+    }
+
+    fn one(&mut self) -> Output {
+        let mut commands = self.commands();
+        assert_eq!(commands.len(), 1, "{commands:?}");
+        commands.remove(0)
+    }
+
+    /// Runs towards a goal until connected; the server's head is at `head`.
+    fn connect(&mut self, goal: Goal, head: u64) -> Ticket {
+        self.input(Input::Run(goal));
+        let Output::Connect { ticket, .. } = self.one() else { panic!("it should connect") };
+        self.greet(ticket, head, 0);
+        ticket
+    }
+
+    fn greet(&mut self, ticket: Ticket, head: u64, last_push: u64) {
+        let greeting = ScopeGreeting {
+            scope: scope(),
+            head: Seq(head),
+            reset: None,
+            last_push: PushId(last_push),
+        };
+        self.input(Input::Connected { ticket, scopes: vec![greeting], last_push: PushId(0) });
+    }
+
+    fn deliver(&mut self, ticket: Ticket, after: u64, next: u64, head: u64) -> Ticket {
+        let payload = self.engine.ticket();
+        let meta = ChunkMeta {
+            epoch: EPOCH,
+            after: Seq(after),
+            next: Seq(next),
+            head: Seq(head),
+            entries: (next - after) as usize,
+            weight: 100,
+        };
+        let result = Ok(Delivery::Chunk(meta));
+        self.input(Input::Delivered { scope: scope(), ticket, payload, result });
+        payload
+    }
+
+    fn applied(&mut self, payload: Ticket, position: u64) {
+        let checkpoint =
+            Checkpoint { epoch: Some(EPOCH), position: Seq(position), ..Checkpoint::default() };
+        self.input(Input::Applied { scope: scope(), payload, result: Ok((true, checkpoint)) });
+    }
+
+    fn formed(&mut self, push: Option<u64>) {
+        self.input(Input::Formed { scope: scope(), result: Ok(push.map(PushId)) });
+    }
+
+    fn pull_in(&mut self) -> (Ticket, Seq) {
+        let commands = self.commands();
+        let found = commands.iter().find_map(|o| match o {
+            Output::Pull { ticket, cursor, .. } => Some((*ticket, cursor.after)),
+            _ => None,
+        });
+        found.unwrap_or_else(|| panic!("no pull in {commands:?}"))
+    }
+}
+
+fn scope() -> Scope {
+    Scope::default()
+}
+
+const PULL: Goal = Goal { push: false, pull: true, live: false };
+const PUSH: Goal = Goal { push: true, pull: false, live: false };
+const FOLLOW: Goal = Goal { push: false, pull: true, live: true };
+
+#[test]
+fn a_catch_up_asks_ahead_while_a_chunk_is_applied_and_no_further_than_allowed() {
+    let mut s = Script::new();
+    s.connect(PULL, 900);
+    let (first, after) = s.pull_in();
+    assert_eq!(after, Seq(0));
+    let one = s.deliver(first, 0, 100, 900);
+    let commands = s.commands();
+    assert!(commands.contains(&Output::Apply { scope: scope(), payload: one }));
+    let Some(Output::Pull { ticket, cursor, .. }) = commands.last() else { panic!("{commands:?}") };
+    // The next request names the epoch, and the head at which this pull from the beginning began.
+    assert_eq!((cursor.after, cursor.epoch, cursor.floor), (Seq(100), Some(EPOCH), Some(Seq(900))));
+    s.deliver(*ticket, 100, 200, 900);
+    let (third, _) = s.pull_in();
+    s.deliver(third, 200, 300, 900);
+    // One is applied and two wait: that is the depth.
+    assert_eq!(s.commands(), []);
+    s.applied(one, 100);
+    let commands = s.commands();
+    assert!(matches!(commands[0], Output::Apply { .. }), "{commands:?}");
+    assert!(matches!(&commands[1], Output::Pull { cursor, .. } if cursor.after == Seq(300)));
+}
+
+#[test]
+fn bytes_bound_how_far_it_asks_ahead() {
+    let mut s = Script::new();
+    s.engine.options.window_bytes = 150;
+    s.connect(PULL, 900);
+    let (first, _) = s.pull_in();
+    s.deliver(first, 0, 100, 900);
+    let (second, _) = s.pull_in();
+    s.deliver(second, 100, 200, 900);
+    assert_eq!(s.commands(), []);
+}
+
+#[test]
+fn a_chunk_out_of_its_place_is_thrown_away_and_asked_for_again() {
+    let mut s = Script::new();
+    s.connect(PULL, 3);
+    let (first, _) = s.pull_in();
+    let payload = s.deliver(first, 1, 2, 3);
+    let commands = s.commands();
+    assert_eq!(commands[0], Output::Discard { payload });
+    assert!(matches!(&commands[1], Output::Pull { cursor, .. } if cursor.after == Seq(0)));
+}
+
+#[test]
+fn a_chunk_that_the_storage_refuses_starts_the_pull_again_from_the_checkpoint() {
+    let mut s = Script::new();
+    s.connect(PULL, 300);
+    let (first, _) = s.pull_in();
+    let one = s.deliver(first, 0, 100, 300);
+    let (second, _) = s.pull_in();
+    let two = s.deliver(second, 100, 200, 300);
+    s.commands();
+    let stands = Checkpoint { epoch: Some(EPOCH), position: Seq(50), ..Checkpoint::default() };
+    s.input(Input::Applied { scope: scope(), payload: one, result: Ok((false, stands)) });
+    let commands = s.commands();
+    assert_eq!(commands[0], Output::Discard { payload: two });
+    assert!(matches!(&commands[1], Output::Pull { cursor, .. } if cursor.after == Seq(50)));
+}
+
+#[test]
+fn at_the_head_it_follows_live_from_the_very_position() {
+    let mut s = Script::new();
+    s.connect(FOLLOW, 2);
+    let (first, _) = s.pull_in();
+    let payload = s.deliver(first, 0, 2, 2);
+    let commands = s.commands();
+    let Some(Output::Subscribe { ticket, cursor, .. }) =
+        commands.iter().find(|o| matches!(o, Output::Subscribe { .. }))
+    else {
+        panic!("{commands:?}")
+    };
+    assert_eq!(cursor.after, Seq(2));
+    s.applied(payload, 2);
+    assert!(s.engine.is_in_sync());
+    s.commands();
+    let payload = s.deliver(*ticket, 2, 3, 3);
+    let commands = s.commands();
+    assert_eq!(commands[0], Output::Apply { scope: scope(), payload });
+    assert_eq!(commands[1], Output::NextLive { scope: scope(), ticket: *ticket });
+    assert!(!s.engine.is_in_sync());
+}
+
+#[test]
+fn losing_the_link_fails_what_is_pending_and_late_answers_change_nothing() {
+    let mut s = Script::new();
+    let link = s.connect(Goal::ONCE, 10);
+    let (pull, _) = s.pull_in();
+    s.formed(Some(1));
+    let Output::Push { ticket: push, .. } = s.one() else { panic!() };
+    let failure = Failure { kind: ErrorKind::Network, retry: Retry::Reconnect };
+    s.input(Input::LinkLost { ticket: link, failure });
+    assert_eq!(s.one(), Output::Disconnect { ticket: link });
+    let before = s.engine.clone();
+    let payload = s.deliver(pull, 0, 10, 10);
+    assert_eq!(s.one(), Output::Discard { payload });
+    s.input(Input::Pushed { scope: scope(), ticket: push, result: Ok(Answer::Decided(Seq(1))) });
+    assert_eq!(s.one(), Output::Discard { payload: push });
+    s.input(Input::LinkLost { ticket: link, failure });
+    assert_eq!(s.commands(), []);
+    assert_eq!(s.engine.next_deadline(), before.next_deadline());
+    // Then it connects again by itself, and asks the storage for the batch, which is the same one.
+    s.now = s.engine.next_deadline().unwrap();
+    s.input(Input::Tick);
+    let Output::Connect { ticket, .. } = s.one() else { panic!() };
+    s.greet(ticket, 10, 0);
+    let commands = s.commands();
+    assert!(matches!(commands[0], Output::Pull { .. }), "{commands:?}");
+    assert_eq!(commands[1], Output::Form { scope: scope() });
+}
+
+#[test]
+fn requests_that_are_not_answered_in_time_cost_the_link() {
+    let mut s = Script::new();
+    let link = s.connect(PULL, 10);
+    s.pull_in();
+    s.now = s.engine.next_deadline().unwrap();
+    assert_eq!(s.now, Now(61_000));
+    s.input(Input::Tick);
+    assert_eq!(s.one(), Output::Disconnect { ticket: link });
+}
+
+#[test]
+fn what_is_written_while_a_batch_is_on_its_way_is_pushed_after_it() {
+    let mut s = Script::new();
+    s.connect(PUSH, 0);
+    assert_eq!(s.one(), Output::Form { scope: scope() });
+    s.input(Input::OutboxGrew { scope: scope() });
+    s.formed(None);
+    // It grew while the storage looked: nobody may be forgotten.
+    assert_eq!(s.one(), Output::Form { scope: scope() });
+    s.formed(Some(1));
+    let Output::Push { ticket, push, .. } = s.one() else { panic!() };
+    s.input(Input::OutboxGrew { scope: scope() });
+    assert_eq!(s.commands(), []);
+    s.input(Input::Pushed { scope: scope(), ticket, result: Ok(Answer::Decided(Seq(4))) });
+    assert_eq!(s.one(), Output::Settle { scope: scope(), ticket, push });
+    s.input(Input::Settled { scope: scope(), result: Ok(1) });
+    assert_eq!(s.one(), Output::Form { scope: scope() });
+    s.formed(None);
+    assert!(s.engine.is_in_sync());
+}
+
+#[test]
+fn a_verdict_never_moves_the_pull_position_but_asks_for_what_it_speaks_of() {
+    let mut s = Script::new();
+    s.connect(Goal::ONCE, 0);
+    let (pull, _) = s.pull_in();
+    let payload = s.deliver(pull, 0, 0, 0);
+    s.commands();
+    s.applied(payload, 0);
+    s.formed(Some(1));
+    let push = s.commands().into_iter().find_map(|o| match o {
+        Output::Push { ticket, .. } => Some(ticket),
+        _ => None,
+    });
+    let ticket = push.unwrap();
+    s.input(Input::Pushed { scope: scope(), ticket, result: Ok(Answer::Decided(Seq(3))) });
+    s.input(Input::Settled { scope: scope(), result: Ok(1) });
+    let (_, after) = s.pull_in();
+    assert_eq!(after, Seq(0));
+    s.formed(None);
+    assert!(!s.engine.is_in_sync());
+}
+
+#[test]
+fn a_permanent_refusal_does_not_loop() {
+    let mut s = Script::new();
+    s.input(Input::Run(Goal::ONCE));
+    let Output::Connect { ticket, .. } = s.one() else { panic!() };
+    let failure = Failure { kind: ErrorKind::Unauthenticated, retry: Retry::Never };
+    s.input(Input::LinkLost { ticket, failure });
+    s.commands();
+    assert_eq!(s.engine.next_deadline(), None);
+    assert_eq!(s.engine.progress().refused, Some(ErrorKind::Unauthenticated));
+    // Somebody changed something.
+    s.input(Input::Run(Goal::ONCE));
+    assert!(matches!(s.one(), Output::Connect { .. }));
+}
+
+#[test]
+fn a_scope_that_is_not_welcome_is_told_and_not_asked_for() {
+    let mut s = Script::new();
+    s.input(Input::Run(Goal::ONCE));
+    let Output::Connect { ticket, .. } = s.one() else { panic!() };
+    s.input(Input::Connected { ticket, scopes: vec![], last_push: PushId(0) });
+    let outputs: Vec<_> = std::iter::from_fn(|| s.engine.poll_output()).collect();
+    let refused = Event::ScopeRefused(scope(), ErrorKind::PermissionDenied);
+    assert!(outputs.contains(&Output::Tell(refused)), "{outputs:?}");
+    assert!(!outputs.iter().any(|o| matches!(o, Output::Pull { .. } | Output::Form { .. })));
+}
+
+#[test]
+fn a_reset_waits_for_the_storage_and_then_starts_from_where_it_stands() {
+    let mut s = Script::new();
+    s.connect(PULL, 300);
+    let (first, _) = s.pull_in();
+    let one = s.deliver(first, 0, 100, 300);
+    let (second, _) = s.pull_in();
+    let payload = s.engine.ticket();
+    let reset = Reset { epoch: Epoch([8; 16]), reason: ResetReason::EpochChanged { cut: Seq(0) } };
+    let result = Ok(Delivery::Reset(reset));
+    s.input(Input::Delivered { scope: scope(), ticket: second, payload, result });
+    let commands = s.commands();
+    assert!(commands.contains(&Output::Reset { scope: scope(), reset }), "{commands:?}");
+    // The chunk that the storage was at is answered late, and nobody waits for it.
+    s.applied(one, 100);
+    assert_eq!(s.commands(), []);
+    let stands = Checkpoint { epoch: Some(Epoch([8; 16])), ..Checkpoint::default() };
+    s.input(Input::ResetDone { scope: scope(), result: Ok(stands) });
+    let (_, after) = s.pull_in();
+    assert_eq!(after, Seq(0));
+}
+
+#[test]
+fn a_copied_replica_takes_a_new_identity_and_greets_again() {
+    let mut s = Script::new();
+    s.input(Input::Run(Goal::ONCE));
+    let Output::Connect { ticket, .. } = s.one() else { panic!() };
+    s.greet(ticket, 0, 5);
+    assert!(s.commands().contains(&Output::Reidentify));
+    s.input(Input::Reidentified { result: Ok(()) });
+    let commands = s.commands();
+    assert_eq!(commands[0], Output::Disconnect { ticket });
+    assert!(matches!(commands[1], Output::Connect { .. }));
+}
+
+#[test]
+fn documents_that_differ_are_pulled_afresh_once_and_then_shown_to_people() {
+    let mut s = Script::new();
+    s.connect(FOLLOW, 0);
+    let reset = Reset { epoch: EPOCH, reason: ResetReason::DigestDiffers };
+    let differs = || Input::Acknowledged { scope: scope(), result: Ok(Some(reset)) };
+    s.input(differs());
+    assert!(s.commands().contains(&Output::Reset { scope: scope(), reset }));
+    s.input(Input::ResetDone { scope: scope(), result: Ok(Checkpoint::default()) });
+    s.commands();
+    s.input(differs());
+    let outputs: Vec<_> = std::iter::from_fn(|| s.engine.poll_output()).collect();
+    assert!(outputs.contains(&Output::Tell(Event::Diverged(scope()))), "{outputs:?}");
+}
+
+#[test]
+fn a_storage_that_fails_for_a_while_is_asked_again_later() {
+    let mut s = Script::new();
+    s.connect(PUSH, 0);
+    s.commands();
+    let failure = Failure { kind: ErrorKind::Storage, retry: Retry::Later(None) };
+    s.input(Input::Formed { scope: scope(), result: Err(failure) });
+    assert_eq!(s.commands(), []);
+    s.now = s.engine.next_deadline().expect("it should try again");
+    s.input(Input::Tick);
+    assert_eq!(s.one(), Output::Form { scope: scope() });
+}

@@ -99,18 +99,23 @@ impl Cursor {
         self.backfills.get(collection).copied().unwrap_or(self.position)
     }
 
-    /// The cursor that continues after a chunk which ended at `next`.
+    /// The cursor that continues after a chunk of that epoch which ended at `next` when the log ended at `head`. A pull
+    /// from the very beginning remembers the head at which it began.
+    ///
+    /// It names no server starts: whoever handed the chunk out knows where it is from, and the starts that were known
+    /// before the chunk do not reach to its end.
     #[must_use]
-    pub fn advanced(&self, next: Seq) -> Self {
+    pub fn advanced(&self, epoch: Epoch, next: Seq, head: Seq) -> Self {
+        let begins = self.after == Seq(0) && self.position == Seq(0);
         let mut checkpoint = Checkpoint {
-            epoch: self.epoch,
+            epoch: Some(epoch),
             position: self.position,
             backfills: self.backfills.clone(),
-            full_pull: None,
-            terms: self.terms.clone(),
+            ..Checkpoint::default()
         };
         checkpoint.advance(next);
-        Self { floor: self.floor, ..checkpoint.cursor() }
+        let floor = self.floor.or_else(|| begins.then_some(head));
+        Self { floor, ..checkpoint.cursor() }
     }
 }
 

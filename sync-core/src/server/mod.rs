@@ -1,5 +1,25 @@
 //! The server: its data, what each transaction does, its sessions, and the service that ties them together.
 
+#[cfg(feature = "runtime")]
+mod hooks;
+#[cfg(feature = "runtime")]
+mod in_process;
 pub mod ops;
 pub mod record;
 pub mod rows;
+#[cfg(feature = "runtime")]
+mod serve;
+#[cfg(feature = "runtime")]
+mod service;
+pub mod session;
+#[cfg(feature = "runtime")]
+mod tail;
+
+#[cfg(feature = "runtime")]
+pub use hooks::{Access, Authenticate, Authorise, Hooks, Open, Principal, StaticTokens, Validate};
+#[cfg(feature = "runtime")]
+pub use in_process::InProcess;
+#[cfg(feature = "runtime")]
+pub use service::{Peer, Served, Server, ServerOptions};
+#[cfg(feature = "runtime")]
+pub use tail::SharedChunk;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
+use super::recent::Recent;
 use super::threads::{Durability, Snapshot, ThreadOptions, Threads, Transactional};
 use crate::clock::Now;
 use crate::error::Result;
@@ -40,8 +41,9 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// A page of live documents in order of (collection, id).
     async fn scan(&self, scan: Scan) -> Result<Page<Stored>>;
 
-    /// What changed after a place in the replica's feed, by place; a document that changed several times is there once,
-    /// at its newest place. Changes by other processes are in it.
+    /// What changed after a place in the replica's feed, by place. Every operation with the state before it, as long as
+    /// this process made it and remembers it; of what other processes did, and of what is longer ago, each document once,
+    /// in its newest state. A page that is not empty may be followed by more.
     async fn feed(&self, after: LocalSeq, limits: Limits) -> Result<FeedPage>;
 
     /// A page of what is not settled in a scope.
@@ -139,6 +141,7 @@ pub trait ReplicaWriter: ReplicaRows + Transactional {
 pub struct ReplicaThreads<W, R> {
     threads: Threads<W, R>,
     limits: WriteLimits,
+    recent: Arc<Recent>,
 }
 
 impl<W: ReplicaWriter, R: ReplicaReads + Snapshot> ReplicaThreads<W, R> {
@@ -152,7 +155,18 @@ impl<W: ReplicaWriter, R: ReplicaReads + Snapshot> ReplicaThreads<W, R> {
         limits: WriteLimits,
         options: ThreadOptions,
     ) -> Result<Self> {
-        Ok(Self { threads: Threads::start(writer, readers, options)?, limits })
+        let threads = Threads::start(writer, readers, options)?;
+        Ok(Self { threads, limits, recent: Arc::default() })
+    }
+
+    /// Runs a job in a transaction, and remembers what it changed before anybody is woken.
+    async fn commit(
+        &self,
+        durability: Durability,
+        job: impl FnOnce(&mut W) -> Result<Committed> + Send + 'static,
+    ) -> Result<Committed> {
+        let recent = Arc::clone(&self.recent);
+        self.threads.write_then(durability, job, move |c| recent.add(&c.changes)).await
     }
 
     /// Wakes whoever waits for commits: for backends that notice the commits of other processes.
@@ -180,7 +194,22 @@ where
     }
 
     async fn feed(&self, after: LocalSeq, limits: Limits) -> Result<FeedPage> {
-        self.threads.read(move |rows| ops::feed(rows, after, limits)).await
+        let next = match self.recent.after(after, limits) {
+            Ok(changes) => return Ok(FeedPage { changes, more: true, gap: false }),
+            Err(next) => next,
+        };
+        let mut page = self.threads.read(move |rows| ops::feed(rows, after, limits)).await?;
+        // From where every operation is remembered, none is left out.
+        if let Some(next) = next {
+            page.changes.retain(|c| c.at < next);
+            page.more = true;
+            if page.changes.is_empty()
+                && let Ok(changes) = self.recent.after(LocalSeq(next.0 - 1), limits)
+            {
+                page.changes = changes;
+            }
+        }
+        Ok(page)
     }
 
     async fn unsettled(
@@ -195,19 +224,16 @@ where
 
     async fn write(&self, now: Now, transaction: LocalTransaction) -> Result<Committed> {
         let limits = self.limits;
-        self.threads
-            .write(Durability::Power, move |rows| ops::write(rows, now, &limits, &transaction))
+        self.commit(Durability::Power, move |rows| ops::write(rows, now, &limits, &transaction))
             .await
     }
 
     async fn decide(&self, now: Now, key: DocumentKey, decision: Decision) -> Result<Committed> {
-        self.threads
-            .write(Durability::Power, move |rows| ops::decide(rows, now, &key, &decision))
-            .await
+        self.commit(Durability::Power, move |rows| ops::decide(rows, now, &key, &decision)).await
     }
 
     async fn forget(&self, now: Now, what: Forget) -> Result<Committed> {
-        self.threads.write(Durability::Power, move |rows| ops::forget(rows, now, &what)).await
+        self.commit(Durability::Power, move |rows| ops::forget(rows, now, &what)).await
     }
 
     async fn claim(&self, holder: String) -> Result<Generation> {
@@ -254,25 +280,22 @@ where
         id: PushId,
         verdicts: Verdicts,
     ) -> Result<Committed> {
-        self.threads
-            .write(Durability::Process, move |rows| ops::settle(rows, &cx, &scope, id, &verdicts))
+        self.commit(Durability::Process, move |rows| ops::settle(rows, &cx, &scope, id, &verdicts))
             .await
     }
 
     async fn apply(&self, cx: Context, chunk: Chunk) -> Result<Applied> {
-        self.threads.write(Durability::Process, move |rows| ops::apply(rows, &cx, &chunk)).await
+        let recent = Arc::clone(&self.recent);
+        let apply = move |rows: &mut W| ops::apply(rows, &cx, &chunk);
+        self.threads.write_then(Durability::Process, apply, move |a| recent.add(&a.changes)).await
     }
 
     async fn reset(&self, cx: Context, scope: Scope, reset: Reset) -> Result<Committed> {
-        self.threads
-            .write(Durability::Process, move |rows| ops::reset(rows, &cx, &scope, &reset))
-            .await
+        self.commit(Durability::Process, move |rows| ops::reset(rows, &cx, &scope, &reset)).await
     }
 
     async fn reidentify(&self, cx: Context, replica: ReplicaId) -> Result<Committed> {
-        self.threads
-            .write(Durability::Process, move |rows| ops::reidentify(rows, &cx, replica))
-            .await
+        self.commit(Durability::Process, move |rows| ops::reidentify(rows, &cx, replica)).await
     }
 
     fn commits(&self) -> watch::Receiver<u64> {

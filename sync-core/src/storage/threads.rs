@@ -1,6 +1,7 @@
 //! One writer thread with group commit, and a few readers: what turns a synchronous core into an async storage.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -85,7 +86,7 @@ type Read<R> = Box<dyn FnOnce(&mut R) + Send>;
 
 enum Message<W> {
     Job(Durability, Job<W>),
-    Close(oneshot::Sender<()>),
+    Close,
 }
 
 /// The threads of one storage. When the last handle is dropped they end after what was queued.
@@ -93,6 +94,8 @@ pub(crate) struct Threads<W, R> {
     jobs: mpsc::Sender<Message<W>>,
     reads: Mutex<Option<mpsc::Sender<Read<R>>>>,
     commits: Arc<watch::Sender<u64>>,
+    /// Nothing is sent here: it ends when the last thread has let go of its core.
+    gone: tokio::sync::Mutex<mpsc::Receiver<()>>,
 }
 
 impl<W, R> fmt::Debug for Threads<W, R> {
@@ -112,13 +115,23 @@ impl<W: Transactional, R: Snapshot> Threads<W, R> {
         let commits = Arc::new(watch::Sender::new(0));
         let told = Arc::clone(&commits);
         let group = options.group.max(1);
-        spawn("twotide-writer", move || write_loop(writer, job_queue, group, &told))?;
+        let (alive, gone) = mpsc::channel::<()>(1);
+        let held = alive.clone();
+        spawn("twotide-writer", move || {
+            write_loop(writer, job_queue, group, &told);
+            drop(held);
+        })?;
         let read_queue = Arc::new(Mutex::new(read_queue));
         for reader in readers {
             let queue = Arc::clone(&read_queue);
-            spawn("twotide-reader", move || read_loop(reader, &queue))?;
+            let held = alive.clone();
+            spawn("twotide-reader", move || {
+                read_loop(reader, &queue);
+                drop(held);
+            })?;
         }
-        Ok(Self { jobs, reads: Mutex::new(Some(reads)), commits })
+        let (reads, gone) = (Mutex::new(Some(reads)), tokio::sync::Mutex::new(gone));
+        Ok(Self { jobs, reads, commits, gone })
     }
 
     /// Counts commits of this process, and of others once [told](Self::notifier).
@@ -137,13 +150,27 @@ impl<W: Transactional, R: Snapshot> Threads<W, R> {
         durability: Durability,
         job: impl FnOnce(&mut W) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        self.write_then(durability, job, |_| ()).await
+    }
+
+    /// Runs a job in a transaction; once it is committed, `then` sees the result before anybody else, in commit order.
+    pub(crate) async fn write_then<T: Send + 'static>(
+        &self,
+        durability: Durability,
+        job: impl FnOnce(&mut W) -> Result<T> + Send + 'static,
+        then: impl FnOnce(&T) + Send + 'static,
+    ) -> Result<T> {
         let (answer, wait) = oneshot::channel();
         let job: Job<W> = Box::new(move |writer| {
-            let result = writer.and_then(job);
+            let result = writer.and_then(|writer| contained(|| job(writer)));
             let failed = result.is_err();
             let reply: Reply = Box::new(move |committed| {
+                let result = committed.and(result);
+                if let Ok(value) = &result {
+                    then(value);
+                }
                 // Whoever asked may have gone away meanwhile: then nobody is told.
-                let _ = answer.send(committed.and(result));
+                let _ = answer.send(result);
             });
             (failed, reply)
         });
@@ -159,7 +186,7 @@ impl<W: Transactional, R: Snapshot> Threads<W, R> {
         let (answer, wait) = oneshot::channel();
         let job: Read<R> = Box::new(move |reader| {
             let result = reader.open().and_then(|()| {
-                let result = job(reader);
+                let result = contained(|| job(reader));
                 reader.release();
                 result
             });
@@ -173,11 +200,23 @@ impl<W: Transactional, R: Snapshot> Threads<W, R> {
     /// Finishes what was queued, and ends the threads. What is asked afterwards fails with `Closed`.
     pub(crate) async fn close(&self) {
         self.reads.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let (done, wait) = oneshot::channel();
-        if self.jobs.send(Message::Close(done)).await.is_ok() {
-            let _ = wait.await;
-        }
+        // If the writer has ended already there is nobody to tell.
+        let _ = self.jobs.send(Message::Close).await;
+        // All threads are waited for, readers too: who closes the file last tidies it up.
+        let _ = self.gone.lock().await.recv().await;
+        // Whoever waits for a commit looks once more, and is told that it is closed.
+        self.commits.send_modify(|n| *n += 1);
     }
+}
+
+/// A panic in a job, which may be a hook of the app's, fails that job and nothing else.
+fn contained<T>(job: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(job)).unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+        let said = said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        Err(Error::new(ErrorKind::Internal, "a transaction panicked")
+            .with("said", format!("{said:?}")))
+    })
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
@@ -195,15 +234,15 @@ fn write_loop<W: Transactional>(
     group: usize,
     commits: &watch::Sender<u64>,
 ) {
-    let mut closing = None;
-    while closing.is_none() {
+    let mut closing = false;
+    while !closing {
         let Some(first) = queue.blocking_recv() else { break };
         let mut jobs = Vec::new();
         let mut durability = Durability::Process;
         let mut next = Some(first);
         while let Some(message) = next.take() {
             match message {
-                Message::Close(done) => closing = Some(done),
+                Message::Close => closing = true,
                 Message::Job(needs, job) => {
                     durability = durability.max(needs);
                     jobs.push(job);
@@ -217,12 +256,8 @@ fn write_loop<W: Transactional>(
             commits.send_modify(|n| *n += 1);
         }
     }
-    // The queue is refused to everybody before the core is let go, so that a file can be opened again at once.
+    // The queue is refused to everybody before the core is let go.
     drop(queue);
-    drop(writer);
-    if let Some(done) = closing {
-        let _ = done.send(());
-    }
 }
 
 /// Runs jobs in one transaction; whether anything was committed.

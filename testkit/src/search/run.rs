@@ -347,7 +347,7 @@ impl<C: Cores> Runner<C> {
                 _ => None,
             });
             let Some(chunk) = newest else { return Ok(()) };
-            cursor = cursor.advanced(chunk.next);
+            cursor = cursor.advanced(chunk.epoch, chunk.next, chunk.head);
             cursor.epoch = Some(chunk.epoch);
         }
         let limits = self.world.options().chunk;

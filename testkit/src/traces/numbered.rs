@@ -89,7 +89,7 @@ pub fn trace_3_a_pipelined_chunk_comes_early<C: Cores>(cores: C) {
     let one = Limits { documents: 1, ..Limits::CHUNK };
     let cursor = world.cursor(1);
     let crate::world::Reply::Chunk(first) = world.changes(&cursor, one) else { panic!("no chunk") };
-    let mut ahead = cursor.advanced(first.next);
+    let mut ahead = cursor.advanced(first.epoch, first.next, first.head);
     ahead.epoch = Some(first.epoch);
     let crate::world::Reply::Chunk(second) = world.changes(&ahead, one) else { panic!("no chunk") };
     assert_eq!((first.next, second.after, second.next), (Seq(1), Seq(1), Seq(2)));

@@ -63,6 +63,10 @@ pub struct Appended {
     pub before: Seq,
     /// The head now.
     pub head: Seq,
+    /// The horizon.
+    pub horizon: Seq,
+    /// The server starts that wrote to the log.
+    pub terms: Vec<TermStart>,
     /// What was written, by position.
     pub entries: Vec<LogEntry>,
 }
@@ -102,8 +106,11 @@ pub fn append(
     let row = super::scope::open_scope(rows, &batch.scope, cx.fresh)?;
     let before = row.head;
     let epoch = row.epoch;
-    let unchanged =
-        |verdicts| Ok(Appended { verdicts, epoch, before, head: before, entries: Vec::new() });
+    let (horizon, terms) = (row.horizon, row.terms.clone());
+    let unchanged = |verdicts| {
+        let (terms, entries) = (terms.clone(), Vec::new());
+        Ok(Appended { verdicts, epoch, before, head: before, horizon, terms, entries })
+    };
     let digest = batch_digest(batch);
     if let Some(record) = rows.push_record(&batch.scope, batch.replica)? {
         if batch.id < record.id {
@@ -130,8 +137,9 @@ pub fn append(
     let record = PushRecord { id: batch.id, digest, verdicts: stored };
     log.rows.put_push_record(&batch.scope, batch.replica, &record)?;
     log.rows.put_scope(&batch.scope, &log.row)?;
-    let (head, entries) = (log.row.head, log.entries);
-    Ok(Appended { verdicts: Verdicts::Decided { epoch, verdicts }, epoch, before, head, entries })
+    let (head, terms, entries) = (log.row.head, log.row.terms, log.entries);
+    let verdicts = Verdicts::Decided { epoch, verdicts };
+    Ok(Appended { verdicts, epoch, before, head, horizon, terms, entries })
 }
 
 /// The original verdicts of a retried batch, with the states that the server holds now.

@@ -1,0 +1,79 @@
+//! What the benchmarks share: a server that is full of documents, and replicas that are empty.
+
+#![forbid(unsafe_code)]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use storage_sqlite::{SqliteConfig, open_replica};
+use sync_core::environment::{Environment, System};
+use sync_core::error::Result;
+use sync_core::kv::{KvOptions, MemoryKv};
+use sync_core::model::{Body, Collection, Limits, Scope};
+use sync_core::replica::{LocalTransaction, LocalWrite, WriteOperation};
+use sync_core::server::{Hooks, Server, ServerOptions};
+use sync_core::storage::{ServerStorage, Storage};
+use twotide::Replica;
+
+fn environment() -> Arc<dyn Environment> {
+    Arc::new(System)
+}
+
+/// A server over a storage.
+#[must_use]
+pub fn server(storage: impl ServerStorage) -> Server {
+    Server::new(Arc::new(storage), Hooks::default(), ServerOptions::default(), environment())
+}
+
+/// A replica's storage in memory.
+///
+/// # Errors
+/// As the storage.
+pub fn memory_storage() -> Result<Arc<dyn Storage>> {
+    let kv = Arc::new(MemoryKv::default());
+    Ok(Arc::new(sync_core::kv::open_replica(kv, environment().replica_id(), KvOptions::default())?))
+}
+
+/// A replica's storage in a SQLite file of that folder. Blocks.
+///
+/// # Errors
+/// As the storage.
+pub fn sqlite_storage(folder: &Path) -> Result<Arc<dyn Storage>> {
+    let id = environment().replica_id();
+    Ok(Arc::new(open_replica(&SqliteConfig::new(folder.join(format!("{id}.db"))), id)?))
+}
+
+/// A replica that syncs with the server in this process, in chunks of that many documents.
+///
+/// # Errors
+/// As the storage.
+pub async fn replica(server: &Server, storage: Arc<dyn Storage>, chunk: usize) -> Result<Replica> {
+    let limits = Limits { documents: chunk, ..Limits::CHUNK };
+    let transport = Arc::new(server.in_process());
+    Replica::builder().storage(storage).transport(transport).chunk_limits(limits).open().await
+}
+
+/// Writes that many documents of 258 bytes under time-ordered ids, and pushes them.
+///
+/// # Errors
+/// As the storage and the sync.
+pub async fn fill(server: &Server, documents: usize) -> Result<()> {
+    let writer = replica(server, memory_storage()?, 1_000).await?;
+    let collection = Collection::new("documents")?;
+    let body = Body::parse(format!(r#"{{"text":"{}"}}"#, "x".repeat(247)))?;
+    let mut left = documents;
+    while left > 0 {
+        let count = left.min(1_000);
+        left -= count;
+        let write = |_| LocalWrite {
+            collection: collection.clone(),
+            id: environment().document_id(),
+            operation: WriteOperation::Insert(body.clone()),
+        };
+        let transaction =
+            LocalTransaction { scope: Scope::default(), writes: (0..count).map(write).collect() };
+        writer.storage().write(System.now(), transaction).await?;
+    }
+    writer.sync_now().await?;
+    writer.close().await
+}

@@ -1,0 +1,271 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::failure::Failure;
+
+/// Copies of an app's data that stay equal across devices and a server, offline first.
+#[derive(Debug, Parser)]
+#[command(name = "twotide", version, propagate_version = true)]
+pub(crate) struct Cli {
+    /// Say on standard error what happens in detail
+    #[arg(long, global = true)]
+    pub(crate) verbose: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show the main job: a server, three replicas, a partition, and everybody equal at the end
+    Demo(DemoArgs),
+    /// Serve replicas over WebSocket
+    Serve(ServeArgs),
+    /// Sync a replica with a server
+    Sync(SyncArgs),
+    /// Write a document
+    Put(PutArgs),
+    /// Print a document
+    Get(KeyArgs),
+    /// Delete a document
+    Rm(KeyArgs),
+    /// List the documents of a collection, or the collections
+    Ls(LsArgs),
+    /// Write the lines of a JSON Lines file as documents
+    Import(ImportArgs),
+    /// Print documents as JSON Lines, by collection and id
+    Export(ExportArgs),
+    /// Print changes as they happen, other processes' included
+    Watch(WatchArgs),
+    /// Print how far a replica is
+    Status(StatusArgs),
+}
+
+/// A storage, as it is named on the command line: a path, or `sqlite:` and a path.
+#[derive(Clone, Debug)]
+pub(crate) struct StoragePath(PathBuf);
+
+impl std::str::FromStr for StoragePath {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let path = match text.split_once(':') {
+            Some(("sqlite", path)) => path,
+            // One letter is a drive; anything longer in front of a colon would be another backend.
+            Some((scheme, _))
+                if scheme.len() > 1 && scheme.bytes().all(|b| b.is_ascii_alphanumeric()) =>
+            {
+                return Err(format!("no storage {scheme:?} was compiled in; there is: sqlite"));
+            }
+            _ => text,
+        };
+        if path.is_empty() {
+            return Err("the path is empty".to_owned());
+        }
+        Ok(Self(path.into()))
+    }
+}
+
+impl StoragePath {
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DbArgs {
+    /// The replica: a path means a SQLite file
+    #[arg(long, value_name = "PATH")]
+    pub(crate) db: StoragePath,
+    /// The scope
+    #[arg(long, default_value = "default")]
+    pub(crate) scope: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenArgs {
+    /// What to authenticate with; better given by TWOTIDE_TOKEN or --token-file, which no process list shows
+    #[arg(long, value_name = "SECRET", env = "TWOTIDE_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// A file that holds the token
+    #[arg(long, value_name = "FILE", conflicts_with = "token")]
+    token_file: Option<PathBuf>,
+}
+
+impl TokenArgs {
+    pub(crate) fn read(self) -> Result<Option<String>, Failure> {
+        let Some(file) = self.token_file else { return Ok(self.token) };
+        Ok(Some(read_secret(&file)?.trim().to_owned()))
+    }
+}
+
+fn read_secret(file: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(file).map_err(|e| Failure::from(e).about(file.display()))
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Where to listen; without tokens only loopback addresses are allowed
+    #[arg(long, default_value = "127.0.0.1:8787", value_name = "ADDRESS")]
+    pub(crate) listen: SocketAddr,
+    /// Where to keep the data: a path, or sqlite:PATH
+    #[arg(long, default_value = "sqlite:server.db", value_name = "STORAGE")]
+    pub(crate) storage: StoragePath,
+    /// Lets in who has this token; may be given several times. TWOTIDE_TOKEN may hold one
+    #[arg(
+        long = "token",
+        value_name = "NAME=SECRET",
+        env = "TWOTIDE_TOKEN",
+        hide_env_values = true
+    )]
+    tokens: Vec<String>,
+    /// A file with one NAME=SECRET a line
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+}
+
+impl ServeArgs {
+    /// The tokens as pairs of name and secret.
+    pub(crate) fn tokens(&self) -> Result<Vec<(String, String)>, Failure> {
+        let mut lines = self.tokens.clone();
+        if let Some(file) = &self.token_file {
+            let text = read_secret(file)?;
+            lines.extend(text.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_owned));
+        }
+        let pair = |line: String| match line.split_once('=') {
+            Some((name, secret)) if !name.is_empty() && !secret.is_empty() => {
+                Ok((name.to_owned(), secret.to_owned()))
+            }
+            _ => Err(Failure::usage("a token is given as NAME=SECRET, and neither may be empty")),
+        };
+        lines.into_iter().map(pair).collect()
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SyncArgs {
+    #[command(flatten)]
+    pub(crate) db: DbArgs,
+    /// The server: ws://host:port or wss://host:port
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: String,
+    #[command(flatten)]
+    pub(crate) token: TokenArgs,
+    /// Push everything, pull to the head, and end; this is the default
+    #[arg(long, conflicts_with = "live")]
+    pub(crate) once: bool,
+    /// Stay and follow live
+    #[arg(long)]
+    pub(crate) live: bool,
+    /// Offer compression, which pays on slow links
+    #[arg(long)]
+    pub(crate) compress: bool,
+    /// The most documents in a chunk
+    #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) chunk: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PutArgs {
+    #[command(flatten)]
+    pub(crate) key: KeyArgs,
+    /// The document's body
+    pub(crate) json: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeyArgs {
+    #[command(flatten)]
+    pub(crate) db: DbArgs,
+    /// The collection
+    pub(crate) collection: String,
+    /// The document's id
+    pub(crate) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LsArgs {
+    #[command(flatten)]
+    pub(crate) db: DbArgs,
+    /// The collection; without one the collections are listed
+    pub(crate) collection: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    #[command(flatten)]
+    pub(crate) db: DbArgs,
+    /// Where the documents go; without one, each line has to be one that `export` prints
+    #[arg(long)]
+    pub(crate) collection: Option<String>,
+    /// The field that holds a document's id; without one it is `id` where there is such a field, else a fresh id
+    #[arg(long, value_name = "FIELD", requires = "collection")]
+    pub(crate) id_field: Option<String>,
+    /// The file, or - for standard input
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    #[command(flatten)]
+    pub(crate) db: DbArgs,
+    /// Only this collection
+    #[arg(long)]
+    pub(crate) collection: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    #[command(flatten)]
+    pub(crate) db: DbArgs,
+    /// Begin after this local sequence number instead of now
+    #[arg(long, value_name = "N")]
+    pub(crate) after: Option<u64>,
+    /// End after that many changes
+    #[arg(long, value_name = "N")]
+    pub(crate) count: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// The replica: a path means a SQLite file
+    #[arg(long, value_name = "PATH")]
+    pub(crate) db: StoragePath,
+    /// Only this scope
+    #[arg(long)]
+    pub(crate) scope: Option<String>,
+    /// JSON, which is what is printed anyway
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Keep the files in this folder instead of a temporary one
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) keep: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_bare_path_is_sqlite_and_unknown_storages_name_those_that_are_there() {
+        let path = |s: &str| s.parse::<StoragePath>().map(|p| p.0);
+        assert_eq!(path("a.db").unwrap(), Path::new("a.db"));
+        assert_eq!(path("sqlite:a.db").unwrap(), Path::new("a.db"));
+        assert_eq!(path("./odd:name.db").unwrap(), Path::new("./odd:name.db"));
+        assert!(path("sled:a").unwrap_err().contains("there is: sqlite"));
+        assert!(path("").is_err());
+    }
+}

@@ -1,0 +1,45 @@
+//! The commands.
+
+pub(crate) mod data;
+pub(crate) mod demo;
+pub(crate) mod export;
+pub(crate) mod import;
+pub(crate) mod serve;
+pub(crate) mod status;
+pub(crate) mod sync;
+pub(crate) mod watch;
+
+use twotide::Replica;
+
+use crate::args::{DbArgs, StoragePath};
+use crate::failure::Failure;
+
+/// Opens a replica to write to: it is made if it is not there.
+async fn open(db: &DbArgs) -> Result<Replica, Failure> {
+    Ok(Replica::builder().sqlite(db.db.path()).scope(&db.scope).open().await?)
+}
+
+/// Opens a replica to look at: it has to be there.
+async fn open_existing(path: &StoragePath, scope: &str) -> Result<Replica, Failure> {
+    let path = path.path();
+    if !path.exists() {
+        return Err(Failure::failed(format!("there is no replica at {}", path.display())));
+    }
+    Ok(Replica::builder().sqlite(path).scope(scope).open().await?)
+}
+
+/// Returns when somebody asks the program to end.
+async fn asked_to_end() -> Result<(), Failure> {
+    #[cfg(unix)]
+    {
+        let kind = tokio::signal::unix::SignalKind::terminate();
+        let mut terminate = tokio::signal::unix::signal(kind)?;
+        tokio::select! {
+            interrupted = tokio::signal::ctrl_c() => interrupted?,
+            _ = terminate.recv() => {}
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await?;
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! `sync`: a replica with a server.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use tokio::sync::watch;
+use twotide::core::model::Limits;
+use twotide::core::replica::OutboxCounts;
+use twotide::prelude::*;
+
+use super::asked_to_end;
+use crate::args::SyncArgs;
+use crate::failure::Failure;
+use crate::output::print;
+
+#[derive(Serialize)]
+struct Shown {
+    status: &'static str,
+    in_sync: bool,
+    pushed: u64,
+    pulled: u64,
+    conflicts: u64,
+    outbox: OutboxCounts,
+    error: Option<String>,
+}
+
+fn shown(replica: &Replica, status: &Status) -> Shown {
+    let statistics = replica.statistics().borrow().clone();
+    Shown {
+        status: status.activity.as_str(),
+        in_sync: status.in_sync,
+        pushed: statistics.pushed,
+        pulled: statistics.pulled,
+        conflicts: statistics.conflicts,
+        outbox: status.outbox,
+        error: status.error.as_ref().map(ToString::to_string),
+    }
+}
+
+pub(crate) async fn run(args: SyncArgs) -> Result<(), Failure> {
+    let how = if args.live { "sync --live" } else { "sync --once" };
+    let limits = Limits { documents: args.chunk as usize, ..Limits::CHUNK };
+    let mut builder = Replica::builder()
+        .sqlite(args.db.db.path())
+        .scope(&args.db.scope)
+        .server(&args.server)
+        .chunk_limits(limits)
+        .compression(args.compress)
+        .holder(format!("process {} (twotide {how})", std::process::id()));
+    if let Some(token) = args.token.read()? {
+        builder = builder.token(token);
+    }
+    let replica = builder.open().await?;
+    let result = if args.live { live(&replica).await } else { once(&replica).await };
+    replica.close().await?;
+    result
+}
+
+async fn once(replica: &Replica) -> Result<(), Failure> {
+    let bar = tokio::spawn(show_progress(replica.status()));
+    let end = asked_to_end();
+    let result = tokio::select! {
+        result = replica.sync_now() => result.map_err(Failure::from),
+        ended = end => ended.and(Err(Failure::failed("interrupted before it was in sync"))),
+    };
+    bar.abort();
+    let state = replica.state().await?;
+    let mut status = replica.status().borrow().clone();
+    status.outbox = OutboxCounts::default();
+    for scope in state.scopes.iter().filter(|s| s.scope == *replica.scope()) {
+        status.outbox.add(scope.outbox);
+    }
+    let mut line = shown(replica, &status);
+    line.in_sync = result.is_ok();
+    line.status = if result.is_ok() { "idle" } else { "error" };
+    print(&line)?;
+    let OutboxCounts { quarantined, deferred, .. } = status.outbox;
+    if result.is_ok() && quarantined + deferred > 0 {
+        return Err(Failure::failed(format!(
+            "everything else is in sync, but {quarantined} edits are quarantined and {deferred} conflicts wait for a decision"
+        )));
+    }
+    result
+}
+
+/// Positions are left, so there is something to show; nothing is drawn where nobody looks.
+async fn show_progress(mut status: watch::Receiver<Status>) {
+    if !std::io::stderr().is_terminal() {
+        return;
+    }
+    let bar = progress_bar();
+    while status.changed().await.is_ok() {
+        let (pulled, remaining, outbox) = {
+            let s = status.borrow_and_update();
+            (s.pulled, s.remaining, s.outbox.pending + s.outbox.in_flight)
+        };
+        bar.set_length(pulled + remaining);
+        bar.set_position(pulled);
+        bar.set_message(format!("{outbox} to push"));
+    }
+}
+
+/// A bar for documents that are pulled.
+pub(crate) fn progress_bar() -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    let style = "{bar:40} {pos}/{len} documents  {per_sec}  {msg}";
+    if let Ok(style) = ProgressStyle::with_template(style) {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
+
+async fn live(replica: &Replica) -> Result<(), Failure> {
+    let mut status = replica.status();
+    replica.start().await?;
+    let end = asked_to_end();
+    tokio::pin!(end);
+    loop {
+        tokio::select! {
+            ended = &mut end => {
+                ended?;
+                replica.stop().await;
+                return Ok(());
+            }
+            changed = status.changed() => {
+                if changed.is_err() {
+                    return Err(Failure::failed("the replica was closed"));
+                }
+                let now = status.borrow_and_update().clone();
+                print(&shown(replica, &now))?;
+                if now.activity == Activity::Error {
+                    let unknown = || Failure::failed("the server refused the replica");
+                    return Err(now.error.map_or_else(unknown, Failure::from));
+                }
+            }
+        }
+    }
+}

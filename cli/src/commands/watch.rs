@@ -1,0 +1,74 @@
+//! `watch`: changes as they happen.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use twotide::core::model::Revision;
+use twotide::prelude::*;
+
+use super::{asked_to_end, open_existing};
+use crate::args::WatchArgs;
+use crate::failure::Failure;
+use crate::output::{one_line, print};
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    local_seq: u64,
+    operation: Operation,
+    origin: Origin,
+    scope: &'a str,
+    collection: &'a str,
+    id: &'a str,
+    revision: Option<Revision>,
+    stamp_ms: u64,
+    body: Option<Box<RawValue>>,
+    previous: Option<Box<RawValue>>,
+}
+
+fn body_of(document: Option<Document<Body>>) -> Result<Option<Box<RawValue>>, Failure> {
+    document.map(|d| one_line(Some(d.value()))).transpose()
+}
+
+fn show(change: &Change) -> Result<(), Failure> {
+    let since = change.stamp().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    print(&Shown {
+        local_seq: change.local_seq(),
+        operation: change.operation(),
+        origin: change.origin(),
+        scope: change.key().scope.as_str(),
+        collection: change.key().collection.as_str(),
+        id: change.key().id.as_str(),
+        revision: change.revision(),
+        stamp_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+        body: body_of(change.document()?)?,
+        previous: body_of(change.previous()?)?,
+    })
+}
+
+pub(crate) async fn run(args: WatchArgs) -> Result<(), Failure> {
+    let replica = open_existing(&args.db.db, &args.db.scope).await?;
+    let mut changes = match args.after {
+        Some(after) => replica.changes_after(after),
+        None => replica.changes().await?,
+    };
+    eprintln!("watching {}", args.db.db.path().display());
+    let mut left = args.count.unwrap_or(u64::MAX);
+    let end = asked_to_end();
+    tokio::pin!(end);
+    while left > 0 {
+        tokio::select! {
+            ended = &mut end => {
+                ended?;
+                break;
+            }
+            change = changes.next() => {
+                let change = change?;
+                // One file holds all scopes of a replica; one is watched.
+                if change.key().scope == *replica.scope() {
+                    show(&change)?;
+                    left -= 1;
+                }
+            }
+        }
+    }
+    Ok(replica.close().await?)
+}

@@ -1,0 +1,51 @@
+//! The program `twotide`: serve, sync, and look at replicas.
+//!
+//! What programs read goes to standard output, as JSON; what people read goes to standard error. It exits with 0 if it did
+//! what was asked, 1 if that failed or was not found, 2 if it was asked the wrong way.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod commands;
+mod failure;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let level = if cli.verbose { tracing::Level::DEBUG } else { tracing::Level::WARN };
+    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => return Failure::failed(format!("the runtime cannot be started: {e}")).report(),
+    };
+    let result = runtime.block_on(run(cli.command));
+    // A thread that reads standard input cannot be waited for.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+async fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Serve(args) => commands::serve::run(args).await,
+        Command::Sync(args) => commands::sync::run(args).await,
+        Command::Put(args) => commands::data::put(args).await,
+        Command::Get(args) => commands::data::get(args).await,
+        Command::Rm(args) => commands::data::rm(args).await,
+        Command::Ls(args) => commands::data::ls(args).await,
+        Command::Import(args) => commands::import::run(args).await,
+        Command::Export(args) => commands::export::run(args).await,
+        Command::Watch(args) => commands::watch::run(args).await,
+        Command::Status(args) => commands::status::run(args).await,
+        Command::Demo(args) => commands::demo::run(args).await,
+    }
+}

@@ -1,0 +1,250 @@
+//! Opening a replica.
+
+use std::fmt;
+#[cfg(feature = "sqlite")]
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sync_core::driver::DriverOptions;
+use sync_core::engine::RetryPolicy;
+use sync_core::environment::{Environment, System};
+use sync_core::error::{Error, ErrorKind, Result};
+use sync_core::model::{Collection, Limits, Scope};
+use sync_core::resolver::{ConflictResolver, ResolveOn, Resolvers};
+use sync_core::storage::Storage;
+use sync_core::transport::Transport;
+
+use crate::Replica;
+
+enum StorageChoice {
+    Given(Arc<dyn Storage>),
+    #[cfg(feature = "sqlite")]
+    Sqlite(PathBuf),
+}
+
+enum TransportChoice {
+    Given(Arc<dyn Transport>),
+    Url(String),
+}
+
+/// Opens a [`Replica`]: made by [`Replica::builder`].
+#[must_use = "nothing is opened before `open`"]
+pub struct ReplicaBuilder {
+    storage: Option<StorageChoice>,
+    transport: Option<TransportChoice>,
+    environment: Arc<dyn Environment>,
+    options: DriverOptions,
+    scope: Result<Scope>,
+    attempts: u32,
+    auto_start: bool,
+    compression: bool,
+}
+
+impl fmt::Debug for ReplicaBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReplicaBuilder").field("scope", &self.scope).finish_non_exhaustive()
+    }
+}
+
+impl ReplicaBuilder {
+    pub(crate) fn new() -> Self {
+        let mut options = DriverOptions::default();
+        options.holder = format!("process {}", std::process::id());
+        Self {
+            storage: None,
+            transport: None,
+            environment: Arc::new(System),
+            options,
+            scope: Ok(Scope::default()),
+            attempts: 5,
+            auto_start: false,
+            compression: false,
+        }
+    }
+
+    /// The replica lives in this storage.
+    pub fn storage(mut self, storage: Arc<dyn Storage>) -> Self {
+        self.storage = Some(StorageChoice::Given(storage));
+        self
+    }
+
+    /// The replica lives in this SQLite file, which is made if it is not there.
+    #[cfg(feature = "sqlite")]
+    pub fn sqlite(mut self, path: impl Into<PathBuf>) -> Self {
+        self.storage = Some(StorageChoice::Sqlite(path.into()));
+        self
+    }
+
+    /// The server is reached this way.
+    pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
+        self.transport = Some(TransportChoice::Given(transport));
+        self
+    }
+
+    /// The server has this address: `ws://host:port` or `wss://host:port`.
+    pub fn server(mut self, url: impl Into<String>) -> Self {
+        self.transport = Some(TransportChoice::Url(url.into()));
+        self
+    }
+
+    /// What to authenticate with. None by default.
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.options.token = Some(token.into());
+        self
+    }
+
+    /// The scope that is synced. `default` by default.
+    pub fn scope(mut self, scope: impl AsRef<str>) -> Self {
+        self.scope = Scope::new(scope);
+        self
+    }
+
+    /// Who decides conflicts. The last write by default.
+    pub fn resolver(mut self, resolver: impl ConflictResolver) -> Self {
+        self.options.resolvers = Resolvers::new(resolver);
+        self
+    }
+
+    /// Who decides the conflicts of one collection, and where; to be called after [`Self::resolver`].
+    pub fn resolver_for(
+        mut self,
+        collection: Collection,
+        resolver: Arc<dyn ConflictResolver>,
+        on: ResolveOn,
+    ) -> Self {
+        self.options.resolvers = self.options.resolvers.with(collection, resolver, on);
+        self
+    }
+
+    /// How failures are retried.
+    pub fn retry(mut self, retry: RetryPolicy) -> Self {
+        self.options.engine.retry = retry;
+        self
+    }
+
+    /// After how many failures in a row [`Replica::sync_now`], [`push`](Replica::push) and [`pull`](Replica::pull) give
+    /// up. 5 by default. A [started](Replica::start) replica never gives up.
+    pub fn attempts(mut self, attempts: u32) -> Self {
+        self.attempts = attempts.max(1);
+        self
+    }
+
+    /// The most that a chunk may hold. 1,000 documents and 4 MiB by default.
+    pub fn chunk_limits(mut self, limits: Limits) -> Self {
+        self.options.chunk_limits = limits;
+        self
+    }
+
+    /// The most that a push batch may hold; the server's limits are kept as well. 1,000 documents and 4 MiB by default.
+    pub fn push_limits(mut self, limits: Limits) -> Self {
+        self.options.push_limits = limits;
+        self
+    }
+
+    /// How many chunks may wait while one is applied, and how many bytes they may have together. Two and 16 MiB by
+    /// default.
+    pub fn pipeline(mut self, depth: usize, bytes: usize) -> Self {
+        self.options.engine.depth = depth;
+        self.options.engine.window_bytes = bytes;
+        self
+    }
+
+    /// How long connecting, and one request, may take. 15 s and 60 s by default.
+    pub fn timeouts(mut self, connect: Duration, request: Duration) -> Self {
+        self.options.engine.connect_timeout = connect;
+        self.options.engine.request_timeout = request;
+        self
+    }
+
+    /// Whether compression is offered to a server that is reached by its address: a fourth of the bytes for typical
+    /// documents, at some cost of time, which pays on slow links. Not by default.
+    pub fn compression(mut self, yes: bool) -> Self {
+        self.compression = yes;
+        self
+    }
+
+    /// The version of the app's own schema, as the server is told it. 0 by default.
+    pub fn schema(mut self, version: u32) -> Self {
+        self.options.schema = version;
+        self
+    }
+
+    /// Who holds the engine of this replica, in words for people: another process that wants it is told. The process id
+    /// by default.
+    pub fn holder(mut self, holder: impl Into<String>) -> Self {
+        self.options.holder = holder.into();
+        self
+    }
+
+    /// Where time and chance come from. The operating system by default.
+    pub fn environment(mut self, environment: Arc<dyn Environment>) -> Self {
+        self.environment = environment;
+        self
+    }
+
+    /// Whether to [start](Replica::start) at once. Not by default.
+    pub fn auto_start(mut self, yes: bool) -> Self {
+        self.auto_start = yes;
+        self
+    }
+
+    /// Opens the replica.
+    ///
+    /// # Errors
+    /// `InvalidInput` without a storage, for a bad scope or a bad address; `Incompatible` for a file that is not a
+    /// replica's or from a newer version; else as the storage.
+    pub async fn open(mut self) -> Result<Replica> {
+        self.options.scopes = vec![self.scope?];
+        let missing = || Error::new(ErrorKind::InvalidInput, "a replica needs a storage");
+        let transport = match self.transport {
+            Some(TransportChoice::Given(transport)) => Some(transport),
+            Some(TransportChoice::Url(url)) => Some(dial(&url, self.compression)?),
+            None => None,
+        };
+        let storage = match self.storage.ok_or_else(missing)? {
+            StorageChoice::Given(storage) => storage,
+            #[cfg(feature = "sqlite")]
+            StorageChoice::Sqlite(path) => open_sqlite(path, &self.environment).await?,
+        };
+        let replica =
+            Replica::new(storage, transport, self.environment, self.options, self.attempts);
+        if self.auto_start {
+            replica.start().await?;
+        }
+        Ok(replica)
+    }
+}
+
+#[cfg(feature = "sqlite")]
+async fn open_sqlite(
+    path: PathBuf,
+    environment: &Arc<dyn Environment>,
+) -> Result<Arc<dyn Storage>> {
+    let id = environment.replica_id();
+    let open = move || storage_sqlite::open_replica(&storage_sqlite::SqliteConfig::new(path), id);
+    match tokio::task::spawn_blocking(open).await {
+        Ok(storage) => Ok(Arc::new(storage?)),
+        Err(e) => Err(Error::new(ErrorKind::Internal, "opening the storage broke off").because(e)),
+    }
+}
+
+/// The transport for an address.
+fn dial(url: &str, compression: bool) -> Result<Arc<dyn Transport>> {
+    #[cfg(feature = "ws")]
+    if url.starts_with("ws://") || url.starts_with("wss://") {
+        let mut config = transport_ws::WsConfig::new(url);
+        if compression {
+            config.framed.compressions = vec![Arc::new(transport_ws::Zstd)];
+        }
+        return Ok(Arc::new(transport_ws::WsTransport::new(config)?));
+    }
+    let _ = compression;
+    let known: &[&str] = &[
+        #[cfg(feature = "ws")]
+        "ws://, wss://",
+    ];
+    Err(Error::new(ErrorKind::InvalidInput, "no transport for this address was compiled in")
+        .with("address", url)
+        .with("there is", if known.is_empty() { "none".to_owned() } else { known.join(", ") }))
+}

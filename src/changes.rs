@@ -1,0 +1,143 @@
+//! The change feed.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use sync_core::error::{Error, ErrorKind, Result};
+use sync_core::model::{DocumentKey, DocumentState, Limits, LocalSeq, Revision};
+use sync_core::replica::{DocumentChange, Operation, Origin};
+use sync_core::storage::Storage;
+use tokio::sync::watch;
+
+use crate::Document;
+use crate::document::time_of;
+
+/// A change of what the app sees.
+#[derive(Clone, Debug)]
+pub struct Change(DocumentChange);
+
+impl Change {
+    /// The document.
+    #[must_use]
+    pub fn key(&self) -> &DocumentKey {
+        &self.0.key
+    }
+
+    /// What happened to it.
+    #[must_use]
+    pub fn operation(&self) -> Operation {
+        self.0.operation
+    }
+
+    /// Whether it came from this replica's app or from the server.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        self.0.origin
+    }
+
+    /// Its place in the replica's feed: pass it to [`Replica::changes_after`](crate::Replica::changes_after) to go on
+    /// from here another day.
+    #[must_use]
+    pub fn local_seq(&self) -> u64 {
+        self.0.at.0
+    }
+
+    /// When it was written, by the clock of whoever did.
+    #[must_use]
+    pub fn stamp(&self) -> SystemTime {
+        time_of(self.0.stamp())
+    }
+
+    /// The revision of the new state; none if nothing is left of the document.
+    #[must_use]
+    pub fn revision(&self) -> Option<Revision> {
+        self.0.document.as_ref().map(|d| d.revision)
+    }
+
+    /// The document as it is now; none if it was deleted.
+    ///
+    /// # Errors
+    /// `InvalidInput` if it is not of type `T`.
+    pub fn document<T: serde::de::DeserializeOwned>(&self) -> Result<Option<Document<T>>> {
+        self.read(self.0.document.as_ref())
+    }
+
+    /// The document as it was before, if this process knows: of what other processes did, and of what is longer ago, the
+    /// state before is not kept.
+    ///
+    /// # Errors
+    /// `InvalidInput` if it is not of type `T`.
+    pub fn previous<T: serde::de::DeserializeOwned>(&self) -> Result<Option<Document<T>>> {
+        self.read(self.0.previous.as_ref())
+    }
+
+    fn read<T: serde::de::DeserializeOwned>(
+        &self,
+        state: Option<&DocumentState>,
+    ) -> Result<Option<Document<T>>> {
+        let Some((state, body)) = state.and_then(|s| s.body.as_ref().map(|b| (s, b))) else {
+            return Ok(None);
+        };
+        let is_synced = self.0.origin == Origin::Remote;
+        Document::read(self.0.key.id.as_str().to_owned(), state, body, is_synced).map(Some)
+    }
+}
+
+/// The changes of a replica from some place on, by place, other processes' included.
+///
+/// Nothing is lost when it is read slowly: what is not remembered any more is read from the storage, each document once,
+/// in its newest state.
+#[derive(Debug)]
+pub struct Changes {
+    storage: Arc<dyn Storage>,
+    commits: watch::Receiver<u64>,
+    after: LocalSeq,
+    ready: VecDeque<DocumentChange>,
+}
+
+impl Changes {
+    pub(crate) fn new(storage: Arc<dyn Storage>, after: LocalSeq) -> Self {
+        let commits = storage.commits();
+        Self { storage, commits, after, ready: VecDeque::new() }
+    }
+
+    /// The next change, as soon as there is one. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// `Closed` when the replica is closed; else as the storage.
+    pub async fn next(&mut self) -> Result<Change> {
+        loop {
+            if let Some(change) = self.try_next().await? {
+                return Ok(change);
+            }
+            if self.commits.changed().await.is_err() {
+                return Err(Error::new(ErrorKind::Closed, "the replica is closed"));
+            }
+        }
+    }
+
+    /// Reads ahead, if nothing was read yet.
+    pub(crate) async fn try_peek(&mut self) -> Result<()> {
+        if self.ready.is_empty() {
+            // Noted before the read, so that nothing falls between the read and the wait.
+            self.commits.borrow_and_update();
+            let limits = Limits { documents: 256, bytes: 1 << 20 };
+            self.ready = self.storage.feed(self.after, limits).await?.changes.into();
+        }
+        Ok(())
+    }
+
+    /// The next change that is there already.
+    ///
+    /// # Errors
+    /// As the storage.
+    pub async fn try_next(&mut self) -> Result<Option<Change>> {
+        self.try_peek().await?;
+        let next = self.ready.pop_front();
+        if let Some(change) = &next {
+            self.after = change.at;
+        }
+        Ok(next.map(Change))
+    }
+}

@@ -1,0 +1,86 @@
+//! Documents as an app sees them.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::de::DeserializeOwned;
+use sync_core::error::Result;
+use sync_core::model::{Body, DocumentState, Revision, Stamp};
+use sync_core::replica::Stored;
+
+/// A document: its value, and what the replica knows of it.
+#[derive(Clone, Debug)]
+pub struct Document<T = Body> {
+    id: String,
+    value: T,
+    revision: Revision,
+    created: Stamp,
+    updated: Stamp,
+    is_synced: bool,
+}
+
+impl<T> Document<T> {
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Its value.
+    #[must_use]
+    pub fn value(&self) -> &T {
+        &self.value
+    }
+
+    /// Its value, alone.
+    #[must_use]
+    pub fn into_value(self) -> T {
+        self.value
+    }
+
+    /// The revision of its state.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// When it was first written, by the clock of whoever did.
+    #[must_use]
+    pub fn created(&self) -> SystemTime {
+        time_of(self.created)
+    }
+
+    /// When it was last written, by the clock of whoever did.
+    #[must_use]
+    pub fn updated(&self) -> SystemTime {
+        time_of(self.updated)
+    }
+
+    /// Whether the server has settled this state.
+    #[must_use]
+    pub fn is_synced(&self) -> bool {
+        self.is_synced
+    }
+}
+
+impl<T: DeserializeOwned> Document<T> {
+    pub(crate) fn read(
+        id: String,
+        state: &DocumentState,
+        body: &Body,
+        is_synced: bool,
+    ) -> Result<Self> {
+        let value = body.to().map_err(|e| e.with("document", &id))?;
+        let (created, updated) = (state.created, state.author.stamp);
+        Ok(Self { id, value, revision: state.revision, created, updated, is_synced })
+    }
+
+    pub(crate) fn of(stored: &Stored) -> Result<Option<Self>> {
+        let Some(body) = &stored.state.body else { return Ok(None) };
+        let id = stored.key.id.as_str().to_owned();
+        Self::read(id, &stored.state, body, !stored.dirty).map(Some)
+    }
+}
+
+pub(crate) fn time_of(stamp: Stamp) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(stamp.millis())
+}

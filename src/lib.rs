@@ -1,0 +1,72 @@
+//! Twotide keeps copies of an app's data equal across devices and a server, offline first.
+//!
+//! Writes are local and instant, queue in a durable outbox, and travel when there is a network. A replica catches up in
+//! chunks from where it stands and then follows live; concurrent edits meet a conflict resolver.
+//!
+//! ```
+//! use serde::{Deserialize, Serialize};
+//! use twotide::prelude::*;
+//!
+//! #[derive(Debug, Serialize, Deserialize)]
+//! struct Note {
+//!     text: String,
+//! }
+//!
+//! # #[cfg(feature = "sqlite")]
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> twotide::Result<()> {
+//! # let folder = tempfile::tempdir().unwrap();
+//! # let path = folder.path().join("notes.db");
+//! let replica = Replica::builder().sqlite(path).open().await?;
+//! let notes = replica.collection::<Note>("notes")?;
+//! let note = notes.insert(&Note { text: "buy milk".into() }).await?;
+//! assert_eq!(notes.get(note.id()).await?.unwrap().value().text, "buy milk");
+//! replica.close().await
+//! # }
+//! # #[cfg(not(feature = "sqlite"))]
+//! # fn main() {}
+//! ```
+//!
+//! Give the builder a server and call [`Replica::start`], and the note is on its way.
+//!
+//! Backends are picked by Cargo features (`sqlite` and `ws` by default, `server` for serving); what they implement is in
+//! [`core`], which also tells how to write one.
+
+#![forbid(unsafe_code)]
+
+mod builder;
+mod changes;
+mod collection;
+mod document;
+mod replica;
+mod status;
+mod transaction;
+
+pub use sync_core as core;
+
+#[cfg(feature = "sqlite")]
+pub use storage_sqlite as sqlite;
+#[cfg(feature = "ws")]
+pub use transport_ws as ws;
+
+pub use builder::ReplicaBuilder;
+pub use changes::{Change, Changes};
+pub use collection::{Collection, Page};
+pub use document::Document;
+pub use replica::Replica;
+pub use status::{Activity, Statistics, Status};
+pub use sync_core::error::{Error, ErrorKind, Result, Retry};
+pub use transaction::Transaction;
+
+/// What an app usually needs.
+pub mod prelude {
+    pub use crate::{
+        Activity, Change, Collection, Document, Error, ErrorKind, Replica, Result, Status,
+    };
+    pub use sync_core::engine::Event;
+    pub use sync_core::model::Body;
+    pub use sync_core::replica::{Operation, Origin};
+    pub use sync_core::resolver::{
+        ClientWins, Conflict, ConflictResolver, LastWriteWins, Resolution, ServerWins,
+    };
+}

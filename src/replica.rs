@@ -1,0 +1,447 @@
+//! The replica: what an app talks to.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sync_core::driver::{Driver, DriverOptions, DriverStatus, Observer, Parts};
+use sync_core::engine::{Event, Goal, Phase};
+use sync_core::environment::Environment;
+use sync_core::error::{Error, ErrorKind, Result};
+use sync_core::model::{Body, Collection as Name, Epoch, LocalSeq, Reset, ResetReason, Scope};
+use sync_core::replica::{Committed, Context, LocalTransaction, OutboxCounts, ReplicaState};
+use sync_core::storage::Storage;
+use sync_core::transport::Transport;
+use tokio::sync::{Mutex, broadcast, watch};
+
+use crate::{Changes, Collection, ReplicaBuilder, Statistics, Status, Transaction};
+
+/// Events that wait for a slow listener before the oldest is dropped.
+const EVENTS: usize = 1_024;
+
+/// One copy of the data on one device. Cheap to clone.
+///
+/// Writes are local and instant; they travel while the replica is [started](Self::start), or when it is
+/// [told to](Self::sync_now).
+#[derive(Clone)]
+pub struct Replica(Arc<Inner>);
+
+struct Inner {
+    storage: Arc<dyn Storage>,
+    transport: Option<Arc<dyn Transport>>,
+    environment: Arc<dyn Environment>,
+    options: DriverOptions,
+    attempts: u32,
+    driver: Mutex<Option<Running>>,
+    listeners: Arc<Listeners>,
+}
+
+struct Running {
+    driver: Driver,
+    /// Whether it stays until it is stopped.
+    stays: bool,
+}
+
+/// Who is told of what the driver does.
+struct Listeners {
+    driver: watch::Sender<DriverStatus>,
+    status: watch::Sender<Status>,
+    statistics: watch::Sender<Statistics>,
+    /// What the drivers before this one did.
+    before: StdMutex<Statistics>,
+    events: broadcast::Sender<Event>,
+    /// Failures in a row.
+    failures: AtomicU32,
+}
+
+impl fmt::Debug for Listeners {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listeners").finish_non_exhaustive()
+    }
+}
+
+impl Observer for Listeners {
+    fn committed(&self, _: &Committed) {}
+
+    fn event(&self, event: &Event) {
+        match event {
+            Event::Disconnected(_) => {
+                self.failures.fetch_add(1, Ordering::Relaxed);
+            }
+            Event::CheckpointMoved { .. } | Event::InSync => {
+                self.failures.store(0, Ordering::Relaxed)
+            }
+            _ => {}
+        }
+        // Nobody may be listening.
+        let _ = self.events.send(event.clone());
+    }
+
+    fn status(&self, status: &DriverStatus) {
+        let before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
+        self.statistics.send_replace(Statistics::of(&before, status));
+        self.driver.send_replace(status.clone());
+    }
+}
+
+impl fmt::Debug for Replica {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replica").field("scope", self.scope()).finish_non_exhaustive()
+    }
+}
+
+impl Replica {
+    /// Begins to open a replica.
+    pub fn builder() -> ReplicaBuilder {
+        ReplicaBuilder::new()
+    }
+
+    pub(crate) fn new(
+        storage: Arc<dyn Storage>,
+        transport: Option<Arc<dyn Transport>>,
+        environment: Arc<dyn Environment>,
+        options: DriverOptions,
+        attempts: u32,
+    ) -> Self {
+        let listeners = Arc::new(Listeners {
+            driver: watch::Sender::new(DriverStatus::default()),
+            status: watch::Sender::new(Status::default()),
+            statistics: watch::Sender::new(Statistics::default()),
+            before: StdMutex::default(),
+            events: broadcast::Sender::new(EVENTS),
+            failures: AtomicU32::new(0),
+        });
+        tokio::spawn(follow(Arc::clone(&storage), Arc::downgrade(&listeners)));
+        let driver = Mutex::default();
+        Self(Arc::new(Inner {
+            storage,
+            transport,
+            environment,
+            options,
+            attempts,
+            driver,
+            listeners,
+        }))
+    }
+
+    /// The scope that it syncs.
+    #[must_use]
+    pub fn scope(&self) -> &Scope {
+        // The builder names exactly one.
+        &self.0.options.scopes[0]
+    }
+
+    /// The storage under it.
+    #[must_use]
+    pub fn storage(&self) -> &Arc<dyn Storage> {
+        &self.0.storage
+    }
+
+    pub(crate) fn environment(&self) -> &dyn Environment {
+        &*self.0.environment
+    }
+
+    pub(crate) async fn write(&self, transaction: LocalTransaction) -> Result<Committed> {
+        self.0.storage.write(self.0.environment.now(), transaction).await
+    }
+
+    /// A collection of documents of type `T`.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a bad name.
+    pub fn collection<T: Serialize + DeserializeOwned>(&self, name: &str) -> Result<Collection<T>> {
+        Ok(Collection::new(self.clone(), self.scope().clone(), Name::new(name)?))
+    }
+
+    /// A collection of raw JSON, kept byte for byte.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a bad name.
+    pub fn raw(&self, name: &str) -> Result<Collection<Body>> {
+        self.collection(name)
+    }
+
+    /// Begins a transaction over several documents.
+    pub fn transaction(&self) -> Transaction {
+        Transaction::new(self.clone())
+    }
+
+    /// The changes from now on.
+    ///
+    /// # Errors
+    /// As the storage.
+    pub async fn changes(&self) -> Result<Changes> {
+        let now = self.0.storage.state().await?.last_local;
+        let mut changes = Changes::new(Arc::clone(&self.0.storage), now);
+        // From the first look on, every operation is remembered.
+        changes.try_peek().await?;
+        Ok(changes)
+    }
+
+    /// The changes after a place in the feed: [`Change::local_seq`](crate::Change::local_seq).
+    #[must_use]
+    pub fn changes_after(&self, local_seq: u64) -> Changes {
+        Changes::new(Arc::clone(&self.0.storage), LocalSeq(local_seq))
+    }
+
+    /// What happens to the sync as a whole, from now on. A listener that falls far behind is told how many events it
+    /// missed.
+    #[must_use]
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.0.listeners.events.subscribe()
+    }
+
+    /// The status, now and as it changes.
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.0.listeners.status.subscribe()
+    }
+
+    /// What the sync did, now and as it changes.
+    #[must_use]
+    pub fn statistics(&self) -> watch::Receiver<Statistics> {
+        self.0.listeners.statistics.subscribe()
+    }
+
+    /// The replica at a glance: identity, scopes, counts and digests.
+    ///
+    /// # Errors
+    /// As the storage.
+    pub async fn state(&self) -> Result<ReplicaState> {
+        self.0.storage.state().await
+    }
+
+    /// Uses another token from the next connection on.
+    pub async fn set_token(&self, token: Option<String>) {
+        if let Some(running) = &*self.0.driver.lock().await {
+            running.driver.set_token(token);
+        }
+    }
+
+    async fn start_driver(&self) -> Result<Driver> {
+        let transport = self.0.transport.clone().ok_or_else(|| {
+            Error::new(
+                ErrorKind::InvalidInput,
+                "this replica was opened without a server to sync with",
+            )
+        })?;
+        {
+            let listeners = &self.0.listeners;
+            let so_far = listeners.statistics.borrow().clone();
+            *listeners.before.lock().unwrap_or_else(PoisonError::into_inner) = so_far;
+            listeners.failures.store(0, Ordering::Relaxed);
+        }
+        let parts = Parts {
+            storage: Arc::clone(&self.0.storage),
+            transport,
+            environment: Arc::clone(&self.0.environment),
+            observer: Arc::clone(&self.0.listeners) as Arc<dyn Observer>,
+        };
+        Driver::start(parts, self.0.options.clone()).await
+    }
+
+    /// Syncs from now on: pushes local edits, pulls changes, follows live, and connects again whenever the link is lost.
+    ///
+    /// # Errors
+    /// `InvalidInput` without a server; `Busy`, naming the holder, if another living process runs the sync of this
+    /// replica; else as the storage.
+    pub async fn start(&self) -> Result<()> {
+        let mut driver = self.0.driver.lock().await;
+        if driver.is_none() {
+            *driver = Some(Running { driver: self.start_driver().await?, stays: true });
+        }
+        if let Some(running) = driver.as_mut() {
+            running.stays = true;
+            running.driver.run(Goal::default()).await?;
+        }
+        Ok(())
+    }
+
+    /// Pushes and pulls, and returns when the replica is in sync: nothing waits, and everything up to the head is here.
+    ///
+    /// # Errors
+    /// What refused it, or what failed last after [several attempts](ReplicaBuilder::attempts); else as
+    /// [`Self::start`].
+    pub async fn sync_now(&self) -> Result<()> {
+        self.run_once(Goal::ONCE).await
+    }
+
+    /// Pushes, and returns when nothing waits to be pushed.
+    ///
+    /// # Errors
+    /// As [`Self::sync_now`].
+    pub async fn push(&self) -> Result<()> {
+        self.run_once(Goal { push: true, pull: false, live: false }).await
+    }
+
+    /// Pulls, and returns when everything up to the head is here.
+    ///
+    /// # Errors
+    /// As [`Self::sync_now`].
+    pub async fn pull(&self) -> Result<()> {
+        self.run_once(Goal { push: false, pull: true, live: false }).await
+    }
+
+    async fn run_once(&self, goal: Goal) -> Result<()> {
+        let mut driver = self.0.driver.lock().await;
+        let (status, stays) = match driver.as_ref() {
+            Some(running) => {
+                running.driver.run(Goal::default()).await?;
+                (running.driver.status(), true)
+            }
+            None => {
+                let started = self.start_driver().await?;
+                started.run(goal).await?;
+                let status = started.status();
+                *driver = Some(Running { driver: started, stays: false });
+                (status, false)
+            }
+        };
+        drop(driver);
+        let result = self.wait(status, goal.push, !stays).await;
+        if !stays {
+            let mut driver = self.0.driver.lock().await;
+            // Somebody may have started it for good meanwhile.
+            if let Some(running) = driver.take_if(|r| !r.stays) {
+                running.driver.stop().await;
+            }
+        }
+        result
+    }
+
+    /// Returns when the replica is in sync.
+    ///
+    /// # Errors
+    /// `InvalidInput` if it is not started; what refused it.
+    pub async fn wait_until_in_sync(&self) -> Result<()> {
+        let status = self.0.driver.lock().await.as_ref().map(|r| r.driver.status());
+        let status = status.ok_or_else(|| {
+            Error::new(ErrorKind::InvalidInput, "the sync of this replica was not started")
+        })?;
+        self.wait(status, true, false).await
+    }
+
+    async fn wait(
+        &self,
+        mut driver: watch::Receiver<DriverStatus>,
+        pushed: bool,
+        gives_up: bool,
+    ) -> Result<()> {
+        let mut commits = self.0.storage.commits();
+        loop {
+            commits.borrow_and_update();
+            let status = driver.borrow_and_update().clone();
+            let unknown = || Error::new(ErrorKind::Internal, "the sync failed without saying why");
+            if status.phase == Phase::InSync {
+                let outbox = outbox_of(&self.0.storage.state().await?, self.scope());
+                if !pushed || outbox.pending + outbox.in_flight == 0 {
+                    return Ok(());
+                }
+            }
+            let refused = status.refused.is_some();
+            let tired =
+                gives_up && self.0.listeners.failures.load(Ordering::Relaxed) >= self.0.attempts;
+            if refused || tired {
+                return Err(status.last_error.unwrap_or_else(unknown));
+            }
+            tokio::select! {
+                changed = driver.changed() => if changed.is_err() {
+                    return Err(Error::new(ErrorKind::Closed, "the sync was stopped"));
+                },
+                _ = commits.changed() => {}
+            }
+        }
+    }
+
+    /// Stops syncing. Local reads and writes go on.
+    pub async fn stop(&self) {
+        if let Some(running) = self.0.driver.lock().await.take() {
+            running.driver.stop().await;
+        }
+    }
+
+    /// Stops syncing, finishes what was asked, and lets go of the storage.
+    ///
+    /// # Errors
+    /// As the storage.
+    pub async fn close(&self) -> Result<()> {
+        self.stop().await;
+        self.0.storage.close().await
+    }
+
+    /// Forgets how far the replica came: the next sync pulls everything afresh and finds out what is gone. Unsynced edits
+    /// are kept.
+    ///
+    /// # Errors
+    /// `Busy` if another process runs the sync of this replica; else as the storage.
+    pub async fn reset(&self) -> Result<()> {
+        let mut driver = self.0.driver.lock().await;
+        let stayed = match driver.take() {
+            Some(running) => {
+                running.driver.stop().await;
+                running.stays
+            }
+            None => false,
+        };
+        let storage = &self.0.storage;
+        let lease = storage.claim(self.0.options.holder.clone()).await?;
+        let cx = Context {
+            now: self.0.environment.now(),
+            resolvers: self.0.options.resolvers.clone(),
+            lease,
+        };
+        let reset = Reset { epoch: Epoch([0; 16]), reason: ResetReason::Requested };
+        let done = storage.reset(cx, self.scope().clone(), reset).await;
+        storage.release(lease).await?;
+        done?;
+        drop(driver);
+        if stayed {
+            self.start().await?;
+        }
+        Ok(())
+    }
+}
+
+fn outbox_of(state: &ReplicaState, scope: &Scope) -> OutboxCounts {
+    state.scopes.iter().find(|s| s.scope == *scope).map(|s| s.outbox).unwrap_or_default()
+}
+
+/// Keeps the status up to date: it is made of what the driver says and of what the storage holds.
+async fn follow(storage: Arc<dyn Storage>, listeners: std::sync::Weak<Listeners>) {
+    let mut commits = storage.commits();
+    let Some(mut driver) = listeners.upgrade().map(|l| l.driver.subscribe()) else { return };
+    // Only a handle of the replica keeps its storage open.
+    let storage = Arc::downgrade(&storage);
+    loop {
+        let Some(held) = storage.upgrade() else { return };
+        let state = held.state().await;
+        drop(held);
+        let Some(held) = listeners.upgrade() else { return };
+        match state {
+            Ok(state) => {
+                let mut outbox = OutboxCounts::default();
+                for scope in &state.scopes {
+                    outbox.add(scope.outbox);
+                }
+                let status = Status::of(&driver.borrow_and_update(), outbox);
+                held.status.send_if_modified(|old| {
+                    let changed = !old.shows_the_same(&status);
+                    if changed {
+                        *old = status;
+                    }
+                    changed
+                });
+            }
+            Err(error) if error.kind() == ErrorKind::Closed => return,
+            // The next commit looks again.
+            Err(error) => tracing::warn!(%error, "the status cannot be read"),
+        }
+        drop(held);
+        tokio::select! {
+            changed = commits.changed() => if changed.is_err() { return },
+            changed = driver.changed() => if changed.is_err() { return },
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! What a replica says of itself.
+
+use std::time::SystemTime;
+
+use sync_core::clock::Now;
+use sync_core::driver::DriverStatus;
+use sync_core::engine::Phase;
+use sync_core::error::Error;
+use sync_core::model::Stamp;
+use sync_core::replica::OutboxCounts;
+
+use crate::document::time_of;
+
+/// What the sync is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Activity {
+    /// Nothing is to be done: in sync, or never started.
+    Idle,
+    /// Something is on its way.
+    Syncing,
+    /// There is no connection; another attempt follows by itself.
+    Offline,
+    /// It stopped, and somebody has to change something first.
+    Error,
+}
+
+impl Activity {
+    /// The word for it: `idle`, `syncing`, `offline` or `error`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Syncing => "syncing",
+            Self::Offline => "offline",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// The state of a replica's sync.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Status {
+    /// What it is at.
+    pub activity: Activity,
+    /// Documents pulled since the sync was started.
+    pub pulled: u64,
+    /// Positions of the server's log that are left to pull: at least as many as documents.
+    pub remaining: u64,
+    /// What is not settled.
+    pub outbox: OutboxCounts,
+    /// What failed last, unless everything is in sync since.
+    pub error: Option<Error>,
+    /// Whether the replica is connected, everything is pulled, and nothing waits to be pushed.
+    pub in_sync: bool,
+}
+
+impl Default for Status {
+    fn default() -> Self {
+        Self {
+            activity: Activity::Idle,
+            pulled: 0,
+            remaining: 0,
+            outbox: OutboxCounts::default(),
+            error: None,
+            in_sync: false,
+        }
+    }
+}
+
+impl Status {
+    pub(crate) fn of(driver: &DriverStatus, outbox: OutboxCounts) -> Self {
+        let waits = outbox.pending + outbox.in_flight > 0;
+        let sum = |f: fn(&sync_core::engine::ScopeProgress) -> u64| {
+            driver.scopes.iter().map(|s| f(&s.progress)).sum()
+        };
+        let activity = match driver.phase {
+            _ if driver.refused.is_some() => Activity::Error,
+            Phase::Stopped => Activity::Idle,
+            Phase::Connecting | Phase::Syncing => Activity::Syncing,
+            Phase::Offline => Activity::Offline,
+            Phase::InSync if waits => Activity::Syncing,
+            Phase::InSync => Activity::Idle,
+        };
+        Self {
+            activity,
+            pulled: sum(|p| p.pulled),
+            remaining: sum(|p| p.remaining()),
+            outbox,
+            error: driver.last_error.clone(),
+            in_sync: driver.phase == Phase::InSync && !waits,
+        }
+    }
+
+    /// Whether two looks show the same; of errors that is their text.
+    pub(crate) fn shows_the_same(&self, other: &Self) -> bool {
+        let text = |e: &Option<Error>| e.as_ref().map(ToString::to_string);
+        self.activity == other.activity
+            && (self.pulled, self.remaining) == (other.pulled, other.remaining)
+            && self.outbox == other.outbox
+            && self.in_sync == other.in_sync
+            && text(&self.error) == text(&other.error)
+    }
+}
+
+/// What a replica's sync did since the replica was opened.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Statistics {
+    /// Changes that the server gave a verdict on.
+    pub pushed: u64,
+    /// Documents pulled.
+    pub pulled: u64,
+    /// Conflicts met.
+    pub conflicts: u64,
+    /// When everything was in sync last.
+    pub last_sync: Option<SystemTime>,
+    /// What failed last, also if everything is in sync since.
+    pub last_error: Option<Error>,
+}
+
+impl Statistics {
+    /// Takes in what one driver did; `before` is what earlier ones had done.
+    pub(crate) fn of(before: &Self, driver: &DriverStatus) -> Self {
+        let pulled: u64 = driver.scopes.iter().map(|s| s.progress.pulled).sum();
+        let last_sync = driver.last_sync.map(|Now(millis)| time_of(Stamp::new(millis, 0)));
+        Self {
+            pushed: before.pushed + driver.pushed,
+            pulled: before.pulled + pulled,
+            conflicts: before.conflicts + driver.conflicts,
+            last_sync: last_sync.or(before.last_sync),
+            last_error: driver.last_error.clone().or_else(|| before.last_error.clone()),
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Local transactions over several documents.
+
+use serde::Serialize;
+use sync_core::error::{Error, ErrorKind, Result};
+use sync_core::model::{Body, Scope};
+use sync_core::replica::{LocalTransaction, LocalWrite, WriteOperation};
+
+use crate::{Collection, Replica};
+
+/// Writes that become visible and durable together, and travel together unless a later edit takes over one of their
+/// documents. The server's verdicts stay per document.
+///
+/// ```no_run
+/// # use twotide::prelude::*;
+/// # async fn example(replica: Replica) -> twotide::Result<()> {
+/// let notes = replica.raw("notes")?;
+/// let mut transaction = replica.transaction();
+/// transaction.put(&notes, "a", &Body::parse(r#"{"text":"first"}"#)?)?;
+/// transaction.delete(&notes, "b")?;
+/// transaction.commit().await
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "nothing is written before `commit`"]
+pub struct Transaction {
+    replica: Replica,
+    scope: Option<Scope>,
+    writes: Vec<LocalWrite>,
+}
+
+impl Transaction {
+    pub(crate) fn new(replica: Replica) -> Self {
+        Self { replica, scope: None, writes: Vec::new() }
+    }
+
+    /// Makes a document under a fresh time-ordered id, which is the answer.
+    ///
+    /// # Errors
+    /// `InvalidInput` if the value has no JSON form, or the collection is of another scope than the first one.
+    pub fn insert<T: Serialize>(
+        &mut self,
+        collection: &Collection<T>,
+        value: &T,
+    ) -> Result<String> {
+        let id = self.replica.environment().document_id().as_str().to_owned();
+        self.add(collection, &id, WriteOperation::Insert(Body::from_value(value)?))?;
+        Ok(id)
+    }
+
+    /// Makes a document under an id of your own; the commit fails if there is one.
+    ///
+    /// # Errors
+    /// As [`Self::insert`], and for a bad id.
+    pub fn insert_with_id<T: Serialize>(
+        &mut self,
+        collection: &Collection<T>,
+        id: &str,
+        value: &T,
+    ) -> Result<()> {
+        self.add(collection, id, WriteOperation::Insert(Body::from_value(value)?))
+    }
+
+    /// Replaces a document; the commit fails if there is none.
+    ///
+    /// # Errors
+    /// As [`Self::insert_with_id`].
+    pub fn update<T: Serialize>(
+        &mut self,
+        collection: &Collection<T>,
+        id: &str,
+        value: &T,
+    ) -> Result<()> {
+        self.add(collection, id, WriteOperation::Update(Body::from_value(value)?))
+    }
+
+    /// Makes or replaces a document.
+    ///
+    /// # Errors
+    /// As [`Self::insert_with_id`].
+    pub fn put<T: Serialize>(
+        &mut self,
+        collection: &Collection<T>,
+        id: &str,
+        value: &T,
+    ) -> Result<()> {
+        self.add(collection, id, WriteOperation::Put(Body::from_value(value)?))
+    }
+
+    /// Deletes a document; the commit fails if there is none.
+    ///
+    /// # Errors
+    /// As [`Self::insert_with_id`].
+    pub fn delete<T>(&mut self, collection: &Collection<T>, id: &str) -> Result<()> {
+        self.add(collection, id, WriteOperation::Delete)
+    }
+
+    fn add<T>(
+        &mut self,
+        collection: &Collection<T>,
+        id: &str,
+        operation: WriteOperation,
+    ) -> Result<()> {
+        let scope = self.scope.get_or_insert_with(|| collection.scope().clone());
+        if scope != collection.scope() {
+            let message = "a transaction cannot span scopes: each scope has its own log";
+            return Err(Error::new(ErrorKind::InvalidInput, message)
+                .with("first", scope)
+                .with("other", collection.scope()));
+        }
+        self.writes.push(collection.write_of(id, operation)?);
+        Ok(())
+    }
+
+    /// Writes everything or nothing. When it returns, the writes survive a power failure.
+    ///
+    /// # Errors
+    /// `InvalidInput` if the transaction is over the limits of a push batch, `AlreadyExists` or `NotFound` as the writes
+    /// say; else as the storage.
+    pub async fn commit(self) -> Result<()> {
+        let Some(scope) = self.scope else { return Ok(()) };
+        self.replica.write(LocalTransaction { scope, writes: self.writes }).await.map(drop)
+    }
+}

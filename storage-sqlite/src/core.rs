@@ -1,0 +1,251 @@
+//! One connection, and what it is used for.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, MAIN_DB, OpenFlags, Params, Row};
+use sync_core::error::{Error, ErrorKind, Result, Retry};
+
+use crate::config::SqliteConfig;
+use crate::error;
+use crate::names::Names;
+use crate::recognise;
+use crate::schema::{self, Kind};
+pub use crate::transaction::{Reading, Writing};
+
+/// One connection to a file (or to a database in memory) of that kind, for reading or for writing.
+///
+/// See [`SqliteReplicaWriter`](crate::SqliteReplicaWriter) and its siblings.
+pub struct Core<K, A> {
+    pub(crate) connection: Connection,
+    pub(crate) names: RefCell<Names>,
+    /// The file, with all links resolved; none for a database in memory.
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) access: A,
+    /// What made SQLite end the transaction by itself.
+    pub(crate) lost: RefCell<Option<Error>>,
+    kind: PhantomData<K>,
+}
+
+impl<K, A: fmt::Debug> fmt::Debug for Core<K, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core")
+            .field("file", &self.file)
+            .field("access", &self.access)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Prepared statements that a connection keeps. More than we have, so that none is ever prepared twice.
+const STATEMENTS: usize = 64;
+
+impl<K: Kind> Core<K, Writing> {
+    /// Opens a file for writing, makes it if it is missing or empty, and brings its tables up to date.
+    pub(crate) fn open_file(config: &SqliteConfig) -> Result<Self> {
+        let path = absolute(&config.path)?;
+        recognise::check::<K>(&path)?;
+        let connection = connect(&path, OpenFlags::SQLITE_OPEN_CREATE)?;
+        let writing = Writing::new(config.synchronous);
+        let mut core = Self::around(connection, Some(path), writing);
+        core.prepare(config).map_err(|e| core.on(e))?;
+        Ok(core)
+    }
+
+    /// A database in memory, gone when it is dropped.
+    pub(crate) fn open_memory() -> Result<Self> {
+        let opened = Connection::open_in_memory();
+        let connection = opened.map_err(|e| error::convert("open", None, e))?;
+        let core = Self::around(connection, None, Writing::new(Default::default()));
+        core.keep_statements()?;
+        schema::migrate::<K>(&core.connection, K::MIGRATIONS)?;
+        Ok(core)
+    }
+
+    fn prepare(&mut self, config: &SqliteConfig) -> Result<()> {
+        self.bound(config)?;
+        // Should the file turn out not to be ours, closing it must not touch it.
+        self.checkpoint_on_close(false)?;
+        schema::check::<K>(&self.connection)?;
+        if self.connection.is_readonly(MAIN_DB).map_err(|e| self.failed("open", e))? {
+            return Err(Error::new(ErrorKind::Storage, "the file cannot be written")
+                .retrying(Retry::Never)
+                .during("open"));
+        }
+        schema::migrate::<K>(&self.connection, K::MIGRATIONS)?;
+        self.checkpoint_on_close(true)?;
+        schema::use_write_ahead_log(&self.connection, config.busy_timeout)?;
+        self.resolve_links();
+        self.pragma("wal_autocheckpoint", i64::from(config.checkpoint_pages))?;
+        // The log shrinks again after a transaction that was larger than usual.
+        self.pragma("journal_size_limit", i64::from(config.checkpoint_pages) * 2 * 4_096)?;
+        self.set_max_page_count(config.max_page_count)
+    }
+
+    fn checkpoint_on_close(&self, on: bool) -> Result<()> {
+        self.configure(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !on)
+    }
+
+    /// Changes the most pages of 4 KiB that the file may grow to; none for no bound but the disk. It is never less than
+    /// what the file has already.
+    ///
+    /// # Errors
+    /// `Storage`.
+    pub fn set_max_page_count(&mut self, pages: Option<u32>) -> Result<()> {
+        const NO_BOUND: u32 = u32::MAX - 1;
+        self.pragma("max_page_count", i64::from(pages.unwrap_or(NO_BOUND)))
+    }
+}
+
+impl<K: Kind> Core<K, Reading> {
+    /// Opens a file for reading that [is there](Core::open_file) already.
+    pub(crate) fn open_file(config: &SqliteConfig) -> Result<Self> {
+        let path = absolute(&config.path)?;
+        recognise::check::<K>(&path)?;
+        let connection = connect(&path, OpenFlags::empty())?;
+        let mut core = Self::around(connection, Some(path), Reading);
+        core.resolve_links();
+        core.bound(config)?;
+        core.pragma("query_only", 1)?;
+        schema::check_current::<K>(&core.connection).map_err(|e| core.on(e))?;
+        Ok(core)
+    }
+}
+
+impl<K, A> Core<K, A> {
+    fn around(connection: Connection, file: Option<PathBuf>, access: A) -> Self {
+        let (names, lost) = Default::default();
+        Self { connection, names, file, access, lost, kind: PhantomData }
+    }
+
+    /// The file, with all links resolved; none for a database in memory.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    /// Two names of one file must lead to one lock.
+    fn resolve_links(&mut self) {
+        let file = self.file.take();
+        self.file = file.map(|f| std::fs::canonicalize(&f).unwrap_or(f));
+    }
+
+    fn configure(&self, what: DbConfig, on: bool) -> Result<()> {
+        let configured = self.connection.set_db_config(what, on);
+        configured.map(drop).map_err(|e| self.failed("set up", e))
+    }
+
+    /// Prepares every statement once. Left to itself SQLite plans a statement anew whenever other values are bound to it,
+    /// which made reading one document ten times slower.
+    fn keep_statements(&self) -> Result<()> {
+        self.connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        self.configure(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+    }
+
+    /// Sets what bounds a connection in time and memory.
+    fn bound(&self, config: &SqliteConfig) -> Result<()> {
+        self.keep_statements()?;
+        self.connection.busy_timeout(config.busy_timeout).map_err(|e| self.failed("open", e))?;
+        self.pragma("cache_size", -i64::from(config.cache_kib))
+    }
+
+    pub(crate) fn pragma(&self, name: &'static str, value: i64) -> Result<()> {
+        // Some settings answer with their value and some do not.
+        let ignore = |_: &Row<'_>| Ok(());
+        self.connection.pragma_update_and_check(None, name, value, ignore).or_else(|e| match e {
+            rusqlite::Error::QueryReturnedNoRows => Ok(()),
+            e => Err(self.failed("set up", e)),
+        })
+    }
+
+    pub(crate) fn failed(&self, operation: &'static str, error: rusqlite::Error) -> Error {
+        let error = error::convert(operation, self.file(), error);
+        if self.connection.is_autocommit() {
+            self.lost.borrow_mut().get_or_insert_with(|| error.clone());
+        }
+        error
+    }
+
+    /// Names the file in an error.
+    pub(crate) fn on(&self, error: Error) -> Error {
+        if error.context().any(|(name, _)| name == "file") {
+            return error;
+        }
+        error::on(error, self.file())
+    }
+
+    /// Visits rows until the visitor answers `false`.
+    pub(crate) fn each<T>(
+        &self,
+        sql: &'static str,
+        params: impl Params,
+        decode: impl Fn(&Row<'_>) -> Result<T>,
+        mut visit: impl FnMut(T) -> Result<bool>,
+    ) -> Result<()> {
+        let failed = |e| self.failed("read", e);
+        let mut statement = self.connection.prepare_cached(sql).map_err(failed)?;
+        let mut rows = statement.query(params).map_err(failed)?;
+        while let Some(row) = rows.next().map_err(failed)? {
+            let item = decode(row).map_err(|e| self.on(e.during("read")))?;
+            if !visit(item)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The first row, if there is one.
+    pub(crate) fn one<T>(
+        &self,
+        sql: &'static str,
+        params: impl Params,
+        decode: impl Fn(&Row<'_>) -> Result<T>,
+    ) -> Result<Option<T>> {
+        let mut found = None;
+        self.each(sql, params, decode, |item| {
+            found = Some(item);
+            Ok(false)
+        })?;
+        Ok(found)
+    }
+
+    /// All rows. The statement bounds how many they are.
+    pub(crate) fn many<T>(
+        &self,
+        sql: &'static str,
+        params: impl Params,
+        decode: impl Fn(&Row<'_>) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let mut all = Vec::new();
+        self.each(sql, params, decode, |item| {
+            all.push(item);
+            Ok(true)
+        })?;
+        Ok(all)
+    }
+
+    /// Writes; how many rows.
+    pub(crate) fn run(&self, sql: &'static str, params: impl Params) -> Result<usize> {
+        let statement = self.connection.prepare_cached(sql);
+        statement.and_then(|mut s| s.execute(params)).map_err(|e| self.failed("write", e))
+    }
+
+    /// Writes one row; its number.
+    pub(crate) fn insert(&self, sql: &'static str, params: impl Params) -> Result<i64> {
+        let statement = self.connection.prepare_cached(sql);
+        statement.and_then(|mut s| s.insert(params)).map_err(|e| self.failed("write", e))
+    }
+}
+
+/// Without this a file that is called `:memory:` would be none.
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(|e| error::io("open", path, e))
+}
+
+pub(crate) fn connect(path: &Path, more: OpenFlags) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | more;
+    let opened = Connection::open_with_flags(path, flags);
+    opened.map_err(|e| error::convert("open", Some(path), e))
+}

@@ -1,0 +1,85 @@
+//! The lock by which one process of several runs the engine.
+//!
+//! It is a lock of the operating system on a file beside the database: it ends with the process that holds it, however that
+//! ends, so the next one can take over at once. Who holds it, in words, is in the database.
+
+use std::fs::{File, TryLockError};
+use std::path::Path;
+
+use sync_core::error::{Error, ErrorKind, Result};
+
+use crate::error;
+use crate::recognise::beside;
+
+/// The engine lock of one writer.
+#[derive(Debug, Default)]
+pub(crate) struct EngineLock {
+    file: Option<File>,
+    since: Since,
+}
+
+/// When the lock was taken: what is undone takes it back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Since {
+    /// Before this transaction.
+    #[default]
+    Before,
+    /// In an earlier job of it.
+    Transaction,
+    /// In this job.
+    Mark,
+}
+
+impl EngineLock {
+    /// Takes the lock; `false` if another holds it. A database in memory has no file, and nobody else.
+    pub(crate) fn take(&mut self, database: Option<&Path>) -> Result<bool> {
+        let Some(database) = database.filter(|_| self.file.is_none()) else { return Ok(true) };
+        let path = beside(database, "-lease");
+        let failed = |e| error::io("lock the engine", &path, e);
+        let mut options = File::options();
+        let options = options.create(true).truncate(false).read(true).write(true);
+        let file = options.open(&path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(false),
+            Err(TryLockError::Error(e)) => return Err(failed(e)),
+        }
+        self.file = Some(file);
+        self.since = Since::Mark;
+        Ok(true)
+    }
+
+    /// Lets go of it. The file stays: removing it would let two processes lock two files of one name.
+    pub(crate) fn release(&mut self) {
+        self.file = None;
+        self.since = Since::Before;
+    }
+
+    pub(crate) fn note_mark(&mut self) {
+        if self.since == Since::Mark {
+            self.since = Since::Transaction;
+        }
+    }
+
+    pub(crate) fn undo_mark(&mut self) {
+        if self.since == Since::Mark {
+            self.release();
+        }
+    }
+
+    pub(crate) fn undo_transaction(&mut self) {
+        if self.since != Since::Before {
+            self.release();
+        }
+    }
+
+    pub(crate) fn keep(&mut self) {
+        self.since = Since::Before;
+    }
+}
+
+/// The error of who comes second.
+pub(crate) fn busy(holder: &str, file: Option<&Path>) -> Error {
+    let error = Error::new(ErrorKind::Busy, "another process runs the engine of this replica");
+    error::on(error.during("lock the engine").with("holder", holder), file)
+}

@@ -1,0 +1,73 @@
+//! SQLite as the storage of a replica or of a server.
+//!
+//! ```text
+//!   SqliteStorage  = ReplicaThreads< SqliteReplicaWriter, SqliteReplicaReader >      (async: sync-core's threads)
+//!   SqliteServerStorage = ServerThreads< SqliteServerWriter, SqliteServerReader >
+//!                                              │
+//!                      Core<kind, access>: one connection, one transaction or snapshot at a time
+//!                      ├── replica/   rows of a replica ─┐
+//!                      ├── server/    rows of a server ──┴─► SQL over native tables (schema)
+//!                      └── transaction, names, columns, lease, wake
+//! ```
+//!
+//! [`open_replica`] and [`open_server`] open a file and start its threads. The cores can be used alone as well, without
+//! threads and without a file: they are synchronous, and the simulation calls them inline.
+//!
+//! # What is where
+//!
+//! A replica's documents are rows of one table, bodies as JSON text, so that an app may ask its own questions in SQL. The
+//! view `documents(scope, collection, id, revision, created_ms, updated_ms, body)` shows what is live, and stays as it is
+//! when the tables below it change:
+//!
+//! ```
+//! use rusqlite::Connection;
+//! use storage_sqlite::{SqliteConfig, open_replica};
+//! use sync_core::model::ReplicaId;
+//! # let directory = tempfile::tempdir()?;
+//! # let path = directory.path().join("app.db");
+//! let storage = open_replica(&SqliteConfig::new(&path), ReplicaId([7; 16]))?;
+//! // ... the app writes through its replica, and asks on a connection of its own:
+//! let app = Connection::open(&path)?;
+//! let urgent: i64 = app.query_row(
+//!     "SELECT count(*) FROM documents WHERE collection = 'tasks' AND json_extract(body, '$.urgent')",
+//!     [],
+//!     |row| row.get(0),
+//! )?;
+//! # assert_eq!(urgent, 0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Such a connection must only read. `created_ms` and `updated_ms` are Unix milliseconds, `updated_ms` those of the edit
+//! that the body comes from; `revision` is the text of the revision.
+//!
+//! # What is promised
+//!
+//! - What a storage must make durable is committed with [`SqliteConfig::synchronous`]; everything else with `NORMAL`,
+//!   which survives a crash of the process but perhaps not a power failure.
+//! - Several processes may share one replica file. One of them runs the engine: it holds a lock on `<file>-lease`, which
+//!   the operating system frees when it dies. The commits of the others are noticed within some 25 ms.
+//! - A file of another program, of the other kind (a server's as a replica's) or of a newer version is refused with
+//!   [`Incompatible`](sync_core::error::ErrorKind::Incompatible) and left as it is.
+//! - A commit that does not fit on the disk fails with [`Storage`](sync_core::error::ErrorKind::Storage); what was
+//!   committed before stays, and the same works again once there is room.
+
+#![forbid(unsafe_code)]
+
+mod columns;
+mod config;
+mod core;
+mod error;
+mod lease;
+mod names;
+mod recognise;
+mod replica;
+mod schema;
+mod server;
+mod transaction;
+mod wake;
+
+pub use config::{SqliteConfig, Synchronous};
+pub use core::{Core, Reading, Writing};
+pub use replica::{SqliteReplicaReader, SqliteReplicaWriter, SqliteStorage, open_replica};
+pub use schema::{Kind, Replica, Server};
+pub use server::{SqliteServerReader, SqliteServerStorage, SqliteServerWriter, open_server};

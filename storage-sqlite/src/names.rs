@@ -1,0 +1,87 @@
+//! Scopes and collections as small numbers.
+//!
+//! A collection's number stands for (scope, collection). What is remembered here holds within one transaction or snapshot
+//! only: another process may remove a scope, and an undone transaction may have made one.
+
+use std::collections::HashMap;
+
+use rusqlite::params;
+use sync_core::error::{Error, ErrorKind, Result};
+use sync_core::model::{Collection, Scope};
+
+use crate::columns;
+use crate::core::Core;
+
+/// What this transaction has looked up.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    scopes: HashMap<Scope, i64>,
+    collections: HashMap<(Scope, Collection), i64>,
+    by_id: HashMap<i64, (Scope, Collection)>,
+}
+
+impl Names {
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        self.scopes.clear();
+        self.collections.clear();
+        self.by_id.clear();
+    }
+}
+
+pub(crate) const SCOPE: &str = "SELECT id FROM scope WHERE name = ?1";
+pub(crate) const COLLECTION: &str = "SELECT id FROM collection WHERE scope_id = ?1 AND name = ?2";
+pub(crate) const COLLECTION_BY_ID: &str = "SELECT s.name, c.name FROM collection c \
+     JOIN scope s ON s.id = c.scope_id WHERE c.id = ?1";
+const NEW_SCOPE: &str = "INSERT INTO scope (name) VALUES (?1)";
+const NEW_COLLECTION: &str = "INSERT INTO collection (scope_id, name) VALUES (?1, ?2)";
+
+impl<K, A> Core<K, A> {
+    /// The number of a scope, made if there is none. Only within a transaction that writes.
+    pub(crate) fn intern_scope(&self, scope: &Scope) -> Result<i64> {
+        if let Some(id) = self.names.borrow().scopes.get(scope) {
+            return Ok(*id);
+        }
+        let found = self.one(SCOPE, params![scope.as_str()], |row| columns::integer(row, 0))?;
+        let id = match found {
+            Some(id) => id,
+            None => self.insert(NEW_SCOPE, params![scope.as_str()])?,
+        };
+        self.names.borrow_mut().scopes.insert(scope.clone(), id);
+        Ok(id)
+    }
+
+    /// The number of a collection, made if there is none. Only within a transaction that writes.
+    pub(crate) fn intern_collection(&self, scope: &Scope, collection: &Collection) -> Result<i64> {
+        let name = (scope.clone(), collection.clone());
+        if let Some(id) = self.names.borrow().collections.get(&name) {
+            return Ok(*id);
+        }
+        let scope_id = self.intern_scope(scope)?;
+        let wanted = params![scope_id, collection.as_str()];
+        let id = match self.one(COLLECTION, wanted, |row| columns::integer(row, 0))? {
+            Some(id) => id,
+            None => self.insert(NEW_COLLECTION, wanted)?,
+        };
+        self.names.borrow_mut().collections.insert(name, id);
+        Ok(id)
+    }
+
+    /// The name behind a collection's number.
+    pub(crate) fn name_of(&self, id: i64) -> Result<(Scope, Collection)> {
+        if self.connection.is_autocommit() {
+            self.names.borrow_mut().clear();
+        }
+        if let Some(name) = self.names.borrow().by_id.get(&id) {
+            return Ok(name.clone());
+        }
+        let name = self.one(COLLECTION_BY_ID, params![id], |row| {
+            Ok((columns::scope(row, 0)?, columns::collection(row, 1)?))
+        })?;
+        let name = name.ok_or_else(|| {
+            self.on(Error::new(ErrorKind::Incompatible, "a document's collection is missing"))
+        })?;
+        self.names.borrow_mut().by_id.insert(id, name.clone());
+        Ok(name)
+    }
+}

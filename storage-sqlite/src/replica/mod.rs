@@ -1,0 +1,124 @@
+//! A replica in SQLite.
+
+mod reads;
+mod sql;
+mod writes;
+
+use std::sync::Arc;
+
+use sync_core::error::Result;
+use sync_core::model::ReplicaId;
+use sync_core::replica::ops;
+use sync_core::storage::{Durability, ReplicaThreads, Transactional};
+
+use crate::config::SqliteConfig;
+use crate::core::{Core, Reading, Writing};
+use crate::schema::Replica;
+use crate::wake::Watch;
+
+/// A replica's storage: a thread that writes, threads that read, and one that notices what other processes commit.
+pub type SqliteStorage = ReplicaThreads<SqliteReplicaWriter, SqliteReplicaReader>;
+
+/// The core that writes a replica, synchronous and without threads. It may also be used alone:
+///
+/// ```
+/// use storage_sqlite::SqliteReplicaWriter;
+/// use sync_core::model::ReplicaId;
+/// use sync_core::replica::rows::ReplicaReads;
+/// use sync_core::storage::{Durability, Transactional};
+///
+/// let mut core = SqliteReplicaWriter::in_memory(ReplicaId([7; 16]))?;
+/// core.begin(Durability::Power)?;
+/// // ... sync_core::replica::ops, called with `&mut core` ...
+/// core.commit()?;
+/// assert_eq!(core.meta()?.map(|m| m.replica), Some(ReplicaId([7; 16])));
+/// # Ok::<(), sync_core::error::Error>(())
+/// ```
+pub type SqliteReplicaWriter = Core<Replica, Writing>;
+
+/// The core that reads a replica's file, one snapshot at a time.
+pub type SqliteReplicaReader = Core<Replica, Reading>;
+
+/// Opens a replica's file and starts its threads. A file that is missing or empty becomes the replica `fresh`; any other
+/// keeps its identity.
+///
+/// This blocks while it reads, makes and migrates files, for at most the busy timeout if another process is in the way:
+/// async code calls it on a thread for blocking work.
+///
+/// # Errors
+/// `Incompatible` for a file that is not a replica's, is damaged or of a newer version; it is left as it is. `Storage` if
+/// it cannot be read or written, or a thread cannot be started.
+///
+/// ```
+/// use storage_sqlite::{SqliteConfig, open_replica};
+/// use sync_core::model::ReplicaId;
+/// use sync_core::storage::Storage;
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("app.db");
+/// # tokio::runtime::Runtime::new()?.block_on(async {
+/// let open = move || open_replica(&SqliteConfig::new(path), ReplicaId([7; 16]));
+/// let storage = tokio::task::spawn_blocking(open).await??;
+/// assert_eq!(storage.state().await?.replica, ReplicaId([7; 16]));
+/// storage.close().await?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn open_replica(config: &SqliteConfig, fresh: ReplicaId) -> Result<SqliteStorage> {
+    let mut writer = SqliteReplicaWriter::open(config, fresh)?;
+    let mut readers = Vec::new();
+    for _ in 0..config.reader_count() {
+        readers.push(SqliteReplicaReader::open(config)?);
+    }
+    let mut listeners = None;
+    if let Some(file) = writer.file() {
+        let (watch, whom) = Watch::start(file)?;
+        writer.access.watch = Some(watch);
+        listeners = Some(whom);
+    }
+    let storage = ReplicaThreads::start(writer, readers, config.write_limits, config.threads)?;
+    if let Some(whom) = listeners {
+        // It fails only if the writer is gone already, and with it all there is to tell.
+        let _ = whom.send(Arc::downgrade(&storage.notifier()));
+    }
+    Ok(storage)
+}
+
+impl SqliteReplicaWriter {
+    /// Opens a file for writing; one that is missing or empty becomes the replica `fresh`. Blocks.
+    ///
+    /// # Errors
+    /// As [`open_replica`].
+    pub fn open(config: &SqliteConfig, fresh: ReplicaId) -> Result<Self> {
+        Self::open_file(config)?.initialised(fresh)
+    }
+
+    /// A replica in memory, gone when this is dropped. It has no file: nobody else can read it, and nothing of it
+    /// survives a crash.
+    ///
+    /// # Errors
+    /// `Storage`.
+    pub fn in_memory(fresh: ReplicaId) -> Result<Self> {
+        Self::open_memory()?.initialised(fresh)
+    }
+
+    fn initialised(mut self, fresh: ReplicaId) -> Result<Self> {
+        self.begin(Durability::Power)?;
+        if let Err(error) = ops::initialise(&mut self, fresh) {
+            self.rollback();
+            return Err(error);
+        }
+        self.commit()?;
+        Ok(self)
+    }
+}
+
+impl SqliteReplicaReader {
+    /// Opens a file for reading that a [writer](SqliteReplicaWriter::open) has opened before. Blocks.
+    ///
+    /// # Errors
+    /// As [`open_replica`]; also `Storage` if there is no file.
+    pub fn open(config: &SqliteConfig) -> Result<Self> {
+        Self::open_file(config)
+    }
+}

@@ -1,0 +1,188 @@
+//! The tables, and how a file of an older version gets them.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, TransactionBehavior};
+use sync_core::error::{Error, ErrorKind, Result};
+
+use crate::error::convert;
+
+/// What a file holds. The two kinds are [`Replica`] and [`Server`]; others have no use.
+pub trait Kind: Send + 'static {
+    /// The number in the file's header by which it is recognised.
+    const APPLICATION_ID: i32;
+    /// What leads from each version of the tables to the next, from the empty file on. Only ever added to.
+    const MIGRATIONS: &'static [&'static str];
+}
+
+/// The data of a replica.
+#[derive(Clone, Copy, Debug)]
+pub enum Replica {}
+
+/// The data of a server.
+#[derive(Clone, Copy, Debug)]
+pub enum Server {}
+
+impl Kind for Replica {
+    const APPLICATION_ID: i32 = i32::from_be_bytes(*b"2TDr");
+    const MIGRATIONS: &'static [&'static str] = &[include_str!("replica/schema_1.sql")];
+}
+
+impl Kind for Server {
+    const APPLICATION_ID: i32 = i32::from_be_bytes(*b"2TDs");
+    const MIGRATIONS: &'static [&'static str] = &[include_str!("server/schema_1.sql")];
+}
+
+/// Whether a file with these marks may be used as that kind; its version.
+pub(crate) fn judge<K: Kind>(application: i32, version: i32, is_blank: bool) -> Result<usize> {
+    let refuse = |what: String| Err(Error::new(ErrorKind::Incompatible, what));
+    if application != K::APPLICATION_ID {
+        return match application {
+            0 if version == 0 && is_blank => Ok(0),
+            Replica::APPLICATION_ID => refuse("the file is a replica's, not a server's".to_owned()),
+            Server::APPLICATION_ID => refuse("the file is a server's, not a replica's".to_owned()),
+            _ => refuse("the file is a database of another program".to_owned()),
+        };
+    }
+    match usize::try_from(version) {
+        Ok(version) if version <= K::MIGRATIONS.len() => Ok(version),
+        _ => refuse(format!(
+            "the file is of version {version}, and this program knows them up to {}",
+            K::MIGRATIONS.len()
+        )),
+    }
+}
+
+/// The version of the tables in a file that SQLite has opened; 0 for none yet.
+///
+/// # Errors
+/// `Incompatible` for what [`judge`] refuses.
+pub(crate) fn check<K: Kind>(connection: &Connection) -> Result<usize> {
+    let marks = || -> rusqlite::Result<(i64, i32, i32)> {
+        // One snapshot, or the marks of a file that is being made would be read half before and half after.
+        let snapshot = connection.is_autocommit().then(|| connection.unchecked_transaction());
+        let _snapshot = snapshot.transpose()?;
+        let objects =
+            connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        let pragma = |name| connection.pragma_query_value(None, name, |row| row.get(0));
+        Ok((objects, pragma("application_id")?, pragma("user_version")?))
+    };
+    let (objects, application, version) = marks().map_err(|e| convert("open", None, e))?;
+    judge::<K>(application, version, objects == 0).map_err(|e| e.during("open"))
+}
+
+/// As [`check`], for who cannot bring the tables up to date.
+pub(crate) fn check_current<K: Kind>(connection: &Connection) -> Result<()> {
+    if check::<K>(connection)? == K::MIGRATIONS.len() {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Incompatible,
+        "the file is older; it has to be opened for writing first",
+    )
+    .during("open"))
+}
+
+/// Brings the tables up to date, in one transaction. It is made without the write-ahead log for a file that is new, so
+/// that the file's own header says from the first moment on whose it is.
+pub(crate) fn migrate<K: Kind>(connection: &Connection, migrations: &[&str]) -> Result<()> {
+    if check::<K>(connection)? == migrations.len() {
+        return Ok(());
+    }
+    let failed = |e| convert("update the tables", None, e);
+    let tx = rusqlite::Transaction::new_unchecked(connection, TransactionBehavior::Immediate)
+        .map_err(failed)?;
+    // Another process may have been first.
+    let version = check::<K>(&tx)?;
+    for step in migrations.iter().skip(version) {
+        tx.execute_batch(step).map_err(failed)?;
+    }
+    tx.pragma_update(None, "application_id", K::APPLICATION_ID).map_err(failed)?;
+    tx.pragma_update(None, "user_version", migrations.len() as i64).map_err(failed)?;
+    tx.commit().map_err(failed)
+}
+
+/// Turns the write-ahead log on; a file keeps it on.
+///
+/// SQLite does not wait when another process is about to do the same, so it is tried again within the busy timeout.
+pub(crate) fn use_write_ahead_log(connection: &Connection, patience: Duration) -> Result<()> {
+    const PAUSE: Duration = Duration::from_millis(5);
+    let mut tries = 1 + patience.as_millis() / PAUSE.as_millis();
+    loop {
+        tries -= 1;
+        let mode = connection
+            .pragma_update_and_check(None, "journal_mode", "wal", |row| row.get::<_, String>(0));
+        match mode {
+            Ok(mode) if mode == "wal" => return Ok(()),
+            Ok(_) => {
+                return Err(Error::new(
+                    ErrorKind::Storage,
+                    "this file system does not allow what several readers beside a writer need",
+                )
+                .during("open"));
+            }
+            Err(e) if is_busy(&e) && tries > 0 => std::thread::sleep(PAUSE),
+            Err(e) => return Err(convert("open", None, e)),
+        }
+    }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
+    matches!(error.sqlite_error_code(), Some(DatabaseBusy | DatabaseLocked))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// How SQLite carries out a statement.
+    pub(crate) fn plan(connection: &Connection, sql: &str) -> String {
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let steps = statement.raw_query().mapped(|row| row.get::<_, String>(3));
+        steps.map(Result::unwrap).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Asserts that a statement finds its rows, and their order, in indexes.
+    pub(crate) fn assert_searches(connection: &Connection, sql: &str) {
+        let plan = plan(connection, sql);
+        for bad in ["SCAN", "TEMP B-TREE"] {
+            assert!(!plan.contains(bad), "{sql}\n{plan}");
+        }
+    }
+
+    enum Toy {}
+
+    impl Kind for Toy {
+        const APPLICATION_ID: i32 = 7;
+        const MIGRATIONS: &'static [&'static str] = &[
+            "CREATE TABLE t (a INTEGER); INSERT INTO t VALUES (1);",
+            "ALTER TABLE t ADD COLUMN b TEXT; UPDATE t SET b = 'new';",
+        ];
+    }
+
+    #[test]
+    fn an_older_file_is_brought_up_to_date_and_keeps_its_data() {
+        let connection = Connection::open_in_memory().unwrap();
+        migrate::<Toy>(&connection, &Toy::MIGRATIONS[..1]).unwrap();
+        assert_eq!(check::<Toy>(&connection).unwrap(), 1);
+        assert_eq!(check_current::<Toy>(&connection).unwrap_err().kind(), ErrorKind::Incompatible);
+        migrate::<Toy>(&connection, Toy::MIGRATIONS).unwrap();
+        check_current::<Toy>(&connection).unwrap();
+        let row: (i64, String) = connection
+            .query_row("SELECT a, b FROM t", [], |row| Ok((row.get(0)?, row.get(1)?)))
+            .unwrap();
+        assert_eq!(row, (1, "new".to_owned()));
+    }
+
+    #[test]
+    fn a_migration_that_fails_changes_nothing() {
+        let connection = Connection::open_in_memory().unwrap();
+        migrate::<Toy>(&connection, &Toy::MIGRATIONS[..1]).unwrap();
+        let broken = [Toy::MIGRATIONS[0], "UPDATE t SET a = 2; SELECT nonsense;"];
+        migrate::<Toy>(&connection, &broken).unwrap_err();
+        assert_eq!(check::<Toy>(&connection).unwrap(), 1);
+        let a: i64 = connection.query_row("SELECT a FROM t", [], |row| row.get(0)).unwrap();
+        assert_eq!(a, 1);
+    }
+}

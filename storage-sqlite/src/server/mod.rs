@@ -1,0 +1,82 @@
+//! A server in SQLite.
+
+mod reads;
+mod sql;
+mod writes;
+
+use sync_core::error::Result;
+use sync_core::storage::ServerThreads;
+
+use crate::config::SqliteConfig;
+use crate::core::{Core, Reading, Writing};
+use crate::schema::Server;
+
+/// A server's storage: a thread that writes, and threads that read.
+pub type SqliteServerStorage = ServerThreads<SqliteServerWriter, SqliteServerReader>;
+
+/// The core that writes a server's file, synchronous and without threads. It may also be used alone.
+pub type SqliteServerWriter = Core<Server, Writing>;
+
+/// The core that reads a server's file, one snapshot at a time.
+pub type SqliteServerReader = Core<Server, Reading>;
+
+/// Opens a server's file, makes it if it is missing or empty, and starts its threads.
+///
+/// This blocks while it reads, makes and migrates files, for at most the busy timeout if another process is in the way:
+/// async code calls it on a thread for blocking work.
+///
+/// # Errors
+/// `Incompatible` for a file that is not a server's, is damaged or of a newer version; it is left as it is. `Storage` if
+/// it cannot be read or written, or a thread cannot be started.
+///
+/// ```
+/// use storage_sqlite::{SqliteConfig, open_server};
+/// use sync_core::model::{Epoch, Scope, Seq};
+/// use sync_core::storage::ServerStorage;
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("server.db");
+/// # tokio::runtime::Runtime::new()?.block_on(async {
+/// let storage = tokio::task::spawn_blocking(|| open_server(&SqliteConfig::new(path))).await??;
+/// assert_eq!(storage.scope(Scope::default(), Epoch([1; 16])).await?.head, Seq(0));
+/// storage.close().await?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn open_server(config: &SqliteConfig) -> Result<SqliteServerStorage> {
+    let writer = SqliteServerWriter::open(config)?;
+    let mut readers = Vec::new();
+    for _ in 0..config.reader_count() {
+        readers.push(SqliteServerReader::open(config)?);
+    }
+    ServerThreads::start(writer, readers, config.threads)
+}
+
+impl SqliteServerWriter {
+    /// Opens a file for writing; one that is missing or empty is made. Blocks.
+    ///
+    /// # Errors
+    /// As [`open_server`].
+    pub fn open(config: &SqliteConfig) -> Result<Self> {
+        Self::open_file(config)
+    }
+
+    /// A server in memory, gone when this is dropped. It has no file: nobody else can read it, and nothing of it survives
+    /// a crash.
+    ///
+    /// # Errors
+    /// `Storage`.
+    pub fn in_memory() -> Result<Self> {
+        Self::open_memory()
+    }
+}
+
+impl SqliteServerReader {
+    /// Opens a file for reading that a [writer](SqliteServerWriter::open) has opened before. Blocks.
+    ///
+    /// # Errors
+    /// As [`open_server`]; also `Storage` if there is no file.
+    pub fn open(config: &SqliteConfig) -> Result<Self> {
+        Self::open_file(config)
+    }
+}

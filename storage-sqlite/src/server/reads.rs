@@ -1,0 +1,71 @@
+//! Reading a server's rows.
+
+use rusqlite::{Row, params};
+use sync_core::error::Result;
+use sync_core::model::{Collection, DocumentId, ReplicaId, Scope, Seq};
+use sync_core::server::record::{Acknowledged, PushRecord, ServerRow, ServerScope};
+use sync_core::server::rows::{LogRow, ServerReads};
+
+use super::sql;
+use crate::columns::{self, STATE_COLUMNS, bound, page};
+use crate::core::Core;
+use crate::error::damaged;
+use crate::schema::Server;
+
+/// The first column after a row's own.
+const KEY: usize = STATE_COLUMNS + 3;
+
+fn server_row(row: &Row<'_>) -> Result<ServerRow> {
+    let state = columns::state(row)?.ok_or_else(|| damaged("a row is damaged: it has no state"))?;
+    Ok(ServerRow {
+        seq: Seq(columns::unsigned(row, STATE_COLUMNS)?),
+        first: Seq(columns::unsigned(row, STATE_COLUMNS + 1)?),
+        state,
+        offered: columns::optional_decoded(row, STATE_COLUMNS + 2)?,
+    })
+}
+
+impl<A> ServerReads for Core<Server, A> {
+    fn scope(&self, scope: &Scope) -> Result<Option<ServerScope>> {
+        let row =
+            self.one(sql::SCOPE, params![scope.as_str()], |row| columns::optional_decoded(row, 0))?;
+        Ok(row.flatten())
+    }
+
+    fn scopes(&self, after: Option<&Scope>, limit: usize) -> Result<Vec<Scope>> {
+        let after = after.map_or("", Scope::as_str);
+        self.many(sql::SCOPES, params![after, page(limit)], |row| columns::scope(row, 0))
+    }
+
+    fn row(
+        &self,
+        scope: &Scope,
+        collection: &Collection,
+        id: &DocumentId,
+    ) -> Result<Option<ServerRow>> {
+        let key = params![scope.as_str(), collection.as_str(), id.as_str()];
+        self.one(sql::ROW, key, server_row)
+    }
+
+    fn log(
+        &self,
+        scope: &Scope,
+        after: Seq,
+        visit: &mut dyn FnMut(LogRow) -> Result<bool>,
+    ) -> Result<()> {
+        let decode = |row: &Row<'_>| {
+            let (_, collection) = self.name_of(columns::integer(row, KEY + 1)?)?;
+            Ok((collection, columns::document_id(row, KEY)?, server_row(row)?))
+        };
+        self.each(sql::LOG, params![scope.as_str(), bound(after.0)], decode, visit)
+    }
+
+    fn push_record(&self, scope: &Scope, replica: ReplicaId) -> Result<Option<PushRecord>> {
+        self.one(sql::PUSH, params![scope.as_str(), &replica.0[..]], |row| columns::decoded(row, 0))
+    }
+
+    fn acknowledged(&self, scope: &Scope, replica: ReplicaId) -> Result<Option<Acknowledged>> {
+        let key = params![scope.as_str(), &replica.0[..]];
+        self.one(sql::ACKNOWLEDGED, key, |row| columns::decoded(row, 0))
+    }
+}

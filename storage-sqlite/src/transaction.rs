@@ -1,0 +1,173 @@
+//! Transactions and snapshots.
+
+use rusqlite::Connection;
+use sync_core::error::{Error, ErrorKind, Result};
+use sync_core::storage::{Durability, Snapshot, Transactional};
+
+use crate::config::Synchronous;
+use crate::core::Core;
+use crate::lease::EngineLock;
+use crate::schema::Kind;
+use crate::wake::Watch;
+
+/// The access of a core that writes.
+#[derive(Debug)]
+pub struct Writing {
+    acknowledged: Synchronous,
+    /// What SQLite's `synchronous` is set to now, where that is known.
+    level: Option<i64>,
+    mark: Mark,
+    /// The count of changes at the beginning of the transaction, less what was undone since.
+    baseline: u64,
+    /// The count of changes at the last mark.
+    marked: u64,
+    pub(crate) lock: EngineLock,
+    pub(crate) watch: Option<Watch>,
+}
+
+/// The access of a core that reads.
+#[derive(Debug)]
+pub struct Reading;
+
+/// What `undo` goes back to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mark {
+    /// The beginning of the transaction, which is begun again. Most transactions are one job, and a savepoint would keep
+    /// a copy of every page that changes after it.
+    Begin,
+    /// A savepoint, because something was written before.
+    Savepoint,
+}
+
+impl Writing {
+    pub(crate) fn new(acknowledged: Synchronous) -> Self {
+        Self {
+            acknowledged,
+            level: None,
+            mark: Mark::Begin,
+            baseline: 0,
+            marked: 0,
+            lock: EngineLock::default(),
+            watch: None,
+        }
+    }
+}
+
+impl<K: Kind> Transactional for Core<K, Writing> {
+    fn begin(&mut self, durability: Durability) -> Result<()> {
+        self.end();
+        self.set_synchronous(match durability {
+            Durability::Process => Synchronous::Normal,
+            Durability::Power => self.access.acknowledged,
+        })?;
+        self.begin_immediate()
+    }
+
+    fn mark(&mut self) -> Result<()> {
+        let changes = self.connection.total_changes();
+        if self.access.mark == Mark::Savepoint {
+            self.control("RELEASE job")?;
+        }
+        if self.access.mark == Mark::Savepoint || changes != self.access.baseline {
+            self.control("SAVEPOINT job")?;
+            self.access.mark = Mark::Savepoint;
+        }
+        self.access.marked = changes;
+        self.access.lock.note_mark();
+        Ok(())
+    }
+
+    fn undo(&mut self) -> Result<()> {
+        self.access.lock.undo_mark();
+        if self.access.mark != Mark::Savepoint {
+            return self.begin_immediate();
+        }
+        self.names.borrow_mut().clear();
+        let undone = self.control("ROLLBACK TO job");
+        if undone.is_err() {
+            self.rollback();
+        }
+        self.access.baseline += self.connection.total_changes() - self.access.marked;
+        undone
+    }
+
+    fn commit(&mut self) -> Result<bool> {
+        let committed = self.control("COMMIT");
+        if committed.is_err() {
+            self.rollback();
+        }
+        self.access.lock.keep();
+        committed.map(|()| self.connection.total_changes() != self.access.baseline)
+    }
+
+    fn rollback(&mut self) {
+        self.access.lock.undo_transaction();
+        self.end();
+    }
+}
+
+impl<K, A> Core<K, A> {
+    /// A statement that belongs into a transaction. A failure may have made SQLite end the transaction by itself; then
+    /// nothing may run as if it were still there.
+    fn control(&self, sql: &'static str) -> Result<()> {
+        if self.connection.is_autocommit() {
+            let ended = || self.on(Error::new(ErrorKind::Storage, "no transaction is open"));
+            return Err(self.lost.borrow().clone().unwrap_or_else(ended));
+        }
+        self.run(sql, []).map(drop)
+    }
+
+    /// Ends whatever is open. It cannot fail: what SQLite cannot roll back now it rolls back when the file is opened.
+    fn end(&self) {
+        self.names.borrow_mut().clear();
+        self.lost.take();
+        if !self.connection.is_autocommit() {
+            let _ = self.run("ROLLBACK", []);
+        }
+    }
+}
+
+impl<K> Core<K, Writing> {
+    fn begin_immediate(&mut self) -> Result<()> {
+        self.end();
+        self.run("BEGIN IMMEDIATE", [])?;
+        self.access.mark = Mark::Begin;
+        self.access.baseline = self.connection.total_changes();
+        self.access.marked = self.access.baseline;
+        Ok(())
+    }
+
+    /// SQLite allows this between transactions only.
+    fn set_synchronous(&mut self, to: Synchronous) -> Result<()> {
+        let level = to.level();
+        if self.access.level != Some(level) {
+            self.access.level = None;
+            self.pragma("synchronous", level)?;
+            self.access.level = Some(level);
+        }
+        Ok(())
+    }
+
+    /// What SQLite says its `synchronous` is: 1 for normal, 2 for full, 3 for extra.
+    ///
+    /// # Errors
+    /// `Storage`.
+    pub fn synchronous_level(&self) -> Result<i64> {
+        let read = |c: &Connection| c.pragma_query_value(None, "synchronous", |row| row.get(0));
+        read(&self.connection).map_err(|e| self.failed("read", e))
+    }
+}
+
+impl<K: Kind> Snapshot for Core<K, Reading> {
+    fn open(&mut self) -> Result<()> {
+        self.end();
+        self.run("BEGIN DEFERRED", [])?;
+        // The snapshot is that of the first read.
+        let first = self.one("SELECT 1 FROM scope LIMIT 1", [], |_| Ok(()));
+        first.map(drop).inspect_err(|_| self.end())
+    }
+
+    fn release(&mut self) {
+        self.end();
+    }
+}

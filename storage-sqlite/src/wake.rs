@@ -1,0 +1,79 @@
+//! Notices the commits of other processes.
+//!
+//! A thread asks SQLite's `data_version` every 25 ms, while anybody listens. The question costs some microseconds: it reads
+//! memory that the processes share. The writer's own commits show there too, so a listener is sometimes woken twice, which
+//! is harmless: a wake-up carries no data.
+
+use std::path::Path;
+use std::sync::Weak;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+use sync_core::error::{Error, ErrorKind, Result};
+use tokio::sync::watch;
+
+use crate::core::connect;
+
+/// How long a commit of another process may go unnoticed.
+const POLL: Duration = Duration::from_millis(25);
+
+/// Who is to be told.
+pub(crate) type Listeners = Weak<watch::Sender<u64>>;
+
+/// The thread, which ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    /// Carries who is to be told; the thread ends when it is cut.
+    listeners: Option<Sender<Listeners>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watch {
+    /// Starts the thread. It waits until it hears whom to tell.
+    pub(crate) fn start(file: &Path) -> Result<(Self, Sender<Listeners>)> {
+        let connection = connect(file, OpenFlags::empty())?;
+        let (listeners, queue) = channel();
+        // What is committed from here on is told of, however late the thread starts.
+        let seen = version(&connection);
+        let started = std::thread::Builder::new()
+            .name("twotide-wake".to_owned())
+            .spawn(move || watch(&connection, seen, &queue));
+        let thread = started.map_err(|e| {
+            Error::new(ErrorKind::Storage, "a storage thread cannot be started").because(e)
+        })?;
+        let told = listeners.clone();
+        Ok((Self { listeners: Some(listeners), thread: Some(thread) }, told))
+    }
+}
+
+impl Drop for Watch {
+    /// Waits for the thread, so that whoever closes a storage knows that nothing of it is left.
+    fn drop(&mut self) {
+        self.listeners = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been reported already, and took nothing with it.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn watch(connection: &Connection, mut seen: Option<i64>, queue: &Receiver<Listeners>) {
+    let Ok(listeners) = queue.recv() else { return };
+    while matches!(queue.recv_timeout(POLL), Err(RecvTimeoutError::Timeout)) {
+        let Some(commits) = listeners.upgrade() else { return };
+        if commits.receiver_count() == 0 {
+            continue;
+        }
+        // A failure is not told here: whoever reads or writes meets it too.
+        let Some(now) = version(connection) else { continue };
+        if seen.replace(now) != Some(now) {
+            commits.send_modify(|n| *n = n.wrapping_add(1));
+        }
+    }
+}
+
+fn version(connection: &Connection) -> Option<i64> {
+    connection.pragma_query_value(None, "data_version", |row| row.get(0)).ok()
+}

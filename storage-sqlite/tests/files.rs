@@ -1,0 +1,236 @@
+//! Which files are opened, which are refused, and that a refused one is left as it is.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod common;
+
+use std::path::Path;
+
+use common::{REPLICA, config, key, place};
+use rusqlite::Connection;
+use storage_sqlite::{
+    SqliteReplicaReader, SqliteReplicaWriter, SqliteServerReader, SqliteServerWriter, open_replica,
+};
+use sync_core::error::{Error, ErrorKind};
+use sync_core::model::{ReplicaId, Seq};
+use sync_core::replica::record::{Pending, Record};
+use sync_core::replica::rows::{ReplicaReads, ReplicaRows};
+use sync_core::storage::{Durability, Storage, Transactional};
+
+/// Names and bytes of all files in the folder.
+fn files(path: &Path) -> Vec<(String, Vec<u8>)> {
+    let entries = std::fs::read_dir(path.parent().unwrap()).unwrap();
+    let mut files: Vec<_> = entries
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            (name, std::fs::read(entry.path()).unwrap())
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+fn open_as_replica(path: &Path) -> Result<(), Error> {
+    open_replica(&config(path), REPLICA).map(drop)
+}
+
+/// Asserts that it is refused everywhere, and that nothing in the folder changes.
+fn assert_refused(path: &Path, why: &str) {
+    let before = files(path);
+    let reader = SqliteReplicaReader::open(&config(path)).map(drop);
+    for error in [open_as_replica(path), reader].map(Result::unwrap_err) {
+        assert_eq!(error.kind(), ErrorKind::Incompatible, "{error}");
+        assert!(error.to_string().contains(why), "{error}");
+        assert!(error.to_string().contains("app.db"), "{error}");
+    }
+    assert_eq!(files(path), before);
+}
+
+#[tokio::test]
+async fn a_new_file_becomes_a_replica_and_keeps_its_identity() {
+    let (_folder, path) = place();
+    for other in [REPLICA, ReplicaId([8; 16])] {
+        let storage = open_replica(&config(&path), other).unwrap();
+        assert_eq!(storage.state().await.unwrap().replica, REPLICA);
+        storage.close().await.unwrap();
+    }
+}
+
+#[test]
+fn an_empty_file_counts_as_new() {
+    let (_folder, path) = place();
+    std::fs::write(&path, b"").unwrap();
+    open_as_replica(&path).unwrap();
+}
+
+#[test]
+fn what_is_no_database_is_refused() {
+    let (_folder, path) = place();
+    for bytes in [&b"x"[..], &[0; 4_096], b"SQLite format 3\0", &[b'x'; 9_000]] {
+        std::fs::write(&path, bytes).unwrap();
+        assert_refused(&path, "no database");
+    }
+}
+
+#[test]
+fn a_database_of_another_program_is_refused() {
+    for mode in ["delete", "wal"] {
+        let (_folder, path) = place();
+        let other = Connection::open(&path).unwrap();
+        other.pragma_update_and_check(None, "journal_mode", mode, |_| Ok(())).unwrap();
+        other.execute_batch("CREATE TABLE theirs (a); INSERT INTO theirs VALUES (1)").unwrap();
+        assert_refused(&path, "another program");
+        drop(other);
+        assert_refused(&path, "another program");
+    }
+}
+
+#[test]
+fn a_servers_file_is_no_replica_and_the_other_way_round() {
+    let (_folder, path) = place();
+    drop(SqliteServerWriter::open(&config(&path)).unwrap());
+    assert_refused(&path, "a server's, not a replica's");
+    let (_folder, path) = place();
+    drop(SqliteReplicaWriter::open(&config(&path), REPLICA).unwrap());
+    for error in [
+        SqliteServerWriter::open(&config(&path)).map(drop).unwrap_err(),
+        SqliteServerReader::open(&config(&path)).map(drop).unwrap_err(),
+    ] {
+        assert!(error.to_string().contains("a replica's, not a server's"), "{error}");
+    }
+}
+
+#[test]
+fn a_file_of_a_newer_version_is_refused_also_while_only_its_log_says_so() {
+    let (_folder, path) = place();
+    drop(SqliteReplicaWriter::open(&config(&path), REPLICA).unwrap());
+    let newer = Connection::open(&path).unwrap();
+    newer.pragma_update(None, "user_version", 99).unwrap();
+    // The version is in the write-ahead log alone now, and must stay there.
+    let before = std::fs::read(&path).unwrap();
+    let error = open_as_replica(&path).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Incompatible);
+    assert!(error.to_string().contains("version 99"), "{error}");
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+    drop(newer);
+    assert_refused(&path, "version 99");
+}
+
+#[test]
+fn a_file_that_no_version_ever_wrote_to_the_end_is_made_anew() {
+    let (_folder, path) = place();
+    drop(SqliteReplicaWriter::open(&config(&path), REPLICA).unwrap());
+    // As a crash leaves it: the first page is on the disk, the journal says that the file had none before.
+    std::fs::write(&path, [0; 4_096]).unwrap();
+    let mut journal = vec![0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+    for n in [0u32, 7, 0, 512, 4_096] {
+        journal.extend(n.to_be_bytes());
+    }
+    journal.resize(512, 0);
+    std::fs::write(path.with_file_name("app.db-journal"), journal).unwrap();
+    let core = SqliteReplicaWriter::open(&config(&path), ReplicaId([9; 16])).unwrap();
+    assert_eq!(core.meta().unwrap().unwrap().replica, ReplicaId([9; 16]));
+}
+
+#[test]
+fn damaged_rows_are_incompatible_and_say_in_which_file() {
+    let (_folder, path) = place();
+    let mut core = SqliteReplicaWriter::open(&config(&path), REPLICA).unwrap();
+    let document = key("a", "c", "x");
+    let pending = Some(Box::new(Pending { deferred: true, ..Pending::default() }));
+    core.begin(Durability::Process).unwrap();
+    core.put_record(&document, None, &Record { known: Seq(1), pending, ..Record::default() })
+        .unwrap();
+    core.commit().unwrap();
+    let other = Connection::open(&path).unwrap();
+    for damage in [
+        "UPDATE unsettled SET pending = x'01ff'",
+        "UPDATE unsettled SET pending = x'02'",
+        "UPDATE unsettled SET pending = x''",
+        "UPDATE document SET known = -1",
+        "DELETE FROM unsettled; UPDATE document SET known = 1, stamp = 1, replica = x'00'",
+    ] {
+        other.execute_batch(damage).unwrap();
+        let error = core.record(&document).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Incompatible, "{damage}");
+        assert!(error.to_string().contains("app.db"), "{error}");
+    }
+}
+
+#[test]
+fn what_cannot_be_opened_is_a_storage_error_with_the_path() {
+    let (folder, path) = place();
+    for bad in [path.join("no/such/folder/app.db"), folder.path().to_owned()] {
+        let error = open_as_replica(&bad).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Storage, "{error}");
+        assert!(error.to_string().contains(bad.to_str().unwrap()), "{error}");
+    }
+}
+
+/// Permissions bind everybody but the superuser, so that one becomes somebody else first.
+#[cfg(unix)]
+mod read_only {
+    use std::fs::{Permissions, set_permissions};
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::os::unix::process::CommandExt;
+    use std::process::Command;
+
+    use super::*;
+
+    const FILE: &str = "TWOTIDE_TEST_READ_ONLY_FILE";
+    const NOBODY: u32 = 65_534;
+
+    /// Runs in a process of its own, started by the tests below.
+    #[test]
+    fn child() {
+        let Some(path) = std::env::var_os(FILE) else { return };
+        let error = open_as_replica(Path::new(&path)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Storage, "{error}");
+        assert!(error.to_string().contains("app.db"), "{error}");
+    }
+
+    fn assert_child_is_refused(folder: &Path, path: &Path) {
+        let program = folder.join("test-program");
+        // Where the tests were built may be closed to others.
+        std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+        let mut child = Command::new(program);
+        child.args(["--exact", "read_only::child"]).env(FILE, path).current_dir("/");
+        if std::fs::metadata(folder).unwrap().uid() == 0 {
+            child.uid(NOBODY).gid(NOBODY);
+        }
+        let output = child.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    }
+
+    /// A replica in a folder of its own, below one that everybody may enter.
+    fn closed_place() -> (tempfile::TempDir, std::path::PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+        let inner = folder.path().join("inner");
+        std::fs::create_dir(&inner).unwrap();
+        let path = inner.join("app.db");
+        drop(SqliteReplicaWriter::open(&config(&path), REPLICA).unwrap());
+        (folder, path)
+    }
+
+    #[test]
+    fn a_file_that_may_only_be_read_is_a_storage_error() {
+        let (folder, path) = closed_place();
+        set_permissions(path.parent().unwrap(), Permissions::from_mode(0o777)).unwrap();
+        set_permissions(&path, Permissions::from_mode(0o444)).unwrap();
+        assert_child_is_refused(folder.path(), &path);
+    }
+
+    #[test]
+    fn a_folder_that_may_only_be_read_is_a_storage_error() {
+        let (folder, path) = closed_place();
+        let inner = path.parent().unwrap();
+        set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
+        set_permissions(inner, Permissions::from_mode(0o555)).unwrap();
+        assert_child_is_refused(folder.path(), &path);
+        assert_child_is_refused(folder.path(), &inner.join("new-app.db"));
+        // Or it could not be removed.
+        set_permissions(inner, Permissions::from_mode(0o755)).unwrap();
+    }
+}

@@ -1,0 +1,79 @@
+//! Every rule of taking in, pushing, settling and resetting, on real files.
+
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+
+use storage_sqlite::{SqliteConfig, SqliteReplicaWriter, SqliteServerWriter, Synchronous};
+use sync_core::error::{Error, ErrorKind, Result};
+use sync_core::model::ReplicaId;
+use tempfile::TempDir;
+use testkit::cores::Cores;
+
+/// Cores over files in a folder of their own.
+struct SqliteCores {
+    folder: TempDir,
+    files: Cell<u8>,
+}
+
+impl SqliteCores {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), files: Cell::new(100) }
+    }
+
+    fn next(&self) -> (PathBuf, u8) {
+        let number = self.files.get() + 1;
+        self.files.set(number);
+        (self.folder.path().join(format!("{number}.db")), number)
+    }
+}
+
+fn config(path: &Path) -> SqliteConfig {
+    let mut config = SqliteConfig::new(path);
+    // Rules do not depend on what a power failure leaves behind.
+    config.synchronous = Synchronous::Normal;
+    config
+}
+
+/// Copies a file that nobody writes to, with the log beside it.
+fn copy(from: Option<&Path>, to: &Path) -> Result<()> {
+    let from = from.ok_or_else(|| Error::new(ErrorKind::Internal, "there is no file to copy"))?;
+    for suffix in ["", "-wal"] {
+        let with = |path: &Path| PathBuf::from(format!("{}{suffix}", path.display()));
+        match std::fs::copy(with(from), with(to)) {
+            Ok(_) => {}
+            Err(e) if suffix == "-wal" && e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => {
+                return Err(Error::new(ErrorKind::Storage, "the file cannot be copied").because(e));
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Cores for SqliteCores {
+    type Replica = SqliteReplicaWriter;
+    type Server = SqliteServerWriter;
+
+    fn replica(&self) -> Result<Self::Replica> {
+        let (path, number) = self.next();
+        SqliteReplicaWriter::open(&config(&path), ReplicaId([number; 16]))
+    }
+
+    fn server(&self) -> Result<Self::Server> {
+        SqliteServerWriter::open(&config(&self.next().0))
+    }
+
+    fn copy_replica(&self, replica: &Self::Replica) -> Result<Self::Replica> {
+        let (path, number) = self.next();
+        copy(replica.file(), &path)?;
+        SqliteReplicaWriter::open(&config(&path), ReplicaId([number; 16]))
+    }
+
+    fn copy_server(&self, server: &Self::Server) -> Result<Self::Server> {
+        let (path, _) = self.next();
+        copy(server.file(), &path)?;
+        SqliteServerWriter::open(&config(&path))
+    }
+}
+
+testkit::rule_traces!(SqliteCores::new());

@@ -1,0 +1,487 @@
+//! The engine's commands as futures, and what comes of them as facts.
+
+use std::sync::{Arc, PoisonError};
+
+use futures_util::future::abortable;
+use futures_util::{FutureExt, StreamExt};
+
+use super::{Kept, LiveStream, Stream, Task};
+use crate::clock::Now;
+use crate::engine::{
+    Answer, ChunkMeta, Delivery as DeliveryMeta, Event, Failure, Input, Output, ScopeGreeting,
+    Ticket,
+};
+use crate::error::{Error, ErrorKind, Result, Retry};
+use crate::model::{Checkpoint, Cursor, PushBatch, PushId, Reset, Scope, Verdicts};
+use crate::protocol::{Ack, Goodbye, Greeting, Hello, Pull, VERSIONS, Welcome};
+use crate::replica::{Applied, Committed, ReplicaState};
+use crate::transport::{Connection, Delivery};
+
+/// Something that was being done is done.
+pub(super) enum Done {
+    Connected { ticket: Ticket, result: Result<Connected> },
+    GaveUp,
+    Lost { ticket: Ticket, error: Error },
+    Delivered { scope: Scope, ticket: Ticket, result: Result<Delivery>, stream: Option<LiveStream> },
+    Applied { scope: Scope, payload: Ticket, result: Result<Applied> },
+    Formed { scope: Scope, result: Result<Option<PushBatch>> },
+    Pushed { scope: Scope, ticket: Ticket, result: Result<Verdicts> },
+    Settled { scope: Scope, result: Result<Committed> },
+    Acknowledged { scope: Scope, result: Result<Option<Reset>> },
+    ResetDone { scope: Scope, result: Result<(Committed, Checkpoint)> },
+    Reidentified { result: Result<Committed> },
+    Looked { result: Result<ReplicaState> },
+}
+
+pub(super) struct Connected {
+    connection: Arc<dyn Connection>,
+    welcome: Welcome,
+    last_push: PushId,
+}
+
+impl Done {
+    /// Whether the storage did it.
+    pub(super) fn is_storage(&self) -> bool {
+        matches!(
+            self,
+            Self::Applied { .. }
+                | Self::Formed { .. }
+                | Self::Settled { .. }
+                | Self::ResetDone { .. }
+                | Self::Reidentified { .. }
+        )
+    }
+}
+
+impl Task {
+    pub(super) fn execute(&mut self, output: Output) {
+        match output {
+            Output::Connect { ticket, scopes } => self.connect(ticket, scopes),
+            Output::Disconnect { ticket } => self.disconnect(ticket),
+            Output::Pull { scope, ticket, cursor } => self.pull(scope, ticket, cursor),
+            Output::Subscribe { scope, ticket, cursor } => self.subscribe(scope, ticket, cursor),
+            Output::NextLive { scope, ticket } => self.next_live(scope, ticket),
+            Output::Unsubscribe { ticket, .. } => {
+                if let Some(Stream::Awaited(handle)) = self.streams.remove(&ticket) {
+                    handle.abort();
+                }
+            }
+            Output::Apply { scope, payload } => self.apply(scope, payload),
+            Output::Discard { payload } => {
+                self.payloads.remove(&payload);
+            }
+            Output::Acknowledge { scope } => self.acknowledge(scope),
+            Output::Form { scope } => self.form(scope),
+            Output::Push { scope, ticket, push } => self.push(scope, ticket, push),
+            Output::Settle { scope, ticket, push } => self.settle(scope, ticket, push),
+            Output::Reset { scope, reset } => self.reset(scope, reset),
+            Output::Reidentify => self.reidentify(),
+            Output::Tell(event) => self.tell(&event),
+        }
+    }
+
+    fn tell(&mut self, event: &Event) {
+        tracing::debug!(?event, "sync");
+        match event {
+            Event::InSync => {
+                self.last_sync = Some(self.parts.environment.now());
+                self.last_error = None;
+            }
+            Event::ScopeRefused(scope, kind) if self.last_error.is_none() => {
+                let error = Error::new(*kind, "the server does not serve this scope");
+                self.last_error = Some(error.retrying(Retry::Never).with("scope", scope));
+            }
+            Event::Diverged(scope) => {
+                let what =
+                    "the documents differ from the server's, and pulling them afresh did not help";
+                self.last_error = Some(Error::new(ErrorKind::Internal, what).with("scope", scope));
+            }
+            _ => {}
+        }
+        self.parts.observer.event(event);
+    }
+
+    fn connect(&mut self, ticket: Ticket, scopes: Vec<Scope>) {
+        let token = self.token.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (storage, transport) = (self.parts.storage.clone(), self.parts.transport.clone());
+        let (schema, agent) = (self.options.schema, self.options.agent.clone());
+        let cx = self.context();
+        let (attempt, handle) = abortable(async move {
+            let state = storage.state().await?;
+            let greet = |scope: Scope| {
+                let found = state.scopes.iter().find(|s| s.scope == scope);
+                let cursor = found.map(|s| s.checkpoint.cursor()).unwrap_or_default();
+                Greeting { scope, cursor }
+            };
+            let hello = Hello {
+                versions: VERSIONS.to_vec(),
+                replica: state.replica,
+                token,
+                compressions: Vec::new(),
+                schema,
+                agent,
+                scopes: scopes.into_iter().map(greet).collect(),
+            };
+            let (connection, welcome) = transport.connect(hello).await?;
+            storage.note_server_time(cx, Now(welcome.server_time)).await?;
+            Ok(Connected { connection, welcome, last_push: state.last_push })
+        });
+        self.connecting = Some((ticket, handle));
+        let done = move |result| match result {
+            Ok(result) => Done::Connected { ticket, result },
+            Err(_) => Done::GaveUp,
+        };
+        self.work.push(attempt.map(done).boxed());
+    }
+
+    fn disconnect(&mut self, ticket: Ticket) {
+        if let Some((_, handle)) = self.connecting.take_if(|(t, _)| *t == ticket) {
+            handle.abort();
+        }
+        if let Some((_, connection)) = self.connection.take_if(|(t, _)| *t == ticket) {
+            let close = async move {
+                let why =
+                    Goodbye { reason: "the replica begins anew".to_owned(), retry_after: None };
+                connection.close(why).await;
+                Done::GaveUp
+            };
+            self.work.push(close.boxed());
+        }
+    }
+
+    fn connection(&self) -> Result<Arc<dyn Connection>> {
+        let found = self.connection.as_ref().map(|(_, connection)| Arc::clone(connection));
+        found.ok_or_else(|| Error::new(ErrorKind::Network, "there is no connection"))
+    }
+
+    fn request(&self, scope: Scope, cursor: Cursor) -> Pull {
+        Pull { scope, cursor, limits: self.options.chunk_limits }
+    }
+
+    fn pull(&mut self, scope: Scope, ticket: Ticket, cursor: Cursor) {
+        let (connection, pull) = (self.connection(), self.request(scope.clone(), cursor));
+        let pull = async move {
+            let result = match connection {
+                Ok(connection) => connection.pull(pull).await,
+                Err(error) => Err(error),
+            };
+            Done::Delivered { scope, ticket, result, stream: None }
+        };
+        self.work.push(pull.boxed());
+    }
+
+    fn subscribe(&mut self, scope: Scope, ticket: Ticket, cursor: Cursor) {
+        let pull = self.request(scope, cursor);
+        let stream = match self.connection() {
+            Ok(connection) => connection.live(pull),
+            Err(error) => futures_util::stream::once(async move { Err(error) }).boxed(),
+        };
+        self.streams.insert(ticket, Stream::Idle(stream));
+    }
+
+    fn next_live(&mut self, scope: Scope, ticket: Ticket) {
+        let Some(Stream::Idle(mut stream)) = self.streams.remove(&ticket) else { return };
+        let (next, handle) = abortable(async move {
+            let ended = || Error::new(ErrorKind::Network, "the live stream ended");
+            let result = stream.next().await.unwrap_or_else(|| Err(ended()));
+            (result, stream)
+        });
+        self.streams.insert(ticket, Stream::Awaited(handle));
+        let done = move |next| match next {
+            Ok((result, stream)) => Done::Delivered { scope, ticket, result, stream: Some(stream) },
+            Err(_) => Done::GaveUp,
+        };
+        self.work.push(next.map(done).boxed());
+    }
+
+    /// Lets the storage do something; that is never dropped.
+    fn store(&mut self, work: impl Future<Output = Done> + Send + 'static) {
+        self.storing += 1;
+        self.work.push(work.boxed());
+    }
+
+    fn apply(&mut self, scope: Scope, payload: Ticket) {
+        let (storage, cx) = (self.parts.storage.clone(), self.context());
+        let chunk = match self.payloads.remove(&payload) {
+            Some(Kept::Chunk(chunk)) => Ok(chunk),
+            _ => Err(lost("chunk")),
+        };
+        let apply = async move {
+            let result = match chunk {
+                Ok(chunk) => storage.apply(cx, chunk).await,
+                Err(error) => Err(error),
+            };
+            Done::Applied { scope, payload, result }
+        };
+        self.store(apply);
+    }
+
+    fn acknowledge(&mut self, scope: Scope) {
+        if !self.acknowledging.insert(scope.clone()) {
+            return;
+        }
+        let wait = if self.goal.live { self.options.acknowledge_every } else { Default::default() };
+        let (connection, storage) = (self.connection(), self.parts.storage.clone());
+        let acknowledge = async move {
+            tokio::time::sleep(wait).await;
+            let result = match (connection, storage.state().await) {
+                (Ok(connection), Ok(state)) => match ack(&state, &scope) {
+                    Some(ack) => connection.acknowledge(ack).await,
+                    None => Ok(None),
+                },
+                (Err(error), _) | (_, Err(error)) => Err(error),
+            };
+            Done::Acknowledged { scope, result }
+        };
+        self.work.push(acknowledge.boxed());
+    }
+
+    fn form(&mut self, scope: Scope) {
+        let (storage, cx, limits) = (self.parts.storage.clone(), self.context(), self.push_limits);
+        let form = async move {
+            let result = storage.next_push(cx, scope.clone(), limits).await;
+            Done::Formed { scope, result }
+        };
+        self.store(form);
+    }
+
+    fn push(&mut self, scope: Scope, ticket: Ticket, push: PushId) {
+        let batch =
+            self.batches.remove(&scope).filter(|b| b.id == push).ok_or_else(|| lost("batch"));
+        let connection = self.connection();
+        let push = async move {
+            let result = match (connection, batch) {
+                (Ok(connection), Ok(batch)) => connection.push(batch).await,
+                (Err(error), _) | (_, Err(error)) => Err(error),
+            };
+            Done::Pushed { scope, ticket, result }
+        };
+        self.work.push(push.boxed());
+    }
+
+    fn settle(&mut self, scope: Scope, ticket: Ticket, push: PushId) {
+        let (storage, cx) = (self.parts.storage.clone(), self.context());
+        let verdicts = match self.payloads.remove(&ticket) {
+            Some(Kept::Verdicts(verdicts)) => Ok(verdicts),
+            _ => Err(lost("verdict")),
+        };
+        let settle = async move {
+            let result = match verdicts {
+                Ok(verdicts) => storage.settle(cx, scope.clone(), push, verdicts).await,
+                Err(error) => Err(error),
+            };
+            Done::Settled { scope, result }
+        };
+        self.store(settle);
+    }
+
+    fn reset(&mut self, scope: Scope, reset: Reset) {
+        let (storage, cx) = (self.parts.storage.clone(), self.context());
+        let reset = async move {
+            let result = match storage.reset(cx, scope.clone(), reset).await {
+                Ok(committed) => {
+                    storage.state().await.map(|s| (committed, checkpoint_of(&s, &scope)))
+                }
+                Err(error) => Err(error),
+            };
+            Done::ResetDone { scope, result }
+        };
+        self.store(reset);
+    }
+
+    fn reidentify(&mut self) {
+        let (storage, cx) = (self.parts.storage.clone(), self.context());
+        let id = self.parts.environment.replica_id();
+        let reidentify =
+            async move { Done::Reidentified { result: storage.reidentify(cx, id).await } };
+        self.store(reidentify);
+    }
+
+    /// Somebody committed something: if anything waits in an outbox, the engine should know.
+    pub(super) fn look_at_outbox(&mut self) {
+        if std::mem::replace(&mut self.looking, true) {
+            self.look_again = true;
+            return;
+        }
+        let storage = self.parts.storage.clone();
+        self.work.push(async move { Done::Looked { result: storage.state().await } }.boxed());
+    }
+
+    pub(super) fn finish(&mut self, done: Done) {
+        self.storing -= usize::from(done.is_storage());
+        match done {
+            Done::GaveUp => {}
+            Done::Connected { ticket, result } => self.connected(ticket, result),
+            Done::Lost { ticket, error } => {
+                let failure = self.failed(&error);
+                self.input(Input::LinkLost { ticket, failure });
+            }
+            Done::Delivered { scope, ticket, result, stream } => {
+                if let Some(stream) = stream
+                    && let Some(slot) = self.streams.get_mut(&ticket)
+                {
+                    *slot = Stream::Idle(stream);
+                }
+                self.delivered(scope, ticket, result);
+            }
+            Done::Applied { scope, payload, result } => {
+                let result = self.seen(result, |a| &a.committed).map(|a| (a.moved, a.checkpoint));
+                self.input(Input::Applied { scope, payload, result });
+            }
+            Done::Formed { scope, result } => {
+                let batch = result.map_err(|e| self.failed(&e));
+                let result = batch.map(|batch| {
+                    let id = batch.as_ref().map(|b| b.id);
+                    if let Some(batch) = batch {
+                        self.batches.insert(scope.clone(), batch);
+                    }
+                    id
+                });
+                self.input(Input::Formed { scope, result });
+            }
+            Done::Pushed { scope, ticket, result } => {
+                let result = result.map_err(|e| self.failed(&e)).map(|v| self.answered(ticket, v));
+                self.input(Input::Pushed { scope, ticket, result });
+            }
+            Done::Settled { scope, result } => {
+                let result = self.seen(result, |c| c).map(|c| c.taken);
+                self.pushed += *result.as_ref().unwrap_or(&0) as u64;
+                self.input(Input::Settled { scope, result });
+            }
+            Done::Acknowledged { scope, result } => {
+                self.acknowledging.remove(&scope);
+                let result = result.map_err(|e| Failure::from(&e));
+                self.input(Input::Acknowledged { scope, result });
+            }
+            Done::ResetDone { scope, result } => {
+                let result = self.seen(result, |(c, _)| c).map(|(_, checkpoint)| checkpoint);
+                self.input(Input::ResetDone { scope, result });
+            }
+            Done::Reidentified { result } => {
+                let result = self.seen(result, |c| c).map(drop);
+                self.batches.clear();
+                self.input(Input::Reidentified { result });
+            }
+            Done::Looked { result } => self.looked(result),
+        }
+    }
+
+    fn failed(&mut self, error: &Error) -> Failure {
+        tracing::debug!(%error, "a step of the sync failed");
+        self.last_error = Some(error.clone());
+        Failure::from(error)
+    }
+
+    /// Shows the observer what was committed.
+    fn seen<T>(
+        &mut self,
+        result: Result<T>,
+        committed: impl Fn(&T) -> &Committed,
+    ) -> Result<T, Failure> {
+        match result {
+            Ok(value) => {
+                let committed = committed(&value);
+                self.conflicts += committed.conflicts.len() as u64;
+                self.parts.observer.committed(committed);
+                Ok(value)
+            }
+            Err(error) => Err(self.failed(&error)),
+        }
+    }
+
+    fn connected(&mut self, ticket: Ticket, result: Result<Connected>) {
+        self.connecting.take_if(|(t, _)| *t == ticket);
+        match result {
+            Ok(Connected { connection, welcome, last_push }) => {
+                self.push_limits = self.options.push_limits.min(welcome.push_limits);
+                let lost = Arc::clone(&connection);
+                self.work
+                    .push(async move { Done::Lost { ticket, error: lost.lost().await } }.boxed());
+                self.connection = Some((ticket, connection));
+                let greeting = |s: crate::protocol::ScopeWelcome| ScopeGreeting {
+                    scope: s.scope,
+                    head: s.head,
+                    reset: s.reset,
+                    last_push: s.last_push,
+                };
+                let scopes = welcome.scopes.into_iter().map(greeting).collect();
+                self.input(Input::Connected { ticket, scopes, last_push });
+            }
+            Err(error) => {
+                let failure = self.failed(&error);
+                self.input(Input::LinkLost { ticket, failure });
+            }
+        }
+    }
+
+    fn delivered(&mut self, scope: Scope, ticket: Ticket, result: Result<Delivery>) {
+        let payload = self.engine.ticket();
+        let result = match result {
+            Ok(Delivery::Chunk(chunk)) => {
+                let meta = ChunkMeta::from(&chunk);
+                self.payloads.insert(payload, Kept::Chunk(chunk));
+                Ok(DeliveryMeta::Chunk(meta))
+            }
+            Ok(Delivery::Reset(reset)) => Ok(DeliveryMeta::Reset(reset)),
+            Err(error) => Err(self.failed(&error)),
+        };
+        self.input(Input::Delivered { scope, ticket, payload, result });
+    }
+
+    fn answered(&mut self, ticket: Ticket, verdicts: Verdicts) -> Answer {
+        let answer = match &verdicts {
+            Verdicts::Decided { verdicts, .. } => {
+                Answer::Decided(verdicts.iter().map(|v| v.seq).max().unwrap_or_default())
+            }
+            Verdicts::Stale | Verdicts::Cloned => Answer::Cloned,
+        };
+        self.payloads.insert(ticket, Kept::Verdicts(verdicts));
+        answer
+    }
+
+    fn looked(&mut self, result: Result<ReplicaState>) {
+        self.looking = false;
+        match result {
+            Ok(state) => {
+                for summary in state.scopes.into_iter().filter(|s| s.outbox.pending > 0) {
+                    self.input(Input::OutboxGrew { scope: summary.scope });
+                }
+            }
+            Err(error) => {
+                // The next commit, or the next connection, looks again.
+                self.failed(&error);
+            }
+        }
+        if std::mem::take(&mut self.look_again) {
+            self.look_at_outbox();
+        }
+    }
+}
+
+fn lost(what: &str) -> Error {
+    Error::new(ErrorKind::Internal, format!("a {what} that the engine named is not there"))
+}
+
+fn checkpoint_of(state: &ReplicaState, scope: &Scope) -> Checkpoint {
+    state
+        .scopes
+        .iter()
+        .find(|s| s.scope == *scope)
+        .map(|s| s.checkpoint.clone())
+        .unwrap_or_default()
+}
+
+/// How far the replica is; with its digest only while nothing of it is unsettled, for then it must be the server's.
+fn ack(state: &ReplicaState, scope: &Scope) -> Option<Ack> {
+    let summary = state.scopes.iter().find(|s| s.scope == *scope)?;
+    let counts = summary.outbox;
+    let settled = counts.pending == 0 && counts.in_flight == 0 && counts.deferred == 0;
+    let checkpoint = &summary.checkpoint;
+    let whole = checkpoint.backfills.is_empty() && checkpoint.full_pull.is_none();
+    Some(Ack {
+        scope: scope.clone(),
+        epoch: checkpoint.epoch?,
+        seq: checkpoint.after(),
+        digest: (settled && whole).then_some(summary.digest),
+    })
+}

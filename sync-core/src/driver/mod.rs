@@ -1,0 +1,352 @@
+//! The driver: a task that executes the engine's commands on a storage and a transport.
+//!
+//! It decides nothing. It keeps the payloads that the engine names by ticket, runs every command as a future, and tells
+//! the engine what came of it. Futures of the storage are never dropped; those of a connection end with the connection.
+
+mod execute;
+mod status;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::{AbortHandle, BoxFuture};
+use futures_util::stream::{BoxStream, FuturesUnordered};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+
+use crate::clock::Now;
+use crate::engine::{Engine, EngineOptions, Event, Goal, Input, Phase, Ticket};
+use crate::environment::Environment;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{Chunk, Generation, Limits, PushBatch, Scope, Verdicts};
+use crate::protocol::Goodbye;
+use crate::replica::{Committed, Context};
+use crate::resolver::Resolvers;
+use crate::storage::Storage;
+use crate::transport::{Connection, Delivery, Transport};
+
+pub use status::{DriverStatus, ScopeStatus};
+
+use execute::Done;
+
+/// What a driver is made of.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// Where the replica lives.
+    pub storage: Arc<dyn Storage>,
+    /// How the server is reached.
+    pub transport: Arc<dyn Transport>,
+    /// Time and chance.
+    pub environment: Arc<dyn Environment>,
+    /// Who is told of what happens.
+    pub observer: Arc<dyn Observer>,
+}
+
+/// What a driver does, and within which bounds.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct DriverOptions {
+    /// The scopes to sync.
+    pub scopes: Vec<Scope>,
+    /// Who decides conflicts.
+    pub resolvers: Resolvers,
+    /// Bounds and times of the engine.
+    pub engine: EngineOptions,
+    /// The most that a push batch may hold; the server's limits are kept as well. Default [`Limits::PUSH`].
+    pub push_limits: Limits,
+    /// The most that a chunk may hold. Default [`Limits::CHUNK`].
+    pub chunk_limits: Limits,
+    /// What to authenticate with.
+    pub token: Option<String>,
+    /// The version of the app's own schema.
+    pub schema: u32,
+    /// The program and its version, for the server's logs.
+    pub agent: String,
+    /// Who holds the engine lease, in words for people.
+    pub holder: String,
+    /// How often the server is told at most how far a replica is that follows live. Default 1 s.
+    pub acknowledge_every: Duration,
+}
+
+impl Default for DriverOptions {
+    /// The scope `default`, last write wins, no token.
+    fn default() -> Self {
+        Self {
+            scopes: vec![Scope::default()],
+            resolvers: Resolvers::default(),
+            engine: EngineOptions::default(),
+            push_limits: Limits::PUSH,
+            chunk_limits: Limits::CHUNK,
+            token: None,
+            schema: 0,
+            agent: concat!("twotide/", env!("CARGO_PKG_VERSION")).to_owned(),
+            holder: String::new(),
+            acknowledge_every: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Is told of what happens, on the driver's task: it must be quick.
+pub trait Observer: Send + Sync + fmt::Debug + 'static {
+    /// The engine committed something to the storage.
+    fn committed(&self, committed: &Committed);
+
+    /// Something happened to the sync as a whole.
+    fn event(&self, event: &Event);
+
+    /// The status is another one.
+    fn status(&self, status: &DriverStatus);
+}
+
+/// An observer that looks away.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unobserved;
+
+impl Observer for Unobserved {
+    fn committed(&self, _: &Committed) {}
+    fn event(&self, _: &Event) {}
+    fn status(&self, _: &DriverStatus) {}
+}
+
+enum Command {
+    Run(Goal),
+    Stop,
+}
+
+/// A running driver. Dropping it stops the driver.
+#[derive(Debug)]
+pub struct Driver {
+    commands: mpsc::Sender<Command>,
+    status: watch::Receiver<DriverStatus>,
+    token: Arc<Mutex<Option<String>>>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Run(_) => "Run",
+            Self::Stop => "Stop",
+        })
+    }
+}
+
+impl Driver {
+    /// Takes the engine lease and starts the task, at rest: [`run`](Self::run) sets it going.
+    ///
+    /// # Errors
+    /// `Busy` if another living process runs the engine of this replica; else as the storage.
+    pub async fn start(parts: Parts, options: DriverOptions) -> Result<Self> {
+        let lease = parts.storage.claim(options.holder.clone()).await?;
+        let (commands, queue) = mpsc::channel(16);
+        let (publish, status) = watch::channel(DriverStatus::default());
+        let token = Arc::new(Mutex::new(options.token.clone()));
+        let seed = parts.environment.seed();
+        let mut task = Task {
+            engine: Engine::new(options.engine.clone(), seed),
+            commits: parts.storage.commits(),
+            started: Instant::now(),
+            lease,
+            token: Arc::clone(&token),
+            connection: None,
+            connecting: None,
+            push_limits: options.push_limits,
+            goal: Goal::default(),
+            payloads: BTreeMap::new(),
+            batches: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            acknowledging: BTreeSet::new(),
+            looking: false,
+            look_again: false,
+            work: FuturesUnordered::new(),
+            storing: 0,
+            publish,
+            last_error: None,
+            pushed: 0,
+            conflicts: 0,
+            last_sync: None,
+            parts,
+            options,
+        };
+        task.open_scopes().await?;
+        let task = tokio::spawn(task.run(queue));
+        Ok(Self { commands, status, token, task: Mutex::new(Some(task)) })
+    }
+
+    /// Begins, or changes the goal; a wait for the next attempt ends.
+    ///
+    /// # Errors
+    /// `Closed` if the driver has ended.
+    pub async fn run(&self, goal: Goal) -> Result<()> {
+        let gone = |_| Error::new(ErrorKind::Closed, "the sync engine has ended");
+        self.commands.send(Command::Run(goal)).await.map_err(gone)
+    }
+
+    /// From the next connection on this is the token.
+    pub fn set_token(&self, token: Option<String>) {
+        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = token;
+    }
+
+    /// What is going on, now and from now on.
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<DriverStatus> {
+        self.status.clone()
+    }
+
+    /// Lets go of the connection, finishes what the storage is at, gives the lease back, and ends.
+    pub async fn stop(&self) {
+        // If the task has ended already there is nobody to tell.
+        let _ = self.commands.send(Command::Stop).await;
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = task {
+            let _ = task.await;
+        }
+    }
+}
+
+enum Kept {
+    Chunk(Chunk),
+    Verdicts(Verdicts),
+}
+
+type LiveStream = BoxStream<'static, Result<Delivery>>;
+
+enum Stream {
+    /// Nothing is asked of it.
+    Idle(LiveStream),
+    /// Its next event is awaited; the handle drops it.
+    Awaited(AbortHandle),
+}
+
+struct Task {
+    parts: Parts,
+    options: DriverOptions,
+    engine: Engine,
+    started: Instant,
+    lease: Generation,
+    token: Arc<Mutex<Option<String>>>,
+    connection: Option<(Ticket, Arc<dyn Connection>)>,
+    connecting: Option<(Ticket, AbortHandle)>,
+    /// What the server takes, and we.
+    push_limits: Limits,
+    goal: Goal,
+    payloads: BTreeMap<Ticket, Kept>,
+    batches: BTreeMap<Scope, PushBatch>,
+    streams: BTreeMap<Ticket, Stream>,
+    acknowledging: BTreeSet<Scope>,
+    /// Whether the outbox is being looked at, and has to be looked at again.
+    looking: bool,
+    look_again: bool,
+    work: FuturesUnordered<BoxFuture<'static, Done>>,
+    /// How much of the work is the storage's, and must not be dropped.
+    storing: usize,
+    commits: watch::Receiver<u64>,
+    publish: watch::Sender<DriverStatus>,
+    last_error: Option<Error>,
+    pushed: u64,
+    conflicts: u64,
+    last_sync: Option<Now>,
+}
+
+impl Task {
+    /// The engine's time: it only moves forward, whatever is done to this machine's clock.
+    fn now(&self) -> Now {
+        Now(0).plus(self.started.elapsed())
+    }
+
+    fn context(&self) -> Context {
+        Context {
+            now: self.parts.environment.now(),
+            resolvers: self.options.resolvers.clone(),
+            lease: self.lease,
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        let now = self.now();
+        self.engine.handle_input(now, input);
+        while let Some(output) = self.engine.poll_output() {
+            self.execute(output);
+        }
+    }
+
+    async fn open_scopes(&mut self) -> Result<()> {
+        let state = self.parts.storage.state().await?;
+        for scope in self.options.scopes.clone() {
+            let found = state.scopes.iter().find(|s| s.scope == scope);
+            let checkpoint = found.map(|s| s.checkpoint.clone()).unwrap_or_default();
+            self.input(Input::Opened { scope, checkpoint });
+        }
+        Ok(())
+    }
+
+    async fn run(mut self, mut queue: mpsc::Receiver<Command>) {
+        self.publish_status();
+        loop {
+            let far = Now(u64::MAX / 4);
+            let deadline = self.engine.next_deadline().map(|d| d.min(far));
+            let wake = self.started + Duration::from_millis(deadline.unwrap_or(Now(0)).0);
+            tokio::select! {
+                biased;
+                command = queue.recv() => match command {
+                    Some(Command::Run(goal)) => {
+                        self.goal = goal;
+                        self.input(Input::Run(goal));
+                    }
+                    Some(Command::Stop) | None => break,
+                },
+                Some(done) = self.work.next() => self.finish(done),
+                Ok(()) = self.commits.changed() => self.look_at_outbox(),
+                () = sleep_until(wake), if deadline.is_some() => self.input(Input::Tick),
+            }
+            self.publish_status();
+        }
+        self.shut_down().await;
+    }
+
+    /// What the storage is at is finished, so that nothing is half done when the file is closed.
+    async fn shut_down(mut self) {
+        let connection = self.connection.take();
+        self.input(Input::Stop);
+        if let Some((_, connection)) = connection {
+            connection
+                .close(Goodbye { reason: "the replica stops".to_owned(), retry_after: None })
+                .await;
+        }
+        while self.storing > 0 {
+            let Some(done) = self.work.next().await else { break };
+            if done.is_storage() {
+                self.finish(done);
+            }
+        }
+        if let Err(error) = self.parts.storage.release(self.lease).await {
+            tracing::warn!(%error, "the engine lease was not given back");
+        }
+        self.publish_status();
+    }
+
+    fn publish_status(&mut self) {
+        let progress = self.engine.progress();
+        let status = DriverStatus {
+            phase: progress.phase,
+            scopes: progress
+                .scopes
+                .into_iter()
+                .map(|(scope, p)| ScopeStatus { scope, progress: p })
+                .collect(),
+            last_error: self.last_error.clone().filter(|_| progress.phase != Phase::InSync),
+            refused: progress.refused,
+            pushed: self.pushed,
+            conflicts: self.conflicts,
+            last_sync: self.last_sync,
+        };
+        if *self.publish.borrow() != status {
+            self.parts.observer.status(&status);
+            self.publish.send_replace(status);
+        }
+    }
+}

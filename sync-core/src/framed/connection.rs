@@ -1,0 +1,592 @@
+//! A connection, and the task that owns its link.
+//!
+//! ```text
+//!   pull, push … ──queue──►┌──────┐──► frames to the server
+//!   live streams ◄─chunks──│ task │
+//!     "one taken", "gone" ─►└──────┘◄── frames from the server
+//! ```
+//!
+//! The task waits for whatever comes first and never for one thing alone: a server that does not read stops what is sent,
+//! and nothing else. What it remembers is bounded: requests by the queue and the number of open streams, chunks by the
+//! credits that were given, and its own small messages are made only when nothing waits to be sent. When it ends it says
+//! why in one place; everybody who waited for it looks there.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Poll, ready};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use futures_util::{Sink, SinkExt, StreamExt};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::live::LiveStream;
+use super::transport::{FramedOptions, broken, dismissed, ended};
+use super::{Compression, Wire, payload};
+use crate::error::{Error, ErrorKind, Result, Retry};
+use crate::model::{PushBatch, Reset, Verdicts};
+use crate::protocol::{Ack, Goodbye, Message, Payload, Pull, Push};
+use crate::transport::{Connection, Delivery, FrameLink};
+
+/// Messages that may wait for the link before more commands are taken.
+const BURST: usize = 8;
+/// How long a link may take to carry the last message.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// The client's side of a connection over a framed link.
+#[derive(Debug)]
+pub struct FramedConnection {
+    commands: mpsc::Sender<Command>,
+    signals: Arc<Signals>,
+    fate: Fate,
+    compression: Option<Arc<dyn Compression>>,
+    max_payload: usize,
+    window: u32,
+}
+
+/// What the task is told beside the queue, so that it hears of it even when the queue is full.
+#[derive(Debug, Default)]
+pub(super) struct Signals {
+    attention: Notify,
+    goodbye: Mutex<Option<Goodbye>>,
+}
+
+impl Signals {
+    pub(super) fn wake(&self) {
+        self.attention.notify_one();
+    }
+
+    fn hang_up(&self, why: Goodbye) {
+        self.goodbye.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
+        self.wake();
+    }
+
+    fn hung_up(&self) -> Option<Goodbye> {
+        self.goodbye.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Why the connection ended, once it has.
+#[derive(Clone, Debug)]
+pub(super) struct Fate(watch::Receiver<Option<Error>>);
+
+impl Fate {
+    pub(super) fn error(&self) -> Error {
+        self.0.borrow().clone().unwrap_or_else(Self::unknown)
+    }
+
+    fn unknown() -> Error {
+        Error::new(ErrorKind::Closed, "the task of the connection is gone")
+            .retrying(Retry::Reconnect)
+    }
+}
+
+pub(super) enum Command {
+    Ask { expects: Expects, payload: Payload, reply: oneshot::Sender<Result<Message>> },
+    Live { payload: Payload, live: Live },
+}
+
+/// The task's end of a live stream.
+pub(super) struct Live {
+    /// To the app. There is room for all chunks that credit was given for, and for the last word.
+    pub(super) events: mpsc::Sender<Result<Delivery>>,
+    /// How many chunks the app has taken that no credit was given for yet.
+    pub(super) taken: Arc<AtomicU32>,
+    /// How many chunks the server may still send.
+    pub(super) credit: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Expects {
+    Chunk,
+    Verdicts,
+    DoneOrReset,
+    Done,
+}
+
+impl Expects {
+    fn fits(self, message: &Message) -> bool {
+        matches!(
+            (self, message),
+            (_, Message::Failed(_))
+                | (Self::Chunk, Message::Chunk(_) | Message::Reset(_))
+                | (Self::Verdicts, Message::Verdicts(_))
+                | (Self::DoneOrReset, Message::Done | Message::Reset(_))
+                | (Self::Done, Message::Done)
+        )
+    }
+}
+
+impl FramedConnection {
+    pub(super) fn start(
+        link: FrameLink,
+        wire: Wire,
+        heartbeat: Duration,
+        options: &FramedOptions,
+    ) -> Self {
+        let (commands, queue) = mpsc::channel(options.queue.max(1));
+        let (tell, fate) = watch::channel(None);
+        let signals = Arc::new(Signals::default());
+        let compression = wire.compression().cloned();
+        let now = Instant::now();
+        let task = Task {
+            wire,
+            incoming: link.incoming,
+            out: Outgoing { sink: link.outgoing, waiting: VecDeque::new(), unflushed: false },
+            commands: queue,
+            signals: Arc::clone(&signals),
+            streams: BTreeMap::new(),
+            last_stream: 0,
+            wrapped: false,
+            max_streams: options.open.max(1),
+            window: options.window.max(1),
+            heartbeat,
+            heard: now,
+            sent: now,
+            pings: 0,
+            pong: None,
+            look_at_lives: false,
+        };
+        tokio::spawn(task.live_and_die(tell));
+        let (max_payload, window) = (options.max_payload, options.window.max(1));
+        Self { commands, signals, fate: Fate(fate), compression, max_payload, window }
+    }
+
+    /// The message as it travels. One that is too long fails alone: on the link it would fail everything, again and again.
+    fn payload(&self, message: &Message) -> Result<Payload> {
+        let payload = payload(message, self.compression.as_deref());
+        let length = payload.bytes().len();
+        if length > self.max_payload {
+            return Err(Error::new(ErrorKind::InvalidInput, "the message is over the limit")
+                .with("bytes", length)
+                .with("limit", self.max_payload));
+        }
+        Ok(payload)
+    }
+
+    async fn ask(&self, expects: Expects, message: &Message) -> Result<Message> {
+        let payload = self.payload(message)?;
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Ask { expects, payload, reply };
+        self.commands.send(command).await.map_err(|_| self.fate.error())?;
+        match answer.await.unwrap_or_else(|_| Err(self.fate.error()))? {
+            Message::Failed(error) => Err(error.into()),
+            message => Ok(message),
+        }
+    }
+}
+
+/// What the task has checked before.
+fn unexpected() -> Error {
+    broken("the server gave an answer to another question")
+}
+
+fn gone(why: &str) -> Error {
+    Error::new(ErrorKind::PermissionDenied, format!("the scope is gone: {why}"))
+}
+
+#[async_trait]
+impl Connection for FramedConnection {
+    async fn pull(&self, pull: Pull) -> Result<Delivery> {
+        let scope = pull.scope.clone();
+        match self.ask(Expects::Chunk, &Message::Pull(pull)).await? {
+            Message::Chunk(chunk) if chunk.scope == scope => Ok(Delivery::Chunk(chunk)),
+            Message::Chunk(_) => Err(broken("the server sent a chunk of another scope")),
+            Message::Reset(reset) => Ok(Delivery::Reset(reset)),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn push(&self, batch: PushBatch) -> Result<Verdicts> {
+        let changes = batch.changes.len();
+        match self.ask(Expects::Verdicts, &Message::Push(Push { batch })).await? {
+            Message::Verdicts(Verdicts::Decided { verdicts, .. }) if verdicts.len() != changes => {
+                Err(broken("the server gave another number of verdicts than there were changes"))
+            }
+            Message::Verdicts(verdicts) => Ok(verdicts),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// The stream is opened when it is polled for the first time.
+    fn live(&self, pull: Pull) -> BoxStream<'static, Result<Delivery>> {
+        let scope = pull.scope.clone();
+        match self.payload(&Message::Live(pull)) {
+            Ok(payload) => {
+                let (commands, signals) = (self.commands.clone(), Arc::clone(&self.signals));
+                let fate = self.fate.clone();
+                LiveStream::new(scope, payload, commands, signals, fate, self.window).boxed()
+            }
+            Err(error) => futures_util::stream::once(async { Err(error) }).boxed(),
+        }
+    }
+
+    async fn acknowledge(&self, ack: Ack) -> Result<Option<Reset>> {
+        match self.ask(Expects::DoneOrReset, &Message::Ack(ack)).await? {
+            Message::Done => Ok(None),
+            Message::Reset(reset) => Ok(Some(reset)),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn renew(&self, token: String) -> Result<()> {
+        self.ask(Expects::Done, &Message::Auth(token)).await.map(drop)
+    }
+
+    async fn lost(&self) -> Error {
+        let mut fate = self.fate.0.clone();
+        match fate.wait_for(Option::is_some).await {
+            Ok(error) => error.clone().unwrap_or_else(Fate::unknown),
+            Err(_) => Fate::unknown(),
+        }
+    }
+
+    async fn close(&self, why: Goodbye) {
+        self.signals.hang_up(why);
+        let mut fate = self.fate.0.clone();
+        // The other half is dropped when the link is let go of.
+        while fate.changed().await.is_ok() {}
+    }
+}
+
+impl Drop for FramedConnection {
+    fn drop(&mut self) {
+        let reason = "the replica let go of the connection".to_owned();
+        self.signals.hang_up(Goodbye { reason, retry_after: None });
+    }
+}
+
+/// What is open on a stream.
+enum Open {
+    Request { expects: Expects, reply: oneshot::Sender<Result<Message>> },
+    Live(Live),
+}
+
+impl Open {
+    /// Whether nobody waits any more.
+    fn is_forgotten(&self) -> bool {
+        match self {
+            Self::Request { reply, .. } => reply.is_closed(),
+            Self::Live(live) => live.events.is_closed(),
+        }
+    }
+}
+
+/// The sending half of the link, and what waits for it.
+struct Outgoing {
+    sink: Pin<Box<dyn Sink<Bytes, Error = Error> + Send>>,
+    waiting: VecDeque<(u32, Payload)>,
+    unflushed: bool,
+}
+
+impl Outgoing {
+    fn push(&mut self, stream: u32, message: &Message) {
+        self.waiting.push_back((stream, Payload::plain(message)));
+    }
+
+    fn is_busy(&self) -> bool {
+        self.unflushed || !self.waiting.is_empty()
+    }
+
+    /// Sends what waits. May be dropped and called again.
+    async fn drive(&mut self, wire: &mut Wire, sent: &mut Instant) -> Result<()> {
+        poll_fn(|cx| {
+            while !self.waiting.is_empty() {
+                ready!(self.sink.as_mut().poll_ready(cx))?;
+                if let Some((stream, payload)) = self.waiting.pop_front() {
+                    self.sink.as_mut().start_send(wire.encode_payload(stream, &payload))?;
+                    *sent = Instant::now();
+                    self.unflushed = true;
+                }
+            }
+            if self.unflushed {
+                ready!(self.sink.as_mut().poll_flush(cx))?;
+                self.unflushed = false;
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await
+    }
+}
+
+/// Why the task ends, and what the other side is told.
+struct End {
+    error: Error,
+    farewell: Option<Goodbye>,
+}
+
+impl End {
+    /// Something on this side.
+    fn closed(why: Goodbye) -> Self {
+        let error = Error::new(ErrorKind::Closed, "the connection was closed on this side")
+            .retrying(Retry::Reconnect);
+        Self { error, farewell: Some(why) }
+    }
+
+    /// The other side did what it must not do.
+    fn complaint(error: Error) -> Self {
+        let farewell = Goodbye { reason: error.message().to_owned(), retry_after: None };
+        Self { error, farewell: Some(farewell) }
+    }
+
+    /// The link, or the goodbye of the other side.
+    fn lost(error: Error) -> Self {
+        Self { error, farewell: None }
+    }
+}
+
+enum Event {
+    Sent(Result<()>),
+    Due,
+    Attention,
+    Asked(Option<Command>),
+    Heard(Option<Result<Bytes>>),
+}
+
+struct Task {
+    wire: Wire,
+    incoming: BoxStream<'static, Result<Bytes>>,
+    out: Outgoing,
+    commands: mpsc::Receiver<Command>,
+    signals: Arc<Signals>,
+    streams: BTreeMap<u32, Open>,
+    last_stream: u32,
+    /// Whether stream ids have begun anew.
+    wrapped: bool,
+    max_streams: usize,
+    window: u32,
+    heartbeat: Duration,
+    /// When something came last.
+    heard: Instant,
+    /// When something was sent last.
+    sent: Instant,
+    pings: u64,
+    /// The newest number that the server wants to hear again.
+    pong: Option<u64>,
+    /// Whether a live stream was polled or dropped since they were looked at.
+    look_at_lives: bool,
+}
+
+impl Task {
+    async fn live_and_die(mut self, tell: watch::Sender<Option<Error>>) {
+        let end = self.run().await;
+        tracing::debug!(error = %end.error, "connection ended");
+        tell.send_replace(Some(end.error));
+        // From here on everybody who waits wakes up, and finds the error.
+        self.streams.clear();
+        let Self { mut out, mut wire, commands, mut sent, .. } = self;
+        drop(commands);
+        let farewell = async {
+            if let Some(goodbye) = end.farewell {
+                out.waiting.clear();
+                out.push(0, &Message::Goodbye(goodbye));
+                out.drive(&mut wire, &mut sent).await?;
+            }
+            out.sink.close().await
+        };
+        // Nobody is left whom it would help to know that this failed.
+        let _ = timeout(FAREWELL, farewell).await;
+    }
+
+    async fn run(&mut self) -> End {
+        let alarm = sleep_until(self.next_due());
+        tokio::pin!(alarm);
+        loop {
+            self.make_small_messages();
+            let may_take = self.out.waiting.len() < BURST && self.has_room();
+            let event = tokio::select! {
+                // In this order nothing starves: each of the upper ones is bounded by those below.
+                biased;
+                result = self.out.drive(&mut self.wire, &mut self.sent), if self.out.is_busy() => {
+                    Event::Sent(result)
+                }
+                () = &mut alarm => Event::Due,
+                () = self.signals.attention.notified() => Event::Attention,
+                command = self.commands.recv(), if may_take => Event::Asked(command),
+                frame = self.incoming.next() => Event::Heard(frame),
+            };
+            match event {
+                Event::Sent(Ok(())) => {}
+                Event::Sent(Err(error)) => return End::lost(error),
+                Event::Due => {
+                    if let Err(error) = self.keep_the_heartbeat() {
+                        return End::complaint(error);
+                    }
+                    alarm.as_mut().reset(self.next_due());
+                }
+                Event::Attention => match self.signals.hung_up() {
+                    Some(why) => return End::closed(why),
+                    None => self.look_at_lives = true,
+                },
+                Event::Asked(Some(command)) => self.take(command),
+                Event::Asked(None) => {
+                    let reason = "the replica let go of the connection".to_owned();
+                    return End::closed(Goodbye { reason, retry_after: None });
+                }
+                Event::Heard(None) => return End::lost(ended()),
+                Event::Heard(Some(Err(error))) => return End::lost(error),
+                Event::Heard(Some(Ok(frame))) => {
+                    if let Err(end) = self.hear(frame) {
+                        return end;
+                    }
+                }
+            }
+        }
+    }
+
+    fn next_due(&self) -> Instant {
+        (self.sent + self.heartbeat).min(self.heard + self.heartbeat * 3)
+    }
+
+    fn keep_the_heartbeat(&mut self) -> Result<()> {
+        let now = Instant::now();
+        if now >= self.heard + self.heartbeat * 3 {
+            return Err(Error::new(ErrorKind::Timeout, "nothing was heard of the server")
+                .with("seconds", (now - self.heard).as_secs_f32()));
+        }
+        if now >= self.sent + self.heartbeat {
+            if !self.out.is_busy() {
+                self.pings += 1;
+                self.out.push(0, &Message::Ping(self.pings));
+            }
+            self.sent = now;
+        }
+        Ok(())
+    }
+
+    /// Whether another stream may be opened. Forgotten ones make room; their late answers are ignored.
+    fn has_room(&mut self) -> bool {
+        if self.streams.len() >= self.max_streams {
+            self.streams.retain(|_, open| matches!(open, Open::Live(_)) || !open.is_forgotten());
+        }
+        self.streams.len() < self.max_streams
+    }
+
+    /// Pongs, credits and ends of live streams are not queued but found: however long the link is stuck, there is at most
+    /// one of each.
+    fn make_small_messages(&mut self) {
+        if !self.out.waiting.is_empty() {
+            return;
+        }
+        if let Some(n) = self.pong.take() {
+            self.out.push(0, &Message::Pong(n));
+        }
+        if std::mem::take(&mut self.look_at_lives) {
+            let out = &mut self.out;
+            self.streams.retain(|id, open| {
+                let Open::Live(live) = open else { return true };
+                if live.events.is_closed() {
+                    out.push(*id, &Message::EndLive);
+                    return false;
+                }
+                let taken = live.taken.swap(0, Ordering::Relaxed);
+                if taken > 0 {
+                    live.credit += taken;
+                    out.push(*id, &Message::Credit(taken));
+                }
+                true
+            });
+        }
+    }
+
+    fn next_stream(&mut self) -> u32 {
+        loop {
+            self.last_stream = self.last_stream.checked_add(1).unwrap_or_else(|| {
+                self.wrapped = true;
+                1
+            });
+            if !self.streams.contains_key(&self.last_stream) {
+                return self.last_stream;
+            }
+        }
+    }
+
+    fn take(&mut self, command: Command) {
+        match command {
+            Command::Ask { expects, payload, reply } if !reply.is_closed() => {
+                let id = self.next_stream();
+                self.out.waiting.push_back((id, payload));
+                self.streams.insert(id, Open::Request { expects, reply });
+            }
+            Command::Live { payload, mut live } if !live.events.is_closed() => {
+                let id = self.next_stream();
+                self.out.waiting.push_back((id, payload));
+                self.out.push(id, &Message::Credit(self.window));
+                live.credit = self.window;
+                self.streams.insert(id, Open::Live(live));
+            }
+            // Forgotten before it was sent.
+            Command::Ask { .. } | Command::Live { .. } => {}
+        }
+    }
+
+    fn hear(&mut self, frame: Bytes) -> Result<(), End> {
+        let (stream, message) = self.wire.decode(frame).map_err(End::complaint)?;
+        self.heard = Instant::now();
+        if stream == 0 {
+            return self.hear_of_connection(message);
+        }
+        let Some(open) = self.streams.get_mut(&stream) else {
+            // The answer to something that was forgotten meanwhile.
+            return if self.wrapped || stream <= self.last_stream {
+                Ok(())
+            } else {
+                Err(End::complaint(broken("the server answered what was never asked")))
+            };
+        };
+        let is_over = match open {
+            Open::Request { expects, .. } if expects.fits(&message) => {
+                if let Some(Open::Request { reply, .. }) = self.streams.remove(&stream) {
+                    // Whoever asked may have gone away: then nobody is told.
+                    let _ = reply.send(Ok(message));
+                }
+                return Ok(());
+            }
+            Open::Request { .. } => Err(unexpected()),
+            Open::Live(live) => live.hear(message),
+        };
+        if is_over.map_err(End::complaint)? {
+            self.streams.remove(&stream);
+        }
+        Ok(())
+    }
+
+    fn hear_of_connection(&mut self, message: Message) -> Result<(), End> {
+        match message {
+            Message::Ping(n) => self.pong = Some(n),
+            Message::Pong(_) => {}
+            Message::Goodbye(goodbye) => return Err(End::lost(dismissed(goodbye))),
+            Message::Failed(error) => return Err(End::lost(error.into())),
+            _ => return Err(End::complaint(broken("the server said what only a stream may say"))),
+        }
+        Ok(())
+    }
+}
+
+impl Live {
+    /// Takes in what the server says on the stream; whether that was the last of it.
+    fn hear(&mut self, message: Message) -> Result<bool> {
+        let (event, is_last) = match message {
+            Message::Chunk(chunk) => {
+                let Some(left) = self.credit.checked_sub(1) else {
+                    return Err(broken("the server sent a chunk that it had no credit for"));
+                };
+                self.credit = left;
+                (Ok(Delivery::Chunk(chunk)), false)
+            }
+            Message::Reset(reset) => (Ok(Delivery::Reset(reset)), true),
+            Message::Failed(error) => (Err(error.into()), true),
+            Message::ScopeGone(why) => (Err(gone(&why)), true),
+            _ => return Err(unexpected()),
+        };
+        // There is room, or the app has dropped the stream, and is about to be noticed.
+        let _ = self.events.try_send(event);
+        Ok(is_last)
+    }
+}

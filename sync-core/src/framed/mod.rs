@@ -1,0 +1,21 @@
+//! The second door of transport: whoever has a link that carries frames needs nothing else.
+//!
+//! [`FramedTransport`] makes a [`Transport`](crate::transport::Transport) of anything that [dials](Dial) a
+//! [`FrameLink`](crate::transport::FrameLink). [`Wire`] turns messages into frames and back, on both sides, and
+//! [`Compression`] is what the two sides may agree on. [`memory_link`] is a link for tests and for one process.
+
+mod compression;
+mod connection;
+mod link;
+mod live;
+mod transport;
+mod wire;
+
+pub use compression::{Compression, pick};
+pub use connection::FramedConnection;
+pub use link::{Dial, memory_link};
+pub use transport::{FramedOptions, FramedTransport};
+pub use wire::{COMPRESS_OVER, MAX_PAYLOAD, Wire, payload};
+
+#[cfg(test)]
+mod tests;

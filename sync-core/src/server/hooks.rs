@@ -1,0 +1,250 @@
+//! What an app's server decides itself: who somebody is, what they may see and do, and what a valid document is.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::ops::Judge;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{Change, DocumentKey, DocumentState, Rejection, RejectionCode, Scope};
+use crate::resolver::{Conflict, Resolution, ResolveOn, Resolvers};
+use crate::storage::Visible;
+
+/// Who a connection belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Principal {
+    /// The name, as logs and hooks know it.
+    pub name: String,
+}
+
+/// Turns a token into a principal.
+#[async_trait]
+pub trait Authenticate: Send + Sync + fmt::Debug + 'static {
+    /// Who that token belongs to. Called for every connection and every new token.
+    ///
+    /// # Errors
+    /// `Unauthenticated` for a missing, wrong or expired token.
+    async fn authenticate(&self, token: Option<&str>) -> Result<Principal>;
+}
+
+/// What a principal may do with a scope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// The collections that may be read; none for a scope that may not even be seen.
+    pub read: Option<Visible>,
+    /// Whether pushes are looked at at all.
+    pub write: bool,
+}
+
+impl Access {
+    /// Everything.
+    pub const FULL: Self = Self { read: Some(Visible::All), write: true };
+    /// Nothing.
+    pub const NONE: Self = Self { read: None, write: false };
+}
+
+/// Says what a principal may see and do.
+#[async_trait]
+pub trait Authorise: Send + Sync + fmt::Debug + 'static {
+    /// What may be done with a scope. Called on every request.
+    ///
+    /// # Errors
+    /// Whatever keeps it from knowing; the request then fails.
+    async fn scope(&self, principal: &Principal, scope: &Scope) -> Result<Access>;
+
+    /// Whether a change may be made to the current state. Called inside the transaction that appends: it must be quick
+    /// and ask nobody.
+    ///
+    /// # Errors
+    /// The refusal, which sends the edit into the replica's quarantine.
+    fn change(
+        &self,
+        principal: &Principal,
+        scope: &Scope,
+        change: &Change,
+        current: Option<&DocumentState>,
+    ) -> std::result::Result<(), Rejection>;
+}
+
+/// Says what a valid document is.
+pub trait Validate: Send + Sync + fmt::Debug + 'static {
+    /// Whether a change makes a valid document. Called inside the transaction that appends: it must be quick and ask
+    /// nobody.
+    ///
+    /// # Errors
+    /// The refusal, which sends the edit into the replica's quarantine.
+    fn change(
+        &self,
+        scope: &Scope,
+        change: &Change,
+        current: Option<&DocumentState>,
+    ) -> std::result::Result<(), Rejection>;
+}
+
+/// The hooks of a server.
+#[derive(Clone, Debug)]
+pub struct Hooks {
+    /// Token to principal.
+    pub authenticate: Arc<dyn Authenticate>,
+    /// Principal to access.
+    pub authorise: Arc<dyn Authorise>,
+    /// What a valid document is.
+    pub validate: Arc<dyn Validate>,
+    /// Who resolves the conflicts of the collections that the server resolves.
+    pub resolvers: Resolvers,
+}
+
+impl Default for Hooks {
+    /// Everybody may do everything, every document is valid, replicas resolve.
+    fn default() -> Self {
+        let open = Arc::new(Open);
+        Self {
+            authenticate: open.clone(),
+            authorise: open.clone(),
+            validate: open,
+            resolvers: Resolvers::default(),
+        }
+    }
+}
+
+/// Lets everybody in as `anonymous`, allows everything, and finds everything valid.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Open;
+
+#[async_trait]
+impl Authenticate for Open {
+    async fn authenticate(&self, _: Option<&str>) -> Result<Principal> {
+        Ok(Principal { name: "anonymous".to_owned() })
+    }
+}
+
+#[async_trait]
+impl Authorise for Open {
+    async fn scope(&self, _: &Principal, _: &Scope) -> Result<Access> {
+        Ok(Access::FULL)
+    }
+
+    fn change(
+        &self,
+        _: &Principal,
+        _: &Scope,
+        _: &Change,
+        _: Option<&DocumentState>,
+    ) -> std::result::Result<(), Rejection> {
+        Ok(())
+    }
+}
+
+impl Validate for Open {
+    fn change(
+        &self,
+        _: &Scope,
+        _: &Change,
+        _: Option<&DocumentState>,
+    ) -> std::result::Result<(), Rejection> {
+        Ok(())
+    }
+}
+
+/// A fixed list of bearer tokens.
+#[derive(Clone, Default)]
+pub struct StaticTokens(BTreeMap<String, String>);
+
+impl StaticTokens {
+    /// From pairs of a principal's name and its token.
+    #[must_use]
+    pub fn new(tokens: impl IntoIterator<Item = (String, String)>) -> Self {
+        Self(tokens.into_iter().collect())
+    }
+}
+
+impl fmt::Debug for StaticTokens {
+    /// Names only: tokens stay out of logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+#[async_trait]
+impl Authenticate for StaticTokens {
+    async fn authenticate(&self, token: Option<&str>) -> Result<Principal> {
+        let refuse = |why: &str| Err(Error::new(ErrorKind::Unauthenticated, why));
+        let Some(token) = token else {
+            return refuse("this server wants a token, and none was given");
+        };
+        // Every token is compared to its end, so that the time says nothing about how much of a guess was right.
+        let mut found = None;
+        for (name, secret) in &self.0 {
+            if same(secret.as_bytes(), token.as_bytes()) {
+                found = Some(Principal { name: name.clone() });
+            }
+        }
+        found.map_or_else(|| refuse("the token is not one that this server knows"), Ok)
+    }
+}
+
+fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |diff, (x, y)| diff | (x ^ y)) == 0
+}
+
+/// The judge of one push: the hooks, for one principal.
+#[derive(Debug)]
+pub(super) struct PushJudge {
+    pub(super) hooks: Hooks,
+    pub(super) principal: Principal,
+    pub(super) scope: Scope,
+    /// Refuses every change of the batch.
+    pub(super) refuse_all: Option<Rejection>,
+    /// The largest body in bytes.
+    pub(super) body_bytes: usize,
+}
+
+impl Judge for PushJudge {
+    fn admit(
+        &self,
+        change: &Change,
+        current: Option<&DocumentState>,
+    ) -> std::result::Result<(), Rejection> {
+        if let Some(rejection) = &self.refuse_all {
+            return Err(rejection.clone());
+        }
+        if let Some(body) = &change.state.body {
+            if body.len() > self.body_bytes {
+                let reason = format!(
+                    "the body has {} bytes and {} is the most",
+                    body.len(),
+                    self.body_bytes
+                );
+                return Err(Rejection { code: RejectionCode::TooLarge, reason });
+            }
+            if crate::model::Body::parse(body.as_bytes().clone()).is_err() {
+                let reason = "the body is not valid JSON".to_owned();
+                return Err(Rejection { code: RejectionCode::Invalid, reason });
+            }
+        }
+        self.hooks.authorise.change(&self.principal, &self.scope, change, current)?;
+        self.hooks.validate.change(&self.scope, change, current)
+    }
+
+    fn resolve(
+        &self,
+        scope: &Scope,
+        change: &Change,
+        current: Option<&DocumentState>,
+    ) -> Option<Resolution> {
+        if self.hooks.resolvers.resolve_on(&change.collection) != ResolveOn::Server {
+            return None;
+        }
+        let key = DocumentKey::new(scope.clone(), change.collection.clone(), change.id.clone());
+        let base = change.base.as_ref().map(|b| DocumentState {
+            revision: b.revision,
+            author: b.revision,
+            created: b.revision.stamp,
+            body: change.base_body.clone(),
+        });
+        let conflict = Conflict::new(&key, base.as_ref(), &change.state, current);
+        Some(self.hooks.resolvers.decide(&conflict))
+    }
+}

@@ -1,0 +1,339 @@
+//! Serving a link: the loop that executes a session's commands.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::{AbortHandle, BoxFuture, abortable};
+use futures_util::stream::{BoxStream, FuturesUnordered};
+use futures_util::{FutureExt, SinkExt, StreamExt};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::service::{Peer, Served, Server};
+use super::session::{Found, Request, Session, SessionInput, SessionOptions, SessionOutput};
+use super::tail::{Hub, SharedChunk};
+use crate::clock::Now;
+use crate::error::{Error, ErrorKind, Result};
+use crate::framed::{Compression, Wire};
+use crate::model::{Chunk, Epoch, Seq};
+use crate::protocol::{Goodbye, Hello, Message, Welcome, WireError};
+use crate::transport::FrameLink;
+
+/// The most credit of one live stream.
+const CREDIT: u32 = 64;
+
+/// Something that was being done is done.
+enum Done {
+    Greeted(Box<Result<(Peer, Welcome)>>),
+    Served { stream: u32, answer: Answer, renewed: Option<Peer> },
+    Read { stream: u32, result: Result<Served> },
+    HeadMoved { stream: u32 },
+}
+
+enum Answer {
+    Message(Message),
+    Chunk(Arc<SharedChunk>),
+}
+
+/// What belongs to a live stream beside its state.
+struct Listener {
+    /// Holding it keeps the scope's tail.
+    _hub: Arc<Hub>,
+    /// The head as it was before the last read.
+    head: watch::Receiver<(Epoch, Seq)>,
+    /// Ends the sleep, while it sleeps.
+    sleep: Option<AbortHandle>,
+}
+
+struct Link<'a> {
+    server: &'a Server,
+    session: Session,
+    wire: Wire,
+    compression: Option<Arc<dyn Compression>>,
+    outgoing: std::pin::Pin<Box<dyn futures_util::Sink<Bytes, Error = Error> + Send>>,
+    started: Instant,
+    peer: Option<Peer>,
+    hello: Option<Hello>,
+    /// Requests that arrived and were not handed on yet.
+    requests: BTreeMap<u32, Message>,
+    /// What was read for live streams and is not sent yet.
+    found: BTreeMap<u32, Result<Served>>,
+    listeners: BTreeMap<u32, Listener>,
+    work: FuturesUnordered<BoxFuture<'static, Done>>,
+    patience: Duration,
+}
+
+impl Server {
+    /// Serves one link until it ends. Memory is bounded by the options: a replica that reads slowly costs a cursor.
+    ///
+    /// # Errors
+    /// Why it ended, if not by a goodbye.
+    pub async fn serve_link(&self, link: FrameLink) -> Result<()> {
+        let _open = self.open_session();
+        let options = self.options();
+        let session = SessionOptions {
+            heartbeat: options.heartbeat,
+            requests: options.requests,
+            streams: options.scopes,
+            credit: CREDIT,
+        };
+        let FrameLink { outgoing, mut incoming } = link;
+        let mut link = Link {
+            server: self,
+            session: Session::new(session, Now(0)),
+            wire: Wire::new(options.frame_bytes),
+            compression: None,
+            outgoing,
+            started: Instant::now(),
+            peer: None,
+            hello: None,
+            requests: BTreeMap::new(),
+            found: BTreeMap::new(),
+            listeners: BTreeMap::new(),
+            work: FuturesUnordered::new(),
+            patience: options.heartbeat.saturating_mul(3),
+        };
+        let ended = link.run(&mut incoming).await;
+        if let Err(error) = &ended {
+            // Whoever broke the rules should read which; a link that is gone takes it no more.
+            let goodbye = Goodbye { reason: error.message().to_owned(), retry_after: None };
+            let _ = link.send(0, &Message::Goodbye(goodbye)).await;
+        }
+        // Whoever was told why should get to read it.
+        let _ = timeout(link.patience, link.outgoing.close()).await;
+        ended
+    }
+}
+
+impl Link<'_> {
+    async fn run(&mut self, incoming: &mut BoxStream<'static, Result<Bytes>>) -> Result<()> {
+        let link = self;
+        let mut draining = link.server.draining();
+        if *draining.borrow_and_update() {
+            link.input(SessionInput::Drain);
+        }
+        while !link.session.is_closed() {
+            let deadline = link.started + Duration::from_millis(link.session.next_deadline().0);
+            tokio::select! {
+                biased;
+                Some(done) = link.work.next() => link.finish(done).await?,
+                frame = incoming.next(), if link.session.wants_input() => match frame {
+                    Some(frame) => link.receive(frame?)?,
+                    None => return Ok(()),
+                },
+                Ok(()) = draining.changed() => link.input(SessionInput::Drain),
+                () = sleep_until(deadline) => link.input(SessionInput::Tick),
+            }
+            link.execute().await?;
+        }
+        Ok(())
+    }
+
+    fn now(&self) -> Now {
+        Now(0).plus(self.started.elapsed())
+    }
+
+    fn input(&mut self, input: SessionInput) {
+        let now = self.now();
+        self.session.handle_input(now, input);
+    }
+
+    fn receive(&mut self, frame: Bytes) -> Result<()> {
+        let (stream, message) = self.wire.decode(frame)?;
+        let request = Request::from(&message);
+        match message {
+            Message::Hello(hello) => self.hello = Some(hello),
+            message if request == Request::Once => {
+                self.requests.insert(stream, message);
+            }
+            _ => {}
+        }
+        self.input(SessionInput::Received { stream, request });
+        Ok(())
+    }
+
+    async fn execute(&mut self) -> Result<()> {
+        while let Some(output) = self.session.poll_output() {
+            match output {
+                SessionOutput::Greet => self.greet(),
+                SessionOutput::Serve { stream } => self.serve(stream),
+                SessionOutput::Read { stream, pull } => self.read(stream, pull),
+                SessionOutput::Send { stream } => self.send_found(stream).await?,
+                SessionOutput::Sleep { stream } => self.sleep(stream),
+                SessionOutput::End { stream } => {
+                    self.found.remove(&stream);
+                    if let Some(sleep) = self.listeners.remove(&stream).and_then(|l| l.sleep) {
+                        sleep.abort();
+                    }
+                }
+                SessionOutput::Refuse { stream, why } => {
+                    let error = Error::new(ErrorKind::Overloaded, why);
+                    self.send(stream, &failed(&error)).await?;
+                }
+                SessionOutput::Pong(n) => self.send(0, &Message::Pong(n)).await?,
+                SessionOutput::Ping(n) => self.send(0, &Message::Ping(n)).await?,
+                SessionOutput::Close(why) => {
+                    tracing::debug!(why, "closing a connection");
+                    let goodbye = Goodbye { reason: why.to_owned(), retry_after: None };
+                    self.send(0, &Message::Goodbye(goodbye)).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn greet(&mut self) {
+        let Some(hello) = self.hello.take() else { return };
+        let server = self.server.clone();
+        let greet = async move { Done::Greeted(Box::new(server.greet(&hello).await)) };
+        self.work.push(greet.boxed());
+    }
+
+    fn serve(&mut self, stream: u32) {
+        let (Some(message), Some(mut peer)) = (self.requests.remove(&stream), self.peer.clone())
+        else {
+            return;
+        };
+        let serve = async move {
+            let mut renewed = None;
+            let answer = match message {
+                Message::Pull(pull) => peer.read(&pull).await.map(|served| match served {
+                    Served::Chunk(chunk) => Answer::Chunk(chunk),
+                    Served::Reset(reset) => Answer::Message(Message::Reset(reset)),
+                }),
+                Message::Push(push) => {
+                    peer.push(push.batch).await.map(|v| Answer::Message(Message::Verdicts(v)))
+                }
+                Message::Ack(ack) => peer
+                    .acknowledge(&ack)
+                    .await
+                    .map(|reset| Answer::Message(reset.map_or(Message::Done, Message::Reset))),
+                Message::Auth(token) => peer.renew(&token).await.map(|()| {
+                    renewed = Some(peer);
+                    Answer::Message(Message::Done)
+                }),
+                _ => Err(Error::new(ErrorKind::Internal, "this is no request")),
+            };
+            let answer = answer.unwrap_or_else(|e| Answer::Message(failed(&e)));
+            Done::Served { stream, answer, renewed }
+        };
+        self.work.push(serve.boxed());
+    }
+
+    fn read(&mut self, stream: u32, pull: crate::protocol::Pull) {
+        let Some(peer) = self.peer.clone() else { return };
+        let server = self.server;
+        let listener = self.listeners.entry(stream).or_insert_with(|| {
+            let hub = server.hub(&pull.scope);
+            Listener { head: hub.head(), _hub: hub, sleep: None }
+        });
+        // The head is noted before the read, so that nothing falls between the read and the sleep.
+        listener.head.borrow_and_update();
+        let read = async move { Done::Read { stream, result: peer.read(&pull).await } };
+        self.work.push(read.boxed());
+    }
+
+    fn sleep(&mut self, stream: u32) {
+        let Some(listener) = self.listeners.get_mut(&stream) else { return };
+        if let Some(earlier) = listener.sleep.take() {
+            earlier.abort();
+        }
+        let mut head = listener.head.clone();
+        let (sleep, handle) = abortable(async move {
+            let _ = head.changed().await;
+        });
+        listener.sleep = Some(handle);
+        self.work.push(sleep.map(move |_| Done::HeadMoved { stream }).boxed());
+    }
+
+    async fn finish(&mut self, done: Done) -> Result<()> {
+        match done {
+            Done::Greeted(result) => match *result {
+                Ok((peer, welcome)) => {
+                    let name = welcome.compression.clone();
+                    self.send(0, &Message::Welcome(welcome)).await?;
+                    let offered = &self.server.options().compressions;
+                    self.compression =
+                        offered.iter().find(|c| Some(c.name()) == name.as_deref()).cloned();
+                    self.wire.set_compression(self.compression.clone());
+                    self.peer = Some(peer);
+                    self.input(SessionInput::Greeted(true));
+                }
+                Err(error) => {
+                    self.send(0, &failed(&error)).await?;
+                    self.input(SessionInput::Greeted(false));
+                }
+            },
+            Done::Served { stream, answer, renewed } => {
+                if renewed.is_some() {
+                    self.peer = renewed;
+                }
+                match answer {
+                    Answer::Message(message) => self.send(stream, &message).await?,
+                    Answer::Chunk(chunk) => self.send_chunk(stream, &chunk).await?,
+                }
+                self.input(SessionInput::Served { stream });
+            }
+            Done::Read { stream, result } => {
+                let found = match &result {
+                    Ok(Served::Chunk(chunk)) => {
+                        let Chunk { epoch, next, head, .. } = *chunk.chunk();
+                        Found::Chunk { epoch, next, head }
+                    }
+                    Ok(Served::Reset(_)) | Err(_) => Found::End,
+                };
+                // A stream that ended meanwhile has no use for it.
+                if self.listeners.contains_key(&stream) {
+                    self.found.insert(stream, result);
+                    self.input(SessionInput::Read { stream, found });
+                }
+            }
+            Done::HeadMoved { stream } => self.input(SessionInput::HeadMoved { stream }),
+        }
+        Ok(())
+    }
+
+    async fn send_found(&mut self, stream: u32) -> Result<()> {
+        match self.found.remove(&stream) {
+            Some(Ok(Served::Chunk(chunk))) => self.send_chunk(stream, &chunk).await,
+            Some(Ok(Served::Reset(reset))) => self.send(stream, &Message::Reset(reset)).await,
+            Some(Err(error)) if error.kind() == ErrorKind::PermissionDenied => {
+                self.send(stream, &Message::ScopeGone(error.message().to_owned())).await
+            }
+            Some(Err(error)) => self.send(stream, &failed(&error)).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn send(&mut self, stream: u32, message: &Message) -> Result<()> {
+        let frame = self.wire.encode(stream, message);
+        self.send_frame(frame).await
+    }
+
+    async fn send_chunk(&mut self, stream: u32, chunk: &SharedChunk) -> Result<()> {
+        let payload = chunk.payload(self.compression.as_deref());
+        let frame = self.wire.encode_payload(stream, &payload);
+        self.send_frame(frame).await
+    }
+
+    /// Sends a frame; who does not take it for too long is gone.
+    async fn send_frame(&mut self, frame: Bytes) -> Result<()> {
+        match timeout(self.patience, self.outgoing.send(frame)).await {
+            Ok(sent) => sent?,
+            Err(_) => {
+                return Err(Error::new(ErrorKind::Timeout, "the replica takes nothing any more"));
+            }
+        }
+        self.input(SessionInput::Sent);
+        Ok(())
+    }
+}
+
+fn failed(error: &Error) -> Message {
+    if matches!(error.kind(), ErrorKind::Storage | ErrorKind::Internal | ErrorKind::Incompatible) {
+        tracing::error!(%error, "a request failed");
+    }
+    Message::Failed(WireError::from(error))
+}

@@ -1,0 +1,320 @@
+//! Replicas that are driven by the real engine, over a network that is in the hands of the test.
+//!
+//! [`Actors`] executes the engine's commands on a [`World`]: what concerns the storage at once, what concerns the server
+//! as a [`Parcel`] on the wire, which the test delivers, loses, doubles or holds back.
+//!
+//! ```
+//! use testkit::actors::Actors;
+//! use testkit::cores::MemoryCores;
+//! use testkit::world::World;
+//!
+//! let mut actors = Actors::new(World::new(MemoryCores, 2));
+//! actors.write(0, "notes/a", Some("hello"));
+//! actors.start(0);
+//! actors.start(1);
+//! actors.run();
+//! assert_eq!(actors.world.text(1, "notes/a").as_deref(), Some("hello"));
+//! actors.world.assert_converged();
+//! ```
+
+use std::collections::BTreeMap;
+
+use sync_core::clock::Now;
+use sync_core::engine::{
+    Answer, ChunkMeta, Delivery, Engine, EngineOptions, Failure, Goal, Input, Output,
+    ScopeGreeting, Ticket,
+};
+use sync_core::error::{ErrorKind, Retry};
+use sync_core::model::{Chunk, Cursor, PushBatch, PushId, Seq, Verdicts};
+
+use crate::cores::Cores;
+use crate::world::{Greeting, Reply, World};
+
+/// Parcels that one [`run`](Actors::run) delivers at most.
+const PATIENCE: usize = 10_000;
+
+/// A message on the wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parcel {
+    /// The replica that it is from or for.
+    pub replica: usize,
+    /// Which request it belongs to.
+    pub ticket: Ticket,
+    /// What it says.
+    pub content: Content,
+}
+
+/// What a message says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// To the server: the chunk after this cursor.
+    Pull(Cursor),
+    /// To the server: these changes.
+    Push(PushBatch),
+    /// From the server: a chunk or a reset.
+    Pulled(Reply),
+    /// From the server: verdicts.
+    Pushed(Verdicts),
+}
+
+#[derive(Clone, Debug)]
+enum Kept {
+    Chunk(Chunk),
+    Verdicts(Verdicts),
+}
+
+#[derive(Debug)]
+struct Actor {
+    engine: Engine,
+    link: Option<Ticket>,
+    kept: BTreeMap<Ticket, Kept>,
+    formed: Option<PushBatch>,
+    /// The live stream: where it stands, and whether its next event was asked for.
+    live: Option<(Ticket, Cursor, bool)>,
+}
+
+/// A world whose replicas are driven by engines.
+#[derive(Debug)]
+pub struct Actors<C: Cores> {
+    /// The data.
+    pub world: World<C>,
+    /// What is on its way, oldest first.
+    pub wire: Vec<Parcel>,
+    actors: Vec<Actor>,
+    now: Now,
+}
+
+impl<C: Cores> Actors<C> {
+    /// Gives every replica of the world an engine, at rest.
+    pub fn new(mut world: World<C>) -> Self {
+        let mut actors = Vec::new();
+        for replica in 0..world.replicas() {
+            let mut engine = Engine::new(EngineOptions::default(), replica as u64);
+            let (scope, row) = (world.scope().clone(), world.scope_row(replica));
+            engine.handle_input(Now(0), Input::Opened { scope, checkpoint: row.checkpoint });
+            let kept = BTreeMap::new();
+            actors.push(Actor { engine, link: None, kept, formed: None, live: None });
+        }
+        Self { world, wire: Vec::new(), actors, now: Now(0) }
+    }
+
+    /// The engine of a replica.
+    #[must_use]
+    pub fn engine(&self, replica: usize) -> &Engine {
+        &self.actors[replica].engine
+    }
+
+    /// The replica syncs from now on.
+    pub fn start(&mut self, replica: usize) {
+        self.input(replica, Input::Run(Goal::default()));
+    }
+
+    /// The app writes a document, or deletes it.
+    pub fn write(&mut self, replica: usize, name: &str, text: Option<&str>) {
+        match text {
+            Some(text) => self.world.put(replica, name, text),
+            None => self.world.delete(replica, name),
+        }
+        let scope = self.world.scope().clone();
+        self.input(replica, Input::OutboxGrew { scope });
+    }
+
+    /// The replica loses its link; what is on the wire may still arrive. It connects again once
+    /// [time passes](Self::wait).
+    pub fn cut(&mut self, replica: usize) {
+        if let Some(ticket) = self.actors[replica].link {
+            let failure = Failure { kind: ErrorKind::Network, retry: Retry::Reconnect };
+            self.input(replica, Input::LinkLost { ticket, failure });
+        }
+    }
+
+    /// Time passes until whatever any engine waits for is due.
+    pub fn wait(&mut self) {
+        let due = self.actors.iter().filter_map(|a| a.engine.next_deadline()).max();
+        self.now = self.now.max(due.unwrap_or(self.now));
+        for replica in 0..self.actors.len() {
+            self.input(replica, Input::Tick);
+        }
+    }
+
+    /// Takes the oldest parcel off the wire that the test looks for.
+    pub fn take(&mut self, wanted: impl Fn(&Parcel) -> bool) -> Option<Parcel> {
+        let at = self.wire.iter().position(wanted)?;
+        Some(self.wire.remove(at))
+    }
+
+    /// Delivers a parcel: to the server, whose answer goes on the wire, or to the replica.
+    pub fn deliver(&mut self, parcel: Parcel) {
+        let Parcel { replica, ticket, content } = parcel;
+        let scope = self.world.scope().clone();
+        let answer = |content| Parcel { replica, ticket, content };
+        match content {
+            Content::Pull(cursor) => {
+                let limits = self.world.options().chunk;
+                let reply = self.world.changes(&cursor, limits);
+                self.wire.push(answer(Content::Pulled(reply)));
+            }
+            Content::Push(batch) => {
+                let verdicts = self.world.deliver(&batch);
+                self.wire.push(answer(Content::Pushed(verdicts)));
+            }
+            Content::Pulled(reply) => {
+                let payload = self.actors[replica].engine.ticket();
+                let result = Ok(match reply {
+                    Reply::Chunk(chunk) => {
+                        let meta = ChunkMeta::from(&chunk);
+                        self.actors[replica].kept.insert(payload, Kept::Chunk(chunk));
+                        Delivery::Chunk(meta)
+                    }
+                    Reply::Reset(reset) => Delivery::Reset(reset),
+                });
+                self.input(replica, Input::Delivered { scope, ticket, payload, result });
+            }
+            Content::Pushed(verdicts) => {
+                let result = Ok(match &verdicts {
+                    Verdicts::Decided { verdicts, .. } => {
+                        Answer::Decided(verdicts.iter().map(|v| v.seq).max().unwrap_or_default())
+                    }
+                    Verdicts::Stale | Verdicts::Cloned => Answer::Cloned,
+                });
+                self.actors[replica].kept.insert(ticket, Kept::Verdicts(verdicts));
+                self.input(replica, Input::Pushed { scope, ticket, result });
+            }
+        }
+        self.feed_live();
+    }
+
+    /// Delivers everything, in order, until nothing is on its way.
+    ///
+    /// # Panics
+    /// If that does not end.
+    #[allow(clippy::panic, reason = "this is how a test ends")]
+    pub fn run(&mut self) {
+        self.feed_live();
+        for _ in 0..PATIENCE {
+            if self.wire.is_empty() {
+                return;
+            }
+            let parcel = self.wire.remove(0);
+            self.deliver(parcel);
+        }
+        panic!("the replicas and the server do not come to rest: {:?}", self.wire);
+    }
+
+    /// The head moved, perhaps: live streams that are waited for bring what follows.
+    fn feed_live(&mut self) {
+        for replica in 0..self.actors.len() {
+            let Some((ticket, cursor, true)) = self.actors[replica].live.clone() else { continue };
+            let limits = self.world.options().chunk;
+            let reply = self.world.changes(&cursor, limits);
+            match &reply {
+                Reply::Chunk(chunk) if chunk.next <= cursor.after => continue,
+                Reply::Chunk(chunk) => {
+                    let ahead = cursor.advanced(chunk.epoch, chunk.next, chunk.head);
+                    self.actors[replica].live = Some((ticket, ahead, false));
+                }
+                Reply::Reset(_) => self.actors[replica].live = None,
+            }
+            self.wire.push(Parcel { replica, ticket, content: Content::Pulled(reply) });
+        }
+    }
+
+    fn input(&mut self, replica: usize, input: Input) {
+        self.actors[replica].engine.handle_input(self.now, input);
+        while let Some(output) = self.actors[replica].engine.poll_output() {
+            self.execute(replica, output);
+        }
+    }
+
+    fn execute(&mut self, replica: usize, output: Output) {
+        let actor = &mut self.actors[replica];
+        let send = |ticket, content| Parcel { replica, ticket, content };
+        match output {
+            Output::Connect { ticket, .. } => self.connect(replica, ticket),
+            Output::Disconnect { .. } => actor.link = None,
+            Output::Pull { ticket, cursor, .. } => {
+                self.wire.push(send(ticket, Content::Pull(cursor)))
+            }
+            Output::Push { ticket, .. } => {
+                if let Some(batch) = actor.formed.take() {
+                    self.wire.push(send(ticket, Content::Push(batch)));
+                }
+            }
+            Output::Subscribe { ticket, cursor, .. } => actor.live = Some((ticket, cursor, false)),
+            Output::NextLive { .. } => {
+                if let Some((_, _, polled)) = &mut actor.live {
+                    *polled = true;
+                }
+            }
+            Output::Unsubscribe { .. } => actor.live = None,
+            Output::Discard { payload } => {
+                actor.kept.remove(&payload);
+            }
+            Output::Tell(_) => {}
+            storage => self.store(replica, storage),
+        }
+    }
+
+    fn connect(&mut self, replica: usize, ticket: Ticket) {
+        let greeting = self.world.greet(replica);
+        self.world.tell_time(replica);
+        let (mut last_push, mut reset) = (PushId(0), None);
+        let ours = self.world.meta(replica).last_push;
+        match greeting {
+            Greeting::Welcome => {}
+            Greeting::Reset(why) => reset = Some(why),
+            Greeting::Cloned => last_push = ours.next(),
+        }
+        let (scope, head) = (self.world.scope().clone(), self.world.server_scope().head);
+        self.actors[replica].link = Some(ticket);
+        let scopes = vec![ScopeGreeting { scope, head, reset, last_push }];
+        self.input(replica, Input::Connected { ticket, scopes, last_push: ours });
+    }
+
+    /// What the storage does, it does at once.
+    fn store(&mut self, replica: usize, output: Output) {
+        let input = match output {
+            Output::Form { scope } => {
+                let batch = self.world.form(replica);
+                let result = Ok(batch.as_ref().map(|b| b.id));
+                self.actors[replica].formed = batch;
+                Input::Formed { scope, result }
+            }
+            Output::Apply { scope, payload } => {
+                let Some(Kept::Chunk(chunk)) = self.actors[replica].kept.remove(&payload) else {
+                    return;
+                };
+                let applied = self.world.apply(replica, &chunk);
+                Input::Applied { scope, payload, result: Ok((applied.moved, applied.checkpoint)) }
+            }
+            Output::Settle { scope, ticket, push } => {
+                let Some(Kept::Verdicts(verdicts)) = self.actors[replica].kept.remove(&ticket)
+                else {
+                    return;
+                };
+                let committed = self.world.settle(replica, push, &verdicts);
+                Input::Settled { scope, result: Ok(committed.taken) }
+            }
+            Output::Reset { scope, reset } => {
+                self.world.reset(replica, &reset);
+                let checkpoint = self.world.scope_row(replica).checkpoint;
+                Input::ResetDone { scope, result: Ok(checkpoint) }
+            }
+            Output::Acknowledge { scope } => {
+                let result = Ok(self.world.acknowledge(replica));
+                Input::Acknowledged { scope, result }
+            }
+            Output::Reidentify => {
+                self.world.reidentify(replica);
+                Input::Reidentified { result: Ok(()) }
+            }
+            _ => return,
+        };
+        self.input(replica, input);
+    }
+
+    /// Where the replica's data stands.
+    pub fn position(&mut self, replica: usize) -> Seq {
+        self.world.scope_row(replica).checkpoint.after()
+    }
+}

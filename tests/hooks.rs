@@ -1,0 +1,212 @@
+//! The hooks of an app's server: who somebody is, what they may see and do, and what a valid document is.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sync_core::environment::System;
+use sync_core::kv::{KvOptions, MemoryKv, open_replica, open_server};
+use sync_core::model::{
+    Change, Collection as Name, DocumentKey, DocumentState, Limits, Rejection, RejectionCode,
+    ReplicaId, Scope,
+};
+use sync_core::replica::{Unsettled, UnsettledAfter, UnsettledEntry};
+use sync_core::server::{
+    Access, Authorise, Hooks, Principal, Server, ServerOptions, StaticTokens, Validate,
+};
+use sync_core::storage::Visible;
+use twotide::prelude::*;
+
+/// Ann may do everything with `team`, Ben may read its `public` notes, nobody may touch what is locked.
+#[derive(Debug)]
+struct Rules;
+
+#[async_trait]
+impl Authorise for Rules {
+    async fn scope(&self, principal: &Principal, scope: &Scope) -> Result<Access> {
+        Ok(match (principal.name.as_str(), scope.as_str()) {
+            ("ann", "team") => Access::FULL,
+            ("ben", "team") => {
+                let public = BTreeSet::from([Name::new("public")?]);
+                Access { read: Some(Visible::Only(Arc::new(public))), write: false }
+            }
+            _ => Access::NONE,
+        })
+    }
+
+    fn change(
+        &self,
+        _: &Principal,
+        _: &Scope,
+        change: &Change,
+        _: Option<&DocumentState>,
+    ) -> std::result::Result<(), Rejection> {
+        if change.id.as_str() == "locked" {
+            return Err(refused(RejectionCode::Forbidden, "this note is locked"));
+        }
+        Ok(())
+    }
+}
+
+impl Validate for Rules {
+    fn change(
+        &self,
+        _: &Scope,
+        change: &Change,
+        _: Option<&DocumentState>,
+    ) -> std::result::Result<(), Rejection> {
+        match &change.state.body {
+            Some(body) if !body.as_str().contains("text") => {
+                Err(refused(RejectionCode::Invalid, "a note needs a text"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn refused(code: RejectionCode, reason: &str) -> Rejection {
+    Rejection { code, reason: reason.to_owned() }
+}
+
+fn server() -> Server {
+    let tokens = [("ann", "secret-a"), ("ben", "secret-b")];
+    let hooks = Hooks {
+        authenticate: Arc::new(StaticTokens::new(tokens.map(|(n, s)| (n.into(), s.into())))),
+        authorise: Arc::new(Rules),
+        validate: Arc::new(Rules),
+        ..Hooks::default()
+    };
+    let storage = open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap();
+    Server::new(Arc::new(storage), hooks, ServerOptions::default(), Arc::new(System))
+}
+
+async fn replica(server: &Server, id: u8, scope: &str, token: Option<&str>) -> Replica {
+    let kv = Arc::new(MemoryKv::default());
+    let storage = open_replica(kv, ReplicaId([id; 16]), KvOptions::default()).unwrap();
+    let builder = Replica::builder()
+        .storage(Arc::new(storage))
+        .transport(Arc::new(server.in_process()))
+        .scope(scope);
+    let builder = match token {
+        Some(token) => builder.token(token),
+        None => builder,
+    };
+    builder.open().await.unwrap()
+}
+
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), future).await.expect("this takes too long")
+}
+
+fn text(text: &str) -> Body {
+    Body::parse(format!(r#"{{"text":"{text}"}}"#)).unwrap()
+}
+
+async fn quarantine(replica: &Replica) -> Vec<UnsettledEntry> {
+    let (scope, which) = (replica.scope().clone(), Unsettled::Quarantine);
+    let all = Limits::CHUNK;
+    replica.storage().unsettled(scope, which, UnsettledAfter::Start, all).await.unwrap().items
+}
+
+#[tokio::test]
+async fn without_a_good_token_nobody_gets_in() {
+    let server = server();
+    for token in [None, Some("wrong"), Some("")] {
+        let replica = replica(&server, 1, "team", token).await;
+        let error = soon(replica.sync_now()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_replaced_lets_the_replica_in() {
+    let server = server();
+    let replica = replica(&server, 1, "team", Some("expired")).await;
+    let mut status = replica.status();
+    replica.start().await.unwrap();
+    soon(status.wait_for(|s| s.activity == Activity::Error)).await.unwrap();
+    replica.set_token(Some("secret-a".to_owned())).await;
+    replica.start().await.unwrap();
+    soon(status.wait_for(|s| s.in_sync)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_scope_that_may_not_be_seen_is_refused_and_told() {
+    let server = server();
+    let replica = replica(&server, 1, "elsewhere", Some("secret-a")).await;
+    let mut events = replica.events();
+    replica.start().await.unwrap();
+    let refused = async {
+        loop {
+            if let Ok(Event::ScopeRefused(scope, kind)) = events.recv().await {
+                return (scope, kind);
+            }
+        }
+    };
+    let scope = Scope::new("elsewhere").unwrap();
+    assert_eq!(soon(refused).await, (scope, ErrorKind::PermissionDenied));
+    replica.stop().await;
+    let error = soon(replica.sync_now()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+}
+
+#[tokio::test]
+async fn refused_changes_go_to_the_quarantine_and_hold_nobody_up() {
+    let server = server();
+    let ann = replica(&server, 1, "team", Some("secret-a")).await;
+    let notes = ann.raw("public").unwrap();
+    notes.insert_with_id("locked", &text("no")).await.unwrap();
+    notes.insert_with_id("empty", &Body::parse("{}").unwrap()).await.unwrap();
+    notes.insert_with_id("good", &text("yes")).await.unwrap();
+    soon(ann.sync_now()).await.unwrap();
+    let mut refused: Vec<_> = quarantine(&ann)
+        .await
+        .into_iter()
+        .map(|e| (e.key.id, e.refused.unwrap().0.reason))
+        .collect();
+    refused.sort();
+    let refused: Vec<_> = refused.iter().map(|(id, why)| (id.as_str(), why.as_str())).collect();
+    assert_eq!(refused, [("empty", "a note needs a text"), ("locked", "this note is locked")]);
+    assert!(notes.get("good").await.unwrap().unwrap().is_synced());
+    assert!(
+        notes.get("locked").await.unwrap().is_none(),
+        "it shows the settled state: there is none"
+    );
+    // The edit can be taken up again.
+    let key = DocumentKey::new(
+        ann.scope().clone(),
+        Name::new("public").unwrap(),
+        "empty".parse().unwrap(),
+    );
+    let now = sync_core::environment::Environment::now(&System);
+    ann.storage().decide(now, key, sync_core::replica::Decision::Retry).await.unwrap();
+    notes.update("empty", &text("filled")).await.unwrap();
+    soon(ann.sync_now()).await.unwrap();
+    assert!(notes.get("empty").await.unwrap().unwrap().is_synced());
+    assert_eq!(quarantine(&ann).await.len(), 1);
+}
+
+#[tokio::test]
+async fn who_may_only_read_sees_what_is_visible_and_writes_nothing() {
+    let server = server();
+    let ann = replica(&server, 1, "team", Some("secret-a")).await;
+    ann.raw("public").unwrap().insert_with_id("a", &text("seen")).await.unwrap();
+    ann.raw("private").unwrap().insert_with_id("b", &text("hidden")).await.unwrap();
+    soon(ann.sync_now()).await.unwrap();
+    let ben = replica(&server, 2, "team", Some("secret-b")).await;
+    ben.raw("public").unwrap().insert_with_id("c", &text("mine")).await.unwrap();
+    soon(ben.sync_now()).await.unwrap();
+    assert!(ben.raw("public").unwrap().get("a").await.unwrap().is_some());
+    assert!(ben.raw("private").unwrap().get("b").await.unwrap().is_none());
+    assert_eq!(quarantine(&ben).await.len(), 1);
+    // Live changes of what is hidden move the position and bring nothing.
+    ben.start().await.unwrap();
+    soon(ben.wait_until_in_sync()).await.unwrap();
+    let mut changes = ben.changes().await.unwrap();
+    ann.raw("private").unwrap().insert_with_id("d", &text("hidden")).await.unwrap();
+    ann.raw("public").unwrap().insert_with_id("e", &text("seen")).await.unwrap();
+    soon(ann.sync_now()).await.unwrap();
+    assert_eq!(soon(changes.next()).await.unwrap().key().id.as_str(), "e");
+    assert_eq!(ben.state().await.unwrap().scopes[0].documents, 2);
+}

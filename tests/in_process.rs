@@ -1,0 +1,151 @@
+//! Replicas and a server in one process, over the real driver, codec and sessions.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sync_core::environment::System;
+use sync_core::kv::{KvOptions, MemoryKv, open_replica, open_server};
+use sync_core::model::ReplicaId;
+use sync_core::server::{Hooks, Server, ServerOptions};
+use twotide::prelude::*;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Note {
+    text: String,
+}
+
+fn note(text: &str) -> Note {
+    Note { text: text.to_owned() }
+}
+
+fn server() -> Server {
+    let storage = open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap();
+    Server::new(Arc::new(storage), Hooks::default(), ServerOptions::default(), Arc::new(System))
+}
+
+async fn replica(server: &Server, id: u8) -> Replica {
+    let storage =
+        open_replica(Arc::new(MemoryKv::default()), ReplicaId([id; 16]), KvOptions::default());
+    Replica::builder()
+        .storage(Arc::new(storage.unwrap()))
+        .transport(Arc::new(server.in_process()))
+        .open()
+        .await
+        .unwrap()
+}
+
+/// Fails a test that hangs instead of waiting for ever.
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), future).await.expect("this takes too long")
+}
+
+#[tokio::test]
+async fn a_note_travels_to_another_replica() {
+    let server = server();
+    let (a, b) = (replica(&server, 1).await, replica(&server, 2).await);
+    let notes = a.collection::<Note>("notes").unwrap();
+    let written = notes.insert(&note("hello")).await.unwrap();
+    soon(a.sync_now()).await.unwrap();
+    soon(b.sync_now()).await.unwrap();
+    let read = b.collection::<Note>("notes").unwrap().get(written.id()).await.unwrap().unwrap();
+    assert_eq!(read.value(), &note("hello"));
+    assert_eq!(read.revision(), written.revision());
+    assert!(read.is_synced());
+    let digest = |s: sync_core::replica::ReplicaState| s.scopes[0].digest;
+    assert_eq!(digest(a.state().await.unwrap()), digest(b.state().await.unwrap()));
+}
+
+#[tokio::test]
+async fn a_started_replica_follows_live() {
+    let server = server();
+    let (a, b) = (replica(&server, 1).await, replica(&server, 2).await);
+    a.start().await.unwrap();
+    b.start().await.unwrap();
+    soon(b.wait_until_in_sync()).await.unwrap();
+    let mut changes = b.changes().await.unwrap();
+    let notes = a.collection::<Note>("notes").unwrap();
+    for text in ["one", "two", "three"] {
+        notes.put("n", &note(text)).await.unwrap();
+        let change = soon(changes.next()).await.unwrap();
+        assert_eq!(change.origin(), Origin::Remote);
+        assert_eq!(change.document::<Note>().unwrap().unwrap().value(), &note(text));
+    }
+    notes.delete("n").await.unwrap();
+    let change = soon(changes.next()).await.unwrap();
+    assert_eq!(change.operation(), Operation::Delete);
+    assert_eq!(change.previous::<Note>().unwrap().unwrap().value(), &note("three"));
+    a.stop().await;
+    b.stop().await;
+}
+
+#[tokio::test]
+async fn a_conflict_ends_with_the_last_write_everywhere() {
+    let server = server();
+    let (a, b) = (replica(&server, 1).await, replica(&server, 2).await);
+    let (na, nb) = (a.collection("notes").unwrap(), b.collection("notes").unwrap());
+    na.insert_with_id("n", &note("base")).await.unwrap();
+    soon(a.sync_now()).await.unwrap();
+    soon(b.sync_now()).await.unwrap();
+    na.update("n", &note("from a")).await.unwrap();
+    nb.update("n", &note("from b")).await.unwrap();
+    soon(b.sync_now()).await.unwrap();
+    soon(a.sync_now()).await.unwrap();
+    soon(b.sync_now()).await.unwrap();
+    let (ra, rb) = (na.get("n").await.unwrap().unwrap(), nb.get("n").await.unwrap().unwrap());
+    assert_eq!(ra.value(), rb.value());
+    assert_eq!(ra.revision(), rb.revision());
+    assert_eq!(a.statistics().borrow().conflicts + b.statistics().borrow().conflicts, 1);
+}
+
+#[tokio::test]
+async fn many_documents_catch_up_in_chunks() {
+    let server = server();
+    let (a, b) = (replica(&server, 1).await, replica(&server, 2).await);
+    let notes = a.collection::<Note>("notes").unwrap();
+    for batch in 0..7 {
+        let mut transaction = a.transaction();
+        for n in 0..700 {
+            transaction.insert(&notes, &note(&format!("{batch}-{n}"))).unwrap();
+        }
+        transaction.commit().await.unwrap();
+    }
+    soon(a.sync_now()).await.unwrap();
+    soon(b.sync_now()).await.unwrap();
+    let state = b.state().await.unwrap();
+    assert_eq!(state.scopes[0].documents, 4_900);
+    assert_eq!(state.scopes[0].digest, a.state().await.unwrap().scopes[0].digest);
+    assert_eq!(b.statistics().borrow().pulled, 4_900);
+    assert_eq!(a.statistics().borrow().pushed, 4_900);
+}
+
+#[tokio::test]
+async fn a_reset_pulls_afresh_and_keeps_unsynced_edits() {
+    let server = server();
+    let a = replica(&server, 1).await;
+    let notes = a.collection::<Note>("notes").unwrap();
+    notes.insert_with_id("old", &note("old")).await.unwrap();
+    soon(a.sync_now()).await.unwrap();
+    notes.insert_with_id("new", &note("new")).await.unwrap();
+    a.reset().await.unwrap();
+    soon(a.sync_now()).await.unwrap();
+    assert!(notes.get("old").await.unwrap().unwrap().is_synced());
+    assert!(notes.get("new").await.unwrap().unwrap().is_synced());
+}
+
+#[tokio::test]
+async fn status_says_what_is_going_on() {
+    let server = server();
+    let a = replica(&server, 1).await;
+    let mut status = a.status();
+    assert_eq!(status.borrow().activity, Activity::Idle);
+    a.collection::<Note>("notes").unwrap().insert(&note("x")).await.unwrap();
+    soon(status.wait_for(|s| s.outbox.pending == 1)).await.unwrap();
+    a.start().await.unwrap();
+    soon(status.wait_for(|s| s.in_sync && s.outbox.pending == 0)).await.unwrap();
+    a.stop().await;
+    soon(status.wait_for(|s| !s.in_sync && s.activity == Activity::Idle)).await.unwrap();
+    a.close().await.unwrap();
+    let error = a.state().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Closed);
+}

@@ -1,0 +1,118 @@
+//! What can be set, and what it is if nobody sets it.
+
+#[cfg(feature = "server")]
+use sync_core::framed::MAX_PAYLOAD;
+use sync_core::protocol::HEADER_BYTES;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+
+/// The read buffer of a connection. It is allocated at once, and many connections may be idle: 16 KiB.
+const READ_BUFFER: usize = 16 << 10;
+/// Below this many bytes messages are gathered before they are written: 16 KiB.
+const WRITE_BUFFER: usize = 16 << 10;
+
+/// How to reach a server.
+///
+/// ```
+/// use std::time::Duration;
+/// let mut config = transport_ws::WsConfig::new("ws://localhost:7878");
+/// config.connect_timeout = Duration::from_secs(5);
+/// config.framed.window = 4;
+/// ```
+#[cfg(feature = "client")]
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct WsConfig {
+    /// `ws://` or `wss://`, host and port. The path is [`PATH`](crate::PATH) unless another is given.
+    pub url: String,
+    /// How long the link may take: name, TCP, TLS and HTTP together. Default 15 s.
+    pub connect_timeout: std::time::Duration,
+    /// Headers of the HTTP request, for gateways on the way. The replica's token travels in the greeting.
+    pub headers: Vec<(String, String)>,
+    /// Bounds and times of the connection, and the compressions that are offered. Default: none is.
+    pub framed: sync_core::framed::FramedOptions,
+    /// Whom `wss://` trusts.
+    #[cfg(feature = "tls")]
+    pub trust: crate::tls::Trust,
+    /// The read buffer, in bytes. Default 16 KiB.
+    pub read_buffer: usize,
+}
+
+#[cfg(feature = "client")]
+impl WsConfig {
+    /// The usual settings for a server at that address.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            connect_timeout: std::time::Duration::from_secs(15),
+            headers: Vec::new(),
+            framed: sync_core::framed::FramedOptions::default(),
+            #[cfg(feature = "tls")]
+            trust: crate::tls::Trust::default(),
+            read_buffer: READ_BUFFER,
+        }
+    }
+
+    pub(crate) fn socket(&self) -> WebSocketConfig {
+        socket(self.framed.max_payload, self.read_buffer)
+    }
+}
+
+#[cfg(feature = "client")]
+impl std::fmt::Debug for WsConfig {
+    /// Headers by name only: their values may be secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let headers: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
+        f.debug_struct("WsConfig")
+            .field("url", &self.url)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("headers", &headers)
+            .field("framed", &self.framed)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How to take connections.
+#[cfg(feature = "server")]
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct WsServerConfig {
+    /// The largest payload that is sent or taken. Default [`MAX_PAYLOAD`](sync_core::framed::MAX_PAYLOAD).
+    pub max_payload: usize,
+    /// The read buffer of a connection, in bytes. Default 16 KiB.
+    pub read_buffer: usize,
+    /// Connections at a time; who comes later is asked to come back. Default 10,000.
+    pub connections: usize,
+    /// When those are asked to come back, at the earliest. Default 10 s.
+    pub retry_after: std::time::Duration,
+}
+
+#[cfg(feature = "server")]
+impl Default for WsServerConfig {
+    fn default() -> Self {
+        Self {
+            max_payload: MAX_PAYLOAD,
+            read_buffer: READ_BUFFER,
+            connections: 10_000,
+            retry_after: std::time::Duration::from_secs(10),
+        }
+    }
+}
+
+#[cfg(feature = "server")]
+impl WsServerConfig {
+    pub(crate) fn socket(&self) -> WebSocketConfig {
+        socket(self.max_payload, self.read_buffer)
+    }
+}
+
+fn socket(max_payload: usize, read_buffer: usize) -> WebSocketConfig {
+    let largest = max_payload.saturating_add(HEADER_BYTES);
+    WebSocketConfig::default()
+        .read_buffer_size(read_buffer.max(1 << 10))
+        .write_buffer_size(WRITE_BUFFER)
+        // One message beside what is gathered, and answers to pings: who sends more has to wait.
+        .max_write_buffer_size(largest.saturating_add(2 * WRITE_BUFFER))
+        .max_message_size(Some(largest))
+        .max_frame_size(Some(largest))
+}

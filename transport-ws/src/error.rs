@@ -1,0 +1,70 @@
+//! What goes wrong with sockets, in the framework's terms.
+
+use sync_core::error::{Error, ErrorKind};
+use tokio_tungstenite::tungstenite;
+use tungstenite::error::ProtocolError;
+
+/// What a socket reports.
+pub(crate) fn of_socket(error: tungstenite::Error) -> Error {
+    use tungstenite::Error as Ws;
+    match error {
+        Ws::ConnectionClosed
+        | Ws::AlreadyClosed
+        | Ws::Protocol(
+            ProtocolError::ResetWithoutClosingHandshake | ProtocolError::HandshakeIncomplete,
+        ) => Error::new(ErrorKind::Network, "the link was closed"),
+        Ws::Io(e) => Error::new(ErrorKind::Network, "the link broke").because(e),
+        Ws::Tls(e) => Error::new(ErrorKind::Network, "TLS failed").because(e),
+        Ws::Capacity(e) => {
+            Error::new(ErrorKind::Protocol, "a message is over the limit").because(e)
+        }
+        Ws::WriteBufferFull(_) => {
+            Error::new(ErrorKind::Internal, "a message is over the limit of the write buffer")
+        }
+        #[cfg(feature = "client")]
+        Ws::Http(response) => refusal(&response),
+        e => Error::new(ErrorKind::Protocol, "the other side does not speak WebSocket").because(e),
+    }
+}
+
+/// A text message, of which the protocol knows none.
+pub(crate) fn text() -> Error {
+    Error::new(ErrorKind::Protocol, "a text message came where frames are expected")
+}
+
+/// The other side closed the socket.
+pub(crate) fn closed(code: u16, reason: &str) -> Error {
+    Error::new(ErrorKind::Network, "the link was closed")
+        .with("code", code)
+        .with("reason", format!("{reason:?}"))
+}
+
+/// An HTTP answer instead of a WebSocket.
+#[cfg(feature = "client")]
+fn refusal(response: &tungstenite::http::Response<Option<Vec<u8>>>) -> Error {
+    use std::time::Duration;
+    use sync_core::error::Retry;
+
+    let status = response.status();
+    // A date instead of seconds is legal too, and is taken as "later".
+    let retry_after = response.headers().get("retry-after");
+    let seconds = retry_after.and_then(|v| v.to_str().ok()).and_then(|v| v.trim().parse().ok());
+    let later = Retry::Later(seconds.map(Duration::from_secs));
+    let (kind, retry) = match status.as_u16() {
+        401 => (ErrorKind::Unauthenticated, Retry::Never),
+        403 => (ErrorKind::PermissionDenied, Retry::Never),
+        // What follows may be a gateway's, before a server that starts: all of it may end by itself.
+        408 | 504 => (ErrorKind::Timeout, later),
+        429 | 503 => (ErrorKind::Overloaded, later),
+        404 | 410 => (ErrorKind::NotFound, later),
+        500.. => (ErrorKind::Network, later),
+        _ => (ErrorKind::Protocol, later),
+    };
+    let mut error = Error::new(kind, "the server refused the connection").with("status", status);
+    let said = response.body().as_deref().and_then(|b| std::str::from_utf8(b).ok());
+    if let Some(said) = said.filter(|s| !s.is_empty()) {
+        let shown: String = said.chars().filter(|c| !c.is_control()).take(200).collect();
+        error = error.with("answer", format!("{shown:?}"));
+    }
+    error.retrying(retry)
+}

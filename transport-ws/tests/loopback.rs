@@ -1,0 +1,607 @@
+//! Client and server over real sockets on this machine. What serves is a script over `Wire`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ws::{Message as WsMessage, WebSocketUpgrade};
+use axum::http::StatusCode;
+use axum::routing::any;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, SinkExt, StreamExt};
+use sync_core::error::{Error, ErrorKind, Result, Retry};
+use sync_core::framed::{MAX_PAYLOAD, Wire, pick};
+use sync_core::model::{
+    Body, Change, Chunk, Collection, Cursor, DocumentId, DocumentState, Epoch, Limits, LogEntry,
+    PushBatch, PushId, ReplicaId, Reset, ResetReason, Revision, Scope, Seq, Stamp, Verdict,
+    VerdictKind, Verdicts,
+};
+use sync_core::protocol::{Ack, Goodbye, Hello, Message, Pull, VERSIONS, Welcome};
+use sync_core::transport::{Connection, Delivery, FrameLink, Transport};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+use transport_ws::tls::{Trust, server_config};
+use transport_ws::{
+    LinkHandler, PATH, PeerInfo, SUBPROTOCOL, WsConfig, WsServerConfig, WsTransport, Zstd, listen,
+    listen_tls, router, router_with,
+};
+
+/// Nothing here may take long.
+async fn within<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), what).await.expect("it takes too long")
+}
+
+/// The server's end of a connection.
+struct Served {
+    link: FrameLink,
+    wire: Wire,
+    /// The length of the last frame.
+    length: usize,
+}
+
+impl Served {
+    async fn try_hear(&mut self) -> Result<(u32, Message)> {
+        let gone = || Err(Error::new(ErrorKind::Network, "the client is gone"));
+        let frame = self.link.incoming.next().await.unwrap_or_else(gone)?;
+        self.length = frame.len();
+        self.wire.decode(frame)
+    }
+
+    async fn hear(&mut self) -> (u32, Message) {
+        self.try_hear().await.unwrap()
+    }
+
+    async fn say(&mut self, stream: u32, message: &Message) {
+        let frame = self.wire.encode(stream, message);
+        self.link.outgoing.send(frame).await.unwrap();
+    }
+
+    /// Takes the greeting, with zstd if that is offered.
+    async fn greet(&mut self) {
+        let (0, Message::Hello(hello)) = self.hear().await else { panic!("no greeting") };
+        let compression = pick(&[Arc::new(Zstd)], &hello.compressions);
+        let welcome = Welcome {
+            version: 1,
+            server_time: 0,
+            push_limits: Limits::PUSH,
+            chunk_limits: Limits::CHUNK,
+            body_bytes: Limits::BODY_BYTES,
+            heartbeat: 30_000,
+            compression: compression.as_ref().map(|c| c.name().to_owned()),
+            scopes: Vec::new(),
+        };
+        self.say(0, &Message::Welcome(welcome)).await;
+        self.wire.set_compression(compression);
+    }
+}
+
+/// Hands every link to the test.
+struct Doorman(mpsc::UnboundedSender<(Served, PeerInfo, oneshot::Sender<()>)>);
+
+impl LinkHandler for Doorman {
+    fn serve(&self, link: FrameLink, peer: PeerInfo) -> BoxFuture<'static, ()> {
+        let (done, wait) = oneshot::channel();
+        let served = Served { link, wire: Wire::new(MAX_PAYLOAD), length: 0 };
+        let _ = self.0.send((served, peer, done));
+        async move { wait.await.unwrap_or(()) }.boxed()
+    }
+}
+
+struct Server {
+    address: SocketAddr,
+    links: mpsc::UnboundedReceiver<(Served, PeerInfo, oneshot::Sender<()>)>,
+    places: Vec<oneshot::Sender<()>>,
+}
+
+impl Server {
+    async fn start_with(config: WsServerConfig) -> Self {
+        let (tell, links) = mpsc::unbounded_channel();
+        let address = serve(router_with(Doorman(tell), config)).await;
+        Self { address, links, places: Vec::new() }
+    }
+
+    async fn start() -> Self {
+        Self::start_with(WsServerConfig::default()).await
+    }
+
+    fn config(&self) -> WsConfig {
+        WsConfig::new(format!("ws://{}", self.address))
+    }
+
+    /// The next link; its place is taken until the server is dropped.
+    async fn link(&mut self) -> Served {
+        let (served, _, place) = self.links.recv().await.unwrap();
+        self.places.push(place);
+        served
+    }
+
+    async fn connected(&mut self, config: WsConfig) -> (Arc<dyn Connection>, Served) {
+        let transport = WsTransport::new(config).unwrap();
+        let serving = async {
+            let mut served = self.link().await;
+            served.greet().await;
+            served
+        };
+        let (connected, served) =
+            within(async { tokio::join!(transport.connect(hello()), serving) }).await;
+        (connected.unwrap().0, served)
+    }
+}
+
+async fn serve(app: Router) -> SocketAddr {
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(listen(socket, app, std::future::pending()));
+    address
+}
+
+fn hello() -> Hello {
+    Hello {
+        versions: VERSIONS.to_vec(),
+        replica: ReplicaId([1; 16]),
+        token: None,
+        compressions: Vec::new(),
+        schema: 0,
+        agent: "test".to_owned(),
+        scopes: Vec::new(),
+    }
+}
+
+fn pull() -> Pull {
+    Pull { scope: Scope::default(), cursor: Cursor::default(), limits: Limits::CHUNK }
+}
+
+fn state(body: &str) -> DocumentState {
+    let revision = Revision { stamp: Stamp::new(9, 0), replica: ReplicaId([1; 16]) };
+    let body = Some(Body::parse(body.to_owned()).unwrap());
+    DocumentState { revision, author: revision, created: revision.stamp, body }
+}
+
+fn chunk(after: u64, body: &str) -> Chunk {
+    Chunk {
+        scope: Scope::default(),
+        epoch: Epoch([2; 16]),
+        after: Seq(after),
+        next: Seq(after + 1),
+        head: Seq(after + 1),
+        horizon: Seq(0),
+        terms: Vec::new(),
+        entries: vec![LogEntry {
+            seq: Seq(after + 1),
+            collection: Collection::new("notes").unwrap(),
+            id: DocumentId::new("ü").unwrap(),
+            state: state(body),
+        }],
+    }
+}
+
+fn batch(body: &str) -> PushBatch {
+    PushBatch {
+        scope: Scope::default(),
+        replica: ReplicaId([1; 16]),
+        id: PushId(1),
+        changes: vec![Change {
+            collection: Collection::new("notes").unwrap(),
+            id: DocumentId::new("ü").unwrap(),
+            base: None,
+            base_body: None,
+            state: state(body),
+        }],
+    }
+}
+
+fn accepted() -> Verdicts {
+    let verdict = Verdict { seq: Seq(1), kind: VerdictKind::Accepted, current: None };
+    Verdicts::Decided { epoch: Epoch([2; 16]), verdicts: vec![verdict] }
+}
+
+fn text(bytes: usize) -> String {
+    format!("\"{}\"", "the same again ".repeat(bytes / 15))
+}
+
+async fn refused(config: WsConfig) -> Error {
+    within(WsTransport::new(config).unwrap().connect(hello())).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn requests_and_a_live_stream_go_both_ways() {
+    let mut server = Server::start().await;
+    let (connection, mut served) = server.connected(server.config()).await;
+    let script = async {
+        let (stream, message) = served.hear().await;
+        assert_eq!(message, Message::Pull(pull()));
+        served.say(stream, &Message::Chunk(chunk(0, "1"))).await;
+        let (stream, Message::Push(push)) = served.hear().await else { panic!("no push") };
+        assert_eq!(push.batch, batch("2"));
+        served.say(stream, &Message::Verdicts(accepted())).await;
+        let (stream, _) = served.hear().await;
+        let reset = Reset { epoch: Epoch([2; 16]), reason: ResetReason::DigestDiffers };
+        served.say(stream, &Message::Reset(reset)).await;
+        let (stream, message) = served.hear().await;
+        assert_eq!(message, Message::Live(pull()));
+        let mut credit = 0;
+        for after in 1..20 {
+            while credit == 0 {
+                let (s, Message::Credit(n)) = served.hear().await else { panic!("no credit") };
+                assert_eq!(s, stream);
+                credit += n;
+            }
+            credit -= 1;
+            served.say(stream, &Message::Chunk(chunk(after, "3"))).await;
+        }
+        while served.hear().await != (stream, Message::EndLive) {}
+        served
+    };
+    let asking = async {
+        assert_eq!(connection.pull(pull()).await.unwrap(), Delivery::Chunk(chunk(0, "1")));
+        assert_eq!(connection.push(batch("2")).await.unwrap(), accepted());
+        let ack = Ack { scope: Scope::default(), epoch: Epoch([2; 16]), seq: Seq(1), digest: None };
+        assert!(connection.acknowledge(ack).await.unwrap().is_some());
+        let mut live = connection.live(pull());
+        for after in 1..20 {
+            let event = live.next().await.unwrap().unwrap();
+            assert_eq!(event, Delivery::Chunk(chunk(after, "3")));
+        }
+    };
+    let (mut served, ()) = within(async { tokio::join!(script, asking) }).await;
+    let why = Goodbye { reason: "done".to_owned(), retry_after: None };
+    within(connection.close(why.clone())).await;
+    assert_eq!(within(served.hear()).await, (0, Message::Goodbye(why)));
+    assert!(within(served.link.incoming.next()).await.is_none());
+}
+
+#[tokio::test]
+async fn the_server_is_told_who_comes() {
+    let mut server = Server::start().await;
+    let mut config = server.config();
+    config.headers.push(("x-gateway".to_owned(), "7".to_owned()));
+    let transport = WsTransport::new(config).unwrap();
+    let connecting = tokio::spawn(async move { transport.connect(hello()).await });
+    let (_served, peer, _place) = within(server.links.recv()).await.unwrap();
+    assert_eq!(peer.address.unwrap().ip(), server.address.ip());
+    assert_eq!(peer.headers["x-gateway"], "7");
+    assert_eq!(peer.headers["sec-websocket-protocol"], "twotide.v1");
+    assert!(!format!("{peer:?}").contains("gateway"));
+    connecting.abort();
+}
+
+#[tokio::test]
+async fn tls_works_with_the_right_root_and_not_without() {
+    let certified = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (pem, der) = (certified.cert.pem(), certified.cert.der().to_vec());
+    let key = certified.signing_key.serialize_pem();
+    let (tell, mut links) = mpsc::unbounded_channel();
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = socket.local_addr().unwrap().port();
+    let tls = server_config(pem.as_bytes(), key.as_bytes()).unwrap();
+    tokio::spawn(listen_tls(socket, tls, router(Doorman(tell)), std::future::pending()));
+
+    // Somebody who never finishes a handshake delays nobody.
+    let _silent = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let mut config = WsConfig::new(format!("wss://localhost:{port}/"));
+    for trust in [
+        Trust::Only(vec![pem.clone().into_bytes()]),
+        Trust::Only(vec![der.clone()]),
+        Trust::Web { extra: vec![der] },
+    ] {
+        config.trust = trust;
+        let transport = WsTransport::new(config.clone()).unwrap();
+        let serving = async {
+            let (mut served, ..) = links.recv().await.unwrap();
+            served.greet().await;
+            served
+        };
+        let (connected, _served) =
+            within(async { tokio::join!(transport.connect(hello()), serving) }).await;
+        connected.unwrap();
+    }
+
+    config.trust = Trust::default();
+    let error = refused(config.clone()).await;
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::Network, Retry::Reconnect));
+    assert!(error.to_string().contains("UnknownIssuer"), "{error}");
+    // The right root for the wrong name.
+    config.trust = Trust::Only(vec![pem.into_bytes()]);
+    config.url = format!("wss://127.0.0.1:{port}");
+    let error = refused(config.clone()).await;
+    assert!(error.to_string().contains("certificate"), "{error}");
+    // No TLS where TLS is expected.
+    config.url = format!("ws://127.0.0.1:{port}");
+    assert_eq!(refused(config).await.retry(), Retry::Reconnect);
+}
+
+#[tokio::test]
+async fn roots_that_are_none_are_refused_at_once() {
+    let mut config = WsConfig::new("wss://localhost");
+    for bad in ["", "nonsense", "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n"] {
+        config.trust = Trust::Only(vec![bad.as_bytes().to_vec()]);
+        let error = WsTransport::new(config.clone()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{bad}");
+    }
+    assert_eq!(server_config(b"", b"").unwrap_err().kind(), ErrorKind::InvalidInput);
+}
+
+#[test]
+fn addresses_are_looked_at_before_anything_is_connected() {
+    for bad in [
+        "",
+        "localhost",
+        "localhost:80",
+        "http://localhost",
+        "ws://",
+        "ws://:80",
+        "ws://localhost:99999",
+        "ws://localhost:0",
+        "ws://local host",
+        "ws://user:secret@localhost",
+        "ws://localhost:",
+    ] {
+        let error = WsTransport::new(WsConfig::new(bad)).expect_err(bad);
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{bad}");
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
+    for good in
+        ["ws://localhost", "wss://example.org:7000/a/b?c=d", "ws://[::1]:9", "wss://10.0.0.1"]
+    {
+        WsTransport::new(WsConfig::new(good)).unwrap();
+    }
+    let mut config = WsConfig::new("ws://localhost");
+    config.headers.push(("not a name".to_owned(), "x".to_owned()));
+    assert_eq!(WsTransport::new(config).unwrap_err().kind(), ErrorKind::InvalidInput);
+}
+
+#[tokio::test]
+async fn a_message_over_the_clients_limit_is_a_clear_error_and_not_the_end() {
+    let mut server = Server::start().await;
+    let mut config = server.config();
+    config.framed.max_payload = 10_000;
+    for _ in 0..2 {
+        let (connection, mut served) = server.connected(config.clone()).await;
+        let script = async {
+            let (stream, _) = served.hear().await;
+            // The client may close before all of it is written.
+            let frame = served.wire.encode(stream, &Message::Chunk(chunk(0, &text(20_000))));
+            let _ = served.link.outgoing.send(frame).await;
+        };
+        let (pulled, lost, ()) =
+            within(async { tokio::join!(connection.pull(pull()), connection.lost(), script) })
+                .await;
+        for error in [pulled.unwrap_err(), lost] {
+            assert_eq!((error.kind(), error.retry()), (ErrorKind::Protocol, Retry::Reconnect));
+            assert!(error.to_string().contains("over the limit"), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_message_over_the_servers_limit_is_a_clear_error_to_the_server() {
+    let mut limits = WsServerConfig::default();
+    limits.max_payload = 10_000;
+    let mut server = Server::start_with(limits).await;
+    let (connection, mut served) = server.connected(server.config()).await;
+    let script = async {
+        let error = served.try_hear().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Protocol);
+        let goodbye = Goodbye { reason: error.message().to_owned(), retry_after: None };
+        served.say(0, &Message::Goodbye(goodbye)).await;
+    };
+    let (pushed, ()) =
+        within(async { tokio::join!(connection.push(batch(&text(20_000))), script) }).await;
+    let error = pushed.unwrap_err();
+    assert_eq!(error.retry(), Retry::Reconnect);
+    assert!(error.to_string().contains("over the limit"), "{error}");
+    let (connection, mut served) = server.connected(server.config()).await;
+    let script = async {
+        let (stream, _) = served.hear().await;
+        served.say(stream, &Message::Verdicts(accepted())).await;
+    };
+    within(async { tokio::join!(connection.push(batch("1")), script) }).await.0.unwrap();
+}
+
+#[tokio::test]
+async fn garbage_and_text_lose_the_link() {
+    for (message, what) in [
+        (WsMessage::Binary(Bytes::from_static(b"garbage")), "shorter than its header"),
+        (WsMessage::Binary(Bytes::from(vec![7; 100])), "changed on the way"),
+        (WsMessage::Binary(Bytes::new()), "shorter than its header"),
+        (WsMessage::Text("hello".into()), "text message"),
+    ] {
+        let app = Router::new().route(
+            PATH,
+            any(move |upgrade: WebSocketUpgrade| async move {
+                upgrade.protocols([SUBPROTOCOL]).on_upgrade(|mut socket| async move {
+                    let _ = socket.send(message).await;
+                    while let Some(Ok(_)) = socket.recv().await {}
+                })
+            }),
+        );
+        let address = serve(app).await;
+        let error = refused(WsConfig::new(format!("ws://{address}"))).await;
+        assert_eq!((error.kind(), error.retry()), (ErrorKind::Protocol, Retry::Reconnect));
+        assert!(error.to_string().contains(what), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn garbage_from_a_client_does_no_harm() {
+    use tokio_tungstenite::tungstenite::Message as Raw;
+    let mut server = Server::start().await;
+    for raw in [Raw::binary(vec![1; 50]), Raw::text("hello")] {
+        let url = format!("ws://{}{PATH}", server.address);
+        let (mut socket, _) = within(tokio_tungstenite::connect_async(url)).await.unwrap();
+        let mut served = within(server.link()).await;
+        socket.send(raw).await.unwrap();
+        assert_eq!(within(served.try_hear()).await.unwrap_err().kind(), ErrorKind::Protocol);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_goes_fails_what_is_pending_at_once() {
+    let mut server = Server::start().await;
+    let (connection, mut served) = server.connected(server.config()).await;
+    let mut live = connection.live(pull());
+    let script = async {
+        for _ in 0..4 {
+            served.hear().await;
+        }
+        drop(served);
+        server.places.clear();
+    };
+    let (pulled, pushed, event, lost, ()) = within(async {
+        tokio::join!(
+            connection.pull(pull()),
+            connection.push(batch("1")),
+            live.next(),
+            connection.lost(),
+            script
+        )
+    })
+    .await;
+    for error in [pulled.unwrap_err(), pushed.unwrap_err(), event.unwrap().unwrap_err(), lost] {
+        assert_eq!((error.kind(), error.retry()), (ErrorKind::Network, Retry::Reconnect));
+    }
+}
+
+#[tokio::test]
+async fn nobody_at_the_port_is_a_reason_to_try_again() {
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    drop(socket);
+    let error = refused(WsConfig::new(format!("ws://{address}"))).await;
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::Network, Retry::Reconnect));
+    assert!(error.to_string().contains(&address.to_string()), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_accepts_and_says_nothing_times_out() {
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut config = WsConfig::new(format!("ws://{}", socket.local_addr().unwrap()));
+    config.connect_timeout = Duration::from_millis(50);
+    let error = refused(config).await;
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::Timeout, Retry::Reconnect));
+}
+
+#[tokio::test]
+async fn refusals_of_http_keep_their_advice() {
+    let later = |seconds: Option<u64>| Retry::Later(seconds.map(Duration::from_secs));
+    for (status, header, kind, retry) in [
+        (401, "", ErrorKind::Unauthenticated, Retry::Never),
+        (403, "", ErrorKind::PermissionDenied, Retry::Never),
+        (404, "", ErrorKind::NotFound, later(None)),
+        (429, "7", ErrorKind::Overloaded, later(Some(7))),
+        (503, "120", ErrorKind::Overloaded, later(Some(120))),
+        (503, "Fri, 31 Dec 1999 23:59:59 GMT", ErrorKind::Overloaded, later(None)),
+        (502, "", ErrorKind::Network, later(None)),
+        (200, "", ErrorKind::Protocol, later(None)),
+    ] {
+        let answer =
+            (StatusCode::from_u16(status).unwrap(), [("retry-after", header)], "because\u{7}");
+        let app = Router::new().route(PATH, any(move || async move { answer }));
+        let address = serve(app).await;
+        let error = refused(WsConfig::new(format!("ws://{address}"))).await;
+        assert_eq!((error.kind(), error.retry()), (kind, retry), "{status} {error}");
+        assert!(error.to_string().contains(&status.to_string()), "{error}");
+        assert!(!error.to_string().contains('\u{7}'));
+    }
+}
+
+#[tokio::test]
+async fn a_full_server_asks_to_come_back_and_has_room_again() {
+    let mut limits = WsServerConfig::default();
+    limits.connections = 1;
+    let mut server = Server::start_with(limits).await;
+    let (connection, served) = server.connected(server.config()).await;
+    let error = refused(server.config()).await;
+    let later = Retry::Later(Some(Duration::from_secs(10)));
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::Overloaded, later));
+    drop((connection, served));
+    server.places.clear();
+    // The place is free as soon as the server has noticed.
+    let transport = WsTransport::new(server.config()).unwrap();
+    let serving = async {
+        let mut served = server.link().await;
+        served.greet().await;
+        served
+    };
+    let connecting = async {
+        loop {
+            match transport.connect(hello()).await {
+                Err(error) if error.kind() == ErrorKind::Overloaded => {
+                    tokio::task::yield_now().await;
+                }
+                other => return other,
+            }
+        }
+    };
+    within(async { tokio::join!(connecting, serving) }).await.0.unwrap();
+}
+
+#[tokio::test]
+async fn compressed_messages_are_smaller_on_the_wire() {
+    let mut server = Server::start().await;
+    let mut lengths = Vec::new();
+    for compressions in [vec![], vec![Arc::new(Zstd) as _]] {
+        let mut config = server.config();
+        config.framed.compressions = compressions;
+        let (connection, mut served) = server.connected(config).await;
+        let script = async {
+            let (stream, Message::Push(push)) = served.hear().await else { panic!("no push") };
+            let length = served.length;
+            assert_eq!(push.batch, batch(&text(100_000)));
+            served.say(stream, &Message::Verdicts(accepted())).await;
+            let (stream, _) = served.hear().await;
+            served.say(stream, &Message::Chunk(chunk(0, &text(100_000)))).await;
+            length
+        };
+        let asking = async {
+            connection.push(batch(&text(100_000))).await.unwrap();
+            connection.pull(pull()).await.unwrap()
+        };
+        let (length, pulled) = within(async { tokio::join!(script, asking) }).await;
+        assert_eq!(pulled, Delivery::Chunk(chunk(0, &text(100_000))));
+        lengths.push(length);
+    }
+    assert!(lengths[0] > 100_000 && lengths[1] < 2_000, "{lengths:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_stops_the_server() {
+    let mut server = Server::start().await;
+    let url = format!("ws://{}{PATH}", server.address);
+    let (socket, _) = within(tokio_tungstenite::connect_async(url)).await.unwrap();
+    let mut served = within(server.link()).await;
+    let sent = Arc::new(AtomicUsize::new(0));
+    let sending = async {
+        let frame = Bytes::from(vec![0; 1 << 20]);
+        while served.link.outgoing.send(frame.clone()).await.is_ok() {
+            sent.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    // What the operating system's buffers take, and then nothing more.
+    assert!(tokio::time::timeout(Duration::from_secs(1), sending).await.is_err());
+    assert!(sent.load(Ordering::Relaxed) < 100);
+    drop(socket);
+}
+
+#[test]
+fn the_golden_frame_is_read() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../spec/vectors/frame-2-compressed.hex");
+    let file = std::fs::read_to_string(path).unwrap();
+    let hex: String = file.lines().filter(|l| !l.starts_with('#')).collect();
+    let byte = |i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap();
+    let frame: Vec<u8> = (0..hex.len()).step_by(2).map(byte).collect();
+    let mut wire = Wire::new(MAX_PAYLOAD);
+    wire.set_compression(Some(Arc::new(Zstd)));
+    // Two frames come before it.
+    let mut sender = Wire::new(MAX_PAYLOAD);
+    for n in 0..2 {
+        wire.decode(sender.encode(0, &Message::Ping(n))).unwrap();
+    }
+    assert_eq!(wire.decode(frame.into()).unwrap(), (u32::MAX, Message::Pong(300)));
+}
