@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use sync_core::model::{Epoch, Seq, VerdictKind};
+use sync_core::model::{Epoch, Limits, Seq, VerdictKind};
 use sync_core::resolver::{ClientWins, ServerWins};
 
 use super::{batch, decided, world_with};
 use crate::cores::Cores;
 use crate::resolvers::Joining;
-use crate::world::{Greeting, Options, World};
+use crate::world::{Greeting, Options, Reply, World};
 
 /// Positions up to the cut stay valid, the position moves back to it, and only what was settled above it is offered again,
 /// by its old epoch and position.
@@ -295,6 +295,34 @@ pub fn two_lives_under_one_epoch<C: Cores>(cores: C) {
     world.sync_all();
     world.assert_converged();
     assert_eq!(world.server_text("notes/a").as_deref(), Some("more+new life+old life"));
+}
+
+/// A chunk that was asked for ahead comes from a server that was restored silently meanwhile: it is not taken in, although
+/// epoch and position fit, and the restore is found.
+pub fn a_chunk_asked_for_ahead_is_from_a_restored_server<C: Cores>(cores: C) {
+    let mut world = World::new(cores, 2);
+    let empty = world.backup();
+    for name in ["notes/a", "notes/b"] {
+        world.put(0, name, "old life");
+        world.push_all(0);
+    }
+    let one = Limits { documents: 1, ..Limits::CHUNK };
+    let start = world.cursor(1);
+    let Reply::Chunk(first) = world.changes(&start, one) else { panic!("no chunk") };
+    world.restore_silently(&empty);
+    let fresh = world.join();
+    for name in ["notes/c", "notes/d", "notes/e"] {
+        world.put(fresh, name, "new life");
+        world.push_once(fresh);
+    }
+    let ahead = start.advanced(first.epoch, first.next, first.head);
+    let Reply::Chunk(second) = world.changes(&ahead, one) else { panic!("no chunk") };
+    assert!(world.apply(1, &first).moved);
+    assert!(!world.apply(1, &second).moved);
+    assert!(matches!(world.greet(1), Greeting::Reset(_)));
+    world.sync_all_of(1);
+    assert_eq!(world.text(1, "notes/c").as_deref(), Some("new life"));
+    assert_eq!(world.server_text("notes/a").as_deref(), Some("old life"), "offered again");
 }
 
 /// A position ahead of the head tells of a restore too.
