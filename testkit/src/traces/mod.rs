@@ -160,6 +160,8 @@ macro_rules! rule_traces {
             a_silent_restore_is_found_by_terms
             two_lives_under_one_epoch
             a_chunk_asked_for_ahead_is_from_a_restored_server
+            a_refused_edit_on_a_lost_state
+            a_refused_reoffer
             a_position_ahead_of_the_head
             a_collection_added_later_backfills
             a_chunk_never_cuts_an_append

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sync_core::model::{Epoch, Limits, Seq, VerdictKind};
 use sync_core::resolver::{ClientWins, ServerWins};
 
-use super::{batch, decided, world_with};
+use super::{batch, decided, refusing, world_with};
 use crate::cores::Cores;
 use crate::resolvers::Joining;
 use crate::world::{Greeting, Options, Reply, World};
@@ -323,6 +323,34 @@ pub fn a_chunk_asked_for_ahead_is_from_a_restored_server<C: Cores>(cores: C) {
     world.sync_all_of(1);
     assert_eq!(world.text(1, "notes/c").as_deref(), Some("new life"));
     assert_eq!(world.server_text("notes/a").as_deref(), Some("old life"), "offered again");
+}
+
+/// An edit on a lost state is refused: the state that the document steps back to is offered again.
+pub fn a_refused_edit_on_a_lost_state<C: Cores>(cores: C) {
+    let mut world = World::new(cores, 2);
+    let empty = world.backup();
+    world.put(0, "notes/a", "lost");
+    world.sync_all_of(0);
+    world.refuse(refusing("bad"));
+    world.put(0, "notes/a", "bad");
+    world.restore(&empty);
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!(world.server_text("notes/a").as_deref(), Some("lost"));
+    assert_eq!(world.quarantine(0).len(), 1);
+}
+
+/// A lost state that is offered again is refused: it goes into the quarantine, once.
+pub fn a_refused_reoffer<C: Cores>(cores: C) {
+    let mut world = World::new(cores, 2);
+    let empty = world.backup();
+    world.put(0, "notes/a", "bad by now");
+    world.sync_all_of(0);
+    world.refuse(refusing("bad"));
+    world.restore(&empty);
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!((world.text(0, "notes/a"), world.quarantine(0).len()), (None, 1));
 }
 
 /// A position ahead of the head tells of a restore too.
