@@ -18,7 +18,7 @@
 use super::record::{Edit, Record, ReplicaMeta};
 use crate::clock::Now;
 use crate::model::{
-    DocumentKey, DocumentState, Epoch, RejectionCode, ServerState, Settled, Stamp, Verdict,
+    DocumentKey, DocumentState, Epoch, RejectionCode, Seq, ServerState, Settled, Stamp, Verdict,
     VerdictKind,
 };
 use crate::resolver::{Conflict, Resolution, ResolveOn, Resolvers};
@@ -162,7 +162,10 @@ pub(crate) fn settle(
             }
         }
         VerdictKind::Conflict
-            if is_news || verdict.current.as_ref().is_some_and(|c| c.seq > record.known) =>
+            if is_news
+                || verdict.current.as_ref().is_some_and(|c| c.seq > record.known)
+                // An empty log has no position that could be newer.
+                || verdict.seq == Seq(0) =>
         {
             let incoming = current_of(verdict);
             outcome.decided = if record.edit().is_some() && !is_own(record, &incoming) {

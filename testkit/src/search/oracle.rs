@@ -29,8 +29,8 @@ pub struct Tally {
     pub tolerated: usize,
     /// Plans that ended early because a clone made the same revision twice.
     pub collisions: usize,
-    /// Plans that ended early because the server was restored silently while a replica held positions that only verdicts
-    /// had told: they name no start of the server, so nothing finds that restore.
+    /// Plans that ended early because the server was restored silently while a replica held positions that its cursor
+    /// does not tell (from verdicts, or from before a reset): nothing finds that restore.
     pub blind: usize,
 }
 

@@ -162,6 +162,7 @@ macro_rules! rule_traces {
             a_chunk_asked_for_ahead_is_from_a_restored_server
             a_refused_edit_on_a_lost_state
             a_refused_reoffer
+            a_conflict_with_an_empty_log
             a_position_ahead_of_the_head
             a_collection_added_later_backfills
             a_chunk_never_cuts_an_append

@@ -353,6 +353,20 @@ pub fn a_refused_reoffer<C: Cores>(cores: C) {
     assert_eq!((world.text(0, "notes/a"), world.quarantine(0).len()), (None, 1));
 }
 
+/// In conflict with an empty log: no position of it is newer than any other, and still it is decided.
+pub fn a_conflict_with_an_empty_log<C: Cores>(cores: C) {
+    let mut world = world_with(cores, ClientWins);
+    let empty = world.backup();
+    world.put(0, "notes/a", "settled");
+    world.sync_all_of(0);
+    world.put(0, "notes/a", "edited");
+    world.restore_silently(&empty);
+    world.request_reset(0); // Now nothing tells that the server was restored.
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!(world.server_text("notes/a").as_deref(), Some("edited"));
+}
+
 /// A position ahead of the head tells of a restore too.
 pub fn a_position_ahead_of_the_head<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
