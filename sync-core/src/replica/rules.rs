@@ -18,7 +18,7 @@
 use super::record::{Edit, Record, ReplicaMeta};
 use crate::clock::Now;
 use crate::model::{
-    DocumentKey, DocumentState, Epoch, RejectionCode, ServerState, Settled, Stamp, Verdict,
+    DocumentKey, DocumentState, Epoch, RejectionCode, Seq, ServerState, Settled, Stamp, Verdict,
     VerdictKind,
 };
 use crate::resolver::{Conflict, Resolution, ResolveOn, Resolvers};
@@ -132,7 +132,8 @@ pub(crate) fn settle(
                     restamp(record, cx);
                 }
             } else if record.edit().is_some() && !edited_since {
-                outcome.refused = Some((pushed, step_back(record)));
+                let base = step_back(record, &pushed, cx);
+                outcome.refused = Some((pushed, base));
             }
         }
         VerdictKind::Accepted if is_news => {
@@ -161,7 +162,10 @@ pub(crate) fn settle(
             }
         }
         VerdictKind::Conflict
-            if is_news || verdict.current.as_ref().is_some_and(|c| c.seq > record.known) =>
+            if is_news
+                || verdict.current.as_ref().is_some_and(|c| c.seq > record.known)
+                // An empty log has no position that could be newer.
+                || verdict.seq == Seq(0) =>
         {
             let incoming = current_of(verdict);
             outcome.decided = if record.edit().is_some() && !is_own(record, &incoming) {
@@ -272,8 +276,7 @@ fn resolve(
         Resolution::Defer
     } else {
         // A base that was lost with an old life of the log is no common ancestor: the server's state does not know it.
-        let is_common = |b: &&Settled| b.epoch == cx.epoch || b.seq <= record.settled_at();
-        let base = edit.base.as_ref().filter(is_common).map(|b| &b.state);
+        let base = edit.base.as_ref().filter(|b| !is_lost(record, b, cx.epoch)).map(|b| &b.state);
         cx.resolvers.decide(&Conflict::new(key, base, &local, remote))
     };
     Taken::Resolved(carry_out(record, resolution, local, incoming, cx))
@@ -331,13 +334,28 @@ pub(crate) fn carry_out(
     decided
 }
 
-/// The refused edit goes; the document shows the settled state it was made on.
-fn step_back(record: &mut Record) -> Option<Settled> {
+/// The refused edit goes; the document shows the settled state it was made on. If that was lost with an old life of the
+/// log, it is offered again; if it is what was refused, nothing is left to show.
+fn step_back(
+    record: &mut Record,
+    refused: &DocumentState,
+    cx: &mut RuleContext<'_>,
+) -> Option<Settled> {
     let edit = record.pending_mut().edit.take();
     record.pending_mut().deferred = false;
-    let base = edit.and_then(|e| e.base);
+    let base = edit.and_then(|e| e.base).filter(|b| b.state.revision != refused.revision);
     record.show(base.as_ref().map(|b| b.state.clone()));
+    if let Some(lost) = base.clone().filter(|b| is_lost(record, b, cx.epoch)) {
+        let transaction = cx.meta.next_local();
+        record.pending_mut().edit =
+            Some(Edit { transaction, base: Some(lost), travelled: true, unlogged: false });
+    }
     base
+}
+
+/// Whether a base was lost with an old life of the log: the server does not know it, nor what it was made on.
+fn is_lost(record: &Record, base: &Settled, epoch: Epoch) -> bool {
+    base.epoch != epoch && base.seq > record.settled_at()
 }
 
 fn note_settled(cx: &mut RuleContext<'_>, state: &DocumentState) {
@@ -348,7 +366,11 @@ fn note_settled(cx: &mut RuleContext<'_>, state: &DocumentState) {
 pub(crate) fn correct_clock(cx: &mut RuleContext<'_>, server_time: Stamp) {
     let offset = i128::from(server_time.millis()) - i128::from(cx.now.0);
     cx.meta.clock_offset = i64::try_from(offset).unwrap_or_default();
-    cx.meta.high_water = server_time.max(cx.meta.settled_high);
+    let back_to = server_time.max(cx.meta.settled_high);
+    // Once: the stamps that are taken from there on must not be taken twice.
+    if cx.meta.high_water.millis() > back_to.millis() {
+        cx.meta.high_water = back_to;
+    }
 }
 
 /// Gives the edit a stamp of the corrected time.

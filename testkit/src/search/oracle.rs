@@ -29,8 +29,8 @@ pub struct Tally {
     pub tolerated: usize,
     /// Plans that ended early because a clone made the same revision twice.
     pub collisions: usize,
-    /// Plans that ended early because the server was restored silently while a replica held positions that only verdicts
-    /// had told: they name no start of the server, so nothing finds that restore.
+    /// Plans that ended early because the server was restored silently while a replica held positions that its cursor
+    /// does not tell (from verdicts, or from before a reset): nothing finds that restore.
     pub blind: usize,
 }
 
@@ -213,7 +213,10 @@ impl Oracle {
             for (key, revision) in states.iter().filter(|s| !names.contains(*s)) {
                 let record = world.record_at(replica, key).unwrap_or_default();
                 let newest = record.current.as_ref().map(|c| c.revision) == Some(*revision);
-                if newest && record.pushable().is_some() {
+                // What was settled and is offered again travels by itself.
+                let base = record.edit().and_then(|e| e.base.as_ref());
+                let offered = base.is_some_and(|b| b.state.revision == *revision);
+                if newest && !offered && record.pushable().is_some() {
                     return wrong("torn", format!("{key} of transaction {unit:?} was left behind"));
                 }
             }

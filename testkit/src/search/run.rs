@@ -1,7 +1,7 @@
 //! Carrying a plan out.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Once};
@@ -113,6 +113,8 @@ struct Runner<C: Cores> {
     bodies: usize,
     /// See [`Tally::blind`].
     blind: bool,
+    /// Replicas that have not told their position since the server was restored silently.
+    unaware: BTreeSet<usize>,
     /// The position of the server may be one that some replica was not told of.
     silent: bool,
 }
@@ -155,7 +157,17 @@ impl<C: Cores> Runner<C> {
         world.skew(setting.replicas - 1, setting.skew);
         let oracle = Oracle::default();
         let (bag, backups) = (Vec::new(), Vec::new());
-        Self { setting, world, oracle, bag, backups, bodies: 0, blind: false, silent: false }
+        Self {
+            setting,
+            world,
+            oracle,
+            bag,
+            backups,
+            bodies: 0,
+            blind: false,
+            unaware: BTreeSet::new(),
+            silent: false,
+        }
     }
 
     fn guarded(&mut self, job: impl FnOnce(&mut Self) -> Verdict) -> Result<(), (String, String)> {
@@ -235,6 +247,7 @@ impl<C: Cores> Runner<C> {
             Action::Sync { replica } => self.sync(self.replica(replica))?,
             Action::Connect { replica } => {
                 let replica = self.replica(replica);
+                self.unaware.remove(&replica);
                 self.world.connect(replica);
                 self.oracle.look(&mut self.world, replica, &Cause::Ordinary)?;
             }
@@ -248,6 +261,7 @@ impl<C: Cores> Runner<C> {
             }
             Action::RequestReset { replica } => {
                 let replica = self.replica(replica);
+                self.blind |= self.unaware.contains(&replica);
                 self.world.request_reset(replica);
                 self.drop_chunks(replica);
                 self.oracle.look(&mut self.world, replica, &Cause::Ordinary)?;
@@ -379,6 +393,7 @@ impl<C: Cores> Runner<C> {
     /// Pushes and pulls without faults, step by step under the eyes of the oracle.
     fn sync(&mut self, replica: usize) -> Verdict {
         for _ in 0..2 {
+            self.unaware.remove(&replica);
             self.world.connect(replica);
             self.oracle.look(&mut self.world, replica, &Cause::Ordinary)?;
             for _ in 0..32 {
@@ -434,6 +449,7 @@ impl<C: Cores> Runner<C> {
             return self.world.restore(backup);
         }
         self.silent = true;
+        self.unaware.extend(0..self.world.replicas());
         for replica in 0..self.world.replicas() {
             let position = self.world.cursor(replica).after;
             if position > backup.head {

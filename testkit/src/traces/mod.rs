@@ -130,6 +130,7 @@ macro_rules! rule_traces {
             a_quarantined_edit_is_discarded
             a_clock_that_runs_ahead
             stamps_are_taken_anew_before_a_batch
+            stamps_taken_anew_are_unique
             a_refused_stamp_and_edited_since
             a_child_is_stamped_after_its_parent
             a_full_pull_finds_out_what_is_gone
@@ -157,6 +158,11 @@ macro_rules! rule_traces {
             a_merge_is_lost_in_flight
             a_reoffer_after_a_purge
             a_silent_restore_is_found_by_terms
+            two_lives_under_one_epoch
+            a_chunk_asked_for_ahead_is_from_a_restored_server
+            a_refused_edit_on_a_lost_state
+            a_refused_reoffer
+            a_conflict_with_an_empty_log
             a_position_ahead_of_the_head
             a_collection_added_later_backfills
             a_chunk_never_cuts_an_append

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use sync_core::model::{Epoch, Seq, VerdictKind};
+use sync_core::model::{Epoch, Limits, Seq, VerdictKind};
 use sync_core::resolver::{ClientWins, ServerWins};
 
-use super::{batch, decided, world_with};
+use super::{batch, decided, refusing, world_with};
 use crate::cores::Cores;
 use crate::resolvers::Joining;
-use crate::world::{Greeting, Options, World};
+use crate::world::{Greeting, Options, Reply, World};
 
 /// Positions up to the cut stay valid, the position moves back to it, and only what was settled above it is offered again,
 /// by its old epoch and position.
@@ -278,6 +278,93 @@ pub fn a_silent_restore_is_found_by_terms<C: Cores>(cores: C) {
     world.sync_all();
     world.assert_converged();
     assert_eq!((world.server_scope().documents, world.calls().count()), (5, 0));
+}
+
+/// A silent restore leaves two lives under one epoch: what was written in the new one before anybody noticed is in conflict
+/// with what the old one had settled at the same position.
+pub fn two_lives_under_one_epoch<C: Cores>(cores: C) {
+    let mut world = world_with(cores, Joining);
+    let empty = world.backup();
+    world.put(1, "notes/a", "old life");
+    world.sync_all_of(1);
+    world.restore_silently(&empty);
+    world.put(0, "notes/a", "new life");
+    world.push_once(0);
+    world.connect(1);
+    world.put(0, "notes/a", "new life+more");
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!(world.server_text("notes/a").as_deref(), Some("more+new life+old life"));
+}
+
+/// A chunk that was asked for ahead comes from a server that was restored silently meanwhile: it is not taken in, although
+/// epoch and position fit, and the restore is found.
+pub fn a_chunk_asked_for_ahead_is_from_a_restored_server<C: Cores>(cores: C) {
+    let mut world = World::new(cores, 2);
+    let empty = world.backup();
+    for name in ["notes/a", "notes/b"] {
+        world.put(0, name, "old life");
+        world.push_all(0);
+    }
+    let one = Limits { documents: 1, ..Limits::CHUNK };
+    let start = world.cursor(1);
+    let Reply::Chunk(first) = world.changes(&start, one) else { panic!("no chunk") };
+    world.restore_silently(&empty);
+    let fresh = world.join();
+    for name in ["notes/c", "notes/d", "notes/e"] {
+        world.put(fresh, name, "new life");
+        world.push_once(fresh);
+    }
+    let ahead = start.advanced(first.epoch, first.next, first.head);
+    let Reply::Chunk(second) = world.changes(&ahead, one) else { panic!("no chunk") };
+    assert!(world.apply(1, &first).moved);
+    assert!(!world.apply(1, &second).moved);
+    assert!(matches!(world.greet(1), Greeting::Reset(_)));
+    world.sync_all_of(1);
+    assert_eq!(world.text(1, "notes/c").as_deref(), Some("new life"));
+    assert_eq!(world.server_text("notes/a").as_deref(), Some("old life"), "offered again");
+}
+
+/// An edit on a lost state is refused: the state that the document steps back to is offered again.
+pub fn a_refused_edit_on_a_lost_state<C: Cores>(cores: C) {
+    let mut world = World::new(cores, 2);
+    let empty = world.backup();
+    world.put(0, "notes/a", "lost");
+    world.sync_all_of(0);
+    world.refuse(refusing("bad"));
+    world.put(0, "notes/a", "bad");
+    world.restore(&empty);
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!(world.server_text("notes/a").as_deref(), Some("lost"));
+    assert_eq!(world.quarantine(0).len(), 1);
+}
+
+/// A lost state that is offered again is refused: it goes into the quarantine, once.
+pub fn a_refused_reoffer<C: Cores>(cores: C) {
+    let mut world = World::new(cores, 2);
+    let empty = world.backup();
+    world.put(0, "notes/a", "bad by now");
+    world.sync_all_of(0);
+    world.refuse(refusing("bad"));
+    world.restore(&empty);
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!((world.text(0, "notes/a"), world.quarantine(0).len()), (None, 1));
+}
+
+/// In conflict with an empty log: no position of it is newer than any other, and still it is decided.
+pub fn a_conflict_with_an_empty_log<C: Cores>(cores: C) {
+    let mut world = world_with(cores, ClientWins);
+    let empty = world.backup();
+    world.put(0, "notes/a", "settled");
+    world.sync_all_of(0);
+    world.put(0, "notes/a", "edited");
+    world.restore_silently(&empty);
+    world.request_reset(0); // Now nothing tells that the server was restored.
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!(world.server_text("notes/a").as_deref(), Some("edited"));
 }
 
 /// A position ahead of the head tells of a restore too.

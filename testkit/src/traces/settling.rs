@@ -1,9 +1,10 @@
 //! Taking in verdicts; quarantine; clocks.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use sync_core::clock::DRIFT_BOUND;
-use sync_core::model::{PushId, RejectionCode, Seq, VerdictKind, Verdicts};
+use sync_core::model::{PushId, RejectionCode, Revision, Seq, VerdictKind, Verdicts};
 use sync_core::replica::Decision;
 use sync_core::resolver::ClientWins;
 
@@ -254,6 +255,44 @@ pub fn stamps_are_taken_anew_before_a_batch<C: Cores>(cores: C) {
     world.tell_time(0);
     let pushed = batch(&mut world, 0);
     assert_eq!(decided(&world.deliver(&pushed))[0].kind, VerdictKind::Accepted);
+    world.sync_all();
+    world.assert_converged();
+}
+
+fn revisions<C: Cores>(world: &mut World<C>, replica: usize) -> Vec<Option<Revision>> {
+    let names = ["notes/a", "notes/b", "notes/c"];
+    names.map(|n| world.record(replica, n).current.map(|s| s.revision)).to_vec()
+}
+
+fn all_differ(revisions: &[Option<Revision>]) -> bool {
+    let set: BTreeSet<_> = revisions.iter().collect();
+    set.len() == revisions.len()
+}
+
+/// Stamps that are taken anew are still one for each state: after a refusal, before a batch, and when the clock jumped
+/// back behind what is settled.
+pub fn stamps_taken_anew_are_unique<C: Cores>(cores: C) {
+    let mut world = World::new(cores, 2);
+    let all = |text| [("notes/a", Some(text)), ("notes/b", Some(text)), ("notes/c", Some(text))];
+    world.skew(0, far());
+    world.transaction(0, &all("refused"));
+    let pushed = batch(&mut world, 0);
+    let verdicts = world.deliver(&pushed);
+    world.settle(0, pushed.id, &verdicts);
+    assert!(all_differ(&revisions(&mut world, 0)));
+    world.sync_all();
+    world.skew(0, 2 * far());
+    world.transaction(0, &all("ahead"));
+    world.tell_time(0);
+    batch(&mut world, 0);
+    assert!(all_differ(&revisions(&mut world, 0)));
+    world.sync_all();
+    world.skew(1, -far());
+    world.transaction(1, &all("behind"));
+    let stamped = revisions(&mut world, 1);
+    batch(&mut world, 1);
+    assert!(all_differ(&stamped));
+    assert_eq!(revisions(&mut world, 1), stamped, "the server settled such stamps");
     world.sync_all();
     world.assert_converged();
 }

@@ -2,7 +2,10 @@
 
 use super::transaction::Transaction;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Chunk, DocumentKey, Epoch, FullPull, LogEntry, Seq, ServerState, TermStart};
+use crate::model::{
+    Checkpoint, Chunk, DocumentKey, Epoch, FullPull, LogEntry, Seq, ServerState, TermStart,
+    agree_on_terms,
+};
 use crate::replica::record::Record;
 use crate::replica::rows::ReplicaRows;
 use crate::replica::rules::{self, RuleContext, Taken};
@@ -16,10 +19,7 @@ pub fn apply(rows: &mut dyn ReplicaRows, cx: &Context, chunk: &Chunk) -> Result<
     check(chunk)?;
     let mut tx = Transaction::begin(rows, &chunk.scope)?;
     check_lease(cx.lease, tx.meta.lease)?;
-    let checkpoint = &tx.row.checkpoint;
-    let fits =
-        checkpoint.after() == chunk.after && checkpoint.epoch.is_none_or(|e| e == chunk.epoch);
-    if !fits {
+    if !fits(&tx.row.checkpoint, chunk) {
         let checkpoint = tx.row.checkpoint;
         return Ok(Applied { moved: false, checkpoint, committed: Default::default() });
     }
@@ -37,6 +37,15 @@ pub fn apply(rows: &mut dyn ReplicaRows, cx: &Context, chunk: &Chunk) -> Result<
     let checkpoint = tx.row.checkpoint.clone();
     let committed = tx.finish()?;
     Ok(Applied { moved: true, checkpoint, committed })
+}
+
+/// Whether the chunk begins exactly where the replica stands, in the same log. A chunk that was asked for ahead names the
+/// server starts that wrote before it: if they are others than the replica knows, the server was restored in between.
+fn fits(checkpoint: &Checkpoint, chunk: &Chunk) -> bool {
+    let position = checkpoint.position;
+    checkpoint.after() == chunk.after
+        && checkpoint.epoch.is_none_or(|e| e == chunk.epoch)
+        && agree_on_terms(&chunk.terms, chunk.head, &checkpoint.terms, position) >= position
 }
 
 fn check(chunk: &Chunk) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Forming a batch, and settling it.
 
 use super::transaction::{Transaction, read_meta};
-use crate::clock::{Clock, DRIFT_BOUND};
+use crate::clock::{Clock, DRIFT_BOUND, Now};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{BaseRef, DocumentKey};
 use crate::model::{Change, Limits, PushBatch, PushId, Scope, Verdict, VerdictKind, Verdicts};
@@ -88,13 +88,14 @@ fn put_in_flight(
     push: PushId,
     mut record: Record,
 ) -> Record {
-    let corrected = tx.meta.corrected(cx.now);
+    // What the server settled was within its bound, whatever this clock says.
+    let trusted = Now(tx.meta.corrected(cx.now).0.max(tx.meta.settled_high.millis()));
     let stamp = record.current.as_ref().map(|c| c.revision.stamp);
-    if stamp.is_some_and(|s| Clock::is_beyond(s, corrected, DRIFT_BOUND)) {
+    if stamp.is_some_and(|s| Clock::is_beyond(s, trusted, DRIFT_BOUND)) {
         let epoch = crate::model::Epoch([0; 16]);
         let meta = &mut tx.meta;
         // The clock ran ahead when this was written; what it left behind must not carry on.
-        if Clock::is_beyond(meta.high_water, corrected, DRIFT_BOUND) {
+        if Clock::is_beyond(meta.high_water, trusted, DRIFT_BOUND) {
             meta.high_water = meta.settled_high;
         }
         let mut rule_cx = RuleContext { now: cx.now, epoch, meta, resolvers: &cx.resolvers };

@@ -29,7 +29,7 @@ pub(super) fn standing(scope: &ServerScope, change: &Change, row: Option<&Server
         (None, None) => Standing::Follows(None),
         (None, Some(_)) => Standing::Conflicts,
         (Some(base), Some(row)) if row.state.revision == base.revision => {
-            Standing::Follows(lineage(scope, change, Some(row)))
+            Standing::Follows(inherited(row))
         }
         (Some(base), row) if is_lost(scope, base) => reoffer(scope, change, base, row),
         (Some(base), None) if base.tombstone || change.state.is_deleted() => {
@@ -48,8 +48,12 @@ fn age(scope: &ServerScope, offer: &Offer) -> (usize, Seq) {
     (scope.age_of(offer.epoch), offer.seq)
 }
 
-/// The newest lost state that a state made of this change and this row descends from: what is written on a re-offer is
-/// still newer than the re-offers of older states.
+/// The lost state that whatever is written on a row descends from: it is still newer than the re-offers of older states.
+fn inherited(row: &ServerRow) -> Option<Offer> {
+    row.offered.map(|o| Offer { edited: true, ..o })
+}
+
+/// The newest lost state that a state made of this change and this row descends from.
 pub(super) fn lineage(
     scope: &ServerScope,
     change: &Change,
@@ -57,8 +61,7 @@ pub(super) fn lineage(
 ) -> Option<Offer> {
     let own = change.base.filter(|b| is_lost(scope, *b) && b.seq != BaseRef::UNLOGGED);
     let own = own.map(|b| Offer { epoch: b.epoch, seq: b.seq, edited: true });
-    let inherited = row.and_then(|r| r.offered).map(|o| Offer { edited: true, ..o });
-    own.into_iter().chain(inherited).max_by_key(|o| age(scope, o))
+    own.into_iter().chain(row.and_then(inherited)).max_by_key(|o| age(scope, o))
 }
 
 fn reoffer(
