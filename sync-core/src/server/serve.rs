@@ -25,6 +25,9 @@ use crate::transport::FrameLink;
 /// The most credit of one live stream.
 const CREDIT: u32 = 64;
 
+/// How long a link that is of no more use may take to carry the reason.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// Something that was being done is done.
 enum Done {
     Greeted(Box<Result<(Peer, Welcome)>>),
@@ -121,7 +124,12 @@ impl Link<'_> {
                 biased;
                 Some(done) = link.work.next() => link.finish(done).await?,
                 frame = incoming.next(), if link.session.wants_input() => match frame {
-                    Some(frame) => link.receive(frame?)?,
+                    Some(frame) => {
+                        if let Err(error) = frame.and_then(|f| link.receive(f)) {
+                            link.hang_up(&error).await;
+                            return Err(error);
+                        }
+                    }
                     None => return Ok(()),
                 },
                 Ok(()) = draining.changed() => link.input(SessionInput::Drain),
@@ -317,6 +325,21 @@ impl Link<'_> {
         let payload = chunk.payload(self.compression.as_deref());
         let frame = self.wire.encode_payload(stream, &payload);
         self.send_frame(frame).await
+    }
+
+    /// Tells who broke the protocol what was wrong, if the link still carries it.
+    async fn hang_up(&mut self, error: &Error) {
+        if error.kind() != ErrorKind::Protocol {
+            return;
+        }
+        let goodbye = Goodbye { reason: error.message().to_owned(), retry_after: None };
+        let frame = self.wire.encode(0, &Message::Goodbye(goodbye));
+        let farewell = async {
+            self.outgoing.send(frame).await?;
+            self.outgoing.close().await
+        };
+        // It is of no use to anybody else whether that arrived.
+        let _ = timeout(FAREWELL, farewell).await;
     }
 
     /// Sends a frame; who does not take it for too long is gone.
