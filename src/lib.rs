@@ -38,6 +38,7 @@ mod builder;
 mod changes;
 mod collection;
 mod document;
+mod listeners;
 mod replica;
 mod status;
 mod transaction;
@@ -70,3 +71,8 @@ pub mod prelude {
         ClientWins, Conflict, ConflictResolver, LastWriteWins, Resolution, ServerWins,
     };
 }
+
+/// The README's example runs as a test.
+#[cfg(all(doctest, feature = "sqlite", feature = "ws"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,8 +1,8 @@
 //! The replica: what an app talks to.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -16,10 +16,8 @@ use sync_core::storage::Storage;
 use sync_core::transport::Transport;
 use tokio::sync::{Mutex, broadcast, watch};
 
+use crate::listeners::{Listeners, follow};
 use crate::{Changes, Collection, ReplicaBuilder, Statistics, Status, Transaction};
-
-/// Events that wait for a slow listener before the oldest is dropped.
-const EVENTS: usize = 1_024;
 
 /// One copy of the data on one device. Cheap to clone.
 ///
@@ -44,48 +42,6 @@ struct Running {
     stays: bool,
 }
 
-/// Who is told of what the driver does.
-struct Listeners {
-    driver: watch::Sender<DriverStatus>,
-    status: watch::Sender<Status>,
-    statistics: watch::Sender<Statistics>,
-    /// What the drivers before this one did.
-    before: StdMutex<Statistics>,
-    events: broadcast::Sender<Event>,
-    /// Failures in a row.
-    failures: AtomicU32,
-}
-
-impl fmt::Debug for Listeners {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Listeners").finish_non_exhaustive()
-    }
-}
-
-impl Observer for Listeners {
-    fn committed(&self, _: &Committed) {}
-
-    fn event(&self, event: &Event) {
-        match event {
-            Event::Disconnected(_) => {
-                self.failures.fetch_add(1, Ordering::Relaxed);
-            }
-            Event::CheckpointMoved { .. } | Event::InSync => {
-                self.failures.store(0, Ordering::Relaxed)
-            }
-            _ => {}
-        }
-        // Nobody may be listening.
-        let _ = self.events.send(event.clone());
-    }
-
-    fn status(&self, status: &DriverStatus) {
-        let before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
-        self.statistics.send_replace(Statistics::of(&before, status));
-        self.driver.send_replace(status.clone());
-    }
-}
-
 impl fmt::Debug for Replica {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Replica").field("scope", self.scope()).finish_non_exhaustive()
@@ -105,14 +61,7 @@ impl Replica {
         options: DriverOptions,
         attempts: u32,
     ) -> Self {
-        let listeners = Arc::new(Listeners {
-            driver: watch::Sender::new(DriverStatus::default()),
-            status: watch::Sender::new(Status::default()),
-            statistics: watch::Sender::new(Statistics::default()),
-            before: StdMutex::default(),
-            events: broadcast::Sender::new(EVENTS),
-            failures: AtomicU32::new(0),
-        });
+        let listeners = Arc::new(Listeners::new());
         tokio::spawn(follow(Arc::clone(&storage), Arc::downgrade(&listeners)));
         let driver = Mutex::default();
         Self(Arc::new(Inner {
@@ -406,42 +355,4 @@ impl Replica {
 
 fn outbox_of(state: &ReplicaState, scope: &Scope) -> OutboxCounts {
     state.scopes.iter().find(|s| s.scope == *scope).map(|s| s.outbox).unwrap_or_default()
-}
-
-/// Keeps the status up to date: it is made of what the driver says and of what the storage holds.
-async fn follow(storage: Arc<dyn Storage>, listeners: std::sync::Weak<Listeners>) {
-    let mut commits = storage.commits();
-    let Some(mut driver) = listeners.upgrade().map(|l| l.driver.subscribe()) else { return };
-    // Only a handle of the replica keeps its storage open.
-    let storage = Arc::downgrade(&storage);
-    loop {
-        let Some(held) = storage.upgrade() else { return };
-        let state = held.state().await;
-        drop(held);
-        let Some(held) = listeners.upgrade() else { return };
-        match state {
-            Ok(state) => {
-                let mut outbox = OutboxCounts::default();
-                for scope in &state.scopes {
-                    outbox.add(scope.outbox);
-                }
-                let status = Status::of(&driver.borrow_and_update(), outbox);
-                held.status.send_if_modified(|old| {
-                    let changed = !old.shows_the_same(&status);
-                    if changed {
-                        *old = status;
-                    }
-                    changed
-                });
-            }
-            Err(error) if error.kind() == ErrorKind::Closed => return,
-            // The next commit looks again.
-            Err(error) => tracing::warn!(%error, "the status cannot be read"),
-        }
-        drop(held);
-        tokio::select! {
-            changed = commits.changed() => if changed.is_err() { return },
-            changed = driver.changed() => if changed.is_err() { return },
-        }
-    }
 }

@@ -1,5 +1,12 @@
 //! The hooks of an app's server: who somebody is, what they may see and do, and what a valid document is.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "this is how a test ends"
+)]
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,12 @@
 //! Replicas and a server in one process, over the real driver, codec and sessions.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "this is how a test ends"
+)]
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -117,6 +124,28 @@ async fn many_documents_catch_up_in_chunks() {
     assert_eq!(state.scopes[0].digest, a.state().await.unwrap().scopes[0].digest);
     assert_eq!(b.statistics().borrow().pulled, 4_900);
     assert_eq!(a.statistics().borrow().pushed, 4_900);
+}
+
+#[tokio::test]
+async fn a_single_sync_gets_everything_although_somebody_else_listens() {
+    let server = server();
+    let (a, b) = (replica(&server, 1).await, replica(&server, 2).await);
+    let listener = replica(&server, 3).await;
+    let notes = a.collection::<Note>("notes").unwrap();
+    notes.insert_with_id("1", &note("one")).await.unwrap();
+    soon(a.sync_now()).await.unwrap();
+    soon(b.sync_now()).await.unwrap();
+    // For who listens the server keeps the newest appends, each a chunk of its own.
+    listener.start().await.unwrap();
+    soon(listener.wait_until_in_sync()).await.unwrap();
+    for id in ["2", "3", "4"] {
+        notes.insert_with_id(id, &note(id)).await.unwrap();
+        soon(a.sync_now()).await.unwrap();
+    }
+    soon(b.sync_now()).await.unwrap();
+    assert!(b.collection::<Note>("notes").unwrap().get("4").await.unwrap().is_some());
+    assert_eq!(b.statistics().borrow().pulled, 4);
+    listener.stop().await;
 }
 
 #[tokio::test]

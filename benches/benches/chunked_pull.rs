@@ -1,5 +1,12 @@
 //! A fresh replica pulls 20,000 documents in chunks, by the size of a chunk and by storage.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "this is how a test ends"
+)]
+
 use std::sync::Arc;
 use std::time::Duration;
 

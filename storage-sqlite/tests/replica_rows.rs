@@ -44,7 +44,7 @@ fn any_key() -> impl Strategy<Value = DocumentKey> {
 fn any_pending() -> impl Strategy<Value = Pending> {
     let edit = (1..4u64, any::<bool>(), any::<bool>()).prop_map(|(t, based, travelled)| {
         let base = Settled { epoch: Epoch([2; 16]), seq: Seq(t), state: state(t, Some("[1]")) };
-        Edit { transaction: LocalSeq(t), base: based.then_some(base), travelled }
+        Edit { transaction: LocalSeq(t), base: based.then_some(base), travelled, unlogged: based }
     });
     let slot = any::<bool>().prop_map(|absent| {
         let state = (!absent).then(|| state(9, None));
@@ -62,8 +62,15 @@ fn any_pending() -> impl Strategy<Value = Pending> {
         state: moved.then(|| state(4, Some("\"pushed\""))),
     });
     use proptest::option::weighted;
-    (weighted(0.8, edit), any::<bool>(), weighted(0.3, slot), weighted(0.3, in_flight))
-        .prop_map(|(edit, deferred, slot, in_flight)| Pending { edit, deferred, slot, in_flight })
+    let voided = (0..3u64).prop_map(Seq);
+    (weighted(0.8, edit), any::<bool>(), weighted(0.3, slot), weighted(0.3, in_flight), voided)
+        .prop_map(|(edit, deferred, slot, in_flight, voided)| Pending {
+            edit,
+            deferred,
+            slot,
+            in_flight,
+            voided,
+        })
 }
 
 fn any_record() -> impl Strategy<Value = Record> {

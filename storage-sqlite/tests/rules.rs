@@ -1,5 +1,12 @@
 //! Every rule of taking in, pushing, settling and resetting, on real files.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "this is how a test ends"
+)]
+
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 

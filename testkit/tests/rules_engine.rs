@@ -1,5 +1,12 @@
 //! The traces that broke the first version of the rules, with the real engine in charge.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "this is how a test ends"
+)]
+
 use std::sync::Arc;
 
 use sync_core::model::{Seq, VerdictKind, Verdicts};

@@ -5,53 +5,15 @@ use std::sync::{Arc, PoisonError};
 use futures_util::future::abortable;
 use futures_util::{FutureExt, StreamExt};
 
-use super::{Kept, LiveStream, Stream, Task};
+use super::finish::{Connected, Done};
+use super::{Kept, Stream, Task};
 use crate::clock::Now;
-use crate::engine::{
-    Answer, ChunkMeta, Delivery as DeliveryMeta, Event, Failure, Input, Output, ScopeGreeting,
-    Ticket,
-};
+use crate::engine::{Event, Output, Ticket};
 use crate::error::{Error, ErrorKind, Result, Retry};
-use crate::model::{Checkpoint, Cursor, PushBatch, PushId, Reset, Scope, Verdicts};
-use crate::protocol::{Ack, Goodbye, Greeting, Hello, Pull, VERSIONS, Welcome};
-use crate::replica::{Applied, Committed, ReplicaState};
-use crate::transport::{Connection, Delivery};
-
-/// Something that was being done is done.
-pub(super) enum Done {
-    Connected { ticket: Ticket, result: Result<Connected> },
-    GaveUp,
-    Lost { ticket: Ticket, error: Error },
-    Delivered { scope: Scope, ticket: Ticket, result: Result<Delivery>, stream: Option<LiveStream> },
-    Applied { scope: Scope, payload: Ticket, result: Result<Applied> },
-    Formed { scope: Scope, result: Result<Option<PushBatch>> },
-    Pushed { scope: Scope, ticket: Ticket, result: Result<Verdicts> },
-    Settled { scope: Scope, result: Result<Committed> },
-    Acknowledged { scope: Scope, result: Result<Option<Reset>> },
-    ResetDone { scope: Scope, result: Result<(Committed, Checkpoint)> },
-    Reidentified { result: Result<Committed> },
-    Looked { result: Result<ReplicaState> },
-}
-
-pub(super) struct Connected {
-    connection: Arc<dyn Connection>,
-    welcome: Welcome,
-    last_push: PushId,
-}
-
-impl Done {
-    /// Whether the storage did it.
-    pub(super) fn is_storage(&self) -> bool {
-        matches!(
-            self,
-            Self::Applied { .. }
-                | Self::Formed { .. }
-                | Self::Settled { .. }
-                | Self::ResetDone { .. }
-                | Self::Reidentified { .. }
-        )
-    }
-}
+use crate::model::{Checkpoint, Cursor, PushId, Reset, Scope};
+use crate::protocol::{Ack, Goodbye, Greeting, Hello, Pull, VERSIONS};
+use crate::replica::ReplicaState;
+use crate::transport::Connection;
 
 impl Task {
     pub(super) fn execute(&mut self, output: Output) {
@@ -284,7 +246,7 @@ impl Task {
                 }
                 Err(error) => Err(error),
             };
-            Done::ResetDone { scope, result }
+            Done::WasReset { scope, result }
         };
         self.store(reset);
     }
@@ -305,156 +267,6 @@ impl Task {
         }
         let storage = self.parts.storage.clone();
         self.work.push(async move { Done::Looked { result: storage.state().await } }.boxed());
-    }
-
-    pub(super) fn finish(&mut self, done: Done) {
-        self.storing -= usize::from(done.is_storage());
-        match done {
-            Done::GaveUp => {}
-            Done::Connected { ticket, result } => self.connected(ticket, result),
-            Done::Lost { ticket, error } => {
-                let failure = self.failed(&error);
-                self.input(Input::LinkLost { ticket, failure });
-            }
-            Done::Delivered { scope, ticket, result, stream } => {
-                if let Some(stream) = stream
-                    && let Some(slot) = self.streams.get_mut(&ticket)
-                {
-                    *slot = Stream::Idle(stream);
-                }
-                self.delivered(scope, ticket, result);
-            }
-            Done::Applied { scope, payload, result } => {
-                let result = self.seen(result, |a| &a.committed).map(|a| (a.moved, a.checkpoint));
-                self.input(Input::Applied { scope, payload, result });
-            }
-            Done::Formed { scope, result } => {
-                let batch = result.map_err(|e| self.failed(&e));
-                let result = batch.map(|batch| {
-                    let id = batch.as_ref().map(|b| b.id);
-                    if let Some(batch) = batch {
-                        self.batches.insert(scope.clone(), batch);
-                    }
-                    id
-                });
-                self.input(Input::Formed { scope, result });
-            }
-            Done::Pushed { scope, ticket, result } => {
-                let result = result.map_err(|e| self.failed(&e)).map(|v| self.answered(ticket, v));
-                self.input(Input::Pushed { scope, ticket, result });
-            }
-            Done::Settled { scope, result } => {
-                let result = self.seen(result, |c| c).map(|c| c.taken);
-                self.pushed += *result.as_ref().unwrap_or(&0) as u64;
-                self.input(Input::Settled { scope, result });
-            }
-            Done::Acknowledged { scope, result } => {
-                self.acknowledging.remove(&scope);
-                let result = result.map_err(|e| Failure::from(&e));
-                self.input(Input::Acknowledged { scope, result });
-            }
-            Done::ResetDone { scope, result } => {
-                let result = self.seen(result, |(c, _)| c).map(|(_, checkpoint)| checkpoint);
-                self.input(Input::ResetDone { scope, result });
-            }
-            Done::Reidentified { result } => {
-                let result = self.seen(result, |c| c).map(drop);
-                self.batches.clear();
-                self.input(Input::Reidentified { result });
-            }
-            Done::Looked { result } => self.looked(result),
-        }
-    }
-
-    fn failed(&mut self, error: &Error) -> Failure {
-        tracing::debug!(%error, "a step of the sync failed");
-        self.last_error = Some(error.clone());
-        Failure::from(error)
-    }
-
-    /// Shows the observer what was committed.
-    fn seen<T>(
-        &mut self,
-        result: Result<T>,
-        committed: impl Fn(&T) -> &Committed,
-    ) -> Result<T, Failure> {
-        match result {
-            Ok(value) => {
-                let committed = committed(&value);
-                self.conflicts += committed.conflicts.len() as u64;
-                self.parts.observer.committed(committed);
-                Ok(value)
-            }
-            Err(error) => Err(self.failed(&error)),
-        }
-    }
-
-    fn connected(&mut self, ticket: Ticket, result: Result<Connected>) {
-        self.connecting.take_if(|(t, _)| *t == ticket);
-        match result {
-            Ok(Connected { connection, welcome, last_push }) => {
-                self.push_limits = self.options.push_limits.min(welcome.push_limits);
-                let lost = Arc::clone(&connection);
-                self.work
-                    .push(async move { Done::Lost { ticket, error: lost.lost().await } }.boxed());
-                self.connection = Some((ticket, connection));
-                let greeting = |s: crate::protocol::ScopeWelcome| ScopeGreeting {
-                    scope: s.scope,
-                    head: s.head,
-                    reset: s.reset,
-                    last_push: s.last_push,
-                };
-                let scopes = welcome.scopes.into_iter().map(greeting).collect();
-                self.input(Input::Connected { ticket, scopes, last_push });
-            }
-            Err(error) => {
-                let failure = self.failed(&error);
-                self.input(Input::LinkLost { ticket, failure });
-            }
-        }
-    }
-
-    fn delivered(&mut self, scope: Scope, ticket: Ticket, result: Result<Delivery>) {
-        let payload = self.engine.ticket();
-        let result = match result {
-            Ok(Delivery::Chunk(chunk)) => {
-                let meta = ChunkMeta::from(&chunk);
-                self.payloads.insert(payload, Kept::Chunk(chunk));
-                Ok(DeliveryMeta::Chunk(meta))
-            }
-            Ok(Delivery::Reset(reset)) => Ok(DeliveryMeta::Reset(reset)),
-            Err(error) => Err(self.failed(&error)),
-        };
-        self.input(Input::Delivered { scope, ticket, payload, result });
-    }
-
-    fn answered(&mut self, ticket: Ticket, verdicts: Verdicts) -> Answer {
-        let answer = match &verdicts {
-            Verdicts::Decided { verdicts, .. } => {
-                Answer::Decided(verdicts.iter().map(|v| v.seq).max().unwrap_or_default())
-            }
-            Verdicts::Stale | Verdicts::Cloned => Answer::Cloned,
-        };
-        self.payloads.insert(ticket, Kept::Verdicts(verdicts));
-        answer
-    }
-
-    fn looked(&mut self, result: Result<ReplicaState>) {
-        self.looking = false;
-        match result {
-            Ok(state) => {
-                for summary in state.scopes.into_iter().filter(|s| s.outbox.pending > 0) {
-                    self.input(Input::OutboxGrew { scope: summary.scope });
-                }
-            }
-            Err(error) => {
-                // The next commit, or the next connection, looks again.
-                self.failed(&error);
-            }
-        }
-        if std::mem::take(&mut self.look_again) {
-            self.look_at_outbox();
-        }
     }
 }
 

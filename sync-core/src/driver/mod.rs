@@ -4,6 +4,7 @@
 //! the engine what came of it. Futures of the storage are never dropped; those of a connection end with the connection.
 
 mod execute;
+mod finish;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,7 +32,7 @@ use crate::transport::{Connection, Delivery, Transport};
 
 pub use status::{DriverStatus, ScopeStatus};
 
-use execute::Done;
+use finish::Done;
 
 /// What a driver is made of.
 #[derive(Clone, Debug)]

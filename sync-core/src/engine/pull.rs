@@ -241,9 +241,11 @@ impl Engine {
         let mut outputs = Vec::new();
         let mut started = false;
         if meta.after == pull.ahead.after {
-            pull.head = Some(meta.head.max(pull.head.unwrap_or_default()));
+            // A chunk that the server kept in memory names the head as it was then, which is not the newest one.
+            let head = meta.head.max(pull.head.unwrap_or_default());
+            pull.head = Some(head);
             pull.ahead = pull.ahead.advanced(meta.epoch, meta.next, meta.head);
-            pull.reached_head = meta.next >= meta.head;
+            pull.reached_head = meta.next >= head;
             started = !pull.reached_head && !pull.catching_up;
             pull.catching_up |= started;
             pull.waiting.push_back((payload, meta));

@@ -1,7 +1,8 @@
 //! The engine against a script: facts in, commands out.
 
 use super::*;
-use crate::model::{Epoch, ResetReason};
+use crate::error::{ErrorKind, Retry};
+use crate::model::{Checkpoint, Epoch, PushId, Reset, ResetReason, Seq};
 
 const EPOCH: Epoch = Epoch([7; 16]);
 
@@ -115,6 +116,22 @@ fn a_catch_up_asks_ahead_while_a_chunk_is_applied_and_no_further_than_allowed() 
     let commands = s.commands();
     assert!(matches!(commands[0], Output::Apply { .. }), "{commands:?}");
     assert!(matches!(&commands[1], Output::Pull { cursor, .. } if cursor.after == Seq(300)));
+}
+
+#[test]
+fn a_chunk_that_tells_of_an_older_head_is_not_the_end_of_a_pull() {
+    let mut s = Script::new();
+    s.connect(PULL, 3);
+    let (first, _) = s.pull_in();
+    let one = s.deliver(first, 0, 1, 3);
+    s.applied(one, 1);
+    let (second, _) = s.pull_in();
+    // What comes next was kept by the server from when it was the newest there was.
+    let two = s.deliver(second, 1, 2, 2);
+    s.applied(two, 2);
+    assert!(!s.engine.is_in_sync());
+    let (_, after) = s.pull_in();
+    assert_eq!(after, Seq(2));
 }
 
 #[test]

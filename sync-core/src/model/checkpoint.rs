@@ -100,7 +100,7 @@ impl Cursor {
     }
 
     /// The cursor that continues after a chunk of that epoch which ended at `next` when the log ended at `head`. A pull
-    /// from the very beginning remembers the head at which it began.
+    /// from the very beginning remembers the head at which it began, until it is at the head.
     ///
     /// It names no server starts: whoever handed the chunk out knows where it is from, and the starts that were known
     /// before the chunk do not reach to its end.
@@ -114,7 +114,7 @@ impl Cursor {
             ..Checkpoint::default()
         };
         checkpoint.advance(next);
-        let floor = self.floor.or_else(|| begins.then_some(head));
+        let floor = self.floor.or_else(|| begins.then_some(head)).filter(|_| next < head);
         Self { floor, ..checkpoint.cursor() }
     }
 }

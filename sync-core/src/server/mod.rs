@@ -5,6 +5,8 @@ mod hooks;
 #[cfg(feature = "runtime")]
 mod in_process;
 pub mod ops;
+#[cfg(feature = "runtime")]
+mod peer;
 pub mod record;
 pub mod rows;
 #[cfg(feature = "runtime")]
@@ -20,6 +22,8 @@ pub use hooks::{Access, Authenticate, Authorise, Hooks, Open, Principal, StaticT
 #[cfg(feature = "runtime")]
 pub use in_process::InProcess;
 #[cfg(feature = "runtime")]
-pub use service::{Peer, Served, Server, ServerOptions};
+pub use peer::{Peer, Served};
+#[cfg(feature = "runtime")]
+pub use service::{Server, ServerOptions};
 #[cfg(feature = "runtime")]
 pub use tail::SharedChunk;

@@ -11,7 +11,8 @@ use futures_util::{FutureExt, SinkExt, StreamExt};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::service::{Peer, Served, Server};
+use super::peer::{Peer, Served};
+use super::service::Server;
 use super::session::{Found, Request, Session, SessionInput, SessionOptions, SessionOutput};
 use super::tail::{Hub, SharedChunk};
 use crate::clock::Now;

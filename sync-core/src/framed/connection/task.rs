@@ -1,4 +1,4 @@
-//! A connection, and the task that owns its link.
+//! The task that owns the link of a connection.
 //!
 //! ```text
 //!   pull, push … ──queue──►┌──────┐──► frames to the server
@@ -14,256 +14,31 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{Sink, SinkExt, StreamExt};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::live::LiveStream;
-use super::transport::{FramedOptions, broken, dismissed, ended};
-use super::{Compression, Wire, payload};
+use super::{Command, Expects, Live, Signals, gone, unexpected};
 use crate::error::{Error, ErrorKind, Result, Retry};
-use crate::model::{PushBatch, Reset, Verdicts};
-use crate::protocol::{Ack, Goodbye, Message, Payload, Pull, Push};
-use crate::transport::{Connection, Delivery, FrameLink};
+use crate::framed::Wire;
+use crate::framed::transport::{broken, dismissed, ended};
+use crate::protocol::{Goodbye, Message, Payload};
+use crate::transport::Delivery;
 
 /// Messages that may wait for the link before more commands are taken.
 const BURST: usize = 8;
 /// How long a link may take to carry the last message.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// The client's side of a connection over a framed link.
-#[derive(Debug)]
-pub struct FramedConnection {
-    commands: mpsc::Sender<Command>,
-    signals: Arc<Signals>,
-    fate: Fate,
-    compression: Option<Arc<dyn Compression>>,
-    max_payload: usize,
-    window: u32,
-}
-
-/// What the task is told beside the queue, so that it hears of it even when the queue is full.
-#[derive(Debug, Default)]
-pub(super) struct Signals {
-    attention: Notify,
-    goodbye: Mutex<Option<Goodbye>>,
-}
-
-impl Signals {
-    pub(super) fn wake(&self) {
-        self.attention.notify_one();
-    }
-
-    fn hang_up(&self, why: Goodbye) {
-        self.goodbye.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
-        self.wake();
-    }
-
-    fn hung_up(&self) -> Option<Goodbye> {
-        self.goodbye.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-/// Why the connection ended, once it has.
-#[derive(Clone, Debug)]
-pub(super) struct Fate(watch::Receiver<Option<Error>>);
-
-impl Fate {
-    pub(super) fn error(&self) -> Error {
-        self.0.borrow().clone().unwrap_or_else(Self::unknown)
-    }
-
-    fn unknown() -> Error {
-        Error::new(ErrorKind::Closed, "the task of the connection is gone")
-            .retrying(Retry::Reconnect)
-    }
-}
-
-pub(super) enum Command {
-    Ask { expects: Expects, payload: Payload, reply: oneshot::Sender<Result<Message>> },
-    Live { payload: Payload, live: Live },
-}
-
-/// The task's end of a live stream.
-pub(super) struct Live {
-    /// To the app. There is room for all chunks that credit was given for, and for the last word.
-    pub(super) events: mpsc::Sender<Result<Delivery>>,
-    /// How many chunks the app has taken that no credit was given for yet.
-    pub(super) taken: Arc<AtomicU32>,
-    /// How many chunks the server may still send.
-    pub(super) credit: u32,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Expects {
-    Chunk,
-    Verdicts,
-    DoneOrReset,
-    Done,
-}
-
-impl Expects {
-    fn fits(self, message: &Message) -> bool {
-        matches!(
-            (self, message),
-            (_, Message::Failed(_))
-                | (Self::Chunk, Message::Chunk(_) | Message::Reset(_))
-                | (Self::Verdicts, Message::Verdicts(_))
-                | (Self::DoneOrReset, Message::Done | Message::Reset(_))
-                | (Self::Done, Message::Done)
-        )
-    }
-}
-
-impl FramedConnection {
-    pub(super) fn start(
-        link: FrameLink,
-        wire: Wire,
-        heartbeat: Duration,
-        options: &FramedOptions,
-    ) -> Self {
-        let (commands, queue) = mpsc::channel(options.queue.max(1));
-        let (tell, fate) = watch::channel(None);
-        let signals = Arc::new(Signals::default());
-        let compression = wire.compression().cloned();
-        let now = Instant::now();
-        let task = Task {
-            wire,
-            incoming: link.incoming,
-            out: Outgoing { sink: link.outgoing, waiting: VecDeque::new(), unflushed: false },
-            commands: queue,
-            signals: Arc::clone(&signals),
-            streams: BTreeMap::new(),
-            last_stream: 0,
-            wrapped: false,
-            max_streams: options.open.max(1),
-            window: options.window.max(1),
-            heartbeat,
-            heard: now,
-            sent: now,
-            pings: 0,
-            pong: None,
-            look_at_lives: false,
-        };
-        tokio::spawn(task.live_and_die(tell));
-        let (max_payload, window) = (options.max_payload, options.window.max(1));
-        Self { commands, signals, fate: Fate(fate), compression, max_payload, window }
-    }
-
-    /// The message as it travels. One that is too long fails alone: on the link it would fail everything, again and again.
-    fn payload(&self, message: &Message) -> Result<Payload> {
-        let payload = payload(message, self.compression.as_deref());
-        let length = payload.bytes().len();
-        if length > self.max_payload {
-            return Err(Error::new(ErrorKind::InvalidInput, "the message is over the limit")
-                .with("bytes", length)
-                .with("limit", self.max_payload));
-        }
-        Ok(payload)
-    }
-
-    async fn ask(&self, expects: Expects, message: &Message) -> Result<Message> {
-        let payload = self.payload(message)?;
-        let (reply, answer) = oneshot::channel();
-        let command = Command::Ask { expects, payload, reply };
-        self.commands.send(command).await.map_err(|_| self.fate.error())?;
-        match answer.await.unwrap_or_else(|_| Err(self.fate.error()))? {
-            Message::Failed(error) => Err(error.into()),
-            message => Ok(message),
-        }
-    }
-}
-
-/// What the task has checked before.
-fn unexpected() -> Error {
-    broken("the server gave an answer to another question")
-}
-
-fn gone(why: &str) -> Error {
-    Error::new(ErrorKind::PermissionDenied, format!("the scope is gone: {why}"))
-}
-
-#[async_trait]
-impl Connection for FramedConnection {
-    async fn pull(&self, pull: Pull) -> Result<Delivery> {
-        let scope = pull.scope.clone();
-        match self.ask(Expects::Chunk, &Message::Pull(pull)).await? {
-            Message::Chunk(chunk) if chunk.scope == scope => Ok(Delivery::Chunk(chunk)),
-            Message::Chunk(_) => Err(broken("the server sent a chunk of another scope")),
-            Message::Reset(reset) => Ok(Delivery::Reset(reset)),
-            _ => Err(unexpected()),
-        }
-    }
-
-    async fn push(&self, batch: PushBatch) -> Result<Verdicts> {
-        let changes = batch.changes.len();
-        match self.ask(Expects::Verdicts, &Message::Push(Push { batch })).await? {
-            Message::Verdicts(Verdicts::Decided { verdicts, .. }) if verdicts.len() != changes => {
-                Err(broken("the server gave another number of verdicts than there were changes"))
-            }
-            Message::Verdicts(verdicts) => Ok(verdicts),
-            _ => Err(unexpected()),
-        }
-    }
-
-    /// The stream is opened when it is polled for the first time.
-    fn live(&self, pull: Pull) -> BoxStream<'static, Result<Delivery>> {
-        let scope = pull.scope.clone();
-        match self.payload(&Message::Live(pull)) {
-            Ok(payload) => {
-                let (commands, signals) = (self.commands.clone(), Arc::clone(&self.signals));
-                let fate = self.fate.clone();
-                LiveStream::new(scope, payload, commands, signals, fate, self.window).boxed()
-            }
-            Err(error) => futures_util::stream::once(async { Err(error) }).boxed(),
-        }
-    }
-
-    async fn acknowledge(&self, ack: Ack) -> Result<Option<Reset>> {
-        match self.ask(Expects::DoneOrReset, &Message::Ack(ack)).await? {
-            Message::Done => Ok(None),
-            Message::Reset(reset) => Ok(Some(reset)),
-            _ => Err(unexpected()),
-        }
-    }
-
-    async fn renew(&self, token: String) -> Result<()> {
-        self.ask(Expects::Done, &Message::Auth(token)).await.map(drop)
-    }
-
-    async fn lost(&self) -> Error {
-        let mut fate = self.fate.0.clone();
-        match fate.wait_for(Option::is_some).await {
-            Ok(error) => error.clone().unwrap_or_else(Fate::unknown),
-            Err(_) => Fate::unknown(),
-        }
-    }
-
-    async fn close(&self, why: Goodbye) {
-        self.signals.hang_up(why);
-        let mut fate = self.fate.0.clone();
-        // The other half is dropped when the link is let go of.
-        while fate.changed().await.is_ok() {}
-    }
-}
-
-impl Drop for FramedConnection {
-    fn drop(&mut self) {
-        let reason = "the replica let go of the connection".to_owned();
-        self.signals.hang_up(Goodbye { reason, retry_after: None });
-    }
-}
-
 /// What is open on a stream.
-enum Open {
+pub(super) enum Open {
     Request { expects: Expects, reply: oneshot::Sender<Result<Message>> },
     Live(Live),
 }
@@ -279,10 +54,10 @@ impl Open {
 }
 
 /// The sending half of the link, and what waits for it.
-struct Outgoing {
-    sink: Pin<Box<dyn Sink<Bytes, Error = Error> + Send>>,
-    waiting: VecDeque<(u32, Payload)>,
-    unflushed: bool,
+pub(super) struct Outgoing {
+    pub(super) sink: Pin<Box<dyn Sink<Bytes, Error = Error> + Send>>,
+    pub(super) waiting: VecDeque<(u32, Payload)>,
+    pub(super) unflushed: bool,
 }
 
 impl Outgoing {
@@ -349,32 +124,32 @@ enum Event {
     Heard(Option<Result<Bytes>>),
 }
 
-struct Task {
-    wire: Wire,
-    incoming: BoxStream<'static, Result<Bytes>>,
-    out: Outgoing,
-    commands: mpsc::Receiver<Command>,
-    signals: Arc<Signals>,
-    streams: BTreeMap<u32, Open>,
-    last_stream: u32,
+pub(super) struct Task {
+    pub(super) wire: Wire,
+    pub(super) incoming: BoxStream<'static, Result<Bytes>>,
+    pub(super) out: Outgoing,
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) signals: Arc<Signals>,
+    pub(super) streams: BTreeMap<u32, Open>,
+    pub(super) last_stream: u32,
     /// Whether stream ids have begun anew.
-    wrapped: bool,
-    max_streams: usize,
-    window: u32,
-    heartbeat: Duration,
+    pub(super) wrapped: bool,
+    pub(super) max_streams: usize,
+    pub(super) window: u32,
+    pub(super) heartbeat: Duration,
     /// When something came last.
-    heard: Instant,
+    pub(super) heard: Instant,
     /// When something was sent last.
-    sent: Instant,
-    pings: u64,
+    pub(super) sent: Instant,
+    pub(super) pings: u64,
     /// The newest number that the server wants to hear again.
-    pong: Option<u64>,
+    pub(super) pong: Option<u64>,
     /// Whether a live stream was polled or dropped since they were looked at.
-    look_at_lives: bool,
+    pub(super) look_at_lives: bool,
 }
 
 impl Task {
-    async fn live_and_die(mut self, tell: watch::Sender<Option<Error>>) {
+    pub(super) async fn live_and_die(mut self, tell: watch::Sender<Option<Error>>) {
         let end = self.run().await;
         tracing::debug!(error = %end.error, "connection ended");
         tell.send_replace(Some(end.error));

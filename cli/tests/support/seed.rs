@@ -1,0 +1,81 @@
+//! Fills a server's file without a server: quicker than pushing.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use twotide::core::clock::Now;
+use twotide::core::model::{
+    Body, Change, Collection, DocumentId, DocumentState, Epoch, PushBatch, PushId, Rejection,
+    ReplicaId, Revision, Scope, Stamp, Term,
+};
+use twotide::core::resolver::Resolution;
+use twotide::core::server::ops::{AppendContext, Judge};
+use twotide::core::storage::ServerStorage;
+use twotide::sqlite::{SqliteConfig, Synchronous, open_server};
+
+/// When the documents of a seed were written: long before anything that a test does.
+const THEN: Now = Now(1_700_000_000_000);
+
+#[derive(Debug)]
+struct Anything;
+
+impl Judge for Anything {
+    fn admit(&self, _: &Change, _: Option<&DocumentState>) -> Result<(), Rejection> {
+        Ok(())
+    }
+
+    fn resolve(&self, _: &Scope, _: &Change, _: Option<&DocumentState>) -> Option<Resolution> {
+        None
+    }
+}
+
+/// Documents that are appended together: a chunk never ends within them.
+const APPEND: usize = 25;
+
+/// The id of a seeded document.
+pub(crate) fn id(n: usize) -> String {
+    format!("d{n:06}")
+}
+
+/// The body of a seeded document.
+pub(crate) fn body(n: usize) -> String {
+    format!(r#"{{"n":{n},"text":"{:x<100}"}}"#, "")
+}
+
+/// Makes a server's file with that many documents in the collection `docs` of the scope `default`.
+pub(crate) fn server(path: &Path, documents: usize) {
+    let mut config = SqliteConfig::new(path);
+    config.synchronous = Synchronous::Normal;
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let storage = open_server(&config).unwrap();
+        let (replica, collection) = (ReplicaId([9; 16]), Collection::new("docs").unwrap());
+        let mut stamp = Stamp::new(THEN.0, 0);
+        let mut change = |n: usize| {
+            stamp = stamp.next();
+            let revision = Revision { stamp, replica };
+            let body = Some(Body::parse(body(n)).unwrap());
+            Change {
+                collection: collection.clone(),
+                id: DocumentId::new(id(n)).unwrap(),
+                base: None,
+                base_body: None,
+                state: DocumentState { revision, author: revision, created: stamp, body },
+            }
+        };
+        let cx = AppendContext {
+            now: THEN,
+            term: Term(7),
+            drift: std::time::Duration::MAX,
+            fresh: Epoch([7; 16]),
+        };
+        let starts = (0..documents).step_by(APPEND);
+        for (batch, first) in starts.enumerate() {
+            let changes = (first..documents.min(first + APPEND)).map(&mut change).collect();
+            let id = PushId(batch as u64 + 1);
+            let batch = PushBatch { scope: Scope::default(), replica, id, changes };
+            storage.append(cx, batch, Arc::new(Anything)).await.unwrap();
+        }
+        storage.close().await.unwrap();
+    });
+}

@@ -1,0 +1,281 @@
+//! What goes into the engine and what comes out of it.
+
+use super::{Event, Goal};
+use crate::error::{Error, ErrorKind, Retry};
+use crate::model::{Checkpoint, Cursor, Epoch, PushId, Reset, Scope, Seq};
+
+/// Names one request or payload; never used twice by one engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// The part of an error that decides what happens next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Failure {
+    /// What went wrong.
+    pub kind: ErrorKind,
+    /// Whether to try again.
+    pub retry: Retry,
+}
+
+impl From<&Error> for Failure {
+    fn from(error: &Error) -> Self {
+        Self { kind: error.kind(), retry: error.retry() }
+    }
+}
+
+/// A chunk without its entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ChunkMeta {
+    /// The life of the log.
+    pub epoch: Epoch,
+    /// Where it starts.
+    pub after: Seq,
+    /// Where it ends.
+    pub next: Seq,
+    /// The head when it was read.
+    pub head: Seq,
+    /// How many entries it has.
+    pub entries: usize,
+    /// Roughly its bytes.
+    pub weight: usize,
+}
+
+impl From<&crate::model::Chunk> for ChunkMeta {
+    fn from(chunk: &crate::model::Chunk) -> Self {
+        let (entries, weight) = (chunk.entries.len(), chunk.weight());
+        let crate::model::Chunk { epoch, after, next, head, .. } = *chunk;
+        Self { epoch, after, next, head, entries, weight }
+    }
+}
+
+/// What a pull or a live stream brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Delivery {
+    /// A chunk; its payload is kept under the ticket of the input.
+    Chunk(ChunkMeta),
+    /// The position means nothing to the server.
+    Reset(Reset),
+}
+
+/// What a push brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Answer {
+    /// Verdicts; their payload is kept under the ticket of the input. The newest position among them.
+    Decided(Seq),
+    /// The server knows another batch under this name: a new identity is needed.
+    Cloned,
+}
+
+/// What the server said of a scope when the connection was made.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ScopeGreeting {
+    /// The scope.
+    pub scope: Scope,
+    /// The head.
+    pub head: Seq,
+    /// Whether the replica's position means something.
+    pub reset: Option<Reset>,
+    /// The newest batch that the server remembers of this replica.
+    pub last_push: PushId,
+}
+
+/// A fact.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Input {
+    /// A scope is to be synced, and stands there.
+    Opened {
+        /// The scope.
+        scope: Scope,
+        /// What the storage says.
+        checkpoint: Checkpoint,
+    },
+    /// Begin, or change the goal; a wait for the next attempt ends.
+    Run(Goal),
+    /// Let go of everything.
+    Stop,
+    /// A connection is there.
+    Connected {
+        /// The ticket of the command.
+        ticket: Ticket,
+        /// What the server said of the scopes.
+        scopes: Vec<ScopeGreeting>,
+        /// The newest batch that this replica ever formed.
+        last_push: PushId,
+    },
+    /// There is no connection, or it is lost.
+    LinkLost {
+        /// The ticket of the connect command.
+        ticket: Ticket,
+        /// Why.
+        failure: Failure,
+    },
+    /// A pull was answered, or a live stream brought something.
+    Delivered {
+        /// The scope.
+        scope: Scope,
+        /// The ticket of the pull, or of the subscription.
+        ticket: Ticket,
+        /// The name of the payload, fresh from [`Engine::ticket`](super::Engine::ticket).
+        payload: Ticket,
+        /// What came.
+        result: Result<Delivery, Failure>,
+    },
+    /// A chunk was handed to the storage.
+    Applied {
+        /// The scope.
+        scope: Scope,
+        /// The payload's ticket.
+        payload: Ticket,
+        /// Whether it fitted, and where the replica stands.
+        result: Result<(bool, Checkpoint), Failure>,
+    },
+    /// The storage was asked for a batch.
+    Formed {
+        /// The scope.
+        scope: Scope,
+        /// The batch in flight, if there is anything to push.
+        result: Result<Option<PushId>, Failure>,
+    },
+    /// A push was answered.
+    Pushed {
+        /// The scope.
+        scope: Scope,
+        /// The ticket of the command.
+        ticket: Ticket,
+        /// What came.
+        result: Result<Answer, Failure>,
+    },
+    /// Verdicts were handed to the storage.
+    Settled {
+        /// The scope.
+        scope: Scope,
+        /// How many it took in; none means that they belong to another life of the log.
+        result: Result<usize, Failure>,
+    },
+    /// The server took note of a position; a reset if its documents differ there.
+    Acknowledged {
+        /// The scope.
+        scope: Scope,
+        /// What came.
+        result: Result<Option<Reset>, Failure>,
+    },
+    /// A reset was carried out.
+    ResetDone {
+        /// The scope.
+        scope: Scope,
+        /// Where the replica stands.
+        result: Result<Checkpoint, Failure>,
+    },
+    /// The replica has a new identity.
+    Reidentified {
+        /// Whether it worked.
+        result: Result<(), Failure>,
+    },
+    /// There is something to push.
+    OutboxGrew {
+        /// The scope.
+        scope: Scope,
+    },
+    /// Time passed.
+    Tick,
+}
+
+/// A command.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Output {
+    /// Connect, greeting with the checkpoints of these scopes; answer with `Connected` or `LinkLost`.
+    Connect {
+        /// Names the connection.
+        ticket: Ticket,
+        /// The scopes.
+        scopes: Vec<Scope>,
+    },
+    /// Close the connection; whatever was asked on it will not be answered.
+    Disconnect {
+        /// The connection.
+        ticket: Ticket,
+    },
+    /// Ask for the chunk after a cursor; answer with `Delivered`.
+    Pull {
+        /// The scope.
+        scope: Scope,
+        /// Names the request.
+        ticket: Ticket,
+        /// Where it starts.
+        cursor: Cursor,
+    },
+    /// Open a live stream after a cursor. Nothing is read from it yet.
+    Subscribe {
+        /// The scope.
+        scope: Scope,
+        /// Names the stream.
+        ticket: Ticket,
+        /// Where it starts.
+        cursor: Cursor,
+    },
+    /// Read the next event of a live stream; answer with `Delivered`.
+    NextLive {
+        /// The scope.
+        scope: Scope,
+        /// The stream.
+        ticket: Ticket,
+    },
+    /// Close a live stream.
+    Unsubscribe {
+        /// The scope.
+        scope: Scope,
+        /// The stream.
+        ticket: Ticket,
+    },
+    /// Hand a chunk to the storage; answer with `Applied`.
+    Apply {
+        /// The scope.
+        scope: Scope,
+        /// The chunk.
+        payload: Ticket,
+    },
+    /// A payload is not needed any more.
+    Discard {
+        /// The payload.
+        payload: Ticket,
+    },
+    /// Tell the server how far the replica is; answer with `Acknowledged`.
+    Acknowledge {
+        /// The scope.
+        scope: Scope,
+    },
+    /// Ask the storage for a batch; answer with `Formed`.
+    Form {
+        /// The scope.
+        scope: Scope,
+    },
+    /// Push the batch that was formed; answer with `Pushed`.
+    Push {
+        /// The scope.
+        scope: Scope,
+        /// Names the request, and the verdicts.
+        ticket: Ticket,
+        /// The batch.
+        push: PushId,
+    },
+    /// Hand verdicts to the storage; answer with `Settled`.
+    Settle {
+        /// The scope.
+        scope: Scope,
+        /// The verdicts.
+        ticket: Ticket,
+        /// The batch.
+        push: PushId,
+    },
+    /// Reset a scope; answer with `ResetDone`.
+    Reset {
+        /// The scope.
+        scope: Scope,
+        /// How.
+        reset: Reset,
+    },
+    /// Take a new identity; answer with `Reidentified`.
+    Reidentify,
+    /// Tell the app.
+    Tell(Event),
+}

@@ -1,0 +1,183 @@
+//! Somebody who was let in, and what they may ask for.
+
+use std::sync::Arc;
+
+use super::hooks::{Access, Principal, PushJudge};
+use super::ops::{Acknowledgement, AppendContext, ChangesReply, check_cursor};
+use super::service::{Inner, Server, ServerOptions};
+use super::tail::SharedChunk;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{
+    Chunk, Cursor, Limits, PushBatch, PushId, Rejection, RejectionCode, ReplicaId, Reset, Scope, Seq,
+    Verdicts,
+};
+use crate::protocol::{Ack, Pull, ScopeWelcome};
+use crate::storage::Visible;
+
+/// Somebody who was let in.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    pub(super) server: Server,
+    pub(super) principal: Principal,
+    pub(super) replica: ReplicaId,
+}
+
+/// What a read of the log brought.
+#[derive(Clone, Debug)]
+pub enum Served {
+    /// A chunk.
+    Chunk(Arc<SharedChunk>),
+    /// The position means nothing.
+    Reset(Reset),
+}
+
+pub(super) fn denied(scope: &Scope) -> Error {
+    Error::new(ErrorKind::PermissionDenied, "this scope may not be seen").with("scope", scope)
+}
+
+impl Peer {
+    /// Who it is.
+    #[must_use]
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    pub(super) async fn access(&self, scope: &Scope) -> Result<Access> {
+        self.server.0.hooks.authorise.scope(&self.principal, scope).await
+    }
+
+    async fn visible(&self, scope: &Scope) -> Result<Visible> {
+        self.access(scope).await?.read.ok_or_else(|| denied(scope))
+    }
+
+    pub(super) async fn greet_scope(&self, scope: &Scope, cursor: &Cursor) -> Result<ScopeWelcome> {
+        let mut row = self.server.open_scope(scope).await?;
+        let mut reset = None;
+        if let Err(fork) = check_cursor(&row, cursor) {
+            let answer = self.server.reset_for(scope, row, cursor, fork).await?;
+            reset = Some(answer);
+            row = self.server.open_scope(scope).await?;
+        }
+        let (_, last_push) = self.server.0.storage.replica(scope.clone(), self.replica).await?;
+        Ok(ScopeWelcome {
+            scope: scope.clone(),
+            epoch: row.epoch,
+            head: row.head,
+            horizon: row.horizon,
+            last_push: last_push.unwrap_or(PushId(0)),
+            reset,
+        })
+    }
+
+    /// The chunk after a cursor: from the tail if the cursor stands exactly at one of its chunks, else from the storage.
+    ///
+    /// # Errors
+    /// `PermissionDenied` for a scope that may not be seen; else as the storage.
+    pub async fn read(&self, pull: &Pull) -> Result<Served> {
+        let visible = self.visible(&pull.scope).await?;
+        // A chunk in the tail names the head as it was then: a full pull, which at the head takes away what it was not
+        // given, has to hear of the real one.
+        let is_full = pull.cursor.after == Seq(0) || pull.cursor.floor.is_some();
+        let shares = visible == Visible::All && pull.cursor.backfills.is_empty() && !is_full;
+        if let (true, Some(epoch), Some(hub)) =
+            (shares, pull.cursor.epoch, self.server.0.hubs.find(&pull.scope))
+            && let Some(chunk) = hub.after(epoch, pull.cursor.after)
+        {
+            return Ok(Served::Chunk(chunk));
+        }
+        let limits = pull.limits.min(self.server.0.options.chunk_limits);
+        let storage = &self.server.0.storage;
+        let row = self.server.open_scope(&pull.scope).await?;
+        match storage.changes(pull.scope.clone(), pull.cursor.clone(), limits, visible).await? {
+            ChangesReply::Chunk(chunk) => Ok(Served::Chunk(SharedChunk::new(chunk))),
+            ChangesReply::Fork(fork) => Ok(Served::Reset(
+                self.server.reset_for(&pull.scope, row, &pull.cursor, fork).await?,
+            )),
+        }
+    }
+
+    /// Appends a push, and wakes whoever listens.
+    ///
+    /// A batch that may not be pushed at all is refused change by change, and remembered: it does not block the outbox.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a batch of another replica; else as the storage.
+    pub async fn push(&self, batch: PushBatch) -> Result<Verdicts> {
+        let Inner { storage, hooks, options, environment, term, hubs, .. } = &*self.server.0;
+        if batch.replica != self.replica {
+            let message = "the batch belongs to another replica than the connection";
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
+        let scope = batch.scope.clone();
+        let access = self.access(&scope).await?;
+        let judge = PushJudge {
+            hooks: hooks.clone(),
+            principal: self.principal.clone(),
+            scope: scope.clone(),
+            refuse_all: refusal(&access, &batch, options),
+            body_bytes: options.body_bytes,
+        };
+        let cx = AppendContext {
+            now: environment.now(),
+            term: *term,
+            drift: options.drift,
+            fresh: environment.epoch(),
+        };
+        let appended = storage.append(cx, batch, Arc::new(judge)).await?;
+        if let Some(hub) = hubs.find(&scope)
+            && appended.head > appended.before
+        {
+            hub.append(Chunk {
+                scope,
+                epoch: appended.epoch,
+                after: appended.before,
+                next: appended.head,
+                head: appended.head,
+                horizon: appended.horizon,
+                terms: appended.terms,
+                entries: appended.entries,
+            });
+        }
+        Ok(appended.verdicts)
+    }
+
+    /// Takes note of how far the replica is.
+    ///
+    /// # Errors
+    /// `PermissionDenied` for a scope that may not be seen; else as the storage.
+    pub async fn acknowledge(&self, ack: &Ack) -> Result<Option<Reset>> {
+        let visible = self.visible(&ack.scope).await?;
+        // Who sees only a part has another digest by right.
+        let digest = ack.digest.filter(|_| visible == Visible::All);
+        let at = Acknowledgement { epoch: ack.epoch, seq: ack.seq, digest };
+        self.server.0.storage.acknowledge(ack.scope.clone(), self.replica, at).await
+    }
+
+    /// Goes on as whoever that token belongs to.
+    ///
+    /// # Errors
+    /// `Unauthenticated` for a wrong token.
+    pub async fn renew(&mut self, token: &str) -> Result<()> {
+        self.principal = self.server.0.hooks.authenticate.authenticate(Some(token)).await?;
+        Ok(())
+    }
+}
+
+/// Why a whole batch is refused for good, if it is.
+fn refusal(access: &Access, batch: &PushBatch, options: &ServerOptions) -> Option<Rejection> {
+    if access.read.is_none() || !access.write {
+        let reason = "this scope may not be written to".to_owned();
+        return Some(Rejection { code: RejectionCode::Forbidden, reason });
+    }
+    let documents = batch.changes.len();
+    let bytes: usize = batch.changes.iter().map(crate::model::Change::weight).sum();
+    let Limits { documents: most, bytes: most_bytes } = options.push_limits;
+    // Base bodies travel on top of what a replica counted.
+    if documents > most || (bytes > most_bytes.saturating_mul(2) && documents > 1) {
+        let reason = format!(
+            "a batch of {documents} documents and {bytes} bytes is over the limit of {most} and {most_bytes}"
+        );
+        return Some(Rejection { code: RejectionCode::TooLarge, reason });
+    }
+    None
+}

@@ -1,0 +1,261 @@
+//! A session: the pure state machine of one connection on the server, of the same shape as the engine.
+//!
+//! Facts go in, commands come out, payloads stay with whoever executes. Catching up and following live are one thing: a
+//! live stream has a cursor; it reads the chunk after it as long as there is credit, and sleeps at the head until the head
+//! moves.
+//!
+//! ```text
+//!   Greeting ── let in ──► Open ── goodbye, silence, nonsense ──► Closed
+//!
+//!   a live stream:  Reading ── nothing new ──► Sleeping ── head moved, heartbeat ──► Reading
+//!                      │  ▲
+//!             no credit▼  │credit
+//!                     Stalled
+//! ```
+
+mod io;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::clock::Now;
+use crate::protocol::Pull;
+
+pub use io::{Found, Request, SessionInput, SessionOptions, SessionOutput};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Phase {
+    Waiting,
+    Greeting,
+    Open,
+    Closed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum LiveState {
+    Reading,
+    Sleeping,
+    Stalled,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Live {
+    pull: Pull,
+    credit: u32,
+    state: LiveState,
+}
+
+/// The machine.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Session {
+    options: SessionOptions,
+    phase: Phase,
+    serving: BTreeSet<u32>,
+    live: BTreeMap<u32, Live>,
+    heard: Now,
+    said: Now,
+    looked: Now,
+    pings: u64,
+    draining: bool,
+    outputs: VecDeque<SessionOutput>,
+}
+
+impl Session {
+    /// A connection that was just made.
+    #[must_use]
+    pub fn new(options: SessionOptions, now: Now) -> Self {
+        Self {
+            options,
+            phase: Phase::Waiting,
+            serving: BTreeSet::new(),
+            live: BTreeMap::new(),
+            heard: now,
+            said: now,
+            looked: now,
+            pings: 0,
+            draining: false,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// The next command.
+    pub fn poll_output(&mut self) -> Option<SessionOutput> {
+        self.outputs.pop_front()
+    }
+
+    /// Whether another message may be taken from the link: not while as many requests are served as may be.
+    #[must_use]
+    pub fn wants_input(&self) -> bool {
+        self.phase != Phase::Closed && self.serving.len() < self.options.requests
+    }
+
+    /// Whether it is over.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.phase == Phase::Closed
+    }
+
+    /// When `Tick` is due at the latest.
+    #[must_use]
+    pub fn next_deadline(&self) -> Now {
+        let heartbeat = self.options.heartbeat;
+        let since = if self.wants_input() { self.heard } else { self.said };
+        let silence = since.plus(heartbeat.saturating_mul(3));
+        let sleeps = self.live.values().any(|l| l.state == LiveState::Sleeping);
+        let look = if sleeps { self.looked.plus(heartbeat) } else { silence };
+        silence.min(self.said.plus(heartbeat)).min(look)
+    }
+
+    /// Takes in a fact.
+    pub fn handle_input(&mut self, now: Now, input: SessionInput) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        match input {
+            SessionInput::Received { stream, request } => {
+                self.heard = now;
+                self.receive(stream, request);
+            }
+            SessionInput::Greeted(true) => self.phase = Phase::Open,
+            SessionInput::Greeted(false) => self.phase = Phase::Closed,
+            SessionInput::Served { stream } => {
+                if !self.wants_input() {
+                    // Nobody listened while everything was busy: that silence was ours.
+                    self.heard = now;
+                }
+                self.serving.remove(&stream);
+            }
+            SessionInput::Read { stream, found } => self.read(stream, found),
+            SessionInput::HeadMoved { stream } => self.wake(stream),
+            SessionInput::Sent => self.said = now,
+            SessionInput::Drain => self.draining = true,
+            SessionInput::Tick => self.tick(now),
+        }
+        if self.draining && self.serving.is_empty() && self.phase == Phase::Open {
+            self.close("the server is shutting down");
+        }
+    }
+
+    fn out(&mut self, output: SessionOutput) {
+        self.outputs.push_back(output);
+    }
+
+    fn close(&mut self, why: &'static str) {
+        self.phase = Phase::Closed;
+        self.out(SessionOutput::Close(why));
+    }
+
+    fn receive(&mut self, stream: u32, request: Request) {
+        match (self.phase, request) {
+            (Phase::Waiting, Request::Hello) => {
+                self.phase = Phase::Greeting;
+                self.out(SessionOutput::Greet);
+            }
+            (Phase::Open, Request::Once) => {
+                if stream == 0 || self.live.contains_key(&stream) || !self.serving.insert(stream) {
+                    return self.close("a request has the number of another one");
+                }
+                self.out(SessionOutput::Serve { stream });
+            }
+            (Phase::Open, Request::Live(pull)) => self.begin_live(stream, pull),
+            (Phase::Open, Request::Credit(n)) => self.add_credit(stream, n),
+            (Phase::Open, Request::EndLive) => {
+                if self.live.remove(&stream).is_some() {
+                    self.out(SessionOutput::End { stream });
+                }
+            }
+            (Phase::Open, Request::Ping(n)) => self.out(SessionOutput::Pong(n)),
+            (Phase::Open, Request::Pong) => {}
+            (_, Request::Goodbye) => self.phase = Phase::Closed,
+            (Phase::Waiting | Phase::Greeting, _) => {
+                self.close("a connection begins with a greeting")
+            }
+            (_, _) => self.close("this is not for a replica to say"),
+        }
+    }
+
+    fn begin_live(&mut self, stream: u32, pull: Pull) {
+        let taken =
+            stream == 0 || self.live.contains_key(&stream) || self.serving.contains(&stream);
+        if taken {
+            return self.close("a live stream has the number of another request");
+        }
+        if self.live.len() >= self.options.streams {
+            return self.out(SessionOutput::Refuse { stream, why: "too many live streams" });
+        }
+        self.live.insert(stream, Live { pull, credit: 0, state: LiveState::Stalled });
+    }
+
+    fn add_credit(&mut self, stream: u32, n: u32) {
+        let most = self.options.credit;
+        let Some(live) = self.live.get_mut(&stream) else { return };
+        live.credit = live.credit.saturating_add(n).min(most);
+        if live.state == LiveState::Stalled && live.credit > 0 {
+            self.start_read(stream);
+        }
+    }
+
+    fn start_read(&mut self, stream: u32) {
+        if let Some(live) = self.live.get_mut(&stream) {
+            live.state = LiveState::Reading;
+            let pull = live.pull.clone();
+            self.out(SessionOutput::Read { stream, pull });
+        }
+    }
+
+    fn wake(&mut self, stream: u32) {
+        if self.live.get(&stream).is_some_and(|l| l.state == LiveState::Sleeping) {
+            self.start_read(stream);
+        }
+    }
+
+    fn read(&mut self, stream: u32, found: Found) {
+        let Some(live) = self.live.get_mut(&stream) else { return };
+        match found {
+            Found::End => {
+                self.live.remove(&stream);
+                self.out(SessionOutput::Send { stream });
+                self.out(SessionOutput::End { stream });
+            }
+            Found::Chunk { next, .. } if next <= live.pull.cursor.after => {
+                live.state = LiveState::Sleeping;
+                self.out(SessionOutput::Sleep { stream });
+            }
+            Found::Chunk { epoch, next, head } => {
+                live.credit = live.credit.saturating_sub(1);
+                live.pull.cursor = live.pull.cursor.advanced(epoch, next, head);
+                let more = live.credit > 0;
+                live.state = LiveState::Stalled;
+                self.out(SessionOutput::Send { stream });
+                if more {
+                    self.start_read(stream);
+                }
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Now) {
+        let heartbeat = self.options.heartbeat;
+        if self.wants_input() && self.heard.plus(heartbeat.saturating_mul(3)) <= now {
+            return self.close("nothing was heard for too long");
+        }
+        if self.said.plus(heartbeat) <= now {
+            self.said = now;
+            if self.phase == Phase::Open {
+                self.pings += 1;
+                self.out(SessionOutput::Ping(self.pings));
+            }
+        }
+        if self.looked.plus(heartbeat) <= now {
+            // A wake-up may be lost: who sleeps looks again.
+            self.looked = now;
+            let sleeping = |l: &Live| l.state == LiveState::Sleeping;
+            let streams: Vec<u32> =
+                self.live.iter().filter(|(_, l)| sleeping(l)).map(|(s, _)| *s).collect();
+            for stream in streams {
+                self.wake(stream);
+            }
+        }
+    }
+}

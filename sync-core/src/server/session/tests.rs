@@ -1,0 +1,126 @@
+//! A session against a script.
+
+use std::time::Duration;
+
+use super::*;
+use crate::model::{Cursor, Epoch, Limits, Scope, Seq};
+
+fn open() -> Session {
+    let options =
+        SessionOptions { heartbeat: Duration::from_secs(10), requests: 2, streams: 2, credit: 8 };
+    let mut session = Session::new(options, Now(0));
+    session.handle_input(Now(0), received(0, Request::Hello));
+    assert_eq!(session.poll_output(), Some(SessionOutput::Greet));
+    session.handle_input(Now(0), SessionInput::Greeted(true));
+    session
+}
+
+fn received(stream: u32, request: Request) -> SessionInput {
+    SessionInput::Received { stream, request }
+}
+
+const EPOCH: Epoch = Epoch([7; 16]);
+
+fn pull(after: u64) -> Pull {
+    let after = Seq(after);
+    let cursor = Cursor { epoch: Some(EPOCH), after, position: after, ..Cursor::default() };
+    Pull { scope: Scope::default(), cursor, limits: Limits::CHUNK }
+}
+
+#[test]
+fn catching_up_and_following_live_are_one_path_paid_with_credit() {
+    let mut s = open();
+    s.handle_input(Now(1), received(1, Request::Live(pull(1))));
+    assert_eq!(s.poll_output(), None);
+    s.handle_input(Now(1), received(1, Request::Credit(2)));
+    assert_eq!(s.poll_output(), Some(SessionOutput::Read { stream: 1, pull: pull(1) }));
+    let found = |n| SessionInput::Read {
+        stream: 1,
+        found: Found::Chunk { epoch: EPOCH, next: Seq(n), head: Seq(n) },
+    };
+    s.handle_input(Now(1), found(5));
+    assert_eq!(s.poll_output(), Some(SessionOutput::Send { stream: 1 }));
+    assert_eq!(s.poll_output(), Some(SessionOutput::Read { stream: 1, pull: pull(5) }));
+    s.handle_input(Now(1), found(5));
+    assert_eq!(s.poll_output(), Some(SessionOutput::Sleep { stream: 1 }));
+    s.handle_input(Now(1), SessionInput::HeadMoved { stream: 1 });
+    assert_eq!(s.poll_output(), Some(SessionOutput::Read { stream: 1, pull: pull(5) }));
+    s.handle_input(Now(1), found(6));
+    assert_eq!(s.poll_output(), Some(SessionOutput::Send { stream: 1 }));
+    // The credit is used up: nothing is read before there is more.
+    assert_eq!(s.poll_output(), None);
+    s.handle_input(Now(1), SessionInput::HeadMoved { stream: 1 });
+    assert_eq!(s.poll_output(), None);
+    s.handle_input(Now(1), received(1, Request::Credit(1)));
+    assert_eq!(s.poll_output(), Some(SessionOutput::Read { stream: 1, pull: pull(6) }));
+}
+
+#[test]
+fn who_sleeps_looks_again_at_every_heartbeat() {
+    let mut s = open();
+    s.handle_input(Now(0), received(1, Request::Live(pull(3))));
+    s.handle_input(Now(0), received(1, Request::Credit(1)));
+    s.handle_input(
+        Now(0),
+        SessionInput::Read {
+            stream: 1,
+            found: Found::Chunk { epoch: EPOCH, next: Seq(3), head: Seq(3) },
+        },
+    );
+    while s.poll_output().is_some() {}
+    assert_eq!(s.next_deadline(), Now(10_000));
+    s.handle_input(Now(10_000), SessionInput::Tick);
+    assert_eq!(s.poll_output(), Some(SessionOutput::Ping(1)));
+    assert_eq!(s.poll_output(), Some(SessionOutput::Read { stream: 1, pull: pull(3) }));
+}
+
+#[test]
+fn silence_and_nonsense_end_it() {
+    let mut s = open();
+    s.handle_input(Now(30_000), SessionInput::Tick);
+    assert!(s.is_closed());
+    let mut s = open();
+    s.handle_input(Now(1), received(0, Request::Misplaced));
+    assert!(matches!(s.poll_output(), Some(SessionOutput::Close(_))));
+    let mut s = open();
+    s.handle_input(Now(1), received(0, Request::Hello));
+    assert!(s.is_closed());
+}
+
+#[test]
+fn a_server_that_is_busy_does_not_blame_the_replica_for_its_silence() {
+    let mut s = open();
+    s.handle_input(Now(0), received(1, Request::Once));
+    s.handle_input(Now(0), received(2, Request::Once));
+    s.handle_input(Now(40_000), SessionInput::Tick);
+    assert!(!s.is_closed());
+    s.handle_input(Now(40_000), SessionInput::Served { stream: 1 });
+    s.handle_input(Now(69_999), SessionInput::Tick);
+    assert!(!s.is_closed());
+    s.handle_input(Now(70_000), SessionInput::Tick);
+    assert!(s.is_closed());
+}
+
+#[test]
+fn too_many_live_streams_cost_the_stream_and_not_the_link() {
+    let mut s = open();
+    for stream in 1..=3 {
+        s.handle_input(Now(0), received(stream, Request::Live(pull(1))));
+    }
+    assert!(matches!(s.poll_output(), Some(SessionOutput::Refuse { stream: 3, .. })));
+    assert!(!s.is_closed());
+}
+
+#[test]
+fn draining_waits_for_what_is_served() {
+    let mut s = open();
+    s.handle_input(Now(1), received(4, Request::Once));
+    assert_eq!(s.poll_output(), Some(SessionOutput::Serve { stream: 4 }));
+    s.handle_input(Now(1), received(5, Request::Once));
+    assert!(!s.wants_input());
+    s.handle_input(Now(1), SessionInput::Drain);
+    assert!(!s.is_closed());
+    s.handle_input(Now(1), SessionInput::Served { stream: 4 });
+    s.handle_input(Now(1), SessionInput::Served { stream: 5 });
+    assert!(s.is_closed());
+}
