@@ -87,18 +87,19 @@ pub(crate) fn take_in(
         replace(record, incoming); // rule 2
         return Taken::Replaced;
     };
-    let revision = incoming.state.as_ref().map(|s| s.revision);
-    if revision.is_some() && revision == record.current.as_ref().map(|c| c.revision) {
+    // Two clones may have made one revision of two states: only an equal state is the own one.
+    let state = incoming.state.as_ref();
+    if state.is_some() && state == record.current.as_ref() {
         record.known = incoming.seq; // rule 3
         clean(record);
         return Taken::Cleaned;
     }
-    if revision.is_some() && revision == edit.base.as_ref().map(|b| b.state.revision) {
+    if state.is_some() && state == edit.base.as_ref().map(|b| &b.state) {
         // After a reset that voided the known positions: nothing happened to the document.
         rebase(record, incoming, cx.epoch);
         return Taken::Rebased;
     }
-    if revision.is_some() && revision == record.in_flight().map(|f| f.revision) {
+    if state.is_some() && record.in_flight().is_some() && state == record.pushed_state() {
         rebase(record, incoming, cx.epoch); // rule 4
         return Taken::Rebased;
     }
@@ -200,11 +201,9 @@ fn current_of(verdict: &Verdict) -> ServerState {
 }
 
 fn is_own(record: &Record, incoming: &ServerState) -> bool {
-    let revision = incoming.state.as_ref().map(|s| s.revision);
+    let state = incoming.state.as_ref();
     let base = record.edit().and_then(|e| e.base.as_ref());
-    revision.is_some()
-        && (revision == record.current.as_ref().map(|c| c.revision)
-            || revision == base.map(|b| b.state.revision))
+    state.is_some() && (state == record.current.as_ref() || state == base.map(|b| &b.state))
 }
 
 /// Takes the remote slot out, unless the app has to decide about it.

@@ -331,6 +331,9 @@ impl Oracle {
         if let Some(state) = new
             && !self.knows(key, state)
         {
+            if self.cloned && self.states.contains_key(&(key.clone(), state.revision)) {
+                return wrong("collision", format!("{key}: {state:?}"));
+            }
             let parent = old.map(|o| o.revision);
             let writes = match (made, old) {
                 (Some(made), _) => made.union(&had).copied().collect(),

@@ -457,7 +457,10 @@ impl<C: Cores> Runner<C> {
             }
             for (_, record) in self.world.records(replica) {
                 let told = record.in_flight().is_some_and(|f| self.is_told(replica, f.push));
-                self.blind |= told || record.settled_at() > backup.head;
+                let slot = record.pending.as_ref().and_then(|p| p.slot.as_ref());
+                let base = record.edit().and_then(|e| e.base.as_ref());
+                let heard = slot.map(|s| s.seq).max(base.map(|b| b.seq)).unwrap_or_default();
+                self.blind |= told || heard.max(record.settled_at()) > backup.head;
             }
         }
         self.world.restore_silently(backup);

@@ -110,6 +110,7 @@ macro_rules! rule_traces {
             created_pushed_and_deleted_travels
             a_retried_push_gets_the_original_verdicts
             a_cloned_replica_takes_a_new_identity
+            clones_that_made_one_revision
             a_rolled_back_replica_is_found_by_its_greeting
             the_same_revision_is_accepted_in_any_batch
             a_whole_refusal_does_not_block_the_outbox

@@ -1,10 +1,13 @@
 //! Forming batches, and what the server answers.
 
+use std::sync::Arc;
+
 use sync_core::model::{Limits, PushId, Seq, VerdictKind, Verdicts};
 
 use super::{batch, decided, refusing};
 use crate::cores::Cores;
-use crate::world::{Greeting, World};
+use crate::resolvers::Joining;
+use crate::world::{Greeting, Options, World};
 
 /// A batch is immutable: formed again it is the same, whatever was written since.
 pub fn a_retry_sends_the_same_batch<C: Cores>(cores: C) {
@@ -100,6 +103,26 @@ pub fn a_cloned_replica_takes_a_new_identity<C: Cores>(cores: C) {
     world.sync_all();
     world.assert_converged();
     assert_eq!(world.server_scope().documents, 3);
+}
+
+/// Two clones make one revision of two states before anybody notices that they are two: neither state is lost.
+pub fn clones_that_made_one_revision<C: Cores>(cores: C) {
+    let options = Options { resolver: Arc::new(Joining), replicas: 1, ..Options::default() };
+    let mut world = World::with(cores, options);
+    world.put(0, "notes/other", "text");
+    world.sync_all();
+    let copy = world.clone_replica(0);
+    world.tick(10);
+    world.skew(copy, -1);
+    world.put(0, "notes/a", "mine");
+    world.put(copy, "notes/a", "theirs");
+    let revision = |world: &mut World<C>, r| world.record(r, "notes/a").current.map(|s| s.revision);
+    assert_eq!(revision(&mut world, 0), revision(&mut world, copy));
+    world.push_all(0);
+    world.pull_all(copy);
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!(world.server_text("notes/a").as_deref(), Some("mine+theirs"));
 }
 
 /// A replica that greets with an older push than the server knows was rolled back.

@@ -22,7 +22,8 @@ pub(super) enum Standing {
 /// settled in a lost life of the log, above its cut, makes the change a re-offer: it follows on what survived the cut and
 /// on re-offers of older positions, is older than re-offers of later ones, and conflicts with what was written since.
 pub(super) fn standing(scope: &ServerScope, change: &Change, row: Option<&ServerRow>) -> Standing {
-    if row.is_some_and(|r| r.state.revision == change.state.revision) {
+    // Two clones may have made one revision of two states, so the revision alone does not tell.
+    if row.is_some_and(|r| r.state == change.state) {
         return Standing::Same;
     }
     match (change.base, row) {
