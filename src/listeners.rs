@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sync_core::driver::{DriverStatus, Observer};
 use sync_core::engine::Event;
 use sync_core::error::ErrorKind;
+use sync_core::model::Scope;
 use sync_core::replica::{Committed, OutboxCounts};
 use sync_core::storage::Storage;
 use tokio::sync::{broadcast, watch};
@@ -52,7 +53,7 @@ impl Observer for Listeners {
 
     fn event(&self, event: &Event) {
         match event {
-            Event::Disconnected(_) => {
+            Event::Disconnected(_) | Event::Stalled(..) => {
                 self.failures.fetch_add(1, Ordering::Relaxed);
             }
             Event::CheckpointMoved { .. } | Event::InSync => {
@@ -72,7 +73,11 @@ impl Observer for Listeners {
 }
 
 /// Keeps the status up to date: it is made of what the driver says and of what the storage holds.
-pub(crate) async fn follow(storage: Arc<dyn Storage>, listeners: std::sync::Weak<Listeners>) {
+pub(crate) async fn follow(
+    scope: Scope,
+    storage: Arc<dyn Storage>,
+    listeners: std::sync::Weak<Listeners>,
+) {
     let mut commits = storage.commits();
     let Some(mut driver) = listeners.upgrade().map(|l| l.driver.subscribe()) else { return };
     // Only a handle of the replica keeps its storage open.
@@ -85,8 +90,8 @@ pub(crate) async fn follow(storage: Arc<dyn Storage>, listeners: std::sync::Weak
         match state {
             Ok(state) => {
                 let mut outbox = OutboxCounts::default();
-                for scope in &state.scopes {
-                    outbox.add(scope.outbox);
+                for summary in state.scopes.iter().filter(|s| s.scope == scope) {
+                    outbox.add(summary.outbox);
                 }
                 let status = Status::of(&driver.borrow_and_update(), outbox);
                 held.status.send_if_modified(|old| {

@@ -62,7 +62,8 @@ impl Replica {
         attempts: u32,
     ) -> Self {
         let listeners = Arc::new(Listeners::new());
-        tokio::spawn(follow(Arc::clone(&storage), Arc::downgrade(&listeners)));
+        let scope = options.scopes[0].clone();
+        tokio::spawn(follow(scope, Arc::clone(&storage), Arc::downgrade(&listeners)));
         let driver = Mutex::default();
         Self(Arc::new(Inner {
             storage,

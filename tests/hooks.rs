@@ -25,7 +25,8 @@ use sync_core::server::{
 use sync_core::storage::Visible;
 use twotide::prelude::*;
 
-/// Ann may do everything with `team`, Ben may read its `public` notes, nobody may touch what is locked.
+/// Ann may do everything with `team`, Ben may read its `public` notes, Cleo may write them too, nobody may touch what is
+/// locked.
 #[derive(Debug)]
 struct Rules;
 
@@ -34,9 +35,10 @@ impl Authorise for Rules {
     async fn scope(&self, principal: &Principal, scope: &Scope) -> Result<Access> {
         Ok(match (principal.name.as_str(), scope.as_str()) {
             ("ann", "team") => Access::FULL,
-            ("ben", "team") => {
+            ("ben" | "cleo", "team") => {
                 let public = BTreeSet::from([Name::new("public")?]);
-                Access { read: Some(Visible::Only(Arc::new(public))), write: false }
+                let write = principal.name == "cleo";
+                Access { read: Some(Visible::Only(Arc::new(public))), write }
             }
             _ => Access::NONE,
         })
@@ -77,7 +79,7 @@ fn refused(code: RejectionCode, reason: &str) -> Rejection {
 }
 
 fn server() -> Server {
-    let tokens = [("ann", "secret-a"), ("ben", "secret-b")];
+    let tokens = [("ann", "secret-a"), ("ben", "secret-b"), ("cleo", "secret-c")];
     let hooks = Hooks {
         authenticate: Arc::new(StaticTokens::new(tokens.map(|(n, s)| (n.into(), s.into())))),
         authorise: Arc::new(Rules),
@@ -216,4 +218,21 @@ async fn who_may_only_read_sees_what_is_visible_and_writes_nothing() {
     soon(ann.sync_now()).await.unwrap();
     assert_eq!(soon(changes.next()).await.unwrap().key().id.as_str(), "e");
     assert_eq!(ben.state().await.unwrap().scopes[0].documents, 2);
+}
+
+#[tokio::test]
+async fn nobody_writes_where_they_may_not_look_and_no_verdict_tells_what_is_there() {
+    let server = server();
+    let ann = replica(&server, 1, "team", Some("secret-a")).await;
+    ann.raw("private").unwrap().insert_with_id("x", &text("hidden")).await.unwrap();
+    soon(ann.sync_now()).await.unwrap();
+    let cleo = replica(&server, 3, "team", Some("secret-c")).await;
+    cleo.raw("private").unwrap().insert_with_id("x", &text("guess")).await.unwrap();
+    cleo.raw("public").unwrap().insert_with_id("y", &text("mine")).await.unwrap();
+    soon(cleo.sync_now()).await.unwrap();
+    assert!(cleo.raw("private").unwrap().get("x").await.unwrap().is_none());
+    assert!(cleo.raw("public").unwrap().get("y").await.unwrap().unwrap().is_synced());
+    let refused = quarantine(&cleo).await;
+    assert_eq!(refused.len(), 1);
+    assert_eq!(refused[0].refused.as_ref().unwrap().0.code, RejectionCode::Forbidden);
 }

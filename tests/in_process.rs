@@ -178,3 +178,55 @@ async fn status_says_what_is_going_on() {
     let error = a.state().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Closed);
 }
+
+#[tokio::test]
+async fn conflicts_that_are_too_large_to_be_told_together_are_told_one_after_the_other() {
+    let server = server();
+    let (a, b) = (replica(&server, 1).await, replica(&server, 2).await);
+    let (da, db) = (a.raw("documents").unwrap(), b.raw("documents").unwrap());
+    let big = |c: &str| Body::parse(format!("\"{}\"", c.repeat(1_000_000))).unwrap();
+    for n in 0..20 {
+        da.put(&n.to_string(), &big("a")).await.unwrap();
+    }
+    soon(a.sync_now()).await.unwrap();
+    soon(b.sync_now()).await.unwrap();
+    for n in 0..20 {
+        da.put(&n.to_string(), &big("b")).await.unwrap();
+    }
+    soon(a.sync_now()).await.unwrap();
+    for n in 0..20 {
+        db.put(&n.to_string(), &Body::parse("1").unwrap()).await.unwrap();
+    }
+    soon(b.push()).await.unwrap();
+    soon(a.sync_now()).await.unwrap();
+    soon(b.sync_now()).await.unwrap();
+    for n in 0..20 {
+        let mine = db.get(&n.to_string()).await.unwrap().unwrap();
+        assert_eq!(mine.value().as_str(), "1");
+        assert!(mine.is_synced());
+        assert_eq!(da.get(&n.to_string()).await.unwrap().unwrap().revision(), mine.revision());
+    }
+    assert_eq!(b.statistics().borrow().conflicts, 20, "each was met once");
+}
+
+#[tokio::test]
+async fn a_full_pull_loses_nothing_while_others_listen() {
+    let server = server();
+    let (a, b, c) =
+        (replica(&server, 1).await, replica(&server, 2).await, replica(&server, 3).await);
+    let notes = a.collection::<Note>("notes").unwrap();
+    notes.insert(&note("first")).await.unwrap();
+    soon(a.sync_now()).await.unwrap();
+    c.start().await.unwrap();
+    soon(c.wait_until_in_sync()).await.unwrap();
+    let mut changes = c.changes().await.unwrap();
+    for n in 0..40 {
+        notes.insert(&note(&n.to_string())).await.unwrap();
+        soon(a.sync_now()).await.unwrap();
+        soon(changes.next()).await.unwrap();
+    }
+    soon(b.sync_now()).await.unwrap();
+    b.reset().await.unwrap();
+    soon(b.sync_now()).await.unwrap();
+    assert_eq!(b.state().await.unwrap().scopes[0].documents, 41);
+}

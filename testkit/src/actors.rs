@@ -300,7 +300,7 @@ impl<C: Cores> Actors<C> {
                 let checkpoint = self.world.scope_row(replica).checkpoint;
                 Input::ResetDone { scope, result: Ok(checkpoint) }
             }
-            Output::Acknowledge { scope } => {
+            Output::Acknowledge { scope, .. } => {
                 let result = Ok(self.world.acknowledge(replica));
                 Input::Acknowledged { scope, result }
             }

@@ -219,13 +219,18 @@ impl Stage {
         self.cleo.start().await?;
         self.cleo.wait_until_in_sync().await?;
         self.settle().await?;
-        let winner = ann.get(&paris.id).await?.map_or(0, |d| d.value().population);
-        let gone = cleo.get(&oslo.id).await?.is_none();
-        let found = ann.get("atlantis").await?.is_some();
+        let mut populations = Vec::new();
+        for cities in [&ann, &ben, &cleo] {
+            populations.push(cities.get(&paris.id).await?.map_or(0, |d| d.value().population));
+        }
+        let winner = populations[0];
+        let agreed = (1..=3).contains(&winner) && populations.iter().all(|p| *p == winner);
+        let gone = ann.get(&oslo.id).await?.is_none() && cleo.get(&oslo.id).await?.is_none();
+        let found = ann.get("atlantis").await?.is_some() && ben.get("atlantis").await?.is_some();
         say(&format!(
-            "   Paris has {winner} people (the last write), Oslo is gone: {gone}, Atlantis is everywhere: {found}."
+            "   Paris has {winner} people everywhere (the last write), Oslo is gone: {gone}, Atlantis is everywhere: {found}."
         ));
-        if winner != 3 || !gone || !found {
+        if !agreed || !gone || !found {
             return Err(Failure::failed("the story went wrong: that is a bug"));
         }
         Ok(())

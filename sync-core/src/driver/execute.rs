@@ -10,7 +10,7 @@ use super::{Kept, Stream, Task};
 use crate::clock::Now;
 use crate::engine::{Event, Output, Ticket};
 use crate::error::{Error, ErrorKind, Result, Retry};
-use crate::model::{Checkpoint, Cursor, PushId, Reset, Scope};
+use crate::model::{Checkpoint, Cursor, PushId, Reset, Scope, Seq};
 use crate::protocol::{Ack, Goodbye, Greeting, Hello, Pull, VERSIONS};
 use crate::replica::ReplicaState;
 use crate::transport::Connection;
@@ -32,7 +32,7 @@ impl Task {
             Output::Discard { payload } => {
                 self.payloads.remove(&payload);
             }
-            Output::Acknowledge { scope } => self.acknowledge(scope),
+            Output::Acknowledge { scope, settled } => self.acknowledge(scope, settled),
             Output::Form { scope } => self.form(scope),
             Output::Push { scope, ticket, push } => self.push(scope, ticket, push),
             Output::Settle { scope, ticket, push } => self.settle(scope, ticket, push),
@@ -178,16 +178,13 @@ impl Task {
         self.store(apply);
     }
 
-    fn acknowledge(&mut self, scope: Scope) {
-        if !self.acknowledging.insert(scope.clone()) {
-            return;
-        }
+    fn acknowledge(&mut self, scope: Scope, settled: Seq) {
         let wait = if self.goal.live { self.options.acknowledge_every } else { Default::default() };
         let (connection, storage) = (self.connection(), self.parts.storage.clone());
         let acknowledge = async move {
             tokio::time::sleep(wait).await;
             let result = match (connection, storage.state().await) {
-                (Ok(connection), Ok(state)) => match ack(&state, &scope) {
+                (Ok(connection), Ok(state)) => match ack(&state, &scope, settled) {
                     Some(ack) => connection.acknowledge(ack).await,
                     None => Ok(None),
                 },
@@ -283,17 +280,18 @@ fn checkpoint_of(state: &ReplicaState, scope: &Scope) -> Checkpoint {
         .unwrap_or_default()
 }
 
-/// How far the replica is; with its digest only while nothing of it is unsettled, for then it must be the server's.
-fn ack(state: &ReplicaState, scope: &Scope) -> Option<Ack> {
+/// How far the replica is; with its digest only while nothing of it is unsettled and nothing that was settled lies ahead,
+/// for then it must be the server's.
+fn ack(state: &ReplicaState, scope: &Scope, settled: Seq) -> Option<Ack> {
     let summary = state.scopes.iter().find(|s| s.scope == *scope)?;
     let counts = summary.outbox;
-    let settled = counts.pending == 0 && counts.in_flight == 0 && counts.deferred == 0;
+    let is_settled = counts.pending == 0 && counts.in_flight == 0 && counts.deferred == 0;
     let checkpoint = &summary.checkpoint;
     let whole = checkpoint.backfills.is_empty() && checkpoint.full_pull.is_none();
     Some(Ack {
         scope: scope.clone(),
         epoch: checkpoint.epoch?,
         seq: checkpoint.after(),
-        digest: (settled && whole).then_some(summary.digest),
+        digest: (is_settled && whole && settled <= checkpoint.after()).then_some(summary.digest),
     })
 }

@@ -92,7 +92,6 @@ impl Task {
                 self.input(Input::Settled { scope, result });
             }
             Done::Acknowledged { scope, result } => {
-                self.acknowledging.remove(&scope);
                 let result = result.map_err(|e| Failure::from(&e));
                 self.input(Input::Acknowledged { scope, result });
             }

@@ -7,7 +7,7 @@ mod execute;
 mod finish;
 mod status;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -160,7 +160,6 @@ impl Driver {
             payloads: BTreeMap::new(),
             batches: BTreeMap::new(),
             streams: BTreeMap::new(),
-            acknowledging: BTreeSet::new(),
             looking: false,
             look_again: false,
             work: FuturesUnordered::new(),
@@ -238,7 +237,6 @@ struct Task {
     payloads: BTreeMap<Ticket, Kept>,
     batches: BTreeMap<Scope, PushBatch>,
     streams: BTreeMap<Ticket, Stream>,
-    acknowledging: BTreeSet<Scope>,
     /// Whether the outbox is being looked at, and has to be looked at again.
     looking: bool,
     look_again: bool,

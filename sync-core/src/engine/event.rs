@@ -13,6 +13,8 @@ pub enum Event {
     Connected,
     /// The connection is gone, or could not be made; another attempt follows unless it was refused for good.
     Disconnected(Failure),
+    /// A step of a scope's sync failed on a connection that works; another attempt follows.
+    Stalled(Scope, Failure),
     /// The server refuses this replica, and trying again cannot help before somebody changes something.
     Refused(ErrorKind),
     /// A scope is behind and catches up.

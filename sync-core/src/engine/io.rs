@@ -243,6 +243,8 @@ pub enum Output {
     Acknowledge {
         /// The scope.
         scope: Scope,
+        /// The newest position that a verdict named: below it the replica's digest cannot be compared.
+        settled: Seq,
     },
     /// Ask the storage for a batch; answer with `Formed`.
     Form {

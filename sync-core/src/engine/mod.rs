@@ -187,7 +187,9 @@ impl Engine {
                 self.handle_pushed(now, &scope, ticket, result);
             }
             Input::Settled { scope, result } => self.handle_settled(now, &scope, result),
-            Input::Acknowledged { scope, result } => self.handle_acknowledged(&scope, result),
+            Input::Acknowledged { scope, result } => {
+                self.handle_acknowledged(now, &scope, result);
+            }
             Input::ResetDone { scope, result } => self.handle_reset_done(now, &scope, result),
             Input::Reidentified { result } => self.handle_reidentified(now, result),
             Input::OutboxGrew { scope } => self.handle_outbox_grew(&scope),
@@ -218,9 +220,10 @@ impl Engine {
         let goal = self.goal;
         matches!(self.session, Session::Online { .. })
             && self.scopes.values().all(|s| {
+                let refused = s.pull.refusal().or(s.push.refusal()).is_some();
                 let seen = s.push.settled_up_to();
                 let pulled = s.pull.is_at_head(seen) && (goal.live || s.pull.is_acknowledged());
-                (!goal.pull || pulled) && (!goal.push || s.push.is_empty())
+                !refused && (!goal.pull || pulled) && (!goal.push || s.push.is_empty())
             })
     }
 

@@ -1,6 +1,7 @@
 //! Catching up and following live: chunks come in, one is applied at a time, a few wait.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::retry::Backoff;
 use super::{ChunkMeta, Delivery, Engine, Event, Failure, Output, ScopeProgress, Ticket};
@@ -27,6 +28,21 @@ enum Storage {
     Resetting(Reset),
 }
 
+/// What the server has heard of the position at the head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Acknowledged {
+    No,
+    /// It is being told; whether the position has moved since.
+    Telling {
+        moved: bool,
+    },
+    /// It was told, and found no difference.
+    Yes,
+}
+
+/// Full pulls because of a differing digest are at least this far apart: if one did not help, another will not.
+const BETWEEN_DIFFERENCES: Duration = Duration::from_secs(60 * 60);
+
 /// The pull machine of one scope.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Pull {
@@ -48,10 +64,10 @@ pub(super) struct Pull {
     /// Trying again cannot help.
     refused: Option<ErrorKind>,
     catching_up: bool,
-    /// The server has heard of the position at the head.
-    acknowledged: bool,
-    /// The last comparison of digests found a difference.
-    digest_differed: bool,
+    /// What the server has heard of the position at the head.
+    acknowledged: Acknowledged,
+    /// When a comparison of digests found a difference last.
+    differed: Option<Now>,
     pulled: u64,
 }
 
@@ -69,8 +85,8 @@ impl Pull {
             backoff: Backoff::default(),
             refused: None,
             catching_up: false,
-            acknowledged: false,
-            digest_differed: false,
+            acknowledged: Acknowledged::No,
+            differed: None,
             pulled: 0,
         }
     }
@@ -111,7 +127,7 @@ impl Pull {
 
     /// Whether the server has heard that the replica is at the head, and found its digest equal if it could compare.
     pub(super) fn is_acknowledged(&self) -> bool {
-        self.acknowledged
+        self.acknowledged == Acknowledged::Yes
     }
 
     /// The server does not serve the scope.
@@ -138,6 +154,7 @@ impl Pull {
         self.pause = None;
         self.reached_head = false;
         self.head = None;
+        self.acknowledged = Acknowledged::No;
     }
 
     /// Throws away what waits behind the chunk that is being applied, and starts again from there.
@@ -234,10 +251,8 @@ impl Engine {
     }
 
     fn take_chunk(&mut self, now: Now, scope: &Scope, payload: Ticket, meta: ChunkMeta) {
-        self.backoff.success();
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let pull = &mut machine.pull;
-        pull.backoff.success();
         let mut outputs = Vec::new();
         let mut started = false;
         if meta.after == pull.ahead.after {
@@ -310,18 +325,36 @@ impl Engine {
     }
 
     fn after_applied(&mut self, scope: &Scope) {
+        self.backoff.success();
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let pull = &mut machine.pull;
+        pull.backoff.success();
         let ScopeProgress { position, head, .. } = pull.progress();
         let done = pull.reached_head && pull.waiting.is_empty();
-        pull.acknowledged = false;
         let caught_up = done && std::mem::take(&mut pull.catching_up);
+        pull.acknowledged = match pull.acknowledged {
+            Acknowledged::Telling { .. } => Acknowledged::Telling { moved: true },
+            Acknowledged::No | Acknowledged::Yes => Acknowledged::No,
+        };
         self.tell(Event::CheckpointMoved { scope: scope.clone(), position, head });
-        if done && self.connection().is_some() {
-            self.out(Output::Acknowledge { scope: scope.clone() });
+        if done {
+            self.acknowledge(scope);
         }
         if caught_up {
             self.tell(Event::CatchUpDone(scope.clone()));
+        }
+    }
+
+    /// Tells the server of the position, unless it is being told of an earlier one: then afterwards.
+    fn acknowledge(&mut self, scope: &Scope) {
+        if self.connection().is_none() {
+            return;
+        }
+        let Some(machine) = self.scopes.get_mut(scope) else { return };
+        if machine.pull.acknowledged == Acknowledged::No {
+            machine.pull.acknowledged = Acknowledged::Telling { moved: false };
+            let settled = machine.push.settled_up_to();
+            self.out(Output::Acknowledge { scope: scope.clone(), settled });
         }
     }
 
@@ -344,32 +377,41 @@ impl Engine {
         let until = pull.backoff.failure(now, failure.retry, &self.options.retry, &mut self.chance);
         pull.pause = Some(until);
         self.outputs.extend(outputs);
+        self.tell(Event::Stalled(scope.clone(), failure));
     }
 
     /// The server compared digests, or had nothing to compare.
     pub(super) fn handle_acknowledged(
         &mut self,
+        now: Now,
         scope: &Scope,
         result: Result<Option<Reset>, Failure>,
     ) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let pull = &mut machine.pull;
-        pull.acknowledged = true;
+        let Acknowledged::Telling { moved } = pull.acknowledged else { return };
+        pull.acknowledged = if moved { Acknowledged::No } else { Acknowledged::Yes };
         match result {
-            Ok(None) => pull.digest_differed = false,
-            Ok(Some(reset))
-                if reset.reason == ResetReason::DigestDiffers && pull.digest_differed =>
-            {
-                // Pulling everything afresh did not help: that is for people to look at.
-                pull.refused = Some(ErrorKind::Internal);
-                self.tell(Event::Diverged(scope.clone()));
+            Ok(None) => {}
+            Ok(Some(reset)) if reset.reason == ResetReason::DigestDiffers => {
+                let lately = pull.differed.is_some_and(|d| now.since(d) < BETWEEN_DIFFERENCES);
+                pull.differed = Some(now);
+                if lately {
+                    // Pulling everything afresh did not help: that is for people to look at.
+                    pull.refused = Some(ErrorKind::Internal);
+                    return self.tell(Event::Diverged(scope.clone()));
+                }
+                return self.begin_reset(scope, reset);
             }
-            Ok(Some(reset)) => {
-                pull.digest_differed |= reset.reason == ResetReason::DigestDiffers;
-                self.begin_reset(scope, reset);
+            Ok(Some(reset)) => return self.begin_reset(scope, reset),
+            Err(failure) if Self::needs_new_link(&failure) => {
+                return self.lose_link_to(now, failure);
             }
-            // A position that the server does not hear of is told with the next one.
+            // A position that the server does not want to hear of now is told with the next one.
             Err(_) => {}
+        }
+        if moved {
+            self.acknowledge(scope);
         }
     }
 

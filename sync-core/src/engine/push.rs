@@ -173,10 +173,8 @@ impl Engine {
         }
         match result {
             Ok(Answer::Decided(newest)) => {
-                push.backoff.success();
                 push.answered = newest;
                 push.state = State::Settling { push: id };
-                self.backoff.success();
                 self.out(Output::Settle { scope: scope.clone(), ticket, push: id });
             }
             Ok(Answer::Cloned) => {
@@ -203,6 +201,8 @@ impl Engine {
         match result {
             Ok(taken) if taken > 0 => {
                 push.settled = push.settled.max(push.answered);
+                push.backoff.success();
+                self.backoff.success();
                 // More may wait, and what was told of the head is behind now.
                 self.form(scope);
                 self.advance_pull(now, scope);
@@ -229,6 +229,7 @@ impl Engine {
         }
         let until = push.backoff.failure(now, failure.retry, &self.options.retry, &mut self.chance);
         push.pause = Some(until);
+        self.tell(Event::Stalled(scope.clone(), failure));
     }
 
     /// The server does not serve the scope.

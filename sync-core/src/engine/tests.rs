@@ -340,19 +340,63 @@ fn a_copied_replica_takes_a_new_identity_and_greets_again() {
     assert!(matches!(commands[1], Output::Connect { .. }));
 }
 
+/// Brings a script to the head, where it tells the server of its position.
+fn at_the_head(s: &mut Script) {
+    let (pull, after) = s.pull_in();
+    let payload = s.deliver(pull, after.0, 2, 2);
+    s.commands();
+    s.applied(payload, 2);
+    let told = Output::Acknowledge { scope: scope(), settled: Seq(0) };
+    assert!(s.commands().contains(&told));
+}
+
 #[test]
 fn documents_that_differ_are_pulled_afresh_once_and_then_shown_to_people() {
     let mut s = Script::new();
-    s.connect(FOLLOW, 0);
+    s.connect(PULL, 2);
+    at_the_head(&mut s);
+    assert!(!s.engine.is_in_sync(), "the server has not compared yet");
     let reset = Reset { epoch: EPOCH, reason: ResetReason::DigestDiffers };
     let differs = || Input::Acknowledged { scope: scope(), result: Ok(Some(reset)) };
     s.input(differs());
     assert!(s.commands().contains(&Output::Reset { scope: scope(), reset }));
-    s.input(Input::ResetDone { scope: scope(), result: Ok(Checkpoint::default()) });
-    s.commands();
+    let stands = Checkpoint { epoch: Some(EPOCH), ..Checkpoint::default() };
+    s.input(Input::ResetDone { scope: scope(), result: Ok(stands) });
+    at_the_head(&mut s);
     s.input(differs());
     let outputs: Vec<_> = std::iter::from_fn(|| s.engine.poll_output()).collect();
     assert!(outputs.contains(&Output::Tell(Event::Diverged(scope()))), "{outputs:?}");
+    assert!(!s.engine.is_in_sync());
+    assert_eq!(s.engine.progress().refused, Some(ErrorKind::Internal));
+}
+
+#[test]
+fn a_position_that_moves_while_the_server_is_told_of_it_is_told_again() {
+    let mut s = Script::new();
+    s.connect(Goal::ONCE, 2);
+    s.formed(None);
+    at_the_head(&mut s);
+    s.input(Input::OutboxGrew { scope: scope() });
+    s.formed(Some(1));
+    let push = s.commands().into_iter().find_map(|o| match o {
+        Output::Push { ticket, .. } => Some(ticket),
+        _ => None,
+    });
+    let (ticket, result) = (push.unwrap(), Ok(Answer::Decided(Seq(3))));
+    s.input(Input::Pushed { scope: scope(), ticket, result });
+    s.input(Input::Settled { scope: scope(), result: Ok(1) });
+    s.formed(None);
+    let (pull, _) = s.pull_in();
+    let payload = s.deliver(pull, 2, 3, 3);
+    s.commands();
+    s.applied(payload, 3);
+    assert_eq!(s.commands(), []);
+    let fine = || Input::Acknowledged { scope: scope(), result: Ok(None) };
+    s.input(fine());
+    assert_eq!(s.one(), Output::Acknowledge { scope: scope(), settled: Seq(3) });
+    assert!(!s.engine.is_in_sync());
+    s.input(fine());
+    assert!(s.engine.is_in_sync());
 }
 
 #[test]

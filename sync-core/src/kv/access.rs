@@ -29,27 +29,43 @@ pub trait KvReads {
 /// Keeps commits and snapshots apart: a snapshot sees no commit that happens while it is open.
 #[derive(Debug, Default)]
 struct Gate {
-    readers: Mutex<usize>,
+    state: Mutex<GateState>,
     changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct GateState {
+    readers: usize,
+    /// A commit waits: snapshots that begin now let it pass first.
+    committing: bool,
 }
 
 impl Gate {
     fn enter(&self) {
-        *self.readers.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        while state.committing {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.readers += 1;
     }
 
     fn leave(&self) {
-        *self.readers.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).readers -= 1;
         self.changed.notify_all();
     }
 
     /// Runs a commit while no snapshot is open; snapshots that begin meanwhile wait for it.
     fn alone<T>(&self, commit: impl FnOnce() -> T) -> T {
-        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        while *readers > 0 {
-            readers = self.changed.wait(readers).unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.committing = true;
+        while state.readers > 0 {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        commit()
+        let result = commit();
+        state.committing = false;
+        drop(state);
+        self.changed.notify_all();
+        result
     }
 }
 

@@ -150,36 +150,33 @@ pub(crate) fn settle(
             }
         }
         VerdictKind::Superseded | VerdictKind::Merged if is_news => {
-            let incoming = current_of(verdict);
             if edited_since && record.edit().is_some() {
                 let base = Settled { epoch: cx.epoch, seq: verdict.seq, state: pushed };
                 if let Some(edit) = record.pending_mut().edit.as_mut() {
                     edit.base = Some(base);
                     edit.unlogged = true;
                 }
-                outcome.decided = decided(take_in(record, key, incoming, cx));
-            } else {
+                let taken = verdict.current.clone().map(|c| take_in(record, key, c, cx));
+                outcome.decided = taken.and_then(decided);
+            } else if let Some(incoming) = verdict.current.clone() {
                 replace(record, incoming);
+            } else {
+                // Nothing is left to push; what the server holds is pulled, or waits in the slot.
+                clean_keeping_slot(record);
             }
         }
-        VerdictKind::Conflict
-            if is_news
-                || verdict.current.as_ref().is_some_and(|c| c.seq > record.known)
-                // An empty log has no position that could be newer.
-                || verdict.seq == Seq(0) =>
-        {
-            let incoming = current_of(verdict);
-            outcome.decided = if record.edit().is_some() && !is_own(record, &incoming) {
+        VerdictKind::Conflict => {
+            let told = verdict.current.clone();
+            // An empty log has no position that could be newer.
+            let newer = |c: &ServerState| is_news || c.seq > record.known || verdict.seq == Seq(0);
+            if let Some(incoming) = told.filter(newer) {
+                let is_true = record.edit().is_some() && !is_own(record, &incoming);
                 // Where the server resolves, it did not: asking it again would not end.
-                decided(resolve(record, key, incoming, cx))
-            } else {
-                decided(take_in(record, key, incoming, cx))
-            };
+                let decide = if is_true { resolve } else { take_in };
+                outcome.decided = decided(decide(record, key, incoming, cx));
+            }
         }
-        VerdictKind::Accepted
-        | VerdictKind::Superseded
-        | VerdictKind::Merged
-        | VerdictKind::Conflict => {}
+        VerdictKind::Accepted | VerdictKind::Superseded | VerdictKind::Merged => {}
     }
     if let Some(slot) = take_slot(record) {
         outcome.decided = decided(take_in(record, key, slot, cx)).or(outcome.decided);
@@ -193,11 +190,6 @@ fn decided(taken: Taken) -> Option<Decided> {
         Taken::Resolved(decided) => Some(decided),
         _ => None,
     }
-}
-
-/// The server state that a verdict speaks of; one that carries none speaks of an absent document.
-fn current_of(verdict: &Verdict) -> ServerState {
-    verdict.current.clone().unwrap_or(ServerState { seq: verdict.seq, state: None })
 }
 
 fn is_own(record: &Record, incoming: &ServerState) -> bool {

@@ -199,6 +199,8 @@ pub(super) struct PushJudge {
     pub(super) refuse_all: Option<Rejection>,
     /// The largest body in bytes.
     pub(super) body_bytes: usize,
+    /// What the principal may see: nobody writes where they may not look.
+    pub(super) visible: Visible,
 }
 
 impl Judge for PushJudge {
@@ -209,6 +211,10 @@ impl Judge for PushJudge {
     ) -> std::result::Result<(), Rejection> {
         if let Some(rejection) = &self.refuse_all {
             return Err(rejection.clone());
+        }
+        if !self.visible.includes(&change.collection) {
+            let reason = "this collection may not be seen".to_owned();
+            return Err(Rejection { code: RejectionCode::Forbidden, reason });
         }
         if let Some(body) = &change.state.body {
             if body.len() > self.body_bytes {

@@ -8,8 +8,8 @@ use super::service::{Inner, Server, ServerOptions};
 use super::tail::SharedChunk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
-    Chunk, Cursor, Limits, PushBatch, PushId, Rejection, RejectionCode, ReplicaId, Reset, Scope, Seq,
-    Verdicts,
+    Chunk, Collection, Cursor, Limits, PushBatch, PushId, Rejection, RejectionCode, ReplicaId,
+    Reset, Scope, Seq, Verdicts,
 };
 use crate::protocol::{Ack, Pull, ScopeWelcome};
 use crate::storage::Visible;
@@ -116,7 +116,11 @@ impl Peer {
             scope: scope.clone(),
             refuse_all: refusal(&access, &batch, options),
             body_bytes: options.body_bytes,
+            visible: access.read.unwrap_or_default(),
         };
+        let visible = judge.visible.clone();
+        let collections: Vec<Collection> =
+            batch.changes.iter().map(|c| c.collection.clone()).collect();
         let cx = AppendContext {
             now: environment.now(),
             term: *term,
@@ -138,7 +142,14 @@ impl Peer {
                 entries: appended.entries,
             });
         }
-        Ok(appended.verdicts)
+        let mut verdicts = appended.verdicts;
+        if let Verdicts::Decided { verdicts, .. } = &mut verdicts {
+            // A verdict that is told again may speak of what the principal could see then.
+            for (verdict, collection) in verdicts.iter_mut().zip(&collections) {
+                verdict.current = verdict.current.take().filter(|_| visible.includes(collection));
+            }
+        }
+        Ok(verdicts)
     }
 
     /// Takes note of how far the replica is.

@@ -27,7 +27,7 @@ pub fn next_push(
     if let Some(batch) = rows.batch(scope)? {
         return read_batch(rows, &cx.resolvers, scope, &batch).map(Some);
     }
-    let chosen = choose(rows, scope, limits)?;
+    let chosen = choose(rows, &cx.resolvers, scope, limits)?;
     if chosen.is_empty() {
         return Ok(None);
     }
@@ -51,6 +51,7 @@ pub fn next_push(
 /// Whole local transactions from the front of the outbox, as many as the limits allow, at least one.
 fn choose(
     rows: &dyn ReplicaReads,
+    resolvers: &Resolvers,
     scope: &Scope,
     limits: Limits,
 ) -> Result<Vec<(DocumentKey, Record)>> {
@@ -67,7 +68,11 @@ fn choose(
                 whole = chosen.len();
             }
             place = Some((transaction, key.collection.clone(), key.id.clone()));
+            let base =
+                record.edit().and_then(|e| e.base.as_ref()).and_then(|b| b.state.body.as_ref());
+            let base = base.filter(|_| resolvers.sends_base(&key.collection));
             bytes += record.current.as_ref().map_or(0, |c| c.weight())
+                + base.map_or(0, |b| b.len())
                 + key.collection.as_str().len()
                 + key.id.as_str().len();
             chosen.push((key, record));

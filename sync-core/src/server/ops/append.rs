@@ -11,8 +11,8 @@ use crate::clock::{Clock, Now};
 use crate::codec::Codec;
 use crate::error::Result;
 use crate::model::{
-    Change, DocumentState, Epoch, LogEntry, PushBatch, Rejection, RejectionCode, Scope, Seq,
-    ServerState, Stamp, Term, TermStart, Verdict, VerdictKind, Verdicts,
+    Change, DocumentState, Epoch, Limits, LogEntry, PushBatch, Rejection, RejectionCode, Scope,
+    Seq, ServerState, Stamp, Term, TermStart, Verdict, VerdictKind, Verdicts,
 };
 use crate::resolver::Resolution;
 use crate::server::record::{Offer, PushRecord, ServerRow, ServerScope, StoredVerdict, author_of};
@@ -138,8 +138,26 @@ pub fn append(
     log.rows.put_push_record(&batch.scope, batch.replica, &record)?;
     log.rows.put_scope(&batch.scope, &log.row)?;
     let (head, terms, entries) = (log.row.head, log.row.terms, log.entries);
-    let verdicts = Verdicts::Decided { epoch, verdicts };
+    let verdicts = Verdicts::Decided { epoch, verdicts: bound(verdicts) };
     Ok(Appended { verdicts, epoch, before, head, horizon, terms, entries })
+}
+
+/// The most bytes of states that the verdicts on one batch tell; one state is always told. What is not told the replica
+/// pulls, or hears when it pushes again.
+const TOLD: usize = Limits::CHUNK.bytes;
+
+/// Leaves out the states that would make the verdicts larger than a link takes.
+fn bound(mut verdicts: Vec<Verdict>) -> Vec<Verdict> {
+    let mut bytes = 0;
+    for verdict in &mut verdicts {
+        let Some(state) = verdict.current.as_ref().and_then(|c| c.state.as_ref()) else { continue };
+        let (before, weight) = (bytes, state.weight());
+        bytes += weight;
+        if before > 0 && bytes > TOLD {
+            verdict.current = None;
+        }
+    }
+    verdicts
 }
 
 /// The original verdicts of a retried batch, with the states that the server holds now.
@@ -160,7 +178,7 @@ fn tell_again(
         };
         verdicts.push(Verdict { seq: stored.seq, kind: stored.kind.clone(), current });
     }
-    Ok(verdicts)
+    Ok(bound(verdicts))
 }
 
 fn held(scope: &ServerScope, row: Option<&ServerRow>) -> ServerState {
@@ -217,6 +235,11 @@ impl Log<'_> {
             Some(Resolution::Delete) => (None, later(state, change)),
         };
         let merged = self.mint(cx.now, change, state, author, body);
+        let made = Change { state: merged.clone(), ..change.clone() };
+        if judge.admit(&made, state).is_err() {
+            // What the resolver made is not what the app's server takes: somebody else has to decide.
+            return with_current(VerdictKind::Conflict);
+        }
         let seq = self.write(scope, change, current.as_ref(), merged.clone(), lineage)?;
         let current = Some(ServerState { seq, state: Some(merged) });
         Ok(Verdict { seq, kind: VerdictKind::Merged, current })
