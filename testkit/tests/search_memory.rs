@@ -9,7 +9,7 @@ fn seeds() -> std::ops::Range<u64> {
         let (from, to) = text.split_once("..")?;
         Some(from.parse().ok()?..to.parse().ok()?)
     };
-    given.and_then(parse).unwrap_or(0..300)
+    given.and_then(parse).unwrap_or(0..if cfg!(debug_assertions) { 120 } else { 1_000 })
 }
 
 macro_rules! searches {

@@ -14,6 +14,7 @@
 //! ```
 
 mod action;
+mod heal;
 mod oracle;
 mod rng;
 mod run;

@@ -30,7 +30,8 @@ pub struct Tally {
     /// Plans that ended early because a clone made the same revision twice.
     pub collisions: usize,
     /// Plans that ended early because the server was restored silently while a replica held positions that its cursor
-    /// does not tell (from verdicts, or from before a reset): nothing finds that restore.
+    /// does not tell (from verdicts, or from before a reset), or restored again before every replica had noticed the
+    /// silent restore: nothing tells such lives of the log apart.
     pub blind: usize,
 }
 

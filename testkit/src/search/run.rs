@@ -10,15 +10,14 @@ use sync_core::model::{
     Chunk, DocumentKey, DocumentState, Limits, PushBatch, PushId, Rejection, RejectionCode, Seq,
     VerdictKind, Verdicts,
 };
-use sync_core::replica::Decision;
-use sync_core::resolver::{ClientWins, ConflictResolver, LastWriteWins, Resolution, ServerWins};
+use sync_core::resolver::{ClientWins, ConflictResolver, LastWriteWins, ServerWins};
 
-use super::action::{Action, Mix, Plan, ResolverKind, Setting, Step};
+use super::action::{Action, Plan, ResolverKind, Setting, Step};
 use super::oracle::{Cause, Oracle, Tally, Verdict};
 use super::rng::SplitMix64;
 use crate::cores::Cores;
 use crate::resolvers::{Deferring, Joining};
-use crate::world::{Backup, Options, Refuse, Reply, World, body, text_of};
+use crate::world::{Backup, Options, Refuse, Reply, World, text_of};
 
 /// Why a plan failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,20 +96,20 @@ pub fn run<C: Cores>(cores: C, plan: &Plan) -> Result<Tally, Failure> {
 
 /// A message on its way.
 #[derive(Clone)]
-enum Message {
+pub(super) enum Message {
     Batch(usize, PushBatch),
     Verdicts(usize, PushId, Verdicts),
     Chunk(usize, Chunk),
 }
 
-struct Runner<C: Cores> {
-    setting: Setting,
-    world: World<C>,
-    oracle: Oracle,
-    bag: Vec<Message>,
+pub(super) struct Runner<C: Cores> {
+    pub(super) setting: Setting,
+    pub(super) world: World<C>,
+    pub(super) oracle: Oracle,
+    pub(super) bag: Vec<Message>,
     backups: Vec<Backup<C::Server>>,
     /// Counts bodies: no two are equal.
-    bodies: usize,
+    pub(super) bodies: usize,
     /// See [`Tally::blind`].
     blind: bool,
     /// Replicas that have not told their position since the server was restored silently.
@@ -180,7 +179,7 @@ impl<C: Cores> Runner<C> {
         }
     }
 
-    fn document(&self, n: usize) -> String {
+    pub(super) fn document(&self, n: usize) -> String {
         let collection = if self.setting.on_server && n % 2 == 1 { "merged" } else { "notes" };
         format!("{collection}/{n}")
     }
@@ -291,7 +290,7 @@ impl<C: Cores> Runner<C> {
         Ok(())
     }
 
-    fn fresh_body(&mut self, rng: &mut SplitMix64) -> String {
+    pub(super) fn fresh_body(&mut self, rng: &mut SplitMix64) -> String {
         self.bodies += 1;
         let bad = self.setting.refusals && rng.percent(25);
         format!("w{}{}", self.bodies, if bad { "!" } else { "" })
@@ -391,7 +390,7 @@ impl<C: Cores> Runner<C> {
     }
 
     /// Pushes and pulls without faults, step by step under the eyes of the oracle.
-    fn sync(&mut self, replica: usize) -> Verdict {
+    pub(super) fn sync(&mut self, replica: usize) -> Verdict {
         for _ in 0..2 {
             self.unaware.remove(&replica);
             self.world.connect(replica);
@@ -426,7 +425,7 @@ impl<C: Cores> Runner<C> {
         Ok(())
     }
 
-    fn acknowledge(&mut self, replica: usize) -> Verdict {
+    pub(super) fn acknowledge(&mut self, replica: usize) -> Verdict {
         let Some(reset) = self.world.acknowledge(replica) else { return Ok(()) };
         if !self.silent {
             let what = format!("replica {replica}: {:#?}", self.world.scope_row(replica));
@@ -445,6 +444,8 @@ impl<C: Cores> Runner<C> {
     fn restore(&mut self, silently: bool, rng: &mut SplitMix64) {
         let Some(backup) = self.backups.get(rng.below(self.backups.len())) else { return };
         self.oracle.restored = true;
+        // Two lives under one epoch, and now both are lost: their positions cannot be told apart.
+        self.blind |= !self.unaware.is_empty();
         if !silently {
             return self.world.restore(backup);
         }
@@ -471,98 +472,5 @@ impl<C: Cores> Runner<C> {
         let told =
             |m: &Message| matches!(m, Message::Verdicts(r, id, _) if (*r, *id) == (replica, push));
         self.bag.iter().any(told)
-    }
-
-    fn decide(&mut self, replica: usize, rng: &mut SplitMix64) -> Verdict {
-        let records = self.world.records(replica);
-        let deferred = records.into_iter().find(|(_, r)| r.is_deferred());
-        let choice = rng.below(3);
-        if let Some((key, record)) = deferred {
-            let slot = record.pending.and_then(|p| p.slot).and_then(|s| s.state);
-            let of = [record.current, slot].into_iter().flatten().map(|s| s.revision).collect();
-            let text = self.fresh_body(&mut SplitMix64::new(0));
-            let resolution = match choice {
-                0 => Resolution::Local,
-                1 => Resolution::Remote,
-                _ => Resolution::Merge(body(&text)),
-            };
-            return self.carry_out(replica, &key, &Decision::Resolve(resolution), of);
-        }
-        let Some(row) = self.world.quarantine(replica).into_iter().next() else { return Ok(()) };
-        let retry = choice == 0 && self.world.options().refuse.is_none();
-        let decision = if retry { Decision::Retry } else { Decision::Discard };
-        let shown = self.world.current(replica, &row.key).map(|s| s.revision);
-        let of = shown.into_iter().chain([row.state.revision]).collect();
-        self.carry_out(replica, &row.key, &decision, of)
-    }
-
-    fn carry_out(
-        &mut self,
-        replica: usize,
-        key: &DocumentKey,
-        decision: &Decision,
-        of: Vec<sync_core::model::Revision>,
-    ) -> Verdict {
-        let name = format!("{}/{}", key.collection, key.id);
-        if let Err(error) = self.world.decide(replica, &name, decision) {
-            return Err(("not decided", error.to_string()));
-        }
-        self.oracle.look(&mut self.world, replica, &Cause::Decided(key.clone(), of))
-    }
-
-    /// Ends every fault, lets everything sync, and demands what must hold then.
-    fn heal(&mut self) -> Verdict {
-        self.bag.clear();
-        self.world.refuse(None);
-        self.settle_down()?;
-        self.oracle.finish(&mut self.world)?;
-        for replica in 0..self.world.replicas() {
-            let text = self.fresh_body(&mut SplitMix64::new(0));
-            let name = self.document(replica % self.setting.documents);
-            self.world.put(replica, &name, &text);
-            self.oracle.note_writes(&self.world)?;
-            self.settle_down()?;
-            if self.setting.mix != Mix::All && self.world.server_text(&name) != Some(text) {
-                return Err(("no progress", format!("a fresh write of {name} did not arrive")));
-            }
-        }
-        self.oracle.finish(&mut self.world)
-    }
-
-    fn settle_down(&mut self) -> Verdict {
-        for _ in 0..24 {
-            for replica in 0..self.world.replicas() {
-                self.sync(replica)?;
-            }
-            let mut rest = true;
-            for replica in 0..self.world.replicas() {
-                while self.has_decisions(replica) {
-                    rest = false;
-                    self.decide(replica, &mut SplitMix64::new(self.bodies as u64))?;
-                }
-                let row = self.world.scope_row(replica);
-                let head = self.world.server_scope().head;
-                rest &= row.pending + row.in_flight == 0 && row.checkpoint.after() == head;
-            }
-            if !rest {
-                continue;
-            }
-            let mut differs = false;
-            for replica in 0..self.world.replicas() {
-                let before = self.world.cursor(replica);
-                self.acknowledge(replica)?;
-                differs |= self.world.cursor(replica) != before;
-            }
-            if !differs {
-                self.world.assert_converged();
-                return Ok(());
-            }
-        }
-        let rows: Vec<_> = (0..self.world.replicas()).map(|r| self.world.records(r)).collect();
-        Err(("not quiet", format!("{rows:#?}")))
-    }
-
-    fn has_decisions(&mut self, replica: usize) -> bool {
-        self.world.scope_row(replica).deferred > 0 || !self.world.quarantine(replica).is_empty()
     }
 }
