@@ -1,5 +1,7 @@
 //! Replicas and a server in one process, over the real driver, codec and sessions.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
