@@ -151,7 +151,7 @@ async fn open(folder: &Folder, n: usize, name: &str, url: &str, clock: &Arc<Tick
     let builder =
         Replica::builder().server(url).environment(Arc::clone(clock) as Arc<dyn Environment>);
     // Every third lives in a file: the others in memory, which is quicker.
-    let builder = if n % 3 == 0 {
+    let builder = if n.is_multiple_of(3) {
         builder.sqlite(folder.path(&format!("{name}.db")))
     } else {
         let id = ReplicaId([n as u8 + 1; 16]);

@@ -112,7 +112,7 @@ fn an_import_takes_ids_from_a_field_and_makes_them_where_there_are_none() {
     assert_eq!(db.body("c", "7").unwrap()["v"], 2);
     assert_eq!(import(&[], "{\"v\":1}\n{\"v\":2}\n"), 2);
     assert_eq!(import(&[], ""), 0);
-    // Ids that are made are ordered in time, and `export` orders by id.
+    // Each line without an id got one of its own, again and again.
     let lines = db.run("export", &[]).ok().lines();
     let made = lines.iter().filter(|l| l["id"].as_str().unwrap().len() > 9);
     let values: Vec<_> = made.map(|l| l["body"]["v"].clone()).collect();
