@@ -1,15 +1,11 @@
 //! Replicas and a server in one process, over the real driver, codec and sessions.
 
-<<<<<<< HEAD
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     reason = "this is how a test ends"
 )]
-=======
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
->>>>>>> e2e
 
 use std::sync::Arc;
 use std::time::Duration;
