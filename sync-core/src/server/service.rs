@@ -231,6 +231,32 @@ impl Server {
         self.0.storage.scope(scope.clone(), self.0.environment.epoch()).await
     }
 
+    /// Appends a batch, and wakes whoever listens.
+    async fn append(
+        &self,
+        cx: AppendContext,
+        batch: PushBatch,
+        judge: Arc<PushJudge>,
+    ) -> Result<Verdicts> {
+        let scope = batch.scope.clone();
+        let appended = self.0.storage.append(cx, batch, judge).await?;
+        if let Some(hub) = self.0.hubs.find(&scope)
+            && appended.head > appended.before
+        {
+            hub.append(Chunk {
+                scope,
+                epoch: appended.epoch,
+                after: appended.before,
+                next: appended.head,
+                head: appended.head,
+                horizon: appended.horizon,
+                terms: appended.terms,
+                entries: appended.entries,
+            });
+        }
+        Ok(appended.verdicts)
+    }
+
     /// What a replica is told whose positions are not of this log; one that was restored in silence gets a new epoch
     /// first.
     async fn reset_for(
@@ -332,11 +358,12 @@ impl Peer {
     /// Appends a push, and wakes whoever listens.
     ///
     /// A batch that may not be pushed at all is refused change by change, and remembered: it does not block the outbox.
+    /// A future that is dropped may still have its effect, and that is told then, too.
     ///
     /// # Errors
     /// `InvalidInput` for a batch of another replica; else as the storage.
     pub async fn push(&self, batch: PushBatch) -> Result<Verdicts> {
-        let Inner { storage, hooks, options, environment, term, hubs, .. } = &*self.server.0;
+        let Inner { hooks, options, environment, term, .. } = &*self.server.0;
         if batch.replica != self.replica {
             let message = "the batch belongs to another replica than the connection";
             return Err(Error::new(ErrorKind::InvalidInput, message));
@@ -346,7 +373,7 @@ impl Peer {
         let judge = PushJudge {
             hooks: hooks.clone(),
             principal: self.principal.clone(),
-            scope: scope.clone(),
+            scope,
             refuse_all: refusal(&access, &batch, options),
             body_bytes: options.body_bytes,
         };
@@ -356,22 +383,12 @@ impl Peer {
             drift: options.drift,
             fresh: environment.epoch(),
         };
-        let appended = storage.append(cx, batch, Arc::new(judge)).await?;
-        if let Some(hub) = hubs.find(&scope)
-            && appended.head > appended.before
-        {
-            hub.append(Chunk {
-                scope,
-                epoch: appended.epoch,
-                after: appended.before,
-                next: appended.head,
-                head: appended.head,
-                horizon: appended.horizon,
-                terms: appended.terms,
-                entries: appended.entries,
-            });
-        }
-        Ok(appended.verdicts)
+        // A connection that ends drops what it was at, but an append that was begun commits all the same: whoever
+        // listens has to hear of it.
+        let server = self.server.clone();
+        let appended = tokio::spawn(async move { server.append(cx, batch, Arc::new(judge)).await });
+        let broke_off = |e| Error::new(ErrorKind::Internal, "the append broke off").because(e);
+        appended.await.map_err(broke_off)?
     }
 
     /// Takes note of how far the replica is.
