@@ -8,8 +8,8 @@ use super::service::{Inner, Server, ServerOptions};
 use super::tail::SharedChunk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
-    Chunk, Collection, Cursor, Limits, PushBatch, PushId, Rejection, RejectionCode, ReplicaId,
-    Reset, Scope, Seq, Verdicts,
+    Collection, Cursor, Limits, PushBatch, PushId, Rejection, RejectionCode, ReplicaId, Reset,
+    Scope, Seq, Verdicts,
 };
 use crate::protocol::{Ack, Pull, ScopeWelcome};
 use crate::storage::Visible;
@@ -96,14 +96,15 @@ impl Peer {
         }
     }
 
-    /// Appends a push, and wakes whoever listens.
+    /// Appends a push, and wakes whoever listens. A future that is dropped may still have its effect, and that is told
+    /// then, too.
     ///
     /// A batch that may not be pushed at all is refused change by change, and remembered: it does not block the outbox.
     ///
     /// # Errors
     /// `InvalidInput` for a batch of another replica; else as the storage.
     pub async fn push(&self, batch: PushBatch) -> Result<Verdicts> {
-        let Inner { storage, hooks, options, environment, term, hubs, .. } = &*self.server.0;
+        let Inner { hooks, options, environment, term, .. } = &*self.server.0;
         if batch.replica != self.replica {
             let message = "the batch belongs to another replica than the connection";
             return Err(Error::new(ErrorKind::InvalidInput, message));
@@ -113,7 +114,7 @@ impl Peer {
         let judge = PushJudge {
             hooks: hooks.clone(),
             principal: self.principal.clone(),
-            scope: scope.clone(),
+            scope,
             refuse_all: refusal(&access, &batch, options),
             body_bytes: options.body_bytes,
             visible: access.read.unwrap_or_default(),
@@ -127,22 +128,12 @@ impl Peer {
             drift: options.drift,
             fresh: environment.epoch(),
         };
-        let appended = storage.append(cx, batch, Arc::new(judge)).await?;
-        if let Some(hub) = hubs.find(&scope)
-            && appended.head > appended.before
-        {
-            hub.append(Chunk {
-                scope,
-                epoch: appended.epoch,
-                after: appended.before,
-                next: appended.head,
-                head: appended.head,
-                horizon: appended.horizon,
-                terms: appended.terms,
-                entries: appended.entries,
-            });
-        }
-        let mut verdicts = appended.verdicts;
+        // A connection that ends drops what it was at, but an append that was begun commits all the same: whoever
+        // listens has to hear of it.
+        let server = self.server.clone();
+        let appended = tokio::spawn(async move { server.append(cx, batch, Arc::new(judge)).await });
+        let broke_off = |e| Error::new(ErrorKind::Internal, "the append broke off").because(e);
+        let mut verdicts = appended.await.map_err(broke_off)??;
         if let Verdicts::Decided { verdicts, .. } = &mut verdicts {
             // A verdict that is told again may speak of what the principal could see then.
             for (verdict, collection) in verdicts.iter_mut().zip(&collections) {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::hooks::Hooks;
+use super::hooks::{Hooks, PushJudge};
+use super::ops::AppendContext;
 use super::peer::{Peer, denied};
 use super::record::{Fork, ServerScope};
 use super::tail::{Hub, Hubs};
@@ -13,7 +14,7 @@ use crate::clock::DRIFT_BOUND;
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::framed::Compression;
-use crate::model::{Cursor, Limits, Reset, ResetReason, Scope, Term};
+use crate::model::{Chunk, Cursor, Limits, PushBatch, Reset, ResetReason, Scope, Term, Verdicts};
 use crate::protocol::{Hello, VERSIONS, Welcome};
 use crate::storage::ServerStorage;
 
@@ -218,6 +219,32 @@ impl Server {
 
     pub(super) async fn open_scope(&self, scope: &Scope) -> Result<ServerScope> {
         self.0.storage.scope(scope.clone(), self.0.environment.epoch()).await
+    }
+
+    /// Appends a batch, and wakes whoever listens.
+    pub(super) async fn append(
+        &self,
+        cx: AppendContext,
+        batch: PushBatch,
+        judge: Arc<PushJudge>,
+    ) -> Result<Verdicts> {
+        let scope = batch.scope.clone();
+        let appended = self.0.storage.append(cx, batch, judge).await?;
+        if let Some(hub) = self.0.hubs.find(&scope)
+            && appended.head > appended.before
+        {
+            hub.append(Chunk {
+                scope,
+                epoch: appended.epoch,
+                after: appended.before,
+                next: appended.head,
+                head: appended.head,
+                horizon: appended.horizon,
+                terms: appended.terms,
+                entries: appended.entries,
+            });
+        }
+        Ok(appended.verdicts)
     }
 
     /// What a replica is told whose positions are not of this log; one that was restored in silence gets a new epoch

@@ -1,0 +1,140 @@
+//! Who listens hears of every change, whatever becomes of the connection that it came on.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sync_core::environment::System;
+use sync_core::error::Result;
+use sync_core::kv::{KvOptions, MemoryKv, open_replica, open_server};
+use sync_core::model::{Cursor, Epoch, Limits, PushBatch, PushId, ReplicaId, Reset, Scope, Seq};
+use sync_core::server::ops::{Acknowledgement, AppendContext, Appended, ChangesReply, Judge};
+use sync_core::server::record::{Acknowledged, ServerScope};
+use sync_core::server::{Hooks, Server, ServerOptions};
+use sync_core::storage::{ServerStorage, Visible};
+use tokio::sync::Semaphore;
+use twotide::prelude::*;
+
+/// Commits an append, and takes its time to say so.
+#[derive(Debug)]
+struct Hesitant {
+    inner: Arc<dyn ServerStorage>,
+    committed: Semaphore,
+    may_say_so: Semaphore,
+}
+
+#[async_trait]
+impl ServerStorage for Hesitant {
+    async fn append(
+        &self,
+        cx: AppendContext,
+        batch: PushBatch,
+        judge: Arc<dyn Judge>,
+    ) -> Result<Appended> {
+        let appended = self.inner.append(cx, batch, judge).await;
+        self.committed.add_permits(1);
+        self.may_say_so.acquire().await.unwrap().forget();
+        appended
+    }
+
+    async fn scope(&self, scope: Scope, fresh: Epoch) -> Result<ServerScope> {
+        self.inner.scope(scope, fresh).await
+    }
+
+    async fn find_scope(&self, scope: Scope) -> Result<Option<ServerScope>> {
+        self.inner.find_scope(scope).await
+    }
+
+    async fn scopes(&self, after: Option<Scope>, limit: usize) -> Result<Vec<Scope>> {
+        self.inner.scopes(after, limit).await
+    }
+
+    async fn changes(
+        &self,
+        scope: Scope,
+        cursor: Cursor,
+        limits: Limits,
+        visible: Visible,
+    ) -> Result<ChangesReply> {
+        self.inner.changes(scope, cursor, limits, visible).await
+    }
+
+    async fn acknowledge(
+        &self,
+        scope: Scope,
+        replica: ReplicaId,
+        ack: Acknowledgement,
+    ) -> Result<Option<Reset>> {
+        self.inner.acknowledge(scope, replica, ack).await
+    }
+
+    async fn replica(
+        &self,
+        scope: Scope,
+        replica: ReplicaId,
+    ) -> Result<(Option<Acknowledged>, Option<PushId>)> {
+        self.inner.replica(scope, replica).await
+    }
+
+    async fn begin_epoch(
+        &self,
+        scope: Scope,
+        from: Epoch,
+        cut: Seq,
+        fresh: Epoch,
+    ) -> Result<ServerScope> {
+        self.inner.begin_epoch(scope, from, cut, fresh).await
+    }
+
+    async fn purge(&self, scope: Scope, up_to: Seq) -> Result<u64> {
+        self.inner.purge(scope, up_to).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.inner.close().await
+    }
+}
+
+async fn replica(server: &Server, id: u8) -> Replica {
+    let storage =
+        open_replica(Arc::new(MemoryKv::default()), ReplicaId([id; 16]), KvOptions::default());
+    Replica::builder()
+        .storage(Arc::new(storage.unwrap()))
+        .transport(Arc::new(server.in_process()))
+        .open()
+        .await
+        .unwrap()
+}
+
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), future).await.expect("this takes too long")
+}
+
+#[tokio::test]
+async fn a_change_is_told_although_who_pushed_it_is_gone_before_it_is_answered() {
+    let inner = open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap();
+    let storage = Arc::new(Hesitant {
+        inner: Arc::new(inner),
+        committed: Semaphore::new(0),
+        may_say_so: Semaphore::new(0),
+    });
+    // No heartbeat makes up for what was not told.
+    let mut options = ServerOptions::default();
+    options.heartbeat = Duration::from_secs(3_600);
+    let server = Server::new(storage.clone(), Hooks::default(), options, Arc::new(System));
+    let (writer, listener) = (replica(&server, 1).await, replica(&server, 2).await);
+    listener.start().await.unwrap();
+    soon(listener.wait_until_in_sync()).await.unwrap();
+    let mut changes = listener.changes().await.unwrap();
+
+    let notes = writer.raw("notes").unwrap();
+    notes.put("n", &Body::parse("1").unwrap()).await.unwrap();
+    writer.start().await.unwrap();
+    soon(storage.committed.acquire()).await.unwrap().forget();
+    writer.stop().await;
+    storage.may_say_so.add_permits(1_000);
+    assert_eq!(soon(changes.next()).await.unwrap().key().id.as_str(), "n");
+    listener.stop().await;
+}
