@@ -10,7 +10,7 @@ use twotide::core::model::{Digest, Limits, Seq};
 use twotide::core::server::Server;
 use twotide::prelude::*;
 
-use super::sync::progress_bar;
+use super::sync::Bar;
 use crate::args::DemoArgs;
 use crate::failure::Failure;
 use crate::output::print;
@@ -79,9 +79,10 @@ fn step(number: u32, line: &str) {
 
 async fn open_replica(folder: &Path, name: &str, url: &str) -> Result<Replica, Failure> {
     let path: PathBuf = folder.join(format!("{name}.db"));
-    // Small chunks, so that there is something to see.
+    // Small batches and chunks, so that there is something to see. A chunk is never cut within a batch.
     let limits = Limits { documents: 250, ..Limits::CHUNK };
-    Ok(Replica::builder().sqlite(path).server(url).chunk_limits(limits).open().await?)
+    let builder = Replica::builder().sqlite(path).server(url);
+    Ok(builder.push_limits(limits).chunk_limits(limits).open().await?)
 }
 
 impl Stage {
@@ -129,7 +130,7 @@ impl Stage {
         step(1, "Ann imports the cities of the world while she is offline.");
         let cities = self.ann.collection::<City>("cities")?;
         let lines: Vec<&str> = CITIES.lines().collect();
-        for chunk in lines.chunks(500) {
+        for chunk in lines.chunks(250) {
             let mut transaction = self.ann.transaction();
             for line in chunk {
                 let city: City = serde_json::from_str(line)?;
@@ -150,20 +151,18 @@ impl Stage {
     async fn catch_up(&self) -> Result<(), Failure> {
         step(3, "Ben and Cleo join and catch up in chunks.");
         for (name, replica) in [("Ben", &self.ben), ("Cleo", &self.cleo)] {
-            let bar = progress_bar();
-            bar.set_prefix(name);
+            let mut bar = Bar::default();
             let mut status = replica.status();
             replica.start().await?;
-            while !status.borrow_and_update().in_sync {
-                let (pulled, remaining) = {
-                    let s = status.borrow();
-                    (s.pulled, s.remaining)
-                };
-                bar.set_length(pulled + remaining);
-                bar.set_position(pulled);
+            loop {
+                let now = status.borrow_and_update().clone();
+                bar.show(&now);
+                if now.in_sync {
+                    break;
+                }
                 status.changed().await.map_err(|_| Failure::failed("the replica was closed"))?;
             }
-            bar.finish_and_clear();
+            bar.clear();
             let pulled = replica.statistics().borrow().pulled;
             say(&format!("   {name}: {pulled} pulled; {}", self.describe(replica).await?));
         }

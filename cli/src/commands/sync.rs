@@ -1,9 +1,10 @@
 //! `sync`: a replica with a server.
 
+use std::fmt::Write;
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use serde::Serialize;
 use tokio::sync::watch;
 use twotide::core::model::Limits;
@@ -90,24 +91,45 @@ async fn show_progress(mut status: watch::Receiver<Status>) {
     if !std::io::stderr().is_terminal() {
         return;
     }
-    let bar = progress_bar();
+    let mut bar = Bar::default();
     while status.changed().await.is_ok() {
-        let (pulled, remaining, outbox) = {
-            let s = status.borrow_and_update();
-            (s.pulled, s.remaining, s.outbox.pending + s.outbox.in_flight)
-        };
-        bar.set_length(pulled + remaining);
-        bar.set_position(pulled);
-        bar.set_message(format!("{outbox} to push"));
+        bar.show(&status.borrow_and_update());
     }
 }
 
-/// A bar for documents that are pulled.
-pub(crate) fn progress_bar() -> ProgressBar {
+/// A bar for documents that are pulled; there is none before there is something to pull.
+#[derive(Debug, Default)]
+pub(crate) struct Bar(Option<ProgressBar>);
+
+impl Bar {
+    pub(crate) fn show(&mut self, status: &Status) {
+        let (done, all) = (status.pulled, status.pulled + status.remaining);
+        if all == 0 {
+            return;
+        }
+        let bar = self.0.get_or_insert_with(progress_bar);
+        bar.set_length(all);
+        bar.set_position(done);
+        let waits = status.outbox.pending + status.outbox.in_flight;
+        bar.set_message(if waits > 0 { format!("{waits} to push") } else { String::new() });
+    }
+
+    pub(crate) fn clear(self) {
+        if let Some(bar) = self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn progress_bar() -> ProgressBar {
     let bar = ProgressBar::new(0);
-    let style = "{bar:40} {pos}/{len} documents  {per_sec}  {msg}";
+    let style = "   {bar:40} {pos}/{len} documents  {rate}  {msg}";
     if let Ok(style) = ProgressStyle::with_template(style) {
-        bar.set_style(style);
+        let rate = |state: &ProgressState, out: &mut dyn Write| {
+            // Where nothing can be written there is nobody to read it.
+            let _ = write!(out, "{:.0}/s", state.per_sec());
+        };
+        bar.set_style(style.with_key("rate", rate));
     }
     bar.enable_steady_tick(Duration::from_millis(100));
     bar
