@@ -33,6 +33,8 @@ struct Inner {
     options: DriverOptions,
     attempts: u32,
     driver: Mutex<Option<Running>>,
+    /// One-shot syncs take turns.
+    turn: Mutex<()>,
     listeners: Arc<Listeners>,
 }
 
@@ -64,7 +66,7 @@ impl Replica {
         let listeners = Arc::new(Listeners::new());
         let scope = options.scopes[0].clone();
         tokio::spawn(follow(scope, Arc::clone(&storage), Arc::downgrade(&listeners)));
-        let driver = Mutex::default();
+        let (driver, turn) = (Mutex::default(), Mutex::default());
         Self(Arc::new(Inner {
             storage,
             transport,
@@ -72,6 +74,7 @@ impl Replica {
             options,
             attempts,
             driver,
+            turn,
             listeners,
         }))
     }
@@ -235,22 +238,23 @@ impl Replica {
     }
 
     async fn run_once(&self, goal: Goal) -> Result<()> {
+        let _turn = self.0.turn.lock().await;
         let mut driver = self.0.driver.lock().await;
-        let (status, stays) = match driver.as_ref() {
+        let (status, runs, stays) = match driver.as_ref() {
             Some(running) => {
-                running.driver.run(Goal::default()).await?;
-                (running.driver.status(), true)
+                let runs = running.driver.run(Goal::default()).await?;
+                (running.driver.status(), runs, true)
             }
             None => {
                 let started = self.start_driver().await?;
-                started.run(goal).await?;
+                let runs = started.run(goal).await?;
                 let status = started.status();
                 *driver = Some(Running { driver: started, stays: false });
-                (status, false)
+                (status, runs, false)
             }
         };
         drop(driver);
-        let result = self.wait(status, goal.push, !stays).await;
+        let result = self.wait(status, runs, goal.push, !stays).await;
         if !stays {
             let mut driver = self.0.driver.lock().await;
             // Somebody may have started it for good meanwhile.
@@ -270,12 +274,13 @@ impl Replica {
         let status = status.ok_or_else(|| {
             Error::new(ErrorKind::InvalidInput, "the sync of this replica was not started")
         })?;
-        self.wait(status, true, false).await
+        self.wait(status, 0, true, false).await
     }
 
     async fn wait(
         &self,
         mut driver: watch::Receiver<DriverStatus>,
+        runs: u64,
         pushed: bool,
         gives_up: bool,
     ) -> Result<()> {
@@ -284,13 +289,14 @@ impl Replica {
             commits.borrow_and_update();
             let status = driver.borrow_and_update().clone();
             let unknown = || Error::new(ErrorKind::Internal, "the sync failed without saying why");
-            if status.phase == Phase::InSync {
+            let is_fresh = status.runs >= runs;
+            if is_fresh && status.phase == Phase::InSync {
                 let outbox = outbox_of(&self.0.storage.state().await?, self.scope());
                 if !pushed || outbox.pending + outbox.in_flight == 0 {
                     return Ok(());
                 }
             }
-            let refused = status.refused.is_some();
+            let refused = is_fresh && status.refused.is_some();
             let tired =
                 gives_up && self.0.listeners.failures.load(Ordering::Relaxed) >= self.0.attempts;
             if refused || tired {

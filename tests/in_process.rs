@@ -230,3 +230,27 @@ async fn a_full_pull_loses_nothing_while_others_listen() {
     soon(b.sync_now()).await.unwrap();
     assert_eq!(b.state().await.unwrap().scopes[0].documents, 41);
 }
+
+#[tokio::test]
+async fn asking_a_started_replica_to_sync_asks_the_server() {
+    let server = server();
+    let (a, b) = (replica(&server, 1).await, replica(&server, 2).await);
+    b.start().await.unwrap();
+    soon(b.wait_until_in_sync()).await.unwrap();
+    let (na, nb) = (a.collection("notes").unwrap(), b.collection::<Note>("notes").unwrap());
+    for n in 0..20 {
+        na.insert_with_id(&n.to_string(), &note("new")).await.unwrap();
+        soon(a.sync_now()).await.unwrap();
+        soon(b.sync_now()).await.unwrap();
+        assert!(nb.get(&n.to_string()).await.unwrap().is_some(), "note {n}");
+    }
+}
+
+#[tokio::test]
+async fn one_shot_syncs_at_the_same_time_take_turns() {
+    let server = server();
+    let a = replica(&server, 1).await;
+    a.collection::<Note>("notes").unwrap().insert(&note("x")).await.unwrap();
+    let (one, two, three) = tokio::join!(a.sync_now(), a.pull(), a.sync_now());
+    one.and(two).and(three).unwrap();
+}

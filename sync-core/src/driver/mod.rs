@@ -9,6 +9,7 @@ mod status;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -124,6 +125,7 @@ pub struct Driver {
     commands: mpsc::Sender<Command>,
     status: watch::Receiver<DriverStatus>,
     token: Arc<Mutex<Option<String>>>,
+    runs: AtomicU64,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -168,22 +170,27 @@ impl Driver {
             last_error: None,
             pushed: 0,
             conflicts: 0,
+            runs: 0,
             last_sync: None,
             parts,
             options,
         };
         task.open_scopes().await?;
         let task = tokio::spawn(task.run(queue));
-        Ok(Self { commands, status, token, task: Mutex::new(Some(task)) })
+        let runs = AtomicU64::new(0);
+        Ok(Self { commands, status, token, runs, task: Mutex::new(Some(task)) })
     }
 
-    /// Begins, or changes the goal; a wait for the next attempt ends.
+    /// Begins, or changes the goal; a wait for the next attempt ends, and the head is asked for anew. The answer is how
+    /// often this was called: a status whose [`runs`](DriverStatus::runs) is lower was made before.
     ///
     /// # Errors
     /// `Closed` if the driver has ended.
-    pub async fn run(&self, goal: Goal) -> Result<()> {
+    pub async fn run(&self, goal: Goal) -> Result<u64> {
         let gone = |_| Error::new(ErrorKind::Closed, "the sync engine has ended");
-        self.commands.send(Command::Run(goal)).await.map_err(gone)
+        let runs = self.runs.fetch_add(1, Ordering::Relaxed) + 1;
+        self.commands.send(Command::Run(goal)).await.map_err(gone)?;
+        Ok(runs)
     }
 
     /// From the next connection on this is the token.
@@ -248,6 +255,7 @@ struct Task {
     last_error: Option<Error>,
     pushed: u64,
     conflicts: u64,
+    runs: u64,
     last_sync: Option<Now>,
 }
 
@@ -294,6 +302,7 @@ impl Task {
                 command = queue.recv() => match command {
                     Some(Command::Run(goal)) => {
                         self.goal = goal;
+                        self.runs += 1;
                         self.input(Input::Run(goal));
                     }
                     Some(Command::Stop) | None => break,
@@ -341,6 +350,7 @@ impl Task {
             refused: progress.refused,
             pushed: self.pushed,
             conflicts: self.conflicts,
+            runs: self.runs,
             last_sync: self.last_sync,
         };
         if *self.publish.borrow() != status {

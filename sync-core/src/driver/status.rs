@@ -20,6 +20,8 @@ pub struct DriverStatus {
     pub pushed: u64,
     /// Conflicts that were met since the driver began.
     pub conflicts: u64,
+    /// How often the driver was told to [run](super::Driver::run).
+    pub runs: u64,
     /// When everything was in sync last, by this machine's clock.
     pub last_sync: Option<Now>,
 }
@@ -33,6 +35,7 @@ impl Default for DriverStatus {
             refused: None,
             pushed: 0,
             conflicts: 0,
+            runs: 0,
             last_sync: None,
         }
     }
@@ -47,6 +50,7 @@ impl PartialEq for DriverStatus {
             && self.refused == other.refused
             && self.pushed == other.pushed
             && self.conflicts == other.conflicts
+            && self.runs == other.runs
             && self.last_sync == other.last_sync
             && text(&self.last_error) == text(&other.last_error)
     }

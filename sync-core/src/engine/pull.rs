@@ -145,6 +145,14 @@ impl Pull {
         ScopeProgress { pulled: self.pulled, position: self.checkpoint.after(), head }
     }
 
+    /// The head is asked for anew; a live stream is opened again after that.
+    pub(super) fn look_again(&mut self, scope: &Scope, outputs: &mut Vec<Output>) {
+        if let Asked::Live { .. } = self.asked {
+            self.restart(scope, outputs);
+        }
+        self.reached_head = false;
+    }
+
     /// The link is gone: what was asked will not come, what waits is still good.
     pub(super) fn lose_link(&mut self, scope: &Scope, outputs: &mut Vec<Output>) {
         if let Asked::Live { ticket, .. } = self.asked {

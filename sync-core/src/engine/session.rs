@@ -56,7 +56,15 @@ impl Engine {
         match self.session {
             Session::Idle | Session::BackingOff { .. } | Session::Refused(_) => self.connect(now),
             Session::Connecting { .. } => {}
-            Session::Online { .. } => self.resume_scopes(now),
+            Session::Online { .. } => {
+                // Whoever asks wants to know how it is now, not how it was when the stream brought something last.
+                let mut outputs = Vec::new();
+                for (scope, machine) in &mut self.scopes {
+                    machine.pull.look_again(scope, &mut outputs);
+                }
+                self.outputs.extend(outputs);
+                self.resume_scopes(now);
+            }
         }
     }
 

@@ -197,6 +197,25 @@ fn at_the_head_it_follows_live_from_the_very_position() {
 }
 
 #[test]
+fn who_runs_it_again_gets_the_head_asked_for_anew() {
+    let mut s = Script::new();
+    s.connect(FOLLOW, 2);
+    let (first, _) = s.pull_in();
+    let payload = s.deliver(first, 0, 2, 2);
+    s.applied(payload, 2);
+    assert!(s.engine.is_in_sync());
+    s.commands();
+    s.input(Input::Run(FOLLOW));
+    assert!(!s.engine.is_in_sync());
+    let commands = s.commands();
+    assert!(matches!(commands[0], Output::Unsubscribe { .. }), "{commands:?}");
+    let Output::Pull { ticket, .. } = commands[1] else { panic!("{commands:?}") };
+    let payload = s.deliver(ticket, 2, 2, 2);
+    s.applied(payload, 2);
+    assert!(s.engine.is_in_sync());
+}
+
+#[test]
 fn losing_the_link_fails_what_is_pending_and_late_answers_change_nothing() {
     let mut s = Script::new();
     let link = s.connect(Goal::ONCE, 10);
