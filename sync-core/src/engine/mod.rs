@@ -37,6 +37,7 @@
 //! assert!(engine.next_deadline().is_some());
 //! ```
 
+mod acknowledge;
 mod event;
 mod io;
 mod pull;

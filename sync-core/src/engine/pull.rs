@@ -1,8 +1,8 @@
 //! Catching up and following live: chunks come in, one is applied at a time, a few wait.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
+use super::acknowledge::Acknowledged;
 use super::retry::Backoff;
 use super::{ChunkMeta, Delivery, Engine, Event, Failure, Output, ScopeProgress, Ticket};
 use crate::clock::Now;
@@ -28,21 +28,6 @@ enum Storage {
     Resetting(Reset),
 }
 
-/// What the server has heard of the position at the head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Acknowledged {
-    No,
-    /// It is being told; whether the position has moved since.
-    Telling {
-        moved: bool,
-    },
-    /// It was told, and found no difference.
-    Yes,
-}
-
-/// Full pulls because of a differing digest are at least this far apart: if one did not help, another will not.
-const BETWEEN_DIFFERENCES: Duration = Duration::from_secs(60 * 60);
-
 /// The pull machine of one scope.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Pull {
@@ -62,12 +47,12 @@ pub(super) struct Pull {
     pause: Option<Now>,
     backoff: Backoff,
     /// Trying again cannot help.
-    refused: Option<ErrorKind>,
+    pub(super) refused: Option<ErrorKind>,
     catching_up: bool,
     /// What the server has heard of the position at the head.
-    acknowledged: Acknowledged,
+    pub(super) acknowledged: Acknowledged,
     /// When a comparison of digests found a difference last.
-    differed: Option<Now>,
+    pub(super) differed: Option<Now>,
     pulled: u64,
 }
 
@@ -340,29 +325,13 @@ impl Engine {
         let ScopeProgress { position, head, .. } = pull.progress();
         let done = pull.reached_head && pull.waiting.is_empty();
         let caught_up = done && std::mem::take(&mut pull.catching_up);
-        pull.acknowledged = match pull.acknowledged {
-            Acknowledged::Telling { .. } => Acknowledged::Telling { moved: true },
-            Acknowledged::No | Acknowledged::Yes => Acknowledged::No,
-        };
+        pull.acknowledged = pull.acknowledged.after_a_move();
         self.tell(Event::CheckpointMoved { scope: scope.clone(), position, head });
         if done {
             self.acknowledge(scope);
         }
         if caught_up {
             self.tell(Event::CatchUpDone(scope.clone()));
-        }
-    }
-
-    /// Tells the server of the position, unless it is being told of an earlier one: then afterwards.
-    fn acknowledge(&mut self, scope: &Scope) {
-        if self.connection().is_none() {
-            return;
-        }
-        let Some(machine) = self.scopes.get_mut(scope) else { return };
-        if machine.pull.acknowledged == Acknowledged::No {
-            machine.pull.acknowledged = Acknowledged::Telling { moved: false };
-            let settled = machine.push.settled_up_to();
-            self.out(Output::Acknowledge { scope: scope.clone(), settled });
         }
     }
 
@@ -386,41 +355,6 @@ impl Engine {
         pull.pause = Some(until);
         self.outputs.extend(outputs);
         self.tell(Event::Stalled(scope.clone(), failure));
-    }
-
-    /// The server compared digests, or had nothing to compare.
-    pub(super) fn handle_acknowledged(
-        &mut self,
-        now: Now,
-        scope: &Scope,
-        result: Result<Option<Reset>, Failure>,
-    ) {
-        let Some(machine) = self.scopes.get_mut(scope) else { return };
-        let pull = &mut machine.pull;
-        let Acknowledged::Telling { moved } = pull.acknowledged else { return };
-        pull.acknowledged = if moved { Acknowledged::No } else { Acknowledged::Yes };
-        match result {
-            Ok(None) => {}
-            Ok(Some(reset)) if reset.reason == ResetReason::DigestDiffers => {
-                let lately = pull.differed.is_some_and(|d| now.since(d) < BETWEEN_DIFFERENCES);
-                pull.differed = Some(now);
-                if lately {
-                    // Pulling everything afresh did not help: that is for people to look at.
-                    pull.refused = Some(ErrorKind::Internal);
-                    return self.tell(Event::Diverged(scope.clone()));
-                }
-                return self.begin_reset(scope, reset);
-            }
-            Ok(Some(reset)) => return self.begin_reset(scope, reset),
-            Err(failure) if Self::needs_new_link(&failure) => {
-                return self.lose_link_to(now, failure);
-            }
-            // A position that the server does not want to hear of now is told with the next one.
-            Err(_) => {}
-        }
-        if moved {
-            self.acknowledge(scope);
-        }
     }
 
     /// The position means nothing: once the storage is free, it is given up.

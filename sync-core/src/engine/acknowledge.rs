@@ -1,0 +1,83 @@
+//! Telling the server how far a scope is, and hearing whether its documents are the same there.
+
+use std::time::Duration;
+
+use super::{Engine, Event, Failure, Output};
+use crate::clock::Now;
+use crate::error::ErrorKind;
+use crate::model::{Reset, ResetReason, Scope};
+
+/// What the server has heard of the position at the head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Acknowledged {
+    No,
+    /// It is being told; whether the position has moved since.
+    Telling {
+        moved: bool,
+    },
+    /// It was told, and found no difference.
+    Yes,
+}
+
+impl Acknowledged {
+    /// The position has moved: what is being told is told once more afterwards.
+    pub(super) fn after_a_move(self) -> Self {
+        match self {
+            Self::Telling { .. } => Self::Telling { moved: true },
+            Self::No | Self::Yes => Self::No,
+        }
+    }
+}
+
+/// Full pulls because of a differing digest are at least this far apart: if one did not help, another will not.
+const BETWEEN_DIFFERENCES: Duration = Duration::from_secs(60 * 60);
+
+impl Engine {
+    /// Tells the server of the position, unless it is being told of an earlier one: then afterwards.
+    pub(super) fn acknowledge(&mut self, scope: &Scope) {
+        if self.connection().is_none() {
+            return;
+        }
+        let Some(machine) = self.scopes.get_mut(scope) else { return };
+        if machine.pull.acknowledged == Acknowledged::No {
+            machine.pull.acknowledged = Acknowledged::Telling { moved: false };
+            let settled = machine.push.settled_up_to();
+            self.out(Output::Acknowledge { scope: scope.clone(), settled });
+        }
+    }
+
+    /// The server compared digests, or had nothing to compare.
+    pub(super) fn handle_acknowledged(
+        &mut self,
+        now: Now,
+        scope: &Scope,
+        result: Result<Option<Reset>, Failure>,
+    ) {
+        let Some(machine) = self.scopes.get_mut(scope) else { return };
+        let pull = &mut machine.pull;
+        let Acknowledged::Telling { moved } = pull.acknowledged else { return };
+        pull.acknowledged = if moved { Acknowledged::No } else { Acknowledged::Yes };
+        match result {
+            Ok(None) => {}
+            Ok(Some(reset)) if reset.reason == ResetReason::DigestDiffers => {
+                let lately = pull.differed.is_some_and(|d| now.since(d) < BETWEEN_DIFFERENCES);
+                pull.differed = Some(now);
+                if lately {
+                    // Pulling everything afresh did not help: that is for people to look at.
+                    pull.refused = Some(ErrorKind::Internal);
+                    return self.tell(Event::Diverged(scope.clone()));
+                }
+                return self.begin_reset(scope, reset);
+            }
+            Ok(Some(reset)) => return self.begin_reset(scope, reset),
+            Err(failure) if Self::needs_new_link(&failure) => {
+                return self.lose_link_to(now, failure);
+            }
+            // A position that the server does not want to hear of now is told with the next one.
+            Err(_) => {}
+        }
+        if moved {
+            self.acknowledge(scope);
+        }
+    }
+}
