@@ -19,10 +19,15 @@ fn environment() -> Arc<dyn Environment> {
     Arc::new(System)
 }
 
-/// A server over a storage.
+/// Documents that are pushed together: a chunk is never cut within them, so they are as few as the smallest chunk.
+const APPEND: usize = 100;
+
+/// A server over a storage, which hands out chunks of up to 10,000 documents.
 #[must_use]
 pub fn server(storage: impl ServerStorage) -> Server {
-    Server::new(Arc::new(storage), Hooks::default(), ServerOptions::default(), environment())
+    let mut options = ServerOptions::default();
+    options.chunk_limits = Limits { documents: 10_000, bytes: 8 << 20 };
+    Server::new(Arc::new(storage), Hooks::default(), options, environment())
 }
 
 /// A replica's storage in memory.
@@ -48,9 +53,11 @@ pub fn sqlite_storage(folder: &Path) -> Result<Arc<dyn Storage>> {
 /// # Errors
 /// As the storage.
 pub async fn replica(server: &Server, storage: Arc<dyn Storage>, chunk: usize) -> Result<Replica> {
-    let limits = Limits { documents: chunk, ..Limits::CHUNK };
     let transport = Arc::new(server.in_process());
-    Replica::builder().storage(storage).transport(transport).chunk_limits(limits).open().await
+    let builder = Replica::builder().storage(storage).transport(transport);
+    let chunks = Limits { documents: chunk, bytes: 8 << 20 };
+    let pushes = Limits { documents: APPEND, ..Limits::PUSH };
+    builder.chunk_limits(chunks).push_limits(pushes).open().await
 }
 
 /// Writes that many documents of 258 bytes under time-ordered ids, and pushes them.
@@ -63,7 +70,7 @@ pub async fn fill(server: &Server, documents: usize) -> Result<()> {
     let body = Body::parse(format!(r#"{{"text":"{}"}}"#, "x".repeat(247)))?;
     let mut left = documents;
     while left > 0 {
-        let count = left.min(1_000);
+        let count = left.min(APPEND);
         left -= count;
         let write = |_| LocalWrite {
             collection: collection.clone(),
