@@ -72,6 +72,7 @@ pub type KvServerStorage<K> = ServerThreads<ServerKv<KvWriter<K>>, ServerKv<KvRe
 
 /// Bounds of a storage over a key-value store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct KvOptions {
     /// Bounds of local writes.
     pub limits: WriteLimits,

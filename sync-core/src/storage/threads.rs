@@ -64,6 +64,7 @@ pub trait Snapshot: Send + 'static {
 
 /// Bounds of the threads of one storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ThreadOptions {
     /// Jobs that may wait for the writer, and as many for the readers; who comes later waits to be let in.
     pub queue: usize,
