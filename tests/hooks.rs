@@ -7,16 +7,17 @@
     reason = "this is how a test ends"
 )]
 
+mod support;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
+use support::{builder, soon};
 use sync_core::environment::System;
-use sync_core::kv::{KvOptions, MemoryKv, open_replica, open_server};
+use sync_core::kv::{KvOptions, MemoryKv, open_server};
 use sync_core::model::{
-    Change, Collection as Name, DocumentKey, DocumentState, Limits, Rejection, RejectionCode,
-    ReplicaId, Scope,
+    Change, Collection as Name, DocumentKey, DocumentState, Limits, Rejection, RejectionCode, Scope,
 };
 use sync_core::replica::{Unsettled, UnsettledAfter, UnsettledEntry};
 use sync_core::server::{
@@ -91,21 +92,12 @@ fn server() -> Server {
 }
 
 async fn replica(server: &Server, id: u8, scope: &str, token: Option<&str>) -> Replica {
-    let kv = Arc::new(MemoryKv::default());
-    let storage = open_replica(kv, ReplicaId([id; 16]), KvOptions::default()).unwrap();
-    let builder = Replica::builder()
-        .storage(Arc::new(storage))
-        .transport(Arc::new(server.in_process()))
-        .scope(scope);
+    let builder = builder(server, id).scope(scope);
     let builder = match token {
         Some(token) => builder.token(token),
         None => builder,
     };
     builder.open().await.unwrap()
-}
-
-async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), future).await.expect("this takes too long")
 }
 
 fn text(text: &str) -> Body {

@@ -7,13 +7,14 @@
     reason = "this is how a test ends"
 )]
 
+mod support;
+
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use support::{builder, soon};
 use sync_core::environment::System;
-use sync_core::kv::{KvOptions, MemoryKv, open_replica, open_server};
-use sync_core::model::ReplicaId;
+use sync_core::kv::{KvOptions, MemoryKv, open_server};
 use sync_core::server::{Hooks, Server, ServerOptions};
 use twotide::prelude::*;
 
@@ -32,19 +33,7 @@ fn server() -> Server {
 }
 
 async fn replica(server: &Server, id: u8) -> Replica {
-    let storage =
-        open_replica(Arc::new(MemoryKv::default()), ReplicaId([id; 16]), KvOptions::default());
-    Replica::builder()
-        .storage(Arc::new(storage.unwrap()))
-        .transport(Arc::new(server.in_process()))
-        .open()
-        .await
-        .unwrap()
-}
-
-/// Fails a test that hangs instead of waiting for ever.
-async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), future).await.expect("this takes too long")
+    builder(server, id).open().await.unwrap()
 }
 
 #[tokio::test]

@@ -2,13 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
+mod support;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use support::{builder, soon};
 use sync_core::environment::System;
 use sync_core::error::Result;
-use sync_core::kv::{KvOptions, MemoryKv, open_replica, open_server};
+use sync_core::kv::{KvOptions, MemoryKv, open_server};
 use sync_core::model::{Cursor, Epoch, Limits, PushBatch, PushId, ReplicaId, Reset, Scope, Seq};
 use sync_core::server::ops::{Acknowledgement, AppendContext, Appended, ChangesReply, Judge};
 use sync_core::server::record::{Acknowledged, ServerScope};
@@ -98,18 +101,7 @@ impl ServerStorage for Hesitant {
 }
 
 async fn replica(server: &Server, id: u8) -> Replica {
-    let storage =
-        open_replica(Arc::new(MemoryKv::default()), ReplicaId([id; 16]), KvOptions::default());
-    Replica::builder()
-        .storage(Arc::new(storage.unwrap()))
-        .transport(Arc::new(server.in_process()))
-        .open()
-        .await
-        .unwrap()
-}
-
-async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), future).await.expect("this takes too long")
+    builder(server, id).open().await.unwrap()
 }
 
 #[tokio::test]
