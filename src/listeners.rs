@@ -8,7 +8,7 @@ use sync_core::driver::{DriverStatus, Observer};
 use sync_core::engine::Event;
 use sync_core::error::ErrorKind;
 use sync_core::model::Scope;
-use sync_core::replica::{Committed, OutboxCounts};
+use sync_core::replica::Committed;
 use sync_core::storage::Storage;
 use tokio::sync::{broadcast, watch};
 
@@ -89,11 +89,7 @@ pub(crate) async fn follow(
         let Some(held) = listeners.upgrade() else { return };
         match state {
             Ok(state) => {
-                let mut outbox = OutboxCounts::default();
-                for summary in state.scopes.iter().filter(|s| s.scope == scope) {
-                    outbox.add(summary.outbox);
-                }
-                let status = Status::of(&driver.borrow_and_update(), outbox);
+                let status = Status::of(&driver.borrow_and_update(), state.outbox(&scope));
                 held.status.send_if_modified(|old| {
                     let changed = !old.shows_the_same(&status);
                     if changed {

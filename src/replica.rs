@@ -11,7 +11,7 @@ use sync_core::engine::{Event, Goal, Phase};
 use sync_core::environment::Environment;
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::{Body, Collection as Name, Epoch, LocalSeq, Reset, ResetReason, Scope};
-use sync_core::replica::{Committed, Context, LocalTransaction, OutboxCounts, ReplicaState};
+use sync_core::replica::{Committed, Context, LocalTransaction, ReplicaState};
 use sync_core::storage::Storage;
 use sync_core::transport::Transport;
 use tokio::sync::{Mutex, broadcast, watch};
@@ -291,7 +291,7 @@ impl Replica {
             let unknown = || Error::new(ErrorKind::Internal, "the sync failed without saying why");
             let is_fresh = status.runs >= runs;
             if is_fresh && status.phase == Phase::InSync {
-                let outbox = outbox_of(&self.0.storage.state().await?, self.scope());
+                let outbox = self.0.storage.state().await?.outbox(self.scope());
                 if !pushed || outbox.pending + outbox.in_flight == 0 {
                     return Ok(());
                 }
@@ -358,8 +358,4 @@ impl Replica {
         }
         Ok(())
     }
-}
-
-fn outbox_of(state: &ReplicaState, scope: &Scope) -> OutboxCounts {
-    state.scopes.iter().find(|s| s.scope == *scope).map(|s| s.outbox).unwrap_or_default()
 }

@@ -171,12 +171,7 @@ impl<C: Cores> Actors<C> {
                 self.input(replica, Input::Delivered { scope, ticket, payload, result });
             }
             Content::Pushed(verdicts) => {
-                let result = Ok(match &verdicts {
-                    Verdicts::Decided { verdicts, .. } => {
-                        Answer::Decided(verdicts.iter().map(|v| v.seq).max().unwrap_or_default())
-                    }
-                    Verdicts::Stale | Verdicts::Cloned => Answer::Cloned,
-                });
+                let result = Ok(Answer::from(&verdicts));
                 self.actors[replica].kept.insert(ticket, Kept::Verdicts(verdicts));
                 self.input(replica, Input::Pushed { scope, ticket, result });
             }

@@ -67,12 +67,8 @@ async fn once(replica: &Replica) -> Result<(), Failure> {
         ended = end => ended.and(Err(Failure::failed("interrupted before it was in sync"))),
     };
     bar.abort();
-    let state = replica.state().await?;
     let mut status = replica.status().borrow().clone();
-    status.outbox = OutboxCounts::default();
-    for scope in state.scopes.iter().filter(|s| s.scope == *replica.scope()) {
-        status.outbox.add(scope.outbox);
-    }
+    status.outbox = replica.state().await?.outbox(replica.scope());
     let mut line = shown(replica, &status);
     line.in_sync = result.is_ok();
     line.status = if result.is_ok() { "idle" } else { "error" };

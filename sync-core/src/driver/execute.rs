@@ -10,7 +10,7 @@ use super::{Kept, Stream, Task};
 use crate::clock::Now;
 use crate::engine::{Event, Output, Ticket};
 use crate::error::{Error, ErrorKind, Result, Retry};
-use crate::model::{Checkpoint, Cursor, PushId, Reset, Scope, Seq};
+use crate::model::{Cursor, PushId, Reset, Scope, Seq};
 use crate::protocol::{Ack, Goodbye, Greeting, Hello, Pull, VERSIONS};
 use crate::replica::ReplicaState;
 use crate::transport::Connection;
@@ -71,8 +71,7 @@ impl Task {
         let (attempt, handle) = abortable(async move {
             let state = storage.state().await?;
             let greet = |scope: Scope| {
-                let found = state.scopes.iter().find(|s| s.scope == scope);
-                let cursor = found.map(|s| s.checkpoint.cursor()).unwrap_or_default();
+                let cursor = state.checkpoint(&scope).cursor();
                 Greeting { scope, cursor }
             };
             let hello = Hello {
@@ -238,9 +237,7 @@ impl Task {
         let (storage, cx) = (self.parts.storage.clone(), self.context());
         let reset = async move {
             let result = match storage.reset(cx, scope.clone(), reset).await {
-                Ok(committed) => {
-                    storage.state().await.map(|s| (committed, checkpoint_of(&s, &scope)))
-                }
+                Ok(committed) => storage.state().await.map(|s| (committed, s.checkpoint(&scope))),
                 Err(error) => Err(error),
             };
             Done::WasReset { scope, result }
@@ -271,19 +268,10 @@ fn lost(what: &str) -> Error {
     Error::new(ErrorKind::Internal, format!("a {what} that the engine named is not there"))
 }
 
-fn checkpoint_of(state: &ReplicaState, scope: &Scope) -> Checkpoint {
-    state
-        .scopes
-        .iter()
-        .find(|s| s.scope == *scope)
-        .map(|s| s.checkpoint.clone())
-        .unwrap_or_default()
-}
-
 /// How far the replica is; with its digest only while nothing of it is unsettled and nothing that was settled lies ahead,
 /// for then it must be the server's.
 fn ack(state: &ReplicaState, scope: &Scope, settled: Seq) -> Option<Ack> {
-    let summary = state.scopes.iter().find(|s| s.scope == *scope)?;
+    let summary = state.scope(scope)?;
     let counts = summary.outbox;
     let is_settled = counts.pending == 0 && counts.in_flight == 0 && counts.deferred == 0;
     let checkpoint = &summary.checkpoint;

@@ -171,12 +171,7 @@ impl Task {
     }
 
     fn answered(&mut self, ticket: Ticket, verdicts: Verdicts) -> Answer {
-        let answer = match &verdicts {
-            Verdicts::Decided { verdicts, .. } => {
-                Answer::Decided(verdicts.iter().map(|v| v.seq).max().unwrap_or_default())
-            }
-            Verdicts::Stale | Verdicts::Cloned => Answer::Cloned,
-        };
+        let answer = Answer::from(&verdicts);
         self.payloads.insert(ticket, Kept::Verdicts(verdicts));
         answer
     }

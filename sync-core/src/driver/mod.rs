@@ -284,8 +284,7 @@ impl Task {
     async fn open_scopes(&mut self) -> Result<()> {
         let state = self.parts.storage.state().await?;
         for scope in self.options.scopes.clone() {
-            let found = state.scopes.iter().find(|s| s.scope == scope);
-            let checkpoint = found.map(|s| s.checkpoint.clone()).unwrap_or_default();
+            let checkpoint = state.checkpoint(&scope);
             self.input(Input::Opened { scope, checkpoint });
         }
         Ok(())

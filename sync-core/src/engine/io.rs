@@ -2,7 +2,7 @@
 
 use super::{Event, Goal};
 use crate::error::{Error, ErrorKind, Retry};
-use crate::model::{Checkpoint, Cursor, Epoch, PushId, Reset, Scope, Seq};
+use crate::model::{Checkpoint, Cursor, Epoch, PushId, Reset, Scope, Seq, Verdicts};
 
 /// Names one request or payload; never used twice by one engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,6 +64,17 @@ pub enum Answer {
     Decided(Seq),
     /// The server knows another batch under this name: a new identity is needed.
     Cloned,
+}
+
+impl From<&Verdicts> for Answer {
+    fn from(verdicts: &Verdicts) -> Self {
+        match verdicts {
+            Verdicts::Decided { verdicts, .. } => {
+                Self::Decided(verdicts.iter().map(|v| v.seq).max().unwrap_or_default())
+            }
+            Verdicts::Stale | Verdicts::Cloned => Self::Cloned,
+        }
+    }
 }
 
 /// What the server said of a scope when the connection was made.

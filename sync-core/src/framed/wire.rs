@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::Compression;
 use crate::codec::{Codec, malformed};
-use crate::error::{Error, ErrorKind, Result, Retry};
+use crate::error::Result;
 use crate::protocol::{FrameReader, FrameWriter, Message, Payload};
 
 /// The largest payload if nothing else is said: 16 MiB. The usual limits of chunks and batches stay far below it.
@@ -96,22 +96,15 @@ impl Wire {
             }
             (None, true) => return Err(malformed("a payload is compressed, which was not agreed")),
         };
-        let message = Message::from_bytes(bytes).map_err(as_protocol)?;
+        let message = Message::from_bytes(bytes)?;
         Ok((frame.stream, message))
     }
-}
-
-/// A name that is no name is the caller's mistake in an app, but on the wire it is the other side's.
-fn as_protocol(error: Error) -> Error {
-    if error.kind() == ErrorKind::Protocol {
-        return error;
-    }
-    malformed("a message holds a value that cannot be").because(error).retrying(Retry::Reconnect)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::{ErrorKind, Retry};
     use crate::framed::tests::Doubled;
 
     fn long() -> Message {

@@ -55,6 +55,18 @@ pub struct Change {
 }
 
 impl Change {
+    /// The base as a resolver on the server sees it: its body only if the change carries it, and of its stamps only the
+    /// revision.
+    #[must_use]
+    pub fn base_state(&self) -> Option<DocumentState> {
+        self.base.map(|base| DocumentState {
+            revision: base.revision,
+            author: base.revision,
+            created: base.revision.stamp,
+            body: self.base_body.clone(),
+        })
+    }
+
     /// Roughly the bytes that this change takes up, for limits.
     #[must_use]
     pub fn weight(&self) -> usize {

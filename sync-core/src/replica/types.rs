@@ -174,6 +174,26 @@ pub struct ReplicaState {
     pub scopes: Vec<ScopeSummary>,
 }
 
+impl ReplicaState {
+    /// One scope of it; none if the replica has never heard of it.
+    #[must_use]
+    pub fn scope(&self, scope: &Scope) -> Option<&ScopeSummary> {
+        self.scopes.iter().find(|s| s.scope == *scope)
+    }
+
+    /// How far a scope came; the beginning for one that the replica has never heard of.
+    #[must_use]
+    pub fn checkpoint(&self, scope: &Scope) -> Checkpoint {
+        self.scope(scope).map(|s| s.checkpoint.clone()).unwrap_or_default()
+    }
+
+    /// What is not settled in a scope.
+    #[must_use]
+    pub fn outbox(&self, scope: &Scope) -> OutboxCounts {
+        self.scope(scope).map(|s| s.outbox).unwrap_or_default()
+    }
+}
+
 /// A scope of a replica at a glance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScopeSummary {

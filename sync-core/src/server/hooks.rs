@@ -244,12 +244,7 @@ impl Judge for PushJudge {
             return None;
         }
         let key = DocumentKey::new(scope.clone(), change.collection.clone(), change.id.clone());
-        let base = change.base.as_ref().map(|b| DocumentState {
-            revision: b.revision,
-            author: b.revision,
-            created: b.revision.stamp,
-            body: change.base_body.clone(),
-        });
+        let base = change.base_state();
         let conflict = Conflict::new(&key, base.as_ref(), &change.state, current);
         Some(self.hooks.resolvers.decide(&conflict))
     }

@@ -54,7 +54,7 @@ impl Peer {
         let mut row = self.server.open_scope(scope).await?;
         let mut reset = None;
         if let Err(fork) = check_cursor(&row, cursor) {
-            let answer = self.server.reset_for(scope, row, cursor, fork).await?;
+            let answer = self.server.reset_for(scope, cursor, fork).await?;
             reset = Some(answer);
             row = self.server.open_scope(scope).await?;
         }
@@ -86,13 +86,23 @@ impl Peer {
             return Ok(Served::Chunk(chunk));
         }
         let limits = pull.limits.min(self.server.0.options.chunk_limits);
-        let storage = &self.server.0.storage;
-        let row = self.server.open_scope(&pull.scope).await?;
-        match storage.changes(pull.scope.clone(), pull.cursor.clone(), limits, visible).await? {
+        let changes = || {
+            let (scope, cursor) = (pull.scope.clone(), pull.cursor.clone());
+            self.server.0.storage.changes(scope, cursor, limits, visible.clone())
+        };
+        let reply = match changes().await {
+            // Nobody has heard of the scope: it begins now.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.server.open_scope(&pull.scope).await?;
+                changes().await?
+            }
+            reply => reply?,
+        };
+        match reply {
             ChangesReply::Chunk(chunk) => Ok(Served::Chunk(SharedChunk::new(chunk))),
-            ChangesReply::Fork(fork) => Ok(Served::Reset(
-                self.server.reset_for(&pull.scope, row, &pull.cursor, fork).await?,
-            )),
+            ChangesReply::Fork(fork) => {
+                Ok(Served::Reset(self.server.reset_for(&pull.scope, &pull.cursor, fork).await?))
+            }
         }
     }
 

@@ -150,6 +150,8 @@ pub enum Fork {
     /// The replica knows positions that this log never gave out: it was restored and nobody said so. A new epoch has to
     /// begin, with this cut.
     Unannounced {
+        /// The epoch that was found forked.
+        epoch: Epoch,
         /// The last position that both know.
         cut: Seq,
     },

@@ -17,7 +17,7 @@ use super::session::{Found, Request, Session, SessionInput, SessionOptions, Sess
 use super::tail::{Hub, SharedChunk};
 use crate::clock::Now;
 use crate::error::{Error, ErrorKind, Result};
-use crate::framed::{Compression, Wire};
+use crate::framed::{Wire, pick};
 use crate::model::{Chunk, Epoch, Seq};
 use crate::protocol::{Goodbye, Hello, Message, Welcome, WireError};
 use crate::transport::FrameLink;
@@ -55,7 +55,6 @@ struct Link<'a> {
     server: &'a Server,
     session: Session,
     wire: Wire,
-    compression: Option<Arc<dyn Compression>>,
     outgoing: std::pin::Pin<Box<dyn futures_util::Sink<Bytes, Error = Error> + Send>>,
     started: Instant,
     peer: Option<Peer>,
@@ -88,7 +87,6 @@ impl Server {
             server: self,
             session: Session::new(session, Now(0)),
             wire: Wire::new(options.frame_bytes),
-            compression: None,
             outgoing,
             started: Instant::now(),
             peer: None,
@@ -261,12 +259,10 @@ impl Link<'_> {
         match done {
             Done::Greeted(result) => match *result {
                 Ok((peer, welcome)) => {
-                    let name = welcome.compression.clone();
-                    self.send(0, &Message::Welcome(welcome)).await?;
                     let offered = &self.server.options().compressions;
-                    self.compression =
-                        offered.iter().find(|c| Some(c.name()) == name.as_deref()).cloned();
-                    self.wire.set_compression(self.compression.clone());
+                    let agreed = pick(offered, welcome.compression.as_slice());
+                    self.send(0, &Message::Welcome(welcome)).await?;
+                    self.wire.set_compression(agreed);
                     self.peer = Some(peer);
                     self.input(SessionInput::Greeted(true));
                 }
@@ -322,7 +318,7 @@ impl Link<'_> {
     }
 
     async fn send_chunk(&mut self, stream: u32, chunk: &SharedChunk) -> Result<()> {
-        let payload = chunk.payload(self.compression.as_deref());
+        let payload = chunk.payload(self.wire.compression().map(|c| &**c));
         let frame = self.wire.encode_payload(stream, &payload);
         self.send_frame(frame).await
     }

@@ -13,7 +13,7 @@ use super::tail::{Hub, Hubs};
 use crate::clock::DRIFT_BOUND;
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
-use crate::framed::Compression;
+use crate::framed::{Compression, pick};
 use crate::model::{Chunk, Cursor, Limits, PushBatch, Reset, ResetReason, Scope, Term, Verdicts};
 use crate::protocol::{Hello, VERSIONS, Welcome};
 use crate::storage::ServerStorage;
@@ -199,7 +199,6 @@ impl Server {
                 scopes.push(peer.greet_scope(&greeting.scope, &greeting.cursor).await?);
             }
         }
-        let offered = |name: &String| options.compressions.iter().any(|c| c.name() == name);
         let welcome = Welcome {
             version,
             server_time: self.0.environment.now().0,
@@ -207,7 +206,8 @@ impl Server {
             chunk_limits: options.chunk_limits,
             body_bytes: options.body_bytes,
             heartbeat: u64::try_from(options.heartbeat.as_millis()).unwrap_or(u64::MAX),
-            compression: hello.compressions.iter().find(|c| offered(c)).cloned(),
+            compression: pick(&options.compressions, &hello.compressions)
+                .map(|c| c.name().to_owned()),
             scopes,
         };
         Ok((peer, welcome))
@@ -252,17 +252,16 @@ impl Server {
     pub(super) async fn reset_for(
         &self,
         scope: &Scope,
-        row: ServerScope,
         cursor: &Cursor,
         fork: Fork,
     ) -> Result<Reset> {
-        let cut = match fork {
+        let (from, cut) = match fork {
             Fork::Reset(reset) => return Ok(reset),
-            Fork::Unannounced { cut } => cut,
+            Fork::Unannounced { epoch, cut } => (epoch, cut),
         };
         tracing::warn!(%scope, %cut, "the log was restored without a new epoch; one begins now");
         let fresh = self.0.environment.epoch();
-        let row = self.0.storage.begin_epoch(scope.clone(), row.epoch, cut, fresh).await?;
+        let row = self.0.storage.begin_epoch(scope.clone(), from, cut, fresh).await?;
         if let Some(hub) = self.0.hubs.find(scope) {
             hub.move_head(row.epoch, row.head);
         }

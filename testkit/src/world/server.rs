@@ -4,7 +4,7 @@ use std::fmt;
 
 use sync_core::model::{
     Change, Chunk, Cursor, Digest, DocumentKey, DocumentState, Limits, LogEntry, PushBatch,
-    Rejection, Reset, ResetReason, Revision, Scope, Seq, Stamp, Term, Verdicts,
+    Rejection, Reset, ResetReason, Revision, Scope, Seq, Term, Verdicts,
 };
 use sync_core::resolver::{Conflict, Resolution, ResolveOn, Resolvers};
 use sync_core::server::ops::{
@@ -85,12 +85,7 @@ impl Judge for WorldJudge {
         if self.resolvers.resolve_on(&key.collection) != ResolveOn::Server {
             return None;
         }
-        let base = change.base.map(|b| DocumentState {
-            revision: b.revision,
-            author: b.revision,
-            created: Stamp::ZERO,
-            body: change.base_body.clone(),
-        });
+        let base = change.base_state();
         Some(self.resolvers.decide(&Conflict::new(&key, base.as_ref(), &change.state, current)))
     }
 }
@@ -136,7 +131,7 @@ impl<C: Cores> World<C> {
     fn answer_fork(&mut self, cursor: &Cursor, fork: Fork) -> Reset {
         match fork {
             Fork::Reset(reset) => reset,
-            Fork::Unannounced { cut } => {
+            Fork::Unannounced { cut, .. } => {
                 let scope = self.begin_epoch(cut);
                 let cut = cursor.epoch.map_or(Seq(0), |epoch| scope.shared_with(epoch));
                 Reset { epoch: scope.epoch, reason: ResetReason::EpochChanged { cut } }

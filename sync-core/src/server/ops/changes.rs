@@ -34,7 +34,7 @@ pub fn check_cursor(row: &ServerScope, cursor: &Cursor) -> std::result::Result<(
     }
     let common = agree_on_terms(&row.terms, row.head, &cursor.terms, highest);
     if common < highest {
-        return Err(Fork::Unannounced { cut: common });
+        return Err(Fork::Unannounced { epoch: row.epoch, cut: common });
     }
     // A full pull under way is safe from purges up to the head at which it began.
     let safe = cursor.floor.map_or(cursor.after, |floor| floor.max(cursor.after));
