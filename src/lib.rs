@@ -45,8 +45,14 @@ mod transaction;
 
 pub use sync_core as core;
 
+#[cfg(feature = "sled")]
+pub use storage_sled as sled;
 #[cfg(feature = "sqlite")]
 pub use storage_sqlite as sqlite;
+#[cfg(feature = "http")]
+pub use transport_http as http;
+#[cfg(feature = "server")]
+pub use transport_net as net;
 #[cfg(feature = "ws")]
 pub use transport_ws as ws;
 

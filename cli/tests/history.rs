@@ -146,7 +146,7 @@ async fn serve(file: &Path, clock: &Arc<Ticking>) -> (Server, String) {
     let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}", socket.local_addr().unwrap());
     let app = twotide::ws::router(server.clone());
-    tokio::spawn(twotide::ws::listen(socket, app, std::future::pending()));
+    tokio::spawn(twotide::net::listen(socket, app, std::future::pending()));
     (server, url)
 }
 

@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod actors;
+pub mod conformance;
 pub mod cores;
 pub mod resolvers;
 pub mod search;

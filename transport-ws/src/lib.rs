@@ -16,8 +16,6 @@ mod config;
 mod error;
 #[cfg(feature = "server")]
 mod server;
-#[cfg(feature = "tls")]
-pub mod tls;
 #[cfg(feature = "zstd")]
 mod zstd;
 
@@ -27,10 +25,10 @@ pub use client::WsTransport;
 pub use config::WsConfig;
 #[cfg(feature = "server")]
 pub use config::WsServerConfig;
-#[cfg(all(feature = "server", feature = "tls"))]
-pub use server::listen_tls;
 #[cfg(feature = "server")]
-pub use server::{LinkHandler, PeerInfo, listen, router, router_with};
+pub use server::{LinkHandler, PeerInfo, router, router_with};
+#[cfg(feature = "tls")]
+pub use transport_net::tls;
 #[cfg(feature = "zstd")]
 pub use zstd::Zstd;
 

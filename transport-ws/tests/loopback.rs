@@ -26,10 +26,11 @@ use sync_core::protocol::{Ack, Goodbye, Hello, Message, Pull, VERSIONS, Welcome}
 use sync_core::transport::{Connection, Delivery, FrameLink, Transport};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
+use transport_net::{listen, listen_tls};
 use transport_ws::tls::{Trust, server_config};
 use transport_ws::{
-    LinkHandler, PATH, PeerInfo, SUBPROTOCOL, WsConfig, WsServerConfig, WsTransport, Zstd, listen,
-    listen_tls, router, router_with,
+    LinkHandler, PATH, PeerInfo, SUBPROTOCOL, WsConfig, WsServerConfig, WsTransport, Zstd, router,
+    router_with,
 };
 
 /// Nothing here may take long.

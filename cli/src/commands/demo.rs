@@ -94,7 +94,8 @@ impl Stage {
         let stop = async move {
             let _ = draining.wait_for(|d| *d).await;
         };
-        let listening = tokio::spawn(twotide::ws::listen(socket, super::serve::app(&server), stop));
+        let listening =
+            tokio::spawn(twotide::net::listen(socket, super::serve::app(&server), stop));
         say(
             "Twotide: three replicas and a server, each with a SQLite file of its own, over WebSocket.",
         );

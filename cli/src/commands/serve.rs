@@ -16,7 +16,7 @@ use twotide::core::framed::Compression;
 use twotide::core::model::{Digest, Epoch, Scope, Seq};
 use twotide::core::server::{Hooks, Server, ServerOptions, StaticTokens};
 use twotide::sqlite::{SqliteConfig, open_server};
-use twotide::{Error, ErrorKind, ws};
+use twotide::{Error, ErrorKind, net, ws};
 
 use super::asked_to_end;
 use crate::args::ServeArgs;
@@ -65,7 +65,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
         stopping.drain();
     };
     let mut draining = server.draining();
-    let listening = ws::listen(socket, app(&server), stop);
+    let listening = net::listen(socket, app(&server), stop);
     tokio::pin!(listening);
     tokio::select! {
         ended = &mut listening => ended?,

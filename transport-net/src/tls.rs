@@ -33,8 +33,11 @@ impl Default for Trust {
 }
 
 impl Trust {
-    #[cfg(feature = "client")]
-    pub(crate) fn client_config(&self) -> Result<Arc<rustls::ClientConfig>> {
+    /// What a TLS client of whatever kind is configured with.
+    ///
+    /// # Errors
+    /// `InvalidInput` if a certificate cannot be read.
+    pub fn client_config(&self) -> Result<Arc<rustls::ClientConfig>> {
         let mut roots = rustls::RootCertStore::empty();
         let certificates = match self {
             Self::Custom(config) => return Ok(Arc::clone(config)),

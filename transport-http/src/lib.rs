@@ -1,0 +1,5 @@
+//! Twotide over HTTP.
+
+#![forbid(unsafe_code)]
+
+pub mod api;

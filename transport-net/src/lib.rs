@@ -1,0 +1,16 @@
+//! What the transports share: whom TLS trusts (feature `tls`), and sockets to listen on (feature `server`).
+//!
+//! A server's routes come from the transports, each of which gives an axum `Router`; merged into one they are served on
+//! one port, by `listen` or `listen_tls`.
+
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "server")]
+mod listen;
+#[cfg(feature = "tls")]
+pub mod tls;
+
+#[cfg(all(feature = "server", feature = "tls"))]
+pub use listen::listen_tls;
+#[cfg(feature = "server")]
+pub use listen::{RemoteAddress, listen};
