@@ -1,5 +1,6 @@
 //! Conflict resolvers: who wins when two edits were made without knowledge of each other.
 
+mod fields;
 mod strategies;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::model::{Body, Collection, DocumentKey, DocumentState};
 
+pub use fields::{FieldMerge, FieldRule, OnDelete};
 pub use strategies::{ClientWins, LastWriteWins, ServerWins};
 
 /// Two edits of one document of which neither was made with knowledge of the other.
