@@ -201,6 +201,15 @@ impl ReplicaBuilder {
         self
     }
 
+    /// Whether data stays on this device that its user may not see any more. When the server's greeting says that a scope
+    /// may not be seen, what was pulled of it leaves the device, edits that were not synced go to the quarantine, and
+    /// [`Event::ScopeGone`](sync_core::engine::Event::ScopeGone) tells of it. To be set where one device is shared by several
+    /// tokens that may see different things. Not by default.
+    pub fn keep_revoked(mut self, yes: bool) -> Self {
+        self.options.engine.forget_revoked = !yes;
+        self
+    }
+
     /// Who holds the engine of this replica, in words for people: another process that wants it is told. The process id
     /// by default.
     pub fn holder(mut self, holder: impl Into<String>) -> Self {

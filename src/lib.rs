@@ -81,7 +81,8 @@ pub mod prelude {
     pub use sync_core::model::Body;
     pub use sync_core::replica::{Operation, Origin};
     pub use sync_core::resolver::{
-        ClientWins, Conflict, ConflictResolver, LastWriteWins, Resolution, ServerWins,
+        ClientWins, Conflict, ConflictResolver, FieldMerge, FieldRule, LastWriteWins, OnDelete,
+        Resolution, ServerWins,
     };
 }
 
