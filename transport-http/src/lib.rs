@@ -3,3 +3,5 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+#[cfg(any(feature = "client", feature = "server"))]
+pub mod format;
