@@ -82,7 +82,7 @@ pub mod prelude {
     pub use sync_core::replica::{Operation, Origin};
     pub use sync_core::resolver::{
         ClientWins, Conflict, ConflictResolver, FieldMerge, FieldRule, LastWriteWins, OnDelete,
-        Resolution, ServerWins,
+        Resolution, ServerWins, TypedConflict, TypedResolution, resolve_typed, resolve_with,
     };
 }
 

@@ -7,7 +7,7 @@ mod three_way;
 
 use std::collections::BTreeMap;
 
-use super::{Conflict, ConflictResolver, Resolution};
+use super::{Conflict, ConflictResolver, OnDelete, Resolution};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Body;
 use three_way::{Later, Merge, Three};
@@ -35,33 +35,19 @@ pub enum FieldRule {
     ByKey(String),
 }
 
-/// What becomes of a deletion against an edit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum OnDelete {
-    /// Whichever was written later.
-    #[default]
-    LastWrite,
-    /// The edit: the document lives again.
-    KeepEdit,
-    /// The deletion.
-    KeepDeletion,
-    /// The app decides.
-    Defer,
-}
-
 /// Merges JSON objects field by field, with the base: a field that one side changed is taken from that side; one that both
 /// changed is decided by the [rule](FieldRule) of its place. Objects in objects are merged likewise.
 ///
 /// Without a base (two inserts of one id) every field counts as added by both. Documents that are no objects are one value.
-/// A field that is missing and one that is `null` are different: removing a field is a change like others.
+/// A field that is missing and one that is `null` are different: removing a field is a change like others. Of a deletion
+/// against an edit the later one stands, unless [`on_delete`](ConflictResolver::on_delete) says something else.
 ///
 /// What is taken over is taken over in its own bytes: numbers keep their digits. Fields stand in the order of the base, then
 /// come those that were added, the earlier edit's first; so every replica that merges the same states makes the same bytes,
 /// whichever of them it calls local (unless a rule says `Local` or `Remote`).
 ///
 /// ```
-/// use sync_core::resolver::{FieldMerge, FieldRule, OnDelete};
+/// use sync_core::resolver::{ConflictResolver, FieldMerge, FieldRule, OnDelete};
 /// let merge = FieldMerge::new()
 ///     .field("/tags", FieldRule::Union)?
 ///     .field("/lines", FieldRule::ByKey("id".into()))?
@@ -74,7 +60,6 @@ pub enum OnDelete {
 pub struct FieldMerge {
     rules: BTreeMap<Vec<String>, FieldRule>,
     default: FieldRule,
-    on_delete: OnDelete,
 }
 
 impl FieldMerge {
@@ -99,13 +84,6 @@ impl FieldMerge {
     pub fn field(mut self, pointer: &str, rule: FieldRule) -> Result<Self> {
         self.rules.insert(parse_pointer(pointer)?, rule);
         Ok(self)
-    }
-
-    /// What becomes of a deletion against an edit.
-    #[must_use]
-    pub fn on_delete(mut self, on_delete: OnDelete) -> Self {
-        self.on_delete = on_delete;
-        self
     }
 }
 
@@ -136,17 +114,16 @@ impl ConflictResolver for FieldMerge {
     }
 
     fn resolve(&self, conflict: &Conflict<'_>) -> Result<Resolution> {
-        let local_is_later = conflict.remote.is_none_or(|r| conflict.local.author > r.author);
         let remote = conflict.remote.and_then(|r| r.body.as_ref());
-        let (ours, theirs) = match (&conflict.local.body, remote) {
-            (Some(ours), Some(theirs)) => (ours, theirs),
-            (None, None) => return Ok(Resolution::Remote),
-            (ours, _) => return Ok(self.deletion(ours.is_none(), local_is_later)),
+        let (Some(ours), Some(theirs)) = (&conflict.local.body, remote) else {
+            // There is nothing to merge with. Two deletions are no conflict.
+            let decided = OnDelete::default().decide(conflict);
+            return Ok(decided.unwrap_or(Resolution::Remote));
         };
         let merge = Merge {
             rules: &self.rules,
             default: &self.default,
-            later: if local_is_later { Later::Local } else { Later::Remote },
+            later: if conflict.local_is_later() { Later::Local } else { Later::Remote },
         };
         let base = conflict.base.and_then(|b| b.body.as_ref()).map(Body::as_str);
         let three = Three { base, local: Some(ours.as_str()), remote: Some(theirs.as_str()) };
@@ -157,17 +134,5 @@ impl ConflictResolver for FieldMerge {
             Ok(Some(merged)) if merged == ours.as_str() => Resolution::Local,
             Ok(Some(merged)) => Resolution::Merge(Body::parse(merged.into_owned())?),
         })
-    }
-}
-
-impl FieldMerge {
-    fn deletion(&self, local_deletes: bool, local_is_later: bool) -> Resolution {
-        let local_stands = match self.on_delete {
-            OnDelete::LastWrite => local_is_later,
-            OnDelete::KeepEdit => !local_deletes,
-            OnDelete::KeepDeletion => local_deletes,
-            OnDelete::Defer => return Resolution::Defer,
-        };
-        if local_stands { Resolution::Local } else { Resolution::Remote }
     }
 }

@@ -20,7 +20,7 @@ fn key() -> DocumentKey {
 
 /// What becomes of two states, the local one written later or earlier.
 fn resolve(
-    merge: &FieldMerge,
+    merge: &impl ConflictResolver,
     base: Option<&str>,
     local: Option<&str>,
     remote: Option<&str>,
