@@ -11,6 +11,9 @@
 //! - [`traces`]: one function for each rule; [`rule_traces!`] makes them named tests of any backend.
 //! - [`search`]: random plans, oracles that judge them by the recorded history, and a shrinker.
 //!
+//! - [`proxy`]: a TCP proxy that misbehaves as it is told, for tests over real sockets.
+//! - [`conformance`]: one named case for each promise of a contract.
+//!
 //! A backend takes part by implementing [`Cores`](cores::Cores), which makes its cores.
 
 #![forbid(unsafe_code)]
@@ -18,6 +21,7 @@
 pub mod actors;
 pub mod conformance;
 pub mod cores;
+pub mod proxy;
 pub mod resolvers;
 pub mod search;
 pub mod traces;

@@ -1,0 +1,203 @@
+//! One direction of a connection.
+
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use super::response::Responses;
+use super::{BUFFER, Behaviour, Flow, HELD, Hold, Shared, Way};
+
+/// Bytes that are read or written at a time.
+const STEP: usize = 16 << 10;
+/// Slices of a second in which a throttled direction delivers.
+const SLICES: u64 = 50;
+
+/// Why a pump stopped.
+pub(super) enum Pumped {
+    /// The sender closed, and everything was delivered.
+    Ended,
+    /// A socket failed.
+    Broken,
+    /// So many bytes were delivered that the connection is to be cut.
+    Due,
+}
+
+pub(super) struct Pump<'a> {
+    shared: &'a Shared,
+    behaviour: watch::Receiver<Behaviour>,
+    way: Way,
+    from: ReadHalf<'a>,
+    to: WriteHalf<'a>,
+    /// Taken and not delivered.
+    waiting: BytesMut,
+    /// How many of them are not held back any more.
+    released: usize,
+    delivered: u64,
+    taken: u64,
+    last_taken: Instant,
+    /// Before then a throttled direction delivers nothing.
+    next_slice: Instant,
+    ended: bool,
+    responses: Responses,
+}
+
+/// When something may be delivered.
+enum Turn {
+    Now(usize),
+    At(Instant),
+    Later,
+}
+
+impl<'a> Pump<'a> {
+    pub(super) fn new(shared: &'a Shared, way: Way, from: ReadHalf<'a>, to: WriteHalf<'a>) -> Self {
+        let now = Instant::now();
+        Self {
+            shared,
+            behaviour: shared.behaviour.subscribe(),
+            way,
+            from,
+            to,
+            waiting: BytesMut::new(),
+            released: 0,
+            delivered: 0,
+            taken: 0,
+            last_taken: now,
+            next_slice: now,
+            ended: false,
+            responses: Responses::default(),
+        }
+    }
+
+    pub(super) async fn run(mut self) -> Pumped {
+        loop {
+            let flow = self.behaviour.borrow_and_update().flow(self.way);
+            if flow.cut_after.is_some_and(|most| self.delivered >= most) {
+                return Pumped::Due;
+            }
+            let turn = self.turn(&flow);
+            if self.ended && self.waiting.is_empty() {
+                // The half is closed, the other direction may go on.
+                let _ = tokio::io::AsyncWriteExt::shutdown(&mut self.to).await;
+                return Pumped::Ended;
+            }
+            let room = if flow.hold == Hold::Nothing { BUFFER } else { HELD };
+            let takes = !self.ended && self.waiting.len() < room;
+            let (ready, alarm) = match turn {
+                Turn::Now(n) => (n, None),
+                Turn::At(at) => (0, Some(at)),
+                Turn::Later => (0, None),
+            };
+            tokio::select! {
+                changed = self.behaviour.changed() => if changed.is_err() { return Pumped::Broken },
+                writable = self.to.writable(), if ready > 0 => {
+                    if writable.is_err() || !self.deliver(ready, &flow) {
+                        return Pumped::Broken;
+                    }
+                }
+                readable = self.from.readable(), if takes => {
+                    if readable.is_err() || !self.take(room, &flow) {
+                        return Pumped::Broken;
+                    }
+                }
+                () = sleep_until(alarm.unwrap_or(self.next_slice)), if alarm.is_some() => {}
+            }
+        }
+    }
+
+    /// Whether and when something may be delivered.
+    fn turn(&mut self, flow: &Flow) -> Turn {
+        let now = Instant::now();
+        if self.waiting.is_empty() || flow.stalled {
+            return Turn::Later;
+        }
+        if let Err(quiet_at) = self.release(flow.hold, now) {
+            return quiet_at.map_or(Turn::Later, Turn::At);
+        }
+        let mut most = self.released.min(STEP);
+        if let Some(end) = flow.cut_after {
+            most = most.min(usize::try_from(end - self.delivered).unwrap_or(usize::MAX));
+        }
+        if let Some(rate) = flow.bytes_per_second {
+            if now < self.next_slice {
+                return Turn::At(self.next_slice);
+            }
+            most = most.min(usize::try_from((rate / SLICES).max(1)).unwrap_or(usize::MAX));
+        }
+        Turn::Now(most)
+    }
+
+    /// Lets go of what was held back long enough; if nothing is to be delivered, when it may be.
+    fn release(&mut self, hold: Hold, now: Instant) -> Result<(), Option<Instant>> {
+        if self.ended || self.waiting.len() >= HELD {
+            self.released = self.waiting.len();
+        }
+        let mut quiet_at = None;
+        match hold {
+            Hold::Nothing => self.released = self.waiting.len(),
+            Hold::Response if self.way == Way::ToServer => self.released = self.waiting.len(),
+            Hold::Quiet(quiet) if now >= self.last_taken + quiet => {
+                self.released = self.waiting.len();
+            }
+            Hold::Quiet(quiet) => quiet_at = Some(self.last_taken + quiet),
+            Hold::Bytes(n) if self.waiting.len() >= n => self.released = self.waiting.len(),
+            Hold::Bytes(_) => {}
+            Hold::Response => {
+                let complete = self.responses.complete_at();
+                let complete = usize::try_from(complete.saturating_sub(self.delivered));
+                self.released = self.released.max(complete.unwrap_or(0)).min(self.waiting.len());
+            }
+        }
+        if self.released > 0 { Ok(()) } else { Err(quiet_at) }
+    }
+
+    /// Takes what the sender has sent; whether the socket still works.
+    fn take(&mut self, room: usize, flow: &Flow) -> bool {
+        let before = self.waiting.len();
+        let mut scratch = [0; STEP];
+        match self.from.try_read(&mut scratch[..STEP.min(room - before)]) {
+            Ok(0) => self.ended = true,
+            Ok(n) => {
+                let bytes = &mut scratch[..n];
+                if let Some(at) = flow.flip_at.and_then(|at| at.checked_sub(self.taken))
+                    && let Some(byte) = usize::try_from(at).ok().and_then(|at| bytes.get_mut(at))
+                {
+                    *byte ^= 1;
+                }
+                if self.way == Way::ToClient {
+                    self.responses.read(bytes);
+                }
+                self.taken += n as u64;
+                self.last_taken = Instant::now();
+                self.waiting.extend_from_slice(bytes);
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(_) => return false,
+        }
+        true
+    }
+
+    /// Delivers up to so many bytes; whether the socket still works.
+    fn deliver(&mut self, most: usize, flow: &Flow) -> bool {
+        match self.to.try_write(&self.waiting[..most]) {
+            Ok(n) => {
+                self.waiting.advance(n);
+                self.released -= n;
+                self.delivered += n as u64;
+                if let Some(rate) = flow.bytes_per_second {
+                    let pause = Duration::from_secs_f64(n as f64 / rate.max(1) as f64);
+                    self.next_slice = self.next_slice.max(Instant::now()) + pause;
+                }
+                let (way, n) = (self.way, n as u64);
+                self.shared.counters.send_modify(|c| match way {
+                    Way::ToServer => c.to_server += n,
+                    Way::ToClient => c.to_client += n,
+                });
+                true
+            }
+            Err(e) => e.kind() == std::io::ErrorKind::WouldBlock,
+        }
+    }
+}
