@@ -3,5 +3,19 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+#[cfg(feature = "client")]
+mod client;
+#[cfg(feature = "client")]
+mod config;
+#[cfg(feature = "client")]
+mod error;
 #[cfg(any(feature = "client", feature = "server"))]
 pub mod format;
+
+#[cfg(feature = "tls")]
+pub use transport_net::tls;
+
+#[cfg(feature = "client")]
+pub use client::HttpTransport;
+#[cfg(feature = "client")]
+pub use config::{Fallback, HttpConfig, LiveBy, ProxyBy};
