@@ -194,6 +194,7 @@ where
     }
 
     async fn feed(&self, after: LocalSeq, limits: Limits) -> Result<FeedPage> {
+        self.threads.check_open()?;
         let next = match self.recent.after(after, limits) {
             Ok(changes) => return Ok(FeedPage { changes, more: true, gap: false }),
             Err(next) => next,
