@@ -13,9 +13,17 @@
 //! [`Timing::prompt`] allows, a chunk may hold what several appends wrote, and a broken link may be noticed as late as
 //! something is asked.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "this is how a case fails"
+)]
+
 pub mod cases;
 mod door;
 mod harness;
+mod pending;
 mod reader;
 mod stage;
 mod watched;
@@ -78,6 +86,28 @@ macro_rules! __transport_cases {
                 a_scope_that_is_taken_away_ends_its_stream,
                 a_dropped_stream_makes_room_for_another,
                 a_live_stream_that_is_not_polled_holds_nothing_up,
+            }
+            pending {
+                many_requests_at_a_time_are_each_answered,
+                requests_wait_for_their_turn,
+                a_request_that_waits_holds_up_no_other,
+                dropped_requests_disturb_nothing,
+                requests_may_be_dropped_at_once,
+                closing_fails_what_is_pending_and_what_follows,
+                a_dropped_connection_is_let_go_of,
+                a_server_that_drains_says_goodbye,
+            }
+            links {
+                a_cut_fails_everything_that_is_pending,
+                what_is_asked_after_a_cut_fails_promptly,
+                a_half_open_link_is_noticed,
+                an_idle_connection_stays,
+                a_push_whose_answer_was_lost_has_one_effect,
+                a_log_is_pulled_over_links_that_break,
+                a_log_is_followed_over_links_that_break,
+            }
+            whole {
+                replicas_converge_over_links_that_are_cut,
             }
         }
     };
