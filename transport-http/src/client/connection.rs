@@ -11,7 +11,7 @@ use sync_core::protocol::{Ack, Goodbye, Pull};
 use sync_core::transport::{Connection, Delivery};
 
 use super::http;
-use super::line::{Brought, By, Line, following};
+use super::line::{Brought, By, Line};
 use super::live::live;
 use crate::api;
 use crate::error::broken;
@@ -48,7 +48,7 @@ impl Connection for HttpConnection {
                 Err(broken("the server sent a chunk of another scope"))
             }
             Brought::Changes(Changes::Chunk(page)) => {
-                line.remember(&page.chunk, &following(&pull.cursor, &page.chunk));
+                line.remember(&page.chunk, &pull.cursor);
                 Ok(Delivery::Chunk(page.chunk))
             }
             Brought::Nothing => {

@@ -233,9 +233,12 @@ impl Line {
         Ok(Brought::Changes(self.http().read(answer).await?))
     }
 
-    /// Takes note of where a chunk ended.
-    pub(super) fn remember(&self, chunk: &Chunk, after: &Cursor) {
-        let known = Known { after: after.clone(), horizon: chunk.horizon };
+    /// Takes note of where a chunk ended that came after that cursor.
+    pub(super) fn remember(&self, chunk: &Chunk, cursor: &Cursor) {
+        if chunk.after != cursor.after {
+            return;
+        }
+        let known = Known { after: following(cursor, chunk), horizon: chunk.horizon };
         let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         all.insert(chunk.scope.clone(), known);
     }

@@ -136,8 +136,8 @@ impl Live {
         }
         self.misplaced = 0;
         let is_news = chunk.next > chunk.after || cursor.epoch.is_none();
+        self.line.remember(&chunk, cursor);
         self.pull.cursor = following(cursor, &chunk);
-        self.line.remember(&chunk, &self.pull.cursor);
         Ok(is_news.then_some(chunk))
     }
 
