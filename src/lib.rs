@@ -46,6 +46,7 @@ mod serve;
 mod status;
 mod storage_url;
 mod transaction;
+mod unsettled;
 
 pub use sync_core as core;
 
@@ -71,6 +72,9 @@ pub use status::{Activity, Statistics, Status};
 pub use storage_url::StorageUrl;
 pub use sync_core::error::{Error, ErrorKind, Result, Retry};
 pub use transaction::Transaction;
+pub use unsettled::{
+    Conflicts, NextPage, Quarantine, QuarantinedEdit, SyncState, UnsettledPage, WaitingConflict,
+};
 
 /// What an app usually needs.
 pub mod prelude {

@@ -55,6 +55,11 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
         limits: Limits,
     ) -> Result<Page<UnsettledEntry>>;
 
+    /// What is not settled of one document: its edit first (pending, in flight or deferred), then every edit of it that
+    /// was refused, the oldest first. Empty for a document that is settled, or that nobody has heard of. Costs the number
+    /// of quarantined edits.
+    async fn unsettled_of(&self, key: DocumentKey) -> Result<Vec<(Unsettled, UnsettledEntry)>>;
+
     /// Writes documents together with their outbox entries; the base of a document is the settled state before its first
     /// unsettled edit. When it returns, the write survives a power failure.
     ///
@@ -221,6 +226,10 @@ where
         limits: Limits,
     ) -> Result<Page<UnsettledEntry>> {
         self.threads.read(move |rows| ops::unsettled(rows, &scope, which, &after, limits)).await
+    }
+
+    async fn unsettled_of(&self, key: DocumentKey) -> Result<Vec<(Unsettled, UnsettledEntry)>> {
+        self.threads.read(move |rows| ops::unsettled_of(rows, &key)).await
     }
 
     async fn write(&self, now: Now, transaction: LocalTransaction) -> Result<Committed> {
