@@ -14,6 +14,14 @@ const FRAMES: usize = 8;
 #[derive(Clone, Debug)]
 pub struct InProcess(Server);
 
+impl InProcess {
+    /// Dials that server.
+    #[must_use]
+    pub fn new(server: Server) -> Self {
+        Self(server)
+    }
+}
+
 #[async_trait]
 impl Dial for InProcess {
     async fn dial(&self) -> Result<FrameLink> {
@@ -32,6 +40,6 @@ impl Server {
     /// The transport for replicas in the same process.
     #[must_use]
     pub fn in_process(&self) -> FramedTransport<InProcess> {
-        FramedTransport::new(InProcess(self.clone()), FramedOptions::default())
+        FramedTransport::new(InProcess::new(self.clone()), FramedOptions::default())
     }
 }

@@ -5,5 +5,6 @@
 //! and printed; it is never passed in silence.
 
 mod run;
+pub mod transport;
 
 pub use run::{Case, Outcome, Skipped, run};

@@ -33,6 +33,7 @@
 //! ```
 
 mod connection;
+mod links;
 mod pump;
 mod response;
 #[cfg(test)]
@@ -46,6 +47,8 @@ use sync_core::error::{Error, ErrorKind, Result};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
+
+pub use links::{LinkSwitch, SwitchedDial};
 
 /// Bytes that one direction of a connection may keep while it cannot deliver them. Whoever sends more has to wait, as
 /// with a network whose buffers are full.

@@ -1,0 +1,171 @@
+//! Links that break, fall silent, or lose answers.
+
+use super::*;
+
+/// What a lost link must say of what was pending on it.
+fn assert_lost(error: &Error) {
+    let kinds = [ErrorKind::Network, ErrorKind::Timeout, ErrorKind::Closed];
+    assert!(kinds.contains(&error.kind()), "{error:?}");
+    assert_eq!(error.retry(), Retry::Reconnect, "{error:?}");
+}
+
+/// When the link is lost for good, everything that is pending on it fails promptly, with the advice to connect anew; live
+/// streams end with that error.
+pub async fn a_cut_fails_everything_that_is_pending<H: TransportHarness>(harness: H) -> Outcome {
+    let stage = Stage::new(harness).await;
+    let connection = stage.connect(1, &[]).await;
+    let pending = Pending::ask(&stage, &*connection).await;
+    stage.harness.refuse().await?;
+    let mut cut = Ok(());
+    let errors =
+        pending.fails(stage.timing.prompt, async { cut = stage.harness.cut().await }).await;
+    cut?;
+    errors.iter().for_each(assert_lost);
+    assert_lost(&stage.soon("the loss", connection.lost()).await);
+    Ok(())
+}
+
+/// What is asked on a link that is lost fails promptly, with the advice to connect anew; and a new connection works as
+/// soon as the server is there.
+pub async fn what_is_asked_after_a_cut_fails_promptly<H: TransportHarness>(harness: H) -> Outcome {
+    let stage = Stage::new(harness).await;
+    let scope = scope("cut");
+    let connection = stage.connect(1, &[&scope]).await;
+    stage.harness.refuse().await?;
+    stage.harness.cut().await?;
+    let pulled = connection.pull(pull(&scope, Cursor::default()));
+    assert_lost(&error_of("the pull", stage.soon("a pull", pulled).await));
+    let mut live = connection.live(pull(&scope, Cursor::default()));
+    let last = stage.soon("a live stream", live.next()).await.expect("a last word");
+    assert_lost(&error_of("the stream", last));
+    stage.harness.heal().await;
+    let connection = stage.connect(1, &[&scope]).await;
+    let pushed = connection.push(batch(1, 1, &scope, vec![insert(NOTES, "a", text("x"))]));
+    assert_accepted(&stage.soon("a push", pushed).await.unwrap());
+    Ok(())
+}
+
+/// A link that carries nothing any more, without any sign, is noticed within the bound: everything that is pending fails
+/// with the advice to connect anew. When it carries again, a new connection works.
+pub async fn a_half_open_link_is_noticed<H: TransportHarness>(harness: H) -> Outcome {
+    let stage = Stage::with_heartbeat(harness).await;
+    let connection = stage.connect(1, &[]).await;
+    let pending = Pending::ask(&stage, &*connection).await;
+    let mut stall = Ok(());
+    let stalling = async { stall = stage.harness.stall().await };
+    let errors = pending.fails(stage.timing.silence, stalling).await;
+    stall?;
+    errors.iter().for_each(assert_lost);
+    assert_lost(&stage.soon("the loss", connection.lost()).await);
+    stage.door.release();
+    stage.harness.heal().await;
+    let scope = scope("later");
+    let connection = stage.connect(1, &[&scope]).await;
+    let pushed = connection.push(batch(1, 1, &scope, vec![insert(NOTES, "a", text("x"))]));
+    assert_accepted(&stage.soon("a push", pushed).await.unwrap());
+    Ok(())
+}
+
+/// A connection that has nothing to do outlives many heartbeats.
+pub async fn an_idle_connection_stays<H: TransportHarness>(harness: H) -> Outcome {
+    let stage = Stage::with_heartbeat(harness).await;
+    let scope = scope("idle");
+    let author = stage.author().await;
+    let connection = stage.connect(1, &[&scope]).await;
+    let mut reader = Reader::new(&scope);
+    let mut live = connection.live(reader.request());
+    author.write_each(&scope, 0..1).await;
+    reader.follow_until(&stage, &mut live, 1).await;
+    // Time itself is what is tried here.
+    let idle = tokio::time::timeout(stage.timing.heartbeat * 8, live.next()).await;
+    assert!(idle.is_err(), "nothing happened, and the stream said {idle:?}");
+    author.write_each(&scope, 1..2).await;
+    reader.follow_until(&stage, &mut live, 2).await;
+    reader.assert_has_all(2);
+    Ok(())
+}
+
+/// A push whose answer was lost is on the server; pushed again on a new connection, it gets the verdicts that were lost,
+/// and has no other effect.
+pub async fn a_push_whose_answer_was_lost_has_one_effect<H: TransportHarness>(
+    harness: H,
+) -> Outcome {
+    let stage = Stage::new(harness).await;
+    let scope = scope("lost-answer");
+    let connection = stage.connect(1, &[&scope]).await;
+    let batch = batch(1, 1, &scope, vec![insert(NOTES, &name(0), text("x"))]);
+    stage.storage.hold_answers(true);
+    let mut committed = stage.storage.appends();
+    let mut pushing = connection.push(batch.clone());
+    tokio::select! {
+        answer = &mut pushing => panic!("the answer was held back, and came: {answer:?}"),
+        _ = stage.soon("the commit", committed.wait_for(|n| *n == 1)) => {}
+    }
+    stage.harness.refuse().await?;
+    stage.harness.cut().await?;
+    assert_lost(&error_of("the push", stage.soon("the push", pushing).await));
+    stage.storage.hold_answers(false);
+    stage.harness.heal().await;
+    let connection = stage.connect(1, &[&scope]).await;
+    for _ in 0..2 {
+        let again = stage.soon("the push again", connection.push(batch.clone())).await.unwrap();
+        assert_eq!(assert_accepted(&again), [Seq(1)]);
+    }
+    assert_eq!(stage.row(&scope).await.head, Seq(1));
+    Ok(())
+}
+
+/// A log is pulled over links that break in the middle of a chunk, again and again: whoever connects anew and goes on from
+/// where it stands misses nothing and takes nothing in twice.
+pub async fn a_log_is_pulled_over_links_that_break<H: TransportHarness>(harness: H) -> Outcome {
+    over_links_that_break(harness, async |connection, reader, documents| {
+        while reader.entries.len() < documents {
+            reader.pull(&**connection).await?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// The same over live streams.
+pub async fn a_log_is_followed_over_links_that_break<H: TransportHarness>(harness: H) -> Outcome {
+    over_links_that_break(harness, async |connection, reader, documents| {
+        let mut live = connection.live(reader.request());
+        while reader.entries.len() < documents {
+            let event = live.next().await.expect("it ended without a word");
+            reader.take(chunk_of(event?));
+        }
+        Ok(())
+    })
+    .await
+}
+
+async fn over_links_that_break<H: TransportHarness>(
+    harness: H,
+    read: impl AsyncFn(&Arc<dyn Connection>, &mut Reader, usize) -> Result<()>,
+) -> Outcome {
+    const DOCUMENTS: usize = 60;
+    const BYTES: usize = 4_000;
+    let stage = Stage::new(harness).await;
+    let scope = scope("broken");
+    let author = stage.author().await;
+    for n in 0..DOCUMENTS {
+        author.write(&scope, &[(&name(n), large(BYTES))]).await;
+    }
+    let mut reader = Reader::few(&scope, 2);
+    let mut breaks = 0;
+    while reader.entries.len() < DOCUMENTS {
+        // Enough for the greeting and a few chunks, and each time for another part of one.
+        stage.harness.cut_after(30_000 + 1_777 * breaks).await?;
+        let connection = stage.connect(1, &[&scope]).await;
+        let reading = read(&connection, &mut reader, DOCUMENTS);
+        if let Err(error) = stage.soon("reading", reading).await {
+            assert_lost(&error);
+            breaks += 1;
+        }
+        assert!(breaks < 60, "no progress: {} documents", reader.entries.len());
+    }
+    assert!(breaks >= 3, "the link broke {breaks} times only");
+    reader.assert_has_all(DOCUMENTS);
+    Ok(())
+}

@@ -1,0 +1,199 @@
+//! Many requests at a time, requests that are dropped, and the end of a connection.
+
+use super::*;
+
+/// Sixty pulls and pushes at a time are all answered, each with what it asked for.
+pub async fn many_requests_at_a_time_are_each_answered<H: TransportHarness>(harness: H) -> Outcome {
+    let stage = Stage::new(harness).await;
+    let scopes: Vec<_> = (0..6).map(|n| scope(&format!("scope-{n}"))).collect();
+    let author = stage.author().await;
+    for (n, scope) in scopes.iter().enumerate() {
+        author.write_each(scope, 0..n).await;
+    }
+    let connection = stage.connect(1, &[]).await;
+    let own = scope("own");
+    let requests = (0..30).map(async |n: usize| {
+        let of = n % scopes.len();
+        let changes = vec![insert(NOTES, &name(n), text("x"))];
+        let push = connection.push(batch(1, 1, &scope(&format!("own-{n}")), changes));
+        let pull = connection.pull(pull(&scopes[of], Cursor::default()));
+        let (pushed, pulled) = tokio::join!(push, pull);
+        assert_eq!(assert_accepted(&pushed.unwrap()), [Seq(1)]);
+        let chunk = chunk_of(pulled.unwrap());
+        assert_eq!((&chunk.scope, chunk.entries.len()), (&scopes[of], of));
+    });
+    stage.soon("the answers", futures_util::future::join_all(requests)).await;
+    let mut reader = Reader::new(&own);
+    stage.soon("a pull", reader.pull_all(&*connection)).await.unwrap();
+    Ok(())
+}
+
+/// More requests than the server serves at a time wait for their turn: none fails, none is forgotten.
+pub async fn requests_wait_for_their_turn<H: TransportHarness>(harness: H) -> Outcome {
+    let stage = Stage::with(harness, |options| options.requests = 4).await;
+    let held = scope("held");
+    let connection = stage.connect(1, &[&held]).await;
+    stage.door.hold(&held);
+    let pulls = (0..200).map(|_| connection.pull(pull(&held, Cursor::default())));
+    let release = async {
+        stage.soon("arrival at the server", stage.door.holds(2)).await;
+        stage.door.release();
+    };
+    let (answers, ()) =
+        tokio::join!(stage.soon("answers", futures_util::future::join_all(pulls)), release);
+    assert!(answers.into_iter().all(|a| chunk_of(a.unwrap()).entries.is_empty()));
+    Ok(())
+}
+
+/// A server that is busy with one request answers the others meanwhile.
+pub async fn a_request_that_waits_holds_up_no_other<H: TransportHarness>(harness: H) -> Outcome {
+    let stage = Stage::new(harness).await;
+    let free = scope("free");
+    let connection = stage.connect(1, &[&free]).await;
+    let waiting = Pending::ask(&stage, &*connection).await;
+    for n in 0..5 {
+        let changes = vec![insert(NOTES, &name(n), text("x"))];
+        let pushed = connection.push(batch(1, n as u64 + 1, &free, changes));
+        assert_accepted(&stage.soon("a push beside others", pushed).await.unwrap());
+    }
+    let mut reader = Reader::new(&free);
+    stage.soon("a pull beside others", reader.pull_all(&*connection)).await.unwrap();
+    reader.assert_has_all(5);
+    drop(waiting);
+    Ok(())
+}
+
+/// Pulls, pushes and live streams that are dropped while they wait disturb nothing else; a push that was dropped is
+/// pushed again, and has one effect.
+pub async fn dropped_requests_disturb_nothing<H: TransportHarness>(harness: H) -> Outcome {
+    let stage = Stage::new(harness).await;
+    let (held, free) = (scope("held"), scope("free"));
+    let author = stage.author().await;
+    let connection = stage.connect(1, &[&held, &free]).await;
+    let mut reader = Reader::new(&free);
+    let mut live = connection.live(reader.request());
+    let dropped = batch(1, 1, &held, vec![insert(NOTES, "dropped", text("x"))]);
+    for round in 0..10 {
+        stage.door.hold(&held);
+        {
+            let pull_held = connection.pull(pull(&held, Cursor::default()));
+            let push_held = connection.push(dropped.clone());
+            let mut live_held = connection.live(pull(&held, Cursor::default()));
+            tokio::select! {
+                answer = pull_held => panic!("the pull was held, and got {answer:?}"),
+                answer = push_held => panic!("the push was held, and got {answer:?}"),
+                answer = live_held.next() => panic!("the stream was held, and got {answer:?}"),
+                () = stage.soon("arrival at the server", stage.door.holds(3)) => {}
+            }
+        }
+        author.write_each(&free, round..round + 1).await;
+        reader.follow_until(&stage, &mut live, round + 1).await;
+        stage.door.release();
+        let pulled = connection.pull(pull(&free, Cursor::default()));
+        assert_eq!(
+            chunk_of(stage.soon("a pull", pulled).await.unwrap()).head,
+            Seq(round as u64 + 1)
+        );
+    }
+    let pushed = stage.soon("the push again", connection.push(dropped)).await.unwrap();
+    assert_eq!(assert_accepted(&pushed), [Seq(1)]);
+    assert_eq!(stage.row(&held).await.head, Seq(1));
+    reader.assert_has_all(10);
+    Ok(())
+}
+
+/// Requests that are dropped before they were polled, or right after, disturb nothing else either.
+pub async fn requests_may_be_dropped_at_once<H: TransportHarness>(harness: H) -> Outcome {
+    let stage = Stage::new(harness).await;
+    let scope = scope("hasty");
+    stage.author().await.write_each(&scope, 0..3).await;
+    let connection = stage.connect(1, &[&scope]).await;
+    for round in 0..100 {
+        let mut pulled = connection.pull(pull(&scope, Cursor::default()));
+        let mut live = connection.live(pull(&scope, Cursor::default()));
+        for _ in 0..round % 4 {
+            let _ = (poll!(&mut pulled), poll!(live.next()));
+            tokio::task::yield_now().await;
+            if round % 3 == 0 {
+                break;
+            }
+        }
+    }
+    let mut reader = Reader::new(&scope);
+    stage.soon("a pull", reader.pull_all(&*connection)).await.unwrap();
+    let mut live = connection.live(Reader::new(&scope).request());
+    Reader::new(&scope).follow_until(&stage, &mut live, 3).await;
+    reader.assert_has_all(3);
+    Ok(())
+}
+
+/// Closing fails what is pending and what is asked later, as `Closed`; it may be done twice; and `lost` completes.
+pub async fn closing_fails_what_is_pending_and_what_follows<H: TransportHarness>(
+    harness: H,
+) -> Outcome {
+    let stage = Stage::new(harness).await;
+    let connection = stage.connect(1, &[]).await;
+    let pending = Pending::ask(&stage, &*connection).await;
+    let why = || Goodbye { reason: "enough".to_owned(), retry_after: None };
+    let close = async { stage.soon("closing", connection.close(why())).await };
+    for error in pending.fails(stage.timing.prompt, close).await {
+        assert_eq!((error.kind(), error.retry()), (ErrorKind::Closed, Retry::Reconnect), "{error}");
+    }
+    let scope = scope("late");
+    let late = connection.pull(pull(&scope, Cursor::default()));
+    let error = error_of("a late pull", stage.soon("a late pull", late).await);
+    assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
+    let mut live = connection.live(pull(&scope, Cursor::default()));
+    let last = stage.soon("a late stream", live.next()).await.expect("a last word");
+    assert_eq!(error_of("a late stream", last).kind(), ErrorKind::Closed);
+    let lost = stage.soon("the loss", connection.lost()).await;
+    assert_eq!(lost.kind(), ErrorKind::Closed, "{lost}");
+    stage.soon("closing again", connection.close(why())).await;
+    Ok(())
+}
+
+/// Whoever drops a connection lets go of it: the server keeps nothing of it.
+pub async fn a_dropped_connection_is_let_go_of<H: TransportHarness>(harness: H) -> Outcome {
+    let stage = Stage::new(harness).await;
+    let scope = scope("fleeting");
+    stage.author().await.write_each(&scope, 0..1).await;
+    // The author has gone, and took its session along.
+    stage.soon("the author's end", stage.server.drained()).await;
+    let connection = stage.connect(1, &[&scope]).await;
+    let mut live = connection.live(pull(&scope, Cursor::default()));
+    stage.soon("a chunk", live.next()).await.expect("no end").unwrap();
+    drop((connection, live));
+    stage.soon("the end of the session", stage.server.drained()).await;
+    Ok(())
+}
+
+/// A server that drains says so: live streams end, and later requests fail, as `Closed` or `Overloaded`, with the advice
+/// to come back; requests that it serves already are answered.
+pub async fn a_server_that_drains_says_goodbye<H: TransportHarness>(harness: H) -> Outcome {
+    let stage = Stage::new(harness).await;
+    let (scope, held) = (scope("draining"), scope("held"));
+    stage.author().await.write_each(&scope, 0..1).await;
+    let connection = stage.connect(1, &[&scope]).await;
+    let mut reader = Reader::new(&scope);
+    let mut live = connection.live(reader.request());
+    reader.follow_until(&stage, &mut live, 1).await;
+    stage.door.hold(&held);
+    let mut served = connection.push(batch(1, 1, &held, vec![insert(NOTES, "a", text("x"))]));
+    tokio::select! {
+        answer = &mut served => panic!("the push was held, and got {answer:?}"),
+        () = stage.soon("arrival at the server", stage.door.holds(1)) => {}
+    }
+    stage.server.drain();
+    stage.door.release();
+    assert_accepted(&stage.soon("what was being served", served).await.unwrap());
+    let said_goodbye = |error: &Error| {
+        assert!(matches!(error.kind(), ErrorKind::Closed | ErrorKind::Overloaded), "{error:?}");
+        assert_ne!(error.retry(), Retry::Never, "{error:?}");
+    };
+    let last = stage.soon("the last word", live.next()).await.expect("a last word");
+    said_goodbye(&error_of("the stream", last));
+    let pulled = connection.pull(pull(&scope, Cursor::default()));
+    said_goodbye(&error_of("a late pull", stage.soon("a late pull", pulled).await));
+    stage.soon("the end of all sessions", stage.server.drained()).await;
+    Ok(())
+}

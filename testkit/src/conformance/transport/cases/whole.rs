@@ -1,0 +1,109 @@
+//! Everything together: replicas with their drivers.
+
+use sync_core::driver::{Driver, DriverOptions, Parts, Unobserved};
+use sync_core::engine::{Goal, Phase};
+use sync_core::environment::{Environment, System};
+use sync_core::kv::{KvOptions, MemoryKv, open_replica};
+use sync_core::model::{DocumentId, Scope};
+use sync_core::replica::{LocalTransaction, LocalWrite, WriteOperation};
+use sync_core::storage::Storage;
+
+use super::*;
+
+/// Rounds of writes and cuts.
+const ROUNDS: usize = 8;
+/// Documents that a replica writes in a round.
+const WRITES: usize = 20;
+
+struct Device {
+    storage: Arc<dyn Storage>,
+    driver: Driver,
+    who: u8,
+}
+
+impl Device {
+    async fn start<H: TransportHarness>(stage: &Stage<H>, who: u8, scope: &Scope) -> Self {
+        let (kv, options) = (Arc::new(MemoryKv::default()), KvOptions::default());
+        let storage: Arc<dyn Storage> = Arc::new(open_replica(kv, replica(who), options).unwrap());
+        let parts = Parts {
+            storage: storage.clone(),
+            transport: stage.transport.clone(),
+            environment: Arc::new(System),
+            observer: Arc::new(Unobserved),
+        };
+        let mut options = DriverOptions::default();
+        options.scopes = vec![scope.clone()];
+        options.token = Some(TOKEN.to_owned());
+        options.engine.retry.first = Duration::from_millis(20);
+        options.engine.retry.ceiling = Duration::from_millis(200);
+        options.chunk_limits.documents = 7;
+        let driver = Driver::start(parts, options).await.unwrap();
+        driver.run(Goal::default()).await.unwrap();
+        Self { storage, driver, who }
+    }
+
+    async fn write(&self, scope: &Scope, round: usize) {
+        for n in 0..WRITES {
+            // Half of them are this replica's own, the others are everybody's.
+            let id = if n % 2 == 0 { format!("shared-{n}") } else { format!("{}-{n}", self.who) };
+            let write = LocalWrite {
+                collection: Collection::new(NOTES).unwrap(),
+                id: DocumentId::new(id).unwrap(),
+                operation: WriteOperation::Put(text(&format!("{} in round {round}", self.who))),
+            };
+            let transaction = LocalTransaction { scope: scope.clone(), writes: vec![write] };
+            self.storage.write(System.now(), transaction).await.unwrap();
+        }
+    }
+
+    async fn digest(&self, scope: &Scope) -> (Digest, u64) {
+        let state = self.storage.state().await.unwrap();
+        let unsettled = state.outbox(scope);
+        let summary = state.scope(scope).expect("the scope");
+        (summary.digest, unsettled.pending + unsettled.in_flight)
+    }
+}
+
+/// Two replicas that write the same documents and their own, over links that are cut again and again, hold the same as
+/// the server when the links stay.
+pub async fn replicas_converge_over_links_that_are_cut<H: TransportHarness>(harness: H) -> Outcome {
+    let stage = Stage::new(harness).await;
+    let scope = scope("whole");
+    let devices = [Device::start(&stage, 1, &scope).await, Device::start(&stage, 2, &scope).await];
+    for round in 0..ROUNDS {
+        for device in &devices {
+            device.write(&scope, round).await;
+            stage.harness.cut().await?;
+        }
+        // The next round begins when something came through in spite of it all.
+        let mut status = devices[round % 2].driver.status();
+        let pushed = status.borrow().pushed;
+        let moved = status.wait_for(|s| s.pushed > pushed || s.phase == Phase::InSync);
+        stage.soon("progress between two cuts", moved).await.unwrap();
+    }
+    let converged = async {
+        loop {
+            let server = (stage.row(&scope).await.digest, 0);
+            if devices[0].digest(&scope).await == server
+                && devices[1].digest(&scope).await == server
+            {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    within(stage.timing.prompt * 3, "convergence", converged).await;
+    let mut reader = Reader::new(&scope);
+    let connection = stage.connect(3, &[&scope]).await;
+    stage.soon("a pull", reader.pull_all(&*connection)).await.unwrap();
+    let last = format!("in round {}", ROUNDS - 1);
+    assert_eq!(reader.entries.len(), WRITES / 2 + WRITES);
+    for entry in &reader.entries {
+        let body = entry.state.body.as_ref().expect("nothing was deleted");
+        assert!(body.as_str().contains(&last), "an older write survived: {entry:?}");
+    }
+    for device in devices {
+        stage.soon("stopping", device.driver.stop()).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! A reader of a log, which checks that each chunk follows on the one before it, and keeps what came.
+
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use sync_core::error::Result;
+use sync_core::model::{Chunk, Cursor, Epoch, Limits, LogEntry, Scope, Seq};
+use sync_core::protocol::Pull;
+use sync_core::transport::{Connection, Delivery};
+
+use super::harness::TransportHarness;
+use super::stage::{Stage, chunk_of, name};
+
+pub(super) type Live = BoxStream<'static, Result<Delivery>>;
+
+#[derive(Clone, Debug)]
+pub(super) struct Reader {
+    pub(super) scope: Scope,
+    pub(super) cursor: Cursor,
+    pub(super) limits: Limits,
+    /// Everything that came, in its order.
+    pub(super) entries: Vec<LogEntry>,
+    epoch: Option<Epoch>,
+}
+
+impl Reader {
+    /// A reader that has seen nothing.
+    pub(super) fn new(scope: &Scope) -> Self {
+        Self {
+            scope: scope.clone(),
+            cursor: Cursor::default(),
+            limits: Limits::CHUNK,
+            entries: Vec::new(),
+            epoch: None,
+        }
+    }
+
+    /// A reader that wants chunks of so many documents.
+    pub(super) fn few(scope: &Scope, documents: usize) -> Self {
+        let mut reader = Self::new(scope);
+        reader.limits.documents = documents;
+        reader
+    }
+
+    /// The request that goes on from here.
+    pub(super) fn request(&self) -> Pull {
+        let (scope, cursor) = (self.scope.clone(), self.cursor.clone());
+        Pull { scope, cursor, limits: self.limits }
+    }
+
+    /// Takes a chunk in as a replica does: only if it begins where the reader stands. Whatever a chunk must be is
+    /// checked.
+    pub(super) fn take(&mut self, chunk: Chunk) {
+        assert_eq!(chunk.scope, self.scope, "a chunk of another scope");
+        assert_eq!(chunk.after, self.cursor.after, "the chunk does not begin where the reader is");
+        assert!(chunk.next >= chunk.after && chunk.next <= chunk.head, "{chunk:?}");
+        let epoch = *self.epoch.get_or_insert(chunk.epoch);
+        assert_eq!(chunk.epoch, epoch, "a chunk of another epoch");
+        let mut last = chunk.after;
+        for entry in &chunk.entries {
+            assert!(entry.seq > last && entry.seq <= chunk.next, "out of its place: {entry:?}");
+            last = entry.seq;
+        }
+        self.cursor = self.cursor.advanced(chunk.epoch, chunk.next, chunk.head);
+        self.entries.extend(chunk.entries);
+    }
+
+    /// Pulls one chunk.
+    pub(super) async fn pull(&mut self, connection: &dyn Connection) -> Result<Seq> {
+        let chunk = chunk_of(connection.pull(self.request()).await?);
+        let head = chunk.head;
+        self.take(chunk);
+        Ok(head)
+    }
+
+    /// Pulls until the head.
+    pub(super) async fn pull_all(&mut self, connection: &dyn Connection) -> Result<()> {
+        while self.pull(connection).await? > self.cursor.position {}
+        Ok(())
+    }
+
+    /// Takes the next chunk of a live stream in; one that moves nothing must not come.
+    pub(super) async fn follow<H: TransportHarness>(&mut self, stage: &Stage<H>, live: &mut Live) {
+        let before = self.cursor.after;
+        match stage.soon("the next chunk of a live stream", live.next()).await {
+            Some(Ok(delivery)) => self.take(chunk_of(delivery)),
+            Some(Err(error)) => panic!("the live stream failed: {error}"),
+            None => panic!("the live stream ended without a word"),
+        }
+        assert!(self.cursor.after > before, "a live stream brought a chunk that moves nothing");
+    }
+
+    /// Follows a live stream until so many documents came.
+    pub(super) async fn follow_until<H: TransportHarness>(
+        &mut self,
+        stage: &Stage<H>,
+        live: &mut Live,
+        documents: usize,
+    ) {
+        while self.entries.len() < documents {
+            self.follow(stage, live).await;
+        }
+    }
+
+    /// Exactly the documents with the numbers below `count` came, each once, in their order.
+    pub(super) fn assert_has_all(&self, count: usize) {
+        let ids: Vec<&str> = self.entries.iter().map(|e| e.id.as_str()).collect();
+        let expected: Vec<String> = (0..count).map(name).collect();
+        assert_eq!(ids, expected);
+    }
+}

@@ -1,0 +1,215 @@
+//! What cases stand on: a server whose hooks and storage they hold in their hands, and the transport under test.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use sync_core::environment::System;
+use sync_core::error::{Error, Result};
+use sync_core::kv::{KvOptions, MemoryKv, open_server};
+use sync_core::model::{
+    Body, Change, Collection, Cursor, DocumentId, DocumentState, Limits, PushBatch, PushId,
+    ReplicaId, Revision, Scope, Seq, Stamp, Verdict, VerdictKind, Verdicts,
+};
+use sync_core::protocol::{Greeting, Hello, Pull, VERSIONS, Welcome};
+use sync_core::server::record::ServerScope;
+use sync_core::server::{Server, ServerOptions};
+use sync_core::transport::{Connection, Delivery, Transport};
+
+use super::door::{Door, TOKEN};
+use super::harness::{Timing, TransportHarness};
+use super::watched::Watched;
+
+/// The collection that documents are in where that does not matter.
+pub(super) const NOTES: &str = "notes";
+
+pub(super) struct Stage<H> {
+    pub(super) harness: H,
+    pub(super) server: Server,
+    pub(super) transport: Arc<dyn Transport>,
+    pub(super) door: Arc<Door>,
+    pub(super) storage: Arc<Watched>,
+    pub(super) timing: Timing,
+}
+
+impl<H: TransportHarness> Stage<H> {
+    /// A server in memory with the usual options.
+    pub(super) async fn new(harness: H) -> Self {
+        Self::with(harness, |_| {}).await
+    }
+
+    /// A server whose heartbeat is the harness's, for links that fall silent.
+    pub(super) async fn with_heartbeat(harness: H) -> Self {
+        let heartbeat = harness.timing().heartbeat;
+        Self::with(harness, |options| options.heartbeat = heartbeat).await
+    }
+
+    pub(super) async fn with(harness: H, set: impl FnOnce(&mut ServerOptions)) -> Self {
+        let rows = open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap();
+        let (door, storage) = (Arc::new(Door::default()), Arc::new(Watched::new(Arc::new(rows))));
+        let mut options = ServerOptions::default();
+        set(&mut options);
+        let server = Server::new(storage.clone(), door.hooks(), options, Arc::new(System));
+        let transport = harness.serve(server.clone()).await.unwrap();
+        let timing = harness.timing();
+        Self { harness, server, transport, door, storage, timing }
+    }
+
+    /// What has to happen promptly.
+    pub(super) async fn soon<T>(&self, what: &str, future: impl Future<Output = T>) -> T {
+        within(self.timing.prompt, what, future).await
+    }
+
+    /// Greets with the token of most cases.
+    pub(super) async fn greet(&self, hello: Hello) -> Result<(Arc<dyn Connection>, Welcome)> {
+        self.soon("connecting", self.transport.connect(hello)).await
+    }
+
+    /// A connection of that replica, for these scopes from their beginning.
+    pub(super) async fn connect(&self, who: u8, scopes: &[&Scope]) -> Arc<dyn Connection> {
+        match self.greet(hello(who, scopes)).await {
+            Ok((connection, _)) => connection,
+            Err(error) => panic!("the connection was refused: {error}"),
+        }
+    }
+
+    /// What the server keeps about a scope.
+    pub(super) async fn row(&self, scope: &Scope) -> ServerScope {
+        let row = self.server.storage().find_scope(scope.clone()).await.unwrap();
+        row.expect("the server has heard of the scope")
+    }
+
+    /// Somebody else who writes, without the link under test.
+    pub(super) async fn author(&self) -> Author {
+        let (connection, _) =
+            self.server.in_process().connect(hello(200, &[])).await.expect("a link in memory");
+        Author { connection, next: AtomicU64::new(1) }
+    }
+}
+
+/// Writes documents on a link of its own.
+pub(super) struct Author {
+    connection: Arc<dyn Connection>,
+    next: AtomicU64,
+}
+
+impl Author {
+    /// Writes documents in one append. Ids must be new.
+    pub(super) async fn write(&self, scope: &Scope, documents: &[(&str, Body)]) {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let changes = documents.iter().map(|(id, body)| insert(NOTES, id, body.clone())).collect();
+        let batch =
+            PushBatch { scope: scope.clone(), replica: replica(200), id: PushId(id), changes };
+        let verdicts = self.connection.push(batch).await.expect("a push in memory");
+        assert_accepted(&verdicts);
+    }
+
+    /// Writes documents with these numbers, each in an append of its own.
+    pub(super) async fn write_each(&self, scope: &Scope, numbers: std::ops::Range<usize>) {
+        for n in numbers {
+            self.write(scope, &[(&name(n), text("x"))]).await;
+        }
+    }
+}
+
+pub(super) fn replica(who: u8) -> ReplicaId {
+    ReplicaId([who; 16])
+}
+
+pub(super) fn scope(name: &str) -> Scope {
+    Scope::new(name).expect("a name")
+}
+
+/// The id of the document with that number; ids and numbers are in the same order.
+pub(super) fn name(n: usize) -> String {
+    format!("document-{n:06}")
+}
+
+pub(super) fn text(of: &str) -> Body {
+    Body::from_value(&of).expect("a text is JSON")
+}
+
+/// A body of about so many bytes.
+pub(super) fn large(bytes: usize) -> Body {
+    text(&"0123456789abcdef".repeat(bytes / 16))
+}
+
+/// A document that is written for the first time.
+pub(super) fn insert(collection: &str, id: &str, body: Body) -> Change {
+    static STAMPS: AtomicU64 = AtomicU64::new(1);
+    let stamp = Stamp::new(1_000_000 + STAMPS.fetch_add(1, Ordering::Relaxed), 0);
+    let revision = Revision { stamp, replica: replica(1) };
+    Change {
+        collection: Collection::new(collection).expect("a name"),
+        id: DocumentId::new(id).expect("an id"),
+        base: None,
+        base_body: None,
+        state: DocumentState { revision, author: revision, created: stamp, body: Some(body) },
+    }
+}
+
+/// A batch of one replica.
+pub(super) fn batch(who: u8, id: u64, scope: &Scope, changes: Vec<Change>) -> PushBatch {
+    PushBatch { scope: scope.clone(), replica: replica(who), id: PushId(id), changes }
+}
+
+pub(super) fn hello(who: u8, scopes: &[&Scope]) -> Hello {
+    let greeting = |scope: &&Scope| Greeting { scope: (*scope).clone(), cursor: Cursor::default() };
+    Hello {
+        versions: VERSIONS.to_vec(),
+        replica: replica(who),
+        token: Some(TOKEN.to_owned()),
+        compressions: Vec::new(),
+        schema: 1,
+        agent: "conformance".to_owned(),
+        scopes: scopes.iter().map(greeting).collect(),
+    }
+}
+
+/// A pull from a cursor within the usual limits.
+pub(super) fn pull(scope: &Scope, cursor: Cursor) -> Pull {
+    Pull { scope: scope.clone(), cursor, limits: Limits::CHUNK }
+}
+
+/// A pull from the beginning, of chunks with so many documents.
+pub(super) fn pull_few(scope: &Scope, documents: usize) -> Pull {
+    let limits = Limits { documents, ..Limits::CHUNK };
+    Pull { scope: scope.clone(), cursor: Cursor::default(), limits }
+}
+
+pub(super) fn decided(verdicts: &Verdicts) -> &[Verdict] {
+    match verdicts {
+        Verdicts::Decided { verdicts, .. } => verdicts,
+        other => panic!("verdicts were expected, and came {other:?}"),
+    }
+}
+
+pub(super) fn assert_accepted(verdicts: &Verdicts) -> Vec<Seq> {
+    let accepted = |v: &Verdict| {
+        assert_eq!(v.kind, VerdictKind::Accepted, "{verdicts:?}");
+        v.seq
+    };
+    decided(verdicts).iter().map(accepted).collect()
+}
+
+pub(super) fn error_of<T: std::fmt::Debug>(what: &str, result: Result<T>) -> Error {
+    match result {
+        Ok(value) => panic!("{what} should have failed, and brought {value:?}"),
+        Err(error) => error,
+    }
+}
+
+pub(super) async fn within<T>(bound: Duration, what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(bound, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("{what} took longer than {bound:?}"),
+    }
+}
+
+/// Whether two deliveries are the same, for readable failures.
+pub(super) fn chunk_of(delivery: Delivery) -> sync_core::model::Chunk {
+    match delivery {
+        Delivery::Chunk(chunk) => chunk,
+        Delivery::Reset(reset) => panic!("a chunk was expected, and came {reset:?}"),
+    }
+}

@@ -1,0 +1,122 @@
+//! A server's storage that counts what is read, and can keep answers back after the commit.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use sync_core::error::Result;
+use sync_core::model::{Cursor, Epoch, Limits, PushBatch, PushId, ReplicaId, Reset, Scope, Seq};
+use sync_core::server::ops::{Acknowledgement, AppendContext, Appended, ChangesReply, Judge};
+use sync_core::server::record::{Acknowledged, ServerScope};
+use sync_core::storage::{ServerStorage, Visible};
+use tokio::sync::watch;
+
+#[derive(Debug)]
+pub(super) struct Watched {
+    inner: Arc<dyn ServerStorage>,
+    /// Bytes of chunks that were read.
+    read: AtomicUsize,
+    /// Whether answers to appends are kept back.
+    holding: watch::Sender<bool>,
+    /// Appends that were committed.
+    committed: watch::Sender<usize>,
+}
+
+impl Watched {
+    pub(super) fn new(inner: Arc<dyn ServerStorage>) -> Self {
+        let (read, holding) = (AtomicUsize::new(0), watch::Sender::new(false));
+        Self { inner, read, holding, committed: watch::Sender::new(0) }
+    }
+
+    /// Bytes of chunks that were read so far.
+    pub(super) fn bytes_read(&self) -> usize {
+        self.read.load(Ordering::Relaxed)
+    }
+
+    /// Keeps the answers to appends back, or not any more. What they did is committed.
+    pub(super) fn hold_answers(&self, hold: bool) {
+        self.holding.send_replace(hold);
+    }
+
+    /// How many appends were committed.
+    pub(super) fn appends(&self) -> watch::Receiver<usize> {
+        self.committed.subscribe()
+    }
+}
+
+#[async_trait]
+impl ServerStorage for Watched {
+    async fn scope(&self, scope: Scope, fresh: Epoch) -> Result<ServerScope> {
+        self.inner.scope(scope, fresh).await
+    }
+
+    async fn find_scope(&self, scope: Scope) -> Result<Option<ServerScope>> {
+        self.inner.find_scope(scope).await
+    }
+
+    async fn scopes(&self, after: Option<Scope>, limit: usize) -> Result<Vec<Scope>> {
+        self.inner.scopes(after, limit).await
+    }
+
+    async fn append(
+        &self,
+        cx: AppendContext,
+        batch: PushBatch,
+        judge: Arc<dyn Judge>,
+    ) -> Result<Appended> {
+        let appended = self.inner.append(cx, batch, judge).await;
+        self.committed.send_modify(|n| *n += 1);
+        // The sender lives as long as the storage.
+        let _ = self.holding.subscribe().wait_for(|hold| !hold).await;
+        appended
+    }
+
+    async fn changes(
+        &self,
+        scope: Scope,
+        cursor: Cursor,
+        limits: Limits,
+        visible: Visible,
+    ) -> Result<ChangesReply> {
+        let reply = self.inner.changes(scope, cursor, limits, visible).await?;
+        if let ChangesReply::Chunk(chunk) = &reply {
+            self.read.fetch_add(chunk.weight(), Ordering::Relaxed);
+        }
+        Ok(reply)
+    }
+
+    async fn acknowledge(
+        &self,
+        scope: Scope,
+        replica: ReplicaId,
+        ack: Acknowledgement,
+    ) -> Result<Option<Reset>> {
+        self.inner.acknowledge(scope, replica, ack).await
+    }
+
+    async fn replica(
+        &self,
+        scope: Scope,
+        replica: ReplicaId,
+    ) -> Result<(Option<Acknowledged>, Option<PushId>)> {
+        self.inner.replica(scope, replica).await
+    }
+
+    async fn begin_epoch(
+        &self,
+        scope: Scope,
+        from: Epoch,
+        cut: Seq,
+        fresh: Epoch,
+    ) -> Result<ServerScope> {
+        self.inner.begin_epoch(scope, from, cut, fresh).await
+    }
+
+    async fn purge(&self, scope: Scope, up_to: Seq) -> Result<u64> {
+        self.inner.purge(scope, up_to).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.inner.close().await
+    }
+}

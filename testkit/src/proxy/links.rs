@@ -1,0 +1,148 @@
+//! The same for links that are made of frames, whatever carries them.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{SinkExt, Stream, StreamExt, sink, stream};
+use sync_core::error::{Error, ErrorKind, Result};
+use sync_core::framed::Dial;
+use sync_core::transport::FrameLink;
+use tokio::sync::watch;
+
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    refuse: bool,
+    stalled: bool,
+    cut_after: Option<u64>,
+    /// How often everything was cut.
+    cuts: u64,
+}
+
+/// Misbehaves as it is told, between a [`Dial`] and whoever uses its links.
+///
+/// ```
+/// use sync_core::framed::{FramedOptions, FramedTransport};
+/// use sync_core::server::{InProcess, Server};
+/// use testkit::proxy::LinkSwitch;
+///
+/// fn misbehaving(server: Server) -> (LinkSwitch, FramedTransport<impl sync_core::framed::Dial>) {
+///     let switch = LinkSwitch::default();
+///     let dial = switch.wrap(InProcess::new(server));
+///     (switch, FramedTransport::new(dial, FramedOptions::default()))
+/// }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct LinkSwitch(Arc<watch::Sender<State>>);
+
+impl LinkSwitch {
+    /// Links that this dials obey the switch.
+    pub fn wrap<D: Dial>(&self, dial: D) -> SwitchedDial<D> {
+        SwitchedDial { dial, switch: self.clone() }
+    }
+
+    /// Breaks every link that there is now.
+    pub fn cut(&self) {
+        self.0.send_modify(|s| s.cuts += 1);
+    }
+
+    /// Breaks each link when it has brought so many bytes of frames: the frame in which that happens does not arrive.
+    pub fn cut_after(&self, bytes: u64) {
+        self.0.send_modify(|s| s.cut_after = Some(bytes));
+    }
+
+    /// Lets nothing through any more, in both directions, and says nothing about it.
+    pub fn stall(&self) {
+        self.0.send_modify(|s| s.stalled = true);
+    }
+
+    /// Refuses new links.
+    pub fn refuse(&self) {
+        self.0.send_modify(|s| s.refuse = true);
+    }
+
+    /// Ends all of that. Links that are broken stay broken.
+    pub fn heal(&self) {
+        self.0.send_modify(|s| *s = State { cuts: s.cuts, ..State::default() });
+    }
+}
+
+/// Dials links that obey a [`LinkSwitch`].
+#[derive(Debug)]
+pub struct SwitchedDial<D> {
+    dial: D,
+    switch: LinkSwitch,
+}
+
+#[async_trait]
+impl<D: Dial> Dial for SwitchedDial<D> {
+    async fn dial(&self) -> Result<FrameLink> {
+        let mut state = self.switch.0.subscribe();
+        let now = *state.borrow_and_update();
+        if now.refuse {
+            return Err(Error::new(ErrorKind::Network, "the switch refuses links"));
+        }
+        let FrameLink { outgoing, incoming } = self.dial.dial().await?;
+        let gate = Gate { state: state.clone(), cuts: now.cuts, carried: 0 };
+        let outgoing = sink::unfold((outgoing, gate), |(mut to, mut gate), frame| async move {
+            gate.open().await?;
+            to.send(frame).await?;
+            Ok((to, gate))
+        });
+        let gate = Gate { state, cuts: now.cuts, carried: 0 };
+        Ok(FrameLink { outgoing: Box::pin(outgoing), incoming: gated(incoming, gate).boxed() })
+    }
+}
+
+/// One direction of a link.
+struct Gate {
+    state: watch::Receiver<State>,
+    cuts: u64,
+    carried: u64,
+}
+
+impl Gate {
+    /// Returns when frames may pass; fails when the link is cut.
+    async fn open(&mut self) -> Result<()> {
+        let (cuts, carried) = (self.cuts, self.carried);
+        let is_cut = |s: &State| s.cuts != cuts || s.cut_after.is_some_and(|most| carried >= most);
+        let broken = || Error::new(ErrorKind::Network, "the switch cut the link");
+        match self.state.wait_for(|s| is_cut(s) || !s.stalled).await {
+            Ok(state) if !is_cut(&state) => Ok(()),
+            Ok(_) | Err(_) => Err(broken()),
+        }
+    }
+
+    /// Completes when the switch was changed.
+    async fn changed(&mut self) {
+        if self.state.changed().await.is_err() {
+            // Nobody holds the switch any more: nothing changes.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+fn gated(
+    incoming: stream::BoxStream<'static, Result<Bytes>>,
+    gate: Gate,
+) -> impl Stream<Item = Result<Bytes>> {
+    stream::unfold(Some((incoming, gate)), |parts| async move {
+        // After an error the link is let go of, so that the other end notices.
+        let (mut incoming, mut gate) = parts?;
+        loop {
+            if let Err(error) = gate.open().await {
+                return Some((Err(error), None));
+            }
+            let frame = tokio::select! {
+                biased;
+                () = gate.changed() => continue,
+                frame = incoming.next() => frame?,
+            };
+            gate.carried += frame.as_ref().map_or(0, |f| f.len() as u64);
+            return match gate.open().await {
+                Ok(()) => Some((frame, Some((incoming, gate)))),
+                Err(error) => Some((Err(error), None)),
+            };
+        }
+    })
+}

@@ -1,0 +1,74 @@
+//! The suite for transports over WebSockets on this machine, with a proxy between the two sides.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sync_core::error::{Error, ErrorKind, Result};
+use sync_core::server::Server;
+use sync_core::transport::Transport;
+use testkit::conformance::transport::{Timing, TransportHarness};
+use testkit::conformance::{Outcome, Skipped};
+use testkit::proxy::{Ending, TcpProxy};
+use tokio::net::TcpListener;
+use transport_ws::{WsConfig, WsTransport, router};
+
+#[derive(Default)]
+struct OverSockets(OnceLock<TcpProxy>);
+
+impl OverSockets {
+    fn proxy(&self) -> Result<&TcpProxy, Skipped> {
+        self.0.get().ok_or(Skipped("a server that is served"))
+    }
+}
+
+#[async_trait]
+impl TransportHarness for OverSockets {
+    async fn serve(&self, server: Server) -> Result<Arc<dyn Transport>> {
+        let no_port = |e| Error::new(ErrorKind::Network, "no port").because(e);
+        let socket = TcpListener::bind("127.0.0.1:0").await.map_err(no_port)?;
+        let proxy = TcpProxy::start(socket.local_addr().map_err(no_port)?).await?;
+        // It ends with the runtime of the case.
+        tokio::spawn(transport_net::listen(socket, router(server), std::future::pending()));
+        let mut config = WsConfig::new(format!("ws://{}", proxy.address()));
+        config.connect_timeout = Duration::from_millis(500);
+        config.framed.greeting_timeout = Duration::from_millis(500);
+        let _ = self.0.set(proxy);
+        Ok(Arc::new(WsTransport::new(config)?))
+    }
+
+    fn timing(&self) -> Timing {
+        let mut timing = Timing::default();
+        // Two chunks by credit, and what the buffers of two pairs of sockets hold.
+        timing.ahead = 2 << 20;
+        timing
+    }
+
+    async fn cut(&self) -> Outcome {
+        self.proxy()?.cut(Ending::Reset);
+        Ok(())
+    }
+
+    async fn cut_after(&self, bytes: u64) -> Outcome {
+        self.proxy()?.change(|b| b.to_client.cut_after = Some(bytes));
+        Ok(())
+    }
+
+    async fn stall(&self) -> Outcome {
+        self.proxy()?.stall();
+        Ok(())
+    }
+
+    async fn refuse(&self) -> Outcome {
+        self.proxy()?.refuse();
+        Ok(())
+    }
+
+    async fn heal(&self) {
+        if let Some(proxy) = self.0.get() {
+            proxy.pass();
+        }
+    }
+}
+
+testkit::transport_conformance!(OverSockets::default());
