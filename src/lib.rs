@@ -56,7 +56,7 @@ pub use storage_sled as sled;
 pub use storage_sqlite as sqlite;
 #[cfg(feature = "http")]
 pub use transport_http as http;
-#[cfg(feature = "server")]
+#[cfg(any(feature = "ws", feature = "http", feature = "server"))]
 pub use transport_net as net;
 #[cfg(feature = "ws")]
 pub use transport_ws as ws;

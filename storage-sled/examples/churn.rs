@@ -26,6 +26,8 @@ type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 const REPLICA: ReplicaId = ReplicaId([7; 16]);
 /// Documents to a transaction.
 const TRANSACTION: usize = 500;
+/// A prime, so that going on by it meets every document.
+const STRIDE: usize = 7_919;
 const BACKENDS: [&str; 3] = ["sqlite", "sled", "sled, not tidied"];
 
 fn main() -> Outcome {
@@ -167,6 +169,8 @@ async fn write_all(storage: &dyn Storage, documents: usize, round: usize, delete
     for from in (0..documents).step_by(TRANSACTION) {
         let mut writes = Vec::new();
         for n in from..documents.min(from + TRANSACTION) {
+            // All over the place, as users write, and each once.
+            let n = if round == 0 { n } else { n * STRIDE % documents };
             let DocumentKey { collection, id, .. } = key(n)?;
             let text = format!("note {n}, written for the {round}th time. ").repeat(8);
             let operation = match delete {

@@ -11,11 +11,16 @@ mod config;
 mod error;
 #[cfg(any(feature = "client", feature = "server"))]
 pub mod format;
-
-#[cfg(feature = "tls")]
-pub use transport_net::tls;
+#[cfg(feature = "server")]
+pub mod openapi;
+#[cfg(feature = "server")]
+mod server;
 
 #[cfg(feature = "client")]
 pub use client::HttpTransport;
 #[cfg(feature = "client")]
 pub use config::{Fallback, HttpConfig, LiveBy, ProxyBy};
+#[cfg(feature = "server")]
+pub use server::{HttpServerConfig, router, router_with};
+#[cfg(feature = "tls")]
+pub use transport_net::tls;

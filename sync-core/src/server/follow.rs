@@ -123,9 +123,7 @@ mod tests {
     }
 
     fn options() -> ServerOptions {
-        let mut options = ServerOptions::default();
-        options.heartbeat = Duration::from_secs(20);
-        options
+        ServerOptions { heartbeat: Duration::from_secs(20), ..ServerOptions::default() }
     }
 
     fn storage() -> Arc<dyn ServerStorage> {

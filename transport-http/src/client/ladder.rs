@@ -219,11 +219,15 @@ impl Ladder {
 
     fn strike(&mut self, now: Now, after: Duration) {
         self.strikes += 1;
-        let pause = (after, after.saturating_add(self.backoff()));
+        let backoff = self.backoff();
+        self.pause = (after, after.saturating_add(backoff));
         if self.trying || self.strikes >= self.rules.fallback.young_streams.max(1) {
             self.fall(now);
+            // Another way may work at once, unless the server asked for peace.
+            if !after.is_zero() {
+                self.pause = (after, after.saturating_add(backoff));
+            }
         }
-        self.pause = pause;
     }
 
     fn backoff(&self) -> Duration {
