@@ -82,3 +82,7 @@ impl StorageHarness for Files {
 mod storage {
     testkit::storage_conformance!(super::Files::new());
 }
+
+mod storage_teeth {
+    testkit::storage_teeth!(super::Files::new());
+}

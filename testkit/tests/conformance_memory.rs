@@ -87,3 +87,7 @@ impl StorageHarness for Memory {
 mod storage {
     testkit::storage_conformance!(super::Memory::default());
 }
+
+mod storage_teeth {
+    testkit::storage_teeth!(super::Memory::default());
+}

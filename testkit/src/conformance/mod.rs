@@ -5,6 +5,7 @@
 //! and printed; it is never passed in silence.
 
 mod capabilities;
+mod faults;
 mod run;
 pub mod storage;
 mod tools;
