@@ -7,6 +7,7 @@
 mod capabilities;
 mod faults;
 mod run;
+pub mod server;
 pub mod storage;
 mod tools;
 
