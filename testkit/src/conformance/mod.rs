@@ -5,7 +5,9 @@
 //! and printed; it is never passed in silence.
 
 mod capabilities;
+mod faults;
 mod run;
+pub mod server;
 pub mod storage;
 mod tools;
 

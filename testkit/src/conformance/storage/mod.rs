@@ -5,6 +5,7 @@
 
 #![allow(clippy::panic, clippy::missing_panics_doc, reason = "a case that fails ends its test")]
 
+mod broken;
 mod cancelling;
 mod closing;
 mod crowds;
@@ -27,6 +28,7 @@ use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::storage::Storage;
 
 pub use super::capabilities::Capabilities;
+pub use broken::{BrokenHarness, StorageFault};
 pub use cancelling::*;
 pub use closing::*;
 pub use crowds::*;
@@ -40,7 +42,7 @@ pub use surviving::*;
 pub use taking_in::*;
 pub use writing::*;
 
-use super::run::Case;
+use super::run::{Case, Outcome, demand_failure};
 
 /// A place for one replica, and what opens it. Every case gets a fresh one, which is empty.
 ///
@@ -106,6 +108,21 @@ fn cannot(what: &'static str) -> Error {
 #[must_use]
 pub fn cases<H: StorageHarness>() -> Vec<Case<H>> {
     crate::storage_conformance_cases!(__conformance_list())
+}
+
+/// Runs the case that notices the fault: it has to pass on what is sound, and to fail on what is broken.
+///
+/// # Panics
+/// If it does not.
+pub fn demand<H: StorageHarness>(fault: StorageFault, harness: impl Fn() -> H) -> Outcome {
+    let name = fault.noticed_by();
+    let sound = cases::<H>().into_iter().find(|c| c.name == name);
+    let broken = cases::<BrokenHarness<H>>().into_iter().find(|c| c.name == name);
+    let (Some(sound), Some(broken)) = (sound, broken) else {
+        panic!("there is no case {name}");
+    };
+    let wrapped = BrokenHarness::new(harness(), fault);
+    demand_failure(&format!("{fault:?}"), name, (sound.run)(harness()), (broken.run)(wrapped))
 }
 
 /// The names of all cases, handed to another macro of this crate.
@@ -204,6 +221,27 @@ macro_rules! __storage_tests {
         fn $name() {
             let case = $crate::conformance::storage::$name($harness);
             let _ = $crate::conformance::run(stringify!($name), case);
+        }
+    )*};
+}
+
+/// Expands to one named test for each [fault](crate::conformance::storage::StorageFault): the case that is there for it
+/// passes on the harness, and fails when the fault is built into the backend.
+#[macro_export]
+macro_rules! storage_teeth {
+    ($harness:expr) => {
+        $crate::storage_conformance_faults! { __storage_teeth_tests($harness) }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __storage_teeth_tests {
+    (($harness:expr) $($(#[doc = $doc:literal])* $name:ident $fault:ident => $case:ident)*) => {$(
+        #[test]
+        fn $name() {
+            let fault = $crate::conformance::storage::StorageFault::$fault;
+            let _ = $crate::conformance::storage::demand(fault, || $harness);
         }
     )*};
 }
