@@ -71,8 +71,8 @@ impl LogFile {
         Ok(())
     }
 
-    /// Waits until the disk has what was written. On Linux sled's flush asks for the pages to be written, and neither for
-    /// the file's length nor for the disk's cache to be emptied (`sync_file_range`); elsewhere it does all of it.
+    /// Waits until the disk has what was written. On Linux sled's flush asks for the pages to be written, and neither
+    /// for the file's length nor for the disk's cache to be emptied (`sync_file_range`); elsewhere it does all of it.
     pub(crate) fn sync(&self) -> Result<()> {
         if cfg!(target_os = "linux") {
             self.file.sync_data().map_err(|e| error::io("sync", &self.folder, e))?;

@@ -49,9 +49,9 @@ impl SledKv {
     ///
     /// # Errors
     /// `Busy` if another process, or another handle of this one, has it open and does not let go within
-    /// [`lock_timeout`](SledConfig::lock_timeout). `Incompatible` if something else is in the folder (it is then left as it
-    /// is), or if it is another program's, another version's, or damaged. `Storage` if it cannot be read or written, or a
-    /// thread cannot be started.
+    /// [`lock_timeout`](SledConfig::lock_timeout). `Incompatible` if something else is in the folder (it is then left
+    /// as it is), or if it is another program's, another version's, or damaged. `Storage` if it cannot be read or
+    /// written, or a thread cannot be started.
     pub fn open(config: &SledConfig) -> Result<Self> {
         let folder = &config.path;
         folder::check(folder)?;
