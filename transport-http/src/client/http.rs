@@ -1,0 +1,301 @@
+//! Requests and answers: what is asked is sent, and what comes back is read within bounds.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use bytes::{Bytes, BytesMut};
+use reqwest::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName,
+    HeaderValue, IF_NONE_MATCH, LOCATION,
+};
+use reqwest::{Client, Method, Response, StatusCode, Url};
+use sync_core::error::{Error, ErrorKind, Result};
+use sync_core::framed::COMPRESS_OVER;
+use sync_core::model::{ReplicaId, Scope};
+use tokio::sync::Semaphore;
+
+use crate::api;
+use crate::config::{HttpConfig, ProxyBy};
+use crate::error::{self, Trouble, What};
+use crate::format::{Content, Format, error_of};
+
+/// The largest answer that tells of an error. What is longer is a gateway's page, of which the beginning says enough.
+const ERROR_BYTES: usize = 64 << 10;
+/// A request is redirected so often at most.
+const REDIRECTS: usize = 3;
+
+const GZIP: u8 = 1;
+const ZSTD: u8 = 2;
+
+/// What a replica authenticates with, as a header. It is never shown.
+pub(super) type Token = Option<HeaderValue>;
+
+/// A token as a header.
+pub(super) fn token(token: Option<&str>) -> Result<Token> {
+    let Some(token) = token else { return Ok(None) };
+    let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
+        invalid("the token has characters in it that no header can carry").during("authenticate")
+    })?;
+    value.set_sensitive(true);
+    Ok(Some(value))
+}
+
+fn invalid(what: &'static str) -> Error {
+    Error::new(ErrorKind::InvalidInput, what)
+}
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub(super) struct Ask {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) token: Token,
+    pub(super) replica: ReplicaId,
+    pub(super) accept: &'static str,
+    pub(super) if_none_match: Option<String>,
+    pub(super) body: Option<Bytes>,
+}
+
+/// The HTTP client of a transport: one for all its connections, so that sockets are used again.
+#[derive(Debug)]
+pub(super) struct Http {
+    client: Client,
+    base: Url,
+    pub(super) config: HttpConfig,
+    /// Requests at a time.
+    pub(super) requests: Semaphore,
+    /// Streams and long polls at a time.
+    pub(super) streams: Arc<Semaphore>,
+    /// The encodings that the server has said it understands.
+    encodings: AtomicU8,
+}
+
+impl Http {
+    /// Checks what was configured. Nothing is connected.
+    pub(super) fn new(config: HttpConfig) -> Result<Self> {
+        let base = address(&config.url)?;
+        let mut builder = Client::builder()
+            .user_agent(concat!("twotide/", env!("CARGO_PKG_VERSION")))
+            .default_headers(headers(&config)?)
+            // They are followed by hand, where that is safe.
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .connect_timeout(config.connect_timeout)
+            .pool_max_idle_per_host(config.idle_connections)
+            .pool_idle_timeout(config.idle_timeout)
+            .tcp_nodelay(true)
+            .gzip(config.compress)
+            .zstd(config.compress);
+        builder = match &config.proxy {
+            ProxyBy::System => builder,
+            ProxyBy::None => builder.no_proxy(),
+            ProxyBy::Url(url) => {
+                // The client's error would show the password.
+                let proxy = reqwest::Proxy::all(url.as_str());
+                builder.proxy(proxy.map_err(|_| invalid("not the address of a proxy"))?)
+            }
+        };
+        #[cfg(feature = "tls")]
+        {
+            // Always, or the client would look for a provider of cryptography that nobody has installed.
+            let tls = config.trust.client_config()?;
+            builder = builder.tls_backend_preconfigured((*tls).clone());
+        }
+        let client = builder.build().map_err(|e| error::of_client(e).error)?;
+        Ok(Self {
+            client,
+            base,
+            requests: Semaphore::new(config.requests.max(1)),
+            streams: Arc::new(Semaphore::new(config.streams.min(Semaphore::MAX_PERMITS))),
+            encodings: AtomicU8::new(0),
+            config,
+        })
+    }
+
+    /// The address of a route.
+    pub(super) fn url(&self, route: &str, scope: Option<&Scope>) -> Result<Url> {
+        let mut url = self.base.clone();
+        let scope = scope.map_or("", Scope::as_str);
+        if matches!(scope, "." | "..") {
+            // Addresses take these for directions, however they are written.
+            return Err(invalid("a scope of this name cannot be asked for over HTTP")
+                .with("scope", format!("{scope:?}")));
+        }
+        if let Ok(mut path) = url.path_segments_mut() {
+            let parts = route.split('/').skip(1);
+            path.pop_if_empty().extend(parts.map(|p| if p == "{scope}" { scope } else { p }));
+        }
+        Ok(url)
+    }
+
+    /// The format that messages are written in.
+    pub(super) fn format(&self) -> Format {
+        self.config.format
+    }
+
+    /// Sends a request. The answer is a success or 304, and its body is still on the way.
+    pub(super) async fn send(&self, mut ask: Ask) -> Result<Response, Trouble> {
+        let mut plain = false;
+        for _ in 0..=REDIRECTS {
+            let request = self.request(&ask, plain);
+            let is_compressed = !plain && request.1;
+            let answer = request.0.send().await.map_err(error::of_client)?;
+            let (status, headers) = (answer.status(), answer.headers());
+            self.note_encodings(headers);
+            if status.is_success() || status == StatusCode::NOT_MODIFIED {
+                return Ok(answer);
+            }
+            if status == StatusCode::UNSUPPORTED_MEDIA_TYPE && is_compressed {
+                // Whoever said that it understands this is not who got it.
+                self.encodings.store(0, Ordering::Relaxed);
+                plain = true;
+                continue;
+            }
+            if !status.is_redirection() {
+                return Err(refusal(answer).await);
+            }
+            match self.redirected(&ask, headers) {
+                Some(url) => ask.url = url,
+                None => return Err(error::elsewhere(status, headers)),
+            }
+        }
+        let error = Error::new(ErrorKind::Network, "the request is redirected again and again");
+        Err(Trouble::new(What::Foreign, error))
+    }
+
+    /// The request, and whether its body is compressed.
+    fn request(&self, ask: &Ask, plain: bool) -> (reqwest::RequestBuilder, bool) {
+        let mut request = self
+            .client
+            .request(ask.method.clone(), ask.url.clone())
+            .header(ACCEPT, ask.accept)
+            .header(api::REPLICA, ask.replica.to_string());
+        if let Some(token) = &ask.token {
+            request = request.header(AUTHORIZATION, token.clone());
+        }
+        if ask.accept == api::EVENTS {
+            // What compresses a stream may well collect it first.
+            request = request.header(ACCEPT_ENCODING, "identity");
+        }
+        if let Some(tag) = &ask.if_none_match {
+            request = request.header(IF_NONE_MATCH, tag);
+        }
+        let Some(body) = &ask.body else { return (request, false) };
+        request = request.header(CONTENT_TYPE, self.format().content_type());
+        match self.compress(body).filter(|_| !plain) {
+            Some((small, encoding)) => {
+                (request.header(CONTENT_ENCODING, encoding).body(small), true)
+            }
+            None => (request.body(body.clone()), false),
+        }
+    }
+
+    fn compress(&self, body: &Bytes) -> Option<(Bytes, &'static str)> {
+        let known = self.encodings.load(Ordering::Relaxed);
+        if !self.config.compress || body.len() <= COMPRESS_OVER || known == 0 {
+            return None;
+        }
+        let (small, encoding) = if known & ZSTD != 0 {
+            (zstd::bulk::compress(body, 1).ok()?, "zstd")
+        } else {
+            let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            std::io::Write::write_all(&mut out, body).ok()?;
+            (out.finish().ok()?, "gzip")
+        };
+        (small.len() < body.len()).then(|| (small.into(), encoding))
+    }
+
+    fn note_encodings(&self, headers: &HeaderMap) {
+        let mut known = 0;
+        for value in headers.get_all(ACCEPT_ENCODING) {
+            for one in value.to_str().unwrap_or_default().split(',') {
+                known |= match one.trim() {
+                    "gzip" => GZIP,
+                    "zstd" => ZSTD,
+                    _ => 0,
+                };
+            }
+        }
+        if known != 0 {
+            self.encodings.store(known, Ordering::Relaxed);
+        }
+    }
+
+    /// Where a request may go on: to the same server, if it only asks for something.
+    fn redirected(&self, ask: &Ask, headers: &HeaderMap) -> Option<Url> {
+        let to = ask.url.join(headers.get(LOCATION)?.to_str().ok()?).ok()?;
+        (ask.method == Method::GET && to.origin() == self.base.origin()).then_some(to)
+    }
+
+    /// Reads an answer of ours.
+    pub(super) async fn read<T: Content>(&self, answer: Response) -> Result<T, Trouble> {
+        let Some(format) = format_of(answer.headers()) else {
+            return Err(error::foreign(answer.status(), answer.headers()));
+        };
+        let (bytes, is_whole) = read_up_to(answer, self.config.max_answer_bytes).await?;
+        if !is_whole {
+            let error = error::broken("the answer is over the limit")
+                .with("limit", self.config.max_answer_bytes);
+            return Err(Trouble::new(What::Broken, error));
+        }
+        format.decode(bytes).map_err(|error| Trouble::new(What::Broken, error))
+    }
+}
+
+fn address(url: &str) -> Result<Url> {
+    let base: Url = url.parse().map_err(|_| invalid("not an address"))?;
+    if !base.username().is_empty() || base.password().is_some() {
+        // It would end in logs. The address is not shown for the same reason.
+        return Err(invalid("an address must not contain a password"));
+    }
+    let bad_url = |what| Err(invalid(what).with("url", url));
+    match base.scheme() {
+        "http" => {}
+        "https" if cfg!(feature = "tls") => {}
+        "https" => return bad_url("this build has no TLS: feature `tls`"),
+        _ => return bad_url("an address begins with http:// or https://"),
+    }
+    if base.query().is_some() || base.fragment().is_some() {
+        return bad_url("an address ends with the path under which the server is");
+    }
+    if base.port() == Some(0) {
+        return bad_url("no such port");
+    }
+    Ok(base)
+}
+
+fn headers(config: &HttpConfig) -> Result<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &config.headers {
+        let bad = || invalid("not an HTTP header").with("header", name);
+        let mut value = HeaderValue::from_str(value).map_err(|_| bad())?;
+        value.set_sensitive(true);
+        headers.append(HeaderName::try_from(name.as_str()).map_err(|_| bad())?, value);
+    }
+    Ok(headers)
+}
+
+pub(super) fn format_of(headers: &HeaderMap) -> Option<Format> {
+    Format::of_content_type(headers.get(CONTENT_TYPE)?.to_str().ok()?)
+}
+
+async fn refusal(answer: Response) -> Trouble {
+    let (status, format) = (answer.status().as_u16(), format_of(answer.headers()));
+    let after = error::retry_after(answer.headers()).map(|s| s.to_string());
+    // The status alone says a lot: a body that does not come changes little.
+    let (body, _) = read_up_to(answer, ERROR_BYTES).await.unwrap_or_default();
+    error::refused(status, error_of(status, format, &body, after.as_deref()))
+}
+
+/// The body, or its beginning if it is longer than that, and whether it is whole.
+async fn read_up_to(mut answer: Response, max: usize) -> Result<(Bytes, bool), Trouble> {
+    let mut bytes = BytesMut::new();
+    while let Some(part) = answer.chunk().await.map_err(error::of_client)? {
+        if part.len() > max - bytes.len() {
+            bytes.extend_from_slice(&part[..max - bytes.len()]);
+            return Ok((bytes.freeze(), false));
+        }
+        bytes.extend_from_slice(&part);
+    }
+    Ok((bytes.freeze(), true))
+}

@@ -1,0 +1,293 @@
+//! What the requests of one connection share: who asks, with which token, and whether the server can still be reached.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::{Method, Response};
+use sync_core::error::{Error, ErrorKind, Result, Retry};
+use sync_core::model::{Chunk, Cursor, ReplicaId, Scope, Seq, TermStart};
+use sync_core::protocol::{Hello, Pull, Welcome};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::Way;
+use super::http::{Ask, Http, Token};
+use crate::api;
+use crate::error::{Trouble, What, broken, too_late};
+use crate::format::{Changes, Content, entity_tag, write_cursor};
+
+/// Cursors that are longer travel in a body.
+const LONGEST_IN_ADDRESS: usize = 4_000;
+
+/// How the changes of a scope are asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum By {
+    /// One chunk, for which the server may wait that many seconds.
+    Chunk { wait: u64 },
+    /// A stream.
+    Stream,
+}
+
+/// What a request for a chunk brought.
+pub(super) enum Brought {
+    Changes(Changes),
+    /// Nothing follows on the cursor.
+    Nothing,
+}
+
+/// What is known of the end of the last chunk of a scope.
+#[derive(Clone, Debug)]
+struct Known {
+    after: Cursor,
+    horizon: Seq,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) way: Arc<Way>,
+    greeting: Hello,
+    token: Mutex<Token>,
+    pub(super) heartbeat: Duration,
+    known: Mutex<BTreeMap<Scope, Known>>,
+    fate: watch::Sender<Option<Error>>,
+}
+
+impl Line {
+    pub(super) fn new(way: Arc<Way>, hello: &Hello, token: Token) -> Self {
+        Self {
+            way,
+            greeting: Hello { scopes: Vec::new(), ..hello.clone() },
+            token: Mutex::new(token),
+            heartbeat: Duration::ZERO,
+            known: Mutex::default(),
+            fate: watch::Sender::new(None),
+        }
+    }
+
+    pub(super) fn with_heartbeat(self, heartbeat: Duration) -> Self {
+        Self { heartbeat, ..self }
+    }
+
+    pub(super) fn http(&self) -> &Http {
+        &self.way.http
+    }
+
+    pub(super) fn replica(&self) -> ReplicaId {
+        self.greeting.replica
+    }
+
+    fn token(&self) -> Token {
+        self.token.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_token(&self, token: Token) {
+        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = token;
+    }
+
+    /// Ends the connection, if it has not ended before.
+    pub(super) fn end(&self, why: Error) {
+        self.fate.send_if_modified(|fate| {
+            let is_first = fate.is_none();
+            fate.get_or_insert(why);
+            is_first
+        });
+    }
+
+    /// Completes when the connection has ended, with why.
+    pub(super) async fn ended(&self) -> Error {
+        let gone = || Error::new(ErrorKind::Closed, "the connection is gone");
+        let mut fate = self.fate.subscribe();
+        match fate.wait_for(Option::is_some).await {
+            Ok(why) => why.clone().unwrap_or_else(gone),
+            Err(_) => gone(),
+        }
+    }
+
+    /// A request that does not reach the server takes the connection with it.
+    pub(super) fn judge(&self, trouble: Trouble) -> Error {
+        let error = trouble.error;
+        let is_lost = matches!(error.kind(), ErrorKind::Network | ErrorKind::Timeout);
+        if is_lost && error.retry() == Retry::Reconnect {
+            self.end(error.clone());
+        }
+        error
+    }
+
+    /// One request among a bounded number, within its time, as long as the connection lives.
+    pub(super) async fn within<T>(
+        &self,
+        request: impl Future<Output = Result<T, Trouble>>,
+    ) -> Result<T> {
+        let http = self.http();
+        let request = async {
+            let _turn = http.requests.acquire().await;
+            let limit = http.config.request_timeout;
+            timeout(limit, request).await.unwrap_or_else(|_| Err(too_late()))
+        };
+        tokio::select! {
+            biased;
+            why = self.ended() => Err(why),
+            result = request => result.map_err(|trouble| self.judge(trouble)),
+        }
+    }
+
+    fn ask(&self, method: Method, url: reqwest::Url) -> Ask {
+        Ask {
+            method,
+            url,
+            token: self.token(),
+            replica: self.replica(),
+            accept: self.http().format().content_type(),
+            if_none_match: None,
+            body: None,
+        }
+    }
+
+    fn encode(&self, content: impl Content) -> Result<Bytes, Trouble> {
+        let encoded = self.http().format().encode(content);
+        encoded.map_err(|error| Trouble::new(What::Broken, error))
+    }
+
+    /// Sends something, and gives the answer before its body was read.
+    pub(super) async fn post(
+        &self,
+        route: &str,
+        scope: Option<&Scope>,
+        content: impl Content,
+    ) -> Result<Response, Trouble> {
+        self.http().send(self.posted(route, scope, content)?).await
+    }
+
+    fn posted(
+        &self,
+        route: &str,
+        scope: Option<&Scope>,
+        content: impl Content,
+    ) -> Result<Ask, Trouble> {
+        let url = self.http().url(route, scope);
+        let url = url.map_err(|error| Trouble::new(What::Unreachable, error))?;
+        let body = Some(self.encode(content)?);
+        Ok(Ask { body, ..self.ask(Method::POST, url) })
+    }
+
+    pub(super) async fn greet(&self, hello: Hello, token: Token) -> Result<Welcome> {
+        self.within(async {
+            let ask = Ask { token, ..self.posted(api::HELLO, None, hello)? };
+            let answer = self.http().send(ask).await?;
+            self.http().read(answer).await
+        })
+        .await
+    }
+
+    /// The greeting without scopes: the cheapest request that a wrong token is refused for.
+    pub(super) fn short_greeting(&self) -> Hello {
+        self.greeting.clone()
+    }
+
+    /// Asks for what follows on a cursor. The answer is 304, or its body is still on the way.
+    pub(super) async fn changes(&self, pull: &Pull, by: By) -> Result<Response, Trouble> {
+        let cursor = write_cursor(&pull.cursor);
+        let mut ask = if cursor.len() > LONGEST_IN_ADDRESS {
+            self.posted(api::CHANGES, Some(&pull.scope), pull.clone())?
+        } else {
+            let url = self.http().url(api::CHANGES, Some(&pull.scope));
+            let mut url = url.map_err(|error| Trouble::new(What::Unreachable, error))?;
+            let mut query = url.query_pairs_mut();
+            if pull.cursor != Cursor::default() {
+                query.append_pair("cursor", &cursor);
+            }
+            query.append_pair("documents", &pull.limits.documents.to_string());
+            query.append_pair("bytes", &pull.limits.bytes.to_string());
+            drop(query);
+            self.ask(Method::GET, url)
+        };
+        match by {
+            By::Chunk { wait } => {
+                ask.if_none_match = tag(&pull.cursor);
+                if wait > 0 {
+                    ask.url.query_pairs_mut().append_pair("wait", &wait.to_string());
+                }
+            }
+            By::Stream => {
+                ask.accept = api::EVENTS;
+                if self.http().format() == crate::format::Format::Frame {
+                    ask.url.query_pairs_mut().append_pair("data", "frame");
+                }
+            }
+        }
+        self.http().send(ask).await
+    }
+
+    /// Reads the answer to a request for a chunk.
+    pub(super) async fn brought(&self, pull: &Pull, answer: Response) -> Result<Brought, Trouble> {
+        if answer.status() == reqwest::StatusCode::NOT_MODIFIED {
+            if tag(&pull.cursor).is_some() {
+                return Ok(Brought::Nothing);
+            }
+            let error = broken("the server said that nothing changed where that was not asked");
+            return Err(Trouble::new(What::Broken, error));
+        }
+        Ok(Brought::Changes(self.http().read(answer).await?))
+    }
+
+    /// Takes note of where a chunk ended that came after that cursor.
+    pub(super) fn remember(&self, chunk: &Chunk, cursor: &Cursor) {
+        if chunk.after != cursor.after {
+            return;
+        }
+        let known = Known { after: following(cursor, chunk), horizon: chunk.horizon };
+        let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(chunk.scope.clone(), known);
+    }
+
+    /// Names the server starts that a cursor does not know because it was made from a chunk, if that came this way: every
+    /// request stands alone here, and only they show that the server was restored in between.
+    pub(super) fn complete(&self, pull: &mut Pull) {
+        let all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Known { after, .. }) = all.get(&pull.scope)
+            && pull.cursor.terms.is_empty()
+            && (after.epoch, after.after, after.position)
+                == (pull.cursor.epoch, pull.cursor.after, pull.cursor.position)
+        {
+            pull.cursor.terms.clone_from(&after.terms);
+        }
+    }
+
+    /// What a server that said 304 would have sent: nothing, read at the head.
+    pub(super) fn nothing_after(&self, pull: &Pull) -> Option<Chunk> {
+        let all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = pull.cursor.position;
+        Some(Chunk {
+            scope: pull.scope.clone(),
+            epoch: pull.cursor.epoch?,
+            after: at,
+            next: at,
+            head: at,
+            horizon: all.get(&pull.scope).map_or(Seq(0), |known| known.horizon),
+            terms: pull.cursor.terms.clone(),
+            entries: Vec::new(),
+        })
+    }
+}
+
+/// The entity tag of where a cursor stands, if "nothing follows" is all that may be said to it. A full pull, and one that is
+/// about to begin, has to hear of the head; a back-fill is not where its position is. And a chunk that is made from the
+/// cursor has to name the server starts.
+fn tag(cursor: &Cursor) -> Option<String> {
+    let is_whole = cursor.backfills.is_empty() && cursor.floor.is_none();
+    let stands = cursor.after == cursor.position && cursor.position > Seq(0);
+    let epoch = cursor.epoch.filter(|_| is_whole && stands && !cursor.terms.is_empty())?;
+    Some(entity_tag(epoch, cursor.position))
+}
+
+/// The cursor that goes on after a chunk, with the server starts that the chunk names: a replica that has taken it in keeps
+/// the same.
+pub(super) fn following(cursor: &Cursor, chunk: &Chunk) -> Cursor {
+    let mut next = cursor.advanced(chunk.epoch, chunk.next, chunk.head);
+    next.terms = chunk.terms.iter().filter(|t| t.first <= next.position).copied().collect();
+    next.terms.drain(..next.terms.len().saturating_sub(TermStart::KEPT));
+    next
+}

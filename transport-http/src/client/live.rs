@@ -1,0 +1,365 @@
+//! Following a scope: one cursor that moves with what is handed out, and whatever way the ladder says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use reqwest::Response;
+use reqwest::header::CONTENT_TYPE;
+use sync_core::environment::{Environment, System};
+use sync_core::error::{Error, ErrorKind, Result, Retry};
+use sync_core::model::Chunk;
+use sync_core::protocol::Pull;
+use sync_core::transport::Delivery;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::events::{EventReader as Lines, Item};
+use super::ladder::{self, Ladder, News};
+use super::line::{Brought, By, Line, following};
+use crate::api;
+use crate::error::{Trouble, What, broken, foreign, of_client, too_late};
+use crate::format::{Changes, Event, EventReader, Format};
+
+/// So many chunks in a row may not fit where the stream stands. Each is thrown away, and asked for again.
+const MISPLACED: u32 = 5;
+
+/// Chunks after a cursor as they come. Nothing is asked for and nothing is read but while the stream is polled.
+pub(super) fn live(line: Arc<Line>, pull: Pull) -> BoxStream<'static, Result<Delivery>> {
+    let ladder = line.way.ladder();
+    let live = Live { ladder, line, pull, open: None, misplaced: 0 };
+    let next = |live: Option<Live>| async move {
+        let mut live = live?;
+        let next = live.next().await;
+        let goes_on = matches!(next, Ok(Delivery::Chunk(_)));
+        Some((next.map_err(|e| e.during("follow")), goes_on.then_some(live)))
+    };
+    stream::unfold(Some(live), next).boxed()
+}
+
+struct Live {
+    line: Arc<Line>,
+    pull: Pull,
+    ladder: Ladder,
+    open: Option<Open>,
+    misplaced: u32,
+}
+
+/// A stream of events that is open.
+struct Open {
+    answer: Response,
+    /// What came and was not read yet.
+    bytes: Bytes,
+    lines: Lines,
+    events: EventReader,
+    since: Instant,
+    _place: OwnedSemaphorePermit,
+}
+
+/// What a stream of events brought.
+enum Heard {
+    Event(Event),
+    Life,
+    /// The stream is over: broken, or closed by whoever stands in between.
+    End,
+}
+
+/// What is to be done about a request that failed.
+enum Remedy {
+    /// It is for the replica to decide.
+    GiveUp(Error),
+    /// The server asks to come back.
+    ComeBack(Duration),
+    /// This way does not work here.
+    NotThisWay,
+    /// The way was cut.
+    Again,
+}
+
+impl Remedy {
+    fn of(trouble: Trouble) -> Self {
+        let Trouble { error, what } = trouble;
+        match (what, error.retry()) {
+            (What::Unreachable | What::Broken, _) => Self::GiveUp(error),
+            (What::Foreign | What::Refused(405 | 406 | 415), _) => Self::NotThisWay,
+            (What::Cut | What::Refused(408 | 502 | 504), _) => Self::Again,
+            (What::Refused(_), Retry::Later(after)) => Self::ComeBack(after.unwrap_or_default()),
+            (What::Refused(_), _) => Self::GiveUp(error),
+        }
+    }
+}
+
+impl Live {
+    async fn next(&mut self) -> Result<Delivery> {
+        let line = Arc::clone(&self.line);
+        tokio::select! {
+            biased;
+            why = line.ended() => Err(why),
+            delivery = self.find() => delivery,
+        }
+    }
+
+    async fn find(&mut self) -> Result<Delivery> {
+        loop {
+            let found = match self.open.take() {
+                Some(open) => self.listen(open).await?,
+                None => self.ask().await?,
+            };
+            match found {
+                Some(Changes::Reset(reset)) => return Ok(Delivery::Reset(reset)),
+                Some(Changes::Chunk(page)) => {
+                    if let Some(chunk) = self.take(page.chunk)? {
+                        return Ok(Delivery::Chunk(chunk));
+                    }
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// A chunk that begins where the cursor stands moves it. Others, and those that bring nothing, are not handed out.
+    fn take(&mut self, chunk: Chunk) -> Result<Option<Chunk>> {
+        let cursor = &self.pull.cursor;
+        if chunk.scope != self.pull.scope || chunk.next < chunk.after {
+            return Err(broken("the server sent a chunk that was not asked for"));
+        }
+        if chunk.after != cursor.after || cursor.epoch.is_some_and(|e| e != chunk.epoch) {
+            self.misplaced += 1;
+            if self.misplaced > MISPLACED {
+                return Err(broken("the server sends chunks out of their places"));
+            }
+            // Asked for again, where we stand.
+            self.open = None;
+            return Ok(None);
+        }
+        self.misplaced = 0;
+        let is_news = chunk.next > chunk.after || cursor.epoch.is_none();
+        self.line.remember(&chunk, cursor);
+        self.pull.cursor = following(cursor, &chunk);
+        Ok(is_news.then_some(chunk))
+    }
+
+    async fn ask(&mut self) -> Result<Option<Changes>> {
+        if self.ladder.is_stuck() {
+            let error =
+                Error::new(ErrorKind::Network, "changes do not come in the way that is wanted")
+                    .with("live_by", format!("{:?}", self.line.http().config.live));
+            let pause = self.line.http().config.poll_interval;
+            return Err(error.retrying(Retry::Later(Some(pause))));
+        }
+        let step = self.ladder.step(self.line.way.now());
+        self.line.way.learn(&self.ladder);
+        let place = Arc::clone(&self.line.http().streams).try_acquire_owned();
+        match (step.ask, place) {
+            (ladder::Ask::Stream, Ok(place)) => {
+                sleep(between(step.least, step.most)).await;
+                self.open_stream(place).await?;
+                Ok(None)
+            }
+            (ladder::Ask::Chunk { wait }, Ok(place)) if !wait.is_zero() => {
+                sleep(between(step.least, step.most)).await;
+                let found = self.long_poll(wait).await;
+                drop(place);
+                found
+            }
+            (ladder::Ask::Chunk { .. }, Ok(_)) => {
+                sleep(between(step.least, step.most)).await;
+                self.poll().await
+            }
+            // More are open already than may be: this one is polled for now.
+            (_, Err(_)) => {
+                let interval = self.line.http().config.poll_interval;
+                sleep(between(step.least.max(interval), step.most.max(interval * 2))).await;
+                self.poll().await
+            }
+        }
+    }
+
+    /// Asks without waiting. If that does not reach the server, nothing does.
+    async fn poll(&mut self) -> Result<Option<Changes>> {
+        let line = &self.line;
+        let brought = line.within(async {
+            let answer = line.changes(&self.pull, By::Chunk { wait: 0 }).await?;
+            line.brought(&self.pull, answer).await
+        });
+        let brought = brought.await?;
+        Ok(self.answered(Duration::ZERO, Duration::ZERO, brought))
+    }
+
+    fn answered(&mut self, wait: Duration, waited: Duration, brought: Brought) -> Option<Changes> {
+        let news = match &brought {
+            Brought::Changes(Changes::Chunk(page)) if page.chunk.has_more() => News::More,
+            Brought::Changes(Changes::Chunk(page)) if page.chunk.next > page.chunk.after => {
+                News::Some
+            }
+            Brought::Changes(Changes::Reset(_)) => News::Some,
+            Brought::Changes(Changes::Chunk(_)) | Brought::Nothing => News::Nothing,
+        };
+        self.ladder.answered(self.line.way.now(), wait, waited, news);
+        match brought {
+            Brought::Changes(changes) => Some(changes),
+            Brought::Nothing => None,
+        }
+    }
+
+    /// Asks, and lets the server wait.
+    async fn long_poll(&mut self, wait: Duration) -> Result<Option<Changes>> {
+        let (line, asked) = (&self.line, Instant::now());
+        let seconds = wait.as_secs().max(1);
+        let wait = Duration::from_secs(seconds);
+        let config = &line.http().config;
+        let brought = async {
+            let answer = line.changes(&self.pull, By::Chunk { wait: seconds });
+            // The time that the first bytes of a stream may take is also what an answer may be late.
+            let answer = timeout(wait + config.fallback.first_bytes, answer).await;
+            let answer = answer.unwrap_or_else(|_| Err(too_late()))?;
+            let brought = timeout(config.request_timeout, line.brought(&self.pull, answer)).await;
+            brought.unwrap_or_else(|_| Err(too_late()))
+        };
+        let trouble = match brought.await {
+            Ok(brought) => return Ok(self.answered(wait, asked.elapsed(), brought)),
+            Err(trouble) => trouble,
+        };
+        tracing::debug!(error = %trouble.error, "a long poll failed");
+        let now = self.line.way.now();
+        match self.remedy(trouble)? {
+            Some(after) => self.ladder.asked_to_come_back(now, after),
+            None => self.ladder.cut(now),
+        }
+        Ok(None)
+    }
+
+    /// The error if nothing can be done here; else how long the server asks to wait, if it does.
+    fn remedy(&self, trouble: Trouble) -> Result<Option<Duration>> {
+        match Remedy::of(trouble) {
+            Remedy::GiveUp(error) => Err(self.give_up(error)),
+            Remedy::ComeBack(after) => Ok(Some(after)),
+            Remedy::NotThisWay | Remedy::Again => Ok(None),
+        }
+    }
+
+    fn give_up(&self, error: Error) -> Error {
+        self.line.judge(Trouble::new(What::Unreachable, error))
+    }
+
+    async fn open_stream(&mut self, place: OwnedSemaphorePermit) -> Result<()> {
+        let limit = self.line.http().config.fallback.first_bytes;
+        let asked = Instant::now();
+        let opened = timeout(limit, self.begin_stream(place)).await;
+        let now = self.line.way.now();
+        let trouble = match opened {
+            Ok(Ok(open)) => {
+                self.open = Some(open);
+                return Ok(());
+            }
+            Ok(Err(trouble)) => trouble,
+            Err(_) => {
+                tracing::debug!("the first bytes of a stream do not come: something collects them");
+                self.ladder.stream_unsuited(now);
+                return Ok(());
+            }
+        };
+        tracing::debug!(error = %trouble.error, "a stream was not opened");
+        match Remedy::of(trouble) {
+            Remedy::GiveUp(error) => return Err(self.give_up(error)),
+            Remedy::ComeBack(after) => self.ladder.asked_to_come_back(now, after),
+            Remedy::NotThisWay => self.ladder.stream_unsuited(now),
+            Remedy::Again => self.ladder.stream_ended(now, asked.elapsed()),
+        }
+        Ok(())
+    }
+
+    /// Opens a stream, and reads until its first bytes are there.
+    async fn begin_stream(&self, place: OwnedSemaphorePermit) -> Result<Open, Trouble> {
+        let http = self.line.http();
+        let mut answer = self.line.changes(&self.pull, By::Stream).await?;
+        let kind = answer.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
+        let essence = kind.and_then(|k| k.split(';').next()).unwrap_or_default().trim();
+        if !essence.eq_ignore_ascii_case(api::EVENTS) {
+            return Err(foreign(answer.status(), answer.headers()));
+        }
+        let max = http.config.max_answer_bytes;
+        // A third more for base64, and something for the lines around it.
+        let longest = match http.format() {
+            Format::Frame => max.saturating_add(max / 3 + 1_024),
+            Format::Json => max,
+        };
+        let ended = || Error::new(ErrorKind::Network, "the stream ended before it began");
+        let bytes = answer.chunk().await.map_err(of_client)?;
+        Ok(Open {
+            bytes: bytes.ok_or_else(|| Trouble::new(What::Cut, ended()))?,
+            answer,
+            lines: Lines::new(longest),
+            events: EventReader::new(http.format(), max),
+            since: Instant::now(),
+            _place: place,
+        })
+    }
+
+    async fn listen(&mut self, mut open: Open) -> Result<Option<Changes>> {
+        let patience = self.line.heartbeat * 3;
+        let heard = timeout(patience, open.hear()).await;
+        let lived = open.since.elapsed();
+        let heard = match heard {
+            Ok(heard) => heard?,
+            Err(_) => {
+                tracing::debug!("a stream is silent");
+                self.ladder.stream_silent(self.line.way.now());
+                return Ok(None);
+            }
+        };
+        match heard {
+            Heard::End => self.ladder.stream_ended(self.line.way.now(), lived),
+            Heard::Life => {
+                self.ladder.stream_lives(lived);
+                self.open = Some(open);
+            }
+            Heard::Event(Event::Changes(changes)) => {
+                self.ladder.stream_lives(lived);
+                self.open = Some(open);
+                return Ok(Some(changes));
+            }
+            Heard::Event(Event::Gone(why)) => {
+                let message = format!("the scope is gone: {}", why.message);
+                return Err(Error::new(ErrorKind::PermissionDenied, message));
+            }
+            Heard::Event(Event::Failed(error)) => return Err(error.into()),
+        }
+        Ok(None)
+    }
+}
+
+impl Open {
+    async fn hear(&mut self) -> Result<Heard> {
+        loop {
+            match self.lines.next(&mut self.bytes)? {
+                Some(Item::Comment) => return Ok(Heard::Life),
+                Some(Item::Event { name, data }) => {
+                    // What is not known comes from a later version, and is no news to us.
+                    let event = self.events.event(&name, &data)?;
+                    return Ok(event.map_or(Heard::Life, Heard::Event));
+                }
+                None => match self.answer.chunk().await {
+                    Ok(Some(bytes)) => self.bytes = bytes,
+                    Ok(None) => return Ok(Heard::End),
+                    Err(error) => {
+                        tracing::debug!(error = %of_client(error).error, "a stream broke");
+                        return Ok(Heard::End);
+                    }
+                },
+            }
+        }
+    }
+}
+
+/// A random time between two, so that not all come at once.
+fn between(least: Duration, most: Duration) -> Duration {
+    let range = most.saturating_sub(least).as_millis() as u64;
+    if range == 0 {
+        return least;
+    }
+    let chance = <dyn Environment>::seed(&System) % (range + 1);
+    least + Duration::from_millis(chance)
+}

@@ -1,0 +1,131 @@
+//! The replica's side.
+
+mod connection;
+mod events;
+mod http;
+mod ladder;
+mod line;
+mod live;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sync_core::clock::Now;
+use sync_core::error::Result;
+use sync_core::protocol::{Hello, Welcome};
+use sync_core::transport::{Connection, Transport};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::config::{HttpConfig, LiveBy};
+use crate::error::broken;
+use connection::HttpConnection;
+use http::Http;
+use ladder::{Ladder, Rules};
+use line::Line;
+
+/// The longest heartbeat that a server may ask for.
+const LONGEST_HEARTBEAT: u64 = 60 * 60 * 1_000;
+/// The longest wait of a long poll.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// The transport of a replica over HTTP.
+///
+/// Each operation is a request of its own; connections of TCP are shared among them and used again. How changes come while a
+/// replica follows a scope is told by [`LiveBy`]: by default the transport finds out what the way to the server allows.
+///
+/// ```
+/// use transport_http::{HttpConfig, HttpTransport};
+/// let transport = HttpTransport::new(HttpConfig::new("http://localhost:7878"))?;
+/// # let _ = transport;
+/// assert!(HttpTransport::new(HttpConfig::new("ws://localhost")).is_err());
+/// # Ok::<(), sync_core::error::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct HttpTransport(Arc<Way>);
+
+/// What all connections of a transport share.
+#[derive(Debug)]
+struct Way {
+    http: Http,
+    started: Instant,
+    /// What was found out of the way to the server.
+    ladder: Mutex<Ladder>,
+    live_by: watch::Sender<Option<LiveBy>>,
+}
+
+impl Way {
+    /// A time that only moves forward.
+    fn now(&self) -> Now {
+        Now(0).plus(self.started.elapsed())
+    }
+
+    fn ladder(&self) -> Ladder {
+        self.ladder.lock().unwrap_or_else(PoisonError::into_inner).for_another()
+    }
+
+    /// Takes note of what a live stream has found out, and tells which way it takes.
+    fn learn(&self, ladder: &Ladder) {
+        *self.ladder.lock().unwrap_or_else(PoisonError::into_inner) = ladder.clone();
+        let by = LiveBy::from(ladder.rung());
+        self.live_by.send_if_modified(|told| {
+            let is_new = *told != Some(by);
+            if is_new {
+                tracing::debug!(?by, before = ?told, "how changes are followed");
+            }
+            *told = Some(by);
+            is_new
+        });
+    }
+}
+
+impl HttpTransport {
+    /// A transport to that server. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// `InvalidInput` if the address, a header, the proxy or a certificate cannot be used.
+    pub fn new(config: HttpConfig) -> Result<Self> {
+        let rules = Rules {
+            live: config.live,
+            interval: config.poll_interval,
+            wait: config.wait.clamp(Duration::from_secs(1), LONGEST_WAIT),
+            fallback: config.fallback.clone(),
+        };
+        Ok(Self(Arc::new(Way {
+            http: Http::new(config)?,
+            started: Instant::now(),
+            ladder: Mutex::new(Ladder::new(rules)),
+            live_by: watch::Sender::new(None),
+        })))
+    }
+
+    /// By which way changes are followed: none before a live stream was opened, and never [`LiveBy::Auto`]. If several
+    /// scopes are followed, the way that was taken last.
+    #[must_use]
+    pub fn live_by(&self) -> watch::Receiver<Option<LiveBy>> {
+        self.0.live_by.subscribe()
+    }
+}
+
+#[async_trait]
+impl Transport for HttpTransport {
+    /// Greets the server. There is no connection that would be held open: it is there until it is closed, or until a
+    /// request on it does not reach the server.
+    ///
+    /// The token travels in a header with each request, and not in the greeting; HTTP has compressions of its own.
+    async fn connect(&self, mut hello: Hello) -> Result<(Arc<dyn Connection>, Welcome)> {
+        let token = http::token(hello.token.take().as_deref())?;
+        hello.compressions = Vec::new();
+        let line = Line::new(Arc::clone(&self.0), &hello, token.clone());
+        let welcome = line.greet(hello.clone(), token).await.map_err(|e| e.during("connect"))?;
+        if !hello.versions.contains(&welcome.version) {
+            return Err(broken("the server speaks a version that was not offered"));
+        }
+        if welcome.heartbeat == 0 || welcome.heartbeat > LONGEST_HEARTBEAT {
+            return Err(broken("the server asks for a heartbeat that cannot be kept"));
+        }
+        let line = line.with_heartbeat(Duration::from_millis(welcome.heartbeat));
+        Ok((Arc::new(HttpConnection::new(line)), welcome))
+    }
+}

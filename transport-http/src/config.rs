@@ -1,0 +1,168 @@
+//! What can be set, and what it is if nobody sets it.
+
+use std::fmt;
+use std::time::Duration;
+
+use sync_core::framed::MAX_PAYLOAD;
+use sync_core::protocol::HEADER_BYTES;
+
+use crate::format::Format;
+
+/// How changes come while a replica follows a scope. Each way has a higher one above it, down from streams.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum LiveBy {
+    /// As the way to the server allows: streams first, a lower way where that does not work, and from time to time another
+    /// look at the higher one.
+    #[default]
+    Auto,
+    /// A stream of server-sent events. Nothing else: where it does not work, the live stream fails, and is tried again.
+    Sse,
+    /// Requests that the server keeps until something follows. Nothing else.
+    LongPoll,
+    /// A request every [`poll_interval`](HttpConfig::poll_interval).
+    Poll,
+}
+
+/// Which proxy is used.
+#[derive(Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProxyBy {
+    /// The system's: environment variables like `HTTPS_PROXY` and `NO_PROXY`, and what the operating system is set to.
+    #[default]
+    System,
+    /// None.
+    None,
+    /// This one, for everything: `http://host:port`, with `user:password@` before the host if it asks for one.
+    Url(String),
+}
+
+impl fmt::Debug for ProxyBy {
+    /// Without the address: there may be a password in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::System => "System",
+            Self::None => "None",
+            Self::Url(_) => "Url(..)",
+        })
+    }
+}
+
+/// When a way of following live is given up for a lower one, and when a higher one is tried again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Fallback {
+    /// How long the first bytes of a stream may take. Without them something on the way collects what is streamed, and the
+    /// next lower way is taken. Default 5 s.
+    pub first_bytes: Duration,
+    /// A stream that ends sooner died young. Default 30 s.
+    pub stream_life: Duration,
+    /// So many streams in a row may die young before a lower way is taken. Default 3, at least 1.
+    pub young_streams: u32,
+    /// A long poll that is cut is asked for with half the wait, down to this; below it a lower way is taken. Default 2 s.
+    pub shortest_wait: Duration,
+    /// When a higher way is tried again. Twice as long after each try that failed, up to 64 times. Default 10 min.
+    pub climb_after: Duration,
+}
+
+impl Default for Fallback {
+    fn default() -> Self {
+        Self {
+            first_bytes: Duration::from_secs(5),
+            stream_life: Duration::from_secs(30),
+            young_streams: 3,
+            shortest_wait: Duration::from_secs(2),
+            climb_after: Duration::from_secs(10 * 60),
+        }
+    }
+}
+
+/// How to reach a server.
+///
+/// ```
+/// use std::time::Duration;
+/// use transport_http::{HttpConfig, LiveBy};
+/// let mut config = HttpConfig::new("http://localhost:7878/sync");
+/// config.live = LiveBy::LongPoll;
+/// config.wait = Duration::from_secs(20);
+/// ```
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct HttpConfig {
+    /// `http://` or `https://`, host, port, and the path under which the routes are mounted, if that is not the root.
+    pub url: String,
+    /// How messages are written. Default frames: small, and with checksums, so that what was changed on the way is noticed.
+    pub format: Format,
+    /// How changes come while a replica follows a scope. Default: as the way allows.
+    pub live: LiveBy,
+    /// How often the server is asked where nothing better works, give or take a fifth. Default 5 s.
+    pub poll_interval: Duration,
+    /// How long the server may keep a long poll: up to 60 s. Default 25 s, which most gateways bear.
+    pub wait: Duration,
+    /// When to go from one way of following live to another.
+    pub fallback: Fallback,
+    /// How long a TCP connection may take, with name and TLS. Default 15 s.
+    pub connect_timeout: Duration,
+    /// How long a request may take, with its answer. Default 60 s.
+    pub request_timeout: Duration,
+    /// Headers of each request, for gateways on the way. The replica's token travels in `Authorization`.
+    pub headers: Vec<(String, String)>,
+    /// Which proxy is used. Default: the system's.
+    pub proxy: ProxyBy,
+    /// Whether answers, and requests to a server that understands it, are compressed. Streams never are. Default yes.
+    pub compress: bool,
+    /// Whom `https://` trusts.
+    #[cfg(feature = "tls")]
+    pub trust: transport_net::tls::Trust,
+    /// Requests at a time, without those that follow live; who comes later waits. Default 8, at least 1.
+    pub requests: usize,
+    /// Streams and long polls at a time. Scopes beyond that are polled every `poll_interval`. Default 64.
+    pub streams: usize,
+    /// Connections that are kept without a request on them. Default 4.
+    pub idle_connections: usize,
+    /// How long they are kept. Default 50 s: less than gateways do, so that none is used that is just being closed.
+    pub idle_timeout: Duration,
+    /// The largest answer, or event of a stream, in bytes after decompression. Default: one frame of the largest payload.
+    pub max_answer_bytes: usize,
+}
+
+impl HttpConfig {
+    /// The usual settings for a server at that address.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            format: Format::Frame,
+            live: LiveBy::default(),
+            poll_interval: Duration::from_secs(5),
+            wait: Duration::from_secs(25),
+            fallback: Fallback::default(),
+            connect_timeout: Duration::from_secs(15),
+            request_timeout: Duration::from_secs(60),
+            headers: Vec::new(),
+            proxy: ProxyBy::default(),
+            compress: true,
+            #[cfg(feature = "tls")]
+            trust: transport_net::tls::Trust::default(),
+            requests: 8,
+            streams: 64,
+            idle_connections: 4,
+            idle_timeout: Duration::from_secs(50),
+            max_answer_bytes: MAX_PAYLOAD + HEADER_BYTES,
+        }
+    }
+}
+
+impl fmt::Debug for HttpConfig {
+    /// Headers by name only: their values may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let headers: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
+        f.debug_struct("HttpConfig")
+            .field("url", &self.url)
+            .field("format", &self.format)
+            .field("live", &self.live)
+            .field("headers", &headers)
+            .field("proxy", &self.proxy)
+            .finish_non_exhaustive()
+    }
+}

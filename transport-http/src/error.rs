@@ -1,0 +1,184 @@
+//! What goes wrong with requests, in the framework's terms.
+
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, LOCATION, RETRY_AFTER};
+use sync_core::environment::{Environment, System};
+use sync_core::error::{Error, ErrorKind, Retry};
+
+/// The longest time that a server may ask for: a day. What asks for more is broken.
+const LONGEST_WAIT: u64 = 24 * 60 * 60;
+
+/// What a request came to, if not to an answer of ours.
+#[derive(Debug)]
+pub(crate) struct Trouble {
+    pub(crate) error: Error,
+    pub(crate) what: What,
+}
+
+/// What it was, for who decides how to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    /// Nobody took the connection, or the request was never made.
+    Unreachable,
+    /// The connection broke, or the time was over, before the answer was whole.
+    Cut,
+    /// Somebody else answered, or sent us elsewhere.
+    Foreign,
+    /// The server, or a gateway, refused with that status.
+    Refused(u16),
+    /// The answer breaks the protocol.
+    Broken,
+}
+
+impl Trouble {
+    pub(crate) fn new(what: What, error: Error) -> Self {
+        Self { error, what }
+    }
+}
+
+/// All that is known of why, in one line: the client's errors hide it in their sources.
+#[derive(Debug)]
+struct Cause(String);
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Cause {}
+
+fn cause(error: reqwest::Error) -> Cause {
+    // The address holds the cursor, which helps nobody.
+    let error = error.without_url();
+    let mut said = error.to_string();
+    let mut next: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(&error);
+    while let Some(source) = next {
+        let text = source.to_string();
+        if !said.ends_with(&text) {
+            said = format!("{said}: {text}");
+        }
+        next = source.source();
+    }
+    Cause(said)
+}
+
+/// What the HTTP client reports.
+pub(crate) fn of_client(error: reqwest::Error) -> Trouble {
+    let (what, kind, message) = if error.is_builder() {
+        (What::Unreachable, ErrorKind::InvalidInput, "no request can be made")
+    } else if error.is_connect() {
+        let kind = if error.is_timeout() { ErrorKind::Timeout } else { ErrorKind::Network };
+        (What::Unreachable, kind, "the server cannot be reached")
+    } else if error.is_timeout() {
+        (What::Cut, ErrorKind::Timeout, "the server did not answer in time")
+    } else {
+        (What::Cut, ErrorKind::Network, "the link broke before the answer was whole")
+    };
+    Trouble::new(what, Error::new(kind, message).because(cause(error)))
+}
+
+/// The time for a request is over.
+pub(crate) fn too_late() -> Trouble {
+    let error = Error::new(ErrorKind::Timeout, "the server did not answer in time");
+    Trouble::new(What::Cut, error)
+}
+
+/// Something answered that is not the server.
+pub(crate) fn foreign(status: StatusCode, headers: &HeaderMap) -> Trouble {
+    let kind = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("none");
+    let message = "something else answered than a Twotide server: \
+        a page that wants a sign-in to the network, or another address is meant";
+    let error = Error::new(ErrorKind::Network, message)
+        .with("status", status.as_u16())
+        .with("content-type", format!("{:?}", shown(kind)));
+    Trouble::new(What::Foreign, error)
+}
+
+/// The request was sent elsewhere. It does not go there: it carries a token.
+pub(crate) fn elsewhere(status: StatusCode, headers: &HeaderMap) -> Trouble {
+    let location = headers.get(LOCATION).and_then(|v| v.to_str().ok()).unwrap_or("nowhere");
+    // What follows the path may be a secret of somebody's.
+    let location = location.split(['?', '#']).next().unwrap_or_default();
+    let error =
+        Error::new(ErrorKind::Network, "the request was redirected, and is not repeated there")
+            .with("status", status.as_u16())
+            .with("location", format!("{:?}", shown(location)));
+    Trouble::new(What::Foreign, error)
+}
+
+fn shown(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(200).collect()
+}
+
+/// The server did what the protocol does not know.
+pub(crate) fn broken(message: &'static str) -> Error {
+    Error::new(ErrorKind::Protocol, message)
+}
+
+/// What `Retry-After` asks for: seconds, or a date, which is read by the clock of whoever sent it if that is told.
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<u64> {
+    let text = |name| headers.get(name).and_then(|v| v.to_str().ok()).map(str::trim);
+    let asked = text(RETRY_AFTER)?;
+    if let Ok(seconds) = asked.parse::<u64>() {
+        return Some(seconds.min(LONGEST_WAIT));
+    }
+    let of_date = |text: &str| {
+        let date = httpdate::parse_http_date(text).ok()?;
+        date.duration_since(std::time::UNIX_EPOCH).ok()
+    };
+    let now = text(DATE).and_then(of_date).unwrap_or(Duration::from_millis(System.now().0));
+    Some(of_date(asked)?.saturating_sub(now).as_secs().min(LONGEST_WAIT))
+}
+
+/// What a refusal is to a request: a gateway that does not reach the server is a link that is lost.
+pub(crate) fn refused(status: u16, error: Error) -> Trouble {
+    let is_unreachable = matches!(error.kind(), ErrorKind::Network | ErrorKind::Timeout);
+    let error = match error.retry() {
+        Retry::Later(None) if is_unreachable => error.retrying(Retry::Reconnect),
+        _ => error,
+    };
+    Trouble::new(What::Refused(status), error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reqwest::header::HeaderValue;
+
+    #[test]
+    fn a_wait_is_read_in_seconds_or_as_a_date() {
+        let wait = |after: &str, date: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, HeaderValue::from_str(after).unwrap());
+            if let Some(date) = date {
+                headers.insert(DATE, HeaderValue::from_str(date).unwrap());
+            }
+            retry_after(&headers)
+        };
+        let noon = Some("Wed, 21 Oct 2026 12:00:00 GMT");
+        assert_eq!(wait(" 7", None), Some(7));
+        assert_eq!(wait("99999999999", None), Some(LONGEST_WAIT));
+        assert_eq!(wait("Wed, 21 Oct 2026 12:01:30 GMT", noon), Some(90));
+        assert_eq!(wait("Wed, 21 Oct 2026 11:00:00 GMT", noon), Some(0));
+        assert_eq!(wait("Wed, 21 Oct 2015 11:00:00 GMT", None), Some(0));
+        assert_eq!(wait("Mon, 21 Oct 2126 11:00:00 GMT", None), Some(LONGEST_WAIT));
+        for bad in ["soon", "-1", "1.5", "", "99999999999999999999999"] {
+            assert_eq!(wait(bad, noon), None, "{bad}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn a_gateway_without_a_server_is_a_lost_link_unless_it_asks_to_wait() {
+        let timeout = Error::new(ErrorKind::Timeout, "x");
+        let later = |after| timeout.clone().retrying(Retry::Later(after));
+        assert_eq!(refused(504, later(None)).error.retry(), Retry::Reconnect);
+        let asked = Retry::Later(Some(Duration::from_secs(3)));
+        assert_eq!(refused(504, timeout.clone().retrying(asked)).error.retry(), asked);
+        let full = Error::new(ErrorKind::Overloaded, "x");
+        assert_eq!(refused(503, full).error.retry(), Retry::Later(None));
+    }
+}

@@ -1,0 +1,171 @@
+//! What is the body of a request or of an answer.
+
+use serde::{Deserialize, Serialize};
+use sync_core::error::Result;
+use sync_core::model::{Chunk, Cursor, Digest, Epoch, PushBatch, Reset, Scope, Seq, Verdicts};
+use sync_core::protocol::{Ack, Hello, Message, Pull, Push, Welcome, WireError};
+use sync_core::server::record::ServerScope;
+use sync_core::transport::Delivery;
+
+use super::json;
+
+/// Something that is the body of a request or of an answer, in both formats.
+pub trait Content: Sized {
+    /// The message of a frame.
+    fn into_message(self) -> Message;
+
+    /// What a frame held, if it is this.
+    fn from_message(message: Message) -> Option<Self>;
+
+    /// The JSON.
+    ///
+    /// # Errors
+    /// `Internal` if a document's body is not JSON.
+    fn into_json(self) -> Result<Vec<u8>>;
+
+    /// Reads the JSON. A request need not name its scope if the address did.
+    ///
+    /// # Errors
+    /// `InvalidInput` (requests) or `Protocol` (answers) with what is wrong and where.
+    fn from_json(bytes: &[u8], scope: Option<&Scope>) -> Result<Self>;
+
+    /// The scope that a request is about, if it is about one.
+    fn scope(&self) -> Option<&Scope> {
+        None
+    }
+}
+
+/// A chunk, and the cursor that follows it, for readers that keep nothing else. Frames do not carry the cursor: a replica
+/// knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Continued {
+    /// The chunk.
+    pub chunk: Chunk,
+    /// The cursor that goes on after it; none if it came in a frame.
+    pub cursor: Option<Cursor>,
+}
+
+/// What a read of the log is answered with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changes {
+    /// What follows.
+    Chunk(Box<Continued>),
+    /// The cursor means nothing to the server.
+    Reset(Reset),
+}
+
+impl From<Changes> for Delivery {
+    fn from(changes: Changes) -> Self {
+        match changes {
+            Changes::Chunk(continued) => Self::Chunk(continued.chunk),
+            Changes::Reset(reset) => Self::Reset(reset),
+        }
+    }
+}
+
+/// A scope at a glance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Glance {
+    /// The scope.
+    pub scope: Scope,
+    /// The life of its log.
+    pub epoch: Epoch,
+    /// Its newest position.
+    pub head: Seq,
+    /// Below it tombstones are gone.
+    pub horizon: Seq,
+    /// How many documents it has.
+    pub documents: u64,
+    /// Their digest.
+    #[serde(deserialize_with = "json::digest")]
+    pub digest: Digest,
+}
+
+impl Glance {
+    /// What a server keeps of a scope, as far as it is shown.
+    #[must_use]
+    pub fn new(scope: Scope, row: &ServerScope) -> Self {
+        let ServerScope { epoch, head, horizon, documents, digest, .. } = *row;
+        Self { scope, epoch, head, horizon, documents, digest }
+    }
+}
+
+macro_rules! content {
+    ($($type:ident as $variant:ident $(of $scope:ident)?, $json:ident;)*) => {$(
+        impl Content for $type {
+            fn into_message(self) -> Message {
+                Message::$variant(self)
+            }
+            fn from_message(message: Message) -> Option<Self> {
+                if let Message::$variant(content) = message { Some(content) } else { None }
+            }
+            fn into_json(self) -> Result<Vec<u8>> {
+                json::$json::write(self)
+            }
+            fn from_json(bytes: &[u8], scope: Option<&Scope>) -> Result<Self> {
+                json::$json::read(bytes, scope)
+            }
+            $(fn scope(&self) -> Option<&Scope> {
+                Some(&self.$scope)
+            })?
+        }
+    )*};
+}
+
+content! {
+    Hello as Hello, hello;
+    Welcome as Welcome, welcome;
+    Pull as Pull of scope, pull;
+    Ack as Ack of scope, ack;
+    Verdicts as Verdicts, verdicts;
+    Reset as Reset, reset;
+    WireError as Failed, error;
+}
+
+impl Content for PushBatch {
+    fn into_message(self) -> Message {
+        Message::Push(Push { batch: self })
+    }
+    fn from_message(message: Message) -> Option<Self> {
+        if let Message::Push(Push { batch }) = message { Some(batch) } else { None }
+    }
+    fn into_json(self) -> Result<Vec<u8>> {
+        json::push::write(self)
+    }
+    fn from_json(bytes: &[u8], scope: Option<&Scope>) -> Result<Self> {
+        json::push::read(bytes, scope)
+    }
+    fn scope(&self) -> Option<&Scope> {
+        Some(&self.scope)
+    }
+}
+
+impl Content for Changes {
+    fn into_message(self) -> Message {
+        match self {
+            Self::Chunk(continued) => Message::Chunk(continued.chunk),
+            Self::Reset(reset) => Message::Reset(reset),
+        }
+    }
+    fn from_message(message: Message) -> Option<Self> {
+        match message {
+            Message::Chunk(chunk) => Some(Self::Chunk(Box::new(Continued { chunk, cursor: None }))),
+            Message::Reset(reset) => Some(Self::Reset(reset)),
+            _ => None,
+        }
+    }
+    fn into_json(self) -> Result<Vec<u8>> {
+        match self {
+            Self::Chunk(continued) => json::chunk::write(*continued),
+            Self::Reset(reset) => json::reset::write(reset),
+        }
+    }
+    fn from_json(bytes: &[u8], scope: Option<&Scope>) -> Result<Self> {
+        let error = match json::chunk::read(bytes) {
+            Ok(continued) => return Ok(Self::Chunk(Box::new(continued))),
+            Err(error) => error,
+        };
+        // What is wrong with something that is neither is more likely wrong with a chunk.
+        json::reset::read(bytes, scope).map(Self::Reset).map_err(|_| error)
+    }
+}

@@ -1,0 +1,66 @@
+//! Cursors as text, and the entity tags that go with them.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sync_core::codec::Codec;
+use sync_core::error::{Error, ErrorKind, Result};
+use sync_core::model::{Cursor, Epoch, Seq};
+
+/// A cursor as opaque text, for addresses and JSON.
+#[must_use]
+pub fn write_cursor(cursor: &Cursor) -> String {
+    URL_SAFE_NO_PAD.encode(cursor.to_bytes())
+}
+
+/// Reads a cursor from its text. Empty text is the beginning, as no cursor is.
+///
+/// # Errors
+/// `InvalidInput` if that is no cursor.
+pub fn read_cursor(text: &str) -> Result<Cursor> {
+    if text.is_empty() {
+        return Ok(Cursor::default());
+    }
+    let no_cursor = |why: String| Error::new(ErrorKind::InvalidInput, format!("no cursor: {why}"));
+    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|e| no_cursor(e.to_string()))?;
+    Cursor::from_bytes(bytes.into()).map_err(|e| no_cursor(e.message().to_owned()))
+}
+
+/// The entity tag of where a reader stands.
+#[must_use]
+pub fn entity_tag(epoch: Epoch, position: Seq) -> String {
+    format!("\"{epoch}-{position}\"")
+}
+
+/// Whether an `If-None-Match` names that tag. Weak tags count: on the way a gateway may have made them of ours.
+#[must_use]
+pub fn has_entity_tag(if_none_match: &str, tag: &str) -> bool {
+    // Our tags hold no commas, so what is torn apart here was another's.
+    if_none_match.split(',').any(|t| {
+        let t = t.trim();
+        t.strip_prefix("W/").unwrap_or(t) == tag
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_that_is_no_cursor_is_refused() {
+        assert_eq!(read_cursor("").unwrap(), Cursor::default());
+        for bad in ["!", "AAA=", "AAAA", "AAAAAAAAAAAA\n", "ä"] {
+            assert_eq!(read_cursor(bad).unwrap_err().kind(), ErrorKind::InvalidInput, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_tag_is_found_among_others() {
+        let tag = entity_tag(Epoch([0xab; 16]), Seq(7));
+        assert_eq!(tag, "\"abababababababababababababababab-7\"");
+        assert!(has_entity_tag(&tag, &tag));
+        assert!(has_entity_tag(&format!("\"x\" ,W/{tag}"), &tag));
+        for other in ["*", "", "\"abababababababababababababababab-70\"", tag.trim_matches('"')] {
+            assert!(!has_entity_tag(other, &tag), "{other}");
+        }
+    }
+}

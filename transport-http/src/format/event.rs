@@ -1,0 +1,131 @@
+//! The events of a stream: their names, and the data of each.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use sync_core::error::{Error, ErrorKind, Result};
+use sync_core::protocol::{FrameReader, FrameWriter, Message, Payload, WireError};
+
+use super::{Changes, Content, Format, read_frame};
+
+/// What one event of a stream says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// `chunk`, or `reset`, which is the last one.
+    Changes(Changes),
+    /// `gone`, the last one: the scope is not there any more, or may not be seen any more.
+    Gone(WireError),
+    /// `failed`, the last one: what a request would have failed with.
+    Failed(WireError),
+}
+
+impl Event {
+    /// The name of the event.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Changes(Changes::Chunk(_)) => "chunk",
+            Self::Changes(Changes::Reset(_)) => "reset",
+            Self::Gone(_) => "gone",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
+
+/// Makes the data of a stream's events. Frames are numbered from 0 in each stream, so that one which is lost or doubled is
+/// noticed.
+#[derive(Debug)]
+pub struct EventWriter {
+    format: Format,
+    frames: FrameWriter,
+}
+
+impl EventWriter {
+    /// For a stream that begins.
+    #[must_use]
+    pub fn new(format: Format) -> Self {
+        Self { format, frames: FrameWriter::default() }
+    }
+
+    /// The data of the next event. It may hold line breaks, which an event's data has to be cut at.
+    ///
+    /// # Errors
+    /// As [`Format::encode`].
+    pub fn data(&mut self, event: Event) -> Result<String> {
+        match self.format {
+            Format::Frame => {
+                let message = match event {
+                    Event::Changes(changes) => changes.into_message(),
+                    Event::Gone(error) | Event::Failed(error) => error.into_message(),
+                };
+                Ok(self.payload(&Payload::plain(&message)))
+            }
+            Format::Json => {
+                let json = match event {
+                    Event::Changes(changes) => changes.into_json(),
+                    Event::Gone(error) | Event::Failed(error) => error.into_json(),
+                }?;
+                String::from_utf8(json)
+                    .map_err(|e| Error::new(ErrorKind::Internal, "JSON is not UTF-8").because(e))
+            }
+        }
+    }
+
+    /// The data of the next event, as a frame with a message that was encoded already.
+    #[must_use]
+    pub fn payload(&mut self, payload: &Payload) -> String {
+        STANDARD.encode(self.frames.frame(0, payload))
+    }
+}
+
+/// Reads the data of a stream's events.
+#[derive(Debug)]
+pub struct EventReader {
+    format: Format,
+    frames: FrameReader,
+}
+
+impl EventReader {
+    /// For a stream that begins. Payloads of frames may have that many bytes.
+    #[must_use]
+    pub fn new(format: Format, max_payload: usize) -> Self {
+        Self { format, frames: FrameReader::new(max_payload) }
+    }
+
+    /// Reads the next event; none if its name is not one of ours.
+    ///
+    /// # Errors
+    /// `Protocol` if the data is not what the name promises, or an event is missing before it. The stream is then of no
+    /// more use.
+    pub fn event(&mut self, name: &str, data: &str) -> Result<Option<Event>> {
+        Ok(match name {
+            "chunk" | "reset" => {
+                let changes: Changes = self.content(data)?;
+                let event = Event::Changes(changes);
+                if event.name() != name {
+                    let message = format!("an event is named {name} and holds a {}", event.name());
+                    return Err(Error::new(ErrorKind::Protocol, message));
+                }
+                Some(event)
+            }
+            "gone" => Some(Event::Gone(self.content(data)?)),
+            "failed" => Some(Event::Failed(self.content(data)?)),
+            _ => None,
+        })
+    }
+
+    fn content<T: Content>(&mut self, data: &str) -> Result<T> {
+        match self.format {
+            Format::Json => T::from_json(data.as_bytes(), None),
+            Format::Frame => {
+                let bytes = STANDARD.decode(data).map_err(|e| {
+                    Error::new(ErrorKind::Protocol, "the data of an event is not base64").because(e)
+                })?;
+                let message: Message = read_frame(&mut self.frames, Bytes::from(bytes))?;
+                T::from_message(message).ok_or_else(|| {
+                    Error::new(ErrorKind::Protocol, "an event holds another message than it says")
+                })
+            }
+        }
+    }
+}

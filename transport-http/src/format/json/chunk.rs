@@ -1,0 +1,106 @@
+//! `{"scope":"default","epoch":"…","changes":[…],"more":false,"next":17,"cursor":"…",…}`
+
+use serde::{Deserialize, Serialize};
+use sync_core::error::Result;
+use sync_core::model::{
+    Body, Chunk, Collection, Cursor, DocumentId, Epoch, LogEntry, Revision, Scope, Seq, Stamp,
+    Term, TermStart,
+};
+
+use super::{author_of, cursor, of_answer, present, read_answer, state, term, write_json};
+use crate::format::Continued;
+
+#[derive(Serialize, Deserialize)]
+struct ChunkJson {
+    scope: Scope,
+    epoch: Epoch,
+    after: Seq,
+    next: Seq,
+    head: Seq,
+    horizon: Seq,
+    more: bool,
+    changes: Vec<EntryJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cursor: Option<CursorJson>,
+    terms: Vec<TermJson>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct CursorJson(#[serde(with = "cursor")] Cursor);
+
+#[derive(Serialize, Deserialize)]
+struct TermJson {
+    #[serde(with = "term")]
+    term: Term,
+    first: Seq,
+}
+
+#[derive(Serialize, Deserialize)]
+struct EntryJson {
+    seq: Seq,
+    collection: Collection,
+    id: DocumentId,
+    revision: Revision,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    author: Option<Revision>,
+    created: Stamp,
+    deleted: bool,
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    body: Option<Body>,
+}
+
+impl From<LogEntry> for EntryJson {
+    fn from(LogEntry { seq, collection, id, state }: LogEntry) -> Self {
+        Self {
+            seq,
+            collection,
+            id,
+            revision: state.revision,
+            author: author_of(&state),
+            created: state.created,
+            deleted: state.is_deleted(),
+            body: state.body,
+        }
+    }
+}
+
+impl EntryJson {
+    fn into_entry(self) -> Result<LogEntry> {
+        let Self { seq, collection, id, revision, author, created, deleted, body } = self;
+        let state = state(revision, author, created, deleted, body).map_err(of_answer)?;
+        Ok(LogEntry { seq, collection, id, state })
+    }
+}
+
+pub(in crate::format) fn write(Continued { chunk, cursor }: Continued) -> Result<Vec<u8>> {
+    let terms = chunk.terms.iter().map(|t| TermJson { term: t.term, first: t.first }).collect();
+    write_json(&ChunkJson {
+        more: chunk.has_more(),
+        scope: chunk.scope,
+        epoch: chunk.epoch,
+        after: chunk.after,
+        next: chunk.next,
+        head: chunk.head,
+        horizon: chunk.horizon,
+        changes: chunk.entries.into_iter().map(EntryJson::from).collect(),
+        cursor: cursor.map(CursorJson),
+        terms,
+    })
+}
+
+pub(in crate::format) fn read(bytes: &[u8]) -> Result<Continued> {
+    let json: ChunkJson = read_answer(bytes)?;
+    let entries: Result<_> = json.changes.into_iter().map(EntryJson::into_entry).collect();
+    let terms = json.terms.into_iter().map(|t| TermStart { term: t.term, first: t.first });
+    let chunk = Chunk {
+        scope: json.scope,
+        epoch: json.epoch,
+        after: json.after,
+        next: json.next,
+        head: json.head,
+        horizon: json.horizon,
+        terms: terms.collect(),
+        entries: entries?,
+    };
+    Ok(Continued { chunk, cursor: json.cursor.map(|c| c.0) })
+}

@@ -1,0 +1,55 @@
+//! `{"replica":"…","scopes":[{"scope":"default","cursor":"…"}]}`
+
+use serde::{Deserialize, Serialize};
+use sync_core::error::Result;
+use sync_core::model::{Cursor, ReplicaId, Scope};
+use sync_core::protocol::{Greeting, Hello, VERSIONS};
+
+use super::{cursor, read_request, write_json};
+
+fn versions() -> Vec<u32> {
+    VERSIONS.to_vec()
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HelloJson {
+    #[serde(default = "versions")]
+    versions: Vec<u32>,
+    replica: ReplicaId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
+    #[serde(default)]
+    compressions: Vec<String>,
+    #[serde(default)]
+    schema: u32,
+    #[serde(default)]
+    agent: String,
+    #[serde(default)]
+    scopes: Vec<GreetingJson>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GreetingJson {
+    scope: Scope,
+    #[serde(default, with = "cursor")]
+    cursor: Cursor,
+}
+
+pub(in crate::format) fn write(hello: Hello) -> Result<Vec<u8>> {
+    let Hello { versions, replica, token, compressions, schema, agent, scopes } = hello;
+    let scopes =
+        scopes.into_iter().map(|Greeting { scope, cursor }| GreetingJson { scope, cursor });
+    let scopes = scopes.collect();
+    write_json(&HelloJson { versions, replica, token, compressions, schema, agent, scopes })
+}
+
+pub(in crate::format) fn read(bytes: &[u8], _: Option<&Scope>) -> Result<Hello> {
+    let json: HelloJson = read_request(bytes)?;
+    let HelloJson { versions, replica, token, compressions, schema, agent, scopes } = json;
+    let scopes =
+        scopes.into_iter().map(|GreetingJson { scope, cursor }| Greeting { scope, cursor });
+    let scopes = scopes.collect();
+    Ok(Hello { versions, replica, token, compressions, schema, agent, scopes })
+}

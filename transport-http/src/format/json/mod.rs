@@ -1,0 +1,150 @@
+//! The JSON of every message: structs that mirror the model under readable names.
+//!
+//! Requests are read strictly: a member that is not known or comes twice is an error, because it would otherwise be a wish
+//! that nobody fulfils. Answers are read leniently: members that are not known come from a later version.
+//!
+//! Bodies of documents are passed through as the bytes they are. Nothing here goes through `serde_json::Value`, is
+//! flattened or untagged: so numbers keep their digits, and the features of `serde_json` that another crate may switch on
+//! change nothing.
+
+pub(super) mod ack;
+pub(super) mod chunk;
+pub(super) mod error;
+pub(super) mod hello;
+pub(super) mod pull;
+pub(super) mod push;
+pub(super) mod reset;
+pub(super) mod verdicts;
+pub(super) mod welcome;
+
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize};
+use sync_core::error::{Error, ErrorKind, Result};
+use sync_core::model::{Body, Digest, DocumentState, Limits, Revision, Scope, Stamp};
+
+fn write_json(json: &impl Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec(json).map_err(|e| {
+        Error::new(ErrorKind::Internal, format!("this cannot be written as JSON: {e}"))
+    })
+}
+
+fn read_request<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes)
+        .map_err(|e| refused(format!("the body is not what is expected: {e}")))
+}
+
+fn read_answer<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|e| {
+        Error::new(ErrorKind::Protocol, format!("the answer is not what is expected: {e}"))
+    })
+}
+
+/// The message is all that travels of an error, so it has to say everything.
+fn refused(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::InvalidInput, message)
+}
+
+/// The scope that a request names, or that its address did.
+fn scope_of(own: Option<Scope>, address: Option<&Scope>) -> Result<Scope> {
+    own.or_else(|| address.cloned()).ok_or_else(|| refused("the body names no scope"))
+}
+
+/// A member that is there, whatever it is: a body that is `null` is a body.
+fn present<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<Body>, D::Error> {
+    Body::deserialize(d).map(Some)
+}
+
+/// A digest as its 32 hexadecimal digits.
+pub(super) fn digest<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Digest, D::Error> {
+    hexadecimal(d, 32).map(Digest)
+}
+
+/// A digest that may be left out.
+fn maybe_digest<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<Digest>, D::Error> {
+    Option::<String>::deserialize(d)?.map(|t| of_hexadecimal(&t, 32).map(Digest)).transpose()
+}
+
+fn hexadecimal<'de, D: Deserializer<'de>>(
+    d: D,
+    digits: usize,
+) -> std::result::Result<u128, D::Error> {
+    let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+    of_hexadecimal(&text, digits)
+}
+
+fn of_hexadecimal<E: serde::de::Error>(text: &str, digits: usize) -> std::result::Result<u128, E> {
+    let are_digits = text.len() == digits && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let number = u128::from_str_radix(text, 16).ok().filter(|_| are_digits);
+    number.ok_or_else(|| E::custom(format!("{digits} hexadecimal digits are expected")))
+}
+
+/// A number that is too large for the numbers of JavaScript, as its 16 hexadecimal digits.
+mod term {
+    use super::{Deserializer, hexadecimal};
+    use serde::Serializer;
+    use sync_core::model::Term;
+
+    pub(super) fn serialize<S: Serializer>(t: &Term, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(&format_args!("{:016x}", t.0))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Term, D::Error> {
+        // Sixteen digits fit.
+        hexadecimal(d, 16).map(|n| Term(n as u64))
+    }
+}
+
+/// A cursor as its opaque text.
+mod cursor {
+    use super::{Deserialize, Deserializer};
+    use crate::format::cursor::{read_cursor, write_cursor};
+    use serde::{Serializer, de::Error};
+    use sync_core::model::Cursor;
+
+    pub(super) fn serialize<S: Serializer>(c: &Cursor, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&write_cursor(c))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Cursor, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+        read_cursor(&text).map_err(|e| D::Error::custom(e.message()))
+    }
+}
+
+/// The author, where it says more than the revision.
+fn author_of(state: &DocumentState) -> Option<Revision> {
+    Some(state.author).filter(|a| *a != state.revision)
+}
+
+/// A state of its members.
+fn state<E: serde::de::Error>(
+    revision: Revision,
+    author: Option<Revision>,
+    created: Stamp,
+    deleted: bool,
+    body: Option<Body>,
+) -> std::result::Result<DocumentState, E> {
+    if deleted != body.is_none() {
+        return Err(E::custom("a document is either deleted or has a body"));
+    }
+    Ok(DocumentState { revision, author: author.unwrap_or(revision), created, body })
+}
+
+/// Limits that may be left out one by one.
+fn limits(documents: Option<usize>, bytes: Option<usize>) -> Limits {
+    let most = Limits { documents: usize::MAX, bytes: usize::MAX };
+    Limits { documents: documents.unwrap_or(most.documents), bytes: bytes.unwrap_or(most.bytes) }
+}
+
+fn maybe_limit(limit: usize) -> Option<usize> {
+    Some(limit).filter(|l| *l != usize::MAX)
+}
+
+/// What serde calls a custom error, as one of ours.
+fn of_answer(error: serde_json::Error) -> Error {
+    Error::new(ErrorKind::Protocol, format!("the answer contradicts itself: {error}"))
+}
+
+fn custom(message: &str) -> serde_json::Error {
+    serde_json::Error::custom(message)
+}

@@ -1,0 +1,130 @@
+//! `{"replica":"…","id":1,"changes":[{"collection":"notes","id":"n1","body":{"text":"hi"}}]}`
+//!
+//! A change without a revision has the stamp 0, and the server stamps it. What is left out is the same each time the same
+//! text is read, so a batch that is sent again is the same batch.
+
+use serde::{Deserialize, Serialize};
+use sync_core::error::Result;
+use sync_core::model::{
+    BaseRef, Body, Change, Collection, DocumentId, DocumentState, Epoch, PushBatch, PushId,
+    ReplicaId, Revision, Scope, Seq, Stamp,
+};
+
+use super::{author_of, present, read_request, refused, scope_of, write_json};
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PushJson {
+    scope: Option<Scope>,
+    replica: ReplicaId,
+    id: PushId,
+    changes: Vec<ChangeJson>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChangeJson {
+    collection: Collection,
+    id: DocumentId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base: Option<BaseJson>,
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    base_body: Option<Body>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<Revision>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    author: Option<Revision>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created: Option<Stamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deleted: Option<bool>,
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    body: Option<Body>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BaseJson {
+    revision: Revision,
+    epoch: Epoch,
+    /// Left out for a base that never stood in a log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<Seq>,
+    #[serde(default)]
+    deleted: bool,
+}
+
+impl From<BaseRef> for BaseJson {
+    fn from(BaseRef { revision, epoch, seq, tombstone }: BaseRef) -> Self {
+        let seq = Some(seq).filter(|s| *s != BaseRef::UNLOGGED);
+        Self { revision, epoch, seq, deleted: tombstone }
+    }
+}
+
+impl From<BaseJson> for BaseRef {
+    fn from(BaseJson { revision, epoch, seq, deleted }: BaseJson) -> Self {
+        Self { revision, epoch, seq: seq.unwrap_or(Self::UNLOGGED), tombstone: deleted }
+    }
+}
+
+/// What a change is written with whose revision is left out.
+fn unstamped(replica: ReplicaId) -> Revision {
+    Revision { stamp: Stamp::ZERO, replica }
+}
+
+/// When a document was created, if nothing is said of it.
+fn created(revision: Revision) -> Stamp {
+    revision.stamp
+}
+
+fn write_change(change: Change, replica: ReplicaId) -> ChangeJson {
+    let Change { collection, id, base, base_body, state } = change;
+    let author = author_of(&state);
+    // An author needs the revision that it stands beside.
+    let is_plain = state.revision == unstamped(replica) && author.is_none();
+    ChangeJson {
+        collection,
+        id,
+        base: base.map(BaseJson::from),
+        base_body,
+        revision: Some(state.revision).filter(|_| !is_plain),
+        author,
+        created: Some(state.created).filter(|c| *c != created(state.revision)),
+        deleted: Some(true).filter(|_| state.is_deleted()),
+        body: state.body,
+    }
+}
+
+fn read_change(at: usize, json: ChangeJson, replica: ReplicaId) -> Result<Change> {
+    let wrong = |what: &str| Err(refused(format!("change {at} (counted from 0): {what}")));
+    match (json.deleted, &json.body) {
+        (Some(true), Some(_)) => return wrong("it is deleted, and it has a body"),
+        (Some(false), None) => return wrong("it is not deleted, and it has no body"),
+        _ => {}
+    }
+    if json.author.is_some() && json.revision.is_none() {
+        return wrong("an author needs a revision beside it");
+    }
+    let revision = json.revision.unwrap_or(unstamped(replica));
+    let state = DocumentState {
+        revision,
+        author: json.author.unwrap_or(revision),
+        created: json.created.unwrap_or(created(revision)),
+        body: json.body,
+    };
+    let (collection, id, base_body) = (json.collection, json.id, json.base_body);
+    Ok(Change { collection, id, base: json.base.map(BaseRef::from), base_body, state })
+}
+
+pub(in crate::format) fn write(batch: PushBatch) -> Result<Vec<u8>> {
+    let PushBatch { scope, replica, id, changes } = batch;
+    let changes = changes.into_iter().map(|c| write_change(c, replica)).collect();
+    write_json(&PushJson { scope: Some(scope), replica, id, changes })
+}
+
+pub(in crate::format) fn read(bytes: &[u8], scope: Option<&Scope>) -> Result<PushBatch> {
+    let PushJson { scope: own, replica, id, changes } = read_request(bytes)?;
+    let changes = changes.into_iter().enumerate().map(|(at, c)| read_change(at, c, replica));
+    let changes: Result<_> = changes.collect();
+    Ok(PushBatch { scope: scope_of(own, scope)?, replica, id, changes: changes? })
+}

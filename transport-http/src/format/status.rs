@@ -1,0 +1,126 @@
+//! Errors as statuses, and back.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use sync_core::error::{Error, ErrorKind, Retry};
+use sync_core::protocol::WireError;
+
+use super::Format;
+
+/// The status of an answer that tells of an error of that kind.
+#[must_use]
+pub fn status_of(kind: ErrorKind) -> u16 {
+    match kind {
+        ErrorKind::InvalidInput | ErrorKind::Protocol => 400,
+        ErrorKind::Unauthenticated => 401,
+        ErrorKind::PermissionDenied => 403,
+        ErrorKind::NotFound => 404,
+        ErrorKind::AlreadyExists | ErrorKind::Busy | ErrorKind::Superseded => 409,
+        ErrorKind::Incompatible => 426,
+        ErrorKind::Network => 502,
+        ErrorKind::Overloaded | ErrorKind::Closed => 503,
+        ErrorKind::Timeout => 504,
+        _ => 500,
+    }
+}
+
+/// What `Retry-After` says for that advice: whole seconds, rounded up.
+#[must_use]
+pub fn retry_after(retry: Retry) -> Option<u64> {
+    match retry {
+        Retry::Later(Some(after)) => {
+            Some(after.as_secs().saturating_add(u64::from(after.subsec_nanos() > 0)))
+        }
+        _ => None,
+    }
+}
+
+/// The error that an answer with such a status tells of.
+///
+/// If the body is one of ours, it decides, and `retry_after` (the header) fills in how long to wait. Else the answer is a
+/// gateway's, or that of a server of another kind, and the status alone is left to go by. Then only 401 and 403 are for
+/// good: all else may end by itself, behind a server that starts or a gateway that is set up.
+#[must_use]
+pub fn error_of(
+    status: u16,
+    format: Option<Format>,
+    body: &Bytes,
+    retry_after: Option<&str>,
+) -> Error {
+    // A date instead of seconds is legal too, and is taken as "later".
+    let after = retry_after.and_then(|v| v.trim().parse().ok()).map(Duration::from_secs);
+    if let Some(Ok(wire)) = format.map(|f| f.decode::<WireError>(body.clone())) {
+        let retry = match wire.retry {
+            Retry::Later(None) => Retry::Later(after),
+            retry => retry,
+        };
+        return Error::from(wire).retrying(retry).with("status", status);
+    }
+    let later = Retry::Later(after);
+    let (kind, retry) = match status {
+        401 => (ErrorKind::Unauthenticated, Retry::Never),
+        403 => (ErrorKind::PermissionDenied, Retry::Never),
+        408 | 504 => (ErrorKind::Timeout, later),
+        429 | 503 => (ErrorKind::Overloaded, later),
+        404 | 410 => (ErrorKind::NotFound, later),
+        500.. => (ErrorKind::Network, later),
+        _ => (ErrorKind::Protocol, later),
+    };
+    let error = Error::new(kind, "the server refused the request").with("status", status);
+    let said: String = String::from_utf8_lossy(&body[..body.len().min(800)])
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(200)
+        .collect();
+    let error = if said.is_empty() { error } else { error.with("answer", format!("{said:?}")) };
+    error.retrying(retry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_ours_comes_back_as_it_was() {
+        let later = Retry::Later(Some(Duration::from_millis(1_500)));
+        let error = Error::new(ErrorKind::Overloaded, "come back").retrying(later);
+        for format in [Format::Frame, Format::Json] {
+            let body = format.encode(WireError::from(&error)).unwrap();
+            let back = error_of(status_of(error.kind()), Some(format), &body, Some("2"));
+            assert_eq!((back.kind(), back.retry()), (error.kind(), later));
+            assert_eq!(back.message(), "come back");
+        }
+        assert_eq!(retry_after(later), Some(2));
+        assert_eq!(retry_after(Retry::Later(Some(Duration::from_secs(3)))), Some(3));
+        assert_eq!(retry_after(Retry::Later(None)), None);
+    }
+
+    #[test]
+    fn the_header_fills_in_what_the_body_leaves_open() {
+        let error = Error::new(ErrorKind::Storage, "the disk is full");
+        let body = Format::Json.encode(WireError::from(&error)).unwrap();
+        let back = error_of(500, Some(Format::Json), &body, Some("7"));
+        assert_eq!(back.retry(), Retry::Later(Some(Duration::from_secs(7))));
+    }
+
+    #[test]
+    fn an_answer_of_a_gateway_goes_by_its_status() {
+        let body = Bytes::from_static(b"{\"message\":\"no\xff\"}\n");
+        for (status, kind, retry) in [
+            (401, ErrorKind::Unauthenticated, Retry::Never),
+            (403, ErrorKind::PermissionDenied, Retry::Never),
+            (404, ErrorKind::NotFound, Retry::Later(None)),
+            (418, ErrorKind::Protocol, Retry::Later(None)),
+            (502, ErrorKind::Network, Retry::Later(None)),
+            (503, ErrorKind::Overloaded, Retry::Later(None)),
+            (504, ErrorKind::Timeout, Retry::Later(None)),
+        ] {
+            for format in [None, Some(Format::Json), Some(Format::Frame)] {
+                let back = error_of(status, format, &body, Some("Wed, 21 Oct 2026 07:28:00 GMT"));
+                assert_eq!((back.kind(), back.retry()), (kind, retry), "{status}");
+                assert!(back.to_string().contains("message"), "{back}");
+            }
+        }
+    }
+}
