@@ -31,7 +31,7 @@ mod teeth;
 mod watched;
 
 pub use harness::{Timing, TransportHarness};
-pub use teeth::{Fault, FaultyHarness, FaultyTransport, bite};
+pub use teeth::{Fault, FaultyHarness, FaultyTransport, demand};
 
 use super::Case;
 
@@ -232,7 +232,7 @@ macro_rules! __transport_fault_tests {
             $(#[test]
             fn $test() {
                 let fault = $crate::conformance::transport::Fault::$fault;
-                $crate::conformance::transport::bite(fault, || $harness);
+                let _ = $crate::conformance::transport::demand(fault, || $harness);
             })*
         }
     };

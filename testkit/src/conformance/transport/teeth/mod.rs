@@ -4,7 +4,6 @@
 //! that it names passes without it and must fail with it.
 
 mod connection;
-mod quiet;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -20,7 +19,7 @@ use sync_core::server::Server;
 use sync_core::transport::{Connection, Transport};
 
 use super::harness::{Timing, TransportHarness};
-use crate::conformance::{Case, Outcome, run};
+use crate::conformance::{Case, Outcome, demand_failure};
 use connection::FaultyConnection;
 
 /// How long a case waits at most for what a fault may keep from happening.
@@ -222,23 +221,18 @@ impl<H: TransportHarness> TransportHarness for FaultyHarness<H> {
     }
 }
 
-/// Runs the case that a fault names, first without the fault and then with it, each with a fresh harness.
+/// Demands that the case which a fault names passes without the fault and fails with it, each with a fresh harness.
 ///
-/// The case is skipped, counted and printed if the harness cannot do what it needs.
+/// # Errors
+/// [`Skipped`](crate::conformance::Skipped), counted and printed, if the harness cannot do what the case needs.
 ///
 /// # Panics
 /// If the case fails without the fault, or passes with it.
-pub fn bite<H: TransportHarness>(fault: Fault, fresh: impl Fn() -> H) {
-    let name = fault.case();
-    let sound = named::<H>(name);
-    if run(&format!("transport teeth: {fault:?}"), (sound.run)(fresh())).is_err() {
-        return;
-    }
-    let broken = named::<FaultyHarness<H>>(name);
-    let failed = quiet::fails(|| {
-        let _ = run(name, (broken.run)(FaultyHarness::new(fresh(), fault)));
-    });
-    assert!(failed, "{name} does not notice the fault {fault:?}");
+pub fn demand<H: TransportHarness>(fault: Fault, fresh: impl Fn() -> H) -> Outcome {
+    let (sound, broken) = (named::<H>(fault.case()), named::<FaultyHarness<H>>(fault.case()));
+    let harness = FaultyHarness::new(fresh(), fault);
+    let name = format!("transport::{}", sound.name);
+    demand_failure(&format!("{fault:?}"), &name, (sound.run)(fresh()), (broken.run)(harness))
 }
 
 fn named<H: TransportHarness>(name: &str) -> Case<H> {
