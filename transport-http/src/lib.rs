@@ -11,6 +11,10 @@ mod config;
 mod error;
 #[cfg(any(feature = "client", feature = "server"))]
 pub mod format;
+#[cfg(feature = "server")]
+pub mod openapi;
+#[cfg(feature = "server")]
+mod server;
 
 #[cfg(feature = "tls")]
 pub use transport_net::tls;
@@ -19,3 +23,5 @@ pub use transport_net::tls;
 pub use client::HttpTransport;
 #[cfg(feature = "client")]
 pub use config::{Fallback, HttpConfig, LiveBy, ProxyBy};
+#[cfg(feature = "server")]
+pub use server::{HttpServerConfig, router, router_with};

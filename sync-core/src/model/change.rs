@@ -50,7 +50,7 @@ pub struct Change {
     pub base: Option<BaseRef>,
     /// The base's body, sent along where the server resolves conflicts and its resolver asks for it.
     pub base_body: Option<Body>,
-    /// The new state.
+    /// The new state. A revision with the stamp 0 leaves the stamp to the server, and so does `created`.
     pub state: DocumentState,
 }
 
@@ -97,8 +97,8 @@ pub struct Verdict {
     pub seq: Seq,
     /// What became of the change.
     pub kind: VerdictKind,
-    /// For superseded, merged and conflict: the state that the server holds now. It may be newer than the
-    /// verdict when the verdict is told again. None if the states of all verdicts together would be too much for one
+    /// For superseded, merged and conflict, and for an accepted change that left its stamp to the server: the state that
+    /// the server holds now. It may be newer than the verdict when the verdict is told again. None if the states of all verdicts together would be too much for one
     /// message: the replica pulls it, or is told when it pushes again.
     pub current: Option<ServerState>,
 }

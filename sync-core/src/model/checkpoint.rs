@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Collection, Epoch, Seq, Term};
+use super::{Chunk, Collection, Epoch, Seq, Term};
 
 /// The position at which a server start first wrote to a scope's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -119,6 +119,20 @@ impl Cursor {
     }
 }
 
+impl Cursor {
+    /// The cursor that continues after a chunk, for a reader who keeps nothing else: like
+    /// [`advanced`](Self::advanced), with the server starts that wrote what was taken in, as the chunk names them.
+    #[must_use]
+    pub fn following(&self, chunk: &Chunk) -> Self {
+        let mut next = self.advanced(chunk.epoch, chunk.next, chunk.head);
+        let written = chunk.terms.iter().filter(|t| t.first <= next.position);
+        let mut terms: Vec<_> = written.copied().collect();
+        terms.drain(..terms.len().saturating_sub(TermStart::KEPT));
+        next.terms = terms;
+        next
+    }
+}
+
 /// Up to which position two histories of server starts tell of the same log.
 ///
 /// `ours` ends at `head`, `theirs` at `position`. The result is `position` if nothing speaks against it: a replica that
@@ -162,6 +176,27 @@ mod tests {
         assert_eq!(checkpoint.cursor().position_of(&c), Seq(6));
         checkpoint.advance(Seq(12));
         assert_eq!((checkpoint.after(), checkpoint.backfills.len()), (Seq(12), 0));
+    }
+
+    #[test]
+    fn a_cursor_that_follows_a_chunk_names_who_wrote_up_to_it() {
+        let mut chunk = Chunk {
+            scope: crate::model::Scope::default(),
+            epoch: Epoch([1; 16]),
+            after: Seq(0),
+            next: Seq(5),
+            head: Seq(9),
+            horizon: Seq(0),
+            terms: (1..=20).map(|n| start(n, n)).collect(),
+            entries: Vec::new(),
+        };
+        let first = Cursor::default().following(&chunk);
+        assert_eq!((first.position, first.floor), (Seq(5), Some(Seq(9))));
+        assert_eq!(first.terms, (1..=5).map(|n| start(n, n)).collect::<Vec<_>>());
+        (chunk.after, chunk.next, chunk.head) = (Seq(5), Seq(30), Seq(30));
+        let last = first.following(&chunk);
+        assert_eq!((last.after, last.position, last.floor), (Seq(30), Seq(30), None));
+        assert_eq!(last.terms.len(), TermStart::KEPT);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The server: its data, what each transaction does, its sessions, and the service that ties them together.
 
 #[cfg(feature = "runtime")]
+mod follow;
+#[cfg(feature = "runtime")]
 mod hooks;
 #[cfg(feature = "runtime")]
 mod in_process;
@@ -18,12 +20,14 @@ pub mod session;
 mod tail;
 
 #[cfg(feature = "runtime")]
+pub use follow::Follower;
+#[cfg(feature = "runtime")]
 pub use hooks::{Access, Authenticate, Authorise, Hooks, Open, Principal, StaticTokens, Validate};
 #[cfg(feature = "runtime")]
 pub use in_process::InProcess;
 #[cfg(feature = "runtime")]
 pub use peer::{Peer, Served};
 #[cfg(feature = "runtime")]
-pub use service::{Server, ServerOptions};
+pub use service::{OpenSession, Server, ServerOptions};
 #[cfg(feature = "runtime")]
 pub use tail::SharedChunk;

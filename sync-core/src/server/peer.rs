@@ -50,6 +50,14 @@ impl Peer {
         self.access(scope).await?.read.ok_or_else(|| denied(scope))
     }
 
+    /// Whether a scope may be seen, for who wants to know before anything is read.
+    ///
+    /// # Errors
+    /// `PermissionDenied` if not.
+    pub async fn check(&self, scope: &Scope) -> Result<()> {
+        self.visible(scope).await.map(drop)
+    }
+
     pub(super) async fn greet_scope(&self, scope: &Scope, cursor: &Cursor) -> Result<ScopeWelcome> {
         let mut row = self.server.open_scope(scope).await?;
         let mut reset = None;

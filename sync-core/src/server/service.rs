@@ -14,7 +14,9 @@ use crate::clock::DRIFT_BOUND;
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::framed::{Compression, pick};
-use crate::model::{Chunk, Cursor, Limits, PushBatch, Reset, ResetReason, Scope, Term, Verdicts};
+use crate::model::{
+    Chunk, Cursor, Limits, PushBatch, ReplicaId, Reset, ResetReason, Scope, Term, Verdicts,
+};
 use crate::protocol::{Hello, VERSIONS, Welcome};
 use crate::storage::ServerStorage;
 
@@ -137,8 +139,9 @@ impl Server {
         let _ = self.0.sessions.subscribe().wait_for(|n| *n == 0).await;
     }
 
-    /// Counts a session for as long as the answer lives.
-    pub(super) fn open_session(&self) -> OpenSession {
+    /// Counts a session for as long as the answer lives: [`drained`](Self::drained) waits for it.
+    #[must_use]
+    pub fn open_session(&self) -> OpenSession {
         self.0.sessions.send_modify(|n| *n += 1);
         OpenSession(self.clone())
     }
@@ -166,6 +169,15 @@ impl Server {
         })
     }
 
+    /// Lets a replica in without a greeting: for transports whose every request stands by itself.
+    ///
+    /// # Errors
+    /// `Unauthenticated` for a missing or wrong token.
+    pub async fn admit(&self, token: Option<&str>, replica: ReplicaId) -> Result<Peer> {
+        let principal = self.0.hooks.authenticate.authenticate(token).await?;
+        Ok(Peer { server: self.clone(), principal, replica })
+    }
+
     /// Greets a replica.
     ///
     /// # Errors
@@ -191,8 +203,7 @@ impl Server {
             );
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
-        let principal = self.0.hooks.authenticate.authenticate(hello.token.as_deref()).await?;
-        let peer = Peer { server: self.clone(), principal, replica: hello.replica };
+        let peer = self.admit(hello.token.as_deref(), hello.replica).await?;
         let mut scopes = Vec::new();
         for greeting in &hello.scopes {
             if peer.access(&greeting.scope).await?.read.is_some() {
@@ -270,8 +281,9 @@ impl Server {
     }
 }
 
-/// A session that is open.
-pub(super) struct OpenSession(Server);
+/// A session that is open, until this is dropped.
+#[derive(Debug)]
+pub struct OpenSession(Server);
 
 impl Drop for OpenSession {
     fn drop(&mut self) {

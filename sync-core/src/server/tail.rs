@@ -29,8 +29,8 @@ impl SharedChunk {
         &self.chunk
     }
 
-    /// The chunk as it travels.
-    pub(super) fn payload(&self, compression: Option<&dyn Compression>) -> Payload {
+    /// The chunk as it travels, encoded once for all who ask.
+    pub fn payload(&self, compression: Option<&dyn Compression>) -> Payload {
         // The message holds a copy of names and states, which share their bodies: once a chunk, not once a session.
         let encode = || framed::payload(&Message::Chunk(self.chunk.clone()), compression);
         let Some(name) = compression.map(Compression::name) else {

@@ -170,8 +170,12 @@ fn tell_again(
     let mut verdicts = Vec::with_capacity(record.verdicts.len());
     for (stored, change) in record.verdicts.iter().zip(&batch.changes) {
         let current = match stored.kind {
-            VerdictKind::Accepted | VerdictKind::Rejected(_) => None,
-            VerdictKind::Superseded | VerdictKind::Merged | VerdictKind::Conflict => {
+            VerdictKind::Accepted if !is_unstamped(change) => None,
+            VerdictKind::Rejected(_) => None,
+            VerdictKind::Accepted
+            | VerdictKind::Superseded
+            | VerdictKind::Merged
+            | VerdictKind::Conflict => {
                 let row = rows.row(&batch.scope, &change.collection, &change.id)?;
                 Some(held(scope, row.as_ref()))
             }
@@ -198,6 +202,8 @@ impl Log<'_> {
     ) -> Result<Verdict> {
         let current = self.rows.row(scope, &change.collection, &change.id)?;
         let now_held = held(&self.row, current.as_ref());
+        let stamped = self.stamped(cx.now, change, current.as_ref());
+        let (is_ours, change) = (matches!(stamped, Cow::Owned(_)), &*stamped);
         let verdict = |seq, kind| Ok(Verdict { seq, kind, current: None });
         let with_current =
             |kind| Ok(Verdict { seq: now_held.seq, kind, current: Some(now_held.clone()) });
@@ -206,7 +212,17 @@ impl Log<'_> {
             return verdict(now_held.seq, VerdictKind::Accepted);
         }
         let state = current.as_ref().map(|c| &c.state);
-        if let Err(rejection) = self.admit(cx, change, state, judge) {
+        let accepted = |seq, state: &DocumentState| {
+            // Who left the stamp to the server learns here which one it is: the next edit names it as its base.
+            let current = is_ours.then(|| ServerState { seq, state: Some(state.clone()) });
+            Ok(Verdict { seq, kind: VerdictKind::Accepted, current })
+        };
+        // A stamp of our own is not judged by our clock, which may have been set back.
+        let admitted = match is_ours {
+            true => judge.admit(change, state),
+            false => self.admit(cx, change, state, judge),
+        };
+        if let Err(rejection) = admitted {
             return verdict(self.row.head, VerdictKind::Rejected(rejection));
         }
         match standing {
@@ -214,7 +230,7 @@ impl Log<'_> {
             Standing::Follows(offer) => {
                 let seq =
                     self.write(scope, change, current.as_ref(), change.state.clone(), offer)?;
-                return verdict(seq, VerdictKind::Accepted);
+                return accepted(seq, &change.state);
             }
             Standing::Conflicts => {}
         }
@@ -229,7 +245,7 @@ impl Log<'_> {
             Some(Resolution::Local) => {
                 let seq =
                     self.write(scope, change, current.as_ref(), change.state.clone(), lineage)?;
-                return verdict(seq, VerdictKind::Accepted);
+                return accepted(seq, &change.state);
             }
             Some(Resolution::Merge(body)) => (Some(body), later(state, change)),
             Some(Resolution::Delete) => (None, later(state, change)),
@@ -243,6 +259,32 @@ impl Log<'_> {
         let seq = self.write(scope, change, current.as_ref(), merged.clone(), lineage)?;
         let current = Some(ServerState { seq, state: Some(merged) });
         Ok(Verdict { seq, kind: VerdictKind::Merged, current })
+    }
+
+    /// The change as it is decided about: one that came without a stamp gets the server's time. That is done here, in the
+    /// transaction and after the batch was found to be a new one, so that a batch which is sent again is the same batch.
+    fn stamped<'c>(
+        &self,
+        now: Now,
+        change: &'c Change,
+        current: Option<&ServerRow>,
+    ) -> Cow<'c, Change> {
+        if !is_unstamped(change) {
+            return Cow::Borrowed(change);
+        }
+        let mut change = change.clone();
+        let state = &mut change.state;
+        let parent = current.map_or(Stamp::ZERO, |c| c.state.revision.stamp);
+        let unstamped = state.revision;
+        state.revision.stamp = Clock { high_water: self.row.high_water }.tick(now, parent);
+        if state.author == unstamped {
+            state.author = state.revision;
+        }
+        if state.created == Stamp::ZERO {
+            let living = current.filter(|c| !c.state.is_deleted());
+            state.created = living.map_or(state.revision.stamp, |c| c.state.created);
+        }
+        Cow::Owned(change)
     }
 
     fn admit(
@@ -319,6 +361,11 @@ impl Log<'_> {
             terms.drain(..terms.len().saturating_sub(TermStart::KEPT));
         }
     }
+}
+
+/// Whether a change leaves its stamp to the server. No clock ever gives out the stamp 0.
+fn is_unstamped(change: &Change) -> bool {
+    change.state.revision.stamp == Stamp::ZERO
 }
 
 /// The change as a resolver may see it: a base that was lost with an old life of the log is no common ancestor.

@@ -1,0 +1,268 @@
+//! Following a log without a link: for transports whose every request stands by itself.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::peer::{Peer, Served};
+use super::service::OpenSession;
+use super::tail::Hub;
+use crate::error::Result;
+use crate::model::{Cursor, Epoch, Seq};
+use crate::protocol::Pull;
+
+/// Follows a log from a cursor: catching up and following live are one. It counts as a session for as long as it lives.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use sync_core::environment::System;
+/// # use sync_core::kv::{KvOptions, MemoryKv, open_server};
+/// # use sync_core::model::{Cursor, Limits, ReplicaId, Scope};
+/// # use sync_core::protocol::Pull;
+/// # use sync_core::server::{Hooks, Served, Server, ServerOptions};
+/// # async fn follow(server: Server) -> sync_core::error::Result<()> {
+/// let peer = server.admit(Some("token"), ReplicaId([1; 16])).await?;
+/// let pull = Pull { scope: Scope::default(), cursor: Cursor::default(), limits: Limits::CHUNK };
+/// let mut follower = peer.follow(pull);
+/// while let Some(served) = follower.next().await? {
+///     match served {
+///         Served::Chunk(chunk) => println!("up to {}", chunk.chunk().next),
+///         Served::Reset(_) => break,
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Follower {
+    peer: Peer,
+    pull: Pull,
+    /// Holding it keeps the scope's tail.
+    _hub: Arc<Hub>,
+    head: watch::Receiver<(Epoch, Seq)>,
+    draining: watch::Receiver<bool>,
+    _open: OpenSession,
+}
+
+impl Peer {
+    /// Follows the log of a scope from there on.
+    #[must_use]
+    pub fn follow(&self, pull: Pull) -> Follower {
+        let hub = self.server.hub(&pull.scope);
+        Follower {
+            peer: self.clone(),
+            pull,
+            head: hub.head(),
+            _hub: hub,
+            draining: self.server.draining(),
+            _open: self.server.open_session(),
+        }
+    }
+}
+
+impl Follower {
+    /// The cursor that follows what was handed out.
+    #[must_use]
+    pub fn cursor(&self) -> &Cursor {
+        &self.pull.cursor
+    }
+
+    /// The next chunk as soon as there is something after the cursor, which moves past it; or a reset, after which the
+    /// cursor is where it was. None when the server drains. A chunk may be empty, when all that moved may not be seen.
+    ///
+    /// While it waits it looks again once a heartbeat: another process may append to the same log, and what a principal may
+    /// see may change. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// As [`Peer::read`].
+    pub async fn next(&mut self) -> Result<Option<Served>> {
+        let heartbeat = self.peer.server.options().heartbeat;
+        loop {
+            if *self.draining.borrow_and_update() {
+                return Ok(None);
+            }
+            // The head is noted before the read, so that nothing falls between the read and the sleep.
+            self.head.borrow_and_update();
+            match self.peer.read(&self.pull).await? {
+                Served::Chunk(chunk) if chunk.chunk().next <= self.pull.cursor.after => {}
+                Served::Chunk(chunk) => {
+                    self.pull.cursor = self.pull.cursor.following(chunk.chunk());
+                    return Ok(Some(Served::Chunk(chunk)));
+                }
+                reset => return Ok(Some(reset)),
+            }
+            let woken = async {
+                tokio::select! {
+                    _ = self.head.changed() => {}
+                    _ = self.draining.changed() => {}
+                }
+            };
+            // Whichever it was, the log says what there is.
+            let _ = timeout(heartbeat, woken).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::environment::System;
+    use crate::kv::{KvOptions, MemoryKv, open_server};
+    use crate::model::{
+        Body, Change, Collection, DocumentId, DocumentState, Limits, PushBatch, PushId, ReplicaId,
+        Reset, ResetReason, Revision, Scope, Stamp,
+    };
+    use crate::server::{Access, Authorise, Hooks, Open, Principal, Server, ServerOptions};
+    use crate::storage::ServerStorage;
+
+    fn server(storage: &Arc<dyn ServerStorage>) -> Server {
+        Server::new(storage.clone(), Hooks::default(), options(), Arc::new(System))
+    }
+
+    fn options() -> ServerOptions {
+        ServerOptions { heartbeat: Duration::from_secs(20), ..ServerOptions::default() }
+    }
+
+    fn storage() -> Arc<dyn ServerStorage> {
+        Arc::new(open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap())
+    }
+
+    async fn push(server: &Server, n: u64) {
+        let replica = ReplicaId([2; 16]);
+        let revision = Revision { stamp: Stamp::new(n, 0), replica };
+        let (created, body) = (revision.stamp, Body::parse("1").ok());
+        let change = Change {
+            collection: Collection::new("notes").unwrap(),
+            id: DocumentId::new(format!("n{n}")).unwrap(),
+            base: None,
+            base_body: None,
+            state: DocumentState { revision, author: revision, created, body },
+        };
+        let (scope, changes) = (Scope::default(), vec![change]);
+        let batch = PushBatch { scope, replica, id: PushId(n), changes };
+        server.admit(None, replica).await.unwrap().push(batch).await.unwrap();
+    }
+
+    async fn follow(server: &Server, cursor: Cursor) -> Follower {
+        let peer = server.admit(None, ReplicaId([1; 16])).await.unwrap();
+        peer.follow(Pull { scope: Scope::default(), cursor, limits: Limits::CHUNK })
+    }
+
+    async fn next(follower: &mut Follower) -> (Seq, Seq, usize) {
+        match follower.next().await.unwrap() {
+            Some(Served::Chunk(chunk)) => {
+                let chunk = chunk.chunk();
+                (chunk.after, chunk.next, chunk.entries.len())
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn catching_up_and_following_live_are_one() {
+        let server = server(&storage());
+        push(&server, 1).await;
+        push(&server, 2).await;
+        let mut follower = follow(&server, Cursor::default()).await;
+        assert_eq!(next(&mut follower).await, (Seq(0), Seq(2), 2));
+        assert_eq!(follower.cursor().terms.len(), 1, "it remembers who wrote");
+        let waiting = tokio::spawn(async move { (next(&mut follower).await, follower) });
+        tokio::task::yield_now().await;
+        push(&server, 3).await;
+        let (found, mut follower) = waiting.await.unwrap();
+        assert_eq!(found, (Seq(2), Seq(3), 1));
+        // A future that is dropped loses nothing.
+        assert!(timeout(Duration::from_millis(1), follower.next()).await.is_err());
+        push(&server, 4).await;
+        assert_eq!(next(&mut follower).await, (Seq(3), Seq(4), 1));
+    }
+
+    /// Counts how often somebody looks.
+    #[derive(Debug, Default)]
+    struct Looks(watch::Sender<usize>);
+
+    #[async_trait::async_trait]
+    impl Authorise for Looks {
+        async fn scope(&self, principal: &Principal, scope: &Scope) -> Result<Access> {
+            self.0.send_modify(|n| *n += 1);
+            Open.scope(principal, scope).await
+        }
+
+        fn change(
+            &self,
+            _: &Principal,
+            _: &Scope,
+            _: &Change,
+            _: Option<&DocumentState>,
+        ) -> std::result::Result<(), crate::model::Rejection> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_another_process_appends_is_found_at_the_next_heartbeat() {
+        let storage = storage();
+        let looks = Arc::new(Looks::default());
+        let hooks = Hooks { authorise: looks.clone(), ..Hooks::default() };
+        let here = Server::new(storage.clone(), hooks, options(), Arc::new(System));
+        let there = server(&storage);
+        push(&there, 1).await;
+        let mut follower = follow(&here, Cursor::default()).await;
+        next(&mut follower).await;
+        let waiting = tokio::spawn(async move { next(&mut follower).await });
+        // It looked, slept for a heartbeat, and looked again.
+        let mut seen = looks.0.subscribe();
+        seen.wait_for(|n| *n >= 3).await.unwrap();
+        push(&there, 2).await;
+        assert_eq!(waiting.await.unwrap(), (Seq(1), Seq(2), 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_drains_waits_for_its_followers_which_end() {
+        let server = server(&storage());
+        push(&server, 1).await;
+        let mut follower = follow(&server, Cursor::default()).await;
+        next(&mut follower).await;
+        let waiting = tokio::spawn(async move { follower.next().await });
+        tokio::task::yield_now().await;
+        assert!(timeout(Duration::from_millis(1), server.drained()).await.is_err());
+        server.drain();
+        assert!(waiting.await.unwrap().unwrap().is_none());
+        server.drained().await;
+        assert!(follow(&server, Cursor::default()).await.next().await.unwrap().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_log_that_began_anew_wakes_whoever_sleeps() {
+        let storage = storage();
+        let server = server(&storage);
+        push(&server, 1).await;
+        let mut follower = follow(&server, Cursor::default()).await;
+        next(&mut follower).await;
+        let from = follower.cursor().epoch.unwrap();
+        let fresh = Epoch([9; 16]);
+        storage.begin_epoch(Scope::default(), from, Seq(0), fresh).await.unwrap();
+        let Some(Served::Reset(reset)) = follower.next().await.unwrap() else { panic!("no reset") };
+        let reason = ResetReason::EpochChanged { cut: Seq(0) };
+        assert_eq!(reset, Reset { epoch: fresh, reason });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cursor_alone_tells_of_a_restore_that_nobody_announced() {
+        let kv = storage();
+        push(&server(&kv), 1).await;
+        let mut follower = follow(&server(&kv), Cursor::default()).await;
+        next(&mut follower).await;
+        let cursor = follower.cursor().clone();
+        // The same epoch and the same head, written by another start: a restored backup that went on.
+        let restored = storage();
+        let epoch = cursor.epoch.unwrap();
+        restored.scope(Scope::default(), epoch).await.unwrap();
+        push(&server(&restored), 7).await;
+        let mut follower = follow(&server(&restored), cursor).await;
+        assert!(matches!(follower.next().await.unwrap(), Some(Served::Reset(_))));
+    }
+}

@@ -1,0 +1,184 @@
+//! Answers: what is said, and the headers that go with it.
+
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use sync_core::error::{Error, ErrorKind, Result};
+use sync_core::model::Cursor;
+use sync_core::protocol::WireError;
+use sync_core::server::{Served, SharedChunk};
+
+use crate::format::{
+    Changes, Content, Continued, Format, entity_tag, frame, retry_after, status_of,
+};
+
+/// The encodings that bodies of requests may have, for `Accept-Encoding` in answers.
+const ENCODINGS: HeaderValue = HeaderValue::from_static("zstd, gzip");
+/// Answers are one reader's, and another time another one.
+const CACHE: HeaderValue = HeaderValue::from_static("private, no-cache");
+const VARY: HeaderValue = HeaderValue::from_static("accept, authorization");
+
+/// An error, with the status that tells of it.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) error: Error,
+    status: u16,
+}
+
+impl Failure {
+    /// An error of what was asked, which has a status of its own.
+    pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        let error = Error::new(ErrorKind::InvalidInput, message);
+        Self { error, status: status.as_u16() }
+    }
+
+    /// A greeting finds out whether a version is shared.
+    pub(super) fn of_greeting(error: Error) -> Self {
+        let status = status_of(error.kind());
+        Self { error, status }
+    }
+
+    /// The answer that tells of it, in that format.
+    pub(super) fn answer(self, format: Format) -> Response {
+        let Self { error, status } = self;
+        if matches!(
+            error.kind(),
+            ErrorKind::Storage | ErrorKind::Internal | ErrorKind::Incompatible
+        ) {
+            tracing::error!(%error, "a request failed");
+        }
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let retry = retry_after(error.retry());
+        let body = format.encode(WireError::from(&error)).unwrap_or_default();
+        let mut response = whole(status, format, body);
+        let headers = response.headers_mut();
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(seconds) = retry {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        match status {
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            StatusCode::UPGRADE_REQUIRED => {
+                // The status demands both.
+                headers.insert(header::UPGRADE, HeaderValue::from_static("twotide/1"));
+                headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let status = match error.kind() {
+            // Beyond the greeting it is the server's own data that is not compatible.
+            ErrorKind::Incompatible => 500,
+            kind => status_of(kind),
+        };
+        Self { error, status }
+    }
+}
+
+/// An answer with a whole body.
+fn whole(status: StatusCode, format: Format, body: Bytes) -> Response {
+    let content_type = HeaderValue::from_static(format.content_type());
+    let headers = [
+        (header::CONTENT_TYPE, content_type),
+        (header::CACHE_CONTROL, CACHE),
+        (header::VARY, VARY),
+    ];
+    (status, headers, Body::from(body)).into_response()
+}
+
+/// An answer with that content.
+pub(super) fn content<T: Content>(format: Format, content: T) -> Result<Response, Failure> {
+    let body = format.encode(content)?;
+    Ok(whole(StatusCode::OK, format, body))
+}
+
+/// An answer with JSON that is made already.
+pub(super) fn json(body: impl Into<Bytes>) -> Response {
+    whole(StatusCode::OK, Format::Json, body.into())
+}
+
+/// The answer to a read of the log from that cursor: the chunk with its entity tag, a reset, or nothing if the reader has
+/// just that.
+pub(super) fn changes(
+    format: Format,
+    served: Served,
+    cursor: &Cursor,
+    has: impl FnOnce(&str) -> bool,
+) -> Result<Response, Failure> {
+    let shared = match served {
+        Served::Reset(reset) => return content(format, Changes::Reset(reset)),
+        Served::Chunk(shared) => shared,
+    };
+    let chunk = shared.chunk();
+    let tag = entity_tag(chunk.epoch, chunk.next);
+    let mut response = if is_nothing(&shared, cursor) && has(&tag) {
+        let headers = [(header::CACHE_CONTROL, CACHE), (header::VARY, VARY)];
+        (StatusCode::NOT_MODIFIED, headers).into_response()
+    } else {
+        let body = match format {
+            Format::Frame => frame(&shared.payload(None)),
+            Format::Json => format.encode(continued(&shared, cursor.following(chunk)))?,
+        };
+        whole(StatusCode::OK, format, body)
+    };
+    let tag = HeaderValue::from_str(&tag)
+        .map_err(|e| Error::new(ErrorKind::Internal, "a tag is no header").because(e))?;
+    response.headers_mut().insert(header::ETAG, tag);
+    Ok(response)
+}
+
+/// Whether a chunk says nothing to a reader at that cursor: neither something new, nor that something came to its end.
+pub(super) fn is_nothing(shared: &SharedChunk, cursor: &Cursor) -> bool {
+    let chunk = shared.chunk();
+    let ends_nothing = cursor.floor.is_none() && cursor.backfills.is_empty();
+    ends_nothing
+        && chunk.after == chunk.next
+        && chunk.next == chunk.head
+        && chunk.entries.is_empty()
+}
+
+/// A chunk with the cursor that follows it, to be written as JSON.
+pub(super) fn continued(shared: &SharedChunk, cursor: Cursor) -> Changes {
+    let chunk = shared.chunk().clone();
+    Changes::Chunk(Box::new(Continued { chunk, cursor: Some(cursor) }))
+}
+
+/// The last touch of every answer: what encodings requests may have, and a body of ours for the refusals that were made
+/// before anything of ours ran (a method or an encoding that is not known).
+pub(super) async fn finish(response: Response) -> Response {
+    let status = response.status();
+    let is_bare = !response.headers().contains_key(header::CONTENT_TYPE);
+    let mut response = match status {
+        StatusCode::METHOD_NOT_ALLOWED if is_bare => {
+            with_body(response, "this address does not take that method; Allow says which")
+        }
+        StatusCode::UNSUPPORTED_MEDIA_TYPE if is_bare => {
+            with_body(response, "this encoding is not known; Accept-Encoding says which are")
+        }
+        _ => response,
+    };
+    response.headers_mut().entry(header::ACCEPT_ENCODING).or_insert(ENCODINGS);
+    response
+}
+
+/// Keeps status and headers.
+fn with_body(bare: Response, message: &str) -> Response {
+    let mut response = Failure::new(bare.status(), message).answer(Format::Json);
+    let kept = |name: &HeaderName| *name != header::CONTENT_LENGTH;
+    let headers: HeaderMap = bare
+        .headers()
+        .iter()
+        .filter(|(n, _)| kept(n))
+        .map(|(n, v)| (n.clone(), v.clone()))
+        .collect();
+    response.headers_mut().extend(headers);
+    response
+}

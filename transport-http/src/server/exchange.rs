@@ -1,0 +1,269 @@
+//! One request: what it is allowed, what it wants, and what it brings.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, BodyDataStream};
+use axum::extract::{Query, RawPathParams, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::response::Response;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use serde::de::DeserializeOwned;
+use sync_core::error::{Error, ErrorKind, Result, Retry};
+use sync_core::model::{ReplicaId, Scope};
+use sync_core::protocol::HEADER_BYTES;
+use sync_core::server::{OpenSession, Server};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::answer::Failure;
+use super::config::HttpServerConfig;
+use super::negotiate::best;
+use crate::api;
+use crate::format::{Content, Format};
+
+/// What all requests share.
+pub(super) struct App {
+    pub(super) server: Server,
+    pub(super) config: HttpServerConfig,
+    requests: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
+}
+
+/// What an answer is written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// One whole body.
+    Whole(Format),
+    /// A stream of events.
+    Events,
+}
+
+impl Wanted {
+    /// Whole bodies in either format.
+    pub(super) const WHOLE: &[(Self, &'static str)] =
+        &[(Self::Whole(Format::Json), api::JSON), (Self::Whole(Format::Frame), api::FRAME)];
+    /// Whole bodies, or a stream.
+    pub(super) const ALL: &[(Self, &'static str)] = &[
+        (Self::Whole(Format::Json), api::JSON),
+        (Self::Whole(Format::Frame), api::FRAME),
+        (Self::Events, api::EVENTS),
+    ];
+    /// JSON alone.
+    pub(super) const JSON: &[(Self, &'static str)] = &[(Self::Whole(Format::Json), api::JSON)];
+
+    /// What is written where there is no stream: errors, for one.
+    pub(super) fn format(self) -> Format {
+        match self {
+            Self::Whole(format) => format,
+            Self::Events => Format::Json,
+        }
+    }
+}
+
+/// A place among those that a server takes at a time.
+pub(super) type Place = OwnedSemaphorePermit;
+
+impl App {
+    pub(super) fn new(server: Server, config: HttpServerConfig) -> Self {
+        let places = |n: usize| Arc::new(Semaphore::new(n.min(Semaphore::MAX_PERMITS)));
+        Self { requests: places(config.requests), streams: places(config.streams), server, config }
+    }
+
+    fn full(&self, what: &str) -> Failure {
+        let retry = Retry::Later(Some(self.config.retry_after));
+        Failure::from(Error::new(ErrorKind::Overloaded, what.to_owned()).retrying(retry))
+    }
+
+    /// A place for something that lasts.
+    pub(super) fn stream(&self) -> Result<Place, Failure> {
+        let place = Arc::clone(&self.streams).try_acquire_owned();
+        place.map_err(|_| self.full("the server has as many streams as it takes"))
+    }
+
+    fn body_bytes(&self) -> usize {
+        let frame = self.server.options().frame_bytes.saturating_add(HEADER_BYTES);
+        self.config.body_bytes.unwrap_or(frame)
+    }
+
+    /// Runs a request within its bounds, and tells of what went wrong in the format that was asked for.
+    pub(super) async fn serve<F: Future<Output = Result<Response, Failure>>>(
+        self: Arc<Self>,
+        request: Request,
+        offered: &[(Wanted, &'static str)],
+        handle: impl FnOnce(Exchange, Body) -> F,
+    ) -> Response {
+        let accept = text(request.headers(), &header::ACCEPT);
+        let wanted = best(accept, offered);
+        let format = wanted.map_or(Format::Json, Wanted::format);
+        let served = async {
+            if *self.server.draining().borrow() {
+                let error = Error::new(ErrorKind::Closed, "the server is shutting down");
+                let retry = Retry::Later(Some(self.config.retry_after));
+                return Err(Failure::from(error.retrying(retry)));
+            }
+            let place = Arc::clone(&self.requests).try_acquire_owned();
+            let place = place.map_err(|_| self.full("the server is busy"))?;
+            let Some(wanted) = wanted else {
+                let names: Vec<_> = offered.iter().map(|(_, name)| *name).collect();
+                let message = format!("this address answers with {}", names.join(" or "));
+                return Err(Failure::new(StatusCode::NOT_ACCEPTABLE, message));
+            };
+            let (parts, body) = request.into_parts();
+            let open = self.server.open_session();
+            let app = Arc::clone(&self);
+            handle(Exchange { app, wanted, parts, _place: place, _open: open }, body).await
+        };
+        served.await.unwrap_or_else(|failure: Failure| failure.answer(format))
+    }
+}
+
+/// A header as text, if it is there and is text.
+fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
+    headers.get(name).and_then(|h| h.to_str().ok())
+}
+
+/// One request that was let in.
+pub(super) struct Exchange {
+    pub(super) app: Arc<App>,
+    pub(super) wanted: Wanted,
+    pub(super) parts: Parts,
+    /// Held while the request is worked on.
+    _place: Place,
+    /// A server that drains waits for it.
+    _open: OpenSession,
+}
+
+impl Exchange {
+    pub(super) fn server(&self) -> &Server {
+        &self.app.server
+    }
+
+    pub(super) fn format(&self) -> Format {
+        self.wanted.format()
+    }
+
+    /// Bounds the time of a piece of work.
+    pub(super) async fn in_time<T, E: Into<Failure>>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Failure> {
+        in_time(self.app.config.request_time, work).await
+    }
+
+    /// A header as text.
+    pub(super) fn header(&self, name: &HeaderName) -> Option<&str> {
+        text(&self.parts.headers, name)
+    }
+
+    /// The token that the request carries.
+    pub(super) fn token(&self) -> Result<Option<&str>, Failure> {
+        let Some(value) = self.parts.headers.get(header::AUTHORIZATION) else { return Ok(None) };
+        let bearer = value.to_str().ok().and_then(|v| v.split_once(' '));
+        match bearer {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
+                Ok(Some(token.trim()))
+            }
+            _ => {
+                let message = "Authorization is not `Bearer` and a token";
+                Err(Error::new(ErrorKind::Unauthenticated, message).into())
+            }
+        }
+    }
+
+    /// The replica that the request comes from, if it says so.
+    pub(super) fn replica(&self) -> Result<Option<ReplicaId>> {
+        let Some(value) = self.parts.headers.get(api::REPLICA) else { return Ok(None) };
+        let id = value.to_str().ok().and_then(|v| v.trim().parse().ok());
+        id.map(Some).ok_or_else(|| {
+            let message = format!("the header {} is not 32 hexadecimal digits", api::REPLICA);
+            Error::new(ErrorKind::InvalidInput, message)
+        })
+    }
+
+    /// The scope in the address.
+    pub(super) async fn scope(&mut self) -> Result<Scope, Failure> {
+        use axum::extract::FromRequestParts as _;
+        let wrong = |e: String| Error::new(ErrorKind::InvalidInput, e);
+        let parameters = RawPathParams::from_request_parts(&mut self.parts, &()).await;
+        let parameters = parameters.map_err(|e| wrong(e.body_text()))?;
+        let scope = parameters.iter().find(|(name, _)| *name == "scope");
+        let (_, scope) = scope.ok_or_else(|| wrong("the address names no scope".to_owned()))?;
+        Ok(Scope::new(scope)?)
+    }
+
+    /// The parameters in the address.
+    pub(super) fn query<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        let query = Query::<T>::try_from_uri(&self.parts.uri);
+        Ok(query.map(|Query(q)| q).map_err(|e| {
+            Error::new(ErrorKind::InvalidInput, format!("the address is wrong: {}", e.body_text()))
+        })?)
+    }
+
+    /// The body, as what the request says it is.
+    pub(super) async fn content<T: Content>(
+        &self,
+        body: Body,
+        scope: Option<&Scope>,
+    ) -> Result<T, Failure> {
+        let format = self.header(&header::CONTENT_TYPE).and_then(Format::of_content_type);
+        let Some(format) = format else {
+            let message = format!("Content-Type is to be {} or {}", api::JSON, api::FRAME);
+            return Err(Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+        };
+        let most = self.app.body_bytes();
+        let announced = self.header(&header::CONTENT_LENGTH).and_then(|l| l.parse().ok());
+        if announced.is_some_and(|length: usize| length > most) {
+            return Err(too_large(most));
+        }
+        let time = self.app.config.request_time;
+        let bytes = in_time(time, collect(body.into_data_stream(), most)).await?;
+        Ok(match scope {
+            Some(scope) => format.decode_for(bytes, scope)?,
+            None => format.decode(bytes)?,
+        })
+    }
+}
+
+async fn in_time<T, E: Into<Failure>>(
+    time: Duration,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, Failure> {
+    let Ok(done) = timeout(time, work).await else {
+        let error = Error::new(ErrorKind::Timeout, "the request took too long");
+        return Err(error.retrying(Retry::Later(None)).into());
+    };
+    done.map_err(Into::into)
+}
+
+fn too_large(most: usize) -> Failure {
+    let message = format!("the body is over the limit of {most} bytes");
+    Failure::new(StatusCode::PAYLOAD_TOO_LARGE, message)
+}
+
+/// Reads a body of which no more than that is taken: this stands behind what unpacks it.
+async fn collect(mut body: BodyDataStream, most: usize) -> Result<Bytes, Failure> {
+    let mut all: Option<BytesMut> = None;
+    let mut first = Bytes::new();
+    while let Some(part) = body.next().await {
+        let part = part.map_err(|e| {
+            Failure::new(StatusCode::BAD_REQUEST, format!("the body could not be read: {e}"))
+        })?;
+        let before = all.as_ref().map_or(first.len(), BytesMut::len);
+        if part.len() > most.saturating_sub(before) {
+            return Err(too_large(most));
+        }
+        match &mut all {
+            Some(all) => all.extend_from_slice(&part),
+            None if first.is_empty() => first = part,
+            None => {
+                let mut both = BytesMut::from(&first[..]);
+                both.extend_from_slice(&part);
+                all = Some(both);
+            }
+        }
+    }
+    Ok(all.map_or(first, BytesMut::freeze))
+}

@@ -1,0 +1,207 @@
+//! What each route does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use sync_core::error::{Error, ErrorKind, Result};
+use sync_core::model::{Limits, PushBatch, ReplicaId};
+use sync_core::protocol::{Ack, Hello, Pull};
+use sync_core::server::{Peer, Served};
+use tokio::time::timeout;
+
+use super::answer::{self, Failure, is_nothing};
+use super::events;
+use super::exchange::{App, Exchange, Wanted};
+use crate::format::{Format, Glance, has_entity_tag, read_cursor};
+use crate::openapi;
+
+type Answer = Result<Response, Failure>;
+
+fn wrong(message: &str) -> Failure {
+    Error::new(ErrorKind::InvalidInput, message).into()
+}
+
+pub(super) async fn hello(State(app): State<Arc<App>>, request: Request) -> Response {
+    app.serve(request, Wanted::WHOLE, |exchange, body| async move {
+        let mut hello: Hello = exchange.content(body, None).await?;
+        if let Some(token) = exchange.token()? {
+            hello.token = Some(token.to_owned());
+        }
+        // HTTP compresses by itself.
+        hello.compressions.clear();
+        let greeted = async { exchange.server().greet(&hello).await.map_err(Failure::of_greeting) };
+        let (_, welcome) = exchange.in_time(greeted).await?;
+        answer::content(exchange.format(), welcome)
+    })
+    .await
+}
+
+pub(super) async fn scope(State(app): State<Arc<App>>, request: Request) -> Response {
+    app.serve(request, Wanted::JSON, |mut exchange, _| async move {
+        let scope = exchange.scope().await?;
+        let token = exchange.token()?;
+        let row = exchange.in_time(exchange.server().look_at(token, &scope)).await?;
+        let glance = serde_json::to_vec(&Glance::new(scope, &row))
+            .map_err(|e| Error::new(ErrorKind::Internal, "a scope has no JSON form").because(e))?;
+        Ok(answer::json(glance))
+    })
+    .await
+}
+
+/// What stands in the address of a read.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    cursor: Option<String>,
+    documents: Option<usize>,
+    bytes: Option<usize>,
+    #[serde(default)]
+    wait: u64,
+    #[serde(default)]
+    data: Data,
+}
+
+/// What the data of an event is.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Data {
+    #[default]
+    Json,
+    Frame,
+}
+
+pub(super) async fn changes(State(app): State<Arc<App>>, request: Request) -> Response {
+    app.serve(request, Wanted::ALL, |mut exchange, body| async move {
+        let scope = exchange.scope().await?;
+        let asked: Asked = exchange.query()?;
+        let data = asked.data;
+        let wait = Duration::from_secs(asked.wait).min(exchange.app.config.wait);
+        let peer = admit(&exchange, None).await?;
+        let mut pull = if exchange.parts.method == Method::POST {
+            if asked.cursor.is_some() || asked.documents.is_some() || asked.bytes.is_some() {
+                return Err(wrong("what is read stands in the body, and not in the address too"));
+            }
+            exchange.content::<Pull>(body, Some(&scope)).await?
+        } else {
+            let cursor = read_cursor(asked.cursor.as_deref().unwrap_or_default())?;
+            let documents = asked.documents.unwrap_or(usize::MAX);
+            let limits = Limits { documents, bytes: asked.bytes.unwrap_or(usize::MAX) };
+            Pull { scope, cursor, limits }
+        };
+        let is_head = exchange.parts.method == Method::HEAD;
+        if exchange.wanted == Wanted::Events && !is_head {
+            return stream(exchange, &peer, pull, data).await;
+        }
+        pull.limits.documents = pull.limits.documents.max(1);
+        once(exchange, &peer, pull, if is_head { Duration::ZERO } else { wait }).await
+    })
+    .await
+}
+
+/// One chunk; at the head after a while, if that was asked for.
+async fn once(exchange: Exchange, peer: &Peer, pull: Pull, wait: Duration) -> Answer {
+    let mut served = exchange.in_time(peer.read(&pull)).await?;
+    let format = exchange.format();
+    let tags = exchange.header(&header::IF_NONE_MATCH).map(str::to_owned);
+    let is_idle = matches!(&served, Served::Chunk(chunk) if is_nothing(chunk, &pull.cursor));
+    let mut kept = None;
+    if is_idle && !wait.is_zero() {
+        // Who waits stands in nobody's way.
+        kept = Some(exchange.app.stream()?);
+        drop(exchange);
+        let mut follower = peer.follow(pull.clone());
+        // If nothing came, or the server drains, what was read before is the answer.
+        if let Ok(found) = timeout(wait, follower.next()).await {
+            served = found?.unwrap_or(served);
+        }
+    }
+    let answer = answer::changes(format, served, &pull.cursor, |tag| {
+        tags.is_some_and(|tags| has_entity_tag(&tags, tag))
+    });
+    drop(kept);
+    answer
+}
+
+/// Chunks as they come.
+async fn stream(exchange: Exchange, peer: &Peer, mut pull: Pull, data: Data) -> Answer {
+    if let Some(id) = exchange.header(&super::LAST_EVENT_ID).filter(|id| !id.is_empty()) {
+        pull.cursor = read_cursor(id)?;
+    }
+    // Whoever may not look is told so by a status, and not within a stream.
+    exchange.in_time(peer.check(&pull.scope)).await?;
+    let place = exchange.app.stream()?;
+    let format = match data {
+        Data::Json => Format::Json,
+        Data::Frame => Format::Frame,
+    };
+    let heartbeat = exchange.server().options().heartbeat;
+    let time = exchange.app.config.stream_time;
+    Ok(events::answer(peer.follow(pull), format, heartbeat, time, place))
+}
+
+pub(super) async fn pushes(State(app): State<Arc<App>>, request: Request) -> Response {
+    app.serve(request, Wanted::WHOLE, |mut exchange, body| async move {
+        let scope = exchange.scope().await?;
+        exchange.query::<Nothing>()?;
+        let batch: PushBatch = exchange.content(body, Some(&scope)).await?;
+        if exchange.replica()?.is_some_and(|r| r != batch.replica) {
+            return Err(wrong("the batch belongs to another replica than the request"));
+        }
+        if batch.id.0 == 0 {
+            return Err(wrong("batches are numbered from 1; 0 means none"));
+        }
+        let peer = admit(&exchange, Some(batch.replica)).await?;
+        let verdicts = exchange.in_time(peer.push(batch)).await?;
+        answer::content(exchange.format(), verdicts)
+    })
+    .await
+}
+
+pub(super) async fn acknowledgements(State(app): State<Arc<App>>, request: Request) -> Response {
+    app.serve(request, Wanted::WHOLE, |mut exchange, body| async move {
+        let scope = exchange.scope().await?;
+        exchange.query::<Nothing>()?;
+        let ack: Ack = exchange.content(body, Some(&scope)).await?;
+        let Some(replica) = exchange.replica()? else {
+            return Err(wrong("the header Twotide-Replica has to say who acknowledges"));
+        };
+        let peer = admit(&exchange, Some(replica)).await?;
+        match exchange.in_time(peer.acknowledge(&ack)).await? {
+            Some(reset) => answer::content(exchange.format(), reset),
+            None => Ok(StatusCode::NO_CONTENT.into_response()),
+        }
+    })
+    .await
+}
+
+/// No parameters.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+pub(super) async fn document(State(app): State<Arc<App>>, request: Request) -> Response {
+    app.serve(request, Wanted::JSON, |_, _| async move { Ok(answer::json(openapi::DOCUMENT)) })
+        .await
+}
+
+/// Something below a scope that is nothing.
+pub(super) async fn nothing(State(app): State<Arc<App>>, request: Request) -> Response {
+    app.serve(request, Wanted::WHOLE, |_, _| async move {
+        Err(Error::new(ErrorKind::NotFound, "there is nothing at this address").into())
+    })
+    .await
+}
+
+/// Who that is. Which replica it is matters only to what a replica says of itself.
+async fn admit(exchange: &Exchange, replica: Option<ReplicaId>) -> Result<Peer, Failure> {
+    let replica = match replica {
+        Some(replica) => replica,
+        None => exchange.replica()?.unwrap_or(ReplicaId([0; 16])),
+    };
+    let token = exchange.token()?;
+    exchange.in_time(exchange.server().admit(token, replica)).await
+}
