@@ -1,8 +1,6 @@
 //! Opening a replica.
 
 use std::fmt;
-#[cfg(feature = "sqlite")]
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,12 +13,13 @@ use sync_core::resolver::{ConflictResolver, ResolveOn, Resolvers};
 use sync_core::storage::Storage;
 use sync_core::transport::Transport;
 
-use crate::Replica;
+use crate::dial::{DialOptions, dial};
+use crate::{Replica, StorageUrl};
 
 enum StorageChoice {
     Given(Arc<dyn Storage>),
-    #[cfg(feature = "sqlite")]
-    Sqlite(PathBuf),
+    /// Text that is no address is told when the replica is opened.
+    Url(Result<StorageUrl>),
 }
 
 enum TransportChoice {
@@ -38,7 +37,7 @@ pub struct ReplicaBuilder {
     scope: Result<Scope>,
     attempts: u32,
     auto_start: bool,
-    compression: bool,
+    dial: DialOptions,
 }
 
 impl fmt::Debug for ReplicaBuilder {
@@ -59,7 +58,7 @@ impl ReplicaBuilder {
             scope: Ok(Scope::default()),
             attempts: 5,
             auto_start: false,
-            compression: false,
+            dial: DialOptions::default(),
         }
     }
 
@@ -71,8 +70,31 @@ impl ReplicaBuilder {
 
     /// The replica lives in this SQLite file, which is made if it is not there.
     #[cfg(feature = "sqlite")]
-    pub fn sqlite(mut self, path: impl Into<PathBuf>) -> Self {
-        self.storage = Some(StorageChoice::Sqlite(path.into()));
+    pub fn sqlite(self, path: impl Into<std::path::PathBuf>) -> Self {
+        self.storage_at(StorageUrl::sqlite(path))
+    }
+
+    /// The replica lives in this folder of sled, which is made if it is not there.
+    #[cfg(feature = "sled")]
+    pub fn sled(self, path: impl Into<std::path::PathBuf>) -> Self {
+        self.storage_at(StorageUrl::sled(path))
+    }
+
+    /// The replica lives in memory, until it is closed.
+    pub fn memory(self) -> Self {
+        self.storage_at(StorageUrl::memory())
+    }
+
+    /// The replica lives there.
+    pub fn storage_at(mut self, url: StorageUrl) -> Self {
+        self.storage = Some(StorageChoice::Url(Ok(url)));
+        self
+    }
+
+    /// The replica lives there, by the text of a [`StorageUrl`], such as `sqlite:notes.db`. Text that is none is told by
+    /// [`open`](Self::open).
+    pub fn storage_url(mut self, url: impl AsRef<str>) -> Self {
+        self.storage = Some(StorageChoice::Url(url.as_ref().parse()));
         self
     }
 
@@ -82,7 +104,8 @@ impl ReplicaBuilder {
         self
     }
 
-    /// The server has this address: `ws://host:port` or `wss://host:port`.
+    /// The server has this address: `ws://host:port` or `wss://host:port`, `http://host:port` or `https://host:port`,
+    /// among those that were compiled in.
     pub fn server(mut self, url: impl Into<String>) -> Self {
         self.transport = Some(TransportChoice::Url(url.into()));
         self
@@ -160,13 +183,30 @@ impl ReplicaBuilder {
     /// Whether compression is offered to a server that is reached by its address: a fourth of the bytes for typical
     /// documents, at some cost of time, which pays on slow links. Not by default.
     pub fn compression(mut self, yes: bool) -> Self {
-        self.compression = yes;
+        self.dial.compression = yes;
+        self
+    }
+
+    /// How changes are followed over HTTP. By server-sent events by default, and by what is left where those do not get
+    /// through.
+    #[cfg(feature = "http")]
+    pub fn live_by(mut self, live_by: transport_http::LiveBy) -> Self {
+        self.dial.live_by = live_by;
         self
     }
 
     /// The version of the app's own schema, as the server is told it. 0 by default.
     pub fn schema(mut self, version: u32) -> Self {
         self.options.schema = version;
+        self
+    }
+
+    /// Whether data stays on this device that its user may not see any more. When the server's greeting says that a scope
+    /// may not be seen, what was pulled of it leaves the device, edits that were not synced go to the quarantine, and
+    /// [`Event::ScopeGone`](sync_core::engine::Event::ScopeGone) tells of it. To be set where one device is shared by several
+    /// tokens that may see different things. Not by default.
+    pub fn keep_revoked(mut self, yes: bool) -> Self {
+        self.options.engine.forget_revoked = !yes;
         self
     }
 
@@ -199,13 +239,12 @@ impl ReplicaBuilder {
         let missing = || Error::new(ErrorKind::InvalidInput, "a replica needs a storage");
         let transport = match self.transport {
             Some(TransportChoice::Given(transport)) => Some(transport),
-            Some(TransportChoice::Url(url)) => Some(dial(&url, self.compression)?),
+            Some(TransportChoice::Url(url)) => Some(dial(&url, &self.dial)?),
             None => None,
         };
         let storage = match self.storage.ok_or_else(missing)? {
             StorageChoice::Given(storage) => storage,
-            #[cfg(feature = "sqlite")]
-            StorageChoice::Sqlite(path) => open_sqlite(path, &self.environment).await?,
+            StorageChoice::Url(url) => url?.open_replica(self.environment.replica_id()).await?,
         };
         let replica =
             Replica::new(storage, transport, self.environment, self.options, self.attempts);
@@ -214,37 +253,4 @@ impl ReplicaBuilder {
         }
         Ok(replica)
     }
-}
-
-#[cfg(feature = "sqlite")]
-async fn open_sqlite(
-    path: PathBuf,
-    environment: &Arc<dyn Environment>,
-) -> Result<Arc<dyn Storage>> {
-    let id = environment.replica_id();
-    let open = move || storage_sqlite::open_replica(&storage_sqlite::SqliteConfig::new(path), id);
-    match tokio::task::spawn_blocking(open).await {
-        Ok(storage) => Ok(Arc::new(storage?)),
-        Err(e) => Err(Error::new(ErrorKind::Internal, "opening the storage broke off").because(e)),
-    }
-}
-
-/// The transport for an address.
-fn dial(url: &str, compression: bool) -> Result<Arc<dyn Transport>> {
-    #[cfg(feature = "ws")]
-    if url.starts_with("ws://") || url.starts_with("wss://") {
-        let mut config = transport_ws::WsConfig::new(url);
-        if compression {
-            config.framed.compressions = vec![Arc::new(transport_ws::Zstd)];
-        }
-        return Ok(Arc::new(transport_ws::WsTransport::new(config)?));
-    }
-    let _ = compression;
-    let known: &[&str] = &[
-        #[cfg(feature = "ws")]
-        "ws://, wss://",
-    ];
-    Err(Error::new(ErrorKind::InvalidInput, "no transport for this address was compiled in")
-        .with("address", url)
-        .with("there is", if known.is_empty() { "none".to_owned() } else { known.join(", ") }))
 }

@@ -37,10 +37,14 @@
 mod builder;
 mod changes;
 mod collection;
+mod dial;
 mod document;
 mod listeners;
 mod replica;
+#[cfg(feature = "server")]
+mod serve;
 mod status;
+mod storage_url;
 mod transaction;
 
 pub use sync_core as core;
@@ -61,7 +65,10 @@ pub use changes::{Change, Changes};
 pub use collection::{Collection, Page};
 pub use document::Document;
 pub use replica::Replica;
+#[cfg(feature = "server")]
+pub use serve::routes;
 pub use status::{Activity, Statistics, Status};
+pub use storage_url::StorageUrl;
 pub use sync_core::error::{Error, ErrorKind, Result, Retry};
 pub use transaction::Transaction;
 
@@ -74,7 +81,8 @@ pub mod prelude {
     pub use sync_core::model::Body;
     pub use sync_core::replica::{Operation, Origin};
     pub use sync_core::resolver::{
-        ClientWins, Conflict, ConflictResolver, LastWriteWins, Resolution, ServerWins,
+        ClientWins, Conflict, ConflictResolver, FieldMerge, FieldRule, LastWriteWins, OnDelete,
+        Resolution, ServerWins, TypedConflict, TypedResolution, resolve_typed, resolve_with,
     };
 }
 

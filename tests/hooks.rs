@@ -11,6 +11,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use support::{builder, soon};
@@ -150,6 +151,67 @@ async fn a_scope_that_may_not_be_seen_is_refused_and_told() {
     replica.stop().await;
     let error = soon(replica.sync_now()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+}
+
+/// Everybody may do everything, until that ends.
+#[derive(Debug, Default)]
+struct Revocable(AtomicBool);
+
+#[async_trait]
+impl Authorise for Revocable {
+    async fn scope(&self, _: &Principal, _: &Scope) -> Result<Access> {
+        Ok(if self.0.load(Ordering::SeqCst) { Access::NONE } else { Access::FULL })
+    }
+
+    fn change(
+        &self,
+        _: &Principal,
+        _: &Scope,
+        _: &Change,
+        _: Option<&DocumentState>,
+    ) -> std::result::Result<(), Rejection> {
+        Ok(())
+    }
+}
+
+async fn gone(events: &mut tokio::sync::broadcast::Receiver<Event>) -> Scope {
+    loop {
+        if let Ok(Event::ScopeGone(scope)) = events.recv().await {
+            return scope;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_scope_that_is_revoked_leaves_the_device_and_comes_back_with_the_access() {
+    let access = Arc::new(Revocable::default());
+    let storage = open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap();
+    let hooks = Hooks { authorise: access.clone(), ..Hooks::default() };
+    let server = Server::new(Arc::new(storage), hooks, ServerOptions::default(), Arc::new(System));
+    let ann = replica(&server, 1, "team", None).await;
+    let keeps = builder(&server, 2).scope("team").keep_revoked(true).open().await.unwrap();
+    let (notes, kept) = (ann.raw("notes").unwrap(), keeps.raw("notes").unwrap());
+    notes.insert_with_id("synced", &text("seen")).await.unwrap();
+    soon(ann.sync_now()).await.unwrap();
+    soon(keeps.sync_now()).await.unwrap();
+    notes.insert_with_id("own", &text("not synced")).await.unwrap();
+
+    access.0.store(true, Ordering::SeqCst);
+    let mut events = ann.events();
+    for replica in [&ann, &keeps] {
+        let error = soon(replica.sync_now()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+    }
+    assert_eq!(soon(gone(&mut events)).await, *ann.scope());
+    assert!(notes.get("synced").await.unwrap().is_none());
+    assert!(notes.get("own").await.unwrap().is_none());
+    assert_eq!(quarantine(&ann).await[0].key.id.as_str(), "own");
+    assert!(kept.get("synced").await.unwrap().is_some());
+
+    access.0.store(false, Ordering::SeqCst);
+    soon(ann.sync_now()).await.unwrap();
+    assert!(notes.get("synced").await.unwrap().unwrap().is_synced());
+    soon(keeps.sync_now()).await.unwrap();
 }
 
 #[tokio::test]

@@ -48,3 +48,4 @@ impl TransportHarness for InMemory {
 }
 
 testkit::transport_conformance!(InMemory::default());
+testkit::transport_teeth!(InMemory::default());

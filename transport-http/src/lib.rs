@@ -16,12 +16,11 @@ pub mod openapi;
 #[cfg(feature = "server")]
 mod server;
 
-#[cfg(feature = "tls")]
-pub use transport_net::tls;
-
 #[cfg(feature = "client")]
 pub use client::HttpTransport;
 #[cfg(feature = "client")]
 pub use config::{Fallback, HttpConfig, LiveBy, ProxyBy};
 #[cfg(feature = "server")]
 pub use server::{HttpServerConfig, router, router_with};
+#[cfg(feature = "tls")]
+pub use transport_net::tls;

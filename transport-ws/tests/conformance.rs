@@ -72,3 +72,4 @@ impl TransportHarness for OverSockets {
 }
 
 testkit::transport_conformance!(OverSockets::default());
+testkit::transport_teeth!(OverSockets::default());

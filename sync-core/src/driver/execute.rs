@@ -12,7 +12,7 @@ use crate::engine::{Event, Output, Ticket};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::model::{Cursor, PushId, Reset, Scope, Seq};
 use crate::protocol::{Ack, Goodbye, Greeting, Hello, Pull, VERSIONS};
-use crate::replica::ReplicaState;
+use crate::replica::{Forget, ReplicaState};
 use crate::transport::Connection;
 
 impl Task {
@@ -37,6 +37,7 @@ impl Task {
             Output::Push { scope, ticket, push } => self.push(scope, ticket, push),
             Output::Settle { scope, ticket, push } => self.settle(scope, ticket, push),
             Output::Reset { scope, reset } => self.reset(scope, reset),
+            Output::Forget { scope } => self.forget(scope),
             Output::Reidentify => self.reidentify(),
             Output::Tell(event) => self.tell(&event),
         }
@@ -243,6 +244,15 @@ impl Task {
             Done::WasReset { scope, result }
         };
         self.store(reset);
+    }
+
+    fn forget(&mut self, scope: Scope) {
+        let (storage, now) = (self.parts.storage.clone(), self.parts.environment.now());
+        let forget = async move {
+            let result = storage.forget(now, Forget::Scope(scope.clone())).await;
+            Done::Forgotten { scope, result }
+        };
+        self.store(forget);
     }
 
     fn reidentify(&mut self) {

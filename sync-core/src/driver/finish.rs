@@ -25,6 +25,7 @@ pub(super) enum Done {
     Settled { scope: Scope, result: Result<Committed> },
     Acknowledged { scope: Scope, result: Result<Option<Reset>> },
     WasReset { scope: Scope, result: Result<(Committed, Checkpoint)> },
+    Forgotten { scope: Scope, result: Result<Committed> },
     Reidentified { result: Result<Committed> },
     Looked { result: Result<ReplicaState> },
 }
@@ -44,6 +45,7 @@ impl Done {
                 | Self::Formed { .. }
                 | Self::Settled { .. }
                 | Self::WasReset { .. }
+                | Self::Forgotten { .. }
                 | Self::Reidentified { .. }
         )
     }
@@ -98,6 +100,11 @@ impl Task {
             Done::WasReset { scope, result } => {
                 let result = self.seen(result, |(c, _)| c).map(|(_, checkpoint)| checkpoint);
                 self.input(Input::ResetDone { scope, result });
+            }
+            Done::Forgotten { scope, result } => {
+                let result = self.seen(result, |c| c).map(drop);
+                self.batches.remove(&scope);
+                self.input(Input::Forgotten { scope, result });
             }
             Done::Reidentified { result } => {
                 let result = self.seen(result, |c| c).map(drop);

@@ -39,6 +39,9 @@ pub enum Event {
     Reidentified,
     /// The server does not serve a scope, and trying again cannot help before somebody changes something.
     ScopeRefused(Scope, ErrorKind),
+    /// A scope may not be seen any more, and has left this device. Edits of it that were not synced are in the
+    /// quarantine.
+    ScopeGone(Scope),
     /// Everything is pushed and pulled.
     InSync,
 }

@@ -177,6 +177,13 @@ pub enum Input {
         /// Where the replica stands.
         result: Result<Checkpoint, Failure>,
     },
+    /// A scope that may not be seen any more was removed from the device.
+    Forgotten {
+        /// The scope.
+        scope: Scope,
+        /// Whether it worked.
+        result: Result<(), Failure>,
+    },
     /// The replica has a new identity.
     Reidentified {
         /// Whether it worked.
@@ -286,6 +293,11 @@ pub enum Output {
         scope: Scope,
         /// How.
         reset: Reset,
+    },
+    /// Remove a scope from the device; answer with `Forgotten`.
+    Forget {
+        /// The scope.
+        scope: Scope,
     },
     /// Take a new identity; answer with `Reidentified`.
     Reidentify,

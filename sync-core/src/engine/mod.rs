@@ -97,10 +97,13 @@ pub struct EngineOptions {
     pub connect_timeout: Duration,
     /// How long a pull or a push may take.
     pub request_timeout: Duration,
+    /// Whether a scope that was pulled before leaves the device when the server's greeting says that it may not be seen
+    /// any more.
+    pub forget_revoked: bool,
 }
 
 impl Default for EngineOptions {
-    /// Two chunks ahead within 16 MiB, 15 s to connect, 60 s for a request.
+    /// Two chunks ahead within 16 MiB, 15 s to connect, 60 s for a request; what was revoked leaves.
     fn default() -> Self {
         Self {
             depth: 2,
@@ -108,6 +111,7 @@ impl Default for EngineOptions {
             retry: RetryPolicy::default(),
             connect_timeout: Duration::from_secs(15),
             request_timeout: Duration::from_secs(60),
+            forget_revoked: true,
         }
     }
 }
@@ -192,6 +196,7 @@ impl Engine {
                 self.handle_acknowledged(now, &scope, result);
             }
             Input::ResetDone { scope, result } => self.handle_reset_done(now, &scope, result),
+            Input::Forgotten { scope, result } => self.handle_forgotten(now, &scope, result),
             Input::Reidentified { result } => self.handle_reidentified(now, result),
             Input::OutboxGrew { scope } => self.handle_outbox_grew(&scope),
             Input::Tick => self.handle_tick(now),

@@ -26,6 +26,8 @@ enum Storage {
     Idle,
     Applying,
     Resetting(Reset),
+    /// Removing the scope from the device.
+    Forgetting,
 }
 
 /// The pull machine of one scope.
@@ -48,6 +50,8 @@ pub(super) struct Pull {
     backoff: Backoff,
     /// Trying again cannot help.
     pub(super) refused: Option<ErrorKind>,
+    /// The server refused to let the scope be seen, and is asked by another greeting whether that is what it means.
+    doubted: bool,
     catching_up: bool,
     /// What the server has heard of the position at the head.
     pub(super) acknowledged: Acknowledged,
@@ -69,6 +73,7 @@ impl Pull {
             pause: None,
             backoff: Backoff::default(),
             refused: None,
+            doubted: false,
             catching_up: false,
             acknowledged: Acknowledged::No,
             differed: None,
@@ -118,6 +123,11 @@ impl Pull {
     /// The server does not serve the scope.
     pub(super) fn refuse(&mut self, kind: ErrorKind) {
         self.refused = Some(kind);
+    }
+
+    /// Whether anything of the scope was ever taken in.
+    fn holds_something(&self) -> bool {
+        self.checkpoint.epoch.is_some()
     }
 
     /// Why trying again cannot help.
@@ -183,7 +193,7 @@ impl Engine {
         let bytes: usize = pull.waiting.iter().map(|(_, m)| m.weight).sum();
         // One is applied, `depth` may wait behind it.
         let is_full = pull.waiting.len() > depth || (bytes >= window && !pull.waiting.is_empty());
-        let blocked = matches!(pull.storage, Storage::Resetting(_))
+        let blocked = matches!(pull.storage, Storage::Resetting(_) | Storage::Forgetting)
             || pull.refused.is_some()
             || pull.pause.is_some();
         if is_full || blocked {
@@ -322,6 +332,7 @@ impl Engine {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let pull = &mut machine.pull;
         pull.backoff.success();
+        pull.doubted = false;
         let ScopeProgress { position, head, .. } = pull.progress();
         let done = pull.reached_head && pull.waiting.is_empty();
         let caught_up = done && std::mem::take(&mut pull.catching_up);
@@ -346,6 +357,13 @@ impl Engine {
             self.outputs.extend(outputs);
             return self.lose_link_to(now, failure);
         }
+        if failure.kind == ErrorKind::PermissionDenied
+            && !std::mem::replace(&mut pull.doubted, true)
+        {
+            // It may be a gateway's word, or old: the greeting says what the server means.
+            self.outputs.extend(outputs);
+            return self.lose_link_to(now, Failure { retry: Retry::Reconnect, ..failure });
+        }
         if failure.retry == Retry::Never {
             pull.refused = Some(failure.kind);
             self.outputs.extend(outputs);
@@ -361,7 +379,7 @@ impl Engine {
     pub(super) fn begin_reset(&mut self, scope: &Scope, reset: Reset) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let pull = &mut machine.pull;
-        if matches!(pull.storage, Storage::Resetting(_)) {
+        if matches!(pull.storage, Storage::Resetting(_) | Storage::Forgetting) {
             return;
         }
         let mut outputs = Vec::new();
@@ -371,6 +389,49 @@ impl Engine {
         pull.head = None;
         self.outputs.extend(outputs);
         self.out(Output::Reset { scope: scope.clone(), reset });
+    }
+
+    /// The server's greeting left out a scope: what of it is here has to leave. Answers whether anything does.
+    pub(super) fn begin_forgetting(&mut self, scope: &Scope) -> bool {
+        let Some(machine) = self.scopes.get_mut(scope) else { return false };
+        let pull = &mut machine.pull;
+        if !self.options.forget_revoked || !pull.holds_something() {
+            return false;
+        }
+        if pull.storage != Storage::Forgetting {
+            let mut outputs = Vec::new();
+            // The storage finishes a chunk that it is applying before it forgets; nobody waits for that answer any more.
+            pull.storage = Storage::Forgetting;
+            pull.restart(scope, &mut outputs);
+            self.outputs.extend(outputs);
+            self.out(Output::Forget { scope: scope.clone() });
+        }
+        true
+    }
+
+    pub(super) fn handle_forgotten(
+        &mut self,
+        now: Now,
+        scope: &Scope,
+        result: Result<(), Failure>,
+    ) {
+        let Some(machine) = self.scopes.get_mut(scope) else { return };
+        let pull = &mut machine.pull;
+        if pull.storage != Storage::Forgetting {
+            return;
+        }
+        pull.storage = Storage::Idle;
+        match result {
+            Ok(()) => {
+                *pull = Pull { refused: pull.refused, ..Pull::new(Checkpoint::default()) };
+                self.tell(Event::ScopeGone(scope.clone()));
+            }
+            // The next greeting says the same, and it is tried again.
+            Err(_) => {
+                let failure = Failure { kind: ErrorKind::Storage, retry: Retry::Reconnect };
+                self.lose_link_to(now, failure);
+            }
+        }
     }
 
     pub(super) fn handle_reset_done(

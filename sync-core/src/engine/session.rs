@@ -102,6 +102,7 @@ impl Engine {
         }
         let unseen = |s: &&Scope| !greetings.iter().any(|g| g.scope == **s);
         for scope in self.scopes.keys().filter(unseen).cloned().collect::<Vec<_>>() {
+            self.begin_forgetting(&scope);
             self.refuse_scope(&scope, ErrorKind::PermissionDenied);
         }
         for greeting in greetings {

@@ -324,6 +324,82 @@ fn a_scope_that_is_not_welcome_is_told_and_not_asked_for() {
     assert!(!outputs.iter().any(|o| matches!(o, Output::Pull { .. } | Output::Form { .. })));
 }
 
+/// A replica that has pulled 100 documents, and is connected anew to a server that does not name its scope.
+fn revoked() -> (Script, Vec<Output>) {
+    let mut s = Script::new();
+    s.connect(Goal::default(), 100);
+    let (first, _) = s.pull_in();
+    let payload = s.deliver(first, 0, 100, 100);
+    s.applied(payload, 100);
+    let live = s.commands().into_iter().find_map(|o| match o {
+        Output::Subscribe { ticket, .. } => Some(ticket),
+        _ => None,
+    });
+    let payload = s.engine.ticket();
+    let denied = Failure { kind: ErrorKind::PermissionDenied, retry: Retry::Never };
+    let ticket = live.unwrap();
+    s.input(Input::Delivered { scope: scope(), ticket, payload, result: Err(denied) });
+    // One word of refusal is not believed: a gateway may have said it.
+    assert!(!s.commands().iter().any(|o| matches!(o, Output::Forget { .. })));
+    s.now = s.engine.next_deadline().unwrap();
+    s.input(Input::Tick);
+    let Output::Connect { ticket, .. } = s.one() else { panic!("it should greet again") };
+    s.input(Input::Connected { ticket, scopes: vec![], last_push: PushId(0) });
+    let outputs = std::iter::from_fn(|| s.engine.poll_output()).collect();
+    (s, outputs)
+}
+
+#[test]
+fn a_scope_that_was_revoked_leaves_the_device_and_the_app_is_told() {
+    let (mut s, outputs) = revoked();
+    assert!(outputs.contains(&Output::Forget { scope: scope() }), "{outputs:?}");
+    s.input(Input::Forgotten { scope: scope(), result: Ok(()) });
+    let outputs: Vec<_> = std::iter::from_fn(|| s.engine.poll_output()).collect();
+    assert_eq!(outputs, [Output::Tell(Event::ScopeGone(scope()))]);
+    // It is asked for again when somebody says so, and from the beginning.
+    s.input(Input::Run(Goal::ONCE));
+    s.input(Input::Stop);
+    s.commands();
+    s.connect(Goal::ONCE, 100);
+    assert_eq!(s.pull_in().1, Seq(0));
+}
+
+#[test]
+fn a_scope_that_cannot_be_forgotten_now_is_forgotten_later() {
+    let (mut s, _) = revoked();
+    let failure = Failure { kind: ErrorKind::Storage, retry: Retry::Later(None) };
+    s.input(Input::Forgotten { scope: scope(), result: Err(failure) });
+    s.commands();
+    s.now = s.engine.next_deadline().unwrap();
+    s.input(Input::Tick);
+    let Output::Connect { ticket, .. } = s.one() else { panic!("it should greet again") };
+    s.input(Input::Connected { ticket, scopes: vec![], last_push: PushId(0) });
+    assert!(s.commands().contains(&Output::Forget { scope: scope() }));
+}
+
+#[test]
+fn a_refusal_that_the_greeting_does_not_confirm_is_told_and_nothing_leaves() {
+    let mut s = Script::new();
+    let denied = Failure { kind: ErrorKind::PermissionDenied, retry: Retry::Never };
+    for last in [false, true] {
+        if last {
+            s.now = s.engine.next_deadline().unwrap();
+            s.input(Input::Tick);
+            let Output::Connect { ticket, .. } = s.one() else { panic!("it should greet again") };
+            s.greet(ticket, 100, 0);
+        } else {
+            s.connect(PULL, 100);
+        }
+        let (ticket, _) = s.pull_in();
+        let payload = s.engine.ticket();
+        s.input(Input::Delivered { scope: scope(), ticket, payload, result: Err(denied) });
+        let outputs: Vec<_> = std::iter::from_fn(|| s.engine.poll_output()).collect();
+        let told = Output::Tell(Event::ScopeRefused(scope(), ErrorKind::PermissionDenied));
+        assert_eq!(outputs.contains(&told), last, "{outputs:?}");
+        assert!(!outputs.contains(&Output::Forget { scope: scope() }));
+    }
+}
+
 #[test]
 fn a_reset_waits_for_the_storage_and_then_starts_from_where_it_stands() {
     let mut s = Script::new();

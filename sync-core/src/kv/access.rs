@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::{Bound, ControlFlow};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
@@ -61,11 +61,21 @@ impl Gate {
         while state.readers > 0 {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        let result = commit();
-        state.committing = false;
-        drop(state);
-        self.changed.notify_all();
-        result
+        let _over = Over { state, gate: self };
+        commit()
+    }
+}
+
+/// Ends a commit, also one that panics: the writer's thread dies of it, and readers must not wait for a dead one.
+struct Over<'a> {
+    state: MutexGuard<'a, GateState>,
+    gate: &'a Gate,
+}
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.state.committing = false;
+        self.gate.changed.notify_all();
     }
 }
 

@@ -88,7 +88,7 @@ pub(super) fn read<T: Codec>(kv: &impl KvReads, key: Vec<u8>) -> Result<Option<T
     kv.get(&key)?.map(decode).transpose()
 }
 
-/// Marks an empty store as ours, or makes sure that it is.
+/// Marks an empty store as ours, or makes sure that it is. Whatever holds entries and no mark is somebody else's.
 pub(super) fn check_kind<K: OrderedKv>(
     writer: &mut KvWriter<K>,
     kind: &'static [u8],
@@ -106,6 +106,10 @@ pub(super) fn check_kind<K: OrderedKv>(
             .with("found", format!("{found:?}")))
         }
         None => {
+            writer.range(&[], &[u8::MAX; 64], &mut |_, _| {
+                let theirs = "the store holds entries of another program";
+                Err(Error::new(ErrorKind::Incompatible, theirs).during("open"))
+            })?;
             writer.begin(Durability::Power)?;
             writer.put(KIND.to_vec(), Some(mark.into()));
             writer.commit().map(drop)

@@ -1,5 +1,8 @@
 //! Conflict resolvers: who wins when two edits were made without knowledge of each other.
 
+mod custom;
+mod deletes;
+mod fields;
 mod strategies;
 
 use std::collections::BTreeMap;
@@ -10,6 +13,11 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::model::{Body, Collection, DocumentKey, DocumentState};
 
+pub use custom::{
+    FnResolver, TypedConflict, TypedResolution, TypedResolver, resolve_typed, resolve_with,
+};
+pub use deletes::{OnDelete, WithOnDelete};
+pub use fields::{FieldMerge, FieldRule};
 pub use strategies::{ClientWins, LastWriteWins, ServerWins};
 
 /// Two edits of one document of which neither was made with knowledge of the other.
@@ -38,6 +46,13 @@ impl<'a> Conflict<'a> {
         remote: Option<&'a DocumentState>,
     ) -> Self {
         Self { key, base, local, remote }
+    }
+
+    /// Whether the local edit was written later than what the server has, by hybrid logical clock, then by replica id. It
+    /// is later than a state of which there is no trace.
+    #[must_use]
+    pub fn local_is_later(&self) -> bool {
+        self.remote.is_none_or(|remote| self.local.author > remote.author)
     }
 }
 
@@ -94,6 +109,20 @@ pub trait ConflictResolver: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// Whatever keeps it from deciding; the conflict is then deferred.
     fn resolve(&self, conflict: &Conflict<'_>) -> Result<Resolution>;
+
+    /// The same resolver for two edits, and that policy for a deletion against an edit.
+    ///
+    /// ```
+    /// use sync_core::resolver::{ConflictResolver, LastWriteWins, OnDelete};
+    /// let resolver = LastWriteWins.on_delete(OnDelete::KeepEdit);
+    /// # let _ = resolver;
+    /// ```
+    fn on_delete(self, policy: OnDelete) -> WithOnDelete<Self>
+    where
+        Self: Sized,
+    {
+        WithOnDelete { resolver: self, policy }
+    }
 }
 
 /// Where the conflicts of a collection are resolved.

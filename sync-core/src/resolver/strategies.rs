@@ -16,8 +16,7 @@ impl ConflictResolver for LastWriteWins {
     }
 
     fn resolve(&self, conflict: &Conflict<'_>) -> Result<Resolution> {
-        let local_is_later = conflict.remote.is_none_or(|r| conflict.local.author > r.author);
-        Ok(if local_is_later { Resolution::Local } else { Resolution::Remote })
+        Ok(if conflict.local_is_later() { Resolution::Local } else { Resolution::Remote })
     }
 }
 

@@ -22,31 +22,49 @@ use crate::replica::{
 
 /// The storage of a replica.
 ///
-/// Every method is one transaction: it happens whole or not at all. Arguments are owned: a future that is dropped may
-/// still commit, and the next call sees it. Time comes in as an argument; stamps are taken inside the transaction from the
-/// clock that the storage keeps, because several processes may share one replica. Resolvers are called inside the
-/// transaction; an error or a panic of theirs means [`Defer`](crate::resolver::Resolution::Defer).
+/// Every method is one transaction: it happens whole or not at all. A read sees one moment of the data, no older than
+/// the newest call that returned before it began.
 ///
-/// Errors that all methods share: `Storage` when reading or writing failed (nothing was changed, a later try may work),
-/// `Incompatible` when what is stored is damaged, `Closed` after [`close`](Self::close).
+/// Calls may run at the same time, from any task. Writes take effect one after another, each on what the one before
+/// left; those of one caller that waits for each, in the order of the calls. Arguments are owned: a future that is
+/// dropped may still commit, and the next call sees it whole. No method blocks the task that polls it.
+///
+/// Time comes in as an argument; stamps are taken inside the transaction from the clock that the storage keeps,
+/// because several processes may share one replica. Resolvers are called inside the transaction; an error or a panic
+/// of theirs means [`Defer`](crate::resolver::Resolution::Defer).
+///
+/// What a method promises to survive ([`Durability`]) it survives once it has returned. What survives a crash of the
+/// process only is done again after a power failure, and does no harm then.
+///
+/// Errors that all methods share: `Storage` when reading or writing failed, `Incompatible` when what is stored is
+/// damaged, `Closed` after [`close`](Self::close). Whatever the error, nothing was changed; the error's
+/// [advice](crate::error::Error::retry) says whether a later try may work. The one exception is a disk that fails
+/// while it is synced, of which nobody can tell what it took: such a storage may hold what it reported as failed,
+/// whole, when it is opened again.
 #[async_trait]
 pub trait Storage: Send + Sync + fmt::Debug + 'static {
-    /// The replica at a glance: identity, scopes with checkpoints, counts and digests. Costs the number of scopes, not of
-    /// documents.
+    /// The replica at a glance: identity, scopes with checkpoints, counts and digests, scopes in order of their names.
+    /// Costs the number of scopes, not of documents.
     async fn state(&self) -> Result<ReplicaState>;
 
-    /// Live documents, one answer a key in the order of the keys.
+    /// Live documents, one answer a key in the order of the keys; none for what was never there or is deleted. A key
+    /// may be asked for twice. No keys, no answers.
     async fn get(&self, keys: Vec<DocumentKey>) -> Result<Vec<Option<Stored>>>;
 
-    /// A page of live documents in order of (collection, id).
+    /// A page of live documents in order of (collection, id), by their bytes, those after `scan.after`, which need not
+    /// be there any more. It holds at least one document if one follows, however small the limits, and says whether
+    /// more do. A scope or collection that nobody has heard of is empty.
     async fn scan(&self, scan: Scan) -> Result<Page<Stored>>;
 
-    /// What changed after a place in the replica's feed, by place. Every operation with the state before it, as long as
-    /// this process made it and remembers it; of what other processes did, and of what is longer ago, each document once,
-    /// in its newest state. A page that is not empty may be followed by more.
+    /// What changed after a place in the replica's feed, by place, which only grows. Every operation with the state
+    /// before it, as long as this process made it and remembers it; of what other processes did, and of what is longer
+    /// ago, each document once, in its newest state. A page that is not empty may be followed by more; one that is
+    /// empty ends the feed so far. `gap` says that something was forgotten in between.
     async fn feed(&self, after: LocalSeq, limits: Limits) -> Result<FeedPage>;
 
-    /// A page of what is not settled in a scope.
+    /// A page of what is not settled in a scope, after an entry of an earlier page: what waits or is in flight in the
+    /// order in which it is pushed, the conflict inbox by (collection, id), the quarantine by ticket. It holds at
+    /// least one entry if one follows.
     async fn unsettled(
         &self,
         scope: Scope,
@@ -55,33 +73,46 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
         limits: Limits,
     ) -> Result<Page<UnsettledEntry>>;
 
-    /// Writes documents together with their outbox entries; the base of a document is the settled state before its first
-    /// unsettled edit. When it returns, the write survives a power failure.
+    /// Writes documents together with their outbox entries; the base of a document is the settled state before its
+    /// first unsettled edit. When it returns, the write survives a power failure, and the answer holds what the app
+    /// sees differently, in order. A later write of the transaction sees the earlier ones. One without writes changes
+    /// no document.
     ///
-    /// Fails with `InvalidInput` over the limits, `AlreadyExists` or `NotFound` as the operations say.
+    /// Fails with `InvalidInput` over the limits, `AlreadyExists` or `NotFound` as the operations say: then none of
+    /// the writes happened.
     async fn write(&self, now: Now, transaction: LocalTransaction) -> Result<Committed>;
 
-    /// Carries out what the app decided about a quarantined edit or a deferred conflict. Durable as a write.
+    /// Carries out what the app decided about a quarantined edit or a deferred conflict. Durable as a write. When it
+    /// returns, the entry is gone from where it waited; what stands against the server's state is a new local edit,
+    /// which is pushed.
     ///
-    /// Fails with `NotFound` if there is nothing to decide.
+    /// Fails with `NotFound` if there is nothing to decide, with `InvalidInput` for
+    /// [`Defer`](crate::resolver::Resolution::Defer).
     async fn decide(&self, now: Now, key: DocumentKey, decision: Decision) -> Result<Committed>;
 
-    /// Removes a scope or a collection from the device; unsynced own bodies go to the quarantine. Durable as a write.
+    /// Removes a scope or a collection from the device; unsynced own bodies go to the quarantine, without bases and
+    /// remote states. Durable as a write. When it returns, nothing else of it is left, no batch is in flight that held
+    /// it, and a scope begins anew when it is pulled again. What is not there is forgotten without error.
     async fn forget(&self, now: Now, what: Forget) -> Result<Committed>;
 
-    /// Takes the engine lease for this holder. Whoever held it before changes nothing any more.
+    /// Takes the engine lease for this holder, a name for people. When it returns, whoever held it before changes
+    /// nothing any more. Each lease is greater than all before it, also if the same holder asks again.
     ///
-    /// Fails with `Busy`, naming the holder, if another living process holds it.
+    /// Fails with `Busy`, naming the holder, if another living process holds it; that one keeps it.
     async fn claim(&self, holder: String) -> Result<Generation>;
 
-    /// Gives the lease back; nothing happens if it is not held any more.
+    /// Gives the lease back, so that another process may take it; nothing happens if it is not held any more.
     async fn release(&self, lease: Generation) -> Result<()>;
 
-    /// Takes note of the server's time. Fails with `Superseded` for an old lease, as do the following.
+    /// Takes note of the server's time, by which later stamps are corrected. Survives a crash of the process.
+    ///
+    /// Fails with `Superseded` for an old lease, and changes nothing; so do all methods below that take a [`Context`].
     async fn note_server_time(&self, cx: Context, server: Now) -> Result<()>;
 
-    /// The batch in flight, or else forms one of whole transactions from the front of the outbox, bounded by the limits.
-    /// When it returns, the batch survives a power failure: a retry sends the same.
+    /// The batch in flight, or else forms one of whole transactions from the front of the outbox, bounded by the
+    /// limits; none if nothing waits. When it returns, the batch survives a power failure, and until it is settled
+    /// every call gives the same one, whatever is written meanwhile. It holds at least one transaction, whatever the
+    /// limits.
     async fn next_push(
         &self,
         cx: Context,
@@ -89,10 +120,12 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
         limits: Limits,
     ) -> Result<Option<PushBatch>>;
 
-    /// Takes in the verdicts on a batch if it is the one in flight; else nothing happens. May be lost to a power failure:
-    /// the batch is then pushed again and gets the same verdicts.
+    /// Takes in the verdicts on a batch if it is the one in flight; else nothing happens, and the answer is empty.
+    /// When it returns, no batch is in flight, and edits that were made meanwhile stand on the state that was pushed.
+    /// The position does not move. May be lost to a power failure: the batch is then pushed again and gets the same
+    /// verdicts.
     ///
-    /// Fails with `Protocol` if the verdicts do not fit the batch.
+    /// Fails with `Protocol` if the verdicts do not fit the batch: it stays in flight.
     async fn settle(
         &self,
         cx: Context,
@@ -101,30 +134,35 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
         verdicts: Verdicts,
     ) -> Result<Committed>;
 
-    /// Takes in a chunk, documents and checkpoint together, if it begins where the replica stands; else nothing happens,
-    /// and the answer says so. May be lost to a power failure: the chunk is then pulled again.
+    /// Takes in a chunk, documents and checkpoint together, if it begins where the replica stands; else nothing
+    /// happens, and the answer says so (`moved`) and where the replica stands. An empty chunk moves the position. May
+    /// be lost to a power failure: the chunk is then pulled again.
     ///
-    /// Fails with `Protocol` if the chunk contradicts itself.
+    /// Fails with `Protocol` if the chunk contradicts itself: nothing of it is taken in.
     async fn apply(&self, cx: Context, chunk: Chunk) -> Result<Applied>;
 
-    /// Gives up the position of a scope and keeps every unsynced edit; what was settled and is lost on the server becomes
-    /// a push that offers it again.
+    /// Gives up the position of a scope and keeps every unsynced edit, and the batch in flight; what was settled and
+    /// is lost on the server becomes a push that offers it again. A change to the epoch that the replica is in already
+    /// does nothing. May be lost to a power failure: the server then asks for it again.
     async fn reset(&self, cx: Context, scope: Scope, reset: Reset) -> Result<Committed>;
 
-    /// Takes another identity: the batch in flight is dissolved, unsettled edits are stamped anew.
+    /// Takes another identity: in every scope the batch in flight is dissolved, and unsettled edits are stamped anew.
+    /// May be lost to a power failure: the server then finds the clone again.
     async fn reidentify(&self, cx: Context, replica: ReplicaId) -> Result<Committed>;
 
-    /// A counter that moves when something was committed, by this process or another one. A wake-up carries no data.
+    /// A counter that moves after something was committed, by this process or another one: who looks at the data then
+    /// sees it. It may move without a commit, and once for several. It moves at [`close`](Self::close), too.
     fn commits(&self) -> watch::Receiver<u64>;
 
-    /// Finishes what was asked and lets go of the file. Closing twice is fine.
+    /// Finishes what was asked and lets go of the file. When it returns, the file can be opened again, and every other
+    /// call fails with `Closed`. Closing twice is fine, and at the same time: both return when it is done.
     async fn close(&self) -> Result<()>;
 }
 
 /// A core that writes a replica's rows.
 pub trait ReplicaWriter: ReplicaRows + Transactional {
-    /// Makes sure that no other living process runs the engine, before a lease is taken. Backends that allow one process
-    /// have nothing to do.
+    /// Makes sure that no other living process runs the engine, before a lease is taken. Backends that allow one
+    /// process have nothing to do.
     ///
     /// # Errors
     /// `Busy`, naming the holder.
@@ -194,6 +232,7 @@ where
     }
 
     async fn feed(&self, after: LocalSeq, limits: Limits) -> Result<FeedPage> {
+        self.threads.check_open()?;
         let next = match self.recent.after(after, limits) {
             Ok(changes) => return Ok(FeedPage { changes, more: true, gap: false }),
             Err(next) => next,

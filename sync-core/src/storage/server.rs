@@ -37,26 +37,41 @@ impl Visible {
 /// The storage of a server.
 ///
 /// Every method is one transaction: it happens whole or not at all. Positions are given out in commit order, also with
-/// many writers; never by a clock, and never before the commit.
+/// many writers; never by a clock, and never before the commit. A read sees one moment of the data, no older than the
+/// newest call that returned before it began.
 ///
-/// Errors that all methods share: `Storage` when reading or writing failed (nothing was changed, a later try may work),
-/// `Incompatible` when what is stored is damaged, `Closed` after [`close`](Self::close).
+/// Calls may run at the same time, from any task. Arguments are owned: a future that is dropped may still commit, and
+/// the next call sees it whole. No method blocks the task that polls it.
+///
+/// Errors that all methods share: `Storage` when reading or writing failed, `Incompatible` when what is stored is
+/// damaged, `Closed` after [`close`](Self::close). Whatever the error, nothing was changed; the error's
+/// [advice](crate::error::Error::retry) says whether a later try may work. The one exception is a disk that fails
+/// while it is synced: such a storage may hold what it reported as failed, whole, when it is opened again.
 #[async_trait]
 pub trait ServerStorage: Send + Sync + fmt::Debug + 'static {
-    /// The scope; one that nobody has heard of begins with the epoch `fresh`. Its head is that of the newest commit.
+    /// The scope; one that nobody has heard of begins with the epoch `fresh`, an empty log, and survives a power
+    /// failure when it returns. Of several callers at once one has its way, and all get the same answer. Its head is
+    /// that of the newest commit.
     async fn scope(&self, scope: Scope, fresh: Epoch) -> Result<ServerScope>;
 
-    /// The scope, if anybody has heard of it.
+    /// The scope, if anybody has heard of it. Makes none.
     async fn find_scope(&self, scope: Scope) -> Result<Option<ServerScope>>;
 
-    /// Names of scopes in order, those after `after`, at most `limit`.
+    /// Names of scopes in order of their bytes, those after `after`, which need not be there, at most `limit`. Fewer
+    /// than that many are the last ones.
     async fn scopes(&self, after: Option<Scope>, limit: usize) -> Result<Vec<Scope>>;
 
     /// Appends a push: idempotency record, base check, judge, verdicts, positions and index together. When it returns,
-    /// the verdicts survive a power failure.
+    /// the verdicts survive a power failure, and every later [`changes`](Self::changes) has what was accepted, at
+    /// neighbouring positions. One verdict for each change, in the order of the changes; a refused change stores
+    /// nothing. A scope that nobody has heard of begins with the epoch in `cx`.
     ///
     /// A batch that was appended before gets its original verdicts; a batch older than the newest of its replica is
-    /// [`Stale`](crate::model::Verdicts::Stale) and has no effect.
+    /// [`Stale`](crate::model::Verdicts::Stale) and has no effect. So whoever does not know whether a push arrived,
+    /// because the future was dropped or failed, pushes it again.
+    ///
+    /// The judge is called inside the transaction, on the storage's thread, once a change. A panic of it fails the
+    /// push.
     async fn append(
         &self,
         cx: AppendContext,
@@ -64,8 +79,10 @@ pub trait ServerStorage: Send + Sync + fmt::Debug + 'static {
         judge: Arc<dyn Judge>,
     ) -> Result<Appended>;
 
-    /// The chunk that follows on a cursor. Whoever has taken it in has seen the newest state of every document whose
-    /// newest position is at or below its `next`, and nothing at or below `next` appears later.
+    /// The chunk that follows on a cursor, or that its positions mean nothing here. Whoever has taken the chunk in has
+    /// seen the newest state of every visible document whose newest position is at or below its `next`, and nothing at
+    /// or below `next` appears later. Each document once, by position. It holds whole appends, the first one whatever
+    /// the limits. At the head it is empty, and begins and ends there.
     ///
     /// Fails with `NotFound` for an unknown scope.
     async fn changes(
@@ -76,8 +93,11 @@ pub trait ServerStorage: Send + Sync + fmt::Debug + 'static {
         visible: Visible,
     ) -> Result<ChangesReply>;
 
-    /// Takes note of how far a replica is. May be lost to a power failure. A digest that differs at the same position is
-    /// answered by a reset.
+    /// Takes note of how far a replica is; within an epoch it never goes back. May be lost to a power failure: the
+    /// replica says it again. A digest that differs at the same position is answered by a reset. What is said of
+    /// another epoch is ignored.
+    ///
+    /// Fails with `NotFound` for an unknown scope.
     async fn acknowledge(
         &self,
         scope: Scope,
@@ -85,15 +105,19 @@ pub trait ServerStorage: Send + Sync + fmt::Debug + 'static {
         ack: Acknowledgement,
     ) -> Result<Option<Reset>>;
 
-    /// How far a replica has acknowledged, and its newest push.
+    /// How far a replica has acknowledged, and its newest push, each if there is one; also in a scope that nobody has
+    /// heard of, where there is none.
     async fn replica(
         &self,
         scope: Scope,
         replica: ReplicaId,
     ) -> Result<(Option<Acknowledged>, Option<crate::model::PushId>)>;
 
-    /// Ends the life of the log at `cut` and begins another with the epoch `fresh`, unless `from` is not the current one
-    /// any more. The answer is the scope as it is then.
+    /// Ends the life of the log at `cut`, or at its head if that is lower, and begins another with the epoch `fresh`,
+    /// unless `from` is not the current one any more: so of several callers one has its way. The answer is the scope
+    /// as it is then, and survives a power failure.
+    ///
+    /// Fails with `NotFound` for an unknown scope.
     async fn begin_epoch(
         &self,
         scope: Scope,
@@ -102,10 +126,14 @@ pub trait ServerStorage: Send + Sync + fmt::Debug + 'static {
         fresh: Epoch,
     ) -> Result<ServerScope>;
 
-    /// Forgets the tombstones at or below a position and moves the horizon there; how many they were.
+    /// Forgets the tombstones at or below a position, at most the head, and moves the horizon there, never back; how
+    /// many they were. Survives a power failure when it returns.
+    ///
+    /// Fails with `NotFound` for an unknown scope.
     async fn purge(&self, scope: Scope, up_to: Seq) -> Result<u64>;
 
-    /// Finishes what was asked and lets go of the file. Closing twice is fine.
+    /// Finishes what was asked and lets go of the file. When it returns, the file can be opened again, and every other
+    /// call fails with `Closed`. Closing twice is fine, and at the same time: both return when it is done.
     async fn close(&self) -> Result<()>;
 }
 

@@ -198,6 +198,12 @@ impl<W: Transactional, R: Snapshot> Threads<W, R> {
         wait.await.unwrap_or_else(|_| Err(closed()))
     }
 
+    /// Whether it is still open, for answers that need no thread.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        let reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
+        reads.as_ref().map(drop).ok_or_else(closed)
+    }
+
     /// Finishes what was queued, and ends the threads. What is asked afterwards fails with `Closed`.
     pub(crate) async fn close(&self) {
         self.reads.lock().unwrap_or_else(PoisonError::into_inner).take();

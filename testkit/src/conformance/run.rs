@@ -1,9 +1,13 @@
 //! Running cases.
 
+use std::any::Any;
+use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -41,11 +45,60 @@ static SKIPPED: AtomicUsize = AtomicUsize::new(0);
 ///
 /// # Panics
 /// If the case fails, or takes longer than two minutes.
-#[allow(clippy::panic, reason = "this is how a test fails")]
 #[track_caller]
 pub fn run(name: &str, case: impl Future<Output = Outcome>) -> Outcome {
+    let outcome = drive(name, case, || {});
+    if let Err(Skipped(what)) = outcome {
+        let count = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
+        // Not `eprintln`: the test runner would hide it.
+        let _ = writeln!(std::io::stderr(), "skipped ({count}): {name} needs {what}");
+    }
+    outcome
+}
+
+/// Runs one case as [`run`] does, where a failure is the answer and not the end: what the failure said, or what became of
+/// the case. Nothing is printed, and nothing is counted.
+///
+/// # Errors
+/// What the case failed with.
+pub fn attempt(name: &str, case: impl Future<Output = Outcome>) -> Result<Outcome, String> {
+    be_quiet(true);
+    let result = catch_unwind(AssertUnwindSafe(|| drive(name, case, || be_quiet(true))));
+    be_quiet(false);
+    result.map_err(|panic| said(&*panic))
+}
+
+/// Demands that a fault is found: the case passes on what is sound, and fails on what is broken. Where the harness cannot
+/// do what the case needs, that is skipped, counted and printed as by [`run`].
+///
+/// # Panics
+/// If the case fails on what is sound, or passes on what is broken.
+#[allow(clippy::panic, reason = "this is how a test fails")]
+#[track_caller]
+pub fn demand_failure(
+    fault: &str,
+    name: &str,
+    sound: impl Future<Output = Outcome>,
+    broken: impl Future<Output = Outcome>,
+) -> Outcome {
+    run(name, sound)?;
+    match attempt(name, broken) {
+        Err(_) => Ok(()),
+        Ok(Ok(())) => panic!("{name} does not notice the fault {fault}"),
+        Ok(Err(Skipped(what))) => panic!("{name} needs {what} only with the fault {fault}"),
+    }
+}
+
+#[allow(clippy::panic, reason = "this is how a test fails")]
+#[track_caller]
+fn drive(
+    name: &str,
+    case: impl Future<Output = Outcome>,
+    on_thread_start: impl Fn() + Send + Sync + 'static,
+) -> Outcome {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
+        .on_thread_start(on_thread_start)
         .enable_all()
         .build()
         .unwrap_or_else(|e| panic!("no runtime for {name}: {e}"));
@@ -56,10 +109,48 @@ pub fn run(name: &str, case: impl Future<Output = Outcome>) -> Outcome {
         }
     });
     runtime.shutdown_background();
-    if let Err(Skipped(what)) = outcome {
-        let count = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
-        // Not `eprintln`: the test runner would hide it.
-        let _ = writeln!(std::io::stderr(), "skipped ({count}): {name} needs {what}");
-    }
     outcome
+}
+
+thread_local! {
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Keeps panics of this thread from being printed: they are expected. Others are printed as before.
+fn be_quiet(quiet: bool) {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !QUIET.get() {
+                before(info);
+            }
+        }));
+    });
+    QUIET.set(quiet);
+}
+
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_an_answer() {
+        let failed = attempt("fails", async { panic!("because {}", 1) });
+        assert_eq!(failed, Err("because 1".to_owned()));
+        assert_eq!(attempt("passes", async { Ok(()) }), Ok(Ok(())));
+        let skipped = attempt("is skipped", async { Err(Skipped("a disk")) });
+        assert_eq!(skipped, Ok(Err(Skipped("a disk"))));
+    }
+
+    #[test]
+    #[should_panic(expected = "does not notice the fault nothing")]
+    fn a_fault_that_nobody_notices_fails() {
+        let _ = demand_failure("nothing", "a case", async { Ok(()) }, async { Ok(()) });
+    }
 }

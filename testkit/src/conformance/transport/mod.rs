@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Write a [`TransportHarness`] and call [`transport_conformance!`](crate::transport_conformance); each case is a named
-//! test.
+//! test. [`transport_teeth!`](crate::transport_teeth) then shows that the suite would notice: it builds one
+//! [`Fault`] after another into the transport.
 //!
 //! The cases ask nothing that only a permanent connection can do. A live stream may be delivered as slowly as
 //! [`Timing::prompt`] allows, a chunk may hold what several appends wrote, and a broken link may be noticed as late as
@@ -26,9 +27,11 @@ mod harness;
 mod pending;
 mod reader;
 mod stage;
+mod teeth;
 mod watched;
 
 pub use harness::{Timing, TransportHarness};
+pub use teeth::{Fault, FaultyHarness, FaultyTransport, demand};
 
 use super::Case;
 
@@ -170,6 +173,78 @@ macro_rules! __transport_list {
 macro_rules! transport_conformance {
     ($harness:expr) => {
         $crate::__transport_cases! { __transport_tests { $harness } }
+    };
+}
+
+/// The faults, by the names of their tests. Here the list stands once.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __transport_faults {
+    ($make:ident $given:tt) => {
+        $crate::$make! { $given
+            greets_without_cursors GreetsWithoutCursors,
+            takes_refusals_for_outages TakesRefusalsForOutages,
+            connects_for_ever ConnectsForEver,
+            ignores_limits IgnoresLimits,
+            skips_to_the_head SkipsToTheHead,
+            swallows_resets SwallowsResets,
+            rewrites_bodies RewritesBodies,
+            keeps_acknowledgements KeepsAcknowledgements,
+            answers_pushes_itself AnswersPushesItself,
+            mixes_verdicts MixesVerdicts,
+            loses_the_advice LosesTheAdvice,
+            ignores_new_tokens IgnoresNewTokens,
+            drops_events_during_pushes DropsEventsDuringPushes,
+            doubles_chunks DoublesChunks,
+            swaps_chunks SwapsChunks,
+            starts_at_the_head StartsAtTheHead,
+            ends_silently EndsSilently,
+            hides_the_end HidesTheEnd,
+            forgets_when_given_up ForgetsWhenGivenUp,
+            reads_ahead ReadsAhead,
+            keeps_dropped_streams KeepsDroppedStreams,
+            asks_one_at_a_time AsksOneAtATime,
+            breaks_when_dropped BreaksWhenDropped,
+            outlives_the_link OutlivesTheLink,
+            trusts_silence TrustsSilence,
+            hides_the_loss HidesTheLoss,
+            closes_only_later ClosesOnlyLater,
+            takes_goodbye_for_good TakesGoodbyeForGood,
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __transport_fault_list {
+    ({} $($test:ident $fault:ident,)*) => {
+        [$($crate::conformance::transport::Fault::$fault,)*]
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __transport_fault_tests {
+    ({ $harness:expr } $($test:ident $fault:ident,)*) => {
+        mod teeth {
+            #[allow(unused_imports, reason = "the harness may be anything")]
+            use super::*;
+            $(#[test]
+            fn $test() {
+                let fault = $crate::conformance::transport::Fault::$fault;
+                let _ = $crate::conformance::transport::demand(fault, || $harness);
+            })*
+        }
+    };
+}
+
+/// Makes a named test of every [`Fault`](crate::conformance::transport::Fault): the case that it names passes over the
+/// transport as it is, and fails when the fault is built in. The argument is the same as that of
+/// [`transport_conformance!`](crate::transport_conformance).
+#[macro_export]
+macro_rules! transport_teeth {
+    ($harness:expr) => {
+        $crate::__transport_faults! { __transport_fault_tests { $harness } }
     };
 }
 

@@ -104,10 +104,13 @@ pub async fn waiting_for_a_chunk_may_be_given_up<H: TransportHarness>(harness: H
     let mut reader = Reader::few(&scope, 2);
     let mut live = connection.live(reader.request());
     for n in 0..30 {
-        // The write goes on while somebody waits, gives up after one look, and waits again.
+        // The write goes on while one after the other waits, gives up after one look, and leaves.
         let mut write = std::pin::pin!(author.write_each(&scope, n..n + 1));
         while poll!(&mut write).is_pending() {
-            let next = live.next().now_or_never();
+            let mut next = live.next().now_or_never();
+            if next.is_none() {
+                next = tokio::time::timeout(Duration::ZERO, live.next()).await.ok();
+            }
             if let Some(next) = next {
                 reader.take(chunk_of(next.expect("no end").unwrap()));
             }

@@ -1,0 +1,60 @@
+//! The suites, on redb.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use async_trait::async_trait;
+use storage_redb::open_replica;
+use sync_core::error::Result;
+use sync_core::model::ReplicaId;
+use sync_core::storage::Storage;
+use tempfile::TempDir;
+use testkit::conformance::Capabilities;
+use testkit::conformance::storage::StorageHarness;
+
+/// A file in a folder of its own. A crash goes on with a copy of it.
+#[derive(Debug)]
+struct Files {
+    folder: TempDir,
+    crashes: AtomicU32,
+}
+
+impl Files {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), crashes: AtomicU32::new(0) }
+    }
+
+    fn path(&self) -> PathBuf {
+        let crashes = self.crashes.load(Ordering::Relaxed);
+        self.folder.path().join(format!("{crashes}.redb"))
+    }
+
+    fn crash(&self) {
+        let from = self.path();
+        self.crashes.fetch_add(1, Ordering::Relaxed);
+        std::fs::copy(from, self.path()).unwrap();
+    }
+}
+
+#[async_trait]
+impl StorageHarness for Files {
+    async fn open(&self) -> Result<Arc<dyn Storage>> {
+        Ok(Arc::new(open_replica(&self.path(), ReplicaId([7; 16]))?))
+    }
+
+    /// No second handle, because redb allows one process; and no disk that can be full.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::none().durable().crash()
+    }
+
+    async fn crash(&self, _: &Arc<dyn Storage>) -> Result<()> {
+        self.crash();
+        Ok(())
+    }
+}
+
+mod storage {
+    testkit::storage_conformance!(super::Files::new());
+}

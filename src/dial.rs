@@ -1,0 +1,73 @@
+//! Transports by the server's address, chosen when the program runs.
+
+use std::sync::Arc;
+
+use sync_core::error::{Error, ErrorKind, Result};
+use sync_core::transport::Transport;
+
+/// The schemes that were compiled in.
+const KNOWN: &[&str] = &[
+    #[cfg(feature = "ws")]
+    "ws://",
+    #[cfg(feature = "ws")]
+    "wss://",
+    #[cfg(feature = "http")]
+    "http://",
+    #[cfg(feature = "http")]
+    "https://",
+];
+
+/// What a transport that is made from an address is told.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DialOptions {
+    /// Whether compression is offered.
+    pub(crate) compression: bool,
+    /// How changes are followed over HTTP.
+    #[cfg(feature = "http")]
+    pub(crate) live_by: transport_http::LiveBy,
+}
+
+/// The transport for an address.
+pub(crate) fn dial(url: &str, options: &DialOptions) -> Result<Arc<dyn Transport>> {
+    let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
+    match scheme {
+        #[cfg(feature = "ws")]
+        "ws" | "wss" => {
+            let mut config = transport_ws::WsConfig::new(url);
+            if options.compression {
+                config.framed.compressions = vec![Arc::new(transport_ws::Zstd)];
+            }
+            Ok(Arc::new(transport_ws::WsTransport::new(config)?))
+        }
+        #[cfg(feature = "http")]
+        "http" | "https" => {
+            let mut config = transport_http::HttpConfig::new(url);
+            config.compression = options.compression;
+            config.live_by = options.live_by;
+            Ok(Arc::new(transport_http::HttpTransport::new(config)?))
+        }
+        _ => {
+            let _ = options;
+            let there = if KNOWN.is_empty() { "none".to_owned() } else { KNOWN.join(", ") };
+            let message = "no transport for this address was compiled in";
+            Err(Error::new(ErrorKind::InvalidInput, message)
+                .with("address", format!("{url:?}"))
+                .with("there is", there))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_scheme_names_those_that_are_there() {
+        for bad in ["", "localhost:1", "ftp://localhost"] {
+            let error = dial(bad, &DialOptions::default()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+            let told = error.to_string();
+            assert!(KNOWN.iter().all(|known| told.contains(known)), "{told}");
+        }
+    }
+}

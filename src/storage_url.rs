@@ -1,0 +1,224 @@
+//! Storages by their address, chosen when the program runs.
+
+use std::fmt;
+use std::path::Path;
+#[cfg(any(feature = "sqlite", feature = "sled"))]
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use sync_core::error::{Error, ErrorKind, Result};
+use sync_core::kv::{self, KvOptions, MemoryKv};
+use sync_core::model::ReplicaId;
+use sync_core::storage::{ServerStorage, Storage};
+
+/// Where a replica or a server keeps its data: `sqlite:PATH`, `sled:PATH` or `memory:`, among those that were compiled in.
+///
+/// ```
+/// use twotide::StorageUrl;
+/// let url: StorageUrl = "memory:".parse()?;
+/// assert_eq!(url.path(), None);
+/// let error = "redis:cache".parse::<StorageUrl>().unwrap_err();
+/// assert!(error.to_string().contains("memory:"), "{error}");
+/// # Ok::<(), twotide::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct StorageUrl(Backend);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Backend {
+    #[cfg(feature = "sqlite")]
+    Sqlite(PathBuf),
+    #[cfg(feature = "sled")]
+    Sled(PathBuf),
+    Memory,
+}
+
+/// The schemes that were compiled in.
+const KNOWN: &[&str] = &[
+    #[cfg(feature = "sqlite")]
+    "sqlite:PATH",
+    #[cfg(feature = "sled")]
+    "sled:PATH",
+    "memory:",
+];
+
+impl StorageUrl {
+    /// A SQLite file.
+    #[cfg(feature = "sqlite")]
+    #[must_use]
+    pub fn sqlite(path: impl Into<PathBuf>) -> Self {
+        Self(Backend::Sqlite(path.into()))
+    }
+
+    /// A folder of sled.
+    #[cfg(feature = "sled")]
+    #[must_use]
+    pub fn sled(path: impl Into<PathBuf>) -> Self {
+        Self(Backend::Sled(path.into()))
+    }
+
+    /// Memory of this process: gone when it is closed.
+    #[must_use]
+    pub fn memory() -> Self {
+        Self(Backend::Memory)
+    }
+
+    /// The file or folder; none for what is in memory.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match &self.0 {
+            #[cfg(feature = "sqlite")]
+            Backend::Sqlite(path) => Some(path),
+            #[cfg(feature = "sled")]
+            Backend::Sled(path) => Some(path),
+            Backend::Memory => None,
+        }
+    }
+
+    /// Opens a replica's storage with the backend's default settings. What is not there yet is made, and becomes the
+    /// replica `id`; what is there keeps its own.
+    ///
+    /// # Errors
+    /// `Incompatible` for data of another kind, program or newer version, `Storage` if it cannot be read or written,
+    /// `Busy` if another process holds it and the backend allows one.
+    pub async fn open_replica(&self, id: ReplicaId) -> Result<Arc<dyn Storage>> {
+        let backend = self.0.clone();
+        blocking(move || backend.open_replica(id)).await
+    }
+
+    /// Opens a server's storage with the backend's default settings. What is not there yet is made.
+    ///
+    /// # Errors
+    /// As [`Self::open_replica`].
+    pub async fn open_server(&self) -> Result<Arc<dyn ServerStorage>> {
+        let backend = self.0.clone();
+        blocking(move || backend.open_server()).await
+    }
+}
+
+impl Backend {
+    fn open_replica(self, id: ReplicaId) -> Result<Arc<dyn Storage>> {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(path) => {
+                let config = storage_sqlite::SqliteConfig::new(path);
+                Ok(Arc::new(storage_sqlite::open_replica(&config, id)?))
+            }
+            #[cfg(feature = "sled")]
+            Self::Sled(path) => {
+                let config = storage_sled::SledConfig::new(path);
+                Ok(Arc::new(storage_sled::open_replica(&config, id)?))
+            }
+            Self::Memory => {
+                let memory = Arc::<MemoryKv>::default();
+                Ok(Arc::new(kv::open_replica(memory, id, KvOptions::default())?))
+            }
+        }
+    }
+
+    fn open_server(self) -> Result<Arc<dyn ServerStorage>> {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(path) => {
+                let config = storage_sqlite::SqliteConfig::new(path);
+                Ok(Arc::new(storage_sqlite::open_server(&config)?))
+            }
+            #[cfg(feature = "sled")]
+            Self::Sled(path) => {
+                let config = storage_sled::SledConfig::new(path);
+                Ok(Arc::new(storage_sled::open_server(&config)?))
+            }
+            Self::Memory => {
+                let memory = Arc::<MemoryKv>::default();
+                Ok(Arc::new(kv::open_server(memory, KvOptions::default())?))
+            }
+        }
+    }
+}
+
+/// Opening reads and writes files.
+async fn blocking<T: Send + 'static>(
+    open: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    match tokio::task::spawn_blocking(open).await {
+        Ok(opened) => opened,
+        Err(e) => Err(Error::new(ErrorKind::Internal, "opening the storage broke off").because(e)),
+    }
+}
+
+impl FromStr for StorageUrl {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let invalid = |what: &str| {
+            Error::new(ErrorKind::InvalidInput, what)
+                .with("storage", format!("{text:?}"))
+                .with("there is", KNOWN.join(", "))
+        };
+        let Some((scheme, path)) = text.split_once(':') else {
+            return Err(invalid("a storage is named by a scheme and a path"));
+        };
+        let backend = match scheme {
+            #[cfg(feature = "sqlite")]
+            "sqlite" => Backend::Sqlite(path.into()),
+            #[cfg(feature = "sled")]
+            "sled" => Backend::Sled(path.into()),
+            "memory" if path.is_empty() => Backend::Memory,
+            "memory" => return Err(invalid("memory has no path")),
+            _ => return Err(invalid("no such storage was compiled in")),
+        };
+        if path.is_empty() && backend != Backend::Memory {
+            return Err(invalid("the path is empty"));
+        }
+        Ok(Self(backend))
+    }
+}
+
+impl fmt::Display for StorageUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            #[cfg(feature = "sqlite")]
+            Backend::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            #[cfg(feature = "sled")]
+            Backend::Sled(path) => write!(f, "sled:{}", path.display()),
+            Backend::Memory => f.write_str("memory:"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_survives_its_text() {
+        for text in [
+            #[cfg(feature = "sqlite")]
+            "sqlite:a b/ä.db",
+            #[cfg(feature = "sled")]
+            "sled:notes.sled",
+            "memory:",
+        ] {
+            assert_eq!(text.parse::<StorageUrl>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_is_told_with_what_is() {
+        for bad in ["", "notes.db", "redis:x", "memory:x", "sqlite:", "sled:"] {
+            let error = bad.parse::<StorageUrl>().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{bad}");
+            let there = error.to_string();
+            assert!(KNOWN.iter().all(|known| there.contains(known)), "{there}");
+        }
+    }
+
+    #[tokio::test]
+    async fn memory_opens_in_both_roles() {
+        let replica = StorageUrl::memory().open_replica(ReplicaId([7; 16])).await.unwrap();
+        assert_eq!(replica.state().await.unwrap().replica, ReplicaId([7; 16]));
+        let server = StorageUrl::memory().open_server().await.unwrap();
+        assert!(server.scopes(None, 10).await.unwrap().is_empty());
+    }
+}

@@ -1,0 +1,110 @@
+//! What sled's errors mean to the framework.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use sync_core::error::{Error, ErrorKind, Result, Retry};
+
+/// Turns an error of sled into ours.
+pub(crate) fn convert(operation: &'static str, folder: &Path, error: sled::Error) -> Error {
+    classify(&error).because(error).during(operation).with("folder", folder.display())
+}
+
+fn classify(error: &sled::Error) -> Error {
+    match error {
+        e if is_locked(e) => Error::new(
+            ErrorKind::Busy,
+            "somebody else has the folder open: sled allows one process. End the other one, or close its storage",
+        ),
+        sled::Error::Io(_) => {
+            Error::new(ErrorKind::Storage, "the folder cannot be read or written")
+        }
+        sled::Error::Corruption { .. } => {
+            Error::new(ErrorKind::Incompatible, "the store is damaged")
+        }
+        sled::Error::Unsupported(_) | sled::Error::CollectionNotFound(_) => Error::new(
+            ErrorKind::Incompatible,
+            "the store was made by another program, or by another version of sled",
+        ),
+        _ => Error::new(ErrorKind::Internal, "sled met a fault of its own"),
+    }
+}
+
+/// Whether it says that the folder is locked. sled has no variant for it, and its version is pinned.
+pub(crate) fn is_locked(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(e) if e.to_string().starts_with("could not acquire lock"))
+}
+
+/// The error for stored data that is not what we would have written.
+pub(crate) fn damaged(what: &str) -> Error {
+    Error::new(ErrorKind::Incompatible, format!("the store is damaged: {what}"))
+}
+
+/// The error for a file operation of our own.
+pub(crate) fn io(operation: &'static str, folder: &Path, error: std::io::Error) -> Error {
+    let base = Error::new(ErrorKind::Storage, "the folder cannot be read or written");
+    base.because(error).during(operation).with("folder", folder.display())
+}
+
+/// What everybody is told after a write failed: sled fail-stops, and so do we.
+pub(crate) fn stopped(error: Error) -> Error {
+    let advice = "sled stopped, because a write failed; close the storage, see to the cause, and open it again";
+    let kind = match error.kind() {
+        ErrorKind::Incompatible => ErrorKind::Incompatible,
+        _ => ErrorKind::Storage,
+    };
+    Error::new(kind, advice).retrying(Retry::Never).because(error)
+}
+
+/// Runs sled, which asserts what it believes in, and makes an error of a panic.
+pub(crate) fn contained<T>(run: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+        let said = said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        Err(damaged("sled panicked").with("said", format!("{said:?}")))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(error: sled::Error) -> Error {
+        convert("write", Path::new("app.sled"), error)
+    }
+
+    fn io(kind: std::io::ErrorKind, text: &str) -> sled::Error {
+        sled::Error::Io(std::io::Error::new(kind, text.to_owned()))
+    }
+
+    #[test]
+    fn an_error_says_what_failed_where_and_whether_to_retry() {
+        let full = of(io(std::io::ErrorKind::StorageFull, "no space left"));
+        assert_eq!((full.kind(), full.retry()), (ErrorKind::Storage, Retry::Later(None)));
+        assert!(full.to_string().contains("(folder app.sled)"), "{full}");
+        assert!(full.to_string().contains("no space left"), "{full}");
+        let busy = of(io(std::io::ErrorKind::Other, "could not acquire lock on \"db\": EAGAIN"));
+        assert_eq!((busy.kind(), busy.retry()), (ErrorKind::Busy, Retry::Later(None)));
+        assert_eq!(of(sled::Error::Unsupported("x".into())).kind(), ErrorKind::Incompatible);
+        assert_eq!(
+            of(sled::Error::Corruption { at: None, bt: () }).kind(),
+            ErrorKind::Incompatible
+        );
+        assert_eq!(of(sled::Error::ReportableBug("x".into())).kind(), ErrorKind::Internal);
+    }
+
+    #[test]
+    fn who_comes_after_a_failed_write_is_told_the_cause_and_not_to_retry() {
+        let error = stopped(of(io(std::io::ErrorKind::StorageFull, "no space left")));
+        assert_eq!((error.kind(), error.retry()), (ErrorKind::Storage, Retry::Never));
+        assert!(error.to_string().contains("no space left"), "{error}");
+    }
+
+    #[test]
+    fn a_panic_is_an_error() {
+        let error =
+            contained::<()>(|| std::panic::panic_any("an assertion".to_owned())).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Incompatible);
+        assert!(error.to_string().contains("an assertion"), "{error}");
+    }
+}

@@ -1,0 +1,70 @@
+//! How an entry is kept: whole if it is small, and otherwise in pieces.
+//!
+//! sled puts whatever does not fit well into its log into a file of its own, which it never syncs: such a value may be gone
+//! after a power failure although the flush that followed it succeeded. What sled counts is a whole page, of some twenty
+//! entries. So nothing large is given to it.
+//!
+//! | Key | Value |
+//! |---|---|
+//! | `e` key | `0`, the value |
+//! | `e` key | `1`, how many pieces there are (4 bytes, big-endian) |
+//! | `p` key, number (4 bytes, big-endian) | the piece |
+
+use sync_core::error::Result;
+
+use crate::error::damaged;
+
+const ENTRY: u8 = b'e';
+const PIECE: u8 = b'p';
+const WHOLE: u8 = 0;
+const IN_PIECES: u8 = 1;
+
+/// The most bytes of a value that stand in one place.
+pub(crate) const PIECE_BYTES: usize = 16 << 10;
+
+/// The size of the parts of sled's file. A page larger than a quarter of it becomes a file of its own: here, 24 entries of
+/// [`PIECE_BYTES`] do not, nor does an index of 300 of our longest keys.
+pub(crate) const SEGMENT_BYTES: usize = 2 << 20;
+
+/// Where an entry is.
+pub(crate) fn entry_key(key: &[u8]) -> Vec<u8> {
+    [&[ENTRY], key].concat()
+}
+
+/// Where a piece of an entry is.
+pub(crate) fn piece_key(key: &[u8], number: u32) -> Vec<u8> {
+    [&[PIECE], key, &number.to_be_bytes()].concat()
+}
+
+/// The entry's key, of the place where it is.
+pub(crate) fn key_of(place: &[u8]) -> Result<&[u8]> {
+    place.strip_prefix(&[ENTRY]).ok_or_else(|| damaged("an entry is not where entries are"))
+}
+
+/// What stands in an entry's place.
+pub(crate) enum Stored<'a> {
+    Whole(&'a [u8]),
+    Pieces(u32),
+}
+
+pub(crate) fn parse(stored: &[u8]) -> Result<Stored<'_>> {
+    match stored.split_first() {
+        Some((&WHOLE, value)) => Ok(Stored::Whole(value)),
+        Some((&IN_PIECES, count)) => match count.try_into() {
+            Ok(count) => Ok(Stored::Pieces(u32::from_be_bytes(count))),
+            Err(_) => Err(damaged("the number of pieces cannot be read")),
+        },
+        _ => Err(damaged("an entry cannot be read")),
+    }
+}
+
+/// What to put in an entry's place, and its pieces.
+pub(crate) fn cut(value: &[u8]) -> (Vec<u8>, Vec<&[u8]>) {
+    if value.len() <= PIECE_BYTES {
+        return ([&[WHOLE], value].concat(), Vec::new());
+    }
+    let pieces: Vec<_> = value.chunks(PIECE_BYTES).collect();
+    // 2^32 pieces would be 64 TiB.
+    let count = u32::try_from(pieces.len()).unwrap_or(u32::MAX);
+    ([&[IN_PIECES][..], &count.to_be_bytes()].concat(), pieces)
+}

@@ -1,0 +1,80 @@
+//! What the tests share.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use storage_sled::{SledConfig, SledKv};
+use sync_core::clock::Now;
+use sync_core::error::Result;
+use sync_core::kv::OrderedKv;
+use sync_core::model::{Body, Collection, DocumentId, DocumentKey, ReplicaId, Scope};
+use sync_core::replica::{LocalTransaction, LocalWrite, WriteOperation};
+use sync_core::storage::Durability;
+use tempfile::TempDir;
+
+pub(crate) const REPLICA: ReplicaId = ReplicaId([7; 16]);
+pub(crate) const NOW: Now = Now(1_800_000_000_000);
+
+/// A place that is removed at the end, and a folder in it that is not there yet.
+pub(crate) fn place() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("app.sled");
+    (folder, path)
+}
+
+/// Small, without a thread that tidies, and without waiting for the disk: most tests do not depend on a power failure.
+pub(crate) fn config(path: &Path) -> SledConfig {
+    let mut config = SledConfig::new(path);
+    config.sync = false;
+    config.tidy_every = None;
+    config.cache_bytes = 4 << 20;
+    config
+}
+
+pub(crate) fn key(id: &str) -> DocumentKey {
+    let (collection, id) = (Collection::new("notes").unwrap(), DocumentId::new(id).unwrap());
+    DocumentKey::new(Scope::default(), collection, id)
+}
+
+/// A local transaction that puts documents into the collection `notes` of the default scope.
+pub(crate) fn puts(documents: &[(&str, &str)]) -> LocalTransaction {
+    let write = |(id, body): &(&str, &str)| LocalWrite {
+        collection: key(id).collection,
+        id: key(id).id,
+        operation: WriteOperation::Put(Body::parse((*body).to_owned()).unwrap()),
+    };
+    LocalTransaction { scope: Scope::default(), writes: documents.iter().map(write).collect() }
+}
+
+/// Every entry of a store.
+pub(crate) fn entries(kv: &SledKv) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let mut entries = Vec::new();
+    kv.range(&[], &[u8::MAX; 64], &mut |key, value| {
+        entries.push((key.to_vec(), value.to_vec()));
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(entries)
+}
+
+/// Copies every entry into a store of its own.
+pub(crate) fn copy(from: &SledKv, to: &SledKv) -> Result<()> {
+    let batch = entries(from)?.into_iter().map(|(key, value)| (key, Some(value.into())));
+    to.commit(batch.collect(), Durability::Process)
+}
+
+/// Names and bytes of all files below a folder.
+pub(crate) fn files(path: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.push((path.clone(), Vec::new()));
+            files.extend(self::files(&path));
+        } else {
+            files.push((path.clone(), std::fs::read(&path).unwrap()));
+        }
+    }
+    files.sort();
+    files
+}

@@ -1,0 +1,79 @@
+//! The suites, on folders.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use async_trait::async_trait;
+use common::{REPLICA, config};
+use storage_sled::open_replica;
+use sync_core::error::Result;
+use sync_core::storage::Storage;
+use tempfile::TempDir;
+use testkit::conformance::Capabilities;
+use testkit::conformance::storage::StorageHarness;
+
+/// A folder within one of its own. A crash goes on with a copy of it.
+///
+/// It has no disk that can be full and then have room again: sled stops at the first failure, until it is opened anew.
+/// What happens then is shown in `disk.rs`. Nor can two processes have it open.
+#[derive(Debug)]
+struct Folders {
+    place: TempDir,
+    crashes: AtomicU32,
+}
+
+impl Folders {
+    fn new() -> Self {
+        Self { place: tempfile::tempdir().unwrap(), crashes: AtomicU32::new(0) }
+    }
+
+    fn path(&self) -> PathBuf {
+        let crashes = self.crashes.load(Ordering::Relaxed);
+        self.place.path().join(format!("{crashes}.sled"))
+    }
+
+    fn crash(&self) {
+        let from = self.path();
+        self.crashes.fetch_add(1, Ordering::Relaxed);
+        copy(&from, &self.path()).unwrap();
+    }
+}
+
+/// Copies a folder that nobody writes to, and which is open.
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let (from, to) = (entry?.path(), to.to_owned());
+        let to = to.join(from.file_name().unwrap());
+        if from.is_dir() {
+            copy(&from, &to)?;
+        } else {
+            std::fs::copy(&from, &to)?;
+        }
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl StorageHarness for Folders {
+    async fn open(&self) -> Result<Arc<dyn Storage>> {
+        Ok(Arc::new(open_replica(&config(&self.path()), REPLICA)?))
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::none().durable().crash()
+    }
+
+    async fn crash(&self, _: &Arc<dyn Storage>) -> Result<()> {
+        self.crash();
+        Ok(())
+    }
+}
+
+mod storage {
+    testkit::storage_conformance!(super::Folders::new());
+}

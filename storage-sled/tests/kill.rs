@@ -1,0 +1,209 @@
+//! What is left of a process that is killed without warning.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod common;
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{NOW, REPLICA, config, key, place, puts};
+use storage_sled::{SledConfig, SledKv, SledStorage, open_replica, open_server};
+use sync_core::kv::OrderedKv;
+use sync_core::model::{
+    Body, Change, Cursor, DocumentState, Epoch, Limits, PushBatch, PushId, Rejection, Revision,
+    Scope, Seq, Stamp, Term,
+};
+use sync_core::resolver::Resolution;
+use sync_core::server::ops::{AppendContext, ChangesReply, Judge};
+use sync_core::storage::{Durability, ServerStorage, Storage, Visible};
+
+const FOLDER: &str = "TWOTIDE_TEST_KILLED_FOLDER";
+const EPOCH: Epoch = Epoch([1; 16]);
+
+/// As an app has it, but that the thread that tidies is as busy as it can be.
+fn killed(path: &Path) -> SledConfig {
+    let mut config = config(path);
+    config.tidy_every = Some(Duration::from_millis(1));
+    config
+}
+
+fn open(path: &Path) -> SledStorage {
+    open_replica(&killed(path), REPLICA).unwrap()
+}
+
+/// Whether this is a child, and where it works.
+fn folder_of_child() -> Option<std::path::PathBuf> {
+    std::env::var_os(FOLDER).map(Into::into)
+}
+
+/// Says that a write was acknowledged; false once nobody listens.
+fn say(n: u64) -> bool {
+    let mut out = std::io::stdout();
+    writeln!(out, "written {n}").and_then(|()| out.flush()).is_ok()
+}
+
+/// The documents of one transaction, one of them large.
+fn transaction(n: u64) -> Vec<(String, String)> {
+    let body = |size: usize| format!("\"{n} {}\"", "x".repeat(size));
+    vec![(format!("{n}a"), body(1)), (format!("{n}b"), body(60_000)), (format!("{n}c"), body(500))]
+}
+
+/// Runs in a process of its own, started by the tests below: writes until it is killed. So do the other children.
+#[tokio::test]
+async fn child_writes() {
+    let Some(path) = folder_of_child() else { return };
+    let storage = open(&path);
+    for n in 0.. {
+        let documents = transaction(n);
+        let documents: Vec<_> = documents.iter().map(|(i, b)| (i.as_str(), b.as_str())).collect();
+        storage.write(NOW, puts(&documents)).await.unwrap();
+        if !say(n) {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn child_appends() {
+    let Some(path) = folder_of_child() else { return };
+    let storage = open_server(&killed(&path)).unwrap();
+    storage.scope(Scope::default(), EPOCH).await.unwrap();
+    for n in 0.. {
+        append(&storage, n).await;
+        if !say(n) {
+            return;
+        }
+    }
+}
+
+#[test]
+fn child_commits() {
+    let Some(path) = folder_of_child() else { return };
+    let kv = SledKv::open(&killed(&path)).unwrap();
+    for n in 0u64.. {
+        let batch = vec![(n.to_be_bytes().to_vec(), Some(vec![1; 2_000].into()))];
+        kv.commit(batch, Durability::Process).unwrap();
+        if !say(n) {
+            return;
+        }
+    }
+}
+
+fn batch(n: u64) -> PushBatch {
+    let revision = Revision { stamp: Stamp::from_bits((NOW.0 << 16) | n), replica: REPLICA };
+    let body = Some(Body::parse(format!("{n}")).unwrap());
+    let state = DocumentState { revision, author: revision, created: revision.stamp, body };
+    let key = key(&n.to_string());
+    let change =
+        Change { collection: key.collection, id: key.id, base: None, base_body: None, state };
+    let (scope, replica) = (Scope::default(), REPLICA);
+    PushBatch { scope, replica, id: PushId(n + 1), changes: vec![change] }
+}
+
+/// Lets everything in.
+#[derive(Debug)]
+struct Kind;
+
+impl Judge for Kind {
+    fn admit(&self, _: &Change, _: Option<&DocumentState>) -> Result<(), Rejection> {
+        Ok(())
+    }
+
+    fn resolve(&self, _: &Scope, _: &Change, _: Option<&DocumentState>) -> Option<Resolution> {
+        None
+    }
+}
+
+async fn append(storage: &impl ServerStorage, n: u64) {
+    let drift = Duration::from_secs(60);
+    let cx = AppendContext { now: NOW, term: Term(1), drift, fresh: EPOCH };
+    let appended = storage.append(cx, batch(n), Arc::new(Kind)).await.unwrap();
+    assert_eq!(appended.head, Seq(n + 1));
+}
+
+/// Starts a child; returns with its output once it has written that often.
+fn start(child: &str, path: &Path, writes: usize) -> (Child, impl Iterator<Item = String> + use<>) {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", child, "--nocapture"])
+        .env(FOLDER, path)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let mut written = lines.filter(|l| l.starts_with("written"));
+    assert!(written.nth(writes - 1).is_some());
+    (child, written)
+}
+
+/// Kills a child after that many writes; how many it had acknowledged by then.
+fn kill(child: &str, path: &Path, writes: usize) -> u64 {
+    let (mut child, written) = start(child, path, writes);
+    child.kill().unwrap();
+    let acknowledged = writes + written.count();
+    child.wait().unwrap();
+    acknowledged as u64
+}
+
+#[tokio::test]
+async fn every_acknowledged_write_of_a_killed_process_is_there_and_whole() {
+    for round in 1..=8 {
+        let (_folder, path) = place();
+        let acknowledged = kill("child_writes", &path, round * 7);
+        let storage = open(&path);
+        // The one after the last may be there too, but not in part.
+        for n in 0..acknowledged + 2 {
+            let documents = transaction(n);
+            let keys = documents.iter().map(|(id, _)| key(id)).collect();
+            let found = storage.get(keys).await.unwrap();
+            let there = found.iter().flatten().count();
+            assert!(there == 3 || (there == 0 && n >= acknowledged), "{there} of write {n}");
+            for (found, (_, body)) in found.iter().flatten().zip(documents) {
+                assert_eq!(found.state.body.as_ref().unwrap().as_str(), body);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_acknowledged_append_of_a_killed_server_is_there() {
+    for round in 1..=5 {
+        let (_folder, path) = place();
+        let acknowledged = kill("child_appends", &path, round * 9);
+        let storage = open_server(&killed(&path)).unwrap();
+        let head = storage.scope(Scope::default(), EPOCH).await.unwrap().head;
+        assert!(head >= Seq(acknowledged), "{head:?} of {acknowledged}");
+        let cursor = Cursor { epoch: Some(EPOCH), ..Cursor::default() };
+        let limits = Limits { documents: 100_000, ..Limits::CHUNK };
+        let reply = storage.changes(Scope::default(), cursor, limits, Visible::All).await.unwrap();
+        let ChangesReply::Chunk(chunk) = reply else { unreachable!("there was no reset") };
+        assert_eq!(chunk.entries.len() as u64, head.0);
+    }
+}
+
+#[test]
+fn what_need_not_survive_a_power_failure_survives_a_killed_process() {
+    for round in 1..=8 {
+        let (_folder, path) = place();
+        let acknowledged = kill("child_commits", &path, round * 11);
+        let kv = SledKv::open(&killed(&path)).unwrap();
+        for n in 0..acknowledged {
+            assert!(kv.get(&n.to_be_bytes()).unwrap().is_some(), "{n} of {acknowledged}");
+        }
+    }
+}
+
+#[test]
+fn the_folder_of_a_killed_process_is_free_at_once() {
+    let (_folder, path) = place();
+    let mut impatient = killed(&path);
+    impatient.lock_timeout = Duration::ZERO;
+    let (mut child, _written) = start("child_commits", &path, 1);
+    let error = SledKv::open(&impatient).unwrap_err();
+    assert_eq!(error.kind(), sync_core::error::ErrorKind::Busy, "{error}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    SledKv::open(&impatient).unwrap();
+}

@@ -1,0 +1,84 @@
+//! The suites, on files.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use async_trait::async_trait;
+use storage_sqlite::{SqliteConfig, Synchronous, open_replica};
+use sync_core::error::Result;
+use sync_core::model::ReplicaId;
+use sync_core::storage::Storage;
+use tempfile::TempDir;
+use testkit::conformance::Capabilities;
+use testkit::conformance::storage::StorageHarness;
+
+/// A file in a folder of its own. A crash goes on with a copy of it.
+#[derive(Debug)]
+struct Files {
+    folder: TempDir,
+    crashes: AtomicU32,
+    full: AtomicBool,
+}
+
+impl Files {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { folder, crashes: AtomicU32::new(0), full: AtomicBool::new(false) }
+    }
+
+    fn path(&self) -> PathBuf {
+        let crashes = self.crashes.load(Ordering::Relaxed);
+        self.folder.path().join(format!("{crashes}.db"))
+    }
+
+    fn config(&self) -> SqliteConfig {
+        let mut config = SqliteConfig::new(self.path());
+        // A process that is killed leaves the same behind, whatever was synced.
+        config.synchronous = Synchronous::Normal;
+        // A file is never smaller than it is: it may not grow.
+        config.max_page_count = self.full.load(Ordering::Relaxed).then_some(1);
+        config
+    }
+
+    /// What a killed process leaves: the file, and the log beside it.
+    fn copy(&self) {
+        let with = |path: &Path, suffix| PathBuf::from(format!("{}{suffix}", path.display()));
+        let from = self.path();
+        self.crashes.fetch_add(1, Ordering::Relaxed);
+        for suffix in ["", "-wal"] {
+            std::fs::copy(with(&from, suffix), with(&self.path(), suffix)).unwrap();
+        }
+    }
+}
+
+#[async_trait]
+impl StorageHarness for Files {
+    async fn open(&self) -> Result<Arc<dyn Storage>> {
+        Ok(Arc::new(open_replica(&self.config(), ReplicaId([7; 16]))?))
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::none().durable().crash().full_disk().several_handles()
+    }
+
+    async fn crash(&self, _: &Arc<dyn Storage>) -> Result<()> {
+        self.copy();
+        Ok(())
+    }
+
+    async fn fill_disk(&self) -> Result<()> {
+        self.full.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn free_disk(&self) -> Result<()> {
+        self.full.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+mod storage {
+    testkit::storage_conformance!(super::Files::new());
+}

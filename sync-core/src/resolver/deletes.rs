@@ -1,0 +1,63 @@
+//! A deletion against an edit: a policy of its own, whatever decides between two edits.
+
+use super::{Conflict, ConflictResolver, Resolution};
+use crate::error::Result;
+
+/// What becomes of a deletion against an edit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnDelete {
+    /// Whichever was written later. Of a document of which the server has no trace any more nobody can say when it was
+    /// deleted: the edit stands.
+    #[default]
+    LastWrite,
+    /// The edit: the document lives again.
+    KeepEdit,
+    /// The deletion.
+    KeepDeletion,
+    /// The app decides.
+    Defer,
+}
+
+impl OnDelete {
+    /// What becomes of a conflict in which one side deleted and the other one edited; none if both edited.
+    #[must_use]
+    pub fn decide(self, conflict: &Conflict<'_>) -> Option<Resolution> {
+        let local_deletes = conflict.local.is_deleted();
+        let remote_deletes = conflict.remote.is_none_or(|r| r.is_deleted());
+        if local_deletes == remote_deletes {
+            return None;
+        }
+        let local_stands = match self {
+            Self::LastWrite => conflict.local_is_later(),
+            Self::KeepEdit => remote_deletes,
+            Self::KeepDeletion => local_deletes,
+            Self::Defer => return Some(Resolution::Defer),
+        };
+        Some(if local_stands { Resolution::Local } else { Resolution::Remote })
+    }
+}
+
+/// A resolver with a policy for deletions against edits: made by [`ConflictResolver::on_delete`].
+#[derive(Clone, Debug)]
+pub struct WithOnDelete<R> {
+    pub(super) resolver: R,
+    pub(super) policy: OnDelete,
+}
+
+impl<R: ConflictResolver> ConflictResolver for WithOnDelete<R> {
+    fn name(&self) -> &str {
+        self.resolver.name()
+    }
+
+    fn needs_base(&self) -> bool {
+        self.resolver.needs_base()
+    }
+
+    fn resolve(&self, conflict: &Conflict<'_>) -> Result<Resolution> {
+        match self.policy.decide(conflict) {
+            Some(resolution) => Ok(resolution),
+            None => self.resolver.resolve(conflict),
+        }
+    }
+}

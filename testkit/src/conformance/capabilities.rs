@@ -1,0 +1,75 @@
+//! What a harness is capable of.
+
+use super::run::{Outcome, Skipped};
+
+/// What a harness can do beside opening a storage. A case that needs more is skipped, counted and printed.
+///
+/// ```
+/// use testkit::conformance::Capabilities;
+/// let of_files = Capabilities::none().durable().crash();
+/// assert!(of_files.durable && !of_files.full_disk);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// What was closed is there again when it is opened again.
+    pub durable: bool,
+    /// The harness can crash a storage, and open what is left.
+    pub crash: bool,
+    /// The harness can fill the disk, and free it again.
+    pub full_disk: bool,
+    /// A storage that is open can be opened once more: the two are two processes on one file.
+    pub several_handles: bool,
+}
+
+impl Capabilities {
+    /// Nothing beyond opening: the data is gone with the storage.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self { durable: false, crash: false, full_disk: false, several_handles: false }
+    }
+
+    /// Data outlives closing.
+    #[must_use]
+    pub const fn durable(self) -> Self {
+        Self { durable: true, ..self }
+    }
+
+    /// `crash` is there.
+    #[must_use]
+    pub const fn crash(self) -> Self {
+        Self { crash: true, ..self }
+    }
+
+    /// `fill_disk` and `free_disk` are there.
+    #[must_use]
+    pub const fn full_disk(self) -> Self {
+        Self { full_disk: true, ..self }
+    }
+
+    /// Several handles may be open at a time.
+    #[must_use]
+    pub const fn several_handles(self) -> Self {
+        Self { several_handles: true, ..self }
+    }
+
+    pub(super) fn need_durable(self) -> Outcome {
+        need(self.durable, "data that outlives closing")
+    }
+
+    pub(super) fn need_crash(self) -> Outcome {
+        need(self.crash, "a storage that can be crashed")
+    }
+
+    pub(super) fn need_full_disk(self) -> Outcome {
+        need(self.full_disk, "a disk that can be full")
+    }
+
+    pub(super) fn need_several_handles(self) -> Outcome {
+        need(self.several_handles, "a storage that can be opened twice")
+    }
+}
+
+fn need(there: bool, what: &'static str) -> Outcome {
+    if there { Ok(()) } else { Err(Skipped(what)) }
+}

@@ -1,0 +1,102 @@
+//! Closing.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use sync_core::error::{ErrorKind, Result};
+use sync_core::model::{Limits, LocalSeq, PushId, ReplicaId, Reset, ResetReason, Scope, Verdicts};
+use sync_core::replica::{Decision, Forget, Scan, Unsettled};
+use sync_core::storage::Storage;
+
+use super::super::run::Outcome;
+use super::super::tools::{ALL, documents, key, must, now, refused, soon};
+use super::StorageHarness;
+use super::desk::{Desk, put, transaction};
+use super::log::Log;
+
+/// Closing twice is fine, also at the same time.
+pub async fn closing_twice_is_fine<H: StorageHarness>(harness: H) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    desk.put("a", "1").await;
+    let (one, two) = tokio::join!(desk.storage.close(), desk.storage.close());
+    must(one, "the storage is closed");
+    must(two, "closing at the same time");
+    must(soon("closing again", desk.storage.close()).await, "closing again");
+    Ok(())
+}
+
+fn closed<T: Debug>(result: Result<T>, what: &str) {
+    refused(result, ErrorKind::Closed, what);
+}
+
+/// After closing every method fails with `Closed`, and nothing hangs.
+pub async fn after_closing_everything_fails_as_closed<H: StorageHarness>(harness: H) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    // Whatever is remembered in memory is closed too.
+    assert_eq!(desk.feed(LocalSeq(0), ALL).await, []);
+    desk.put("a", "1").await;
+    let mut commits = desk.storage.commits();
+    commits.mark_unchanged();
+    must(desk.storage.close().await, "the storage is closed");
+    let storage: &Arc<dyn Storage> = &desk.storage;
+    let s = Scope::default;
+    soon("a closed storage answers", async {
+        closed(storage.state().await, "state");
+        closed(storage.get(vec![key("a")]).await, "get");
+        let scan = Scan { scope: s(), collection: None, after: None, limits: ALL };
+        closed(storage.scan(scan).await, "scan");
+        closed(storage.feed(LocalSeq(0), ALL).await, "feed");
+        let pending = Unsettled::Pending;
+        closed(
+            storage.unsettled(s(), pending, Default::default(), documents(1)).await,
+            "unsettled",
+        );
+        closed(storage.write(now(), transaction([put("b", "1")])).await, "write");
+        closed(storage.decide(now(), key("a"), Decision::Retry).await, "decide");
+        closed(storage.forget(now(), Forget::Scope(s())).await, "forget");
+        closed(storage.claim("anybody".to_owned()).await, "claim");
+        closed(storage.note_server_time(desk.cx(), now()).await, "note_server_time");
+        closed(storage.next_push(desk.cx(), s(), Limits::PUSH).await, "next_push");
+        closed(storage.settle(desk.cx(), s(), PushId(1), Verdicts::Stale).await, "settle");
+        closed(storage.apply(desk.cx(), Log::new().rest(0)).await, "apply");
+        let reset = Reset { epoch: Log::new().epoch, reason: ResetReason::Requested };
+        closed(storage.reset(desk.cx(), s(), reset).await, "reset");
+        closed(storage.reidentify(desk.cx(), ReplicaId([1; 16])).await, "reidentify");
+        closed(storage.release(desk.lease).await, "release");
+    })
+    .await;
+    // Whoever waits for a commit is not left waiting.
+    must(soon("whoever waits is woken", commits.changed()).await.or(Ok::<_, String>(())), "woken");
+    Ok(())
+}
+
+/// Closing finishes what was asked: what was acknowledged is there afterwards, and the rest was refused whole.
+pub async fn closing_finishes_what_was_asked<H: StorageHarness>(harness: H) -> Outcome {
+    harness.capabilities().need_durable()?;
+    let desk = Desk::open(&harness).await;
+    let tasks: Vec<_> = (0..40)
+        .map(|n| {
+            let storage = Arc::clone(&desk.storage);
+            let writes =
+                transaction([put(&format!("a-{n:02}"), "1"), put(&format!("b-{n:02}"), "1")]);
+            tokio::spawn(async move { (n, storage.write(now(), writes).await) })
+        })
+        .collect();
+    must(soon("closing", desk.storage.close()).await, "the storage is closed");
+    let mut acknowledged = Vec::new();
+    for task in tasks {
+        match soon("a write beside closing", super::super::tools::finished(task)).await {
+            (n, Ok(_)) => acknowledged.push(n),
+            (_, Err(error)) => assert_eq!(error.kind(), ErrorKind::Closed, "{error}"),
+        }
+    }
+    let again = Desk::open(&harness).await;
+    for n in 0..40 {
+        let a = again.get(&format!("a-{n:02}")).await.is_some();
+        let b = again.get(&format!("b-{n:02}")).await.is_some();
+        assert_eq!(a, b, "half of transaction {n} is there");
+        assert!(a || !acknowledged.contains(&n), "transaction {n} was acknowledged and is gone");
+    }
+    again.check().await;
+    Ok(())
+}

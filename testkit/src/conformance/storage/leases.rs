@@ -1,0 +1,109 @@
+//! The engine lease, and several handles on one replica.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use sync_core::error::{ErrorKind, Result};
+use sync_core::model::{Generation, Limits, ReplicaId, Reset, ResetReason, Scope};
+use sync_core::storage::Storage;
+
+use super::super::run::Outcome;
+use super::super::tools::{key, must, now, refused, soon};
+use super::StorageHarness;
+use super::desk::{Desk, put, transaction};
+use super::log::Log;
+
+fn superseded<T: Debug>(result: Result<T>, what: &str) {
+    refused(result, ErrorKind::Superseded, what);
+}
+
+/// Who held the lease before changes nothing any more, whatever it still tries.
+pub async fn a_former_holder_changes_nothing<H: StorageHarness>(harness: H) -> Outcome {
+    let old = Desk::open(&harness).await;
+    let mut log = Log::new();
+    log.fill("r", 3);
+    old.put("a", "1").await;
+    let batch = old.push().await;
+    let verdicts = log.accept(&batch);
+    let new = Desk::over(Arc::clone(&old.storage)).await;
+    assert!(new.lease > old.lease, "leases grow");
+    let before = (new.state().await, new.documents().await);
+    assert_eq!(before.0.lease, (new.lease, "the suite".to_owned()));
+    let (scope, storage) = (Scope::default(), &old.storage);
+    superseded(old.try_apply(log.rest(0)).await, "a chunk");
+    superseded(old.try_settle(&batch, verdicts.clone()).await, "verdicts");
+    superseded(storage.next_push(old.cx(), scope.clone(), Limits::PUSH).await, "a batch");
+    superseded(storage.note_server_time(old.cx(), now()).await, "the server's time");
+    let reset = Reset { epoch: log.epoch, reason: ResetReason::Requested };
+    superseded(storage.reset(old.cx(), scope.clone(), reset).await, "a reset");
+    superseded(storage.reidentify(old.cx(), ReplicaId([9; 16])).await, "a new identity");
+    assert_eq!((new.state().await, new.documents().await), before);
+    assert_eq!(new.next_push(Limits::PUSH).await.as_ref(), Some(&batch));
+    new.settle(&batch, verdicts).await;
+    new.apply(log.rest(0)).await;
+    new.check().await;
+    Ok(())
+}
+
+/// A lease is given back and taken again; giving back what one does not hold any more does nothing.
+pub async fn a_lease_is_given_back_and_taken_again<H: StorageHarness>(harness: H) -> Outcome {
+    let first = Desk::open(&harness).await;
+    must(first.storage.release(first.lease).await, "the lease is given back");
+    must(first.storage.release(first.lease).await, "giving it back twice is fine");
+    let second = Desk::over(Arc::clone(&first.storage)).await;
+    assert!(second.lease > first.lease, "leases grow");
+    must(first.storage.release(first.lease).await, "an old lease is given back");
+    must(first.storage.release(Generation(0)).await, "a lease that never was is given back");
+    assert_eq!(second.next_push(Limits::PUSH).await, None, "the holder is the holder");
+    Ok(())
+}
+
+/// The app needs no lease: it reads, writes and decides while somebody else runs the engine, and while nobody does.
+pub async fn the_app_needs_no_lease<H: StorageHarness>(harness: H) -> Outcome {
+    let storage = must(harness.open().await, "the storage opens");
+    must(storage.write(now(), transaction([put("a", "1")])).await, "a write without a lease");
+    let desk = Desk::over(storage).await;
+    desk.put("a", "2").await;
+    must(desk.storage.release(desk.lease).await, "the lease is given back");
+    desk.put("a", "3").await;
+    assert_eq!(desk.text("a").await.as_deref(), Some("3"));
+    assert_eq!(desk.state().await.outbox(&Scope::default()).pending, 1);
+    Ok(())
+}
+
+/// Two processes on one replica see each other's writes and are woken by them, and only one runs the engine.
+pub async fn two_processes_share_a_replica<H: StorageHarness>(harness: H) -> Outcome {
+    harness.capabilities().need_several_handles()?;
+    let one = Desk::open(&harness).await;
+    let two = must(harness.open().await, "the storage opens once more");
+    let mut woken = two.commits();
+    woken.mark_unchanged();
+    one.put("a", "1").await;
+    must(soon("the other process is woken", woken.changed()).await, "the counter lives");
+    let seen = must(two.get(vec![key("a")]).await, "the other process reads");
+    assert!(seen[0].is_some(), "the other process does not see the write");
+    let writes = (0..40).map(|n| {
+        let storage: Arc<dyn Storage> =
+            if n % 2 == 0 { Arc::clone(&one.storage) } else { Arc::clone(&two) };
+        async move { storage.write(now(), transaction([put(&format!("w-{n:02}"), "1")])).await }
+    });
+    for written in super::super::tools::together(writes).await {
+        must(written, "both processes write");
+    }
+    assert_eq!(one.documents().await.len(), 41);
+    match two.claim("the other".to_owned()).await {
+        Ok(lease) => {
+            assert!(lease > one.lease, "leases grow");
+            superseded(one.try_apply(Log::new().rest(0)).await, "a former holder");
+        }
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+            assert_eq!(one.push().await.changes.len(), 41, "the holder is the holder");
+            must(one.storage.release(one.lease).await, "the lease is given back");
+            let lease = two.claim("the other".to_owned()).await;
+            assert!(must(lease, "a lease that was given back is free") > one.lease);
+        }
+    }
+    one.check().await;
+    Ok(())
+}

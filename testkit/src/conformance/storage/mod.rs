@@ -1,0 +1,209 @@
+//! The suite for [`Storage`]: what a replica stands on.
+//!
+//! Implement [`StorageHarness`] and call [`storage_conformance!`](crate::storage_conformance): every case becomes a named
+//! test. [`storage_teeth!`](crate::storage_teeth) shows that the cases would notice if the backend were broken.
+
+#![allow(clippy::panic, clippy::missing_panics_doc, reason = "a case that fails ends its test")]
+
+mod cancelling;
+mod closing;
+mod crowds;
+mod deciding;
+mod desk;
+mod leases;
+mod leaving;
+mod log;
+mod pushing;
+mod reading;
+mod settling;
+mod surviving;
+mod taking_in;
+mod writing;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sync_core::error::{Error, ErrorKind, Result};
+use sync_core::storage::Storage;
+
+pub use super::capabilities::Capabilities;
+pub use cancelling::*;
+pub use closing::*;
+pub use crowds::*;
+pub use deciding::*;
+pub use leases::*;
+pub use leaving::*;
+pub use pushing::*;
+pub use reading::*;
+pub use settling::*;
+pub use surviving::*;
+pub use taking_in::*;
+pub use writing::*;
+
+use super::run::Case;
+
+/// A place for one replica, and what opens it. Every case gets a fresh one, which is empty.
+///
+/// Storages are opened with the default limits ([`WriteLimits`](sync_core::replica::WriteLimits)); identities are the
+/// harness's choice. Whoever has nothing but `open` is done after three lines:
+///
+/// ```
+/// use std::sync::Arc;
+/// use sync_core::error::Result;
+/// use sync_core::kv::{KvOptions, MemoryKv, open_replica};
+/// use sync_core::model::ReplicaId;
+/// use sync_core::storage::Storage;
+/// use testkit::conformance::storage::StorageHarness;
+///
+/// struct Memory;
+///
+/// #[async_trait::async_trait]
+/// impl StorageHarness for Memory {
+///     async fn open(&self) -> Result<Arc<dyn Storage>> {
+///         Ok(Arc::new(open_replica(Arc::<MemoryKv>::default(), ReplicaId([7; 16]), KvOptions::default())?))
+///     }
+/// }
+///
+/// testkit::storage_conformance!(Memory);
+/// # fn main() {}
+/// ```
+#[async_trait]
+pub trait StorageHarness: Send + Sync + 'static {
+    /// Opens the place: it is empty at first, and holds what the storage before left there, if that was closed
+    /// ([`durable`](Capabilities::durable)), crashed ([`crash`](Capabilities::crash)) or is still open
+    /// ([`several_handles`](Capabilities::several_handles)). Without these a case opens it once.
+    async fn open(&self) -> Result<Arc<dyn Storage>>;
+
+    /// What the harness can do.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::none()
+    }
+
+    /// Leaves behind what a process that is killed now would leave: the next [`open`](Self::open) opens that. Nothing is
+    /// asked of the storage meanwhile. For files a copy of them as they are is enough: the old storage lives on beside the
+    /// copy, and is forgotten.
+    async fn crash(&self, storage: &Arc<dyn Storage>) -> Result<()> {
+        let _ = storage;
+        Err(cannot("crash"))
+    }
+
+    /// Makes the disk full for the storages that are opened from now on: some small commits may still fit.
+    async fn fill_disk(&self) -> Result<()> {
+        Err(cannot("fill the disk"))
+    }
+
+    /// Makes room again, likewise.
+    async fn free_disk(&self) -> Result<()> {
+        Err(cannot("free the disk"))
+    }
+}
+
+fn cannot(what: &'static str) -> Error {
+    Error::new(ErrorKind::Internal, "the harness says that it can, and does not").during(what)
+}
+
+/// All cases, for who wants to run them without tests.
+#[must_use]
+pub fn cases<H: StorageHarness>() -> Vec<Case<H>> {
+    crate::storage_conformance_cases!(__conformance_list())
+}
+
+/// The names of all cases, handed to another macro of this crate.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! storage_conformance_cases {
+    ($callback:ident($($args:tt)*)) => {
+        $crate::$callback! { ($($args)*)
+            a_write_is_there_when_it_returns
+            a_transaction_that_fails_in_the_middle_writes_nothing
+            a_transaction_over_the_limits_is_refused
+            a_later_write_sees_the_earlier_ones
+            bodies_are_kept_byte_for_byte
+            names_are_compared_by_their_bytes
+            the_base_is_the_settled_state_before_the_first_edit
+            created_and_deleted_in_between_never_travels
+            stamps_only_grow
+            get_answers_every_key_in_its_place
+            scopes_and_collections_are_apart
+            pages_are_bounded
+            paging_goes_on_from_a_document
+            paging_is_complete_while_others_write
+            the_feed_tells_every_change_in_order
+            following_the_feed_misses_nothing
+            every_commit_moves_the_counter
+            the_state_is_what_a_recount_gives
+            a_chunk_brings_documents_and_position
+            a_chunk_that_contradicts_itself_changes_nothing
+            a_chunk_that_begins_elsewhere_changes_nothing
+            an_empty_chunk_moves_the_position
+            own_writes_come_back
+            what_arrives_during_a_push_is_not_lost
+            an_echo_is_no_conflict
+            a_conflict_asks_the_resolver_once
+            a_resolver_that_fails_defers
+            a_full_pull_finds_out_what_is_gone
+            a_batch_is_the_same_until_it_is_settled
+            a_batch_is_bounded
+            batches_hold_whole_transactions_in_order
+            ten_thousand_edits_leave_in_bounded_batches
+            what_is_accepted_is_clean
+            an_edit_during_the_push_stays
+            verdicts_on_another_batch_change_nothing
+            verdicts_that_do_not_fit_are_refused
+            a_verdict_never_moves_the_position
+            a_late_verdict_does_not_go_back
+            what_the_server_made_of_it_is_taken_in
+            a_refused_edit_moves_into_the_quarantine
+            a_conflict_verdict_is_resolved
+            a_quarantined_edit_is_retried_or_discarded
+            a_deferred_conflict_ends_as_decided
+            what_is_not_settled_comes_by_pages
+            a_former_holder_changes_nothing
+            a_lease_is_given_back_and_taken_again
+            the_app_needs_no_lease
+            two_processes_share_a_replica
+            a_forgotten_scope_leaves_nothing_but_own_edits
+            a_forgotten_collection_leaves_the_others
+            a_reset_keeps_unsynced_edits
+            after_a_reset_everything_is_pulled_afresh
+            a_new_identity_stamps_edits_anew
+            what_was_closed_is_there_again
+            an_acknowledged_write_survives_a_crash
+            a_batch_survives_a_crash
+            a_crash_leaves_one_moment
+            decisions_survive_a_crash
+            a_full_disk_fails_whole_and_recovers
+            closing_twice_is_fine
+            after_closing_everything_fails_as_closed
+            closing_finishes_what_was_asked
+            a_dropped_write_is_whole
+            a_dropped_apply_is_whole
+            a_dropped_push_is_whole
+            whatever_is_dropped_the_next_call_works
+            many_callers_write_at_once
+            readers_see_whole_transactions
+            readers_see_whole_chunks
+        }
+    };
+}
+
+/// Expands to one named test for each case of the [suite](crate::conformance::storage). The argument makes the
+/// [`StorageHarness`](crate::conformance::storage::StorageHarness) of one test.
+#[macro_export]
+macro_rules! storage_conformance {
+    ($harness:expr) => {
+        $crate::storage_conformance_cases! { __storage_tests($harness) }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __storage_tests {
+    (($harness:expr) $($name:ident)*) => {$(
+        #[test]
+        fn $name() {
+            let case = $crate::conformance::storage::$name($harness);
+            let _ = $crate::conformance::run(stringify!($name), case);
+        }
+    )*};
+}

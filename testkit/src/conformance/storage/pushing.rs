@@ -1,0 +1,141 @@
+//! Forming batches.
+
+use sync_core::model::{Limits, PushBatch, PushId};
+use sync_core::replica::Unsettled;
+
+use super::super::run::Outcome;
+use super::super::tools::{ALL, documents, json};
+use super::StorageHarness;
+use super::desk::{Desk, delete, put};
+use super::log::Log;
+
+fn ids(batch: &PushBatch) -> Vec<&str> {
+    batch.changes.iter().map(|c| c.id.as_str()).collect()
+}
+
+/// A batch is the same, name and content, until it is settled: whatever is written, pulled or asked for meanwhile.
+pub async fn a_batch_is_the_same_until_it_is_settled<H: StorageHarness>(harness: H) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    let mut log = Log::new();
+    desk.write([put("a", "1"), put("b", "1")]).await;
+    let batch = desk.push().await;
+    assert_eq!(desk.next_push(Limits::PUSH).await.as_ref(), Some(&batch), "asked again");
+    desk.write([put("a", "2"), put("c", "1"), delete("b")]).await;
+    assert_eq!(desk.next_push(Limits::PUSH).await.as_ref(), Some(&batch), "after a write");
+    log.put("a", "\"theirs\"");
+    log.put("d", "1");
+    desk.apply(log.rest(0)).await;
+    assert_eq!(desk.next_push(Limits::PUSH).await.as_ref(), Some(&batch), "after a pull");
+    assert_eq!(desk.next_push(documents(1)).await.as_ref(), Some(&batch), "with other limits");
+    assert_eq!(desk.state().await.last_push, batch.id);
+    assert_eq!(desk.summary().await.in_flight, Some(batch.id));
+    let flying = desk.unsettled(Unsettled::InFlight, ALL).await;
+    assert_eq!(flying.len(), 2, "what is in flight can be looked at");
+    let verdicts = log.accept(&batch);
+    desk.settle(&batch, verdicts).await;
+    let next = desk.push().await;
+    assert!(next.id > batch.id, "batches are numbered upwards");
+    assert_eq!(ids(&next), ["a", "b", "c"]);
+    desk.check().await;
+    Ok(())
+}
+
+/// A batch is bounded in documents and in bytes; one change always fits.
+pub async fn a_batch_is_bounded<H: StorageHarness>(harness: H) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    let mut log = Log::new();
+    let large = format!("\"{}\"", "x".repeat(10_000));
+    for n in 0..6 {
+        desk.put(&format!("large-{n}"), &large).await;
+    }
+    desk.fill("small", 10).await;
+    let limits = [
+        (Limits { documents: 100, bytes: 25_000 }, vec!["large-0", "large-1"]),
+        (Limits { documents: 100, bytes: 1 }, vec!["large-2"]),
+        (documents(2), vec!["large-3", "large-4"]),
+        (documents(0), vec!["large-5"]),
+        (documents(3), vec!["small-00000", "small-00001", "small-00002"]),
+    ];
+    for (limits, expected) in limits {
+        let Some(batch) = desk.next_push(limits).await else { panic!("nothing within {limits:?}") };
+        assert_eq!(ids(&batch), expected, "within {limits:?}");
+        let verdicts = log.accept(&batch);
+        desk.settle(&batch, verdicts).await;
+    }
+    assert_eq!(desk.push().await.changes.len(), 7);
+    Ok(())
+}
+
+/// Batches hold whole transactions, oldest first; a document that was edited again travels with the later one.
+pub async fn batches_hold_whole_transactions_in_order<H: StorageHarness>(harness: H) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    let mut log = Log::new();
+    desk.write(["z1", "a1", "m1"].map(|n| put(n, "1"))).await;
+    desk.write(["z2", "a2", "m2"].map(|n| put(n, "2"))).await;
+    desk.write(["z3", "a1"].map(|n| put(n, "3"))).await;
+    let mut batches = Vec::new();
+    while let Some(batch) = desk.next_push(documents(4)).await {
+        let verdicts = log.accept(&batch);
+        desk.settle(&batch, verdicts).await;
+        let mut ids: Vec<_> = ids(&batch).into_iter().map(str::to_owned).collect();
+        ids.sort();
+        batches.push(ids);
+        assert!(batches.len() < 9, "the outbox does not get empty: {batches:?}");
+    }
+    assert_eq!(batches, [vec!["m1", "z1"], vec!["a2", "m2", "z2"], vec!["a1", "z3"]]);
+    Ok(())
+}
+
+/// An outbox of ten thousand edits leaves in bounded batches, every edit once, in the order in which they were written.
+pub async fn ten_thousand_edits_leave_in_bounded_batches<H: StorageHarness>(harness: H) -> Outcome {
+    const EDITS: usize = 10_000;
+    let desk = Desk::open(&harness).await;
+    let mut log = Log::new();
+    // Names that do not sort as they were written.
+    let name = |n: usize| format!("{:05}", n * 7_919 % EDITS);
+    for from in (0..EDITS).step_by(500) {
+        let writes = (from..from + 500).map(|n| put(&name(n), &n.to_string()));
+        desk.write(writes).await;
+    }
+    assert_eq!(desk.outbox().await.pending, EDITS as u64);
+    let waiting = desk.storage.unsettled(
+        Default::default(),
+        Unsettled::Pending,
+        Default::default(),
+        documents(100),
+    );
+    let waiting = super::super::tools::must(waiting.await, "a page of the outbox");
+    assert_eq!((waiting.items.len(), waiting.more), (100, true), "a page of the outbox");
+    let (mut next, mut last) = (0, PushId(0));
+    while let Some(batch) = desk.next_push(Limits::PUSH).await {
+        assert!(batch.changes.len() <= Limits::PUSH.documents, "{}", batch.changes.len());
+        assert!(last < batch.id, "batches are numbered upwards");
+        last = batch.id;
+        let mut numbers: Vec<usize> = Vec::new();
+        for change in &batch.changes {
+            let text = json(&change.state);
+            numbers.push(super::super::tools::must(text.parse(), "the number of an edit"));
+            assert_eq!(change.base, None);
+        }
+        numbers.sort_unstable();
+        let expected: Vec<_> = (next..next + numbers.len()).collect();
+        assert_eq!(numbers, expected, "the batch after {next} edits");
+        next += numbers.len();
+        // The log of the case is not needed, and would be slow.
+        let verdicts = log.decided((0..numbers.len()).map(|n| accepted(next + n)).collect());
+        desk.settle(&batch, verdicts).await;
+        assert_eq!(desk.outbox().await.pending as usize, EDITS - next);
+    }
+    assert_eq!(next, EDITS, "every edit is pushed");
+    log.put("one-more", "1");
+    assert_eq!(desk.summary().await.documents, EDITS as u64);
+    Ok(())
+}
+
+fn accepted(seq: usize) -> sync_core::model::Verdict {
+    sync_core::model::Verdict {
+        seq: sync_core::model::Seq(seq as u64),
+        kind: sync_core::model::VerdictKind::Accepted,
+        current: None,
+    }
+}

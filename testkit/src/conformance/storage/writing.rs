@@ -1,0 +1,252 @@
+//! Local writes.
+
+use sync_core::error::ErrorKind;
+use sync_core::model::{DocumentKey, Limits, LocalSeq};
+use sync_core::replica::{LocalWrite, Operation, Origin, WriteOperation};
+
+use super::super::run::Outcome;
+use super::super::tools::{ALL, body, collection, id, json, key, must, now, refused};
+use super::StorageHarness;
+use super::desk::{Desk, delete, put, transaction};
+use super::log::Log;
+
+fn write(name: &str, operation: WriteOperation) -> LocalWrite {
+    let DocumentKey { collection, id, .. } = key(name);
+    LocalWrite { collection, id, operation }
+}
+
+/// What a write did is there as soon as it returns, and each operation does what it says.
+pub async fn a_write_is_there_when_it_returns<H: StorageHarness>(harness: H) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    let inserted = desk.write([write("a", WriteOperation::Insert(body("1")))]).await;
+    assert_eq!(inserted.changes.len(), 1, "{inserted:?}");
+    assert_eq!(inserted.changes[0].operation, Operation::Insert);
+    assert_eq!(inserted.changes[0].origin, Origin::Local);
+    let Some(stored) = desk.get("a").await else { panic!("what was inserted is missing") };
+    assert_eq!((json(&stored.state), stored.dirty, stored.known.0), ("1", true, 0));
+    let again = desk.try_write([write("a", WriteOperation::Insert(body("2")))]).await;
+    refused(again, ErrorKind::AlreadyExists, "a second insert");
+    desk.write([write("a", WriteOperation::Update(body("3")))]).await;
+    assert_eq!(desk.text("a").await.as_deref(), Some("3"));
+    desk.delete("a").await;
+    assert_eq!(desk.text("a").await, None);
+    refused(desk.try_write([delete("a")]).await, ErrorKind::NotFound, "a second deletion");
+    let update = desk.try_write([write("a", WriteOperation::Update(body("4")))]).await;
+    refused(update, ErrorKind::NotFound, "an update of what is deleted");
+    desk.write([write("a", WriteOperation::Insert(body("5")))]).await;
+    assert_eq!(desk.text("a").await.as_deref(), Some("5"));
+    desk.check().await;
+    Ok(())
+}
+
+/// A transaction of which one operation is refused writes nothing: no document, no outbox entry, nothing in the feed.
+pub async fn a_transaction_that_fails_in_the_middle_writes_nothing<H: StorageHarness>(
+    harness: H,
+) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    desk.put("a", "1").await;
+    let before = (desk.state().await, desk.documents().await);
+    let writes = [put("a", "2"), put("b", "2"), delete("missing"), put("c", "2")];
+    refused(desk.try_write(writes).await, ErrorKind::NotFound, "a deletion of nothing");
+    let insert = write("a", WriteOperation::Insert(body("3")));
+    let writes = [put("b", "3"), insert, put("c", "3")];
+    refused(desk.try_write(writes).await, ErrorKind::AlreadyExists, "an insert of what is there");
+    assert_eq!((desk.state().await, desk.documents().await), before);
+    assert_eq!(desk.feed(LocalSeq(0), ALL).await.len(), 1, "the feed tells of what failed");
+    let batch = desk.push().await;
+    assert_eq!(batch.changes.len(), 1, "what failed is pushed: {batch:?}");
+    Ok(())
+}
+
+/// A transaction over the limits is refused whole, because it could not travel.
+pub async fn a_transaction_over_the_limits_is_refused<H: StorageHarness>(harness: H) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    desk.put("a", "1").await;
+    let before = desk.state().await;
+    let many = (0..=Limits::PUSH.documents).map(|n| put(&format!("many-{n}"), "1"));
+    refused(desk.try_write(many).await, ErrorKind::InvalidInput, "too many documents");
+    let large = format!("\"{}\"", "x".repeat(Limits::BODY_BYTES));
+    let writes = [put("b", "1"), put("large", &large)];
+    refused(desk.try_write(writes).await, ErrorKind::InvalidInput, "a body over the limit");
+    let large = format!("\"{}\"", "x".repeat(Limits::BODY_BYTES - 2));
+    let heavy = (0..5).map(|n| put(&format!("heavy-{n}"), &large));
+    refused(desk.try_write(heavy).await, ErrorKind::InvalidInput, "too many bytes");
+    assert_eq!(desk.state().await, before);
+    desk.put("largest", &large).await;
+    assert_eq!(desk.text("largest").await, Some(large));
+    Ok(())
+}
+
+/// Within a transaction a later write sees the earlier ones.
+pub async fn a_later_write_sees_the_earlier_ones<H: StorageHarness>(harness: H) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    let insert = write("a", WriteOperation::Insert(body("1")));
+    let update = write("a", WriteOperation::Update(body("2")));
+    desk.write([insert.clone(), update, delete("a"), insert, put("b", "1"), delete("b")]).await;
+    assert_eq!(desk.text("a").await.as_deref(), Some("1"));
+    assert_eq!(desk.text("b").await, None);
+    let batch = desk.push().await;
+    let ids: Vec<_> = batch.changes.iter().map(|c| c.id.as_str()).collect();
+    assert_eq!(ids, ["a"], "what came and went within one transaction never travels");
+    desk.check().await;
+    Ok(())
+}
+
+/// Bodies are kept byte for byte, whoever wrote them and whoever reads them.
+pub async fn bodies_are_kept_byte_for_byte<H: StorageHarness>(harness: H) -> Outcome {
+    let bodies = [
+        "null",
+        r#"{"b":1,"a":2,"b":3}"#,
+        r#" { "spaced" : [ 1 , 2 ] } "#,
+        "123456789012345678901234567890.10",
+        "1.0e+400",
+        "-0.0",
+        r#""\u0041\/\ud83d\ude00 é 😀""#,
+        r#"{"":"","a":[[[[]]],{}],"\u0000":"\u0000"}"#,
+    ];
+    let desk = Desk::open(&harness).await;
+    let mut log = Log::new();
+    for (n, text) in bodies.iter().enumerate() {
+        desk.put(&format!("local-{n}"), text).await;
+        log.put(&format!("remote-{n}"), text);
+    }
+    desk.apply(log.rest(0)).await;
+    let pushed = desk.push().await;
+    let feed = desk.feed(LocalSeq(0), ALL).await;
+    for origin in ["local", "remote"] {
+        for (n, text) in bodies.iter().enumerate() {
+            let name = format!("{origin}-{n}");
+            assert_eq!(desk.text(&name).await.as_deref(), Some(*text), "{name} by get");
+            let told = feed.iter().find(|c| c.key == key(&name)).and_then(|c| c.document.as_ref());
+            assert_eq!(told.map(json), Some(*text), "{name} in the feed");
+        }
+    }
+    for (change, text) in pushed.changes.iter().zip(bodies) {
+        assert_eq!(json(&change.state), text, "in the push");
+    }
+    for stored in desk.documents().await {
+        let (_, n) = stored.key.id.as_str().split_once('-').unwrap_or_default();
+        let n: usize = must(n.parse(), "the number of a body");
+        assert_eq!(json(&stored.state), bodies[n], "in a scan");
+    }
+    Ok(())
+}
+
+/// Names are compared by their bytes: long ones are not cut, and nothing is folded, trimmed or normalised.
+pub async fn names_are_compared_by_their_bytes<H: StorageHarness>(harness: H) -> Outcome {
+    let long = |end: &str| format!("{}{end}", "x".repeat(512 - end.len()));
+    let wide = |end: &str| format!("{}{end}", "😀".repeat(127));
+    let mut names = vec![long("a"), long("b"), wide("aaaa"), wide("aaab")];
+    for name in ["é", "e\u{301}", "É", "a", "A", "a ", " a", "a/b", "%", "_", "'", "\"", "\\", "/"]
+    {
+        names.push(name.to_owned());
+    }
+    for name in ["0", "00", "٠", "ß", "ss", "\u{feff}", "\u{10ffff}", "\u{e000}", "*", "?", "[a]"]
+    {
+        names.push(name.to_owned());
+    }
+    let desk = Desk::open(&harness).await;
+    let key_of = |n: usize, name: &str| {
+        // The same ids in two collections whose names differ in the same way.
+        let long = format!("{}{n}", "c".repeat(127));
+        DocumentKey::new(Default::default(), collection(&long), id(name))
+    };
+    for c in [0, 1] {
+        for (n, name) in names.iter().enumerate() {
+            let DocumentKey { collection, id, .. } = key_of(c, name);
+            let operation = WriteOperation::Insert(body(&format!("[{c},{n}]")));
+            let written = [LocalWrite { collection, id, operation }];
+            must(desk.storage.write(now(), transaction(written)).await, name);
+        }
+    }
+    for c in [0, 1] {
+        for (n, name) in names.iter().enumerate() {
+            let found = must(desk.storage.get(vec![key_of(c, name)]).await, name);
+            let found = found.first().and_then(Option::as_ref).map(|s| json(&s.state).to_owned());
+            assert_eq!(found, Some(format!("[{c},{n}]")), "{name:?}");
+        }
+    }
+    let scanned: Vec<_> = desk.documents().await.into_iter().map(|s| s.key).collect();
+    let mut expected: Vec<_> =
+        [0, 1].iter().flat_map(|c| names.iter().map(|name| key_of(*c, name))).collect();
+    expected.sort();
+    assert_eq!(scanned, expected, "a scan is not in the order of the names' bytes");
+    Ok(())
+}
+
+/// The base of an edit is the settled state before the first unsettled edit, however many follow.
+pub async fn the_base_is_the_settled_state_before_the_first_edit<H: StorageHarness>(
+    harness: H,
+) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    let mut log = Log::new();
+    let settled = log.put("a", "0");
+    desk.apply(log.rest(0)).await;
+    for text in ["1", "2", "3"] {
+        desk.put("a", text).await;
+    }
+    let batch = desk.push().await;
+    let base = batch.changes[0].base;
+    assert_eq!(base.map(|b| b.revision), Some(settled.revision), "the base of three edits");
+    assert_eq!(base.map(|b| (b.seq.0, b.epoch)), Some((1, log.epoch)), "where it was settled");
+    // What is edited while it is in flight is made on what is pushed, once that is accepted.
+    desk.put("a", "4").await;
+    desk.put("a", "5").await;
+    let verdicts = log.accept(&batch);
+    desk.settle(&batch, verdicts).await;
+    let next = desk.push().await;
+    let pushed = batch.changes[0].state.revision;
+    assert_eq!(next.changes[0].base.map(|b| b.revision), Some(pushed), "the base after a push");
+    assert_eq!(json(&next.changes[0].state), "5");
+    // Nothing is based on what was never settled.
+    desk.put("b", "1").await;
+    desk.put("b", "2").await;
+    let verdicts = log.accept(&next);
+    desk.settle(&next, verdicts).await;
+    assert_eq!(desk.push().await.changes[0].base, None, "the base of an insert");
+    Ok(())
+}
+
+/// A document that was created and deleted before any batch never travels; one that travelled does.
+pub async fn created_and_deleted_in_between_never_travels<H: StorageHarness>(
+    harness: H,
+) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    desk.put("a", "1").await;
+    desk.delete("a").await;
+    assert_eq!(desk.next_push(Limits::PUSH).await, None, "nobody has heard of the document");
+    desk.put("b", "1").await;
+    let batch = desk.push().await;
+    desk.delete("b").await;
+    let mut log = Log::new();
+    let verdicts = log.accept(&batch);
+    desk.settle(&batch, verdicts).await;
+    let next = desk.push().await;
+    assert!(next.changes[0].state.is_deleted(), "the deletion has to travel: {next:?}");
+    desk.check().await;
+    Ok(())
+}
+
+/// Stamps only grow, whatever the clock does, and a child is stamped after its parent.
+pub async fn stamps_only_grow<H: StorageHarness>(harness: H) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    let mut last = None;
+    let start = now();
+    for (n, back) in [0u64, 5_000, 60_000, 1, 0, 86_400_000].into_iter().enumerate() {
+        let time = sync_core::clock::Now(start.0 - back);
+        let writes = transaction([put("a", &n.to_string()), put("b", &n.to_string())]);
+        let committed = must(desk.storage.write(time, writes).await, "a write");
+        for change in &committed.changes {
+            let stamp = change.stamp();
+            assert!(last < Some(stamp), "{stamp} does not follow on {last:?}");
+            last = Some(stamp);
+        }
+    }
+    let mut log = Log::new();
+    let parent = log.put("c", "1");
+    desk.apply(log.rest(0)).await;
+    let early = sync_core::clock::Now(start.0 - 86_400_000);
+    let committed = must(desk.storage.write(early, transaction([put("c", "2")])).await, "a write");
+    assert!(committed.changes[0].stamp() > parent.revision.stamp, "a child is before its parent");
+    Ok(())
+}

@@ -1,0 +1,134 @@
+//! What the suites share: time, values, and ways to fail.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use sync_core::clock::Now;
+use sync_core::error::{Error, ErrorKind, Result};
+use sync_core::model::{
+    Body, Collection, DocumentId, DocumentKey, DocumentState, Limits, LogEntry, ReplicaId,
+    Revision, Scope, Seq, Stamp,
+};
+
+pub(super) use crate::cores::must;
+
+/// Whoever wrote what comes from elsewhere.
+pub(super) const ELSEWHERE: ReplicaId = ReplicaId([0xe1; 16]);
+
+/// More than any page of a case holds.
+pub(super) const ALL: Limits = Limits { documents: 1_000_000, bytes: 1 << 30 };
+
+/// Pages of that many documents.
+pub(super) fn documents(documents: usize) -> Limits {
+    Limits { documents, ..ALL }
+}
+
+/// How long something may take that is told of and cannot be asked for.
+const SOON: Duration = Duration::from_secs(10);
+
+/// The time: later at each call.
+pub(super) fn now() -> Now {
+    static TIME: AtomicU64 = AtomicU64::new(1_800_000_000_000);
+    Now(TIME.fetch_add(1, Ordering::Relaxed))
+}
+
+pub(super) fn body(json: &str) -> Body {
+    must(Body::parse(json.to_owned()), "JSON becomes a body")
+}
+
+pub(super) fn id(name: &str) -> DocumentId {
+    must(DocumentId::new(name), "the name of a document")
+}
+
+pub(super) fn collection(name: &str) -> Collection {
+    must(Collection::new(name), "the name of a collection")
+}
+
+pub(super) fn scope(name: &str) -> Scope {
+    must(Scope::new(name), "the name of a scope")
+}
+
+/// A document of the default scope: `id`, or `collection/id`.
+pub(super) fn key(name: &str) -> DocumentKey {
+    let (c, i) = name.split_once('/').unwrap_or(("notes", name));
+    DocumentKey::new(Scope::default(), collection(c), id(i))
+}
+
+/// A state that was written elsewhere just now: a body, or a tombstone.
+pub(super) fn state(json: Option<&str>) -> DocumentState {
+    let revision = Revision { stamp: Stamp::new(now().0, 0), replica: ELSEWHERE };
+    DocumentState { revision, author: revision, created: revision.stamp, body: json.map(body) }
+}
+
+/// What stands at a position: `id` or `collection/id`.
+pub(super) fn entry(seq: u64, name: &str, json: Option<&str>) -> LogEntry {
+    let DocumentKey { collection, id, .. } = key(name);
+    LogEntry { seq: Seq(seq), collection, id, state: state(json) }
+}
+
+/// The JSON of a live document.
+pub(super) fn json(state: &DocumentState) -> &str {
+    state.body.as_ref().map_or("(a tombstone)", Body::as_str)
+}
+
+/// Demands a failure of that kind.
+#[allow(clippy::panic, reason = "this is how a case fails")]
+#[track_caller]
+pub(super) fn refused<T: Debug>(result: Result<T>, kind: ErrorKind, what: &str) -> Error {
+    match result {
+        Err(error) if error.kind() == kind => error,
+        Err(error) => panic!("{what}: {kind:?} was expected, not {error:?}"),
+        Ok(value) => panic!("{what}: {kind:?} was expected, not {value:?}"),
+    }
+}
+
+/// Polls a future that often and drops it; what it answered, if it was through by then.
+pub(super) async fn drop_after<F: Future>(polls: usize, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let mut left = polls;
+    std::future::poll_fn(move |cx| {
+        if left > 0 {
+            left -= 1;
+            if let Poll::Ready(answer) = future.as_mut().poll(cx) {
+                return Poll::Ready(Some(answer));
+            }
+        }
+        if left == 0 { Poll::Ready(None) } else { Poll::Pending }
+    })
+    .await
+}
+
+/// Waits for what has to come, within a bound.
+#[allow(clippy::panic, reason = "this is how a case fails")]
+pub(super) async fn soon<F: Future>(what: &str, future: F) -> F::Output {
+    match tokio::time::timeout(SOON, future).await {
+        Ok(answer) => answer,
+        Err(_) => panic!("{what}: nothing came within {SOON:?}"),
+    }
+}
+
+/// Runs futures as tasks at the same time; what they answered, in their order.
+pub(super) async fn together<T: Send + 'static>(
+    tasks: impl IntoIterator<Item = impl Future<Output = T> + Send + 'static>,
+) -> Vec<T> {
+    let tasks: Vec<_> = tasks.into_iter().map(tokio::spawn).collect();
+    let mut answers = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        answers.push(finished(task).await);
+    }
+    answers
+}
+
+/// What a task answered; its panic goes on here.
+pub(super) async fn finished<T>(task: tokio::task::JoinHandle<T>) -> T {
+    task.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()))
+}
+
+/// Ends the call as a panic does, without the noise.
+pub(super) fn panic_quietly() -> ! {
+    std::panic::resume_unwind(Box::new("a panic that is expected"))
+}

@@ -1,0 +1,196 @@
+//! Connections with a fault.
+
+use std::future::pending;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use sync_core::error::{Error, ErrorKind, Result, Retry};
+use sync_core::model::{
+    Body, Chunk, Cursor, Epoch, Limits, PushBatch, Reset, Seq, Verdict, VerdictKind, Verdicts,
+};
+use sync_core::protocol::{Ack, Goodbye, Pull};
+use sync_core::transport::{Connection, Delivery};
+
+use super::super::reader::Live;
+use super::Fault;
+use super::streams;
+
+#[derive(Debug)]
+pub(super) struct FaultyConnection {
+    inner: Arc<dyn Connection>,
+    fault: Fault,
+    /// Pushes that wait for their answer.
+    pushing: Arc<AtomicUsize>,
+    /// The verdicts that came last.
+    last: Mutex<Option<Verdicts>>,
+    /// Held while a request waits for its answer.
+    turn: tokio::sync::Mutex<()>,
+    /// Streams that somebody dropped.
+    attic: Attic,
+}
+
+/// Where dropped streams are kept.
+#[derive(Clone, Default)]
+pub(super) struct Attic(pub(super) Arc<Mutex<Vec<Live>>>);
+
+impl std::fmt::Debug for Attic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Attic")
+    }
+}
+
+impl FaultyConnection {
+    pub(super) fn new(inner: Arc<dyn Connection>, fault: Fault) -> Self {
+        let (last, turn) = (Mutex::default(), tokio::sync::Mutex::default());
+        Self { inner, fault, pushing: Arc::default(), last, turn, attic: Attic::default() }
+    }
+
+    /// A request, from the question to what is made of its answer.
+    async fn ask<T>(&self, request: impl Future<Output = Result<T>>) -> Result<T> {
+        let _turn = match self.fault {
+            Fault::AsksOneAtATime => Some(self.turn.lock().await),
+            _ => None,
+        };
+        let mut waits = Waits((self.fault == Fault::BreaksWhenDropped).then(|| self.inner.clone()));
+        let answer = request.await;
+        waits.0 = None;
+        match answer {
+            Err(error) if hides(self.fault, &error) => pending().await,
+            answer => answer.map_err(|e| change_error(self.fault, e)),
+        }
+    }
+}
+
+/// Closes the connection if it is dropped while somebody waits.
+struct Waits(Option<Arc<dyn Connection>>);
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
+            let reason = "a request was given up".to_owned();
+            tokio::spawn(async move {
+                connection.close(Goodbye { reason, retry_after: None }).await;
+            });
+        }
+    }
+}
+
+/// Whether that failure is told to nobody.
+pub(super) fn hides(fault: Fault, error: &Error) -> bool {
+    match fault {
+        Fault::OutlivesTheLink => error.retry() == Retry::Reconnect,
+        Fault::TrustsSilence => error.kind() == ErrorKind::Timeout,
+        _ => false,
+    }
+}
+
+pub(super) fn change_error(fault: Fault, error: Error) -> Error {
+    match (fault, error.kind()) {
+        (Fault::LosesTheAdvice, kind) => Error::new(kind, error.message()),
+        (Fault::TakesGoodbyeForGood, ErrorKind::Closed | ErrorKind::Overloaded) => {
+            error.retrying(Retry::Never)
+        }
+        _ => error,
+    }
+}
+
+pub(super) fn change_pull(fault: Fault, pull: &mut Pull) {
+    if fault == Fault::IgnoresLimits {
+        pull.limits = Limits::CHUNK;
+    }
+}
+
+pub(super) fn change_chunk(fault: Fault, chunk: &mut Chunk) {
+    match fault {
+        Fault::SkipsToTheHead if chunk.has_more() => {
+            chunk.entries.clear();
+            chunk.next = chunk.head;
+        }
+        Fault::RewritesBodies => {
+            for entry in &mut chunk.entries {
+                let rewritten = entry.state.body.as_ref().map(|b| b.as_str().trim().to_owned());
+                entry.state.body = rewritten.and_then(|text| Body::parse(text).ok());
+            }
+        }
+        _ => {}
+    }
+}
+
+fn accepted(batch: &PushBatch) -> Verdicts {
+    let verdict = |n| Verdict { seq: Seq(n), kind: VerdictKind::Accepted, current: None };
+    let verdicts = (1..=batch.changes.len() as u64).map(verdict).collect();
+    Verdicts::Decided { epoch: Epoch([1; 16]), verdicts }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl Connection for FaultyConnection {
+    async fn pull(&self, mut pull: Pull) -> Result<Delivery> {
+        change_pull(self.fault, &mut pull);
+        let (again, fault) = (pull.clone(), self.fault);
+        match self.ask(self.inner.pull(pull)).await? {
+            Delivery::Chunk(mut chunk) => {
+                change_chunk(fault, &mut chunk);
+                Ok(Delivery::Chunk(chunk))
+            }
+            Delivery::Reset(_) if fault == Fault::SwallowsResets => {
+                self.ask(self.inner.pull(Pull { cursor: Cursor::default(), ..again })).await
+            }
+            reset => Ok(reset),
+        }
+    }
+
+    async fn push(&self, batch: PushBatch) -> Result<Verdicts> {
+        if self.fault == Fault::AnswersPushesItself {
+            return Ok(accepted(&batch));
+        }
+        let _pushing = streams::Count::begin(&self.pushing);
+        let verdicts = self.ask(self.inner.push(batch)).await?;
+        if self.fault == Fault::MixesVerdicts {
+            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            return Ok(last.replace(verdicts.clone()).unwrap_or(verdicts));
+        }
+        Ok(verdicts)
+    }
+
+    fn live(&self, mut pull: Pull) -> BoxStream<'static, Result<Delivery>> {
+        change_pull(self.fault, &mut pull);
+        let (inner, fault) = (Arc::clone(&self.inner), self.fault);
+        let pushing = Arc::clone(&self.pushing);
+        match fault {
+            Fault::StartsAtTheHead => streams::at_the_head(inner, pull),
+            Fault::DropsEventsDuringPushes => streams::deaf_during(pushing, inner.live(pull)),
+            Fault::KeepsDroppedStreams => streams::kept(inner.live(pull), self.attic.clone()),
+            _ => streams::faulty(fault, inner.live(pull)),
+        }
+    }
+
+    async fn acknowledge(&self, ack: Ack) -> Result<Option<Reset>> {
+        if self.fault == Fault::KeepsAcknowledgements {
+            return Ok(None);
+        }
+        self.ask(self.inner.acknowledge(ack)).await
+    }
+
+    async fn renew(&self, token: String) -> Result<()> {
+        if self.fault == Fault::IgnoresNewTokens {
+            return Ok(());
+        }
+        self.ask(self.inner.renew(token)).await
+    }
+
+    async fn lost(&self) -> Error {
+        if self.fault == Fault::HidesTheLoss {
+            pending::<()>().await;
+        }
+        self.inner.lost().await
+    }
+
+    async fn close(&self, why: Goodbye) {
+        if self.fault != Fault::ClosesOnlyLater {
+            self.inner.close(why).await;
+        }
+    }
+}

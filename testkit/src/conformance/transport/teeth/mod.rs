@@ -1,0 +1,241 @@
+//! Broken transports, which the suite must notice.
+//!
+//! Each [`Fault`] is a mistake that somebody made in a transport of their own, built into a transport that works. The case
+//! that it names passes without it and must fail with it.
+
+mod connection;
+mod streams;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sync_core::error::{Error, ErrorKind, Result};
+use sync_core::model::Cursor;
+use sync_core::protocol::{Hello, Welcome};
+use sync_core::server::Server;
+use sync_core::transport::{Connection, Transport};
+
+use super::harness::{Timing, TransportHarness};
+use crate::conformance::{Case, Outcome, demand_failure};
+use connection::FaultyConnection;
+
+/// How long a case waits at most for what a fault may keep from happening.
+const ENOUGH: Duration = Duration::from_secs(3);
+
+/// A mistake in a transport.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Fault {
+    /// Greets without the cursors, so that nobody says that a position means nothing.
+    GreetsWithoutCursors,
+    /// Takes a refused token for a server that is away, and would try for ever (a replica that hammers a login).
+    TakesRefusalsForOutages,
+    /// Tries again by itself until a server is there, instead of saying that none is.
+    ConnectsForEver,
+    /// Asks for chunks of any size.
+    IgnoresLimits,
+    /// Gives an empty chunk that claims to reach the head, and so skips what lies between (a checkpoint from the head).
+    SkipsToTheHead,
+    /// Starts over from the beginning when the server says that a position means nothing, and tells nobody.
+    SwallowsResets,
+    /// Reads bodies and writes them anew, without the white space (and what else a JSON library thinks is equal).
+    RewritesBodies,
+    /// Says of acknowledgements that they arrived.
+    KeepsAcknowledgements,
+    /// Says of a push that it was accepted, before it is delivered (automerge#772).
+    AnswersPushesItself,
+    /// Gives the verdicts of another batch.
+    MixesVerdicts,
+    /// Tells errors by their kind alone: what the server advised is lost.
+    LosesTheAdvice,
+    /// Takes a new token and goes on with the old one.
+    IgnoresNewTokens,
+    /// Drops what comes on a live stream while a push is in flight (rxdb#5571).
+    DropsEventsDuringPushes,
+    /// Delivers chunks of a live stream twice.
+    DoublesChunks,
+    /// Delivers a chunk of a live stream before the one that it follows on.
+    SwapsChunks,
+    /// Begins a live stream at the head as it is when it is opened, instead of at the cursor.
+    StartsAtTheHead,
+    /// Ends a live stream without a word when it fails, so that nobody resyncs (rxdb PR 4612).
+    EndsSilently,
+    /// Says nothing when a live stream fails: whoever waits for it waits for ever.
+    HidesTheEnd,
+    /// Has taken an event, and forgets it if nobody waits any more (powersync-service PR 494).
+    ForgetsWhenGivenUp,
+    /// Takes everything that the server has, whether or not somebody reads it.
+    ReadsAhead,
+    /// Leaves a dropped live stream open on the server.
+    KeepsDroppedStreams,
+    /// Sends a request only when the one before it was answered.
+    AsksOneAtATime,
+    /// Breaks the link when a request is dropped that waits on it.
+    BreaksWhenDropped,
+    /// Does not fail what waits on a link that is lost.
+    OutlivesTheLink,
+    /// Does not notice a link that is silent.
+    TrustsSilence,
+    /// Never says that the link is lost.
+    HidesTheLoss,
+    /// Leaves what is pending alone when it is closed.
+    ClosesOnlyLater,
+    /// Takes the goodbye of a server for a refusal, and never comes back.
+    TakesGoodbyeForGood,
+}
+
+impl Fault {
+    /// Every fault.
+    pub const ALL: &[Self] = &crate::__transport_faults! { __transport_fault_list {} };
+
+    /// The case that must fail.
+    #[must_use]
+    pub fn case(self) -> &'static str {
+        match self {
+            Self::GreetsWithoutCursors => "greeting::resets_scopes_whose_position_means_nothing",
+            Self::TakesRefusalsForOutages => "greeting::refuses_a_wrong_token_for_good",
+            Self::ConnectsForEver => "greeting::connecting_to_nobody_fails_soon",
+            Self::IgnoresLimits => "pulling::a_pull_keeps_within_its_documents",
+            Self::SkipsToTheHead => "pulling::pulls_from_any_position_add_up_to_the_log",
+            Self::SwallowsResets => "pulling::a_pull_from_a_foreign_epoch_brings_a_reset",
+            Self::RewritesBodies => "pulling::bodies_arrive_byte_for_byte",
+            Self::KeepsAcknowledgements => "pulling::acknowledgements_compare_digests",
+            Self::AnswersPushesItself => "pushing::an_answered_push_is_on_the_server",
+            Self::MixesVerdicts => "pushing::verdicts_belong_to_their_batch",
+            Self::LosesTheAdvice => "access::errors_carry_their_advice",
+            Self::IgnoresNewTokens => "access::a_new_token_is_used_from_then_on",
+            Self::DropsEventsDuringPushes => "live::nothing_is_missed_while_pushes_are_in_flight",
+            Self::DoublesChunks | Self::SwapsChunks => "live::a_live_stream_catches_up_and_follows",
+            Self::StartsAtTheHead => "live::nothing_is_missed_before_the_first_poll",
+            Self::ForgetsWhenGivenUp => "live::waiting_for_a_chunk_may_be_given_up",
+            Self::ReadsAhead => "live::a_live_stream_that_is_not_polled_holds_nothing_up",
+            Self::KeepsDroppedStreams => "live::a_dropped_stream_makes_room_for_another",
+            Self::AsksOneAtATime => "pending::a_request_that_waits_holds_up_no_other",
+            Self::BreaksWhenDropped => "pending::dropped_requests_disturb_nothing",
+            Self::ClosesOnlyLater => "pending::closing_fails_what_is_pending_and_what_follows",
+            Self::TakesGoodbyeForGood => "pending::a_server_that_drains_says_goodbye",
+            Self::EndsSilently | Self::HidesTheEnd | Self::OutlivesTheLink | Self::HidesTheLoss => {
+                "links::a_cut_fails_everything_that_is_pending"
+            }
+            Self::TrustsSilence => "links::a_half_open_link_is_noticed",
+        }
+    }
+}
+
+/// A transport with a fault.
+#[derive(Debug)]
+pub struct FaultyTransport {
+    inner: Arc<dyn Transport>,
+    fault: Fault,
+}
+
+impl FaultyTransport {
+    /// Builds the fault in.
+    #[must_use]
+    pub fn new(inner: Arc<dyn Transport>, fault: Fault) -> Self {
+        Self { inner, fault }
+    }
+
+    async fn try_connect(&self, mut hello: Hello) -> Result<(Arc<dyn Connection>, Welcome)> {
+        if self.fault == Fault::GreetsWithoutCursors {
+            hello.scopes.iter_mut().for_each(|s| s.cursor = Cursor::default());
+        }
+        self.inner.connect(hello).await
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl Transport for FaultyTransport {
+    async fn connect(&self, hello: Hello) -> Result<(Arc<dyn Connection>, Welcome)> {
+        let (inner, welcome) = loop {
+            let error = match self.try_connect(hello.clone()).await {
+                Ok(connected) => break connected,
+                Err(error) => error,
+            };
+            match (self.fault, error.kind()) {
+                (Fault::ConnectsForEver, ErrorKind::Network | ErrorKind::Timeout) => {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                (Fault::TakesRefusalsForOutages, ErrorKind::Unauthenticated) => {
+                    return Err(Error::new(ErrorKind::Network, "the server is away"));
+                }
+                _ => return Err(error),
+            }
+        };
+        Ok((Arc::new(FaultyConnection::new(inner, self.fault)), welcome))
+    }
+}
+
+/// A harness whose transport has a fault.
+#[derive(Debug)]
+pub struct FaultyHarness<H> {
+    inner: H,
+    fault: Fault,
+}
+
+impl<H> FaultyHarness<H> {
+    /// Builds the fault into whatever the harness serves.
+    pub fn new(inner: H, fault: Fault) -> Self {
+        Self { inner, fault }
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl<H: TransportHarness> TransportHarness for FaultyHarness<H> {
+    async fn serve(&self, server: Server) -> Result<Arc<dyn Transport>> {
+        Ok(Arc::new(FaultyTransport::new(self.inner.serve(server).await?, self.fault)))
+    }
+
+    /// Shorter: what the fault lets wait for ever need not be waited for that long.
+    fn timing(&self) -> Timing {
+        let mut timing = self.inner.timing();
+        timing.prompt = timing.prompt.min(ENOUGH);
+        timing.silence = timing.silence.min(ENOUGH);
+        timing.connecting = timing.connecting.min(ENOUGH);
+        timing
+    }
+
+    async fn cut(&self) -> Outcome {
+        self.inner.cut().await
+    }
+
+    async fn cut_after(&self, bytes: u64) -> Outcome {
+        self.inner.cut_after(bytes).await
+    }
+
+    async fn stall(&self) -> Outcome {
+        self.inner.stall().await
+    }
+
+    async fn refuse(&self) -> Outcome {
+        self.inner.refuse().await
+    }
+
+    async fn heal(&self) {
+        self.inner.heal().await;
+    }
+}
+
+/// Demands that the case which a fault names passes without the fault and fails with it, each with a fresh harness.
+///
+/// # Errors
+/// [`Skipped`](crate::conformance::Skipped), counted and printed, if the harness cannot do what the case needs.
+///
+/// # Panics
+/// If the case fails without the fault, or passes with it.
+pub fn demand<H: TransportHarness>(fault: Fault, fresh: impl Fn() -> H) -> Outcome {
+    let (sound, broken) = (named::<H>(fault.case()), named::<FaultyHarness<H>>(fault.case()));
+    let harness = FaultyHarness::new(fresh(), fault);
+    let name = format!("transport::{}", sound.name);
+    demand_failure(&format!("{fault:?}"), &name, (sound.run)(fresh()), (broken.run)(harness))
+}
+
+fn named<H: TransportHarness>(name: &str) -> Case<H> {
+    let found = super::cases().into_iter().find(|case| case.name == name);
+    found.unwrap_or_else(|| panic!("there is no case {name}"))
+}

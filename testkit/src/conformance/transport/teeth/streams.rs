@@ -1,0 +1,153 @@
+//! Live streams with a fault.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use futures_util::{FutureExt, Stream, StreamExt, future, stream};
+use sync_core::error::Result;
+use sync_core::protocol::Pull;
+use sync_core::transport::{Connection, Delivery};
+
+use super::super::reader::Live;
+use super::Fault;
+use super::connection::{Attic, change_chunk, change_error, hides};
+
+/// How long a stream that swaps chunks waits for the second one.
+const SWAP: Duration = Duration::from_millis(200);
+
+/// Counts something for as long as it lives.
+pub(super) struct Count<'a>(&'a AtomicUsize);
+
+impl<'a> Count<'a> {
+    pub(super) fn begin(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Count<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+pub(super) fn faulty(fault: Fault, inner: Live) -> Live {
+    let inner = inner.map(move |event| match event {
+        Ok(Delivery::Chunk(mut chunk)) => {
+            change_chunk(fault, &mut chunk);
+            Ok(Delivery::Chunk(chunk))
+        }
+        Ok(reset) => Ok(reset),
+        Err(error) => Err(change_error(fault, error)),
+    });
+    match fault {
+        Fault::DoublesChunks => inner.flat_map(|e| stream::iter([e.clone(), e])).boxed(),
+        Fault::SwapsChunks => swapped(inner.boxed()),
+        Fault::EndsSilently => inner.take_while(|e| future::ready(e.is_ok())).boxed(),
+        Fault::HidesTheEnd => {
+            inner.take_while(|e| future::ready(e.is_ok())).chain(stream::pending()).boxed()
+        }
+        Fault::ForgetsWhenGivenUp => Forgetful { inner: inner.boxed(), taken: None }.boxed(),
+        Fault::ReadsAhead => read_ahead(inner.boxed()),
+        Fault::OutlivesTheLink | Fault::TrustsSilence => {
+            let shown = move |e: &Result<Delivery>| {
+                future::ready(e.as_ref().err().is_none_or(|e| !hides(fault, e)))
+            };
+            inner.take_while(shown).chain(stream::pending()).boxed()
+        }
+        _ => inner.boxed(),
+    }
+}
+
+/// Begins where the head is when the stream is polled for the first time.
+pub(super) fn at_the_head(connection: Arc<dyn Connection>, mut pull: Pull) -> Live {
+    let open = async move {
+        while let Ok(Delivery::Chunk(chunk)) = connection.pull(pull.clone()).await {
+            pull.cursor = pull.cursor.advanced(chunk.epoch, chunk.next, chunk.head);
+            if !chunk.has_more() {
+                break;
+            }
+        }
+        connection.live(pull)
+    };
+    open.flatten_stream().boxed()
+}
+
+/// Drops what comes while something is counted.
+pub(super) fn deaf_during(count: Arc<AtomicUsize>, inner: Live) -> Live {
+    inner.filter(move |_| future::ready(count.load(Ordering::SeqCst) == 0)).boxed()
+}
+
+/// The second chunk before the first, wherever two come one after the other.
+fn swapped(inner: Live) -> Live {
+    let pairs = stream::unfold(inner, |mut inner| async move {
+        let first = inner.next().await?;
+        let second = tokio::time::timeout(SWAP, inner.next()).await.ok().flatten();
+        Some((stream::iter(second.into_iter().chain([first])), inner))
+    });
+    pairs.flatten().boxed()
+}
+
+/// Takes whatever comes out of the stream, whether or not anybody wants it.
+fn read_ahead(mut inner: Live) -> Live {
+    // The fault that is shown here is that there is no bound.
+    let (tell, mut hear) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Some(event) = inner.next().await {
+            if tell.send(event).is_err() {
+                break;
+            }
+        }
+    });
+    stream::poll_fn(move |cx| hear.poll_recv(cx)).boxed()
+}
+
+/// Has an event in its hands when it is polled by somebody else than before, and has lost it.
+struct Forgetful {
+    inner: Live,
+    taken: Option<(Result<Delivery>, Waker)>,
+}
+
+impl Stream for Forgetful {
+    type Item = Result<Delivery>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some((event, waker)) = self.taken.take()
+            && waker.will_wake(cx.waker())
+        {
+            return Poll::Ready(Some(event));
+        }
+        let Some(event) = ready!(self.inner.poll_next_unpin(cx)) else { return Poll::Ready(None) };
+        self.taken = Some((event, cx.waker().clone()));
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// A stream that is not let go of when it is dropped.
+struct Kept {
+    inner: Option<Live>,
+    attic: Attic,
+}
+
+pub(super) fn kept(inner: Live, attic: Attic) -> Live {
+    Kept { inner: Some(inner), attic }.boxed()
+}
+
+impl Stream for Kept {
+    type Item = Result<Delivery>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.inner.as_mut().map_or(Poll::Ready(None), |inner| inner.poll_next_unpin(cx))
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let mut attic = self.attic.0.lock().unwrap_or_else(PoisonError::into_inner);
+        attic.extend(self.inner.take());
+    }
+}
