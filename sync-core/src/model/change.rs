@@ -97,7 +97,8 @@ pub struct Verdict {
     pub seq: Seq,
     /// What became of the change.
     pub kind: VerdictKind,
-    /// For superseded, merged and conflict: the state that the server holds now. It may be newer than the
+    /// For superseded, merged and conflict: the state that the server holds now; for accepted only where a backend stores
+    /// what it is sent under a revision of its own (module `foreign`). It may be newer than the
     /// verdict when the verdict is told again. None if the states of all verdicts together would be too much for one
     /// message: the replica pulls it, or is told when it pushes again.
     pub current: Option<ServerState>,
