@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -29,6 +29,8 @@ pub(super) struct ClosureConnection {
     inner: Arc<Inner>,
     replica: ReplicaId,
     closed: watch::Sender<bool>,
+    /// What failed last: mostly that is why the connection gets closed.
+    failed: Arc<Mutex<Option<Error>>>,
 }
 
 impl fmt::Debug for ClosureConnection {
@@ -39,13 +41,15 @@ impl fmt::Debug for ClosureConnection {
 
 impl ClosureConnection {
     pub(super) fn new(inner: Arc<Inner>, replica: ReplicaId) -> Self {
-        Self { inner, replica, closed: watch::Sender::new(false) }
+        Self { inner, replica, closed: watch::Sender::new(false), failed: Arc::default() }
     }
 
     async fn closed(&self) -> Error {
         // The sender is ours: it does not go away.
         let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
-        Error::new(ErrorKind::Closed, "the connection was closed").retrying(Retry::Reconnect)
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let closed = || Error::new(ErrorKind::Closed, "the connection was closed");
+        failed.unwrap_or_else(closed).retrying(Retry::Reconnect)
     }
 
     /// Does something as long as the connection is open.
@@ -79,7 +83,11 @@ impl ClosureConnection {
             }),
         };
         let name = &self.inner.name;
-        result.map_err(|e| e.during(what).with("backend", name).with("scope", scope))
+        result.map_err(|e| {
+            let error = e.during(what).with("backend", name).with("scope", scope);
+            *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
+            error
+        })
     }
 
     fn at(&self) -> At {
