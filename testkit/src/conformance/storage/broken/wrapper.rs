@@ -290,6 +290,13 @@ impl Storage for BrokenStorage {
         Ok(page)
     }
 
+    async fn unsettled_of(&self, key: DocumentKey) -> Result<Vec<(Unsettled, UnsettledEntry)>> {
+        let mut found = self.inner.unsettled_of(key).await?;
+        let memory = self.memory.lock();
+        found.retain(|(_, entry)| !memory.dropped.contains(&entry.key));
+        Ok(found)
+    }
+
     async fn write(&self, now: Now, mut transaction: LocalTransaction) -> Result<Committed> {
         let is_put =
             |w: &sync_core::replica::LocalWrite| matches!(w.operation, WriteOperation::Put(_));
@@ -401,6 +408,7 @@ impl Storage for BrokenStorage {
                     horizon: Seq(0),
                     terms: Vec::new(),
                     entries: Vec::new(),
+                    bookmarks: None,
                 };
                 self.inner.apply(cx, chunk).await?;
             }
