@@ -117,3 +117,7 @@ mod storage_teeth {
 mod server {
     testkit::server_storage_conformance!(super::Files::new());
 }
+
+mod server_teeth {
+    testkit::server_storage_teeth!(super::Files::new());
+}
