@@ -23,9 +23,10 @@ use crate::replica::{
 /// The storage of a replica.
 ///
 /// Every method is one transaction: it happens whole or not at all. Arguments are owned: a future that is dropped may
-/// still commit, and the next call that writes comes after it; a call that only reads may still be answered before. Time comes in as an argument; stamps are taken inside the transaction from the
-/// clock that the storage keeps, because several processes may share one replica. Resolvers are called inside the
-/// transaction; an error or a panic of theirs means [`Defer`](crate::resolver::Resolution::Defer).
+/// still commit. The next call that writes comes after it; a call that only reads may still be answered from before.
+/// Time comes in as an argument; stamps are taken inside the transaction from the clock that the storage keeps, because
+/// several processes may share one replica. Resolvers are called inside the transaction; an error or a panic of theirs
+/// means [`Defer`](crate::resolver::Resolution::Defer).
 ///
 /// Errors that all methods share: `Storage` when reading or writing failed (nothing was changed, a later try may work),
 /// `Incompatible` when what is stored is damaged, `Closed` after [`close`](Self::close).

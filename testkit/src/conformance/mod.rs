@@ -6,6 +6,7 @@
 
 mod capabilities;
 mod faults;
+pub mod resolver;
 mod run;
 pub mod server;
 pub mod storage;
