@@ -87,7 +87,7 @@ impl ServerStorageHarness for Files {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::none().durable().crash().full_disk()
+        Capabilities::none().durable().crash().full_disk().several_handles()
     }
 
     async fn crash(&self, _: &Arc<dyn ServerStorage>) -> Result<()> {

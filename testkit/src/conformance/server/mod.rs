@@ -122,6 +122,8 @@ macro_rules! server_storage_conformance_cases {
         $crate::$callback! { ($($args)*)
             an_append_is_there_when_it_returns
             positions_are_commit_order
+            two_processes_share_a_log
+            a_document_twice_in_a_push_is_told_once
             followers_see_everything_below_their_position
             readers_see_whole_pushes
             a_judge_that_panics_fails_its_push_whole

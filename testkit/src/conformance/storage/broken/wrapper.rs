@@ -415,6 +415,7 @@ impl Storage for BrokenStorage {
         match self.fault {
             Fault::ChunksInHalves => return self.apply_in_halves(cx, chunk).await,
             Fault::PositionsNotCompared => chunk = self.pretend_to_fit(chunk).await?,
+            Fault::StartsNotRemembered => chunk.terms.clear(),
             Fault::OwnWritesFiltered => {
                 let own = self.inner.state().await?.replica;
                 chunk.entries.retain(|e| e.state.revision.replica != own);
