@@ -1,5 +1,7 @@
 //! Storages with a fault built in, to show that the cases would notice it.
 
+mod batches;
+mod chunks;
 mod memory;
 mod wrapper;
 
