@@ -27,7 +27,8 @@ use crate::replica::{
 ///
 /// Calls may run at the same time, from any task. Writes take effect one after another, each on what the one before
 /// left; those of one caller that waits for each, in the order of the calls. Arguments are owned: a future that is
-/// dropped may still commit, and the next call sees it whole. No method blocks the task that polls it.
+/// dropped may still commit. The next call that writes comes after it; a call that only reads may still be answered from
+/// before. No method blocks the task that polls it.
 ///
 /// Time comes in as an argument; stamps are taken inside the transaction from the clock that the storage keeps,
 /// because several processes may share one replica. Resolvers are called inside the transaction; an error or a panic
