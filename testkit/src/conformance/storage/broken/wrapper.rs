@@ -290,6 +290,10 @@ impl Storage for BrokenStorage {
         Ok(page)
     }
 
+    async fn unsettled_of(&self, key: DocumentKey) -> Result<Vec<(Unsettled, UnsettledEntry)>> {
+        self.inner.unsettled_of(key).await
+    }
+
     async fn write(&self, now: Now, mut transaction: LocalTransaction) -> Result<Committed> {
         let is_put =
             |w: &sync_core::replica::LocalWrite| matches!(w.operation, WriteOperation::Put(_));
