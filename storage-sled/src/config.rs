@@ -19,7 +19,7 @@ use sync_core::storage::ThreadOptions;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SledConfig {
-    /// The folder. It is made if it is missing, with those above it. Nothing else may be kept in it.
+    /// The folder. It is made if it is missing, with those above it. Keep nothing else in it.
     pub path: PathBuf,
     /// Whether a commit that has to survive a power failure waits until the disk says that it has it. True by default.
     /// Without, a power failure may take back the newest commits, also acknowledged ones; a crash of the process never

@@ -18,7 +18,7 @@
 //!   a flush even a crash of the process would lose it.
 //! - One process at a time has a folder open. Another one gets [`Busy`](sync_core::error::ErrorKind::Busy), after
 //!   [`SledConfig::lock_timeout`]. The folder is free when `close` returns, or when the process dies.
-//! - A folder with anything else in it, of the other kind (a server's as a replica's), of another program or another
+//! - A folder that is not sled's, of the other kind (a server's as a replica's), of another program or another
 //!   version of sled is refused with [`Incompatible`](sync_core::error::ErrorKind::Incompatible), and nothing is
 //!   written to it. Only if another program uses sled with exactly our settings, sled itself opens the store before it
 //!   is refused.

@@ -49,8 +49,8 @@ impl SledKv {
     ///
     /// # Errors
     /// `Busy` if another process, or another handle of this one, has it open and does not let go within
-    /// [`lock_timeout`](SledConfig::lock_timeout). `Incompatible` if something else is in the folder (it is then left
-    /// as it is), or if it is another program's, another version's, or damaged. `Storage` if it cannot be read or
+    /// [`lock_timeout`](SledConfig::lock_timeout). `Incompatible` if the folder is somebody else's (it is then left
+    /// as it is), or the store is another program's, another version's, or damaged. `Storage` if it cannot be read or
     /// written, or a thread cannot be started.
     pub fn open(config: &SledConfig) -> Result<Self> {
         let folder = &config.path;

@@ -125,6 +125,11 @@ async fn append(storage: &impl ServerStorage, n: u64) {
     assert_eq!(appended.head, Seq(n + 1));
 }
 
+/// How many times as many processes are killed. Opening what they leave waits for the disk, so a usual run kills few.
+fn times() -> usize {
+    std::env::var("TWOTIDE_TEST_KILLS_TIMES").map_or(1, |times| times.parse().unwrap())
+}
+
 /// Starts a child; returns with its output once it has written that often.
 fn start(child: &str, path: &Path, writes: usize) -> (Child, impl Iterator<Item = String> + use<>) {
     let mut child = Command::new(std::env::current_exe().unwrap())
@@ -150,7 +155,7 @@ fn kill(child: &str, path: &Path, writes: usize) -> u64 {
 
 #[tokio::test]
 async fn every_acknowledged_write_of_a_killed_process_is_there_and_whole() {
-    for round in 1..=30 {
+    for round in 0..15 * times() {
         let (_folder, path) = place();
         let acknowledged = kill("child_writes", &path, 1 + round % 23);
         let storage = open(&path);
@@ -170,7 +175,7 @@ async fn every_acknowledged_write_of_a_killed_process_is_there_and_whole() {
 
 #[tokio::test]
 async fn every_acknowledged_append_of_a_killed_server_is_there() {
-    for round in 1..=15 {
+    for round in 0..8 * times() {
         let (_folder, path) = place();
         let acknowledged = kill("child_appends", &path, 1 + round % 29);
         let storage = open_server(&killed(&path)).unwrap();
@@ -188,7 +193,7 @@ async fn every_acknowledged_append_of_a_killed_server_is_there() {
 fn what_need_not_survive_a_power_failure_survives_a_killed_process() {
     let (_folder, path) = place();
     let mut there = 0;
-    for round in 0..60 {
+    for round in 0..25 * times() {
         let acknowledged = there + kill("child_commits", &path, 1 + round % 7);
         let kv = SledKv::open(&killed(&path)).unwrap();
         let keys: Vec<_> = common::entries(&kv).unwrap().into_iter().map(|(key, _)| key).collect();
