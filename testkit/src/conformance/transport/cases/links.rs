@@ -160,12 +160,15 @@ async fn over_links_that_break<H: TransportHarness>(
         let connection = stage.connect(1, &[&scope]).await;
         let reading = read(&connection, &mut reader, DOCUMENTS);
         if let Err(error) = stage.soon("reading", reading).await {
-            assert_lost(&error);
+            // The link is not lost for good: whether to go on at once, or how soon, is for the transport to advise.
+            assert!(matches!(error.kind(), ErrorKind::Network | ErrorKind::Timeout), "{error:?}");
+            assert_ne!(error.retry(), Retry::Never, "{error:?}");
             breaks += 1;
         }
         assert!(breaks < 60, "no progress: {} documents", reader.entries.len());
     }
-    assert!(breaks >= 3, "the link broke {breaks} times only");
+    // A transport that opens links as it needs them does not notice those that break between two requests.
+    assert!(breaks > 0, "the link never broke in the middle");
     reader.assert_has_all(DOCUMENTS);
     Ok(())
 }

@@ -23,7 +23,7 @@ use crate::conformance::{Case, Outcome, demand_failure};
 use connection::FaultyConnection;
 
 /// How long a case waits at most for what a fault may keep from happening.
-const ENOUGH: Duration = Duration::from_secs(3);
+const ENOUGH: Duration = Duration::from_secs(2);
 
 /// A mistake in a transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
