@@ -48,6 +48,7 @@ impl<H: TransportHarness> Stage<H> {
         let rows = open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap();
         let (door, storage) = (Arc::new(Door::default()), Arc::new(Watched::new(Arc::new(rows))));
         let mut options = ServerOptions::default();
+        harness.adjust(&mut options);
         set(&mut options);
         let server = Server::new(storage.clone(), door.hooks(), options, Arc::new(System));
         let transport = harness.serve(server.clone()).await.unwrap();
