@@ -112,6 +112,7 @@ macro_rules! __transport_cases {
             }
             whole {
                 replicas_converge_over_links_that_are_cut,
+                replicas_converge_over_links_that_fall_silent,
             }
         }
     };

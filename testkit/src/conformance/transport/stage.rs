@@ -8,7 +8,7 @@ use sync_core::environment::System;
 use sync_core::error::{Error, Result};
 use sync_core::kv::{KvOptions, MemoryKv, open_server};
 use sync_core::model::{
-    Body, Change, Collection, Cursor, DocumentId, DocumentState, Limits, PushBatch, PushId,
+    Body, Change, Chunk, Collection, Cursor, DocumentId, DocumentState, Limits, PushBatch, PushId,
     ReplicaId, Revision, Scope, Seq, Stamp, Verdict, VerdictKind, Verdicts,
 };
 use sync_core::protocol::{Greeting, Hello, Pull, VERSIONS, Welcome};
@@ -216,8 +216,8 @@ pub(super) async fn within<T>(bound: Duration, what: &str, future: impl Future<O
     }
 }
 
-/// Whether two deliveries are the same, for readable failures.
-pub(super) fn chunk_of(delivery: Delivery) -> sync_core::model::Chunk {
+/// The chunk that was delivered.
+pub(super) fn chunk_of(delivery: Delivery) -> Chunk {
     match delivery {
         Delivery::Chunk(chunk) => chunk,
         Delivery::Reset(reset) => panic!("a chunk was expected, and came {reset:?}"),
