@@ -172,7 +172,7 @@ impl Transport for FaultyTransport {
                 (Fault::TakesRefusalsForOutages, ErrorKind::Unauthenticated) => {
                     return Err(Error::new(ErrorKind::Network, "the server is away"));
                 }
-                _ => return Err(error),
+                _ => return Err(connection::change_error(self.fault, error)),
             }
         };
         Ok((Arc::new(FaultyConnection::new(inner, self.fault)), welcome))
