@@ -94,7 +94,7 @@ async fn a_body_over_the_limit_is_refused_also_when_it_was_packed() {
     let (_, message) = refused(served.post(PUSHES, &large), 413).await;
     assert!(message.contains("limit of 10000 bytes"), "{message}");
     // Without a length that could be looked at first.
-    let parts = [large.clone()].map(|l| Ok::<_, std::io::Error>(l));
+    let parts = [large.clone()].map(Ok::<_, std::io::Error>);
     let body = reqwest::Body::wrap_stream(futures_util::stream::iter(parts));
     let chunked = served.client.post(served.url(PUSHES)).header("content-type", "application/json");
     refused(chunked.body(body), 413).await;
