@@ -84,6 +84,13 @@ impl TransportHarness for OverHttp {
         Ok(())
     }
 
+    async fn damage(&self, byte: u64) -> Outcome {
+        // Connections are used again: this is about the bytes of new ones.
+        self.proxy()?.cut(Ending::Finish);
+        self.proxy()?.change(|b| b.to_client.flip_at = Some(byte));
+        Ok(())
+    }
+
     async fn heal(&self) {
         if let Some(proxy) = self.proxy.get() {
             proxy.pass();

@@ -91,6 +91,10 @@ impl From<&Verdicts> for Answer {
 pub struct ScopeGreeting {
     /// The scope.
     pub scope: Scope,
+    /// Where the replica said that it stands.
+    pub asked: Cursor,
+    /// The life of the log.
+    pub epoch: Epoch,
     /// The head.
     pub head: Seq,
     /// Whether the replica's position means something.

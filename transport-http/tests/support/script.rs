@@ -100,7 +100,7 @@ impl Script {
             } else {
                 answer(seen).boxed()
             };
-            async move { answer.await }
+            answer
         })
         .await
     }
