@@ -109,7 +109,6 @@ impl Store {
 }
 
 /// The service's routes.
-#[must_use]
 pub fn router(store: Store) -> Router {
     let one = get(read).put(write).delete(delete);
     Router::new().route("/notes", get(list)).route("/notes/{id}", one).with_state(store)

@@ -10,6 +10,9 @@ use sync_core::foreign::{
 };
 use sync_core::model::{Body, RejectionCode};
 
+/// Versions are so many milliseconds after this.
+pub(crate) const EPOCH_MS: u64 = 1_770_000_000_000;
+
 /// How the service takes writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Writes {
@@ -29,7 +32,7 @@ struct Row {
 
 impl Row {
     fn version(&self) -> Version {
-        Version::new(1_770_000_000_000 + self.change, self.change)
+        Version::new(EPOCH_MS + self.change, self.change)
     }
 
     fn held(&self) -> Held {
