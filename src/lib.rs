@@ -27,7 +27,8 @@
 //! # fn main() {}
 //! ```
 //!
-//! Give the builder a server and call [`Replica::start`], and the note is on its way.
+//! Give the builder a server and call [`Replica::start`], and the note is on its way. An app that has a REST API already
+//! gives it two closures instead: see [`foreign`].
 //!
 //! Backends are picked by Cargo features (`sqlite` and `ws` by default, `server` for serving); what they implement is in
 //! [`core`], which also tells how to write one.
@@ -49,6 +50,7 @@ mod transaction;
 mod unsettled;
 
 pub use sync_core as core;
+pub use sync_core::foreign;
 
 #[cfg(feature = "sled")]
 pub use storage_sled as sled;
@@ -94,3 +96,8 @@ pub mod prelude {
 #[cfg(all(doctest, feature = "sqlite", feature = "ws"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The page about backends of one's own does, too.
+#[cfg(all(doctest, feature = "sqlite"))]
+#[doc = include_str!("../docs/bring-your-own-backend.md")]
+struct BringYourOwnBackend;

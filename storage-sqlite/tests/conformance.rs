@@ -87,7 +87,7 @@ impl ServerStorageHarness for Files {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::none().durable().crash().full_disk()
+        Capabilities::none().durable().crash().full_disk().several_handles()
     }
 
     async fn crash(&self, _: &Arc<dyn ServerStorage>) -> Result<()> {
@@ -116,4 +116,8 @@ mod storage_teeth {
 
 mod server {
     testkit::server_storage_conformance!(super::Files::new());
+}
+
+mod server_teeth {
+    testkit::server_storage_teeth!(super::Files::new());
 }

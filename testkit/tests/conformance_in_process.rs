@@ -32,6 +32,11 @@ impl TransportHarness for InMemory {
         Ok(())
     }
 
+    async fn damage(&self, byte: u64) -> Outcome {
+        self.0.flip_at(byte);
+        Ok(())
+    }
+
     async fn stall(&self) -> Outcome {
         self.0.stall();
         Ok(())

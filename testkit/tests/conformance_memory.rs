@@ -122,3 +122,7 @@ mod storage_teeth {
 mod server {
     testkit::server_storage_conformance!(super::Memory::default());
 }
+
+mod server_teeth {
+    testkit::server_storage_teeth!(super::Memory::default());
+}

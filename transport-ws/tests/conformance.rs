@@ -5,20 +5,31 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sync_core::error::{Error, ErrorKind, Result};
-use sync_core::server::Server;
+use sync_core::server::{Server, ServerOptions};
 use sync_core::transport::Transport;
 use testkit::conformance::transport::{Timing, TransportHarness};
 use testkit::conformance::{Outcome, Skipped};
 use testkit::proxy::{Ending, TcpProxy};
 use tokio::net::TcpListener;
-use transport_ws::{WsConfig, WsTransport, router};
+use transport_ws::{WsConfig, WsTransport, Zstd, router};
 
 #[derive(Default)]
-struct OverSockets(OnceLock<TcpProxy>);
+struct OverSockets {
+    proxy: OnceLock<TcpProxy>,
+    /// How connections end that are cut.
+    ending: Ending,
+    /// Whether both sides offer to compress.
+    compressed: bool,
+}
 
 impl OverSockets {
+    /// Links that are closed when they are cut, and carry compressed messages.
+    fn the_other_way() -> Self {
+        Self { ending: Ending::Finish, compressed: true, ..Self::default() }
+    }
+
     fn proxy(&self) -> Result<&TcpProxy, Skipped> {
-        self.0.get().ok_or(Skipped("a server that is served"))
+        self.proxy.get().ok_or(Skipped("a server that is served"))
     }
 }
 
@@ -33,8 +44,17 @@ impl TransportHarness for OverSockets {
         let mut config = WsConfig::new(format!("ws://{}", proxy.address()));
         config.connect_timeout = Duration::from_millis(500);
         config.framed.greeting_timeout = Duration::from_millis(500);
-        let _ = self.0.set(proxy);
+        if self.compressed {
+            config.framed.compressions = vec![Arc::new(Zstd)];
+        }
+        let _ = self.proxy.set(proxy);
         Ok(Arc::new(WsTransport::new(config)?))
+    }
+
+    fn adjust(&self, options: &mut ServerOptions) {
+        if self.compressed {
+            options.compressions = vec![Arc::new(Zstd)];
+        }
     }
 
     fn timing(&self) -> Timing {
@@ -45,12 +65,20 @@ impl TransportHarness for OverSockets {
     }
 
     async fn cut(&self) -> Outcome {
-        self.proxy()?.cut(Ending::Reset);
+        self.proxy()?.cut(self.ending);
         Ok(())
     }
 
     async fn cut_after(&self, bytes: u64) -> Outcome {
-        self.proxy()?.change(|b| b.to_client.cut_after = Some(bytes));
+        self.proxy()?.change(|b| {
+            b.ending = self.ending;
+            b.to_client.cut_after = Some(bytes);
+        });
+        Ok(())
+    }
+
+    async fn damage(&self, byte: u64) -> Outcome {
+        self.proxy()?.change(|b| b.to_client.flip_at = Some(byte));
         Ok(())
     }
 
@@ -65,11 +93,17 @@ impl TransportHarness for OverSockets {
     }
 
     async fn heal(&self) {
-        if let Some(proxy) = self.0.get() {
+        if let Some(proxy) = self.proxy.get() {
             proxy.pass();
         }
     }
 }
 
 testkit::transport_conformance!(OverSockets::default());
+mod closed_and_compressed {
+    use super::*;
+
+    testkit::transport_conformance!(OverSockets::the_other_way());
+}
+
 testkit::transport_teeth!(OverSockets::default());

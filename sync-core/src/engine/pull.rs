@@ -172,7 +172,7 @@ impl Pull {
         }
         self.ahead = self.checkpoint.cursor();
         if let Some((_, applying)) = self.waiting.front() {
-            self.ahead = self.ahead.advanced(applying.epoch, applying.next, applying.head);
+            self.ahead = applying.follow(&self.ahead);
         }
         self.reached_head = false;
     }
@@ -262,7 +262,7 @@ impl Engine {
             // A chunk that the server kept in memory names the head as it was then, which is not the newest one.
             let head = meta.head.max(pull.head.unwrap_or_default());
             pull.head = Some(head);
-            pull.ahead = pull.ahead.advanced(meta.epoch, meta.next, meta.head);
+            pull.ahead = meta.follow(&pull.ahead);
             pull.reached_head = meta.next >= head;
             started = !pull.reached_head && !pull.catching_up;
             pull.catching_up |= started;

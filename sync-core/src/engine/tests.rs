@@ -61,6 +61,7 @@ impl Script {
             head: Seq(head),
             entries: (next - after) as usize,
             weight: 100,
+            bookmark: None,
         };
         let result = Ok(Delivery::Chunk(meta));
         self.input(Input::Delivered { scope: scope(), ticket, payload, result });

@@ -138,6 +138,7 @@ fn chunk(after: u64) -> Chunk {
         horizon: Seq(0),
         terms: Vec::new(),
         entries: Vec::new(),
+        bookmarks: None,
     }
 }
 
@@ -373,6 +374,27 @@ async fn a_live_stream_gives_a_credit_for_every_chunk_taken() {
     // What was on its way meanwhile does no harm.
     server.say(stream, &Message::Chunk(chunk(2))).await;
     assert!(tokio::time::timeout(HEARTBEAT / 2, connection.lost()).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_live_stream_ends_before_the_next_begins_also_on_a_stuck_link() {
+    let (mut server, connection) = bench_with(1, FramedOptions::default()).connected().await;
+    let mut first = connection.live(pull());
+    let mut pulls: Vec<_> = (0..3).map(|_| connection.pull(pull())).collect();
+    // Time only moves on when nothing else can: the link is full, and more waits for it.
+    let pause = || tokio::time::sleep(Duration::from_millis(1));
+    assert!(first.next().now_or_never().is_none());
+    assert!(pulls.iter_mut().all(|p| p.now_or_never().is_none()));
+    pause().await;
+    drop(first);
+    let mut second = connection.live(pull());
+    assert!(second.next().now_or_never().is_none());
+    pause().await;
+    let mut heard = Vec::new();
+    while heard.iter().filter(|m| matches!(m, Message::Live(_))).count() < 2 {
+        heard.push(server.hear().await.1);
+    }
+    assert!(heard.contains(&Message::EndLive), "the first stream was still open: {heard:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::pump::{Pump, Pumped};
-use super::{Ending, Shared, Way, reset};
+use super::{Ending, Shared, Way, reset, socket};
 
 /// How long the sides of a connection that was closed with FIN may take to close theirs.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -34,7 +34,7 @@ impl Connection {
     pub(super) async fn run(mut self, client: TcpStream, target: SocketAddr) {
         let mut client = Socket { stream: client, hard: true };
         let connected = tokio::select! {
-            connected = TcpStream::connect(target) => connected,
+            connected = connect(target) => connected,
             ending = self.fate() => return finish(&mut client, None, ending).await,
         };
         let Ok(stream) = connected else { return };
@@ -94,6 +94,14 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.shared.counters.send_modify(|c| c.open -= 1);
+    }
+}
+
+async fn connect(target: SocketAddr) -> std::io::Result<TcpStream> {
+    if target.is_ipv4() {
+        socket()?.connect(target).await
+    } else {
+        TcpStream::connect(target).await
     }
 }
 

@@ -15,6 +15,7 @@ struct State {
     refuse: bool,
     stalled: bool,
     cut_after: Option<u64>,
+    flip_at: Option<u64>,
     /// How often everything was cut.
     cuts: u64,
 }
@@ -49,6 +50,11 @@ impl LinkSwitch {
     /// Breaks each link when it has brought so many bytes of frames: the frame in which that happens does not arrive.
     pub fn cut_after(&self, bytes: u64) {
         self.0.send_modify(|s| s.cut_after = Some(bytes));
+    }
+
+    /// Flips one bit of the byte with this number, from 0, of what each link brings.
+    pub fn flip_at(&self, byte: u64) {
+        self.0.send_modify(|s| s.flip_at = Some(byte));
     }
 
     /// Lets nothing through any more, in both directions, and says nothing about it.
@@ -113,6 +119,17 @@ impl Gate {
         }
     }
 
+    /// Flips a bit, if it is this frame's turn.
+    fn damage(&self, frame: &mut Bytes) {
+        let at = self.state.borrow().flip_at.and_then(|at| at.checked_sub(self.carried));
+        let at = at.and_then(|at| usize::try_from(at).ok()).filter(|at| *at < frame.len());
+        if let Some(at) = at {
+            let mut bytes = frame.to_vec();
+            bytes[at] ^= 1;
+            *frame = bytes.into();
+        }
+    }
+
     /// Completes when the switch was changed.
     async fn changed(&mut self) {
         if self.state.changed().await.is_err() {
@@ -133,11 +150,14 @@ fn gated(
             if let Err(error) = gate.open().await {
                 return Some((Err(error), None));
             }
-            let frame = tokio::select! {
+            let mut frame = tokio::select! {
                 biased;
                 () = gate.changed() => continue,
                 frame = incoming.next() => frame?,
             };
+            if let Ok(frame) = &mut frame {
+                gate.damage(frame);
+            }
             gate.carried += frame.as_ref().map_or(0, |f| f.len() as u64);
             return match gate.open().await {
                 Ok(()) => Some((frame, Some((incoming, gate)))),

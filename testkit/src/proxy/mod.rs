@@ -44,7 +44,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sync_core::error::{Error, ErrorKind, Result};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -179,7 +179,7 @@ impl TcpProxy {
     /// `Network` if no port can be had.
     pub async fn start(target: SocketAddr) -> Result<Self> {
         let no_port = |e| Error::new(ErrorKind::Network, "no port for a proxy").because(e);
-        let listener = TcpListener::bind("127.0.0.1:0").await.map_err(no_port)?;
+        let listener = listen().map_err(no_port)?;
         let address = listener.local_addr().map_err(no_port)?;
         let shared = Arc::new(Shared {
             behaviour: watch::Sender::default(),
@@ -264,6 +264,21 @@ impl Drop for TcpProxy {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// A socket with small buffers: what the operating system keeps is not delivered either, and nobody could tell.
+fn socket() -> std::io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_recv_buffer_size(BUFFER as u32)?;
+    socket.set_send_buffer_size(BUFFER as u32)?;
+    Ok(socket)
+}
+
+/// Connections that are accepted inherit the buffers.
+fn listen() -> std::io::Result<TcpListener> {
+    let socket = socket()?;
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    socket.listen(CONNECTIONS as u32)
 }
 
 /// Takes connections until the proxy is dropped. The set ends what it holds when it is dropped.

@@ -269,6 +269,7 @@ impl Line {
             horizon: all.get(&pull.scope).map_or(Seq(0), |known| known.horizon),
             terms: pull.cursor.terms.clone(),
             entries: Vec::new(),
+            bookmarks: None,
         })
     }
 }

@@ -70,7 +70,7 @@ enum Heard {
 enum Remedy {
     /// It is for the replica to decide.
     GiveUp(Error),
-    /// The server asks to come back.
+    /// A gateway asks to come back.
     ComeBack(Duration),
     /// This way does not work here.
     NotThisWay,
@@ -82,11 +82,14 @@ impl Remedy {
     fn of(trouble: Trouble) -> Self {
         let Trouble { error, what } = trouble;
         match (what, error.retry()) {
-            (What::Unreachable | What::Broken, _) => Self::GiveUp(error),
-            (What::Foreign | What::Refused(405 | 406 | 415), _) => Self::NotThisWay,
-            (What::Cut | What::Refused(408 | 502 | 504), _) => Self::Again,
-            (What::Refused(_), Retry::Later(after)) => Self::ComeBack(after.unwrap_or_default()),
-            (What::Refused(_), _) => Self::GiveUp(error),
+            (What::Foreign | What::Refused(406) | What::Denied(405 | 406 | 415), _) => {
+                Self::NotThisWay
+            }
+            (What::Cut | What::Denied(408 | 502 | 504), _) => Self::Again,
+            (What::Denied(_), Retry::Later(after)) => Self::ComeBack(after.unwrap_or_default()),
+            (What::Unreachable | What::Broken | What::Refused(_) | What::Denied(_), _) => {
+                Self::GiveUp(error)
+            }
         }
     }
 }

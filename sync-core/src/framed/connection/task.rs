@@ -174,7 +174,8 @@ impl Task {
         tokio::pin!(alarm);
         loop {
             self.make_small_messages();
-            let may_take = self.out.waiting.len() < BURST && self.has_room();
+            // A stream that was dropped ends before another begins: the server counts those that are open.
+            let may_take = self.out.waiting.len() < BURST && !self.look_at_lives && self.has_room();
             let event = tokio::select! {
                 // In this order nothing starves: each of the upper ones is bounded by those below.
                 biased;

@@ -237,3 +237,58 @@ pub async fn whatever_is_dropped_the_next_call_works<H: ServerStorageHarness>(
     }
     Ok(())
 }
+
+/// Two processes on one log give out positions one after the other, and both see everything.
+pub async fn two_processes_share_a_log<H: ServerStorageHarness>(harness: H) -> Outcome {
+    const PUSHES: u64 = 12;
+    harness.capabilities().need_several_handles()?;
+    let one = Desk::open(&harness).await;
+    let two = Desk::open(&harness).await;
+    one.scope().await;
+    let writers = (0..4u8).map(|w| {
+        let storage = Arc::clone(if w % 2 == 0 { &one.storage } else { &two.storage });
+        async move {
+            let mut seqs = Vec::new();
+            for n in 1..=PUSHES {
+                let changes = (0..2).map(|d| insert(&format!("w{w}-{n}-{d}"), "1")).collect();
+                let pushed = batch(ReplicaId([w; 16]), n, changes);
+                let appended = storage.append(context(), pushed, Told::open()).await;
+                let appended = must(appended, "a push is appended");
+                seqs.extend(decided(&appended).iter().map(|v| v.seq.0));
+            }
+            seqs
+        }
+    });
+    let mut seqs: Vec<_> = together(writers).await.into_iter().flatten().collect();
+    seqs.sort_unstable();
+    assert_eq!(seqs, (1..=4 * 2 * PUSHES).collect::<Vec<_>>(), "positions");
+    assert_eq!(one.all().await, two.all().await, "the two see different logs");
+    one.check().await;
+    two.check().await;
+    // Each knows what the other was told.
+    let again = batch(ReplicaId([0; 16]), PUSHES, vec![insert("another", "1")]);
+    assert_eq!(two.append(&again).await.verdicts, sync_core::model::Verdicts::Cloned);
+    Ok(())
+}
+
+/// A document that stands twice in a push is told once, in its newest state.
+pub async fn a_document_twice_in_a_push_is_told_once<H: ServerStorageHarness>(
+    harness: H,
+) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    let first = insert("a", "1");
+    let base = sync_core::model::BaseRef {
+        revision: first.state.revision,
+        epoch: super::desk::FRESH,
+        seq: Seq(1),
+        tombstone: false,
+    };
+    let second = super::desk::change("a", Some("2"), Some(base));
+    let appended = desk.append(&desk.batch(vec![first, insert("b", "1"), second])).await;
+    assert!(decided(&appended).iter().all(|v| v.kind == VerdictKind::Accepted), "{appended:?}");
+    assert_eq!(appended.entries, desk.all().await, "listeners are told something else");
+    let told: Vec<_> = appended.entries.iter().map(|e| (e.id.as_str(), json(&e.state))).collect();
+    assert_eq!(told, [("b", "1"), ("a", "2")]);
+    desk.check().await;
+    Ok(())
+}

@@ -7,6 +7,7 @@
 #![allow(clippy::panic, clippy::missing_panics_doc, reason = "a case that fails ends its test")]
 
 mod appending;
+mod broken;
 mod closing;
 mod deciding;
 mod desk;
@@ -23,6 +24,7 @@ use sync_core::storage::ServerStorage;
 
 pub use super::capabilities::Capabilities;
 pub use appending::*;
+pub use broken::{BrokenServerHarness, ServerStorageFault};
 pub use closing::*;
 pub use deciding::*;
 pub use lives::*;
@@ -30,7 +32,7 @@ pub use reading::*;
 pub use retrying::*;
 pub use surviving::*;
 
-use super::run::Case;
+use super::run::{Case, Outcome, demand_failure};
 
 /// A place for one server, and what opens it. Every case gets a fresh one, which is empty.
 ///
@@ -94,6 +96,24 @@ pub fn cases<H: ServerStorageHarness>() -> Vec<Case<H>> {
     crate::server_storage_conformance_cases!(__conformance_list())
 }
 
+/// Runs the case that notices the fault: it has to pass on what is sound, and to fail on what is broken.
+///
+/// # Panics
+/// If it does not.
+pub fn demand<H: ServerStorageHarness>(
+    fault: ServerStorageFault,
+    harness: impl Fn() -> H,
+) -> Outcome {
+    let name = fault.noticed_by();
+    let sound = cases::<H>().into_iter().find(|c| c.name == name);
+    let broken = cases::<BrokenServerHarness<H>>().into_iter().find(|c| c.name == name);
+    let (Some(sound), Some(broken)) = (sound, broken) else {
+        panic!("there is no case {name}");
+    };
+    let wrapped = BrokenServerHarness::new(harness(), fault);
+    demand_failure(&format!("{fault:?}"), name, (sound.run)(harness()), (broken.run)(wrapped))
+}
+
 /// The names of all cases, handed to another macro of this crate.
 #[doc(hidden)]
 #[macro_export]
@@ -102,6 +122,8 @@ macro_rules! server_storage_conformance_cases {
         $crate::$callback! { ($($args)*)
             an_append_is_there_when_it_returns
             positions_are_commit_order
+            two_processes_share_a_log
+            a_document_twice_in_a_push_is_told_once
             followers_see_everything_below_their_position
             readers_see_whole_pushes
             a_judge_that_panics_fails_its_push_whole
@@ -167,6 +189,27 @@ macro_rules! __server_storage_tests {
         fn $name() {
             let case = $crate::conformance::server::$name($harness);
             let _ = $crate::conformance::run(stringify!($name), case);
+        }
+    )*};
+}
+
+/// Expands to one named test for each [fault](crate::conformance::server::ServerStorageFault): the case that is there for
+/// it passes on the harness, and fails when the fault is built into the backend.
+#[macro_export]
+macro_rules! server_storage_teeth {
+    ($harness:expr) => {
+        $crate::server_storage_conformance_faults! { __server_storage_teeth_tests($harness) }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __server_storage_teeth_tests {
+    (($harness:expr) $($(#[doc = $doc:literal])* $name:ident $fault:ident => $case:ident)*) => {$(
+        #[test]
+        fn $name() {
+            let fault = $crate::conformance::server::ServerStorageFault::$fault;
+            let _ = $crate::conformance::server::demand(fault, || $harness);
         }
     )*};
 }

@@ -79,7 +79,11 @@ pub async fn a_full_disk_fails_whole_and_recovers<H: ServerStorageHarness>(harne
         let changes = (0..4).map(|d| insert(&format!("large-{n}-{d}"), &large)).collect();
         let pushed = desk.batch(changes);
         let before = everything(&desk).await;
-        let Err(error) = desk.try_append(pushed.clone(), Told::open()).await else { continue };
+        let Err(error) = desk.try_append(pushed.clone(), Told::open()).await else {
+            let written = desk.all().await.len() - before.1.len();
+            assert_eq!(written, 4, "a push that was accepted is not there");
+            continue;
+        };
         assert_eq!(error.kind(), ErrorKind::Storage, "{error}");
         assert_ne!(error.retry(), Retry::Never, "a full disk is no reason to give up: {error}");
         assert_eq!(everything(&desk).await, before, "a push that failed left something");

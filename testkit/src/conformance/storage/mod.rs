@@ -140,6 +140,7 @@ macro_rules! storage_conformance_cases {
             the_base_is_the_settled_state_before_the_first_edit
             created_and_deleted_in_between_never_travels
             stamps_only_grow
+            the_servers_time_corrects_the_clock
             get_answers_every_key_in_its_place
             scopes_and_collections_are_apart
             pages_are_bounded
@@ -159,6 +160,7 @@ macro_rules! storage_conformance_cases {
             a_conflict_asks_the_resolver_once
             a_resolver_that_fails_defers
             a_full_pull_finds_out_what_is_gone
+            a_chunk_of_a_restored_server_is_not_taken_in
             a_batch_is_the_same_until_it_is_settled
             a_batch_is_bounded
             batches_hold_whole_transactions_in_order
@@ -172,6 +174,7 @@ macro_rules! storage_conformance_cases {
             what_the_server_made_of_it_is_taken_in
             a_refused_edit_moves_into_the_quarantine
             a_conflict_verdict_is_resolved
+            a_refused_stamp_is_taken_anew
             a_quarantined_edit_is_retried_or_discarded
             a_deferred_conflict_ends_as_decided
             what_is_not_settled_comes_by_pages

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sync_core::error::Result;
-use sync_core::server::Server;
+use sync_core::server::{Server, ServerOptions};
 use sync_core::transport::Transport;
 
 use super::super::{Outcome, Skipped};
@@ -24,9 +24,17 @@ pub trait TransportHarness: Send + Sync + 'static {
     /// Whatever keeps it from that: the case fails.
     async fn serve(&self, server: Server) -> Result<Arc<dyn Transport>>;
 
+    /// Changes the options of the server, before the case does: compressions, for example.
+    fn adjust(&self, _options: &mut ServerOptions) {}
+
     /// How quick the transport is, as it is configured here.
     fn timing(&self) -> Timing {
         Timing::default()
+    }
+
+    /// Whether a live stream goes on by itself over another link when its own breaks, as one made of single requests does.
+    fn heals(&self) -> bool {
+        false
     }
 
     /// Breaks every link that there is now, so that both sides can notice. New ones can be made.
@@ -60,6 +68,15 @@ pub trait TransportHarness: Send + Sync + 'static {
     /// [`Skipped`] if that cannot be done.
     async fn refuse(&self) -> Outcome {
         Err(Skipped("a server that can be away"))
+    }
+
+    /// Flips one bit of what each link brings to the replica: in the byte with this number, counted from 0 and from the
+    /// link's beginning; until [`heal`](Self::heal). Only for transports whose messages carry checksums.
+    ///
+    /// # Errors
+    /// [`Skipped`] if that cannot be done, or cannot be noticed.
+    async fn damage(&self, _byte: u64) -> Outcome {
+        Err(Skipped("messages with checksums, on a link that can damage them"))
     }
 
     /// Ends what the others began: links carry again, and new ones can be made. Links that are broken stay broken.

@@ -108,9 +108,11 @@ macro_rules! __transport_cases {
                 a_push_whose_answer_was_lost_has_one_effect,
                 a_log_is_pulled_over_links_that_break,
                 a_log_is_followed_over_links_that_break,
+                damage_is_noticed,
             }
             whole {
                 replicas_converge_over_links_that_are_cut,
+                replicas_converge_over_links_that_fall_silent,
             }
         }
     };
@@ -191,12 +193,15 @@ macro_rules! __transport_faults {
             rewrites_bodies RewritesBodies,
             keeps_acknowledgements KeepsAcknowledgements,
             answers_pushes_itself AnswersPushesItself,
+            counts_failures_as_pushed CountsFailuresAsPushed,
+            stalls_retries StallsRetries,
             mixes_verdicts MixesVerdicts,
             loses_the_advice LosesTheAdvice,
             ignores_new_tokens IgnoresNewTokens,
             drops_events_during_pushes DropsEventsDuringPushes,
             doubles_chunks DoublesChunks,
             swaps_chunks SwapsChunks,
+            keeps_only_the_newest KeepsOnlyTheNewest,
             starts_at_the_head StartsAtTheHead,
             ends_silently EndsSilently,
             hides_the_end HidesTheEnd,

@@ -8,7 +8,7 @@ use sync_core::environment::System;
 use sync_core::error::{Error, Result};
 use sync_core::kv::{KvOptions, MemoryKv, open_server};
 use sync_core::model::{
-    Body, Change, Collection, Cursor, DocumentId, DocumentState, Limits, PushBatch, PushId,
+    Body, Change, Chunk, Collection, Cursor, DocumentId, DocumentState, Limits, PushBatch, PushId,
     ReplicaId, Revision, Scope, Seq, Stamp, Verdict, VerdictKind, Verdicts,
 };
 use sync_core::protocol::{Greeting, Hello, Pull, VERSIONS, Welcome};
@@ -48,6 +48,7 @@ impl<H: TransportHarness> Stage<H> {
         let rows = open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap();
         let (door, storage) = (Arc::new(Door::default()), Arc::new(Watched::new(Arc::new(rows))));
         let mut options = ServerOptions::default();
+        harness.adjust(&mut options);
         set(&mut options);
         let server = Server::new(storage.clone(), door.hooks(), options, Arc::new(System));
         let transport = harness.serve(server.clone()).await.unwrap();
@@ -129,9 +130,18 @@ pub(super) fn text(of: &str) -> Body {
     Body::from_value(&of).expect("a text is JSON")
 }
 
-/// A body of about so many bytes.
+/// A body of about so many bytes that no compression makes much smaller.
 pub(super) fn large(bytes: usize) -> Body {
-    text(&"0123456789abcdef".repeat(bytes / 16))
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut state = bytes as u64 | 1;
+    let letter = |_| {
+        // A xorshift generator (Marsaglia, 2003): anything without a pattern will do.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        char::from(LETTERS[(state >> 58) as usize])
+    };
+    text(&(0..bytes).map(letter).collect::<String>())
 }
 
 /// A document that is written for the first time.
@@ -206,8 +216,8 @@ pub(super) async fn within<T>(bound: Duration, what: &str, future: impl Future<O
     }
 }
 
-/// Whether two deliveries are the same, for readable failures.
-pub(super) fn chunk_of(delivery: Delivery) -> sync_core::model::Chunk {
+/// The chunk that was delivered.
+pub(super) fn chunk_of(delivery: Delivery) -> Chunk {
     match delivery {
         Delivery::Chunk(chunk) => chunk,
         Delivery::Reset(reset) => panic!("a chunk was expected, and came {reset:?}"),

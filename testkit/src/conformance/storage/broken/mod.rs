@@ -1,5 +1,7 @@
 //! Storages with a fault built in, to show that the cases would notice it.
 
+mod batches;
+mod chunks;
 mod memory;
 mod wrapper;
 
@@ -41,6 +43,9 @@ macro_rules! storage_conformance_faults {
             /// A chunk is taken in wherever it begins: one that was asked for ahead skips documents for ever.
             positions_not_compared PositionsNotCompared
                 => a_chunk_that_begins_elsewhere_changes_nothing
+            /// Starts of the server are not remembered: a chunk of a restored server is taken in (cht-core#8093).
+            starts_not_remembered StartsNotRemembered
+                => a_chunk_of_a_restored_server_is_not_taken_in
             /// What this replica wrote is taken for an echo, so a wiped device never gets its own writes back.
             own_writes_filtered OwnWritesFiltered => own_writes_come_back
             /// What arrives while a push is in flight is dropped (rxdb#5571).

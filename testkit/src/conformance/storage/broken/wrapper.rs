@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use sync_core::clock::Now;
 use sync_core::error::{ErrorKind, Result};
 use sync_core::model::{
-    BaseRef, Chunk, DocumentKey, Epoch, Generation, Limits, LocalSeq, PushBatch, PushId, ReplicaId,
-    Reset, Scope, Seq, VerdictKind, Verdicts,
+    Chunk, DocumentKey, Generation, Limits, LocalSeq, PushBatch, PushId, ReplicaId, Reset, Scope,
+    Seq, VerdictKind, Verdicts,
 };
 use sync_core::replica::{
     Applied, Committed, Context, Decision, FeedPage, Forget, LocalTransaction, Page, ReplicaState,
@@ -25,11 +25,11 @@ use crate::conformance::tools::ALL;
 
 /// A sound storage, and what makes it a broken one.
 pub(super) struct BrokenStorage {
-    inner: Arc<dyn Storage>,
-    fault: Fault,
+    pub(super) inner: Arc<dyn Storage>,
+    pub(super) fault: Fault,
     place: Arc<dyn StorageHarness>,
     crashed: Arc<AtomicBool>,
-    memory: Shared,
+    pub(super) memory: Shared,
     silence: watch::Sender<u64>,
 }
 
@@ -74,7 +74,7 @@ impl BrokenStorage {
     }
 
     /// Waits until somebody has looked at what is half done, if anybody does.
-    async fn let_others_look(&self) {
+    pub(super) async fn let_others_look(&self) {
         let before = self.memory.lock().looks;
         for _ in 0..2_000 {
             if self.memory.lock().looks > before {
@@ -129,108 +129,6 @@ impl BrokenStorage {
             self.memory.lock().offsets.insert(place, skipped + items.len());
         }
         Ok(Page { items, more })
-    }
-
-    /// What is still told of a batch.
-    fn tell(&self, mut batch: PushBatch) -> Option<PushBatch> {
-        let mut memory = self.memory.lock();
-        memory.flying = Some((batch.id, batch.changes.len()));
-        let scope = batch.scope.clone();
-        let key = |c: &sync_core::model::Change| {
-            DocumentKey::new(scope.clone(), c.collection.clone(), c.id.clone())
-        };
-        match self.fault {
-            Fault::NewNameForEachRetry => {
-                memory.asked += 1;
-                batch.id.0 += memory.asked;
-            }
-            Fault::BasesOverwritten => {
-                for change in &mut batch.changes {
-                    let Some(previous) = memory.previous.get(&key(change)) else { continue };
-                    let none = BaseRef {
-                        revision: *previous,
-                        epoch: Epoch([0; 16]),
-                        seq: Seq(0),
-                        tombstone: false,
-                    };
-                    change.base =
-                        Some(BaseRef { revision: *previous, ..change.base.unwrap_or(none) });
-                }
-            }
-            Fault::EditsDuringPushLost => {
-                batch.changes.retain(|c| !memory.dropped.contains(&key(c)));
-                return Some(batch).filter(|b| !b.changes.is_empty());
-            }
-            _ => {}
-        }
-        Some(batch)
-    }
-
-    /// Forgets what was edited while it was in flight.
-    async fn drop_newer_edits(&self, scope: &Scope) -> Result<()> {
-        let page = self
-            .inner
-            .unsettled(scope.clone(), Unsettled::Pending, UnsettledAfter::Start, ALL)
-            .await?;
-        let flown = page.items.into_iter().filter(|e| e.base.is_some()).map(|e| e.key);
-        self.memory.lock().dropped.extend(flown);
-        Ok(())
-    }
-
-    /// The verdicts, and the batch that they are taken to speak of.
-    fn fit(&self, id: PushId, verdicts: Verdicts) -> (PushId, Verdicts) {
-        let flying = self.memory.lock().flying;
-        match (self.fault, verdicts, flying) {
-            (Fault::PushNamesNotCompared | Fault::NewNameForEachRetry, verdicts, Some((id, _))) => {
-                (id, verdicts)
-            }
-            (
-                Fault::VerdictsNotCounted,
-                Verdicts::Decided { epoch, mut verdicts },
-                Some((flying, count)),
-            ) if flying == id => {
-                verdicts.truncate(count);
-                (id, Verdicts::Decided { epoch, verdicts })
-            }
-            (_, verdicts, _) => (id, verdicts),
-        }
-    }
-
-    /// The chunk with the position that the storage stands at.
-    async fn pretend_to_fit(&self, chunk: Chunk) -> Result<Chunk> {
-        let checkpoint = self.inner.state().await?.checkpoint(&chunk.scope);
-        let after = checkpoint.after();
-        let next = chunk.next.max(after);
-        let entries = chunk.entries.into_iter().filter(|e| e.seq > after).collect();
-        let epoch = checkpoint.epoch.unwrap_or(chunk.epoch);
-        Ok(Chunk { after, next, epoch, entries, head: chunk.head.max(next), ..chunk })
-    }
-
-    async fn apply_in_halves(&self, cx: Context, chunk: Chunk) -> Result<Applied> {
-        let half = chunk.entries.len() / 2;
-        let Some(middle) = half.checked_sub(1).map(|n| chunk.entries[n].seq) else {
-            return self.inner.apply(cx, chunk).await;
-        };
-        let mut documents = chunk.clone();
-        let rest = documents.entries.split_off(half);
-        let at = self.inner.state().await?.checkpoint(&chunk.scope).after();
-        if at != chunk.after {
-            return self.inner.apply(cx, chunk).await;
-        }
-        documents.next = middle;
-        // The checkpoint is written at the end: that is as wrong as at the beginning.
-        self.memory.lock().standing = Some(at);
-        let first = self.inner.apply(cx.clone(), documents).await?;
-        self.let_others_look().await;
-        let second = Chunk { after: middle, entries: rest, ..chunk };
-        let second = self.inner.apply(cx, second).await;
-        self.memory.lock().standing = None;
-        let mut second = second?;
-        let changes = std::mem::take(&mut second.committed.changes);
-        second.committed.changes = first.committed.changes;
-        second.committed.changes.extend(changes);
-        second.committed.taken += first.committed.taken;
-        Ok(second)
     }
 }
 
@@ -291,7 +189,10 @@ impl Storage for BrokenStorage {
     }
 
     async fn unsettled_of(&self, key: DocumentKey) -> Result<Vec<(Unsettled, UnsettledEntry)>> {
-        self.inner.unsettled_of(key).await
+        let mut found = self.inner.unsettled_of(key).await?;
+        let memory = self.memory.lock();
+        found.retain(|(_, entry)| !memory.dropped.contains(&entry.key));
+        Ok(found)
     }
 
     async fn write(&self, now: Now, mut transaction: LocalTransaction) -> Result<Committed> {
@@ -405,6 +306,7 @@ impl Storage for BrokenStorage {
                     horizon: Seq(0),
                     terms: Vec::new(),
                     entries: Vec::new(),
+                    bookmarks: None,
                 };
                 self.inner.apply(cx, chunk).await?;
             }
@@ -419,6 +321,7 @@ impl Storage for BrokenStorage {
         match self.fault {
             Fault::ChunksInHalves => return self.apply_in_halves(cx, chunk).await,
             Fault::PositionsNotCompared => chunk = self.pretend_to_fit(chunk).await?,
+            Fault::StartsNotRemembered => chunk.terms.clear(),
             Fault::OwnWritesFiltered => {
                 let own = self.inner.state().await?.replica;
                 chunk.entries.retain(|e| e.state.revision.replica != own);

@@ -118,7 +118,7 @@ pub async fn a_push_whose_answer_was_lost_has_one_effect<H: TransportHarness>(
 /// A log is pulled over links that break in the middle of a chunk, again and again: whoever connects anew and goes on from
 /// where it stands misses nothing and takes nothing in twice.
 pub async fn a_log_is_pulled_over_links_that_break<H: TransportHarness>(harness: H) -> Outcome {
-    over_links_that_break(harness, async |connection, reader, documents| {
+    over_links_that_break(harness, 3, async |connection, reader, documents| {
         while reader.entries.len() < documents {
             reader.pull(&**connection).await?;
         }
@@ -129,7 +129,9 @@ pub async fn a_log_is_pulled_over_links_that_break<H: TransportHarness>(harness:
 
 /// The same over live streams.
 pub async fn a_log_is_followed_over_links_that_break<H: TransportHarness>(harness: H) -> Outcome {
-    over_links_that_break(harness, async |connection, reader, documents| {
+    // A stream that goes on by itself tells of no breaks.
+    let least = if harness.heals() { 0 } else { 3 };
+    over_links_that_break(harness, least, async |connection, reader, documents| {
         let mut live = connection.live(reader.request());
         while reader.entries.len() < documents {
             let event = live.next().await.expect("it ended without a word");
@@ -140,8 +142,40 @@ pub async fn a_log_is_followed_over_links_that_break<H: TransportHarness>(harnes
     .await
 }
 
+/// A bit that is flipped on the way is noticed: what arrives is what was sent, or an error that may be tried again.
+pub async fn damage_is_noticed<H: TransportHarness>(harness: H) -> Outcome {
+    let stage = Stage::with_heartbeat(harness).await;
+    let scope = scope("damaged");
+    stage.author().await.write(&scope, &[("large", large(20_000))]).await;
+    let read = async || {
+        let (connection, _) = stage.transport.connect(hello(1, &[&scope])).await?;
+        let mut reader = Reader::new(&scope);
+        reader.pull_all(&*connection).await?;
+        Ok::<_, Error>(reader.entries)
+    };
+    let sound = stage.soon("reading", read()).await.unwrap();
+    let mut noticed = 0;
+    for byte in (0..12).map(|n| 1_000 + n * 1_531) {
+        stage.harness.damage(byte).await?;
+        // What is kept open for later has brought more than that already.
+        stage.harness.cut().await?;
+        match within(stage.timing.silence, "reading what is damaged", read()).await {
+            Ok(entries) => assert_eq!(entries, sound, "damage at byte {byte} came through"),
+            Err(error) => {
+                assert_ne!(error.retry(), Retry::Never, "{error:?}");
+                noticed += 1;
+            }
+        }
+    }
+    assert!(noticed > 0, "nothing was damaged");
+    stage.harness.heal().await;
+    assert_eq!(stage.soon("reading", read()).await.unwrap(), sound);
+    Ok(())
+}
+
 async fn over_links_that_break<H: TransportHarness>(
     harness: H,
+    least: u64,
     read: impl AsyncFn(&Arc<dyn Connection>, &mut Reader, usize) -> Result<()>,
 ) -> Outcome {
     const DOCUMENTS: usize = 60;
@@ -160,12 +194,14 @@ async fn over_links_that_break<H: TransportHarness>(
         let connection = stage.connect(1, &[&scope]).await;
         let reading = read(&connection, &mut reader, DOCUMENTS);
         if let Err(error) = stage.soon("reading", reading).await {
-            assert_lost(&error);
+            // The link is not lost for good: whether to go on at once, or how soon, is for the transport to advise.
+            assert!(matches!(error.kind(), ErrorKind::Network | ErrorKind::Timeout), "{error:?}");
+            assert_ne!(error.retry(), Retry::Never, "{error:?}");
             breaks += 1;
         }
         assert!(breaks < 60, "no progress: {} documents", reader.entries.len());
     }
-    assert!(breaks >= 3, "the link broke {breaks} times only");
+    assert!(breaks >= least, "the link broke {breaks} times only");
     reader.assert_has_all(DOCUMENTS);
     Ok(())
 }

@@ -11,20 +11,17 @@ pub async fn many_requests_at_a_time_are_each_answered<H: TransportHarness>(harn
         author.write_each(scope, 0..n).await;
     }
     let connection = stage.connect(1, &[]).await;
-    let own = scope("own");
     let requests = (0..30).map(async |n: usize| {
         let of = n % scopes.len();
-        let changes = vec![insert(NOTES, &name(n), text("x"))];
+        let changes = (0..=n % 4).map(|k| insert(NOTES, &name(k), text("x"))).collect();
         let push = connection.push(batch(1, 1, &scope(&format!("own-{n}")), changes));
         let pull = connection.pull(pull(&scopes[of], Cursor::default()));
         let (pushed, pulled) = tokio::join!(push, pull);
-        assert_eq!(assert_accepted(&pushed.unwrap()), [Seq(1)]);
+        assert_eq!(assert_accepted(&pushed.unwrap()).len(), n % 4 + 1);
         let chunk = chunk_of(pulled.unwrap());
         assert_eq!((&chunk.scope, chunk.entries.len()), (&scopes[of], of));
     });
     stage.soon("the answers", futures_util::future::join_all(requests)).await;
-    let mut reader = Reader::new(&own);
-    stage.soon("a pull", reader.pull_all(&*connection)).await.unwrap();
     Ok(())
 }
 
@@ -112,9 +109,10 @@ pub async fn requests_may_be_dropped_at_once<H: TransportHarness>(harness: H) ->
         let mut pulled = connection.pull(pull(&scope, Cursor::default()));
         let mut live = connection.live(pull(&scope, Cursor::default()));
         for _ in 0..round % 4 {
-            let _ = (poll!(&mut pulled), poll!(live.next()));
+            let is_answered = poll!(&mut pulled).is_ready();
+            let _ = poll!(live.next());
             tokio::task::yield_now().await;
-            if round % 3 == 0 {
+            if is_answered || round % 3 == 0 {
                 break;
             }
         }

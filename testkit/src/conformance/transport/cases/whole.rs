@@ -68,7 +68,7 @@ impl Device {
 /// the server when the links stay.
 pub async fn replicas_converge_over_links_that_are_cut<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
-    let scope = scope("whole");
+    let scope = scope("cut");
     let devices = [Device::start(&stage, 1, &scope).await, Device::start(&stage, 2, &scope).await];
     for round in 0..ROUNDS {
         for device in &devices {
@@ -81,11 +81,47 @@ pub async fn replicas_converge_over_links_that_are_cut<H: TransportHarness>(harn
         let moved = status.wait_for(|s| s.pushed > pushed || s.phase == Phase::InSync);
         stage.soon("progress between two cuts", moved).await.unwrap();
     }
+    converge(&stage, devices, &scope, ROUNDS - 1).await;
+    Ok(())
+}
+
+/// The same over links that fall silent: the replicas notice, and go on when the links carry again, without being told.
+pub async fn replicas_converge_over_links_that_fall_silent<H: TransportHarness>(
+    harness: H,
+) -> Outcome {
+    let stage = Stage::with_heartbeat(harness).await;
+    let scope = scope("silent");
+    let devices = [Device::start(&stage, 1, &scope).await, Device::start(&stage, 2, &scope).await];
+    for round in 0..3 {
+        for device in &devices {
+            let mut status = device.driver.status();
+            let in_sync = status.wait_for(|s| s.phase == Phase::InSync);
+            stage.soon("being in sync", in_sync).await.unwrap();
+        }
+        stage.harness.stall().await?;
+        for device in &devices {
+            device.write(&scope, round).await;
+            let mut status = device.driver.status();
+            let noticed = status.wait_for(|s| !matches!(s.phase, Phase::Syncing | Phase::InSync));
+            within(stage.timing.silence, "noticing the silence", noticed).await.unwrap();
+        }
+        stage.harness.heal().await;
+    }
+    converge(&stage, devices, &scope, 2).await;
+    Ok(())
+}
+
+/// Both replicas come to hold what the server holds, which is what was written in the last round.
+async fn converge<H: TransportHarness>(
+    stage: &Stage<H>,
+    devices: [Device; 2],
+    scope: &Scope,
+    last: usize,
+) {
     let converged = async {
         loop {
-            let server = (stage.row(&scope).await.digest, 0);
-            if devices[0].digest(&scope).await == server
-                && devices[1].digest(&scope).await == server
+            let server = (stage.row(scope).await.digest, 0);
+            if devices[0].digest(scope).await == server && devices[1].digest(scope).await == server
             {
                 break;
             }
@@ -93,10 +129,10 @@ pub async fn replicas_converge_over_links_that_are_cut<H: TransportHarness>(harn
         }
     };
     within(stage.timing.prompt * 3, "convergence", converged).await;
-    let mut reader = Reader::new(&scope);
-    let connection = stage.connect(3, &[&scope]).await;
+    let mut reader = Reader::new(scope);
+    let connection = stage.connect(3, &[scope]).await;
     stage.soon("a pull", reader.pull_all(&*connection)).await.unwrap();
-    let last = format!("in round {}", ROUNDS - 1);
+    let last = format!("in round {last}");
     assert_eq!(reader.entries.len(), WRITES / 2 + WRITES);
     for entry in &reader.entries {
         let body = entry.state.body.as_ref().expect("nothing was deleted");
@@ -105,5 +141,4 @@ pub async fn replicas_converge_over_links_that_are_cut<H: TransportHarness>(harn
     for device in devices {
         stage.soon("stopping", device.driver.stop()).await;
     }
-    Ok(())
 }

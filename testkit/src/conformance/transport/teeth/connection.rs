@@ -1,5 +1,6 @@
 //! Connections with a fault.
 
+use std::collections::BTreeSet;
 use std::future::pending;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,7 +9,8 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use sync_core::error::{Error, ErrorKind, Result, Retry};
 use sync_core::model::{
-    Body, Chunk, Cursor, Epoch, Limits, PushBatch, Reset, Seq, Verdict, VerdictKind, Verdicts,
+    Body, Chunk, Cursor, Epoch, Limits, PushBatch, PushId, Reset, Scope, Seq, Verdict, VerdictKind,
+    Verdicts,
 };
 use sync_core::protocol::{Ack, Goodbye, Pull};
 use sync_core::transport::{Connection, Delivery};
@@ -23,6 +25,8 @@ pub(super) struct FaultyConnection {
     fault: Fault,
     /// Pushes that wait for their answer.
     pushing: Arc<AtomicUsize>,
+    /// Batches that were pushed.
+    pushed: Mutex<BTreeSet<(Scope, PushId)>>,
     /// The verdicts that came last.
     last: Mutex<Option<Verdicts>>,
     /// Held while a request waits for its answer.
@@ -43,8 +47,21 @@ impl std::fmt::Debug for Attic {
 
 impl FaultyConnection {
     pub(super) fn new(inner: Arc<dyn Connection>, fault: Fault) -> Self {
-        let (last, turn) = (Mutex::default(), tokio::sync::Mutex::default());
-        Self { inner, fault, pushing: Arc::default(), last, turn, attic: Attic::default() }
+        Self {
+            inner,
+            fault,
+            pushing: Arc::default(),
+            pushed: Mutex::default(),
+            last: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+            attic: Attic::default(),
+        }
+    }
+
+    /// Whether the batch is pushed for the first time.
+    fn is_first(&self, batch: &PushBatch) -> bool {
+        let name = (batch.scope.clone(), batch.id);
+        self.pushed.lock().unwrap_or_else(PoisonError::into_inner).insert(name)
     }
 
     /// A request, from the question to what is made of its answer.
@@ -146,8 +163,15 @@ impl Connection for FaultyConnection {
         if self.fault == Fault::AnswersPushesItself {
             return Ok(accepted(&batch));
         }
+        if self.fault == Fault::StallsRetries && !self.is_first(&batch) {
+            pending::<()>().await;
+        }
         let _pushing = streams::Count::begin(&self.pushing);
-        let verdicts = self.ask(self.inner.push(batch)).await?;
+        let failed = accepted(&batch);
+        let verdicts = match self.ask(self.inner.push(batch)).await {
+            Err(_) if self.fault == Fault::CountsFailuresAsPushed => return Ok(failed),
+            verdicts => verdicts?,
+        };
         if self.fault == Fault::MixesVerdicts {
             let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
             return Ok(last.replace(verdicts.clone()).unwrap_or(verdicts));

@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::Cursor;
 use sync_core::protocol::{Hello, Welcome};
-use sync_core::server::Server;
+use sync_core::server::{Server, ServerOptions};
 use sync_core::transport::{Connection, Transport};
 
 use super::harness::{Timing, TransportHarness};
@@ -23,7 +23,7 @@ use crate::conformance::{Case, Outcome, demand_failure};
 use connection::FaultyConnection;
 
 /// How long a case waits at most for what a fault may keep from happening.
-const ENOUGH: Duration = Duration::from_secs(3);
+const ENOUGH: Duration = Duration::from_secs(2);
 
 /// A mistake in a transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,6 +47,10 @@ pub enum Fault {
     KeepsAcknowledgements,
     /// Says of a push that it was accepted, before it is delivered (automerge#772).
     AnswersPushesItself,
+    /// Takes a push that failed for one that was accepted.
+    CountsFailuresAsPushed,
+    /// Takes a batch that is pushed again for done, and answers nobody (powersync-service PR 659).
+    StallsRetries,
     /// Gives the verdicts of another batch.
     MixesVerdicts,
     /// Tells errors by their kind alone: what the server advised is lost.
@@ -59,6 +63,8 @@ pub enum Fault {
     DoublesChunks,
     /// Delivers a chunk of a live stream before the one that it follows on.
     SwapsChunks,
+    /// Keeps only the newest chunk for a live stream that is not polled.
+    KeepsOnlyTheNewest,
     /// Begins a live stream at the head as it is when it is opened, instead of at the cursor.
     StartsAtTheHead,
     /// Ends a live stream without a word when it fails, so that nobody resyncs (rxdb PR 4612).
@@ -104,11 +110,14 @@ impl Fault {
             Self::RewritesBodies => "pulling::bodies_arrive_byte_for_byte",
             Self::KeepsAcknowledgements => "pulling::acknowledgements_compare_digests",
             Self::AnswersPushesItself => "pushing::an_answered_push_is_on_the_server",
+            Self::CountsFailuresAsPushed => "links::a_push_whose_answer_was_lost_has_one_effect",
+            Self::StallsRetries => "pushing::a_batch_that_is_pushed_again_has_one_effect",
             Self::MixesVerdicts => "pushing::verdicts_belong_to_their_batch",
             Self::LosesTheAdvice => "access::errors_carry_their_advice",
             Self::IgnoresNewTokens => "access::a_new_token_is_used_from_then_on",
             Self::DropsEventsDuringPushes => "live::nothing_is_missed_while_pushes_are_in_flight",
             Self::DoublesChunks | Self::SwapsChunks => "live::a_live_stream_catches_up_and_follows",
+            Self::KeepsOnlyTheNewest => "live::nothing_is_missed_while_it_is_not_polled",
             Self::StartsAtTheHead => "live::nothing_is_missed_before_the_first_poll",
             Self::ForgetsWhenGivenUp => "live::waiting_for_a_chunk_may_be_given_up",
             Self::ReadsAhead => "live::a_live_stream_that_is_not_polled_holds_nothing_up",
@@ -163,7 +172,7 @@ impl Transport for FaultyTransport {
                 (Fault::TakesRefusalsForOutages, ErrorKind::Unauthenticated) => {
                     return Err(Error::new(ErrorKind::Network, "the server is away"));
                 }
-                _ => return Err(error),
+                _ => return Err(connection::change_error(self.fault, error)),
             }
         };
         Ok((Arc::new(FaultyConnection::new(inner, self.fault)), welcome))
@@ -191,6 +200,10 @@ impl<H: TransportHarness> TransportHarness for FaultyHarness<H> {
         Ok(Arc::new(FaultyTransport::new(self.inner.serve(server).await?, self.fault)))
     }
 
+    fn adjust(&self, options: &mut ServerOptions) {
+        self.inner.adjust(options);
+    }
+
     /// Shorter: what the fault lets wait for ever need not be waited for that long.
     fn timing(&self) -> Timing {
         let mut timing = self.inner.timing();
@@ -214,6 +227,10 @@ impl<H: TransportHarness> TransportHarness for FaultyHarness<H> {
 
     async fn refuse(&self) -> Outcome {
         self.inner.refuse().await
+    }
+
+    async fn damage(&self, byte: u64) -> Outcome {
+        self.inner.damage(byte).await
     }
 
     async fn heal(&self) {

@@ -52,6 +52,7 @@ pub(super) fn faulty(fault: Fault, inner: Live) -> Live {
         }
         Fault::ForgetsWhenGivenUp => Forgetful { inner: inner.boxed(), taken: None }.boxed(),
         Fault::ReadsAhead => read_ahead(inner.boxed()),
+        Fault::KeepsOnlyTheNewest => newest(inner.boxed()),
         Fault::OutlivesTheLink | Fault::TrustsSilence => {
             let shown = move |e: &Result<Delivery>| {
                 future::ready(e.as_ref().err().is_none_or(|e| !hides(fault, e)))
@@ -103,6 +104,24 @@ fn read_ahead(mut inner: Live) -> Live {
         }
     });
     stream::poll_fn(move |cx| hear.poll_recv(cx)).boxed()
+}
+
+/// Takes whatever comes, and remembers the last of it.
+fn newest(mut inner: Live) -> Live {
+    let (tell, hear) = tokio::sync::watch::channel(None);
+    tokio::spawn(async move {
+        while let Some(event) = inner.next().await {
+            if tell.send(Some(event)).is_err() {
+                break;
+            }
+        }
+    });
+    let next = async |mut hear: tokio::sync::watch::Receiver<Option<Result<Delivery>>>| {
+        hear.changed().await.ok()?;
+        let event = hear.borrow_and_update().clone();
+        Some((event?, hear))
+    };
+    stream::unfold(hear, next).boxed()
 }
 
 /// Has an event in its hands when it is polled by somebody else than before, and has lost it.
