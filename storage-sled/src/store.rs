@@ -56,7 +56,7 @@ impl SledKv {
         let folder = &config.path;
         folder::check(folder)?;
         let db = contained(|| open(config)).map_err(|e| during_open(e, folder))?;
-        let watch = Watch::start(db.clone())?;
+        let watch = Watch::start(&db)?;
         let log = LogFile::open(folder, config.sync)?;
         let kv = Self {
             db: Some(db),
