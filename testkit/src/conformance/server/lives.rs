@@ -213,3 +213,22 @@ pub async fn the_scope_is_what_a_recount_gives<H: ServerStorageHarness>(harness:
     assert_eq!(desk.scope().await.documents, 31);
     Ok(())
 }
+
+/// Of the starts of the server so many are remembered, the newest.
+pub async fn starts_of_the_server_are_bounded<H: ServerStorageHarness>(harness: H) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    let starts = TermStart::KEPT as u64 + 5;
+    for n in 1..=starts {
+        for half in ["a", "b"] {
+            let batch = desk.batch(vec![super::desk::insert(&format!("{half}{n}"), "1")]);
+            let cx = AppendContext { term: Term(n), ..super::desk::context() };
+            must(desk.storage.append(cx, batch, Told::open()).await, "an append");
+        }
+    }
+    let terms = desk.scope().await.terms;
+    let kept: Vec<_> = terms.iter().map(|t| (t.term.0, t.first.0)).collect();
+    let expected: Vec<_> = (6..=starts).map(|n| (n, 2 * n - 1)).collect();
+    assert_eq!(kept, expected);
+    assert_eq!(desk.chunk(Cursor::default(), documents(1)).await.terms, terms);
+    Ok(())
+}

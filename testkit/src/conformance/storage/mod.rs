@@ -182,8 +182,10 @@ macro_rules! storage_conformance_cases {
             a_lease_is_given_back_and_taken_again
             the_app_needs_no_lease
             two_processes_share_a_replica
+            two_processes_follow_one_feed
             a_forgotten_scope_leaves_nothing_but_own_edits
             a_forgotten_collection_leaves_the_others
+            the_feed_tells_what_was_forgotten
             a_reset_keeps_unsynced_edits
             after_a_reset_everything_is_pulled_afresh
             a_new_identity_stamps_edits_anew
