@@ -28,4 +28,4 @@ use super::stage::{
     NOTES, Stage, assert_accepted, batch, chunk_of, decided, error_of, hello, insert, large, name,
     pull, pull_few, replica, scope, text, within,
 };
-use crate::conformance::Outcome;
+use crate::conformance::{Outcome, Skipped};
