@@ -156,6 +156,25 @@ async fn a_request_that_takes_too_long_is_ended() {
 }
 
 #[tokio::test]
+async fn a_push_whose_sender_is_gone_takes_effect_once() {
+    let served = Served::new().await;
+    let batch = push(1, "x");
+    let mut gone = TcpStream::connect(served.address).await.unwrap();
+    let head = format!(
+        "POST {PUSHES} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        batch.len()
+    );
+    gone.write_all((head + &batch).as_bytes()).await.unwrap();
+    drop(gone);
+    let (_, verdicts) = expect(served.post(PUSHES, &batch), 200).await;
+    assert_eq!(verdicts["verdicts"][0]["kind"], "accepted");
+    within(served.server.drained()).await;
+    let (_, again) = expect(served.post(PUSHES, &batch), 200).await;
+    assert_eq!(again, verdicts);
+    assert_eq!(expect(served.get(CHANGES), 200).await.1["head"], 1);
+}
+
+#[tokio::test]
 async fn long_cursors_travel_in_a_body_and_long_headers_not_at_all() {
     let served = Served::new().await;
     let long = "A".repeat(600_000);

@@ -264,6 +264,8 @@ async fn contents_are_negotiated() {
         let vary: Vec<_> = answer.headers().get_all("vary").iter().collect();
         assert!(vary.iter().any(|v| v.to_str().unwrap().contains("accept")), "{vary:?}");
     }
+    let lines = served.get(CHANGES).header("accept", "text/html").header("accept", FRAME);
+    assert_eq!(within(lines.send()).await.unwrap().headers()["content-type"], FRAME);
     let (_, message) = refused(served.get(CHANGES).header("accept", "text/html"), 406).await;
     assert!(message.contains("text/event-stream"), "{message}");
     let form = served.client.post(served.url(PUSHES)).body("a=b");

@@ -42,6 +42,13 @@ impl Peer {
         &self.principal
     }
 
+    /// The same principal, for another of its replicas: for a request that names the replica in what it carries, which is
+    /// read only after it is known who sends it.
+    #[must_use]
+    pub fn with_replica(self, replica: ReplicaId) -> Self {
+        Self { replica, ..self }
+    }
+
     pub(super) async fn access(&self, scope: &Scope) -> Result<Access> {
         self.server.0.hooks.authorise.scope(&self.principal, scope).await
     }

@@ -95,8 +95,8 @@ impl App {
         offered: &[(Wanted, &'static str)],
         handle: impl FnOnce(Exchange, Body) -> F,
     ) -> Response {
-        let accept = text(request.headers(), &header::ACCEPT);
-        let wanted = best(accept, offered);
+        let accept = list(request.headers(), &header::ACCEPT);
+        let wanted = best(accept.as_deref(), offered);
         let format = wanted.map_or(Format::Json, Wanted::format);
         let served = async {
             if *self.server.draining().borrow() {
@@ -123,6 +123,12 @@ impl App {
 /// A header as text, if it is there and is text.
 fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     headers.get(name).and_then(|h| h.to_str().ok())
+}
+
+/// A header that is a list, which may come in several lines.
+fn list(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    let lines: Vec<_> = headers.get_all(name).iter().filter_map(|h| h.to_str().ok()).collect();
+    (!lines.is_empty()).then(|| lines.join(","))
 }
 
 /// One request that was let in.
@@ -156,6 +162,11 @@ impl Exchange {
     /// A header as text.
     pub(super) fn header(&self, name: &HeaderName) -> Option<&str> {
         text(&self.parts.headers, name)
+    }
+
+    /// A header that is a list.
+    pub(super) fn list(&self, name: &HeaderName) -> Option<String> {
+        list(&self.parts.headers, name)
     }
 
     /// The token that the request carries.

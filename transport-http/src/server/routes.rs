@@ -80,8 +80,8 @@ pub(super) async fn changes(State(app): State<Arc<App>>, request: Request) -> Re
         let asked: Asked = exchange.query()?;
         let data = asked.data;
         let wait = Duration::from_secs(asked.wait).min(exchange.app.config.wait);
-        let peer = admit(&exchange, None).await?;
-        let mut pull = if exchange.parts.method == Method::POST {
+        let peer = admit(&exchange).await?;
+        let pull = if exchange.parts.method == Method::POST {
             if asked.cursor.is_some() || asked.documents.is_some() || asked.bytes.is_some() {
                 return Err(wrong("what is read stands in the body, and not in the address too"));
             }
@@ -96,7 +96,6 @@ pub(super) async fn changes(State(app): State<Arc<App>>, request: Request) -> Re
         if exchange.wanted == Wanted::Events && !is_head {
             return stream(exchange, &peer, pull, data).await;
         }
-        pull.limits.documents = pull.limits.documents.max(1);
         once(exchange, &peer, pull, if is_head { Duration::ZERO } else { wait }).await
     })
     .await
@@ -106,7 +105,7 @@ pub(super) async fn changes(State(app): State<Arc<App>>, request: Request) -> Re
 async fn once(exchange: Exchange, peer: &Peer, pull: Pull, wait: Duration) -> Answer {
     let mut served = exchange.in_time(peer.read(&pull)).await?;
     let format = exchange.format();
-    let tags = exchange.header(&header::IF_NONE_MATCH).map(str::to_owned);
+    let tags = exchange.list(&header::IF_NONE_MATCH);
     let is_idle = matches!(&served, Served::Chunk(chunk) if is_nothing(chunk, &pull.cursor));
     let mut kept = None;
     if is_idle && !wait.is_zero() {
@@ -147,6 +146,7 @@ pub(super) async fn pushes(State(app): State<Arc<App>>, request: Request) -> Res
     app.serve(request, Wanted::WHOLE, |mut exchange, body| async move {
         let scope = exchange.scope().await?;
         exchange.query::<Nothing>()?;
+        let peer = admit(&exchange).await?;
         let batch: PushBatch = exchange.content(body, Some(&scope)).await?;
         if exchange.replica()?.is_some_and(|r| r != batch.replica) {
             return Err(wrong("the batch belongs to another replica than the request"));
@@ -154,7 +154,7 @@ pub(super) async fn pushes(State(app): State<Arc<App>>, request: Request) -> Res
         if batch.id.0 == 0 {
             return Err(wrong("batches are numbered from 1; 0 means none"));
         }
-        let peer = admit(&exchange, Some(batch.replica)).await?;
+        let peer = peer.with_replica(batch.replica);
         let verdicts = exchange.in_time(peer.push(batch)).await?;
         answer::content(exchange.format(), verdicts)
     })
@@ -165,11 +165,11 @@ pub(super) async fn acknowledgements(State(app): State<Arc<App>>, request: Reque
     app.serve(request, Wanted::WHOLE, |mut exchange, body| async move {
         let scope = exchange.scope().await?;
         exchange.query::<Nothing>()?;
-        let ack: Ack = exchange.content(body, Some(&scope)).await?;
-        let Some(replica) = exchange.replica()? else {
+        let peer = admit(&exchange).await?;
+        if exchange.replica()?.is_none() {
             return Err(wrong("the header Twotide-Replica has to say who acknowledges"));
-        };
-        let peer = admit(&exchange, Some(replica)).await?;
+        }
+        let ack: Ack = exchange.content(body, Some(&scope)).await?;
         match exchange.in_time(peer.acknowledge(&ack)).await? {
             Some(reset) => answer::content(exchange.format(), reset),
             None => Ok(StatusCode::NO_CONTENT.into_response()),
@@ -196,12 +196,10 @@ pub(super) async fn nothing(State(app): State<Arc<App>>, request: Request) -> Re
     .await
 }
 
-/// Who that is. Which replica it is matters only to what a replica says of itself.
-async fn admit(exchange: &Exchange, replica: Option<ReplicaId>) -> Result<Peer, Failure> {
-    let replica = match replica {
-        Some(replica) => replica,
-        None => exchange.replica()?.unwrap_or(ReplicaId([0; 16])),
-    };
+/// Who sends that. It is asked before a body is read, so that only who may come in takes up memory.
+async fn admit(exchange: &Exchange) -> Result<Peer, Failure> {
+    // Most requests are a reader's, whose replica does not matter.
+    let replica = exchange.replica()?.unwrap_or(ReplicaId([0; 16]));
     let token = exchange.token()?;
     exchange.in_time(exchange.server().admit(token, replica)).await
 }
