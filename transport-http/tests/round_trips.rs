@@ -1,0 +1,97 @@
+//! How many requests it takes a replica to sync.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+
+#[path = "support/gateway.rs"]
+#[allow(dead_code, unreachable_pub, reason = "a module of several tests")]
+mod gateway;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gateway::{Gateway, Habits};
+use sync_core::driver::{Driver, DriverOptions, Parts, Unobserved};
+use sync_core::engine::{Goal, Phase};
+use sync_core::environment::{Environment, System};
+use sync_core::kv::{KvOptions, MemoryKv, open_replica, open_server};
+use sync_core::model::{Body, Collection, DocumentId, ReplicaId, Scope, Seq};
+use sync_core::replica::{LocalTransaction, LocalWrite, WriteOperation};
+use sync_core::server::{Hooks, Server, ServerOptions};
+use sync_core::storage::Storage;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+use transport_http::{HttpConfig, HttpTransport, ProxyBy, router};
+
+/// Syncs once; how many requests that took.
+async fn sync(driver: &Driver, gateway: &Gateway) -> usize {
+    let before = gateway.passed().requests;
+    let run = driver.run(Goal::ONCE).await.unwrap();
+    let mut status = driver.status();
+    let done = status.wait_for(|s| s.runs >= run && s.phase == Phase::InSync);
+    drop(tokio::time::timeout(Duration::from_secs(30), done).await.expect("it takes too long"));
+    gateway.passed().requests - before
+}
+
+async fn drive(storage: &Arc<dyn Storage>, gateway: &Gateway) -> Driver {
+    let mut config = HttpConfig::new(&gateway.url);
+    config.proxy = ProxyBy::None;
+    let parts = Parts {
+        storage: Arc::clone(storage),
+        transport: Arc::new(HttpTransport::new(config).unwrap()),
+        environment: Arc::new(System),
+        observer: Arc::new(Unobserved),
+    };
+    Driver::start(parts, DriverOptions::default()).await.unwrap()
+}
+
+fn write(n: u32) -> LocalTransaction {
+    let body = Body::parse(format!("{{\"n\":{n}}}")).unwrap();
+    let write = LocalWrite {
+        collection: Collection::new("notes").unwrap(),
+        id: DocumentId::new(format!("d{n}")).unwrap(),
+        operation: WriteOperation::Insert(body),
+    };
+    LocalTransaction { scope: Scope::default(), writes: vec![write] }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sync_without_news_is_a_greeting_and_an_acknowledgement() {
+    let rows = open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap();
+    let (hooks, options) = (Hooks::default(), ServerOptions::default());
+    let server = Server::new(Arc::new(rows), hooks, options, Arc::new(System));
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(transport_net::listen(socket, router(server), std::future::pending()));
+    let gateway = Gateway::start(address, Habits::default()).await;
+    let open =
+        |id| open_replica(Arc::new(MemoryKv::default()), ReplicaId([id; 16]), KvOptions::default());
+    let (one, two): (Arc<dyn Storage>, Arc<dyn Storage>) =
+        (Arc::new(open(1).unwrap()), Arc::new(open(2).unwrap()));
+    for n in 0..3 {
+        one.write(System.now(), write(n)).await.unwrap();
+    }
+    let first = drive(&one, &gateway).await;
+    sync(&first, &gateway).await;
+    first.stop().await;
+    let second = drive(&two, &gateway).await;
+    assert_eq!(sync(&second, &gateway).await, 3, "the greeting, a chunk, and the acknowledgement");
+    // Whoever asks on an open connection is told how it is now.
+    assert_eq!(sync(&second, &gateway).await, 2, "a condition, and the acknowledgement");
+    second.stop().await;
+    for _ in 0..3 {
+        let again = drive(&two, &gateway).await;
+        let began = Instant::now();
+        assert_eq!(sync(&again, &gateway).await, 2);
+        println!("a sync without news took {:?}", began.elapsed());
+        again.stop().await;
+    }
+    // What is new is found all the same.
+    one.write(System.now(), write(9)).await.unwrap();
+    let first = drive(&one, &gateway).await;
+    sync(&first, &gateway).await;
+    first.stop().await;
+    let again = drive(&two, &gateway).await;
+    assert_eq!(sync(&again, &gateway).await, 3);
+    let at = two.state().await.unwrap().checkpoint(&Scope::default()).position;
+    assert_eq!(at, Seq(4));
+}
