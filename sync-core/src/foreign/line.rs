@@ -91,7 +91,7 @@ impl Line {
     /// As [`fetching`](Self::fetching), when no listing is under way.
     ///
     /// # Errors
-    /// `Busy` if it does not end soon.
+    /// `Overloaded` if it does not end soon.
     pub(super) async fn sending(&self) -> Result<MutexGuard<'_, Turn>> {
         let turn = async {
             let mut signals = self.signals.subscribe();
@@ -105,7 +105,7 @@ impl Line {
             }
         };
         tokio::time::timeout(PATIENCE, turn).await.map_err(|_| {
-            Error::new(ErrorKind::Busy, "nothing is sent while everything is being fetched")
+            Error::new(ErrorKind::Overloaded, "nothing is sent while everything is being fetched")
         })
     }
 

@@ -48,6 +48,10 @@
 //! answer [`Outcome::Superseded`] if it is not. An error is for the call as a whole: the same changes are sent again, with the same
 //! [keys](Outgoing::key). What can never be stored is [`Outcome::Rejected`], or it would be tried for ever.
 //!
+//! **Tokens** are between the closures and the service: a token that a replica is given goes nowhere. A closure that is told
+//! that its token is no good renews it, or fails with `Unauthenticated`, which stops the sync until it is run again. A closure
+//! may be dropped in the middle, may hang and may panic: the first two cost another attempt, the last is an error like others.
+//!
 //! # Which guarantees hold
 //!
 //! That depends on what the service offers for writing. The columns are ways of sending.

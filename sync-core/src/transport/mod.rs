@@ -3,6 +3,8 @@
 //! Two doors lead here. Implement [`Transport`] and [`Connection`]: requests and answers, and a live stream whose polling
 //! is the flow control. Or give a [`FrameLink`], a sink and a stream of byte frames, and
 //! [`FramedTransport`](crate::framed::FramedTransport) does the multiplexing, the heartbeat and the credits.
+//!
+//! An app whose data is behind a REST API already needs neither: it gives two closures (see [`foreign`](crate::foreign)).
 
 use std::fmt;
 use std::pin::Pin;

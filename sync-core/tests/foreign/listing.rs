@@ -69,7 +69,7 @@ async fn nothing_is_sent_in_the_middle_of_a_listing() {
     device.apply(first).await;
     device.write("0", Some("new")).await;
     let error = device.send().await.unwrap_err();
-    assert_eq!((error.kind(), error.retry()), (ErrorKind::Busy, Retry::Later(None)));
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::Overloaded, Retry::Later(None)));
     // Nor after a restart in the middle of it.
     let mut device = device.restart(&service).await;
     device.send().await.unwrap_err();
