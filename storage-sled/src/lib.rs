@@ -35,7 +35,7 @@
 //! where a C compiler is not to be had: all of it is Rust. Its version 0.34 is what it has been since 2021: nobody
 //! mends it.
 //!
-//! Measured with `examples/churn.rs`, on two shared cores of a virtual machine, ext4, debug build; documents of 300
+//! Measured with `cargo run -p benches --example churn`, on two shared cores of a virtual machine, ext4, debug build; documents of 300
 //! bytes, in local transactions of 500, sizes as the file system counts them:
 //!
 //! | | SQLite | sled |

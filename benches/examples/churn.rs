@@ -2,7 +2,7 @@
 //! costs then. Prints the tables that the crate's documentation quotes:
 //!
 //! ```sh
-//! cargo run --release -p storage-sled --example churn
+//! cargo run --release -p benches --example churn
 //! ```
 //!
 //! Each figure comes from a process of its own. Numbers behind the command change the documents that are rewritten
