@@ -5,9 +5,14 @@
 mod support;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::json;
-use support::{Db, Ended, Folder, Served};
+use support::{Db, Ended, Folder, Served, run};
+use twotide::StorageUrl;
+use twotide::core::environment::System;
+use twotide::core::model::{Change, DocumentState, Rejection, RejectionCode, Scope};
+use twotide::core::server::{Hooks, Server, ServerOptions, Validate};
 
 fn sync(db: &Db, server: &Served, resolver: &str) -> Ended {
     db.run("sync", &["--server", &server.url(), "--resolver", resolver])
@@ -61,7 +66,7 @@ fn a_deferred_conflict_is_shown_and_resolved_by_hand() {
         let conflicts = |rest: &[&str]| {
             let (command, rest) = rest.split_first().unwrap();
             let args = ["conflicts", command, "--db", &*ben.0];
-            support::run(&[&args, rest].concat())
+            run(&[&args, rest].concat())
         };
         let listed = conflicts(&["ls"]).ok().json();
         assert_eq!((&listed["collection"], &listed["id"]), (&json!("notes"), &json!("n")));
@@ -97,4 +102,67 @@ fn a_pending_edit_says_since_when() {
     assert_eq!(why["state"], "pending");
     assert!(why["since_ms"].as_u64().unwrap() > 1_700_000_000_000);
     assert_eq!(db.run("why", &["notes", "none"]).ok().json()["state"], "synced");
+}
+
+/// Takes no secrets.
+#[derive(Debug)]
+struct NoSecrets;
+
+impl Validate for NoSecrets {
+    fn change(
+        &self,
+        _: &Scope,
+        change: &Change,
+        _: Option<&DocumentState>,
+    ) -> Result<(), Rejection> {
+        match &change.state.body {
+            Some(body) if body.as_str().contains("secret") => Err(Rejection {
+                code: RejectionCode::Invalid,
+                reason: "this is a secret".to_owned(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A server with a rule of its own: where it listens.
+async fn strict() -> String {
+    let storage = StorageUrl::memory().open_server().await.unwrap();
+    let hooks = Hooks { validate: Arc::new(NoSecrets), ..Hooks::default() };
+    let server = Server::new(storage, hooks, ServerOptions::default(), Arc::new(System));
+    let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", socket.local_addr().unwrap());
+    let routes = twotide::routes(&server);
+    tokio::spawn(twotide::net::listen(socket, routes, std::future::pending()));
+    url
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_edit_is_listed_retried_and_discarded() {
+    let (folder, url) = (Folder::new(), strict().await);
+    let db = Db::new(&folder, "a.db");
+    db.put("notes", "n", r#""secret""#);
+    db.put("notes", "m", r#""secret too""#);
+    let sync = || db.run("sync", &["--server", &url]);
+    let quarantine = |rest: &[&str]| {
+        let (command, rest) = rest.split_first().unwrap();
+        run(&[&["quarantine", command, "--db", &*db.0], rest].concat())
+    };
+    sync().fails(&["2 edits are quarantined"]);
+    let listed = quarantine(&["ls"]).ok().lines();
+    let ids: Vec<_> = listed.iter().map(|line| line["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["n", "m"]);
+    assert_eq!(listed[0]["body"], "secret");
+    assert_eq!(listed[0]["refused"]["reason"], "this is a secret");
+    let why = db.run("why", &["notes", "n"]).ok().json();
+    assert_eq!((&why["state"], &why["refused"][0]), (&json!("quarantined"), &listed[0]));
+    assert_eq!(db.body("notes", "n"), None);
+
+    assert_eq!(quarantine(&["retry", "notes", "n"]).ok().json()["state"], "pending");
+    assert_eq!(quarantine(&["discard", "notes", "m"]).ok().json()["state"], "synced");
+    db.put("notes", "n", r#""told""#);
+    sync().ok();
+    assert_eq!(db.run("why", &["notes", "n"]).ok().json()["state"], "synced");
+    assert!(quarantine(&["ls"]).ok().lines().is_empty());
+    quarantine(&["retry", "notes", "m"]).fails(&["notes/m"]);
 }
