@@ -205,7 +205,7 @@ impl BrokenServerStorage {
                     bytes <= limits.bytes
                 };
                 let rows = chunk.entries.iter().take_while(fits).count();
-                cut(&mut chunk, rows);
+                cut(&mut chunk, rows.min(limits.documents));
             }
             Fault::OldStatesTold => {
                 let (after, next) = (chunk.after, chunk.next);
