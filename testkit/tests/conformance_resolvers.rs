@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use sync_core::model::Body;
-use sync_core::resolver::{ClientWins, LastWriteWins, ServerWins};
+use sync_core::resolver::{
+    ClientWins, ConflictResolver, FieldMerge, FieldRule, LastWriteWins, OnDelete, ServerWins,
+    TypedResolution, resolve_typed,
+};
 use testkit::resolvers::{Deferring, Deleting, Joining};
 
 /// Documents as a list of tasks has them.
@@ -22,6 +25,22 @@ fn words() -> Vec<Body> {
     texts.into_iter().map(testkit::world::body).collect()
 }
 
+/// Tags are a set.
+fn with_sets() -> FieldMerge {
+    FieldMerge::new().field("/tags", FieldRule::Union).unwrap()
+}
+
+/// The longer text, or the one that comes first.
+fn longest(local: Option<String>, remote: Option<String>) -> TypedResolution<String> {
+    match (local, remote) {
+        (Some(ours), Some(theirs)) if (ours.len(), &theirs) > (theirs.len(), &ours) => {
+            TypedResolution::Local
+        }
+        (Some(_), None) => TypedResolution::Local,
+        _ => TypedResolution::Remote,
+    }
+}
+
 macro_rules! suites {
     ($($name:ident: $resolver:expr, $documents:expr;)*) => {$(
         mod $name {
@@ -35,6 +54,10 @@ suites! {
     last_write_wins: LastWriteWins, tasks();
     server_wins: ServerWins, tasks();
     client_wins: ClientWins, tasks();
+    edits_before_deletions: LastWriteWins.on_delete(OnDelete::KeepEdit), tasks();
+    field_merge: FieldMerge::new(), tasks();
+    field_merge_with_sets: with_sets(), tasks();
+    typed: resolve_typed("longest", |conflict| Ok(longest(conflict.local, conflict.remote))), words();
     joining: Joining, words();
     deferring: Deferring, tasks();
     deleting: Deleting, tasks();
@@ -42,6 +65,10 @@ suites! {
 
 mod teeth {
     testkit::resolver_teeth!(super::LastWriteWins, super::tasks());
+}
+
+mod teeth_of_a_field_merge {
+    testkit::resolver_teeth!(super::FieldMerge::new(), super::tasks());
 }
 
 mod teeth_of_a_merge {
