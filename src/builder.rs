@@ -187,6 +187,13 @@ impl ReplicaBuilder {
         self
     }
 
+    /// Whom to trust as the server at a `wss://` or `https://` address. The authorities of the web by default.
+    #[cfg(any(feature = "ws", feature = "http"))]
+    pub fn trust(mut self, trust: transport_net::tls::Trust) -> Self {
+        self.dial.trust = trust;
+        self
+    }
+
     /// How changes are followed over HTTP. By server-sent events by default, and by what is left where those do not get
     /// through.
     #[cfg(feature = "http")]

@@ -22,6 +22,9 @@ const KNOWN: &[&str] = &[
 pub(crate) struct DialOptions {
     /// Whether compression is offered.
     pub(crate) compression: bool,
+    /// Whom TLS trusts.
+    #[cfg(any(feature = "ws", feature = "http"))]
+    pub(crate) trust: transport_net::tls::Trust,
     /// How changes are followed over HTTP.
     #[cfg(feature = "http")]
     pub(crate) live_by: transport_http::LiveBy,
@@ -34,6 +37,7 @@ pub(crate) fn dial(url: &str, options: &DialOptions) -> Result<Arc<dyn Transport
         #[cfg(feature = "ws")]
         "ws" | "wss" => {
             let mut config = transport_ws::WsConfig::new(url);
+            config.trust = options.trust.clone();
             if options.compression {
                 config.framed.compressions = vec![Arc::new(transport_ws::Zstd)];
             }
@@ -42,8 +46,9 @@ pub(crate) fn dial(url: &str, options: &DialOptions) -> Result<Arc<dyn Transport
         #[cfg(feature = "http")]
         "http" | "https" => {
             let mut config = transport_http::HttpConfig::new(url);
-            config.compression = options.compression;
-            config.live_by = options.live_by;
+            config.trust = options.trust.clone();
+            config.compress = options.compression;
+            config.live = options.live_by;
             Ok(Arc::new(transport_http::HttpTransport::new(config)?))
         }
         _ => {

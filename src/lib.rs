@@ -27,7 +27,8 @@
 //! # fn main() {}
 //! ```
 //!
-//! Give the builder a server and call [`Replica::start`], and the note is on its way.
+//! Give the builder a server and call [`Replica::start`], and the note is on its way. An app that has a REST API already
+//! gives it two closures instead: see [`foreign`].
 //!
 //! Backends are picked by Cargo features (`sqlite` and `ws` by default, `server` for serving); what they implement is in
 //! [`core`], which also tells how to write one.
@@ -46,8 +47,10 @@ mod serve;
 mod status;
 mod storage_url;
 mod transaction;
+mod unsettled;
 
 pub use sync_core as core;
+pub use sync_core::foreign;
 
 #[cfg(feature = "sled")]
 pub use storage_sled as sled;
@@ -55,7 +58,7 @@ pub use storage_sled as sled;
 pub use storage_sqlite as sqlite;
 #[cfg(feature = "http")]
 pub use transport_http as http;
-#[cfg(feature = "server")]
+#[cfg(any(feature = "ws", feature = "http", feature = "server"))]
 pub use transport_net as net;
 #[cfg(feature = "ws")]
 pub use transport_ws as ws;
@@ -71,6 +74,9 @@ pub use status::{Activity, Statistics, Status};
 pub use storage_url::StorageUrl;
 pub use sync_core::error::{Error, ErrorKind, Result, Retry};
 pub use transaction::Transaction;
+pub use unsettled::{
+    Conflicts, NextPage, Quarantine, QuarantinedEdit, SyncState, UnsettledPage, WaitingConflict,
+};
 
 /// What an app usually needs.
 pub mod prelude {
@@ -90,3 +96,8 @@ pub mod prelude {
 #[cfg(all(doctest, feature = "sqlite", feature = "ws"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The page about backends of one's own does, too.
+#[cfg(all(doctest, feature = "sqlite"))]
+#[doc = include_str!("../docs/bring-your-own-backend.md")]
+struct BringYourOwnBackend;

@@ -2,8 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use twotide::StorageUrl;
+use twotide::net::tls::rustls::ServerConfig;
+use twotide::net::tls::server_config;
 
 use crate::failure::Failure;
 
@@ -22,7 +26,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Show the main job: a server, three replicas, a partition, and everybody equal at the end
     Demo(DemoArgs),
-    /// Serve replicas over WebSocket
+    /// Serve replicas over WebSocket and HTTP
     Serve(ServeArgs),
     /// Sync a replica with a server
     Sync(SyncArgs),
@@ -42,44 +46,82 @@ pub(crate) enum Command {
     Watch(WatchArgs),
     /// Print how far a replica is
     Status(StatusArgs),
+    /// Look at conflicts that wait for a decision, and decide them
+    #[command(subcommand)]
+    Conflicts(ConflictsCommand),
+    /// Look at edits that the server refused, and decide about them
+    #[command(subcommand)]
+    Quarantine(QuarantineCommand),
+    /// Print why a document is or is not synced
+    Why(KeyArgs),
 }
 
-/// A storage, as it is named on the command line: a path, or `sqlite:` and a path.
-#[derive(Clone, Debug)]
-pub(crate) struct StoragePath(PathBuf);
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConflictsCommand {
+    /// List the conflicts that wait
+    Ls(DbArgs),
+    /// Print a conflict: both versions, and what they were made on
+    Show(KeyArgs),
+    /// End a conflict
+    Resolve(ResolveArgs),
+}
 
-impl std::str::FromStr for StoragePath {
-    type Err = String;
+#[derive(Debug, Args)]
+pub(crate) struct ResolveArgs {
+    #[command(flatten)]
+    pub(crate) key: KeyArgs,
+    #[command(flatten)]
+    pub(crate) how: How,
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let path = match text.split_once(':') {
-            Some(("sqlite", path)) => path,
-            // One letter is a drive; anything longer in front of a colon would be another backend.
-            Some((scheme, _))
-                if scheme.len() > 1 && scheme.bytes().all(|b| b.is_ascii_alphanumeric()) =>
-            {
-                return Err(format!("no storage {scheme:?} was compiled in; there is: sqlite"));
-            }
-            _ => text,
-        };
-        if path.is_empty() {
-            return Err("the path is empty".to_owned());
+/// How a conflict ends.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct How {
+    /// The local edit stands, and is pushed
+    #[arg(long)]
+    pub(crate) local: bool,
+    /// The server's version stands
+    #[arg(long)]
+    pub(crate) remote: bool,
+    /// The document is deleted
+    #[arg(long)]
+    pub(crate) delete: bool,
+    /// This body stands, and is pushed
+    #[arg(long, value_name = "JSON")]
+    pub(crate) with: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum QuarantineCommand {
+    /// List the refused edits, the oldest first
+    Ls(DbArgs),
+    /// Write the refused edits of a document again, so that they are pushed once more
+    Retry(KeyArgs),
+    /// Drop the refused edits of a document for good
+    Discard(KeyArgs),
+}
+
+/// A storage, as it is named on the command line: an address such as `sled:notes.sled`, or a path, which means a SQLite
+/// file.
+fn storage(text: &str) -> Result<StorageUrl, String> {
+    match text.split_once(':') {
+        // One letter is a drive; anything longer in front of a colon is a backend, there or not.
+        Some((scheme, _))
+            if scheme.len() > 1 && scheme.bytes().all(|b| b.is_ascii_alphanumeric()) =>
+        {
+            text.parse().map_err(|e: twotide::Error| e.to_string())
         }
-        Ok(Self(path.into()))
-    }
-}
-
-impl StoragePath {
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
+        _ if text.is_empty() => Err("the path is empty".to_owned()),
+        _ => Ok(StorageUrl::sqlite(text)),
     }
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct DbArgs {
-    /// The replica: a path means a SQLite file
-    #[arg(long, value_name = "PATH")]
-    pub(crate) db: StoragePath,
+    /// The replica: a SQLite file, or sqlite:PATH, sled:PATH
+    #[arg(long, value_name = "STORAGE", value_parser = storage)]
+    pub(crate) db: StorageUrl,
     /// The scope
     #[arg(long, default_value = "default")]
     pub(crate) scope: String,
@@ -111,9 +153,9 @@ pub(crate) struct ServeArgs {
     /// Where to listen; without tokens only loopback addresses are allowed
     #[arg(long, default_value = "127.0.0.1:8787", value_name = "ADDRESS")]
     pub(crate) listen: SocketAddr,
-    /// Where to keep the data: a path, or sqlite:PATH
-    #[arg(long, default_value = "sqlite:server.db", value_name = "STORAGE")]
-    pub(crate) storage: StoragePath,
+    /// Where to keep the data: a SQLite file, or sqlite:PATH, sled:PATH, memory:
+    #[arg(long, default_value = "sqlite:server.db", value_name = "STORAGE", value_parser = storage)]
+    pub(crate) storage: StorageUrl,
     /// Lets in who has this token; may be given several times. TWOTIDE_TOKEN may hold one
     #[arg(
         long = "token",
@@ -125,6 +167,35 @@ pub(crate) struct ServeArgs {
     /// A file with one NAME=SECRET a line
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
+}
+
+/// The server's certificate and its key.
+#[derive(Debug, Args)]
+pub(crate) struct TlsArgs {
+    /// Serve with TLS only: a file with the certificate and those above it, in PEM or DER
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// The certificate's private key, in PEM or DER
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+}
+
+impl TlsArgs {
+    /// What to listen with; none without TLS.
+    pub(crate) fn read(&self) -> Result<Option<Arc<ServerConfig>>, Failure> {
+        let (Some(certificate), Some(key)) = (&self.tls_certificate, &self.tls_key) else {
+            return Ok(None);
+        };
+        let (chain, secret) = (read_file(certificate)?, read_file(key)?);
+        let config = server_config(&chain, &secret);
+        Ok(Some(config.map_err(|e| Failure::from(e).about(certificate.display()))?))
+    }
+}
+
+pub(crate) fn read_file(file: &Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(file).map_err(|e| Failure::from(e).about(file.display()))
 }
 
 impl ServeArgs {
@@ -149,23 +220,58 @@ impl ServeArgs {
 pub(crate) struct SyncArgs {
     #[command(flatten)]
     pub(crate) db: DbArgs,
-    /// The server: ws://host:port or wss://host:port
+    /// The server: ws://host:port or wss://host:port, http://host:port or https://host:port
     #[arg(long, value_name = "URL")]
     pub(crate) server: String,
+    /// How to follow live over HTTP, and no other way; by default as the way to the server allows, best first
+    #[arg(long, value_name = "HOW", requires = "live")]
+    pub(crate) live_by: Option<LiveBy>,
     #[command(flatten)]
     pub(crate) token: TokenArgs,
+    /// Trust these authorities too, or this server: a file with certificates in PEM or DER
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trust: Option<PathBuf>,
     /// Push everything, pull to the head, and end; this is the default
     #[arg(long, conflicts_with = "live")]
     pub(crate) once: bool,
     /// Stay and follow live
     #[arg(long)]
     pub(crate) live: bool,
+    /// Who decides conflicts
+    #[arg(long, value_name = "WHO", default_value = "lww")]
+    pub(crate) resolver: Decider,
     /// Offer compression, which pays on slow links
     #[arg(long)]
     pub(crate) compress: bool,
     /// The most documents in a chunk
     #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) chunk: u32,
+}
+
+/// Who decides conflicts.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Decider {
+    /// The last write wins
+    Lww,
+    /// The server's version wins
+    Server,
+    /// The replica's version wins
+    Client,
+    /// JSON objects are merged field by field; what both changed, the last write wins
+    Merge,
+    /// Nobody: conflicts wait for `conflicts resolve`
+    Defer,
+}
+
+/// How to follow live over HTTP.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum LiveBy {
+    /// By server-sent events
+    Sse,
+    /// By requests that wait
+    LongPoll,
+    /// By asking from time to time
+    Poll,
 }
 
 #[derive(Debug, Args)]
@@ -231,9 +337,9 @@ pub(crate) struct WatchArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
-    /// The replica: a path means a SQLite file
-    #[arg(long, value_name = "PATH")]
-    pub(crate) db: StoragePath,
+    /// The replica: a SQLite file, or sqlite:PATH, sled:PATH
+    #[arg(long, value_name = "STORAGE", value_parser = storage)]
+    pub(crate) db: StorageUrl,
     /// Only this scope
     #[arg(long)]
     pub(crate) scope: Option<String>,
@@ -261,11 +367,12 @@ mod tests {
 
     #[test]
     fn a_bare_path_is_sqlite_and_unknown_storages_name_those_that_are_there() {
-        let path = |s: &str| s.parse::<StoragePath>().map(|p| p.0);
-        assert_eq!(path("a.db").unwrap(), Path::new("a.db"));
-        assert_eq!(path("sqlite:a.db").unwrap(), Path::new("a.db"));
-        assert_eq!(path("./odd:name.db").unwrap(), Path::new("./odd:name.db"));
-        assert!(path("sled:a").unwrap_err().contains("there is: sqlite"));
-        assert!(path("").is_err());
+        assert_eq!(storage("a.db").unwrap(), StorageUrl::sqlite("a.db"));
+        assert_eq!(storage("sqlite:a.db").unwrap(), StorageUrl::sqlite("a.db"));
+        assert_eq!(storage("sled:a.sled").unwrap(), StorageUrl::sled("a.sled"));
+        assert_eq!(storage("./odd:name.db").unwrap(), StorageUrl::sqlite("./odd:name.db"));
+        let told = storage("redis:a").unwrap_err();
+        assert!(told.contains("sqlite:PATH, sled:PATH, memory:"), "{told}");
+        assert!(storage("").is_err());
     }
 }

@@ -46,6 +46,9 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Export(args) => commands::export::run(args).await,
         Command::Watch(args) => commands::watch::run(args).await,
         Command::Status(args) => commands::status::run(args).await,
+        Command::Conflicts(command) => commands::decide::conflicts(command).await,
+        Command::Quarantine(command) => commands::decide::quarantine(command).await,
+        Command::Why(args) => commands::decide::why(args).await,
         Command::Demo(args) => commands::demo::run(args).await,
     }
 }

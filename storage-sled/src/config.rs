@@ -19,7 +19,7 @@ use sync_core::storage::ThreadOptions;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SledConfig {
-    /// The folder. It is made if it is missing, with those above it. Nothing else may be kept in it.
+    /// The folder. It is made if it is missing, with those above it. Keep nothing else in it.
     pub path: PathBuf,
     /// Whether a commit that has to survive a power failure waits until the disk says that it has it. True by default.
     /// Without, a power failure may take back the newest commits, also acknowledged ones; a crash of the process never
@@ -28,8 +28,9 @@ pub struct SledConfig {
     /// How much sled may keep in memory, in bytes. It is sled's own estimate: see [the measured
     /// figures](crate#when-to-choose-it-and-when-not). 64 MiB by default.
     pub cache_bytes: u64,
-    /// How often sled's background thread tidies: it moves what is still needed out of old parts of the file, so that they
-    /// can be used again. With none the thread is not started, and the file grows with every write. 500 ms by default.
+    /// How often sled's background thread tidies: it moves what is still needed out of parts of the file that are
+    /// mostly stale, so that they can be used again, and syncs the file. With none the thread is not started, and a
+    /// part is used again only once nothing in it is needed any more. 500 ms by default.
     pub tidy_every: Option<Duration>,
     /// How long opening waits for somebody else to let go of the folder. One second by default.
     pub lock_timeout: Duration,

@@ -1,7 +1,7 @@
 //! The folder that sled keeps: looked at before sled does, and synced where sled does not.
 
 use std::fs::{File, TryLockError};
-use std::io::ErrorKind as IoErrorKind;
+use std::io::{ErrorKind as IoErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use crate::error;
 /// How long closing waits for sled's threads to let go of the lock, and how often it looks.
 const LETTING_GO: (u32, Duration) = (500, Duration::from_millis(2));
 
-/// Refuses a folder in which sled would be a guest. A missing or empty one is fine.
+/// Refuses a folder that is not sled's: sled would make files in it, and take a file called `db` for a damaged one of
+/// its own. A missing or empty one is fine, and one whose making was cut short.
 pub(crate) fn check(path: &Path) -> Result<()> {
     let refused = |what: String| {
         let error = Error::new(ErrorKind::Incompatible, what);
@@ -26,15 +27,38 @@ pub(crate) fn check(path: &Path) -> Result<()> {
         }
         Err(e) => return Err(error::io("open", path, e)),
     };
+    // What the system puts into every folder does not make a store somebody else's.
+    if has_settings(path).map_err(|e| error::io("open", path, e))? {
+        return Ok(());
+    }
     for entry in entries {
         let entry = entry.map_err(|e| error::io("open", path, e))?;
         let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if !matches!(&*name, "blobs" | "conf" | "db") && !name.starts_with("snap.") {
-            return refused(format!("the folder is not sled's alone: {name:?} is in it"));
+        let is_empty = || entry.metadata().is_ok_and(|m| m.is_file() && m.len() == 0);
+        let is_left_over = match &*name.to_string_lossy() {
+            "blobs" | "conf" => true,
+            "db" => is_empty(),
+            _ => false,
+        };
+        if !is_left_over {
+            return refused(format!(
+                "the folder is not sled's, or its settings are lost: {name:?} is in it"
+            ));
         }
     }
     Ok(())
+}
+
+/// Whether there are the settings that sled writes before it makes a store.
+fn has_settings(path: &Path) -> std::io::Result<bool> {
+    const BEGINNING: &[u8] = b"segment_size: ";
+    let mut found = Vec::new();
+    match File::open(path.join("conf")) {
+        Ok(conf) => conf.take(BEGINNING.len() as u64).read_to_end(&mut found)?,
+        Err(e) if e.kind() == IoErrorKind::NotFound => return Ok(false),
+        Err(e) => return Err(e),
+    };
+    Ok(found == BEGINNING)
 }
 
 /// The file that holds everything, opened a second time.
@@ -45,7 +69,8 @@ pub(crate) struct LogFile {
 }
 
 impl LogFile {
-    /// Opens it once sled has made it. With `sync`, a power failure does not take the names of sled's files away.
+    /// Opens it once sled has made it. With `sync`, a power failure takes neither sled's settings nor the names of its
+    /// files away.
     pub(crate) fn open(folder: &Path, sync: bool) -> Result<Self> {
         let failed = |e| error::io("open", folder, e);
         // Windows syncs only what is open for writing.
@@ -54,6 +79,7 @@ impl LogFile {
         let log = Self { folder: folder.to_owned(), file };
         if sync {
             log.file.sync_all().map_err(failed)?;
+            options.open(folder.join("conf")).and_then(|conf| conf.sync_all()).map_err(failed)?;
             log.sync_names().map_err(failed)?;
         }
         Ok(log)
@@ -71,8 +97,8 @@ impl LogFile {
         Ok(())
     }
 
-    /// Waits until the disk has what was written. On Linux sled's flush asks for the pages to be written, and neither for
-    /// the file's length nor for the disk's cache to be emptied (`sync_file_range`); elsewhere it does all of it.
+    /// Waits until the disk has what was written. On Linux sled's flush asks for the pages to be written, and neither
+    /// for the file's length nor for the disk's cache to be emptied (`sync_file_range`); elsewhere it does all of it.
     pub(crate) fn sync(&self) -> Result<()> {
         if cfg!(target_os = "linux") {
             self.file.sync_data().map_err(|e| error::io("sync", &self.folder, e))?;

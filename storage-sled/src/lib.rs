@@ -1,4 +1,62 @@
 //! sled as the storage of a replica or of a server.
+//!
+//! ```text
+//!   SledStorage = KvStorage<SledKv>     SledServerStorage = KvServerStorage<SledKv>     (threads, rules: sync-core)
+//!                       └──────────┬──────────┘
+//!                       SledKv: one folder, one tree
+//!                       ├── pieces   values cut so small that sled keeps them in its log
+//!                       ├── watch    wakes a flush that sled forgot
+//!                       └── folder   whose folder it is, its lock, and the sync that sled leaves out
+//! ```
+//!
+//! [`open_replica`] and [`open_server`] open a folder and start its threads. [`SledKv`] can be used alone as well.
+//!
+//! # What is promised
+//!
+//! - What a storage must make durable is flushed and synced before it is acknowledged ([`SledConfig::sync`]).
+//!   Everything else is flushed: sled keeps what it is given in the memory of the process until then, so that without
+//!   a flush even a crash of the process would lose it.
+//! - One process at a time has a folder open. Another one gets [`Busy`](sync_core::error::ErrorKind::Busy), after
+//!   [`SledConfig::lock_timeout`]. The folder is free when `close` returns, or when the process dies.
+//! - A folder that is not sled's, of the other kind (a server's as a replica's), of another program or another
+//!   version of sled is refused with [`Incompatible`](sync_core::error::ErrorKind::Incompatible), and nothing is
+//!   written to it. Only if another program uses sled with exactly our settings, sled itself opens the store before it
+//!   is refused.
+//! - When a write fails, the disk being full for one, the storage stops: every call fails with
+//!   [`Storage`](sync_core::error::ErrorKind::Storage), and with the advice not to retry, until the folder is opened
+//!   again. Then the write that failed is there whole or not at all, and everything acknowledged is.
+//! - A torn end of the file, as a crash leaves it, is cut off. What is found damaged is an error, not a panic; but
+//!   sled may also take damage for a torn end, and go on without what came after it. Backups are for that.
+//!
+//! # When to choose it, and when not
+//!
+//! Choose SQLite, unless there is a reason against it: it needs a tenth of the room, opens at once, lets several
+//! processes share one replica, outlives a full disk without being opened again, and can be asked in SQL. Choose sled
+//! where a C compiler is not to be had: all of it is Rust. Its version 0.34 is what it has been since 2021: nobody
+//! mends it.
+//!
+//! Measured with `examples/churn.rs`, on two shared cores of a virtual machine, ext4, debug build; documents of 300
+//! bytes, in local transactions of 500, sizes as the file system counts them:
+//!
+//! | | SQLite | sled |
+//! |---|---|---|
+//! | 10,000 documents, each written once | 7.4 MiB | 17.6 MiB |
+//! | each written 30 more times, in another order: the most | 25.6 MiB | 86.0 MiB |
+//! | closed, and opened again | 7.3 MiB | 84.1 MiB |
+//! | all deleted, closed | 7.3 MiB | 84.1 MiB |
+//! | time of the 30 rounds | 19 s | 56 s |
+//! | 100,000 documents, each written once | 63 MiB | 122 MiB |
+//! | opening them | under 10 ms | 0.7 s |
+//! | memory of the process then | 8 MiB | 40 MiB |
+//! | memory after reading all | 26 MiB | 105 MiB |
+//!
+//! The folder stops growing: 2,000 documents took 12 MiB after 20, 60 and 180 rounds alike (SQLite: 18 MiB while open,
+//! 1.6 MiB closed). It does not shrink: what is deleted makes room for later writes, not for others. Opening reads the
+//! part of the log that was written since the last opening, and a table of all pages. Of the memory about 64 MiB are
+//! [`SledConfig::cache_bytes`]; the rest comes on top.
+//!
+//! All stores of sled in one process share one lock: while one of them commits, the others neither read nor write. A
+//! server beside a replica, in one process, is better off with SQLite.
 
 #![forbid(unsafe_code)]
 

@@ -49,14 +49,14 @@ impl SledKv {
     ///
     /// # Errors
     /// `Busy` if another process, or another handle of this one, has it open and does not let go within
-    /// [`lock_timeout`](SledConfig::lock_timeout). `Incompatible` if something else is in the folder (it is then left as it
-    /// is), or if it is another program's, another version's, or damaged. `Storage` if it cannot be read or written, or a
-    /// thread cannot be started.
+    /// [`lock_timeout`](SledConfig::lock_timeout). `Incompatible` if the folder is somebody else's (it is then left
+    /// as it is), or the store is another program's, another version's, or damaged. `Storage` if it cannot be read or
+    /// written, or a thread cannot be started.
     pub fn open(config: &SledConfig) -> Result<Self> {
         let folder = &config.path;
         folder::check(folder)?;
         let db = contained(|| open(config)).map_err(|e| during_open(e, folder))?;
-        let watch = Watch::start(db.clone())?;
+        let watch = Watch::start(&db)?;
         let log = LogFile::open(folder, config.sync)?;
         let kv = Self {
             db: Some(db),

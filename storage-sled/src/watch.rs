@@ -1,8 +1,8 @@
 //! Wakes a flush that sled forgot.
 //!
-//! When one of sled's threads fails to write a buffer, it remembers the error, and in one of two places forgets to tell
-//! those who wait for that buffer: they would wait for ever. Whoever writes meanwhile finds the error and tells them. So
-//! this thread does, if a flush takes long and the error is there.
+//! When one of sled's threads fails to write a buffer, it remembers the error, and in one of two places (sled 0.34.7,
+//! `Log::exit_reservation`) forgets to tell those who wait for that buffer: they would wait for ever. Whoever writes
+//! meanwhile finds the error and tells them. So this thread does, if a flush takes long and the error is there.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -30,12 +30,23 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Starts the thread.
-    pub(crate) fn start(db: Db) -> Result<Self> {
+    /// Starts the thread for a store.
+    pub(crate) fn start(db: &Db) -> Result<Self> {
+        let (asked, written) = (db.clone(), db.clone());
+        let has_failed = move || asked.context.global_error().is_err();
+        // It fails, and wakes who waits. No entry has this key.
+        let wake = move || drop(written.remove([]));
+        Self::with(has_failed, wake)
+    }
+
+    fn with(
+        has_failed: impl Fn() -> bool + Send + 'static,
+        wake: impl Fn() + Send + 'static,
+    ) -> Result<Self> {
         let (told, hears) = sync_channel(2);
         let started = std::thread::Builder::new()
             .name("twotide-sled".to_owned())
-            .spawn(move || watch(&db, &hears))
+            .spawn(move || watch(&hears, has_failed, wake))
             .map_err(|e| {
                 Error::new(ErrorKind::Storage, "a storage thread cannot be started").because(e)
             })?;
@@ -69,16 +80,45 @@ impl Drop for Watch {
     }
 }
 
-fn watch(db: &Db, hears: &Receiver<Told>) {
+fn watch(hears: &Receiver<Told>, has_failed: impl Fn() -> bool, wake: impl Fn()) {
     while let Ok(told) = hears.recv() {
         if matches!(told, Told::End) {
             continue;
         }
         while let Err(RecvTimeoutError::Timeout) = hears.recv_timeout(LONG) {
-            if db.context.global_error().is_err() {
-                // It fails, and wakes who waits. No entry has this key.
-                let _ = db.remove([]);
+            if has_failed() {
+                wake();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn a_flush_that_waits_although_the_store_has_failed_is_woken() {
+        let (waking, woken) = sync_channel(100);
+        let wake = move || waking.try_send(()).unwrap_or_default();
+        let watch = Watch::with(|| true, wake).unwrap();
+        for _ in 0..3 {
+            assert_eq!(watch.over(|| woken.recv_timeout(SOON)), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_flush_that_takes_long_is_left_alone() {
+        let (asking, asked) = sync_channel(100);
+        let (waking, woken) = sync_channel(100);
+        let has_failed = move || asking.try_send(()).is_err();
+        let wake = move || waking.try_send(()).unwrap_or_default();
+        let watch = Watch::with(has_failed, wake).unwrap();
+        watch.over(|| (0..3).for_each(|_| asked.recv_timeout(SOON).unwrap()));
+        // Its end of the channel is gone with the thread.
+        drop(watch);
+        assert!(woken.recv().is_err());
     }
 }

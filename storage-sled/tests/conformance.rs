@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use common::{REPLICA, config};
-use storage_sled::open_replica;
+use storage_sled::{open_replica, open_server};
 use sync_core::error::Result;
-use sync_core::storage::Storage;
+use sync_core::storage::{ServerStorage, Storage};
 use tempfile::TempDir;
 use testkit::conformance::Capabilities;
+use testkit::conformance::server::ServerStorageHarness;
 use testkit::conformance::storage::StorageHarness;
 
 /// A folder within one of its own. A crash goes on with a copy of it.
@@ -36,7 +37,7 @@ impl Folders {
         self.place.path().join(format!("{crashes}.sled"))
     }
 
-    fn crash(&self) {
+    fn go_on_with_a_copy(&self) {
         let from = self.path();
         self.crashes.fetch_add(1, Ordering::Relaxed);
         copy(&from, &self.path()).unwrap();
@@ -69,11 +70,31 @@ impl StorageHarness for Folders {
     }
 
     async fn crash(&self, _: &Arc<dyn Storage>) -> Result<()> {
-        self.crash();
+        self.go_on_with_a_copy();
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl ServerStorageHarness for Folders {
+    async fn open(&self) -> Result<Arc<dyn ServerStorage>> {
+        Ok(Arc::new(open_server(&config(&self.path()))?))
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::none().durable().crash()
+    }
+
+    async fn crash(&self, _: &Arc<dyn ServerStorage>) -> Result<()> {
+        self.go_on_with_a_copy();
         Ok(())
     }
 }
 
 mod storage {
     testkit::storage_conformance!(super::Folders::new());
+}
+
+mod server {
+    testkit::server_storage_conformance!(super::Folders::new());
 }

@@ -49,14 +49,25 @@ fn an_empty_folder_and_one_whose_making_was_cut_short_count_as_new() {
 }
 
 #[test]
-fn a_folder_with_something_else_in_it_is_refused_and_left_as_it_is() {
+fn a_folder_of_somebody_else_is_refused_and_left_as_it_is() {
+    // sled would take the last for a damaged file of its own, and write over it.
+    for name in ["holiday.jpg", "snap.jpg", "db"] {
+        let (_folder, path) = place();
+        std::fs::create_dir(&path).unwrap();
+        std::fs::write(path.join(name), vec![b'x'; 3 << 20]).unwrap();
+        let before = files(&path);
+        assert_incompatible(&open_as_replica(&path).unwrap_err(), name);
+        assert_incompatible(&open_as_server(&path).unwrap_err(), "app.sled");
+        assert_eq!(files(&path), before);
+    }
+}
+
+#[test]
+fn what_a_system_puts_into_every_folder_is_in_nobodys_way() {
     let (_folder, path) = place();
-    std::fs::create_dir(&path).unwrap();
-    std::fs::write(path.join("holiday.jpg"), b"x").unwrap();
-    let before = files(&path);
-    assert_incompatible(&open_as_replica(&path).unwrap_err(), "holiday.jpg");
-    assert_incompatible(&open_as_server(&path).unwrap_err(), "app.sled");
-    assert_eq!(files(&path), before);
+    open_as_replica(&path).unwrap();
+    std::fs::write(path.join(".DS_Store"), b"x").unwrap();
+    open_as_replica(&path).unwrap();
 }
 
 #[test]
@@ -169,7 +180,7 @@ async fn a_closed_folder_can_be_opened_again_at_once_and_often() {
     config.lock_timeout = Duration::ZERO;
     // With the thread that tidies: it holds handles too.
     config.tidy_every = Some(Duration::from_millis(1));
-    for n in 0..60 {
+    for n in 0..25 {
         let storage = open_replica(&config, REPLICA).unwrap();
         storage.write(NOW, puts(&[(&n.to_string(), "1")])).await.unwrap();
         assert_eq!(storage.state().await.unwrap().scopes[0].documents, n + 1);
@@ -178,7 +189,7 @@ async fn a_closed_folder_can_be_opened_again_at_once_and_often() {
         assert_eq!(error.kind(), ErrorKind::Closed);
     }
     // A store that is dropped without being closed is free as well, once its threads have ended.
-    for _ in 0..20 {
+    for _ in 0..10 {
         drop(SledKv::open(&config).unwrap());
     }
 }
@@ -204,10 +215,10 @@ fn what_is_large_is_kept_in_sleds_log_and_leaves_nothing_behind() {
     let value = |n: u32, size: usize| {
         (0..size).map(|at| (at as u32).wrapping_mul(n) as u8).collect::<Vec<_>>()
     };
-    let sizes = [5 << 20, 1, 1 << 20, 16 << 10, (16 << 10) + 1, 0, 100_000];
+    let sizes = [5 << 20, 1, 16 << 10, (16 << 10) + 1, 0, 100_000];
     for round in 0..sizes.len() {
         let size = |n: u32| sizes[(round + n as usize) % sizes.len()];
-        let batch = (0..20).map(|n| (long(n), Some(value(n, size(n)).into()))).collect();
+        let batch = (0..6).map(|n| (long(n), Some(value(n, size(n)).into()))).collect();
         kv.commit(batch, Durability::Power).unwrap();
         for (n, (found, bytes)) in (0..).zip(entries(&kv).unwrap()) {
             assert_eq!((found, bytes), (long(n), value(n, size(n))));
@@ -216,12 +227,12 @@ fn what_is_large_is_kept_in_sleds_log_and_leaves_nothing_behind() {
         assert_eq!(std::fs::read_dir(path.join("blobs")).unwrap().count(), 0);
     }
     // Many long keys, so that the pages that hold nothing but keys are large as well.
-    for start in (0..6_000).step_by(1_000) {
+    for start in (0..3_000).step_by(1_000) {
         let batch = (start..start + 1_000).map(|n| (long(n), Some(vec![1; 100].into()))).collect();
         kv.commit(batch, Durability::Process).unwrap();
     }
     assert_eq!(std::fs::read_dir(path.join("blobs")).unwrap().count(), 0);
-    kv.commit((0..6_000).map(|n| (long(n), None)).collect(), Durability::Process).unwrap();
+    kv.commit((0..3_000).map(|n| (long(n), None)).collect(), Durability::Process).unwrap();
     assert_eq!(entries(&kv).unwrap(), []);
     drop(kv);
     let left = sled::Config::new().path(&path).segment_size(2 << 20).open().unwrap();

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use async_trait::async_trait;
-use storage_sqlite::{SqliteConfig, Synchronous, open_replica};
+use storage_sqlite::{SqliteConfig, Synchronous, open_replica, open_server};
 use sync_core::error::Result;
 use sync_core::model::ReplicaId;
-use sync_core::storage::Storage;
+use sync_core::storage::{ServerStorage, Storage};
 use tempfile::TempDir;
 use testkit::conformance::Capabilities;
+use testkit::conformance::server::ServerStorageHarness;
 use testkit::conformance::storage::StorageHarness;
 
 /// A file in a folder of its own. A crash goes on with a copy of it.
@@ -79,6 +80,44 @@ impl StorageHarness for Files {
     }
 }
 
+#[async_trait]
+impl ServerStorageHarness for Files {
+    async fn open(&self) -> Result<Arc<dyn ServerStorage>> {
+        Ok(Arc::new(open_server(&self.config())?))
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::none().durable().crash().full_disk().several_handles()
+    }
+
+    async fn crash(&self, _: &Arc<dyn ServerStorage>) -> Result<()> {
+        self.copy();
+        Ok(())
+    }
+
+    async fn fill_disk(&self) -> Result<()> {
+        self.full.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn free_disk(&self) -> Result<()> {
+        self.full.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
 mod storage {
     testkit::storage_conformance!(super::Files::new());
+}
+
+mod storage_teeth {
+    testkit::storage_teeth!(super::Files::new());
+}
+
+mod server {
+    testkit::server_storage_conformance!(super::Files::new());
+}
+
+mod server_teeth {
+    testkit::server_storage_teeth!(super::Files::new());
 }

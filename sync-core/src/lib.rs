@@ -23,6 +23,8 @@ pub mod engine;
 pub mod environment;
 pub mod error;
 #[cfg(feature = "runtime")]
+pub mod foreign;
+#[cfg(feature = "runtime")]
 pub mod framed;
 #[cfg(feature = "runtime")]
 pub mod kv;

@@ -83,6 +83,7 @@ fn cursor() -> Cursor {
         ]),
         floor: Some(Seq(1_000)),
         terms: terms(),
+        ..Cursor::default()
     }
 }
 
@@ -300,6 +301,7 @@ fn messages() -> Vec<(&'static str, &'static str, Message)> {
                         state: tombstone(b1),
                     },
                 ],
+                bookmarks: None,
             }),
         ),
         (
@@ -314,6 +316,7 @@ fn messages() -> Vec<(&'static str, &'static str, Message)> {
                 horizon: Seq(0),
                 terms: Vec::new(),
                 entries: Vec::new(),
+                bookmarks: None,
             }),
         ),
         (

@@ -26,6 +26,7 @@ use sync_core::engine::{
 };
 use sync_core::error::{ErrorKind, Retry};
 use sync_core::model::{Chunk, Cursor, PushBatch, PushId, Seq, Verdicts};
+use sync_core::server::record::ServerScope;
 
 use crate::cores::Cores;
 use crate::world::{Greeting, Reply, World};
@@ -251,6 +252,7 @@ impl<C: Cores> Actors<C> {
     }
 
     fn connect(&mut self, replica: usize, ticket: Ticket) {
+        let asked = self.world.cursor(replica);
         let greeting = self.world.greet(replica);
         self.world.tell_time(replica);
         let (mut last_push, mut reset) = (PushId(0), None);
@@ -260,9 +262,10 @@ impl<C: Cores> Actors<C> {
             Greeting::Reset(why) => reset = Some(why),
             Greeting::Cloned => last_push = ours.next(),
         }
-        let (scope, head) = (self.world.scope().clone(), self.world.server_scope().head);
+        let scope = self.world.scope().clone();
+        let ServerScope { epoch, head, .. } = self.world.server_scope();
         self.actors[replica].link = Some(ticket);
-        let scopes = vec![ScopeGreeting { scope, head, reset, last_push }];
+        let scopes = vec![ScopeGreeting { scope, asked, epoch, head, reset, last_push }];
         self.input(replica, Input::Connected { ticket, scopes, last_push: ours });
     }
 

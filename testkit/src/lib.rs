@@ -10,11 +10,12 @@
 //!   test, which may lose it, deliver it twice, or deliver it late.
 //! - [`traces`]: one function for each rule; [`rule_traces!`] makes them named tests of any backend.
 //! - [`search`]: random plans, oracles that judge them by the recorded history, and a shrinker.
-//!
+//! - [`conformance`]: one named case for each promise of a contract, over anything that implements it, with its threads and
+//!   files; and faults that show that the cases would notice.
 //! - [`proxy`]: a TCP proxy that misbehaves as it is told, for tests over real sockets.
-//! - [`conformance`]: one named case for each promise of a contract.
 //!
-//! A backend takes part by implementing [`Cores`](cores::Cores), which makes its cores.
+//! A backend takes part in the first three by implementing [`Cores`](cores::Cores), which makes its cores, and in the last
+//! by a harness that opens it.
 
 #![forbid(unsafe_code)]
 

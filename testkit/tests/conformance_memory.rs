@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use sync_core::error::{Error, ErrorKind, Result};
-use sync_core::kv::{Batch, KvOptions, MemoryKv, OrderedKv, Visit, open_replica};
+use sync_core::kv::{Batch, KvOptions, MemoryKv, OrderedKv, Visit, open_replica, open_server};
 use sync_core::model::ReplicaId;
-use sync_core::storage::{Durability, Storage};
+use sync_core::storage::{Durability, ServerStorage, Storage};
 use testkit::conformance::Capabilities;
+use testkit::conformance::server::ServerStorageHarness;
 use testkit::conformance::storage::StorageHarness;
 
 /// A map in memory that can be full: then it takes nothing but what makes it smaller.
@@ -84,6 +85,44 @@ impl StorageHarness for Memory {
     }
 }
 
+#[async_trait]
+impl ServerStorageHarness for Memory {
+    async fn open(&self) -> Result<Arc<dyn ServerStorage>> {
+        Ok(Arc::new(open_server(self.disk(), KvOptions::default())?))
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::none().durable().crash().full_disk()
+    }
+
+    async fn crash(&self, _: &Arc<dyn ServerStorage>) -> Result<()> {
+        self.copy();
+        Ok(())
+    }
+
+    async fn fill_disk(&self) -> Result<()> {
+        self.fill(true);
+        Ok(())
+    }
+
+    async fn free_disk(&self) -> Result<()> {
+        self.fill(false);
+        Ok(())
+    }
+}
+
 mod storage {
     testkit::storage_conformance!(super::Memory::default());
+}
+
+mod storage_teeth {
+    testkit::storage_teeth!(super::Memory::default());
+}
+
+mod server {
+    testkit::server_storage_conformance!(super::Memory::default());
+}
+
+mod server_teeth {
+    testkit::server_storage_teeth!(super::Memory::default());
 }

@@ -1,5 +1,7 @@
 //! What the tests of the facade share.
 
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

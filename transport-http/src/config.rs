@@ -57,9 +57,10 @@ pub struct Fallback {
     pub first_bytes: Duration,
     /// A stream that ends sooner died young. Default 30 s.
     pub stream_life: Duration,
-    /// So many streams in a row may die young before a lower way is taken. Default 3, at least 1.
-    pub young_streams: u32,
-    /// A long poll that is cut is asked for with half the wait, down to this; below it a lower way is taken. Default 2 s.
+    /// So many streams in a row may die young, and so many long polls of the shortest wait be cut, before a lower way is
+    /// taken. Default 3, at least 1.
+    pub failures: u32,
+    /// A long poll that is cut is asked for with half the wait, but not below this. Default 2 s.
     pub shortest_wait: Duration,
     /// When a higher way is tried again. Twice as long after each try that failed, up to 64 times. Default 10 min.
     pub climb_after: Duration,
@@ -70,7 +71,7 @@ impl Default for Fallback {
         Self {
             first_bytes: Duration::from_secs(5),
             stream_life: Duration::from_secs(30),
-            young_streams: 3,
+            failures: 3,
             shortest_wait: Duration::from_secs(2),
             climb_after: Duration::from_secs(10 * 60),
         }

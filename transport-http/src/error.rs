@@ -26,8 +26,10 @@ pub(crate) enum What {
     Cut,
     /// Somebody else answered, or sent us elsewhere.
     Foreign,
-    /// The server, or a gateway, refused with that status.
+    /// The server refused, with that status.
     Refused(u16),
+    /// A gateway refused, with that status.
+    Denied(u16),
     /// The answer breaks the protocol.
     Broken,
 }
@@ -133,14 +135,14 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<u64> {
     Some(of_date(asked)?.saturating_sub(now).as_secs().min(LONGEST_WAIT))
 }
 
-/// What a refusal is to a request: a gateway that does not reach the server is a link that is lost.
-pub(crate) fn refused(status: u16, error: Error) -> Trouble {
+/// What a gateway's refusal is to a request: one that does not reach the server is a link that is lost.
+pub(crate) fn denied(status: u16, error: Error) -> Trouble {
     let is_unreachable = matches!(error.kind(), ErrorKind::Network | ErrorKind::Timeout);
     let error = match error.retry() {
         Retry::Later(None) if is_unreachable => error.retrying(Retry::Reconnect),
         _ => error,
     };
-    Trouble::new(What::Refused(status), error)
+    Trouble::new(What::Denied(status), error)
 }
 
 #[cfg(test)]
@@ -175,10 +177,10 @@ mod tests {
     fn a_gateway_without_a_server_is_a_lost_link_unless_it_asks_to_wait() {
         let timeout = Error::new(ErrorKind::Timeout, "x");
         let later = |after| timeout.clone().retrying(Retry::Later(after));
-        assert_eq!(refused(504, later(None)).error.retry(), Retry::Reconnect);
+        assert_eq!(denied(504, later(None)).error.retry(), Retry::Reconnect);
         let asked = Retry::Later(Some(Duration::from_secs(3)));
-        assert_eq!(refused(504, timeout.clone().retrying(asked)).error.retry(), asked);
+        assert_eq!(denied(504, timeout.clone().retrying(asked)).error.retry(), asked);
         let full = Error::new(ErrorKind::Overloaded, "x");
-        assert_eq!(refused(503, full).error.retry(), Retry::Later(None));
+        assert_eq!(denied(503, full).error.retry(), Retry::Later(None));
     }
 }

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+/// The library that the configurations are for, for who makes one of their own.
+pub use rustls;
+
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sync_core::error::{Error, ErrorKind, Result};

@@ -179,6 +179,7 @@ fn chunk(after: u64, body: &str) -> Chunk {
             id: DocumentId::new("ü").unwrap(),
             state: state(body),
         }],
+        bookmarks: None,
     }
 }
 

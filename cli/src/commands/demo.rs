@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use twotide::StorageUrl;
 use twotide::core::model::{Digest, Limits, Seq};
 use twotide::core::server::Server;
 use twotide::prelude::*;
@@ -87,7 +88,8 @@ async fn open_replica(folder: &Path, name: &str, url: &str) -> Result<Replica, F
 
 impl Stage {
     async fn open(folder: &Path) -> Result<Self, Failure> {
-        let server = super::serve::open(&folder.join("server.db"), Vec::new()).await?;
+        let server =
+            super::serve::open(&StorageUrl::sqlite(folder.join("server.db")), Vec::new()).await?;
         let socket = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("ws://{}", socket.local_addr()?);
         let mut draining = server.draining();

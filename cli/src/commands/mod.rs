@@ -1,6 +1,7 @@
 //! The commands.
 
 pub(crate) mod data;
+pub(crate) mod decide;
 pub(crate) mod demo;
 pub(crate) mod export;
 pub(crate) mod import;
@@ -9,23 +10,22 @@ pub(crate) mod status;
 pub(crate) mod sync;
 pub(crate) mod watch;
 
-use twotide::Replica;
+use twotide::{Replica, StorageUrl};
 
-use crate::args::{DbArgs, StoragePath};
+use crate::args::DbArgs;
 use crate::failure::Failure;
 
 /// Opens a replica to write to: it is made if it is not there.
 async fn open(db: &DbArgs) -> Result<Replica, Failure> {
-    Ok(Replica::builder().sqlite(db.db.path()).scope(&db.scope).open().await?)
+    Ok(Replica::builder().storage_at(db.db.clone()).scope(&db.scope).open().await?)
 }
 
 /// Opens a replica to look at: it has to be there.
-async fn open_existing(path: &StoragePath, scope: &str) -> Result<Replica, Failure> {
-    let path = path.path();
-    if !path.exists() {
-        return Err(Failure::failed(format!("there is no replica at {}", path.display())));
+async fn open_existing(storage: &StorageUrl, scope: &str) -> Result<Replica, Failure> {
+    if storage.path().is_some_and(|path| !path.exists()) {
+        return Err(Failure::failed(format!("there is no replica at {storage}")));
     }
-    Ok(Replica::builder().sqlite(path).scope(scope).open().await?)
+    Ok(Replica::builder().storage_at(storage.clone()).scope(scope).open().await?)
 }
 
 /// Returns when somebody asks the program to end.

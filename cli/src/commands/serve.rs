@@ -1,22 +1,16 @@
-//! `serve`: a server over WebSocket, with a few plain HTTP routes to look at it.
+//! `serve`: a server over WebSocket and HTTP, on one port.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path as UrlPath, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use serde::Serialize;
+use futures_util::FutureExt;
 use tokio::net::TcpListener;
 use twotide::core::environment::System;
 use twotide::core::framed::Compression;
-use twotide::core::model::{Digest, Epoch, Scope, Seq};
 use twotide::core::server::{Hooks, Server, ServerOptions, StaticTokens};
-use twotide::sqlite::{SqliteConfig, open_server};
-use twotide::{Error, ErrorKind, net, ws};
+use twotide::{StorageUrl, net, ws};
 
 use super::asked_to_end;
 use crate::args::ServeArgs;
@@ -26,19 +20,19 @@ use crate::output::print;
 /// How long sessions may take to end when the server is asked to.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Opens the server that keeps its data in that file. With tokens, only who has one gets in.
-pub(crate) async fn open(path: &Path, tokens: Vec<(String, String)>) -> Result<Server, Failure> {
-    let config = SqliteConfig::new(path);
-    let opened = tokio::task::spawn_blocking(move || open_server(&config)).await;
-    let storage =
-        opened.map_err(|e| Failure::failed(format!("opening the storage broke off: {e}")))??;
+/// Opens the server that keeps its data there. With tokens, only who has one gets in.
+pub(crate) async fn open(
+    storage: &StorageUrl,
+    tokens: Vec<(String, String)>,
+) -> Result<Server, Failure> {
+    let storage = storage.open_server().await?;
     let mut hooks = Hooks::default();
     if !tokens.is_empty() {
         hooks.authenticate = Arc::new(StaticTokens::new(tokens));
     }
     let mut options = ServerOptions::default();
     options.compressions = vec![Arc::new(ws::Zstd) as Arc<dyn Compression>];
-    Ok(Server::new(Arc::new(storage), hooks, options, Arc::new(System)))
+    Ok(Server::new(storage, hooks, options, Arc::new(System)))
 }
 
 pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
@@ -49,13 +43,15 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
             args.listen
         )));
     }
+    let tls = args.tls.read()?;
     let socket = TcpListener::bind(args.listen)
         .await
         .map_err(|e| Failure::from(e).about(format!("cannot listen on {}", args.listen)))?;
     let address = socket.local_addr()?;
-    let server = open(args.storage.path(), tokens).await?;
-    print(&serde_json::json!({ "listening": address, "storage": args.storage.path() }))?;
-    eprintln!("serving {} on ws://{address}", args.storage.path().display());
+    let server = open(&args.storage, tokens).await?;
+    print(&serde_json::json!({ "listening": address, "storage": args.storage.to_string() }))?;
+    let s = if tls.is_some() { "s" } else { "" };
+    eprintln!("serving {} on ws{s}://{address} and http{s}://{address}", args.storage);
     let stopping = server.clone();
     let stop = async move {
         if let Err(failure) = asked_to_end().await {
@@ -65,8 +61,11 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
         stopping.drain();
     };
     let mut draining = server.draining();
-    let listening = net::listen(socket, app(&server), stop);
-    tokio::pin!(listening);
+    let routes = app(&server);
+    let mut listening = match tls {
+        Some(tls) => net::listen_tls(socket, tls, routes, stop).boxed(),
+        None => net::listen(socket, routes, stop).boxed(),
+    };
     tokio::select! {
         ended = &mut listening => ended?,
         // Connections that are only kept alive are not waited for.
@@ -80,60 +79,9 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
 
 /// Everything that is served on the port.
 pub(crate) fn app(server: &Server) -> Router {
-    let routes = Router::new()
-        .route("/healthz", get(healthz))
-        .route("/v1/scopes/{scope}", get(scope))
-        .with_state(server.clone());
-    ws::router(server.clone()).merge(routes)
+    twotide::routes(server).route("/healthz", get(healthz))
 }
 
 async fn healthz() -> Json<serde_json::Value> {
     Json(serde_json::json!({ "status": "ok" }))
-}
-
-#[derive(Serialize)]
-struct Shown {
-    scope: Scope,
-    epoch: Epoch,
-    head: Seq,
-    documents: u64,
-    digest: Digest,
-}
-
-async fn scope(
-    State(server): State<Server>,
-    UrlPath(name): UrlPath<String>,
-    headers: HeaderMap,
-) -> Response {
-    match look_at(&server, &name, &headers).await {
-        Ok(shown) => Json(shown).into_response(),
-        Err(error) => refused(&error),
-    }
-}
-
-async fn look_at(server: &Server, name: &str, headers: &HeaderMap) -> Result<Shown, Error> {
-    let scope = Scope::new(name)?;
-    let bearer = headers.get(header::AUTHORIZATION).and_then(|h| h.to_str().ok());
-    let token = bearer.and_then(|b| b.strip_prefix("Bearer "));
-    let row = server.look_at(token, &scope).await?;
-    Ok(Shown {
-        scope,
-        epoch: row.epoch,
-        head: row.head,
-        documents: row.documents,
-        digest: row.digest,
-    })
-}
-
-fn refused(error: &Error) -> Response {
-    let status = match error.kind() {
-        ErrorKind::InvalidInput => StatusCode::BAD_REQUEST,
-        ErrorKind::NotFound => StatusCode::NOT_FOUND,
-        ErrorKind::Unauthenticated => StatusCode::UNAUTHORIZED,
-        ErrorKind::PermissionDenied => StatusCode::FORBIDDEN,
-        ErrorKind::Overloaded | ErrorKind::Closed => StatusCode::SERVICE_UNAVAILABLE,
-        _ => StatusCode::INTERNAL_SERVER_ERROR,
-    };
-    let body = serde_json::json!({ "error": error.kind().as_str(), "message": error.message() });
-    (status, Json(body)).into_response()
 }

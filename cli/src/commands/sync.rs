@@ -9,10 +9,12 @@ use serde::Serialize;
 use tokio::sync::watch;
 use twotide::core::model::Limits;
 use twotide::core::replica::OutboxCounts;
+use twotide::http::LiveBy;
+use twotide::net::tls::Trust;
 use twotide::prelude::*;
 
 use super::asked_to_end;
-use crate::args::SyncArgs;
+use crate::args::{self, SyncArgs};
 use crate::failure::Failure;
 use crate::output::print;
 
@@ -44,12 +46,32 @@ pub(crate) async fn run(args: SyncArgs) -> Result<(), Failure> {
     let how = if args.live { "sync --live" } else { "sync --once" };
     let limits = Limits { documents: args.chunk as usize, ..Limits::CHUNK };
     let mut builder = Replica::builder()
-        .sqlite(args.db.db.path())
+        .storage_at(args.db.db.clone())
         .scope(&args.db.scope)
         .server(&args.server)
         .chunk_limits(limits)
         .compression(args.compress)
         .holder(format!("process {} (twotide {how})", std::process::id()));
+    builder = match args.resolver {
+        args::Decider::Lww => builder.resolver(LastWriteWins),
+        args::Decider::Server => builder.resolver(ServerWins),
+        args::Decider::Client => builder.resolver(ClientWins),
+        args::Decider::Merge => builder.resolver(FieldMerge::new()),
+        args::Decider::Defer => builder.resolver(resolve_with("defer", |_| Ok(Resolution::Defer))),
+    };
+    if let Some(file) = args.trust {
+        builder = builder.trust(Trust::Web { extra: vec![args::read_file(&file)?] });
+    }
+    if let Some(live_by) = args.live_by {
+        if !args.server.starts_with("http") {
+            return Err(Failure::usage("--live-by is for servers at http:// and https://"));
+        }
+        builder = builder.live_by(match live_by {
+            args::LiveBy::Sse => LiveBy::Sse,
+            args::LiveBy::LongPoll => LiveBy::LongPoll,
+            args::LiveBy::Poll => LiveBy::Poll,
+        });
+    }
     if let Some(token) = args.token.read()? {
         builder = builder.token(token);
     }

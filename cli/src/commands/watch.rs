@@ -50,7 +50,7 @@ pub(crate) async fn run(args: WatchArgs) -> Result<(), Failure> {
         Some(after) => replica.changes_after(after),
         None => replica.changes().await?,
     };
-    eprintln!("watching {}", args.db.db.path().display());
+    eprintln!("watching {}", args.db.db);
     let mut left = args.count.unwrap_or(u64::MAX);
     let end = asked_to_end();
     tokio::pin!(end);

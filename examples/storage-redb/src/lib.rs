@@ -4,12 +4,12 @@
 //! `docs/writing-a-backend.md`, which says why each piece is as it is.
 //!
 //! ```text
-//!   open_replica ──► KvStorage<RedbKv>  is a Storage    ┐ threads, group commit, snapshots
-//!   open_server ──► KvServerStorage<RedbKv> is a ServerStorage   ┘ and every rule: sync_core::kv
-//!                          │
-//!                       RedbKv: get, range, commit      ◄── what had to be written
-//!                          │
-//!                        redb
+//!   open_replica ──► KvStorage<RedbKv>, a Storage ────────────────┐   threads, group commit, snapshots
+//!   open_server ───► KvServerStorage<RedbKv>, a ServerStorage ────┤   and every rule: sync_core::kv
+//!                                                                 ▼
+//!                                            RedbKv: get, range, commit   ◄── what had to be written
+//!                                                                 ▼
+//!                                                               redb
 //! ```
 //!
 //! ```

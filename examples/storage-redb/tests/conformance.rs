@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
-use storage_redb::open_replica;
+use storage_redb::{open_replica, open_server};
 use sync_core::error::Result;
 use sync_core::model::ReplicaId;
-use sync_core::storage::Storage;
+use sync_core::storage::{ServerStorage, Storage};
 use tempfile::TempDir;
 use testkit::conformance::Capabilities;
+use testkit::conformance::server::ServerStorageHarness;
 use testkit::conformance::storage::StorageHarness;
 
 /// A file in a folder of its own. A crash goes on with a copy of it.
@@ -31,7 +32,7 @@ impl Files {
         self.folder.path().join(format!("{crashes}.redb"))
     }
 
-    fn crash(&self) {
+    fn go_on_with_a_copy(&self) {
         let from = self.path();
         self.crashes.fetch_add(1, Ordering::Relaxed);
         std::fs::copy(from, self.path()).unwrap();
@@ -50,11 +51,31 @@ impl StorageHarness for Files {
     }
 
     async fn crash(&self, _: &Arc<dyn Storage>) -> Result<()> {
-        self.crash();
+        self.go_on_with_a_copy();
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl ServerStorageHarness for Files {
+    async fn open(&self) -> Result<Arc<dyn ServerStorage>> {
+        Ok(Arc::new(open_server(&self.path())?))
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::none().durable().crash()
+    }
+
+    async fn crash(&self, _: &Arc<dyn ServerStorage>) -> Result<()> {
+        self.go_on_with_a_copy();
         Ok(())
     }
 }
 
 mod storage {
     testkit::storage_conformance!(super::Files::new());
+}
+
+mod server {
+    testkit::server_storage_conformance!(super::Files::new());
 }

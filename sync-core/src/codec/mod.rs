@@ -330,15 +330,19 @@ impl<K: Codec + Ord, V: Codec> Codec for BTreeMap<K, V> {
     }
 }
 
-/// Gives a struct the form of its fields, one after the other.
+/// Gives a struct the form of its fields, one after the other. Those behind a bar have no form: they are read as their
+/// defaults.
 macro_rules! codec_struct {
-    ($($type:ident { $($field:ident),* $(,)? })*) => {$(
+    ($($type:ident { $($field:ident),* $(,)? $(| $($left_out:ident),*)? })*) => {$(
         impl $crate::codec::Codec for $type {
             fn encode(&self, out: &mut Vec<u8>) {
                 $($crate::codec::Codec::encode(&self.$field, out);)*
             }
             fn decode(input: &mut $crate::codec::Reader) -> $crate::error::Result<Self> {
-                Ok(Self { $($field: $crate::codec::Codec::decode(input)?),* })
+                Ok(Self {
+                    $($field: $crate::codec::Codec::decode(input)?,)*
+                    $($($left_out: Default::default(),)*)?
+                })
             }
         }
     )*};

@@ -3,10 +3,10 @@
 use super::{Codec, Reader, codec_enum, codec_struct, malformed, put_bytes};
 use crate::error::Result;
 use crate::model::{
-    BaseRef, Change, Checkpoint, Chunk, Collection, Cursor, Digest, DocumentId, DocumentKey,
-    DocumentState, Epoch, FullPull, Generation, Limits, LocalSeq, LogEntry, PushBatch, PushId,
-    Rejection, RejectionCode, ReplicaId, Reset, ResetReason, Revision, Scope, Seq, ServerState,
-    Settled, Stamp, Term, TermStart, Verdict, VerdictKind, Verdicts,
+    BaseRef, Bookmark, Change, Checkpoint, Chunk, Collection, Cursor, Digest, DocumentId,
+    DocumentKey, DocumentState, Epoch, FullPull, Generation, Limits, LocalSeq, LogEntry, PushBatch,
+    PushId, Rejection, RejectionCode, ReplicaId, Reset, ResetReason, Revision, Scope, Seq,
+    ServerState, Settled, Stamp, Term, TermStart, Verdict, VerdictKind, Verdicts,
 };
 
 macro_rules! codec_counter {
@@ -57,6 +57,15 @@ codec_name!(Scope DocumentId);
 /// A name that is none is the caller's mistake in an app; in bytes it is the mistake of whoever wrote them.
 pub(super) fn no_name(error: crate::error::Error) -> crate::error::Error {
     super::malformed("a name is not a valid one").because(error)
+}
+
+impl Codec for Bookmark {
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_bytes(out, self.as_str().as_bytes());
+    }
+    fn decode(input: &mut Reader) -> Result<Self> {
+        input.text(|text| Self::new(text).map_err(no_name))
+    }
 }
 
 impl Codec for Collection {
@@ -117,12 +126,12 @@ codec_struct! {
     Verdict { seq, kind, current }
     Rejection { code, reason }
     LogEntry { seq, collection, id, state }
-    Chunk { scope, epoch, after, next, head, horizon, terms, entries }
+    Chunk { scope, epoch, after, next, head, horizon, terms, entries | bookmarks }
     Reset { epoch, reason }
     TermStart { term, first }
     FullPull { floor, generation, marks }
-    Checkpoint { epoch, position, backfills, full_pull, terms }
-    Cursor { epoch, after, position, backfills, floor, terms }
+    Checkpoint { epoch, position, backfills, full_pull, terms | bookmark, seen }
+    Cursor { epoch, after, position, backfills, floor, terms | bookmark, seen }
     Limits { documents, bytes }
 }
 

@@ -84,9 +84,10 @@ impl Task {
                 agent,
                 scopes: scopes.into_iter().map(greet).collect(),
             };
+            let asked = hello.scopes.iter().map(|g| (g.scope.clone(), g.cursor.clone())).collect();
             let (connection, welcome) = transport.connect(hello).await?;
             storage.note_server_time(cx, Now(welcome.server_time)).await?;
-            Ok(Connected { connection, welcome, last_push: state.last_push })
+            Ok(Connected { connection, welcome, asked, last_push: state.last_push })
         });
         self.connecting = Some((ticket, handle));
         let done = move |result| match result {

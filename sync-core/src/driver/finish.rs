@@ -1,5 +1,6 @@
 //! What comes of the engine's commands, as facts.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Kept, LiveStream, Stream, Task};
@@ -7,7 +8,7 @@ use crate::engine::{
     Answer, ChunkMeta, Delivery as DeliveryMeta, Failure, Input, ScopeGreeting, Ticket,
 };
 use crate::error::{Error, Result};
-use crate::model::{Checkpoint, PushBatch, PushId, Reset, Scope, Verdicts};
+use crate::model::{Checkpoint, Cursor, PushBatch, PushId, Reset, Scope, Verdicts};
 use crate::protocol::{ScopeWelcome, Welcome};
 use crate::replica::{Applied, Committed, ReplicaState};
 use crate::transport::{Connection, Delivery};
@@ -33,6 +34,8 @@ pub(super) enum Done {
 pub(super) struct Connected {
     pub(super) connection: Arc<dyn Connection>,
     pub(super) welcome: Welcome,
+    /// Where the greeting said that the replica stands.
+    pub(super) asked: BTreeMap<Scope, Cursor>,
     pub(super) last_push: PushId,
 }
 
@@ -141,14 +144,16 @@ impl Task {
     fn connected(&mut self, ticket: Ticket, result: Result<Connected>) {
         self.connecting.take_if(|(t, _)| *t == ticket);
         match result {
-            Ok(Connected { connection, welcome, last_push }) => {
+            Ok(Connected { connection, welcome, mut asked, last_push }) => {
                 self.push_limits = self.options.push_limits.min(welcome.push_limits);
                 let lost = Arc::clone(&connection);
                 self.work
                     .push(async move { Done::Lost { ticket, error: lost.lost().await } }.boxed());
                 self.connection = Some((ticket, connection));
                 let greeting = |s: ScopeWelcome| ScopeGreeting {
+                    asked: asked.remove(&s.scope).unwrap_or_default(),
                     scope: s.scope,
+                    epoch: s.epoch,
                     head: s.head,
                     reset: s.reset,
                     last_push: s.last_push,

@@ -58,7 +58,8 @@ impl Engine {
         let Acknowledged::Telling { moved } = pull.acknowledged else { return };
         pull.acknowledged = if moved { Acknowledged::No } else { Acknowledged::Yes };
         match result {
-            Ok(None) => {}
+            // Who was at the head from the beginning has nothing else to show that the link works.
+            Ok(None) => self.backoff.success(),
             Ok(Some(reset)) if reset.reason == ResetReason::DigestDiffers => {
                 let lately = pull.differed.is_some_and(|d| now.since(d) < BETWEEN_DIFFERENCES);
                 pull.differed = Some(now);

@@ -2,7 +2,7 @@
 
 use super::{Event, Goal};
 use crate::error::{Error, ErrorKind, Retry};
-use crate::model::{Checkpoint, Cursor, Epoch, PushId, Reset, Scope, Seq, Verdicts};
+use crate::model::{Bookmark, Checkpoint, Cursor, Epoch, PushId, Reset, Scope, Seq, Verdicts};
 
 /// Names one request or payload; never used twice by one engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,7 +24,7 @@ impl From<&Error> for Failure {
 }
 
 /// A chunk without its entries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ChunkMeta {
     /// The life of the log.
     pub epoch: Epoch,
@@ -38,18 +38,27 @@ pub struct ChunkMeta {
     pub entries: usize,
     /// Roughly its bytes.
     pub weight: usize,
+    /// What a foreign backend calls its end.
+    pub bookmark: Option<Bookmark>,
+}
+
+impl ChunkMeta {
+    /// The cursor that continues after the chunk, which began at `cursor`.
+    pub(super) fn follow(&self, cursor: &Cursor) -> Cursor {
+        cursor.advanced(self.epoch, self.next, self.head).at(self.bookmark.clone())
+    }
 }
 
 impl From<&crate::model::Chunk> for ChunkMeta {
     fn from(chunk: &crate::model::Chunk) -> Self {
         let (entries, weight) = (chunk.entries.len(), chunk.weight());
         let crate::model::Chunk { epoch, after, next, head, .. } = *chunk;
-        Self { epoch, after, next, head, entries, weight }
+        Self { epoch, after, next, head, entries, weight, bookmark: chunk.bookmark() }
     }
 }
 
 /// What a pull or a live stream brought.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Delivery {
     /// A chunk; its payload is kept under the ticket of the input.
     Chunk(ChunkMeta),
@@ -82,6 +91,10 @@ impl From<&Verdicts> for Answer {
 pub struct ScopeGreeting {
     /// The scope.
     pub scope: Scope,
+    /// Where the replica said that it stands.
+    pub asked: Cursor,
+    /// The life of the log.
+    pub epoch: Epoch,
     /// The head.
     pub head: Seq,
     /// Whether the replica's position means something.

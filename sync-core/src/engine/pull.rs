@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 
 use super::acknowledge::Acknowledged;
 use super::retry::Backoff;
-use super::{ChunkMeta, Delivery, Engine, Event, Failure, Output, ScopeProgress, Ticket};
+use super::{
+    ChunkMeta, Delivery, Engine, Event, Failure, Output, ScopeGreeting, ScopeProgress, Ticket,
+};
 use crate::clock::Now;
 use crate::error::{ErrorKind, Retry};
 use crate::model::{Checkpoint, Cursor, Reset, ResetReason, Scope, Seq};
@@ -101,10 +103,22 @@ impl Pull {
         over
     }
 
-    pub(super) fn hear_of_head(&mut self, head: Seq) {
-        self.head = Some(head);
-        self.reached_head = false;
+    /// Takes in what the server said when it was greeted; whether that shows that the replica is at the head.
+    ///
+    /// It does if the server spoke of exactly where the replica stands, and its log ends there: a pull from there would
+    /// ask for the same comparison, and bring an empty chunk. A cursor without server starts could not be compared with the
+    /// log, and a pull from position 0, of a back-fill, or of everything, does more than to bring what follows.
+    pub(super) fn take_greeting(&mut self, greeting: &ScopeGreeting) -> bool {
+        self.head = Some(greeting.head);
         self.refused = None;
+        let at = &self.checkpoint;
+        let is_idle = self.storage == Storage::Idle && self.waiting.is_empty();
+        let is_whole = at.full_pull.is_none() && at.backfills.is_empty();
+        self.reached_head = greeting.reset.is_none()
+            && (is_idle && is_whole && at.position > Seq(0) && !at.terms.is_empty())
+            && (at.epoch, at.position) == (Some(greeting.epoch), greeting.head)
+            && greeting.asked == at.cursor();
+        self.reached_head
     }
 
     /// Whether everything up to the head, and up to what a push was told, is applied.
@@ -172,7 +186,7 @@ impl Pull {
         }
         self.ahead = self.checkpoint.cursor();
         if let Some((_, applying)) = self.waiting.front() {
-            self.ahead = self.ahead.advanced(applying.epoch, applying.next, applying.head);
+            self.ahead = applying.follow(&self.ahead);
         }
         self.reached_head = false;
     }
@@ -262,7 +276,7 @@ impl Engine {
             // A chunk that the server kept in memory names the head as it was then, which is not the newest one.
             let head = meta.head.max(pull.head.unwrap_or_default());
             pull.head = Some(head);
-            pull.ahead = pull.ahead.advanced(meta.epoch, meta.next, meta.head);
+            pull.ahead = meta.follow(&pull.ahead);
             pull.reached_head = meta.next >= head;
             started = !pull.reached_head && !pull.catching_up;
             pull.catching_up |= started;

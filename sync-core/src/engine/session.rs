@@ -107,7 +107,9 @@ impl Engine {
         }
         for greeting in greetings {
             if let Some(machine) = self.scopes.get_mut(&greeting.scope) {
-                machine.pull.hear_of_head(greeting.head);
+                if machine.pull.take_greeting(&greeting) && self.goal.pull {
+                    self.acknowledge(&greeting.scope);
+                }
                 if let Some(reset) = greeting.reset {
                     self.begin_reset(&greeting.scope, reset);
                 }

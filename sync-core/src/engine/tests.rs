@@ -1,8 +1,10 @@
 //! The engine against a script: facts in, commands out.
 
+mod greeting;
+
 use super::*;
 use crate::error::{ErrorKind, Retry};
-use crate::model::{Checkpoint, Epoch, PushId, Reset, ResetReason, Seq};
+use crate::model::{Checkpoint, Cursor, Epoch, PushId, Reset, ResetReason, Seq};
 
 const EPOCH: Epoch = Epoch([7; 16]);
 
@@ -45,6 +47,8 @@ impl Script {
     fn greet(&mut self, ticket: Ticket, head: u64, last_push: u64) {
         let greeting = ScopeGreeting {
             scope: scope(),
+            asked: Cursor::default(),
+            epoch: EPOCH,
             head: Seq(head),
             reset: None,
             last_push: PushId(last_push),
@@ -61,6 +65,7 @@ impl Script {
             head: Seq(head),
             entries: (next - after) as usize,
             weight: 100,
+            bookmark: None,
         };
         let result = Ok(Delivery::Chunk(meta));
         self.input(Input::Delivered { scope: scope(), ticket, payload, result });

@@ -138,6 +138,7 @@ fn chunk(after: u64) -> Chunk {
         horizon: Seq(0),
         terms: Vec::new(),
         entries: Vec::new(),
+        bookmarks: None,
     }
 }
 

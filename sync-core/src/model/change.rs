@@ -97,8 +97,10 @@ pub struct Verdict {
     pub seq: Seq,
     /// What became of the change.
     pub kind: VerdictKind,
-    /// For superseded, merged and conflict, and for an accepted change that left its stamp to the server: the state that
-    /// the server holds now. It may be newer than the verdict when the verdict is told again. None if the states of all verdicts together would be too much for one
+    /// For superseded, merged and conflict: the state that the server holds now. For accepted only where the state was
+    /// stored under a revision that the change did not name: it left its stamp to the server, or the backend has
+    /// revisions of its own (module `foreign`). It may be newer than the verdict when the verdict is told again. None if
+    /// the states of all verdicts together would be too much for one
     /// message: the replica pulls it, or is told when it pushes again.
     pub current: Option<ServerState>,
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Chunk, Collection, Epoch, Seq, Term};
+use super::{Bookmark, Chunk, Collection, Epoch, Seq, Term};
 
 /// The position at which a server start first wrote to a scope's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,6 +42,11 @@ pub struct Checkpoint {
     pub full_pull: Option<FullPull>,
     /// The server starts that wrote what was taken in.
     pub terms: Vec<TermStart>,
+    /// What a foreign backend calls this place.
+    pub bookmark: Option<Bookmark>,
+    /// The newest position that the replica has heard of beside `position`: verdicts name some ahead of it, and a pull
+    /// that began again has left some behind. Who makes positions up must go on above it.
+    pub seen: Seq,
 }
 
 impl Checkpoint {
@@ -71,6 +76,8 @@ impl Checkpoint {
             backfills: self.backfills.clone(),
             floor: self.full_pull.map(|f| f.floor),
             terms: self.terms.clone(),
+            bookmark: self.bookmark.clone(),
+            seen: self.seen,
         }
     }
 }
@@ -90,6 +97,10 @@ pub struct Cursor {
     pub floor: Option<Seq>,
     /// The server starts that wrote what was taken in.
     pub terms: Vec<TermStart>,
+    /// What a foreign backend calls this place. It does not travel to a server of ours, which has positions.
+    pub bookmark: Option<Bookmark>,
+    /// As in the [checkpoint](Checkpoint::seen). It does not travel either.
+    pub seen: Seq,
 }
 
 impl Cursor {
@@ -103,7 +114,7 @@ impl Cursor {
     /// from the very beginning remembers the head at which it began, until it is at the head.
     ///
     /// It names no server starts: whoever handed the chunk out knows where it is from, and the starts that were known
-    /// before the chunk do not reach to its end.
+    /// before the chunk do not reach to its end. It has no bookmark either: [`at`](Self::at) adds the chunk's.
     #[must_use]
     pub fn advanced(&self, epoch: Epoch, next: Seq, head: Seq) -> Self {
         let begins = self.after == Seq(0) && self.position == Seq(0);
@@ -111,11 +122,18 @@ impl Cursor {
             epoch: Some(epoch),
             position: self.position,
             backfills: self.backfills.clone(),
+            seen: self.seen,
             ..Checkpoint::default()
         };
         checkpoint.advance(next);
         let floor = self.floor.or_else(|| begins.then_some(head)).filter(|_| next < head);
         Self { floor, ..checkpoint.cursor() }
+    }
+
+    /// This cursor with the bookmark of a foreign backend, or without one.
+    #[must_use]
+    pub fn at(self, bookmark: Option<Bookmark>) -> Self {
+        Self { bookmark, ..self }
     }
 }
 
@@ -189,6 +207,7 @@ mod tests {
             horizon: Seq(0),
             terms: (1..=20).map(|n| start(n, n)).collect(),
             entries: Vec::new(),
+            bookmarks: None,
         };
         let first = Cursor::default().following(&chunk);
         assert_eq!((first.position, first.floor), (Seq(5), Some(Seq(9))));

@@ -1,6 +1,8 @@
 //! What travels from the server to a replica.
 
-use super::{Collection, DocumentId, DocumentState, Epoch, Scope, Seq, TermStart};
+use super::{
+    Bookmark, Bookmarks, Collection, DocumentId, DocumentState, Epoch, Scope, Seq, TermStart,
+};
 
 /// One document at its newest position in the log.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -42,6 +44,8 @@ pub struct Chunk {
     pub terms: Vec<TermStart>,
     /// The entries, by position.
     pub entries: Vec<LogEntry>,
+    /// For the chunk of a foreign backend: what it calls start and end. It does not travel: a server of ours has none.
+    pub bookmarks: Option<Bookmarks>,
 }
 
 impl Chunk {
@@ -49,6 +53,12 @@ impl Chunk {
     #[must_use]
     pub fn has_more(&self) -> bool {
         self.next < self.head
+    }
+
+    /// What a foreign backend calls the place after this chunk.
+    #[must_use]
+    pub fn bookmark(&self) -> Option<Bookmark> {
+        self.bookmarks.as_ref().and_then(|b| b.next.clone())
     }
 
     /// Roughly the bytes that this chunk takes up, for limits.

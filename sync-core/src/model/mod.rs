@@ -1,6 +1,7 @@
 //! The words of the framework as types: ids, revisions, documents, changes, chunks, checkpoints, limits.
 
 mod body;
+mod bookmark;
 mod change;
 mod checkpoint;
 mod chunk;
@@ -10,6 +11,7 @@ mod limits;
 mod revision;
 
 pub use body::Body;
+pub use bookmark::{Bookmark, Bookmarks};
 pub use change::{
     BaseRef, Change, PushBatch, Rejection, RejectionCode, Verdict, VerdictKind, Verdicts,
 };

@@ -127,8 +127,15 @@ pub struct WireError {
 
 impl From<&Error> for WireError {
     /// Kind, message and advice; context and cause stay where they are, they may name what is nobody else's business.
+    ///
+    /// A storage that says *never* says it to its own process: open me again. Once somebody has, the same request works,
+    /// so the other side is told *later*.
     fn from(error: &Error) -> Self {
-        Self { kind: error.kind(), message: error.message().to_owned(), retry: error.retry() }
+        let retry = match (error.kind(), error.retry()) {
+            (ErrorKind::Storage | ErrorKind::Closed, Retry::Never) => Retry::Later(None),
+            (_, retry) => retry,
+        };
+        Self { kind: error.kind(), message: error.message().to_owned(), retry }
     }
 }
 

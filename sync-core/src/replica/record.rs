@@ -1,7 +1,8 @@
 //! What a replica keeps: per document, per scope, and once.
 
 use crate::clock::{Clock, Now};
-use crate::codec::codec_struct;
+use crate::codec::{Codec, Reader, codec_struct};
+use crate::error::Result;
 use crate::model::{
     BaseRef, Checkpoint, Digest, DocumentKey, DocumentState, Generation, LocalSeq, PushId,
     Rejection, ReplicaId, Revision, Seq, ServerState, Settled, Stamp,
@@ -274,16 +275,71 @@ impl ReplicaMeta {
     }
 }
 
+/// What the checkpoint says of a foreign backend stands at the end, and only if it says anything: rows of before there was
+/// such a thing are read as they are.
+impl Codec for ScopeRow {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.checkpoint.encode(out);
+        self.documents.encode(out);
+        self.digest.encode(out);
+        for count in [self.settled, self.pending, self.in_flight, self.deferred, self.quarantined] {
+            count.encode(out);
+        }
+        let Checkpoint { bookmark, seen, .. } = &self.checkpoint;
+        if bookmark.is_some() || *seen > Seq(0) {
+            bookmark.encode(out);
+            seen.encode(out);
+        }
+    }
+
+    fn decode(input: &mut Reader) -> Result<Self> {
+        let mut row = Self {
+            checkpoint: Codec::decode(input)?,
+            documents: Codec::decode(input)?,
+            digest: Codec::decode(input)?,
+            settled: Codec::decode(input)?,
+            pending: Codec::decode(input)?,
+            in_flight: Codec::decode(input)?,
+            deferred: Codec::decode(input)?,
+            quarantined: Codec::decode(input)?,
+        };
+        if input.remaining() > 0 {
+            row.checkpoint.bookmark = Codec::decode(input)?;
+            row.checkpoint.seen = Codec::decode(input)?;
+        }
+        Ok(row)
+    }
+}
+
 codec_struct! {
     Record { current, known, changed, changed_here, delivered, pending }
     Pending { edit, deferred, slot, in_flight, voided }
     Edit { transaction, base, travelled, unlogged }
     InFlight { push, revision, base, state }
-    ScopeRow { checkpoint, documents, digest, settled, pending, in_flight, deferred, quarantined }
     BatchRow { id, replica, keys }
     QuarantineRow { key, state, base, rejection, at }
     ReplicaMeta {
         replica, high_water, settled_high, clock_offset, last_local, last_push, lease, holder, full_pulls,
         last_ticket, feed_floor,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Bookmark;
+
+    #[test]
+    fn a_scope_of_before_there_were_bookmarks_is_read() {
+        let checkpoint = Checkpoint { position: Seq(7), ..Checkpoint::default() };
+        let old = ScopeRow { checkpoint, quarantined: 3, ..ScopeRow::default() };
+        let bytes = old.to_bytes();
+        // Epoch, position, back-fills, full pull, terms; documents; the digest; five counters.
+        assert_eq!(bytes.len(), 5 + 1 + 16 + 5);
+        assert_eq!(ScopeRow::from_bytes(bytes).unwrap(), old);
+        let mut new = old;
+        new.checkpoint.bookmark = Some(Bookmark::new("2026-11-21,n7").unwrap());
+        new.checkpoint.seen = Seq(9);
+        assert_eq!(ScopeRow::from_bytes(new.to_bytes()).unwrap(), new);
     }
 }

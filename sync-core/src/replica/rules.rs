@@ -139,14 +139,21 @@ pub(crate) fn settle(
         }
         VerdictKind::Accepted if is_news => {
             record.known = verdict.seq;
-            let base = Settled { epoch: cx.epoch, seq: verdict.seq, state: pushed };
-            note_settled(cx, &base.state);
+            // A foreign backend gives what it stored a version of its own: that is the settled state then.
+            let stored = verdict.current.as_ref().and_then(|c| c.state.clone());
+            let state = stored.clone().unwrap_or(pushed);
+            note_settled(cx, &state);
             match record.pending_mut().edit.as_mut() {
                 Some(edit) if edited_since => {
-                    edit.base = Some(base);
+                    edit.base = Some(Settled { epoch: cx.epoch, seq: verdict.seq, state });
                     edit.unlogged = false;
                 }
-                _ => clean_keeping_slot(record),
+                _ => {
+                    clean_keeping_slot(record);
+                    if let Some(stored) = stored.filter(|_| !edited_since) {
+                        record.show(Some(stored));
+                    }
+                }
             }
         }
         VerdictKind::Superseded | VerdictKind::Merged if is_news => {

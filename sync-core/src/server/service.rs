@@ -253,6 +253,7 @@ impl Server {
                 horizon: appended.horizon,
                 terms: appended.terms,
                 entries: appended.entries,
+                bookmarks: None,
             });
         }
         Ok(appended.verdicts)

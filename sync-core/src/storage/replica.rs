@@ -27,7 +27,8 @@ use crate::replica::{
 ///
 /// Calls may run at the same time, from any task. Writes take effect one after another, each on what the one before
 /// left; those of one caller that waits for each, in the order of the calls. Arguments are owned: a future that is
-/// dropped may still commit, and the next call sees it whole. No method blocks the task that polls it.
+/// dropped may still commit, whole, and the next call that writes comes after it; one that reads may be answered
+/// before. No method blocks the task that polls it.
 ///
 /// Time comes in as an argument; stamps are taken inside the transaction from the clock that the storage keeps,
 /// because several processes may share one replica. Resolvers are called inside the transaction; an error or a panic
@@ -72,6 +73,11 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
         after: UnsettledAfter,
         limits: Limits,
     ) -> Result<Page<UnsettledEntry>>;
+
+    /// What is not settled of one document: its edit first (pending, in flight or deferred), then every edit of it
+    /// that was refused, the oldest first. Empty for a document that is settled, or that nobody has heard of. Costs
+    /// the number of quarantined edits.
+    async fn unsettled_of(&self, key: DocumentKey) -> Result<Vec<(Unsettled, UnsettledEntry)>>;
 
     /// Writes documents together with their outbox entries; the base of a document is the settled state before its
     /// first unsettled edit. When it returns, the write survives a power failure, and the answer holds what the app
@@ -259,6 +265,10 @@ where
         limits: Limits,
     ) -> Result<Page<UnsettledEntry>> {
         self.threads.read(move |rows| ops::unsettled(rows, &scope, which, &after, limits)).await
+    }
+
+    async fn unsettled_of(&self, key: DocumentKey) -> Result<Vec<(Unsettled, UnsettledEntry)>> {
+        self.threads.read(move |rows| ops::unsettled_of(rows, &key)).await
     }
 
     async fn write(&self, now: Now, transaction: LocalTransaction) -> Result<Committed> {

@@ -40,8 +40,9 @@ impl Visible {
 /// many writers; never by a clock, and never before the commit. A read sees one moment of the data, no older than the
 /// newest call that returned before it began.
 ///
-/// Calls may run at the same time, from any task. Arguments are owned: a future that is dropped may still commit, and
-/// the next call sees it whole. No method blocks the task that polls it.
+/// Calls may run at the same time, from any task. Arguments are owned: a future that is dropped may still commit, whole,
+/// and the next call that writes comes after it; one that reads may be answered before. No method blocks the task that
+/// polls it.
 ///
 /// Errors that all methods share: `Storage` when reading or writing failed, `Incompatible` when what is stored is
 /// damaged, `Closed` after [`close`](Self::close). Whatever the error, nothing was changed; the error's

@@ -1,11 +1,106 @@
 //! Suites that prove a backend: one named case for each promise of a contract.
 //!
-//! Each contract has a harness trait, which an implementer writes for the backend (open, crash, reopen, and what it is
-//! capable of), and a macro that turns every case into a named test. What a backend is not capable of is skipped, counted
-//! and printed; it is never passed in silence.
+//! | Contract | Harness | Macros |
+//! |---|---|---|
+//! | [`Storage`](sync_core::storage::Storage) | [`StorageHarness`](storage::StorageHarness) | [`storage_conformance!`](crate::storage_conformance), [`storage_teeth!`](crate::storage_teeth) |
+//! | [`ServerStorage`](sync_core::storage::ServerStorage) | [`ServerStorageHarness`](server::ServerStorageHarness) | [`server_storage_conformance!`](crate::server_storage_conformance), [`server_storage_teeth!`](crate::server_storage_teeth) |
+//! | [`ConflictResolver`](sync_core::resolver::ConflictResolver) | none: the resolver, and documents of the app's | [`resolver_conformance!`](crate::resolver_conformance), [`resolver_teeth!`](crate::resolver_teeth) |
+//!
+//! # How to prove a backend
+//!
+//! Write a harness: it is a fresh place (a folder, a database, a map), and knows how to open it. Say what it can do beside
+//! that ([`Capabilities`]), and implement the methods that go with it. In a test file of the backend's crate call the
+//! macros, each in a module of its own, because cases of different suites may share a name. Every case becomes a `#[test]`
+//! that makes a harness by the given expression, runs on a runtime of its own, and is bounded in time.
+//!
+//! Here is all of it for a map in memory that outlives the storage over it, so that it can be closed and crashed:
+//!
+//! ```
+//! use std::sync::{Arc, Mutex, PoisonError};
+//!
+//! use sync_core::error::Result;
+//! use sync_core::kv::{KvOptions, MemoryKv, open_replica, open_server};
+//! use sync_core::model::ReplicaId;
+//! use sync_core::storage::{ServerStorage, Storage};
+//! use testkit::conformance::Capabilities;
+//! use testkit::conformance::server::ServerStorageHarness;
+//! use testkit::conformance::storage::StorageHarness;
+//!
+//! #[derive(Default)]
+//! struct Place(Mutex<Arc<MemoryKv>>);
+//!
+//! impl Place {
+//!     fn map(&self) -> Arc<MemoryKv> {
+//!         Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+//!     }
+//!     /// The next storage opens a copy of what is there now.
+//!     fn copy(&self) {
+//!         let copy = Arc::new(self.map().copy());
+//!         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = copy;
+//!     }
+//! }
+//!
+//! #[async_trait::async_trait]
+//! impl StorageHarness for Place {
+//!     async fn open(&self) -> Result<Arc<dyn Storage>> {
+//!         Ok(Arc::new(open_replica(self.map(), ReplicaId([7; 16]), KvOptions::default())?))
+//!     }
+//!     fn capabilities(&self) -> Capabilities {
+//!         Capabilities::none().durable().crash()
+//!     }
+//!     async fn crash(&self, _: &Arc<dyn Storage>) -> Result<()> {
+//!         self.copy();
+//!         Ok(())
+//!     }
+//! }
+//!
+//! #[async_trait::async_trait]
+//! impl ServerStorageHarness for Place {
+//!     async fn open(&self) -> Result<Arc<dyn ServerStorage>> {
+//!         Ok(Arc::new(open_server(self.map(), KvOptions::default())?))
+//!     }
+//! }
+//!
+//! mod storage {
+//!     testkit::storage_conformance!(super::Place::default());
+//! }
+//! mod server {
+//!     testkit::server_storage_conformance!(super::Place::default());
+//! }
+//! mod storage_teeth {
+//!     testkit::storage_teeth!(super::Place::default());
+//! }
+//! # fn main() {
+//! # // Inside an example no test runs: one case stands for all.
+//! # let cases = testkit::conformance::storage::cases::<Place>();
+//! # let case = cases.iter().find(|c| c.name == "an_acknowledged_write_survives_a_crash");
+//! # let case = case.expect("the case is in the list");
+//! # assert_eq!(testkit::conformance::run(case.name, (case.run)(Place::default())), Ok(()));
+//! # }
+//! ```
+//!
+//! A case that needs more than the harness can do is skipped, counted, and named on standard error; it is never passed in
+//! silence. [`storage::cases`], [`server::cases`] and [`resolver::cases`] give the same cases as values, and [`attempt`]
+//! runs one whose failure is an answer.
+//!
+//! # What a crash is here
+//!
+//! What a process leaves that is killed between two calls: everything that reached the operating system. That shows
+//! whether what was acknowledged was handed over, and in whole transactions. It does not show what a power failure takes:
+//! that needs a disk that forgets, or a machine that is switched off.
+//!
+//! # Teeth
+//!
+//! A suite that passes says little unless it fails on what is broken. Each fault ([`storage::StorageFault`],
+//! [`server::ServerStorageFault`], [`resolver::ResolverFault`]) is a bug that somebody shipped, built into the backend from
+//! outside, and names the case that is there for it. The macros with `teeth` in their name demand that this case passes
+//! on the backend and fails on the broken one. What it failed with is on the test's standard output.
 
 mod capabilities;
+mod faults;
+pub mod resolver;
 mod run;
+pub mod server;
 pub mod storage;
 mod tools;
 pub mod transport;
@@ -20,4 +115,94 @@ macro_rules! __conformance_list {
     (() $($name:ident)*) => {
         vec![$($crate::conformance::Case { name: stringify!($name), run: |h| Box::pin($name(h)) }),*]
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::resolver::ResolverFault;
+    use super::server::{ServerStorageFault, ServerStorageHarness};
+    use super::storage::{StorageFault, StorageHarness};
+
+    struct Nowhere;
+
+    #[async_trait::async_trait]
+    impl StorageHarness for Nowhere {
+        async fn open(
+            &self,
+        ) -> sync_core::error::Result<std::sync::Arc<dyn sync_core::storage::Storage>> {
+            unreachable!("no case is run")
+        }
+    }
+
+    #[async_trait::async_trait]
+    impl ServerStorageHarness for Nowhere {
+        async fn open(
+            &self,
+        ) -> sync_core::error::Result<std::sync::Arc<dyn sync_core::storage::ServerStorage>>
+        {
+            unreachable!("no case is run")
+        }
+    }
+
+    /// The functions of cases in the files of a suite.
+    fn written(files: &[&'static str]) -> BTreeSet<&'static str> {
+        let lines = files.iter().flat_map(|f| f.lines());
+        let names = lines.filter_map(|l| l.strip_prefix("pub async fn "));
+        names.filter_map(|l| l.split(['<', '(']).next()).collect()
+    }
+
+    fn check<H>(
+        cases: &[super::Case<H>],
+        files: &[&'static str],
+        noticed: impl Iterator<Item = &'static str>,
+    ) {
+        let listed: BTreeSet<_> = cases.iter().map(|c| c.name).collect();
+        assert_eq!(listed.len(), cases.len(), "a case is listed twice");
+        assert_eq!(listed, written(files), "listed (left) is not what is written (right)");
+        for name in noticed {
+            assert!(listed.contains(name), "there is no case {name}");
+        }
+    }
+
+    #[test]
+    fn every_case_that_is_written_is_in_the_list() {
+        check(
+            &super::storage::cases::<Nowhere>(),
+            &[
+                include_str!("storage/cancelling.rs"),
+                include_str!("storage/closing.rs"),
+                include_str!("storage/crowds.rs"),
+                include_str!("storage/deciding.rs"),
+                include_str!("storage/leases.rs"),
+                include_str!("storage/leaving.rs"),
+                include_str!("storage/pushing.rs"),
+                include_str!("storage/reading.rs"),
+                include_str!("storage/settling.rs"),
+                include_str!("storage/surviving.rs"),
+                include_str!("storage/taking_in.rs"),
+                include_str!("storage/writing.rs"),
+            ],
+            StorageFault::ALL.iter().map(|f| f.noticed_by()),
+        );
+        check(
+            &super::server::cases::<Nowhere>(),
+            &[
+                include_str!("server/appending.rs"),
+                include_str!("server/closing.rs"),
+                include_str!("server/deciding.rs"),
+                include_str!("server/lives.rs"),
+                include_str!("server/reading.rs"),
+                include_str!("server/retrying.rs"),
+                include_str!("server/surviving.rs"),
+            ],
+            ServerStorageFault::ALL.iter().map(|f| f.noticed_by()),
+        );
+        check(
+            &super::resolver::cases(),
+            &[include_str!("resolver/answers.rs"), include_str!("resolver/replicas.rs")],
+            ResolverFault::ALL.iter().map(|f| f.noticed_by()),
+        );
+    }
 }

@@ -68,7 +68,8 @@ pub fn attempt(name: &str, case: impl Future<Output = Outcome>) -> Result<Outcom
     result.map_err(|panic| said(&*panic))
 }
 
-/// Demands that a fault is found: the case passes on what is sound, and fails on what is broken. Where the harness cannot
+/// Demands that a fault is found: the case passes on what is sound, and fails on what is broken. What it failed with is on
+/// standard output, for who wants to know whether it was for the right reason. Where the harness cannot
 /// do what the case needs, that is skipped, counted and printed as by [`run`].
 ///
 /// # Panics
@@ -83,7 +84,10 @@ pub fn demand_failure(
 ) -> Outcome {
     run(name, sound)?;
     match attempt(name, broken) {
-        Err(_) => Ok(()),
+        Err(said) => {
+            println!("{fault} is noticed by {name}: {said}");
+            Ok(())
+        }
         Ok(Ok(())) => panic!("{name} does not notice the fault {fault}"),
         Ok(Err(Skipped(what))) => panic!("{name} needs {what} only with the fault {fault}"),
     }

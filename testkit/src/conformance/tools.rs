@@ -28,7 +28,7 @@ pub(super) fn documents(documents: usize) -> Limits {
 }
 
 /// How long something may take that is told of and cannot be asked for.
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(5);
 
 /// The time: later at each call.
 pub(super) fn now() -> Now {

@@ -9,6 +9,7 @@
 
 #![allow(clippy::panic, clippy::missing_panics_doc, reason = "a trace that fails ends its test")]
 
+mod foreign;
 mod numbered;
 mod pushing;
 mod reoffers;
@@ -17,6 +18,7 @@ mod scopes;
 mod settling;
 mod taking_in;
 
+pub use foreign::*;
 pub use numbered::*;
 pub use pushing::*;
 pub use reoffers::*;
@@ -172,6 +174,9 @@ macro_rules! rule_traces {
             a_scope_that_is_gone
             batches_are_counted_on_after_a_scope_was_forgotten
             a_collection_leaves_while_another_is_in_flight
+            a_bookmark_moves_with_its_chunk
+            accepted_under_another_revision
+            accepted_under_another_revision_and_edited_since
         );
     };
     (@each $cores:expr; $($name:ident)*) => {$(

@@ -14,7 +14,6 @@ use super::http;
 use super::line::{Brought, By, Line};
 use super::live::live;
 use crate::api;
-use crate::error::broken;
 use crate::format::Changes;
 
 /// A connection over HTTP. Nothing is open between requests.
@@ -45,7 +44,7 @@ impl Connection for HttpConnection {
         match brought.await.map_err(|e| e.during("pull"))? {
             Brought::Changes(Changes::Reset(reset)) => Ok(Delivery::Reset(reset)),
             Brought::Changes(Changes::Chunk(page)) if page.chunk.scope != pull.scope => {
-                Err(broken("the server sent a chunk of another scope"))
+                Err(line.broken("the server sent a chunk of another scope"))
             }
             Brought::Changes(Changes::Chunk(page)) => {
                 line.remember(&page.chunk, &pull.cursor);
@@ -53,7 +52,9 @@ impl Connection for HttpConnection {
             }
             Brought::Nothing => {
                 let chunk = line.nothing_after(&pull);
-                Ok(Delivery::Chunk(chunk.ok_or_else(|| broken("nothing follows on no epoch"))?))
+                Ok(Delivery::Chunk(
+                    chunk.ok_or_else(|| line.broken("nothing follows on no epoch"))?,
+                ))
             }
         }
     }
@@ -67,7 +68,8 @@ impl Connection for HttpConnection {
         });
         match verdicts.await.map_err(|e| e.during("push"))? {
             Verdicts::Decided { verdicts, .. } if verdicts.len() != changes => {
-                Err(broken("the server gave another number of verdicts than there were changes"))
+                Err(line
+                    .broken("the server gave another number of verdicts than there were changes"))
             }
             verdicts => Ok(verdicts),
         }

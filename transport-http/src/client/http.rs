@@ -12,6 +12,7 @@ use reqwest::{Client, Method, Response, StatusCode, Url};
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::framed::COMPRESS_OVER;
 use sync_core::model::{ReplicaId, Scope};
+use sync_core::protocol::WireError;
 use tokio::sync::Semaphore;
 
 use crate::api;
@@ -284,7 +285,12 @@ async fn refusal(answer: Response) -> Trouble {
     let after = error::retry_after(answer.headers()).map(|s| s.to_string());
     // The status alone says a lot: a body that does not come changes little.
     let (body, _) = read_up_to(answer, ERROR_BYTES).await.unwrap_or_default();
-    error::refused(status, error_of(status, format, &body, after.as_deref()))
+    let error = error_of(status, format, &body, after.as_deref());
+    let is_ours = format.is_some_and(|f| f.decode::<WireError>(body).is_ok());
+    match is_ours {
+        true => Trouble::new(What::Refused(status), error),
+        false => error::denied(status, error),
+    }
 }
 
 /// The body, or its beginning if it is longer than that, and whether it is whole.

@@ -19,6 +19,8 @@ const FIRST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(16);
 /// So many answers at once to long polls, in a row and without news, mean that the server does not wait.
 const HASTY: u32 = 3;
+/// After so many long polls that were kept as long as they should, a wait that was shortened is made longer again.
+const KEPT: u32 = 20;
 
 /// A way of following live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -75,6 +77,8 @@ pub(super) struct Ladder {
     hasty: u32,
     /// How long a long poll may be kept here.
     wait: Duration,
+    /// Long polls in a row that were.
+    kept: u32,
     /// The next request asks without waiting: it brings what is there, and shows whether the server is there at all.
     probing: bool,
     /// A higher way is being tried.
@@ -98,6 +102,7 @@ impl Ladder {
             strikes: 0,
             hasty: 0,
             wait: rules.wait,
+            kept: 0,
             probing: false,
             trying: false,
             failed: [0; 2],
@@ -113,6 +118,7 @@ impl Ladder {
         Self {
             strikes: 0,
             hasty: 0,
+            kept: 0,
             probing: false,
             trying: false,
             pause: (Duration::ZERO, Duration::ZERO),
@@ -171,7 +177,7 @@ impl Ladder {
         self.fall(now);
     }
 
-    /// The server asks to come back after that long at the earliest.
+    /// A gateway asks to come back after that long at the earliest.
     pub(super) fn asked_to_come_back(&mut self, now: Now, after: Duration) {
         self.strike(now, after);
     }
@@ -185,7 +191,14 @@ impl Ladder {
                 self.pause = (self.rules.interval - fifth, self.rules.interval + fifth);
             }
             Rung::LongPoll if wait.is_zero() => {}
-            Rung::LongPoll if waited >= wait / 2 => self.works(),
+            Rung::LongPoll if waited >= wait / 2 => {
+                self.works();
+                self.kept += 1;
+                if self.kept >= KEPT {
+                    self.kept = 0;
+                    self.wait = (self.wait * 2).min(self.rules.wait);
+                }
+            }
             Rung::LongPoll if news == News::Nothing => {
                 self.hasty += 1;
                 self.pause = (FIRST * 2, FIRST * 4);
@@ -203,9 +216,11 @@ impl Ladder {
     pub(super) fn cut(&mut self, now: Now) {
         self.strikes += 1;
         self.pause = (Duration::ZERO, self.backoff());
-        self.wait /= 2;
         self.probing = true;
-        if self.wait < self.rules.fallback.shortest_wait {
+        self.kept = 0;
+        if self.wait / 2 >= self.rules.fallback.shortest_wait {
+            self.wait /= 2;
+        } else if self.strikes >= self.rules.fallback.failures.max(1) {
             self.fall(now);
         }
     }
@@ -221,7 +236,7 @@ impl Ladder {
         self.strikes += 1;
         let backoff = self.backoff();
         self.pause = (after, after.saturating_add(backoff));
-        if self.trying || self.strikes >= self.rules.fallback.young_streams.max(1) {
+        if self.trying || self.strikes >= self.rules.fallback.failures.max(1) {
             self.fall(now);
             // Another way may work at once, unless the server asked for peace.
             if !after.is_zero() {
@@ -257,7 +272,7 @@ impl Ladder {
 
     fn begin_rung(&mut self, trying: bool) {
         (self.strikes, self.hasty, self.trying, self.probing) = (0, 0, trying, false);
-        self.wait = self.rules.wait;
+        (self.wait, self.kept) = (self.rules.wait, 0);
         self.pause = (Duration::ZERO, Duration::ZERO);
     }
 
@@ -363,15 +378,35 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_that_is_short_enough_is_kept() {
+    fn a_wait_that_is_short_enough_is_kept_and_now_and_then_a_longer_one_tried() {
         let mut ladder = ladder(LiveBy::LongPoll);
-        ladder.cut(Now(0));
-        assert_eq!(ask(&mut ladder, 0), Ask::Chunk { wait: secs(0) });
-        for _ in 0..20 {
+        for _ in 0..30 {
             let Ask::Chunk { wait } = ask(&mut ladder, 0) else { panic!("no request") };
-            assert_eq!(wait, Duration::from_millis(12_500));
+            // A gateway that cuts after fifteen seconds.
+            if wait > secs(15) {
+                ladder.cut(Now(0));
+                assert_eq!(ask(&mut ladder, 0), Ask::Chunk { wait: secs(0) });
+            }
+            for _ in 0..KEPT {
+                let Ask::Chunk { wait } = ask(&mut ladder, 0) else { panic!("no request") };
+                assert_eq!(wait, Duration::from_millis(12_500));
+                ladder.answered(Now(0), wait, wait, News::Nothing);
+            }
+        }
+        assert!(!ladder.is_stuck());
+    }
+
+    #[test]
+    fn cuts_that_are_far_apart_do_not_add_up() {
+        let mut ladder = ladder(LiveBy::Auto);
+        ladder.stream_unsuited(Now(0));
+        for _ in 0..50 {
+            ladder.cut(Now(0));
+            let _probe = ladder.step(Now(0));
+            let Ask::Chunk { wait } = ask(&mut ladder, 0) else { panic!("no request") };
             ladder.answered(Now(0), wait, wait, News::Nothing);
         }
+        assert_eq!(ladder.rung(), Rung::LongPoll);
     }
 
     #[test]

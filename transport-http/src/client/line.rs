@@ -106,14 +106,19 @@ impl Line {
         }
     }
 
-    /// A request that does not reach the server takes the connection with it.
+    /// A request that does not reach the server, or whose answer breaks the protocol, takes the connection with it. What
+    /// the server says of a request concerns that one alone, whatever its advice is.
     pub(super) fn judge(&self, trouble: Trouble) -> Error {
-        let error = trouble.error;
-        let is_lost = matches!(error.kind(), ErrorKind::Network | ErrorKind::Timeout);
-        if is_lost && error.retry() == Retry::Reconnect {
+        let Trouble { error, what } = trouble;
+        if !matches!(what, What::Refused(_)) && error.retry() == Retry::Reconnect {
             self.end(error.clone());
         }
         error
+    }
+
+    /// The server broke the protocol.
+    pub(super) fn broken(&self, message: &'static str) -> Error {
+        self.judge(Trouble::new(What::Broken, broken(message)))
     }
 
     /// One request among a bounded number, within its time, as long as the connection lives.
@@ -269,6 +274,7 @@ impl Line {
             horizon: all.get(&pull.scope).map_or(Seq(0), |known| known.horizon),
             terms: pull.cursor.terms.clone(),
             entries: Vec::new(),
+            bookmarks: None,
         })
     }
 }

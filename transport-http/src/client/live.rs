@@ -20,7 +20,7 @@ use super::events::{EventReader as Lines, Item};
 use super::ladder::{self, Ladder, News};
 use super::line::{Brought, By, Line, following};
 use crate::api;
-use crate::error::{Trouble, What, broken, foreign, of_client, too_late};
+use crate::error::{Trouble, What, foreign, of_client, too_late};
 use crate::format::{Changes, Event, EventReader, Format};
 
 /// So many chunks in a row may not fit where the stream stands. Each is thrown away, and asked for again.
@@ -69,8 +69,8 @@ enum Heard {
 /// What is to be done about a request that failed.
 enum Remedy {
     /// It is for the replica to decide.
-    GiveUp(Error),
-    /// The server asks to come back.
+    GiveUp(Trouble),
+    /// A gateway asks to come back.
     ComeBack(Duration),
     /// This way does not work here.
     NotThisWay,
@@ -80,13 +80,15 @@ enum Remedy {
 
 impl Remedy {
     fn of(trouble: Trouble) -> Self {
-        let Trouble { error, what } = trouble;
-        match (what, error.retry()) {
-            (What::Unreachable | What::Broken, _) => Self::GiveUp(error),
-            (What::Foreign | What::Refused(405 | 406 | 415), _) => Self::NotThisWay,
-            (What::Cut | What::Refused(408 | 502 | 504), _) => Self::Again,
-            (What::Refused(_), Retry::Later(after)) => Self::ComeBack(after.unwrap_or_default()),
-            (What::Refused(_), _) => Self::GiveUp(error),
+        match (trouble.what, trouble.error.retry()) {
+            (What::Foreign | What::Refused(406) | What::Denied(405 | 406 | 415), _) => {
+                Self::NotThisWay
+            }
+            (What::Cut | What::Denied(408 | 502 | 504), _) => Self::Again,
+            (What::Denied(_), Retry::Later(after)) => Self::ComeBack(after.unwrap_or_default()),
+            (What::Unreachable | What::Broken | What::Refused(_) | What::Denied(_), _) => {
+                Self::GiveUp(trouble)
+            }
         }
     }
 }
@@ -123,12 +125,12 @@ impl Live {
     fn take(&mut self, chunk: Chunk) -> Result<Option<Chunk>> {
         let cursor = &self.pull.cursor;
         if chunk.scope != self.pull.scope || chunk.next < chunk.after {
-            return Err(broken("the server sent a chunk that was not asked for"));
+            return Err(self.line.broken("the server sent a chunk that was not asked for"));
         }
         if chunk.after != cursor.after || cursor.epoch.is_some_and(|e| e != chunk.epoch) {
             self.misplaced += 1;
             if self.misplaced > MISPLACED {
-                return Err(broken("the server sends chunks out of their places"));
+                return Err(self.line.broken("the server sends chunks out of their places"));
             }
             // Asked for again, where we stand.
             self.open = None;
@@ -234,14 +236,10 @@ impl Live {
     /// The error if nothing can be done here; else how long the server asks to wait, if it does.
     fn remedy(&self, trouble: Trouble) -> Result<Option<Duration>> {
         match Remedy::of(trouble) {
-            Remedy::GiveUp(error) => Err(self.give_up(error)),
+            Remedy::GiveUp(trouble) => Err(self.line.judge(trouble)),
             Remedy::ComeBack(after) => Ok(Some(after)),
             Remedy::NotThisWay | Remedy::Again => Ok(None),
         }
-    }
-
-    fn give_up(&self, error: Error) -> Error {
-        self.line.judge(Trouble::new(What::Unreachable, error))
     }
 
     async fn open_stream(&mut self, place: OwnedSemaphorePermit) -> Result<()> {
@@ -263,7 +261,7 @@ impl Live {
         };
         tracing::debug!(error = %trouble.error, "a stream was not opened");
         match Remedy::of(trouble) {
-            Remedy::GiveUp(error) => return Err(self.give_up(error)),
+            Remedy::GiveUp(trouble) => return Err(self.line.judge(trouble)),
             Remedy::ComeBack(after) => self.ladder.asked_to_come_back(now, after),
             Remedy::NotThisWay => self.ladder.stream_unsuited(now),
             Remedy::Again => self.ladder.stream_ended(now, asked.elapsed()),
@@ -303,7 +301,8 @@ impl Live {
         let heard = timeout(patience, open.hear()).await;
         let lived = open.since.elapsed();
         let heard = match heard {
-            Ok(heard) => heard?,
+            Ok(Ok(heard)) => heard,
+            Ok(Err(error)) => return Err(self.line.judge(Trouble::new(What::Broken, error))),
             Err(_) => {
                 tracing::debug!("a stream is silent");
                 self.ladder.stream_silent(self.line.way.now());

@@ -90,6 +90,7 @@ pub fn cursor() -> impl Strategy<Value = Cursor> {
             backfills,
             floor,
             terms,
+            ..Cursor::default()
         },
     )
 }
@@ -195,6 +196,7 @@ pub fn chunk() -> impl Strategy<Value = Chunk> {
             horizon,
             terms,
             entries,
+            bookmarks: None,
         },
     )
 }

@@ -100,7 +100,7 @@ impl Script {
             } else {
                 answer(seen).boxed()
             };
-            async move { answer.await }
+            answer
         })
         .await
     }
@@ -266,6 +266,7 @@ pub fn chunk(after: u64, next: u64) -> Chunk {
         horizon: Seq(0),
         terms: terms(),
         entries: (after + 1..=next).map(entry).collect(),
+        bookmarks: None,
     }
 }
 

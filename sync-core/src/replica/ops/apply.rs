@@ -3,8 +3,8 @@
 use super::transaction::Transaction;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
-    Checkpoint, Chunk, DocumentKey, Epoch, FullPull, LogEntry, Seq, ServerState, TermStart,
-    agree_on_terms,
+    Bookmarks, Checkpoint, Chunk, DocumentKey, Epoch, FullPull, LogEntry, Seq, ServerState,
+    TermStart, agree_on_terms,
 };
 use crate::replica::record::Record;
 use crate::replica::rows::ReplicaRows;
@@ -29,6 +29,7 @@ pub fn apply(rows: &mut dyn ReplicaRows, cx: &Context, chunk: &Chunk) -> Result<
         take_in(&mut tx, cx, chunk.epoch, entry)?;
     }
     tx.row.checkpoint.advance(chunk.next);
+    tx.row.checkpoint.bookmark = chunk.bookmark();
     remember_terms(&mut tx, chunk);
     if !chunk.has_more() && tx.row.checkpoint.backfills.is_empty() {
         end_full_pull(&mut tx, cx, chunk.epoch)?;
@@ -39,11 +40,13 @@ pub fn apply(rows: &mut dyn ReplicaRows, cx: &Context, chunk: &Chunk) -> Result<
     Ok(Applied { moved: true, checkpoint, committed })
 }
 
-/// Whether the chunk begins exactly where the replica stands, in the same log. A chunk that was asked for ahead names the
+/// Whether the chunk begins exactly where the replica stands, in the same log and at the same bookmark. A chunk that was asked for ahead names the
 /// server starts that wrote before it: if they are others than the replica knows, the server was restored in between.
 fn fits(checkpoint: &Checkpoint, chunk: &Chunk) -> bool {
     let position = checkpoint.position;
+    let same_place = |b: &Bookmarks| b.after == checkpoint.bookmark;
     checkpoint.after() == chunk.after
+        && chunk.bookmarks.as_ref().is_none_or(same_place)
         && checkpoint.epoch.is_none_or(|e| e == chunk.epoch)
         && agree_on_terms(&chunk.terms, chunk.head, &checkpoint.terms, position) >= position
 }

@@ -14,7 +14,7 @@ mod write;
 pub use apply::apply;
 pub use decide::{decide, forget};
 pub use push::{next_push, settle};
-pub use queries::{feed, get, scan, state, unsettled};
+pub use queries::{feed, get, scan, state, unsettled, unsettled_of};
 pub use reset::{reidentify, reset};
 pub use write::write;
 

@@ -189,6 +189,8 @@ pub fn settle(
         return protocol("there are not as many verdicts as changes");
     }
     tx.row.checkpoint.epoch = Some(*epoch);
+    let newest = verdicts.iter().map(|v| v.seq).max().unwrap_or_default();
+    tx.row.checkpoint.seen = tx.row.checkpoint.seen.max(newest);
     for (key, verdict) in batch.keys.iter().zip(verdicts) {
         settle_one(&mut tx, cx, *epoch, key, verdict)?;
     }
@@ -221,6 +223,9 @@ fn settle_one(
         tx.rows.put_quarantine(&tx.scope, tx.meta.last_ticket, Some(&row))?;
         tx.row.quarantined += 1;
         tx.committed.refused.push((key.clone(), rejection.clone()));
+    }
+    if verdict.kind == VerdictKind::Accepted {
+        return tx.save_settled(key, &old, record);
     }
     tx.save(key, Some(&old), record, Origin::Remote)
 }

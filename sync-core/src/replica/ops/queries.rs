@@ -3,7 +3,7 @@
 use super::transaction::read_meta;
 use crate::error::Result;
 use crate::model::{DocumentKey, Limits, LocalSeq, Scope};
-use crate::replica::record::Record;
+use crate::replica::record::{QuarantineRow, Record};
 use crate::replica::rows::ReplicaReads;
 use crate::replica::types::{
     DocumentChange, FeedPage, Operation, Origin, OutboxCounts, Page, ReplicaState, Scan,
@@ -173,17 +173,7 @@ pub fn unsettled(
         }
         Unsettled::InFlight => in_flight(rows, scope, key, step)?,
         Unsettled::Quarantine => {
-            let page = rows.quarantine(scope, ticket, step)?;
-            page.into_iter()
-                .map(|(ticket, row)| UnsettledEntry {
-                    key: row.key,
-                    local: row.state,
-                    base: row.base,
-                    remote: None,
-                    transaction: LocalSeq(0),
-                    refused: Some((row.rejection, row.at, ticket)),
-                })
-                .collect()
+            rows.quarantine(scope, ticket, step)?.into_iter().map(refused).collect()
         }
     };
     let is_last = entries.len() < step;
@@ -194,6 +184,48 @@ pub fn unsettled(
         }
     }
     Ok(filled.page(!is_last))
+}
+
+/// What is not settled of one document: its edit, and every edit of it that was refused.
+///
+/// # Errors
+/// As the rows.
+pub fn unsettled_of(
+    rows: &dyn ReplicaReads,
+    key: &DocumentKey,
+) -> Result<Vec<(Unsettled, UnsettledEntry)>> {
+    let mut found = Vec::new();
+    if let Some(record) = rows.record(key)? {
+        let in_flight = record.pending.as_ref().is_some_and(|p| p.in_flight.is_some());
+        let which = match (record.is_deferred(), in_flight) {
+            (true, _) => Unsettled::Deferred,
+            (false, true) => Unsettled::InFlight,
+            (false, false) => Unsettled::Pending,
+        };
+        found.extend(entry((key.clone(), record)).map(|entry| (which, entry)));
+    }
+    let mut after = 0;
+    loop {
+        let page = rows.quarantine(&key.scope, after, QUARANTINE_PAGE)?;
+        let Some((last, _)) = page.last() else { return Ok(found) };
+        after = *last;
+        let of_it = page.into_iter().filter(|(_, row)| row.key == *key);
+        found.extend(of_it.map(|row| (Unsettled::Quarantine, refused(row))));
+    }
+}
+
+/// How many rows of the quarantine are looked through at a time.
+const QUARANTINE_PAGE: usize = 256;
+
+fn refused((ticket, row): (u64, QuarantineRow)) -> UnsettledEntry {
+    UnsettledEntry {
+        key: row.key,
+        local: row.state,
+        base: row.base,
+        remote: None,
+        transaction: LocalSeq(0),
+        refused: Some((row.rejection, row.at, ticket)),
+    }
 }
 
 fn in_flight(

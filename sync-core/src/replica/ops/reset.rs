@@ -42,7 +42,9 @@ pub fn reset(
 
 fn start_over(tx: &mut Transaction<'_>) {
     let checkpoint = &mut tx.row.checkpoint;
+    checkpoint.seen = checkpoint.seen.max(checkpoint.position);
     checkpoint.position = Seq(0);
+    checkpoint.bookmark = None;
     checkpoint.backfills.clear();
     checkpoint.full_pull = None;
     checkpoint.terms.clear();
@@ -54,6 +56,7 @@ fn cut_checkpoint(tx: &mut Transaction<'_>, epoch: Epoch, cut: Seq) {
     }
     let checkpoint = &mut tx.row.checkpoint;
     checkpoint.epoch = Some(epoch);
+    checkpoint.bookmark = None;
     checkpoint.position = checkpoint.position.min(cut);
     for own in checkpoint.backfills.values_mut() {
         *own = (*own).min(cut);

@@ -48,6 +48,23 @@ impl<'a> Transaction<'a> {
         self.rows.put_record(key, old, &new)
     }
 
+    /// Writes a record whose edit was accepted. Under another revision it is still the app's own edit: if it shows the
+    /// same, that is no change.
+    pub(super) fn save_settled(
+        &mut self,
+        key: &DocumentKey,
+        old: &Record,
+        mut new: Record,
+    ) -> Result<()> {
+        let body = |r: &Record| r.live().map(|l| l.body.clone());
+        if body(old) != body(&new) {
+            return self.save(key, Some(old), new, Origin::Remote);
+        }
+        new.tidy();
+        self.count(key, Some(old), &new);
+        self.rows.put_record(key, Some(old), &new)
+    }
+
     /// Writes a record of a document that is most likely new, in one step; `false` if it is there after all.
     pub(super) fn insert(
         &mut self,

@@ -86,6 +86,7 @@ pub fn changes(
         horizon: row.horizon,
         terms: row.terms,
         entries,
+        bookmarks: None,
     }))
 }
 

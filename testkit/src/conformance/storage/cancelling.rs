@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use sync_core::model::{Limits, LocalSeq, ReplicaId, Reset, ResetReason, Scope};
-use sync_core::replica::{Decision, Forget, Scan, Unsettled};
+use sync_core::replica::{Decision, Forget, LocalTransaction, Scan, Unsettled};
 
 use super::super::run::Outcome;
 use super::super::tools::{ALL, drop_after, key, must, now};
@@ -100,6 +100,7 @@ pub async fn whatever_is_dropped_the_next_call_works<H: StorageHarness>(harness:
     desk.apply(log.rest(0)).await;
     desk.fill("own", 5).await;
     let scope = Scope::default;
+    let other = || super::super::tools::scope("other");
     for polls in POLLS {
         let storage = &desk.storage;
         drop_after(polls, storage.state()).await;
@@ -123,6 +124,9 @@ pub async fn whatever_is_dropped_the_next_call_works<H: StorageHarness>(harness:
     }
     for polls in POLLS {
         drop_after(polls, desk.storage.forget(now(), Forget::Scope(scope()))).await;
+        // What comes next sees what came before; a read alone need not wait for it.
+        let elsewhere = LocalTransaction { scope: other(), writes: vec![put("after", "1")] };
+        must(desk.storage.write(now(), elsewhere).await, "a write to another scope");
         let left = desk.documents().await.len();
         assert!(left == 25 || left == 0, "dropped after {polls} polls: {left} documents are left");
         desk.check().await;

@@ -1,14 +1,17 @@
 //! The engine lease, and several handles on one replica.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use sync_core::error::{ErrorKind, Result};
-use sync_core::model::{Generation, Limits, ReplicaId, Reset, ResetReason, Scope};
+use sync_core::model::{
+    DocumentKey, DocumentState, Generation, Limits, LocalSeq, ReplicaId, Reset, ResetReason, Scope,
+};
 use sync_core::storage::Storage;
 
 use super::super::run::Outcome;
-use super::super::tools::{key, must, now, refused, soon};
+use super::super::tools::{ALL, documents, key, must, now, refused, soon};
 use super::StorageHarness;
 use super::desk::{Desk, put, transaction};
 use super::log::Log;
@@ -106,4 +109,41 @@ pub async fn two_processes_share_a_replica<H: StorageHarness>(harness: H) -> Out
     }
     one.check().await;
     Ok(())
+}
+
+/// Who follows the feed in one process hears of every document that another process wrote in between, in its last state.
+pub async fn two_processes_follow_one_feed<H: StorageHarness>(harness: H) -> Outcome {
+    harness.capabilities().need_several_handles()?;
+    let one = Desk::open(&harness).await;
+    let two = must(harness.open().await, "the storage opens once more");
+    // From here on the process remembers what it does itself.
+    assert_eq!(one.feed(LocalSeq(0), ALL).await, []);
+    let mut seen = BTreeMap::new();
+    let mut after = LocalSeq(0);
+    for n in 0..60 {
+        let storage = if n * 7 % 5 < 2 { &two } else { &one.storage };
+        let writes = [put(&format!("d-{}", n * 11 % 17), &n.to_string()), put("last", "1")];
+        must(storage.write(now(), transaction(writes)).await, "a write");
+        if n % 7 == 0 {
+            follow(&one, &mut after, &mut seen).await;
+        }
+    }
+    follow(&one, &mut after, &mut seen).await;
+    let shown = one.documents().await;
+    let shown: BTreeMap<_, _> = shown.into_iter().map(|s| (s.key, s.state)).collect();
+    assert_eq!(seen, shown);
+    Ok(())
+}
+
+async fn follow(
+    desk: &Desk,
+    after: &mut LocalSeq,
+    seen: &mut BTreeMap<DocumentKey, DocumentState>,
+) {
+    for change in desk.feed(*after, documents(3)).await {
+        *after = change.at;
+        if let Some(state) = change.document {
+            seen.insert(change.key, state);
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use sync_core::model::{Epoch, Limits, ReplicaId, Reset, ResetReason, Scope};
-use sync_core::replica::{Committed, Forget, LocalTransaction, Unsettled};
+use sync_core::replica::{Committed, Forget, LocalTransaction, Operation, Unsettled};
 
 use super::super::run::Outcome;
 use super::super::tools::{ALL, collection, json, must, now, scope};
@@ -169,5 +169,36 @@ pub async fn a_new_identity_stamps_edits_anew<H: StorageHarness>(harness: H) -> 
     let untouched = desk.get("r-00002").await.map(|s| s.state);
     assert_eq!(untouched, log.current("r-00002").state, "settled states stay as they are");
     desk.check().await;
+    Ok(())
+}
+
+/// Who follows the feed is told of what was forgotten: as deletions, or by a gap that says to read afresh.
+pub async fn the_feed_tells_what_was_forgotten<H: StorageHarness>(harness: H) -> Outcome {
+    for listens in [false, true] {
+        let desk = Desk::open(&harness).await;
+        if listens {
+            desk.feed(desk.state().await.last_local, ALL).await;
+        }
+        let mut log = Log::new();
+        log.fill("r", 5);
+        desk.apply(log.rest(0)).await;
+        let place = desk.state().await.last_local;
+        forget(&desk, Forget::Scope(Scope::default())).await;
+        let page = must(desk.storage.feed(place, ALL).await, "a page of the feed");
+        let gone = page.changes.iter().filter(|c| c.operation == Operation::Delete).count();
+        assert!(page.gap || gone == 5, "nobody is told: {page:?}");
+        if !harness.capabilities().durable {
+            return Ok(());
+        }
+        must(desk.storage.close().await, "the storage is closed");
+        let again = Desk::open(&harness).await;
+        let page = must(again.storage.feed(place, ALL).await, "a page of the feed");
+        let gone = page.changes.iter().filter(|c| c.operation == Operation::Delete).count();
+        assert!(page.gap || gone == 5, "nobody is told after reopening: {page:?}");
+        let end = again.state().await.last_local;
+        let page = must(again.storage.feed(end, ALL).await, "a page of the feed");
+        assert!(!page.gap && page.changes.is_empty(), "nothing is missing at the end: {page:?}");
+        must(again.storage.close().await, "the storage is closed");
+    }
     Ok(())
 }

@@ -72,6 +72,7 @@ impl Log {
             horizon: Seq(0),
             terms: Vec::new(),
             entries: entries.cloned().collect(),
+            bookmarks: None,
         }
     }
 

@@ -5,6 +5,7 @@
 
 #![allow(clippy::panic, clippy::missing_panics_doc, reason = "a case that fails ends its test")]
 
+mod broken;
 mod cancelling;
 mod closing;
 mod crowds;
@@ -27,6 +28,7 @@ use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::storage::Storage;
 
 pub use super::capabilities::Capabilities;
+pub use broken::{BrokenHarness, StorageFault};
 pub use cancelling::*;
 pub use closing::*;
 pub use crowds::*;
@@ -40,7 +42,7 @@ pub use surviving::*;
 pub use taking_in::*;
 pub use writing::*;
 
-use super::run::Case;
+use super::run::{Case, Outcome, demand_failure};
 
 /// A place for one replica, and what opens it. Every case gets a fresh one, which is empty.
 ///
@@ -108,6 +110,21 @@ pub fn cases<H: StorageHarness>() -> Vec<Case<H>> {
     crate::storage_conformance_cases!(__conformance_list())
 }
 
+/// Runs the case that notices the fault: it has to pass on what is sound, and to fail on what is broken.
+///
+/// # Panics
+/// If it does not.
+pub fn demand<H: StorageHarness>(fault: StorageFault, harness: impl Fn() -> H) -> Outcome {
+    let name = fault.noticed_by();
+    let sound = cases::<H>().into_iter().find(|c| c.name == name);
+    let broken = cases::<BrokenHarness<H>>().into_iter().find(|c| c.name == name);
+    let (Some(sound), Some(broken)) = (sound, broken) else {
+        panic!("there is no case {name}");
+    };
+    let wrapped = BrokenHarness::new(harness(), fault);
+    demand_failure(&format!("{fault:?}"), name, (sound.run)(harness()), (broken.run)(wrapped))
+}
+
 /// The names of all cases, handed to another macro of this crate.
 #[doc(hidden)]
 #[macro_export]
@@ -123,6 +140,7 @@ macro_rules! storage_conformance_cases {
             the_base_is_the_settled_state_before_the_first_edit
             created_and_deleted_in_between_never_travels
             stamps_only_grow
+            the_servers_time_corrects_the_clock
             get_answers_every_key_in_its_place
             scopes_and_collections_are_apart
             pages_are_bounded
@@ -142,6 +160,7 @@ macro_rules! storage_conformance_cases {
             a_conflict_asks_the_resolver_once
             a_resolver_that_fails_defers
             a_full_pull_finds_out_what_is_gone
+            a_chunk_of_a_restored_server_is_not_taken_in
             a_batch_is_the_same_until_it_is_settled
             a_batch_is_bounded
             batches_hold_whole_transactions_in_order
@@ -155,6 +174,7 @@ macro_rules! storage_conformance_cases {
             what_the_server_made_of_it_is_taken_in
             a_refused_edit_moves_into_the_quarantine
             a_conflict_verdict_is_resolved
+            a_refused_stamp_is_taken_anew
             a_quarantined_edit_is_retried_or_discarded
             a_deferred_conflict_ends_as_decided
             what_is_not_settled_comes_by_pages
@@ -162,8 +182,10 @@ macro_rules! storage_conformance_cases {
             a_lease_is_given_back_and_taken_again
             the_app_needs_no_lease
             two_processes_share_a_replica
+            two_processes_follow_one_feed
             a_forgotten_scope_leaves_nothing_but_own_edits
             a_forgotten_collection_leaves_the_others
+            the_feed_tells_what_was_forgotten
             a_reset_keeps_unsynced_edits
             after_a_reset_everything_is_pulled_afresh
             a_new_identity_stamps_edits_anew
@@ -204,6 +226,27 @@ macro_rules! __storage_tests {
         fn $name() {
             let case = $crate::conformance::storage::$name($harness);
             let _ = $crate::conformance::run(stringify!($name), case);
+        }
+    )*};
+}
+
+/// Expands to one named test for each [fault](crate::conformance::storage::StorageFault): the case that is there for it
+/// passes on the harness, and fails when the fault is built into the backend.
+#[macro_export]
+macro_rules! storage_teeth {
+    ($harness:expr) => {
+        $crate::storage_conformance_faults! { __storage_teeth_tests($harness) }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __storage_teeth_tests {
+    (($harness:expr) $($(#[doc = $doc:literal])* $name:ident $fault:ident => $case:ident)*) => {$(
+        #[test]
+        fn $name() {
+            let fault = $crate::conformance::storage::StorageFault::$fault;
+            let _ = $crate::conformance::storage::demand(fault, || $harness);
         }
     )*};
 }

@@ -2,15 +2,19 @@
 
 use std::sync::atomic::Ordering;
 
+use sync_core::clock::Now;
 use sync_core::error::ErrorKind;
-use sync_core::model::{Epoch, Limits, PushId, Scope, ServerState, Verdict, VerdictKind, Verdicts};
-use sync_core::replica::Unsettled;
+use sync_core::model::{
+    Epoch, Limits, PushId, Rejection, RejectionCode, Scope, Seq, ServerState, Stamp, Verdict,
+    VerdictKind, Verdicts,
+};
+use sync_core::replica::{Context, Unsettled};
 use sync_core::resolver::Resolution;
 
 use super::super::run::Outcome;
-use super::super::tools::{ALL, json, must, refused};
+use super::super::tools::{ALL, json, must, now, refused};
 use super::StorageHarness;
-use super::desk::{Desk, delete, put};
+use super::desk::{Desk, delete, put, transaction};
 use super::log::Log;
 use super::taking_in::{Answer, Told};
 
@@ -248,12 +252,40 @@ pub async fn a_conflict_verdict_is_resolved<H: StorageHarness>(harness: H) -> Ou
     // Of a document that is gone on the server there is no state.
     desk.put("gone", "1").await;
     let batch = desk.push().await;
-    let seq = sync_core::model::Seq(log.head());
+    let seq = Seq(log.head());
     let current = Some(ServerState { seq, state: None });
     let verdict = Verdict { seq, kind: VerdictKind::Conflict, current };
     desk.resolvers = Told::resolvers(|| Ok(Resolution::Remote)).0;
     desk.settle(&batch, log.decided(vec![verdict])).await;
     assert_eq!(desk.text("gone").await, None);
+    desk.check().await;
+    Ok(())
+}
+
+/// An edit whose stamp the server refused is stamped anew and pushed again: it is not the app's mistake.
+pub async fn a_refused_stamp_is_taken_anew<H: StorageHarness>(harness: H) -> Outcome {
+    const AHEAD: u64 = 3_600_000;
+    let desk = Desk::open(&harness).await;
+    let log = Log::new();
+    let truth = now();
+    let wrong = Now(truth.0 + AHEAD);
+    must(desk.storage.write(wrong, transaction([put("a", "1")])).await, "a write");
+    let cx = Context { now: wrong, ..desk.cx() };
+    let batch = desk.storage.next_push(cx.clone(), Scope::default(), Limits::PUSH).await;
+    let Some(batch) = must(batch, "a batch is formed") else {
+        panic!("there is something to push")
+    };
+    let code = RejectionCode::Clock { server_time: Stamp::new(truth.0, 0) };
+    let kind = VerdictKind::Rejected(Rejection { code, reason: "too far ahead".to_owned() });
+    let verdicts = log.decided(vec![Verdict { seq: Seq(0), kind, current: None }]);
+    let settled = desk.storage.settle(cx.clone(), Scope::default(), batch.id, verdicts).await;
+    assert_eq!(must(settled, "verdicts are taken in").refused, [], "it goes into the quarantine");
+    let next = desk.storage.next_push(cx, Scope::default(), Limits::PUSH).await;
+    let Some(next) = must(next, "a batch is formed") else { panic!("it is not pushed again") };
+    assert!(next.id > batch.id);
+    let stamp = next.changes[0].state.revision.stamp;
+    assert!(stamp.millis() < wrong.0 - AHEAD / 2, "{stamp} is as far ahead as before");
+    assert_eq!(json(&next.changes[0].state), "1");
     desk.check().await;
     Ok(())
 }

@@ -179,12 +179,16 @@ pub async fn a_full_disk_fails_whole_and_recovers<H: StorageHarness>(harness: H)
     must(harness.fill_disk().await, "the disk is filled");
     let desk = Desk::open(&harness).await;
     let large = format!("\"{}\"", "x".repeat(100_000));
-    let writes = || (0..5).map(|n| put(&format!("own-{n}"), &large));
     // Some of it may still fit.
     for n in 0.. {
         assert!(n < 100, "the disk does not get full");
+        let writes = (0..5).map(|d| put(&format!("own-{n}-{d}"), &large));
         let before = everything(&desk).await;
-        let Err(error) = desk.try_write(writes()).await else { continue };
+        let Err(error) = desk.try_write(writes).await else {
+            let there = desk.get(&format!("own-{n}-4")).await.is_some();
+            assert!(there, "a write that was acknowledged is not there");
+            continue;
+        };
         assert_eq!(error.kind(), ErrorKind::Storage, "{error}");
         assert_ne!(error.retry(), Retry::Never, "a full disk is no reason to give up: {error}");
         assert_eq!(everything(&desk).await, before, "a write that failed left something");
@@ -203,7 +207,7 @@ pub async fn a_full_disk_fails_whole_and_recovers<H: StorageHarness>(harness: H)
     must(desk.storage.close().await, "the storage is closed");
     must(harness.free_disk().await, "the disk is freed");
     let desk = Desk::open(&harness).await;
-    desk.write(writes()).await;
+    desk.write((0..5).map(|n| put(&format!("own-{n}"), &large))).await;
     if desk.position().await == 5 {
         desk.apply(log.rest(5)).await;
     }

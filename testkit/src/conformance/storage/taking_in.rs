@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sync_core::error::{Error, ErrorKind};
-use sync_core::model::{Chunk, Epoch, Limits, Reset, ResetReason, Scope, Seq};
+use sync_core::model::{Chunk, Epoch, Limits, Reset, ResetReason, Scope, Seq, Term, TermStart};
 use sync_core::replica::{Decided, Unsettled};
 use sync_core::resolver::{Conflict, ConflictResolver, Resolution, Resolvers};
 
@@ -317,5 +317,29 @@ pub async fn a_full_pull_finds_out_what_is_gone<H: StorageHarness>(harness: H) -
     assert_eq!(left, ["new", "r-00001", "r-00003", "r-00004"]);
     assert_eq!(desk.push().await.changes.len(), 3, "unsynced edits are kept");
     desk.check().await;
+    Ok(())
+}
+
+/// A chunk that was asked for ahead, and comes from a server that was restored meanwhile, is not taken in: it would wipe
+/// out what shows the fork.
+pub async fn a_chunk_of_a_restored_server_is_not_taken_in<H: StorageHarness>(
+    harness: H,
+) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    let mut log = Log::new();
+    log.fill("r", 6);
+    let start = |term, first| TermStart { term: Term(term), first: Seq(first) };
+    let by = |chunk: Chunk, terms: &[TermStart]| Chunk { terms: terms.to_vec(), ..chunk };
+    desk.apply(by(log.chunk(0, 2), &[start(1, 1)])).await;
+    desk.apply(by(log.chunk(2, 4), &[start(1, 1), start(2, 3)])).await;
+    let before = (desk.state().await, desk.documents().await);
+    let terms = &before.0.checkpoint(&Scope::default()).terms;
+    assert_eq!(*terms, [start(1, 1), start(2, 3)], "the starts of the server are remembered");
+    let restored = by(log.chunk(4, 6), &[start(1, 1), start(7, 3)]);
+    let applied = must(desk.try_apply(restored).await, "a chunk of another log is no error");
+    assert!(!applied.moved, "a chunk of a restored server was taken in");
+    assert_eq!((desk.state().await, desk.documents().await), before);
+    desk.apply(by(log.chunk(4, 6), &[start(1, 1), start(2, 3), start(3, 5)])).await;
+    assert_eq!(desk.documents().await.len(), 6);
     Ok(())
 }

@@ -1,8 +1,9 @@
 //! Local writes.
 
+use sync_core::clock::{DRIFT_BOUND, Now};
 use sync_core::error::ErrorKind;
 use sync_core::model::{DocumentKey, Limits, LocalSeq};
-use sync_core::replica::{LocalWrite, Operation, Origin, WriteOperation};
+use sync_core::replica::{Context, LocalWrite, Operation, Origin, WriteOperation};
 
 use super::super::run::Outcome;
 use super::super::tools::{ALL, body, collection, id, json, key, must, now, refused};
@@ -233,7 +234,7 @@ pub async fn stamps_only_grow<H: StorageHarness>(harness: H) -> Outcome {
     let mut last = None;
     let start = now();
     for (n, back) in [0u64, 5_000, 60_000, 1, 0, 86_400_000].into_iter().enumerate() {
-        let time = sync_core::clock::Now(start.0 - back);
+        let time = Now(start.0 - back);
         let writes = transaction([put("a", &n.to_string()), put("b", &n.to_string())]);
         let committed = must(desk.storage.write(time, writes).await, "a write");
         for change in &committed.changes {
@@ -245,8 +246,35 @@ pub async fn stamps_only_grow<H: StorageHarness>(harness: H) -> Outcome {
     let mut log = Log::new();
     let parent = log.put("c", "1");
     desk.apply(log.rest(0)).await;
-    let early = sync_core::clock::Now(start.0 - 86_400_000);
+    let early = Now(start.0 - 86_400_000);
     let committed = must(desk.storage.write(early, transaction([put("c", "2")])).await, "a write");
     assert!(committed.changes[0].stamp() > parent.revision.stamp, "a child is before its parent");
+    Ok(())
+}
+
+/// A clock that runs ahead is corrected by the server's time: what was stamped too far ahead is stamped anew before it
+/// travels, and what is written from then on is stamped by the corrected clock.
+pub async fn the_servers_time_corrects_the_clock<H: StorageHarness>(harness: H) -> Outcome {
+    const AHEAD: u64 = 3_600_000;
+    let desk = Desk::open(&harness).await;
+    let truth = now();
+    let wrong = Now(truth.0 + AHEAD);
+    let early = must(desk.storage.write(wrong, transaction([put("a", "1")])).await, "a write");
+    assert!(early.changes[0].stamp().millis() >= wrong.0, "nobody knows better yet");
+    let cx = Context { now: wrong, ..desk.cx() };
+    must(desk.storage.note_server_time(cx.clone(), truth).await, "the server's time is noted");
+    let late = must(desk.storage.write(wrong, transaction([put("b", "1")])).await, "a write");
+    let bound = truth.plus(DRIFT_BOUND).0;
+    let stamp = late.changes[0].stamp();
+    assert!(stamp.millis() <= bound, "{stamp} is written by a clock that is known to be wrong");
+    let batch = desk.storage.next_push(cx, Default::default(), Limits::PUSH).await;
+    let Some(batch) = must(batch, "a batch is formed") else {
+        panic!("there is something to push")
+    };
+    for change in &batch.changes {
+        let stamp = change.state.revision.stamp;
+        assert!(stamp.millis() <= bound, "{} travels with {stamp}", change.id);
+    }
+    desk.check().await;
     Ok(())
 }

@@ -32,6 +32,11 @@ pub trait TransportHarness: Send + Sync + 'static {
         Timing::default()
     }
 
+    /// Whether a live stream goes on by itself over another link when its own breaks, as one made of single requests does.
+    fn heals(&self) -> bool {
+        false
+    }
+
     /// Breaks every link that there is now, so that both sides can notice. New ones can be made.
     ///
     /// # Errors

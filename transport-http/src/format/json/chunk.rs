@@ -101,6 +101,7 @@ pub(in crate::format) fn read(bytes: &[u8]) -> Result<Continued> {
         horizon: json.horizon,
         terms: terms.collect(),
         entries: entries?,
+        bookmarks: None,
     };
     Ok(Continued { chunk, cursor: json.cursor.map(|c| c.0) })
 }

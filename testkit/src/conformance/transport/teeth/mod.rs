@@ -213,6 +213,10 @@ impl<H: TransportHarness> TransportHarness for FaultyHarness<H> {
         timing
     }
 
+    fn heals(&self) -> bool {
+        self.inner.heals()
+    }
+
     async fn cut(&self) -> Outcome {
         self.inner.cut().await
     }

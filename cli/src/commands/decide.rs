@@ -1,0 +1,184 @@
+//! `conflicts`, `quarantine` and `why`: what is not synced, and what is to become of it.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use twotide::core::model::{Rejection, Stamp};
+use twotide::prelude::*;
+use twotide::{QuarantinedEdit, SyncState, WaitingConflict};
+
+use super::open_existing;
+use crate::args::{ConflictsCommand, DbArgs, How, KeyArgs, QuarantineCommand, ResolveArgs};
+use crate::failure::Failure;
+use crate::output::{one_line, print};
+
+/// How many entries are read at a time.
+const PAGE: usize = 500;
+
+#[derive(Serialize)]
+struct ShownConflict {
+    collection: String,
+    id: String,
+    since_ms: u64,
+    base: Box<RawValue>,
+    local: Box<RawValue>,
+    remote: Box<RawValue>,
+}
+
+impl ShownConflict {
+    fn of(conflict: &WaitingConflict) -> Result<Self, Failure> {
+        Ok(Self {
+            collection: conflict.key.collection.to_string(),
+            id: conflict.key.id.to_string(),
+            since_ms: millis(conflict.since),
+            base: one_line(conflict.base.as_ref())?,
+            local: one_line(conflict.local.as_ref())?,
+            remote: one_line(conflict.remote.as_ref())?,
+        })
+    }
+}
+
+#[derive(Serialize)]
+struct ShownEdit {
+    collection: String,
+    id: String,
+    at_ms: u64,
+    body: Box<RawValue>,
+    refused: Rejection,
+}
+
+impl ShownEdit {
+    fn of(edit: &QuarantinedEdit) -> Result<Self, Failure> {
+        Ok(Self {
+            collection: edit.key.collection.to_string(),
+            id: edit.key.id.to_string(),
+            at_ms: millis(edit.at),
+            body: one_line(edit.body.as_ref())?,
+            refused: edit.rejection.clone(),
+        })
+    }
+}
+
+fn millis(time: std::time::SystemTime) -> u64 {
+    let since = time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(Stamp::MAX_MILLIS)
+}
+
+async fn existing(db: &DbArgs) -> Result<Replica, Failure> {
+    open_existing(&db.db, &db.scope).await
+}
+
+pub(crate) async fn conflicts(command: ConflictsCommand) -> Result<(), Failure> {
+    match command {
+        ConflictsCommand::Ls(db) => list_conflicts(&existing(&db).await?).await,
+        ConflictsCommand::Show(KeyArgs { db, collection, id }) => {
+            let replica = existing(&db).await?;
+            let found = replica.conflicts().get(&collection, &id).await?;
+            let none = || Failure::failed(format!("no conflict of {collection}/{id} waits"));
+            print(&ShownConflict::of(&found.ok_or_else(none)?)?)?;
+            Ok(replica.close().await?)
+        }
+        ConflictsCommand::Resolve(ResolveArgs { key, how }) => {
+            let resolution = resolution(how)?;
+            let KeyArgs { db, collection, id } = key;
+            let replica = existing(&db).await?;
+            replica.conflicts().resolve(&collection, &id, resolution).await?;
+            why_of(&replica, &collection, &id).await
+        }
+    }
+}
+
+fn resolution(how: How) -> Result<Resolution, Failure> {
+    Ok(match how {
+        How { with: Some(json), .. } => Resolution::Merge(Body::parse(json)?),
+        How { local: true, .. } => Resolution::Local,
+        How { delete: true, .. } => Resolution::Delete,
+        How { .. } => Resolution::Remote,
+    })
+}
+
+async fn list_conflicts(replica: &Replica) -> Result<(), Failure> {
+    let mut next = None;
+    loop {
+        let page = replica.conflicts().list(next.as_ref(), PAGE).await?;
+        for conflict in &page.entries {
+            print(&ShownConflict::of(conflict)?)?;
+        }
+        next = page.next;
+        if next.is_none() {
+            return Ok(replica.close().await?);
+        }
+    }
+}
+
+pub(crate) async fn quarantine(command: QuarantineCommand) -> Result<(), Failure> {
+    match command {
+        QuarantineCommand::Ls(db) => list_quarantine(&existing(&db).await?).await,
+        QuarantineCommand::Retry(KeyArgs { db, collection, id }) => {
+            let replica = existing(&db).await?;
+            replica.quarantine().retry(&collection, &id).await?;
+            why_of(&replica, &collection, &id).await
+        }
+        QuarantineCommand::Discard(KeyArgs { db, collection, id }) => {
+            let replica = existing(&db).await?;
+            replica.quarantine().discard(&collection, &id).await?;
+            why_of(&replica, &collection, &id).await
+        }
+    }
+}
+
+async fn list_quarantine(replica: &Replica) -> Result<(), Failure> {
+    let mut next = None;
+    loop {
+        let page = replica.quarantine().list(next.as_ref(), PAGE).await?;
+        for edit in &page.entries {
+            print(&ShownEdit::of(edit)?)?;
+        }
+        next = page.next;
+        if next.is_none() {
+            return Ok(replica.close().await?);
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Why<'a> {
+    collection: &'a str,
+    id: &'a str,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conflict: Option<ShownConflict>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    refused: Vec<ShownEdit>,
+}
+
+pub(crate) async fn why(args: KeyArgs) -> Result<(), Failure> {
+    let KeyArgs { db, collection, id } = args;
+    why_of(&existing(&db).await?, &collection, &id).await
+}
+
+/// Prints why a document is not synced, and ends.
+async fn why_of(replica: &Replica, collection: &str, id: &str) -> Result<(), Failure> {
+    let state = replica.sync_state(collection, id).await?;
+    let mut shown = Why {
+        collection,
+        id,
+        state: state.as_str(),
+        since_ms: None,
+        conflict: None,
+        refused: Vec::new(),
+    };
+    match &state {
+        SyncState::Pending { since } | SyncState::InFlight { since } => {
+            shown.since_ms = Some(millis(*since));
+        }
+        SyncState::Conflict(conflict) => shown.conflict = Some(ShownConflict::of(conflict)?),
+        SyncState::Quarantined(edits) => {
+            shown.refused = edits.iter().map(ShownEdit::of).collect::<Result<_, _>>()?;
+        }
+        _ => {}
+    }
+    print(&shown)?;
+    Ok(replica.close().await?)
+}

@@ -1,0 +1,130 @@
+//! Storages and transports by their addresses, as they are given on the command line.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+
+mod support;
+
+use std::path::Path;
+
+use serde_json::json;
+use support::{Db, Folder, Process, Served, run, until};
+
+fn url(server: &Served, scheme: &str) -> String {
+    format!("{scheme}://{}", server.address)
+}
+
+fn sync(db: &Db, url: &str, rest: &[&str]) {
+    let args: Vec<&str> = ["--server", url].iter().chain(rest).copied().collect();
+    let line = db.run("sync", &args).ok().json();
+    assert_eq!(line["in_sync"], true, "{line}");
+}
+
+fn on(scheme: &str, folder: &Folder, name: &str) -> Db {
+    Db(format!("{scheme}:{}", folder.arg(name)))
+}
+
+#[test]
+fn every_storage_syncs_over_every_transport_with_every_server() {
+    for storage in ["sqlite", "sled"] {
+        let folder = Folder::new();
+        let place = on(storage, &folder, "server").0;
+        let server = Served::start(Path::new(&place));
+        let replicas = [
+            (on("sqlite", &folder, "a"), "ws"),
+            (on("sqlite", &folder, "b"), "http"),
+            (on("sled", &folder, "c"), "ws"),
+            (on("sled", &folder, "d"), "http"),
+        ];
+        for (n, (db, scheme)) in replicas.iter().enumerate() {
+            db.put("notes", &format!("n{n}"), &format!("\"by {n}\""));
+            sync(db, &url(&server, scheme), &["--once"]);
+        }
+        for (db, scheme) in &replicas {
+            sync(db, &url(&server, scheme), &["--compress"]);
+            assert_eq!(db.export(), replicas[0].0.export());
+        }
+        assert_eq!(replicas[0].0.export().lines().count(), replicas.len());
+        server.process.terminate();
+        server.process.end().ok();
+    }
+}
+
+/// A writer, a follower, and what the writer writes arriving at the follower.
+fn follows(server: &Served, folder: &Folder, scheme: &str, how: &[&str]) {
+    let (writer, follower) = (Db::new(folder, "writer.db"), Db::new(folder, "follower.db"));
+    let address = url(server, scheme);
+    let mut args = vec!["--server", &*address, "--live"];
+    args.extend(how);
+    let live = follower.start("sync", &args);
+    for (n, text) in ["one", "two"].into_iter().enumerate() {
+        let id = format!("n{}-{n}", how.last().unwrap_or(&"auto"));
+        writer.put("notes", &id, &format!("\"{text}\""));
+        sync(&writer, &address, &[]);
+        until("the change arrives", || follower.body("notes", &id).filter(|b| b == text));
+    }
+    live.terminate();
+    live.end().ok();
+}
+
+#[test]
+fn changes_are_followed_over_http_by_every_way() {
+    let folder = Folder::new();
+    let server = Served::start(Path::new("memory:"));
+    for how in [&[][..], &["--live-by", "sse"], &["--live-by", "long-poll"], &["--live-by", "poll"]]
+    {
+        follows(&server, &folder, "http", how);
+    }
+    let db = Db::new(&folder, "a.db");
+    let ws = url(&server, "ws");
+    db.run("sync", &["--server", &ws, "--live", "--live-by", "sse"]).misused(&["http://"]);
+    db.run("sync", &["--server", &ws, "--live", "--live-by", "owl"]).misused(&["long-poll"]);
+}
+
+#[test]
+fn what_was_not_compiled_in_is_answered_with_what_was() {
+    let folder = Folder::new();
+    let db = Db::new(&folder, "a.db");
+    run(&["put", "--db", "redis:a", "c", "x", "1"]).misused(&["sqlite:PATH, sled:PATH, memory:"]);
+    let everything = ["ws://, wss://, http://, https://"];
+    db.run("sync", &["--server", "ftp://127.0.0.1"]).fails(&everything);
+    db.run("sync", &["--server", "127.0.0.1:8787"]).fails(&everything);
+}
+
+#[test]
+fn a_folder_of_sled_has_one_process_at_a_time_and_says_so() {
+    let folder = Folder::new();
+    let db = on("sled", &folder, "a.sled");
+    db.put("c", "x", "1");
+    let watching = db.start("watch", &["--after", "0"]);
+    let mut watching = watching;
+    watching.line_where("the document", |line| line["id"] == "x");
+    db.run("get", &["c", "x"]).fails(&["one process"]);
+    watching.terminate();
+    watching.end();
+    assert_eq!(db.body("c", "x"), Some(json!(1)));
+}
+
+#[test]
+fn tls_is_served_and_trusted_by_a_certificate_in_a_file() {
+    let folder = Folder::new();
+    let names = vec!["localhost".to_owned()];
+    let certified = rcgen::generate_simple_self_signed(names).unwrap();
+    let (certificate, key) = (folder.arg("certificate.pem"), folder.arg("key.pem"));
+    std::fs::write(&certificate, certified.cert.pem()).unwrap();
+    std::fs::write(&key, certified.signing_key.serialize_pem()).unwrap();
+    let tls = ["--tls-certificate", &*certificate, "--tls-key", &*key];
+    let server = Served::start_at(Path::new("memory:"), "127.0.0.1:0", &tls);
+    let port = server.address.port();
+    let db = Db::new(&folder, "a.db");
+    db.put("notes", "n", "1");
+    for scheme in ["wss", "https"] {
+        let url = format!("{scheme}://localhost:{port}");
+        sync(&db, &url, &["--trust", &certificate]);
+        let mut unknown = Process::start(&["sync", "--db", &db.0, "--server", &url, "--live"]);
+        let line = unknown.line_where("it fails", |l| !l["error"].is_null());
+        assert!(line["error"].as_str().unwrap().contains("certificate"), "{line}");
+        unknown.terminate();
+        unknown.end();
+    }
+    run(&["serve", "--tls-key", &key]).misused(&["--tls-certificate"]);
+}

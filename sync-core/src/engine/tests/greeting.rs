@@ -1,0 +1,124 @@
+//! What the greeting spares, and what it does not.
+
+use super::*;
+use crate::model::{Collection, FullPull, Term, TermStart};
+
+fn settled_at(position: u64) -> Checkpoint {
+    let terms = vec![TermStart { term: Term(3), first: Seq(1) }];
+    let position = Seq(position);
+    Checkpoint { epoch: Some(EPOCH), position, terms, ..Checkpoint::default() }
+}
+
+/// Connects a replica that stands there, and is greeted so.
+fn greeted(goal: Goal, checkpoint: Checkpoint, change: impl FnOnce(&mut ScopeGreeting)) -> Script {
+    let mut s = Script { engine: Engine::new(EngineOptions::default(), 1), now: Now(1_000) };
+    let asked = checkpoint.cursor();
+    s.input(Input::Opened { scope: scope(), checkpoint });
+    s.input(Input::Run(goal));
+    let Output::Connect { ticket, .. } = s.one() else { panic!("it should connect") };
+    let mut greeting = ScopeGreeting {
+        scope: scope(),
+        asked,
+        epoch: EPOCH,
+        head: Seq(40),
+        reset: None,
+        last_push: PushId(0),
+    };
+    change(&mut greeting);
+    s.input(Input::Connected { ticket, scopes: vec![greeting], last_push: PushId(0) });
+    s
+}
+
+fn has_pull(commands: &[Output]) -> bool {
+    commands.iter().any(|o| matches!(o, Output::Pull { .. }))
+}
+
+#[test]
+fn who_is_greeted_at_the_head_only_tells_where_it_stands() {
+    let mut s = greeted(PULL, settled_at(40), |_| {});
+    let told = Output::Acknowledge { scope: scope(), settled: Seq(0) };
+    assert_eq!(s.commands(), [told]);
+    assert!(!s.engine.is_in_sync(), "the digests were not compared yet");
+    s.input(Input::Acknowledged { scope: scope(), result: Ok(None) });
+    assert!(s.engine.is_in_sync());
+    assert_eq!(s.commands(), []);
+    // Whoever asks later gets the head asked for anew.
+    s.input(Input::Run(PULL));
+    assert!(has_pull(&s.commands()));
+}
+
+#[test]
+fn who_is_greeted_at_the_head_follows_from_there() {
+    let mut s = greeted(FOLLOW, settled_at(40), |_| {});
+    let commands = s.commands();
+    let at = |o: &Output| matches!(o, Output::Subscribe { cursor, .. } if *cursor == settled_at(40).cursor());
+    assert!(!has_pull(&commands) && commands.iter().any(at), "{commands:?}");
+    assert!(s.engine.is_in_sync());
+}
+
+#[test]
+fn a_greeting_that_leaves_a_doubt_is_followed_by_a_pull() {
+    let late = Collection::new("late").unwrap();
+    let floor = FullPull { floor: Seq(40), generation: 1, marks: true };
+    let checkpoints = [
+        Checkpoint::default(),
+        // A scope that is empty is pulled as a whole: that finds out what is gone.
+        Checkpoint { position: Seq(0), terms: Vec::new(), ..settled_at(0) },
+        Checkpoint { terms: Vec::new(), ..settled_at(40) },
+        Checkpoint { backfills: BTreeMap::from([(late, Seq(3))]), ..settled_at(40) },
+        Checkpoint { full_pull: Some(floor), ..settled_at(40) },
+        settled_at(39),
+        settled_at(41),
+    ];
+    for checkpoint in checkpoints {
+        let head = if checkpoint.position == Seq(0) { Seq(0) } else { Seq(40) };
+        let mut s = greeted(PULL, checkpoint.clone(), |g| g.head = head);
+        assert!(has_pull(&s.commands()), "{checkpoint:?}");
+    }
+    let other = Epoch([8; 16]);
+    assert!(has_pull(&greeted(PULL, settled_at(40), |g| g.epoch = other).commands()));
+    // It was asked from elsewhere: what came meanwhile was not compared with the log.
+    let asked = settled_at(39).cursor();
+    assert!(has_pull(&greeted(PULL, settled_at(40), |g| g.asked = asked).commands()));
+}
+
+#[test]
+fn a_reset_in_the_greeting_is_carried_out_wherever_the_head_is() {
+    let reset = Reset { epoch: EPOCH, reason: ResetReason::Requested };
+    let mut s = greeted(PULL, settled_at(40), |g| g.reset = Some(reset));
+    assert_eq!(s.commands(), [Output::Reset { scope: scope(), reset }]);
+    assert!(!s.engine.is_in_sync());
+}
+
+#[test]
+fn links_that_greet_and_break_are_made_anew_ever_later() {
+    let mut s = greeted(FOLLOW, settled_at(40), |_| {});
+    let mut longest = 0;
+    for _ in 0..12 {
+        let commands = s.commands();
+        let connected = s.engine.connection().unwrap();
+        assert!(!has_pull(&commands));
+        let failure = Failure { kind: ErrorKind::Network, retry: Retry::Reconnect };
+        s.input(Input::LinkLost { ticket: connected, failure });
+        let due = s.engine.next_deadline().unwrap();
+        longest = longest.max(due.since(s.now).as_millis());
+        s.now = due;
+        s.input(Input::Tick);
+        let commands = s.commands();
+        let ticket = commands.iter().find_map(|o| match o {
+            Output::Connect { ticket, .. } => Some(*ticket),
+            _ => None,
+        });
+        let greeting = ScopeGreeting {
+            scope: scope(),
+            asked: settled_at(40).cursor(),
+            epoch: EPOCH,
+            head: Seq(40),
+            reset: None,
+            last_push: PushId(0),
+        };
+        let (ticket, last_push) = (ticket.unwrap(), PushId(0));
+        s.input(Input::Connected { ticket, scopes: vec![greeting], last_push });
+    }
+    assert!(longest > 2_000, "{longest}");
+}

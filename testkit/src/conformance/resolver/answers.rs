@@ -1,0 +1,125 @@
+//! What a resolver answers, asked directly.
+
+use sync_core::model::{Body, DocumentState, Limits};
+use sync_core::resolver::Resolution;
+
+use super::super::run::Outcome;
+use super::Subject;
+use super::conflicts::{Met, odd, over};
+
+/// What matters of an answer: errors are equal, whatever they say.
+fn answer(subject: &Subject, met: &Met) -> Option<Option<Resolution>> {
+    met.ask(&subject.resolver).map(Result::ok)
+}
+
+/// It has a name for logs and reports, always the same.
+pub async fn it_has_a_name(subject: Subject) -> Outcome {
+    let name = subject.resolver.name().to_owned();
+    assert!(!name.trim().is_empty(), "logs and reports need a name");
+    assert_eq!(name, subject.resolver.name(), "the name changes");
+    assert_eq!(subject.resolver.needs_base(), subject.resolver.needs_base());
+    Ok(())
+}
+
+/// The same conflict gets the same answer: at once, in another order, on another thread.
+pub async fn the_same_conflict_gets_the_same_answer(subject: Subject) -> Outcome {
+    let conflicts = over(&subject.documents);
+    let answers: Vec<_> = conflicts.iter().map(|met| answer(&subject, met)).collect();
+    for (met, first) in conflicts.iter().zip(&answers) {
+        assert_eq!(&answer(&subject, met), first, "asked again: {met:#?}");
+    }
+    for (met, first) in conflicts.iter().zip(&answers).rev() {
+        assert_eq!(&answer(&subject, met), first, "asked in another order: {met:#?}");
+    }
+    let asked = (subject.clone(), conflicts.clone());
+    let elsewhere = tokio::task::spawn_blocking(move || {
+        asked.1.iter().map(|met| answer(&asked.0, met)).collect::<Vec<_>>()
+    });
+    let elsewhere = super::super::tools::finished(elsewhere).await;
+    assert_eq!(elsewhere, answers, "asked on another thread");
+    Ok(())
+}
+
+/// Documents as the app has them are decided or deferred: no error, no panic, whatever is deleted or missing.
+pub async fn ordinary_documents_are_decided(subject: Subject) -> Outcome {
+    for met in over(&subject.documents) {
+        match met.ask(&subject.resolver) {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => panic!("{error}: {met:#?}"),
+            None => panic!("a panic: {met:#?}"),
+        }
+    }
+    Ok(())
+}
+
+/// Documents that no app expects (null, nested, huge numbers) do no harm: an error is an answer, a panic is not.
+pub async fn odd_documents_do_no_harm(subject: Subject) -> Outcome {
+    let odd = odd();
+    for ordinary in subject.documents.iter().take(2) {
+        for body in &odd {
+            for met in over(&[ordinary.clone(), body.clone()]) {
+                assert!(met.ask(&subject.resolver).is_some(), "a panic: {met:#?}");
+            }
+        }
+    }
+    for pair in odd.windows(2) {
+        for met in over(pair) {
+            assert!(met.ask(&subject.resolver).is_some(), "a panic: {met:#?}");
+        }
+    }
+    Ok(())
+}
+
+/// What it merges is a document: JSON, and within the limit of a body.
+pub async fn a_merge_is_a_valid_document(subject: Subject) -> Outcome {
+    let mut bodies = subject.documents.clone();
+    bodies.extend(odd().into_iter().take(4));
+    for met in over(&bodies) {
+        let Some(Ok(Resolution::Merge(merged))) = met.ask(&subject.resolver) else { continue };
+        assert!(merged.len() <= Limits::BODY_BYTES, "{} bytes: {met:#?}", merged.len());
+        let parsed = Body::parse(merged.as_bytes().clone());
+        assert!(parsed.is_ok(), "{merged:?} is not JSON: {met:#?}");
+    }
+    Ok(())
+}
+
+/// What it does not ask for makes no difference: a server has a base's body only if the resolver says that it needs it.
+pub async fn what_it_does_not_ask_for_makes_no_difference(subject: Subject) -> Outcome {
+    for met in over(&subject.documents) {
+        let Some(base) = met.base.clone() else { continue };
+        let on_replica = answer(&subject, &met);
+        // A server knows the base's revision, and of its body only what was sent along.
+        let body = base.body.clone().filter(|_| subject.resolver.needs_base());
+        let sent = DocumentState {
+            revision: base.revision,
+            author: base.revision,
+            created: base.revision.stamp,
+            body,
+        };
+        let on_server = Met { base: Some(sent), ..met.clone() };
+        assert_eq!(answer(&subject, &on_server), on_replica, "as a server asks: {met:#?}");
+    }
+    Ok(())
+}
+
+/// Merging the same state again and again comes to rest: nothing grows with each retry.
+pub async fn merging_the_same_again_comes_to_rest(subject: Subject) -> Outcome {
+    const ROUNDS: usize = 8;
+    for met in over(&subject.documents) {
+        let (mut now, mut rests) = (met.clone(), false);
+        for _ in 0..ROUNDS {
+            let Some(Ok(answer)) = now.ask(&subject.resolver) else { break };
+            let Some(shown) = now.shown(&answer) else { break };
+            rests = shown == now.local.body;
+            let settled = now.remote.as_ref().and_then(|r| r.body.clone());
+            if rests || shown == settled {
+                rests = true;
+                break;
+            }
+            now.local.body = shown;
+        }
+        let decides = matches!(met.ask(&subject.resolver), Some(Ok(a)) if a != Resolution::Defer);
+        assert!(rests || !decides, "no rest after {ROUNDS} rounds: {met:#?}\n{now:#?}");
+    }
+    Ok(())
+}

@@ -1,0 +1,90 @@
+//! Resolvers with a fault built in, to show that the cases would notice it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use sync_core::error::{Error, ErrorKind, Result};
+use sync_core::model::Body;
+use sync_core::resolver::{Conflict, ConflictResolver, Resolution};
+
+use super::super::tools::panic_quietly;
+use super::Subject;
+
+/// The faults: the name of the test, the fault, and the case that notices it. Handed to another macro of this crate.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! resolver_conformance_faults {
+    ($callback:ident($($args:tt)*)) => {
+        $crate::$callback! { ($($args)*)
+            /// It looks at a clock, or at what it said before.
+            answers_change AnswersChange => the_same_conflict_gets_the_same_answer
+            /// A deletion on the other side is an error.
+            fails_on_deletions FailsOnDeletions => ordinary_documents_are_decided
+            /// A document that is no object ends in a panic.
+            panics_on_odd_documents PanicsOnOddDocuments => odd_documents_do_no_harm
+            /// The body is put together as text, and is no JSON.
+            writes_no_json WritesNoJson => a_merge_is_a_valid_document
+            /// It reads the base and does not say so: a server decides otherwise than a replica.
+            reads_the_base_silently ReadsTheBaseSilently
+                => what_it_does_not_ask_for_makes_no_difference
+            /// It puts both sides together, also what it put together before.
+            merges_grow MergesGrow => merging_the_same_again_comes_to_rest
+        }
+    };
+}
+
+crate::resolver_conformance_faults! { __conformance_fault_enum(ResolverFault) }
+
+/// The subject with a fault.
+pub(super) fn broken(subject: &Subject, fault: ResolverFault) -> Subject {
+    let inner = Arc::clone(&subject.resolver);
+    let resolver = Arc::new(Broken { inner, fault, calls: AtomicUsize::new(0) });
+    Subject { resolver, documents: subject.documents.clone() }
+}
+
+#[derive(Debug)]
+struct Broken {
+    inner: Arc<dyn ConflictResolver>,
+    fault: ResolverFault,
+    calls: AtomicUsize,
+}
+
+fn text(state: Option<&sync_core::model::DocumentState>) -> &str {
+    state.and_then(|s| s.body.as_ref()).map_or("null", Body::as_str)
+}
+
+impl ConflictResolver for Broken {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn needs_base(&self) -> bool {
+        self.fault != ResolverFault::ReadsTheBaseSilently && self.inner.needs_base()
+    }
+
+    fn resolve(&self, conflict: &Conflict<'_>) -> Result<Resolution> {
+        let calls = self.calls.fetch_add(1, Ordering::Relaxed);
+        let (local, remote) = (text(Some(conflict.local)), text(conflict.remote));
+        match self.fault {
+            ResolverFault::AnswersChange if calls % 7 == 3 => Ok(Resolution::Delete),
+            ResolverFault::AnswersChange if calls % 7 == 4 => Ok(Resolution::Local),
+            ResolverFault::FailsOnDeletions if remote == "null" => {
+                Err(Error::new(ErrorKind::InvalidInput, "a document was expected"))
+            }
+            ResolverFault::PanicsOnOddDocuments if local.starts_with("[[") => panic_quietly(),
+            ResolverFault::WritesNoJson => {
+                let both = format!("{{{local} {remote}}}");
+                Ok(Resolution::Merge(Body::trusted(Bytes::from(both))?))
+            }
+            ResolverFault::ReadsTheBaseSilently => {
+                let deleted = conflict.base.is_none_or(|b| b.is_deleted());
+                Ok(if deleted { Resolution::Local } else { Resolution::Remote })
+            }
+            ResolverFault::MergesGrow => {
+                Ok(Resolution::Merge(Body::parse(format!("[{local},{remote}]"))?))
+            }
+            _ => self.inner.resolve(conflict),
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The suite for [`ConflictResolver`]: what decides when two edits were made without knowledge of each other.
+//!
+//! Call [`resolver_conformance!`](crate::resolver_conformance) with the resolver and with bodies as the app has them: every
+//! case becomes a named test. [`resolver_teeth!`](crate::resolver_teeth) shows that the cases would notice if the resolver
+//! were broken.
+//!
+//! ```
+//! use sync_core::model::Body;
+//! use sync_core::resolver::LastWriteWins;
+//!
+//! fn documents() -> Vec<Body> {
+//!     let bodies = [r#"{"title":"a","done":false}"#, r#"{"title":"b","done":false}"#, r#"{"title":"a","done":true}"#];
+//!     bodies.into_iter().filter_map(|json| Body::parse(json).ok()).collect()
+//! }
+//!
+//! testkit::resolver_conformance!(LastWriteWins, documents());
+//! # fn main() {}
+//! ```
+
+#![allow(clippy::panic, clippy::missing_panics_doc, reason = "a case that fails ends its test")]
+
+mod answers;
+mod broken;
+mod conflicts;
+mod replicas;
+
+use std::sync::Arc;
+
+use sync_core::model::Body;
+use sync_core::resolver::ConflictResolver;
+
+pub use answers::*;
+pub use broken::ResolverFault;
+pub use replicas::*;
+
+use super::run::{Case, Outcome, demand_failure};
+
+/// A resolver, and documents as it will meet them.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    resolver: Arc<dyn ConflictResolver>,
+    documents: Vec<Body>,
+}
+
+impl Subject {
+    /// The most documents that are looked at: every case tries them in pairs.
+    pub const DOCUMENTS: usize = 6;
+
+    /// A resolver, and at least three different bodies as the app has them. No more than [`Self::DOCUMENTS`] are used.
+    ///
+    /// # Panics
+    /// If there are fewer than three.
+    #[must_use]
+    pub fn new(resolver: impl ConflictResolver, documents: impl IntoIterator<Item = Body>) -> Self {
+        let mut different: Vec<Body> = Vec::new();
+        for body in documents {
+            if !different.contains(&body) && different.len() < Self::DOCUMENTS {
+                different.push(body);
+            }
+        }
+        assert!(different.len() >= 3, "at least three different documents are needed");
+        Self { resolver: Arc::new(resolver), documents: different }
+    }
+}
+
+/// All cases, for who wants to run them without tests.
+#[must_use]
+pub fn cases() -> Vec<Case<Subject>> {
+    crate::resolver_conformance_cases!(__conformance_list())
+}
+
+/// Runs the case that notices the fault: it has to pass on what is sound, and to fail on what is broken.
+///
+/// # Panics
+/// If it does not.
+pub fn demand(fault: ResolverFault, subject: &Subject) -> Outcome {
+    let name = fault.noticed_by();
+    let Some(case) = cases().into_iter().find(|c| c.name == name) else {
+        panic!("there is no case {name}");
+    };
+    let broken = broken::broken(subject, fault);
+    demand_failure(&format!("{fault:?}"), name, (case.run)(subject.clone()), (case.run)(broken))
+}
+
+/// The names of all cases, handed to another macro of this crate.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! resolver_conformance_cases {
+    ($callback:ident($($args:tt)*)) => {
+        $crate::$callback! { ($($args)*)
+            it_has_a_name
+            the_same_conflict_gets_the_same_answer
+            ordinary_documents_are_decided
+            odd_documents_do_no_harm
+            a_merge_is_a_valid_document
+            what_it_does_not_ask_for_makes_no_difference
+            merging_the_same_again_comes_to_rest
+            replicas_become_equal_whoever_syncs_first
+            replicas_become_equal_when_the_server_resolves
+            three_replicas_come_to_rest
+        }
+    };
+}
+
+/// Expands to one named test for each case of the [suite](crate::conformance::resolver). The arguments are a resolver and
+/// at least three different bodies, as the app has them.
+#[macro_export]
+macro_rules! resolver_conformance {
+    ($resolver:expr, $documents:expr $(,)?) => {
+        $crate::resolver_conformance_cases! { __resolver_tests($resolver, $documents) }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __resolver_tests {
+    (($resolver:expr, $documents:expr) $($name:ident)*) => {$(
+        #[test]
+        fn $name() {
+            let subject = $crate::conformance::resolver::Subject::new($resolver, $documents);
+            let case = $crate::conformance::resolver::$name(subject);
+            let _ = $crate::conformance::run(stringify!($name), case);
+        }
+    )*};
+}
+
+/// Expands to one named test for each [fault](crate::conformance::resolver::ResolverFault): the case that is there for it
+/// passes on the resolver, and fails when the fault is built in.
+#[macro_export]
+macro_rules! resolver_teeth {
+    ($resolver:expr, $documents:expr $(,)?) => {
+        $crate::resolver_conformance_faults! { __resolver_teeth_tests($resolver, $documents) }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __resolver_teeth_tests {
+    (
+        ($resolver:expr, $documents:expr)
+        $($(#[doc = $doc:literal])* $name:ident $fault:ident => $case:ident)*
+    ) => {$(
+        #[test]
+        fn $name() {
+            let subject = $crate::conformance::resolver::Subject::new($resolver, $documents);
+            let fault = $crate::conformance::resolver::ResolverFault::$fault;
+            let _ = $crate::conformance::resolver::demand(fault, &subject);
+        }
+    )*};
+}

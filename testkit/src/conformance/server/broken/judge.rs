@@ -1,0 +1,43 @@
+//! A judge that a broken storage listens to in its own way.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use sync_core::model::{Change, DocumentState, Rejection, Scope};
+use sync_core::resolver::Resolution;
+use sync_core::server::ops::Judge;
+
+use super::ServerStorageFault as Fault;
+
+#[derive(Debug)]
+pub(super) struct Misheard {
+    pub(super) judge: Arc<dyn Judge>,
+    pub(super) fault: Fault,
+}
+
+impl Judge for Misheard {
+    fn admit(
+        &self,
+        change: &Change,
+        current: Option<&DocumentState>,
+    ) -> std::result::Result<(), Rejection> {
+        let asked = || self.judge.admit(change, current);
+        match self.fault {
+            Fault::RefusedChangesStored => Ok(()),
+            Fault::PanicsAdmit => catch_unwind(AssertUnwindSafe(asked)).unwrap_or(Ok(())),
+            _ => asked(),
+        }
+    }
+
+    fn resolve(
+        &self,
+        scope: &Scope,
+        change: &Change,
+        current: Option<&DocumentState>,
+    ) -> Option<Resolution> {
+        if self.fault == Fault::ConflictsOverwritten {
+            return Some(Resolution::Local);
+        }
+        self.judge.resolve(scope, change, current)
+    }
+}

@@ -1,0 +1,135 @@
+//! Server storages with a fault built in, to show that the cases would notice it.
+
+mod judge;
+mod wrapper;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use sync_core::error::Result;
+use sync_core::storage::ServerStorage;
+
+use super::super::capabilities::Capabilities;
+use super::ServerStorageHarness;
+use wrapper::BrokenServerStorage;
+
+/// The faults: the name of the test, the fault, and the case that notices it. Handed to another macro of this crate.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! server_storage_conformance_faults {
+    ($callback:ident($($args:tt)*)) => {
+        $crate::$callback! { ($($args)*)
+            /// A position is taken before the commit: readers pass it while it is a hole (airbyte#85918).
+            positions_before_commit PositionsBeforeCommit
+                => followers_see_everything_below_their_position
+            /// A push is told again by looking at its documents and not at what is remembered of it.
+            retries_judged_anew RetriesJudgedAnew => a_retry_gets_the_original_verdicts
+            /// Verdicts are sent before they are durable: after a crash a retry is another push.
+            pushes_lost_in_a_crash PushesLostInCrash => a_retry_is_recognised_after_a_crash
+            /// What was said is not durable: after a crash the log has gone back.
+            log_goes_back_in_a_crash LogGoesBackInCrash => what_was_said_survives_a_crash
+            /// An error of the disk is swallowed, and the push accepted.
+            disk_errors_swallowed DiskErrorsSwallowed => a_full_disk_fails_whole_and_recovers
+            /// A doubled old push takes the place of the newest one in the memory.
+            stale_pushes_taken StalePushesTaken => an_older_push_is_stale
+            /// Two copies of a replica push under one name, and both are taken.
+            clones_taken ClonesTaken => another_push_under_a_known_name_is_cloned
+            /// A push is appended change by change: when its future is dropped, half of it is there.
+            pushes_in_halves PushesInHalves => a_dropped_append_is_whole
+            /// Others may read between two changes of a push (electric#3900).
+            pushes_seen_in_halves PushesSeenInHalves => readers_see_whole_pushes
+            /// A judge that panics is taken to have nothing against it.
+            panics_admit PanicsAdmit => a_judge_that_panics_fails_its_push_whole
+            /// A change that was refused is stored and told (a rejected row that is broadcast).
+            refused_changes_stored RefusedChangesStored => a_rejected_change_is_not_stored
+            /// Whoever comes last wins, whatever it was made on.
+            conflicts_overwritten ConflictsOverwritten => a_conflict_tells_the_current_state
+            /// Stamps are believed, however far ahead.
+            stamps_believed StampsBelieved => a_stamp_too_far_ahead_is_rejected
+            /// A chunk ends after so many rows, also inside a push (rows on one position cut at a page).
+            pushes_cut_by_chunks PushesCutByChunks => a_chunk_never_cuts_a_push
+            /// A chunk holds whatever follows, however much.
+            chunks_unbounded ChunksUnbounded => chunks_are_bounded_and_move_on
+            /// What is larger than a chunk never fits, and the reader stands still.
+            chunks_stand_still ChunksStandStill => chunks_are_bounded_and_move_on
+            /// A cursor is rounded up, and what stands there is never read (airbyte#84400).
+            cursors_rounded_up CursorsRoundedUp => a_chunk_holds_exactly_what_follows
+            /// A cursor is taken for a number of rows (airbyte#21500).
+            log_paged_by_offset LogPagedByOffset => a_chunk_holds_exactly_what_follows
+            /// Older states of a document stay in the log.
+            old_states_told OldStatesTold => every_document_once_at_its_newest_position
+            /// Whoever stands below the horizon is not told (purged tombstones revive, go-fast-note-sync#9).
+            horizon_forgotten HorizonForgotten => a_purge_forgets_tombstones_and_moves_the_horizon
+            /// A purge forgets the first tombstones and says that it is through.
+            purges_end_early PurgesEndEarly => a_purge_reaches_everything
+            /// A filter is looked at by nobody.
+            visibility_ignored VisibilityIgnored => only_visible_collections_are_told
+            /// A scope that nobody has heard of is an empty one.
+            unknown_scopes_empty UnknownScopesEmpty => an_unknown_scope_is_not_found
+            /// A page of scopes begins with the last of the page before.
+            scopes_told_twice ScopesToldTwice => scopes_come_by_pages
+            /// Whoever asks begins a new epoch, also who comes second.
+            epochs_not_compared EpochsNotCompared => a_new_epoch_begins_once
+            /// Starts of the server are not noted: a restore goes unnoticed (cht-core#8093).
+            starts_not_noted StartsNotNoted => an_unannounced_restore_is_found
+            /// A late acknowledgement takes a replica back.
+            acknowledgements_go_back AcknowledgementsGoBack => acknowledgements_move_forward
+            /// Digests are taken note of and not compared.
+            digests_not_compared DigestsNotCompared => a_digest_that_differs_is_answered_by_a_reset
+            /// Counts and digest are those of the last time that somebody looked.
+            digest_left_behind DigestLeftBehind => the_scope_is_what_a_recount_gives
+            /// A closed storage goes on.
+            open_after_closing OpenAfterClosing => after_closing_everything_fails_as_closed
+        }
+    };
+}
+
+crate::server_storage_conformance_faults! { __conformance_fault_enum(ServerStorageFault) }
+
+/// A harness whose storages have a fault.
+#[derive(Debug)]
+pub struct BrokenServerHarness<H> {
+    place: Arc<H>,
+    fault: ServerStorageFault,
+    /// A crash has been prepared: what is written since is lost in it.
+    crashed: Arc<AtomicBool>,
+}
+
+impl<H> BrokenServerHarness<H> {
+    /// Builds the fault into what that harness opens.
+    #[must_use]
+    pub fn new(harness: H, fault: ServerStorageFault) -> Self {
+        Self { place: Arc::new(harness), fault, crashed: Arc::default() }
+    }
+}
+
+#[async_trait]
+impl<H: ServerStorageHarness> ServerStorageHarness for BrokenServerHarness<H> {
+    async fn open(&self) -> Result<Arc<dyn ServerStorage>> {
+        self.crashed.store(false, Ordering::Relaxed);
+        let place: Arc<dyn ServerStorageHarness> = Arc::clone(&self.place) as _;
+        let crashed = Arc::clone(&self.crashed);
+        let inner = self.place.open().await?;
+        Ok(Arc::new(BrokenServerStorage::new(inner, self.fault, place, crashed)))
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.place.capabilities()
+    }
+
+    async fn crash(&self, storage: &Arc<dyn ServerStorage>) -> Result<()> {
+        if self.crashed.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.place.crash(storage).await
+    }
+
+    async fn fill_disk(&self) -> Result<()> {
+        self.place.fill_disk().await
+    }
+
+    async fn free_disk(&self) -> Result<()> {
+        self.place.free_disk().await
+    }
+}

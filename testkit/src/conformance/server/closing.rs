@@ -1,0 +1,86 @@
+//! Closing.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use sync_core::error::{ErrorKind, Result};
+use sync_core::model::{Cursor, Epoch, ReplicaId, Scope, Seq};
+use sync_core::server::ops::Acknowledgement;
+use sync_core::storage::Visible;
+
+use super::super::run::Outcome;
+use super::super::tools::{ALL, must, refused, soon};
+use super::ServerStorageHarness;
+use super::desk::{Desk, FRESH, Told, WRITER, batch, context, insert};
+
+/// Closing twice is fine, also at the same time.
+pub async fn closing_twice_is_fine<H: ServerStorageHarness>(harness: H) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    desk.push(&[("a", Some("1"))]).await;
+    let (one, two) = tokio::join!(desk.storage.close(), desk.storage.close());
+    must(one, "the storage is closed");
+    must(two, "closing at the same time");
+    must(soon("closing again", desk.storage.close()).await, "closing again");
+    Ok(())
+}
+
+fn closed<T: Debug>(result: Result<T>, what: &str) {
+    refused(result, ErrorKind::Closed, what);
+}
+
+/// After closing every method fails with `Closed`, and nothing hangs.
+pub async fn after_closing_everything_fails_as_closed<H: ServerStorageHarness>(
+    harness: H,
+) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    desk.push(&[("a", Some("1"))]).await;
+    must(desk.storage.close().await, "the storage is closed");
+    let (storage, s) = (&desk.storage, Scope::default);
+    soon("a closed storage answers", async {
+        closed(storage.scope(s(), FRESH).await, "scope");
+        closed(storage.find_scope(s()).await, "find_scope");
+        closed(storage.scopes(None, 10).await, "scopes");
+        closed(desk.try_append(desk.batch(vec![insert("b", "1")]), Told::open()).await, "append");
+        closed(storage.changes(s(), Cursor::default(), ALL, Visible::All).await, "changes");
+        let ack = Acknowledgement { epoch: FRESH, seq: Seq(1), digest: None };
+        closed(storage.acknowledge(s(), WRITER, ack).await, "acknowledge");
+        closed(storage.replica(s(), WRITER).await, "replica");
+        closed(storage.begin_epoch(s(), FRESH, Seq(0), Epoch([1; 16])).await, "begin_epoch");
+        closed(storage.purge(s(), Seq(1)).await, "purge");
+    })
+    .await;
+    Ok(())
+}
+
+/// Closing finishes what was asked: what was acknowledged is there afterwards, and the rest was refused whole.
+pub async fn closing_finishes_what_was_asked<H: ServerStorageHarness>(harness: H) -> Outcome {
+    harness.capabilities().need_durable()?;
+    let desk = Desk::open(&harness).await;
+    desk.scope().await;
+    let tasks: Vec<_> = (0..40u8)
+        .map(|n| {
+            let storage = Arc::clone(&desk.storage);
+            let changes = vec![insert(&format!("a{n}"), "1"), insert(&format!("b{n}"), "1")];
+            let pushed = batch(ReplicaId([n; 16]), 1, changes);
+            tokio::spawn(async move { (n, storage.append(context(), pushed, Told::open()).await) })
+        })
+        .collect();
+    must(soon("closing", desk.storage.close()).await, "the storage is closed");
+    let mut acknowledged = Vec::new();
+    for task in tasks {
+        match soon("a push beside closing", super::super::tools::finished(task)).await {
+            (n, Ok(_)) => acknowledged.push(n),
+            (_, Err(error)) => assert_eq!(error.kind(), ErrorKind::Closed, "{error}"),
+        }
+    }
+    let desk = desk.reopen(&harness).await;
+    let all = desk.all().await;
+    let there = |name: String| all.iter().any(|e| e.id.as_str() == name);
+    for n in 0..40 {
+        let (a, b) = (there(format!("a{n}")), there(format!("b{n}")));
+        assert_eq!(a, b, "half of push {n} is there");
+        assert!(a || !acknowledged.contains(&n), "push {n} was acknowledged and is gone");
+    }
+    desk.check().await;
+    Ok(())
+}

@@ -1,0 +1,234 @@
+//! The life of a log: its beginning, purges, epochs, acknowledgements.
+
+use sync_core::clock::DRIFT_BOUND;
+use sync_core::model::{
+    Cursor, Digest, Epoch, ReplicaId, Reset, ResetReason, Scope, Seq, Term, TermStart,
+};
+use sync_core::server::ops::{Acknowledgement, AppendContext};
+use sync_core::server::record::{Acknowledged, Fork};
+
+use super::super::run::Outcome;
+use super::super::tools::{ALL, documents, must, now, scope, together};
+use super::ServerStorageHarness;
+use super::desk::{Desk, FRESH, Told, WRITER};
+
+/// A scope begins once: whoever comes at the same time finds the same epoch.
+pub async fn a_scope_begins_once<H: ServerStorageHarness>(harness: H) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    assert_eq!(must(desk.storage.find_scope(scope("s")).await, "nobody has heard of it"), None);
+    let callers = (1..=8u8).map(|n| {
+        let storage = std::sync::Arc::clone(&desk.storage);
+        async move { must(storage.scope(scope("s"), Epoch([n; 16])).await, "a scope").epoch }
+    });
+    let epochs = together(callers).await;
+    assert!(epochs.iter().all(|e| *e == epochs[0]), "a scope began more than once: {epochs:?}");
+    let found = must(desk.storage.find_scope(scope("s")).await, "it is there");
+    assert_eq!(found.map(|s| (s.epoch, s.head)), Some((epochs[0], Seq(0))));
+    Ok(())
+}
+
+/// A purge forgets the tombstones up to a position and moves the horizon there; whoever has not come so far is told.
+pub async fn a_purge_forgets_tombstones_and_moves_the_horizon<H: ServerStorageHarness>(
+    harness: H,
+) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    desk.fill("d", 4).await;
+    desk.push(&[("d-00000", None), ("d-00001", None)]).await;
+    desk.push(&[("d-00002", None), ("e", Some("1"))]).await;
+    let purge = async |up_to| must(desk.storage.purge(Scope::default(), Seq(up_to)).await, "purge");
+    assert_eq!(purge(5).await, 1, "one tombstone stands up to 5");
+    let scope = desk.scope().await;
+    assert_eq!((scope.horizon, scope.head, scope.documents), (Seq(5), Seq(8), 2));
+    let left = desk.all().await;
+    assert_eq!(left.iter().map(|e| e.seq.0).collect::<Vec<_>>(), [4, 6, 7, 8]);
+    let below = Fork::Reset(Reset { epoch: scope.epoch, reason: ResetReason::BelowHorizon });
+    for position in 1..5 {
+        assert_eq!(desk.fork(desk.at(position).await).await, below, "at {position}");
+    }
+    for position in [5, 6, 8] {
+        assert_eq!(desk.chunk(desk.at(position).await, ALL).await.horizon, Seq(5));
+    }
+    // A full pull that began at or after the horizon is safe.
+    for (floor, safe) in [(5, true), (8, true), (4, false)] {
+        let cursor = Cursor { floor: Some(Seq(floor)), ..desk.at(2).await };
+        if safe {
+            desk.chunk(cursor, documents(1)).await;
+        } else {
+            assert_eq!(desk.fork(cursor).await, below);
+        }
+    }
+    assert_eq!(purge(2).await, 0);
+    assert_eq!(desk.scope().await.horizon, Seq(5), "the horizon moves forward only");
+    assert_eq!(purge(1_000).await, 2);
+    let scope = desk.scope().await;
+    assert_eq!((scope.horizon, scope.head), (Seq(8), Seq(8)), "the head is as far as it goes");
+    assert_eq!(desk.all().await.len(), 2);
+    desk.check().await;
+    // What is purged is a document that never was.
+    let again = desk.append(&desk.batch(vec![super::desk::insert("d-00000", "1")])).await;
+    assert_eq!(super::desk::decided(&again)[0].seq, Seq(9));
+    Ok(())
+}
+
+/// A purge reaches all tombstones, however many, and leaves every live document.
+pub async fn a_purge_reaches_everything<H: ServerStorageHarness>(harness: H) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    for half in ["a", "b"] {
+        let names: Vec<_> = (0..900).map(|n| format!("{half}{n}")).collect();
+        let all: Vec<_> = names.iter().map(|n| (n.as_str(), Some("1"))).collect();
+        desk.push(&all).await;
+        let gone: Vec<_> = names.iter().step_by(2).map(|n| (n.as_str(), None)).collect();
+        desk.push(&gone).await;
+    }
+    let head = desk.scope().await.head;
+    let purged = desk.storage.purge(Scope::default(), head).await;
+    assert_eq!(must(purged, "a purge"), 900);
+    assert_eq!(desk.all().await.len(), 900);
+    desk.check().await;
+    Ok(())
+}
+
+/// A new epoch begins once, from the epoch that is named: who comes second changes nothing and learns what is current.
+pub async fn a_new_epoch_begins_once<H: ServerStorageHarness>(harness: H) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    desk.fill("d", 6).await;
+    let first = desk.scope().await.epoch;
+    let begin = async |from, cut, fresh| {
+        let begun = desk.storage.begin_epoch(Scope::default(), from, Seq(cut), fresh).await;
+        must(begun, "a new epoch")
+    };
+    let (second, third) = (Epoch([2; 16]), Epoch([3; 16]));
+    let begun = begin(first, 4, second).await;
+    assert_eq!((begun.epoch, begun.head), (second, Seq(6)));
+    let late = begin(first, 2, third).await;
+    assert_eq!(late.epoch, second, "who comes second began another one");
+    assert_eq!(desk.scope().await, late, "who comes second changed something");
+    let old = Cursor { epoch: Some(first), after: Seq(5), position: Seq(5), ..Cursor::default() };
+    let reason = ResetReason::EpochChanged { cut: Seq(4) };
+    assert_eq!(desk.fork(old.clone()).await, Fork::Reset(Reset { epoch: second, reason }));
+    begin(second, 3, third).await;
+    let reason = ResetReason::EpochChanged { cut: Seq(3) };
+    assert_eq!(desk.fork(old).await, Fork::Reset(Reset { epoch: third, reason }), "the lowest cut");
+    assert_eq!(desk.all().await.len(), 6, "documents stay");
+    desk.push(&[("d-00000", Some("\"after\""))]).await;
+    desk.check().await;
+    Ok(())
+}
+
+/// Who knows a start of the server that this log does not is told up to where both are the same.
+pub async fn an_unannounced_restore_is_found<H: ServerStorageHarness>(harness: H) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    for (term, name) in [(1, "a"), (1, "b"), (2, "c"), (2, "d")] {
+        let batch = desk.batch(vec![super::desk::insert(name, "1")]);
+        let cx = AppendContext { now: now(), term: Term(term), drift: DRIFT_BOUND, fresh: FRESH };
+        must(desk.storage.append(cx, batch, Told::open()).await, "an append");
+    }
+    let start = |term, first| TermStart { term: Term(term), first: Seq(first) };
+    assert_eq!(desk.scope().await.terms, [start(1, 1), start(2, 3)]);
+    let mut cursor = desk.at(4).await;
+    cursor.terms = vec![start(1, 1), start(2, 3)];
+    desk.chunk(cursor.clone(), ALL).await;
+    // Another start wrote from 2 on, and that log was lost.
+    cursor.terms = vec![start(1, 1), start(9, 2)];
+    let epoch = desk.scope().await.epoch;
+    assert_eq!(desk.fork(cursor).await, Fork::Unannounced { epoch, cut: Seq(1) });
+    Ok(())
+}
+
+/// How far a replica is, is remembered and moves forward only, within one life of the log.
+pub async fn acknowledgements_move_forward<H: ServerStorageHarness>(harness: H) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    desk.fill("d", 6).await;
+    let epoch = desk.scope().await.epoch;
+    let (s, replica) = (Scope::default, ReplicaId([0x44; 16]));
+    let ack = async |epoch, seq| {
+        let ack = Acknowledgement { epoch, seq: Seq(seq), digest: None };
+        must(desk.storage.acknowledge(s(), replica, ack).await, "an acknowledgement")
+    };
+    let at = async || must(desk.storage.replica(s(), replica).await, "the replica").0;
+    assert_eq!(at().await, None);
+    for (said, stands) in [(3, 3), (2, 3), (5, 5), (99, 6)] {
+        assert_eq!(ack(epoch, said).await, None);
+        assert_eq!(at().await, Some(Acknowledged { epoch, seq: Seq(stands) }), "after {said}");
+    }
+    ack(Epoch([0x98; 16]), 1).await;
+    assert_eq!(at().await, Some(Acknowledged { epoch, seq: Seq(6) }), "of another life");
+    let fresh = Epoch([2; 16]);
+    must(desk.storage.begin_epoch(s(), epoch, Seq(4), fresh).await, "a new epoch");
+    ack(fresh, 2).await;
+    assert_eq!(at().await, Some(Acknowledged { epoch: fresh, seq: Seq(2) }), "in a new life");
+    assert_eq!(must(desk.storage.replica(s(), WRITER).await, "the writer").0, None);
+    Ok(())
+}
+
+/// A digest that differs at the same position is answered by a reset; at another position it is not compared.
+pub async fn a_digest_that_differs_is_answered_by_a_reset<H: ServerStorageHarness>(
+    harness: H,
+) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    desk.fill("d", 3).await;
+    desk.push(&[("d-00001", None), ("d-00002", Some("2"))]).await;
+    let mut digest = Digest::default();
+    for entry in desk.all().await.iter().filter(|e| !e.state.is_deleted()) {
+        digest.add(&entry.collection, &entry.id, &entry.state.revision);
+    }
+    let scope = desk.scope().await;
+    let ack = async |epoch, seq, digest| {
+        let ack = Acknowledgement { epoch, seq: Seq(seq), digest };
+        let replica = ReplicaId([0x44; 16]);
+        must(desk.storage.acknowledge(Scope::default(), replica, ack).await, "an acknowledgement")
+    };
+    assert_eq!(ack(scope.epoch, 5, Some(digest)).await, None, "equal documents");
+    let wrong = Some(Digest(digest.0.wrapping_add(1)));
+    let reset = Reset { epoch: scope.epoch, reason: ResetReason::DigestDiffers };
+    assert_eq!(ack(scope.epoch, 5, wrong).await, Some(reset));
+    assert_eq!(ack(scope.epoch, 4, wrong).await, None, "at another position");
+    assert_eq!(ack(Epoch([0x98; 16]), 5, wrong).await, None, "in another life");
+    assert_eq!(ack(scope.epoch, 5, None).await, None, "nothing to compare");
+    desk.push(&[("d-00000", None)]).await;
+    assert_eq!(ack(scope.epoch, 6, Some(digest)).await, Some(reset), "a digest of before");
+    Ok(())
+}
+
+/// Counts and digests are what a recount gives, after everything that can happen to a log.
+pub async fn the_scope_is_what_a_recount_gives<H: ServerStorageHarness>(harness: H) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    desk.fill("d", 30).await;
+    desk.check().await;
+    for n in 0..10 {
+        let names = [format!("d-{n:05}"), format!("d-{:05}", n + 10), format!("new-{n}")];
+        let json = n.to_string();
+        let bodies = [Some(json.as_str()), None, Some("1")];
+        let documents: Vec<_> = names.iter().map(String::as_str).zip(bodies).collect();
+        desk.push(&documents).await;
+        desk.check().await;
+    }
+    let mut changes: Vec<_> =
+        (0..5).map(|n| super::desk::insert(&format!("new-{n}"), "2")).collect();
+    changes.push(desk.next("d-00012", Some("\"again\"")));
+    desk.append(&desk.batch(changes)).await;
+    desk.check().await;
+    must(desk.storage.purge(Scope::default(), Seq(50)).await, "a purge");
+    desk.check().await;
+    assert_eq!(desk.scope().await.documents, 31);
+    Ok(())
+}
+
+/// Of the starts of the server so many are remembered, the newest.
+pub async fn starts_of_the_server_are_bounded<H: ServerStorageHarness>(harness: H) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    let starts = TermStart::KEPT as u64 + 5;
+    for n in 1..=starts {
+        for half in ["a", "b"] {
+            let batch = desk.batch(vec![super::desk::insert(&format!("{half}{n}"), "1")]);
+            let cx = AppendContext { term: Term(n), ..super::desk::context() };
+            must(desk.storage.append(cx, batch, Told::open()).await, "an append");
+        }
+    }
+    let terms = desk.scope().await.terms;
+    let kept: Vec<_> = terms.iter().map(|t| (t.term.0, t.first.0)).collect();
+    let expected: Vec<_> = (6..=starts).map(|n| (n, 2 * n - 1)).collect();
+    assert_eq!(kept, expected);
+    assert_eq!(desk.chunk(Cursor::default(), documents(1)).await.terms, terms);
+    Ok(())
+}

@@ -1,0 +1,216 @@
+//! The suite for [`ServerStorage`]: what a server stands on.
+//!
+//! Implement [`ServerStorageHarness`] and call [`server_storage_conformance!`](crate::server_storage_conformance): every
+//! case becomes a named test. [`server_storage_teeth!`](crate::server_storage_teeth) shows that the cases would notice if
+//! the backend were broken.
+
+#![allow(clippy::panic, clippy::missing_panics_doc, reason = "a case that fails ends its test")]
+
+mod appending;
+mod broken;
+mod closing;
+mod deciding;
+mod desk;
+mod lives;
+mod reading;
+mod retrying;
+mod surviving;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sync_core::error::{Error, ErrorKind, Result};
+use sync_core::storage::ServerStorage;
+
+pub use super::capabilities::Capabilities;
+pub use appending::*;
+pub use broken::{BrokenServerHarness, ServerStorageFault};
+pub use closing::*;
+pub use deciding::*;
+pub use lives::*;
+pub use reading::*;
+pub use retrying::*;
+pub use surviving::*;
+
+use super::run::{Case, Outcome, demand_failure};
+
+/// A place for one server, and what opens it. Every case gets a fresh one, which is empty.
+///
+/// ```
+/// use std::sync::Arc;
+/// use sync_core::error::Result;
+/// use sync_core::kv::{KvOptions, MemoryKv, open_server};
+/// use sync_core::storage::ServerStorage;
+/// use testkit::conformance::server::ServerStorageHarness;
+///
+/// struct Memory;
+///
+/// #[async_trait::async_trait]
+/// impl ServerStorageHarness for Memory {
+///     async fn open(&self) -> Result<Arc<dyn ServerStorage>> {
+///         Ok(Arc::new(open_server(Arc::<MemoryKv>::default(), KvOptions::default())?))
+///     }
+/// }
+///
+/// testkit::server_storage_conformance!(Memory);
+/// # fn main() {}
+/// ```
+#[async_trait]
+pub trait ServerStorageHarness: Send + Sync + 'static {
+    /// Opens the place: it is empty at first, and holds what the storage before left there, if that was closed
+    /// ([`durable`](Capabilities::durable)), crashed ([`crash`](Capabilities::crash)) or is still open
+    /// ([`several_handles`](Capabilities::several_handles)). Without these a case opens it once.
+    async fn open(&self) -> Result<Arc<dyn ServerStorage>>;
+
+    /// What the harness can do.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::none()
+    }
+
+    /// Leaves behind what a process that is killed now would leave: the next [`open`](Self::open) opens that. Nothing is
+    /// asked of the storage meanwhile. For files a copy of them as they are is enough: the old storage lives on beside the
+    /// copy, and is forgotten.
+    async fn crash(&self, storage: &Arc<dyn ServerStorage>) -> Result<()> {
+        let _ = storage;
+        Err(cannot("crash"))
+    }
+
+    /// Makes the disk full for the storages that are opened from now on: some small commits may still fit.
+    async fn fill_disk(&self) -> Result<()> {
+        Err(cannot("fill the disk"))
+    }
+
+    /// Makes room again, likewise.
+    async fn free_disk(&self) -> Result<()> {
+        Err(cannot("free the disk"))
+    }
+}
+
+fn cannot(what: &'static str) -> Error {
+    Error::new(ErrorKind::Internal, "the harness says that it can, and does not").during(what)
+}
+
+/// All cases, for who wants to run them without tests.
+#[must_use]
+pub fn cases<H: ServerStorageHarness>() -> Vec<Case<H>> {
+    crate::server_storage_conformance_cases!(__conformance_list())
+}
+
+/// Runs the case that notices the fault: it has to pass on what is sound, and to fail on what is broken.
+///
+/// # Panics
+/// If it does not.
+pub fn demand<H: ServerStorageHarness>(
+    fault: ServerStorageFault,
+    harness: impl Fn() -> H,
+) -> Outcome {
+    let name = fault.noticed_by();
+    let sound = cases::<H>().into_iter().find(|c| c.name == name);
+    let broken = cases::<BrokenServerHarness<H>>().into_iter().find(|c| c.name == name);
+    let (Some(sound), Some(broken)) = (sound, broken) else {
+        panic!("there is no case {name}");
+    };
+    let wrapped = BrokenServerHarness::new(harness(), fault);
+    demand_failure(&format!("{fault:?}"), name, (sound.run)(harness()), (broken.run)(wrapped))
+}
+
+/// The names of all cases, handed to another macro of this crate.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! server_storage_conformance_cases {
+    ($callback:ident($($args:tt)*)) => {
+        $crate::$callback! { ($($args)*)
+            an_append_is_there_when_it_returns
+            positions_are_commit_order
+            two_processes_share_a_log
+            a_document_twice_in_a_push_is_told_once
+            followers_see_everything_below_their_position
+            readers_see_whole_pushes
+            a_judge_that_panics_fails_its_push_whole
+            a_dropped_append_is_whole
+            whatever_is_dropped_the_next_call_works
+            a_retry_gets_the_original_verdicts
+            a_retry_is_recognised_after_reopening
+            a_retry_is_recognised_after_a_crash
+            an_older_push_is_stale
+            another_push_under_a_known_name_is_cloned
+            pushes_are_remembered_for_each_replica_and_scope
+            a_conflict_tells_the_current_state
+            what_absent_matches
+            the_same_state_is_accepted_in_any_push
+            a_rejected_change_is_not_stored
+            a_stamp_too_far_ahead_is_rejected
+            the_server_resolves_as_the_judge_says
+            a_merge_that_is_not_admitted_is_a_conflict
+            told_states_are_bounded
+            every_document_once_at_its_newest_position
+            a_chunk_holds_exactly_what_follows
+            a_chunk_never_cuts_a_push
+            chunks_are_bounded_and_move_on
+            only_visible_collections_are_told
+            a_collection_further_behind_is_filled_in
+            an_unknown_scope_is_not_found
+            scopes_come_by_pages
+            scopes_are_apart
+            positions_of_another_log_are_a_fork
+            bodies_and_names_come_back_byte_for_byte
+            a_scope_begins_once
+            a_purge_forgets_tombstones_and_moves_the_horizon
+            a_purge_reaches_everything
+            a_new_epoch_begins_once
+            an_unannounced_restore_is_found
+            acknowledgements_move_forward
+            starts_of_the_server_are_bounded
+            a_digest_that_differs_is_answered_by_a_reset
+            the_scope_is_what_a_recount_gives
+            what_was_closed_is_there_again
+            what_was_said_survives_a_crash
+            a_full_disk_fails_whole_and_recovers
+            closing_twice_is_fine
+            after_closing_everything_fails_as_closed
+            closing_finishes_what_was_asked
+        }
+    };
+}
+
+/// Expands to one named test for each case of the [suite](crate::conformance::server). The argument makes the
+/// [`ServerStorageHarness`](crate::conformance::server::ServerStorageHarness) of one test.
+#[macro_export]
+macro_rules! server_storage_conformance {
+    ($harness:expr) => {
+        $crate::server_storage_conformance_cases! { __server_storage_tests($harness) }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __server_storage_tests {
+    (($harness:expr) $($name:ident)*) => {$(
+        #[test]
+        fn $name() {
+            let case = $crate::conformance::server::$name($harness);
+            let _ = $crate::conformance::run(stringify!($name), case);
+        }
+    )*};
+}
+
+/// Expands to one named test for each [fault](crate::conformance::server::ServerStorageFault): the case that is there for
+/// it passes on the harness, and fails when the fault is built into the backend.
+#[macro_export]
+macro_rules! server_storage_teeth {
+    ($harness:expr) => {
+        $crate::server_storage_conformance_faults! { __server_storage_teeth_tests($harness) }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __server_storage_teeth_tests {
+    (($harness:expr) $($(#[doc = $doc:literal])* $name:ident $fault:ident => $case:ident)*) => {$(
+        #[test]
+        fn $name() {
+            let fault = $crate::conformance::server::ServerStorageFault::$fault;
+            let _ = $crate::conformance::server::demand(fault, || $harness);
+        }
+    )*};
+}

@@ -1,0 +1,147 @@
+//! Pushes that come again.
+
+use sync_core::model::{PushBatch, ReplicaId, Scope, Seq, VerdictKind, Verdicts};
+
+use super::super::run::Outcome;
+use super::super::tools::{must, scope};
+use super::ServerStorageHarness;
+use super::desk::{Desk, WRITER, batch, change, decided, insert};
+
+/// Demands that nothing happened.
+async fn unchanged(desk: &Desk, what: &str, pushed: &PushBatch) -> Verdicts {
+    let before = (desk.scope().await, desk.all().await);
+    let appended = desk.append(pushed).await;
+    assert_eq!(appended.entries, [], "{what}: something was written");
+    assert_eq!((appended.before, appended.head), (before.0.head, before.0.head), "{what}");
+    assert_eq!((desk.scope().await, desk.all().await), before, "{what}");
+    appended.verdicts
+}
+
+/// What a retry is told of each change, without the states that are current by then.
+fn kinds(verdicts: &Verdicts) -> Vec<(Seq, VerdictKind)> {
+    match verdicts {
+        Verdicts::Decided { verdicts, .. } => {
+            verdicts.iter().map(|v| (v.seq, v.kind.clone())).collect()
+        }
+        other => panic!("decided verdicts were expected, not {other:?}"),
+    }
+}
+
+/// A push of every kind of verdict, and what it was told.
+async fn pushed(desk: &Desk) -> (PushBatch, Verdicts) {
+    desk.push(&[("theirs", Some("1")), ("same", Some("\"equal\""))]).await;
+    let changes = vec![
+        insert("accepted", "1"),
+        insert("theirs", "2"),
+        insert("same", "\"equal\""),
+        change("nothing", None, None),
+        insert("moved", "1"),
+    ];
+    let pushed = batch(ReplicaId([0x22; 16]), 7, changes);
+    let appended = desk.append(&pushed).await;
+    let kinds: Vec<_> = decided(&appended).iter().map(|v| v.kind.clone()).collect();
+    let (accepted, conflict) = (VerdictKind::Accepted, VerdictKind::Conflict);
+    let superseded = VerdictKind::Superseded;
+    assert_eq!(kinds, [accepted.clone(), conflict, superseded, accepted.clone(), accepted]);
+    (pushed, appended.verdicts)
+}
+
+/// A push that comes again gets its original verdicts, also when others have moved the documents on, and changes nothing.
+pub async fn a_retry_gets_the_original_verdicts<H: ServerStorageHarness>(harness: H) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    let (pushed, told) = pushed(&desk).await;
+    let again = unchanged(&desk, "at once", &pushed).await;
+    assert_eq!(again, told);
+    desk.push(&[("moved", Some("\"on\"")), ("accepted", None), ("theirs", Some("\"on\""))]).await;
+    let again = unchanged(&desk, "after others moved on", &pushed).await;
+    assert_eq!(kinds(&again), kinds(&told));
+    let Verdicts::Decided { verdicts, .. } = again else { panic!("they are decided") };
+    let current = verdicts[1].current.as_ref().and_then(|c| c.state.as_ref());
+    let json = current.map(super::super::tools::json);
+    assert_eq!(json, Some("\"on\""), "a conflict is told with the state that is current now");
+    desk.check().await;
+    Ok(())
+}
+
+/// A push is recognised after the storage was closed and opened again.
+pub async fn a_retry_is_recognised_after_reopening<H: ServerStorageHarness>(harness: H) -> Outcome {
+    harness.capabilities().need_durable()?;
+    let desk = Desk::open(&harness).await;
+    let (pushed, told) = pushed(&desk).await;
+    must(desk.storage.close().await, "the storage is closed");
+    let desk = desk.reopen(&harness).await;
+    assert_eq!(unchanged(&desk, "after reopening", &pushed).await, told);
+    Ok(())
+}
+
+/// A push whose verdicts were told is recognised after a crash.
+pub async fn a_retry_is_recognised_after_a_crash<H: ServerStorageHarness>(harness: H) -> Outcome {
+    harness.capabilities().need_crash()?;
+    let desk = Desk::open(&harness).await;
+    let (pushed, told) = pushed(&desk).await;
+    must(harness.crash(&desk.storage).await, "a crash");
+    let desk = desk.reopen(&harness).await;
+    assert_eq!(unchanged(&desk, "after a crash", &pushed).await, told);
+    Ok(())
+}
+
+/// A push that is older than the newest of its replica is stale: it has no effect, not even on what is remembered.
+pub async fn an_older_push_is_stale<H: ServerStorageHarness>(harness: H) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    let replica = ReplicaId([0x22; 16]);
+    let first = batch(replica, 3, vec![insert("a", "1")]);
+    desk.append(&first).await;
+    let second = batch(replica, 4, vec![desk.next("a", Some("2")), insert("b", "1")]);
+    let told = desk.append(&second).await.verdicts;
+    desk.push(&[("a", Some("\"others\""))]).await;
+    let never_seen = batch(replica, 2, vec![insert("late", "1")]);
+    for old in [&first, &never_seen] {
+        assert_eq!(unchanged(&desk, "a stale push", old).await, Verdicts::Stale);
+        let again = unchanged(&desk, "the newest push", &second).await;
+        assert_eq!(again, told, "a stale push overwrote what is remembered");
+    }
+    let (_, newest) = must(desk.storage.replica(Scope::default(), replica).await, "the replica");
+    assert_eq!(newest, Some(second.id));
+    Ok(())
+}
+
+/// Another push under a name that is known shows that the replica was cloned: it has no effect.
+pub async fn another_push_under_a_known_name_is_cloned<H: ServerStorageHarness>(
+    harness: H,
+) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    let replica = ReplicaId([0x22; 16]);
+    let first = batch(replica, 3, vec![insert("a", "1"), insert("b", "1")]);
+    let told = desk.append(&first).await.verdicts;
+    let mut fewer = first.clone();
+    fewer.changes.pop();
+    let mut swapped = first.clone();
+    swapped.changes.swap(0, 1);
+    let mut other_body = first.clone();
+    other_body.changes[1].state.body = insert("b", "2").state.body;
+    let other = batch(replica, 3, vec![insert("c", "1"), insert("d", "1")]);
+    for clone in [fewer, swapped, other_body, other] {
+        assert_eq!(unchanged(&desk, "another push", &clone).await, Verdicts::Cloned, "{clone:?}");
+    }
+    assert_eq!(unchanged(&desk, "the first push", &first).await, told);
+    Ok(())
+}
+
+/// Pushes are remembered for each replica and each scope.
+pub async fn pushes_are_remembered_for_each_replica_and_scope<H: ServerStorageHarness>(
+    harness: H,
+) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    desk.append(&batch(WRITER, 5, vec![insert("a", "1")])).await;
+    let other = desk.append(&batch(ReplicaId([0x33; 16]), 1, vec![insert("b", "1")])).await;
+    assert_eq!(decided(&other)[0].kind, VerdictKind::Accepted, "another replica counts anew");
+    let elsewhere =
+        PushBatch { scope: scope("elsewhere"), ..batch(WRITER, 2, vec![insert("a", "1")]) };
+    let elsewhere = desk.append(&elsewhere).await;
+    assert_eq!(decided(&elsewhere)[0].seq, Seq(1), "another scope has a log of its own");
+    let newest = async |name| must(desk.storage.replica(scope(name), WRITER).await, "it").1;
+    assert_eq!(newest("default").await.map(|p| p.0), Some(5));
+    assert_eq!(newest("elsewhere").await.map(|p| p.0), Some(2));
+    assert_eq!(newest("nowhere").await, None);
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! Storages with a fault built in, to show that the cases would notice it.
+
+mod batches;
+mod chunks;
+mod memory;
+mod wrapper;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use sync_core::error::Result;
+use sync_core::storage::Storage;
+
+use super::super::capabilities::Capabilities;
+use super::StorageHarness;
+use wrapper::BrokenStorage;
+
+/// The faults: the name of the test, the fault, and the case that notices it. Handed to another macro of this crate.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! storage_conformance_faults {
+    ($callback:ident($($args:tt)*)) => {
+        $crate::$callback! { ($($args)*)
+            /// A write that was acknowledged is only in memory, and gone after a crash.
+            writes_lost_in_a_crash WritesLostInCrash => an_acknowledged_write_survives_a_crash
+            /// A batch is sent before it is durable: after a crash its name is given to another one.
+            batches_lost_in_a_crash BatchesLostInCrash => a_batch_survives_a_crash
+            /// An error of the disk is swallowed, and the write acknowledged.
+            disk_errors_swallowed DiskErrorsSwallowed => a_full_disk_fails_whole_and_recovers
+            /// A transaction is carried out write by write: what came before a refused one stays.
+            transactions_write_by_write TransactionsWriteByWrite
+                => a_transaction_that_fails_in_the_middle_writes_nothing
+            /// Between two writes of a transaction its future may be dropped, and the rest with it.
+            halves_when_dropped HalvesWhenDropped => a_dropped_write_is_whole
+            /// Others may read between two writes of a transaction (electric#3900).
+            transactions_seen_in_halves TransactionsSeenInHalves => readers_see_whole_transactions
+            /// The checkpoint is written before the documents, and stays when they fail (pouchdb#1240).
+            checkpoint_before_documents CheckpointBeforeDocuments
+                => a_chunk_that_contradicts_itself_changes_nothing
+            /// The documents of a chunk are written in several transactions.
+            chunks_in_halves ChunksInHalves => readers_see_whole_chunks
+            /// A chunk is taken in wherever it begins: one that was asked for ahead skips documents for ever.
+            positions_not_compared PositionsNotCompared
+                => a_chunk_that_begins_elsewhere_changes_nothing
+            /// Starts of the server are not remembered: a chunk of a restored server is taken in (cht-core#8093).
+            starts_not_remembered StartsNotRemembered
+                => a_chunk_of_a_restored_server_is_not_taken_in
+            /// What this replica wrote is taken for an echo, so a wiped device never gets its own writes back.
+            own_writes_filtered OwnWritesFiltered => own_writes_come_back
+            /// What arrives while a push is in flight is dropped (rxdb#5571).
+            changes_dropped_during_a_push ChangesDroppedDuringPush
+                => what_arrives_during_a_push_is_not_lost
+            /// A resolver that fails is taken for one that gives in: the local edit is gone.
+            failed_resolvers_give_in FailedResolversGiveIn => a_resolver_that_fails_defers
+            /// The base is the state before the newest edit and not before the first (a second edit conflicts with oneself).
+            bases_overwritten BasesOverwritten
+                => the_base_is_the_settled_state_before_the_first_edit
+            /// Every retry forms a batch with a new name, so the server takes a retry for another push.
+            a_new_name_for_each_retry NewNameForEachRetry => a_batch_is_the_same_until_it_is_settled
+            /// The whole outbox is one batch.
+            batches_unbounded BatchesUnbounded => a_batch_is_bounded
+            /// An outbox entry is removed although it was edited during the push (WatermelonDB#1374).
+            edits_during_a_push_lost EditsDuringPushLost => an_edit_during_the_push_stays
+            /// Verdicts settle whatever is in flight, whichever batch they speak of.
+            push_names_not_compared PushNamesNotCompared => verdicts_on_another_batch_change_nothing
+            /// Verdicts and changes are paired until one runs out.
+            verdicts_not_counted VerdictsNotCounted => verdicts_that_do_not_fit_are_refused
+            /// The reply to a push moves the pull cursor past what others wrote in between (Pocket).
+            verdicts_move_the_position VerdictsMovePosition => a_verdict_never_moves_the_position
+            /// An edit that the server refused is dropped silently.
+            refused_edits_dropped RefusedEditsDropped => a_refused_edit_moves_into_the_quarantine
+            /// Leases are given out and not looked at.
+            leases_not_checked LeasesNotChecked => a_former_holder_changes_nothing
+            /// A page begins after so many documents and not after one (airbyte#21500).
+            pages_by_offset PagesByOffset => paging_goes_on_from_a_document
+            /// A page of the feed begins one place too late (a cursor rounded up, airbyte#84400).
+            feed_rounded_up FeedRoundedUp => the_feed_tells_every_change_in_order
+            /// Nobody is woken by commits.
+            commits_in_silence CommitsInSilence => every_commit_moves_the_counter
+            /// The digest is kept up to date by pulls and not by local writes.
+            digest_left_behind DigestLeftBehind => the_state_is_what_a_recount_gives
+            /// Bodies go through a JSON library: numbers lose digits, keys their order.
+            bodies_written_anew BodiesWrittenAnew => bodies_are_kept_byte_for_byte
+            /// Ids are cut to 255 bytes, as a column may do.
+            names_cut_short NamesCutShort => names_are_compared_by_their_bytes
+            /// Stamps are readings of the wall clock.
+            stamps_by_the_wall_clock StampsByWallClock => stamps_only_grow
+            /// One collection of a scope that left is still on the device.
+            forgetting_ends_early ForgettingEndsEarly
+                => a_forgotten_scope_leaves_nothing_but_own_edits
+            /// A reset begins by wiping the scope, unsynced edits included.
+            resets_wipe_edits ResetsWipeEdits => a_reset_keeps_unsynced_edits
+            /// A closed storage goes on.
+            open_after_closing OpenAfterClosing => after_closing_everything_fails_as_closed
+        }
+    };
+}
+
+crate::storage_conformance_faults! { __conformance_fault_enum(StorageFault) }
+
+/// A harness whose storages have a fault.
+#[derive(Debug)]
+pub struct BrokenHarness<H> {
+    place: Arc<H>,
+    fault: StorageFault,
+    /// A crash has been prepared: what is written since is lost in it.
+    crashed: Arc<AtomicBool>,
+}
+
+impl<H> BrokenHarness<H> {
+    /// Builds the fault into what that harness opens.
+    #[must_use]
+    pub fn new(harness: H, fault: StorageFault) -> Self {
+        Self { place: Arc::new(harness), fault, crashed: Arc::default() }
+    }
+}
+
+#[async_trait]
+impl<H: StorageHarness> StorageHarness for BrokenHarness<H> {
+    async fn open(&self) -> Result<Arc<dyn Storage>> {
+        self.crashed.store(false, Ordering::Relaxed);
+        let place: Arc<dyn StorageHarness> = Arc::clone(&self.place) as _;
+        let crashed = Arc::clone(&self.crashed);
+        Ok(Arc::new(BrokenStorage::new(self.place.open().await?, self.fault, place, crashed)))
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.place.capabilities()
+    }
+
+    async fn crash(&self, storage: &Arc<dyn Storage>) -> Result<()> {
+        if self.crashed.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.place.crash(storage).await
+    }
+
+    async fn fill_disk(&self) -> Result<()> {
+        self.place.fill_disk().await
+    }
+
+    async fn free_disk(&self) -> Result<()> {
+        self.place.free_disk().await
+    }
+}

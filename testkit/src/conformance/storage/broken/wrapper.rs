@@ -1,0 +1,371 @@
+//! A storage with a fault.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use sync_core::clock::Now;
+use sync_core::error::{ErrorKind, Result};
+use sync_core::model::{
+    Chunk, DocumentKey, Generation, Limits, LocalSeq, PushBatch, PushId, ReplicaId, Reset, Scope,
+    Seq, VerdictKind, Verdicts,
+};
+use sync_core::replica::{
+    Applied, Committed, Context, Decision, FeedPage, Forget, LocalTransaction, Page, ReplicaState,
+    Scan, Stored, Unsettled, UnsettledAfter, UnsettledEntry, WriteOperation,
+};
+use sync_core::resolver::Resolvers;
+use sync_core::storage::Storage;
+use tokio::sync::watch;
+
+use super::StorageFault as Fault;
+use super::memory::{GivesIn, Shared, cut, stamp_by_wall_clock, write_anew};
+use crate::conformance::storage::StorageHarness;
+use crate::conformance::tools::ALL;
+
+/// A sound storage, and what makes it a broken one.
+pub(super) struct BrokenStorage {
+    pub(super) inner: Arc<dyn Storage>,
+    pub(super) fault: Fault,
+    place: Arc<dyn StorageHarness>,
+    crashed: Arc<AtomicBool>,
+    pub(super) memory: Shared,
+    silence: watch::Sender<u64>,
+}
+
+impl std::fmt::Debug for BrokenStorage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("BrokenStorage").field(&self.fault).field(&self.inner).finish()
+    }
+}
+
+impl BrokenStorage {
+    pub(super) fn new(
+        inner: Arc<dyn Storage>,
+        fault: Fault,
+        place: Arc<dyn StorageHarness>,
+        crashed: Arc<AtomicBool>,
+    ) -> Self {
+        let silence = watch::Sender::new(0);
+        Self { inner, fault, place, crashed, memory: Shared::default(), silence }
+    }
+
+    fn has(&self, fault: Fault) -> bool {
+        self.fault == fault
+    }
+
+    /// From here on nothing survives a crash.
+    async fn lose_from_here(&self) -> Result<()> {
+        if !self.crashed.swap(true, Ordering::Relaxed) {
+            self.place.crash(&self.inner).await?;
+        }
+        Ok(())
+    }
+
+    /// The context as the sound storage is given it.
+    async fn context(&self, mut cx: Context) -> Result<Context> {
+        if self.has(Fault::LeasesNotChecked) {
+            cx.lease = self.inner.state().await?.lease.0;
+        }
+        if self.has(Fault::FailedResolversGiveIn) {
+            cx.resolvers = Resolvers::new(GivesIn(cx.resolvers));
+        }
+        Ok(cx)
+    }
+
+    /// Waits until somebody has looked at what is half done, if anybody does.
+    pub(super) async fn let_others_look(&self) {
+        let before = self.memory.lock().looks;
+        for _ in 0..2_000 {
+            if self.memory.lock().looks > before {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Writes one by one, each in a transaction of its own.
+    async fn write_one_by_one(&self, now: Now, transaction: LocalTransaction) -> Result<Committed> {
+        let mut all = Committed::default();
+        for write in transaction.writes {
+            let one = LocalTransaction { scope: transaction.scope.clone(), writes: vec![write] };
+            all.changes.extend(self.inner.write(now, one).await?.changes);
+            if self.has(Fault::TransactionsSeenInHalves) {
+                self.let_others_look().await;
+            }
+        }
+        Ok(all)
+    }
+
+    /// Remembers the revisions that the next edits are taken to be made on.
+    async fn remember_previous(&self, transaction: &LocalTransaction) -> Result<()> {
+        let keys: Vec<_> = transaction
+            .writes
+            .iter()
+            .map(|w| {
+                DocumentKey::new(transaction.scope.clone(), w.collection.clone(), w.id.clone())
+            })
+            .collect();
+        let found = self.inner.get(keys).await?;
+        let mut memory = self.memory.lock();
+        for stored in found.into_iter().flatten().filter(|s| s.dirty) {
+            memory.previous.insert(stored.key, stored.state.revision);
+        }
+        Ok(())
+    }
+
+    async fn scan_by_offset(&self, scan: Scan) -> Result<Page<Stored>> {
+        let skipped = scan
+            .after
+            .as_ref()
+            .map_or(0, |after| self.memory.lock().offsets.get(after).copied().unwrap_or_default());
+        let all = Scan { after: None, limits: ALL, ..scan.clone() };
+        let mut items = self.inner.scan(all).await?.items;
+        items.drain(..skipped.min(items.len()));
+        let more = items.len() > scan.limits.documents;
+        items.truncate(scan.limits.documents);
+        if let Some(last) = items.last() {
+            let place = (last.key.collection.clone(), last.key.id.clone());
+            self.memory.lock().offsets.insert(place, skipped + items.len());
+        }
+        Ok(Page { items, more })
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl Storage for BrokenStorage {
+    async fn state(&self) -> Result<ReplicaState> {
+        let mut state = self.inner.state().await?;
+        if self.has(Fault::DigestLeftBehind)
+            && let Some(scope) = state.scopes.first_mut()
+        {
+            scope.digest = *self.memory.lock().digest.get_or_insert(scope.digest);
+        }
+        let mut memory = self.memory.lock();
+        memory.looks += 1;
+        if let (Some(standing), Some(scope)) = (memory.standing, state.scopes.first_mut()) {
+            scope.checkpoint.position = standing;
+        }
+        drop(memory);
+        Ok(state)
+    }
+
+    async fn get(&self, mut keys: Vec<DocumentKey>) -> Result<Vec<Option<Stored>>> {
+        if self.has(Fault::NamesCutShort) {
+            keys.iter_mut().for_each(|key| key.id = cut(&key.id));
+        }
+        let mut found = self.inner.get(keys).await?;
+        self.memory.lock().looks += 1;
+        if self.has(Fault::BodiesWrittenAnew) {
+            found.iter_mut().flatten().for_each(write_anew);
+        }
+        Ok(found)
+    }
+
+    async fn scan(&self, scan: Scan) -> Result<Page<Stored>> {
+        if self.has(Fault::PagesByOffset) {
+            return self.scan_by_offset(scan).await;
+        }
+        self.inner.scan(scan).await
+    }
+
+    async fn feed(&self, after: LocalSeq, limits: Limits) -> Result<FeedPage> {
+        let rounds_up = self.has(Fault::FeedRoundedUp) && after > LocalSeq(0);
+        self.inner.feed(if rounds_up { after.next() } else { after }, limits).await
+    }
+
+    async fn unsettled(
+        &self,
+        scope: Scope,
+        which: Unsettled,
+        after: UnsettledAfter,
+        limits: Limits,
+    ) -> Result<Page<UnsettledEntry>> {
+        let mut page = self.inner.unsettled(scope, which, after, limits).await?;
+        let memory = self.memory.lock();
+        page.items.retain(|e| !memory.dropped.contains(&e.key));
+        Ok(page)
+    }
+
+    async fn unsettled_of(&self, key: DocumentKey) -> Result<Vec<(Unsettled, UnsettledEntry)>> {
+        let mut found = self.inner.unsettled_of(key).await?;
+        let memory = self.memory.lock();
+        found.retain(|(_, entry)| !memory.dropped.contains(&entry.key));
+        Ok(found)
+    }
+
+    async fn write(&self, now: Now, mut transaction: LocalTransaction) -> Result<Committed> {
+        let is_put =
+            |w: &sync_core::replica::LocalWrite| matches!(w.operation, WriteOperation::Put(_));
+        match self.fault {
+            Fault::WritesLostInCrash => self.lose_from_here().await?,
+            Fault::BasesOverwritten => self.remember_previous(&transaction).await?,
+            Fault::NamesCutShort => {
+                transaction.writes.iter_mut().for_each(|w| w.id = cut(&w.id));
+            }
+            Fault::TransactionsWriteByWrite => {
+                return self.write_one_by_one(now, transaction).await;
+            }
+            Fault::HalvesWhenDropped | Fault::TransactionsSeenInHalves
+                if transaction.writes.iter().all(is_put) =>
+            {
+                return self.write_one_by_one(now, transaction).await;
+            }
+            _ => {}
+        }
+        let mut written = self.inner.write(now, transaction).await;
+        match (self.fault, &mut written) {
+            (Fault::StampsByWallClock, Ok(committed)) => stamp_by_wall_clock(committed, now.0),
+            (Fault::DiskErrorsSwallowed, Err(e)) if e.kind() == ErrorKind::Storage => {
+                return Ok(Committed::default());
+            }
+            _ => {}
+        }
+        written
+    }
+
+    async fn decide(&self, now: Now, key: DocumentKey, decision: Decision) -> Result<Committed> {
+        self.inner.decide(now, key, decision).await
+    }
+
+    async fn forget(&self, now: Now, what: Forget) -> Result<Committed> {
+        let Forget::Scope(scope) = &what else { return self.inner.forget(now, what).await };
+        if !self.has(Fault::ForgettingEndsEarly) {
+            return self.inner.forget(now, what).await;
+        }
+        let scan = Scan { scope: scope.clone(), collection: None, after: None, limits: ALL };
+        let items = self.inner.scan(scan).await?.items;
+        let mut collections: Vec<_> = items.into_iter().map(|s| s.key.collection).collect();
+        collections.dedup();
+        collections.pop();
+        let mut all = Committed::default();
+        for collection in collections {
+            let one = Forget::Collection(scope.clone(), collection);
+            all.refused.extend(self.inner.forget(now, one).await?.refused);
+        }
+        Ok(all)
+    }
+
+    async fn claim(&self, holder: String) -> Result<Generation> {
+        self.inner.claim(holder).await
+    }
+
+    async fn release(&self, lease: Generation) -> Result<()> {
+        self.inner.release(lease).await
+    }
+
+    async fn note_server_time(&self, cx: Context, server: Now) -> Result<()> {
+        self.inner.note_server_time(self.context(cx).await?, server).await
+    }
+
+    async fn next_push(
+        &self,
+        cx: Context,
+        scope: Scope,
+        limits: Limits,
+    ) -> Result<Option<PushBatch>> {
+        if self.has(Fault::BatchesLostInCrash) {
+            self.lose_from_here().await?;
+        }
+        let limits = if self.has(Fault::BatchesUnbounded) { ALL } else { limits };
+        let batch = self.inner.next_push(self.context(cx).await?, scope, limits).await?;
+        Ok(batch.and_then(|batch| self.tell(batch)))
+    }
+
+    async fn settle(
+        &self,
+        cx: Context,
+        scope: Scope,
+        id: PushId,
+        verdicts: Verdicts,
+    ) -> Result<Committed> {
+        let (id, verdicts) = self.fit(id, verdicts);
+        let cx = self.context(cx).await?;
+        let settled = self.inner.settle(cx.clone(), scope.clone(), id, verdicts.clone()).await?;
+        match (self.fault, verdicts) {
+            (Fault::EditsDuringPushLost, _) => self.drop_newer_edits(&scope).await?,
+            (Fault::RefusedEditsDropped, Verdicts::Decided { verdicts, .. }) => {
+                let refused =
+                    |v: &sync_core::model::Verdict| matches!(v.kind, VerdictKind::Rejected(_));
+                if verdicts.iter().any(refused) {
+                    for (key, _) in &settled.refused {
+                        self.inner.decide(cx.now, key.clone(), Decision::Discard).await?;
+                    }
+                }
+            }
+            (Fault::VerdictsMovePosition, Verdicts::Decided { epoch, verdicts }) => {
+                let after = self.inner.state().await?.checkpoint(&scope).after();
+                let newest = verdicts.iter().map(|v| v.seq).max().unwrap_or_default().max(after);
+                let chunk = Chunk {
+                    scope,
+                    epoch,
+                    after,
+                    next: newest,
+                    head: newest,
+                    horizon: Seq(0),
+                    terms: Vec::new(),
+                    entries: Vec::new(),
+                    bookmarks: None,
+                };
+                self.inner.apply(cx, chunk).await?;
+            }
+            _ => {}
+        }
+        Ok(settled)
+    }
+
+    async fn apply(&self, cx: Context, mut chunk: Chunk) -> Result<Applied> {
+        let cx = self.context(cx).await?;
+        self.memory.lock().digest = None;
+        match self.fault {
+            Fault::ChunksInHalves => return self.apply_in_halves(cx, chunk).await,
+            Fault::PositionsNotCompared => chunk = self.pretend_to_fit(chunk).await?,
+            Fault::StartsNotRemembered => chunk.terms.clear(),
+            Fault::OwnWritesFiltered => {
+                let own = self.inner.state().await?.replica;
+                chunk.entries.retain(|e| e.state.revision.replica != own);
+            }
+            Fault::ChangesDroppedDuringPush => {
+                let state = self.inner.state().await?;
+                if state.scope(&chunk.scope).is_some_and(|s| s.in_flight.is_some()) {
+                    chunk.entries.clear();
+                }
+            }
+            Fault::CheckpointBeforeDocuments => {
+                let empty = Chunk { entries: Vec::new(), ..chunk.clone() };
+                return match self.inner.apply(cx.clone(), chunk).await {
+                    Err(error) => self.inner.apply(cx, empty).await.and(Err(error)),
+                    applied => applied,
+                };
+            }
+            _ => {}
+        }
+        self.inner.apply(cx, chunk).await
+    }
+
+    async fn reset(&self, cx: Context, scope: Scope, reset: Reset) -> Result<Committed> {
+        if self.has(Fault::ResetsWipeEdits) {
+            self.inner.forget(cx.now, Forget::Scope(scope.clone())).await?;
+        }
+        self.inner.reset(self.context(cx).await?, scope, reset).await
+    }
+
+    async fn reidentify(&self, cx: Context, replica: ReplicaId) -> Result<Committed> {
+        self.inner.reidentify(self.context(cx).await?, replica).await
+    }
+
+    fn commits(&self) -> watch::Receiver<u64> {
+        if self.has(Fault::CommitsInSilence) {
+            return self.silence.subscribe();
+        }
+        self.inner.commits()
+    }
+
+    async fn close(&self) -> Result<()> {
+        if self.has(Fault::OpenAfterClosing) {
+            return Ok(());
+        }
+        self.inner.close().await
+    }
+}

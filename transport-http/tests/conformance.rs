@@ -1,0 +1,114 @@
+//! The suite for transports over HTTP on this machine, with a proxy between the two sides: by streams, by long polls and by
+//! polls.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sync_core::error::{Error, ErrorKind, Result};
+use sync_core::server::Server;
+use sync_core::transport::Transport;
+use testkit::conformance::transport::{Timing, TransportHarness};
+use testkit::conformance::{Outcome, Skipped};
+use testkit::proxy::{Ending, TcpProxy};
+use tokio::net::TcpListener;
+use transport_http::{HttpConfig, HttpTransport, LiveBy, ProxyBy, router};
+
+struct OverHttp {
+    live: LiveBy,
+    proxy: OnceLock<TcpProxy>,
+}
+
+impl OverHttp {
+    fn new(live: LiveBy) -> Self {
+        Self { live, proxy: OnceLock::new() }
+    }
+
+    fn proxy(&self) -> Result<&TcpProxy, Skipped> {
+        self.proxy.get().ok_or(Skipped("a server that is served"))
+    }
+}
+
+#[async_trait]
+impl TransportHarness for OverHttp {
+    async fn serve(&self, server: Server) -> Result<Arc<dyn Transport>> {
+        let no_port = |e| Error::new(ErrorKind::Network, "no port").because(e);
+        let socket = TcpListener::bind("127.0.0.1:0").await.map_err(no_port)?;
+        let proxy = TcpProxy::start(socket.local_addr().map_err(no_port)?).await?;
+        // It ends with the runtime of the case.
+        tokio::spawn(transport_net::listen(socket, router(server), std::future::pending()));
+        let mut config = HttpConfig::new(format!("http://{}", proxy.address()));
+        config.proxy = ProxyBy::None;
+        config.live = self.live;
+        // So that links break where the cases say.
+        config.compress = false;
+        config.poll_interval = Duration::from_millis(50);
+        config.wait = Duration::from_secs(2);
+        config.connect_timeout = Duration::from_millis(500);
+        config.request_timeout = Duration::from_secs(2);
+        config.fallback.first_bytes = Duration::from_secs(1);
+        let _ = self.proxy.set(proxy);
+        Ok(Arc::new(HttpTransport::new(config)?))
+    }
+
+    fn timing(&self) -> Timing {
+        let mut timing = Timing::default();
+        if self.live == LiveBy::Auto {
+            // What the buffers of two pairs of sockets may grow to, which is up to the operating system.
+            timing.ahead = 12 << 20;
+        }
+        timing
+    }
+
+    fn heals(&self) -> bool {
+        true
+    }
+
+    async fn cut(&self) -> Outcome {
+        self.proxy()?.cut(Ending::Reset);
+        Ok(())
+    }
+
+    async fn cut_after(&self, bytes: u64) -> Outcome {
+        self.proxy()?.change(|b| b.to_client.cut_after = Some(bytes));
+        Ok(())
+    }
+
+    async fn stall(&self) -> Outcome {
+        self.proxy()?.stall();
+        Ok(())
+    }
+
+    async fn refuse(&self) -> Outcome {
+        self.proxy()?.refuse();
+        Ok(())
+    }
+
+    async fn damage(&self, byte: u64) -> Outcome {
+        // Connections are used again: this is about the bytes of new ones.
+        self.proxy()?.cut(Ending::Finish);
+        self.proxy()?.change(|b| b.to_client.flip_at = Some(byte));
+        Ok(())
+    }
+
+    async fn heal(&self) {
+        if let Some(proxy) = self.proxy.get() {
+            proxy.pass();
+        }
+    }
+}
+
+mod sse {
+    use super::*;
+    testkit::transport_conformance!(OverHttp::new(LiveBy::Auto));
+}
+
+mod long_poll {
+    use super::*;
+    testkit::transport_conformance!(OverHttp::new(LiveBy::LongPoll));
+}
+
+mod poll {
+    use super::*;
+    testkit::transport_conformance!(OverHttp::new(LiveBy::Poll));
+}
