@@ -66,7 +66,7 @@ pub async fn errors_carry_their_advice<H: TransportHarness>(harness: H) -> Outco
         (ErrorKind::Overloaded, Retry::Later(Some(Duration::from_millis(61_250)))),
         (ErrorKind::Overloaded, Retry::Later(None)),
         (ErrorKind::Storage, Retry::Later(Some(Duration::from_secs(7)))),
-        (ErrorKind::Storage, Retry::Never),
+        (ErrorKind::Internal, Retry::Never),
         (ErrorKind::InvalidInput, Retry::Never),
         (ErrorKind::Internal, Retry::Reconnect),
     ];
