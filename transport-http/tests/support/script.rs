@@ -14,11 +14,12 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, Stream};
+use sync_core::error::{Error, ErrorKind};
 use sync_core::model::{
     Body as Json, Chunk, Collection, Cursor, DocumentId, DocumentState, Epoch, Limits, LogEntry,
     ReplicaId, Revision, Scope, Seq, Stamp, Term, TermStart,
 };
-use sync_core::protocol::{Hello, Pull, VERSIONS, Welcome};
+use sync_core::protocol::{Hello, Pull, VERSIONS, Welcome, WireError};
 use sync_core::transport::{Connection, Transport};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -94,13 +95,12 @@ impl Script {
         F: Future<Output = Response> + Send + 'static,
     {
         Self::start(move |seen| {
-            let answer = if seen.path == "/v1/hello" {
+            if seen.path == "/v1/hello" {
                 let greeting = content(seen.format(), welcome());
                 async { greeting }.boxed()
             } else {
                 answer(seen).boxed()
-            };
-            answer
+            }
         })
         .await
     }
@@ -314,4 +314,27 @@ impl Gauge {
     pub async fn reaches(&self, n: usize) {
         within(self.0.subscribe().wait_for(|(now, _)| *now == n)).await.unwrap();
     }
+}
+
+pub fn framed(status: u16, headers: &[(&str, &str)], body: Vec<u8>) -> Response {
+    let mut all = vec![("content-type", "application/vnd.twotide.v1")];
+    all.extend_from_slice(headers);
+    answer(status, &all, body)
+}
+
+pub fn bytes_of_chunk() -> Vec<u8> {
+    let chunk = changes(Format::Frame, chunk(0, 5));
+    axum::body::to_bytes(chunk.into_body(), 1 << 20).now_or_never().unwrap().unwrap().to_vec()
+}
+
+pub fn html(status: u16, headers: &[(&str, &str)]) -> Response {
+    let mut all = vec![("content-type", "text/html; charset=utf-8")];
+    all.extend_from_slice(headers);
+    answer(status, &all, "<html>Sign in to the network</html>")
+}
+
+pub fn refusal(format: Format) -> Response {
+    let error = Error::new(ErrorKind::PermissionDenied, "not this scope");
+    let body = format.encode(WireError::from(&error)).unwrap();
+    answer(403, &[("content-type", format.content_type())], body)
 }
