@@ -459,9 +459,9 @@ fn what_the_server_shows_over_plain_http_has_its_shape() {
     let get = |path: &str| http_get(server.address, path, None);
     assert_eq!(get("/healthz"), (200, json!({ "status": "ok" })));
     let (code, error) = get("/v1/scopes/default");
-    assert_eq!((code, &error["error"]), (404, &json!("not_found")));
+    assert_eq!((code, &error["kind"]), (404, &json!("not_found")));
     let (code, error) = get(&format!("/v1/scopes/{}", "x".repeat(2_000)));
-    assert_eq!((code, &error["error"]), (400, &json!("invalid_input")));
+    assert_eq!((code, &error["kind"]), (400, &json!("invalid_input")));
     assert_eq!(get("/elsewhere").0, 404);
 
     let db = Db::new(&folder, "a.db");
@@ -472,7 +472,7 @@ fn what_the_server_shows_over_plain_http_has_its_shape() {
     let epoch = scope["epoch"].clone();
     assert_eq!(epoch.as_str().unwrap().len(), 32);
     let shape = json!({
-        "scope": "default", "epoch": epoch, "head": 1, "documents": 1, "digest": digest,
+        "scope": "default", "epoch": epoch, "head": 1, "horizon": 0, "documents": 1, "digest": digest,
     });
     assert_eq!(scope, shape);
 }

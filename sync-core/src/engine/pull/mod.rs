@@ -1,5 +1,7 @@
 //! Catching up and following live: chunks come in, one is applied at a time, a few wait.
 
+mod given_up;
+
 use std::collections::VecDeque;
 
 use super::acknowledge::Acknowledged;
@@ -9,7 +11,7 @@ use super::{
 };
 use crate::clock::Now;
 use crate::error::{ErrorKind, Retry};
-use crate::model::{Checkpoint, Cursor, Reset, ResetReason, Scope, Seq};
+use crate::model::{Checkpoint, Cursor, Reset, Scope, Seq};
 
 /// What was asked of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -387,95 +389,5 @@ impl Engine {
         pull.pause = Some(until);
         self.outputs.extend(outputs);
         self.tell(Event::Stalled(scope.clone(), failure));
-    }
-
-    /// The position means nothing: once the storage is free, it is given up.
-    pub(super) fn begin_reset(&mut self, scope: &Scope, reset: Reset) {
-        let Some(machine) = self.scopes.get_mut(scope) else { return };
-        let pull = &mut machine.pull;
-        if matches!(pull.storage, Storage::Resetting(_) | Storage::Forgetting) {
-            return;
-        }
-        let mut outputs = Vec::new();
-        // The storage finishes a chunk that it is applying before it resets; nobody waits for that answer any more.
-        pull.storage = Storage::Resetting(reset);
-        pull.restart(scope, &mut outputs);
-        pull.head = None;
-        self.outputs.extend(outputs);
-        self.out(Output::Reset { scope: scope.clone(), reset });
-    }
-
-    /// The server's greeting left out a scope: what of it is here has to leave. Answers whether anything does.
-    pub(super) fn begin_forgetting(&mut self, scope: &Scope) -> bool {
-        let Some(machine) = self.scopes.get_mut(scope) else { return false };
-        let pull = &mut machine.pull;
-        if !self.options.forget_revoked || !pull.holds_something() {
-            return false;
-        }
-        if pull.storage != Storage::Forgetting {
-            let mut outputs = Vec::new();
-            // The storage finishes a chunk that it is applying before it forgets; nobody waits for that answer any more.
-            pull.storage = Storage::Forgetting;
-            pull.restart(scope, &mut outputs);
-            self.outputs.extend(outputs);
-            self.out(Output::Forget { scope: scope.clone() });
-        }
-        true
-    }
-
-    pub(super) fn handle_forgotten(
-        &mut self,
-        now: Now,
-        scope: &Scope,
-        result: Result<(), Failure>,
-    ) {
-        let Some(machine) = self.scopes.get_mut(scope) else { return };
-        let pull = &mut machine.pull;
-        if pull.storage != Storage::Forgetting {
-            return;
-        }
-        pull.storage = Storage::Idle;
-        match result {
-            Ok(()) => {
-                *pull = Pull { refused: pull.refused, ..Pull::new(Checkpoint::default()) };
-                self.tell(Event::ScopeGone(scope.clone()));
-            }
-            // The next greeting says the same, and it is tried again.
-            Err(_) => {
-                let failure = Failure { kind: ErrorKind::Storage, retry: Retry::Reconnect };
-                self.lose_link_to(now, failure);
-            }
-        }
-    }
-
-    pub(super) fn handle_reset_done(
-        &mut self,
-        now: Now,
-        scope: &Scope,
-        result: Result<Checkpoint, Failure>,
-    ) {
-        let Some(machine) = self.scopes.get_mut(scope) else { return };
-        let pull = &mut machine.pull;
-        let Storage::Resetting(reset) = pull.storage else { return };
-        pull.storage = Storage::Idle;
-        match result {
-            Ok(checkpoint) => {
-                pull.checkpoint = checkpoint;
-                pull.ahead = pull.checkpoint.cursor();
-                self.tell(Event::Reset(scope.clone(), reset));
-                if let ResetReason::EpochChanged { .. } = reset.reason {
-                    // What was lost is offered again, and a batch in flight is pushed again in the new epoch.
-                    self.push_again(scope);
-                }
-                self.form(scope);
-                self.advance_pull(now, scope);
-            }
-            Err(failure) if failure.retry == Retry::Never => self.fail_pull(now, scope, failure),
-            // The next greeting finds the same and asks for the same reset.
-            Err(_) => {
-                let failure = Failure { kind: ErrorKind::Storage, retry: Retry::Reconnect };
-                self.fail_pull(now, scope, failure);
-            }
-        }
     }
 }
