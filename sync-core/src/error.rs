@@ -47,6 +47,25 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// All kinds, each at the place that is its number on the wire. New ones come at the end.
+    pub const ALL: [Self; 15] = [
+        Self::Internal,
+        Self::InvalidInput,
+        Self::NotFound,
+        Self::AlreadyExists,
+        Self::Unauthenticated,
+        Self::PermissionDenied,
+        Self::Busy,
+        Self::Superseded,
+        Self::Storage,
+        Self::Incompatible,
+        Self::Network,
+        Self::Protocol,
+        Self::Overloaded,
+        Self::Timeout,
+        Self::Closed,
+    ];
+
     /// The kind as it is written on the wire and in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {

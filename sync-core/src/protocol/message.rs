@@ -220,33 +220,14 @@ codec_enum!(Message {
     34 => Goodbye(m),
 });
 
-/// The kinds by their numbers on the wire.
-const KINDS: [ErrorKind; 15] = [
-    ErrorKind::Internal,
-    ErrorKind::InvalidInput,
-    ErrorKind::NotFound,
-    ErrorKind::AlreadyExists,
-    ErrorKind::Unauthenticated,
-    ErrorKind::PermissionDenied,
-    ErrorKind::Busy,
-    ErrorKind::Superseded,
-    ErrorKind::Storage,
-    ErrorKind::Incompatible,
-    ErrorKind::Network,
-    ErrorKind::Protocol,
-    ErrorKind::Overloaded,
-    ErrorKind::Timeout,
-    ErrorKind::Closed,
-];
-
 impl Codec for ErrorKind {
     fn encode(&self, out: &mut Vec<u8>) {
-        out.push(KINDS.iter().position(|k| k == self).unwrap_or_default() as u8);
+        out.push(Self::ALL.iter().position(|k| k == self).unwrap_or_default() as u8);
     }
 
     /// A kind that is not known is a later version's: what it means to us is in the retry advice beside it.
     fn decode(input: &mut Reader) -> Result<Self> {
-        Ok(KINDS.get(usize::from(input.byte()?)).copied().unwrap_or(Self::Internal))
+        Ok(Self::ALL.get(usize::from(input.byte()?)).copied().unwrap_or(Self::Internal))
     }
 }
 

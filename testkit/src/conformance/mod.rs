@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`Storage`](sync_core::storage::Storage) | [`StorageHarness`](storage::StorageHarness) | [`storage_conformance!`](crate::storage_conformance), [`storage_teeth!`](crate::storage_teeth) |
 //! | [`ServerStorage`](sync_core::storage::ServerStorage) | [`ServerStorageHarness`](server::ServerStorageHarness) | [`server_storage_conformance!`](crate::server_storage_conformance), [`server_storage_teeth!`](crate::server_storage_teeth) |
+//! | [`Transport`](sync_core::transport::Transport) and [`Connection`](sync_core::transport::Connection) | [`TransportHarness`](transport::TransportHarness) | [`transport_conformance!`](crate::transport_conformance), [`transport_teeth!`](crate::transport_teeth) |
 //! | [`ConflictResolver`](sync_core::resolver::ConflictResolver) | none: the resolver, and documents of the app's | [`resolver_conformance!`](crate::resolver_conformance), [`resolver_teeth!`](crate::resolver_teeth) |
 //!
 //! # How to prove a backend

@@ -230,31 +230,11 @@ pub fn verdicts() -> impl Strategy<Value = Verdicts> {
 }
 
 pub fn error() -> impl Strategy<Value = WireError> {
-    let kinds = vec![
-        ErrorKind::Internal,
-        ErrorKind::InvalidInput,
-        ErrorKind::NotFound,
-        ErrorKind::AlreadyExists,
-        ErrorKind::Unauthenticated,
-        ErrorKind::PermissionDenied,
-        ErrorKind::Busy,
-        ErrorKind::Superseded,
-        ErrorKind::Storage,
-        ErrorKind::Incompatible,
-        ErrorKind::Network,
-        ErrorKind::Protocol,
-        ErrorKind::Overloaded,
-        ErrorKind::Timeout,
-        ErrorKind::Closed,
-    ];
     let retry = prop_oneof![
         Just(Retry::Never),
         Just(Retry::Reconnect),
         option::of(any::<u64>()).prop_map(|after| Retry::Later(after.map(Duration::from_millis))),
     ];
-    (prop::sample::select(kinds), ".*", retry).prop_map(|(kind, message, retry)| WireError {
-        kind,
-        message,
-        retry,
-    })
+    (prop::sample::select(ErrorKind::ALL.to_vec()), ".*", retry)
+        .prop_map(|(kind, message, retry)| WireError { kind, message, retry })
 }

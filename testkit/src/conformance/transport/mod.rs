@@ -8,7 +8,7 @@
 //!
 //! Write a [`TransportHarness`] and call [`transport_conformance!`](crate::transport_conformance); each case is a named
 //! test. [`transport_teeth!`](crate::transport_teeth) then shows that the suite would notice: it builds one
-//! [`Fault`] after another into the transport.
+//! [`TransportFault`] after another into the transport.
 //!
 //! The cases ask nothing that only a permanent connection can do. A live stream may be delivered as slowly as
 //! [`Timing::prompt`] allows, a chunk may hold what several appends wrote, and a broken link may be noticed as late as
@@ -31,7 +31,7 @@ mod teeth;
 mod watched;
 
 pub use harness::{Timing, TransportHarness};
-pub use teeth::{Fault, FaultyHarness, FaultyTransport, demand};
+pub use teeth::{FaultyHarness, FaultyTransport, TransportFault, demand};
 
 use super::Case;
 
@@ -223,7 +223,7 @@ macro_rules! __transport_faults {
 #[macro_export]
 macro_rules! __transport_fault_list {
     ({} $($test:ident $fault:ident,)*) => {
-        [$($crate::conformance::transport::Fault::$fault,)*]
+        [$($crate::conformance::transport::TransportFault::$fault,)*]
     };
 }
 
@@ -236,14 +236,14 @@ macro_rules! __transport_fault_tests {
             use super::*;
             $(#[test]
             fn $test() {
-                let fault = $crate::conformance::transport::Fault::$fault;
+                let fault = $crate::conformance::transport::TransportFault::$fault;
                 let _ = $crate::conformance::transport::demand(fault, || $harness);
             })*
         }
     };
 }
 
-/// Makes a named test of every [`Fault`](crate::conformance::transport::Fault): the case that it names passes over the
+/// Makes a named test of every [`TransportFault`](crate::conformance::transport::TransportFault): the case that it names passes over the
 /// transport as it is, and fails when the fault is built in. The argument is the same as that of
 /// [`transport_conformance!`](crate::transport_conformance).
 #[macro_export]

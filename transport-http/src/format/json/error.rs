@@ -24,24 +24,6 @@ enum RetryJson {
     AfterMs(Option<u64>),
 }
 
-const KINDS: [ErrorKind; 15] = [
-    ErrorKind::Internal,
-    ErrorKind::InvalidInput,
-    ErrorKind::NotFound,
-    ErrorKind::AlreadyExists,
-    ErrorKind::Unauthenticated,
-    ErrorKind::PermissionDenied,
-    ErrorKind::Busy,
-    ErrorKind::Superseded,
-    ErrorKind::Storage,
-    ErrorKind::Incompatible,
-    ErrorKind::Network,
-    ErrorKind::Protocol,
-    ErrorKind::Overloaded,
-    ErrorKind::Timeout,
-    ErrorKind::Closed,
-];
-
 pub(in crate::format) fn write(error: WireError) -> Result<Vec<u8>> {
     let retry = match error.retry {
         Retry::Never => RetryJson::Never,
@@ -56,7 +38,8 @@ pub(in crate::format) fn write(error: WireError) -> Result<Vec<u8>> {
 /// A kind that is not known is a later version's: what it means to us is in the retry advice beside it.
 pub(in crate::format) fn read(bytes: &[u8], _: Option<&Scope>) -> Result<WireError> {
     let ErrorJson { kind, message, retry } = read_answer(bytes)?;
-    let kind = KINDS.into_iter().find(|k| k.as_str() == kind).unwrap_or(ErrorKind::Internal);
+    let kind =
+        ErrorKind::ALL.into_iter().find(|k| k.as_str() == kind).unwrap_or(ErrorKind::Internal);
     let retry = match retry {
         RetryJson::Never => Retry::Never,
         RetryJson::Reconnect => Retry::Reconnect,

@@ -16,13 +16,13 @@ use sync_core::protocol::{Ack, Goodbye, Pull};
 use sync_core::transport::{Connection, Delivery};
 
 use super::super::reader::Live;
-use super::Fault;
+use super::TransportFault;
 use super::streams;
 
 #[derive(Debug)]
 pub(super) struct FaultyConnection {
     inner: Arc<dyn Connection>,
-    fault: Fault,
+    fault: TransportFault,
     /// Pushes that wait for their answer.
     pushing: Arc<AtomicUsize>,
     /// Batches that were pushed.
@@ -46,7 +46,7 @@ impl std::fmt::Debug for Attic {
 }
 
 impl FaultyConnection {
-    pub(super) fn new(inner: Arc<dyn Connection>, fault: Fault) -> Self {
+    pub(super) fn new(inner: Arc<dyn Connection>, fault: TransportFault) -> Self {
         Self {
             inner,
             fault,
@@ -67,10 +67,11 @@ impl FaultyConnection {
     /// A request, from the question to what is made of its answer.
     async fn ask<T>(&self, request: impl Future<Output = Result<T>>) -> Result<T> {
         let _turn = match self.fault {
-            Fault::AsksOneAtATime => Some(self.turn.lock().await),
+            TransportFault::AsksOneAtATime => Some(self.turn.lock().await),
             _ => None,
         };
-        let mut waits = Waits((self.fault == Fault::BreaksWhenDropped).then(|| self.inner.clone()));
+        let mut waits =
+            Waits((self.fault == TransportFault::BreaksWhenDropped).then(|| self.inner.clone()));
         let answer = request.await;
         waits.0 = None;
         match answer {
@@ -95,37 +96,37 @@ impl Drop for Waits {
 }
 
 /// Whether that failure is told to nobody.
-pub(super) fn hides(fault: Fault, error: &Error) -> bool {
+pub(super) fn hides(fault: TransportFault, error: &Error) -> bool {
     match fault {
-        Fault::OutlivesTheLink => error.retry() == Retry::Reconnect,
-        Fault::TrustsSilence => error.kind() == ErrorKind::Timeout,
+        TransportFault::OutlivesTheLink => error.retry() == Retry::Reconnect,
+        TransportFault::TrustsSilence => error.kind() == ErrorKind::Timeout,
         _ => false,
     }
 }
 
-pub(super) fn change_error(fault: Fault, error: Error) -> Error {
+pub(super) fn change_error(fault: TransportFault, error: Error) -> Error {
     match (fault, error.kind()) {
-        (Fault::LosesTheAdvice, kind) => Error::new(kind, error.message()),
-        (Fault::TakesGoodbyeForGood, ErrorKind::Closed | ErrorKind::Overloaded) => {
+        (TransportFault::LosesTheAdvice, kind) => Error::new(kind, error.message()),
+        (TransportFault::TakesGoodbyeForGood, ErrorKind::Closed | ErrorKind::Overloaded) => {
             error.retrying(Retry::Never)
         }
         _ => error,
     }
 }
 
-pub(super) fn change_pull(fault: Fault, pull: &mut Pull) {
-    if fault == Fault::IgnoresLimits {
+pub(super) fn change_pull(fault: TransportFault, pull: &mut Pull) {
+    if fault == TransportFault::IgnoresLimits {
         pull.limits = Limits::CHUNK;
     }
 }
 
-pub(super) fn change_chunk(fault: Fault, chunk: &mut Chunk) {
+pub(super) fn change_chunk(fault: TransportFault, chunk: &mut Chunk) {
     match fault {
-        Fault::SkipsToTheHead if chunk.has_more() => {
+        TransportFault::SkipsToTheHead if chunk.has_more() => {
             chunk.entries.clear();
             chunk.next = chunk.head;
         }
-        Fault::RewritesBodies => {
+        TransportFault::RewritesBodies => {
             for entry in &mut chunk.entries {
                 let rewritten = entry.state.body.as_ref().map(|b| b.as_str().trim().to_owned());
                 entry.state.body = rewritten.and_then(|text| Body::parse(text).ok());
@@ -152,7 +153,7 @@ impl Connection for FaultyConnection {
                 change_chunk(fault, &mut chunk);
                 Ok(Delivery::Chunk(chunk))
             }
-            Delivery::Reset(_) if fault == Fault::SwallowsResets => {
+            Delivery::Reset(_) if fault == TransportFault::SwallowsResets => {
                 self.ask(self.inner.pull(Pull { cursor: Cursor::default(), ..again })).await
             }
             reset => Ok(reset),
@@ -160,19 +161,19 @@ impl Connection for FaultyConnection {
     }
 
     async fn push(&self, batch: PushBatch) -> Result<Verdicts> {
-        if self.fault == Fault::AnswersPushesItself {
+        if self.fault == TransportFault::AnswersPushesItself {
             return Ok(accepted(&batch));
         }
-        if self.fault == Fault::StallsRetries && !self.is_first(&batch) {
+        if self.fault == TransportFault::StallsRetries && !self.is_first(&batch) {
             pending::<()>().await;
         }
         let _pushing = streams::Count::begin(&self.pushing);
         let failed = accepted(&batch);
         let verdicts = match self.ask(self.inner.push(batch)).await {
-            Err(_) if self.fault == Fault::CountsFailuresAsPushed => return Ok(failed),
+            Err(_) if self.fault == TransportFault::CountsFailuresAsPushed => return Ok(failed),
             verdicts => verdicts?,
         };
-        if self.fault == Fault::MixesVerdicts {
+        if self.fault == TransportFault::MixesVerdicts {
             let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
             return Ok(last.replace(verdicts.clone()).unwrap_or(verdicts));
         }
@@ -184,36 +185,40 @@ impl Connection for FaultyConnection {
         let (inner, fault) = (Arc::clone(&self.inner), self.fault);
         let pushing = Arc::clone(&self.pushing);
         match fault {
-            Fault::StartsAtTheHead => streams::at_the_head(inner, pull),
-            Fault::DropsEventsDuringPushes => streams::deaf_during(pushing, inner.live(pull)),
-            Fault::KeepsDroppedStreams => streams::kept(inner.live(pull), self.attic.clone()),
+            TransportFault::StartsAtTheHead => streams::at_the_head(inner, pull),
+            TransportFault::DropsEventsDuringPushes => {
+                streams::deaf_during(pushing, inner.live(pull))
+            }
+            TransportFault::KeepsDroppedStreams => {
+                streams::kept(inner.live(pull), self.attic.clone())
+            }
             _ => streams::faulty(fault, inner.live(pull)),
         }
     }
 
     async fn acknowledge(&self, ack: Ack) -> Result<Option<Reset>> {
-        if self.fault == Fault::KeepsAcknowledgements {
+        if self.fault == TransportFault::KeepsAcknowledgements {
             return Ok(None);
         }
         self.ask(self.inner.acknowledge(ack)).await
     }
 
     async fn renew(&self, token: String) -> Result<()> {
-        if self.fault == Fault::IgnoresNewTokens {
+        if self.fault == TransportFault::IgnoresNewTokens {
             return Ok(());
         }
         self.ask(self.inner.renew(token)).await
     }
 
     async fn lost(&self) -> Error {
-        if self.fault == Fault::HidesTheLoss {
+        if self.fault == TransportFault::HidesTheLoss {
             pending::<()>().await;
         }
         self.inner.lost().await
     }
 
     async fn close(&self, why: Goodbye) {
-        if self.fault != Fault::ClosesOnlyLater {
+        if self.fault != TransportFault::ClosesOnlyLater {
             self.inner.close(why).await;
         }
     }

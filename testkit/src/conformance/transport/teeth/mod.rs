@@ -1,6 +1,6 @@
 //! Broken transports, which the suite must notice.
 //!
-//! Each [`Fault`] is a mistake that somebody made in a transport of their own, built into a transport that works. The case
+//! Each [`TransportFault`] is a mistake that somebody made in a transport of their own, built into a transport that works. The case
 //! that it names passes without it and must fail with it.
 
 mod connection;
@@ -28,7 +28,7 @@ const ENOUGH: Duration = Duration::from_secs(2);
 /// A mistake in a transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Fault {
+pub enum TransportFault {
     /// Greets without the cursors, so that nobody says that a position means nothing.
     GreetsWithoutCursors,
     /// Takes a refused token for a server that is away, and would try for ever (a replica that hammers a login).
@@ -93,13 +93,13 @@ pub enum Fault {
     TakesGoodbyeForGood,
 }
 
-impl Fault {
+impl TransportFault {
     /// Every fault.
     pub const ALL: &[Self] = &crate::__transport_faults! { __transport_fault_list {} };
 
     /// The case that must fail.
     #[must_use]
-    pub fn case(self) -> &'static str {
+    pub fn noticed_by(self) -> &'static str {
         match self {
             Self::GreetsWithoutCursors => "greeting::resets_scopes_whose_position_means_nothing",
             Self::TakesRefusalsForOutages => "greeting::refuses_a_wrong_token_for_good",
@@ -138,18 +138,18 @@ impl Fault {
 #[derive(Debug)]
 pub struct FaultyTransport {
     inner: Arc<dyn Transport>,
-    fault: Fault,
+    fault: TransportFault,
 }
 
 impl FaultyTransport {
     /// Builds the fault in.
     #[must_use]
-    pub fn new(inner: Arc<dyn Transport>, fault: Fault) -> Self {
+    pub fn new(inner: Arc<dyn Transport>, fault: TransportFault) -> Self {
         Self { inner, fault }
     }
 
     async fn try_connect(&self, mut hello: Hello) -> Result<(Arc<dyn Connection>, Welcome)> {
-        if self.fault == Fault::GreetsWithoutCursors {
+        if self.fault == TransportFault::GreetsWithoutCursors {
             hello.scopes.iter_mut().for_each(|s| s.cursor = Cursor::default());
         }
         self.inner.connect(hello).await
@@ -166,10 +166,10 @@ impl Transport for FaultyTransport {
                 Err(error) => error,
             };
             match (self.fault, error.kind()) {
-                (Fault::ConnectsForEver, ErrorKind::Network | ErrorKind::Timeout) => {
+                (TransportFault::ConnectsForEver, ErrorKind::Network | ErrorKind::Timeout) => {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
-                (Fault::TakesRefusalsForOutages, ErrorKind::Unauthenticated) => {
+                (TransportFault::TakesRefusalsForOutages, ErrorKind::Unauthenticated) => {
                     return Err(Error::new(ErrorKind::Network, "the server is away"));
                 }
                 _ => return Err(connection::change_error(self.fault, error)),
@@ -183,12 +183,12 @@ impl Transport for FaultyTransport {
 #[derive(Debug)]
 pub struct FaultyHarness<H> {
     inner: H,
-    fault: Fault,
+    fault: TransportFault,
 }
 
 impl<H> FaultyHarness<H> {
     /// Builds the fault into whatever the harness serves.
-    pub fn new(inner: H, fault: Fault) -> Self {
+    pub fn new(inner: H, fault: TransportFault) -> Self {
         Self { inner, fault }
     }
 }
@@ -249,8 +249,9 @@ impl<H: TransportHarness> TransportHarness for FaultyHarness<H> {
 ///
 /// # Panics
 /// If the case fails without the fault, or passes with it.
-pub fn demand<H: TransportHarness>(fault: Fault, fresh: impl Fn() -> H) -> Outcome {
-    let (sound, broken) = (named::<H>(fault.case()), named::<FaultyHarness<H>>(fault.case()));
+pub fn demand<H: TransportHarness>(fault: TransportFault, fresh: impl Fn() -> H) -> Outcome {
+    let (sound, broken) =
+        (named::<H>(fault.noticed_by()), named::<FaultyHarness<H>>(fault.noticed_by()));
     let harness = FaultyHarness::new(fresh(), fault);
     let name = format!("transport::{}", sound.name);
     demand_failure(&format!("{fault:?}"), &name, (sound.run)(fresh()), (broken.run)(harness))

@@ -12,7 +12,7 @@ use sync_core::protocol::Pull;
 use sync_core::transport::{Connection, Delivery};
 
 use super::super::reader::Live;
-use super::Fault;
+use super::TransportFault;
 use super::connection::{Attic, change_chunk, change_error, hides};
 
 /// How long a stream that swaps chunks waits for the second one.
@@ -34,7 +34,7 @@ impl Drop for Count<'_> {
     }
 }
 
-pub(super) fn faulty(fault: Fault, inner: Live) -> Live {
+pub(super) fn faulty(fault: TransportFault, inner: Live) -> Live {
     let inner = inner.map(move |event| match event {
         Ok(Delivery::Chunk(mut chunk)) => {
             change_chunk(fault, &mut chunk);
@@ -44,16 +44,18 @@ pub(super) fn faulty(fault: Fault, inner: Live) -> Live {
         Err(error) => Err(change_error(fault, error)),
     });
     match fault {
-        Fault::DoublesChunks => inner.flat_map(|e| stream::iter([e.clone(), e])).boxed(),
-        Fault::SwapsChunks => swapped(inner.boxed()),
-        Fault::EndsSilently => inner.take_while(|e| future::ready(e.is_ok())).boxed(),
-        Fault::HidesTheEnd => {
+        TransportFault::DoublesChunks => inner.flat_map(|e| stream::iter([e.clone(), e])).boxed(),
+        TransportFault::SwapsChunks => swapped(inner.boxed()),
+        TransportFault::EndsSilently => inner.take_while(|e| future::ready(e.is_ok())).boxed(),
+        TransportFault::HidesTheEnd => {
             inner.take_while(|e| future::ready(e.is_ok())).chain(stream::pending()).boxed()
         }
-        Fault::ForgetsWhenGivenUp => Forgetful { inner: inner.boxed(), taken: None }.boxed(),
-        Fault::ReadsAhead => read_ahead(inner.boxed()),
-        Fault::KeepsOnlyTheNewest => newest(inner.boxed()),
-        Fault::OutlivesTheLink | Fault::TrustsSilence => {
+        TransportFault::ForgetsWhenGivenUp => {
+            Forgetful { inner: inner.boxed(), taken: None }.boxed()
+        }
+        TransportFault::ReadsAhead => read_ahead(inner.boxed()),
+        TransportFault::KeepsOnlyTheNewest => newest(inner.boxed()),
+        TransportFault::OutlivesTheLink | TransportFault::TrustsSilence => {
             let shown = move |e: &Result<Delivery>| {
                 future::ready(e.as_ref().err().is_none_or(|e| !hides(fault, e)))
             };
