@@ -48,6 +48,7 @@ mod status;
 mod storage_url;
 mod transaction;
 mod unsettled;
+mod versions;
 
 pub use sync_core as core;
 pub use sync_core::foreign;
