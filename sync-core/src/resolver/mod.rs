@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::model::{Body, Collection, DocumentKey, DocumentState};
+use crate::model::{Body, Change, Collection, DocumentKey, DocumentState, Scope};
 
 pub use custom::{
     FnResolver, TypedConflict, TypedResolution, TypedResolver, resolve_typed, resolve_with,
@@ -132,7 +132,9 @@ pub enum ResolveOn {
     /// bodies are encrypted.
     #[default]
     Replica,
-    /// On the server, inside the transaction that appends.
+    /// On the server, inside the transaction that appends. Replicas name the same resolver: from it they know whether
+    /// the base has to travel with an edit. Where the server's resolver [reads the base](ConflictResolver::needs_base) and
+    /// an edit comes without it, the server decides nothing, and the conflict waits for the app in the replica's inbox.
     Server,
 }
 
@@ -201,6 +203,26 @@ impl Resolvers {
     pub fn sends_base(&self, collection: &Collection) -> bool {
         let policy = self.policy(collection);
         policy.on == ResolveOn::Server && policy.resolver.needs_base()
+    }
+
+    /// Decides, on the server, about a pushed change that is in conflict with the current state. None where that is left
+    /// to the replica: where the replica resolves, and where the resolver needs the body of the base and the change does
+    /// not carry it. A merge without the base would bring back what was removed, and nobody would notice.
+    #[must_use]
+    pub fn decide_pushed(
+        &self,
+        scope: &Scope,
+        change: &Change,
+        current: Option<&DocumentState>,
+    ) -> Option<Resolution> {
+        let policy = self.policy(&change.collection);
+        let lacks_base = change.base.is_some_and(|b| !b.tombstone) && change.base_body.is_none();
+        if policy.on != ResolveOn::Server || lacks_base && policy.resolver.needs_base() {
+            return None;
+        }
+        let key = DocumentKey::new(scope.clone(), change.collection.clone(), change.id.clone());
+        let base = change.base_state();
+        Some(self.decide(&Conflict::new(&key, base.as_ref(), &change.state, current)))
     }
 
     /// Decides a conflict with the resolver of its collection. An error or a panic of it means
