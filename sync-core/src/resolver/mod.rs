@@ -1,4 +1,19 @@
 //! Conflict resolvers: who wins when two edits were made without knowledge of each other.
+//!
+//! # Why resolvers cannot play ping-pong
+//!
+//! A resolver is asked only for a replica's own unsettled edit. What it makes takes that edit's place, is made on the
+//! server's state, and travels as a push like others. A replica without an unsettled edit takes over whatever the server
+//! tells, a merge as any other state, and asks nobody. So nothing but a local write (or the app's decision, or a reset
+//! that makes what the server lost unsettled again) ever makes a document unsettled, and nothing that a resolver answers
+//! does.
+//!
+//! Let `n` replicas hold unsettled edits of one document. A push of it is accepted, or the server settles it: then one
+//! edit fewer is unsettled. Or it is in conflict with a state that some other push made since. Each accepted push makes
+//! one state, against which each of the other edits is resolved at most once. So there are at most `n (n - 1) / 2`
+//! conflicts until all are settled, also if the resolver makes something new each time, and if every replica has another
+//! one. Each is reported by the transaction that resolves it, and counted in the statistics. What is not bounded is an app
+//! that writes whenever it sees a change: those are local writes.
 
 mod custom;
 mod deletes;
