@@ -83,6 +83,12 @@ impl ReplicaBuilder {
         self
     }
 
+    /// What was set so far, as data; what was given as a value, such as a [storage](Self::storage), is not in it.
+    #[must_use]
+    pub fn options(&self) -> &ReplicaConfig {
+        &self.config
+    }
+
     /// The replica lives in this storage.
     pub fn storage(mut self, storage: Arc<dyn Storage>) -> Self {
         (self.storage, self.bad_storage) = (Some(storage), None);
