@@ -38,6 +38,7 @@
 mod builder;
 mod changes;
 mod collection;
+mod config;
 mod dial;
 mod document;
 mod listeners;
@@ -67,12 +68,15 @@ pub use transport_ws as ws;
 pub use builder::ReplicaBuilder;
 pub use changes::{Change, Changes};
 pub use collection::{Collection, Page};
+pub use config::{ReplicaConfig, Strategy};
 pub use document::Document;
 pub use replica::Replica;
 #[cfg(feature = "server")]
 pub use serve::routes;
 pub use status::{Activity, Statistics, Status};
 pub use storage_url::StorageUrl;
+pub use sync_core::driver::{TokenProvider, tokens_from};
+pub use sync_core::engine::{Direction, RetryPolicy};
 pub use sync_core::error::{Error, ErrorKind, Result, Retry};
 pub use transaction::Transaction;
 pub use unsettled::{

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use sync_core::clock::Now;
 use sync_core::driver::DriverStatus;
-use sync_core::engine::Phase;
+use sync_core::engine::{Direction, Phase};
 use sync_core::error::Error;
 use sync_core::model::Stamp;
 use sync_core::replica::OutboxCounts;
@@ -52,8 +52,11 @@ pub struct Status {
     pub outbox: OutboxCounts,
     /// What failed last, unless everything is in sync since.
     pub error: Option<Error>,
-    /// Whether the replica is connected, everything is pulled, and nothing waits to be pushed.
+    /// Whether the replica is connected, everything is pulled, and nothing waits to be pushed; of that what its direction
+    /// asks for. On a replica that only pulls, edits may wait in the outbox all the same.
     pub in_sync: bool,
+    /// Which way the replica syncs.
+    pub direction: Direction,
 }
 
 impl Default for Status {
@@ -65,13 +68,14 @@ impl Default for Status {
             outbox: OutboxCounts::default(),
             error: None,
             in_sync: false,
+            direction: Direction::Both,
         }
     }
 }
 
 impl Status {
-    pub(crate) fn of(driver: &DriverStatus, outbox: OutboxCounts) -> Self {
-        let waits = outbox.pending + outbox.in_flight > 0;
+    pub(crate) fn of(driver: &DriverStatus, outbox: OutboxCounts, direction: Direction) -> Self {
+        let waits = direction.pushes() && outbox.pending + outbox.in_flight > 0;
         let sum = |f: fn(&sync_core::engine::ScopeProgress) -> u64| {
             driver.scopes.iter().map(|s| f(&s.progress)).sum()
         };
@@ -90,6 +94,7 @@ impl Status {
             outbox,
             error: driver.last_error.clone(),
             in_sync: driver.phase == Phase::InSync && !waits,
+            direction,
         }
     }
 
