@@ -58,11 +58,19 @@ impl<T> Collection<T> {
         &self.scope
     }
 
+    pub(crate) fn name_of(&self) -> &Name {
+        &self.name
+    }
+
+    pub(crate) fn replica(&self) -> &Replica {
+        &self.replica
+    }
+
     pub(crate) fn write_of(&self, id: &str, operation: WriteOperation) -> Result<LocalWrite> {
         Ok(LocalWrite { collection: self.name.clone(), id: DocumentId::new(id)?, operation })
     }
 
-    fn key(&self, id: &str) -> Result<DocumentKey> {
+    pub(crate) fn key(&self, id: &str) -> Result<DocumentKey> {
         Ok(DocumentKey::new(self.scope.clone(), self.name.clone(), DocumentId::new(id)?))
     }
 }

@@ -48,6 +48,7 @@ mod status;
 mod storage_url;
 mod transaction;
 mod unsettled;
+mod watch;
 
 pub use sync_core as core;
 pub use sync_core::foreign;
@@ -77,11 +78,13 @@ pub use transaction::Transaction;
 pub use unsettled::{
     Conflicts, NextPage, Quarantine, QuarantinedEdit, SyncState, UnsettledPage, WaitingConflict,
 };
+pub use watch::{CollectionWatch, DocumentWatch, WatchEvent};
 
 /// What an app usually needs.
 pub mod prelude {
     pub use crate::{
         Activity, Change, Collection, Document, Error, ErrorKind, Replica, Result, Status,
+        WatchEvent,
     };
     pub use sync_core::engine::Event;
     pub use sync_core::model::Body;
