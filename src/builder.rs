@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sync_core::driver::DriverOptions;
+use sync_core::driver::{DriverOptions, DriverStatus};
 use sync_core::engine::RetryPolicy;
 use sync_core::environment::{Environment, System};
 use sync_core::error::{Error, ErrorKind, Result};
@@ -14,7 +14,7 @@ use sync_core::storage::Storage;
 use sync_core::transport::Transport;
 
 use crate::dial::{DialOptions, dial};
-use crate::{Replica, StorageUrl};
+use crate::{Replica, Status, StorageUrl};
 
 enum StorageChoice {
     Given(Arc<dyn Storage>),
@@ -253,8 +253,11 @@ impl ReplicaBuilder {
             StorageChoice::Given(storage) => storage,
             StorageChoice::Url(url) => url?.open_replica(self.environment.replica_id()).await?,
         };
-        let replica =
-            Replica::new(storage, transport, self.environment, self.options, self.attempts);
+        // So that the status is right from the beginning.
+        let outbox = storage.state().await?.outbox(&self.options.scopes[0]);
+        let status = Status::of(&DriverStatus::default(), outbox);
+        let (environment, options) = (self.environment, self.options);
+        let replica = Replica::new(storage, transport, environment, options, self.attempts, status);
         if self.auto_start {
             replica.start().await?;
         }

@@ -40,6 +40,7 @@ mod changes;
 mod collection;
 mod dial;
 mod document;
+mod events;
 mod listeners;
 mod replica;
 #[cfg(feature = "server")]
@@ -68,6 +69,7 @@ pub use builder::ReplicaBuilder;
 pub use changes::{Change, Changes};
 pub use collection::{Collection, Page};
 pub use document::Document;
+pub use events::{EventFilter, EventKind, EventStream, SyncEvent};
 pub use replica::Replica;
 #[cfg(feature = "server")]
 pub use serve::routes;
@@ -83,8 +85,8 @@ pub use watch::{CollectionWatch, DocumentWatch, WatchEvent};
 /// What an app usually needs.
 pub mod prelude {
     pub use crate::{
-        Activity, Change, Collection, Document, Error, ErrorKind, Replica, Result, Status,
-        WatchEvent,
+        Activity, Change, Collection, Document, Error, ErrorKind, EventFilter, EventKind, Replica,
+        Result, Status, SyncEvent, WatchEvent,
     };
     pub use sync_core::engine::Event;
     pub use sync_core::model::Body;

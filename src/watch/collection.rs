@@ -188,6 +188,13 @@ impl<T: DeserializeOwned> CollectionWatch<T> {
         unfold(Some(self), step).boxed()
     }
 
+    /// How many documents and due ids it holds.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> (usize, usize) {
+        let page = if let Stage::Listing { page, .. } = &self.stage { page.len() } else { 0 };
+        (page, self.due.len())
+    }
+
     /// Reads the next page of what is there.
     async fn list(&mut self) -> Result<()> {
         let Stage::Listing { page, after, more } = &mut self.stage else { return Ok(()) };

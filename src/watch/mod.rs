@@ -6,6 +6,8 @@
 
 mod collection;
 mod shown;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::marker::PhantomData;
