@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sync_core::driver::{DriverOptions, TokenProvider};
+use sync_core::driver::{DriverOptions, DriverStatus, TokenProvider};
 use sync_core::engine::{Direction, RetryPolicy};
 use sync_core::environment::{Environment, System};
 use sync_core::error::{Error, ErrorKind, Result};
@@ -14,7 +14,7 @@ use sync_core::storage::Storage;
 use sync_core::transport::Transport;
 
 use crate::dial::dial;
-use crate::{Replica, ReplicaConfig, StorageUrl, Strategy};
+use crate::{Replica, ReplicaConfig, Status, StorageUrl, Strategy};
 
 /// Opens a [`Replica`]: made by [`Replica::builder`].
 ///
@@ -43,6 +43,7 @@ pub(crate) struct Made {
     pub(crate) options: DriverOptions,
     pub(crate) attempts: u32,
     pub(crate) direction: Direction,
+    pub(crate) status: Status,
 }
 
 impl fmt::Debug for ReplicaBuilder {
@@ -343,6 +344,9 @@ impl ReplicaBuilder {
         options.holder = self.holder;
         options.resolvers = self.resolvers.unwrap_or_else(|| config.resolver.resolvers());
         options.token_provider = self.token_provider;
+        // So that the status is right from the beginning.
+        let outbox = storage.state().await?.outbox(&options.scopes[0]);
+        let status = Status::of(&DriverStatus::default(), outbox, config.direction);
         let replica = Replica::new(Made {
             storage,
             transport,
@@ -350,6 +354,7 @@ impl ReplicaBuilder {
             options,
             attempts: config.attempts,
             direction: config.direction,
+            status,
         });
         if config.auto_start {
             replica.start().await?;

@@ -41,6 +41,7 @@ mod collection;
 mod config;
 mod dial;
 mod document;
+mod events;
 mod listeners;
 mod replica;
 #[cfg(feature = "server")]
@@ -50,6 +51,7 @@ mod storage_url;
 mod transaction;
 mod unsettled;
 mod versions;
+mod watch;
 
 pub use sync_core as core;
 pub use sync_core::foreign;
@@ -70,6 +72,7 @@ pub use changes::{Change, Changes};
 pub use collection::{Collection, Page};
 pub use config::{ReplicaConfig, Strategy};
 pub use document::Document;
+pub use events::{EventFilter, EventKind, EventStream, SyncEvent};
 pub use replica::Replica;
 #[cfg(feature = "server")]
 pub use serve::routes;
@@ -82,11 +85,13 @@ pub use transaction::Transaction;
 pub use unsettled::{
     Conflicts, NextPage, Quarantine, QuarantinedEdit, SyncState, UnsettledPage, WaitingConflict,
 };
+pub use watch::{CollectionWatch, DocumentWatch, WatchEvent};
 
 /// What an app usually needs.
 pub mod prelude {
     pub use crate::{
-        Activity, Change, Collection, Document, Error, ErrorKind, Replica, Result, Status,
+        Activity, Change, Collection, Document, Error, ErrorKind, EventFilter, EventKind, Replica,
+        Result, Status, SyncEvent, WatchEvent,
     };
     pub use sync_core::engine::Event;
     pub use sync_core::model::Body;

@@ -1,8 +1,8 @@
 //! Who is told of what the sync does.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sync_core::driver::{DriverStatus, Observer};
 use sync_core::engine::{Direction, Event};
@@ -12,7 +12,7 @@ use sync_core::replica::Committed;
 use sync_core::storage::Storage;
 use tokio::sync::{broadcast, watch};
 
-use crate::{Statistics, Status};
+use crate::{EventFilter, EventKind, Statistics, Status, SyncEvent};
 
 /// Who is told of what the driver does.
 pub(crate) struct Listeners {
@@ -23,6 +23,10 @@ pub(crate) struct Listeners {
     /// What the drivers before this one did.
     pub(crate) before: Mutex<Statistics>,
     pub(crate) events: broadcast::Sender<Event>,
+    /// Who listens through a filter; none when the replica was closed.
+    streams: Mutex<Option<Vec<Listening>>>,
+    /// Whether the scope catches up.
+    pub(crate) catches_up: AtomicBool,
     /// Failures in a row.
     pub(crate) failures: AtomicU32,
 }
@@ -30,17 +34,78 @@ pub(crate) struct Listeners {
 /// Events that wait for a slow listener before the oldest is dropped.
 const EVENTS: usize = 1_024;
 
+/// The same for one who listens to every document that is changed: some chunks of them.
+const CHANGES: usize = 4_096;
+
+/// A stream of events, and what it wants.
+struct Listening {
+    filter: EventFilter,
+    sender: broadcast::Sender<SyncEvent>,
+}
+
 impl Listeners {
-    pub(crate) fn new(direction: Direction) -> Self {
+    pub(crate) fn new(direction: Direction, status: Status) -> Self {
         Self {
             direction,
             driver: watch::Sender::new(DriverStatus::default()),
-            status: watch::Sender::new(Status { direction, ..Status::default() }),
+            status: watch::Sender::new(status),
             statistics: watch::Sender::new(Statistics::default()),
             before: Mutex::default(),
             events: broadcast::Sender::new(EVENTS),
+            streams: Mutex::new(Some(Vec::new())),
+            catches_up: AtomicBool::new(false),
             failures: AtomicU32::new(0),
         }
+    }
+
+    /// Another stream of events; one that has ended after [`Self::end`].
+    pub(crate) fn subscribe(&self, filter: EventFilter) -> broadcast::Receiver<SyncEvent> {
+        let bound = if filter.wants(EventKind::ChangeApplied) { CHANGES } else { EVENTS };
+        let (sender, receiver) = broadcast::channel(bound);
+        if let Some(streams) = &mut *self.streams() {
+            streams.retain(|listening| listening.sender.receiver_count() > 0);
+            streams.push(Listening { filter, sender });
+        }
+        receiver
+    }
+
+    /// Ends every stream of events, behind what was told already.
+    pub(crate) fn end(&self) {
+        *self.streams() = None;
+    }
+
+    fn streams(&self) -> MutexGuard<'_, Option<Vec<Listening>>> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells whoever wants it, and forgets who listens no more. An event is made only if anybody listens at all.
+    fn tell(&self, events: impl IntoIterator<Item = SyncEvent>) {
+        let mut streams = self.streams();
+        let Some(streams) = streams.as_mut().filter(|s| !s.is_empty()) else { return };
+        for event in events {
+            streams.retain(|listening| {
+                !listening.filter.accepts(&event) || listening.sender.send(event.clone()).is_ok()
+            });
+        }
+    }
+
+    /// What an event of the engine means to an app.
+    fn translate(&self, event: &Event) {
+        match event {
+            Event::CatchUpStarted(_) => self.catches_up.store(true, Ordering::Relaxed),
+            Event::CatchUpDone(_) => self.catches_up.store(false, Ordering::Relaxed),
+            _ => {}
+        }
+        let progress = match event {
+            Event::CheckpointMoved { scope, position, head }
+                if self.catches_up.load(Ordering::Relaxed) =>
+            {
+                let (scope, position, head) = (scope.clone(), *position, *head);
+                Some(SyncEvent::CatchUpProgress { scope, position, head })
+            }
+            _ => None,
+        };
+        self.tell(SyncEvent::of(event).into_iter().chain(progress));
     }
 }
 
@@ -51,7 +116,15 @@ impl fmt::Debug for Listeners {
 }
 
 impl Observer for Listeners {
-    fn committed(&self, _: &Committed) {}
+    fn committed(&self, committed: &Committed) {
+        let changes = committed.changes.iter().map(SyncEvent::of_change);
+        let conflicts = committed.conflicts.iter().map(SyncEvent::of_conflict);
+        let refused = committed.refused.iter().map(|(key, rejection)| SyncEvent::Rejected {
+            key: key.clone(),
+            rejection: rejection.clone(),
+        });
+        self.tell(changes.chain(conflicts).chain(refused));
+    }
 
     fn event(&self, event: &Event) {
         match event {
@@ -63,6 +136,7 @@ impl Observer for Listeners {
             }
             _ => {}
         }
+        self.translate(event);
         // Nobody may be listening.
         let _ = self.events.send(event.clone());
     }

@@ -61,8 +61,9 @@ impl Replica {
     }
 
     pub(crate) fn new(made: Made) -> Self {
-        let Made { storage, transport, environment, mut options, attempts, direction } = made;
-        let listeners = Arc::new(Listeners::new(direction));
+        let Made { storage, transport, environment, mut options, attempts, direction, status } =
+            made;
+        let listeners = Arc::new(Listeners::new(direction, status));
         let scope = options.scopes[0].clone();
         tokio::spawn(follow(scope, Arc::clone(&storage), Arc::downgrade(&listeners)));
         let token = options.token.take().into();
@@ -102,6 +103,10 @@ impl Replica {
 
     pub(crate) fn environment(&self) -> &dyn Environment {
         &*self.0.environment
+    }
+
+    pub(crate) fn listeners(&self) -> &Listeners {
+        &self.0.listeners
     }
 
     pub(crate) async fn write(&self, transaction: LocalTransaction) -> Result<Committed> {
@@ -147,14 +152,15 @@ impl Replica {
         Changes::new(Arc::clone(&self.0.storage), LocalSeq(local_seq))
     }
 
-    /// What happens to the sync as a whole, from now on. A listener that falls far behind is told how many events it
-    /// missed.
+    /// What happens to the sync as a whole, from now on, as the engine says it. A listener that falls far behind is told how
+    /// many events it missed. [`event_stream`](Self::event_stream) tells more, and through a filter.
     #[must_use]
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.0.listeners.events.subscribe()
     }
 
-    /// The status, now and as it changes.
+    /// The status, now and as it changes. The receiver's `borrow` needs no `await`, either; one look is
+    /// [`status_now`](Self::status_now).
     #[must_use]
     pub fn status(&self) -> watch::Receiver<Status> {
         self.0.listeners.status.subscribe()
@@ -201,6 +207,7 @@ impl Replica {
             let so_far = listeners.statistics.borrow().clone();
             *listeners.before.lock().unwrap_or_else(PoisonError::into_inner) = so_far;
             listeners.failures.store(0, Ordering::Relaxed);
+            listeners.catches_up.store(false, Ordering::Relaxed);
         }
         let parts = Parts {
             storage: Arc::clone(&self.0.storage),
@@ -361,6 +368,7 @@ impl Replica {
     /// As the storage.
     pub async fn close(&self) -> Result<()> {
         self.stop().await;
+        self.0.listeners.end();
         self.0.storage.close().await
     }
 

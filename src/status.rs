@@ -9,6 +9,7 @@ use sync_core::error::Error;
 use sync_core::model::Stamp;
 use sync_core::replica::OutboxCounts;
 
+use crate::Replica;
 use crate::document::time_of;
 
 /// What the sync is at.
@@ -137,5 +138,36 @@ impl Statistics {
             last_sync: last_sync.or(before.last_sync),
             last_error: driver.last_error.clone().or_else(|| before.last_error.clone()),
         }
+    }
+}
+
+impl Replica {
+    /// The status at this moment, without waiting for anything: for synchronous code such as a user interface. It may be
+    /// asked for on every frame: it reads memory, and neither the storage nor the network.
+    ///
+    /// What a write that has just returned adds to the outbox shows a moment later, when the storage was looked at.
+    ///
+    /// ```
+    /// # use twotide::prelude::*;
+    /// fn draw(replica: &Replica) -> String {
+    ///     let status = replica.status_now();
+    ///     format!("{}, {} unsynced", status.activity.as_str(), status.outbox.pending)
+    /// }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> twotide::Result<()> {
+    /// let replica = Replica::builder().memory().open().await?;
+    /// assert_eq!(draw(&replica), "idle, 0 unsynced");
+    /// # replica.close().await
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn status_now(&self) -> Status {
+        self.listeners().status.borrow().clone()
+    }
+
+    /// What the sync did so far, without waiting for anything, as [`Self::status_now`].
+    #[must_use]
+    pub fn statistics_now(&self) -> Statistics {
+        self.listeners().statistics.borrow().clone()
     }
 }

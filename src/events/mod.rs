@@ -1,0 +1,205 @@
+//! What happens to the sync, as events.
+
+mod kind;
+mod stream;
+
+use sync_core::engine::Event;
+use sync_core::error::{ErrorKind, Retry};
+use sync_core::model::{DocumentKey, Rejection, Reset, Revision, Scope, Seq};
+use sync_core::replica::{ConflictReport, Decided, DocumentChange, Operation, Origin};
+
+pub use kind::EventKind;
+pub use stream::{EventFilter, EventStream};
+
+#[cfg(doc)]
+use crate::Replica;
+
+/// Something that happened to the sync of a replica, or that the sync did to a document.
+///
+/// Events carry no bodies: they say what to look at. What was written here by the app is not among them; whoever needs
+/// every document in its newest state takes a [watch](crate::Collection::watch_all), which never lags.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SyncEvent {
+    /// A connection is there.
+    Connected,
+    /// The connection is gone, or could not be made.
+    Disconnected {
+        /// Why.
+        why: ErrorKind,
+        /// Whether another attempt may follow by itself.
+        retries: bool,
+    },
+    /// A step of the sync failed on a connection that works; another attempt follows.
+    Stalled {
+        /// The scope.
+        scope: Scope,
+        /// Why.
+        why: ErrorKind,
+    },
+    /// The server refuses this replica, and trying again cannot help before somebody changes something.
+    Refused(ErrorKind),
+    /// The token is missing or is not good any more: the sync goes on when there is a good one and it is started again.
+    /// Comes in the place of [`Refused`](Self::Refused) or [`ScopeRefused`](Self::ScopeRefused).
+    TokenNeeded,
+    /// The replica is behind and catches up.
+    CatchUpStarted(Scope),
+    /// A chunk was taken in while it catches up.
+    CatchUpProgress {
+        /// The scope.
+        scope: Scope,
+        /// Where it stands.
+        position: Seq,
+        /// The newest head that was heard of.
+        head: Seq,
+    },
+    /// The replica has reached the head.
+    CatchUpDone(Scope),
+    /// A chunk was taken in, at any time; while it catches up, [`CatchUpProgress`](Self::CatchUpProgress) follows.
+    CheckpointMoved {
+        /// The scope.
+        scope: Scope,
+        /// Where it stands.
+        position: Seq,
+        /// The newest head that was heard of.
+        head: Seq,
+    },
+    /// The sync changed a document as the app sees it.
+    ChangeApplied {
+        /// The document.
+        key: DocumentKey,
+        /// What happened to it.
+        operation: Operation,
+        /// Whose state it shows.
+        origin: Origin,
+        /// The revision of the new state; none if nothing is left of the document.
+        revision: Option<Revision>,
+    },
+    /// A conflict was met, and the resolver ended it.
+    ConflictResolved {
+        /// The document.
+        key: DocumentKey,
+        /// How it ended.
+        decided: Decided,
+    },
+    /// A conflict was met, and waits for the app: see [`Replica::conflicts`].
+    ConflictDeferred(DocumentKey),
+    /// The server refused an edit for good: it is in the [quarantine](Replica::quarantine).
+    Rejected {
+        /// The document.
+        key: DocumentKey,
+        /// Why.
+        rejection: Rejection,
+    },
+    /// The replica's position was given up: it pulls what is missing, and may catch up from the beginning.
+    Reset(Scope, Reset),
+    /// Replica and server stand at the same position with different documents, and pulling everything afresh did not
+    /// help.
+    Diverged(Scope),
+    /// The replica has a new identity: its file was copied or restored.
+    Reidentified,
+    /// The server does not serve the scope, and trying again cannot help before somebody changes something.
+    ScopeRefused {
+        /// The scope.
+        scope: Scope,
+        /// Why.
+        why: ErrorKind,
+    },
+    /// The scope may not be seen any more, and has left this device. Edits that were not synced are in the quarantine.
+    ScopeGone(Scope),
+    /// Everything is pushed and pulled.
+    InSync,
+    /// This many events that the filter accepts were dropped here, because they were read too slowly. No filter holds this
+    /// back.
+    Lagged(u64),
+}
+
+impl SyncEvent {
+    /// What kind it is of.
+    #[must_use]
+    pub fn kind(&self) -> EventKind {
+        match self {
+            Self::Connected => EventKind::Connected,
+            Self::Disconnected { .. } => EventKind::Disconnected,
+            Self::Stalled { .. } => EventKind::Stalled,
+            Self::Refused(_) => EventKind::Refused,
+            Self::TokenNeeded => EventKind::TokenNeeded,
+            Self::CatchUpStarted(_) => EventKind::CatchUpStarted,
+            Self::CatchUpProgress { .. } => EventKind::CatchUpProgress,
+            Self::CatchUpDone(_) => EventKind::CatchUpDone,
+            Self::CheckpointMoved { .. } => EventKind::CheckpointMoved,
+            Self::ChangeApplied { .. } => EventKind::ChangeApplied,
+            Self::ConflictResolved { .. } => EventKind::ConflictResolved,
+            Self::ConflictDeferred(_) => EventKind::ConflictDeferred,
+            Self::Rejected { .. } => EventKind::Rejected,
+            Self::Reset(..) => EventKind::Reset,
+            Self::Diverged(_) => EventKind::Diverged,
+            Self::Reidentified => EventKind::Reidentified,
+            Self::ScopeRefused { .. } => EventKind::ScopeRefused,
+            Self::ScopeGone(_) => EventKind::ScopeGone,
+            Self::InSync => EventKind::InSync,
+            Self::Lagged(_) => EventKind::Lagged,
+        }
+    }
+
+    /// The document that it is about; none if it is about the sync as a whole.
+    #[must_use]
+    pub fn document(&self) -> Option<&DocumentKey> {
+        match self {
+            Self::ChangeApplied { key, .. }
+            | Self::ConflictResolved { key, .. }
+            | Self::ConflictDeferred(key)
+            | Self::Rejected { key, .. } => Some(key),
+            _ => None,
+        }
+    }
+}
+
+impl SyncEvent {
+    /// What an event of the engine is to an app.
+    pub(crate) fn of(event: &Event) -> Option<Self> {
+        let unauthenticated = ErrorKind::Unauthenticated;
+        Some(match event.clone() {
+            Event::Connected => Self::Connected,
+            Event::Disconnected(failure) => {
+                let (why, retries) = (failure.kind, failure.retry != Retry::Never);
+                Self::Disconnected { why, retries }
+            }
+            Event::Stalled(scope, failure) => Self::Stalled { scope, why: failure.kind },
+            Event::Refused(why) | Event::ScopeRefused(_, why) if why == unauthenticated => {
+                Self::TokenNeeded
+            }
+            Event::Refused(why) => Self::Refused(why),
+            Event::CatchUpStarted(scope) => Self::CatchUpStarted(scope),
+            Event::CheckpointMoved { scope, position, head } => {
+                Self::CheckpointMoved { scope, position, head }
+            }
+            Event::CatchUpDone(scope) => Self::CatchUpDone(scope),
+            Event::Reset(scope, reset) => Self::Reset(scope, reset),
+            Event::Diverged(scope) => Self::Diverged(scope),
+            Event::Reidentified => Self::Reidentified,
+            Event::ScopeRefused(scope, why) => Self::ScopeRefused { scope, why },
+            Event::ScopeGone(scope) => Self::ScopeGone(scope),
+            Event::InSync => Self::InSync,
+            // The engine may learn to say more than this version knows.
+            _ => return None,
+        })
+    }
+
+    pub(crate) fn of_change(change: &DocumentChange) -> Self {
+        Self::ChangeApplied {
+            key: change.key.clone(),
+            operation: change.operation,
+            origin: change.origin,
+            revision: change.document.as_ref().map(|d| d.revision),
+        }
+    }
+
+    pub(crate) fn of_conflict(report: &ConflictReport) -> Self {
+        let key = report.key.clone();
+        match report.decided {
+            Decided::Deferred => Self::ConflictDeferred(key),
+            decided => Self::ConflictResolved { key, decided },
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! A watch of a collection.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::stream::{BoxStream, unfold};
+use serde::de::DeserializeOwned;
+use sync_core::error::Result;
+use sync_core::model::{Collection as Name, DocumentId, DocumentKey, Limits, LocalSeq, Scope};
+use sync_core::replica::{Scan, Stored};
+use sync_core::storage::Storage;
+use tokio::sync::watch;
+
+use super::shown::Shown;
+use super::{closed, goes_on};
+use crate::versions::Versions;
+use crate::{Collection, Document};
+
+/// The most that one read of the storage gives.
+const PAGE: Limits = Limits { documents: 256, bytes: 1 << 20 };
+
+/// When so many changed documents are known, they are told before the feed is read on.
+const DUE: usize = 256;
+
+/// The most pages of the feed that are read before what is known is told.
+const PAGES: usize = 64;
+
+pub(super) type Filter<T> = Box<dyn Fn(&Document<T>) -> bool + Send + Sync>;
+
+/// What a watch of a collection tells.
+///
+/// Whoever keeps a map by id, puts what is [`Current`](Self::Current) or [`Changed`](Self::Changed) into it, takes out what
+/// is [`Removed`](Self::Removed) and empties it at [`Resync`](Self::Resync) holds the documents as they are, as soon as
+/// the watch has nothing more to tell.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum WatchEvent<T> {
+    /// A document that is there, before [`Complete`](Self::Complete). In order of the ids.
+    Current(Document<T>),
+    /// Every document that was there has been told; what follows are changes.
+    Complete,
+    /// A document that is new or another one, in its newest state.
+    Changed(Document<T>),
+    /// A document that was deleted, or that the filter does not accept any more. Once more than 4,096 documents were told,
+    /// this may also name one that was never told.
+    Removed(String),
+    /// What was told does not hold any more, because documents left the device without a trace: everything that is there
+    /// follows afresh, up to the next [`Complete`](Self::Complete).
+    Resync,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Nothing was read yet.
+    New,
+    /// What is there is told, page by page.
+    Listing { page: VecDeque<Stored>, after: Option<(Name, DocumentId)>, more: bool },
+    /// What changes is told.
+    Following,
+}
+
+/// How far the feed was read.
+enum Read {
+    /// To its end: there is nothing to tell.
+    End,
+    /// Some documents are due.
+    Some,
+    /// It does not say everything.
+    Gap,
+}
+
+/// Watches a collection: made by [`Collection::watch_all`](crate::Collection::watch_all) and
+/// [`watch_where`](crate::Collection::watch_where).
+///
+/// First come the documents that are there, then [`Complete`](WatchEvent::Complete), then what changes. Several changes of
+/// one document that happened since the last event are told as one, with its newest state. Only what changes a document
+/// is told: that an edit of it was settled is not, which a [watch of the document](crate::Collection::watch) tells.
+///
+/// It keeps at most a page of documents (256, 1 MiB or one larger document), 511 ids that are due, and 4,096 ids that were
+/// told. Like every handle, it keeps the storage open until it is dropped or the replica is closed.
+pub struct CollectionWatch<T> {
+    storage: Arc<dyn Storage>,
+    versions: Option<Versions>,
+    commits: watch::Receiver<u64>,
+    scope: Scope,
+    collection: Name,
+    filter: Option<Filter<T>>,
+    stage: Stage,
+    /// How far the feed was read.
+    place: LocalSeq,
+    /// Documents that changed up to there and were not told yet.
+    due: BTreeSet<DocumentId>,
+    shown: Shown,
+}
+
+impl<T> fmt::Debug for CollectionWatch<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CollectionWatch")
+            .field("scope", &self.scope)
+            .field("collection", &self.collection)
+            .field("place", &self.place)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: DeserializeOwned> CollectionWatch<T> {
+    pub(super) fn new(of: &Collection<T>, filter: Option<Filter<T>>) -> Self {
+        let storage = Arc::clone(of.replica().storage());
+        Self {
+            commits: storage.commits(),
+            storage,
+            scope: of.scope().clone(),
+            collection: of.name_of().clone(),
+            versions: of.versions().cloned(),
+            filter,
+            stage: Stage::New,
+            place: LocalSeq(0),
+            due: BTreeSet::new(),
+            shown: Shown::new(),
+        }
+    }
+
+    /// The next event, as soon as there is one. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// `InvalidInput`, naming the document, if one is not of type `T`: the watch goes on behind it. `Closed` when the
+    /// replica is closed: the watch has ended. Else as the storage, and the next call tries again.
+    pub async fn next(&mut self) -> Result<WatchEvent<T>> {
+        loop {
+            if let Some(event) = self.try_next().await? {
+                return Ok(event);
+            }
+            self.commits.changed().await.map_err(|_| closed())?;
+        }
+    }
+
+    /// The next event that is there already; none if everything was told.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub async fn try_next(&mut self) -> Result<Option<WatchEvent<T>>> {
+        loop {
+            match &mut self.stage {
+                Stage::New => {
+                    // What is committed from here on is in the feed behind this place; what was before is in the list.
+                    self.place = self.storage.state().await?.last_local;
+                    self.stage = Stage::Listing { page: VecDeque::new(), after: None, more: true };
+                }
+                Stage::Listing { page, more, .. } => {
+                    if let Some(stored) = page.pop_front() {
+                        if let Some(document) = self.accept(&stored)? {
+                            return Ok(Some(WatchEvent::Current(document)));
+                        }
+                    } else if *more {
+                        self.list().await?;
+                    } else {
+                        self.stage = Stage::Following;
+                        return Ok(Some(WatchEvent::Complete));
+                    }
+                }
+                Stage::Following => {
+                    if let Some(id) = self.due.first().cloned() {
+                        if let Some(event) = self.look(id).await? {
+                            return Ok(Some(event));
+                        }
+                        continue;
+                    }
+                    match self.gather().await? {
+                        Read::Some => {}
+                        Read::End => return Ok(None),
+                        Read::Gap => {
+                            self.due.clear();
+                            (self.stage, self.shown) = (Stage::New, Shown::new());
+                            return Ok(Some(WatchEvent::Resync));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// The watch as a stream. It ends after the error that says `Closed`; other errors do not end it.
+    pub fn into_stream(self) -> BoxStream<'static, Result<WatchEvent<T>>>
+    where
+        T: Send + 'static,
+    {
+        let step = async |watch: Option<Self>| {
+            let mut watch = watch?;
+            let next = watch.next().await;
+            let rest = goes_on(&next).then_some(watch);
+            Some((next, rest))
+        };
+        unfold(Some(self), step).boxed()
+    }
+
+    /// How many documents and due ids it holds.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> (usize, usize) {
+        let page = if let Stage::Listing { page, .. } = &self.stage { page.len() } else { 0 };
+        (page, self.due.len())
+    }
+
+    /// Reads the next page of what is there.
+    async fn list(&mut self) -> Result<()> {
+        let Stage::Listing { page, after, more } = &mut self.stage else { return Ok(()) };
+        let (scope, collection) = (self.scope.clone(), Some(self.collection.clone()));
+        let scan = Scan { scope, collection, after: after.clone(), limits: PAGE };
+        let read = self.storage.scan(scan).await?;
+        if let Some(last) = read.items.last() {
+            *after = Some((last.key.collection.clone(), last.key.id.clone()));
+        }
+        // A page without documents would be asked for again and again.
+        *more = read.more && !read.items.is_empty();
+        *page = read.items.into();
+        Ok(())
+    }
+
+    /// Reads on in the feed, until it ends or enough is known. Documents that changed often are due once.
+    async fn gather(&mut self) -> Result<Read> {
+        for _ in 0..PAGES {
+            // Noted before the read, so that nothing falls between the read and the wait.
+            self.commits.borrow_and_update();
+            let read = self.storage.feed(self.place, PAGE).await?;
+            if read.gap {
+                return Ok(Read::Gap);
+            }
+            let Some(last) = read.changes.last() else {
+                return Ok(if self.due.is_empty() { Read::End } else { Read::Some });
+            };
+            self.place = last.at;
+            for change in read.changes {
+                let key = change.key;
+                let is_ours = key.scope == self.scope && key.collection == self.collection;
+                if is_ours && !self.shown.has(&key.id, change.at) {
+                    self.due.insert(key.id);
+                }
+            }
+            if self.due.len() >= DUE {
+                break;
+            }
+        }
+        Ok(Read::Some)
+    }
+
+    /// What is to be told of a document that changed.
+    async fn look(&mut self, id: DocumentId) -> Result<Option<WatchEvent<T>>> {
+        let key = DocumentKey::new(self.scope.clone(), self.collection.clone(), id.clone());
+        let found = self.storage.get(vec![key]).await?.into_iter().next().flatten();
+        self.due.remove(&id);
+        if let Some(stored) = found {
+            if self.shown.has(&id, stored.changed) {
+                return Ok(None);
+            }
+            if let Some(document) = self.accept(&stored)? {
+                return Ok(Some(WatchEvent::Changed(document)));
+            }
+        }
+        let removed = WatchEvent::Removed(id.as_str().to_owned());
+        Ok(self.shown.remove(&id).then_some(removed))
+    }
+
+    /// Reads a document; none if the filter does not accept it. One of another type counts as told.
+    fn accept(&mut self, stored: &Stored) -> Result<Option<Document<T>>> {
+        let document = Document::of(stored, self.versions.as_ref());
+        let accepts = |d: &Document<T>| self.filter.as_ref().is_none_or(|filter| filter(d));
+        let document = document.map(|d| d.filter(accepts));
+        if !matches!(document, Ok(None)) {
+            self.shown.insert(&stored.key.id, stored.changed);
+        }
+        document
+    }
+}

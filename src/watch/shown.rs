@@ -1,0 +1,59 @@
+//! Which documents a watch has told of.
+
+use std::collections::HashMap;
+
+use sync_core::model::{DocumentId, LocalSeq};
+
+/// The most ids that are remembered.
+const MOST: usize = 4_096;
+
+/// The documents that were told of and not taken back, each with the place of the state that was told. Of more than
+/// [`MOST`] nothing is remembered: then anything may have been told.
+#[derive(Debug)]
+pub(super) struct Shown(Option<HashMap<DocumentId, LocalSeq>>);
+
+impl Shown {
+    pub(super) fn new() -> Self {
+        Self(Some(HashMap::new()))
+    }
+
+    /// Takes note that a state was told.
+    pub(super) fn insert(&mut self, id: &DocumentId, place: LocalSeq) {
+        if let Some(known) = &mut self.0 {
+            known.insert(id.clone(), place);
+            if known.len() > MOST {
+                self.0 = None;
+            }
+        }
+    }
+
+    /// Whether the state at that place, or a newer one, was told for sure.
+    pub(super) fn has(&self, id: &DocumentId, place: LocalSeq) -> bool {
+        self.0.as_ref().and_then(|known| known.get(id)).is_some_and(|told| *told >= place)
+    }
+
+    /// Whether the document may have been told of; from now on it is not.
+    pub(super) fn remove(&mut self, id: &DocumentId) -> bool {
+        self.0.as_mut().is_none_or(|known| known.remove(id).is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_bounded_and_what_is_not_remembered_may_have_been_told() {
+        let id = |n: usize| DocumentId::new(n.to_string()).unwrap();
+        let mut shown = Shown::new();
+        for n in 0..MOST {
+            shown.insert(&id(n), LocalSeq(7));
+        }
+        assert!(shown.has(&id(3), LocalSeq(7)) && !shown.has(&id(3), LocalSeq(8)));
+        assert!(shown.remove(&id(3)) && !shown.remove(&id(3)));
+        shown.insert(&id(3), LocalSeq(8));
+        shown.insert(&id(MOST), LocalSeq(9));
+        assert!(shown.0.is_none());
+        assert!(!shown.has(&id(4), LocalSeq(7)) && shown.remove(&id(MOST + 1)));
+    }
+}
