@@ -157,6 +157,22 @@ fn edits_made_offline_travel_when_the_device_is_online_again() {
 }
 
 #[test]
+fn a_server_that_was_away_is_found_again_without_being_asked_for() {
+    let mut place = Place::new();
+    let (mut ann, mut ben) = (place.device("ann.db"), place.device("ben.db"));
+    place.server.child.kill().unwrap();
+    place.server.child.wait().unwrap();
+    ann.sees("no connection");
+    ann.does("add buy milk", "  1 … [ ] buy milk");
+    ann.does("status", "1 waiting");
+    let address = place.url.strip_prefix("ws://").unwrap();
+    place.server = App::start(&place.db("s.db"), &["--serve", address]);
+    place.server.sees("serving ");
+    ann.sees("everything is synced");
+    assert_eq!(ben.sees("milk"), "* added     1 ✓ [ ] buy milk");
+}
+
+#[test]
 fn a_restart_keeps_notes_and_what_has_not_travelled() {
     let place = Place::new();
     let db = place.db("ann.db");
