@@ -22,12 +22,19 @@ pub(crate) struct Note {
     pub(crate) done: bool,
 }
 
+/// What the user knows of a note.
+struct Numbered {
+    id: String,
+    /// The text that was shown last: of a note that is gone there is no other.
+    text: String,
+}
+
 /// The notes, each known to the user by a number.
 pub(crate) struct Notes {
     pub(crate) replica: Replica,
     collection: Collection<Note>,
-    /// The ids by number, from 1. A note keeps its number while the program runs, whatever comes in meanwhile.
-    numbered: Vec<String>,
+    /// By number, from 1. A note keeps its number while the program runs, whatever comes in meanwhile.
+    numbered: Vec<Numbered>,
 }
 
 impl Notes {
@@ -52,9 +59,9 @@ impl Notes {
 
     /// The number of a note; a new one gets the next.
     fn number(&mut self, id: &str) -> usize {
-        let known = self.numbered.iter().position(|known| known == id);
+        let known = self.numbered.iter().position(|known| known.id == id);
         let at = known.unwrap_or_else(|| {
-            self.numbered.push(id.to_owned());
+            self.numbered.push(Numbered { id: id.to_owned(), text: String::new() });
             self.numbered.len() - 1
         });
         at + 1
@@ -63,8 +70,8 @@ impl Notes {
     /// The note of a number.
     async fn find(&self, number: usize) -> Result<Document<Note>> {
         let none = || Error::new(ErrorKind::NotFound, format!("there is no note {number}"));
-        let id = number.checked_sub(1).and_then(|at| self.numbered.get(at)).ok_or_else(none)?;
-        self.collection.get(id).await?.ok_or_else(none)
+        let known = number.checked_sub(1).and_then(|at| self.numbered.get(at)).ok_or_else(none)?;
+        self.collection.get(&known.id).await?.ok_or_else(none)
     }
 
     pub(crate) async fn add(&mut self, text: String) -> Result<String> {
@@ -143,6 +150,7 @@ impl Notes {
             _ => ("…", String::new()),
         };
         let Note { text, done } = note.value();
+        self.numbered[number - 1].text.clone_from(text);
         let tick = if *done { "x" } else { " " };
         Ok(format!("{number:>3} {mark} [{tick}] {text}{why}"))
     }
@@ -161,8 +169,7 @@ impl Notes {
             Some(note) => self.show(&note).await?,
             None => {
                 let number = self.number(change.key().id.as_str());
-                let text = change.previous::<Note>()?.map(|note| note.into_value().text);
-                format!("{number:>3} {}", text.unwrap_or_default())
+                format!("{number:>3} {}", self.numbered[number - 1].text)
             }
         };
         Ok(Some(format!("* {verb:<7} {line}")))
