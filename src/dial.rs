@@ -1,6 +1,7 @@
 //! Transports by the server's address, chosen when the program runs.
 
 use std::sync::Arc;
+#[cfg(any(feature = "ws", feature = "http"))]
 use std::time::Duration;
 
 use sync_core::error::{Error, ErrorKind, Result};
