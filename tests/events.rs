@@ -12,12 +12,15 @@ use futures_util::StreamExt;
 use support::{builder, soon};
 use sync_core::environment::System;
 use sync_core::kv::{KvOptions, MemoryKv, open_server};
-use sync_core::model::{Change, DocumentState, Limits, Rejection, RejectionCode, Scope};
+use sync_core::model::{
+    Change, DocumentState, Epoch, Limits, Rejection, RejectionCode, Scope, Seq,
+};
 use sync_core::replica::Decided;
 use sync_core::server::{
     Access, Authenticate, Authorise, Hooks, Principal, Server, ServerOptions, StaticTokens,
     Validate,
 };
+use sync_core::storage::ServerStorage;
 use twotide::EventStream;
 use twotide::prelude::*;
 
@@ -199,6 +202,27 @@ async fn a_revoked_scope_is_told() {
     assert!(events.contains(&SyncEvent::ScopeGone(scope.clone())), "{events:?}");
     let refused = SyncEvent::ScopeRefused { scope, why: ErrorKind::PermissionDenied };
     assert!(events.contains(&refused), "{events:?}");
+}
+
+#[tokio::test]
+async fn a_position_that_is_given_up_is_told() {
+    let storage = open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap();
+    let storage: Arc<dyn ServerStorage> = Arc::new(storage);
+    let options = ServerOptions::default();
+    let server = Server::new(storage.clone(), Hooks::default(), options, Arc::new(System));
+    let replica = builder(&server, 1).open().await.unwrap();
+    put(&replica, "counts", "x", 1).await;
+    soon(replica.sync_now()).await.unwrap();
+    // The server's log begins another life, as after a restore from a backup that held nothing.
+    let scope = replica.scope().clone();
+    let old = storage.find_scope(scope.clone()).await.unwrap().unwrap().epoch;
+    let fresh = Epoch([9; 16]);
+    storage.begin_epoch(scope.clone(), old, Seq(0), fresh).await.unwrap();
+    let mut events = replica.event_stream(EventFilter::all().kinds([EventKind::Reset]));
+    soon(replica.sync_now()).await.unwrap();
+    let events = told(&mut events);
+    let SyncEvent::Reset(reset_scope, reset) = &events[0] else { panic!("{events:?}") };
+    assert_eq!((events.len(), reset_scope, reset.epoch), (1, &scope, fresh));
 }
 
 #[tokio::test]
