@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sync_core::driver::{DriverOptions, DriverStatus};
-use sync_core::engine::RetryPolicy;
+use sync_core::driver::{DriverOptions, DriverStatus, TokenProvider};
+use sync_core::engine::{Direction, RetryPolicy};
 use sync_core::environment::{Environment, System};
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::{Collection, Limits, Scope};
@@ -13,58 +13,86 @@ use sync_core::resolver::{ConflictResolver, ResolveOn, Resolvers};
 use sync_core::storage::Storage;
 use sync_core::transport::Transport;
 
-use crate::dial::{DialOptions, dial};
-use crate::{Replica, Status, StorageUrl};
-
-enum StorageChoice {
-    Given(Arc<dyn Storage>),
-    /// Text that is no address is told when the replica is opened.
-    Url(Result<StorageUrl>),
-}
-
-enum TransportChoice {
-    Given(Arc<dyn Transport>),
-    Url(String),
-}
+use crate::dial::dial;
+use crate::{Replica, ReplicaConfig, Status, StorageUrl, Strategy};
 
 /// Opens a [`Replica`]: made by [`Replica::builder`].
+///
+/// It is a [`ReplicaConfig`] and what cannot be written down as data: the defaults of all options stand there.
 #[must_use = "nothing is opened before `open`"]
 pub struct ReplicaBuilder {
-    storage: Option<StorageChoice>,
-    transport: Option<TransportChoice>,
+    config: ReplicaConfig,
+    /// Text that is no value of its option, told when the replica is opened.
+    bad_storage: Option<Error>,
+    bad_scope: Option<Error>,
+    storage: Option<Arc<dyn Storage>>,
+    transport: Option<Arc<dyn Transport>>,
+    resolvers: Option<Resolvers>,
+    token_provider: Option<Arc<dyn TokenProvider>>,
     environment: Arc<dyn Environment>,
-    options: DriverOptions,
-    scope: Result<Scope>,
-    attempts: u32,
-    auto_start: bool,
-    dial: DialOptions,
+    holder: String,
+    #[cfg(any(feature = "ws", feature = "http"))]
+    trust: transport_net::tls::Trust,
+}
+
+/// What a replica is made of.
+pub(crate) struct Made {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) transport: Option<Arc<dyn Transport>>,
+    pub(crate) environment: Arc<dyn Environment>,
+    pub(crate) options: DriverOptions,
+    pub(crate) attempts: u32,
+    pub(crate) direction: Direction,
+    pub(crate) status: Status,
 }
 
 impl fmt::Debug for ReplicaBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReplicaBuilder").field("scope", &self.scope).finish_non_exhaustive()
+        f.debug_struct("ReplicaBuilder").field("config", &self.config).finish_non_exhaustive()
     }
 }
 
 impl ReplicaBuilder {
     pub(crate) fn new() -> Self {
-        let mut options = DriverOptions::default();
-        options.holder = format!("process {}", std::process::id());
         Self {
+            config: ReplicaConfig::default(),
+            bad_storage: None,
+            bad_scope: None,
             storage: None,
             transport: None,
+            resolvers: None,
+            token_provider: None,
             environment: Arc::new(System),
-            options,
-            scope: Ok(Scope::default()),
-            attempts: 5,
-            auto_start: false,
-            dial: DialOptions::default(),
+            holder: format!("process {}", std::process::id()),
+            #[cfg(any(feature = "ws", feature = "http"))]
+            trust: transport_net::tls::Trust::default(),
         }
+    }
+
+    /// All options are as this config says; what is called afterwards changes them. A storage and a transport that were
+    /// given before stay if the config names none, resolvers that were given before do not.
+    pub fn config(mut self, config: ReplicaConfig) -> Self {
+        if config.storage.is_some() {
+            self.storage = None;
+        }
+        if config.server.is_some() {
+            self.transport = None;
+        }
+        self.resolvers = None;
+        (self.bad_storage, self.bad_scope) = (None, None);
+        self.config = config;
+        self
+    }
+
+    /// What was set so far, as data; what was given as a value, such as a [storage](Self::storage), is not in it.
+    #[must_use]
+    pub fn options(&self) -> &ReplicaConfig {
+        &self.config
     }
 
     /// The replica lives in this storage.
     pub fn storage(mut self, storage: Arc<dyn Storage>) -> Self {
-        self.storage = Some(StorageChoice::Given(storage));
+        (self.storage, self.bad_storage) = (Some(storage), None);
         self
     }
 
@@ -87,110 +115,146 @@ impl ReplicaBuilder {
 
     /// The replica lives there.
     pub fn storage_at(mut self, url: StorageUrl) -> Self {
-        self.storage = Some(StorageChoice::Url(Ok(url)));
+        (self.storage, self.bad_storage) = (None, None);
+        self.config.storage = Some(url);
         self
     }
 
     /// The replica lives there, by the text of a [`StorageUrl`], such as `sqlite:notes.db`. Text that is none is told by
     /// [`open`](Self::open).
     pub fn storage_url(mut self, url: impl AsRef<str>) -> Self {
-        self.storage = Some(StorageChoice::Url(url.as_ref().parse()));
+        match url.as_ref().parse() {
+            Ok(url) => return self.storage_at(url),
+            Err(error) => self.bad_storage = Some(error),
+        }
         self
     }
 
     /// The server is reached this way.
     pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
-        self.transport = Some(TransportChoice::Given(transport));
+        self.transport = Some(transport);
         self
     }
 
     /// The server has this address: `ws://host:port` or `wss://host:port`, `http://host:port` or `https://host:port`,
     /// among those that were compiled in.
     pub fn server(mut self, url: impl Into<String>) -> Self {
-        self.transport = Some(TransportChoice::Url(url.into()));
+        self.transport = None;
+        self.config.server = Some(url.into());
         self
     }
 
-    /// What to authenticate with. None by default.
+    /// What to authenticate with. None by default. With a [provider](Self::token_provider) it is for the first connection
+    /// only.
     pub fn token(mut self, token: impl Into<String>) -> Self {
-        self.options.token = Some(token.into());
+        self.config.token = Some(token.into());
         self
     }
 
-    /// The scope that is synced. `default` by default.
+    /// Who is asked for a token before every connection, and once more when the server refuses it. See [`TokenProvider`]
+    /// for what happens when that one is refused too, and [`tokens_from`](sync_core::driver::tokens_from) for closures.
+    pub fn token_provider(mut self, provider: impl TokenProvider) -> Self {
+        self.token_provider = Some(Arc::new(provider));
+        self
+    }
+
+    /// The scope that is synced. `default` by default. Text that is none is told by [`open`](Self::open).
     pub fn scope(mut self, scope: impl AsRef<str>) -> Self {
-        self.scope = Scope::new(scope);
+        match Scope::new(scope) {
+            Ok(scope) => (self.config.scope, self.bad_scope) = (scope, None),
+            Err(error) => self.bad_scope = Some(error),
+        }
+        self
+    }
+
+    /// Which way it syncs. Both by default.
+    ///
+    /// A replica that only pulls still takes local edits: they stay in the outbox, where
+    /// [`Status::outbox`](crate::Status::outbox) counts them, until it is opened with a direction that pushes. It is in
+    /// sync when everything up to the head is here. A replica that only pushes is in sync when nothing waits to be pushed,
+    /// and learns what others wrote only where that meets its own edits.
+    pub fn direction(mut self, direction: Direction) -> Self {
+        self.config.direction = direction;
         self
     }
 
     /// Who decides conflicts. The last write by default.
     pub fn resolver(mut self, resolver: impl ConflictResolver) -> Self {
-        self.options.resolvers = Resolvers::new(resolver);
+        self.resolvers = Some(Resolvers::new(resolver));
         self
     }
 
-    /// Who decides the conflicts of one collection, and where; to be called after [`Self::resolver`].
+    /// Who decides conflicts, by name.
+    pub fn strategy(mut self, strategy: Strategy) -> Self {
+        self.config.resolver = strategy;
+        self.resolvers = None;
+        self
+    }
+
+    /// Who decides the conflicts of one collection, and where; to be called after [`Self::resolver`] and
+    /// [`Self::strategy`].
     pub fn resolver_for(
         mut self,
         collection: Collection,
         resolver: Arc<dyn ConflictResolver>,
         on: ResolveOn,
     ) -> Self {
-        self.options.resolvers = self.options.resolvers.with(collection, resolver, on);
+        let so_far = self.resolvers.unwrap_or_else(|| self.config.resolver.resolvers());
+        self.resolvers = Some(so_far.with(collection, resolver, on));
         self
     }
 
     /// How failures are retried.
     pub fn retry(mut self, retry: RetryPolicy) -> Self {
-        self.options.engine.retry = retry;
+        self.config.retry = retry;
         self
     }
 
     /// After how many failures in a row [`Replica::sync_now`], [`push`](Replica::push) and [`pull`](Replica::pull) give
     /// up. 5 by default. A [started](Replica::start) replica never gives up.
     pub fn attempts(mut self, attempts: u32) -> Self {
-        self.attempts = attempts.max(1);
+        self.config.attempts = attempts.max(1);
         self
     }
 
     /// The most that a chunk may hold. 1,000 documents and 4 MiB by default.
     pub fn chunk_limits(mut self, limits: Limits) -> Self {
-        self.options.chunk_limits = limits;
+        (self.config.chunk_documents, self.config.chunk_bytes) = (limits.documents, limits.bytes);
         self
     }
 
     /// The most that a push batch may hold; the server's limits are kept as well. 1,000 documents and 4 MiB by default.
     pub fn push_limits(mut self, limits: Limits) -> Self {
-        self.options.push_limits = limits;
+        (self.config.batch_documents, self.config.batch_bytes) = (limits.documents, limits.bytes);
         self
     }
 
     /// How many chunks may wait while one is applied, and how many bytes they may have together. Two and 16 MiB by
     /// default.
     pub fn pipeline(mut self, depth: usize, bytes: usize) -> Self {
-        self.options.engine.depth = depth;
-        self.options.engine.window_bytes = bytes;
+        self.config.pipeline_depth = depth;
+        self.config.pipeline_bytes = bytes;
         self
     }
 
     /// How long connecting, and one request, may take. 15 s and 60 s by default.
     pub fn timeouts(mut self, connect: Duration, request: Duration) -> Self {
-        self.options.engine.connect_timeout = connect;
-        self.options.engine.request_timeout = request;
+        self.config.connect_timeout = connect;
+        self.config.request_timeout = request;
         self
     }
 
     /// Whether compression is offered to a server that is reached by its address: a fourth of the bytes for typical
     /// documents, at some cost of time, which pays on slow links. Not by default.
     pub fn compression(mut self, yes: bool) -> Self {
-        self.dial.compression = yes;
+        self.config.compression = yes;
         self
     }
 
     /// Whom to trust as the server at a `wss://` or `https://` address. The authorities of the web by default.
     #[cfg(any(feature = "ws", feature = "http"))]
     pub fn trust(mut self, trust: transport_net::tls::Trust) -> Self {
-        self.dial.trust = trust;
+        self.trust = trust;
         self
     }
 
@@ -198,13 +262,20 @@ impl ReplicaBuilder {
     /// through.
     #[cfg(feature = "http")]
     pub fn live_by(mut self, live_by: transport_http::LiveBy) -> Self {
-        self.dial.live_by = live_by;
+        self.config.live_by = live_by;
+        self
+    }
+
+    /// How often a server is asked over HTTP where nothing better works. 5 s by default.
+    #[cfg(feature = "http")]
+    pub fn poll_interval(mut self, interval: Duration) -> Self {
+        self.config.poll_interval = interval;
         self
     }
 
     /// The version of the app's own schema, as the server is told it. 0 by default.
     pub fn schema(mut self, version: u32) -> Self {
-        self.options.schema = version;
+        self.config.schema = version;
         self
     }
 
@@ -213,14 +284,14 @@ impl ReplicaBuilder {
     /// [`Event::ScopeGone`](sync_core::engine::Event::ScopeGone) tells of it. To be set where one device is shared by several
     /// tokens that may see different things. Not by default.
     pub fn keep_revoked(mut self, yes: bool) -> Self {
-        self.options.engine.forget_revoked = !yes;
+        self.config.keep_revoked = yes;
         self
     }
 
     /// Who holds the engine of this replica, in words for people: another process that wants it is told. The process id
     /// by default.
     pub fn holder(mut self, holder: impl Into<String>) -> Self {
-        self.options.holder = holder.into();
+        self.holder = holder.into();
         self
     }
 
@@ -232,33 +303,60 @@ impl ReplicaBuilder {
 
     /// Whether to [start](Replica::start) at once. Not by default.
     pub fn auto_start(mut self, yes: bool) -> Self {
-        self.auto_start = yes;
+        self.config.auto_start = yes;
         self
     }
 
     /// Opens the replica.
     ///
     /// # Errors
-    /// `InvalidInput` without a storage, for a bad scope or a bad address; `Incompatible` for a file that is not a
-    /// replica's or from a newer version; else as the storage.
-    pub async fn open(mut self) -> Result<Replica> {
-        self.options.scopes = vec![self.scope?];
-        let missing = || Error::new(ErrorKind::InvalidInput, "a replica needs a storage");
-        let transport = match self.transport {
-            Some(TransportChoice::Given(transport)) => Some(transport),
-            Some(TransportChoice::Url(url)) => Some(dial(&url, &self.dial)?),
-            None => None,
+    /// `InvalidInput` without a storage, for a bad scope or a bad address, and for an option that
+    /// [cannot work](ReplicaConfig::check); `Incompatible` for a file that is not a replica's or from a newer version;
+    /// else as the storage.
+    pub async fn open(self) -> Result<Replica> {
+        if let Some(error) = self.bad_storage.or(self.bad_scope) {
+            return Err(error);
+        }
+        let config = self.config;
+        config.check()?;
+        let transport = match (self.transport, &config.server) {
+            (Some(given), _) => Some(given),
+            (None, Some(url)) => {
+                #[allow(unused_mut, reason = "without transports there is nobody to trust")]
+                let mut options = config.dial_options();
+                #[cfg(any(feature = "ws", feature = "http"))]
+                {
+                    options.trust = self.trust;
+                }
+                Some(dial(url, &options)?)
+            }
+            (None, None) => None,
         };
-        let storage = match self.storage.ok_or_else(missing)? {
-            StorageChoice::Given(storage) => storage,
-            StorageChoice::Url(url) => url?.open_replica(self.environment.replica_id()).await?,
+        let storage = match (self.storage, &config.storage) {
+            (Some(given), _) => given,
+            (None, Some(url)) => url.open_replica(self.environment.replica_id()).await?,
+            (None, None) => {
+                let message = "a replica needs a storage, such as `sqlite:notes.db`";
+                return Err(Error::new(ErrorKind::InvalidInput, message));
+            }
         };
+        let mut options = config.driver_options();
+        options.holder = self.holder;
+        options.resolvers = self.resolvers.unwrap_or_else(|| config.resolver.resolvers());
+        options.token_provider = self.token_provider;
         // So that the status is right from the beginning.
-        let outbox = storage.state().await?.outbox(&self.options.scopes[0]);
-        let status = Status::of(&DriverStatus::default(), outbox);
-        let (environment, options) = (self.environment, self.options);
-        let replica = Replica::new(storage, transport, environment, options, self.attempts, status);
-        if self.auto_start {
+        let outbox = storage.state().await?.outbox(&options.scopes[0]);
+        let status = Status::of(&DriverStatus::default(), outbox, config.direction);
+        let replica = Replica::new(Made {
+            storage,
+            transport,
+            environment: self.environment,
+            options,
+            attempts: config.attempts,
+            direction: config.direction,
+            status,
+        });
+        if config.auto_start {
             replica.start().await?;
         }
         Ok(replica)

@@ -76,11 +76,18 @@ impl Change {
         &self,
         state: Option<&DocumentState>,
     ) -> Result<Option<Document<T>>> {
-        let Some((state, body)) = state.and_then(|s| s.body.as_ref().map(|b| (s, b))) else {
-            return Ok(None);
-        };
-        let is_synced = self.0.origin == Origin::Remote;
-        Document::read(self.0.key.id.as_str().to_owned(), state, body, is_synced).map(Some)
+        self.body_of(state).map(|document| document.decode(None)).transpose()
+    }
+
+    /// The document as it is now, as it was written.
+    pub(crate) fn raw(&self) -> Option<Document> {
+        self.body_of(self.0.document.as_ref())
+    }
+
+    fn body_of(&self, state: Option<&DocumentState>) -> Option<Document> {
+        let state = state?;
+        let (id, is_synced) = (self.0.key.id.as_str(), self.0.origin == Origin::Remote);
+        Some(Document::new(id.to_owned(), state, state.body.as_ref()?, is_synced))
     }
 }
 

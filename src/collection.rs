@@ -7,9 +7,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::{Body, Collection as Name, DocumentId, DocumentKey, Limits, Scope};
-use sync_core::replica::{LocalTransaction, LocalWrite, Scan, WriteOperation};
+use sync_core::replica::{LocalTransaction, LocalWrite, Scan, Stored, WriteOperation};
 
-use crate::{Document, Replica};
+use crate::versions::Versions;
+use crate::{Change, Document, Replica};
 
 /// A collection whose documents are of type `T`. Cheap to clone.
 ///
@@ -18,12 +19,14 @@ pub struct Collection<T = Body> {
     replica: Replica,
     scope: Scope,
     name: Name,
+    versions: Option<Versions>,
     of: PhantomData<fn() -> T>,
 }
 
 impl<T> Clone for Collection<T> {
     fn clone(&self) -> Self {
-        Self::new(self.replica.clone(), self.scope.clone(), self.name.clone())
+        let versions = self.versions.clone();
+        Self { versions, ..Self::new(self.replica.clone(), self.scope.clone(), self.name.clone()) }
     }
 }
 
@@ -45,7 +48,41 @@ pub struct Page<T> {
 
 impl<T> Collection<T> {
     pub(crate) fn new(replica: Replica, scope: Scope, name: Name) -> Self {
-        Self { replica, scope, name, of: PhantomData }
+        Self { replica, scope, name, versions: None, of: PhantomData }
+    }
+
+    /// The same collection for a type that has changed over time: documents carry the type's version in the field
+    /// `_version`, and those of an older one (0 if they carry none) are upgraded whenever they are read, wherever they come
+    /// from: the file, one's own outbox, other replicas. They are stored in the new version when the app writes them the
+    /// next time. The closure is given the old version and the body, and makes a body of the current version.
+    ///
+    /// Values have to be JSON objects. A document of a newer version is `Incompatible`: an older app does not guess.
+    ///
+    /// ```
+    /// use serde::{Deserialize, Serialize};
+    /// use twotide::prelude::*;
+    ///
+    /// #[derive(Deserialize)]
+    /// struct OldNote { text: String }
+    /// #[derive(Serialize, Deserialize)]
+    /// struct Note { title: String, lines: Vec<String> }
+    ///
+    /// # fn example(replica: &Replica) -> twotide::Result<()> {
+    /// let notes = replica.collection::<Note>("notes")?.versioned(1, |_, body| {
+    ///     let OldNote { text } = body.to()?;
+    ///     Body::from_value(&Note { title: String::new(), lines: vec![text] })
+    /// });
+    /// # let _ = notes;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn versioned(
+        self,
+        version: u32,
+        upgrade: impl Fn(u32, &Body) -> Result<Body> + Send + Sync + 'static,
+    ) -> Self {
+        Self { versions: Some(Versions::new(version, upgrade)), ..self }
     }
 
     /// Its name.
@@ -62,6 +99,10 @@ impl<T> Collection<T> {
         &self.name
     }
 
+    pub(crate) fn versions(&self) -> Option<Versions> {
+        self.versions.clone()
+    }
+
     pub(crate) fn replica(&self) -> &Replica {
         &self.replica
     }
@@ -72,6 +113,37 @@ impl<T> Collection<T> {
 
     pub(crate) fn key(&self, id: &str) -> Result<DocumentKey> {
         Ok(DocumentKey::new(self.scope.clone(), self.name.clone(), DocumentId::new(id)?))
+    }
+}
+
+impl<T: Serialize> Collection<T> {
+    /// A value as a body, with its version if the collection has versions.
+    pub(crate) fn encode(&self, value: &T) -> Result<Body> {
+        let body = Body::from_value(value)?;
+        match &self.versions {
+            Some(versions) => versions.mark(&body),
+            None => Ok(body),
+        }
+    }
+}
+
+impl<T: DeserializeOwned> Collection<T> {
+    /// The document of a change, upgraded if the collection has versions; none if it was deleted.
+    ///
+    /// # Errors
+    /// `InvalidInput` if it is not of type `T`, or belongs to another collection; as [`Self::versioned`] says.
+    pub fn document_of(&self, change: &Change) -> Result<Option<Document<T>>> {
+        let key = change.key();
+        if key.collection != self.name || key.scope != self.scope {
+            let message = "the change is of another collection";
+            return Err(Error::new(ErrorKind::InvalidInput, message).with("document", key));
+        }
+        change.raw().map(|d| d.decode(self.versions.as_ref())).transpose()
+    }
+
+    fn read(&self, stored: &Stored) -> Result<Option<Document<T>>> {
+        let document = Document::of(stored);
+        document.map(|d| d.decode(self.versions.as_ref())).transpose()
     }
 }
 
@@ -91,7 +163,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
     /// `AlreadyExists` if there is one; `InvalidInput` for a bad id, or a value that has no JSON form or is over the
     /// limit; else as the storage.
     pub async fn insert_with_id(&self, id: &str, value: &T) -> Result<Document<T>> {
-        self.write(id, WriteOperation::Insert(Body::from_value(value)?)).await
+        self.write(id, WriteOperation::Insert(self.encode(value)?)).await
     }
 
     /// Replaces a document.
@@ -99,7 +171,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
     /// # Errors
     /// `NotFound` if there is none; else as [`Self::insert_with_id`].
     pub async fn update(&self, id: &str, value: &T) -> Result<Document<T>> {
-        self.write(id, WriteOperation::Update(Body::from_value(value)?)).await
+        self.write(id, WriteOperation::Update(self.encode(value)?)).await
     }
 
     /// Makes or replaces a document.
@@ -107,7 +179,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
     /// # Errors
     /// As [`Self::insert_with_id`], but for `AlreadyExists`.
     pub async fn put(&self, id: &str, value: &T) -> Result<Document<T>> {
-        self.write(id, WriteOperation::Put(Body::from_value(value)?)).await
+        self.write(id, WriteOperation::Put(self.encode(value)?)).await
     }
 
     async fn write(&self, id: &str, operation: WriteOperation) -> Result<Document<T>> {
@@ -118,7 +190,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
         let written = state.as_ref().and_then(|s| s.body.as_ref().map(|b| (s, b)));
         let (state, body) = written
             .ok_or_else(|| Error::new(ErrorKind::Internal, "a write left no document behind"))?;
-        Document::read(id.to_owned(), state, body, false)
+        Document::new(id.to_owned(), state, body, false).decode(self.versions.as_ref())
     }
 
     /// Deletes a document.
@@ -138,7 +210,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
     pub async fn get(&self, id: &str) -> Result<Option<Document<T>>> {
         let found = self.replica.storage().get(vec![self.key(id)?]).await?;
         match found.into_iter().next().flatten() {
-            Some(stored) => Document::of(&stored),
+            Some(stored) => self.read(&stored),
             None => Ok(None),
         }
     }
@@ -159,7 +231,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
         let last = page.items.last().map(|s| s.key.id.as_str().to_owned());
         let mut documents = Vec::with_capacity(page.items.len());
         for stored in &page.items {
-            documents.extend(Document::of(stored)?);
+            documents.extend(self.read(stored)?);
         }
         Ok(Page { documents, next: last.filter(|_| page.more) })
     }

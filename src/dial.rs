@@ -1,6 +1,7 @@
 //! Transports by the server's address, chosen when the program runs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::transport::Transport;
@@ -18,7 +19,7 @@ const KNOWN: &[&str] = &[
 ];
 
 /// What a transport that is made from an address is told.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct DialOptions {
     /// Whether compression is offered.
     pub(crate) compression: bool,
@@ -28,6 +29,13 @@ pub(crate) struct DialOptions {
     /// How changes are followed over HTTP.
     #[cfg(feature = "http")]
     pub(crate) live_by: transport_http::LiveBy,
+    /// How often a server is asked over HTTP where nothing better works.
+    #[cfg(feature = "http")]
+    pub(crate) poll_interval: Duration,
+    /// How long connecting may take.
+    pub(crate) connect_timeout: Duration,
+    /// How long a request may take.
+    pub(crate) request_timeout: Duration,
 }
 
 /// The transport for an address.
@@ -38,6 +46,8 @@ pub(crate) fn dial(url: &str, options: &DialOptions) -> Result<Arc<dyn Transport
         "ws" | "wss" => {
             let mut config = transport_ws::WsConfig::new(url);
             config.trust = options.trust.clone();
+            config.connect_timeout = options.connect_timeout;
+            config.framed.greeting_timeout = options.connect_timeout;
             if options.compression {
                 config.framed.compressions = vec![Arc::new(transport_ws::Zstd)];
             }
@@ -49,6 +59,9 @@ pub(crate) fn dial(url: &str, options: &DialOptions) -> Result<Arc<dyn Transport
             config.trust = options.trust.clone();
             config.compress = options.compression;
             config.live = options.live_by;
+            config.poll_interval = options.poll_interval;
+            config.connect_timeout = options.connect_timeout;
+            config.request_timeout = options.request_timeout;
             Ok(Arc::new(transport_http::HttpTransport::new(config)?))
         }
         _ => {
@@ -65,11 +78,12 @@ pub(crate) fn dial(url: &str, options: &DialOptions) -> Result<Arc<dyn Transport
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ReplicaConfig;
 
     #[test]
     fn an_unknown_scheme_names_those_that_are_there() {
         for bad in ["", "localhost:1", "ftp://localhost"] {
-            let error = dial(bad, &DialOptions::default()).unwrap_err();
+            let error = dial(bad, &ReplicaConfig::default().dial_options()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
             let told = error.to_string();
             assert!(KNOWN.iter().all(|known| told.contains(known)), "{told}");

@@ -7,6 +7,8 @@ use sync_core::error::Result;
 use sync_core::model::{Body, DocumentState, Revision, Stamp};
 use sync_core::replica::Stored;
 
+use crate::versions::Versions;
+
 /// A document: its value, and what the replica knows of it.
 #[derive(Clone, Debug)]
 pub struct Document<T = Body> {
@@ -62,22 +64,31 @@ impl<T> Document<T> {
     }
 }
 
-impl<T: DeserializeOwned> Document<T> {
-    pub(crate) fn read(
-        id: String,
-        state: &DocumentState,
-        body: &Body,
-        is_synced: bool,
-    ) -> Result<Self> {
-        let value = body.to().map_err(|e| e.with("document", &id))?;
-        let (created, updated) = (state.created, state.author.stamp);
-        Ok(Self { id, value, revision: state.revision, created, updated, is_synced })
+impl Document<Body> {
+    pub(crate) fn new(id: String, state: &DocumentState, body: &Body, is_synced: bool) -> Self {
+        let (revision, created, updated) = (state.revision, state.created, state.author.stamp);
+        Self { id, value: body.clone(), revision, created, updated, is_synced }
     }
 
-    pub(crate) fn of(stored: &Stored) -> Result<Option<Self>> {
-        let Some(body) = &stored.state.body else { return Ok(None) };
+    /// None for a tombstone.
+    pub(crate) fn of(stored: &Stored) -> Option<Self> {
+        let body = stored.state.body.as_ref()?;
         let id = stored.key.id.as_str().to_owned();
-        Self::read(id, &stored.state, body, !stored.dirty).map(Some)
+        Some(Self::new(id, &stored.state, body, !stored.dirty))
+    }
+
+    /// The same document with its body read into a type, upgraded first if there are versions.
+    pub(crate) fn decode<T: DeserializeOwned>(
+        self,
+        versions: Option<&Versions>,
+    ) -> Result<Document<T>> {
+        let Self { id, value, revision, created, updated, is_synced } = self;
+        let read = match versions {
+            Some(versions) => versions.upgraded(&value).and_then(|body| body.to()),
+            None => value.to(),
+        };
+        let value = read.map_err(|e| e.with("document", &id))?;
+        Ok(Document { id, value, revision, created, updated, is_synced })
     }
 }
 

@@ -38,6 +38,7 @@
 mod builder;
 mod changes;
 mod collection;
+mod config;
 mod dial;
 mod document;
 mod events;
@@ -49,6 +50,7 @@ mod status;
 mod storage_url;
 mod transaction;
 mod unsettled;
+mod versions;
 mod watch;
 
 pub use sync_core as core;
@@ -68,6 +70,7 @@ pub use transport_ws as ws;
 pub use builder::ReplicaBuilder;
 pub use changes::{Change, Changes};
 pub use collection::{Collection, Page};
+pub use config::{ReplicaConfig, Strategy};
 pub use document::Document;
 pub use events::{EventFilter, EventKind, EventStream, SyncEvent};
 pub use replica::Replica;
@@ -75,6 +78,8 @@ pub use replica::Replica;
 pub use serve::routes;
 pub use status::{Activity, Statistics, Status};
 pub use storage_url::StorageUrl;
+pub use sync_core::driver::{TokenProvider, tokens_from};
+pub use sync_core::engine::{Direction, RetryPolicy};
 pub use sync_core::error::{Error, ErrorKind, Result, Retry};
 pub use transaction::Transaction;
 pub use unsettled::{

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sync_core::driver::{DriverStatus, Observer};
-use sync_core::engine::Event;
+use sync_core::engine::{Direction, Event};
 use sync_core::error::ErrorKind;
 use sync_core::model::Scope;
 use sync_core::replica::Committed;
@@ -16,6 +16,7 @@ use crate::{EventFilter, EventKind, Statistics, Status, SyncEvent};
 
 /// Who is told of what the driver does.
 pub(crate) struct Listeners {
+    direction: Direction,
     pub(crate) driver: watch::Sender<DriverStatus>,
     pub(crate) status: watch::Sender<Status>,
     pub(crate) statistics: watch::Sender<Statistics>,
@@ -45,6 +46,7 @@ struct Listening {
 impl Listeners {
     pub(crate) fn new(status: Status) -> Self {
         Self {
+            direction: status.direction,
             driver: watch::Sender::new(DriverStatus::default()),
             status: watch::Sender::new(status),
             statistics: watch::Sender::new(Statistics::default()),
@@ -163,7 +165,8 @@ pub(crate) async fn follow(
         let Some(held) = listeners.upgrade() else { return };
         match state {
             Ok(state) => {
-                let status = Status::of(&driver.borrow_and_update(), state.outbox(&scope));
+                let status =
+                    Status::of(&driver.borrow_and_update(), state.outbox(&scope), held.direction);
                 held.status.send_if_modified(|old| {
                     let changed = !old.shows_the_same(&status);
                     if changed {

@@ -2,12 +2,12 @@
 
 use std::fmt;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sync_core::driver::{Driver, DriverOptions, DriverStatus, Observer, Parts};
-use sync_core::engine::{Event, Goal, Phase};
+use sync_core::engine::{Direction, Event, Goal, Phase};
 use sync_core::environment::Environment;
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::{Body, Collection as Name, Epoch, LocalSeq, Reset, ResetReason, Scope};
@@ -16,8 +16,9 @@ use sync_core::storage::Storage;
 use sync_core::transport::Transport;
 use tokio::sync::{Mutex, broadcast, watch};
 
+use crate::builder::Made;
 use crate::listeners::{Listeners, follow};
-use crate::{Changes, Collection, ReplicaBuilder, Statistics, Status, Transaction};
+use crate::{Changes, Collection, ReplicaBuilder, Transaction};
 
 /// One copy of the data on one device. Cheap to clone.
 ///
@@ -32,6 +33,9 @@ struct Inner {
     environment: Arc<dyn Environment>,
     options: DriverOptions,
     attempts: u32,
+    direction: Direction,
+    /// What the next driver begins with.
+    token: std::sync::Mutex<Option<String>>,
     driver: Mutex<Option<Running>>,
     /// One-shot syncs take turns.
     turn: Mutex<()>,
@@ -56,17 +60,13 @@ impl Replica {
         ReplicaBuilder::new()
     }
 
-    pub(crate) fn new(
-        storage: Arc<dyn Storage>,
-        transport: Option<Arc<dyn Transport>>,
-        environment: Arc<dyn Environment>,
-        options: DriverOptions,
-        attempts: u32,
-        status: Status,
-    ) -> Self {
+    pub(crate) fn new(made: Made) -> Self {
+        let Made { storage, transport, environment, mut options, attempts, direction, status } =
+            made;
         let listeners = Arc::new(Listeners::new(status));
         let scope = options.scopes[0].clone();
         tokio::spawn(follow(scope, Arc::clone(&storage), Arc::downgrade(&listeners)));
+        let token = options.token.take().into();
         let (driver, turn) = (Mutex::default(), Mutex::default());
         Self(Arc::new(Inner {
             storage,
@@ -74,6 +74,8 @@ impl Replica {
             environment,
             options,
             attempts,
+            direction,
+            token,
             driver,
             turn,
             listeners,
@@ -85,6 +87,12 @@ impl Replica {
     pub fn scope(&self) -> &Scope {
         // The builder names exactly one.
         &self.0.options.scopes[0]
+    }
+
+    /// Which way it syncs.
+    #[must_use]
+    pub fn direction(&self) -> Direction {
+        self.0.direction
     }
 
     /// The storage under it.
@@ -151,19 +159,6 @@ impl Replica {
         self.0.listeners.events.subscribe()
     }
 
-    /// The status, now and as it changes. The receiver's `borrow` needs no `await`, either; one look is
-    /// [`status_now`](Self::status_now).
-    #[must_use]
-    pub fn status(&self) -> watch::Receiver<Status> {
-        self.0.listeners.status.subscribe()
-    }
-
-    /// What the sync did, now and as it changes.
-    #[must_use]
-    pub fn statistics(&self) -> watch::Receiver<Statistics> {
-        self.0.listeners.statistics.subscribe()
-    }
-
     /// The replica at a glance: identity, scopes, counts and digests.
     ///
     /// # Errors
@@ -172,11 +167,19 @@ impl Replica {
         self.0.storage.state().await
     }
 
-    /// Uses another token from the next connection on.
+    /// Uses another token from the next connection on, whether the replica is started yet or not; with a
+    /// [provider](ReplicaBuilder::token_provider), on the next connection only. A started replica that was refused for its
+    /// token connects at once; one that is connected goes on as it is.
     pub async fn set_token(&self, token: Option<String>) {
-        if let Some(running) = &*self.0.driver.lock().await {
+        let driver = self.0.driver.lock().await;
+        self.token().clone_from(&token);
+        if let Some(running) = &*driver {
             running.driver.set_token(token);
         }
+    }
+
+    fn token(&self) -> MutexGuard<'_, Option<String>> {
+        self.0.token.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn start_driver(&self) -> Result<Driver> {
@@ -199,10 +202,18 @@ impl Replica {
             environment: Arc::clone(&self.0.environment),
             observer: Arc::clone(&self.0.listeners) as Arc<dyn Observer>,
         };
-        Driver::start(parts, self.0.options.clone()).await
+        let mut options = self.0.options.clone();
+        options.token.clone_from(&self.token());
+        let driver = Driver::start(parts, options).await?;
+        if self.0.options.token_provider.is_some() {
+            // This driver has it, and the ones after it ask.
+            *self.token() = None;
+        }
+        Ok(driver)
     }
 
-    /// Syncs from now on: pushes local edits, pulls changes, follows live, and connects again whenever the link is lost.
+    /// Syncs from now on: pushes local edits, pulls changes, follows live, and connects again whenever the link is lost;
+    /// of that what its [direction](ReplicaBuilder::direction) allows.
     ///
     /// # Errors
     /// `InvalidInput` without a server; `Busy`, naming the holder, if another living process runs the sync of this
@@ -214,34 +225,47 @@ impl Replica {
         }
         if let Some(running) = driver.as_mut() {
             running.stays = true;
-            running.driver.run(Goal::default()).await?;
+            running.driver.run(self.0.direction.goal(true)).await?;
         }
         Ok(())
     }
 
-    /// Pushes and pulls, and returns when the replica is in sync: nothing waits, and everything up to the head is here.
+    /// Pushes and pulls, and returns when the replica is in sync: nothing waits, and everything up to the head is here. A
+    /// replica of one [direction](ReplicaBuilder::direction) does its half.
     ///
     /// # Errors
     /// What refused it, or what failed last after [several attempts](ReplicaBuilder::attempts); else as
     /// [`Self::start`].
     pub async fn sync_now(&self) -> Result<()> {
-        self.run_once(Goal::ONCE).await
+        self.run_once(self.0.direction.goal(false)).await
     }
 
     /// Pushes, and returns when nothing waits to be pushed.
     ///
     /// # Errors
-    /// As [`Self::sync_now`].
+    /// `InvalidInput` if its direction is to pull; else as [`Self::sync_now`].
     pub async fn push(&self) -> Result<()> {
+        self.allows(Direction::Push)?;
         self.run_once(Goal { push: true, pull: false, live: false }).await
     }
 
     /// Pulls, and returns when everything up to the head is here.
     ///
     /// # Errors
-    /// As [`Self::sync_now`].
+    /// `InvalidInput` if its direction is to push; else as [`Self::sync_now`].
     pub async fn pull(&self) -> Result<()> {
+        self.allows(Direction::Pull)?;
         self.run_once(Goal { push: false, pull: true, live: false }).await
+    }
+
+    fn allows(&self, wanted: Direction) -> Result<()> {
+        let is = self.0.direction;
+        if is == wanted || is == Direction::Both {
+            return Ok(());
+        }
+        let message =
+            format!("this replica was opened to {is} only; open it with the direction `both`");
+        Err(Error::new(ErrorKind::InvalidInput, message).during(wanted.as_str()))
     }
 
     async fn run_once(&self, goal: Goal) -> Result<()> {
@@ -249,7 +273,7 @@ impl Replica {
         let mut driver = self.0.driver.lock().await;
         let (status, runs, stays) = match driver.as_ref() {
             Some(running) => {
-                let runs = running.driver.run(Goal::default()).await?;
+                let runs = running.driver.run(self.0.direction.goal(true)).await?;
                 (running.driver.status(), runs, true)
             }
             None => {
@@ -281,7 +305,7 @@ impl Replica {
         let status = status.ok_or_else(|| {
             Error::new(ErrorKind::InvalidInput, "the sync of this replica was not started")
         })?;
-        self.wait(status, 0, true, false).await
+        self.wait(status, 0, self.0.direction.pushes(), false).await
     }
 
     async fn wait(

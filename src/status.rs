@@ -4,10 +4,11 @@ use std::time::SystemTime;
 
 use sync_core::clock::Now;
 use sync_core::driver::DriverStatus;
-use sync_core::engine::Phase;
+use sync_core::engine::{Direction, Phase};
 use sync_core::error::Error;
 use sync_core::model::Stamp;
 use sync_core::replica::OutboxCounts;
+use tokio::sync::watch;
 
 use crate::Replica;
 use crate::document::time_of;
@@ -53,8 +54,11 @@ pub struct Status {
     pub outbox: OutboxCounts,
     /// What failed last, unless everything is in sync since.
     pub error: Option<Error>,
-    /// Whether the replica is connected, everything is pulled, and nothing waits to be pushed.
+    /// Whether the replica is connected, everything is pulled, and nothing waits to be pushed; of that what its direction
+    /// asks for. On a replica that only pulls, edits may wait in the outbox all the same.
     pub in_sync: bool,
+    /// Which way the replica syncs.
+    pub direction: Direction,
 }
 
 impl Default for Status {
@@ -66,13 +70,14 @@ impl Default for Status {
             outbox: OutboxCounts::default(),
             error: None,
             in_sync: false,
+            direction: Direction::Both,
         }
     }
 }
 
 impl Status {
-    pub(crate) fn of(driver: &DriverStatus, outbox: OutboxCounts) -> Self {
-        let waits = outbox.pending + outbox.in_flight > 0;
+    pub(crate) fn of(driver: &DriverStatus, outbox: OutboxCounts, direction: Direction) -> Self {
+        let waits = direction.pushes() && outbox.pending + outbox.in_flight > 0;
         let sum = |f: fn(&sync_core::engine::ScopeProgress) -> u64| {
             driver.scopes.iter().map(|s| f(&s.progress)).sum()
         };
@@ -91,6 +96,7 @@ impl Status {
             outbox,
             error: driver.last_error.clone(),
             in_sync: driver.phase == Phase::InSync && !waits,
+            direction,
         }
     }
 
@@ -137,6 +143,19 @@ impl Statistics {
 }
 
 impl Replica {
+    /// The status, now and as it changes. The receiver's `borrow` needs no `await`, either; one look is
+    /// [`status_now`](Self::status_now).
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.listeners().status.subscribe()
+    }
+
+    /// What the sync did, now and as it changes.
+    #[must_use]
+    pub fn statistics(&self) -> watch::Receiver<Statistics> {
+        self.listeners().statistics.subscribe()
+    }
+
     /// The status at this moment, without waiting for anything: for synchronous code such as a user interface. It may be
     /// asked for on every frame: it reads memory, and neither the storage nor the network.
     ///

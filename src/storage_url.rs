@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::kv::{self, KvOptions, MemoryKv};
 use sync_core::model::ReplicaId;
@@ -184,6 +185,23 @@ impl fmt::Display for StorageUrl {
             Backend::Sled(path) => write!(f, "sled:{}", path.display()),
             Backend::Memory => f.write_str("memory:"),
         }
+    }
+}
+
+impl Serialize for StorageUrl {
+    /// As its text; a path that is not Unicode has none.
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        if self.path().is_some_and(|path| path.to_str().is_none()) {
+            return Err(ser::Error::custom("the path of the storage is not Unicode"));
+        }
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for StorageUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
     }
 }
 

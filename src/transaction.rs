@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use sync_core::error::{Error, ErrorKind, Result};
-use sync_core::model::{Body, Scope};
+use sync_core::model::Scope;
 use sync_core::replica::{LocalTransaction, LocalWrite, WriteOperation};
 
 use crate::{Collection, Replica};
@@ -43,7 +43,7 @@ impl Transaction {
         value: &T,
     ) -> Result<String> {
         let id = self.replica.environment().document_id().as_str().to_owned();
-        self.add(collection, &id, WriteOperation::Insert(Body::from_value(value)?))?;
+        self.add(collection, &id, WriteOperation::Insert(collection.encode(value)?))?;
         Ok(id)
     }
 
@@ -57,7 +57,7 @@ impl Transaction {
         id: &str,
         value: &T,
     ) -> Result<()> {
-        self.add(collection, id, WriteOperation::Insert(Body::from_value(value)?))
+        self.add(collection, id, WriteOperation::Insert(collection.encode(value)?))
     }
 
     /// Replaces a document; the commit fails if there is none.
@@ -70,7 +70,7 @@ impl Transaction {
         id: &str,
         value: &T,
     ) -> Result<()> {
-        self.add(collection, id, WriteOperation::Update(Body::from_value(value)?))
+        self.add(collection, id, WriteOperation::Update(collection.encode(value)?))
     }
 
     /// Makes or replaces a document.
@@ -83,7 +83,7 @@ impl Transaction {
         id: &str,
         value: &T,
     ) -> Result<()> {
-        self.add(collection, id, WriteOperation::Put(Body::from_value(value)?))
+        self.add(collection, id, WriteOperation::Put(collection.encode(value)?))
     }
 
     /// Deletes a document; the commit fails if there is none.

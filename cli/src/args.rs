@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use twotide::StorageUrl;
 use twotide::net::tls::rustls::ServerConfig;
 use twotide::net::tls::server_config;
+use twotide::{Direction, StorageUrl, Strategy};
 
 use crate::failure::Failure;
 
@@ -231,12 +231,15 @@ pub(crate) struct SyncArgs {
     /// Trust these authorities too, or this server: a file with certificates in PEM or DER
     #[arg(long, value_name = "FILE")]
     pub(crate) trust: Option<PathBuf>,
-    /// Push everything, pull to the head, and end; this is the default
+    /// Push everything, pull to the head, of that what --direction asks for, and end; this is the default
     #[arg(long, conflicts_with = "live")]
     pub(crate) once: bool,
     /// Stay and follow live
     #[arg(long)]
     pub(crate) live: bool,
+    /// Which way to sync; edits that are not pushed stay in the outbox
+    #[arg(long, value_name = "push|pull|both", default_value_t)]
+    pub(crate) direction: Direction,
     /// Who decides conflicts
     #[arg(long, value_name = "WHO", default_value = "lww")]
     pub(crate) resolver: Decider,
@@ -261,6 +264,18 @@ pub(crate) enum Decider {
     Merge,
     /// Nobody: conflicts wait for `conflicts resolve`
     Defer,
+}
+
+impl From<Decider> for Strategy {
+    fn from(decider: Decider) -> Self {
+        match decider {
+            Decider::Lww => Self::Lww,
+            Decider::Server => Self::Server,
+            Decider::Client => Self::Client,
+            Decider::Merge => Self::Merge,
+            Decider::Defer => Self::Defer,
+        }
+    }
 }
 
 /// How to follow live over HTTP.

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use super::shown::Shown;
 use super::{closed, goes_on};
 use crate::Document;
+use crate::versions::Versions;
 
 /// The most that one read of the storage gives.
 const PAGE: Limits = Limits { documents: 256, bytes: 1 << 20 };
@@ -84,6 +85,7 @@ pub struct CollectionWatch<T> {
     commits: watch::Receiver<u64>,
     scope: Scope,
     collection: Name,
+    versions: Option<Versions>,
     filter: Option<Filter<T>>,
     stage: Stage,
     /// How far the feed was read.
@@ -108,18 +110,20 @@ impl<T: DeserializeOwned> CollectionWatch<T> {
         storage: Arc<dyn Storage>,
         scope: Scope,
         collection: Name,
+        versions: Option<Versions>,
         filter: Option<Filter<T>>,
     ) -> Self {
         let (commits, place) = (storage.commits(), LocalSeq(0));
         let (stage, due, shown) = (Stage::New, BTreeSet::new(), Shown::new());
-        Self { storage, commits, scope, collection, filter, stage, place, due, shown }
+        Self { storage, commits, scope, collection, versions, filter, stage, place, due, shown }
     }
 
     /// The next event, as soon as there is one. Dropping the future loses nothing.
     ///
     /// # Errors
-    /// `InvalidInput`, naming the document, if one is not of type `T`: the watch goes on behind it. `Closed` when the
-    /// replica is closed: the watch has ended. Else as the storage, and the next call tries again.
+    /// `InvalidInput`, naming the document, if one is not of type `T`, and `Incompatible` if it is of a newer
+    /// [version](crate::Collection::versioned) of it: the watch goes on behind it. `Closed` when the replica is closed: the
+    /// watch has ended. Else as the storage, and the next call tries again.
     pub async fn next(&mut self) -> Result<WatchEvent<T>> {
         loop {
             if let Some(event) = self.try_next().await? {
@@ -256,9 +260,10 @@ impl<T: DeserializeOwned> CollectionWatch<T> {
 
     /// Reads a document; none if the filter does not accept it. One of another type counts as told.
     fn accept(&mut self, stored: &Stored) -> Result<Option<Document<T>>> {
-        let document = Document::of(stored);
+        let Some(document) = Document::of(stored) else { return Ok(None) };
+        let document = document.decode(self.versions.as_ref());
         let accepts = |d: &Document<T>| self.filter.as_ref().is_none_or(|filter| filter(d));
-        let document = document.map(|d| d.filter(accepts));
+        let document = document.map(|d| Some(d).filter(accepts));
         if !matches!(document, Ok(None)) {
             self.shown.insert(&stored.key.id, stored.changed);
         }

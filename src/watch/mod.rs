@@ -24,6 +24,7 @@ use tokio::sync::watch;
 
 pub use collection::{CollectionWatch, WatchEvent};
 
+use crate::versions::Versions;
 use crate::{Collection, Document};
 
 impl<T: DeserializeOwned> Collection<T> {
@@ -49,7 +50,8 @@ impl<T: DeserializeOwned> Collection<T> {
     /// # Errors
     /// `InvalidInput` for a bad id.
     pub fn watch(&self, id: &str) -> Result<DocumentWatch<T>> {
-        Ok(DocumentWatch::new(Arc::clone(self.replica().storage()), self.key(id)?))
+        let (storage, key) = (Arc::clone(self.replica().storage()), self.key(id)?);
+        Ok(DocumentWatch::new(storage, key, self.versions()))
     }
 
     /// Watches every document of the collection: those that are there first, then what changes.
@@ -119,7 +121,8 @@ impl<T: DeserializeOwned> Collection<T> {
 
     fn watch_collection(&self, filter: Option<collection::Filter<T>>) -> CollectionWatch<T> {
         let storage = Arc::clone(self.replica().storage());
-        CollectionWatch::new(storage, self.scope().clone(), self.name_of().clone(), filter)
+        let (scope, name) = (self.scope().clone(), self.name_of().clone());
+        CollectionWatch::new(storage, scope, name, self.versions(), filter)
     }
 }
 
@@ -134,6 +137,7 @@ pub struct DocumentWatch<T> {
     storage: Arc<dyn Storage>,
     commits: watch::Receiver<u64>,
     key: DocumentKey,
+    versions: Option<Versions>,
     /// What was given last, if anything was.
     given: Option<Option<Look>>,
     of: PhantomData<fn() -> T>,
@@ -146,9 +150,9 @@ impl<T> fmt::Debug for DocumentWatch<T> {
 }
 
 impl<T: DeserializeOwned> DocumentWatch<T> {
-    fn new(storage: Arc<dyn Storage>, key: DocumentKey) -> Self {
+    fn new(storage: Arc<dyn Storage>, key: DocumentKey, versions: Option<Versions>) -> Self {
         let commits = storage.commits();
-        Self { storage, commits, key, given: None, of: PhantomData }
+        Self { storage, commits, key, versions, given: None, of: PhantomData }
     }
 
     /// The document: at once when it is asked for the first time, then as soon as its newest state is not the one that was
@@ -156,8 +160,9 @@ impl<T: DeserializeOwned> DocumentWatch<T> {
     /// [`Document::is_synced`]. Dropping the future loses nothing.
     ///
     /// # Errors
-    /// `InvalidInput` if the document is not of type `T`: told once for each such state, and the watch goes on. `Closed`
-    /// when the replica is closed: the watch has ended. Else as the storage, and the next call tries again.
+    /// `InvalidInput` if the document is not of type `T`, `Incompatible` if it is of a newer
+    /// [version](Collection::versioned) of it: told once for each such state, and the watch goes on. `Closed` when the
+    /// replica is closed: the watch has ended. Else as the storage, and the next call tries again.
     pub async fn next(&mut self) -> Result<Option<Document<T>>> {
         loop {
             // Noted before the read, so that nothing falls between the read and the wait.
@@ -167,7 +172,8 @@ impl<T: DeserializeOwned> DocumentWatch<T> {
             let look = found.as_ref().map(|s: &Stored| (s.changed, s.state.revision, s.dirty));
             if self.given != Some(look) {
                 self.given = Some(look);
-                return found.as_ref().map_or(Ok(None), Document::of);
+                let document = found.as_ref().and_then(Document::of);
+                return document.map(|d| d.decode(self.versions.as_ref())).transpose();
             }
             self.commits.changed().await.map_err(|_| closed())?;
         }

@@ -18,6 +18,7 @@ pub mod clock;
 pub mod codec;
 #[cfg(feature = "runtime")]
 pub mod driver;
+pub mod duration_text;
 pub mod engine;
 #[cfg(feature = "runtime")]
 pub mod environment;

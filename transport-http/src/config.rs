@@ -3,13 +3,18 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use sync_core::framed::MAX_PAYLOAD;
 use sync_core::protocol::HEADER_BYTES;
 
 use crate::format::Format;
 
-/// How changes come while a replica follows a scope. Each way has a higher one above it, down from streams.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// How changes come while a replica follows a scope. Each way has a higher one above it, down from streams. As text: `auto`,
+/// `sse`, `long_poll` or `poll`.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum LiveBy {
     /// As the way to the server allows: streams first, a lower way where that does not work, and from time to time another

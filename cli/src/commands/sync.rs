@@ -22,6 +22,7 @@ use crate::output::print;
 struct Shown {
     status: &'static str,
     in_sync: bool,
+    direction: &'static str,
     pushed: u64,
     pulled: u64,
     conflicts: u64,
@@ -34,6 +35,7 @@ fn shown(replica: &Replica, status: &Status) -> Shown {
     Shown {
         status: status.activity.as_str(),
         in_sync: status.in_sync,
+        direction: status.direction.as_str(),
         pushed: statistics.pushed,
         pulled: statistics.pulled,
         conflicts: statistics.conflicts,
@@ -51,14 +53,9 @@ pub(crate) async fn run(args: SyncArgs) -> Result<(), Failure> {
         .server(&args.server)
         .chunk_limits(limits)
         .compression(args.compress)
+        .direction(args.direction)
+        .strategy(args.resolver.into())
         .holder(format!("process {} (twotide {how})", std::process::id()));
-    builder = match args.resolver {
-        args::Decider::Lww => builder.resolver(LastWriteWins),
-        args::Decider::Server => builder.resolver(ServerWins),
-        args::Decider::Client => builder.resolver(ClientWins),
-        args::Decider::Merge => builder.resolver(FieldMerge::new()),
-        args::Decider::Defer => builder.resolver(resolve_with("defer", |_| Ok(Resolution::Defer))),
-    };
     if let Some(file) = args.trust {
         builder = builder.trust(Trust::Web { extra: vec![args::read_file(&file)?] });
     }

@@ -1,6 +1,6 @@
 //! The engine's commands as futures, and what comes of them as facts.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use futures_util::future::abortable;
 use futures_util::{FutureExt, StreamExt};
@@ -8,7 +8,7 @@ use futures_util::{FutureExt, StreamExt};
 use super::finish::{Connected, Done};
 use super::{Kept, Stream, Task};
 use crate::clock::Now;
-use crate::engine::{Event, Output, Ticket};
+use crate::engine::{Event, Failure, Output, Ticket};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::model::{Cursor, PushId, Reset, Scope, Seq};
 use crate::protocol::{Ack, Goodbye, Greeting, Hello, Pull, VERSIONS};
@@ -54,6 +54,13 @@ impl Task {
                 let error = Error::new(*kind, "the server does not serve this scope");
                 self.last_error = Some(error.retrying(Retry::Never).with("scope", scope));
             }
+            // It is the engine that lost patience, so nobody else can say why.
+            Event::Disconnected(Failure { kind: ErrorKind::Timeout, retry })
+                if self.last_error.as_ref().is_none_or(|e| e.kind() != ErrorKind::Timeout) =>
+            {
+                let error = Error::new(ErrorKind::Timeout, "there was no answer in time");
+                self.last_error = Some(error.retrying(*retry));
+            }
             Event::Diverged(scope) => {
                 let what =
                     "the documents differ from the server's, and pulling them afresh did not help";
@@ -65,7 +72,7 @@ impl Task {
     }
 
     fn connect(&mut self, ticket: Ticket, scopes: Vec<Scope>) {
-        let token = self.token.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let tokens = Arc::clone(&self.tokens);
         let (storage, transport) = (self.parts.storage.clone(), self.parts.transport.clone());
         let (schema, agent) = (self.options.schema, self.options.agent.clone());
         let cx = self.context();
@@ -78,14 +85,14 @@ impl Task {
             let hello = Hello {
                 versions: VERSIONS.to_vec(),
                 replica: state.replica,
-                token,
+                token: None,
                 compressions: Vec::new(),
                 schema,
                 agent,
                 scopes: scopes.into_iter().map(greet).collect(),
             };
             let asked = hello.scopes.iter().map(|g| (g.scope.clone(), g.cursor.clone())).collect();
-            let (connection, welcome) = transport.connect(hello).await?;
+            let (connection, welcome) = tokens.connect(&*transport, hello).await?;
             storage.note_server_time(cx, Now(welcome.server_time)).await?;
             Ok(Connected { connection, welcome, asked, last_push: state.last_push })
         });

@@ -7,7 +7,7 @@ use super::{Kept, LiveStream, Stream, Task};
 use crate::engine::{
     Answer, ChunkMeta, Delivery as DeliveryMeta, Failure, Input, ScopeGreeting, Ticket,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::model::{Checkpoint, Cursor, PushBatch, PushId, Reset, Scope, Verdicts};
 use crate::protocol::{ScopeWelcome, Welcome};
 use crate::replica::{Applied, Committed, ReplicaState};
@@ -61,7 +61,7 @@ impl Task {
             Done::GaveUp => {}
             Done::Connected { ticket, result } => self.connected(ticket, result),
             Done::Lost { ticket, error } => {
-                let failure = self.failed(&error);
+                let failure = self.refused_or_failed(&error);
                 self.input(Input::LinkLost { ticket, failure });
             }
             Done::Delivered { scope, ticket, result, stream } => {
@@ -88,7 +88,10 @@ impl Task {
                 self.input(Input::Formed { scope, result });
             }
             Done::Pushed { scope, ticket, result } => {
-                let result = result.map_err(|e| self.failed(&e)).map(|v| self.answered(ticket, v));
+                let result = match result {
+                    Ok(verdicts) => Ok(self.answered(ticket, verdicts)),
+                    Err(error) => Err(self.refused_or_failed(&error)),
+                };
                 self.input(Input::Pushed { scope, ticket, result });
             }
             Done::Settled { scope, result } => {
@@ -97,7 +100,10 @@ impl Task {
                 self.input(Input::Settled { scope, result });
             }
             Done::Acknowledged { scope, result } => {
-                let result = result.map_err(|e| Failure::from(&e));
+                let result = result.map_err(|e| match e.kind() {
+                    ErrorKind::Unauthenticated => self.refused_or_failed(&e),
+                    _ => Failure::from(&e),
+                });
                 self.input(Input::Acknowledged { scope, result });
             }
             Done::WasReset { scope, result } => {
@@ -122,6 +128,16 @@ impl Task {
         tracing::debug!(%error, "a step of the sync failed");
         self.last_error = Some(error.clone());
         Failure::from(error)
+    }
+
+    /// Something failed on a connection that was made. If that was for its token, and there may be a better one, another
+    /// connection is worth an attempt.
+    fn refused_or_failed(&mut self, error: &Error) -> Failure {
+        let failure = self.failed(error);
+        if failure.kind == ErrorKind::Unauthenticated && self.tokens.refuse_taken() {
+            return Failure { retry: Retry::Reconnect, ..failure };
+        }
+        failure
     }
 
     /// Shows the observer what was committed.
@@ -177,7 +193,7 @@ impl Task {
                 Ok(DeliveryMeta::Chunk(meta))
             }
             Ok(Delivery::Reset(reset)) => Ok(DeliveryMeta::Reset(reset)),
-            Err(error) => Err(self.failed(&error)),
+            Err(error) => Err(self.refused_or_failed(&error)),
         };
         self.input(Input::Delivered { scope, ticket, payload, result });
     }

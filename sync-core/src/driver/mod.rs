@@ -6,6 +6,7 @@
 mod execute;
 mod finish;
 mod status;
+mod token;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -32,8 +33,10 @@ use crate::storage::Storage;
 use crate::transport::{Connection, Delivery, Transport};
 
 pub use status::{DriverStatus, ScopeStatus};
+pub use token::{FnTokens, TokenProvider, tokens_from};
 
 use finish::Done;
+use token::Tokens;
 
 /// What a driver is made of.
 #[derive(Clone, Debug)]
@@ -62,8 +65,10 @@ pub struct DriverOptions {
     pub push_limits: Limits,
     /// The most that a chunk may hold. Default [`Limits::CHUNK`].
     pub chunk_limits: Limits,
-    /// What to authenticate with.
+    /// What to authenticate with; with a provider, on the first connection only.
     pub token: Option<String>,
+    /// Who is asked for a token before every connection, and when one is refused. Nobody by default.
+    pub token_provider: Option<Arc<dyn TokenProvider>>,
     /// The version of the app's own schema.
     pub schema: u32,
     /// The program and its version, for the server's logs.
@@ -84,6 +89,7 @@ impl Default for DriverOptions {
             push_limits: Limits::PUSH,
             chunk_limits: Limits::CHUNK,
             token: None,
+            token_provider: None,
             schema: 0,
             agent: concat!("twotide/", env!("CARGO_PKG_VERSION")).to_owned(),
             holder: String::new(),
@@ -124,7 +130,7 @@ enum Command {
 pub struct Driver {
     commands: mpsc::Sender<Command>,
     status: watch::Receiver<DriverStatus>,
-    token: Arc<Mutex<Option<String>>>,
+    tokens: Arc<Tokens>,
     runs: AtomicU64,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -147,14 +153,14 @@ impl Driver {
         let lease = parts.storage.claim(options.holder.clone()).await?;
         let (commands, queue) = mpsc::channel(16);
         let (publish, status) = watch::channel(DriverStatus::default());
-        let token = Arc::new(Mutex::new(options.token.clone()));
+        let tokens = Arc::new(Tokens::new(options.token.clone(), options.token_provider.clone()));
         let seed = parts.environment.seed();
         let mut task = Task {
             engine: Engine::new(options.engine.clone(), seed),
             commits: parts.storage.commits(),
             started: Instant::now(),
             lease,
-            token: Arc::clone(&token),
+            tokens: Arc::clone(&tokens),
             connection: None,
             connecting: None,
             push_limits: options.push_limits,
@@ -178,7 +184,7 @@ impl Driver {
         task.open_scopes().await?;
         let task = tokio::spawn(task.run(queue));
         let runs = AtomicU64::new(0);
-        Ok(Self { commands, status, token, runs, task: Mutex::new(Some(task)) })
+        Ok(Self { commands, status, tokens, runs, task: Mutex::new(Some(task)) })
     }
 
     /// Begins, or changes the goal; a wait for the next attempt ends, and the head is asked for anew. The answer is how
@@ -193,9 +199,10 @@ impl Driver {
         Ok(runs)
     }
 
-    /// From the next connection on this is the token.
+    /// From the next connection on this is the token; with a [provider](DriverOptions::token_provider), on the next
+    /// connection only. A driver that was refused for its token connects at once.
     pub fn set_token(&self, token: Option<String>) {
-        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = token;
+        self.tokens.give(token);
     }
 
     /// What is going on, now and from now on.
@@ -235,7 +242,7 @@ struct Task {
     engine: Engine,
     started: Instant,
     lease: Generation,
-    token: Arc<Mutex<Option<String>>>,
+    tokens: Arc<Tokens>,
     connection: Option<(Ticket, Arc<dyn Connection>)>,
     connecting: Option<(Ticket, AbortHandle)>,
     /// What the server takes, and we.
@@ -302,17 +309,25 @@ impl Task {
                     Some(Command::Run(goal)) => {
                         self.goal = goal;
                         self.runs += 1;
+                        self.tokens.forgive();
                         self.input(Input::Run(goal));
                     }
                     Some(Command::Stop) | None => break,
                 },
                 Some(done) = self.work.next() => self.finish(done),
+                () = self.tokens.was_given() => self.use_new_token(),
                 Ok(()) = self.commits.changed() => self.look_at_outbox(),
                 () = sleep_until(wake), if deadline.is_some() => self.input(Input::Tick),
             }
             self.publish_status();
         }
         self.shut_down().await;
+    }
+
+    fn use_new_token(&mut self) {
+        if self.engine.progress().refused == Some(ErrorKind::Unauthenticated) {
+            self.input(Input::Run(self.goal));
+        }
     }
 
     /// What the storage is at is finished, so that nothing is half done when the file is closed.

@@ -38,6 +38,7 @@
 //! ```
 
 mod acknowledge;
+mod direction;
 mod event;
 mod io;
 mod pull;
@@ -51,6 +52,7 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::model::Scope;
 
+pub use direction::Direction;
 pub use event::{Event, Phase, Progress, ScopeProgress};
 pub use io::{Answer, ChunkMeta, Delivery, Failure, Input, Output, ScopeGreeting, Ticket};
 pub use retry::RetryPolicy;

@@ -7,19 +7,24 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Now;
 use crate::error::Retry;
 
-/// How failures are retried.
+/// How failures are retried. In JSON the delays are [text](crate::duration_text), such as `"250ms"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct RetryPolicy {
-    /// Whether to retry at all.
+    /// Whether to retry at all. Default yes.
     pub enabled: bool,
     /// The longest first delay. Default 250 ms.
+    #[serde(with = "crate::duration_text")]
     pub first: Duration,
     /// By how much the longest delay grows with each attempt. Default 2.
     pub factor: u32,
     /// The longest delay of all. Default 30 s.
+    #[serde(with = "crate::duration_text")]
     pub ceiling: Duration,
+    /// Whether a delay is a random time up to the longest, so that replicas that lost their server together do not come
+    /// back together. Without it every delay is the longest. Default yes.
+    pub jitter: bool,
 }
 
 impl Default for RetryPolicy {
@@ -29,6 +34,7 @@ impl Default for RetryPolicy {
             first: Duration::from_millis(250),
             factor: 2,
             ceiling: Duration::from_secs(30),
+            jitter: true,
         }
     }
 }
@@ -62,7 +68,7 @@ impl Backoff {
         self.attempts = 0;
     }
 
-    /// When to try again: a random time up to the attempt's longest delay ("full jitter", Brooker 2015).
+    /// When to try again: a random time up to the attempt's longest delay ("full jitter", Brooker 2015), or that delay.
     pub(super) fn failure(
         &mut self,
         now: Now,
@@ -74,13 +80,13 @@ impl Backoff {
         self.attempts = self.attempts.saturating_add(1);
         let longest = policy.first.saturating_mul(growth).min(policy.ceiling);
         let longest = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX - 1);
-        let jitter = Duration::from_millis(chance.next() % (longest + 1));
+        let delay = if policy.jitter { chance.next() % (longest + 1) } else { longest };
         let asked = match retry {
             Retry::Later(Some(after)) => after,
             _ => Duration::ZERO,
         };
-        // What the other side asks for counts from now, and the jitter comes on top: not all come back at once.
-        now.plus(asked.saturating_add(jitter))
+        // What the other side asks for counts from now, and the delay comes on top: not all come back at once.
+        now.plus(asked.saturating_add(Duration::from_millis(delay)))
     }
 }
 
@@ -107,6 +113,16 @@ mod tests {
         backoff.success();
         let at = backoff.failure(Now(0), Retry::Reconnect, &policy, &mut chance);
         assert!(at.since(Now(0)) <= policy.first);
+    }
+
+    #[test]
+    fn without_jitter_every_delay_is_the_longest() {
+        let policy = RetryPolicy { jitter: false, ..RetryPolicy::default() };
+        let (mut backoff, mut chance) = (Backoff::default(), Chance::new(1));
+        for expected in [250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000] {
+            let at = backoff.failure(Now(0), Retry::Reconnect, &policy, &mut chance);
+            assert_eq!(at, Now(expected));
+        }
     }
 
     #[test]

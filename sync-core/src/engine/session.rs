@@ -165,9 +165,10 @@ impl Engine {
         self.outputs.extend(outputs);
     }
 
-    /// A failure of one request on a connection that otherwise works decides by its retry advice.
+    /// A failure of one request on a connection that otherwise works decides by its retry advice. A token that is no good
+    /// any more is no good for all of the connection, whichever scope asked.
     pub(super) fn needs_new_link(failure: &Failure) -> bool {
-        failure.retry == Retry::Reconnect
+        failure.retry == Retry::Reconnect || failure.kind == ErrorKind::Unauthenticated
     }
 
     pub(super) fn handle_reidentified(&mut self, now: Now, result: Result<(), Failure>) {

@@ -1,4 +1,19 @@
 //! Conflict resolvers: who wins when two edits were made without knowledge of each other.
+//!
+//! # Why resolvers cannot play ping-pong
+//!
+//! A resolver is asked only for a replica's own unsettled edit. What it makes takes that edit's place, is made on the
+//! server's state, and travels as a push like others. A replica without an unsettled edit takes over whatever the server
+//! tells, a merge as any other state, and asks nobody. So nothing but a local write (or the app's decision, or a reset
+//! that makes what the server lost unsettled again) ever makes a document unsettled, and nothing that a resolver answers
+//! does.
+//!
+//! Let `n` replicas hold unsettled edits of one document. A push of it is accepted, or the server settles it: then one
+//! edit fewer is unsettled. Or it is in conflict with a state that some other push made since. Each accepted push makes
+//! one state, against which each of the other edits is resolved at most once. So there are at most `n (n - 1) / 2`
+//! conflicts until all are settled, also if the resolver makes something new each time, and if every replica has another
+//! one. Each is reported by the transaction that resolves it, and counted in the statistics. What is not bounded is an app
+//! that writes whenever it sees a change: those are local writes.
 
 mod custom;
 mod deletes;
@@ -11,7 +26,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::model::{Body, Collection, DocumentKey, DocumentState};
+use crate::model::{Body, Change, Collection, DocumentKey, DocumentState, Scope};
 
 pub use custom::{
     FnResolver, TypedConflict, TypedResolution, TypedResolver, resolve_typed, resolve_with,
@@ -132,7 +147,9 @@ pub enum ResolveOn {
     /// bodies are encrypted.
     #[default]
     Replica,
-    /// On the server, inside the transaction that appends.
+    /// On the server, inside the transaction that appends. Replicas name the same resolver: from it they know whether
+    /// the base has to travel with an edit. Where the server's resolver [reads the base](ConflictResolver::needs_base) and
+    /// an edit comes without it, the server decides nothing, and the conflict waits for the app in the replica's inbox.
     Server,
 }
 
@@ -201,6 +218,26 @@ impl Resolvers {
     pub fn sends_base(&self, collection: &Collection) -> bool {
         let policy = self.policy(collection);
         policy.on == ResolveOn::Server && policy.resolver.needs_base()
+    }
+
+    /// Decides, on the server, about a pushed change that is in conflict with the current state. None where that is left
+    /// to the replica: where the replica resolves, and where the resolver needs the body of the base and the change does
+    /// not carry it. A merge without the base would bring back what was removed, and nobody would notice.
+    #[must_use]
+    pub fn decide_pushed(
+        &self,
+        scope: &Scope,
+        change: &Change,
+        current: Option<&DocumentState>,
+    ) -> Option<Resolution> {
+        let policy = self.policy(&change.collection);
+        let lacks_base = change.base.is_some_and(|b| !b.tombstone) && change.base_body.is_none();
+        if policy.on != ResolveOn::Server || lacks_base && policy.resolver.needs_base() {
+            return None;
+        }
+        let key = DocumentKey::new(scope.clone(), change.collection.clone(), change.id.clone());
+        let base = change.base_state();
+        Some(self.decide(&Conflict::new(&key, base.as_ref(), &change.state, current)))
     }
 
     /// Decides a conflict with the resolver of its collection. An error or a panic of it means

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 
 use super::ops::Judge;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Change, DocumentKey, DocumentState, Rejection, RejectionCode, Scope};
-use crate::resolver::{Conflict, Resolution, ResolveOn, Resolvers};
+use crate::model::{Change, DocumentState, Rejection, RejectionCode, Scope};
+use crate::resolver::{Resolution, Resolvers};
 use crate::storage::Visible;
 
 /// Who a connection belongs to.
@@ -240,12 +240,6 @@ impl Judge for PushJudge {
         change: &Change,
         current: Option<&DocumentState>,
     ) -> Option<Resolution> {
-        if self.hooks.resolvers.resolve_on(&change.collection) != ResolveOn::Server {
-            return None;
-        }
-        let key = DocumentKey::new(scope.clone(), change.collection.clone(), change.id.clone());
-        let base = change.base_state();
-        let conflict = Conflict::new(&key, base.as_ref(), &change.state, current);
-        Some(self.hooks.resolvers.decide(&conflict))
+        self.hooks.resolvers.decide_pushed(scope, change, current)
     }
 }

@@ -137,6 +137,7 @@ macro_rules! rule_traces {
             a_refused_stamp_and_edited_since
             a_child_is_stamped_after_its_parent
             a_full_pull_finds_out_what_is_gone
+            a_full_pull_finds_out_what_is_gone_beside_a_deferred_insert
             a_full_pull_is_safe_up_to_its_floor
             a_full_pull_leaves_dirty_documents_to_the_push
             a_deferred_document_is_gone_meanwhile

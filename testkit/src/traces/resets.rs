@@ -66,6 +66,37 @@ pub fn a_full_pull_is_safe_up_to_its_floor<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
+/// A replica that holds nothing but conflicts that wait knows states of the server all the same: a full pull that begins
+/// again finds out that they are gone, also when they were met by the full pull before.
+pub fn a_full_pull_finds_out_what_is_gone_beside_a_deferred_insert<C: Cores>(cores: C) {
+    let mut world = world_with(cores, Deferring);
+    for name in ["notes/a", "notes/b"] {
+        world.put(0, name, "first");
+        world.push_all(0);
+    }
+    world.put(1, "notes/a", "second");
+    let one = Limits { documents: 1, ..Limits::CHUNK };
+    let cursor = world.cursor(1);
+    let Reply::Chunk(met) = world.changes(&cursor, one) else { panic!("no chunk") };
+    assert!(met.has_more());
+    world.apply(1, &met);
+    assert!(world.record(1, "notes/a").is_deferred());
+    world.delete(0, "notes/a");
+    world.push_all(0);
+    let head = world.server_scope().head;
+    world.purge(head);
+    assert!(below_the_horizon(&mut world, 1));
+    world.connect(1);
+    world.pull_all(1);
+    let waits = world.record(1, "notes/a").pending.and_then(|p| p.slot);
+    assert_eq!(waits.map(|slot| slot.state), Some(None), "what it waits for is absent now");
+    let remote = Decision::Resolve(Resolution::Remote);
+    world.decide(1, "notes/a", &remote).unwrap_or_else(|e| panic!("{e}"));
+    world.sync_all();
+    assert_eq!(world.text(1, "notes/a"), None);
+    world.assert_converged();
+}
+
 /// Dirty documents that a full pull does not find leave it to the push, which meets "absent".
 pub fn a_full_pull_leaves_dirty_documents_to_the_push<C: Cores>(cores: C) {
     let mut world = world_with(cores, ClientWins);

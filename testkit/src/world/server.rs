@@ -6,7 +6,7 @@ use sync_core::model::{
     Change, Chunk, Cursor, Digest, DocumentKey, DocumentState, Limits, LogEntry, PushBatch,
     Rejection, Reset, ResetReason, Revision, Scope, Seq, Term, Verdicts,
 };
-use sync_core::resolver::{Conflict, Resolution, ResolveOn, Resolvers};
+use sync_core::resolver::{Resolution, Resolvers};
 use sync_core::server::ops::{
     self, Acknowledgement, AppendContext, ChangesReply, Judge, check_cursor,
 };
@@ -81,12 +81,7 @@ impl Judge for WorldJudge {
         change: &Change,
         current: Option<&DocumentState>,
     ) -> Option<Resolution> {
-        let key = DocumentKey::new(scope.clone(), change.collection.clone(), change.id.clone());
-        if self.resolvers.resolve_on(&key.collection) != ResolveOn::Server {
-            return None;
-        }
-        let base = change.base_state();
-        Some(self.resolvers.decide(&Conflict::new(&key, base.as_ref(), &change.state, current)))
+        self.resolvers.decide_pushed(scope, change, current)
     }
 }
 

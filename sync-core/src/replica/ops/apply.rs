@@ -40,8 +40,9 @@ pub fn apply(rows: &mut dyn ReplicaRows, cx: &Context, chunk: &Chunk) -> Result<
     Ok(Applied { moved: true, checkpoint, committed })
 }
 
-/// Whether the chunk begins exactly where the replica stands, in the same log and at the same bookmark. A chunk that was asked for ahead names the
-/// server starts that wrote before it: if they are others than the replica knows, the server was restored in between.
+/// Whether the chunk begins exactly where the replica stands, in the same log and at the same bookmark. A chunk that was
+/// asked for ahead names the server starts that wrote before it: if they are others than the replica knows, the server was
+/// restored in between.
 fn fits(checkpoint: &Checkpoint, chunk: &Chunk) -> bool {
     let position = checkpoint.position;
     let same_place = |b: &Bookmarks| b.after == checkpoint.bookmark;
@@ -73,8 +74,8 @@ fn begin_full_pull(tx: &mut Transaction<'_>, chunk: &Chunk) {
     if from_zero && tx.row.checkpoint.full_pull.is_none() {
         tx.meta.full_pulls += 1;
         // What the server cannot know of now cannot be missing later: then no marks are needed. What is in flight it
-        // may have accepted already.
-        let marks = tx.row.settled > 0 || tx.row.in_flight > 0;
+        // may have accepted already, and a conflict that waits has met a state of the server.
+        let marks = tx.row.settled > 0 || tx.row.in_flight > 0 || tx.row.deferred > 0;
         tx.row.checkpoint.full_pull =
             Some(FullPull { floor: chunk.head, generation: tx.meta.full_pulls, marks });
     }

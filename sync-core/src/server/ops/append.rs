@@ -239,9 +239,17 @@ impl Log<'_> {
         }
         let lineage = lineage(&self.row, change, current.as_ref());
         let shared = without_lost_base(&self.row, change);
+        let held_body = state.and_then(|s| s.body.as_ref());
         let (body, author) = match judge.resolve(scope, &shared, state) {
             None | Some(Resolution::Defer) => return with_current(VerdictKind::Conflict),
             Some(Resolution::Remote) => return with_current(VerdictKind::Superseded),
+            // What the resolver made is what is held already: as on a replica, that state stands with its author.
+            Some(Resolution::Merge(body)) if held_body == Some(&body) => {
+                return with_current(VerdictKind::Superseded);
+            }
+            Some(Resolution::Delete) if held_body.is_none() => {
+                return with_current(VerdictKind::Superseded);
+            }
             Some(Resolution::Local) => {
                 let seq =
                     self.write(scope, change, current.as_ref(), change.state.clone(), lineage)?;

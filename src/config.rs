@@ -1,0 +1,254 @@
+//! Everything that can be set about a replica, as data.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sync_core::driver::DriverOptions;
+use sync_core::duration_text;
+use sync_core::engine::{Direction, EngineOptions, RetryPolicy};
+use sync_core::error::{Error, ErrorKind, Result};
+use sync_core::model::{Limits, Scope};
+use sync_core::resolver::{
+    ClientWins, FieldMerge, LastWriteWins, Resolution, Resolvers, ServerWins, resolve_with,
+};
+
+use crate::StorageUrl;
+use crate::dial::DialOptions;
+
+/// Who decides conflicts, by name. As text: `lww`, `server`, `client`, `merge` or `defer`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Strategy {
+    /// The last write wins: [`LastWriteWins`].
+    #[default]
+    Lww,
+    /// The server's version wins: [`ServerWins`].
+    Server,
+    /// The replica's version wins: [`ClientWins`].
+    Client,
+    /// JSON objects are merged field by field; what both changed, the last write wins: [`FieldMerge`].
+    Merge,
+    /// Nobody: conflicts wait in the conflict inbox.
+    Defer,
+}
+
+impl Strategy {
+    pub(crate) fn resolvers(self) -> Resolvers {
+        match self {
+            Self::Lww => Resolvers::new(LastWriteWins),
+            Self::Server => Resolvers::new(ServerWins),
+            Self::Client => Resolvers::new(ClientWins),
+            Self::Merge => Resolvers::new(FieldMerge::new()),
+            Self::Defer => Resolvers::new(resolve_with("defer", |_| Ok(Resolution::Defer))),
+        }
+    }
+}
+
+/// Everything that can be set about a replica, as data: what a settings file of an app holds.
+///
+/// What is left out has its default, which is the builder's, for the builder fills in nothing else than this. A name that
+/// is none is an error that lists those that are there. Durations are text, such as `"250ms"`, `"30s"` or `"5m"`.
+///
+/// The heartbeat of a connection is no option of a replica: the server tells it when it greets.
+///
+/// ```
+/// use twotide::{Replica, ReplicaConfig};
+/// # async fn example() -> twotide::Result<()> {
+/// let config: ReplicaConfig = serde_json::from_str(
+///     r#"{
+///         "storage": "memory:",
+///         "scope": "team",
+///         "direction": "pull",
+///         "resolver": "merge",
+///         "retry": { "first": "100ms", "ceiling": "10s" }
+///     }"#,
+/// ).unwrap();
+/// let replica = Replica::builder().config(config).open().await?;
+/// # replica.close().await
+/// # }
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(example()).unwrap();
+/// ```
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ReplicaConfig {
+    /// Where the replica lives: the text of a [`StorageUrl`], such as `sqlite:notes.db`. None by default, and needed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage: Option<StorageUrl>,
+    /// The server's address, such as `wss://sync.example.com`. None by default: the replica cannot sync then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    /// What to authenticate with. None by default. A secret: whoever writes a config down should take it out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// The scope that is synced. Default `default`.
+    pub scope: Scope,
+    /// Which way it syncs: `push`, `pull` or `both`. Default `both`.
+    pub direction: Direction,
+    /// Who decides conflicts. Default `lww`.
+    pub resolver: Strategy,
+    /// How failures are retried: `enabled` (default true), `first` (default `"250ms"`), `factor` (default 2, at least 1),
+    /// `ceiling` (default `"30s"`) and `jitter` (default true).
+    pub retry: RetryPolicy,
+    /// After how many failures in a row one-shot syncs give up. Default 5, at least 1.
+    pub attempts: u32,
+    /// How changes are followed over HTTP: `auto`, `sse`, `long_poll` or `poll`. Default `auto`.
+    #[cfg(feature = "http")]
+    pub live_by: transport_http::LiveBy,
+    /// How often a server is asked over HTTP where nothing better works. Default `"5s"`.
+    #[cfg(feature = "http")]
+    #[serde(with = "duration_text")]
+    pub poll_interval: Duration,
+    /// The most documents of a push batch, and of a local transaction. Default 1,000.
+    pub batch_documents: usize,
+    /// The most bytes of a push batch, and of a local transaction. Default 4 MiB.
+    pub batch_bytes: usize,
+    /// The most documents of a chunk. Default 1,000.
+    pub chunk_documents: usize,
+    /// The most bytes of a chunk. Default 4 MiB.
+    pub chunk_bytes: usize,
+    /// How many chunks may wait while one is applied. Default 2.
+    pub pipeline_depth: usize,
+    /// How many bytes those may have together. Default 16 MiB.
+    pub pipeline_bytes: usize,
+    /// Whether syncing begins when the replica is opened. Default no.
+    pub auto_start: bool,
+    /// How long connecting may take, with asking for a token. Default `"15s"`.
+    #[serde(with = "duration_text")]
+    pub connect_timeout: Duration,
+    /// How long a pull or a push may take. Default `"1m"`.
+    #[serde(with = "duration_text")]
+    pub request_timeout: Duration,
+    /// Whether compression is offered. Default no.
+    pub compression: bool,
+    /// Whether data stays on this device that its user may not see any more. Default no.
+    pub keep_revoked: bool,
+    /// The version of the app's own schema, as the server is told it. Default 0.
+    pub schema: u32,
+}
+
+impl Default for ReplicaConfig {
+    /// What the parts below use by themselves.
+    fn default() -> Self {
+        let DriverOptions { engine, push_limits: batch, chunk_limits: chunk, schema, .. } =
+            DriverOptions::default();
+        Self {
+            storage: None,
+            server: None,
+            token: None,
+            scope: Scope::default(),
+            direction: Direction::default(),
+            resolver: Strategy::default(),
+            retry: engine.retry,
+            attempts: 5,
+            #[cfg(feature = "http")]
+            live_by: transport_http::LiveBy::default(),
+            #[cfg(feature = "http")]
+            poll_interval: transport_http::HttpConfig::new("").poll_interval,
+            batch_documents: batch.documents,
+            batch_bytes: batch.bytes,
+            chunk_documents: chunk.documents,
+            chunk_bytes: chunk.bytes,
+            pipeline_depth: engine.depth,
+            pipeline_bytes: engine.window_bytes,
+            auto_start: false,
+            connect_timeout: engine.connect_timeout,
+            request_timeout: engine.request_timeout,
+            compression: false,
+            keep_revoked: !engine.forget_revoked,
+            schema,
+        }
+    }
+}
+
+impl fmt::Debug for ReplicaConfig {
+    /// Without the token, and without what may be secret in an address.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReplicaConfig")
+            .field("storage", &self.storage)
+            .field("scope", &self.scope)
+            .field("direction", &self.direction)
+            .field("resolver", &self.resolver)
+            .field("retry", &self.retry)
+            .field("token", &self.token.as_ref().map(|_| ".."))
+            .finish_non_exhaustive()
+    }
+}
+
+impl ReplicaConfig {
+    /// Whether every value is one that can work. Opening a replica asks this first.
+    ///
+    /// # Errors
+    /// `InvalidInput`, naming the option, what it is, and what it has to be.
+    pub fn check(&self) -> Result<()> {
+        let least = [
+            ("attempts", self.attempts as usize),
+            ("retry.factor", self.retry.factor as usize),
+            ("batch_documents", self.batch_documents),
+            ("batch_bytes", self.batch_bytes),
+            ("chunk_documents", self.chunk_documents),
+            ("chunk_bytes", self.chunk_bytes),
+        ];
+        for (option, value) in least {
+            if value == 0 {
+                return Err(wrong(option, value, "at least 1"));
+            }
+        }
+        let times = [
+            ("retry.first", self.retry.first),
+            #[cfg(feature = "http")]
+            ("poll_interval", self.poll_interval),
+            ("connect_timeout", self.connect_timeout),
+            ("request_timeout", self.request_timeout),
+        ];
+        for (option, value) in times {
+            if value < Duration::from_millis(1) {
+                return Err(wrong(option, format!("{value:?}"), "at least 1ms"));
+            }
+        }
+        if self.retry.ceiling < self.retry.first {
+            let value = format!("{:?}", self.retry.ceiling);
+            return Err(wrong("retry.ceiling", value, "at least retry.first"));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn driver_options(&self) -> DriverOptions {
+        let mut engine = EngineOptions::default();
+        engine.depth = self.pipeline_depth;
+        engine.window_bytes = self.pipeline_bytes;
+        engine.retry = self.retry;
+        engine.connect_timeout = self.connect_timeout;
+        engine.request_timeout = self.request_timeout;
+        engine.forget_revoked = !self.keep_revoked;
+        let mut options = DriverOptions::default();
+        options.scopes = vec![self.scope.clone()];
+        options.engine = engine;
+        options.push_limits = Limits { documents: self.batch_documents, bytes: self.batch_bytes };
+        options.chunk_limits = Limits { documents: self.chunk_documents, bytes: self.chunk_bytes };
+        options.token.clone_from(&self.token);
+        options.schema = self.schema;
+        options
+    }
+
+    pub(crate) fn dial_options(&self) -> DialOptions {
+        DialOptions {
+            compression: self.compression,
+            #[cfg(any(feature = "ws", feature = "http"))]
+            trust: transport_net::tls::Trust::default(),
+            #[cfg(feature = "http")]
+            live_by: self.live_by,
+            #[cfg(feature = "http")]
+            poll_interval: self.poll_interval,
+            connect_timeout: self.connect_timeout,
+            request_timeout: self.request_timeout,
+        }
+    }
+}
+
+fn wrong(option: &str, value: impl fmt::Display, wanted: &str) -> Error {
+    let message = format!("the option `{option}` is {value}, and has to be {wanted}");
+    Error::new(ErrorKind::InvalidInput, message).during("open a replica")
+}

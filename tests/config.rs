@@ -1,0 +1,171 @@
+//! A replica's options as data: what a settings file of an app holds.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use twotide::core::model::{Limits, Scope};
+use twotide::prelude::*;
+use twotide::{Direction, ReplicaConfig, RetryPolicy, StorageUrl, Strategy};
+
+fn read(value: Value) -> Result<ReplicaConfig, String> {
+    // As from a file: values of a tree are read by other code than text.
+    serde_json::from_str(&value.to_string()).map_err(|e| e.to_string())
+}
+
+/// Everything set to something that is not its default.
+fn unusual() -> Value {
+    let mut all = json!({
+        "storage": "memory:", "server": "wss://sync.example.com", "token": "secret", "scope": "team",
+        "direction": "pull", "resolver": "merge", "attempts": 7, "batch_documents": 10,
+        "retry": { "enabled": false, "first": "1s", "factor": 3, "ceiling": "1m 30s", "jitter": false },
+        "batch_bytes": 20, "chunk_documents": 30, "chunk_bytes": 40, "pipeline_depth": 5,
+        "pipeline_bytes": 60, "auto_start": true, "connect_timeout": "2s", "request_timeout": "250ms",
+        "compression": true, "keep_revoked": true, "schema": 8
+    });
+    if cfg!(feature = "http") {
+        all["live_by"] = json!("long_poll");
+        all["poll_interval"] = json!("10s");
+    }
+    all
+}
+
+#[test]
+fn every_option_survives_its_text() {
+    let config = read(unusual()).unwrap();
+    assert_eq!(serde_json::to_value(&config).unwrap(), unusual());
+    let default = ReplicaConfig::default();
+    let text = serde_json::to_string(&default).unwrap();
+    assert_eq!(serde_json::from_str::<ReplicaConfig>(&text).unwrap(), default);
+    // Whoever adds an option adds it above: no option of it has its default.
+    let usual = serde_json::to_value(&default).unwrap();
+    for (name, value) in unusual().as_object().unwrap() {
+        assert_ne!(usual.get(name), Some(value), "{name}");
+    }
+    for name in usual.as_object().unwrap().keys() {
+        assert!(unusual().get(name).is_some(), "{name} is not tested");
+    }
+}
+
+#[test]
+fn the_defaults_are_those_that_are_written_down() {
+    let mut written = json!({
+        "scope": "default", "direction": "both", "resolver": "lww", "attempts": 5,
+        "retry": { "enabled": true, "first": "250ms", "factor": 2, "ceiling": "30s", "jitter": true },
+        "batch_documents": 1_000, "batch_bytes": 4 << 20, "chunk_documents": 1_000,
+        "chunk_bytes": 4 << 20, "pipeline_depth": 2, "pipeline_bytes": 16 << 20,
+        "auto_start": false, "connect_timeout": "15s", "request_timeout": "1m",
+        "compression": false, "keep_revoked": false, "schema": 0
+    });
+    if cfg!(feature = "http") {
+        written["live_by"] = json!("auto");
+        written["poll_interval"] = json!("5s");
+    }
+    assert_eq!(serde_json::to_value(ReplicaConfig::default()).unwrap(), written);
+    assert_eq!(read(json!({})).unwrap(), ReplicaConfig::default());
+    assert_eq!(Replica::builder().options(), &ReplicaConfig::default());
+}
+
+#[test]
+fn the_builder_sets_what_the_config_says() {
+    let mut retry = RetryPolicy::default();
+    (retry.enabled, retry.first, retry.factor) = (false, Duration::from_secs(1), 3);
+    (retry.ceiling, retry.jitter) = (Duration::from_secs(90), false);
+    let built = Replica::builder()
+        .storage_at(StorageUrl::memory())
+        .server("wss://sync.example.com")
+        .token("secret")
+        .scope("team")
+        .direction(Direction::Pull)
+        .strategy(Strategy::Merge)
+        .retry(retry)
+        .attempts(7)
+        .push_limits(Limits { documents: 10, bytes: 20 })
+        .chunk_limits(Limits { documents: 30, bytes: 40 })
+        .pipeline(5, 60)
+        .auto_start(true)
+        .timeouts(Duration::from_secs(2), Duration::from_millis(250))
+        .compression(true)
+        .keep_revoked(true)
+        .schema(8);
+    #[cfg(feature = "http")]
+    let built =
+        built.live_by(twotide::http::LiveBy::LongPoll).poll_interval(Duration::from_secs(10));
+    assert_eq!(built.options(), &read(unusual()).unwrap());
+    let taken_over = Replica::builder().config(read(unusual()).unwrap());
+    assert_eq!(taken_over.options(), built.options());
+}
+
+#[tokio::test]
+async fn a_replica_opens_from_a_config_and_later_calls_change_it() {
+    let config =
+        read(json!({ "storage": "memory:", "scope": "team", "direction": "push" })).unwrap();
+    let replica = Replica::builder().config(config.clone()).open().await.unwrap();
+    assert_eq!((replica.scope().as_str(), replica.direction()), ("team", Direction::Push));
+    assert_eq!(replica.status().borrow().direction, Direction::Push);
+    let other = Replica::builder().config(config).scope("other").open().await.unwrap();
+    assert_eq!(other.scope(), &Scope::new("other").unwrap());
+}
+
+#[test]
+fn a_name_that_is_no_option_is_told_with_those_that_are() {
+    for (bad, named) in [
+        (json!({ "sever": "ws://a" }), ["`sever`", "`server`"]),
+        (json!({ "retry": { "delay": "1s" } }), ["`delay`", "`first`"]),
+        (json!({ "heartbeat": "1s" }), ["`heartbeat`", "`connect_timeout`"]),
+    ] {
+        let error = read(bad).unwrap_err();
+        assert!(named.iter().all(|n| error.contains(n)), "{error}");
+    }
+}
+
+#[test]
+fn a_value_that_is_none_is_told_with_what_is_wanted() {
+    for (bad, named) in [
+        (json!({ "direction": "up" }), ["`up`", "`both`"]),
+        (json!({ "resolver": "mine" }), ["`mine`", "`merge`"]),
+        (json!({ "storage": "redis:x" }), ["redis:x", "memory:"]),
+        (json!({ "scope": "" }), ["scope", "empty"]),
+        (json!({ "connect_timeout": "30" }), ["\"30\"", "250ms"]),
+        (json!({ "connect_timeout": "3 parsecs" }), ["parsecs", "30s"]),
+        (json!({ "retry": { "first": 250 } }), ["250", "string"]),
+        (json!({ "schema": -1 }), ["-1", "u32"]),
+    ] {
+        let error = read(bad).unwrap_err();
+        assert!(named.iter().all(|n| error.contains(n)), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_value_that_cannot_work_is_told_when_the_replica_is_opened() {
+    let mut wrong = vec![
+        (json!({ "attempts": 0 }), "`attempts` is 0"),
+        (json!({ "retry": { "factor": 0 } }), "`retry.factor` is 0"),
+        (json!({ "retry": { "first": "0s" } }), "`retry.first` is 0ns"),
+        (json!({ "retry": { "first": "1m" } }), "`retry.ceiling` is 30s"),
+        (json!({ "batch_documents": 0 }), "`batch_documents` is 0"),
+        (json!({ "batch_bytes": 0 }), "`batch_bytes` is 0"),
+        (json!({ "chunk_documents": 0 }), "`chunk_documents` is 0"),
+        (json!({ "chunk_bytes": 0 }), "`chunk_bytes` is 0"),
+        (json!({ "connect_timeout": "0s" }), "`connect_timeout` is 0ns"),
+        (json!({ "request_timeout": "1us" }), "`request_timeout` is 1µs"),
+    ];
+    if cfg!(feature = "http") {
+        wrong.push((json!({ "poll_interval": "0s" }), "`poll_interval` is 0ns"));
+    }
+    for (bad, told) in wrong {
+        let config = read(bad).unwrap();
+        let error = Replica::builder().config(config).memory().open().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.to_string().contains(told), "{error}");
+        assert!(error.to_string().contains("has to be"), "{error}");
+    }
+}
+
+#[test]
+fn the_token_is_not_in_what_is_logged() {
+    let config = read(unusual()).unwrap();
+    let shown = format!("{config:?} {:?}", Replica::builder().config(config.clone()));
+    assert!(!shown.contains("secret"), "{shown}");
+}

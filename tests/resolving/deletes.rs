@@ -1,0 +1,111 @@
+//! A deletion against an edit, both ways, by each policy, resolved on the replica and on the server.
+
+use std::sync::Arc;
+
+use sync_core::environment::{Environment, System};
+use sync_core::model::Collection;
+use sync_core::resolver::{ResolveOn, Resolvers};
+use sync_core::server::Hooks;
+use twotide::prelude::*;
+
+use super::support::builder;
+use super::{delete, put, server_with, shown, sync};
+
+const BASE: &str = r#"{"n":0}"#;
+const EDIT: &str = r#"{"n":1}"#;
+
+/// Two replicas that share a document, and that policy.
+async fn pair(policy: OnDelete, on: ResolveOn) -> (Replica, Replica) {
+    let resolver: Arc<dyn ConflictResolver> = Arc::new(FieldMerge::new().on_delete(policy));
+    let resolvers = Resolvers::shared(Arc::clone(&resolver), on);
+    let server = server_with(Hooks { resolvers, ..Hooks::default() });
+    let notes = Collection::new("notes").unwrap();
+    let open = |id| builder(&server, id).resolver_for(notes.clone(), Arc::clone(&resolver), on);
+    let (ann, ben) = (open(1).open().await.unwrap(), open(2).open().await.unwrap());
+    put(&ann, "x", BASE).await;
+    sync(&ann).await;
+    sync(&ben).await;
+    (ann, ben)
+}
+
+/// Each replica has a clock of its own: which edit is the later one is sure only in different milliseconds.
+async fn clocks_move_on() {
+    let before = System.now();
+    while System.now() <= before {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// One deletes, the other edits; who does it first, and who syncs first.
+async fn disagree(one: &Replica, other: &Replica, deletes_first: bool, syncs_first: bool) {
+    if deletes_first {
+        delete(one, "x").await;
+        clocks_move_on().await;
+        put(other, "x", EDIT).await;
+    } else {
+        put(other, "x", EDIT).await;
+        clocks_move_on().await;
+        delete(one, "x").await;
+    }
+    let (first, second) = if syncs_first { (one, other) } else { (other, one) };
+    for replica in [first, second, first] {
+        sync(replica).await;
+    }
+}
+
+async fn ends(policy: OnDelete, expected: impl Fn(bool) -> Option<&'static str>) {
+    for on in [ResolveOn::Replica, ResolveOn::Server] {
+        for (deletes_first, syncs_first) in
+            [(true, true), (true, false), (false, true), (false, false)]
+        {
+            let (ann, ben) = pair(policy, on).await;
+            disagree(&ann, &ben, deletes_first, syncs_first).await;
+            let what = format!("{policy:?} {on:?} {deletes_first} {syncs_first}");
+            let Some(expected) = expected(deletes_first) else {
+                // Who came second has the conflict, and sees its own side.
+                let (second, own) = if syncs_first { (&ben, EDIT) } else { (&ann, "") };
+                let waiting = second.conflicts().get("notes", "x").await.unwrap().expect(&what);
+                let bodies = [&waiting.base, &waiting.local, &waiting.remote];
+                let bodies = bodies.map(|b| b.as_ref().map_or("", Body::as_str));
+                let theirs = if syncs_first { "" } else { EDIT };
+                assert_eq!(bodies, [BASE, own, theirs], "{what}");
+                second.conflicts().resolve("notes", "x", Resolution::Local).await.unwrap();
+                for replica in [second, &ann, &ben] {
+                    sync(replica).await;
+                }
+                assert_eq!([shown(&ann, "x").await, shown(&ben, "x").await], [own, own], "{what}");
+                continue;
+            };
+            for replica in [&ann, &ben] {
+                assert_eq!(shown(replica, "x").await, expected, "{what}");
+                assert_eq!(replica.sync_state("notes", "x").await.unwrap().as_str(), "synced");
+            }
+            // Deleted or not, the id can be used again.
+            put(&ann, "x", "9").await;
+            for replica in [&ann, &ben] {
+                sync(replica).await;
+                assert_eq!(shown(replica, "x").await, "9", "{what}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_later_one_stands_by_default() {
+    ends(OnDelete::LastWrite, |deletes_first| Some(if deletes_first { EDIT } else { "" })).await;
+}
+
+#[tokio::test]
+async fn an_edit_stands_where_edits_are_kept() {
+    ends(OnDelete::KeepEdit, |_| Some(EDIT)).await;
+}
+
+#[tokio::test]
+async fn a_deletion_stands_where_deletions_are_kept() {
+    ends(OnDelete::KeepDeletion, |_| Some("")).await;
+}
+
+#[tokio::test]
+async fn the_app_is_asked_where_it_wants_to_be() {
+    ends(OnDelete::Defer, |_| None).await;
+}
