@@ -160,7 +160,6 @@ async fn a_token_that_is_needed_is_told() {
     replica.start().await.unwrap();
     assert_eq!(soon(events.next()).await, Some(SyncEvent::TokenNeeded));
     replica.set_token(Some("good".to_owned())).await;
-    replica.start().await.unwrap();
     assert_eq!(soon(events.next()).await, Some(SyncEvent::Connected));
 }
 

@@ -130,6 +130,29 @@ async fn bodies_of_another_type_are_told_and_the_watches_go_on() {
 }
 
 #[tokio::test]
+async fn old_versions_are_upgraded_for_a_watch_as_for_a_read() {
+    #[derive(Debug, serde::Serialize, serde::Deserialize)]
+    struct Count {
+        n: u64,
+    }
+    let replica = memory().await;
+    let raw = replica.raw("counts").unwrap();
+    raw.put("x", &Body::parse(r#"{"count":7}"#).unwrap()).await.unwrap();
+    let counts = replica.collection::<Count>("counts").unwrap().versioned(1, |_, body| {
+        let old: BTreeMap<String, u64> = body.to()?;
+        Body::from_value(&Count { n: old["count"] })
+    });
+    let mut one = counts.watch("x").unwrap();
+    assert_eq!(soon(one.next()).await.unwrap().unwrap().value().n, 7);
+    let mut every = counts.watch_where(|d| d.value().n == 7);
+    assert!(matches!(soon(every.next()).await.unwrap(), WatchEvent::Current(d) if d.id() == "x"));
+    assert!(matches!(soon(every.next()).await.unwrap(), WatchEvent::Complete));
+    raw.put("x", &Body::parse(r#"{"_version":2,"n":7}"#).unwrap()).await.unwrap();
+    assert_eq!(soon(one.next()).await.unwrap_err().kind(), ErrorKind::Incompatible);
+    assert_eq!(soon(every.next()).await.unwrap_err().kind(), ErrorKind::Incompatible);
+}
+
+#[tokio::test]
 async fn a_filter_lets_documents_in_and_out() {
     let replica = memory().await;
     let counts = replica.collection::<u64>("counts").unwrap();
