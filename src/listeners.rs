@@ -44,9 +44,9 @@ struct Listening {
 }
 
 impl Listeners {
-    pub(crate) fn new(direction: Direction, status: Status) -> Self {
+    pub(crate) fn new(status: Status) -> Self {
         Self {
-            direction,
+            direction: status.direction,
             driver: watch::Sender::new(DriverStatus::default()),
             status: watch::Sender::new(status),
             statistics: watch::Sender::new(Statistics::default()),

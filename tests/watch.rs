@@ -130,6 +130,29 @@ async fn bodies_of_another_type_are_told_and_the_watches_go_on() {
 }
 
 #[tokio::test]
+async fn old_versions_are_upgraded_for_a_watch_as_for_a_read() {
+    #[derive(Debug, serde::Serialize, serde::Deserialize)]
+    struct Count {
+        n: u64,
+    }
+    let replica = memory().await;
+    let raw = replica.raw("counts").unwrap();
+    raw.put("x", &Body::parse(r#"{"count":7}"#).unwrap()).await.unwrap();
+    let counts = replica.collection::<Count>("counts").unwrap().versioned(1, |_, body| {
+        let old: BTreeMap<String, u64> = body.to()?;
+        Body::from_value(&Count { n: old["count"] })
+    });
+    let mut one = counts.watch("x").unwrap();
+    assert_eq!(soon(one.next()).await.unwrap().unwrap().value().n, 7);
+    let mut every = counts.watch_where(|d| d.value().n == 7);
+    assert!(matches!(soon(every.next()).await.unwrap(), WatchEvent::Current(d) if d.id() == "x"));
+    assert!(matches!(soon(every.next()).await.unwrap(), WatchEvent::Complete));
+    raw.put("x", &Body::parse(r#"{"_version":2,"n":7}"#).unwrap()).await.unwrap();
+    assert_eq!(soon(one.next()).await.unwrap_err().kind(), ErrorKind::Incompatible);
+    assert_eq!(soon(every.next()).await.unwrap_err().kind(), ErrorKind::Incompatible);
+}
+
+#[tokio::test]
 async fn a_filter_lets_documents_in_and_out() {
     let replica = memory().await;
     let counts = replica.collection::<u64>("counts").unwrap();
@@ -155,10 +178,10 @@ async fn a_filter_lets_documents_in_and_out() {
     assert_eq!((picture.events, picture.needless, picture.resyncs), (204, 0, 0));
 }
 
-/// 100,000 changes: 500 transactions of 200, on 6,000 ids, of which every seventh write deletes.
-async fn churn(replica: &Replica, mut after_each: impl AsyncFnMut()) {
+/// Transactions of 200 changes each, on 6,000 ids; every seventh write deletes.
+async fn churn(replica: &Replica, transactions: u64, mut after_each: impl AsyncFnMut()) {
     let (collection, mut live, mut seed) = (Name::new("counts").unwrap(), vec![false; 6_000], 1);
-    for round in 0..500_u64 {
+    for round in 0..transactions {
         let mut writes = Vec::with_capacity(200);
         for n in 0..200 {
             seed = (seed * 6_364_136_223_846_793_005_u128 + 1_442_695_040_888_963_407) % (1 << 64);
@@ -187,7 +210,7 @@ async fn a_slow_reader_misses_no_final_state_under_a_hundred_thousand_changes() 
     every.take(soon(watch.next()).await.unwrap());
     even.take(soon(filtered.next()).await.unwrap());
     assert!(soon(one.next()).await.unwrap().is_none());
-    churn(&replica, async || {
+    churn(&replica, 500, async || {
         // Three events of each for two hundred changes.
         for _ in 0..3 {
             every.take(soon(watch.next()).await.unwrap());
@@ -224,7 +247,7 @@ async fn a_reader_beside_the_writer_ends_with_the_same_documents() {
         picture.catch_up(&mut watch).await;
         picture
     });
-    churn(&replica, async || ()).await;
+    churn(&replica, 200, async || ()).await;
     counts.put("end", &1).await.unwrap();
     let wanted = all(&counts).await;
     assert_eq!(soon(reading).await.unwrap().documents, wanted);
@@ -248,7 +271,7 @@ async fn documents_that_left_without_a_trace_are_told_by_a_resync() {
         replica.storage().forget(Now(round), forget).await.unwrap();
         if more {
             // So many changes that nobody remembers those before them.
-            churn(&replica, async || ()).await;
+            churn(&replica, 60, async || ()).await;
         }
         others.put("new", &round).await.unwrap();
         picture.catch_up(&mut watch).await;

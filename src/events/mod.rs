@@ -39,7 +39,7 @@ pub enum SyncEvent {
     },
     /// The server refuses this replica, and trying again cannot help before somebody changes something.
     Refused(ErrorKind),
-    /// The token is missing or is not good any more: the sync goes on when there is a good one and it is started again.
+    /// The token is missing or is not good any more: the sync goes on when it is given a good one.
     /// Comes in the place of [`Refused`](Self::Refused) or [`ScopeRefused`](Self::ScopeRefused).
     TokenNeeded,
     /// The replica is behind and catches up.
