@@ -4,46 +4,17 @@
 
 mod support;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use support::{builder, soon};
+use support::{Door, builder, soon};
 use sync_core::environment::System;
 use sync_core::kv::{KvOptions, MemoryKv, open_server};
-use sync_core::server::{Authenticate, Hooks, Principal, Server, ServerOptions};
+use sync_core::server::{Hooks, Server, ServerOptions};
 use tokio::sync::oneshot;
 use twotide::prelude::*;
 use twotide::{ReplicaBuilder, RetryPolicy, TokenProvider, tokens_from};
-
-/// Lets in who has the good token, and counts who knocks.
-#[derive(Debug, Default)]
-struct Door {
-    good: Mutex<String>,
-    knocks: AtomicUsize,
-}
-
-impl Door {
-    fn set_good(&self, token: &str) {
-        *self.good.lock().unwrap() = token.to_owned();
-    }
-
-    fn knocks(&self) -> usize {
-        self.knocks.load(Ordering::SeqCst)
-    }
-}
-
-#[async_trait]
-impl Authenticate for Door {
-    async fn authenticate(&self, token: Option<&str>) -> twotide::Result<Principal> {
-        self.knocks.fetch_add(1, Ordering::SeqCst);
-        if token == Some(&**self.good.lock().unwrap()) {
-            return Ok(Principal { name: "ann".to_owned() });
-        }
-        Err(Error::new(ErrorKind::Unauthenticated, "this token is not the good one"))
-    }
-}
 
 fn server() -> (Server, Arc<Door>) {
     let door = Arc::new(Door::default());
