@@ -37,7 +37,7 @@ pub(crate) struct DialOptions {
     /// How long connecting may take.
     #[cfg(any(feature = "ws", feature = "http"))]
     pub(crate) connect_timeout: Duration,
-    /// How long a request may take.
+    /// How long a request over HTTP may take. Over WebSocket the engine bounds it.
     #[cfg(feature = "http")]
     pub(crate) request_timeout: Duration,
 }
