@@ -101,13 +101,13 @@ pub struct ReplicaConfig {
     #[cfg(feature = "http")]
     #[serde(with = "duration_text")]
     pub poll_interval: Duration,
-    /// The most documents of a push batch, and of a local transaction. Default 1,000.
+    /// The most documents of a push batch; one local transaction always fits. Default 1,000.
     pub batch_documents: usize,
-    /// The most bytes of a push batch, and of a local transaction. Default 4 MiB.
+    /// The most bytes of a push batch; one local transaction always fits. Default 4 MiB.
     pub batch_bytes: usize,
-    /// The most documents of a chunk. Default 1,000.
+    /// The most documents of a chunk; one server transaction always fits. Default 1,000.
     pub chunk_documents: usize,
-    /// The most bytes of a chunk. Default 4 MiB.
+    /// The most bytes of a chunk; one server transaction always fits. Default 4 MiB.
     pub chunk_bytes: usize,
     /// How many chunks may wait while one is applied. Default 2.
     pub pipeline_depth: usize,

@@ -49,6 +49,33 @@ fn every_storage_syncs_over_every_transport_with_every_server() {
     }
 }
 
+#[test]
+fn a_direction_is_kept_to() {
+    let folder = Folder::new();
+    let server = Served::start(&folder.path("server.db"));
+    let (a, b) = (Db::new(&folder, "a.db"), Db::new(&folder, "b.db"));
+    let address = url(&server, "ws");
+    let direct = |db: &Db, way: &str| {
+        let line = db.run("sync", &["--server", &address, "--direction", way]).ok().json();
+        assert_eq!((&line["in_sync"], &line["direction"]), (&json!(true), &json!(way)), "{line}");
+        line
+    };
+    a.put("notes", "of a", "1");
+    b.put("notes", "of b", "2");
+    direct(&a, "push");
+    assert_eq!(direct(&b, "pull")["outbox"]["pending"], 1);
+    assert_eq!(b.body("notes", "of a"), Some(json!(1)));
+    direct(&a, "both");
+    assert_eq!(a.body("notes", "of b"), None, "it was not pushed");
+    direct(&b, "push");
+    direct(&a, "push");
+    assert_eq!(a.body("notes", "of b"), None, "it was not pulled");
+    direct(&a, "pull");
+    assert_eq!(a.body("notes", "of b"), Some(json!(2)));
+    let wrong = a.run("sync", &["--server", &address, "--direction", "up"]);
+    wrong.misused(&["push, pull and both", "\"up\""]);
+}
+
 /// A writer, a follower, and what the writer writes arriving at the follower.
 fn follows(server: &Served, folder: &Folder, scheme: &str, how: &[&str]) {
     let (writer, follower) = (Db::new(folder, "writer.db"), Db::new(folder, "follower.db"));

@@ -2,13 +2,15 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use sync_core::kv::{KvOptions, MemoryKv, open_replica};
 use sync_core::model::ReplicaId;
-use sync_core::server::Server;
-use twotide::{Replica, ReplicaBuilder};
+use sync_core::server::{Authenticate, Principal, Server};
+use twotide::{Error, ErrorKind, Replica, ReplicaBuilder};
 
 /// A replica in memory that syncs with a server in this process.
 pub(crate) fn builder(server: &Server, id: u8) -> ReplicaBuilder {
@@ -20,4 +22,32 @@ pub(crate) fn builder(server: &Server, id: u8) -> ReplicaBuilder {
 /// Fails a test that hangs instead of waiting for ever.
 pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), future).await.expect("this takes too long")
+}
+
+/// Lets in who has the good token, and counts who knocks.
+#[derive(Debug, Default)]
+pub(crate) struct Door {
+    good: Mutex<String>,
+    knocks: AtomicUsize,
+}
+
+impl Door {
+    pub(crate) fn set_good(&self, token: &str) {
+        *self.good.lock().unwrap() = token.to_owned();
+    }
+
+    pub(crate) fn knocks(&self) -> usize {
+        self.knocks.load(Ordering::SeqCst)
+    }
+}
+
+#[async_trait]
+impl Authenticate for Door {
+    async fn authenticate(&self, token: Option<&str>) -> twotide::Result<Principal> {
+        self.knocks.fetch_add(1, Ordering::SeqCst);
+        if token == Some(&**self.good.lock().unwrap()) {
+            return Ok(Principal { name: "ann".to_owned() });
+        }
+        Err(Error::new(ErrorKind::Unauthenticated, "this token is not the good one"))
+    }
 }

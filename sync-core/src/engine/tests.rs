@@ -1,6 +1,7 @@
 //! The engine against a script: facts in, commands out.
 
 mod greeting;
+mod token;
 
 use super::*;
 use crate::error::{ErrorKind, Retry};

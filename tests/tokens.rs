@@ -1,0 +1,262 @@
+//! Tokens that expire, are refused, and are had anew: who is asked, and how often.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+
+mod support;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use support::{Door, builder, soon};
+use sync_core::environment::System;
+use sync_core::kv::{KvOptions, MemoryKv, open_server};
+use sync_core::server::{Hooks, Server, ServerOptions};
+use tokio::sync::oneshot;
+use twotide::prelude::*;
+use twotide::{ReplicaBuilder, RetryPolicy, TokenProvider, tokens_from};
+
+fn server() -> (Server, Arc<Door>) {
+    let door = Arc::new(Door::default());
+    door.set_good("good");
+    let hooks = Hooks { authenticate: Arc::clone(&door) as _, ..Hooks::default() };
+    let storage = open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap();
+    let server = Server::new(Arc::new(storage), hooks, ServerOptions::default(), Arc::new(System));
+    (server, door)
+}
+
+/// What a provider answers, one after the other, the last one for ever; and what it was told of refusals.
+#[derive(Clone, Debug, Default)]
+struct Script {
+    answers: Arc<Mutex<Vec<twotide::Result<Option<String>>>>>,
+    asked: Arc<Mutex<Vec<Option<String>>>>,
+}
+
+impl Script {
+    fn of(answers: impl IntoIterator<Item = twotide::Result<&'static str>>) -> Self {
+        let answers = answers.into_iter().map(|a| a.map(|token| Some(token.to_owned()))).collect();
+        Self { answers: Arc::new(Mutex::new(answers)), asked: Arc::default() }
+    }
+
+    fn asked(&self) -> Vec<Option<String>> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    fn times(&self) -> usize {
+        self.asked.lock().unwrap().len()
+    }
+}
+
+#[async_trait]
+impl TokenProvider for Script {
+    async fn token(&self, refused: Option<&str>) -> twotide::Result<Option<String>> {
+        self.asked.lock().unwrap().push(refused.map(str::to_owned));
+        let mut answers = self.answers.lock().unwrap();
+        if answers.len() > 1 { answers.remove(0) } else { answers[0].clone() }
+    }
+}
+
+fn some(token: &str) -> Option<String> {
+    Some(token.to_owned())
+}
+
+/// Delays that tests can reckon with.
+fn exact(builder: ReplicaBuilder) -> ReplicaBuilder {
+    let mut retry = RetryPolicy::default();
+    retry.jitter = false;
+    builder.retry(retry)
+}
+
+/// Time that moves only when the test says so. Threads of the storage do not make it move.
+struct Stopped(Option<oneshot::Sender<()>>);
+
+impl Stopped {
+    fn new() -> Self {
+        tokio::time::pause();
+        let (end, ended) = oneshot::channel();
+        // The clock stands as long as something blocks.
+        drop(tokio::task::spawn_blocking(move || drop(ended.blocking_recv())));
+        Self(Some(end))
+    }
+
+    /// An hour in steps of a second, each of which the replica has every chance to use.
+    async fn an_hour(replica: &Replica) {
+        for _ in 0..3_600 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            replica.state().await.unwrap();
+        }
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        drop(self.0.take());
+    }
+}
+
+async fn is_refused(replica: &Replica) -> Status {
+    let mut status = replica.status();
+    let status = status.wait_for(|s| s.activity == Activity::Error).await.unwrap();
+    assert_eq!(status.error.as_ref().unwrap().kind(), ErrorKind::Unauthenticated);
+    status.clone()
+}
+
+#[tokio::test]
+async fn a_provider_is_asked_before_every_connection() {
+    let (server, door) = server();
+    let script = Script::of([Ok("good")]);
+    let replica = builder(&server, 1).token_provider(script.clone()).open().await.unwrap();
+    for n in 1..=3 {
+        soon(replica.sync_now()).await.unwrap();
+        assert_eq!((script.times(), door.knocks()), (n, n));
+    }
+    assert_eq!(script.asked(), [None, None, None]);
+}
+
+#[tokio::test]
+async fn a_refused_token_is_had_anew_at_once() {
+    let (server, door) = server();
+    let script = Script::of([Ok("expired"), Ok("good")]);
+    let replica = builder(&server, 1).token_provider(script.clone()).open().await.unwrap();
+    soon(replica.sync_now()).await.unwrap();
+    assert_eq!(script.asked(), [None, some("expired")]);
+    assert_eq!(door.knocks(), 2);
+}
+
+#[tokio::test]
+async fn a_token_that_was_set_comes_before_the_provider_once() {
+    let (server, door) = server();
+    let script = Script::of([Ok("good")]);
+    let replica =
+        builder(&server, 1).token("good").token_provider(script.clone()).open().await.unwrap();
+    soon(replica.sync_now()).await.unwrap();
+    assert_eq!((script.times(), door.knocks()), (0, 1));
+    soon(replica.sync_now()).await.unwrap();
+    assert_eq!((script.times(), door.knocks()), (1, 2));
+    replica.set_token(some("stale")).await;
+    soon(replica.sync_now()).await.unwrap();
+    assert_eq!(script.asked(), [None, some("stale")]);
+}
+
+#[tokio::test]
+async fn bad_tokens_cost_two_connections_and_no_more_until_one_is_set() {
+    let _stopped = Stopped::new();
+    let (server, door) = server();
+    let script = Script::of([Ok("bad"), Ok("worse"), Ok("worst")]);
+    let replica = exact(builder(&server, 1)).token_provider(script.clone()).open().await.unwrap();
+    let mut events = replica.events();
+    replica.start().await.unwrap();
+    is_refused(&replica).await;
+    Stopped::an_hour(&replica).await;
+    assert_eq!(script.asked(), [None, some("bad")]);
+    assert_eq!(door.knocks(), 2);
+    let mut refusals = 0;
+    while let Ok(event) = events.try_recv() {
+        refusals += u32::from(event == Event::Refused(ErrorKind::Unauthenticated));
+    }
+    assert_eq!(refusals, 1, "the app is told once that a token is needed");
+
+    replica.set_token(some("good")).await;
+    replica.status().wait_for(|s| s.in_sync).await.unwrap();
+    assert_eq!((script.times(), door.knocks()), (2, 3));
+}
+
+#[tokio::test]
+async fn the_refused_token_is_not_tried_again_until_the_replica_is_started_again() {
+    let _stopped = Stopped::new();
+    let (server, door) = server();
+    let script = Script::of([Ok("bad")]);
+    let replica = exact(builder(&server, 1)).token_provider(script.clone()).open().await.unwrap();
+    replica.start().await.unwrap();
+    let status = is_refused(&replica).await;
+    let told = status.error.unwrap().to_string();
+    assert!(told.contains("gives it again"), "{told}");
+    Stopped::an_hour(&replica).await;
+    assert_eq!((script.times(), door.knocks()), (2, 1));
+
+    door.set_good("bad");
+    replica.start().await.unwrap();
+    replica.status().wait_for(|s| s.in_sync).await.unwrap();
+    assert_eq!((script.times(), door.knocks()), (3, 2));
+}
+
+#[tokio::test]
+async fn without_a_provider_a_bad_token_costs_one_connection() {
+    let _stopped = Stopped::new();
+    let (server, door) = server();
+    let replica = exact(builder(&server, 1)).token("bad").open().await.unwrap();
+    replica.start().await.unwrap();
+    is_refused(&replica).await;
+    Stopped::an_hour(&replica).await;
+    assert_eq!(door.knocks(), 1);
+    replica.set_token(some("good")).await;
+    replica.status().wait_for(|s| s.in_sync).await.unwrap();
+    assert_eq!(door.knocks(), 2);
+}
+
+#[tokio::test]
+async fn a_provider_that_fails_is_shown_and_asked_again_ever_later() {
+    let _stopped = Stopped::new();
+    let (server, door) = server();
+    let down = Error::new(ErrorKind::Network, "nobody answers at the token desk");
+    let script = Script::of([Err(down)]);
+    let replica = exact(builder(&server, 1)).token_provider(script.clone()).open().await.unwrap();
+    replica.start().await.unwrap();
+    let mut status = replica.status();
+    let shown = status.wait_for(|s| s.activity == Activity::Offline).await.unwrap().clone();
+    let told = shown.error.unwrap().to_string();
+    assert!(told.contains("ask for a token: nobody answers at the token desk"), "{told}");
+    Stopped::an_hour(&replica).await;
+    // At the ceiling of 30 s that is 120 times in an hour, and seven more on the way there.
+    let times = script.times();
+    assert!((8..=128).contains(&times), "{times}");
+    assert_eq!(door.knocks(), 0);
+
+    *script.answers.lock().unwrap() = vec![Ok(some("good"))];
+    while script.times() == times {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        replica.state().await.unwrap();
+    }
+    status.wait_for(|s| s.in_sync).await.unwrap();
+    assert_eq!(door.knocks(), 1);
+}
+
+#[tokio::test]
+async fn a_provider_that_gives_up_is_not_asked_again() {
+    let _stopped = Stopped::new();
+    let (server, door) = server();
+    let script = Script::of([Err(Error::new(ErrorKind::Unauthenticated, "the user logged out"))]);
+    let replica = exact(builder(&server, 1)).token_provider(script.clone()).open().await.unwrap();
+    replica.start().await.unwrap();
+    let status = is_refused(&replica).await;
+    assert!(status.error.unwrap().to_string().contains("the user logged out"));
+    Stopped::an_hour(&replica).await;
+    assert_eq!((script.times(), door.knocks()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_provider_that_panics_or_never_answers_holds_nobody_for_ever() {
+    let (server, _) = server();
+    let panics = tokens_from(|_| async { panic!("the token desk is on fire") });
+    let hangs = tokens_from(|_| std::future::pending());
+    let bounds = Duration::from_millis(50);
+    let (first, second) = (builder(&server, 1), builder(&server, 2).timeouts(bounds, bounds));
+    for (builder, told) in
+        [(first.token_provider(panics), "panicked"), (second.token_provider(hangs), "in time")]
+    {
+        let replica = builder.attempts(2).open().await.unwrap();
+        let error = soon(replica.sync_now()).await.unwrap_err();
+        assert!(error.to_string().contains(told), "{error}");
+        let notes = replica.raw("notes").unwrap();
+        notes.put("n", &Body::parse("1").unwrap()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_set_before_the_start_is_used() {
+    let (server, _) = server();
+    let replica = builder(&server, 1).open().await.unwrap();
+    replica.set_token(some("good")).await;
+    soon(replica.sync_now()).await.unwrap();
+    soon(replica.sync_now()).await.unwrap();
+}
