@@ -4,14 +4,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
-mod support;
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use support::soon;
 use sync_core::environment::System;
 use sync_core::model::{Collection as Name, Limits, ReplicaId};
 use sync_core::resolver::{ResolveOn, Resolvers};
@@ -30,7 +27,9 @@ const EVERYTHING: u64 = (3 * DOCUMENTS * TEXT) as u64 >> 10;
 /// By how much the memory of the process may grow while it reconciles, in KiB.
 const GROWTH: u64 = 32 << 10;
 const _: () = assert!(GROWTH < EVERYTHING);
-const CHUNK: Limits = Limits { documents: 50, bytes: 256 << 10 };
+/// It is a matter of seconds where nobody else computes.
+const PATIENCE: Duration = Duration::from_secs(60);
+const CHUNK: Limits = Limits { documents: 50, bytes: 512 << 10 };
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Note {
@@ -69,6 +68,11 @@ fn merged(n: usize) -> Note {
     }
     let tags = ["kept", "ben's"].map(str::to_owned).to_vec();
     Note { count: EDITS, tags, ..renamed(n) }
+}
+
+/// Fails a test that hangs; a machine with other work may take long.
+async fn patiently<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("this takes too long")
 }
 
 fn merge() -> Arc<dyn ConflictResolver> {
@@ -116,12 +120,12 @@ impl Setting {
     }
 }
 
-/// Writes many documents, ten in a transaction.
+/// Writes many documents, 25 in a transaction.
 async fn put_all(replica: &Replica, documents: usize, note: impl Fn(usize) -> Note) {
     let notes = replica.collection::<Note>("notes").unwrap();
-    for first in (0..documents).step_by(10) {
+    for first in (0..documents).step_by(25) {
         let mut transaction = replica.transaction();
-        for n in first..first + 10 {
+        for n in first..first + 25 {
             transaction.put(&notes, &id(n), &note(n)).unwrap();
         }
         transaction.commit().await.unwrap();
@@ -152,10 +156,10 @@ async fn reconcile(on: ResolveOn) -> (Duration, Option<u64>) {
     let setting = Setting::new(on);
     let (ann, ben) = (setting.open("ann.db", 1).await, setting.open("ben.db", 2).await);
     put_all(&ann, DOCUMENTS, base).await;
-    soon(ann.sync_now()).await.unwrap();
-    soon(ben.sync_now()).await.unwrap();
+    patiently(ann.sync_now()).await.unwrap();
+    patiently(ben.sync_now()).await.unwrap();
     put_all(&ann, CHANGED, renamed).await;
-    soon(ann.sync_now()).await.unwrap();
+    patiently(ann.sync_now()).await.unwrap();
 
     for edit in 1..=EDITS / 2 {
         put_all(&ben, DOCUMENTS, |n| counted(n, edit)).await;
@@ -172,16 +176,16 @@ async fn reconcile(on: ResolveOn) -> (Duration, Option<u64>) {
     let (began, before) = (Instant::now(), memory("VmRSS:"));
     let mut statistics = ben.statistics();
     ben.start().await.unwrap();
-    soon(statistics.wait_for(|s| s.pushed + s.pulled > 0)).await.unwrap();
+    patiently(statistics.wait_for(|s| s.pushed + s.pulled > 0)).await.unwrap();
     ben.close().await.unwrap();
     let waited = ben.statistics().borrow().clone();
     let ben = setting.open("ben.db", 2).await;
     let left = ben.state().await.unwrap().scopes[0].outbox;
     assert!(left.pending + left.in_flight > 0, "the restart came too late: {left:?}");
-    soon(ben.sync_now()).await.unwrap();
+    patiently(ben.sync_now()).await.unwrap();
     let (took, most) = (began.elapsed(), memory("VmHWM:"));
 
-    soon(ann.sync_now()).await.unwrap();
+    patiently(ann.sync_now()).await.unwrap();
     assert_merged(&ben, "Ben's").await;
     assert_merged(&ann, "Ann's").await;
     if on == ResolveOn::Replica {
@@ -196,7 +200,7 @@ async fn ten_thousand_offline_edits_are_reconciled_in_bounded_memory() {
     for on in [ResolveOn::Replica, ResolveOn::Server] {
         let (took, grown) = reconcile(on).await;
         println!("{on:?}: reconciled in {took:?}, memory grew by {grown:?} KiB");
-        assert!(took < Duration::from_secs(20), "it took {took:?}");
+        assert!(took < PATIENCE, "it took {took:?}");
         // On other systems than Linux nobody tells.
         assert!(grown.is_none_or(|grown| grown < GROWTH), "it grew by {grown:?} KiB");
     }
