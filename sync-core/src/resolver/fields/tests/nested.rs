@@ -8,7 +8,6 @@ fn by_id() -> FieldMerge {
         .and_then(|m| m.field("/lines/*/parts", FieldRule::ByKey("id".into())))
         .and_then(|m| m.field("/lines/*/tags", FieldRule::Union))
         .and_then(|m| m.field("/kind", FieldRule::Union))
-        .and_then(|m| m.field("", FieldRule::LastWrite))
         .unwrap()
 }
 
@@ -170,6 +169,36 @@ fn nested_arrays_and_odd_keys_merge_as_worked_out_by_hand() {
             if_remote,
             "{base} {local} {remote}"
         );
+    }
+}
+
+#[test]
+fn an_object_with_a_rule_of_its_own_is_never_mixed() {
+    let (base, local, remote) = (
+        r#"{"at":{"x":1,"y":1},"n":1}"#,
+        r#"{"at":{"x":2,"y":1},"n":2}"#,
+        r#"{"at":{"x":1,"y":3},"n":1}"#,
+    );
+    let (ours, theirs) = (r#"{"at":{"x":2,"y":1},"n":2}"#, r#"{"at":{"x":1,"y":3},"n":2}"#);
+    let with = |rule| FieldMerge::new().field("/at", rule).unwrap();
+    for (rule, if_local, if_remote) in [
+        (FieldRule::LastWrite, ours, theirs),
+        (FieldRule::Local, ours, ours),
+        (FieldRule::Remote, theirs, theirs),
+        (FieldRule::Defer, "Defer", "Defer"),
+    ] {
+        let merge = with(rule);
+        assert_eq!(merged(&merge, base, local, remote, true), if_local);
+        assert_eq!(merged(&merge, base, local, remote, false), if_remote);
+        // What one side changed is taken, whatever the rule.
+        let one = r#"{"at":{"x":1,"y":1},"n":3}"#;
+        let both = r#"{"at":{"x":2,"y":1},"n":2}"#;
+        assert_eq!(merged(&merge, base, local, one, true), both);
+    }
+    // Rules for arrays, and the rule of all other places, leave objects to be merged.
+    let mixed = r#"{"at":{"x":2,"y":3},"n":2}"#;
+    for merge in [with(FieldRule::Union), FieldMerge::new().otherwise(FieldRule::Defer)] {
+        assert_eq!(merged(&merge, base, local, remote, true), mixed);
     }
 }
 
