@@ -2,7 +2,12 @@
 //!
 //! One test only, because it looks at the memory of its process.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "a test, which measures"
+)]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
