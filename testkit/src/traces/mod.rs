@@ -107,6 +107,8 @@ macro_rules! rule_traces {
             equal_bodies
             the_server_resolves_and_nobody_else
             the_server_leaves_it_open
+            the_server_makes_what_it_holds
+            the_server_needs_a_base_and_gets_none
             a_retry_sends_the_same_batch
             created_and_deleted_never_travels
             created_pushed_and_deleted_travels

@@ -273,3 +273,29 @@ pub fn the_server_leaves_it_open<C: Cores>(cores: C) {
     world.assert_converged();
     assert_eq!(world.text(0, "notes/a").as_deref(), Some("theirs"));
 }
+
+/// What a resolver on the server makes is what the server holds: that state stands, as it does where replicas resolve.
+pub fn the_server_makes_what_it_holds<C: Cores>(cores: C) {
+    let on_server = vec![(World::<C>::collection("notes"), Arc::new(Joining) as _)];
+    let mut world = World::with(cores, Options { on_server, ..Options::default() });
+    in_conflict(&mut world, Some("mine"), Some("mine+theirs"));
+    let (head, held) = (world.server_scope().head, world.server_rows());
+    world.sync_all();
+    assert_eq!(world.calls().count(), 1, "there was a conflict");
+    assert_eq!(world.server_scope().head, head, "nothing new was made");
+    assert_eq!(world.server_rows(), held, "nor does the old one look younger");
+    world.assert_converged();
+}
+
+/// An edit comes without the base that the server's resolver needs: nobody is asked, and the app decides.
+pub fn the_server_needs_a_base_and_gets_none<C: Cores>(cores: C) {
+    let on_server = vec![(World::<C>::collection("notes"), Arc::new(Joining) as _)];
+    let mut world = World::with(cores, Options { on_server, ..Options::default() });
+    in_conflict(&mut world, Some("mine"), Some("theirs"));
+    let mut pushed = super::batch(&mut world, 0);
+    assert!(pushed.changes[0].base_body.take().is_some(), "a base travels");
+    let verdicts = world.deliver(&pushed);
+    world.settle(0, pushed.id, &verdicts);
+    assert_eq!(world.calls().count(), 0);
+    assert!(world.record(0, "notes/a").is_deferred());
+}

@@ -13,6 +13,10 @@ use crate::model::Body;
 use three_way::{Later, Merge, Three};
 
 /// What becomes of a field that both sides changed, each into something else.
+///
+/// Objects on both sides are merged field by field, unless `LastWrite`, `Local`, `Remote` or `Defer` was declared for their
+/// place: then they are one value, which is taken as a whole. So an object whose fields make sense only together (a
+/// position, an address) is never mixed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FieldRule {
@@ -30,7 +34,8 @@ pub enum FieldRule {
     /// elements stand first. For what is no array on both sides: as `LastWrite`.
     Union,
     /// An array holds objects, and this field of theirs names them: each element is merged by itself, field by field.
-    /// Elements that one side removed and the other did not touch are gone. For arrays with other elements, or with two
+    /// Elements that one side removed and the other did not touch are gone. They stand in the order of the base, then come
+    /// new ones: another order is kept only if the other side left the array as it was. For arrays with other elements, or with two
     /// of one name, and for what is no array on both sides: as `LastWrite`.
     ByKey(String),
 }

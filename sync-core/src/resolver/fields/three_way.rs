@@ -46,15 +46,26 @@ pub(super) struct Merge<'r> {
 type Merged<'a> = Result<Option<Cow<'a, str>>, Undecided>;
 
 impl Merge<'_> {
-    /// The rule of a place; a name `*` in a rule's place stands for every name.
+    /// The rule of a place, which is the default where none was declared.
     fn rule(&self, place: &[Cow<'_, str>]) -> &FieldRule {
+        self.declared(place).unwrap_or(self.default)
+    }
+
+    /// The rule that was declared for a place; a name `*` in a rule's place stands for every name.
+    fn declared(&self, place: &[Cow<'_, str>]) -> Option<&FieldRule> {
         let fits = |of: &&Vec<String>| {
             of.len() == place.len() && of.iter().zip(place).all(|(o, p)| o == "*" || *o == **p)
         };
         // Exact names sort behind `*` or before it: the one with the fewest stars counts.
         let stars = |of: &&Vec<String>| of.iter().filter(|n| *n == "*").count();
         let found = self.rules.keys().filter(fits).min_by_key(stars);
-        found.and_then(|place| self.rules.get(place)).unwrap_or(self.default)
+        found.and_then(|place| self.rules.get(place))
+    }
+
+    /// Whether a rule was declared that decides about objects at that place as about one value.
+    fn is_one_value(&self, place: &[Cow<'_, str>]) -> bool {
+        use FieldRule::{Defer, LastWrite, Local, Remote};
+        matches!(self.declared(place), Some(LastWrite | Local | Remote | Defer))
     }
 
     /// What becomes of one value.
@@ -70,6 +81,7 @@ impl Merge<'_> {
         }
         if let (Some(ours), Some(theirs)) = (local, remote)
             && place.len() < DEPTH
+            && !self.is_one_value(place)
         {
             if let (Some(ours), Some(theirs)) = (object(ours), object(theirs)) {
                 let base = base.and_then(object).unwrap_or_default();
