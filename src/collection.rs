@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::{Body, Collection as Name, DocumentId, DocumentKey, Limits, Scope};
-use sync_core::replica::{LocalTransaction, LocalWrite, Scan, Stored, WriteOperation};
+use sync_core::replica::{LocalTransaction, LocalWrite, Scan, WriteOperation};
 
 use crate::versions::Versions;
 use crate::{Change, Document, Replica};
@@ -85,6 +85,10 @@ impl<T> Collection<T> {
         Self { versions: Some(Versions::new(version, upgrade)), ..self }
     }
 
+    pub(crate) fn versions(&self) -> Option<&Versions> {
+        self.versions.as_ref()
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -97,10 +101,6 @@ impl<T> Collection<T> {
 
     pub(crate) fn name_of(&self) -> &Name {
         &self.name
-    }
-
-    pub(crate) fn versions(&self) -> Option<Versions> {
-        self.versions.clone()
     }
 
     pub(crate) fn replica(&self) -> &Replica {
@@ -138,12 +138,7 @@ impl<T: DeserializeOwned> Collection<T> {
             let message = "the change is of another collection";
             return Err(Error::new(ErrorKind::InvalidInput, message).with("document", key));
         }
-        change.raw().map(|d| d.decode(self.versions.as_ref())).transpose()
-    }
-
-    fn read(&self, stored: &Stored) -> Result<Option<Document<T>>> {
-        let document = Document::of(stored);
-        document.map(|d| d.decode(self.versions.as_ref())).transpose()
+        change.raw().map(|d| d.decode(self.versions())).transpose()
     }
 }
 
@@ -190,7 +185,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
         let written = state.as_ref().and_then(|s| s.body.as_ref().map(|b| (s, b)));
         let (state, body) = written
             .ok_or_else(|| Error::new(ErrorKind::Internal, "a write left no document behind"))?;
-        Document::new(id.to_owned(), state, body, false).decode(self.versions.as_ref())
+        Document::new(id.to_owned(), state, body, false).decode(self.versions())
     }
 
     /// Deletes a document.
@@ -210,7 +205,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
     pub async fn get(&self, id: &str) -> Result<Option<Document<T>>> {
         let found = self.replica.storage().get(vec![self.key(id)?]).await?;
         match found.into_iter().next().flatten() {
-            Some(stored) => self.read(&stored),
+            Some(stored) => Document::of(&stored, self.versions()),
             None => Ok(None),
         }
     }
@@ -231,7 +226,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
         let last = page.items.last().map(|s| s.key.id.as_str().to_owned());
         let mut documents = Vec::with_capacity(page.items.len());
         for stored in &page.items {
-            documents.extend(self.read(stored)?);
+            documents.extend(Document::of(stored, self.versions())?);
         }
         Ok(Page { documents, next: last.filter(|_| page.more) })
     }

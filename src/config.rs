@@ -235,6 +235,7 @@ impl ReplicaConfig {
 
     pub(crate) fn dial_options(&self) -> DialOptions {
         DialOptions {
+            #[cfg(any(feature = "ws", feature = "http"))]
             compression: self.compression,
             #[cfg(any(feature = "ws", feature = "http"))]
             trust: transport_net::tls::Trust::default(),
@@ -242,7 +243,9 @@ impl ReplicaConfig {
             live_by: self.live_by,
             #[cfg(feature = "http")]
             poll_interval: self.poll_interval,
+            #[cfg(any(feature = "ws", feature = "http"))]
             connect_timeout: self.connect_timeout,
+            #[cfg(feature = "http")]
             request_timeout: self.request_timeout,
         }
     }

@@ -1,6 +1,7 @@
 //! Transports by the server's address, chosen when the program runs.
 
 use std::sync::Arc;
+#[cfg(any(feature = "ws", feature = "http"))]
 use std::time::Duration;
 
 use sync_core::error::{Error, ErrorKind, Result};
@@ -22,6 +23,7 @@ const KNOWN: &[&str] = &[
 #[derive(Clone, Debug)]
 pub(crate) struct DialOptions {
     /// Whether compression is offered.
+    #[cfg(any(feature = "ws", feature = "http"))]
     pub(crate) compression: bool,
     /// Whom TLS trusts.
     #[cfg(any(feature = "ws", feature = "http"))]
@@ -33,8 +35,10 @@ pub(crate) struct DialOptions {
     #[cfg(feature = "http")]
     pub(crate) poll_interval: Duration,
     /// How long connecting may take.
+    #[cfg(any(feature = "ws", feature = "http"))]
     pub(crate) connect_timeout: Duration,
-    /// How long a request may take.
+    /// How long a request over HTTP may take. Over WebSocket the engine bounds it.
+    #[cfg(feature = "http")]
     pub(crate) request_timeout: Duration,
 }
 

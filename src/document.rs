@@ -64,6 +64,13 @@ impl<T> Document<T> {
     }
 }
 
+impl<T: DeserializeOwned> Document<T> {
+    /// What is stored, upgraded if there are versions; none for a tombstone.
+    pub(crate) fn of(stored: &Stored, versions: Option<&Versions>) -> Result<Option<Self>> {
+        Document::raw(stored).map(|document| document.decode(versions)).transpose()
+    }
+}
+
 impl Document<Body> {
     pub(crate) fn new(id: String, state: &DocumentState, body: &Body, is_synced: bool) -> Self {
         let (revision, created, updated) = (state.revision, state.created, state.author.stamp);
@@ -71,7 +78,7 @@ impl Document<Body> {
     }
 
     /// None for a tombstone.
-    pub(crate) fn of(stored: &Stored) -> Option<Self> {
+    fn raw(stored: &Stored) -> Option<Self> {
         let body = stored.state.body.as_ref()?;
         let id = stored.key.id.as_str().to_owned();
         Some(Self::new(id, &stored.state, body, !stored.dirty))

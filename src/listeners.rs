@@ -44,9 +44,9 @@ struct Listening {
 }
 
 impl Listeners {
-    pub(crate) fn new(status: Status) -> Self {
+    pub(crate) fn new(direction: Direction, status: Status) -> Self {
         Self {
-            direction: status.direction,
+            direction,
             driver: watch::Sender::new(DriverStatus::default()),
             status: watch::Sender::new(status),
             statistics: watch::Sender::new(Statistics::default()),

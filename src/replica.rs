@@ -18,7 +18,7 @@ use tokio::sync::{Mutex, broadcast, watch};
 
 use crate::builder::Made;
 use crate::listeners::{Listeners, follow};
-use crate::{Changes, Collection, ReplicaBuilder, Transaction};
+use crate::{Changes, Collection, ReplicaBuilder, Statistics, Status, Transaction};
 
 /// One copy of the data on one device. Cheap to clone.
 ///
@@ -63,7 +63,7 @@ impl Replica {
     pub(crate) fn new(made: Made) -> Self {
         let Made { storage, transport, environment, mut options, attempts, direction, status } =
             made;
-        let listeners = Arc::new(Listeners::new(status));
+        let listeners = Arc::new(Listeners::new(direction, status));
         let scope = options.scopes[0].clone();
         tokio::spawn(follow(scope, Arc::clone(&storage), Arc::downgrade(&listeners)));
         let token = options.token.take().into();
@@ -157,6 +157,19 @@ impl Replica {
     #[must_use]
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.0.listeners.events.subscribe()
+    }
+
+    /// The status, now and as it changes. The receiver's `borrow` needs no `await`, either; one look is
+    /// [`status_now`](Self::status_now).
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.0.listeners.status.subscribe()
+    }
+
+    /// What the sync did, now and as it changes.
+    #[must_use]
+    pub fn statistics(&self) -> watch::Receiver<Statistics> {
+        self.0.listeners.statistics.subscribe()
     }
 
     /// The replica at a glance: identity, scopes, counts and digests.

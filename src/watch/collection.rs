@@ -15,8 +15,8 @@ use tokio::sync::watch;
 
 use super::shown::Shown;
 use super::{closed, goes_on};
-use crate::Document;
 use crate::versions::Versions;
+use crate::{Collection, Document};
 
 /// The most that one read of the storage gives.
 const PAGE: Limits = Limits { documents: 256, bytes: 1 << 20 };
@@ -82,10 +82,10 @@ enum Read {
 /// told. Like every handle, it keeps the storage open until it is dropped or the replica is closed.
 pub struct CollectionWatch<T> {
     storage: Arc<dyn Storage>,
+    versions: Option<Versions>,
     commits: watch::Receiver<u64>,
     scope: Scope,
     collection: Name,
-    versions: Option<Versions>,
     filter: Option<Filter<T>>,
     stage: Stage,
     /// How far the feed was read.
@@ -106,24 +106,27 @@ impl<T> fmt::Debug for CollectionWatch<T> {
 }
 
 impl<T: DeserializeOwned> CollectionWatch<T> {
-    pub(super) fn new(
-        storage: Arc<dyn Storage>,
-        scope: Scope,
-        collection: Name,
-        versions: Option<Versions>,
-        filter: Option<Filter<T>>,
-    ) -> Self {
-        let (commits, place) = (storage.commits(), LocalSeq(0));
-        let (stage, due, shown) = (Stage::New, BTreeSet::new(), Shown::new());
-        Self { storage, commits, scope, collection, versions, filter, stage, place, due, shown }
+    pub(super) fn new(of: &Collection<T>, filter: Option<Filter<T>>) -> Self {
+        let storage = Arc::clone(of.replica().storage());
+        Self {
+            commits: storage.commits(),
+            storage,
+            scope: of.scope().clone(),
+            collection: of.name_of().clone(),
+            versions: of.versions().cloned(),
+            filter,
+            stage: Stage::New,
+            place: LocalSeq(0),
+            due: BTreeSet::new(),
+            shown: Shown::new(),
+        }
     }
 
     /// The next event, as soon as there is one. Dropping the future loses nothing.
     ///
     /// # Errors
-    /// `InvalidInput`, naming the document, if one is not of type `T`, and `Incompatible` if it is of a newer
-    /// [version](crate::Collection::versioned) of it: the watch goes on behind it. `Closed` when the replica is closed: the
-    /// watch has ended. Else as the storage, and the next call tries again.
+    /// `InvalidInput`, naming the document, if one is not of type `T`: the watch goes on behind it. `Closed` when the
+    /// replica is closed: the watch has ended. Else as the storage, and the next call tries again.
     pub async fn next(&mut self) -> Result<WatchEvent<T>> {
         loop {
             if let Some(event) = self.try_next().await? {
@@ -260,10 +263,9 @@ impl<T: DeserializeOwned> CollectionWatch<T> {
 
     /// Reads a document; none if the filter does not accept it. One of another type counts as told.
     fn accept(&mut self, stored: &Stored) -> Result<Option<Document<T>>> {
-        let Some(document) = Document::of(stored) else { return Ok(None) };
-        let document = document.decode(self.versions.as_ref());
+        let document = Document::of(stored, self.versions.as_ref());
         let accepts = |d: &Document<T>| self.filter.as_ref().is_none_or(|filter| filter(d));
-        let document = document.map(|d| Some(d).filter(accepts));
+        let document = document.map(|d| d.filter(accepts));
         if !matches!(document, Ok(None)) {
             self.shown.insert(&stored.key.id, stored.changed);
         }

@@ -50,8 +50,7 @@ impl<T: DeserializeOwned> Collection<T> {
     /// # Errors
     /// `InvalidInput` for a bad id.
     pub fn watch(&self, id: &str) -> Result<DocumentWatch<T>> {
-        let (storage, key) = (Arc::clone(self.replica().storage()), self.key(id)?);
-        Ok(DocumentWatch::new(storage, key, self.versions()))
+        Ok(DocumentWatch::new(self, self.key(id)?))
     }
 
     /// Watches every document of the collection: those that are there first, then what changes.
@@ -120,9 +119,7 @@ impl<T: DeserializeOwned> Collection<T> {
     }
 
     fn watch_collection(&self, filter: Option<collection::Filter<T>>) -> CollectionWatch<T> {
-        let storage = Arc::clone(self.replica().storage());
-        let (scope, name) = (self.scope().clone(), self.name_of().clone());
-        CollectionWatch::new(storage, scope, name, self.versions(), filter)
+        CollectionWatch::new(self, filter)
     }
 }
 
@@ -150,8 +147,9 @@ impl<T> fmt::Debug for DocumentWatch<T> {
 }
 
 impl<T: DeserializeOwned> DocumentWatch<T> {
-    fn new(storage: Arc<dyn Storage>, key: DocumentKey, versions: Option<Versions>) -> Self {
-        let commits = storage.commits();
+    fn new(collection: &Collection<T>, key: DocumentKey) -> Self {
+        let storage = Arc::clone(collection.replica().storage());
+        let (commits, versions) = (storage.commits(), collection.versions().cloned());
         Self { storage, commits, key, versions, given: None, of: PhantomData }
     }
 
@@ -160,9 +158,8 @@ impl<T: DeserializeOwned> DocumentWatch<T> {
     /// [`Document::is_synced`]. Dropping the future loses nothing.
     ///
     /// # Errors
-    /// `InvalidInput` if the document is not of type `T`, `Incompatible` if it is of a newer
-    /// [version](Collection::versioned) of it: told once for each such state, and the watch goes on. `Closed` when the
-    /// replica is closed: the watch has ended. Else as the storage, and the next call tries again.
+    /// `InvalidInput` if the document is not of type `T`: told once for each such state, and the watch goes on. `Closed`
+    /// when the replica is closed: the watch has ended. Else as the storage, and the next call tries again.
     pub async fn next(&mut self) -> Result<Option<Document<T>>> {
         loop {
             // Noted before the read, so that nothing falls between the read and the wait.
@@ -172,8 +169,8 @@ impl<T: DeserializeOwned> DocumentWatch<T> {
             let look = found.as_ref().map(|s: &Stored| (s.changed, s.state.revision, s.dirty));
             if self.given != Some(look) {
                 self.given = Some(look);
-                let document = found.as_ref().and_then(Document::of);
-                return document.map(|d| d.decode(self.versions.as_ref())).transpose();
+                let versions = self.versions.as_ref();
+                return found.as_ref().map_or(Ok(None), |found| Document::of(found, versions));
             }
             self.commits.changed().await.map_err(|_| closed())?;
         }

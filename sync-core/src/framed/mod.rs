@@ -6,6 +6,7 @@
 
 mod compression;
 mod connection;
+mod fused;
 mod link;
 mod live;
 mod transport;
@@ -13,6 +14,7 @@ mod wire;
 
 pub use compression::{Compression, pick};
 pub use connection::FramedConnection;
+pub(crate) use fused::Fused;
 pub use link::{Dial, memory_link};
 pub use transport::{FramedOptions, FramedTransport};
 pub use wire::{COMPRESS_OVER, MAX_PAYLOAD, Wire, payload};

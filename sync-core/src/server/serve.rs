@@ -17,7 +17,7 @@ use super::session::{Found, Request, Session, SessionInput, SessionOptions, Sess
 use super::tail::{Hub, SharedChunk};
 use crate::clock::Now;
 use crate::error::{Error, ErrorKind, Result};
-use crate::framed::{Wire, pick};
+use crate::framed::{Fused, Wire, pick};
 use crate::model::{Chunk, Epoch, Seq};
 use crate::protocol::{Goodbye, Hello, Message, Welcome, WireError};
 use crate::transport::FrameLink;
@@ -55,7 +55,7 @@ struct Link<'a> {
     server: &'a Server,
     session: Session,
     wire: Wire,
-    outgoing: std::pin::Pin<Box<dyn futures_util::Sink<Bytes, Error = Error> + Send>>,
+    outgoing: Fused,
     started: Instant,
     peer: Option<Peer>,
     hello: Option<Hello>,
@@ -83,6 +83,7 @@ impl Server {
             credit: CREDIT,
         };
         let FrameLink { outgoing, mut incoming } = link;
+        let outgoing = Fused::new(outgoing);
         let mut link = Link {
             server: self,
             session: Session::new(session, Now(0)),

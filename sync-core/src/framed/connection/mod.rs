@@ -17,7 +17,7 @@ use task::{Outgoing, Task};
 
 use super::live::LiveStream;
 use super::transport::{FramedOptions, broken};
-use super::{Compression, Wire, payload};
+use super::{Compression, Fused, Wire, payload};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::model::{PushBatch, Reset, Verdicts};
 use crate::protocol::{Ack, Goodbye, Message, Payload, Pull, Push};
@@ -122,7 +122,11 @@ impl FramedConnection {
         let task = Task {
             wire,
             incoming: link.incoming,
-            out: Outgoing { sink: link.outgoing, waiting: VecDeque::new(), unflushed: false },
+            out: Outgoing {
+                sink: Fused::new(link.outgoing),
+                waiting: VecDeque::new(),
+                unflushed: false,
+            },
             commands: queue,
             signals: Arc::clone(&signals),
             streams: BTreeMap::new(),

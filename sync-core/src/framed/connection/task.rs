@@ -13,7 +13,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Poll, ready};
@@ -21,14 +20,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
-use futures_util::{Sink, SinkExt, StreamExt};
+use futures_util::{SinkExt, StreamExt};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{Command, Expects, Live, Signals, gone, unexpected};
 use crate::error::{Error, ErrorKind, Result, Retry};
-use crate::framed::Wire;
 use crate::framed::transport::{broken, dismissed, ended};
+use crate::framed::{Fused, Wire};
 use crate::protocol::{Goodbye, Message, Payload};
 use crate::transport::Delivery;
 
@@ -55,7 +54,7 @@ impl Open {
 
 /// The sending half of the link, and what waits for it.
 pub(super) struct Outgoing {
-    pub(super) sink: Pin<Box<dyn Sink<Bytes, Error = Error> + Send>>,
+    pub(super) sink: Fused,
     pub(super) waiting: VecDeque<(u32, Payload)>,
     pub(super) unflushed: bool,
 }
@@ -73,15 +72,15 @@ impl Outgoing {
     async fn drive(&mut self, wire: &mut Wire, sent: &mut Instant) -> Result<()> {
         poll_fn(|cx| {
             while !self.waiting.is_empty() {
-                ready!(self.sink.as_mut().poll_ready(cx))?;
+                ready!(self.sink.poll_ready_unpin(cx))?;
                 if let Some((stream, payload)) = self.waiting.pop_front() {
-                    self.sink.as_mut().start_send(wire.encode_payload(stream, &payload))?;
+                    self.sink.start_send_unpin(wire.encode_payload(stream, &payload))?;
                     *sent = Instant::now();
                     self.unflushed = true;
                 }
             }
             if self.unflushed {
-                ready!(self.sink.as_mut().poll_flush(cx))?;
+                ready!(self.sink.poll_flush_unpin(cx))?;
                 self.unflushed = false;
             }
             Poll::Ready(Ok(()))

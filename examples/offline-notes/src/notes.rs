@@ -1,0 +1,182 @@
+//! The notes, in a replica.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use twotide::SyncState;
+use twotide::core::engine::RetryPolicy;
+use twotide::core::replica::OutboxCounts;
+use twotide::prelude::*;
+
+use crate::command::Side;
+
+const NOTES: &str = "notes";
+/// How many notes are read at once.
+const PAGE: usize = 256;
+
+/// A note.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Note {
+    pub(crate) text: String,
+    pub(crate) done: bool,
+}
+
+/// What the user knows of a note.
+struct Numbered {
+    id: String,
+    /// The text that was shown last: of a note that is gone there is no other.
+    text: String,
+}
+
+/// The notes, each known to the user by a number.
+pub(crate) struct Notes {
+    pub(crate) replica: Replica,
+    collection: Collection<Note>,
+    /// By number, from 1. A note keeps its number while the program runs, whatever comes in meanwhile.
+    numbered: Vec<Numbered>,
+}
+
+impl Notes {
+    pub(crate) async fn open(file: PathBuf, server: Option<&str>) -> Result<Self> {
+        // Two texts for one note only a person can decide. Ticking it off meanwhile is no conflict, and a note that
+        // somebody still writes on is not removed.
+        let resolver = FieldMerge::new().field("/text", FieldRule::Defer)?;
+        // A person is looking: a server that is back is noticed soon.
+        let mut retry = RetryPolicy::default();
+        retry.ceiling = Duration::from_secs(3);
+        let mut builder = Replica::builder()
+            .sqlite(file)
+            .resolver(resolver.on_delete(OnDelete::KeepEdit))
+            .retry(retry);
+        if let Some(url) = server {
+            builder = builder.server(url);
+        }
+        let replica = builder.open().await?;
+        let collection = replica.collection(NOTES)?;
+        Ok(Self { replica, collection, numbered: Vec::new() })
+    }
+
+    /// The number of a note; a new one gets the next.
+    fn number(&mut self, id: &str) -> usize {
+        let known = self.numbered.iter().position(|known| known.id == id);
+        let at = known.unwrap_or_else(|| {
+            self.numbered.push(Numbered { id: id.to_owned(), text: String::new() });
+            self.numbered.len() - 1
+        });
+        at + 1
+    }
+
+    /// The note of a number.
+    async fn find(&self, number: usize) -> Result<Document<Note>> {
+        let none = || Error::new(ErrorKind::NotFound, format!("there is no note {number}"));
+        let known = number.checked_sub(1).and_then(|at| self.numbered.get(at)).ok_or_else(none)?;
+        self.collection.get(&known.id).await?.ok_or_else(none)
+    }
+
+    pub(crate) async fn add(&mut self, text: String) -> Result<String> {
+        let note = self.collection.insert(&Note { text, done: false }).await?;
+        self.show(&note).await
+    }
+
+    /// Changes a note, and shows it.
+    pub(crate) async fn change(
+        &mut self,
+        number: usize,
+        change: impl FnOnce(&mut Note),
+    ) -> Result<String> {
+        let found = self.find(number).await?;
+        let mut note = found.value().clone();
+        change(&mut note);
+        let changed = self.collection.update(found.id(), &note).await?;
+        self.show(&changed).await
+    }
+
+    /// Removes a note, and tells what its text was.
+    pub(crate) async fn remove(&self, number: usize) -> Result<String> {
+        let found = self.find(number).await?;
+        self.collection.delete(found.id()).await?;
+        Ok(found.into_value().text)
+    }
+
+    /// Ends the conflict of a note, and shows what it is now.
+    pub(crate) async fn keep(&mut self, number: usize, side: Side) -> Result<String> {
+        let (found, conflicts) = (self.find(number).await?, self.replica.conflicts());
+        if conflicts.get(NOTES, found.id()).await?.is_none() {
+            let message = format!("note {number} is in no conflict");
+            return Err(Error::new(ErrorKind::NotFound, message));
+        }
+        let resolution = match side {
+            Side::Mine => Resolution::Local,
+            Side::Theirs => Resolution::Remote,
+        };
+        conflicts.resolve(NOTES, found.id(), resolution).await?;
+        self.show(&self.find(number).await?).await
+    }
+
+    /// All notes, a line each, the oldest first.
+    pub(crate) async fn list(&mut self) -> Result<Vec<String>> {
+        let (mut lines, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.collection.scan(after.as_deref(), PAGE).await?;
+            for note in &page.documents {
+                lines.push(self.show(note).await?);
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(lines);
+            }
+        }
+    }
+
+    /// A note as a line: its number, whether it is synced, and what it says.
+    async fn show(&mut self, note: &Document<Note>) -> Result<String> {
+        let number = self.number(note.id());
+        let (mark, why) = match self.replica.sync_state(NOTES, note.id()).await? {
+            SyncState::Synced => ("✓", String::new()),
+            SyncState::Conflict(conflict) => {
+                let theirs = conflict.remote.map(|body| body.to::<Note>()).transpose()?;
+                let theirs = theirs.map_or("removed".into(), |note| format!("{:?}", note.text));
+                (
+                    "!",
+                    format!("  (elsewhere {theirs}: keep {number} mine, or keep {number} theirs)"),
+                )
+            }
+            SyncState::Quarantined(refused) => {
+                let reasons: Vec<_> = refused.into_iter().map(|r| r.rejection.reason).collect();
+                ("!", format!("  (refused: {})", reasons.join("; ")))
+            }
+            // On its way, or about to be.
+            _ => ("…", String::new()),
+        };
+        let Note { text, done } = note.value();
+        self.numbered[number - 1].text.clone_from(text);
+        let tick = if *done { "x" } else { " " };
+        Ok(format!("{number:>3} {mark} [{tick}] {text}{why}"))
+    }
+
+    /// A change that came from elsewhere, as a line; none for what was done here.
+    pub(crate) async fn tell(&mut self, change: &Change) -> Result<Option<String>> {
+        if change.origin() == Origin::Local || change.key().collection.as_str() != NOTES {
+            return Ok(None);
+        }
+        let verb = match change.operation() {
+            Operation::Insert => "added",
+            Operation::Update => "changed",
+            Operation::Delete => "removed",
+        };
+        let line = match change.document()? {
+            Some(note) => self.show(&note).await?,
+            None => {
+                let number = self.number(change.key().id.as_str());
+                format!("{number:>3} {}", self.numbered[number - 1].text)
+            }
+        };
+        Ok(Some(format!("* {verb:<7} {line}")))
+    }
+
+    /// What is not settled.
+    pub(crate) async fn outbox(&self) -> Result<OutboxCounts> {
+        Ok(self.replica.state().await?.outbox(self.replica.scope()))
+    }
+}
