@@ -18,7 +18,7 @@ use tokio::sync::{Mutex, broadcast, watch};
 
 use crate::builder::Made;
 use crate::listeners::{Listeners, follow};
-use crate::{Changes, Collection, ReplicaBuilder, Statistics, Status, Transaction};
+use crate::{Changes, Collection, ReplicaBuilder, Transaction};
 
 /// One copy of the data on one device. Cheap to clone.
 ///
@@ -157,19 +157,6 @@ impl Replica {
     #[must_use]
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.0.listeners.events.subscribe()
-    }
-
-    /// The status, now and as it changes. The receiver's `borrow` needs no `await`, either; one look is
-    /// [`status_now`](Self::status_now).
-    #[must_use]
-    pub fn status(&self) -> watch::Receiver<Status> {
-        self.0.listeners.status.subscribe()
-    }
-
-    /// What the sync did, now and as it changes.
-    #[must_use]
-    pub fn statistics(&self) -> watch::Receiver<Statistics> {
-        self.0.listeners.statistics.subscribe()
     }
 
     /// The replica at a glance: identity, scopes, counts and digests.

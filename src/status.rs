@@ -8,6 +8,7 @@ use sync_core::engine::{Direction, Phase};
 use sync_core::error::Error;
 use sync_core::model::Stamp;
 use sync_core::replica::OutboxCounts;
+use tokio::sync::watch;
 
 use crate::Replica;
 use crate::document::time_of;
@@ -142,6 +143,19 @@ impl Statistics {
 }
 
 impl Replica {
+    /// The status, now and as it changes. The receiver's `borrow` needs no `await`, either; one look is
+    /// [`status_now`](Self::status_now).
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.listeners().status.subscribe()
+    }
+
+    /// What the sync did, now and as it changes.
+    #[must_use]
+    pub fn statistics(&self) -> watch::Receiver<Statistics> {
+        self.listeners().statistics.subscribe()
+    }
+
     /// The status at this moment, without waiting for anything: for synchronous code such as a user interface. It may be
     /// asked for on every frame: it reads memory, and neither the storage nor the network.
     ///
