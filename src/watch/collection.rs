@@ -125,7 +125,8 @@ impl<T: DeserializeOwned> CollectionWatch<T> {
     /// The next event, as soon as there is one. Dropping the future loses nothing.
     ///
     /// # Errors
-    /// `InvalidInput`, naming the document, if one is not of type `T`: the watch goes on behind it. `Closed` when the
+    /// `InvalidInput`, naming the document, if one is not of type `T`, and `Incompatible` if it is of a newer
+    /// [version](crate::Collection::versioned) of it: the watch goes on behind it. `Closed` when the
     /// replica is closed: the watch has ended. Else as the storage, and the next call tries again.
     pub async fn next(&mut self) -> Result<WatchEvent<T>> {
         loop {

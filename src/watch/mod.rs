@@ -158,7 +158,8 @@ impl<T: DeserializeOwned> DocumentWatch<T> {
     /// [`Document::is_synced`]. Dropping the future loses nothing.
     ///
     /// # Errors
-    /// `InvalidInput` if the document is not of type `T`: told once for each such state, and the watch goes on. `Closed`
+    /// `InvalidInput` if the document is not of type `T`, `Incompatible` if it is of a newer
+    /// [version](Collection::versioned) of it: told once for each such state, and the watch goes on. `Closed`
     /// when the replica is closed: the watch has ended. Else as the storage, and the next call tries again.
     pub async fn next(&mut self) -> Result<Option<Document<T>>> {
         loop {

@@ -98,7 +98,7 @@ async fn open(folder: &Path, name: &str, port: u16) -> Replica {
     let url = format!("http://127.0.0.1:{port}");
     let transport = notes_service(&url, Duration::from_millis(100)).unwrap();
     let mut retry = RetryPolicy::default();
-    retry.ceiling = Duration::from_millis(50);
+    (retry.first, retry.ceiling) = (Duration::from_millis(25), Duration::from_millis(50));
     let builder = Replica::builder().sqlite(folder.join(format!("{name}.db"))).retry(retry);
     let builder = builder.transport(Arc::new(transport)).resolver(FieldByField);
     builder.chunk_limits(Limits { documents: 2, ..Limits::CHUNK }).open().await.unwrap()
