@@ -67,8 +67,8 @@ pub enum Decided {
 /// What a verdict did beside changing the record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
-    /// How a conflict ended, if there was one.
-    pub(crate) decided: Option<Decided>,
+    /// How conflicts ended: with what the verdict told, and with what waited in the remote slot.
+    pub(crate) decided: Vec<Decided>,
     /// The refused state and its base, for the quarantine.
     pub(crate) refused: Option<(DocumentState, Option<Settled>)>,
 }
@@ -120,7 +120,7 @@ pub(crate) fn settle(
     verdict: &Verdict,
     cx: &mut RuleContext<'_>,
 ) -> Outcome {
-    let mut outcome = Outcome { decided: None, refused: None };
+    let mut outcome = Outcome { decided: Vec::new(), refused: None };
     let Some(pushed) = record.pushed_state().cloned() else { return outcome };
     let edited_since = record.current.as_ref().is_none_or(|c| c.revision != pushed.revision);
     record.pending_mut().in_flight = None;
@@ -164,7 +164,7 @@ pub(crate) fn settle(
                     edit.unlogged = true;
                 }
                 let taken = verdict.current.clone().map(|c| take_in(record, key, c, cx));
-                outcome.decided = taken.and_then(decided);
+                outcome.decided.extend(taken.and_then(decided));
             } else if let Some(incoming) = verdict.current.clone() {
                 replace(record, incoming);
             } else {
@@ -180,13 +180,13 @@ pub(crate) fn settle(
                 let is_true = record.edit().is_some() && !is_own(record, &incoming);
                 // Where the server resolves, it did not: asking it again would not end.
                 let decide = if is_true { resolve } else { take_in };
-                outcome.decided = decided(decide(record, key, incoming, cx));
+                outcome.decided.extend(decided(decide(record, key, incoming, cx)));
             }
         }
         VerdictKind::Accepted | VerdictKind::Superseded | VerdictKind::Merged => {}
     }
     if let Some(slot) = take_slot(record) {
-        outcome.decided = decided(take_in(record, key, slot, cx)).or(outcome.decided);
+        outcome.decided.extend(decided(take_in(record, key, slot, cx)));
     }
     record.tidy();
     outcome

@@ -123,6 +123,7 @@ macro_rules! rule_traces {
             what_absent_matches
             verdicts_on_another_batch_change_nothing
             verdicts_that_do_not_fit_change_nothing
+            two_conflicts_at_one_verdict_are_both_reported
             an_old_verdict_only_ends_the_batch
             accepted_and_edited_since
             a_conflict_by_verdict

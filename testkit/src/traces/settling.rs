@@ -44,6 +44,28 @@ pub fn verdicts_that_do_not_fit_change_nothing<C: Cores>(cores: C) {
     assert_eq!(world.records(0), before);
 }
 
+/// A verdict may bring a conflict while a newer server state, which conflicts as well, waits for it: both are reported, as
+/// the resolver is asked twice.
+pub fn two_conflicts_at_one_verdict_are_both_reported<C: Cores>(cores: C) {
+    let mut world = world_with(cores, Joining);
+    world.put(0, "notes/a", "one");
+    world.sync_all();
+    world.put(1, "notes/a", "mine");
+    world.put(0, "notes/a", "two");
+    world.push_all(0);
+    let pushed = batch(&mut world, 1);
+    let verdicts = world.deliver(&pushed);
+    assert_eq!(decided(&verdicts)[0].kind, VerdictKind::Conflict);
+    world.put(0, "notes/a", "three");
+    world.push_all(0);
+    world.pull_all(1);
+    let before = world.calls().count();
+    let settled = world.settle(1, pushed.id, &verdicts);
+    assert_eq!((world.calls().count() - before, settled.conflicts.len()), (2, 2));
+    world.sync_all();
+    world.assert_converged();
+}
+
 /// A verdict that is not newer than what is known changes nothing but the batch.
 pub fn an_old_verdict_only_ends_the_batch<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);

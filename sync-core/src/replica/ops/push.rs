@@ -211,9 +211,9 @@ fn settle_one(
         RuleContext { now: cx.now, epoch, meta: &mut tx.meta, resolvers: &cx.resolvers };
     let outcome = rules::settle(&mut record, key, verdict, &mut rule_cx);
     tx.committed.taken += 1;
-    if let Some(decided) = outcome.decided {
-        tx.committed.conflicts.push(ConflictReport { key: key.clone(), decided });
-    }
+    let reports = outcome.decided.into_iter();
+    let reports = reports.map(|decided| ConflictReport { key: key.clone(), decided });
+    tx.committed.conflicts.extend(reports);
     if let (Some((state, base)), VerdictKind::Rejected(rejection)) =
         (outcome.refused, &verdict.kind)
     {
