@@ -42,7 +42,6 @@ pub(crate) struct Made {
     pub(crate) environment: Arc<dyn Environment>,
     pub(crate) options: DriverOptions,
     pub(crate) attempts: u32,
-    pub(crate) direction: Direction,
     pub(crate) status: Status,
 }
 
@@ -353,7 +352,6 @@ impl ReplicaBuilder {
             environment: self.environment,
             options,
             attempts: config.attempts,
-            direction: config.direction,
             status,
         });
         if config.auto_start {

@@ -61,8 +61,8 @@ impl Replica {
     }
 
     pub(crate) fn new(made: Made) -> Self {
-        let Made { storage, transport, environment, mut options, attempts, direction, status } =
-            made;
+        let Made { storage, transport, environment, mut options, attempts, status } = made;
+        let direction = status.direction;
         let listeners = Arc::new(Listeners::new(status));
         let scope = options.scopes[0].clone();
         tokio::spawn(follow(scope, Arc::clone(&storage), Arc::downgrade(&listeners)));

@@ -6,17 +6,10 @@ mod support;
 
 use std::sync::Arc;
 
-use support::{builder, soon};
-use sync_core::environment::System;
-use sync_core::kv::{KvOptions, MemoryKv, open_server};
-use sync_core::server::{Hooks, Server, ServerOptions};
+use support::{builder, server, soon};
+use sync_core::server::Server;
 use twotide::Direction;
 use twotide::prelude::*;
-
-fn server() -> Server {
-    let storage = open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap();
-    Server::new(Arc::new(storage), Hooks::default(), ServerOptions::default(), Arc::new(System))
-}
 
 async fn replica(server: &Server, id: u8, direction: Direction) -> Replica {
     builder(server, id).direction(direction).open().await.unwrap()

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
-use support::{builder, soon};
+use support::{Revocable, builder, server_with, soon};
 use sync_core::environment::System;
 use sync_core::kv::{KvOptions, MemoryKv, open_server};
 use sync_core::model::{
@@ -41,13 +41,8 @@ impl Validate for Positive {
     }
 }
 
-fn serve(hooks: Hooks) -> Server {
-    let storage = open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap();
-    Server::new(Arc::new(storage), hooks, ServerOptions::default(), Arc::new(System))
-}
-
 fn server() -> Server {
-    serve(Hooks { validate: Arc::new(Positive), ..Hooks::default() })
+    server_with(Hooks { validate: Arc::new(Positive), ..Hooks::default() })
 }
 
 async fn put(replica: &Replica, collection: &str, id: &str, n: i64) {
@@ -153,7 +148,7 @@ async fn conflicts_and_refusals_are_told_and_filtered_by_kind_and_collection() {
 async fn a_token_that_is_needed_is_told() {
     let tokens = StaticTokens::new([("ann".into(), "good".into())]);
     let authenticate: Arc<dyn Authenticate> = Arc::new(tokens);
-    let server = serve(Hooks { authenticate, ..Hooks::default() });
+    let server = server_with(Hooks { authenticate, ..Hooks::default() });
     let replica = builder(&server, 1).token("expired").open().await.unwrap();
     let kinds = [EventKind::TokenNeeded, EventKind::Refused, EventKind::Connected];
     let mut events = replica.event_stream(EventFilter::all().kinds(kinds));
@@ -163,31 +158,10 @@ async fn a_token_that_is_needed_is_told() {
     assert_eq!(soon(events.next()).await, Some(SyncEvent::Connected));
 }
 
-/// Everybody may do everything, until that ends.
-#[derive(Debug, Default)]
-struct Revocable(AtomicBool);
-
-#[async_trait]
-impl Authorise for Revocable {
-    async fn scope(&self, _: &Principal, _: &Scope) -> Result<Access> {
-        Ok(if self.0.load(Ordering::SeqCst) { Access::NONE } else { Access::FULL })
-    }
-
-    fn change(
-        &self,
-        _: &Principal,
-        _: &Scope,
-        _: &Change,
-        _: Option<&DocumentState>,
-    ) -> std::result::Result<(), Rejection> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn a_revoked_scope_is_told() {
     let access = Arc::new(Revocable::default());
-    let server = serve(Hooks { authorise: access.clone(), ..Hooks::default() });
+    let server = server_with(Hooks { authorise: access.clone(), ..Hooks::default() });
     let replica = builder(&server, 1).open().await.unwrap();
     put(&replica, "counts", "x", 1).await;
     soon(replica.sync_now()).await.unwrap();

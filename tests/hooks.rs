@@ -11,19 +11,16 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
-use support::{builder, soon};
+use support::{Revocable, builder, server_with, soon};
 use sync_core::environment::System;
-use sync_core::kv::{KvOptions, MemoryKv, open_server};
 use sync_core::model::{
     Change, Collection as Name, DocumentKey, DocumentState, Limits, Rejection, RejectionCode, Scope,
 };
 use sync_core::replica::{Unsettled, UnsettledAfter, UnsettledEntry};
-use sync_core::server::{
-    Access, Authorise, Hooks, Principal, Server, ServerOptions, StaticTokens, Validate,
-};
+use sync_core::server::{Access, Authorise, Hooks, Principal, Server, StaticTokens, Validate};
 use sync_core::storage::Visible;
 use twotide::prelude::*;
 
@@ -88,8 +85,7 @@ fn server() -> Server {
         validate: Arc::new(Rules),
         ..Hooks::default()
     };
-    let storage = open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap();
-    Server::new(Arc::new(storage), hooks, ServerOptions::default(), Arc::new(System))
+    server_with(hooks)
 }
 
 async fn replica(server: &Server, id: u8, scope: &str, token: Option<&str>) -> Replica {
@@ -153,27 +149,6 @@ async fn a_scope_that_may_not_be_seen_is_refused_and_told() {
     assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
 }
 
-/// Everybody may do everything, until that ends.
-#[derive(Debug, Default)]
-struct Revocable(AtomicBool);
-
-#[async_trait]
-impl Authorise for Revocable {
-    async fn scope(&self, _: &Principal, _: &Scope) -> Result<Access> {
-        Ok(if self.0.load(Ordering::SeqCst) { Access::NONE } else { Access::FULL })
-    }
-
-    fn change(
-        &self,
-        _: &Principal,
-        _: &Scope,
-        _: &Change,
-        _: Option<&DocumentState>,
-    ) -> std::result::Result<(), Rejection> {
-        Ok(())
-    }
-}
-
 async fn gone(events: &mut tokio::sync::broadcast::Receiver<Event>) -> Scope {
     loop {
         if let Ok(Event::ScopeGone(scope)) = events.recv().await {
@@ -185,9 +160,7 @@ async fn gone(events: &mut tokio::sync::broadcast::Receiver<Event>) -> Scope {
 #[tokio::test]
 async fn a_scope_that_is_revoked_leaves_the_device_and_comes_back_with_the_access() {
     let access = Arc::new(Revocable::default());
-    let storage = open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap();
-    let hooks = Hooks { authorise: access.clone(), ..Hooks::default() };
-    let server = Server::new(Arc::new(storage), hooks, ServerOptions::default(), Arc::new(System));
+    let server = server_with(Hooks { authorise: access.clone(), ..Hooks::default() });
     let ann = replica(&server, 1, "team", None).await;
     let keeps = builder(&server, 2).scope("team").keep_revoked(true).open().await.unwrap();
     let (notes, kept) = (ann.raw("notes").unwrap(), keeps.raw("notes").unwrap());

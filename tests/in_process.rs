@@ -9,13 +9,9 @@
 
 mod support;
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
-use support::{builder, soon};
-use sync_core::environment::System;
-use sync_core::kv::{KvOptions, MemoryKv, open_server};
-use sync_core::server::{Hooks, Server, ServerOptions};
+use support::{builder, server, soon};
+use sync_core::server::Server;
 use twotide::prelude::*;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,11 +21,6 @@ struct Note {
 
 fn note(text: &str) -> Note {
     Note { text: text.to_owned() }
-}
-
-fn server() -> Server {
-    let storage = open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap();
-    Server::new(Arc::new(storage), Hooks::default(), ServerOptions::default(), Arc::new(System))
 }
 
 async fn replica(server: &Server, id: u8) -> Replica {

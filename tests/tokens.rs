@@ -8,10 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use support::{Door, builder, soon};
-use sync_core::environment::System;
-use sync_core::kv::{KvOptions, MemoryKv, open_server};
-use sync_core::server::{Hooks, Server, ServerOptions};
+use support::{Door, builder, server_with, soon};
+use sync_core::server::{Hooks, Server};
 use tokio::sync::oneshot;
 use twotide::prelude::*;
 use twotide::{ReplicaBuilder, RetryPolicy, TokenProvider, tokens_from};
@@ -20,8 +18,7 @@ fn server() -> (Server, Arc<Door>) {
     let door = Arc::new(Door::default());
     door.set_good("good");
     let hooks = Hooks { authenticate: Arc::clone(&door) as _, ..Hooks::default() };
-    let storage = open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap();
-    let server = Server::new(Arc::new(storage), hooks, ServerOptions::default(), Arc::new(System));
+    let server = server_with(hooks);
     (server, door)
 }
 

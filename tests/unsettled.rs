@@ -6,11 +6,9 @@ mod support;
 
 use std::sync::Arc;
 
-use support::{builder, soon};
-use sync_core::environment::System;
-use sync_core::kv::{KvOptions, MemoryKv, open_server};
+use support::{builder, server_with, soon};
 use sync_core::model::{Change, DocumentState, Rejection, RejectionCode, Scope};
-use sync_core::server::{Hooks, Server, ServerOptions, Validate};
+use sync_core::server::{Hooks, Server, Validate};
 use twotide::SyncState;
 use twotide::prelude::*;
 
@@ -32,9 +30,7 @@ impl Validate for Positive {
 }
 
 fn server() -> Server {
-    let storage = open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap();
-    let hooks = Hooks { validate: Arc::new(Positive), ..Hooks::default() };
-    Server::new(Arc::new(storage), hooks, ServerOptions::default(), Arc::new(System))
+    server_with(Hooks { validate: Arc::new(Positive), ..Hooks::default() })
 }
 
 /// Every conflict waits for the app.

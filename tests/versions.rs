@@ -4,13 +4,8 @@
 
 mod support;
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
-use support::{builder, soon};
-use sync_core::environment::System;
-use sync_core::kv::{KvOptions, MemoryKv, open_server};
-use sync_core::server::{Hooks, Server, ServerOptions};
+use support::{builder, server, soon};
 use twotide::Collection;
 use twotide::prelude::*;
 
@@ -35,11 +30,6 @@ fn upgraded(replica: &Replica) -> Collection<Third> {
         let First { text } = body.to()?;
         Body::from_value(&third("", &text))
     })
-}
-
-fn server() -> Server {
-    let storage = open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap();
-    Server::new(Arc::new(storage), Hooks::default(), ServerOptions::default(), Arc::new(System))
 }
 
 #[tokio::test]

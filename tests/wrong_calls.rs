@@ -6,17 +6,9 @@ mod support;
 
 use std::sync::Arc;
 
-use support::{builder, soon};
-use sync_core::environment::System;
-use sync_core::kv::{KvOptions, MemoryKv, open_server};
+use support::{builder, server, soon};
 use sync_core::model::{Collection as Name, DocumentId, Limits};
-use sync_core::server::{Hooks, Server, ServerOptions};
 use twotide::prelude::*;
-
-fn server() -> Server {
-    let storage = open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap();
-    Server::new(Arc::new(storage), Hooks::default(), ServerOptions::default(), Arc::new(System))
-}
 
 async fn lonely() -> Replica {
     Replica::builder().memory().open().await.unwrap()

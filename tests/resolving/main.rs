@@ -20,15 +20,6 @@ use sync_core::kv::{KvOptions, MemoryKv, open_server};
 use sync_core::server::{Hooks, Server, ServerOptions};
 use twotide::prelude::*;
 
-fn server_with(hooks: Hooks) -> Server {
-    let storage = open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap();
-    Server::new(Arc::new(storage), hooks, ServerOptions::default(), Arc::new(System))
-}
-
-fn server() -> Server {
-    server_with(Hooks::default())
-}
-
 /// Counts how often another resolver is asked.
 #[derive(Debug)]
 struct Counting<R> {

@@ -2,15 +2,48 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sync_core::kv::{KvOptions, MemoryKv, open_replica};
-use sync_core::model::ReplicaId;
-use sync_core::server::{Authenticate, Principal, Server};
+use sync_core::environment::System;
+use sync_core::kv::{KvOptions, MemoryKv, open_replica, open_server};
+use sync_core::model::{Change, DocumentState, Rejection, ReplicaId, Scope};
+use sync_core::server::{Access, Authenticate, Authorise, Hooks, Principal, Server, ServerOptions};
 use twotide::{Error, ErrorKind, Replica, ReplicaBuilder};
+
+/// A server in memory, with those hooks.
+pub(crate) fn server_with(hooks: Hooks) -> Server {
+    let storage = open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap();
+    Server::new(Arc::new(storage), hooks, ServerOptions::default(), Arc::new(System))
+}
+
+/// A server in memory that lets everybody do everything.
+pub(crate) fn server() -> Server {
+    server_with(Hooks::default())
+}
+
+/// Everybody may do everything, until that ends.
+#[derive(Debug, Default)]
+pub(crate) struct Revocable(pub(crate) AtomicBool);
+
+#[async_trait]
+impl Authorise for Revocable {
+    async fn scope(&self, _: &Principal, _: &Scope) -> twotide::Result<Access> {
+        Ok(if self.0.load(Ordering::SeqCst) { Access::NONE } else { Access::FULL })
+    }
+
+    fn change(
+        &self,
+        _: &Principal,
+        _: &Scope,
+        _: &Change,
+        _: Option<&DocumentState>,
+    ) -> Result<(), Rejection> {
+        Ok(())
+    }
+}
 
 /// A replica in memory that syncs with a server in this process.
 pub(crate) fn builder(server: &Server, id: u8) -> ReplicaBuilder {

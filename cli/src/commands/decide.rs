@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use twotide::core::model::{Rejection, Stamp};
 use twotide::prelude::*;
-use twotide::{QuarantinedEdit, SyncState, WaitingConflict};
+use twotide::{NextPage, QuarantinedEdit, SyncState, UnsettledPage, WaitingConflict};
 
 use super::open_existing;
 use crate::args::{ConflictsCommand, DbArgs, How, KeyArgs, QuarantineCommand, ResolveArgs};
@@ -69,7 +69,12 @@ async fn existing(db: &DbArgs) -> Result<Replica, Failure> {
 
 pub(crate) async fn conflicts(command: ConflictsCommand) -> Result<(), Failure> {
     match command {
-        ConflictsCommand::Ls(db) => list_conflicts(&existing(&db).await?).await,
+        ConflictsCommand::Ls(db) => {
+            let replica = existing(&db).await?;
+            let waiting = replica.conflicts();
+            list(async |next| waiting.list(next, PAGE).await, ShownConflict::of).await?;
+            Ok(replica.close().await?)
+        }
         ConflictsCommand::Show(KeyArgs { db, collection, id }) => {
             let replica = existing(&db).await?;
             let found = replica.conflicts().get(&collection, &id).await?;
@@ -96,23 +101,32 @@ fn resolution(how: How) -> Result<Resolution, Failure> {
     })
 }
 
-async fn list_conflicts(replica: &Replica) -> Result<(), Failure> {
+/// Prints every entry of a list, page by page.
+async fn list<T, S: Serialize>(
+    page: impl AsyncFn(Option<&NextPage>) -> twotide::Result<UnsettledPage<T>>,
+    show: impl Fn(&T) -> Result<S, Failure>,
+) -> Result<(), Failure> {
     let mut next = None;
     loop {
-        let page = replica.conflicts().list(next.as_ref(), PAGE).await?;
-        for conflict in &page.entries {
-            print(&ShownConflict::of(conflict)?)?;
+        let UnsettledPage { entries, next: after, .. } = page(next.as_ref()).await?;
+        for entry in &entries {
+            print(&show(entry)?)?;
         }
-        next = page.next;
-        if next.is_none() {
-            return Ok(replica.close().await?);
+        if after.is_none() {
+            return Ok(());
         }
+        next = after;
     }
 }
 
 pub(crate) async fn quarantine(command: QuarantineCommand) -> Result<(), Failure> {
     match command {
-        QuarantineCommand::Ls(db) => list_quarantine(&existing(&db).await?).await,
+        QuarantineCommand::Ls(db) => {
+            let replica = existing(&db).await?;
+            let refused = replica.quarantine();
+            list(async |next| refused.list(next, PAGE).await, ShownEdit::of).await?;
+            Ok(replica.close().await?)
+        }
         QuarantineCommand::Retry(KeyArgs { db, collection, id }) => {
             let replica = existing(&db).await?;
             replica.quarantine().retry(&collection, &id).await?;
@@ -122,20 +136,6 @@ pub(crate) async fn quarantine(command: QuarantineCommand) -> Result<(), Failure
             let replica = existing(&db).await?;
             replica.quarantine().discard(&collection, &id).await?;
             why_of(&replica, &collection, &id).await
-        }
-    }
-}
-
-async fn list_quarantine(replica: &Replica) -> Result<(), Failure> {
-    let mut next = None;
-    loop {
-        let page = replica.quarantine().list(next.as_ref(), PAGE).await?;
-        for edit in &page.entries {
-            print(&ShownEdit::of(edit)?)?;
-        }
-        next = page.next;
-        if next.is_none() {
-            return Ok(replica.close().await?);
         }
     }
 }
