@@ -263,7 +263,10 @@ fn write_loop<W: Transactional>(
             commits.send_modify(|n| *n += 1);
         }
     }
-    // The queue is refused to everybody before the core is let go.
+    // The queue is refused to everybody before the core is let go. What was let in meanwhile is received and dropped, or
+    // whoever asked would wait for ever: a queue that is dropped keeps what arrives a moment later.
+    queue.close();
+    while queue.blocking_recv().is_some() {}
     drop(queue);
 }
 

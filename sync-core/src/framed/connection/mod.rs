@@ -1,5 +1,7 @@
 //! The client's side of a connection: what the app's requests become for the task that owns the link.
 
+#[cfg(test)]
+mod races;
 mod task;
 
 use std::collections::{BTreeMap, VecDeque};

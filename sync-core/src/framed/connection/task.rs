@@ -154,7 +154,11 @@ impl Task {
         tell.send_replace(Some(end.error));
         // From here on everybody who waits wakes up, and finds the error.
         self.streams.clear();
-        let Self { mut out, mut wire, commands, mut sent, .. } = self;
+        let Self { mut out, mut wire, mut commands, mut sent, .. } = self;
+        // What was let into the queue in this very moment is received and dropped, or whoever asked would wait for ever:
+        // a queue that is dropped keeps what arrives a moment later for as long as anybody could send.
+        commands.close();
+        while commands.recv().await.is_some() {}
         drop(commands);
         let farewell = async {
             if let Some(goodbye) = end.farewell {
