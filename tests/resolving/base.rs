@@ -9,8 +9,8 @@ use sync_core::resolver::{ResolveOn, Resolvers};
 use sync_core::server::{Hooks, Server};
 use twotide::prelude::*;
 
-use super::support::soon;
-use super::{put, server_with, shown, sync};
+use super::support::{server_with, soon};
+use super::{put, shown, sync};
 
 const BASE: &str =
     r#"{"title":"list","done":false,"count":0,"tags":["a","b"],"owner":{"name":"ann"}}"#;

@@ -8,8 +8,8 @@ use sync_core::engine::RetryPolicy;
 use twotide::prelude::*;
 
 use super::lossy::Lossy;
-use super::support::builder;
-use super::{Counting, delete, put, server, shown, sync};
+use super::support::{builder, server};
+use super::{Counting, delete, put, shown, sync};
 
 /// Two replicas whose calls of the resolver are counted, and the links of the first.
 struct Pair {

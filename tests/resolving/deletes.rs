@@ -8,8 +8,8 @@ use sync_core::resolver::{ResolveOn, Resolvers};
 use sync_core::server::Hooks;
 use twotide::prelude::*;
 
-use super::support::builder;
-use super::{delete, put, server_with, shown, sync};
+use super::support::{builder, server_with};
+use super::{delete, put, shown, sync};
 
 const BASE: &str = r#"{"n":0}"#;
 const EDIT: &str = r#"{"n":1}"#;

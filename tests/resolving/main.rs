@@ -15,9 +15,6 @@ mod support;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use sync_core::environment::System;
-use sync_core::kv::{KvOptions, MemoryKv, open_server};
-use sync_core::server::{Hooks, Server, ServerOptions};
 use twotide::prelude::*;
 
 /// Counts how often another resolver is asked.

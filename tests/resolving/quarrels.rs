@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use twotide::prelude::*;
 
-use super::support::{builder, soon};
-use super::{Counting, json, put, server, shown, sync};
+use super::support::{builder, server, soon};
+use super::{Counting, json, put, shown, sync};
 
 /// Makes a body that nobody has seen before.
 #[derive(Debug, Default)]
