@@ -7,14 +7,15 @@ mod support;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use async_trait::async_trait;
 use futures_util::StreamExt;
 use support::{Revocable, builder, server_with, soon};
+use sync_core::environment::System;
+use sync_core::kv::{KvOptions, MemoryKv, open_server};
 use sync_core::model::{
     Change, DocumentState, Epoch, Limits, Rejection, RejectionCode, Scope, Seq,
 };
 use sync_core::replica::Decided;
-use sync_core::server::{Authenticate, Hooks, Principal, Server, StaticTokens, Validate};
+use sync_core::server::{Authenticate, Hooks, Server, ServerOptions, StaticTokens, Validate};
 use sync_core::storage::ServerStorage;
 use twotide::EventStream;
 use twotide::prelude::*;

@@ -22,11 +22,8 @@ async fn what_is_asked_while_the_link_ends_is_answered() {
         let (wire, options) = (Wire::new(1 << 16), FramedOptions::default());
         let heartbeat = Duration::from_secs(3_600);
         let connection = FramedConnection::start(here, wire, heartbeat, &options);
-        let pull = || Pull {
-            scope: Scope::default(),
-            cursor: Cursor::default(),
-            limits: Limits::CHUNK,
-        };
+        let pull =
+            || Pull { scope: Scope::default(), cursor: Cursor::default(), limits: Limits::CHUNK };
         let ending = tokio::spawn(async move { drop(there) });
         let pulled = tokio::time::timeout(PROMPT, connection.pull(pull()));
         let error = pulled.await.expect("a pull is answered").unwrap_err();
