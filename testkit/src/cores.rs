@@ -65,12 +65,21 @@ impl Cores for MemoryCores {
     }
 }
 
-/// Runs a job as one transaction.
+/// Runs a job as one transaction that survives everything.
 pub(crate) fn transact<W: Transactional, T>(
     core: &mut W,
     job: impl FnOnce(&mut W) -> Result<T>,
 ) -> Result<T> {
-    core.begin(Durability::Power)?;
+    transact_as(core, Durability::Power, job)
+}
+
+/// Runs a job as one transaction.
+pub(crate) fn transact_as<W: Transactional, T>(
+    core: &mut W,
+    durability: Durability,
+    job: impl FnOnce(&mut W) -> Result<T>,
+) -> Result<T> {
+    core.begin(durability)?;
     core.mark()?;
     let result = job(core);
     match result {

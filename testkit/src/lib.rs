@@ -25,5 +25,6 @@ pub mod cores;
 pub mod proxy;
 pub mod resolvers;
 pub mod search;
+pub mod sim;
 pub mod traces;
 pub mod world;

@@ -124,6 +124,13 @@ struct ScopeMachine {
     push: Push,
 }
 
+impl ScopeMachine {
+    /// Whether pulling or pushing was given up, because trying again cannot help.
+    fn is_refused(&self) -> bool {
+        self.pull.refusal().or(self.push.refusal()).is_some()
+    }
+}
+
 /// The machine. `Clone + Eq + Hash`, without payloads: a model checker can explore it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Engine {
@@ -228,7 +235,7 @@ impl Engine {
         let goal = self.goal;
         matches!(self.session, Session::Online { .. })
             && self.scopes.values().all(|s| {
-                let refused = s.pull.refusal().or(s.push.refusal()).is_some();
+                let refused = s.is_refused();
                 let seen = s.push.settled_up_to();
                 let pulled = s.pull.is_at_head(seen) && (goal.live || s.pull.is_acknowledged());
                 !refused && (!goal.pull || pulled) && (!goal.push || s.push.is_empty())

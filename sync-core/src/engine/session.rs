@@ -56,6 +56,11 @@ impl Engine {
         match self.session {
             Session::Idle | Session::BackingOff { .. } | Session::Refused(_) => self.connect(now),
             Session::Connecting { .. } => {}
+            // Somebody changed something: the greeting tells whether the scope is served now.
+            Session::Online { ticket } if self.scopes.values().any(ScopeMachine::is_refused) => {
+                self.drop_link(ticket);
+                self.connect(now);
+            }
             Session::Online { .. } => {
                 // Whoever asks wants to know how it is now, not how it was when the stream brought something last.
                 let mut outputs = Vec::new();

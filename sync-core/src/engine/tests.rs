@@ -328,6 +328,13 @@ fn a_scope_that_is_not_welcome_is_told_and_not_asked_for() {
     let refused = Event::ScopeRefused(scope(), ErrorKind::PermissionDenied);
     assert!(outputs.contains(&Output::Tell(refused)), "{outputs:?}");
     assert!(!outputs.iter().any(|o| matches!(o, Output::Pull { .. } | Output::Form { .. })));
+    // Somebody gave access meanwhile, and the app tries again: only another greeting can tell.
+    s.input(Input::Run(Goal::ONCE));
+    let commands = s.commands();
+    assert_eq!(commands[0], Output::Disconnect { ticket });
+    let Output::Connect { ticket, .. } = commands[1] else { panic!("{commands:?}") };
+    s.greet(ticket, 100, 0);
+    assert_eq!(s.pull_in().1, Seq(0));
 }
 
 /// A replica that has pulled 100 documents, and is connected anew to a server that does not name its scope.

@@ -1,8 +1,13 @@
 //! Plans: a setting, and actions as data.
 
 use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use sync_core::resolver::{ClientWins, ConflictResolver, LastWriteWins, ServerWins};
 
 use super::rng::SplitMix64;
+use crate::resolvers::{Deferring, Joining};
 
 /// Which faults a plan may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,7 +27,8 @@ pub enum Mix {
 }
 
 /// Who decides conflicts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ResolverKind {
     /// The later edit.
     LastWriteWins,
@@ -34,6 +40,20 @@ pub enum ResolverKind {
     Joining,
     /// The app, later.
     Deferring,
+}
+
+impl ResolverKind {
+    /// The resolver.
+    #[must_use]
+    pub fn resolver(self) -> Arc<dyn ConflictResolver> {
+        match self {
+            Self::LastWriteWins => Arc::new(LastWriteWins),
+            Self::ClientWins => Arc::new(ClientWins),
+            Self::ServerWins => Arc::new(ServerWins),
+            Self::Joining => Arc::new(Joining),
+            Self::Deferring => Arc::new(Deferring),
+        }
+    }
 }
 
 /// What holds for a whole plan.

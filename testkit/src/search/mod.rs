@@ -26,6 +26,7 @@ pub use action::{Action, Mix, Plan, ResolverKind, Setting, Step};
 pub use oracle::{Oracle, Tally};
 pub use rng::SplitMix64;
 pub use run::{Failure, run};
+pub(crate) use run::{quietly, refusing};
 pub use shrink::shrink;
 
 use crate::cores::Cores;

@@ -10,13 +10,12 @@ use sync_core::model::{
     Chunk, DocumentKey, DocumentState, Limits, PushBatch, PushId, Rejection, RejectionCode, Seq,
     VerdictKind, Verdicts,
 };
-use sync_core::resolver::{ClientWins, ConflictResolver, LastWriteWins, ServerWins};
 
-use super::action::{Action, Plan, ResolverKind, Setting, Step};
+use super::action::{Action, Plan, Setting, Step};
 use super::oracle::{Cause, Oracle, Tally, Verdict};
 use super::rng::SplitMix64;
 use crate::cores::Cores;
-use crate::resolvers::{Deferring, Joining};
+use crate::resolvers::Joining;
 use crate::world::{Backup, Options, Refuse, Reply, World, text_of};
 
 /// Why a plan failed.
@@ -44,7 +43,7 @@ thread_local! {
 }
 
 /// Runs what may panic, and says nothing of it on standard error.
-fn quietly<T>(job: impl FnOnce() -> T) -> Result<T, String> {
+pub(crate) fn quietly<T>(job: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let before = std::panic::take_hook();
@@ -118,17 +117,8 @@ pub(super) struct Runner<C: Cores> {
     silent: bool,
 }
 
-fn resolver(kind: ResolverKind) -> Arc<dyn ConflictResolver> {
-    match kind {
-        ResolverKind::LastWriteWins => Arc::new(LastWriteWins),
-        ResolverKind::ClientWins => Arc::new(ClientWins),
-        ResolverKind::ServerWins => Arc::new(ServerWins),
-        ResolverKind::Joining => Arc::new(Joining),
-        ResolverKind::Deferring => Arc::new(Deferring),
-    }
-}
-
-fn refusing() -> Refuse {
+/// Refuses texts with an exclamation mark.
+pub(crate) fn refusing() -> Refuse {
     Arc::new(|change| {
         let refused = text_of(&change.state).is_some_and(|t| t.contains('!'));
         let code = RejectionCode::Invalid;
@@ -145,7 +135,7 @@ impl<C: Cores> Runner<C> {
         };
         let options = Options {
             replicas: setting.replicas,
-            resolver: resolver(setting.resolver),
+            resolver: setting.resolver.resolver(),
             on_server,
             refuse: setting.refusals.then(refusing),
             push: Limits { documents: setting.push, ..Limits::PUSH },

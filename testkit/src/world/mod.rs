@@ -38,6 +38,7 @@ use sync_core::resolver::{ConflictResolver, LastWriteWins, ResolveOn, Resolvers}
 
 use crate::cores::{Cores, must};
 pub use recorder::{Calls, Recording, ResolverCall, Write};
+pub(crate) use server::WorldJudge;
 pub use server::{Backup, Delivery, Greeting, Reply};
 
 /// Refuses changes by the app's own rules.

@@ -59,9 +59,9 @@ impl<S> fmt::Debug for Backup<S> {
 }
 
 /// Refuses what the app refuses, and resolves what the server resolves.
-struct WorldJudge {
-    refuse: Option<Refuse>,
-    resolvers: Resolvers,
+pub(crate) struct WorldJudge {
+    pub(crate) refuse: Option<Refuse>,
+    pub(crate) resolvers: Resolvers,
 }
 
 impl fmt::Debug for WorldJudge {

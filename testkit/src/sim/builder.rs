@@ -1,0 +1,348 @@
+//! Setting a simulation up, and running it.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sync_core::resolver::ConflictResolver;
+
+use super::disk::{Disks, MemoryDisks};
+use super::faults::{Faults, Workload};
+use super::oracles::{self, Oracle};
+use super::plan::{Plan, Setting};
+use super::report::{Failure, Report};
+use super::run::{Edit, Options, Run, Violation};
+use super::shrink::shrink;
+use super::{Tally, Trace};
+use crate::search::{ResolverKind, SplitMix64, quietly};
+
+type MakeOracle = Arc<dyn Fn() -> Box<dyn Oracle> + Send + Sync>;
+type OnProgress = Arc<dyn Fn(u64, u64) + Send + Sync>;
+
+/// A simulation that is set up.
+#[derive(Clone)]
+pub struct Simulation {
+    clients: usize,
+    scopes: usize,
+    documents: usize,
+    millis: u64,
+    seeds: Range<u64>,
+    jobs: usize,
+    kind: Option<ResolverKind>,
+    on_server: Option<bool>,
+    options: Options,
+    workload: Workload,
+    faults: Faults,
+    more: Vec<MakeOracle>,
+    failures: usize,
+    progress: Option<OnProgress>,
+}
+
+impl fmt::Debug for Simulation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Simulation")
+            .field("clients", &self.clients)
+            .field("millis", &self.millis)
+            .field("seeds", &self.seeds)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Sets a simulation up.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Builder(Simulation);
+
+impl Simulation {
+    /// Five clients in one scope of ten documents for 300 simulated seconds, ten seeds, a swarm of all faults, and a
+    /// resolver of the framework chosen by the seed.
+    pub fn builder() -> Builder {
+        Builder(Self {
+            clients: 5,
+            scopes: 1,
+            documents: 10,
+            millis: 300_000,
+            seeds: 0..10,
+            jobs: 1,
+            kind: None,
+            on_server: None,
+            options: Options { resolver: None, edit: None, traced: false },
+            workload: Workload::default(),
+            faults: Faults::default(),
+            more: Vec::new(),
+            failures: 1,
+            progress: None,
+        })
+    }
+}
+
+impl Builder {
+    /// How many clients. At least one.
+    pub fn clients(mut self, clients: usize) -> Self {
+        self.0.clients = clients.max(1);
+        self
+    }
+
+    /// How many scopes: client `n` follows scope `n` modulo this, and every third client the next one too.
+    pub fn scopes(mut self, scopes: usize) -> Self {
+        self.0.scopes = scopes.max(1);
+        self
+    }
+
+    /// How many documents each scope has at the most.
+    pub fn documents(mut self, documents: usize) -> Self {
+        self.0.documents = documents.max(1);
+        self
+    }
+
+    /// For how many simulated seconds apps write and things go wrong; healing comes after.
+    pub fn seconds(mut self, seconds: u64) -> Self {
+        self.0.millis = seconds.max(1) * 1_000;
+        self
+    }
+
+    /// The runs: one for each seed, the end excluded.
+    pub fn seeds(mut self, seeds: Range<u64>) -> Self {
+        self.0.seeds = seeds;
+        self
+    }
+
+    /// How many threads carry the runs out. What is found does not depend on it. Default 1.
+    pub fn jobs(mut self, jobs: usize) -> Self {
+        self.0.jobs = jobs.max(1);
+        self
+    }
+
+    /// Who decides conflicts, instead of a resolver chosen by the seed.
+    pub fn resolver(mut self, resolver: Arc<dyn ConflictResolver>) -> Self {
+        self.0.options.resolver = Some(resolver);
+        self
+    }
+
+    /// One of the framework's resolvers in every run, instead of one chosen by the seed.
+    pub fn resolver_kind(mut self, kind: ResolverKind) -> Self {
+        self.0.kind = Some(kind);
+        self
+    }
+
+    /// Whether half of the documents are in a collection whose conflicts the server resolves. By default the seed
+    /// decides.
+    pub fn resolve_on_server(mut self, on_server: bool) -> Self {
+        self.0.on_server = Some(on_server);
+        self
+    }
+
+    /// What an app writes over what it saw (nothing, for a new document), by chance that belongs to this write. By default
+    /// a text that no other write has.
+    pub fn edit(
+        mut self,
+        edit: impl Fn(Option<&sync_core::model::Body>, &mut SplitMix64) -> sync_core::model::Body
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        let edit: Edit = Arc::new(edit);
+        self.0.options.edit = Some(edit);
+        self
+    }
+
+    /// What apps do, and how often.
+    pub fn workload(mut self, workload: Workload) -> Self {
+        self.0.workload = workload;
+        self
+    }
+
+    /// What goes wrong.
+    pub fn faults(mut self, faults: Faults) -> Self {
+        self.0.faults = faults;
+        self
+    }
+
+    /// One more oracle, made anew for each run, beside those of the framework.
+    pub fn oracle<O: Oracle + 'static>(
+        mut self,
+        make: impl Fn() -> O + Send + Sync + 'static,
+    ) -> Self {
+        self.0.more.push(Arc::new(move || Box::new(make())));
+        self
+    }
+
+    /// After how many failures to stop looking for more. Default 1.
+    pub fn failures(mut self, failures: usize) -> Self {
+        self.0.failures = failures.max(1);
+        self
+    }
+
+    /// Who is told how many runs are done, and of how many.
+    pub fn on_progress(mut self, tell: impl Fn(u64, u64) + Send + Sync + 'static) -> Self {
+        self.0.progress = Some(Arc::new(tell));
+        self
+    }
+
+    /// The simulation.
+    #[must_use]
+    pub fn build(self) -> Simulation {
+        self.0
+    }
+
+    /// Runs it on stores in memory.
+    pub fn run(self) -> Report {
+        self.0.run()
+    }
+}
+
+/// What came of one run.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) tally: Tally,
+    pub(super) violation: Option<Violation>,
+    pub(super) fingerprint: u64,
+    pub(super) trace: Trace,
+}
+
+impl Simulation {
+    /// Runs it on stores in memory.
+    #[must_use]
+    pub fn run(&self) -> Report {
+        self.run_on(|_| MemoryDisks)
+    }
+
+    /// Runs it on stores that are made for each seed.
+    #[must_use]
+    pub fn run_on<D: Disks>(&self, disks: impl Fn(u64) -> D + Sync) -> Report {
+        let total = self.seeds.end.saturating_sub(self.seeds.start);
+        let (next, done, found) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        let report = Mutex::new(Report::default());
+        let work = || {
+            loop {
+                let n = next.fetch_add(1, Ordering::Relaxed);
+                let enough = found.load(Ordering::Relaxed) >= self.failures as u64;
+                if n >= total || enough {
+                    return;
+                }
+                let (tally, failure) = self.run_seed(&disks, self.seeds.start + n);
+                found.fetch_add(u64::from(failure.is_some()), Ordering::Relaxed);
+                let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
+                report.tally.add(&tally);
+                report.failures.extend(failure);
+                let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+                if let Some(tell) = &self.progress {
+                    tell(done, total);
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..self.jobs {
+                scope.spawn(work);
+            }
+            work();
+        });
+        let mut report = report.into_inner().unwrap_or_else(PoisonError::into_inner);
+        report.failures.sort_by_key(|f| f.seed);
+        report
+    }
+
+    /// The setting of a seed.
+    #[must_use]
+    pub fn setting(&self, seed: u64) -> Setting {
+        use ResolverKind::{ClientWins, Deferring, Joining, LastWriteWins, ServerWins};
+        let mut rng = SplitMix64::of(seed, 0x5e77);
+        let kinds =
+            [LastWriteWins, LastWriteWins, ClientWins, Joining, Joining, ServerWins, Deferring];
+        let sizes = [1, 2, 5, 1_000];
+        let kind = kinds[rng.below(kinds.len())];
+        let on_server = rng.percent(30);
+        Setting {
+            seed,
+            clients: self.clients,
+            scopes: self.scopes,
+            documents: 1 + rng.below(self.documents),
+            millis: self.millis,
+            resolver: self.kind.unwrap_or(kind),
+            on_server: self.on_server.unwrap_or(on_server),
+            refusals: self.options.edit.is_none() && rng.percent(20),
+            requests_every: [0, 0, 2, 3][rng.below(4)],
+            push: sizes[rng.below(4)],
+            chunk: sizes[rng.below(4)],
+            heartbeat: [5_000, 10_000, 30_000][rng.below(3)],
+            latency: 1 + rng.next_u64() % 40,
+            jitter: [0, 20, 200][rng.below(3)],
+        }
+    }
+
+    /// The plan of a seed.
+    #[must_use]
+    pub fn plan(&self, seed: u64) -> Plan {
+        Plan::generate(self.setting(seed), &self.workload, &self.faults)
+    }
+
+    fn run_seed<D: Disks>(&self, disks: &impl Fn(u64) -> D, seed: u64) -> (Tally, Option<Failure>) {
+        let plan = self.plan(seed);
+        let outcome = self.attempt(disks(seed), &plan, false);
+        let mut tally = outcome.tally;
+        let Some(violation) = outcome.violation else {
+            // One in a hundred is made twice: what depends on anything but the plan would show.
+            if seed % 100 == 0 {
+                let again = self.attempt(disks(seed), &plan, false);
+                tally.audited += 1;
+                if again.fingerprint != outcome.fingerprint {
+                    let what = "the same plan was not the same run".to_owned();
+                    let violation = Violation { oracle: "determinism", at: 0, what };
+                    let (shrunk, trace) = (violation.clone(), Trace::default());
+                    return (tally, Some(Failure { seed, violation, plan, shrunk, trace }));
+                }
+            }
+            return (tally, None);
+        };
+        let attempt = |plan: &Plan| self.attempt(disks(seed), plan, false);
+        let (plan, shrunk) = shrink(attempt, plan, violation.clone());
+        let trace = self.attempt(disks(seed), &plan, true).trace;
+        (tally, Some(Failure { seed, violation, plan, shrunk, trace }))
+    }
+
+    /// Carries a plan out, on stores in memory.
+    ///
+    /// # Errors
+    /// What was seen that must not be.
+    pub fn replay(&self, plan: &Plan) -> Result<Tally, Box<Failure>> {
+        let outcome = self.attempt(MemoryDisks, plan, true);
+        match outcome.violation {
+            None => Ok(outcome.tally),
+            Some(violation) => Err(Box::new(Failure {
+                seed: plan.setting.seed,
+                shrunk: violation.clone(),
+                violation,
+                plan: plan.clone(),
+                trace: outcome.trace,
+            })),
+        }
+    }
+
+    /// The trace of a plan, whether or not it fails.
+    #[must_use]
+    pub fn trace(&self, plan: &Plan) -> Trace {
+        self.attempt(MemoryDisks, plan, true).trace
+    }
+
+    fn attempt<D: Disks>(&self, disks: D, plan: &Plan, traced: bool) -> Outcome {
+        let options = Options { traced, ..self.options.clone() };
+        let mut oracles = oracles::all();
+        oracles.extend(self.more.iter().map(|make| make()));
+        let mut run = Run::new(disks, plan, options, oracles);
+        if let Err(panic) = quietly(|| run.carry_out(plan)) {
+            run.violate("panic", panic);
+        }
+        run.tally.runs = 1;
+        run.tally.millis = run.now;
+        run.tally.conflicts = run.history.calls;
+        run.tally.collided = u64::from(run.history.collided);
+        let mut trace = std::mem::take(&mut run.trace);
+        if traced {
+            trace.differences = quietly(|| run.differences()).unwrap_or_default();
+        }
+        // What a collision of clones led to is nobody's fault.
+        let violation = run.violation.filter(|_| !run.history.collided);
+        Outcome { tally: run.tally, violation, fingerprint: run.fingerprint, trace }
+    }
+}

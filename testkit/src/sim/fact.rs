@@ -1,0 +1,199 @@
+//! What oracles are told.
+
+use sync_core::model::{
+    Checkpoint, Chunk, DocumentKey, DocumentState, LocalSeq, LogEntry, PushBatch, Revision, Scope,
+    Verdicts,
+};
+use sync_core::replica::record::Record;
+use sync_core::server::record::{ServerRow, ServerScope};
+
+use crate::world::ResolverCall;
+
+/// Why a replica shows another state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// A chunk was taken in.
+    Pulled,
+    /// Verdicts were taken in.
+    Settled,
+    /// A position was given up.
+    Reset,
+    /// A batch was formed, or the identity changed: edits were stamped anew.
+    Stamped,
+    /// The app decided about a document; the states that its decision was made of.
+    Decided(Vec<Revision>),
+    /// The edit was refused and moved into the quarantine.
+    Refused,
+    /// The scope left the device.
+    Forgotten,
+    /// The power failed: what was taken in and not synced is taken in again.
+    RolledBack,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub enum Fact {
+    /// The app wrote a document, and the write is committed.
+    Wrote {
+        /// On which client.
+        client: usize,
+        /// Which document.
+        key: DocumentKey,
+        /// The state that the app saw before.
+        before: Option<DocumentState>,
+        /// The state that the write made; none if it undid a document that nobody can have heard of.
+        after: Option<DocumentState>,
+        /// The local transaction.
+        unit: LocalSeq,
+    },
+    /// A client shows another state of a document than before, and the app did not write it.
+    Changed {
+        /// The client.
+        client: usize,
+        /// The document.
+        key: DocumentKey,
+        /// The state before.
+        before: Option<DocumentState>,
+        /// The state now.
+        after: Option<DocumentState>,
+        /// Why.
+        cause: Cause,
+    },
+    /// A resolver was asked: by a client, or by the server.
+    Asked {
+        /// The client; none for the server.
+        client: Option<usize>,
+        /// What was asked and answered.
+        call: ResolverCall,
+    },
+    /// A client has a batch to push.
+    Formed {
+        /// The client.
+        client: usize,
+        /// The batch.
+        batch: PushBatch,
+    },
+    /// The server took a batch in.
+    Appended {
+        /// The batch.
+        batch: PushBatch,
+        /// What it held of the batch's documents before, in the order of the batch.
+        held: Vec<Option<ServerRow>>,
+        /// What it answers.
+        verdicts: Verdicts,
+        /// What it wrote.
+        entries: Vec<LogEntry>,
+        /// Its row about the scope afterwards.
+        scope: ServerScope,
+        /// Its time, in Unix milliseconds.
+        now: u64,
+    },
+    /// The server purged a document's tombstone.
+    Purged {
+        /// The document.
+        key: DocumentKey,
+        /// The tombstone.
+        state: DocumentState,
+    },
+    /// A chunk reached a client.
+    Received {
+        /// The client.
+        client: usize,
+        /// The chunk.
+        chunk: Chunk,
+        /// Whether the client may see its scope at that time.
+        allowed: bool,
+    },
+    /// A client's storage was handed a chunk.
+    Applied {
+        /// The client.
+        client: usize,
+        /// The chunk's scope.
+        scope: Scope,
+        /// Where the chunk began and ended.
+        span: (sync_core::model::Seq, sync_core::model::Seq),
+        /// Whether it was taken in.
+        moved: bool,
+        /// Where the client stood before.
+        before: Checkpoint,
+        /// Where it stands now.
+        after: Checkpoint,
+    },
+    /// A client's process ended.
+    Crashed {
+        /// The client.
+        client: usize,
+        /// Whether the power failed.
+        power: bool,
+    },
+    /// A client's storage was opened again.
+    Reopened {
+        /// The client.
+        client: usize,
+        /// Whether the power had failed.
+        power: bool,
+    },
+    /// The server was restored from a backup.
+    Restored,
+    /// A device was copied onto another one.
+    Cloned {
+        /// From which client.
+        from: usize,
+        /// Onto which.
+        to: usize,
+    },
+    /// A device lost everything on it.
+    Wiped {
+        /// The client.
+        client: usize,
+    },
+    /// A client counts what it keeps in memory and tries.
+    Counted {
+        /// The client.
+        client: usize,
+        /// Chunks and verdicts that wait for the storage.
+        payloads: usize,
+        /// Requests without an answer.
+        requests: usize,
+        /// Documents in the outbox.
+        outbox: u64,
+    },
+    /// A client tries to connect.
+    Connects {
+        /// The client.
+        client: usize,
+        /// When, in milliseconds since the beginning.
+        at: u64,
+    },
+    /// A client stands at the head with nothing left to push, as far as it knows.
+    Rested {
+        /// The client.
+        client: usize,
+        /// The scope.
+        scope: Scope,
+    },
+}
+
+/// Looks at what is stored.
+pub trait Look {
+    /// How many clients there are.
+    fn clients(&self) -> usize;
+
+    /// The scopes that a client follows.
+    fn scopes_of(&self, client: usize) -> Vec<Scope>;
+
+    /// What a client keeps of a document.
+    fn record(&mut self, client: usize, key: &DocumentKey) -> Option<Record>;
+
+    /// Everything that a client keeps of a scope.
+    fn records(&mut self, client: usize, scope: &Scope) -> Vec<(DocumentKey, Record)>;
+
+    /// Where a client stands.
+    fn checkpoint(&mut self, client: usize, scope: &Scope) -> Checkpoint;
+
+    /// The server's row about a scope.
+    fn server_scope(&mut self, scope: &Scope) -> Option<ServerScope>;
+
+    /// The server's documents of a scope, by position.
+    fn server_rows(&mut self, scope: &Scope) -> Vec<(DocumentKey, ServerRow)>;
+}

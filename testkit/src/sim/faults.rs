@@ -1,0 +1,379 @@
+//! Which faults a run has, and the plans that are made of them.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::plan::{Action, Plan, Refusal, Setting, What};
+use crate::search::SplitMix64;
+
+macro_rules! fault_kinds {
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $per_hour:literal;)*) => {
+        /// A kind of fault.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum FaultKind {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl FaultKind {
+            /// All kinds.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// Its name, for command lines and reports.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// How often it happens to each client in an hour, or to the server, where a run has it.
+            fn per_hour(self) -> u64 {
+                match self { $(Self::$name => $per_hour,)* }
+            }
+        }
+    };
+}
+
+fault_kinds! {
+    /// Messages are lost: a stream breaks, a request goes unanswered.
+    Loss = "loss", 12;
+    /// Messages come twice.
+    Duplicate = "duplicate", 12;
+    /// Messages overtake each other.
+    Reorder = "reorder", 12;
+    /// Bits are flipped.
+    Flip = "flip", 6;
+    /// Everything is late.
+    Delay = "delay", 12;
+    /// Nothing gets through, and nobody is told.
+    Clog = "clog", 10;
+    /// Nothing gets through in one direction.
+    OneWay = "one-way", 10;
+    /// Several clients are cut off together.
+    Isolate = "isolate", 8;
+    /// The connection breaks again and again.
+    Flap = "flap", 8;
+    /// The connection breaks.
+    Cut = "cut", 20;
+    /// The client takes its messages slowly.
+    SlowReader = "slow-reader", 8;
+    /// The server answers, and the answers are lost.
+    LostAnswers = "lost-answers", 12;
+    /// The app's process dies.
+    Crash = "crash", 12;
+    /// The app's process dies between a commit and hearing of it.
+    CrashAfterCommit = "crash-after-commit", 12;
+    /// The power fails.
+    PowerLoss = "power-loss", 10;
+    /// The app's process is not scheduled.
+    Pause = "pause", 8;
+    /// Another process takes the engine over.
+    DoubleStart = "double-start", 6;
+    /// The app is not used for a while.
+    Offline = "offline", 10;
+    /// The device's disk fails.
+    DiskError = "disk-error", 10;
+    /// The device's disk is slow.
+    SlowDisk = "slow-disk", 8;
+    /// The device's clock is wrong by some seconds or minutes.
+    Skew = "skew", 8;
+    /// The device's clock jumps by hours.
+    ClockJump = "clock-jump", 4;
+    /// The device's clock stands still.
+    FrozenClock = "frozen-clock", 6;
+    /// The server stops and comes back.
+    ServerRestart = "server-restart", 20;
+    /// The server loses its power.
+    ServerPowerLoss = "server-power-loss", 12;
+    /// The server's disk fails.
+    ServerDiskError = "server-disk-error", 20;
+    /// The server is restored from a backup.
+    Restore = "restore", 12;
+    /// Tombstones are purged.
+    Purge = "purge", 40;
+    /// 401.
+    Unauthenticated = "unauthenticated", 6;
+    /// 403.
+    Forbidden = "forbidden", 6;
+    /// 429.
+    TooMany = "too-many", 8;
+    /// 503.
+    Unavailable = "unavailable", 8;
+    /// A scope may not be seen for a while.
+    Revoke = "revoke", 4;
+    /// The app asks for a reset.
+    RequestReset = "request-reset", 6;
+    /// A device is copied.
+    Clone = "clone", 3;
+    /// A device loses everything.
+    Wipe = "wipe", 4;
+}
+
+impl FaultKind {
+    /// Whether it happens to the server, and not to each client.
+    #[must_use]
+    pub fn is_of_server(self) -> bool {
+        matches!(
+            self,
+            Self::ServerRestart
+                | Self::ServerPowerLoss
+                | Self::ServerDiskError
+                | Self::Restore
+                | Self::Purge
+                | Self::Isolate
+        )
+    }
+}
+
+impl std::str::FromStr for FaultKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = || Self::ALL.iter().map(|k| k.as_str()).collect::<Vec<_>>().join(", ");
+        let found = Self::ALL.iter().copied().find(|k| k.as_str() == text);
+        found.ok_or_else(|| format!("there is no fault {text:?}; there are {}", known()))
+    }
+}
+
+/// Which faults the runs of a simulation have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Faults {
+    kinds: BTreeSet<FaultKind>,
+    /// Each run has a part of them only.
+    swarm: bool,
+}
+
+impl Faults {
+    /// None.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { kinds: BTreeSet::new(), swarm: false }
+    }
+
+    /// All of them in every run.
+    #[must_use]
+    pub fn all() -> Self {
+        Self { kinds: FaultKind::ALL.iter().copied().collect(), swarm: false }
+    }
+
+    /// Each run has some of them, chosen by its seed: runs that lack a fault find what that fault would have hidden (Groce
+    /// and others, "Swarm Testing", 2012).
+    #[must_use]
+    pub fn swarm() -> Self {
+        Self { swarm: true, ..Self::all() }
+    }
+
+    /// Exactly these, in every run.
+    #[must_use]
+    pub fn only(kinds: impl IntoIterator<Item = FaultKind>) -> Self {
+        Self { kinds: kinds.into_iter().collect(), swarm: false }
+    }
+
+    /// All of these but some.
+    #[must_use]
+    pub fn without(mut self, kinds: impl IntoIterator<Item = FaultKind>) -> Self {
+        for kind in kinds {
+            self.kinds.remove(&kind);
+        }
+        self
+    }
+
+    fn of_run(&self, seed: u64) -> Vec<FaultKind> {
+        let mut rng = SplitMix64::of(seed, 0xfa01);
+        let part = if self.swarm { 15 + rng.below(50) } else { 100 };
+        self.kinds.iter().copied().filter(|_| rng.percent(part)).collect()
+    }
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self::swarm()
+    }
+}
+
+/// What the apps of a simulation do.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Workload {
+    /// Writes of each client in a second, at the least. Default 0.5.
+    pub writes_per_second: f64,
+    /// Of 100 writes, how many are deletions. Default 15.
+    pub deletes: usize,
+    /// Of 100 writes, how many are transactions over several documents. Default 8.
+    pub transactions: usize,
+    /// Of 100 writes, how many go to the first document. Default 30.
+    pub hot: usize,
+    /// Whether each run varies these numbers by its seed. Default yes.
+    pub swarm: bool,
+}
+
+impl Default for Workload {
+    fn default() -> Self {
+        Self { writes_per_second: 0.5, deletes: 15, transactions: 8, hot: 30, swarm: true }
+    }
+}
+
+impl Workload {
+    fn of_run(&self, seed: u64) -> Self {
+        let mut rng = SplitMix64::of(seed, 0x30ad);
+        if !self.swarm {
+            return self.clone();
+        }
+        let pick = |rng: &mut SplitMix64, usual: usize| [0, usual, usual, usual * 2][rng.below(4)];
+        Self {
+            writes_per_second: self.writes_per_second * [1.0, 1.0, 1.0, 2.0][rng.below(4)],
+            deletes: pick(&mut rng, self.deletes).min(60),
+            transactions: pick(&mut rng, self.transactions).min(40),
+            hot: pick(&mut rng, self.hot).min(90),
+            swarm: false,
+        }
+    }
+
+    fn write(&self, rng: &mut SplitMix64, client: usize, documents: usize) -> What {
+        let salt = rng.next_u64();
+        let document = if rng.percent(self.hot) { 0 } else { rng.below(documents) };
+        let kind = rng.below(100);
+        if kind < self.deletes {
+            What::Delete { client, document }
+        } else if kind < self.deletes + self.transactions {
+            What::Transaction { client, salt }
+        } else if kind >= 98 {
+            What::Decide { client, salt }
+        } else {
+            What::Put { client, document, salt }
+        }
+    }
+}
+
+impl Plan {
+    /// The plan of a setting: what apps do and what goes wrong, by its seed.
+    #[must_use]
+    pub fn generate(setting: Setting, workload: &Workload, faults: &Faults) -> Self {
+        let seed = setting.seed;
+        let workload = workload.of_run(seed);
+        let mut actions = Vec::new();
+        for client in 0..setting.clients {
+            let mut rng = SplitMix64::of(seed, 0x3117 + client as u64);
+            let count = workload.writes_per_second * setting.millis as f64 / 1_000.0;
+            for _ in 0..count.ceil() as usize {
+                let at = rng.next_u64() % setting.millis.max(1);
+                let what = workload.write(&mut rng, client, setting.documents);
+                actions.push(Action { at, what });
+            }
+        }
+        for kind in faults.of_run(seed) {
+            let whom = if kind.is_of_server() { 1 } else { setting.clients };
+            for client in 0..whom {
+                let entity = 0xfa_0000 + (kind as u64) * 0x1_0000 + client as u64;
+                let mut rng = SplitMix64::of(seed, entity);
+                // The mean over many seeds is the rate: the fraction is decided by chance.
+                let share = kind.per_hour() * setting.millis;
+                let count =
+                    share / 3_600_000 + u64::from(rng.next_u64() % 3_600_000 < share % 3_600_000);
+                for _ in 0..count {
+                    let at = rng.next_u64() % setting.millis.max(1);
+                    let what = kind.happen(&mut rng, client, &setting);
+                    if kind == FaultKind::Restore {
+                        let before = at.saturating_sub(1_000 + rng.next_u64() % 60_000);
+                        actions.push(Action { at: before, what: What::Backup });
+                    }
+                    actions.push(Action { at, what });
+                }
+            }
+        }
+        actions.sort_by_key(|a| a.at);
+        Self { setting, actions }
+    }
+}
+
+impl FaultKind {
+    /// One occurrence of it.
+    fn happen(self, rng: &mut SplitMix64, client: usize, setting: &Setting) -> What {
+        let short = 500 + rng.next_u64() % 8_000;
+        let long = 2_000 + rng.next_u64() % 60_000;
+        let millis = if rng.percent(60) { short } else { long };
+        let percent = (5 + rng.below(40)) as u8;
+        let salt = rng.next_u64();
+        let bad = |loss, duplicate, reorder| What::BadNetwork {
+            client,
+            millis: long,
+            loss,
+            duplicate,
+            reorder,
+        };
+        let refuse = |how| What::Refuse { client, millis, how };
+        match self {
+            Self::Loss => bad(percent, 0, 0),
+            Self::Duplicate => bad(0, percent, 0),
+            Self::Reorder => bad(0, 0, percent),
+            Self::Flip => What::Flips { client, millis: long, percent },
+            Self::Delay => What::Delay { client, millis: long, by: 100 + rng.next_u64() % 4_000 },
+            Self::Clog => What::Silence { client, millis, to_server: true, to_client: true },
+            Self::OneWay => {
+                let to_server = rng.percent(50);
+                What::Silence { client, millis, to_server, to_client: !to_server }
+            }
+            Self::Isolate => {
+                let cut = (0..setting.clients).filter(|_| rng.percent(50)).collect();
+                What::Partition { clients: cut, millis: long }
+            }
+            Self::Flap => What::Flap {
+                client,
+                times: 2 + rng.below(6) as u8,
+                every: 20 + rng.next_u64() % 900,
+            },
+            Self::Cut => What::Cut { client },
+            Self::SlowReader => What::SlowReader { client, millis: long },
+            Self::LostAnswers => What::LoseAnswers { client, millis: short },
+            Self::Crash => What::Crash { client, millis, power: false, salt },
+            Self::CrashAfterCommit => {
+                What::CrashAfterCommit { client, millis, power: rng.percent(30), salt }
+            }
+            Self::PowerLoss => What::Crash { client, millis, power: true, salt },
+            Self::Pause => What::Pause { client, millis },
+            Self::DoubleStart => What::DoubleStart { client },
+            Self::Offline => What::Offline { client, millis: long },
+            Self::DiskError => What::DiskErrors { client, commits: 1 + rng.below(4) as u32 },
+            Self::SlowDisk => {
+                What::SlowDisk { client, millis: long, by: 50 + rng.next_u64() % 2_000 }
+            }
+            Self::Skew => What::Jump { client, to: (rng.next_u64() % 600_000) as i64 - 300_000 },
+            Self::ClockJump => {
+                let hours = [-26, -1, 1, 26][rng.below(4)];
+                What::Jump { client, to: hours * 3_600_000 }
+            }
+            Self::FrozenClock => What::Freeze { client, millis: long },
+            Self::ServerRestart => What::RestartServer { millis: short, power: false, salt },
+            Self::ServerPowerLoss => What::RestartServer { millis: short, power: true, salt },
+            Self::ServerDiskError => What::ServerDiskErrors { commits: 1 + rng.below(3) as u32 },
+            Self::Restore => What::Restore,
+            Self::Purge => What::Purge {
+                scope: rng.below(setting.scopes),
+                percent: [100, 100, 50][rng.below(3)],
+            },
+            Self::Unauthenticated => refuse(Refusal::Unauthenticated),
+            Self::Forbidden => refuse(Refusal::Forbidden),
+            Self::TooMany => refuse(Refusal::TooMany),
+            Self::Unavailable => refuse(Refusal::Unavailable),
+            Self::Revoke => What::Revoke { client, scope: rng.below(2), millis },
+            Self::RequestReset => What::RequestReset { client },
+            Self::Clone => What::Clone { from: client, to: client + 1 },
+            Self::Wipe => What::Wipe { client },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_name_of_its_own_that_is_understood() {
+        let names: BTreeSet<_> = FaultKind::ALL.iter().map(|k| k.as_str()).collect();
+        assert_eq!(names.len(), FaultKind::ALL.len());
+        for kind in FaultKind::ALL {
+            assert_eq!(kind.as_str().parse(), Ok(*kind));
+        }
+        assert!("flood".parse::<FaultKind>().unwrap_err().contains("loss"));
+    }
+}

@@ -1,0 +1,389 @@
+//! Truth from what was recorded: which writes a state descends from, by what the apps did and the resolvers said.
+//!
+//! The engine's own metadata (bases, known positions) is not asked. A revision is nothing here but the name of a state.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sync_core::model::{
+    Body, DocumentKey, DocumentState, LocalSeq, Revision, VerdictKind, Verdicts,
+};
+use sync_core::resolver::Resolution;
+
+use super::bits::Bits;
+use super::fact::{Cause, Fact};
+
+/// A write of an app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Write {
+    pub(super) client: usize,
+    /// Whether it deleted the document.
+    pub(super) deletes: bool,
+}
+
+/// A state, by the writes that it descends from.
+#[derive(Clone, Debug, Default)]
+struct Node {
+    body: Option<Body>,
+    writes: Bits,
+    /// States that were made on it. What it turns out to descend from, they descend from too.
+    children: Vec<Revision>,
+}
+
+/// What happened to one document.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Story {
+    pub(super) writes: Vec<Write>,
+    /// Writes that ended: resolved away, refused, undone before anybody heard of them, deleted and purged, or gone with
+    /// their device.
+    pub(super) ended: Bits,
+    /// Writes that were in a batch.
+    pub(super) travelled: Bits,
+    /// Writes that were part of what the server held once.
+    reached: Bits,
+    states: BTreeMap<Revision, Node>,
+}
+
+impl Story {
+    pub(super) fn of(&self, state: Option<&DocumentState>) -> Bits {
+        state.map(|s| self.of_revision(s.revision)).unwrap_or_default()
+    }
+
+    pub(super) fn of_revision(&self, revision: Revision) -> Bits {
+        self.states.get(&revision).map(|n| n.writes.clone()).unwrap_or_default()
+    }
+
+    pub(super) fn knows(&self, state: &DocumentState) -> bool {
+        self.states.get(&state.revision).is_some_and(|n| n.body == state.body)
+    }
+
+    /// Whether another state has that name.
+    pub(super) fn collides(&self, state: &DocumentState) -> bool {
+        self.states.get(&state.revision).is_some_and(|n| n.body != state.body)
+    }
+
+    /// The writes of a client.
+    fn by(&self, client: usize) -> Bits {
+        let mut writes = Bits::default();
+        let own = self.writes.iter().enumerate().filter(|(_, w)| w.client == client);
+        own.for_each(|(n, _)| writes.insert(n));
+        writes
+    }
+
+    /// The first of `older` that neither belongs to `newer` nor ended otherwise.
+    pub(super) fn missing(&self, older: &Bits, newer: &Bits) -> Option<usize> {
+        older.without(newer).without(&self.ended).first()
+    }
+
+    /// Gives a state its name. A replica that sets its clock back may use a name again that never left it.
+    fn name(&mut self, state: &DocumentState, writes: &Bits, parent: Option<&DocumentState>) {
+        let node = self.states.entry(state.revision).or_default();
+        if node.body != state.body {
+            *node = Node { body: state.body.clone(), ..Node::default() };
+        }
+        if let Some(parent) = parent.filter(|p| p.revision != state.revision)
+            && let Some(parent) = self.states.get_mut(&parent.revision)
+        {
+            parent.children.push(state.revision);
+        }
+        self.grow(state.revision, writes);
+    }
+
+    /// A state descends from more than was known, and so do those that were made on it.
+    fn grow(&mut self, revision: Revision, writes: &Bits) {
+        let mut open = vec![revision];
+        while let Some(revision) = open.pop() {
+            if let Some(node) = self.states.get_mut(&revision)
+                && !writes.is_subset(&node.writes)
+            {
+                node.writes.extend(writes);
+                open.extend(&node.children);
+            }
+        }
+    }
+}
+
+/// The states of a local transaction.
+type Unit = Vec<(DocumentKey, Revision)>;
+
+/// Everything that happened, as far as it bears on who knew what.
+#[derive(Debug, Default)]
+pub struct History {
+    stories: BTreeMap<DocumentKey, Story>,
+    nothing: Story,
+    /// What each client shows.
+    shown: Vec<BTreeMap<DocumentKey, DocumentState>>,
+    units: BTreeMap<(usize, LocalSeq), Unit>,
+    /// Clients that lost everything once.
+    wiped: BTreeSet<usize>,
+    /// What the resolvers made within the step that is going on.
+    made: BTreeMap<DocumentKey, Bits>,
+    /// Positions of a life of the log may be doubted: a resolver may be asked about what it need not.
+    pub(super) restored: bool,
+    /// Two devices had one identity.
+    pub(super) cloned: bool,
+    /// Two clones made one revision of two states: nothing tells them apart any more.
+    pub(super) collided: bool,
+    pub(super) writes: u64,
+    pub(super) calls: u64,
+}
+
+impl History {
+    pub(super) fn story(&self, key: &DocumentKey) -> &Story {
+        self.stories.get(key).unwrap_or(&self.nothing)
+    }
+
+    pub(super) fn stories(&self) -> impl Iterator<Item = (&DocumentKey, &Story)> {
+        self.stories.iter()
+    }
+
+    pub(super) fn shown(&self, client: usize, key: &DocumentKey) -> Option<&DocumentState> {
+        self.shown.get(client)?.get(key)
+    }
+
+    pub(super) fn all_shown(
+        &self,
+        client: usize,
+    ) -> impl Iterator<Item = (&DocumentKey, &DocumentState)> {
+        self.shown.get(client).into_iter().flatten()
+    }
+
+    /// The units of a client that one of these states belongs to.
+    pub(super) fn units_of(
+        &self,
+        client: usize,
+        of: impl Fn(&DocumentKey, &Revision) -> bool,
+    ) -> impl Iterator<Item = &Unit> {
+        let units = self.units.range((client, LocalSeq(0))..=(client, LocalSeq(u64::MAX)));
+        units.map(|(_, unit)| unit).filter(move |unit| unit.iter().any(|(k, r)| of(k, r)))
+    }
+
+    /// What a resolver made of a document within this step.
+    pub(super) fn made(&self, key: &DocumentKey) -> Option<&Bits> {
+        self.made.get(key)
+    }
+
+    /// What a state that is asked about descends from; within a step it may have been stamped anew.
+    pub(super) fn asked(
+        &self,
+        client: Option<usize>,
+        key: &DocumentKey,
+        local: &DocumentState,
+    ) -> Bits {
+        let story = self.story(key);
+        if story.knows(local) {
+            return story.of(Some(local));
+        }
+        if let Some(made) = self.made.get(key) {
+            return made.clone();
+        }
+        let shown = client.and_then(|c| self.shown(c, key)).filter(|s| s.body == local.body);
+        story.of(Some(shown.unwrap_or(local)))
+    }
+
+    /// Another step begins.
+    pub(super) fn begin_step(&mut self) {
+        self.made.clear();
+    }
+
+    fn show(&mut self, client: usize, key: &DocumentKey, state: Option<&DocumentState>) {
+        while self.shown.len() <= client {
+            self.shown.push(BTreeMap::new());
+        }
+        match state {
+            Some(state) => self.shown[client].insert(key.clone(), state.clone()),
+            None => self.shown[client].remove(key),
+        };
+    }
+
+    fn story_mut(&mut self, key: &DocumentKey) -> &mut Story {
+        self.stories.entry(key.clone()).or_default()
+    }
+
+    /// Takes note of a fact that the oracles have looked at.
+    pub(super) fn note(&mut self, fact: &Fact) {
+        match fact {
+            Fact::Wrote { client, key, before, after, unit } => {
+                self.note_write(*client, key, before.as_ref(), after.as_ref(), *unit);
+            }
+            Fact::Changed { client, key, before, after, cause } => {
+                self.note_change(*client, key, before.as_ref(), after.as_ref(), cause);
+            }
+            Fact::Asked { client, call } => {
+                self.calls += 1;
+                let local = self.asked(*client, &call.key, &call.local);
+                let remote = self.story(&call.key).of(call.remote.as_ref());
+                match call.resolution {
+                    Some(Resolution::Remote) => {
+                        self.story_mut(&call.key).ended.extend(&local.without(&remote));
+                        self.made.insert(call.key.clone(), remote);
+                    }
+                    Some(Resolution::Defer) | None => {}
+                    Some(_) => {
+                        self.made.insert(call.key.clone(), local.union(&remote));
+                    }
+                }
+            }
+            Fact::Formed { batch, .. } => {
+                for change in &batch.changes {
+                    let key = key_of(&batch.scope, change);
+                    let writes = self.story(&key).of_revision(change.state.revision);
+                    self.story_mut(&key).travelled.extend(&writes);
+                }
+            }
+            Fact::Appended { .. } => self.note_append(fact),
+            Fact::Purged { key, state } => {
+                let writes = self.story(key).of(Some(state));
+                self.story_mut(key).ended.extend(&writes);
+            }
+            Fact::Restored => self.note_restore(),
+            Fact::Cloned { from, to } => {
+                self.cloned = true;
+                let shown = self.shown.get(*from).cloned().unwrap_or_default();
+                self.show_all(*to, shown);
+                let units = self.units.range((*from, LocalSeq(0))..=(*from, LocalSeq(u64::MAX)));
+                let units: Vec<_> =
+                    units.map(|((_, at), unit)| ((*to, *at), unit.clone())).collect();
+                self.units.retain(|(client, _), _| client != to);
+                self.units.extend(units);
+            }
+            Fact::Wiped { client } => self.note_wipe(*client),
+            _ => {}
+        }
+    }
+
+    /// What the backup did not hold comes back from the devices that have it, and from no others.
+    fn note_restore(&mut self) {
+        self.restored = true;
+        for story in self.stories.values_mut() {
+            for client in &self.wiped {
+                story.ended.extend(&story.by(*client));
+            }
+        }
+    }
+
+    fn show_all(&mut self, client: usize, shown: BTreeMap<DocumentKey, DocumentState>) {
+        while self.shown.len() <= client {
+            self.shown.push(BTreeMap::new());
+        }
+        self.shown[client] = shown;
+    }
+
+    fn note_write(
+        &mut self,
+        client: usize,
+        key: &DocumentKey,
+        before: Option<&DocumentState>,
+        after: Option<&DocumentState>,
+        unit: LocalSeq,
+    ) {
+        self.writes += 1;
+        let cloned = self.cloned;
+        let story = self.story_mut(key);
+        let mut writes = story.of(before);
+        writes.insert(story.writes.len());
+        let deletes = after.is_none_or(DocumentState::is_deleted);
+        story.writes.push(Write { client, deletes });
+        match after {
+            Some(after) => {
+                let collided = cloned && story.collides(after);
+                story.name(after, &writes, before);
+                self.collided |= collided;
+                self.units.entry((client, unit)).or_default().push((key.clone(), after.revision));
+            }
+            None => story.ended.extend(&writes),
+        }
+        self.show(client, key, after);
+    }
+
+    fn note_change(
+        &mut self,
+        client: usize,
+        key: &DocumentKey,
+        before: Option<&DocumentState>,
+        after: Option<&DocumentState>,
+        cause: &Cause,
+    ) {
+        let made = self.made.get(key).cloned();
+        let cloned = self.cloned;
+        let story = self.story_mut(key);
+        let had = story.of(before);
+        match after {
+            Some(after) if !story.knows(after) => {
+                let mut writes = had;
+                writes.extend(&made.unwrap_or_default());
+                if let Cause::Decided(of) = cause {
+                    of.iter().for_each(|r| writes.extend(&story.of_revision(*r)));
+                }
+                let collided = cloned && story.collides(after);
+                story.name(after, &writes, before);
+                self.collided |= collided;
+            }
+            _ if *cause == Cause::RolledBack => {}
+            _ => {
+                let has = story.of(after);
+                let told = matches!(cause, Cause::Decided(_) | Cause::Refused | Cause::Forgotten);
+                let gone = |s: Option<&DocumentState>| s.is_none_or(DocumentState::is_deleted);
+                if told || (gone(before) && gone(after)) {
+                    story.ended.extend(&had.without(&has));
+                }
+                if let Cause::Decided(of) = cause {
+                    let of =
+                        of.iter().fold(Bits::default(), |all, r| all.union(&story.of_revision(*r)));
+                    story.ended.extend(&of.without(&has));
+                }
+            }
+        }
+        self.show(client, key, after);
+    }
+
+    fn note_append(&mut self, fact: &Fact) {
+        let Fact::Appended { batch, held, verdicts, entries, .. } = fact else { return };
+        let Verdicts::Decided { verdicts, .. } = verdicts else { return };
+        for ((change, held), verdict) in batch.changes.iter().zip(held).zip(verdicts) {
+            let key = key_of(&batch.scope, change);
+            let asked = self.made.contains_key(&key);
+            let row = held.as_ref().map(|r| &r.state);
+            let story = self.story_mut(&key);
+            let (has, offered) = (story.of(row), story.of_revision(change.state.revision));
+            let entry = entries.iter().find(|e| {
+                (&e.collection, &e.id) == (&change.collection, &change.id) && e.seq == verdict.seq
+            });
+            match (&verdict.kind, entry) {
+                (VerdictKind::Accepted | VerdictKind::Merged, Some(entry)) => {
+                    let writes = if asked { has.union(&offered) } else { offered };
+                    story.name(&entry.state, &writes, row.filter(|_| asked));
+                    story.reached.extend(&writes);
+                }
+                (VerdictKind::Superseded, _)
+                    if change.state.is_deleted() && row.is_none_or(DocumentState::is_deleted) =>
+                {
+                    story.ended.extend(&offered.without(&has));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What only that device had is gone with it.
+    fn note_wipe(&mut self, client: usize) {
+        for (key, story) in &mut self.stories {
+            let shown = self.shown.get(client).and_then(|s| s.get(key));
+            let mut writes = story.of(shown);
+            // Also what is in flight, or waits somewhere on the device.
+            writes.extend(&story.by(client));
+            let reached = if self.restored { &self.nothing.reached } else { &story.reached };
+            story.ended.extend(&writes.without(reached));
+        }
+        self.wiped.insert(client);
+        self.show_all(client, BTreeMap::new());
+        self.units.retain(|(c, _), _| *c != client);
+    }
+}
+
+/// The document that a change is about.
+pub(super) fn key_of(
+    scope: &sync_core::model::Scope,
+    change: &sync_core::model::Change,
+) -> DocumentKey {
+    DocumentKey::new(scope.clone(), change.collection.clone(), change.id.clone())
+}

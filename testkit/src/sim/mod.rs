@@ -1,0 +1,153 @@
+//! The simulation: many clients, a server and a network under virtual time, with everything that goes wrong.
+//!
+//! ```text
+//!   Plan (data) ──► Run: clients ── network ── server        every fact ──► oracles
+//!     writes,         │  Engine     delays,    Session                        │
+//!     faults          │  store      losses     store                  history of who knew what
+//!                     └──── one queue of events, one clock ────┘
+//! ```
+//!
+//! What runs is the framework itself: the pure engine of each replica, the pure sessions of the server, and the storage
+//! logic of both over stores on simulated disks. Only the executing parts are replaced: time is a number, the network
+//! decides by the seed what becomes of each message, and a process can die at any event. One seed is one run, to the byte.
+//!
+//! ```
+//! use testkit::sim::{Faults, Simulation};
+//!
+//! let report = Simulation::builder()
+//!     .clients(3)
+//!     .seconds(60)
+//!     .faults(Faults::swarm())
+//!     .seeds(0..4)
+//!     .run();
+//! assert!(report.is_sound(), "{report}");
+//! ```
+//!
+//! A run that fails is shrunk to a [`Plan`] of a few actions, which is data: keep it as a file, and
+//! [replay](Simulation::replay) it as a test. The report shows it as a diagram.
+
+mod act;
+mod bits;
+mod builder;
+mod client;
+mod disk;
+mod fact;
+mod faults;
+mod heal;
+mod history;
+pub mod oracles;
+mod plan;
+mod queue;
+mod report;
+mod run;
+mod server;
+mod shrink;
+mod store;
+mod trace;
+mod weather;
+mod wire;
+
+use std::collections::BTreeMap;
+
+pub use builder::{Builder, Simulation};
+pub use disk::{Disks, MemoryDisks, SimKv};
+pub use fact::{Cause, Fact, Look};
+pub use faults::{FaultKind, Faults, Workload};
+pub use history::History;
+pub use oracles::{Oracle, Verdict};
+pub use plan::{Action, Plan, Refusal, Setting, What};
+pub use report::{Failure, Report};
+pub use run::{Edit, Violation};
+pub use trace::{Difference, Mark, Moment, Trace};
+
+/// What a client is at when something goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    /// A push waits for its answer.
+    Push,
+    /// A pull waits for its answer.
+    Pull,
+    /// It follows live.
+    Live,
+    /// It is behind and catches up.
+    CatchUp,
+    /// It has nothing to do.
+    Idle,
+}
+
+impl Phase {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Push, Self::Pull, Self::Live, Self::CatchUp, Self::Idle];
+}
+
+/// Which faults met clients in which phases.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Coverage {
+    counts: BTreeMap<(FaultKind, Phase), u64>,
+}
+
+impl Coverage {
+    fn add(&mut self, kind: FaultKind, phase: Phase) {
+        *self.counts.entry((kind, phase)).or_default() += 1;
+    }
+
+    fn extend(&mut self, other: &Self) {
+        for (pair, count) in &other.counts {
+            *self.counts.entry(*pair).or_default() += count;
+        }
+    }
+
+    /// How often a fault met a client in a phase.
+    #[must_use]
+    pub fn count(&self, kind: FaultKind, phase: Phase) -> u64 {
+        self.counts.get(&(kind, phase)).copied().unwrap_or(0)
+    }
+
+    /// Pairs of these faults with any phase that were never met.
+    #[must_use]
+    pub fn missing(&self, kinds: &[FaultKind]) -> Vec<(FaultKind, Phase)> {
+        let pairs = kinds.iter().flat_map(|kind| Phase::ALL.map(|phase| (*kind, phase)));
+        pairs.filter(|(kind, phase)| self.count(*kind, *phase) == 0).collect()
+    }
+}
+
+/// What runs did, added up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Runs.
+    pub runs: u64,
+    /// Events.
+    pub events: u64,
+    /// Writes of apps.
+    pub writes: u64,
+    /// States that the server wrote.
+    pub appended: u64,
+    /// Calls of resolvers.
+    pub conflicts: u64,
+    /// Faults.
+    pub faults: u64,
+    /// Simulated milliseconds, healing included.
+    pub millis: u64,
+    /// Runs that ended early because clones of a device had given one revision to two states: nothing tells such states
+    /// apart, not even an oracle.
+    pub collided: u64,
+    /// Runs that were made twice, and did the same.
+    pub audited: u64,
+    /// Which faults met clients in which phases.
+    pub coverage: Coverage,
+}
+
+impl Tally {
+    fn add(&mut self, other: &Self) {
+        self.runs += other.runs;
+        self.events += other.events;
+        self.writes += other.writes;
+        self.appended += other.appended;
+        self.conflicts += other.conflicts;
+        self.faults += other.faults;
+        self.millis += other.millis;
+        self.collided += other.collided;
+        self.audited += other.audited;
+        self.coverage.extend(&other.coverage);
+    }
+}

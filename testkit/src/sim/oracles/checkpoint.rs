@@ -1,0 +1,70 @@
+//! Checkpoints only move forward within an epoch, together with what they cover (guarantee 6); a chunk is taken in exactly
+//! where the replica stands.
+
+use sync_core::model::Seq;
+
+use super::{Fact, History, Look, Oracle, Verdict};
+
+#[derive(Debug)]
+pub(super) struct Checkpoints;
+
+impl Oracle for Checkpoints {
+    fn name(&self) -> &'static str {
+        "checkpoint"
+    }
+
+    fn see(&mut self, fact: &Fact, history: &History, look: &mut dyn Look) -> Verdict {
+        match fact {
+            Fact::Applied { client, scope, span, moved, before, after } => {
+                if *moved && before.after() != span.0 {
+                    return Err(format!(
+                        "client {client} stood at {} and took in a chunk of {scope} from {}",
+                        before.after(),
+                        span.0
+                    ));
+                }
+                if !*moved && before != after {
+                    return Err(format!("client {client} refused a chunk and moved to {after:?}"));
+                }
+                if before.epoch.is_some() && before.epoch != after.epoch {
+                    return Err(format!("client {client} changed its epoch without a reset"));
+                }
+                if after.position < before.position || after.after() < before.after() {
+                    return Err(format!("client {client} went back from {before:?} to {after:?}"));
+                }
+                if *moved && after.position > span.1.max(before.position) {
+                    return Err(format!(
+                        "client {client} is ahead of its data: {after:?} after {span:?}"
+                    ));
+                }
+                Ok(())
+            }
+            // Whoever stands at the head has taken in, or keeps for later, everything at or below it.
+            Fact::Rested { client, scope } => {
+                let Some(held) = look.server_scope(scope) else { return Ok(()) };
+                let stands = look.checkpoint(*client, scope);
+                if stands.epoch != Some(held.epoch) || stands.full_pull.is_some() || history.cloned
+                {
+                    return Ok(());
+                }
+                for (key, row) in look.server_rows(scope) {
+                    let record = look.record(*client, &key).unwrap_or_default();
+                    let pending = record.pending.as_deref();
+                    let slot = pending.and_then(|p| p.slot.as_ref()).map_or(Seq(0), |s| s.seq);
+                    let base =
+                        record.edit().and_then(|e| e.base.as_ref()).map_or(Seq(0), |b| b.seq);
+                    let known = record.settled_at().max(slot).max(base);
+                    if row.seq <= stands.after() && known < row.seq {
+                        return Err(format!(
+                            "client {client} stands at {} and has not taken in {key} at {}: {record:#?}",
+                            stands.after(),
+                            row.seq
+                        ));
+                    }
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! When edits stop and partitions heal, all replicas of a scope hold the documents of the server: equal digests (guarantee
+//! 2).
+
+use std::collections::BTreeMap;
+
+use sync_core::model::{DocumentKey, DocumentState};
+
+use super::{History, Look, Oracle, Verdict};
+
+#[derive(Debug)]
+pub(super) struct Convergence;
+
+impl Oracle for Convergence {
+    fn name(&self) -> &'static str {
+        "convergence"
+    }
+
+    fn finish(&mut self, _: &History, look: &mut dyn Look) -> Verdict {
+        for client in 0..look.clients() {
+            for scope in look.scopes_of(client) {
+                let held: BTreeMap<DocumentKey, DocumentState> = look
+                    .server_rows(&scope)
+                    .into_iter()
+                    .filter(|(_, row)| !row.state.is_deleted())
+                    .map(|(key, row)| (key, row.state))
+                    .collect();
+                let shown: BTreeMap<DocumentKey, DocumentState> = look
+                    .records(client, &scope)
+                    .into_iter()
+                    .filter_map(|(key, record)| Some((key, record.live()?.clone())))
+                    .collect();
+                for key in held.keys().chain(shown.keys()) {
+                    let (server, own) = (held.get(key), shown.get(key));
+                    if server != own {
+                        return Err(format!(
+                            "{key} differs: client {client} shows {own:?}, the server holds {server:?}"
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,45 @@
+//! A store that is opened again holds every write that was acknowledged (guarantee 1), and after a crash without a power
+//! failure everything that was committed.
+
+use super::{Fact, History, Look, Oracle, Verdict};
+use crate::sim::bits::Bits;
+
+#[derive(Debug)]
+pub(super) struct Durable;
+
+impl Oracle for Durable {
+    fn name(&self) -> &'static str {
+        "durable"
+    }
+
+    fn see(&mut self, fact: &Fact, history: &History, look: &mut dyn Look) -> Verdict {
+        let Fact::Reopened { client, power } = fact else { return Ok(()) };
+        for (key, shown) in history.all_shown(*client) {
+            let record = look.record(*client, key).unwrap_or_default();
+            if !*power {
+                if record.current.as_ref() != Some(shown) {
+                    let current = record.current;
+                    return Err(format!(
+                        "client {client} showed {shown:?} of {key}, and after a crash {current:?}"
+                    ));
+                }
+                continue;
+            }
+            let story = history.story(key);
+            let mut own = Bits::default();
+            let had = story.of(Some(shown));
+            for (n, write) in story.writes.iter().enumerate() {
+                if write.client == *client && had.contains(n) {
+                    own.insert(n);
+                }
+            }
+            let has = story.of(record.current.as_ref());
+            if let Some(n) = story.missing(&own, &has) {
+                return Err(format!(
+                    "client {client} lost its write {n} of {key} with the power: {record:#?}"
+                ));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,72 @@
+//! A deleted document does not come back unless somebody wrote it again after seeing the deletion, or a resolver said so
+//! (guarantee 5).
+
+use sync_core::model::{DocumentState, VerdictKind, Verdicts};
+
+use super::{Fact, History, Look, Oracle, Verdict};
+use crate::sim::fact::Cause;
+use crate::sim::history::{Story, key_of};
+
+#[derive(Debug)]
+pub(super) struct Resurrection;
+
+/// Whether a live state follows on a tombstone that it does not know.
+fn comes_back(
+    story: &Story,
+    before: Option<&DocumentState>,
+    after: Option<&DocumentState>,
+) -> bool {
+    let (Some(before), Some(after)) = (before, after) else { return false };
+    before.is_deleted()
+        && !after.is_deleted()
+        && story.knows(after)
+        && story.missing(&story.of(Some(before)), &story.of(Some(after))).is_some()
+}
+
+impl Oracle for Resurrection {
+    fn name(&self) -> &'static str {
+        "resurrection"
+    }
+
+    fn see(&mut self, fact: &Fact, history: &History, _: &mut dyn Look) -> Verdict {
+        match fact {
+            Fact::Changed { client, key, before, after, cause } => {
+                let told = matches!(
+                    cause,
+                    Cause::Decided(_) | Cause::Refused | Cause::Forgotten | Cause::RolledBack
+                );
+                let story = history.story(key);
+                let back = comes_back(story, before.as_ref(), after.as_ref());
+                if back && !told && history.made(key).is_none() {
+                    return Err(format!(
+                        "{key} came back on client {client}: {before:?} became {after:?}"
+                    ));
+                }
+                Ok(())
+            }
+            Fact::Appended {
+                batch,
+                held,
+                verdicts: Verdicts::Decided { verdicts, .. },
+                entries,
+                ..
+            } => {
+                for ((change, held), verdict) in batch.changes.iter().zip(held).zip(verdicts) {
+                    let key = key_of(&batch.scope, change);
+                    let row = held.as_ref().map(|r| &r.state);
+                    // A retried batch is told again what became of it, and writes nothing.
+                    let is_taken = verdict.kind == VerdictKind::Accepted
+                        && entries.iter().any(|e| e.seq == verdict.seq);
+                    let back = comes_back(history.story(&key), row, Some(&change.state));
+                    if is_taken && back && history.made(&key).is_none() {
+                        return Err(format!(
+                            "{key} came back on the server: {row:?} by {change:?}"
+                        ));
+                    }
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! A state's stamp is after those of the states it was made of, and never further ahead of the server's time than the
+//! bound: a wrong clock neither wins for ever nor is locked out.
+
+use sync_core::clock::{Clock, DRIFT_BOUND, Now};
+use sync_core::model::{DocumentState, VerdictKind, Verdicts};
+
+use crate::sim::history::key_of;
+
+use super::{Fact, History, Look, Oracle, Verdict};
+
+#[derive(Debug)]
+pub(super) struct Stamps;
+
+fn follows(before: Option<&DocumentState>, after: Option<&DocumentState>) -> bool {
+    let (Some(before), Some(after)) = (before, after) else { return true };
+    before.revision < after.revision
+}
+
+impl Oracle for Stamps {
+    fn name(&self) -> &'static str {
+        "stamps"
+    }
+
+    fn see(&mut self, fact: &Fact, history: &History, _: &mut dyn Look) -> Verdict {
+        match fact {
+            Fact::Wrote { client, key, before, after, .. } => {
+                if follows(before.as_ref(), after.as_ref()) || history.cloned {
+                    return Ok(());
+                }
+                Err(format!(
+                    "client {client} stamped {key} before what it saw: {before:?}, {after:?}"
+                ))
+            }
+            Fact::Appended {
+                batch,
+                held,
+                verdicts: Verdicts::Decided { verdicts, .. },
+                entries,
+                now,
+                ..
+            } => {
+                for entry in entries {
+                    if Clock::is_beyond(entry.state.revision.stamp, Now(*now), DRIFT_BOUND) {
+                        return Err(format!("the server believed a stamp at {now}: {entry:?}"));
+                    }
+                    let at = verdicts.iter().position(|v| v.seq == entry.seq);
+                    let Some(at) = at.filter(|at| verdicts[*at].kind != VerdictKind::Conflict)
+                    else {
+                        continue;
+                    };
+                    // The server's resolver may let an older edit stand.
+                    if history.made(&key_of(&batch.scope, &batch.changes[at])).is_some() {
+                        continue;
+                    }
+                    let before = held.get(at).and_then(Option::as_ref).map(|r| &r.state);
+                    let is_known = history.cloned || history.restored;
+                    if !is_known && !follows(before, Some(&entry.state)) {
+                        return Err(format!(
+                            "a state went behind the one it replaces: {before:?}, {entry:?}"
+                        ));
+                    }
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}

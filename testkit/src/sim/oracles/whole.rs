@@ -1,0 +1,64 @@
+//! A local transaction travels whole, and a chunk never ends within one append: a reader at the head sees no half of one.
+
+use sync_core::model::{DocumentKey, Revision};
+
+use super::{Fact, History, Look, Oracle, Verdict};
+use crate::sim::history::key_of;
+
+#[derive(Debug)]
+pub(super) struct Whole;
+
+impl Oracle for Whole {
+    fn name(&self) -> &'static str {
+        "whole transactions"
+    }
+
+    fn see(&mut self, fact: &Fact, history: &History, look: &mut dyn Look) -> Verdict {
+        match fact {
+            Fact::Formed { client, batch } => {
+                let has = |key: &DocumentKey, revision: &Revision| {
+                    let of = |c: &&sync_core::model::Change| {
+                        c.state.revision == *revision && key_of(&batch.scope, c) == *key
+                    };
+                    batch.changes.iter().any(|c| of(&c))
+                };
+                for unit in history.units_of(*client, has) {
+                    for (key, revision) in unit.iter().filter(|(k, r)| !has(k, r)) {
+                        let record = look.record(*client, key).unwrap_or_default();
+                        let newest = record.current.as_ref().map(|c| c.revision) == Some(*revision);
+                        // What was settled and is offered again travels by itself.
+                        let base = record.edit().and_then(|e| e.base.as_ref());
+                        let offered = base.is_some_and(|b| b.state.revision == *revision);
+                        if newest
+                            && !offered
+                            && record.pushable().is_some()
+                            && key.scope == batch.scope
+                        {
+                            return Err(format!(
+                                "{key} of the transaction {unit:?} was left behind"
+                            ));
+                        }
+                    }
+                }
+                Ok(())
+            }
+            Fact::Received { chunk, .. } => {
+                let Some(scope) = look.server_scope(&chunk.scope) else { return Ok(()) };
+                if scope.epoch != chunk.epoch || chunk.next >= scope.head || history.restored {
+                    return Ok(());
+                }
+                let cut = look.server_rows(&chunk.scope).into_iter().find(|(_, row)| {
+                    row.first <= chunk.next && chunk.next < row.seq && row.first > chunk.after
+                });
+                match cut {
+                    Some((key, row)) => Err(format!(
+                        "a chunk ends at {}, within {}..={} of {key}",
+                        chunk.next, row.first, row.seq
+                    )),
+                    None => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Plans: a setting, and everything that happens, as data.
+//!
+//! A plan replays to the byte. What happens on its own beside the plan (how long a message takes, whether a bad network
+//! loses it) is a function of the seed, of whom it concerns, and of how often that happened to them, so that taking one
+//! action out of a plan shifts no other.
+
+use serde::{Deserialize, Serialize};
+
+use crate::search::ResolverKind;
+
+/// What holds for a whole run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setting {
+    /// What everything random is derived from.
+    pub seed: u64,
+    /// Devices.
+    pub clients: usize,
+    /// Scopes. Client `n` follows scope `n` modulo this, and with every third client the next scope too.
+    pub scopes: usize,
+    /// Documents of each scope.
+    pub documents: usize,
+    /// How long the plan's actions last, in milliseconds; healing comes after.
+    pub millis: u64,
+    /// Who decides conflicts, where the simulation was given no resolver.
+    pub resolver: ResolverKind,
+    /// Whether every second document is in a collection that the server resolves.
+    pub on_server: bool,
+    /// Whether the server refuses some writes.
+    pub refusals: bool,
+    /// Every how manieth client sends requests that stand for themselves, as over HTTP, instead of a stream of frames; 0
+    /// for none.
+    pub requests_every: usize,
+    /// The most documents of a push batch.
+    pub push: usize,
+    /// The most documents of a chunk.
+    pub chunk: usize,
+    /// The heartbeat of connections, in milliseconds.
+    pub heartbeat: u64,
+    /// The shortest time that a message takes, in milliseconds.
+    pub latency: u64,
+    /// By how much it may take longer.
+    pub jitter: u64,
+}
+
+/// Something that happens at a point in time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Action {
+    /// When, in milliseconds since the beginning.
+    pub at: u64,
+    /// What.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// What happens. Clients, scopes and documents are named by numbers that wrap around at how many there are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "snake_case")]
+#[allow(
+    missing_docs,
+    reason = "the fields are whom it concerns, how long, and what chance is derived from"
+)]
+pub enum What {
+    /// The app writes a document.
+    Put { client: usize, document: usize, salt: u64 },
+    /// The app deletes a document, if it is there.
+    Delete { client: usize, document: usize },
+    /// The app writes or deletes several documents in one transaction.
+    Transaction { client: usize, salt: u64 },
+    /// The app decides what waits for it.
+    Decide { client: usize, salt: u64 },
+    /// Messages are lost, doubled and late.
+    BadNetwork { client: usize, millis: u64, loss: u8, duplicate: u8, reorder: u8 },
+    /// Bits are flipped.
+    Flips { client: usize, millis: u64, percent: u8 },
+    /// Everything takes longer.
+    Delay { client: usize, millis: u64, by: u64 },
+    /// Nothing gets through in one direction or in both; nobody is told.
+    Silence { client: usize, millis: u64, to_server: bool, to_client: bool },
+    /// Clients are cut off from the server, together.
+    Partition { clients: Vec<usize>, millis: u64 },
+    /// The connection breaks; what is on its way to the server may still arrive.
+    Cut { client: usize },
+    /// The connection breaks again and again.
+    Flap { client: usize, times: u8, every: u64 },
+    /// The client takes its messages slowly.
+    SlowReader { client: usize, millis: u64 },
+    /// The server does what it is asked, and the answers are lost.
+    LoseAnswers { client: usize, millis: u64 },
+    /// The app's process dies, and comes back.
+    Crash { client: usize, millis: u64, power: bool, salt: u64 },
+    /// The app's process dies just after its next commit, before it hears of it.
+    CrashAfterCommit { client: usize, millis: u64, power: bool, salt: u64 },
+    /// The app's process is not scheduled.
+    Pause { client: usize, millis: u64 },
+    /// A second process takes the engine over while the first one still runs.
+    DoubleStart { client: usize },
+    /// The app stops the sync, and starts it again.
+    Offline { client: usize, millis: u64 },
+    /// Commits of a device fail.
+    DiskErrors { client: usize, commits: u32 },
+    /// The disk of a device is slow.
+    SlowDisk { client: usize, millis: u64, by: u64 },
+    /// A device's clock jumps.
+    Jump { client: usize, to: i64 },
+    /// A device's clock stands still.
+    Freeze { client: usize, millis: u64 },
+    /// The server stops, and comes back.
+    RestartServer { millis: u64, power: bool, salt: u64 },
+    /// Commits of the server fail.
+    ServerDiskErrors { commits: u32 },
+    /// The server is backed up.
+    Backup,
+    /// The server is restored from its newest backup, and says so.
+    Restore,
+    /// Tombstones are purged, up to that part in 100 of the log.
+    Purge { scope: usize, percent: u8 },
+    /// The server refuses everything that a client asks.
+    Refuse { client: usize, millis: u64, how: Refusal },
+    /// A client may not see a scope for a while.
+    Revoke { client: usize, scope: usize, millis: u64 },
+    /// The app asks for a reset.
+    RequestReset { client: usize },
+    /// A device is copied with everything on it; the copy replaces another device.
+    Clone { from: usize, to: usize },
+    /// A device loses everything on it.
+    Wipe { client: usize },
+}
+
+/// How a server refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// 401: the token is no good.
+    Unauthenticated,
+    /// 403: it is not allowed.
+    Forbidden,
+    /// 429: come back after a while.
+    TooMany,
+    /// 503: something is broken.
+    Unavailable,
+}
+
+/// A setting and actions, in the order of their times.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// What holds for all of it.
+    pub setting: Setting,
+    /// What happens.
+    pub actions: Vec<Action>,
+}
+
+impl Plan {
+    /// The plan as JSON, one action a line.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let line = |value: &dyn erased::Json| value.json();
+        let actions: Vec<String> = self.actions.iter().map(|a| line(a)).collect();
+        let actions = actions.join(",\n  ");
+        format!("{{\"setting\": {},\n\"actions\": [\n  {actions}\n]}}\n", line(&self.setting))
+    }
+
+    /// Reads a plan from JSON.
+    ///
+    /// # Errors
+    /// What is wrong with the text, and where.
+    pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+}
+
+mod erased {
+    /// What becomes one line of JSON.
+    pub(super) trait Json {
+        fn json(&self) -> String;
+    }
+
+    impl<T: serde::Serialize> Json for T {
+        fn json(&self) -> String {
+            // Plans are numbers, names and lists: nothing of them can fail to be written.
+            serde_json::to_string(self).unwrap_or_default()
+        }
+    }
+}
+
+impl What {
+    /// The client that it concerns most; none for what concerns the server.
+    #[must_use]
+    pub fn client(&self) -> Option<usize> {
+        use What::{
+            Backup, BadNetwork, Clone, Crash, CrashAfterCommit, Cut, Decide, Delay, Delete,
+            DiskErrors, DoubleStart, Flap, Flips, Freeze, Jump, LoseAnswers, Offline, Partition,
+            Pause, Purge, Put, Refuse, RequestReset, RestartServer, Restore, Revoke,
+            ServerDiskErrors, Silence, SlowDisk, SlowReader, Transaction, Wipe,
+        };
+        match self {
+            Put { client, .. }
+            | Delete { client, .. }
+            | Transaction { client, .. }
+            | Decide { client, .. }
+            | BadNetwork { client, .. }
+            | Flips { client, .. }
+            | Delay { client, .. }
+            | Silence { client, .. }
+            | Cut { client }
+            | Flap { client, .. }
+            | SlowReader { client, .. }
+            | LoseAnswers { client, .. }
+            | Crash { client, .. }
+            | CrashAfterCommit { client, .. }
+            | Pause { client, .. }
+            | DoubleStart { client }
+            | Offline { client, .. }
+            | DiskErrors { client, .. }
+            | SlowDisk { client, .. }
+            | Jump { client, .. }
+            | Freeze { client, .. }
+            | Refuse { client, .. }
+            | Revoke { client, .. }
+            | RequestReset { client }
+            | Clone { to: client, .. }
+            | Wipe { client } => Some(*client),
+            Partition { clients, .. } => clients.first().copied(),
+            RestartServer { .. } | ServerDiskErrors { .. } | Backup | Restore | Purge { .. } => {
+                None
+            }
+        }
+    }
+
+    /// Whether it is something that an app does, and not a fault.
+    #[must_use]
+    pub fn is_work(&self) -> bool {
+        matches!(
+            self,
+            Self::Put { .. } | Self::Delete { .. } | Self::Transaction { .. } | Self::Decide { .. }
+        )
+    }
+}

@@ -1,0 +1,112 @@
+//! What happens later, in order.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+use sync_core::engine::{Input, Output};
+
+use super::wire::{Down, Up};
+
+/// Something that happens at a time.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// An action of the plan.
+    Action(usize),
+    /// A message arrives.
+    Up {
+        link: u64,
+        stream: u32,
+        message: Up,
+    },
+    Down {
+        link: u64,
+        stream: u32,
+        message: Down,
+    },
+    /// One side notices that a link is gone.
+    ClientLoses {
+        link: u64,
+    },
+    ServerLoses {
+        link: u64,
+    },
+    /// A timer of an engine, a link or a session.
+    Tick {
+        client: usize,
+        process: u64,
+    },
+    Heartbeat {
+        client: usize,
+        process: u64,
+        link: u64,
+    },
+    SessionTick {
+        link: u64,
+    },
+    /// A client's storage does something, and tells of it.
+    Store {
+        client: usize,
+        process: u64,
+        output: Output,
+    },
+    Tell {
+        client: usize,
+        process: u64,
+        input: Input,
+    },
+    /// An acknowledgement is due.
+    Acknowledge {
+        client: usize,
+        process: u64,
+        output: Output,
+    },
+    /// A request that waits at the head, as over HTTP, is answered.
+    Poll {
+        link: u64,
+        stream: u32,
+    },
+    /// A process comes back.
+    Start {
+        client: usize,
+    },
+    StartServer,
+    /// A process that was taken over ends, and the one that took over goes on.
+    Replace {
+        client: usize,
+        process: u64,
+    },
+    /// The app of a client that was refused tries again.
+    Again {
+        client: usize,
+        process: u64,
+    },
+    /// A link is cut by a flapping network.
+    Cut {
+        client: usize,
+    },
+}
+
+/// Events by time, and by the order in which they were planned.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    order: BinaryHeap<Reverse<(u64, u64)>>,
+    events: BTreeMap<u64, Event>,
+    next: u64,
+}
+
+impl Queue {
+    pub(super) fn push(&mut self, at: u64, event: Event) {
+        self.next += 1;
+        self.order.push(Reverse((at, self.next)));
+        self.events.insert(self.next, event);
+    }
+
+    pub(super) fn next_at(&self) -> Option<u64> {
+        self.order.peek().map(|Reverse((at, _))| *at)
+    }
+
+    pub(super) fn pop(&mut self) -> Option<(u64, Event)> {
+        let Reverse((at, number)) = self.order.pop()?;
+        Some((at, self.events.remove(&number)?))
+    }
+}

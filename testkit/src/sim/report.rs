@@ -1,0 +1,64 @@
+//! What a simulation found.
+
+use std::fmt;
+
+use super::{Plan, Tally, Trace, Violation};
+
+/// A run that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The seed.
+    pub seed: u64,
+    /// What was seen in the run of the seed.
+    pub violation: Violation,
+    /// The smallest plan that was found to fail in the same way.
+    pub plan: Plan,
+    /// What is seen with that plan.
+    pub shrunk: Violation,
+    /// That plan as people look at it.
+    pub trace: Trace,
+}
+
+/// What a simulation found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// What the runs did, added up.
+    pub tally: Tally,
+    /// Runs that failed, by seed.
+    pub failures: Vec<Failure>,
+}
+
+impl Report {
+    /// Whether nothing was found.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.failures.is_empty()
+    }
+
+    /// Ends a test if anything was found, saying what.
+    ///
+    /// # Panics
+    /// If a run failed.
+    #[track_caller]
+    pub fn assert_sound(&self) {
+        assert!(self.is_sound(), "{self}");
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Tally { runs, writes, conflicts, faults, millis, .. } = &self.tally;
+        let hours = *millis as f64 / 3_600_000.0;
+        writeln!(
+            f,
+            "{runs} runs, {hours:.1} simulated hours, {writes} writes, {conflicts} conflicts, {faults} faults: {} failed",
+            self.failures.len()
+        )?;
+        for failure in &self.failures {
+            writeln!(f, "\nseed {} fails: {}", failure.seed, failure.violation)?;
+            writeln!(f, "shrunk to {} actions: {}", failure.plan.actions.len(), failure.shrunk)?;
+            write!(f, "{}", failure.plan.to_json())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,442 @@
+//! One run: clients, a server and a network under virtual time.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use sync_core::engine::{Failure, Ticket};
+use sync_core::error::{ErrorKind, Retry};
+use sync_core::model::{Body, Collection, DocumentKey, Scope};
+use sync_core::resolver::{ConflictResolver, ResolveOn, Resolvers};
+
+use super::Tally;
+use super::client::Client;
+use super::disk::Disks;
+use super::fact::Fact;
+use super::history::History;
+use super::oracles::Oracle;
+use super::plan::{Plan, Setting};
+use super::queue::{Event, Queue};
+use super::server::ServerSide;
+use super::trace::{Mark, Moment, Trace};
+use super::weather::{Fate, LinkKind, Way};
+use super::wire::{Down, Link, Up};
+use crate::cores::must;
+use crate::search::SplitMix64;
+use crate::world::{Calls, Recording};
+
+/// When the simulated world begins, in Unix milliseconds.
+pub(super) const BEGINNING: u64 = 1_700_000_000_000;
+
+/// What went wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The oracle that saw it.
+    pub oracle: &'static str,
+    /// When, in milliseconds since the beginning.
+    pub at: u64,
+    /// What it saw.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.at as f64 / 1_000.0;
+        write!(f, "{} at {seconds:.3} s: {}", self.oracle, self.what)
+    }
+}
+
+/// Makes the body that an app writes over what it saw.
+pub type Edit = Arc<dyn Fn(Option<&Body>, &mut SplitMix64) -> Body + Send + Sync>;
+
+/// What a run is made with beside its plan.
+#[derive(Clone)]
+pub(super) struct Options {
+    pub(super) resolver: Option<Arc<dyn ConflictResolver>>,
+    pub(super) edit: Option<Edit>,
+    /// Whether to keep a trace for people.
+    pub(super) traced: bool,
+}
+
+pub(super) struct Run<D: Disks> {
+    pub(super) setting: Setting,
+    pub(super) options: Options,
+    pub(super) disks: D,
+    pub(super) now: u64,
+    pub(super) queue: Queue,
+    pub(super) clients: Vec<Client<D::Replica>>,
+    pub(super) server: ServerSide<D::Server>,
+    pub(super) links: BTreeMap<u64, Link>,
+    pub(super) scopes: Vec<Scope>,
+    pub(super) resolvers: Resolvers,
+    pub(super) calls: Calls,
+    pub(super) calls_seen: usize,
+    pub(super) history: History,
+    pub(super) oracles: Vec<Box<dyn Oracle>>,
+    pub(super) violation: Option<Violation>,
+    pub(super) trace: Trace,
+    pub(super) tally: Tally,
+    /// What distinguishes this run from any other: changes with every event.
+    pub(super) fingerprint: u64,
+    pub(super) last_link: u64,
+    /// Messages that are no signs of life.
+    pub(super) talk: u64,
+    /// Faults have ended: nothing bad is decided by chance any more.
+    pub(super) healing: bool,
+}
+
+impl<D: Disks> Run<D> {
+    pub(super) fn new(
+        mut disks: D,
+        plan: &Plan,
+        options: Options,
+        oracles: Vec<Box<dyn Oracle>>,
+    ) -> Self {
+        let setting = plan.setting.clone();
+        let calls = Calls::default();
+        let chosen = options.resolver.clone().unwrap_or_else(|| setting.resolver.resolver());
+        let record =
+            |on_server| Arc::new(Recording::new(Arc::clone(&chosen), calls.clone(), on_server));
+        let mut resolvers = Resolvers::shared(record(false), ResolveOn::Replica);
+        if setting.on_server {
+            resolvers = resolvers.with(collection("merged"), record(true), ResolveOn::Server);
+        }
+        let scope = |n: usize| must(Scope::new(format!("s{n}")), "a scope's name");
+        let scopes: Vec<Scope> = (0..setting.scopes.max(1)).map(scope).collect();
+        let server = ServerSide::new(must(disks.server(), "the disks give a server's store"));
+        let mut run = Self {
+            options,
+            disks,
+            now: 0,
+            queue: Queue::default(),
+            clients: Vec::new(),
+            server,
+            links: BTreeMap::new(),
+            scopes,
+            resolvers,
+            calls,
+            calls_seen: 0,
+            history: History::default(),
+            oracles,
+            violation: None,
+            trace: Trace::default(),
+            tally: Tally::default(),
+            fingerprint: setting.seed,
+            last_link: 0,
+            talk: 0,
+            healing: false,
+            setting,
+        };
+        run.trace.lanes.push("server".to_owned());
+        for client in 0..run.setting.clients {
+            run.join(client);
+            run.trace.lanes.push(format!("client {client}"));
+        }
+        for (n, action) in plan.actions.iter().enumerate() {
+            run.queue.push(action.at, Event::Action(n));
+        }
+        for client in 0..run.setting.clients {
+            run.start(client);
+        }
+        run
+    }
+
+    /// Carries the plan out, heals the world, and demands what must hold then.
+    pub(super) fn carry_out(&mut self, plan: &Plan) {
+        self.run_until(plan, self.setting.millis);
+        if self.is_over() {
+            return;
+        }
+        self.heal(plan);
+    }
+
+    /// Whether nothing more can be learned.
+    pub(super) fn is_over(&self) -> bool {
+        self.violation.is_some() || self.history.collided
+    }
+
+    pub(super) fn run_until(&mut self, plan: &Plan, end: u64) {
+        while let Some(at) = self.queue.next_at().filter(|at| *at <= end) {
+            if self.is_over() {
+                return;
+            }
+            let Some((_, event)) = self.queue.pop() else { break };
+            self.now = at;
+            self.tally.events += 1;
+            self.happen(plan, event);
+        }
+        self.now = self.now.max(end);
+    }
+
+    fn happen(&mut self, plan: &Plan, event: Event) {
+        self.mix(&event);
+        match event {
+            Event::Action(n) => self.act(&plan.actions[n].what),
+            Event::Up { link, stream, message } => self.server_hears(link, stream, message),
+            Event::Down { link, stream, message } => self.client_hears(link, stream, message),
+            Event::ClientLoses { link } => self.client_loses(link),
+            Event::ServerLoses { link } => self.server_loses(link),
+            Event::Tick { client, process } => self.tick(client, process),
+            Event::Heartbeat { client, process, link } => self.heartbeat(client, process, link),
+            Event::SessionTick { link } => self.session_tick(link),
+            Event::Store { client, process, output } => self.store(client, process, output),
+            Event::Tell { client, process, input } => self.tell(client, process, input),
+            Event::Acknowledge { client, process, output } => {
+                self.acknowledge(client, process, output);
+            }
+            Event::Poll { link, stream } => self.answer_poll(link, stream),
+            Event::Start { client } => self.start(client),
+            Event::StartServer => self.start_server(),
+            Event::Replace { client, process } => self.replace(client, process),
+            Event::Again { client, process } => self.run_again(client, process),
+            Event::Cut { client } => self.cut(client),
+        }
+    }
+
+    fn mix(&mut self, event: &Event) {
+        let number = match event {
+            Event::Action(n) => *n as u64,
+            Event::Up { link, stream, message } => {
+                (*link << 20) ^ u64::from(*stream) ^ ((message.name().len() as u64) << 40)
+            }
+            Event::Down { link, stream, message } => {
+                let seq = match message {
+                    Down::Chunk(chunk) => chunk.next.0,
+                    _ => 0,
+                };
+                (*link << 21) ^ u64::from(*stream) ^ (seq << 42)
+            }
+            Event::ClientLoses { link } | Event::ServerLoses { link } => *link,
+            Event::SessionTick { link } | Event::Poll { link, .. } => *link,
+            Event::Tick { client, process }
+            | Event::Heartbeat { client, process, .. }
+            | Event::Store { client, process, .. }
+            | Event::Tell { client, process, .. }
+            | Event::Acknowledge { client, process, .. }
+            | Event::Replace { client, process }
+            | Event::Again { client, process } => ((*client as u64) << 32) ^ process,
+            Event::Start { client } | Event::Cut { client } => *client as u64,
+            Event::StartServer => 1,
+        };
+        let kind = std::mem::discriminant(event);
+        let mut hasher = std::hash::DefaultHasher::new();
+        std::hash::Hash::hash(&(self.fingerprint, self.now, number, kind), &mut hasher);
+        self.fingerprint = std::hash::Hasher::finish(&hasher);
+    }
+
+    // ---- the network
+
+    /// Chance that belongs to a client, derived from how often it was asked for that purpose.
+    pub(super) fn chance(&mut self, client: usize, purpose: u64) -> SplitMix64 {
+        let ordinals = &mut self.clients[client].ordinals;
+        let ordinal = ordinals.entry(purpose).or_default();
+        *ordinal += 1;
+        let entity = (purpose << 48) ^ ((client as u64) << 32) ^ *ordinal;
+        SplitMix64::of(self.setting.seed, entity)
+    }
+
+    pub(super) fn send_up(&mut self, link: u64, stream: u32, message: Up) {
+        let Some(info) = self.links.get(&link) else { return };
+        let client = info.client;
+        self.talk += u64::from(!message.is_heartbeat());
+        let fate = self.fate(link, client, Way::Up, false);
+        let text = || message.tell();
+        self.show_message(client, Way::Up, fate, text);
+        match fate {
+            Fate::Arrives { after, again } => {
+                let at = self.in_order(link, Way::Up, self.now + after);
+                if let Some(later) = again {
+                    let message = message.clone();
+                    self.queue.push(at + later, Event::Up { link, stream, message });
+                }
+                self.queue.push(at, Event::Up { link, stream, message });
+            }
+            Fate::Held { until } => {
+                let at = self.in_order(link, Way::Up, until);
+                self.queue.push(at, Event::Up { link, stream, message });
+            }
+            Fate::Breaks { after } => self.break_link(link, after),
+            Fate::Vanishes => {}
+        }
+    }
+
+    pub(super) fn send_down(&mut self, link: u64, stream: u32, message: Down) {
+        let Some(info) = self.links.get(&link) else { return };
+        let client = info.client;
+        self.talk += u64::from(!message.is_heartbeat());
+        let fate = self.fate(link, client, Way::Down, message.is_answer());
+        let text = || message.tell();
+        self.show_message(client, Way::Down, fate, text);
+        match fate {
+            Fate::Arrives { after, again } => {
+                let at = self.in_order(link, Way::Down, self.now + after);
+                if let Some(later) = again {
+                    let message = message.clone();
+                    self.queue.push(at + later, Event::Down { link, stream, message });
+                }
+                self.queue.push(at, Event::Down { link, stream, message });
+            }
+            Fate::Held { until } => {
+                let at = self.in_order(link, Way::Down, until);
+                self.queue.push(at, Event::Down { link, stream, message });
+            }
+            Fate::Breaks { after } => self.break_link(link, after),
+            Fate::Vanishes => {}
+        }
+    }
+
+    fn fate(&mut self, link: u64, client: usize, way: Way, is_answer: bool) -> Fate {
+        let mut rng = self.chance(client, 1 + way as u64);
+        let base = self.setting.latency + rng.next_u64() % (self.setting.jitter + 1);
+        let kind = self.links.get(&link).map_or(LinkKind::Stream, |l| l.kind);
+        let (now, weather) = (self.now, &mut self.clients[client].weather);
+        weather.fate(now, kind, way, is_answer, base, &mut rng)
+    }
+
+    /// A stream keeps its order; requests do not.
+    fn in_order(&mut self, link: u64, way: Way, at: u64) -> u64 {
+        let Some(link) = self.links.get_mut(&link) else { return at };
+        if link.kind == LinkKind::Requests {
+            return at;
+        }
+        let newest = &mut link.arrives[way as usize];
+        *newest = at.max(*newest);
+        *newest
+    }
+
+    /// Both sides find the link broken; what is on its way to the server may still arrive before it notices.
+    pub(super) fn break_link(&mut self, link: u64, after: u64) {
+        self.queue.push(self.now + after, Event::ClientLoses { link });
+        let up = self.links.get(&link).map_or(0, |l| l.arrives[Way::Up as usize]);
+        self.queue.push(up.max(self.now + after), Event::ServerLoses { link });
+    }
+
+    pub(super) fn cut(&mut self, client: usize) {
+        let Some(link) = self.clients[client].link() else { return };
+        self.mark(client + 1, Mark::Fault, || "the link is cut".to_owned());
+        self.break_link(link, 0);
+    }
+
+    pub(super) fn new_link(&mut self, client: usize, ticket: Ticket) -> u64 {
+        self.last_link += 1;
+        let every = self.setting.requests_every;
+        let kind = match every > 0 && client % every == every - 1 {
+            true => LinkKind::Requests,
+            false => LinkKind::Stream,
+        };
+        let link = Link { client, kind, ticket, is_open: true, arrives: [0; 2] };
+        self.links.insert(self.last_link, link);
+        self.last_link
+    }
+
+    // ---- who watches
+
+    /// Shows a fact to the oracles, and remembers it.
+    pub(super) fn fact(&mut self, fact: &Fact) {
+        if self.is_over() {
+            return;
+        }
+        let mut oracles = std::mem::take(&mut self.oracles);
+        let history = std::mem::take(&mut self.history);
+        for oracle in &mut oracles {
+            if let Err(what) = oracle.see(fact, &history, self) {
+                self.violate(oracle.name(), what);
+                break;
+            }
+        }
+        (self.oracles, self.history) = (oracles, history);
+        self.history.note(fact);
+    }
+
+    pub(super) fn violate(&mut self, oracle: &'static str, what: String) {
+        let text = what.clone();
+        self.mark(0, Mark::Violation, || format!("{oracle}: {text}"));
+        let at = self.now;
+        self.violation.get_or_insert(Violation { oracle, at, what });
+    }
+
+    /// Tells the oracles of the resolvers' calls since it was asked last.
+    pub(super) fn note_calls(&mut self, client: Option<usize>) {
+        if self.calls.count() == self.calls_seen {
+            return;
+        }
+        let calls = self.calls.since(self.calls_seen);
+        self.calls_seen += calls.len();
+        for call in calls {
+            let lane = client.map_or(0, |c| c + 1);
+            self.mark(lane, Mark::Conflict, || {
+                let answer = match &call.resolution {
+                    Some(resolution) => format!("{resolution:?}"),
+                    None => "failed".to_owned(),
+                };
+                format!("conflict about {}: {answer}", call.key.id)
+            });
+            self.fact(&Fact::Asked { client, call });
+        }
+    }
+
+    pub(super) fn mark(&mut self, lane: usize, mark: Mark, text: impl FnOnce() -> String) {
+        if self.options.traced {
+            self.trace.moments.push(Moment { at: self.now, lane, mark, text: text(), to: None });
+        }
+    }
+
+    fn show_message(&mut self, client: usize, way: Way, fate: Fate, text: impl FnOnce() -> String) {
+        if !self.options.traced {
+            return;
+        }
+        let (mark, after) = match fate {
+            Fate::Arrives { after, .. } => (Mark::Message, after),
+            Fate::Held { until } => (Mark::Message, until.saturating_sub(self.now)),
+            Fate::Breaks { after } => (Mark::Lost, after),
+            Fate::Vanishes => (Mark::Lost, self.setting.latency),
+        };
+        let (lane, other) = match way {
+            Way::Up => (client + 1, 0),
+            Way::Down => (0, client + 1),
+        };
+        let text = text();
+        let to = Some((self.now + after, other));
+        self.trace.moments.push(Moment { at: self.now, lane, mark, text, to });
+    }
+
+    pub(super) fn cover(&mut self, kind: super::FaultKind, client: Option<usize>) {
+        let clients: Vec<usize> = match client {
+            Some(client) => vec![client],
+            None => (0..self.clients.len()).collect(),
+        };
+        for client in clients {
+            for phase in self.phases(client) {
+                self.tally.coverage.add(kind, phase);
+            }
+        }
+    }
+
+    pub(super) fn key(&self, scope: usize, document: usize) -> DocumentKey {
+        let document = document % self.setting.documents.max(1);
+        let in_merged = self.setting.on_server && document % 2 == 1;
+        let name = collection(if in_merged { "merged" } else { "notes" });
+        let id = must(sync_core::model::DocumentId::new(document.to_string()), "an id");
+        DocumentKey::new(self.scopes[scope % self.scopes.len()].clone(), name, id)
+    }
+
+    /// The scopes that a client follows.
+    pub(super) fn followed(&self, client: usize) -> Vec<usize> {
+        let count = self.scopes.len();
+        let own = client % count;
+        let mut scopes = vec![own];
+        if count > 1 && client % 3 == 2 {
+            scopes.push((own + 1) % count);
+        }
+        scopes
+    }
+}
+
+pub(super) fn collection(name: &str) -> Collection {
+    must(Collection::new(name), "a collection's name")
+}
+
+/// What a failure looks like to an engine.
+pub(super) fn failure(kind: ErrorKind, retry: Retry) -> Failure {
+    Failure { kind, retry }
+}

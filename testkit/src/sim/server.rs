@@ -1,0 +1,551 @@
+//! The server: sessions that are the framework's own machines, over the server's rows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sync_core::clock::{DRIFT_BOUND, Now};
+use sync_core::engine::{Failure, ScopeGreeting};
+use sync_core::error::{Error, ErrorKind, Result, Retry};
+use sync_core::model::{
+    Cursor, Epoch, Limits, PushBatch, PushId, ReplicaId, Reset, ResetReason, Scope, Seq, Term,
+    Verdicts,
+};
+use sync_core::protocol::Pull;
+use sync_core::server::ops::{self, AppendContext, Appended, ChangesReply, check_cursor};
+use sync_core::server::record::{Fork, ServerRow, ServerScope};
+use sync_core::server::rows::ServerReads;
+use sync_core::server::session::{
+    Found, Request, Session, SessionInput, SessionOptions, SessionOutput,
+};
+use sync_core::storage::Durability;
+
+use super::disk::Disks;
+use super::fact::Fact;
+use super::plan::Refusal;
+use super::queue::Event;
+use super::run::{BEGINNING, Run, failure};
+use super::trace::Mark;
+use super::weather::LinkKind;
+use super::wire::{Down, Up};
+use crate::cores::{look, transact_as};
+use crate::world::WorldJudge;
+
+pub(super) struct ServerSide<S> {
+    /// None only while the store is opened again.
+    pub(super) core: Option<S>,
+    pub(super) is_up: bool,
+    pub(super) term: Term,
+    sessions: BTreeMap<u64, Open>,
+    /// Requests that wait at the head, as over HTTP: the scope, and where they stand.
+    polls: BTreeMap<(u64, u32), (Scope, Cursor)>,
+    pub(super) backups: Vec<S>,
+    /// What clients are refused with, and until when.
+    pub(super) refusals: BTreeMap<usize, (u64, Refusal)>,
+    /// Scopes that clients may not see, and until when.
+    pub(super) revoked: BTreeMap<(usize, usize), u64>,
+    epochs: u64,
+}
+
+struct Open {
+    client: usize,
+    session: Session,
+    requests: BTreeMap<u32, Up>,
+    found: BTreeMap<u32, Down>,
+    sleeping: BTreeMap<u32, Scope>,
+    replica: Option<ReplicaId>,
+    ticks_at: Option<u64>,
+}
+
+/// How long a request may wait at the head.
+const POLL: u64 = 25_000;
+
+impl<S> ServerSide<S> {
+    pub(super) fn new(core: S) -> Self {
+        Self {
+            core: Some(core),
+            is_up: true,
+            term: Term(1),
+            sessions: BTreeMap::new(),
+            polls: BTreeMap::new(),
+            backups: Vec::new(),
+            refusals: BTreeMap::new(),
+            revoked: BTreeMap::new(),
+            epochs: 0,
+        }
+    }
+
+    pub(super) fn fresh_epoch(&mut self) -> Epoch {
+        self.epochs += 1;
+        let mut id = [0xee; 16];
+        id[8..].copy_from_slice(&self.epochs.to_be_bytes());
+        Epoch(id)
+    }
+
+    /// Everything in memory is gone.
+    pub(super) fn forget(&mut self) -> Vec<u64> {
+        self.polls.clear();
+        std::mem::take(&mut self.sessions).into_keys().collect()
+    }
+}
+
+impl<D: Disks> Run<D> {
+    pub(super) fn server_now(&self) -> Now {
+        Now(BEGINNING + self.now)
+    }
+
+    pub(super) fn on_server<T>(
+        &mut self,
+        durability: Durability,
+        job: impl FnOnce(&mut D::Server) -> Result<T>,
+    ) -> Result<T> {
+        let gone = || Error::new(ErrorKind::Closed, "the server is down");
+        let core = self.server.core.as_mut().ok_or_else(gone)?;
+        transact_as(core, durability, job)
+    }
+
+    pub(super) fn at_server<T>(&mut self, job: impl FnOnce(&D::Server) -> Result<T>) -> Option<T> {
+        let core = self.server.core.as_mut()?;
+        Some(look(core, job))
+    }
+
+    // ---- messages
+
+    pub(super) fn server_hears(&mut self, link: u64, stream: u32, message: Up) {
+        let Some(info) = self.links.get(&link) else { return };
+        let (client, kind) = (info.client, info.kind);
+        if !self.server.is_up {
+            return self.queue.push(self.now + self.setting.latency, Event::ClientLoses { link });
+        }
+        if kind == LinkKind::Requests {
+            return self.serve_alone(link, client, stream, message);
+        }
+        if !self.server.sessions.contains_key(&link) {
+            if !matches!(message, Up::Hello { .. }) {
+                // The server has forgotten this link, or never heard of it.
+                return self
+                    .queue
+                    .push(self.now + self.setting.latency, Event::ClientLoses { link });
+            }
+            let options = SessionOptions {
+                heartbeat: Duration::from_millis(self.setting.heartbeat),
+                requests: 16,
+                streams: 16,
+                credit: 8,
+            };
+            let session = Session::new(options, Now(self.now));
+            let open = Open {
+                client,
+                session,
+                requests: BTreeMap::new(),
+                found: BTreeMap::new(),
+                sleeping: BTreeMap::new(),
+                replica: None,
+                ticks_at: None,
+            };
+            self.server.sessions.insert(link, open);
+        }
+        let request = request(&message);
+        if let Some(open) = self.server.sessions.get_mut(&link) {
+            open.requests.insert(stream, message);
+        }
+        self.session_input(link, SessionInput::Received { stream, request });
+    }
+
+    pub(super) fn server_loses(&mut self, link: u64) {
+        self.server.sessions.remove(&link);
+        self.server.polls.retain(|(l, _), _| *l != link);
+    }
+
+    pub(super) fn session_tick(&mut self, link: u64) {
+        let now = self.now;
+        let Some(open) = self.server.sessions.get_mut(&link) else { return };
+        if open.ticks_at == Some(now) {
+            open.ticks_at = None;
+            self.session_input(link, SessionInput::Tick);
+        }
+    }
+
+    fn session_input(&mut self, link: u64, input: SessionInput) {
+        let now = Now(self.now);
+        let Some(open) = self.server.sessions.get_mut(&link) else { return };
+        open.session.handle_input(now, input);
+        while let Some(output) =
+            self.server.sessions.get_mut(&link).and_then(|o| o.session.poll_output())
+        {
+            self.session_output(link, output);
+        }
+        let Some(open) = self.server.sessions.get_mut(&link) else { return };
+        if open.session.is_closed() {
+            self.server.sessions.remove(&link);
+            return self.queue.push(self.now + self.setting.latency, Event::ClientLoses { link });
+        }
+        let due = open.session.next_deadline().0.max(self.now + 1);
+        if open.ticks_at.is_none_or(|at| due < at) {
+            open.ticks_at = Some(due);
+            self.queue.push(due, Event::SessionTick { link });
+        }
+    }
+
+    fn session_output(&mut self, link: u64, output: SessionOutput) {
+        let Some(open) = self.server.sessions.get_mut(&link) else { return };
+        let client = open.client;
+        match output {
+            SessionOutput::Greet => {
+                let Some(Up::Hello { replica, scopes }) = open.requests.remove(&0) else { return };
+                open.replica = Some(replica);
+                let answer = self.greet(client, replica, &scopes);
+                let is_in = !matches!(answer, Down::Failed(_));
+                self.say(link, 0, answer);
+                self.session_input(link, SessionInput::Greeted(is_in));
+            }
+            SessionOutput::Serve { stream } => {
+                let Some(request) = open.requests.remove(&stream) else { return };
+                let replica = open.replica;
+                let answer = self.serve(client, replica, request);
+                self.say(link, stream, answer);
+                self.session_input(link, SessionInput::Served { stream });
+            }
+            SessionOutput::Read { stream, pull } => {
+                let answer = self.read(client, &pull);
+                let found = match &answer {
+                    Down::Chunk(c) => Found::Chunk { epoch: c.epoch, next: c.next, head: c.head },
+                    _ => Found::End,
+                };
+                if let Some(open) = self.server.sessions.get_mut(&link) {
+                    open.requests.remove(&stream);
+                    open.found.insert(stream, answer);
+                }
+                self.session_input(link, SessionInput::Read { stream, found });
+            }
+            SessionOutput::Send { stream } => {
+                if let Some(answer) = open.found.remove(&stream) {
+                    self.say(link, stream, answer);
+                }
+            }
+            SessionOutput::Sleep { stream } => {
+                let scope = open.found.remove(&stream).and_then(|down| match down {
+                    Down::Chunk(chunk) => Some(chunk.scope.clone()),
+                    _ => None,
+                });
+                if let Some(scope) = scope {
+                    open.sleeping.insert(stream, scope);
+                }
+            }
+            SessionOutput::End { stream } => {
+                open.sleeping.remove(&stream);
+                open.found.remove(&stream);
+            }
+            SessionOutput::Refuse { stream, .. } => {
+                let later = failure(ErrorKind::Overloaded, Retry::Later(None));
+                self.say(link, stream, Down::Failed(later));
+            }
+            SessionOutput::Pong(_) => self.say(link, 0, Down::Pong),
+            SessionOutput::Ping(_) => self.say(link, 0, Down::Ping),
+            SessionOutput::Close(_) => {}
+        }
+    }
+
+    fn say(&mut self, link: u64, stream: u32, message: Down) {
+        self.send_down(link, stream, message);
+        let now = Now(self.now);
+        if let Some(open) = self.server.sessions.get_mut(&link) {
+            open.session.handle_input(now, SessionInput::Sent);
+        }
+    }
+
+    /// A request that stands for itself, as over HTTP.
+    fn serve_alone(&mut self, link: u64, client: usize, stream: u32, message: Up) {
+        let replica = self.clients[client].replica;
+        let answer = match message {
+            Up::Hello { replica, scopes } => self.greet(client, replica, &scopes),
+            Up::Live { scope, cursor } => {
+                let pull =
+                    Pull { scope: scope.clone(), cursor: cursor.clone(), limits: self.chunk() };
+                match self.read(client, &pull) {
+                    Down::Chunk(chunk) if chunk.next <= cursor.after => {
+                        self.server.polls.insert((link, stream), (scope, cursor));
+                        let at = self.now + POLL;
+                        return self.queue.push(at, Event::Poll { link, stream });
+                    }
+                    answer => answer,
+                }
+            }
+            Up::Credit(_) | Up::EndLive | Up::Ping(_) | Up::Pong => return,
+            request => self.serve(client, Some(replica), request),
+        };
+        self.send_down(link, stream, answer);
+    }
+
+    /// A request that waits has waited long enough, or the head has moved.
+    pub(super) fn answer_poll(&mut self, link: u64, stream: u32) {
+        let Some((scope, cursor)) = self.server.polls.remove(&(link, stream)) else { return };
+        let Some(client) = self.links.get(&link).map(|l| l.client) else { return };
+        let pull = Pull { scope, cursor, limits: self.chunk() };
+        let answer = self.read(client, &pull);
+        self.send_down(link, stream, answer);
+    }
+
+    // ---- requests
+
+    pub(super) fn may_see(&self, client: usize, scope: &Scope) -> bool {
+        let Some(n) = self.scopes.iter().position(|s| s == scope) else { return false };
+        let until = self.server.revoked.get(&(client, n)).copied().unwrap_or(0);
+        self.followed(client).contains(&n) && until <= self.now
+    }
+
+    fn refusal(&self, client: usize) -> Option<Failure> {
+        let (until, how) = self.server.refusals.get(&client).copied()?;
+        (until > self.now).then(|| match how {
+            Refusal::Unauthenticated => failure(ErrorKind::Unauthenticated, Retry::Never),
+            Refusal::Forbidden => failure(ErrorKind::PermissionDenied, Retry::Never),
+            Refusal::TooMany => {
+                failure(ErrorKind::Overloaded, Retry::Later(Some(Duration::from_secs(2))))
+            }
+            Refusal::Unavailable => failure(ErrorKind::Overloaded, Retry::Later(None)),
+        })
+    }
+
+    fn chunk(&self) -> Limits {
+        Limits { documents: self.setting.chunk, ..Limits::CHUNK }
+    }
+
+    fn greet(&mut self, client: usize, replica: ReplicaId, scopes: &[(Scope, Cursor)]) -> Down {
+        if let Some(failure) = self.refusal(client) {
+            return Down::Failed(failure);
+        }
+        let mut greetings = Vec::new();
+        for (scope, cursor) in scopes {
+            if !self.may_see(client, scope) {
+                continue;
+            }
+            match self.greet_scope(replica, scope, cursor) {
+                Ok(greeting) => greetings.push(greeting),
+                Err(error) => return Down::Failed(Failure::from(&error)),
+            }
+        }
+        Down::Welcome { time: self.server_now().0, scopes: greetings }
+    }
+
+    fn greet_scope(
+        &mut self,
+        replica: ReplicaId,
+        scope: &Scope,
+        cursor: &Cursor,
+    ) -> Result<ScopeGreeting> {
+        let mut row = self.open_scope(scope)?;
+        let mut reset = None;
+        if let Err(fork) = check_cursor(&row, cursor) {
+            reset = Some(self.reset_for(scope, cursor, fork)?);
+            row = self.open_scope(scope)?;
+        }
+        let last = self.at_server(|rows| rows.push_record(scope, replica)).flatten();
+        Ok(ScopeGreeting {
+            scope: scope.clone(),
+            asked: cursor.clone(),
+            epoch: row.epoch,
+            head: row.head,
+            reset,
+            last_push: last.map_or(PushId(0), |record| record.id),
+        })
+    }
+
+    pub(super) fn open_scope(&mut self, scope: &Scope) -> Result<ServerScope> {
+        if let Some(Some(row)) = self.at_server(|rows| ServerReads::scope(rows, scope)) {
+            return Ok(row);
+        }
+        let fresh = self.server.fresh_epoch();
+        self.on_server(Durability::Power, |rows| ops::open_scope(rows, scope, fresh))
+    }
+
+    fn reset_for(&mut self, scope: &Scope, cursor: &Cursor, fork: Fork) -> Result<Reset> {
+        let (from, cut) = match fork {
+            Fork::Reset(reset) => return Ok(reset),
+            Fork::Unannounced { epoch, cut } => (epoch, cut),
+        };
+        let row = self.begin_epoch(scope, from, cut)?;
+        let cut = cursor.epoch.map_or(Seq(0), |e| row.shared_with(e));
+        Ok(Reset { epoch: row.epoch, reason: ResetReason::EpochChanged { cut } })
+    }
+
+    pub(super) fn begin_epoch(
+        &mut self,
+        scope: &Scope,
+        from: Epoch,
+        cut: Seq,
+    ) -> Result<ServerScope> {
+        let fresh = self.server.fresh_epoch();
+        self.on_server(Durability::Power, |rows| ops::begin_epoch(rows, scope, from, cut, fresh))
+    }
+
+    fn read(&mut self, client: usize, pull: &Pull) -> Down {
+        match self.try_read(client, pull) {
+            Ok(down) => down,
+            Err(error) => Down::Failed(Failure::from(&error)),
+        }
+    }
+
+    fn try_read(&mut self, client: usize, pull: &Pull) -> Result<Down> {
+        if let Some(failure) = self.refusal(client) {
+            return Ok(Down::Failed(failure));
+        }
+        if !self.may_see(client, &pull.scope) {
+            return Err(Error::new(ErrorKind::PermissionDenied, "this scope may not be seen"));
+        }
+        self.open_scope(&pull.scope)?;
+        let limits = self.chunk();
+        let reply = self
+            .at_server(|rows| ops::changes(rows, &pull.scope, &pull.cursor, limits, &|_| true))
+            .ok_or_else(|| Error::new(ErrorKind::Closed, "the server is down"))?;
+        match reply {
+            ChangesReply::Chunk(chunk) => Ok(Down::Chunk(Arc::new(chunk))),
+            ChangesReply::Fork(fork) => {
+                Ok(Down::Reset(self.reset_for(&pull.scope, &pull.cursor, fork)?))
+            }
+        }
+    }
+
+    fn serve(&mut self, client: usize, replica: Option<ReplicaId>, request: Up) -> Down {
+        if let Some(failure) = self.refusal(client) {
+            return Down::Failed(failure);
+        }
+        match request {
+            Up::Pull { scope, cursor } => {
+                self.read(client, &Pull { scope, cursor, limits: self.chunk() })
+            }
+            Up::Push(batch) if !self.may_see(client, &batch.scope) => {
+                Down::Failed(failure(ErrorKind::PermissionDenied, Retry::Never))
+            }
+            Up::Push(batch) => match self.append(&batch) {
+                Ok(verdicts) => Down::Verdicts(verdicts),
+                Err(error) => Down::Failed(Failure::from(&error)),
+            },
+            Up::Ack { scope, ack } => {
+                let Some(replica) = replica.filter(|_| self.may_see(client, &scope)) else {
+                    return Down::Failed(failure(ErrorKind::PermissionDenied, Retry::Never));
+                };
+                let told = self.on_server(Durability::Process, |rows| {
+                    ops::acknowledge(rows, &scope, replica, &ack)
+                });
+                match told {
+                    Ok(reset) => Down::Acknowledged(reset),
+                    Err(error) => Down::Failed(Failure::from(&error)),
+                }
+            }
+            _ => Down::Failed(failure(ErrorKind::Protocol, Retry::Reconnect)),
+        }
+    }
+
+    fn append(&mut self, batch: &PushBatch) -> Result<Verdicts> {
+        let cx = AppendContext {
+            now: self.server_now(),
+            term: self.server.term,
+            drift: DRIFT_BOUND,
+            fresh: self.server.fresh_epoch(),
+        };
+        let held: Vec<Option<ServerRow>> = self
+            .at_server(|rows| {
+                let row =
+                    |c: &sync_core::model::Change| rows.row(&batch.scope, &c.collection, &c.id);
+                batch.changes.iter().map(row).collect()
+            })
+            .unwrap_or_default();
+        self.history.begin_step();
+        let refuse = self.setting.refusals.then(crate::search::refusing);
+        let refuse = refuse.filter(|_| !self.healing);
+        let judge = WorldJudge { refuse, resolvers: self.resolvers.clone() };
+        let Appended { verdicts, head, before, entries, .. } =
+            self.on_server(Durability::Power, |rows| ops::append(rows, &cx, batch, &judge))?;
+        self.note_calls(None);
+        let scope = self.at_server(|rows| ServerReads::scope(rows, &batch.scope)).flatten();
+        if let Some(scope) = scope {
+            self.tally.appended += entries.len() as u64;
+            self.fact(&Fact::Appended {
+                batch: batch.clone(),
+                held,
+                verdicts: verdicts.clone(),
+                entries,
+                scope,
+                now: cx.now.0,
+            });
+        }
+        if head > before {
+            self.head_moved(&batch.scope);
+        }
+        Ok(verdicts)
+    }
+
+    /// Wakes whoever sleeps at the head of that scope. A wake-up is lost now and then: the heartbeat finds what it was
+    /// about.
+    pub(super) fn head_moved(&mut self, scope: &Scope) {
+        let mut woken = Vec::new();
+        for (link, open) in &mut self.server.sessions {
+            let streams: Vec<u32> =
+                open.sleeping.iter().filter(|(_, s)| *s == scope).map(|(n, _)| *n).collect();
+            for stream in streams {
+                woken.push((*link, open.client, stream));
+            }
+        }
+        for (link, client, stream) in woken {
+            if !self.healing && self.chance(client, 7).percent(2) {
+                continue;
+            }
+            if let Some(open) = self.server.sessions.get_mut(&link) {
+                open.sleeping.remove(&stream);
+            }
+            self.session_input(link, SessionInput::HeadMoved { stream });
+        }
+        let polls: Vec<_> =
+            self.server.polls.iter().filter(|(_, (s, _))| s == scope).map(|(at, _)| *at).collect();
+        for (link, stream) in polls {
+            self.answer_poll(link, stream);
+        }
+    }
+
+    // ---- its life
+
+    pub(super) fn stop_server(&mut self, power: bool, salt: u64) {
+        if !self.server.is_up {
+            return;
+        }
+        let what = if power { "the server loses its power" } else { "the server stops" };
+        self.mark(0, Mark::Down, || what.to_owned());
+        self.server.is_up = false;
+        for link in self.server.forget() {
+            self.queue.push(self.now + self.setting.latency, Event::ClientLoses { link });
+        }
+        if let Some(core) = self.server.core.take() {
+            let opened = self.disks.reopen_server(core, power, salt);
+            self.server.core = Some(crate::cores::must(opened, "the server's store opens again"));
+        }
+    }
+
+    pub(super) fn start_server(&mut self) {
+        if !self.server.is_up {
+            self.server.is_up = true;
+            self.server.term = Term(self.server.term.0 + 1);
+            self.mark(0, Mark::Up, || "the server starts".to_owned());
+        }
+    }
+
+    pub(super) fn server_scopes(&mut self) -> BTreeSet<Scope> {
+        let scopes = self.at_server(|rows| rows.scopes(None, 10_000)).unwrap_or_default();
+        scopes.into_iter().collect()
+    }
+}
+
+fn request(message: &Up) -> Request {
+    match message {
+        Up::Hello { .. } => Request::Hello,
+        Up::Pull { .. } | Up::Push(_) | Up::Ack { .. } => Request::Once,
+        Up::Live { scope, cursor } => Request::Live(Pull {
+            scope: scope.clone(),
+            cursor: cursor.clone(),
+            limits: Limits::CHUNK,
+        }),
+        Up::Credit(n) => Request::Credit(*n),
+        Up::EndLive => Request::EndLive,
+        Up::Ping(n) => Request::Ping(*n),
+        Up::Pong => Request::Pong,
+    }
+}

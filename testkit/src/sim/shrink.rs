@@ -1,0 +1,237 @@
+//! Taking out of a failing plan what the failure does not need.
+
+use super::builder::Outcome;
+use super::plan::{Plan, What};
+use super::run::Violation;
+
+/// The most events that shrinking may cost, in all runs together.
+const BUDGET: u64 = 3_000_000;
+
+/// The smallest plan that was found to fail in the same way, and how it fails.
+pub(super) fn shrink(
+    attempt: impl Fn(&Plan) -> Outcome,
+    plan: Plan,
+    violation: Violation,
+) -> (Plan, Violation) {
+    let mut shrinker = Shrinker { attempt, plan, violation, spent: 0 };
+    shrinker.cut_off();
+    loop {
+        let before = shrinker.plan.clone();
+        shrinker.remove_actions();
+        shrinker.reduce_setting();
+        shrinker.simplify_actions();
+        if shrinker.plan == before || shrinker.spent >= BUDGET {
+            return (shrinker.plan, shrinker.violation);
+        }
+    }
+}
+
+struct Shrinker<A> {
+    attempt: A,
+    plan: Plan,
+    violation: Violation,
+    spent: u64,
+}
+
+impl<A: Fn(&Plan) -> Outcome> Shrinker<A> {
+    /// Takes another plan if it fails in the same way.
+    fn try_plan(&mut self, plan: Plan) -> bool {
+        if self.spent >= BUDGET || plan == self.plan {
+            return false;
+        }
+        let outcome = (self.attempt)(&plan);
+        self.spent += outcome.tally.events.max(200);
+        match outcome.violation {
+            Some(violation) if violation.oracle == self.violation.oracle => {
+                (self.plan, self.violation) = (plan, violation);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// What comes after the failure has nothing to do with it, and healing begins as soon as nothing more happens.
+    fn cut_off(&mut self) {
+        let mut plan = self.plan.clone();
+        plan.actions.retain(|a| a.at <= self.violation.at);
+        if plan.setting.millis > self.violation.at {
+            plan.setting.millis = self.violation.at + 1;
+        }
+        self.try_plan(plan);
+        let mut plan = self.plan.clone();
+        plan.setting.millis = plan.actions.last().map_or(0, |a| a.at) + 1;
+        self.try_plan(plan);
+    }
+
+    /// Removes runs of actions, ever shorter ones ("delta debugging", Zeller and Hildebrandt, 2002).
+    fn remove_actions(&mut self) {
+        let mut size = self.plan.actions.len().max(1).div_ceil(2);
+        loop {
+            let mut at = 0;
+            let mut removed = false;
+            while at < self.plan.actions.len() && self.spent < BUDGET {
+                let mut smaller = self.plan.clone();
+                let end = (at + size).min(smaller.actions.len());
+                smaller.actions.drain(at..end);
+                if self.try_plan(smaller) {
+                    removed = true;
+                } else {
+                    at += size;
+                }
+            }
+            if size > 1 {
+                size = size.div_ceil(2);
+            } else if !removed || self.spent >= BUDGET {
+                return;
+            }
+        }
+    }
+
+    fn reduce_setting(&mut self) {
+        let last = self.plan.actions.last().map_or(0, |a| a.at);
+        let changes: [fn(&mut Plan); 8] = [
+            |p| p.setting.jitter = 0,
+            |p| p.setting.requests_every = 0,
+            |p| p.setting.refusals = false,
+            |p| p.setting.on_server = false,
+            |p| p.setting.push = 1_000,
+            |p| p.setting.chunk = 1_000,
+            |p| p.setting.scopes = 1,
+            |p| p.setting.latency = 10,
+        ];
+        let mut plan = self.plan.clone();
+        plan.setting.millis = last + 1;
+        self.try_plan(plan);
+        for change in changes {
+            let mut plan = self.plan.clone();
+            change(&mut plan);
+            self.try_plan(plan);
+        }
+        while self.plan.setting.clients > 1 && self.spent < BUDGET {
+            let mut plan = self.plan.clone();
+            plan.setting.clients -= 1;
+            if !self.try_plan(plan) && !self.drop_client() {
+                break;
+            }
+        }
+        while self.plan.setting.documents > 1 && self.spent < BUDGET {
+            let mut plan = self.plan.clone();
+            plan.setting.documents -= 1;
+            if !self.try_plan(plan) {
+                break;
+            }
+        }
+    }
+
+    /// Lets a client go, and gives those after it the numbers before theirs.
+    fn drop_client(&mut self) -> bool {
+        for gone in 0..self.plan.setting.clients {
+            let mut plan = self.plan.clone();
+            plan.setting.clients -= 1;
+            plan.actions.retain(|a| a.what.client() != Some(gone));
+            plan.actions.iter_mut().for_each(|a| renumber(&mut a.what, gone));
+            if self.try_plan(plan) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Moves actions to rounder times, closer together, and makes their values small.
+    fn simplify_actions(&mut self) {
+        for n in 0..self.plan.actions.len() {
+            let before = n.checked_sub(1).map_or(0, |p| self.plan.actions[p].at);
+            let at = self.plan.actions[n].at;
+            for round in [before, before + 100, before + 1_000, at / 1_000 * 1_000, at / 100 * 100]
+            {
+                if round < at && round >= before {
+                    let mut plan = self.plan.clone();
+                    let by = at - round;
+                    plan.actions[n..].iter_mut().for_each(|a| a.at -= by);
+                    plan.setting.millis = plan.setting.millis.saturating_sub(by).max(1);
+                    if self.try_plan(plan) {
+                        break;
+                    }
+                }
+            }
+            let simpler = simpler(&self.plan.actions[n].what);
+            for what in simpler {
+                let mut plan = self.plan.clone();
+                plan.actions[n].what = what;
+                if self.try_plan(plan) {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+fn renumber(what: &mut What, gone: usize) {
+    let down = |client: &mut usize| *client -= usize::from(*client > gone);
+    match what {
+        What::Clone { from, to } => {
+            down(from);
+            down(to);
+        }
+        What::Partition { clients, .. } => {
+            clients.retain(|c| *c != gone);
+            clients.iter_mut().for_each(down);
+        }
+        What::Put { client, .. }
+        | What::Delete { client, .. }
+        | What::Transaction { client, .. }
+        | What::Decide { client, .. }
+        | What::BadNetwork { client, .. }
+        | What::Flips { client, .. }
+        | What::Delay { client, .. }
+        | What::Silence { client, .. }
+        | What::Cut { client }
+        | What::Flap { client, .. }
+        | What::SlowReader { client, .. }
+        | What::LoseAnswers { client, .. }
+        | What::Crash { client, .. }
+        | What::CrashAfterCommit { client, .. }
+        | What::Pause { client, .. }
+        | What::DoubleStart { client }
+        | What::Offline { client, .. }
+        | What::DiskErrors { client, .. }
+        | What::SlowDisk { client, .. }
+        | What::Jump { client, .. }
+        | What::Freeze { client, .. }
+        | What::Refuse { client, .. }
+        | What::Revoke { client, .. }
+        | What::RequestReset { client }
+        | What::Wipe { client } => down(client),
+        What::RestartServer { .. }
+        | What::ServerDiskErrors { .. }
+        | What::Backup
+        | What::Restore
+        | What::Purge { .. } => {}
+    }
+}
+
+/// The same with smaller values, the smallest first.
+fn simpler(what: &What) -> Vec<What> {
+    match what.clone() {
+        What::Put { client, document, salt } => {
+            let mut found = Vec::new();
+            if document > 0 {
+                found.push(What::Put { client, document: 0, salt });
+            }
+            if salt > 9 {
+                found.extend((0..3).map(|salt| What::Put { client, document, salt }));
+            }
+            found
+        }
+        What::Delete { client, document } if document > 0 => {
+            vec![What::Delete { client, document: 0 }]
+        }
+        What::Crash { client, millis, power: true, salt } => {
+            vec![What::Crash { client, millis, power: false, salt }]
+        }
+        What::Partition { clients, millis } if clients.len() == 1 => {
+            vec![What::Silence { client: clients[0], millis, to_server: true, to_client: true }]
+        }
+        _ => Vec::new(),
+    }
+}

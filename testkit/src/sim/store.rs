@@ -1,0 +1,489 @@
+//! What a client's storage does, and what the oracles hear of it.
+
+use std::collections::BTreeSet;
+
+use sync_core::clock::Now;
+use sync_core::engine::{Failure, Input, Output};
+use sync_core::error::{Error, ErrorKind, Result};
+use sync_core::model::{
+    Checkpoint, DocumentKey, Generation, Limits, LocalSeq, PushId, ReplicaId, Scope, Seq,
+};
+use sync_core::replica::ops;
+use sync_core::replica::record::{Record, ScopeRow};
+use sync_core::replica::rows::ReplicaReads;
+use sync_core::replica::{
+    Committed, Context, Decision, Forget, LocalTransaction, LocalWrite, WriteLimits,
+};
+use sync_core::server::ops::Acknowledgement;
+use sync_core::storage::Durability;
+
+use super::client::{Client, Kept};
+use super::disk::Disks;
+use super::fact::{Cause, Fact};
+use super::queue::Event;
+use super::run::{BEGINNING, Run};
+use super::trace::Mark;
+use super::weather::Weather;
+use crate::cores::{look, must, transact_as};
+
+/// More rows than any simulated scope has.
+pub(super) const ALL: usize = 1_000_000;
+
+impl<D: Disks> Run<D> {
+    /// A device, empty.
+    pub(super) fn join(&mut self, client: usize) {
+        let core = must(self.disks.replica(), "the disks give a replica's store");
+        let replica = identity(client, 1);
+        self.clients.push(Client {
+            core: Some(core),
+            replica,
+            process: None,
+            processes: 0,
+            identities: 1,
+            shown: Default::default(),
+            weather: Weather::default(),
+            skew: 0,
+            frozen: None,
+            paused_until: 0,
+            disk_busy: 0,
+            slow_disk: (0, 0),
+            doomed: None,
+            ordinals: Default::default(),
+        });
+        self.initialise(client);
+    }
+
+    pub(super) fn initialise(&mut self, client: usize) {
+        let replica = self.clients[client].replica;
+        let made = self.on_client(client, Durability::Power, |rows| ops::initialise(rows, replica));
+        must(made, "a replica begins");
+    }
+
+    /// The time of a client's own clock.
+    pub(super) fn clock_of(&self, client: usize) -> Now {
+        let client = &self.clients[client];
+        if let Some((shows, until)) = client.frozen
+            && until > self.now
+        {
+            return Now(shows);
+        }
+        Now((BEGINNING + self.now).saturating_add_signed(client.skew))
+    }
+
+    pub(super) fn on_client<T>(
+        &mut self,
+        client: usize,
+        durability: Durability,
+        job: impl FnOnce(&mut D::Replica) -> Result<T>,
+    ) -> Result<T> {
+        let gone = || Error::new(ErrorKind::Closed, "the store is being opened");
+        let core = self.clients[client].core.as_mut().ok_or_else(gone)?;
+        transact_as(core, durability, job)
+    }
+
+    pub(super) fn at_client<T>(
+        &mut self,
+        client: usize,
+        job: impl FnOnce(&D::Replica) -> Result<T>,
+    ) -> Option<T> {
+        Some(look(self.clients[client].core.as_mut()?, job))
+    }
+
+    fn context(&self, client: usize) -> Context {
+        let lease = self.clients[client].process.as_ref().map_or(Generation(0), |p| p.lease);
+        Context { now: self.clock_of(client), resolvers: self.resolvers.clone(), lease }
+    }
+
+    pub(super) fn claim(&mut self, client: usize) -> Option<Generation> {
+        self.on_client(client, Durability::Process, |rows| ops::claim(rows, "simulated")).ok()
+    }
+
+    // ---- the engine's commands
+
+    /// The storage has one thread: what it is told to do, it does one after the other.
+    pub(super) fn plan_store(&mut self, client: usize, output: Output) {
+        let mut rng = self.chance(client, 4);
+        let (until, by) = self.clients[client].slow_disk;
+        let slow = if until > self.now { by } else { 0 };
+        let at = self.clients[client].disk_busy.max(self.now) + 1 + rng.next_u64() % 3 + slow;
+        self.clients[client].disk_busy = at;
+        let process = self.clients[client].processes;
+        self.queue.push(at, Event::Store { client, process, output });
+    }
+
+    pub(super) fn store(&mut self, client: usize, process: u64, output: Output) {
+        let until = self.clients[client].paused_until;
+        if until > self.now {
+            return self.queue.push(until, Event::Store { client, process, output });
+        }
+        if self.clients[client].process.as_ref().is_none_or(|p| p.number != process) {
+            return;
+        }
+        self.history.begin_step();
+        let Some(input) = self.perform(client, output) else { return };
+        if let Some((millis, power, salt)) = self.clients[client].doomed.take() {
+            self.stop(client, power, salt);
+            return self.queue.push(self.now + millis, Event::Start { client });
+        }
+        self.queue.push(self.now, Event::Tell { client, process, input });
+        self.look_at_outbox(client);
+    }
+
+    fn perform(&mut self, client: usize, output: Output) -> Option<Input> {
+        let cx = self.context(client);
+        Some(match output {
+            Output::Apply { scope, payload } => {
+                let kept = self.clients[client].process.as_mut()?.kept.remove(&payload)?;
+                let Kept::Chunk(chunk) = kept else { return None };
+                let before = self.checkpoint_of(client, &scope);
+                let applied = self
+                    .on_client(client, Durability::Process, |rows| ops::apply(rows, &cx, &chunk));
+                let result = match applied {
+                    Ok(applied) => {
+                        let entry = |e: &sync_core::model::LogEntry| {
+                            DocumentKey::new(scope.clone(), e.collection.clone(), e.id.clone())
+                        };
+                        let keys = chunk.entries.iter().map(entry).collect();
+                        let is_full = before.full_pull.is_some();
+                        let at = (applied.moved, applied.checkpoint.clone());
+                        self.note_calls(Some(client));
+                        self.fact(&Fact::Applied {
+                            client,
+                            scope: scope.clone(),
+                            span: (chunk.after, chunk.next),
+                            moved: at.0,
+                            before,
+                            after: at.1.clone(),
+                        });
+                        self.note_committed(
+                            client,
+                            &applied.committed,
+                            keys,
+                            is_full,
+                            &Cause::Pulled,
+                        );
+                        Ok(at)
+                    }
+                    Err(error) => Err(Failure::from(&error)),
+                };
+                Input::Applied { scope, payload, result }
+            }
+            Output::Settle { scope, ticket, push } => {
+                let kept = self.clients[client].process.as_mut()?.kept.remove(&ticket)?;
+                let Kept::Verdicts(verdicts) = kept else { return None };
+                let keys = self.batch_keys(client, &scope);
+                let settled = self.on_client(client, Durability::Process, |rows| {
+                    ops::settle(rows, &cx, &scope, push, &verdicts)
+                });
+                let result = self.committed(client, settled, keys, false, &Cause::Settled);
+                Input::Settled { scope, result: result.map(|c| c.taken) }
+            }
+            Output::Form { scope } => self.form(client, scope, &cx),
+            Output::Reset { scope, reset } => {
+                self.mark(client + 1, Mark::Stored, || format!("reset {:?}", reset.reason));
+                let done = self.on_client(client, Durability::Process, |rows| {
+                    ops::reset(rows, &cx, &scope, &reset)
+                });
+                let result = self.committed(client, done, BTreeSet::new(), true, &Cause::Reset);
+                let checkpoint = self.checkpoint_of(client, &scope);
+                Input::ResetDone { scope, result: result.map(|_| checkpoint) }
+            }
+            Output::Forget { scope } => {
+                let what = Forget::Scope(scope.clone());
+                let done = self
+                    .on_client(client, Durability::Power, |rows| ops::forget(rows, cx.now, &what));
+                let result = self.committed(client, done, BTreeSet::new(), true, &Cause::Forgotten);
+                if let Some(process) = self.clients[client].process.as_mut() {
+                    process.batches.remove(&scope);
+                }
+                Input::Forgotten { scope, result: result.map(drop) }
+            }
+            Output::Reidentify => {
+                let id = identity(client, self.clients[client].identities + 1);
+                let done = self
+                    .on_client(client, Durability::Process, |rows| ops::reidentify(rows, &cx, id));
+                if done.is_ok() {
+                    self.clients[client].identities += 1;
+                    self.clients[client].replica = id;
+                }
+                let result = self.committed(client, done, BTreeSet::new(), true, &Cause::Stamped);
+                if let Some(process) = self.clients[client].process.as_mut() {
+                    process.batches.clear();
+                }
+                Input::Reidentified { result: result.map(drop) }
+            }
+            _ => return None,
+        })
+    }
+
+    fn form(&mut self, client: usize, scope: Scope, cx: &Context) -> Input {
+        let limits = Limits { documents: self.setting.push, ..Limits::PUSH };
+        let formed = self
+            .on_client(client, Durability::Power, |rows| ops::next_push(rows, cx, &scope, limits));
+        let result = match formed {
+            Ok(batch) => {
+                // Forming may stamp anew.
+                self.compare_all(client, &Cause::Stamped);
+                let id = batch.as_ref().map(|b| b.id);
+                if let Some(batch) = batch {
+                    self.fact(&Fact::Formed { client, batch: batch.clone() });
+                    if let Some(process) = self.clients[client].process.as_mut() {
+                        process.batches.insert(scope.clone(), batch);
+                    }
+                }
+                Ok(id)
+            }
+            Err(error) => Err(Failure::from(&error)),
+        };
+        Input::Formed { scope, result }
+    }
+
+    fn committed(
+        &mut self,
+        client: usize,
+        result: Result<Committed>,
+        keys: BTreeSet<DocumentKey>,
+        all: bool,
+        cause: &Cause,
+    ) -> Result<Committed, Failure> {
+        self.note_calls(Some(client));
+        match result {
+            Ok(committed) => {
+                self.note_committed(client, &committed, keys, all, cause);
+                Ok(committed)
+            }
+            Err(error) => Err(Failure::from(&error)),
+        }
+    }
+
+    /// Tells the oracles what the app sees differently. The feed must tell of all of it.
+    fn note_committed(
+        &mut self,
+        client: usize,
+        committed: &Committed,
+        mut keys: BTreeSet<DocumentKey>,
+        all: bool,
+        cause: &Cause,
+    ) {
+        let told: BTreeSet<DocumentKey> = committed.changes.iter().map(|c| c.key.clone()).collect();
+        keys.extend(told.iter().cloned());
+        if all {
+            keys.extend(self.all_keys(client));
+        }
+        for key in keys {
+            let is_refused = committed.refused.iter().any(|(k, _)| *k == key);
+            let cause = if is_refused { &Cause::Refused } else { cause };
+            let (before, after) = self.compare(client, &key, cause);
+            let shows = |s: &Option<sync_core::model::DocumentState>| {
+                s.as_ref().and_then(|s| s.body.clone())
+            };
+            if shows(&before) != shows(&after) && !told.contains(&key) {
+                let what = format!(
+                    "the feed of client {client} does not tell of {key}: {before:?}, {after:?}"
+                );
+                self.violate(super::oracles::CONSISTENCY, what);
+            }
+        }
+    }
+
+    fn all_keys(&mut self, client: usize) -> BTreeSet<DocumentKey> {
+        let mut keys: BTreeSet<DocumentKey> = self.clients[client].shown.keys().cloned().collect();
+        for scope in self.followed(client) {
+            let scope = self.scopes[scope].clone();
+            keys.extend(self.records_of(client, &scope).into_iter().map(|(key, _)| key));
+        }
+        keys
+    }
+
+    pub(super) fn compare_all(&mut self, client: usize, cause: &Cause) {
+        for key in self.all_keys(client) {
+            self.compare(client, &key, cause);
+        }
+    }
+
+    /// What the client showed and shows of a document, told to the oracles if that differs.
+    fn compare(
+        &mut self,
+        client: usize,
+        key: &DocumentKey,
+        cause: &Cause,
+    ) -> (Option<sync_core::model::DocumentState>, Option<sync_core::model::DocumentState>) {
+        let after = self.record_of(client, key).and_then(|r| r.current);
+        let before = self.clients[client].shown.get(key).cloned();
+        if before != after {
+            match &after {
+                Some(after) => self.clients[client].shown.insert(key.clone(), after.clone()),
+                None => self.clients[client].shown.remove(key),
+            };
+            let (key, cause) = (key.clone(), cause.clone());
+            let fact =
+                Fact::Changed { client, key, before: before.clone(), after: after.clone(), cause };
+            self.fact(&fact);
+        }
+        (before, after)
+    }
+
+    // ---- the app
+
+    /// The app writes, and hears when it is durable.
+    pub(super) fn write(&mut self, client: usize, scope: usize, writes: Vec<LocalWrite>) {
+        if self.clients[client].process.is_none() || self.clients[client].paused_until > self.now {
+            return;
+        }
+        let scope = self.scopes[scope % self.scopes.len()].clone();
+        let now = self.clock_of(client);
+        let key =
+            |w: &LocalWrite| DocumentKey::new(scope.clone(), w.collection.clone(), w.id.clone());
+        let keys: BTreeSet<DocumentKey> = writes.iter().map(key).collect();
+        self.mark(client + 1, Mark::Write, || {
+            let ids: Vec<_> = keys.iter().map(|k| k.id.to_string()).collect();
+            format!("write {}", ids.join(" "))
+        });
+        let transaction = LocalTransaction { scope: scope.clone(), writes };
+        let unit = self.last_local(client).next();
+        self.history.begin_step();
+        let written = self.on_client(client, Durability::Power, |rows| {
+            ops::write(rows, now, &WriteLimits::default(), &transaction)
+        });
+        if written.is_err() {
+            return;
+        }
+        for key in keys {
+            let after = self.record_of(client, &key).and_then(|r| r.current);
+            let before = match &after {
+                Some(after) => self.clients[client].shown.insert(key.clone(), after.clone()),
+                None => self.clients[client].shown.remove(&key),
+            };
+            self.tally.writes += 1;
+            self.fact(&Fact::Wrote { client, key, before, after, unit });
+        }
+        if let Some((millis, power, salt)) = self.clients[client].doomed.take() {
+            self.stop(client, power, salt);
+            return self.queue.push(self.now + millis, Event::Start { client });
+        }
+        self.look_at_outbox(client);
+    }
+
+    /// The app decides about what waits for it.
+    pub(super) fn decide(
+        &mut self,
+        client: usize,
+        key: &DocumentKey,
+        decision: &Decision,
+        of: Vec<sync_core::model::Revision>,
+    ) {
+        let now = self.clock_of(client);
+        self.history.begin_step();
+        let decided =
+            self.on_client(client, Durability::Power, |rows| ops::decide(rows, now, key, decision));
+        if decided.is_ok() {
+            self.compare(client, key, &Cause::Decided(of));
+            self.look_at_outbox(client);
+        }
+    }
+
+    pub(super) fn look_at_outbox(&mut self, client: usize) {
+        for scope in self.followed(client) {
+            let scope = self.scopes[scope].clone();
+            if self.scope_row(client, &scope).pending > 0 {
+                self.soon(client, Input::OutboxGrew { scope });
+            }
+        }
+    }
+
+    pub(super) fn reopen(&mut self, client: usize, power: bool, salt: u64) {
+        if let Some(core) = self.clients[client].core.take() {
+            let opened = self.disks.reopen_replica(core, power, salt);
+            self.clients[client].core = Some(must(opened, "a replica's store opens again"));
+        }
+        self.fact(&Fact::Reopened { client, power });
+        let meta = self.at_client(client, |rows| rows.meta()).flatten();
+        if let Some(meta) = meta {
+            self.clients[client].replica = meta.replica;
+        }
+        self.history.begin_step();
+        self.compare_all(client, &Cause::RolledBack);
+        self.clients[client].disk_busy = self.now;
+    }
+
+    pub(super) fn note_time(&mut self, client: usize, time: u64) {
+        let cx = self.context(client);
+        let told = self.on_client(client, Durability::Process, |rows| {
+            ops::note_server_time(rows, cx.now, cx.lease, Now(time))
+        });
+        // A lease that was taken over, or a disk that failed: the next greeting tells it again.
+        drop(told);
+    }
+
+    // ---- looking
+
+    pub(super) fn record_of(&mut self, client: usize, key: &DocumentKey) -> Option<Record> {
+        self.at_client(client, |rows| rows.record(key)).flatten()
+    }
+
+    pub(super) fn records_of(
+        &mut self,
+        client: usize,
+        scope: &Scope,
+    ) -> Vec<(DocumentKey, Record)> {
+        self.at_client(client, |rows| rows.records(scope, None, None, ALL)).unwrap_or_default()
+    }
+
+    pub(super) fn scope_row(&mut self, client: usize, scope: &Scope) -> ScopeRow {
+        let row = self.at_client(client, |rows| ReplicaReads::scope(rows, scope));
+        row.flatten().unwrap_or_default()
+    }
+
+    pub(super) fn checkpoint_of(&mut self, client: usize, scope: &Scope) -> Checkpoint {
+        self.scope_row(client, scope).checkpoint
+    }
+
+    fn last_local(&mut self, client: usize) -> LocalSeq {
+        self.at_client(client, |rows| rows.meta()).flatten().map_or(LocalSeq(0), |m| m.last_local)
+    }
+
+    pub(super) fn identity(&mut self, client: usize) -> Option<PushId> {
+        let meta = self.at_client(client, |rows| rows.meta()).flatten()?;
+        self.clients[client].replica = meta.replica;
+        Some(meta.last_push)
+    }
+
+    pub(super) fn outbox(&mut self, client: usize) -> u64 {
+        let mut count = 0;
+        for scope in self.followed(client) {
+            let scope = self.scopes[scope].clone();
+            let row = self.scope_row(client, &scope);
+            count += row.pending + row.in_flight;
+        }
+        count
+    }
+
+    fn batch_keys(&mut self, client: usize, scope: &Scope) -> BTreeSet<DocumentKey> {
+        let batch = self.at_client(client, |rows| rows.batch(scope)).flatten();
+        batch.map(|b| b.keys.into_iter().collect()).unwrap_or_default()
+    }
+
+    /// As the driver tells it: with a digest only while nothing is unsettled.
+    pub(super) fn acknowledgement(
+        &mut self,
+        client: usize,
+        scope: &Scope,
+        settled: Seq,
+    ) -> Option<Acknowledgement> {
+        let row = self.scope_row(client, scope);
+        let at = &row.checkpoint;
+        let is_settled = row.pending + row.in_flight + row.deferred == 0;
+        let is_whole = at.backfills.is_empty() && at.full_pull.is_none();
+        let compares = is_settled && is_whole && settled <= at.after();
+        let digest = compares.then_some(row.digest);
+        Some(Acknowledgement { epoch: at.epoch?, seq: at.after(), digest })
+    }
+}
+
+/// The identity of a client: which one it is, and how often it took a new one.
+pub(super) fn identity(client: usize, number: u64) -> ReplicaId {
+    let mut id = [0xaa; 16];
+    id[6..8].copy_from_slice(&(client as u16).to_be_bytes());
+    id[8..].copy_from_slice(&number.to_be_bytes());
+    ReplicaId(id)
+}
