@@ -176,7 +176,10 @@ impl Engine {
     /// When `Input::Tick` is due at the latest.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Now> {
-        let scopes = self.scopes.values().flat_map(|s| [s.pull.deadline(), s.push.deadline()]);
+        // Without a connection nothing of a scope can be tried again, however long its own wait is over.
+        let online = self.connection().is_some();
+        let scopes = self.scopes.values().filter(|_| online);
+        let scopes = scopes.flat_map(|s| [s.pull.deadline(), s.push.deadline()]);
         scopes.chain([self.session.deadline()]).flatten().min()
     }
 

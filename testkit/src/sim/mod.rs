@@ -30,6 +30,7 @@ mod act;
 mod bits;
 mod builder;
 mod client;
+pub mod diagram;
 mod disk;
 mod fact;
 mod faults;

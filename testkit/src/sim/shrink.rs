@@ -5,7 +5,7 @@ use super::plan::{Plan, What};
 use super::run::Violation;
 
 /// The most events that shrinking may cost, in all runs together.
-const BUDGET: u64 = 3_000_000;
+const BUDGET: u64 = 10_000_000;
 
 /// The smallest plan that was found to fail in the same way, and how it fails.
 pub(super) fn shrink(
