@@ -1,6 +1,7 @@
 //! The binary forms of the model.
 
 use super::{Codec, Reader, codec_enum, codec_struct, malformed, put_bytes};
+use crate::clock::Now;
 use crate::error::Result;
 use crate::model::{
     BaseRef, Bookmark, Change, Checkpoint, Chunk, Collection, Cursor, Digest, DocumentId,
@@ -22,7 +23,7 @@ macro_rules! codec_counter {
     )*};
 }
 
-codec_counter!(Seq PushId LocalSeq Generation Term);
+codec_counter!(Seq PushId LocalSeq Generation Term Now);
 
 macro_rules! codec_16_bytes {
     ($($name:ident)*) => {$(

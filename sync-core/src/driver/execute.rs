@@ -50,7 +50,9 @@ impl Task {
                 self.last_sync = Some(self.parts.environment.now());
                 self.last_error = None;
             }
-            Event::ScopeRefused(scope, kind) if self.last_error.is_none() => {
+            Event::ScopeRefused(scope, kind)
+                if self.last_error.as_ref().is_none_or(|e| e.kind() != *kind) =>
+            {
                 let error = Error::new(*kind, "the server does not serve this scope");
                 self.last_error = Some(error.retrying(Retry::Never).with("scope", scope));
             }
@@ -68,6 +70,7 @@ impl Task {
             }
             _ => {}
         }
+        self.note_attempts(event);
         self.parts.observer.event(event);
     }
 
@@ -165,7 +168,7 @@ impl Task {
     }
 
     /// Lets the storage do something; that is never dropped.
-    fn store(&mut self, work: impl Future<Output = Done> + Send + 'static) {
+    pub(super) fn store(&mut self, work: impl Future<Output = Done> + Send + 'static) {
         self.storing += 1;
         self.work.push(work.boxed());
     }

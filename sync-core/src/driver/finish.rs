@@ -29,6 +29,7 @@ pub(super) enum Done {
     Forgotten { scope: Scope, result: Result<Committed> },
     Reidentified { result: Result<Committed> },
     Looked { result: Result<ReplicaState> },
+    Noted { result: Result<()> },
 }
 
 pub(super) struct Connected {
@@ -50,6 +51,7 @@ impl Done {
                 | Self::WasReset { .. }
                 | Self::Forgotten { .. }
                 | Self::Reidentified { .. }
+                | Self::Noted { .. }
         )
     }
 }
@@ -121,6 +123,10 @@ impl Task {
                 self.input(Input::Reidentified { result });
             }
             Done::Looked { result } => self.looked(result),
+            Done::Noted { result: Ok(()) } => {}
+            Done::Noted { result: Err(error) } => {
+                tracing::debug!(%error, "what failed could not be noted");
+            }
         }
     }
 

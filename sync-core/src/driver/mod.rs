@@ -5,6 +5,7 @@
 
 mod execute;
 mod finish;
+mod note;
 mod status;
 mod token;
 
@@ -174,6 +175,7 @@ impl Driver {
             storing: 0,
             publish,
             last_error: None,
+            has_failures: false,
             pushed: 0,
             conflicts: 0,
             runs: 0,
@@ -260,6 +262,8 @@ struct Task {
     commits: watch::Receiver<u64>,
     publish: watch::Sender<DriverStatus>,
     last_error: Option<Error>,
+    /// Whether the storage has been told of failures since it was told that it works.
+    has_failures: bool,
     pushed: u64,
     conflicts: u64,
     runs: u64,
@@ -292,6 +296,7 @@ impl Task {
         let state = self.parts.storage.state().await?;
         for scope in self.options.scopes.clone() {
             let checkpoint = state.checkpoint(&scope);
+            self.has_failures |= state.scope(&scope).is_some_and(|s| s.failures.count > 0);
             self.input(Input::Opened { scope, checkpoint });
         }
         Ok(())

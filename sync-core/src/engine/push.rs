@@ -57,6 +57,11 @@ impl Push {
         }
     }
 
+    /// When the attempt after a failed one begins.
+    pub(super) fn pause(&self) -> Option<Now> {
+        self.pause
+    }
+
     pub(super) fn is_overdue(&self, now: Now) -> bool {
         matches!(self.state, State::InFlight { deadline, .. } if deadline <= now)
     }

@@ -8,7 +8,8 @@ mod types;
 
 pub use rules::Decided;
 pub use types::{
-    Applied, Committed, ConflictReport, Context, Decision, DocumentChange, FeedPage, Forget,
-    LocalTransaction, LocalWrite, Operation, Origin, OutboxCounts, Page, ReplicaState, Scan,
-    ScopeSummary, Stored, Unsettled, UnsettledAfter, UnsettledEntry, WriteLimits, WriteOperation,
+    Applied, Committed, ConflictReport, Context, Decision, DocumentChange, Failed, Failures,
+    FeedPage, Forget, LocalTransaction, LocalWrite, Operation, Origin, OutboxCounts, Page,
+    ReplicaState, Scan, ScopeSummary, Stored, Unsettled, UnsettledAfter, UnsettledEntry,
+    WriteLimits, WriteOperation,
 };

@@ -7,6 +7,7 @@ use crate::model::{
     BaseRef, Checkpoint, Digest, DocumentKey, DocumentState, Generation, LocalSeq, PushId,
     Rejection, ReplicaId, Revision, Seq, ServerState, Settled, Stamp,
 };
+use crate::replica::Failures;
 
 /// Everything a replica keeps about one document.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -180,6 +181,8 @@ pub struct ScopeRow {
     pub deferred: u64,
     /// Edits in the quarantine.
     pub quarantined: u64,
+    /// What keeps it from syncing.
+    pub failures: Failures,
 }
 
 /// The batch in flight of a scope: its name and its documents; the states are in their records.
@@ -191,6 +194,8 @@ pub struct BatchRow {
     pub replica: ReplicaId,
     /// Its documents, in the order of the batch.
     pub keys: Vec<DocumentKey>,
+    /// How often it was taken out to be pushed.
+    pub attempts: u32,
 }
 
 /// An edit that the server refused for good.
@@ -233,6 +238,8 @@ pub struct ReplicaMeta {
     pub last_ticket: u64,
     /// Feed positions at or below this may lack removals: what was forgotten left no trace.
     pub feed_floor: LocalSeq,
+    /// Moves with every change of a conflict inbox or a quarantine.
+    pub inbox: u64,
 }
 
 impl ReplicaMeta {
@@ -251,6 +258,7 @@ impl ReplicaMeta {
             full_pulls: 0,
             last_ticket: 0,
             feed_floor: LocalSeq(0),
+            inbox: 0,
         }
     }
 
@@ -275,8 +283,8 @@ impl ReplicaMeta {
     }
 }
 
-/// What the checkpoint says of a foreign backend stands at the end, and only if it says anything: rows of before there was
-/// such a thing are read as they are.
+/// What the checkpoint says of a foreign backend, and what keeps the scope from syncing, stand at the end, and only if there
+/// is anything to say: rows of before there was such a thing are read as they are.
 impl Codec for ScopeRow {
     fn encode(&self, out: &mut Vec<u8>) {
         self.checkpoint.encode(out);
@@ -286,9 +294,13 @@ impl Codec for ScopeRow {
             count.encode(out);
         }
         let Checkpoint { bookmark, seen, .. } = &self.checkpoint;
-        if bookmark.is_some() || *seen > Seq(0) {
+        let has_failed = self.failures != Failures::default();
+        if bookmark.is_some() || *seen > Seq(0) || has_failed {
             bookmark.encode(out);
             seen.encode(out);
+        }
+        if has_failed {
+            self.failures.encode(out);
         }
     }
 
@@ -302,12 +314,76 @@ impl Codec for ScopeRow {
             in_flight: Codec::decode(input)?,
             deferred: Codec::decode(input)?,
             quarantined: Codec::decode(input)?,
+            failures: Failures::default(),
         };
         if input.remaining() > 0 {
             row.checkpoint.bookmark = Codec::decode(input)?;
             row.checkpoint.seen = Codec::decode(input)?;
         }
+        if input.remaining() > 0 {
+            row.failures = Codec::decode(input)?;
+        }
         Ok(row)
+    }
+}
+
+/// The inbox stands at the end, and only if anything was ever in one, for the same reason.
+impl Codec for ReplicaMeta {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.replica.encode(out);
+        self.high_water.encode(out);
+        self.settled_high.encode(out);
+        self.clock_offset.encode(out);
+        self.last_local.encode(out);
+        self.last_push.encode(out);
+        self.lease.encode(out);
+        self.holder.encode(out);
+        self.full_pulls.encode(out);
+        self.last_ticket.encode(out);
+        self.feed_floor.encode(out);
+        if self.inbox > 0 {
+            self.inbox.encode(out);
+        }
+    }
+
+    fn decode(input: &mut Reader) -> Result<Self> {
+        let mut meta = Self {
+            replica: Codec::decode(input)?,
+            high_water: Codec::decode(input)?,
+            settled_high: Codec::decode(input)?,
+            clock_offset: Codec::decode(input)?,
+            last_local: Codec::decode(input)?,
+            last_push: Codec::decode(input)?,
+            lease: Codec::decode(input)?,
+            holder: Codec::decode(input)?,
+            full_pulls: Codec::decode(input)?,
+            last_ticket: Codec::decode(input)?,
+            feed_floor: Codec::decode(input)?,
+            inbox: 0,
+        };
+        if input.remaining() > 0 {
+            meta.inbox = Codec::decode(input)?;
+        }
+        Ok(meta)
+    }
+}
+
+/// The attempts stand at the end, and only if there were more than one, for the same reason.
+impl Codec for BatchRow {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.id.encode(out);
+        self.replica.encode(out);
+        self.keys.encode(out);
+        if self.attempts != 1 {
+            self.attempts.encode(out);
+        }
+    }
+
+    fn decode(input: &mut Reader) -> Result<Self> {
+        let (id, replica, keys) =
+            (Codec::decode(input)?, Codec::decode(input)?, Codec::decode(input)?);
+        let attempts = if input.remaining() > 0 { Codec::decode(input)? } else { 1 };
+        Ok(Self { id, replica, keys, attempts })
     }
 }
 
@@ -316,18 +392,15 @@ codec_struct! {
     Pending { edit, deferred, slot, in_flight, voided }
     Edit { transaction, base, travelled, unlogged }
     InFlight { push, revision, base, state }
-    BatchRow { id, replica, keys }
     QuarantineRow { key, state, base, rejection, at }
-    ReplicaMeta {
-        replica, high_water, settled_high, clock_offset, last_local, last_push, lease, holder, full_pulls,
-        last_ticket, feed_floor,
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
     use crate::model::Bookmark;
+    use crate::replica::Failed;
 
     #[test]
     fn a_scope_of_before_there_were_bookmarks_is_read() {
@@ -341,5 +414,24 @@ mod tests {
         new.checkpoint.bookmark = Some(Bookmark::new("2026-11-21,n7").unwrap());
         new.checkpoint.seen = Seq(9);
         assert_eq!(ScopeRow::from_bytes(new.to_bytes()).unwrap(), new);
+        new.failures.add(Failed {
+            kind: ErrorKind::Network,
+            message: "nobody answers".to_owned(),
+            at: Now(5),
+            retry_at: Some(Now(7)),
+        });
+        assert_eq!(ScopeRow::from_bytes(new.to_bytes()).unwrap(), new);
+        new.checkpoint = Checkpoint::default();
+        assert_eq!(ScopeRow::from_bytes(new.to_bytes()).unwrap(), new);
+    }
+
+    #[test]
+    fn a_batch_of_before_attempts_were_counted_is_in_its_first() {
+        let new =
+            BatchRow { id: PushId(1), replica: ReplicaId([7; 16]), keys: Vec::new(), attempts: 1 };
+        assert_eq!(new.to_bytes().len(), 1 + 16 + 1);
+        assert_eq!(BatchRow::from_bytes(new.to_bytes()).unwrap(), new);
+        let again = BatchRow { attempts: 300, ..new };
+        assert_eq!(BatchRow::from_bytes(again.to_bytes()).unwrap(), again);
     }
 }

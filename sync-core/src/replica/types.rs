@@ -168,6 +168,8 @@ pub struct ReplicaState {
     pub last_push: PushId,
     /// The newest place in its change feed.
     pub last_local: LocalSeq,
+    /// A number that moves with every change of a conflict inbox or a quarantine.
+    pub inbox: u64,
     /// The newest engine lease, and who took it.
     pub lease: (Generation, String),
     /// Its scopes, in order of their names.
@@ -209,6 +211,51 @@ pub struct ScopeSummary {
     pub outbox: OutboxCounts,
     /// The batch in flight.
     pub in_flight: Option<PushId>,
+    /// What keeps it from syncing.
+    pub failures: Failures,
+}
+
+/// An attempt to sync that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Failed {
+    /// What went wrong.
+    pub kind: ErrorKind,
+    /// In words, at most [`Failures::MESSAGE_BYTES`].
+    pub message: String,
+    /// When, by this machine's clock.
+    pub at: Now,
+    /// When it was to be tried again, by this machine's clock; none if somebody has to change something first.
+    pub retry_at: Option<Now>,
+}
+
+/// The attempts to sync a scope that failed since a batch was settled, or everything was in sync, last.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Failures {
+    /// How many.
+    pub count: u64,
+    /// The last ones, at most [`Self::KEPT`], the oldest first.
+    pub last: Vec<Failed>,
+}
+
+impl Failures {
+    /// How many are kept.
+    pub const KEPT: usize = 4;
+    /// The longest message that is kept.
+    pub const MESSAGE_BYTES: usize = 512;
+
+    /// Adds one; what is over the bounds is cut off.
+    pub fn add(&mut self, mut failed: Failed) {
+        let message = &mut failed.message;
+        message.truncate(message.floor_char_boundary(Self::MESSAGE_BYTES));
+        self.count = self.count.saturating_add(1);
+        self.last.drain(..(self.last.len() + 1).saturating_sub(Self::KEPT));
+        self.last.push(failed);
+    }
+}
+
+crate::codec::codec_struct! {
+    Failed { kind, message, at, retry_at }
+    Failures { count, last }
 }
 
 /// How much of a scope is not settled.
@@ -297,6 +344,8 @@ pub struct UnsettledEntry {
     pub remote: Option<DocumentState>,
     /// The local transaction it belongs to; 0 in the quarantine.
     pub transaction: LocalSeq,
+    /// How often the batch that it is in was taken out to be pushed; 0 if it is in none.
+    pub attempts: u32,
     /// Why it was refused, when, and under which ticket: only in the quarantine.
     pub refused: Option<(Rejection, Stamp, u64)>,
 }

@@ -16,8 +16,8 @@ use crate::model::{
 };
 use crate::replica::rows::{ReplicaReads, ReplicaRows};
 use crate::replica::{
-    Applied, Committed, Context, Decision, FeedPage, Forget, LocalTransaction, Page, ReplicaState,
-    Scan, Stored, Unsettled, UnsettledAfter, UnsettledEntry, WriteLimits, ops,
+    Applied, Committed, Context, Decision, Failed, FeedPage, Forget, LocalTransaction, Page,
+    ReplicaState, Scan, Stored, Unsettled, UnsettledAfter, UnsettledEntry, WriteLimits, ops,
 };
 
 /// The storage of a replica.
@@ -115,10 +115,16 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// Fails with `Superseded` for an old lease, and changes nothing; so do all methods below that take a [`Context`].
     async fn note_server_time(&self, cx: Context, server: Now) -> Result<()>;
 
+    /// Takes note of an attempt to sync a scope that failed, so that whoever asks why something is not synced can be told,
+    /// in any process; with none, that the scope is in sync, which forgets the failures before, as settling a batch does.
+    /// What is kept is bounded ([`Failures`](crate::replica::Failures)), and shows in [`state`](Self::state). Of a scope
+    /// that is not there nothing is kept. Survives a crash of the process.
+    async fn note_attempt(&self, cx: Context, scope: Scope, failed: Option<Failed>) -> Result<()>;
+
     /// The batch in flight, or else forms one of whole transactions from the front of the outbox, bounded by the
     /// limits; none if nothing waits. When it returns, the batch survives a power failure, and until it is settled
     /// every call gives the same one, whatever is written meanwhile. It holds at least one transaction, whatever the
-    /// limits.
+    /// limits. How often it was given shows in its entries ([`UnsettledEntry::attempts`]).
     async fn next_push(
         &self,
         cx: Context,
@@ -307,6 +313,14 @@ where
         self.threads
             .write(Durability::Process, move |rows| {
                 ops::note_server_time(rows, cx.now, cx.lease, server)
+            })
+            .await
+    }
+
+    async fn note_attempt(&self, cx: Context, scope: Scope, failed: Option<Failed>) -> Result<()> {
+        self.threads
+            .write(Durability::Process, move |rows| {
+                ops::note_attempt(rows, cx.lease, &scope, failed)
             })
             .await
     }

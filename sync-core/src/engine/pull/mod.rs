@@ -92,6 +92,11 @@ impl Pull {
         }
     }
 
+    /// When the attempt after a failed one begins.
+    pub(super) fn pause(&self) -> Option<Now> {
+        self.pause
+    }
+
     pub(super) fn is_overdue(&self, now: Now) -> bool {
         matches!(self.asked, Asked::Chunk { deadline, .. } if deadline <= now)
     }

@@ -20,9 +20,10 @@ pub use write::write;
 
 use super::record::ReplicaMeta;
 use super::rows::ReplicaRows;
+use super::types::{Failed, Failures};
 use crate::clock::{Clock, Now};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Generation, ReplicaId};
+use crate::model::{Generation, ReplicaId, Scope};
 
 /// Makes the row that is kept once, if this storage is new.
 ///
@@ -47,6 +48,27 @@ pub fn claim(rows: &mut dyn ReplicaRows, holder: &str) -> Result<Generation> {
     holder.clone_into(&mut meta.holder);
     rows.put_meta(&meta)?;
     Ok(meta.lease)
+}
+
+/// Takes note of an attempt to sync a scope that failed, or that it works: then the failures before are forgotten. Nothing is
+/// kept of a scope that the replica does not hold.
+///
+/// # Errors
+/// `Superseded` for an old lease; else as the rows.
+pub fn note_attempt(
+    rows: &mut dyn ReplicaRows,
+    lease: Generation,
+    scope: &Scope,
+    failed: Option<Failed>,
+) -> Result<()> {
+    super::types::check_lease(lease, transaction::read_meta(rows)?.lease)?;
+    let Some(mut row) = rows.scope(scope)? else { return Ok(()) };
+    let before = row.failures.clone();
+    match failed {
+        Some(failed) => row.failures.add(failed),
+        None => row.failures = Failures::default(),
+    }
+    if row.failures == before { Ok(()) } else { rows.put_scope(scope, &row) }
 }
 
 /// Takes note of the server's time.

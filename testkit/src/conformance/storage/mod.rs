@@ -178,6 +178,7 @@ macro_rules! storage_conformance_cases {
             a_quarantined_edit_is_retried_or_discarded
             a_deferred_conflict_ends_as_decided
             what_is_not_settled_comes_by_pages
+            what_failed_is_kept_until_it_works
             a_former_holder_changes_nothing
             a_lease_is_given_back_and_taken_again
             the_app_needs_no_lease

@@ -11,8 +11,8 @@ use sync_core::model::{
     Seq, VerdictKind, Verdicts,
 };
 use sync_core::replica::{
-    Applied, Committed, Context, Decision, FeedPage, Forget, LocalTransaction, Page, ReplicaState,
-    Scan, Stored, Unsettled, UnsettledAfter, UnsettledEntry, WriteOperation,
+    Applied, Committed, Context, Decision, Failed, FeedPage, Forget, LocalTransaction, Page,
+    ReplicaState, Scan, Stored, Unsettled, UnsettledAfter, UnsettledEntry, WriteOperation,
 };
 use sync_core::resolver::Resolvers;
 use sync_core::storage::Storage;
@@ -257,6 +257,13 @@ impl Storage for BrokenStorage {
 
     async fn note_server_time(&self, cx: Context, server: Now) -> Result<()> {
         self.inner.note_server_time(self.context(cx).await?, server).await
+    }
+
+    async fn note_attempt(&self, cx: Context, scope: Scope, failed: Option<Failed>) -> Result<()> {
+        if self.has(Fault::FailuresForgotten) {
+            return Ok(());
+        }
+        self.inner.note_attempt(self.context(cx).await?, scope, failed).await
     }
 
     async fn next_push(
