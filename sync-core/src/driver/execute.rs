@@ -14,6 +14,7 @@ use crate::model::{Cursor, PushId, Reset, Scope, Seq};
 use crate::protocol::{Ack, Goodbye, Greeting, Hello, Pull, VERSIONS};
 use crate::replica::{Forget, ReplicaState};
 use crate::transport::Connection;
+use tokio::time::timeout;
 
 impl Task {
     pub(super) fn execute(&mut self, output: Output) {
@@ -120,6 +121,24 @@ impl Task {
             };
             self.work.push(close.boxed());
         }
+    }
+
+    /// The connection goes on with the token that was given meanwhile, if it has another one. One renewal at a time.
+    pub(super) fn renew(&mut self) {
+        let Some((ticket, connection)) = self.connection.as_ref().filter(|_| !self.renewing) else {
+            return;
+        };
+        let Some(token) = self.tokens.to_renew() else { return };
+        let (ticket, connection) = (*ticket, Arc::clone(connection));
+        self.renewing = true;
+        let patience = self.options.engine.request_timeout;
+        let renew = async move {
+            let renewed = timeout(patience, connection.renew(token.clone())).await;
+            let late = |_| Err(Error::new(ErrorKind::Timeout, "there was no answer in time"));
+            let result = renewed.unwrap_or_else(late).map_err(|e| e.during("renew the token"));
+            Done::Renewed { ticket, token, result }
+        };
+        self.work.push(renew.boxed());
     }
 
     fn connection(&self) -> Result<Arc<dyn Connection>> {

@@ -9,6 +9,7 @@ use crate::replica::Failed;
 impl Task {
     /// Notes what an event of the engine says about attempts.
     pub(super) fn note_attempts(&mut self, event: &Event) {
+        self.failures += u64::from(matches!(event, Event::Disconnected(_) | Event::Stalled(..)));
         match event {
             Event::Disconnected(_) => {
                 for scope in self.options.scopes.clone() {

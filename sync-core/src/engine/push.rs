@@ -228,7 +228,7 @@ impl Engine {
         if Self::needs_new_link(&failure) || failure.kind == ErrorKind::Superseded {
             return self.lose_link_to(now, failure);
         }
-        if failure.retry == Retry::Never {
+        if failure.retry == Retry::Never || !self.options.retry.enabled {
             push.state = State::Refused(failure.kind);
             return self.tell(Event::ScopeRefused(scope.clone(), failure.kind));
         }

@@ -56,6 +56,11 @@ impl Engine {
         match self.session {
             Session::Idle | Session::BackingOff { .. } | Session::Refused(_) => self.connect(now),
             Session::Connecting { .. } => {}
+            // What was refused on this connection may be served on another one.
+            Session::Online { ticket } if self.progress().refused.is_some() => {
+                self.drop_link(ticket);
+                self.connect(now);
+            }
             Session::Online { .. } => {
                 // Whoever asks wants to know how it is now, not how it was when the stream brought something last.
                 let mut outputs = Vec::new();

@@ -385,7 +385,7 @@ impl Engine {
             self.outputs.extend(outputs);
             return self.lose_link_to(now, Failure { retry: Retry::Reconnect, ..failure });
         }
-        if failure.retry == Retry::Never {
+        if failure.retry == Retry::Never || !self.options.retry.enabled {
             pull.refused = Some(failure.kind);
             self.outputs.extend(outputs);
             return self.tell(Event::ScopeRefused(scope.clone(), failure.kind));

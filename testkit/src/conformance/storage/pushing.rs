@@ -57,8 +57,9 @@ pub async fn what_failed_is_kept_until_it_works<H: StorageHarness>(harness: H) -
         let noted = desk.storage.note_attempt(desk.cx(), Scope::default(), failed).await;
         must(noted, "an attempt is noted");
     };
+    let at = now();
     let failed = |message: String| {
-        let (at, retry_at) = (now(), Some(Now(now().0 + 7)));
+        let retry_at = Some(Now(at.0 + 7));
         Failed { kind: ErrorKind::Network, message, at, retry_at }
     };
     note(Some(failed("nobody has heard of the scope".to_owned()))).await;
