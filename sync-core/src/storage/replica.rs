@@ -245,22 +245,30 @@ where
 
     async fn feed(&self, after: LocalSeq, limits: Limits) -> Result<FeedPage> {
         self.threads.check_open()?;
-        let next = match self.recent.after(after, limits) {
-            Ok(changes) => return Ok(FeedPage { changes, more: true, gap: false }),
-            Err(next) => next,
-        };
-        let mut page = self.threads.read(move |rows| ops::feed(rows, after, limits)).await?;
-        // From where every operation is remembered, none is left out.
-        if let Some(next) = next {
-            page.changes.retain(|c| c.at < next);
-            page.more = true;
-            if page.changes.is_empty()
-                && let Ok(changes) = self.recent.after(LocalSeq(next.0 - 1), limits)
-            {
-                page.changes = changes;
-            }
+        if let Ok(changes) = self.recent.after(after, limits) {
+            return Ok(FeedPage { changes, more: true, gap: false });
         }
-        Ok(page)
+        let recent = Arc::clone(&self.recent);
+        // Whatever of this process the rows show is remembered by then, for no commit is under way.
+        let read = move |rows: &R| {
+            let mut page = ops::feed(rows, after, limits)?;
+            match recent.after(after, limits) {
+                Ok(changes) => return Ok(FeedPage { changes, more: true, gap: false }),
+                Err(None) => {}
+                // From where every operation is remembered, none is left out.
+                Err(Some(next)) => {
+                    page.changes.retain(|c| c.at < next);
+                    page.more = true;
+                    if page.changes.is_empty()
+                        && let Ok(changes) = recent.after(LocalSeq(next.0 - 1), limits)
+                    {
+                        page.changes = changes;
+                    }
+                }
+            }
+            Ok(page)
+        };
+        self.threads.read_between_commits(read).await
     }
 
     async fn unsettled(
