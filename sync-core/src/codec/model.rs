@@ -9,6 +9,7 @@ use crate::model::{
     PushId, Rejection, RejectionCode, ReplicaId, Reset, ResetReason, Revision, Scope, Seq,
     ServerState, Settled, Stamp, Term, TermStart, Verdict, VerdictKind, Verdicts,
 };
+use crate::replica::WriteLimits;
 
 macro_rules! codec_counter {
     ($($name:ident)*) => {$(
@@ -134,6 +135,7 @@ codec_struct! {
     Checkpoint { epoch, position, backfills, full_pull, terms | bookmark, seen }
     Cursor { epoch, after, position, backfills, floor, terms | bookmark, seen }
     Limits { documents, bytes }
+    WriteLimits { body_bytes, transaction }
 }
 
 codec_enum!(VerdictKind {

@@ -12,7 +12,7 @@ use crate::engine::{Event, Failure, Output, Ticket};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::model::{Cursor, PushId, Reset, Scope, Seq};
 use crate::protocol::{Ack, Goodbye, Greeting, Hello, Pull, VERSIONS};
-use crate::replica::{Forget, ReplicaState};
+use crate::replica::{Forget, ReplicaState, WriteLimits};
 use crate::transport::Connection;
 use tokio::time::timeout;
 
@@ -97,7 +97,9 @@ impl Task {
             };
             let asked = hello.scopes.iter().map(|g| (g.scope.clone(), g.cursor.clone())).collect();
             let (connection, welcome) = tokens.connect(&*transport, hello).await?;
-            storage.note_server_time(cx, Now(welcome.server_time)).await?;
+            let (body_bytes, transaction) = (welcome.body_bytes, welcome.push_limits);
+            let limits = WriteLimits { body_bytes, transaction };
+            storage.note_server(cx, Now(welcome.server_time), limits).await?;
             Ok(Connected { connection, welcome, asked, last_push: state.last_push })
         });
         self.connecting = Some((ticket, handle));

@@ -1,5 +1,7 @@
 //! What a replica keeps: per document, per scope, and once.
 
+mod codec;
+
 use crate::clock::{Clock, Now};
 use crate::codec::{Codec, Reader, codec_struct};
 use crate::error::Result;
@@ -7,7 +9,7 @@ use crate::model::{
     BaseRef, Checkpoint, Digest, DocumentKey, DocumentState, Generation, LocalSeq, PushId,
     Rejection, ReplicaId, Revision, Seq, ServerState, Settled, Stamp,
 };
-use crate::replica::Failures;
+use crate::replica::{Failures, WriteLimits};
 
 /// Everything a replica keeps about one document.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -240,6 +242,8 @@ pub struct ReplicaMeta {
     pub feed_floor: LocalSeq,
     /// Moves with every change of a conflict inbox or a quarantine.
     pub inbox: u64,
+    /// What the server takes at most, once one has said so.
+    pub server_limits: Option<WriteLimits>,
 }
 
 impl ReplicaMeta {
@@ -259,6 +263,7 @@ impl ReplicaMeta {
             last_ticket: 0,
             feed_floor: LocalSeq(0),
             inbox: 0,
+            server_limits: None,
         }
     }
 
@@ -327,66 +332,6 @@ impl Codec for ScopeRow {
     }
 }
 
-/// The inbox stands at the end, and only if anything was ever in one, for the same reason.
-impl Codec for ReplicaMeta {
-    fn encode(&self, out: &mut Vec<u8>) {
-        self.replica.encode(out);
-        self.high_water.encode(out);
-        self.settled_high.encode(out);
-        self.clock_offset.encode(out);
-        self.last_local.encode(out);
-        self.last_push.encode(out);
-        self.lease.encode(out);
-        self.holder.encode(out);
-        self.full_pulls.encode(out);
-        self.last_ticket.encode(out);
-        self.feed_floor.encode(out);
-        if self.inbox > 0 {
-            self.inbox.encode(out);
-        }
-    }
-
-    fn decode(input: &mut Reader) -> Result<Self> {
-        let mut meta = Self {
-            replica: Codec::decode(input)?,
-            high_water: Codec::decode(input)?,
-            settled_high: Codec::decode(input)?,
-            clock_offset: Codec::decode(input)?,
-            last_local: Codec::decode(input)?,
-            last_push: Codec::decode(input)?,
-            lease: Codec::decode(input)?,
-            holder: Codec::decode(input)?,
-            full_pulls: Codec::decode(input)?,
-            last_ticket: Codec::decode(input)?,
-            feed_floor: Codec::decode(input)?,
-            inbox: 0,
-        };
-        if input.remaining() > 0 {
-            meta.inbox = Codec::decode(input)?;
-        }
-        Ok(meta)
-    }
-}
-
-/// The attempts stand at the end, and only if there were more than one, for the same reason.
-impl Codec for BatchRow {
-    fn encode(&self, out: &mut Vec<u8>) {
-        self.id.encode(out);
-        self.replica.encode(out);
-        self.keys.encode(out);
-        if self.attempts != 1 {
-            self.attempts.encode(out);
-        }
-    }
-
-    fn decode(input: &mut Reader) -> Result<Self> {
-        let (id, replica, keys) =
-            (Codec::decode(input)?, Codec::decode(input)?, Codec::decode(input)?);
-        let attempts = if input.remaining() > 0 { Codec::decode(input)? } else { 1 };
-        Ok(Self { id, replica, keys, attempts })
-    }
-}
-
 codec_struct! {
     Record { current, known, changed, changed_here, delivered, pending }
     Pending { edit, deferred, slot, in_flight, voided }
@@ -423,15 +368,5 @@ mod tests {
         assert_eq!(ScopeRow::from_bytes(new.to_bytes()).unwrap(), new);
         new.checkpoint = Checkpoint::default();
         assert_eq!(ScopeRow::from_bytes(new.to_bytes()).unwrap(), new);
-    }
-
-    #[test]
-    fn a_batch_of_before_attempts_were_counted_is_in_its_first() {
-        let new =
-            BatchRow { id: PushId(1), replica: ReplicaId([7; 16]), keys: Vec::new(), attempts: 1 };
-        assert_eq!(new.to_bytes().len(), 1 + 16 + 1);
-        assert_eq!(BatchRow::from_bytes(new.to_bytes()).unwrap(), new);
-        let again = BatchRow { attempts: 300, ..new };
-        assert_eq!(BatchRow::from_bytes(again.to_bytes()).unwrap(), again);
     }
 }

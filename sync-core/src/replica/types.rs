@@ -4,6 +4,7 @@ use std::ops::Deref;
 
 use serde::{Deserialize, Serialize};
 
+use super::failures::Failures;
 use super::rules::Decided;
 use crate::clock::Now;
 use crate::error::{Error, ErrorKind, Result};
@@ -58,7 +59,7 @@ pub struct LocalTransaction {
 }
 
 /// Bounds that a local write must keep, so that what it makes can travel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct WriteLimits {
     /// The largest body in bytes.
     pub body_bytes: usize,
@@ -69,6 +70,15 @@ pub struct WriteLimits {
 impl Default for WriteLimits {
     fn default() -> Self {
         Self { body_bytes: Limits::BODY_BYTES, transaction: Limits::PUSH }
+    }
+}
+
+impl WriteLimits {
+    /// The smaller of both, field by field.
+    #[must_use]
+    pub fn min(self, other: Self) -> Self {
+        let body_bytes = self.body_bytes.min(other.body_bytes);
+        Self { body_bytes, transaction: self.transaction.min(other.transaction) }
     }
 }
 
@@ -213,49 +223,6 @@ pub struct ScopeSummary {
     pub in_flight: Option<PushId>,
     /// What keeps it from syncing.
     pub failures: Failures,
-}
-
-/// An attempt to sync that failed.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Failed {
-    /// What went wrong.
-    pub kind: ErrorKind,
-    /// In words, at most [`Failures::MESSAGE_BYTES`].
-    pub message: String,
-    /// When, by this machine's clock.
-    pub at: Now,
-    /// When it was to be tried again, by this machine's clock; none if somebody has to change something first.
-    pub retry_at: Option<Now>,
-}
-
-/// The attempts to sync a scope that failed since a batch was settled, or everything was in sync, last.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Failures {
-    /// How many.
-    pub count: u64,
-    /// The last ones, at most [`Self::KEPT`], the oldest first.
-    pub last: Vec<Failed>,
-}
-
-impl Failures {
-    /// How many are kept.
-    pub const KEPT: usize = 4;
-    /// The longest message that is kept.
-    pub const MESSAGE_BYTES: usize = 512;
-
-    /// Adds one; what is over the bounds is cut off.
-    pub fn add(&mut self, mut failed: Failed) {
-        let message = &mut failed.message;
-        message.truncate(message.floor_char_boundary(Self::MESSAGE_BYTES));
-        self.count = self.count.saturating_add(1);
-        self.last.drain(..(self.last.len() + 1).saturating_sub(Self::KEPT));
-        self.last.push(failed);
-    }
-}
-
-crate::codec::codec_struct! {
-    Failed { kind, message, at, retry_at }
-    Failures { count, last }
 }
 
 /// How much of a scope is not settled.

@@ -84,7 +84,7 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// sees differently, in order. A later write of the transaction sees the earlier ones. One without writes changes
     /// no document.
     ///
-    /// Fails with `InvalidInput` over the limits, `AlreadyExists` or `NotFound` as the operations say: then none of
+    /// Fails with `InvalidInput` over the limits, this storage's and the server's, `AlreadyExists` or `NotFound` as the operations say: then none of
     /// the writes happened.
     async fn write(&self, now: Now, transaction: LocalTransaction) -> Result<Committed>;
 
@@ -110,10 +110,11 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// Gives the lease back, so that another process may take it; nothing happens if it is not held any more.
     async fn release(&self, lease: Generation) -> Result<()>;
 
-    /// Takes note of the server's time, by which later stamps are corrected. Survives a crash of the process.
+    /// Takes note of the server's time, by which later stamps are corrected, and of what it takes at most, by which later
+    /// writes are bounded as well. Survives a crash of the process.
     ///
     /// Fails with `Superseded` for an old lease, and changes nothing; so do all methods below that take a [`Context`].
-    async fn note_server_time(&self, cx: Context, server: Now) -> Result<()>;
+    async fn note_server(&self, cx: Context, time: Now, limits: WriteLimits) -> Result<()>;
 
     /// Takes note of an attempt to sync a scope that failed, so that whoever asks why something is not synced can be told,
     /// in any process; with none, that the scope is in sync, which forgets the failures before, as settling a batch does.
@@ -317,10 +318,10 @@ where
         self.threads.write(Durability::Process, release).await
     }
 
-    async fn note_server_time(&self, cx: Context, server: Now) -> Result<()> {
+    async fn note_server(&self, cx: Context, time: Now, limits: WriteLimits) -> Result<()> {
         self.threads
             .write(Durability::Process, move |rows| {
-                ops::note_server_time(rows, cx.now, cx.lease, server)
+                ops::note_server(rows, cx.now, cx.lease, time, limits)
             })
             .await
     }

@@ -5,10 +5,11 @@ use crate::clock::{Clock, DRIFT_BOUND, Now};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{BaseRef, DocumentKey};
 use crate::model::{Change, Limits, PushBatch, PushId, Scope, Verdict, VerdictKind, Verdicts};
+use crate::replica::failures::Failures;
 use crate::replica::record::{BatchRow, InFlight, Record};
 use crate::replica::rows::{OutboxPlace, ReplicaReads, ReplicaRows};
 use crate::replica::rules::{self, RuleContext};
-use crate::replica::types::{Committed, ConflictReport, Context, Failures, Origin, check_lease};
+use crate::replica::types::{Committed, ConflictReport, Context, Origin, check_lease};
 use crate::resolver::Resolvers;
 
 /// The batch in flight of a scope, or else a new one made of the oldest entries of its outbox; none if there is nothing
