@@ -8,32 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
-use support::{builder, server_with, soon};
-use sync_core::model::{Change, DocumentState, Rejection, RejectionCode, Scope};
-use sync_core::server::{Hooks, Server, Validate};
+use support::{builder, positive_server, soon};
+use sync_core::server::Server;
 use twotide::prelude::*;
 use twotide::{InboxEvent, InboxWatch, QuarantinedEdit, WaitingConflict};
-
-/// Refuses numbers below zero.
-#[derive(Debug)]
-struct Positive;
-
-impl Validate for Positive {
-    fn change(
-        &self,
-        _: &Scope,
-        change: &Change,
-        _: Option<&DocumentState>,
-    ) -> std::result::Result<(), Rejection> {
-        let negative = change.state.body.as_ref().is_some_and(|b| b.as_str().starts_with('-'));
-        let reason = "it is below zero".to_owned();
-        if negative { Err(Rejection { code: RejectionCode::Invalid, reason }) } else { Ok(()) }
-    }
-}
-
-fn server() -> Server {
-    server_with(Hooks { validate: Arc::new(Positive), ..Hooks::default() })
-}
 
 async fn asking(server: &Server, id: u8) -> Replica {
     let defers = resolve_with("ask", |_| Ok(Resolution::Defer));
@@ -133,7 +111,7 @@ async fn listed(replica: &Replica) -> BTreeMap<String, Vec<String>> {
 
 #[tokio::test]
 async fn conflicts_that_wait_are_told_first_and_then_what_becomes_of_them() {
-    let server = server();
+    let server = positive_server();
     let (ann, ben) = (asking(&server, 1).await, asking(&server, 2).await);
     quarrel(&ann, &ben, &["a", "b"], 1).await;
     let (mut watch, mut picture) = (ben.conflicts().watch(), Picture::default());
@@ -175,7 +153,7 @@ async fn conflicts_that_wait_are_told_first_and_then_what_becomes_of_them() {
 
 #[tokio::test]
 async fn refused_edits_are_watched_likewise() {
-    let server = server();
+    let server = positive_server();
     let ann = asking(&server, 1).await;
     let (mut watch, mut picture) = (ann.quarantine().watch(), Picture::default());
     picture.refused(&mut watch).await;
@@ -201,7 +179,7 @@ async fn refused_edits_are_watched_likewise() {
 
 #[tokio::test]
 async fn more_conflicts_than_are_remembered_end_in_the_same_list() {
-    let server = server();
+    let server = positive_server();
     let (ann, ben) = (asking(&server, 1).await, asking(&server, 2).await);
     let ids: Vec<String> = (0..5_000).map(|n| format!("{n:04}")).collect();
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
@@ -236,7 +214,7 @@ async fn more_conflicts_than_are_remembered_end_in_the_same_list() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_beside_whoever_decides_ends_with_the_same_list() {
-    let server = server();
+    let server = positive_server();
     let (ann, ben) = (asking(&server, 1).await, asking(&server, 2).await);
     let ids: Vec<String> = (0..600).map(|n| format!("{n:04}")).collect();
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
@@ -264,7 +242,7 @@ async fn a_reader_beside_whoever_decides_ends_with_the_same_list() {
 #[cfg(feature = "sqlite")]
 #[tokio::test]
 async fn what_another_process_decides_counts_as_well() {
-    let server = server();
+    let server = positive_server();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("shared.db");
     let ann = asking(&server, 1).await;

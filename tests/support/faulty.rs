@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
-use sync_core::error::{Error, Result};
+use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::{PushBatch, Reset, Verdicts};
 use sync_core::protocol::{Ack, Goodbye, Hello, Pull, Welcome};
 use sync_core::transport::{Connection, Delivery, Transport};
@@ -15,6 +15,8 @@ use sync_core::transport::{Connection, Delivery, Transport};
 pub(crate) struct Faults {
     connect: Mutex<Option<Error>>,
     push: Mutex<Option<Error>>,
+    /// How many answers to pushes are still to be lost, each with its link, after the server did what was asked.
+    lost: AtomicUsize,
     pub(crate) connects: AtomicUsize,
     pub(crate) pushes: AtomicUsize,
 }
@@ -28,6 +30,16 @@ impl Faults {
     /// Pushing fails like that; with none it works again.
     pub(crate) fn push(&self, error: Option<Error>) {
         *self.push.lock().unwrap() = error;
+    }
+
+    /// The next so many answers to pushes are lost.
+    pub(crate) fn lose(&self, answers: usize) {
+        self.lost.store(answers, Ordering::SeqCst);
+    }
+
+    /// How many are still to be lost.
+    pub(crate) fn left(&self) -> usize {
+        self.lost.load(Ordering::SeqCst)
     }
 
     fn meet(&self, fault: &Mutex<Option<Error>>, count: &AtomicUsize) -> Result<()> {
@@ -73,7 +85,14 @@ impl Connection for FaultyConnection {
 
     async fn push(&self, batch: PushBatch) -> Result<Verdicts> {
         self.faults.meet(&self.faults.push, &self.faults.pushes)?;
-        self.inner.push(batch).await
+        let verdicts = self.inner.push(batch).await?;
+        let lost = &self.faults.lost;
+        if lost.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok() {
+            let reason = "the link is cut".to_owned();
+            self.inner.close(Goodbye { reason, retry_after: None }).await;
+            return Err(Error::new(ErrorKind::Network, "the answer is lost"));
+        }
+        Ok(verdicts)
     }
 
     fn live(&self, pull: Pull) -> BoxStream<'static, Result<Delivery>> {
