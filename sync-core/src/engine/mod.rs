@@ -183,6 +183,20 @@ impl Engine {
         scopes.chain([self.session.deadline()]).flatten().min()
     }
 
+    /// When a scope whose last attempt failed is tried again; none while an attempt is under way, and if nothing is tried
+    /// before somebody changes something.
+    #[must_use]
+    pub fn next_attempt(&self, scope: &Scope) -> Option<Now> {
+        match self.session {
+            Session::BackingOff { until } => Some(until),
+            Session::Online { .. } => {
+                let machine = self.scopes.get(scope)?;
+                [machine.pull.pause(), machine.push.pause()].into_iter().flatten().min()
+            }
+            Session::Idle | Session::Connecting { .. } | Session::Refused(_) => None,
+        }
+    }
+
     /// Takes in a fact. Facts about requests that are not pending any more change nothing.
     pub fn handle_input(&mut self, now: Now, input: Input) {
         match input {

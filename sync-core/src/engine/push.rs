@@ -57,6 +57,11 @@ impl Push {
         }
     }
 
+    /// When the attempt after a failed one begins.
+    pub(super) fn pause(&self) -> Option<Now> {
+        self.pause
+    }
+
     pub(super) fn is_overdue(&self, now: Now) -> bool {
         matches!(self.state, State::InFlight { deadline, .. } if deadline <= now)
     }
@@ -223,7 +228,7 @@ impl Engine {
         if Self::needs_new_link(&failure) || failure.kind == ErrorKind::Superseded {
             return self.lose_link_to(now, failure);
         }
-        if failure.retry == Retry::Never {
+        if failure.retry == Retry::Never || !self.options.retry.enabled {
             push.state = State::Refused(failure.kind);
             return self.tell(Event::ScopeRefused(scope.clone(), failure.kind));
         }

@@ -12,7 +12,8 @@ use crate::error::Retry;
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct RetryPolicy {
-    /// Whether to retry at all. Default yes.
+    /// Whether to retry at all. Without retries the first failure of any kind counts as a refusal: nothing more is tried
+    /// before the replica is run again. Default yes.
     pub enabled: bool,
     /// The longest first delay. Default 250 ms.
     #[serde(with = "crate::duration_text")]

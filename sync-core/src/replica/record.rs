@@ -1,5 +1,7 @@
 //! What a replica keeps: per document, per scope, and once.
 
+mod codec;
+
 use crate::clock::{Clock, Now};
 use crate::codec::{Codec, Reader, codec_struct};
 use crate::error::Result;
@@ -7,6 +9,7 @@ use crate::model::{
     BaseRef, Checkpoint, Digest, DocumentKey, DocumentState, Generation, LocalSeq, PushId,
     Rejection, ReplicaId, Revision, Seq, ServerState, Settled, Stamp,
 };
+use crate::replica::{Failures, WriteLimits};
 
 /// Everything a replica keeps about one document.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -180,6 +183,8 @@ pub struct ScopeRow {
     pub deferred: u64,
     /// Edits in the quarantine.
     pub quarantined: u64,
+    /// What keeps it from syncing.
+    pub failures: Failures,
 }
 
 /// The batch in flight of a scope: its name and its documents; the states are in their records.
@@ -191,6 +196,8 @@ pub struct BatchRow {
     pub replica: ReplicaId,
     /// Its documents, in the order of the batch.
     pub keys: Vec<DocumentKey>,
+    /// How often it was taken out to be pushed.
+    pub attempts: u32,
 }
 
 /// An edit that the server refused for good.
@@ -233,6 +240,10 @@ pub struct ReplicaMeta {
     pub last_ticket: u64,
     /// Feed positions at or below this may lack removals: what was forgotten left no trace.
     pub feed_floor: LocalSeq,
+    /// Moves with every change of a conflict inbox or a quarantine.
+    pub inbox: u64,
+    /// What the server takes at most, once one has said so.
+    pub server_limits: Option<WriteLimits>,
 }
 
 impl ReplicaMeta {
@@ -251,6 +262,8 @@ impl ReplicaMeta {
             full_pulls: 0,
             last_ticket: 0,
             feed_floor: LocalSeq(0),
+            inbox: 0,
+            server_limits: None,
         }
     }
 
@@ -275,8 +288,8 @@ impl ReplicaMeta {
     }
 }
 
-/// What the checkpoint says of a foreign backend stands at the end, and only if it says anything: rows of before there was
-/// such a thing are read as they are.
+/// What the checkpoint says of a foreign backend, and what keeps the scope from syncing, stand at the end, and only if there
+/// is anything to say: rows of before there was such a thing are read as they are.
 impl Codec for ScopeRow {
     fn encode(&self, out: &mut Vec<u8>) {
         self.checkpoint.encode(out);
@@ -286,9 +299,13 @@ impl Codec for ScopeRow {
             count.encode(out);
         }
         let Checkpoint { bookmark, seen, .. } = &self.checkpoint;
-        if bookmark.is_some() || *seen > Seq(0) {
+        let has_failed = self.failures != Failures::default();
+        if bookmark.is_some() || *seen > Seq(0) || has_failed {
             bookmark.encode(out);
             seen.encode(out);
+        }
+        if has_failed {
+            self.failures.encode(out);
         }
     }
 
@@ -302,10 +319,14 @@ impl Codec for ScopeRow {
             in_flight: Codec::decode(input)?,
             deferred: Codec::decode(input)?,
             quarantined: Codec::decode(input)?,
+            failures: Failures::default(),
         };
         if input.remaining() > 0 {
             row.checkpoint.bookmark = Codec::decode(input)?;
             row.checkpoint.seen = Codec::decode(input)?;
+        }
+        if input.remaining() > 0 {
+            row.failures = Codec::decode(input)?;
         }
         Ok(row)
     }
@@ -316,18 +337,15 @@ codec_struct! {
     Pending { edit, deferred, slot, in_flight, voided }
     Edit { transaction, base, travelled, unlogged }
     InFlight { push, revision, base, state }
-    BatchRow { id, replica, keys }
     QuarantineRow { key, state, base, rejection, at }
-    ReplicaMeta {
-        replica, high_water, settled_high, clock_offset, last_local, last_push, lease, holder, full_pulls,
-        last_ticket, feed_floor,
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
     use crate::model::Bookmark;
+    use crate::replica::Failed;
 
     #[test]
     fn a_scope_of_before_there_were_bookmarks_is_read() {
@@ -340,6 +358,15 @@ mod tests {
         let mut new = old;
         new.checkpoint.bookmark = Some(Bookmark::new("2026-11-21,n7").unwrap());
         new.checkpoint.seen = Seq(9);
+        assert_eq!(ScopeRow::from_bytes(new.to_bytes()).unwrap(), new);
+        new.failures.add(Failed {
+            kind: ErrorKind::Network,
+            message: "nobody answers".to_owned(),
+            at: Now(5),
+            retry_at: Some(Now(7)),
+        });
+        assert_eq!(ScopeRow::from_bytes(new.to_bytes()).unwrap(), new);
+        new.checkpoint = Checkpoint::default();
         assert_eq!(ScopeRow::from_bytes(new.to_bytes()).unwrap(), new);
     }
 }

@@ -92,6 +92,11 @@ impl Pull {
         }
     }
 
+    /// When the attempt after a failed one begins.
+    pub(super) fn pause(&self) -> Option<Now> {
+        self.pause
+    }
+
     pub(super) fn is_overdue(&self, now: Now) -> bool {
         matches!(self.asked, Asked::Chunk { deadline, .. } if deadline <= now)
     }
@@ -380,7 +385,7 @@ impl Engine {
             self.outputs.extend(outputs);
             return self.lose_link_to(now, Failure { retry: Retry::Reconnect, ..failure });
         }
-        if failure.retry == Retry::Never {
+        if failure.retry == Retry::Never || !self.options.retry.enabled {
             pull.refused = Some(failure.kind);
             self.outputs.extend(outputs);
             return self.tell(Event::ScopeRefused(scope.clone(), failure.kind));

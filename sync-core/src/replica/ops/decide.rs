@@ -4,7 +4,7 @@ use super::transaction::Transaction;
 use super::write;
 use crate::clock::Now;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Collection, DocumentKey, Epoch, Rejection, RejectionCode, Scope, Stamp};
+use crate::model::{Collection, DocumentKey, Epoch, Rejection, RejectionCode, Scope};
 use crate::replica::record::QuarantineRow;
 use crate::replica::rows::ReplicaRows;
 use crate::replica::rules::{self, RuleContext};
@@ -36,8 +36,7 @@ pub fn decide(
                 after = *last;
                 for (ticket, row) in page.into_iter().filter(|(_, row)| row.key == *key) {
                     found = true;
-                    tx.rows.put_quarantine(&key.scope, ticket, None)?;
-                    tx.row.quarantined = tx.row.quarantined.saturating_sub(1);
+                    tx.release(ticket)?;
                     if *decision == Decision::Retry {
                         retry(&mut tx, now, row)?;
                     }
@@ -152,18 +151,7 @@ fn remove_documents(
         }
         for (key, record) in page {
             if let (Some(_), Some(state)) = (record.edit(), record.current.clone()) {
-                tx.meta.last_ticket += 1;
-                let at = Stamp::new(tx.meta.corrected(now).0, 0);
-                let row = QuarantineRow {
-                    key: key.clone(),
-                    state,
-                    base: None,
-                    rejection: rejection.clone(),
-                    at,
-                };
-                tx.rows.put_quarantine(scope, tx.meta.last_ticket, Some(&row))?;
-                tx.row.quarantined += 1;
-                tx.committed.refused.push((key.clone(), rejection.clone()));
+                tx.quarantine(now, &key, (state, None), &rejection)?;
             }
             tx.erase(&key, &record)?;
         }

@@ -5,7 +5,8 @@ use crate::clock::{Clock, DRIFT_BOUND, Now};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{BaseRef, DocumentKey};
 use crate::model::{Change, Limits, PushBatch, PushId, Scope, Verdict, VerdictKind, Verdicts};
-use crate::replica::record::{BatchRow, InFlight, QuarantineRow, Record};
+use crate::replica::failures::Failures;
+use crate::replica::record::{BatchRow, InFlight, Record};
 use crate::replica::rows::{OutboxPlace, ReplicaReads, ReplicaRows};
 use crate::replica::rules::{self, RuleContext};
 use crate::replica::types::{Committed, ConflictReport, Context, Origin, check_lease};
@@ -24,7 +25,9 @@ pub fn next_push(
 ) -> Result<Option<PushBatch>> {
     let meta = read_meta(rows)?;
     check_lease(cx.lease, meta.lease)?;
-    if let Some(batch) = rows.batch(scope)? {
+    if let Some(mut batch) = rows.batch(scope)? {
+        batch.attempts = batch.attempts.saturating_add(1);
+        rows.put_batch(scope, Some(&batch))?;
         return read_batch(rows, &cx.resolvers, scope, &batch).map(Some);
     }
     let chosen = choose(rows, &cx.resolvers, scope, limits)?;
@@ -38,6 +41,7 @@ pub fn next_push(
         id,
         replica: tx.meta.replica,
         keys: chosen.iter().map(|(key, _)| key.clone()).collect(),
+        attempts: 1,
     };
     for (key, old) in chosen {
         let record = put_in_flight(&mut tx, cx, id, old.clone());
@@ -194,6 +198,7 @@ pub fn settle(
     for (key, verdict) in batch.keys.iter().zip(verdicts) {
         settle_one(&mut tx, cx, *epoch, key, verdict)?;
     }
+    tx.row.failures = Failures::default();
     tx.rows.put_batch(scope, None)?;
     tx.finish()
 }
@@ -214,15 +219,8 @@ fn settle_one(
     let reports = outcome.decided.into_iter();
     let reports = reports.map(|decided| ConflictReport { key: key.clone(), decided });
     tx.committed.conflicts.extend(reports);
-    if let (Some((state, base)), VerdictKind::Rejected(rejection)) =
-        (outcome.refused, &verdict.kind)
-    {
-        tx.meta.last_ticket += 1;
-        let at = crate::model::Stamp::new(tx.meta.corrected(cx.now).0, 0);
-        let row = QuarantineRow { key: key.clone(), state, base, rejection: rejection.clone(), at };
-        tx.rows.put_quarantine(&tx.scope, tx.meta.last_ticket, Some(&row))?;
-        tx.row.quarantined += 1;
-        tx.committed.refused.push((key.clone(), rejection.clone()));
+    if let (Some(refused), VerdictKind::Rejected(rejection)) = (outcome.refused, &verdict.kind) {
+        tx.quarantine(cx.now, key, refused, rejection)?;
     }
     if verdict.kind == VerdictKind::Accepted {
         return tx.save_settled(key, &old, record);

@@ -14,7 +14,7 @@ use super::transaction::Transaction;
 /// Writes documents, their outbox entries and their bases.
 ///
 /// # Errors
-/// `InvalidInput` if the transaction is over the limits, `AlreadyExists` or `NotFound` as the operations say; nothing
+/// `InvalidInput` if the transaction is over the limits, these or the server's, `AlreadyExists` or `NotFound` as the operations say; nothing
 /// is written then. Else as the rows.
 pub fn write(
     rows: &mut dyn ReplicaRows,
@@ -22,8 +22,8 @@ pub fn write(
     limits: &WriteLimits,
     transaction: &LocalTransaction,
 ) -> Result<Committed> {
-    check(limits, transaction)?;
     let mut tx = Transaction::begin(rows, &transaction.scope)?;
+    check(&tx.meta.server_limits.map_or(*limits, |s| limits.min(s)), transaction)?;
     let unit = tx.meta.last_local.next();
     for write in &transaction.writes {
         let LocalWrite { collection, id, operation } = write;

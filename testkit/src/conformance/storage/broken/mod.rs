@@ -91,6 +91,11 @@ macro_rules! storage_conformance_faults {
                 => a_forgotten_scope_leaves_nothing_but_own_edits
             /// A reset begins by wiping the scope, unsynced edits included.
             resets_wipe_edits ResetsWipeEdits => a_reset_keeps_unsynced_edits
+            /// What the server takes at most is not remembered: what is written cannot travel.
+            servers_limits_forgotten ServersLimitsForgotten
+                => what_the_server_does_not_take_is_refused
+            /// What keeps a replica from syncing is told to nobody.
+            failures_forgotten FailuresForgotten => what_failed_is_kept_until_it_works
             /// A closed storage goes on.
             open_after_closing OpenAfterClosing => after_closing_everything_fails_as_closed
         }
