@@ -1,11 +1,13 @@
 //! What a replica keeps: per document, per scope, and once.
 
+use std::collections::BTreeSet;
+
 use crate::clock::{Clock, Now};
 use crate::codec::{Codec, Reader, codec_struct};
 use crate::error::Result;
 use crate::model::{
-    BaseRef, Checkpoint, Digest, DocumentKey, DocumentState, Generation, LocalSeq, PushId,
-    Rejection, ReplicaId, Revision, Seq, ServerState, Settled, Stamp,
+    BaseRef, Checkpoint, Collection, Digest, DocumentKey, DocumentState, Generation, LocalSeq,
+    PushId, Rejection, ReplicaId, Revision, Seq, ServerState, Settled, Stamp,
 };
 
 /// Everything a replica keeps about one document.
@@ -180,6 +182,8 @@ pub struct ScopeRow {
     pub deferred: u64,
     /// Edits in the quarantine.
     pub quarantined: u64,
+    /// Whether entries of the log were left out because their collections are local-only here.
+    pub left_out: bool,
 }
 
 /// The batch in flight of a scope: its name and its documents; the states are in their records.
@@ -233,6 +237,8 @@ pub struct ReplicaMeta {
     pub last_ticket: u64,
     /// Feed positions at or below this may lack removals: what was forgotten left no trace.
     pub feed_floor: LocalSeq,
+    /// The collections that were declared local-only: their documents live in [`Scope::local`](crate::model::Scope::local).
+    pub local_only: BTreeSet<Collection>,
 }
 
 impl ReplicaMeta {
@@ -251,6 +257,7 @@ impl ReplicaMeta {
             full_pulls: 0,
             last_ticket: 0,
             feed_floor: LocalSeq(0),
+            local_only: BTreeSet::new(),
         }
     }
 
@@ -275,8 +282,8 @@ impl ReplicaMeta {
     }
 }
 
-/// What the checkpoint says of a foreign backend stands at the end, and only if it says anything: rows of before there was
-/// such a thing are read as they are.
+/// What came later stands at the end, and only if it says anything, so that rows of before are read as they are: what the
+/// checkpoint says of a foreign backend, and then whether entries were left out.
 impl Codec for ScopeRow {
     fn encode(&self, out: &mut Vec<u8>) {
         self.checkpoint.encode(out);
@@ -286,9 +293,12 @@ impl Codec for ScopeRow {
             count.encode(out);
         }
         let Checkpoint { bookmark, seen, .. } = &self.checkpoint;
-        if bookmark.is_some() || *seen > Seq(0) {
+        if bookmark.is_some() || *seen > Seq(0) || self.left_out {
             bookmark.encode(out);
             seen.encode(out);
+        }
+        if self.left_out {
+            self.left_out.encode(out);
         }
     }
 
@@ -302,10 +312,14 @@ impl Codec for ScopeRow {
             in_flight: Codec::decode(input)?,
             deferred: Codec::decode(input)?,
             quarantined: Codec::decode(input)?,
+            left_out: false,
         };
         if input.remaining() > 0 {
             row.checkpoint.bookmark = Codec::decode(input)?;
             row.checkpoint.seen = Codec::decode(input)?;
+        }
+        if input.remaining() > 0 {
+            row.left_out = Codec::decode(input)?;
         }
         Ok(row)
     }
@@ -318,9 +332,46 @@ codec_struct! {
     InFlight { push, revision, base, state }
     BatchRow { id, replica, keys }
     QuarantineRow { key, state, base, rejection, at }
-    ReplicaMeta {
-        replica, high_water, settled_high, clock_offset, last_local, last_push, lease, holder, full_pulls,
-        last_ticket, feed_floor,
+}
+
+/// The local-only collections came later, and stand at the end if there are any.
+impl Codec for ReplicaMeta {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.replica.encode(out);
+        self.high_water.encode(out);
+        self.settled_high.encode(out);
+        self.clock_offset.encode(out);
+        self.last_local.encode(out);
+        self.last_push.encode(out);
+        self.lease.encode(out);
+        self.holder.encode(out);
+        self.full_pulls.encode(out);
+        self.last_ticket.encode(out);
+        self.feed_floor.encode(out);
+        if !self.local_only.is_empty() {
+            self.local_only.encode(out);
+        }
+    }
+
+    fn decode(input: &mut Reader) -> Result<Self> {
+        let mut meta = Self {
+            replica: Codec::decode(input)?,
+            high_water: Codec::decode(input)?,
+            settled_high: Codec::decode(input)?,
+            clock_offset: Codec::decode(input)?,
+            last_local: Codec::decode(input)?,
+            last_push: Codec::decode(input)?,
+            lease: Codec::decode(input)?,
+            holder: Codec::decode(input)?,
+            full_pulls: Codec::decode(input)?,
+            last_ticket: Codec::decode(input)?,
+            feed_floor: Codec::decode(input)?,
+            local_only: BTreeSet::new(),
+        };
+        if input.remaining() > 0 {
+            meta.local_only = Codec::decode(input)?;
+        }
+        Ok(meta)
     }
 }
 
@@ -341,5 +392,17 @@ mod tests {
         new.checkpoint.bookmark = Some(Bookmark::new("2026-11-21,n7").unwrap());
         new.checkpoint.seen = Seq(9);
         assert_eq!(ScopeRow::from_bytes(new.to_bytes()).unwrap(), new);
+        new.left_out = true;
+        assert_eq!(ScopeRow::from_bytes(new.to_bytes()).unwrap(), new);
+    }
+
+    #[test]
+    fn a_replica_of_before_there_were_local_only_collections_is_read() {
+        let mut meta = ReplicaMeta::new(ReplicaId([7; 16]));
+        let old = meta.to_bytes();
+        assert_eq!(ReplicaMeta::from_bytes(old.clone()).unwrap(), meta);
+        meta.local_only.insert(Collection::new("drafts").unwrap());
+        assert!(meta.to_bytes().starts_with(&old));
+        assert_eq!(ReplicaMeta::from_bytes(meta.to_bytes()).unwrap(), meta);
     }
 }

@@ -1,5 +1,6 @@
 //! What goes into a replica's storage and what comes out of it.
 
+use std::collections::BTreeSet;
 use std::ops::Deref;
 
 use serde::{Deserialize, Serialize};
@@ -170,7 +171,9 @@ pub struct ReplicaState {
     pub last_local: LocalSeq,
     /// The newest engine lease, and who took it.
     pub lease: (Generation, String),
-    /// Its scopes, in order of their names.
+    /// The collections that were declared local-only.
+    pub local_only: BTreeSet<Collection>,
+    /// Its scopes, in order of their names; with [`Scope::local`] once something was written there.
     pub scopes: Vec<ScopeSummary>,
 }
 
@@ -209,6 +212,8 @@ pub struct ScopeSummary {
     pub outbox: OutboxCounts,
     /// The batch in flight.
     pub in_flight: Option<PushId>,
+    /// Whether the replica leaves out documents that the server has: its digest is then another one by right.
+    pub is_partial: bool,
 }
 
 /// How much of a scope is not settled.

@@ -32,6 +32,7 @@ pub fn state(rows: &dyn ReplicaReads) -> Result<ReplicaState> {
             digest: row.digest,
             outbox,
             in_flight,
+            is_partial: row.left_out,
         });
     }
     Ok(ReplicaState {
@@ -39,6 +40,7 @@ pub fn state(rows: &dyn ReplicaReads) -> Result<ReplicaState> {
         last_push: meta.last_push,
         last_local: meta.last_local,
         lease: (meta.lease, meta.holder),
+        local_only: meta.local_only,
         scopes,
     })
 }

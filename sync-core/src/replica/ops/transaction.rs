@@ -1,7 +1,7 @@
 //! What every write transaction shares: the row that is kept once, the scope's row, its counters, and the change feed.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Digest, DocumentKey, Epoch, Revision, Scope, Seq};
+use crate::model::{Collection, Digest, DocumentKey, Epoch, Revision, Scope, Seq};
 use crate::replica::record::{Record, ReplicaMeta, ScopeRow};
 use crate::replica::rows::{ReplicaReads, ReplicaRows};
 use crate::replica::types::{Committed, DocumentChange, Operation, Origin};
@@ -24,6 +24,15 @@ impl<'a> Transaction<'a> {
         let meta = read_meta(rows)?;
         let row = rows.scope(scope)?.unwrap_or_default();
         Ok(Self { rows, meta, scope: scope.clone(), row, committed: Committed::default() })
+    }
+
+    /// As [`begin`](Self::begin), for what has to do with a server.
+    pub(super) fn begin_synced(rows: &'a mut dyn ReplicaRows, scope: &Scope) -> Result<Self> {
+        if scope.is_local() {
+            let message = "documents of local-only collections have nothing to do with a server";
+            return Err(Error::new(ErrorKind::InvalidInput, message).with("scope", scope));
+        }
+        Self::begin(rows, scope)
     }
 
     /// The epoch that settled states belong to; before the first chunk or verdict there is none.
@@ -86,9 +95,9 @@ impl<'a> Transaction<'a> {
     }
 
     /// Removes a record and every trace of it.
-    pub(super) fn erase(&mut self, key: &DocumentKey, old: &Record) -> Result<()> {
+    pub(super) fn remove(&mut self, key: &DocumentKey, old: &Record, origin: Origin) -> Result<()> {
         let mut gone = Record::default();
-        self.note_change(key, Some(old), &mut gone, Origin::Remote);
+        self.note_change(key, Some(old), &mut gone, origin);
         self.count(key, Some(old), &gone);
         self.meta.feed_floor = self.meta.last_local;
         self.rows.remove_record(key, old)
@@ -140,6 +149,13 @@ impl<'a> Transaction<'a> {
             bump(&mut row.pending, record.pushable().is_some());
             bump(&mut row.in_flight, record.in_flight().is_some());
             bump(&mut row.deferred, record.is_deferred());
+        }
+    }
+
+    /// Lets a collection be pulled from the beginning, whatever the others have.
+    pub(super) fn backfill(&mut self, collection: &Collection) {
+        if self.row.checkpoint.position > Seq(0) {
+            self.row.checkpoint.backfills.insert(collection.clone(), Seq(0));
         }
     }
 

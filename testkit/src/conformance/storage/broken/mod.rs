@@ -91,6 +91,8 @@ macro_rules! storage_conformance_faults {
                 => a_forgotten_scope_leaves_nothing_but_own_edits
             /// A reset begins by wiping the scope, unsynced edits included.
             resets_wipe_edits ResetsWipeEdits => a_reset_keeps_unsynced_edits
+            /// What is declared local-only is synced all the same.
+            declarations_dropped DeclarationsDropped => what_is_local_only_stays_on_the_device
             /// A closed storage goes on.
             open_after_closing OpenAfterClosing => after_closing_everything_fails_as_closed
         }
