@@ -1,5 +1,6 @@
 //! Opening a replica.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,7 @@ pub struct ReplicaBuilder {
     /// Text that is no value of its option, told when the replica is opened.
     bad_storage: Option<Error>,
     bad_scope: Option<Error>,
+    bad_collection: Option<Error>,
     storage: Option<Arc<dyn Storage>>,
     transport: Option<Arc<dyn Transport>>,
     resolvers: Option<Resolvers>,
@@ -41,6 +43,7 @@ pub(crate) struct Made {
     pub(crate) transport: Option<Arc<dyn Transport>>,
     pub(crate) environment: Arc<dyn Environment>,
     pub(crate) options: DriverOptions,
+    pub(crate) local_only: BTreeSet<Collection>,
     pub(crate) attempts: u32,
     pub(crate) status: Status,
 }
@@ -57,6 +60,7 @@ impl ReplicaBuilder {
             config: ReplicaConfig::default(),
             bad_storage: None,
             bad_scope: None,
+            bad_collection: None,
             storage: None,
             transport: None,
             resolvers: None,
@@ -78,7 +82,7 @@ impl ReplicaBuilder {
             self.transport = None;
         }
         self.resolvers = None;
-        (self.bad_storage, self.bad_scope) = (None, None);
+        (self.bad_storage, self.bad_scope, self.bad_collection) = (None, None, None);
         self.config = config;
         self
     }
@@ -162,6 +166,37 @@ impl ReplicaBuilder {
         match Scope::new(scope) {
             Ok(scope) => (self.config.scope, self.bad_scope) = (scope, None),
             Err(error) => self.bad_scope = Some(error),
+        }
+        self
+    }
+
+    /// These collections never leave this device, and all others are synced. Documents of a local-only collection are
+    /// written, read and watched like others, and are in the change feed. They are never pushed or pulled, and no reset
+    /// touches them; one that is deleted is gone for good. What other devices sync in a collection of that name does not
+    /// come here.
+    ///
+    /// A transaction holds documents of local-only collections or of synced ones, not both.
+    ///
+    /// The declaration is kept in the storage: without this call it stays as it was. Another one is refused by
+    /// [`open`](Self::open) as long as it would change what documents mean that are there: synced documents or edits in a
+    /// collection that becomes local-only, and local documents in one that does not stay so. So nothing that was meant for
+    /// this device travels, and nothing is lost. Text that is no name is told by [`open`](Self::open), too.
+    ///
+    /// ```
+    /// # use twotide::prelude::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> twotide::Result<()> {
+    /// let replica = Replica::builder().memory().local_only(["drafts"]).open().await?;
+    /// let drafts = replica.collection::<String>("drafts")?;
+    /// let draft = drafts.insert(&"Dear".to_owned()).await?;
+    /// assert_eq!(replica.sync_state("drafts", draft.id()).await?.as_str(), "local_only");
+    /// # replica.close().await
+    /// # }
+    /// ```
+    pub fn local_only(mut self, collections: impl IntoIterator<Item: AsRef<str>>) -> Self {
+        match collections.into_iter().map(Collection::new).collect() {
+            Ok(names) => (self.config.local_only, self.bad_collection) = (Some(names), None),
+            Err(error) => self.bad_collection = Some(error),
         }
         self
     }
@@ -310,11 +345,12 @@ impl ReplicaBuilder {
     /// Opens the replica.
     ///
     /// # Errors
-    /// `InvalidInput` without a storage, for a bad scope or a bad address, and for an option that
-    /// [cannot work](ReplicaConfig::check); `Incompatible` for a file that is not a replica's or from a newer version;
+    /// `InvalidInput` without a storage, for a bad scope, collection or address, for an option that
+    /// [cannot work](ReplicaConfig::check), and for [local-only collections](Self::local_only) that cannot become so;
+    /// `Incompatible` for a file that is not a replica's or from a newer version;
     /// else as the storage.
     pub async fn open(self) -> Result<Replica> {
-        if let Some(error) = self.bad_storage.or(self.bad_scope) {
+        if let Some(error) = self.bad_storage.or(self.bad_scope).or(self.bad_collection) {
             return Err(error);
         }
         let config = self.config;
@@ -344,14 +380,19 @@ impl ReplicaBuilder {
         options.holder = self.holder;
         options.resolvers = self.resolvers.unwrap_or_else(|| config.resolver.resolvers());
         options.token_provider = self.token_provider;
+        if let Some(local_only) = config.local_only {
+            storage.declare_local_only(local_only).await?;
+        }
+        let state = storage.state().await?;
         // So that the status is right from the beginning.
-        let outbox = storage.state().await?.outbox(&options.scopes[0]);
+        let outbox = state.outbox(&options.scopes[0]);
         let status = Status::of(&DriverStatus::default(), outbox, config.direction);
         let replica = Replica::new(Made {
             storage,
             transport,
             environment: self.environment,
             options,
+            local_only: state.local_only,
             attempts: config.attempts,
             status,
         });

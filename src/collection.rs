@@ -95,7 +95,9 @@ impl<T> Collection<T> {
         self.name.as_str()
     }
 
-    pub(crate) fn scope(&self) -> &Scope {
+    /// The scope in which its documents live: the replica's, or [`Scope::local`] if it is local-only.
+    #[must_use]
+    pub fn scope(&self) -> &Scope {
         &self.scope
     }
 

@@ -1,5 +1,6 @@
 //! Everything that can be set about a replica, as data.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use sync_core::driver::DriverOptions;
 use sync_core::duration_text;
 use sync_core::engine::{Direction, EngineOptions, RetryPolicy};
 use sync_core::error::{Error, ErrorKind, Result};
-use sync_core::model::{Limits, Scope};
+use sync_core::model::{Collection, Limits, Scope};
 use sync_core::resolver::{
     ClientWins, FieldMerge, LastWriteWins, Resolution, Resolvers, ServerWins, resolve_with,
 };
@@ -128,6 +129,10 @@ pub struct ReplicaConfig {
     pub keep_revoked: bool,
     /// The version of the app's own schema, as the server is told it. Default 0.
     pub schema: u32,
+    /// The collections that never leave this device; all others are synced. Left out by default: as was declared when the
+    /// storage was opened before, and none in a new one. See [`ReplicaBuilder::local_only`](crate::ReplicaBuilder::local_only).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local_only: Option<BTreeSet<Collection>>,
 }
 
 impl Default for ReplicaConfig {
@@ -160,6 +165,7 @@ impl Default for ReplicaConfig {
             compression: false,
             keep_revoked: !engine.forget_revoked,
             schema,
+            local_only: None,
         }
     }
 }
@@ -208,6 +214,13 @@ impl ReplicaConfig {
             if value < Duration::from_millis(1) {
                 return Err(wrong(option, format!("{value:?}"), "at least 1ms"));
             }
+        }
+        if self.scope.is_local() {
+            return Err(wrong(
+                "scope",
+                &self.scope,
+                "another one: local-only collections live there",
+            ));
         }
         if self.retry.ceiling < self.retry.first {
             let value = format!("{:?}", self.retry.ceiling);

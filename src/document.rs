@@ -57,7 +57,7 @@ impl<T> Document<T> {
         time_of(self.updated)
     }
 
-    /// Whether the server has settled this state.
+    /// Whether the server has settled this state. Never in a local-only collection.
     #[must_use]
     pub fn is_synced(&self) -> bool {
         self.is_synced
@@ -81,7 +81,8 @@ impl Document<Body> {
     fn raw(stored: &Stored) -> Option<Self> {
         let body = stored.state.body.as_ref()?;
         let id = stored.key.id.as_str().to_owned();
-        Some(Self::new(id, &stored.state, body, !stored.dirty))
+        let is_synced = !stored.dirty && !stored.key.scope.is_local();
+        Some(Self::new(id, &stored.state, body, is_synced))
     }
 
     /// The same document with its body read into a type, upgraded first if there are versions.

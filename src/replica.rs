@@ -1,5 +1,6 @@
 //! The replica: what an app talks to.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -32,6 +33,8 @@ struct Inner {
     transport: Option<Arc<dyn Transport>>,
     environment: Arc<dyn Environment>,
     options: DriverOptions,
+    /// The collections that were declared local-only when this was opened.
+    local_only: BTreeSet<Name>,
     direction: Direction,
     /// What the next driver begins with.
     token: std::sync::Mutex<Option<String>>,
@@ -62,7 +65,8 @@ impl Replica {
     }
 
     pub(crate) fn new(made: Made) -> Self {
-        let Made { storage, transport, environment, mut options, attempts, status } = made;
+        let Made { storage, transport, environment, mut options, local_only, attempts, status } =
+            made;
         let direction = status.direction;
         let listeners = Arc::new(Listeners::new(status, attempts));
         let scope = options.scopes[0].clone();
@@ -74,6 +78,7 @@ impl Replica {
             transport,
             environment,
             options,
+            local_only,
             direction,
             token,
             driver,
@@ -118,7 +123,16 @@ impl Replica {
     /// # Errors
     /// `InvalidInput` for a bad name.
     pub fn collection<T: Serialize + DeserializeOwned>(&self, name: &str) -> Result<Collection<T>> {
-        Ok(Collection::new(self.clone(), self.scope().clone(), Name::new(name)?))
+        let name = Name::new(name)?;
+        Ok(Collection::new(self.clone(), self.scope_of(&name), name))
+    }
+
+    /// Where the documents of a collection live.
+    pub(crate) fn scope_of(&self, collection: &Name) -> Scope {
+        match self.0.local_only.contains(collection) {
+            true => Scope::local(),
+            false => self.scope().clone(),
+        }
     }
 
     /// A collection of raw JSON, kept byte for byte.

@@ -13,6 +13,8 @@ use crate::{QuarantinedEdit, Replica, WaitingConflict};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum SyncState {
+    /// Its collection never leaves this device: see [`ReplicaBuilder::local_only`](crate::ReplicaBuilder::local_only).
+    LocalOnly,
     /// Nothing of it is unsettled.
     Synced,
     /// Its edit waits for a batch.
@@ -26,10 +28,11 @@ pub enum SyncState {
 }
 
 impl SyncState {
-    /// The word for it: `synced`, `pending`, `in_flight`, `conflict` or `quarantined`.
+    /// The word for it: `local_only`, `synced`, `pending`, `in_flight`, `conflict` or `quarantined`.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
+            Self::LocalOnly => "local_only",
             Self::Synced => "synced",
             Self::Pending(_) => "pending",
             Self::InFlight(_) => "in_flight",
@@ -104,7 +107,11 @@ impl Replica {
     /// # Errors
     /// `InvalidInput` for a bad name; else as the storage.
     pub async fn sync_state(&self, collection: &str, id: &str) -> Result<SyncState> {
-        let entries = self.storage().unsettled_of(self.key(collection, id)?).await?;
+        let key = self.key(collection, id)?;
+        if key.scope.is_local() {
+            return Ok(SyncState::LocalOnly);
+        }
+        let entries = self.storage().unsettled_of(key).await?;
         let mut refused = Vec::new();
         for (which, entry) in entries {
             match which {

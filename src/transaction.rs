@@ -36,7 +36,8 @@ impl Transaction {
     /// Makes a document under a fresh time-ordered id, which is the answer.
     ///
     /// # Errors
-    /// `InvalidInput` if the value has no JSON form, or the collection is of another scope than the first one.
+    /// `InvalidInput` if the value has no JSON form, or the collection is of another scope than the first one, or is
+    /// [local-only](crate::ReplicaBuilder::local_only) and the first one is not, or the other way round.
     pub fn insert<T: Serialize>(
         &mut self,
         collection: &Collection<T>,
@@ -102,6 +103,12 @@ impl Transaction {
     ) -> Result<()> {
         let scope = self.scope.get_or_insert_with(|| collection.scope().clone());
         if scope != collection.scope() {
+            if scope.is_local() || collection.scope().is_local() {
+                let message = "a transaction holds documents of local-only collections or of synced ones: write them in \
+                               two transactions";
+                return Err(Error::new(ErrorKind::InvalidInput, message)
+                    .with("collection", collection.name()));
+            }
             let message = "a transaction cannot span scopes: each scope has its own log";
             return Err(Error::new(ErrorKind::InvalidInput, message)
                 .with("first", scope)

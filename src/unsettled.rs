@@ -102,7 +102,8 @@ impl Replica {
     }
 
     pub(crate) fn key(&self, collection: &str, id: &str) -> Result<DocumentKey> {
-        Ok(DocumentKey::new(self.scope().clone(), Name::new(collection)?, DocumentId::new(id)?))
+        let collection = Name::new(collection)?;
+        Ok(DocumentKey::new(self.scope_of(&collection), collection, DocumentId::new(id)?))
     }
 
     async fn decide(&self, collection: &str, id: &str, decision: Decision) -> Result<()> {

@@ -22,7 +22,7 @@ fn unusual() -> Value {
         "retry": { "enabled": false, "first": "1s", "factor": 3, "ceiling": "1m 30s", "jitter": false },
         "batch_bytes": 20, "chunk_documents": 30, "chunk_bytes": 40, "pipeline_depth": 5,
         "pipeline_bytes": 60, "auto_start": true, "connect_timeout": "2s", "request_timeout": "250ms",
-        "compression": true, "keep_revoked": true, "schema": 8
+        "compression": true, "keep_revoked": true, "schema": 8, "local_only": ["drafts"]
     });
     if cfg!(feature = "http") {
         all["live_by"] = json!("long_poll");

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use twotide::core::model::{Collection, Limits};
+use twotide::core::model::{Collection, Limits, Scope};
 use twotide::core::replica::Scan;
 use twotide::prelude::*;
 
@@ -60,20 +60,34 @@ pub(crate) async fn rm(args: KeyArgs) -> Result<(), Failure> {
 
 pub(crate) async fn ls(args: LsArgs) -> Result<(), Failure> {
     let replica = open_existing(&args.db.db, &args.db.scope).await?;
+    let scopes = match &args.collection {
+        Some(name) => vec![replica.raw(name)?.scope().clone()],
+        None => vec![replica.scope().clone(), Scope::local()],
+    };
     let collection = args.collection.map(Collection::new).transpose()?;
+    for scope in scopes {
+        list(&replica, &scope, collection.as_ref()).await?;
+    }
+    Ok(replica.close().await?)
+}
+
+async fn list(
+    replica: &Replica,
+    scope: &Scope,
+    collection: Option<&Collection>,
+) -> Result<(), Failure> {
     let mut after = None;
     let mut counted: Option<(Collection, u64)> = None;
     loop {
-        let (scope, limits) = (replica.scope().clone(), Limits::CHUNK);
-        let scan = Scan { scope, collection: collection.clone(), after, limits };
+        let (scope, limits) = (scope.clone(), Limits::CHUNK);
+        let scan = Scan { scope, collection: collection.cloned(), after, limits };
         let page = replica.storage().scan(scan).await?;
         after = page.items.last().map(|s| (s.key.collection.clone(), s.key.id.clone()));
         for stored in &page.items {
             if collection.is_some() {
                 let (id, revision) = (stored.key.id.as_str(), stored.state.revision);
-                print(
-                    &serde_json::json!({ "id": id, "revision": revision, "synced": !stored.dirty }),
-                )?;
+                let synced = !stored.dirty && !stored.key.scope.is_local();
+                print(&serde_json::json!({ "id": id, "revision": revision, "synced": synced }))?;
                 continue;
             }
             match &mut counted {
@@ -85,8 +99,7 @@ pub(crate) async fn ls(args: LsArgs) -> Result<(), Failure> {
             break;
         }
     }
-    show_count(counted)?;
-    Ok(replica.close().await?)
+    show_count(counted)
 }
 
 fn show_count(counted: Option<(Collection, u64)>) -> Result<(), Failure> {

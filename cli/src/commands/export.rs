@@ -2,7 +2,8 @@
 
 use std::io::{BufWriter, Write};
 
-use twotide::core::model::{Collection, Limits};
+use twotide::Replica;
+use twotide::core::model::{Collection, Limits, Scope};
 use twotide::core::replica::Scan;
 
 use super::open_existing;
@@ -12,22 +13,37 @@ use crate::output::Line;
 
 pub(crate) async fn run(args: ExportArgs) -> Result<(), Failure> {
     let replica = open_existing(&args.db.db, &args.db.scope).await?;
+    let scopes = match &args.collection {
+        Some(name) => vec![replica.raw(name)?.scope().clone()],
+        None => vec![replica.scope().clone(), Scope::local()],
+    };
     let collection = args.collection.map(Collection::new).transpose()?;
     let mut out = BufWriter::new(std::io::stdout());
+    for scope in scopes {
+        write_out(&replica, &scope, collection.as_ref(), &mut out).await?;
+    }
+    out.flush()?;
+    Ok(replica.close().await?)
+}
+
+async fn write_out(
+    replica: &Replica,
+    scope: &Scope,
+    collection: Option<&Collection>,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
     let mut after = None;
     loop {
-        let (scope, limits) = (replica.scope().clone(), Limits::CHUNK);
-        let scan = Scan { scope, collection: collection.clone(), after, limits };
+        let (scope, limits) = (scope.clone(), Limits::CHUNK);
+        let scan = Scan { scope, collection: collection.cloned(), after, limits };
         let page = replica.storage().scan(scan).await?;
         for stored in &page.items {
-            serde_json::to_writer(&mut out, &Line::of(stored)?)?;
+            serde_json::to_writer(&mut *out, &Line::of(stored)?)?;
             out.write_all(b"\n")?;
         }
         after = page.items.last().map(|s| (s.key.collection.clone(), s.key.id.clone()));
         if !page.more {
-            break;
+            return Ok(());
         }
     }
-    out.flush()?;
-    Ok(replica.close().await?)
 }

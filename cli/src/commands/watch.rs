@@ -62,8 +62,9 @@ pub(crate) async fn run(args: WatchArgs) -> Result<(), Failure> {
             }
             change = changes.next() => {
                 let change = change?;
-                // One file holds all scopes of a replica; one is watched.
-                if change.key().scope == *replica.scope() {
+                // One file holds all scopes of a replica; one is watched, with what is local-only.
+                let scope = &change.key().scope;
+                if scope == replica.scope() || scope.is_local() {
                     show(&change)?;
                     left -= 1;
                 }

@@ -6,7 +6,7 @@
 
 mod model;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
@@ -327,6 +327,23 @@ impl<K: Codec + Ord, V: Codec> Codec for BTreeMap<K, V> {
             return Err(malformed("the keys of a map are not in order"));
         }
         Ok(pairs.into_iter().collect())
+    }
+}
+
+impl<T: Codec + Ord> Codec for BTreeSet<T> {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.len().encode(out);
+        for item in self {
+            item.encode(out);
+        }
+    }
+    fn decode(input: &mut Reader) -> Result<Self> {
+        let items = Vec::<T>::decode(input)?;
+        // One value has one form: ascending, and none twice.
+        if items.windows(2).any(|pair| pair[0] >= pair[1]) {
+            return Err(malformed("the items of a set are not in order"));
+        }
+        Ok(items.into_iter().collect())
     }
 }
 

@@ -317,7 +317,8 @@ fn ack(state: &ReplicaState, scope: &Scope, settled: Seq) -> Option<Ack> {
     let counts = summary.outbox;
     let is_settled = counts.pending == 0 && counts.in_flight == 0 && counts.deferred == 0;
     let checkpoint = &summary.checkpoint;
-    let whole = checkpoint.backfills.is_empty() && checkpoint.full_pull.is_none();
+    let is_behind = !checkpoint.backfills.is_empty() || checkpoint.full_pull.is_some();
+    let whole = !is_behind && !summary.is_partial;
     Some(Ack {
         scope: scope.clone(),
         epoch: checkpoint.epoch?,

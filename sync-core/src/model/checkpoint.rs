@@ -111,13 +111,13 @@ impl Cursor {
     }
 
     /// The cursor that continues after a chunk of that epoch which ended at `next` when the log ended at `head`. A pull
-    /// from the very beginning remembers the head at which it began, until it is at the head.
+    /// from the very beginning, also of a single collection, remembers the head at which it began, until it is at the head.
     ///
     /// It names no server starts: whoever handed the chunk out knows where it is from, and the starts that were known
     /// before the chunk do not reach to its end. It has no bookmark either: [`at`](Self::at) adds the chunk's.
     #[must_use]
     pub fn advanced(&self, epoch: Epoch, next: Seq, head: Seq) -> Self {
-        let begins = self.after == Seq(0) && self.position == Seq(0);
+        let begins = self.after == Seq(0);
         let mut checkpoint = Checkpoint {
             epoch: Some(epoch),
             position: self.position,

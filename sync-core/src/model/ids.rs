@@ -109,6 +109,23 @@ impl Default for Scope {
     }
 }
 
+impl Scope {
+    /// The scope in which a replica keeps the documents of local-only collections: `$local`. No replica syncs it, and no
+    /// server serves it.
+    #[must_use]
+    pub fn local() -> Self {
+        Self(Arc::from(Self::LOCAL))
+    }
+
+    /// Whether it is the one that never leaves a device.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.as_str() == Self::LOCAL
+    }
+
+    const LOCAL: &str = "$local";
+}
+
 impl DocumentId {
     /// A fresh time-ordered id (UUID version 7, RFC 9562) from a time in Unix milliseconds and
     /// ten random bytes. Ids made in a later millisecond sort after earlier ones, which keeps bulk

@@ -2,12 +2,14 @@
 
 mod codec;
 
+use std::collections::BTreeSet;
+
 use crate::clock::{Clock, Now};
 use crate::codec::{Codec, Reader, codec_struct};
 use crate::error::Result;
 use crate::model::{
-    BaseRef, Checkpoint, Digest, DocumentKey, DocumentState, Generation, LocalSeq, PushId,
-    Rejection, ReplicaId, Revision, Seq, ServerState, Settled, Stamp,
+    BaseRef, Checkpoint, Collection, Digest, DocumentKey, DocumentState, Generation, LocalSeq,
+    PushId, Rejection, ReplicaId, Revision, Seq, ServerState, Settled, Stamp,
 };
 use crate::replica::{Failures, WriteLimits};
 
@@ -185,6 +187,8 @@ pub struct ScopeRow {
     pub quarantined: u64,
     /// What keeps it from syncing.
     pub failures: Failures,
+    /// Whether entries of the log were left out because their collections are local-only here.
+    pub left_out: bool,
 }
 
 /// The batch in flight of a scope: its name and its documents; the states are in their records.
@@ -244,6 +248,8 @@ pub struct ReplicaMeta {
     pub inbox: u64,
     /// What the server takes at most, once one has said so.
     pub server_limits: Option<WriteLimits>,
+    /// The collections that were declared local-only: their documents live in [`Scope::local`](crate::model::Scope::local).
+    pub local_only: BTreeSet<Collection>,
 }
 
 impl ReplicaMeta {
@@ -264,6 +270,7 @@ impl ReplicaMeta {
             feed_floor: LocalSeq(0),
             inbox: 0,
             server_limits: None,
+            local_only: BTreeSet::new(),
         }
     }
 
@@ -288,8 +295,8 @@ impl ReplicaMeta {
     }
 }
 
-/// What the checkpoint says of a foreign backend, and what keeps the scope from syncing, stand at the end, and only if there
-/// is anything to say: rows of before there was such a thing are read as they are.
+/// What came later stands at the end, and only if it says anything, so that rows of before are read as they are: what the
+/// checkpoint says of a foreign backend, what keeps the scope from syncing, and whether entries were left out.
 impl Codec for ScopeRow {
     fn encode(&self, out: &mut Vec<u8>) {
         self.checkpoint.encode(out);
@@ -300,12 +307,15 @@ impl Codec for ScopeRow {
         }
         let Checkpoint { bookmark, seen, .. } = &self.checkpoint;
         let has_failed = self.failures != Failures::default();
-        if bookmark.is_some() || *seen > Seq(0) || has_failed {
+        if bookmark.is_some() || *seen > Seq(0) || has_failed || self.left_out {
             bookmark.encode(out);
             seen.encode(out);
         }
-        if has_failed {
+        if has_failed || self.left_out {
             self.failures.encode(out);
+        }
+        if self.left_out {
+            self.left_out.encode(out);
         }
     }
 
@@ -320,6 +330,7 @@ impl Codec for ScopeRow {
             deferred: Codec::decode(input)?,
             quarantined: Codec::decode(input)?,
             failures: Failures::default(),
+            left_out: false,
         };
         if input.remaining() > 0 {
             row.checkpoint.bookmark = Codec::decode(input)?;
@@ -327,6 +338,9 @@ impl Codec for ScopeRow {
         }
         if input.remaining() > 0 {
             row.failures = Codec::decode(input)?;
+        }
+        if input.remaining() > 0 {
+            row.left_out = Codec::decode(input)?;
         }
         Ok(row)
     }
@@ -367,6 +381,8 @@ mod tests {
         });
         assert_eq!(ScopeRow::from_bytes(new.to_bytes()).unwrap(), new);
         new.checkpoint = Checkpoint::default();
+        assert_eq!(ScopeRow::from_bytes(new.to_bytes()).unwrap(), new);
+        new.left_out = true;
         assert_eq!(ScopeRow::from_bytes(new.to_bytes()).unwrap(), new);
     }
 }

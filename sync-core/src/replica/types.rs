@@ -1,5 +1,6 @@
 //! What goes into a replica's storage and what comes out of it.
 
+use std::collections::BTreeSet;
 use std::ops::Deref;
 
 use serde::{Deserialize, Serialize};
@@ -182,7 +183,9 @@ pub struct ReplicaState {
     pub inbox: u64,
     /// The newest engine lease, and who took it.
     pub lease: (Generation, String),
-    /// Its scopes, in order of their names.
+    /// The collections that were declared local-only.
+    pub local_only: BTreeSet<Collection>,
+    /// Its scopes, in order of their names; with [`Scope::local`] once something was written there.
     pub scopes: Vec<ScopeSummary>,
 }
 
@@ -223,6 +226,8 @@ pub struct ScopeSummary {
     pub in_flight: Option<PushId>,
     /// What keeps it from syncing.
     pub failures: Failures,
+    /// Whether the replica leaves out documents that the server has: its digest is then another one by right.
+    pub is_partial: bool,
 }
 
 /// How much of a scope is not settled.

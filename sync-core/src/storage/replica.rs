@@ -1,5 +1,6 @@
 //! What a replica asks of its storage.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,8 +12,8 @@ use super::threads::{Durability, Snapshot, ThreadOptions, Threads, Transactional
 use crate::clock::Now;
 use crate::error::Result;
 use crate::model::{
-    Chunk, DocumentKey, Generation, Limits, LocalSeq, PushBatch, PushId, ReplicaId, Reset, Scope,
-    Verdicts,
+    Chunk, Collection, DocumentKey, Generation, Limits, LocalSeq, PushBatch, PushId, ReplicaId,
+    Reset, Scope, Verdicts,
 };
 use crate::replica::rows::{ReplicaReads, ReplicaRows};
 use crate::replica::{
@@ -84,7 +85,9 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// sees differently, in order. A later write of the transaction sees the earlier ones. One without writes changes
     /// no document.
     ///
-    /// Fails with `InvalidInput` over the limits, this storage's and the server's, `AlreadyExists` or `NotFound` as the operations say: then none of
+    /// Fails with `InvalidInput` over the limits, this storage's and the server's, and where documents of local-only
+    /// collections are written anywhere but in [`Scope::local`] or others there; with `AlreadyExists` or `NotFound` as the
+    /// operations say: then none of
     /// the writes happened.
     async fn write(&self, now: Now, transaction: LocalTransaction) -> Result<Committed>;
 
@@ -100,6 +103,15 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// remote states. Durable as a write. When it returns, nothing else of it is left, no batch is in flight that held
     /// it, and a scope begins anew when it is pulled again. What is not there is forgotten without error.
     async fn forget(&self, now: Now, what: Forget) -> Result<Committed>;
+
+    /// Declares which collections are local-only, all others being synced; the declaration is kept until the next one, and
+    /// [`state`](Self::state) tells it. Documents of a local-only collection live in [`Scope::local`], where they are
+    /// written and read: they are in no outbox and in no digest, nothing of them is pushed or pulled, and one that is
+    /// deleted leaves no tombstone. Entries that a chunk holds of such a collection are left out. Durable as a write.
+    ///
+    /// Fails with `InvalidInput`, naming the collection, as long as there are synced documents or edits in a collection
+    /// that becomes local-only, or local documents in one that is synced from now on; the declaration is then as before.
+    async fn declare_local_only(&self, collections: BTreeSet<Collection>) -> Result<()>;
 
     /// Takes the engine lease for this holder, a name for people. When it returns, whoever held it before changes
     /// nothing any more. Each lease is greater than all before it, also if the same holder asks again.
@@ -298,6 +310,11 @@ where
 
     async fn forget(&self, now: Now, what: Forget) -> Result<Committed> {
         self.commit(Durability::Power, move |rows| ops::forget(rows, now, &what)).await
+    }
+
+    async fn declare_local_only(&self, collections: BTreeSet<Collection>) -> Result<()> {
+        let declare = move |rows: &mut W| ops::declare_local_only(rows, &collections);
+        self.threads.write(Durability::Power, declare).await
     }
 
     async fn claim(&self, holder: String) -> Result<Generation> {

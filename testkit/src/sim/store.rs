@@ -409,7 +409,7 @@ impl<D: Disks> Run<D> {
     pub(super) fn note_time(&mut self, client: usize, time: u64) {
         let cx = self.context(client);
         let told = self.on_client(client, Durability::Process, |rows| {
-            ops::note_server_time(rows, cx.now, cx.lease, Now(time))
+            ops::note_server(rows, cx.now, cx.lease, Now(time), WriteLimits::default())
         });
         // A lease that was taken over, or a disk that failed: the next greeting tells it again.
         drop(told);

@@ -10,6 +10,7 @@
 #![allow(clippy::panic, clippy::missing_panics_doc, reason = "a trace that fails ends its test")]
 
 mod foreign;
+mod local_only;
 mod numbered;
 mod pushing;
 mod reoffers;
@@ -19,6 +20,7 @@ mod settling;
 mod taking_in;
 
 pub use foreign::*;
+pub use local_only::*;
 pub use numbered::*;
 pub use pushing::*;
 pub use reoffers::*;
@@ -178,6 +180,10 @@ macro_rules! rule_traces {
             a_scope_that_is_gone
             batches_are_counted_on_after_a_scope_was_forgotten
             a_collection_leaves_while_another_is_in_flight
+            what_is_local_only_never_travels
+            a_local_only_collection_is_untouched_by_resets
+            a_collection_that_was_local_only_is_pulled
+            a_purge_does_not_overtake_a_backfill
             a_bookmark_moves_with_its_chunk
             accepted_under_another_revision
             accepted_under_another_revision_and_edited_since

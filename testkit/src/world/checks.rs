@@ -63,8 +63,8 @@ impl<C: Cores> World<C> {
         let records = self.records(replica);
         let stored = self.scope_row(replica);
         let quarantined = self.quarantine(replica).len() as u64;
-        let mut counted =
-            ScopeRow { checkpoint: stored.checkpoint.clone(), quarantined, ..ScopeRow::default() };
+        let (checkpoint, left_out) = (stored.checkpoint.clone(), stored.left_out);
+        let mut counted = ScopeRow { checkpoint, quarantined, left_out, ..ScopeRow::default() };
         for (key, record) in &records {
             count(&mut counted, key, record);
         }
@@ -90,6 +90,7 @@ impl<C: Cores> World<C> {
         let mut feed: Vec<_> =
             records.iter().filter(|(_, r)| r.changed > LocalSeq(0)).cloned().collect();
         feed.sort_by_key(|(_, r)| r.changed);
+        let changed: Vec<_> = changed.into_iter().filter(|(key, _)| key.scope == scope).collect();
         assert_eq!(changed, feed, "the feed of replica {replica}");
         let flying: BTreeSet<_> =
             records.iter().filter(|(_, r)| r.in_flight().is_some()).map(|(k, _)| k).collect();

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use sync_core::error::Result;
 use sync_core::model::{
     Chunk, Collection, Cursor, DocumentKey, DocumentState, Limits, PushBatch, PushId, Reset,
-    ResetReason, Seq, Verdicts,
+    ResetReason, Scope, Seq, Verdicts,
 };
 use sync_core::replica::record::{QuarantineRow, Record, ReplicaMeta, ScopeRow};
 use sync_core::replica::{
@@ -127,6 +127,25 @@ impl<C: Cores> World<C> {
         committed
     }
 
+    /// Declares which collections are local-only.
+    pub fn declare_local_only(&mut self, replica: usize, names: &[&str]) {
+        let names = names.iter().map(|name| Self::collection(name)).collect();
+        let declared = self.act(replica, |rows, _| ops::declare_local_only(rows, &names));
+        must(declared, "collections are declared local-only");
+        self.devices[replica].seen = self.scope_row(replica).checkpoint;
+    }
+
+    /// Writes a text into a local-only collection, or deletes what is there.
+    pub fn put_local(&mut self, replica: usize, name: &str, text: Option<&str>) {
+        let DocumentKey { collection, id, .. } = self.key(name);
+        let operation = text.map_or(WriteOperation::Delete, |t| WriteOperation::Put(body(t)));
+        let writes = vec![LocalWrite { collection, id, operation }];
+        let transaction = LocalTransaction { scope: Scope::local(), writes };
+        let limits = self.options.write;
+        let written = self.act(replica, |rows, cx| ops::write(rows, cx.now, &limits, &transaction));
+        must(written, "a local-only document is written");
+    }
+
     // ---- messages
 
     /// The batch in flight, or a new one; none if there is nothing to push.
@@ -225,6 +244,19 @@ impl<C: Cores> World<C> {
     pub fn text(&mut self, replica: usize, name: &str) -> Option<String> {
         let key = self.key(name);
         self.current(replica, &key).as_ref().and_then(text_of)
+    }
+
+    /// The text of a document in a local-only collection.
+    pub fn local_text(&mut self, replica: usize, name: &str) -> Option<String> {
+        let key = DocumentKey { scope: Scope::local(), ..self.key(name) };
+        self.current(replica, &key).as_ref().and_then(text_of)
+    }
+
+    /// How many documents of local-only collections the replica keeps anything about.
+    pub fn local_records(&mut self, replica: usize) -> usize {
+        use sync_core::replica::rows::ReplicaReads;
+        let scope = Scope::local();
+        look(&mut self.devices[replica].core, |rows| rows.records(&scope, None, None, ALL)).len()
     }
 
     /// The state that the app sees, tombstones included.

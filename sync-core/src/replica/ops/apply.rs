@@ -17,7 +17,7 @@ use crate::replica::types::{Applied, ConflictReport, Context, Origin, check_leas
 /// `Superseded` for an old lease, `Protocol` for a chunk that contradicts itself; nothing happens then. Else as the rows.
 pub fn apply(rows: &mut dyn ReplicaRows, cx: &Context, chunk: &Chunk) -> Result<Applied> {
     check(chunk)?;
-    let mut tx = Transaction::begin(rows, &chunk.scope)?;
+    let mut tx = Transaction::begin_synced(rows, &chunk.scope)?;
     check_lease(cx.lease, tx.meta.lease)?;
     if !fits(&tx.row.checkpoint, chunk) {
         let checkpoint = tx.row.checkpoint;
@@ -68,20 +68,26 @@ fn check(chunk: &Chunk) -> Result<()> {
     .with("head", chunk.head))
 }
 
-/// A pull from position 0 finds out what is gone, so it remembers the head at which it began.
+/// A pull from position 0 finds out what is gone, so it remembers the head at which it began. A collection that is pulled
+/// from there beside others has nothing to find out, but purges must not overtake it either.
 fn begin_full_pull(tx: &mut Transaction<'_>, chunk: &Chunk) {
-    let from_zero = tx.row.checkpoint.position == Seq(0) && chunk.after == Seq(0);
-    if from_zero && tx.row.checkpoint.full_pull.is_none() {
+    if chunk.after == Seq(0) && tx.row.checkpoint.full_pull.is_none() {
         tx.meta.full_pulls += 1;
         // What the server cannot know of now cannot be missing later: then no marks are needed. What is in flight it
         // may have accepted already, and a conflict that waits has met a state of the server.
         let marks = tx.row.settled > 0 || tx.row.in_flight > 0 || tx.row.deferred > 0;
+        let marks = marks && tx.row.checkpoint.position == Seq(0);
         tx.row.checkpoint.full_pull =
             Some(FullPull { floor: chunk.head, generation: tx.meta.full_pulls, marks });
     }
 }
 
 fn take_in(tx: &mut Transaction<'_>, cx: &Context, epoch: Epoch, entry: &LogEntry) -> Result<()> {
+    if tx.meta.local_only.contains(&entry.collection) {
+        // Another device syncs what is local here.
+        tx.row.left_out = true;
+        return Ok(());
+    }
     let key = DocumentKey::new(tx.scope.clone(), entry.collection.clone(), entry.id.clone());
     // Replicas merge every stamp: a child must come after a parent that it saw.
     tx.meta.high_water = tx.meta.high_water.max(entry.state.revision.stamp);

@@ -24,7 +24,7 @@ pub fn decide(
     key: &DocumentKey,
     decision: &Decision,
 ) -> Result<Committed> {
-    let mut tx = Transaction::begin(rows, &key.scope)?;
+    let mut tx = Transaction::begin_synced(rows, &key.scope)?;
     match decision {
         Decision::Resolve(resolution) => resolve(&mut tx, now, key, resolution)?,
         Decision::Retry | Decision::Discard => {
@@ -98,7 +98,7 @@ pub fn forget(rows: &mut dyn ReplicaRows, now: Now, what: &Forget) -> Result<Com
         Forget::Scope(scope) => (scope, None),
         Forget::Collection(scope, collection) => (scope, Some(collection)),
     };
-    let mut tx = Transaction::begin(rows, scope)?;
+    let mut tx = Transaction::begin_synced(rows, scope)?;
     dissolve_batch(&mut tx, scope, only)?;
     remove_documents(&mut tx, now, scope, only)?;
     match only {
@@ -153,7 +153,7 @@ fn remove_documents(
             if let (Some(_), Some(state)) = (record.edit(), record.current.clone()) {
                 tx.quarantine(now, &key, (state, None), &rejection)?;
             }
-            tx.erase(&key, &record)?;
+            tx.remove(&key, &record, Origin::Remote)?;
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod apply;
 mod decide;
+mod local;
 mod push;
 mod queries;
 mod reset;
@@ -13,6 +14,7 @@ mod write;
 
 pub use apply::apply;
 pub use decide::{decide, forget};
+pub use local::declare_local_only;
 pub use push::{next_push, settle};
 pub use queries::{feed, get, scan, state, unsettled, unsettled_of};
 pub use reset::{reidentify, reset};

@@ -34,7 +34,7 @@ pub fn next_push(
     if chosen.is_empty() {
         return Ok(None);
     }
-    let mut tx = Transaction::begin(rows, scope)?;
+    let mut tx = Transaction::begin_synced(rows, scope)?;
     tx.meta.last_push = tx.meta.last_push.next();
     let id = tx.meta.last_push;
     let batch = BatchRow {
@@ -176,7 +176,7 @@ pub fn settle(
 ) -> Result<Committed> {
     let protocol =
         |what: &str| Err(Error::new(ErrorKind::Protocol, what).during("settle").with("push", id));
-    let mut tx = Transaction::begin(rows, scope)?;
+    let mut tx = Transaction::begin_synced(rows, scope)?;
     check_lease(cx.lease, tx.meta.lease)?;
     let Some(batch) = tx.rows.batch(scope)?.filter(|b| b.id == id) else {
         return Ok(Committed::default());

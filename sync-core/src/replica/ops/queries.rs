@@ -33,6 +33,7 @@ pub fn state(rows: &dyn ReplicaReads) -> Result<ReplicaState> {
             outbox,
             in_flight,
             failures: row.failures,
+            is_partial: row.left_out,
         });
     }
     Ok(ReplicaState {
@@ -41,6 +42,7 @@ pub fn state(rows: &dyn ReplicaReads) -> Result<ReplicaState> {
         last_local: meta.last_local,
         inbox: meta.inbox,
         lease: (meta.lease, meta.holder),
+        local_only: meta.local_only,
         scopes,
     })
 }

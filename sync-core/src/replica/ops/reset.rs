@@ -20,7 +20,7 @@ pub fn reset(
     scope: &Scope,
     reset: &Reset,
 ) -> Result<Committed> {
-    let mut tx = Transaction::begin(rows, scope)?;
+    let mut tx = Transaction::begin_synced(rows, scope)?;
     check_lease(cx.lease, tx.meta.lease)?;
     match reset.reason {
         ResetReason::EpochChanged { cut } => match tx.row.checkpoint.epoch {
@@ -48,6 +48,7 @@ fn start_over(tx: &mut Transaction<'_>) {
     checkpoint.backfills.clear();
     checkpoint.full_pull = None;
     checkpoint.terms.clear();
+    tx.row.left_out = false;
 }
 
 fn cut_checkpoint(tx: &mut Transaction<'_>, epoch: Epoch, cut: Seq) {
@@ -107,8 +108,8 @@ pub fn reidentify(
     replica: ReplicaId,
 ) -> Result<Committed> {
     let mut all = Committed::default();
-    for (scope, _) in rows.scopes()? {
-        let mut tx = Transaction::begin(rows, &scope)?;
+    for (scope, _) in rows.scopes()?.into_iter().filter(|(scope, _)| !scope.is_local()) {
+        let mut tx = Transaction::begin_synced(rows, &scope)?;
         check_lease(cx.lease, tx.meta.lease)?;
         tx.meta.replica = replica;
         tx.rows.put_batch(&scope, None)?;

@@ -3,7 +3,8 @@
 use crate::clock::Now;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
-    Digest, DocumentKey, DocumentState, Epoch, Rejection, Revision, Scope, Seq, Settled, Stamp,
+    Collection, Digest, DocumentKey, DocumentState, Epoch, Rejection, Revision, Scope, Seq,
+    Settled, Stamp,
 };
 use crate::replica::record::{QuarantineRow, Record, ReplicaMeta, ScopeRow};
 use crate::replica::rows::{ReplicaReads, ReplicaRows};
@@ -27,6 +28,15 @@ impl<'a> Transaction<'a> {
         let meta = read_meta(rows)?;
         let row = rows.scope(scope)?.unwrap_or_default();
         Ok(Self { rows, meta, scope: scope.clone(), row, committed: Committed::default() })
+    }
+
+    /// As [`begin`](Self::begin), for what has to do with a server.
+    pub(super) fn begin_synced(rows: &'a mut dyn ReplicaRows, scope: &Scope) -> Result<Self> {
+        if scope.is_local() {
+            let message = "documents of local-only collections have nothing to do with a server";
+            return Err(Error::new(ErrorKind::InvalidInput, message).with("scope", scope));
+        }
+        Self::begin(rows, scope)
     }
 
     /// The epoch that settled states belong to; before the first chunk or verdict there is none.
@@ -89,9 +99,9 @@ impl<'a> Transaction<'a> {
     }
 
     /// Removes a record and every trace of it.
-    pub(super) fn erase(&mut self, key: &DocumentKey, old: &Record) -> Result<()> {
+    pub(super) fn remove(&mut self, key: &DocumentKey, old: &Record, origin: Origin) -> Result<()> {
         let mut gone = Record::default();
-        self.note_change(key, Some(old), &mut gone, Origin::Remote);
+        self.note_change(key, Some(old), &mut gone, origin);
         self.count(key, Some(old), &gone);
         self.meta.feed_floor = self.meta.last_local;
         self.rows.remove_record(key, old)
@@ -172,6 +182,13 @@ impl<'a> Transaction<'a> {
             bump(&mut row.pending, record.pushable().is_some());
             bump(&mut row.in_flight, record.in_flight().is_some());
             bump(&mut row.deferred, record.is_deferred());
+        }
+    }
+
+    /// Lets a collection be pulled from the beginning, whatever the others have.
+    pub(super) fn backfill(&mut self, collection: &Collection) {
+        if self.row.checkpoint.position > Seq(0) {
+            self.row.checkpoint.backfills.insert(collection.clone(), Seq(0));
         }
     }
 

@@ -9,12 +9,15 @@ use crate::replica::types::{
     Committed, LocalTransaction, LocalWrite, Origin, WriteLimits, WriteOperation, not_found,
 };
 
+use super::local;
 use super::transaction::Transaction;
 
 /// Writes documents, their outbox entries and their bases.
 ///
 /// # Errors
-/// `InvalidInput` if the transaction is over the limits, these or the server's, `AlreadyExists` or `NotFound` as the operations say; nothing
+/// `InvalidInput` if the transaction is over the limits, these or the server's, or writes documents of local-only
+/// collections elsewhere than in [`Scope::local`](crate::model::Scope::local) or others there; `AlreadyExists` or
+/// `NotFound` as the operations say; nothing
 /// is written then. Else as the rows.
 pub fn write(
     rows: &mut dyn ReplicaRows,
@@ -24,6 +27,7 @@ pub fn write(
 ) -> Result<Committed> {
     let mut tx = Transaction::begin(rows, &transaction.scope)?;
     check(&tx.meta.server_limits.map_or(*limits, |s| limits.min(s)), transaction)?;
+    local::check_writes(&tx.meta, transaction)?;
     let unit = tx.meta.last_local.next();
     for write in &transaction.writes {
         let LocalWrite { collection, id, operation } = write;
@@ -57,6 +61,9 @@ pub(super) fn put(
     old: Option<Record>,
     body: Option<Body>,
 ) -> Result<()> {
+    if tx.scope.is_local() {
+        return local::put(tx, now, key, old, body);
+    }
     let mut record = old.clone().unwrap_or_default();
     if body.is_none() && never_left(&record) {
         // Created and deleted before any batch: it never travels.

@@ -1,10 +1,12 @@
 //! The binary forms of rows that have grown: what is newer stands at the end, so that rows of before are read as they are.
 
+use std::collections::BTreeSet;
+
 use super::{BatchRow, ReplicaMeta};
 use crate::codec::{Codec, Reader};
 use crate::error::Result;
 
-/// The inbox and the server's limits stand at the end, and only if there is anything to say.
+/// The inbox, the server's limits and the local-only collections stand at the end, and only if there is anything to say.
 impl Codec for ReplicaMeta {
     fn encode(&self, out: &mut Vec<u8>) {
         self.replica.encode(out);
@@ -18,9 +20,13 @@ impl Codec for ReplicaMeta {
         self.full_pulls.encode(out);
         self.last_ticket.encode(out);
         self.feed_floor.encode(out);
-        if self.inbox > 0 || self.server_limits.is_some() {
+        let has_local = !self.local_only.is_empty();
+        if self.inbox > 0 || self.server_limits.is_some() || has_local {
             self.inbox.encode(out);
             self.server_limits.encode(out);
+        }
+        if has_local {
+            self.local_only.encode(out);
         }
     }
 
@@ -39,10 +45,14 @@ impl Codec for ReplicaMeta {
             feed_floor: Codec::decode(input)?,
             inbox: 0,
             server_limits: None,
+            local_only: BTreeSet::new(),
         };
         if input.remaining() > 0 {
             meta.inbox = Codec::decode(input)?;
             meta.server_limits = Codec::decode(input)?;
+        }
+        if input.remaining() > 0 {
+            meta.local_only = Codec::decode(input)?;
         }
         Ok(meta)
     }
@@ -70,7 +80,7 @@ impl Codec for BatchRow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{PushId, ReplicaId};
+    use crate::model::{Collection, PushId, ReplicaId};
     use crate::replica::WriteLimits;
 
     #[test]
@@ -91,5 +101,9 @@ mod tests {
         let new = ReplicaMeta { inbox: 3, server_limits: Some(WriteLimits::default()), ..old };
         assert!(new.to_bytes().len() > length);
         assert_eq!(ReplicaMeta::from_bytes(new.to_bytes()).unwrap(), new);
+        let mut local = new.clone();
+        local.local_only.insert(Collection::new("drafts").unwrap());
+        assert!(local.to_bytes().starts_with(&new.to_bytes()));
+        assert_eq!(ReplicaMeta::from_bytes(local.to_bytes()).unwrap(), local);
     }
 }

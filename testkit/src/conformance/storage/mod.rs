@@ -13,6 +13,7 @@ mod deciding;
 mod desk;
 mod leases;
 mod leaving;
+mod local_only;
 mod log;
 mod pushing;
 mod reading;
@@ -35,6 +36,7 @@ pub use crowds::*;
 pub use deciding::*;
 pub use leases::*;
 pub use leaving::*;
+pub use local_only::*;
 pub use pushing::*;
 pub use reading::*;
 pub use settling::*;
@@ -191,6 +193,9 @@ macro_rules! storage_conformance_cases {
             a_reset_keeps_unsynced_edits
             after_a_reset_everything_is_pulled_afresh
             a_new_identity_stamps_edits_anew
+            what_is_local_only_stays_on_the_device
+            a_declaration_that_would_change_documents_is_refused
+            a_declaration_is_kept
             what_was_closed_is_there_again
             an_acknowledged_write_survives_a_crash
             a_batch_survives_a_crash

@@ -96,6 +96,8 @@ macro_rules! storage_conformance_faults {
                 => what_the_server_does_not_take_is_refused
             /// What keeps a replica from syncing is told to nobody.
             failures_forgotten FailuresForgotten => what_failed_is_kept_until_it_works
+            /// What is declared local-only is synced all the same.
+            declarations_dropped DeclarationsDropped => what_is_local_only_stays_on_the_device
             /// A closed storage goes on.
             open_after_closing OpenAfterClosing => after_closing_everything_fails_as_closed
         }

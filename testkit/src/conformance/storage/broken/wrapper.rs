@@ -1,5 +1,6 @@
 //! A storage with a fault.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -7,8 +8,8 @@ use async_trait::async_trait;
 use sync_core::clock::Now;
 use sync_core::error::{ErrorKind, Result};
 use sync_core::model::{
-    Chunk, DocumentKey, Generation, Limits, LocalSeq, PushBatch, PushId, ReplicaId, Reset, Scope,
-    Seq, VerdictKind, Verdicts,
+    Chunk, Collection, DocumentKey, Generation, Limits, LocalSeq, PushBatch, PushId, ReplicaId,
+    Reset, Scope, Seq, VerdictKind, Verdicts,
 };
 use sync_core::replica::{
     Applied, Committed, Context, Decision, Failed, FeedPage, Forget, LocalTransaction, Page,
@@ -246,6 +247,13 @@ impl Storage for BrokenStorage {
             all.refused.extend(self.inner.forget(now, one).await?.refused);
         }
         Ok(all)
+    }
+
+    async fn declare_local_only(&self, collections: BTreeSet<Collection>) -> Result<()> {
+        match self.fault {
+            Fault::DeclarationsDropped => Ok(()),
+            _ => self.inner.declare_local_only(collections).await,
+        }
     }
 
     async fn claim(&self, holder: String) -> Result<Generation> {

@@ -1,0 +1,136 @@
+//! Collections that never leave the device.
+//!
+//! Their documents live in a scope of their own ([`Scope::local`]), which no engine opens and no server serves. They are
+//! clean at all times: there is no outbox, no base and no tombstone.
+
+use std::collections::BTreeSet;
+
+use super::transaction::{Transaction, read_meta};
+use crate::clock::Now;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{Body, Collection, DocumentKey, DocumentState, Scope, Seq, Stamp};
+use crate::replica::record::{Record, ReplicaMeta};
+use crate::replica::rows::ReplicaRows;
+use crate::replica::types::{LocalTransaction, Origin};
+
+const PAGE: usize = 256;
+
+/// Declares which collections are local-only, all others being synced. The declaration is kept until the next one.
+///
+/// It is refused as long as there are documents on this device for which it would mean something else: synced ones, or
+/// edits of such, in a collection that becomes local-only, and local ones in a collection that is synced from now on. What
+/// others wrote in such a collection while it was local-only is pulled then.
+///
+/// # Errors
+/// `InvalidInput`, naming the collection, if there are such documents; nothing is changed then. Else as the rows.
+pub fn declare_local_only(
+    rows: &mut dyn ReplicaRows,
+    collections: &BTreeSet<Collection>,
+) -> Result<()> {
+    let mut meta = read_meta(rows)?;
+    if meta.local_only == *collections {
+        return Ok(());
+    }
+    let scopes: Vec<Scope> = rows.scopes()?.into_iter().map(|(scope, _)| scope).collect();
+    for collection in collections.difference(&meta.local_only) {
+        for scope in scopes.iter().filter(|s| !s.is_local()) {
+            if is_synced(rows, scope, collection)? {
+                return Err(becomes_local(scope, collection));
+            }
+        }
+    }
+    let synced: Vec<Collection> = meta.local_only.difference(collections).cloned().collect();
+    for collection in &synced {
+        if !rows.records(&Scope::local(), Some(collection), None, 1)?.is_empty() {
+            return Err(becomes_synced(collection));
+        }
+    }
+    meta.local_only.clone_from(collections);
+    rows.put_meta(&meta)?;
+    for scope in scopes.iter().filter(|s| !s.is_local()) {
+        let mut tx = Transaction::begin(rows, scope)?;
+        synced.iter().for_each(|collection| tx.backfill(collection));
+        tx.finish()?;
+    }
+    Ok(())
+}
+
+/// Whether a collection holds anything of a scope that the app wrote or sees. A tombstone is nothing.
+fn is_synced(rows: &dyn ReplicaRows, scope: &Scope, collection: &Collection) -> Result<bool> {
+    let mut after: Option<DocumentKey> = None;
+    loop {
+        let place = after.as_ref().map(|k| (&k.collection, &k.id));
+        let page = rows.records(scope, Some(collection), place, PAGE)?;
+        if page.iter().any(|(_, r)| r.live().is_some() || r.pending.is_some()) {
+            return Ok(true);
+        }
+        let Some((last, _)) = page.into_iter().next_back() else { break };
+        after = Some(last);
+    }
+    let mut ticket = 0;
+    loop {
+        let page = rows.quarantine(scope, ticket, PAGE)?;
+        if page.iter().any(|(_, row)| row.key.collection == *collection) {
+            return Ok(true);
+        }
+        let Some((last, _)) = page.last() else { return Ok(false) };
+        ticket = *last;
+    }
+}
+
+fn becomes_local(scope: &Scope, collection: &Collection) -> Error {
+    let message = format!(
+        "the collection `{collection}` is declared local-only, and has synced documents or edits on this device; declare \
+         it as before and let it leave the device first, or use another name"
+    );
+    refused(message).with("scope", scope)
+}
+
+fn becomes_synced(collection: &Collection) -> Error {
+    refused(format!(
+        "the collection `{collection}` is not declared local-only any more, and has local documents on this device; \
+         declare it as before and move or delete them first, or use another name"
+    ))
+}
+
+fn refused(message: String) -> Error {
+    Error::new(ErrorKind::InvalidInput, message).during("declare local-only collections")
+}
+
+/// Whether all writes of a transaction belong where it writes.
+pub(super) fn check_writes(meta: &ReplicaMeta, transaction: &LocalTransaction) -> Result<()> {
+    let is_local = transaction.scope.is_local();
+    let mut collections = transaction.writes.iter().map(|w| &w.collection);
+    let Some(other) = collections.find(|c| meta.local_only.contains(*c) != is_local) else {
+        return Ok(());
+    };
+    let message = match is_local {
+        true => format!(
+            "the collection `{other}` is not local-only: it is written to in a scope that is synced"
+        ),
+        false => format!(
+            "the collection `{other}` is local-only: a transaction holds local-only documents or synced ones, so write \
+             them in a transaction of their own"
+        ),
+    };
+    Err(Error::new(ErrorKind::InvalidInput, message).during("write"))
+}
+
+/// Writes one state of one document; what is deleted is gone for good.
+pub(super) fn put(
+    tx: &mut Transaction<'_>,
+    now: Now,
+    key: &DocumentKey,
+    old: Option<Record>,
+    body: Option<Body>,
+) -> Result<()> {
+    let Some(body) = body else {
+        return old.map_or(Ok(()), |old| tx.remove(key, &old, Origin::Local));
+    };
+    let parent = old.as_ref().and_then(Record::live);
+    let revision = tx.meta.revision(now, parent.map_or(Stamp::ZERO, |p| p.revision.stamp));
+    let created = parent.map_or(revision.stamp, |p| p.created);
+    let state = DocumentState { revision, author: revision, created, body: Some(body) };
+    let record = Record { current: Some(state), known: Seq(0), ..Record::default() };
+    tx.save(key, old.as_ref(), record, Origin::Local)
+}

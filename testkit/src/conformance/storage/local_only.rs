@@ -1,0 +1,121 @@
+//! Collections that never leave the device.
+
+use sync_core::error::{ErrorKind, Result};
+use sync_core::model::{Collection, DocumentKey, LocalSeq, Scope};
+use sync_core::replica::{
+    Committed, Forget, LocalTransaction, LocalWrite, Operation, Scan, Stored,
+};
+
+use super::super::run::Outcome;
+use super::super::tools::{ALL, collection, key, must, now};
+use super::StorageHarness;
+use super::desk::{Desk, delete, put};
+use super::log::Log;
+
+async fn declare(desk: &Desk, names: &[&str]) -> Result<()> {
+    desk.storage.declare_local_only(names.iter().map(|n| collection(n)).collect()).await
+}
+
+async fn write_local(desk: &Desk, writes: Vec<LocalWrite>) -> Result<Committed> {
+    desk.storage.write(now(), LocalTransaction { scope: Scope::local(), writes }).await
+}
+
+async fn local_documents(desk: &Desk, only: Option<Collection>) -> Vec<Stored> {
+    let scan = Scan { scope: Scope::local(), collection: only, after: None, limits: ALL };
+    must(desk.storage.scan(scan).await, "local documents are read").items
+}
+
+/// Documents of a local-only collection are read and told of like others, and have nothing to do with a server: no batch,
+/// no digest, no chunk. Nothing is left of one that is deleted.
+pub async fn what_is_local_only_stays_on_the_device<H: StorageHarness>(harness: H) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    must(declare(&desk, &["drafts"]).await, "a collection is declared local-only");
+    assert_eq!(desk.state().await.local_only, [collection("drafts")].into());
+    let writes = vec![put("drafts/a", "1"), put("drafts/b", "2"), put("drafts/a", "3")];
+    let written = must(write_local(&desk, writes).await, "local documents are written");
+    let told: Vec<_> = written.changes.iter().map(|c| c.operation).collect();
+    assert_eq!(told, [Operation::Insert, Operation::Insert, Operation::Update]);
+    let found = local_documents(&desk, Some(collection("drafts"))).await;
+    assert_eq!(found.len(), 2);
+    assert!(found.iter().all(|s| !s.dirty && s.known.0 == 0), "{found:?}");
+    let feed = desk.feed(LocalSeq(0), ALL).await;
+    assert!(feed.iter().any(|c| c.key.scope.is_local()), "the feed tells of them: {feed:?}");
+    assert_eq!(desk.next_push(ALL).await, None, "a local-only document is pushed");
+    // Where they are is part of what they are.
+    for (scope, name) in [(Scope::default(), "drafts/a"), (Scope::local(), "notes/a")] {
+        let writes = vec![put("notes/x", "1"), put(name, "1")];
+        let writes =
+            if scope.is_local() { vec![put("drafts/x", "1"), put(name, "1")] } else { writes };
+        let refused = desk.storage.write(now(), LocalTransaction { scope, writes }).await;
+        assert_eq!(refused.map_err(|e| e.kind()), Err(ErrorKind::InvalidInput), "{name}");
+    }
+    // What others sync under that name does not come here.
+    let mut log = Log::new();
+    log.put("drafts/theirs", "1");
+    log.put("notes/theirs", "1");
+    desk.apply(log.rest(0)).await;
+    let names: Vec<_> = desk.documents().await.into_iter().map(|s| s.key.id).collect();
+    assert_eq!(names, [key("theirs").id]);
+    assert!(desk.summary().await.is_partial, "the digest cannot be compared");
+    assert!(desk.storage.forget(now(), Forget::Scope(Scope::local())).await.is_err());
+    must(write_local(&desk, vec![delete("drafts/a")]).await, "a local document is deleted");
+    let left = local_documents(&desk, None).await;
+    assert_eq!(left.len(), 1, "a deleted document is left: {left:?}");
+    assert_eq!(desk.state().await.scope(&Scope::local()).map(|s| s.documents), Some(1));
+    let gone = DocumentKey::new(Scope::local(), collection("drafts"), key("a").id);
+    let page = must(desk.storage.feed(LocalSeq(0), ALL).await, "the feed is read");
+    let told = page.changes.iter().any(|c| c.key == gone && c.operation == Operation::Delete);
+    assert!(told || page.gap, "the feed is silent about what was deleted");
+    desk.check().await;
+    Ok(())
+}
+
+/// No declaration changes what documents mean that are there; one that is refused changes nothing. A collection that was
+/// local-only is pulled from the beginning once it is synced.
+pub async fn a_declaration_that_would_change_documents_is_refused<H: StorageHarness>(
+    harness: H,
+) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    let mut log = Log::new();
+    log.put("synced/a", "1");
+    log.put("late/a", "1");
+    must(declare(&desk, &["drafts", "late"]).await, "two collections are declared local-only");
+    desk.apply(log.rest(0)).await;
+    must(write_local(&desk, vec![put("drafts/a", "1")]).await, "a local document is written");
+    desk.put("edited/a", "1").await;
+    for (names, wrong) in [
+        (&["drafts", "late", "synced"][..], "synced"),
+        (&["drafts", "late", "edited"], "edited"),
+        (&["late"], "drafts"),
+        (&[], "drafts"),
+    ] {
+        let error = declare(&desk, names).await.map_err(|e| (e.kind(), e.to_string()));
+        let (kind, text) = error.expect_err("a declaration that changes documents");
+        assert_eq!(kind, ErrorKind::InvalidInput);
+        assert!(text.contains(wrong), "{text}");
+        assert_eq!(
+            desk.state().await.local_only,
+            [collection("drafts"), collection("late")].into()
+        );
+    }
+    must(declare(&desk, &["drafts"]).await, "a collection without documents is synced");
+    assert_eq!(desk.position().await, 0, "it is pulled from the beginning");
+    desk.apply(log.rest(0)).await;
+    assert!(desk.text("late/a").await.is_some());
+    assert_eq!(desk.position().await, 2);
+    desk.check().await;
+    Ok(())
+}
+
+/// A declaration holds until the next one, also when the storage is opened again.
+pub async fn a_declaration_is_kept<H: StorageHarness>(harness: H) -> Outcome {
+    harness.capabilities().need_durable()?;
+    let desk = Desk::open(&harness).await;
+    must(declare(&desk, &["drafts"]).await, "a collection is declared local-only");
+    must(write_local(&desk, vec![put("drafts/a", "1")]).await, "a local document is written");
+    must(desk.storage.close().await, "the storage is closed");
+    let desk = Desk::open(&harness).await;
+    assert_eq!(desk.state().await.local_only, [collection("drafts")].into());
+    assert_eq!(local_documents(&desk, None).await.len(), 1);
+    Ok(())
+}
