@@ -1,5 +1,7 @@
 //! What oracles are told.
 
+use std::sync::Arc;
+
 use sync_core::model::{
     Checkpoint, Chunk, DocumentKey, DocumentState, LocalSeq, LogEntry, PushBatch, Revision, Scope,
     Verdicts,
@@ -100,7 +102,7 @@ pub enum Fact {
         /// The client.
         client: usize,
         /// The chunk.
-        chunk: Chunk,
+        chunk: Arc<Chunk>,
         /// Whether the client may see its scope at that time.
         allowed: bool,
     },
@@ -157,6 +159,8 @@ pub enum Fact {
         requests: usize,
         /// Documents in the outbox.
         outbox: u64,
+        /// The most documents that there can be.
+        documents: u64,
     },
     /// A client tries to connect.
     Connects {

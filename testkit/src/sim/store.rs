@@ -20,6 +20,7 @@ use sync_core::storage::Durability;
 use super::client::{Client, Kept};
 use super::disk::Disks;
 use super::fact::{Cause, Fact};
+use super::history::key_of;
 use super::queue::Event;
 use super::run::{BEGINNING, Run};
 use super::trace::Mark;
@@ -223,7 +224,11 @@ impl<D: Disks> Run<D> {
         let result = match formed {
             Ok(batch) => {
                 // Forming may stamp anew.
-                self.compare_all(client, &Cause::Stamped);
+                let changes = batch.iter().flat_map(|b| &b.changes);
+                let keys: Vec<_> = changes.map(|c| key_of(&scope, c)).collect();
+                for key in keys {
+                    self.compare(client, &key, &Cause::Stamped);
+                }
                 let id = batch.as_ref().map(|b| b.id);
                 if let Some(batch) = batch {
                     self.fact(&Fact::Formed { client, batch: batch.clone() });

@@ -25,15 +25,14 @@ impl Oracle for Bounded {
 
     fn see(&mut self, fact: &Fact, _: &History, look: &mut dyn Look) -> Verdict {
         match fact {
-            Fact::Counted { client, payloads, requests, outbox } => {
-                let scopes = look.scopes_of(*client);
-                let documents: usize = scopes.iter().map(|s| look.records(*client, s).len()).sum();
-                if *payloads > PAYLOADS * scopes.len() || *requests > REQUESTS * scopes.len() {
+            Fact::Counted { client, payloads, requests, outbox, documents } => {
+                let scopes = look.scopes_of(*client).len();
+                if *payloads > PAYLOADS * scopes || *requests > REQUESTS * scopes {
                     return Err(format!(
                         "client {client} keeps {payloads} payloads, {requests} requests"
                     ));
                 }
-                if *outbox > documents as u64 {
+                if outbox > documents {
                     return Err(format!("an outbox of {outbox} for {documents} documents"));
                 }
                 Ok(())
