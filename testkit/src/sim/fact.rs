@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use sync_core::model::{
-    Checkpoint, Chunk, DocumentKey, DocumentState, LocalSeq, LogEntry, PushBatch, Revision, Scope,
-    Verdicts,
+    Checkpoint, Chunk, DocumentKey, DocumentState, LocalSeq, LogEntry, PushBatch, Rejection,
+    Revision, Scope, Verdicts,
 };
 use sync_core::replica::record::Record;
 use sync_core::server::record::{ServerRow, ServerScope};
@@ -148,6 +148,29 @@ pub enum Fact {
     Wiped {
         /// The client.
         client: usize,
+    },
+    /// The server refused an edit for good, and the client put it into its quarantine.
+    Refused {
+        /// The client.
+        client: usize,
+        /// The document.
+        key: DocumentKey,
+        /// Why.
+        rejection: Rejection,
+    },
+    /// The server found another digest at the position of a client.
+    Differed {
+        /// The client.
+        client: usize,
+        /// The scope.
+        scope: Scope,
+    },
+    /// A scope left a client's device.
+    Forgot {
+        /// The client.
+        client: usize,
+        /// The scope.
+        scope: Scope,
     },
     /// A client counts what it keeps in memory and tries.
     Counted {
