@@ -142,6 +142,7 @@ impl<D: Disks> Run<D> {
                 let before = self.checkpoint_of(client, &scope);
                 let applied = self
                     .on_client(client, Durability::Process, |rows| ops::apply(rows, &cx, &chunk));
+                self.note_calls_of(Some(client), applied.is_ok());
                 let result = match applied {
                     Ok(applied) => {
                         let entry = |e: &sync_core::model::LogEntry| {
@@ -150,7 +151,6 @@ impl<D: Disks> Run<D> {
                         let keys = chunk.entries.iter().map(entry).collect();
                         let is_full = before.full_pull.is_some();
                         let at = (applied.moved, applied.checkpoint.clone());
-                        self.note_calls(Some(client));
                         self.fact(&Fact::Applied {
                             client,
                             scope: scope.clone(),
@@ -260,7 +260,7 @@ impl<D: Disks> Run<D> {
         all: bool,
         cause: &Cause,
     ) -> Result<Committed, Failure> {
-        self.note_calls(Some(client));
+        self.note_calls_of(Some(client), result.is_ok());
         match result {
             Ok(committed) => {
                 self.note_committed(client, &committed, keys, all, cause);
