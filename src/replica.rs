@@ -363,6 +363,18 @@ impl Replica {
         }
     }
 
+    /// Sees to it that nothing is left in the storage's files of documents that were
+    /// [erased](Collection::hard_delete), here or by others. `true` means that no byte sequence of them is there any more;
+    /// `false` that the storage cannot tell, because its files keep old values until it writes over them (sled). Closing
+    /// the replica does the same. It takes as long as writing all data anew, and writes wait meanwhile; if nothing was erased
+    /// since the last time it does nothing.
+    ///
+    /// # Errors
+    /// `Busy` if another process is in the way; else as the storage.
+    pub async fn tidy(&self) -> Result<bool> {
+        self.0.storage.tidy().await
+    }
+
     /// Stops syncing, finishes what was asked, and lets go of the storage.
     ///
     /// # Errors

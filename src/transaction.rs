@@ -95,6 +95,14 @@ impl Transaction {
         self.add(collection, id, WriteOperation::Delete)
     }
 
+    /// Erases a document for good, as [`Collection::hard_delete`] does; the commit fails if there is no trace of it.
+    ///
+    /// # Errors
+    /// As [`Self::insert_with_id`].
+    pub fn hard_delete<T>(&mut self, collection: &Collection<T>, id: &str) -> Result<()> {
+        self.add(collection, id, WriteOperation::Erase)
+    }
+
     fn add<T>(
         &mut self,
         collection: &Collection<T>,

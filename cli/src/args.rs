@@ -35,7 +35,7 @@ pub(crate) enum Command {
     /// Print a document
     Get(KeyArgs),
     /// Delete a document
-    Rm(KeyArgs),
+    Rm(RmArgs),
     /// List the documents of a collection, or the collections
     Ls(LsArgs),
     /// Write the lines of a JSON Lines file as documents
@@ -305,6 +305,15 @@ pub(crate) struct KeyArgs {
     pub(crate) collection: String,
     /// The document's id
     pub(crate) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RmArgs {
+    #[command(flatten)]
+    pub(crate) key: KeyArgs,
+    /// Erase it: no body of it stays, here at once, on the server and on other replicas once they are synced
+    #[arg(long)]
+    pub(crate) erase: bool,
 }
 
 #[derive(Debug, Args)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::clock::{Clock, Now};
-use crate::codec::{Codec, Reader, codec_struct};
+use crate::codec::{Codec, Reader, codec_enum, codec_struct};
 use crate::error::Result;
 use crate::model::{
     BaseRef, Checkpoint, Collection, Digest, DocumentKey, DocumentState, Generation, LocalSeq,
@@ -65,8 +65,20 @@ pub struct InFlight {
     pub revision: Revision,
     /// The base that the pushed change names.
     pub base: Option<BaseRef>,
-    /// The pushed state, once [`Record::current`] is another one.
-    pub state: Option<DocumentState>,
+    /// The pushed state.
+    pub carried: Carried,
+}
+
+/// Where the state is that a batch in flight carries for a document.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Carried {
+    /// It is [`Record::current`].
+    #[default]
+    Current,
+    /// It is this one; the current state is another.
+    Kept(DocumentState),
+    /// It was erased: nothing but its revision is left, and the batch cannot be sent again as it was.
+    Withdrawn,
 }
 
 impl Record {
@@ -74,6 +86,12 @@ impl Record {
     #[must_use]
     pub fn edit(&self) -> Option<&Edit> {
         self.pending.as_ref()?.edit.as_ref()
+    }
+
+    /// The settled state that the local edit was made on.
+    #[must_use]
+    pub fn base(&self) -> Option<&Settled> {
+        self.edit()?.base.as_ref()
     }
 
     /// Its part of the batch in flight.
@@ -111,18 +129,56 @@ impl Record {
     /// The state that the batch in flight carries for this document.
     #[must_use]
     pub fn pushed_state(&self) -> Option<&DocumentState> {
+        match &self.in_flight()?.carried {
+            Carried::Current => self.current.as_ref(),
+            Carried::Kept(state) => Some(state),
+            Carried::Withdrawn => None,
+        }
+    }
+
+    /// As [`pushed_state`](Self::pushed_state), or what is left of it if it was erased.
+    pub(crate) fn pushed(&self) -> Option<DocumentState> {
         let in_flight = self.in_flight()?;
-        in_flight.state.as_ref().or(self.current.as_ref())
+        if in_flight.carried != Carried::Withdrawn {
+            return self.pushed_state().cloned();
+        }
+        let (author, created) = (in_flight.revision, in_flight.revision.stamp);
+        Some(DocumentState { revision: author, author, created, body: None, erased: None })
+    }
+
+    /// The newest erasure that what the app sees knows of.
+    #[must_use]
+    pub fn erased(&self) -> Option<Revision> {
+        DocumentState::erasure_of(self.current.as_ref())
+    }
+
+    /// Nothing stays of what was written without knowing of the newest erasure.
+    fn drop_erased(&mut self) {
+        let Some(pending) = self.pending.as_mut() else { return };
+        let erased = DocumentState::erasure_of(self.current.as_ref());
+        let strip = |state: &mut DocumentState| {
+            if state.erased < erased {
+                state.body = None;
+            }
+        };
+        pending.edit.iter_mut().filter_map(|e| e.base.as_mut()).for_each(|b| strip(&mut b.state));
+        pending.slot.iter_mut().filter_map(|s| s.state.as_mut()).for_each(strip);
+        if let Some(in_flight) = pending.in_flight.as_mut()
+            && matches!(&in_flight.carried, Carried::Kept(state) if state.erased < erased)
+        {
+            in_flight.carried = Carried::Withdrawn;
+        }
     }
 
     /// Replaces what the app sees; the pushed state is put aside if it was the one seen.
     pub(crate) fn show(&mut self, state: Option<DocumentState>) {
         let old = std::mem::replace(&mut self.current, state);
         if let Some(in_flight) = self.pending.as_mut().and_then(|p| p.in_flight.as_mut())
-            && in_flight.state.is_none()
+            && in_flight.carried == Carried::Current
             && self.current.as_ref().is_none_or(|c| c.revision != in_flight.revision)
+            && let Some(old) = old
         {
-            in_flight.state = old;
+            in_flight.carried = Carried::Kept(old);
         }
     }
 
@@ -146,8 +202,9 @@ impl Record {
         }
     }
 
-    /// Drops the unsettled part once nothing is in it.
+    /// Drops the unsettled part once nothing is in it, and whatever was erased.
     pub(crate) fn tidy(&mut self) {
+        self.drop_erased();
         if let Some(pending) = self.pending.as_mut().filter(|_| self.known > Seq(0)) {
             pending.voided = Seq(0);
         }
@@ -329,10 +386,16 @@ codec_struct! {
     Record { current, known, changed, changed_here, delivered, pending }
     Pending { edit, deferred, slot, in_flight, voided }
     Edit { transaction, base, travelled, unlogged }
-    InFlight { push, revision, base, state }
+    InFlight { push, revision, base, carried }
     BatchRow { id, replica, keys }
     QuarantineRow { key, state, base, rejection, at }
 }
+
+codec_enum!(Carried {
+    0 => Current,
+    1 => Kept(state),
+    2 => Withdrawn,
+});
 
 /// The local-only collections came later, and stand at the end if there are any.
 impl Codec for ReplicaMeta {

@@ -47,6 +47,9 @@ pub enum WriteOperation {
     Put(Body),
     /// Deletes a document; fails with `NotFound` if no live one is there.
     Delete,
+    /// Erases a document, deleted or not: no body of it stays, here at once, and elsewhere as soon as it is synced. Fails
+    /// with `NotFound` if there is no trace of it.
+    Erase,
 }
 
 /// Writes that become visible, durable and pushed together. All belong to one scope.
@@ -113,6 +116,14 @@ pub struct DocumentChange {
 }
 
 impl DocumentChange {
+    /// The document was erased: neither of the two states keeps its body.
+    pub(crate) fn drop_bodies(&mut self) {
+        self.previous = None;
+        if let Some(document) = self.document.as_mut() {
+            document.body = None;
+        }
+    }
+
     /// The stamp of the write that led to it.
     #[must_use]
     pub fn stamp(&self) -> Stamp {
@@ -138,6 +149,8 @@ pub struct Committed {
     pub conflicts: Vec<ConflictReport>,
     /// Edits that went into the quarantine.
     pub refused: Vec<(DocumentKey, Rejection)>,
+    /// Documents that were erased: their bodies are gone.
+    pub erased: Vec<DocumentKey>,
     /// Entries or verdicts that it took in.
     pub taken: usize,
 }

@@ -167,6 +167,14 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// May be lost to a power failure: the server then finds the clone again.
     async fn reidentify(&self, cx: Context, replica: ReplicaId) -> Result<Committed>;
 
+    /// Sees to it that nothing is left in the storage's files of what was erased and is committed: when it returns `true`,
+    /// no byte sequence of an erased body is in them, wherever it was before. It takes as long as writing the data anew, if
+    /// something was erased since the last time, and nothing otherwise; writes wait meanwhile. [`close`](Self::close)
+    /// does the same. The answer is `false` for a storage whose files keep old values until it writes over them.
+    ///
+    /// Fails with `Busy` if another process is in the way; a later call may work.
+    async fn tidy(&self) -> Result<bool>;
+
     /// A counter that moves after something was committed, by this process or another one: who looks at the data then
     /// sees it. It may move without a commit, and once for several. It moves at [`close`](Self::close), too.
     fn commits(&self) -> watch::Receiver<u64>;
@@ -221,7 +229,7 @@ impl<W: ReplicaWriter, R: ReplicaReads + Snapshot> ReplicaThreads<W, R> {
         job: impl FnOnce(&mut W) -> Result<Committed> + Send + 'static,
     ) -> Result<Committed> {
         let recent = Arc::clone(&self.recent);
-        self.threads.write_then(durability, job, move |c| recent.add(&c.changes)).await
+        self.threads.write_then(durability, job, move |c| recent.add(c)).await
     }
 
     /// Wakes whoever waits for commits: for backends that notice the commits of other processes.
@@ -352,7 +360,7 @@ where
     async fn apply(&self, cx: Context, chunk: Chunk) -> Result<Applied> {
         let recent = Arc::clone(&self.recent);
         let apply = move |rows: &mut W| ops::apply(rows, &cx, &chunk);
-        self.threads.write_then(Durability::Process, apply, move |a| recent.add(&a.changes)).await
+        self.threads.write_then(Durability::Process, apply, move |a| recent.add(&a.committed)).await
     }
 
     async fn reset(&self, cx: Context, scope: Scope, reset: Reset) -> Result<Committed> {
@@ -361,6 +369,10 @@ where
 
     async fn reidentify(&self, cx: Context, replica: ReplicaId) -> Result<Committed> {
         self.commit(Durability::Process, move |rows| ops::reidentify(rows, &cx, replica)).await
+    }
+
+    async fn tidy(&self) -> Result<bool> {
+        self.threads.tidy().await
     }
 
     fn commits(&self) -> watch::Receiver<u64> {

@@ -70,6 +70,14 @@ impl<C: Cores> World<C> {
         self.transaction(replica, &[(name, None)]);
     }
 
+    /// Erases a document, of which there must be a trace.
+    pub fn erase(&mut self, replica: usize, name: &str) -> Committed {
+        let DocumentKey { collection, id, .. } = self.key(name);
+        let writes = vec![LocalWrite { collection, id, operation: WriteOperation::Erase }];
+        let transaction = LocalTransaction { scope: self.scope.clone(), writes };
+        must(self.write(replica, transaction), "a document is erased")
+    }
+
     /// Writes texts and, where there is none, deletes, all in one transaction.
     pub fn transaction(&mut self, replica: usize, writes: &[(&str, Option<&str>)]) {
         let writes = writes.iter().map(|(name, text)| {

@@ -61,12 +61,14 @@ fn body() -> impl Strategy<Value = Body> {
 }
 
 fn state() -> impl Strategy<Value = DocumentState> {
-    (revision(), option::of(revision()), stamp(), option::of(body())).prop_map(
-        |(revision, author, created, body)| DocumentState {
+    let erased = option::of(prop_oneof![revision().prop_map(Some), Just(None)]);
+    (revision(), option::of(revision()), stamp(), option::of(body()), erased).prop_map(
+        |(revision, author, created, body, erased)| DocumentState {
             revision,
             author: author.unwrap_or(revision),
             created,
             body,
+            erased: erased.map(|before| before.unwrap_or(revision)),
         },
     )
 }

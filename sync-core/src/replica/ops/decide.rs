@@ -4,7 +4,9 @@ use super::transaction::Transaction;
 use super::write;
 use crate::clock::Now;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Collection, DocumentKey, Epoch, Rejection, RejectionCode, Scope, Stamp};
+use crate::model::{
+    Collection, DocumentKey, DocumentState, Epoch, Rejection, RejectionCode, Scope, Stamp,
+};
 use crate::replica::record::QuarantineRow;
 use crate::replica::rows::ReplicaRows;
 use crate::replica::rules::{self, RuleContext};
@@ -28,37 +30,46 @@ pub fn decide(
     match decision {
         Decision::Resolve(resolution) => resolve(&mut tx, now, key, resolution)?,
         Decision::Retry | Decision::Discard => {
-            let mut found = false;
-            let mut after = 0;
-            loop {
-                let page = tx.rows.quarantine(&key.scope, after, PAGE)?;
-                let Some((last, _)) = page.last() else { break };
-                after = *last;
-                for (ticket, row) in page.into_iter().filter(|(_, row)| row.key == *key) {
-                    found = true;
-                    tx.rows.put_quarantine(&key.scope, ticket, None)?;
-                    tx.row.quarantined = tx.row.quarantined.saturating_sub(1);
-                    if *decision == Decision::Retry {
-                        retry(&mut tx, now, row)?;
-                    }
-                }
-            }
-            if !found {
+            let refused = take_refused(&mut tx, key)?;
+            if refused.is_empty() {
                 return Err(not_found(key, "quarantined edit"));
+            }
+            if *decision == Decision::Retry {
+                refused.into_iter().try_for_each(|row| retry(&mut tx, now, row))?;
             }
         }
     }
     tx.finish()
 }
 
+/// Takes the refused edits of a document out of the quarantine, the oldest first.
+fn take_refused(tx: &mut Transaction<'_>, key: &DocumentKey) -> Result<Vec<QuarantineRow>> {
+    let (mut after, mut taken) = (0, Vec::new());
+    loop {
+        let page = tx.rows.quarantine(&key.scope, after, PAGE)?;
+        let Some((last, _)) = page.last() else { return Ok(taken) };
+        after = *last;
+        for (ticket, row) in page.into_iter().filter(|(_, row)| row.key == *key) {
+            tx.rows.put_quarantine(&key.scope, ticket, None)?;
+            tx.row.quarantined = tx.row.quarantined.saturating_sub(1);
+            taken.push(row);
+        }
+    }
+}
+
 /// A retry is a new local write; one that says what is settled already vanishes.
 fn retry(tx: &mut Transaction<'_>, now: Now, row: QuarantineRow) -> Result<()> {
-    let old = tx.rows.record(&row.key)?;
+    let mut old = tx.rows.record(&row.key)?;
+    let unit = tx.meta.last_local.next();
+    let current = old.as_ref().and_then(|r| r.current.as_ref());
+    if row.state.erased > DocumentState::erasure_of(current) {
+        write::put_erasure(tx, now, unit, &row.key, old)?;
+        old = tx.rows.record(&row.key)?;
+    }
     let current = old.as_ref().and_then(|r| r.current.as_ref()).and_then(|c| c.body.as_ref());
     if current == row.state.body.as_ref() {
         return Ok(());
     }
-    let unit = tx.meta.last_local.next();
     write::put(tx, now, unit, &row.key, old, row.state.body)
 }
 

@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Body, Collection, DocumentKey, DocumentState, Scope, Seq, Stamp};
 use crate::replica::record::{Record, ReplicaMeta};
 use crate::replica::rows::ReplicaRows;
-use crate::replica::types::{LocalTransaction, Origin};
+use crate::replica::types::{LocalTransaction, Origin, not_found};
 
 const PAGE: usize = 256;
 
@@ -130,7 +130,19 @@ pub(super) fn put(
     let parent = old.as_ref().and_then(Record::live);
     let revision = tx.meta.revision(now, parent.map_or(Stamp::ZERO, |p| p.revision.stamp));
     let created = parent.map_or(revision.stamp, |p| p.created);
-    let state = DocumentState { revision, author: revision, created, body: Some(body) };
+    let state =
+        DocumentState { revision, author: revision, created, body: Some(body), erased: None };
     let record = Record { current: Some(state), known: Seq(0), ..Record::default() };
     tx.save(key, old.as_ref(), record, Origin::Local)
+}
+
+/// As a deletion, and no byte of it stays.
+pub(super) fn erase(
+    tx: &mut Transaction<'_>,
+    key: &DocumentKey,
+    old: Option<Record>,
+) -> Result<()> {
+    let old = old.ok_or_else(|| not_found(key, "document"))?;
+    tx.remove(key, &old, Origin::Local)?;
+    tx.erase_told(key)
 }

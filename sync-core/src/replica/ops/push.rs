@@ -5,7 +5,7 @@ use crate::clock::{Clock, DRIFT_BOUND, Now};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{BaseRef, DocumentKey};
 use crate::model::{Change, Limits, PushBatch, PushId, Scope, Verdict, VerdictKind, Verdicts};
-use crate::replica::record::{BatchRow, InFlight, QuarantineRow, Record};
+use crate::replica::record::{BatchRow, Carried, InFlight, QuarantineRow, Record};
 use crate::replica::rows::{OutboxPlace, ReplicaReads, ReplicaRows};
 use crate::replica::rules::{self, RuleContext};
 use crate::replica::types::{Committed, ConflictReport, Context, Origin, check_lease};
@@ -25,7 +25,10 @@ pub fn next_push(
     let meta = read_meta(rows)?;
     check_lease(cx.lease, meta.lease)?;
     if let Some(batch) = rows.batch(scope)? {
-        return read_batch(rows, &cx.resolvers, scope, &batch).map(Some);
+        if !is_withdrawn(rows, &batch)? {
+            return read_batch(rows, &cx.resolvers, scope, &batch).map(Some);
+        }
+        dissolve(rows, cx, scope, &batch)?;
     }
     let chosen = choose(rows, &cx.resolvers, scope, limits)?;
     if chosen.is_empty() {
@@ -46,6 +49,44 @@ pub fn next_push(
     tx.rows.put_batch(scope, Some(&batch))?;
     tx.finish()?;
     read_batch(rows, &cx.resolvers, scope, &batch).map(Some)
+}
+
+/// Whether something of the batch was erased since it was formed: it cannot be sent again as it was.
+fn is_withdrawn(rows: &dyn ReplicaReads, batch: &BatchRow) -> Result<bool> {
+    for key in &batch.keys {
+        let record = rows.record(key)?;
+        if record
+            .as_ref()
+            .and_then(Record::in_flight)
+            .is_some_and(|f| f.carried == Carried::Withdrawn)
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// What is left of a batch goes into another one, under another name.
+fn dissolve(
+    rows: &mut dyn ReplicaRows,
+    cx: &Context,
+    scope: &Scope,
+    batch: &BatchRow,
+) -> Result<()> {
+    let mut tx = Transaction::begin_synced(rows, scope)?;
+    for key in &batch.keys {
+        let Some(old) = tx.rows.record(key)? else { continue };
+        let mut record = old.clone();
+        record.pending_mut().in_flight = None;
+        if let (Some(slot), Some(epoch)) = (rules::take_slot(&mut record), tx.epoch()) {
+            let (now, resolvers) = (cx.now, &cx.resolvers);
+            let mut rule_cx = RuleContext { now, epoch, meta: &mut tx.meta, resolvers };
+            rules::take_in(&mut record, key, slot, &mut rule_cx);
+        }
+        tx.save(key, Some(&old), record, Origin::Remote)?;
+    }
+    tx.rows.put_batch(scope, None)?;
+    tx.finish().map(drop)
 }
 
 /// Whole local transactions from the front of the outbox, as many as the limits allow, at least one.
@@ -116,7 +157,7 @@ fn put_in_flight(
     if let Some(edit) = pending.edit.as_mut() {
         edit.travelled = true;
     }
-    pending.in_flight = Some(InFlight { push, revision, base, state: None });
+    pending.in_flight = Some(InFlight { push, revision, base, carried: Carried::Current });
     record
 }
 
@@ -223,6 +264,10 @@ fn settle_one(
         tx.rows.put_quarantine(&tx.scope, tx.meta.last_ticket, Some(&row))?;
         tx.row.quarantined += 1;
         tx.committed.refused.push((key.clone(), rejection.clone()));
+        if record.current.is_none() && row.state.erased.is_some() {
+            // What it would have erased is gone here, and the server had no room to tell it.
+            tx.backfill(&key.collection);
+        }
     }
     if verdict.kind == VerdictKind::Accepted {
         return tx.save_settled(key, &old, record);

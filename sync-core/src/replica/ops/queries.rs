@@ -241,7 +241,7 @@ fn in_flight(
     let mut entries = Vec::new();
     for key in keys.into_iter().skip(start).take(step) {
         let Some(record) = rows.record(&key)? else { continue };
-        let Some(local) = record.pushed_state().cloned() else { continue };
+        let Some(local) = record.pushed() else { continue };
         let base = record.edit().and_then(|e| e.base.clone());
         let transaction = record.edit().map_or(LocalSeq(0), |e| e.transaction);
         let remote = record.pending.and_then(|p| p.slot).and_then(|s| s.state);

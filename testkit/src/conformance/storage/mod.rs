@@ -11,6 +11,7 @@ mod closing;
 mod crowds;
 mod deciding;
 mod desk;
+mod erasing;
 mod leases;
 mod leaving;
 mod local_only;
@@ -34,6 +35,7 @@ pub use cancelling::*;
 pub use closing::*;
 pub use crowds::*;
 pub use deciding::*;
+pub use erasing::*;
 pub use leases::*;
 pub use leaving::*;
 pub use local_only::*;
@@ -99,6 +101,11 @@ pub trait StorageHarness: Send + Sync + 'static {
     /// Makes room again, likewise.
     async fn free_disk(&self) -> Result<()> {
         Err(cannot("free the disk"))
+    }
+
+    /// Every byte that the place holds, of all its files in a row. Nothing is asked of the storage meanwhile.
+    async fn bytes(&self) -> Result<Vec<u8>> {
+        Err(cannot("read the files"))
     }
 }
 
@@ -191,6 +198,9 @@ macro_rules! storage_conformance_cases {
             a_reset_keeps_unsynced_edits
             after_a_reset_everything_is_pulled_afresh
             a_new_identity_stamps_edits_anew
+            an_erasure_takes_everything_of_a_document
+            an_erasure_that_is_heard_of_takes_everything
+            nothing_is_left_in_the_files_of_what_was_erased
             what_is_local_only_stays_on_the_device
             a_declaration_that_would_change_documents_is_refused
             a_declaration_is_kept

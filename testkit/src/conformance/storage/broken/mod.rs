@@ -91,6 +91,12 @@ macro_rules! storage_conformance_faults {
                 => a_forgotten_scope_leaves_nothing_but_own_edits
             /// A reset begins by wiping the scope, unsynced edits included.
             resets_wipe_edits ResetsWipeEdits => a_reset_keeps_unsynced_edits
+            /// An erasure is taken for a deletion, which leaves bodies where they are of use.
+            erasures_written_as_deletions ErasuresWrittenAsDeletions
+                => an_erasure_takes_everything_of_a_document
+            /// An erasure that comes from elsewhere is taken for a deletion: what does not know of it stays.
+            erasures_heard_as_deletions ErasuresHeardAsDeletions
+                => an_erasure_that_is_heard_of_takes_everything
             /// What is declared local-only is synced all the same.
             declarations_dropped DeclarationsDropped => what_is_local_only_stays_on_the_device
             /// A closed storage goes on.
@@ -144,5 +150,9 @@ impl<H: StorageHarness> StorageHarness for BrokenHarness<H> {
 
     async fn free_disk(&self) -> Result<()> {
         self.place.free_disk().await
+    }
+
+    async fn bytes(&self) -> Result<Vec<u8>> {
+        self.place.bytes().await
     }
 }

@@ -205,6 +205,11 @@ impl Storage for BrokenStorage {
             Fault::NamesCutShort => {
                 transaction.writes.iter_mut().for_each(|w| w.id = cut(&w.id));
             }
+            Fault::ErasuresWrittenAsDeletions => {
+                let erasures =
+                    transaction.writes.iter_mut().filter(|w| w.operation == WriteOperation::Erase);
+                erasures.for_each(|w| w.operation = WriteOperation::Delete);
+            }
             Fault::TransactionsWriteByWrite => {
                 return self.write_one_by_one(now, transaction).await;
             }
@@ -330,6 +335,9 @@ impl Storage for BrokenStorage {
             Fault::ChunksInHalves => return self.apply_in_halves(cx, chunk).await,
             Fault::PositionsNotCompared => chunk = self.pretend_to_fit(chunk).await?,
             Fault::StartsNotRemembered => chunk.terms.clear(),
+            Fault::ErasuresHeardAsDeletions => {
+                chunk.entries.iter_mut().for_each(|e| e.state.erased = None);
+            }
             Fault::OwnWritesFiltered => {
                 let own = self.inner.state().await?.replica;
                 chunk.entries.retain(|e| e.state.revision.replica != own);
@@ -361,6 +369,10 @@ impl Storage for BrokenStorage {
 
     async fn reidentify(&self, cx: Context, replica: ReplicaId) -> Result<Committed> {
         self.inner.reidentify(self.context(cx).await?, replica).await
+    }
+
+    async fn tidy(&self) -> Result<bool> {
+        self.inner.tidy().await
     }
 
     fn commits(&self) -> watch::Receiver<u64> {
