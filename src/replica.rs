@@ -127,6 +127,11 @@ impl Replica {
         Ok(Collection::new(self.clone(), self.scope_of(&name), name))
     }
 
+    /// The collections that it syncs, if it was opened with some.
+    pub(crate) fn chosen(&self) -> Option<&BTreeSet<Name>> {
+        self.0.options.collections.as_ref()
+    }
+
     /// Where the documents of a collection live.
     pub(crate) fn scope_of(&self, collection: &Name) -> Scope {
         match self.0.local_only.contains(collection) {

@@ -122,6 +122,16 @@ impl Transaction {
                 .with("first", scope)
                 .with("other", collection.scope()));
         }
+        if let (Some(chosen), Some(first)) = (self.replica.chosen(), self.writes.first())
+            && chosen.contains(&first.collection) != chosen.contains(collection.name_of())
+            && !scope.is_local()
+        {
+            let message = "a transaction holds documents of collections that this replica syncs or of others, or a part of \
+                           it would not travel: write them in two transactions";
+            return Err(Error::new(ErrorKind::InvalidInput, message)
+                .with("first", &first.collection)
+                .with("other", collection.name()));
+        }
         self.writes.push(collection.write_of(id, operation)?);
         Ok(())
     }

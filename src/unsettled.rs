@@ -101,6 +101,12 @@ pub enum SyncState {
         /// When it was written.
         since: SystemTime,
     },
+    /// Its edit waits, because the replica does not sync its collection: see
+    /// [`ReplicaBuilder::collections`](crate::ReplicaBuilder::collections).
+    NotChosen {
+        /// When it was written.
+        since: SystemTime,
+    },
     /// Its edit is in the batch that is being pushed.
     InFlight {
         /// When it was written.
@@ -113,13 +119,14 @@ pub enum SyncState {
 }
 
 impl SyncState {
-    /// The word for it: `local_only`, `synced`, `pending`, `in_flight`, `conflict` or `quarantined`.
+    /// The word for it: `local_only`, `synced`, `pending`, `not_chosen`, `in_flight`, `conflict` or `quarantined`.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::LocalOnly => "local_only",
             Self::Synced => "synced",
             Self::Pending { .. } => "pending",
+            Self::NotChosen { .. } => "not_chosen",
             Self::InFlight { .. } => "in_flight",
             Self::Conflict(_) => "conflict",
             Self::Quarantined(_) => "quarantined",
@@ -157,7 +164,10 @@ impl Replica {
         for (which, entry) in entries {
             let since = time_of(entry.local.author.stamp);
             match which {
-                Unsettled::Pending => return Ok(SyncState::Pending { since }),
+                Unsettled::Pending if self.syncs(&entry.key.collection).await? => {
+                    return Ok(SyncState::Pending { since });
+                }
+                Unsettled::Pending => return Ok(SyncState::NotChosen { since }),
                 Unsettled::InFlight => return Ok(SyncState::InFlight { since }),
                 Unsettled::Deferred => {
                     return Ok(SyncState::Conflict(Box::new(WaitingConflict::of(entry))));
@@ -166,6 +176,14 @@ impl Replica {
             }
         }
         Ok(if refused.is_empty() { SyncState::Synced } else { SyncState::Quarantined(refused) })
+    }
+
+    /// Whether a collection is synced: as this replica was opened, or else as it was synced last.
+    async fn syncs(&self, collection: &Name) -> Result<bool> {
+        match self.chosen() {
+            Some(chosen) => Ok(chosen.contains(collection)),
+            None => Ok(self.state().await?.checkpoint(self.scope()).includes(collection)),
+        }
     }
 
     fn key(&self, collection: &str, id: &str) -> Result<DocumentKey> {

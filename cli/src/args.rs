@@ -240,6 +240,9 @@ pub(crate) struct SyncArgs {
     /// Which way to sync; edits that are not pushed stay in the outbox
     #[arg(long, value_name = "push|pull|both", default_value_t)]
     pub(crate) direction: Direction,
+    /// Sync these collections only, separated by commas; what is left out leaves this replica, and edits of it wait
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) collections: Vec<String>,
     /// Who decides conflicts
     #[arg(long, value_name = "WHO", default_value = "lww")]
     pub(crate) resolver: Decider,

@@ -190,6 +190,22 @@ fn messages() -> Vec<(&'static str, &'static str, Message)> {
             Message::Pull(pull.clone()),
         ),
         ("pull-first", "A replica that never pulled.", Message::Pull(first_pull)),
+        (
+            "pull-chosen",
+            "At the head with two collections, of which one was added later.",
+            Message::Pull(Pull {
+                scope: scope(),
+                cursor: Cursor {
+                    epoch: Some(EPOCH),
+                    after: Seq(0),
+                    position: Seq(300),
+                    backfills: [(Collection::new("labels").unwrap(), Seq(0))].into(),
+                    collections: Some([notes(), Collection::new("labels").unwrap()].into()),
+                    ..Cursor::default()
+                },
+                limits: Limits::CHUNK,
+            }),
+        ),
         ("live", "The same request, for all chunks that follow.", Message::Live(pull)),
         ("credit", "Two more chunks.", Message::Credit(2)),
         ("credit-most", "As many as a number can say.", Message::Credit(u32::MAX)),

@@ -170,7 +170,9 @@ async fn why_of(replica: &Replica, collection: &str, id: &str) -> Result<(), Fai
         refused: Vec::new(),
     };
     match &state {
-        SyncState::Pending { since } | SyncState::InFlight { since } => {
+        SyncState::Pending { since }
+        | SyncState::NotChosen { since }
+        | SyncState::InFlight { since } => {
             shown.since_ms = Some(millis(*since));
         }
         SyncState::Conflict(conflict) => shown.conflict = Some(ShownConflict::of(conflict)?),

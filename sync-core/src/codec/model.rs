@@ -171,8 +171,8 @@ codec_struct! {
     Reset { epoch, reason }
     TermStart { term, first }
     FullPull { floor, generation, marks }
-    Checkpoint { epoch, position, backfills, full_pull, terms | bookmark, seen }
-    Cursor { epoch, after, position, backfills, floor, terms | bookmark, seen }
+    Checkpoint { epoch, position, backfills, full_pull, terms | bookmark, seen, collections }
+    Cursor { epoch, after, position, backfills, floor, terms, collections | bookmark, seen }
     Limits { documents, bytes }
 }
 

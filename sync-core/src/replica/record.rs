@@ -241,6 +241,8 @@ pub struct ScopeRow {
     pub quarantined: u64,
     /// Whether entries of the log were left out because their collections are local-only here.
     pub left_out: bool,
+    /// Documents whose edit waits because the replica does not sync their collection.
+    pub not_chosen: u64,
 }
 
 /// The batch in flight of a scope: its name and its documents; the states are in their records.
@@ -340,7 +342,7 @@ impl ReplicaMeta {
 }
 
 /// What came later stands at the end, and only if it says anything, so that rows of before are read as they are: what the
-/// checkpoint says of a foreign backend, and then whether entries were left out.
+/// checkpoint says of a foreign backend, and then what the replica leaves out.
 impl Codec for ScopeRow {
     fn encode(&self, out: &mut Vec<u8>) {
         self.checkpoint.encode(out);
@@ -349,13 +351,16 @@ impl Codec for ScopeRow {
         for count in [self.settled, self.pending, self.in_flight, self.deferred, self.quarantined] {
             count.encode(out);
         }
-        let Checkpoint { bookmark, seen, .. } = &self.checkpoint;
-        if bookmark.is_some() || *seen > Seq(0) || self.left_out {
+        let Checkpoint { bookmark, seen, collections, .. } = &self.checkpoint;
+        let is_partial = self.left_out || collections.is_some();
+        if bookmark.is_some() || *seen > Seq(0) || is_partial {
             bookmark.encode(out);
             seen.encode(out);
         }
-        if self.left_out {
+        if is_partial {
             self.left_out.encode(out);
+            collections.encode(out);
+            self.not_chosen.encode(out);
         }
     }
 
@@ -370,6 +375,7 @@ impl Codec for ScopeRow {
             deferred: Codec::decode(input)?,
             quarantined: Codec::decode(input)?,
             left_out: false,
+            not_chosen: 0,
         };
         if input.remaining() > 0 {
             row.checkpoint.bookmark = Codec::decode(input)?;
@@ -377,6 +383,8 @@ impl Codec for ScopeRow {
         }
         if input.remaining() > 0 {
             row.left_out = Codec::decode(input)?;
+            row.checkpoint.collections = Codec::decode(input)?;
+            row.not_chosen = Codec::decode(input)?;
         }
         Ok(row)
     }
@@ -456,6 +464,9 @@ mod tests {
         new.checkpoint.seen = Seq(9);
         assert_eq!(ScopeRow::from_bytes(new.to_bytes()).unwrap(), new);
         new.left_out = true;
+        assert_eq!(ScopeRow::from_bytes(new.to_bytes()).unwrap(), new);
+        let chosen = BTreeSet::from([Collection::new("notes").unwrap()]);
+        (new.left_out, new.not_chosen, new.checkpoint.collections) = (false, 4, Some(chosen));
         assert_eq!(ScopeRow::from_bytes(new.to_bytes()).unwrap(), new);
     }
 

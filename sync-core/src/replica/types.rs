@@ -232,7 +232,7 @@ pub struct ScopeSummary {
 /// How much of a scope is not settled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct OutboxCounts {
-    /// Documents whose edit waits for a batch.
+    /// Documents whose edit waits for a batch, of collections that the replica syncs.
     pub pending: u64,
     /// Documents in the batch in flight.
     pub in_flight: u64,
@@ -240,6 +240,8 @@ pub struct OutboxCounts {
     pub quarantined: u64,
     /// Documents whose conflict waits for the app.
     pub deferred: u64,
+    /// Documents whose edit waits because the replica does not sync their collection.
+    pub not_chosen: u64,
 }
 
 impl OutboxCounts {
@@ -249,6 +251,7 @@ impl OutboxCounts {
         self.in_flight += other.in_flight;
         self.quarantined += other.quarantined;
         self.deferred += other.deferred;
+        self.not_chosen += other.not_chosen;
     }
 }
 
@@ -292,7 +295,7 @@ pub struct Page<T> {
 /// Which unsettled entries are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Unsettled {
-    /// Edits that wait for a batch.
+    /// Edits that wait for a batch, also those of collections that the replica does not sync.
     Pending,
     /// Edits in the batch in flight.
     InFlight,

@@ -126,6 +126,19 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// Fails with `Superseded` for an old lease, and changes nothing; so do all methods below that take a [`Context`].
     async fn note_server_time(&self, cx: Context, server: Now) -> Result<()>;
 
+    /// Chooses the collections of a scope that are synced, all with none; the choice is kept until the next one, and the
+    /// [checkpoint](crate::model::Checkpoint::collections) names it. A collection that is added is pulled from the beginning,
+    /// one that is left out leaves the device as if it were [forgotten](Self::forget). Edits of collections that are not
+    /// synced wait, and are counted apart. The same choice again changes nothing. Durable as a write.
+    ///
+    /// Fails with `InvalidInput` for a collection that is local-only.
+    async fn choose(
+        &self,
+        cx: Context,
+        scope: Scope,
+        collections: Option<BTreeSet<Collection>>,
+    ) -> Result<Committed>;
+
     /// The batch in flight, or else forms one of whole transactions from the front of the outbox, bounded by the
     /// limits; none if nothing waits. When it returns, the batch survives a power failure, and until it is settled
     /// every call gives the same one, whatever is written meanwhile. It holds at least one transaction, whatever the
@@ -325,6 +338,18 @@ where
             Ok(())
         };
         self.threads.write(Durability::Process, release).await
+    }
+
+    async fn choose(
+        &self,
+        cx: Context,
+        scope: Scope,
+        collections: Option<BTreeSet<Collection>>,
+    ) -> Result<Committed> {
+        self.commit(Durability::Power, move |rows| {
+            ops::choose(rows, &cx, &scope, collections.as_ref())
+        })
+        .await
     }
 
     async fn note_server_time(&self, cx: Context, server: Now) -> Result<()> {

@@ -9,6 +9,7 @@
 
 #![allow(clippy::panic, clippy::missing_panics_doc, reason = "a trace that fails ends its test")]
 
+mod choosing;
 mod erasing;
 mod foreign;
 mod local_only;
@@ -20,6 +21,7 @@ mod scopes;
 mod settling;
 mod taking_in;
 
+pub use choosing::*;
 pub use erasing::*;
 pub use foreign::*;
 pub use local_only::*;
@@ -182,6 +184,13 @@ macro_rules! rule_traces {
             a_scope_that_is_gone
             batches_are_counted_on_after_a_scope_was_forgotten
             a_collection_leaves_while_another_is_in_flight
+            a_replica_syncs_what_it_chose
+            a_collection_that_is_added_is_filled_in
+            a_collection_that_is_left_out_leaves_and_comes_back
+            from_some_collections_to_all
+            a_choice_survives_resets_and_restores
+            a_chunk_holds_more_than_was_asked_for
+            a_choice_in_the_middle_of_a_full_pull
             an_erasure_takes_every_body
             an_erasure_wins_over_what_the_server_took_meanwhile
             an_edit_that_does_not_know_of_an_erasure_stays_behind

@@ -142,7 +142,9 @@ fn count(row: &mut ScopeRow, key: &DocumentKey, record: &Record) {
     let shows_settled = record.edit().is_none() && record.current.is_some();
     row.documents += one(record.live().is_some());
     row.settled += one(record.known > Seq(0) || has_base || shows_settled);
-    row.pending += one(record.pushable().is_some());
+    let is_chosen = row.checkpoint.includes(&key.collection);
+    row.pending += one(record.pushable().is_some() && is_chosen);
+    row.not_chosen += one(record.pushable().is_some() && !is_chosen);
     row.in_flight += one(record.in_flight().is_some());
     row.deferred += one(record.is_deferred());
 }

@@ -143,6 +143,15 @@ impl<C: Cores> World<C> {
         self.devices[replica].seen = self.scope_row(replica).checkpoint;
     }
 
+    /// Chooses the collections that the replica syncs, all with none.
+    pub fn choose(&mut self, replica: usize, names: Option<&[&str]>) -> Committed {
+        let chosen = names.map(|names| names.iter().map(|name| Self::collection(name)).collect());
+        let scope = self.scope.clone();
+        let done = self.act(replica, |rows, cx| ops::choose(rows, cx, &scope, chosen.as_ref()));
+        self.devices[replica].seen = self.scope_row(replica).checkpoint;
+        must(done, "collections are chosen")
+    }
+
     /// Writes a text into a local-only collection, or deletes what is there.
     pub fn put_local(&mut self, replica: usize, name: &str, text: Option<&str>) {
         let DocumentKey { collection, id, .. } = self.key(name);

@@ -5,7 +5,8 @@ use super::write;
 use crate::clock::Now;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
-    Collection, DocumentKey, DocumentState, Epoch, Rejection, RejectionCode, Scope, Stamp,
+    Checkpoint, Collection, DocumentKey, DocumentState, Epoch, Rejection, RejectionCode, Scope,
+    Stamp,
 };
 use crate::replica::record::QuarantineRow;
 use crate::replica::rows::ReplicaRows;
@@ -114,18 +115,35 @@ pub fn forget(rows: &mut dyn ReplicaRows, now: Now, what: &Forget) -> Result<Com
     dissolve_batch(&mut tx, scope, only)?;
     remove_documents(&mut tx, now, scope, only)?;
     match only {
-        None => tx.row.checkpoint = Default::default(),
+        None => {
+            let collections = tx.row.checkpoint.collections.take();
+            tx.row.checkpoint = Checkpoint { collections, ..Checkpoint::default() };
+        }
         Some(collection) => {
             tx.row.checkpoint.backfills.remove(collection);
         }
     }
-    let gone = only.is_none() && tx.row.quarantined == 0;
+    let is_bare = tx.row.quarantined == 0 && tx.row.checkpoint.collections.is_none();
+    let gone = only.is_none() && is_bare;
     let scope = scope.clone();
     let committed = tx.finish()?;
     if gone {
         rows.remove_scope(&scope)?;
     }
     Ok(committed)
+}
+
+/// A collection leaves the device, within a transaction that does more.
+pub(super) fn remove_collection(
+    tx: &mut Transaction<'_>,
+    now: Now,
+    collection: &Collection,
+) -> Result<()> {
+    let scope = tx.scope.clone();
+    dissolve_batch(tx, &scope, Some(collection))?;
+    remove_documents(tx, now, &scope, Some(collection))?;
+    tx.row.checkpoint.backfills.remove(collection);
+    Ok(())
 }
 
 /// The rest of a batch of which documents leave is pushed again under another name; a batch of which none leaves stays.

@@ -31,7 +31,14 @@ pub fn declare_local_only(
     if meta.local_only == *collections {
         return Ok(());
     }
-    let scopes: Vec<Scope> = rows.scopes()?.into_iter().map(|(scope, _)| scope).collect();
+    let mut scopes = Vec::new();
+    for (scope, row) in rows.scopes()? {
+        let chosen = row.checkpoint.collections.unwrap_or_default();
+        if let Some(both) = chosen.intersection(collections).next() {
+            return Err(refused(format!("the collection `{both}` was chosen to be synced")));
+        }
+        scopes.push(scope);
+    }
     for collection in collections.difference(&meta.local_only) {
         for scope in scopes.iter().filter(|s| !s.is_local()) {
             if is_synced(rows, scope, collection)? {
@@ -49,7 +56,8 @@ pub fn declare_local_only(
     rows.put_meta(&meta)?;
     for scope in scopes.iter().filter(|s| !s.is_local()) {
         let mut tx = Transaction::begin(rows, scope)?;
-        synced.iter().for_each(|collection| tx.backfill(collection));
+        let pulled = synced.iter().filter(|c| tx.row.checkpoint.includes(c)).cloned();
+        pulled.collect::<Vec<_>>().iter().for_each(|collection| tx.backfill(collection));
         tx.finish()?;
     }
     Ok(())

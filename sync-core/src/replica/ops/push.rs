@@ -97,6 +97,10 @@ fn choose(
     limits: Limits,
 ) -> Result<Vec<(DocumentKey, Record)>> {
     const PAGE: usize = 256;
+    let row = rows.scope(scope)?.unwrap_or_default();
+    if row.pending == 0 {
+        return Ok(Vec::new());
+    }
     let mut chosen: Vec<(DocumentKey, Record)> = Vec::new();
     let (mut whole, mut bytes) = (0, 0);
     let mut place: Option<OutboxPlace> = None;
@@ -109,6 +113,9 @@ fn choose(
                 whole = chosen.len();
             }
             place = Some((transaction, key.collection.clone(), key.id.clone()));
+            if !row.checkpoint.includes(&key.collection) {
+                continue;
+            }
             let base =
                 record.edit().and_then(|e| e.base.as_ref()).and_then(|b| b.state.body.as_ref());
             let base = base.filter(|_| resolvers.sends_base(&key.collection));

@@ -23,8 +23,10 @@ pub fn state(rows: &dyn ReplicaReads) -> Result<ReplicaState> {
             in_flight: row.in_flight,
             quarantined: row.quarantined,
             deferred: row.deferred,
+            not_chosen: row.not_chosen,
         };
         let in_flight = rows.batch(&scope)?.map(|b| b.id);
+        let is_partial = row.left_out || row.checkpoint.collections.is_some();
         scopes.push(ScopeSummary {
             scope,
             checkpoint: row.checkpoint,
@@ -32,7 +34,7 @@ pub fn state(rows: &dyn ReplicaReads) -> Result<ReplicaState> {
             digest: row.digest,
             outbox,
             in_flight,
-            is_partial: row.left_out,
+            is_partial,
         });
     }
     Ok(ReplicaState {

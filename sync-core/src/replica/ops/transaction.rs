@@ -188,6 +188,7 @@ impl<'a> Transaction<'a> {
 
     fn count(&mut self, key: &DocumentKey, old: Option<&Record>, new: &Record) {
         let row = &mut self.row;
+        let is_chosen = row.checkpoint.includes(&key.collection);
         let digest_of = |digest: &mut Digest, revision: &Revision, add: bool| {
             let change = if add { Digest::add } else { Digest::remove };
             change(digest, &key.collection, &key.id, revision);
@@ -201,7 +202,8 @@ impl<'a> Transaction<'a> {
             }
             bump(&mut row.documents, record.live().is_some());
             bump(&mut row.settled, is_settled(record));
-            bump(&mut row.pending, record.pushable().is_some());
+            bump(&mut row.pending, record.pushable().is_some() && is_chosen);
+            bump(&mut row.not_chosen, record.pushable().is_some() && !is_chosen);
             bump(&mut row.in_flight, record.in_flight().is_some());
             bump(&mut row.deferred, record.is_deferred());
         }

@@ -158,6 +158,7 @@ macro_rules! server_storage_conformance_cases {
             a_chunk_never_cuts_a_push
             chunks_are_bounded_and_move_on
             only_visible_collections_are_told
+            only_chosen_collections_are_told
             a_collection_further_behind_is_filled_in
             an_unknown_scope_is_not_found
             scopes_come_by_pages

@@ -7,6 +7,7 @@
 
 mod broken;
 mod cancelling;
+mod choosing;
 mod closing;
 mod crowds;
 mod deciding;
@@ -32,6 +33,7 @@ use sync_core::storage::Storage;
 pub use super::capabilities::Capabilities;
 pub use broken::{BrokenHarness, StorageFault};
 pub use cancelling::*;
+pub use choosing::*;
 pub use closing::*;
 pub use crowds::*;
 pub use deciding::*;
@@ -201,6 +203,9 @@ macro_rules! storage_conformance_cases {
             an_erasure_takes_everything_of_a_document
             an_erasure_that_is_heard_of_takes_everything
             nothing_is_left_in_the_files_of_what_was_erased
+            only_what_was_chosen_is_synced
+            a_collection_that_is_chosen_later_is_pulled_from_the_beginning
+            a_collection_that_is_left_out_leaves
             what_is_local_only_stays_on_the_device
             a_declaration_that_would_change_documents_is_refused
             a_declaration_is_kept

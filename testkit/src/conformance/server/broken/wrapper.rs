@@ -169,6 +169,9 @@ impl BrokenServerStorage {
 
     /// The cursor as it is understood.
     fn misread(&self, mut cursor: Cursor) -> Cursor {
+        if self.has(Fault::ChoicesIgnored) {
+            cursor.collections = None;
+        }
         match self.fault {
             Fault::CursorsRoundedUp if cursor.after > Seq(0) => {
                 cursor.after = cursor.after.next();

@@ -91,6 +91,9 @@ macro_rules! storage_conformance_faults {
                 => a_forgotten_scope_leaves_nothing_but_own_edits
             /// A reset begins by wiping the scope, unsynced edits included.
             resets_wipe_edits ResetsWipeEdits => a_reset_keeps_unsynced_edits
+            /// Other collections are chosen, and the position stays: what was added is never pulled.
+            choice_keeps_the_position ChoiceKeepsThePosition
+                => a_collection_that_is_chosen_later_is_pulled_from_the_beginning
             /// An erasure is taken for a deletion, which leaves bodies where they are of use.
             erasures_written_as_deletions ErasuresWrittenAsDeletions
                 => an_erasure_takes_everything_of_a_document

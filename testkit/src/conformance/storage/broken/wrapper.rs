@@ -260,6 +260,33 @@ impl Storage for BrokenStorage {
         }
     }
 
+    async fn choose(
+        &self,
+        cx: Context,
+        scope: Scope,
+        collections: Option<BTreeSet<Collection>>,
+    ) -> Result<Committed> {
+        let cx = self.context(cx).await?;
+        let before = self.inner.state().await?.checkpoint(&scope);
+        let chosen = self.inner.choose(cx.clone(), scope.clone(), collections).await?;
+        if let (true, Some(epoch)) = (self.has(Fault::ChoiceKeepsThePosition), before.epoch) {
+            let after = self.inner.state().await?.checkpoint(&scope).after();
+            let kept = Chunk {
+                scope,
+                epoch,
+                after,
+                next: before.position,
+                head: before.position,
+                horizon: Seq(0),
+                terms: before.terms,
+                entries: Vec::new(),
+                bookmarks: None,
+            };
+            self.inner.apply(cx, kept).await?;
+        }
+        Ok(chosen)
+    }
+
     async fn claim(&self, holder: String) -> Result<Generation> {
         self.inner.claim(holder).await
     }
