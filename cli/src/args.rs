@@ -35,7 +35,7 @@ pub(crate) enum Command {
     /// Print a document
     Get(KeyArgs),
     /// Delete a document
-    Rm(KeyArgs),
+    Rm(RmArgs),
     /// List the documents of a collection, or the collections
     Ls(LsArgs),
     /// Write the lines of a JSON Lines file as documents
@@ -242,6 +242,9 @@ pub(crate) struct SyncArgs {
     /// Which way to sync; edits that are not pushed stay in the outbox
     #[arg(long, value_name = "push|pull|both", default_value_t)]
     pub(crate) direction: Direction,
+    /// Sync these collections only, separated by commas; what is left out leaves this replica, and edits of it wait
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) collections: Vec<String>,
     /// Who decides conflicts
     #[arg(long, value_name = "WHO", default_value = "lww")]
     pub(crate) resolver: Decider,
@@ -307,6 +310,15 @@ pub(crate) struct KeyArgs {
     pub(crate) collection: String,
     /// The document's id
     pub(crate) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RmArgs {
+    #[command(flatten)]
+    pub(crate) key: KeyArgs,
+    /// Erase it: no body of it stays, here at once, on the server and on other replicas once they are synced
+    #[arg(long)]
+    pub(crate) erase: bool,
 }
 
 #[derive(Debug, Args)]

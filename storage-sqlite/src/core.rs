@@ -66,6 +66,9 @@ impl<K: Kind> Core<K, Writing> {
 
     fn prepare(&mut self, config: &SqliteConfig) -> Result<()> {
         self.bound(config)?;
+        self.access.patience = config.busy_timeout;
+        // What is removed is written over, so that little is left of what is erased.
+        self.pragma("secure_delete", 1)?;
         // Should the file turn out not to be ours, closing it must not touch it.
         self.checkpoint_on_close(false)?;
         schema::check::<K>(&self.connection)?;

@@ -39,6 +39,7 @@ impl SqliteReplicaWriter {
                 new.changed_here,
                 new.delivered,
                 state.body,
+                state.erased,
             ],
         )
     }
@@ -109,6 +110,10 @@ impl ReplicaRows for SqliteReplicaWriter {
             self.run(sql, params![collection, key.id.as_str()])?;
         }
         Ok(())
+    }
+
+    fn note_erasure(&mut self) -> Result<()> {
+        self.note_untidy()
     }
 
     fn put_batch(&mut self, scope: &Scope, batch: Option<&BatchRow>) -> Result<()> {

@@ -90,6 +90,9 @@ fn begin_full_pull(tx: &mut Transaction<'_>, chunk: &Chunk) {
 }
 
 fn take_in(tx: &mut Transaction<'_>, cx: &Context, epoch: Epoch, entry: &LogEntry) -> Result<()> {
+    if !tx.row.checkpoint.includes(&entry.collection) {
+        return Ok(()); // Whoever made the chunk tells more than was asked for.
+    }
     if tx.meta.local_only.contains(&entry.collection) {
         // Another device syncs what is local here.
         tx.row.left_out = true;

@@ -50,7 +50,7 @@ pub fn reset(
     tx.finish()
 }
 
-fn start_over(tx: &mut Transaction<'_>) {
+pub(super) fn start_over(tx: &mut Transaction<'_>) {
     let checkpoint = &mut tx.row.checkpoint;
     checkpoint.seen = checkpoint.seen.max(checkpoint.position);
     checkpoint.position = Seq(0);

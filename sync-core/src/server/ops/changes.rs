@@ -65,7 +65,8 @@ pub fn changes(
     let mut entries: Vec<LogEntry> = Vec::new();
     let mut seen = Seen::default();
     rows.log(scope, cursor.after, &mut |(collection, id, log)| {
-        let wanted = log.seq > cursor.position_of(&collection) && visible(&collection);
+        let is_asked_for = cursor.includes(&collection) && visible(&collection);
+        let wanted = is_asked_for && log.seq > cursor.position_of(&collection);
         let entry = LogEntry { seq: log.seq, collection, id, state: log.state };
         if !seen.admit(log.first, log.seq, entry.weight(), limits) {
             return Ok(false);
