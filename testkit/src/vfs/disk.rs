@@ -101,10 +101,10 @@ impl SimDisk {
         Self::with_sector(4_096)
     }
 
-    /// An empty disk with sectors of that many bytes, at least 512.
+    /// An empty disk with sectors of that many bytes, 512 to 65,536.
     #[must_use]
     pub fn with_sector(bytes: usize) -> Self {
-        Self::holding(Contents::default(), bytes.max(512))
+        Self::holding(Contents::default(), bytes.clamp(512, 65_536))
     }
 
     pub(super) fn holding(contents: Contents, sector: usize) -> Self {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use sync_core::error::{Error, ErrorKind, Result};
+use sync_core::model::ReplicaId;
 use sync_core::server::rows::ServerRows;
 use sync_core::storage::{ReplicaWriter, Transactional};
 
@@ -16,11 +17,12 @@ pub trait SqliteFiles {
     /// What writes a server's rows.
     type Server: ServerRows + Transactional;
 
-    /// Opens a replica's file through the VFS [`VFS`](super::VFS), or makes it.
+    /// Opens a replica's file through the VFS [`VFS`](super::VFS). One that is missing is made, and may take the identity
+    /// `fresh` at once.
     ///
     /// # Errors
     /// Whatever keeps the backend from it. The same holds for a server.
-    fn open_replica(&self, path: &Path) -> Result<Self::Replica>;
+    fn open_replica(&self, path: &Path, fresh: ReplicaId) -> Result<Self::Replica>;
 
     /// Opens a server's file through the VFS [`VFS`](super::VFS), or makes it.
     ///
@@ -64,9 +66,15 @@ impl<F: SqliteFiles> VfsDisks<F> {
     }
 
     fn replica_on(&mut self, disk: SimDisk) -> Result<F::Replica> {
-        let opened = self.files.open_replica(&disk.path(FILE))?;
-        self.disks.push(disk);
-        Ok(opened)
+        self.disks.push(disk.clone());
+        self.open_replica(&disk)
+    }
+
+    fn open_replica(&self, disk: &SimDisk) -> Result<F::Replica> {
+        // No two stores of a run may begin with one identity.
+        let mut fresh = [0xbb; 16];
+        fresh[8..].copy_from_slice(&(self.disks.len() as u64).to_be_bytes());
+        self.files.open_replica(&disk.path(FILE), ReplicaId(fresh))
     }
 
     fn server_on(&mut self, disk: SimDisk) -> Result<F::Server> {
@@ -112,7 +120,7 @@ impl<F: SqliteFiles> Disks for VfsDisks<F> {
         let disk = self.disk_of(self.files.replica_path(&replica))?;
         end(&disk, power, salt);
         drop(replica);
-        self.files.open_replica(&disk.path(FILE))
+        self.open_replica(&disk)
     }
 
     fn reopen_server(&mut self, server: F::Server, power: bool, salt: u64) -> Result<F::Server> {

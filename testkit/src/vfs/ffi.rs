@@ -230,8 +230,9 @@ unsafe extern "C" fn file_control(_: *mut sqlite3_file, _: c_int, _: *mut c_void
     ffi::SQLITE_NOTFOUND
 }
 
-unsafe extern "C" fn sector_size(_: *mut sqlite3_file) -> c_int {
-    4_096
+unsafe extern "C" fn sector_size(file: *mut sqlite3_file) -> c_int {
+    // SAFETY: the file is open.
+    unsafe { handle(file) }.sector() as c_int
 }
 
 unsafe extern "C" fn characteristics(_: *mut sqlite3_file) -> c_int {

@@ -129,6 +129,14 @@ impl Handle {
         }
     }
 
+    /// In which units the disk writes.
+    pub(super) fn sector(&self) -> usize {
+        match self {
+            Self::Temporary(_) => 4_096,
+            Self::Named(named) => named.disk.state().sector,
+        }
+    }
+
     // ---- other connections
 
     pub(super) fn lock(&mut self, level: Code) -> Result<(), Code> {
