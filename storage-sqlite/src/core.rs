@@ -255,8 +255,9 @@ impl Place {
         let vfs = config.vfs.clone();
         let path = match vfs {
             // Without this a file that is called `:memory:` would be none.
-            None => std::path::absolute(&config.path)
-                .map_err(|e| error::io("open", &config.path, e))?,
+            None => {
+                std::path::absolute(&config.path).map_err(|e| error::io("open", &config.path, e))?
+            }
             Some(_) => config.path.clone(),
         };
         Ok(Self { path, vfs })

@@ -1,4 +1,5 @@
 //! Replicas and servers on simulated disks.
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::path::Path;
 

@@ -9,7 +9,7 @@ use super::Code;
 use super::contents::{Change, Contents, Inode, Loss};
 use super::faults::Faults;
 use super::locks::{HandleId, Locks};
-use super::recording::Recording;
+use super::recording::{Moment, Recording};
 
 /// What all paths on simulated disks begin with.
 const ROOT: &str = "/simulated/";
@@ -190,6 +190,13 @@ impl SimDisk {
     #[must_use]
     pub fn take_recording(&self) -> Recording {
         self.0.state().recording.take().unwrap_or_default()
+    }
+
+    /// The disk as it is now, for a power failure that it does not notice itself.
+    #[must_use]
+    pub fn moment(&self) -> Moment {
+        let state = self.0.state();
+        Moment::new(state.changes as usize, state.contents.clone(), state.sector)
     }
 
     // ---- what goes wrong

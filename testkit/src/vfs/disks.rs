@@ -116,7 +116,12 @@ impl<F: SqliteFiles> Disks for VfsDisks<F> {
         self.server_on(disk)
     }
 
-    fn reopen_replica(&mut self, replica: F::Replica, power: bool, salt: u64) -> Result<F::Replica> {
+    fn reopen_replica(
+        &mut self,
+        replica: F::Replica,
+        power: bool,
+        salt: u64,
+    ) -> Result<F::Replica> {
         let disk = self.disk_of(self.files.replica_path(&replica))?;
         end(&disk, power, salt);
         drop(replica);

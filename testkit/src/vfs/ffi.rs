@@ -288,7 +288,8 @@ unsafe extern "C" fn access(
 ) -> c_int {
     // SAFETY: the name is a string, and the result has a place.
     unsafe {
-        let found = handle::is_there(text(name).unwrap_or_default(), flags == ffi::SQLITE_ACCESS_EXISTS);
+        let found =
+            handle::is_there(text(name).unwrap_or_default(), flags == ffi::SQLITE_ACCESS_EXISTS);
         answer(there, found.map(c_int::from))
     }
 }

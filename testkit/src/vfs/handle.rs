@@ -169,12 +169,7 @@ impl Handle {
         })
     }
 
-    pub(super) fn memory_slots(
-        &mut self,
-        first: u32,
-        count: u32,
-        flags: Code,
-    ) -> Result<(), Code> {
+    pub(super) fn memory_slots(&mut self, first: u32, count: u32, flags: Code) -> Result<(), Code> {
         let mask = ((1 << count) - 1) << first;
         self.locks(|id, locks| locks.slots(id, mask, flags))
     }

@@ -106,7 +106,12 @@ pub(super) struct SharedMemory(Mutex<Vec<Arc<[AtomicU64]>>>);
 impl SharedMemory {
     /// Where a region of that many bytes begins; none if it is not there and shall not be made. SQLite reads and writes it
     /// as it likes, with locks and barriers of its own; nothing here ever looks at it.
-    pub(super) fn region(&self, number: usize, size: usize, make: bool) -> Option<*const AtomicU64> {
+    pub(super) fn region(
+        &self,
+        number: usize,
+        size: usize,
+        make: bool,
+    ) -> Option<*const AtomicU64> {
         let mut regions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         while make && regions.len() <= number {
             regions.push((0..size.div_ceil(8)).map(|_| AtomicU64::new(0)).collect());

@@ -39,7 +39,10 @@ mod contents;
 mod disk;
 mod disks;
 mod faults;
-#[allow(unsafe_code, reason = "SQLite calls a VFS through pointers; each block says why it is sound")]
+#[allow(
+    unsafe_code,
+    reason = "SQLite calls a VFS through pointers; each block says why it is sound"
+)]
 mod ffi;
 mod handle;
 mod locks;

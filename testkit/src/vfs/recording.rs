@@ -52,7 +52,7 @@ impl Recording {
                 Some(change) => contents.begin(change),
                 None => ended = true,
             }
-            Some(Moment { done, contents: contents.clone(), sector: self.sector })
+            Some(Moment::new(done, contents.clone(), self.sector))
         })
     }
 }
@@ -60,13 +60,17 @@ impl Recording {
 /// A disk in the midst of a change.
 #[derive(Clone, Debug)]
 pub struct Moment {
-    /// The changes that are done.
+    /// The changes that are done, of the recording or of the disk.
     pub done: usize,
     contents: Contents,
     sector: usize,
 }
 
 impl Moment {
+    pub(super) fn new(done: usize, contents: Contents, sector: usize) -> Self {
+        Self { done, contents, sector }
+    }
+
     /// The disk after a power failure in this moment; the salt decides as in [`SimDisk::lose_power`].
     #[must_use]
     pub fn lose_power(&self, salt: u64) -> (SimDisk, Loss) {
