@@ -40,12 +40,12 @@ impl Stage {
         Self { play, disks, viewers, since, report: Report::default() }
     }
 
-    fn rows(&self) -> [Rows; 2] {
-        [0, 1].map(|n| self.viewers[n].rows().unwrap())
+    fn rows(&self, step: &Step) -> Rows {
+        self.viewers[step.side() as usize].rows().unwrap()
     }
 
     /// Tries a step while something fails. If it goes through, it is done, and nothing is returned.
-    fn attempt(&mut self, number: usize, step: &Step, before: &[Rows; 2]) -> Option<Error> {
+    fn attempt(&mut self, number: usize, step: &Step, before: &Rows) -> Option<Error> {
         let failed = |disks: &[SimDisk; 2]| disks[0].failed() + disks[1].failed();
         let so_far = failed(&self.disks);
         let result = self.play.carry_out(number, step);
@@ -64,7 +64,7 @@ impl Stage {
         // The same call works again, and nothing has to be opened anew.
         assert_eq!(error.retry(), Retry::Later(None), "step {number}, {step:?}: {error}");
         assert!(error.to_string().contains("app.db"), "{error}");
-        assert!(self.rows() == *before, "step {number}, {step:?} failed and changed something");
+        assert!(self.rows(step) == *before, "step {number}, {step:?} failed and changed something");
         Some(error)
     }
 
@@ -74,7 +74,7 @@ impl Stage {
         if step.durability() == Durability::Power {
             self.since[side].clear();
         }
-        self.since[side].push(self.viewers[side].rows().unwrap());
+        self.since[side].push(self.rows(step));
     }
 
     /// The power fails after a call that failed. Whether it took place is open then, but it did not in part: what is left
@@ -91,47 +91,49 @@ impl Stage {
 /// operation whose failure does not harm the call ends the round for that step: there are rounds until none is left.
 pub(crate) fn fail_at_every_operation() -> Report {
     let steps = script();
-    let mut from = vec![0; steps.len()];
+    // Where to go on with each step; none once there is no operation left at which it was not tried.
+    let mut from = vec![Some(0); steps.len()];
     let mut total = Report::default();
     loop {
         let mut stage = Stage::new();
-        let mut is_through = true;
-        for (number, step) in steps.iter().enumerate() {
-            is_through &= fail_step(&mut stage, number, step, &mut from[number]);
+        for (number, (step, from)) in steps.iter().zip(&mut from).enumerate() {
+            *from = fail_step(&mut stage, number, step, *from);
         }
         stage.play.close();
         total.calls += stage.report.calls;
         total.errors += stage.report.errors;
         total.unharmed += stage.report.unharmed;
         total.power_failures += stage.report.power_failures;
-        if is_through {
+        if from.iter().all(Option::is_none) {
             return total;
         }
     }
 }
 
-/// Whether there is no operation left at which the step was not tried.
-fn fail_step(stage: &mut Stage, number: usize, step: &Step, from: &mut u64) -> bool {
-    let before = stage.rows();
+/// A step fails at each operation from that one on, until it goes through; the operation to go on with in the next round.
+fn fail_step(stage: &mut Stage, number: usize, step: &Step, from: Option<u64>) -> Option<u64> {
+    let Some(mut next) = from else {
+        stage.play.carry_out(number, step).unwrap();
+        stage.note(step);
+        return None;
+    };
+    let before = stage.rows(step);
     let mut undecided = Vec::new();
     loop {
         stage.report.calls += 1;
-        let mut at = 0;
         for disk in &stage.disks {
-            at = disk.operations() + *from;
+            let at = disk.operations() + next;
             disk.fail(at..at + 1);
         }
-        let met = stage.report.unharmed;
-        let failed = stage.attempt(number, step, &before);
-        *from += 1;
-        if failed.is_none() {
-            let after = stage.rows();
-            let side = step.side() as usize;
-            assert!(undecided.iter().all(|left| *left == after[side]), "step {number} in part");
-            return stage.report.unharmed == met;
+        next += 1;
+        let unharmed = stage.report.unharmed;
+        if stage.attempt(number, step, &before).is_none() {
+            let after = stage.rows(step);
+            assert!(undecided.iter().all(|left| *left == after), "step {number} in part");
+            return (stage.report.unharmed > unharmed).then_some(next);
         }
-        if *from % 5 == 0 {
-            undecided.extend(stage.lose_power(step.side(), at));
+        if next.is_multiple_of(5) {
+            undecided.extend(stage.lose_power(step.side(), next ^ number as u64));
         }
     }
 }
@@ -140,7 +142,7 @@ fn fail_step(stage: &mut Stage, number: usize, step: &Step, from: &mut u64) -> b
 pub(crate) fn fill_the_disk() -> Report {
     let mut stage = Stage::new();
     for (number, step) in script().iter().enumerate() {
-        let before = stage.rows();
+        let before = stage.rows(step);
         for room in 0.. {
             stage.report.calls += 1;
             for disk in &stage.disks {
