@@ -36,6 +36,8 @@ mod fact;
 mod faults;
 mod heal;
 mod history;
+#[cfg(feature = "mutants")]
+pub mod mutants;
 pub mod oracles;
 mod plan;
 mod queue;

@@ -100,7 +100,9 @@ pub fn forget(rows: &mut dyn ReplicaRows, now: Now, what: &Forget) -> Result<Com
     };
     let mut tx = Transaction::begin_synced(rows, scope)?;
     dissolve_batch(&mut tx, scope, only)?;
-    remove_documents(&mut tx, now, scope, only)?;
+    if !mutant!(RevokedStays) {
+        remove_documents(&mut tx, now, scope, only)?;
+    }
     match only {
         None => tx.row.checkpoint = Default::default(),
         Some(collection) => {

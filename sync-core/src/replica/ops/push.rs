@@ -26,6 +26,12 @@ pub fn next_push(
     let meta = read_meta(rows)?;
     check_lease(cx.lease, meta.lease)?;
     if let Some(mut batch) = rows.batch(scope)? {
+        if mutant!(RetryRenamed) {
+            let mut meta = meta;
+            meta.last_push = meta.last_push.next();
+            batch.id = meta.last_push;
+            rows.put_meta(&meta)?;
+        }
         batch.attempts = batch.attempts.saturating_add(1);
         rows.put_batch(scope, Some(&batch))?;
         return read_batch(rows, &cx.resolvers, scope, &batch).map(Some);
@@ -80,8 +86,9 @@ fn choose(
                 + key.collection.as_str().len()
                 + key.id.as_str().len();
             chosen.push((key, record));
-            if (chosen.len() > limits.documents || bytes > limits.bytes) && whole > 0 {
-                chosen.truncate(whole);
+            let torn = mutant!(TransactionTorn) && chosen.len() > 1;
+            if (chosen.len() > limits.documents || bytes > limits.bytes) && whole > 0 || torn {
+                chosen.truncate(if torn { 1 } else { whole });
                 return Ok(chosen);
             }
         }
@@ -100,7 +107,8 @@ fn put_in_flight(
     // What the server settled was within its bound, whatever this clock says.
     let trusted = Now(tx.meta.corrected(cx.now).0.max(tx.meta.settled_high.millis()));
     let stamp = record.current.as_ref().map(|c| c.revision.stamp);
-    if stamp.is_some_and(|s| Clock::is_beyond(s, trusted, DRIFT_BOUND)) {
+    let is_fast = stamp.is_some_and(|s| Clock::is_beyond(s, trusted, DRIFT_BOUND));
+    if is_fast {
         let epoch = crate::model::Epoch([0; 16]);
         let meta = &mut tx.meta;
         // The clock ran ahead when this was written; what it left behind must not carry on.
@@ -178,7 +186,8 @@ pub fn settle(
         |what: &str| Err(Error::new(ErrorKind::Protocol, what).during("settle").with("push", id));
     let mut tx = Transaction::begin_synced(rows, scope)?;
     check_lease(cx.lease, tx.meta.lease)?;
-    let Some(batch) = tx.rows.batch(scope)?.filter(|b| b.id == id) else {
+    let named = |b: &BatchRow| b.id == id || mutant!(AnyVerdictSettles);
+    let Some(batch) = tx.rows.batch(scope)?.filter(named) else {
         return Ok(Committed::default());
     };
     let Verdicts::Decided { epoch, verdicts } = verdicts else {

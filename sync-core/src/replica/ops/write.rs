@@ -75,8 +75,8 @@ pub(super) fn put(
     let revision = tx.meta.revision(now, parent);
     let created = record.live().map_or(revision.stamp, |c| c.created);
     let edit = match record.edit() {
-        Some(edit) => Edit { transaction: unit, ..edit.clone() },
-        None => {
+        Some(edit) if !mutant!(BaseMoves) => Edit { transaction: unit, ..edit.clone() },
+        _ => {
             let base = record.settled(tx.epoch());
             Edit { transaction: unit, base, travelled: false, unlogged: false }
         }
@@ -89,6 +89,9 @@ pub(super) fn put(
 /// Whether nobody but this replica can have heard of the document.
 fn never_left(record: &Record) -> bool {
     let Some(pending) = record.pending.as_deref() else { return false };
+    if mutant!(DeletedInFlightVanishes) && record.known == Seq(0) {
+        return true;
+    }
     let fresh = pending.edit.as_ref().is_some_and(|e| e.base.is_none() && !e.travelled);
     fresh && pending.slot.is_none() && pending.in_flight.is_none() && record.known == Seq(0)
 }

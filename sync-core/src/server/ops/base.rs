@@ -33,7 +33,9 @@ pub(super) fn standing(scope: &ServerScope, change: &Change, row: Option<&Server
             Standing::Follows(inherited(row))
         }
         (Some(base), row) if is_lost(scope, base) => reoffer(scope, change, base, row),
-        (Some(base), None) if base.tombstone || change.state.is_deleted() => {
+        (Some(base), None)
+            if base.tombstone || change.state.is_deleted() || mutant!(PurgedComesBack) =>
+        {
             Standing::Follows(None)
         }
         (Some(_), _) => Standing::Conflicts,
