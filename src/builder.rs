@@ -271,8 +271,9 @@ impl ReplicaBuilder {
         self
     }
 
-    /// After how many failures in a row [`Replica::sync_now`], [`push`](Replica::push) and [`pull`](Replica::pull) give
-    /// up. 5 by default. A [started](Replica::start) replica never gives up.
+    /// After how many failures in a row [`Replica::sync_now`], [`push`](Replica::push) and [`pull`](Replica::pull) give up,
+    /// and a [started](Replica::start) replica reports [`Activity::Error`](crate::Activity::Error). 5 by default. A started
+    /// replica goes on trying all the same, unless [retries](RetryPolicy::enabled) are turned off.
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.config.attempts = attempts.max(1);
         self

@@ -93,7 +93,8 @@ pub struct ReplicaConfig {
     /// How failures are retried: `enabled` (default true), `first` (default `"250ms"`), `factor` (default 2, at least 1),
     /// `ceiling` (default `"30s"`) and `jitter` (default true).
     pub retry: RetryPolicy,
-    /// After how many failures in a row one-shot syncs give up. Default 5, at least 1.
+    /// After how many failures in a row one-shot syncs give up, and a started replica, which goes on trying, reports an
+    /// error. Default 5, at least 1.
     pub attempts: u32,
     /// How changes are followed over HTTP: `auto`, `sse`, `long_poll` or `poll`. Default `auto`.
     #[cfg(feature = "http")]

@@ -48,6 +48,7 @@ mod replica;
 mod serve;
 mod status;
 mod storage_url;
+mod sync_state;
 mod transaction;
 mod unsettled;
 mod versions;
@@ -81,11 +82,12 @@ pub use storage_url::StorageUrl;
 pub use sync_core::driver::{TokenProvider, tokens_from};
 pub use sync_core::engine::{Direction, RetryPolicy};
 pub use sync_core::error::{Error, ErrorKind, Result, Retry};
+pub use sync_state::{FailedAttempt, SyncState, WaitingEdit};
 pub use transaction::Transaction;
 pub use unsettled::{
-    Conflicts, NextPage, Quarantine, QuarantinedEdit, SyncState, UnsettledPage, WaitingConflict,
+    Conflicts, NextPage, Quarantine, QuarantinedEdit, UnsettledPage, WaitingConflict,
 };
-pub use watch::{CollectionWatch, DocumentWatch, WatchEvent};
+pub use watch::{CollectionWatch, DocumentWatch, InboxEvent, InboxWatch, WatchEvent};
 
 /// What an app usually needs.
 pub mod prelude {

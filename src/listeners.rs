@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sync_core::driver::{DriverStatus, Observer};
 use sync_core::engine::{Direction, Event};
-use sync_core::error::ErrorKind;
+use sync_core::error::{ErrorKind, Retry};
 use sync_core::model::Scope;
 use sync_core::replica::Committed;
 use sync_core::storage::Storage;
@@ -28,7 +28,9 @@ pub(crate) struct Listeners {
     /// Whether the scope catches up.
     pub(crate) catches_up: AtomicBool,
     /// Failures in a row.
-    pub(crate) failures: AtomicU32,
+    failures: AtomicU32,
+    /// How many of them are reported as an error.
+    attempts: u32,
 }
 
 /// Events that wait for a slow listener before the oldest is dropped.
@@ -44,7 +46,7 @@ struct Listening {
 }
 
 impl Listeners {
-    pub(crate) fn new(status: Status) -> Self {
+    pub(crate) fn new(status: Status, attempts: u32) -> Self {
         Self {
             direction: status.direction,
             driver: watch::Sender::new(DriverStatus::default()),
@@ -55,7 +57,23 @@ impl Listeners {
             streams: Mutex::new(Some(Vec::new())),
             catches_up: AtomicBool::new(false),
             failures: AtomicU32::new(0),
+            attempts,
         }
+    }
+
+    /// How many attempts failed in a row.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    /// Whether so many attempts failed in a row that it is an error.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.failures() >= self.attempts
+    }
+
+    /// Failures are counted anew.
+    pub(crate) fn forgive(&self) {
+        self.failures.store(0, Ordering::Relaxed);
     }
 
     /// Another stream of events; one that has ended after [`Self::end`].
@@ -105,7 +123,16 @@ impl Listeners {
             }
             _ => None,
         };
-        self.tell(SyncEvent::of(event).into_iter().chain(progress));
+        let failures = self.failures();
+        let is_retried = match event {
+            Event::Disconnected(failure) | Event::Stalled(_, failure) => {
+                failure.retry != Retry::Never
+            }
+            _ => false,
+        };
+        let failing =
+            (is_retried && failures == self.attempts).then_some(SyncEvent::Failing(failures));
+        self.tell(SyncEvent::of(event).into_iter().chain(progress).chain(failing));
     }
 }
 
@@ -131,9 +158,7 @@ impl Observer for Listeners {
             Event::Disconnected(_) | Event::Stalled(..) => {
                 self.failures.fetch_add(1, Ordering::Relaxed);
             }
-            Event::CheckpointMoved { .. } | Event::InSync => {
-                self.failures.store(0, Ordering::Relaxed)
-            }
+            Event::CheckpointMoved { .. } | Event::InSync => self.forgive(),
             _ => {}
         }
         self.translate(event);
@@ -165,8 +190,9 @@ pub(crate) async fn follow(
         let Some(held) = listeners.upgrade() else { return };
         match state {
             Ok(state) => {
-                let status =
+                let mut status =
                     Status::of(&driver.borrow_and_update(), state.outbox(&scope), held.direction);
+                status.count(held.failures(), held.is_failing());
                 held.status.send_if_modified(|old| {
                     let changed = !old.shows_the_same(&status);
                     if changed {

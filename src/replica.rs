@@ -35,7 +35,6 @@ struct Inner {
     options: DriverOptions,
     /// The collections that were declared local-only when this was opened.
     local_only: BTreeSet<Name>,
-    attempts: u32,
     direction: Direction,
     /// What the next driver begins with.
     token: std::sync::Mutex<Option<String>>,
@@ -49,6 +48,8 @@ struct Running {
     driver: Driver,
     /// Whether it stays until it is stopped.
     stays: bool,
+    /// How often it was told to run: what it said before that is old.
+    runs: u64,
 }
 
 impl fmt::Debug for Replica {
@@ -67,7 +68,7 @@ impl Replica {
         let Made { storage, transport, environment, mut options, local_only, attempts, status } =
             made;
         let direction = status.direction;
-        let listeners = Arc::new(Listeners::new(status));
+        let listeners = Arc::new(Listeners::new(status, attempts));
         let scope = options.scopes[0].clone();
         tokio::spawn(follow(scope, Arc::clone(&storage), Arc::downgrade(&listeners)));
         let token = options.token.take().into();
@@ -78,7 +79,6 @@ impl Replica {
             environment,
             options,
             local_only,
-            attempts,
             direction,
             token,
             driver,
@@ -186,12 +186,20 @@ impl Replica {
         self.0.storage.state().await
     }
 
-    /// Uses another token from the next connection on, whether the replica is started yet or not; with a
-    /// [provider](ReplicaBuilder::token_provider), on the next connection only. A started replica that was refused for its
-    /// token connects at once; one that is connected goes on as it is.
+    /// Uses another token from now on, whether the replica is started yet or not. A replica that is connected tells the
+    /// server at once, and goes on without connecting anew; one that was refused connects at once. With a
+    /// [provider](ReplicaBuilder::token_provider) the token is for the connection that is there, or else for the next one.
+    ///
+    /// A token that the server refuses ends the connection as a refusal when connecting does: the status says so, and
+    /// nothing more is tried before another token is set, or, with a provider, before it was asked once more. None, to go
+    /// on without a token, counts from the next connection on.
+    #[doc(alias = "set_auth_token")]
     pub async fn set_token(&self, token: Option<String>) {
         let driver = self.0.driver.lock().await;
-        self.token().clone_from(&token);
+        let for_one = driver.is_some() && self.0.options.token_provider.is_some();
+        if !for_one {
+            self.token().clone_from(&token);
+        }
         if let Some(running) = &*driver {
             running.driver.set_token(token);
         }
@@ -212,7 +220,7 @@ impl Replica {
             let listeners = &self.0.listeners;
             let so_far = listeners.statistics.borrow().clone();
             *listeners.before.lock().unwrap_or_else(PoisonError::into_inner) = so_far;
-            listeners.failures.store(0, Ordering::Relaxed);
+            listeners.forgive();
             listeners.catches_up.store(false, Ordering::Relaxed);
         }
         let parts = Parts {
@@ -240,11 +248,12 @@ impl Replica {
     pub async fn start(&self) -> Result<()> {
         let mut driver = self.0.driver.lock().await;
         if driver.is_none() {
-            *driver = Some(Running { driver: self.start_driver().await?, stays: true });
+            *driver = Some(Running { driver: self.start_driver().await?, stays: true, runs: 0 });
         }
         if let Some(running) = driver.as_mut() {
             running.stays = true;
-            running.driver.run(self.0.direction.goal(true)).await?;
+            self.0.listeners.forgive();
+            running.runs = running.driver.run(self.0.direction.goal(true)).await?;
         }
         Ok(())
     }
@@ -253,8 +262,8 @@ impl Replica {
     /// replica of one [direction](ReplicaBuilder::direction) does its half.
     ///
     /// # Errors
-    /// What refused it, or what failed last after [several attempts](ReplicaBuilder::attempts); else as
-    /// [`Self::start`].
+    /// What refused it, or what failed last after [several attempts](ReplicaBuilder::attempts): a replica that is started
+    /// goes on trying, another one does not. Else as [`Self::start`].
     pub async fn sync_now(&self) -> Result<()> {
         self.run_once(self.0.direction.goal(false)).await
     }
@@ -290,21 +299,22 @@ impl Replica {
     async fn run_once(&self, goal: Goal) -> Result<()> {
         let _turn = self.0.turn.lock().await;
         let mut driver = self.0.driver.lock().await;
-        let (status, runs, stays) = match driver.as_ref() {
+        let (status, runs, stays) = match driver.as_mut() {
             Some(running) => {
-                let runs = running.driver.run(self.0.direction.goal(true)).await?;
-                (running.driver.status(), runs, true)
+                self.0.listeners.forgive();
+                running.runs = running.driver.run(self.0.direction.goal(true)).await?;
+                (running.driver.status(), running.runs, true)
             }
             None => {
                 let started = self.start_driver().await?;
                 let runs = started.run(goal).await?;
                 let status = started.status();
-                *driver = Some(Running { driver: started, stays: false });
+                *driver = Some(Running { driver: started, stays: false, runs });
                 (status, runs, false)
             }
         };
         drop(driver);
-        let result = self.wait(status, runs, goal.push, !stays).await;
+        let result = self.wait(status, runs, goal.push, true).await;
         if !stays {
             let mut driver = self.0.driver.lock().await;
             // Somebody may have started it for good meanwhile.
@@ -315,16 +325,16 @@ impl Replica {
         result
     }
 
-    /// Returns when the replica is in sync.
+    /// Returns when the replica is in sync, however many attempts fail before.
     ///
     /// # Errors
     /// `InvalidInput` if it is not started; what refused it.
     pub async fn wait_until_in_sync(&self) -> Result<()> {
-        let status = self.0.driver.lock().await.as_ref().map(|r| r.driver.status());
-        let status = status.ok_or_else(|| {
+        let running = self.0.driver.lock().await.as_ref().map(|r| (r.driver.status(), r.runs));
+        let (status, runs) = running.ok_or_else(|| {
             Error::new(ErrorKind::InvalidInput, "the sync of this replica was not started")
         })?;
-        self.wait(status, 0, self.0.direction.pushes(), false).await
+        self.wait(status, runs, self.0.direction.pushes(), false).await
     }
 
     async fn wait(
@@ -347,8 +357,7 @@ impl Replica {
                 }
             }
             let refused = is_fresh && status.refused.is_some();
-            let tired =
-                gives_up && self.0.listeners.failures.load(Ordering::Relaxed) >= self.0.attempts;
+            let tired = gives_up && self.0.listeners.is_failing();
             if refused || tired {
                 return Err(status.last_error.unwrap_or_else(unknown));
             }

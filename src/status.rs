@@ -21,9 +21,10 @@ pub enum Activity {
     Idle,
     /// Something is on its way.
     Syncing,
-    /// There is no connection; another attempt follows by itself.
+    /// There is no connection; another attempt follows by itself, and not many failed in a row so far.
     Offline,
-    /// It stopped, and somebody has to change something first.
+    /// It was refused, or so many attempts in a row failed as the option [`attempts`](crate::ReplicaConfig::attempts) says.
+    /// [`Status::retries`] tells whether another attempt follows by itself.
     Error,
 }
 
@@ -54,6 +55,10 @@ pub struct Status {
     pub outbox: OutboxCounts,
     /// What failed last, unless everything is in sync since.
     pub error: Option<Error>,
+    /// How many attempts failed in a row: to connect, or to push or pull on a connection that works.
+    pub failures: u32,
+    /// Whether it goes on by itself: it is started, and was not refused.
+    pub retries: bool,
     /// Whether the replica is connected, everything is pulled, and nothing waits to be pushed; of that what its direction
     /// asks for. On a replica that only pulls, edits may wait in the outbox all the same.
     pub in_sync: bool,
@@ -69,6 +74,8 @@ impl Default for Status {
             remaining: 0,
             outbox: OutboxCounts::default(),
             error: None,
+            failures: 0,
+            retries: false,
             in_sync: false,
             direction: Direction::Both,
         }
@@ -95,8 +102,18 @@ impl Status {
             remaining: sum(|p| p.remaining()),
             outbox,
             error: driver.last_error.clone(),
+            failures: 0,
+            retries: driver.phase != Phase::Stopped && driver.refused.is_none(),
             in_sync: driver.phase == Phase::InSync && !waits,
             direction,
+        }
+    }
+
+    /// Takes in how many attempts failed in a row, and whether those are so many that it is an error.
+    pub(crate) fn count(&mut self, failures: u32, is_error: bool) {
+        self.failures = failures;
+        if is_error && self.retries && !self.in_sync {
+            self.activity = Activity::Error;
         }
     }
 
@@ -106,6 +123,7 @@ impl Status {
         self.activity == other.activity
             && (self.pulled, self.remaining) == (other.pulled, other.remaining)
             && self.outbox == other.outbox
+            && (self.failures, self.retries) == (other.failures, other.retries)
             && self.in_sync == other.in_sync
             && text(&self.error) == text(&other.error)
     }

@@ -1,4 +1,4 @@
-//! What is not synced: conflicts that wait for the app, edits that the server refused, and why a document is not synced.
+//! What is not synced: conflicts that wait for the app, and edits that the server refused.
 
 use std::time::SystemTime;
 
@@ -9,8 +9,8 @@ use sync_core::model::{
 use sync_core::replica::{Decision, Unsettled, UnsettledAfter, UnsettledEntry};
 use sync_core::resolver::Resolution;
 
-use crate::Replica;
 use crate::document::time_of;
+use crate::{InboxWatch, Replica, SyncState};
 
 /// Where a page goes on: opaque, from the page before it.
 #[derive(Clone, Debug)]
@@ -43,7 +43,7 @@ pub struct WaitingConflict {
 }
 
 impl WaitingConflict {
-    fn of(entry: UnsettledEntry) -> Self {
+    pub(crate) fn of(entry: UnsettledEntry) -> Self {
         let body = |state: Option<DocumentState>| state.and_then(|s| s.body);
         Self {
             since: time_of(entry.local.author.stamp),
@@ -70,7 +70,7 @@ pub struct QuarantinedEdit {
 }
 
 impl QuarantinedEdit {
-    fn of(entry: UnsettledEntry) -> Option<Self> {
+    pub(crate) fn of(entry: UnsettledEntry) -> Option<Self> {
         let (rejection, at, _) = entry.refused?;
         Some(Self { key: entry.key, body: entry.local.body, rejection, at: time_of(at) })
     }
@@ -88,52 +88,6 @@ pub struct Conflicts(Replica);
 #[derive(Clone, Debug)]
 pub struct Quarantine(Replica);
 
-/// Why a document is or is not synced.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum SyncState {
-    /// Its collection never leaves this device: see [`ReplicaBuilder::local_only`](crate::ReplicaBuilder::local_only).
-    LocalOnly,
-    /// Nothing of it is unsettled.
-    Synced,
-    /// Its edit waits for a batch.
-    Pending {
-        /// When it was written.
-        since: SystemTime,
-    },
-    /// Its edit waits, because the replica does not sync its collection: see
-    /// [`ReplicaBuilder::collections`](crate::ReplicaBuilder::collections).
-    NotChosen {
-        /// When it was written.
-        since: SystemTime,
-    },
-    /// Its edit is in the batch that is being pushed.
-    InFlight {
-        /// When it was written.
-        since: SystemTime,
-    },
-    /// Its conflict waits for the app.
-    Conflict(Box<WaitingConflict>),
-    /// Its newest edits were refused by the server; the oldest first.
-    Quarantined(Vec<QuarantinedEdit>),
-}
-
-impl SyncState {
-    /// The word for it: `local_only`, `synced`, `pending`, `not_chosen`, `in_flight`, `conflict` or `quarantined`.
-    #[must_use]
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::LocalOnly => "local_only",
-            Self::Synced => "synced",
-            Self::Pending { .. } => "pending",
-            Self::NotChosen { .. } => "not_chosen",
-            Self::InFlight { .. } => "in_flight",
-            Self::Conflict(_) => "conflict",
-            Self::Quarantined(_) => "quarantined",
-        }
-    }
-}
-
 impl Replica {
     /// The conflicts that wait for the app.
     #[must_use]
@@ -147,46 +101,7 @@ impl Replica {
         Quarantine(self.clone())
     }
 
-    /// Why a document is or is not synced. What the sync as a whole is at, with its attempts and its last error, is in
-    /// [`status`](Self::status): a pending edit travels when that is not offline.
-    ///
-    /// A document that was edited again after an edit of it was refused is told by its newest edit.
-    ///
-    /// # Errors
-    /// `InvalidInput` for a bad name; else as the storage.
-    pub async fn sync_state(&self, collection: &str, id: &str) -> Result<SyncState> {
-        let key = self.key(collection, id)?;
-        if key.scope.is_local() {
-            return Ok(SyncState::LocalOnly);
-        }
-        let entries = self.storage().unsettled_of(key).await?;
-        let mut refused = Vec::new();
-        for (which, entry) in entries {
-            let since = time_of(entry.local.author.stamp);
-            match which {
-                Unsettled::Pending if self.syncs(&entry.key.collection).await? => {
-                    return Ok(SyncState::Pending { since });
-                }
-                Unsettled::Pending => return Ok(SyncState::NotChosen { since }),
-                Unsettled::InFlight => return Ok(SyncState::InFlight { since }),
-                Unsettled::Deferred => {
-                    return Ok(SyncState::Conflict(Box::new(WaitingConflict::of(entry))));
-                }
-                Unsettled::Quarantine => refused.extend(QuarantinedEdit::of(entry)),
-            }
-        }
-        Ok(if refused.is_empty() { SyncState::Synced } else { SyncState::Quarantined(refused) })
-    }
-
-    /// Whether a collection is synced: as this replica was opened, or else as it was synced last.
-    async fn syncs(&self, collection: &Name) -> Result<bool> {
-        match self.chosen() {
-            Some(chosen) => Ok(chosen.contains(collection)),
-            None => Ok(self.state().await?.checkpoint(self.scope()).includes(collection)),
-        }
-    }
-
-    fn key(&self, collection: &str, id: &str) -> Result<DocumentKey> {
+    pub(crate) fn key(&self, collection: &str, id: &str) -> Result<DocumentKey> {
         let collection = Name::new(collection)?;
         Ok(DocumentKey::new(self.scope_of(&collection), collection, DocumentId::new(id)?))
     }
@@ -230,6 +145,33 @@ impl Conflicts {
         self.0.unsettled(Unsettled::Deferred, after, limit, read).await
     }
 
+    /// Watches them: those that wait first, then every change of the list, in its newest state.
+    ///
+    /// ```
+    /// # use twotide::prelude::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> twotide::Result<()> {
+    /// use twotide::InboxEvent;
+    ///
+    /// let replica = Replica::builder().memory().open().await?;
+    /// let mut watch = replica.conflicts().watch();
+    /// loop {
+    ///     match watch.next().await? {
+    ///         InboxEvent::Current(c) | InboxEvent::Changed(c) => println!("please decide: {}", c.key),
+    ///         InboxEvent::Removed(key) => println!("decided: {key}"),
+    ///         // An app would draw its first picture here, and go on for as long as it runs.
+    ///         InboxEvent::Complete => break,
+    ///         _ => {}
+    ///     }
+    /// }
+    /// # replica.close().await
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn watch(&self) -> InboxWatch<WaitingConflict> {
+        InboxWatch::new(&self.0, Unsettled::Deferred, |entry| Some(WaitingConflict::of(entry)))
+    }
+
     /// The conflict of one document, if one waits.
     ///
     /// # Errors
@@ -263,6 +205,13 @@ impl Quarantine {
         limit: usize,
     ) -> Result<UnsettledPage<QuarantinedEdit>> {
         self.0.unsettled(Unsettled::Quarantine, after, limit, QuarantinedEdit::of).await
+    }
+
+    /// Watches them: those that are there first, then every change of the list. An edit that was refused does not change;
+    /// retrying and discarding remove all of a document.
+    #[must_use]
+    pub fn watch(&self) -> InboxWatch<QuarantinedEdit> {
+        InboxWatch::new(&self.0, Unsettled::Quarantine, QuarantinedEdit::of)
     }
 
     /// Writes the refused edits of a document again, the oldest first: they are pushed once more.

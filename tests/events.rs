@@ -8,38 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures_util::StreamExt;
-use support::{Revocable, builder, server_with, soon};
+use support::{Revocable, builder, positive_server, server_with, soon};
 use sync_core::environment::System;
 use sync_core::kv::{KvOptions, MemoryKv, open_server};
-use sync_core::model::{
-    Change, DocumentState, Epoch, Limits, Rejection, RejectionCode, Scope, Seq,
-};
+use sync_core::model::{Epoch, Limits, Seq};
 use sync_core::replica::Decided;
-use sync_core::server::{Authenticate, Hooks, Server, ServerOptions, StaticTokens, Validate};
+use sync_core::server::{Authenticate, Hooks, Server, ServerOptions, StaticTokens};
 use sync_core::storage::ServerStorage;
 use twotide::EventStream;
 use twotide::prelude::*;
-
-/// Refuses numbers below zero.
-#[derive(Debug)]
-struct Positive;
-
-impl Validate for Positive {
-    fn change(
-        &self,
-        _: &Scope,
-        change: &Change,
-        _: Option<&DocumentState>,
-    ) -> std::result::Result<(), Rejection> {
-        let negative = change.state.body.as_ref().is_some_and(|b| b.as_str().starts_with('-'));
-        let reason = "it is below zero".to_owned();
-        if negative { Err(Rejection { code: RejectionCode::Invalid, reason }) } else { Ok(()) }
-    }
-}
-
-fn server() -> Server {
-    server_with(Hooks { validate: Arc::new(Positive), ..Hooks::default() })
-}
 
 async fn put(replica: &Replica, collection: &str, id: &str, n: i64) {
     replica.collection(collection).unwrap().put(id, &n).await.unwrap();
@@ -61,7 +38,7 @@ fn is_document(event: &SyncEvent, collection: &str, id: &str) -> bool {
 
 #[tokio::test]
 async fn a_sync_is_told_from_the_connection_to_the_end() {
-    let server = server();
+    let server = positive_server();
     let ann = builder(&server, 1).open().await.unwrap();
     for n in 0..10 {
         put(&ann, "counts", &n.to_string(), n).await;
@@ -98,7 +75,7 @@ async fn a_sync_is_told_from_the_connection_to_the_end() {
 
 #[tokio::test]
 async fn conflicts_and_refusals_are_told_and_filtered_by_kind_and_collection() {
-    let server = server();
+    let server = positive_server();
     let defers = resolve_with("ask", |_| Ok(Resolution::Defer));
     let ann = builder(&server, 1).open().await.unwrap();
     let ben = builder(&server, 2).open().await.unwrap();
@@ -196,7 +173,7 @@ async fn a_position_that_is_given_up_is_told() {
 
 #[tokio::test]
 async fn a_lag_is_said_and_counts_what_was_wanted() {
-    let server = server();
+    let server = positive_server();
     let ann = builder(&server, 1).open().await.unwrap();
     for (collection, documents) in [("counts", 5_000), ("others", 10)] {
         let counts = ann.collection::<i64>(collection).unwrap();
@@ -223,7 +200,7 @@ async fn a_lag_is_said_and_counts_what_was_wanted() {
 
 #[tokio::test]
 async fn a_stream_ends_with_the_replica_and_a_dropped_one_is_forgotten() {
-    let server = server();
+    let server = positive_server();
     let replica = builder(&server, 1).open().await.unwrap();
     let storage = Arc::downgrade(replica.storage());
     for _ in 0..100 {
@@ -266,7 +243,7 @@ async fn the_status_is_there_without_waiting() {
     put(&replica, "counts", "x", 1).await;
     replica.close().await.unwrap();
     // No task has had a turn between the opening and the look.
-    let replica = open().transport(Arc::new(server().in_process())).open().await.unwrap();
+    let replica = open().transport(Arc::new(positive_server().in_process())).open().await.unwrap();
     assert_eq!(replica.status_now().outbox.pending, 1);
     assert_eq!(replica.status_now().activity, Activity::Idle);
     let mut status = replica.status();

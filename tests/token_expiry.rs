@@ -75,3 +75,26 @@ async fn without_a_provider_the_replica_waits_for_a_token_and_goes_on_with_it() 
     is_pushed(&replica, "n").await;
     replica.close().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_token_that_is_set_in_time_renews_the_connection() {
+    let (url, door) = serve().await;
+    let replica = Replica::builder().memory().server(&url).token("first").open().await.unwrap();
+    replica.start().await.unwrap();
+    soon(replica.wait_until_in_sync()).await.unwrap();
+    let mut events = replica.events();
+    door.set_good("second");
+    let knocks = door.knocks();
+    replica.set_token(Some("second".to_owned())).await;
+    soon(async {
+        while door.knocks() == knocks {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    write(&replica, "n").await;
+    is_pushed(&replica, "n").await;
+    let told: Vec<_> = std::iter::from_fn(|| events.try_recv().ok()).collect();
+    assert!(!told.iter().any(|e| matches!(e, Event::Refused(_))), "{told:?}");
+    replica.close().await.unwrap();
+}

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use support::{Door, builder, server_with, soon};
-use sync_core::server::{Hooks, Server};
+use sync_core::model::{Change, DocumentState, Rejection, Scope};
+use sync_core::server::{Access, Authenticate, Authorise, Hooks, Principal, Server};
 use tokio::sync::oneshot;
 use twotide::prelude::*;
 use twotide::{ReplicaBuilder, RetryPolicy, TokenProvider, tokens_from};
@@ -256,4 +257,143 @@ async fn a_token_that_is_set_before_the_start_is_used() {
     replica.set_token(some("good")).await;
     soon(replica.sync_now()).await.unwrap();
     soon(replica.sync_now()).await.unwrap();
+}
+
+/// Waits until so many have knocked.
+async fn have_knocked(door: &Door, times: usize) {
+    soon(async {
+        while door.knocks() < times {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+/// What was told already.
+fn told(events: &mut tokio::sync::broadcast::Receiver<Event>) -> Vec<Event> {
+    std::iter::from_fn(|| events.try_recv().ok()).collect()
+}
+
+async fn is_pushed(replica: &Replica, id: &str) {
+    let notes = replica.raw("notes").unwrap();
+    notes.put(id, &Body::parse("1").unwrap()).await.unwrap();
+    let mut watch = notes.watch(id).unwrap();
+    while !soon(watch.next()).await.unwrap().unwrap().is_synced() {}
+}
+
+#[tokio::test]
+async fn a_connection_goes_on_with_the_token_that_is_set() {
+    let (server, door) = server();
+    let replica = builder(&server, 1).token("good").open().await.unwrap();
+    replica.start().await.unwrap();
+    soon(replica.wait_until_in_sync()).await.unwrap();
+    let mut events = replica.events();
+    door.set_good("better");
+    replica.set_token(some("better")).await;
+    have_knocked(&door, 2).await;
+    is_pushed(&replica, "n").await;
+    // The same again is no news, and the newest of several counts.
+    replica.set_token(some("better")).await;
+    door.set_good("best");
+    for token in ["good", "fine", "best"] {
+        replica.set_token(some(token)).await;
+    }
+    have_knocked(&door, 3).await;
+    is_pushed(&replica, "m").await;
+    let told = told(&mut events);
+    assert!(
+        !told.iter().any(|e| matches!(e, Event::Disconnected(_) | Event::Connected)),
+        "{told:?}"
+    );
+    assert!(replica.status_now().error.is_none());
+    // Later connections are made with it.
+    replica.stop().await;
+    soon(replica.sync_now()).await.unwrap();
+    assert_eq!(door.knocks(), 4);
+}
+
+#[tokio::test]
+async fn a_refused_renewal_is_a_refusal_and_costs_one_request() {
+    let _stopped = Stopped::new();
+    let (server, door) = server();
+    let replica = exact(builder(&server, 1)).token("good").open().await.unwrap();
+    replica.start().await.unwrap();
+    replica.status().wait_for(|s| s.in_sync).await.unwrap();
+    let mut events = replica.event_stream(EventFilter::all().kinds([EventKind::TokenNeeded]));
+    replica.set_token(some("bad")).await;
+    is_refused(&replica).await;
+    Stopped::an_hour(&replica).await;
+    assert_eq!(door.knocks(), 2);
+    assert_eq!(events.try_next(), Some(SyncEvent::TokenNeeded));
+    assert_eq!(events.try_next(), None, "the app is told once");
+    replica.set_token(some("good")).await;
+    replica.status().wait_for(|s| s.in_sync).await.unwrap();
+    assert_eq!(door.knocks(), 3);
+}
+
+#[tokio::test]
+async fn after_a_refused_renewal_the_provider_is_asked() {
+    let (server, door) = server();
+    let script = Script::of([Ok("good")]);
+    let replica = builder(&server, 1).token_provider(script.clone()).open().await.unwrap();
+    replica.start().await.unwrap();
+    soon(replica.wait_until_in_sync()).await.unwrap();
+    let mut events = replica.events();
+    replica.set_token(some("stale")).await;
+    while soon(events.recv()).await.unwrap() != Event::Connected {}
+    soon(replica.wait_until_in_sync()).await.unwrap();
+    assert_eq!(script.asked(), [None, some("stale")]);
+    assert_eq!(door.knocks(), 3);
+    // One that is good goes to the connection that is there, and to no other.
+    replica.set_token(some("good")).await;
+    replica.stop().await;
+    soon(replica.sync_now()).await.unwrap();
+    assert_eq!(script.times(), 3);
+}
+
+/// Everybody is who the token says.
+#[derive(Debug)]
+struct ByName;
+
+#[async_trait]
+impl Authenticate for ByName {
+    async fn authenticate(&self, token: Option<&str>) -> twotide::Result<Principal> {
+        Ok(Principal { name: token.unwrap_or("nobody").to_owned() })
+    }
+}
+
+/// Only ann may see anything.
+#[derive(Debug)]
+struct OnlyAnn;
+
+#[async_trait]
+impl Authorise for OnlyAnn {
+    async fn scope(&self, who: &Principal, _: &Scope) -> twotide::Result<Access> {
+        Ok(if who.name == "ann" { Access::FULL } else { Access::NONE })
+    }
+
+    fn change(
+        &self,
+        _: &Principal,
+        _: &Scope,
+        _: &Change,
+        _: Option<&DocumentState>,
+    ) -> Result<(), Rejection> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_token_of_somebody_who_may_see_more_is_greeted_with() {
+    let hooks =
+        Hooks { authenticate: Arc::new(ByName), authorise: Arc::new(OnlyAnn), ..Hooks::default() };
+    let server = server_with(hooks);
+    let replica = builder(&server, 1).token("ben").open().await.unwrap();
+    replica.start().await.unwrap();
+    let mut status = replica.status();
+    let shown = soon(status.wait_for(|s| s.activity == Activity::Error)).await.unwrap().clone();
+    assert_eq!(shown.error.unwrap().kind(), ErrorKind::PermissionDenied);
+    replica.set_token(some("ann")).await;
+    soon(status.wait_for(|s| s.in_sync)).await.unwrap();
+    is_pushed(&replica, "n").await;
 }

@@ -4,34 +4,10 @@
 
 mod support;
 
-use std::sync::Arc;
-
-use support::{builder, server_with, soon};
-use sync_core::model::{Change, DocumentState, Rejection, RejectionCode, Scope};
-use sync_core::server::{Hooks, Server, Validate};
+use support::{builder, positive_server, soon};
+use sync_core::server::Server;
 use twotide::SyncState;
 use twotide::prelude::*;
-
-/// Refuses numbers below zero.
-#[derive(Debug)]
-struct Positive;
-
-impl Validate for Positive {
-    fn change(
-        &self,
-        _: &Scope,
-        change: &Change,
-        _: Option<&DocumentState>,
-    ) -> std::result::Result<(), Rejection> {
-        let negative = change.state.body.as_ref().is_some_and(|b| b.as_str().starts_with('-'));
-        let reason = "it is below zero".to_owned();
-        if negative { Err(Rejection { code: RejectionCode::Invalid, reason }) } else { Ok(()) }
-    }
-}
-
-fn server() -> Server {
-    server_with(Hooks { validate: Arc::new(Positive), ..Hooks::default() })
-}
 
 /// Every conflict waits for the app.
 async fn asking(server: &Server, id: u8) -> Replica {
@@ -72,7 +48,7 @@ async fn in_conflict(server: &Server) -> (Replica, Replica) {
 
 #[tokio::test]
 async fn a_deferred_conflict_shows_all_three_and_holds_nobody_up() {
-    let server = server();
+    let server = positive_server();
     let (ann, ben) = in_conflict(&server).await;
     let waiting = ben.conflicts().list(None, 10).await.unwrap();
     assert_eq!((waiting.entries.len(), waiting.next.is_none()), (1, true));
@@ -94,7 +70,7 @@ async fn a_conflict_ends_as_the_app_decides_on_every_replica() {
         (Resolution::Merge(number(5)), Some(5)),
         (Resolution::Delete, None),
     ] {
-        let server = server();
+        let server = positive_server();
         let (ann, ben) = in_conflict(&server).await;
         ben.conflicts().resolve("counts", "x", resolution.clone()).await.unwrap();
         assert!(ben.conflicts().get("counts", "x").await.unwrap().is_none());
@@ -111,7 +87,7 @@ async fn a_conflict_ends_as_the_app_decides_on_every_replica() {
 
 #[tokio::test]
 async fn a_refused_edit_can_be_looked_at_retried_and_discarded() {
-    let server = server();
+    let server = positive_server();
     let ann = asking(&server, 1).await;
     for (id, n) in [("a", -1), ("b", -2), ("c", 3)] {
         put(&ann, id, n).await;
@@ -146,7 +122,7 @@ async fn a_refused_edit_can_be_looked_at_retried_and_discarded() {
 
 #[tokio::test]
 async fn a_name_that_is_none_is_refused() {
-    let ann = asking(&server(), 1).await;
+    let ann = asking(&positive_server(), 1).await;
     assert_eq!(ann.sync_state("", "x").await.unwrap_err().kind(), ErrorKind::InvalidInput);
     assert_eq!(state(&ann, "never heard of").await.as_str(), "synced");
 }

@@ -7,7 +7,10 @@ mod support;
 use std::sync::Arc;
 
 use support::{builder, server, soon};
+use sync_core::environment::System;
+use sync_core::kv::{KvOptions, MemoryKv, open_server};
 use sync_core::model::{Collection as Name, DocumentId, Limits};
+use sync_core::server::{Hooks, Server, ServerOptions};
 use twotide::prelude::*;
 
 async fn lonely() -> Replica {
@@ -64,6 +67,28 @@ async fn a_body_over_the_limit() {
     let error = notes.put("n", &body(Limits::BODY_BYTES + 1)).await.unwrap_err();
     says(&error, ErrorKind::InvalidInput, &["1048577", "1048576"]);
     assert!(notes.get("n").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_body_and_a_transaction_over_the_limits_of_the_server() {
+    let mut options = ServerOptions::default();
+    options.body_bytes = 100;
+    options.push_limits = Limits { documents: 2, bytes: 1 << 20 };
+    let storage = open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap();
+    let server = Server::new(Arc::new(storage), Hooks::default(), options, Arc::new(System));
+    let replica = builder(&server, 1).open().await.unwrap();
+    let notes = replica.raw("notes").unwrap();
+    soon(replica.sync_now()).await.unwrap();
+    notes.put("largest", &body(100)).await.unwrap();
+    let error = notes.put("n", &body(101)).await.unwrap_err();
+    says(&error, ErrorKind::InvalidInput, &["notes/n", "101", "100 is the most"]);
+    let mut transaction = replica.transaction();
+    for n in 0..3 {
+        transaction.put(&notes, &n.to_string(), &body(10)).unwrap();
+    }
+    says(&transaction.commit().await.unwrap_err(), ErrorKind::InvalidInput, &["3", "limit of 2"]);
+    soon(replica.sync_now()).await.unwrap();
+    assert_eq!(replica.sync_state("notes", "largest").await.unwrap().as_str(), "synced");
 }
 
 #[tokio::test]

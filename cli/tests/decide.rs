@@ -101,7 +101,40 @@ fn a_pending_edit_says_since_when() {
     let why = db.run("why", &["notes", "n"]).ok().json();
     assert_eq!(why["state"], "pending");
     assert!(why["since_ms"].as_u64().unwrap() > 1_700_000_000_000);
+    assert_eq!(
+        (&why["attempts"], &why["failures"], &why["errors"]),
+        (&json!(0), &json!(0), &json!([]))
+    );
     assert_eq!(db.run("why", &["notes", "none"]).ok().json()["state"], "synced");
+}
+
+#[test]
+fn a_pending_edit_says_what_failed_also_when_nobody_syncs() {
+    let folder = Folder::new();
+    let db = Db::new(&folder, "a.db");
+    db.put("notes", "n", "1");
+    // Nobody listens there: the port was free a moment ago.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let server = format!("ws://{free}");
+    let before = millis();
+    db.run("sync", &["--server", &server]).fails(&["connect"]);
+    let why = db.run("why", &["notes", "n"]).ok().json();
+    assert_eq!((&why["state"], &why["attempts"]), (&json!("pending"), &json!(0)), "{why}");
+    assert_eq!(why["failures"], 5, "{why}");
+    let errors = why["errors"].as_array().unwrap();
+    assert_eq!(errors.len(), 4, "{why}");
+    for error in errors {
+        assert_eq!(error["kind"], "network", "{why}");
+        assert!(error["message"].as_str().unwrap().contains("connect"), "{why}");
+        let at = error["at_ms"].as_u64().unwrap();
+        assert!(before <= at && at <= error["retry_at_ms"].as_u64().unwrap(), "{why}");
+    }
+}
+
+/// This machine's time in milliseconds.
+fn millis() -> u64 {
+    let now = twotide::core::environment::Environment::now(&System);
+    now.0
 }
 
 /// Takes no secrets.

@@ -35,6 +35,8 @@ kinds! {
     Disconnected = "disconnected",
     /// [`SyncEvent::Stalled`].
     Stalled = "stalled",
+    /// [`SyncEvent::Failing`].
+    Failing = "failing",
     /// [`SyncEvent::Refused`].
     Refused = "refused",
     /// [`SyncEvent::TokenNeeded`].

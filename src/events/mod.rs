@@ -37,6 +37,9 @@ pub enum SyncEvent {
         /// Why.
         why: ErrorKind,
     },
+    /// So many attempts in a row failed as the option [`attempts`](crate::ReplicaConfig::attempts) says: the status says
+    /// [`Error`](crate::Activity::Error) from now on. Told once; the sync goes on trying.
+    Failing(u32),
     /// The server refuses this replica, and trying again cannot help before somebody changes something.
     Refused(ErrorKind),
     /// The token is missing or is not good any more: the sync goes on when it is given a good one.
@@ -125,6 +128,7 @@ impl SyncEvent {
             Self::Connected => EventKind::Connected,
             Self::Disconnected { .. } => EventKind::Disconnected,
             Self::Stalled { .. } => EventKind::Stalled,
+            Self::Failing(_) => EventKind::Failing,
             Self::Refused(_) => EventKind::Refused,
             Self::TokenNeeded => EventKind::TokenNeeded,
             Self::CatchUpStarted(_) => EventKind::CatchUpStarted,

@@ -8,6 +8,7 @@ mod collection;
 mod shown;
 #[cfg(test)]
 mod tests;
+mod unsettled;
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -23,6 +24,7 @@ use sync_core::storage::Storage;
 use tokio::sync::watch;
 
 pub use collection::{CollectionWatch, WatchEvent};
+pub use unsettled::{InboxEvent, InboxWatch};
 
 use crate::versions::Versions;
 use crate::{Collection, Document};

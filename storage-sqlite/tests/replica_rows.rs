@@ -263,6 +263,7 @@ fn what_is_kept_once_and_per_scope_is_read_as_it_was_written() {
     assert_eq!(core.scope(&scope("b")).unwrap(), Some(row(3)));
     assert_eq!(core.scopes().unwrap(), [(scope("a"), row(2)), (scope("b"), row(3))]);
     let batch = BatchRow {
+        attempts: 3,
         id: PushId(1),
         replica: common::REPLICA,
         keys: vec![key("a", "c", "2"), key("a", "c", "1")],

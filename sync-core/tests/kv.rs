@@ -12,7 +12,9 @@ use sync_core::error::{ErrorKind, Result};
 use sync_core::kv::{
     Batch, KvOptions, KvStorage, MemoryKv, OrderedKv, Visit, open_replica, open_server,
 };
-use sync_core::model::{Body, Collection, DocumentId, DocumentKey, ReplicaId, Scope};
+use sync_core::model::{
+    Body, Collection, DocumentId, DocumentKey, Limits, LocalSeq, ReplicaId, Scope,
+};
 use sync_core::replica::{LocalTransaction, LocalWrite, WriteOperation};
 use sync_core::storage::{Durability, Storage};
 
@@ -130,4 +132,53 @@ fn a_store_of_another_program_is_refused_and_left_as_it_is() {
         }
         assert_eq!(count(&kv), 1);
     }
+}
+
+/// A store whose commits take a while, so that others come in between.
+#[derive(Debug, Default)]
+struct Leisurely(MemoryKv);
+
+impl OrderedKv for Leisurely {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        self.0.get(key)
+    }
+
+    fn range(&self, start: &[u8], end: &[u8], visit: &mut Visit<'_>) -> Result<()> {
+        self.0.range(start, end, visit)
+    }
+
+    fn commit(&self, batch: Batch, durability: Durability) -> Result<()> {
+        (0..200).for_each(|_| std::thread::yield_now());
+        self.0.commit(batch, durability)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_feed_tells_every_operation_also_while_it_is_committed() {
+    const ROUNDS: u32 = 300;
+    let storage = Arc::new(open(Arc::new(Leisurely::default())).unwrap());
+    // From the first look on, every operation is remembered.
+    let limits = Limits { documents: 10, bytes: 1 << 20 };
+    assert!(storage.feed(LocalSeq(0), limits).await.unwrap().changes.is_empty());
+    let writer = Arc::clone(&storage);
+    let writing = tokio::spawn(async move {
+        for round in 0..ROUNDS {
+            writer.write(NOW, all(round)).await.unwrap();
+        }
+    });
+    let (mut after, mut commits) = (LocalSeq(0), storage.commits());
+    while after.0 < u64::from(ROUNDS) * 4 {
+        commits.borrow_and_update();
+        let page = storage.feed(after, limits).await.unwrap();
+        for change in &page.changes {
+            assert_eq!(change.at, after.next(), "an operation is left out");
+            after = change.at;
+            let is_first = after.0 <= 4;
+            assert_eq!(change.previous.is_some(), !is_first, "the state before {after}");
+        }
+        if page.changes.is_empty() {
+            commits.changed().await.unwrap();
+        }
+    }
+    writing.await.unwrap();
 }

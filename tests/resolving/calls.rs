@@ -7,7 +7,7 @@ use std::time::Duration;
 use sync_core::engine::RetryPolicy;
 use twotide::prelude::*;
 
-use super::lossy::Lossy;
+use super::support::faulty::Faulty;
 use super::support::{builder, server};
 use super::{Counting, delete, put, shown, sync};
 
@@ -15,14 +15,14 @@ use super::{Counting, delete, put, shown, sync};
 struct Pair {
     ann: Replica,
     ben: Replica,
-    link: Lossy,
+    link: Faulty,
     calls: Arc<AtomicUsize>,
 }
 
 impl Pair {
     async fn new() -> Self {
         let (server, calls) = (server(), Arc::<AtomicUsize>::default());
-        let link = Lossy::new(Arc::new(server.in_process()));
+        let link = Faulty::new(Arc::new(server.in_process()));
         let mut quick = RetryPolicy::default();
         quick.first = Duration::from_millis(1);
         let open = |id| {
@@ -100,9 +100,9 @@ async fn an_edit_made_on_what_was_pulled_is_no_conflict() {
 async fn a_push_that_is_sent_again_is_no_conflict() {
     let pair = Pair::new().await;
     put(&pair.ann, "x", "1").await;
-    pair.link.lose(3);
+    pair.link.faults.lose(3);
     pair.sync().await;
-    assert_eq!(pair.link.left(), 0, "the answers were lost");
+    assert_eq!(pair.link.faults.left(), 0, "the answers were lost");
     pair.both_show("1").await;
     assert_eq!(pair.calls(), 0);
 }
@@ -113,11 +113,11 @@ async fn an_edit_while_the_own_push_is_on_its_way_is_no_conflict() {
     for n in 1..5 {
         put(&pair.ann, "x", &n.to_string()).await;
         // The server has it, and the replica does not know.
-        pair.link.lose(usize::MAX);
+        pair.link.faults.lose(usize::MAX);
         pair.ann.push().await.unwrap_err();
         assert_eq!(pair.ann.sync_state("notes", "x").await.unwrap().as_str(), "in_flight");
         put(&pair.ann, "x", &format!("{n}.5")).await;
-        pair.link.lose(0);
+        pair.link.faults.lose(0);
         // Its echo may come before the answer.
         if n % 2 == 0 {
             super::support::soon(pair.ann.pull()).await.unwrap();
@@ -133,12 +133,12 @@ async fn an_edit_while_the_own_push_is_on_its_way_is_no_conflict() {
 async fn who_builds_on_a_push_whose_answer_was_lost_is_in_no_conflict_with_it() {
     let pair = Pair::new().await;
     put(&pair.ann, "x", "1").await;
-    pair.link.lose(usize::MAX);
+    pair.link.faults.lose(usize::MAX);
     pair.ann.push().await.unwrap_err();
     sync(&pair.ben).await;
     put(&pair.ben, "x", "2").await;
     sync(&pair.ben).await;
-    pair.link.lose(0);
+    pair.link.faults.lose(0);
     pair.sync().await;
     pair.both_show("2").await;
     assert_eq!(pair.calls(), 0);
@@ -204,16 +204,16 @@ async fn in_histories_without_concurrent_edits_nobody_is_asked() {
                 }
                 match draw(3) {
                     0 => {
-                        pair.link.lose(usize::MAX);
+                        pair.link.faults.lose(usize::MAX);
                         let _ = pair.ann.push().await;
-                        pair.link.lose(0);
+                        pair.link.faults.lose(0);
                     }
-                    1 => pair.link.lose(draw(3) as usize),
+                    1 => pair.link.faults.lose(draw(3) as usize),
                     _ => {}
                 }
             }
             sync(mine).await;
-            pair.link.lose(0);
+            pair.link.faults.lose(0);
         }
         pair.sync().await;
         assert_eq!(pair.calls(), 0, "seed {seed}");

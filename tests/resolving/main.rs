@@ -7,7 +7,6 @@
 mod base;
 mod calls;
 mod deletes;
-mod lossy;
 mod quarrels;
 #[path = "../support/mod.rs"]
 mod support;

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub(crate) mod faulty;
+
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,8 +11,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sync_core::environment::System;
 use sync_core::kv::{KvOptions, MemoryKv, open_replica, open_server};
-use sync_core::model::{Change, DocumentState, Rejection, ReplicaId, Scope};
-use sync_core::server::{Access, Authenticate, Authorise, Hooks, Principal, Server, ServerOptions};
+use sync_core::model::{Change, DocumentState, Rejection, RejectionCode, ReplicaId, Scope};
+use sync_core::server::{
+    Access, Authenticate, Authorise, Hooks, Principal, Server, ServerOptions, Validate,
+};
 use twotide::{Error, ErrorKind, Replica, ReplicaBuilder};
 
 /// A server in memory, with those hooks.
@@ -22,6 +26,28 @@ pub(crate) fn server_with(hooks: Hooks) -> Server {
 /// A server in memory that lets everybody do everything.
 pub(crate) fn server() -> Server {
     server_with(Hooks::default())
+}
+
+/// Refuses numbers below zero.
+#[derive(Debug)]
+struct Positive;
+
+impl Validate for Positive {
+    fn change(
+        &self,
+        _: &Scope,
+        change: &Change,
+        _: Option<&DocumentState>,
+    ) -> Result<(), Rejection> {
+        let negative = change.state.body.as_ref().is_some_and(|b| b.as_str().starts_with('-'));
+        let reason = "it is below zero".to_owned();
+        if negative { Err(Rejection { code: RejectionCode::Invalid, reason }) } else { Ok(()) }
+    }
+}
+
+/// A server in memory that refuses numbers below zero.
+pub(crate) fn positive_server() -> Server {
+    server_with(Hooks { validate: Arc::new(Positive), ..Hooks::default() })
 }
 
 /// Everybody may do everything, until that ends.

@@ -4,7 +4,10 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use twotide::core::model::{Rejection, Stamp};
 use twotide::prelude::*;
-use twotide::{NextPage, QuarantinedEdit, SyncState, UnsettledPage, WaitingConflict};
+use twotide::{
+    FailedAttempt, NextPage, QuarantinedEdit, SyncState, UnsettledPage, WaitingConflict,
+    WaitingEdit,
+};
 
 use super::open_existing;
 use crate::args::{ConflictsCommand, DbArgs, How, KeyArgs, QuarantineCommand, ResolveArgs};
@@ -140,13 +143,47 @@ pub(crate) async fn quarantine(command: QuarantineCommand) -> Result<(), Failure
     }
 }
 
+/// An edit that is not settled, and what keeps it from that.
+#[derive(Serialize)]
+struct ShownWait {
+    since_ms: u64,
+    attempts: u32,
+    failures: u64,
+    errors: Vec<ShownError>,
+}
+
+#[derive(Serialize)]
+struct ShownError {
+    kind: ErrorKind,
+    message: String,
+    at_ms: u64,
+    retry_at_ms: Option<u64>,
+}
+
+impl ShownWait {
+    fn of(edit: &WaitingEdit) -> Self {
+        let shown = |error: &FailedAttempt| ShownError {
+            kind: error.kind,
+            message: error.message.clone(),
+            at_ms: millis(error.at),
+            retry_at_ms: error.retry_at.map(millis),
+        };
+        Self {
+            since_ms: millis(edit.since),
+            attempts: edit.attempts,
+            failures: edit.failures,
+            errors: edit.errors.iter().map(shown).collect(),
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct Why<'a> {
     collection: &'a str,
     id: &'a str,
     state: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    since_ms: Option<u64>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    waits: Option<ShownWait>,
     #[serde(skip_serializing_if = "Option::is_none")]
     conflict: Option<ShownConflict>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -165,15 +202,13 @@ async fn why_of(replica: &Replica, collection: &str, id: &str) -> Result<(), Fai
         collection,
         id,
         state: state.as_str(),
-        since_ms: None,
+        waits: None,
         conflict: None,
         refused: Vec::new(),
     };
     match &state {
-        SyncState::Pending { since }
-        | SyncState::NotChosen { since }
-        | SyncState::InFlight { since } => {
-            shown.since_ms = Some(millis(*since));
+        SyncState::Pending(edit) | SyncState::NotChosen(edit) | SyncState::InFlight(edit) => {
+            shown.waits = Some(ShownWait::of(edit));
         }
         SyncState::Conflict(conflict) => shown.conflict = Some(ShownConflict::of(conflict)?),
         SyncState::Quarantined(edits) => {

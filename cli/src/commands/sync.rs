@@ -171,7 +171,7 @@ async fn live(replica: &Replica) -> Result<(), Failure> {
                 }
                 let now = status.borrow_and_update().clone();
                 print(&shown(replica, &now))?;
-                if now.activity == Activity::Error {
+                if now.activity == Activity::Error && !now.retries {
                     let unknown = || Failure::failed("the server refused the replica");
                     return Err(now.error.map_or_else(unknown, Failure::from));
                 }

@@ -166,7 +166,9 @@ impl App {
                 0 => "✓ everything is synced".into(),
                 _ => "✓ everything else is synced".into(),
             },
-            (Activity::Offline, _) => "… no connection: it is tried again by itself".into(),
+            (Activity::Offline | Activity::Error, _) if status.retries => {
+                "… no connection: it is tried again by itself".into()
+            }
             (Activity::Error, Some(error)) => format!("! the server refuses: {error}"),
             _ => return Ok(()),
         };
@@ -179,7 +181,8 @@ impl App {
 
     async fn end(self) -> Outcome<()> {
         let replica = &self.notes.replica;
-        let is_reached = replica.status().borrow().activity != Activity::Offline;
+        let activity = replica.status().borrow().activity;
+        let is_reached = matches!(activity, Activity::Idle | Activity::Syncing);
         if self.is_online && is_reached {
             // Whatever happens here is told by what is left.
             let _ = timeout(LAST_EDITS, replica.wait_until_in_sync()).await;

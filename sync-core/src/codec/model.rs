@@ -1,6 +1,7 @@
 //! The binary forms of the model.
 
 use super::{Codec, Reader, codec_enum, codec_struct, malformed, put_bytes};
+use crate::clock::Now;
 use crate::error::Result;
 use crate::model::{
     BaseRef, Bookmark, Change, Checkpoint, Chunk, Collection, Cursor, Digest, DocumentId,
@@ -8,6 +9,7 @@ use crate::model::{
     PushId, Rejection, RejectionCode, ReplicaId, Reset, ResetReason, Revision, Scope, Seq,
     ServerState, Settled, Stamp, Term, TermStart, Verdict, VerdictKind, Verdicts,
 };
+use crate::replica::WriteLimits;
 
 macro_rules! codec_counter {
     ($($name:ident)*) => {$(
@@ -22,7 +24,7 @@ macro_rules! codec_counter {
     )*};
 }
 
-codec_counter!(Seq PushId LocalSeq Generation Term);
+codec_counter!(Seq PushId LocalSeq Generation Term Now);
 
 macro_rules! codec_16_bytes {
     ($($name:ident)*) => {$(
@@ -174,6 +176,7 @@ codec_struct! {
     Checkpoint { epoch, position, backfills, full_pull, terms | bookmark, seen, collections }
     Cursor { epoch, after, position, backfills, floor, terms, collections | bookmark, seen }
     Limits { documents, bytes }
+    WriteLimits { body_bytes, transaction }
 }
 
 codec_enum!(VerdictKind {

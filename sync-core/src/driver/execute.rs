@@ -12,8 +12,9 @@ use crate::engine::{Event, Failure, Output, Ticket};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::model::{Cursor, PushId, Reset, Scope, Seq};
 use crate::protocol::{Ack, Goodbye, Greeting, Hello, Pull, VERSIONS};
-use crate::replica::{Forget, ReplicaState};
+use crate::replica::{Forget, ReplicaState, WriteLimits};
 use crate::transport::Connection;
+use tokio::time::timeout;
 
 impl Task {
     pub(super) fn execute(&mut self, output: Output) {
@@ -50,7 +51,9 @@ impl Task {
                 self.last_sync = Some(self.parts.environment.now());
                 self.last_error = None;
             }
-            Event::ScopeRefused(scope, kind) if self.last_error.is_none() => {
+            Event::ScopeRefused(scope, kind)
+                if self.last_error.as_ref().is_none_or(|e| e.kind() != *kind) =>
+            {
                 let error = Error::new(*kind, "the server does not serve this scope");
                 self.last_error = Some(error.retrying(Retry::Never).with("scope", scope));
             }
@@ -68,6 +71,7 @@ impl Task {
             }
             _ => {}
         }
+        self.note_attempts(event);
         self.parts.observer.event(event);
     }
 
@@ -93,7 +97,9 @@ impl Task {
             };
             let asked = hello.scopes.iter().map(|g| (g.scope.clone(), g.cursor.clone())).collect();
             let (connection, welcome) = tokens.connect(&*transport, hello).await?;
-            storage.note_server_time(cx, Now(welcome.server_time)).await?;
+            let (body_bytes, transaction) = (welcome.body_bytes, welcome.push_limits);
+            let limits = WriteLimits { body_bytes, transaction };
+            storage.note_server(cx, Now(welcome.server_time), limits).await?;
             Ok(Connected { connection, welcome, asked, last_push: state.last_push })
         });
         self.connecting = Some((ticket, handle));
@@ -117,6 +123,24 @@ impl Task {
             };
             self.work.push(close.boxed());
         }
+    }
+
+    /// The connection goes on with the token that was given meanwhile, if it has another one. One renewal at a time.
+    pub(super) fn renew(&mut self) {
+        let Some((ticket, connection)) = self.connection.as_ref().filter(|_| !self.renewing) else {
+            return;
+        };
+        let Some(token) = self.tokens.to_renew() else { return };
+        let (ticket, connection) = (*ticket, Arc::clone(connection));
+        self.renewing = true;
+        let patience = self.options.engine.request_timeout;
+        let renew = async move {
+            let renewed = timeout(patience, connection.renew(token.clone())).await;
+            let late = |_| Err(Error::new(ErrorKind::Timeout, "there was no answer in time"));
+            let result = renewed.unwrap_or_else(late).map_err(|e| e.during("renew the token"));
+            Done::Renewed { ticket, token, result }
+        };
+        self.work.push(renew.boxed());
     }
 
     fn connection(&self) -> Result<Arc<dyn Connection>> {
@@ -165,7 +189,7 @@ impl Task {
     }
 
     /// Lets the storage do something; that is never dropped.
-    fn store(&mut self, work: impl Future<Output = Done> + Send + 'static) {
+    pub(super) fn store(&mut self, work: impl Future<Output = Done> + Send + 'static) {
         self.storing += 1;
         self.work.push(work.boxed());
     }

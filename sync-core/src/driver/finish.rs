@@ -29,6 +29,8 @@ pub(super) enum Done {
     Forgotten { scope: Scope, result: Result<Committed> },
     Reidentified { result: Result<Committed> },
     Looked { result: Result<ReplicaState> },
+    Noted { result: Result<()> },
+    Renewed { ticket: Ticket, token: String, result: Result<()> },
 }
 
 pub(super) struct Connected {
@@ -50,6 +52,7 @@ impl Done {
                 | Self::WasReset { .. }
                 | Self::Forgotten { .. }
                 | Self::Reidentified { .. }
+                | Self::Noted { .. }
         )
     }
 }
@@ -61,8 +64,10 @@ impl Task {
             Done::GaveUp => {}
             Done::Connected { ticket, result } => self.connected(ticket, result),
             Done::Lost { ticket, error } => {
-                let failure = self.refused_or_failed(&error);
-                self.input(Input::LinkLost { ticket, failure });
+                if self.connection.as_ref().is_some_and(|(t, _)| *t == ticket) {
+                    let failure = self.refused_or_failed(&error);
+                    self.input(Input::LinkLost { ticket, failure });
+                }
             }
             Done::Delivered { scope, ticket, result, stream } => {
                 if let Some(stream) = stream
@@ -121,6 +126,11 @@ impl Task {
                 self.input(Input::Reidentified { result });
             }
             Done::Looked { result } => self.looked(result),
+            Done::Renewed { ticket, token, result } => self.renewed(ticket, token, result),
+            Done::Noted { result: Ok(()) } => {}
+            Done::Noted { result: Err(error) } => {
+                tracing::debug!(%error, "what failed could not be noted");
+            }
         }
     }
 
@@ -133,6 +143,10 @@ impl Task {
     /// Something failed on a connection that was made. If that was for its token, and there may be a better one, another
     /// connection is worth an attempt.
     fn refused_or_failed(&mut self, error: &Error) -> Failure {
+        if self.connection.is_none() {
+            // It was let go of meanwhile, for what was said then.
+            return Failure::from(error);
+        }
         let failure = self.failed(error);
         if failure.kind == ErrorKind::Unauthenticated && self.tokens.refuse_taken() {
             return Failure { retry: Retry::Reconnect, ..failure };
@@ -176,12 +190,33 @@ impl Task {
                 };
                 let scopes = welcome.scopes.into_iter().map(greeting).collect();
                 self.input(Input::Connected { ticket, scopes, last_push });
+                // Another token may have been given while it was made.
+                self.renew();
             }
             Err(error) => {
                 let failure = self.failed(&error);
                 self.input(Input::LinkLost { ticket, failure });
             }
         }
+    }
+
+    fn renewed(&mut self, ticket: Ticket, token: String, result: Result<()>) {
+        self.renewing = false;
+        let is_there = self.connection.as_ref().is_some_and(|(t, _)| *t == ticket);
+        match result {
+            // The connection after this one was made with the newest token there was.
+            _ if !is_there => {}
+            Ok(()) => self.tokens.renewed(token),
+            Err(error) => {
+                let mut failure = self.failed(&error);
+                let is_refused = failure.kind == ErrorKind::Unauthenticated;
+                if is_refused && self.tokens.refuse_renewal(token) {
+                    failure.retry = Retry::Reconnect;
+                }
+                self.input(Input::LinkLost { ticket, failure });
+            }
+        }
+        self.renew();
     }
 
     fn delivered(&mut self, scope: Scope, ticket: Ticket, result: Result<Delivery>) {

@@ -5,6 +5,7 @@
 
 mod execute;
 mod finish;
+mod note;
 mod status;
 mod token;
 
@@ -167,6 +168,7 @@ impl Driver {
             tokens: Arc::clone(&tokens),
             connection: None,
             connecting: None,
+            renewing: false,
             push_limits: options.push_limits,
             goal: Goal::default(),
             payloads: BTreeMap::new(),
@@ -178,8 +180,10 @@ impl Driver {
             storing: 0,
             publish,
             last_error: None,
+            has_failures: false,
             pushed: 0,
             conflicts: 0,
+            failures: 0,
             runs: 0,
             last_sync: None,
             parts,
@@ -207,8 +211,9 @@ impl Driver {
         Ok(runs)
     }
 
-    /// From the next connection on this is the token; with a [provider](DriverOptions::token_provider), on the next
-    /// connection only. A driver that was refused for its token connects at once.
+    /// From now on this is the token: the connection that is there [goes on](Connection::renew) with it, and later ones are
+    /// made with it; with a [provider](DriverOptions::token_provider), only that connection, or else the next one. A driver
+    /// that was refused connects at once. None counts from the next connection on.
     pub fn set_token(&self, token: Option<String>) {
         self.tokens.give(token);
     }
@@ -253,6 +258,8 @@ struct Task {
     tokens: Arc<Tokens>,
     connection: Option<(Ticket, Arc<dyn Connection>)>,
     connecting: Option<(Ticket, AbortHandle)>,
+    /// Whether the connection is given another token.
+    renewing: bool,
     /// What the server takes, and we.
     push_limits: Limits,
     goal: Goal,
@@ -268,8 +275,11 @@ struct Task {
     commits: watch::Receiver<u64>,
     publish: watch::Sender<DriverStatus>,
     last_error: Option<Error>,
+    /// Whether the storage has been told of failures since it was told that it works.
+    has_failures: bool,
     pushed: u64,
     conflicts: u64,
+    failures: u64,
     runs: u64,
     last_sync: Option<Now>,
 }
@@ -311,6 +321,7 @@ impl Task {
         let state = self.parts.storage.state().await?;
         for scope in self.options.scopes.clone() {
             let checkpoint = state.checkpoint(&scope);
+            self.has_failures |= state.scope(&scope).is_some_and(|s| s.failures.count > 0);
             self.input(Input::Opened { scope, checkpoint });
         }
         Ok(())
@@ -344,8 +355,11 @@ impl Task {
     }
 
     fn use_new_token(&mut self) {
-        if self.engine.progress().refused == Some(ErrorKind::Unauthenticated) {
-            self.input(Input::Run(self.goal));
+        // Whoever has the new token may be somebody else, who may see more: another greeting says.
+        let may_help = [ErrorKind::Unauthenticated, ErrorKind::PermissionDenied];
+        match self.engine.progress().refused {
+            Some(kind) if may_help.contains(&kind) => self.input(Input::Run(self.goal)),
+            _ => self.renew(),
         }
     }
 
@@ -383,6 +397,7 @@ impl Task {
             refused: progress.refused,
             pushed: self.pushed,
             conflicts: self.conflicts,
+            failures: self.failures,
             runs: self.runs,
             last_sync: self.last_sync,
         };

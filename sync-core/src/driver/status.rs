@@ -20,6 +20,8 @@ pub struct DriverStatus {
     pub pushed: u64,
     /// Conflicts that were met since the driver began.
     pub conflicts: u64,
+    /// Attempts that failed since the driver began: to connect, or to push or pull on a connection that works.
+    pub failures: u64,
     /// How often the driver was told to [run](super::Driver::run).
     pub runs: u64,
     /// When everything was in sync last, by this machine's clock.
@@ -35,6 +37,7 @@ impl Default for DriverStatus {
             refused: None,
             pushed: 0,
             conflicts: 0,
+            failures: 0,
             runs: 0,
             last_sync: None,
         }
@@ -50,6 +53,7 @@ impl PartialEq for DriverStatus {
             && self.refused == other.refused
             && self.pushed == other.pushed
             && self.conflicts == other.conflicts
+            && self.failures == other.failures
             && self.runs == other.runs
             && self.last_sync == other.last_sync
             && text(&self.last_error) == text(&other.last_error)

@@ -77,12 +77,14 @@ pub(super) struct Tokens {
 
 #[derive(Default)]
 struct State {
-    /// What the app gave. With a provider it is for the next connection only.
+    /// What the app gave. With a provider it is for the connection that is there, or else the next one.
     given: Option<String>,
     /// What the server took last.
     taken: Option<Option<String>>,
     /// What the server refused last, unless something new was given since.
     refused: Option<Option<String>>,
+    /// The connection was given another token, and nothing was refused on it since.
+    renewed: bool,
 }
 
 impl fmt::Debug for State {
@@ -120,13 +122,45 @@ impl Tokens {
         self.state().refused = None;
     }
 
-    /// A request was refused for the token that the connection was made with. Whether another one may be had.
+    /// A request was refused for the token that the connection has. Whether another one may be had.
     pub(super) fn refuse_taken(&self) -> bool {
         let mut state = self.state();
-        if let Some(taken) = state.taken.take() {
+        let taken = state.taken.take();
+        if std::mem::take(&mut state.renewed) {
+            // It may have been asked under the token before: another connection finds out.
+            return true;
+        }
+        if let Some(taken) = taken {
             state.refused = Some(taken);
         }
-        self.provider.is_some()
+        let is_new = |given: &String| state.refused.as_ref() != Some(&Some(given.clone()));
+        self.provider.is_some() || state.given.as_ref().is_some_and(is_new)
+    }
+
+    /// The token that was given and that the connection does not have yet.
+    pub(super) fn to_renew(&self) -> Option<String> {
+        let mut state = self.state();
+        let token = state.given.clone()?;
+        if self.provider.is_some() {
+            state.given = None;
+        }
+        (state.taken.as_ref() != Some(&Some(token.clone()))).then_some(token)
+    }
+
+    /// The connection goes on with this token.
+    pub(super) fn renewed(&self, token: String) {
+        let mut state = self.state();
+        state.taken = Some(Some(token));
+        state.refused = None;
+        state.renewed = true;
+    }
+
+    /// The server does not take this token for the connection that is there. Whether another one may be had.
+    pub(super) fn refuse_renewal(&self, token: String) -> bool {
+        let mut state = self.state();
+        (state.taken, state.renewed) = (Some(Some(token)), false);
+        drop(state);
+        self.refuse_taken()
     }
 
     async fn next(&self) -> Result<Option<String>> {
@@ -173,6 +207,7 @@ impl Tokens {
                     let mut state = self.state();
                     state.taken = Some(token);
                     state.refused = None;
+                    state.renewed = false;
                     return Ok(connected);
                 }
                 Err(e) => return Err(e),

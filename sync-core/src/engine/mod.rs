@@ -176,8 +176,25 @@ impl Engine {
     /// When `Input::Tick` is due at the latest.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Now> {
-        let scopes = self.scopes.values().flat_map(|s| [s.pull.deadline(), s.push.deadline()]);
+        // Without a connection nothing of a scope can be tried again, however long its own wait is over.
+        let online = self.connection().is_some();
+        let scopes = self.scopes.values().filter(|_| online);
+        let scopes = scopes.flat_map(|s| [s.pull.deadline(), s.push.deadline()]);
         scopes.chain([self.session.deadline()]).flatten().min()
+    }
+
+    /// When a scope whose last attempt failed is tried again; none while an attempt is under way, and if nothing is tried
+    /// before somebody changes something.
+    #[must_use]
+    pub fn next_attempt(&self, scope: &Scope) -> Option<Now> {
+        match self.session {
+            Session::BackingOff { until } => Some(until),
+            Session::Online { .. } => {
+                let machine = self.scopes.get(scope)?;
+                [machine.pull.pause(), machine.push.pause()].into_iter().flatten().min()
+            }
+            Session::Idle | Session::Connecting { .. } | Session::Refused(_) => None,
+        }
     }
 
     /// Takes in a fact. Facts about requests that are not pending any more change nothing.

@@ -57,6 +57,11 @@ impl Push {
         }
     }
 
+    /// When the attempt after a failed one begins.
+    pub(super) fn pause(&self) -> Option<Now> {
+        self.pause
+    }
+
     pub(super) fn is_overdue(&self, now: Now) -> bool {
         matches!(self.state, State::InFlight { deadline, .. } if deadline <= now)
     }
@@ -122,6 +127,11 @@ impl Engine {
         if let Some(machine) = self.scopes.get_mut(scope) {
             machine.push.grew = true;
             self.form(scope);
+            if mutant!(WriteDuringPushUnnoticed)
+                && let Some(machine) = self.scopes.get_mut(scope)
+            {
+                machine.push.grew = false;
+            }
         }
     }
 
@@ -203,6 +213,7 @@ impl Engine {
                 push.settled = push.settled.max(push.answered);
                 push.backoff.success();
                 self.backoff.success();
+                self.after_settling(scope);
                 // More may wait, and what was told of the head is behind now.
                 self.form(scope);
                 self.advance_pull(now, scope);
@@ -223,11 +234,15 @@ impl Engine {
         if Self::needs_new_link(&failure) || failure.kind == ErrorKind::Superseded {
             return self.lose_link_to(now, failure);
         }
-        if failure.retry == Retry::Never {
+        if failure.retry == Retry::Never || !self.options.retry.enabled {
             push.state = State::Refused(failure.kind);
             return self.tell(Event::ScopeRefused(scope.clone(), failure.kind));
         }
         let until = push.backoff.failure(now, failure.retry, &self.options.retry, &mut self.chance);
+        if mutant!(PushRetriedByWriteOnly) {
+            push.state = State::Empty;
+            return;
+        }
         push.pause = Some(until);
         self.tell(Event::Stalled(scope.clone(), failure));
     }

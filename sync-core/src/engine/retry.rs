@@ -12,7 +12,8 @@ use crate::error::Retry;
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct RetryPolicy {
-    /// Whether to retry at all. Default yes.
+    /// Whether to retry at all. Without retries the first failure of any kind counts as a refusal: nothing more is tried
+    /// before the replica is run again. Default yes.
     pub enabled: bool,
     /// The longest first delay. Default 250 ms.
     #[serde(with = "crate::duration_text")]
@@ -76,6 +77,9 @@ impl Backoff {
         policy: &RetryPolicy,
         chance: &mut Chance,
     ) -> Now {
+        if mutant!(NoBackoff) {
+            return now.plus(Duration::from_millis(1));
+        }
         let growth = policy.factor.saturating_pow(self.attempts.min(20));
         self.attempts = self.attempts.saturating_add(1);
         let longest = policy.first.saturating_mul(growth).min(policy.ceiling);

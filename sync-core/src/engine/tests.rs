@@ -319,6 +319,31 @@ fn a_permanent_refusal_does_not_loop() {
 }
 
 #[test]
+fn a_wait_of_a_scope_that_is_over_wakes_nobody_while_there_is_no_connection() {
+    let mut s = Script::new();
+    let ticket = s.connect(PULL, 100);
+    let (pull, _) = s.pull_in();
+    let payload = s.deliver(pull, 0, 50, 100);
+    s.commands();
+    let lost = Failure { kind: ErrorKind::Network, retry: Retry::Reconnect };
+    s.input(Input::LinkLost { ticket, failure: lost });
+    // The storage fails what it was at, and is to be asked again soon.
+    let full = Failure { kind: ErrorKind::Storage, retry: Retry::Later(None) };
+    s.input(Input::Applied { scope: scope(), payload, result: Err(full) });
+    s.commands();
+    for _ in 0..20 {
+        let Some(due) = s.engine.next_deadline() else { return };
+        assert!(due > s.now, "it would be woken again and again, and do nothing");
+        s.now = due;
+        s.input(Input::Tick);
+        if s.commands().iter().any(|o| matches!(o, Output::Connect { .. })) {
+            return;
+        }
+    }
+    panic!("it does not connect again");
+}
+
+#[test]
 fn a_scope_that_is_not_welcome_is_told_and_not_asked_for() {
     let mut s = Script::new();
     s.input(Input::Run(Goal::ONCE));

@@ -1,11 +1,13 @@
 //! A replica's data: records, the rules of one document, and what each transaction does.
 
+mod failures;
 pub mod ops;
 pub mod record;
 pub mod rows;
 mod rules;
 mod types;
 
+pub use failures::{Failed, Failures};
 pub use rules::Decided;
 pub use types::{
     Applied, Committed, ConflictReport, Context, Decision, DocumentChange, FeedPage, Forget,

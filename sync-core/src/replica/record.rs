@@ -1,5 +1,7 @@
 //! What a replica keeps: per document, per scope, and once.
 
+mod codec;
+
 use std::collections::BTreeSet;
 
 use crate::clock::{Clock, Now};
@@ -9,6 +11,7 @@ use crate::model::{
     BaseRef, Checkpoint, Collection, Digest, DocumentKey, DocumentState, Generation, LocalSeq,
     PushId, Rejection, ReplicaId, Revision, Seq, ServerState, Settled, Stamp,
 };
+use crate::replica::{Failures, WriteLimits};
 
 /// Everything a replica keeps about one document.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -239,6 +242,8 @@ pub struct ScopeRow {
     pub deferred: u64,
     /// Edits in the quarantine.
     pub quarantined: u64,
+    /// What keeps it from syncing.
+    pub failures: Failures,
     /// Whether entries of the log were left out because their collections are local-only here.
     pub left_out: bool,
     /// Documents whose edit waits because the replica does not sync their collection.
@@ -254,6 +259,8 @@ pub struct BatchRow {
     pub replica: ReplicaId,
     /// Its documents, in the order of the batch.
     pub keys: Vec<DocumentKey>,
+    /// How often it was taken out to be pushed.
+    pub attempts: u32,
 }
 
 /// An edit that the server refused for good.
@@ -296,6 +303,10 @@ pub struct ReplicaMeta {
     pub last_ticket: u64,
     /// Feed positions at or below this may lack removals: what was forgotten left no trace.
     pub feed_floor: LocalSeq,
+    /// Moves with every change of a conflict inbox or a quarantine.
+    pub inbox: u64,
+    /// What the server takes at most, once one has said so.
+    pub server_limits: Option<WriteLimits>,
     /// The collections that were declared local-only: their documents live in [`Scope::local`](crate::model::Scope::local).
     pub local_only: BTreeSet<Collection>,
 }
@@ -316,6 +327,8 @@ impl ReplicaMeta {
             full_pulls: 0,
             last_ticket: 0,
             feed_floor: LocalSeq(0),
+            inbox: 0,
+            server_limits: None,
             local_only: BTreeSet::new(),
         }
     }
@@ -342,7 +355,7 @@ impl ReplicaMeta {
 }
 
 /// What came later stands at the end, and only if it says anything, so that rows of before are read as they are: what the
-/// checkpoint says of a foreign backend, and then what the replica leaves out.
+/// checkpoint says of a foreign backend, what keeps the scope from syncing, and what the replica leaves out.
 impl Codec for ScopeRow {
     fn encode(&self, out: &mut Vec<u8>) {
         self.checkpoint.encode(out);
@@ -352,10 +365,14 @@ impl Codec for ScopeRow {
             count.encode(out);
         }
         let Checkpoint { bookmark, seen, collections, .. } = &self.checkpoint;
+        let has_failed = self.failures != Failures::default();
         let is_partial = self.left_out || collections.is_some();
-        if bookmark.is_some() || *seen > Seq(0) || is_partial {
+        if bookmark.is_some() || *seen > Seq(0) || has_failed || is_partial {
             bookmark.encode(out);
             seen.encode(out);
+        }
+        if has_failed || is_partial {
+            self.failures.encode(out);
         }
         if is_partial {
             self.left_out.encode(out);
@@ -374,12 +391,16 @@ impl Codec for ScopeRow {
             in_flight: Codec::decode(input)?,
             deferred: Codec::decode(input)?,
             quarantined: Codec::decode(input)?,
+            failures: Failures::default(),
             left_out: false,
             not_chosen: 0,
         };
         if input.remaining() > 0 {
             row.checkpoint.bookmark = Codec::decode(input)?;
             row.checkpoint.seen = Codec::decode(input)?;
+        }
+        if input.remaining() > 0 {
+            row.failures = Codec::decode(input)?;
         }
         if input.remaining() > 0 {
             row.left_out = Codec::decode(input)?;
@@ -395,7 +416,6 @@ codec_struct! {
     Pending { edit, deferred, slot, in_flight, voided }
     Edit { transaction, base, travelled, unlogged }
     InFlight { push, revision, base, carried }
-    BatchRow { id, replica, keys }
     QuarantineRow { key, state, base, rejection, at }
 }
 
@@ -405,51 +425,12 @@ codec_enum!(Carried {
     2 => Withdrawn,
 });
 
-/// The local-only collections came later, and stand at the end if there are any.
-impl Codec for ReplicaMeta {
-    fn encode(&self, out: &mut Vec<u8>) {
-        self.replica.encode(out);
-        self.high_water.encode(out);
-        self.settled_high.encode(out);
-        self.clock_offset.encode(out);
-        self.last_local.encode(out);
-        self.last_push.encode(out);
-        self.lease.encode(out);
-        self.holder.encode(out);
-        self.full_pulls.encode(out);
-        self.last_ticket.encode(out);
-        self.feed_floor.encode(out);
-        if !self.local_only.is_empty() {
-            self.local_only.encode(out);
-        }
-    }
-
-    fn decode(input: &mut Reader) -> Result<Self> {
-        let mut meta = Self {
-            replica: Codec::decode(input)?,
-            high_water: Codec::decode(input)?,
-            settled_high: Codec::decode(input)?,
-            clock_offset: Codec::decode(input)?,
-            last_local: Codec::decode(input)?,
-            last_push: Codec::decode(input)?,
-            lease: Codec::decode(input)?,
-            holder: Codec::decode(input)?,
-            full_pulls: Codec::decode(input)?,
-            last_ticket: Codec::decode(input)?,
-            feed_floor: Codec::decode(input)?,
-            local_only: BTreeSet::new(),
-        };
-        if input.remaining() > 0 {
-            meta.local_only = Codec::decode(input)?;
-        }
-        Ok(meta)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
     use crate::model::Bookmark;
+    use crate::replica::Failed;
 
     #[test]
     fn a_scope_of_before_there_were_bookmarks_is_read() {
@@ -463,20 +444,19 @@ mod tests {
         new.checkpoint.bookmark = Some(Bookmark::new("2026-11-21,n7").unwrap());
         new.checkpoint.seen = Seq(9);
         assert_eq!(ScopeRow::from_bytes(new.to_bytes()).unwrap(), new);
+        new.failures.add(Failed {
+            kind: ErrorKind::Network,
+            message: "nobody answers".to_owned(),
+            at: Now(5),
+            retry_at: Some(Now(7)),
+        });
+        assert_eq!(ScopeRow::from_bytes(new.to_bytes()).unwrap(), new);
+        new.checkpoint = Checkpoint::default();
+        assert_eq!(ScopeRow::from_bytes(new.to_bytes()).unwrap(), new);
         new.left_out = true;
         assert_eq!(ScopeRow::from_bytes(new.to_bytes()).unwrap(), new);
         let chosen = BTreeSet::from([Collection::new("notes").unwrap()]);
         (new.left_out, new.not_chosen, new.checkpoint.collections) = (false, 4, Some(chosen));
         assert_eq!(ScopeRow::from_bytes(new.to_bytes()).unwrap(), new);
-    }
-
-    #[test]
-    fn a_replica_of_before_there_were_local_only_collections_is_read() {
-        let mut meta = ReplicaMeta::new(ReplicaId([7; 16]));
-        let old = meta.to_bytes();
-        assert_eq!(ReplicaMeta::from_bytes(old.clone()).unwrap(), meta);
-        meta.local_only.insert(Collection::new("drafts").unwrap());
-        assert!(meta.to_bytes().starts_with(&old));
-        assert_eq!(ReplicaMeta::from_bytes(meta.to_bytes()).unwrap(), meta);
     }
 }

@@ -84,10 +84,10 @@ pub(crate) fn take_in(
     incoming: ServerState,
     cx: &mut RuleContext<'_>,
 ) -> Taken {
-    if incoming.seq <= record.known {
+    if incoming.seq <= record.known && !mutant!(KnownStateTakenAgain) {
         return Taken::Nothing; // rule 1
     }
-    if record.edit().is_none() {
+    if record.edit().is_none() || mutant!(EditOverwritten) {
         replace(record, incoming); // rule 2
         return Taken::Replaced;
     }
@@ -96,7 +96,7 @@ pub(crate) fn take_in(
     }
     // Two clones may have made one revision of two states: only an equal state is the own one.
     let state = incoming.state.as_ref();
-    if state.is_some() && state == record.current.as_ref() {
+    if state.is_some() && state == record.current.as_ref() && !mutant!(OwnEchoForeign) {
         record.known = incoming.seq; // rule 3
         clean(record);
         return Taken::Cleaned;
@@ -110,9 +110,10 @@ pub(crate) fn take_in(
         rebase(record, incoming, cx.epoch); // rule 4
         return Taken::Rebased;
     }
-    let waits = record.in_flight().is_some() // rule 5
+    let on_server = cx.resolvers.resolve_on(&key.collection) == ResolveOn::Server;
+    let waits = (record.in_flight().is_some() && !mutant!(NoRemoteSlot)) // rule 5
         || record.is_deferred()
-        || cx.resolvers.resolve_on(&key.collection) == ResolveOn::Server; // rule 6, where the push decides
+        || (on_server && !mutant!(BothResolve)); // rule 6, where the push decides
     if waits {
         wait(record, incoming);
         return Taken::Waiting;
@@ -162,7 +163,7 @@ pub(crate) fn settle(
     let Some(pushed) = record.pushed() else { return outcome };
     let edited_since = record.current.as_ref().is_none_or(|c| c.revision != pushed.revision);
     record.pending_mut().in_flight = None;
-    let is_news = verdict.seq > record.known;
+    let is_news = verdict.seq > record.known || mutant!(LateVerdictCounts);
     match &verdict.kind {
         VerdictKind::Rejected(rejection) => {
             if let RejectionCode::Clock { server_time } = rejection.code {
@@ -170,7 +171,11 @@ pub(crate) fn settle(
                 if !edited_since {
                     restamp(record, cx);
                 }
-            } else if record.edit().is_some() && !edited_since {
+                if mutant!(ClockRefusalQuarantined) && record.edit().is_some() && !edited_since {
+                    let base = step_back(record, &pushed, cx);
+                    outcome.refused = Some((pushed, base));
+                }
+            } else if record.edit().is_some() && !edited_since && !mutant!(RefusedStays) {
                 let erases = is_refused_erasure(&pushed, record.base());
                 let base = step_back(record, &pushed, cx);
                 if let Some(held) = verdict.current.clone().filter(|_| erases) {
@@ -180,13 +185,15 @@ pub(crate) fn settle(
             }
         }
         VerdictKind::Accepted if is_news => {
-            record.known = verdict.seq;
+            if !mutant!(VerdictLeavesKnown) {
+                record.known = verdict.seq;
+            }
             // A foreign backend gives what it stored a version of its own: that is the settled state then.
             let stored = verdict.current.as_ref().and_then(|c| c.state.clone());
             let state = stored.clone().unwrap_or(pushed);
             note_settled(cx, &state);
             match record.pending_mut().edit.as_mut() {
-                Some(edit) if edited_since => {
+                Some(edit) if edited_since && !mutant!(EditDuringPushDropped) => {
                     edit.base = Some(Settled { epoch: cx.epoch, seq: verdict.seq, state });
                     edit.unlogged = false;
                 }
@@ -231,7 +238,7 @@ pub(crate) fn settle(
         }
         VerdictKind::Accepted | VerdictKind::Superseded | VerdictKind::Merged => {}
     }
-    if let Some(slot) = take_slot(record) {
+    if let Some(slot) = take_slot(record).filter(|_| !mutant!(SlotDropped)) {
         outcome.decided.extend(decided(take_in(record, key, slot, cx)));
     }
     record.tidy();
@@ -319,7 +326,8 @@ fn resolve(
         replace(record, incoming);
         return Taken::Replaced;
     }
-    let resolution = if cx.resolvers.resolve_on(&key.collection) == ResolveOn::Server {
+    let on_server = cx.resolvers.resolve_on(&key.collection) == ResolveOn::Server;
+    let resolution = if on_server && !mutant!(BothResolve) {
         Resolution::Defer
     } else {
         // A base that was lost with an old life of the log is no common ancestor: the server's state does not know it.
@@ -345,7 +353,7 @@ pub(crate) fn carry_out(
     let (decided, body, author) = match resolution {
         Resolution::Defer => {
             let pending = record.pending_mut();
-            pending.deferred = true;
+            pending.deferred = !mutant!(DeferredForgotten);
             wait(record, incoming);
             return Decided::Deferred;
         }
@@ -444,5 +452,6 @@ pub(crate) fn restamp(record: &mut Record, cx: &mut RuleContext<'_>) {
     let erased = old.erased.map(|e| if e == old.revision { revision } else { e.min(revision) });
     let author = if old.author == old.revision { revision } else { old.author };
     let created = if old.created == old.revision.stamp { revision.stamp } else { old.created };
-    record.show(Some(DocumentState { revision, author, created, body: old.body, erased }));
+    let body = old.body.filter(|_| !mutant!(StampingLosesBody));
+    record.show(Some(DocumentState { revision, author, created, body, erased }));
 }

@@ -5,6 +5,7 @@ use std::ops::Deref;
 
 use serde::{Deserialize, Serialize};
 
+use super::failures::Failures;
 use super::rules::Decided;
 use crate::clock::Now;
 use crate::error::{Error, ErrorKind, Result};
@@ -62,7 +63,7 @@ pub struct LocalTransaction {
 }
 
 /// Bounds that a local write must keep, so that what it makes can travel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct WriteLimits {
     /// The largest body in bytes.
     pub body_bytes: usize,
@@ -73,6 +74,15 @@ pub struct WriteLimits {
 impl Default for WriteLimits {
     fn default() -> Self {
         Self { body_bytes: Limits::BODY_BYTES, transaction: Limits::PUSH }
+    }
+}
+
+impl WriteLimits {
+    /// The smaller of both, field by field.
+    #[must_use]
+    pub fn min(self, other: Self) -> Self {
+        let body_bytes = self.body_bytes.min(other.body_bytes);
+        Self { body_bytes, transaction: self.transaction.min(other.transaction) }
     }
 }
 
@@ -182,6 +192,8 @@ pub struct ReplicaState {
     pub last_push: PushId,
     /// The newest place in its change feed.
     pub last_local: LocalSeq,
+    /// A number that moves with every change of a conflict inbox or a quarantine.
+    pub inbox: u64,
     /// The newest engine lease, and who took it.
     pub lease: (Generation, String),
     /// The collections that were declared local-only.
@@ -225,6 +237,8 @@ pub struct ScopeSummary {
     pub outbox: OutboxCounts,
     /// The batch in flight.
     pub in_flight: Option<PushId>,
+    /// What keeps it from syncing.
+    pub failures: Failures,
     /// Whether the replica leaves out documents that the server has: its digest is then another one by right.
     pub is_partial: bool,
 }
@@ -318,6 +332,8 @@ pub struct UnsettledEntry {
     pub remote: Option<DocumentState>,
     /// The local transaction it belongs to; 0 in the quarantine.
     pub transaction: LocalSeq,
+    /// How often the batch that it is in was taken out to be pushed; 0 if it is in none.
+    pub attempts: u32,
     /// Why it was refused, when, and under which ticket: only in the quarantine.
     pub refused: Option<(Rejection, Stamp, u64)>,
 }

@@ -17,8 +17,8 @@ use crate::model::{
 };
 use crate::replica::rows::{ReplicaReads, ReplicaRows};
 use crate::replica::{
-    Applied, Committed, Context, Decision, FeedPage, Forget, LocalTransaction, Page, ReplicaState,
-    Scan, Stored, Unsettled, UnsettledAfter, UnsettledEntry, WriteLimits, ops,
+    Applied, Committed, Context, Decision, Failed, FeedPage, Forget, LocalTransaction, Page,
+    ReplicaState, Scan, Stored, Unsettled, UnsettledAfter, UnsettledEntry, WriteLimits, ops,
 };
 
 /// The storage of a replica.
@@ -85,8 +85,9 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// sees differently, in order. A later write of the transaction sees the earlier ones. One without writes changes
     /// no document.
     ///
-    /// Fails with `InvalidInput` over the limits, and where documents of local-only collections are written anywhere but in
-    /// [`Scope::local`] or others there; with `AlreadyExists` or `NotFound` as the operations say: then none of
+    /// Fails with `InvalidInput` over the limits, this storage's and the server's, and where documents of local-only
+    /// collections are written anywhere but in [`Scope::local`] or others there; with `AlreadyExists` or `NotFound` as the
+    /// operations say: then none of
     /// the writes happened.
     async fn write(&self, now: Now, transaction: LocalTransaction) -> Result<Committed>;
 
@@ -121,10 +122,17 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// Gives the lease back, so that another process may take it; nothing happens if it is not held any more.
     async fn release(&self, lease: Generation) -> Result<()>;
 
-    /// Takes note of the server's time, by which later stamps are corrected. Survives a crash of the process.
+    /// Takes note of the server's time, by which later stamps are corrected, and of what it takes at most, by which later
+    /// writes are bounded as well. Survives a crash of the process.
     ///
     /// Fails with `Superseded` for an old lease, and changes nothing; so do all methods below that take a [`Context`].
-    async fn note_server_time(&self, cx: Context, server: Now) -> Result<()>;
+    async fn note_server(&self, cx: Context, time: Now, limits: WriteLimits) -> Result<()>;
+
+    /// Takes note of an attempt to sync a scope that failed, so that whoever asks why something is not synced can be told,
+    /// in any process; with none, that the scope is in sync, which forgets the failures before, as settling a batch does.
+    /// What is kept is bounded ([`Failures`](crate::replica::Failures)), and shows in [`state`](Self::state). Of a scope
+    /// that is not there nothing is kept. Survives a crash of the process.
+    async fn note_attempt(&self, cx: Context, scope: Scope, failed: Option<Failed>) -> Result<()>;
 
     /// Chooses the collections of a scope that are synced, all with none; the choice is kept until the next one, and the
     /// [checkpoint](crate::model::Checkpoint::collections) names it. A collection that is added is pulled from the beginning,
@@ -142,7 +150,7 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// The batch in flight, or else forms one of whole transactions from the front of the outbox, bounded by the
     /// limits; none if nothing waits. When it returns, the batch survives a power failure, and until it is settled
     /// every call gives the same one, whatever is written meanwhile. It holds at least one transaction, whatever the
-    /// limits.
+    /// limits. How often it was given shows in its entries ([`UnsettledEntry::attempts`]).
     async fn next_push(
         &self,
         cx: Context,
@@ -271,22 +279,30 @@ where
 
     async fn feed(&self, after: LocalSeq, limits: Limits) -> Result<FeedPage> {
         self.threads.check_open()?;
-        let next = match self.recent.after(after, limits) {
-            Ok(changes) => return Ok(FeedPage { changes, more: true, gap: false }),
-            Err(next) => next,
-        };
-        let mut page = self.threads.read(move |rows| ops::feed(rows, after, limits)).await?;
-        // From where every operation is remembered, none is left out.
-        if let Some(next) = next {
-            page.changes.retain(|c| c.at < next);
-            page.more = true;
-            if page.changes.is_empty()
-                && let Ok(changes) = self.recent.after(LocalSeq(next.0 - 1), limits)
-            {
-                page.changes = changes;
-            }
+        if let Ok(changes) = self.recent.after(after, limits) {
+            return Ok(FeedPage { changes, more: true, gap: false });
         }
-        Ok(page)
+        let recent = Arc::clone(&self.recent);
+        // Whatever of this process the rows show is remembered by then, for no commit is under way.
+        let read = move |rows: &R| {
+            let mut page = ops::feed(rows, after, limits)?;
+            match recent.after(after, limits) {
+                Ok(changes) => return Ok(FeedPage { changes, more: true, gap: false }),
+                Err(None) => {}
+                // From where every operation is remembered, none is left out.
+                Err(Some(next)) => {
+                    page.changes.retain(|c| c.at < next);
+                    page.more = true;
+                    if page.changes.is_empty()
+                        && let Ok(changes) = recent.after(LocalSeq(next.0 - 1), limits)
+                    {
+                        page.changes = changes;
+                    }
+                }
+            }
+            Ok(page)
+        };
+        self.threads.read_between_commits(read).await
     }
 
     async fn unsettled(
@@ -352,10 +368,18 @@ where
         .await
     }
 
-    async fn note_server_time(&self, cx: Context, server: Now) -> Result<()> {
+    async fn note_server(&self, cx: Context, time: Now, limits: WriteLimits) -> Result<()> {
         self.threads
             .write(Durability::Process, move |rows| {
-                ops::note_server_time(rows, cx.now, cx.lease, server)
+                ops::note_server(rows, cx.now, cx.lease, time, limits)
+            })
+            .await
+    }
+
+    async fn note_attempt(&self, cx: Context, scope: Scope, failed: Option<Failed>) -> Result<()> {
+        self.threads
+            .write(Durability::Process, move |rows| {
+                ops::note_attempt(rows, cx.lease, &scope, failed)
             })
             .await
     }

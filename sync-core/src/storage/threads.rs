@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -108,6 +108,8 @@ pub(crate) struct Threads<W, R> {
     jobs: mpsc::Sender<Message<W>>,
     reads: Mutex<Option<mpsc::Sender<Read<R>>>>,
     commits: Arc<watch::Sender<u64>>,
+    /// Held while a group is committed and answered.
+    committing: Arc<RwLock<()>>,
     /// Nothing is sent here: it ends when the last thread has let go of its core.
     gone: tokio::sync::Mutex<mpsc::Receiver<()>>,
 }
@@ -128,11 +130,13 @@ impl<W: Transactional, R: Snapshot> Threads<W, R> {
         let (reads, read_queue) = mpsc::channel(options.queue.max(1));
         let commits = Arc::new(watch::Sender::new(0));
         let told = Arc::clone(&commits);
+        let committing = Arc::new(RwLock::new(()));
+        let lock = Arc::clone(&committing);
         let group = options.group.max(1);
         let (alive, gone) = mpsc::channel::<()>(1);
         let held = alive.clone();
         spawn("twotide-writer", move || {
-            write_loop(writer, job_queue, group, &told);
+            write_loop(writer, job_queue, group, &told, &lock);
             drop(held);
         })?;
         let read_queue = Arc::new(Mutex::new(read_queue));
@@ -145,7 +149,7 @@ impl<W: Transactional, R: Snapshot> Threads<W, R> {
             })?;
         }
         let (reads, gone) = (Mutex::new(Some(reads)), tokio::sync::Mutex::new(gone));
-        Ok(Self { jobs, reads, commits, gone })
+        Ok(Self { jobs, reads, commits, committing, gone })
     }
 
     /// Counts commits of this process, and of others once [told](Self::notifier).
@@ -204,8 +208,27 @@ impl<W: Transactional, R: Snapshot> Threads<W, R> {
         &self,
         job: impl FnOnce(&R) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        self.read_holding(None, job).await
+    }
+
+    /// Runs a read on a snapshot between two commits: whatever this process has committed has been answered, and the next
+    /// commit comes after the read.
+    pub(crate) async fn read_between_commits<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&R) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.read_holding(Some(Arc::clone(&self.committing)), job).await
+    }
+
+    async fn read_holding<T: Send + 'static>(
+        &self,
+        lock: Option<Arc<RwLock<()>>>,
+        job: impl FnOnce(&R) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let (answer, wait) = oneshot::channel();
         let job: Read<R> = Box::new(move |reader| {
+            // Before the snapshot: a store may keep commits out as long as one is open.
+            let _held = lock.as_ref().map(|l| l.read().unwrap_or_else(PoisonError::into_inner));
             let result = reader.open().and_then(|()| {
                 let result = contained(|| job(reader));
                 reader.release();
@@ -260,6 +283,7 @@ fn write_loop<W: Transactional>(
     mut queue: mpsc::Receiver<Message<W>>,
     group: usize,
     commits: &watch::Sender<u64>,
+    committing: &RwLock<()>,
 ) {
     let mut closing = false;
     while !closing {
@@ -280,7 +304,7 @@ fn write_loop<W: Transactional>(
                 }
             }
         }
-        if !jobs.is_empty() && run_group(&mut writer, durability, jobs) {
+        if !jobs.is_empty() && run_group(&mut writer, durability, jobs, committing) {
             commits.send_modify(|n| *n += 1);
         }
         if let Some(asked) = tidying {
@@ -301,7 +325,12 @@ fn write_loop<W: Transactional>(
 }
 
 /// Runs jobs in one transaction; whether anything was committed.
-fn run_group<W: Transactional>(writer: &mut W, durability: Durability, jobs: Vec<Job<W>>) -> bool {
+fn run_group<W: Transactional>(
+    writer: &mut W,
+    durability: Durability,
+    jobs: Vec<Job<W>>,
+    committing: &RwLock<()>,
+) -> bool {
     let mut broken = writer.begin(durability).err();
     let mut replies = Vec::with_capacity(jobs.len());
     let mut kept = 0;
@@ -315,6 +344,7 @@ fn run_group<W: Transactional>(writer: &mut W, durability: Durability, jobs: Vec
             broken = writer.undo().err();
         }
     }
+    let _held = committing.write().unwrap_or_else(PoisonError::into_inner);
     let result = match broken {
         Some(error) => {
             writer.rollback();

@@ -209,15 +209,9 @@ impl<D: Disks> Run<D> {
             What::Pause { millis, .. } => self.clients[client].paused_until = until(millis),
             What::DoubleStart { .. } => self.take_over(client),
             What::Offline { millis, .. } => {
-                if let Some(process) = self.clients[client].process.as_mut() {
-                    process.is_running = false;
-                    let process = process.number;
-                    self.input(client, Input::Stop);
-                    self.queue.push(until(millis), Event::Again { client, process });
-                    if let Some(process) = self.clients[client].process.as_mut() {
-                        process.is_running = true;
-                    }
-                }
+                self.input(client, Input::Stop);
+                let process = self.clients[client].processes;
+                self.queue.push(until(millis), Event::Again { client, process });
             }
             What::DiskErrors { commits, .. } => {
                 if let Some(core) = self.clients[client].core.as_mut() {
@@ -376,7 +370,7 @@ impl<D: Disks> Run<D> {
 }
 
 /// The kind of fault that an action is.
-fn kind_of(what: &What) -> Option<FaultKind> {
+pub(super) fn kind_of(what: &What) -> Option<FaultKind> {
     Some(match what {
         What::BadNetwork { loss, .. } if *loss > 0 => FaultKind::Loss,
         What::BadNetwork { duplicate, .. } if *duplicate > 0 => FaultKind::Duplicate,

@@ -65,8 +65,6 @@ pub(super) struct Process {
     pub(super) connection: Option<Connection>,
     ticks_at: Option<u64>,
     pub(super) lease: Generation,
-    /// Whether the app lets it sync.
-    pub(super) is_running: bool,
 }
 
 pub(super) struct Client<R> {
@@ -101,6 +99,9 @@ impl<R> Client<R> {
 
 /// How long a client that was refused waits before its app tries again.
 const AGAIN: u64 = 20_000;
+/// How long a client waits for the answer to a request that stands for itself, and to one that waits at the head.
+const ANSWER: u64 = 30_000;
+const POLLED: u64 = 45_000;
 /// Chunks that a live stream may send ahead.
 const WINDOW: u32 = 2;
 
@@ -128,7 +129,6 @@ impl<D: Disks> Run<D> {
             connection: None,
             ticks_at: None,
             lease,
-            is_running: true,
         };
         self.clients[client].process = Some(process);
         for scope in self.followed(client) {
@@ -222,12 +222,12 @@ impl<D: Disks> Run<D> {
         }
     }
 
+    /// The app starts the sync again if it was stopped or refused.
     pub(super) fn run_again(&mut self, client: usize, process: u64) {
-        if self.clients[client]
-            .process
-            .as_ref()
-            .is_some_and(|p| p.number == process && p.is_running)
-        {
+        let Some(running) = self.clients[client].process.as_ref() else { return };
+        let progress = running.engine.progress();
+        let rests = progress.phase == EnginePhase::Stopped || progress.refused.is_some();
+        if running.number == process && rests {
             self.input(client, Input::Run(Goal::default()));
         }
     }
@@ -362,6 +362,37 @@ impl<D: Disks> Run<D> {
         let (stream, link) = (connection.last_stream, connection.link);
         connection.asked.insert(stream, asked);
         self.send_up(link, stream, message);
+        self.watch_request(client, link, stream, ANSWER);
+    }
+
+    /// Nothing tells that a request which stands for itself was lost: whoever sent it waits for so long.
+    fn watch_request(&mut self, client: usize, link: u64, stream: u32, millis: u64) {
+        if self.links.get(&link).is_some_and(|l| l.kind == LinkKind::Requests) {
+            let process = self.clients[client].processes;
+            self.queue.push(self.now + millis, Event::GivesUp { client, process, link, stream });
+        }
+    }
+
+    pub(super) fn give_up(&mut self, client: usize, process: u64, link: u64, stream: u32) {
+        if self.defer(client, Event::GivesUp { client, process, link, stream }).is_none() {
+            return;
+        }
+        let Some(running) = self.clients[client].process.as_mut() else { return };
+        let connection = running.connection.as_mut().filter(|c| c.link == link);
+        let Some(connection) = connection.filter(|_| running.number == process) else { return };
+        if let Some(asked) = connection.asked.remove(&stream) {
+            let late = failure(ErrorKind::Timeout, Retry::Reconnect);
+            return self.answer(client, asked, Down::Failed(late));
+        }
+        let found = connection.live.values_mut().find(|l| l.stream == stream);
+        if let Some(live) = found.filter(|l| l.waiting.is_empty()) {
+            let (scope, cursor) = (live.scope.clone(), live.cursor.clone());
+            connection.last_stream += 1;
+            live.stream = connection.last_stream;
+            let stream = live.stream;
+            self.send_up(link, stream, Up::Live { scope, cursor });
+            self.watch_request(client, link, stream, POLLED);
+        }
     }
 
     pub(super) fn acknowledge(&mut self, client: usize, process: u64, output: Output) {
@@ -478,7 +509,7 @@ impl<D: Disks> Run<D> {
         if let Down::Chunk(chunk) = &message {
             let allowed = self.may_see(client, &chunk.scope)
                 || self.server.revoked.keys().any(|k| k.0 == client);
-            let chunk = Chunk::clone(chunk);
+            let chunk = Arc::clone(chunk);
             self.fact(&Fact::Received { client, chunk, allowed });
         }
         let Some(process) = self.clients[client].process.as_mut() else { return };
@@ -501,7 +532,8 @@ impl<D: Disks> Run<D> {
         let payloads = process.kept.len();
         let requests = process.connection.as_ref().map_or(0, |c| c.asked.len() + c.live.len());
         let outbox = self.outbox(client);
-        self.fact(&Fact::Counted { client, payloads, requests, outbox });
+        let documents = (self.followed(client).len() * self.setting.documents) as u64;
+        self.fact(&Fact::Counted { client, payloads, requests, outbox, documents });
     }
 
     // ---- live streams
@@ -520,6 +552,7 @@ impl<D: Disks> Run<D> {
         };
         connection.live.insert(ticket, live);
         self.send_up(link, stream, Up::Live { scope, cursor });
+        self.watch_request(client, link, stream, POLLED);
         if self.links.get(&link).is_some_and(|l| l.kind == LinkKind::Stream) {
             self.send_up(link, stream, Up::Credit(WINDOW));
         }
@@ -571,6 +604,7 @@ impl<D: Disks> Run<D> {
             let is_news = chunk.next > chunk.after;
             live.is_polled = !is_news;
             self.send_up(link, stream, Up::Live { scope: scope.clone(), cursor });
+            self.watch_request(client, link, stream, POLLED);
             if !is_news {
                 return;
             }

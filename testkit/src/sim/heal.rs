@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sync_core::engine::{Goal, Input, Phase};
+use sync_core::engine::Phase;
 use sync_core::model::{Checkpoint, DocumentKey, Scope};
 use sync_core::replica::record::Record;
 use sync_core::server::record::{ServerRow, ServerScope};
@@ -69,15 +69,9 @@ impl<D: Disks> Run<D> {
                 self.disks.fail_replica(core, 0);
             }
             self.start(client);
-            if self.is_refused(client) {
-                self.input(client, Input::Run(Goal::default()));
-            }
+            let process = self.clients[client].processes;
+            self.run_again(client, process);
         }
-    }
-
-    fn is_refused(&self, client: usize) -> bool {
-        let process = self.clients[client].process.as_ref();
-        process.is_some_and(|p| p.engine.progress().refused.is_some())
     }
 
     /// Runs until everybody is in sync and nothing waits for an app; whether that came to pass.
@@ -227,7 +221,7 @@ impl<D: Disks> Run<D> {
         let every = self.setting.requests_every;
         let asking = (0..self.clients.len()).filter(|c| every > 0 && c % every == every - 1);
         let streams: usize = asking.map(|c| self.followed(c).len()).sum();
-        streams as u64 * 2 * (span / 25_000 + 2)
+        streams as u64 * 2 * (span / 25_000 + 3)
     }
 
     /// What the oracles were told a client shows is what it shows.

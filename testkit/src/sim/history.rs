@@ -74,6 +74,18 @@ impl Story {
         older.without(newer).without(&self.ended).first()
     }
 
+    /// Whether a deletion met another one that the later state knows: two deletions are no conflict, and what was written
+    /// after seeing the other one may follow at once.
+    pub(super) fn deletions_met(
+        &self,
+        before: Option<&DocumentState>,
+        after: Option<&DocumentState>,
+    ) -> bool {
+        let news = self.of(after).without(&self.of(before));
+        before.is_some_and(DocumentState::is_deleted)
+            && self.writes.iter().enumerate().any(|(n, w)| w.deletes && news.contains(n))
+    }
+
     /// Gives a state its name. A replica that sets its clock back may use a name again that never left it.
     fn name(&mut self, state: &DocumentState, writes: &Bits, parent: Option<&DocumentState>) {
         let node = self.states.entry(state.revision).or_default();
@@ -323,7 +335,8 @@ impl History {
                 let has = story.of(after);
                 let told = matches!(cause, Cause::Decided(_) | Cause::Refused | Cause::Forgotten);
                 let gone = |s: Option<&DocumentState>| s.is_none_or(DocumentState::is_deleted);
-                if told || (gone(before) && gone(after)) {
+                let met = story.deletions_met(before, after);
+                if told || met || (gone(before) && gone(after)) {
                     story.ended.extend(&had.without(&has));
                 }
                 if let Cause::Decided(of) = cause {

@@ -30,11 +30,14 @@ mod act;
 mod bits;
 mod builder;
 mod client;
+pub mod diagram;
 mod disk;
 mod fact;
 mod faults;
 mod heal;
 mod history;
+#[cfg(feature = "mutants")]
+pub mod mutants;
 pub mod oracles;
 mod plan;
 mod queue;

@@ -65,6 +65,13 @@ pub(super) enum Event {
         link: u64,
         stream: u32,
     },
+    /// A request that stands for itself was not answered in time.
+    GivesUp {
+        client: usize,
+        process: u64,
+        link: u64,
+        stream: u32,
+    },
     /// A process comes back.
     Start {
         client: usize,

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use super::{Plan, Tally, Trace, Violation};
+use super::{Plan, Tally, Trace, Violation, diagram};
+
+/// Moments of a trace that a report shows at the most.
+const SHOWN: usize = 120;
 
 /// A run that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +60,7 @@ impl fmt::Display for Report {
         for failure in &self.failures {
             writeln!(f, "\nseed {} fails: {}", failure.seed, failure.violation)?;
             writeln!(f, "shrunk to {} actions: {}", failure.plan.actions.len(), failure.shrunk)?;
-            write!(f, "{}", failure.plan.to_json())?;
+            write!(f, "{}{}", failure.plan.to_json(), diagram::text(&failure.trace, SHOWN))?;
         }
         Ok(())
     }

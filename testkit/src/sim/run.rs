@@ -14,7 +14,7 @@ use super::client::Client;
 use super::disk::Disks;
 use super::fact::Fact;
 use super::history::History;
-use super::oracles::Oracle;
+use super::oracles::{Oracle, PROGRESS};
 use super::plan::{Plan, Setting};
 use super::queue::{Event, Queue};
 use super::server::ServerSide;
@@ -24,6 +24,9 @@ use super::wire::{Down, Link, Up};
 use crate::cores::must;
 use crate::search::SplitMix64;
 use crate::world::{Calls, Recording};
+
+/// More events than this without a millisecond between them are a loop.
+const AT_ONCE: u64 = 100_000;
 
 /// When the simulated world begins, in Unix milliseconds.
 pub(super) const BEGINNING: u64 = 1_700_000_000_000;
@@ -81,6 +84,8 @@ pub(super) struct Run<D: Disks> {
     pub(super) last_link: u64,
     /// Messages that are no signs of life.
     pub(super) talk: u64,
+    /// Events since time moved.
+    at_once: u64,
     /// Faults have ended: nothing bad is decided by chance any more.
     pub(super) healing: bool,
 }
@@ -124,6 +129,7 @@ impl<D: Disks> Run<D> {
             fingerprint: setting.seed,
             last_link: 0,
             talk: 0,
+            at_once: 0,
             healing: false,
             setting,
         };
@@ -161,8 +167,12 @@ impl<D: Disks> Run<D> {
                 return;
             }
             let Some((_, event)) = self.queue.pop() else { break };
+            self.at_once = if at == self.now { self.at_once + 1 } else { 0 };
             self.now = at;
             self.tally.events += 1;
+            if self.at_once > AT_ONCE {
+                return self.violate(PROGRESS, format!("time stands still: {event:?}"));
+            }
             self.happen(plan, event);
         }
         self.now = self.now.max(end);
@@ -185,6 +195,9 @@ impl<D: Disks> Run<D> {
                 self.acknowledge(client, process, output);
             }
             Event::Poll { link, stream } => self.answer_poll(link, stream),
+            Event::GivesUp { client, process, link, stream } => {
+                self.give_up(client, process, link, stream);
+            }
             Event::Start { client } => self.start(client),
             Event::StartServer => self.start_server(),
             Event::Replace { client, process } => self.replace(client, process),
@@ -214,6 +227,7 @@ impl<D: Disks> Run<D> {
             | Event::Tell { client, process, .. }
             | Event::Acknowledge { client, process, .. }
             | Event::Replace { client, process }
+            | Event::GivesUp { client, process, .. }
             | Event::Again { client, process } => ((*client as u64) << 32) ^ process,
             Event::Start { client } | Event::Cut { client } => *client as u64,
             Event::StartServer => 1,
@@ -263,7 +277,8 @@ impl<D: Disks> Run<D> {
     pub(super) fn send_down(&mut self, link: u64, stream: u32, message: Down) {
         let Some(info) = self.links.get(&link) else { return };
         let client = info.client;
-        self.talk += u64::from(!message.is_heartbeat());
+        // What answers a link that is gone, nobody asked for.
+        self.talk += u64::from(info.is_open && !message.is_heartbeat());
         let fate = self.fate(link, client, Way::Down, message.is_answer());
         let text = || message.tell();
         self.show_message(client, Way::Down, fate, text);

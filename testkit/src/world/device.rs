@@ -9,8 +9,8 @@ use sync_core::model::{
 };
 use sync_core::replica::record::{QuarantineRow, Record, ReplicaMeta, ScopeRow};
 use sync_core::replica::{
-    Applied, Committed, Context, Decision, Forget, LocalTransaction, LocalWrite, WriteOperation,
-    ops,
+    Applied, Committed, Context, Decision, Forget, LocalTransaction, LocalWrite, WriteLimits,
+    WriteOperation, ops,
 };
 
 use super::{Device, World, Write, body, text_of};
@@ -235,8 +235,9 @@ impl<C: Cores> World<C> {
     /// The replica hears the server's time.
     pub fn tell_time(&mut self, replica: usize) {
         let server = self.now();
-        let told =
-            self.act(replica, |rows, cx| ops::note_server_time(rows, cx.now, cx.lease, server));
+        let told = self.act(replica, |rows, cx| {
+            ops::note_server(rows, cx.now, cx.lease, server, WriteLimits::default())
+        });
         must(told, "note the server's time");
     }
 

@@ -6,7 +6,6 @@ use crate::clock::Now;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
     Checkpoint, Collection, DocumentKey, DocumentState, Epoch, Rejection, RejectionCode, Scope,
-    Stamp,
 };
 use crate::replica::record::QuarantineRow;
 use crate::replica::rows::ReplicaRows;
@@ -51,8 +50,7 @@ fn take_refused(tx: &mut Transaction<'_>, key: &DocumentKey) -> Result<Vec<Quara
         let Some((last, _)) = page.last() else { return Ok(taken) };
         after = *last;
         for (ticket, row) in page.into_iter().filter(|(_, row)| row.key == *key) {
-            tx.rows.put_quarantine(&key.scope, ticket, None)?;
-            tx.row.quarantined = tx.row.quarantined.saturating_sub(1);
+            tx.release(ticket)?;
             taken.push(row);
         }
     }
@@ -113,7 +111,9 @@ pub fn forget(rows: &mut dyn ReplicaRows, now: Now, what: &Forget) -> Result<Com
     };
     let mut tx = Transaction::begin_synced(rows, scope)?;
     dissolve_batch(&mut tx, scope, only)?;
-    remove_documents(&mut tx, now, scope, only)?;
+    if !mutant!(RevokedStays) {
+        remove_documents(&mut tx, now, scope, only)?;
+    }
     match only {
         None => {
             let collections = tx.row.checkpoint.collections.take();
@@ -181,18 +181,7 @@ fn remove_documents(
         }
         for (key, record) in page {
             if let (Some(_), Some(state)) = (record.edit(), record.current.clone()) {
-                tx.meta.last_ticket += 1;
-                let at = Stamp::new(tx.meta.corrected(now).0, 0);
-                let row = QuarantineRow {
-                    key: key.clone(),
-                    state,
-                    base: None,
-                    rejection: rejection.clone(),
-                    at,
-                };
-                tx.rows.put_quarantine(scope, tx.meta.last_ticket, Some(&row))?;
-                tx.row.quarantined += 1;
-                tx.committed.refused.push((key.clone(), rejection.clone()));
+                tx.quarantine(now, &key, (state, None), &rejection)?;
             }
             tx.remove(&key, &record, Origin::Remote)?;
         }

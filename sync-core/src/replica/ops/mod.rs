@@ -22,11 +22,13 @@ pub use queries::{feed, get, scan, state, unsettled, unsettled_of};
 pub use reset::{reidentify, reset};
 pub use write::write;
 
+use super::failures::{Failed, Failures};
 use super::record::ReplicaMeta;
 use super::rows::ReplicaRows;
+use super::types::WriteLimits;
 use crate::clock::{Clock, Now};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Generation, ReplicaId};
+use crate::model::{Generation, ReplicaId, Scope};
 
 /// Makes the row that is kept once, if this storage is new.
 ///
@@ -53,28 +55,54 @@ pub fn claim(rows: &mut dyn ReplicaRows, holder: &str) -> Result<Generation> {
     Ok(meta.lease)
 }
 
-/// Takes note of the server's time.
+/// Takes note of an attempt to sync a scope that failed, or that it works: then the failures before are forgotten. Nothing is
+/// kept of a scope that the replica does not hold.
+///
+/// # Errors
+/// `Superseded` for an old lease; else as the rows.
+pub fn note_attempt(
+    rows: &mut dyn ReplicaRows,
+    lease: Generation,
+    scope: &Scope,
+    failed: Option<Failed>,
+) -> Result<()> {
+    super::types::check_lease(lease, transaction::read_meta(rows)?.lease)?;
+    let Some(mut row) = rows.scope(scope)? else { return Ok(()) };
+    let before = row.failures.clone();
+    match failed {
+        Some(failed) => row.failures.add(failed),
+        None => row.failures = Failures::default(),
+    }
+    if row.failures == before { Ok(()) } else { rows.put_scope(scope, &row) }
+}
+
+/// Takes note of the server's time, and of what it takes at most.
 ///
 /// A clock that ran ahead of it by more than the drift bound is set back, though never behind what was settled: stamps
 /// that it left in the outbox are taken anew when a batch is formed.
 ///
 /// # Errors
 /// `Superseded` for an old lease; else as the rows.
-pub fn note_server_time(
+pub fn note_server(
     rows: &mut dyn ReplicaRows,
     now: Now,
     lease: Generation,
     server: Now,
+    limits: WriteLimits,
 ) -> Result<()> {
     let mut meta = transaction::read_meta(rows)?;
     super::types::check_lease(lease, meta.lease)?;
     let offset = i64::try_from(i128::from(server.0) - i128::from(now.0))
         .map_err(|_| Error::new(ErrorKind::Protocol, "the server's time makes no sense"))?;
     let ahead = Clock::is_beyond(meta.high_water, server, crate::clock::DRIFT_BOUND);
-    if (offset - meta.clock_offset).abs() < 500 && !ahead {
+    let is_corrected = (offset - meta.clock_offset).abs() < 500 && !ahead;
+    if is_corrected && meta.server_limits == Some(limits) {
         return Ok(());
     }
-    meta.clock_offset = offset;
+    meta.server_limits = Some(limits);
+    if !is_corrected {
+        meta.clock_offset = offset;
+    }
     if ahead {
         meta.high_water = crate::model::Stamp::new(server.0, 0).max(meta.settled_high);
     }

@@ -5,7 +5,8 @@ use crate::clock::{Clock, DRIFT_BOUND, Now};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{BaseRef, DocumentKey};
 use crate::model::{Change, Limits, PushBatch, PushId, Scope, Verdict, VerdictKind, Verdicts};
-use crate::replica::record::{BatchRow, Carried, InFlight, QuarantineRow, Record};
+use crate::replica::failures::Failures;
+use crate::replica::record::{BatchRow, Carried, InFlight, Record};
 use crate::replica::rows::{OutboxPlace, ReplicaReads, ReplicaRows};
 use crate::replica::rules::{self, RuleContext};
 use crate::replica::types::{Committed, ConflictReport, Context, Origin, check_lease};
@@ -24,11 +25,25 @@ pub fn next_push(
 ) -> Result<Option<PushBatch>> {
     let meta = read_meta(rows)?;
     check_lease(cx.lease, meta.lease)?;
-    if let Some(batch) = rows.batch(scope)? {
-        if !is_withdrawn(rows, &batch)? {
+    let batch = rows.batch(scope)?;
+    let is_sound = match &batch {
+        Some(batch) => !is_withdrawn(rows, batch)?,
+        None => false,
+    };
+    match batch {
+        Some(mut batch) if is_sound => {
+            if mutant!(RetryRenamed) {
+                let mut meta = meta;
+                meta.last_push = meta.last_push.next();
+                batch.id = meta.last_push;
+                rows.put_meta(&meta)?;
+            }
+            batch.attempts = batch.attempts.saturating_add(1);
+            rows.put_batch(scope, Some(&batch))?;
             return read_batch(rows, &cx.resolvers, scope, &batch).map(Some);
         }
-        dissolve(rows, cx, scope, &batch)?;
+        Some(batch) => dissolve(rows, cx, scope, &batch)?,
+        None => {}
     }
     let chosen = choose(rows, &cx.resolvers, scope, limits)?;
     if chosen.is_empty() {
@@ -41,6 +56,7 @@ pub fn next_push(
         id,
         replica: tx.meta.replica,
         keys: chosen.iter().map(|(key, _)| key.clone()).collect(),
+        attempts: 1,
     };
     for (key, old) in chosen {
         let record = put_in_flight(&mut tx, cx, id, old.clone());
@@ -124,8 +140,9 @@ fn choose(
                 + key.collection.as_str().len()
                 + key.id.as_str().len();
             chosen.push((key, record));
-            if (chosen.len() > limits.documents || bytes > limits.bytes) && whole > 0 {
-                chosen.truncate(whole);
+            let torn = mutant!(TransactionTorn) && chosen.len() > 1;
+            if (chosen.len() > limits.documents || bytes > limits.bytes) && whole > 0 || torn {
+                chosen.truncate(if torn { 1 } else { whole });
                 return Ok(chosen);
             }
         }
@@ -144,7 +161,8 @@ fn put_in_flight(
     // What the server settled was within its bound, whatever this clock says.
     let trusted = Now(tx.meta.corrected(cx.now).0.max(tx.meta.settled_high.millis()));
     let stamp = record.current.as_ref().map(|c| c.revision.stamp);
-    if stamp.is_some_and(|s| Clock::is_beyond(s, trusted, DRIFT_BOUND)) {
+    let is_fast = stamp.is_some_and(|s| Clock::is_beyond(s, trusted, DRIFT_BOUND));
+    if is_fast {
         let epoch = crate::model::Epoch([0; 16]);
         let meta = &mut tx.meta;
         // The clock ran ahead when this was written; what it left behind must not carry on.
@@ -222,7 +240,8 @@ pub fn settle(
         |what: &str| Err(Error::new(ErrorKind::Protocol, what).during("settle").with("push", id));
     let mut tx = Transaction::begin_synced(rows, scope)?;
     check_lease(cx.lease, tx.meta.lease)?;
-    let Some(batch) = tx.rows.batch(scope)?.filter(|b| b.id == id) else {
+    let named = |b: &BatchRow| b.id == id || mutant!(AnyVerdictSettles);
+    let Some(batch) = tx.rows.batch(scope)?.filter(named) else {
         return Ok(Committed::default());
     };
     let Verdicts::Decided { epoch, verdicts } = verdicts else {
@@ -242,6 +261,7 @@ pub fn settle(
     for (key, verdict) in batch.keys.iter().zip(verdicts) {
         settle_one(&mut tx, cx, *epoch, key, verdict)?;
     }
+    tx.row.failures = Failures::default();
     tx.rows.put_batch(scope, None)?;
     tx.finish()
 }
@@ -262,19 +282,12 @@ fn settle_one(
     let reports = outcome.decided.into_iter();
     let reports = reports.map(|decided| ConflictReport { key: key.clone(), decided });
     tx.committed.conflicts.extend(reports);
-    if let (Some((state, base)), VerdictKind::Rejected(rejection)) =
-        (outcome.refused, &verdict.kind)
-    {
-        tx.meta.last_ticket += 1;
-        let at = crate::model::Stamp::new(tx.meta.corrected(cx.now).0, 0);
-        let row = QuarantineRow { key: key.clone(), state, base, rejection: rejection.clone(), at };
-        tx.rows.put_quarantine(&tx.scope, tx.meta.last_ticket, Some(&row))?;
-        tx.row.quarantined += 1;
-        tx.committed.refused.push((key.clone(), rejection.clone()));
-        if record.current.is_none() && row.state.erased.is_some() {
+    if let (Some(refused), VerdictKind::Rejected(rejection)) = (outcome.refused, &verdict.kind) {
+        if record.current.is_none() && refused.0.erased.is_some() {
             // What it would have erased is gone here, and the server had no room to tell it.
             tx.backfill(&key.collection);
         }
+        tx.quarantine(cx.now, key, refused, rejection)?;
     }
     if verdict.kind == VerdictKind::Accepted {
         return tx.save_settled(key, &old, record);

@@ -3,7 +3,7 @@
 use super::transaction::read_meta;
 use crate::error::Result;
 use crate::model::{DocumentKey, Limits, LocalSeq, Scope};
-use crate::replica::record::{QuarantineRow, Record};
+use crate::replica::record::{BatchRow, QuarantineRow, Record};
 use crate::replica::rows::ReplicaReads;
 use crate::replica::types::{
     DocumentChange, FeedPage, Operation, Origin, OutboxCounts, Page, ReplicaState, Scan,
@@ -34,6 +34,7 @@ pub fn state(rows: &dyn ReplicaReads) -> Result<ReplicaState> {
             digest: row.digest,
             outbox,
             in_flight,
+            failures: row.failures,
             is_partial,
         });
     }
@@ -41,6 +42,7 @@ pub fn state(rows: &dyn ReplicaReads) -> Result<ReplicaState> {
         replica: meta.replica,
         last_push: meta.last_push,
         last_local: meta.last_local,
+        inbox: meta.inbox,
         lease: (meta.lease, meta.holder),
         local_only: meta.local_only,
         scopes,
@@ -206,7 +208,12 @@ pub fn unsettled_of(
             (false, true) => Unsettled::InFlight,
             (false, false) => Unsettled::Pending,
         };
-        found.extend(entry((key.clone(), record)).map(|entry| (which, entry)));
+        let batch = rows.batch(&key.scope)?.filter(|_| in_flight);
+        let found_entry = entry((key.clone(), record));
+        found.extend(found_entry.map(|mut entry| {
+            entry.attempts = batch.map_or(0, |b| b.attempts);
+            (which, entry)
+        }));
     }
     let mut after = 0;
     loop {
@@ -228,6 +235,7 @@ fn refused((ticket, row): (u64, QuarantineRow)) -> UnsettledEntry {
         base: row.base,
         remote: None,
         transaction: LocalSeq(0),
+        attempts: 0,
         refused: Some((row.rejection, row.at, ticket)),
     }
 }
@@ -238,7 +246,7 @@ fn in_flight(
     after: Option<&DocumentKey>,
     step: usize,
 ) -> Result<Vec<UnsettledEntry>> {
-    let keys = rows.batch(scope)?.map(|b| b.keys).unwrap_or_default();
+    let Some(BatchRow { keys, attempts, .. }) = rows.batch(scope)? else { return Ok(Vec::new()) };
     let start = after.and_then(|a| keys.iter().position(|k| k == a)).map_or(0, |i| i + 1);
     let mut entries = Vec::new();
     for key in keys.into_iter().skip(start).take(step) {
@@ -247,7 +255,8 @@ fn in_flight(
         let base = record.edit().and_then(|e| e.base.clone());
         let transaction = record.edit().map_or(LocalSeq(0), |e| e.transaction);
         let remote = record.pending.and_then(|p| p.slot).and_then(|s| s.state);
-        entries.push(UnsettledEntry { key, local, base, remote, transaction, refused: None });
+        let refused = None;
+        entries.push(UnsettledEntry { key, local, base, remote, transaction, attempts, refused });
     }
     Ok(entries)
 }
@@ -262,6 +271,7 @@ fn entry((key, record): (DocumentKey, Record)) -> Option<UnsettledEntry> {
         base: edit.base,
         remote: pending.slot.and_then(|s| s.state),
         transaction: edit.transaction,
+        attempts: 0,
         refused: None,
     })
 }

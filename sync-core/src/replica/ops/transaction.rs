@@ -1,8 +1,12 @@
 //! What every write transaction shares: the row that is kept once, the scope's row, its counters, and the change feed.
 
+use crate::clock::Now;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Collection, Digest, DocumentKey, Epoch, Revision, Scope, Seq};
-use crate::replica::record::{Record, ReplicaMeta, ScopeRow};
+use crate::model::{
+    Collection, Digest, DocumentKey, DocumentState, Epoch, Rejection, Revision, Scope, Seq,
+    Settled, Stamp,
+};
+use crate::replica::record::{QuarantineRow, Record, ReplicaMeta, ScopeRow};
 use crate::replica::rows::{ReplicaReads, ReplicaRows};
 use crate::replica::rules::Decided;
 use crate::replica::types::{Committed, ConflictReport, DocumentChange, Operation, Origin};
@@ -139,8 +143,7 @@ impl<'a> Transaction<'a> {
             let Some((last, _)) = page.last() else { break };
             after = *last;
             for (ticket, _) in page.into_iter().filter(|(_, row)| row.key == *key) {
-                self.rows.put_quarantine(&self.scope, ticket, None)?;
-                self.row.quarantined = self.row.quarantined.saturating_sub(1);
+                self.release(ticket)?;
                 dropped += 1;
             }
         }
@@ -186,7 +189,36 @@ impl<'a> Transaction<'a> {
         });
     }
 
+    /// Puts an edit into the quarantine.
+    pub(super) fn quarantine(
+        &mut self,
+        now: Now,
+        key: &DocumentKey,
+        (state, base): (DocumentState, Option<Settled>),
+        rejection: &Rejection,
+    ) -> Result<()> {
+        self.meta.last_ticket += 1;
+        let (key, rejection) = (key.clone(), rejection.clone());
+        let at = Stamp::new(self.meta.corrected(now).0, 0);
+        let row = QuarantineRow { key, state, base, rejection, at };
+        self.rows.put_quarantine(&self.scope, self.meta.last_ticket, Some(&row))?;
+        self.row.quarantined += 1;
+        self.meta.inbox += 1;
+        self.committed.refused.push((row.key, row.rejection));
+        Ok(())
+    }
+
+    /// Takes an edit out of the quarantine.
+    pub(super) fn release(&mut self, ticket: u64) -> Result<()> {
+        self.row.quarantined = self.row.quarantined.saturating_sub(1);
+        self.meta.inbox += 1;
+        self.rows.put_quarantine(&self.scope, ticket, None)
+    }
+
     fn count(&mut self, key: &DocumentKey, old: Option<&Record>, new: &Record) {
+        if new.is_deferred() || old.is_some_and(Record::is_deferred) {
+            self.meta.inbox += 1;
+        }
         let row = &mut self.row;
         let is_chosen = row.checkpoint.includes(&key.collection);
         let digest_of = |digest: &mut Digest, revision: &Revision, add: bool| {

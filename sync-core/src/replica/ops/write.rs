@@ -15,8 +15,9 @@ use super::transaction::Transaction;
 /// Writes documents, their outbox entries and their bases.
 ///
 /// # Errors
-/// `InvalidInput` if the transaction is over the limits, or writes documents of local-only collections elsewhere than in
-/// [`Scope::local`](crate::model::Scope::local) or others there; `AlreadyExists` or `NotFound` as the operations say; nothing
+/// `InvalidInput` if the transaction is over the limits, these or the server's, or writes documents of local-only
+/// collections elsewhere than in [`Scope::local`](crate::model::Scope::local) or others there; `AlreadyExists` or
+/// `NotFound` as the operations say; nothing
 /// is written then. Else as the rows.
 pub fn write(
     rows: &mut dyn ReplicaRows,
@@ -24,8 +25,8 @@ pub fn write(
     limits: &WriteLimits,
     transaction: &LocalTransaction,
 ) -> Result<Committed> {
-    check(limits, transaction)?;
     let mut tx = Transaction::begin(rows, &transaction.scope)?;
+    check(&tx.meta.server_limits.map_or(*limits, |s| limits.min(s)), transaction)?;
     local::check_writes(&tx.meta, transaction)?;
     let unit = tx.meta.last_local.next();
     for write in &transaction.writes {
@@ -78,8 +79,8 @@ pub(super) fn put(
     let revision = tx.meta.revision(now, parent);
     let created = record.live().map_or(revision.stamp, |c| c.created);
     let edit = match record.edit() {
-        Some(edit) => Edit { transaction: unit, ..edit.clone() },
-        None => {
+        Some(edit) if !mutant!(BaseMoves) => Edit { transaction: unit, ..edit.clone() },
+        _ => {
             let base = record.settled(tx.epoch());
             Edit { transaction: unit, base, travelled: false, unlogged: false }
         }
@@ -151,6 +152,9 @@ pub(super) fn put_erasure(
 /// Whether nobody but this replica can have heard of the document.
 fn never_left(record: &Record) -> bool {
     let Some(pending) = record.pending.as_deref() else { return false };
+    if mutant!(DeletedInFlightVanishes) && record.known == Seq(0) {
+        return true;
+    }
     let fresh = pending.edit.as_ref().is_some_and(|e| e.base.is_none() && !e.travelled);
     fresh && pending.slot.is_none() && pending.in_flight.is_none() && record.known == Seq(0)
 }

@@ -117,8 +117,9 @@ pub fn append(
         Ok(Appended { verdicts, epoch, before, head, horizon, terms, entries, erased })
     };
     let digest = batch_digest(batch);
-    if let Some(record) = rows.push_record(&batch.scope, batch.replica)? {
-        if batch.id < record.id {
+    let record = rows.push_record(&batch.scope, batch.replica)?;
+    if let Some(record) = record.filter(|_| !mutant!(RetryForgotten)) {
+        if batch.id < record.id && !mutant!(OldPushCounts) {
             return unchanged(Verdicts::Stale);
         }
         if batch.id == record.id {
@@ -215,7 +216,10 @@ impl Log<'_> {
         let verdict = |seq, kind| Ok(Verdict { seq, kind, current: None });
         let with_current =
             |kind| Ok(Verdict { seq: now_held.seq, kind, current: Some(now_held.clone()) });
-        let standing = standing(&self.row, change, current.as_ref());
+        let standing = match standing(&self.row, change, current.as_ref()) {
+            Standing::Conflicts if mutant!(BaseNotChecked) => Standing::Follows(None),
+            standing => standing,
+        };
         if standing == Standing::Same {
             return verdict(now_held.seq, VerdictKind::Accepted);
         }
@@ -231,6 +235,9 @@ impl Log<'_> {
             false => self.admit(cx, change, state, judge),
         };
         if let Err(rejection) = admitted {
+            if mutant!(RefusedIsStored) {
+                self.write(scope, change, current.as_ref(), change.state.clone(), None)?;
+            }
             // Who would have erased the document does not hold it any more.
             let current = erases(change, state).then(|| now_held.clone());
             let kind = VerdictKind::Rejected(rejection);
@@ -329,7 +336,8 @@ impl Log<'_> {
                 reason: "it knows of an erasure that is later than itself".to_owned(),
             });
         }
-        if Clock::is_beyond(change.state.revision.stamp, cx.now, cx.drift) {
+        let is_beyond = Clock::is_beyond(change.state.revision.stamp, cx.now, cx.drift);
+        if is_beyond && !mutant!(DriftUnbounded) {
             return Err(Rejection {
                 code: RejectionCode::Clock { server_time: Stamp::new(cx.now.0, 0) },
                 reason: "the stamp is too far ahead of the server's time".to_owned(),
@@ -382,6 +390,9 @@ impl Log<'_> {
         self.erased |= old.is_some_and(|old| old.state.erased < state.erased);
         let new = ServerRow { seq, first: self.first, state, offered };
         self.rows.put_row(scope, collection, id, old, &new)?;
+        if mutant!(NoTombstone) && new.state.is_deleted() {
+            self.rows.remove_row(scope, collection, id, &new)?;
+        }
         if old.is_some_and(|o| o.first == self.first) {
             // A batch should name a document once; if it does not, only the newest state is handed out.
             self.entries.retain(|e| e.id != *id || e.collection != *collection);

@@ -50,7 +50,9 @@ fn by_base(scope: &ServerScope, change: &Change, row: Option<&ServerRow>) -> Sta
             Standing::Follows(inherited(row))
         }
         (Some(base), row) if is_lost(scope, base) => reoffer(scope, change, base, row),
-        (Some(base), None) if base.tombstone || change.state.is_deleted() => {
+        (Some(base), None)
+            if base.tombstone || change.state.is_deleted() || mutant!(PurgedComesBack) =>
+        {
             Standing::Follows(None)
         }
         (Some(_), _) => Standing::Conflicts,

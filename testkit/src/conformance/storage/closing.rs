@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sync_core::error::{ErrorKind, Result};
 use sync_core::model::{Limits, LocalSeq, PushId, ReplicaId, Reset, ResetReason, Scope, Verdicts};
-use sync_core::replica::{Decision, Forget, Scan, Unsettled};
+use sync_core::replica::{Decision, Forget, Scan, Unsettled, WriteLimits};
 use sync_core::storage::Storage;
 
 use super::super::run::Outcome;
@@ -55,7 +55,7 @@ pub async fn after_closing_everything_fails_as_closed<H: StorageHarness>(harness
         closed(storage.decide(now(), key("a"), Decision::Retry).await, "decide");
         closed(storage.forget(now(), Forget::Scope(s())).await, "forget");
         closed(storage.claim("anybody".to_owned()).await, "claim");
-        closed(storage.note_server_time(desk.cx(), now()).await, "note_server_time");
+        closed(storage.note_server(desk.cx(), now(), WriteLimits::default()).await, "note_server");
         closed(storage.next_push(desk.cx(), s(), Limits::PUSH).await, "next_push");
         closed(storage.settle(desk.cx(), s(), PushId(1), Verdicts::Stale).await, "settle");
         closed(storage.apply(desk.cx(), Log::new().rest(0)).await, "apply");

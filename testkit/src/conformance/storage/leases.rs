@@ -8,6 +8,7 @@ use sync_core::error::{ErrorKind, Result};
 use sync_core::model::{
     DocumentKey, DocumentState, Generation, Limits, LocalSeq, ReplicaId, Reset, ResetReason, Scope,
 };
+use sync_core::replica::WriteLimits;
 use sync_core::storage::Storage;
 
 use super::super::run::Outcome;
@@ -36,7 +37,10 @@ pub async fn a_former_holder_changes_nothing<H: StorageHarness>(harness: H) -> O
     superseded(old.try_apply(log.rest(0)).await, "a chunk");
     superseded(old.try_settle(&batch, verdicts.clone()).await, "verdicts");
     superseded(storage.next_push(old.cx(), scope.clone(), Limits::PUSH).await, "a batch");
-    superseded(storage.note_server_time(old.cx(), now()).await, "the server's time");
+    superseded(
+        storage.note_server(old.cx(), now(), WriteLimits::default()).await,
+        "the server's time",
+    );
     let reset = Reset { epoch: log.epoch, reason: ResetReason::Requested };
     superseded(storage.reset(old.cx(), scope.clone(), reset).await, "a reset");
     superseded(storage.reidentify(old.cx(), ReplicaId([9; 16])).await, "a new identity");

@@ -145,6 +145,7 @@ macro_rules! storage_conformance_cases {
             a_write_is_there_when_it_returns
             a_transaction_that_fails_in_the_middle_writes_nothing
             a_transaction_over_the_limits_is_refused
+            what_the_server_does_not_take_is_refused
             a_later_write_sees_the_earlier_ones
             bodies_are_kept_byte_for_byte
             names_are_compared_by_their_bytes
@@ -189,6 +190,7 @@ macro_rules! storage_conformance_cases {
             a_quarantined_edit_is_retried_or_discarded
             a_deferred_conflict_ends_as_decided
             what_is_not_settled_comes_by_pages
+            what_failed_is_kept_until_it_works
             a_former_holder_changes_nothing
             a_lease_is_given_back_and_taken_again
             the_app_needs_no_lease

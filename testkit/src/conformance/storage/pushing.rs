@@ -1,10 +1,14 @@
 //! Forming batches.
 
-use sync_core::model::{Limits, PushBatch, PushId};
-use sync_core::replica::Unsettled;
+use std::sync::Arc;
+
+use sync_core::clock::Now;
+use sync_core::error::ErrorKind;
+use sync_core::model::{Limits, PushBatch, PushId, Scope};
+use sync_core::replica::{Failed, Failures, Unsettled};
 
 use super::super::run::Outcome;
-use super::super::tools::{ALL, documents, json};
+use super::super::tools::{ALL, documents, json, key, must, now, refused};
 use super::StorageHarness;
 use super::desk::{Desk, delete, put};
 use super::log::Log;
@@ -31,12 +35,58 @@ pub async fn a_batch_is_the_same_until_it_is_settled<H: StorageHarness>(harness:
     assert_eq!(desk.summary().await.in_flight, Some(batch.id));
     let flying = desk.unsettled(Unsettled::InFlight, ALL).await;
     assert_eq!(flying.len(), 2, "what is in flight can be looked at");
+    assert!(flying.iter().all(|entry| entry.attempts == 5), "it was given five times");
+    let alone = must(desk.storage.unsettled_of(key("a")).await, "one document");
+    assert_eq!(alone[0].1.attempts, 5, "of one document");
+    let waiting = desk.unsettled(Unsettled::Pending, ALL).await;
+    assert_eq!(waiting.iter().map(|e| e.attempts).collect::<Vec<_>>(), [0], "it is in no batch");
     let verdicts = log.accept(&batch);
     desk.settle(&batch, verdicts).await;
     let next = desk.push().await;
     assert!(next.id > batch.id, "batches are numbered upwards");
     assert_eq!(ids(&next), ["a", "b", "c"]);
     desk.check().await;
+    Ok(())
+}
+
+/// What failed is kept, bounded, until a batch is settled or somebody says that it works; and nothing of a scope that is
+/// not there.
+pub async fn what_failed_is_kept_until_it_works<H: StorageHarness>(harness: H) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    let note = async |failed| {
+        let noted = desk.storage.note_attempt(desk.cx(), Scope::default(), failed).await;
+        must(noted, "an attempt is noted");
+    };
+    let at = now();
+    let failed = |message: String| {
+        let retry_at = Some(Now(at.0 + 7));
+        Failed { kind: ErrorKind::Network, message, at, retry_at }
+    };
+    note(Some(failed("nobody has heard of the scope".to_owned()))).await;
+    assert_eq!(desk.state().await.scopes, []);
+    desk.put("a", "1").await;
+    for n in 0..10 {
+        note(Some(failed(n.to_string()))).await;
+    }
+    note(Some(failed("ä".repeat(10_000)))).await;
+    let Failures { count, last } = desk.summary().await.failures;
+    assert_eq!((count, last.len()), (11, Failures::KEPT), "the last ones are kept");
+    assert_eq!(last[0], failed("7".to_owned()), "the oldest first");
+    assert_eq!(last[3].message, "ä".repeat(Failures::MESSAGE_BYTES / 2), "within bounds");
+    desk.put("b", "1").await;
+    assert_eq!(desk.summary().await.failures.count, 11, "a write changes nothing about it");
+    note(None).await;
+    assert_eq!(desk.summary().await.failures, Failures::default(), "it works");
+    note(Some(failed("again".to_owned()))).await;
+    let batch = desk.push().await;
+    assert_eq!(desk.summary().await.failures.count, 1, "a batch that is formed is not settled");
+    let verdicts = Log::new().accept(&batch);
+    desk.settle(&batch, verdicts).await;
+    assert_eq!(desk.summary().await.failures, Failures::default(), "a batch was settled");
+    let new = Desk::over(Arc::clone(&desk.storage)).await;
+    let late = desk.storage.note_attempt(desk.cx(), Scope::default(), Some(failed(String::new())));
+    refused(late.await, ErrorKind::Superseded, "a former holder's failure");
+    assert_eq!(new.summary().await.failures, Failures::default());
     Ok(())
 }
 

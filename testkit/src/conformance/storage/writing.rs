@@ -3,7 +3,7 @@
 use sync_core::clock::{DRIFT_BOUND, Now};
 use sync_core::error::ErrorKind;
 use sync_core::model::{DocumentKey, Limits, LocalSeq};
-use sync_core::replica::{Context, LocalWrite, Operation, Origin, WriteOperation};
+use sync_core::replica::{Context, LocalWrite, Operation, Origin, WriteLimits, WriteOperation};
 
 use super::super::run::Outcome;
 use super::super::tools::{ALL, body, collection, id, json, key, must, now, refused};
@@ -75,6 +75,32 @@ pub async fn a_transaction_over_the_limits_is_refused<H: StorageHarness>(harness
     assert_eq!(desk.state().await, before);
     desk.put("largest", &large).await;
     assert_eq!(desk.text("largest").await, Some(large));
+    Ok(())
+}
+
+/// What the server takes at most bounds local writes as well, once it is known: what could not travel is refused at once.
+pub async fn what_the_server_does_not_take_is_refused<H: StorageHarness>(harness: H) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    let note = async |body_bytes, documents| {
+        let transaction = Limits { documents, bytes: 1 << 20 };
+        let limits = WriteLimits { body_bytes, transaction };
+        must(desk.storage.note_server(desk.cx(), now(), limits).await, "the limits are noted");
+    };
+    let two = || [put("a", "1"), put("b", "1")];
+    desk.write(two()).await;
+    note(10, 1).await;
+    refused(desk.try_write(two()).await, ErrorKind::InvalidInput, "two documents");
+    let large = format!("\"{}\"", "x".repeat(9));
+    let body = desk.try_write([put("a", &large)]).await;
+    refused(body, ErrorKind::InvalidInput, "a body over the server's limit");
+    desk.put("a", "\"23456789\"").await;
+    note(11, 2).await;
+    desk.put("a", &large).await;
+    desk.write(two()).await;
+    note(usize::MAX, usize::MAX).await;
+    let large = format!("\"{}\"", "x".repeat(Limits::BODY_BYTES));
+    let body = desk.try_write([put("a", &large)]).await;
+    refused(body, ErrorKind::InvalidInput, "a body over the storage's own limit");
     Ok(())
 }
 
@@ -262,7 +288,8 @@ pub async fn the_servers_time_corrects_the_clock<H: StorageHarness>(harness: H) 
     let early = must(desk.storage.write(wrong, transaction([put("a", "1")])).await, "a write");
     assert!(early.changes[0].stamp().millis() >= wrong.0, "nobody knows better yet");
     let cx = Context { now: wrong, ..desk.cx() };
-    must(desk.storage.note_server_time(cx.clone(), truth).await, "the server's time is noted");
+    let limits = WriteLimits::default();
+    must(desk.storage.note_server(cx.clone(), truth, limits).await, "the server's time is noted");
     let late = must(desk.storage.write(wrong, transaction([put("b", "1")])).await, "a write");
     let bound = truth.plus(DRIFT_BOUND).0;
     let stamp = late.changes[0].stamp();

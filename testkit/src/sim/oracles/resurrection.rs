@@ -36,7 +36,8 @@ impl Oracle for Resurrection {
                     Cause::Decided(_) | Cause::Refused | Cause::Forgotten | Cause::RolledBack
                 );
                 let story = history.story(key);
-                let back = comes_back(story, before.as_ref(), after.as_ref());
+                let back = comes_back(story, before.as_ref(), after.as_ref())
+                    && !story.deletions_met(before.as_ref(), after.as_ref());
                 if back && !told && history.made(key).is_none() {
                     return Err(format!(
                         "{key} came back on client {client}: {before:?} became {after:?}"

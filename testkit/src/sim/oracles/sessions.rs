@@ -23,7 +23,8 @@ impl Oracle for Sessions {
         let gone = |s: &Option<sync_core::model::DocumentState>| {
             s.as_ref().is_none_or(sync_core::model::DocumentState::is_deleted)
         };
-        if told || is_new || history.made(key).is_some() || (gone(before) && gone(after)) {
+        let met = story.deletions_met(before.as_ref(), after.as_ref());
+        if told || is_new || met || history.made(key).is_some() || (gone(before) && gone(after)) {
             return Ok(());
         }
         let (had, has) = (story.of(before.as_ref()), story.of(after.as_ref()));

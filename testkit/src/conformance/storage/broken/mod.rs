@@ -100,6 +100,11 @@ macro_rules! storage_conformance_faults {
             /// An erasure that comes from elsewhere is taken for a deletion: what does not know of it stays.
             erasures_heard_as_deletions ErasuresHeardAsDeletions
                 => an_erasure_that_is_heard_of_takes_everything
+            /// What the server takes at most is not remembered: what is written cannot travel.
+            servers_limits_forgotten ServersLimitsForgotten
+                => what_the_server_does_not_take_is_refused
+            /// What keeps a replica from syncing is told to nobody.
+            failures_forgotten FailuresForgotten => what_failed_is_kept_until_it_works
             /// What is declared local-only is synced all the same.
             declarations_dropped DeclarationsDropped => what_is_local_only_stays_on_the_device
             /// A closed storage goes on.

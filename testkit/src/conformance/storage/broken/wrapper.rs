@@ -12,8 +12,9 @@ use sync_core::model::{
     Reset, Scope, Seq, VerdictKind, Verdicts,
 };
 use sync_core::replica::{
-    Applied, Committed, Context, Decision, FeedPage, Forget, LocalTransaction, Page, ReplicaState,
-    Scan, Stored, Unsettled, UnsettledAfter, UnsettledEntry, WriteOperation,
+    Applied, Committed, Context, Decision, Failed, FeedPage, Forget, LocalTransaction, Page,
+    ReplicaState, Scan, Stored, Unsettled, UnsettledAfter, UnsettledEntry, WriteLimits,
+    WriteOperation,
 };
 use sync_core::resolver::Resolvers;
 use sync_core::storage::Storage;
@@ -295,8 +296,19 @@ impl Storage for BrokenStorage {
         self.inner.release(lease).await
     }
 
-    async fn note_server_time(&self, cx: Context, server: Now) -> Result<()> {
-        self.inner.note_server_time(self.context(cx).await?, server).await
+    async fn note_server(&self, cx: Context, time: Now, limits: WriteLimits) -> Result<()> {
+        if self.has(Fault::ServersLimitsForgotten) {
+            let limits = WriteLimits::default();
+            return self.inner.note_server(self.context(cx).await?, time, limits).await;
+        }
+        self.inner.note_server(self.context(cx).await?, time, limits).await
+    }
+
+    async fn note_attempt(&self, cx: Context, scope: Scope, failed: Option<Failed>) -> Result<()> {
+        if self.has(Fault::FailuresForgotten) {
+            return Ok(());
+        }
+        self.inner.note_attempt(self.context(cx).await?, scope, failed).await
     }
 
     async fn next_push(

@@ -1,0 +1,159 @@
+//! Why a document is not synced.
+
+use std::time::SystemTime;
+
+use sync_core::error::{ErrorKind, Result};
+use sync_core::model::{Collection, Stamp};
+use sync_core::replica::{Failed, Unsettled, UnsettledEntry};
+
+use crate::document::time_of;
+use crate::{QuarantinedEdit, Replica, WaitingConflict};
+
+/// Why a document is or is not synced: made by [`Replica::sync_state`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum SyncState {
+    /// Its collection never leaves this device: see [`ReplicaBuilder::local_only`](crate::ReplicaBuilder::local_only).
+    LocalOnly,
+    /// Nothing of it is unsettled.
+    Synced,
+    /// Its edit waits for a batch.
+    Pending(WaitingEdit),
+    /// Its edit waits, because the replica does not sync its collection: see
+    /// [`ReplicaBuilder::collections`](crate::ReplicaBuilder::collections).
+    NotChosen(WaitingEdit),
+    /// Its edit is in the batch that is being pushed.
+    InFlight(WaitingEdit),
+    /// Its conflict waits for the app.
+    Conflict(Box<WaitingConflict>),
+    /// Its newest edits were refused by the server; the oldest first.
+    Quarantined(Vec<QuarantinedEdit>),
+}
+
+impl SyncState {
+    /// The word for it: `local_only`, `synced`, `pending`, `not_chosen`, `in_flight`, `conflict` or `quarantined`.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::LocalOnly => "local_only",
+            Self::Synced => "synced",
+            Self::Pending(_) => "pending",
+            Self::NotChosen(_) => "not_chosen",
+            Self::InFlight(_) => "in_flight",
+            Self::Conflict(_) => "conflict",
+            Self::Quarantined(_) => "quarantined",
+        }
+    }
+}
+
+/// An edit that the server has not settled, and what keeps it from that.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct WaitingEdit {
+    /// When it was written.
+    pub since: SystemTime,
+    /// How often its batch was taken out to be pushed; 0 while it is in none.
+    pub attempts: u32,
+    /// How many attempts to sync the replica failed since a push was settled, or everything was in sync, last; also for
+    /// other reasons than this edit, such as a network that is not there.
+    pub failures: u64,
+    /// The last of them, at most four, the oldest first.
+    pub errors: Vec<FailedAttempt>,
+}
+
+/// An attempt to sync that failed.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct FailedAttempt {
+    /// What went wrong.
+    pub kind: ErrorKind,
+    /// In words, at most 512 bytes.
+    pub message: String,
+    /// When, by this machine's clock.
+    pub at: SystemTime,
+    /// When it is tried again; none if somebody has to change something first. A time that is over long since means that
+    /// nobody runs the sync.
+    pub retry_at: Option<SystemTime>,
+}
+
+impl FailedAttempt {
+    fn of(failed: Failed) -> Self {
+        let time = |millis| time_of(Stamp::new(millis, 0));
+        let (at, retry_at) = (time(failed.at.0), failed.retry_at.map(|at| time(at.0)));
+        Self { kind: failed.kind, message: failed.message, at, retry_at }
+    }
+}
+
+impl Replica {
+    /// Why a document is or is not synced.
+    ///
+    /// All of it is read from the storage, where the engine notes what it tries: the answer is the same in a process that
+    /// syncs, in another one, and when nobody does. It survives a crash of the process; a power failure may take back the
+    /// last failures. What the sync as a whole is at in this process is in [`status`](Self::status).
+    ///
+    /// A document that was edited again after an edit of it was refused is told by its newest edit.
+    ///
+    /// ```
+    /// # use twotide::prelude::*;
+    /// # use twotide::SyncState;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> twotide::Result<()> {
+    /// let replica = Replica::builder().memory().open().await?;
+    /// replica.collection("counts")?.put("visits", &1).await?;
+    /// match replica.sync_state("counts", "visits").await? {
+    ///     SyncState::Pending(edit) => assert_eq!((edit.attempts, edit.errors.len()), (0, 0)),
+    ///     other => unreachable!("{other:?}"),
+    /// }
+    /// # replica.close().await
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidInput` for a bad name; else as the storage.
+    pub async fn sync_state(&self, collection: &str, id: &str) -> Result<SyncState> {
+        let key = self.key(collection, id)?;
+        if key.scope.is_local() {
+            return Ok(SyncState::LocalOnly);
+        }
+        let entries = self.storage().unsettled_of(key).await?;
+        let mut refused = Vec::new();
+        for (which, entry) in entries {
+            match which {
+                Unsettled::Pending => {
+                    let waiting = self.waiting(&entry).await?;
+                    return Ok(match self.syncs(&entry.key.collection).await? {
+                        true => SyncState::Pending(waiting),
+                        false => SyncState::NotChosen(waiting),
+                    });
+                }
+                Unsettled::InFlight => {
+                    return Ok(SyncState::InFlight(self.waiting(&entry).await?));
+                }
+                Unsettled::Deferred => {
+                    return Ok(SyncState::Conflict(Box::new(WaitingConflict::of(entry))));
+                }
+                Unsettled::Quarantine => refused.extend(QuarantinedEdit::of(entry)),
+            }
+        }
+        Ok(if refused.is_empty() { SyncState::Synced } else { SyncState::Quarantined(refused) })
+    }
+
+    /// Whether a collection is synced: as this replica was opened, or else as it was synced last.
+    async fn syncs(&self, collection: &Collection) -> Result<bool> {
+        match self.chosen() {
+            Some(chosen) => Ok(chosen.contains(collection)),
+            None => Ok(self.state().await?.checkpoint(self.scope()).includes(collection)),
+        }
+    }
+
+    async fn waiting(&self, entry: &UnsettledEntry) -> Result<WaitingEdit> {
+        let state = self.storage().state().await?;
+        let failures = state.scope(self.scope()).map(|s| s.failures.clone()).unwrap_or_default();
+        Ok(WaitingEdit {
+            since: time_of(entry.local.author.stamp),
+            attempts: entry.attempts,
+            failures: failures.count,
+            errors: failures.last.into_iter().map(FailedAttempt::of).collect(),
+        })
+    }
+}

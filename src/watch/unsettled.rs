@@ -1,0 +1,253 @@
+//! Watches of the conflict inbox and of the quarantine.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::stream::{BoxStream, unfold};
+use sync_core::error::Result;
+use sync_core::model::{DocumentKey, Limits, Revision, Scope};
+use sync_core::replica::{Unsettled, UnsettledAfter, UnsettledEntry};
+use sync_core::storage::Storage;
+use tokio::sync::watch;
+
+use super::{closed, goes_on};
+use crate::Replica;
+
+/// The most that one read of the storage gives.
+const PAGE: Limits = Limits { documents: 256, bytes: 1 << 20 };
+
+/// The most entries of which is remembered what was told.
+const MOST: usize = 4_096;
+
+/// What a watch of the conflict inbox or of the quarantine tells.
+///
+/// Whoever keeps a list, puts what is [`Current`](Self::Current) or [`Changed`](Self::Changed) into it, takes out what is
+/// [`Removed`](Self::Removed) and empties it at [`Resync`](Self::Resync) holds the entries as they are, as soon as the
+/// watch has nothing more to tell.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum InboxEvent<T> {
+    /// An entry that is there, before [`Complete`](Self::Complete). In the order of the list.
+    Current(T),
+    /// Every entry that was there has been told; what follows are changes.
+    Complete,
+    /// An entry that is new, or a conflict of which a side is another one, as it is now.
+    Changed(T),
+    /// No entry of this document that was told before is there any more: somebody decided, or it left the device.
+    Removed(DocumentKey),
+    /// What was told is told afresh, up to the next [`Complete`](Self::Complete): there was a change, and more than 4,096
+    /// entries are too many to tell which.
+    Resync,
+}
+
+/// Where an entry is in its list: in the conflict inbox all tickets are 0.
+type Place = (u64, DocumentKey);
+
+/// What tells two states of an entry apart: the local side, the server's, and the base.
+type Look = (Revision, Option<Revision>, Option<Revision>);
+
+fn place(entry: &UnsettledEntry) -> Place {
+    (entry.refused.as_ref().map_or(0, |(_, _, ticket)| *ticket), entry.key.clone())
+}
+
+fn look(entry: &UnsettledEntry) -> Look {
+    let remote = entry.remote.as_ref().map(|s| s.revision);
+    (entry.local.revision, remote, entry.base.as_ref().map(|b| b.state.revision))
+}
+
+/// One way through the list, from its beginning to its end.
+#[derive(Debug)]
+struct Pass {
+    /// What moves with every change was there when it began.
+    inbox: u64,
+    /// Whether everything is told, and not only what is different.
+    is_first: bool,
+    after: UnsettledAfter,
+    /// The last entry that it came to.
+    last: Option<Place>,
+}
+
+/// Watches the conflict inbox or the quarantine: made by [`Conflicts::watch`](crate::Conflicts::watch) and
+/// [`Quarantine::watch`](crate::Quarantine::watch).
+///
+/// It has no task and no queue of its own. When it is asked, and something has changed since, it goes through the list by
+/// pages and tells what is different. A slow reader skips states in between, and never the last one; other processes'
+/// changes count as well. It keeps at most a page (256 entries, 1 MiB or one larger entry) and what tells 4,096 entries
+/// apart. Like every handle, it keeps the storage open until it is dropped or the replica is closed.
+pub struct InboxWatch<T> {
+    storage: Arc<dyn Storage>,
+    commits: watch::Receiver<u64>,
+    scope: Scope,
+    which: Unsettled,
+    read: fn(UnsettledEntry) -> Option<T>,
+    /// What was told and not taken back; none if that is too much to remember.
+    told: Option<BTreeMap<Place, Look>>,
+    /// What moves with every change was there when the list was told the last time.
+    listed: Option<u64>,
+    pass: Option<Pass>,
+    ready: VecDeque<InboxEvent<T>>,
+}
+
+impl<T> fmt::Debug for InboxWatch<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InboxWatch")
+            .field("scope", &self.scope)
+            .field("which", &self.which)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T> InboxWatch<T> {
+    pub(crate) fn new(
+        replica: &Replica,
+        which: Unsettled,
+        read: fn(UnsettledEntry) -> Option<T>,
+    ) -> Self {
+        let storage = Arc::clone(replica.storage());
+        Self {
+            commits: storage.commits(),
+            storage,
+            scope: replica.scope().clone(),
+            which,
+            read,
+            told: Some(BTreeMap::new()),
+            listed: None,
+            pass: None,
+            ready: VecDeque::new(),
+        }
+    }
+
+    /// The next event, as soon as there is one. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// `Closed` when the replica is closed: the watch has ended. Else as the storage, and the next call tries again.
+    pub async fn next(&mut self) -> Result<InboxEvent<T>> {
+        loop {
+            if let Some(event) = self.try_next().await? {
+                return Ok(event);
+            }
+            self.commits.changed().await.map_err(|_| closed())?;
+        }
+    }
+
+    /// The next event that is there already; none if everything was told.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub async fn try_next(&mut self) -> Result<Option<InboxEvent<T>>> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Ok(Some(event));
+            }
+            if self.pass.is_some() {
+                self.go_on().await?;
+            } else if !self.begin().await? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The watch as a stream. It ends after the error that says `Closed`; other errors do not end it.
+    pub fn into_stream(self) -> BoxStream<'static, Result<InboxEvent<T>>>
+    where
+        T: Send + 'static,
+    {
+        let step = async |watch: Option<Self>| {
+            let mut watch = watch?;
+            let next = watch.next().await;
+            let rest = goes_on(&next).then_some(watch);
+            Some((next, rest))
+        };
+        unfold(Some(self), step).boxed()
+    }
+
+    /// How many events wait, and of how many entries is remembered what was told.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> (usize, usize) {
+        (self.ready.len(), self.told.as_ref().map_or(0, BTreeMap::len))
+    }
+
+    /// Begins to go through the list, if anything of it has changed.
+    async fn begin(&mut self) -> Result<bool> {
+        // Noted before the read, so that nothing falls between the read and the wait.
+        self.commits.borrow_and_update();
+        let inbox = self.storage.state().await?.inbox;
+        if self.listed == Some(inbox) {
+            return Ok(false);
+        }
+        let mut is_first = self.listed.is_none();
+        if self.told.is_none() {
+            self.told = Some(BTreeMap::new());
+            self.ready.push_back(InboxEvent::Resync);
+            is_first = true;
+        }
+        let after = UnsettledAfter::Start;
+        self.pass = Some(Pass { inbox, is_first, after, last: None });
+        Ok(true)
+    }
+
+    /// Reads the next page, and finds out what is different.
+    async fn go_on(&mut self) -> Result<()> {
+        let Some(mut pass) = self.pass.take() else { return Ok(()) };
+        // What changes on the way is either met, or moves the number, and another pass follows.
+        let after = pass.after.clone();
+        let page = self.storage.unsettled(self.scope.clone(), self.which, after, PAGE).await;
+        let page = match page {
+            Ok(page) => page,
+            Err(error) => {
+                self.pass = Some(pass);
+                return Err(error);
+            }
+        };
+        for entry in page.items {
+            let place = place(&entry);
+            let (transaction, key) = (entry.transaction, entry.key.clone());
+            pass.after = UnsettledAfter::Entry { transaction, key, ticket: place.0 };
+            self.take_back(pass.last.as_ref(), Some(&place));
+            self.tell(entry, &place, pass.is_first);
+            pass.last = Some(place);
+        }
+        if page.more {
+            self.pass = Some(pass);
+            return Ok(());
+        }
+        self.take_back(pass.last.as_ref(), None);
+        if pass.is_first {
+            self.ready.push_back(InboxEvent::Complete);
+        }
+        // When memory ran out on the way, what was not met may or may not have been told: once more, from the beginning.
+        let is_whole = pass.is_first || self.told.is_some();
+        self.listed = is_whole.then_some(pass.inbox);
+        Ok(())
+    }
+
+    /// What was told and lies between these two is not there any more.
+    fn take_back(&mut self, after: Option<&Place>, before: Option<&Place>) {
+        let Some(told) = &mut self.told else { return };
+        let lower = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let upper = before.map_or(Bound::Unbounded, Bound::Excluded);
+        let gone: Vec<Place> =
+            told.range::<Place, _>((lower, upper)).map(|(place, _)| place.clone()).collect();
+        for place in gone {
+            told.remove(&place);
+            self.ready.push_back(InboxEvent::Removed(place.1));
+        }
+    }
+
+    fn tell(&mut self, entry: UnsettledEntry, place: &Place, is_first: bool) {
+        let look = look(&entry);
+        if let Some(told) = &mut self.told {
+            if told.insert(place.clone(), look) == Some(look) {
+                return;
+            }
+            if told.len() > MOST {
+                self.told = None;
+            }
+        }
+        let tell = if is_first { InboxEvent::Current } else { InboxEvent::Changed };
+        self.ready.extend((self.read)(entry).map(tell));
+    }
+}

@@ -1,0 +1,45 @@
+//! What keeps the replica from syncing, noted in its storage: whoever asks why something is not synced is told in any process.
+
+use super::Task;
+use super::finish::Done;
+use crate::engine::Event;
+use crate::model::Scope;
+use crate::replica::Failed;
+
+impl Task {
+    /// Notes what an event of the engine says about attempts.
+    pub(super) fn note_attempts(&mut self, event: &Event) {
+        self.failures += u64::from(matches!(event, Event::Disconnected(_) | Event::Stalled(..)));
+        match event {
+            Event::Disconnected(_) => {
+                for scope in self.options.scopes.clone() {
+                    self.note_failure(scope);
+                }
+            }
+            Event::Stalled(scope, _) | Event::ScopeRefused(scope, _) | Event::Diverged(scope) => {
+                self.note_failure(scope.clone());
+            }
+            Event::InSync if std::mem::take(&mut self.has_failures) => {
+                for scope in self.options.scopes.clone() {
+                    self.note(scope, None);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn note_failure(&mut self, scope: Scope) {
+        let Some(error) = &self.last_error else { return };
+        let (kind, message, at) = (error.kind(), error.to_string(), self.parts.environment.now());
+        let retry_at = self.engine.next_attempt(&scope).map(|due| at.plus(due.since(self.now())));
+        self.has_failures = true;
+        self.note(scope, Some(Failed { kind, message, at, retry_at }));
+    }
+
+    fn note(&mut self, scope: Scope, failed: Option<Failed>) {
+        let (storage, cx) = (self.parts.storage.clone(), self.context());
+        self.store(
+            async move { Done::Noted { result: storage.note_attempt(cx, scope, failed).await } },
+        );
+    }
+}

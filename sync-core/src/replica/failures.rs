@@ -1,0 +1,48 @@
+//! What keeps a scope from syncing.
+
+use crate::clock::Now;
+use crate::codec::codec_struct;
+use crate::error::ErrorKind;
+
+/// An attempt to sync that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Failed {
+    /// What went wrong.
+    pub kind: ErrorKind,
+    /// In words, at most [`Failures::MESSAGE_BYTES`].
+    pub message: String,
+    /// When, by this machine's clock.
+    pub at: Now,
+    /// When it was to be tried again, by this machine's clock; none if somebody has to change something first.
+    pub retry_at: Option<Now>,
+}
+
+/// The attempts to sync a scope that failed since a batch was settled, or everything was in sync, last.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Failures {
+    /// How many.
+    pub count: u64,
+    /// The last ones, at most [`Self::KEPT`], the oldest first.
+    pub last: Vec<Failed>,
+}
+
+impl Failures {
+    /// How many are kept.
+    pub const KEPT: usize = 4;
+    /// The longest message that is kept.
+    pub const MESSAGE_BYTES: usize = 512;
+
+    /// Adds one; what is over the bounds is cut off.
+    pub fn add(&mut self, mut failed: Failed) {
+        let message = &mut failed.message;
+        message.truncate(message.floor_char_boundary(Self::MESSAGE_BYTES));
+        self.count = self.count.saturating_add(1);
+        self.last.drain(..(self.last.len() + 1).saturating_sub(Self::KEPT));
+        self.last.push(failed);
+    }
+}
+
+codec_struct! {
+    Failed { kind, message, at, retry_at }
+    Failures { count, last }
+}

@@ -1,0 +1,109 @@
+//! The binary forms of rows that have grown: what is newer stands at the end, so that rows of before are read as they are.
+
+use std::collections::BTreeSet;
+
+use super::{BatchRow, ReplicaMeta};
+use crate::codec::{Codec, Reader};
+use crate::error::Result;
+
+/// The inbox, the server's limits and the local-only collections stand at the end, and only if there is anything to say.
+impl Codec for ReplicaMeta {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.replica.encode(out);
+        self.high_water.encode(out);
+        self.settled_high.encode(out);
+        self.clock_offset.encode(out);
+        self.last_local.encode(out);
+        self.last_push.encode(out);
+        self.lease.encode(out);
+        self.holder.encode(out);
+        self.full_pulls.encode(out);
+        self.last_ticket.encode(out);
+        self.feed_floor.encode(out);
+        let has_local = !self.local_only.is_empty();
+        if self.inbox > 0 || self.server_limits.is_some() || has_local {
+            self.inbox.encode(out);
+            self.server_limits.encode(out);
+        }
+        if has_local {
+            self.local_only.encode(out);
+        }
+    }
+
+    fn decode(input: &mut Reader) -> Result<Self> {
+        let mut meta = Self {
+            replica: Codec::decode(input)?,
+            high_water: Codec::decode(input)?,
+            settled_high: Codec::decode(input)?,
+            clock_offset: Codec::decode(input)?,
+            last_local: Codec::decode(input)?,
+            last_push: Codec::decode(input)?,
+            lease: Codec::decode(input)?,
+            holder: Codec::decode(input)?,
+            full_pulls: Codec::decode(input)?,
+            last_ticket: Codec::decode(input)?,
+            feed_floor: Codec::decode(input)?,
+            inbox: 0,
+            server_limits: None,
+            local_only: BTreeSet::new(),
+        };
+        if input.remaining() > 0 {
+            meta.inbox = Codec::decode(input)?;
+            meta.server_limits = Codec::decode(input)?;
+        }
+        if input.remaining() > 0 {
+            meta.local_only = Codec::decode(input)?;
+        }
+        Ok(meta)
+    }
+}
+
+/// The attempts stand at the end, and only if there were more than one.
+impl Codec for BatchRow {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.id.encode(out);
+        self.replica.encode(out);
+        self.keys.encode(out);
+        if self.attempts != 1 {
+            self.attempts.encode(out);
+        }
+    }
+
+    fn decode(input: &mut Reader) -> Result<Self> {
+        let (id, replica, keys) =
+            (Codec::decode(input)?, Codec::decode(input)?, Codec::decode(input)?);
+        let attempts = if input.remaining() > 0 { Codec::decode(input)? } else { 1 };
+        Ok(Self { id, replica, keys, attempts })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Collection, PushId, ReplicaId};
+    use crate::replica::WriteLimits;
+
+    #[test]
+    fn a_batch_of_before_attempts_were_counted_is_in_its_first() {
+        let new =
+            BatchRow { id: PushId(1), replica: ReplicaId([7; 16]), keys: Vec::new(), attempts: 1 };
+        assert_eq!(new.to_bytes().len(), 1 + 16 + 1);
+        assert_eq!(BatchRow::from_bytes(new.to_bytes()).unwrap(), new);
+        let again = BatchRow { attempts: 300, ..new };
+        assert_eq!(BatchRow::from_bytes(again.to_bytes()).unwrap(), again);
+    }
+
+    #[test]
+    fn what_is_kept_once_is_read_with_and_without_what_is_newer() {
+        let old = ReplicaMeta::new(ReplicaId([7; 16]));
+        let length = old.to_bytes().len();
+        assert_eq!(ReplicaMeta::from_bytes(old.to_bytes()).unwrap(), old);
+        let new = ReplicaMeta { inbox: 3, server_limits: Some(WriteLimits::default()), ..old };
+        assert!(new.to_bytes().len() > length);
+        assert_eq!(ReplicaMeta::from_bytes(new.to_bytes()).unwrap(), new);
+        let mut local = new.clone();
+        local.local_only.insert(Collection::new("drafts").unwrap());
+        assert!(local.to_bytes().starts_with(&new.to_bytes()));
+        assert_eq!(ReplicaMeta::from_bytes(local.to_bytes()).unwrap(), local);
+    }
+}
