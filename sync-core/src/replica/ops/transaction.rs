@@ -143,8 +143,7 @@ impl<'a> Transaction<'a> {
             let Some((last, _)) = page.last() else { break };
             after = *last;
             for (ticket, _) in page.into_iter().filter(|(_, row)| row.key == *key) {
-                self.rows.put_quarantine(&self.scope, ticket, None)?;
-                self.row.quarantined = self.row.quarantined.saturating_sub(1);
+                self.release(ticket)?;
                 dropped += 1;
             }
         }
