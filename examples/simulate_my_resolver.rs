@@ -133,6 +133,7 @@ pub fn run(page: Option<String>) -> std::io::Result<()> {
     Ok(())
 }
 
+/// The example, with the page that is named first, if one is.
 pub fn main() -> std::io::Result<()> {
     run(std::env::args().nth(1))
 }

@@ -28,7 +28,7 @@ impl<K> Core<K, Writing> {
 
     /// Writes the file anew and cuts the log off, if something was erased since the last time.
     pub(crate) fn make_tidy(&mut self) -> Result<()> {
-        if self.file.is_none() || self.one(IS_UNTIDY, [], |_| Ok(()))?.is_none() {
+        if self.file().is_none() || self.one(IS_UNTIDY, [], |_| Ok(()))?.is_none() {
             return Ok(());
         }
         self.run("VACUUM", [])?;
@@ -47,7 +47,7 @@ impl<K> Core<K, Writing> {
     /// Cuts the log off, if something was erased and nobody is in the way now. Whatever it fails at is done when the file is
     /// made tidy.
     pub(crate) fn cut_log_if_free(&mut self, patience: Duration) {
-        if !self.access.log_is_untidy || self.file.is_none() {
+        if !self.access.log_is_untidy || self.file().is_none() {
             return;
         }
         // The busy handler would let writes wait.

@@ -128,7 +128,13 @@ fn other_batch(known: &Known, now: Now, writes: &Writes) -> PushBatch {
         let (collection, id) = name(of);
         let revision = Revision { stamp: Stamp::new(now.0, n as u16), replica: OTHER };
         let body = text.as_deref().map(body);
-        let state = DocumentState { revision, author: revision, created: revision.stamp, body };
+        let state = DocumentState {
+            revision,
+            author: revision,
+            created: revision.stamp,
+            body,
+            erased: None,
+        };
         let base = known.bases.get(&(collection.clone(), id.clone())).copied();
         Change { collection, id, base, base_body: None, state }
     };

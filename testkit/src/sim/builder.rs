@@ -293,7 +293,7 @@ impl Simulation {
         let mut tally = outcome.tally;
         let Some(violation) = outcome.violation else {
             // One in a hundred is made twice: what depends on anything but the plan would show.
-            if seed % 100 == 0 {
+            if seed.is_multiple_of(100) {
                 let again = self.attempt(disks(seed), &plan, false);
                 tally.audited += 1;
                 if again.fingerprint != outcome.fingerprint {

@@ -28,9 +28,9 @@ pub fn html(failure: &Failure, most: usize) -> String {
     );
     let (oracle, what) = (failure.shrunk.oracle, &failure.shrunk.what);
     let at = failure.shrunk.at as f64 / 1_000.0;
-    let _ = write!(
+    let _ = writeln!(
         out,
-        "<header><p class=\"kind\">{}</p><h1>{}</h1><p>Seed {seed}, shrunk to {} actions. Seen at {at:.3} s of simulated time.</p></header>\n",
+        "<header><p class=\"kind\">{}</p><h1>{}</h1><p>Seed {seed}, shrunk to {} actions. Seen at {at:.3} s of simulated time.</p></header>",
         escape(oracle),
         escape(&headline(what)),
         failure.plan.actions.len()
