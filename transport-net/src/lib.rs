@@ -1,7 +1,7 @@
 //! What the transports share: whom TLS trusts (feature `tls`), and sockets to listen on (feature `server`).
 //!
 //! A server's routes come from the transports, each of which gives an axum `Router`; merged into one they are served on
-//! one port, by `listen` or `listen_tls`.
+//! one port, by `listen` or `listen_tls`, which bound how many connections there are, and how slow their clients may be.
 
 #![forbid(unsafe_code)]
 
@@ -10,7 +10,7 @@ mod listen;
 #[cfg(feature = "tls")]
 pub mod tls;
 
-#[cfg(all(feature = "server", feature = "tls"))]
-pub use listen::listen_tls;
 #[cfg(feature = "server")]
-pub use listen::{RemoteAddress, listen};
+pub use listen::{ListenConfig, RemoteAddress, listen, listen_with};
+#[cfg(all(feature = "server", feature = "tls"))]
+pub use listen::{listen_tls, listen_tls_with};
