@@ -4,6 +4,7 @@ mod answer;
 mod config;
 mod events;
 mod exchange;
+mod held;
 mod negotiate;
 mod routes;
 
