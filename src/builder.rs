@@ -335,6 +335,13 @@ impl ReplicaBuilder {
         self
     }
 
+    /// Which proxy HTTP goes through. The system's by default, and none to a server on this machine.
+    #[cfg(feature = "http")]
+    pub fn proxy(mut self, proxy: transport_http::ProxyBy) -> Self {
+        self.config.proxy = proxy;
+        self
+    }
+
     /// The version of the app's own schema, as the server is told it. 0 by default.
     pub fn schema(mut self, version: u32) -> Self {
         self.config.schema = version;

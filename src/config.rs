@@ -103,6 +103,11 @@ pub struct ReplicaConfig {
     #[cfg(feature = "http")]
     #[serde(with = "duration_text")]
     pub poll_interval: Duration,
+    /// Which proxy HTTP goes through: `system`, `none`, or an address such as `http://proxy:3128`, in which a name and a
+    /// password may stand. Default `system`: environment variables like `HTTPS_PROXY` and `NO_PROXY`, and what the
+    /// operating system is set to. A server on this machine is then asked without one.
+    #[cfg(feature = "http")]
+    pub proxy: transport_http::ProxyBy,
     /// The most documents of a push batch; one local transaction always fits. Default 1,000.
     pub batch_documents: usize,
     /// The most bytes of a push batch; one local transaction always fits. Default 4 MiB.
@@ -157,6 +162,8 @@ impl Default for ReplicaConfig {
             live_by: transport_http::LiveBy::default(),
             #[cfg(feature = "http")]
             poll_interval: transport_http::HttpConfig::new("").poll_interval,
+            #[cfg(feature = "http")]
+            proxy: transport_http::ProxyBy::default(),
             batch_documents: batch.documents,
             batch_bytes: batch.bytes,
             chunk_documents: chunk.documents,
@@ -275,6 +282,8 @@ impl ReplicaConfig {
             live_by: self.live_by,
             #[cfg(feature = "http")]
             poll_interval: self.poll_interval,
+            #[cfg(feature = "http")]
+            proxy: self.proxy.clone(),
             #[cfg(any(feature = "ws", feature = "http"))]
             connect_timeout: self.connect_timeout,
             #[cfg(feature = "http")]

@@ -34,6 +34,9 @@ pub(crate) struct DialOptions {
     /// How often a server is asked over HTTP where nothing better works.
     #[cfg(feature = "http")]
     pub(crate) poll_interval: Duration,
+    /// Which proxy HTTP goes through.
+    #[cfg(feature = "http")]
+    pub(crate) proxy: transport_http::ProxyBy,
     /// How long connecting may take.
     #[cfg(any(feature = "ws", feature = "http"))]
     pub(crate) connect_timeout: Duration,
@@ -64,6 +67,7 @@ pub(crate) fn dial(url: &str, options: &DialOptions) -> Result<Arc<dyn Transport
             config.compress = options.compression;
             config.live = options.live_by;
             config.poll_interval = options.poll_interval;
+            config.proxy = options.proxy.clone();
             config.connect_timeout = options.connect_timeout;
             config.request_timeout = options.request_timeout;
             Ok(Arc::new(transport_http::HttpTransport::new(config)?))

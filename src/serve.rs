@@ -4,8 +4,8 @@ use axum::Router;
 use sync_core::server::Server;
 
 /// The routes of every transport that was compiled in: WebSocket with `ws`, HTTP with `http`. To be served on one port
-/// with [`net::listen`](crate::net::listen) or [`net::listen_tls`](crate::net::listen_tls), alone or merged into an app of
-/// one's own.
+/// with [`net::listen`](crate::net::listen) or [`net::listen_tls`](crate::net::listen_tls), which bound connections and slow
+/// clients, alone or merged into an app of one's own.
 ///
 /// ```
 /// use std::sync::Arc;

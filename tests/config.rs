@@ -28,6 +28,7 @@ fn unusual() -> Value {
     if cfg!(feature = "http") {
         all["live_by"] = json!("long_poll");
         all["poll_interval"] = json!("10s");
+        all["proxy"] = json!("http://user:password@proxy:3128");
     }
     all
 }
@@ -62,6 +63,7 @@ fn the_defaults_are_those_that_are_written_down() {
     if cfg!(feature = "http") {
         written["live_by"] = json!("auto");
         written["poll_interval"] = json!("5s");
+        written["proxy"] = json!("system");
     }
     assert_eq!(serde_json::to_value(ReplicaConfig::default()).unwrap(), written);
     assert_eq!(read(json!({})).unwrap(), ReplicaConfig::default());
@@ -93,8 +95,10 @@ fn the_builder_sets_what_the_config_says() {
         .collections(["notes", "tags"])
         .local_only(["drafts"]);
     #[cfg(feature = "http")]
-    let built =
-        built.live_by(twotide::http::LiveBy::LongPoll).poll_interval(Duration::from_secs(10));
+    let built = built
+        .live_by(twotide::http::LiveBy::LongPoll)
+        .poll_interval(Duration::from_secs(10))
+        .proxy("http://user:password@proxy:3128".parse().unwrap());
     assert_eq!(built.options(), &read(unusual()).unwrap());
     let taken_over = Replica::builder().config(read(unusual()).unwrap());
     assert_eq!(taken_over.options(), built.options());

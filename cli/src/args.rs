@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use twotide::http::ProxyBy;
 use twotide::net::tls::rustls::ServerConfig;
 use twotide::net::tls::server_config;
 use twotide::{Direction, StorageUrl, Strategy};
@@ -228,6 +229,10 @@ pub(crate) struct SyncArgs {
     /// How to follow live over HTTP, and no other way; by default as the way to the server allows, best first
     #[arg(long, value_name = "HOW", requires = "live")]
     pub(crate) live_by: Option<LiveBy>,
+    /// Which proxy to go through over HTTP: system (HTTPS_PROXY, HTTP_PROXY, NO_PROXY, and none to this machine), none, or
+    /// http://host:port; system by default
+    #[arg(long, value_name = "PROXY")]
+    pub(crate) proxy: Option<ProxyBy>,
     #[command(flatten)]
     pub(crate) token: TokenArgs,
     /// Trust these authorities too, or this server: a file with certificates in PEM or DER

@@ -64,7 +64,7 @@ fn hello(versions: &[u32]) -> Message {
         compressions: Vec::new(),
         schema: 0,
         agent: "a stranger".to_owned(),
-        scopes: vec![Greeting { scope: Scope::default(), cursor: Cursor::default() }],
+        scopes: vec![Greeting { scope: Scope::default(), cursor: Cursor::default(), digest: None }],
     })
 }
 

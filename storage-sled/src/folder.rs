@@ -106,6 +106,12 @@ impl LogFile {
         Ok(())
     }
 
+    /// Puts another file in the place of the log.
+    #[cfg(test)]
+    pub(crate) fn stand_in(&mut self, file: File) {
+        self.file = file;
+    }
+
     /// Waits until nobody holds sled's lock. Threads of sled may do so for a moment after the last handle is gone.
     pub(crate) fn wait_until_free(&self) {
         let (times, pause) = LETTING_GO;

@@ -259,3 +259,46 @@ fn open(config: &SledConfig) -> Result<Db> {
 fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX).clamp(1, 86_400_000)
 }
+
+/// Where the operating system is asked to sync by us: elsewhere sled's own flush does.
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+
+    /// A store whose log cannot be synced: what stands in its place is a pipe.
+    fn unsyncable(folder: &Path, sync: bool) -> SledKv {
+        let mut config = SledConfig::new(folder);
+        config.sync = sync;
+        let mut kv = SledKv::open(&config).unwrap();
+        let (pipe, _) = std::io::pipe().unwrap();
+        kv.log.stand_in(File::from(OwnedFd::from(pipe)));
+        kv
+    }
+
+    fn put(kv: &SledKv, key: &'static str, durability: Durability) -> Result<()> {
+        let key = key.as_bytes().to_vec();
+        kv.commit(vec![(key, Some(Bytes::from_static(b"1")))], durability)
+    }
+
+    #[test]
+    fn what_has_to_survive_a_power_failure_is_not_acknowledged_before_the_disk_has_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let kv = unsyncable(folder.path(), true);
+        put(&kv, "a", Durability::Process).unwrap();
+        let error = put(&kv, "b", Durability::Power).unwrap_err();
+        assert_eq!((error.kind(), error.operation()), (ErrorKind::Storage, Some("sync")));
+        // Nobody knows now what the disk has.
+        put(&kv, "c", Durability::Process).unwrap_err();
+        kv.get(b"a").unwrap_err();
+    }
+
+    #[test]
+    fn without_sync_the_disk_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let kv = unsyncable(folder.path(), false);
+        put(&kv, "a", Durability::Power).unwrap();
+    }
+}

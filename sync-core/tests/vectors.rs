@@ -132,8 +132,8 @@ fn messages() -> Vec<(&'static str, &'static str, Message)> {
                 schema: 3,
                 agent: "twotide/0.1 (test)".to_owned(),
                 scopes: vec![
-                    Greeting { scope: scope(), cursor: cursor() },
-                    Greeting { scope: Scope::default(), cursor: Cursor::default() },
+                    Greeting { scope: scope(), cursor: cursor(), digest: Some(Digest(7 << 64)) },
+                    Greeting { scope: Scope::default(), cursor: Cursor::default(), digest: None },
                 ],
             }),
         ),

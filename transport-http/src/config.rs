@@ -1,9 +1,11 @@
 //! What can be set, and what it is if nobody sets it.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::framed::MAX_PAYLOAD;
 use sync_core::protocol::HEADER_BYTES;
 
@@ -29,17 +31,57 @@ pub enum LiveBy {
     Poll,
 }
 
-/// Which proxy is used.
-#[derive(Clone, Default, PartialEq, Eq)]
+/// Which proxy is used. As text: `system`, `none`, or the address of one.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 #[non_exhaustive]
 pub enum ProxyBy {
-    /// The system's: environment variables like `HTTPS_PROXY` and `NO_PROXY`, and what the operating system is set to.
+    /// The system's: environment variables like `HTTPS_PROXY` and `NO_PROXY`, and what the operating system is set to. A
+    /// server on this machine (`localhost`, 127.0.0.0/8, `::1`) is asked without one, whatever they say.
     #[default]
     System,
     /// None.
     None,
     /// This one, for everything: `http://host:port`, with `user:password@` before the host if it asks for one.
     Url(String),
+}
+
+impl FromStr for ProxyBy {
+    type Err = Error;
+
+    /// # Errors
+    /// `InvalidInput` for a text that is neither `system`, `none`, nor an address. The text is not shown: there may be a
+    /// password in it.
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "system" => Ok(Self::System),
+            "none" => Ok(Self::None),
+            url if url.contains("://") => Ok(Self::Url(url.to_owned())),
+            _ => {
+                let message = "a proxy is `system`, `none`, or an address like http://host:port";
+                Err(Error::new(ErrorKind::InvalidInput, message))
+            }
+        }
+    }
+}
+
+impl TryFrom<String> for ProxyBy {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<ProxyBy> for String {
+    /// The password of an address included, like other secrets of a configuration.
+    fn from(proxy: ProxyBy) -> Self {
+        match proxy {
+            ProxyBy::System => "system".to_owned(),
+            ProxyBy::None => "none".to_owned(),
+            ProxyBy::Url(url) => url,
+        }
+    }
 }
 
 impl fmt::Debug for ProxyBy {

@@ -1,14 +1,9 @@
 //! What goes wrong with requests, in the framework's terms.
 
-use std::time::Duration;
-
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, LOCATION, RETRY_AFTER};
 use sync_core::environment::{Environment, System};
 use sync_core::error::{Error, ErrorKind, Retry};
-
-/// The longest time that a server may ask for: a day. What asks for more is broken.
-const LONGEST_WAIT: u64 = 24 * 60 * 60;
 
 /// What a request came to, if not to an answer of ours.
 #[derive(Debug)]
@@ -120,19 +115,11 @@ pub(crate) fn broken(message: &'static str) -> Error {
     Error::new(ErrorKind::Protocol, message)
 }
 
-/// What `Retry-After` asks for: seconds, or a date, which is read by the clock of whoever sent it if that is told.
+/// How many seconds `Retry-After` asks to wait.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<u64> {
-    let text = |name| headers.get(name).and_then(|v| v.to_str().ok()).map(str::trim);
-    let asked = text(RETRY_AFTER)?;
-    if let Ok(seconds) = asked.parse::<u64>() {
-        return Some(seconds.min(LONGEST_WAIT));
-    }
-    let of_date = |text: &str| {
-        let date = httpdate::parse_http_date(text).ok()?;
-        date.duration_since(std::time::UNIX_EPOCH).ok()
-    };
-    let now = text(DATE).and_then(of_date).unwrap_or(Duration::from_millis(System.now().0));
-    Some(of_date(asked)?.saturating_sub(now).as_secs().min(LONGEST_WAIT))
+    let text = |name| headers.get(name).and_then(|v| v.to_str().ok());
+    let wait = transport_net::retry_after(text(RETRY_AFTER)?, text(DATE), System.now())?;
+    Some(wait.as_secs())
 }
 
 /// What a gateway's refusal is to a request: one that does not reach the server is a link that is lost.
@@ -147,31 +134,9 @@ pub(crate) fn denied(status: u16, error: Error) -> Trouble {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use reqwest::header::HeaderValue;
+    use std::time::Duration;
 
-    #[test]
-    fn a_wait_is_read_in_seconds_or_as_a_date() {
-        let wait = |after: &str, date: Option<&str>| {
-            let mut headers = HeaderMap::new();
-            headers.insert(RETRY_AFTER, HeaderValue::from_str(after).unwrap());
-            if let Some(date) = date {
-                headers.insert(DATE, HeaderValue::from_str(date).unwrap());
-            }
-            retry_after(&headers)
-        };
-        let noon = Some("Wed, 21 Oct 2026 12:00:00 GMT");
-        assert_eq!(wait(" 7", None), Some(7));
-        assert_eq!(wait("99999999999", None), Some(LONGEST_WAIT));
-        assert_eq!(wait("Wed, 21 Oct 2026 12:01:30 GMT", noon), Some(90));
-        assert_eq!(wait("Wed, 21 Oct 2026 11:00:00 GMT", noon), Some(0));
-        assert_eq!(wait("Wed, 21 Oct 2015 11:00:00 GMT", None), Some(0));
-        assert_eq!(wait("Mon, 21 Oct 2126 11:00:00 GMT", None), Some(LONGEST_WAIT));
-        for bad in ["soon", "-1", "1.5", "", "99999999999999999999999"] {
-            assert_eq!(wait(bad, noon), None, "{bad}");
-        }
-        assert_eq!(retry_after(&HeaderMap::new()), None);
-    }
+    use super::*;
 
     #[test]
     fn a_gateway_without_a_server_is_a_lost_link_unless_it_asks_to_wait() {

@@ -21,6 +21,6 @@ pub use client::HttpTransport;
 #[cfg(feature = "client")]
 pub use config::{Fallback, HttpConfig, LiveBy, ProxyBy};
 #[cfg(feature = "server")]
-pub use server::{HttpServerConfig, router, router_with};
+pub use server::{HttpServerConfig, paths, router, router_with};
 #[cfg(feature = "tls")]
 pub use transport_net::tls;

@@ -1,5 +1,5 @@
 //! The suite for transports over HTTP on this machine, with a proxy between the two sides: by streams, by long polls and by
-//! polls.
+//! polls, each of which is insisted on, and by whatever works, with bodies that are compressed.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::server::Server;
 use sync_core::transport::Transport;
-use testkit::conformance::transport::{Timing, TransportHarness};
+use testkit::conformance::transport::{Timing, TransportFault, TransportHarness, demand};
 use testkit::conformance::{Outcome, Skipped};
 use testkit::proxy::{Ending, TcpProxy};
 use tokio::net::TcpListener;
@@ -16,12 +16,18 @@ use transport_http::{HttpConfig, HttpTransport, LiveBy, ProxyBy, router};
 
 struct OverHttp {
     live: LiveBy,
+    /// Whether bodies are compressed in both directions.
+    compress: bool,
     proxy: OnceLock<TcpProxy>,
 }
 
 impl OverHttp {
     fn new(live: LiveBy) -> Self {
-        Self { live, proxy: OnceLock::new() }
+        Self { live, compress: false, proxy: OnceLock::new() }
+    }
+
+    fn compressed() -> Self {
+        Self { compress: true, ..Self::new(LiveBy::Auto) }
     }
 
     fn proxy(&self) -> Result<&TcpProxy, Skipped> {
@@ -40,8 +46,7 @@ impl TransportHarness for OverHttp {
         let mut config = HttpConfig::new(format!("http://{}", proxy.address()));
         config.proxy = ProxyBy::None;
         config.live = self.live;
-        // So that links break where the cases say.
-        config.compress = false;
+        config.compress = self.compress;
         config.poll_interval = Duration::from_millis(50);
         config.wait = Duration::from_secs(2);
         config.connect_timeout = Duration::from_millis(500);
@@ -53,7 +58,7 @@ impl TransportHarness for OverHttp {
 
     fn timing(&self) -> Timing {
         let mut timing = Timing::default();
-        if self.live == LiveBy::Auto {
+        if matches!(self.live, LiveBy::Auto | LiveBy::Sse) {
             // What the buffers of two pairs of sockets may grow to, which is up to the operating system.
             timing.ahead = 12 << 20;
         }
@@ -100,7 +105,7 @@ impl TransportHarness for OverHttp {
 
 mod sse {
     use super::*;
-    testkit::transport_conformance!(OverHttp::new(LiveBy::Auto));
+    testkit::transport_conformance!(OverHttp::new(LiveBy::Sse));
 }
 
 mod long_poll {
@@ -111,4 +116,28 @@ mod long_poll {
 mod poll {
     use super::*;
     testkit::transport_conformance!(OverHttp::new(LiveBy::Poll));
+}
+
+mod compressed {
+    use super::*;
+    testkit::transport_conformance!(OverHttp::compressed());
+}
+
+/// The suite notices broken transports over HTTP too, but for two faults whose cases are about what HTTP has otherwise: its
+/// server bounds streams apart from scopes, and the buffers of two pairs of sockets hide what is read ahead.
+#[test]
+fn the_suite_notices_faults_over_streams() {
+    let hidden = [TransportFault::KeepsDroppedStreams, TransportFault::ReadsAhead];
+    let faults: Vec<_> =
+        TransportFault::ALL.iter().copied().filter(|fault| !hidden.contains(fault)).collect();
+    std::thread::scope(|scope| {
+        for some in faults.chunks(faults.len().div_ceil(4)) {
+            scope.spawn(move || {
+                for fault in some {
+                    let outcome = demand(*fault, || OverHttp::new(LiveBy::Sse));
+                    assert!(outcome.is_ok(), "{fault:?} was skipped");
+                }
+            });
+        }
+    });
 }

@@ -1,4 +1,4 @@
-//! The guide with curl, run as it stands.
+//! The guide with curl, and the commands of the README, run as they stand.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -6,12 +6,16 @@
 #[allow(unreachable_pub, dead_code, reason = "a module that tests share")]
 mod served;
 
+use std::io::Write;
+use std::process::Stdio;
 use std::sync::Arc;
 
 use served::{Served, memory, within};
 use sync_core::server::{Hooks, ServerOptions, StaticTokens};
+use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
+const README: &str = include_str!("../../README.md");
 const GUIDE: &str = include_str!("../../docs/http.md");
 /// Stands between the outputs of two blocks.
 const NEXT: &str = "--- next ---";
@@ -59,11 +63,16 @@ async fn has_curl() -> bool {
     asked.await.is_ok_and(|s| s.success())
 }
 
+/// Says that nothing was tested, also where the output of tests that pass is not shown.
+fn skip() {
+    let message = "skipped: there is no bash, or no curl that knows --json\n";
+    let _ = std::io::stderr().write_all(message.as_bytes());
+}
+
 #[tokio::test]
 async fn the_guide_prints_what_it_says() {
     if !has_curl().await {
-        eprintln!("skipped: there is no bash, or no curl that knows --json");
-        return;
+        return skip();
     }
     let tokens = StaticTokens::new([("ann".to_owned(), "secret".to_owned())]);
     let hooks = Hooks { authenticate: Arc::new(tokens), ..Hooks::default() };
@@ -87,6 +96,59 @@ async fn the_guide_prints_what_it_says() {
         let Some(said) = said else { continue };
         assert_eq!(masked(printed.trim_end()), masked(said.trim_end()), "{commands}");
     }
+}
+
+/// The block of the README, at a server that listens elsewhere. `CURSOR` is what the answer before it named, and while the
+/// block waits for what follows, somebody writes.
+fn readme(address: &str) -> String {
+    let block = README.split("```sh\n").find(|b| b.starts_with("NOTES=")).unwrap();
+    let block = block.split("```").next().unwrap();
+    let mut script = String::new();
+    for line in block.lines() {
+        let line = line.replace("http://127.0.0.1:8787", address);
+        if line.contains("wait=20") {
+            script += "CURSOR=$(sed 's/.*\"cursor\":\"\\([^\"]*\\)\".*/\\1/' read.json)\n";
+            script += "curl -s --json '{\"replica\":\"00000000000000000000000000000002\",\"id\":1,\"changes\":[
+              {\"collection\":\"notes\",\"id\":\"late\",\"body\":1}]}' $NOTES/pushes >/dev/null &\n";
+        }
+        script += &line.replace("cursor=CURSOR", "cursor=$CURSOR");
+        script += if line == "curl -s $NOTES/changes" { " | tee read.json; echo\n" } else { "\n" };
+    }
+    script
+}
+
+#[tokio::test]
+async fn the_commands_of_the_readme_work() {
+    if !has_curl().await {
+        return skip();
+    }
+    let served = Served::new().await;
+    let script = readme(&served.url(""));
+    assert!(script.contains("-sN") && script.contains("wait=20"), "{script}");
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = Command::new("bash")
+        .args(["-euo", "pipefail", "-c", &script])
+        .current_dir(folder.path())
+        .env("no_proxy", "*")
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    // The last command follows for ever: it is there when the stream has brought both documents.
+    let (mut out, mut printed) = (run.stdout.take().unwrap(), String::new());
+    let streamed =
+        |p: &str| p.split_once("event: chunk").is_some_and(|(_, s)| s.contains("\"late\""));
+    while !streamed(&printed) {
+        let mut some = [0; 1024];
+        let read = within(out.read(&mut some)).await.unwrap();
+        assert!(read > 0, "it ended after {printed}");
+        printed += &String::from_utf8_lossy(&some[..read]);
+    }
+    let (pushed, rest) = printed.split_once("}{").unwrap();
+    assert!(pushed.contains(r#""kind":"accepted""#), "{printed}");
+    let (read, waited) = rest.split_once('\n').unwrap();
+    assert!(read.contains("drink tea") && !read.contains("late"), "{printed}");
+    assert!(waited.contains(r#""late""#), "{printed}");
 }
 
 fn text(bytes: Vec<u8>) -> String {

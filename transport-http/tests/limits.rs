@@ -15,7 +15,7 @@ use flate2::write::GzEncoder;
 use served::{Blocks, REPLICA, Served, client, expect, memory, refused, within};
 use sync_core::server::{Hooks, ServerOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use transport_net::tls::{Trust, server_config};
 
@@ -136,6 +136,40 @@ async fn who_finds_no_room_is_asked_to_come_back() {
     assert_eq!(refused(served.get("/v1/scopes/room"), 503).await.0, "overloaded");
     drop(slow);
     within(async { while status().await != 200 {} }).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_takes_keeps_the_place_of_its_request() {
+    let served = Served::with(memory(Hooks::default(), ServerOptions::default()), |config| {
+        config.requests = 4;
+    })
+    .await;
+    for id in 1..=4 {
+        expect(served.post(PUSHES, &push(id, &"x".repeat(900_000))), 200).await;
+    }
+    let mut silent = Vec::new();
+    for packing in ["identity", "gzip;q=0", "identity", "*;q=0"] {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4 << 10).unwrap();
+        let mut stream = within(socket.connect(served.address)).await.unwrap();
+        let head =
+            format!("GET {CHANGES} HTTP/1.1\r\nHost: x\r\nAccept-Encoding: {packing}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        silent.push(stream);
+    }
+    let status =
+        async || within(served.get("/v1/scopes/room").send()).await.unwrap().status().as_u16();
+    within(async { while status().await != 503 {} }).await;
+    // Not only for the moment in which they are served.
+    for stream in &mut silent {
+        within(stream.read_exact(&mut [0; 12])).await.unwrap();
+    }
+    for _ in 0..100 {
+        assert_eq!(status().await, 503);
+    }
+    drop(silent);
+    within(async { while status().await != 200 {} }).await;
+    within(served.server.drained()).await;
 }
 
 #[tokio::test]

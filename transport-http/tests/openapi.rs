@@ -9,11 +9,14 @@ mod served;
 use std::collections::BTreeSet;
 
 use jsonschema::Validator;
-use reqwest::{Method, RequestBuilder};
+use reqwest::{Method, RequestBuilder, Url};
 use serde_json::{Value, json};
-use served::{REPLICA, Served, expect, within};
+use served::{REPLICA, Served, expect, memory, within};
+use sync_core::error::ErrorKind;
 use sync_core::model::{Epoch, Seq};
+use sync_core::server::{Hooks, ServerOptions};
 use transport_http::api;
+use transport_http::format::status_of;
 use transport_http::openapi::DOCUMENT;
 
 fn document() -> Value {
@@ -133,25 +136,26 @@ fn every_example_is_valid() {
 async fn the_routes_and_the_document_are_the_same() {
     let document = document();
     let served = Served::new().await;
-    let paths: BTreeSet<_> = document["paths"].as_object().unwrap().keys().cloned().collect();
-    let routes =
-        [api::HELLO, api::SCOPE, api::CHANGES, api::PUSHES, api::ACKNOWLEDGEMENTS, api::OPENAPI];
-    assert_eq!(paths, routes.map(str::to_owned).into());
+    let told: BTreeSet<_> = document["paths"].as_object().unwrap().keys().cloned().collect();
+    assert_eq!(told, transport_http::paths().map(|(path, _)| path.to_owned()).collect());
     served.push(1, &["a"]).await;
-    for path in routes {
+    for (path, allow) in transport_http::paths() {
         let url = served.url(&path.replace("{scope}", "room"));
+        let allowed: BTreeSet<_> = allow.split(", ").map(str::to_lowercase).collect();
         for method in METHODS {
             let is_told = document["paths"][path][method].is_object();
             let sent = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
             let answer = within(served.client.request(sent, &url).send()).await.unwrap();
             let status = answer.status().as_u16();
+            let is_served = ![404, 405].contains(&status);
+            assert_eq!(is_served, allowed.contains(method), "{method} {path}: {status}");
             match method {
                 // HTTP itself says what these are.
-                "options" => assert_eq!(status, 204),
-                "head" => assert_eq!(status == 405, document["paths"][path]["get"].is_null()),
-                _ => {
-                    assert_eq!(![404, 405].contains(&status), is_told, "{method} {path}: {status}")
+                "options" => {
+                    assert_eq!((status, &answer.headers()["allow"]), (204, &allow.parse().unwrap()))
                 }
+                "head" => assert_eq!(is_served, document["paths"][path]["get"].is_object()),
+                _ => assert_eq!(is_served, is_told, "{method} {path}: {status}"),
             }
         }
     }
@@ -161,6 +165,44 @@ async fn the_routes_and_the_document_are_the_same() {
 async fn the_document_is_served() {
     let served = Served::new().await;
     assert_eq!(expect(served.get(api::OPENAPI), 200).await.1, document());
+}
+
+#[tokio::test]
+async fn the_document_says_where_the_routes_are_also_when_they_are_nested() {
+    let server = memory(Hooks::default(), ServerOptions::default());
+    for mount in ["", "/sync", "/a/b"] {
+        let routes = transport_http::router(server.clone());
+        let app = if mount.is_empty() { routes } else { axum::Router::new().nest(mount, routes) };
+        let served = Served::app(server.clone(), app).await;
+        let url: Url = served.url(&format!("{mount}{}", api::OPENAPI)).parse().unwrap();
+        let (_, document) = expect(served.client.get(url.clone()), 200).await;
+        // As the specification says: seen from where the document is.
+        let root = url.join(document["servers"][0]["url"].as_str().unwrap()).unwrap();
+        let hello = format!("{}{}", root.as_str().trim_end_matches('/'), api::HELLO);
+        assert_eq!(hello, served.url(&format!("{mount}{}", api::HELLO)));
+    }
+}
+
+/// Every status that an error of ours can have is documented for every operation that does more than to read the document.
+#[test]
+fn every_status_of_an_error_is_documented() {
+    let document = document();
+    let kinds = [
+        ErrorKind::InvalidInput,
+        ErrorKind::Unauthenticated,
+        ErrorKind::PermissionDenied,
+        ErrorKind::Busy,
+        ErrorKind::Network,
+        ErrorKind::Overloaded,
+        ErrorKind::Timeout,
+        ErrorKind::Storage,
+    ];
+    for (path, method, operation) in operations(&document).iter().filter(|o| o.0 != api::OPENAPI) {
+        for kind in kinds {
+            let status = status_of(kind).to_string();
+            assert!(operation["responses"][&status].is_object(), "{method} {path}: {status}");
+        }
+    }
 }
 
 /// Sends a request, and holds what it is answered against what the document says of that status.

@@ -170,6 +170,7 @@ async fn everything_travels_in_frames_too() {
         scopes: vec![sync_core::protocol::Greeting {
             scope: scope.clone(),
             cursor: Cursor::default(),
+            digest: None,
         }],
     };
     let hello = Format::Frame.encode(hello).unwrap();

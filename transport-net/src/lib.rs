@@ -1,16 +1,20 @@
-//! What the transports share: whom TLS trusts (feature `tls`), and sockets to listen on (feature `server`).
+//! What the transports share: whom TLS trusts (feature `tls`), sockets to listen on (feature `server`), and how long a server
+//! asks to wait.
 //!
 //! A server's routes come from the transports, each of which gives an axum `Router`; merged into one they are served on
-//! one port, by `listen` or `listen_tls`.
+//! one port, by `listen` or `listen_tls`, which bound how many connections there are, and how slow their clients may be.
 
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "server")]
 mod listen;
+mod retry;
 #[cfg(feature = "tls")]
 pub mod tls;
 
-#[cfg(all(feature = "server", feature = "tls"))]
-pub use listen::listen_tls;
 #[cfg(feature = "server")]
-pub use listen::{RemoteAddress, listen};
+pub use listen::{ListenConfig, RemoteAddress, listen, listen_with};
+pub use retry::retry_after;
+
+#[cfg(all(feature = "server", feature = "tls"))]
+pub use listen::{listen_tls, listen_tls_with};

@@ -42,14 +42,14 @@ pub(crate) fn closed(code: u16, reason: &str) -> Error {
 /// An HTTP answer instead of a WebSocket.
 #[cfg(feature = "client")]
 fn refusal(response: &tungstenite::http::Response<Option<Vec<u8>>>) -> Error {
-    use std::time::Duration;
+    use sync_core::environment::{Environment, System};
     use sync_core::error::Retry;
 
     let status = response.status();
-    // A date instead of seconds is legal too, and is taken as "later".
-    let retry_after = response.headers().get("retry-after");
-    let seconds = retry_after.and_then(|v| v.to_str().ok()).and_then(|v| v.trim().parse().ok());
-    let later = Retry::Later(seconds.map(Duration::from_secs));
+    let text = |name| response.headers().get(name).and_then(|v| v.to_str().ok());
+    let asked = text("retry-after");
+    let wait = |asked| transport_net::retry_after(asked, text("date"), System.now());
+    let later = Retry::Later(asked.and_then(wait));
     let (kind, retry) = match status.as_u16() {
         401 => (ErrorKind::Unauthenticated, Retry::Never),
         403 => (ErrorKind::PermissionDenied, Retry::Never),

@@ -498,7 +498,9 @@ async fn refusals_of_http_keep_their_advice() {
         (404, "", ErrorKind::NotFound, later(None)),
         (429, "7", ErrorKind::Overloaded, later(Some(7))),
         (503, "120", ErrorKind::Overloaded, later(Some(120))),
-        (503, "Fri, 31 Dec 1999 23:59:59 GMT", ErrorKind::Overloaded, later(None)),
+        (503, "Fri, 31 Dec 1999 23:59:59 GMT", ErrorKind::Overloaded, later(Some(0))),
+        (503, "Fri, 31 Dec 2100 23:59:59 GMT", ErrorKind::Overloaded, later(Some(24 * 60 * 60))),
+        (503, "soon", ErrorKind::Overloaded, later(None)),
         (502, "", ErrorKind::Network, later(None)),
         (200, "", ErrorKind::Protocol, later(None)),
     ] {

@@ -72,6 +72,12 @@ pub(crate) async fn run(args: SyncArgs) -> Result<(), Failure> {
             args::LiveBy::Poll => LiveBy::Poll,
         });
     }
+    if let Some(proxy) = args.proxy {
+        if !args.server.starts_with("http") {
+            return Err(Failure::usage("--proxy is for servers at http:// and https://"));
+        }
+        builder = builder.proxy(proxy);
+    }
     if let Some(token) = args.token.read()? {
         builder = builder.token(token);
     }

@@ -85,6 +85,9 @@ impl Folder {
 fn program(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_twotide"));
     command.args(args).env_remove("TWOTIDE_TOKEN").env_remove("RUST_LOG");
+    for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
+        command.env_remove(name).env_remove(name.to_uppercase());
+    }
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -31,6 +31,10 @@ impl ConflictResolver for FieldByField {
         "field by field"
     }
 
+    fn needs_base(&self) -> bool {
+        true
+    }
+
     fn resolve(&self, conflict: &Conflict<'_>) -> Result<Resolution> {
         let note = |state: Option<&DocumentState>| {
             state.and_then(|s| s.body.as_ref()).map(Body::to::<Note>).transpose()

@@ -1,5 +1,6 @@
 //! The engine's commands as futures, and what comes of them as facts.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::future::abortable;
@@ -82,9 +83,14 @@ impl Task {
         let cx = self.context();
         let (attempt, handle) = abortable(async move {
             let state = storage.state().await?;
+            let mut told = BTreeMap::new();
             let greet = |scope: Scope| {
-                let cursor = state.checkpoint(&scope).cursor();
-                Greeting { scope, cursor }
+                let checkpoint = state.checkpoint(&scope);
+                let (cursor, settled) = (checkpoint.cursor(), checkpoint.seen);
+                let ack = ack(&state, &scope, settled).filter(|ack| ack.digest.is_some());
+                let digest = ack.as_ref().and_then(|ack| ack.digest);
+                told.extend(ack.map(|ack| (scope.clone(), ack)));
+                Greeting { scope, cursor, digest }
             };
             let hello = Hello {
                 versions: VERSIONS.to_vec(),
@@ -100,7 +106,11 @@ impl Task {
             let (body_bytes, transaction) = (welcome.body_bytes, welcome.push_limits);
             let limits = WriteLimits { body_bytes, transaction };
             storage.note_server(cx, Now(welcome.server_time), limits).await?;
-            Ok(Connected { connection, welcome, asked, last_push: state.last_push })
+            // Of a scope that is not welcome, or has to begin elsewhere, nothing was heard.
+            told.retain(|scope, _| {
+                welcome.scopes.iter().any(|w| w.scope == *scope && w.reset.is_none())
+            });
+            Ok(Connected { connection, welcome, asked, told, last_push: state.last_push })
         });
         self.connecting = Some((ticket, handle));
         let done = move |result| match result {
@@ -210,19 +220,28 @@ impl Task {
         self.store(apply);
     }
 
+    /// Tells how far the replica is. What the server was told on this connection already, by the greeting for one, is not
+    /// told again: the answer would be the same.
     fn acknowledge(&mut self, scope: Scope, settled: Seq) {
         let wait = if self.goal.live { self.options.acknowledge_every } else { Default::default() };
         let (connection, storage) = (self.connection(), self.parts.storage.clone());
+        let ticket = self.connection.as_ref().map(|(ticket, _)| *ticket);
+        let before = self.told.get(&scope).cloned();
         let acknowledge = async move {
             tokio::time::sleep(wait).await;
-            let result = match (connection, storage.state().await) {
-                (Ok(connection), Ok(state)) => match ack(&state, &scope, settled) {
-                    Some(ack) => connection.acknowledge(ack).await,
-                    None => Ok(None),
-                },
-                (Err(error), _) | (_, Err(error)) => Err(error),
+            let state = storage.state().await;
+            let ack = state.map(|state| {
+                ack(&state, &scope, settled).filter(|ack| Some(ack) != before.as_ref())
+            });
+            let (told, result) = match (connection, ack) {
+                (Ok(connection), Ok(Some(ack))) => {
+                    let result = connection.acknowledge(ack.clone()).await;
+                    (ticket.map(|ticket| (ticket, ack)), result)
+                }
+                (Ok(_), Ok(None)) => (None, Ok(None)),
+                (Err(error), _) | (_, Err(error)) => (None, Err(error)),
             };
-            Done::Acknowledged { scope, result }
+            Done::Acknowledged { scope, told, result }
         };
         self.work.push(acknowledge.boxed());
     }

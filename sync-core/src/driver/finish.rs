@@ -9,7 +9,7 @@ use crate::engine::{
 };
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::model::{Checkpoint, Cursor, PushBatch, PushId, Reset, Scope, Verdicts};
-use crate::protocol::{ScopeWelcome, Welcome};
+use crate::protocol::{Ack, ScopeWelcome, Welcome};
 use crate::replica::{Applied, Committed, ReplicaState};
 use crate::transport::{Connection, Delivery};
 use futures_util::FutureExt;
@@ -24,7 +24,7 @@ pub(super) enum Done {
     Formed { scope: Scope, result: Result<Option<PushBatch>> },
     Pushed { scope: Scope, ticket: Ticket, result: Result<Verdicts> },
     Settled { scope: Scope, result: Result<Committed> },
-    Acknowledged { scope: Scope, result: Result<Option<Reset>> },
+    Acknowledged { scope: Scope, told: Option<(Ticket, Ack)>, result: Result<Option<Reset>> },
     WasReset { scope: Scope, result: Result<(Committed, Checkpoint)> },
     Forgotten { scope: Scope, result: Result<Committed> },
     Reidentified { result: Result<Committed> },
@@ -38,6 +38,8 @@ pub(super) struct Connected {
     pub(super) welcome: Welcome,
     /// Where the greeting said that the replica stands.
     pub(super) asked: BTreeMap<Scope, Cursor>,
+    /// What it acknowledged.
+    pub(super) told: BTreeMap<Scope, Ack>,
     pub(super) last_push: PushId,
 }
 
@@ -104,7 +106,13 @@ impl Task {
                 self.pushed += *result.as_ref().unwrap_or(&0) as u64;
                 self.input(Input::Settled { scope, result });
             }
-            Done::Acknowledged { scope, result } => {
+            Done::Acknowledged { scope, told, result } => {
+                let is_here = |t: &Ticket| self.connection.as_ref().is_some_and(|(o, _)| o == t);
+                if let (Some((ticket, ack)), Ok(None)) = (told, &result)
+                    && is_here(&ticket)
+                {
+                    self.told.insert(scope.clone(), ack);
+                }
                 let result = result.map_err(|e| match e.kind() {
                     ErrorKind::Unauthenticated => self.refused_or_failed(&e),
                     _ => Failure::from(&e),
@@ -174,12 +182,13 @@ impl Task {
     fn connected(&mut self, ticket: Ticket, result: Result<Connected>) {
         self.connecting.take_if(|(t, _)| *t == ticket);
         match result {
-            Ok(Connected { connection, welcome, mut asked, last_push }) => {
+            Ok(Connected { connection, welcome, mut asked, told, last_push }) => {
                 self.push_limits = self.options.push_limits.min(welcome.push_limits);
                 let lost = Arc::clone(&connection);
                 self.work
                     .push(async move { Done::Lost { ticket, error: lost.lost().await } }.boxed());
                 self.connection = Some((ticket, connection));
+                self.told = told;
                 let greeting = |s: ScopeWelcome| ScopeGreeting {
                     asked: asked.remove(&s.scope).unwrap_or_default(),
                     scope: s.scope,

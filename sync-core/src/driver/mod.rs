@@ -27,7 +27,7 @@ use crate::engine::{Engine, EngineOptions, Event, Goal, Input, Phase, Ticket};
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Chunk, Collection, Generation, Limits, PushBatch, Scope, Verdicts};
-use crate::protocol::Goodbye;
+use crate::protocol::{Ack, Goodbye};
 use crate::replica::{Committed, Context};
 use crate::resolver::Resolvers;
 use crate::storage::Storage;
@@ -168,6 +168,7 @@ impl Driver {
             tokens: Arc::clone(&tokens),
             connection: None,
             connecting: None,
+            told: BTreeMap::new(),
             renewing: false,
             push_limits: options.push_limits,
             goal: Goal::default(),
@@ -258,6 +259,8 @@ struct Task {
     tokens: Arc<Tokens>,
     connection: Option<(Ticket, Arc<dyn Connection>)>,
     connecting: Option<(Ticket, AbortHandle)>,
+    /// What the server heard last of how far each scope is, on this connection, and had nothing to say against.
+    told: BTreeMap<Scope, Ack>,
     /// Whether the connection is given another token.
     renewing: bool,
     /// What the server takes, and we.

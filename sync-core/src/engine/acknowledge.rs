@@ -61,17 +61,7 @@ impl Engine {
         match result {
             // Who was at the head from the beginning has nothing else to show that the link works.
             Ok(None) => self.backoff.success(),
-            Ok(Some(reset)) if reset.reason == ResetReason::DigestDiffers => {
-                let lately = pull.differed.is_some_and(|d| now.since(d) < BETWEEN_DIFFERENCES);
-                pull.differed = Some(now);
-                if lately {
-                    // Pulling everything afresh did not help: that is for people to look at.
-                    pull.refused = Some(ErrorKind::Internal);
-                    return self.tell(Event::Diverged(scope.clone()));
-                }
-                return self.begin_reset(scope, reset);
-            }
-            Ok(Some(reset)) => return self.begin_reset(scope, reset),
+            Ok(Some(reset)) => return self.take_reset(now, scope, reset),
             Err(failure) if Self::needs_new_link(&failure) => {
                 return self.lose_link_to(now, failure);
             }
@@ -81,5 +71,21 @@ impl Engine {
         if moved {
             self.acknowledge(scope);
         }
+    }
+
+    /// The server says that the position is of no use, or that the documents there differ from its own.
+    pub(super) fn take_reset(&mut self, now: Now, scope: &Scope, reset: Reset) {
+        let Some(machine) = self.scopes.get_mut(scope) else { return };
+        let pull = &mut machine.pull;
+        if reset.reason == ResetReason::DigestDiffers {
+            let lately = pull.differed.is_some_and(|d| now.since(d) < BETWEEN_DIFFERENCES);
+            pull.differed = Some(now);
+            if lately {
+                // Pulling everything afresh did not help: that is for people to look at.
+                pull.refused = Some(ErrorKind::Internal);
+                return self.tell(Event::Diverged(scope.clone()));
+            }
+        }
+        self.begin_reset(scope, reset);
     }
 }

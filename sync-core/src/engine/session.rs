@@ -116,7 +116,7 @@ impl Engine {
                     self.acknowledge(&greeting.scope);
                 }
                 if let Some(reset) = greeting.reset {
-                    self.begin_reset(&greeting.scope, reset);
+                    self.take_reset(now, &greeting.scope, reset);
                 }
             }
         }

@@ -34,6 +34,9 @@ pub struct Greeting {
     pub scope: Scope,
     /// Where the replica stands.
     pub cursor: Cursor,
+    /// The digest of its live documents there, under the conditions of that in an [`Ack`]. With it the greeting
+    /// acknowledges the cursor; a digest that differs is told as the [reset](ScopeWelcome::reset) of the scope.
+    pub digest: Option<Digest>,
 }
 
 /// The server's answer to a [`Hello`] that it takes.
@@ -189,7 +192,7 @@ pub enum Message {
 
 codec_struct! {
     Hello { versions, replica, token, compressions, schema, agent, scopes }
-    Greeting { scope, cursor }
+    Greeting { scope, cursor, digest }
     Welcome { version, server_time, push_limits, chunk_limits, body_bytes, heartbeat, compression, scopes }
     ScopeWelcome { scope, epoch, head, horizon, last_push, reset }
     Pull { scope, cursor, limits }

@@ -11,7 +11,7 @@ use crate::model::{
     Collection, Cursor, Limits, PushBatch, PushId, Rejection, RejectionCode, ReplicaId, Reset,
     Scope, Seq, Verdicts,
 };
-use crate::protocol::{Ack, Pull, ScopeWelcome};
+use crate::protocol::{Ack, Greeting, Pull, ScopeWelcome};
 use crate::storage::Visible;
 
 /// Somebody who was let in.
@@ -69,13 +69,22 @@ impl Peer {
         self.visible(scope).await.map(drop)
     }
 
-    pub(super) async fn greet_scope(&self, scope: &Scope, cursor: &Cursor) -> Result<ScopeWelcome> {
+    pub(super) async fn greet_scope(&self, greeting: &Greeting) -> Result<ScopeWelcome> {
+        let Greeting { scope, cursor, digest } = greeting;
         let mut row = self.server.open_scope(scope).await?;
         let mut reset = None;
         if let Err(fork) = check_cursor(&row, cursor) {
             let answer = self.server.reset_for(scope, cursor, fork).await?;
             reset = Some(answer);
             row = self.server.open_scope(scope).await?;
+        } else if let (Some(epoch), Some(_)) = (cursor.epoch, digest)
+            && cursor.floor.is_none()
+            && cursor.backfills.is_empty()
+        {
+            let (scope, seq, digest) = (scope.clone(), cursor.after, *digest);
+            reset = self.acknowledge(&Ack { scope, epoch, seq, digest }).await?;
+            // The head that is told is not older than the one at which digests were compared.
+            row = self.server.open_scope(&greeting.scope).await?;
         }
         let (_, last_push) = self.server.0.storage.replica(scope.clone(), self.replica).await?;
         Ok(ScopeWelcome {

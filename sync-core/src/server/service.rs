@@ -207,7 +207,7 @@ impl Server {
         let mut scopes = Vec::new();
         for greeting in &hello.scopes {
             if peer.access(&greeting.scope).await?.read.is_some() {
-                scopes.push(peer.greet_scope(&greeting.scope, &greeting.cursor).await?);
+                scopes.push(peer.greet_scope(greeting).await?);
             }
         }
         let welcome = Welcome {

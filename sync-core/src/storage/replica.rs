@@ -114,7 +114,8 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     async fn declare_local_only(&self, collections: BTreeSet<Collection>) -> Result<()>;
 
     /// Takes the engine lease for this holder, a name for people. When it returns, whoever held it before changes
-    /// nothing any more. Each lease is greater than all before it, also if the same holder asks again.
+    /// nothing any more. Each lease is greater than all before it, also if the same holder asks again. Survives a crash of
+    /// the process; a power failure, which ends every holder, may let a number be given out again.
     ///
     /// Fails with `Busy`, naming the holder, if another living process holds it; that one keeps it.
     async fn claim(&self, holder: String) -> Result<Generation>;
@@ -125,7 +126,9 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// Takes note of the server's time, by which later stamps are corrected, and of what it takes at most, by which later
     /// writes are bounded as well. Survives a crash of the process.
     ///
-    /// Fails with `Superseded` for an old lease, and changes nothing; so do all methods below that take a [`Context`].
+    /// Fails with `Superseded` for an old lease, and changes nothing; so do all methods below that take a [`Context`]. Those
+    /// of them that take a scope, in an argument or in a chunk, need not know it; all but [`note_attempt`](Self::note_attempt)
+    /// and [`next_push`](Self::next_push) fail with `InvalidInput` for [`Scope::local`], with which no server has to do.
     async fn note_server(&self, cx: Context, time: Now, limits: WriteLimits) -> Result<()>;
 
     /// Takes note of an attempt to sync a scope that failed, so that whoever asks why something is not synced can be told,
@@ -150,7 +153,8 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// The batch in flight, or else forms one of whole transactions from the front of the outbox, bounded by the
     /// limits; none if nothing waits. When it returns, the batch survives a power failure, and until it is settled
     /// every call gives the same one, whatever is written meanwhile. It holds at least one transaction, whatever the
-    /// limits. How often it was given shows in its entries ([`UnsettledEntry::attempts`]).
+    /// limits. How often it was given shows in its entries ([`UnsettledEntry::attempts`]). In a scope that nobody has heard of
+    /// nothing waits.
     async fn next_push(
         &self,
         cx: Context,
@@ -158,7 +162,8 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
         limits: Limits,
     ) -> Result<Option<PushBatch>>;
 
-    /// Takes in the verdicts on a batch if it is the one in flight; else nothing happens, and the answer is empty.
+    /// Takes in the verdicts on a batch if it is the one in flight, and they are of the replica's life of the log; else
+    /// nothing happens, and the answer is empty: so in a scope that nobody has heard of.
     /// When it returns, no batch is in flight, and edits that were made meanwhile stand on the state that was pushed.
     /// The position does not move. May be lost to a power failure: the batch is then pushed again and gets the same
     /// verdicts.
@@ -173,15 +178,16 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     ) -> Result<Committed>;
 
     /// Takes in a chunk, documents and checkpoint together, if it begins where the replica stands; else nothing
-    /// happens, and the answer says so (`moved`) and where the replica stands. An empty chunk moves the position. May
-    /// be lost to a power failure: the chunk is then pulled again.
+    /// happens, and the answer says so (`moved`) and where the replica stands. An empty chunk moves the position. A scope
+    /// that nobody has heard of stands at 0 in no epoch, and begins with the first chunk that fits. May be lost to a power failure: the chunk is then pulled again.
     ///
     /// Fails with `Protocol` if the chunk contradicts itself: nothing of it is taken in.
     async fn apply(&self, cx: Context, chunk: Chunk) -> Result<Applied>;
 
     /// Gives up the position of a scope and keeps every unsynced edit, and the batch in flight; what was settled and
     /// is lost on the server becomes a push that offers it again. A change to the epoch that the replica is in already
-    /// does nothing. May be lost to a power failure: the server then asks for it again.
+    /// does nothing. A scope that nobody has heard of begins then, at 0 and without documents. May be lost to a power failure:
+    /// the server then asks for it again.
     async fn reset(&self, cx: Context, scope: Scope, reset: Reset) -> Result<Committed>;
 
     /// Takes another identity: in every scope the batch in flight is dissolved, and unsettled edits are stamped anew.
@@ -202,6 +208,9 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
 
     /// Finishes what was asked and lets go of the file. When it returns, the file can be opened again, and every other
     /// call fails with `Closed`. Closing twice is fine, and at the same time: both return when it is done.
+    ///
+    /// Our storages do not fail here. One that does has closed all the same: what was acknowledged is kept, and nobody has to
+    /// close it again.
     async fn close(&self) -> Result<()>;
 }
 

@@ -69,10 +69,15 @@ pub trait ServerStorage: Send + Sync + fmt::Debug + 'static {
     ///
     /// A batch that was appended before gets its original verdicts; a batch older than the newest of its replica is
     /// [`Stale`](crate::model::Verdicts::Stale) and has no effect. So whoever does not know whether a push arrived,
-    /// because the future was dropped or failed, pushes it again.
+    /// because the future was dropped or failed, pushes it again. Another batch under the id of the newest one is
+    /// [`Cloned`](crate::model::Verdicts::Cloned), without effect.
     ///
-    /// The judge is called inside the transaction, on the storage's thread, once a change. A panic of it fails the
-    /// push.
+    /// A batch of any size is one append, and one without changes has no verdicts and is remembered like any other; how much
+    /// a push may hold is for the caller to bound. The id 0 stands for "none" where ids are compared, so the caller does not
+    /// hand in a batch with it.
+    ///
+    /// The judge is called inside the transaction, on the storage's thread; [`Judge`] says when. A panic of it fails the push
+    /// with `Internal`.
     async fn append(
         &self,
         cx: AppendContext,
@@ -96,7 +101,7 @@ pub trait ServerStorage: Send + Sync + fmt::Debug + 'static {
 
     /// Takes note of how far a replica is; within an epoch it never goes back. May be lost to a power failure: the
     /// replica says it again. A digest that differs at the same position is answered by a reset. What is said of
-    /// another epoch is ignored.
+    /// another epoch is ignored. A position above the head counts as the head, and its digest is not compared.
     ///
     /// Fails with `NotFound` for an unknown scope.
     async fn acknowledge(
@@ -143,6 +148,9 @@ pub trait ServerStorage: Send + Sync + fmt::Debug + 'static {
 
     /// Finishes what was asked and lets go of the file. When it returns, the file can be opened again, and every other
     /// call fails with `Closed`. Closing twice is fine, and at the same time: both return when it is done.
+    ///
+    /// Our storages do not fail here. One that does has closed all the same: what was acknowledged is kept, and nobody has to
+    /// close it again.
     async fn close(&self) -> Result<()>;
 }
 

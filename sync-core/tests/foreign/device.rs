@@ -53,7 +53,7 @@ impl Device {
             compressions: Vec::new(),
             schema: 0,
             agent: String::new(),
-            scopes: vec![Greeting { scope: Scope::default(), cursor: ahead.clone() }],
+            scopes: vec![Greeting { scope: Scope::default(), cursor: ahead.clone(), digest: None }],
         };
         let (connection, welcome) = transport.connect(hello).await.unwrap();
         Self { kv, storage, connection, welcome, cx, ahead, written: Mutex::default() }

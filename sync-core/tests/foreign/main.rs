@@ -14,3 +14,4 @@ mod listing;
 mod random;
 mod service;
 mod settling;
+mod unconditional;

@@ -173,7 +173,9 @@ async fn history(writes: Writes, seed: u64) {
             assert_eq!(actor.device.reads(id).await, held, "{id}");
         }
     }
-    for actor in &actors {
+    // Where nobody looks what is there, the last write replaces what it did not know.
+    let looks = writes != Writes::Put;
+    for actor in actors.iter().filter(|_| looks) {
         for (id, word) in &actor.device.written() {
             let text = service.text(id).unwrap_or_default();
             assert!(text.split(' ').any(|w| w == word), "{word} of {id} is lost in {text:?}");
@@ -197,4 +199,9 @@ async fn random_histories_with_conditions_lose_nothing() {
 #[tokio::test(start_paused = true)]
 async fn random_histories_with_remembered_keys_lose_nothing() {
     histories(Writes::Keyed).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn random_histories_without_conditions_end_equal() {
+    histories(Writes::Put).await;
 }

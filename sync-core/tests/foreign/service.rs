@@ -16,6 +16,8 @@ pub(crate) const EPOCH_MS: u64 = 1_770_000_000_000;
 /// How the service takes writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Writes {
+    /// Each makes a document anew, under an id of the service's own. Deletions are by id.
+    Post,
     /// The last one wins.
     Put,
     /// Only on the version that they were made on.
@@ -106,6 +108,12 @@ impl Service {
 
     pub(crate) fn text(&self, id: &str) -> Option<String> {
         self.state().rows.get(id).and_then(|r| r.text.clone())
+    }
+
+    /// The ids of all documents that are there, with what they say.
+    pub(crate) fn texts(&self) -> Vec<(String, String)> {
+        let live = |(id, row): (&String, &Row)| row.text.clone().map(|text| (id.clone(), text));
+        self.state().rows.iter().filter_map(live).collect()
     }
 
     /// The next answers get lost, after the service did what it was asked.
@@ -199,12 +207,15 @@ impl Service {
             (Some(row), Some(base)) => base.is(&row.version()),
             (None, Some(base)) => base.deleted,
         };
-        if self.writes != Writes::Put && !is_current {
+        let looks = matches!(self.writes, Writes::Conditional | Writes::Keyed);
+        if looks && !is_current {
             return Outcome::Conflict(
                 current.map_or(Held::Deleted { version: None }, |r| r.held()),
             );
         }
-        let version = self.store(id, text.as_deref());
+        let own = format!("s{}", self.state().changes + 1);
+        let makes = self.writes == Writes::Post && text.is_some();
+        let version = self.store(if makes { &own } else { id }, text.as_deref());
         let mut state = self.state();
         let change_number = state.changes;
         state.answers.insert(change.key.clone(), change_number);

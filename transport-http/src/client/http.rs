@@ -1,5 +1,6 @@
 //! Requests and answers: what is asked is sent, and what comes back is read within bounds.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -45,6 +46,14 @@ fn invalid(what: &'static str) -> Error {
     Error::new(ErrorKind::InvalidInput, what)
 }
 
+/// Whether an address is on this machine, which no proxy can know better.
+fn is_here(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
 /// What is asked.
 #[derive(Clone, Debug)]
 pub(super) struct Ask {
@@ -88,6 +97,7 @@ impl Http {
             .gzip(config.compress)
             .zstd(config.compress);
         builder = match &config.proxy {
+            ProxyBy::System if is_here(&base) => builder.no_proxy(),
             ProxyBy::System => builder,
             ProxyBy::None => builder.no_proxy(),
             ProxyBy::Url(url) => {
@@ -304,4 +314,26 @@ async fn read_up_to(mut answer: Response, max: usize) -> Result<(Bytes, bool), T
         bytes.extend_from_slice(&part);
     }
     Ok((bytes.freeze(), true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_on_this_machine_is_known_by_its_address() {
+        for here in
+            ["http://localhost:1", "https://a.localhost/x", "http://127.9.0.1", "http://[::1]:80"]
+        {
+            assert!(is_here(&here.parse().unwrap()), "{here}");
+        }
+        for elsewhere in [
+            "http://localhost.example.org",
+            "http://10.0.0.1",
+            "http://0.0.0.0",
+            "http://[2001:db8::1]",
+        ] {
+            assert!(!is_here(&elsewhere.parse().unwrap()), "{elsewhere}");
+        }
+    }
 }

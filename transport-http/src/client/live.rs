@@ -145,6 +145,8 @@ impl Live {
 
     async fn ask(&mut self) -> Result<Option<Changes>> {
         if self.ladder.is_stuck() {
+            // That may be the way's fault, or the link is no good at all: who does not wait finds out.
+            self.poll().await?;
             let error =
                 Error::new(ErrorKind::Network, "changes do not come in the way that is wanted")
                     .with("live_by", format!("{:?}", self.line.http().config.live));

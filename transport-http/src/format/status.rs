@@ -38,7 +38,7 @@ pub fn retry_after(retry: Retry) -> Option<u64> {
 
 /// The error that an answer with such a status tells of.
 ///
-/// If the body is one of ours, it decides, and `retry_after` (the header) fills in how long to wait. Else the answer is a
+/// If the body is one of ours, it decides, and `retry_after` (the header, in seconds) fills in how long to wait. Else the answer is a
 /// gateway's, or that of a server of another kind, and the status alone is left to go by. Then only 401 and 403 are for
 /// good: all else may end by itself, behind a server that starts or a gateway that is set up.
 #[must_use]
@@ -48,7 +48,7 @@ pub fn error_of(
     body: &Bytes,
     retry_after: Option<&str>,
 ) -> Error {
-    // A date instead of seconds is legal too, and is taken as "later".
+    // Whoever calls has made seconds of a date.
     let after = retry_after.and_then(|v| v.trim().parse().ok()).map(Duration::from_secs);
     if let Some(Ok(wire)) = format.map(|f| f.decode::<WireError>(body.clone())) {
         let retry = match wire.retry {

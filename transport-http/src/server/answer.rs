@@ -9,6 +9,7 @@ use sync_core::model::Cursor;
 use sync_core::protocol::WireError;
 use sync_core::server::{Served, SharedChunk};
 
+use super::held;
 use crate::format::{
     Changes, Content, Continued, Format, entity_tag, frame, retry_after, status_of,
 };
@@ -151,8 +152,8 @@ pub(super) fn continued(shared: &SharedChunk, cursor: Cursor) -> Changes {
     Changes::Chunk(Box::new(Continued { chunk, cursor: Some(cursor) }))
 }
 
-/// The last touch of every answer: what encodings requests may have, and a body of ours for the refusals that were made
-/// before anything of ours ran (a method or an encoding that is not known).
+/// The last touch of every answer: what encodings requests may have, a body of ours for the refusals that were made before
+/// anything of ours ran (a method or an encoding that is not known), and what is held until the answer is written.
 pub(super) async fn finish(response: Response) -> Response {
     let status = response.status();
     let is_bare = !response.headers().contains_key(header::CONTENT_TYPE);
@@ -166,7 +167,7 @@ pub(super) async fn finish(response: Response) -> Response {
         _ => response,
     };
     response.headers_mut().entry(header::ACCEPT_ENCODING).or_insert(ENCODINGS);
-    response
+    held::tie(response)
 }
 
 /// Keeps status and headers.

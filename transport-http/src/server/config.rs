@@ -11,8 +11,9 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct HttpServerConfig {
-    /// Requests at a time; who comes later is asked to come back. Default 256. Each may hold a body in memory, so this times
-    /// [`body_bytes`](Self::body_bytes) is what requests take up at most.
+    /// Requests at a time, until their answers are written; who comes later is asked to come back. Default 256. Each may hold
+    /// a body in memory and then its answer, so this times [`body_bytes`](Self::body_bytes) is what requests take up at most.
+    /// A client that does not take its answer keeps its place until what listens cuts it (`ListenConfig::write_timeout`).
     pub requests: usize,
     /// Streams, and requests that wait for something to follow, at a time; who comes later is asked to come back. Default
     /// 10,000. Each holds a chunk at most.

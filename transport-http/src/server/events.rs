@@ -15,7 +15,6 @@ use sync_core::server::{Follower, Served};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::answer::continued;
-use super::exchange::Place;
 use crate::api;
 use crate::format::{Changes, Event, EventWriter, Format, write_cursor};
 
@@ -32,7 +31,6 @@ struct Events {
     next: Option<Next>,
     heartbeat: Duration,
     end: Instant,
-    _place: Place,
 }
 
 fn step(mut follower: Follower) -> Next {
@@ -49,7 +47,6 @@ pub(super) fn answer(
     format: Format,
     heartbeat: Duration,
     time: Duration,
-    place: Place,
 ) -> Response {
     let events = Events {
         writer: EventWriter::new(format),
@@ -57,7 +54,6 @@ pub(super) fn answer(
         next: Some(step(follower)),
         heartbeat,
         end: Instant::now() + time,
-        _place: place,
     };
     let padding = Bytes::from(format!(":{:1$}\n\n", "", PADDING));
     let first = stream::once(async move { Ok::<_, Error>(padding) });

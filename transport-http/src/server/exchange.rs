@@ -14,12 +14,13 @@ use serde::de::DeserializeOwned;
 use sync_core::error::{Error, ErrorKind, Result, Retry};
 use sync_core::model::{ReplicaId, Scope};
 use sync_core::protocol::HEADER_BYTES;
-use sync_core::server::{OpenSession, Server};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use sync_core::server::Server;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::answer::Failure;
 use super::config::HttpServerConfig;
+use super::held::{Held, Place};
 use super::negotiate::best;
 use crate::api;
 use crate::format::{Content, Format};
@@ -63,9 +64,6 @@ impl Wanted {
     }
 }
 
-/// A place among those that a server takes at a time.
-pub(super) type Place = OwnedSemaphorePermit;
-
 impl App {
     pub(super) fn new(server: Server, config: HttpServerConfig) -> Self {
         let places = |n: usize| Arc::new(Semaphore::new(n.min(Semaphore::MAX_PERMITS)));
@@ -75,12 +73,6 @@ impl App {
     fn full(&self, what: &str) -> Failure {
         let retry = Retry::Later(Some(self.config.retry_after));
         Failure::from(Error::new(ErrorKind::Overloaded, what.to_owned()).retrying(retry))
-    }
-
-    /// A place for something that lasts.
-    pub(super) fn stream(&self) -> Result<Place, Failure> {
-        let place = Arc::clone(&self.streams).try_acquire_owned();
-        place.map_err(|_| self.full("the server has as many streams as it takes"))
     }
 
     fn body_bytes(&self) -> usize {
@@ -112,9 +104,10 @@ impl App {
                 return Err(Failure::new(StatusCode::NOT_ACCEPTABLE, message));
             };
             let (parts, body) = request.into_parts();
-            let open = self.server.open_session();
-            let app = Arc::clone(&self);
-            handle(Exchange { app, wanted, parts, _place: place, _open: open }, body).await
+            let held = Held::new(place, self.server.open_session());
+            let exchange = Exchange { app: Arc::clone(&self), wanted, parts, held: held.clone() };
+            let answer = handle(exchange, body).await;
+            Ok(held.until_written(answer.unwrap_or_else(|failure| failure.answer(format))))
         };
         served.await.unwrap_or_else(|failure: Failure| failure.answer(format))
     }
@@ -136,10 +129,8 @@ pub(super) struct Exchange {
     pub(super) app: Arc<App>,
     pub(super) wanted: Wanted,
     pub(super) parts: Parts,
-    /// Held while the request is worked on.
-    _place: Place,
-    /// A server that drains waits for it.
-    _open: OpenSession,
+    /// What the request holds until its answer is written.
+    held: Held,
 }
 
 impl Exchange {
@@ -149,6 +140,14 @@ impl Exchange {
 
     pub(super) fn format(&self) -> Format {
         self.wanted.format()
+    }
+
+    /// Goes over to a place among those that last: whoever waits or follows stands in nobody's way.
+    pub(super) fn linger(&self) -> Result<(), Failure> {
+        let place: Result<Place, _> = Arc::clone(&self.app.streams).try_acquire_owned();
+        let full = |_| self.app.full("the server has as many streams as it takes");
+        self.held.change(place.map_err(full)?);
+        Ok(())
     }
 
     /// Bounds the time of a piece of work.

@@ -4,6 +4,7 @@ mod answer;
 mod config;
 mod events;
 mod exchange;
+mod held;
 mod negotiate;
 mod routes;
 
@@ -55,25 +56,33 @@ pub fn router_with(server: Server, config: HttpServerConfig) -> Router {
     let worth_it = SizeAbove::new(COMPRESS_OVER as u16).and(NotForContentType::SSE);
     let compression =
         CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(worth_it);
-    Router::new()
-        .route(api::HELLO, with_options(post(routes::hello), "POST, OPTIONS"))
-        .route(api::SCOPE, with_options(get(routes::scope), "GET, HEAD, OPTIONS"))
-        .route(
-            api::CHANGES,
-            with_options(get(routes::changes).post(routes::changes), "GET, HEAD, POST, OPTIONS"),
-        )
-        .route(api::PUSHES, with_options(post(routes::pushes), "POST, OPTIONS"))
-        .route(api::ACKNOWLEDGEMENTS, with_options(post(routes::acknowledgements), "POST, OPTIONS"))
-        .route(api::OPENAPI, with_options(get(routes::document), "GET, HEAD, OPTIONS"))
-        .route("/v1/scopes/{scope}/{*nothing}", any(routes::nothing))
+    let all = table().into_iter().fold(Router::new(), |all, (path, allow, methods)| {
+        let options = move || async move {
+            (StatusCode::NO_CONTENT, [(header::ALLOW, allow)]).into_response()
+        };
+        all.route(path, methods.options(options))
+    });
+    all.route("/v1/scopes/{scope}/{*nothing}", any(routes::nothing))
         .with_state(Arc::new(App::new(server, config)))
         .layer(RequestDecompressionLayer::new())
         .layer(compression)
         .layer(map_response(answer::finish))
 }
 
-fn with_options(methods: MethodRouter<Arc<App>>, allow: &'static str) -> MethodRouter<Arc<App>> {
-    methods.options(move || async move {
-        (StatusCode::NO_CONTENT, [(header::ALLOW, allow)]).into_response()
-    })
+/// Every path that is served, with the methods that it takes as the header `Allow` lists them: for who documents, limits or
+/// forwards the routes.
+pub fn paths() -> impl Iterator<Item = (&'static str, &'static str)> {
+    table().into_iter().map(|(path, allow, _)| (path, allow))
+}
+
+fn table() -> [(&'static str, &'static str, MethodRouter<Arc<App>>); 6] {
+    let changes = get(routes::changes).post(routes::changes);
+    [
+        (api::HELLO, "POST, OPTIONS", post(routes::hello)),
+        (api::SCOPE, "GET, HEAD, OPTIONS", get(routes::scope)),
+        (api::CHANGES, "GET, HEAD, POST, OPTIONS", changes),
+        (api::PUSHES, "POST, OPTIONS", post(routes::pushes)),
+        (api::ACKNOWLEDGEMENTS, "POST, OPTIONS", post(routes::acknowledgements)),
+        (api::OPENAPI, "GET, HEAD, OPTIONS", get(routes::document)),
+    ]
 }

@@ -107,22 +107,17 @@ async fn once(exchange: Exchange, peer: &Peer, pull: Pull, wait: Duration) -> An
     let format = exchange.format();
     let tags = exchange.list(&header::IF_NONE_MATCH);
     let is_idle = matches!(&served, Served::Chunk(chunk) if is_nothing(chunk, &pull.cursor));
-    let mut kept = None;
     if is_idle && !wait.is_zero() {
-        // Who waits stands in nobody's way.
-        kept = Some(exchange.app.stream()?);
-        drop(exchange);
+        exchange.linger()?;
         let mut follower = peer.follow(pull.clone());
         // If nothing came, or the server drains, what was read before is the answer.
         if let Ok(found) = timeout(wait, follower.next()).await {
             served = found?.unwrap_or(served);
         }
     }
-    let answer = answer::changes(format, served, &pull.cursor, |tag| {
+    answer::changes(format, served, &pull.cursor, |tag| {
         tags.is_some_and(|tags| has_entity_tag(&tags, tag))
-    });
-    drop(kept);
-    answer
+    })
 }
 
 /// Chunks as they come.
@@ -132,14 +127,14 @@ async fn stream(exchange: Exchange, peer: &Peer, mut pull: Pull, data: Data) -> 
     }
     // Whoever may not look is told so by a status, and not within a stream.
     exchange.in_time(peer.check(&pull.scope)).await?;
-    let place = exchange.app.stream()?;
+    exchange.linger()?;
     let format = match data {
         Data::Json => Format::Json,
         Data::Frame => Format::Frame,
     };
     let heartbeat = exchange.server().options().heartbeat;
     let time = exchange.app.config.stream_time;
-    Ok(events::answer(peer.follow(pull), format, heartbeat, time, place))
+    Ok(events::answer(peer.follow(pull), format, heartbeat, time))
 }
 
 pub(super) async fn pushes(State(app): State<Arc<App>>, request: Request) -> Response {

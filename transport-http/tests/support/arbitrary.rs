@@ -105,7 +105,8 @@ fn limits() -> impl Strategy<Value = Limits> {
 }
 
 pub fn hello() -> impl Strategy<Value = Hello> {
-    let greeting = (scope(), cursor()).prop_map(|(scope, cursor)| Greeting { scope, cursor });
+    let greeting = (scope(), cursor(), option::of(any::<u128>().prop_map(Digest)))
+        .prop_map(|(scope, cursor, digest)| Greeting { scope, cursor, digest });
     let texts = (option::of(".*"), vec(".*", 0..3), ".*");
     (vec(any::<u32>(), 0..3), replica(), texts, any::<u32>(), vec(greeting, 0..3)).prop_map(
         |(versions, replica, (token, compressions, agent), schema, scopes)| Hello {

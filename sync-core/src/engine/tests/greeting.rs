@@ -122,3 +122,22 @@ fn links_that_greet_and_break_are_made_anew_ever_later() {
     }
     assert!(longest > 2_000, "{longest}");
 }
+
+#[test]
+fn documents_that_a_greeting_finds_to_differ_are_pulled_afresh_once_and_then_shown_to_people() {
+    let reset = Reset { epoch: EPOCH, reason: ResetReason::DigestDiffers };
+    let mut s = greeted(PULL, settled_at(40), |g| g.reset = Some(reset));
+    assert!(s.commands().contains(&Output::Reset { scope: scope(), reset }));
+    let stands = Checkpoint { epoch: Some(EPOCH), ..Checkpoint::default() };
+    s.input(Input::ResetDone { scope: scope(), result: Ok(stands) });
+    let differs = Input::Acknowledged { scope: scope(), result: Ok(Some(reset)) };
+    let (pull, after) = s.pull_in();
+    let payload = s.deliver(pull, after.0, 40, 40);
+    s.commands();
+    s.applied(payload, 40);
+    s.commands();
+    s.input(differs);
+    let outputs: Vec<_> = std::iter::from_fn(|| s.engine.poll_output()).collect();
+    assert!(outputs.contains(&Output::Tell(Event::Diverged(scope()))), "{outputs:?}");
+    assert_eq!(s.engine.progress().refused, Some(ErrorKind::Internal));
+}

@@ -19,8 +19,23 @@ use crate::server::record::{Offer, PushRecord, ServerRow, ServerScope, StoredVer
 use crate::server::rows::ServerRows;
 
 /// Decides about the changes of one push, inside the transaction that appends them: pure and quick, it asks nobody.
+///
+/// Changes are decided in their order, each on what the one before it left. For each:
+///
+/// 1. A state that the server holds already is accepted without a question, and a stamp that is too far ahead is rejected
+///    without one.
+/// 2. [`admit`](Self::admit) is asked. A refusal becomes the verdict *rejected*.
+/// 3. If the change was made on what the server holds, it is accepted, and if something newer came of it already, superseded.
+/// 4. Only in a conflict [`resolve`](Self::resolve) is asked; two deletions, and equal bodies, are none. Its answer becomes
+///    the verdict as it says there.
+/// 5. A state that the resolver made is shown to [`admit`](Self::admit) as well. If it is refused there, the verdict is
+///    *conflict*, as if nobody had resolved it: the replica decides.
+///
+/// So `admit` is called up to twice a change and `resolve` up to once; neither is called for a batch that is told its verdicts
+/// again. A panic of either fails the whole push with `Internal`, and nothing of it is kept; the storage goes on.
 pub trait Judge: Send + Sync + fmt::Debug {
-    /// Whether the change may be made to that current state: authorisation and validation.
+    /// Whether the change may be made to that current state (none: the server holds no trace of the document):
+    /// authorisation and validation.
     ///
     /// # Errors
     /// The refusal, which becomes the verdict.
@@ -31,6 +46,10 @@ pub trait Judge: Send + Sync + fmt::Debug {
     ) -> std::result::Result<(), Rejection>;
 
     /// Resolves a conflict of a collection that the server resolves; none where that is left to the replica.
+    ///
+    /// The change is the local side. Nothing and `Defer` become the verdict *conflict*, with the state that the server holds;
+    /// `Remote` becomes *superseded*; `Local` writes the change and is *accepted*; `Merge` and `Delete` write a state of the
+    /// server's own making and become *merged*, with that state, or *superseded* if the server holds that already.
     fn resolve(
         &self,
         scope: &Scope,

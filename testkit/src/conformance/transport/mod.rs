@@ -44,6 +44,7 @@ macro_rules! __transport_cases {
             greeting {
                 greets_with_heads_epochs_and_limits,
                 resets_scopes_whose_position_means_nothing,
+                compares_the_digest_of_a_greeting,
                 leaves_out_scopes_that_may_not_be_seen,
                 refuses_a_wrong_token_for_good,
                 refuses_versions_that_it_does_not_speak,
@@ -185,6 +186,7 @@ macro_rules! __transport_faults {
     ($make:ident $given:tt) => {
         $crate::$make! { $given
             greets_without_cursors GreetsWithoutCursors,
+            greets_without_digests GreetsWithoutDigests,
             takes_refusals_for_outages TakesRefusalsForOutages,
             connects_for_ever ConnectsForEver,
             ignores_limits IgnoresLimits,

@@ -170,7 +170,11 @@ pub(super) fn batch(who: u8, id: u64, scope: &Scope, changes: Vec<Change>) -> Pu
 }
 
 pub(super) fn hello(who: u8, scopes: &[&Scope]) -> Hello {
-    let greeting = |scope: &&Scope| Greeting { scope: (*scope).clone(), cursor: Cursor::default() };
+    let greeting = |scope: &&Scope| Greeting {
+        scope: (*scope).clone(),
+        cursor: Cursor::default(),
+        digest: None,
+    };
     Hello {
         versions: VERSIONS.to_vec(),
         replica: replica(who),

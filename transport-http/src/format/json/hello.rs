@@ -1,11 +1,11 @@
-//! `{"replica":"…","scopes":[{"scope":"default","cursor":"…"}]}`
+//! `{"replica":"…","scopes":[{"scope":"default","cursor":"…","digest":"…"}]}`
 
 use serde::{Deserialize, Serialize};
 use sync_core::error::Result;
-use sync_core::model::{Cursor, ReplicaId, Scope};
+use sync_core::model::{Cursor, Digest, ReplicaId, Scope};
 use sync_core::protocol::{Greeting, Hello, VERSIONS};
 
-use super::{cursor, read_request, write_json};
+use super::{cursor, maybe_digest, read_request, write_json};
 
 fn versions() -> Vec<u32> {
     VERSIONS.to_vec()
@@ -35,12 +35,14 @@ struct GreetingJson {
     scope: Scope,
     #[serde(default, with = "cursor")]
     cursor: Cursor,
+    #[serde(default, deserialize_with = "maybe_digest", skip_serializing_if = "Option::is_none")]
+    digest: Option<Digest>,
 }
 
 pub(in crate::format) fn write(hello: Hello) -> Result<Vec<u8>> {
     let Hello { versions, replica, token, compressions, schema, agent, scopes } = hello;
-    let scopes =
-        scopes.into_iter().map(|Greeting { scope, cursor }| GreetingJson { scope, cursor });
+    let json = |g: Greeting| GreetingJson { scope: g.scope, cursor: g.cursor, digest: g.digest };
+    let scopes = scopes.into_iter().map(json);
     let scopes = scopes.collect();
     write_json(&HelloJson { versions, replica, token, compressions, schema, agent, scopes })
 }
@@ -48,8 +50,9 @@ pub(in crate::format) fn write(hello: Hello) -> Result<Vec<u8>> {
 pub(in crate::format) fn read(bytes: &[u8], _: Option<&Scope>) -> Result<Hello> {
     let json: HelloJson = read_request(bytes)?;
     let HelloJson { versions, replica, token, compressions, schema, agent, scopes } = json;
-    let scopes =
-        scopes.into_iter().map(|GreetingJson { scope, cursor }| Greeting { scope, cursor });
+    let greeting =
+        |g: GreetingJson| Greeting { scope: g.scope, cursor: g.cursor, digest: g.digest };
+    let scopes = scopes.into_iter().map(greeting);
     let scopes = scopes.collect();
     Ok(Hello { versions, replica, token, compressions, schema, agent, scopes })
 }

@@ -56,6 +56,30 @@ pub async fn resets_scopes_whose_position_means_nothing<H: TransportHarness>(
     Ok(())
 }
 
+/// A greeting with a digest acknowledges its cursor: at the head the digest is compared, and another one brings a reset.
+pub async fn compares_the_digest_of_a_greeting<H: TransportHarness>(harness: H) -> Outcome {
+    let stage = Stage::new(harness).await;
+    let scope = scope("digests");
+    stage.author().await.write_each(&scope, 0..4).await;
+    let row = stage.row(&scope).await;
+    let wrong = Digest(row.digest.0.wrapping_add(1));
+    let told = async |seq, digest| {
+        let mut hello = hello(1, &[&scope]);
+        hello.scopes[0].cursor = standing(row.epoch, Seq(seq));
+        hello.scopes[0].digest = Some(digest);
+        let (_connection, welcome) = stage.greet(hello).await.unwrap();
+        welcome.scopes[0].reset
+    };
+    assert_eq!(told(2, wrong).await, None, "nothing to compare with");
+    assert_eq!(told(4, row.digest).await, None);
+    let storage = stage.server.storage();
+    let (acknowledged, _) = storage.replica(scope.clone(), replica(1)).await.unwrap();
+    assert_eq!(acknowledged.map(|a| a.seq), Some(Seq(4)));
+    let reset = Reset { epoch: row.epoch, reason: ResetReason::DigestDiffers };
+    assert_eq!(told(4, wrong).await, Some(reset));
+    Ok(())
+}
+
 /// A scope that the replica may not see is missing from the welcome, and the others are there.
 pub async fn leaves_out_scopes_that_may_not_be_seen<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;

@@ -31,6 +31,8 @@ const ENOUGH: Duration = Duration::from_secs(2);
 pub enum TransportFault {
     /// Greets without the cursors, so that nobody says that a position means nothing.
     GreetsWithoutCursors,
+    /// Greets without the digests, so that nobody says that documents differ.
+    GreetsWithoutDigests,
     /// Takes a refused token for a server that is away, and would try for ever (a replica that hammers a login).
     TakesRefusalsForOutages,
     /// Tries again by itself until a server is there, instead of saying that none is.
@@ -102,6 +104,7 @@ impl TransportFault {
     pub fn noticed_by(self) -> &'static str {
         match self {
             Self::GreetsWithoutCursors => "greeting::resets_scopes_whose_position_means_nothing",
+            Self::GreetsWithoutDigests => "greeting::compares_the_digest_of_a_greeting",
             Self::TakesRefusalsForOutages => "greeting::refuses_a_wrong_token_for_good",
             Self::ConnectsForEver => "greeting::connecting_to_nobody_fails_soon",
             Self::IgnoresLimits => "pulling::a_pull_keeps_within_its_documents",
@@ -151,6 +154,9 @@ impl FaultyTransport {
     async fn try_connect(&self, mut hello: Hello) -> Result<(Arc<dyn Connection>, Welcome)> {
         if self.fault == TransportFault::GreetsWithoutCursors {
             hello.scopes.iter_mut().for_each(|s| s.cursor = Cursor::default());
+        }
+        if self.fault == TransportFault::GreetsWithoutDigests {
+            hello.scopes.iter_mut().for_each(|s| s.digest = None);
         }
         self.inner.connect(hello).await
     }

@@ -1,0 +1,123 @@
+//! Which proxy a sync over HTTP goes through: processes, each with an environment of its own.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+use support::{Db, Folder, Process, Served};
+
+/// A proxy that notes the first line of each request, and takes it to one server, whichever it names.
+struct Proxy {
+    address: SocketAddr,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Proxy {
+    fn start(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let note = Arc::clone(&asked);
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                let note = Arc::clone(&note);
+                std::thread::spawn(move || relay(client.unwrap(), server, &note));
+            }
+        });
+        Self { address, asked }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// What it was asked since the last look.
+    fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut self.asked.lock().unwrap())
+    }
+}
+
+/// One request to a connection, as simple proxies do.
+fn relay(mut client: TcpStream, server: SocketAddr, note: &Mutex<Vec<String>>) {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        if client.read(&mut byte).is_ok_and(|n| n == 1) {
+            head.push(byte[0]);
+        } else {
+            return;
+        }
+    }
+    let head = String::from_utf8(head).unwrap();
+    let (line, rest) = head.split_once("\r\n").unwrap();
+    note.lock().unwrap().push(line.to_owned());
+    let (method, target) = line.split_once(' ').unwrap();
+    let path = &target[target.find("/v1").unwrap()..];
+    let mut up = TcpStream::connect(server).unwrap();
+    write!(up, "{method} {path}\r\nConnection: close\r\n{rest}").unwrap();
+    let (mut from, mut to) = (client.try_clone().unwrap(), up.try_clone().unwrap());
+    std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+    let _ = std::io::copy(&mut up, &mut client);
+}
+
+/// A sync that has to end well, in an environment.
+fn sync(db: &Db, server: &str, more: &[&str], environment: &[(&str, &str)]) {
+    let mut args = vec!["sync", "--db", &db.0, "--server", server];
+    args.extend(more);
+    let line = Process::start_with(&args, |command| command.envs(environment.iter().copied()));
+    let line = line.end().ok().json();
+    assert_eq!(line["in_sync"], true, "{line}");
+}
+
+#[test]
+fn the_proxy_of_the_environment_is_used_but_not_to_this_machine() {
+    let folder = Folder::new();
+    let server = Served::start(&folder.path("server.db"));
+    let proxy = Proxy::start(server.address);
+    let db = Db::new(&folder, "a.db");
+    db.put("notes", "a", "1");
+    let (here, port) = (format!("http://{}", server.address), server.address.port());
+    let elsewhere = "http://sync.invalid";
+    let by = proxy.url();
+    sync(&db, elsewhere, &[], &[("HTTP_PROXY", &by)]);
+    assert_eq!(proxy.asked()[0], "POST http://sync.invalid/v1/hello HTTP/1.1");
+    sync(&db, elsewhere, &[], &[("http_proxy", &by), ("NO_PROXY", "other.invalid")]);
+    assert!(!proxy.asked().is_empty());
+    // Servers on this machine, whatever the environment says.
+    sync(&db, &here, &[], &[("HTTP_PROXY", &by), ("ALL_PROXY", &by)]);
+    sync(&db, &format!("http://localhost:{port}"), &[], &[("HTTP_PROXY", &by)]);
+    // And one that is reached there, but by an address that does not say so.
+    let (any, through) = (format!("http://0.0.0.0:{port}"), [("HTTP_PROXY", by.as_str())]);
+    assert_eq!(proxy.asked(), Vec::<String>::new());
+    sync(&db, &any, &[], &through);
+    assert!(!proxy.asked().is_empty());
+    sync(&db, &any, &[], &[through[0], ("NO_PROXY", "0.0.0.0")]);
+    sync(&db, &any, &["--proxy", "none"], &through);
+    assert_eq!(proxy.asked(), Vec::<String>::new());
+}
+
+#[test]
+fn a_proxy_that_is_named_is_used_for_everything() {
+    let folder = Folder::new();
+    let server = Served::start(&folder.path("server.db"));
+    let proxy = Proxy::start(server.address);
+    let db = Db::new(&folder, "a.db");
+    let here = format!("http://{}", server.address);
+    let named = proxy.url();
+    for (server, environment) in [
+        ("http://sync.invalid", &[][..]),
+        (&*here, &[("NO_PROXY", "*")]),
+        (&*here, &[("HTTP_PROXY", "http://proxy.invalid")]),
+    ] {
+        sync(&db, server, &["--proxy", &named], environment);
+        assert_eq!(proxy.asked()[0], format!("POST {server}/v1/hello HTTP/1.1"));
+    }
+    for (proxy, server) in [("secret@proxy", here.as_str()), ("none", "ws://127.0.0.1:9")] {
+        let refused = db.run("sync", &["--server", server, "--proxy", proxy]);
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    }
+}

@@ -1,0 +1,93 @@
+//! What a request holds until its answer is written: its place among the requests, and the server's promise to wait for it.
+//!
+//! A handler ends long before a slow client has taken its answer, and the answer is what takes up memory. So both go along
+//! with the bytes: whoever writes lets go of them when they are handed to the operating system, or the connection is cut.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use axum::body::{Body, HttpBody};
+use axum::response::Response;
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use sync_core::server::OpenSession;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// A place among those that a server takes at a time.
+pub(super) type Place = OwnedSemaphorePermit;
+
+/// What is let go of with the last clone.
+#[derive(Clone)]
+pub(super) struct Held(Arc<Inner>);
+
+struct Inner {
+    place: Mutex<Place>,
+    /// A server that drains waits for it.
+    _open: OpenSession,
+}
+
+impl Held {
+    pub(super) fn new(place: Place, open: OpenSession) -> Self {
+        Self(Arc::new(Inner { place: Mutex::new(place), _open: open }))
+    }
+
+    /// Takes another place, and gives the one before back.
+    pub(super) fn change(&self, place: Place) {
+        *self.0.place.lock().unwrap_or_else(PoisonError::into_inner) = place;
+    }
+
+    /// Goes along with an answer, whose body [`tie`] then ties it to: after all that packs bodies.
+    pub(super) fn until_written(self, mut answer: Response) -> Response {
+        answer.extensions_mut().insert(self);
+        answer
+    }
+}
+
+/// Ties what goes along with an answer to the bytes of its body.
+pub(super) fn tie(mut answer: Response) -> Response {
+    match answer.extensions_mut().remove::<Held>() {
+        Some(held) => answer.map(|body| Body::new(Tied { body, held })),
+        None => answer,
+    }
+}
+
+/// A body whose bytes hold something.
+struct Tied {
+    body: Body,
+    held: Held,
+}
+
+/// Bytes that hold something as long as anybody has a part of them.
+struct TiedBytes {
+    bytes: Bytes,
+    _held: Held,
+}
+
+impl AsRef<[u8]> for TiedBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl HttpBody for Tied {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let tied = |bytes| Bytes::from_owner(TiedBytes { bytes, _held: self.held.clone() });
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(tied))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

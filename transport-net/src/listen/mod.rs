@@ -1,0 +1,233 @@
+//! What takes connections, with TLS and without, and bounds them.
+
+mod bounded;
+mod config;
+
+use std::future::{Future, ready};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::connect_info::ConnectInfo;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::Service;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use sync_core::error::{Error, ErrorKind, Result};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::timeout;
+
+use bounded::Bounded;
+pub use config::ListenConfig;
+#[cfg(feature = "tls")]
+pub use secure::{listen_tls, listen_tls_with};
+
+/// How long is waited when the operating system cannot give a connection, which only time mends.
+const PAUSE: Duration = Duration::from_millis(100);
+/// The longest time over headers: sums with it do not overflow.
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// Where a connection came from: a handler asks for it as `ConnectInfo<RemoteAddress>`. Behind a gateway it is the
+/// gateway's address.
+#[derive(Clone, Copy, Debug)]
+pub struct RemoteAddress(pub SocketAddr);
+
+/// Serves an app on a socket until `stop` completes, with the bounds of [`ListenConfig::default`]. It returns when what was
+/// asked by then is answered; links that are open are their handler's to close. If this future is dropped, connections end
+/// as if `stop` had completed, and nobody waits for them.
+///
+/// # Errors
+/// `Network` if the socket is none that listens. What goes wrong with one connection is logged.
+pub async fn listen(
+    socket: TcpListener,
+    app: Router,
+    stop: impl Future<Output = ()> + Send,
+) -> Result<()> {
+    listen_with(socket, app, ListenConfig::default(), stop).await
+}
+
+/// The same with other bounds.
+///
+/// # Errors
+/// As [`listen`].
+pub async fn listen_with(
+    socket: TcpListener,
+    app: Router,
+    config: ListenConfig,
+    stop: impl Future<Output = ()> + Send,
+) -> Result<()> {
+    Door::new(app, config).run(&socket, stop, |connection| ready(Ok(connection))).await
+}
+
+#[cfg(feature = "tls")]
+mod secure {
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+
+    /// Serves an app on a socket with TLS, and else as [`listen`](super::listen).
+    ///
+    /// [`tls::server_config`](crate::tls::server_config) makes a configuration of a certificate and a key.
+    ///
+    /// # Errors
+    /// As [`listen`](super::listen).
+    pub async fn listen_tls(
+        socket: TcpListener,
+        tls: Arc<rustls::ServerConfig>,
+        app: Router,
+        stop: impl Future<Output = ()> + Send,
+    ) -> Result<()> {
+        listen_tls_with(socket, tls, app, ListenConfig::default(), stop).await
+    }
+
+    /// The same with other bounds.
+    ///
+    /// # Errors
+    /// As [`listen`](super::listen).
+    pub async fn listen_tls_with(
+        socket: TcpListener,
+        tls: Arc<rustls::ServerConfig>,
+        app: Router,
+        config: ListenConfig,
+        stop: impl Future<Output = ()> + Send,
+    ) -> Result<()> {
+        let acceptor = TlsAcceptor::from(tls);
+        Door::new(app, config).run(&socket, stop, |connection| acceptor.accept(connection)).await
+    }
+}
+
+/// What all connections to a socket share.
+struct Door {
+    app: Router,
+    config: ListenConfig,
+    places: Arc<Semaphore>,
+}
+
+impl Door {
+    fn new(app: Router, config: ListenConfig) -> Self {
+        let places = Arc::new(Semaphore::new(config.connections.clamp(1, Semaphore::MAX_PERMITS)));
+        Self { app, config, places }
+    }
+
+    /// Accepts and serves until `stop` completes, then waits for what is being answered. `shake` makes of a connection what
+    /// HTTP is spoken on. It runs in the connection's own task: who is slow over it delays nobody.
+    async fn run<S, F>(
+        self,
+        socket: &TcpListener,
+        stop: impl Future<Output = ()> + Send,
+        shake: impl Fn(Bounded) -> F,
+    ) -> Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        F: Future<Output = io::Result<S>> + Send + 'static,
+    {
+        let (stopping, stopped) = watch::channel(false);
+        let accept_all = async {
+            loop {
+                let place = self.place().await?;
+                let (connection, address) = next(socket).await?;
+                let connection = Bounded::new(connection, self.config.write_timeout, place);
+                let (app, config) = (self.app.clone(), self.config.clone());
+                let shaking = shake(connection);
+                tokio::spawn(serve(shaking, address, app, config, stopped.clone()));
+            }
+        };
+        tokio::select! {
+            failed = accept_all => return failed,
+            () = stop => {}
+        }
+        drop(stopped);
+        // Each connection has a receiver until it is over.
+        let _ = stopping.send(true);
+        stopping.closed().await;
+        Ok(())
+    }
+
+    /// A place for one more connection, when there is one.
+    async fn place(&self) -> Result<OwnedSemaphorePermit> {
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            return Ok(place);
+        }
+        let connections = self.config.connections;
+        tracing::warn!(connections, "as many connections as are taken: others wait");
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        place.map_err(|e| Error::new(ErrorKind::Internal, "no place for a connection").because(e))
+    }
+}
+
+/// The next connection. It sends small messages at once.
+async fn next(socket: &TcpListener) -> Result<(TcpStream, SocketAddr)> {
+    loop {
+        match socket.accept().await {
+            Ok((connection, address)) => match connection.set_nodelay(true) {
+                Ok(()) => return Ok((connection, address)),
+                Err(error) => {
+                    tracing::debug!(%error, "a connection broke before it was served");
+                }
+            },
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                let stopped = Error::new(ErrorKind::Network, "the server cannot listen");
+                return Err(stopped.because(error));
+            }
+            Err(error) => {
+                // Most of these concern one connection. Some, like too many open files, end only with time.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Serves one connection to its end, or until it became a link.
+async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    shaking: impl Future<Output = io::Result<S>>,
+    address: SocketAddr,
+    app: Router,
+    config: ListenConfig,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let shaken = tokio::select! {
+        shaken = timeout(config.handshake_timeout, shaking) => shaken,
+        () = is_set(&mut stopped) => return,
+    };
+    let stream = match shaken {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(%error, %address, "a TLS handshake failed"),
+        Err(_) => return tracing::debug!(%address, "a TLS handshake took too long"),
+    };
+    let app = TowerToHyperService::new(app);
+    let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(ConnectInfo(RemoteAddress(address)));
+        app.call(request)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(config.header_timeout.min(YEAR))
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        () = is_set(&mut stopped) => {
+            // Ends it when what was asked is answered.
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%error, %address, "a connection broke");
+    }
+}
+
+/// Completes when nobody may ask any more, also because whoever listened is gone.
+async fn is_set(stopped: &mut watch::Receiver<bool>) {
+    drop(stopped.wait_for(|stopped| *stopped).await);
+}

@@ -1,0 +1,45 @@
+//! How long a server asks to wait.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use sync_core::clock::Now;
+
+/// The longest time that a server may ask for: a day. What asks for more is broken.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What the header `Retry-After` asks for: seconds, or a date, which is read by the clock of whoever sent it if its `Date` is
+/// told, and else by ours. At most a day; none for what is neither.
+#[must_use]
+pub fn retry_after(asked: &str, date: Option<&str>, now: Now) -> Option<Duration> {
+    if let Ok(seconds) = asked.trim().parse() {
+        return Some(Duration::from_secs(seconds).min(LONGEST_WAIT));
+    }
+    let of_date = |text: &str| {
+        let date = httpdate::parse_http_date(text.trim()).ok()?;
+        date.duration_since(UNIX_EPOCH).ok()
+    };
+    let now = date.and_then(of_date).unwrap_or(Duration::from_millis(now.0));
+    let wait = of_date(asked)?.saturating_sub(now);
+    Some(Duration::from_secs(wait.as_secs()).min(LONGEST_WAIT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_read_in_seconds_or_as_a_date() {
+        let now = Now(1_800_000_000_000); // in January 2027
+        let wait = |asked: &str, date| retry_after(asked, date, now).map(|wait| wait.as_secs());
+        let noon = Some("Wed, 21 Oct 2026 12:00:00 GMT");
+        assert_eq!(wait(" 7", None), Some(7));
+        assert_eq!(wait("99999999999", None), Some(24 * 60 * 60));
+        assert_eq!(wait("Wed, 21 Oct 2026 12:01:30 GMT", noon), Some(90));
+        assert_eq!(wait("Wed, 21 Oct 2026 11:00:00 GMT", noon), Some(0));
+        assert_eq!(wait("Wed, 21 Oct 2015 11:00:00 GMT", None), Some(0));
+        assert_eq!(wait("Mon, 21 Oct 2126 11:00:00 GMT", None), Some(24 * 60 * 60));
+        for bad in ["soon", "-1", "1.5", "", "99999999999999999999999"] {
+            assert_eq!(wait(bad, noon), None, "{bad}");
+        }
+    }
+}
