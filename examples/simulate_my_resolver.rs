@@ -1,20 +1,19 @@
 //! Simulates an app's own resolver: many clients, partitions and crashes, until it shows what it loses.
 //!
-//! The documents are counters, and every edit adds one. `Highest` looks right: of two counters the higher one stands. But
-//! two devices that add one each while they are apart then have one where there should be two. The simulation finds that,
-//! shrinks it to the few actions that it takes, and shows it; `Sum`, which looks at the base, is sound.
+//! The documents are shopping lists, and every edit adds something. `Longer` looks right: of two lists the longer one
+//! stands. But what the shorter one had alone is gone. The simulation finds that, shrinks it to the few actions that it
+//! takes, and shows it; `Both`, which takes what either side has, is sound.
 //!
 //! ```sh
-//! cargo run --release --example simulate_my_resolver                # in the terminal
-//! cargo run --release --example simulate_my_resolver -- lost.html   # and as a page
+//! cargo run --release --example simulate_my_resolver                  # in the terminal
+//! PAGE=lost.html cargo run --release --example simulate_my_resolver   # and as a page
 //! ```
 
 #![allow(clippy::expect_used, reason = "an example")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use testkit::sim::diagram::html;
 use testkit::sim::{
     Fact, FaultKind, Faults, History, Look, Oracle, Report, Simulation, Verdict, Workload,
@@ -22,63 +21,61 @@ use testkit::sim::{
 use twotide::core::model::{DocumentKey, DocumentState};
 use twotide::prelude::*;
 
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-struct Counter {
-    count: i64,
+/// A shopping list: the names of things.
+type List = BTreeSet<String>;
+
+fn list(body: Option<&Body>) -> List {
+    body.and_then(|b| b.to().ok()).unwrap_or_default()
 }
 
-fn count(state: &DocumentState) -> i64 {
-    state.body.as_ref().and_then(|b| b.to::<Counter>().ok()).unwrap_or_default().count
+fn list_of(state: &DocumentState) -> List {
+    list(state.body.as_ref())
 }
 
-/// Of two counters the higher one stands. This is the bug.
+/// Of two lists the longer one stands. This is the bug.
 #[derive(Debug)]
-struct Highest;
+struct Longer;
 
-impl ConflictResolver for Highest {
+impl ConflictResolver for Longer {
     fn name(&self) -> &str {
-        "highest"
+        "longer"
     }
 
     fn resolve(&self, conflict: &Conflict<'_>) -> Result<Resolution> {
-        let remote = conflict.remote.map(count).unwrap_or_default();
-        Ok(if count(conflict.local) > remote { Resolution::Local } else { Resolution::Remote })
+        let remote = conflict.remote.map(list_of).unwrap_or_default();
+        let is_longer = list_of(conflict.local).len() > remote.len();
+        Ok(if is_longer { Resolution::Local } else { Resolution::Remote })
     }
 }
 
-/// What both sides added to the base.
+/// What either side has.
 #[derive(Debug)]
-struct Sum;
+struct Both;
 
-impl ConflictResolver for Sum {
+impl ConflictResolver for Both {
     fn name(&self) -> &str {
-        "sum"
-    }
-
-    fn needs_base(&self) -> bool {
-        true
+        "both"
     }
 
     fn resolve(&self, conflict: &Conflict<'_>) -> Result<Resolution> {
-        let base = conflict.base.map(count).unwrap_or_default();
-        let remote = conflict.remote.map(count).unwrap_or_default();
-        let counter = Counter { count: count(conflict.local) + remote - base };
-        Ok(Resolution::Merge(Body::from_value(&counter)?))
+        let mut both = list_of(conflict.local);
+        both.extend(conflict.remote.map(list_of).unwrap_or_default());
+        Ok(Resolution::Merge(Body::from_value(&both)?))
     }
 }
 
-/// What the app promises its users: every edit counts.
+/// What the app promises its users: what was put on a list is on it.
 #[derive(Debug, Default)]
-struct EveryEditCounts(BTreeMap<DocumentKey, i64>);
+struct NothingForgotten(BTreeMap<DocumentKey, List>);
 
-impl Oracle for EveryEditCounts {
+impl Oracle for NothingForgotten {
     fn name(&self) -> &'static str {
-        "every edit counts"
+        "nothing forgotten"
     }
 
     fn see(&mut self, fact: &Fact, _: &History, _: &mut dyn Look) -> Verdict {
-        if let Fact::Wrote { key, .. } = fact {
-            *self.0.entry(key.clone()).or_default() += 1;
+        if let Fact::Wrote { key, after: Some(after), .. } = fact {
+            self.0.entry(key.clone()).or_default().extend(list_of(after));
         }
         Ok(())
     }
@@ -86,9 +83,9 @@ impl Oracle for EveryEditCounts {
     fn finish(&mut self, _: &History, look: &mut dyn Look) -> Verdict {
         for scope in look.scopes_of(0) {
             for (key, row) in look.server_rows(&scope) {
-                let (edits, counted) = (self.0.get(&key).copied().unwrap_or(0), count(&row.state));
-                if edits != counted {
-                    return Err(format!("{key} was edited {edits} times and shows {counted}"));
+                let wanted = self.0.get(&key).cloned().unwrap_or_default();
+                if let Some(forgotten) = wanted.difference(&list_of(&row.state)).next() {
+                    return Err(format!("{forgotten} is not on the list {key} any more"));
                 }
             }
         }
@@ -98,42 +95,37 @@ impl Oracle for EveryEditCounts {
 
 fn simulate(resolver: Arc<dyn ConflictResolver>) -> Report {
     let mut workload = Workload::default();
-    (workload.deletes, workload.swarm) = (0, false);
+    (workload.deletes, workload.transactions, workload.swarm) = (0, 0, false);
     let faults = [FaultKind::Cut, FaultKind::Clog, FaultKind::Crash, FaultKind::Offline];
     Simulation::builder()
         .clients(3)
         .documents(2)
         .seconds(120)
-        .seeds(0..20)
+        .seeds(0..10)
         .workload(workload)
         .faults(Faults::only(faults))
         .resolve_on_server(false)
         .resolver(resolver)
-        .edit(|shown, _| {
-            let before = shown.and_then(|b| b.to::<Counter>().ok()).unwrap_or_default();
-            Body::from_value(&Counter { count: before.count + 1 }).expect("a counter is JSON")
+        .edit(|shown, chance| {
+            let mut list = list(shown);
+            list.insert(format!("thing {}", chance.below(1_000_000)));
+            Body::from_value(&list).expect("a list is JSON")
         })
-        .oracle(EveryEditCounts::default)
+        .oracle(NothingForgotten::default)
         .run()
 }
 
-/// Finds the bug, shows it, on a page too if there is a file to write it to, and shows that the other resolver is sound.
-pub fn run(page: Option<String>) -> std::io::Result<()> {
-    let report = simulate(Arc::new(Highest));
-    println!("Highest: {report}");
+pub(crate) fn main() -> std::io::Result<()> {
+    let report = simulate(Arc::new(Longer));
+    println!("Longer: {report}");
     let failure = report.failures.first().expect("the bug is found");
-    assert_eq!(failure.violation.oracle, "every edit counts");
-    if let Some(file) = page {
+    assert_eq!(failure.violation.oracle, "nothing forgotten");
+    if let Some(file) = std::env::var_os("PAGE") {
         std::fs::write(&file, html(failure, 600))?;
-        println!("as a page: {file}");
+        println!("as a page: {}", file.display());
     }
-    let report = simulate(Arc::new(Sum));
-    println!("Sum: {report}");
+    let report = simulate(Arc::new(Both));
+    println!("Both: {report}");
     report.assert_sound();
     Ok(())
-}
-
-/// The example, with the page that is named first, if one is.
-pub fn main() -> std::io::Result<()> {
-    run(std::env::args().nth(1))
 }

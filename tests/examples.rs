@@ -45,5 +45,5 @@ fn conflict_inbox_runs() {
 
 #[test]
 fn simulate_my_resolver_runs() {
-    ends_well(|| simulate_my_resolver::run(None));
+    ends_well(simulate_my_resolver::main);
 }

@@ -343,7 +343,9 @@ impl History {
                 let told = matches!(cause, Cause::Decided(_) | Cause::Refused | Cause::Forgotten);
                 let gone = |s: Option<&DocumentState>| s.is_none_or(DocumentState::is_deleted);
                 let met = story.deletions_met(before, after);
-                if told || met || (gone(before) && gone(after)) {
+                // Equal bodies are no conflict: either stands for both.
+                let same = before.map(|s| &s.body) == after.map(|s| &s.body);
+                if told || met || same || (gone(before) && gone(after)) {
                     story.ended.extend(&had.without(&has));
                 }
                 if let Cause::Decided(of) = cause {
@@ -375,7 +377,7 @@ impl History {
                     story.reached.extend(&writes);
                 }
                 (VerdictKind::Superseded, _)
-                    if change.state.is_deleted() && row.is_none_or(DocumentState::is_deleted) =>
+                    if row.map_or(change.state.is_deleted(), |r| r.body == change.state.body) =>
                 {
                     story.ended.extend(&offered.without(&has));
                 }
