@@ -108,6 +108,7 @@ impl LogFile {
 
     /// Puts another file in the place of the log.
     #[cfg(test)]
+    #[cfg(target_os = "linux")]
     pub(crate) fn stand_in(&mut self, file: File) {
         self.file = file;
     }
