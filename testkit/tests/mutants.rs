@@ -24,5 +24,16 @@ fn every_mutant_is_noticed_and_every_oracle_notices_one() {
     let idle: Vec<_> =
         oracles::names().into_iter().filter(|name| !oracles_of.contains_key(name)).collect();
     println!("alive: {alive:?}\noracles that noticed nothing first: {idle:?}");
+    if only.is_none() {
+        for name in idle {
+            let alone = Simulation::builder().clients(4).only([name]);
+            let first = mutants.iter().find(|mutant| {
+                let fallen = run_all(&alone, &[**mutant], &(0..8), |_| {});
+                fallen[0].oracle == Some(name)
+            });
+            println!("{name} alone notices {first:?}");
+            assert!(first.is_some(), "{name} notices nothing");
+        }
+    }
     assert!(alive.is_empty(), "{alive:?}");
 }

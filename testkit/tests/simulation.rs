@@ -12,14 +12,14 @@ fn seeds(usual: std::ops::Range<u64>) -> std::ops::Range<u64> {
 
 #[test]
 fn replicas_converge_without_faults() {
-    let report = Simulation::builder().faults(Faults::none()).seeds(seeds(0..20)).run();
+    let report = Simulation::builder().faults(Faults::none()).seeds(seeds(0..8)).run();
     println!("{report}{:?}", report.tally);
     report.assert_sound();
 }
 
 #[test]
 fn nothing_breaks_in_a_swarm_of_faults() {
-    let report = Simulation::builder().faults(Faults::swarm()).seeds(seeds(0..20)).run();
+    let report = Simulation::builder().faults(Faults::swarm()).seeds(seeds(0..8)).run();
     println!("{report}{:?}", report.tally);
     report.assert_sound();
 }

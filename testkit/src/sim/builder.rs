@@ -36,6 +36,7 @@ pub struct Simulation {
     faults: Faults,
     more: Vec<MakeOracle>,
     failures: usize,
+    only: Option<Vec<&'static str>>,
     progress: Option<OnProgress>,
     #[cfg(feature = "mutants")]
     mutant: Option<sync_core::mutants::Mutant>,
@@ -74,6 +75,7 @@ impl Simulation {
             faults: Faults::default(),
             more: Vec::new(),
             failures: 1,
+            only: None,
             progress: None,
             #[cfg(feature = "mutants")]
             mutant: None,
@@ -169,6 +171,12 @@ impl Builder {
         make: impl Fn() -> O + Send + Sync + 'static,
     ) -> Self {
         self.0.more.push(Arc::new(move || Box::new(make())));
+        self
+    }
+
+    /// Only these of the framework's oracles, by their [names](oracles::names), and those of one's own.
+    pub fn only(mut self, names: impl IntoIterator<Item = &'static str>) -> Self {
+        self.0.only = Some(names.into_iter().collect());
         self
     }
 
@@ -345,6 +353,9 @@ impl Simulation {
     fn attempt_sound<D: Disks>(&self, disks: D, plan: &Plan, traced: bool) -> Outcome {
         let options = Options { traced, ..self.options.clone() };
         let mut oracles = oracles::all();
+        if let Some(only) = &self.only {
+            oracles.retain(|oracle| only.contains(&oracle.name()));
+        }
         oracles.extend(self.more.iter().map(|make| make()));
         let mut run = Run::new(disks, plan, options, oracles);
         if let Err(panic) = quietly(|| run.carry_out(plan)) {

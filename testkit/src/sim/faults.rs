@@ -252,11 +252,14 @@ impl Plan {
         let seed = setting.seed;
         let workload = workload.of_run(seed);
         let mut actions = Vec::new();
+        // In some runs the apps fall quiet while faults go on: nothing that they write later hides what was forgotten.
+        let quiet = SplitMix64::of(seed, 0x9317).percent(35);
+        let writing = if quiet { setting.millis * 3 / 5 } else { setting.millis };
         for client in 0..setting.clients {
             let mut rng = SplitMix64::of(seed, 0x3117 + client as u64);
             let count = workload.writes_per_second * setting.millis as f64 / 1_000.0;
             for _ in 0..count.ceil() as usize {
-                let at = rng.next_u64() % setting.millis.max(1);
+                let at = rng.next_u64() % writing.max(1);
                 let what = workload.write(&mut rng, client, setting.documents);
                 actions.push(Action { at, what });
             }

@@ -42,6 +42,8 @@ pub(super) struct Story {
     pub(super) travelled: Bits,
     /// Writes that were part of what the server held once.
     reached: Bits,
+    /// What the tombstones that were purged descend from, their deletions included.
+    purged: Vec<Bits>,
     states: BTreeMap<Revision, Node>,
 }
 
@@ -86,6 +88,15 @@ impl Story {
         let news = self.of(after).without(&self.of(before));
         before.is_some_and(DocumentState::is_deleted)
             && self.writes.iter().enumerate().any(|(n, w)| w.deletes && news.contains(n))
+    }
+
+    /// Whether a state goes on from a life of the document that was deleted and purged, without knowing of that.
+    pub(super) fn goes_on_from_purged(&self, state: &DocumentState) -> bool {
+        let writes = self.of(Some(state));
+        self.purged.iter().any(|gone| {
+            let shared = writes.without(&writes.without(gone));
+            shared.first().is_some() && !gone.is_subset(&writes)
+        })
     }
 
     /// Gives a state its name. A replica that sets its clock back may use a name again that never left it.
@@ -252,7 +263,9 @@ impl History {
             Fact::Appended { .. } => self.note_append(fact),
             Fact::Purged { key, state } => {
                 let writes = self.story(key).of(Some(state));
-                self.story_mut(key).ended.extend(&writes);
+                let story = self.story_mut(key);
+                story.ended.extend(&writes);
+                story.purged.push(writes);
             }
             Fact::Restored => self.note_restore(),
             Fact::Cloned { from, to } => {

@@ -128,7 +128,9 @@ impl<D: Disks> Run<D> {
             return self.queue.push(self.now + millis, Event::Start { client });
         }
         // Whoever waits for the storage hears of it a moment later, and anything may happen in between.
-        let later = self.chance(client, 6).next_u64() % 3;
+        let (until, by) = self.clients[client].slow_disk;
+        let most = if until > self.now { by } else { 3 };
+        let later = self.chance(client, 6).next_u64() % most.max(3);
         self.queue.push(self.now + later, Event::Tell { client, process, input });
         self.look_at_outbox(client);
     }
@@ -149,7 +151,7 @@ impl<D: Disks> Run<D> {
                             DocumentKey::new(scope.clone(), e.collection.clone(), e.id.clone())
                         };
                         let keys = chunk.entries.iter().map(entry).collect();
-                        let is_full = before.full_pull.is_some();
+                        let is_full = before.full_pull.is_some() || chunk.after == Seq(0);
                         let at = (applied.moved, applied.checkpoint.clone());
                         self.fact(&Fact::Applied {
                             client,

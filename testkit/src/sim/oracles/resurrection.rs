@@ -59,7 +59,16 @@ impl Oracle for Resurrection {
                     let is_taken = verdict.kind == VerdictKind::Accepted
                         && entries.iter().any(|e| e.seq == verdict.seq);
                     let back = comes_back(history.story(&key), row, Some(&change.state));
-                    if is_taken && back && history.made(&key).is_none() {
+                    let story = history.story(&key);
+                    // Whoever saw the document gone, or knows nothing of it, makes a new one.
+                    let saw_it_alive = change.base.is_some_and(|base| !base.tombstone);
+                    let stale = row.is_none()
+                        && saw_it_alive
+                        && !change.state.is_deleted()
+                        && story.goes_on_from_purged(&change.state)
+                        && !history.restored
+                        && !history.cloned;
+                    if is_taken && (back || stale) && history.made(&key).is_none() {
                         return Err(format!(
                             "{key} came back on the server: {row:?} by {change:?}"
                         ));
