@@ -170,6 +170,33 @@ impl ReplicaBuilder {
         self
     }
 
+    /// Only these collections of the scope are synced. All by default.
+    ///
+    /// The others are not pulled, and edits that are written to them wait in the outbox, where
+    /// [`OutboxCounts::not_chosen`](sync_core::replica::OutboxCounts::not_chosen) counts them and
+    /// [`Replica::sync_state`] says so, until the replica is opened with them. A transaction holds documents of collections
+    /// that are synced or of others, not both.
+    ///
+    /// The choice takes effect when the replica syncs the next time. A collection that is added is pulled from its beginning by
+    /// itself, beside the others; from some to all, everything is. One that is left out leaves this device: its documents are
+    /// removed, and edits that were not synced go to the [quarantine](Replica::quarantine), from where
+    /// [`retry`](crate::Quarantine::retry) writes them again. Documents that are removed are not deleted elsewhere.
+    ///
+    /// A replica that has chosen compares no digests with the server. Text that is no name is told by [`open`](Self::open).
+    ///
+    /// ```
+    /// use twotide::Replica;
+    /// let builder = Replica::builder().memory().collections(["notes", "tags"]);
+    /// assert_eq!(builder.options().collections.as_ref().map(|c| c.len()), Some(2));
+    /// ```
+    pub fn collections(mut self, collections: impl IntoIterator<Item: AsRef<str>>) -> Self {
+        match collections.into_iter().map(Collection::new).collect() {
+            Ok(names) => (self.config.collections, self.bad_collection) = (Some(names), None),
+            Err(error) => self.bad_collection = Some(error),
+        }
+        self
+    }
+
     /// These collections never leave this device, and all others are synced. Documents of a local-only collection are
     /// written, read and watched like others, and are in the change feed. They are never pushed or pulled, and no reset
     /// touches them; one that is deleted is gone for good. What other devices sync in a collection of that name does not

@@ -190,12 +190,49 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
         Document::new(id.to_owned(), state, body, false).decode(self.versions())
     }
 
-    /// Deletes a document.
+    /// Deletes a document: it is gone for the app, and a tombstone tells others. For data that has to go there is
+    /// [`hard_delete`](Self::hard_delete).
     ///
     /// # Errors
     /// `NotFound` if there is none; else as the storage.
     pub async fn delete(&self, id: &str) -> Result<()> {
         let writes = vec![self.write_of(id, WriteOperation::Delete)?];
+        let transaction = LocalTransaction { scope: self.scope.clone(), writes };
+        self.replica.write(transaction).await.map(drop)
+    }
+
+    /// Erases a document for good, whether it was deleted before or not: for data that has to go. A deletion leaves the
+    /// body in places where it is still of use (what an edit was made on, what was refused, what others have); an erasure
+    /// takes all of them.
+    ///
+    /// When it returns, no part of this replica gives the document away any more: reads, conflicts, refused edits, edits that
+    /// wait or are in flight. The erasure travels like an edit. The server then keeps nothing but an erased tombstone, which
+    /// is purged like others, and so does every replica that hears of it. Edits that were made without knowing of it are gone
+    /// with it, and no resolver is asked: the replica that made one is told by
+    /// [`SyncEvent::EditErased`](crate::SyncEvent::EditErased). Writing under the same id afterwards makes a new document.
+    ///
+    /// The bytes are gone from the storage's files when it was told to [tidy](Replica::tidy) or was closed, if the storage
+    /// can see to that. If the server refuses the erasure, it goes to the quarantine, and the document is pulled again.
+    ///
+    /// A document of a [local-only](crate::ReplicaBuilder::local_only) collection is removed, and its bytes likewise.
+    ///
+    /// ```
+    /// # use twotide::prelude::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> twotide::Result<()> {
+    /// let replica = Replica::builder().memory().open().await?;
+    /// let notes = replica.collection::<String>("notes")?;
+    /// notes.put("pin", &"1234".to_owned()).await?;
+    /// notes.hard_delete("pin").await?;
+    /// assert!(notes.get("pin").await?.is_none());
+    /// # replica.close().await
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// `NotFound` if there is no trace of it, not even a tombstone; `InvalidInput` for a bad id; else as the storage.
+    pub async fn hard_delete(&self, id: &str) -> Result<()> {
+        let writes = vec![self.write_of(id, WriteOperation::Erase)?];
         let transaction = LocalTransaction { scope: self.scope.clone(), writes };
         self.replica.write(transaction).await.map(drop)
     }

@@ -134,6 +134,10 @@ pub struct ReplicaConfig {
     pub keep_revoked: bool,
     /// The version of the app's own schema, as the server is told it. Default 0.
     pub schema: u32,
+    /// The collections that are synced. Left out by default: all of the scope that are not local-only. See
+    /// [`ReplicaBuilder::collections`](crate::ReplicaBuilder::collections).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub collections: Option<BTreeSet<Collection>>,
     /// The collections that never leave this device; all others are synced. Left out by default: as was declared when the
     /// storage was opened before, and none in a new one. See [`ReplicaBuilder::local_only`](crate::ReplicaBuilder::local_only).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -172,6 +176,7 @@ impl Default for ReplicaConfig {
             compression: false,
             keep_revoked: !engine.forget_revoked,
             schema,
+            collections: None,
             local_only: None,
         }
     }
@@ -222,6 +227,18 @@ impl ReplicaConfig {
                 return Err(wrong(option, format!("{value:?}"), "at least 1ms"));
             }
         }
+        if self.collections.as_ref().is_some_and(BTreeSet::is_empty) {
+            return Err(wrong("collections", "empty", "left out, or name at least one"));
+        }
+        if let (Some(synced), Some(local)) = (&self.collections, &self.local_only)
+            && let Some(both) = synced.intersection(local).next()
+        {
+            return Err(wrong(
+                "collections",
+                format!("one with `{both}`"),
+                "without what is local-only",
+            ));
+        }
         if self.scope.is_local() {
             return Err(wrong(
                 "scope",
@@ -251,6 +268,7 @@ impl ReplicaConfig {
         options.chunk_limits = Limits { documents: self.chunk_documents, bytes: self.chunk_bytes };
         options.token.clone_from(&self.token);
         options.schema = self.schema;
+        options.collections.clone_from(&self.collections);
         options
     }
 

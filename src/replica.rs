@@ -127,6 +127,11 @@ impl Replica {
         Ok(Collection::new(self.clone(), self.scope_of(&name), name))
     }
 
+    /// The collections that it syncs, if it was opened with some.
+    pub(crate) fn chosen(&self) -> Option<&BTreeSet<Name>> {
+        self.0.options.collections.as_ref()
+    }
+
     /// Where the documents of a collection live.
     pub(crate) fn scope_of(&self, collection: &Name) -> Scope {
         match self.0.local_only.contains(collection) {
@@ -370,6 +375,18 @@ impl Replica {
         if let Some(running) = self.0.driver.lock().await.take() {
             running.driver.stop().await;
         }
+    }
+
+    /// Sees to it that nothing is left in the storage's files of documents that were
+    /// [erased](Collection::hard_delete), here or by others. `true` means that no byte sequence of them is there any more;
+    /// `false` that the storage cannot tell, because its files keep old values until it writes over them (sled). Closing
+    /// the replica does the same. It takes as long as writing all data anew, and writes wait meanwhile; if nothing was erased
+    /// since the last time it does nothing.
+    ///
+    /// # Errors
+    /// `Busy` if another process is in the way; else as the storage.
+    pub async fn tidy(&self) -> Result<bool> {
+        self.0.storage.tidy().await
     }
 
     /// Stops syncing, finishes what was asked, and lets go of the storage.

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use sync_core::error::{ErrorKind, Result};
-use sync_core::model::Stamp;
+use sync_core::model::{Collection as Name, Stamp};
 use sync_core::replica::{Failed, Unsettled, UnsettledEntry};
 
 use crate::document::time_of;
@@ -19,6 +19,9 @@ pub enum SyncState {
     Synced,
     /// Its edit waits for a batch.
     Pending(WaitingEdit),
+    /// Its edit waits, because the replica does not sync its collection: see
+    /// [`ReplicaBuilder::collections`](crate::ReplicaBuilder::collections).
+    NotChosen(WaitingEdit),
     /// Its edit is in the batch that is being pushed.
     InFlight(WaitingEdit),
     /// Its conflict waits for the app.
@@ -28,13 +31,14 @@ pub enum SyncState {
 }
 
 impl SyncState {
-    /// The word for it: `local_only`, `synced`, `pending`, `in_flight`, `conflict` or `quarantined`.
+    /// The word for it: `local_only`, `synced`, `pending`, `not_chosen`, `in_flight`, `conflict` or `quarantined`.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::LocalOnly => "local_only",
             Self::Synced => "synced",
             Self::Pending(_) => "pending",
+            Self::NotChosen(_) => "not_chosen",
             Self::InFlight(_) => "in_flight",
             Self::Conflict(_) => "conflict",
             Self::Quarantined(_) => "quarantined",
@@ -116,7 +120,10 @@ impl Replica {
         for (which, entry) in entries {
             match which {
                 Unsettled::Pending => {
-                    return Ok(SyncState::Pending(self.waiting(&entry).await?));
+                    let is_synced = self.syncs(&entry.key.collection).await?;
+                    let edit = self.waiting(&entry).await?;
+                    let state = if is_synced { SyncState::Pending } else { SyncState::NotChosen };
+                    return Ok(state(edit));
                 }
                 Unsettled::InFlight => {
                     return Ok(SyncState::InFlight(self.waiting(&entry).await?));
@@ -128,6 +135,14 @@ impl Replica {
             }
         }
         Ok(if refused.is_empty() { SyncState::Synced } else { SyncState::Quarantined(refused) })
+    }
+
+    /// Whether a collection is synced: as this replica was opened, or else as it was synced last.
+    async fn syncs(&self, collection: &Name) -> Result<bool> {
+        match self.chosen() {
+            Some(chosen) => Ok(chosen.contains(collection)),
+            None => Ok(self.state().await?.checkpoint(self.scope()).includes(collection)),
+        }
     }
 
     async fn waiting(&self, entry: &UnsettledEntry) -> Result<WaitingEdit> {

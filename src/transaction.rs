@@ -95,6 +95,14 @@ impl Transaction {
         self.add(collection, id, WriteOperation::Delete)
     }
 
+    /// Erases a document for good, as [`Collection::hard_delete`] does; the commit fails if there is no trace of it.
+    ///
+    /// # Errors
+    /// As [`Self::insert_with_id`].
+    pub fn hard_delete<T>(&mut self, collection: &Collection<T>, id: &str) -> Result<()> {
+        self.add(collection, id, WriteOperation::Erase)
+    }
+
     fn add<T>(
         &mut self,
         collection: &Collection<T>,
@@ -113,6 +121,16 @@ impl Transaction {
             return Err(Error::new(ErrorKind::InvalidInput, message)
                 .with("first", scope)
                 .with("other", collection.scope()));
+        }
+        if let (Some(chosen), Some(first)) = (self.replica.chosen(), self.writes.first())
+            && chosen.contains(&first.collection) != chosen.contains(collection.name_of())
+            && !scope.is_local()
+        {
+            let message = "a transaction holds documents of collections that this replica syncs or of others, or a part of \
+                           it would not travel: write them in two transactions";
+            return Err(Error::new(ErrorKind::InvalidInput, message)
+                .with("first", &first.collection)
+                .with("other", collection.name()));
         }
         self.writes.push(collection.write_of(id, operation)?);
         Ok(())

@@ -22,7 +22,8 @@ fn unusual() -> Value {
         "retry": { "enabled": false, "first": "1s", "factor": 3, "ceiling": "1m 30s", "jitter": false },
         "batch_bytes": 20, "chunk_documents": 30, "chunk_bytes": 40, "pipeline_depth": 5,
         "pipeline_bytes": 60, "auto_start": true, "connect_timeout": "2s", "request_timeout": "250ms",
-        "compression": true, "keep_revoked": true, "schema": 8, "local_only": ["drafts"]
+        "compression": true, "keep_revoked": true, "schema": 8, "local_only": ["drafts"],
+        "collections": ["notes", "tags"]
     });
     if cfg!(feature = "http") {
         all["live_by"] = json!("long_poll");
@@ -90,7 +91,9 @@ fn the_builder_sets_what_the_config_says() {
         .timeouts(Duration::from_secs(2), Duration::from_millis(250))
         .compression(true)
         .keep_revoked(true)
-        .schema(8);
+        .schema(8)
+        .collections(["notes", "tags"])
+        .local_only(["drafts"]);
     #[cfg(feature = "http")]
     let built = built
         .live_by(twotide::http::LiveBy::LongPoll)

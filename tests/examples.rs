@@ -12,6 +12,8 @@ mod conflict_inbox;
 mod custom_resolver;
 #[path = "../examples/quickstart.rs"]
 mod quickstart;
+#[path = "../examples/simulate_my_resolver.rs"]
+mod simulate_my_resolver;
 
 /// An example that hangs fails instead of waiting for ever; the machine may be slow and busy.
 fn ends_well<E: Debug + 'static>(main: fn() -> Result<(), E>) {
@@ -39,4 +41,9 @@ fn custom_resolver_runs() {
 #[test]
 fn conflict_inbox_runs() {
     ends_well(conflict_inbox::main);
+}
+
+#[test]
+fn simulate_my_resolver_runs() {
+    ends_well(simulate_my_resolver::main);
 }

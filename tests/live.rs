@@ -91,6 +91,10 @@ impl ServerStorage for Hesitant {
         self.inner.begin_epoch(scope, from, cut, fresh).await
     }
 
+    async fn tidy(&self) -> Result<bool> {
+        self.inner.tidy().await
+    }
+
     async fn purge(&self, scope: Scope, up_to: Seq) -> Result<u64> {
         self.inner.purge(scope, up_to).await
     }

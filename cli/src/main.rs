@@ -49,6 +49,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Conflicts(command) => commands::decide::conflicts(command).await,
         Command::Quarantine(command) => commands::decide::quarantine(command).await,
         Command::Why(args) => commands::decide::why(args).await,
+        Command::Simulate(args) => commands::simulate::run(args).await,
         Command::Demo(args) => commands::demo::run(args).await,
     }
 }

@@ -77,6 +77,43 @@ fn a_direction_is_kept_to() {
 }
 
 /// A writer, a follower, and what the writer writes arriving at the follower.
+#[test]
+fn collections_are_chosen_and_an_erasure_reaches_everybody() {
+    for scheme in ["ws", "http"] {
+        let folder = Folder::new();
+        let server = Served::start(&folder.path("server.db"));
+        let (a, b) = (Db::new(&folder, "a.db"), Db::new(&folder, "b.db"));
+        let address = url(&server, scheme);
+        for collection in ["notes", "tasks", "tags"] {
+            a.put(collection, "x", "\"secret words\"");
+        }
+        sync(&a, &address, &[]);
+        sync(&b, &address, &["--collections", "notes,tags"]);
+        assert_eq!(b.export().lines().count(), 2);
+        b.put("tasks", "mine", "1");
+        let line = b.run("sync", &["--server", &address, "--collections", "notes"]).ok().json();
+        let outbox = &line["outbox"];
+        assert_eq!((&outbox["pending"], &outbox["not_chosen"]), (&json!(0), &json!(1)), "{line}");
+        assert_eq!(b.body("tags", "x"), None);
+        let why = b.run("why", &["tasks", "mine"]).ok().json();
+        assert_eq!(why["state"], json!("not_chosen"), "{why}");
+        sync(&b, &address, &[]);
+        assert_eq!(b.export().lines().count(), 4);
+        for collection in ["notes", "tasks", "tags"] {
+            a.run("rm", &["--erase", collection, "x"]).ok();
+        }
+        sync(&a, &address, &[]);
+        sync(&b, &address, &[]);
+        assert_eq!(a.export().lines().count(), 1);
+        server.process.terminate();
+        server.process.end().ok();
+        for name in ["a.db", "b.db", "server.db"] {
+            let bytes = std::fs::read(folder.path(name)).unwrap();
+            assert!(!bytes.windows(12).any(|w| w == b"secret words"), "{name} over {scheme}");
+        }
+    }
+}
+
 fn follows(server: &Served, folder: &Folder, scheme: &str, how: &[&str]) {
     let (writer, follower) = (Db::new(folder, "writer.db"), Db::new(folder, "follower.db"));
     let address = url(server, scheme);

@@ -45,6 +45,13 @@ fn a_document_is_put_read_listed_and_deleted() {
     assert_eq!(gone, json!({ "collection": "notes", "id": "n1", "deleted": true }));
     db.run("get", &["notes", "n1"]).fails(&["default/notes/n1"]);
     db.run("rm", &["notes", "n1"]).fails(&["n1"]);
+    // What is deleted can still be erased; of what never was there is nothing to erase.
+    db.put("notes", "n3", "\"secret words\"");
+    let erased = db.run("rm", &["--erase", "notes", "n3"]).ok().json();
+    assert_eq!(erased, json!({ "collection": "notes", "id": "n3", "erased": true, "tidy": true }));
+    let bytes = std::fs::read(&db.0).unwrap();
+    assert!(!bytes.windows(12).any(|w| w == b"secret words"));
+    db.run("rm", &["--erase", "notes", "never"]).fails(&["never"]);
     assert_eq!(db.run("ls", &["notes"]).ok().lines().len(), 1);
     assert_eq!(db.run("ls", &["nothing"]).ok().lines().len(), 0);
 }

@@ -15,7 +15,11 @@ use twotide::Replica;
 use twotide::core::model::Body;
 use twotide::prelude::{Operation, Origin};
 
-const ROUNDS: u64 = 20;
+/// How often the server is killed: 20 times as often as `TWOTIDE_TEST_KILLS_TIMES` says, which is 1 usually.
+fn rounds() -> u64 {
+    20 * std::env::var("TWOTIDE_TEST_KILLS_TIMES").map_or(1, |times| times.parse::<u64>().unwrap())
+}
+
 const REPLICAS: usize = 3;
 
 /// A process that syncs a replica, and this process writing to the same replica.
@@ -118,7 +122,7 @@ fn a_server_killed_at_random_points_loses_nothing_and_makes_nothing_twice() {
     let all_written = |writers: &[Writer]| writers.iter().map(Writer::written).sum::<u64>();
 
     let mut puts = 0;
-    for round in 0..ROUNDS {
+    for round in 0..rounds() {
         // A point that follows from the seed as far as anything can with several processes: after that many writes, that
         // long after the last of them.
         let (writes, micros) = (10 + chance.below(80), chance.below(20_000));

@@ -55,6 +55,8 @@ kinds! {
     ConflictResolved = "conflict_resolved",
     /// [`SyncEvent::ConflictDeferred`].
     ConflictDeferred = "conflict_deferred",
+    /// [`SyncEvent::EditErased`].
+    EditErased = "edit_erased",
     /// [`SyncEvent::Rejected`].
     Rejected = "rejected",
     /// [`SyncEvent::Reset`].

@@ -87,6 +87,9 @@ pub enum SyncEvent {
     },
     /// A conflict was met, and waits for the app: see [`Replica::conflicts`].
     ConflictDeferred(DocumentKey),
+    /// A document was erased by somebody, and with it an edit of it that was made here without knowing of that, and was not
+    /// synced, or was refused before. See [`Collection::hard_delete`](crate::Collection::hard_delete).
+    EditErased(DocumentKey),
     /// The server refused an edit for good: it is in the [quarantine](Replica::quarantine).
     Rejected {
         /// The document.
@@ -135,6 +138,7 @@ impl SyncEvent {
             Self::ChangeApplied { .. } => EventKind::ChangeApplied,
             Self::ConflictResolved { .. } => EventKind::ConflictResolved,
             Self::ConflictDeferred(_) => EventKind::ConflictDeferred,
+            Self::EditErased(_) => EventKind::EditErased,
             Self::Rejected { .. } => EventKind::Rejected,
             Self::Reset(..) => EventKind::Reset,
             Self::Diverged(_) => EventKind::Diverged,
@@ -153,6 +157,7 @@ impl SyncEvent {
             Self::ChangeApplied { key, .. }
             | Self::ConflictResolved { key, .. }
             | Self::ConflictDeferred(key)
+            | Self::EditErased(key)
             | Self::Rejected { key, .. } => Some(key),
             _ => None,
         }
@@ -203,6 +208,7 @@ impl SyncEvent {
         let key = report.key.clone();
         match report.decided {
             Decided::Deferred => Self::ConflictDeferred(key),
+            Decided::Erased => Self::EditErased(key),
             decided => Self::ConflictResolved { key, decided },
         }
     }

@@ -25,6 +25,10 @@
 //! - When a write fails, the disk being full for one, the storage stops: every call fails with
 //!   [`Storage`](sync_core::error::ErrorKind::Storage), and with the advice not to retry, until the folder is opened
 //!   again. Then the write that failed is there whole or not at all, and everything acknowledged is.
+//! - **Erased data stays in the files for a while.** What is [erased](sync_core::replica::WriteOperation::Erase) is gone for
+//!   everybody who asks the storage, at once. But sled writes a log: old values stay in its file until their part of it is used
+//!   again, which may be never, and nothing tells when. [`tidy`](sync_core::storage::Storage::tidy) therefore answers `false`.
+//!   Where bytes have to go, use SQLite, or write what is left to a new folder and remove the old one.
 //! - A torn end of the file, as a crash leaves it, is cut off. What is found damaged is an error, not a panic; but
 //!   sled may also take damage for a torn end, and go on without what came after it. Backups are for that.
 //!

@@ -261,8 +261,8 @@ fn milliseconds(time: Duration) -> u64 {
 }
 
 /// Where the operating system is asked to sync by us: elsewhere sled's own flush does.
-#[cfg(test)]
-#[cfg(target_os = "linux")]
+#[cfg(all(test, target_os = "linux"))]
+#[allow(clippy::unwrap_used, reason = "a test")]
 mod tests {
     use std::fs::File;
     use std::os::fd::OwnedFd;

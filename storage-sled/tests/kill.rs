@@ -96,7 +96,8 @@ fn child_commits() {
 fn batch(n: u64) -> PushBatch {
     let revision = Revision { stamp: Stamp::from_bits((NOW.0 << 16) | n), replica: REPLICA };
     let body = Some(Body::parse(format!("{n}")).unwrap());
-    let state = DocumentState { revision, author: revision, created: revision.stamp, body };
+    let state =
+        DocumentState { revision, author: revision, created: revision.stamp, body, erased: None };
     let key = key(&n.to_string());
     let change =
         Change { collection: key.collection, id: key.id, base: None, base_body: None, state };

@@ -135,7 +135,7 @@ pub(crate) fn document_id(row: &Row<'_>, column: usize) -> Result<DocumentId> {
 /// The columns of a document's state, in the order in which [`state`] reads them.
 macro_rules! state_columns {
     () => {
-        "d.stamp, d.replica, d.author_stamp, d.author_replica, d.created, d.body"
+        "d.stamp, d.replica, d.author_stamp, d.author_replica, d.created, d.body, d.erased"
     };
 }
 pub(crate) use state_columns;
@@ -150,6 +150,7 @@ pub(crate) struct StateColumns<'a> {
     pub(crate) author_replica: Option<&'a [u8]>,
     pub(crate) created: Option<i64>,
     pub(crate) body: Option<&'a str>,
+    pub(crate) erased: Option<Vec<u8>>,
 }
 
 impl<'a> StateColumns<'a> {
@@ -163,6 +164,7 @@ impl<'a> StateColumns<'a> {
             author_replica: author.map(|a| &a.replica.0[..]),
             created: Some(bits(state.created)),
             body: state.body.as_ref().map(Body::as_str),
+            erased: state.erased.as_ref().map(to_blob),
         }
     }
 }
@@ -184,7 +186,7 @@ fn revision(row: &Row<'_>, column: usize) -> Result<Option<Revision>> {
 }
 
 /// How many columns a state has.
-pub(crate) const STATE_COLUMNS: usize = 6;
+pub(crate) const STATE_COLUMNS: usize = 7;
 
 /// The state in the first columns of a row, if there is one.
 pub(crate) fn state(row: &Row<'_>) -> Result<Option<DocumentState>> {
@@ -198,7 +200,8 @@ pub(crate) fn state(row: &Row<'_>) -> Result<Option<DocumentState>> {
                 .map_err(|e| unexpected(5).because(e))?,
         ),
     };
-    Ok(Some(DocumentState { revision: own, author, created, body }))
+    let erased = optional_decoded(row, 6)?;
+    Ok(Some(DocumentState { revision: own, author, created, body, erased }))
 }
 
 #[cfg(test)]

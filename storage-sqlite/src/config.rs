@@ -21,6 +21,11 @@ pub struct SqliteConfig {
     /// The file. It is made if it is missing or empty; its folder must be there. SQLite keeps `<file>-wal` and
     /// `<file>-shm` beside it while it is open, and a replica `<file>-lease` for good.
     pub path: PathBuf,
+    /// The VFS of SQLite by which the file is opened, by its name; it must be registered. None for SQLite's own, which is
+    /// what apps want: a VFS is for tests with a file system of their own. With one, nothing but SQLite looks at the path:
+    /// a file that is not ours is found by what it holds, after SQLite has opened it, and no lock of the operating system
+    /// keeps a second process from running the engine. None by default.
+    pub vfs: Option<String>,
     /// How writes that are acknowledged as durable reach the disk. [`Synchronous::Full`] by default.
     pub synchronous: Synchronous,
     /// Threads that read, 1 to 4 (others are taken as the nearest of these). 2 by default.
@@ -47,6 +52,7 @@ impl SqliteConfig {
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
+            vfs: None,
             synchronous: Synchronous::Full,
             readers: 2,
             cache_kib: 8_192,

@@ -22,8 +22,8 @@ pub use crate::transaction::{Reading, Writing};
 pub struct Core<K, A> {
     pub(crate) connection: Connection,
     pub(crate) names: RefCell<Names>,
-    /// The file, with all links resolved; none for a database in memory.
-    pub(crate) file: Option<PathBuf>,
+    /// Where the file is; none for a database in memory.
+    pub(crate) place: Option<Place>,
     pub(crate) access: A,
     /// What made SQLite end the transaction by itself.
     pub(crate) lost: RefCell<Option<Error>>,
@@ -33,7 +33,7 @@ pub struct Core<K, A> {
 impl<K, A: fmt::Debug> fmt::Debug for Core<K, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Core")
-            .field("file", &self.file)
+            .field("file", &self.file())
             .field("access", &self.access)
             .finish_non_exhaustive()
     }
@@ -45,11 +45,11 @@ const STATEMENTS: usize = 64;
 impl<K: Kind> Core<K, Writing> {
     /// Opens a file for writing, makes it if it is missing or empty, and brings its tables up to date.
     pub(crate) fn open_file(config: &SqliteConfig) -> Result<Self> {
-        let path = absolute(&config.path)?;
-        recognise::check::<K>(&path)?;
-        let connection = connect(&path, OpenFlags::SQLITE_OPEN_CREATE)?;
+        let place = Place::of(config)?;
+        place.check::<K>()?;
+        let connection = place.connect(OpenFlags::SQLITE_OPEN_CREATE)?;
         let writing = Writing::new(config.synchronous);
-        let mut core = Self::around(connection, Some(path), writing);
+        let mut core = Self::around(connection, Some(place), writing);
         core.prepare(config).map_err(|e| core.on(e))?;
         Ok(core)
     }
@@ -66,6 +66,9 @@ impl<K: Kind> Core<K, Writing> {
 
     fn prepare(&mut self, config: &SqliteConfig) -> Result<()> {
         self.bound(config)?;
+        self.access.patience = config.busy_timeout;
+        // What is removed is written over, so that little is left of what is erased.
+        self.pragma("secure_delete", 1)?;
         // Should the file turn out not to be ours, closing it must not touch it.
         self.checkpoint_on_close(false)?;
         schema::check::<K>(&self.connection)?;
@@ -102,10 +105,10 @@ impl<K: Kind> Core<K, Writing> {
 impl<K: Kind> Core<K, Reading> {
     /// Opens a file for reading that [is there](Core::open_file) already.
     pub(crate) fn open_file(config: &SqliteConfig) -> Result<Self> {
-        let path = absolute(&config.path)?;
-        recognise::check::<K>(&path)?;
-        let connection = connect(&path, OpenFlags::empty())?;
-        let mut core = Self::around(connection, Some(path), Reading);
+        let place = Place::of(config)?;
+        place.check::<K>()?;
+        let connection = place.connect(OpenFlags::empty())?;
+        let mut core = Self::around(connection, Some(place), Reading);
         core.resolve_links();
         core.bound(config)?;
         core.pragma("query_only", 1)?;
@@ -115,21 +118,24 @@ impl<K: Kind> Core<K, Reading> {
 }
 
 impl<K, A> Core<K, A> {
-    fn around(connection: Connection, file: Option<PathBuf>, access: A) -> Self {
+    fn around(connection: Connection, place: Option<Place>, access: A) -> Self {
         let (names, lost) = Default::default();
-        Self { connection, names, file, access, lost, kind: PhantomData }
+        Self { connection, names, place, access, lost, kind: PhantomData }
     }
 
     /// The file, with all links resolved; none for a database in memory.
     #[must_use]
     pub fn file(&self) -> Option<&Path> {
-        self.file.as_deref()
+        self.place.as_ref().map(|place| &*place.path)
     }
 
     /// Two names of one file must lead to one lock.
     fn resolve_links(&mut self) {
-        let file = self.file.take();
-        self.file = file.map(|f| std::fs::canonicalize(&f).unwrap_or(f));
+        if let Some(path) = self.place.as_mut().and_then(Place::real)
+            && let Ok(resolved) = std::fs::canonicalize(&*path)
+        {
+            *path = resolved;
+        }
     }
 
     fn configure(&self, what: DbConfig, on: bool) -> Result<()> {
@@ -239,13 +245,48 @@ impl<K, A> Core<K, A> {
     }
 }
 
-/// Without this a file that is called `:memory:` would be none.
-fn absolute(path: &Path) -> Result<PathBuf> {
-    std::path::absolute(path).map_err(|e| error::io("open", path, e))
+/// Where a file is.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    path: PathBuf,
+    /// The VFS by which it is opened; none for SQLite's own.
+    vfs: Option<String>,
 }
 
-pub(crate) fn connect(path: &Path, more: OpenFlags) -> Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | more;
-    let opened = Connection::open_with_flags(path, flags);
-    opened.map_err(|e| error::convert("open", Some(path), e))
+impl Place {
+    fn of(config: &SqliteConfig) -> Result<Self> {
+        let vfs = config.vfs.clone();
+        let path = match vfs {
+            // Without this a file that is called `:memory:` would be none.
+            None => {
+                std::path::absolute(&config.path).map_err(|e| error::io("open", &config.path, e))?
+            }
+            Some(_) => config.path.clone(),
+        };
+        Ok(Self { path, vfs })
+    }
+
+    /// The path, if the operating system knows it.
+    fn real(&mut self) -> Option<&mut PathBuf> {
+        self.vfs.is_none().then_some(&mut self.path)
+    }
+
+    /// The file beside which locks of the operating system may be.
+    pub(crate) fn lockable(&self) -> Option<&Path> {
+        self.vfs.is_none().then_some(&self.path)
+    }
+
+    /// Looks at the file before SQLite does, where that is possible.
+    fn check<K: Kind>(&self) -> Result<()> {
+        self.lockable().map_or(Ok(()), recognise::check::<K>)
+    }
+
+    pub(crate) fn connect(&self, more: OpenFlags) -> Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | more;
+        let opened = match &self.vfs {
+            None => Connection::open_with_flags(&self.path, flags),
+            Some(vfs) => Connection::open_with_flags_and_vfs(&self.path, flags, vfs.as_str()),
+        };
+        opened.map_err(|e| error::convert("open", Some(&self.path), e))
+    }
 }

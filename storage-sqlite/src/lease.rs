@@ -31,7 +31,7 @@ enum Since {
 }
 
 impl EngineLock {
-    /// Takes the lock; `false` if another holds it. A database in memory has no file, and nobody else.
+    /// Takes the lock; `false` if another holds it. Without a file of the operating system's there is none to take.
     pub(crate) fn take(&mut self, database: Option<&Path>) -> Result<bool> {
         let Some(database) = database.filter(|_| self.file.is_none()) else { return Ok(true) };
         let path = beside(database, "-lease");

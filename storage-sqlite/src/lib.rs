@@ -7,7 +7,7 @@
 //!                      Core<kind, access>: one connection, one transaction or snapshot at a time
 //!                      ├── replica/   rows of a replica ─┐
 //!                      ├── server/    rows of a server ──┴─► SQL over native tables (schema)
-//!                      └── transaction, names, columns, lease, wake
+//!                      └── transaction, names, columns, lease, wake, tidy
 //! ```
 //!
 //! [`open_replica`] and [`open_server`] open a file and start its threads. The cores can be used alone as well, without
@@ -48,6 +48,11 @@
 //!   the operating system frees when it dies. The commits of the others are noticed within some 25 ms.
 //! - A file of another program, of the other kind (a server's as a replica's) or of a newer version is refused with
 //!   [`Incompatible`](sync_core::error::ErrorKind::Incompatible) and left as it is.
+//! - Of what is erased no byte is left in the file, `-wal` and `-shm` once the storage was told to
+//!   [tidy](sync_core::storage::Storage::tidy), or was closed: bodies, earlier versions of them, edits that were in flight,
+//!   refused or deferred. Most of it is gone at once, the log as soon as the writer has nothing else to do. The whole file is
+//!   written anew then, which needs as much room again for a moment; nothing is done if nothing was erased. What a file system,
+//!   a disk or a backup keeps of old blocks is not SQLite's to see to.
 //! - A commit that does not fit on the disk fails with [`Storage`](sync_core::error::ErrorKind::Storage); what was
 //!   committed before stays, and the same works again once there is room.
 
@@ -63,6 +68,7 @@ mod recognise;
 mod replica;
 mod schema;
 mod server;
+mod tidy;
 mod transaction;
 mod wake;
 

@@ -25,12 +25,14 @@ pub enum Server {}
 
 impl Kind for Replica {
     const APPLICATION_ID: i32 = i32::from_be_bytes(*b"2TDr");
-    const MIGRATIONS: &'static [&'static str] = &[include_str!("replica/schema_1.sql")];
+    const MIGRATIONS: &'static [&'static str] =
+        &[include_str!("replica/schema_1.sql"), include_str!("replica/schema_2.sql")];
 }
 
 impl Kind for Server {
     const APPLICATION_ID: i32 = i32::from_be_bytes(*b"2TDs");
-    const MIGRATIONS: &'static [&'static str] = &[include_str!("server/schema_1.sql")];
+    const MIGRATIONS: &'static [&'static str] =
+        &[include_str!("server/schema_1.sql"), include_str!("server/schema_2.sql")];
 }
 
 /// Whether a file with these marks may be used as that kind; its version.

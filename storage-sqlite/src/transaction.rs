@@ -1,5 +1,7 @@
 //! Transactions and snapshots.
 
+use std::time::Duration;
+
 use rusqlite::Connection;
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::storage::{Durability, Snapshot, Transactional};
@@ -21,6 +23,10 @@ pub struct Writing {
     baseline: u64,
     /// The count of changes at the last mark.
     marked: u64,
+    /// Whether pages with something that was erased since may be in the log.
+    pub(crate) log_is_untidy: bool,
+    /// How long a transaction waits for another process.
+    pub(crate) patience: Duration,
     pub(crate) lock: EngineLock,
     pub(crate) watch: Option<Watch>,
 }
@@ -47,6 +53,8 @@ impl Writing {
             mark: Mark::Begin,
             baseline: 0,
             marked: 0,
+            log_is_untidy: false,
+            patience: Duration::ZERO,
             lock: EngineLock::default(),
             watch: None,
         }
@@ -103,6 +111,15 @@ impl<K: Kind> Transactional for Core<K, Writing> {
     fn rollback(&mut self) {
         self.access.lock.undo_transaction();
         self.end();
+    }
+
+    fn tidy(&mut self) -> Result<bool> {
+        self.end();
+        self.make_tidy().map(|()| true)
+    }
+
+    fn rest(&mut self) {
+        self.cut_log_if_free(self.access.patience);
     }
 }
 

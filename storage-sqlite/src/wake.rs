@@ -4,7 +4,6 @@
 //! memory that the processes share. The writer's own commits show there too, so a listener is sometimes woken twice, which
 //! is harmless: a wake-up carries no data.
 
-use std::path::Path;
 use std::sync::Weak;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
@@ -14,7 +13,7 @@ use rusqlite::{Connection, OpenFlags};
 use sync_core::error::{Error, ErrorKind, Result};
 use tokio::sync::watch;
 
-use crate::core::connect;
+use crate::core::Place;
 
 /// How long a commit of another process may go unnoticed.
 const POLL: Duration = Duration::from_millis(25);
@@ -32,8 +31,8 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// Starts the thread. It waits until it hears whom to tell.
-    pub(crate) fn start(file: &Path) -> Result<(Self, Sender<Listeners>)> {
-        let connection = connect(file, OpenFlags::empty())?;
+    pub(crate) fn start(place: &Place) -> Result<(Self, Sender<Listeners>)> {
+        let connection = place.connect(OpenFlags::empty())?;
         let (listeners, queue) = channel();
         // What is committed from here on is told of, however late the thread starts.
         let seen = version(&connection);

@@ -43,6 +43,16 @@ impl Files {
         config
     }
 
+    /// The file, and whatever SQLite keeps beside it.
+    fn read(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for suffix in ["", "-wal", "-shm", "-journal"] {
+            let path = format!("{}{suffix}", self.path().display());
+            bytes.extend(std::fs::read(path).unwrap_or_default());
+        }
+        bytes
+    }
+
     /// What a killed process leaves: the file, and the log beside it.
     fn copy(&self) {
         let with = |path: &Path, suffix| PathBuf::from(format!("{}{suffix}", path.display()));
@@ -61,7 +71,7 @@ impl StorageHarness for Files {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::none().durable().crash().full_disk().several_handles()
+        Capabilities::none().durable().crash().full_disk().several_handles().searchable()
     }
 
     async fn crash(&self, _: &Arc<dyn Storage>) -> Result<()> {
@@ -78,6 +88,10 @@ impl StorageHarness for Files {
         self.full.store(false, Ordering::Relaxed);
         Ok(())
     }
+
+    async fn bytes(&self) -> Result<Vec<u8>> {
+        Ok(self.read())
+    }
 }
 
 #[async_trait]
@@ -87,7 +101,7 @@ impl ServerStorageHarness for Files {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::none().durable().crash().full_disk().several_handles()
+        Capabilities::none().durable().crash().full_disk().several_handles().searchable()
     }
 
     async fn crash(&self, _: &Arc<dyn ServerStorage>) -> Result<()> {
@@ -103,6 +117,10 @@ impl ServerStorageHarness for Files {
     async fn free_disk(&self) -> Result<()> {
         self.full.store(false, Ordering::Relaxed);
         Ok(())
+    }
+
+    async fn bytes(&self) -> Result<Vec<u8>> {
+        Ok(self.read())
     }
 }
 

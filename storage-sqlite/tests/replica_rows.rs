@@ -13,7 +13,7 @@ use sync_core::model::{
     Settled, Stamp,
 };
 use sync_core::replica::record::{
-    BatchRow, Edit, InFlight, Pending, QuarantineRow, Record, ReplicaMeta, ScopeRow,
+    BatchRow, Carried, Edit, InFlight, Pending, QuarantineRow, Record, ReplicaMeta, ScopeRow,
 };
 use sync_core::replica::rows::{ReplicaReads, ReplicaRows};
 use sync_core::storage::{Durability, Snapshot, Transactional};
@@ -50,7 +50,7 @@ fn any_pending() -> impl Strategy<Value = Pending> {
         let state = (!absent).then(|| state(9, None));
         ServerState { seq: Seq(9), state }
     });
-    let in_flight = any::<bool>().prop_map(|moved| InFlight {
+    let in_flight = any::<Option<bool>>().prop_map(|moved| InFlight {
         push: PushId(3),
         revision: common::revision(4),
         base: Some(BaseRef {
@@ -59,7 +59,11 @@ fn any_pending() -> impl Strategy<Value = Pending> {
             seq: Seq(1),
             tombstone: false,
         }),
-        state: moved.then(|| state(4, Some("\"pushed\""))),
+        carried: match moved {
+            None => Carried::Withdrawn,
+            Some(true) => Carried::Kept(state(4, Some("\"pushed\""))),
+            Some(false) => Carried::Current,
+        },
     });
     use proptest::option::weighted;
     let voided = (0..3u64).prop_map(Seq);

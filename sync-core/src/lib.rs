@@ -14,6 +14,20 @@
 
 #![forbid(unsafe_code)]
 
+/// Whether a fault is built in here: never, without the feature `mutants`.
+#[cfg(feature = "mutants")]
+macro_rules! mutant {
+    ($name:ident) => {
+        $crate::mutants::is_active($crate::mutants::Mutant::$name)
+    };
+}
+#[cfg(not(feature = "mutants"))]
+macro_rules! mutant {
+    ($name:ident) => {
+        false
+    };
+}
+
 pub mod clock;
 pub mod codec;
 #[cfg(feature = "runtime")]
@@ -30,6 +44,8 @@ pub mod framed;
 #[cfg(feature = "runtime")]
 pub mod kv;
 pub mod model;
+#[cfg(feature = "mutants")]
+pub mod mutants;
 pub mod protocol;
 pub mod replica;
 pub mod resolver;

@@ -74,7 +74,13 @@ fn change(id: &str, base: Option<BaseRef>, body: Option<&'static str>) -> Change
         id: DocumentId::new(id).unwrap(),
         base,
         base_body: None,
-        state: DocumentState { revision, author: revision, created: Stamp::ZERO, body },
+        state: DocumentState {
+            revision,
+            author: revision,
+            created: Stamp::ZERO,
+            body,
+            erased: None,
+        },
     }
 }
 

@@ -52,6 +52,7 @@ fn written(revision: Revision, body: &'static str) -> DocumentState {
         author: revision,
         created: Stamp::new(0x0192_f3c4_a000, 0),
         body: Some(Body::parse(body).unwrap()),
+        erased: None,
     }
 }
 
@@ -62,6 +63,11 @@ fn tombstone(revision: Revision) -> DocumentState {
 /// An old edit that a resolver let win: the revision is fresh, the author is not.
 fn won_again(revision: Revision, author: Revision, body: &'static str) -> DocumentState {
     DocumentState { author, ..written(revision, body) }
+}
+
+/// Written by somebody who knows that the document was erased by that revision.
+fn since(state: DocumentState, erased: Revision) -> DocumentState {
+    DocumentState { erased: Some(erased), ..state }
 }
 
 fn terms() -> Vec<TermStart> {
@@ -184,10 +190,49 @@ fn messages() -> Vec<(&'static str, &'static str, Message)> {
             Message::Pull(pull.clone()),
         ),
         ("pull-first", "A replica that never pulled.", Message::Pull(first_pull)),
+        (
+            "pull-chosen",
+            "At the head with two collections, of which one was added later.",
+            Message::Pull(Pull {
+                scope: scope(),
+                cursor: Cursor {
+                    epoch: Some(EPOCH),
+                    after: Seq(0),
+                    position: Seq(300),
+                    backfills: [(Collection::new("labels").unwrap(), Seq(0))].into(),
+                    collections: Some([notes(), Collection::new("labels").unwrap()].into()),
+                    ..Cursor::default()
+                },
+                limits: Limits::CHUNK,
+            }),
+        ),
         ("live", "The same request, for all chunks that follow.", Message::Live(pull)),
         ("credit", "Two more chunks.", Message::Credit(2)),
         ("credit-most", "As many as a number can say.", Message::Credit(u32::MAX)),
         ("end-live", "No more of this stream.", Message::EndLive),
+        (
+            "push-erased",
+            "An erasure of a state that was settled.",
+            Message::Push(Push {
+                batch: PushBatch {
+                    scope: Scope::default(),
+                    replica: LAPTOP,
+                    id: PushId(18),
+                    changes: vec![Change {
+                        collection: notes(),
+                        id: id("erased"),
+                        base: Some(BaseRef {
+                            revision: b1,
+                            epoch: EPOCH,
+                            seq: Seq(299),
+                            tombstone: true,
+                        }),
+                        base_body: None,
+                        state: since(tombstone(a2), a2),
+                    }],
+                },
+            }),
+        ),
         (
             "push",
             "An insert with an id outside ASCII, an edit with its base and the base's body, a deletion of a state that was \
@@ -299,6 +344,40 @@ fn messages() -> Vec<(&'static str, &'static str, Message)> {
                         collection: Collection::new("labels").unwrap(),
                         id: id("deleted"),
                         state: tombstone(b1),
+                    },
+                ],
+                bookmarks: None,
+            }),
+        ),
+        (
+            "chunk-erased",
+            "An erased tombstone, a deletion of a document that was erased before, and one that was written again after it.",
+            Message::Chunk(Chunk {
+                scope: scope(),
+                epoch: EPOCH,
+                after: Seq(299),
+                next: Seq(302),
+                head: Seq(302),
+                horizon: Seq(128),
+                terms: Vec::new(),
+                entries: vec![
+                    LogEntry {
+                        seq: Seq(300),
+                        collection: notes(),
+                        id: id("erased"),
+                        state: since(tombstone(b1), b1),
+                    },
+                    LogEntry {
+                        seq: Seq(301),
+                        collection: notes(),
+                        id: id("deleted since"),
+                        state: since(tombstone(a2), b1),
+                    },
+                    LogEntry {
+                        seq: Seq(302),
+                        collection: notes(),
+                        id: id("written since"),
+                        state: since(written(a2, "[1]"), b1),
                     },
                 ],
                 bookmarks: None,

@@ -13,11 +13,14 @@
 //! - [`conformance`]: one named case for each promise of a contract, over anything that implements it, with its threads and
 //!   files; and faults that show that the cases would notice.
 //! - [`proxy`]: a TCP proxy that misbehaves as it is told, for tests over real sockets.
+//! - `vfs` (with the feature of that name): a disk in memory under real SQLite, which loses power, fails and is full.
 //!
 //! A backend takes part in the first three by implementing [`Cores`](cores::Cores), which makes its cores, and in the last
 //! by a harness that opens it.
 
-#![forbid(unsafe_code)]
+// A VFS of SQLite is a table of functions that take pointers. Without that feature there is none.
+#![cfg_attr(not(feature = "vfs"), forbid(unsafe_code))]
+#![deny(unsafe_code)]
 
 pub mod actors;
 pub mod conformance;
@@ -27,4 +30,6 @@ pub mod resolvers;
 pub mod search;
 pub mod sim;
 pub mod traces;
+#[cfg(feature = "vfs")]
+pub mod vfs;
 pub mod world;

@@ -94,6 +94,7 @@ fn batch(n: u64) -> PushBatch {
             author: revision,
             created: revision.stamp,
             body: Some(body),
+            erased: None,
         },
     };
     let replica = ReplicaId([9; 16]);

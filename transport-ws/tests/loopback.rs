@@ -161,7 +161,7 @@ fn pull() -> Pull {
 fn state(body: &str) -> DocumentState {
     let revision = Revision { stamp: Stamp::new(9, 0), replica: ReplicaId([1; 16]) };
     let body = Some(Body::parse(body.to_owned()).unwrap());
-    DocumentState { revision, author: revision, created: revision.stamp, body }
+    DocumentState { revision, author: revision, created: revision.stamp, body, erased: None }
 }
 
 fn chunk(after: u64, body: &str) -> Chunk {

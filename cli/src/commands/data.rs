@@ -7,7 +7,7 @@ use twotide::core::replica::Scan;
 use twotide::prelude::*;
 
 use super::{open, open_existing};
-use crate::args::{KeyArgs, LsArgs, PutArgs};
+use crate::args::{KeyArgs, LsArgs, PutArgs, RmArgs};
 use crate::failure::Failure;
 use crate::output::{one_line, print};
 
@@ -50,11 +50,20 @@ pub(crate) async fn get(args: KeyArgs) -> Result<(), Failure> {
     Ok(replica.close().await?)
 }
 
-pub(crate) async fn rm(args: KeyArgs) -> Result<(), Failure> {
-    let KeyArgs { db, collection, id } = args;
+pub(crate) async fn rm(args: RmArgs) -> Result<(), Failure> {
+    let KeyArgs { db, collection, id } = args.key;
     let replica = open_existing(&db.db, &db.scope).await?;
-    replica.raw(&collection)?.delete(&id).await?;
-    print(&serde_json::json!({ "collection": collection, "id": id, "deleted": true }))?;
+    let documents = replica.raw(&collection)?;
+    if !args.erase {
+        documents.delete(&id).await?;
+        print(&serde_json::json!({ "collection": collection, "id": id, "deleted": true }))?;
+        return Ok(replica.close().await?);
+    }
+    documents.hard_delete(&id).await?;
+    let tidy = replica.tidy().await?;
+    print(
+        &serde_json::json!({ "collection": collection, "id": id, "erased": true, "tidy": tidy }),
+    )?;
     Ok(replica.close().await?)
 }
 

@@ -207,7 +207,7 @@ async fn why_of(replica: &Replica, collection: &str, id: &str) -> Result<(), Fai
         refused: Vec::new(),
     };
     match &state {
-        SyncState::Pending(edit) | SyncState::InFlight(edit) => {
+        SyncState::Pending(edit) | SyncState::NotChosen(edit) | SyncState::InFlight(edit) => {
             shown.waits = Some(ShownWait::of(edit));
         }
         SyncState::Conflict(conflict) => shown.conflict = Some(ShownConflict::of(conflict)?),

@@ -56,6 +56,9 @@ pub(crate) async fn run(args: SyncArgs) -> Result<(), Failure> {
         .direction(args.direction)
         .strategy(args.resolver.into())
         .holder(format!("process {} (twotide {how})", std::process::id()));
+    if !args.collections.is_empty() {
+        builder = builder.collections(&args.collections);
+    }
     if let Some(file) = args.trust {
         builder = builder.trust(Trust::Web { extra: vec![args::read_file(&file)?] });
     }

@@ -60,7 +60,13 @@ pub(crate) fn server(path: &Path, documents: usize) {
                 id: DocumentId::new(id(n)).unwrap(),
                 base: None,
                 base_body: None,
-                state: DocumentState { revision, author: revision, created: stamp, body },
+                state: DocumentState {
+                    revision,
+                    author: revision,
+                    created: stamp,
+                    body,
+                    erased: None,
+                },
             }
         };
         let cx = AppendContext {

@@ -71,8 +71,8 @@ pub fn open_replica(config: &SqliteConfig, fresh: ReplicaId) -> Result<SqliteSto
         readers.push(SqliteReplicaReader::open(config)?);
     }
     let mut listeners = None;
-    if let Some(file) = writer.file() {
-        let (watch, whom) = Watch::start(file)?;
+    if let Some(place) = &writer.place {
+        let (watch, whom) = Watch::start(place)?;
         writer.access.watch = Some(watch);
         listeners = Some(whom);
     }

@@ -83,8 +83,8 @@ macro_rules! insert_document {
     ($conflict:literal) => {
         concat!(
             "INSERT INTO document (collection_id, id, stamp, replica, author_stamp, \
-             author_replica, created, known, changed, changed_here, delivered, body) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) \
+             author_replica, created, known, changed, changed_here, delivered, body, erased) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) \
              ON CONFLICT (collection_id, id) ",
             $conflict
         )
@@ -96,7 +96,8 @@ pub(super) const PUT: &str = insert_document!(
     "DO UPDATE SET stamp = excluded.stamp, replica = excluded.replica, \
      author_stamp = excluded.author_stamp, author_replica = excluded.author_replica, \
      created = excluded.created, known = excluded.known, changed = excluded.changed, \
-     changed_here = excluded.changed_here, delivered = excluded.delivered, body = excluded.body"
+     changed_here = excluded.changed_here, delivered = excluded.delivered, body = excluded.body, \
+     erased = excluded.erased"
 );
 pub(super) const REMOVE: &str = "DELETE FROM document WHERE collection_id = ?1 AND id = ?2";
 

@@ -9,7 +9,7 @@ use sync_core::storage::ReplicaWriter;
 
 use super::sql;
 use crate::columns::{StateColumns, number, to_blob};
-use crate::core::Writing;
+use crate::core::{Place, Writing};
 use crate::lease;
 use crate::replica::SqliteReplicaWriter;
 
@@ -39,6 +39,7 @@ impl SqliteReplicaWriter {
                 new.changed_here,
                 new.delivered,
                 state.body,
+                state.erased,
             ],
         )
     }
@@ -111,6 +112,10 @@ impl ReplicaRows for SqliteReplicaWriter {
         Ok(())
     }
 
+    fn note_erasure(&mut self) -> Result<()> {
+        self.note_untidy()
+    }
+
     fn put_batch(&mut self, scope: &Scope, batch: Option<&BatchRow>) -> Result<()> {
         match batch {
             None => self.run(sql::REMOVE_BATCH, params![scope.as_str()]).map(drop),
@@ -141,7 +146,7 @@ impl ReplicaRows for SqliteReplicaWriter {
 impl ReplicaWriter for SqliteReplicaWriter {
     fn lock_engine(&mut self) -> Result<()> {
         let Writing { lock, .. } = &mut self.access;
-        if lock.take(self.file.as_deref())? {
+        if lock.take(self.place.as_ref().and_then(Place::lockable))? {
             return Ok(());
         }
         let holder = self.meta()?.map(|m| m.holder).unwrap_or_default();

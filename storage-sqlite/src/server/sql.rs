@@ -49,8 +49,8 @@ pub(super) const LOG: &str = concat!(
 );
 
 pub(super) const INSERT: &str = "INSERT INTO log (scope_id, seq, first, collection_id, id, stamp, replica, author_stamp, \
-     author_replica, created, offered, body) \
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+     author_replica, created, offered, body, erased) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
 pub(super) const REMOVE: &str = "DELETE FROM log WHERE collection_id = ?1 AND id = ?2";
 
 pub(super) const PUSH: &str = per_replica!(get "push");

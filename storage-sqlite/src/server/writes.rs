@@ -56,9 +56,14 @@ impl ServerRows for SqliteServerWriter {
                 state.created,
                 new.offered.as_ref().map(to_blob),
                 state.body,
+                state.erased,
             ],
         )
         .map(drop)
+    }
+
+    fn note_erasure(&mut self) -> Result<()> {
+        self.note_untidy()
     }
 
     fn remove_row(

@@ -48,7 +48,13 @@ pub(crate) fn revision(n: u64) -> Revision {
 pub(crate) fn state(n: u64, body: Option<&str>) -> DocumentState {
     let revision = revision(n);
     let body = body.map(|b| Body::parse(b.to_owned()).unwrap());
-    DocumentState { revision, author: revision, created: Stamp::from_bits(n / 2), body }
+    DocumentState {
+        revision,
+        author: revision,
+        created: Stamp::from_bits(n / 2),
+        body,
+        erased: None,
+    }
 }
 
 /// A local transaction that puts documents into the collection `notes` of the default scope.

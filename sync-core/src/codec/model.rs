@@ -97,14 +97,31 @@ impl Codec for Digest {
     }
 }
 
-/// The author is written only when it differs from the revision, which is rare: a resolver let it win.
+/// The author is written only when it differs from the revision, which is rare: a resolver let it win. One byte says what
+/// there is of a body and of an erasure.
 impl Codec for DocumentState {
     fn encode(&self, out: &mut Vec<u8>) {
         let author = (self.author != self.revision).then_some(self.author);
         self.revision.encode(out);
         author.encode(out);
         self.created.encode(out);
-        self.body.encode(out);
+        match (&self.body, self.erased) {
+            (None, None) => out.push(DELETED),
+            (Some(body), None) => {
+                out.push(LIVE);
+                body.encode(out);
+            }
+            (None, Some(erased)) if erased == self.revision => out.push(ERASED),
+            (None, Some(erased)) => {
+                out.push(DELETED_SINCE);
+                erased.encode(out);
+            }
+            (Some(body), Some(erased)) => {
+                out.push(LIVE_SINCE);
+                erased.encode(out);
+                body.encode(out);
+            }
+        }
     }
     fn decode(input: &mut Reader) -> Result<Self> {
         let revision = Codec::decode(input)?;
@@ -113,9 +130,33 @@ impl Codec for DocumentState {
             return Err(malformed("an author that equals the revision is left out"));
         }
         let author = author.unwrap_or(revision);
-        Ok(Self { revision, author, created: Codec::decode(input)?, body: Codec::decode(input)? })
+        let created = Codec::decode(input)?;
+        let (body, erased) = match input.byte()? {
+            DELETED => (None, None),
+            LIVE => (Some(Codec::decode(input)?), None),
+            ERASED => (None, Some(revision)),
+            DELETED_SINCE => match Codec::decode(input)? {
+                erased if erased == revision => {
+                    return Err(malformed("an erasure that equals the revision is left out"));
+                }
+                erased => (None, Some(erased)),
+            },
+            LIVE_SINCE => {
+                let erased = Some(Codec::decode(input)?);
+                (Some(Codec::decode(input)?), erased)
+            }
+            n => return Err(malformed(format!("{n} does not say what there is of a body"))),
+        };
+        Ok(Self { revision, author, created, body, erased })
     }
 }
+
+/// What there is of a body: none; one; none, and this is the erasure; none or one, written after an erasure.
+const DELETED: u8 = 0;
+const LIVE: u8 = 1;
+const ERASED: u8 = 2;
+const DELETED_SINCE: u8 = 3;
+const LIVE_SINCE: u8 = 4;
 
 codec_struct! {
     Revision { stamp, replica }
@@ -132,8 +173,8 @@ codec_struct! {
     Reset { epoch, reason }
     TermStart { term, first }
     FullPull { floor, generation, marks }
-    Checkpoint { epoch, position, backfills, full_pull, terms | bookmark, seen }
-    Cursor { epoch, after, position, backfills, floor, terms | bookmark, seen }
+    Checkpoint { epoch, position, backfills, full_pull, terms | bookmark, seen, collections }
+    Cursor { epoch, after, position, backfills, floor, terms, collections | bookmark, seen }
     Limits { documents, bytes }
     WriteLimits { body_bytes, transaction }
 }
@@ -173,14 +214,46 @@ mod tests {
     #[test]
     fn an_author_that_equals_the_revision_has_one_form() {
         let revision = Revision { stamp: Stamp::new(7, 0), replica: ReplicaId([1; 16]) };
-        let state =
-            DocumentState { revision, author: revision, created: revision.stamp, body: None };
+        let state = DocumentState {
+            revision,
+            author: revision,
+            created: revision.stamp,
+            body: None,
+            erased: None,
+        };
         assert_eq!(DocumentState::from_bytes(state.to_bytes()).unwrap(), state);
         let mut bytes = Vec::new();
         revision.encode(&mut bytes);
         Some(revision).encode(&mut bytes);
         state.created.encode(&mut bytes);
         state.body.encode(&mut bytes);
+        assert!(DocumentState::from_bytes(bytes.into()).is_err());
+    }
+
+    #[test]
+    fn what_there_is_of_a_body_has_one_form() {
+        let of = |n| Revision { stamp: Stamp::new(n, 0), replica: ReplicaId([1; 16]) };
+        let revision = of(7);
+        let body = crate::model::Body::parse("1").ok();
+        for (tag, body, erased, more) in [
+            (0, None, None, 0),
+            (1, body.clone(), None, 2),
+            (2, None, Some(revision), 0),
+            (3, None, Some(of(5)), 24),
+            (4, body, Some(of(5)), 26),
+        ] {
+            let (author, created) = (revision, revision.stamp);
+            let state = DocumentState { revision, author, created, body, erased };
+            let bytes = state.to_bytes();
+            assert_eq!((bytes[33], bytes.len()), (tag, 34 + more));
+            assert_eq!(DocumentState::from_bytes(bytes).unwrap(), state);
+        }
+        let mut bytes = Vec::new();
+        revision.encode(&mut bytes);
+        bytes.push(0);
+        revision.stamp.encode(&mut bytes);
+        bytes.push(3);
+        revision.encode(&mut bytes);
         assert!(DocumentState::from_bytes(bytes.into()).is_err());
     }
 }

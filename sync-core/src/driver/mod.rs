@@ -9,7 +9,7 @@ mod note;
 mod status;
 mod token;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,7 +26,7 @@ use crate::clock::Now;
 use crate::engine::{Engine, EngineOptions, Event, Goal, Input, Phase, Ticket};
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Chunk, Generation, Limits, PushBatch, Scope, Verdicts};
+use crate::model::{Chunk, Collection, Generation, Limits, PushBatch, Scope, Verdicts};
 use crate::protocol::{Ack, Goodbye};
 use crate::replica::{Committed, Context};
 use crate::resolver::Resolvers;
@@ -58,6 +58,9 @@ pub struct Parts {
 pub struct DriverOptions {
     /// The scopes to sync.
     pub scopes: Vec<Scope>,
+    /// The collections that are synced, of each scope; none for all of them. See [`Storage::choose`] for what becomes of one
+    /// that is added or left out.
+    pub collections: Option<BTreeSet<Collection>>,
     /// Who decides conflicts.
     pub resolvers: Resolvers,
     /// Bounds and times of the engine.
@@ -85,6 +88,7 @@ impl Default for DriverOptions {
     fn default() -> Self {
         Self {
             scopes: vec![Scope::default()],
+            collections: None,
             resolvers: Resolvers::default(),
             engine: EngineOptions::default(),
             push_limits: Limits::PUSH,
@@ -186,7 +190,11 @@ impl Driver {
             parts,
             options,
         };
-        task.open_scopes().await?;
+        if let Err(error) = task.open().await {
+            // The error that kept it from starting is the one to tell.
+            let _ = task.parts.storage.release(lease).await;
+            return Err(error);
+        }
         let task = tokio::spawn(task.run(queue));
         let runs = AtomicU64::new(0);
         Ok(Self { commands, status, tokens, runs, task: Mutex::new(Some(task)) })
@@ -301,7 +309,18 @@ impl Task {
         }
     }
 
-    async fn open_scopes(&mut self) -> Result<()> {
+    /// Whatever the last engine synced, from here on it is what the options say.
+    async fn choose_collections(&mut self) -> Result<()> {
+        for scope in self.options.scopes.clone() {
+            let chosen = self.options.collections.clone();
+            let committed = self.parts.storage.choose(self.context(), scope, chosen).await?;
+            self.parts.observer.committed(&committed);
+        }
+        Ok(())
+    }
+
+    async fn open(&mut self) -> Result<()> {
+        self.choose_collections().await?;
         let state = self.parts.storage.state().await?;
         for scope in self.options.scopes.clone() {
             let checkpoint = state.checkpoint(&scope);

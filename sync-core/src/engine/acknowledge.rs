@@ -56,6 +56,7 @@ impl Engine {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let pull = &mut machine.pull;
         let Acknowledged::Telling { moved } = pull.acknowledged else { return };
+        let moved = moved || mutant!(AcknowledgesForEver);
         pull.acknowledged = if moved { Acknowledged::No } else { Acknowledged::Yes };
         match result {
             // Who was at the head from the beginning has nothing else to show that the link works.

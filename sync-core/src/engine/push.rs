@@ -127,6 +127,11 @@ impl Engine {
         if let Some(machine) = self.scopes.get_mut(scope) {
             machine.push.grew = true;
             self.form(scope);
+            if mutant!(WriteDuringPushUnnoticed)
+                && let Some(machine) = self.scopes.get_mut(scope)
+            {
+                machine.push.grew = false;
+            }
         }
     }
 
@@ -208,6 +213,7 @@ impl Engine {
                 push.settled = push.settled.max(push.answered);
                 push.backoff.success();
                 self.backoff.success();
+                self.after_settling(scope);
                 // More may wait, and what was told of the head is behind now.
                 self.form(scope);
                 self.advance_pull(now, scope);
@@ -233,6 +239,10 @@ impl Engine {
             return self.tell(Event::ScopeRefused(scope.clone(), failure.kind));
         }
         let until = push.backoff.failure(now, failure.retry, &self.options.retry, &mut self.chance);
+        if mutant!(PushRetriedByWriteOnly) {
+            push.state = State::Empty;
+            return;
+        }
         push.pause = Some(until);
         self.tell(Event::Stalled(scope.clone(), failure));
     }

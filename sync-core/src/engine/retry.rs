@@ -77,6 +77,9 @@ impl Backoff {
         policy: &RetryPolicy,
         chance: &mut Chance,
     ) -> Now {
+        if mutant!(NoBackoff) {
+            return now.plus(Duration::from_millis(1));
+        }
         let growth = policy.factor.saturating_pow(self.attempts.min(20));
         self.attempts = self.attempts.saturating_add(1);
         let longest = policy.first.saturating_mul(growth).min(policy.ceiling);

@@ -69,7 +69,7 @@ pub(super) fn state(version: Option<&Version>, body: Option<Body>, now: Now) -> 
     let none = || Revision { stamp: Stamp::ZERO, replica: mark("") };
     let revision = version.map_or_else(none, |v| v.revision(now));
     // Whatever else it had would have to be the same in a page and in an answer.
-    DocumentState { revision, author: revision, created: revision.stamp, body }
+    DocumentState { revision, author: revision, created: revision.stamp, body, erased: None }
 }
 
 #[cfg(test)]

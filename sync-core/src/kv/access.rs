@@ -210,6 +210,10 @@ impl<K: OrderedKv> Transactional for KvWriter<K> {
         self.overlay.clear();
         self.undo.clear();
     }
+
+    fn tidy(&mut self) -> Result<bool> {
+        self.gate.alone(|| self.kv.tidy())
+    }
 }
 
 impl<K: OrderedKv> KvReads for KvWriter<K> {

@@ -95,6 +95,16 @@ pub trait OrderedKv: Send + Sync + fmt::Debug + 'static {
     /// cannot know, because it was a flush that failed, must fail every later call until it is opened anew; the batch
     /// may then be there, whole.
     fn commit(&self, batch: Batch, durability: Durability) -> Result<()>;
+
+    /// Whether nothing is left in the store's files of values that were replaced or removed by commits before: the store
+    /// sees to it now. `false`, and nothing else, by default: for a store whose files keep old values until it writes over
+    /// them. No read and no commit runs meanwhile.
+    ///
+    /// # Errors
+    /// `Storage` if it failed; what was committed stays.
+    fn tidy(&self) -> Result<bool> {
+        Ok(false)
+    }
 }
 
 /// Keys to write, and keys to remove (those without a value), in order.

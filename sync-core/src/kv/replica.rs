@@ -289,6 +289,9 @@ macro_rules! pass_through {
             fn rollback(&mut self) {
                 self.0.rollback();
             }
+            fn tidy(&mut self) -> Result<bool> {
+                self.0.tidy()
+            }
         }
 
         impl<K: OrderedKv> Snapshot for $name<KvReader<K>> {

@@ -1,6 +1,6 @@
 //! How far a replica has come, and what it asks for next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Bookmark, Chunk, Collection, Epoch, Seq, Term};
 
@@ -47,9 +47,17 @@ pub struct Checkpoint {
     /// The newest position that the replica has heard of beside `position`: verdicts name some ahead of it, and a pull
     /// that began again has left some behind. Who makes positions up must go on above it.
     pub seen: Seq,
+    /// The collections that all of this is about, if the replica has chosen some; none for every one that it may see.
+    pub collections: Option<BTreeSet<Collection>>,
 }
 
 impl Checkpoint {
+    /// Whether the replica syncs that collection.
+    #[must_use]
+    pub fn includes(&self, collection: &Collection) -> bool {
+        self.collections.as_ref().is_none_or(|chosen| chosen.contains(collection))
+    }
+
     /// Where the next chunk must start: the lowest of all positions.
     #[must_use]
     pub fn after(&self) -> Seq {
@@ -76,6 +84,7 @@ impl Checkpoint {
             backfills: self.backfills.clone(),
             floor: self.full_pull.map(|f| f.floor),
             terms: self.terms.clone(),
+            collections: self.collections.clone(),
             bookmark: self.bookmark.clone(),
             seen: self.seen,
         }
@@ -97,6 +106,8 @@ pub struct Cursor {
     pub floor: Option<Seq>,
     /// The server starts that wrote what was taken in.
     pub terms: Vec<TermStart>,
+    /// The collections that are asked for; none for every one that the reader may see.
+    pub collections: Option<BTreeSet<Collection>>,
     /// What a foreign backend calls this place. It does not travel to a server of ours, which has positions.
     pub bookmark: Option<Bookmark>,
     /// As in the [checkpoint](Checkpoint::seen). It does not travel either.
@@ -104,6 +115,12 @@ pub struct Cursor {
 }
 
 impl Cursor {
+    /// Whether that collection is asked for.
+    #[must_use]
+    pub fn includes(&self, collection: &Collection) -> bool {
+        self.collections.as_ref().is_none_or(|chosen| chosen.contains(collection))
+    }
+
     /// The position from which a collection's entries are wanted.
     #[must_use]
     pub fn position_of(&self, collection: &Collection) -> Seq {
@@ -123,6 +140,7 @@ impl Cursor {
             position: self.position,
             backfills: self.backfills.clone(),
             seen: self.seen,
+            collections: self.collections.clone(),
             ..Checkpoint::default()
         };
         checkpoint.advance(next);

@@ -20,6 +20,13 @@ pub struct DocumentState {
     pub created: Stamp,
     /// The body; none in a tombstone.
     pub body: Option<Body>,
+    /// The newest erasure that this state knows of: the revision of the state that erased the document, which is the
+    /// state's own in an erased tombstone. None if the document was never erased.
+    ///
+    /// Whoever writes the document again keeps it. So of two states the one that knows of the newer erasure wins, and what
+    /// was written without knowing of it has to go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erased: Option<Revision>,
 }
 
 impl DocumentState {
@@ -27,6 +34,18 @@ impl DocumentState {
     #[must_use]
     pub fn is_deleted(&self) -> bool {
         self.body.is_none()
+    }
+
+    /// Whether this state is an erased tombstone: the one by which the document was erased.
+    #[must_use]
+    pub fn is_erasure(&self) -> bool {
+        self.is_deleted() && self.erased == Some(self.revision)
+    }
+
+    /// The newest erasure that a state knows of; none where there is no state.
+    #[must_use]
+    pub fn erasure_of(state: Option<&Self>) -> Option<Revision> {
+        state.and_then(|s| s.erased)
     }
 
     /// Whether two states show the app the same: both deleted, or equal bodies.

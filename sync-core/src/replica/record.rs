@@ -5,7 +5,7 @@ mod codec;
 use std::collections::BTreeSet;
 
 use crate::clock::{Clock, Now};
-use crate::codec::{Codec, Reader, codec_struct};
+use crate::codec::{Codec, Reader, codec_enum, codec_struct};
 use crate::error::Result;
 use crate::model::{
     BaseRef, Checkpoint, Collection, Digest, DocumentKey, DocumentState, Generation, LocalSeq,
@@ -68,8 +68,20 @@ pub struct InFlight {
     pub revision: Revision,
     /// The base that the pushed change names.
     pub base: Option<BaseRef>,
-    /// The pushed state, once [`Record::current`] is another one.
-    pub state: Option<DocumentState>,
+    /// The pushed state.
+    pub carried: Carried,
+}
+
+/// Where the state is that a batch in flight carries for a document.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Carried {
+    /// It is [`Record::current`].
+    #[default]
+    Current,
+    /// It is this one; the current state is another.
+    Kept(DocumentState),
+    /// It was erased: nothing but its revision is left, and the batch cannot be sent again as it was.
+    Withdrawn,
 }
 
 impl Record {
@@ -77,6 +89,12 @@ impl Record {
     #[must_use]
     pub fn edit(&self) -> Option<&Edit> {
         self.pending.as_ref()?.edit.as_ref()
+    }
+
+    /// The settled state that the local edit was made on.
+    #[must_use]
+    pub fn base(&self) -> Option<&Settled> {
+        self.edit()?.base.as_ref()
     }
 
     /// Its part of the batch in flight.
@@ -114,18 +132,56 @@ impl Record {
     /// The state that the batch in flight carries for this document.
     #[must_use]
     pub fn pushed_state(&self) -> Option<&DocumentState> {
+        match &self.in_flight()?.carried {
+            Carried::Current => self.current.as_ref(),
+            Carried::Kept(state) => Some(state),
+            Carried::Withdrawn => None,
+        }
+    }
+
+    /// As [`pushed_state`](Self::pushed_state), or what is left of it if it was erased.
+    pub(crate) fn pushed(&self) -> Option<DocumentState> {
         let in_flight = self.in_flight()?;
-        in_flight.state.as_ref().or(self.current.as_ref())
+        if in_flight.carried != Carried::Withdrawn {
+            return self.pushed_state().cloned();
+        }
+        let (author, created) = (in_flight.revision, in_flight.revision.stamp);
+        Some(DocumentState { revision: author, author, created, body: None, erased: None })
+    }
+
+    /// The newest erasure that what the app sees knows of.
+    #[must_use]
+    pub fn erased(&self) -> Option<Revision> {
+        DocumentState::erasure_of(self.current.as_ref())
+    }
+
+    /// Nothing stays of what was written without knowing of the newest erasure.
+    fn drop_erased(&mut self) {
+        let Some(pending) = self.pending.as_mut() else { return };
+        let erased = DocumentState::erasure_of(self.current.as_ref());
+        let strip = |state: &mut DocumentState| {
+            if state.erased < erased {
+                state.body = None;
+            }
+        };
+        pending.edit.iter_mut().filter_map(|e| e.base.as_mut()).for_each(|b| strip(&mut b.state));
+        pending.slot.iter_mut().filter_map(|s| s.state.as_mut()).for_each(strip);
+        if let Some(in_flight) = pending.in_flight.as_mut()
+            && matches!(&in_flight.carried, Carried::Kept(state) if state.erased < erased)
+        {
+            in_flight.carried = Carried::Withdrawn;
+        }
     }
 
     /// Replaces what the app sees; the pushed state is put aside if it was the one seen.
     pub(crate) fn show(&mut self, state: Option<DocumentState>) {
         let old = std::mem::replace(&mut self.current, state);
         if let Some(in_flight) = self.pending.as_mut().and_then(|p| p.in_flight.as_mut())
-            && in_flight.state.is_none()
+            && in_flight.carried == Carried::Current
             && self.current.as_ref().is_none_or(|c| c.revision != in_flight.revision)
+            && let Some(old) = old
         {
-            in_flight.state = old;
+            in_flight.carried = Carried::Kept(old);
         }
     }
 
@@ -149,8 +205,9 @@ impl Record {
         }
     }
 
-    /// Drops the unsettled part once nothing is in it.
+    /// Drops the unsettled part once nothing is in it, and whatever was erased.
     pub(crate) fn tidy(&mut self) {
+        self.drop_erased();
         if let Some(pending) = self.pending.as_mut().filter(|_| self.known > Seq(0)) {
             pending.voided = Seq(0);
         }
@@ -189,6 +246,8 @@ pub struct ScopeRow {
     pub failures: Failures,
     /// Whether entries of the log were left out because their collections are local-only here.
     pub left_out: bool,
+    /// Documents whose edit waits because the replica does not sync their collection.
+    pub not_chosen: u64,
 }
 
 /// The batch in flight of a scope: its name and its documents; the states are in their records.
@@ -296,7 +355,7 @@ impl ReplicaMeta {
 }
 
 /// What came later stands at the end, and only if it says anything, so that rows of before are read as they are: what the
-/// checkpoint says of a foreign backend, what keeps the scope from syncing, and whether entries were left out.
+/// checkpoint says of a foreign backend, what keeps the scope from syncing, and what the replica leaves out.
 impl Codec for ScopeRow {
     fn encode(&self, out: &mut Vec<u8>) {
         self.checkpoint.encode(out);
@@ -305,17 +364,20 @@ impl Codec for ScopeRow {
         for count in [self.settled, self.pending, self.in_flight, self.deferred, self.quarantined] {
             count.encode(out);
         }
-        let Checkpoint { bookmark, seen, .. } = &self.checkpoint;
+        let Checkpoint { bookmark, seen, collections, .. } = &self.checkpoint;
         let has_failed = self.failures != Failures::default();
-        if bookmark.is_some() || *seen > Seq(0) || has_failed || self.left_out {
+        let is_partial = self.left_out || collections.is_some();
+        if bookmark.is_some() || *seen > Seq(0) || has_failed || is_partial {
             bookmark.encode(out);
             seen.encode(out);
         }
-        if has_failed || self.left_out {
+        if has_failed || is_partial {
             self.failures.encode(out);
         }
-        if self.left_out {
+        if is_partial {
             self.left_out.encode(out);
+            collections.encode(out);
+            self.not_chosen.encode(out);
         }
     }
 
@@ -331,6 +393,7 @@ impl Codec for ScopeRow {
             quarantined: Codec::decode(input)?,
             failures: Failures::default(),
             left_out: false,
+            not_chosen: 0,
         };
         if input.remaining() > 0 {
             row.checkpoint.bookmark = Codec::decode(input)?;
@@ -341,6 +404,8 @@ impl Codec for ScopeRow {
         }
         if input.remaining() > 0 {
             row.left_out = Codec::decode(input)?;
+            row.checkpoint.collections = Codec::decode(input)?;
+            row.not_chosen = Codec::decode(input)?;
         }
         Ok(row)
     }
@@ -350,9 +415,15 @@ codec_struct! {
     Record { current, known, changed, changed_here, delivered, pending }
     Pending { edit, deferred, slot, in_flight, voided }
     Edit { transaction, base, travelled, unlogged }
-    InFlight { push, revision, base, state }
+    InFlight { push, revision, base, carried }
     QuarantineRow { key, state, base, rejection, at }
 }
+
+codec_enum!(Carried {
+    0 => Current,
+    1 => Kept(state),
+    2 => Withdrawn,
+});
 
 #[cfg(test)]
 mod tests {
@@ -383,6 +454,9 @@ mod tests {
         new.checkpoint = Checkpoint::default();
         assert_eq!(ScopeRow::from_bytes(new.to_bytes()).unwrap(), new);
         new.left_out = true;
+        assert_eq!(ScopeRow::from_bytes(new.to_bytes()).unwrap(), new);
+        let chosen = BTreeSet::from([Collection::new("notes").unwrap()]);
+        (new.left_out, new.not_chosen, new.checkpoint.collections) = (false, 4, Some(chosen));
         assert_eq!(ScopeRow::from_bytes(new.to_bytes()).unwrap(), new);
     }
 }

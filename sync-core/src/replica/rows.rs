@@ -144,6 +144,15 @@ pub trait ReplicaRows: ReplicaReads {
     /// As [`Self::put_meta`].
     fn remove_record(&mut self, key: &DocumentKey, old: &Record) -> Result<()>;
 
+    /// The transaction removes or replaces bodies of which nothing may be left: a backend that can see to that takes note,
+    /// together with the transaction, and does it when it is [tidied](crate::storage::Transactional::tidy).
+    ///
+    /// # Errors
+    /// As [`Self::put_meta`].
+    fn note_erasure(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// Writes, or with none removes, the batch in flight of a scope.
     ///
     /// # Errors

@@ -15,6 +15,8 @@
 //! While a document is in flight a newer server state waits in the remote slot, because only the verdict tells whether
 //! that state descends from ours. The server's order decides between settled states; stamps decide only inside resolvers.
 
+use std::cmp::Ordering;
+
 use super::record::{Edit, Record, ReplicaMeta};
 use crate::clock::Now;
 use crate::model::{
@@ -62,6 +64,8 @@ pub enum Decided {
     Deleted,
     /// It waits for the app.
     Deferred,
+    /// The document was erased by somebody, and the local edit, which did not know of it, is gone. Nobody was asked.
+    Erased,
 }
 
 /// What a verdict did beside changing the record.
@@ -80,21 +84,24 @@ pub(crate) fn take_in(
     incoming: ServerState,
     cx: &mut RuleContext<'_>,
 ) -> Taken {
-    if incoming.seq <= record.known {
+    if incoming.seq <= record.known && !mutant!(KnownStateTakenAgain) {
         return Taken::Nothing; // rule 1
     }
-    let Some(edit) = record.edit() else {
+    if record.edit().is_none() || mutant!(EditOverwritten) {
         replace(record, incoming); // rule 2
         return Taken::Replaced;
-    };
+    }
+    if let Some(taken) = by_erasure(record, &incoming, cx) {
+        return taken;
+    }
     // Two clones may have made one revision of two states: only an equal state is the own one.
     let state = incoming.state.as_ref();
-    if state.is_some() && state == record.current.as_ref() {
+    if state.is_some() && state == record.current.as_ref() && !mutant!(OwnEchoForeign) {
         record.known = incoming.seq; // rule 3
         clean(record);
         return Taken::Cleaned;
     }
-    if state.is_some() && state == edit.base.as_ref().map(|b| &b.state) {
+    if state.is_some() && state == record.base().map(|b| &b.state) {
         // After a reset that voided the known positions: nothing happened to the document.
         rebase(record, incoming, cx.epoch);
         return Taken::Rebased;
@@ -103,14 +110,46 @@ pub(crate) fn take_in(
         rebase(record, incoming, cx.epoch); // rule 4
         return Taken::Rebased;
     }
-    let waits = record.in_flight().is_some() // rule 5
+    let on_server = cx.resolvers.resolve_on(&key.collection) == ResolveOn::Server;
+    let waits = (record.in_flight().is_some() && !mutant!(NoRemoteSlot)) // rule 5
         || record.is_deferred()
-        || cx.resolvers.resolve_on(&key.collection) == ResolveOn::Server; // rule 6, where the push decides
+        || (on_server && !mutant!(BothResolve)); // rule 6, where the push decides
     if waits {
         wait(record, incoming);
         return Taken::Waiting;
     }
     resolve(record, key, incoming, cx) // rule 6
+}
+
+/// Where one side knows of an erasure that the other does not, it wins and no resolver is asked: what the other holds has to
+/// go. None if both know of the same, or there is nothing on the server.
+fn by_erasure(
+    record: &mut Record,
+    incoming: &ServerState,
+    cx: &mut RuleContext<'_>,
+) -> Option<Taken> {
+    let (local, remote) = (record.current.clone()?, incoming.state.as_ref()?);
+    match remote.erased.cmp(&local.erased) {
+        Ordering::Equal => None,
+        Ordering::Greater => {
+            replace(record, incoming.clone());
+            Some(if local.is_deleted() {
+                Taken::Replaced
+            } else {
+                Taken::Resolved(Decided::Erased)
+            })
+        }
+        Ordering::Less => {
+            let state = Some(DocumentState { body: None, ..remote.clone() });
+            let told = ServerState { seq: incoming.seq, state };
+            if record.in_flight().is_some() {
+                wait(record, told); // rule 5
+                return Some(Taken::Waiting);
+            }
+            carry_out(record, Resolution::Local, local, told, cx);
+            Some(Taken::Rebased)
+        }
+    }
 }
 
 /// Settles the document's part of a batch: what the verdict does, then what waited in the remote slot.
@@ -121,10 +160,10 @@ pub(crate) fn settle(
     cx: &mut RuleContext<'_>,
 ) -> Outcome {
     let mut outcome = Outcome { decided: Vec::new(), refused: None };
-    let Some(pushed) = record.pushed_state().cloned() else { return outcome };
+    let Some(pushed) = record.pushed() else { return outcome };
     let edited_since = record.current.as_ref().is_none_or(|c| c.revision != pushed.revision);
     record.pending_mut().in_flight = None;
-    let is_news = verdict.seq > record.known;
+    let is_news = verdict.seq > record.known || mutant!(LateVerdictCounts);
     match &verdict.kind {
         VerdictKind::Rejected(rejection) => {
             if let RejectionCode::Clock { server_time } = rejection.code {
@@ -132,19 +171,29 @@ pub(crate) fn settle(
                 if !edited_since {
                     restamp(record, cx);
                 }
-            } else if record.edit().is_some() && !edited_since {
+                if mutant!(ClockRefusalQuarantined) && record.edit().is_some() && !edited_since {
+                    let base = step_back(record, &pushed, cx);
+                    outcome.refused = Some((pushed, base));
+                }
+            } else if record.edit().is_some() && !edited_since && !mutant!(RefusedStays) {
+                let erases = is_refused_erasure(&pushed, record.base());
                 let base = step_back(record, &pushed, cx);
+                if let Some(held) = verdict.current.clone().filter(|_| erases) {
+                    take_in(record, key, held, cx);
+                }
                 outcome.refused = Some((pushed, base));
             }
         }
         VerdictKind::Accepted if is_news => {
-            record.known = verdict.seq;
+            if !mutant!(VerdictLeavesKnown) {
+                record.known = verdict.seq;
+            }
             // A foreign backend gives what it stored a version of its own: that is the settled state then.
             let stored = verdict.current.as_ref().and_then(|c| c.state.clone());
             let state = stored.clone().unwrap_or(pushed);
             note_settled(cx, &state);
             match record.pending_mut().edit.as_mut() {
-                Some(edit) if edited_since => {
+                Some(edit) if edited_since && !mutant!(EditDuringPushDropped) => {
                     edit.base = Some(Settled { epoch: cx.epoch, seq: verdict.seq, state });
                     edit.unlogged = false;
                 }
@@ -166,6 +215,10 @@ pub(crate) fn settle(
                 let taken = verdict.current.clone().map(|c| take_in(record, key, c, cx));
                 outcome.decided.extend(taken.and_then(decided));
             } else if let Some(incoming) = verdict.current.clone() {
+                let erased = DocumentState::erasure_of(incoming.state.as_ref());
+                if record.live().is_some_and(|local| local.erased < erased) {
+                    outcome.decided.push(Decided::Erased);
+                }
                 replace(record, incoming);
             } else {
                 // Nothing is left to push; what the server holds is pulled, or waits in the slot.
@@ -185,7 +238,7 @@ pub(crate) fn settle(
         }
         VerdictKind::Accepted | VerdictKind::Superseded | VerdictKind::Merged => {}
     }
-    if let Some(slot) = take_slot(record) {
+    if let Some(slot) = take_slot(record).filter(|_| !mutant!(SlotDropped)) {
         outcome.decided.extend(decided(take_in(record, key, slot, cx)));
     }
     record.tidy();
@@ -206,7 +259,7 @@ fn is_own(record: &Record, incoming: &ServerState) -> bool {
 }
 
 /// Takes the remote slot out, unless the app has to decide about it.
-fn take_slot(record: &mut Record) -> Option<ServerState> {
+pub(crate) fn take_slot(record: &mut Record) -> Option<ServerState> {
     if record.is_deferred() {
         return None;
     }
@@ -265,12 +318,16 @@ fn resolve(
         replace(record, incoming);
         return Taken::Replaced;
     };
+    if let Some(taken) = by_erasure(record, &incoming, cx) {
+        return taken;
+    }
     let remote = incoming.state.as_ref();
     if remote.map_or(local.is_deleted(), |r| r.shows_the_same(&local)) {
         replace(record, incoming);
         return Taken::Replaced;
     }
-    let resolution = if cx.resolvers.resolve_on(&key.collection) == ResolveOn::Server {
+    let on_server = cx.resolvers.resolve_on(&key.collection) == ResolveOn::Server;
+    let resolution = if on_server && !mutant!(BothResolve) {
         Resolution::Defer
     } else {
         // A base that was lost with an old life of the log is no common ancestor: the server's state does not know it.
@@ -296,7 +353,7 @@ pub(crate) fn carry_out(
     let (decided, body, author) = match resolution {
         Resolution::Defer => {
             let pending = record.pending_mut();
-            pending.deferred = true;
+            pending.deferred = !mutant!(DeferredForgotten);
             wait(record, incoming);
             return Decided::Deferred;
         }
@@ -316,6 +373,7 @@ pub(crate) fn carry_out(
     let created =
         remote.filter(|r| !r.is_deleted()).map_or(local.created, |r| r.created.min(local.created));
     let revision = cx.meta.revision(cx.now, parents.stamp);
+    let erased = local.erased.max(DocumentState::erasure_of(remote));
     record.known = incoming.seq;
     let (epoch, seq) = (cx.epoch, incoming.seq);
     let edit = Edit {
@@ -324,12 +382,17 @@ pub(crate) fn carry_out(
         travelled: true,
         unlogged: false,
     };
-    record.show(Some(DocumentState { revision, author, created, body }));
+    record.show(Some(DocumentState { revision, author, created, body, erased }));
     let pending = record.pending_mut();
     pending.edit = Some(edit);
     pending.deferred = false;
     pending.slot = pending.slot.take().filter(|s| s.seq > seq);
     decided
+}
+
+/// Whether what was refused would have erased what it was made on. That is gone here: the server tells what it holds.
+fn is_refused_erasure(refused: &DocumentState, base: Option<&Settled>) -> bool {
+    refused.erased > DocumentState::erasure_of(base.map(|b| &b.state))
 }
 
 /// The refused edit goes; the document shows the settled state it was made on. If that was lost with an old life of the
@@ -342,6 +405,11 @@ fn step_back(
     let edit = record.pending_mut().edit.take();
     record.pending_mut().deferred = false;
     let base = edit.and_then(|e| e.base).filter(|b| b.state.revision != refused.revision);
+    if is_refused_erasure(refused, base.as_ref()) {
+        record.show(None);
+        record.known = Seq(0);
+        return None;
+    }
     record.show(base.as_ref().map(|b| b.state.clone()));
     if let Some(lost) = base.clone().filter(|b| is_lost(record, b, cx.epoch)) {
         let transaction = cx.meta.next_local();
@@ -380,7 +448,10 @@ pub(crate) fn restamp(record: &mut Record, cx: &mut RuleContext<'_>) {
         return;
     }
     let revision = cx.meta.revision(cx.now, base);
+    // An erasure of one's own that nobody knows of yet is not later than what it comes with.
+    let erased = old.erased.map(|e| if e == old.revision { revision } else { e.min(revision) });
     let author = if old.author == old.revision { revision } else { old.author };
     let created = if old.created == old.revision.stamp { revision.stamp } else { old.created };
-    record.show(Some(DocumentState { revision, author, created, body: old.body }));
+    let body = old.body.filter(|_| !mutant!(StampingLosesBody));
+    record.show(Some(DocumentState { revision, author, created, body, erased }));
 }

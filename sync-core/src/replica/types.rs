@@ -48,6 +48,9 @@ pub enum WriteOperation {
     Put(Body),
     /// Deletes a document; fails with `NotFound` if no live one is there.
     Delete,
+    /// Erases a document, deleted or not: no body of it stays, here at once, and elsewhere as soon as it is synced. Fails
+    /// with `NotFound` if there is no trace of it.
+    Erase,
 }
 
 /// Writes that become visible, durable and pushed together. All belong to one scope.
@@ -123,6 +126,14 @@ pub struct DocumentChange {
 }
 
 impl DocumentChange {
+    /// The document was erased: neither of the two states keeps its body.
+    pub(crate) fn drop_bodies(&mut self) {
+        self.previous = None;
+        if let Some(document) = self.document.as_mut() {
+            document.body = None;
+        }
+    }
+
     /// The stamp of the write that led to it.
     #[must_use]
     pub fn stamp(&self) -> Stamp {
@@ -148,6 +159,8 @@ pub struct Committed {
     pub conflicts: Vec<ConflictReport>,
     /// Edits that went into the quarantine.
     pub refused: Vec<(DocumentKey, Rejection)>,
+    /// Documents that were erased: their bodies are gone.
+    pub erased: Vec<DocumentKey>,
     /// Entries or verdicts that it took in.
     pub taken: usize,
 }
@@ -233,7 +246,7 @@ pub struct ScopeSummary {
 /// How much of a scope is not settled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct OutboxCounts {
-    /// Documents whose edit waits for a batch.
+    /// Documents whose edit waits for a batch, of collections that the replica syncs.
     pub pending: u64,
     /// Documents in the batch in flight.
     pub in_flight: u64,
@@ -241,6 +254,8 @@ pub struct OutboxCounts {
     pub quarantined: u64,
     /// Documents whose conflict waits for the app.
     pub deferred: u64,
+    /// Documents whose edit waits because the replica does not sync their collection.
+    pub not_chosen: u64,
 }
 
 impl OutboxCounts {
@@ -250,6 +265,7 @@ impl OutboxCounts {
         self.in_flight += other.in_flight;
         self.quarantined += other.quarantined;
         self.deferred += other.deferred;
+        self.not_chosen += other.not_chosen;
     }
 }
 
@@ -293,7 +309,7 @@ pub struct Page<T> {
 /// Which unsettled entries are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Unsettled {
-    /// Edits that wait for a batch.
+    /// Edits that wait for a batch, also those of collections that the replica does not sync.
     Pending,
     /// Edits in the batch in flight.
     InFlight,

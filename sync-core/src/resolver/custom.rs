@@ -182,7 +182,13 @@ mod tests {
         let state = |millis, body: Option<&str>| {
             let revision = Revision { stamp: Stamp::new(millis, 0), replica: ReplicaId([1; 16]) };
             let body = body.map(|b| Body::parse(b.to_owned()).unwrap());
-            DocumentState { revision, author: revision, created: revision.stamp, body }
+            DocumentState {
+                revision,
+                author: revision,
+                created: revision.stamp,
+                body,
+                erased: None,
+            }
         };
         let (collection, id) = (Collection::new("c").unwrap(), DocumentId::new("d").unwrap());
         let key = DocumentKey::new(Scope::default(), collection, id);

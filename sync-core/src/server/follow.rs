@@ -139,7 +139,7 @@ mod tests {
             id: DocumentId::new(format!("n{n}")).unwrap(),
             base: None,
             base_body: None,
-            state: DocumentState { revision, author: revision, created, body },
+            state: DocumentState { revision, author: revision, created, body, erased: None },
         };
         let (scope, changes) = (Scope::default(), vec![change]);
         let batch = PushBatch { scope, replica, id: PushId(n), changes };

@@ -8,8 +8,8 @@ use super::service::{Inner, Server, ServerOptions};
 use super::tail::SharedChunk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
-    Collection, Limits, PushBatch, PushId, Rejection, RejectionCode, ReplicaId, Reset, Scope, Seq,
-    Verdicts,
+    Collection, Cursor, Limits, PushBatch, PushId, Rejection, RejectionCode, ReplicaId, Reset,
+    Scope, Seq, Verdicts,
 };
 use crate::protocol::{Ack, Greeting, Pull, ScopeWelcome};
 use crate::storage::Visible;
@@ -111,7 +111,7 @@ impl Peer {
             (shares, pull.cursor.epoch, self.server.0.hubs.find(&pull.scope))
             && let Some(chunk) = hub.after(epoch, pull.cursor.after)
         {
-            return Ok(Served::Chunk(chunk));
+            return Ok(Served::Chunk(chosen(chunk, &pull.cursor)));
         }
         let limits = pull.limits.min(self.server.0.options.chunk_limits);
         let changes = || {
@@ -201,6 +201,16 @@ impl Peer {
         self.principal = self.server.0.hooks.authenticate.authenticate(Some(token)).await?;
         Ok(())
     }
+}
+
+/// What is asked for of a chunk that all share.
+fn chosen(shared: Arc<SharedChunk>, cursor: &Cursor) -> Arc<SharedChunk> {
+    if shared.chunk().entries.iter().all(|e| cursor.includes(&e.collection)) {
+        return shared;
+    }
+    let mut chunk = shared.chunk().clone();
+    chunk.entries.retain(|e| cursor.includes(&e.collection));
+    SharedChunk::new(chunk)
 }
 
 /// Why a whole batch is refused for good, if it is.

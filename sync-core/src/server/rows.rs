@@ -80,6 +80,15 @@ pub trait ServerRows: ServerReads {
         new: &ServerRow,
     ) -> Result<()>;
 
+    /// The transaction replaces bodies of which nothing may be left: a backend that can see to that takes note, together
+    /// with the transaction, and does it when it is [tidied](crate::storage::Transactional::tidy).
+    ///
+    /// # Errors
+    /// As [`Self::put_scope`].
+    fn note_erasure(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// Removes a document.
     ///
     /// # Errors

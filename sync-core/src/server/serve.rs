@@ -31,7 +31,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// Something that was being done is done.
 enum Done {
     Greeted(Box<Result<(Peer, Welcome)>>),
-    Served { stream: u32, answer: Answer, renewed: Option<Peer> },
+    Served { stream: u32, answer: Box<Answer>, renewed: Option<Peer> },
     Read { stream: u32, result: Result<Served> },
     HeadMoved { stream: u32 },
 }
@@ -225,7 +225,7 @@ impl Link<'_> {
                 _ => Err(Error::new(ErrorKind::Internal, "this is no request")),
             };
             let answer = answer.unwrap_or_else(|e| Answer::Message(failed(&e)));
-            Done::Served { stream, answer, renewed }
+            Done::Served { stream, answer: Box::new(answer), renewed }
         };
         self.work.push(serve.boxed());
     }
@@ -276,7 +276,7 @@ impl Link<'_> {
                 if renewed.is_some() {
                     self.peer = renewed;
                 }
-                match answer {
+                match *answer {
                     Answer::Message(message) => self.send(stream, &message).await?,
                     Answer::Chunk(chunk) => self.send_chunk(stream, &chunk).await?,
                 }

@@ -244,6 +244,9 @@ impl Server {
         if let Some(hub) = self.0.hubs.find(&scope)
             && appended.head > appended.before
         {
+            if appended.erased {
+                hub.forget();
+            }
             hub.append(Chunk {
                 scope,
                 epoch: appended.epoch,

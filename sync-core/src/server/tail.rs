@@ -73,6 +73,13 @@ impl Hub {
         tail.chunks.get(at).filter(|c| c.chunk.epoch == epoch).cloned()
     }
 
+    /// Lets go of all chunks: one of them may hold what was erased. Who stood at one of them reads the storage.
+    pub(super) fn forget(&self) {
+        let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        tail.chunks.clear();
+        tail.bytes = 0;
+    }
+
     /// Takes in what an append wrote. Appends may be told out of their order: the tail then starts over, for it must
     /// not have holes.
     pub(super) fn append(&self, chunk: Chunk) {

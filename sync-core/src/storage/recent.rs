@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::model::{Limits, LocalSeq};
-use crate::replica::DocumentChange;
+use crate::model::{DocumentKey, Limits, LocalSeq};
+use crate::replica::{Committed, DocumentChange};
 
 /// Bounds of what is remembered.
 const CHANGES: usize = 8_192;
@@ -15,6 +15,20 @@ const BYTES: usize = 4 << 20;
 struct Remembered {
     changes: BTreeMap<LocalSeq, DocumentChange>,
     bytes: usize,
+}
+
+impl Remembered {
+    /// What is remembered of documents that were erased loses its bodies.
+    fn erase(&mut self, keys: &[DocumentKey]) {
+        if keys.is_empty() {
+            return;
+        }
+        for change in self.changes.values_mut().filter(|c| keys.contains(&c.key)) {
+            self.bytes -= weight(change);
+            change.drop_bodies();
+            self.bytes += weight(change);
+        }
+    }
 }
 
 /// The newest changes that this process committed. Nothing is remembered before somebody asks for the first time.
@@ -31,11 +45,13 @@ fn weight(change: &DocumentChange) -> usize {
 
 impl Recent {
     /// Takes in what was committed, before anybody is woken.
-    pub(super) fn add(&self, changes: &[DocumentChange]) {
-        if changes.is_empty() || !self.wanted.load(Ordering::Acquire) {
+    pub(super) fn add(&self, committed: &Committed) {
+        let Committed { changes, erased, .. } = committed;
+        if changes.is_empty() && erased.is_empty() || !self.wanted.load(Ordering::Acquire) {
             return;
         }
         let mut kept = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.erase(erased);
         for change in changes {
             kept.bytes += weight(change);
             kept.changes.insert(change.at, change.clone());
@@ -74,7 +90,9 @@ impl Recent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Collection, DocumentId, DocumentKey, Scope};
+    use crate::model::{
+        Body, Collection, DocumentId, DocumentState, ReplicaId, Revision, Scope, Stamp,
+    };
     use crate::replica::{Operation, Origin};
 
     fn change(at: u64) -> DocumentChange {
@@ -89,12 +107,34 @@ mod tests {
         }
     }
 
+    fn of(changes: Vec<DocumentChange>) -> Committed {
+        Committed { changes, ..Committed::default() }
+    }
+
+    #[test]
+    fn what_was_erased_is_not_remembered() {
+        let recent = Recent::default();
+        let _ = recent.after(LocalSeq(0), Limits::CHUNK);
+        let revision = Revision { stamp: Stamp::new(1, 0), replica: ReplicaId([1; 16]) };
+        let (body, erased) = (Body::parse("1").ok(), None);
+        let state =
+            DocumentState { revision, author: revision, created: revision.stamp, body, erased };
+        let (document, previous) = (Some(state.clone()), Some(state));
+        let written = DocumentChange { document, previous, ..change(1) };
+        let key = written.key.clone();
+        recent.add(&of(vec![written]));
+        recent.add(&Committed { erased: vec![key], ..Committed::default() });
+        let told = recent.after(LocalSeq(0), Limits::CHUNK).unwrap();
+        assert!(told[0].previous.is_none() && told[0].document.as_ref().unwrap().body.is_none());
+        assert_eq!(recent.remembered.lock().unwrap().bytes, weight(&told[0]));
+    }
+
     #[test]
     fn a_run_ends_where_another_process_wrote() {
         let recent = Recent::default();
-        recent.add(&[change(1)]);
+        recent.add(&of(vec![change(1)]));
         assert_eq!(recent.after(LocalSeq(0), Limits::CHUNK), Err(None), "nobody had asked yet");
-        recent.add(&[change(2), change(3), change(6)]);
+        recent.add(&of(vec![change(2), change(3), change(6)]));
         let run = recent.after(LocalSeq(1), Limits::CHUNK).unwrap();
         assert_eq!(run.iter().map(|c| c.at.0).collect::<Vec<_>>(), [2, 3]);
         assert_eq!(recent.after(LocalSeq(3), Limits::CHUNK), Err(Some(LocalSeq(6))));
@@ -105,7 +145,7 @@ mod tests {
         let recent = Recent::default();
         let _ = recent.after(LocalSeq(0), Limits::CHUNK);
         for at in 1..=CHANGES as u64 + 10 {
-            recent.add(&[change(at)]);
+            recent.add(&of(vec![change(at)]));
         }
         assert_eq!(recent.after(LocalSeq(0), Limits::CHUNK), Err(Some(LocalSeq(11))));
     }

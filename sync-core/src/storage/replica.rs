@@ -137,6 +137,19 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// that is not there nothing is kept. Survives a crash of the process.
     async fn note_attempt(&self, cx: Context, scope: Scope, failed: Option<Failed>) -> Result<()>;
 
+    /// Chooses the collections of a scope that are synced, all with none; the choice is kept until the next one, and the
+    /// [checkpoint](crate::model::Checkpoint::collections) names it. A collection that is added is pulled from the beginning,
+    /// one that is left out leaves the device as if it were [forgotten](Self::forget). Edits of collections that are not
+    /// synced wait, and are counted apart. The same choice again changes nothing. Durable as a write.
+    ///
+    /// Fails with `InvalidInput` for a collection that is local-only.
+    async fn choose(
+        &self,
+        cx: Context,
+        scope: Scope,
+        collections: Option<BTreeSet<Collection>>,
+    ) -> Result<Committed>;
+
     /// The batch in flight, or else forms one of whole transactions from the front of the outbox, bounded by the
     /// limits; none if nothing waits. When it returns, the batch survives a power failure, and until it is settled
     /// every call gives the same one, whatever is written meanwhile. It holds at least one transaction, whatever the
@@ -180,6 +193,14 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// Takes another identity: in every scope the batch in flight is dissolved, and unsettled edits are stamped anew.
     /// May be lost to a power failure: the server then finds the clone again.
     async fn reidentify(&self, cx: Context, replica: ReplicaId) -> Result<Committed>;
+
+    /// Sees to it that nothing is left in the storage's files of what was erased and is committed: when it returns `true`,
+    /// no byte sequence of an erased body is in them, wherever it was before. It takes as long as writing the data anew, if
+    /// something was erased since the last time, and nothing otherwise; writes wait meanwhile. [`close`](Self::close)
+    /// does the same. The answer is `false` for a storage whose files keep old values until it writes over them.
+    ///
+    /// Fails with `Busy` if another process is in the way; a later call may work.
+    async fn tidy(&self) -> Result<bool>;
 
     /// A counter that moves after something was committed, by this process or another one: who looks at the data then
     /// sees it. It may move without a commit, and once for several. It moves at [`close`](Self::close), too.
@@ -238,7 +259,7 @@ impl<W: ReplicaWriter, R: ReplicaReads + Snapshot> ReplicaThreads<W, R> {
         job: impl FnOnce(&mut W) -> Result<Committed> + Send + 'static,
     ) -> Result<Committed> {
         let recent = Arc::clone(&self.recent);
-        self.threads.write_then(durability, job, move |c| recent.add(&c.changes)).await
+        self.threads.write_then(durability, job, move |c| recent.add(c)).await
     }
 
     /// Wakes whoever waits for commits: for backends that notice the commits of other processes.
@@ -344,6 +365,18 @@ where
         self.threads.write(Durability::Process, release).await
     }
 
+    async fn choose(
+        &self,
+        cx: Context,
+        scope: Scope,
+        collections: Option<BTreeSet<Collection>>,
+    ) -> Result<Committed> {
+        self.commit(Durability::Power, move |rows| {
+            ops::choose(rows, &cx, &scope, collections.as_ref())
+        })
+        .await
+    }
+
     async fn note_server(&self, cx: Context, time: Now, limits: WriteLimits) -> Result<()> {
         self.threads
             .write(Durability::Process, move |rows| {
@@ -385,7 +418,7 @@ where
     async fn apply(&self, cx: Context, chunk: Chunk) -> Result<Applied> {
         let recent = Arc::clone(&self.recent);
         let apply = move |rows: &mut W| ops::apply(rows, &cx, &chunk);
-        self.threads.write_then(Durability::Process, apply, move |a| recent.add(&a.changes)).await
+        self.threads.write_then(Durability::Process, apply, move |a| recent.add(&a.committed)).await
     }
 
     async fn reset(&self, cx: Context, scope: Scope, reset: Reset) -> Result<Committed> {
@@ -394,6 +427,10 @@ where
 
     async fn reidentify(&self, cx: Context, replica: ReplicaId) -> Result<Committed> {
         self.commit(Durability::Process, move |rows| ops::reidentify(rows, &cx, replica)).await
+    }
+
+    async fn tidy(&self) -> Result<bool> {
+        self.threads.tidy().await
     }
 
     fn commits(&self) -> watch::Receiver<u64> {

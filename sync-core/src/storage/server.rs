@@ -138,6 +138,14 @@ pub trait ServerStorage: Send + Sync + fmt::Debug + 'static {
     /// Fails with `NotFound` for an unknown scope.
     async fn purge(&self, scope: Scope, up_to: Seq) -> Result<u64>;
 
+    /// Sees to it that nothing is left in the storage's files of what was erased and is committed: when it returns `true`,
+    /// no byte sequence of an erased body is in them. It takes as long as writing the data anew, if something was erased
+    /// since the last time, and nothing otherwise; appends wait meanwhile. [`close`](Self::close) does the same. The answer
+    /// is `false` for a storage whose files keep old values until it writes over them.
+    ///
+    /// Fails with `Busy` if another process is in the way; a later call may work.
+    async fn tidy(&self) -> Result<bool>;
+
     /// Finishes what was asked and lets go of the file. When it returns, the file can be opened again, and every other
     /// call fails with `Closed`. Closing twice is fine, and at the same time: both return when it is done.
     ///
@@ -245,6 +253,10 @@ where
 
     async fn purge(&self, scope: Scope, up_to: Seq) -> Result<u64> {
         self.threads.write(Durability::Power, move |rows| ops::purge(rows, &scope, up_to)).await
+    }
+
+    async fn tidy(&self) -> Result<bool> {
+        self.threads.tidy().await
     }
 
     async fn close(&self) -> Result<()> {

@@ -48,6 +48,18 @@ pub trait Transactional: Send + 'static {
 
     /// Gives the transaction up.
     fn rollback(&mut self);
+
+    /// Sees to it that nothing is left in the files of what was erased and committed; no transaction is open. The answer
+    /// is whether that can be promised: `false` for a core whose files keep old values until it writes over them.
+    ///
+    /// # Errors
+    /// `Busy` if somebody is in the way, else `Storage`; what was to be seen to still is.
+    fn tidy(&mut self) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// Nothing waits at the moment: time for what is cheap of [`tidy`](Self::tidy), and need not be done at once.
+    fn rest(&mut self) {}
 }
 
 /// A core that reads: everything between `open` and `release` sees one state of the data.
@@ -87,6 +99,7 @@ type Read<R> = Box<dyn FnOnce(&mut R) + Send>;
 
 enum Message<W> {
     Job(Durability, Job<W>),
+    Tidy(oneshot::Sender<Result<bool>>),
     Close,
 }
 
@@ -183,6 +196,13 @@ impl<W: Transactional, R: Snapshot> Threads<W, R> {
         wait.await.unwrap_or_else(|_| Err(closed()))
     }
 
+    /// Lets the core [tidy](Transactional::tidy).
+    pub(crate) async fn tidy(&self) -> Result<bool> {
+        let (answer, wait) = oneshot::channel();
+        self.jobs.send(Message::Tidy(answer)).await.map_err(|_| closed())?;
+        wait.await.unwrap_or_else(|_| Err(closed()))
+    }
+
     /// Runs a read on a snapshot.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
@@ -268,12 +288,13 @@ fn write_loop<W: Transactional>(
     let mut closing = false;
     while !closing {
         let Some(first) = queue.blocking_recv() else { break };
-        let mut jobs = Vec::new();
+        let (mut jobs, mut tidying) = (Vec::new(), None);
         let mut durability = Durability::Process;
         let mut next = Some(first);
         while let Some(message) = next.take() {
             match message {
                 Message::Close => closing = true,
+                Message::Tidy(asked) => tidying = Some(asked),
                 Message::Job(needs, job) => {
                     durability = durability.max(needs);
                     jobs.push(job);
@@ -286,6 +307,15 @@ fn write_loop<W: Transactional>(
         if !jobs.is_empty() && run_group(&mut writer, durability, jobs, committing) {
             commits.send_modify(|n| *n += 1);
         }
+        if let Some(asked) = tidying {
+            // Whoever asked may have gone away meanwhile: then nobody is told.
+            let _ = asked.send(contained(|| writer.tidy()));
+        } else if queue.is_empty() && !closing {
+            writer.rest();
+        }
+    }
+    if let Err(error) = contained(|| writer.tidy()) {
+        tracing::warn!(%error, "what was erased is seen to when the storage is opened again and closed");
     }
     // The queue is refused to everybody before the core is let go. What was let in meanwhile is received and dropped, or
     // whoever asked would wait for ever: a queue that is dropped keeps what arrives a moment later.

@@ -20,13 +20,22 @@ pub struct Capabilities {
     pub full_disk: bool,
     /// A storage that is open can be opened once more: the two are two processes on one file.
     pub several_handles: bool,
+    /// The harness can read whatever the place holds, byte for byte, and the storage sees to it that nothing is left there of
+    /// what was erased.
+    pub searchable: bool,
 }
 
 impl Capabilities {
     /// Nothing beyond opening: the data is gone with the storage.
     #[must_use]
     pub const fn none() -> Self {
-        Self { durable: false, crash: false, full_disk: false, several_handles: false }
+        Self {
+            durable: false,
+            crash: false,
+            full_disk: false,
+            several_handles: false,
+            searchable: false,
+        }
     }
 
     /// Data outlives closing.
@@ -51,6 +60,16 @@ impl Capabilities {
     #[must_use]
     pub const fn several_handles(self) -> Self {
         Self { several_handles: true, ..self }
+    }
+
+    /// `bytes` is there, and erased data leaves the place.
+    #[must_use]
+    pub const fn searchable(self) -> Self {
+        Self { searchable: true, ..self }
+    }
+
+    pub(super) fn need_searchable(self) -> Outcome {
+        need(self.searchable, "files that can be searched, and that erased data leaves")
     }
 
     pub(super) fn need_durable(self) -> Outcome {

@@ -61,7 +61,13 @@ pub(super) fn key(name: &str) -> DocumentKey {
 /// A state that was written elsewhere just now: a body, or a tombstone.
 pub(super) fn state(json: Option<&str>) -> DocumentState {
     let revision = Revision { stamp: Stamp::new(now().0, 0), replica: ELSEWHERE };
-    DocumentState { revision, author: revision, created: revision.stamp, body: json.map(body) }
+    DocumentState {
+        revision,
+        author: revision,
+        created: revision.stamp,
+        body: json.map(body),
+        erased: None,
+    }
 }
 
 /// What stands at a position: `id` or `collection/id`.

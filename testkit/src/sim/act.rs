@@ -370,7 +370,7 @@ impl<D: Disks> Run<D> {
 }
 
 /// The kind of fault that an action is.
-fn kind_of(what: &What) -> Option<FaultKind> {
+pub(super) fn kind_of(what: &What) -> Option<FaultKind> {
     Some(match what {
         What::BadNetwork { loss, .. } if *loss > 0 => FaultKind::Loss,
         What::BadNetwork { duplicate, .. } if *duplicate > 0 => FaultKind::Duplicate,

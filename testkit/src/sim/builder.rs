@@ -18,7 +18,7 @@ use super::{Tally, Trace};
 use crate::search::{ResolverKind, SplitMix64, quietly};
 
 type MakeOracle = Arc<dyn Fn() -> Box<dyn Oracle> + Send + Sync>;
-type OnProgress = Arc<dyn Fn(u64, u64) + Send + Sync>;
+type OnProgress = Arc<dyn Fn(&Tally) + Send + Sync>;
 
 /// A simulation that is set up.
 #[derive(Clone)]
@@ -37,6 +37,8 @@ pub struct Simulation {
     more: Vec<MakeOracle>,
     failures: usize,
     progress: Option<OnProgress>,
+    #[cfg(feature = "mutants")]
+    mutant: Option<sync_core::mutants::Mutant>,
 }
 
 impl fmt::Debug for Simulation {
@@ -73,6 +75,8 @@ impl Simulation {
             more: Vec::new(),
             failures: 1,
             progress: None,
+            #[cfg(feature = "mutants")]
+            mutant: None,
         })
     }
 }
@@ -174,9 +178,16 @@ impl Builder {
         self
     }
 
-    /// Who is told how many runs are done, and of how many.
-    pub fn on_progress(mut self, tell: impl Fn(u64, u64) + Send + Sync + 'static) -> Self {
+    /// Who is told after each run what was done so far.
+    pub fn on_progress(mut self, tell: impl Fn(&Tally) + Send + Sync + 'static) -> Self {
         self.0.progress = Some(Arc::new(tell));
+        self
+    }
+
+    /// Builds a fault in, on purpose.
+    #[cfg(feature = "mutants")]
+    pub fn mutant(mut self, mutant: Option<sync_core::mutants::Mutant>) -> Self {
+        self.0.mutant = mutant;
         self
     }
 
@@ -212,7 +223,7 @@ impl Simulation {
     #[must_use]
     pub fn run_on<D: Disks>(&self, disks: impl Fn(u64) -> D + Sync) -> Report {
         let total = self.seeds.end.saturating_sub(self.seeds.start);
-        let (next, done, found) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        let (next, found) = (AtomicU64::new(0), AtomicU64::new(0));
         let report = Mutex::new(Report::default());
         let work = || {
             loop {
@@ -226,9 +237,8 @@ impl Simulation {
                 let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
                 report.tally.add(&tally);
                 report.failures.extend(failure);
-                let done = done.fetch_add(1, Ordering::Relaxed) + 1;
                 if let Some(tell) = &self.progress {
-                    tell(done, total);
+                    tell(&report.tally);
                 }
             }
         };
@@ -283,7 +293,7 @@ impl Simulation {
         let mut tally = outcome.tally;
         let Some(violation) = outcome.violation else {
             // One in a hundred is made twice: what depends on anything but the plan would show.
-            if seed % 100 == 0 {
+            if seed.is_multiple_of(100) {
                 let again = self.attempt(disks(seed), &plan, false);
                 tally.audited += 1;
                 if again.fingerprint != outcome.fingerprint {
@@ -326,6 +336,13 @@ impl Simulation {
     }
 
     fn attempt<D: Disks>(&self, disks: D, plan: &Plan, traced: bool) -> Outcome {
+        #[cfg(feature = "mutants")]
+        return sync_core::mutants::with(self.mutant, || self.attempt_sound(disks, plan, traced));
+        #[cfg(not(feature = "mutants"))]
+        self.attempt_sound(disks, plan, traced)
+    }
+
+    fn attempt_sound<D: Disks>(&self, disks: D, plan: &Plan, traced: bool) -> Outcome {
         let options = Options { traced, ..self.options.clone() };
         let mut oracles = oracles::all();
         oracles.extend(self.more.iter().map(|make| make()));

@@ -509,7 +509,7 @@ impl<D: Disks> Run<D> {
         if let Down::Chunk(chunk) = &message {
             let allowed = self.may_see(client, &chunk.scope)
                 || self.server.revoked.keys().any(|k| k.0 == client);
-            let chunk = Chunk::clone(chunk);
+            let chunk = Arc::clone(chunk);
             self.fact(&Fact::Received { client, chunk, allowed });
         }
         let Some(process) = self.clients[client].process.as_mut() else { return };
@@ -532,7 +532,8 @@ impl<D: Disks> Run<D> {
         let payloads = process.kept.len();
         let requests = process.connection.as_ref().map_or(0, |c| c.asked.len() + c.live.len());
         let outbox = self.outbox(client);
-        self.fact(&Fact::Counted { client, payloads, requests, outbox });
+        let documents = (self.followed(client).len() * self.setting.documents) as u64;
+        self.fact(&Fact::Counted { client, payloads, requests, outbox, documents });
     }
 
     // ---- live streams

@@ -1,8 +1,10 @@
 //! What oracles are told.
 
+use std::sync::Arc;
+
 use sync_core::model::{
-    Checkpoint, Chunk, DocumentKey, DocumentState, LocalSeq, LogEntry, PushBatch, Revision, Scope,
-    Verdicts,
+    Checkpoint, Chunk, DocumentKey, DocumentState, LocalSeq, LogEntry, PushBatch, Rejection,
+    Revision, Scope, Verdicts,
 };
 use sync_core::replica::record::Record;
 use sync_core::server::record::{ServerRow, ServerScope};
@@ -100,7 +102,7 @@ pub enum Fact {
         /// The client.
         client: usize,
         /// The chunk.
-        chunk: Chunk,
+        chunk: Arc<Chunk>,
         /// Whether the client may see its scope at that time.
         allowed: bool,
     },
@@ -147,6 +149,29 @@ pub enum Fact {
         /// The client.
         client: usize,
     },
+    /// The server refused an edit for good, and the client put it into its quarantine.
+    Refused {
+        /// The client.
+        client: usize,
+        /// The document.
+        key: DocumentKey,
+        /// Why.
+        rejection: Rejection,
+    },
+    /// The server found another digest at the position of a client.
+    Differed {
+        /// The client.
+        client: usize,
+        /// The scope.
+        scope: Scope,
+    },
+    /// A scope left a client's device.
+    Forgot {
+        /// The client.
+        client: usize,
+        /// The scope.
+        scope: Scope,
+    },
     /// A client counts what it keeps in memory and tries.
     Counted {
         /// The client.
@@ -157,6 +182,8 @@ pub enum Fact {
         requests: usize,
         /// Documents in the outbox.
         outbox: u64,
+        /// The most documents that there can be.
+        documents: u64,
     },
     /// A client tries to connect.
     Connects {

@@ -2,7 +2,7 @@
 //!
 //! The engine's own metadata (bases, known positions) is not asked. A revision is nothing here but the name of a state.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use sync_core::model::{
     Body, DocumentKey, DocumentState, LocalSeq, Revision, VerdictKind, Verdicts,
@@ -16,6 +16,8 @@ use super::fact::{Cause, Fact};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Write {
     pub(super) client: usize,
+    /// How often the client's device had lost everything before.
+    pub(super) device: usize,
     /// Whether it deleted the document.
     pub(super) deletes: bool,
 }
@@ -125,8 +127,8 @@ pub struct History {
     /// What each client shows.
     shown: Vec<BTreeMap<DocumentKey, DocumentState>>,
     units: BTreeMap<(usize, LocalSeq), Unit>,
-    /// Clients that lost everything once.
-    wiped: BTreeSet<usize>,
+    /// Clients that lost everything, and how often.
+    wiped: BTreeMap<usize, usize>,
     /// What the resolvers made within the step that is going on.
     made: BTreeMap<DocumentKey, Bits>,
     /// Positions of a life of the log may be doubted: a resolver may be asked about what it need not.
@@ -157,6 +159,11 @@ impl History {
         client: usize,
     ) -> impl Iterator<Item = (&DocumentKey, &DocumentState)> {
         self.shown.get(client).into_iter().flatten()
+    }
+
+    /// How often a client's device lost everything.
+    pub(super) fn device(&self, client: usize) -> usize {
+        self.wiped.get(&client).copied().unwrap_or(0)
     }
 
     /// The units of a client that one of these states belongs to.
@@ -267,7 +274,7 @@ impl History {
     fn note_restore(&mut self) {
         self.restored = true;
         for story in self.stories.values_mut() {
-            for client in &self.wiped {
+            for client in self.wiped.keys() {
                 story.ended.extend(&story.by(*client));
             }
         }
@@ -289,12 +296,12 @@ impl History {
         unit: LocalSeq,
     ) {
         self.writes += 1;
-        let cloned = self.cloned;
+        let (cloned, device) = (self.cloned, self.device(client));
         let story = self.story_mut(key);
         let mut writes = story.of(before);
         writes.insert(story.writes.len());
         let deletes = after.is_none_or(DocumentState::is_deleted);
-        story.writes.push(Write { client, deletes });
+        story.writes.push(Write { client, device, deletes });
         match after {
             Some(after) => {
                 let collided = cloned && story.collides(after);
@@ -336,7 +343,9 @@ impl History {
                 let told = matches!(cause, Cause::Decided(_) | Cause::Refused | Cause::Forgotten);
                 let gone = |s: Option<&DocumentState>| s.is_none_or(DocumentState::is_deleted);
                 let met = story.deletions_met(before, after);
-                if told || met || (gone(before) && gone(after)) {
+                // Equal bodies are no conflict: either stands for both.
+                let same = before.map(|s| &s.body) == after.map(|s| &s.body);
+                if told || met || same || (gone(before) && gone(after)) {
                     story.ended.extend(&had.without(&has));
                 }
                 if let Cause::Decided(of) = cause {
@@ -368,7 +377,7 @@ impl History {
                     story.reached.extend(&writes);
                 }
                 (VerdictKind::Superseded, _)
-                    if change.state.is_deleted() && row.is_none_or(DocumentState::is_deleted) =>
+                    if row.map_or(change.state.is_deleted(), |r| r.body == change.state.body) =>
                 {
                     story.ended.extend(&offered.without(&has));
                 }
@@ -387,7 +396,7 @@ impl History {
             let reached = if self.restored { &self.nothing.reached } else { &story.reached };
             story.ended.extend(&writes.without(reached));
         }
-        self.wiped.insert(client);
+        *self.wiped.entry(client).or_default() += 1;
         self.show_all(client, BTreeMap::new());
         self.units.retain(|(c, _), _| *c != client);
     }

@@ -23,6 +23,31 @@
 //! assert!(report.is_sound(), "{report}");
 //! ```
 //!
+//! # Your own resolver
+//!
+//! Give the simulation your resolver, what your app writes, and what you promise your users as an [`Oracle`]:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use sync_core::model::Body;
+//! use sync_core::resolver::FieldMerge;
+//! use testkit::sim::{FaultKind, Faults, Simulation};
+//!
+//! let report = Simulation::builder()
+//!     .resolver(Arc::new(FieldMerge::new()))
+//!     .edit(|shown, chance| match shown {
+//!         None => Body::parse(r#"{"title": "new", "done": false}"#).unwrap(),
+//!         Some(_) => Body::from_value(&serde_json::json!({"title": "old", "n": chance.below(9)})).unwrap(),
+//!     })
+//!     .faults(Faults::only([FaultKind::Cut, FaultKind::Crash]))
+//!     .seconds(30)
+//!     .seeds(0..2)
+//!     .run();
+//! report.assert_sound();
+//! ```
+//!
+//! `examples/simulate_my_resolver.rs` of the library finds a subtle bug in this way, and shows it.
+//!
 //! A run that fails is shrunk to a [`Plan`] of a few actions, which is data: keep it as a file, and
 //! [replay](Simulation::replay) it as a test. The report shows it as a diagram.
 
@@ -36,6 +61,8 @@ mod fact;
 mod faults;
 mod heal;
 mod history;
+#[cfg(feature = "mutants")]
+pub mod mutants;
 pub mod oracles;
 mod plan;
 mod queue;

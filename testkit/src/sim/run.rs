@@ -370,8 +370,12 @@ impl<D: Disks> Run<D> {
         self.violation.get_or_insert(Violation { oracle, at, what });
     }
 
-    /// Tells the oracles of the resolvers' calls since it was asked last.
-    pub(super) fn note_calls(&mut self, client: Option<usize>) {
+    /// Tells the oracles of the resolvers' calls since it was asked last. What was asked in a transaction that failed had
+    /// no effect.
+    pub(super) fn note_calls_of(&mut self, client: Option<usize>, is_committed: bool) {
+        if !is_committed {
+            self.calls_seen = self.calls.count();
+        }
         if self.calls.count() == self.calls_seen {
             return;
         }

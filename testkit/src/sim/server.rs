@@ -454,9 +454,10 @@ impl<D: Disks> Run<D> {
         let refuse = self.setting.refusals.then(crate::search::refusing);
         let refuse = refuse.filter(|_| !self.healing);
         let judge = WorldJudge { refuse, resolvers: self.resolvers.clone() };
-        let Appended { verdicts, head, before, entries, .. } =
-            self.on_server(Durability::Power, |rows| ops::append(rows, &cx, batch, &judge))?;
-        self.note_calls(None);
+        let appended =
+            self.on_server(Durability::Power, |rows| ops::append(rows, &cx, batch, &judge));
+        self.note_calls_of(None, appended.is_ok());
+        let Appended { verdicts, head, before, entries, .. } = appended?;
         let scope = self.at_server(|rows| ServerReads::scope(rows, &batch.scope)).flatten();
         if let Some(scope) = scope {
             self.tally.appended += entries.len() as u64;

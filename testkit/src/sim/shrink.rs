@@ -1,11 +1,14 @@
 //! Taking out of a failing plan what the failure does not need.
 
+use std::collections::BTreeSet;
+
+use super::act::kind_of;
 use super::builder::Outcome;
 use super::plan::{Plan, What};
 use super::run::Violation;
 
 /// The most events that shrinking may cost, in all runs together.
-const BUDGET: u64 = 10_000_000;
+const BUDGET: u64 = 1_500_000;
 
 /// The smallest plan that was found to fail in the same way, and how it fails.
 pub(super) fn shrink(
@@ -15,6 +18,8 @@ pub(super) fn shrink(
 ) -> (Plan, Violation) {
     let mut shrinker = Shrinker { attempt, plan, violation, spent: 0 };
     shrinker.cut_off();
+    shrinker.keep_the_last();
+    shrinker.drop_kinds();
     loop {
         let before = shrinker.plan.clone();
         shrinker.remove_actions();
@@ -60,6 +65,50 @@ impl<A: Fn(&Plan) -> Outcome> Shrinker<A> {
         self.try_plan(plan);
         let mut plan = self.plan.clone();
         plan.setting.millis = plan.actions.last().map_or(0, |a| a.at) + 1;
+        self.try_plan(plan);
+    }
+
+    /// Most failures need only what happened shortly before them.
+    fn keep_the_last(&mut self) {
+        for count in [4, 8, 16, 32, 64, 128, 256] {
+            let actions = &self.plan.actions;
+            if count * 4 > actions.len() * 3 {
+                return;
+            }
+            let mut plan = self.plan.clone();
+            plan.actions.drain(..actions.len() - count);
+            if self.try_plan(plan) {
+                return;
+            }
+        }
+    }
+
+    /// Most failures need only a few documents, clients and kinds of faults.
+    fn drop_kinds(&mut self) {
+        let document = |what: &What| match what {
+            What::Put { document, .. } | What::Delete { document, .. } => Some(*document),
+            _ => None,
+        };
+        let documents: BTreeSet<_> =
+            self.plan.actions.iter().filter_map(|a| document(&a.what)).collect();
+        self.try_without(|what| !what.is_work());
+        for gone in documents {
+            self.try_without(|what| document(what) == Some(gone));
+        }
+        for gone in 0..self.plan.setting.clients {
+            self.try_without(|what| what.client() == Some(gone));
+        }
+        let kinds: BTreeSet<_> =
+            self.plan.actions.iter().filter_map(|a| kind_of(&a.what)).collect();
+        for gone in kinds {
+            self.try_without(|what| kind_of(what) == Some(gone));
+        }
+        self.try_without(|what| matches!(what, What::Transaction { .. } | What::Decide { .. }));
+    }
+
+    fn try_without(&mut self, gone: impl Fn(&What) -> bool) {
+        let mut plan = self.plan.clone();
+        plan.actions.retain(|a| !gone(&a.what));
         self.try_plan(plan);
     }
 

@@ -6,7 +6,8 @@ use sync_core::clock::Now;
 use sync_core::engine::{Failure, Input, Output};
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::{
-    Checkpoint, DocumentKey, Generation, Limits, LocalSeq, PushId, ReplicaId, Scope, Seq,
+    Checkpoint, DocumentKey, Generation, Limits, LocalSeq, PushId, ReplicaId, ResetReason, Scope,
+    Seq,
 };
 use sync_core::replica::ops;
 use sync_core::replica::record::{Record, ScopeRow};
@@ -20,6 +21,7 @@ use sync_core::storage::Durability;
 use super::client::{Client, Kept};
 use super::disk::Disks;
 use super::fact::{Cause, Fact};
+use super::history::key_of;
 use super::queue::Event;
 use super::run::{BEGINNING, Run};
 use super::trace::Mark;
@@ -125,7 +127,9 @@ impl<D: Disks> Run<D> {
             self.stop(client, power, salt);
             return self.queue.push(self.now + millis, Event::Start { client });
         }
-        self.queue.push(self.now, Event::Tell { client, process, input });
+        // Whoever waits for the storage hears of it a moment later, and anything may happen in between.
+        let later = self.chance(client, 6).next_u64() % 3;
+        self.queue.push(self.now + later, Event::Tell { client, process, input });
         self.look_at_outbox(client);
     }
 
@@ -138,6 +142,7 @@ impl<D: Disks> Run<D> {
                 let before = self.checkpoint_of(client, &scope);
                 let applied = self
                     .on_client(client, Durability::Process, |rows| ops::apply(rows, &cx, &chunk));
+                self.note_calls_of(Some(client), applied.is_ok());
                 let result = match applied {
                     Ok(applied) => {
                         let entry = |e: &sync_core::model::LogEntry| {
@@ -146,7 +151,6 @@ impl<D: Disks> Run<D> {
                         let keys = chunk.entries.iter().map(entry).collect();
                         let is_full = before.full_pull.is_some();
                         let at = (applied.moved, applied.checkpoint.clone());
-                        self.note_calls(Some(client));
                         self.fact(&Fact::Applied {
                             client,
                             scope: scope.clone(),
@@ -181,6 +185,9 @@ impl<D: Disks> Run<D> {
             Output::Form { scope } => self.form(client, scope, &cx),
             Output::Reset { scope, reset } => {
                 self.mark(client + 1, Mark::Stored, || format!("reset {:?}", reset.reason));
+                if reset.reason == ResetReason::DigestDiffers {
+                    self.fact(&Fact::Differed { client, scope: scope.clone() });
+                }
                 let done = self.on_client(client, Durability::Process, |rows| {
                     ops::reset(rows, &cx, &scope, &reset)
                 });
@@ -195,6 +202,9 @@ impl<D: Disks> Run<D> {
                 let result = self.committed(client, done, BTreeSet::new(), true, &Cause::Forgotten);
                 if let Some(process) = self.clients[client].process.as_mut() {
                     process.batches.remove(&scope);
+                }
+                if result.is_ok() {
+                    self.fact(&Fact::Forgot { client, scope: scope.clone() });
                 }
                 Input::Forgotten { scope, result: result.map(drop) }
             }
@@ -223,7 +233,11 @@ impl<D: Disks> Run<D> {
         let result = match formed {
             Ok(batch) => {
                 // Forming may stamp anew.
-                self.compare_all(client, &Cause::Stamped);
+                let changes = batch.iter().flat_map(|b| &b.changes);
+                let keys: Vec<_> = changes.map(|c| key_of(&scope, c)).collect();
+                for key in keys {
+                    self.compare(client, &key, &Cause::Stamped);
+                }
                 let id = batch.as_ref().map(|b| b.id);
                 if let Some(batch) = batch {
                     self.fact(&Fact::Formed { client, batch: batch.clone() });
@@ -246,7 +260,7 @@ impl<D: Disks> Run<D> {
         all: bool,
         cause: &Cause,
     ) -> Result<Committed, Failure> {
-        self.note_calls(Some(client));
+        self.note_calls_of(Some(client), result.is_ok());
         match result {
             Ok(committed) => {
                 self.note_committed(client, &committed, keys, all, cause);
@@ -266,6 +280,10 @@ impl<D: Disks> Run<D> {
         cause: &Cause,
     ) {
         let told: BTreeSet<DocumentKey> = committed.changes.iter().map(|c| c.key.clone()).collect();
+        for (key, rejection) in &committed.refused {
+            let (key, rejection) = (key.clone(), rejection.clone());
+            self.fact(&Fact::Refused { client, key, rejection });
+        }
         keys.extend(told.iter().cloned());
         if all {
             keys.extend(self.all_keys(client));
@@ -342,7 +360,7 @@ impl<D: Disks> Run<D> {
         let transaction = LocalTransaction { scope: scope.clone(), writes };
         let unit = self.last_local(client).next();
         self.history.begin_step();
-        let written = self.on_client(client, Durability::Power, |rows| {
+        let written = self.on_client(client, durability_of_writes(), |rows| {
             ops::write(rows, now, &WriteLimits::default(), &transaction)
         });
         if written.is_err() {
@@ -478,6 +496,15 @@ impl<D: Disks> Run<D> {
         let digest = compares.then_some(row.digest);
         Some(Acknowledgement { epoch: at.epoch?, seq: at.after(), digest })
     }
+}
+
+/// A local write is durable before it is acknowledged.
+fn durability_of_writes() -> Durability {
+    #[cfg(feature = "mutants")]
+    if sync_core::mutants::is_active(sync_core::mutants::Mutant::WriteNotSynced) {
+        return Durability::Process;
+    }
+    Durability::Power
 }
 
 /// The identity of a client: which one it is, and how often it took a new one.

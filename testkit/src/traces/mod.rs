@@ -9,6 +9,8 @@
 
 #![allow(clippy::panic, clippy::missing_panics_doc, reason = "a trace that fails ends its test")]
 
+mod choosing;
+mod erasing;
 mod foreign;
 mod local_only;
 mod numbered;
@@ -19,6 +21,8 @@ mod scopes;
 mod settling;
 mod taking_in;
 
+pub use choosing::*;
+pub use erasing::*;
 pub use foreign::*;
 pub use local_only::*;
 pub use numbered::*;
@@ -180,6 +184,32 @@ macro_rules! rule_traces {
             a_scope_that_is_gone
             batches_are_counted_on_after_a_scope_was_forgotten
             a_collection_leaves_while_another_is_in_flight
+            a_replica_syncs_what_it_chose
+            a_collection_that_is_added_is_filled_in
+            a_collection_that_is_left_out_leaves_and_comes_back
+            from_some_collections_to_all
+            a_choice_survives_resets_and_restores
+            a_chunk_holds_more_than_was_asked_for
+            a_choice_in_the_middle_of_a_full_pull
+            an_erasure_takes_every_body
+            an_erasure_wins_over_what_the_server_took_meanwhile
+            an_edit_that_does_not_know_of_an_erasure_stays_behind
+            what_is_in_flight_is_erased_here
+            what_is_in_flight_is_erased_by_another
+            the_others_of_a_batch_are_settled_as_ever
+            refused_edits_are_erased
+            deferred_conflicts_are_erased
+            written_again_after_an_erasure
+            written_again_before_the_erasure_has_travelled
+            two_erasures
+            an_erasure_of_what_was_deleted
+            an_erasure_of_what_never_left
+            an_erasure_asks_no_resolver_of_the_server
+            an_erasure_with_a_wrong_clock
+            a_refused_erasure
+            an_erasure_is_lost_in_a_restore
+            an_erased_tombstone_is_purged
+            an_erasure_after_a_digest_reset
             what_is_local_only_never_travels
             a_local_only_collection_is_untouched_by_resets
             a_collection_that_was_local_only_is_pulled

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sync_core::model::{Digest, DocumentKey, DocumentState, LocalSeq, Seq};
-use sync_core::replica::record::{Record, ScopeRow};
+use sync_core::replica::record::{Carried, Record, ScopeRow};
 use sync_core::replica::rows::ReplicaReads;
 
 use super::World;
@@ -46,6 +46,20 @@ impl<C: Cores> World<C> {
                 assert_eq!(reset, None, "the digest of replica {replica} is taken for another");
             }
         }
+    }
+
+    /// No row of anybody holds a body with that text any more: bodies that are shown, bases, remote slots, states in
+    /// flight, refused edits, rows of the server.
+    ///
+    /// # Panics
+    /// If one does, saying where.
+    pub fn assert_gone(&mut self, text: &str) {
+        for replica in 0..self.replicas() {
+            let held = format!("{:?} {:?}", self.records(replica), self.quarantine(replica));
+            assert!(!held.contains(text), "replica {replica} holds {text:?}: {held}");
+        }
+        let held = format!("{:?}", self.server_rows());
+        assert!(!held.contains(text), "the server holds {text:?}: {held}");
     }
 
     /// Counters, digests and indexes of replicas and server are what their documents make them.
@@ -128,7 +142,9 @@ fn count(row: &mut ScopeRow, key: &DocumentKey, record: &Record) {
     let shows_settled = record.edit().is_none() && record.current.is_some();
     row.documents += one(record.live().is_some());
     row.settled += one(record.known > Seq(0) || has_base || shows_settled);
-    row.pending += one(record.pushable().is_some());
+    let is_chosen = row.checkpoint.includes(&key.collection);
+    row.pending += one(record.pushable().is_some() && is_chosen);
+    row.not_chosen += one(record.pushable().is_some() && !is_chosen);
     row.in_flight += one(record.in_flight().is_some());
     row.deferred += one(record.is_deferred());
 }
@@ -140,8 +156,15 @@ fn check_record(replica: usize, key: &DocumentKey, record: &Record) {
     assert!(!pending.deferred || pending.slot.is_some(), "deferred against nothing: {}", what());
     assert!(pending.edit.is_none() || record.current.is_some(), "an edit of nothing: {}", what());
     assert!(
-        pending.in_flight.is_none() || record.pushed_state().is_some(),
+        pending.in_flight.as_ref().is_none_or(|f| f.carried == Carried::Withdrawn)
+            || record.pushed_state().is_some(),
         "in flight with nothing: {}",
         what()
     );
+    let base = record.base().map(|b| &b.state);
+    let slot = pending.slot.as_ref().and_then(|s| s.state.as_ref());
+    for kept in [base, slot, record.pushed_state()].into_iter().flatten() {
+        let may_stay = kept.erased >= record.erased() || kept.is_deleted();
+        assert!(may_stay, "what was erased is kept: {}", what());
+    }
 }

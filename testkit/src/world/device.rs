@@ -70,6 +70,14 @@ impl<C: Cores> World<C> {
         self.transaction(replica, &[(name, None)]);
     }
 
+    /// Erases a document, of which there must be a trace.
+    pub fn erase(&mut self, replica: usize, name: &str) -> Committed {
+        let DocumentKey { collection, id, .. } = self.key(name);
+        let writes = vec![LocalWrite { collection, id, operation: WriteOperation::Erase }];
+        let transaction = LocalTransaction { scope: self.scope.clone(), writes };
+        must(self.write(replica, transaction), "a document is erased")
+    }
+
     /// Writes texts and, where there is none, deletes, all in one transaction.
     pub fn transaction(&mut self, replica: usize, writes: &[(&str, Option<&str>)]) {
         let writes = writes.iter().map(|(name, text)| {
@@ -133,6 +141,15 @@ impl<C: Cores> World<C> {
         let declared = self.act(replica, |rows, _| ops::declare_local_only(rows, &names));
         must(declared, "collections are declared local-only");
         self.devices[replica].seen = self.scope_row(replica).checkpoint;
+    }
+
+    /// Chooses the collections that the replica syncs, all with none.
+    pub fn choose(&mut self, replica: usize, names: Option<&[&str]>) -> Committed {
+        let chosen = names.map(|names| names.iter().map(|name| Self::collection(name)).collect());
+        let scope = self.scope.clone();
+        let done = self.act(replica, |rows, cx| ops::choose(rows, cx, &scope, chosen.as_ref()));
+        self.devices[replica].seen = self.scope_row(replica).checkpoint;
+        must(done, "collections are chosen")
     }
 
     /// Writes a text into a local-only collection, or deletes what is there.

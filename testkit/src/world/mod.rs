@@ -63,6 +63,9 @@ pub struct Options {
     pub chunk: Limits,
     /// Bounds of local writes.
     pub write: WriteLimits,
+    /// How much happened before, where the cores are not fresh: time and identities go on from there. In milliseconds,
+    /// and not less than there were epochs, starts and identities.
+    pub past: u64,
 }
 
 impl Default for Options {
@@ -77,6 +80,7 @@ impl Default for Options {
             push: Limits::PUSH,
             chunk: Limits::CHUNK,
             write: WriteLimits::default(),
+            past: 0,
         }
     }
 }
@@ -154,9 +158,9 @@ impl<C: Cores> World<C> {
             resolvers,
             calls,
             writes: Vec::new(),
-            time: 1_700_000_000_000,
-            fresh: 0,
-            term: Term(1),
+            time: 1_700_000_000_000 + options.past,
+            fresh: options.past,
+            term: Term(1 + options.past),
             options,
         };
         world.open_server();

@@ -174,7 +174,9 @@ impl<C: Cores> World<C> {
         let epoch = row.checkpoint.epoch?;
         let seq = row.checkpoint.after();
         let records = self.records(replica);
-        let comparable = row.pending + row.in_flight + row.deferred == 0
+        let is_partial = row.left_out || row.checkpoint.collections.is_some();
+        let comparable = !is_partial
+            && row.pending + row.in_flight + row.deferred == 0
             && records.iter().all(|(_, r)| r.edit().is_none() && r.known <= seq);
         let digest: Option<Digest> = comparable.then_some(row.digest);
         Some(Acknowledgement { epoch, seq, digest })

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use proptest::collection::{btree_map, vec};
+use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 use sync_core::error::{ErrorKind, Retry};
@@ -61,12 +61,14 @@ fn body() -> impl Strategy<Value = Body> {
 }
 
 fn state() -> impl Strategy<Value = DocumentState> {
-    (revision(), option::of(revision()), stamp(), option::of(body())).prop_map(
-        |(revision, author, created, body)| DocumentState {
+    let erased = option::of(prop_oneof![revision().prop_map(Some), Just(None)]);
+    (revision(), option::of(revision()), stamp(), option::of(body()), erased).prop_map(
+        |(revision, author, created, body, erased)| DocumentState {
             revision,
             author: author.unwrap_or(revision),
             created,
             body,
+            erased: erased.map(|before| before.unwrap_or(revision)),
         },
     )
 }
@@ -82,14 +84,16 @@ fn terms() -> impl Strategy<Value = Vec<TermStart>> {
 
 pub fn cursor() -> impl Strategy<Value = Cursor> {
     let places = (option::of(epoch()), seq(), seq(), option::of(seq()));
-    (places, btree_map(collection(), seq(), 0..3), terms()).prop_map(
-        |((epoch, after, position, floor), backfills, terms)| Cursor {
+    let chosen = option::of(btree_set(collection(), 0..3));
+    (places, btree_map(collection(), seq(), 0..3), terms(), chosen).prop_map(
+        |((epoch, after, position, floor), backfills, terms, collections)| Cursor {
             epoch,
             after,
             position,
             backfills,
             floor,
             terms,
+            collections,
             ..Cursor::default()
         },
     )

@@ -281,6 +281,7 @@ fn entry(seq: u64) -> LogEntry {
             author: Revision { stamp, replica: ReplicaId([2; 16]) },
             created: stamp,
             body: Some(Json::parse(Bytes::from(format!("{{\"n\":{seq}}}"))).unwrap()),
+            erased: None,
         },
     }
 }

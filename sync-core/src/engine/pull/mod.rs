@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 use super::acknowledge::Acknowledged;
 use super::retry::Backoff;
 use super::{
-    ChunkMeta, Delivery, Engine, Event, Failure, Output, ScopeGreeting, ScopeProgress, Ticket,
+    ChunkMeta, Delivery, Engine, Event, Failure, Output, ScopeGreeting, ScopeMachine,
+    ScopeProgress, Ticket,
 };
 use crate::clock::Now;
 use crate::error::{ErrorKind, Retry};
@@ -174,7 +175,9 @@ impl Pull {
         if let Asked::Live { ticket, .. } = self.asked {
             outputs.push(Output::Unsubscribe { scope: scope.clone(), ticket });
         }
-        self.asked = Asked::Nothing;
+        if !mutant!(RequestOutlivesLink) {
+            self.asked = Asked::Nothing;
+        }
         self.pause = None;
         self.reached_head = false;
         self.head = None;
@@ -287,6 +290,10 @@ impl Engine {
             pull.reached_head = meta.next >= head;
             started = !pull.reached_head && !pull.catching_up;
             pull.catching_up |= started;
+            if mutant!(LiveDroppedWhileApplying) && pull.storage == Storage::Applying {
+                pull.checkpoint.position = meta.next;
+                return self.out(Output::Discard { payload });
+            }
             pull.waiting.push_back((payload, meta));
         } else {
             // Out of place: the storage would refuse it. Ask again from where we stand.
@@ -367,11 +374,25 @@ impl Engine {
         }
     }
 
+    /// The answer to a push must never move the position of the pull; a mutant does it.
+    pub(super) fn after_settling(&mut self, scope: &Scope) {
+        if mutant!(PushMovesPull)
+            && let Some(ScopeMachine { pull, push }) = self.scopes.get_mut(scope)
+        {
+            pull.checkpoint.position = pull.checkpoint.position.max(push.settled_up_to());
+            pull.ahead = pull.checkpoint.cursor();
+        }
+    }
+
     /// A pull, a live stream or the storage failed.
     fn fail_pull(&mut self, now: Now, scope: &Scope, failure: Failure) {
         let link_is_bad = Self::needs_new_link(&failure) || failure.kind == ErrorKind::Superseded;
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let pull = &mut machine.pull;
+        if mutant!(StreamNotReopened) && matches!(pull.asked, Asked::Live { .. }) {
+            pull.asked = Asked::Live { ticket: Ticket(0), polled: true };
+            return;
+        }
         let mut outputs = Vec::new();
         pull.restart(scope, &mut outputs);
         if link_is_bad {

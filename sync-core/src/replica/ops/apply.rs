@@ -19,16 +19,20 @@ pub fn apply(rows: &mut dyn ReplicaRows, cx: &Context, chunk: &Chunk) -> Result<
     check(chunk)?;
     let mut tx = Transaction::begin_synced(rows, &chunk.scope)?;
     check_lease(cx.lease, tx.meta.lease)?;
-    if !fits(&tx.row.checkpoint, chunk) {
+    if !fits(&tx.row.checkpoint, chunk) && !mutant!(ChunkOutOfPlace) {
         let checkpoint = tx.row.checkpoint;
         return Ok(Applied { moved: false, checkpoint, committed: Default::default() });
     }
     tx.row.checkpoint.epoch = Some(chunk.epoch);
     begin_full_pull(&mut tx, chunk);
-    for entry in &chunk.entries {
+    for (n, entry) in chunk.entries.iter().enumerate() {
+        let is_last = n + 1 == chunk.entries.len();
+        if mutant!(CursorPassesChange) && n > 0 && is_last {
+            continue;
+        }
         take_in(&mut tx, cx, chunk.epoch, entry)?;
     }
-    tx.row.checkpoint.advance(chunk.next);
+    tx.row.checkpoint.advance(if mutant!(CursorRoundedUp) { chunk.head } else { chunk.next });
     tx.row.checkpoint.bookmark = chunk.bookmark();
     remember_terms(&mut tx, chunk);
     if !chunk.has_more() && tx.row.checkpoint.backfills.is_empty() {
@@ -36,7 +40,10 @@ pub fn apply(rows: &mut dyn ReplicaRows, cx: &Context, chunk: &Chunk) -> Result<
     }
     tx.committed.taken = chunk.entries.len();
     let checkpoint = tx.row.checkpoint.clone();
-    let committed = tx.finish()?;
+    let mut committed = tx.finish()?;
+    if mutant!(FeedSilent) {
+        committed.changes.clear();
+    }
     Ok(Applied { moved: true, checkpoint, committed })
 }
 
@@ -83,14 +90,22 @@ fn begin_full_pull(tx: &mut Transaction<'_>, chunk: &Chunk) {
 }
 
 fn take_in(tx: &mut Transaction<'_>, cx: &Context, epoch: Epoch, entry: &LogEntry) -> Result<()> {
+    if !tx.row.checkpoint.includes(&entry.collection) {
+        return Ok(()); // Whoever made the chunk tells more than was asked for.
+    }
     if tx.meta.local_only.contains(&entry.collection) {
         // Another device syncs what is local here.
         tx.row.left_out = true;
         return Ok(());
     }
     let key = DocumentKey::new(tx.scope.clone(), entry.collection.clone(), entry.id.clone());
+    if mutant!(EchoFilteredByAuthor) && entry.state.revision.replica == tx.meta.replica {
+        return Ok(());
+    }
     // Replicas merge every stamp: a child must come after a parent that it saw.
-    tx.meta.high_water = tx.meta.high_water.max(entry.state.revision.stamp);
+    if !mutant!(StampsNotMerged) {
+        tx.meta.high_water = tx.meta.high_water.max(entry.state.revision.stamp);
+    }
     tx.meta.settled_high = tx.meta.settled_high.max(entry.state.revision.stamp);
     let full_pull = tx.row.checkpoint.full_pull;
     let delivered = full_pull.filter(|f| f.marks).map(|f| f.generation);
@@ -124,7 +139,7 @@ fn remember_terms(tx: &mut Transaction<'_>, chunk: &Chunk) {
 /// At the head, what a full pull did not deliver is absent on the server.
 fn end_full_pull(tx: &mut Transaction<'_>, cx: &Context, epoch: Epoch) -> Result<()> {
     let Some(full_pull) = tx.row.checkpoint.full_pull.take() else { return Ok(()) };
-    if !full_pull.marks {
+    if !full_pull.marks || mutant!(GoneNotFound) {
         return Ok(());
     }
     let position = tx.row.checkpoint.position;

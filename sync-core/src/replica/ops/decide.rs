@@ -4,7 +4,9 @@ use super::transaction::Transaction;
 use super::write;
 use crate::clock::Now;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Collection, DocumentKey, Epoch, Rejection, RejectionCode, Scope};
+use crate::model::{
+    Checkpoint, Collection, DocumentKey, DocumentState, Epoch, Rejection, RejectionCode, Scope,
+};
 use crate::replica::record::QuarantineRow;
 use crate::replica::rows::ReplicaRows;
 use crate::replica::rules::{self, RuleContext};
@@ -28,36 +30,45 @@ pub fn decide(
     match decision {
         Decision::Resolve(resolution) => resolve(&mut tx, now, key, resolution)?,
         Decision::Retry | Decision::Discard => {
-            let mut found = false;
-            let mut after = 0;
-            loop {
-                let page = tx.rows.quarantine(&key.scope, after, PAGE)?;
-                let Some((last, _)) = page.last() else { break };
-                after = *last;
-                for (ticket, row) in page.into_iter().filter(|(_, row)| row.key == *key) {
-                    found = true;
-                    tx.release(ticket)?;
-                    if *decision == Decision::Retry {
-                        retry(&mut tx, now, row)?;
-                    }
-                }
-            }
-            if !found {
+            let refused = take_refused(&mut tx, key)?;
+            if refused.is_empty() {
                 return Err(not_found(key, "quarantined edit"));
+            }
+            if *decision == Decision::Retry {
+                refused.into_iter().try_for_each(|row| retry(&mut tx, now, row))?;
             }
         }
     }
     tx.finish()
 }
 
+/// Takes the refused edits of a document out of the quarantine, the oldest first.
+fn take_refused(tx: &mut Transaction<'_>, key: &DocumentKey) -> Result<Vec<QuarantineRow>> {
+    let (mut after, mut taken) = (0, Vec::new());
+    loop {
+        let page = tx.rows.quarantine(&key.scope, after, PAGE)?;
+        let Some((last, _)) = page.last() else { return Ok(taken) };
+        after = *last;
+        for (ticket, row) in page.into_iter().filter(|(_, row)| row.key == *key) {
+            tx.release(ticket)?;
+            taken.push(row);
+        }
+    }
+}
+
 /// A retry is a new local write; one that says what is settled already vanishes.
 fn retry(tx: &mut Transaction<'_>, now: Now, row: QuarantineRow) -> Result<()> {
-    let old = tx.rows.record(&row.key)?;
+    let mut old = tx.rows.record(&row.key)?;
+    let unit = tx.meta.last_local.next();
+    let current = old.as_ref().and_then(|r| r.current.as_ref());
+    if row.state.erased > DocumentState::erasure_of(current) {
+        write::put_erasure(tx, now, unit, &row.key, old)?;
+        old = tx.rows.record(&row.key)?;
+    }
     let current = old.as_ref().and_then(|r| r.current.as_ref()).and_then(|c| c.body.as_ref());
     if current == row.state.body.as_ref() {
         return Ok(());
     }
-    let unit = tx.meta.last_local.next();
     write::put(tx, now, unit, &row.key, old, row.state.body)
 }
 
@@ -100,20 +111,39 @@ pub fn forget(rows: &mut dyn ReplicaRows, now: Now, what: &Forget) -> Result<Com
     };
     let mut tx = Transaction::begin_synced(rows, scope)?;
     dissolve_batch(&mut tx, scope, only)?;
-    remove_documents(&mut tx, now, scope, only)?;
+    if !mutant!(RevokedStays) {
+        remove_documents(&mut tx, now, scope, only)?;
+    }
     match only {
-        None => tx.row.checkpoint = Default::default(),
+        None => {
+            let collections = tx.row.checkpoint.collections.take();
+            tx.row.checkpoint = Checkpoint { collections, ..Checkpoint::default() };
+        }
         Some(collection) => {
             tx.row.checkpoint.backfills.remove(collection);
         }
     }
-    let gone = only.is_none() && tx.row.quarantined == 0;
+    let is_bare = tx.row.quarantined == 0 && tx.row.checkpoint.collections.is_none();
+    let gone = only.is_none() && is_bare;
     let scope = scope.clone();
     let committed = tx.finish()?;
     if gone {
         rows.remove_scope(&scope)?;
     }
     Ok(committed)
+}
+
+/// A collection leaves the device, within a transaction that does more.
+pub(super) fn remove_collection(
+    tx: &mut Transaction<'_>,
+    now: Now,
+    collection: &Collection,
+) -> Result<()> {
+    let scope = tx.scope.clone();
+    dissolve_batch(tx, &scope, Some(collection))?;
+    remove_documents(tx, now, &scope, Some(collection))?;
+    tx.row.checkpoint.backfills.remove(collection);
+    Ok(())
 }
 
 /// The rest of a batch of which documents leave is pushed again under another name; a batch of which none leaves stays.

@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Body, Collection, DocumentKey, DocumentState, Scope, Seq, Stamp};
 use crate::replica::record::{Record, ReplicaMeta};
 use crate::replica::rows::ReplicaRows;
-use crate::replica::types::{LocalTransaction, Origin};
+use crate::replica::types::{LocalTransaction, Origin, not_found};
 
 const PAGE: usize = 256;
 
@@ -31,7 +31,14 @@ pub fn declare_local_only(
     if meta.local_only == *collections {
         return Ok(());
     }
-    let scopes: Vec<Scope> = rows.scopes()?.into_iter().map(|(scope, _)| scope).collect();
+    let mut scopes = Vec::new();
+    for (scope, row) in rows.scopes()? {
+        let chosen = row.checkpoint.collections.unwrap_or_default();
+        if let Some(both) = chosen.intersection(collections).next() {
+            return Err(refused(format!("the collection `{both}` was chosen to be synced")));
+        }
+        scopes.push(scope);
+    }
     for collection in collections.difference(&meta.local_only) {
         for scope in scopes.iter().filter(|s| !s.is_local()) {
             if is_synced(rows, scope, collection)? {
@@ -49,7 +56,8 @@ pub fn declare_local_only(
     rows.put_meta(&meta)?;
     for scope in scopes.iter().filter(|s| !s.is_local()) {
         let mut tx = Transaction::begin(rows, scope)?;
-        synced.iter().for_each(|collection| tx.backfill(collection));
+        let pulled = synced.iter().filter(|c| tx.row.checkpoint.includes(c)).cloned();
+        pulled.collect::<Vec<_>>().iter().for_each(|collection| tx.backfill(collection));
         tx.finish()?;
     }
     Ok(())
@@ -130,7 +138,19 @@ pub(super) fn put(
     let parent = old.as_ref().and_then(Record::live);
     let revision = tx.meta.revision(now, parent.map_or(Stamp::ZERO, |p| p.revision.stamp));
     let created = parent.map_or(revision.stamp, |p| p.created);
-    let state = DocumentState { revision, author: revision, created, body: Some(body) };
+    let state =
+        DocumentState { revision, author: revision, created, body: Some(body), erased: None };
     let record = Record { current: Some(state), known: Seq(0), ..Record::default() };
     tx.save(key, old.as_ref(), record, Origin::Local)
+}
+
+/// As a deletion, and no byte of it stays.
+pub(super) fn erase(
+    tx: &mut Transaction<'_>,
+    key: &DocumentKey,
+    old: Option<Record>,
+) -> Result<()> {
+    let old = old.ok_or_else(|| not_found(key, "document"))?;
+    tx.remove(key, &old, Origin::Local)?;
+    tx.erase_told(key)
 }

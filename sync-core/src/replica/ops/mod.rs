@@ -4,6 +4,7 @@
 //! what must be true afterwards.
 
 mod apply;
+mod choose;
 mod decide;
 mod local;
 mod push;
@@ -13,6 +14,7 @@ mod transaction;
 mod write;
 
 pub use apply::apply;
+pub use choose::choose;
 pub use decide::{decide, forget};
 pub use local::declare_local_only;
 pub use push::{next_push, settle};

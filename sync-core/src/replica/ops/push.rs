@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::{BaseRef, DocumentKey};
 use crate::model::{Change, Limits, PushBatch, PushId, Scope, Verdict, VerdictKind, Verdicts};
 use crate::replica::failures::Failures;
-use crate::replica::record::{BatchRow, InFlight, Record};
+use crate::replica::record::{BatchRow, Carried, InFlight, Record};
 use crate::replica::rows::{OutboxPlace, ReplicaReads, ReplicaRows};
 use crate::replica::rules::{self, RuleContext};
 use crate::replica::types::{Committed, ConflictReport, Context, Origin, check_lease};
@@ -26,9 +26,18 @@ pub fn next_push(
     let meta = read_meta(rows)?;
     check_lease(cx.lease, meta.lease)?;
     if let Some(mut batch) = rows.batch(scope)? {
-        batch.attempts = batch.attempts.saturating_add(1);
-        rows.put_batch(scope, Some(&batch))?;
-        return read_batch(rows, &cx.resolvers, scope, &batch).map(Some);
+        if !is_withdrawn(rows, &batch)? {
+            if mutant!(RetryRenamed) {
+                let mut meta = meta;
+                meta.last_push = meta.last_push.next();
+                batch.id = meta.last_push;
+                rows.put_meta(&meta)?;
+            }
+            batch.attempts = batch.attempts.saturating_add(1);
+            rows.put_batch(scope, Some(&batch))?;
+            return read_batch(rows, &cx.resolvers, scope, &batch).map(Some);
+        }
+        dissolve(rows, cx, scope, &batch)?;
     }
     let chosen = choose(rows, &cx.resolvers, scope, limits)?;
     if chosen.is_empty() {
@@ -52,6 +61,44 @@ pub fn next_push(
     read_batch(rows, &cx.resolvers, scope, &batch).map(Some)
 }
 
+/// Whether something of the batch was erased since it was formed: it cannot be sent again as it was.
+fn is_withdrawn(rows: &dyn ReplicaReads, batch: &BatchRow) -> Result<bool> {
+    for key in &batch.keys {
+        let record = rows.record(key)?;
+        if record
+            .as_ref()
+            .and_then(Record::in_flight)
+            .is_some_and(|f| f.carried == Carried::Withdrawn)
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// What is left of a batch goes into another one, under another name.
+fn dissolve(
+    rows: &mut dyn ReplicaRows,
+    cx: &Context,
+    scope: &Scope,
+    batch: &BatchRow,
+) -> Result<()> {
+    let mut tx = Transaction::begin_synced(rows, scope)?;
+    for key in &batch.keys {
+        let Some(old) = tx.rows.record(key)? else { continue };
+        let mut record = old.clone();
+        record.pending_mut().in_flight = None;
+        if let (Some(slot), Some(epoch)) = (rules::take_slot(&mut record), tx.epoch()) {
+            let (now, resolvers) = (cx.now, &cx.resolvers);
+            let mut rule_cx = RuleContext { now, epoch, meta: &mut tx.meta, resolvers };
+            rules::take_in(&mut record, key, slot, &mut rule_cx);
+        }
+        tx.save(key, Some(&old), record, Origin::Remote)?;
+    }
+    tx.rows.put_batch(scope, None)?;
+    tx.finish().map(drop)
+}
+
 /// Whole local transactions from the front of the outbox, as many as the limits allow, at least one.
 fn choose(
     rows: &dyn ReplicaReads,
@@ -60,6 +107,10 @@ fn choose(
     limits: Limits,
 ) -> Result<Vec<(DocumentKey, Record)>> {
     const PAGE: usize = 256;
+    let row = rows.scope(scope)?.unwrap_or_default();
+    if row.pending == 0 {
+        return Ok(Vec::new());
+    }
     let mut chosen: Vec<(DocumentKey, Record)> = Vec::new();
     let (mut whole, mut bytes) = (0, 0);
     let mut place: Option<OutboxPlace> = None;
@@ -72,6 +123,9 @@ fn choose(
                 whole = chosen.len();
             }
             place = Some((transaction, key.collection.clone(), key.id.clone()));
+            if !row.checkpoint.includes(&key.collection) {
+                continue;
+            }
             let base =
                 record.edit().and_then(|e| e.base.as_ref()).and_then(|b| b.state.body.as_ref());
             let base = base.filter(|_| resolvers.sends_base(&key.collection));
@@ -80,8 +134,9 @@ fn choose(
                 + key.collection.as_str().len()
                 + key.id.as_str().len();
             chosen.push((key, record));
-            if (chosen.len() > limits.documents || bytes > limits.bytes) && whole > 0 {
-                chosen.truncate(whole);
+            let torn = mutant!(TransactionTorn) && chosen.len() > 1;
+            if (chosen.len() > limits.documents || bytes > limits.bytes) && whole > 0 || torn {
+                chosen.truncate(if torn { 1 } else { whole });
                 return Ok(chosen);
             }
         }
@@ -100,7 +155,8 @@ fn put_in_flight(
     // What the server settled was within its bound, whatever this clock says.
     let trusted = Now(tx.meta.corrected(cx.now).0.max(tx.meta.settled_high.millis()));
     let stamp = record.current.as_ref().map(|c| c.revision.stamp);
-    if stamp.is_some_and(|s| Clock::is_beyond(s, trusted, DRIFT_BOUND)) {
+    let is_fast = stamp.is_some_and(|s| Clock::is_beyond(s, trusted, DRIFT_BOUND));
+    if is_fast {
         let epoch = crate::model::Epoch([0; 16]);
         let meta = &mut tx.meta;
         // The clock ran ahead when this was written; what it left behind must not carry on.
@@ -120,7 +176,7 @@ fn put_in_flight(
     if let Some(edit) = pending.edit.as_mut() {
         edit.travelled = true;
     }
-    pending.in_flight = Some(InFlight { push, revision, base, state: None });
+    pending.in_flight = Some(InFlight { push, revision, base, carried: Carried::Current });
     record
 }
 
@@ -178,7 +234,8 @@ pub fn settle(
         |what: &str| Err(Error::new(ErrorKind::Protocol, what).during("settle").with("push", id));
     let mut tx = Transaction::begin_synced(rows, scope)?;
     check_lease(cx.lease, tx.meta.lease)?;
-    let Some(batch) = tx.rows.batch(scope)?.filter(|b| b.id == id) else {
+    let named = |b: &BatchRow| b.id == id || mutant!(AnyVerdictSettles);
+    let Some(batch) = tx.rows.batch(scope)?.filter(named) else {
         return Ok(Committed::default());
     };
     let Verdicts::Decided { epoch, verdicts } = verdicts else {
@@ -220,7 +277,12 @@ fn settle_one(
     let reports = reports.map(|decided| ConflictReport { key: key.clone(), decided });
     tx.committed.conflicts.extend(reports);
     if let (Some(refused), VerdictKind::Rejected(rejection)) = (outcome.refused, &verdict.kind) {
+        let erases = refused.0.erased.is_some();
         tx.quarantine(cx.now, key, refused, rejection)?;
+        if record.current.is_none() && erases {
+            // What it would have erased is gone here, and the server had no room to tell it.
+            tx.backfill(&key.collection);
+        }
     }
     if verdict.kind == VerdictKind::Accepted {
         return tx.save_settled(key, &old, record);

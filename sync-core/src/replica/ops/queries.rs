@@ -23,8 +23,10 @@ pub fn state(rows: &dyn ReplicaReads) -> Result<ReplicaState> {
             in_flight: row.in_flight,
             quarantined: row.quarantined,
             deferred: row.deferred,
+            not_chosen: row.not_chosen,
         };
         let in_flight = rows.batch(&scope)?.map(|b| b.id);
+        let is_partial = row.left_out || row.checkpoint.collections.is_some();
         scopes.push(ScopeSummary {
             scope,
             checkpoint: row.checkpoint,
@@ -33,7 +35,7 @@ pub fn state(rows: &dyn ReplicaReads) -> Result<ReplicaState> {
             outbox,
             in_flight,
             failures: row.failures,
-            is_partial: row.left_out,
+            is_partial,
         });
     }
     Ok(ReplicaState {
@@ -249,7 +251,7 @@ fn in_flight(
     let mut entries = Vec::new();
     for key in keys.into_iter().skip(start).take(step) {
         let Some(record) = rows.record(&key)? else { continue };
-        let Some(local) = record.pushed_state().cloned() else { continue };
+        let Some(local) = record.pushed() else { continue };
         let base = record.edit().and_then(|e| e.base.clone());
         let transaction = record.edit().map_or(LocalSeq(0), |e| e.transaction);
         let remote = record.pending.and_then(|p| p.slot).and_then(|s| s.state);

@@ -8,7 +8,8 @@ use crate::model::{
 };
 use crate::replica::record::{QuarantineRow, Record, ReplicaMeta, ScopeRow};
 use crate::replica::rows::{ReplicaReads, ReplicaRows};
-use crate::replica::types::{Committed, DocumentChange, Operation, Origin};
+use crate::replica::rules::Decided;
+use crate::replica::types::{Committed, ConflictReport, DocumentChange, Operation, Origin};
 
 pub(super) fn read_meta(rows: &(impl ReplicaReads + ?Sized)) -> Result<ReplicaMeta> {
     rows.meta()?.ok_or_else(|| Error::new(ErrorKind::Incompatible, "this storage holds no replica"))
@@ -56,6 +57,9 @@ impl<'a> Transaction<'a> {
         if old == Some(&new) {
             return Ok(());
         }
+        if new.erased() > old.and_then(Record::erased) {
+            self.drop_traces(key, old, origin)?;
+        }
         self.note_change(key, old, &mut new, origin);
         self.count(key, old, &new);
         self.rows.put_record(key, old, &new)
@@ -86,6 +90,7 @@ impl<'a> Transaction<'a> {
         origin: Origin,
     ) -> Result<bool> {
         let before = self.meta.last_local;
+        let erased = new.erased().is_some();
         self.note_change(key, None, &mut new, origin);
         if !self.rows.insert_record(key, &new)? {
             if self.meta.last_local != before {
@@ -95,7 +100,54 @@ impl<'a> Transaction<'a> {
             return Ok(false);
         }
         self.count(key, None, &new);
+        if erased {
+            self.drop_traces(key, None, origin)?;
+        }
         Ok(true)
+    }
+
+    /// What is left of an erased document beside its record: refused edits, what this transaction has told so far, and
+    /// what the backend has to see to.
+    fn drop_traces(
+        &mut self,
+        key: &DocumentKey,
+        old: Option<&Record>,
+        origin: Origin,
+    ) -> Result<()> {
+        let refused = self.drop_refused(key)?;
+        let is_told = self.committed.conflicts.iter().any(|c| c.key == *key);
+        if refused > 0 && origin == Origin::Remote && !is_told {
+            let (key, decided) = (key.clone(), Decided::Erased);
+            self.committed.conflicts.push(ConflictReport { key, decided });
+        }
+        if refused > 0 || old.is_some() {
+            self.erase_told(key)?;
+        }
+        Ok(())
+    }
+
+    /// The document is erased: what the transaction has told of it so far loses its bodies.
+    pub(super) fn erase_told(&mut self, key: &DocumentKey) -> Result<()> {
+        for change in self.committed.changes.iter_mut().filter(|c| c.key == *key) {
+            change.drop_bodies();
+        }
+        self.committed.erased.push(key.clone());
+        self.rows.note_erasure()
+    }
+
+    /// Removes the refused edits of a document; how many.
+    pub(super) fn drop_refused(&mut self, key: &DocumentKey) -> Result<u64> {
+        let (mut after, mut dropped) = (0, 0);
+        while self.row.quarantined > 0 {
+            let page = self.rows.quarantine(&self.scope, after, 256)?;
+            let Some((last, _)) = page.last() else { break };
+            after = *last;
+            for (ticket, _) in page.into_iter().filter(|(_, row)| row.key == *key) {
+                self.release(ticket)?;
+                dropped += 1;
+            }
+        }
+        Ok(dropped)
     }
 
     /// Removes a record and every trace of it.
@@ -123,13 +175,15 @@ impl<'a> Transaction<'a> {
             (Some(b), Some(a)) if b.revision == a.revision => return,
             (Some(_), Some(_)) => Operation::Update,
         };
+        // Of a document that is erased nothing is told any more.
+        let previous = before.filter(|b| b.erased >= new.erased()).cloned();
         new.changed = self.meta.next_local();
         new.changed_here = origin == Origin::Local;
         self.committed.changes.push(DocumentChange {
             key: key.clone(),
             operation,
             document: new.current.clone(),
-            previous: before.cloned(),
+            previous,
             at: new.changed,
             origin,
         });
@@ -166,6 +220,7 @@ impl<'a> Transaction<'a> {
             self.meta.inbox += 1;
         }
         let row = &mut self.row;
+        let is_chosen = row.checkpoint.includes(&key.collection);
         let digest_of = |digest: &mut Digest, revision: &Revision, add: bool| {
             let change = if add { Digest::add } else { Digest::remove };
             change(digest, &key.collection, &key.id, revision);
@@ -179,7 +234,8 @@ impl<'a> Transaction<'a> {
             }
             bump(&mut row.documents, record.live().is_some());
             bump(&mut row.settled, is_settled(record));
-            bump(&mut row.pending, record.pushable().is_some());
+            bump(&mut row.pending, record.pushable().is_some() && is_chosen);
+            bump(&mut row.not_chosen, record.pushable().is_some() && !is_chosen);
             bump(&mut row.in_flight, record.in_flight().is_some());
             bump(&mut row.deferred, record.is_deferred());
         }

@@ -46,6 +46,10 @@ pub fn write(
             | WriteOperation::Update(body)
             | WriteOperation::Put(body) => Some(body),
             WriteOperation::Delete => None,
+            WriteOperation::Erase => {
+                erase(&mut tx, now, unit, &key, old)?;
+                continue;
+            }
         };
         put(&mut tx, now, unit, &key, old, body.cloned())?;
     }
@@ -75,20 +79,82 @@ pub(super) fn put(
     let revision = tx.meta.revision(now, parent);
     let created = record.live().map_or(revision.stamp, |c| c.created);
     let edit = match record.edit() {
-        Some(edit) => Edit { transaction: unit, ..edit.clone() },
+        Some(edit) if !mutant!(BaseMoves) => Edit { transaction: unit, ..edit.clone() },
+        _ => {
+            let base = record.settled(tx.epoch());
+            Edit { transaction: unit, base, travelled: false, unlogged: false }
+        }
+    };
+    let erased = record.erased();
+    record.show(Some(DocumentState { revision, author: revision, created, body, erased }));
+    record.pending_mut().edit = Some(edit);
+    tx.save(key, old.as_ref(), record, Origin::Local)
+}
+
+/// Erases a document: the tombstone takes the place of every body that this replica keeps of it, and travels like an edit.
+pub(super) fn erase(
+    tx: &mut Transaction<'_>,
+    now: Now,
+    unit: LocalSeq,
+    key: &DocumentKey,
+    old: Option<Record>,
+) -> Result<()> {
+    if tx.scope.is_local() {
+        return local::erase(tx, key, old);
+    }
+    let refused = tx.drop_refused(key)?;
+    let Some(old) = old.filter(|r| r.current.is_some()) else {
+        // Of what was refused nobody else has heard.
+        return if refused > 0 { tx.erase_told(key) } else { Err(not_found(key, "document")) };
+    };
+    if never_left(&old) {
+        let record = Record { current: None, pending: None, ..old.clone() };
+        tx.save(key, Some(&old), record, Origin::Local)?;
+        return tx.erase_told(key);
+    }
+    put_erasure(tx, now, unit, key, Some(old))
+}
+
+/// Writes the tombstone of an erasure.
+pub(super) fn put_erasure(
+    tx: &mut Transaction<'_>,
+    now: Now,
+    unit: LocalSeq,
+    key: &DocumentKey,
+    old: Option<Record>,
+) -> Result<()> {
+    let mut record = old.clone().unwrap_or_default();
+    let parent = record.current.as_ref().map_or(Stamp::ZERO, |c| c.revision.stamp);
+    let revision = tx.meta.revision(now, parent);
+    let base = match record.edit() {
+        Some(edit) => edit.clone(),
         None => {
             let base = record.settled(tx.epoch());
             Edit { transaction: unit, base, travelled: false, unlogged: false }
         }
     };
-    record.show(Some(DocumentState { revision, author: revision, created, body }));
-    record.pending_mut().edit = Some(edit);
+    record.show(Some(DocumentState {
+        revision,
+        author: revision,
+        created: revision.stamp,
+        body: None,
+        erased: Some(revision),
+    }));
+    let pending = record.pending_mut();
+    pending.edit = Some(Edit { transaction: unit, ..base });
+    // Whatever it was against is erased with it.
+    if std::mem::take(&mut pending.deferred) && pending.in_flight.is_none() {
+        pending.slot = None;
+    }
     tx.save(key, old.as_ref(), record, Origin::Local)
 }
 
 /// Whether nobody but this replica can have heard of the document.
 fn never_left(record: &Record) -> bool {
     let Some(pending) = record.pending.as_deref() else { return false };
+    if mutant!(DeletedInFlightVanishes) && record.known == Seq(0) {
+        return true;
+    }
     let fresh = pending.edit.as_ref().is_some_and(|e| e.base.is_none() && !e.travelled);
     fresh && pending.slot.is_none() && pending.in_flight.is_none() && record.known == Seq(0)
 }
@@ -110,7 +176,7 @@ fn check(limits: &WriteLimits, transaction: &LocalTransaction) -> Result<()> {
             WriteOperation::Insert(b) | WriteOperation::Update(b) | WriteOperation::Put(b) => {
                 b.len()
             }
-            WriteOperation::Delete => 0,
+            WriteOperation::Delete | WriteOperation::Erase => 0,
         };
         if body > limits.body_bytes {
             return refuse(format!(

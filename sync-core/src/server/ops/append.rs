@@ -88,6 +88,8 @@ pub struct Appended {
     pub terms: Vec<TermStart>,
     /// What was written, by position.
     pub entries: Vec<LogEntry>,
+    /// Whether a document was erased: nothing that was read before may be handed out any more.
+    pub erased: bool,
 }
 
 /// The digest by which a retried batch is told from another one under the same name. Base bodies do not count: they say
@@ -110,6 +112,8 @@ struct Log<'a> {
     /// The first position of this append.
     first: Seq,
     entries: Vec<LogEntry>,
+    /// Whether a body was there of which nothing may be left.
+    erased: bool,
 }
 
 /// Appends a push: idempotency record, base check, judge, verdicts, positions and index in one transaction.
@@ -128,11 +132,13 @@ pub fn append(
     let (horizon, terms) = (row.horizon, row.terms.clone());
     let unchanged = |verdicts| {
         let (terms, entries) = (terms.clone(), Vec::new());
-        Ok(Appended { verdicts, epoch, before, head: before, horizon, terms, entries })
+        let (head, erased) = (before, false);
+        Ok(Appended { verdicts, epoch, before, head, horizon, terms, entries, erased })
     };
     let digest = batch_digest(batch);
-    if let Some(record) = rows.push_record(&batch.scope, batch.replica)? {
-        if batch.id < record.id {
+    let record = rows.push_record(&batch.scope, batch.replica)?;
+    if let Some(record) = record.filter(|_| !mutant!(RetryForgotten)) {
+        if batch.id < record.id && !mutant!(OldPushCounts) {
             return unchanged(Verdicts::Stale);
         }
         if batch.id == record.id {
@@ -143,7 +149,7 @@ pub fn append(
             return unchanged(Verdicts::Decided { epoch, verdicts });
         }
     }
-    let mut log = Log { rows, first: row.head.next(), row, entries: Vec::new() };
+    let mut log = Log { rows, first: row.head.next(), row, entries: Vec::new(), erased: false };
     let mut verdicts = Vec::with_capacity(batch.changes.len());
     for change in &batch.changes {
         verdicts.push(log.decide(cx, &batch.scope, change, judge)?);
@@ -156,9 +162,12 @@ pub fn append(
     let record = PushRecord { id: batch.id, digest, verdicts: stored };
     log.rows.put_push_record(&batch.scope, batch.replica, &record)?;
     log.rows.put_scope(&batch.scope, &log.row)?;
-    let (head, terms, entries) = (log.row.head, log.row.terms, log.entries);
+    if log.erased {
+        log.rows.note_erasure()?;
+    }
+    let (head, terms, entries, erased) = (log.row.head, log.row.terms, log.entries, log.erased);
     let verdicts = Verdicts::Decided { epoch, verdicts: bound(verdicts) };
-    Ok(Appended { verdicts, epoch, before, head, horizon, terms, entries })
+    Ok(Appended { verdicts, epoch, before, head, horizon, terms, entries, erased })
 }
 
 /// The most bytes of states that the verdicts on one batch tell; one state is always told. What is not told the replica
@@ -188,16 +197,16 @@ fn tell_again(
 ) -> Result<Vec<Verdict>> {
     let mut verdicts = Vec::with_capacity(record.verdicts.len());
     for (stored, change) in record.verdicts.iter().zip(&batch.changes) {
+        let row = || rows.row(&batch.scope, &change.collection, &change.id);
         let current = match stored.kind {
             VerdictKind::Accepted if !is_unstamped(change) => None,
-            VerdictKind::Rejected(_) => None,
+            VerdictKind::Rejected(_) => {
+                row()?.filter(|r| erases(change, Some(&r.state))).map(|r| held(scope, Some(&r)))
+            }
             VerdictKind::Accepted
             | VerdictKind::Superseded
             | VerdictKind::Merged
-            | VerdictKind::Conflict => {
-                let row = rows.row(&batch.scope, &change.collection, &change.id)?;
-                Some(held(scope, row.as_ref()))
-            }
+            | VerdictKind::Conflict => Some(held(scope, row()?.as_ref())),
         };
         verdicts.push(Verdict { seq: stored.seq, kind: stored.kind.clone(), current });
     }
@@ -226,7 +235,10 @@ impl Log<'_> {
         let verdict = |seq, kind| Ok(Verdict { seq, kind, current: None });
         let with_current =
             |kind| Ok(Verdict { seq: now_held.seq, kind, current: Some(now_held.clone()) });
-        let standing = standing(&self.row, change, current.as_ref());
+        let standing = match standing(&self.row, change, current.as_ref()) {
+            Standing::Conflicts if mutant!(BaseNotChecked) => Standing::Follows(None),
+            standing => standing,
+        };
         if standing == Standing::Same {
             return verdict(now_held.seq, VerdictKind::Accepted);
         }
@@ -242,10 +254,18 @@ impl Log<'_> {
             false => self.admit(cx, change, state, judge),
         };
         if let Err(rejection) = admitted {
-            return verdict(self.row.head, VerdictKind::Rejected(rejection));
+            if mutant!(RefusedIsStored) {
+                self.write(scope, change, current.as_ref(), change.state.clone(), None)?;
+            }
+            // Who would have erased the document does not hold it any more.
+            let current = erases(change, state).then(|| now_held.clone());
+            let kind = VerdictKind::Rejected(rejection);
+            return Ok(Verdict { seq: self.row.head, kind, current });
         }
         match standing {
-            Standing::Same | Standing::Older => return with_current(VerdictKind::Superseded),
+            Standing::Same | Standing::Older | Standing::Erased => {
+                return with_current(VerdictKind::Superseded);
+            }
             Standing::Follows(offer) => {
                 let seq =
                     self.write(scope, change, current.as_ref(), change.state.clone(), offer)?;
@@ -307,6 +327,14 @@ impl Log<'_> {
         if state.author == unstamped {
             state.author = state.revision;
         }
+        if state.erased == Some(unstamped) {
+            state.erased = Some(state.revision);
+        } else if state.erased.is_none() {
+            // Who names the current state as its base knows what that one knows.
+            let base = change.base.map(|b| b.revision);
+            let known = current.filter(|c| Some(c.state.revision) == base);
+            state.erased = known.and_then(|c| c.state.erased);
+        }
         if state.created == Stamp::ZERO {
             let living = current.filter(|c| !c.state.is_deleted());
             state.created = living.map_or(state.revision.stamp, |c| c.state.created);
@@ -321,7 +349,14 @@ impl Log<'_> {
         current: Option<&DocumentState>,
         judge: &dyn Judge,
     ) -> std::result::Result<(), Rejection> {
-        if Clock::is_beyond(change.state.revision.stamp, cx.now, cx.drift) {
+        if change.state.erased.is_some_and(|erased| erased > change.state.revision) {
+            return Err(Rejection {
+                code: RejectionCode::Invalid,
+                reason: "it knows of an erasure that is later than itself".to_owned(),
+            });
+        }
+        let is_beyond = Clock::is_beyond(change.state.revision.stamp, cx.now, cx.drift);
+        if is_beyond && !mutant!(DriftUnbounded) {
             return Err(Rejection {
                 code: RejectionCode::Clock { server_time: Stamp::new(cx.now.0, 0) },
                 reason: "the stamp is too far ahead of the server's time".to_owned(),
@@ -346,7 +381,8 @@ impl Log<'_> {
         let revision = crate::model::Revision { stamp, replica: author_of(self.row.epoch) };
         let created =
             current.filter(|c| !c.is_deleted()).map_or(change.state.created, |c| c.created);
-        DocumentState { revision, author, created, body }
+        let erased = current.and_then(|c| c.erased).max(change.state.erased);
+        DocumentState { revision, author, created, body, erased }
     }
 
     fn write(
@@ -370,8 +406,12 @@ impl Log<'_> {
             row.documents += 1;
             row.digest.add(collection, id, &state.revision);
         }
+        self.erased |= old.is_some_and(|old| old.state.erased < state.erased);
         let new = ServerRow { seq, first: self.first, state, offered };
         self.rows.put_row(scope, collection, id, old, &new)?;
+        if mutant!(NoTombstone) && new.state.is_deleted() {
+            self.rows.remove_row(scope, collection, id, &new)?;
+        }
         if old.is_some_and(|o| o.first == self.first) {
             // A batch should name a document once; if it does not, only the newest state is handed out.
             self.entries.retain(|e| e.id != *id || e.collection != *collection);
@@ -393,6 +433,11 @@ impl Log<'_> {
 /// Whether a change leaves its stamp to the server. No clock ever gives out the stamp 0.
 fn is_unstamped(change: &Change) -> bool {
     change.state.revision.stamp == Stamp::ZERO
+}
+
+/// Whether a change would erase what is held.
+fn erases(change: &Change, held: Option<&DocumentState>) -> bool {
+    held.is_some_and(|held| held.erased < change.state.erased)
 }
 
 /// The change as a resolver may see it: a base that was lost with an old life of the log is no common ancestor.

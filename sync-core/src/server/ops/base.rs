@@ -1,5 +1,7 @@
 //! Whether a change was made on what the server holds.
 
+use std::cmp::Ordering;
+
 use crate::model::{BaseRef, Change, Seq};
 use crate::server::record::{Offer, ServerRow, ServerScope};
 
@@ -12,6 +14,8 @@ pub(super) enum Standing {
     Follows(Option<Offer>),
     /// The current state is a later one of the same history: it stays, and nothing is in conflict.
     Older,
+    /// It was made without knowing that the document was erased: it holds what has to go.
+    Erased,
     /// It was made on something else.
     Conflicts,
 }
@@ -21,7 +25,20 @@ pub(super) enum Standing {
 /// Absent matches no base, and a base that was a tombstone; a deletion of what is absent follows too. A base that was
 /// settled in a lost life of the log, above its cut, makes the change a re-offer: it follows on what survived the cut and
 /// on re-offers of older positions, is older than re-offers of later ones, and conflicts with what was written since.
+///
+/// Where one side knows of an erasure that the other does not, it wins, whatever the base: then nothing is in conflict.
 pub(super) fn standing(scope: &ServerScope, change: &Change, row: Option<&ServerRow>) -> Standing {
+    let held = row.and_then(|r| r.state.erased);
+    match (change.state.erased.cmp(&held), by_base(scope, change, row)) {
+        (Ordering::Less, _) if row.is_some() => Standing::Erased,
+        (Ordering::Greater, Standing::Conflicts | Standing::Older) => {
+            Standing::Follows(lineage(scope, change, row))
+        }
+        (_, standing) => standing,
+    }
+}
+
+fn by_base(scope: &ServerScope, change: &Change, row: Option<&ServerRow>) -> Standing {
     // Two clones may have made one revision of two states, so the revision alone does not tell.
     if row.is_some_and(|r| r.state == change.state) {
         return Standing::Same;
@@ -33,7 +50,9 @@ pub(super) fn standing(scope: &ServerScope, change: &Change, row: Option<&Server
             Standing::Follows(inherited(row))
         }
         (Some(base), row) if is_lost(scope, base) => reoffer(scope, change, base, row),
-        (Some(base), None) if base.tombstone || change.state.is_deleted() => {
+        (Some(base), None)
+            if base.tombstone || change.state.is_deleted() || mutant!(PurgedComesBack) =>
+        {
             Standing::Follows(None)
         }
         (Some(_), _) => Standing::Conflicts,
@@ -122,6 +141,7 @@ mod tests {
             author: revision,
             created: revision.stamp,
             body: Body::parse("1").ok(),
+            erased: None,
         }
     }
 
@@ -173,6 +193,33 @@ mod tests {
         );
         assert_eq!(standing(&scope, &change(2, base(5, NEW, 7)), Some(&row)), Standing::Conflicts);
         assert_eq!(standing(&scope, &change(2, None), Some(&row)), Standing::Conflicts);
+    }
+
+    #[test]
+    fn whoever_knows_of_the_newer_erasure_wins() {
+        let scope = ServerScope::new(NEW);
+        let erased = |n: u64, since: Option<u64>| {
+            let mut state = state(n);
+            state.erased = since.map(|n| self::state(n).revision);
+            state
+        };
+        let change = |state, base| Change { state, ..change(9, base) };
+        let row = |state| Some(ServerRow { state, ..row(9, 4, None) });
+        // An erasure follows on whatever is there; what does not know of it stays behind.
+        let wins =
+            [(erased(5, Some(5)), erased(3, None)), (erased(7, Some(6)), erased(4, Some(2)))];
+        for (newer, older) in wins {
+            let (ours, theirs) = (change(newer.clone(), base(1, NEW, 1)), row(older.clone()));
+            assert_eq!(standing(&scope, &ours, theirs.as_ref()), Standing::Follows(None));
+            let (ours, theirs) = (change(older, base(1, NEW, 1)), row(newer));
+            assert_eq!(standing(&scope, &ours, theirs.as_ref()), Standing::Erased);
+        }
+        // Where both know of the same, everything is as ever.
+        let (ours, theirs) = (erased(8, Some(5)), row(erased(6, Some(5))));
+        let on = |n| standing(&scope, &change(ours.clone(), base(n, NEW, 4)), theirs.as_ref());
+        assert_eq!((on(6), on(5)), (Standing::Follows(None), Standing::Conflicts));
+        // A tombstone that was purged is as if it had never been.
+        assert_eq!(standing(&scope, &change(erased(8, None), None), None), Standing::Follows(None));
     }
 
     #[test]

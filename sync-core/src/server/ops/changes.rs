@@ -27,7 +27,7 @@ pub fn check_cursor(row: &ServerScope, cursor: &Cursor) -> std::result::Result<(
     match cursor.epoch {
         None if highest > Seq(0) => return reset(ResetReason::EpochChanged { cut: Seq(0) }),
         None => return Ok(()),
-        Some(epoch) if epoch != row.epoch => {
+        Some(epoch) if epoch != row.epoch && !mutant!(EpochIgnored) => {
             return reset(ResetReason::EpochChanged { cut: row.shared_with(epoch) });
         }
         Some(_) => {}
@@ -38,7 +38,7 @@ pub fn check_cursor(row: &ServerScope, cursor: &Cursor) -> std::result::Result<(
     }
     // A full pull under way is safe from purges up to the head at which it began.
     let safe = cursor.floor.map_or(cursor.after, |floor| floor.max(cursor.after));
-    if cursor.after > Seq(0) && safe < row.horizon {
+    if cursor.after > Seq(0) && safe < row.horizon && !mutant!(HorizonIgnored) {
         return reset(ResetReason::BelowHorizon);
     }
     Ok(())
@@ -65,12 +65,13 @@ pub fn changes(
     let mut entries: Vec<LogEntry> = Vec::new();
     let mut seen = Seen::default();
     rows.log(scope, cursor.after, &mut |(collection, id, log)| {
-        let wanted = log.seq > cursor.position_of(&collection) && visible(&collection);
+        let is_asked_for = cursor.includes(&collection) && visible(&collection);
+        let wanted = is_asked_for && log.seq > cursor.position_of(&collection);
         let entry = LogEntry { seq: log.seq, collection, id, state: log.state };
         if !seen.admit(log.first, log.seq, entry.weight(), limits) {
             return Ok(false);
         }
-        if wanted {
+        if wanted && !(mutant!(PageShifted) && seen.rows == 1 && cursor.after > Seq(0)) {
             entries.push(entry);
         }
         Ok(true)
@@ -108,7 +109,7 @@ struct Seen {
 impl Seen {
     /// Whether the row belongs to the chunk; if not, the chunk ends before the row's append.
     fn admit(&mut self, first: Seq, seq: Seq, weight: usize, limits: Limits) -> bool {
-        if first != self.first {
+        if first != self.first || mutant!(ChunkCutsAppend) {
             self.boundary = (self.rows > 0).then_some(self.last);
             self.first = first;
         }

@@ -247,7 +247,7 @@ impl Session {
                 self.out(SessionOutput::Ping(self.pings));
             }
         }
-        if self.looked.plus(heartbeat) <= now {
+        if self.looked.plus(heartbeat) <= now && !mutant!(SleepsThroughHeartbeats) {
             // A wake-up may be lost: who sleeps looks again.
             self.looked = now;
             let sleeping = |l: &Live| l.state == LiveState::Sleeping;

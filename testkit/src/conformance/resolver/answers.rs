@@ -95,6 +95,7 @@ pub async fn what_it_does_not_ask_for_makes_no_difference(subject: Subject) -> O
             author: base.revision,
             created: base.revision.stamp,
             body,
+            erased: None,
         };
         let on_server = Met { base: Some(sent), ..met.clone() };
         assert_eq!(answer(&subject, &on_server), on_replica, "as a server asks: {met:#?}");

@@ -43,7 +43,7 @@ pub(super) fn state(millis: u64, replica: u8, body: Option<&Body>) -> DocumentSt
     let stamp = Stamp::new(1_800_000_000_000 + millis, 0);
     let revision = Revision { stamp, replica: ReplicaId([replica; 16]) };
     let created = Stamp::new(1_800_000_000_000, 0);
-    DocumentState { revision, author: revision, created, body: body.cloned() }
+    DocumentState { revision, author: revision, created, body: body.cloned(), erased: None }
 }
 
 /// Every conflict over those bodies: live or deleted on either side, with a base or without, whoever was later. What is

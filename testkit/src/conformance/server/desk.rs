@@ -91,8 +91,13 @@ pub(super) fn change(name: &str, json: Option<&str>, base: Option<BaseRef>) -> C
     let counter = COUNTER.fetch_add(1, Ordering::Relaxed) as u16;
     let key = key(name);
     let revision = Revision { stamp: Stamp::new(now().0, counter), replica: WRITER };
-    let state =
-        DocumentState { revision, author: revision, created: revision.stamp, body: json.map(body) };
+    let state = DocumentState {
+        revision,
+        author: revision,
+        created: revision.stamp,
+        body: json.map(body),
+        erased: None,
+    };
     Change { collection: key.collection, id: key.id, base, base_body: None, state }
 }
 

@@ -11,6 +11,7 @@ mod broken;
 mod closing;
 mod deciding;
 mod desk;
+mod erasing;
 mod lives;
 mod reading;
 mod retrying;
@@ -27,6 +28,7 @@ pub use appending::*;
 pub use broken::{BrokenServerHarness, ServerStorageFault};
 pub use closing::*;
 pub use deciding::*;
+pub use erasing::*;
 pub use lives::*;
 pub use reading::*;
 pub use retrying::*;
@@ -83,6 +85,11 @@ pub trait ServerStorageHarness: Send + Sync + 'static {
     /// Makes room again, likewise.
     async fn free_disk(&self) -> Result<()> {
         Err(cannot("free the disk"))
+    }
+
+    /// Every byte that the place holds, of all its files in a row. Nothing is asked of the storage meanwhile.
+    async fn bytes(&self) -> Result<Vec<u8>> {
+        Err(cannot("read the files"))
     }
 }
 
@@ -142,12 +149,16 @@ macro_rules! server_storage_conformance_cases {
             a_stamp_too_far_ahead_is_rejected
             the_server_resolves_as_the_judge_says
             a_merge_that_is_not_admitted_is_a_conflict
+            an_erasure_wins_whatever_it_was_made_on
+            a_refused_erasure_tells_what_is_held
+            nothing_is_left_in_the_files_of_what_was_erased
             told_states_are_bounded
             every_document_once_at_its_newest_position
             a_chunk_holds_exactly_what_follows
             a_chunk_never_cuts_a_push
             chunks_are_bounded_and_move_on
             only_visible_collections_are_told
+            only_chosen_collections_are_told
             a_collection_further_behind_is_filled_in
             an_unknown_scope_is_not_found
             scopes_come_by_pages

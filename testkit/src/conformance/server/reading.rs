@@ -158,6 +158,41 @@ pub async fn only_visible_collections_are_told<H: ServerStorageHarness>(harness:
     Ok(())
 }
 
+/// A reader is told of the collections that its cursor names, among those that it may see, and moves on past all others.
+pub async fn only_chosen_collections_are_told<H: ServerStorageHarness>(harness: H) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    for n in 0..10 {
+        let names = [format!("a/{n}"), format!("b/{n}"), format!("secret/{n}")];
+        desk.push(&names.each_ref().map(|name| (name.as_str(), Some("1")))).await;
+    }
+    let visible = Visible::Only(Arc::new(["a", "b"].map(collection).into()));
+    for (names, each) in [(&["a"][..], 1), (&["a", "secret"], 1), (&["empty"], 0)] {
+        let collections = Some(names.iter().map(|name| collection(name)).collect());
+        for limits in [ALL, documents(1), documents(7)] {
+            let mut cursor = Cursor { collections: collections.clone(), ..Cursor::default() };
+            let mut told = Vec::new();
+            for _ in 0..40 {
+                let (scope, visible) = (Scope::default(), visible.clone());
+                let reply = desk.storage.changes(scope, cursor.clone(), limits, visible).await;
+                let ChangesReply::Chunk(chunk) = must(reply, "changes are read") else {
+                    panic!("a chunk was expected")
+                };
+                cursor = cursor.following(&chunk);
+                let more = chunk.has_more();
+                told.extend(chunk.entries);
+                if !more {
+                    break;
+                }
+            }
+            assert_eq!(cursor.collections, collections, "the next cursor names the same");
+            assert_eq!(cursor.after, Seq(30), "within {limits:?} the reader does not move on");
+            assert_eq!(told.len(), each * 10, "{names:?} within {limits:?}");
+            assert!(told.iter().all(|e| e.collection.as_str() == "a"), "{told:?}");
+        }
+    }
+    Ok(())
+}
+
 /// A collection that is further behind is filled in by the same chunks, and the others are not told again.
 pub async fn a_collection_further_behind_is_filled_in<H: ServerStorageHarness>(
     harness: H,

@@ -236,6 +236,7 @@ impl Desk {
             in_flight: count(Unsettled::InFlight).await,
             quarantined: count(Unsettled::Quarantine).await,
             deferred: count(Unsettled::Deferred).await,
+            not_chosen: 0,
         };
         assert_eq!(stored.documents, documents.len() as u64, "the number of documents");
         assert_eq!(stored.digest, digest, "the digest of the documents");

@@ -48,6 +48,11 @@ impl Log {
         state
     }
 
+    /// Somebody elsewhere makes this of a document.
+    pub(super) fn set(&mut self, name: &str, state: DocumentState) {
+        self.add(LogEntry { state, ..entry(0, name, None) });
+    }
+
     /// Somebody elsewhere deletes a document.
     pub(super) fn delete(&mut self, name: &str) {
         self.add(entry(0, name, None));

@@ -7,10 +7,12 @@
 
 mod broken;
 mod cancelling;
+mod choosing;
 mod closing;
 mod crowds;
 mod deciding;
 mod desk;
+mod erasing;
 mod leases;
 mod leaving;
 mod local_only;
@@ -31,9 +33,11 @@ use sync_core::storage::Storage;
 pub use super::capabilities::Capabilities;
 pub use broken::{BrokenHarness, StorageFault};
 pub use cancelling::*;
+pub use choosing::*;
 pub use closing::*;
 pub use crowds::*;
 pub use deciding::*;
+pub use erasing::*;
 pub use leases::*;
 pub use leaving::*;
 pub use local_only::*;
@@ -99,6 +103,11 @@ pub trait StorageHarness: Send + Sync + 'static {
     /// Makes room again, likewise.
     async fn free_disk(&self) -> Result<()> {
         Err(cannot("free the disk"))
+    }
+
+    /// Every byte that the place holds, of all its files in a row. Nothing is asked of the storage meanwhile.
+    async fn bytes(&self) -> Result<Vec<u8>> {
+        Err(cannot("read the files"))
     }
 }
 
@@ -193,6 +202,12 @@ macro_rules! storage_conformance_cases {
             a_reset_keeps_unsynced_edits
             after_a_reset_everything_is_pulled_afresh
             a_new_identity_stamps_edits_anew
+            an_erasure_takes_everything_of_a_document
+            an_erasure_that_is_heard_of_takes_everything
+            nothing_is_left_in_the_files_of_what_was_erased
+            only_what_was_chosen_is_synced
+            a_collection_that_is_chosen_later_is_pulled_from_the_beginning
+            a_collection_that_is_left_out_leaves
             what_is_local_only_stays_on_the_device
             a_declaration_that_would_change_documents_is_refused
             a_declaration_is_kept

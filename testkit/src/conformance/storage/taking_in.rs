@@ -241,7 +241,7 @@ pub async fn a_conflict_asks_the_resolver_once<H: StorageHarness>(harness: H) ->
             Decided::Remote => Some("\"theirs\""),
             Decided::Merged => Some("\"both\""),
             Decided::Deleted => None,
-            Decided::Deferred => panic!("nobody deferred {name}"),
+            other => panic!("nobody said {other:?} of {name}"),
         };
         assert_eq!(desk.text(name).await.as_deref(), expected, "{name}");
         assert!(desk.get(name).await.is_none_or(|s| s.known.0 == log.head()), "{name} is known");

@@ -154,7 +154,13 @@ pub(super) fn insert(collection: &str, id: &str, body: Body) -> Change {
         id: DocumentId::new(id).expect("an id"),
         base: None,
         base_body: None,
-        state: DocumentState { revision, author: revision, created: stamp, body: Some(body) },
+        state: DocumentState {
+            revision,
+            author: revision,
+            created: stamp,
+            body: Some(body),
+            erased: None,
+        },
     }
 }
 

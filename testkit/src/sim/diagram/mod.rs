@@ -1,5 +1,7 @@
 //! A trace as a space-time diagram: lanes, time downwards, messages from lane to lane.
 
+mod html;
 mod text;
 
+pub use html::html;
 pub use text::text;

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use sync_core::model::{DocumentKey, Revision, VerdictKind, Verdicts};
+
 use super::{Fact, History, Look, Oracle, Verdict};
+use crate::sim::history::key_of;
 
 /// Chunks that wait (two ahead, one applied, one that came) and verdicts, for each scope.
 const PAYLOADS: usize = 6;
@@ -12,10 +15,14 @@ const REQUESTS: usize = 5;
 /// the jitter, and some links that broke after they had worked, stay below.
 const ATTEMPTS: usize = 90;
 const SPAN: u64 = 30_000;
+/// Refusals of one state.
+const REFUSED: usize = 40;
 
 #[derive(Debug, Default)]
 pub(super) struct Bounded {
     attempts: BTreeMap<usize, VecDeque<u64>>,
+    /// How often the server refused a state.
+    refused: BTreeMap<(DocumentKey, Revision), usize>,
 }
 
 impl Oracle for Bounded {
@@ -25,15 +32,14 @@ impl Oracle for Bounded {
 
     fn see(&mut self, fact: &Fact, _: &History, look: &mut dyn Look) -> Verdict {
         match fact {
-            Fact::Counted { client, payloads, requests, outbox } => {
-                let scopes = look.scopes_of(*client);
-                let documents: usize = scopes.iter().map(|s| look.records(*client, s).len()).sum();
-                if *payloads > PAYLOADS * scopes.len() || *requests > REQUESTS * scopes.len() {
+            Fact::Counted { client, payloads, requests, outbox, documents } => {
+                let scopes = look.scopes_of(*client).len();
+                if *payloads > PAYLOADS * scopes || *requests > REQUESTS * scopes {
                     return Err(format!(
                         "client {client} keeps {payloads} payloads, {requests} requests"
                     ));
                 }
-                if *outbox > documents as u64 {
+                if outbox > documents {
                     return Err(format!("an outbox of {outbox} for {documents} documents"));
                 }
                 Ok(())
@@ -47,6 +53,23 @@ impl Oracle for Bounded {
                 if attempts.len() > ATTEMPTS {
                     let count = attempts.len();
                     return Err(format!("client {client} tried {count} times within {SPAN} ms"));
+                }
+                Ok(())
+            }
+            // Told again to a retry, and once more to a device that lost its power; but not for ever.
+            Fact::Appended { batch, verdicts: Verdicts::Decided { verdicts, .. }, .. } => {
+                for (change, verdict) in batch.changes.iter().zip(verdicts) {
+                    if !matches!(verdict.kind, VerdictKind::Rejected(_)) {
+                        continue;
+                    }
+                    let name = (key_of(&batch.scope, change), change.state.revision);
+                    let count = self.refused.entry(name).or_default();
+                    *count += 1;
+                    if *count > REFUSED {
+                        return Err(format!(
+                            "what was refused is pushed again and again: {change:?}"
+                        ));
+                    }
                 }
                 Ok(())
             }

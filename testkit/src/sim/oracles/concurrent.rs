@@ -12,6 +12,9 @@ impl Oracle for Concurrent {
 
     fn see(&mut self, fact: &Fact, history: &History, _: &mut dyn Look) -> Verdict {
         let Fact::Asked { client, call } = fact else { return Ok(()) };
+        if let Some(client) = client.filter(|_| call.on_server) {
+            return Err(format!("client {client} decided what the server decides: {call:#?}"));
+        }
         // After a restore, and among clones, who knew what cannot be told from revisions alone.
         if history.restored || history.cloned || call.remote.is_none() {
             return Ok(());

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use sync_core::model::{DocumentKey, DocumentState};
 
-use super::{History, Look, Oracle, Verdict};
+use super::{Fact, History, Look, Oracle, Verdict};
 
 #[derive(Debug)]
 pub(super) struct Convergence;
@@ -13,6 +13,17 @@ pub(super) struct Convergence;
 impl Oracle for Convergence {
     fn name(&self) -> &'static str {
         "convergence"
+    }
+
+    /// The comparison of digests mends what should never be broken.
+    fn see(&mut self, fact: &Fact, history: &History, _: &mut dyn Look) -> Verdict {
+        let Fact::Differed { client, scope } = fact else { return Ok(()) };
+        if history.restored || history.cloned {
+            return Ok(());
+        }
+        Err(format!(
+            "client {client} and the server had other documents at one position of {scope}"
+        ))
     }
 
     fn finish(&mut self, _: &History, look: &mut dyn Look) -> Verdict {

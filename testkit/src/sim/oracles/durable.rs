@@ -29,7 +29,9 @@ impl Oracle for Durable {
             let mut own = Bits::default();
             let had = story.of(Some(shown));
             for (n, write) in story.writes.iter().enumerate() {
-                if write.client == *client && had.contains(n) {
+                // What the device wrote before it lost everything, it has from the server like anybody else.
+                let is_own = (write.client, write.device) == (*client, history.device(*client));
+                if is_own && had.contains(n) {
                     own.insert(n);
                 }
             }

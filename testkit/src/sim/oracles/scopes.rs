@@ -25,6 +25,12 @@ impl Oracle for Scopes {
             Fact::Changed { client, key, .. } if !look.scopes_of(*client).contains(&key.scope) => {
                 Err(format!("client {client} shows {key}, of a scope that it does not follow"))
             }
+            Fact::Forgot { client, scope } => match look.records(*client, scope).first() {
+                None => Ok(()),
+                Some((key, _)) => {
+                    Err(format!("{key} stayed on client {client}, which may not see it"))
+                }
+            },
             _ => Ok(()),
         }
     }

@@ -23,7 +23,9 @@ impl Oracle for Sessions {
         let gone = |s: &Option<sync_core::model::DocumentState>| {
             s.as_ref().is_none_or(sync_core::model::DocumentState::is_deleted)
         };
-        let met = story.deletions_met(before.as_ref(), after.as_ref());
+        let body = |s: &Option<sync_core::model::DocumentState>| s.as_ref().map(|s| s.body.clone());
+        let same = body(before) == body(after);
+        let met = same || story.deletions_met(before.as_ref(), after.as_ref());
         if told || is_new || met || history.made(key).is_some() || (gone(before) && gone(after)) {
             return Ok(());
         }

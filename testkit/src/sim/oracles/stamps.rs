@@ -2,7 +2,7 @@
 //! bound: a wrong clock neither wins for ever nor is locked out.
 
 use sync_core::clock::{Clock, DRIFT_BOUND, Now};
-use sync_core::model::{DocumentState, VerdictKind, Verdicts};
+use sync_core::model::{DocumentState, RejectionCode, VerdictKind, Verdicts};
 
 use crate::sim::history::key_of;
 
@@ -62,6 +62,13 @@ impl Oracle for Stamps {
                 }
                 Ok(())
             }
+            // The replica stamps anew and pushes again: whose clock is wrong is not locked out.
+            Fact::Refused { client, key, rejection } => match rejection.code {
+                RejectionCode::Clock { .. } => {
+                    Err(format!("client {client} gave up {key} because of its clock"))
+                }
+                _ => Ok(()),
+            },
             _ => Ok(()),
         }
     }

@@ -7,7 +7,9 @@ use sync_core::model::{
     Term, TermStart,
 };
 
-use super::{author_of, cursor, of_answer, present, read_answer, state, term, write_json};
+use super::{
+    ErasedJson, author_of, cursor, of_answer, present, read_answer, state, term, write_json,
+};
 use crate::format::Continued;
 
 #[derive(Serialize, Deserialize)]
@@ -45,6 +47,8 @@ struct EntryJson {
     author: Option<Revision>,
     created: Stamp,
     deleted: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    erased: Option<ErasedJson>,
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     body: Option<Body>,
 }
@@ -59,6 +63,7 @@ impl From<LogEntry> for EntryJson {
             author: author_of(&state),
             created: state.created,
             deleted: state.is_deleted(),
+            erased: ErasedJson::of(&state),
             body: state.body,
         }
     }
@@ -66,8 +71,8 @@ impl From<LogEntry> for EntryJson {
 
 impl EntryJson {
     fn into_entry(self) -> Result<LogEntry> {
-        let Self { seq, collection, id, revision, author, created, deleted, body } = self;
-        let state = state(revision, author, created, deleted, body).map_err(of_answer)?;
+        let Self { seq, collection, id, revision, author, created, deleted, erased, body } = self;
+        let state = state(revision, author, created, deleted, body, erased).map_err(of_answer)?;
         Ok(LogEntry { seq, collection, id, state })
     }
 }

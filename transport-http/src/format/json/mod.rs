@@ -116,6 +116,28 @@ fn author_of(state: &DocumentState) -> Option<Revision> {
     Some(state.author).filter(|a| *a != state.revision)
 }
 
+/// What a state says of an erasure: that it is one, or the newest one that it knows of.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(untagged)]
+enum ErasedJson {
+    Here(bool),
+    Before(Revision),
+}
+
+impl ErasedJson {
+    fn of(state: &DocumentState) -> Option<Self> {
+        let erased = state.erased?;
+        Some(if erased == state.revision { Self::Here(true) } else { Self::Before(erased) })
+    }
+
+    fn read(json: Option<Self>, revision: Revision) -> Option<Revision> {
+        match json? {
+            Self::Here(here) => Some(revision).filter(|_| here),
+            Self::Before(erased) => Some(erased),
+        }
+    }
+}
+
 /// A state of its members.
 fn state<E: serde::de::Error>(
     revision: Revision,
@@ -123,11 +145,13 @@ fn state<E: serde::de::Error>(
     created: Stamp,
     deleted: bool,
     body: Option<Body>,
+    erased: Option<ErasedJson>,
 ) -> std::result::Result<DocumentState, E> {
     if deleted != body.is_none() {
         return Err(E::custom("a document is either deleted or has a body"));
     }
-    Ok(DocumentState { revision, author: author.unwrap_or(revision), created, body })
+    let (author, erased) = (author.unwrap_or(revision), ErasedJson::read(erased, revision));
+    Ok(DocumentState { revision, author, created, body, erased })
 }
 
 /// Limits that may be left out one by one.

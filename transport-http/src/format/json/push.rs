@@ -1,7 +1,7 @@
 //! `{"replica":"…","id":1,"changes":[{"collection":"notes","id":"n1","body":{"text":"hi"}}]}`
 //!
 //! A change without a revision has the stamp 0, and the server stamps it. What is left out is the same each time the same
-//! text is read, so a batch that is sent again is the same batch.
+//! text is read, so a batch that is sent again is the same batch. `"erased":true` erases what there is of the document.
 
 use serde::{Deserialize, Serialize};
 use sync_core::error::Result;
@@ -10,7 +10,7 @@ use sync_core::model::{
     ReplicaId, Revision, Scope, Seq, Stamp,
 };
 
-use super::{author_of, present, read_request, refused, scope_of, write_json};
+use super::{ErasedJson, author_of, present, read_request, refused, scope_of, write_json};
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,6 +38,8 @@ struct ChangeJson {
     created: Option<Stamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     deleted: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    erased: Option<ErasedJson>,
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     body: Option<Body>,
 }
@@ -91,6 +93,7 @@ fn write_change(change: Change, replica: ReplicaId) -> ChangeJson {
         author,
         created: Some(state.created).filter(|c| *c != created(state.revision)),
         deleted: Some(true).filter(|_| state.is_deleted()),
+        erased: ErasedJson::of(&state),
         body: state.body,
     }
 }
@@ -111,6 +114,7 @@ fn read_change(at: usize, json: ChangeJson, replica: ReplicaId) -> Result<Change
         author: json.author.unwrap_or(revision),
         created: json.created.unwrap_or(created(revision)),
         body: json.body,
+        erased: ErasedJson::read(json.erased, revision),
     };
     let (collection, id, base_body) = (json.collection, json.id, json.base_body);
     Ok(Change { collection, id, base: json.base.map(BaseRef::from), base_body, state })

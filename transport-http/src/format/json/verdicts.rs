@@ -7,7 +7,7 @@ use sync_core::model::{
     VerdictKind, Verdicts,
 };
 
-use super::{author_of, custom, of_answer, present, read_answer, state, write_json};
+use super::{ErasedJson, author_of, custom, of_answer, present, read_answer, state, write_json};
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -71,6 +71,8 @@ struct CurrentJson {
     created: Option<Stamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     deleted: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    erased: Option<ErasedJson>,
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     body: Option<Body>,
 }
@@ -84,6 +86,7 @@ impl From<ServerState> for CurrentJson {
             author: held.and_then(author_of),
             created: held.map(|s| s.created),
             deleted: held.map(|s| s.is_deleted()),
+            erased: held.and_then(ErasedJson::of),
             body: state.and_then(|s| s.body),
         }
     }
@@ -91,11 +94,11 @@ impl From<ServerState> for CurrentJson {
 
 impl CurrentJson {
     fn into_state(self) -> Result<ServerState> {
-        let Self { seq, revision, author, created, deleted, body } = self;
+        let Self { seq, revision, author, created, deleted, erased, body } = self;
         let state = match (revision, created, deleted) {
-            (None, None, None) if author.is_none() && body.is_none() => None,
+            (None, None, None) if author.is_none() && body.is_none() && erased.is_none() => None,
             (Some(revision), Some(created), Some(deleted)) => {
-                Some(state(revision, author, created, deleted, body).map_err(of_answer)?)
+                Some(state(revision, author, created, deleted, body, erased).map_err(of_answer)?)
             }
             _ => return Err(of_answer(custom("a current state is told in part"))),
         };

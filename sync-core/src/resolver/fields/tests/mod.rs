@@ -13,7 +13,7 @@ use crate::model::{
 fn state(millis: u64, body: Option<&str>) -> DocumentState {
     let revision = Revision { stamp: Stamp::new(millis, 0), replica: ReplicaId([1; 16]) };
     let body = body.map(|b| Body::parse(b.to_owned()).unwrap());
-    DocumentState { revision, author: revision, created: revision.stamp, body }
+    DocumentState { revision, author: revision, created: revision.stamp, body, erased: None }
 }
 
 fn key() -> DocumentKey {

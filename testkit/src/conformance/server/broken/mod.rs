@@ -45,6 +45,11 @@ macro_rules! server_storage_conformance_faults {
             refused_changes_stored RefusedChangesStored => a_rejected_change_is_not_stored
             /// Whoever comes last wins, whatever it was made on.
             conflicts_overwritten ConflictsOverwritten => a_conflict_tells_the_current_state
+            /// A reader is told of all collections, whatever was asked for.
+            choices_ignored ChoicesIgnored => only_chosen_collections_are_told
+            /// An erasure is taken for a deletion, and has to be made on the newest state like any change.
+            erasures_taken_for_deletions ErasuresTakenForDeletions
+                => an_erasure_wins_whatever_it_was_made_on
             /// Stamps are believed, however far ahead.
             stamps_believed StampsBelieved => a_stamp_too_far_ahead_is_rejected
             /// A chunk ends after so many rows, also inside a push (rows on one position cut at a page).
@@ -131,5 +136,9 @@ impl<H: ServerStorageHarness> ServerStorageHarness for BrokenServerHarness<H> {
 
     async fn free_disk(&self) -> Result<()> {
         self.place.free_disk().await
+    }
+
+    async fn bytes(&self) -> Result<Vec<u8>> {
+        self.place.bytes().await
     }
 }

@@ -153,6 +153,7 @@ impl BrokenServerStorage {
             horizon: scope.horizon,
             terms: scope.terms,
             entries: Vec::new(),
+            erased: false,
         })
     }
 
@@ -168,6 +169,9 @@ impl BrokenServerStorage {
 
     /// The cursor as it is understood.
     fn misread(&self, mut cursor: Cursor) -> Cursor {
+        if self.has(Fault::ChoicesIgnored) {
+            cursor.collections = None;
+        }
         match self.fault {
             Fault::CursorsRoundedUp if cursor.after > Seq(0) => {
                 cursor.after = cursor.after.next();
@@ -265,6 +269,9 @@ impl ServerStorage for BrokenServerStorage {
             Fault::PushesLostInCrash | Fault::LogGoesBackInCrash => self.lose_from_here().await?,
             Fault::StampsBelieved => cx.drift = Duration::MAX,
             Fault::StartsNotNoted => cx.term = Term(0),
+            Fault::ErasuresTakenForDeletions => {
+                batch.changes.iter_mut().for_each(|c| c.state.erased = None);
+            }
             Fault::PushesInHalves | Fault::PushesSeenInHalves => {
                 return self.append_change_by_change(cx, batch, judge).await;
             }
@@ -369,6 +376,10 @@ impl ServerStorage for BrokenServerStorage {
             from = current.map_or(from, |s| s.epoch);
         }
         self.inner.begin_epoch(scope, from, cut, fresh).await
+    }
+
+    async fn tidy(&self) -> Result<bool> {
+        self.inner.tidy().await
     }
 
     async fn purge(&self, scope: Scope, up_to: Seq) -> Result<u64> {

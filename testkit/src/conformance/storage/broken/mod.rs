@@ -96,6 +96,15 @@ macro_rules! storage_conformance_faults {
                 => what_the_server_does_not_take_is_refused
             /// What keeps a replica from syncing is told to nobody.
             failures_forgotten FailuresForgotten => what_failed_is_kept_until_it_works
+            /// Other collections are chosen, and the position stays: what was added is never pulled.
+            choice_keeps_the_position ChoiceKeepsThePosition
+                => a_collection_that_is_chosen_later_is_pulled_from_the_beginning
+            /// An erasure is taken for a deletion, which leaves bodies where they are of use.
+            erasures_written_as_deletions ErasuresWrittenAsDeletions
+                => an_erasure_takes_everything_of_a_document
+            /// An erasure that comes from elsewhere is taken for a deletion: what does not know of it stays.
+            erasures_heard_as_deletions ErasuresHeardAsDeletions
+                => an_erasure_that_is_heard_of_takes_everything
             /// What is declared local-only is synced all the same.
             declarations_dropped DeclarationsDropped => what_is_local_only_stays_on_the_device
             /// A closed storage goes on.
@@ -149,5 +158,9 @@ impl<H: StorageHarness> StorageHarness for BrokenHarness<H> {
 
     async fn free_disk(&self) -> Result<()> {
         self.place.free_disk().await
+    }
+
+    async fn bytes(&self) -> Result<Vec<u8>> {
+        self.place.bytes().await
     }
 }

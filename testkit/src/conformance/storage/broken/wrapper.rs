@@ -206,6 +206,11 @@ impl Storage for BrokenStorage {
             Fault::NamesCutShort => {
                 transaction.writes.iter_mut().for_each(|w| w.id = cut(&w.id));
             }
+            Fault::ErasuresWrittenAsDeletions => {
+                let erasures =
+                    transaction.writes.iter_mut().filter(|w| w.operation == WriteOperation::Erase);
+                erasures.for_each(|w| w.operation = WriteOperation::Delete);
+            }
             Fault::TransactionsWriteByWrite => {
                 return self.write_one_by_one(now, transaction).await;
             }
@@ -254,6 +259,33 @@ impl Storage for BrokenStorage {
             Fault::DeclarationsDropped => Ok(()),
             _ => self.inner.declare_local_only(collections).await,
         }
+    }
+
+    async fn choose(
+        &self,
+        cx: Context,
+        scope: Scope,
+        collections: Option<BTreeSet<Collection>>,
+    ) -> Result<Committed> {
+        let cx = self.context(cx).await?;
+        let before = self.inner.state().await?.checkpoint(&scope);
+        let chosen = self.inner.choose(cx.clone(), scope.clone(), collections).await?;
+        if let (true, Some(epoch)) = (self.has(Fault::ChoiceKeepsThePosition), before.epoch) {
+            let after = self.inner.state().await?.checkpoint(&scope).after();
+            let kept = Chunk {
+                scope,
+                epoch,
+                after,
+                next: before.position,
+                head: before.position,
+                horizon: Seq(0),
+                terms: before.terms,
+                entries: Vec::new(),
+                bookmarks: None,
+            };
+            self.inner.apply(cx, kept).await?;
+        }
+        Ok(chosen)
     }
 
     async fn claim(&self, holder: String) -> Result<Generation> {
@@ -342,6 +374,9 @@ impl Storage for BrokenStorage {
             Fault::ChunksInHalves => return self.apply_in_halves(cx, chunk).await,
             Fault::PositionsNotCompared => chunk = self.pretend_to_fit(chunk).await?,
             Fault::StartsNotRemembered => chunk.terms.clear(),
+            Fault::ErasuresHeardAsDeletions => {
+                chunk.entries.iter_mut().for_each(|e| e.state.erased = None);
+            }
             Fault::OwnWritesFiltered => {
                 let own = self.inner.state().await?.replica;
                 chunk.entries.retain(|e| e.state.revision.replica != own);
@@ -373,6 +408,10 @@ impl Storage for BrokenStorage {
 
     async fn reidentify(&self, cx: Context, replica: ReplicaId) -> Result<Committed> {
         self.inner.reidentify(self.context(cx).await?, replica).await
+    }
+
+    async fn tidy(&self) -> Result<bool> {
+        self.inner.tidy().await
     }
 
     fn commits(&self) -> watch::Receiver<u64> {

@@ -1,0 +1,219 @@
+//! `simulate`: many clients under virtual time, and what the oracles make of it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use testkit::sim::diagram::{html, text};
+use testkit::sim::{Builder, Failure as Failed, Plan, Report, Simulation, Tally};
+use tokio::time::Instant;
+
+use crate::args::SimulateArgs;
+use crate::failure::Failure;
+use crate::output::print;
+
+/// Moments that are shown at the end of a run, in a terminal and on a page.
+const LINES: usize = 60;
+const MOMENTS: usize = 600;
+
+/// What a simulation prints.
+#[derive(Serialize)]
+struct Line<'a> {
+    verdict: &'a str,
+    runs: u64,
+    simulated_hours: f64,
+    hours_per_second: f64,
+    writes: u64,
+    conflicts: u64,
+    faults: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oracle: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    what: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan: Option<&'a Plan>,
+}
+
+pub(crate) async fn run(args: SimulateArgs) -> Result<(), Failure> {
+    // The simulation never waits for anything: it would keep an async thread for itself.
+    let job = move || simulate(&args);
+    tokio::task::spawn_blocking(job).await.map_err(|e| Failure::failed(e.to_string()))?
+}
+
+fn simulate(args: &SimulateArgs) -> Result<(), Failure> {
+    let builder = set_up(args)?;
+    if args.mutants {
+        return run_mutants(args, &builder);
+    }
+    let builder = with_mutant(builder, args.mutant.as_deref())?;
+    match &args.replay {
+        Some(file) => replay(args, &builder, file),
+        None => run_seeds(args, builder),
+    }
+}
+
+fn set_up(args: &SimulateArgs) -> Result<Builder, Failure> {
+    let hours = args.hours.unwrap_or(300.0 / 3_600.0);
+    if !hours.is_finite() || !(0.0..=10_000.0).contains(&hours) || hours * 3_600.0 < 1.0 {
+        return Err(Failure::usage("--hours takes at least a second and at most 10000 hours"));
+    }
+    let jobs =
+        args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let mut builder = Simulation::builder()
+        .clients(args.clients.into())
+        .scopes(args.scopes.into())
+        .documents(args.documents.into())
+        .seconds((hours * 3_600.0) as u64)
+        .seeds(args.seeds.clone())
+        .faults(args.faults.clone())
+        .jobs(jobs);
+    if let Some(kind) = args.resolver {
+        builder = builder.resolver_kind(kind);
+    }
+    Ok(builder)
+}
+
+fn run_seeds(args: &SimulateArgs, builder: Builder) -> Result<(), Failure> {
+    let bar = progress_bar(args.seeds.end - args.seeds.start)?;
+    let shown = bar.clone();
+    let builder = builder.on_progress(move |tally| {
+        shown.set_position(tally.runs);
+        let rate = hours(tally) / shown.elapsed().as_secs_f64().max(0.001);
+        shown.set_message(format!("{:.1} simulated hours, {rate:.2} a second", hours(tally)));
+    });
+    let began = Instant::now();
+    let report = builder.run();
+    bar.finish_and_clear();
+    tell(args, &report, began.elapsed())
+}
+
+fn replay(args: &SimulateArgs, builder: &Builder, file: &Path) -> Result<(), Failure> {
+    let about = |e: Failure| e.about(file.display());
+    let json = std::fs::read_to_string(file).map_err(|e| about(e.into()))?;
+    let plan = Plan::from_json(&json).map_err(|e| about(e.into()))?;
+    let simulation = builder.clone().build();
+    let began = Instant::now();
+    let report = match simulation.replay(&plan) {
+        Ok(tally) => Report { tally, failures: Vec::new() },
+        Err(failure) => {
+            Report { tally: Tally { runs: 1, ..Tally::default() }, failures: vec![*failure] }
+        }
+    };
+    tell(args, &report, began.elapsed())
+}
+
+/// Tells what was found: a line for programs, a diagram for people.
+fn tell(args: &SimulateArgs, report: &Report, took: Duration) -> Result<(), Failure> {
+    let Tally { runs, writes, conflicts, faults, .. } = report.tally;
+    let failure = report.failures.first();
+    let simulated_hours = hours(&report.tally);
+    print(&Line {
+        verdict: if failure.is_some() { "failed" } else { "sound" },
+        runs,
+        simulated_hours,
+        hours_per_second: simulated_hours / took.as_secs_f64().max(0.001),
+        writes,
+        conflicts,
+        faults,
+        seed: failure.map(|f| f.seed),
+        oracle: failure.map(|f| f.violation.oracle),
+        what: failure.map(|f| f.violation.what.as_str()),
+        plan: failure.map(|f| &f.plan),
+    })?;
+    let Some(failure) = failure else {
+        eprintln!("{runs} runs, {simulated_hours:.1} simulated hours: nothing was found");
+        return Ok(());
+    };
+    show(args, failure)?;
+    Err(Failure::failed(format!("seed {} fails: {}", failure.seed, failure.shrunk.oracle)))
+}
+
+fn show(args: &SimulateArgs, failure: &Failed) -> Result<(), Failure> {
+    eprintln!("{}", text(&failure.trace, LINES));
+    eprintln!("seed {} fails: {}", failure.seed, failure.violation);
+    eprintln!("shrunk to {} actions:\n{}", failure.plan.actions.len(), failure.plan.to_json());
+    let write = |file: &Path, text: String| {
+        std::fs::write(file, text).map_err(|e| Failure::from(e).about(file.display()))
+    };
+    if let Some(file) = &args.save {
+        write(file, failure.plan.to_json())?;
+        eprintln!("again: twotide simulate --replay {}", file.display());
+    }
+    if let Some(file) = &args.html {
+        write(file, html(failure, MOMENTS))?;
+        eprintln!("as a page: {}", file.display());
+    }
+    Ok(())
+}
+
+fn hours(tally: &Tally) -> f64 {
+    tally.millis as f64 / 3_600_000.0
+}
+
+fn progress_bar(total: u64) -> Result<ProgressBar, Failure> {
+    let template = "{bar:30} {pos}/{len} runs, {msg}, {eta} left";
+    let style =
+        ProgressStyle::with_template(template).map_err(|e| Failure::failed(e.to_string()))?;
+    Ok(ProgressBar::new(total).with_style(style))
+}
+
+#[cfg(not(feature = "mutants"))]
+fn absent() -> Failure {
+    Failure::usage(
+        "this program has no faults built in: build it with `cargo build --release -p twotide-cli --features mutants`",
+    )
+}
+
+#[cfg(not(feature = "mutants"))]
+fn with_mutant(builder: Builder, mutant: Option<&str>) -> Result<Builder, Failure> {
+    if mutant.is_some() { Err(absent()) } else { Ok(builder) }
+}
+
+#[cfg(not(feature = "mutants"))]
+fn run_mutants(_: &SimulateArgs, _: &Builder) -> Result<(), Failure> {
+    Err(absent())
+}
+
+#[cfg(feature = "mutants")]
+fn with_mutant(builder: Builder, mutant: Option<&str>) -> Result<Builder, Failure> {
+    let mutant = mutant.map(str::parse).transpose().map_err(|e: String| Failure::usage(e))?;
+    Ok(builder.mutant(mutant))
+}
+
+#[cfg(feature = "mutants")]
+fn run_mutants(args: &SimulateArgs, builder: &Builder) -> Result<(), Failure> {
+    use testkit::sim::mutants::{Fallen, run_all};
+    use twotide::core::mutants::Mutant;
+
+    /// A mutant as a line.
+    #[derive(Serialize)]
+    struct Told<'a> {
+        mutant: &'a str,
+        killed: bool,
+        oracles: Vec<&'a str>,
+        seeds: u64,
+        actions: Option<usize>,
+    }
+    let (mut alive, mut broken) = (0, Ok(()));
+    run_all(builder, Mutant::ALL, &args.seeds, |fallen: &Fallen| {
+        alive += u32::from(fallen.oracle.is_none());
+        let told = print(&Told {
+            mutant: fallen.mutant.as_str(),
+            killed: fallen.oracle.is_some(),
+            oracles: fallen.oracle.into_iter().collect(),
+            seeds: fallen.seeds,
+            actions: fallen.actions,
+        });
+        if broken.is_ok() {
+            broken = told;
+        }
+    });
+    broken?;
+    match alive {
+        0 => Ok(()),
+        alive => Err(Failure::failed(format!("{alive} mutants were not noticed"))),
+    }
+}

@@ -1,0 +1,131 @@
+//! Simulates an app's own resolver: many clients, partitions and crashes, until it shows what it loses.
+//!
+//! The documents are shopping lists, and every edit adds something. `Longer` looks right: of two lists the longer one
+//! stands. But what the shorter one had alone is gone. The simulation finds that, shrinks it to the few actions that it
+//! takes, and shows it; `Both`, which takes what either side has, is sound.
+//!
+//! ```sh
+//! cargo run --release --example simulate_my_resolver                  # in the terminal
+//! PAGE=lost.html cargo run --release --example simulate_my_resolver   # and as a page
+//! ```
+
+#![allow(clippy::expect_used, reason = "an example")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use testkit::sim::diagram::html;
+use testkit::sim::{
+    Fact, FaultKind, Faults, History, Look, Oracle, Report, Simulation, Verdict, Workload,
+};
+use twotide::core::model::{DocumentKey, DocumentState};
+use twotide::prelude::*;
+
+/// A shopping list: the names of things.
+type List = BTreeSet<String>;
+
+fn list(body: Option<&Body>) -> List {
+    body.and_then(|b| b.to().ok()).unwrap_or_default()
+}
+
+fn list_of(state: &DocumentState) -> List {
+    list(state.body.as_ref())
+}
+
+/// Of two lists the longer one stands. This is the bug.
+#[derive(Debug)]
+struct Longer;
+
+impl ConflictResolver for Longer {
+    fn name(&self) -> &str {
+        "longer"
+    }
+
+    fn resolve(&self, conflict: &Conflict<'_>) -> Result<Resolution> {
+        let remote = conflict.remote.map(list_of).unwrap_or_default();
+        let is_longer = list_of(conflict.local).len() > remote.len();
+        Ok(if is_longer { Resolution::Local } else { Resolution::Remote })
+    }
+}
+
+/// What either side has.
+#[derive(Debug)]
+struct Both;
+
+impl ConflictResolver for Both {
+    fn name(&self) -> &str {
+        "both"
+    }
+
+    fn resolve(&self, conflict: &Conflict<'_>) -> Result<Resolution> {
+        let mut both = list_of(conflict.local);
+        both.extend(conflict.remote.map(list_of).unwrap_or_default());
+        Ok(Resolution::Merge(Body::from_value(&both)?))
+    }
+}
+
+/// What the app promises its users: what was put on a list is on it.
+#[derive(Debug, Default)]
+struct NothingForgotten(BTreeMap<DocumentKey, List>);
+
+impl Oracle for NothingForgotten {
+    fn name(&self) -> &'static str {
+        "nothing forgotten"
+    }
+
+    fn see(&mut self, fact: &Fact, _: &History, _: &mut dyn Look) -> Verdict {
+        if let Fact::Wrote { key, after: Some(after), .. } = fact {
+            self.0.entry(key.clone()).or_default().extend(list_of(after));
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, _: &History, look: &mut dyn Look) -> Verdict {
+        for scope in look.scopes_of(0) {
+            for (key, row) in look.server_rows(&scope) {
+                let wanted = self.0.get(&key).cloned().unwrap_or_default();
+                if let Some(forgotten) = wanted.difference(&list_of(&row.state)).next() {
+                    return Err(format!("{forgotten} is not on the list {key} any more"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn simulate(resolver: Arc<dyn ConflictResolver>) -> Report {
+    let mut workload = Workload::default();
+    (workload.deletes, workload.transactions, workload.swarm) = (0, 0, false);
+    let faults = [FaultKind::Cut, FaultKind::Clog, FaultKind::Crash, FaultKind::Offline];
+    Simulation::builder()
+        .clients(3)
+        .documents(2)
+        .seconds(120)
+        .seeds(0..10)
+        .workload(workload)
+        .faults(Faults::only(faults))
+        .resolve_on_server(false)
+        .resolver(resolver)
+        .edit(|shown, chance| {
+            let mut list = list(shown);
+            list.insert(format!("thing {}", chance.below(1_000_000)));
+            Body::from_value(&list).expect("a list is JSON")
+        })
+        .oracle(NothingForgotten::default)
+        .run()
+}
+
+pub(crate) fn main() -> std::io::Result<()> {
+    let report = simulate(Arc::new(Longer));
+    println!("Longer: {report}");
+    let failure = report.failures.first().expect("the bug is found");
+    assert_eq!(failure.violation.oracle, "nothing forgotten");
+    if let Some(file) = std::env::var_os("PAGE") {
+        std::fs::write(&file, html(failure, 600))?;
+        println!("as a page: {}", file.display());
+    }
+    let report = simulate(Arc::new(Both));
+    println!("Both: {report}");
+    report.assert_sound();
+    Ok(())
+}

@@ -1,0 +1,66 @@
+//! What is left in a file of what was erased, and how it goes.
+//!
+//! With `secure_delete` SQLite writes zeros over what it removes. Two places keep copies all the same: the write-ahead log,
+//! which holds pages as they were, and pages whose rows were moved to others when the tree was balanced. Cutting the log off
+//! is cheap, and done when the writer has nothing else to do. Only writing the whole file anew (`VACUUM`) gets at the other
+//! copies; they are rare, and nobody knows where they are.
+//!
+//! That something has to be done is a row in the file, written by the transaction that erases, so that a crash in between
+//! loses nothing.
+
+use std::time::Duration;
+
+use sync_core::error::{Error, ErrorKind, Result, Retry};
+
+use crate::columns;
+use crate::core::{Core, Writing};
+
+const NOTE: &str = "INSERT INTO untidy (id) VALUES (1) ON CONFLICT (id) DO NOTHING";
+const IS_UNTIDY: &str = "SELECT 1 FROM untidy WHERE id = 1";
+const TIDIED: &str = "DELETE FROM untidy WHERE id = 1";
+
+impl<K> Core<K, Writing> {
+    /// The transaction erases something.
+    pub(crate) fn note_untidy(&mut self) -> Result<()> {
+        self.access.log_is_untidy = true;
+        self.run(NOTE, []).map(drop)
+    }
+
+    /// Writes the file anew and cuts the log off, if something was erased since the last time.
+    pub(crate) fn make_tidy(&mut self) -> Result<()> {
+        if self.file().is_none() || self.one(IS_UNTIDY, [], |_| Ok(()))?.is_none() {
+            return Ok(());
+        }
+        self.run("VACUUM", [])?;
+        if !self.cut_log()? {
+            return Err(self.on(Error::new(
+                ErrorKind::Busy,
+                "somebody reads the file as it was before something was erased",
+            )
+            .retrying(Retry::Later(None))
+            .during("tidy")));
+        }
+        self.access.log_is_untidy = false;
+        self.run(TIDIED, []).map(drop)
+    }
+
+    /// Cuts the log off, if something was erased and nobody is in the way now. Whatever it fails at is done when the file is
+    /// made tidy.
+    pub(crate) fn cut_log_if_free(&mut self, patience: Duration) {
+        if !self.access.log_is_untidy || self.file().is_none() {
+            return;
+        }
+        // The busy handler would let writes wait.
+        if self.connection.busy_timeout(Duration::ZERO).is_ok() {
+            self.access.log_is_untidy = !self.cut_log().unwrap_or(false);
+            let _ = self.connection.busy_timeout(patience);
+        }
+    }
+
+    /// Moves the log into the file and empties it; `false` if somebody still reads from it.
+    fn cut_log(&self) -> Result<bool> {
+        let busy =
+            self.one("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| columns::integer(row, 0))?;
+        Ok(busy == Some(0))
+    }
+}

@@ -1,0 +1,258 @@
+//! Carries the script out on the storages, with their threads.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use storage_sqlite::{
+    SqliteConfig, SqliteServerStorage, SqliteStorage, Synchronous, open_replica, open_server,
+};
+use sync_core::clock::Now;
+use sync_core::error::{Error, ErrorKind, Result};
+use sync_core::model::{
+    BaseRef, Body, Change, Checkpoint, Collection, DocumentId, DocumentKey, DocumentState, Epoch,
+    Generation, Limits, LogEntry, PushBatch, PushId, Rejection, RejectionCode, ReplicaId, Reset,
+    ResetReason, Revision, Scope, Stamp, Term, Verdicts,
+};
+use sync_core::replica::{Context, Decision, Forget, LocalTransaction, LocalWrite, WriteOperation};
+use sync_core::resolver::{LastWriteWins, Resolution, ResolveOn, Resolvers};
+use sync_core::server::ops::{Acknowledgement, AppendContext, ChangesReply, Judge};
+use sync_core::storage::{ServerStorage, Storage, Visible};
+use testkit::search::ResolverKind;
+use testkit::vfs::SimDisk;
+
+use super::script::{Step, Writes};
+use super::simulated;
+
+pub(crate) const REPLICA: ReplicaId = ReplicaId([7; 16]);
+const OTHER: ReplicaId = ReplicaId([8; 16]);
+pub(crate) const FILE: &str = "app.db";
+const BEGINNING: u64 = 1_700_000_000_000;
+
+/// Refuses what is bad, and leaves conflicts to the replica.
+#[derive(Debug)]
+struct Strict;
+
+impl Judge for Strict {
+    fn admit(&self, change: &Change, _: Option<&DocumentState>) -> Result<(), Rejection> {
+        if !change.id.as_str().starts_with("bad") {
+            return Ok(());
+        }
+        Err(Rejection { code: RejectionCode::Invalid, reason: "bad".to_owned() })
+    }
+
+    fn resolve(&self, _: &Scope, _: &Change, _: Option<&DocumentState>) -> Option<Resolution> {
+        None
+    }
+}
+
+/// What a process knows between two calls.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    lease: Generation,
+    batch: Option<PushBatch>,
+    verdicts: Option<(PushId, Verdicts)>,
+    /// What the other replica's edits are based on.
+    bases: BTreeMap<(Collection, DocumentId), BaseRef>,
+    pushed: u64,
+    reset: Option<Reset>,
+    epochs: u8,
+}
+
+/// Both storages, open, and where the script is.
+#[derive(Debug)]
+pub(crate) struct Play {
+    replica: SqliteStorage,
+    server: SqliteServerStorage,
+    known: Known,
+    runtime: tokio::runtime::Runtime,
+}
+
+/// How a storage is opened on a disk.
+pub(crate) fn config(disk: &SimDisk, synchronous: Synchronous) -> SqliteConfig {
+    let mut config = simulated::config(&disk.path(FILE));
+    config.synchronous = synchronous;
+    config
+}
+
+fn name(name: &str) -> (Collection, DocumentId) {
+    let (collection, id) = name.split_once('/').unwrap();
+    (Collection::new(collection).unwrap(), DocumentId::new(id).unwrap())
+}
+
+fn key(of: &str) -> DocumentKey {
+    let (collection, id) = name(of);
+    DocumentKey::new(Scope::default(), collection, id)
+}
+
+fn body(text: &str) -> Body {
+    Body::from_value(&text).unwrap()
+}
+
+fn resolvers() -> Resolvers {
+    let asks = Collection::new("asks").unwrap();
+    Resolvers::shared(Arc::new(LastWriteWins), ResolveOn::Replica).with(
+        asks,
+        ResolverKind::Deferring.resolver(),
+        ResolveOn::Replica,
+    )
+}
+
+impl Play {
+    pub(crate) fn open(replica: &SimDisk, server: &SimDisk, synchronous: Synchronous) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        Self {
+            replica: open_replica(&config(replica, synchronous), REPLICA).unwrap(),
+            server: open_server(&config(server, synchronous)).unwrap(),
+            known: Known::default(),
+            runtime,
+        }
+    }
+
+    /// Closes both.
+    pub(crate) fn close(self) {
+        self.runtime.block_on(self.replica.close()).unwrap();
+        self.runtime.block_on(self.server.close()).unwrap();
+    }
+
+    /// Carries one step out. If it fails, it can be tried again.
+    pub(crate) fn carry_out(&mut self, number: usize, step: &Step) -> Result<()> {
+        let Self { replica, server, known, runtime } = self;
+        let now = Now(BEGINNING + 1_000 * number as u64);
+        runtime.block_on(carry_out(replica, server, known, now, step))
+    }
+}
+
+fn other_batch(known: &Known, now: Now, writes: &Writes) -> PushBatch {
+    let change = |(n, (of, text)): (usize, &(String, Option<String>))| {
+        let (collection, id) = name(of);
+        let revision = Revision { stamp: Stamp::new(now.0, n as u16), replica: OTHER };
+        let body = text.as_deref().map(body);
+        let state = DocumentState {
+            revision,
+            author: revision,
+            created: revision.stamp,
+            body,
+            erased: None,
+        };
+        let base = known.bases.get(&(collection.clone(), id.clone())).copied();
+        Change { collection, id, base, base_body: None, state }
+    };
+    let changes = writes.iter().enumerate().map(change).collect();
+    let id = PushId(known.pushed + 1);
+    PushBatch { scope: Scope::default(), replica: OTHER, id, changes }
+}
+
+fn base(entry: &LogEntry, epoch: Epoch) -> BaseRef {
+    let tombstone = entry.state.body.is_none();
+    BaseRef { revision: entry.state.revision, epoch, seq: entry.seq, tombstone }
+}
+
+async fn append(
+    server: &SqliteServerStorage,
+    known: &mut Known,
+    now: Now,
+    batch: PushBatch,
+) -> Result<Verdicts> {
+    let drift = Duration::from_secs(60);
+    let cx = AppendContext { now, term: Term(1), drift, fresh: Epoch([1; 16]) };
+    let appended = server.append(cx, batch, Arc::new(Strict)).await?;
+    for entry in &appended.entries {
+        let name = (entry.collection.clone(), entry.id.clone());
+        known.bases.insert(name, base(entry, appended.epoch));
+    }
+    Ok(appended.verdicts)
+}
+
+async fn checkpoint(replica: &SqliteStorage) -> Result<Checkpoint> {
+    let state = replica.state().await?;
+    Ok(state.scope(&Scope::default()).map(|s| s.checkpoint.clone()).unwrap_or_default())
+}
+
+#[allow(clippy::too_many_lines, reason = "one arm for each call of the contract")]
+async fn carry_out(
+    replica: &SqliteStorage,
+    server: &SqliteServerStorage,
+    known: &mut Known,
+    now: Now,
+    step: &Step,
+) -> Result<()> {
+    let scope = Scope::default();
+    let cx = Context { now, resolvers: resolvers(), lease: known.lease };
+    match step {
+        Step::Claim => known.lease = replica.claim("the script".to_owned()).await?,
+        Step::Write(writes) => {
+            let write = |(of, text): &(String, Option<String>)| {
+                let (collection, id) = name(of);
+                let put = |text: &String| WriteOperation::Put(body(text));
+                let operation = text.as_ref().map_or(WriteOperation::Delete, put);
+                LocalWrite { collection, id, operation }
+            };
+            let writes = writes.iter().map(write).collect();
+            replica.write(now, LocalTransaction { scope, writes }).await?;
+        }
+        Step::Form => known.batch = replica.next_push(cx, scope, Limits::PUSH).await?,
+        Step::Deliver => {
+            let batch = known.batch.clone().ok_or_else(|| missing("a batch"))?;
+            let id = batch.id;
+            let verdicts = append(server, known, now, batch).await?;
+            known.verdicts = Some((id, verdicts));
+        }
+        Step::Settle => {
+            let (id, verdicts) = known.verdicts.clone().ok_or_else(|| missing("verdicts"))?;
+            replica.settle(cx, scope, id, verdicts).await?;
+        }
+        Step::Foreign(writes) => {
+            append(server, known, now, other_batch(known, now, writes)).await?;
+            known.pushed += 1;
+        }
+        Step::Apply => {
+            let cursor = checkpoint(replica).await?.cursor();
+            match server.changes(scope, cursor, Limits::CHUNK, Visible::All).await? {
+                ChangesReply::Chunk(chunk) => assert!(replica.apply(cx, chunk).await?.moved),
+                ChangesReply::Fork(fork) => {
+                    return Err(missing("a chunk").with("fork", format!("{fork:?}")));
+                }
+            }
+        }
+        Step::Acknowledge => {
+            let at = checkpoint(replica).await?;
+            let epoch = at.epoch.ok_or_else(|| missing("an epoch"))?;
+            let ack = Acknowledgement { epoch, seq: at.after(), digest: None };
+            server.acknowledge(scope, REPLICA, ack).await?;
+        }
+        Step::Purge => {
+            let held = server.find_scope(scope.clone()).await?.ok_or_else(|| missing("a scope"))?;
+            server.purge(scope, held.head).await?;
+            known.reset = Some(Reset { epoch: held.epoch, reason: ResetReason::BelowHorizon });
+        }
+        Step::BeginEpoch => {
+            let held = server.find_scope(scope.clone()).await?.ok_or_else(|| missing("a scope"))?;
+            let fresh = Epoch([2 + known.epochs; 16]);
+            let begun = server.begin_epoch(scope, held.epoch, held.head, fresh).await?;
+            known.epochs += 1;
+            let reason = ResetReason::EpochChanged { cut: held.head };
+            known.reset = Some(Reset { epoch: begun.epoch, reason });
+        }
+        Step::Reset => {
+            let reset = known.reset.ok_or_else(|| missing("a reset"))?;
+            replica.reset(cx, scope, reset).await?;
+        }
+        Step::PullAfresh => {
+            let epoch = checkpoint(replica).await?.epoch.ok_or_else(|| missing("an epoch"))?;
+            replica.reset(cx, scope, Reset { epoch, reason: ResetReason::Requested }).await?;
+        }
+        Step::Decide(of) => {
+            let decision = Decision::Resolve(Resolution::Merge(body("both")));
+            replica.decide(now, key(of), decision).await?;
+        }
+        Step::Discard(of) => drop(replica.decide(now, key(of), Decision::Discard).await?),
+        Step::Forget => drop(replica.forget(now, Forget::Scope(scope)).await?),
+    }
+    Ok(())
+}
+
+/// The script does not fit together.
+fn missing(what: &str) -> Error {
+    Error::new(ErrorKind::Internal, format!("the script has no {what}"))
+}

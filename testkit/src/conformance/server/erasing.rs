@@ -1,0 +1,107 @@
+//! Erasures.
+
+use sync_core::model::{Change, DocumentState, Rejection, RejectionCode, VerdictKind};
+use sync_core::resolver::Resolution;
+
+use super::super::run::Outcome;
+use super::super::tools::{body, must};
+use super::ServerStorageHarness;
+use super::desk::{Desk, Told, change, decided, insert};
+
+/// A change that erases, made on whatever that change was made on.
+fn erasing(change: Change) -> Change {
+    let revision = change.state.revision;
+    let state = DocumentState { body: None, erased: Some(revision), ..change.state };
+    Change { state, ..change }
+}
+
+/// An erasure is accepted whatever it was made on, and what was written without knowing of it is superseded by it. No
+/// resolver is asked. Who knows of it writes on as ever.
+pub async fn an_erasure_wins_whatever_it_was_made_on<H: ServerStorageHarness>(
+    harness: H,
+) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    desk.push(&[("a", Some("\"secret\"")), ("b", Some("\"secret\""))]).await;
+    let (old, late) = (desk.next("a", None), desk.next("a", Some("\"late secret\"")));
+    desk.push(&[("a", Some("\"newer secret\""))]).await;
+    let judge = Told::resolving(|_, _| Some(Resolution::Merge(body("\"merged secret\""))));
+    let erased = erasing(old);
+    let erasures =
+        vec![erased.clone(), erasing(change("b", None, None)), erasing(insert("c", "1"))];
+    let appended = desk.append_by(&desk.batch(erasures), judge.clone()).await;
+    assert!(decided(&appended).iter().all(|v| v.kind == VerdictKind::Accepted), "{appended:?}");
+    assert!(appended.erased, "nobody is told that chunks in memory hold what was erased");
+    for unknowing in [late, insert("a", "\"another secret\"")] {
+        let appended = desk.append_by(&desk.batch(vec![unknowing]), judge.clone()).await;
+        let verdict = &decided(&appended)[0];
+        assert_eq!(verdict.kind, VerdictKind::Superseded);
+        let told = verdict.current.as_ref().and_then(|c| c.state.as_ref());
+        assert_eq!(told, Some(&erased.state));
+    }
+    assert!(!format!("{:?}", desk.all().await).contains("secret"));
+    let mut fresh = desk.next("a", Some("\"fresh\""));
+    fresh.state.erased = erased.state.erased;
+    let appended = desk.append_by(&desk.batch(vec![fresh]), judge).await;
+    assert_eq!(decided(&appended)[0].kind, VerdictKind::Accepted);
+    assert!(!appended.erased);
+    desk.check().await;
+    Ok(())
+}
+
+/// An erasure that is refused changes nothing, and tells what is held: who asked for it does not hold it any more. One that
+/// claims to know of a later erasure than itself is refused.
+pub async fn a_refused_erasure_tells_what_is_held<H: ServerStorageHarness>(harness: H) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    desk.push(&[("a", Some("1"))]).await;
+    let before = desk.all().await;
+    let refuses = Told::admitting(|change| match change.state.is_erasure() {
+        true => Err(Rejection { code: RejectionCode::Forbidden, reason: "kept".to_owned() }),
+        false => Ok(()),
+    });
+    let batch = desk.batch(vec![erasing(desk.next("a", None))]);
+    for _ in 0..2 {
+        let appended = desk.append_by(&batch, refuses.clone()).await;
+        let verdict = &decided(&appended)[0];
+        assert!(matches!(verdict.kind, VerdictKind::Rejected(_)), "{verdict:?}");
+        let told = verdict.current.as_ref().and_then(|c| c.state.as_ref());
+        assert_eq!(told, Some(&before[0].state), "what is held is not told");
+    }
+    let mut ahead = erasing(desk.next("a", None));
+    ahead.state.erased.iter_mut().for_each(|e| e.stamp = e.stamp.next());
+    let appended = desk.append(&desk.batch(vec![ahead])).await;
+    assert!(matches!(decided(&appended)[0].kind, VerdictKind::Rejected(_)), "{appended:?}");
+    assert_eq!(desk.all().await, before);
+    desk.check().await;
+    Ok(())
+}
+
+/// Once a storage was tidied, no byte of what was erased is in its files, whatever states the document had before.
+pub async fn nothing_is_left_in_the_files_of_what_was_erased<H: ServerStorageHarness>(
+    harness: H,
+) -> Outcome {
+    harness.capabilities().need_searchable()?;
+    let desk = Desk::open(&harness).await;
+    for round in 0..3 {
+        for n in 0..200 {
+            let (bulk, kept) = (format!("bulk-{n}"), format!("kept-{n}"));
+            let text = format!("\"secret {round} {}\"", "s".repeat((n + round) % 20 * 700));
+            desk.push(&[(&bulk, Some(&text)), (&kept, Some("1"))]).await;
+        }
+    }
+    let found = search(&harness, b"secret").await;
+    assert!(found > 200, "the search finds what is there: {found}");
+    let erasures = (0..200).map(|n| erasing(desk.next(&format!("bulk-{n}"), None))).collect();
+    desk.append(&desk.batch(erasures)).await;
+    assert!(must(desk.storage.tidy().await, "the storage is tidied"));
+    assert_eq!(search(&harness, b"secret").await, 0, "something is left in the files");
+    desk.check().await;
+    must(desk.storage.close().await, "the storage is closed");
+    assert_eq!(search(&harness, b"secret").await, 0, "something is left in the files");
+    Ok(())
+}
+
+/// How often a word is in the files.
+async fn search<H: ServerStorageHarness>(harness: &H, word: &[u8]) -> usize {
+    let bytes = must(harness.bytes().await, "the files are read");
+    bytes.windows(word.len()).filter(|w| *w == word).count()
+}

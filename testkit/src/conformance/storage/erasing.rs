@@ -1,0 +1,150 @@
+//! Erasures.
+
+use sync_core::model::{DocumentState, LocalSeq, PushBatch, Scope};
+use sync_core::replica::{Decided, LocalTransaction, LocalWrite, Unsettled, WriteOperation};
+
+use super::super::run::Outcome;
+use super::super::tools::{ALL, collection, key, must, now, state};
+use super::StorageHarness;
+use super::desk::{Desk, put};
+use super::log::Log;
+
+fn erase(name: &str) -> LocalWrite {
+    let key = key(name);
+    LocalWrite { collection: key.collection, id: key.id, operation: WriteOperation::Erase }
+}
+
+/// The state by which somebody elsewhere erases a document.
+fn erasure() -> DocumentState {
+    let state = state(None);
+    DocumentState { erased: Some(state.revision), ..state }
+}
+
+/// A document that is settled, edited on top, in flight, and edited again, with an edit that was refused before; what is in
+/// flight.
+async fn everywhere(desk: &Desk, log: &mut Log, name: &str) -> PushBatch {
+    log.put(name, "\"secret settled\"");
+    desk.apply(log.rest(desk.position().await)).await;
+    desk.put(name, "\"secret refused\"").await;
+    let refused = desk.push().await;
+    let verdicts = log.reject(&refused);
+    desk.settle(&refused, verdicts).await;
+    desk.put(name, "\"secret flying\"").await;
+    let flying = desk.push().await;
+    desk.put(name, "\"secret edited\"").await;
+    flying
+}
+
+/// Whatever a storage tells of a document does not hold the word any more.
+async fn assert_gone(desk: &Desk, name: &str) {
+    assert_eq!(desk.get(name).await.map(|s| s.key.id), None);
+    let unsettled = must(desk.storage.unsettled_of(key(name)).await, "what is not settled of it");
+    let feed = desk.feed(LocalSeq(0), ALL).await;
+    let told: Vec<_> = feed.iter().filter(|c| c.key == key(name)).collect();
+    let quarantine = desk.unsettled(Unsettled::Quarantine, ALL).await;
+    let held = format!("{unsettled:?} {told:?} {quarantine:?}");
+    assert!(!held.contains("secret"), "{held}");
+}
+
+/// An erasure takes every body of a document at once: the one that is shown, its base, what is in flight, what was refused,
+/// and what the feed remembers. What is pushed is an erased tombstone.
+pub async fn an_erasure_takes_everything_of_a_document<H: StorageHarness>(harness: H) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    desk.feed(LocalSeq(0), ALL).await;
+    let mut log = Log::new();
+    let flying = everywhere(&desk, &mut log, "a").await;
+    desk.put("b", "1").await;
+    let committed = desk.write([erase("a")]).await;
+    assert_eq!(committed.erased, [key("a")]);
+    assert_gone(&desk, "a").await;
+    // The batch that was sent cannot be sent again: what is left of it has another name.
+    let next = desk.push().await;
+    assert!(next.id > flying.id);
+    let erased = next.changes.iter().find(|c| c.id == key("a").id).map(|c| &c.state);
+    assert!(erased.is_some_and(DocumentState::is_erasure), "{next:?}");
+    assert_eq!(desk.push().await, next, "a retry is the same batch");
+    let verdicts = log.accept(&next);
+    desk.settle(&next, verdicts).await;
+    desk.apply(log.rest(desk.position().await)).await;
+    assert_eq!(desk.documents().await.len(), 1);
+    // Who has seen the erasure makes a new document.
+    desk.put("a", "\"fresh\"").await;
+    assert_eq!(desk.text("a").await.as_deref(), Some("\"fresh\""));
+    desk.check().await;
+    Ok(())
+}
+
+/// An erasure that comes from elsewhere takes everything likewise, without asking the resolver, and the app is told.
+pub async fn an_erasure_that_is_heard_of_takes_everything<H: StorageHarness>(
+    harness: H,
+) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    desk.feed(LocalSeq(0), ALL).await;
+    let mut log = Log::new();
+    let flying = everywhere(&desk, &mut log, "a").await;
+    log.set("a", erasure());
+    let applied = desk.apply(log.rest(desk.position().await)).await;
+    let told: Vec<_> = applied.conflicts.iter().map(|c| (c.key.clone(), c.decided)).collect();
+    assert_eq!(told, [(key("a"), Decided::Erased)]);
+    assert_gone(&desk, "a").await;
+    assert_eq!(desk.next_push(ALL).await, None, "what was erased is pushed");
+    // The late verdict on what was in flight changes nothing.
+    let verdicts = log.conflict(&flying);
+    desk.settle(&flying, verdicts).await;
+    assert_gone(&desk, "a").await;
+    // A document that was written again tells of the erasure, too.
+    everywhere(&desk, &mut log, "b").await;
+    let erased = Some(erasure().revision);
+    log.set("b", DocumentState { erased, ..state(Some("\"fresh\"")) });
+    let applied = desk.apply(log.rest(desk.position().await)).await;
+    assert_eq!(applied.conflicts.first().map(|c| c.decided), Some(Decided::Erased));
+    assert_eq!(desk.text("b").await.as_deref(), Some("\"fresh\""));
+    assert_eq!(desk.unsettled(Unsettled::Quarantine, ALL).await, []);
+    desk.check().await;
+    Ok(())
+}
+
+/// Once a storage was tidied, no byte of what was erased is in its files: current and earlier bodies, bases, edits in flight,
+/// edits that were refused, local-only documents.
+pub async fn nothing_is_left_in_the_files_of_what_was_erased<H: StorageHarness>(
+    harness: H,
+) -> Outcome {
+    harness.capabilities().need_searchable()?;
+    let desk = Desk::open(&harness).await;
+    let drafts = [collection("drafts")].into();
+    must(desk.storage.declare_local_only(drafts).await, "a collection is local-only");
+    let mut log = Log::new();
+    everywhere(&desk, &mut log, "here").await;
+    everywhere(&desk, &mut log, "elsewhere").await;
+    // Large ones, and neighbours that move them about.
+    let large = |n: usize| format!("\"secret {}\"", "s".repeat(n * 700));
+    for n in 0..200 {
+        desk.write([put(&format!("bulk/{n}"), &large(n % 20)), put(&format!("kept/{n}"), "1")])
+            .await;
+    }
+    let write_local = async |writes| {
+        let transaction = LocalTransaction { scope: Scope::local(), writes };
+        must(desk.storage.write(now(), transaction).await, "a local-only document is written")
+    };
+    write_local(vec![put("drafts/a", "\"secret draft\"")]).await;
+    let found = search(&harness, b"secret").await;
+    assert!(found > 200, "the search finds what is there: {found}");
+    desk.write((0..200).map(|n| erase(&format!("bulk/{n}")))).await;
+    desk.write([erase("here")]).await;
+    write_local(vec![erase("drafts/a")]).await;
+    log.set("elsewhere", erasure());
+    desk.apply(log.rest(desk.position().await)).await;
+    assert!(must(desk.storage.tidy().await, "the storage is tidied"));
+    assert_eq!(search(&harness, b"secret").await, 0, "something is left in the files");
+    assert_eq!(desk.documents().await.len(), 200);
+    desk.check().await;
+    must(desk.storage.close().await, "the storage is closed");
+    assert_eq!(search(&harness, b"secret").await, 0, "something is left in the files");
+    Ok(())
+}
+
+/// How often a word is in the files.
+async fn search<H: StorageHarness>(harness: &H, word: &[u8]) -> usize {
+    let bytes = must(harness.bytes().await, "the files are read");
+    bytes.windows(word.len()).filter(|w| *w == word).count()
+}

@@ -1,0 +1,417 @@
+//! Erasures: every body goes, everywhere, and with it whatever was written without knowing of that.
+
+use std::sync::Arc;
+
+use sync_core::error::ErrorKind;
+use sync_core::model::{Change, Rejection, RejectionCode, Reset, ResetReason, Seq, VerdictKind};
+use sync_core::replica::record::Carried;
+use sync_core::replica::{
+    Committed, Decided, Decision, LocalTransaction, LocalWrite, WriteOperation,
+};
+use sync_core::resolver::{ClientWins, Resolution, resolve_with};
+
+use super::{batch, decided, refusing, world_with};
+use crate::cores::Cores;
+use crate::resolvers::Joining;
+use crate::world::{Options, Refuse, World};
+
+/// The app is told that an edit was erased, and nothing else.
+#[track_caller]
+fn assert_told(committed: &Committed) {
+    let told: Vec<_> = committed.conflicts.iter().map(|c| c.decided).collect();
+    assert_eq!(told, [Decided::Erased]);
+}
+
+/// A world whose replicas hold a document with an edit on it at replica 1, which has erased nothing.
+fn edited<C: Cores>(cores: C) -> World<C> {
+    let mut world = world_with(cores, ClientWins);
+    world.put(0, "notes/a", "first secret");
+    world.sync_all();
+    world.put(0, "notes/a", "second secret");
+    world.sync_all();
+    world.put(1, "notes/a", "third secret");
+    world
+}
+
+/// A current body, an earlier version as the base of an edit, and the edit: all go, and nobody is asked.
+pub fn an_erasure_takes_every_body<C: Cores>(cores: C) {
+    let mut world = edited(cores);
+    world.erase(0, "notes/a");
+    assert_eq!(world.text(0, "notes/a"), None);
+    world.push_all(0);
+    let chunk = super::chunk(&mut world, 1);
+    let applied = world.apply(1, &chunk);
+    assert_told(&applied.committed);
+    assert_eq!(applied.committed.erased, [world.key("notes/a")]);
+    assert!(applied.committed.changes.iter().all(|c| c.previous.is_none()));
+    assert_eq!((world.text(1, "notes/a"), world.form(1)), (None, None));
+    world.assert_gone("secret");
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!(world.calls().count(), 0);
+    assert!(world.server_row("notes/a").is_some_and(|row| row.state.is_erasure()));
+}
+
+/// What somebody else pushed before the erasure was heard of is erased with the rest.
+pub fn an_erasure_wins_over_what_the_server_took_meanwhile<C: Cores>(cores: C) {
+    let mut world = edited(cores);
+    world.erase(0, "notes/a");
+    world.push_all(1);
+    assert_eq!(world.server_text("notes/a").as_deref(), Some("third secret"));
+    // Once by the push, and once by the chunk that comes before it.
+    let other = world.join();
+    world.pull_all(other);
+    world.erase(other, "notes/a");
+    world.pull_all(0);
+    assert_eq!(world.text(0, "notes/a"), None, "what the server took comes back");
+    world.push_all(0);
+    world.sync_all();
+    world.assert_converged();
+    world.assert_gone("secret");
+    assert_eq!(world.calls().count(), 0);
+}
+
+/// An edit that comes to the server after the erasure is superseded, and its replica is told.
+pub fn an_edit_that_does_not_know_of_an_erasure_stays_behind<C: Cores>(cores: C) {
+    let mut world = edited(cores);
+    world.erase(0, "notes/a");
+    world.push_all(0);
+    let pushed = batch(&mut world, 1);
+    let verdicts = world.deliver(&pushed);
+    assert_eq!(decided(&verdicts)[0].kind, VerdictKind::Superseded);
+    assert_told(&world.settle(1, pushed.id, &verdicts));
+    world.assert_gone("secret");
+    // An insert by somebody who never heard of the document does not know of it either.
+    let other = world.join();
+    world.put(other, "notes/a", "fourth secret");
+    world.push_all(other);
+    world.sync_all();
+    world.assert_converged();
+    world.assert_gone("secret");
+    assert_eq!((world.text(other, "notes/a"), world.calls().count()), (None, 0));
+}
+
+/// An erasure of what is in flight takes its body at once. The batch cannot be sent again as it was: its verdict still
+/// counts, and if that does not come, what is left of it travels under another name.
+pub fn what_is_in_flight_is_erased_here<C: Cores>(cores: C) {
+    let mut world = edited(cores);
+    for answered in [true, false] {
+        world.put(1, "notes/a", "third secret");
+        let pushed = batch(&mut world, 1);
+        let verdicts = world.deliver(&pushed);
+        world.erase(1, "notes/a");
+        let in_flight = world.record(1, "notes/a").in_flight().cloned();
+        assert_eq!(in_flight.map(|f| f.carried), Some(Carried::Withdrawn));
+        if answered {
+            world.settle(1, pushed.id, &verdicts);
+        }
+        let next = batch(&mut world, 1);
+        assert!(next.id > pushed.id && next.changes[0].state.is_erasure());
+        assert_eq!(batch(&mut world, 1), next, "a retry sends the same batch");
+        world.settle(1, pushed.id, &verdicts);
+        world.push_all(1);
+        world.sync_all();
+        world.assert_gone("secret");
+        world.assert_converged();
+    }
+    assert_eq!(world.calls().count(), 0);
+}
+
+/// What is in flight when an erasure is heard of is gone at once, whether or not the server took it before.
+pub fn what_is_in_flight_is_erased_by_another<C: Cores>(cores: C) {
+    let mut world = edited(cores);
+    let pushed = batch(&mut world, 1);
+    world.erase(0, "notes/a");
+    world.push_all(0);
+    let chunk = super::chunk(&mut world, 1);
+    assert_told(&world.apply(1, &chunk).committed);
+    assert_eq!(world.text(1, "notes/a"), None);
+    world.assert_gone("secret");
+    // The first copy of the message arrives late, and nobody hears of it.
+    world.deliver(&pushed);
+    world.assert_gone("secret");
+    assert!(world.form(1).is_none(), "there is nothing left to push");
+    assert_eq!(world.batch_in_flight(1), None);
+    // Who has seen the erasure may write again.
+    world.put(1, "notes/a", "fresh");
+    let pushed = batch(&mut world, 1);
+    let verdicts = world.deliver(&pushed);
+    assert_eq!(decided(&verdicts)[0].kind, VerdictKind::Accepted);
+    world.settle(1, pushed.id, &verdicts);
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!((world.text(0, "notes/a").as_deref(), world.calls().count()), (Some("fresh"), 0));
+}
+
+/// Of a batch of which one document is erased the others are settled by its verdict: what was written on them meanwhile is
+/// no conflict.
+pub fn the_others_of_a_batch_are_settled_as_ever<C: Cores>(cores: C) {
+    let mut world = edited(cores);
+    world.put(1, "notes/b", "one");
+    let pushed = batch(&mut world, 1);
+    let verdicts = world.deliver(&pushed);
+    world.pull_all(0);
+    world.put(0, "notes/b", "two");
+    world.push_all(0);
+    world.erase(1, "notes/a");
+    world.pull_all(1);
+    world.settle(1, pushed.id, &verdicts);
+    world.sync_all();
+    world.assert_converged();
+    world.assert_gone("secret");
+    assert_eq!((world.text(1, "notes/b").as_deref(), world.calls().count()), (Some("two"), 0));
+}
+
+/// Refused edits of the document are gone, here and where they were refused.
+pub fn refused_edits_are_erased<C: Cores>(cores: C) {
+    let mut world = edited(cores);
+    world.refuse(refusing("third"));
+    world.push_all(1);
+    world.put(0, "notes/a", "third secret of another");
+    world.push_all(0);
+    assert_eq!((world.quarantine(0).len(), world.quarantine(1).len()), (1, 1));
+    world.erase(0, "notes/a");
+    assert_eq!(world.quarantine(0).len(), 0);
+    world.push_all(0);
+    let chunk = super::chunk(&mut world, 1);
+    assert_told(&world.apply(1, &chunk).committed);
+    world.assert_gone("secret");
+    world.sync_all();
+    world.assert_converged();
+    // Of a document that never got further there is nothing else.
+    world.put(0, "notes/b", "third secret");
+    world.push_all(0);
+    world.erase(0, "notes/b");
+    assert!(world.form(0).is_none());
+    world.assert_gone("secret");
+    world.assert_consistent();
+}
+
+/// Conflicts that wait for the app are gone with both versions.
+pub fn deferred_conflicts_are_erased<C: Cores>(cores: C) {
+    let defer = resolve_with("defer", |_| Ok(Resolution::Defer));
+    let mut world = world_with(cores, defer);
+    for name in ["notes/a", "notes/b"] {
+        world.put(0, name, "first secret");
+        world.sync_all();
+        world.put(0, name, "second secret");
+        world.push_all(0);
+        world.put(1, name, "third secret");
+        world.pull_all(1);
+        assert!(world.record(1, name).is_deferred());
+    }
+    // By another replica, and by the one whose conflict it is.
+    world.erase(0, "notes/a");
+    world.push_all(0);
+    let chunk = super::chunk(&mut world, 1);
+    assert_told(&world.apply(1, &chunk).committed);
+    world.erase(1, "notes/b");
+    assert_eq!(world.scope_row(1).deferred, 0);
+    world.sync_all();
+    world.assert_gone("secret");
+    world.assert_converged();
+}
+
+/// Who has seen the erasure writes a new document. Who has not loses, also if all it hears of is the new one.
+pub fn written_again_after_an_erasure<C: Cores>(cores: C) {
+    let mut world = edited(cores);
+    world.erase(0, "notes/a");
+    world.push_all(0);
+    world.put(0, "notes/a", "fresh");
+    world.push_all(0);
+    world.put(0, "notes/a", "fresher");
+    world.push_all(0);
+    let chunk = super::chunk(&mut world, 1);
+    assert_told(&world.apply(1, &chunk).committed);
+    world.assert_gone("secret");
+    assert_eq!(world.text(1, "notes/a").as_deref(), Some("fresher"));
+    // From here on everybody knows, and everything is as ever.
+    world.put(1, "notes/a", "mine");
+    world.put(0, "notes/a", "theirs");
+    world.push_all(0);
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!((world.text(0, "notes/a").as_deref(), world.calls().count()), (Some("mine"), 1));
+}
+
+/// A document that is erased and written again before either has travelled erases all the same.
+pub fn written_again_before_the_erasure_has_travelled<C: Cores>(cores: C) {
+    let mut world = edited(cores);
+    world.erase(0, "notes/a");
+    world.put(0, "notes/a", "fresh");
+    world.push_all(1);
+    world.sync_all();
+    world.assert_converged();
+    world.assert_gone("secret");
+    assert_eq!((world.text(1, "notes/a").as_deref(), world.calls().count()), (Some("fresh"), 0));
+}
+
+/// Two erasures are no conflict, and the later one counts.
+pub fn two_erasures<C: Cores>(cores: C) {
+    let mut world = edited(cores);
+    world.erase(1, "notes/a");
+    world.erase(0, "notes/a");
+    world.push_all(0);
+    world.put(0, "notes/a", "fresh");
+    world.push_all(0);
+    world.sync_all();
+    world.assert_converged();
+    world.assert_gone("secret");
+    assert_eq!(world.calls().count(), 0);
+    world.erase(0, "notes/a");
+    assert!(world.form(0).is_some() || world.text(1, "notes/a").is_none());
+    world.sync_all();
+    world.assert_converged();
+}
+
+/// A deletion leaves bodies where they are of use; an erasure of what was deleted takes them.
+pub fn an_erasure_of_what_was_deleted<C: Cores>(cores: C) {
+    let mut world = edited(cores);
+    world.delete(0, "notes/a");
+    world.push_all(0);
+    world.erase(0, "notes/a");
+    world.push_all(0);
+    world.pull_all(1);
+    world.assert_gone("secret");
+    world.sync_all();
+    world.assert_converged();
+    // Of what nobody has heard there is nothing to erase.
+    let key = world.key("notes/never");
+    let operation = WriteOperation::Erase;
+    let writes = vec![LocalWrite { collection: key.collection, id: key.id, operation }];
+    let refused = world.write(0, LocalTransaction { scope: key.scope, writes });
+    assert_eq!(refused.map_err(|e| e.kind()).err(), Some(ErrorKind::NotFound));
+}
+
+/// What was created here and erased before any batch never travels.
+pub fn an_erasure_of_what_never_left<C: Cores>(cores: C) {
+    let mut world = World::new(cores, 1);
+    world.put(0, "notes/a", "secret");
+    let committed = world.erase(0, "notes/a");
+    assert_eq!(committed.erased.len(), 1);
+    assert!(committed.changes.iter().all(|c| c.previous.is_none()));
+    assert!(world.form(0).is_none());
+    world.assert_gone("secret");
+    world.assert_consistent();
+}
+
+/// Where the server resolves, it is not asked about an erasure either.
+pub fn an_erasure_asks_no_resolver_of_the_server<C: Cores>(cores: C) {
+    let on_server: Vec<(_, Arc<dyn sync_core::resolver::ConflictResolver>)> =
+        vec![(World::<C>::collection("notes"), Arc::new(Joining))];
+    let mut world = World::with(cores, Options { on_server, ..Options::default() });
+    world.put(0, "notes/a", "first secret");
+    world.sync_all();
+    world.put(1, "notes/a", "second secret");
+    world.erase(0, "notes/a");
+    world.push_all(1);
+    world.pull_all(0);
+    world.push_all(0);
+    world.put(1, "notes/a", "third secret");
+    world.push_all(1);
+    world.sync_all();
+    world.assert_converged();
+    world.assert_gone("secret");
+    assert_eq!(world.calls().count(), 0);
+}
+
+/// A clock that runs ahead does not make an erasure win for ever.
+pub fn an_erasure_with_a_wrong_clock<C: Cores>(cores: C) {
+    let mut world = edited(cores);
+    world.skew(0, 3_600_000);
+    world.erase(0, "notes/a");
+    world.put(0, "notes/b", "fresh");
+    world.erase(0, "notes/b");
+    world.sync_all();
+    world.assert_converged();
+    world.assert_gone("secret");
+    let erased = world.server_row("notes/a").and_then(|row| row.state.erased);
+    assert!(erased.is_some_and(|e| e.stamp.millis() < world.now().0 + 600_000), "{erased:?}");
+    assert_eq!(world.calls().count(), 0);
+}
+
+fn refuses_erasures() -> Option<Refuse> {
+    Some(Arc::new(|change: &Change| {
+        let refused = change.state.is_erasure();
+        refused.then(|| Rejection { code: RejectionCode::Forbidden, reason: "refused".to_owned() })
+    }))
+}
+
+/// A refused erasure goes to the quarantine, and the document comes back from the server. A retry erases it again.
+pub fn a_refused_erasure<C: Cores>(cores: C) {
+    let mut world = edited(cores);
+    world.push_all(1);
+    world.pull_all(0);
+    world.put(0, "notes/b", "text");
+    world.sync_all();
+    world.refuse(refuses_erasures());
+    world.erase(0, "notes/a");
+    world.push_all(0);
+    assert_eq!(world.quarantine(0).len(), 1);
+    assert_eq!(world.text(0, "notes/a").as_deref(), Some("third secret"), "the server tells it");
+    world.sync_all();
+    world.assert_converged();
+    world.refuse(None);
+    let retried = world.decide(0, "notes/a", &Decision::Retry);
+    assert!(retried.is_ok(), "{retried:?}");
+    world.sync_all();
+    world.assert_converged();
+    world.assert_gone("secret");
+    assert_eq!(world.calls().count(), 0);
+}
+
+/// A restored server does not know of the erasure any more; it is told again.
+pub fn an_erasure_is_lost_in_a_restore<C: Cores>(cores: C) {
+    let mut world = edited(cores);
+    world.push_all(1);
+    let backup = world.backup();
+    world.pull_all(0);
+    world.erase(0, "notes/a");
+    world.push_all(0);
+    world.pull_all(0);
+    world.restore(&backup);
+    // Somebody edits what came back before the erasure is offered again.
+    world.pull_all(1);
+    world.put(1, "notes/a", "fourth secret");
+    world.push_all(1);
+    world.sync_all();
+    world.assert_converged();
+    world.assert_gone("secret");
+    assert_eq!(world.calls().count(), 0);
+}
+
+/// An erased tombstone is purged like any other; what is written afterwards under its id is a new document.
+pub fn an_erased_tombstone_is_purged<C: Cores>(cores: C) {
+    let mut world = edited(cores);
+    world.push_all(1);
+    world.erase(0, "notes/a");
+    world.sync_all();
+    let head = world.server_scope().head;
+    assert_eq!(world.purge(head), 1);
+    world.put(1, "notes/a", "fresh");
+    let other = world.join();
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!(world.text(other, "notes/a").as_deref(), Some("fresh"));
+    world.assert_gone("secret");
+}
+
+/// After a reset that voids what is known an erasure still wins, and what was written knowing of it still stands.
+pub fn an_erasure_after_a_digest_reset<C: Cores>(cores: C) {
+    let mut world = edited(cores);
+    world.push_all(1);
+    world.pull_all(0);
+    world.erase(0, "notes/a");
+    let epoch = world.server_scope().epoch;
+    world.reset(0, &Reset { epoch, reason: ResetReason::DigestDiffers });
+    world.pull_all(0);
+    assert_eq!(world.text(0, "notes/a"), None);
+    world.sync_all();
+    world.put(1, "notes/a", "fresh");
+    world.reset(1, &Reset { epoch, reason: ResetReason::DigestDiffers });
+    assert_eq!(world.cursor(1).after, Seq(0));
+    world.sync_all();
+    world.assert_converged();
+    world.assert_gone("secret");
+    assert_eq!((world.text(0, "notes/a").as_deref(), world.calls().count()), (Some("fresh"), 0));
+}
