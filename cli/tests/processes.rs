@@ -166,7 +166,10 @@ fn status_has_its_shape_and_a_replica_in_sync_shows_the_servers_digest() {
                 "scope": "default", "epoch": epoch, "position": position, "documents": 1,
                 "digest": digest,
             }],
-            "outbox": { "pending": pending, "in_flight": 0, "quarantined": 0, "deferred": 0 },
+            "outbox": {
+                "pending": pending, "in_flight": 0, "quarantined": 0, "deferred": 0,
+                "not_chosen": 0,
+            },
         })
     };
     assert_eq!(before, expected(Value::Null, 0, &digest, 1));
