@@ -44,6 +44,7 @@ pub(crate) struct Made {
     pub(crate) environment: Arc<dyn Environment>,
     pub(crate) options: DriverOptions,
     pub(crate) local_only: BTreeSet<Collection>,
+    pub(crate) known: Option<BTreeSet<Collection>>,
     pub(crate) attempts: u32,
     pub(crate) status: Status,
 }
@@ -223,6 +224,28 @@ impl ReplicaBuilder {
     pub fn local_only(mut self, collections: impl IntoIterator<Item: AsRef<str>>) -> Self {
         match collections.into_iter().map(Collection::new).collect() {
             Ok(names) => (self.config.local_only, self.bad_collection) = (Some(names), None),
+            Err(error) => self.bad_collection = Some(error),
+        }
+        self
+    }
+
+    /// The collections that the app knows, beside those that were named as [synced](Self::collections) or
+    /// [local-only](Self::local_only). Any other name is then refused as soon as it is asked for: a slip of the pen does not
+    /// become a collection of its own. By default every name is a collection.
+    ///
+    /// ```
+    /// # use twotide::prelude::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> twotide::Result<()> {
+    /// let replica = Replica::builder().memory().known(["notes"]).open().await?;
+    /// replica.collection::<String>("notes")?;
+    /// assert_eq!(replica.collection::<String>("note").unwrap_err().kind(), ErrorKind::InvalidInput);
+    /// # replica.close().await
+    /// # }
+    /// ```
+    pub fn known(mut self, collections: impl IntoIterator<Item: AsRef<str>>) -> Self {
+        match collections.into_iter().map(Collection::new).collect() {
+            Ok(names) => (self.config.known, self.bad_collection) = (Some(names), None),
             Err(error) => self.bad_collection = Some(error),
         }
         self
@@ -427,6 +450,7 @@ impl ReplicaBuilder {
             environment: self.environment,
             options,
             local_only: state.local_only,
+            known: config.known,
             attempts: config.attempts,
             status,
         });

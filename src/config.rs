@@ -142,6 +142,10 @@ pub struct ReplicaConfig {
     /// storage was opened before, and none in a new one. See [`ReplicaBuilder::local_only`](crate::ReplicaBuilder::local_only).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub local_only: Option<BTreeSet<Collection>>,
+    /// The collections that the app knows: others are refused as soon as they are asked for. Left out by default: any name
+    /// will do. See [`ReplicaBuilder::known`](crate::ReplicaBuilder::known).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub known: Option<BTreeSet<Collection>>,
 }
 
 impl Default for ReplicaConfig {
@@ -178,6 +182,7 @@ impl Default for ReplicaConfig {
             schema,
             collections: None,
             local_only: None,
+            known: None,
         }
     }
 }

@@ -35,6 +35,8 @@ struct Inner {
     options: DriverOptions,
     /// The collections that were declared local-only when this was opened.
     local_only: BTreeSet<Name>,
+    /// The collections that the app knows, if it said so.
+    known: Option<BTreeSet<Name>>,
     direction: Direction,
     /// What the next driver begins with.
     token: std::sync::Mutex<Option<String>>,
@@ -65,8 +67,16 @@ impl Replica {
     }
 
     pub(crate) fn new(made: Made) -> Self {
-        let Made { storage, transport, environment, mut options, local_only, attempts, status } =
-            made;
+        let Made {
+            storage,
+            transport,
+            environment,
+            mut options,
+            local_only,
+            known,
+            attempts,
+            status,
+        } = made;
         let direction = status.direction;
         let listeners = Arc::new(Listeners::new(status, attempts));
         let scope = options.scopes[0].clone();
@@ -79,6 +89,7 @@ impl Replica {
             environment,
             options,
             local_only,
+            known,
             direction,
             token,
             driver,
@@ -121,10 +132,27 @@ impl Replica {
     /// A collection of documents of type `T`.
     ///
     /// # Errors
-    /// `InvalidInput` for a bad name.
+    /// `InvalidInput` for a bad name, and for one that is not [known](crate::ReplicaBuilder::known).
     pub fn collection<T: Serialize + DeserializeOwned>(&self, name: &str) -> Result<Collection<T>> {
         let name = Name::new(name)?;
+        self.check_known(&name)?;
         Ok(Collection::new(self.clone(), self.scope_of(&name), name))
+    }
+
+    fn check_known(&self, name: &Name) -> Result<()> {
+        let Some(known) = &self.0.known else { return Ok(()) };
+        let named = [Some(known), Some(&self.0.local_only), self.chosen()];
+        let named: BTreeSet<&Name> = named.into_iter().flatten().flatten().collect();
+        if named.contains(name) {
+            return Ok(());
+        }
+        let names = named.iter().map(|n| n.as_str()).collect::<Vec<_>>().join(", ");
+        Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!(
+                "the collection `{name}` is not known here: there are {names}; name it in `known` if it is meant"
+            ),
+        ))
     }
 
     /// The collections that it syncs, if it was opened with some.

@@ -23,7 +23,7 @@ fn unusual() -> Value {
         "batch_bytes": 20, "chunk_documents": 30, "chunk_bytes": 40, "pipeline_depth": 5,
         "pipeline_bytes": 60, "auto_start": true, "connect_timeout": "2s", "request_timeout": "250ms",
         "compression": true, "keep_revoked": true, "schema": 8, "local_only": ["drafts"],
-        "collections": ["notes", "tags"]
+        "collections": ["notes", "tags"], "known": ["people"]
     });
     if cfg!(feature = "http") {
         all["live_by"] = json!("long_poll");
@@ -93,7 +93,8 @@ fn the_builder_sets_what_the_config_says() {
         .keep_revoked(true)
         .schema(8)
         .collections(["notes", "tags"])
-        .local_only(["drafts"]);
+        .local_only(["drafts"])
+        .known(["people"]);
     #[cfg(feature = "http")]
     let built = built
         .live_by(twotide::http::LiveBy::LongPoll)

@@ -224,3 +224,16 @@ async fn a_second_sync_of_one_file() {
     first.stop().await;
     soon(second.sync_now()).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_collection_that_is_not_known() {
+    let builder = Replica::builder().memory().known(["notes"]).collections(["tags"]);
+    let replica = builder.local_only(["drafts"]).open().await.unwrap();
+    for name in ["notes", "tags", "drafts"] {
+        replica.raw(name).unwrap();
+    }
+    let error = replica.raw("note").unwrap_err();
+    says(&error, ErrorKind::InvalidInput, &["`note`", "drafts, notes, tags", "known"]);
+    // Without the list every name is a collection.
+    lonely().await.raw("note").unwrap();
+}
