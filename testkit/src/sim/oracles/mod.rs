@@ -1,6 +1,6 @@
 //! Oracles: each knows one thing that must hold, and where that is promised.
 //!
-//! They judge by the recorded [history](super::history), not by what the engine believes. Each is shown every
+//! They judge by the recorded [history](super::History), not by what the engine believes. Each is shown every
 //! [fact](Fact) before the history takes note of it, and is asked once more at rest, when everything has healed.
 
 mod bounded;
