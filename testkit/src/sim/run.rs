@@ -256,21 +256,9 @@ impl<D: Disks> Run<D> {
         let fate = self.fate(link, client, Way::Up, false);
         let text = || message.tell();
         self.show_message(client, Way::Up, fate, text);
-        match fate {
-            Fate::Arrives { after, again } => {
-                let at = self.in_order(link, Way::Up, self.now + after);
-                if let Some(later) = again {
-                    let message = message.clone();
-                    self.queue.push(at + later, Event::Up { link, stream, message });
-                }
-                self.queue.push(at, Event::Up { link, stream, message });
-            }
-            Fate::Held { until } => {
-                let at = self.in_order(link, Way::Up, until);
-                self.queue.push(at, Event::Up { link, stream, message });
-            }
-            Fate::Breaks { after } => self.break_link(link, after),
-            Fate::Vanishes => {}
+        for at in self.arrivals(link, Way::Up, fate) {
+            let message = message.clone();
+            self.queue.push(at, Event::Up { link, stream, message });
         }
     }
 
@@ -282,22 +270,27 @@ impl<D: Disks> Run<D> {
         let fate = self.fate(link, client, Way::Down, message.is_answer());
         let text = || message.tell();
         self.show_message(client, Way::Down, fate, text);
-        match fate {
-            Fate::Arrives { after, again } => {
-                let at = self.in_order(link, Way::Down, self.now + after);
-                if let Some(later) = again {
-                    let message = message.clone();
-                    self.queue.push(at + later, Event::Down { link, stream, message });
-                }
-                self.queue.push(at, Event::Down { link, stream, message });
-            }
-            Fate::Held { until } => {
-                let at = self.in_order(link, Way::Down, until);
-                self.queue.push(at, Event::Down { link, stream, message });
-            }
-            Fate::Breaks { after } => self.break_link(link, after),
-            Fate::Vanishes => {}
+        for at in self.arrivals(link, Way::Down, fate) {
+            let message = message.clone();
+            self.queue.push(at, Event::Down { link, stream, message });
         }
+    }
+
+    /// When a message with that fate arrives: twice if it is doubled, never if it is lost.
+    fn arrivals(&mut self, link: u64, way: Way, fate: Fate) -> impl Iterator<Item = u64> + use<D> {
+        let (at, again) = match fate {
+            Fate::Arrives { after, again } => {
+                (Some(self.in_order(link, way, self.now + after)), again)
+            }
+            Fate::Held { until } => (Some(self.in_order(link, way, until)), None),
+            Fate::Breaks { after } => {
+                self.break_link(link, after);
+                (None, None)
+            }
+            Fate::Vanishes => (None, None),
+        };
+        let doubled = at.zip(again).map(|(at, later)| at + later);
+        doubled.into_iter().chain(at)
     }
 
     fn fate(&mut self, link: u64, client: usize, way: Way, is_answer: bool) -> Fate {
