@@ -138,6 +138,8 @@ mutants! {
     PushRetriedByWriteOnly = "push-retried-by-write-only";
     /// A request outlives its link.
     RequestOutlivesLink = "request-outlives-link";
+    /// The answer to a position that was told on a lost link counts for the next one.
+    AnswerOutlivesLink = "answer-outlives-link";
     /// A stream that ended is not opened again (rxdb PR 4612).
     StreamNotReopened = "stream-not-reopened";
     /// Failures are tried again at once.
@@ -152,6 +154,10 @@ mutants! {
     WriteNotSynced = "write-not-synced";
     /// The feed leaves out what came from the server.
     FeedSilent = "feed-silent";
+    /// A scope that was refused is not asked for again while the connection works.
+    RefusedForEver = "refused-for-ever";
+    /// A scope waits for its next attempt without a connection: whoever executes the commands never sleeps.
+    WaitsWithoutLink = "waits-without-link";
     /// An edit that is stamped anew loses its body.
     StampingLosesBody = "stamping-loses-body";
 }

@@ -298,9 +298,9 @@ impl<C: Cores> Actors<C> {
                 let checkpoint = self.world.scope_row(replica).checkpoint;
                 Input::ResetDone { scope, result: Ok(checkpoint) }
             }
-            Output::Acknowledge { scope, .. } => {
+            Output::Acknowledge { scope, ticket, .. } => {
                 let result = Ok(self.world.acknowledge(replica));
-                Input::Acknowledged { scope, result }
+                Input::Acknowledged { scope, ticket, result }
             }
             Output::Reidentify => {
                 self.world.reidentify(replica);

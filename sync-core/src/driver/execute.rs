@@ -34,7 +34,9 @@ impl Task {
             Output::Discard { payload } => {
                 self.payloads.remove(&payload);
             }
-            Output::Acknowledge { scope, settled } => self.acknowledge(scope, settled),
+            Output::Acknowledge { scope, ticket, settled } => {
+                self.acknowledge(scope, ticket, settled);
+            }
             Output::Form { scope } => self.form(scope),
             Output::Push { scope, ticket, push } => self.push(scope, ticket, push),
             Output::Settle { scope, ticket, push } => self.settle(scope, ticket, push),
@@ -222,10 +224,10 @@ impl Task {
 
     /// Tells how far the replica is. What the server was told on this connection already, by the greeting for one, is not
     /// told again: the answer would be the same.
-    fn acknowledge(&mut self, scope: Scope, settled: Seq) {
+    fn acknowledge(&mut self, scope: Scope, ticket: Ticket, settled: Seq) {
         let wait = if self.goal.live { self.options.acknowledge_every } else { Default::default() };
         let (connection, storage) = (self.connection(), self.parts.storage.clone());
-        let ticket = self.connection.as_ref().map(|(ticket, _)| *ticket);
+        let link = self.connection.as_ref().map(|(link, _)| *link);
         let before = self.told.get(&scope).cloned();
         let acknowledge = async move {
             tokio::time::sleep(wait).await;
@@ -236,12 +238,12 @@ impl Task {
             let (told, result) = match (connection, ack) {
                 (Ok(connection), Ok(Some(ack))) => {
                     let result = connection.acknowledge(ack.clone()).await;
-                    (ticket.map(|ticket| (ticket, ack)), result)
+                    (link.map(|link| (link, ack)), result)
                 }
                 (Ok(_), Ok(None)) => (None, Ok(None)),
                 (Err(error), _) | (_, Err(error)) => (None, Err(error)),
             };
-            Done::Acknowledged { scope, told, result }
+            Done::Acknowledged { scope, ticket, told, result }
         };
         self.work.push(acknowledge.boxed());
     }

@@ -16,21 +16,67 @@ use futures_util::FutureExt;
 
 /// Something that was being done is done.
 pub(super) enum Done {
-    Connected { ticket: Ticket, result: Result<Connected> },
+    Connected {
+        ticket: Ticket,
+        result: Result<Connected>,
+    },
     GaveUp,
-    Lost { ticket: Ticket, error: Error },
-    Delivered { scope: Scope, ticket: Ticket, result: Result<Delivery>, stream: Option<LiveStream> },
-    Applied { scope: Scope, payload: Ticket, result: Result<Applied> },
-    Formed { scope: Scope, result: Result<Option<PushBatch>> },
-    Pushed { scope: Scope, ticket: Ticket, result: Result<Verdicts> },
-    Settled { scope: Scope, result: Result<Committed> },
-    Acknowledged { scope: Scope, told: Option<(Ticket, Ack)>, result: Result<Option<Reset>> },
-    WasReset { scope: Scope, result: Result<(Committed, Checkpoint)> },
-    Forgotten { scope: Scope, result: Result<Committed> },
-    Reidentified { result: Result<Committed> },
-    Looked { result: Result<ReplicaState> },
-    Noted { result: Result<()> },
-    Renewed { ticket: Ticket, token: String, result: Result<()> },
+    Lost {
+        ticket: Ticket,
+        error: Error,
+    },
+    Delivered {
+        scope: Scope,
+        ticket: Ticket,
+        result: Result<Delivery>,
+        stream: Option<LiveStream>,
+    },
+    Applied {
+        scope: Scope,
+        payload: Ticket,
+        result: Result<Applied>,
+    },
+    Formed {
+        scope: Scope,
+        result: Result<Option<PushBatch>>,
+    },
+    Pushed {
+        scope: Scope,
+        ticket: Ticket,
+        result: Result<Verdicts>,
+    },
+    Settled {
+        scope: Scope,
+        result: Result<Committed>,
+    },
+    Acknowledged {
+        scope: Scope,
+        ticket: Ticket,
+        told: Option<(Ticket, Ack)>,
+        result: Result<Option<Reset>>,
+    },
+    WasReset {
+        scope: Scope,
+        result: Result<(Committed, Checkpoint)>,
+    },
+    Forgotten {
+        scope: Scope,
+        result: Result<Committed>,
+    },
+    Reidentified {
+        result: Result<Committed>,
+    },
+    Looked {
+        result: Result<ReplicaState>,
+    },
+    Noted {
+        result: Result<()>,
+    },
+    Renewed {
+        ticket: Ticket,
+        token: String,
+        result: Result<()>,
+    },
 }
 
 pub(super) struct Connected {
@@ -106,10 +152,10 @@ impl Task {
                 self.pushed += *result.as_ref().unwrap_or(&0) as u64;
                 self.input(Input::Settled { scope, result });
             }
-            Done::Acknowledged { scope, told, result } => {
+            Done::Acknowledged { scope, ticket, told, result } => {
                 let is_here = |t: &Ticket| self.connection.as_ref().is_some_and(|(o, _)| o == t);
-                if let (Some((ticket, ack)), Ok(None)) = (told, &result)
-                    && is_here(&ticket)
+                if let (Some((link, ack)), Ok(None)) = (told, &result)
+                    && is_here(&link)
                 {
                     self.told.insert(scope.clone(), ack);
                 }
@@ -117,7 +163,7 @@ impl Task {
                     ErrorKind::Unauthenticated => self.refused_or_failed(&e),
                     _ => Failure::from(&e),
                 });
-                self.input(Input::Acknowledged { scope, result });
+                self.input(Input::Acknowledged { scope, ticket, result });
             }
             Done::WasReset { scope, result } => {
                 let result = self.seen(result, |(c, _)| c).map(|(_, checkpoint)| checkpoint);

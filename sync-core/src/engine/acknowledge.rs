@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Engine, Event, Failure, Output};
+use super::{Engine, Event, Failure, Output, Ticket};
 use crate::clock::Now;
 use crate::error::ErrorKind;
 use crate::model::{Reset, ResetReason, Scope};
@@ -13,6 +13,7 @@ pub(super) enum Acknowledged {
     No,
     /// It is being told; whether the position has moved since.
     Telling {
+        ticket: Ticket,
         moved: bool,
     },
     /// It was told, and found no difference.
@@ -23,7 +24,7 @@ impl Acknowledged {
     /// The position has moved: what is being told is told once more afterwards.
     pub(super) fn after_a_move(self) -> Self {
         match self {
-            Self::Telling { .. } => Self::Telling { moved: true },
+            Self::Telling { ticket, .. } => Self::Telling { ticket, moved: true },
             Self::No | Self::Yes => Self::No,
         }
     }
@@ -38,11 +39,12 @@ impl Engine {
         if self.connection().is_none() {
             return;
         }
+        let ticket = self.ticket();
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         if machine.pull.acknowledged == Acknowledged::No {
-            machine.pull.acknowledged = Acknowledged::Telling { moved: false };
+            machine.pull.acknowledged = Acknowledged::Telling { ticket, moved: false };
             let settled = machine.push.settled_up_to();
-            self.out(Output::Acknowledge { scope: scope.clone(), settled });
+            self.out(Output::Acknowledge { scope: scope.clone(), ticket, settled });
         }
     }
 
@@ -51,11 +53,15 @@ impl Engine {
         &mut self,
         now: Now,
         scope: &Scope,
+        ticket: Ticket,
         result: Result<Option<Reset>, Failure>,
     ) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let pull = &mut machine.pull;
-        let Acknowledged::Telling { moved } = pull.acknowledged else { return };
+        let Acknowledged::Telling { ticket: asked, moved } = pull.acknowledged else { return };
+        if ticket != asked && !mutant!(AnswerOutlivesLink) {
+            return;
+        }
         let moved = moved || mutant!(AcknowledgesForEver);
         pull.acknowledged = if moved { Acknowledged::No } else { Acknowledged::Yes };
         match result {

@@ -180,6 +180,8 @@ pub enum Input {
     Acknowledged {
         /// The scope.
         scope: Scope,
+        /// The request.
+        ticket: Ticket,
         /// What came.
         result: Result<Option<Reset>, Failure>,
     },
@@ -274,6 +276,8 @@ pub enum Output {
     Acknowledge {
         /// The scope.
         scope: Scope,
+        /// The request. An answer that comes after its link was lost changes nothing.
+        ticket: Ticket,
         /// The newest position that a verdict named: below it the replica's digest cannot be compared.
         settled: Seq,
     },

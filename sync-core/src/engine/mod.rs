@@ -177,7 +177,7 @@ impl Engine {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Now> {
         // Without a connection nothing of a scope can be tried again, however long its own wait is over.
-        let online = self.connection().is_some();
+        let online = self.connection().is_some() || mutant!(WaitsWithoutLink);
         let scopes = self.scopes.values().filter(|_| online);
         let scopes = scopes.flat_map(|s| [s.pull.deadline(), s.push.deadline()]);
         scopes.chain([self.session.deadline()]).flatten().min()
@@ -218,8 +218,8 @@ impl Engine {
                 self.handle_pushed(now, &scope, ticket, result);
             }
             Input::Settled { scope, result } => self.handle_settled(now, &scope, result),
-            Input::Acknowledged { scope, result } => {
-                self.handle_acknowledged(now, &scope, result);
+            Input::Acknowledged { scope, ticket, result } => {
+                self.handle_acknowledged(now, &scope, ticket, result);
             }
             Input::ResetDone { scope, result } => self.handle_reset_done(now, &scope, result),
             Input::Forgotten { scope, result } => self.handle_forgotten(now, &scope, result),

@@ -57,7 +57,10 @@ impl Engine {
             Session::Idle | Session::BackingOff { .. } | Session::Refused(_) => self.connect(now),
             Session::Connecting { .. } => {}
             // Somebody changed something: the greeting tells whether the scope is served now.
-            Session::Online { ticket } if self.scopes.values().any(ScopeMachine::is_refused) => {
+            Session::Online { ticket }
+                if self.scopes.values().any(ScopeMachine::is_refused)
+                    && !mutant!(RefusedForEver) =>
+            {
                 self.drop_link(ticket);
                 self.connect(now);
             }

@@ -473,30 +473,40 @@ fn a_copied_replica_takes_a_new_identity_and_greets_again() {
     assert!(matches!(commands[1], Output::Connect { .. }));
 }
 
+/// The request by which the server is told of a position.
+fn told(outputs: &[Output]) -> (Ticket, Seq) {
+    let told = outputs.iter().find_map(|o| match o {
+        Output::Acknowledge { ticket, settled, .. } => Some((*ticket, *settled)),
+        _ => None,
+    });
+    told.unwrap_or_else(|| panic!("the position is not told: {outputs:?}"))
+}
+
 /// Brings a script to the head, where it tells the server of its position.
-fn at_the_head(s: &mut Script) {
+fn at_the_head(s: &mut Script) -> Ticket {
     let (pull, after) = s.pull_in();
     let payload = s.deliver(pull, after.0, 2, 2);
     s.commands();
     s.applied(payload, 2);
-    let told = Output::Acknowledge { scope: scope(), settled: Seq(0) };
-    assert!(s.commands().contains(&told));
+    let (ticket, settled) = told(&s.commands());
+    assert_eq!(settled, Seq(0));
+    ticket
 }
 
 #[test]
 fn documents_that_differ_are_pulled_afresh_once_and_then_shown_to_people() {
     let mut s = Script::new();
     s.connect(PULL, 2);
-    at_the_head(&mut s);
+    let ticket = at_the_head(&mut s);
     assert!(!s.engine.is_in_sync(), "the server has not compared yet");
     let reset = Reset { epoch: EPOCH, reason: ResetReason::DigestDiffers };
-    let differs = || Input::Acknowledged { scope: scope(), result: Ok(Some(reset)) };
-    s.input(differs());
+    let differs = |ticket| Input::Acknowledged { scope: scope(), ticket, result: Ok(Some(reset)) };
+    s.input(differs(ticket));
     assert!(s.commands().contains(&Output::Reset { scope: scope(), reset }));
     let stands = Checkpoint { epoch: Some(EPOCH), ..Checkpoint::default() };
     s.input(Input::ResetDone { scope: scope(), result: Ok(stands) });
-    at_the_head(&mut s);
-    s.input(differs());
+    let ticket = at_the_head(&mut s);
+    s.input(differs(ticket));
     let outputs: Vec<_> = std::iter::from_fn(|| s.engine.poll_output()).collect();
     assert!(outputs.contains(&Output::Tell(Event::Diverged(scope()))), "{outputs:?}");
     assert!(!s.engine.is_in_sync());
@@ -508,7 +518,7 @@ fn a_position_that_moves_while_the_server_is_told_of_it_is_told_again() {
     let mut s = Script::new();
     s.connect(Goal::ONCE, 2);
     s.formed(None);
-    at_the_head(&mut s);
+    let telling = at_the_head(&mut s);
     s.input(Input::OutboxGrew { scope: scope() });
     s.formed(Some(1));
     let push = s.commands().into_iter().find_map(|o| match o {
@@ -524,11 +534,34 @@ fn a_position_that_moves_while_the_server_is_told_of_it_is_told_again() {
     s.commands();
     s.applied(payload, 3);
     assert_eq!(s.commands(), []);
-    let fine = || Input::Acknowledged { scope: scope(), result: Ok(None) };
-    s.input(fine());
-    assert_eq!(s.one(), Output::Acknowledge { scope: scope(), settled: Seq(3) });
+    let fine = |ticket| Input::Acknowledged { scope: scope(), ticket, result: Ok(None) };
+    s.input(fine(telling));
+    let (again, settled) = told(&s.commands());
+    assert_eq!(settled, Seq(3));
     assert!(!s.engine.is_in_sync());
-    s.input(fine());
+    s.input(fine(again));
+    assert!(s.engine.is_in_sync());
+}
+
+#[test]
+fn what_became_of_a_position_that_was_told_on_a_lost_link_does_not_end_the_next_one() {
+    let mut s = Script::new();
+    let link = s.connect(PULL, 2);
+    let before = at_the_head(&mut s);
+    let failure = Failure { kind: ErrorKind::Network, retry: Retry::Reconnect };
+    s.input(Input::LinkLost { ticket: link, failure });
+    assert_eq!(s.one(), Output::Disconnect { ticket: link });
+    s.connect(PULL, 3);
+    let (pull, _) = s.pull_in();
+    let payload = s.deliver(pull, 2, 3, 3);
+    s.commands();
+    s.applied(payload, 3);
+    let (now, _) = told(&s.commands());
+    s.input(Input::Acknowledged { scope: scope(), ticket: before, result: Err(failure) });
+    assert_eq!(s.commands(), []);
+    s.input(Input::Acknowledged { scope: scope(), ticket: before, result: Ok(None) });
+    assert!(!s.engine.is_in_sync(), "nobody compared what was told on this link");
+    s.input(Input::Acknowledged { scope: scope(), ticket: now, result: Ok(None) });
     assert!(s.engine.is_in_sync());
 }
 

@@ -46,6 +46,13 @@ impl<D: Disks> Run<D> {
     fn work(&mut self, client: usize, what: &What) {
         let scopes = self.followed(client);
         match *what {
+            What::Set { document, ref body, .. } => {
+                let scope = scopes[0];
+                let DocumentKey { collection, id, .. } = self.key(scope, document);
+                let body = must(Body::parse(body.clone()), "a plan's bodies are JSON");
+                let write = LocalWrite { collection, id, operation: WriteOperation::Put(body) };
+                self.write(client, scope, vec![write]);
+            }
             What::Put { document, salt, .. } => {
                 let mut rng = SplitMix64::new(salt);
                 let scope = scopes[rng.below(scopes.len())];
@@ -319,7 +326,7 @@ impl<D: Disks> Run<D> {
         self.stop(to, false, 0);
         let Some(core) = self.clients[from].core.as_mut() else { return };
         let copy = must(self.disks.copy_replica(core), "a replica's store is copied");
-        self.clients[to].core = Some(copy);
+        self.set_core(to, copy);
         self.clients[to].shown = self.clients[from].shown.clone();
         self.clients[to].replica = self.clients[from].replica;
         self.fact(&Fact::Wiped { client: to });
@@ -330,7 +337,7 @@ impl<D: Disks> Run<D> {
     fn wipe(&mut self, client: usize) {
         self.stop(client, false, 0);
         let core = must(self.disks.replica(), "the disks give a replica's store");
-        self.clients[client].core = Some(core);
+        self.set_core(client, core);
         self.clients[client].shown = BTreeMap::new();
         self.clients[client].identities += 1;
         self.clients[client].replica = identity(client, self.clients[client].identities);
@@ -409,6 +416,7 @@ pub(super) fn kind_of(what: &What) -> Option<FaultKind> {
         What::Clone { .. } => FaultKind::Clone,
         What::Wipe { .. } => FaultKind::Wipe,
         What::Put { .. }
+        | What::Set { .. }
         | What::Delete { .. }
         | What::Transaction { .. }
         | What::Decide { .. }

@@ -1,5 +1,6 @@
 //! Setting a simulation up, and running it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -70,7 +71,13 @@ impl Simulation {
             jobs: 1,
             kind: None,
             on_server: None,
-            options: Options { resolver: None, edit: None, traced: false },
+            options: Options {
+                resolver: None,
+                edit: None,
+                traced: false,
+                gathers: false,
+                heals: true,
+            },
             workload: Workload::default(),
             faults: Faults::default(),
             more: Vec::new(),
@@ -218,6 +225,7 @@ pub(super) struct Outcome {
     pub(super) violation: Option<Violation>,
     pub(super) fingerprint: u64,
     pub(super) trace: Trace,
+    pub(super) noticed: BTreeSet<&'static str>,
 }
 
 impl Simulation {
@@ -313,8 +321,10 @@ impl Simulation {
             }
             return (tally, None);
         };
-        let attempt = |plan: &Plan| self.attempt(disks(seed), plan, false);
-        let (plan, shrunk) = shrink(attempt, plan, violation.clone());
+        let mut before_healing = self.clone();
+        before_healing.options.heals = violation.at > plan.setting.millis;
+        let attempt = |plan: &Plan| before_healing.attempt(disks(seed), plan, false);
+        let (plan, shrunk) = shrink(attempt, plan, violation.clone(), tally.events);
         let trace = self.attempt(disks(seed), &plan, true).trace;
         (tally, Some(Failure { seed, violation, plan, shrunk, trace }))
     }
@@ -341,6 +351,14 @@ impl Simulation {
     #[must_use]
     pub fn trace(&self, plan: &Plan) -> Trace {
         self.attempt(MemoryDisks, plan, true).trace
+    }
+
+    /// All oracles that see something in a plan: the run goes on after the first.
+    #[must_use]
+    pub fn noticed(&self, plan: &Plan) -> BTreeSet<&'static str> {
+        let mut simulation = self.clone();
+        simulation.options.gathers = true;
+        simulation.attempt(MemoryDisks, plan, false).noticed
     }
 
     fn attempt<D: Disks>(&self, disks: D, plan: &Plan, traced: bool) -> Outcome {
@@ -370,7 +388,9 @@ impl Simulation {
             trace.differences = quietly(|| run.differences()).unwrap_or_default();
         }
         // What a collision of clones led to is nobody's fault.
-        let violation = run.violation.filter(|_| !run.history.collided);
-        Outcome { tally: run.tally, violation, fingerprint: run.fingerprint, trace }
+        let collided = run.history.collided;
+        let violation = run.violation.filter(|_| !collided);
+        let noticed = if collided { BTreeSet::new() } else { run.noticed };
+        Outcome { tally: run.tally, violation, fingerprint: run.fingerprint, trace, noticed }
     }
 }

@@ -178,6 +178,12 @@ impl Faults {
         self
     }
 
+    /// The kinds that a run may have.
+    #[must_use]
+    pub fn kinds(&self) -> Vec<FaultKind> {
+        self.kinds.iter().copied().collect()
+    }
+
     fn of_run(&self, seed: u64) -> Vec<FaultKind> {
         let mut rng = SplitMix64::of(seed, 0xfa01);
         let part = if self.swarm { 15 + rng.below(50) } else { 100 };

@@ -124,7 +124,7 @@ impl<D: Disks> Run<D> {
         }
         for scope in self.followed(client) {
             let scope = self.scopes[scope].clone();
-            let row = self.scope_row(client, &scope);
+            let row = self.scope_row(client, &scope).clone();
             let head = self.server_row_of(&scope).map(|r| r.head).unwrap_or_default();
             if row.pending + row.in_flight > 0 || row.checkpoint.after() != head {
                 return Some(format!(
@@ -155,17 +155,15 @@ impl<D: Disks> Run<D> {
         }
         let mut oracles = std::mem::take(&mut self.oracles);
         let history = std::mem::take(&mut self.history);
-        let mut seen = None;
         for oracle in &mut oracles {
-            if let Err(what) = oracle.finish(&history, self) {
-                seen = Some((oracle.name(), what));
+            if self.is_over() {
                 break;
+            }
+            if let Err(what) = oracle.finish(&history, self) {
+                self.violate(oracle.name(), what);
             }
         }
         (self.oracles, self.history) = (oracles, history);
-        if let Some((oracle, what)) = seen.filter(|_| !self.is_over()) {
-            self.violate(oracle, what);
-        }
     }
 
     /// Every client writes a document of its own choice; what, and which text.

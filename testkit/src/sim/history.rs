@@ -11,6 +11,7 @@ use sync_core::resolver::Resolution;
 
 use super::bits::Bits;
 use super::fact::{Cause, Fact};
+use super::units::Units;
 
 /// A write of an app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,9 +128,6 @@ impl Story {
     }
 }
 
-/// The states of a local transaction.
-type Unit = Vec<(DocumentKey, Revision)>;
-
 /// Everything that happened, as far as it bears on who knew what.
 #[derive(Debug, Default)]
 pub struct History {
@@ -137,7 +135,7 @@ pub struct History {
     nothing: Story,
     /// What each client shows.
     shown: Vec<BTreeMap<DocumentKey, DocumentState>>,
-    units: BTreeMap<(usize, LocalSeq), Unit>,
+    units: BTreeMap<usize, Units>,
     /// Clients that lost everything, and how often.
     wiped: BTreeMap<usize, usize>,
     /// What the resolvers made within the step that is going on.
@@ -177,14 +175,9 @@ impl History {
         self.wiped.get(&client).copied().unwrap_or(0)
     }
 
-    /// The units of a client that one of these states belongs to.
-    pub(super) fn units_of(
-        &self,
-        client: usize,
-        of: impl Fn(&DocumentKey, &Revision) -> bool,
-    ) -> impl Iterator<Item = &Unit> {
-        let units = self.units.range((client, LocalSeq(0))..=(client, LocalSeq(u64::MAX)));
-        units.map(|(_, unit)| unit).filter(move |unit| unit.iter().any(|(k, r)| of(k, r)))
+    /// The local transactions of a client.
+    pub(super) fn units(&self, client: usize) -> Option<&Units> {
+        self.units.get(&client)
     }
 
     /// What a resolver made of a document within this step.
@@ -272,11 +265,8 @@ impl History {
                 self.cloned = true;
                 let shown = self.shown.get(*from).cloned().unwrap_or_default();
                 self.show_all(*to, shown);
-                let units = self.units.range((*from, LocalSeq(0))..=(*from, LocalSeq(u64::MAX)));
-                let units: Vec<_> =
-                    units.map(|((_, at), unit)| ((*to, *at), unit.clone())).collect();
-                self.units.retain(|(client, _), _| client != to);
-                self.units.extend(units);
+                let units = self.units.get(from).cloned().unwrap_or_default();
+                self.units.insert(*to, units);
             }
             Fact::Wiped { client } => self.note_wipe(*client),
             _ => {}
@@ -320,7 +310,7 @@ impl History {
                 let collided = cloned && story.collides(after);
                 story.name(after, &writes, before);
                 self.collided |= collided;
-                self.units.entry((client, unit)).or_default().push((key.clone(), after.revision));
+                self.units.entry(client).or_default().add(unit, key, after.revision);
             }
             None => story.ended.extend(&writes),
         }
@@ -411,7 +401,7 @@ impl History {
         }
         *self.wiped.entry(client).or_default() += 1;
         self.show_all(client, BTreeMap::new());
-        self.units.retain(|(c, _), _| *c != client);
+        self.units.remove(&client);
     }
 }
 

@@ -49,29 +49,38 @@
 //! `examples/simulate_my_resolver.rs` of the library finds a subtle bug in this way, and shows it.
 //!
 //! A run that fails is shrunk to a [`Plan`] of a few actions, which is data: keep it as a file, and
-//! [replay](Simulation::replay) it as a test. The report shows it as a diagram.
+//! [replay](crate::simtest!) it as a test. The report shows it as a diagram. What you want to see happen exactly so, you
+//! tell as a [`Scenario`].
 
 mod act;
+mod app;
 mod bits;
 mod builder;
 mod client;
+mod connection;
 pub mod diagram;
 mod disk;
 mod fact;
 mod faults;
 mod heal;
 mod history;
+mod live;
+mod look;
 #[cfg(feature = "mutants")]
 pub mod mutants;
 pub mod oracles;
 mod plan;
 mod queue;
+mod replay;
 mod report;
+mod requests;
 mod run;
+mod scenario;
 mod server;
 mod shrink;
 mod store;
 mod trace;
+mod units;
 mod weather;
 mod wire;
 
@@ -84,8 +93,10 @@ pub use faults::{FaultKind, Faults, Workload};
 pub use history::History;
 pub use oracles::{Oracle, Verdict};
 pub use plan::{Action, Plan, Refusal, Setting, What};
+pub use replay::{plans, replay_folder};
 pub use report::{Failure, Report};
 pub use run::{Edit, Violation};
+pub use scenario::{Ending, Scenario};
 pub use trace::{Difference, Mark, Moment, Trace};
 
 /// What a client is at when something goes wrong.

@@ -3,26 +3,33 @@
 //! First the simulation, whose network keeps the order that real ones keep; then, for what such a network never does, the
 //! [search](crate::search), which delivers any message at any time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use sync_core::mutants::{Mutant, with};
 
-use super::Builder;
+use super::{Builder, Plan};
 use crate::cores::MemoryCores;
 use crate::search::{self, Mix};
+
+/// In so many runs is looked who else notices a mutant.
+const TOLD: u64 = 5;
 
 /// What became of a mutant.
 #[derive(Clone, Debug)]
 pub struct Fallen {
     /// Which one.
     pub mutant: Mutant,
-    /// Who noticed it: an oracle of the simulation, or `search`; none if nobody did.
+    /// Who noticed it first: an oracle of the simulation, or `search`; none if nobody did.
     pub oracle: Option<&'static str>,
+    /// Everybody who notices it in the run of that seed or in one of the few after it.
+    pub oracles: BTreeSet<&'static str>,
     /// How many seeds it took, or how many there were.
     pub seeds: u64,
     /// Actions of the shrunk plan.
     pub actions: Option<usize>,
+    /// The shrunk plan of the simulation; none if it was noticed by the search.
+    pub plan: Option<Plan>,
 }
 
 /// Runs a simulation with each mutant, over the seeds one after the other, until something is noticed; then as many plans
@@ -45,11 +52,18 @@ pub fn run_all(
 fn simulate(builder: &Builder, mutant: Mutant, seeds: &Range<u64>) -> Option<Fallen> {
     let report = builder.clone().mutant(Some(mutant)).seeds(seeds.clone()).run();
     let failure = report.failures.into_iter().next()?;
+    let simulation = builder.clone().mutant(Some(mutant)).build();
+    let some = failure.seed..(failure.seed + TOLD).min(seeds.end);
+    let mut oracles: BTreeSet<_> =
+        some.flat_map(|seed| simulation.noticed(&simulation.plan(seed))).collect();
+    oracles.insert(failure.violation.oracle);
     Some(Fallen {
         mutant,
         oracle: Some(failure.violation.oracle),
+        oracles,
         seeds: failure.seed - seeds.start + 1,
         actions: Some(failure.plan.actions.len()),
+        plan: Some(failure.plan),
     })
 }
 
@@ -65,19 +79,21 @@ fn look_for(mutant: Mutant, seeds: &Range<u64>) -> Fallen {
             let (plan, _) = with(Some(mutant), || search::shrink(|| MemoryCores, plan, failure));
             let seeds = total + (seed - seeds.start) + 1;
             let actions = Some(plan.steps.len());
-            return Fallen { mutant, oracle: Some("search"), seeds, actions };
+            let oracles = BTreeSet::from(["search"]);
+            return Fallen { mutant, oracle: Some("search"), oracles, seeds, actions, plan: None };
         }
     }
-    Fallen { mutant, oracle: None, seeds: total * 2, actions: None }
+    let oracles = BTreeSet::new();
+    Fallen { mutant, oracle: None, oracles, seeds: total * 2, actions: None, plan: None }
 }
 
-/// Which mutants each oracle noticed first.
+/// Which mutants each oracle noticed, and whether it alone did.
 #[must_use]
-pub fn by_oracle(fallen: &[Fallen]) -> BTreeMap<&'static str, Vec<Mutant>> {
-    let mut found: BTreeMap<&'static str, Vec<Mutant>> = BTreeMap::new();
+pub fn by_oracle(fallen: &[Fallen]) -> BTreeMap<&'static str, Vec<(Mutant, bool)>> {
+    let mut found: BTreeMap<&'static str, Vec<(Mutant, bool)>> = BTreeMap::new();
     for one in fallen {
-        if let Some(oracle) = one.oracle {
-            found.entry(oracle).or_default().push(one.mutant);
+        for oracle in &one.oracles {
+            found.entry(oracle).or_default().push((one.mutant, one.oracles.len() == 1));
         }
     }
     found

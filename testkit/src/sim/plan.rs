@@ -1,10 +1,11 @@
 //! Plans: a setting, and everything that happens, as data.
 //!
 //! A plan replays to the byte. What happens on its own beside the plan (how long a message takes, whether a bad network
-//! loses it) is a function of the seed, of whom it concerns, and of how often that happened to them, so that taking one
-//! action out of a plan shifts no other.
+//! loses it) is a function of the seed, of whom it concerns, and of when, so that taking one action out of a plan shifts no
+//! other.
 
 use serde::{Deserialize, Serialize};
+use sync_core::model::Body;
 
 use crate::search::ResolverKind;
 
@@ -62,6 +63,8 @@ pub struct Action {
 pub enum What {
     /// The app writes a document.
     Put { client: usize, document: usize, salt: u64 },
+    /// The app writes this JSON text as a document, in the first of its scopes.
+    Set { client: usize, document: usize, body: String },
     /// The app deletes a document, if it is there.
     Delete { client: usize, document: usize },
     /// The app writes or deletes several documents in one transaction.
@@ -164,7 +167,14 @@ impl Plan {
     /// # Errors
     /// What is wrong with the text, and where.
     pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
-        serde_json::from_str(text)
+        let plan: Self = serde_json::from_str(text)?;
+        for action in &plan.actions {
+            if let What::Set { body, .. } = &action.what {
+                let read = Body::parse(body.clone());
+                read.map_err(|e| serde::de::Error::custom(format!("at {}: {e}", action.at)))?;
+            }
+        }
+        Ok(plan)
     }
 }
 
@@ -182,56 +192,73 @@ mod erased {
     }
 }
 
+/// The number of the client that an action concerns most, where there is one: `&usize` or `&mut usize`, as the action is.
+macro_rules! whom {
+    ($what:expr) => {
+        match $what {
+            What::Put { client, .. }
+            | What::Set { client, .. }
+            | What::Delete { client, .. }
+            | What::Transaction { client, .. }
+            | What::Decide { client, .. }
+            | What::BadNetwork { client, .. }
+            | What::Flips { client, .. }
+            | What::Delay { client, .. }
+            | What::Silence { client, .. }
+            | What::Cut { client }
+            | What::Flap { client, .. }
+            | What::SlowReader { client, .. }
+            | What::LoseAnswers { client, .. }
+            | What::Crash { client, .. }
+            | What::CrashAfterCommit { client, .. }
+            | What::Pause { client, .. }
+            | What::DoubleStart { client }
+            | What::Offline { client, .. }
+            | What::DiskErrors { client, .. }
+            | What::SlowDisk { client, .. }
+            | What::Jump { client, .. }
+            | What::Freeze { client, .. }
+            | What::Refuse { client, .. }
+            | What::Revoke { client, .. }
+            | What::RequestReset { client }
+            | What::Clone { to: client, .. }
+            | What::Wipe { client } => Some(client),
+            What::Partition { .. }
+            | What::RestartServer { .. }
+            | What::ServerDiskErrors { .. }
+            | What::Backup
+            | What::Restore
+            | What::Purge { .. } => None,
+        }
+    };
+}
+
 impl What {
     /// The client that it concerns most; none for what concerns the server.
     #[must_use]
     pub fn client(&self) -> Option<usize> {
-        use What::{
-            Backup, BadNetwork, Clone, Crash, CrashAfterCommit, Cut, Decide, Delay, Delete,
-            DiskErrors, DoubleStart, Flap, Flips, Freeze, Jump, LoseAnswers, Offline, Partition,
-            Pause, Purge, Put, Refuse, RequestReset, RestartServer, Restore, Revoke,
-            ServerDiskErrors, Silence, SlowDisk, SlowReader, Transaction, Wipe,
-        };
         match self {
-            Put { client, .. }
-            | Delete { client, .. }
-            | Transaction { client, .. }
-            | Decide { client, .. }
-            | BadNetwork { client, .. }
-            | Flips { client, .. }
-            | Delay { client, .. }
-            | Silence { client, .. }
-            | Cut { client }
-            | Flap { client, .. }
-            | SlowReader { client, .. }
-            | LoseAnswers { client, .. }
-            | Crash { client, .. }
-            | CrashAfterCommit { client, .. }
-            | Pause { client, .. }
-            | DoubleStart { client }
-            | Offline { client, .. }
-            | DiskErrors { client, .. }
-            | SlowDisk { client, .. }
-            | Jump { client, .. }
-            | Freeze { client, .. }
-            | Refuse { client, .. }
-            | Revoke { client, .. }
-            | RequestReset { client }
-            | Clone { to: client, .. }
-            | Wipe { client } => Some(*client),
-            Partition { clients, .. } => clients.first().copied(),
-            RestartServer { .. } | ServerDiskErrors { .. } | Backup | Restore | Purge { .. } => {
-                None
+            Self::Partition { clients, .. } => clients.first().copied(),
+            what => whom!(what).copied(),
+        }
+    }
+
+    /// Gives the clients other numbers.
+    pub(super) fn renumber(&mut self, number: impl Fn(&mut usize)) {
+        match self {
+            Self::Partition { clients, .. } => clients.iter_mut().for_each(number),
+            Self::Clone { from, to } => {
+                number(from);
+                number(to);
             }
+            what => whom!(what).into_iter().for_each(number),
         }
     }
 
     /// Whether it is something that an app does, and not a fault.
     #[must_use]
     pub fn is_work(&self) -> bool {
-        matches!(
-            self,
-            Self::Put { .. } | Self::Delete { .. } | Self::Transaction { .. } | Self::Decide { .. }
-        )
+        use What::{Decide, Delete, Put, Set, Transaction};
+        matches!(self, Put { .. } | Set { .. } | Delete { .. } | Transaction { .. } | Decide { .. })
     }
 }

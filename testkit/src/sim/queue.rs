@@ -1,7 +1,7 @@
 //! What happens later, in order.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BinaryHeap;
 
 use sync_core::engine::{Input, Output};
 
@@ -58,6 +58,7 @@ pub(super) enum Event {
     Acknowledge {
         client: usize,
         process: u64,
+        link: Option<u64>,
         output: Output,
     },
     /// A request that waits at the head, as over HTTP, is answered.
@@ -96,24 +97,32 @@ pub(super) enum Event {
 /// Events by time, and by the order in which they were planned.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    order: BinaryHeap<Reverse<(u64, u64)>>,
-    events: BTreeMap<u64, Event>,
-    next: u64,
+    /// When, the how manieth, and where it is kept.
+    order: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    /// Events are large: they stay where they are while the order changes.
+    events: Vec<Option<Event>>,
+    free: Vec<usize>,
+    last: u64,
 }
 
 impl Queue {
     pub(super) fn push(&mut self, at: u64, event: Event) {
-        self.next += 1;
-        self.order.push(Reverse((at, self.next)));
-        self.events.insert(self.next, event);
+        self.last += 1;
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.events.push(None);
+            self.events.len() - 1
+        });
+        self.order.push(Reverse((at, self.last, place)));
+        self.events[place] = Some(event);
     }
 
     pub(super) fn next_at(&self) -> Option<u64> {
-        self.order.peek().map(|Reverse((at, _))| *at)
+        self.order.peek().map(|Reverse((at, ..))| *at)
     }
 
     pub(super) fn pop(&mut self) -> Option<(u64, Event)> {
-        let Reverse((at, number)) = self.order.pop()?;
-        Some((at, self.events.remove(&number)?))
+        let Reverse((at, _, place)) = self.order.pop()?;
+        self.free.push(place);
+        Some((at, self.events[place].take()?))
     }
 }

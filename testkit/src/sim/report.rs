@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Plan, Tally, Trace, Violation, diagram};
+use super::{FaultKind, Plan, Tally, Trace, Violation, diagram};
 
 /// Moments of a trace that a report shows at the most.
 const SHOWN: usize = 120;
@@ -36,6 +36,17 @@ impl Report {
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.failures.is_empty()
+    }
+
+    /// Ends a test if one of these faults never met a client in one of the [phases](super::Phase): such a batch says nothing
+    /// about that.
+    ///
+    /// # Panics
+    /// If a pair was never met.
+    #[track_caller]
+    pub fn assert_covered(&self, kinds: &[FaultKind]) {
+        let missing = self.tally.coverage.missing(kinds);
+        assert!(missing.is_empty(), "never met: {missing:?}");
     }
 
     /// Ends a test if anything was found, saying what.

@@ -1,6 +1,6 @@
 //! One run: clients, a server and a network under virtual time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -59,6 +59,10 @@ pub(super) struct Options {
     pub(super) edit: Option<Edit>,
     /// Whether to keep a trace for people.
     pub(super) traced: bool,
+    /// Whether to go on after the first violation, to learn which oracles see one.
+    pub(super) gathers: bool,
+    /// Whether everything heals at the end: whoever looks for what goes wrong before need not wait for it.
+    pub(super) heals: bool,
 }
 
 pub(super) struct Run<D: Disks> {
@@ -77,6 +81,8 @@ pub(super) struct Run<D: Disks> {
     pub(super) history: History,
     pub(super) oracles: Vec<Box<dyn Oracle>>,
     pub(super) violation: Option<Violation>,
+    /// The oracles that saw something.
+    pub(super) noticed: BTreeSet<&'static str>,
     pub(super) trace: Trace,
     pub(super) tally: Tally,
     /// What distinguishes this run from any other: changes with every event.
@@ -124,6 +130,7 @@ impl<D: Disks> Run<D> {
             history: History::default(),
             oracles,
             violation: None,
+            noticed: BTreeSet::new(),
             trace: Trace::default(),
             tally: Tally::default(),
             fingerprint: setting.seed,
@@ -150,10 +157,9 @@ impl<D: Disks> Run<D> {
     /// Carries the plan out, heals the world, and demands what must hold then.
     pub(super) fn carry_out(&mut self, plan: &Plan) {
         self.run_until(plan, self.setting.millis);
-        if self.is_over() {
-            return;
+        if !self.is_over() && self.options.heals {
+            self.heal(plan);
         }
-        self.heal(plan);
     }
 
     /// Whether nothing more can be learned.
@@ -171,6 +177,8 @@ impl<D: Disks> Run<D> {
             self.now = at;
             self.tally.events += 1;
             if self.at_once > AT_ONCE {
+                // Nothing more can come of such a run.
+                self.options.gathers = false;
                 return self.violate(PROGRESS, format!("time stands still: {event:?}"));
             }
             self.happen(plan, event);
@@ -191,8 +199,8 @@ impl<D: Disks> Run<D> {
             Event::SessionTick { link } => self.session_tick(link),
             Event::Store { client, process, output } => self.store(client, process, output),
             Event::Tell { client, process, input } => self.tell(client, process, input),
-            Event::Acknowledge { client, process, output } => {
-                self.acknowledge(client, process, output);
+            Event::Acknowledge { client, process, link, output } => {
+                self.acknowledge(client, process, link, output);
             }
             Event::Poll { link, stream } => self.answer_poll(link, stream),
             Event::GivesUp { client, process, link, stream } => {
@@ -240,12 +248,14 @@ impl<D: Disks> Run<D> {
 
     // ---- the network
 
-    /// Chance that belongs to a client, derived from how often it was asked for that purpose.
+    /// Chance that belongs to a client, a purpose and a time: what is taken out of a plan shifts nothing that happens at
+    /// another time.
     pub(super) fn chance(&mut self, client: usize, purpose: u64) -> SplitMix64 {
-        let ordinals = &mut self.clients[client].ordinals;
-        let ordinal = ordinals.entry(purpose).or_default();
-        *ordinal += 1;
-        let entity = (purpose << 48) ^ ((client as u64) << 32) ^ *ordinal;
+        let now = self.now;
+        let (at, count) = self.clients[client].ordinals.entry(purpose).or_default();
+        *count = if *at == now { *count + 1 } else { 0 };
+        *at = now;
+        let entity = (purpose << 56) ^ ((client as u64) << 44) ^ (now << 8) ^ *count;
         SplitMix64::of(self.setting.seed, entity)
     }
 
@@ -349,7 +359,9 @@ impl<D: Disks> Run<D> {
         for oracle in &mut oracles {
             if let Err(what) = oracle.see(fact, &history, self) {
                 self.violate(oracle.name(), what);
-                break;
+                if self.violation.is_some() {
+                    break;
+                }
             }
         }
         (self.oracles, self.history) = (oracles, history);
@@ -359,8 +371,11 @@ impl<D: Disks> Run<D> {
     pub(super) fn violate(&mut self, oracle: &'static str, what: String) {
         let text = what.clone();
         self.mark(0, Mark::Violation, || format!("{oracle}: {text}"));
-        let at = self.now;
-        self.violation.get_or_insert(Violation { oracle, at, what });
+        self.noticed.insert(oracle);
+        if !self.options.gathers {
+            let at = self.now;
+            self.violation.get_or_insert(Violation { oracle, at, what });
+        }
     }
 
     /// Tells the oracles of the resolvers' calls since it was asked last. What was asked in a transaction that failed had

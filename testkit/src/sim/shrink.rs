@@ -7,16 +7,19 @@ use super::builder::Outcome;
 use super::plan::{Plan, What};
 use super::run::Violation;
 
-/// The most events that shrinking may cost, in all runs together.
-const BUDGET: u64 = 1_500_000;
+/// The most events that shrinking may cost, in all runs together; more if the run itself was large.
+const BUDGET: u64 = 2_000_000;
+const RUNS: u64 = 12;
 
 /// The smallest plan that was found to fail in the same way, and how it fails.
 pub(super) fn shrink(
     attempt: impl Fn(&Plan) -> Outcome,
     plan: Plan,
     violation: Violation,
+    events: u64,
 ) -> (Plan, Violation) {
-    let mut shrinker = Shrinker { attempt, plan, violation, spent: 0 };
+    let budget = BUDGET.max(events.saturating_mul(RUNS));
+    let mut shrinker = Shrinker { attempt, plan, violation, budget, spent: 0 };
     shrinker.cut_off();
     shrinker.keep_the_last();
     shrinker.drop_kinds();
@@ -25,7 +28,7 @@ pub(super) fn shrink(
         shrinker.remove_actions();
         shrinker.reduce_setting();
         shrinker.simplify_actions();
-        if shrinker.plan == before || shrinker.spent >= BUDGET {
+        if shrinker.plan == before || shrinker.is_spent() {
             return (shrinker.plan, shrinker.violation);
         }
     }
@@ -35,13 +38,18 @@ struct Shrinker<A> {
     attempt: A,
     plan: Plan,
     violation: Violation,
+    budget: u64,
     spent: u64,
 }
 
 impl<A: Fn(&Plan) -> Outcome> Shrinker<A> {
+    fn is_spent(&self) -> bool {
+        self.spent >= self.budget
+    }
+
     /// Takes another plan if it fails in the same way.
     fn try_plan(&mut self, plan: Plan) -> bool {
-        if self.spent >= BUDGET || plan == self.plan {
+        if self.is_spent() || plan == self.plan {
             return false;
         }
         let outcome = (self.attempt)(&plan);
@@ -86,7 +94,9 @@ impl<A: Fn(&Plan) -> Outcome> Shrinker<A> {
     /// Most failures need only a few documents, clients and kinds of faults.
     fn drop_kinds(&mut self) {
         let document = |what: &What| match what {
-            What::Put { document, .. } | What::Delete { document, .. } => Some(*document),
+            What::Put { document, .. }
+            | What::Set { document, .. }
+            | What::Delete { document, .. } => Some(*document),
             _ => None,
         };
         let documents: BTreeSet<_> =
@@ -118,7 +128,7 @@ impl<A: Fn(&Plan) -> Outcome> Shrinker<A> {
         loop {
             let mut at = 0;
             let mut removed = false;
-            while at < self.plan.actions.len() && self.spent < BUDGET {
+            while at < self.plan.actions.len() && !self.is_spent() {
                 let mut smaller = self.plan.clone();
                 let end = (at + size).min(smaller.actions.len());
                 smaller.actions.drain(at..end);
@@ -130,7 +140,7 @@ impl<A: Fn(&Plan) -> Outcome> Shrinker<A> {
             }
             if size > 1 {
                 size = size.div_ceil(2);
-            } else if !removed || self.spent >= BUDGET {
+            } else if !removed || self.is_spent() {
                 return;
             }
         }
@@ -156,14 +166,14 @@ impl<A: Fn(&Plan) -> Outcome> Shrinker<A> {
             change(&mut plan);
             self.try_plan(plan);
         }
-        while self.plan.setting.clients > 1 && self.spent < BUDGET {
+        while self.plan.setting.clients > 1 && !self.is_spent() {
             let mut plan = self.plan.clone();
             plan.setting.clients -= 1;
             if !self.try_plan(plan) && !self.drop_client() {
                 break;
             }
         }
-        while self.plan.setting.documents > 1 && self.spent < BUDGET {
+        while self.plan.setting.documents > 1 && !self.is_spent() {
             let mut plan = self.plan.clone();
             plan.setting.documents -= 1;
             if !self.try_plan(plan) {
@@ -189,6 +199,9 @@ impl<A: Fn(&Plan) -> Outcome> Shrinker<A> {
     /// Moves actions to rounder times, closer together, and makes their values small.
     fn simplify_actions(&mut self) {
         for n in 0..self.plan.actions.len() {
+            if self.is_spent() {
+                return;
+            }
             let before = n.checked_sub(1).map_or(0, |p| self.plan.actions[p].at);
             let at = self.plan.actions[n].at;
             for round in [before, before + 100, before + 1_000, at / 1_000 * 1_000, at / 100 * 100]
@@ -215,48 +228,12 @@ impl<A: Fn(&Plan) -> Outcome> Shrinker<A> {
     }
 }
 
+/// Leaves a client out of a partition, and gives those after it the numbers before theirs.
 fn renumber(what: &mut What, gone: usize) {
-    let down = |client: &mut usize| *client -= usize::from(*client > gone);
-    match what {
-        What::Clone { from, to } => {
-            down(from);
-            down(to);
-        }
-        What::Partition { clients, .. } => {
-            clients.retain(|c| *c != gone);
-            clients.iter_mut().for_each(down);
-        }
-        What::Put { client, .. }
-        | What::Delete { client, .. }
-        | What::Transaction { client, .. }
-        | What::Decide { client, .. }
-        | What::BadNetwork { client, .. }
-        | What::Flips { client, .. }
-        | What::Delay { client, .. }
-        | What::Silence { client, .. }
-        | What::Cut { client }
-        | What::Flap { client, .. }
-        | What::SlowReader { client, .. }
-        | What::LoseAnswers { client, .. }
-        | What::Crash { client, .. }
-        | What::CrashAfterCommit { client, .. }
-        | What::Pause { client, .. }
-        | What::DoubleStart { client }
-        | What::Offline { client, .. }
-        | What::DiskErrors { client, .. }
-        | What::SlowDisk { client, .. }
-        | What::Jump { client, .. }
-        | What::Freeze { client, .. }
-        | What::Refuse { client, .. }
-        | What::Revoke { client, .. }
-        | What::RequestReset { client }
-        | What::Wipe { client } => down(client),
-        What::RestartServer { .. }
-        | What::ServerDiskErrors { .. }
-        | What::Backup
-        | What::Restore
-        | What::Purge { .. } => {}
+    if let What::Partition { clients, .. } = what {
+        clients.retain(|c| *c != gone);
     }
+    what.renumber(|client| *client -= usize::from(*client > gone));
 }
 
 /// The same with smaller values, the smallest first.

@@ -5,17 +5,9 @@ use std::collections::BTreeSet;
 use sync_core::clock::Now;
 use sync_core::engine::{Failure, Input, Output};
 use sync_core::error::{Error, ErrorKind, Result};
-use sync_core::model::{
-    Checkpoint, DocumentKey, Generation, Limits, LocalSeq, PushId, ReplicaId, ResetReason, Scope,
-    Seq,
-};
+use sync_core::model::{DocumentKey, Generation, Limits, ReplicaId, ResetReason, Scope, Seq};
 use sync_core::replica::ops;
-use sync_core::replica::record::{Record, ScopeRow};
-use sync_core::replica::rows::ReplicaReads;
-use sync_core::replica::{
-    Committed, Context, Decision, Forget, LocalTransaction, LocalWrite, WriteLimits,
-};
-use sync_core::server::ops::Acknowledgement;
+use sync_core::replica::{Committed, Context, Forget};
 use sync_core::storage::Durability;
 
 use super::client::{Client, Kept};
@@ -38,6 +30,7 @@ impl<D: Disks> Run<D> {
         let replica = identity(client, 1);
         self.clients.push(Client {
             core: Some(core),
+            rows: Vec::new(),
             replica,
             process: None,
             processes: 0,
@@ -79,7 +72,9 @@ impl<D: Disks> Run<D> {
         job: impl FnOnce(&mut D::Replica) -> Result<T>,
     ) -> Result<T> {
         let gone = || Error::new(ErrorKind::Closed, "the store is being opened");
-        let core = self.clients[client].core.as_mut().ok_or_else(gone)?;
+        let client = &mut self.clients[client];
+        client.rows.clear();
+        let core = client.core.as_mut().ok_or_else(gone)?;
         transact_as(core, durability, job)
     }
 
@@ -91,7 +86,7 @@ impl<D: Disks> Run<D> {
         Some(look(self.clients[client].core.as_mut()?, job))
     }
 
-    fn context(&self, client: usize) -> Context {
+    pub(super) fn context(&self, client: usize) -> Context {
         let lease = self.clients[client].process.as_ref().map_or(Generation(0), |p| p.lease);
         Context { now: self.clock_of(client), resolvers: self.resolvers.clone(), lease }
     }
@@ -322,7 +317,7 @@ impl<D: Disks> Run<D> {
     }
 
     /// What the client showed and shows of a document, told to the oracles if that differs.
-    fn compare(
+    pub(super) fn compare(
         &mut self,
         client: usize,
         key: &DocumentKey,
@@ -342,171 +337,6 @@ impl<D: Disks> Run<D> {
         }
         (before, after)
     }
-
-    // ---- the app
-
-    /// The app writes, and hears when it is durable.
-    pub(super) fn write(&mut self, client: usize, scope: usize, writes: Vec<LocalWrite>) {
-        if self.clients[client].process.is_none() || self.clients[client].paused_until > self.now {
-            return;
-        }
-        let scope = self.scopes[scope % self.scopes.len()].clone();
-        let now = self.clock_of(client);
-        let key =
-            |w: &LocalWrite| DocumentKey::new(scope.clone(), w.collection.clone(), w.id.clone());
-        let keys: BTreeSet<DocumentKey> = writes.iter().map(key).collect();
-        self.mark(client + 1, Mark::Write, || {
-            let ids: Vec<_> = keys.iter().map(|k| k.id.to_string()).collect();
-            format!("write {}", ids.join(" "))
-        });
-        let transaction = LocalTransaction { scope: scope.clone(), writes };
-        let unit = self.last_local(client).next();
-        self.history.begin_step();
-        let written = self.on_client(client, durability_of_writes(), |rows| {
-            ops::write(rows, now, &WriteLimits::default(), &transaction)
-        });
-        if written.is_err() {
-            return;
-        }
-        for key in keys {
-            let after = self.record_of(client, &key).and_then(|r| r.current);
-            let before = match &after {
-                Some(after) => self.clients[client].shown.insert(key.clone(), after.clone()),
-                None => self.clients[client].shown.remove(&key),
-            };
-            self.tally.writes += 1;
-            self.fact(&Fact::Wrote { client, key, before, after, unit });
-        }
-        if let Some((millis, power, salt)) = self.clients[client].doomed.take() {
-            self.stop(client, power, salt);
-            return self.queue.push(self.now + millis, Event::Start { client });
-        }
-        self.look_at_outbox(client);
-    }
-
-    /// The app decides about what waits for it.
-    pub(super) fn decide(
-        &mut self,
-        client: usize,
-        key: &DocumentKey,
-        decision: &Decision,
-        of: Vec<sync_core::model::Revision>,
-    ) {
-        let now = self.clock_of(client);
-        self.history.begin_step();
-        let decided =
-            self.on_client(client, Durability::Power, |rows| ops::decide(rows, now, key, decision));
-        if decided.is_ok() {
-            self.compare(client, key, &Cause::Decided(of));
-            self.look_at_outbox(client);
-        }
-    }
-
-    pub(super) fn look_at_outbox(&mut self, client: usize) {
-        for scope in self.followed(client) {
-            let scope = self.scopes[scope].clone();
-            if self.scope_row(client, &scope).pending > 0 {
-                self.soon(client, Input::OutboxGrew { scope });
-            }
-        }
-    }
-
-    pub(super) fn reopen(&mut self, client: usize, power: bool, salt: u64) {
-        if let Some(core) = self.clients[client].core.take() {
-            let opened = self.disks.reopen_replica(core, power, salt);
-            self.clients[client].core = Some(must(opened, "a replica's store opens again"));
-        }
-        self.fact(&Fact::Reopened { client, power });
-        let meta = self.at_client(client, |rows| rows.meta()).flatten();
-        if let Some(meta) = meta {
-            self.clients[client].replica = meta.replica;
-        }
-        self.history.begin_step();
-        self.compare_all(client, &Cause::RolledBack);
-        self.clients[client].disk_busy = self.now;
-    }
-
-    pub(super) fn note_time(&mut self, client: usize, time: u64) {
-        let cx = self.context(client);
-        let told = self.on_client(client, Durability::Process, |rows| {
-            ops::note_server(rows, cx.now, cx.lease, Now(time), WriteLimits::default())
-        });
-        // A lease that was taken over, or a disk that failed: the next greeting tells it again.
-        drop(told);
-    }
-
-    // ---- looking
-
-    pub(super) fn record_of(&mut self, client: usize, key: &DocumentKey) -> Option<Record> {
-        self.at_client(client, |rows| rows.record(key)).flatten()
-    }
-
-    pub(super) fn records_of(
-        &mut self,
-        client: usize,
-        scope: &Scope,
-    ) -> Vec<(DocumentKey, Record)> {
-        self.at_client(client, |rows| rows.records(scope, None, None, ALL)).unwrap_or_default()
-    }
-
-    pub(super) fn scope_row(&mut self, client: usize, scope: &Scope) -> ScopeRow {
-        let row = self.at_client(client, |rows| ReplicaReads::scope(rows, scope));
-        row.flatten().unwrap_or_default()
-    }
-
-    pub(super) fn checkpoint_of(&mut self, client: usize, scope: &Scope) -> Checkpoint {
-        self.scope_row(client, scope).checkpoint
-    }
-
-    fn last_local(&mut self, client: usize) -> LocalSeq {
-        self.at_client(client, |rows| rows.meta()).flatten().map_or(LocalSeq(0), |m| m.last_local)
-    }
-
-    pub(super) fn identity(&mut self, client: usize) -> Option<PushId> {
-        let meta = self.at_client(client, |rows| rows.meta()).flatten()?;
-        self.clients[client].replica = meta.replica;
-        Some(meta.last_push)
-    }
-
-    pub(super) fn outbox(&mut self, client: usize) -> u64 {
-        let mut count = 0;
-        for scope in self.followed(client) {
-            let scope = self.scopes[scope].clone();
-            let row = self.scope_row(client, &scope);
-            count += row.pending + row.in_flight;
-        }
-        count
-    }
-
-    fn batch_keys(&mut self, client: usize, scope: &Scope) -> BTreeSet<DocumentKey> {
-        let batch = self.at_client(client, |rows| rows.batch(scope)).flatten();
-        batch.map(|b| b.keys.into_iter().collect()).unwrap_or_default()
-    }
-
-    /// As the driver tells it: with a digest only while nothing is unsettled.
-    pub(super) fn acknowledgement(
-        &mut self,
-        client: usize,
-        scope: &Scope,
-        settled: Seq,
-    ) -> Option<Acknowledgement> {
-        let row = self.scope_row(client, scope);
-        let at = &row.checkpoint;
-        let is_settled = row.pending + row.in_flight + row.deferred == 0;
-        let is_whole = at.backfills.is_empty() && at.full_pull.is_none();
-        let compares = is_settled && is_whole && settled <= at.after();
-        let digest = compares.then_some(row.digest);
-        Some(Acknowledgement { epoch: at.epoch?, seq: at.after(), digest })
-    }
-}
-
-/// A local write is durable before it is acknowledged.
-fn durability_of_writes() -> Durability {
-    #[cfg(feature = "mutants")]
-    if sync_core::mutants::is_active(sync_core::mutants::Mutant::WriteNotSynced) {
-        return Durability::Process;
-    }
-    Durability::Power
 }
 
 /// The identity of a client: which one it is, and how often it took a new one.

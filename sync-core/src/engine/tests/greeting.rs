@@ -36,10 +36,11 @@ fn has_pull(commands: &[Output]) -> bool {
 #[test]
 fn who_is_greeted_at_the_head_only_tells_where_it_stands() {
     let mut s = greeted(PULL, settled_at(40), |_| {});
-    let told = Output::Acknowledge { scope: scope(), settled: Seq(0) };
-    assert_eq!(s.commands(), [told]);
+    let commands = s.commands();
+    let (ticket, _) = told(&commands);
+    assert_eq!(commands.len(), 1, "{commands:?}");
     assert!(!s.engine.is_in_sync(), "the digests were not compared yet");
-    s.input(Input::Acknowledged { scope: scope(), result: Ok(None) });
+    s.input(Input::Acknowledged { scope: scope(), ticket, result: Ok(None) });
     assert!(s.engine.is_in_sync());
     assert_eq!(s.commands(), []);
     // Whoever asks later gets the head asked for anew.
@@ -130,13 +131,12 @@ fn documents_that_a_greeting_finds_to_differ_are_pulled_afresh_once_and_then_sho
     assert!(s.commands().contains(&Output::Reset { scope: scope(), reset }));
     let stands = Checkpoint { epoch: Some(EPOCH), ..Checkpoint::default() };
     s.input(Input::ResetDone { scope: scope(), result: Ok(stands) });
-    let differs = Input::Acknowledged { scope: scope(), result: Ok(Some(reset)) };
     let (pull, after) = s.pull_in();
     let payload = s.deliver(pull, after.0, 40, 40);
     s.commands();
     s.applied(payload, 40);
-    s.commands();
-    s.input(differs);
+    let (ticket, _) = told(&s.commands());
+    s.input(Input::Acknowledged { scope: scope(), ticket, result: Ok(Some(reset)) });
     let outputs: Vec<_> = std::iter::from_fn(|| s.engine.poll_output()).collect();
     assert!(outputs.contains(&Output::Tell(Event::Diverged(scope()))), "{outputs:?}");
     assert_eq!(s.engine.progress().refused, Some(ErrorKind::Internal));

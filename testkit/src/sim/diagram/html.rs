@@ -19,14 +19,9 @@ const LABEL: usize = 26;
 /// differ, side by side.
 #[must_use]
 pub fn html(failure: &Failure, most: usize) -> String {
-    let mut out = String::new();
-    let seed = failure.seed;
-    let _ = write!(
-        out,
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n<title>Twotide: seed {seed} fails</title>\n<style>{}</style>\n<main>\n",
-        STYLE
-    );
     let (oracle, what) = (failure.shrunk.oracle, &failure.shrunk.what);
+    let seed = failure.seed;
+    let mut out = begin(&format!("seed {seed} fails"));
     let at = failure.shrunk.at as f64 / 1_000.0;
     let _ = writeln!(
         out,
@@ -40,12 +35,36 @@ pub fn html(failure: &Failure, most: usize) -> String {
         "<details><summary>Everything that was seen</summary><pre>{}</pre></details>",
         escape(what)
     );
-    differences(&mut out, &failure.trace);
-    plan(&mut out, &failure.plan);
+    end(out, &failure.plan, &failure.trace, most)
+}
+
+/// The page of a plan in which nothing was found.
+#[must_use]
+pub fn html_of(plan: &Plan, trace: &Trace, most: usize) -> String {
+    let mut out = begin("a plan that holds");
+    let _ = writeln!(
+        out,
+        "<header><p class=\"kind\">sound</p><h1>Nothing was found</h1><p>{} actions, seed {}.</p></header>",
+        plan.actions.len(),
+        plan.setting.seed
+    );
+    end(out, plan, trace, most)
+}
+
+fn begin(title: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n<title>Twotide: {}</title>\n<style>{STYLE}</style>\n<main>\n",
+        escape(title)
+    )
+}
+
+fn end(mut out: String, of: &Plan, trace: &Trace, most: usize) -> String {
+    differences(&mut out, trace);
+    plan(&mut out, of);
     out.push_str("<section><h2>What happened</h2>\n");
     legend(&mut out);
     out.push_str("<div class=\"wide\">");
-    svg(&mut out, &failure.trace, most);
+    svg(&mut out, trace, most);
     out.push_str("</div></section>\n</main>\n</html>\n");
     out
 }

@@ -3,5 +3,5 @@
 mod html;
 mod text;
 
-pub use html::html;
+pub use html::{html, html_of};
 pub use text::text;

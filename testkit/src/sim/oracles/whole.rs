@@ -22,7 +22,10 @@ impl Oracle for Whole {
                     };
                     batch.changes.iter().any(|c| of(&c))
                 };
-                for unit in history.units_of(*client, has) {
+                let pushed =
+                    batch.changes.iter().map(|c| (key_of(&batch.scope, c), &c.state.revision));
+                let units = history.units(*client).map(|units| units.of(pushed));
+                for unit in units.into_iter().flatten() {
                     for (key, revision) in unit.iter().filter(|(k, r)| !has(k, r)) {
                         let record = look.record(*client, key).unwrap_or_default();
                         let newest = record.current.as_ref().map(|c| c.revision) == Some(*revision);

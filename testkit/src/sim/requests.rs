@@ -1,0 +1,218 @@
+//! What the server answers, over the framework's own operations.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sync_core::clock::DRIFT_BOUND;
+use sync_core::engine::{Failure, ScopeGreeting};
+use sync_core::error::{Error, ErrorKind, Result, Retry};
+use sync_core::model::{
+    Cursor, Epoch, Limits, PushBatch, PushId, ReplicaId, Reset, ResetReason, Scope, Seq, Verdicts,
+};
+use sync_core::protocol::Pull;
+use sync_core::server::ops::{self, AppendContext, Appended, ChangesReply, check_cursor};
+use sync_core::server::record::{Fork, ServerRow, ServerScope};
+use sync_core::server::rows::ServerReads;
+use sync_core::storage::Durability;
+
+use super::disk::Disks;
+use super::fact::Fact;
+use super::plan::Refusal;
+use super::run::{Run, failure};
+use super::wire::{Down, Up};
+use crate::world::WorldJudge;
+
+impl<D: Disks> Run<D> {
+    pub(super) fn may_see(&self, client: usize, scope: &Scope) -> bool {
+        let Some(n) = self.scopes.iter().position(|s| s == scope) else { return false };
+        let until = self.server.revoked.get(&(client, n)).copied().unwrap_or(0);
+        self.followed(client).contains(&n) && until <= self.now
+    }
+
+    fn refusal(&self, client: usize) -> Option<Failure> {
+        let (until, how) = self.server.refusals.get(&client).copied()?;
+        (until > self.now).then(|| match how {
+            Refusal::Unauthenticated => failure(ErrorKind::Unauthenticated, Retry::Never),
+            Refusal::Forbidden => failure(ErrorKind::PermissionDenied, Retry::Never),
+            Refusal::TooMany => {
+                failure(ErrorKind::Overloaded, Retry::Later(Some(Duration::from_secs(2))))
+            }
+            Refusal::Unavailable => failure(ErrorKind::Overloaded, Retry::Later(None)),
+        })
+    }
+
+    pub(super) fn chunk(&self) -> Limits {
+        Limits { documents: self.setting.chunk, ..Limits::CHUNK }
+    }
+
+    pub(super) fn greet(
+        &mut self,
+        client: usize,
+        replica: ReplicaId,
+        scopes: &[(Scope, Cursor)],
+    ) -> Down {
+        if let Some(failure) = self.refusal(client) {
+            return Down::Failed(failure);
+        }
+        let mut greetings = Vec::new();
+        for (scope, cursor) in scopes {
+            if !self.may_see(client, scope) {
+                continue;
+            }
+            match self.greet_scope(replica, scope, cursor) {
+                Ok(greeting) => greetings.push(greeting),
+                Err(error) => return Down::Failed(Failure::from(&error)),
+            }
+        }
+        Down::Welcome { time: self.server_now().0, scopes: greetings }
+    }
+
+    fn greet_scope(
+        &mut self,
+        replica: ReplicaId,
+        scope: &Scope,
+        cursor: &Cursor,
+    ) -> Result<ScopeGreeting> {
+        let mut row = self.open_scope(scope)?;
+        let mut reset = None;
+        if let Err(fork) = check_cursor(&row, cursor) {
+            reset = Some(self.reset_for(scope, cursor, fork)?);
+            row = self.open_scope(scope)?;
+        }
+        let last = self.at_server(|rows| rows.push_record(scope, replica)).flatten();
+        Ok(ScopeGreeting {
+            scope: scope.clone(),
+            asked: cursor.clone(),
+            epoch: row.epoch,
+            head: row.head,
+            reset,
+            last_push: last.map_or(PushId(0), |record| record.id),
+        })
+    }
+
+    pub(super) fn open_scope(&mut self, scope: &Scope) -> Result<ServerScope> {
+        if let Some(Some(row)) = self.at_server(|rows| ServerReads::scope(rows, scope)) {
+            return Ok(row);
+        }
+        let fresh = self.server.fresh_epoch();
+        self.on_server(Durability::Power, |rows| ops::open_scope(rows, scope, fresh))
+    }
+
+    fn reset_for(&mut self, scope: &Scope, cursor: &Cursor, fork: Fork) -> Result<Reset> {
+        let (from, cut) = match fork {
+            Fork::Reset(reset) => return Ok(reset),
+            Fork::Unannounced { epoch, cut } => (epoch, cut),
+        };
+        let row = self.begin_epoch(scope, from, cut)?;
+        let cut = cursor.epoch.map_or(Seq(0), |e| row.shared_with(e));
+        Ok(Reset { epoch: row.epoch, reason: ResetReason::EpochChanged { cut } })
+    }
+
+    pub(super) fn begin_epoch(
+        &mut self,
+        scope: &Scope,
+        from: Epoch,
+        cut: Seq,
+    ) -> Result<ServerScope> {
+        let fresh = self.server.fresh_epoch();
+        self.on_server(Durability::Power, |rows| ops::begin_epoch(rows, scope, from, cut, fresh))
+    }
+
+    pub(super) fn read(&mut self, client: usize, pull: &Pull) -> Down {
+        match self.try_read(client, pull) {
+            Ok(down) => down,
+            Err(error) => Down::Failed(Failure::from(&error)),
+        }
+    }
+
+    fn try_read(&mut self, client: usize, pull: &Pull) -> Result<Down> {
+        if let Some(failure) = self.refusal(client) {
+            return Ok(Down::Failed(failure));
+        }
+        if !self.may_see(client, &pull.scope) {
+            return Err(Error::new(ErrorKind::PermissionDenied, "this scope may not be seen"));
+        }
+        self.open_scope(&pull.scope)?;
+        let limits = self.chunk();
+        let reply = self
+            .at_server(|rows| ops::changes(rows, &pull.scope, &pull.cursor, limits, &|_| true))
+            .ok_or_else(|| Error::new(ErrorKind::Closed, "the server is down"))?;
+        match reply {
+            ChangesReply::Chunk(chunk) => Ok(Down::Chunk(Arc::new(chunk))),
+            ChangesReply::Fork(fork) => {
+                Ok(Down::Reset(self.reset_for(&pull.scope, &pull.cursor, fork)?))
+            }
+        }
+    }
+
+    pub(super) fn serve(&mut self, client: usize, replica: Option<ReplicaId>, request: Up) -> Down {
+        if let Some(failure) = self.refusal(client) {
+            return Down::Failed(failure);
+        }
+        match request {
+            Up::Pull { scope, cursor } => {
+                self.read(client, &Pull { scope, cursor, limits: self.chunk() })
+            }
+            Up::Push(batch) if !self.may_see(client, &batch.scope) => {
+                Down::Failed(failure(ErrorKind::PermissionDenied, Retry::Never))
+            }
+            Up::Push(batch) => match self.append(&batch) {
+                Ok(verdicts) => Down::Verdicts(verdicts),
+                Err(error) => Down::Failed(Failure::from(&error)),
+            },
+            Up::Ack { scope, ack } => {
+                let Some(replica) = replica.filter(|_| self.may_see(client, &scope)) else {
+                    return Down::Failed(failure(ErrorKind::PermissionDenied, Retry::Never));
+                };
+                let told = self.on_server(Durability::Process, |rows| {
+                    ops::acknowledge(rows, &scope, replica, &ack)
+                });
+                match told {
+                    Ok(reset) => Down::Acknowledged(reset),
+                    Err(error) => Down::Failed(Failure::from(&error)),
+                }
+            }
+            _ => Down::Failed(failure(ErrorKind::Protocol, Retry::Reconnect)),
+        }
+    }
+
+    fn append(&mut self, batch: &PushBatch) -> Result<Verdicts> {
+        let cx = AppendContext {
+            now: self.server_now(),
+            term: self.server.term,
+            drift: DRIFT_BOUND,
+            fresh: self.server.fresh_epoch(),
+        };
+        let held: Vec<Option<ServerRow>> = self
+            .at_server(|rows| {
+                let row =
+                    |c: &sync_core::model::Change| rows.row(&batch.scope, &c.collection, &c.id);
+                batch.changes.iter().map(row).collect()
+            })
+            .unwrap_or_default();
+        self.history.begin_step();
+        let refuse = self.setting.refusals.then(crate::search::refusing);
+        let refuse = refuse.filter(|_| !self.healing);
+        let judge = WorldJudge { refuse, resolvers: self.resolvers.clone() };
+        let appended =
+            self.on_server(Durability::Power, |rows| ops::append(rows, &cx, batch, &judge));
+        self.note_calls_of(None, appended.is_ok());
+        let Appended { verdicts, head, before, entries, .. } = appended?;
+        let scope = self.at_server(|rows| ServerReads::scope(rows, &batch.scope)).flatten();
+        if let Some(scope) = scope {
+            self.tally.appended += entries.len() as u64;
+            self.fact(&Fact::Appended {
+                batch: batch.clone(),
+                held,
+                verdicts: verdicts.clone(),
+                entries,
+                scope,
+                now: cx.now.0,
+            });
+        }
+        if head > before {
+            self.head_moved(&batch.scope);
+        }
+        Ok(verdicts)
+    }
+}

@@ -1,0 +1,318 @@
+//! A run that is told step by step, instead of drawn by chance.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sync_core::model::{Body, DocumentKey, DocumentState};
+use sync_core::resolver::ConflictResolver;
+
+use super::diagram;
+use super::fact::Look;
+use super::history::History;
+use super::oracles::{Oracle, Verdict};
+use super::plan::{Action, Plan, Setting, What};
+use super::{Failure, Simulation, Tally};
+use crate::search::ResolverKind;
+
+/// Tells a run step by step: who writes what, who is cut off, what dies, and when.
+///
+/// Everything that [`Simulation`] watches is watched here too: after the last step all faults end, everybody has to come
+/// to rest and to show the same, and every oracle is asked.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Duration;
+/// use sync_core::model::Body;
+/// use sync_core::resolver::FieldMerge;
+/// use testkit::sim::Scenario;
+///
+/// let body = |text: &str| Body::parse(text.to_owned()).unwrap();
+/// let s = Duration::from_secs;
+/// let end = Scenario::new(["phone", "laptop"])
+///     .resolver(Arc::new(FieldMerge::new()))
+///     .at(s(1)).write("phone", "note", body(r#"{"title": "milk", "done": false}"#))
+///     .at(s(5)).partition(["phone"], s(20))
+///     .at(s(8)).write("phone", "note", body(r#"{"title": "milk", "done": true}"#))
+///     .at(s(9)).write("laptop", "note", body(r#"{"title": "oat milk", "done": false}"#))
+///     .run()
+///     .assert_converged();
+/// let note: serde_json::Value = end.body("note").unwrap().to().unwrap();
+/// assert_eq!(note, serde_json::json!({"title": "oat milk", "done": true}));
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct Scenario {
+    clients: Vec<String>,
+    documents: Vec<String>,
+    at: u64,
+    actions: Vec<Action>,
+    resolver: Option<Arc<dyn ConflictResolver>>,
+    on_server: bool,
+    requests: bool,
+}
+
+impl std::fmt::Debug for Scenario {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scenario")
+            .field("clients", &self.clients)
+            .field("actions", &self.actions)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Scenario {
+    /// Clients of these names, which are all online and in sync with an empty server.
+    ///
+    /// # Panics
+    /// If there is none, or two have one name.
+    pub fn new<N: Into<String>>(clients: impl IntoIterator<Item = N>) -> Self {
+        let clients: Vec<String> = clients.into_iter().map(Into::into).collect();
+        let names: BTreeSet<&String> = clients.iter().collect();
+        assert!(
+            !clients.is_empty() && names.len() == clients.len(),
+            "a scenario has clients, each of a name of its own: {clients:?}"
+        );
+        Self {
+            clients,
+            documents: Vec::new(),
+            at: 0,
+            actions: Vec::new(),
+            resolver: None,
+            on_server: false,
+            requests: false,
+        }
+    }
+
+    /// Who decides conflicts on the replicas. By default the newer edit wins.
+    pub fn resolver(mut self, resolver: Arc<dyn ConflictResolver>) -> Self {
+        self.resolver = Some(resolver);
+        self
+    }
+
+    /// Clients send requests that stand for themselves, as over HTTP, instead of a stream of frames.
+    pub fn over_requests(mut self) -> Self {
+        self.requests = true;
+        self
+    }
+
+    /// When the following steps happen, since the beginning. Steps may be told in any order.
+    pub fn at(mut self, time: Duration) -> Self {
+        self.at = u64::try_from(time.as_millis()).unwrap_or(u64::MAX / 4);
+        self
+    }
+
+    /// The app of a client writes a document: inserts it, or replaces what it shows of it.
+    ///
+    /// # Panics
+    /// If no client has that name; the same holds for all steps.
+    pub fn write(mut self, client: &str, document: &str, body: Body) -> Self {
+        let (client, document) = (self.client(client), self.document(document));
+        self.step(What::Set { client, document, body: body.as_str().to_owned() })
+    }
+
+    /// The app of a client deletes a document, if it is there.
+    pub fn delete(mut self, client: &str, document: &str) -> Self {
+        let (client, document) = (self.client(client), self.document(document));
+        self.step(What::Delete { client, document })
+    }
+
+    /// Nothing gets through between the server and these clients for that long, and nobody is told.
+    pub fn partition<'a>(self, clients: impl IntoIterator<Item = &'a str>, time: Duration) -> Self {
+        let clients = clients.into_iter().map(|name| self.client(name)).collect();
+        self.step(What::Partition { clients, millis: millis(time) })
+    }
+
+    /// The connection of a client breaks; it may connect again at once.
+    pub fn cut(self, client: &str) -> Self {
+        let client = self.client(client);
+        self.step(What::Cut { client })
+    }
+
+    /// The app of a client stops the sync, and starts it again after that long.
+    pub fn offline(self, client: &str, time: Duration) -> Self {
+        let client = self.client(client);
+        self.step(What::Offline { client, millis: millis(time) })
+    }
+
+    /// The process of a client dies, and comes back after that long.
+    pub fn crash(self, client: &str, time: Duration) -> Self {
+        let client = self.client(client);
+        self.step(What::Crash { client, millis: millis(time), power: false, salt: 0 })
+    }
+
+    /// The power of a client fails, and comes back after that long: what was not synced to the disk is gone.
+    pub fn power_loss(self, client: &str, time: Duration) -> Self {
+        let client = self.client(client);
+        self.step(What::Crash { client, millis: millis(time), power: true, salt: 0 })
+    }
+
+    /// The server stops, and comes back after that long.
+    pub fn server_restart(self, time: Duration) -> Self {
+        self.step(What::RestartServer { millis: millis(time), power: false, salt: 0 })
+    }
+
+    /// Anything else that a [`Plan`] knows. Clients and documents are numbers there, in the order in which this scenario
+    /// named them.
+    pub fn step(mut self, what: What) -> Self {
+        self.actions.push(Action { at: self.at, what });
+        self
+    }
+
+    /// Carries it out, lets everything heal, and asks the oracles.
+    pub fn run(&self) -> Ending {
+        let plan = self.plan();
+        let seen: Arc<Mutex<Seen>> = Arc::default();
+        let shown = Arc::clone(&seen);
+        let mut builder = Simulation::builder().oracle(move || Witness(Arc::clone(&shown)));
+        if let Some(resolver) = &self.resolver {
+            builder = builder.resolver(Arc::clone(resolver));
+        }
+        let (tally, failure) = match builder.build().replay(&plan) {
+            Ok(tally) => (tally, None),
+            Err(failure) => (Tally::default(), Some(failure)),
+        };
+        let seen = seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Ending { scenario: self.clone(), plan, failure, tally, seen: seen.unwrap_or_default() }
+    }
+
+    /// The scenario as a plan, which is data.
+    #[must_use]
+    pub fn plan(&self) -> Plan {
+        let mut actions = self.actions.clone();
+        actions.sort_by_key(|a| a.at);
+        let last = actions.last().map_or(0, |a| a.at);
+        Plan {
+            setting: Setting {
+                seed: 0,
+                clients: self.clients.len(),
+                scopes: 1,
+                documents: self.documents.len().max(1),
+                millis: last + 1,
+                resolver: ResolverKind::LastWriteWins,
+                on_server: self.on_server,
+                refusals: false,
+                requests_every: usize::from(self.requests),
+                push: 1_000,
+                chunk: 1_000,
+                heartbeat: 10_000,
+                latency: 10,
+                jitter: 0,
+            },
+            actions,
+        }
+    }
+
+    #[allow(
+        clippy::panic,
+        reason = "a scenario is a test, and this is how a test that is written wrong ends"
+    )]
+    fn client(&self, name: &str) -> usize {
+        let found = self.clients.iter().position(|c| c == name);
+        found.unwrap_or_else(|| panic!("there is no client {name:?}, only {:?}", self.clients))
+    }
+
+    fn document(&mut self, name: &str) -> usize {
+        self.documents.iter().position(|d| d == name).unwrap_or_else(|| {
+            self.documents.push(name.to_owned());
+            self.documents.len() - 1
+        })
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX / 4)
+}
+
+/// What the server and each client show of each document, by its number: lane 0 is the server.
+type Shown = BTreeMap<(usize, String), Option<Body>>;
+type Seen = Option<Shown>;
+
+/// Looks at everything when it has come to rest for the first time, before anybody writes afresh.
+#[derive(Debug)]
+struct Witness(Arc<Mutex<Seen>>);
+
+impl Oracle for Witness {
+    fn name(&self) -> &'static str {
+        "witness"
+    }
+
+    fn finish(&mut self, _: &History, look: &mut dyn Look) -> Verdict {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.is_some() {
+            return Ok(());
+        }
+        let mut shown = Shown::new();
+        let mut note = |lane, key: DocumentKey, state: Option<&DocumentState>| {
+            shown.insert((lane, key.id.to_string()), state.and_then(|s| s.body.clone()));
+        };
+        for client in 0..look.clients() {
+            for scope in look.scopes_of(client) {
+                for (key, row) in look.server_rows(&scope) {
+                    note(0, key, Some(&row.state));
+                }
+                for (key, record) in look.records(client, &scope) {
+                    note(client + 1, key, record.current.as_ref());
+                }
+            }
+        }
+        *seen = Some(shown);
+        Ok(())
+    }
+}
+
+/// How a [`Scenario`] ended.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Ending {
+    scenario: Scenario,
+    plan: Plan,
+    failure: Option<Box<Failure>>,
+    tally: Tally,
+    seen: Shown,
+}
+
+impl Ending {
+    /// Ends the test if any oracle saw what must not be, with the diagram of what happened.
+    ///
+    /// # Panics
+    /// If an oracle saw something: also if not all came to show the same.
+    #[track_caller]
+    #[allow(clippy::panic, reason = "this is how a test ends")]
+    pub fn assert_converged(self) -> Self {
+        if let Some(failure) = &self.failure {
+            let text = diagram::text(&failure.trace, 200);
+            panic!("{}\n{}{text}", failure.violation, self.plan.to_json());
+        }
+        self
+    }
+
+    /// What an oracle saw, if one did.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Failure> {
+        self.failure.as_deref()
+    }
+
+    /// What the run did; nothing if it failed.
+    #[must_use]
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// What the server holds of a document at the end; none if it is deleted, or was never written.
+    #[must_use]
+    pub fn body(&self, document: &str) -> Option<&Body> {
+        self.of(0, document)
+    }
+
+    /// What a client shows of a document at the end.
+    #[must_use]
+    pub fn body_on(&self, client: &str, document: &str) -> Option<&Body> {
+        self.of(self.scenario.client(client) + 1, document)
+    }
+
+    fn of(&self, lane: usize, document: &str) -> Option<&Body> {
+        let n = self.scenario.documents.iter().position(|d| d == document)?;
+        self.seen.get(&(lane, n.to_string()))?.as_ref()
+    }
+}
