@@ -415,6 +415,9 @@ pub(crate) struct SimulateArgs {
     /// How many threads
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<usize>,
+    /// Fail also if one of these faults never met a client while it pushed, pulled, caught up, followed live or rested
+    #[arg(long)]
+    pub(crate) cover: bool,
     /// Carry out this plan, and nothing else
     #[arg(long, value_name = "FILE")]
     pub(crate) replay: Option<PathBuf>,

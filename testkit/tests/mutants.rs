@@ -1,39 +1,85 @@
-//! Every mutant is noticed.
+//! Every mutant is noticed, and every oracle notices one.
+//!
+//! The plans in `regressions/mutant-NAME.plan.json` show one mutant each, in milliseconds. The search for such plans takes
+//! long: `TESTKIT_MUTANT_SEEDS` says how many seeds each mutant may take, and without it the search looks at one mutant
+//! only; `TESTKIT_MUTANT` says at which; with `UPDATE_PLANS` it writes the plans.
 
 #![cfg(feature = "mutants")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
+use std::path::{Path, PathBuf};
+
 use sync_core::mutants::Mutant;
-use testkit::sim::mutants::{by_oracle, run_all};
-use testkit::sim::{Simulation, oracles};
+use testkit::sim::mutants::{Fallen, by_oracle, run_all};
+use testkit::sim::{Plan, Simulation, oracles};
+
+fn plan_of(mutant: Mutant) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/regressions");
+    folder.join(format!("mutant-{mutant}.plan.json"))
+}
+
+#[test]
+fn the_plan_of_each_mutant_fails_with_it() {
+    let mut count = 0;
+    for mutant in Mutant::ALL {
+        let Ok(text) = std::fs::read_to_string(plan_of(*mutant)) else { continue };
+        let plan = Plan::from_json(&text).unwrap();
+        let simulation = Simulation::builder().mutant(Some(*mutant)).build();
+        assert!(simulation.replay(&plan).is_err(), "{mutant} is not noticed any more");
+        count += 1;
+    }
+    println!("{count} of {} mutants have a plan; the others are for the search", Mutant::ALL.len());
+    assert!(count * 10 >= Mutant::ALL.len() * 9);
+}
 
 #[test]
 fn every_mutant_is_noticed_and_every_oracle_notices_one() {
-    let most: u64 = std::env::var("TESTKIT_MUTANT_SEEDS").map_or(300, |s| s.parse().unwrap());
+    let Ok(most) = std::env::var("TESTKIT_MUTANT_SEEDS") else {
+        let fallen = run_all(&Simulation::builder(), &[Mutant::EditOverwritten], &(0..20), tell);
+        return assert!(fallen[0].oracle.is_some());
+    };
     let only = std::env::var("TESTKIT_MUTANT").ok();
     let only: Option<Mutant> = only.map(|name| name.parse().unwrap());
     let mutants: Vec<Mutant> =
         Mutant::ALL.iter().copied().filter(|m| only.is_none_or(|o| o == *m)).collect();
-    let fallen = run_all(&Simulation::builder().clients(4), &mutants, &(0..most), |one| {
-        let how = (one.oracle, one.actions);
-        println!("{:<32} {:>4} seeds  {how:?}", one.mutant.as_str(), one.seeds);
-    });
-    let alive: Vec<_> = fallen.iter().filter(|f| f.oracle.is_none()).map(|f| f.mutant).collect();
-    let oracles_of = by_oracle(&fallen);
-    println!("{oracles_of:#?}");
-    let idle: Vec<_> =
-        oracles::names().into_iter().filter(|name| !oracles_of.contains_key(name)).collect();
-    println!("alive: {alive:?}\noracles that noticed nothing first: {idle:?}");
-    if only.is_none() {
-        for name in idle {
-            let alone = Simulation::builder().clients(4).only([name]);
-            let first = mutants.iter().find(|mutant| {
-                let fallen = run_all(&alone, &[**mutant], &(0..8), |_| {});
-                fallen[0].oracle == Some(name)
-            });
-            println!("{name} alone notices {first:?}");
-            assert!(first.is_some(), "{name} notices nothing");
+    let seeds = 0..most.parse().unwrap();
+    let fallen = run_all(&Simulation::builder(), &mutants, &seeds, tell);
+    if std::env::var_os("UPDATE_PLANS").is_some() {
+        for one in &fallen {
+            if let Some(plan) = &one.plan {
+                std::fs::write(plan_of(one.mutant), plan.to_json()).unwrap();
+            }
         }
     }
+    let alive: Vec<_> = fallen.iter().filter(|f| f.oracle.is_none()).map(|f| f.mutant).collect();
     assert!(alive.is_empty(), "{alive:?}");
+    if only.is_none() {
+        look_at_bars(&fallen);
+        look_at_oracles(&fallen);
+    }
+}
+
+/// Nine in ten within 300 seeds, and half of the shrunk plans with six actions at the most.
+fn look_at_bars(fallen: &[Fallen]) {
+    let quick = fallen.iter().filter(|f| f.seeds <= 300).count();
+    let mut lengths: Vec<usize> = fallen.iter().filter_map(|f| f.actions).collect();
+    lengths.sort_unstable();
+    let median = lengths[lengths.len() / 2];
+    println!("{quick} of {} within 300 seeds, median {median} actions", fallen.len());
+    assert!(quick * 10 >= fallen.len() * 9 && median <= 6, "{lengths:?}");
+}
+
+fn look_at_oracles(fallen: &[Fallen]) {
+    let noticed = by_oracle(fallen);
+    for name in oracles::names() {
+        let all = noticed.get(name).map(Vec::as_slice).unwrap_or_default();
+        let alone: Vec<&str> = all.iter().filter(|(_, a)| *a).map(|(m, _)| m.as_str()).collect();
+        println!("{name:<20} notices {:>2} mutants, alone {alone:?}", all.len());
+        assert!(!all.is_empty(), "{name} notices nothing");
+    }
+}
+
+fn tell(fallen: &Fallen) {
+    let Fallen { mutant, seeds, actions, oracles, .. } = fallen;
+    println!("{:<32} {seeds:>5} seeds, {actions:?} actions, by {oracles:?}", mutant.as_str());
 }

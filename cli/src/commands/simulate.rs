@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
-use testkit::sim::diagram::{html, text};
-use testkit::sim::{Builder, Failure as Failed, Plan, Report, Simulation, Tally};
+use testkit::sim::diagram::{html, html_of, text};
+use testkit::sim::{Builder, Failure as Failed, FaultKind, Phase, Plan, Report, Simulation, Tally};
 use tokio::time::Instant;
 
 use crate::args::SimulateArgs;
@@ -27,6 +27,10 @@ struct Line<'a> {
     writes: u64,
     conflicts: u64,
     faults: u64,
+    events: u64,
+    /// Kinds of faults times phases of a client in which they met it, and how many there are.
+    pairs: usize,
+    pairs_of: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     seed: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -97,7 +101,13 @@ fn replay(args: &SimulateArgs, builder: &Builder, file: &Path) -> Result<(), Fai
     let simulation = builder.clone().build();
     let began = Instant::now();
     let report = match simulation.replay(&plan) {
-        Ok(tally) => Report { tally, failures: Vec::new() },
+        Ok(tally) => {
+            if let Some(file) = &args.html {
+                let page = html_of(&plan, &simulation.trace(&plan), MOMENTS);
+                write_page(file, page)?;
+            }
+            Report { tally, failures: Vec::new() }
+        }
         Err(failure) => {
             Report { tally: Tally { runs: 1, ..Tally::default() }, failures: vec![*failure] }
         }
@@ -107,7 +117,10 @@ fn replay(args: &SimulateArgs, builder: &Builder, file: &Path) -> Result<(), Fai
 
 /// Tells what was found: a line for programs, a diagram for people.
 fn tell(args: &SimulateArgs, report: &Report, took: Duration) -> Result<(), Failure> {
-    let Tally { runs, writes, conflicts, faults, .. } = report.tally;
+    let Tally { runs, writes, conflicts, faults, events, .. } = report.tally;
+    let kinds = args.faults.kinds();
+    let missing = report.tally.coverage.missing(&kinds);
+    let pairs_of = kinds.len() * Phase::ALL.len();
     let failure = report.failures.first();
     let simulated_hours = hours(&report.tally);
     print(&Line {
@@ -118,6 +131,9 @@ fn tell(args: &SimulateArgs, report: &Report, took: Duration) -> Result<(), Fail
         writes,
         conflicts,
         faults,
+        events,
+        pairs: pairs_of - missing.len(),
+        pairs_of,
         seed: failure.map(|f| f.seed),
         oracle: failure.map(|f| f.violation.oracle),
         what: failure.map(|f| f.violation.what.as_str()),
@@ -125,28 +141,43 @@ fn tell(args: &SimulateArgs, report: &Report, took: Duration) -> Result<(), Fail
     })?;
     let Some(failure) = failure else {
         eprintln!("{runs} runs, {simulated_hours:.1} simulated hours: nothing was found");
-        return Ok(());
+        return check_cover(args, &missing);
     };
     show(args, failure)?;
     Err(Failure::failed(format!("seed {} fails: {}", failure.seed, failure.shrunk.oracle)))
+}
+
+fn check_cover(args: &SimulateArgs, missing: &[(FaultKind, Phase)]) -> Result<(), Failure> {
+    if !args.cover || missing.is_empty() {
+        return Ok(());
+    }
+    let told: Vec<String> =
+        missing.iter().map(|(kind, phase)| format!("{} in {phase:?}", kind.as_str())).collect();
+    Err(Failure::failed(format!("never met: {}", told.join(", "))))
 }
 
 fn show(args: &SimulateArgs, failure: &Failed) -> Result<(), Failure> {
     eprintln!("{}", text(&failure.trace, LINES));
     eprintln!("seed {} fails: {}", failure.seed, failure.violation);
     eprintln!("shrunk to {} actions:\n{}", failure.plan.actions.len(), failure.plan.to_json());
-    let write = |file: &Path, text: String| {
-        std::fs::write(file, text).map_err(|e| Failure::from(e).about(file.display()))
-    };
     if let Some(file) = &args.save {
         write(file, failure.plan.to_json())?;
         eprintln!("again: twotide simulate --replay {}", file.display());
     }
     if let Some(file) = &args.html {
-        write(file, html(failure, MOMENTS))?;
-        eprintln!("as a page: {}", file.display());
+        write_page(file, html(failure, MOMENTS))?;
     }
     Ok(())
+}
+
+fn write_page(file: &Path, page: String) -> Result<(), Failure> {
+    write(file, page)?;
+    eprintln!("as a page: {}", file.display());
+    Ok(())
+}
+
+fn write(file: &Path, text: String) -> Result<(), Failure> {
+    std::fs::write(file, text).map_err(|e| Failure::from(e).about(file.display()))
 }
 
 fn hours(tally: &Tally) -> f64 {
@@ -203,7 +234,7 @@ fn run_mutants(args: &SimulateArgs, builder: &Builder) -> Result<(), Failure> {
         let told = print(&Told {
             mutant: fallen.mutant.as_str(),
             killed: fallen.oracle.is_some(),
-            oracles: fallen.oracle.into_iter().collect(),
+            oracles: fallen.oracles.iter().copied().collect(),
             seeds: fallen.seeds,
             actions: fallen.actions,
         });

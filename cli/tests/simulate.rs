@@ -1,0 +1,72 @@
+//! `simulate` as its user runs it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+
+mod support;
+
+use serde_json::json;
+use support::{Folder, run};
+
+#[test]
+fn a_sound_run_says_so_and_says_what_it_did() {
+    let args = ["simulate", "--seeds", "0..2", "--clients", "3", "--hours", "0.01"];
+    let ended = run(&args);
+    let line = ended.ok().json();
+    assert_eq!((&line["verdict"], &line["runs"]), (&json!("sound"), &json!(2)));
+    for counted in ["simulated_hours", "hours_per_second", "writes", "faults", "events", "pairs"] {
+        assert!(line[counted].as_f64().unwrap() > 0.0, "{counted} in {line}");
+    }
+    let again = run(&args).ok().json();
+    assert_eq!(line["events"], again["events"], "the same seeds are the same runs");
+}
+
+#[test]
+fn faults_that_never_met_a_client_in_some_phase_fail_a_run_that_is_to_cover_them() {
+    let short = ["simulate", "--seeds", "0..1", "--hours", "0.001", "--faults", "wipe,clone"];
+    run(&short).ok();
+    let ended = run(&[&short[..], &["--cover"]].concat());
+    ended.fails(&["never met", "wipe in Push"]);
+}
+
+#[test]
+fn a_plan_is_replayed_from_its_file_and_shown_as_a_page() {
+    let folder = Folder::new();
+    let plan = concat!(env!("CARGO_MANIFEST_DIR"), "/../testkit/tests/regressions/");
+    let plan = format!("{plan}mutant-edit-overwritten.plan.json");
+    let page = folder.arg("page.html");
+    let line = run(&["simulate", "--replay", &plan, "--html", &page]).ok().json();
+    assert_eq!((&line["verdict"], &line["runs"]), (&json!("sound"), &json!(1)));
+    let page = std::fs::read_to_string(folder.path("page.html")).unwrap();
+    assert!(page.starts_with("<!doctype html>") && page.contains("Nothing was found"), "{page}");
+}
+
+#[test]
+fn what_cannot_be_simulated_is_refused_with_a_reason() {
+    run(&["simulate", "--seeds", "5..5"]).misused(&["there is no seed in 5..5"]);
+    run(&["simulate", "--faults", "flood"]).misused(&["there is no fault \"flood\"", "loss"]);
+    run(&["simulate", "--hours", "0"]).misused(&["at least a second"]);
+    run(&["simulate", "--replay", "/does/not/exist.json"]).fails(&["/does/not/exist.json"]);
+}
+
+#[cfg(not(feature = "mutants"))]
+#[test]
+fn a_program_without_mutants_says_how_to_build_one_that_has_them() {
+    for args in [&["simulate", "--mutant", "no-backoff"][..], &["simulate", "--mutants"]] {
+        run(args).misused(&["cargo build --release -p twotide-cli --features mutants"]);
+    }
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn a_mutant_is_noticed_shrunk_and_shown() {
+    let folder = Folder::new();
+    let (plan, page) = (folder.arg("plan.json"), folder.arg("page.html"));
+    let mutant = ["--mutant", "edit-overwritten"];
+    let args = ["simulate", "--seeds", "0..20", "--save", &plan, "--html", &page];
+    let ended = run(&[&args[..], &mutant].concat());
+    ended.fails(&["seed", "shrunk to"]);
+    let again = run(&[&["simulate", "--replay", &plan][..], &mutant].concat());
+    again.fails(&["fails"]);
+    run(&["simulate", "--replay", &plan]).ok();
+    assert!(std::fs::read_to_string(folder.path("page.html")).unwrap().contains("<svg"));
+}
