@@ -95,7 +95,8 @@ impl Oracle for NothingForgotten {
 
 fn simulate(resolver: Arc<dyn ConflictResolver>) -> Report {
     let mut workload = Workload::default();
-    (workload.deletes, workload.transactions, workload.swarm) = (0, 0, false);
+    (workload.deletes, workload.erasures, workload.transactions) = (0, 0, 0);
+    workload.swarm = false;
     let faults = [FaultKind::Cut, FaultKind::Clog, FaultKind::Crash, FaultKind::Offline];
     Simulation::builder()
         .clients(3)

@@ -48,6 +48,12 @@ impl DocumentState {
         state.and_then(|s| s.erased)
     }
 
+    /// The same as a tombstone: what is known of the document without what it said.
+    #[must_use]
+    pub fn without_body(self) -> Self {
+        Self { body: None, ..self }
+    }
+
     /// Whether two states show the app the same: both deleted, or equal bodies.
     #[must_use]
     pub fn shows_the_same(&self, other: &Self) -> bool {

@@ -270,7 +270,8 @@ pub struct QuarantineRow {
     pub key: DocumentKey,
     /// The refused state.
     pub state: DocumentState,
-    /// The settled state that the edit was made on.
+    /// The settled state that the edit was made on. Of an edit that left the device with its scope there is none; if it
+    /// knew of an erasure, there is one without its body.
     pub base: Option<Settled>,
     /// Why.
     pub rejection: Rejection,

@@ -140,7 +140,7 @@ fn by_erasure(
             })
         }
         Ordering::Less => {
-            let state = Some(DocumentState { body: None, ..remote.clone() });
+            let state = Some(remote.clone().without_body());
             let told = ServerState { seq: incoming.seq, state };
             if record.in_flight().is_some() {
                 wait(record, told); // rule 5

@@ -68,6 +68,12 @@ impl<D: Disks> Run<D> {
                     self.write(client, scope, vec![write]);
                 }
             }
+            What::Erase { document, .. } => {
+                let scope = scopes[document % scopes.len()];
+                let DocumentKey { collection, id, .. } = self.key(scope, document);
+                let write = LocalWrite { collection, id, operation: WriteOperation::Erase };
+                self.write(client, scope, vec![write]);
+            }
             What::Transaction { salt, .. } => {
                 let mut rng = SplitMix64::new(salt);
                 let scope = scopes[rng.below(scopes.len())];
@@ -418,6 +424,7 @@ pub(super) fn kind_of(what: &What) -> Option<FaultKind> {
         What::Put { .. }
         | What::Set { .. }
         | What::Delete { .. }
+        | What::Erase { .. }
         | What::Transaction { .. }
         | What::Decide { .. }
         | What::Backup => return None,

@@ -40,6 +40,20 @@ impl Bits {
         self.without(of).first().is_none()
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.iter().all(|word| *word == 0)
+    }
+
+    /// The numbers, smallest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.0.len() * 64).filter(|n| self.contains(*n))
+    }
+
+    /// The numbers that both have.
+    pub(super) fn common(&self, other: &Self) -> Self {
+        Self(self.0.iter().zip(&other.0).map(|(word, other)| word & other).collect())
+    }
+
     pub(super) fn first(&self) -> Option<usize> {
         let at = self.0.iter().position(|word| *word != 0)?;
         Some(at * 64 + self.0[at].trailing_zeros() as usize)
@@ -64,5 +78,8 @@ mod tests {
         assert_eq!(small.without(&large).first(), None);
         assert!(small.union(&set(&[5])).contains(5) && !small.contains(5));
         assert!(!small.contains(4_000));
+        assert_eq!(large.iter().collect::<Vec<_>>(), [1, 2, 70, 200]);
+        assert_eq!(large.common(&small), small);
+        assert!(large.common(&set(&[3])).is_empty() && !small.is_empty());
     }
 }

@@ -205,6 +205,8 @@ pub struct Workload {
     pub writes_per_second: f64,
     /// Of 100 writes, how many are deletions. Default 15.
     pub deletes: usize,
+    /// Of 100 writes, how many are erasures. Default 3.
+    pub erasures: usize,
     /// Of 100 writes, how many are transactions over several documents. Default 8.
     pub transactions: usize,
     /// Of 100 writes, how many go to the first document. Default 30.
@@ -215,7 +217,14 @@ pub struct Workload {
 
 impl Default for Workload {
     fn default() -> Self {
-        Self { writes_per_second: 0.5, deletes: 15, transactions: 8, hot: 30, swarm: true }
+        Self {
+            writes_per_second: 0.5,
+            deletes: 15,
+            erasures: 3,
+            transactions: 8,
+            hot: 30,
+            swarm: true,
+        }
     }
 }
 
@@ -229,6 +238,7 @@ impl Workload {
         Self {
             writes_per_second: self.writes_per_second * [1.0, 1.0, 1.0, 2.0][rng.below(4)],
             deletes: pick(&mut rng, self.deletes).min(60),
+            erasures: pick(&mut rng, self.erasures).min(20),
             transactions: pick(&mut rng, self.transactions).min(40),
             hot: pick(&mut rng, self.hot).min(90),
             swarm: false,
@@ -243,6 +253,8 @@ impl Workload {
             What::Delete { client, document }
         } else if kind < self.deletes + self.transactions {
             What::Transaction { client, salt }
+        } else if kind >= 98 - self.erasures && kind < 98 {
+            What::Erase { client, document }
         } else if kind >= 98 {
             What::Decide { client, salt }
         } else {

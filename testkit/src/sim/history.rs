@@ -2,7 +2,7 @@
 //!
 //! The engine's own metadata (bases, known positions) is not asked. A revision is nothing here but the name of a state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sync_core::model::{
     Body, DocumentKey, DocumentState, LocalSeq, Revision, VerdictKind, Verdicts,
@@ -36,6 +36,10 @@ struct Node {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Story {
     pub(super) writes: Vec<Write>,
+    /// What each write was made on.
+    known: Vec<Bits>,
+    /// Writes that erased the document: what does not know of one has to go.
+    erasures: Bits,
     /// Writes that ended: resolved away, refused, undone before anybody heard of them, deleted and purged, or gone with
     /// their device.
     pub(super) ended: Bits,
@@ -76,7 +80,30 @@ impl Story {
 
     /// The first of `older` that neither belongs to `newer` nor ended otherwise.
     pub(super) fn missing(&self, older: &Bits, newer: &Bits) -> Option<usize> {
-        older.without(newer).without(&self.ended).first()
+        let missing = older.without(newer).without(&self.ended);
+        if self.erasures.is_empty() {
+            return missing.first();
+        }
+        missing.iter().find(|n| !self.is_erased(*n, newer))
+    }
+
+    /// Whether a write did not know of an erasure that a state descends from.
+    pub(super) fn is_erased(&self, write: usize, newer: &Bits) -> bool {
+        let erasures = newer.common(&self.erasures);
+        let known = &self.known[write];
+        erasures.iter().any(|erasure| erasure != write && !known.contains(erasure))
+    }
+
+    /// The bodies that the erasures which a state descends from took.
+    pub(super) fn erased_by(&self, state: &DocumentState) -> BTreeSet<String> {
+        let erasures = self.of(Some(state)).common(&self.erasures);
+        let bodies = |knowing: bool| {
+            let of = move |n: &&Node| erasures_known(n, &erasures) == knowing;
+            let bodies = self.states.values().filter(of).filter_map(|n| n.body.as_ref());
+            bodies.map(|b| b.as_str().to_owned()).collect::<BTreeSet<_>>()
+        };
+        let kept = bodies.clone()(true);
+        bodies(false).difference(&kept).cloned().collect()
     }
 
     /// Whether a deletion met another one that the later state knows: two deletions are no conflict, and what was written
@@ -128,6 +155,10 @@ impl Story {
     }
 }
 
+fn erasures_known(node: &Node, erasures: &Bits) -> bool {
+    erasures.is_subset(&node.writes)
+}
+
 /// Everything that happened, as far as it bears on who knew what.
 #[derive(Debug, Default)]
 pub struct History {
@@ -142,6 +173,9 @@ pub struct History {
     made: BTreeMap<DocumentKey, Bits>,
     /// Positions of a life of the log may be doubted: a resolver may be asked about what it need not.
     pub(super) restored: bool,
+    /// A batch was given up because something of it was erased. What it had brought, if its answer was lost, is not known
+    /// as the replica's own any more.
+    pub(super) withdrawn: bool,
     /// Two devices had one identity.
     pub(super) cloned: bool,
     /// Two clones made one revision of two states: nothing tells them apart any more.
@@ -153,6 +187,10 @@ pub struct History {
 impl History {
     pub(super) fn story(&self, key: &DocumentKey) -> &Story {
         self.stories.get(key).unwrap_or(&self.nothing)
+    }
+
+    pub(super) fn has_erasures(&self) -> bool {
+        self.stories.values().any(|story| !story.erasures.is_empty())
     }
 
     pub(super) fn stories(&self) -> impl Iterator<Item = (&DocumentKey, &Story)> {
@@ -258,6 +296,12 @@ impl History {
                 let writes = self.story(key).of(Some(state));
                 let story = self.story_mut(key);
                 story.ended.extend(&writes);
+                for n in (0..story.writes.len())
+                    .filter(|n| story.is_erased(*n, &writes))
+                    .collect::<Vec<_>>()
+                {
+                    story.ended.insert(n);
+                }
                 story.purged.push(writes);
             }
             Fact::Restored => self.note_restore(),
@@ -305,6 +349,10 @@ impl History {
         writes.insert(story.writes.len());
         let deletes = after.is_none_or(DocumentState::is_deleted);
         story.writes.push(Write { client, device, deletes });
+        if after.is_some_and(DocumentState::is_erasure) {
+            story.erasures.insert(story.known.len());
+        }
+        story.known.push(story.of(before));
         match after {
             Some(after) => {
                 let collided = cloned && story.collides(after);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use sync_core::model::{Checkpoint, DocumentKey, LocalSeq, PushId, Scope, Seq};
-use sync_core::replica::record::{Record, ScopeRow};
+use sync_core::replica::record::{BatchRow, Record, ScopeRow};
 use sync_core::replica::rows::ReplicaReads;
 use sync_core::server::ops::Acknowledgement;
 
@@ -68,8 +68,12 @@ impl<D: Disks> Run<D> {
     }
 
     pub(super) fn batch_keys(&mut self, client: usize, scope: &Scope) -> BTreeSet<DocumentKey> {
-        let batch = self.at_client(client, |rows| rows.batch(scope)).flatten();
-        batch.map(|b| b.keys.into_iter().collect()).unwrap_or_default()
+        self.batch_of(client, scope).map(|b| b.keys.into_iter().collect()).unwrap_or_default()
+    }
+
+    /// The batch in flight.
+    pub(super) fn batch_of(&mut self, client: usize, scope: &Scope) -> Option<BatchRow> {
+        self.at_client(client, |rows| rows.batch(scope)).flatten()
     }
 
     /// As the driver tells it: with a digest only while nothing is unsettled.

@@ -67,6 +67,8 @@ pub enum What {
     Set { client: usize, document: usize, body: String },
     /// The app deletes a document, if it is there.
     Delete { client: usize, document: usize },
+    /// The app erases a document, if there is a trace of it.
+    Erase { client: usize, document: usize },
     /// The app writes or deletes several documents in one transaction.
     Transaction { client: usize, salt: u64 },
     /// The app decides what waits for it.
@@ -199,6 +201,7 @@ macro_rules! whom {
             What::Put { client, .. }
             | What::Set { client, .. }
             | What::Delete { client, .. }
+            | What::Erase { client, .. }
             | What::Transaction { client, .. }
             | What::Decide { client, .. }
             | What::BadNetwork { client, .. }
@@ -258,7 +261,15 @@ impl What {
     /// Whether it is something that an app does, and not a fault.
     #[must_use]
     pub fn is_work(&self) -> bool {
-        use What::{Decide, Delete, Put, Set, Transaction};
-        matches!(self, Put { .. } | Set { .. } | Delete { .. } | Transaction { .. } | Decide { .. })
+        use What::{Decide, Delete, Erase, Put, Set, Transaction};
+        matches!(
+            self,
+            Put { .. }
+                | Set { .. }
+                | Delete { .. }
+                | Erase { .. }
+                | Transaction { .. }
+                | Decide { .. }
+        )
     }
 }

@@ -96,7 +96,8 @@ impl<A: Fn(&Plan) -> Outcome> Shrinker<A> {
         let document = |what: &What| match what {
             What::Put { document, .. }
             | What::Set { document, .. }
-            | What::Delete { document, .. } => Some(*document),
+            | What::Delete { document, .. }
+            | What::Erase { document, .. } => Some(*document),
             _ => None,
         };
         let documents: BTreeSet<_> =

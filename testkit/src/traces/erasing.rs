@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use sync_core::error::ErrorKind;
-use sync_core::model::{Change, Rejection, RejectionCode, Reset, ResetReason, Seq, VerdictKind};
+use sync_core::model::{
+    Change, Limits, Rejection, RejectionCode, Reset, ResetReason, Seq, VerdictKind,
+};
 use sync_core::replica::record::Carried;
 use sync_core::replica::{
     Committed, Decided, Decision, LocalTransaction, LocalWrite, WriteOperation,
 };
-use sync_core::resolver::{ClientWins, Resolution, resolve_with};
+use sync_core::resolver::{ClientWins, Resolution, ServerWins, resolve_with};
 
 use super::{batch, decided, refusing, world_with};
 use crate::cores::Cores;
@@ -394,6 +396,59 @@ pub fn an_erased_tombstone_is_purged<C: Cores>(cores: C) {
     world.assert_converged();
     assert_eq!(world.text(other, "notes/a").as_deref(), Some("fresh"));
     world.assert_gone("secret");
+}
+
+/// A document that was written anew after its erasure, deleted and purged does not come back by an edit that knew of the
+/// erasure alone: the resolver is asked.
+pub fn an_erasure_that_is_known_revives_nothing<C: Cores>(cores: C) {
+    let mut world = world_with(cores, ServerWins);
+    world.put(0, "notes/a", "one");
+    world.push_all(0);
+    world.erase(0, "notes/a");
+    world.put(0, "notes/a", "two");
+    world.sync_all();
+    world.put(1, "notes/a", "three");
+    world.transaction(0, &[("notes/a", None)]);
+    world.push_all(0);
+    let head = world.server_scope().head;
+    assert_eq!(world.purge(head), 1);
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!((world.server_text("notes/a"), world.calls().count()), (None, 1));
+}
+
+/// An edit that knew of an erasure, and left the device with its scope before it was pushed, erases nothing when it is tried
+/// again: what somebody else wrote since is in conflict with it.
+pub fn a_retry_erases_nothing_that_it_only_knew_of<C: Cores>(cores: C) {
+    let mut world = world_with(cores, ServerWins);
+    world.put(0, "notes/a", "one");
+    world.sync_all();
+    world.erase(0, "notes/a");
+    world.sync_all();
+    world.put(1, "notes/a", "two");
+    world.forget(1, None);
+    world.put(0, "notes/a", "three");
+    world.push_all(0);
+    assert!(world.decide(1, "notes/a", &Decision::Retry).is_ok());
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!(world.calls().count(), 1);
+    assert_eq!(world.server_text("notes/a").as_deref(), Some("three"));
+}
+
+/// The app sees nothing of an erasure of what was deleted before; it is a transaction of its own all the same.
+pub fn an_erasure_of_a_deleted_document_travels_by_itself<C: Cores>(cores: C) {
+    let mut world = World::new(cores, 2);
+    world.put(0, "notes/a", "one");
+    world.push_all(0);
+    world.transaction(0, &[("notes/a", None)]);
+    world.push_all(0);
+    world.erase(0, "notes/a");
+    world.transaction(0, &[("notes/b", Some("two")), ("notes/c", Some("two"))]);
+    let one = Limits { documents: 1, ..Limits::PUSH };
+    assert_eq!(world.form_within(0, one).map(|b| b.changes.len()), Some(1));
+    world.sync_all();
+    world.assert_converged();
 }
 
 /// After a reset that voids what is known an erasure still wins, and what was written knowing of it still stands.

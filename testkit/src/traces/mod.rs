@@ -209,6 +209,9 @@ macro_rules! rule_traces {
             a_refused_erasure
             an_erasure_is_lost_in_a_restore
             an_erased_tombstone_is_purged
+            an_erasure_of_a_deleted_document_travels_by_itself
+            an_erasure_that_is_known_revives_nothing
+            a_retry_erases_nothing_that_it_only_knew_of
             an_erasure_after_a_digest_reset
             what_is_local_only_never_travels
             a_local_only_collection_is_untouched_by_resets

@@ -6,6 +6,7 @@ use crate::clock::Now;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
     Checkpoint, Collection, DocumentKey, DocumentState, Epoch, Rejection, RejectionCode, Scope,
+    Settled,
 };
 use crate::replica::record::QuarantineRow;
 use crate::replica::rows::ReplicaRows;
@@ -61,7 +62,11 @@ fn retry(tx: &mut Transaction<'_>, now: Now, row: QuarantineRow) -> Result<()> {
     let mut old = tx.rows.record(&row.key)?;
     let unit = tx.meta.last_local.next();
     let current = old.as_ref().and_then(|r| r.current.as_ref());
-    if row.state.erased > DocumentState::erasure_of(current) {
+    // An erasure is made again if the edit was one, or went on from one that was refused with it. An edit that only knew of
+    // somebody's erasure erases nothing: what others wrote since is in conflict with it, and stays.
+    let base = DocumentState::erasure_of(row.base.as_ref().map(|b| &b.state));
+    let erases = row.state.erased > DocumentState::erasure_of(current).max(base);
+    if erases {
         write::put_erasure(tx, now, unit, &row.key, old)?;
         old = tx.rows.record(&row.key)?;
     }
@@ -69,7 +74,8 @@ fn retry(tx: &mut Transaction<'_>, now: Now, row: QuarantineRow) -> Result<()> {
     if current == row.state.body.as_ref() {
         return Ok(());
     }
-    write::put(tx, now, unit, &row.key, old, row.state.body)
+    let known = row.state.erased.filter(|_| !erases);
+    write::put_knowing(tx, now, unit, &row.key, old, (row.state.body, known))
 }
 
 fn resolve(
@@ -180,8 +186,11 @@ fn remove_documents(
             return Ok(());
         }
         for (key, record) in page {
-            if let (Some(_), Some(state)) = (record.edit(), record.current.clone()) {
-                tx.quarantine(now, &key, (state, None), &rejection)?;
+            if let (Some(edit), Some(state)) = (record.edit(), record.current.clone()) {
+                // Of the base stays only which erasure it knew of, so that a retry does not take that for its own.
+                let base = edit.base.clone().filter(|b| b.state.erased.is_some());
+                let base = base.map(|b| Settled { state: b.state.without_body(), ..b });
+                tx.quarantine(now, &key, (state, base), &rejection)?;
             }
             tx.remove(&key, &record, Origin::Remote)?;
         }

@@ -3,8 +3,8 @@
 use crate::clock::Now;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
-    Collection, Digest, DocumentKey, DocumentState, Epoch, Rejection, Revision, Scope, Seq,
-    Settled, Stamp,
+    Collection, Digest, DocumentKey, DocumentState, Epoch, LocalSeq, Rejection, Revision, Scope,
+    Seq, Settled, Stamp,
 };
 use crate::replica::record::{QuarantineRow, Record, ReplicaMeta, ScopeRow};
 use crate::replica::rows::{ReplicaReads, ReplicaRows};
@@ -61,6 +61,10 @@ impl<'a> Transaction<'a> {
             self.drop_traces(key, old, origin)?;
         }
         self.note_change(key, old, &mut new, origin);
+        // A local transaction has a number of its own also if the app sees nothing of it, as when a deleted document is
+        // erased: the next one must not take itself for a part of it.
+        let unit = new.edit().map_or(LocalSeq(0), |edit| edit.transaction);
+        self.meta.last_local = self.meta.last_local.max(unit);
         self.count(key, old, &new);
         self.rows.put_record(key, old, &new)
     }

@@ -2,7 +2,7 @@
 
 use crate::clock::Now;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Body, DocumentKey, DocumentState, LocalSeq, Seq, Stamp};
+use crate::model::{Body, DocumentKey, DocumentState, LocalSeq, Revision, Seq, Stamp};
 use crate::replica::record::{Edit, Record};
 use crate::replica::rows::ReplicaRows;
 use crate::replica::types::{
@@ -65,6 +65,18 @@ pub(super) fn put(
     old: Option<Record>,
     body: Option<Body>,
 ) -> Result<()> {
+    put_knowing(tx, now, unit, key, old, (body, None))
+}
+
+/// As [`put`], for a body that was written in knowledge of an erasure of which the record does not know (any more).
+pub(super) fn put_knowing(
+    tx: &mut Transaction<'_>,
+    now: Now,
+    unit: LocalSeq,
+    key: &DocumentKey,
+    old: Option<Record>,
+    (body, known): (Option<Body>, Option<Revision>),
+) -> Result<()> {
     if tx.scope.is_local() {
         return local::put(tx, now, key, old, body);
     }
@@ -85,7 +97,7 @@ pub(super) fn put(
             Edit { transaction: unit, base, travelled: false, unlogged: false }
         }
     };
-    let erased = record.erased();
+    let erased = record.erased().max(known);
     record.show(Some(DocumentState { revision, author: revision, created, body, erased }));
     record.pending_mut().edit = Some(edit);
     tx.save(key, old.as_ref(), record, Origin::Local)

@@ -26,12 +26,13 @@ pub(super) enum Standing {
 /// settled in a lost life of the log, above its cut, makes the change a re-offer: it follows on what survived the cut and
 /// on re-offers of older positions, is older than re-offers of later ones, and conflicts with what was written since.
 ///
-/// Where one side knows of an erasure that the other does not, it wins, whatever the base: then nothing is in conflict.
+/// Where one side knows of an erasure that the other does not, it wins, whatever the base: then nothing is in conflict. Of
+/// what is absent nobody can tell what it knew: it may have been deleted and purged since.
 pub(super) fn standing(scope: &ServerScope, change: &Change, row: Option<&ServerRow>) -> Standing {
     let held = row.and_then(|r| r.state.erased);
     match (change.state.erased.cmp(&held), by_base(scope, change, row)) {
         (Ordering::Less, _) if row.is_some() => Standing::Erased,
-        (Ordering::Greater, Standing::Conflicts | Standing::Older) => {
+        (Ordering::Greater, Standing::Conflicts | Standing::Older) if row.is_some() => {
             Standing::Follows(lineage(scope, change, row))
         }
         (_, standing) => standing,

@@ -22,7 +22,7 @@ impl Oracle for Lost {
         for (key, story) in history.stories() {
             let has = story.of(held.get(key));
             for (n, write) in story.writes.iter().enumerate() {
-                if !has.contains(n) && !story.ended.contains(n) {
+                if !has.contains(n) && !story.ended.contains(n) && !story.is_erased(n, &has) {
                     return Err(format!(
                         "write {n} of {key} ({write:?}) is lost; the server holds {:?}",
                         held.get(key)

@@ -8,6 +8,7 @@ mod checkpoint;
 mod concurrent;
 mod convergence;
 mod durable;
+mod erased;
 mod exactly_once;
 mod invented;
 mod lost;
@@ -71,6 +72,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(scopes::Scopes),
         Box::new(bounded::Bounded::default()),
         Box::new(durable::Durable),
+        Box::new(erased::Erased),
         Box::new(convergence::Convergence),
         Box::new(lost::Lost),
     ]

@@ -54,7 +54,9 @@ impl Oracle for Stamps {
                     }
                     let before = held.get(at).and_then(Option::as_ref).map(|r| &r.state);
                     let is_known = history.cloned || history.restored;
-                    if !is_known && !follows(before, Some(&entry.state)) {
+                    // What did not know of an erasure makes way for it, however new it is.
+                    let erased = before.is_some_and(|b| b.erased < entry.state.erased);
+                    if !is_known && !erased && !follows(before, Some(&entry.state)) {
                         return Err(format!(
                             "a state went behind the one it replaces: {before:?}, {entry:?}"
                         ));

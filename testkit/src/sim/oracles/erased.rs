@@ -1,0 +1,38 @@
+//! An erasure takes every body that was written without knowing of it, on the server and on every device (guarantee of
+//! `hard_delete`).
+
+use super::{History, Look, Oracle, Verdict};
+
+#[derive(Debug)]
+pub(super) struct Erased;
+
+impl Oracle for Erased {
+    fn name(&self) -> &'static str {
+        "erased"
+    }
+
+    fn finish(&mut self, history: &History, look: &mut dyn Look) -> Verdict {
+        if !history.has_erasures() {
+            return Ok(());
+        }
+        for client in 0..look.clients() {
+            for scope in look.scopes_of(client) {
+                let records = look.records(client, &scope);
+                for (key, row) in look.server_rows(&scope) {
+                    let story = history.story(&key);
+                    let gone = story.erased_by(&row.state);
+                    let record = records.iter().find(|(k, _)| *k == key);
+                    for (holder, held) in [
+                        ("the server".to_owned(), format!("{row:?}")),
+                        (format!("client {client}"), format!("{record:?}")),
+                    ] {
+                        if let Some(body) = gone.iter().find(|b| held.contains(b.as_str())) {
+                            return Err(format!("{holder} still holds {body:?} of {key}: {held}"));
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
