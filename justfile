@@ -18,6 +18,7 @@ fix:
 # All tests, and the examples in the documentation.
 test:
     cargo test --workspace
+    cargo test -p testkit --features model --test model
 
 # The documentation, with warnings as errors.
 doc:

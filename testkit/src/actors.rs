@@ -17,6 +17,9 @@
 //! actors.world.assert_converged();
 //! ```
 
+#[cfg(feature = "model")]
+mod copy;
+
 use std::collections::BTreeMap;
 
 use sync_core::clock::Now;
@@ -35,7 +38,7 @@ use crate::world::{Greeting, Reply, World};
 const PATIENCE: usize = 10_000;
 
 /// A message on the wire.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Parcel {
     /// The replica that it is from or for.
     pub replica: usize,
@@ -46,7 +49,7 @@ pub struct Parcel {
 }
 
 /// What a message says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Content {
     /// To the server: the chunk after this cursor.
     Pull(Cursor),
@@ -58,13 +61,13 @@ pub enum Content {
     Pushed(Verdicts),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Kept {
     Chunk(Chunk),
     Verdicts(Verdicts),
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Actor {
     engine: Engine,
     link: Option<Ticket>,
@@ -72,6 +75,16 @@ struct Actor {
     formed: Option<PushBatch>,
     /// The live stream: where it stands, and whether its next event was asked for.
     live: Option<(Ticket, Cursor, bool)>,
+}
+
+impl Actor {
+    /// An engine at rest, of a replica that stands where its storage says.
+    fn open<C: Cores>(world: &mut World<C>, replica: usize, now: Now) -> Self {
+        let mut engine = Engine::new(EngineOptions::default(), replica as u64);
+        let (scope, row) = (world.scope().clone(), world.scope_row(replica));
+        engine.handle_input(now, Input::Opened { scope, checkpoint: row.checkpoint });
+        Self { engine, link: None, kept: BTreeMap::new(), formed: None, live: None }
+    }
 }
 
 /// A world whose replicas are driven by engines.
@@ -88,14 +101,7 @@ pub struct Actors<C: Cores> {
 impl<C: Cores> Actors<C> {
     /// Gives every replica of the world an engine, at rest.
     pub fn new(mut world: World<C>) -> Self {
-        let mut actors = Vec::new();
-        for replica in 0..world.replicas() {
-            let mut engine = Engine::new(EngineOptions::default(), replica as u64);
-            let (scope, row) = (world.scope().clone(), world.scope_row(replica));
-            engine.handle_input(Now(0), Input::Opened { scope, checkpoint: row.checkpoint });
-            let kept = BTreeMap::new();
-            actors.push(Actor { engine, link: None, kept, formed: None, live: None });
-        }
+        let actors = (0..world.replicas()).map(|r| Actor::open(&mut world, r, Now(0))).collect();
         Self { world, wire: Vec::new(), actors, now: Now(0) }
     }
 
@@ -136,6 +142,30 @@ impl<C: Cores> Actors<C> {
         for replica in 0..self.actors.len() {
             self.input(replica, Input::Tick);
         }
+    }
+
+    /// Time passes until what the engine of one replica waits for is due; the others do not look at their clocks.
+    pub fn wake(&mut self, replica: usize) {
+        let due = self.actors[replica].engine.next_deadline();
+        self.now = self.now.max(due.unwrap_or(self.now));
+        self.input(replica, Input::Tick);
+    }
+
+    /// The process of a replica dies and starts again: what it had in memory is gone, and it connects anew. What it had
+    /// sent may still arrive, and what is answered to that does not concern it.
+    pub fn restart(&mut self, replica: usize) {
+        let mut fresh = Actor::open(&mut self.world, replica, self.now);
+        // Tickets are names of one process. Here they go on, so that no old answer is taken for a new one.
+        let newest = self.actors[replica].engine.ticket();
+        while fresh.engine.ticket() < newest {}
+        self.actors[replica] = fresh;
+        self.start(replica);
+    }
+
+    /// Whether the replica has a link.
+    #[must_use]
+    pub fn is_linked(&self, replica: usize) -> bool {
+        self.actors[replica].link.is_some()
     }
 
     /// Takes the oldest parcel off the wire that the test looks for.

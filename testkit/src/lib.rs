@@ -10,6 +10,8 @@
 //!   test, which may lose it, deliver it twice, or deliver it late.
 //! - [`traces`]: one function for each rule; [`rule_traces!`] makes them named tests of any backend.
 //! - [`search`]: random plans, oracles that judge them by the recorded history, and a shrinker.
+//! - `model` (with the feature of that name): the model check, which makes every choice where the search draws one, over the
+//!   rules alone and through the real engines, within bounds.
 //! - [`conformance`]: one named case for each promise of a contract, over anything that implements it, with its threads and
 //!   files; and faults that show that the cases would notice.
 //! - [`proxy`]: a TCP proxy that misbehaves as it is told, for tests over real sockets.
@@ -25,6 +27,8 @@
 pub mod actors;
 pub mod conformance;
 pub mod cores;
+#[cfg(feature = "model")]
+pub mod model;
 pub mod proxy;
 pub mod resolvers;
 pub mod search;

@@ -68,7 +68,8 @@ impl<C: Cores> Runner<C> {
         self.oracle.finish(&mut self.world)
     }
 
-    fn settle_down(&mut self) -> Verdict {
+    /// Lets everything sync without faults until nothing moves.
+    pub(crate) fn settle_down(&mut self) -> Verdict {
         for _ in 0..24 {
             for replica in 0..self.world.replicas() {
                 self.sync(replica)?;

@@ -23,9 +23,13 @@ mod shrink;
 use std::ops::Range;
 
 pub use action::{Action, Mix, Plan, ResolverKind, Setting, Step};
+#[cfg(feature = "model")]
+pub(crate) use oracle::{Cause, Verdict};
 pub use oracle::{Oracle, Tally};
 pub use rng::SplitMix64;
 pub use run::{Failure, run};
+#[cfg(feature = "model")]
+pub(crate) use run::{Message, Runner};
 pub(crate) use run::{quietly, refusing};
 pub use shrink::shrink;
 

@@ -2,6 +2,9 @@
 //!
 //! The engine's own metadata (bases, known positions) is not asked. A revision is nothing here but the name of a state.
 
+#[cfg(feature = "model")]
+mod compare;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use sync_core::model::{
@@ -13,7 +16,7 @@ use crate::cores::Cores;
 use crate::world::{Delivery, World};
 
 /// The writes that a state descends from, by their number in [`World::writes`].
-type Writes = BTreeSet<usize>;
+pub(crate) type Writes = BTreeSet<usize>;
 type Name = (DocumentKey, Revision);
 
 /// What runs did, added up.
@@ -49,7 +52,7 @@ impl Tally {
 
 /// What a step was, as far as the oracle has to know.
 #[derive(Clone, Debug)]
-pub(super) enum Cause {
+pub(crate) enum Cause {
     /// Writes, messages, resets.
     Ordinary,
     /// The app decided about a document; the states that its decision was made of.
@@ -82,21 +85,22 @@ pub struct Oracle {
     /// The states of local transactions, by replica and transaction.
     units: BTreeMap<(usize, u64), Vec<Name>>,
     /// Positions of a life of the log may be doubted: a resolver may be asked about what it need not.
-    pub(super) restored: bool,
+    pub(crate) restored: bool,
     /// Two devices had one identity.
     pub(super) cloned: bool,
     pub(super) tally: Tally,
 }
 
 /// A name for what went wrong, and the rest.
-pub(super) type Verdict = Result<(), (&'static str, String)>;
+pub(crate) type Verdict = Result<(), (&'static str, String)>;
 
 fn wrong(kind: &'static str, what: impl Into<String>) -> Verdict {
     Err((kind, what.into()))
 }
 
 impl Oracle {
-    fn ancestry(&self, key: &DocumentKey, revision: Revision) -> Writes {
+    /// The writes that a state descends from.
+    pub(crate) fn ancestry(&self, key: &DocumentKey, revision: Revision) -> Writes {
         let (mut writes, mut seen) = (Writes::new(), BTreeSet::new());
         let mut open = vec![revision];
         while let Some(revision) = open.pop() {
@@ -141,7 +145,7 @@ impl Oracle {
     }
 
     /// Takes note of local writes. An error if a clone used a revision twice.
-    pub(super) fn note_writes<C: Cores>(&mut self, world: &World<C>) -> Verdict {
+    pub(crate) fn note_writes<C: Cores>(&mut self, world: &World<C>) -> Verdict {
         let from = std::mem::replace(&mut self.writes_seen, world.writes().len());
         for (i, write) in world.writes().iter().enumerate().skip(from) {
             self.tally.writes += 1;
@@ -191,7 +195,7 @@ impl Oracle {
     }
 
     /// A batch was formed: whole transactions.
-    pub(super) fn note_batch<C: Cores>(
+    pub(crate) fn note_batch<C: Cores>(
         &mut self,
         world: &mut World<C>,
         replica: usize,
@@ -271,7 +275,7 @@ impl Oracle {
     }
 
     /// Looks at what a replica shows after a step.
-    pub(super) fn look<C: Cores>(
+    pub(crate) fn look<C: Cores>(
         &mut self,
         world: &mut World<C>,
         replica: usize,
@@ -365,7 +369,7 @@ impl Oracle {
     }
 
     /// Looks at what the server made of a batch. `rows` is what it held before.
-    pub(super) fn note_append<C: Cores>(
+    pub(crate) fn note_append<C: Cores>(
         &mut self,
         world: &World<C>,
         batch: &PushBatch,
@@ -414,7 +418,7 @@ impl Oracle {
     }
 
     /// Tombstones were purged.
-    pub(super) fn note_purge(
+    pub(crate) fn note_purge(
         &mut self,
         before: &BTreeMap<DocumentKey, DocumentState>,
         after: &BTreeMap<DocumentKey, DocumentState>,
@@ -426,7 +430,7 @@ impl Oracle {
     }
 
     /// At the end: every write is part of what the server holds, or ended in a way that was told.
-    pub(super) fn finish<C: Cores>(&self, world: &mut World<C>) -> Verdict {
+    pub(crate) fn finish<C: Cores>(&self, world: &mut World<C>) -> Verdict {
         let held: BTreeMap<_, _> =
             world.server_rows().into_iter().map(|(k, row)| (k, row.state)).collect();
         for (i, write) in world.writes().iter().enumerate() {

@@ -94,19 +94,19 @@ pub fn run<C: Cores>(cores: C, plan: &Plan) -> Result<Tally, Failure> {
 }
 
 /// A message on its way.
-#[derive(Clone)]
-pub(super) enum Message {
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Message {
     Batch(usize, PushBatch),
     Verdicts(usize, PushId, Verdicts),
     Chunk(usize, Chunk),
 }
 
-pub(super) struct Runner<C: Cores> {
+pub(crate) struct Runner<C: Cores> {
     pub(super) setting: Setting,
-    pub(super) world: World<C>,
-    pub(super) oracle: Oracle,
-    pub(super) bag: Vec<Message>,
-    backups: Vec<Backup<C::Server>>,
+    pub(crate) world: World<C>,
+    pub(crate) oracle: Oracle,
+    pub(crate) bag: Vec<Message>,
+    pub(crate) backups: Vec<Backup<C::Server>>,
     /// Counts bodies: no two are equal.
     pub(super) bodies: usize,
     /// See [`Tally::blind`].
@@ -127,7 +127,7 @@ pub(crate) fn refusing() -> Refuse {
 }
 
 impl<C: Cores> Runner<C> {
-    fn new(cores: C, setting: Setting) -> Self {
+    pub(crate) fn new(cores: C, setting: Setting) -> Self {
         let on_server = if setting.on_server {
             vec![(World::<C>::collection("merged"), Arc::new(Joining) as _)]
         } else {
@@ -169,12 +169,12 @@ impl<C: Cores> Runner<C> {
         }
     }
 
-    pub(super) fn document(&self, n: usize) -> String {
+    pub(crate) fn document(&self, n: usize) -> String {
         let collection = if self.setting.on_server && n % 2 == 1 { "merged" } else { "notes" };
         format!("{collection}/{n}")
     }
 
-    fn rows(&mut self) -> BTreeMap<DocumentKey, DocumentState> {
+    pub(crate) fn rows(&mut self) -> BTreeMap<DocumentKey, DocumentState> {
         self.world.server_rows().into_iter().map(|(k, row)| (k, row.state)).collect()
     }
 
@@ -309,7 +309,7 @@ impl<C: Cores> Runner<C> {
         }
     }
 
-    fn form(&mut self, replica: usize) -> Verdict {
+    pub(crate) fn form(&mut self, replica: usize) -> Verdict {
         let replica = self.replica(replica);
         if let Some(batch) = self.world.form(replica) {
             // Forming may stamp anew.
@@ -320,14 +320,17 @@ impl<C: Cores> Runner<C> {
         Ok(())
     }
 
-    fn deliver(&mut self, batch: &PushBatch) -> Result<Verdicts, (&'static str, String)> {
+    pub(crate) fn deliver(
+        &mut self,
+        batch: &PushBatch,
+    ) -> Result<Verdicts, (&'static str, String)> {
         let rows = self.rows();
         let delivery = self.world.append(batch);
         self.oracle.note_append(&self.world, batch, &rows, &delivery)?;
         Ok(delivery.verdicts)
     }
 
-    fn settle(&mut self, replica: usize, id: PushId, verdicts: &Verdicts) -> Verdict {
+    pub(crate) fn settle(&mut self, replica: usize, id: PushId, verdicts: &Verdicts) -> Verdict {
         let in_flight = self.world.batch_in_flight(replica);
         if matches!(verdicts, Verdicts::Decided { .. }) {
             self.world.settle(replica, id, verdicts);
@@ -341,7 +344,7 @@ impl<C: Cores> Runner<C> {
         self.oracle.look(&mut self.world, replica, &Cause::Ordinary)
     }
 
-    fn read(&mut self, replica: usize, ahead: bool) -> Verdict {
+    pub(crate) fn read(&mut self, replica: usize, ahead: bool) -> Verdict {
         let replica = self.replica(replica);
         let mut cursor = self.world.cursor(replica);
         if ahead {
@@ -462,5 +465,23 @@ impl<C: Cores> Runner<C> {
         let told =
             |m: &Message| matches!(m, Message::Verdicts(r, id, _) if (*r, *id) == (replica, push));
         self.bag.iter().any(told)
+    }
+}
+
+#[cfg(feature = "model")]
+impl Runner<crate::cores::MemoryCores> {
+    /// A runner of its own that is as this one is.
+    pub(crate) fn copy(&self) -> Self {
+        Self {
+            setting: self.setting,
+            world: self.world.copy(),
+            oracle: self.oracle.clone(),
+            bag: self.bag.clone(),
+            backups: self.backups.iter().map(Backup::copy).collect(),
+            bodies: self.bodies,
+            blind: self.blind,
+            unaware: self.unaware.clone(),
+            silent: self.silent,
+        }
     }
 }

@@ -19,6 +19,8 @@
 //! ```
 
 mod checks;
+#[cfg(feature = "model")]
+mod copy;
 mod device;
 mod journey;
 mod recorder;
@@ -85,6 +87,21 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// Who decides conflicts, each call of whom is written down.
+    fn recorded(&self, calls: &Calls) -> Resolvers {
+        let record = |inner: &Arc<dyn ConflictResolver>, on_server| {
+            Arc::new(Recording::new(Arc::clone(inner), calls.clone(), on_server))
+        };
+        let mut resolvers = Resolvers::shared(record(&self.resolver, false), ResolveOn::Replica);
+        for (collection, resolver) in &self.on_server {
+            let recording = record(resolver, true);
+            resolvers = resolvers.with(collection.clone(), recording, ResolveOn::Server);
+        }
+        resolvers
+    }
+}
+
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")
@@ -117,6 +134,8 @@ pub struct World<C: Cores> {
     writes: Vec<Write>,
     /// The true time in milliseconds; every step takes one.
     time: u64,
+    /// Steps take no time: what differs only in when it happened is one world then.
+    stands_still: bool,
     /// Counts epochs, starts and identities, so that no two are equal.
     fresh: u64,
     term: Term,
@@ -141,14 +160,7 @@ impl<C: Cores> World<C> {
     /// A world.
     pub fn with(cores: C, options: Options) -> Self {
         let calls = Calls::default();
-        let record = |inner: &Arc<dyn ConflictResolver>, on_server| {
-            Arc::new(Recording::new(Arc::clone(inner), calls.clone(), on_server))
-        };
-        let mut resolvers = Resolvers::shared(record(&options.resolver, false), ResolveOn::Replica);
-        for (collection, resolver) in &options.on_server {
-            let recording = record(resolver, true);
-            resolvers = resolvers.with(collection.clone(), recording, ResolveOn::Server);
-        }
+        let resolvers = options.recorded(&calls);
         let server = must(cores.server(), "the backend makes a server");
         let mut world = Self {
             cores,
@@ -159,6 +171,7 @@ impl<C: Cores> World<C> {
             calls,
             writes: Vec::new(),
             time: 1_700_000_000_000 + options.past,
+            stands_still: false,
             fresh: options.past,
             term: Term(1 + options.past),
             options,
@@ -245,7 +258,7 @@ impl<C: Cores> World<C> {
     }
 
     fn step(&mut self) -> Now {
-        self.time += 1;
+        self.time += u64::from(!self.stands_still);
         Now(self.time)
     }
 
@@ -259,10 +272,14 @@ impl<C: Cores> World<C> {
 
     fn fresh_id(&mut self, kind: u8) -> [u8; 16] {
         self.fresh += 1;
-        let mut id = [kind; 16];
-        id[8..].copy_from_slice(&self.fresh.to_be_bytes());
-        id
+        numbered(kind, self.fresh)
     }
+}
+
+fn numbered(kind: u8, number: u64) -> [u8; 16] {
+    let mut id = [kind; 16];
+    id[8..].copy_from_slice(&number.to_be_bytes());
+    id
 }
 
 /// The body that holds a text.

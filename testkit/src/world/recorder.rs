@@ -56,6 +56,12 @@ impl Calls {
         calls.get(from..).unwrap_or_default().to_vec()
     }
 
+    /// A list of its own with the same calls.
+    #[cfg(feature = "model")]
+    pub(super) fn copy(&self) -> Self {
+        Self(Arc::new(Mutex::new(self.since(0))))
+    }
+
     fn push(&self, call: ResolverCall) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(call);
     }

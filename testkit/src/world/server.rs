@@ -3,7 +3,7 @@
 use std::fmt;
 
 use sync_core::model::{
-    Change, Chunk, Cursor, Digest, DocumentKey, DocumentState, Limits, LogEntry, PushBatch,
+    Change, Chunk, Cursor, Digest, DocumentKey, DocumentState, Epoch, Limits, LogEntry, PushBatch,
     Rejection, Reset, ResetReason, Revision, Scope, Seq, Term, Verdicts,
 };
 use sync_core::resolver::{Resolution, Resolvers};
@@ -13,11 +13,11 @@ use sync_core::server::ops::{
 use sync_core::server::record::{Fork, ServerRow, ServerScope};
 use sync_core::server::rows::ServerReads;
 
-use super::{Refuse, World};
+use super::{Refuse, World, numbered};
 use crate::cores::{Cores, look, must, transact};
 
 /// The server's answer to a request for changes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Reply {
     /// The next chunk.
     Chunk(Chunk),
@@ -100,7 +100,8 @@ impl<C: Cores> World<C> {
     /// A batch reaches the server; also what it wrote.
     pub fn append(&mut self, batch: &PushBatch) -> Delivery {
         let now = self.step();
-        let fresh = self.fresh_epoch();
+        // The scope is open: no epoch begins with a push.
+        let fresh = Epoch(numbered(0xee, self.fresh + 1));
         let cx = AppendContext { now, term: self.term, drift: self.options.drift, fresh };
         let judge =
             WorldJudge { refuse: self.options.refuse.clone(), resolvers: self.resolvers.clone() };

@@ -1,0 +1,97 @@
+//! One step of an exploration.
+
+use std::fmt;
+
+/// What happens. Replicas and documents are numbers; messages are the places in the list of those on their way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "the fields are the replica, the document and the message")]
+pub enum Action {
+    /// The app writes a document.
+    Write { replica: usize, document: usize },
+    /// The app deletes a document.
+    Delete { replica: usize, document: usize },
+    /// The replica's batch goes on its way (again).
+    Form { replica: usize },
+    /// The replica's next chunk is read, and goes on its way.
+    Read { replica: usize },
+    /// The chunk after the one on its way is read.
+    ReadAhead { replica: usize },
+    /// A message arrives.
+    Deliver { message: usize },
+    /// A message arrives, and will again.
+    Double { message: usize },
+    /// A message is lost.
+    Lose { message: usize },
+    /// The replica loses its link.
+    Cut { replica: usize },
+    /// Time passes until the replica's engine does something by itself.
+    Wake { replica: usize },
+    /// The replica's process dies and starts again.
+    Crash { replica: usize },
+    /// The server dies and starts again.
+    Restart,
+    /// The server forgets its tombstones.
+    Purge,
+    /// The server is backed up.
+    Backup,
+    /// The server is restored from the backup, and says so.
+    Restore,
+}
+
+impl Action {
+    /// The replica that it says it is about.
+    pub(super) fn replica(self) -> Option<usize> {
+        match self {
+            Self::Write { replica, .. }
+            | Self::Delete { replica, .. }
+            | Self::Form { replica }
+            | Self::Read { replica }
+            | Self::ReadAhead { replica }
+            | Self::Cut { replica }
+            | Self::Wake { replica }
+            | Self::Crash { replica } => Some(replica),
+            _ => None,
+        }
+    }
+
+    /// The message that it is about.
+    pub(super) fn message(self) -> Option<usize> {
+        match self {
+            Self::Deliver { message } | Self::Double { message } | Self::Lose { message } => {
+                Some(message)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Messages are named by their number: who knows them says more.
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Write { replica, document } => {
+                write!(f, "replica {replica} writes document {document}")
+            }
+            Self::Delete { replica, document } => {
+                write!(f, "replica {replica} deletes document {document}")
+            }
+            Self::Form { replica } => write!(f, "replica {replica} sends its batch"),
+            Self::Read { replica } => {
+                write!(f, "replica {replica} asks for its next chunk, which is read")
+            }
+            Self::ReadAhead { replica } => {
+                write!(f, "replica {replica} asks for the chunk after that, which is read")
+            }
+            Self::Deliver { message } => write!(f, "message {message} arrives"),
+            Self::Double { message } => write!(f, "message {message} arrives, and will again"),
+            Self::Lose { message } => write!(f, "message {message} is lost"),
+            Self::Cut { replica } => write!(f, "replica {replica} loses its link"),
+            Self::Wake { replica } => write!(f, "time passes until replica {replica} tries again"),
+            Self::Crash { replica } => write!(f, "replica {replica} dies and starts again"),
+            Self::Restart => write!(f, "the server dies and starts again"),
+            Self::Purge => write!(f, "the server forgets its tombstones"),
+            Self::Backup => write!(f, "the server is backed up"),
+            Self::Restore => write!(f, "the server is restored from the backup"),
+        }
+    }
+}

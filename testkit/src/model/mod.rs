@@ -1,0 +1,91 @@
+//! The model check: every order of everything that can happen to two replicas and their server, within bounds.
+//!
+//! ```text
+//!                      ┌── any order: messages in any order, over storages alone
+//!   Case ── Bounds ────┤                                                          ──► states ──► promises
+//!                      └── engines: what real engines ask for, over a wire             (stateright)
+//! ```
+//!
+//! What is explored is the framework itself: the engine, the rules of replica and server over stores in memory. A state is
+//! a copy of all of them, of what is on its way, and of the history; two states are one if all of that is equal. Time
+//! stands still between steps, so that what differs only in when it happened is the same.
+//!
+//! What must hold is in [`Promise`]. Whether it does is judged by the recorded history: who wrote what, what a writer had
+//! seen, what resolvers decided, what the server wrote; the engine's own metadata is not asked. In each state with nothing
+//! on its way everybody is left alone, and all must converge.
+//!
+//! ```
+//! use testkit::model::{Bounds, Case, Through};
+//!
+//! let case = Case { name: "one write each", through: Through::AnyOrder, bounds: Bounds::LEAST };
+//! let outcome = case.explore(Some(100)); // None tries everything: 65,000 states here.
+//! assert!(outcome.is_sound(), "{outcome}");
+//! ```
+//!
+//! A counter-example is the list of what happened, in words: see [`CounterExample`].
+
+mod action;
+mod any_order;
+mod bounds;
+mod cases;
+mod engines;
+mod explored;
+#[cfg(feature = "mutants")]
+pub mod mutants;
+mod outcome;
+mod promise;
+mod truth;
+
+use sync_core::model::{Chunk, VerdictKind, Verdicts};
+
+pub use action::Action;
+pub use bounds::Bounds;
+pub use cases::{Case, Through, cases};
+pub use outcome::{CounterExample, Outcome};
+pub use promise::Promise;
+
+/// A fault that is built in while an exploration runs.
+#[cfg(feature = "mutants")]
+type Fault = Option<sync_core::mutants::Mutant>;
+/// No fault can be built in.
+#[cfg(not(feature = "mutants"))]
+type Fault = ();
+
+/// Runs a job with a fault, on whatever thread it is: the checker has threads of its own.
+fn under<T>(fault: Fault, job: impl FnOnce() -> T) -> T {
+    #[cfg(feature = "mutants")]
+    return sync_core::mutants::with(fault, job);
+    #[cfg(not(feature = "mutants"))]
+    {
+        let () = fault;
+        job()
+    }
+}
+
+fn of_message(action: Action, message: &str) -> String {
+    match action {
+        Action::Double { .. } => format!("{message} arrives, and will again"),
+        Action::Lose { .. } => format!("{message} is lost"),
+        _ => format!("{message} arrives"),
+    }
+}
+
+fn chunk_in_words(chunk: &Chunk) -> String {
+    let documents: Vec<_> = chunk.entries.iter().map(|e| format!("{}@{}", e.id, e.seq)).collect();
+    format!("({}..{}] with [{}]", chunk.after, chunk.next, documents.join(", "))
+}
+
+fn verdicts_in_words(verdicts: &Verdicts) -> String {
+    let Verdicts::Decided { verdicts, .. } = verdicts else {
+        return format!("the answer {verdicts:?}");
+    };
+    let word = |kind: &VerdictKind| match kind {
+        VerdictKind::Accepted => "accepted",
+        VerdictKind::Superseded => "superseded",
+        VerdictKind::Merged => "merged",
+        VerdictKind::Conflict => "conflict",
+        VerdictKind::Rejected(_) => "rejected",
+    };
+    let told: Vec<_> = verdicts.iter().map(|v| format!("{} @{}", word(&v.kind), v.seq)).collect();
+    format!("the verdicts [{}]", told.join(", "))
+}

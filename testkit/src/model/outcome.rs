@@ -1,0 +1,112 @@
+//! What an exploration found.
+
+use std::fmt;
+
+use stateright::{Checker, CheckerBuilder, HasDiscoveries, Model, Path};
+
+use super::action::Action;
+use super::explored::{Exploration, Explored, RESTS, State};
+use super::promise::Promise;
+
+/// What has to happen for a promise to break.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CounterExample {
+    /// What does not hold.
+    pub promise: Promise,
+    /// What happened, one thing a line.
+    pub steps: Vec<String>,
+    /// What was seen then.
+    pub what: String,
+}
+
+impl fmt::Display for CounterExample {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "it does not hold that {}:", self.promise.as_str())?;
+        for (i, step) in self.steps.iter().enumerate() {
+            writeln!(f, "{:>4}. {step}", i + 1)?;
+        }
+        write!(f, "{}", self.what)
+    }
+}
+
+/// What an exploration found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Of which case.
+    pub name: &'static str,
+    /// How many different states there were; where something broke, how many were looked at until then.
+    pub states: usize,
+    /// The most steps that led to one.
+    pub depth: usize,
+    /// Whether these are all that the bounds allow.
+    pub complete: bool,
+    /// Whether a state was seen in which everything had happened and all was at rest.
+    pub rests: bool,
+    /// What broke.
+    pub found: Option<CounterExample>,
+}
+
+impl Outcome {
+    /// Whether nothing broke.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.found.is_none()
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, states, depth, .. } = self;
+        let all = if self.complete { "all" } else { "the first" };
+        write!(f, "{name}: {all} {states} states, at most {depth} steps")?;
+        self.found.iter().try_for_each(|found| write!(f, "\n{found}"))
+    }
+}
+
+/// Explores depth first, with little memory and all processors.
+pub(super) fn explore<E: Explored>(name: &'static str, model: Exploration<E>) -> Outcome {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let checker = builder(model).threads(threads).spawn_dfs().join();
+    outcome(name, &checker)
+}
+
+/// Explores in order of the number of steps: what is found is a shortest one.
+pub(super) fn shortest<E: Explored>(name: &'static str, model: Exploration<E>) -> Outcome {
+    let checker = builder(model).spawn_bfs().join();
+    outcome(name, &checker)
+}
+
+fn builder<E: Explored>(model: Exploration<E>) -> CheckerBuilder<Exploration<E>> {
+    model.checker().finish_when(HasDiscoveries::AnyFailures)
+}
+
+fn outcome<E: Explored>(name: &'static str, checker: &impl Checker<Exploration<E>>) -> Outcome {
+    checker.model().end();
+    let discoveries = checker.discoveries();
+    let rests = discoveries.contains_key(RESTS);
+    let broken = discoveries.into_iter().filter(|(name, _)| *name != RESTS);
+    let first = broken.min_by_key(|(name, path)| (path.clone().into_actions().len(), *name));
+    let found = first.map(|(_, path)| in_words(checker.model(), path));
+    Outcome {
+        name,
+        states: match &found {
+            Some(_) => checker.model().looked_at(),
+            None => checker.unique_state_count(),
+        },
+        depth: checker.max_depth().saturating_sub(1),
+        complete: found.is_none() && checker.model().looked_at() < checker.model().most,
+        rests,
+        found,
+    }
+}
+
+fn in_words<E: Explored>(model: &Exploration<E>, path: Path<State<E>, Action>) -> CounterExample {
+    let (mut steps, _) = super::under(model.fault, || model.begun());
+    let mut broken = None;
+    for (state, action) in path.into_vec() {
+        steps.extend(action.map(|action| state.now.describe(action)));
+        broken = super::under(model.fault, || state.broken().cloned());
+    }
+    let (promise, what) = broken.map_or((Promise::Sound, String::new()), |b| (b.promise, b.what));
+    CounterExample { promise, steps, what }
+}

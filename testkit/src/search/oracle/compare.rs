@@ -1,0 +1,41 @@
+//! What tells two histories apart, and what one state knows of another: for whoever explores them one by one.
+
+use std::hash::{Hash, Hasher};
+
+use sync_core::model::{DocumentKey, DocumentState};
+
+use super::{Node, Oracle};
+use crate::world::Write;
+
+impl Oracle {
+    /// Hashes the history, in whatever order the writes of two replicas happened: `writes` are those of the world.
+    pub(crate) fn hash_history(&self, writes: &[Write], hasher: &mut impl Hasher) {
+        // A write is named by its replica and how many came before it there.
+        let named = |n: &usize| {
+            let replica = writes[*n].replica;
+            (replica, writes[..*n].iter().filter(|w| w.replica == replica).count())
+        };
+        let all = |set: &super::Writes, hasher: &mut _| {
+            let mut names: Vec<_> = set.iter().map(named).collect();
+            names.sort_unstable();
+            names.hash(hasher);
+        };
+        for (name, Node { body, writes, parents }) in &self.states {
+            (name, body, parents).hash(hasher);
+            all(writes, hasher);
+        }
+        all(&self.ended, hasher);
+        all(&self.travelled, hasher);
+        (&self.shown, &self.refused, &self.units, self.restored).hash(hasher);
+    }
+
+    /// Whether what is shown knows of everything that is held, but for what ended.
+    pub(crate) fn is_known(
+        &self,
+        key: &DocumentKey,
+        held: &DocumentState,
+        shown: Option<&DocumentState>,
+    ) -> bool {
+        self.missing(&self.of(key, Some(held)), &self.of(key, shown)).is_none()
+    }
+}

@@ -1,0 +1,76 @@
+//! Copies of a world, and what tells two of them apart: for whoever explores worlds state by state.
+
+use std::hash::{Hash, Hasher};
+use std::ops::ControlFlow;
+
+use sync_core::kv::{MemoryKv, OrderedKv};
+
+use super::{Backup, Device, World};
+use crate::cores::{Cores, MemoryCores, must};
+
+impl World<MemoryCores> {
+    /// A world of its own that is as this one is, with the same history.
+    pub(crate) fn copy(&self) -> Self {
+        let cores = self.cores;
+        let device = |device: &Device<_>| Device {
+            core: must(cores.copy_replica(&device.core), "a replica is copied"),
+            lease: device.lease,
+            skew: device.skew,
+            seen: device.seen.clone(),
+        };
+        let calls = self.calls.copy();
+        Self {
+            cores,
+            options: self.options.clone(),
+            scope: self.scope.clone(),
+            devices: self.devices.iter().map(device).collect(),
+            server: must(cores.copy_server(&self.server), "a server is copied"),
+            resolvers: self.options.recorded(&calls),
+            calls,
+            writes: self.writes.clone(),
+            time: self.time,
+            stands_still: self.stands_still,
+            fresh: self.fresh,
+            term: self.term,
+        }
+    }
+
+    /// From now on no step takes time.
+    pub(crate) fn stand_still(&mut self) {
+        self.stands_still = true;
+    }
+
+    /// Hashes what decides what can happen from here on: every row, the time, and the names that come next. Not the
+    /// history.
+    pub(crate) fn hash_rows(&self, hasher: &mut impl Hasher) {
+        for device in &self.devices {
+            (device.lease, device.skew).hash(hasher);
+            hash_entries(device.core.0.store(), hasher);
+        }
+        hash_entries(self.server.0.store(), hasher);
+        (self.time, self.fresh, self.term).hash(hasher);
+    }
+}
+
+impl Backup<<MemoryCores as Cores>::Server> {
+    /// A backup of its own of the same.
+    pub(crate) fn copy(&self) -> Self {
+        Self {
+            server: must(MemoryCores.copy_server(&self.server), "a backup is copied"),
+            head: self.head,
+        }
+    }
+
+    /// Hashes every row.
+    pub(crate) fn hash_rows(&self, hasher: &mut impl Hasher) {
+        hash_entries(self.server.0.store(), hasher);
+    }
+}
+
+fn hash_entries(store: &MemoryKv, hasher: &mut impl Hasher) {
+    let visited = store.range(&[], &[u8::MAX], &mut |key, value| {
+        (key, value).hash(hasher);
+        Ok(ControlFlow::Continue(()))
+    });
+    must(visited, "a store in memory is read");
+}
