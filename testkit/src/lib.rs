@@ -25,6 +25,7 @@
 pub mod actors;
 pub mod conformance;
 pub mod cores;
+pub mod drive;
 pub mod fuzz;
 pub mod proxy;
 pub mod resolvers;
