@@ -1,6 +1,6 @@
 //! Writes good input for every target into `corpus/`, for libFuzzer to begin with.
 //!
-//! `cargo run --manifest-path fuzz/Cargo.toml --bin seeds`
+//! `cargo run --manifest-path fuzz/Cargo.toml --example seeds`
 
 use std::fs;
 use std::io;
