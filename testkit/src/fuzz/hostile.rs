@@ -227,3 +227,30 @@ fn server_is_whole(core: &mut ServerCore, scope: &Scope) {
 pub(super) fn lease_of(core: &mut ReplicaCore) -> Option<Generation> {
     transact(core, |rows| ops::state(rows)).ok().map(|state| state.lease.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use sync_core::protocol::VERSIONS;
+
+    use super::*;
+    use crate::fuzz::conversation;
+
+    fn welcome(server_time: u64) -> Message {
+        Message::Welcome(Welcome {
+            version: VERSIONS[0],
+            server_time,
+            push_limits: Limits::PUSH,
+            chunk_limits: Limits::CHUNK,
+            body_bytes: Limits::BODY_BYTES,
+            heartbeat: 20_000,
+            compression: None,
+            scopes: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn a_server_that_tells_two_times_an_age_apart_does_not_make_the_clock_overflow() {
+        let furthest = NOW.0 + i64::MAX.unsigned_abs();
+        replica(&conversation(&[welcome(furthest), welcome(0), welcome(u64::MAX), welcome(1)]));
+    }
+}

@@ -71,8 +71,17 @@ pub(super) struct Life {
     pub(super) cursor: Cursor,
 }
 
-/// Two replicas live for a while.
-pub(super) fn life() -> Life {
+thread_local! {
+    /// A life is the same each time, and making one takes longer than any check.
+    static LIFE: Rc<Life> = Rc::new(make_life());
+}
+
+/// The life of two replicas for a while.
+pub(super) fn life() -> Rc<Life> {
+    LIFE.with(Rc::clone)
+}
+
+fn make_life() -> Life {
     let kept = Kept::default();
     let (replicas, servers) = (Rc::clone(&kept.replicas), Rc::clone(&kept.servers));
     let options = Options { resolver: Arc::new(Deferring), ..Options::default() };
@@ -166,9 +175,9 @@ fn said() -> (Vec<Message>, Vec<Message>) {
     let epoch = life.cursor.epoch.unwrap_or(Epoch([0; 16]));
     let ack = Ack { scope, epoch, seq: life.cursor.after, digest: None };
     let mut asked = vec![Message::Pull(pull.clone()), Message::Ack(ack), Message::Live(pull)];
-    let mut told = vec![Message::Verdicts(life.verdicts), Message::Done];
-    asked.extend(life.batch.map(|batch| Message::Push(Push { batch })));
-    told.extend(life.chunk.map(Message::Chunk));
+    let mut told = vec![Message::Verdicts(life.verdicts.clone()), Message::Done];
+    asked.extend(life.batch.clone().map(|batch| Message::Push(Push { batch })));
+    told.extend(life.chunk.clone().map(Message::Chunk));
     told.push(Message::Reset(Reset { epoch, reason: ResetReason::DigestDiffers }));
     told.push(Message::ScopeGone("a".to_owned()));
     (asked, told)
@@ -193,11 +202,11 @@ pub(super) fn frames() -> Vec<Vec<u8>> {
 pub(super) fn models() -> Vec<Vec<u8>> {
     let life = life();
     let mut samples = vec![(0, life.cursor.to_bytes()), (4, life.verdicts.to_bytes())];
-    if let Some(chunk) = life.chunk {
+    if let Some(chunk) = &life.chunk {
         samples.extend(chunk.entries.iter().map(|e| (5, e.state.to_bytes())));
         samples.push((2, chunk.to_bytes()));
     }
-    if let Some(batch) = life.batch {
+    if let Some(batch) = &life.batch {
         samples.extend(batch.changes.iter().map(|c| (6, c.to_bytes())));
         samples.push((3, batch.to_bytes()));
     }

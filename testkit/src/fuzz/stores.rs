@@ -60,13 +60,18 @@ pub fn replica_store(bytes: &[u8]) {
     let life = life();
     let kv = life.replica.copy();
     damage(&kv, bytes);
+    use_replica(kv, &life);
+}
+
+/// Everything that a replica does.
+fn use_replica(kv: MemoryKv, life: &Life) {
     let mut core = replica_over(kv);
     read_replica(&mut core, &life.scope);
     survived(transact(&mut core, |rows| ops::initialise(rows, ReplicaId([3; 16]))));
     survived(transact(&mut core, |rows| ops::claim(rows, "check")));
     if let Some(lease) = lease_of(&mut core) {
         let cx = Context { now: NOW, resolvers: Resolvers::default(), lease };
-        survived(sync_replica(&mut core, &cx, &life));
+        survived(sync_replica(&mut core, &cx, life));
     }
     survived(write_replica(&mut core, &life.scope));
     read_replica(&mut core, &life.scope);
@@ -177,4 +182,31 @@ fn serve(core: &mut ServerKv<KvWriter<MemoryKv>>, life: &Life) {
         survived(transact(core, |rows| served::begin_epoch(rows, scope, epoch, Seq(3), fresh)));
     }
     survived(transact(core, |rows| served::purge(rows, scope, Seq(u64::MAX))));
+}
+
+#[cfg(test)]
+mod tests {
+    use sync_core::codec::Codec;
+    use sync_core::model::{Generation, PushId};
+    use sync_core::replica::record::ReplicaMeta;
+
+    use super::*;
+
+    #[test]
+    fn a_counter_at_its_end_does_not_overflow() {
+        let life = life();
+        let kv = life.replica.copy();
+        let meta = ReplicaMeta {
+            clock_offset: i64::MIN,
+            last_local: LocalSeq(u64::MAX),
+            last_push: PushId(u64::MAX),
+            lease: Generation(u64::MAX),
+            full_pulls: u32::MAX,
+            last_ticket: u64::MAX,
+            inbox: u64::MAX,
+            ..ReplicaMeta::new(ReplicaId([1; 16]))
+        };
+        kv.commit(vec![(b"m".to_vec(), Some(meta.to_bytes()))], Durability::Process).unwrap();
+        use_replica(kv, &life);
+    }
 }
