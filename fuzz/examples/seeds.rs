@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use testkit::fuzz::{CHECKS, golden};
+use testkit::fuzz::{CHECKS, frames_of_links, golden};
 
 fn write(target: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
@@ -19,6 +19,10 @@ fn main() -> io::Result<()> {
         for (at, bytes) in (target.samples)().iter().enumerate() {
             write(target.name, &format!("sample-{at}"), bytes)?;
         }
+    }
+    for (at, bytes) in frames_of_links().iter().enumerate() {
+        write("server_link", &format!("sample-{at}"), bytes)?;
+        write("client_link", &format!("sample-{at}"), bytes)?;
     }
     let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spec/vectors");
     for (name, bytes) in golden(&vectors)? {

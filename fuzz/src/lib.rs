@@ -21,6 +21,15 @@ pub fn bounded(check: impl FnOnce(&[u8]), bytes: &[u8]) {
     let _ = ALLOCATOR.set_limit(usize::MAX);
 }
 
+/// Runs a check of links on a runtime of its own, whose time is paused.
+pub fn paused(check: impl Future<Output = ()>) {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    // A runtime on one thread that only waits for time asks the operating system for nothing that it could refuse.
+    if let Ok(runtime) = builder.enable_time().start_paused(true).build() {
+        runtime.block_on(check);
+    }
+}
+
 /// A fuzz target of a check.
 #[macro_export]
 macro_rules! target {

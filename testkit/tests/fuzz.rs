@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "this is how a test ends")]
 
 use std::fs;
+use std::future::Future;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +13,7 @@ use testkit::fuzz::{self, CHECKS, Damage, Target};
 
 /// How many damaged inputs each check is given.
 fn rounds() -> usize {
-    std::env::var("TESTKIT_FUZZ").ok().and_then(|n| n.parse().ok()).unwrap_or(300)
+    std::env::var("TESTKIT_FUZZ").ok().and_then(|n| n.parse().ok()).unwrap_or(1_000)
 }
 
 fn root() -> PathBuf {
@@ -67,5 +68,25 @@ fn what_fuzzing_found_once_is_not_found_again() {
         for (path, bytes) in regressions(target.name) {
             run(target, &path, &bytes);
         }
+    }
+}
+
+/// On time that is paused, as the checks of links need it.
+fn paused(check: impl Future<Output = ()>) {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_time().start_paused(true).build().unwrap().block_on(check);
+}
+
+#[test]
+fn both_ends_of_a_link_hold_whatever_frames_come() {
+    let good = fuzz::frames_of_links();
+    let good: Vec<&[u8]> = good.iter().map(Vec::as_slice).collect();
+    let damaged = Damage::new(2, &good).take(rounds());
+    for bytes in good.iter().map(|bytes| bytes.to_vec()).chain(damaged) {
+        let shown: String = bytes.iter().map(|b| format!("\\x{b:02x}")).collect();
+        let server = catch_unwind(|| paused(fuzz::server_link(&bytes)));
+        assert!(server.is_ok(), "the server's end: b\"{shown}\"");
+        let client = catch_unwind(|| paused(fuzz::client_link(&bytes)));
+        assert!(client.is_ok(), "the replica's end: b\"{shown}\"");
     }
 }

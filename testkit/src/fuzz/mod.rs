@@ -19,6 +19,7 @@
 mod damage;
 mod frames;
 mod hostile;
+mod links;
 mod samples;
 mod stores;
 mod text;
@@ -27,7 +28,8 @@ mod values;
 pub use damage::Damage;
 pub use frames::{compression, frame};
 pub use hostile::{replica, server};
-pub use samples::{conversation, golden};
+pub use links::{client_link, server_link};
+pub use samples::{conversation, frames_of_links, golden};
 pub use stores::{replica_store, server_store};
 pub use text::{body, merge, name, plan, stamp};
 pub use values::{message, model, row};

@@ -188,6 +188,22 @@ pub(super) fn conversations() -> Vec<Vec<u8>> {
     vec![conversation(&asked), conversation(&told)]
 }
 
+/// Good input of [`server_link`](super::server_link) and [`client_link`](super::client_link): the messages of a short life, each
+/// on the stream that a replica would ask or be answered on.
+#[must_use]
+pub fn frames_of_links() -> Vec<Vec<u8>> {
+    let (asked, told) = said();
+    let piece = |stream: usize, message: &Message| {
+        let bytes = [&[(stream % 8) as u8], &message.to_bytes()[..]].concat();
+        [&(bytes.len() as u16).to_le_bytes(), &bytes[..]].concat()
+    };
+    let input = |messages: &[Message], first: u8| {
+        let frames = messages.iter().enumerate().flat_map(|(at, m)| piece(at + 1, m));
+        std::iter::once(first).chain(frames).collect()
+    };
+    vec![input(&asked, 0), input(&told, 0), input(&asked, 1)]
+}
+
 pub(super) fn messages() -> Vec<Vec<u8>> {
     let (asked, told) = said();
     asked.iter().chain(&told).map(|message| message.to_bytes().to_vec()).collect()
