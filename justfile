@@ -28,6 +28,11 @@ doc:
 demo:
     cargo run --release -- demo
 
+# Each fuzz target for so many seconds, from good input on; needs cargo-fuzz and a C++ compiler.
+fuzz seconds="60":
+    cargo run --manifest-path fuzz/Cargo.toml --example seeds
+    for target in $(cargo fuzz list); do RUST_BACKTRACE=0 cargo fuzz run --sanitizer=none "$target" -- -max_total_time={{seconds}} -rss_limit_mb=1024 -timeout=10 || exit 1; done
+
 # Everything that has to hold before a change is merged.
 ci:
     .ci/run

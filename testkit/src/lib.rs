@@ -14,10 +14,12 @@
 //!   rules alone and through the real engines, within bounds.
 //! - [`conformance`]: one named case for each promise of a contract, over anything that implements it, with its threads and
 //!   files; and faults that show that the cases would notice.
+//! - [`fuzz`]: what must hold of every decoder, and of sequences of frames, whatever the bytes are.
+//! - [`drive`]: the real driver, codec and server over links in memory that misbehave, on paused time.
 //! - [`proxy`]: a TCP proxy that misbehaves as it is told, for tests over real sockets.
 //! - `vfs` (with the feature of that name): a disk in memory under real SQLite, which loses power, fails and is full.
 //!
-//! A backend takes part in the first three by implementing [`Cores`](cores::Cores), which makes its cores, and in the last
+//! A backend takes part in the first three by implementing [`Cores`](cores::Cores), which makes its cores, and in the fourth
 //! by a harness that opens it.
 
 // A VFS of SQLite is a table of functions that take pointers. Without that feature there is none.
@@ -27,6 +29,8 @@
 pub mod actors;
 pub mod conformance;
 pub mod cores;
+pub mod drive;
+pub mod fuzz;
 #[cfg(feature = "model")]
 pub mod model;
 pub mod proxy;

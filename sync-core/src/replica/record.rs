@@ -367,7 +367,7 @@ impl Codec for ScopeRow {
         }
         let Checkpoint { bookmark, seen, collections, .. } = &self.checkpoint;
         let has_failed = self.failures != Failures::default();
-        let is_partial = self.left_out || collections.is_some();
+        let is_partial = self.left_out || collections.is_some() || self.not_chosen > 0;
         if bookmark.is_some() || *seen > Seq(0) || has_failed || is_partial {
             bookmark.encode(out);
             seen.encode(out);
@@ -459,5 +459,7 @@ mod tests {
         let chosen = BTreeSet::from([Collection::new("notes").unwrap()]);
         (new.left_out, new.not_chosen, new.checkpoint.collections) = (false, 4, Some(chosen));
         assert_eq!(ScopeRow::from_bytes(new.to_bytes()).unwrap(), new);
+        new.checkpoint.collections = None;
+        assert_eq!(ScopeRow::from_bytes(new.to_bytes()).unwrap(), new, "a count is never lost");
     }
 }

@@ -94,6 +94,8 @@ impl Follower {
             }
             let woken = async {
                 tokio::select! {
+                    // Which is looked at first makes no difference, but the same one each time.
+                    biased;
                     _ = self.head.changed() => {}
                     _ = self.draining.changed() => {}
                 }

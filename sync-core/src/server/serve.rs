@@ -1,11 +1,14 @@
 //! Serving a link: the loop that executes a session's commands.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::{AbortHandle, BoxFuture, abortable};
+use futures_util::future::{AbortHandle, Aborted, BoxFuture, abortable};
 use futures_util::stream::{BoxStream, FuturesUnordered};
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use tokio::sync::watch;
@@ -31,9 +34,20 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// Something that was being done is done.
 enum Done {
     Greeted(Box<Result<(Peer, Welcome)>>),
-    Served { stream: u32, answer: Box<Answer>, renewed: Option<Peer> },
-    Read { stream: u32, result: Result<Served> },
-    HeadMoved { stream: u32 },
+    Served {
+        stream: u32,
+        answer: Box<Answer>,
+        renewed: Option<Peer>,
+    },
+    Read {
+        stream: u32,
+        result: Result<Served>,
+    },
+    HeadMoved {
+        stream: u32,
+    },
+    /// A sleep was ended, which says nothing about the head.
+    Roused,
 }
 
 enum Answer {
@@ -253,7 +267,12 @@ impl Link<'_> {
             let _ = head.changed().await;
         });
         listener.sleep = Some(handle);
-        self.work.push(sleep.map(move |_| Done::HeadMoved { stream }).boxed());
+        // Taken for news, the end of one sleep would begin a read, that another sleep, that the end of this one: for ever.
+        let woken = move |ended| match ended {
+            Ok(()) => Done::HeadMoved { stream },
+            Err(Aborted) => Done::Roused,
+        };
+        self.work.push(sleep.map(woken).boxed());
     }
 
     async fn finish(&mut self, done: Done) -> Result<()> {
@@ -297,6 +316,7 @@ impl Link<'_> {
                 }
             }
             Done::HeadMoved { stream } => self.input(SessionInput::HeadMoved { stream }),
+            Done::Roused => {}
         }
         Ok(())
     }

@@ -6,6 +6,7 @@
 //! [`KvStorage`](crate::kv)), and [`ReplicaThreads`] and [`ServerThreads`] do the rest with the logic that all our
 //! backends share.
 
+mod inline;
 mod recent;
 mod replica;
 mod server;

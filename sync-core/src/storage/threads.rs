@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::inline::Inline;
 use crate::error::{Error, ErrorKind, Result};
 
 /// What a commit promises.
@@ -82,22 +83,26 @@ pub struct ThreadOptions {
     pub queue: usize,
     /// The most jobs that share one commit.
     pub group: usize,
+    /// No thread is started: each job is done where it is asked for, and blocks the task that asks. Only for cores in memory,
+    /// where there are no threads to be had, or where a test decides what time it is: paused time runs on while a thread
+    /// works.
+    pub inline: bool,
 }
 
 impl Default for ThreadOptions {
-    /// 256 jobs in the queue, 64 to a commit.
+    /// 256 jobs in the queue, 64 to a commit, on threads.
     fn default() -> Self {
-        Self { queue: 256, group: 64 }
+        Self { queue: 256, group: 64, inline: false }
     }
 }
 
 /// Tells the one who waits how it ended, once the commit is through or has failed.
-type Reply = Box<dyn FnOnce(Result<()>) + Send>;
+pub(super) type Reply = Box<dyn FnOnce(Result<()>) + Send>;
 /// Runs in the writer's transaction, or is told why it cannot. The answer says whether it failed.
-type Job<W> = Box<dyn FnOnce(Result<&mut W>) -> (bool, Reply) + Send>;
-type Read<R> = Box<dyn FnOnce(&mut R) + Send>;
+pub(super) type Job<W> = Box<dyn FnOnce(Result<&mut W>) -> (bool, Reply) + Send>;
+pub(super) type Read<R> = Box<dyn FnOnce(&mut R) + Send>;
 
-enum Message<W> {
+pub(super) enum Message<W> {
     Job(Durability, Job<W>),
     Tidy(oneshot::Sender<Result<bool>>),
     Close,
@@ -105,13 +110,21 @@ enum Message<W> {
 
 /// The threads of one storage. When the last handle is dropped they end after what was queued.
 pub(crate) struct Threads<W, R> {
-    jobs: mpsc::Sender<Message<W>>,
-    reads: Mutex<Option<mpsc::Sender<Read<R>>>>,
+    door: Door<W, R>,
     commits: Arc<watch::Sender<u64>>,
     /// Held while a group is committed and answered.
     committing: Arc<RwLock<()>>,
-    /// Nothing is sent here: it ends when the last thread has let go of its core.
-    gone: tokio::sync::Mutex<mpsc::Receiver<()>>,
+}
+
+/// How jobs get to the cores.
+enum Door<W, R> {
+    Queues {
+        jobs: mpsc::Sender<Message<W>>,
+        reads: Mutex<Option<mpsc::Sender<Read<R>>>>,
+        /// Nothing is sent here: it ends when the last thread has let go of its core.
+        gone: tokio::sync::Mutex<mpsc::Receiver<()>>,
+    },
+    Inline(Inline<W, R>),
 }
 
 impl<W, R> fmt::Debug for Threads<W, R> {
@@ -120,17 +133,21 @@ impl<W, R> fmt::Debug for Threads<W, R> {
     }
 }
 
-fn closed() -> Error {
+pub(super) fn closed() -> Error {
     Error::new(ErrorKind::Closed, "this storage is closed")
 }
 
 impl<W: Transactional, R: Snapshot> Threads<W, R> {
     pub(crate) fn start(writer: W, readers: Vec<R>, options: ThreadOptions) -> Result<Self> {
+        let commits = Arc::new(watch::Sender::new(0));
+        let committing = Arc::new(RwLock::new(()));
+        if options.inline {
+            let door = Door::Inline(Inline::new(writer, readers));
+            return Ok(Self { door, commits, committing });
+        }
         let (jobs, job_queue) = mpsc::channel(options.queue.max(1));
         let (reads, read_queue) = mpsc::channel(options.queue.max(1));
-        let commits = Arc::new(watch::Sender::new(0));
         let told = Arc::clone(&commits);
-        let committing = Arc::new(RwLock::new(()));
         let lock = Arc::clone(&committing);
         let group = options.group.max(1);
         let (alive, gone) = mpsc::channel::<()>(1);
@@ -149,7 +166,7 @@ impl<W: Transactional, R: Snapshot> Threads<W, R> {
             })?;
         }
         let (reads, gone) = (Mutex::new(Some(reads)), tokio::sync::Mutex::new(gone));
-        Ok(Self { jobs, reads, commits, committing, gone })
+        Ok(Self { door: Door::Queues { jobs, reads, gone }, commits, committing })
     }
 
     /// Counts commits of this process, and of others once [told](Self::notifier).
@@ -192,14 +209,21 @@ impl<W: Transactional, R: Snapshot> Threads<W, R> {
             });
             (failed, reply)
         });
-        self.jobs.send(Message::Job(durability, job)).await.map_err(|_| closed())?;
+        self.submit(Message::Job(durability, job)).await?;
         wait.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    async fn submit(&self, message: Message<W>) -> Result<()> {
+        match &self.door {
+            Door::Queues { jobs, .. } => jobs.send(message).await.map_err(|_| closed()),
+            Door::Inline(cores) => cores.write(message, &self.commits, &self.committing),
+        }
     }
 
     /// Lets the core [tidy](Transactional::tidy).
     pub(crate) async fn tidy(&self) -> Result<bool> {
         let (answer, wait) = oneshot::channel();
-        self.jobs.send(Message::Tidy(answer)).await.map_err(|_| closed())?;
+        self.submit(Message::Tidy(answer)).await?;
         wait.await.unwrap_or_else(|_| Err(closed()))
     }
 
@@ -236,31 +260,45 @@ impl<W: Transactional, R: Snapshot> Threads<W, R> {
             });
             let _ = answer.send(result);
         });
-        let reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        reads.ok_or_else(closed)?.send(job).await.map_err(|_| closed())?;
+        match &self.door {
+            Door::Queues { reads, .. } => {
+                let reads = reads.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                reads.ok_or_else(closed)?.send(job).await.map_err(|_| closed())?;
+            }
+            Door::Inline(cores) => cores.read(job)?,
+        }
         wait.await.unwrap_or_else(|_| Err(closed()))
     }
 
     /// Whether it is still open, for answers that need no thread.
     pub(crate) fn check_open(&self) -> Result<()> {
-        let reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
-        reads.as_ref().map(drop).ok_or_else(closed)
+        let is_open = match &self.door {
+            Door::Queues { reads, .. } => {
+                reads.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+            }
+            Door::Inline(cores) => cores.is_open(),
+        };
+        if is_open { Ok(()) } else { Err(closed()) }
     }
 
     /// Finishes what was queued, and ends the threads. What is asked afterwards fails with `Closed`.
     pub(crate) async fn close(&self) {
-        self.reads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Door::Queues { reads, .. } = &self.door {
+            reads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
         // If the writer has ended already there is nobody to tell.
-        let _ = self.jobs.send(Message::Close).await;
-        // All threads are waited for, readers too: who closes the file last tidies it up.
-        let _ = self.gone.lock().await.recv().await;
+        let _ = self.submit(Message::Close).await;
+        if let Door::Queues { gone, .. } = &self.door {
+            // All threads are waited for, readers too: who closes the file last tidies it up.
+            let _ = gone.lock().await.recv().await;
+        }
         // Whoever waits for a commit looks once more, and is told that it is closed.
         self.commits.send_modify(|n| *n += 1);
     }
 }
 
 /// A panic in a job, which may be a hook of the app's, fails that job and nothing else.
-fn contained<T>(job: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(super) fn contained<T>(job: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(job)).unwrap_or_else(|panic| {
         let said = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
         let said = said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
@@ -314,9 +352,7 @@ fn write_loop<W: Transactional>(
             writer.rest();
         }
     }
-    if let Err(error) = contained(|| writer.tidy()) {
-        tracing::warn!(%error, "what was erased is seen to when the storage is opened again and closed");
-    }
+    tidy_last(&mut writer);
     // The queue is refused to everybody before the core is let go. What was let in meanwhile is received and dropped, or
     // whoever asked would wait for ever: a queue that is dropped keeps what arrives a moment later.
     queue.close();
@@ -324,8 +360,15 @@ fn write_loop<W: Transactional>(
     drop(queue);
 }
 
+/// What is done before a core that writes is let go.
+pub(super) fn tidy_last<W: Transactional>(writer: &mut W) {
+    if let Err(error) = contained(|| writer.tidy()) {
+        tracing::warn!(%error, "what was erased is seen to when the storage is opened again and closed");
+    }
+}
+
 /// Runs jobs in one transaction; whether anything was committed.
-fn run_group<W: Transactional>(
+pub(super) fn run_group<W: Transactional>(
     writer: &mut W,
     durability: Durability,
     jobs: Vec<Job<W>>,

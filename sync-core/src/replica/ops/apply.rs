@@ -79,7 +79,7 @@ fn check(chunk: &Chunk) -> Result<()> {
 /// from there beside others has nothing to find out, but purges must not overtake it either.
 fn begin_full_pull(tx: &mut Transaction<'_>, chunk: &Chunk) {
     if chunk.after == Seq(0) && tx.row.checkpoint.full_pull.is_none() {
-        tx.meta.full_pulls += 1;
+        tx.meta.full_pulls = tx.meta.full_pulls.wrapping_add(1);
         // What the server cannot know of now cannot be missing later: then no marks are needed. What is in flight it
         // may have accepted already, and a conflict that waits has met a state of the server.
         let marks = tx.row.settled > 0 || tx.row.in_flight > 0 || tx.row.deferred > 0;

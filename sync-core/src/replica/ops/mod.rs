@@ -49,7 +49,7 @@ pub fn initialise(rows: &mut dyn ReplicaRows, replica: ReplicaId) -> Result<Repl
 /// As the rows.
 pub fn claim(rows: &mut dyn ReplicaRows, holder: &str) -> Result<Generation> {
     let mut meta = transaction::read_meta(rows)?;
-    meta.lease = Generation(meta.lease.0 + 1);
+    meta.lease = meta.lease.next();
     holder.clone_into(&mut meta.holder);
     rows.put_meta(&meta)?;
     Ok(meta.lease)
@@ -95,7 +95,7 @@ pub fn note_server(
     let offset = i64::try_from(i128::from(server.0) - i128::from(now.0))
         .map_err(|_| Error::new(ErrorKind::Protocol, "the server's time makes no sense"))?;
     let ahead = Clock::is_beyond(meta.high_water, server, crate::clock::DRIFT_BOUND);
-    let is_corrected = (offset - meta.clock_offset).abs() < 500 && !ahead;
+    let is_corrected = offset.abs_diff(meta.clock_offset) < 500 && !ahead;
     if is_corrected && meta.server_limits == Some(limits) {
         return Ok(());
     }

@@ -104,7 +104,7 @@ impl<T> Filled<T> {
 
     /// How many rows to read next: one more than fit, to know whether more follow.
     fn step(&self) -> usize {
-        (self.limits.documents.saturating_sub(self.items.len()) + 1).clamp(2, 1_000)
+        self.limits.documents.saturating_sub(self.items.len()).saturating_add(1).clamp(2, 1_000)
     }
 
     /// Whether the item still fitted. The first always does.

@@ -201,13 +201,13 @@ impl<'a> Transaction<'a> {
         (state, base): (DocumentState, Option<Settled>),
         rejection: &Rejection,
     ) -> Result<()> {
-        self.meta.last_ticket += 1;
+        self.meta.last_ticket = self.meta.last_ticket.saturating_add(1);
         let (key, rejection) = (key.clone(), rejection.clone());
         let at = Stamp::new(self.meta.corrected(now).0, 0);
         let row = QuarantineRow { key, state, base, rejection, at };
         self.rows.put_quarantine(&self.scope, self.meta.last_ticket, Some(&row))?;
-        self.row.quarantined += 1;
-        self.meta.inbox += 1;
+        self.row.quarantined = self.row.quarantined.saturating_add(1);
+        self.meta.inbox = self.meta.inbox.wrapping_add(1);
         self.committed.refused.push((row.key, row.rejection));
         Ok(())
     }
@@ -215,13 +215,13 @@ impl<'a> Transaction<'a> {
     /// Takes an edit out of the quarantine.
     pub(super) fn release(&mut self, ticket: u64) -> Result<()> {
         self.row.quarantined = self.row.quarantined.saturating_sub(1);
-        self.meta.inbox += 1;
+        self.meta.inbox = self.meta.inbox.wrapping_add(1);
         self.rows.put_quarantine(&self.scope, ticket, None)
     }
 
     fn count(&mut self, key: &DocumentKey, old: Option<&Record>, new: &Record) {
         if new.is_deferred() || old.is_some_and(Record::is_deferred) {
-            self.meta.inbox += 1;
+            self.meta.inbox = self.meta.inbox.wrapping_add(1);
         }
         let row = &mut self.row;
         let is_chosen = row.checkpoint.includes(&key.collection);

@@ -403,7 +403,7 @@ impl Log<'_> {
             row.digest.remove(collection, id, &old.state.revision);
         }
         if !state.is_deleted() {
-            row.documents += 1;
+            row.documents = row.documents.saturating_add(1);
             row.digest.add(collection, id, &state.revision);
         }
         self.erased |= old.is_some_and(|old| old.state.erased < state.erased);

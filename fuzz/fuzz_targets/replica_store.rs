@@ -1,0 +1,3 @@
+#![no_main]
+
+twotide_fuzz::target!(testkit::fuzz::replica_store);

@@ -1,0 +1,3 @@
+#![no_main]
+
+twotide_fuzz::target!(|bytes: &[u8]| twotide_fuzz::paused(testkit::fuzz::server_link(bytes)));

@@ -1,0 +1,11 @@
+#![no_main]
+
+use std::sync::Arc;
+
+use sync_core::framed::Compression;
+use transport_ws::Zstd;
+
+twotide_fuzz::target!(|bytes: &[u8]| {
+    let zstd: Arc<dyn Compression> = Arc::new(Zstd);
+    testkit::fuzz::compression(&zstd, bytes);
+});

@@ -1,0 +1,119 @@
+//! What must hold when the faults are over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sync_core::model::{DocumentKey, Limits};
+use sync_core::replica::{ReplicaState, Scan, Stored};
+use sync_core::server::record::ServerScope;
+use sync_core::storage::{ServerStorage, Storage};
+use tokio::time::sleep;
+
+use super::device::Device;
+use super::{AGREEMENT, Drive, Shared, scope};
+
+/// How often it is looked whether all agree.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Waits until all agree, and says what does not hold then.
+pub(super) async fn judge(
+    drive: &Drive,
+    shared: &Arc<Shared>,
+    server: &Arc<dyn ServerStorage>,
+    devices: &[Device],
+) {
+    for device in devices {
+        if !device.is_alive() {
+            shared.note(format!("the driver of replica {} has ended", device.number));
+        }
+    }
+    let began = tokio::time::Instant::now();
+    while let Some(why) = disagreement(server, devices).await {
+        if began.elapsed() > AGREEMENT {
+            shared.note(format!("no agreement: {why}"));
+            return;
+        }
+        sleep(LOOK).await;
+    }
+    nothing_acknowledged_is_lost(shared, devices).await;
+    silence(drive, shared).await;
+    if let Some(why) = disagreement(server, devices).await {
+        shared.note(format!("agreement did not last: {why}"));
+    }
+}
+
+/// Why not all replicas are at the server's head with the server's documents and nothing of their own, if so.
+async fn disagreement(server: &Arc<dyn ServerStorage>, devices: &[Device]) -> Option<String> {
+    let row = match server.find_scope(scope()).await {
+        Ok(row) => row?,
+        Err(error) => return Some(format!("the server: {error}")),
+    };
+    for device in devices {
+        let why = match device.storage.state().await {
+            Ok(state) => differs(&row, &state),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(why) = why {
+            return Some(format!("replica {}: {why}", device.number));
+        }
+    }
+    None
+}
+
+fn differs(server: &ServerScope, state: &ReplicaState) -> Option<String> {
+    let Some(own) = state.scope(&scope()) else { return Some("it has no such scope".to_owned()) };
+    let unsettled = own.outbox;
+    if unsettled != sync_core::replica::OutboxCounts::default() {
+        return Some(format!("unsettled are {unsettled:?}"));
+    }
+    if own.checkpoint.position != server.head {
+        return Some(format!("it is at {} of {}", own.checkpoint.position, server.head));
+    }
+    let (theirs, ours) = ((server.documents, server.digest), (own.documents, own.digest));
+    (theirs != ours).then(|| format!("its documents are {ours:?}, the server's {theirs:?}"))
+}
+
+/// Of all acknowledged writes of a document the one with the newest stamp stands, as the last write wins.
+async fn nothing_acknowledged_is_lost(shared: &Arc<Shared>, devices: &[Device]) {
+    let Some(device) = devices.first() else { return };
+    let documents = match documents(&device.storage).await {
+        Ok(documents) => documents,
+        Err(error) => return shared.note(format!("the documents cannot be read: {error}")),
+    };
+    let newest = shared.log().newest.clone();
+    let find = |key: &DocumentKey| documents.iter().find(|d| d.key == *key);
+    for (key, revision) in &newest {
+        match find(key) {
+            Some(stored) if stored.state.author != *revision => shared.note(format!(
+                "{key} is as {} wrote it, and {revision} is newer",
+                stored.state.author
+            )),
+            // It was deleted: then the newest write is a deletion, and nobody has another one.
+            Some(_) | None => {}
+        }
+    }
+    for stored in &documents {
+        if !newest.contains_key(&stored.key) {
+            shared.note(format!("{} was written by nobody", stored.key));
+        }
+    }
+}
+
+async fn documents(storage: &Arc<dyn Storage>) -> sync_core::error::Result<Vec<Stored>> {
+    let limits = Limits { documents: usize::MAX, bytes: usize::MAX };
+    let scan = Scan { scope: scope(), collection: None, after: None, limits };
+    Ok(storage.scan(scan).await?.items)
+}
+
+/// Once all agree, nothing is said but that one is there.
+async fn silence(drive: &Drive, shared: &Arc<Shared>) {
+    // What is on its way arrives, and is acknowledged.
+    sleep(Duration::from_secs(5)).await;
+    let before = shared.log().trace.len();
+    sleep(Duration::from_millis(drive.quiet)).await;
+    let said: Vec<_> =
+        shared.log().trace[before..].iter().filter(|f| !f.is_heartbeat()).copied().collect();
+    if let Some(first) = said.first() {
+        shared.note(format!("{} frames in the silence, the first is {first:?}", said.len()));
+    }
+}

@@ -1,0 +1,51 @@
+//! What was said, frame by frame.
+
+use sync_core::protocol::HEADER_BYTES;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Who sent a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Direction {
+    /// The replica.
+    ToServer,
+    /// The server.
+    ToClient,
+}
+
+/// A frame as it was sent, before anything happened to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Frame {
+    /// When, in milliseconds since the beginning.
+    pub at: u64,
+    /// On the link of which replica.
+    pub client: usize,
+    /// Its how manieth link, from 0.
+    pub link: usize,
+    /// By whom.
+    pub direction: Direction,
+    /// The number of the message's kind, as PROTOCOL.md has it; 0 for a frame without one.
+    pub kind: u8,
+    /// How many bytes it has.
+    pub bytes: usize,
+    /// A checksum of them.
+    pub checksum: u64,
+}
+
+impl Frame {
+    pub(super) fn of(
+        at: u64,
+        client: usize,
+        link: usize,
+        direction: Direction,
+        bytes: &[u8],
+    ) -> Self {
+        let kind = bytes.get(HEADER_BYTES).copied().unwrap_or_default();
+        Self { at, client, link, direction, kind, bytes: bytes.len(), checksum: xxh3_64(bytes) }
+    }
+
+    /// Whether it is a sign of life and nothing else.
+    #[must_use]
+    pub fn is_heartbeat(&self) -> bool {
+        matches!(self.kind, 32 | 33)
+    }
+}

@@ -1,0 +1,148 @@
+//! What must hold of what arrives over HTTP, whatever the bytes are. `fuzz/` drives these with libFuzzer; `tests/fuzz.rs`
+//! with damaged input.
+
+use std::fmt::Debug;
+
+use bytes::Bytes;
+use sync_core::error::ErrorKind;
+use sync_core::model::{PushBatch, Reset, Scope, Verdicts};
+use sync_core::protocol::{Ack, Hello, Pull, Welcome, WireError};
+use transport_http::format::{
+    Changes, Content, EventReader, EventWriter, Format, Glance, entity_tag, error_of,
+    has_entity_tag, read_cursor, write_cursor,
+};
+
+#[path = "../../src/client/events.rs"]
+mod events;
+
+use events::Item;
+
+/// A body that is read and written again is the same; what cannot be read is refused as the request's or the answer's
+/// mistake. What is read for the scope of an address is of that scope.
+fn survives<T: Content + Clone + Debug + PartialEq>(format: Format, bytes: &[u8]) {
+    let bytes = Bytes::copy_from_slice(bytes);
+    match format.decode::<T>(bytes.clone()) {
+        Ok(content) => {
+            let again = format.encode(content.clone()).and_then(|bytes| format.decode::<T>(bytes));
+            assert_eq!(again.as_ref().ok(), Some(&content), "{again:?}");
+            // JSON and frames say the same, but for the cursor that only JSON has beside a chunk.
+            let frame =
+                Format::Frame.encode(content).and_then(|bytes| Format::Frame.decode::<T>(bytes));
+            assert!(frame.is_ok(), "{frame:?}");
+        }
+        Err(error) => {
+            let told = [ErrorKind::InvalidInput, ErrorKind::Protocol];
+            assert!(told.contains(&error.kind()), "{error}");
+        }
+    }
+    if let Ok(scope) = Scope::new("room")
+        && let Ok(content) = format.decode_for::<T>(bytes, &scope)
+    {
+        assert!(content.scope().is_none_or(|own| *own == scope), "another scope: {content:?}");
+    }
+}
+
+/// The body of a request or an answer: the first byte says in which format and of what (counted around), the rest is the
+/// body.
+///
+/// # Panics
+/// If a body does not survive being written, or an error is of another kind than promised.
+pub fn content(bytes: &[u8]) {
+    let checks: [fn(Format, &[u8]); 9] = [
+        survives::<Hello>,
+        survives::<Welcome>,
+        survives::<Pull>,
+        survives::<PushBatch>,
+        survives::<Ack>,
+        survives::<Verdicts>,
+        survives::<Reset>,
+        survives::<Changes>,
+        survives::<WireError>,
+    ];
+    let Some((choice, rest)) = bytes.split_first() else { return };
+    let format = if choice & 0x80 == 0 { Format::Json } else { Format::Frame };
+    checks[usize::from(choice & 0x7f) % checks.len()](format, rest);
+    if let Ok(glance) = serde_json::from_slice::<Glance>(rest) {
+        let again = serde_json::to_vec(&glance).ok();
+        assert_eq!(again.and_then(|a| serde_json::from_slice::<Glance>(&a).ok()), Some(glance));
+    }
+}
+
+/// A cursor in an address, and headers: the text as each of them. Bytes that are no text are replaced in it.
+///
+/// # Panics
+/// If a cursor is another one after it was written, or is taken of two texts.
+pub fn address(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    match read_cursor(&text) {
+        Ok(cursor) if text.is_empty() => {
+            assert_eq!(read_cursor(&write_cursor(&cursor)).ok(), Some(cursor))
+        }
+        Ok(cursor) => assert_eq!(write_cursor(&cursor), text),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}"),
+    }
+    let tag = entity_tag(sync_core::model::Epoch([7; 16]), sync_core::model::Seq(7));
+    assert!(has_entity_tag(&format!("{tag},{text}"), &tag), "a tag before {text:?} was not found");
+    let format = Format::of_content_type(&text);
+    let error = error_of(503, format, &Bytes::copy_from_slice(bytes), Some(&text));
+    assert_ne!(error.retry(), sync_core::error::Retry::Reconnect, "{error}");
+}
+
+/// The events of a stream, as the data of one: a line with the name, and the rest is the data.
+///
+/// # Panics
+/// If an event is another one after it was written, or an error is of another kind than promised.
+pub fn event(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let (name, data) = text.split_once('\n').unwrap_or((&text, ""));
+    for format in [Format::Json, Format::Frame] {
+        match EventReader::new(format, 1 << 16).event(name, data) {
+            Ok(Some(event)) => {
+                assert_eq!(event.name(), name);
+                let data = EventWriter::new(format).data(event.clone());
+                let data = data.unwrap_or_default();
+                let again = EventReader::new(format, usize::MAX).event(name, &data);
+                assert_eq!(again.ok().flatten(), Some(event));
+            }
+            Ok(None) => {}
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Protocol, "{error}"),
+        }
+    }
+}
+
+/// The largest event that [`lines`] takes.
+const MOST: usize = 1 << 10;
+
+fn read(parts: &mut dyn Iterator<Item = &[u8]>) -> Result<Vec<Item>, Vec<Item>> {
+    let (mut reader, mut items) = (events::EventReader::new(MOST), Vec::new());
+    for part in parts {
+        let mut part = Bytes::copy_from_slice(part);
+        loop {
+            match reader.next(&mut part) {
+                Ok(Some(item)) => items.push(item),
+                Ok(None) => break,
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
+                    return Err(items);
+                }
+            }
+        }
+        assert!(part.is_empty(), "{} bytes were left", part.len());
+    }
+    Ok(items)
+}
+
+/// The bytes of a stream of server-sent events.
+///
+/// # Panics
+/// If it matters where the stream is cut, or an event is over the limit.
+pub fn lines(bytes: &[u8]) {
+    let whole = read(&mut std::iter::once(bytes));
+    assert_eq!(whole, read(&mut bytes.chunks(1)), "cut after every byte");
+    assert_eq!(whole, read(&mut bytes.chunks(7)), "cut after every seventh byte");
+    for item in whole.unwrap_or_else(|items| items) {
+        if let Item::Event { name, data } = item {
+            assert!(name == "message" || name.len() + data.len() <= MOST, "{} bytes", data.len());
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! The compression, on good input and on what damage makes of it.
+
+use std::sync::Arc;
+
+use sync_core::framed::Compression;
+use testkit::fuzz::{self, Damage};
+use transport_ws::Zstd;
+
+#[test]
+fn nothing_unfolds_to_more_than_the_limit_and_everything_survives() {
+    let zstd: Arc<dyn Compression> = Arc::new(Zstd);
+    let text = b"four times smaller, ".repeat(100);
+    let small = Zstd.compress(&text).unwrap_or_default();
+    let bomb = Zstd.compress(&vec![0; 64 << 20]).unwrap_or_default();
+    let good: [&[u8]; 4] = [&text, &small, &bomb, b"short"];
+    good.iter().for_each(|bytes| fuzz::compression(&zstd, bytes));
+    Damage::new(1, &good).take(5_000).for_each(|bytes| fuzz::compression(&zstd, &bytes));
+}
