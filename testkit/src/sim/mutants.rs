@@ -1,7 +1,7 @@
 //! Showing that the testkit would find a fault: every mutant is run until something notices it.
 //!
 //! First the simulation, whose network keeps the order that real ones keep; then, for what such a network never does, the
-//! [search](crate::search), which delivers any message at any time.
+//! [`search`], which delivers any message at any time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
