@@ -62,7 +62,7 @@ impl Device {
         let id = ReplicaId([number as u8 + 1; 16]);
         let storage = open_replica(Arc::new(MemoryKv::default()), id, inline());
         let storage = Arc::new(must(storage, "a replica's storage in memory"));
-        let environment = Own::new(&network.shared, drive.seed, 300 + number as u64);
+        let environment = Own::of(&network.shared, drive.seed, 300 + number as u64);
         Self { number, storage, drive, network, environment, driver: None }
     }
 

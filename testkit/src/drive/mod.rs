@@ -115,7 +115,7 @@ impl Drive {
             open_server(Arc::new(MemoryKv::default()), inline()),
             "a server's storage in memory",
         ));
-        let environment = Own::new(&shared, self.seed, 1);
+        let environment = Own::of(&shared, self.seed, 1);
         let network = Network::new(Arc::clone(&shared), server(&environment, &storage));
         let restarts = tokio::spawn(restart(network.clone(), environment, Arc::clone(&storage)));
         let mut running = JoinSet::new();
@@ -222,7 +222,7 @@ struct Own {
 }
 
 impl Own {
-    fn new(shared: &Arc<Shared>, seed: u64, entity: u64) -> Arc<dyn Environment> {
+    fn of(shared: &Arc<Shared>, seed: u64, entity: u64) -> Arc<dyn Environment> {
         let random = Mutex::new(SplitMix64::of(seed, entity));
         Arc::new(Self { shared: Arc::clone(shared), random })
     }
