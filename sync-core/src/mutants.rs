@@ -158,6 +158,12 @@ mutants! {
     RefusedForEver = "refused-for-ever";
     /// A scope waits for its next attempt without a connection: whoever executes the commands never sleeps.
     WaitsWithoutLink = "waits-without-link";
+    /// What an erasure takes stays where an edit, a verdict or a conflict needs it.
+    ErasedBodiesStay = "erased-bodies-stay";
+    /// An edit that knew of an erasure wins over what is absent: what was purged since comes back.
+    KnownErasureRevives = "known-erasure-revives";
+    /// A retry makes an erasure again of which the edit only knew.
+    RetryErases = "retry-erases";
     /// An edit that is stamped anew loses its body.
     StampingLosesBody = "stamping-loses-body";
 }

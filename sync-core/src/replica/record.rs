@@ -207,7 +207,9 @@ impl Record {
 
     /// Drops the unsettled part once nothing is in it, and whatever was erased.
     pub(crate) fn tidy(&mut self) {
-        self.drop_erased();
+        if !mutant!(ErasedBodiesStay) {
+            self.drop_erased();
+        }
         if let Some(pending) = self.pending.as_mut().filter(|_| self.known > Seq(0)) {
             pending.voided = Seq(0);
         }

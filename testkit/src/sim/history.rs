@@ -94,6 +94,12 @@ impl Story {
         erasures.iter().any(|erasure| erasure != write && !known.contains(erasure))
     }
 
+    /// All bodies that the document ever had.
+    pub(super) fn bodies(&self) -> BTreeSet<String> {
+        let bodies = self.states.values().filter_map(|n| n.body.as_ref());
+        bodies.map(|b| b.as_str().to_owned()).collect()
+    }
+
     /// The bodies that the erasures which a state descends from took.
     pub(super) fn erased_by(&self, state: &DocumentState) -> BTreeSet<String> {
         let erasures = self.of(Some(state)).common(&self.erasures);

@@ -25,8 +25,8 @@ use crate::cores::must;
 use crate::search::SplitMix64;
 use crate::world::{Calls, Recording};
 
-/// More events than this without a millisecond between them are a loop.
-const AT_ONCE: u64 = 100_000;
+/// More events than this for each client without a millisecond between them are a loop.
+const AT_ONCE: u64 = 5_000;
 
 /// When the simulated world begins, in Unix milliseconds.
 pub(super) const BEGINNING: u64 = 1_700_000_000_000;
@@ -176,7 +176,7 @@ impl<D: Disks> Run<D> {
             self.at_once = if at == self.now { self.at_once + 1 } else { 0 };
             self.now = at;
             self.tally.events += 1;
-            if self.at_once > AT_ONCE {
+            if self.at_once > AT_ONCE * self.clients.len() as u64 {
                 // Nothing more can come of such a run.
                 self.options.gathers = false;
                 return self.violate(PROGRESS, format!("time stands still: {event:?}"));

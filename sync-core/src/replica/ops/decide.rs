@@ -64,7 +64,8 @@ fn retry(tx: &mut Transaction<'_>, now: Now, row: QuarantineRow) -> Result<()> {
     let current = old.as_ref().and_then(|r| r.current.as_ref());
     // An erasure is made again if the edit was one, or went on from one that was refused with it. An edit that only knew of
     // somebody's erasure erases nothing: what others wrote since is in conflict with it, and stays.
-    let base = DocumentState::erasure_of(row.base.as_ref().map(|b| &b.state));
+    let base = row.base.as_ref().filter(|_| !mutant!(RetryErases));
+    let base = DocumentState::erasure_of(base.map(|b| &b.state));
     let erases = row.state.erased > DocumentState::erasure_of(current).max(base);
     if erases {
         write::put_erasure(tx, now, unit, &row.key, old)?;

@@ -32,7 +32,9 @@ pub(super) fn standing(scope: &ServerScope, change: &Change, row: Option<&Server
     let held = row.and_then(|r| r.state.erased);
     match (change.state.erased.cmp(&held), by_base(scope, change, row)) {
         (Ordering::Less, _) if row.is_some() => Standing::Erased,
-        (Ordering::Greater, Standing::Conflicts | Standing::Older) if row.is_some() => {
+        (Ordering::Greater, Standing::Conflicts | Standing::Older)
+            if row.is_some() || mutant!(KnownErasureRevives) =>
+        {
             Standing::Follows(lineage(scope, change, row))
         }
         (_, standing) => standing,

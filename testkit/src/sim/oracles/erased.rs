@@ -1,7 +1,7 @@
 //! An erasure takes every body that was written without knowing of it, on the server and on every device (guarantee of
 //! `hard_delete`).
 
-use super::{History, Look, Oracle, Verdict};
+use super::{Fact, History, Look, Oracle, Verdict};
 
 #[derive(Debug)]
 pub(super) struct Erased;
@@ -9,6 +9,24 @@ pub(super) struct Erased;
 impl Oracle for Erased {
     fn name(&self) -> &'static str {
         "erased"
+    }
+
+    /// Here at once.
+    fn see(&mut self, fact: &Fact, history: &History, look: &mut dyn Look) -> Verdict {
+        let (client, key, gone) = match fact {
+            Fact::Wrote { client, key, after: Some(after), .. } if after.is_erasure() => {
+                (*client, key, history.story(key).bodies())
+            }
+            Fact::Changed { client, key, after: Some(after), .. } if after.erased.is_some() => {
+                (*client, key, history.story(key).erased_by(after))
+            }
+            _ => return Ok(()),
+        };
+        let held = format!("{:?}", look.record(client, key));
+        match gone.iter().find(|body| held.contains(body.as_str())) {
+            Some(body) => Err(format!("client {client} still holds {body:?} of {key}: {held}")),
+            None => Ok(()),
+        }
     }
 
     fn finish(&mut self, history: &History, look: &mut dyn Look) -> Verdict {
