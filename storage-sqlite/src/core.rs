@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, MAIN_DB, OpenFlags, Params, Row};
+use rusqlite::{CachedStatement, Connection, MAIN_DB, OpenFlags, Params, Row};
 use sync_core::error::{Error, ErrorKind, Result, Retry};
 
 use crate::config::SqliteConfig;
@@ -230,6 +230,11 @@ impl<K, A> Core<K, A> {
             Ok(true)
         })?;
         Ok(all)
+    }
+
+    /// A statement of which one more run costs nothing but itself, for as long as it is held.
+    pub(crate) fn prepare_cached(&self, sql: &'static str) -> Result<CachedStatement<'_>> {
+        self.connection.prepare_cached(sql).map_err(|e| self.failed("write", e))
     }
 
     /// Writes; how many rows.

@@ -1,6 +1,6 @@
 //! Writing a replica's rows.
 
-use rusqlite::params;
+use rusqlite::{Statement, params};
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::{DocumentKey, LocalSeq, Scope};
 use sync_core::replica::record::{BatchRow, QuarantineRow, Record, ReplicaMeta, ScopeRow};
@@ -22,26 +22,35 @@ impl SqliteReplicaWriter {
         key: &DocumentKey,
         new: &Record,
     ) -> Result<usize> {
+        let mut statement = self.prepare_cached(sql)?;
+        self.insert_with(&mut statement, collection, key, new)
+    }
+
+    fn insert_with(
+        &self,
+        statement: &mut Statement<'_>,
+        collection: i64,
+        key: &DocumentKey,
+        new: &Record,
+    ) -> Result<usize> {
         let state = StateColumns::of(new.current.as_ref());
         let changed = (new.changed > LocalSeq(0)).then(|| number(new.changed.0)).transpose()?;
-        self.run(
-            sql,
-            params![
-                collection,
-                key.id.as_str(),
-                state.stamp,
-                state.replica,
-                state.author_stamp,
-                state.author_replica,
-                state.created,
-                number(new.known.0)?,
-                changed,
-                new.changed_here,
-                new.delivered,
-                state.body,
-                state.erased,
-            ],
-        )
+        let written = statement.execute(params![
+            collection,
+            key.id.as_str(),
+            state.stamp,
+            state.replica,
+            state.author_stamp,
+            state.author_replica,
+            state.created,
+            number(new.known.0)?,
+            changed,
+            new.changed_here,
+            new.delivered,
+            state.body,
+            state.erased,
+        ]);
+        written.map_err(|e| self.failed("write", e))
     }
 
     /// Writes what is not settled; the document is there already.
@@ -102,6 +111,26 @@ impl ReplicaRows for SqliteReplicaWriter {
         }
         self.put_unsettled(collection, key, new)?;
         Ok(true)
+    }
+
+    /// In the order of the index: neighbours are on the same pages, and the statement is looked up once.
+    fn insert_records(&mut self, new: &[(DocumentKey, Record)]) -> Result<Vec<usize>> {
+        let mut order = Vec::with_capacity(new.len());
+        for (at, (key, _)) in new.iter().enumerate() {
+            order.push((self.intern_collection(&key.scope, &key.collection)?, at));
+        }
+        order.sort_unstable_by_key(|(collection, at)| (*collection, &new[*at].0.id, *at));
+        let mut there = Vec::new();
+        let mut statement = self.prepare_cached(sql::INSERT)?;
+        for (collection, at) in order {
+            let (key, record) = &new[at];
+            if self.insert_with(&mut statement, collection, key, record)? == 0 {
+                there.push(at);
+            } else {
+                self.put_unsettled(collection, key, record)?;
+            }
+        }
+        Ok(there)
     }
 
     fn remove_record(&mut self, key: &DocumentKey, _old: &Record) -> Result<()> {

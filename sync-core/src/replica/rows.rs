@@ -138,6 +138,22 @@ pub trait ReplicaRows: ReplicaReads {
         Ok(true)
     }
 
+    /// Writes documents of which each is most likely new, as [`insert_record`](Self::insert_record) does one by one; the
+    /// places in the list of those that are there already, in any order, of which nothing is written. A backend that gains
+    /// by it writes them in an order of its own.
+    ///
+    /// # Errors
+    /// As [`Self::put_meta`].
+    fn insert_records(&mut self, new: &[(DocumentKey, Record)]) -> Result<Vec<usize>> {
+        let mut there = Vec::new();
+        for (at, (key, record)) in new.iter().enumerate() {
+            if !self.insert_record(key, record)? {
+                there.push(at);
+            }
+        }
+        Ok(there)
+    }
+
     /// Removes a document. `old` is what [`record`](ReplicaReads::record) answered in this transaction.
     ///
     /// # Errors

@@ -3,8 +3,8 @@
 use super::transaction::Transaction;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
-    Bookmarks, Checkpoint, Chunk, DocumentKey, Epoch, FullPull, LogEntry, Seq, ServerState,
-    TermStart, agree_on_terms,
+    Bookmarks, Checkpoint, Chunk, DocumentKey, DocumentState, Epoch, FullPull, LogEntry, Seq,
+    ServerState, TermStart, agree_on_terms,
 };
 use crate::replica::record::Record;
 use crate::replica::rows::ReplicaRows;
@@ -25,13 +25,9 @@ pub fn apply(rows: &mut dyn ReplicaRows, cx: &Context, chunk: &Chunk) -> Result<
     }
     tx.row.checkpoint.epoch = Some(chunk.epoch);
     begin_full_pull(&mut tx, chunk);
-    for (n, entry) in chunk.entries.iter().enumerate() {
-        let is_last = n + 1 == chunk.entries.len();
-        if mutant!(CursorPassesChange) && n > 0 && is_last {
-            continue;
-        }
-        take_in(&mut tx, cx, chunk.epoch, entry)?;
-    }
+    let passes_last = mutant!(CursorPassesChange) && chunk.entries.len() > 1;
+    let entries = &chunk.entries[..chunk.entries.len() - usize::from(passes_last)];
+    take_in_all(&mut tx, cx, chunk.epoch, entries)?;
     tx.row.checkpoint.advance(if mutant!(CursorRoundedUp) { chunk.head } else { chunk.next });
     tx.row.checkpoint.bookmark = chunk.bookmark();
     remember_terms(&mut tx, chunk);
@@ -89,43 +85,78 @@ fn begin_full_pull(tx: &mut Transaction<'_>, chunk: &Chunk) {
     }
 }
 
-fn take_in(tx: &mut Transaction<'_>, cx: &Context, epoch: Epoch, entry: &LogEntry) -> Result<()> {
+/// Takes in the entries of a chunk. In a full pull that has nothing to find out they are most likely new, and are written in
+/// one go.
+fn take_in_all(
+    tx: &mut Transaction<'_>,
+    cx: &Context,
+    epoch: Epoch,
+    entries: &[LogEntry],
+) -> Result<()> {
+    let most_are_new = tx.row.checkpoint.full_pull.is_some_and(|f| !f.marks);
+    let mut fresh = Vec::with_capacity(if most_are_new { entries.len() } else { 0 });
+    for entry in entries {
+        if !is_wanted(tx, entry) {
+            continue;
+        }
+        let key = DocumentKey::new(tx.scope.clone(), entry.collection.clone(), entry.id.clone());
+        note_stamp(tx, entry);
+        if most_are_new {
+            let current = Some(entry.state.clone());
+            fresh.push((key, Record { current, known: entry.seq, ..Record::default() }));
+        } else {
+            take_in(tx, cx, epoch, key, entry.seq, &entry.state)?;
+        }
+    }
+    for at in tx.insert_all(&mut fresh, Origin::Remote)? {
+        let (key, record) = &fresh[at];
+        if let Some(state) = &record.current {
+            take_in(tx, cx, epoch, key.clone(), record.known, state)?;
+        }
+    }
+    Ok(())
+}
+
+fn is_wanted(tx: &mut Transaction<'_>, entry: &LogEntry) -> bool {
     if !tx.row.checkpoint.includes(&entry.collection) {
-        return Ok(()); // Whoever made the chunk tells more than was asked for.
+        return false; // Whoever made the chunk tells more than was asked for.
     }
     if tx.meta.local_only.contains(&entry.collection) {
         // Another device syncs what is local here.
         tx.row.left_out = true;
-        return Ok(());
+        return false;
     }
-    let key = DocumentKey::new(tx.scope.clone(), entry.collection.clone(), entry.id.clone());
-    if mutant!(EchoFilteredByAuthor) && entry.state.revision.replica == tx.meta.replica {
-        return Ok(());
-    }
+    !(mutant!(EchoFilteredByAuthor) && entry.state.revision.replica == tx.meta.replica)
+}
+
+fn note_stamp(tx: &mut Transaction<'_>, entry: &LogEntry) {
+    let stamp = entry.state.revision.stamp;
     // Replicas merge every stamp: a child must come after a parent that it saw.
     if !mutant!(StampsNotMerged) {
-        tx.meta.high_water = tx.meta.high_water.max(entry.state.revision.stamp);
+        tx.meta.high_water = tx.meta.high_water.max(stamp);
     }
-    tx.meta.settled_high = tx.meta.settled_high.max(entry.state.revision.stamp);
-    let full_pull = tx.row.checkpoint.full_pull;
-    let delivered = full_pull.filter(|f| f.marks).map(|f| f.generation);
-    if full_pull.is_some() && delivered.is_none() {
-        let fresh =
-            Record { current: Some(entry.state.clone()), known: entry.seq, ..Record::default() };
-        if tx.insert(&key, fresh, Origin::Remote)? {
-            return Ok(());
-        }
-    }
+    tx.meta.settled_high = tx.meta.settled_high.max(stamp);
+}
+
+fn take_in(
+    tx: &mut Transaction<'_>,
+    cx: &Context,
+    epoch: Epoch,
+    key: DocumentKey,
+    seq: Seq,
+    state: &DocumentState,
+) -> Result<()> {
+    let marked = tx.row.checkpoint.full_pull.filter(|f| f.marks);
     let old = tx.rows.record(&key)?;
     let mut record = old.clone().unwrap_or_default();
-    let incoming = ServerState { seq: entry.seq, state: Some(entry.state.clone()) };
+    let incoming = ServerState { seq, state: Some(state.clone()) };
     let mut rule_cx =
         RuleContext { now: cx.now, epoch, meta: &mut tx.meta, resolvers: &cx.resolvers };
     let taken = rules::take_in(&mut record, &key, incoming, &mut rule_cx);
     if let Taken::Resolved(decided) = taken {
         tx.committed.conflicts.push(ConflictReport { key: key.clone(), decided });
     }
-    record.delivered = delivered.unwrap_or(record.delivered);
+    record.delivered = marked.map_or(record.delivered, |f| f.generation);
     tx.save(&key, old.as_ref(), record, Origin::Remote)
 }
 

@@ -1,10 +1,12 @@
 //! What every write transaction shares: the row that is kept once, the scope's row, its counters, and the change feed.
 
+use std::collections::BTreeSet;
+
 use crate::clock::Now;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
-    Collection, Digest, DocumentKey, DocumentState, Epoch, Rejection, Revision, Scope, Seq,
-    Settled, Stamp,
+    Collection, Digest, DocumentKey, DocumentState, Epoch, LocalSeq, Rejection, Revision, Scope,
+    Seq, Settled, Stamp,
 };
 use crate::replica::record::{QuarantineRow, Record, ReplicaMeta, ScopeRow};
 use crate::replica::rows::{ReplicaReads, ReplicaRows};
@@ -82,28 +84,38 @@ impl<'a> Transaction<'a> {
         self.rows.put_record(key, Some(old), &new)
     }
 
-    /// Writes a record of a document that is most likely new, in one step; `false` if it is there after all.
-    pub(super) fn insert(
+    /// Writes records of documents that are most likely new, in one go; the places of those that are there after all, for
+    /// which nothing is done.
+    pub(super) fn insert_all(
         &mut self,
-        key: &DocumentKey,
-        mut new: Record,
+        new: &mut [(DocumentKey, Record)],
         origin: Origin,
-    ) -> Result<bool> {
-        let before = self.meta.last_local;
-        let erased = new.erased().is_some();
-        self.note_change(key, None, &mut new, origin);
-        if !self.rows.insert_record(key, &new)? {
-            if self.meta.last_local != before {
-                self.committed.changes.pop();
-                self.meta.last_local = before;
+    ) -> Result<Vec<usize>> {
+        let told = self.committed.changes.len();
+        self.committed.changes.reserve(new.len());
+        for (key, record) in new.iter_mut() {
+            self.note_change(key, None, record, origin);
+        }
+        let there = self.rows.insert_records(new)?;
+        if !there.is_empty() {
+            // What was said of them is taken back. Their places in the feed stay empty.
+            let at: BTreeSet<LocalSeq> = there.iter().map(|n| new[*n].1.changed).collect();
+            let mut place = 0..;
+            self.committed
+                .changes
+                .retain(|c| place.next().is_some_and(|n| n < told) || !at.contains(&c.at));
+        }
+        let mut left_out = there.iter().copied().collect::<BTreeSet<_>>();
+        for (n, (key, record)) in new.iter().enumerate() {
+            if left_out.remove(&n) {
+                continue;
             }
-            return Ok(false);
+            self.count(key, None, record);
+            if record.erased().is_some() {
+                self.drop_traces(key, None, origin)?;
+            }
         }
-        self.count(key, None, &new);
-        if erased {
-            self.drop_traces(key, None, origin)?;
-        }
-        Ok(true)
+        Ok(there)
     }
 
     /// What is left of an erased document beside its record: refused edits, what this transaction has told so far, and
