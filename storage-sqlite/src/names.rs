@@ -18,6 +18,8 @@ pub(crate) struct Names {
     scopes: HashMap<Scope, i64>,
     collections: HashMap<(Scope, Collection), i64>,
     by_id: HashMap<i64, (Scope, Collection)>,
+    /// Whether the replica is being loaded.
+    pub(crate) loading: Option<bool>,
 }
 
 impl Names {
@@ -26,6 +28,7 @@ impl Names {
         self.scopes.clear();
         self.collections.clear();
         self.by_id.clear();
+        self.loading = None;
     }
 }
 

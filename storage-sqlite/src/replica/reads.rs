@@ -72,6 +72,7 @@ impl<A> ReplicaReads for Core<Replica, A> {
     }
 
     fn record(&self, key: &DocumentKey) -> Result<Option<Record>> {
+        self.note_lookup();
         let key = params![key.scope.as_str(), key.collection.as_str(), key.id.as_str()];
         self.one(sql::RECORD, key, record)
     }
@@ -83,6 +84,7 @@ impl<A> ReplicaReads for Core<Replica, A> {
         after: After<'_>,
         limit: usize,
     ) -> Result<Vec<(DocumentKey, Record)>> {
+        self.note_lookup();
         let (from, last_id) = place(after);
         let mut found = Vec::new();
         for (number, collection) in self.collections(scope, collection, from)? {

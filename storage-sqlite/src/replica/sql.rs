@@ -80,16 +80,18 @@ pub(super) const DEFERRED: &str = concat!(
 );
 
 macro_rules! insert_document {
+    () => {
+        "INSERT INTO document (collection_id, id, stamp, replica, author_stamp, \
+         author_replica, created, known, changed, changed_here, delivered, body, erased) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"
+    };
     ($conflict:literal) => {
-        concat!(
-            "INSERT INTO document (collection_id, id, stamp, replica, author_stamp, \
-             author_replica, created, known, changed, changed_here, delivered, body, erased) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) \
-             ON CONFLICT (collection_id, id) ",
-            $conflict
-        )
+        concat!(insert_document!(), " ON CONFLICT (collection_id, id) ", $conflict)
     };
 }
+
+/// Without the index that knows of conflicts.
+pub(super) const LOAD: &str = insert_document!();
 
 pub(super) const INSERT: &str = insert_document!("DO NOTHING");
 pub(super) const PUT: &str = insert_document!(

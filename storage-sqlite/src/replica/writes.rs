@@ -26,7 +26,7 @@ impl SqliteReplicaWriter {
         self.insert_with(&mut statement, collection, key, new)
     }
 
-    fn insert_with(
+    pub(super) fn insert_with(
         &self,
         statement: &mut Statement<'_>,
         collection: i64,
@@ -131,6 +131,14 @@ impl ReplicaRows for SqliteReplicaWriter {
             }
         }
         Ok(there)
+    }
+
+    fn load_records(&mut self, new: &[(DocumentKey, Record)], to_come: u64) -> Result<bool> {
+        self.load(new, to_come)
+    }
+
+    fn end_load(&mut self) -> Result<bool> {
+        self.finish_load()
     }
 
     fn remove_record(&mut self, key: &DocumentKey, _old: &Record) -> Result<()> {

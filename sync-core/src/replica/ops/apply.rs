@@ -1,6 +1,6 @@
 //! Taking in a chunk.
 
-use super::transaction::Transaction;
+use super::transaction::{Transaction, check_synced, end_load};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
     Bookmarks, Checkpoint, Chunk, DocumentKey, DocumentState, Epoch, FullPull, LogEntry, Seq,
@@ -17,17 +17,25 @@ use crate::replica::types::{Applied, ConflictReport, Context, Origin, check_leas
 /// `Superseded` for an old lease, `Protocol` for a chunk that contradicts itself; nothing happens then. Else as the rows.
 pub fn apply(rows: &mut dyn ReplicaRows, cx: &Context, chunk: &Chunk) -> Result<Applied> {
     check(chunk)?;
-    let mut tx = Transaction::begin_synced(rows, &chunk.scope)?;
+    check_synced(&chunk.scope)?;
+    let mut tx = Transaction::begin_loading(rows, &chunk.scope)?;
     check_lease(cx.lease, tx.meta.lease)?;
     if !fits(&tx.row.checkpoint, chunk) && !mutant!(ChunkOutOfPlace) {
-        let checkpoint = tx.row.checkpoint;
-        return Ok(Applied { moved: false, checkpoint, committed: Default::default() });
+        return Ok(unmoved(tx.row.checkpoint));
     }
     tx.row.checkpoint.epoch = Some(chunk.epoch);
     begin_full_pull(&mut tx, chunk);
     let passes_last = mutant!(CursorPassesChange) && chunk.entries.len() > 1;
     let entries = &chunk.entries[..chunk.entries.len() - usize::from(passes_last)];
-    take_in_all(&mut tx, cx, chunk.epoch, entries)?;
+    let floor = tx.row.checkpoint.full_pull.filter(|f| !f.marks).map(|f| f.floor);
+    let loaded = load(&mut tx, chunk, entries, floor)?;
+    if (!loaded || floor == Some(chunk.next)) && !end_load(tx.rows)? {
+        let row = tx.rows.scope(&chunk.scope)?.unwrap_or_default();
+        return Ok(unmoved(row.checkpoint));
+    }
+    if !loaded {
+        take_in_all(&mut tx, cx, chunk.epoch, entries)?;
+    }
     tx.row.checkpoint.advance(if mutant!(CursorRoundedUp) { chunk.head } else { chunk.next });
     tx.row.checkpoint.bookmark = chunk.bookmark();
     remember_terms(&mut tx, chunk);
@@ -41,6 +49,10 @@ pub fn apply(rows: &mut dyn ReplicaRows, cx: &Context, chunk: &Chunk) -> Result<
         committed.changes.clear();
     }
     Ok(Applied { moved: true, checkpoint, committed })
+}
+
+fn unmoved(checkpoint: Checkpoint) -> Applied {
+    Applied { moved: false, checkpoint, committed: Default::default() }
 }
 
 /// Whether the chunk begins exactly where the replica stands, in the same log and at the same bookmark. A chunk that was
@@ -85,6 +97,31 @@ fn begin_full_pull(tx: &mut Transaction<'_>, chunk: &Chunk) {
     }
 }
 
+/// Lets the backend load the entries of a chunk, if it does that now. Up to the head at which a full pull began each document
+/// comes once, and if nothing was settled here before, none is there already.
+fn load(
+    tx: &mut Transaction<'_>,
+    chunk: &Chunk,
+    entries: &[LogEntry],
+    floor: Option<Seq>,
+) -> Result<bool> {
+    let Some(floor) = floor.filter(|floor| chunk.next <= *floor) else { return Ok(false) };
+    let mut fresh = Vec::with_capacity(entries.len());
+    for entry in entries {
+        if is_wanted(tx, entry) {
+            fresh.push(fresh_record(tx, entry));
+        }
+    }
+    tx.load_all(&mut fresh, floor.0 - chunk.after.0)
+}
+
+fn fresh_record(tx: &mut Transaction<'_>, entry: &LogEntry) -> (DocumentKey, Record) {
+    note_stamp(tx, entry);
+    let key = DocumentKey::new(tx.scope.clone(), entry.collection.clone(), entry.id.clone());
+    let current = Some(entry.state.clone());
+    (key, Record { current, known: entry.seq, ..Record::default() })
+}
+
 /// Takes in the entries of a chunk. In a full pull that has nothing to find out they are most likely new, and are written in
 /// one go.
 fn take_in_all(
@@ -99,11 +136,9 @@ fn take_in_all(
         if !is_wanted(tx, entry) {
             continue;
         }
-        let key = DocumentKey::new(tx.scope.clone(), entry.collection.clone(), entry.id.clone());
-        note_stamp(tx, entry);
+        let (key, record) = fresh_record(tx, entry);
         if most_are_new {
-            let current = Some(entry.state.clone());
-            fresh.push((key, Record { current, known: entry.seq, ..Record::default() }));
+            fresh.push((key, record));
         } else {
             take_in(tx, cx, epoch, key, entry.seq, &entry.state)?;
         }
