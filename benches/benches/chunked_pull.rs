@@ -28,8 +28,9 @@ fn pull(
     chunk: usize,
 ) -> Duration {
     runtime.block_on(async {
-        let replica = replica_over(transport, storage, &Scope::default(), chunk);
-        let replica = replica.await.expect("a replica opens");
+        let scope = Scope::default();
+        let replica = replica_over(transport, storage, &scope, chunk).await;
+        let replica = replica.expect("a replica opens");
         let began = tokio::time::Instant::now();
         replica.sync_now().await.expect("it syncs");
         let took = began.elapsed();
@@ -43,7 +44,8 @@ fn chunked_pull(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime starts");
     let folder = tempfile::tempdir().expect("a folder");
     let server = memory_server().expect("a server opens");
-    let filled = append(&**server.storage(), &Scope::default(), Order::Random, DOCUMENTS);
+    let scope = Scope::default();
+    let filled = append(&**server.storage(), &scope, Order::Random, DOCUMENTS);
     runtime.block_on(filled).expect("the server is filled");
     let storage = |name| match name {
         "memory" => memory_storage(),

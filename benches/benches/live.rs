@@ -23,8 +23,8 @@ use twotide::Replica;
 const LISTENERS: usize = 100;
 
 async fn open(transport: Arc<dyn Transport>) -> Replica {
-    let storage = memory_storage().expect("a storage");
-    let replica = replica_over(transport, storage, &Scope::default(), 1_000);
+    let (storage, scope) = (memory_storage().expect("a storage"), Scope::default());
+    let replica = replica_over(transport, storage, &scope, 1_000);
     let replica = replica.await.expect("a replica opens");
     replica.start().await.expect("it starts");
     replica.wait_until_in_sync().await.expect("it is in sync");

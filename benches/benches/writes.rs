@@ -71,8 +71,9 @@ fn push(criterion: &mut Criterion) {
         let transaction = transaction(0..DOCUMENTS);
         storage.write(environment().now(), transaction).await.expect("it is written");
         let transport = Arc::new(server.in_process());
-        let replica = replica_over(transport, storage, &Scope::default(), 1_000);
-        let replica = replica.await.expect("a replica opens");
+        let scope = Scope::default();
+        let replica = replica_over(transport, storage, &scope, 1_000).await;
+        let replica = replica.expect("a replica opens");
         let began = tokio::time::Instant::now();
         replica.push().await.expect("it is pushed");
         let took = began.elapsed();

@@ -52,6 +52,8 @@ pub(crate) fn malformed(what: impl Into<String>) -> Error {
 #[derive(Debug)]
 pub struct Reader {
     bytes: Bytes,
+    /// What was read of them.
+    at: usize,
     /// The collection read last: neighbours mostly share it, so they share its allocation too.
     collection: Option<Collection>,
 }
@@ -60,13 +62,23 @@ impl Reader {
     /// Starts at the beginning.
     #[must_use]
     pub fn new(bytes: Bytes) -> Self {
-        Self { bytes, collection: None }
+        Self { bytes, at: 0, collection: None }
     }
 
     /// How many bytes are left.
     #[must_use]
     pub fn remaining(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len() - self.at
+    }
+
+    /// Goes on by `n` bytes; where they begin.
+    fn skip(&mut self, n: usize) -> Result<usize> {
+        let left = self.remaining();
+        if n > left {
+            return Err(malformed(format!("{n} bytes are announced, {left} are left")));
+        }
+        self.at += n;
+        Ok(self.at - n)
     }
 
     /// The next `n` bytes, as a slice of the buffer.
@@ -74,13 +86,8 @@ impl Reader {
     /// # Errors
     /// `Protocol` if there are fewer.
     pub fn take(&mut self, n: usize) -> Result<Bytes> {
-        if n > self.bytes.len() {
-            return Err(malformed(format!(
-                "{n} bytes are announced, {} are left",
-                self.bytes.len()
-            )));
-        }
-        Ok(self.bytes.split_to(n))
+        let start = self.skip(n)?;
+        Ok(self.bytes.slice(start..start + n))
     }
 
     /// The next byte.
@@ -96,8 +103,9 @@ impl Reader {
     /// # Errors
     /// `Protocol` if there are fewer.
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let start = self.skip(N)?;
         let mut array = [0; N];
-        array.copy_from_slice(&self.take(N)?);
+        array.copy_from_slice(&self.bytes[start..start + N]);
         Ok(array)
     }
 
@@ -121,10 +129,10 @@ impl Reader {
 
     /// Length-prefixed text, borrowed for as long as the closure runs.
     fn text<T>(&mut self, read: impl FnOnce(&str) -> Result<T>) -> Result<T> {
-        let bytes = self.bytes()?;
-        let text =
-            std::str::from_utf8(&bytes).map_err(|e| malformed("a text is not UTF-8").because(e))?;
-        read(text)
+        let n = self.size()?;
+        let start = self.skip(n)?;
+        let text = std::str::from_utf8(&self.bytes[start..start + n]);
+        read(text.map_err(|e| malformed("a text is not UTF-8").because(e))?)
     }
 
     fn collection(&mut self) -> Result<Collection> {
@@ -142,7 +150,7 @@ impl Reader {
     /// # Errors
     /// `Protocol` if something is.
     pub fn finish(&self) -> Result<()> {
-        match self.bytes.len() {
+        match self.remaining() {
             0 => Ok(()),
             n => Err(malformed(format!("{n} bytes follow after the end"))),
         }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::Compression;
 use crate::codec::{Codec, malformed};
 use crate::error::Result;
+use crate::model::Change;
 use crate::protocol::{FrameReader, FrameWriter, Message, Payload};
 
 /// The largest payload if nothing else is said: 16 MiB. The usual limits of chunks and batches stay far below it.
@@ -20,10 +21,21 @@ pub const COMPRESS_OVER: usize = 1 << 10;
 /// A server makes it once for all connections with one compression, and sends it with [`Wire::encode_payload`].
 #[must_use]
 pub fn payload(message: &Message, compression: Option<&dyn Compression>) -> Payload {
-    let bytes = message.to_bytes();
+    let mut bytes = Vec::with_capacity(room(message));
+    message.encode(&mut bytes);
+    let bytes = Bytes::from(bytes);
     match compression.filter(|_| bytes.len() > COMPRESS_OVER).and_then(|c| c.compress(&bytes)) {
         Some(small) if small.len() < bytes.len() => Payload::of(small, true),
         _ => Payload::of(bytes, false),
+    }
+}
+
+/// About how many bytes a message has, so that a large one is not copied while it grows.
+fn room(message: &Message) -> usize {
+    match message {
+        Message::Chunk(chunk) => chunk.weight(),
+        Message::Push(push) => 64 + push.batch.changes.iter().map(Change::weight).sum::<usize>(),
+        _ => 64,
     }
 }
 
