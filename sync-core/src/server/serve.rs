@@ -233,13 +233,18 @@ impl Link<'_> {
     fn read(&mut self, stream: u32, pull: crate::protocol::Pull) {
         let Some(peer) = self.peer.clone() else { return };
         let server = self.server;
+        // The first read of a stream finds out whether the cursor means anything here.
+        let goes_on = self.listeners.contains_key(&stream);
         let listener = self.listeners.entry(stream).or_insert_with(|| {
             let hub = server.hub(&pull.scope);
             Listener { head: hub.head(), _hub: hub, sleep: None }
         });
         // The head is noted before the read, so that nothing falls between the read and the sleep.
         listener.head.borrow_and_update();
-        let read = async move { Done::Read { stream, result: peer.read(&pull).await } };
+        let read = async move {
+            let result = if goes_on { peer.read_on(&pull).await } else { peer.read(&pull).await };
+            Done::Read { stream, result }
+        };
         self.work.push(read.boxed());
     }
 

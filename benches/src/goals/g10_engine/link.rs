@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::{SinkExt, StreamExt};
 use sync_core::error::Result;
-use sync_core::framed::{Dial, MAX_PAYLOAD, Wire, memory_link};
+use sync_core::framed::{Dial, MAX_PAYLOAD, Wire, chunk_payload, memory_link};
 use sync_core::model::{
     Chunk, DocumentId, Epoch, Limits, LogEntry, PushId, Scope, Seq, Term, TermStart,
 };
@@ -76,10 +76,6 @@ impl Chunks {
                     reset: None,
                 }],
             }),
-            Message::Pull(pull) => {
-                let at = self.0.partition_point(|c| c.after < pull.cursor.after);
-                Message::Chunk(self.0.get(at)?.clone())
-            }
             Message::Ping(n) => Message::Pong(n),
             Message::Ack(_) => Message::Done,
             _ => return None,
@@ -100,8 +96,15 @@ impl Dial for DialChunks {
             let mut wire = Wire::new(MAX_PAYLOAD);
             while let Some(Ok(frame)) = there.incoming.next().await {
                 let Ok((stream, message)) = wire.decode(frame) else { return };
-                let Some(answer) = chunks.answer(message) else { continue };
-                if there.outgoing.send(wire.encode(stream, &answer)).await.is_err() {
+                let frame = if let Message::Pull(pull) = &message {
+                    let at = chunks.0.partition_point(|c| c.after < pull.cursor.after);
+                    let Some(chunk) = chunks.0.get(at) else { return };
+                    wire.encode_payload(stream, &chunk_payload(chunk, None))
+                } else {
+                    let Some(answer) = chunks.answer(message) else { continue };
+                    wire.encode(stream, &answer)
+                };
+                if there.outgoing.send(frame).await.is_err() {
                     return;
                 }
             }
