@@ -15,12 +15,12 @@ use sync_core::clock::{Clock, Now};
 use sync_core::codec::Codec;
 use sync_core::framed::Wire;
 use sync_core::model::{
-    Body, Chunk, DocumentId, DocumentKey, DocumentState, Epoch, LogEntry, Scope, Seq, Stamp, Term,
-    TermStart,
+    Body, Chunk, Cursor, DocumentId, DocumentKey, DocumentState, Epoch, LogEntry, Scope, Seq,
+    Stamp, Term, TermStart,
 };
 use sync_core::protocol::Message;
 use sync_core::resolver::{Conflict, ConflictResolver, FieldMerge, LastWriteWins, ServerWins};
-use transport_http::format::Format;
+use transport_http::format::{Changes, Continued, Format};
 
 const DOCUMENTS: usize = 1_000;
 
@@ -76,12 +76,14 @@ fn codec(criterion: &mut Criterion) {
             there.decode(here.encode(1, black_box(&message))).expect("a frame")
         });
     });
-    let json = Format::Json.encode(message.clone()).expect("JSON");
+    let cursor = Some(Cursor::default());
+    let changes = Changes::Chunk(Box::new(Continued { chunk: chunk(), cursor }));
+    let json = Format::Json.encode(changes.clone()).expect("JSON");
     group.bench_function("encode, JSON", |b| {
-        b.iter(|| Format::Json.encode(black_box(message.clone())).expect("JSON"));
+        b.iter(|| Format::Json.encode(black_box(changes.clone())).expect("JSON"));
     });
     group.bench_function("decode, JSON", |b| {
-        b.iter(|| Format::Json.decode::<Message>(black_box(json.clone())).expect("a message"));
+        b.iter(|| Format::Json.decode::<Changes>(black_box(json.clone())).expect("a chunk"));
     });
     group.finish();
 }

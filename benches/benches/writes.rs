@@ -18,7 +18,6 @@ use sync_core::model::{
 };
 use sync_core::replica::{Context, LocalTransaction, LocalWrite, WriteOperation};
 use sync_core::resolver::Resolvers;
-use sync_core::storage::Storage;
 use tokio::runtime::Runtime;
 
 const DOCUMENTS: usize = 1_000;

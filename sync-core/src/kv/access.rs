@@ -133,6 +133,9 @@ impl<K: OrderedKv> KvReads for KvReader<K> {
 
 type Overlay = BTreeMap<Vec<u8>, Option<Bytes>>;
 
+/// Keys, each with what the overlay held there before.
+type Undo = Vec<(Vec<u8>, Option<Option<Bytes>>)>;
+
 /// Gathers one transaction in memory and hands it to the store as a batch.
 pub struct KvWriter<K> {
     kv: Arc<K>,
@@ -142,7 +145,7 @@ pub struct KvWriter<K> {
     overlay: Overlay,
     /// What the overlay held before each write since the last mark; none if it held nothing at all then, as in most
     /// transactions, which are one job.
-    undo: Option<Vec<(Vec<u8>, Option<Option<Bytes>>)>>,
+    undo: Option<Undo>,
 }
 
 impl<K> fmt::Debug for KvWriter<K> {

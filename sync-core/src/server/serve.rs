@@ -31,13 +31,13 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// Something that was being done is done.
 enum Done {
     Greeted(Box<Result<(Peer, Welcome)>>),
-    Served { stream: u32, answer: Box<Answer>, renewed: Option<Peer> },
+    Served { stream: u32, answer: Answer, renewed: Option<Peer> },
     Read { stream: u32, result: Result<Served> },
     HeadMoved { stream: u32 },
 }
 
 enum Answer {
-    Message(Message),
+    Message(Box<Message>),
     Chunk(Arc<SharedChunk>),
 }
 
@@ -206,26 +206,27 @@ impl Link<'_> {
         };
         let serve = async move {
             let mut renewed = None;
+            let say = |message| Answer::Message(Box::new(message));
             let answer = match message {
                 Message::Pull(pull) => peer.read(&pull).await.map(|served| match served {
                     Served::Chunk(chunk) => Answer::Chunk(chunk),
-                    Served::Reset(reset) => Answer::Message(Message::Reset(reset)),
+                    Served::Reset(reset) => say(Message::Reset(reset)),
                 }),
                 Message::Push(push) => {
-                    peer.push(push.batch).await.map(|v| Answer::Message(Message::Verdicts(v)))
+                    peer.push(push.batch).await.map(|v| say(Message::Verdicts(v)))
                 }
                 Message::Ack(ack) => peer
                     .acknowledge(&ack)
                     .await
-                    .map(|reset| Answer::Message(reset.map_or(Message::Done, Message::Reset))),
+                    .map(|reset| say(reset.map_or(Message::Done, Message::Reset))),
                 Message::Auth(token) => peer.renew(&token).await.map(|()| {
                     renewed = Some(peer);
-                    Answer::Message(Message::Done)
+                    say(Message::Done)
                 }),
                 _ => Err(Error::new(ErrorKind::Internal, "this is no request")),
             };
-            let answer = answer.unwrap_or_else(|e| Answer::Message(failed(&e)));
-            Done::Served { stream, answer: Box::new(answer), renewed }
+            let answer = answer.unwrap_or_else(|e| say(failed(&e)));
+            Done::Served { stream, answer, renewed }
         };
         self.work.push(serve.boxed());
     }
@@ -281,7 +282,7 @@ impl Link<'_> {
                 if renewed.is_some() {
                     self.peer = renewed;
                 }
-                match *answer {
+                match answer {
                     Answer::Message(message) => self.send(stream, &message).await?,
                     Answer::Chunk(chunk) => self.send_chunk(stream, &chunk).await?,
                 }
