@@ -6,6 +6,9 @@ use std::time::Duration;
 use sync_core::replica::WriteLimits;
 use sync_core::storage::ThreadOptions;
 
+/// Sorting a small index costs less than building it.
+pub(crate) const LOAD_FROM: u64 = 20_000;
+
 /// How a file is opened, and the bounds within which it is used.
 ///
 /// ```
@@ -40,6 +43,10 @@ pub struct SqliteConfig {
     /// After how many pages of 4 KiB in the write-ahead log they are moved into the file. A larger log makes bulk writes
     /// cheaper, and costs as much room on the disk. 4,000 (16 MiB) by default.
     pub checkpoint_pages: u32,
+    /// From how many documents on the first pull of an empty replica is loaded: they are written without the index by which
+    /// one is found, which is built in the end. Until then a document is found by looking at all; the first read that does
+    /// ends the load. Such an end takes about a second for a million documents. 20,000 by default.
+    pub load_from: u64,
     /// What one local write may hold. A server has no use for it.
     pub write_limits: WriteLimits,
     /// The bounds of the threads.
@@ -59,6 +66,7 @@ impl SqliteConfig {
             busy_timeout: Duration::from_secs(5),
             max_page_count: None,
             checkpoint_pages: 4_000,
+            load_from: LOAD_FROM,
             write_limits: WriteLimits::default(),
             threads: ThreadOptions::default(),
         }

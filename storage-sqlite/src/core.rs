@@ -1,12 +1,14 @@
 //! One connection, and what it is used for.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, MAIN_DB, OpenFlags, Params, Row};
+use rusqlite::{CachedStatement, Connection, MAIN_DB, OpenFlags, Params, Row};
 use sync_core::error::{Error, ErrorKind, Result, Retry};
 
 use crate::config::SqliteConfig;
@@ -25,6 +27,10 @@ pub struct Core<K, A> {
     /// Where the file is; none for a database in memory.
     pub(crate) place: Option<Place>,
     pub(crate) access: A,
+    /// Whether the snapshot is of a replica that is being loaded.
+    pub(crate) loading: Cell<bool>,
+    /// Somebody misses the index that a load does without; shared by the connections of one storage.
+    pub(crate) wants_index: Arc<AtomicBool>,
     /// What made SQLite end the transaction by itself.
     pub(crate) lost: RefCell<Option<Error>>,
     kind: PhantomData<K>,
@@ -67,6 +73,7 @@ impl<K: Kind> Core<K, Writing> {
     fn prepare(&mut self, config: &SqliteConfig) -> Result<()> {
         self.bound(config)?;
         self.access.patience = config.busy_timeout;
+        self.access.load_from = config.load_from;
         // What is removed is written over, so that little is left of what is erased.
         self.pragma("secure_delete", 1)?;
         // Should the file turn out not to be ours, closing it must not touch it.
@@ -119,8 +126,8 @@ impl<K: Kind> Core<K, Reading> {
 
 impl<K, A> Core<K, A> {
     fn around(connection: Connection, place: Option<Place>, access: A) -> Self {
-        let (names, lost) = Default::default();
-        Self { connection, names, place, access, lost, kind: PhantomData }
+        let (names, loading, wants_index, lost) = Default::default();
+        Self { connection, names, place, access, loading, wants_index, lost, kind: PhantomData }
     }
 
     /// The file, with all links resolved; none for a database in memory.
@@ -230,6 +237,11 @@ impl<K, A> Core<K, A> {
             Ok(true)
         })?;
         Ok(all)
+    }
+
+    /// A statement of which one more run costs nothing but itself, for as long as it is held.
+    pub(crate) fn prepare_cached(&self, sql: &'static str) -> Result<CachedStatement<'_>> {
+        self.connection.prepare_cached(sql).map_err(|e| self.failed("write", e))
     }
 
     /// Writes; how many rows.

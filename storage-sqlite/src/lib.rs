@@ -53,6 +53,9 @@
 //!   refused or deferred. Most of it is gone at once, the log as soon as the writer has nothing else to do. The whole file is
 //!   written anew then, which needs as much room again for a moment; nothing is done if nothing was erased. What a file system,
 //!   a disk or a backup keeps of old blocks is not SQLite's to see to.
+//! - The first pull of an empty replica is loaded without the index by which a document is found, from
+//!   [`SqliteConfig::load_from`] documents on. A process that is killed meanwhile goes on with it, and a checkpoint never says
+//!   that a pull is done while the index is missing.
 //! - A commit that does not fit on the disk fails with [`Storage`](sync_core::error::ErrorKind::Storage); what was
 //!   committed before stays, and the same works again once there is room.
 

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use rusqlite::params;
 use sync_core::error::{Error, ErrorKind, Result};
-use sync_core::model::{Collection, Scope};
+use sync_core::model::{Collection, DocumentKey, Scope};
 
 use crate::columns;
 use crate::core::Core;
@@ -18,6 +18,12 @@ pub(crate) struct Names {
     scopes: HashMap<Scope, i64>,
     collections: HashMap<(Scope, Collection), i64>,
     by_id: HashMap<i64, (Scope, Collection)>,
+    /// The collection that was asked for last: neighbours mostly share it.
+    last: Option<(Scope, Collection, i64)>,
+    /// The document that was read last, and its row.
+    pub(crate) row: Option<(DocumentKey, i64)>,
+    /// Whether the replica is being loaded.
+    pub(crate) loading: Option<bool>,
 }
 
 impl Names {
@@ -26,11 +32,25 @@ impl Names {
         self.scopes.clear();
         self.collections.clear();
         self.by_id.clear();
+        self.last = None;
+        self.row = None;
+        self.loading = None;
+    }
+
+    /// The row of a document, if it was read last.
+    pub(crate) fn row_of(&self, key: &DocumentKey) -> Option<i64> {
+        self.row.as_ref().filter(|(read, _)| read == key).map(|(_, row)| *row)
+    }
+
+    fn known(&self, scope: &Scope, collection: &Collection) -> Option<i64> {
+        let last = self.last.as_ref().filter(|(s, c, _)| c == collection && s == scope);
+        last.map(|(_, _, id)| *id)
     }
 }
 
 pub(crate) const SCOPE: &str = "SELECT id FROM scope WHERE name = ?1";
-pub(crate) const COLLECTION: &str = "SELECT id FROM collection WHERE scope_id = ?1 AND name = ?2";
+pub(crate) const COLLECTION: &str = "SELECT id FROM collection \
+     WHERE scope_id = (SELECT id FROM scope WHERE name = ?1) AND name = ?2";
 pub(crate) const COLLECTION_BY_ID: &str = "SELECT s.name, c.name FROM collection c \
      JOIN scope s ON s.id = c.scope_id WHERE c.id = ?1";
 const NEW_SCOPE: &str = "INSERT INTO scope (name) VALUES (?1)";
@@ -53,18 +73,41 @@ impl<K, A> Core<K, A> {
 
     /// The number of a collection, made if there is none. Only within a transaction that writes.
     pub(crate) fn intern_collection(&self, scope: &Scope, collection: &Collection) -> Result<i64> {
-        let name = (scope.clone(), collection.clone());
-        if let Some(id) = self.names.borrow().collections.get(&name) {
-            return Ok(*id);
+        if let Some(id) = self.find_collection(scope, collection)? {
+            return Ok(id);
         }
         let scope_id = self.intern_scope(scope)?;
-        let wanted = params![scope_id, collection.as_str()];
-        let id = match self.one(COLLECTION, wanted, |row| columns::integer(row, 0))? {
-            Some(id) => id,
-            None => self.insert(NEW_COLLECTION, wanted)?,
-        };
-        self.names.borrow_mut().collections.insert(name, id);
+        let id = self.insert(NEW_COLLECTION, params![scope_id, collection.as_str()])?;
+        self.remember(scope, collection, id);
         Ok(id)
+    }
+
+    /// The number of a collection, if it has one.
+    pub(crate) fn find_collection(
+        &self,
+        scope: &Scope,
+        collection: &Collection,
+    ) -> Result<Option<i64>> {
+        if let Some(id) = self.names.borrow().known(scope, collection) {
+            return Ok(Some(id));
+        }
+        let name = (scope.clone(), collection.clone());
+        let known = self.names.borrow().collections.get(&name).copied();
+        let wanted = params![scope.as_str(), collection.as_str()];
+        let found = match known {
+            Some(id) => Some(id),
+            None => self.one(COLLECTION, wanted, |row| columns::integer(row, 0))?,
+        };
+        if let Some(id) = found {
+            self.remember(scope, collection, id);
+        }
+        Ok(found)
+    }
+
+    fn remember(&self, scope: &Scope, collection: &Collection, id: i64) {
+        let mut names = self.names.borrow_mut();
+        names.last = Some((scope.clone(), collection.clone(), id));
+        names.collections.insert((scope.clone(), collection.clone()), id);
     }
 
     /// The name behind a collection's number.

@@ -13,6 +13,8 @@ pub trait Kind: Send + 'static {
     const APPLICATION_ID: i32;
     /// What leads from each version of the tables to the next, from the empty file on. Only ever added to.
     const MIGRATIONS: &'static [&'static str];
+    /// What a snapshot begins with. It finds a row in a replica that is being loaded.
+    const FIRST_READ: &'static str;
 }
 
 /// The data of a replica.
@@ -25,14 +27,19 @@ pub enum Server {}
 
 impl Kind for Replica {
     const APPLICATION_ID: i32 = i32::from_be_bytes(*b"2TDr");
-    const MIGRATIONS: &'static [&'static str] =
-        &[include_str!("replica/schema_1.sql"), include_str!("replica/schema_2.sql")];
+    const MIGRATIONS: &'static [&'static str] = &[
+        include_str!("replica/schema_1.sql"),
+        include_str!("replica/schema_2.sql"),
+        include_str!("replica/schema_3.sql"),
+    ];
+    const FIRST_READ: &'static str = crate::replica::IS_LOADING;
 }
 
 impl Kind for Server {
     const APPLICATION_ID: i32 = i32::from_be_bytes(*b"2TDs");
     const MIGRATIONS: &'static [&'static str] =
         &[include_str!("server/schema_1.sql"), include_str!("server/schema_2.sql")];
+    const FIRST_READ: &'static str = "SELECT 1 FROM scope WHERE 0";
 }
 
 /// Whether a file with these marks may be used as that kind; its version.
@@ -157,6 +164,7 @@ pub(crate) mod tests {
 
     impl Kind for Toy {
         const APPLICATION_ID: i32 = 7;
+        const FIRST_READ: &'static str = "SELECT 1 FROM t WHERE 0";
         const MIGRATIONS: &'static [&'static str] = &[
             "CREATE TABLE t (a INTEGER); INSERT INTO t VALUES (1);",
             "ALTER TABLE t ADD COLUMN b TEXT; UPDATE t SET b = 'new';",

@@ -25,6 +25,8 @@ pub struct Writing {
     marked: u64,
     /// Whether pages with something that was erased since may be in the log.
     pub(crate) log_is_untidy: bool,
+    /// From how many documents on a first pull is loaded.
+    pub(crate) load_from: u64,
     /// How long a transaction waits for another process.
     pub(crate) patience: Duration,
     pub(crate) lock: EngineLock,
@@ -54,6 +56,7 @@ impl Writing {
             baseline: 0,
             marked: 0,
             log_is_untidy: false,
+            load_from: crate::config::LOAD_FROM,
             patience: Duration::ZERO,
             lock: EngineLock::default(),
             watch: None,
@@ -180,7 +183,8 @@ impl<K: Kind> Snapshot for Core<K, Reading> {
         self.end();
         self.run("BEGIN DEFERRED", [])?;
         // The snapshot is that of the first read.
-        let first = self.one("SELECT 1 FROM scope LIMIT 1", [], |_| Ok(()));
+        let first = self.one(K::FIRST_READ, [], |_| Ok(()));
+        self.loading.set(matches!(first, Ok(Some(()))));
         first.map(drop).inspect_err(|_| self.end())
     }
 

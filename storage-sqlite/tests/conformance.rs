@@ -21,12 +21,19 @@ struct Files {
     folder: TempDir,
     crashes: AtomicU32,
     full: AtomicBool,
+    load_from: Option<u64>,
 }
 
 impl Files {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { folder, crashes: AtomicU32::new(0), full: AtomicBool::new(false) }
+        let (crashes, full) = (AtomicU32::new(0), AtomicBool::new(false));
+        Self { folder, crashes, full, load_from: None }
+    }
+
+    /// Every first pull is loaded.
+    fn loading() -> Self {
+        Self { load_from: Some(1), ..Self::new() }
     }
 
     fn path(&self) -> PathBuf {
@@ -38,6 +45,7 @@ impl Files {
         let mut config = SqliteConfig::new(self.path());
         // A process that is killed leaves the same behind, whatever was synced.
         config.synchronous = Synchronous::Normal;
+        config.load_from = self.load_from.unwrap_or(config.load_from);
         // A file is never smaller than it is: it may not grow.
         config.max_page_count = self.full.load(Ordering::Relaxed).then_some(1);
         config
@@ -126,6 +134,10 @@ impl ServerStorageHarness for Files {
 
 mod storage {
     testkit::storage_conformance!(super::Files::new());
+}
+
+mod storage_that_loads {
+    testkit::storage_conformance!(super::Files::loading());
 }
 
 mod storage_teeth {

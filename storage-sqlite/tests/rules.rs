@@ -20,11 +20,24 @@ use testkit::cores::Cores;
 struct SqliteCores {
     folder: TempDir,
     files: Cell<u8>,
+    load_from: Option<u64>,
 }
 
 impl SqliteCores {
     fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), files: Cell::new(100) }
+        let (folder, files) = (tempfile::tempdir().unwrap(), Cell::new(100));
+        Self { folder, files, load_from: None }
+    }
+
+    /// Every first pull is loaded.
+    fn loading() -> Self {
+        Self { load_from: Some(1), ..Self::new() }
+    }
+
+    fn open_replica(&self, path: &Path, number: u8) -> Result<SqliteReplicaWriter> {
+        let mut config = config(path);
+        config.load_from = self.load_from.unwrap_or(config.load_from);
+        SqliteReplicaWriter::open(&config, ReplicaId([number; 16]))
     }
 
     fn next(&self) -> (PathBuf, u8) {
@@ -63,7 +76,7 @@ impl Cores for SqliteCores {
 
     fn replica(&self) -> Result<Self::Replica> {
         let (path, number) = self.next();
-        SqliteReplicaWriter::open(&config(&path), ReplicaId([number; 16]))
+        self.open_replica(&path, number)
     }
 
     fn server(&self) -> Result<Self::Server> {
@@ -73,7 +86,7 @@ impl Cores for SqliteCores {
     fn copy_replica(&self, replica: &Self::Replica) -> Result<Self::Replica> {
         let (path, number) = self.next();
         copy(replica.file(), &path)?;
-        SqliteReplicaWriter::open(&config(&path), ReplicaId([number; 16]))
+        self.open_replica(&path, number)
     }
 
     fn copy_server(&self, server: &Self::Server) -> Result<Self::Server> {
@@ -83,4 +96,10 @@ impl Cores for SqliteCores {
     }
 }
 
-testkit::rule_traces!(SqliteCores::new());
+mod as_ever {
+    testkit::rule_traces!(super::SqliteCores::new());
+}
+
+mod with_loads {
+    testkit::rule_traces!(super::SqliteCores::loading());
+}

@@ -5,8 +5,11 @@ use sync_core::framed::MAX_PAYLOAD;
 use sync_core::protocol::HEADER_BYTES;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
-/// The read buffer of a connection. It is allocated at once, and many connections may be idle: 16 KiB.
+/// The read buffer of a replica's connection. It is allocated at once: 16 KiB.
 const READ_BUFFER: usize = 16 << 10;
+/// The same of a server's, of which many may be idle: 2 KiB. Larger messages are read in steps of it.
+#[cfg(feature = "server")]
+const SERVER_READ_BUFFER: usize = 2 << 10;
 /// Below this many bytes messages are gathered before they are written: 16 KiB.
 const WRITE_BUFFER: usize = 16 << 10;
 
@@ -79,7 +82,7 @@ impl std::fmt::Debug for WsConfig {
 pub struct WsServerConfig {
     /// The largest payload that is sent or taken. Default [`MAX_PAYLOAD`](sync_core::framed::MAX_PAYLOAD).
     pub max_payload: usize,
-    /// The read buffer of a connection, in bytes. Default 16 KiB.
+    /// The read buffer of a connection, in bytes. Default 2 KiB.
     pub read_buffer: usize,
     /// Connections at a time; who comes later is asked to come back. Default 10,000.
     pub connections: usize,
@@ -92,7 +95,7 @@ impl Default for WsServerConfig {
     fn default() -> Self {
         Self {
             max_payload: MAX_PAYLOAD,
-            read_buffer: READ_BUFFER,
+            read_buffer: SERVER_READ_BUFFER,
             connections: 10_000,
             retry_after: std::time::Duration::from_secs(10),
         }

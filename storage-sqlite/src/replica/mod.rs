@@ -1,5 +1,6 @@
 //! A replica in SQLite.
 
+mod load;
 mod reads;
 mod sql;
 mod writes;
@@ -15,6 +16,8 @@ use crate::config::SqliteConfig;
 use crate::core::{Core, Reading, Writing};
 use crate::schema::Replica;
 use crate::wake::Watch;
+
+pub(crate) use load::IS_LOADING;
 
 /// A replica's storage: a thread that writes, threads that read, and one that notices what other processes commit.
 pub type SqliteStorage = ReplicaThreads<SqliteReplicaWriter, SqliteReplicaReader>;
@@ -68,7 +71,9 @@ pub fn open_replica(config: &SqliteConfig, fresh: ReplicaId) -> Result<SqliteSto
     let mut writer = SqliteReplicaWriter::open(config, fresh)?;
     let mut readers = Vec::new();
     for _ in 0..config.reader_count() {
-        readers.push(SqliteReplicaReader::open(config)?);
+        let mut reader = SqliteReplicaReader::open(config)?;
+        reader.wants_index = Arc::clone(&writer.wants_index);
+        readers.push(reader);
     }
     let mut listeners = None;
     if let Some(place) = &writer.place {

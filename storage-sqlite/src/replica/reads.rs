@@ -72,8 +72,17 @@ impl<A> ReplicaReads for Core<Replica, A> {
     }
 
     fn record(&self, key: &DocumentKey) -> Result<Option<Record>> {
-        let key = params![key.scope.as_str(), key.collection.as_str(), key.id.as_str()];
-        self.one(sql::RECORD, key, record)
+        self.note_lookup();
+        self.names.borrow_mut().row = None;
+        let Some(collection) = self.find_collection(&key.scope, &key.collection)? else {
+            return Ok(None);
+        };
+        let read = |row: &Row<'_>| Ok((columns::integer(row, KEY)?, record(row)?));
+        let found = self.one(sql::RECORD, params![collection, key.id.as_str()], read)?;
+        Ok(found.map(|(row, record)| {
+            self.names.borrow_mut().row = Some((key.clone(), row));
+            record
+        }))
     }
 
     fn records(
@@ -83,6 +92,7 @@ impl<A> ReplicaReads for Core<Replica, A> {
         after: After<'_>,
         limit: usize,
     ) -> Result<Vec<(DocumentKey, Record)>> {
+        self.note_lookup();
         let (from, last_id) = place(after);
         let mut found = Vec::new();
         for (number, collection) in self.collections(scope, collection, from)? {

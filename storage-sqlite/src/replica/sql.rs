@@ -51,10 +51,8 @@ pub(super) const COLLECTIONS: &str = concat!(
 );
 
 pub(super) const RECORD: &str = concat!(
-    record!("", "document d LEFT JOIN unsettled u ON u.document = d.pk"),
-    "WHERE d.collection_id = (SELECT id FROM collection WHERE scope_id = ",
-    scope!(),
-    " AND name = ?2) AND d.id = ?3"
+    record!(", d.pk", "document d LEFT JOIN unsettled u ON u.document = d.pk"),
+    "WHERE d.collection_id = ?1 AND d.id = ?2"
 );
 pub(super) const RECORDS: &str = concat!(
     record!(", d.id", "document d LEFT JOIN unsettled u ON u.document = d.pk"),
@@ -80,16 +78,18 @@ pub(super) const DEFERRED: &str = concat!(
 );
 
 macro_rules! insert_document {
+    () => {
+        "INSERT INTO document (collection_id, id, stamp, replica, author_stamp, \
+         author_replica, created, known, changed, changed_here, delivered, body, erased) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"
+    };
     ($conflict:literal) => {
-        concat!(
-            "INSERT INTO document (collection_id, id, stamp, replica, author_stamp, \
-             author_replica, created, known, changed, changed_here, delivered, body, erased) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) \
-             ON CONFLICT (collection_id, id) ",
-            $conflict
-        )
+        concat!(insert_document!(), " ON CONFLICT (collection_id, id) ", $conflict)
     };
 }
+
+/// Without the index that knows of conflicts.
+pub(super) const LOAD: &str = insert_document!();
 
 pub(super) const INSERT: &str = insert_document!("DO NOTHING");
 pub(super) const PUT: &str = insert_document!(
@@ -99,6 +99,10 @@ pub(super) const PUT: &str = insert_document!(
      changed_here = excluded.changed_here, delivered = excluded.delivered, body = excluded.body, \
      erased = excluded.erased"
 );
+/// A document whose row is known.
+pub(super) const UPDATE: &str = "UPDATE document SET stamp = ?2, replica = ?3, author_stamp = ?4, \
+     author_replica = ?5, created = ?6, known = ?7, changed = ?8, changed_here = ?9, \
+     delivered = ?10, body = ?11, erased = ?12 WHERE pk = ?1";
 pub(super) const REMOVE: &str = "DELETE FROM document WHERE collection_id = ?1 AND id = ?2";
 
 pub(super) const PUT_UNSETTLED: &str = "INSERT INTO unsettled (document, scope_id, collection, id, pushable, deferred, pending) \
@@ -107,6 +111,11 @@ pub(super) const PUT_UNSETTLED: &str = "INSERT INTO unsettled (document, scope_i
      WHERE d.collection_id = ?1 AND d.id = ?2 \
      ON CONFLICT (document) DO UPDATE SET \
      pushable = excluded.pushable, deferred = excluded.deferred, pending = excluded.pending";
+/// The same where the row of the document is known.
+pub(super) const PUT_UNSETTLED_AT: &str = "INSERT INTO unsettled (document, scope_id, collection, id, pushable, deferred, pending) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (document) DO UPDATE SET \
+     pushable = excluded.pushable, deferred = excluded.deferred, pending = excluded.pending";
+pub(super) const REMOVE_UNSETTLED_AT: &str = "DELETE FROM unsettled WHERE document = ?1";
 pub(super) const REMOVE_UNSETTLED: &str = "DELETE FROM unsettled WHERE document = \
      (SELECT pk FROM document WHERE collection_id = ?1 AND id = ?2)";
 
@@ -153,6 +162,8 @@ mod tests {
             REMOVE_QUARANTINE,
             CLEAR_SCOPE,
             PUT_UNSETTLED,
+            UPDATE,
+            REMOVE_UNSETTLED_AT,
             FORGET_COLLECTIONS,
             names::SCOPE,
             names::COLLECTION,

@@ -1,6 +1,6 @@
 //! Writing a replica's rows.
 
-use rusqlite::params;
+use rusqlite::{Statement, params};
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::{DocumentKey, LocalSeq, Scope};
 use sync_core::replica::record::{BatchRow, QuarantineRow, Record, ReplicaMeta, ScopeRow};
@@ -22,40 +22,94 @@ impl SqliteReplicaWriter {
         key: &DocumentKey,
         new: &Record,
     ) -> Result<usize> {
+        let mut statement = self.prepare_cached(sql)?;
+        self.insert_with(&mut statement, collection, key, new)
+    }
+
+    pub(super) fn insert_with(
+        &self,
+        statement: &mut Statement<'_>,
+        collection: i64,
+        key: &DocumentKey,
+        new: &Record,
+    ) -> Result<usize> {
         let state = StateColumns::of(new.current.as_ref());
-        let changed = (new.changed > LocalSeq(0)).then(|| number(new.changed.0)).transpose()?;
-        self.run(
-            sql,
-            params![
-                collection,
-                key.id.as_str(),
-                state.stamp,
-                state.replica,
-                state.author_stamp,
-                state.author_replica,
-                state.created,
-                number(new.known.0)?,
-                changed,
-                new.changed_here,
-                new.delivered,
-                state.body,
-                state.erased,
-            ],
-        )
+        let written = statement.execute(params![
+            collection,
+            key.id.as_str(),
+            state.stamp,
+            state.replica,
+            state.author_stamp,
+            state.author_replica,
+            state.created,
+            number(new.known.0)?,
+            changed(new)?,
+            new.changed_here,
+            new.delivered,
+            state.body,
+            state.erased,
+        ]);
+        written.map_err(|e| self.failed("write", e))
+    }
+
+    /// Writes a document that was read before, by its row.
+    fn update(&self, row: i64, key: &DocumentKey, old: &Record, new: &Record) -> Result<()> {
+        if !same_document(old, new) {
+            let state = StateColumns::of(new.current.as_ref());
+            self.run(
+                sql::UPDATE,
+                params![
+                    row,
+                    state.stamp,
+                    state.replica,
+                    state.author_stamp,
+                    state.author_replica,
+                    state.created,
+                    number(new.known.0)?,
+                    changed(new)?,
+                    new.changed_here,
+                    new.delivered,
+                    state.body,
+                    state.erased,
+                ],
+            )?;
+        }
+        match (&old.pending, &new.pending) {
+            (Some(_), None) => self.run(sql::REMOVE_UNSETTLED_AT, [row]).map(drop),
+            (old, new) if old == new => Ok(()),
+            _ => self.put_unsettled_at(row, key, new),
+        }
+    }
+
+    /// Writes what is not settled about the document in that row.
+    fn put_unsettled_at(&self, row: i64, key: &DocumentKey, new: &Record) -> Result<()> {
+        let Some(pending) = new.pending.as_deref() else { return Ok(()) };
+        let (scope, pushable) = (self.intern_scope(&key.scope)?, pushable(new)?);
+        let (collection, id) = (key.collection.as_str(), key.id.as_str());
+        let blob = to_blob(pending);
+        let row = params![row, scope, collection, id, pushable, pending.deferred, blob];
+        self.run(sql::PUT_UNSETTLED_AT, row).map(drop)
     }
 
     /// Writes what is not settled; the document is there already.
     fn put_unsettled(&self, collection: i64, key: &DocumentKey, new: &Record) -> Result<()> {
         let Some(pending) = new.pending.as_deref() else { return Ok(()) };
-        let pushable = new.pushable().map(|t| number(t.0)).transpose()?;
         let blob = to_blob(pending);
-        let row = params![collection, key.id.as_str(), pushable, pending.deferred, blob];
+        let row = params![collection, key.id.as_str(), pushable(new)?, pending.deferred, blob];
         if self.run(sql::PUT_UNSETTLED, row)? == 1 {
             return Ok(());
         }
         let gone = Error::new(ErrorKind::Internal, "a document is gone that was read before");
         Err(self.on(gone.during("write").with("document", key)))
     }
+}
+
+fn changed(record: &Record) -> Result<Option<i64>> {
+    (record.changed > LocalSeq(0)).then(|| number(record.changed.0)).transpose()
+}
+
+fn pushable(record: &Record) -> Result<Option<i64>> {
+    record.pushable().map(|t| number(t.0)).transpose()
 }
 
 /// Whether two records have the same row in the table of documents.
@@ -83,6 +137,15 @@ impl ReplicaRows for SqliteReplicaWriter {
 
     fn put_record(&mut self, key: &DocumentKey, old: Option<&Record>, new: &Record) -> Result<()> {
         let collection = self.intern_collection(&key.scope, &key.collection)?;
+        let row = self.names.borrow().row_of(key);
+        match (old, row) {
+            (Some(old), Some(row)) => return self.update(row, key, old, new),
+            (None, _) if self.insert_document(sql::INSERT, collection, key, new)? == 1 => {
+                let row = self.connection.last_insert_rowid();
+                return self.put_unsettled_at(row, key, new);
+            }
+            _ => {}
+        }
         if !old.is_some_and(|old| same_document(old, new)) {
             self.insert_document(sql::PUT, collection, key, new)?;
         }
@@ -104,7 +167,36 @@ impl ReplicaRows for SqliteReplicaWriter {
         Ok(true)
     }
 
+    /// In the order of the index: neighbours are on the same pages, and the statement is looked up once.
+    fn insert_records(&mut self, new: &[(DocumentKey, Record)]) -> Result<Vec<usize>> {
+        let mut order = Vec::with_capacity(new.len());
+        for (at, (key, _)) in new.iter().enumerate() {
+            order.push((self.intern_collection(&key.scope, &key.collection)?, at));
+        }
+        order.sort_unstable_by_key(|(collection, at)| (*collection, &new[*at].0.id, *at));
+        let mut there = Vec::new();
+        let mut statement = self.prepare_cached(sql::INSERT)?;
+        for (collection, at) in order {
+            let (key, record) = &new[at];
+            if self.insert_with(&mut statement, collection, key, record)? == 0 {
+                there.push(at);
+            } else {
+                self.put_unsettled(collection, key, record)?;
+            }
+        }
+        Ok(there)
+    }
+
+    fn load_records(&mut self, new: &[(DocumentKey, Record)], to_come: u64) -> Result<bool> {
+        self.load(new, to_come)
+    }
+
+    fn end_load(&mut self) -> Result<bool> {
+        self.finish_load()
+    }
+
     fn remove_record(&mut self, key: &DocumentKey, _old: &Record) -> Result<()> {
+        self.names.borrow_mut().row = None;
         let collection = self.intern_collection(&key.scope, &key.collection)?;
         for sql in [sql::REMOVE_UNSETTLED, sql::REMOVE] {
             self.run(sql, params![collection, key.id.as_str()])?;

@@ -52,7 +52,7 @@ pub(crate) fn malformed(what: impl Into<String>) -> Error {
 #[derive(Debug)]
 pub struct Reader {
     bytes: Bytes,
-    /// How much was read. Numbers are looked at in place: cutting the buffer counts its owners twice for each of them.
+    /// What was read of them.
     at: usize,
     /// The collection read last: neighbours mostly share it, so they share its allocation too.
     collection: Option<Collection>,
@@ -71,15 +71,6 @@ impl Reader {
         self.bytes.len() - self.at
     }
 
-    /// The next `n` bytes, as a slice of the buffer.
-    ///
-    /// # Errors
-    /// `Protocol` if there are fewer.
-    pub fn take(&mut self, n: usize) -> Result<Bytes> {
-        let from = self.skip(n)?;
-        Ok(self.bytes.slice(from..self.at))
-    }
-
     /// Goes on by `n` bytes; where they begin.
     fn skip(&mut self, n: usize) -> Result<usize> {
         let left = self.remaining();
@@ -90,13 +81,21 @@ impl Reader {
         Ok(self.at - n)
     }
 
+    /// The next `n` bytes, as a slice of the buffer.
+    ///
+    /// # Errors
+    /// `Protocol` if there are fewer.
+    pub fn take(&mut self, n: usize) -> Result<Bytes> {
+        let start = self.skip(n)?;
+        Ok(self.bytes.slice(start..start + n))
+    }
+
     /// The next byte.
     ///
     /// # Errors
     /// `Protocol` at the end.
     pub fn byte(&mut self) -> Result<u8> {
-        let from = self.skip(1)?;
-        Ok(self.bytes[from])
+        Ok(self.array::<1>()?[0])
     }
 
     /// The next `N` bytes.
@@ -104,9 +103,9 @@ impl Reader {
     /// # Errors
     /// `Protocol` if there are fewer.
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
-        let from = self.skip(N)?;
+        let start = self.skip(N)?;
         let mut array = [0; N];
-        array.copy_from_slice(&self.bytes[from..self.at]);
+        array.copy_from_slice(&self.bytes[start..start + N]);
         Ok(array)
     }
 
@@ -131,10 +130,9 @@ impl Reader {
     /// Length-prefixed text, borrowed for as long as the closure runs.
     fn text<T>(&mut self, read: impl FnOnce(&str) -> Result<T>) -> Result<T> {
         let n = self.size()?;
-        let from = self.skip(n)?;
-        let text = std::str::from_utf8(&self.bytes[from..self.at])
-            .map_err(|e| malformed("a text is not UTF-8").because(e))?;
-        read(text)
+        let start = self.skip(n)?;
+        let text = std::str::from_utf8(&self.bytes[start..start + n]);
+        read(text.map_err(|e| malformed("a text is not UTF-8").because(e))?)
     }
 
     fn collection(&mut self) -> Result<Collection> {

@@ -41,20 +41,23 @@ macro_rules! codec_16_bytes {
 
 codec_16_bytes!(ReplicaId Epoch);
 
-macro_rules! codec_name {
-    ($($name:ident)*) => {$(
-        impl Codec for $name {
-            fn encode(&self, out: &mut Vec<u8>) {
-                put_bytes(out, self.as_str().as_bytes());
-            }
-            fn decode(input: &mut Reader) -> Result<Self> {
-                input.text(|text| Self::new(text).map_err(no_name))
-            }
-        }
-    )*};
+impl Codec for Scope {
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_bytes(out, self.as_str().as_bytes());
+    }
+    fn decode(input: &mut Reader) -> Result<Self> {
+        input.text(|text| Self::new(text).map_err(no_name))
+    }
 }
 
-codec_name!(Scope DocumentId);
+impl Codec for DocumentId {
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_bytes(out, self.as_str().as_bytes());
+    }
+    fn decode(input: &mut Reader) -> Result<Self> {
+        Self::shared(input.bytes()?).map_err(no_name)
+    }
+}
 
 /// A name that is none is the caller's mistake in an app; in bytes it is the mistake of whoever wrote them.
 pub(super) fn no_name(error: crate::error::Error) -> crate::error::Error {

@@ -17,7 +17,7 @@ pub use connection::FramedConnection;
 pub(crate) use fused::Fused;
 pub use link::{Dial, memory_link};
 pub use transport::{FramedOptions, FramedTransport};
-pub use wire::{COMPRESS_OVER, MAX_PAYLOAD, Wire, payload};
+pub use wire::{COMPRESS_OVER, MAX_PAYLOAD, Wire, chunk_payload, payload};
 
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::Compression;
 use crate::codec::{Codec, malformed};
 use crate::error::Result;
+use crate::model::{Change, Chunk};
 use crate::protocol::{FrameReader, FrameWriter, Message, Payload};
 
 /// The largest payload if nothing else is said: 16 MiB. The usual limits of chunks and batches stay far below it.
@@ -20,10 +21,32 @@ pub const COMPRESS_OVER: usize = 1 << 10;
 /// A server makes it once for all connections with one compression, and sends it with [`Wire::encode_payload`].
 #[must_use]
 pub fn payload(message: &Message, compression: Option<&dyn Compression>) -> Payload {
-    let bytes = message.to_bytes();
+    let mut bytes = Vec::with_capacity(room(message));
+    message.encode(&mut bytes);
+    packed(bytes.into(), compression)
+}
+
+fn packed(bytes: Bytes, compression: Option<&dyn Compression>) -> Payload {
     match compression.filter(|_| bytes.len() > COMPRESS_OVER).and_then(|c| c.compress(&bytes)) {
         Some(small) if small.len() < bytes.len() => Payload::of(small, true),
         _ => Payload::of(bytes, false),
+    }
+}
+
+/// As [`payload`], for a chunk that stays where it is.
+#[must_use]
+pub fn chunk_payload(chunk: &Chunk, compression: Option<&dyn Compression>) -> Payload {
+    let mut bytes = Vec::with_capacity(chunk.weight());
+    Message::encode_chunk(chunk, &mut bytes);
+    packed(bytes.into(), compression)
+}
+
+/// About how many bytes a message has, so that a large one is not copied while it grows.
+fn room(message: &Message) -> usize {
+    match message {
+        Message::Chunk(chunk) => chunk.weight(),
+        Message::Push(push) => 64 + push.batch.changes.iter().map(Change::weight).sum::<usize>(),
+        _ => 64,
     }
 }
 
@@ -127,6 +150,22 @@ mod tests {
         let short = one.encode(3, &Message::Auth("ab".repeat(100)));
         assert!(short.len() > 200);
         assert!(two.decode(short).is_ok());
+    }
+
+    #[test]
+    fn a_chunk_that_stays_where_it_is_has_the_same_bytes() {
+        let chunk = crate::model::Chunk {
+            scope: crate::model::Scope::default(),
+            epoch: crate::model::Epoch([1; 16]),
+            after: crate::model::Seq(1),
+            next: crate::model::Seq(2),
+            head: crate::model::Seq(3),
+            horizon: crate::model::Seq(0),
+            terms: Vec::new(),
+            entries: Vec::new(),
+            bookmarks: None,
+        };
+        assert_eq!(chunk_payload(&chunk, None), payload(&Message::Chunk(chunk), None));
     }
 
     #[test]

@@ -133,6 +133,9 @@ impl<K: OrderedKv> KvReads for KvReader<K> {
 
 type Overlay = BTreeMap<Vec<u8>, Option<Bytes>>;
 
+/// Keys, each with what the overlay held there before.
+type Undo = Vec<(Vec<u8>, Option<Option<Bytes>>)>;
+
 /// Gathers one transaction in memory and hands it to the store as a batch.
 pub struct KvWriter<K> {
     kv: Arc<K>,
@@ -140,8 +143,9 @@ pub struct KvWriter<K> {
     durability: Durability,
     /// What the transaction wrote so far.
     overlay: Overlay,
-    /// What the overlay held before each write since the last mark.
-    undo: Vec<(Vec<u8>, Option<Option<Bytes>>)>,
+    /// What the overlay held before each write since the last mark; none if it held nothing at all then, as in most
+    /// transactions, which are one job.
+    undo: Option<Undo>,
 }
 
 impl<K> fmt::Debug for KvWriter<K> {
@@ -165,12 +169,17 @@ impl<K: OrderedKv> KvWriter<K> {
 
     fn gated(kv: Arc<K>, gate: Arc<Gate>) -> Self {
         let durability = Durability::Power;
-        Self { kv, gate, durability, overlay: Overlay::new(), undo: Vec::new() }
+        Self { kv, gate, durability, overlay: Overlay::new(), undo: None }
     }
 
     pub(super) fn put(&mut self, key: Vec<u8>, value: Option<Bytes>) {
-        let before = self.overlay.insert(key.clone(), value);
-        self.undo.push((key, before));
+        match &mut self.undo {
+            None => drop(self.overlay.insert(key, value)),
+            Some(undo) => {
+                let before = self.overlay.insert(key.clone(), value);
+                undo.push((key, before));
+            }
+        }
     }
 }
 
@@ -182,12 +191,16 @@ impl<K: OrderedKv> Transactional for KvWriter<K> {
     }
 
     fn mark(&mut self) -> Result<()> {
-        self.undo.clear();
+        self.undo = (!self.overlay.is_empty()).then(Vec::new);
         Ok(())
     }
 
     fn undo(&mut self) -> Result<()> {
-        for (key, before) in self.undo.drain(..).rev() {
+        let Some(undo) = &mut self.undo else {
+            self.overlay.clear();
+            return Ok(());
+        };
+        for (key, before) in undo.drain(..).rev() {
             match before {
                 Some(value) => self.overlay.insert(key, value),
                 None => self.overlay.remove(&key),
@@ -197,7 +210,7 @@ impl<K: OrderedKv> Transactional for KvWriter<K> {
     }
 
     fn commit(&mut self) -> Result<bool> {
-        self.undo.clear();
+        self.undo = None;
         if self.overlay.is_empty() {
             return Ok(false);
         }
@@ -208,7 +221,7 @@ impl<K: OrderedKv> Transactional for KvWriter<K> {
 
     fn rollback(&mut self) {
         self.overlay.clear();
-        self.undo.clear();
+        self.undo = None;
     }
 
     fn tidy(&mut self) -> Result<bool> {

@@ -21,6 +21,13 @@ impl Key {
         Self(vec![table])
     }
 
+    /// For a key of which it is known how many bytes follow on the table.
+    pub(super) fn with_room(table: u8, bytes: usize) -> Self {
+        let mut key = Vec::with_capacity(1 + bytes);
+        key.push(table);
+        Self(key)
+    }
+
     pub(super) fn name(mut self, name: &str) -> Self {
         self.0.extend_from_slice(name.as_bytes());
         self.0.push(0);

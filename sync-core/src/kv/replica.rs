@@ -9,7 +9,7 @@ use super::access::{KvReader, KvReads, KvWriter};
 use super::keys::{Key, decode, document, names, read, tail};
 use crate::codec::Codec;
 use crate::error::Result;
-use crate::model::{Collection, DocumentKey, LocalSeq, Scope};
+use crate::model::{Body, Collection, DocumentKey, LocalSeq, Scope};
 use crate::replica::record::{BatchRow, QuarantineRow, Record, ReplicaMeta, ScopeRow};
 use crate::replica::rows::{After, OutboxPlace, ReplicaReads, ReplicaRows};
 use crate::storage::{Durability, ReplicaWriter, Snapshot, Transactional};
@@ -28,11 +28,20 @@ const QUARANTINE: u8 = b'q';
 pub struct ReplicaKv<T>(pub T);
 
 fn document_key(table: u8, key: &DocumentKey) -> Vec<u8> {
-    Key::table(table)
-        .name(key.scope.as_str())
-        .name(key.collection.as_str())
-        .name(key.id.as_str())
+    let (scope, collection, id) = (key.scope.as_str(), key.collection.as_str(), key.id.as_str());
+    Key::with_room(table, scope.len() + collection.len() + id.len() + 3)
+        .name(scope)
+        .name(collection)
+        .name(id)
         .done()
+}
+
+/// A record in bytes that are allocated once.
+fn encoded(record: &Record) -> Bytes {
+    let body = record.current.as_ref().and_then(|c| c.body.as_ref()).map_or(0, Body::len);
+    let mut out = Vec::with_capacity(128 + body);
+    record.encode(&mut out);
+    out.into()
 }
 
 fn outbox_key(key: &DocumentKey, transaction: LocalSeq) -> Vec<u8> {
@@ -242,8 +251,18 @@ impl<K: OrderedKv> ReplicaRows for ReplicaKv<KvWriter<K>> {
 
     fn put_record(&mut self, key: &DocumentKey, old: Option<&Record>, new: &Record) -> Result<()> {
         self.reindex_all(key, old, Some(new));
-        self.0.put(document_key(DOCUMENT, key), Some(new.to_bytes()));
+        self.0.put(document_key(DOCUMENT, key), Some(encoded(new)));
         Ok(())
+    }
+
+    fn insert_record(&mut self, key: &DocumentKey, new: &Record) -> Result<bool> {
+        let name = document_key(DOCUMENT, key);
+        if self.0.get(&name)?.is_some() {
+            return Ok(false);
+        }
+        self.reindex_all(key, None, Some(new));
+        self.0.put(name, Some(encoded(new)));
+        Ok(true)
     }
 
     fn remove_record(&mut self, key: &DocumentKey, old: &Record) -> Result<()> {

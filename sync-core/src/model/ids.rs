@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::text::Text;
 use crate::error::{Error, ErrorKind, Result};
 
 /// What is common to the names an app chooses: never empty, bounded, free of control characters
@@ -15,6 +16,8 @@ fn check_name(what: &'static str, max: usize, name: &str) -> Result<()> {
         "it is empty".to_owned()
     } else if name.len() > max {
         format!("it has {} bytes and {max} is the most", name.len())
+    } else if name.bytes().all(|b| matches!(b, 0x20..0x7f)) {
+        return Ok(());
     } else if let Some(bad) = name.chars().find(|c| c.is_control()) {
         format!("it contains the control character U+{:04X}", bad as u32)
     } else {
@@ -31,7 +34,7 @@ macro_rules! name_type {
         ///
         /// Cheap to clone. Ordered by its bytes.
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Arc<str>);
+        pub struct $name(Text);
 
         impl $name {
             /// The longest name, in bytes of UTF-8.
@@ -45,25 +48,25 @@ macro_rules! name_type {
             pub fn new(name: impl AsRef<str>) -> Result<Self> {
                 let name = name.as_ref();
                 check_name($what, Self::MAX_BYTES, name)?;
-                Ok(Self(Arc::from(name)))
+                Ok(Self(Text::of(name)))
             }
 
             /// The name as text.
             #[must_use]
             pub fn as_str(&self) -> &str {
-                &self.0
+                self.0.as_str()
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
+                f.write_str(self.as_str())
             }
         }
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{:?}", &*self.0)
+                write!(f, "{:?}", self.as_str())
             }
         }
 
@@ -76,7 +79,7 @@ macro_rules! name_type {
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, s: S) -> std::result::Result<S::Ok, S::Error> {
-                s.serialize_str(&self.0)
+                s.serialize_str(self.as_str())
             }
         }
 
@@ -105,7 +108,7 @@ name_type!(
 impl Default for Scope {
     /// The scope that is meant when none is named: `default`.
     fn default() -> Self {
-        Self(Arc::from("default"))
+        Self(Text::constant("default"))
     }
 }
 
@@ -114,7 +117,7 @@ impl Scope {
     /// server serves it.
     #[must_use]
     pub fn local() -> Self {
-        Self(Arc::from(Self::LOCAL))
+        Self(Text::constant(Self::LOCAL))
     }
 
     /// Whether it is the one that never leaves a device.
@@ -127,13 +130,26 @@ impl Scope {
 }
 
 impl DocumentId {
+    /// As [`Self::new`], without a copy: every document has an id, and they come by the thousand in one buffer.
+    ///
+    /// # Errors
+    /// As [`Self::new`], and if it is not UTF-8.
+    pub(crate) fn shared(name: Bytes) -> Result<Self> {
+        let text = Text::shared(name).map_err(|e| {
+            Error::new(ErrorKind::InvalidInput, "not a valid document id: it is not UTF-8")
+                .because(e)
+        })?;
+        check_name("document id", Self::MAX_BYTES, text.as_str())?;
+        Ok(Self(text))
+    }
+
     /// A fresh time-ordered id (UUID version 7, RFC 9562) from a time in Unix milliseconds and
     /// ten random bytes. Ids made in a later millisecond sort after earlier ones, which keeps bulk
     /// writes next to each other in a storage's index.
     #[must_use]
     pub fn time_ordered(millis: u64, random: &[u8; 10]) -> Self {
         let id = uuid::Builder::from_unix_timestamp_millis(millis, random).into_uuid();
-        Self(Arc::from(id.hyphenated().to_string().as_str()))
+        Self(Text::of(id.hyphenated().encode_lower(&mut [0; 36])))
     }
 }
 

@@ -9,6 +9,7 @@ mod document;
 mod ids;
 mod limits;
 mod revision;
+mod text;
 
 pub use body::Body;
 pub use bookmark::{Bookmark, Bookmarks};

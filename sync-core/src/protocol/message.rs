@@ -223,6 +223,18 @@ codec_enum!(Message {
     34 => Goodbye(m),
 });
 
+/// The byte that [`Message::Chunk`] begins with.
+const CHUNK: u8 = 16;
+
+impl Message {
+    /// Appends the binary form of [`Message::Chunk`] with that chunk, which stays where it is: a server has it in memory for
+    /// many.
+    pub fn encode_chunk(chunk: &Chunk, out: &mut Vec<u8>) {
+        out.push(CHUNK);
+        chunk.encode(out);
+    }
+}
+
 impl Codec for ErrorKind {
     fn encode(&self, out: &mut Vec<u8>) {
         out.push(Self::ALL.iter().position(|k| k == self).unwrap_or_default() as u8);

@@ -138,6 +138,46 @@ pub trait ReplicaRows: ReplicaReads {
         Ok(true)
     }
 
+    /// Writes documents of which each is most likely new, as [`insert_record`](Self::insert_record) does one by one; the
+    /// places in the list of those that are there already, in any order, of which nothing is written. A backend that gains
+    /// by it writes them in an order of its own.
+    ///
+    /// # Errors
+    /// As [`Self::put_meta`].
+    fn insert_records(&mut self, new: &[(DocumentKey, Record)]) -> Result<Vec<usize>> {
+        let mut there = Vec::new();
+        for (at, (key, record)) in new.iter().enumerate() {
+            if !self.insert_record(key, record)? {
+                there.push(at);
+            }
+        }
+        Ok(there)
+    }
+
+    /// Writes documents, all of them clean, in a way that is cheap if many come, or does nothing and answers `false`. They are
+    /// those of a pull that began when the scope held nothing the server knew, and each comes once; about `to_come` are
+    /// still to come, these among them. What a backend does without meanwhile is there again when
+    /// [`end_load`](Self::end_load) was called.
+    ///
+    /// A backend that does this begins only while it holds no document at all, and what it does meanwhile is undone by a
+    /// crash no less than everything else.
+    ///
+    /// # Errors
+    /// As [`Self::put_meta`].
+    fn load_records(&mut self, _new: &[(DocumentKey, Record)], _to_come: u64) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// Ends what [`load_records`](Self::load_records) began, if anything; called before documents are written or looked up
+    /// in any other way. The answer is `false` if one document came twice after all: then all that were loaded are gone, and
+    /// none is ever loaded again.
+    ///
+    /// # Errors
+    /// As [`Self::put_meta`].
+    fn end_load(&mut self) -> Result<bool> {
+        Ok(true)
+    }
+
     /// Removes a document. `old` is what [`record`](ReplicaReads::record) answered in this transaction.
     ///
     /// # Errors

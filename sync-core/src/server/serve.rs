@@ -36,7 +36,7 @@ enum Done {
     Greeted(Box<Result<(Peer, Welcome)>>),
     Served {
         stream: u32,
-        answer: Box<Answer>,
+        answer: Answer,
         renewed: Option<Peer>,
     },
     Read {
@@ -51,7 +51,7 @@ enum Done {
 }
 
 enum Answer {
-    Message(Message),
+    Message(Box<Message>),
     Chunk(Arc<SharedChunk>),
 }
 
@@ -220,26 +220,27 @@ impl Link<'_> {
         };
         let serve = async move {
             let mut renewed = None;
+            let say = |message| Answer::Message(Box::new(message));
             let answer = match message {
                 Message::Pull(pull) => peer.read(&pull).await.map(|served| match served {
                     Served::Chunk(chunk) => Answer::Chunk(chunk),
-                    Served::Reset(reset) => Answer::Message(Message::Reset(reset)),
+                    Served::Reset(reset) => say(Message::Reset(reset)),
                 }),
                 Message::Push(push) => {
-                    peer.push(push.batch).await.map(|v| Answer::Message(Message::Verdicts(v)))
+                    peer.push(push.batch).await.map(|v| say(Message::Verdicts(v)))
                 }
                 Message::Ack(ack) => peer
                     .acknowledge(&ack)
                     .await
-                    .map(|reset| Answer::Message(reset.map_or(Message::Done, Message::Reset))),
+                    .map(|reset| say(reset.map_or(Message::Done, Message::Reset))),
                 Message::Auth(token) => peer.renew(&token).await.map(|()| {
                     renewed = Some(peer);
-                    Answer::Message(Message::Done)
+                    say(Message::Done)
                 }),
                 _ => Err(Error::new(ErrorKind::Internal, "this is no request")),
             };
-            let answer = answer.unwrap_or_else(|e| Answer::Message(failed(&e)));
-            Done::Served { stream, answer: Box::new(answer), renewed }
+            let answer = answer.unwrap_or_else(|e| say(failed(&e)));
+            Done::Served { stream, answer, renewed }
         };
         self.work.push(serve.boxed());
     }
@@ -247,13 +248,18 @@ impl Link<'_> {
     fn read(&mut self, stream: u32, pull: crate::protocol::Pull) {
         let Some(peer) = self.peer.clone() else { return };
         let server = self.server;
+        // The first read of a stream finds out whether the cursor means anything here.
+        let goes_on = self.listeners.contains_key(&stream);
         let listener = self.listeners.entry(stream).or_insert_with(|| {
             let hub = server.hub(&pull.scope);
             Listener { head: hub.head(), _hub: hub, sleep: None }
         });
         // The head is noted before the read, so that nothing falls between the read and the sleep.
         listener.head.borrow_and_update();
-        let read = async move { Done::Read { stream, result: peer.read(&pull).await } };
+        let read = async move {
+            let result = if goes_on { peer.read_on(&pull).await } else { peer.read(&pull).await };
+            Done::Read { stream, result }
+        };
         self.work.push(read.boxed());
     }
 
@@ -295,7 +301,7 @@ impl Link<'_> {
                 if renewed.is_some() {
                     self.peer = renewed;
                 }
-                match *answer {
+                match answer {
                     Answer::Message(message) => self.send(stream, &message).await?,
                     Answer::Chunk(chunk) => self.send_chunk(stream, &chunk).await?,
                 }

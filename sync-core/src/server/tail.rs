@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::framed::{self, Compression};
 use crate::model::{Chunk, Epoch, Scope, Seq};
-use crate::protocol::{Message, Payload};
+use crate::protocol::Payload;
 
 /// A chunk that many sessions send: it is encoded when the first one does.
 #[derive(Debug)]
@@ -31,8 +31,7 @@ impl SharedChunk {
 
     /// The chunk as it travels, encoded once for all who ask.
     pub fn payload(&self, compression: Option<&dyn Compression>) -> Payload {
-        // The message holds a copy of names and states, which share their bodies: once a chunk, not once a session.
-        let encode = || framed::payload(&Message::Chunk(self.chunk.clone()), compression);
+        let encode = || framed::chunk_payload(&self.chunk, compression);
         let Some(name) = compression.map(Compression::name) else {
             return self.plain.get_or_init(encode).clone();
         };
@@ -49,6 +48,8 @@ const CHUNKS: usize = 256;
 #[derive(Debug, Default)]
 struct Tail {
     chunks: VecDeque<Arc<SharedChunk>>,
+    /// What follows on the last of them: nothing. Made when it is asked for.
+    end: Option<Arc<SharedChunk>>,
     bytes: usize,
 }
 
@@ -71,6 +72,30 @@ impl Hub {
         let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
         let at = tail.chunks.binary_search_by_key(&after, |c| c.chunk.after).ok()?;
         tail.chunks.get(at).filter(|c| c.chunk.epoch == epoch).cloned()
+    }
+
+    /// The empty chunk at that position, if the last chunk here ends there: whoever has just been sent it need not ask the
+    /// storage whether there is more, for whoever appends wakes everybody after that.
+    pub(super) fn end(&self, epoch: Epoch, after: Seq) -> Option<Arc<SharedChunk>> {
+        let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = tail.chunks.back().map(|c| &c.chunk);
+        let last = last.filter(|c| c.epoch == epoch && c.next == after)?;
+        let made = || {
+            SharedChunk::new(Chunk {
+                scope: last.scope.clone(),
+                epoch,
+                after,
+                next: after,
+                head: after,
+                horizon: last.horizon,
+                terms: last.terms.clone(),
+                entries: Vec::new(),
+                bookmarks: None,
+            })
+        };
+        let end = tail.end.clone().filter(|e| e.chunk.after == after).unwrap_or_else(made);
+        tail.end = Some(Arc::clone(&end));
+        Some(end)
     }
 
     /// Lets go of all chunks: one of them may hold what was erased. Who stood at one of them reads the storage.
@@ -150,5 +175,44 @@ impl Hubs {
             .unwrap_or_else(PoisonError::into_inner)
             .get(scope)
             .and_then(Weak::upgrade)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunk(after: u64, next: u64) -> Chunk {
+        Chunk {
+            scope: Scope::default(),
+            epoch: Epoch([1; 16]),
+            after: Seq(after),
+            next: Seq(next),
+            head: Seq(next),
+            horizon: Seq(0),
+            terms: Vec::new(),
+            entries: Vec::new(),
+            bookmarks: None,
+        }
+    }
+
+    #[test]
+    fn only_where_the_last_chunk_ends_nothing_follows() {
+        let hub = Hubs::new(1 << 20).open(&Scope::default());
+        let (epoch, other) = (Epoch([1; 16]), Epoch([2; 16]));
+        assert!(hub.end(epoch, Seq(0)).is_none());
+        hub.append(chunk(0, 2));
+        hub.append(chunk(2, 3));
+        assert!(hub.end(epoch, Seq(2)).is_none() && hub.end(other, Seq(3)).is_none());
+        let end = hub.end(epoch, Seq(3)).unwrap();
+        assert_eq!(
+            (end.chunk().after, end.chunk().next, end.chunk().head),
+            (Seq(3), Seq(3), Seq(3))
+        );
+        hub.append(chunk(3, 4));
+        assert!(hub.end(epoch, Seq(3)).is_none());
+        assert_eq!(hub.end(epoch, Seq(4)).unwrap().chunk().next, Seq(4));
+        hub.forget();
+        assert!(hub.end(epoch, Seq(4)).is_none());
     }
 }

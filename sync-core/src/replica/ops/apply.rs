@@ -1,10 +1,10 @@
 //! Taking in a chunk.
 
-use super::transaction::Transaction;
+use super::transaction::{Transaction, check_synced, end_load};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
-    Bookmarks, Checkpoint, Chunk, DocumentKey, Epoch, FullPull, LogEntry, Seq, ServerState,
-    TermStart, agree_on_terms,
+    Bookmarks, Checkpoint, Chunk, DocumentKey, DocumentState, Epoch, FullPull, LogEntry, Seq,
+    ServerState, TermStart, agree_on_terms,
 };
 use crate::replica::record::Record;
 use crate::replica::rows::ReplicaRows;
@@ -17,20 +17,24 @@ use crate::replica::types::{Applied, ConflictReport, Context, Origin, check_leas
 /// `Superseded` for an old lease, `Protocol` for a chunk that contradicts itself; nothing happens then. Else as the rows.
 pub fn apply(rows: &mut dyn ReplicaRows, cx: &Context, chunk: &Chunk) -> Result<Applied> {
     check(chunk)?;
-    let mut tx = Transaction::begin_synced(rows, &chunk.scope)?;
+    check_synced(&chunk.scope)?;
+    let mut tx = Transaction::begin_loading(rows, &chunk.scope)?;
     check_lease(cx.lease, tx.meta.lease)?;
     if !fits(&tx.row.checkpoint, chunk) && !mutant!(ChunkOutOfPlace) {
-        let checkpoint = tx.row.checkpoint;
-        return Ok(Applied { moved: false, checkpoint, committed: Default::default() });
+        return Ok(unmoved(tx.row.checkpoint));
     }
     tx.row.checkpoint.epoch = Some(chunk.epoch);
     begin_full_pull(&mut tx, chunk);
-    for (n, entry) in chunk.entries.iter().enumerate() {
-        let is_last = n + 1 == chunk.entries.len();
-        if mutant!(CursorPassesChange) && n > 0 && is_last {
-            continue;
-        }
-        take_in(&mut tx, cx, chunk.epoch, entry)?;
+    let passes_last = mutant!(CursorPassesChange) && chunk.entries.len() > 1;
+    let entries = &chunk.entries[..chunk.entries.len() - usize::from(passes_last)];
+    let floor = tx.row.checkpoint.full_pull.filter(|f| !f.marks).map(|f| f.floor);
+    let loaded = load(&mut tx, chunk, entries, floor)?;
+    if (!loaded || floor == Some(chunk.next)) && !end_load(tx.rows)? {
+        let row = tx.rows.scope(&chunk.scope)?.unwrap_or_default();
+        return Ok(unmoved(row.checkpoint));
+    }
+    if !loaded {
+        take_in_all(&mut tx, cx, chunk.epoch, entries)?;
     }
     tx.row.checkpoint.advance(if mutant!(CursorRoundedUp) { chunk.head } else { chunk.next });
     tx.row.checkpoint.bookmark = chunk.bookmark();
@@ -45,6 +49,10 @@ pub fn apply(rows: &mut dyn ReplicaRows, cx: &Context, chunk: &Chunk) -> Result<
         committed.changes.clear();
     }
     Ok(Applied { moved: true, checkpoint, committed })
+}
+
+fn unmoved(checkpoint: Checkpoint) -> Applied {
+    Applied { moved: false, checkpoint, committed: Default::default() }
 }
 
 /// Whether the chunk begins exactly where the replica stands, in the same log and at the same bookmark. A chunk that was
@@ -89,43 +97,101 @@ fn begin_full_pull(tx: &mut Transaction<'_>, chunk: &Chunk) {
     }
 }
 
-fn take_in(tx: &mut Transaction<'_>, cx: &Context, epoch: Epoch, entry: &LogEntry) -> Result<()> {
+/// Lets the backend load the entries of a chunk, if it does that now. Up to the head at which a full pull began each document
+/// comes once, and if nothing was settled here before, none is there already.
+fn load(
+    tx: &mut Transaction<'_>,
+    chunk: &Chunk,
+    entries: &[LogEntry],
+    floor: Option<Seq>,
+) -> Result<bool> {
+    let Some(floor) = floor.filter(|floor| chunk.next <= *floor) else { return Ok(false) };
+    let mut fresh = Vec::with_capacity(entries.len());
+    for entry in entries {
+        if is_wanted(tx, entry) {
+            fresh.push(fresh_record(tx, entry));
+        }
+    }
+    tx.load_all(&mut fresh, floor.0 - chunk.after.0)
+}
+
+fn fresh_record(tx: &mut Transaction<'_>, entry: &LogEntry) -> (DocumentKey, Record) {
+    note_stamp(tx, entry);
+    let key = DocumentKey::new(tx.scope.clone(), entry.collection.clone(), entry.id.clone());
+    let current = Some(entry.state.clone());
+    (key, Record { current, known: entry.seq, ..Record::default() })
+}
+
+/// Takes in the entries of a chunk. In a full pull that has nothing to find out they are most likely new, and are written in
+/// one go.
+fn take_in_all(
+    tx: &mut Transaction<'_>,
+    cx: &Context,
+    epoch: Epoch,
+    entries: &[LogEntry],
+) -> Result<()> {
+    let most_are_new = tx.row.checkpoint.full_pull.is_some_and(|f| !f.marks);
+    let mut fresh = Vec::with_capacity(if most_are_new { entries.len() } else { 0 });
+    for entry in entries {
+        if !is_wanted(tx, entry) {
+            continue;
+        }
+        let (key, record) = fresh_record(tx, entry);
+        if most_are_new {
+            fresh.push((key, record));
+        } else {
+            take_in(tx, cx, epoch, key, entry.seq, &entry.state)?;
+        }
+    }
+    for at in tx.insert_all(&mut fresh, Origin::Remote)? {
+        let (key, record) = &fresh[at];
+        if let Some(state) = &record.current {
+            take_in(tx, cx, epoch, key.clone(), record.known, state)?;
+        }
+    }
+    Ok(())
+}
+
+fn is_wanted(tx: &mut Transaction<'_>, entry: &LogEntry) -> bool {
     if !tx.row.checkpoint.includes(&entry.collection) {
-        return Ok(()); // Whoever made the chunk tells more than was asked for.
+        return false; // Whoever made the chunk tells more than was asked for.
     }
     if tx.meta.local_only.contains(&entry.collection) {
         // Another device syncs what is local here.
         tx.row.left_out = true;
-        return Ok(());
+        return false;
     }
-    let key = DocumentKey::new(tx.scope.clone(), entry.collection.clone(), entry.id.clone());
-    if mutant!(EchoFilteredByAuthor) && entry.state.revision.replica == tx.meta.replica {
-        return Ok(());
-    }
+    !(mutant!(EchoFilteredByAuthor) && entry.state.revision.replica == tx.meta.replica)
+}
+
+fn note_stamp(tx: &mut Transaction<'_>, entry: &LogEntry) {
+    let stamp = entry.state.revision.stamp;
     // Replicas merge every stamp: a child must come after a parent that it saw.
     if !mutant!(StampsNotMerged) {
-        tx.meta.high_water = tx.meta.high_water.max(entry.state.revision.stamp);
+        tx.meta.high_water = tx.meta.high_water.max(stamp);
     }
-    tx.meta.settled_high = tx.meta.settled_high.max(entry.state.revision.stamp);
-    let full_pull = tx.row.checkpoint.full_pull;
-    let delivered = full_pull.filter(|f| f.marks).map(|f| f.generation);
-    if full_pull.is_some() && delivered.is_none() {
-        let fresh =
-            Record { current: Some(entry.state.clone()), known: entry.seq, ..Record::default() };
-        if tx.insert(&key, fresh, Origin::Remote)? {
-            return Ok(());
-        }
-    }
+    tx.meta.settled_high = tx.meta.settled_high.max(stamp);
+}
+
+fn take_in(
+    tx: &mut Transaction<'_>,
+    cx: &Context,
+    epoch: Epoch,
+    key: DocumentKey,
+    seq: Seq,
+    state: &DocumentState,
+) -> Result<()> {
+    let marked = tx.row.checkpoint.full_pull.filter(|f| f.marks);
     let old = tx.rows.record(&key)?;
     let mut record = old.clone().unwrap_or_default();
-    let incoming = ServerState { seq: entry.seq, state: Some(entry.state.clone()) };
+    let incoming = ServerState { seq, state: Some(state.clone()) };
     let mut rule_cx =
         RuleContext { now: cx.now, epoch, meta: &mut tx.meta, resolvers: &cx.resolvers };
     let taken = rules::take_in(&mut record, &key, incoming, &mut rule_cx);
     if let Taken::Resolved(decided) = taken {
         tx.committed.conflicts.push(ConflictReport { key: key.clone(), decided });
     }
-    record.delivered = delivered.unwrap_or(record.delivered);
+    record.delivered = marked.map_or(record.delivered, |f| f.generation);
     tx.save(&key, old.as_ref(), record, Origin::Remote)
 }
 

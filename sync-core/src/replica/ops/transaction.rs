@@ -1,10 +1,12 @@
 //! What every write transaction shares: the row that is kept once, the scope's row, its counters, and the change feed.
 
+use std::collections::BTreeSet;
+
 use crate::clock::Now;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
-    Collection, Digest, DocumentKey, DocumentState, Epoch, LocalSeq, Rejection, Revision, Scope,
-    Seq, Settled, Stamp,
+    Checkpoint, Collection, Digest, DocumentKey, DocumentState, Epoch, LocalSeq, Rejection,
+    Revision, Scope, Seq, Settled, Stamp,
 };
 use crate::replica::record::{QuarantineRow, Record, ReplicaMeta, ScopeRow};
 use crate::replica::rows::{ReplicaReads, ReplicaRows};
@@ -13,6 +15,35 @@ use crate::replica::types::{Committed, ConflictReport, DocumentChange, Operation
 
 pub(super) fn read_meta(rows: &(impl ReplicaReads + ?Sized)) -> Result<ReplicaMeta> {
     rows.meta()?.ok_or_else(|| Error::new(ErrorKind::Incompatible, "this storage holds no replica"))
+}
+
+/// Refuses the scope of what never leaves the device.
+pub(super) fn check_synced(scope: &Scope) -> Result<()> {
+    if scope.is_local() {
+        let message = "documents of local-only collections have nothing to do with a server";
+        return Err(Error::new(ErrorKind::InvalidInput, message).with("scope", scope));
+    }
+    Ok(())
+}
+
+/// Ends a load, if there is one; `false` if it had to be given up. If the server told of one document twice, everything that was loaded is gone, and is pulled
+/// again: only what was loaded was there, so every scope begins anew.
+pub(super) fn end_load(rows: &mut dyn ReplicaRows) -> Result<bool> {
+    if rows.end_load()? {
+        return Ok(true);
+    }
+    for (scope, row) in rows.scopes()? {
+        let Checkpoint { epoch, collections, .. } = row.checkpoint;
+        let checkpoint = Checkpoint { epoch, collections, ..Checkpoint::default() };
+        let (documents, digest, settled) = Default::default();
+        let row = ScopeRow { checkpoint, documents, digest, settled, ..row };
+        rows.put_scope(&scope, &row)?;
+    }
+    // What was told of them is not taken back one by one.
+    let mut meta = read_meta(rows)?;
+    meta.feed_floor = meta.last_local;
+    rows.put_meta(&meta)?;
+    Ok(false)
 }
 
 /// One transaction over one scope. [`Self::finish`] writes what it gathered.
@@ -26,6 +57,12 @@ pub(super) struct Transaction<'a> {
 
 impl<'a> Transaction<'a> {
     pub(super) fn begin(rows: &'a mut dyn ReplicaRows, scope: &Scope) -> Result<Self> {
+        end_load(rows)?;
+        Self::begin_loading(rows, scope)
+    }
+
+    /// As [`begin`](Self::begin), for what goes on with a load.
+    pub(super) fn begin_loading(rows: &'a mut dyn ReplicaRows, scope: &Scope) -> Result<Self> {
         let meta = read_meta(rows)?;
         let row = rows.scope(scope)?.unwrap_or_default();
         Ok(Self { rows, meta, scope: scope.clone(), row, committed: Committed::default() })
@@ -33,10 +70,7 @@ impl<'a> Transaction<'a> {
 
     /// As [`begin`](Self::begin), for what has to do with a server.
     pub(super) fn begin_synced(rows: &'a mut dyn ReplicaRows, scope: &Scope) -> Result<Self> {
-        if scope.is_local() {
-            let message = "documents of local-only collections have nothing to do with a server";
-            return Err(Error::new(ErrorKind::InvalidInput, message).with("scope", scope));
-        }
+        check_synced(scope)?;
         Self::begin(rows, scope)
     }
 
@@ -86,26 +120,60 @@ impl<'a> Transaction<'a> {
         self.rows.put_record(key, Some(old), &new)
     }
 
-    /// Writes a record of a document that is most likely new, in one step; `false` if it is there after all.
-    pub(super) fn insert(
+    /// Writes records of documents that are most likely new, in one go; the places of those that are there after all, for
+    /// which nothing is done.
+    pub(super) fn insert_all(
         &mut self,
-        key: &DocumentKey,
-        mut new: Record,
+        new: &mut [(DocumentKey, Record)],
         origin: Origin,
-    ) -> Result<bool> {
-        let before = self.meta.last_local;
-        let erased = new.erased().is_some();
-        self.note_change(key, None, &mut new, origin);
-        if !self.rows.insert_record(key, &new)? {
-            if self.meta.last_local != before {
-                self.committed.changes.pop();
-                self.meta.last_local = before;
+    ) -> Result<Vec<usize>> {
+        let told = self.committed.changes.len();
+        self.committed.changes.reserve(new.len());
+        for (key, record) in new.iter_mut() {
+            self.note_change(key, None, record, origin);
+        }
+        let there = self.rows.insert_records(new)?;
+        if !there.is_empty() {
+            // What was said of them is taken back. Their places in the feed stay empty.
+            let at: BTreeSet<LocalSeq> = there.iter().map(|n| new[*n].1.changed).collect();
+            let mut place = 0..;
+            self.committed
+                .changes
+                .retain(|c| place.next().is_some_and(|n| n < told) || !at.contains(&c.at));
+        }
+        let mut left_out = there.iter().copied().collect::<BTreeSet<_>>();
+        for (n, (key, record)) in new.iter().enumerate() {
+            if left_out.remove(&n) {
+                continue;
             }
+            self.count(key, None, record);
+            if record.erased().is_some() {
+                self.drop_traces(key, None, origin)?;
+            }
+        }
+        Ok(there)
+    }
+
+    /// Writes records of a pull that began when nothing was here, in the way of the backend for that, if it has one now.
+    pub(super) fn load_all(
+        &mut self,
+        new: &mut [(DocumentKey, Record)],
+        to_come: u64,
+    ) -> Result<bool> {
+        let before = (self.meta.last_local, self.committed.changes.len());
+        for (key, record) in new.iter_mut() {
+            self.note_change(key, None, record, Origin::Remote);
+        }
+        if !self.rows.load_records(new, to_come)? {
+            self.meta.last_local = before.0;
+            self.committed.changes.truncate(before.1);
             return Ok(false);
         }
-        self.count(key, None, &new);
-        if erased {
-            self.drop_traces(key, None, origin)?;
+        for (key, record) in new.iter() {
+            self.count(key, None, record);
+            if record.erased().is_some() {
+                self.drop_traces(key, None, Origin::Remote)?;
+            }
         }
         Ok(true)
     }

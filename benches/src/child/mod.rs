@@ -1,0 +1,130 @@
+//! Other processes of a measurement: this program again, told what to be.
+//!
+//! A child says one line when it is ready, and then answers each line that it is told with one.
+
+mod broadcast;
+pub use broadcast::broadcast;
+mod clients;
+mod replica;
+mod serve;
+
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{ChildStdin, ChildStdout, Command};
+
+use crate::{Outcome, meter};
+
+/// Another process. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Child {
+    input: ChildStdin,
+    output: Lines<BufReader<ChildStdout>>,
+    what: String,
+    _process: tokio::process::Child,
+}
+
+impl Child {
+    /// Starts a child; what it said when it was ready.
+    ///
+    /// # Errors
+    /// If it does not start, or ends.
+    pub async fn start(words: &[&str]) -> Outcome<(Self, String)> {
+        let mut process = Command::new(std::env::current_exe()?)
+            .arg("--child")
+            .args(words)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let input = process.stdin.take().ok_or("a child has no input")?;
+        let output = process.stdout.take().ok_or("a child has no output")?;
+        let output = BufReader::new(output).lines();
+        let mut child = Self { input, output, what: words.join(" "), _process: process };
+        let ready = child.hear().await?;
+        Ok((child, ready))
+    }
+
+    /// What it says next.
+    ///
+    /// # Errors
+    /// If it ends.
+    async fn hear(&mut self) -> Outcome<String> {
+        let line = self.output.next_line().await?;
+        line.ok_or_else(|| format!("the process `{}` ended too early", self.what).into())
+    }
+
+    /// Tells it something; what it answers.
+    ///
+    /// # Errors
+    /// If it ends.
+    pub async fn ask(&mut self, line: &str) -> Outcome<String> {
+        self.input.write_all(format!("{line}\n").as_bytes()).await?;
+        self.hear().await
+    }
+
+    /// As [`ask`](Self::ask), for what is answered with a number.
+    ///
+    /// # Errors
+    /// If it ends, or answers something else.
+    pub async fn number(&mut self, line: &str) -> Outcome<f64> {
+        Ok(self.ask(line).await?.parse()?)
+    }
+}
+
+/// What a child's side hears of whoever started it.
+#[derive(Debug)]
+pub struct Asked(Lines<BufReader<tokio::io::Stdin>>);
+
+impl Asked {
+    /// Says that the child is ready.
+    #[must_use]
+    pub fn ready(with: impl std::fmt::Display) -> Self {
+        println!("{with}");
+        Self(BufReader::new(tokio::io::stdin()).lines())
+    }
+
+    /// The next question; none when nobody asks any more.
+    ///
+    /// # Errors
+    /// As standard input.
+    pub async fn next(&mut self) -> Outcome<Option<String>> {
+        Ok(self.0.next_line().await?)
+    }
+
+    /// Answers what every child can tell of itself; whether that was asked.
+    ///
+    /// # Errors
+    /// If the operating system does not tell.
+    pub fn answer_of_process(&self, line: &str) -> Outcome<bool> {
+        match line {
+            "cpu" => self.answer(meter::cpu().as_nanos()),
+            "memory" => self.answer(meter::resident()?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Answers.
+    pub fn answer(&self, with: impl std::fmt::Display) {
+        println!("{with}");
+    }
+}
+
+/// Is the child that the words say.
+///
+/// # Errors
+/// Whatever fails underneath.
+pub async fn run(words: &[String]) -> Outcome {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["serve", storage] => serve::run(storage).await,
+        ["broadcast"] => broadcast::run().await,
+        ["listeners", address, count] => clients::listeners(address.parse()?, count.parse()?).await,
+        ["readers", address, count] => clients::readers(address.parse()?, count.parse()?).await,
+        ["pull", address, file] => replica::pull(address.parse()?, file.as_ref()).await,
+        ["write", file, count] => replica::write(file.as_ref(), count.parse()?).await,
+        ["push", address, file] => replica::push(address.parse()?, file.as_ref()).await,
+        _ => Err(format!("no such child: {words:?}").into()),
+    }
+}

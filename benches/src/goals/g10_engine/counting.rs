@@ -1,0 +1,164 @@
+//! A storage that takes chunks in by counting them.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+use async_trait::async_trait;
+use sync_core::clock::Now;
+use sync_core::error::Result;
+use sync_core::model::{
+    Chunk, Collection, Digest, DocumentKey, Generation, Limits, LocalSeq, PushBatch, PushId,
+    ReplicaId, Reset, Scope, Verdicts,
+};
+use sync_core::replica::{
+    Applied, Committed, Context, Decision, Failed, Failures, FeedPage, Forget, LocalTransaction,
+    OutboxCounts, Page, ReplicaState, Scan, ScopeSummary, Stored, Unsettled, UnsettledAfter,
+    UnsettledEntry, WriteLimits,
+};
+use sync_core::storage::Storage;
+use tokio::sync::watch;
+
+/// Documents are counted and thrown away; the checkpoint is kept.
+#[derive(Debug)]
+pub(super) struct Counting {
+    scope: Mutex<ScopeSummary>,
+    commits: watch::Sender<u64>,
+}
+
+impl Default for Counting {
+    fn default() -> Self {
+        let scope = ScopeSummary {
+            scope: Scope::default(),
+            checkpoint: Default::default(),
+            documents: 0,
+            digest: Digest::default(),
+            outbox: OutboxCounts::default(),
+            in_flight: None,
+            failures: Failures::default(),
+            // So that digests, which nobody keeps here, are not compared.
+            is_partial: true,
+        };
+        Self { scope: Mutex::new(scope), commits: watch::Sender::new(0) }
+    }
+}
+
+#[async_trait]
+impl Storage for Counting {
+    async fn apply(&self, _: Context, chunk: Chunk) -> Result<Applied> {
+        let mut scope = self.scope.lock().unwrap_or_else(PoisonError::into_inner);
+        scope.documents += chunk.entries.len() as u64;
+        scope.checkpoint.epoch = Some(chunk.epoch);
+        scope.checkpoint.terms = chunk.terms;
+        scope.checkpoint.advance(chunk.next);
+        let committed = Committed { taken: chunk.entries.len(), ..Committed::default() };
+        self.commits.send_modify(|n| *n += 1);
+        Ok(Applied { moved: true, checkpoint: scope.checkpoint.clone(), committed })
+    }
+
+    async fn state(&self) -> Result<ReplicaState> {
+        Ok(ReplicaState {
+            replica: ReplicaId([3; 16]),
+            last_push: PushId(0),
+            last_local: LocalSeq(0),
+            inbox: 0,
+            lease: (Generation(1), String::new()),
+            local_only: BTreeSet::new(),
+            scopes: vec![self.scope.lock().unwrap_or_else(PoisonError::into_inner).clone()],
+        })
+    }
+
+    async fn get(&self, keys: Vec<DocumentKey>) -> Result<Vec<Option<Stored>>> {
+        Ok(vec![None; keys.len()])
+    }
+
+    async fn scan(&self, _: Scan) -> Result<Page<Stored>> {
+        Ok(Page { items: Vec::new(), more: false })
+    }
+
+    async fn feed(&self, _: LocalSeq, _: Limits) -> Result<FeedPage> {
+        Ok(FeedPage { changes: Vec::new(), more: false, gap: false })
+    }
+
+    async fn unsettled(
+        &self,
+        _: Scope,
+        _: Unsettled,
+        _: UnsettledAfter,
+        _: Limits,
+    ) -> Result<Page<UnsettledEntry>> {
+        Ok(Page { items: Vec::new(), more: false })
+    }
+
+    async fn unsettled_of(&self, _: DocumentKey) -> Result<Vec<(Unsettled, UnsettledEntry)>> {
+        Ok(Vec::new())
+    }
+
+    async fn write(&self, _: Now, _: LocalTransaction) -> Result<Committed> {
+        Ok(Committed::default())
+    }
+
+    async fn decide(&self, _: Now, _: DocumentKey, _: Decision) -> Result<Committed> {
+        Ok(Committed::default())
+    }
+
+    async fn forget(&self, _: Now, _: Forget) -> Result<Committed> {
+        Ok(Committed::default())
+    }
+
+    async fn declare_local_only(&self, _: BTreeSet<Collection>) -> Result<()> {
+        Ok(())
+    }
+
+    async fn claim(&self, _: String) -> Result<Generation> {
+        Ok(Generation(1))
+    }
+
+    async fn release(&self, _: Generation) -> Result<()> {
+        Ok(())
+    }
+
+    async fn choose(
+        &self,
+        _: Context,
+        _: Scope,
+        _: Option<BTreeSet<Collection>>,
+    ) -> Result<Committed> {
+        Ok(Committed::default())
+    }
+
+    async fn note_server(&self, _: Context, _: Now, _: WriteLimits) -> Result<()> {
+        Ok(())
+    }
+
+    async fn note_attempt(&self, _: Context, _: Scope, _: Option<Failed>) -> Result<()> {
+        Ok(())
+    }
+
+    async fn next_push(&self, _: Context, _: Scope, _: Limits) -> Result<Option<PushBatch>> {
+        Ok(None)
+    }
+
+    async fn settle(&self, _: Context, _: Scope, _: PushId, _: Verdicts) -> Result<Committed> {
+        Ok(Committed::default())
+    }
+
+    async fn reset(&self, _: Context, _: Scope, _: Reset) -> Result<Committed> {
+        Ok(Committed::default())
+    }
+
+    async fn reidentify(&self, _: Context, _: ReplicaId) -> Result<Committed> {
+        Ok(Committed::default())
+    }
+
+    async fn tidy(&self) -> Result<bool> {
+        Ok(true)
+    }
+
+    fn commits(&self) -> watch::Receiver<u64> {
+        self.commits.subscribe()
+    }
+
+    async fn close(&self) -> Result<()> {
+        Ok(())
+    }
+}

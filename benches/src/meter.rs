@@ -1,0 +1,70 @@
+//! Time, processor time and memory.
+
+use std::time::Duration;
+
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
+use crate::Outcome;
+
+fn read(clock: ClockId) -> Duration {
+    let Timespec { tv_sec, tv_nsec } = clock_gettime(clock);
+    let seconds = u64::try_from(tv_sec).unwrap_or_default();
+    Duration::from_secs(seconds) + Duration::from_nanos(tv_nsec.unsigned_abs())
+}
+
+/// The processor time that this process has used, in all its threads.
+#[must_use]
+pub fn cpu() -> Duration {
+    read(ClockId::ProcessCPUTime)
+}
+
+/// What something took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cost {
+    /// The time on the wall.
+    pub wall: Duration,
+    /// The processor time of this process, in all its threads.
+    pub cpu: Duration,
+}
+
+/// Counts from when it was made.
+#[derive(Clone, Copy, Debug)]
+pub struct Meter(Cost);
+
+impl Meter {
+    /// Begins.
+    #[must_use]
+    pub fn start() -> Self {
+        Self(Cost { wall: read(ClockId::Monotonic), cpu: cpu() })
+    }
+
+    /// What it took so far.
+    #[must_use]
+    pub fn cost(&self) -> Cost {
+        let Cost { wall, cpu: used } = self.0;
+        Cost { wall: read(ClockId::Monotonic) - wall, cpu: cpu() - used }
+    }
+}
+
+fn status(field: &str) -> Outcome<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line =
+        status.lines().find_map(|line| line.strip_prefix(field)).ok_or("no memory is told")?;
+    Ok(line.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<u64>()? << 10)
+}
+
+/// The bytes of this process that are in memory now.
+///
+/// # Errors
+/// If the operating system does not tell.
+pub fn resident() -> Outcome<u64> {
+    status("VmRSS")
+}
+
+/// The most bytes of this process that were in memory at a time.
+///
+/// # Errors
+/// If the operating system does not tell.
+pub fn peak() -> Outcome<u64> {
+    status("VmHWM")
+}

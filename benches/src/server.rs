@@ -1,0 +1,187 @@
+//! A server in a SQLite file that is full of documents, and is reached over WebSocket, HTTP or in this process.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use storage_sqlite::{SqliteConfig, Synchronous, open_server};
+use sync_core::model::{Change, DocumentState, Epoch, PushBatch, PushId, Rejection, Scope, Term};
+use sync_core::resolver::Resolution;
+use sync_core::server::ops::{AppendContext, Judge};
+use sync_core::server::{Hooks, Server, ServerOptions};
+use sync_core::storage::ServerStorage;
+use sync_core::transport::Transport;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use transport_http::format::Format;
+use transport_http::{HttpConfig, HttpTransport};
+use transport_ws::{WsConfig, WsTransport};
+
+use crate::documents::{self, AUTHOR, Order};
+use crate::setup::{APPEND, environment};
+use crate::{Outcome, measure::Bench};
+
+/// How a replica reaches a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Frames over WebSocket.
+    WebSocket,
+    /// Frames over HTTP.
+    Http,
+    /// JSON over HTTP.
+    HttpJson,
+    /// Frames over WebSocket, compressed.
+    WebSocketZstd,
+}
+
+/// The transport of a replica to a server at that address.
+///
+/// # Errors
+/// If the address is none.
+pub fn transport(address: SocketAddr, way: Way) -> Outcome<Arc<dyn Transport>> {
+    let http = |format| -> Outcome<Arc<dyn Transport>> {
+        let mut config = HttpConfig::new(format!("http://{address}"));
+        (config.format, config.compress) = (format, false);
+        Ok(Arc::new(HttpTransport::new(config)?))
+    };
+    let ws = |compressions| -> Outcome<Arc<dyn Transport>> {
+        let mut config = WsConfig::new(format!("ws://{address}"));
+        config.framed.compressions = compressions;
+        Ok(Arc::new(WsTransport::new(config)?))
+    };
+    match way {
+        Way::WebSocket => ws(Vec::new()),
+        Way::WebSocketZstd => ws(vec![Arc::new(transport_ws::Zstd)]),
+        Way::Http => http(Format::Frame),
+        Way::HttpJson => http(Format::Json),
+    }
+}
+
+/// A server that listens until this is dropped.
+#[derive(Debug)]
+pub struct Listening {
+    /// The server.
+    pub server: Server,
+    /// Where it listens.
+    pub address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Listening {
+    /// Lets a server over that storage listen on a port of this machine that the operating system chooses.
+    ///
+    /// # Errors
+    /// If there is no port.
+    pub async fn start(storage: Arc<dyn ServerStorage>) -> Outcome<Self> {
+        let mut options = ServerOptions::default();
+        // Who does not ask for it gets none.
+        options.compressions = vec![Arc::new(transport_ws::Zstd)];
+        Self::serve(Server::new(storage, Hooks::default(), options, environment())).await
+    }
+
+    /// Lets a server listen.
+    ///
+    /// # Errors
+    /// If there is no port.
+    pub async fn serve(server: Server) -> Outcome<Self> {
+        let socket = TcpListener::bind("127.0.0.1:0").await?;
+        let address = socket.local_addr()?;
+        let mut config = twotide::net::ListenConfig::default();
+        config.connections = 20_000;
+        let routes = twotide::routes(&server);
+        let task = tokio::spawn(async move {
+            let never = std::future::pending::<()>();
+            if let Err(error) = twotide::net::listen_with(socket, routes, config, never).await {
+                eprintln!("  the server ended: {error}");
+            }
+        });
+        Ok(Self { server, address, task })
+    }
+
+    /// A server in a SQLite file.
+    ///
+    /// # Errors
+    /// As the storage, or if there is no port.
+    pub async fn sqlite(path: &Path) -> Outcome<Self> {
+        let config = SqliteConfig::new(path);
+        let storage = tokio::task::spawn_blocking(move || open_server(&config)).await??;
+        Self::start(Arc::new(storage)).await
+    }
+
+    /// The transport of a replica to it.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn transport(&self, way: Way) -> Outcome<Arc<dyn Transport>> {
+        transport(self.address, way)
+    }
+}
+
+/// Lets everything pass.
+#[derive(Debug)]
+struct Anything;
+
+impl Judge for Anything {
+    fn admit(&self, _: &Change, _: Option<&DocumentState>) -> Result<(), Rejection> {
+        Ok(())
+    }
+
+    fn resolve(&self, _: &Scope, _: &Change, _: Option<&DocumentState>) -> Option<Resolution> {
+        None
+    }
+}
+
+/// Appends documents to a scope of a storage, [`APPEND`] at a time.
+///
+/// # Errors
+/// As the storage.
+pub async fn append(
+    storage: &dyn ServerStorage,
+    scope: &Scope,
+    order: Order,
+    documents: usize,
+) -> Outcome {
+    let now = environment().now();
+    let cx = AppendContext {
+        now,
+        term: Term(1),
+        drift: std::time::Duration::from_secs(1 << 40),
+        fresh: Epoch([1; 16]),
+    };
+    let (collection, judge) = (documents::collection()?, Arc::new(Anything));
+    for (n, from) in (0..documents).step_by(APPEND).enumerate() {
+        let changes = (from..documents.min(from + APPEND))
+            .map(|n| documents::change(order, n, &collection))
+            .collect::<Result<_, _>>()?;
+        let id = PushId(n as u64 + 1);
+        let batch = PushBatch { scope: scope.clone(), replica: AUTHOR, id, changes };
+        storage.append(cx, batch, judge.clone()).await?;
+    }
+    Ok(())
+}
+
+/// Makes a server's SQLite file with a scope of that many documents.
+///
+/// # Errors
+/// As the storage.
+pub async fn fill(
+    bench: &mut Bench,
+    order: Order,
+    documents: usize,
+) -> Outcome<std::path::PathBuf> {
+    bench.say(format_args!("making a server with {documents} documents, ids {order:?}"));
+    let path = bench.path(".server.db");
+    let mut config = SqliteConfig::new(&path);
+    // What is lost to a power failure is made again.
+    (config.synchronous, config.cache_kib) = (Synchronous::Normal, 256 << 10);
+    let storage = tokio::task::spawn_blocking(move || open_server(&config)).await??;
+    append(&storage, &Scope::default(), order, documents).await?;
+    storage.close().await?;
+    Ok(path)
+}

@@ -1,0 +1,109 @@
+//! Loading: the first pull of an empty replica, without the index that each document would have to be sorted into.
+//!
+//! Ids come in any order, so with a million documents nearly every row of the index would be on another page. While it is
+//! not there documents are only appended, and in the end it is built by sorting, which is several times cheaper.
+//!
+//! ```text
+//!   no documents ──load_records, many to come──► loading ──end_load: the index is built──► as ever
+//!                                                   │  ▲
+//!                                                   └──┘ load_records; a crash; opening the file
+//! ```
+//!
+//! The state is a row in the file and changes in transactions, together with the documents and the checkpoint: a process
+//! that is killed goes on where the last chunk left it, and no checkpoint says that a pull is done while the index is
+//! missing. Whoever writes anything else ends the load first. Reading goes on as ever, but finds a document by looking at
+//! all; the first such read is remembered, and the next chunk ends the load.
+
+use std::sync::atomic::Ordering;
+
+use sync_core::error::Result;
+use sync_core::model::DocumentKey;
+use sync_core::replica::record::Record;
+
+use super::sql;
+use crate::core::Core;
+use crate::replica::SqliteReplicaWriter;
+use crate::schema::Replica;
+
+pub(crate) const IS_LOADING: &str = "SELECT 1 FROM loading WHERE id = 1";
+const HAS_FAILED: &str = "SELECT 1 FROM loading WHERE id = 2";
+const HOLDS_DOCUMENTS: &str = "SELECT 1 FROM document LIMIT 1";
+const BEGIN: &str = "DROP INDEX document_key; INSERT INTO loading (id) VALUES (1)";
+const BUILD: &str = "CREATE UNIQUE INDEX document_key ON document (collection_id, id)";
+const LOADED: &str = "DELETE FROM loading WHERE id = 1";
+/// Nothing but what was loaded is there.
+const GIVE_UP: &str =
+    "DELETE FROM document; DELETE FROM loading; INSERT INTO loading (id) VALUES (2)";
+
+impl<A> Core<Replica, A> {
+    /// Documents are about to be looked up by their names.
+    pub(super) fn note_lookup(&self) {
+        if self.loading.get() {
+            self.wants_index.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+impl SqliteReplicaWriter {
+    /// Whether the index is missing now.
+    fn is_loading(&self) -> Result<bool> {
+        if let Some(known) = self.names.borrow().loading {
+            return Ok(known);
+        }
+        let found = self.one(IS_LOADING, [], |_| Ok(()))?.is_some();
+        self.names.borrow_mut().loading = Some(found);
+        Ok(found)
+    }
+
+    fn set_loading(&self, loading: bool, statements: &'static str) -> Result<()> {
+        self.names.borrow_mut().loading = None;
+        self.connection.execute_batch(statements).map_err(|e| self.failed("write", e))?;
+        self.names.borrow_mut().loading = Some(loading);
+        Ok(())
+    }
+
+    /// Whether documents can be loaded now, of which that many are still to come. If they are many, and there is none yet, a
+    /// load begins.
+    fn may_load(&self, to_come: u64) -> Result<bool> {
+        if self.is_loading()? {
+            return Ok(!self.wants_index.load(Ordering::Relaxed));
+        }
+        if to_come < self.access.load_from
+            || self.one(HOLDS_DOCUMENTS, [], |_| Ok(()))?.is_some()
+            || self.one(HAS_FAILED, [], |_| Ok(()))?.is_some()
+        {
+            return Ok(false);
+        }
+        self.set_loading(true, BEGIN)?;
+        Ok(true)
+    }
+
+    pub(super) fn load(&self, new: &[(DocumentKey, Record)], to_come: u64) -> Result<bool> {
+        if !self.may_load(to_come)? {
+            return Ok(false);
+        }
+        let mut statement = self.prepare_cached(sql::LOAD)?;
+        for (key, record) in new {
+            let collection = self.intern_collection(&key.scope, &key.collection)?;
+            self.insert_with(&mut statement, collection, key, record)?;
+        }
+        Ok(true)
+    }
+
+    pub(super) fn finish_load(&self) -> Result<bool> {
+        if !self.is_loading()? {
+            return Ok(true);
+        }
+        self.wants_index.store(false, Ordering::Relaxed);
+        match self.connection.execute_batch(BUILD) {
+            Ok(()) => self.set_loading(false, LOADED).map(|()| true),
+            Err(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) => {
+                // One name came twice. The index makes sure of that from here on.
+                self.set_loading(false, GIVE_UP)?;
+                self.connection.execute_batch(BUILD).map_err(|e| self.failed("write", e))?;
+                Ok(false)
+            }
+            Err(e) => Err(self.failed("write", e)),
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Loading: the first pull of an empty replica without the index by which a document is found. It has to end like any other
+//! pull, whatever comes in between.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod common;
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use common::{NOW, REPLICA, collection, id, key, place, puts, state};
+use rusqlite::Connection;
+use storage_sqlite::{SqliteConfig, SqliteStorage, open_replica};
+use sync_core::model::{
+    Chunk, DocumentKey, Epoch, Limits, LocalSeq, LogEntry, Reset, ResetReason, Scope, Seq, Term,
+    TermStart,
+};
+use sync_core::replica::{Context, Scan, ScopeSummary, Stored};
+use sync_core::resolver::Resolvers;
+use sync_core::storage::Storage;
+
+const EPOCH: Epoch = Epoch([4; 16]);
+
+fn open_from(path: &Path, load_from: u64) -> SqliteStorage {
+    let mut config = SqliteConfig::new(path);
+    config.load_from = load_from;
+    open_replica(&config, REPLICA).unwrap()
+}
+
+/// Every first pull is loaded.
+fn open(path: &Path) -> SqliteStorage {
+    open_from(path, 1)
+}
+
+/// The chunk of a log in which every position has a document, all over the place.
+fn chunk(after: u64, next: u64, head: u64) -> Chunk {
+    let entry = |n: u64| LogEntry {
+        seq: Seq(n),
+        collection: collection(if n.is_multiple_of(3) { "notes" } else { "tasks" }),
+        id: id(&name(n)),
+        state: state(n, Some("{\"text\":\"as it was pulled\"}")),
+    };
+    Chunk {
+        scope: Scope::default(),
+        epoch: EPOCH,
+        after: Seq(after),
+        next: Seq(next),
+        head: Seq(head),
+        horizon: Seq(0),
+        terms: vec![TermStart { term: Term(1), first: Seq(1) }],
+        entries: (after + 1..=next).map(entry).collect(),
+        bookmarks: None,
+    }
+}
+
+fn name(n: u64) -> String {
+    format!("{:016x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+}
+
+async fn context(storage: &SqliteStorage) -> Context {
+    let lease = storage.claim("a test".to_owned()).await.unwrap();
+    Context { now: NOW, resolvers: Resolvers::default(), lease }
+}
+
+/// Applies what follows on where the replica stands, up to a position.
+async fn pull(storage: &SqliteStorage, cx: &Context, each: u64, to: u64, head: u64) {
+    loop {
+        let at = storage.state().await.unwrap().checkpoint(&Scope::default()).position.0;
+        if at >= to {
+            return;
+        }
+        let chunk = chunk(at, (at + each).min(to), head);
+        assert!(storage.apply(cx.clone(), chunk).await.unwrap().moved);
+    }
+}
+
+async fn everything(storage: &SqliteStorage) -> Vec<Stored> {
+    let limits = Limits { documents: 100_000, bytes: 1 << 30 };
+    let scan = Scan { scope: Scope::default(), collection: None, after: None, limits };
+    storage.scan(scan).await.unwrap().items
+}
+
+type Shown = (Vec<Stored>, Vec<ScopeSummary>, LocalSeq, Vec<(LocalSeq, DocumentKey)>);
+
+/// What a replica shows, and what it keeps beside.
+async fn shown(storage: &SqliteStorage) -> Shown {
+    let state = storage.state().await.unwrap();
+    let feed = storage.feed(LocalSeq(0), Limits { documents: 100_000, bytes: 1 << 30 }).await;
+    let feed: Vec<_> = feed.unwrap().changes.into_iter().map(|c| (c.at, c.key)).collect();
+    (everything(storage).await, state.scopes, state.last_local, feed)
+}
+
+/// What it shows whose first pull was not loaded.
+async fn expected(head: u64) -> Shown {
+    let (_folder, path) = place();
+    let storage = open_from(&path, u64::MAX);
+    let cx = context(&storage).await;
+    pull(&storage, &cx, 50, head, head).await;
+    shown(&storage).await
+}
+
+/// Whether the index is there, as another program sees it.
+fn is_indexed(path: &Path) -> bool {
+    let sql = "SELECT count(*) FROM sqlite_schema WHERE name = 'document_key'";
+    Connection::open(path).unwrap().query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap() == 1
+}
+
+#[tokio::test]
+async fn a_pull_that_is_loaded_ends_like_any_other() {
+    let (_folder, path) = place();
+    let storage = open(&path);
+    let cx = context(&storage).await;
+    pull(&storage, &cx, 50, 950, 1_000).await;
+    assert!(!is_indexed(&path));
+    pull(&storage, &cx, 50, 1_000, 1_000).await;
+    assert!(is_indexed(&path));
+    assert_eq!(shown(&storage).await, expected(1_000).await);
+}
+
+#[tokio::test]
+async fn few_documents_and_a_replica_that_holds_some_are_not_loaded() {
+    let (_folder, path) = place();
+    let storage = open_from(&path, 1_001);
+    let cx = context(&storage).await;
+    pull(&storage, &cx, 50, 50, 1_000).await;
+    assert!(is_indexed(&path));
+    let (_folder, path) = place();
+    let storage = open(&path);
+    storage.write(NOW, puts(&[("own", "1")])).await.unwrap();
+    let cx = context(&storage).await;
+    pull(&storage, &cx, 50, 50, 1_000).await;
+    assert!(is_indexed(&path));
+}
+
+#[tokio::test]
+async fn documents_that_change_while_the_pull_goes_on_come_once() {
+    let (_folder, path) = place();
+    let storage = open(&path);
+    let cx = context(&storage).await;
+    pull(&storage, &cx, 50, 100, 200).await;
+    // The third document was written again, and is behind the head at which the pull began.
+    let mut more = chunk(100, 201, 201);
+    more.entries.last_mut().unwrap().id = id(&name(3));
+    more.entries.last_mut().unwrap().collection = collection("notes");
+    assert!(storage.apply(cx, more).await.unwrap().moved);
+    assert!(is_indexed(&path));
+    let state = storage.state().await.unwrap();
+    assert_eq!((state.scopes[0].documents, everything(&storage).await.len()), (200, 200));
+    let again = storage.get(vec![key("default", "notes", &name(3))]).await.unwrap();
+    assert_eq!(again[0].as_ref().unwrap().known, Seq(201));
+}
+
+#[tokio::test]
+async fn a_local_write_ends_the_load_and_finds_what_was_pulled() {
+    let (_folder, path) = place();
+    let storage = open(&path);
+    let cx = context(&storage).await;
+    pull(&storage, &cx, 50, 500, 1_000).await;
+    storage.write(NOW, puts(&[(&name(3), "2")])).await.unwrap();
+    assert!(is_indexed(&path));
+    pull(&storage, &cx, 50, 1_000, 1_000).await;
+    let all = everything(&storage).await;
+    assert_eq!((all.len(), all.iter().filter(|d| d.dirty).count()), (1_000, 1));
+}
+
+#[tokio::test]
+async fn a_read_during_the_load_finds_everything_and_ends_it_with_the_next_chunk() {
+    let (_folder, path) = place();
+    let storage = open(&path);
+    let cx = context(&storage).await;
+    pull(&storage, &cx, 50, 500, 1_000).await;
+    let found = storage.get(vec![key("default", "notes", &name(3))]).await.unwrap();
+    assert!(found[0].is_some() && !is_indexed(&path));
+    pull(&storage, &cx, 50, 550, 1_000).await;
+    assert!(is_indexed(&path));
+    pull(&storage, &cx, 50, 1_000, 1_000).await;
+    assert_eq!(shown(&storage).await, expected(1_000).await);
+}
+
+#[tokio::test]
+async fn a_reset_in_the_middle_ends_the_load_and_the_next_pull_finds_what_is_there() {
+    let (_folder, path) = place();
+    let storage = open(&path);
+    let cx = context(&storage).await;
+    pull(&storage, &cx, 50, 500, 1_000).await;
+    let reset = Reset { epoch: EPOCH, reason: ResetReason::Requested };
+    storage.reset(cx.clone(), Scope::default(), reset).await.unwrap();
+    assert!(is_indexed(&path));
+    pull(&storage, &cx, 50, 1_000, 1_000).await;
+    let state = storage.state().await.unwrap();
+    assert_eq!((state.scopes[0].documents, everything(&storage).await.len()), (1_000, 1_000));
+}
+
+#[tokio::test]
+async fn a_server_that_tells_of_a_document_twice_costs_the_load_and_nothing_else() {
+    let (_folder, path) = place();
+    let storage = open(&path);
+    let cx = context(&storage).await;
+    pull(&storage, &cx, 50, 500, 1_000).await;
+    let mut twice = chunk(500, 550, 1_000);
+    twice.entries[7] = LogEntry { seq: Seq(508), ..chunk(0, 3, 1_000).entries[2].clone() };
+    assert!(storage.apply(cx.clone(), twice).await.unwrap().moved);
+    // Whatever is not a load meets it, and what was loaded is given up.
+    storage.write(NOW, puts(&[("own", "1")])).await.unwrap();
+    assert!(is_indexed(&path));
+    let state = storage.state().await.unwrap();
+    assert_eq!(
+        (state.scopes[0].documents, state.checkpoint(&Scope::default()).position),
+        (1, Seq(0))
+    );
+    // The pull begins anew, and is not loaded.
+    pull(&storage, &cx, 50, 1_000, 1_000).await;
+    assert!(is_indexed(&path));
+    assert_eq!(everything(&storage).await.len(), 1_001);
+}
+
+const FILE: &str = "TWOTIDE_TEST_LOADED_FILE";
+const HEAD: u64 = 6_000;
+
+/// Runs in a process of its own, started by the test below: pulls until it is done or killed.
+#[tokio::test]
+async fn child() {
+    let Some(path) = std::env::var_os(FILE) else { return };
+    let storage = open(Path::new(&path));
+    let cx = context(&storage).await;
+    for to in (200..=HEAD).step_by(200) {
+        // Said before it is done, so that a kill falls into it.
+        println!("pulling up to {to}");
+        std::io::stdout().flush().unwrap();
+        pull(&storage, &cx, 200, to, HEAD).await;
+    }
+    println!("pulling is over");
+}
+
+#[tokio::test]
+async fn a_process_that_is_killed_while_it_loads_goes_on_and_ends_like_any_other() {
+    let expected = expected(HEAD).await;
+    for line in [1, 2, 7, 15, 28, 29, 30, 30, 30] {
+        let (_folder, path) = place();
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "child", "--nocapture"])
+            .env(FILE, &path)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        assert!(lines.filter(|l| l.starts_with("pulling")).nth(line - 1).is_some());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let storage = open(&path);
+        let position = storage.state().await.unwrap().checkpoint(&Scope::default()).position;
+        // What is not indexed never passes for synced.
+        assert_eq!(is_indexed(&path), position == Seq(0) || position == Seq(HEAD), "{position}");
+        let cx = context(&storage).await;
+        pull(&storage, &cx, 50, HEAD, HEAD).await;
+        assert!(is_indexed(&path));
+        assert_eq!(shown(&storage).await, expected);
+    }
+}
