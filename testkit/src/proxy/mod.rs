@@ -171,6 +171,15 @@ struct Shared {
     trap: once::Trap,
 }
 
+impl Shared {
+    fn cut(&self, ending: Ending) {
+        self.cuts.send_modify(|(times, how)| {
+            *times += 1;
+            *how = ending;
+        });
+    }
+}
+
 /// A proxy on loopback in front of a server.
 ///
 /// What it does can be changed at any time, and holds for connections that are open already. Dropping it closes its
@@ -236,10 +245,7 @@ impl TcpProxy {
 
     /// Cuts every connection that is open now. Later ones are not touched.
     pub fn cut(&self, ending: Ending) {
-        self.shared.cuts.send_modify(|(times, how)| {
-            *times += 1;
-            *how = ending;
-        });
+        self.shared.cut(ending);
     }
 
     /// Lets something happen once in one direction, when so many more bytes have come from now on, on whichever connections.

@@ -16,6 +16,9 @@ pub enum Once {
     /// So many bytes, from this one on, are delivered twice: first as they come, and again when all of them have come. At
     /// most [`BUFFER`].
     Repeat(usize),
+    /// The server is gone: every connection is reset and new ones are refused, until the proxy
+    /// [passes](super::TcpProxy::pass) again.
+    Refuse,
     /// Everything [stalls](super::TcpProxy::stall), until the proxy [passes](super::TcpProxy::pass) again.
     Stall,
     /// From this byte on the connection is half-open: what either side sends is taken and never delivered, and neither is

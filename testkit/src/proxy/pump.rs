@@ -208,6 +208,11 @@ impl<'a> Pump<'a> {
                 self.shared.behaviour.send_modify(Behaviour::stall);
                 self.admit(bytes);
             }
+            Once::Refuse => {
+                self.shared.behaviour.send_modify(|b| b.refuse = true);
+                self.shared.cut(Ending::Reset);
+                self.end_with(&bytes[..at], Pumped::Cut(Ending::Reset));
+            }
             Once::Cut(ending) => self.end_with(&bytes[..at], Pumped::Cut(ending)),
             Once::Silence => self.end_with(&bytes[..at], Pumped::Silent),
         }

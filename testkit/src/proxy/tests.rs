@@ -330,6 +330,21 @@ async fn everything_stalls_at_one_byte_and_is_delivered_later() {
 }
 
 #[tokio::test]
+async fn a_server_is_gone_at_one_byte_and_back_later() {
+    let mut line = Line::new().await;
+    line.proxy.once(Way::ToServer, 1, Once::Refuse);
+    line.client.write_all(b"ab").await.unwrap();
+    assert!(within(line.client.read(&mut [0; 1])).await.is_err());
+    let mut late = TcpStream::connect(line.proxy.address()).await.unwrap();
+    assert!(within(late.read(&mut [0; 1])).await.is_err());
+    assert_eq!(line.proxy.counters().refused, 1);
+    line.proxy.pass();
+    let client = TcpStream::connect(line.proxy.address()).await.unwrap();
+    let (server, _) = within(line.listener.accept()).await.unwrap();
+    Line { client, server, ..line }.up(b"back").await;
+}
+
+#[tokio::test]
 async fn what_was_to_happen_once_does_not_after_all_if_the_proxy_passes() {
     let mut line = Line::new().await;
     line.proxy.once(Way::ToServer, 1, Once::Flip);
