@@ -17,10 +17,15 @@ use sync_core::server::{
 };
 use twotide::{Error, ErrorKind, Replica, ReplicaBuilder};
 
+/// A server in memory, with those hooks and options.
+pub(crate) fn server_with_options(hooks: Hooks, options: ServerOptions) -> Server {
+    let storage = open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap();
+    Server::new(Arc::new(storage), hooks, options, Arc::new(System))
+}
+
 /// A server in memory, with those hooks.
 pub(crate) fn server_with(hooks: Hooks) -> Server {
-    let storage = open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap();
-    Server::new(Arc::new(storage), hooks, ServerOptions::default(), Arc::new(System))
+    server_with_options(hooks, ServerOptions::default())
 }
 
 /// A server in memory that lets everybody do everything.

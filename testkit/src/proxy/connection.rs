@@ -15,6 +15,16 @@ use super::{Ending, Shared, Way, reset, socket};
 /// How long the sides of a connection that was closed with FIN may take to close theirs.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// How passing bytes came to its end.
+enum End {
+    /// Both sides have closed.
+    Closed,
+    /// The connection is to be cut.
+    Cut(Ending),
+    /// The connection is half-open.
+    Silent,
+}
+
 pub(super) struct Connection {
     shared: Arc<Shared>,
     opened: Instant,
@@ -44,15 +54,17 @@ impl Connection {
         if prompt.and_then(|()| server.stream.set_nodelay(true)).is_err() {
             return;
         }
-        match self.pump(&mut client.stream, &mut server.stream).await {
+        let ending = match self.pump(&mut client.stream, &mut server.stream).await {
             // Both sides have closed, and may still have to read.
-            None => (client.hard, server.hard) = (false, false),
-            Some(ending) => finish(&mut client, Some(&mut server), ending).await,
-        }
+            End::Closed => return (client.hard, server.hard) = (false, false),
+            End::Cut(ending) => ending,
+            End::Silent => self.swallow(&mut client.stream, &mut server.stream).await,
+        };
+        finish(&mut client, Some(&mut server), ending).await;
     }
 
-    /// Passes bytes until both sides have closed; or until the connection is to be cut, and how.
-    async fn pump(&mut self, client: &mut TcpStream, server: &mut TcpStream) -> Option<Ending> {
+    /// Passes bytes until both sides have closed, or something else ends that.
+    async fn pump(&mut self, client: &mut TcpStream, server: &mut TcpStream) -> End {
         let shared = Arc::clone(&self.shared);
         let ((from_client, to_client), (from_server, to_server)) = (client.split(), server.split());
         let up = Pump::new(&shared, Way::ToServer, from_client, to_server).run();
@@ -61,17 +73,31 @@ impl Connection {
         let (mut up_done, mut down_done) = (false, false);
         while !(up_done && down_done) {
             let pumped = tokio::select! {
-                ending = self.fate() => return Some(ending),
+                ending = self.fate() => return End::Cut(ending),
                 pumped = &mut up, if !up_done => { up_done = true; pumped }
                 pumped = &mut down, if !down_done => { down_done = true; pumped }
             };
             match pumped {
-                Pumped::Broken => return Some(Ending::Reset),
-                Pumped::Due => return Some(shared.behaviour.borrow().ending),
+                Pumped::Broken => return End::Cut(Ending::Reset),
+                Pumped::Due => return End::Cut(shared.behaviour.borrow().ending),
+                Pumped::Cut(ending) => return End::Cut(ending),
+                Pumped::Silent => return End::Silent,
                 Pumped::Ended => {}
             }
         }
-        None
+        End::Closed
+    }
+
+    /// Takes what is sent and delivers nothing, until both sides have given up or the connection is cut.
+    async fn swallow(&mut self, client: &mut TcpStream, server: &mut TcpStream) -> Ending {
+        let take = async |side: &mut TcpStream| {
+            let mut scratch = vec![0; 4 << 10];
+            while side.read(&mut scratch).await.is_ok_and(|n| n > 0) {}
+        };
+        tokio::select! {
+            ending = self.fate() => ending,
+            ((), ()) = async { tokio::join!(take(client), take(server)) } => Ending::Reset,
+        }
     }
 
     /// Completes when this connection is to be cut from outside.

@@ -3,7 +3,7 @@
 //! ```text
 //!   client ── loopback ──► TcpProxy ── loopback ──► server
 //!                             │
-//!            pass, refuse, cut, stall, throttle, hold back, damage
+//!       pass, refuse, cut, truncate, stall, fall silent, throttle, hold back, flip, repeat
 //! ```
 //!
 //! It knows nothing of what travels, except where an HTTP response ends if it is to [hold one back](Hold::Response). It
@@ -34,6 +34,7 @@
 
 mod connection;
 mod links;
+mod once;
 mod pump;
 mod response;
 #[cfg(test)]
@@ -49,6 +50,7 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 pub use links::{LinkSwitch, SwitchedDial};
+pub use once::Once;
 
 /// Bytes that one direction of a connection may keep while it cannot deliver them. Whoever sends more has to wait, as
 /// with a network whose buffers are full.
@@ -128,6 +130,11 @@ pub struct Behaviour {
 }
 
 impl Behaviour {
+    fn stall(&mut self) {
+        self.to_server.stalled = true;
+        self.to_client.stalled = true;
+    }
+
     fn flow(&self, way: Way) -> Flow {
         match way {
             Way::ToServer => self.to_server,
@@ -146,6 +153,8 @@ pub struct Counters {
     pub refused: u64,
     /// Connections that are open now.
     pub open: u64,
+    /// How often something happened [once](TcpProxy::once).
+    pub once: u64,
     /// Bytes that were delivered to the server.
     pub to_server: u64,
     /// Bytes that were delivered to clients.
@@ -159,6 +168,16 @@ struct Shared {
     /// How often everything was cut, and how the last time.
     cuts: watch::Sender<(u64, Ending)>,
     counters: watch::Sender<Counters>,
+    trap: once::Trap,
+}
+
+impl Shared {
+    fn cut(&self, ending: Ending) {
+        self.cuts.send_modify(|(times, how)| {
+            *times += 1;
+            *how = ending;
+        });
+    }
 }
 
 /// A proxy on loopback in front of a server.
@@ -185,6 +204,7 @@ impl TcpProxy {
             behaviour: watch::Sender::default(),
             cuts: watch::Sender::default(),
             counters: watch::Sender::default(),
+            trap: once::Trap::default(),
         });
         let task = tokio::spawn(accept(listener, target, Arc::clone(&shared))).abort_handle();
         Ok(Self { address, shared, task })
@@ -207,8 +227,9 @@ impl TcpProxy {
         self.shared.behaviour.send_modify(how);
     }
 
-    /// Passes everything from now on; what waits is delivered.
+    /// Passes everything from now on; what waits is delivered, and what was to happen once does not happen any more.
     pub fn pass(&self) {
+        self.shared.trap.disarm();
         self.change(|b| *b = Behaviour::default());
     }
 
@@ -219,18 +240,27 @@ impl TcpProxy {
 
     /// Delivers nothing any more, in both directions, and says nothing about it: a link whose other end is gone.
     pub fn stall(&self) {
-        self.change(|b| {
-            b.to_server.stalled = true;
-            b.to_client.stalled = true;
-        });
+        self.change(Behaviour::stall);
     }
 
     /// Cuts every connection that is open now. Later ones are not touched.
     pub fn cut(&self, ending: Ending) {
-        self.shared.cuts.send_modify(|(times, how)| {
-            *times += 1;
-            *how = ending;
-        });
+        self.shared.cut(ending);
+    }
+
+    /// Lets something happen once in one direction, when so many more bytes have come from now on, on whichever connections.
+    /// [`Counters::once`] tells when it has happened. What was to happen before and has not yet is forgotten.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use testkit::proxy::{Ending, Once, TcpProxy, Way};
+    /// let proxy = TcpProxy::start(([127, 0, 0, 1], 7878).into()).await?;
+    /// // In the middle of the next answer, if that is longer than 100 bytes.
+    /// proxy.once(Way::ToClient, 100, Once::Cut(Ending::Finish));
+    /// # Ok::<(), sync_core::error::Error>(()) }).unwrap();
+    /// ```
+    pub fn once(&self, way: Way, after: u64, what: Once) {
+        self.shared.trap.arm(way, after, what);
     }
 
     /// What it has seen.

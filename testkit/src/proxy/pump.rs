@@ -7,8 +7,9 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use super::once::{Echo, Once};
 use super::response::Responses;
-use super::{BUFFER, Behaviour, Flow, HELD, Hold, Shared, Way};
+use super::{BUFFER, Behaviour, Ending, Flow, HELD, Hold, Shared, Way};
 
 /// Bytes that are read or written at a time.
 const STEP: usize = 16 << 10;
@@ -16,6 +17,7 @@ const STEP: usize = 16 << 10;
 const SLICES: u64 = 50;
 
 /// Why a pump stopped.
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Pumped {
     /// The sender closed, and everything was delivered.
     Ended,
@@ -23,6 +25,10 @@ pub(super) enum Pumped {
     Broken,
     /// So many bytes were delivered that the connection is to be cut.
     Due,
+    /// The connection is to be cut, and how.
+    Cut(Ending),
+    /// The connection is to be half-open.
+    Silent,
 }
 
 pub(super) struct Pump<'a> {
@@ -41,6 +47,9 @@ pub(super) struct Pump<'a> {
     /// Before then a throttled direction delivers nothing.
     next_slice: Instant,
     ended: bool,
+    /// What follows when everything that waits is delivered.
+    end: Pumped,
+    echo: Echo,
     responses: Responses,
 }
 
@@ -67,6 +76,8 @@ impl<'a> Pump<'a> {
             last_taken: now,
             next_slice: now,
             ended: false,
+            end: Pumped::Ended,
+            echo: Echo::default(),
             responses: Responses::default(),
         }
     }
@@ -79,9 +90,11 @@ impl<'a> Pump<'a> {
             }
             let turn = self.turn(&flow);
             if self.ended && self.waiting.is_empty() {
-                // The half is closed, the other direction may go on.
-                let _ = tokio::io::AsyncWriteExt::shutdown(&mut self.to).await;
-                return Pumped::Ended;
+                if matches!(self.end, Pumped::Ended) {
+                    // The half is closed, the other direction may go on.
+                    let _ = tokio::io::AsyncWriteExt::shutdown(&mut self.to).await;
+                }
+                return self.end;
             }
             let room = if flow.hold == Hold::Nothing { BUFFER } else { HELD };
             let takes = !self.ended && self.waiting.len() < room;
@@ -166,17 +179,62 @@ impl<'a> Pump<'a> {
                 {
                     *byte ^= 1;
                 }
-                if self.way == Way::ToClient {
-                    self.responses.read(bytes);
-                }
                 self.taken += n as u64;
                 self.last_taken = Instant::now();
-                self.waiting.extend_from_slice(bytes);
+                match self.shared.trap.meet(self.way, n) {
+                    Some((at, what)) => self.once(bytes, at, what),
+                    None => self.admit(bytes),
+                }
             }
             Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
             Err(_) => return false,
         }
         true
+    }
+
+    /// Something happens at one of the bytes that came.
+    fn once(&mut self, bytes: &mut [u8], at: usize, what: Once) {
+        match what {
+            Once::Flip => {
+                bytes[at] ^= 1;
+                self.admit(bytes);
+            }
+            Once::Repeat(n) => {
+                self.admit(&bytes[..at]);
+                self.echo = Echo::of(n);
+                self.admit(&bytes[at..]);
+            }
+            Once::Stall => {
+                self.shared.behaviour.send_modify(Behaviour::stall);
+                self.admit(bytes);
+            }
+            Once::Refuse => {
+                self.shared.behaviour.send_modify(|b| b.refuse = true);
+                self.shared.cut(Ending::Reset);
+                self.end_with(&bytes[..at], Pumped::Cut(Ending::Reset));
+            }
+            Once::Cut(ending) => self.end_with(&bytes[..at], Pumped::Cut(ending)),
+            Once::Silence => self.end_with(&bytes[..at], Pumped::Silent),
+        }
+        self.shared.counters.send_modify(|c| c.once += 1);
+    }
+
+    /// These are the last bytes that are delivered.
+    fn end_with(&mut self, bytes: &[u8], end: Pumped) {
+        self.admit(bytes);
+        self.ended = true;
+        self.end = end;
+    }
+
+    /// Lets bytes wait to be delivered.
+    fn admit(&mut self, bytes: &[u8]) {
+        let (first, again) = self.echo.hear(bytes).unwrap_or_default();
+        for piece in [&bytes[..first], again.as_slice(), &bytes[first..]] {
+            if self.way == Way::ToClient {
+                self.responses.read(piece);
+            }
+            self.waiting.extend_from_slice(piece);
+        }
     }
 
     /// Delivers up to so many bytes; whether the socket still works.

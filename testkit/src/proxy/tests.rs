@@ -248,6 +248,112 @@ async fn one_bit_is_flipped() {
 }
 
 #[tokio::test]
+async fn a_stream_is_truncated_once_at_that_byte() {
+    let mut line = Line::new().await;
+    line.down(b"before").await;
+    line.proxy.once(Way::ToClient, 4, Once::Cut(Ending::Finish));
+    line.server.write_all(b"0123456789").await.unwrap();
+    let mut got = Vec::new();
+    within(line.client.read_to_end(&mut got)).await.unwrap();
+    assert_eq!(got, b"0123");
+    assert_eq!(within(line.server.read(&mut [0; 1])).await.unwrap(), 0);
+    assert_eq!(line.proxy.counters().once, 1);
+    let client = TcpStream::connect(line.proxy.address()).await.unwrap();
+    let (server, _) = within(line.listener.accept()).await.unwrap();
+    Line { client, server, ..line }.down(b"0123456789").await;
+}
+
+#[tokio::test]
+async fn a_stream_is_reset_once_in_the_middle_of_it() {
+    let mut line = Line::new().await;
+    line.proxy.once(Way::ToServer, 4, Once::Cut(Ending::Reset));
+    line.up(b"0123").await;
+    line.client.write_all(b"4").await.unwrap();
+    let error = within(line.server.read(&mut [0; 1])).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    assert!(within(line.client.read(&mut [0; 1])).await.is_err());
+}
+
+#[tokio::test]
+async fn a_piece_of_the_stream_is_sent_twice() {
+    let mut line = Line::new().await;
+    line.proxy.once(Way::ToServer, 2, Once::Repeat(3));
+    // However the bytes are cut on their way: the piece is as long as was said.
+    line.up(b"abc").await;
+    line.client.write_all(b"defg").await.unwrap();
+    assert_eq!(read(&mut line.server, 7).await, b"decdefg");
+    line.up(b"once").await;
+}
+
+#[tokio::test]
+async fn one_bit_is_flipped_once() {
+    let mut line = Line::new().await;
+    line.up(b"abc").await;
+    line.proxy.once(Way::ToServer, 1, Once::Flip);
+    line.client.write_all(b"abc").await.unwrap();
+    assert_eq!(read(&mut line.server, 3).await, b"acc");
+    line.up(b"abc").await;
+}
+
+#[tokio::test]
+async fn a_half_open_connection_delivers_nothing_and_tells_nobody_while_others_pass() {
+    let mut line = Line::new().await;
+    line.proxy.once(Way::ToClient, 2, Once::Silence);
+    line.server.write_all(b"last words").await.unwrap();
+    assert_eq!(read(&mut line.client, 2).await, b"la");
+    line.client.write_all(b"anybody?").await.unwrap();
+    assert_silent(&mut line.client).await;
+    assert_silent(&mut line.server).await;
+    let client = TcpStream::connect(line.proxy.address()).await.unwrap();
+    let (server, _) = within(line.listener.accept()).await.unwrap();
+    let mut other = Line { client, server, ..line };
+    other.up(b"passes").await;
+    // Only when both have given up it is over.
+    drop(line.client);
+    assert_silent(&mut line.server).await;
+    drop(line.server);
+    other.proxy.wait_for(SOON, |c| c.open == 1).await.unwrap();
+}
+
+#[tokio::test]
+async fn everything_stalls_at_one_byte_and_is_delivered_later() {
+    let mut line = Line::new().await;
+    line.proxy.once(Way::ToServer, 1, Once::Stall);
+    line.client.write_all(b"ab").await.unwrap();
+    line.proxy.wait_for(SOON, |c| c.once == 1).await.unwrap();
+    line.server.write_all(b"cd").await.unwrap();
+    assert_silent(&mut line.client).await;
+    assert_silent(&mut line.server).await;
+    line.proxy.pass();
+    assert_eq!(read(&mut line.server, 2).await, b"ab");
+    assert_eq!(read(&mut line.client, 2).await, b"cd");
+}
+
+#[tokio::test]
+async fn a_server_is_gone_at_one_byte_and_back_later() {
+    let mut line = Line::new().await;
+    line.proxy.once(Way::ToServer, 1, Once::Refuse);
+    line.client.write_all(b"ab").await.unwrap();
+    assert!(within(line.client.read(&mut [0; 1])).await.is_err());
+    let mut late = TcpStream::connect(line.proxy.address()).await.unwrap();
+    assert!(within(late.read(&mut [0; 1])).await.is_err());
+    assert_eq!(line.proxy.counters().refused, 1);
+    line.proxy.pass();
+    let client = TcpStream::connect(line.proxy.address()).await.unwrap();
+    let (server, _) = within(line.listener.accept()).await.unwrap();
+    Line { client, server, ..line }.up(b"back").await;
+}
+
+#[tokio::test]
+async fn what_was_to_happen_once_does_not_after_all_if_the_proxy_passes() {
+    let mut line = Line::new().await;
+    line.proxy.once(Way::ToServer, 1, Once::Flip);
+    line.proxy.pass();
+    line.up(b"whole").await;
+    assert_eq!(line.proxy.counters().once, 0);
+}
+
+#[tokio::test]
 async fn a_proxy_without_a_server_resets_its_clients() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = listener.local_addr().unwrap();

@@ -1,0 +1,93 @@
+//! What happens once, in the middle of what travels.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::{BUFFER, Ending, Way};
+
+/// What a [`TcpProxy`](super::TcpProxy::once) does at one byte, once, on whichever connection brings that byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Once {
+    /// The connection is cut before this byte: with [`Ending::Finish`] what was sent is truncated, with [`Ending::Reset`]
+    /// bytes before it may be lost too.
+    Cut(Ending),
+    /// One bit of this byte is flipped.
+    Flip,
+    /// So many bytes, from this one on, are delivered twice: first as they come, and again when all of them have come. At
+    /// most [`BUFFER`].
+    Repeat(usize),
+    /// The server is gone: every connection is reset and new ones are refused, until the proxy
+    /// [passes](super::TcpProxy::pass) again.
+    Refuse,
+    /// Everything [stalls](super::TcpProxy::stall), until the proxy [passes](super::TcpProxy::pass) again.
+    Stall,
+    /// From this byte on the connection is half-open: what either side sends is taken and never delivered, and neither is
+    /// told that the other is gone. Other connections pass.
+    Silence,
+}
+
+/// What is to happen once.
+#[derive(Debug)]
+struct Armed {
+    way: Way,
+    /// So many bytes pass before.
+    left: u64,
+    what: Once,
+}
+
+/// Holds what is to happen once, until it happens.
+#[derive(Debug, Default)]
+pub(super) struct Trap(Mutex<Option<Armed>>);
+
+impl Trap {
+    pub(super) fn arm(&self, way: Way, after: u64, what: Once) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Armed { way, left: after, what });
+    }
+
+    pub(super) fn disarm(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// So many bytes have come: what happens among them, and at which.
+    pub(super) fn meet(&self, way: Way, bytes: usize) -> Option<(usize, Once)> {
+        let mut armed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let it = armed.as_mut().filter(|a| a.way == way)?;
+        match usize::try_from(it.left) {
+            Ok(at) if at < bytes => {
+                let what = it.what;
+                *armed = None;
+                Some((at, what))
+            }
+            _ => {
+                it.left -= bytes as u64;
+                None
+            }
+        }
+    }
+}
+
+/// Keeps a copy of bytes that are to be delivered again.
+#[derive(Debug, Default)]
+pub(super) struct Echo {
+    left: usize,
+    kept: Vec<u8>,
+}
+
+impl Echo {
+    pub(super) fn of(bytes: usize) -> Self {
+        Self { left: bytes.min(BUFFER), kept: Vec::new() }
+    }
+
+    /// Hears what comes. When it has heard all that it waits for: how many of these bytes that took, and what is delivered
+    /// again after them.
+    pub(super) fn hear(&mut self, bytes: &[u8]) -> Option<(usize, Vec<u8>)> {
+        if self.left == 0 {
+            return None;
+        }
+        let n = self.left.min(bytes.len());
+        self.kept.extend_from_slice(&bytes[..n]);
+        self.left -= n;
+        (self.left == 0).then(|| (n, std::mem::take(&mut self.kept)))
+    }
+}
