@@ -10,16 +10,23 @@ fn seeds(usual: std::ops::Range<u64>) -> std::ops::Range<u64> {
     from.parse().expect("a number")..to.parse().expect("a number")
 }
 
+/// What is found does not depend on it.
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 #[test]
 fn replicas_converge_without_faults() {
-    let report = Simulation::builder().faults(Faults::none()).seeds(seeds(0..8)).run();
+    let builder = Simulation::builder().faults(Faults::none()).jobs(processors());
+    let report = builder.seeds(seeds(0..8)).run();
     println!("{report}{:?}", report.tally);
     report.assert_sound();
 }
 
 #[test]
 fn nothing_breaks_in_a_swarm_of_faults() {
-    let report = Simulation::builder().faults(Faults::swarm()).seeds(seeds(0..8)).run();
+    let builder = Simulation::builder().faults(Faults::swarm()).jobs(processors());
+    let report = builder.seeds(seeds(0..8)).run();
     println!("{report}{:?}", report.tally);
     report.assert_sound();
 }
