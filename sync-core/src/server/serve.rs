@@ -31,9 +31,20 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// Something that was being done is done.
 enum Done {
     Greeted(Box<Result<(Peer, Welcome)>>),
-    Served { stream: u32, answer: Answer, renewed: Option<Peer> },
-    Read { stream: u32, result: Result<Served> },
-    HeadMoved { stream: u32 },
+    Served {
+        stream: u32,
+        answer: Answer,
+        renewed: Option<Peer>,
+    },
+    Read {
+        stream: u32,
+        result: Result<Served>,
+    },
+    HeadMoved {
+        stream: u32,
+    },
+    /// It was given up, and nobody waits for it.
+    GaveUp,
 }
 
 enum Answer {
@@ -49,6 +60,8 @@ struct Listener {
     head: watch::Receiver<(Epoch, Seq)>,
     /// Ends the sleep, while it sleeps.
     sleep: Option<AbortHandle>,
+    /// Whether the last read found something, which the next one goes on from.
+    goes_on: bool,
 }
 
 struct Link<'a> {
@@ -234,14 +247,15 @@ impl Link<'_> {
     fn read(&mut self, stream: u32, pull: crate::protocol::Pull) {
         let Some(peer) = self.peer.clone() else { return };
         let server = self.server;
-        // The first read of a stream finds out whether the cursor means anything here.
-        let goes_on = self.listeners.contains_key(&stream);
         let listener = self.listeners.entry(stream).or_insert_with(|| {
             let hub = server.hub(&pull.scope);
-            Listener { head: hub.head(), _hub: hub, sleep: None }
+            Listener { head: hub.head(), _hub: hub, sleep: None, goes_on: false }
         });
         // The head is noted before the read, so that nothing falls between the read and the sleep.
         listener.head.borrow_and_update();
+        // The first read of a stream finds out whether the cursor means anything here, and who looks again after a
+        // heartbeat finds what other processes appended.
+        let goes_on = std::mem::take(&mut listener.goes_on);
         let read = async move {
             let result = if goes_on { peer.read_on(&pull).await } else { peer.read(&pull).await };
             Done::Read { stream, result }
@@ -259,7 +273,12 @@ impl Link<'_> {
             let _ = head.changed().await;
         });
         listener.sleep = Some(handle);
-        self.work.push(sleep.map(move |_| Done::HeadMoved { stream }).boxed());
+        // A sleep that is given up for another one must not wake it, or the two would go on for ever.
+        let woken = move |slept| match slept {
+            Ok(()) => Done::HeadMoved { stream },
+            Err(_) => Done::GaveUp,
+        };
+        self.work.push(sleep.map(woken).boxed());
     }
 
     async fn finish(&mut self, done: Done) -> Result<()> {
@@ -297,12 +316,15 @@ impl Link<'_> {
                     Ok(Served::Reset(_)) | Err(_) => Found::End,
                 };
                 // A stream that ended meanwhile has no use for it.
-                if self.listeners.contains_key(&stream) {
+                if let Some(listener) = self.listeners.get_mut(&stream) {
+                    listener.goes_on = matches!(&result, Ok(Served::Chunk(shared))
+                        if shared.chunk().next > shared.chunk().after);
                     self.found.insert(stream, result);
                     self.input(SessionInput::Read { stream, found });
                 }
             }
             Done::HeadMoved { stream } => self.input(SessionInput::HeadMoved { stream }),
+            Done::GaveUp => {}
         }
         Ok(())
     }
