@@ -63,6 +63,8 @@ struct Listener {
     head: watch::Receiver<(Epoch, Seq)>,
     /// Ends the sleep, while it sleeps.
     sleep: Option<AbortHandle>,
+    /// Whether the last read found something, which the next one goes on from.
+    goes_on: bool,
 }
 
 struct Link<'a> {
@@ -248,14 +250,15 @@ impl Link<'_> {
     fn read(&mut self, stream: u32, pull: crate::protocol::Pull) {
         let Some(peer) = self.peer.clone() else { return };
         let server = self.server;
-        // The first read of a stream finds out whether the cursor means anything here.
-        let goes_on = self.listeners.contains_key(&stream);
         let listener = self.listeners.entry(stream).or_insert_with(|| {
             let hub = server.hub(&pull.scope);
-            Listener { head: hub.head(), _hub: hub, sleep: None }
+            Listener { head: hub.head(), _hub: hub, sleep: None, goes_on: false }
         });
         // The head is noted before the read, so that nothing falls between the read and the sleep.
         listener.head.borrow_and_update();
+        // The first read of a stream finds out whether the cursor means anything here, and who looks again after a
+        // heartbeat finds what other processes appended.
+        let goes_on = std::mem::take(&mut listener.goes_on);
         let read = async move {
             let result = if goes_on { peer.read_on(&pull).await } else { peer.read(&pull).await };
             Done::Read { stream, result }
@@ -316,7 +319,9 @@ impl Link<'_> {
                     Ok(Served::Reset(_)) | Err(_) => Found::End,
                 };
                 // A stream that ended meanwhile has no use for it.
-                if self.listeners.contains_key(&stream) {
+                if let Some(listener) = self.listeners.get_mut(&stream) {
+                    listener.goes_on = matches!(&result, Ok(Served::Chunk(shared))
+                        if shared.chunk().next > shared.chunk().after);
                     self.found.insert(stream, result);
                     self.input(SessionInput::Read { stream, found });
                 }
