@@ -6,6 +6,7 @@ use sync_core::protocol::HEADER_BYTES;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 /// The read buffer of a replica's connection. It is allocated at once: 16 KiB.
+#[cfg(feature = "client")]
 const READ_BUFFER: usize = 16 << 10;
 /// The same of a server's, of which many may be idle: 2 KiB. Larger messages are read in steps of it.
 #[cfg(feature = "server")]
