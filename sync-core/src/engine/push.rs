@@ -91,6 +91,12 @@ impl Push {
         self.settled
     }
 
+    /// The positions that verdicts named mean nothing any more.
+    pub(super) fn forget_positions(&mut self) {
+        self.settled = Seq(0);
+        self.answered = Seq(0);
+    }
+
     /// The link is gone: whether the batch arrived is unknown, and the same batch is pushed again.
     pub(super) fn lose_link(&mut self) {
         if matches!(self.state, State::InFlight { .. } | State::Refused(_) | State::Empty) {
@@ -258,8 +264,7 @@ impl Engine {
     pub(super) fn push_again(&mut self, scope: &Scope) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let push = &mut machine.push;
-        push.settled = Seq(0);
-        push.answered = Seq(0);
+        push.forget_positions();
         if matches!(push.state, State::InFlight { .. } | State::Empty | State::Refused(_)) {
             push.state = State::Unknown;
         }

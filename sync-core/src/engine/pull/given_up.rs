@@ -56,6 +56,8 @@ impl Engine {
         match result {
             Ok(()) => {
                 *pull = Pull { refused: pull.refused, ..Pull::new(Checkpoint::default()) };
+                // What verdicts named is gone from the device; the log may have another life when access comes back.
+                machine.push.forget_positions();
                 self.tell(Event::ScopeGone(scope.clone()));
             }
             // The next greeting says the same, and it is tried again.
