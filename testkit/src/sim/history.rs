@@ -40,6 +40,9 @@ pub(super) struct Story {
     known: Vec<Bits>,
     /// Writes that erased the document: what does not know of one has to go.
     erasures: Bits,
+    /// A device was copied while there was an erasure: stamped anew under another identity the copy of one that had not
+    /// travelled is another erasure, of which nobody knew.
+    doubled: bool,
     /// Writes that ended: resolved away, refused, undone before anybody heard of them, deleted and purged, or gone with
     /// their device.
     pub(super) ended: Bits,
@@ -91,7 +94,8 @@ impl Story {
     pub(super) fn is_erased(&self, write: usize, newer: &Bits) -> bool {
         let erasures = newer.common(&self.erasures);
         let known = &self.known[write];
-        erasures.iter().any(|erasure| erasure != write && !known.contains(erasure))
+        self.doubled && !erasures.is_empty()
+            || erasures.iter().any(|erasure| erasure != write && !known.contains(erasure))
     }
 
     /// All bodies that the document ever had.
@@ -313,6 +317,9 @@ impl History {
             Fact::Restored => self.note_restore(),
             Fact::Cloned { from, to } => {
                 self.cloned = true;
+                for story in self.stories.values_mut() {
+                    story.doubled |= !story.erasures.is_empty();
+                }
                 let shown = self.shown.get(*from).cloned().unwrap_or_default();
                 self.show_all(*to, shown);
                 let units = self.units.get(from).cloned().unwrap_or_default();

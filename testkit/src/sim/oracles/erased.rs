@@ -1,6 +1,8 @@
 //! An erasure takes every body that was written without knowing of it, on the server and on every device (guarantee of
 //! `hard_delete`).
 
+use sync_core::model::DocumentState;
+
 use super::{Fact, History, Look, Oracle, Verdict};
 
 #[derive(Debug)]
@@ -17,7 +19,9 @@ impl Oracle for Erased {
             Fact::Wrote { client, key, after: Some(after), .. } if after.is_erasure() => {
                 (*client, key, history.story(key).bodies())
             }
-            Fact::Changed { client, key, after: Some(after), .. } if after.erased.is_some() => {
+            Fact::Changed { client, key, before, after: Some(after), .. }
+                if after.erased > DocumentState::erasure_of(before.as_ref()) =>
+            {
                 (*client, key, history.story(key).erased_by(after))
             }
             _ => return Ok(()),
