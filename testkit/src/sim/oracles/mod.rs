@@ -66,7 +66,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(sessions::Sessions),
         Box::new(overwritten::Overwritten),
         Box::new(exactly_once::ExactlyOnce::default()),
-        Box::new(whole::Whole),
+        Box::new(whole::Whole::default()),
         Box::new(checkpoint::Checkpoints),
         Box::new(stamps::Stamps),
         Box::new(scopes::Scopes),

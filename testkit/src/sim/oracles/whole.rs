@@ -1,12 +1,17 @@
 //! A local transaction travels whole, and a chunk never ends within one append: a reader at the head sees no half of one.
 
-use sync_core::model::{DocumentKey, Revision};
+use std::collections::BTreeSet;
+
+use sync_core::model::{DocumentKey, PushId, ReplicaId, Revision, Scope};
 
 use super::{Fact, History, Look, Oracle, Verdict};
 use crate::sim::history::key_of;
 
-#[derive(Debug)]
-pub(super) struct Whole;
+#[derive(Debug, Default)]
+pub(super) struct Whole {
+    /// The batches that were formed: a retry is what it was, whatever can be pushed by then.
+    formed: BTreeSet<(Scope, ReplicaId, PushId)>,
+}
 
 impl Oracle for Whole {
     fn name(&self) -> &'static str {
@@ -16,6 +21,9 @@ impl Oracle for Whole {
     fn see(&mut self, fact: &Fact, history: &History, look: &mut dyn Look) -> Verdict {
         match fact {
             Fact::Formed { client, batch } => {
+                if !self.formed.insert((batch.scope.clone(), batch.replica, batch.id)) {
+                    return Ok(());
+                }
                 let has = |key: &DocumentKey, revision: &Revision| {
                     let of = |c: &&sync_core::model::Change| {
                         c.state.revision == *revision && key_of(&batch.scope, c) == *key
