@@ -138,8 +138,6 @@ mutants! {
     PushRetriedByWriteOnly = "push-retried-by-write-only";
     /// A request outlives its link.
     RequestOutlivesLink = "request-outlives-link";
-    /// The answer to a position that was told on a lost link counts for the next one.
-    AnswerOutlivesLink = "answer-outlives-link";
     /// A stream that ended is not opened again (rxdb PR 4612).
     StreamNotReopened = "stream-not-reopened";
     /// Failures are tried again at once.

@@ -59,7 +59,7 @@ impl Engine {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let pull = &mut machine.pull;
         let Acknowledged::Telling { ticket: asked, moved } = pull.acknowledged else { return };
-        if ticket != asked && !mutant!(AnswerOutlivesLink) {
+        if ticket != asked {
             return;
         }
         let moved = moved || mutant!(AcknowledgesForEver);
