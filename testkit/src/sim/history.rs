@@ -203,6 +203,11 @@ impl History {
         self.stories.values().any(|story| !story.erasures.is_empty())
     }
 
+    /// A batch with these documents is not pushed any more: that is excused if one of them was erased.
+    pub(super) fn note_withdrawn(&mut self, keys: &[DocumentKey]) {
+        self.withdrawn |= keys.iter().any(|key| !self.story(key).erasures.is_empty());
+    }
+
     pub(super) fn stories(&self) -> impl Iterator<Item = (&DocumentKey, &Story)> {
         self.stories.iter()
     }

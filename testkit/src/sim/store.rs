@@ -234,7 +234,9 @@ impl<D: Disks> Run<D> {
             Ok(batch) => {
                 let id = batch.as_ref().map(|b| b.id);
                 if let Some(before) = before {
-                    self.history.withdrawn |= id != Some(before.id);
+                    if id != Some(before.id) {
+                        self.history.note_withdrawn(&before.keys);
+                    }
                     for key in before.keys {
                         self.compare(client, &key, &Cause::Settled);
                     }
