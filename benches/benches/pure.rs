@@ -9,15 +9,12 @@
 
 use std::hint::black_box;
 
-use benches::documents::{Order, collection, id, revision, state};
+use benches::documents::{chunk, collection, revision, state};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use sync_core::clock::{Clock, Now};
 use sync_core::codec::Codec;
 use sync_core::framed::Wire;
-use sync_core::model::{
-    Body, Chunk, Cursor, DocumentId, DocumentKey, DocumentState, Epoch, LogEntry, Scope, Seq,
-    Stamp, Term, TermStart,
-};
+use sync_core::model::{Body, Cursor, DocumentId, DocumentKey, DocumentState, Scope, Stamp};
 use sync_core::protocol::Message;
 use sync_core::resolver::{Conflict, ConflictResolver, FieldMerge, LastWriteWins, ServerWins};
 use transport_http::format::{Changes, Continued, Format};
@@ -40,29 +37,8 @@ fn clock(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn chunk() -> Chunk {
-    let collection = collection().expect("a collection");
-    let entry = |n: usize| LogEntry {
-        seq: Seq(n as u64 + 1),
-        collection: collection.clone(),
-        id: DocumentId::new(id(Order::Random, n)).expect("an id"),
-        state: state(n).expect("a state"),
-    };
-    Chunk {
-        scope: Scope::default(),
-        epoch: Epoch([1; 16]),
-        after: Seq(0),
-        next: Seq(DOCUMENTS as u64),
-        head: Seq(DOCUMENTS as u64),
-        horizon: Seq(0),
-        terms: vec![TermStart { term: Term(1), first: Seq(1) }],
-        entries: (0..DOCUMENTS).map(entry).collect(),
-        bookmarks: None,
-    }
-}
-
 fn codec(criterion: &mut Criterion) {
-    let message = Message::Chunk(chunk());
+    let message = Message::Chunk(chunk(DOCUMENTS).expect("a chunk"));
     let bytes = message.to_bytes();
     let mut group = criterion.benchmark_group("codec");
     group.throughput(Throughput::Elements(DOCUMENTS as u64));
@@ -77,7 +53,8 @@ fn codec(criterion: &mut Criterion) {
         });
     });
     let cursor = Some(Cursor::default());
-    let changes = Changes::Chunk(Box::new(Continued { chunk: chunk(), cursor }));
+    let changes =
+        Changes::Chunk(Box::new(Continued { chunk: chunk(DOCUMENTS).expect("a chunk"), cursor }));
     let json = Format::Json.encode(changes.clone()).expect("JSON");
     group.bench_function("encode, JSON", |b| {
         b.iter(|| Format::Json.encode(black_box(changes.clone())).expect("JSON"));

@@ -10,12 +10,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use benches::documents::{Order, body, collection, id, state};
+use benches::documents::{Order, body, chunk, collection, id};
 use benches::setup::{environment, memory_server, replica_over, sqlite_storage};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use sync_core::model::{
-    Body, Chunk, DocumentId, Epoch, Generation, LogEntry, Scope, Seq, Term, TermStart,
-};
+use sync_core::model::{Body, DocumentId, Generation, Scope};
 use sync_core::replica::{Context, LocalTransaction, LocalWrite, WriteOperation};
 use sync_core::resolver::Resolvers;
 use tokio::runtime::Runtime;
@@ -85,32 +83,10 @@ fn push(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The chunk in which the server has all documents.
-fn chunk() -> Chunk {
-    let collection = collection().expect("a collection");
-    let entry = |n: usize| LogEntry {
-        seq: Seq(n as u64 + 1),
-        collection: collection.clone(),
-        id: DocumentId::new(id(Order::Random, n)).expect("an id"),
-        state: state(n).expect("a state"),
-    };
-    Chunk {
-        scope: Scope::default(),
-        epoch: Epoch([1; 16]),
-        after: Seq(0),
-        next: Seq(DOCUMENTS as u64),
-        head: Seq(DOCUMENTS as u64),
-        horizon: Seq(0),
-        terms: vec![TermStart { term: Term(1), first: Seq(1) }],
-        entries: (0..DOCUMENTS).map(entry).collect(),
-        bookmarks: None,
-    }
-}
-
 fn apply(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime starts");
     let folder = tempfile::tempdir().expect("a folder");
-    let chunk = chunk();
+    let chunk = chunk(DOCUMENTS).expect("a chunk");
     let mut group = criterion.benchmark_group("apply");
     group.sample_size(10).throughput(Throughput::Elements(DOCUMENTS as u64));
     let once = async |dirty: usize| -> Duration {

@@ -2,7 +2,8 @@
 
 use sync_core::error::Result;
 use sync_core::model::{
-    Body, Change, Collection, DocumentId, DocumentState, ReplicaId, Revision, Stamp,
+    Body, Change, Chunk, Collection, DocumentId, DocumentState, Epoch, LogEntry, ReplicaId,
+    Revision, Scope, Seq, Stamp, Term, TermStart,
 };
 
 /// The bytes of a body.
@@ -80,6 +81,33 @@ pub fn state(n: usize) -> Result<DocumentState> {
     let revision = revision(n);
     let body = Some(Body::parse(body(n))?);
     Ok(DocumentState { revision, author: revision, created: revision.stamp, body, erased: None })
+}
+
+/// The chunk in which a replica without anything gets that many documents, in the order of their numbers.
+///
+/// # Errors
+/// Never.
+pub fn chunk(count: usize) -> Result<Chunk> {
+    let collection = collection()?;
+    let entry = |n: usize| {
+        Ok(LogEntry {
+            seq: Seq(n as u64 + 1),
+            collection: collection.clone(),
+            id: DocumentId::new(id(Order::Random, n))?,
+            state: state(n)?,
+        })
+    };
+    Ok(Chunk {
+        scope: Scope::default(),
+        epoch: Epoch([1; 16]),
+        after: Seq(0),
+        next: Seq(count as u64),
+        head: Seq(count as u64),
+        horizon: Seq(0),
+        terms: vec![TermStart { term: Term(1), first: Seq(1) }],
+        entries: (0..count).map(entry).collect::<Result<_>>()?,
+        bookmarks: None,
+    })
 }
 
 /// The n-th document as a change without a base.
