@@ -102,6 +102,8 @@ mutants! {
     ResetDropsEdits = "reset-drops-edits";
     /// Rule M: the position stays after the server was restored.
     PositionKeptAfterRestore = "position-kept-after-restore";
+    /// What a full pull did not find stays absent after the server was restored from a backup older than the purge.
+    AbsenceSurvivesRestore = "absence-survives-restore";
     /// What was settled above the cut is not offered again (cht-core #8093).
     LostNotOffered = "lost-not-offered";
     /// A full pull does not find out what is gone.

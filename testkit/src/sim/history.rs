@@ -137,6 +137,11 @@ impl Story {
         })
     }
 
+    /// Whether a tombstone was purged once; a restore may have brought it back.
+    pub(super) fn was_purged(&self, state: &DocumentState) -> bool {
+        state.is_deleted() && self.purged.contains(&self.of(Some(state)))
+    }
+
     /// Gives a state its name. A replica that sets its clock back may use a name again that never left it.
     fn name(&mut self, state: &DocumentState, writes: &Bits, parent: Option<&DocumentState>) {
         let node = self.states.entry(state.revision).or_default();

@@ -17,6 +17,7 @@ mod numbered;
 mod pushing;
 mod reoffers;
 mod resets;
+mod restores;
 mod scopes;
 mod settling;
 mod taking_in;
@@ -29,6 +30,7 @@ pub use numbered::*;
 pub use pushing::*;
 pub use reoffers::*;
 pub use resets::*;
+pub use restores::*;
 pub use scopes::*;
 pub use settling::*;
 pub use taking_in::*;
@@ -157,6 +159,11 @@ macro_rules! rule_traces {
             a_reset_while_deferred
             a_requested_reset_keeps_edits
             a_restore_while_everything_is_pulled
+            a_restore_brings_a_purged_tombstone_back
+            an_edit_on_what_is_absent_meets_a_purged_tombstone
+            a_restore_brings_a_purged_erasure_back
+            a_restore_while_absent_waits_for_a_verdict
+            a_restore_while_absent_waits_for_the_app
             only_what_lies_above_the_cut_is_offered_again
             everybody_offers_everything_again
             a_reoffer_over_an_older_one

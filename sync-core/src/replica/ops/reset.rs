@@ -2,7 +2,7 @@
 
 use super::transaction::Transaction;
 use crate::error::Result;
-use crate::model::{Epoch, ReplicaId, Reset, ResetReason, Scope, Seq, Settled};
+use crate::model::{Epoch, ReplicaId, Reset, ResetReason, Scope, Seq, ServerState, Settled};
 use crate::replica::record::{Edit, Record};
 use crate::replica::rows::ReplicaRows;
 use crate::replica::rules::{self, RuleContext};
@@ -79,8 +79,10 @@ fn cut_checkpoint(tx: &mut Transaction<'_>, epoch: Epoch, cut: Seq) {
 
 /// What was settled above the cut is lost on the server: it becomes a re-offer, a push that names where it was settled.
 fn lose_above(tx: &mut Transaction<'_>, record: &mut Record, old: Epoch, cut: Seq) {
+    forget_absence(record);
     let known = record.settled_at();
-    if record.pending.as_ref().and_then(|p| p.slot.as_ref()).is_some_and(|s| s.seq > cut) {
+    let unfounded = |slot: &ServerState| slot.seq > cut || slot.state.is_none();
+    if record.pending.as_ref().and_then(|p| p.slot.as_ref()).is_some_and(unfounded) {
         // Whoever wrote that state offers it again; a conflict with it then arises anew.
         let pending = record.pending_mut();
         pending.slot = None;
@@ -111,6 +113,20 @@ fn lose_above(tx: &mut Transaction<'_>, record: &mut Record, old: Epoch, cut: Se
     let base = Some(Settled { epoch: old, seq: known, state });
     let transaction = tx.meta.next_local();
     record.pending_mut().edit = Some(Edit { transaction, base, travelled: true, unlogged: false });
+}
+
+/// What a full pull did not find is absent at the position where the pull ended, until a restore brings back the tombstone
+/// that was purged, at a lower one: only the state that the replica holds, or made its edit on, is still known.
+fn forget_absence(record: &mut Record) {
+    let is_shown = record.edit().is_none() && record.current.is_some();
+    if is_shown || mutant!(AbsenceSurvivesRestore) {
+        return;
+    }
+    let settled = record.edit().and_then(|e| e.base.as_ref()).map_or(Seq(0), |base| base.seq);
+    record.known = record.known.min(settled);
+    if let Some(pending) = record.pending.as_mut() {
+        pending.voided = pending.voided.min(settled);
+    }
 }
 
 /// Takes another identity: the batch in flight is dissolved, and every unsettled edit is stamped anew.
