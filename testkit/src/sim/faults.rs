@@ -211,6 +211,8 @@ pub struct Workload {
     pub transactions: usize,
     /// Of 100 writes, how many go to the first document. Default 30.
     pub hot: usize,
+    /// Of 100 writes, how many follow the one before within some milliseconds, while it is on its way. Default 15.
+    pub hurried: usize,
     /// Whether each run varies these numbers by its seed. Default yes.
     pub swarm: bool,
 }
@@ -223,10 +225,14 @@ impl Default for Workload {
             erasures: 3,
             transactions: 8,
             hot: 30,
+            hurried: 15,
             swarm: true,
         }
     }
 }
+
+/// Milliseconds within which a hurried write follows: a few round trips of a good network.
+const HURRY: u64 = 80;
 
 impl Workload {
     fn of_run(&self, seed: u64) -> Self {
@@ -241,6 +247,7 @@ impl Workload {
             erasures: pick(&mut rng, self.erasures).min(20),
             transactions: pick(&mut rng, self.transactions).min(40),
             hot: pick(&mut rng, self.hot).min(90),
+            hurried: pick(&mut rng, self.hurried).min(60),
             swarm: false,
         }
     }
@@ -276,8 +283,12 @@ impl Plan {
         for client in 0..setting.clients {
             let mut rng = SplitMix64::of(seed, 0x3117 + client as u64);
             let count = workload.writes_per_second * setting.millis as f64 / 1_000.0;
+            let mut at = 0;
             for _ in 0..count.ceil() as usize {
-                let at = rng.next_u64() % writing.max(1);
+                at = match rng.percent(workload.hurried) {
+                    true => (at + rng.next_u64() % HURRY).min(writing),
+                    false => rng.next_u64() % writing.max(1),
+                };
                 let what = workload.write(&mut rng, client, setting.documents);
                 actions.push(Action { at, what });
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use sync_core::engine::Phase;
-use sync_core::model::{Checkpoint, DocumentKey, Scope};
+use sync_core::model::{Checkpoint, DocumentKey, Scope, Seq};
 use sync_core::replica::record::Record;
 use sync_core::server::record::{ServerRow, ServerScope};
 use sync_core::server::rows::ServerReads;
@@ -130,7 +130,14 @@ impl<D: Disks> Run<D> {
         for scope in self.followed(client) {
             let scope = self.scopes[scope].clone();
             let row = self.scope_row(client, &scope).clone();
-            let head = self.server_row_of(&scope).map(|r| r.head).unwrap_or_default();
+            let held = self.server_row_of(&scope).map(|r| (r.head, r.epoch));
+            let head = held.map_or(Seq(0), |(head, _)| head);
+            let epochs = row.checkpoint.epoch.zip(held.map(|(_, epoch)| epoch));
+            if epochs.is_some_and(|(stands_in, is)| stands_in != is) {
+                return Some(format!(
+                    "client {client} has not heard in {scope} that the server was restored"
+                ));
+            }
             if row.pending + row.in_flight > 0 || row.checkpoint.after() != head {
                 return Some(format!(
                     "client {client} stands at {} of {head} in {scope}, {} to push, {} in flight",
@@ -204,8 +211,8 @@ impl<D: Disks> Run<D> {
         if self.is_over() {
             return;
         }
-        // What is being acknowledged is heard out first.
-        let settled = self.now + 10_000;
+        // What is being acknowledged, and what a fault held back, is heard out first.
+        let settled = self.queue.last_arrival().unwrap_or_default().max(self.now) + 10_000;
         self.run_until(plan, settled);
         let (before, end) = (self.talk, self.now + QUIET);
         let polls = self.polls(QUIET);

@@ -120,6 +120,22 @@ impl Queue {
         self.order.peek().map(|Reverse((at, ..))| *at)
     }
 
+    /// When the last message that was said, or held back by a fault, has arrived.
+    pub(super) fn last_arrival(&self) -> Option<u64> {
+        let arrives = |event: &Event| {
+            matches!(
+                event,
+                Event::Up { .. } | Event::Down { .. } | Event::Store { .. } | Event::Tell { .. }
+            )
+        };
+        let of = |place: &usize| self.events[*place].as_ref().is_some_and(arrives);
+        self.order
+            .iter()
+            .filter(|Reverse((.., place))| of(place))
+            .map(|Reverse((at, ..))| *at)
+            .max()
+    }
+
     pub(super) fn pop(&mut self) -> Option<(u64, Event)> {
         let Reverse((at, _, place)) = self.order.pop()?;
         self.free.push(place);
