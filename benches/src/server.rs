@@ -160,7 +160,7 @@ pub async fn append(
             .map(|n| documents::change(order, n, &collection))
             .collect::<Result<_, _>>()?;
         let id = PushId(n as u64 + 1);
-        let batch = PushBatch { scope: scope.clone(), replica: AUTHOR, id, changes };
+        let batch = PushBatch { scope: scope.clone(), replica: AUTHOR, id, changes, recall: None };
         storage.append(cx, batch, judge.clone()).await?;
     }
     Ok(())

@@ -102,7 +102,7 @@ fn batch(n: u64) -> PushBatch {
     let change =
         Change { collection: key.collection, id: key.id, base: None, base_body: None, state };
     let (scope, replica) = (Scope::default(), REPLICA);
-    PushBatch { scope, replica, id: PushId(n + 1), changes: vec![change] }
+    PushBatch { scope, replica, id: PushId(n + 1), changes: vec![change], recall: None }
 }
 
 /// Lets everything in.

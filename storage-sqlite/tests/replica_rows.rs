@@ -60,7 +60,7 @@ fn any_pending() -> impl Strategy<Value = Pending> {
             tombstone: false,
         }),
         carried: match moved {
-            None => Carried::Withdrawn,
+            None => Carried::Withdrawn(7 << 100),
             Some(true) => Carried::Kept(state(4, Some("\"pushed\""))),
             Some(false) => Carried::Current,
         },

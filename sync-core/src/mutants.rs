@@ -94,6 +94,8 @@ mutants! {
     TransactionTorn = "transaction-torn";
     /// A retry is another batch.
     RetryRenamed = "retry-renamed";
+    /// A batch of which something was erased is given up without asking whether it had arrived.
+    NothingRecalled = "nothing-recalled";
     /// A stamp that is too far ahead ends in the quarantine.
     ClockRefusalQuarantined = "clock-refusal-quarantined";
     /// Verdicts on any batch settle the one in flight.

@@ -50,8 +50,13 @@ impl World {
     }
 
     async fn push(&self, id: u64, changes: Vec<Change>) -> Verdicts {
-        let batch =
-            PushBatch { scope: Scope::default(), replica: REPLICA, id: PushId(id), changes };
+        let batch = PushBatch {
+            scope: Scope::default(),
+            replica: REPLICA,
+            id: PushId(id),
+            changes,
+            recall: None,
+        };
         self.server.admit(None, REPLICA).await.unwrap().push(batch).await.unwrap()
     }
 

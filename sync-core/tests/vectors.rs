@@ -230,6 +230,7 @@ fn messages() -> Vec<(&'static str, &'static str, Message)> {
                         base_body: None,
                         state: since(tombstone(a2), a2),
                     }],
+                    recall: None,
                 },
             }),
         ),
@@ -243,6 +244,7 @@ fn messages() -> Vec<(&'static str, &'static str, Message)> {
                     scope: scope(),
                     replica: LAPTOP,
                     id: PushId(17),
+                    recall: None,
                     changes: vec![
                         Change {
                             collection: notes(),
@@ -446,6 +448,30 @@ fn messages() -> Vec<(&'static str, &'static str, Message)> {
                     ),
                 ],
             }),
+        ),
+        (
+            "push-recalled",
+            "A batch of one change that was erased since.",
+            Message::Push(Push {
+                batch: PushBatch {
+                    scope: scope(),
+                    replica: LAPTOP,
+                    id: PushId(18),
+                    changes: vec![Change {
+                        collection: notes(),
+                        id: id("erased"),
+                        base: None,
+                        base_body: None,
+                        state: tombstone(a1),
+                    }],
+                    recall: Some(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff),
+                },
+            }),
+        ),
+        (
+            "verdicts-recalled",
+            "A batch that was recalled before it had arrived.",
+            Message::Verdicts(Verdicts::Recalled),
         ),
         ("verdicts-stale", "A doubled old push.", Message::Verdicts(Verdicts::Stale)),
         (

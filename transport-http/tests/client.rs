@@ -49,6 +49,7 @@ fn batch(changes: usize, bytes: usize) -> PushBatch {
         replica: ReplicaId([1; 16]),
         id: PushId(4),
         changes: (0..changes).map(change).collect(),
+        recall: None,
     }
 }
 

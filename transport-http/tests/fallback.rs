@@ -98,7 +98,13 @@ fn batch(n: u64) -> PushBatch {
         },
     };
     let replica = ReplicaId([9; 16]);
-    PushBatch { scope: Scope::default(), replica, id: PushId(n), changes: vec![change] }
+    PushBatch {
+        scope: Scope::default(),
+        replica,
+        id: PushId(n),
+        changes: vec![change],
+        recall: None,
+    }
 }
 
 /// Somebody who follows.

@@ -189,6 +189,7 @@ async fn everything_travels_in_frames_too() {
         replica,
         id: sync_core::model::PushId(2),
         changes: Vec::new(),
+        recall: None,
     };
     let verdicts: Verdicts = frame(post(PUSHES, Format::Frame.encode(batch).unwrap()), 200).await;
     assert!(matches!(verdicts, Verdicts::Decided { .. }));

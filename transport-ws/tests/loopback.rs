@@ -195,6 +195,7 @@ fn batch(body: &str) -> PushBatch {
             base_body: None,
             state: state(body),
         }],
+        recall: None,
     }
 }
 

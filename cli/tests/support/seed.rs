@@ -79,7 +79,7 @@ pub(crate) fn server(path: &Path, documents: usize) {
         for (batch, first) in starts.enumerate() {
             let changes = (first..documents.min(first + APPEND)).map(&mut change).collect();
             let id = PushId(batch as u64 + 1);
-            let batch = PushBatch { scope: Scope::default(), replica, id, changes };
+            let batch = PushBatch { scope: Scope::default(), replica, id, changes, recall: None };
             storage.append(cx, batch, Arc::new(Anything)).await.unwrap();
         }
         storage.close().await.unwrap();

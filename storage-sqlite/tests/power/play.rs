@@ -140,7 +140,7 @@ fn other_batch(known: &Known, now: Now, writes: &Writes) -> PushBatch {
     };
     let changes = writes.iter().enumerate().map(change).collect();
     let id = PushId(known.pushed + 1);
-    PushBatch { scope: Scope::default(), replica: OTHER, id, changes }
+    PushBatch { scope: Scope::default(), replica: OTHER, id, changes, recall: None }
 }
 
 fn base(entry: &LogEntry, epoch: Epoch) -> BaseRef {

@@ -195,6 +195,15 @@ impl Codec for u64 {
     }
 }
 
+impl Codec for u128 {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.to_be_bytes());
+    }
+    fn decode(input: &mut Reader) -> Result<Self> {
+        input.array().map(Self::from_be_bytes)
+    }
+}
+
 impl Codec for u32 {
     fn encode(&self, out: &mut Vec<u8>) {
         u64::from(*self).encode(out);

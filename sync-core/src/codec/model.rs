@@ -93,10 +93,10 @@ impl Codec for Stamp {
 
 impl Codec for Digest {
     fn encode(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.0.to_be_bytes());
+        self.0.encode(out);
     }
     fn decode(input: &mut Reader) -> Result<Self> {
-        Ok(Self(u128::from_be_bytes(input.array()?)))
+        Codec::decode(input).map(Self)
     }
 }
 
@@ -168,7 +168,7 @@ codec_struct! {
     Settled { epoch, seq, state }
     BaseRef { revision, epoch, seq, tombstone }
     Change { collection, id, base, base_body, state }
-    PushBatch { scope, replica, id, changes }
+    PushBatch { scope, replica, id, changes, recall }
     Verdict { seq, kind, current }
     Rejection { code, reason }
     LogEntry { seq, collection, id, state }
@@ -201,6 +201,7 @@ codec_enum!(Verdicts {
     0 => Decided { epoch, verdicts },
     1 => Stale,
     2 => Cloned,
+    3 => Recalled,
 });
 
 codec_enum!(ResetReason {

@@ -81,6 +81,7 @@ impl From<&Verdicts> for Answer {
             Verdicts::Decided { verdicts, .. } => {
                 Self::Decided(verdicts.iter().map(|v| v.seq).max().unwrap_or_default())
             }
+            Verdicts::Recalled => Self::Decided(Seq(0)),
             Verdicts::Stale | Verdicts::Cloned => Self::Cloned,
         }
     }

@@ -237,8 +237,13 @@ impl Connection for ClosureConnection {
         self.open(self.fetch(&pull)).await
     }
 
+    /// A batch that is recalled counts as not taken: most services cannot say what became of it.
     async fn push(&self, batch: PushBatch) -> Result<Verdicts> {
         let line = self.inner.line(self.replica, &batch.scope);
+        if batch.recall.is_some() {
+            line.sending().await?.progress = None;
+            return Ok(Verdicts::Recalled);
+        }
         let verdicts = async {
             match &self.inner.send {
                 Sender::Each(send) => self.send_each(&line, &batch, send).await,

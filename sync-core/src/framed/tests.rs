@@ -121,7 +121,7 @@ fn pull() -> Pull {
 
 fn batch() -> PushBatch {
     let replica = ReplicaId([1; 16]);
-    PushBatch { scope: Scope::default(), replica, id: PushId(1), changes: Vec::new() }
+    PushBatch { scope: Scope::default(), replica, id: PushId(1), changes: Vec::new(), recall: None }
 }
 
 fn ack() -> Ack {

@@ -1,11 +1,13 @@
 //! What travels from a replica to the server, and what the server says of it.
 
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
     Body, Collection, DocumentId, DocumentState, Epoch, PushId, ReplicaId, Revision, Scope, Seq,
     ServerState, Settled, Stamp,
 };
+use crate::codec::Codec;
 
 /// Which server state an edit was made on, by name only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -79,6 +81,10 @@ impl Change {
 }
 
 /// An immutable, durable slice of a replica's outbox, of one scope. Retries send the same batch.
+///
+/// One of which something was erased since cannot be sent again as it was: it is *recalled*. That sends its name, its
+/// [digest](Self::digest) and its changes without any body, and asks what became of it. A server that has taken the batch tells
+/// the verdicts; one that has not takes it never more, and says so ([`Verdicts::Recalled`]).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PushBatch {
     /// The scope that all its changes belong to.
@@ -89,6 +95,41 @@ pub struct PushBatch {
     pub id: PushId,
     /// The changes, in the order in which they were written.
     pub changes: Vec<Change>,
+    /// For a batch that is recalled, the digest of what it was.
+    pub recall: Option<u128>,
+}
+
+impl PushBatch {
+    /// What tells a batch from another one under the same name: the 128-bit XXH3 hash of the keys and the digests of all
+    /// changes. Base bodies do not count, they say nothing that the base's revision does not.
+    #[must_use]
+    pub fn digest(&self) -> u128 {
+        self.recall.unwrap_or_else(|| {
+            let changes = self.changes.iter();
+            digest_of(changes.map(|c| (&c.collection, &c.id, digest_of_state(c.base, &c.state))))
+        })
+    }
+}
+
+/// The digest of a batch, by those of its changes.
+pub(crate) fn digest_of<'a>(
+    changes: impl Iterator<Item = (&'a Collection, &'a DocumentId, u128)>,
+) -> u128 {
+    let mut bytes = Vec::new();
+    for (collection, id, digest) in changes {
+        collection.encode(&mut bytes);
+        id.encode(&mut bytes);
+        digest.encode(&mut bytes);
+    }
+    xxh3_128(&bytes)
+}
+
+/// What a change to a document adds to the digest of its batch.
+pub(crate) fn digest_of_state(base: Option<BaseRef>, state: &DocumentState) -> u128 {
+    let mut bytes = Vec::new();
+    base.encode(&mut bytes);
+    state.encode(&mut bytes);
+    xxh3_128(&bytes)
 }
 
 /// The server's verdict on one change.
@@ -158,6 +199,8 @@ pub enum Verdicts {
         /// The verdicts, as many as the batch has changes.
         verdicts: Vec<Verdict>,
     },
+    /// The batch was recalled before it was taken: it has no effect, now and whenever it still arrives.
+    Recalled,
     /// A newer batch of this replica was seen: this one is a doubled old message and has no effect.
     Stale,
     /// The server knows another batch under this id: the replica was cloned or rolled back, and needs a new identity.

@@ -16,6 +16,7 @@ pub use bookmark::{Bookmark, Bookmarks};
 pub use change::{
     BaseRef, Change, PushBatch, Rejection, RejectionCode, Verdict, VerdictKind, Verdicts,
 };
+pub(crate) use change::{digest_of, digest_of_state};
 pub use checkpoint::{Checkpoint, Cursor, FullPull, TermStart, agree_on_terms};
 pub use chunk::{Chunk, LogEntry, Reset, ResetReason};
 pub use document::{Digest, DocumentState, ServerState, Settled};

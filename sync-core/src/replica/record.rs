@@ -9,7 +9,7 @@ use crate::codec::{Codec, Reader, codec_enum, codec_struct};
 use crate::error::Result;
 use crate::model::{
     BaseRef, Checkpoint, Collection, Digest, DocumentKey, DocumentState, Generation, LocalSeq,
-    PushId, Rejection, ReplicaId, Revision, Seq, ServerState, Settled, Stamp,
+    PushId, Rejection, ReplicaId, Revision, Seq, ServerState, Settled, Stamp, digest_of_state,
 };
 use crate::replica::{Failures, WriteLimits};
 
@@ -72,6 +72,14 @@ pub struct InFlight {
     pub carried: Carried,
 }
 
+impl InFlight {
+    /// Whether the pushed state was erased since.
+    #[must_use]
+    pub fn is_withdrawn(&self) -> bool {
+        matches!(self.carried, Carried::Withdrawn(_))
+    }
+}
+
 /// Where the state is that a batch in flight carries for a document.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Carried {
@@ -80,8 +88,8 @@ pub enum Carried {
     Current,
     /// It is this one; the current state is another.
     Kept(DocumentState),
-    /// It was erased: nothing but its revision is left, and the batch cannot be sent again as it was.
-    Withdrawn,
+    /// It was erased: nothing is left but its revision, and the digest of it with which the batch is recalled.
+    Withdrawn(u128),
 }
 
 impl Record {
@@ -135,14 +143,14 @@ impl Record {
         match &self.in_flight()?.carried {
             Carried::Current => self.current.as_ref(),
             Carried::Kept(state) => Some(state),
-            Carried::Withdrawn => None,
+            Carried::Withdrawn(_) => None,
         }
     }
 
     /// As [`pushed_state`](Self::pushed_state), or what is left of it if it was erased.
     pub(crate) fn pushed(&self) -> Option<DocumentState> {
         let in_flight = self.in_flight()?;
-        if in_flight.carried != Carried::Withdrawn {
+        if !in_flight.is_withdrawn() {
             return self.pushed_state().cloned();
         }
         let (author, created) = (in_flight.revision, in_flight.revision.stamp);
@@ -167,9 +175,10 @@ impl Record {
         pending.edit.iter_mut().filter_map(|e| e.base.as_mut()).for_each(|b| strip(&mut b.state));
         pending.slot.iter_mut().filter_map(|s| s.state.as_mut()).for_each(strip);
         if let Some(in_flight) = pending.in_flight.as_mut()
-            && matches!(&in_flight.carried, Carried::Kept(state) if state.erased < erased)
+            && let Carried::Kept(state) = &in_flight.carried
+            && state.erased < erased
         {
-            in_flight.carried = Carried::Withdrawn;
+            in_flight.carried = Carried::Withdrawn(digest_of_state(in_flight.base, state));
         }
     }
 
@@ -425,7 +434,7 @@ codec_struct! {
 codec_enum!(Carried {
     0 => Current,
     1 => Kept(state),
-    2 => Withdrawn,
+    2 => Withdrawn(digest),
 });
 
 #[cfg(test)]

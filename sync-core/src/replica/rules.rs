@@ -176,8 +176,13 @@ pub(crate) fn settle(
                     outcome.refused = Some((pushed, base));
                 }
             } else if record.edit().is_some() && !edited_since && !mutant!(RefusedStays) {
-                let erases = is_refused_erasure(&pushed, record.base());
+                let has_erased = drop_stripped_slot(record, &pushed);
+                let erases = has_erased || is_refused_erasure(&pushed, record.base());
                 let base = step_back(record, &pushed, cx);
+                if has_erased {
+                    record.show(None);
+                    record.known = Seq(0);
+                }
                 if let Some(held) = verdict.current.clone().filter(|_| erases) {
                     take_in(record, key, held, cx);
                 }
@@ -245,7 +250,7 @@ pub(crate) fn settle(
     outcome
 }
 
-fn decided(taken: Taken) -> Option<Decided> {
+pub(crate) fn decided(taken: Taken) -> Option<Decided> {
     match taken {
         Taken::Resolved(decided) => Some(decided),
         _ => None,
@@ -393,6 +398,15 @@ pub(crate) fn carry_out(
 /// Whether what was refused would have erased what it was made on. That is gone here: the server tells what it holds.
 fn is_refused_erasure(refused: &DocumentState, base: Option<&Settled>) -> bool {
     refused.erased > DocumentState::erasure_of(base.map(|b| &b.state))
+}
+
+/// What came while an erasure was in flight waits without its body: once that is refused, the server has to tell it again.
+/// Whether there was such a state.
+fn drop_stripped_slot(record: &mut Record, refused: &DocumentState) -> bool {
+    let Some(pending) = record.pending.as_mut() else { return false };
+    let is_stripped =
+        |slot: &ServerState| slot.state.as_ref().is_some_and(|s| s.erased < refused.erased);
+    pending.slot.take_if(|slot| is_stripped(slot)).is_some()
 }
 
 /// The refused edit goes; the document shows the settled state it was made on. If that was lost with an old life of the

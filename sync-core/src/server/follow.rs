@@ -144,7 +144,7 @@ mod tests {
             state: DocumentState { revision, author: revision, created, body, erased: None },
         };
         let (scope, changes) = (Scope::default(), vec![change]);
-        let batch = PushBatch { scope, replica, id: PushId(n), changes };
+        let batch = PushBatch { scope, replica, id: PushId(n), changes, recall: None };
         server.admit(None, replica).await.unwrap().push(batch).await.unwrap();
     }
 

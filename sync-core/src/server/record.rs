@@ -120,7 +120,8 @@ pub struct PushRecord {
     pub id: PushId,
     /// The digest of the batch.
     pub digest: u128,
-    /// What was said of each change; bodies are looked up when it is told again.
+    /// What was said of each change; bodies are looked up when it is told again. Nothing for a batch that was recalled before
+    /// it was taken.
     pub verdicts: Vec<StoredVerdict>,
 }
 
@@ -177,21 +178,7 @@ codec_struct! {
     ServerScope { epoch, ancestors, head, horizon, terms, documents, digest, high_water }
     ServerRow { seq, first, state, offered }
     Offer { epoch, seq, edited }
+    PushRecord { id, digest, verdicts }
     StoredVerdict { seq, kind }
     Acknowledged { epoch, seq }
-}
-
-impl crate::codec::Codec for PushRecord {
-    fn encode(&self, out: &mut Vec<u8>) {
-        self.id.encode(out);
-        out.extend_from_slice(&self.digest.to_be_bytes());
-        self.verdicts.encode(out);
-    }
-    fn decode(input: &mut crate::codec::Reader) -> crate::error::Result<Self> {
-        Ok(Self {
-            id: crate::codec::Codec::decode(input)?,
-            digest: u128::from_be_bytes(input.array()?),
-            verdicts: crate::codec::Codec::decode(input)?,
-        })
-    }
 }

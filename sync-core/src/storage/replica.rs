@@ -152,7 +152,8 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
 
     /// The batch in flight, or else forms one of whole transactions from the front of the outbox, bounded by the
     /// limits; none if nothing waits. When it returns, the batch survives a power failure, and until it is settled
-    /// every call gives the same one, whatever is written meanwhile. It holds at least one transaction, whatever the
+    /// every call gives the same one, whatever is written meanwhile; once something of it was erased, as one that is
+    /// [recalled](PushBatch). It holds at least one transaction, whatever the
     /// limits. How often it was given shows in its entries ([`UnsettledEntry::attempts`]). In a scope that nobody has heard of
     /// nothing waits.
     async fn next_push(
@@ -164,7 +165,8 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
 
     /// Takes in the verdicts on a batch if it is the one in flight, and they are of the replica's life of the log; else
     /// nothing happens, and the answer is empty: so in a scope that nobody has heard of.
-    /// When it returns, no batch is in flight, and edits that were made meanwhile stand on the state that was pushed.
+    /// When it returns, no batch is in flight, and edits that were made meanwhile stand on the state that was pushed. What was
+    /// [`Recalled`](Verdicts::Recalled) waits for the next batch.
     /// The position does not move. May be lost to a power failure: the batch is then pushed again and gets the same
     /// verdicts.
     ///

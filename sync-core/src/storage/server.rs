@@ -72,6 +72,10 @@ pub trait ServerStorage: Send + Sync + fmt::Debug + 'static {
     /// because the future was dropped or failed, pushes it again. Another batch under the id of the newest one is
     /// [`Cloned`](crate::model::Verdicts::Cloned), without effect.
     ///
+    /// A batch that is [recalled](PushBatch) gets its verdicts if it was appended; if not, it is
+    /// [`Recalled`](crate::model::Verdicts::Recalled) from then on, whichever form of it comes, and a power failure does not
+    /// change that.
+    ///
     /// A batch of any size is one append, and one without changes has no verdicts and is remembered like any other; how much
     /// a push may hold is for the caller to bound. The id 0 stands for "none" where ids are compared, so the caller does not
     /// hand in a batch with it.

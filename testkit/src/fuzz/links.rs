@@ -190,7 +190,13 @@ async fn use_connection(connection: Arc<dyn Connection>) {
     let scope = Scope::default();
     let pull = || Pull { scope: scope.clone(), cursor: Cursor::default(), limits: Limits::CHUNK };
     let replica = ReplicaId([1; 16]);
-    let batch = PushBatch { scope: scope.clone(), replica, id: PushId(1), changes: Vec::new() };
+    let batch = PushBatch {
+        scope: scope.clone(),
+        replica,
+        id: PushId(1),
+        changes: Vec::new(),
+        recall: None,
+    };
     let ack = Ack { scope: scope.clone(), epoch: Epoch([2; 16]), seq: Seq(1), digest: None };
     let follow = async {
         let mut live = connection.live(pull());

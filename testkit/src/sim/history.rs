@@ -188,9 +188,6 @@ pub struct History {
     made: BTreeMap<DocumentKey, Bits>,
     /// Positions of a life of the log may be doubted: a resolver may be asked about what it need not.
     pub(super) restored: bool,
-    /// A batch was given up because something of it was erased. What it had brought, if its answer was lost, is not known
-    /// as the replica's own any more.
-    pub(super) withdrawn: bool,
     /// Two devices had one identity.
     pub(super) cloned: bool,
     /// Two clones made one revision of two states: nothing tells them apart any more.
@@ -206,11 +203,6 @@ impl History {
 
     pub(super) fn has_erasures(&self) -> bool {
         self.stories.values().any(|story| !story.erasures.is_empty())
-    }
-
-    /// A batch with these documents is not pushed any more: that is excused if one of them was erased.
-    pub(super) fn note_withdrawn(&mut self, keys: &[DocumentKey]) {
-        self.withdrawn |= keys.iter().any(|key| !self.story(key).erasures.is_empty());
     }
 
     pub(super) fn stories(&self) -> impl Iterator<Item = (&DocumentKey, &Story)> {

@@ -225,22 +225,11 @@ impl<D: Disks> Run<D> {
 
     fn form(&mut self, client: usize, scope: Scope, cx: &Context) -> Input {
         let limits = Limits { documents: self.setting.push, ..Limits::PUSH };
-        let before = self.batch_of(client, &scope);
         let formed = self
             .on_client(client, Durability::Power, |rows| ops::next_push(rows, cx, &scope, limits));
-        // A batch of which something was erased is given up, and what waited behind it is decided.
-        self.note_calls_of(Some(client), formed.is_ok());
         let result = match formed {
             Ok(batch) => {
                 let id = batch.as_ref().map(|b| b.id);
-                if let Some(before) = before {
-                    if id != Some(before.id) {
-                        self.history.note_withdrawn(&before.keys);
-                    }
-                    for key in before.keys {
-                        self.compare(client, &key, &Cause::Settled);
-                    }
-                }
                 // Forming may stamp anew.
                 let changes = batch.iter().flat_map(|b| &b.changes);
                 let keys: Vec<_> = changes.map(|c| key_of(&scope, c)).collect();

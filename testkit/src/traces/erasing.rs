@@ -3,10 +3,7 @@
 use std::sync::Arc;
 
 use sync_core::error::ErrorKind;
-use sync_core::model::{
-    Change, Limits, Rejection, RejectionCode, Reset, ResetReason, Seq, VerdictKind,
-};
-use sync_core::replica::record::Carried;
+use sync_core::model::{Limits, Reset, ResetReason, Seq, VerdictKind};
 use sync_core::replica::{
     Committed, Decided, Decision, LocalTransaction, LocalWrite, WriteOperation,
 };
@@ -15,7 +12,7 @@ use sync_core::resolver::{ClientWins, Resolution, ServerWins, resolve_with};
 use super::{batch, decided, refusing, world_with};
 use crate::cores::Cores;
 use crate::resolvers::Joining;
-use crate::world::{Options, Refuse, World};
+use crate::world::{Options, World};
 
 /// The app is told that an edit was erased, and nothing else.
 #[track_caller]
@@ -25,7 +22,7 @@ fn assert_told(committed: &Committed) {
 }
 
 /// A world whose replicas hold a document with an edit on it at replica 1, which has erased nothing.
-fn edited<C: Cores>(cores: C) -> World<C> {
+pub(super) fn edited<C: Cores>(cores: C) -> World<C> {
     let mut world = world_with(cores, ClientWins);
     world.put(0, "notes/a", "first secret");
     world.sync_all();
@@ -93,8 +90,8 @@ pub fn an_edit_that_does_not_know_of_an_erasure_stays_behind<C: Cores>(cores: C)
     assert_eq!((world.text(other, "notes/a"), world.calls().count()), (None, 0));
 }
 
-/// An erasure of what is in flight takes its body at once. The batch cannot be sent again as it was: its verdict still
-/// counts, and if that does not come, what is left of it travels under another name.
+/// An erasure of what is in flight takes its body at once. Its verdict still counts, and if that does not come, the batch is
+/// recalled.
 pub fn what_is_in_flight_is_erased_here<C: Cores>(cores: C) {
     let mut world = edited(cores);
     for answered in [true, false] {
@@ -103,9 +100,15 @@ pub fn what_is_in_flight_is_erased_here<C: Cores>(cores: C) {
         let verdicts = world.deliver(&pushed);
         world.erase(1, "notes/a");
         let in_flight = world.record(1, "notes/a").in_flight().cloned();
-        assert_eq!(in_flight.map(|f| f.carried), Some(Carried::Withdrawn));
+        assert!(in_flight.is_some_and(|f| f.is_withdrawn()));
         if answered {
             world.settle(1, pushed.id, &verdicts);
+        } else {
+            let recall = batch(&mut world, 1);
+            assert_eq!((recall.id, recall.digest()), (pushed.id, pushed.digest()));
+            let verdicts = world.deliver(&recall);
+            assert_eq!(decided(&verdicts)[0].kind, VerdictKind::Accepted);
+            world.settle(1, recall.id, &verdicts);
         }
         let next = batch(&mut world, 1);
         assert!(next.id > pushed.id && next.changes[0].state.is_erasure());
@@ -132,7 +135,7 @@ pub fn what_is_in_flight_is_erased_by_another<C: Cores>(cores: C) {
     // The first copy of the message arrives late, and nobody hears of it.
     world.deliver(&pushed);
     world.assert_gone("secret");
-    assert!(world.form(1).is_none(), "there is nothing left to push");
+    world.push_all(1);
     assert_eq!(world.batch_in_flight(1), None);
     // Who has seen the erasure may write again.
     world.put(1, "notes/a", "fresh");
@@ -331,37 +334,6 @@ pub fn an_erasure_with_a_wrong_clock<C: Cores>(cores: C) {
     assert!(erased.is_some_and(|e| e.stamp.millis() < world.now().0 + 600_000), "{erased:?}");
     assert_eq!(world.calls().count(), 0);
 }
-
-fn refuses_erasures() -> Option<Refuse> {
-    Some(Arc::new(|change: &Change| {
-        let refused = change.state.is_erasure();
-        refused.then(|| Rejection { code: RejectionCode::Forbidden, reason: "refused".to_owned() })
-    }))
-}
-
-/// A refused erasure goes to the quarantine, and the document comes back from the server. A retry erases it again.
-pub fn a_refused_erasure<C: Cores>(cores: C) {
-    let mut world = edited(cores);
-    world.push_all(1);
-    world.pull_all(0);
-    world.put(0, "notes/b", "text");
-    world.sync_all();
-    world.refuse(refuses_erasures());
-    world.erase(0, "notes/a");
-    world.push_all(0);
-    assert_eq!(world.quarantine(0).len(), 1);
-    assert_eq!(world.text(0, "notes/a").as_deref(), Some("third secret"), "the server tells it");
-    world.sync_all();
-    world.assert_converged();
-    world.refuse(None);
-    let retried = world.decide(0, "notes/a", &Decision::Retry);
-    assert!(retried.is_ok(), "{retried:?}");
-    world.sync_all();
-    world.assert_converged();
-    world.assert_gone("secret");
-    assert_eq!(world.calls().count(), 0);
-}
-
 /// A restored server does not know of the erasure any more; it is told again.
 pub fn an_erasure_is_lost_in_a_restore<C: Cores>(cores: C) {
     let mut world = edited(cores);

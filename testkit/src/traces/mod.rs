@@ -15,6 +15,8 @@ mod foreign;
 mod local_only;
 mod numbered;
 mod pushing;
+mod recalling;
+mod refused_erasures;
 mod reoffers;
 mod resets;
 mod restores;
@@ -28,6 +30,8 @@ pub use foreign::*;
 pub use local_only::*;
 pub use numbered::*;
 pub use pushing::*;
+pub use recalling::*;
+pub use refused_erasures::*;
 pub use reoffers::*;
 pub use resets::*;
 pub use restores::*;
@@ -151,6 +155,7 @@ macro_rules! rule_traces {
             a_full_pull_finds_out_what_is_gone_beside_a_deferred_insert
             a_full_pull_is_safe_up_to_its_floor
             a_full_pull_leaves_dirty_documents_to_the_push
+            a_refused_edit_of_what_a_full_pull_did_not_find
             a_deferred_document_is_gone_meanwhile
             an_insert_after_a_purge_is_a_new_document
             a_digest_reset_is_no_conflict
@@ -204,6 +209,9 @@ macro_rules! rule_traces {
             what_is_in_flight_is_erased_here
             what_is_in_flight_is_erased_by_another
             the_others_of_a_batch_are_settled_as_ever
+            a_batch_is_recalled_that_had_arrived
+            a_batch_is_recalled_before_it_arrives
+            a_clone_recalls_another_batch
             refused_edits_are_erased
             deferred_conflicts_are_erased
             written_again_after_an_erasure
@@ -214,6 +222,7 @@ macro_rules! rule_traces {
             an_erasure_asks_no_resolver_of_the_server
             an_erasure_with_a_wrong_clock
             a_refused_erasure
+            a_refused_edit_that_knew_of_an_erasure
             an_erasure_is_lost_in_a_restore
             an_erased_tombstone_is_purged
             an_erasure_of_a_deleted_document_travels_by_itself

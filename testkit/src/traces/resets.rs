@@ -4,7 +4,7 @@ use sync_core::model::{Limits, Reset, ResetReason, Seq};
 use sync_core::replica::Decision;
 use sync_core::resolver::{ClientWins, Resolution};
 
-use super::{batch, chunk, world_with};
+use super::{batch, chunk, refusing, world_with};
 use crate::cores::Cores;
 use crate::resolvers::Deferring;
 use crate::world::{Greeting, Reply, World};
@@ -109,6 +109,19 @@ pub fn a_full_pull_leaves_dirty_documents_to_the_push<C: Cores>(cores: C) {
     assert_eq!(world.calls().count(), 1, "the edit met absent");
     world.assert_converged();
     assert_eq!(world.server_text("notes/a").as_deref(), Some("edited"));
+}
+
+/// If the push of such a document is refused, it does not fall back to what is gone.
+pub fn a_refused_edit_of_what_a_full_pull_did_not_find<C: Cores>(cores: C) {
+    let mut world = World::new(cores, 2);
+    away_past_the_horizon(&mut world, &["notes/a", "notes/b"], &["notes/a"]);
+    world.put(1, "notes/a", "refused");
+    world.refuse(refusing("refused"));
+    world.pull_all(1);
+    assert_eq!(world.text(1, "notes/a").as_deref(), Some("refused"));
+    world.sync_all();
+    assert_eq!((world.text(1, "notes/a"), world.quarantine(1).len()), (None, 1));
+    world.assert_converged();
 }
 
 /// A deferred conflict about a document that is gone meanwhile: the app decides against "absent".

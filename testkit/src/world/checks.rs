@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sync_core::model::{Digest, DocumentKey, DocumentState, LocalSeq, Seq};
-use sync_core::replica::record::{Carried, Record, ScopeRow};
+use sync_core::replica::record::{InFlight, Record, ScopeRow};
 use sync_core::replica::rows::ReplicaReads;
 
 use super::World;
@@ -156,7 +156,7 @@ fn check_record(replica: usize, key: &DocumentKey, record: &Record) {
     assert!(!pending.deferred || pending.slot.is_some(), "deferred against nothing: {}", what());
     assert!(pending.edit.is_none() || record.current.is_some(), "an edit of nothing: {}", what());
     assert!(
-        pending.in_flight.as_ref().is_none_or(|f| f.carried == Carried::Withdrawn)
+        pending.in_flight.as_ref().is_none_or(InFlight::is_withdrawn)
             || record.pushed_state().is_some(),
         "in flight with nothing: {}",
         what()

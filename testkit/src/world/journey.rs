@@ -29,7 +29,7 @@ impl<C: Cores> World<C> {
     pub fn push_once(&mut self, replica: usize) -> Option<PushBatch> {
         let batch = self.form(replica)?;
         match self.deliver(&batch) {
-            verdicts @ Verdicts::Decided { .. } => {
+            verdicts @ (Verdicts::Decided { .. } | Verdicts::Recalled) => {
                 self.settle(replica, batch.id, &verdicts);
             }
             Verdicts::Stale | Verdicts::Cloned => {

@@ -182,8 +182,14 @@ pub fn batch() -> impl Strategy<Value = PushBatch> {
             base_body,
             state,
         });
-    (scope(), replica(), any::<u64>(), vec(change, 0..4)).prop_map(
-        |(scope, replica, id, changes)| PushBatch { scope, replica, id: PushId(id), changes },
+    (scope(), replica(), any::<u64>(), vec(change, 0..4), option::of(any::<u128>())).prop_map(
+        |(scope, replica, id, changes, recall)| PushBatch {
+            scope,
+            replica,
+            id: PushId(id),
+            changes,
+            recall,
+        },
     )
 }
 
@@ -229,6 +235,7 @@ pub fn verdicts() -> impl Strategy<Value = Verdicts> {
     prop_oneof![
         (epoch(), vec(verdict, 0..4))
             .prop_map(|(epoch, verdicts)| Verdicts::Decided { epoch, verdicts }),
+        Just(Verdicts::Recalled),
         Just(Verdicts::Stale),
         Just(Verdicts::Cloned),
     ]

@@ -214,10 +214,10 @@ fn end_full_pull(tx: &mut Transaction<'_>, cx: &Context, epoch: Epoch) -> Result
             return;
         }
         let absent = ServerState { seq: position, state: None };
-        let waits = record.in_flight().is_some() || record.is_deferred();
-        if waits && record.edit().is_some() {
+        if record.edit().is_some() {
+            // The push meets it. If that is refused, nothing is left to show.
             rules::wait(record, absent);
-        } else if record.edit().is_none() && record.current.is_some() {
+        } else if record.current.is_some() {
             // What is known at the very position is absent there too.
             record.known = Seq(0);
             let mut rule_cx =

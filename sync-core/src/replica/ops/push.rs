@@ -3,8 +3,10 @@
 use super::transaction::{Transaction, read_meta};
 use crate::clock::{Clock, DRIFT_BOUND, Now};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{BaseRef, DocumentKey};
-use crate::model::{Change, Limits, PushBatch, PushId, Scope, Verdict, VerdictKind, Verdicts};
+use crate::model::{
+    BaseRef, Change, DocumentKey, DocumentState, Limits, PushBatch, PushId, Scope, Verdict,
+    VerdictKind, Verdicts, digest_of, digest_of_state,
+};
 use crate::replica::failures::Failures;
 use crate::replica::record::{BatchRow, Carried, InFlight, Record};
 use crate::replica::rows::{OutboxPlace, ReplicaReads, ReplicaRows};
@@ -26,18 +28,19 @@ pub fn next_push(
     let meta = read_meta(rows)?;
     check_lease(cx.lease, meta.lease)?;
     if let Some(mut batch) = rows.batch(scope)? {
-        if !is_withdrawn(rows, &batch)? {
-            if mutant!(RetryRenamed) {
-                let mut meta = meta;
-                meta.last_push = meta.last_push.next();
-                batch.id = meta.last_push;
-                rows.put_meta(&meta)?;
-            }
-            batch.attempts = batch.attempts.saturating_add(1);
-            rows.put_batch(scope, Some(&batch))?;
-            return read_batch(rows, &cx.resolvers, scope, &batch).map(Some);
+        if mutant!(RetryRenamed) {
+            let mut meta = meta;
+            meta.last_push = meta.last_push.next();
+            batch.id = meta.last_push;
+            rows.put_meta(&meta)?;
         }
-        dissolve(rows, cx, scope, &batch)?;
+        batch.attempts = batch.attempts.saturating_add(1);
+        rows.put_batch(scope, Some(&batch))?;
+        let read = read_batch(rows, &cx.resolvers, scope, &batch)?;
+        if read.recall.is_none() || !mutant!(NothingRecalled) {
+            return Ok(Some(read));
+        }
+        dissolve(Transaction::begin_synced(rows, scope)?, cx, &batch)?;
     }
     let chosen = choose(rows, &cx.resolvers, scope, limits)?;
     if chosen.is_empty() {
@@ -59,44 +62,6 @@ pub fn next_push(
     tx.rows.put_batch(scope, Some(&batch))?;
     tx.finish()?;
     read_batch(rows, &cx.resolvers, scope, &batch).map(Some)
-}
-
-/// Whether something of the batch was erased since it was formed: it cannot be sent again as it was.
-fn is_withdrawn(rows: &dyn ReplicaReads, batch: &BatchRow) -> Result<bool> {
-    for key in &batch.keys {
-        let record = rows.record(key)?;
-        if record
-            .as_ref()
-            .and_then(Record::in_flight)
-            .is_some_and(|f| f.carried == Carried::Withdrawn)
-        {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// What is left of a batch goes into another one, under another name.
-fn dissolve(
-    rows: &mut dyn ReplicaRows,
-    cx: &Context,
-    scope: &Scope,
-    batch: &BatchRow,
-) -> Result<()> {
-    let mut tx = Transaction::begin_synced(rows, scope)?;
-    for key in &batch.keys {
-        let Some(old) = tx.rows.record(key)? else { continue };
-        let mut record = old.clone();
-        record.pending_mut().in_flight = None;
-        if let (Some(slot), Some(epoch)) = (rules::take_slot(&mut record), tx.epoch()) {
-            let (now, resolvers) = (cx.now, &cx.resolvers);
-            let mut rule_cx = RuleContext { now, epoch, meta: &mut tx.meta, resolvers };
-            rules::take_in(&mut record, key, slot, &mut rule_cx);
-        }
-        tx.save(key, Some(&old), record, Origin::Remote)?;
-    }
-    tx.rows.put_batch(scope, None)?;
-    tx.finish().map(drop)
 }
 
 /// Whole local transactions from the front of the outbox, as many as the limits allow, at least one.
@@ -187,42 +152,81 @@ fn read_batch(
     batch: &BatchRow,
 ) -> Result<PushBatch> {
     let mut changes = Vec::with_capacity(batch.keys.len());
+    let mut is_withdrawn = false;
     for key in &batch.keys {
-        let damaged = || {
-            Error::new(
-                ErrorKind::Incompatible,
-                "the batch in flight names a document that is not in flight",
-            )
-            .with("document", key)
-        };
-        let record = rows.record(key)?.ok_or_else(damaged)?;
-        let in_flight = record.in_flight().ok_or_else(damaged)?;
-        let state = record.pushed_state().cloned().ok_or_else(damaged)?;
-        let base = in_flight.base;
-        let known_base = record.edit().and_then(|e| e.base.as_ref()).map(|b| &b.state);
-        let base_body = known_base
-            .filter(|b| {
-                resolvers.sends_base(&key.collection)
-                    && Some(b.revision) == base.map(|b| b.revision)
-            })
-            .and_then(|b| b.body.clone());
-        changes.push(Change {
-            collection: key.collection.clone(),
-            id: key.id.clone(),
-            base,
-            base_body,
-            state,
-        });
+        let record = rows.record(key)?.ok_or_else(|| damaged(key))?;
+        is_withdrawn |= record.in_flight().is_some_and(InFlight::is_withdrawn);
+        changes.push(read_change(resolvers, key, &record)?);
     }
-    Ok(PushBatch { scope: scope.clone(), replica: batch.replica, id: batch.id, changes })
+    let recall = if is_withdrawn { Some(recall(rows, batch, &mut changes)?) } else { None };
+    Ok(PushBatch { scope: scope.clone(), replica: batch.replica, id: batch.id, changes, recall })
+}
+
+fn damaged(key: &DocumentKey) -> Error {
+    let what = "the batch in flight names a document that is not in flight";
+    Error::new(ErrorKind::Incompatible, what).with("document", key)
+}
+
+fn read_change(resolvers: &Resolvers, key: &DocumentKey, record: &Record) -> Result<Change> {
+    let in_flight = record.in_flight().ok_or_else(|| damaged(key))?;
+    let base = in_flight.base;
+    let known_base = record.edit().and_then(|e| e.base.as_ref()).map(|b| &b.state);
+    let is_sent = |b: &&DocumentState| {
+        resolvers.sends_base(&key.collection) && Some(b.revision) == base.map(|b| b.revision)
+    };
+    Ok(Change {
+        collection: key.collection.clone(),
+        id: key.id.clone(),
+        base,
+        base_body: known_base.filter(is_sent).and_then(|b| b.body.clone()),
+        state: record.pushed().ok_or_else(|| damaged(key))?,
+    })
+}
+
+/// Takes the bodies out of a batch of which something was erased since it was formed; the digest of what it was.
+fn recall(rows: &dyn ReplicaReads, batch: &BatchRow, changes: &mut [Change]) -> Result<u128> {
+    let mut digests = Vec::with_capacity(changes.len());
+    for (key, change) in batch.keys.iter().zip(changes) {
+        let record = rows.record(key)?.ok_or_else(|| damaged(key))?;
+        digests.push(match record.in_flight().map(|f| &f.carried) {
+            Some(Carried::Withdrawn(digest)) => *digest,
+            _ => digest_of_state(change.base, &change.state),
+        });
+        change.state.body = None;
+        change.base_body = None;
+    }
+    let keys = batch.keys.iter().map(|key| (&key.collection, &key.id));
+    Ok(digest_of(keys.zip(digests).map(|((collection, id), digest)| (collection, id, digest))))
+}
+
+/// A batch that was recalled is gone: what is left of it is pushed in another one.
+fn dissolve(mut tx: Transaction<'_>, cx: &Context, batch: &BatchRow) -> Result<Committed> {
+    for key in &batch.keys {
+        let Some(old) = tx.rows.record(key)? else { continue };
+        let mut record = old.clone();
+        record.pending_mut().in_flight = None;
+        tx.committed.taken += 1;
+        if let (Some(slot), Some(epoch)) = (rules::take_slot(&mut record), tx.epoch()) {
+            let (now, resolvers) = (cx.now, &cx.resolvers);
+            let mut rule_cx = RuleContext { now, epoch, meta: &mut tx.meta, resolvers };
+            let taken = rules::take_in(&mut record, key, slot, &mut rule_cx);
+            let decided = rules::decided(taken).into_iter();
+            let reports = decided.map(|decided| ConflictReport { key: key.clone(), decided });
+            tx.committed.conflicts.extend(reports);
+        }
+        tx.save(key, Some(&old), record, Origin::Remote)?;
+    }
+    let scope = tx.scope.clone();
+    tx.rows.put_batch(&scope, None)?;
+    tx.finish()
 }
 
 /// Takes in the verdicts on the batch in flight; verdicts on any other batch, or of another life of the log, change
 /// nothing.
 ///
 /// # Errors
-/// `Superseded` for an old lease, `Protocol` if there are not as many verdicts as changes, or if the verdicts are not
-/// [decided](Verdicts::Decided); nothing happens then. Else as the rows.
+/// `Superseded` for an old lease, `Protocol` if there are not as many verdicts as changes, or if the server knows another batch
+/// under this name; nothing happens then. Else as the rows.
 pub fn settle(
     rows: &mut dyn ReplicaRows,
     cx: &Context,
@@ -238,10 +242,14 @@ pub fn settle(
     let Some(batch) = tx.rows.batch(scope)?.filter(named) else {
         return Ok(Committed::default());
     };
-    let Verdicts::Decided { epoch, verdicts } = verdicts else {
-        return protocol(
-            "the server has another batch under this name: the replica needs a new identity",
-        );
+    let (epoch, verdicts) = match verdicts {
+        Verdicts::Decided { epoch, verdicts } => (epoch, verdicts),
+        Verdicts::Recalled => return dissolve(tx, cx, &batch),
+        Verdicts::Stale | Verdicts::Cloned => {
+            return protocol(
+                "the server has another batch under this name: the replica needs a new identity",
+            );
+        }
     };
     if tx.row.checkpoint.epoch.is_some_and(|e| e != *epoch) {
         return Ok(Committed::default());

@@ -4,11 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use xxhash_rust::xxh3::xxh3_128;
-
 use super::base::{Standing, is_lost, lineage, standing};
 use crate::clock::{Clock, Now};
-use crate::codec::Codec;
 use crate::error::Result;
 use crate::model::{
     Change, DocumentState, Epoch, Limits, LogEntry, PushBatch, Rejection, RejectionCode, Scope,
@@ -92,20 +89,6 @@ pub struct Appended {
     pub erased: bool,
 }
 
-/// The digest by which a retried batch is told from another one under the same name. Base bodies do not count: they say
-/// nothing that the base's revision does not.
-#[must_use]
-pub fn batch_digest(batch: &PushBatch) -> u128 {
-    let mut bytes = Vec::new();
-    for change in &batch.changes {
-        change.collection.encode(&mut bytes);
-        change.id.encode(&mut bytes);
-        change.base.encode(&mut bytes);
-        change.state.encode(&mut bytes);
-    }
-    xxh3_128(&bytes)
-}
-
 struct Log<'a> {
     rows: &'a mut dyn ServerRows,
     row: ServerScope,
@@ -135,19 +118,28 @@ pub fn append(
         let (head, erased) = (before, false);
         Ok(Appended { verdicts, epoch, before, head, horizon, terms, entries, erased })
     };
-    let digest = batch_digest(batch);
+    let digest = batch.digest();
     let record = rows.push_record(&batch.scope, batch.replica)?;
     if let Some(record) = record.filter(|_| !mutant!(RetryForgotten)) {
         if batch.id < record.id && !mutant!(OldPushCounts) {
             return unchanged(Verdicts::Stale);
         }
         if batch.id == record.id {
+            let is_recalled = record.verdicts.is_empty() && !batch.changes.is_empty();
+            if digest == record.digest && is_recalled {
+                return unchanged(Verdicts::Recalled);
+            }
             if digest != record.digest || record.verdicts.len() != batch.changes.len() {
                 return unchanged(Verdicts::Cloned);
             }
             let verdicts = tell_again(rows, &row, batch, &record)?;
             return unchanged(Verdicts::Decided { epoch, verdicts });
         }
+    }
+    if batch.recall.is_some() {
+        let record = PushRecord { id: batch.id, digest, verdicts: Vec::new() };
+        rows.put_push_record(&batch.scope, batch.replica, &record)?;
+        return unchanged(Verdicts::Recalled);
     }
     let mut log = Log { rows, first: row.head.next(), row, entries: Vec::new(), erased: false };
     let mut verdicts = Vec::with_capacity(batch.changes.len());

@@ -7,6 +7,6 @@ mod base;
 mod changes;
 mod scope;
 
-pub use append::{AppendContext, Appended, Judge, append, batch_digest};
+pub use append::{AppendContext, Appended, Judge, append};
 pub use changes::{ChangesReply, changes, check_cursor};
 pub use scope::{Acknowledgement, acknowledge, begin_epoch, open_scope, purge};

@@ -108,7 +108,7 @@ pub(super) fn insert(name: &str, json: &str) -> Change {
 
 /// A batch of the default scope.
 pub(super) fn batch(replica: ReplicaId, id: u64, changes: Vec<Change>) -> PushBatch {
-    PushBatch { scope: Scope::default(), replica, id: PushId(id), changes }
+    PushBatch { scope: Scope::default(), replica, id: PushId(id), changes, recall: None }
 }
 
 /// The verdicts that must have been decided.

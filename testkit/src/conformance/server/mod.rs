@@ -141,6 +141,8 @@ macro_rules! server_storage_conformance_cases {
             a_retry_is_recognised_after_a_crash
             an_older_push_is_stale
             another_push_under_a_known_name_is_cloned
+            a_recalled_push_is_told_its_verdicts
+            a_recalled_push_is_not_taken_any_more
             pushes_are_remembered_for_each_replica_and_scope
             a_conflict_tells_the_current_state
             what_absent_matches

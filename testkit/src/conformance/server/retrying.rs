@@ -127,6 +127,48 @@ pub async fn another_push_under_a_known_name_is_cloned<H: ServerStorageHarness>(
     Ok(())
 }
 
+/// A push that is recalled after it was taken is told its verdicts.
+pub async fn a_recalled_push_is_told_its_verdicts<H: ServerStorageHarness>(harness: H) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    let (pushed, told) = pushed(&desk).await;
+    assert_eq!(unchanged(&desk, "the recall", &recall(&pushed)).await, told);
+    let mut other = recall(&pushed);
+    other.recall = other.recall.map(|digest| digest ^ 1);
+    assert_eq!(unchanged(&desk, "another recall", &other).await, Verdicts::Cloned);
+    Ok(())
+}
+
+/// A push that is recalled before it was taken has no effect, also if it comes later and after the storage was opened again.
+pub async fn a_recalled_push_is_not_taken_any_more<H: ServerStorageHarness>(harness: H) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    let replica = ReplicaId([0x22; 16]);
+    desk.append(&batch(replica, 2, vec![insert("z", "1")])).await;
+    let late = batch(replica, 3, vec![insert("a", "1"), insert("b", "1")]);
+    assert_eq!(unchanged(&desk, "the recall", &recall(&late)).await, Verdicts::Recalled);
+    let desk = match harness.capabilities().need_durable() {
+        Ok(()) => {
+            must(desk.storage.close().await, "the storage is closed");
+            desk.reopen(&harness).await
+        }
+        Err(_) => desk,
+    };
+    for copy in [&late, &recall(&late)] {
+        assert_eq!(unchanged(&desk, "a late copy", copy).await, Verdicts::Recalled);
+    }
+    let other = batch(replica, 3, vec![insert("c", "1")]);
+    assert_eq!(unchanged(&desk, "another push", &other).await, Verdicts::Cloned);
+    let next = batch(replica, 4, late.changes.clone());
+    let kinds: Vec<_> = decided(&desk.append(&next).await).iter().map(|v| v.kind.clone()).collect();
+    assert_eq!(kinds, [VerdictKind::Accepted, VerdictKind::Accepted]);
+    Ok(())
+}
+
+fn recall(batch: &PushBatch) -> PushBatch {
+    let mut recall = PushBatch { recall: Some(batch.digest()), ..batch.clone() };
+    recall.changes.iter_mut().for_each(|change| change.state.body = None);
+    recall
+}
+
 /// Pushes are remembered for each replica and each scope.
 pub async fn pushes_are_remembered_for_each_replica_and_scope<H: ServerStorageHarness>(
     harness: H,

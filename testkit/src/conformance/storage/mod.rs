@@ -181,6 +181,7 @@ macro_rules! storage_conformance_cases {
             an_edit_during_the_push_stays
             verdicts_on_another_batch_change_nothing
             verdicts_that_do_not_fit_are_refused
+            a_recalled_batch_is_formed_anew
             a_verdict_never_moves_the_position
             a_late_verdict_does_not_go_back
             what_the_server_made_of_it_is_taken_in

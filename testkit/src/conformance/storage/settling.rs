@@ -115,6 +115,22 @@ pub async fn verdicts_that_do_not_fit_are_refused<H: StorageHarness>(harness: H)
     Ok(())
 }
 
+/// A batch that was recalled before it was taken is gone, and its changes are pushed in another one.
+pub async fn a_recalled_batch_is_formed_anew<H: StorageHarness>(harness: H) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    let mut log = Log::new();
+    desk.write([put("a", "1"), put("b", "1")]).await;
+    let batch = desk.push().await;
+    desk.settle(&batch, Verdicts::Recalled).await;
+    let next = desk.push().await;
+    assert!(next.id > batch.id);
+    assert_eq!(next.changes, batch.changes);
+    let verdicts = log.accept(&next);
+    desk.settle(&next, verdicts).await;
+    assert_eq!(desk.outbox().await, Default::default());
+    Ok(())
+}
+
 /// A verdict never moves the position from which the replica pulls: what others wrote in between would be missed.
 pub async fn a_verdict_never_moves_the_position<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;

@@ -69,6 +69,7 @@ macro_rules! __transport_cases {
                 an_answered_push_is_on_the_server,
                 a_batch_that_is_pushed_again_has_one_effect,
                 another_batch_under_a_known_name_is_told_apart,
+                a_batch_is_recalled,
                 verdicts_carry_reasons_and_states,
                 a_batch_of_another_replica_is_refused,
                 verdicts_belong_to_their_batch,

@@ -99,8 +99,13 @@ impl Author {
     pub(super) async fn write(&self, scope: &Scope, documents: &[(&str, Body)]) {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let changes = documents.iter().map(|(id, body)| insert(NOTES, id, body.clone())).collect();
-        let batch =
-            PushBatch { scope: scope.clone(), replica: replica(200), id: PushId(id), changes };
+        let batch = PushBatch {
+            scope: scope.clone(),
+            replica: replica(200),
+            id: PushId(id),
+            changes,
+            recall: None,
+        };
         let verdicts = self.connection.push(batch).await.expect("a push in memory");
         assert_accepted(&verdicts);
     }
@@ -166,7 +171,7 @@ pub(super) fn insert(collection: &str, id: &str, body: Body) -> Change {
 
 /// A batch of one replica.
 pub(super) fn batch(who: u8, id: u64, scope: &Scope, changes: Vec<Change>) -> PushBatch {
-    PushBatch { scope: scope.clone(), replica: replica(who), id: PushId(id), changes }
+    PushBatch { scope: scope.clone(), replica: replica(who), id: PushId(id), changes, recall: None }
 }
 
 pub(super) fn hello(who: u8, scopes: &[&Scope]) -> Hello {

@@ -15,8 +15,8 @@ impl Oracle for Concurrent {
         if let Some(client) = client.filter(|_| call.on_server) {
             return Err(format!("client {client} decided what the server decides: {call:#?}"));
         }
-        // After a restore, among clones, and after a batch was given up, who knew what cannot be told from revisions alone.
-        if history.restored || history.cloned || history.withdrawn || call.remote.is_none() {
+        // After a restore, and among clones, who knew what cannot be told from revisions alone.
+        if history.restored || history.cloned || call.remote.is_none() {
             return Ok(());
         }
         let local = history.asked(*client, &call.key, &call.local);

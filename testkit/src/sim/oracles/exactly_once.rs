@@ -26,8 +26,7 @@ impl Oracle for ExactlyOnce {
                 DocumentKey::new(batch.scope.clone(), entry.collection.clone(), entry.id.clone());
             let name = (key, entry.state.revision);
             let before = self.written.insert(name.clone(), scope.epoch);
-            // A batch that was given up is pushed under another name: ARCHITECTURE.md calls that a known hole.
-            let excused = history.restored || history.cloned || history.withdrawn;
+            let excused = history.restored || history.cloned;
             if before == Some(scope.epoch) && !excused {
                 return Err(format!("a state was written twice: {:?} of {}", entry.state, name.0));
             }

@@ -6,11 +6,13 @@
 use serde::{Deserialize, Serialize};
 use sync_core::error::Result;
 use sync_core::model::{
-    BaseRef, Body, Change, Collection, DocumentId, DocumentState, Epoch, PushBatch, PushId,
+    BaseRef, Body, Change, Collection, Digest, DocumentId, DocumentState, Epoch, PushBatch, PushId,
     ReplicaId, Revision, Scope, Seq, Stamp,
 };
 
-use super::{ErasedJson, author_of, present, read_request, refused, scope_of, write_json};
+use super::{
+    ErasedJson, author_of, maybe_digest, present, read_request, refused, scope_of, write_json,
+};
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -19,6 +21,9 @@ struct PushJson {
     replica: ReplicaId,
     id: PushId,
     changes: Vec<ChangeJson>,
+    /// The digest of a batch that is recalled.
+    #[serde(default, deserialize_with = "maybe_digest", skip_serializing_if = "Option::is_none")]
+    recall: Option<Digest>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -121,14 +126,15 @@ fn read_change(at: usize, json: ChangeJson, replica: ReplicaId) -> Result<Change
 }
 
 pub(in crate::format) fn write(batch: PushBatch) -> Result<Vec<u8>> {
-    let PushBatch { scope, replica, id, changes } = batch;
+    let PushBatch { scope, replica, id, changes, recall } = batch;
     let changes = changes.into_iter().map(|c| write_change(c, replica)).collect();
-    write_json(&PushJson { scope: Some(scope), replica, id, changes })
+    write_json(&PushJson { scope: Some(scope), replica, id, changes, recall: recall.map(Digest) })
 }
 
 pub(in crate::format) fn read(bytes: &[u8], scope: Option<&Scope>) -> Result<PushBatch> {
-    let PushJson { scope: own, replica, id, changes } = read_request(bytes)?;
+    let PushJson { scope: own, replica, id, changes, recall } = read_request(bytes)?;
     let changes = changes.into_iter().enumerate().map(|(at, c)| read_change(at, c, replica));
     let changes: Result<_> = changes.collect();
-    Ok(PushBatch { scope: scope_of(own, scope)?, replica, id, changes: changes? })
+    let (scope, recall) = (scope_of(own, scope)?, recall.map(|Digest(recall)| recall));
+    Ok(PushBatch { scope, replica, id, changes: changes?, recall })
 }

@@ -13,6 +13,7 @@ use super::{ErasedJson, author_of, custom, of_answer, present, read_answer, stat
 #[serde(rename_all = "snake_case")]
 enum Outcome {
     Decided,
+    Recalled,
     Stale,
     Cloned,
 }
@@ -164,6 +165,7 @@ pub(in crate::format) fn write(verdicts: Verdicts) -> Result<Vec<u8>> {
             let verdicts = verdicts.into_iter().map(VerdictJson::from).collect();
             (Outcome::Decided, Some(epoch), Some(verdicts))
         }
+        Verdicts::Recalled => (Outcome::Recalled, None, None),
         Verdicts::Stale => (Outcome::Stale, None, None),
         Verdicts::Cloned => (Outcome::Cloned, None, None),
     };
@@ -173,6 +175,7 @@ pub(in crate::format) fn write(verdicts: Verdicts) -> Result<Vec<u8>> {
 pub(in crate::format) fn read(bytes: &[u8], _: Option<&Scope>) -> Result<Verdicts> {
     let json: VerdictsJson = read_answer(bytes)?;
     match (json.outcome, json.epoch, json.verdicts) {
+        (Outcome::Recalled, ..) => Ok(Verdicts::Recalled),
         (Outcome::Stale, ..) => Ok(Verdicts::Stale),
         (Outcome::Cloned, ..) => Ok(Verdicts::Cloned),
         (Outcome::Decided, Some(epoch), Some(verdicts)) => {

@@ -35,6 +35,8 @@ macro_rules! server_storage_conformance_faults {
             stale_pushes_taken StalePushesTaken => an_older_push_is_stale
             /// Two copies of a replica push under one name, and both are taken.
             clones_taken ClonesTaken => another_push_under_a_known_name_is_cloned
+            /// Whatever is recalled has not arrived, and still may.
+            recalls_not_looked_up RecallsNotLookedUp => a_recalled_push_is_told_its_verdicts
             /// A push is appended change by change: when its future is dropped, half of it is there.
             pushes_in_halves PushesInHalves => a_dropped_append_is_whole
             /// Others may read between two changes of a push (electric#3900).

@@ -282,6 +282,9 @@ impl ServerStorage for BrokenServerStorage {
             Err(e) if e.kind() == ErrorKind::Storage && self.has(Fault::DiskErrorsSwallowed) => {
                 return self.pretend(&cx, &batch).await;
             }
+            Ok(told) if batch.recall.is_some() && self.has(Fault::RecallsNotLookedUp) => {
+                Appended { verdicts: Verdicts::Recalled, ..told }
+            }
             Ok(Appended { verdicts: Verdicts::Cloned, .. }) if self.has(Fault::ClonesTaken) => {
                 batch.id.0 += 1_000_000;
                 self.inner.append(cx, batch.clone(), misheard()).await?

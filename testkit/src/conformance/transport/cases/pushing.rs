@@ -55,6 +55,31 @@ pub async fn a_batch_that_is_pushed_again_has_one_effect<H: TransportHarness>(
     Ok(())
 }
 
+/// A batch that is recalled is told its verdicts if it had arrived, in the bytes in which it had, and is not taken otherwise.
+pub async fn a_batch_is_recalled<H: TransportHarness>(harness: H) -> Outcome {
+    let stage = Stage::new(harness).await;
+    let scope = scope("recalled");
+    let connection = stage.connect(1, &[&scope]).await;
+    let recall = |batch: &sync_core::model::PushBatch| {
+        let mut recall = batch.clone();
+        recall.recall = Some(batch.digest());
+        recall.changes.iter_mut().for_each(|change| change.state.body = None);
+        recall
+    };
+    let odd = Body::parse(r#"{ "z": 1.50e1, "a":"\u00e9", "z" : [ ] }"#).unwrap();
+    let one = batch(1, 1, &scope, vec![insert(NOTES, "a", odd), insert(NOTES, "b", text("x"))]);
+    let told = stage.soon("a push", connection.push(one.clone())).await.unwrap();
+    let again = stage.soon("a recall", connection.push(recall(&one))).await.unwrap();
+    assert_eq!(again, told);
+    let two = batch(1, 2, &scope, vec![insert(NOTES, "c", text("y"))]);
+    for copy in [recall(&two), two.clone(), recall(&two)] {
+        let told = stage.soon("a recall", connection.push(copy)).await.unwrap();
+        assert_eq!(told, sync_core::model::Verdicts::Recalled);
+    }
+    assert_eq!(stage.row(&scope).await.head, Seq(2));
+    Ok(())
+}
+
 /// Another batch under a known name is told from a retry.
 pub async fn another_batch_under_a_known_name_is_told_apart<H: TransportHarness>(
     harness: H,

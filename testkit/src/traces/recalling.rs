@@ -1,0 +1,82 @@
+//! A batch of which something was erased cannot be sent again as it was: it is recalled.
+
+use sync_core::model::{PushBatch, Verdicts};
+
+use super::{batch, decided, world_with};
+use crate::cores::Cores;
+use crate::resolvers::Joining;
+use crate::world::World;
+
+/// Replica 1 pushes two documents, and replica 0 erases one of them, before or after that arrives. What replica 1 pushed and
+/// recalls, nothing of it told yet.
+fn recalled<C: Cores>(world: &mut World<C>, arrives: bool) -> (PushBatch, PushBatch) {
+    world.put(0, "notes/a", "first secret");
+    world.sync_all();
+    world.put(1, "notes/b", "one");
+    world.put(1, "notes/a", "second secret");
+    let pushed = batch(world, 1);
+    if arrives {
+        world.deliver(&pushed);
+    }
+    world.pull_all(0);
+    if arrives {
+        world.put(0, "notes/b", "two");
+    }
+    world.erase(0, "notes/a");
+    world.push_all(0);
+    world.pull_all(1);
+    let recall = batch(world, 1);
+    assert_eq!((recall.id, recall.digest()), (pushed.id, pushed.digest()));
+    assert!(recall.changes.iter().all(|c| c.state.body.is_none() && c.base_body.is_none()));
+    assert_eq!(batch(world, 1), recall, "a retry sends the same");
+    (pushed, recall)
+}
+
+/// It had arrived: its verdicts settle it, and what others made of it is no conflict.
+pub fn a_batch_is_recalled_that_had_arrived<C: Cores>(cores: C) {
+    let mut world = world_with(cores, Joining);
+    let (pushed, recall) = recalled(&mut world, true);
+    let verdicts = world.deliver(&recall);
+    assert_eq!(decided(&verdicts).len(), pushed.changes.len());
+    world.settle(1, recall.id, &verdicts);
+    assert_eq!((world.text(1, "notes/b").as_deref(), world.calls().count()), (Some("two"), 0));
+    world.sync_all();
+    world.assert_converged();
+    world.assert_gone("secret");
+    assert_eq!(world.calls().count(), 0);
+}
+
+/// It had not arrived: it never will, however late a copy of it comes, and what is left of it is pushed anew.
+pub fn a_batch_is_recalled_before_it_arrives<C: Cores>(cores: C) {
+    let mut world = world_with(cores, Joining);
+    let (pushed, recall) = recalled(&mut world, false);
+    for copy in [&recall, &pushed, &recall] {
+        let head = world.server_scope().head;
+        assert_eq!(world.deliver(copy), Verdicts::Recalled);
+        assert_eq!(world.server_scope().head, head);
+    }
+    world.assert_gone("secret");
+    assert_eq!(world.settle(1, recall.id, &Verdicts::Recalled).taken, pushed.changes.len());
+    let next = batch(&mut world, 1);
+    assert!(next.id > pushed.id && next.recall.is_none());
+    world.deliver(&next);
+    assert_eq!(world.deliver(&pushed), Verdicts::Stale);
+    world.sync_all();
+    world.assert_converged();
+    world.assert_gone("secret");
+    assert_eq!((world.server_text("notes/b").as_deref(), world.calls().count()), (Some("one"), 0));
+}
+
+/// Another batch under its name is told apart from it, as ever.
+pub fn a_clone_recalls_another_batch<C: Cores>(cores: C) {
+    let mut world = world_with(cores, Joining);
+    let (pushed, recall) = recalled(&mut world, false);
+    let other = PushBatch { recall: Some(recall.digest() ^ 1), ..recall.clone() };
+    assert_eq!(world.deliver(&other), Verdicts::Recalled);
+    assert_eq!(world.deliver(&recall), Verdicts::Cloned);
+    assert_eq!(world.deliver(&pushed), Verdicts::Cloned);
+    world.reidentify(1);
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!(world.server_text("notes/b").as_deref(), Some("one"));
+}
