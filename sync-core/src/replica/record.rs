@@ -173,13 +173,23 @@ impl Record {
             }
         };
         pending.edit.iter_mut().filter_map(|e| e.base.as_mut()).for_each(|b| strip(&mut b.state));
-        pending.slot.iter_mut().filter_map(|s| s.state.as_mut()).for_each(strip);
+        // What comes while the erasure itself is in flight may be a new life of the document, begun after it was purged: the
+        // verdict says whether it stays.
+        let is_asked = pending.in_flight.as_ref().is_some_and(|f| f.carried == Carried::Current);
+        let slot = pending.slot.as_mut().filter(|_| !is_asked);
+        slot.and_then(|s| s.state.as_mut()).into_iter().for_each(strip);
         if let Some(in_flight) = pending.in_flight.as_mut()
             && let Carried::Kept(state) = &in_flight.carried
             && state.erased < erased
         {
             in_flight.carried = Carried::Withdrawn(digest_of_state(in_flight.base, state));
         }
+    }
+
+    /// Whether a body waits that the state in flight would erase.
+    pub(crate) fn holds_erased(&self) -> bool {
+        let slot = self.pending.as_ref().and_then(|p| p.slot.as_ref()?.state.as_ref());
+        slot.is_some_and(|slot| slot.body.is_some() && slot.erased < self.erased())
     }
 
     /// Replaces what the app sees; the pushed state is put aside if it was the one seen.

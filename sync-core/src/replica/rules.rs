@@ -140,12 +140,12 @@ fn by_erasure(
             })
         }
         Ordering::Less => {
-            let state = Some(remote.clone().without_body());
-            let told = ServerState { seq: incoming.seq, state };
             if record.in_flight().is_some() {
-                wait(record, told); // rule 5
+                wait(record, incoming.clone()); // rule 5
                 return Some(Taken::Waiting);
             }
+            let state = Some(remote.clone().without_body());
+            let told = ServerState { seq: incoming.seq, state };
             carry_out(record, Resolution::Local, local, told, cx);
             Some(Taken::Rebased)
         }

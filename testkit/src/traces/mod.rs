@@ -212,6 +212,7 @@ macro_rules! rule_traces {
             a_batch_is_recalled_that_had_arrived
             a_batch_is_recalled_before_it_arrives
             a_clone_recalls_another_batch
+            a_new_life_comes_before_the_verdict
             refused_edits_are_erased
             deferred_conflicts_are_erased
             written_again_after_an_erasure

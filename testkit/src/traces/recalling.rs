@@ -1,6 +1,6 @@
-//! A batch of which something was erased cannot be sent again as it was: it is recalled.
+//! Erasures while a batch is in flight. One of which something was erased cannot be sent again as it was: it is recalled.
 
-use sync_core::model::{PushBatch, Verdicts};
+use sync_core::model::{PushBatch, VerdictKind, Verdicts};
 
 use super::{batch, decided, world_with};
 use crate::cores::Cores;
@@ -79,4 +79,36 @@ pub fn a_clone_recalls_another_batch<C: Cores>(cores: C) {
     world.sync_all();
     world.assert_converged();
     assert_eq!(world.server_text("notes/b").as_deref(), Some("one"));
+}
+
+/// A batch in knowledge of an erasure had arrived; since then the document was erased once more, purged, and written anew by
+/// somebody who knows of neither. That is what shows once the verdict is told, with its body.
+pub fn a_new_life_comes_before_the_verdict<C: Cores>(cores: C) {
+    let mut world = world_with(cores, Joining);
+    world.put(0, "notes/a", "first");
+    world.sync_all();
+    world.erase(0, "notes/a");
+    world.sync_all();
+    world.put(1, "notes/a", "knows");
+    let pushed = batch(&mut world, 1);
+    world.deliver(&pushed); // The answer is lost.
+    world.pull_all(0);
+    world.erase(0, "notes/a");
+    world.push_all(0);
+    let head = world.server_scope().head;
+    world.purge(head);
+    let other = world.join();
+    world.put(other, "notes/a", "anew");
+    world.push_all(other);
+    world.connect(1);
+    world.pull_all(1);
+    assert_eq!(world.text(1, "notes/a").as_deref(), Some("knows"));
+    assert_eq!(batch(&mut world, 1), pushed);
+    let verdicts = world.deliver(&pushed);
+    assert_eq!(decided(&verdicts)[0].kind, VerdictKind::Accepted);
+    world.settle(1, pushed.id, &verdicts);
+    assert_eq!(world.text(1, "notes/a").as_deref(), Some("anew"));
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!(world.calls().count(), 0);
 }

@@ -280,6 +280,9 @@ fn settle_one(
     let mut rule_cx =
         RuleContext { now: cx.now, epoch, meta: &mut tx.meta, resolvers: &cx.resolvers };
     let outcome = rules::settle(&mut record, key, verdict, &mut rule_cx);
+    if old.holds_erased() && !record.holds_erased() {
+        tx.rows.note_erasure()?;
+    }
     tx.committed.taken += 1;
     let reports = outcome.decided.into_iter();
     let reports = reports.map(|decided| ConflictReport { key: key.clone(), decided });
