@@ -31,6 +31,8 @@ const HOLDS_DOCUMENTS: &str = "SELECT 1 FROM document LIMIT 1";
 const BEGIN: &str = "DROP INDEX document_key; INSERT INTO loading (id) VALUES (1)";
 const BUILD: &str = "CREATE UNIQUE INDEX document_key ON document (collection_id, id)";
 const LOADED: &str = "DELETE FROM loading WHERE id = 1";
+/// In how much memory the index is sorted, the least that SQLite takes. More is hardly faster.
+const SORTED_KIB: i64 = 1_024;
 /// Nothing but what was loaded is there.
 const GIVE_UP: &str =
     "DELETE FROM document; DELETE FROM loading; INSERT INTO loading (id) VALUES (2)";
@@ -95,7 +97,7 @@ impl SqliteReplicaWriter {
             return Ok(true);
         }
         self.wants_index.store(false, Ordering::Relaxed);
-        match self.connection.execute_batch(BUILD) {
+        match self.build()? {
             Ok(()) => self.set_loading(false, LOADED).map(|()| true),
             Err(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) => {
                 // One name came twice. The index makes sure of that from here on.
@@ -105,5 +107,16 @@ impl SqliteReplicaWriter {
             }
             Err(e) => Err(self.failed("write", e)),
         }
+    }
+
+    /// Builds the index. SQLite sorts in as much memory as pages may take, beside them.
+    fn build(&self) -> Result<rusqlite::Result<()>> {
+        let pages = self.connection.pragma_query_value(None, "cache_size", |row| row.get(0));
+        let usual: i64 = pages.map_err(|e| self.failed("read", e))?;
+        let is_small = (-SORTED_KIB..0).contains(&usual);
+        self.pragma("cache_size", if is_small { usual } else { -SORTED_KIB })?;
+        let built = self.connection.execute_batch(BUILD);
+        self.pragma("cache_size", usual)?;
+        Ok(built)
     }
 }

@@ -17,12 +17,14 @@ use crate::model::Scope;
 use crate::protocol::Payload;
 use crate::transport::Delivery;
 
-/// Opens on the first poll, gives a credit with each chunk that is taken out, and ends the stream when it is dropped.
+/// Opens on the first poll, has credit given as chunks are taken out, and ends the stream when it is dropped.
 pub(super) struct LiveStream {
     scope: Scope,
     opening: Option<BoxFuture<'static, ()>>,
     events: mpsc::Receiver<Result<Delivery>>,
     taken: Arc<AtomicU32>,
+    /// How many taken chunks are worth a message.
+    due: u32,
     signals: Arc<Signals>,
     fate: Fate,
     is_over: bool,
@@ -45,8 +47,13 @@ impl LiveStream {
             let _ = commands.send(Command::Live { payload, live }).await;
         };
         let opening: Option<BoxFuture<'static, ()>> = Some(Box::pin(opening));
-        Self { scope, opening, events, taken, signals, fate, is_over: false }
+        Self { scope, opening, events, taken, due: due(window), signals, fate, is_over: false }
     }
+}
+
+/// For how many chunks of a window credit is given at a time. The other half is on its way meanwhile.
+pub(super) fn due(window: u32) -> u32 {
+    window.div_ceil(2)
 }
 
 impl Stream for LiveStream {
@@ -66,8 +73,9 @@ impl Stream for LiveStream {
                 Err(broken("the server sent a chunk of another scope"))
             }
             Some(Ok(Delivery::Chunk(chunk))) => {
-                this.taken.fetch_add(1, Ordering::Relaxed);
-                this.signals.wake();
+                if this.taken.fetch_add(1, Ordering::Relaxed) + 1 >= this.due {
+                    this.signals.wake();
+                }
                 return Poll::Ready(Some(Ok(Delivery::Chunk(chunk))));
             }
             Some(event) => event,

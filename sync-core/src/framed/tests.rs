@@ -152,6 +152,10 @@ struct Bench {
     servers: mpsc::UnboundedReceiver<FrameLink>,
 }
 
+fn window_of(window: u32) -> FramedOptions {
+    FramedOptions { window, ..FramedOptions::default() }
+}
+
 fn bench_with(capacity: usize, options: FramedOptions) -> Bench {
     let (tell, servers) = mpsc::unbounded_channel();
     let dialer = Dialer { servers: tell, capacity };
@@ -351,29 +355,27 @@ async fn forgotten_requests_do_not_use_up_the_room() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_live_stream_gives_a_credit_for_every_chunk_taken() {
-    let (mut server, connection) = bench().connected().await;
+async fn a_live_stream_gives_credit_for_half_of_its_window_at_a_time() {
+    let (mut server, connection) = bench_with(16, window_of(4)).connected().await;
     let mut live = connection.live(pull());
     assert!(live.next().now_or_never().is_none());
     let (stream, message) = server.hear().await;
     assert_eq!(message, Message::Live(pull()));
+    assert_eq!(server.hear().await, (stream, Message::Credit(4)));
+    for after in 0..3 {
+        server.say(stream, &Message::Chunk(chunk(after))).await;
+    }
+    assert_eq!(live.next().await.unwrap().unwrap(), Delivery::Chunk(chunk(0)));
+    let early = tokio::time::timeout(HEARTBEAT / 2, server.hear()).await;
+    assert!(early.is_err(), "half of the window is not taken yet: {early:?}");
+    assert_eq!(live.next().await.unwrap().unwrap(), Delivery::Chunk(chunk(1)));
     assert_eq!(server.hear().await, (stream, Message::Credit(2)));
-    server.say(stream, &Message::Chunk(chunk(0))).await;
-    server.say(stream, &Message::Chunk(chunk(1))).await;
-    for after in 0..2 {
-        assert_eq!(live.next().await.unwrap().unwrap(), Delivery::Chunk(chunk(after)));
-    }
-    let mut credits = 0;
-    while credits < 2 {
-        let (s, Message::Credit(n)) = server.hear().await else { panic!("not a credit") };
-        assert_eq!(s, stream);
-        credits += n;
-    }
+    assert_eq!(live.next().await.unwrap().unwrap(), Delivery::Chunk(chunk(2)));
     drop(live);
     assert_eq!(server.hear().await, (stream, Message::EndLive));
     // What was on its way meanwhile does no harm.
-    server.say(stream, &Message::Chunk(chunk(2))).await;
-    assert!(tokio::time::timeout(HEARTBEAT / 2, connection.lost()).await.is_err());
+    server.say(stream, &Message::Chunk(chunk(3))).await;
+    assert!(tokio::time::timeout(HEARTBEAT / 4, connection.lost()).await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
@@ -399,7 +401,7 @@ async fn a_live_stream_ends_before_the_next_begins_also_on_a_stuck_link() {
 
 #[tokio::test(start_paused = true)]
 async fn a_live_stream_that_is_not_read_gives_no_credit() {
-    let (mut server, connection) = bench().connected().await;
+    let (mut server, connection) = bench_with(16, window_of(2)).connected().await;
     let mut live = connection.live(pull());
     assert!(live.next().now_or_never().is_none());
     let (stream, _) = server.hear().await;

@@ -27,7 +27,8 @@ pub struct FramedOptions {
     pub queue: usize,
     /// Requests and live streams that may be open at a time; later ones wait in the queue. Default 256.
     pub open: usize,
-    /// Chunks that the server may send ahead on a live stream before the app asks for them. Default 2, at least 1.
+    /// Chunks that the server may send ahead on a live stream before the app asks for them. Credit for them is given in
+    /// messages of half of it, so that following a log that changes often costs few messages. Default 8, at least 1.
     pub window: u32,
     /// The compressions that are offered to the server, most wanted first. Default none.
     pub compressions: Vec<Arc<dyn Compression>>,
@@ -40,7 +41,7 @@ impl Default for FramedOptions {
             greeting_timeout: Duration::from_secs(15),
             queue: 64,
             open: 256,
-            window: 2,
+            window: 8,
             compressions: Vec::new(),
         }
     }

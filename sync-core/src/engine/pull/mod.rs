@@ -339,6 +339,10 @@ impl Engine {
         let meta = pull.waiting.pop_front().map(|(_, meta)| meta);
         match result {
             Ok((true, checkpoint)) => {
+                // A sync without news has nothing to tell the server.
+                if stands_elsewhere(&pull.checkpoint, &checkpoint) {
+                    pull.acknowledged = pull.acknowledged.after_a_move();
+                }
                 pull.checkpoint = checkpoint;
                 pull.pulled += meta.map_or(0, |m| m.entries as u64);
                 self.after_applied(scope);
@@ -364,7 +368,6 @@ impl Engine {
         let ScopeProgress { position, head, .. } = pull.progress();
         let done = pull.reached_head && pull.waiting.is_empty();
         let caught_up = done && std::mem::take(&mut pull.catching_up);
-        pull.acknowledged = pull.acknowledged.after_a_move();
         self.tell(Event::CheckpointMoved { scope: scope.clone(), position, head });
         if done {
             self.acknowledge(scope);
@@ -416,4 +419,10 @@ impl Engine {
         self.outputs.extend(outputs);
         self.tell(Event::Stalled(scope.clone(), failure));
     }
+}
+
+/// Whether a chunk moved anything of which the server is told.
+fn stands_elsewhere(before: &Checkpoint, after: &Checkpoint) -> bool {
+    let place = |c: &Checkpoint| (c.epoch, c.position, c.full_pull.is_some());
+    place(before) != place(after) || before.backfills != after.backfills
 }

@@ -26,6 +26,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{Command, Expects, Live, Signals, gone, unexpected};
 use crate::error::{Error, ErrorKind, Result, Retry};
+use crate::framed::live::due;
 use crate::framed::transport::{broken, dismissed, ended};
 use crate::framed::{Fused, Wire};
 use crate::protocol::{Goodbye, Message, Payload};
@@ -257,15 +258,15 @@ impl Task {
             self.out.push(0, &Message::Pong(n));
         }
         if std::mem::take(&mut self.look_at_lives) {
-            let out = &mut self.out;
+            let (out, due) = (&mut self.out, due(self.window));
             self.streams.retain(|id, open| {
                 let Open::Live(live) = open else { return true };
                 if live.events.is_closed() {
                     out.push(*id, &Message::EndLive);
                     return false;
                 }
-                let taken = live.taken.swap(0, Ordering::Relaxed);
-                if taken > 0 {
+                if live.taken.load(Ordering::Relaxed) >= due {
+                    let taken = live.taken.swap(0, Ordering::Relaxed);
                     live.credit += taken;
                     out.push(*id, &Message::Credit(taken));
                 }
