@@ -306,8 +306,7 @@ impl Plan {
                     let at = rng.next_u64() % setting.millis.max(1);
                     let what = kind.happen(&mut rng, client, &setting);
                     if kind == FaultKind::Restore {
-                        let before = at.saturating_sub(1_000 + rng.next_u64() % 60_000);
-                        actions.push(Action { at: before, what: What::Backup });
+                        actions.extend(before_restore(&mut rng, at, &setting));
                     }
                     actions.push(Action { at, what });
                 }
@@ -316,6 +315,20 @@ impl Plan {
         actions.sort_by_key(|a| a.at);
         Self { setting, actions }
     }
+}
+
+/// What comes before a restore: the backup, and sometimes what the restore undoes, a purge and a replica that finds out.
+fn before_restore(rng: &mut SplitMix64, at: u64, setting: &Setting) -> Vec<Action> {
+    let span = (1_000 + rng.next_u64() % 60_000).min(at);
+    let mut actions = vec![Action { at: at - span, what: What::Backup }];
+    if rng.percent(30) {
+        let scope = rng.below(setting.scopes);
+        let purge = Action { at: at - span / 2, what: What::Purge { scope, percent: 100 } };
+        let client = rng.below(setting.clients);
+        let reset = Action { at: at - span / 3, what: What::RequestReset { client } };
+        actions.extend([purge, reset]);
+    }
+    actions
 }
 
 impl FaultKind {
