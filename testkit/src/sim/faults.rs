@@ -231,8 +231,12 @@ impl Default for Workload {
     }
 }
 
-/// Milliseconds within which a hurried write follows: a few round trips of a good network.
-const HURRY: u64 = 80;
+/// Milliseconds after which a hurried write follows: while the one before is on its way, or just when that has been settled and
+/// the storage is asked for more.
+fn hurry(rng: &mut SplitMix64, setting: &Setting) -> u64 {
+    let settled = 2 * setting.latency + 4;
+    if rng.percent(50) { rng.next_u64() % 80 } else { settled + rng.next_u64() % 12 }
+}
 
 impl Workload {
     fn of_run(&self, seed: u64) -> Self {
@@ -286,7 +290,7 @@ impl Plan {
             let mut at = 0;
             for _ in 0..count.ceil() as usize {
                 at = match rng.percent(workload.hurried) {
-                    true => (at + rng.next_u64() % HURRY).min(writing),
+                    true => (at + hurry(&mut rng, &setting)).min(writing),
                     false => rng.next_u64() % writing.max(1),
                 };
                 let what = workload.write(&mut rng, client, setting.documents);

@@ -50,6 +50,10 @@ pub(super) struct Story {
     pub(super) travelled: Bits,
     /// Writes that were part of what the server held once.
     reached: Bits,
+    /// Clients whose scope was taken away while they showed it.
+    left: BTreeSet<usize>,
+    /// An edit that left with its scope was tried again: what it had been made on is not known on that device any more.
+    pub(super) detached: bool,
     /// What the tombstones that were purged descend from, their deletions included.
     purged: Vec<Bits>,
     states: BTreeMap<Revision, Node>,
@@ -392,6 +396,10 @@ impl History {
         let cloned = self.cloned;
         let story = self.story_mut(key);
         let had = story.of(before);
+        if *cause == Cause::Forgotten {
+            story.left.insert(client);
+        }
+        story.detached |= matches!(cause, Cause::Decided(_)) && story.left.contains(&client);
         match after {
             Some(after) if !story.knows(after) => {
                 let mut writes = had;

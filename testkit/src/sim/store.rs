@@ -286,7 +286,8 @@ impl<D: Disks> Run<D> {
             keys.extend(self.all_keys(client));
         }
         for key in keys {
-            let is_refused = committed.refused.iter().any(|(k, _)| *k == key);
+            let is_refused = *cause != Cause::Forgotten
+                && committed.refused.iter().any(|(refused, _)| *refused == key);
             let cause = if is_refused { &Cause::Refused } else { cause };
             let (before, after) = self.compare(client, &key, cause);
             let shows = |s: &Option<sync_core::model::DocumentState>| {

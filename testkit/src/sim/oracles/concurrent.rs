@@ -19,6 +19,9 @@ impl Oracle for Concurrent {
         if history.restored || history.cloned || call.remote.is_none() {
             return Ok(());
         }
+        if history.story(&call.key).detached {
+            return Ok(());
+        }
         let local = history.asked(*client, &call.key, &call.local);
         let remote = history.story(&call.key).of(call.remote.as_ref());
         if local.is_subset(&remote) || remote.is_subset(&local) {
