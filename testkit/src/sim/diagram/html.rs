@@ -44,7 +44,7 @@ pub fn html_of(plan: &Plan, trace: &Trace, most: usize) -> String {
     let mut out = begin("a plan that holds");
     let _ = writeln!(
         out,
-        "<header><p class=\"kind\">sound</p><h1>Nothing was found</h1><p>{} actions, seed {}.</p></header>",
+        "<header class=\"sound\"><p class=\"kind\">sound</p><h1>Nothing was found</h1><p>{} actions, seed {}.</p></header>",
         plan.actions.len(),
         plan.setting.seed
     );
@@ -288,6 +288,7 @@ main { max-width: 1240px; margin: 0 auto; padding: 24px; }
 header { border-left: 4px solid var(--violation); padding-left: 16px; }
 h1 { font-size: 22px; margin: 0; overflow-wrap: anywhere; } h2 { font-size: 17px; margin: 28px 0 8px; }
 .kind { margin: 0; color: var(--violation); font-weight: 600; }
+header.sound { border-color: var(--write); } .sound .kind { color: var(--write); }
 pre { background: var(--panel); padding: 12px; overflow: auto; white-space: pre-wrap; font-size: 12.5px; border-radius: 6px; max-height: 420px; }
 details { margin: 12px 0; } summary { cursor: pointer; color: var(--soft); }
 table { border-collapse: collapse; margin: 8px 0 16px; font-size: 13px; } caption { text-align: left; font-weight: 600; }
