@@ -11,16 +11,19 @@ use crate::sim::history::key_of;
 const PAYLOADS: usize = 6;
 /// A pull, a push, an acknowledgement and a live stream, for each scope.
 const REQUESTS: usize = 5;
-/// Attempts to connect within [`SPAN`]. Delays begin at up to 250 ms and double, so that half a minute of bad luck with
-/// the jitter, and some links that broke after they had worked, stay below.
+/// Attempts to connect within [`SPAN`] of which nothing came. Delays begin at up to 250 ms and double, so that half a minute
+/// of bad luck with the jitter, and some links that broke after they had worked, stay below.
 const ATTEMPTS: usize = 90;
+/// All of them: who gets a chunk further each time begins with the shortest delay again.
+const ALL_ATTEMPTS: usize = 300;
 const SPAN: u64 = 30_000;
 /// Refusals of one state.
 const REFUSED: usize = 40;
 
 #[derive(Debug, Default)]
 pub(super) struct Bounded {
-    attempts: BTreeMap<usize, VecDeque<u64>>,
+    /// When each client tried, and whether that brought it further.
+    attempts: BTreeMap<usize, VecDeque<(u64, bool)>>,
     /// How often the server refused a state.
     refused: BTreeMap<(DocumentKey, Revision), usize>,
 }
@@ -44,13 +47,20 @@ impl Oracle for Bounded {
                 }
                 Ok(())
             }
+            Fact::Applied { client, before, after, .. } if before.position < after.position => {
+                if let Some(last) = self.attempts.entry(*client).or_default().back_mut() {
+                    last.1 = true;
+                }
+                Ok(())
+            }
             Fact::Connects { client, at } => {
                 let attempts = self.attempts.entry(*client).or_default();
-                attempts.push_back(*at);
-                while attempts.front().is_some_and(|first| first + SPAN < *at) {
+                attempts.push_back((*at, false));
+                while attempts.front().is_some_and(|(first, _)| first + SPAN < *at) {
                     attempts.pop_front();
                 }
-                if attempts.len() > ATTEMPTS {
+                let vain = attempts.iter().filter(|(_, worked)| !worked).count();
+                if vain > ATTEMPTS || attempts.len() > ALL_ATTEMPTS {
                     let count = attempts.len();
                     return Err(format!("client {client} tried {count} times within {SPAN} ms"));
                 }
