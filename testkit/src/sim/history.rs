@@ -419,7 +419,9 @@ impl History {
                 let met = story.deletions_met(before, after);
                 // Equal bodies are no conflict: either stands for both.
                 let same = before.map(|s| &s.body) == after.map(|s| &s.body);
-                if told || met || same || (gone(before) && gone(after)) {
+                // What did not know of an erasure has to go, also when that is purged already where it came from.
+                let erased = DocumentState::erasure_of(before) < DocumentState::erasure_of(after);
+                if told || met || same || erased || (gone(before) && gone(after)) {
                     story.ended.extend(&had.without(&has));
                 }
                 if let Cause::Decided(of) = cause {
