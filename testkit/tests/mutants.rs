@@ -51,7 +51,9 @@ fn every_mutant_is_noticed_and_every_oracle_notices_one() {
             }
         }
     }
-    let alive: Vec<_> = fallen.iter().filter(|f| f.oracle.is_none()).map(|f| f.mutant).collect();
+    // What no seed finds may have a plan that was written by hand, which the test above replays.
+    let is_alive = |f: &&Fallen| f.oracle.is_none() && !plan_of(f.mutant).exists();
+    let alive: Vec<_> = fallen.iter().filter(is_alive).map(|f| f.mutant).collect();
     assert!(alive.is_empty(), "{alive:?}");
     if only.is_none() {
         look_at_bars(&fallen);
