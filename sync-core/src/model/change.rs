@@ -100,6 +100,25 @@ pub struct PushBatch {
 }
 
 impl PushBatch {
+    /// The recall of this batch, by the digest of what it was.
+    ///
+    /// ```
+    /// # use sync_core::model::{PushBatch, PushId, ReplicaId, Scope};
+    /// # let (scope, replica) = (Scope::default(), ReplicaId([1; 16]));
+    /// let batch = PushBatch { scope, replica, id: PushId(1), changes: Vec::new(), recall: None };
+    /// let digest = batch.digest();
+    /// let recall = batch.recalled(digest);
+    /// assert_eq!((recall.recall, recall.digest()), (Some(digest), digest));
+    /// ```
+    #[must_use]
+    pub fn recalled(mut self, digest: u128) -> Self {
+        for change in &mut self.changes {
+            change.state.body = None;
+            change.base_body = None;
+        }
+        Self { recall: Some(digest), ..self }
+    }
+
     /// What tells a batch from another one under the same name: the 128-bit XXH3 hash of the keys and the digests of all
     /// changes. Base bodies do not count, they say nothing that the base's revision does not.
     #[must_use]

@@ -76,7 +76,15 @@ impl InFlight {
     /// Whether the pushed state was erased since.
     #[must_use]
     pub fn is_withdrawn(&self) -> bool {
-        matches!(self.carried, Carried::Withdrawn(_))
+        self.withdrawn().is_some()
+    }
+
+    /// The digest of the pushed state, if it was erased since.
+    pub(crate) fn withdrawn(&self) -> Option<u128> {
+        match self.carried {
+            Carried::Withdrawn(digest) => Some(digest),
+            Carried::Current | Carried::Kept(_) => None,
+        }
     }
 }
 

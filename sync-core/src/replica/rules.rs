@@ -400,8 +400,8 @@ fn is_refused_erasure(refused: &DocumentState, base: Option<&Settled>) -> bool {
     refused.erased > DocumentState::erasure_of(base.map(|b| &b.state))
 }
 
-/// What came while an erasure was in flight waits without its body: once that is refused, the server has to tell it again.
-/// Whether there was such a state.
+/// A state that waits and does not know of the erasure may wait without its body: once what would have erased it is refused,
+/// the server has to tell it again. Whether there was such a state.
 fn drop_stripped_slot(record: &mut Record, refused: &DocumentState) -> bool {
     let Some(pending) = record.pending.as_mut() else { return false };
     let is_stripped =

@@ -16,6 +16,7 @@ fn refuses_erasures() -> Option<Refuse> {
         refused.then(|| Rejection { code: RejectionCode::Forbidden, reason: "refused".to_owned() })
     }))
 }
+
 /// A refused erasure goes to the quarantine, and the document comes back from the server. A retry erases it again.
 pub fn a_refused_erasure<C: Cores>(cores: C) {
     let mut world = edited(cores);

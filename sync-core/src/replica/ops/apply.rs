@@ -8,8 +8,8 @@ use crate::model::{
 };
 use crate::replica::record::Record;
 use crate::replica::rows::ReplicaRows;
-use crate::replica::rules::{self, RuleContext, Taken};
-use crate::replica::types::{Applied, ConflictReport, Context, Origin, check_lease};
+use crate::replica::rules::{self, RuleContext};
+use crate::replica::types::{Applied, Context, Origin, check_lease};
 
 /// Takes in a chunk if it begins exactly where the replica stands: documents and checkpoint together.
 ///
@@ -188,9 +188,7 @@ fn take_in(
     let mut rule_cx =
         RuleContext { now: cx.now, epoch, meta: &mut tx.meta, resolvers: &cx.resolvers };
     let taken = rules::take_in(&mut record, &key, incoming, &mut rule_cx);
-    if let Taken::Resolved(decided) = taken {
-        tx.committed.conflicts.push(ConflictReport { key: key.clone(), decided });
-    }
+    tx.report(&key, rules::decided(taken));
     record.delivered = marked.map_or(record.delivered, |f| f.generation);
     tx.save(&key, old.as_ref(), record, Origin::Remote)
 }

@@ -11,7 +11,7 @@ use crate::model::{
 use crate::replica::record::QuarantineRow;
 use crate::replica::rows::ReplicaRows;
 use crate::replica::rules::{self, RuleContext};
-use crate::replica::types::{Committed, ConflictReport, Decision, Forget, Origin, not_found};
+use crate::replica::types::{Committed, Decision, Forget, Origin, not_found};
 use crate::resolver::{Resolution, Resolvers};
 
 const PAGE: usize = 256;
@@ -102,7 +102,7 @@ fn resolve(
     let resolvers = Resolvers::default();
     let mut cx = RuleContext { now, epoch, meta: &mut tx.meta, resolvers: &resolvers };
     let decided = rules::carry_out(&mut record, resolution.clone(), local, slot, &mut cx);
-    tx.committed.conflicts.push(ConflictReport { key: key.clone(), decided });
+    tx.report(key, [decided]);
     tx.save(key, Some(&old), record, Origin::Local)
 }
 

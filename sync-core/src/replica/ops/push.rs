@@ -11,7 +11,7 @@ use crate::replica::failures::Failures;
 use crate::replica::record::{BatchRow, Carried, InFlight, Record};
 use crate::replica::rows::{OutboxPlace, ReplicaReads, ReplicaRows};
 use crate::replica::rules::{self, RuleContext};
-use crate::replica::types::{Committed, ConflictReport, Context, Origin, check_lease};
+use crate::replica::types::{Committed, Context, Origin, check_lease};
 use crate::resolver::Resolvers;
 
 /// The batch in flight of a scope, or else a new one made of the oldest entries of its outbox; none if there is nothing
@@ -145,21 +145,30 @@ fn put_in_flight(
     record
 }
 
+/// The batch as it was formed, or its recall if something of it was erased since.
 fn read_batch(
     rows: &dyn ReplicaReads,
     resolvers: &Resolvers,
     scope: &Scope,
-    batch: &BatchRow,
+    row: &BatchRow,
 ) -> Result<PushBatch> {
-    let mut changes = Vec::with_capacity(batch.keys.len());
-    let mut is_withdrawn = false;
-    for key in &batch.keys {
+    let mut changes = Vec::with_capacity(row.keys.len());
+    let mut withdrawn = Vec::with_capacity(row.keys.len());
+    for key in &row.keys {
         let record = rows.record(key)?.ok_or_else(|| damaged(key))?;
-        is_withdrawn |= record.in_flight().is_some_and(InFlight::is_withdrawn);
+        withdrawn.push(record.in_flight().and_then(InFlight::withdrawn));
         changes.push(read_change(resolvers, key, &record)?);
     }
-    let recall = if is_withdrawn { Some(recall(rows, batch, &mut changes)?) } else { None };
-    Ok(PushBatch { scope: scope.clone(), replica: batch.replica, id: batch.id, changes, recall })
+    let (scope, replica, id) = (scope.clone(), row.replica, row.id);
+    let batch = PushBatch { scope, replica, id, changes, recall: None };
+    if withdrawn.iter().all(Option::is_none) {
+        return Ok(batch);
+    }
+    let digest = digest_of(batch.changes.iter().zip(withdrawn).map(|(change, withdrawn)| {
+        let of_state = || digest_of_state(change.base, &change.state);
+        (&change.collection, &change.id, withdrawn.unwrap_or_else(of_state))
+    }));
+    Ok(batch.recalled(digest))
 }
 
 fn damaged(key: &DocumentKey) -> Error {
@@ -183,22 +192,6 @@ fn read_change(resolvers: &Resolvers, key: &DocumentKey, record: &Record) -> Res
     })
 }
 
-/// Takes the bodies out of a batch of which something was erased since it was formed; the digest of what it was.
-fn recall(rows: &dyn ReplicaReads, batch: &BatchRow, changes: &mut [Change]) -> Result<u128> {
-    let mut digests = Vec::with_capacity(changes.len());
-    for (key, change) in batch.keys.iter().zip(changes) {
-        let record = rows.record(key)?.ok_or_else(|| damaged(key))?;
-        digests.push(match record.in_flight().map(|f| &f.carried) {
-            Some(Carried::Withdrawn(digest)) => *digest,
-            _ => digest_of_state(change.base, &change.state),
-        });
-        change.state.body = None;
-        change.base_body = None;
-    }
-    let keys = batch.keys.iter().map(|key| (&key.collection, &key.id));
-    Ok(digest_of(keys.zip(digests).map(|((collection, id), digest)| (collection, id, digest))))
-}
-
 /// A batch that was recalled is gone: what is left of it is pushed in another one.
 fn dissolve(mut tx: Transaction<'_>, cx: &Context, batch: &BatchRow) -> Result<Committed> {
     for key in &batch.keys {
@@ -210,9 +203,7 @@ fn dissolve(mut tx: Transaction<'_>, cx: &Context, batch: &BatchRow) -> Result<C
             let (now, resolvers) = (cx.now, &cx.resolvers);
             let mut rule_cx = RuleContext { now, epoch, meta: &mut tx.meta, resolvers };
             let taken = rules::take_in(&mut record, key, slot, &mut rule_cx);
-            let decided = rules::decided(taken).into_iter();
-            let reports = decided.map(|decided| ConflictReport { key: key.clone(), decided });
-            tx.committed.conflicts.extend(reports);
+            tx.report(key, rules::decided(taken));
         }
         tx.save(key, Some(&old), record, Origin::Remote)?;
     }
@@ -284,9 +275,7 @@ fn settle_one(
         tx.rows.note_erasure()?;
     }
     tx.committed.taken += 1;
-    let reports = outcome.decided.into_iter();
-    let reports = reports.map(|decided| ConflictReport { key: key.clone(), decided });
-    tx.committed.conflicts.extend(reports);
+    tx.report(key, outcome.decided);
     if let (Some(refused), VerdictKind::Rejected(rejection)) = (outcome.refused, &verdict.kind) {
         let erases = refused.0.erased.is_some();
         tx.quarantine(cx.now, key, refused, rejection)?;

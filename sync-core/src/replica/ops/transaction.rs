@@ -103,6 +103,13 @@ impl<'a> Transaction<'a> {
         self.rows.put_record(key, old, &new)
     }
 
+    /// Tells the app how conflicts about a document ended.
+    pub(super) fn report(&mut self, key: &DocumentKey, decided: impl IntoIterator<Item = Decided>) {
+        let reports = decided.into_iter();
+        let reports = reports.map(|decided| ConflictReport { key: key.clone(), decided });
+        self.committed.conflicts.extend(reports);
+    }
+
     /// Writes a record whose edit was accepted. Under another revision it is still the app's own edit: if it shows the
     /// same, that is no change.
     pub(super) fn save_settled(
@@ -189,8 +196,7 @@ impl<'a> Transaction<'a> {
         let refused = self.drop_refused(key)?;
         let is_told = self.committed.conflicts.iter().any(|c| c.key == *key);
         if refused > 0 && origin == Origin::Remote && !is_told {
-            let (key, decided) = (key.clone(), Decided::Erased);
-            self.committed.conflicts.push(ConflictReport { key, decided });
+            self.report(key, [Decided::Erased]);
         }
         if refused > 0 || old.is_some() {
             self.erase_told(key)?;

@@ -164,9 +164,7 @@ pub async fn a_recalled_push_is_not_taken_any_more<H: ServerStorageHarness>(harn
 }
 
 fn recall(batch: &PushBatch) -> PushBatch {
-    let mut recall = PushBatch { recall: Some(batch.digest()), ..batch.clone() };
-    recall.changes.iter_mut().for_each(|change| change.state.body = None);
-    recall
+    batch.clone().recalled(batch.digest())
 }
 
 /// Pushes are remembered for each replica and each scope.

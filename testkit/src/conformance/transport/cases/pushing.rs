@@ -60,12 +60,7 @@ pub async fn a_batch_is_recalled<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let scope = scope("recalled");
     let connection = stage.connect(1, &[&scope]).await;
-    let recall = |batch: &sync_core::model::PushBatch| {
-        let mut recall = batch.clone();
-        recall.recall = Some(batch.digest());
-        recall.changes.iter_mut().for_each(|change| change.state.body = None);
-        recall
-    };
+    let recall = |batch: &sync_core::model::PushBatch| batch.clone().recalled(batch.digest());
     let odd = Body::parse(r#"{ "z": 1.50e1, "a":"\u00e9", "z" : [ ] }"#).unwrap();
     let one = batch(1, 1, &scope, vec![insert(NOTES, "a", odd), insert(NOTES, "b", text("x"))]);
     let told = stage.soon("a push", connection.push(one.clone())).await.unwrap();
