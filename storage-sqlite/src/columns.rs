@@ -21,17 +21,23 @@ pub(crate) fn to_blob(value: &impl Codec) -> Vec<u8> {
 
 /// The value that a blob holds.
 pub(crate) fn from_blob<T: Codec>(blob: &[u8]) -> Result<T> {
+    read_blob(blob, |input| {
+        let value = T::decode(input)?;
+        input.finish()?;
+        Ok(value)
+    })
+}
+
+fn read_blob<T>(blob: &[u8], read: impl FnOnce(&mut Reader) -> Result<T>) -> Result<T> {
     let mut input = Reader::new(Bytes::copy_from_slice(blob));
-    let read = |input: &mut Reader| {
+    let formed = || {
         let format = input.byte()?;
         if format != FORMAT {
             return Err(damaged(format!("a row has the unknown form {format}")));
         }
-        let value = T::decode(input)?;
-        input.finish()?;
-        Ok(value)
+        read(&mut input)
     };
-    read(&mut input).map_err(|e| match e.kind() {
+    formed().map_err(|e| match e.kind() {
         ErrorKind::Incompatible => e,
         _ => damaged("a row is damaged").because(e),
     })
@@ -109,6 +115,12 @@ pub(crate) fn optional_blob<'r>(row: &'r Row<'_>, column: usize) -> Result<Optio
 /// A value in a blob that must be there.
 pub(crate) fn decoded<T: Codec>(row: &Row<'_>, column: usize) -> Result<T> {
     from_blob(optional_blob(row, column)?.ok_or_else(|| unexpected(column))?)
+}
+
+/// The value with which a blob begins that must be there. The rest is not looked at.
+pub(crate) fn begins_with<T: Codec>(row: &Row<'_>, column: usize) -> Result<T> {
+    let blob = optional_blob(row, column)?.ok_or_else(|| unexpected(column))?;
+    read_blob(&blob[..blob.len().min(64)], T::decode)
 }
 
 /// A value in a blob that may be missing.

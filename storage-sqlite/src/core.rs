@@ -197,12 +197,21 @@ impl<K, A> Core<K, A> {
         decode: impl Fn(&Row<'_>) -> Result<T>,
         mut visit: impl FnMut(T) -> Result<bool>,
     ) -> Result<()> {
+        self.each_row(sql, params, |row| visit(decode(row).map_err(|e| self.on(e.during("read")))?))
+    }
+
+    /// As [`each`](Self::each), for who need not decode every row.
+    pub(crate) fn each_row(
+        &self,
+        sql: &'static str,
+        params: impl Params,
+        mut visit: impl FnMut(&Row<'_>) -> Result<bool>,
+    ) -> Result<()> {
         let failed = |e| self.failed("read", e);
         let mut statement = self.connection.prepare_cached(sql).map_err(failed)?;
         let mut rows = statement.query(params).map_err(failed)?;
         while let Some(row) = rows.next().map_err(failed)? {
-            let item = decode(row).map_err(|e| self.on(e.during("read")))?;
-            if !visit(item)? {
+            if !visit(row)? {
                 break;
             }
         }

@@ -44,9 +44,11 @@ fn classify(error: &rusqlite::Error) -> Error {
         ErrorCode::SystemIoFailure => storage("reading or writing the file failed"),
         ErrorCode::NotADatabase => Error::new(ErrorKind::Incompatible, "the file is no database"),
         ErrorCode::DatabaseCorrupt => Error::new(ErrorKind::Incompatible, "the file is damaged"),
-        ErrorCode::ConstraintViolation => {
-            Error::new(ErrorKind::Internal, "a row contradicts another one")
-        }
+        // What we read before we write, so that it cannot happen in a file that is as we left it.
+        ErrorCode::ConstraintViolation => Error::new(
+            ErrorKind::Incompatible,
+            "the file is damaged: a row contradicts another one",
+        ),
         _ => storage("the database failed"),
     }
 }

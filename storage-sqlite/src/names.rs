@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use rusqlite::params;
 use sync_core::error::{Error, ErrorKind, Result};
-use sync_core::model::{Collection, DocumentKey, Scope};
+use sync_core::model::{Collection, Scope};
 
 use crate::columns;
 use crate::core::Core;
@@ -20,8 +20,6 @@ pub(crate) struct Names {
     by_id: HashMap<i64, (Scope, Collection)>,
     /// The collection that was asked for last: neighbours mostly share it.
     last: Option<(Scope, Collection, i64)>,
-    /// The document that was read last, and its row.
-    pub(crate) row: Option<(DocumentKey, i64)>,
     /// Whether the replica is being loaded.
     pub(crate) loading: Option<bool>,
 }
@@ -33,13 +31,7 @@ impl Names {
         self.collections.clear();
         self.by_id.clear();
         self.last = None;
-        self.row = None;
         self.loading = None;
-    }
-
-    /// The row of a document, if it was read last.
-    pub(crate) fn row_of(&self, key: &DocumentKey) -> Option<i64> {
-        self.row.as_ref().filter(|(read, _)| read == key).map(|(_, row)| *row)
     }
 
     fn known(&self, scope: &Scope, collection: &Collection) -> Option<i64> {

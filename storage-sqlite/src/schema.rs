@@ -31,6 +31,7 @@ impl Kind for Replica {
         include_str!("replica/schema_1.sql"),
         include_str!("replica/schema_2.sql"),
         include_str!("replica/schema_3.sql"),
+        include_str!("replica/schema_4.sql"),
     ];
     const FIRST_READ: &'static str = crate::replica::IS_LOADING;
 }

@@ -144,11 +144,11 @@ fn damaged_rows_are_incompatible_and_say_in_which_file() {
     core.commit().unwrap();
     let other = Connection::open(&path).unwrap();
     for damage in [
-        "UPDATE unsettled SET pending = x'01ff'",
-        "UPDATE unsettled SET pending = x'02'",
-        "UPDATE unsettled SET pending = x''",
+        "UPDATE document SET pending = x'01ff'",
+        "UPDATE document SET pending = x'02'",
+        "UPDATE document SET pending = x''",
         "UPDATE document SET known = -1",
-        "DELETE FROM unsettled; UPDATE document SET known = 1, stamp = 1, replica = x'00'",
+        "UPDATE document SET pending = NULL, known = 1, stamp = 1, replica = x'00'",
     ] {
         other.execute_batch(damage).unwrap();
         let error = core.record(&document).unwrap_err();

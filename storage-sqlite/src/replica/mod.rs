@@ -1,6 +1,8 @@
 //! A replica in SQLite.
 
 mod load;
+#[cfg(test)]
+mod older;
 mod reads;
 mod sql;
 mod writes;

@@ -1,9 +1,13 @@
 //! Reading a replica's rows.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Row, params};
-use sync_core::error::Result;
-use sync_core::model::{Collection, DocumentId, DocumentKey, LocalSeq, Scope, Seq};
-use sync_core::replica::record::{BatchRow, QuarantineRow, Record, ReplicaMeta, ScopeRow};
+use sync_core::error::{Error, Result};
+use sync_core::model::{Collection, DocumentId, DocumentKey, LocalSeq, PushId, Scope, Seq};
+use sync_core::replica::record::{
+    BatchRow, Edit, Pending, QuarantineRow, Record, ReplicaMeta, ScopeRow,
+};
 use sync_core::replica::rows::{After, OutboxPlace, ReplicaReads};
 
 use super::sql;
@@ -12,32 +16,80 @@ use crate::core::Core;
 use crate::error::damaged;
 use crate::schema::Replica;
 
-/// The first column after a record's own.
-const KEY: usize = STATE_COLUMNS + 5;
+/// The first column of a record after its state, and the first one after the record.
+const RECORD: usize = STATE_COLUMNS;
+const KEY: usize = STATE_COLUMNS + 6;
+const PUSHABLE: usize = STATE_COLUMNS + 4;
 
 fn record(row: &Row<'_>) -> Result<Record> {
     let position = |column| columns::unsigned(row, column);
-    let changed = columns::optional_integer(row, STATE_COLUMNS + 1)?.unwrap_or(0);
-    let negative = |_| damaged("a row is damaged: a position is negative or too large");
+    let negative = |_| damaged("a row is damaged: a number is negative or too large");
+    let transaction = columns::optional_integer(row, PUSHABLE)?.map(u64::try_from);
+    let transaction = transaction.transpose().map_err(negative)?;
+    let pending = columns::optional_decoded(row, RECORD + 5)?;
     Ok(Record {
         current: columns::state(row)?,
-        known: Seq(position(STATE_COLUMNS)?),
-        changed: LocalSeq(u64::try_from(changed).map_err(negative)?),
-        changed_here: position(STATE_COLUMNS + 2)? != 0,
-        delivered: u32::try_from(position(STATE_COLUMNS + 3)?).map_err(negative)?,
-        pending: columns::optional_decoded(row, STATE_COLUMNS + 4)?.map(Box::new),
+        changed: LocalSeq(u64::try_from(columns::integer(row, RECORD)?).unwrap_or(0)),
+        known: Seq(position(RECORD + 1)?),
+        changed_here: position(RECORD + 2)? != 0,
+        delivered: u32::try_from(position(RECORD + 3)?).map_err(negative)?,
+        pending: pending.or_else(|| transaction.map(|t| fresh(LocalSeq(t)))).map(Box::new),
     })
 }
 
-/// A record whose row names its id and its collection.
-fn unsettled(scope: &Scope, row: &Row<'_>) -> Result<(DocumentKey, Record)> {
-    let (id, collection) = (columns::document_id(row, KEY)?, columns::collection(row, KEY + 1)?);
-    Ok((DocumentKey::new(scope.clone(), collection, id), record(row)?))
+/// What is not settled about most documents that were written and not pushed yet.
+pub(super) fn fresh(transaction: LocalSeq) -> Pending {
+    Pending { edit: Some(Edit::new(transaction, None)), ..Pending::default() }
 }
 
 /// A place as text; before all names is the empty one.
 fn place<'a>(after: After<'a>) -> (&'a str, &'a str) {
     after.map_or(("", ""), |(collection, id)| (collection.as_str(), id.as_str()))
+}
+
+/// Sorts the documents of each transaction, and keeps no more of them than a page takes.
+struct OutboxPage<'a> {
+    scope: &'a Scope,
+    limit: usize,
+    found: Vec<(DocumentKey, Record)>,
+    transaction: BTreeMap<(Collection, DocumentId), Record>,
+}
+
+impl<'a> OutboxPage<'a> {
+    fn new(scope: &'a Scope, limit: usize) -> Self {
+        Self { scope, limit, found: Vec::new(), transaction: BTreeMap::new() }
+    }
+
+    fn room(&self) -> usize {
+        self.limit - self.found.len()
+    }
+
+    /// Whether a document of this transaction is among the first for which there is room.
+    fn takes(&self, name: &(Collection, DocumentId)) -> bool {
+        let last = self.transaction.last_key_value();
+        self.transaction.len() < self.room() || last.is_some_and(|(last, _)| name < last)
+    }
+
+    fn put(&mut self, name: (Collection, DocumentId), record: Record) {
+        self.transaction.insert(name, record);
+        if self.transaction.len() > self.room() {
+            self.transaction.pop_last();
+        }
+    }
+
+    fn end_transaction(&mut self) {
+        let scope = self.scope;
+        let sorted = std::mem::take(&mut self.transaction).into_iter();
+        self.found.extend(
+            sorted
+                .map(|((collection, id), r)| (DocumentKey::new(scope.clone(), collection, id), r)),
+        );
+    }
+
+    /// Nothing of what follows has room. It is known once a transaction has ended.
+    fn is_full(&self) -> bool {
+        self.room() == 0
+    }
 }
 
 impl<A> Core<Replica, A> {
@@ -53,6 +105,31 @@ impl<A> Core<Replica, A> {
         self.many(sql::COLLECTIONS, params![scope.as_str(), from, only], |row| {
             Ok((columns::integer(row, 0)?, columns::collection(row, 1)?))
         })
+    }
+
+    /// A page of documents in order of (collection, id), by a statement that has one of a collection.
+    fn by_name(
+        &self,
+        sql: &'static str,
+        scope: &Scope,
+        collection: Option<&Collection>,
+        after: After<'_>,
+        limit: usize,
+    ) -> Result<Vec<(DocumentKey, Record)>> {
+        let (from, last_id) = place(after);
+        let mut found = Vec::new();
+        for (number, collection) in self.collections(scope, collection, from)? {
+            let left = limit - found.len();
+            if left == 0 {
+                break;
+            }
+            let start = if collection.as_str() == from { last_id } else { "" };
+            found.extend(self.many(sql, params![number, start, page(left)], |row| {
+                let id: DocumentId = columns::document_id(row, KEY)?;
+                Ok((DocumentKey::new(scope.clone(), collection.clone(), id), record(row)?))
+            })?);
+        }
+        Ok(found)
     }
 }
 
@@ -73,16 +150,10 @@ impl<A> ReplicaReads for Core<Replica, A> {
 
     fn record(&self, key: &DocumentKey) -> Result<Option<Record>> {
         self.note_lookup();
-        self.names.borrow_mut().row = None;
         let Some(collection) = self.find_collection(&key.scope, &key.collection)? else {
             return Ok(None);
         };
-        let read = |row: &Row<'_>| Ok((columns::integer(row, KEY)?, record(row)?));
-        let found = self.one(sql::RECORD, params![collection, key.id.as_str()], read)?;
-        Ok(found.map(|(row, record)| {
-            self.names.borrow_mut().row = Some((key.clone(), row));
-            record
-        }))
+        self.one(sql::RECORD, params![collection, key.id.as_str()], record)
     }
 
     fn records(
@@ -93,20 +164,7 @@ impl<A> ReplicaReads for Core<Replica, A> {
         limit: usize,
     ) -> Result<Vec<(DocumentKey, Record)>> {
         self.note_lookup();
-        let (from, last_id) = place(after);
-        let mut found = Vec::new();
-        for (number, collection) in self.collections(scope, collection, from)? {
-            let left = limit - found.len();
-            if left == 0 {
-                break;
-            }
-            let start = if collection.as_str() == from { last_id } else { "" };
-            found.extend(self.many(sql::RECORDS, params![number, start, page(left)], |row| {
-                let id: DocumentId = columns::document_id(row, KEY)?;
-                Ok((DocumentKey::new(scope.clone(), collection.clone(), id), record(row)?))
-            })?);
-        }
-        Ok(found)
+        self.by_name(sql::RECORDS, scope, collection, after, limit)
     }
 
     fn changed(&self, after: LocalSeq, limit: usize) -> Result<Vec<(DocumentKey, Record)>> {
@@ -117,16 +175,34 @@ impl<A> ReplicaReads for Core<Replica, A> {
         })
     }
 
+    /// Documents of one transaction lie together, in the order in which they were written.
     fn outbox(
         &self,
         scope: &Scope,
         after: Option<&OutboxPlace>,
         limit: usize,
     ) -> Result<Vec<(DocumentKey, Record)>> {
-        let transaction = after.map_or(-1, |(transaction, ..)| bound(transaction.0));
-        let (collection, id) = place(after.map(|(_, collection, id)| (collection, id)));
-        let wanted = params![scope.as_str(), transaction, collection, id, page(limit)];
-        self.many(sql::OUTBOX, wanted, |row| unsettled(scope, row))
+        let first = after.map_or(0, |(transaction, ..)| bound(transaction.0));
+        let after = after.map(|(_, collection, id)| (collection.clone(), id.clone()));
+        let (mut page, mut unit) = (OutboxPage::new(scope, limit), None);
+        self.each_row(sql::OUTBOX, params![scope.as_str(), first], |row| {
+            let read = || {
+                let (_, collection) = self.name_of(columns::integer(row, KEY + 1)?)?;
+                let name = (collection, columns::document_id(row, KEY)?);
+                Ok((columns::integer(row, PUSHABLE)?, name))
+            };
+            let (transaction, name) = read().map_err(|e: Error| self.on(e.during("read")))?;
+            if unit.replace(transaction).is_some_and(|last| last != transaction) {
+                page.end_transaction();
+            }
+            let is_past = transaction == first && after.as_ref().is_some_and(|a| name <= *a);
+            if !is_past && page.takes(&name) {
+                page.put(name, record(row).map_err(|e| self.on(e.during("read")))?);
+            }
+            Ok(!page.is_full())
+        })?;
+        page.end_transaction();
+        Ok(page.found)
     }
 
     fn deferred(
@@ -135,13 +211,15 @@ impl<A> ReplicaReads for Core<Replica, A> {
         after: After<'_>,
         limit: usize,
     ) -> Result<Vec<(DocumentKey, Record)>> {
-        let (collection, id) = place(after);
-        let wanted = params![scope.as_str(), collection, id, page(limit)];
-        self.many(sql::DEFERRED, wanted, |row| unsettled(scope, row))
+        self.by_name(sql::DEFERRED, scope, None, after, limit)
     }
 
     fn batch(&self, scope: &Scope) -> Result<Option<BatchRow>> {
         self.one(sql::BATCH, params![scope.as_str()], |row| columns::decoded(row, 0))
+    }
+
+    fn batch_id(&self, scope: &Scope) -> Result<Option<PushId>> {
+        self.one(sql::BATCH, params![scope.as_str()], |row| columns::begins_with(row, 0))
     }
 
     fn quarantine(

@@ -8,7 +8,7 @@ macro_rules! record {
         concat!(
             "SELECT ",
             state_columns!(),
-            ", d.known, d.changed, d.changed_here, d.delivered, u.pending",
+            ", d.pk, d.known, d.changed_here, d.delivered, d.pushable, d.pending",
             $more,
             " FROM ",
             $from,
@@ -50,38 +50,45 @@ pub(super) const COLLECTIONS: &str = concat!(
     " AND name >= ?2 AND name <= coalesce(?3, name) ORDER BY name"
 );
 
-pub(super) const RECORD: &str = concat!(
-    record!(", d.pk", "document d LEFT JOIN unsettled u ON u.document = d.pk"),
-    "WHERE d.collection_id = ?1 AND d.id = ?2"
-);
+pub(super) const RECORD: &str =
+    concat!(record!("", "document d"), "WHERE d.collection_id = ?1 AND d.id = ?2");
 pub(super) const RECORDS: &str = concat!(
-    record!(", d.id", "document d LEFT JOIN unsettled u ON u.document = d.pk"),
+    record!(", d.id", "document d"),
     "WHERE d.collection_id = ?1 AND d.id > ?2 ORDER BY d.id LIMIT ?3"
 );
 pub(super) const CHANGED: &str = concat!(
-    record!(", d.id, d.collection_id", "document d LEFT JOIN unsettled u ON u.document = d.pk"),
-    "WHERE d.changed > ?1 ORDER BY d.changed LIMIT ?2"
+    record!(", d.id, d.collection_id", "document d"),
+    "WHERE d.pk > ?1 ORDER BY d.pk LIMIT ?2"
 );
+/// Within a transaction in the order of their rows: who reads them sorts the few, for an index of their names would cost
+/// every write.
 pub(super) const OUTBOX: &str = concat!(
-    record!(", u.id, u.collection", "unsettled u CROSS JOIN document d ON d.pk = u.document"),
-    "WHERE u.scope_id = ",
+    record!(", d.id, d.collection_id", "document d"),
+    "WHERE d.scope_id = ",
     scope!(),
-    " AND u.pushable IS NOT NULL AND (u.pushable, u.collection, u.id) > (?2, ?3, ?4) \
-     ORDER BY u.pushable, u.collection, u.id LIMIT ?5"
+    " AND d.pushable >= ?2 ORDER BY d.pushable, d.pk"
 );
 pub(super) const DEFERRED: &str = concat!(
-    record!(", u.id, u.collection", "unsettled u CROSS JOIN document d ON d.pk = u.document"),
-    "WHERE u.scope_id = ",
-    scope!(),
-    " AND u.deferred = 1 AND (u.collection, u.id) > (?2, ?3) \
-     ORDER BY u.collection, u.id LIMIT ?4"
+    record!(", d.id", "document d"),
+    "WHERE d.collection_id = ?1 AND d.deferred IS NOT NULL AND d.id > ?2 ORDER BY d.id LIMIT ?3"
 );
+
+/// A document that is not in the feed has the next place below.
+macro_rules! place {
+    ($place:literal) => {
+        concat!("coalesce(", $place, ", (SELECT min(coalesce(min(pk), 0), 0) - 1 FROM document))")
+    };
+}
 
 macro_rules! insert_document {
     () => {
-        "INSERT INTO document (collection_id, id, stamp, replica, author_stamp, \
-         author_replica, created, known, changed, changed_here, delivered, body, erased) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"
+        concat!(
+            "INSERT INTO document (pk, collection_id, id, stamp, replica, author_stamp, \
+             author_replica, created, erased, known, changed_here, delivered, scope_id, pushable, \
+             deferred, pending, body) VALUES (",
+            place!("?1"),
+            ", ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)"
+        )
     };
     ($conflict:literal) => {
         concat!(insert_document!(), " ON CONFLICT (collection_id, id) ", $conflict)
@@ -93,31 +100,25 @@ pub(super) const LOAD: &str = insert_document!();
 
 pub(super) const INSERT: &str = insert_document!("DO NOTHING");
 pub(super) const PUT: &str = insert_document!(
-    "DO UPDATE SET stamp = excluded.stamp, replica = excluded.replica, \
+    "DO UPDATE SET pk = excluded.pk, stamp = excluded.stamp, replica = excluded.replica, \
      author_stamp = excluded.author_stamp, author_replica = excluded.author_replica, \
-     created = excluded.created, known = excluded.known, changed = excluded.changed, \
-     changed_here = excluded.changed_here, delivered = excluded.delivered, body = excluded.body, \
-     erased = excluded.erased"
+     created = excluded.created, erased = excluded.erased, known = excluded.known, \
+     changed_here = excluded.changed_here, delivered = excluded.delivered, \
+     scope_id = excluded.scope_id, pushable = excluded.pushable, deferred = excluded.deferred, \
+     pending = excluded.pending, body = excluded.body"
 );
+/// What is known of a document whose row, state and place stay.
+pub(super) const UPDATE_MARKS: &str = "UPDATE document SET known = ?2, changed_here = ?3, delivered = ?4, scope_id = ?5, \
+     pushable = ?6, deferred = ?7, pending = ?8 WHERE pk = ?1";
 /// A document whose row is known.
-pub(super) const UPDATE: &str = "UPDATE document SET stamp = ?2, replica = ?3, author_stamp = ?4, \
-     author_replica = ?5, created = ?6, known = ?7, changed = ?8, changed_here = ?9, \
-     delivered = ?10, body = ?11, erased = ?12 WHERE pk = ?1";
+pub(super) const UPDATE: &str = concat!(
+    "UPDATE document SET pk = ",
+    place!("?2"),
+    ", stamp = ?3, replica = ?4, author_stamp = ?5, author_replica = ?6, created = ?7, erased = ?8, \
+     known = ?9, changed_here = ?10, delivered = ?11, scope_id = ?12, pushable = ?13, \
+     deferred = ?14, pending = ?15, body = ?16 WHERE pk = ?1"
+);
 pub(super) const REMOVE: &str = "DELETE FROM document WHERE collection_id = ?1 AND id = ?2";
-
-pub(super) const PUT_UNSETTLED: &str = "INSERT INTO unsettled (document, scope_id, collection, id, pushable, deferred, pending) \
-     SELECT d.pk, c.scope_id, c.name, d.id, ?3, ?4, ?5 \
-     FROM document d JOIN collection c ON c.id = d.collection_id \
-     WHERE d.collection_id = ?1 AND d.id = ?2 \
-     ON CONFLICT (document) DO UPDATE SET \
-     pushable = excluded.pushable, deferred = excluded.deferred, pending = excluded.pending";
-/// The same where the row of the document is known.
-pub(super) const PUT_UNSETTLED_AT: &str = "INSERT INTO unsettled (document, scope_id, collection, id, pushable, deferred, pending) \
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (document) DO UPDATE SET \
-     pushable = excluded.pushable, deferred = excluded.deferred, pending = excluded.pending";
-pub(super) const REMOVE_UNSETTLED_AT: &str = "DELETE FROM unsettled WHERE document = ?1";
-pub(super) const REMOVE_UNSETTLED: &str = "DELETE FROM unsettled WHERE document = \
-     (SELECT pk FROM document WHERE collection_id = ?1 AND id = ?2)";
 
 pub(super) const BATCH: &str = concat!("SELECT row FROM batch WHERE scope_id = ", scope!());
 pub(super) const PUT_BATCH: &str = "INSERT INTO batch (scope_id, row) VALUES (?1, ?2) \
@@ -157,13 +158,12 @@ mod tests {
             BATCH,
             QUARANTINE,
             REMOVE,
-            REMOVE_UNSETTLED,
             REMOVE_BATCH,
             REMOVE_QUARANTINE,
             CLEAR_SCOPE,
-            PUT_UNSETTLED,
             UPDATE,
-            REMOVE_UNSETTLED_AT,
+            UPDATE_MARKS,
+            INSERT,
             FORGET_COLLECTIONS,
             names::SCOPE,
             names::COLLECTION,
@@ -178,9 +178,9 @@ mod tests {
         let core = SqliteReplicaWriter::in_memory(ReplicaId([1; 16])).unwrap();
         for (sql, place) in [
             (RECORDS, "(collection_id=? AND id>?)"),
-            (CHANGED, "(changed>?)"),
-            (OUTBOX, "(scope_id=? AND (pushable,collection,id)>(?,?,?))"),
-            (DEFERRED, "(scope_id=? AND (collection,id)>(?,?))"),
+            (CHANGED, "PRIMARY KEY (rowid>?)"),
+            (OUTBOX, "document_outbox (scope_id=? AND pushable>?)"),
+            (DEFERRED, "document_deferred (collection_id=? AND id>?)"),
             (QUARANTINE, "(scope_id=? AND ticket>?)"),
         ] {
             let plan = plan(&core.connection, sql);

@@ -1,19 +1,42 @@
 //! Writing a replica's rows.
 
 use rusqlite::{Statement, params};
-use sync_core::error::{Error, ErrorKind, Result};
+use sync_core::error::Result;
 use sync_core::model::{DocumentKey, LocalSeq, Scope};
-use sync_core::replica::record::{BatchRow, QuarantineRow, Record, ReplicaMeta, ScopeRow};
+use sync_core::replica::record::{BatchRow, Pending, QuarantineRow, Record, ReplicaMeta, ScopeRow};
 use sync_core::replica::rows::{ReplicaReads, ReplicaRows};
 use sync_core::storage::ReplicaWriter;
 
+use super::reads::fresh;
 use super::sql;
 use crate::columns::{StateColumns, number, to_blob};
 use crate::core::{Place, Writing};
 use crate::lease;
 use crate::replica::SqliteReplicaWriter;
 
+/// What is not settled about a document, as columns.
+struct PendingColumns {
+    scope: Option<i64>,
+    pushable: Option<i64>,
+    deferred: Option<bool>,
+    pending: Option<Vec<u8>>,
+}
+
 impl SqliteReplicaWriter {
+    fn pending_columns(&self, key: &DocumentKey, record: &Record) -> Result<PendingColumns> {
+        let pushable = record.pushable();
+        let blob = |pending: &Pending| {
+            let says_all = pushable.is_some_and(|transaction| *pending == fresh(transaction));
+            (!says_all).then(|| to_blob(pending))
+        };
+        Ok(PendingColumns {
+            scope: record.pending.is_some().then(|| self.intern_scope(&key.scope)).transpose()?,
+            pushable: pushable.map(|t| number(t.0)).transpose()?,
+            deferred: record.is_deferred().then_some(true),
+            pending: record.pending.as_deref().and_then(blob),
+        })
+    }
+
     /// Runs a statement that inserts a document; how many rows it wrote.
     fn insert_document(
         &self,
@@ -34,7 +57,9 @@ impl SqliteReplicaWriter {
         new: &Record,
     ) -> Result<usize> {
         let state = StateColumns::of(new.current.as_ref());
+        let unsettled = self.pending_columns(key, new)?;
         let written = statement.execute(params![
+            place(new)?,
             collection,
             key.id.as_str(),
             state.stamp,
@@ -42,80 +67,68 @@ impl SqliteReplicaWriter {
             state.author_stamp,
             state.author_replica,
             state.created,
+            state.erased,
             number(new.known.0)?,
-            changed(new)?,
             new.changed_here,
             new.delivered,
+            unsettled.scope,
+            unsettled.pushable,
+            unsettled.deferred,
+            unsettled.pending,
             state.body,
-            state.erased,
         ]);
         written.map_err(|e| self.failed("write", e))
     }
 
-    /// Writes a document that was read before, by its row.
-    fn update(&self, row: i64, key: &DocumentKey, old: &Record, new: &Record) -> Result<()> {
-        if !same_document(old, new) {
-            let state = StateColumns::of(new.current.as_ref());
-            self.run(
-                sql::UPDATE,
-                params![
-                    row,
-                    state.stamp,
-                    state.replica,
-                    state.author_stamp,
-                    state.author_replica,
-                    state.created,
-                    number(new.known.0)?,
-                    changed(new)?,
-                    new.changed_here,
-                    new.delivered,
-                    state.body,
-                    state.erased,
-                ],
-            )?;
+    /// Writes a document that was in the feed already, by its row.
+    fn update(
+        &self,
+        row: LocalSeq,
+        key: &DocumentKey,
+        old: Option<&Record>,
+        new: &Record,
+    ) -> Result<()> {
+        let (row, known) = (number(row.0)?, number(new.known.0)?);
+        let unsettled = self.pending_columns(key, new)?;
+        if old.is_some_and(|old| old.changed == new.changed && old.current == new.current) {
+            let marks = params![
+                row,
+                known,
+                new.changed_here,
+                new.delivered,
+                unsettled.scope,
+                unsettled.pushable,
+                unsettled.deferred,
+                unsettled.pending,
+            ];
+            return self.run(sql::UPDATE_MARKS, marks).map(drop);
         }
-        match (&old.pending, &new.pending) {
-            (Some(_), None) => self.run(sql::REMOVE_UNSETTLED_AT, [row]).map(drop),
-            (old, new) if old == new => Ok(()),
-            _ => self.put_unsettled_at(row, key, new),
-        }
-    }
-
-    /// Writes what is not settled about the document in that row.
-    fn put_unsettled_at(&self, row: i64, key: &DocumentKey, new: &Record) -> Result<()> {
-        let Some(pending) = new.pending.as_deref() else { return Ok(()) };
-        let (scope, pushable) = (self.intern_scope(&key.scope)?, pushable(new)?);
-        let (collection, id) = (key.collection.as_str(), key.id.as_str());
-        let blob = to_blob(pending);
-        let row = params![row, scope, collection, id, pushable, pending.deferred, blob];
-        self.run(sql::PUT_UNSETTLED_AT, row).map(drop)
-    }
-
-    /// Writes what is not settled; the document is there already.
-    fn put_unsettled(&self, collection: i64, key: &DocumentKey, new: &Record) -> Result<()> {
-        let Some(pending) = new.pending.as_deref() else { return Ok(()) };
-        let blob = to_blob(pending);
-        let row = params![collection, key.id.as_str(), pushable(new)?, pending.deferred, blob];
-        if self.run(sql::PUT_UNSETTLED, row)? == 1 {
-            return Ok(());
-        }
-        let gone = Error::new(ErrorKind::Internal, "a document is gone that was read before");
-        Err(self.on(gone.during("write").with("document", key)))
+        let state = StateColumns::of(new.current.as_ref());
+        let all = params![
+            row,
+            place(new)?,
+            state.stamp,
+            state.replica,
+            state.author_stamp,
+            state.author_replica,
+            state.created,
+            state.erased,
+            known,
+            new.changed_here,
+            new.delivered,
+            unsettled.scope,
+            unsettled.pushable,
+            unsettled.deferred,
+            unsettled.pending,
+            state.body,
+        ];
+        self.run(sql::UPDATE, all).map(drop)
     }
 }
 
-fn changed(record: &Record) -> Result<Option<i64>> {
+/// The place of a document in the feed, if it has one.
+fn place(record: &Record) -> Result<Option<i64>> {
     (record.changed > LocalSeq(0)).then(|| number(record.changed.0)).transpose()
-}
-
-fn pushable(record: &Record) -> Result<Option<i64>> {
-    record.pushable().map(|t| number(t.0)).transpose()
-}
-
-/// Whether two records have the same row in the table of documents.
-fn same_document(old: &Record, new: &Record) -> bool {
-    let row = |r: &Record| (r.known, r.changed, r.changed_here, r.delivered);
-    row(old) == row(new) && old.current == new.current
 }
 
 impl ReplicaRows for SqliteReplicaWriter {
@@ -136,52 +149,26 @@ impl ReplicaRows for SqliteReplicaWriter {
     }
 
     fn put_record(&mut self, key: &DocumentKey, old: Option<&Record>, new: &Record) -> Result<()> {
+        if let Some(row) = old.map(|old| old.changed).filter(|row| *row > LocalSeq(0)) {
+            return self.update(row, key, old, new);
+        }
         let collection = self.intern_collection(&key.scope, &key.collection)?;
-        let row = self.names.borrow().row_of(key);
-        match (old, row) {
-            (Some(old), Some(row)) => return self.update(row, key, old, new),
-            (None, _) if self.insert_document(sql::INSERT, collection, key, new)? == 1 => {
-                let row = self.connection.last_insert_rowid();
-                return self.put_unsettled_at(row, key, new);
-            }
-            _ => {}
-        }
-        if !old.is_some_and(|old| same_document(old, new)) {
-            self.insert_document(sql::PUT, collection, key, new)?;
-        }
-        match (old.and_then(|o| o.pending.as_ref()), &new.pending) {
-            (Some(_), None) => {
-                self.run(sql::REMOVE_UNSETTLED, params![collection, key.id.as_str()]).map(drop)
-            }
-            (old, new) if old == new.as_ref() => Ok(()),
-            _ => self.put_unsettled(collection, key, new),
-        }
+        self.insert_document(sql::PUT, collection, key, new).map(drop)
     }
 
     fn insert_record(&mut self, key: &DocumentKey, new: &Record) -> Result<bool> {
         let collection = self.intern_collection(&key.scope, &key.collection)?;
-        if self.insert_document(sql::INSERT, collection, key, new)? == 0 {
-            return Ok(false);
-        }
-        self.put_unsettled(collection, key, new)?;
-        Ok(true)
+        Ok(self.insert_document(sql::INSERT, collection, key, new)? == 1)
     }
 
-    /// In the order of the index: neighbours are on the same pages, and the statement is looked up once.
+    /// The statement is looked up once.
     fn insert_records(&mut self, new: &[(DocumentKey, Record)]) -> Result<Vec<usize>> {
-        let mut order = Vec::with_capacity(new.len());
-        for (at, (key, _)) in new.iter().enumerate() {
-            order.push((self.intern_collection(&key.scope, &key.collection)?, at));
-        }
-        order.sort_unstable_by_key(|(collection, at)| (*collection, &new[*at].0.id, *at));
         let mut there = Vec::new();
         let mut statement = self.prepare_cached(sql::INSERT)?;
-        for (collection, at) in order {
-            let (key, record) = &new[at];
+        for (at, (key, record)) in new.iter().enumerate() {
+            let collection = self.intern_collection(&key.scope, &key.collection)?;
             if self.insert_with(&mut statement, collection, key, record)? == 0 {
                 there.push(at);
-            } else {
-                self.put_unsettled(collection, key, record)?;
             }
         }
         Ok(there)
@@ -196,12 +183,8 @@ impl ReplicaRows for SqliteReplicaWriter {
     }
 
     fn remove_record(&mut self, key: &DocumentKey, _old: &Record) -> Result<()> {
-        self.names.borrow_mut().row = None;
         let collection = self.intern_collection(&key.scope, &key.collection)?;
-        for sql in [sql::REMOVE_UNSETTLED, sql::REMOVE] {
-            self.run(sql, params![collection, key.id.as_str()])?;
-        }
-        Ok(())
+        self.run(sql::REMOVE, params![collection, key.id.as_str()]).map(drop)
     }
 
     fn note_erasure(&mut self) -> Result<()> {

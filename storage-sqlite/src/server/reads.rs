@@ -43,8 +43,8 @@ impl<A> ServerReads for Core<Server, A> {
         collection: &Collection,
         id: &DocumentId,
     ) -> Result<Option<ServerRow>> {
-        let key = params![scope.as_str(), collection.as_str(), id.as_str()];
-        self.one(sql::ROW, key, server_row)
+        let Some(collection) = self.find_collection(scope, collection)? else { return Ok(None) };
+        self.one(sql::ROW, params![collection, id.as_str()], server_row)
     }
 
     fn log(

@@ -35,12 +35,7 @@ pub(super) const SCOPES: &str = "SELECT name FROM scope WHERE row IS NOT NULL AN
 pub(super) const PUT_SCOPE: &str = "INSERT INTO scope (name, row) VALUES (?1, ?2) \
      ON CONFLICT (name) DO UPDATE SET row = excluded.row";
 
-pub(super) const ROW: &str = concat!(
-    log!(""),
-    "WHERE d.collection_id = (SELECT id FROM collection WHERE scope_id = ",
-    scope!(),
-    " AND name = ?2) AND d.id = ?3"
-);
+pub(super) const ROW: &str = concat!(log!(""), "WHERE d.collection_id = ?1 AND d.id = ?2");
 pub(super) const LOG: &str = concat!(
     log!(", d.id, d.collection_id"),
     "WHERE d.scope_id = ",

@@ -138,7 +138,7 @@ fn fail_step(stage: &mut Stage, number: usize, step: &Step, from: Option<u64>) -
     }
 }
 
-/// Before every step there is room for one page, for two, and so on, until the step goes through.
+/// Before every step there is room for a quarter of a page, for two, and so on, until the step goes through.
 pub(crate) fn fill_the_disk() -> Report {
     let mut stage = Stage::new();
     for (number, step) in script().iter().enumerate() {
@@ -146,7 +146,7 @@ pub(crate) fn fill_the_disk() -> Report {
         for room in 0.. {
             stage.report.calls += 1;
             for disk in &stage.disks {
-                disk.set_capacity(Some(disk.used() + room * 2_048));
+                disk.set_capacity(Some(disk.used() + room * 1_024));
             }
             if stage.attempt(number, step, &before).is_none() {
                 break;

@@ -59,6 +59,19 @@ pub struct Edit {
     pub unlogged: bool,
 }
 
+impl Edit {
+    /// An edit that was never put into a batch.
+    ///
+    /// ```
+    /// use sync_core::{model::LocalSeq, replica::record::Edit};
+    /// assert!(!Edit::new(LocalSeq(1), None).travelled);
+    /// ```
+    #[must_use]
+    pub fn new(transaction: LocalSeq, base: Option<Settled>) -> Self {
+        Self { transaction, base, travelled: false, unlogged: false }
+    }
+}
+
 /// A document's part of the batch in flight.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct InFlight {

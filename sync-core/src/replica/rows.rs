@@ -5,7 +5,7 @@
 
 use super::record::{BatchRow, QuarantineRow, Record, ReplicaMeta, ScopeRow};
 use crate::error::Result;
-use crate::model::{Collection, DocumentId, DocumentKey, LocalSeq, Scope};
+use crate::model::{Collection, DocumentId, DocumentKey, LocalSeq, PushId, Scope};
 
 /// A place in the order (collection, id) within a scope, after which a page begins.
 pub type After<'a> = Option<(&'a Collection, &'a DocumentId)>;
@@ -86,6 +86,15 @@ pub trait ReplicaReads {
     /// # Errors
     /// As [`Self::meta`].
     fn batch(&self, scope: &Scope) -> Result<Option<BatchRow>>;
+
+    /// The name of the batch in flight of a scope, for who asks for nothing else of it: a batch has as many keys as there
+    /// are documents in it.
+    ///
+    /// # Errors
+    /// As [`Self::meta`].
+    fn batch_id(&self, scope: &Scope) -> Result<Option<PushId>> {
+        Ok(self.batch(scope)?.map(|batch| batch.id))
+    }
 
     /// The quarantine of a scope by ticket, rows above `after`.
     ///

@@ -55,13 +55,17 @@ pub fn next_push(
         keys: chosen.iter().map(|(key, _)| key.clone()).collect(),
         attempts: 1,
     };
+    let mut changes = Vec::with_capacity(chosen.len());
     for (key, old) in chosen {
-        let record = put_in_flight(&mut tx, cx, id, old.clone());
+        let mut record = put_in_flight(&mut tx, cx, id, old.clone());
+        record.tidy();
+        changes.push(read_change(&cx.resolvers, &key, &record)?);
         tx.save(&key, Some(&old), record, Origin::Local)?;
     }
     tx.rows.put_batch(scope, Some(&batch))?;
     tx.finish()?;
-    read_batch(rows, &cx.resolvers, scope, &batch).map(Some)
+    let (scope, replica) = (scope.clone(), batch.replica);
+    Ok(Some(PushBatch { scope, replica, id, changes, recall: None }))
 }
 
 /// Whole local transactions from the front of the outbox, as many as the limits allow, at least one.

@@ -25,7 +25,7 @@ pub fn state(rows: &dyn ReplicaReads) -> Result<ReplicaState> {
             deferred: row.deferred,
             not_chosen: row.not_chosen,
         };
-        let in_flight = rows.batch(&scope)?.map(|b| b.id);
+        let in_flight = rows.batch_id(&scope)?;
         let is_partial = row.left_out || row.checkpoint.collections.is_some();
         scopes.push(ScopeSummary {
             scope,

@@ -29,16 +29,19 @@ pub fn write(
     check(&tx.meta.server_limits.map_or(*limits, |s| limits.min(s)), transaction)?;
     local::check_writes(&tx.meta, transaction)?;
     let unit = tx.meta.last_local.next();
+    let mut fresh = Vec::new();
     for write in &transaction.writes {
         let LocalWrite { collection, id, operation } = write;
         let key = DocumentKey::new(tx.scope.clone(), collection.clone(), id.clone());
+        if let WriteOperation::Insert(body) = operation {
+            let record = fresh_record(&mut tx, now, unit, body.clone());
+            fresh.push((key, record));
+            continue;
+        }
+        insert(&mut tx, now, unit, &mut fresh)?;
         let old = tx.rows.record(&key)?;
         let exists = old.as_ref().is_some_and(|r| r.live().is_some());
         let body = match operation {
-            WriteOperation::Insert(_) if exists => {
-                return Err(Error::new(ErrorKind::AlreadyExists, "a document with this id exists")
-                    .with("document", &key));
-            }
             WriteOperation::Update(_) | WriteOperation::Delete if !exists => {
                 return Err(not_found(&key, "document"));
             }
@@ -53,7 +56,41 @@ pub fn write(
         };
         put(&mut tx, now, unit, &key, old, body.cloned())?;
     }
+    insert(&mut tx, now, unit, &mut fresh)?;
     tx.finish()
+}
+
+/// The record of a document that is most likely not there yet.
+fn fresh_record(tx: &mut Transaction<'_>, now: Now, unit: LocalSeq, body: Body) -> Record {
+    let revision = tx.meta.revision(now, Stamp::ZERO);
+    let (created, body) = (revision.stamp, Some(body));
+    let current = DocumentState { revision, author: revision, created, body, erased: None };
+    let mut record = Record { current: Some(current), ..Record::default() };
+    if !tx.scope.is_local() {
+        record.pending_mut().edit = Some(Edit::new(unit, None));
+    }
+    record
+}
+
+/// Inserts documents without looking for them first; what is there after all is looked at then.
+fn insert(
+    tx: &mut Transaction<'_>,
+    now: Now,
+    unit: LocalSeq,
+    fresh: &mut Vec<(DocumentKey, Record)>,
+) -> Result<()> {
+    for at in tx.insert_all(fresh, Origin::Local)? {
+        let (key, record) = &mut fresh[at];
+        let old = tx.rows.record(key)?;
+        if old.as_ref().is_some_and(|r| r.live().is_some()) {
+            return Err(Error::new(ErrorKind::AlreadyExists, "a document with this id exists")
+                .with("document", &*key));
+        }
+        let body = record.current.take().and_then(|state| state.body);
+        put(tx, now, unit, key, old, body)?;
+    }
+    fresh.clear();
+    Ok(())
 }
 
 /// Writes one local state of one document.
@@ -94,7 +131,7 @@ pub(super) fn put_knowing(
         Some(edit) if !mutant!(BaseMoves) => Edit { transaction: unit, ..edit.clone() },
         _ => {
             let base = record.settled(tx.epoch());
-            Edit { transaction: unit, base, travelled: false, unlogged: false }
+            Edit::new(unit, base)
         }
     };
     let erased = record.erased().max(known);
@@ -142,7 +179,7 @@ pub(super) fn put_erasure(
         Some(edit) => edit.clone(),
         None => {
             let base = record.settled(tx.epoch());
-            Edit { transaction: unit, base, travelled: false, unlogged: false }
+            Edit::new(unit, base)
         }
     };
     record.show(Some(DocumentState {
