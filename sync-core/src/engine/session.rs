@@ -68,7 +68,7 @@ impl Engine {
                 // Whoever asks wants to know how it is now, not how it was when the stream brought something last.
                 let mut outputs = Vec::new();
                 for (scope, machine) in &mut self.scopes {
-                    machine.pull.look_again(scope, &mut outputs);
+                    machine.pull.look_again(scope, goal.live, &mut outputs);
                 }
                 self.outputs.extend(outputs);
                 self.resume_scopes(now);

@@ -1,5 +1,6 @@
 //! The engine against a script: facts in, commands out.
 
+mod checking;
 mod greeting;
 mod token;
 
@@ -200,25 +201,6 @@ fn at_the_head_it_follows_live_from_the_very_position() {
     assert_eq!(commands[0], Output::Apply { scope: scope(), payload });
     assert_eq!(commands[1], Output::NextLive { scope: scope(), ticket: *ticket });
     assert!(!s.engine.is_in_sync());
-}
-
-#[test]
-fn who_runs_it_again_gets_the_head_asked_for_anew() {
-    let mut s = Script::new();
-    s.connect(FOLLOW, 2);
-    let (first, _) = s.pull_in();
-    let payload = s.deliver(first, 0, 2, 2);
-    s.applied(payload, 2);
-    assert!(s.engine.is_in_sync());
-    s.commands();
-    s.input(Input::Run(FOLLOW));
-    assert!(!s.engine.is_in_sync());
-    let commands = s.commands();
-    assert!(matches!(commands[0], Output::Unsubscribe { .. }), "{commands:?}");
-    let Output::Pull { ticket, .. } = commands[1] else { panic!("{commands:?}") };
-    let payload = s.deliver(ticket, 2, 2, 2);
-    s.applied(payload, 2);
-    assert!(s.engine.is_in_sync());
 }
 
 #[test]

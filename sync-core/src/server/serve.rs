@@ -22,7 +22,7 @@ use crate::clock::Now;
 use crate::error::{Error, ErrorKind, Result};
 use crate::framed::{Fused, Wire, pick};
 use crate::model::{Chunk, Epoch, Seq};
-use crate::protocol::{Goodbye, Hello, Message, Welcome, WireError};
+use crate::protocol::{Goodbye, Hello, Message, Pull, Welcome, WireError};
 use crate::transport::FrameLink;
 
 /// The most credit of one live stream.
@@ -79,7 +79,7 @@ struct Link<'a> {
     requests: BTreeMap<u32, Message>,
     /// What was read for live streams and is not sent yet.
     found: BTreeMap<u32, Result<Served>>,
-    listeners: BTreeMap<u32, Listener>,
+    listeners: BTreeMap<u32, Box<Listener>>,
     work: FuturesUnordered<BoxFuture<'static, Done>>,
     patience: Duration,
 }
@@ -185,7 +185,11 @@ impl Link<'_> {
                 SessionOutput::Serve { stream } => self.serve(stream),
                 SessionOutput::Read { stream, pull } => self.read(stream, pull),
                 SessionOutput::Send { stream } => self.send_found(stream).await?,
-                SessionOutput::Sleep { stream } => self.sleep(stream),
+                SessionOutput::Sleep { stream } => {
+                    // It brought nothing.
+                    self.found.remove(&stream);
+                    self.sleep(stream);
+                }
                 SessionOutput::End { stream } => {
                     self.found.remove(&stream);
                     if let Some(sleep) = self.listeners.remove(&stream).and_then(|l| l.sleep) {
@@ -247,12 +251,12 @@ impl Link<'_> {
         self.work.push(serve.boxed());
     }
 
-    fn read(&mut self, stream: u32, pull: crate::protocol::Pull) {
+    fn read(&mut self, stream: u32, pull: Arc<Pull>) {
         let Some(peer) = self.peer.clone() else { return };
         let server = self.server;
         let listener = self.listeners.entry(stream).or_insert_with(|| {
             let hub = server.hub(&pull.scope);
-            Listener { head: hub.head(), _hub: hub, sleep: None, goes_on: false }
+            Box::new(Listener { head: hub.head(), _hub: hub, sleep: None, goes_on: false })
         });
         // The head is noted before the read, so that nothing falls between the read and the sleep.
         listener.head.borrow_and_update();

@@ -6,7 +6,9 @@
 //! [`KvStorage`](crate::kv)), and [`ReplicaThreads`] and [`ServerThreads`] do the rest with the logic that all our
 //! backends share.
 
+mod gathered;
 mod inline;
+mod read_queue;
 mod recent;
 mod replica;
 mod server;

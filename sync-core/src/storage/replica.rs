@@ -7,6 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
+use super::gathered::Gathered;
 use super::recent::Recent;
 use super::threads::{Durability, Snapshot, ThreadOptions, Threads, Transactional};
 use crate::clock::Now;
@@ -234,7 +235,7 @@ pub trait ReplicaWriter: ReplicaRows + Transactional {
 /// A [`Storage`] made of a core that writes and cores that read, on threads of its own.
 #[derive(Debug)]
 pub struct ReplicaThreads<W, R> {
-    threads: Threads<W, R>,
+    threads: Threads<Gathered<W>, R>,
     limits: WriteLimits,
     recent: Arc<Recent>,
 }
@@ -250,7 +251,7 @@ impl<W: ReplicaWriter, R: ReplicaReads + Snapshot> ReplicaThreads<W, R> {
         limits: WriteLimits,
         options: ThreadOptions,
     ) -> Result<Self> {
-        let threads = Threads::start(writer, readers, options)?;
+        let threads = Threads::start(Gathered::new(writer), readers, options)?;
         Ok(Self { threads, limits, recent: Arc::default() })
     }
 
@@ -258,7 +259,7 @@ impl<W: ReplicaWriter, R: ReplicaReads + Snapshot> ReplicaThreads<W, R> {
     async fn commit(
         &self,
         durability: Durability,
-        job: impl FnOnce(&mut W) -> Result<Committed> + Send + 'static,
+        job: impl FnOnce(&mut Gathered<W>) -> Result<Committed> + Send + 'static,
     ) -> Result<Committed> {
         let recent = Arc::clone(&self.recent);
         self.threads.write_then(durability, job, move |c| recent.add(c)).await
@@ -345,12 +346,12 @@ where
     }
 
     async fn declare_local_only(&self, collections: BTreeSet<Collection>) -> Result<()> {
-        let declare = move |rows: &mut W| ops::declare_local_only(rows, &collections);
+        let declare = move |rows: &mut Gathered<W>| ops::declare_local_only(rows, &collections);
         self.threads.write(Durability::Power, declare).await
     }
 
     async fn claim(&self, holder: String) -> Result<Generation> {
-        let claim = move |rows: &mut W| {
+        let claim = move |rows: &mut Gathered<W>| {
             rows.lock_engine()?;
             ops::claim(rows, &holder)
         };
@@ -358,7 +359,7 @@ where
     }
 
     async fn release(&self, lease: Generation) -> Result<()> {
-        let release = move |rows: &mut W| {
+        let release = move |rows: &mut Gathered<W>| {
             if rows.meta()?.is_some_and(|m| m.lease == lease) {
                 rows.unlock_engine();
             }
@@ -419,7 +420,7 @@ where
 
     async fn apply(&self, cx: Context, chunk: Chunk) -> Result<Applied> {
         let recent = Arc::clone(&self.recent);
-        let apply = move |rows: &mut W| ops::apply(rows, &cx, &chunk);
+        let apply = move |rows: &mut Gathered<W>| ops::apply(rows, &cx, &chunk);
         self.threads.write_then(Durability::Process, apply, move |a| recent.add(&a.committed)).await
     }
 

@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::inline::Inline;
+use super::read_queue::{Asking, read_queue};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What a commit promises.
@@ -90,9 +91,9 @@ pub struct ThreadOptions {
 }
 
 impl Default for ThreadOptions {
-    /// 256 jobs in the queue, 64 to a commit, on threads.
+    /// 256 jobs in the queue, 256 to a commit, on threads.
     fn default() -> Self {
-        Self { queue: 256, group: 64, inline: false }
+        Self { queue: 256, group: 256, inline: false }
     }
 }
 
@@ -120,7 +121,7 @@ pub(crate) struct Threads<W, R> {
 enum Door<W, R> {
     Queues {
         jobs: mpsc::Sender<Message<W>>,
-        reads: Mutex<Option<mpsc::Sender<Read<R>>>>,
+        reads: Asking<Read<R>>,
         /// Nothing is sent here: it ends when the last thread has let go of its core.
         gone: tokio::sync::Mutex<mpsc::Receiver<()>>,
     },
@@ -146,7 +147,7 @@ impl<W: Transactional, R: Snapshot> Threads<W, R> {
             return Ok(Self { door, commits, committing });
         }
         let (jobs, job_queue) = mpsc::channel(options.queue.max(1));
-        let (reads, read_queue) = mpsc::channel(options.queue.max(1));
+        let (reads, takers) = read_queue::<Read<R>>(options.queue, readers.len());
         let told = Arc::clone(&commits);
         let lock = Arc::clone(&committing);
         let group = options.group.max(1);
@@ -156,16 +157,16 @@ impl<W: Transactional, R: Snapshot> Threads<W, R> {
             write_loop(writer, job_queue, group, &told, &lock);
             drop(held);
         })?;
-        let read_queue = Arc::new(Mutex::new(read_queue));
-        for reader in readers {
-            let queue = Arc::clone(&read_queue);
+        for (mut reader, taking) in readers.into_iter().zip(takers) {
             let held = alive.clone();
             spawn("twotide-reader", move || {
-                read_loop(reader, &queue);
-                drop(held);
+                while let Some(read) = taking.take() {
+                    read(&mut reader);
+                }
+                drop((reader, held));
             })?;
         }
-        let (reads, gone) = (Mutex::new(Some(reads)), tokio::sync::Mutex::new(gone));
+        let gone = tokio::sync::Mutex::new(gone);
         Ok(Self { door: Door::Queues { jobs, reads, gone }, commits, committing })
     }
 
@@ -261,10 +262,7 @@ impl<W: Transactional, R: Snapshot> Threads<W, R> {
             let _ = answer.send(result);
         });
         match &self.door {
-            Door::Queues { reads, .. } => {
-                let reads = reads.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                reads.ok_or_else(closed)?.send(job).await.map_err(|_| closed())?;
-            }
+            Door::Queues { reads, .. } => reads.send(job).await?,
             Door::Inline(cores) => cores.read(job)?,
         }
         wait.await.unwrap_or_else(|_| Err(closed()))
@@ -273,9 +271,7 @@ impl<W: Transactional, R: Snapshot> Threads<W, R> {
     /// Whether it is still open, for answers that need no thread.
     pub(crate) fn check_open(&self) -> Result<()> {
         let is_open = match &self.door {
-            Door::Queues { reads, .. } => {
-                reads.lock().unwrap_or_else(PoisonError::into_inner).is_some()
-            }
+            Door::Queues { reads, .. } => reads.is_open(),
             Door::Inline(cores) => cores.is_open(),
         };
         if is_open { Ok(()) } else { Err(closed()) }
@@ -284,7 +280,7 @@ impl<W: Transactional, R: Snapshot> Threads<W, R> {
     /// Finishes what was queued, and ends the threads. What is asked afterwards fails with `Closed`.
     pub(crate) async fn close(&self) {
         if let Door::Queues { reads, .. } = &self.door {
-            reads.lock().unwrap_or_else(PoisonError::into_inner).take();
+            reads.close();
         }
         // If the writer has ended already there is nobody to tell.
         let _ = self.submit(Message::Close).await;
@@ -403,14 +399,4 @@ pub(super) fn run_group<W: Transactional>(
         reply(result.clone().map(drop));
     }
     result.unwrap_or(false)
-}
-
-fn read_loop<R: Snapshot>(mut reader: R, queue: &Mutex<mpsc::Receiver<Read<R>>>) {
-    loop {
-        let next = queue.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
-        match next {
-            Some(read) => read(&mut reader),
-            None => return,
-        }
-    }
 }

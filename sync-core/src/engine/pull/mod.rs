@@ -1,8 +1,11 @@
 //! Catching up and following live: chunks come in, one is applied at a time, a few wait.
 
+mod check;
 mod given_up;
 
 use std::collections::VecDeque;
+
+use check::Check;
 
 use super::acknowledge::Acknowledged;
 use super::retry::Backoff;
@@ -21,8 +24,8 @@ enum Asked {
     Nothing,
     /// A chunk.
     Chunk { ticket: Ticket, deadline: Now },
-    /// A live stream; whether its next event was asked for.
-    Live { ticket: Ticket, polled: bool },
+    /// A live stream; whether its next event was asked for, and what is asked beside it.
+    Live { ticket: Ticket, polled: bool, check: Check },
 }
 
 /// What the storage is doing.
@@ -87,10 +90,7 @@ impl Pull {
     }
 
     pub(super) fn deadline(&self) -> Option<Now> {
-        match self.asked {
-            Asked::Chunk { deadline, .. } => Some(deadline),
-            Asked::Nothing | Asked::Live { .. } => self.pause,
-        }
+        self.answer_due().or(self.pause)
     }
 
     /// When the attempt after a failed one begins.
@@ -99,7 +99,7 @@ impl Pull {
     }
 
     pub(super) fn is_overdue(&self, now: Now) -> bool {
-        matches!(self.asked, Asked::Chunk { deadline, .. } if deadline <= now)
+        self.answer_due().is_some_and(|deadline| deadline <= now)
     }
 
     /// Whether a pause is over.
@@ -132,8 +132,7 @@ impl Pull {
     /// Whether everything up to the head, and up to what a push was told, is applied.
     pub(super) fn is_at_head(&self, seen: Seq) -> bool {
         self.reached_head
-            && self.waiting.is_empty()
-            && self.storage == Storage::Idle
+            && (!self.is_checking() && self.waiting.is_empty() && self.storage == Storage::Idle)
             && self.checkpoint.after() >= seen
     }
 
@@ -160,14 +159,6 @@ impl Pull {
     pub(super) fn progress(&self) -> ScopeProgress {
         let head = self.head.unwrap_or_default().max(self.checkpoint.position);
         ScopeProgress { pulled: self.pulled, position: self.checkpoint.after(), head }
-    }
-
-    /// The head is asked for anew; a live stream is opened again after that.
-    pub(super) fn look_again(&mut self, scope: &Scope, outputs: &mut Vec<Output>) {
-        if let Asked::Live { .. } = self.asked {
-            self.restart(scope, outputs);
-        }
-        self.reached_head = false;
     }
 
     /// The link is gone: what was asked will not come, what waits is still good.
@@ -226,14 +217,24 @@ impl Engine {
         let seen = machine.push.settled_up_to();
         let scope = scope.clone();
         match pull.asked {
+            Asked::Live { ticket: stream, polled, check: Check::Due } => {
+                let check = Check::Asked { ticket, deadline };
+                pull.asked = Asked::Live { ticket: stream, polled: true, check };
+                let cursor = pull.ahead.clone();
+                self.last_ticket = ticket.0;
+                self.out(Output::Pull { scope: scope.clone(), ticket, cursor });
+                if !polled {
+                    self.out(Output::NextLive { scope, ticket: stream });
+                }
+            }
             Asked::Chunk { .. } | Asked::Live { polled: true, .. } => {}
-            Asked::Live { ticket, .. } => {
-                pull.asked = Asked::Live { ticket, polled: true };
+            Asked::Live { ticket, check, .. } => {
+                pull.asked = Asked::Live { ticket, polled: true, check };
                 self.out(Output::NextLive { scope, ticket });
             }
             Asked::Nothing if pull.reached_head && live => {
                 let cursor = pull.ahead.clone();
-                pull.asked = Asked::Live { ticket, polled: true };
+                pull.asked = Asked::Live { ticket, polled: true, check: Check::None };
                 self.last_ticket = ticket.0;
                 self.out(Output::Subscribe { scope: scope.clone(), ticket, cursor });
                 self.out(Output::NextLive { scope, ticket });
@@ -262,8 +263,12 @@ impl Engine {
         let pull = &mut machine.pull;
         match pull.asked {
             Asked::Chunk { ticket: t, .. } if t == ticket => pull.asked = Asked::Nothing,
-            Asked::Live { ticket: t, .. } if t == ticket => {
-                pull.asked = Asked::Live { ticket, polled: false };
+            Asked::Live { ticket: t, check, .. } if t == ticket => {
+                pull.asked = Asked::Live { ticket, polled: false, check };
+            }
+            Asked::Live { check: Check::Asked { ticket: t, .. }, .. } if t == ticket => {
+                let ended = pull.take_answer(scope, &result);
+                self.outputs.extend(ended);
             }
             _ => return self.out(Output::Discard { payload }),
         }
@@ -393,7 +398,7 @@ impl Engine {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let pull = &mut machine.pull;
         if mutant!(StreamNotReopened) && matches!(pull.asked, Asked::Live { .. }) {
-            pull.asked = Asked::Live { ticket: Ticket(0), polled: true };
+            pull.asked = Asked::Live { ticket: Ticket(0), polled: true, check: Check::None };
             return;
         }
         let mut outputs = Vec::new();

@@ -1,5 +1,6 @@
 //! What goes into a session and what comes out of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{Epoch, Seq};
@@ -131,7 +132,7 @@ pub enum SessionOutput {
         /// The stream.
         stream: u32,
         /// From where, and how much.
-        pull: Pull,
+        pull: Arc<Pull>,
     },
     /// Send what was read for a live stream.
     Send {

@@ -18,6 +18,7 @@ mod io;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use crate::clock::Now;
 use crate::protocol::Pull;
@@ -41,7 +42,8 @@ enum LiveState {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Live {
-    pull: Pull,
+    /// Shared with who reads: a connection that listens costs little memory, and a read copies nothing.
+    pull: Arc<Pull>,
     credit: u32,
     state: LiveState,
 }
@@ -184,6 +186,7 @@ impl Session {
         if self.live.len() >= self.options.streams {
             return self.out(SessionOutput::Refuse { stream, why: "too many live streams" });
         }
+        let pull = Arc::new(pull);
         self.live.insert(stream, Live { pull, credit: 0, state: LiveState::Stalled });
     }
 
@@ -199,7 +202,7 @@ impl Session {
     fn start_read(&mut self, stream: u32) {
         if let Some(live) = self.live.get_mut(&stream) {
             live.state = LiveState::Reading;
-            let pull = live.pull.clone();
+            let pull = Arc::clone(&live.pull);
             self.out(SessionOutput::Read { stream, pull });
         }
     }
@@ -224,7 +227,8 @@ impl Session {
             }
             Found::Chunk { epoch, next, head } => {
                 live.credit = live.credit.saturating_sub(1);
-                live.pull.cursor = live.pull.cursor.advanced(epoch, next, head);
+                let cursor = &mut Arc::make_mut(&mut live.pull).cursor;
+                *cursor = cursor.advanced(epoch, next, head);
                 let more = live.credit > 0;
                 live.state = LiveState::Stalled;
                 self.out(SessionOutput::Send { stream });

@@ -33,18 +33,18 @@ fn catching_up_and_following_live_are_one_path_paid_with_credit() {
     s.handle_input(Now(1), received(1, Request::Live(pull(1))));
     assert_eq!(s.poll_output(), None);
     s.handle_input(Now(1), received(1, Request::Credit(2)));
-    assert_eq!(s.poll_output(), Some(SessionOutput::Read { stream: 1, pull: pull(1) }));
+    assert_eq!(s.poll_output(), Some(SessionOutput::Read { stream: 1, pull: Arc::new(pull(1)) }));
     let found = |n| SessionInput::Read {
         stream: 1,
         found: Found::Chunk { epoch: EPOCH, next: Seq(n), head: Seq(n) },
     };
     s.handle_input(Now(1), found(5));
     assert_eq!(s.poll_output(), Some(SessionOutput::Send { stream: 1 }));
-    assert_eq!(s.poll_output(), Some(SessionOutput::Read { stream: 1, pull: pull(5) }));
+    assert_eq!(s.poll_output(), Some(SessionOutput::Read { stream: 1, pull: Arc::new(pull(5)) }));
     s.handle_input(Now(1), found(5));
     assert_eq!(s.poll_output(), Some(SessionOutput::Sleep { stream: 1 }));
     s.handle_input(Now(1), SessionInput::HeadMoved { stream: 1 });
-    assert_eq!(s.poll_output(), Some(SessionOutput::Read { stream: 1, pull: pull(5) }));
+    assert_eq!(s.poll_output(), Some(SessionOutput::Read { stream: 1, pull: Arc::new(pull(5)) }));
     s.handle_input(Now(1), found(6));
     assert_eq!(s.poll_output(), Some(SessionOutput::Send { stream: 1 }));
     // The credit is used up: nothing is read before there is more.
@@ -52,7 +52,7 @@ fn catching_up_and_following_live_are_one_path_paid_with_credit() {
     s.handle_input(Now(1), SessionInput::HeadMoved { stream: 1 });
     assert_eq!(s.poll_output(), None);
     s.handle_input(Now(1), received(1, Request::Credit(1)));
-    assert_eq!(s.poll_output(), Some(SessionOutput::Read { stream: 1, pull: pull(6) }));
+    assert_eq!(s.poll_output(), Some(SessionOutput::Read { stream: 1, pull: Arc::new(pull(6)) }));
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn who_sleeps_looks_again_at_every_heartbeat() {
     assert_eq!(s.next_deadline(), Now(10_000));
     s.handle_input(Now(10_000), SessionInput::Tick);
     assert_eq!(s.poll_output(), Some(SessionOutput::Ping(1)));
-    assert_eq!(s.poll_output(), Some(SessionOutput::Read { stream: 1, pull: pull(3) }));
+    assert_eq!(s.poll_output(), Some(SessionOutput::Read { stream: 1, pull: Arc::new(pull(3)) }));
 }
 
 #[test]

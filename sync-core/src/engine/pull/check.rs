@@ -1,0 +1,72 @@
+//! Asking beside a live stream whether it has told everything.
+
+use super::{Asked, Pull, Storage};
+use crate::clock::Now;
+use crate::engine::{Delivery, Failure, Output, Ticket};
+use crate::model::Scope;
+
+/// Somebody wants to know whether a live stream has told everything. A stream of which nothing is heard may have nothing to
+/// tell, so the server is asked for a chunk beside it; if that one brings nothing, the stream goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Check {
+    /// Nobody does.
+    None,
+    /// It is asked next.
+    Due,
+    /// It was asked.
+    Asked { ticket: Ticket, deadline: Now },
+}
+
+impl Pull {
+    /// When what was asked has to be answered at the latest.
+    pub(super) fn answer_due(&self) -> Option<Now> {
+        match self.asked {
+            Asked::Chunk { deadline, .. }
+            | Asked::Live { check: Check::Asked { deadline, .. }, .. } => Some(deadline),
+            Asked::Nothing | Asked::Live { .. } => None,
+        }
+    }
+
+    /// Whether somebody wants to know, and does not yet.
+    pub(super) fn is_checking(&self) -> bool {
+        matches!(self.asked, Asked::Live { check: Check::Due | Check::Asked { .. }, .. })
+    }
+
+    /// The head is asked for anew; if nobody wants to follow live any more, a live stream ends.
+    pub(in crate::engine) fn look_again(
+        &mut self,
+        scope: &Scope,
+        live: bool,
+        outputs: &mut Vec<Output>,
+    ) {
+        let is_at_rest = self.storage == Storage::Idle && self.waiting.is_empty();
+        match &mut self.asked {
+            // An answer to an earlier question may be older than this one.
+            Asked::Live { check, .. } if live && is_at_rest => *check = Check::Due,
+            Asked::Live { .. } => self.restart(scope, outputs),
+            Asked::Nothing | Asked::Chunk { .. } => {}
+        }
+        self.reached_head = false;
+    }
+
+    /// The answer came. If it brings anything the live stream ends, for it would tell all of it again.
+    pub(super) fn take_answer(
+        &mut self,
+        scope: &Scope,
+        answer: &Result<Delivery, Failure>,
+    ) -> Option<Output> {
+        let Asked::Live { ticket, polled, .. } = self.asked else { return None };
+        if self.is_nothing_new(answer) {
+            self.asked = Asked::Live { ticket, polled, check: Check::None };
+            return None;
+        }
+        self.asked = Asked::Nothing;
+        Some(Output::Unsubscribe { scope: scope.clone(), ticket })
+    }
+
+    /// Whether an answer says that the log ends where the replica stands.
+    fn is_nothing_new(&self, answer: &Result<Delivery, Failure>) -> bool {
+        let Ok(Delivery::Chunk(chunk)) = answer else { return false };
+        chunk.after == self.ahead.after && chunk.next == chunk.after && chunk.next >= chunk.head
+    }
+}
