@@ -4,6 +4,7 @@
 mod tests;
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,6 +64,8 @@ struct Listener {
     head: watch::Receiver<(Epoch, Seq)>,
     /// Ends the sleep, while it sleeps.
     sleep: Option<AbortHandle>,
+    /// What was read and is not sent yet.
+    found: Option<Result<Served>>,
     /// Whether the last read found something, which the next one goes on from.
     goes_on: bool,
 }
@@ -74,11 +77,9 @@ struct Link<'a> {
     outgoing: Fused,
     started: Instant,
     peer: Option<Peer>,
-    hello: Option<Hello>,
+    hello: Option<Box<Hello>>,
     /// Requests that arrived and were not handed on yet.
-    requests: BTreeMap<u32, Message>,
-    /// What was read for live streams and is not sent yet.
-    found: BTreeMap<u32, Result<Served>>,
+    requests: BTreeMap<u32, Box<Message>>,
     listeners: BTreeMap<u32, Box<Listener>>,
     work: FuturesUnordered<BoxFuture<'static, Done>>,
     patience: Duration,
@@ -109,7 +110,6 @@ impl Server {
             peer: None,
             hello: None,
             requests: BTreeMap::new(),
-            found: BTreeMap::new(),
             listeners: BTreeMap::new(),
             work: FuturesUnordered::new(),
             patience: options.heartbeat.saturating_mul(3),
@@ -118,7 +118,7 @@ impl Server {
         if let Err(error) = &ended {
             // Whoever broke the rules should read which; a link that is gone takes it no more.
             let goodbye = Goodbye { reason: error.message().to_owned(), retry_after: None };
-            let _ = link.send(0, &Message::Goodbye(goodbye)).await;
+            let _ = link.send(0, Message::Goodbye(goodbye)).await;
         }
         // Whoever was told why should get to read it.
         let _ = timeout(link.patience, link.outgoing.close()).await;
@@ -133,26 +133,36 @@ impl Link<'_> {
         if *draining.borrow_and_update() {
             link.input(SessionInput::Drain);
         }
+        let mut timer = pin!(sleep_until(link.deadline()));
         while !link.session.is_closed() {
-            let deadline = link.started + Duration::from_millis(link.session.next_deadline().0);
+            // Deadlines mostly move away, and a tick that comes too early does nothing: the timer is set anew when it has run
+            // out, and not with every message.
+            let deadline = link.deadline();
+            if timer.is_elapsed() || deadline < timer.deadline() {
+                timer.as_mut().reset(deadline);
+            }
             tokio::select! {
                 biased;
                 Some(done) = link.work.next() => link.finish(done).await?,
                 frame = incoming.next(), if link.session.wants_input() => match frame {
                     Some(frame) => {
                         if let Err(error) = frame.and_then(|f| link.receive(f)) {
-                            link.hang_up(&error).await;
+                            Box::pin(link.hang_up(&error)).await;
                             return Err(error);
                         }
                     }
                     None => return Ok(()),
                 },
                 Ok(()) = draining.changed() => link.input(SessionInput::Drain),
-                () = sleep_until(deadline) => link.input(SessionInput::Tick),
+                () = timer.as_mut() => link.input(SessionInput::Tick),
             }
             link.execute().await?;
         }
         Ok(())
+    }
+
+    fn deadline(&self) -> Instant {
+        self.started + Duration::from_millis(self.session.next_deadline().0)
     }
 
     fn now(&self) -> Now {
@@ -168,9 +178,9 @@ impl Link<'_> {
         let (stream, message) = self.wire.decode(frame)?;
         let request = Request::from(&message);
         match message {
-            Message::Hello(hello) => self.hello = Some(hello),
+            Message::Hello(hello) => self.hello = Some(Box::new(hello)),
             message if request == Request::Once => {
-                self.requests.insert(stream, message);
+                self.requests.insert(stream, Box::new(message));
             }
             _ => {}
         }
@@ -187,25 +197,24 @@ impl Link<'_> {
                 SessionOutput::Send { stream } => self.send_found(stream).await?,
                 SessionOutput::Sleep { stream } => {
                     // It brought nothing.
-                    self.found.remove(&stream);
+                    self.take_found(stream);
                     self.sleep(stream);
                 }
                 SessionOutput::End { stream } => {
-                    self.found.remove(&stream);
                     if let Some(sleep) = self.listeners.remove(&stream).and_then(|l| l.sleep) {
                         sleep.abort();
                     }
                 }
                 SessionOutput::Refuse { stream, why } => {
                     let error = Error::new(ErrorKind::Overloaded, why);
-                    self.send(stream, &failed(&error)).await?;
+                    self.send(stream, failed(&error)).await?;
                 }
-                SessionOutput::Pong(n) => self.send(0, &Message::Pong(n)).await?,
-                SessionOutput::Ping(n) => self.send(0, &Message::Ping(n)).await?,
+                SessionOutput::Pong(n) => self.send(0, Message::Pong(n)).await?,
+                SessionOutput::Ping(n) => self.send(0, Message::Ping(n)).await?,
                 SessionOutput::Close(why) => {
                     tracing::debug!(why, "closing a connection");
                     let goodbye = Goodbye { reason: why.to_owned(), retry_after: None };
-                    self.send(0, &Message::Goodbye(goodbye)).await?;
+                    self.send(0, Message::Goodbye(goodbye)).await?;
                 }
             }
         }
@@ -227,7 +236,7 @@ impl Link<'_> {
         let serve = async move {
             let mut renewed = None;
             let say = |message| Answer::Message(Box::new(message));
-            let answer = match message {
+            let answer = match *message {
                 Message::Pull(pull) => peer.read(&pull).await.map(|served| match served {
                     Served::Chunk(chunk) => Answer::Chunk(chunk),
                     Served::Reset(reset) => say(Message::Reset(reset)),
@@ -256,18 +265,27 @@ impl Link<'_> {
         let server = self.server;
         let listener = self.listeners.entry(stream).or_insert_with(|| {
             let hub = server.hub(&pull.scope);
-            Box::new(Listener { head: hub.head(), _hub: hub, sleep: None, goes_on: false })
+            Box::new(Listener {
+                head: hub.head(),
+                _hub: hub,
+                sleep: None,
+                found: None,
+                goes_on: false,
+            })
         });
         // The head is noted before the read, so that nothing falls between the read and the sleep.
         listener.head.borrow_and_update();
         // The first read of a stream finds out whether the cursor means anything here, and who looks again after a
         // heartbeat finds what other processes appended.
         let goes_on = std::mem::take(&mut listener.goes_on);
-        let read = async move {
-            let result = if goes_on { peer.read_on(&pull).await } else { peer.read(&pull).await };
-            Done::Read { stream, result }
-        };
-        self.work.push(read.boxed());
+        let mut read =
+            async move { if goes_on { peer.read_on(&pull).await } else { peer.read(&pull).await } }
+                .boxed();
+        // What is in memory is there at once.
+        match (&mut read).now_or_never() {
+            Some(result) => self.take_read(stream, result),
+            None => self.work.push(read.map(move |result| Done::Read { stream, result }).boxed()),
+        }
     }
 
     fn sleep(&mut self, stream: u32) {
@@ -290,73 +308,84 @@ impl Link<'_> {
 
     async fn finish(&mut self, done: Done) -> Result<()> {
         match done {
-            Done::Greeted(result) => match *result {
-                Ok((peer, welcome)) => {
-                    let offered = &self.server.options().compressions;
-                    let agreed = pick(offered, welcome.compression.as_slice());
-                    self.send(0, &Message::Welcome(welcome)).await?;
-                    self.wire.set_compression(agreed);
-                    self.peer = Some(peer);
-                    self.input(SessionInput::Greeted(true));
-                }
-                Err(error) => {
-                    self.send(0, &failed(&error)).await?;
-                    self.input(SessionInput::Greeted(false));
-                }
-            },
+            Done::Greeted(result) => Box::pin(self.welcome(*result)).await?,
             Done::Served { stream, answer, renewed } => {
                 if renewed.is_some() {
                     self.peer = renewed;
                 }
                 match answer {
-                    Answer::Message(message) => self.send(stream, &message).await?,
+                    Answer::Message(message) => self.send(stream, *message).await?,
                     Answer::Chunk(chunk) => self.send_chunk(stream, &chunk).await?,
                 }
                 self.input(SessionInput::Served { stream });
             }
-            Done::Read { stream, result } => {
-                let found = match &result {
-                    Ok(Served::Chunk(chunk)) => {
-                        let Chunk { epoch, next, head, .. } = *chunk.chunk();
-                        Found::Chunk { epoch, next, head }
-                    }
-                    Ok(Served::Reset(_)) | Err(_) => Found::End,
-                };
-                // A stream that ended meanwhile has no use for it.
-                if let Some(listener) = self.listeners.get_mut(&stream) {
-                    listener.goes_on = matches!(&result, Ok(Served::Chunk(shared))
-                        if shared.chunk().next > shared.chunk().after);
-                    self.found.insert(stream, result);
-                    self.input(SessionInput::Read { stream, found });
-                }
-            }
+            Done::Read { stream, result } => self.take_read(stream, result),
             Done::HeadMoved { stream } => self.input(SessionInput::HeadMoved { stream }),
             Done::Roused => {}
         }
         Ok(())
     }
 
-    async fn send_found(&mut self, stream: u32) -> Result<()> {
-        match self.found.remove(&stream) {
-            Some(Ok(Served::Chunk(chunk))) => self.send_chunk(stream, &chunk).await,
-            Some(Ok(Served::Reset(reset))) => self.send(stream, &Message::Reset(reset)).await,
-            Some(Err(error)) if error.kind() == ErrorKind::PermissionDenied => {
-                self.send(stream, &Message::ScopeGone(error.message().to_owned())).await
+    async fn welcome(&mut self, greeted: Result<(Peer, Welcome)>) -> Result<()> {
+        match greeted {
+            Ok((peer, welcome)) => {
+                let offered = &self.server.options().compressions;
+                let agreed = pick(offered, welcome.compression.as_slice());
+                self.send(0, Message::Welcome(welcome)).await?;
+                self.wire.set_compression(agreed);
+                self.peer = Some(peer);
+                self.input(SessionInput::Greeted(true));
             }
-            Some(Err(error)) => self.send(stream, &failed(&error)).await,
+            Err(error) => {
+                self.send(0, failed(&error)).await?;
+                self.input(SessionInput::Greeted(false));
+            }
+        }
+        Ok(())
+    }
+
+    fn take_read(&mut self, stream: u32, result: Result<Served>) {
+        let found = match &result {
+            Ok(Served::Chunk(chunk)) => {
+                let Chunk { epoch, next, head, .. } = *chunk.chunk();
+                Found::Chunk { epoch, next, head }
+            }
+            Ok(Served::Reset(_)) | Err(_) => Found::End,
+        };
+        // A stream that ended meanwhile has no use for it.
+        let Some(listener) = self.listeners.get_mut(&stream) else { return };
+        listener.goes_on = matches!(&result, Ok(Served::Chunk(shared))
+            if shared.chunk().next > shared.chunk().after);
+        listener.found = Some(result);
+        self.input(SessionInput::Read { stream, found });
+    }
+
+    fn take_found(&mut self, stream: u32) -> Option<Result<Served>> {
+        self.listeners.get_mut(&stream)?.found.take()
+    }
+
+    async fn send_found(&mut self, stream: u32) -> Result<()> {
+        match self.take_found(stream) {
+            Some(Ok(Served::Chunk(chunk))) => self.send_chunk(stream, &chunk).await,
+            Some(Ok(Served::Reset(reset))) => self.send(stream, Message::Reset(reset)).await,
+            Some(Err(error)) if error.kind() == ErrorKind::PermissionDenied => {
+                self.send(stream, Message::ScopeGone(error.message().to_owned())).await
+            }
+            Some(Err(error)) => self.send(stream, failed(&error)).await,
             None => Ok(()),
         }
     }
 
-    async fn send(&mut self, stream: u32, message: &Message) -> Result<()> {
-        let frame = self.wire.encode(stream, message);
-        self.send_frame(frame).await
+    /// The message is gone once it is encoded: a task that waits does not keep it.
+    fn send(&mut self, stream: u32, message: Message) -> impl Future<Output = Result<()>> {
+        let frame = self.wire.encode(stream, &message);
+        self.send_frame(frame)
     }
 
-    async fn send_chunk(&mut self, stream: u32, chunk: &SharedChunk) -> Result<()> {
+    fn send_chunk(&mut self, stream: u32, chunk: &SharedChunk) -> impl Future<Output = Result<()>> {
         let payload = chunk.payload(self.wire.compression().map(|c| &**c));
         let frame = self.wire.encode_payload(stream, &payload);
-        self.send_frame(frame).await
+        self.send_frame(frame)
     }
 
     /// Tells who broke the protocol what was wrong, if the link still carries it.
@@ -376,12 +405,14 @@ impl Link<'_> {
 
     /// Sends a frame; who does not take it for too long is gone.
     async fn send_frame(&mut self, frame: Bytes) -> Result<()> {
-        match timeout(self.patience, self.outgoing.send(frame)).await {
-            Ok(sent) => sent?,
-            Err(_) => {
-                return Err(Error::new(ErrorKind::Timeout, "the replica takes nothing any more"));
-            }
-        }
+        let mut sending = self.outgoing.send(frame);
+        let sent = match (&mut sending).now_or_never() {
+            Some(sent) => Ok(sent),
+            // In a box, for nearly every task waits elsewhere and should not have room for this.
+            None => Box::pin(timeout(self.patience, sending)).await,
+        };
+        let late = |_| Err(Error::new(ErrorKind::Timeout, "the replica takes nothing any more"));
+        sent.unwrap_or_else(late)?;
         self.input(SessionInput::Sent);
         Ok(())
     }
