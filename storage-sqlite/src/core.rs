@@ -88,7 +88,10 @@ impl<K: Kind> Core<K, Writing> {
         self.checkpoint_on_close(true)?;
         schema::use_write_ahead_log(&self.connection, config.busy_timeout)?;
         self.resolve_links();
-        self.pragma("wal_autocheckpoint", i64::from(config.checkpoint_pages))?;
+        self.access
+            .log
+            .watch(&mut self.connection, config.checkpoint_pages)
+            .map_err(|e| self.failed("set up", e))?;
         // The log shrinks again after a transaction that was larger than usual.
         self.pragma("journal_size_limit", i64::from(config.checkpoint_pages) * 2 * 4_096)?;
         self.set_max_page_count(config.max_page_count)

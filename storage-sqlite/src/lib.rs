@@ -66,6 +66,7 @@ mod config;
 mod core;
 mod error;
 mod lease;
+mod log;
 mod names;
 mod recognise;
 mod replica;

@@ -9,6 +9,7 @@ use sync_core::storage::{Durability, Snapshot, Transactional};
 use crate::config::Synchronous;
 use crate::core::Core;
 use crate::lease::EngineLock;
+use crate::log::LogLength;
 use crate::schema::Kind;
 use crate::wake::Watch;
 
@@ -23,6 +24,8 @@ pub struct Writing {
     baseline: u64,
     /// The count of changes at the last mark.
     marked: u64,
+    /// How long the log is.
+    pub(crate) log: LogLength,
     /// Whether pages with something that was erased since may be in the log.
     pub(crate) log_is_untidy: bool,
     /// From how many documents on a first pull is loaded.
@@ -55,6 +58,7 @@ impl Writing {
             mark: Mark::Begin,
             baseline: 0,
             marked: 0,
+            log: LogLength::default(),
             log_is_untidy: false,
             load_from: crate::config::LOAD_FROM,
             patience: Duration::ZERO,
@@ -123,6 +127,7 @@ impl<K: Kind> Transactional for Core<K, Writing> {
 
     fn rest(&mut self) {
         self.cut_log_if_free(self.access.patience);
+        self.move_log_if_long();
     }
 }
 
