@@ -48,6 +48,10 @@ pub(crate) fn malformed(what: impl Into<String>) -> Error {
     Error::new(ErrorKind::Protocol, what).during("decode")
 }
 
+fn utf8(bytes: &[u8]) -> Result<&str> {
+    std::str::from_utf8(bytes).map_err(|e| malformed("a text is not UTF-8").because(e))
+}
+
 /// A place in a buffer that is being decoded.
 #[derive(Debug)]
 pub struct Reader {
@@ -131,16 +135,18 @@ impl Reader {
     fn text<T>(&mut self, read: impl FnOnce(&str) -> Result<T>) -> Result<T> {
         let n = self.size()?;
         let start = self.skip(n)?;
-        let text = std::str::from_utf8(&self.bytes[start..start + n]);
-        read(text.map_err(|e| malformed("a text is not UTF-8").because(e))?)
+        read(utf8(&self.bytes[start..start + n])?)
     }
 
     fn collection(&mut self) -> Result<Collection> {
         let last = self.collection.take();
-        let read = self.text(|text| match last {
-            Some(last) if last.as_str() == text => Ok(last),
-            _ => Collection::new(text).map_err(model::no_name),
-        })?;
+        let n = self.size()?;
+        let start = self.skip(n)?;
+        let name = &self.bytes[start..start + n];
+        let read = match last {
+            Some(last) if last.as_bytes() == name => last,
+            _ => Collection::new(utf8(name)?).map_err(model::no_name)?,
+        };
         self.collection = Some(read.clone());
         Ok(read)
     }

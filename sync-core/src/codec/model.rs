@@ -43,7 +43,7 @@ codec_16_bytes!(ReplicaId Epoch);
 
 impl Codec for Scope {
     fn encode(&self, out: &mut Vec<u8>) {
-        put_bytes(out, self.as_str().as_bytes());
+        put_bytes(out, self.as_bytes());
     }
     fn decode(input: &mut Reader) -> Result<Self> {
         input.text(|text| Self::new(text).map_err(no_name))
@@ -52,7 +52,7 @@ impl Codec for Scope {
 
 impl Codec for DocumentId {
     fn encode(&self, out: &mut Vec<u8>) {
-        put_bytes(out, self.as_str().as_bytes());
+        put_bytes(out, self.as_bytes());
     }
     fn decode(input: &mut Reader) -> Result<Self> {
         Self::shared(input.bytes()?).map_err(no_name)
@@ -75,7 +75,7 @@ impl Codec for Bookmark {
 
 impl Codec for Collection {
     fn encode(&self, out: &mut Vec<u8>) {
-        put_bytes(out, self.as_str().as_bytes());
+        put_bytes(out, self.as_bytes());
     }
     fn decode(input: &mut Reader) -> Result<Self> {
         input.collection()

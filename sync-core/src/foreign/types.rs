@@ -117,7 +117,7 @@ impl Document {
             Held::Live { body, .. } => body.len(),
             Held::Deleted { .. } => 0,
         };
-        64 + self.collection.as_str().len() + self.id.as_str().len() + body
+        64 + self.collection.as_bytes().len() + self.id.as_bytes().len() + body
     }
 }
 

@@ -28,8 +28,8 @@ impl Key {
         Self(key)
     }
 
-    pub(super) fn name(mut self, name: &str) -> Self {
-        self.0.extend_from_slice(name.as_bytes());
+    pub(super) fn name(mut self, name: &[u8]) -> Self {
+        self.0.extend_from_slice(name);
         self.0.push(0);
         self
     }

@@ -28,7 +28,8 @@ const QUARANTINE: u8 = b'q';
 pub struct ReplicaKv<T>(pub T);
 
 fn document_key(table: u8, key: &DocumentKey) -> Vec<u8> {
-    let (scope, collection, id) = (key.scope.as_str(), key.collection.as_str(), key.id.as_str());
+    let (scope, collection, id) =
+        (key.scope.as_bytes(), key.collection.as_bytes(), key.id.as_bytes());
     Key::with_room(table, scope.len() + collection.len() + id.len() + 3)
         .name(scope)
         .name(collection)
@@ -45,8 +46,8 @@ fn encoded(record: &Record) -> Bytes {
 }
 
 fn outbox_key(key: &DocumentKey, transaction: LocalSeq) -> Vec<u8> {
-    let start = Key::table(OUTBOX).name(key.scope.as_str()).number(transaction.0);
-    start.name(key.collection.as_str()).name(key.id.as_str()).done()
+    let start = Key::table(OUTBOX).name(key.scope.as_bytes()).number(transaction.0);
+    start.name(key.collection.as_bytes()).name(key.id.as_bytes()).done()
 }
 
 fn changed_key(at: LocalSeq) -> Vec<u8> {
@@ -91,7 +92,7 @@ impl<T: KvReads> ReplicaReads for ReplicaKv<T> {
     }
 
     fn scope(&self, scope: &Scope) -> Result<Option<ScopeRow>> {
-        read(&self.0, Key::table(SCOPE).name(scope.as_str()).done())
+        read(&self.0, Key::table(SCOPE).name(scope.as_bytes()).done())
     }
 
     fn scopes(&self) -> Result<Vec<(Scope, ScopeRow)>> {
@@ -115,13 +116,13 @@ impl<T: KvReads> ReplicaReads for ReplicaKv<T> {
         after: After<'_>,
         limit: usize,
     ) -> Result<Vec<(DocumentKey, Record)>> {
-        let of_scope = || Key::table(DOCUMENT).name(scope.as_str());
+        let of_scope = || Key::table(DOCUMENT).name(scope.as_bytes());
         let prefix = || match collection {
-            Some(collection) => of_scope().name(collection.as_str()),
+            Some(collection) => of_scope().name(collection.as_bytes()),
             None => of_scope(),
         };
         let start = match after {
-            Some((c, id)) => just_after(of_scope().name(c.as_str()).name(id.as_str()).done()),
+            Some((c, id)) => just_after(of_scope().name(c.as_bytes()).name(id.as_bytes()).done()),
             None => prefix().done(),
         };
         let skip = of_scope().done().len();
@@ -147,7 +148,7 @@ impl<T: KvReads> ReplicaReads for ReplicaKv<T> {
         after: Option<&OutboxPlace>,
         limit: usize,
     ) -> Result<Vec<(DocumentKey, Record)>> {
-        let prefix = || Key::table(OUTBOX).name(scope.as_str());
+        let prefix = || Key::table(OUTBOX).name(scope.as_bytes());
         let start = match after {
             Some((transaction, collection, id)) => {
                 let key = DocumentKey::new(scope.clone(), collection.clone(), id.clone());
@@ -168,9 +169,9 @@ impl<T: KvReads> ReplicaReads for ReplicaKv<T> {
         after: After<'_>,
         limit: usize,
     ) -> Result<Vec<(DocumentKey, Record)>> {
-        let prefix = || Key::table(DEFERRED).name(scope.as_str());
+        let prefix = || Key::table(DEFERRED).name(scope.as_bytes());
         let start = match after {
-            Some((c, id)) => just_after(prefix().name(c.as_str()).name(id.as_str()).done()),
+            Some((c, id)) => just_after(prefix().name(c.as_bytes()).name(id.as_bytes()).done()),
             None => prefix().done(),
         };
         let skip = prefix().done().len();
@@ -181,7 +182,7 @@ impl<T: KvReads> ReplicaReads for ReplicaKv<T> {
     }
 
     fn batch(&self, scope: &Scope) -> Result<Option<BatchRow>> {
-        read(&self.0, Key::table(BATCH).name(scope.as_str()).done())
+        read(&self.0, Key::table(BATCH).name(scope.as_bytes()).done())
     }
 
     fn quarantine(
@@ -190,7 +191,7 @@ impl<T: KvReads> ReplicaReads for ReplicaKv<T> {
         after: u64,
         limit: usize,
     ) -> Result<Vec<(u64, QuarantineRow)>> {
-        let prefix = || Key::table(QUARANTINE).name(scope.as_str());
+        let prefix = || Key::table(QUARANTINE).name(scope.as_bytes());
         let skip = prefix().done().len();
         let mut found = Vec::new();
         let start = prefix().number(after.saturating_add(1)).done();
@@ -240,12 +241,12 @@ impl<K: OrderedKv> ReplicaRows for ReplicaKv<KvWriter<K>> {
     }
 
     fn put_scope(&mut self, scope: &Scope, row: &ScopeRow) -> Result<()> {
-        self.0.put(Key::table(SCOPE).name(scope.as_str()).done(), Some(row.to_bytes()));
+        self.0.put(Key::table(SCOPE).name(scope.as_bytes()).done(), Some(row.to_bytes()));
         Ok(())
     }
 
     fn remove_scope(&mut self, scope: &Scope) -> Result<()> {
-        self.0.put(Key::table(SCOPE).name(scope.as_str()).done(), None);
+        self.0.put(Key::table(SCOPE).name(scope.as_bytes()).done(), None);
         Ok(())
     }
 
@@ -272,7 +273,7 @@ impl<K: OrderedKv> ReplicaRows for ReplicaKv<KvWriter<K>> {
     }
 
     fn put_batch(&mut self, scope: &Scope, batch: Option<&BatchRow>) -> Result<()> {
-        self.0.put(Key::table(BATCH).name(scope.as_str()).done(), batch.map(Codec::to_bytes));
+        self.0.put(Key::table(BATCH).name(scope.as_bytes()).done(), batch.map(Codec::to_bytes));
         Ok(())
     }
 
@@ -282,7 +283,7 @@ impl<K: OrderedKv> ReplicaRows for ReplicaKv<KvWriter<K>> {
         ticket: u64,
         row: Option<&QuarantineRow>,
     ) -> Result<()> {
-        let key = Key::table(QUARANTINE).name(scope.as_str()).number(ticket).done();
+        let key = Key::table(QUARANTINE).name(scope.as_bytes()).number(ticket).done();
         self.0.put(key, row.map(Codec::to_bytes));
         Ok(())
     }

@@ -28,19 +28,23 @@ const ACKNOWLEDGED: u8 = b'a';
 pub struct ServerKv<T>(pub T);
 
 fn scope_key(scope: &Scope) -> Vec<u8> {
-    Key::table(SCOPE).name(scope.as_str()).done()
+    Key::table(SCOPE).name(scope.as_bytes()).done()
 }
 
 fn position_key(scope: &Scope, collection: &Collection, id: &DocumentId) -> Vec<u8> {
-    Key::table(POSITION).name(scope.as_str()).name(collection.as_str()).name(id.as_str()).done()
+    Key::table(POSITION)
+        .name(scope.as_bytes())
+        .name(collection.as_bytes())
+        .name(id.as_bytes())
+        .done()
 }
 
 fn log_key(scope: &Scope, seq: Seq) -> Vec<u8> {
-    Key::table(LOG).name(scope.as_str()).number(seq.0).done()
+    Key::table(LOG).name(scope.as_bytes()).number(seq.0).done()
 }
 
 fn replica_key(table: u8, scope: &Scope, replica: ReplicaId) -> Vec<u8> {
-    Key::table(table).name(scope.as_str()).bytes(&replica.0).done()
+    Key::table(table).name(scope.as_bytes()).bytes(&replica.0).done()
 }
 
 type Entry = ((Collection, DocumentId), ServerRow);
@@ -85,7 +89,7 @@ impl<T: KvReads> ServerReads for ServerKv<T> {
         after: Seq,
         visit: &mut dyn FnMut(LogRow) -> Result<bool>,
     ) -> Result<()> {
-        let end = Key::table(LOG).name(scope.as_str()).end();
+        let end = Key::table(LOG).name(scope.as_bytes()).end();
         self.0.range(&log_key(scope, after.next()), &end, &mut |_, value| {
             let ((collection, id), row) = decode::<Entry>(Bytes::copy_from_slice(value))?;
             let more = visit((collection, id, row))?;

@@ -73,8 +73,8 @@ impl Change {
     /// Roughly the bytes that this change takes up, for limits.
     #[must_use]
     pub fn weight(&self) -> usize {
-        self.collection.as_str().len()
-            + self.id.as_str().len()
+        self.collection.as_bytes().len()
+            + self.id.as_bytes().len()
             + self.base_body.as_ref().map_or(0, Body::len)
             + self.state.weight()
     }

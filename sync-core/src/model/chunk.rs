@@ -21,7 +21,7 @@ impl LogEntry {
     /// Roughly the bytes that this entry takes up, for limits.
     #[must_use]
     pub fn weight(&self) -> usize {
-        self.collection.as_str().len() + self.id.as_str().len() + self.state.weight()
+        self.collection.as_bytes().len() + self.id.as_bytes().len() + self.state.weight()
     }
 }
 

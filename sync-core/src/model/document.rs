@@ -98,9 +98,9 @@ pub struct Digest(pub u128);
 impl Digest {
     fn of(collection: &Collection, id: &DocumentId, revision: &Revision) -> u128 {
         let mut hash = Xxh3Default::new();
-        for name in [collection.as_str(), id.as_str()] {
+        for name in [collection.as_bytes(), id.as_bytes()] {
             hash.update(&(name.len() as u32).to_le_bytes());
-            hash.update(name.as_bytes());
+            hash.update(name);
         }
         hash.update(&revision.stamp.to_bits().to_be_bytes());
         hash.update(&revision.replica.0);

@@ -56,6 +56,12 @@ macro_rules! name_type {
             pub fn as_str(&self) -> &str {
                 self.0.as_str()
             }
+
+            /// The name in bytes of UTF-8. It costs nothing, where [`as_str`](Self::as_str) looks at each of them.
+            #[must_use]
+            pub fn as_bytes(&self) -> &[u8] {
+                self.0.as_bytes()
+            }
         }
 
         impl fmt::Display for $name {
@@ -123,7 +129,7 @@ impl Scope {
     /// Whether it is the one that never leaves a device.
     #[must_use]
     pub fn is_local(&self) -> bool {
-        self.as_str() == Self::LOCAL
+        self.as_bytes() == Self::LOCAL.as_bytes()
     }
 
     const LOCAL: &str = "$local";

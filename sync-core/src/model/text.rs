@@ -24,6 +24,11 @@ impl Text {
         Ok(Self(bytes))
     }
 
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Checks that it is UTF-8 each time: who only copies or counts takes the bytes.
     pub(super) fn as_str(&self) -> &str {
         // The constructors refuse what is not UTF-8.
         std::str::from_utf8(&self.0).unwrap_or_default()

@@ -100,8 +100,8 @@ fn choose(
             let base = base.filter(|_| resolvers.sends_base(&key.collection));
             bytes += record.current.as_ref().map_or(0, |c| c.weight())
                 + base.map_or(0, |b| b.len())
-                + key.collection.as_str().len()
-                + key.id.as_str().len();
+                + key.collection.as_bytes().len()
+                + key.id.as_bytes().len();
             chosen.push((key, record));
             let torn = mutant!(TransactionTorn) && chosen.len() > 1;
             if (chosen.len() > limits.documents || bytes > limits.bytes) && whole > 0 || torn {

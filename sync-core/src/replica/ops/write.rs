@@ -233,7 +233,7 @@ fn check(limits: &WriteLimits, transaction: &LocalTransaction) -> Result<()> {
                 write.collection, write.id, limits.body_bytes
             ));
         }
-        bytes += body + write.collection.as_str().len() + write.id.as_str().len() + 64;
+        bytes += body + write.collection.as_bytes().len() + write.id.as_bytes().len() + 64;
     }
     if bytes > bound.bytes && writes.len() > 1 {
         return refuse(format!(
