@@ -53,7 +53,8 @@ pub trait ReplicaReads {
         limit: usize,
     ) -> Result<Vec<(DocumentKey, Record)>>;
 
-    /// Documents of all scopes by [`Record::changed`], those above `after`.
+    /// Documents of all scopes by [`Record::changed`], those above `after`. No two documents that are in the feed have the
+    /// same place there.
     ///
     /// # Errors
     /// As [`Self::meta`].

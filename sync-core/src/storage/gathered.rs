@@ -271,3 +271,100 @@ impl<W: ReplicaWriter> ReplicaWriter for Gathered<W> {
         self.core.unlock_engine();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::kv::{KvWriter, MemoryKv, ReplicaKv};
+    use crate::model::ReplicaId;
+
+    type Core = Gathered<ReplicaKv<KvWriter<MemoryKv>>>;
+
+    fn core() -> (Core, Arc<MemoryKv>) {
+        let kv = Arc::new(MemoryKv::default());
+        (Gathered::new(ReplicaKv(KvWriter::new(Arc::clone(&kv)))), kv)
+    }
+
+    fn scope(name: &str) -> Scope {
+        Scope::new(name).unwrap()
+    }
+
+    fn row(documents: u64) -> ScopeRow {
+        ScopeRow { documents, ..ScopeRow::default() }
+    }
+
+    fn meta(full_pulls: u32) -> ReplicaMeta {
+        ReplicaMeta { full_pulls, ..ReplicaMeta::new(ReplicaId([7; 16])) }
+    }
+
+    /// What somebody else finds in the store.
+    fn stored(kv: &Arc<MemoryKv>) -> (Option<u32>, Vec<(Scope, u64)>) {
+        let core = ReplicaKv(KvWriter::new(Arc::clone(kv)));
+        let scopes = core.scopes().unwrap().into_iter().map(|(s, row)| (s, row.documents));
+        (core.meta().unwrap().map(|m| m.full_pulls), scopes.collect())
+    }
+
+    #[test]
+    fn jobs_see_what_those_before_them_wrote_and_the_store_sees_the_last_of_it() {
+        let (mut core, kv) = core();
+        core.begin(Durability::Power).unwrap();
+        for n in 1..=3 {
+            core.mark().unwrap();
+            let before = core.scope(&scope("a")).unwrap().map_or(0, |row| row.documents);
+            assert_eq!(before, n - 1);
+            core.put_meta(&meta(n as u32)).unwrap();
+            core.put_scope(&scope("a"), &row(n)).unwrap();
+            core.put_scope(&scope("b"), &row(9)).unwrap();
+        }
+        let seen = core.scopes().unwrap();
+        assert_eq!(seen, [(scope("a"), row(3)), (scope("b"), row(9))]);
+        assert_eq!(stored(&kv), (None, Vec::new()));
+        assert!(core.commit().unwrap());
+        assert_eq!(stored(&kv), (Some(3), vec![(scope("a"), 3), (scope("b"), 9)]));
+    }
+
+    #[test]
+    fn a_job_that_is_undone_leaves_what_the_others_wrote() {
+        let (mut core, kv) = core();
+        core.begin(Durability::Power).unwrap();
+        core.mark().unwrap();
+        core.put_meta(&meta(1)).unwrap();
+        core.put_scope(&scope("a"), &row(1)).unwrap();
+        core.mark().unwrap();
+        core.put_meta(&meta(2)).unwrap();
+        core.remove_scope(&scope("a")).unwrap();
+        core.put_scope(&scope("b"), &row(2)).unwrap();
+        core.undo().unwrap();
+        assert_eq!(core.meta().unwrap().map(|m| m.full_pulls), Some(1));
+        assert_eq!(
+            (core.scope(&scope("a")).unwrap(), core.scope(&scope("b")).unwrap()),
+            (Some(row(1)), None)
+        );
+        assert!(core.commit().unwrap());
+        assert_eq!(stored(&kv), (Some(1), vec![(scope("a"), 1)]));
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_scope_that_is_removed_or_of_a_transaction_that_is_given_up() {
+        let (mut core, kv) = core();
+        core.begin(Durability::Power).unwrap();
+        core.put_scope(&scope("a"), &row(1)).unwrap();
+        core.put_scope(&scope("b"), &row(1)).unwrap();
+        core.commit().unwrap();
+        core.begin(Durability::Power).unwrap();
+        core.put_scope(&scope("a"), &row(2)).unwrap();
+        core.remove_scope(&scope("a")).unwrap();
+        assert_eq!(core.scope(&scope("a")).unwrap(), None);
+        assert_eq!(core.scopes().unwrap().len(), 1);
+        core.commit().unwrap();
+        assert_eq!(stored(&kv).1, [(scope("b"), 1)]);
+        core.begin(Durability::Power).unwrap();
+        core.put_scope(&scope("b"), &row(3)).unwrap();
+        core.rollback();
+        core.begin(Durability::Power).unwrap();
+        assert_eq!(core.scope(&scope("b")).unwrap(), Some(row(1)));
+        assert!(!core.commit().unwrap());
+    }
+}
