@@ -48,6 +48,11 @@ pub(crate) fn malformed(what: impl Into<String>) -> Error {
     Error::new(ErrorKind::Protocol, what).during("decode")
 }
 
+#[cold]
+fn too_short(wanted: usize, left: usize) -> Error {
+    malformed(format!("{wanted} bytes are announced, {left} are left"))
+}
+
 fn utf8(bytes: &[u8]) -> Result<&str> {
     std::str::from_utf8(bytes).map_err(|e| malformed("a text is not UTF-8").because(e))
 }
@@ -76,10 +81,11 @@ impl Reader {
     }
 
     /// Goes on by `n` bytes; where they begin.
+    #[inline]
     fn skip(&mut self, n: usize) -> Result<usize> {
         let left = self.remaining();
         if n > left {
-            return Err(malformed(format!("{n} bytes are announced, {left} are left")));
+            return Err(too_short(n, left));
         }
         self.at += n;
         Ok(self.at - n)
@@ -98,19 +104,23 @@ impl Reader {
     ///
     /// # Errors
     /// `Protocol` at the end.
+    #[inline]
     pub fn byte(&mut self) -> Result<u8> {
-        Ok(self.array::<1>()?[0])
+        let Some(byte) = self.bytes.get(self.at) else { return Err(too_short(1, 0)) };
+        self.at += 1;
+        Ok(*byte)
     }
 
     /// The next `N` bytes.
     ///
     /// # Errors
     /// `Protocol` if there are fewer.
+    #[inline]
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
-        let start = self.skip(N)?;
-        let mut array = [0; N];
-        array.copy_from_slice(&self.bytes[start..start + N]);
-        Ok(array)
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let Some(array) = rest.first_chunk::<N>() else { return Err(too_short(N, rest.len())) };
+        self.at += N;
+        Ok(*array)
     }
 
     /// A varint that is used as a size in memory.
@@ -179,26 +189,33 @@ impl Codec for u64 {
         out.push(rest as u8);
     }
 
+    #[inline]
     fn decode(input: &mut Reader) -> Result<Self> {
-        let mut value = 0u64;
-        for shift in (0..64).step_by(7) {
-            let byte = input.byte()?;
-            let part = u64::from(byte & 0x7f);
-            if shift == 63 && part > 1 {
-                break;
-            }
-            value |= part << shift;
-            if byte < 0x80 {
-                // One value has one form: no padding with empty groups.
-                return if byte == 0 && shift > 0 {
-                    Err(malformed("a padded number"))
-                } else {
-                    Ok(value)
-                };
-            }
+        // Most numbers are small.
+        let first = input.byte()?;
+        if first < 0x80 {
+            return Ok(u64::from(first));
         }
-        Err(malformed("a number does not fit into 64 bits"))
+        long_number(first, input)
     }
+}
+
+/// The rest of a number of more than one byte.
+fn long_number(first: u8, input: &mut Reader) -> Result<u64> {
+    let mut value = u64::from(first & 0x7f);
+    for shift in (7..64).step_by(7) {
+        let byte = input.byte()?;
+        let part = u64::from(byte & 0x7f);
+        if shift == 63 && part > 1 {
+            break;
+        }
+        value |= part << shift;
+        if byte < 0x80 {
+            // One value has one form: no padding with empty groups.
+            return if byte == 0 { Err(malformed("a padded number")) } else { Ok(value) };
+        }
+    }
+    Err(malformed("a number does not fit into 64 bits"))
 }
 
 impl Codec for u128 {

@@ -16,7 +16,8 @@ fn check_name(what: &'static str, max: usize, name: &str) -> Result<()> {
         "it is empty".to_owned()
     } else if name.len() > max {
         format!("it has {} bytes and {max} is the most", name.len())
-    } else if name.bytes().all(|b| matches!(b, 0x20..0x7f)) {
+    } else if name.bytes().fold(true, |plain, b| plain & matches!(b, 0x20..0x7f)) {
+        // To the end in any case, so that it is done many bytes at a time.
         return Ok(());
     } else if let Some(bad) = name.chars().find(|c| c.is_control()) {
         format!("it contains the control character U+{:04X}", bad as u32)
