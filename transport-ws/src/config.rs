@@ -8,9 +8,9 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 /// The read buffer of a replica's connection. It is allocated at once: 16 KiB.
 #[cfg(feature = "client")]
 const READ_BUFFER: usize = 16 << 10;
-/// The same of a server's, of which many may be idle: 2 KiB. Larger messages are read in steps of it.
+/// The same of a server's, of which many may be idle: 1 KiB. Larger messages are read in steps of it.
 #[cfg(feature = "server")]
-const SERVER_READ_BUFFER: usize = 2 << 10;
+const SERVER_READ_BUFFER: usize = 1 << 10;
 /// Below this many bytes messages are gathered before they are written: 16 KiB.
 const WRITE_BUFFER: usize = 16 << 10;
 
@@ -83,7 +83,7 @@ impl std::fmt::Debug for WsConfig {
 pub struct WsServerConfig {
     /// The largest payload that is sent or taken. Default [`MAX_PAYLOAD`](sync_core::framed::MAX_PAYLOAD).
     pub max_payload: usize,
-    /// The read buffer of a connection, in bytes. Default 2 KiB.
+    /// The read buffer of a connection, in bytes. Default 1 KiB.
     pub read_buffer: usize,
     /// Connections at a time; who comes later is asked to come back. Default 10,000.
     pub connections: usize,

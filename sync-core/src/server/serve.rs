@@ -1,5 +1,6 @@
 //! Serving a link: the loop that executes a session's commands.
 
+mod send;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,8 @@ use futures_util::{FutureExt, SinkExt, StreamExt};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use send::failed;
+
 use super::peer::{Peer, Served};
 use super::service::Server;
 use super::session::{Found, Request, Session, SessionInput, SessionOptions, SessionOutput};
@@ -23,14 +26,11 @@ use crate::clock::Now;
 use crate::error::{Error, ErrorKind, Result};
 use crate::framed::{Fused, Wire, pick};
 use crate::model::{Chunk, Epoch, Seq};
-use crate::protocol::{Goodbye, Hello, Message, Pull, Welcome, WireError};
+use crate::protocol::{Goodbye, Hello, Message, Pull, Welcome};
 use crate::transport::FrameLink;
 
 /// The most credit of one live stream.
 const CREDIT: u32 = 64;
-
-/// How long a link that is of no more use may take to carry the reason.
-const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Something that was being done is done.
 enum Done {
@@ -363,64 +363,4 @@ impl Link<'_> {
     fn take_found(&mut self, stream: u32) -> Option<Result<Served>> {
         self.listeners.get_mut(&stream)?.found.take()
     }
-
-    async fn send_found(&mut self, stream: u32) -> Result<()> {
-        match self.take_found(stream) {
-            Some(Ok(Served::Chunk(chunk))) => self.send_chunk(stream, &chunk).await,
-            Some(Ok(Served::Reset(reset))) => self.send(stream, Message::Reset(reset)).await,
-            Some(Err(error)) if error.kind() == ErrorKind::PermissionDenied => {
-                self.send(stream, Message::ScopeGone(error.message().to_owned())).await
-            }
-            Some(Err(error)) => self.send(stream, failed(&error)).await,
-            None => Ok(()),
-        }
-    }
-
-    /// The message is gone once it is encoded: a task that waits does not keep it.
-    fn send(&mut self, stream: u32, message: Message) -> impl Future<Output = Result<()>> {
-        let frame = self.wire.encode(stream, &message);
-        self.send_frame(frame)
-    }
-
-    fn send_chunk(&mut self, stream: u32, chunk: &SharedChunk) -> impl Future<Output = Result<()>> {
-        let payload = chunk.payload(self.wire.compression().map(|c| &**c));
-        let frame = self.wire.encode_payload(stream, &payload);
-        self.send_frame(frame)
-    }
-
-    /// Tells who broke the protocol what was wrong, if the link still carries it.
-    async fn hang_up(&mut self, error: &Error) {
-        if error.kind() != ErrorKind::Protocol {
-            return;
-        }
-        let goodbye = Goodbye { reason: error.message().to_owned(), retry_after: None };
-        let frame = self.wire.encode(0, &Message::Goodbye(goodbye));
-        let farewell = async {
-            self.outgoing.send(frame).await?;
-            self.outgoing.close().await
-        };
-        // It is of no use to anybody else whether that arrived.
-        let _ = timeout(FAREWELL, farewell).await;
-    }
-
-    /// Sends a frame; who does not take it for too long is gone.
-    async fn send_frame(&mut self, frame: Bytes) -> Result<()> {
-        let mut sending = self.outgoing.send(frame);
-        let sent = match (&mut sending).now_or_never() {
-            Some(sent) => Ok(sent),
-            // In a box, for nearly every task waits elsewhere and should not have room for this.
-            None => Box::pin(timeout(self.patience, sending)).await,
-        };
-        let late = |_| Err(Error::new(ErrorKind::Timeout, "the replica takes nothing any more"));
-        sent.unwrap_or_else(late)?;
-        self.input(SessionInput::Sent);
-        Ok(())
-    }
-}
-
-fn failed(error: &Error) -> Message {
-    if matches!(error.kind(), ErrorKind::Storage | ErrorKind::Internal | ErrorKind::Incompatible) {
-        tracing::error!(%error, "a request failed");
-    }
-    Message::Failed(WireError::from(error))
 }

@@ -1,0 +1,87 @@
+//! What goes out on a link.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{FutureExt, SinkExt};
+use tokio::time::timeout;
+
+use super::Link;
+use crate::error::{Error, ErrorKind, Result};
+use crate::protocol::{Goodbye, Message, WireError};
+use crate::server::peer::Served;
+use crate::server::session::SessionInput;
+use crate::server::tail::SharedChunk;
+
+/// How long a link that is of no more use may take to carry the reason.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+impl Link<'_> {
+    pub(super) async fn send_found(&mut self, stream: u32) -> Result<()> {
+        match self.take_found(stream) {
+            Some(Ok(Served::Chunk(chunk))) => self.send_chunk(stream, &chunk).await,
+            Some(Ok(Served::Reset(reset))) => self.send(stream, Message::Reset(reset)).await,
+            Some(Err(error)) if error.kind() == ErrorKind::PermissionDenied => {
+                self.send(stream, Message::ScopeGone(error.message().to_owned())).await
+            }
+            Some(Err(error)) => self.send(stream, failed(&error)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The message is gone once it is encoded: a task that waits does not keep it.
+    pub(super) fn send(
+        &mut self,
+        stream: u32,
+        message: Message,
+    ) -> impl Future<Output = Result<()>> {
+        let frame = self.wire.encode(stream, &message);
+        self.send_frame(frame)
+    }
+
+    pub(super) fn send_chunk(
+        &mut self,
+        stream: u32,
+        chunk: &SharedChunk,
+    ) -> impl Future<Output = Result<()>> {
+        let payload = chunk.payload(self.wire.compression().map(|c| &**c));
+        let frame = self.wire.encode_payload(stream, &payload);
+        self.send_frame(frame)
+    }
+
+    /// Tells who broke the protocol what was wrong, if the link still carries it.
+    pub(super) async fn hang_up(&mut self, error: &Error) {
+        if error.kind() != ErrorKind::Protocol {
+            return;
+        }
+        let goodbye = Goodbye { reason: error.message().to_owned(), retry_after: None };
+        let frame = self.wire.encode(0, &Message::Goodbye(goodbye));
+        let farewell = async {
+            self.outgoing.send(frame).await?;
+            self.outgoing.close().await
+        };
+        // It is of no use to anybody else whether that arrived.
+        let _ = timeout(FAREWELL, farewell).await;
+    }
+
+    /// Sends a frame; who does not take it for too long is gone.
+    async fn send_frame(&mut self, frame: Bytes) -> Result<()> {
+        let mut sending = self.outgoing.send(frame);
+        let sent = match (&mut sending).now_or_never() {
+            Some(sent) => Ok(sent),
+            // In a box, for nearly every task waits elsewhere and should not have room for this.
+            None => Box::pin(timeout(self.patience, sending)).await,
+        };
+        let late = |_| Err(Error::new(ErrorKind::Timeout, "the replica takes nothing any more"));
+        sent.unwrap_or_else(late)?;
+        self.input(SessionInput::Sent);
+        Ok(())
+    }
+}
+
+pub(super) fn failed(error: &Error) -> Message {
+    if matches!(error.kind(), ErrorKind::Storage | ErrorKind::Internal | ErrorKind::Incompatible) {
+        tracing::error!(%error, "a request failed");
+    }
+    Message::Failed(WireError::from(error))
+}
