@@ -78,33 +78,28 @@ mod tests {
         core.commit().unwrap();
     }
 
-    fn size(path: &Path) -> u64 {
-        std::fs::metadata(path).unwrap().len()
+    /// How many bytes the log has after many commits.
+    fn length(rests: bool) -> u64 {
+        let folder = tempfile::tempdir().unwrap();
+        let mut core = open(&folder.path().join("app.db"));
+        for n in 0..200 {
+            commit(&mut core, n);
+            if rests {
+                core.rest();
+            }
+        }
+        std::fs::metadata(folder.path().join("app.db-wal")).unwrap().len()
     }
 
     #[test]
     fn a_long_log_is_moved_when_nothing_waits_and_used_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("app.db");
-        let log = folder.path().join("app.db-wal");
-        let mut core = open(&path);
-        for n in 0..200 {
-            commit(&mut core, n);
-            core.rest();
-        }
-        assert!(size(&log) < 30 * 4_096, "{}", size(&log));
+        let length = length(true);
+        assert!(length < 30 * 4_096, "{length}");
     }
 
     #[test]
     fn a_log_of_a_writer_that_never_rests_is_bounded_too() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("app.db");
-        let log = folder.path().join("app.db-wal");
-        let mut core = open(&path);
-        for n in 0..200 {
-            commit(&mut core, n);
-        }
-        let size = size(&log);
-        assert!(size > 30 * 4_096 && size < 50 * 4_096, "{size}");
+        let length = length(false);
+        assert!(length > 30 * 4_096 && length < 50 * 4_096, "{length}");
     }
 }
