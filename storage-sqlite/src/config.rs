@@ -42,7 +42,7 @@ pub struct SqliteConfig {
     pub max_page_count: Option<u32>,
     /// After how many pages of 4 KiB in the write-ahead log they are moved into the file, as soon as nothing waits to be
     /// written; at twice as many it is done before the next write. A larger log makes bulk writes cheaper, and costs as much
-    /// room on the disk. 4,000 (16 MiB) by default.
+    /// room on the disk; 0 leaves it to grow until the file is closed. 4,000 (16 MiB) by default.
     pub checkpoint_pages: u32,
     /// From how many documents on the first pull of an empty replica is loaded: they are written without the index by which
     /// one is found, which is built in the end. Until then a document is found by looking at all; the first read that does

@@ -16,7 +16,7 @@ use crate::core::{Core, Writing};
 pub(crate) struct LogLength {
     /// Pages, as of the last commit.
     pages: Arc<AtomicU32>,
-    /// From how many on it is moved.
+    /// From how many on it is moved; 0 for never.
     most: u32,
 }
 
@@ -28,7 +28,7 @@ impl LogLength {
         connection.wal_hook(Some(move |log: &mut rusqlite::hooks::Wal, pages: i32| {
             let pages = u32::try_from(pages).unwrap_or(0);
             told.store(pages, Ordering::Relaxed);
-            if pages >= most.saturating_mul(2) {
+            if most > 0 && pages >= most.saturating_mul(2) {
                 // The commit happened, whatever comes of this. It is tried again with the next one.
                 let _ = log.checkpoint();
             }
@@ -37,7 +37,7 @@ impl LogLength {
     }
 
     fn is_long(&self) -> bool {
-        self.pages.load(Ordering::Relaxed) >= self.most.max(1)
+        self.most > 0 && self.pages.load(Ordering::Relaxed) >= self.most
     }
 }
 
