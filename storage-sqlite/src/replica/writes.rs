@@ -81,16 +81,10 @@ impl SqliteReplicaWriter {
     }
 
     /// Writes a document that was in the feed already, by its row.
-    fn update(
-        &self,
-        row: LocalSeq,
-        key: &DocumentKey,
-        old: Option<&Record>,
-        new: &Record,
-    ) -> Result<()> {
-        let (row, known) = (number(row.0)?, number(new.known.0)?);
+    fn update(&self, key: &DocumentKey, old: &Record, new: &Record) -> Result<()> {
+        let (row, known) = (number(old.changed.0)?, number(new.known.0)?);
         let unsettled = self.pending_columns(key, new)?;
-        if old.is_some_and(|old| old.changed == new.changed && old.current == new.current) {
+        if old.changed == new.changed && old.current == new.current {
             let marks = params![
                 row,
                 known,
@@ -149,8 +143,8 @@ impl ReplicaRows for SqliteReplicaWriter {
     }
 
     fn put_record(&mut self, key: &DocumentKey, old: Option<&Record>, new: &Record) -> Result<()> {
-        if let Some(row) = old.map(|old| old.changed).filter(|row| *row > LocalSeq(0)) {
-            return self.update(row, key, old, new);
+        if let Some(old) = old.filter(|old| old.changed > LocalSeq(0)) {
+            return self.update(key, old, new);
         }
         let collection = self.intern_collection(&key.scope, &key.collection)?;
         self.insert_document(sql::PUT, collection, key, new).map(drop)

@@ -79,6 +79,9 @@ fn insert(
     unit: LocalSeq,
     fresh: &mut Vec<(DocumentKey, Record)>,
 ) -> Result<()> {
+    if fresh.is_empty() {
+        return Ok(());
+    }
     for at in tx.insert_all(fresh, Origin::Local)? {
         let (key, record) = &mut fresh[at];
         let old = tx.rows.record(key)?;
