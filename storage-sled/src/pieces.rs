@@ -19,6 +19,9 @@ const PIECE: u8 = b'p';
 const WHOLE: u8 = 0;
 const IN_PIECES: u8 = 1;
 
+/// What the key of every piece begins with.
+pub(crate) const ALL_PIECES: &[u8] = &[PIECE];
+
 /// The most bytes of a value that stand in one place.
 pub(crate) const PIECE_BYTES: usize = 16 << 10;
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,6 +33,8 @@ pub struct SledKv {
     log: LogFile,
     folder: PathBuf,
     sync: bool,
+    /// Whether there may be values in pieces. Without them nothing has to be looked up before it is written.
+    in_pieces: AtomicBool,
     failed: OnceLock<Error>,
 }
 
@@ -64,12 +67,16 @@ impl SledKv {
             log,
             folder: folder.clone(),
             sync: config.sync,
+            in_pieces: AtomicBool::new(false),
             failed: OnceLock::new(),
         };
-        if kv.db()?.tree_names().len() > 1 {
+        let db = kv.db()?;
+        if db.tree_names().len() > 1 {
             let error = Error::new(ErrorKind::Incompatible, "another program keeps trees here");
             return Err(during_open(error, folder));
         }
+        let piece = kv.ask("open", || db.scan_prefix(pieces::ALL_PIECES).next().transpose())?;
+        kv.in_pieces.store(piece.is_some(), Ordering::Relaxed);
         Ok(kv)
     }
 
@@ -144,14 +151,19 @@ impl SledKv {
     /// The same batch for sled.
     fn prepare(&self, db: &Db, batch: Batch) -> Result<sled::Batch> {
         let mut writes = sled::Batch::default();
+        // What is in this batch takes the place of nothing else in it: a key stands in it once.
+        let in_pieces = self.in_pieces.load(Ordering::Relaxed);
         for (key, value) in batch {
             let mut kept = 0;
-            let before = self.pieces(db, &key)?;
+            let before = if in_pieces { self.pieces(db, &key)? } else { 0 };
             match value {
                 None => writes.remove(entry_key(&key)),
                 Some(value) => {
                     let (head, parts) = cut(&value);
                     writes.insert(entry_key(&key), head);
+                    if !parts.is_empty() {
+                        self.in_pieces.store(true, Ordering::Relaxed);
+                    }
                     for part in parts {
                         writes.insert(piece_key(&key, kept), part);
                         kept += 1;
@@ -280,8 +292,8 @@ mod tests {
     }
 
     fn put(kv: &SledKv, key: &'static str, durability: Durability) -> Result<()> {
-        let key = key.as_bytes().to_vec();
-        kv.commit(vec![(key, Some(Bytes::from_static(b"1")))], durability)
+        let key = key.as_bytes();
+        kv.commit(vec![(key.into(), Some(Bytes::from_static(b"1")))], durability)
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use common::{NOW, REPLICA, config, key, place, puts};
 use storage_sled::{SledConfig, SledKv, SledStorage, open_replica, open_server};
-use sync_core::kv::OrderedKv;
+use sync_core::kv::{Key, OrderedKv};
 use sync_core::model::{
     Body, Change, Cursor, DocumentState, Epoch, Limits, PushBatch, PushId, Rejection, Revision,
     Scope, Seq, Stamp, Term,
@@ -85,7 +85,7 @@ fn child_commits() {
     let kv = SledKv::open(&killed(&path)).unwrap();
     // It goes on where the one before was killed.
     for n in common::entries(&kv).unwrap().len() as u64.. {
-        let batch = vec![(n.to_be_bytes().to_vec(), Some(vec![1; 2_000].into()))];
+        let batch = vec![(n.to_be_bytes()[..].into(), Some(vec![1; 2_000].into()))];
         kv.commit(batch, Durability::Process).unwrap();
         if !say(n) {
             return;
@@ -200,7 +200,7 @@ fn what_need_not_survive_a_power_failure_survives_a_killed_process() {
         let keys: Vec<_> = common::entries(&kv).unwrap().into_iter().map(|(key, _)| key).collect();
         there = keys.len() as u64;
         assert!(there >= acknowledged, "{there} of {acknowledged}");
-        assert!(keys.iter().eq((0..there).map(|n| n.to_be_bytes()).collect::<Vec<_>>().iter()));
+        assert!(keys.into_iter().eq((0..there).map(|n| Key::from(&n.to_be_bytes()[..]))));
     }
 }
 

@@ -177,8 +177,9 @@ fn carry_out(core: &mut SqliteReplicaWriter, model: &mut Model, step: Step, chan
         }
         Step::Insert(key, mut new) => {
             new.changed = changed;
-            let is_new = !model.contains_key(&key);
-            assert_eq!(core.insert_record(&key, &new).unwrap(), is_new);
+            let there = if model.contains_key(&key) { vec![0, 1] } else { vec![1] };
+            let twice = [(key.clone(), new.clone()), (key.clone(), new.clone())];
+            assert_eq!(core.insert_records(&twice).unwrap(), there);
             model.entry(key).or_insert(new);
         }
         Step::Remove(key) => {

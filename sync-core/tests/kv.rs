@@ -124,7 +124,7 @@ async fn a_store_that_panics_in_a_commit_ends_writing_and_keeps_nobody_waiting()
 fn a_store_of_another_program_is_refused_and_left_as_it_is() {
     for key in [&b"theirs"[..], b"", b"~", &[254]] {
         let kv = Arc::new(MemoryKv::default());
-        kv.commit(vec![(key.to_vec(), Some(Bytes::new()))], Durability::Power).unwrap();
+        kv.commit(vec![(key.into(), Some(Bytes::new()))], Durability::Power).unwrap();
         let replica = open(Arc::clone(&kv)).map(drop).unwrap_err();
         let server = open_server(Arc::clone(&kv), KvOptions::default()).map(drop).unwrap_err();
         for error in [replica, server] {

@@ -50,8 +50,8 @@ impl RedbKv {
         let mut table = transaction.open_table(TABLE)?;
         for (key, value) in batch {
             match value {
-                Some(value) => drop(table.insert(key.as_slice(), &*value)?),
-                None => drop(table.remove(key.as_slice())?),
+                Some(value) => drop(table.insert(&*key, &*value)?),
+                None => drop(table.remove(&*key)?),
             }
         }
         drop(table);

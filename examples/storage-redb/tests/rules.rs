@@ -39,7 +39,7 @@ impl RedbCores {
     fn copy(&self, from: &KvWriter<RedbKv>) -> Result<KvWriter<RedbKv>> {
         let (to, mut all) = (self.writer()?, Vec::new());
         from.store().range(&[], &[u8::MAX; 64], &mut |key, value| {
-            all.push((key.to_vec(), Some(value.to_vec().into())));
+            all.push((key.into(), Some(value.to_vec().into())));
             Ok(ControlFlow::Continue(()))
         })?;
         to.store().commit(all, Durability::Process)?;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use storage_sled::{SledConfig, SledKv};
 use sync_core::clock::Now;
 use sync_core::error::Result;
-use sync_core::kv::OrderedKv;
+use sync_core::kv::{Key, OrderedKv};
 use sync_core::model::{Body, Collection, DocumentId, DocumentKey, ReplicaId, Scope};
 use sync_core::replica::{LocalTransaction, LocalWrite, WriteOperation};
 use sync_core::storage::Durability;
@@ -48,10 +48,10 @@ pub(crate) fn puts(documents: &[(&str, &str)]) -> LocalTransaction {
 }
 
 /// Every entry of a store.
-pub(crate) fn entries(kv: &SledKv) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+pub(crate) fn entries(kv: &SledKv) -> Result<Vec<(Key, Vec<u8>)>> {
     let mut entries = Vec::new();
     kv.range(&[], &[u8::MAX; 64], &mut |key, value| {
-        entries.push((key.to_vec(), value.to_vec()));
+        entries.push((key.into(), value.to_vec()));
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(entries)

@@ -4,9 +4,9 @@
 //! not there documents are only appended, and in the end it is built by sorting, which is several times cheaper.
 //!
 //! ```text
-//!   no documents ──load_records, many to come──► loading ──end_load: the index is built──► as ever
-//!                                                   │  ▲
-//!                                                   └──┘ load_records; a crash; opening the file
+//!   no documents ──begin_load, many to come──► loading ──end_load: the index is built──► as ever
+//!                                                 │  ▲
+//!                                                 └──┘ load_records; a crash; opening the file
 //! ```
 //!
 //! The state is a row in the file and changes in transactions, together with the documents and the checkpoint: a process
@@ -66,7 +66,7 @@ impl SqliteReplicaWriter {
 
     /// Whether documents can be loaded now, of which that many are still to come. If they are many, and there is none yet, a
     /// load begins.
-    fn may_load(&self, to_come: u64) -> Result<bool> {
+    pub(super) fn may_load(&self, to_come: u64) -> Result<bool> {
         if self.is_loading()? {
             return Ok(!self.wants_index.load(Ordering::Relaxed));
         }
@@ -80,16 +80,13 @@ impl SqliteReplicaWriter {
         Ok(true)
     }
 
-    pub(super) fn load(&self, new: &[(DocumentKey, Record)], to_come: u64) -> Result<bool> {
-        if !self.may_load(to_come)? {
-            return Ok(false);
-        }
+    pub(super) fn load(&self, new: &[(DocumentKey, Record)]) -> Result<()> {
         let mut statement = self.prepare_cached(sql::LOAD)?;
         for (key, record) in new {
             let collection = self.intern_collection(&key.scope, &key.collection)?;
             self.insert_with(&mut statement, collection, key, record)?;
         }
-        Ok(true)
+        Ok(())
     }
 
     pub(super) fn finish_load(&self) -> Result<bool> {

@@ -150,11 +150,6 @@ impl ReplicaRows for SqliteReplicaWriter {
         self.insert_document(sql::PUT, collection, key, new).map(drop)
     }
 
-    fn insert_record(&mut self, key: &DocumentKey, new: &Record) -> Result<bool> {
-        let collection = self.intern_collection(&key.scope, &key.collection)?;
-        Ok(self.insert_document(sql::INSERT, collection, key, new)? == 1)
-    }
-
     /// The statement is looked up once.
     fn insert_records(&mut self, new: &[(DocumentKey, Record)]) -> Result<Vec<usize>> {
         let mut there = Vec::new();
@@ -168,8 +163,12 @@ impl ReplicaRows for SqliteReplicaWriter {
         Ok(there)
     }
 
-    fn load_records(&mut self, new: &[(DocumentKey, Record)], to_come: u64) -> Result<bool> {
-        self.load(new, to_come)
+    fn begin_load(&mut self, to_come: u64) -> Result<bool> {
+        self.may_load(to_come)
+    }
+
+    fn load_records(&mut self, new: &[(DocumentKey, Record)]) -> Result<()> {
+        self.load(new)
     }
 
     fn end_load(&mut self) -> Result<bool> {

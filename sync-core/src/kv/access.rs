@@ -7,7 +7,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::{OrderedKv, Visit};
+use super::written::Written;
+use super::{Batch, Key, OrderedKv, Visit};
 use crate::error::Result;
 use crate::storage::{Durability, Snapshot, Transactional};
 
@@ -131,10 +132,10 @@ impl<K: OrderedKv> KvReads for KvReader<K> {
     }
 }
 
-type Overlay = BTreeMap<Vec<u8>, Option<Bytes>>;
+type Overlay = BTreeMap<Key, Option<Bytes>>;
 
 /// Keys, each with what the overlay held there before.
-type Undo = Vec<(Vec<u8>, Option<Option<Bytes>>)>;
+type Undo = Vec<(Key, Option<Option<Bytes>>)>;
 
 /// Gathers one transaction in memory and hands it to the store as a batch.
 pub struct KvWriter<K> {
@@ -146,6 +147,8 @@ pub struct KvWriter<K> {
     /// What the overlay held before each write since the last mark; none if it held nothing at all then, as in most
     /// transactions, which are one job.
     undo: Option<Undo>,
+    /// What may be in the store, if that is known.
+    written: Option<Written>,
 }
 
 impl<K> fmt::Debug for KvWriter<K> {
@@ -169,16 +172,30 @@ impl<K: OrderedKv> KvWriter<K> {
 
     fn gated(kv: Arc<K>, gate: Arc<Gate>) -> Self {
         let durability = Durability::Power;
-        Self { kv, gate, durability, overlay: Overlay::new(), undo: None }
+        Self { kv, gate, durability, overlay: Overlay::new(), undo: None, written: None }
     }
 
-    pub(super) fn put(&mut self, key: Vec<u8>, value: Option<Bytes>) {
+    /// The store holds nothing yet: what was never written here is not looked for in it.
+    pub(super) fn begins_empty(&mut self) {
+        self.written = Some(Written::default());
+    }
+
+    pub(super) fn put(&mut self, key: Key, value: Option<Bytes>) {
         match &mut self.undo {
             None => drop(self.overlay.insert(key, value)),
             Some(undo) => {
                 let before = self.overlay.insert(key.clone(), value);
                 undo.push((key, before));
             }
+        }
+    }
+
+    /// Writes many keys, each of them once, which costs less than one by one if they are in order.
+    pub(super) fn put_all(&mut self, puts: Batch) {
+        if self.undo.is_some() {
+            puts.into_iter().for_each(|(key, value)| self.put(key, value));
+        } else {
+            self.overlay.append(&mut Overlay::from_iter(puts));
         }
     }
 }
@@ -214,7 +231,11 @@ impl<K: OrderedKv> Transactional for KvWriter<K> {
         if self.overlay.is_empty() {
             return Ok(false);
         }
-        let batch = std::mem::take(&mut self.overlay).into_iter().collect();
+        let batch: Batch = std::mem::take(&mut self.overlay).into_iter().collect();
+        // Before the store has them: if it fails, they may be there.
+        if self.written.as_mut().is_some_and(|written| !written.add(&batch)) {
+            self.written = None;
+        }
         self.gate.alone(|| self.kv.commit(batch, self.durability))?;
         Ok(true)
     }
@@ -233,6 +254,7 @@ impl<K: OrderedKv> KvReads for KvWriter<K> {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
         match self.overlay.get(key) {
             Some(value) => Ok(value.clone()),
+            None if self.written.as_ref().is_some_and(|written| !written.may_have(key)) => Ok(None),
             None => self.kv.get(key),
         }
     }
@@ -246,7 +268,7 @@ impl<K: OrderedKv> KvReads for KvWriter<K> {
         let mut written = self.overlay.range::<[u8], _>(bounds).peekable();
         let mut broke = false;
         self.kv.range(start, end, &mut |key, value| {
-            while let Some((own, own_value)) = written.next_if(|(own, _)| own.as_slice() < key) {
+            while let Some((own, own_value)) = written.next_if(|(own, _)| &***own < key) {
                 if let Some(own_value) = own_value
                     && visit(own, own_value)?.is_break()
                 {
@@ -254,7 +276,7 @@ impl<K: OrderedKv> KvReads for KvWriter<K> {
                     return Ok(ControlFlow::Break(()));
                 }
             }
-            let own = written.next_if(|(own, _)| own.as_slice() == key);
+            let own = written.next_if(|(own, _)| &***own == key);
             let value = match own {
                 Some((_, Some(own_value))) => own_value,
                 Some((_, None)) => return Ok(ControlFlow::Continue(())),

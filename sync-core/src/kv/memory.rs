@@ -6,14 +6,14 @@ use std::sync::{PoisonError, RwLock};
 
 use bytes::Bytes;
 
-use super::{Batch, OrderedKv, Visit};
+use super::{Batch, Key, OrderedKv, Visit};
 use crate::error::Result;
 use crate::storage::Durability;
 
 /// An ordered map in memory. What it holds is gone with it.
 #[derive(Debug, Default)]
 pub struct MemoryKv {
-    entries: RwLock<BTreeMap<Vec<u8>, Bytes>>,
+    entries: RwLock<BTreeMap<Key, Bytes>>,
 }
 
 impl MemoryKv {

@@ -14,10 +14,12 @@
 //! ```
 
 mod access;
+mod feed;
 mod keys;
 mod memory;
 mod replica;
 mod server;
+mod written;
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -32,6 +34,7 @@ use crate::replica::ops;
 use crate::storage::{Durability, ReplicaThreads, ServerThreads, ThreadOptions, Transactional};
 
 pub use access::{KvReader, KvWriter};
+pub use keys::Key;
 pub use memory::MemoryKv;
 pub use replica::ReplicaKv;
 pub use server::ServerKv;
@@ -108,7 +111,7 @@ pub trait OrderedKv: Send + Sync + fmt::Debug + 'static {
 }
 
 /// Keys to write, and keys to remove (those without a value), in order.
-pub type Batch = Vec<(Vec<u8>, Option<Bytes>)>;
+pub type Batch = Vec<(Key, Option<Bytes>)>;
 
 /// A replica's storage over a key-value store.
 pub type KvStorage<K> = ReplicaThreads<ReplicaKv<KvWriter<K>>, ReplicaKv<KvReader<K>>>;
@@ -147,7 +150,8 @@ pub fn open_replica<K: OrderedKv>(
     options: KvOptions,
 ) -> Result<KvStorage<K>> {
     let (mut writer, readers) = access::pair(kv, options.readers);
-    keys::check_kind(&mut writer, b"replica")?;
+    keys::check_kind(&mut writer, b"replica", 2)?;
+    feed::gather_places(&mut writer)?;
     let mut writer = ReplicaKv(writer);
     writer.begin(Durability::Power)?;
     ops::initialise(&mut writer, id)?;
@@ -163,7 +167,7 @@ pub fn open_replica<K: OrderedKv>(
 /// a newer version has written to the store, which is then left as it is.
 pub fn open_server<K: OrderedKv>(kv: Arc<K>, options: KvOptions) -> Result<KvServerStorage<K>> {
     let (mut writer, readers) = access::pair(kv, options.readers);
-    keys::check_kind(&mut writer, b"server")?;
+    keys::check_kind(&mut writer, b"server", 1)?;
     let readers = readers.into_iter().map(ServerKv).collect();
     ServerThreads::start(ServerKv(writer), readers, options.threads)
 }

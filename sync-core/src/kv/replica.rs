@@ -4,12 +4,12 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
-use super::OrderedKv;
 use super::access::{KvReader, KvReads, KvWriter};
 use super::keys::{Key, decode, document, names, read, tail};
+use super::{OrderedKv, feed};
 use crate::codec::Codec;
 use crate::error::Result;
-use crate::model::{Body, Collection, DocumentKey, LocalSeq, Scope};
+use crate::model::{Collection, DocumentKey, LocalSeq, Scope};
 use crate::replica::record::{BatchRow, QuarantineRow, Record, ReplicaMeta, ScopeRow};
 use crate::replica::rows::{After, OutboxPlace, ReplicaReads, ReplicaRows};
 use crate::storage::{Durability, ReplicaWriter, Snapshot, Transactional};
@@ -17,7 +17,6 @@ use crate::storage::{Durability, ReplicaWriter, Snapshot, Transactional};
 const META: u8 = b'm';
 const SCOPE: u8 = b's';
 const DOCUMENT: u8 = b'd';
-const CHANGED: u8 = b'c';
 const OUTBOX: u8 = b'o';
 const DEFERRED: u8 = b'x';
 const BATCH: u8 = b'b';
@@ -27,37 +26,22 @@ const QUARANTINE: u8 = b'q';
 #[derive(Debug)]
 pub struct ReplicaKv<T>(pub T);
 
-fn document_key(table: u8, key: &DocumentKey) -> Vec<u8> {
+fn document_key(table: u8, key: &DocumentKey) -> Key {
     let (scope, collection, id) =
         (key.scope.as_bytes(), key.collection.as_bytes(), key.id.as_bytes());
-    Key::with_room(table, scope.len() + collection.len() + id.len() + 3)
-        .name(scope)
-        .name(collection)
-        .name(id)
-        .done()
+    Key::table(table).name(scope).name(collection).name(id)
 }
 
-/// A record in bytes that are allocated once.
-fn encoded(record: &Record) -> Bytes {
-    let body = record.current.as_ref().and_then(|c| c.body.as_ref()).map_or(0, Body::len);
-    let mut out = Vec::with_capacity(128 + body);
-    record.encode(&mut out);
-    out.into()
+/// A record in as many bytes as it takes: those of a buffer with room to spare would take it along, and one more allocation.
+fn encoded(record: &Record, buffer: &mut Vec<u8>) -> Bytes {
+    buffer.clear();
+    record.encode(buffer);
+    Bytes::copy_from_slice(buffer)
 }
 
-fn outbox_key(key: &DocumentKey, transaction: LocalSeq) -> Vec<u8> {
+fn outbox_key(key: &DocumentKey, transaction: LocalSeq) -> Key {
     let start = Key::table(OUTBOX).name(key.scope.as_bytes()).number(transaction.0);
-    start.name(key.collection.as_bytes()).name(key.id.as_bytes()).done()
-}
-
-fn changed_key(at: LocalSeq) -> Vec<u8> {
-    Key::table(CHANGED).number(at.0).done()
-}
-
-/// The first key after this one.
-fn just_after(mut key: Vec<u8>) -> Vec<u8> {
-    key.push(0);
-    key
+    start.name(key.collection.as_bytes()).name(key.id.as_bytes())
 }
 
 impl<T: KvReads> ReplicaKv<T> {
@@ -67,15 +51,20 @@ impl<T: KvReads> ReplicaKv<T> {
         start: &[u8],
         end: &[u8],
         limit: usize,
-        key_of: impl Fn(&[u8], &[u8]) -> Result<DocumentKey>,
+        key_of: impl Fn(&[u8]) -> Result<DocumentKey>,
     ) -> Result<Vec<(DocumentKey, Record)>> {
         let mut keys = Vec::new();
-        self.0.range(start, end, &mut |key, value| {
+        self.0.range(start, end, &mut |key, _| {
             if keys.len() < limit {
-                keys.push(key_of(key, value)?);
+                keys.push(key_of(key)?);
             }
             Ok(if keys.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         })?;
+        self.existing(keys)
+    }
+
+    /// Those of the documents that there are, each with its record.
+    fn existing(&self, keys: Vec<DocumentKey>) -> Result<Vec<(DocumentKey, Record)>> {
         let mut found = Vec::with_capacity(keys.len());
         for key in keys {
             if let Some(record) = self.record(&key)? {
@@ -88,11 +77,11 @@ impl<T: KvReads> ReplicaKv<T> {
 
 impl<T: KvReads> ReplicaReads for ReplicaKv<T> {
     fn meta(&self) -> Result<Option<ReplicaMeta>> {
-        read(&self.0, vec![META])
+        read(&self.0, Key::table(META))
     }
 
     fn scope(&self, scope: &Scope) -> Result<Option<ScopeRow>> {
-        read(&self.0, Key::table(SCOPE).name(scope.as_bytes()).done())
+        read(&self.0, Key::table(SCOPE).name(scope.as_bytes()))
     }
 
     fn scopes(&self) -> Result<Vec<(Scope, ScopeRow)>> {
@@ -122,12 +111,12 @@ impl<T: KvReads> ReplicaReads for ReplicaKv<T> {
             None => of_scope(),
         };
         let start = match after {
-            Some((c, id)) => just_after(of_scope().name(c.as_bytes()).name(id.as_bytes()).done()),
-            None => prefix().done(),
+            Some((c, id)) => of_scope().name(c.as_bytes()).name(id.as_bytes()).just_after(),
+            None => prefix(),
         };
-        let skip = of_scope().done().len();
+        let skip = of_scope().len();
         let mut found = Vec::new();
-        self.0.range(&start.max(prefix().done()), &prefix().end(), &mut |key, value| {
+        self.0.range(&start.max(prefix()), &prefix().end(), &mut |key, value| {
             let (collection, id) = document(tail(key, skip)?)?;
             let record = decode(Bytes::copy_from_slice(value))?;
             found.push((DocumentKey::new(scope.clone(), collection, id), record));
@@ -137,9 +126,7 @@ impl<T: KvReads> ReplicaReads for ReplicaKv<T> {
     }
 
     fn changed(&self, after: LocalSeq, limit: usize) -> Result<Vec<(DocumentKey, Record)>> {
-        self.indexed(&changed_key(after.next()), &[CHANGED + 1], limit, |_, value| {
-            decode(Bytes::copy_from_slice(value))
-        })
+        self.existing(feed::after(&self.0, after, limit)?)
     }
 
     fn outbox(
@@ -152,12 +139,12 @@ impl<T: KvReads> ReplicaReads for ReplicaKv<T> {
         let start = match after {
             Some((transaction, collection, id)) => {
                 let key = DocumentKey::new(scope.clone(), collection.clone(), id.clone());
-                just_after(outbox_key(&key, *transaction))
+                outbox_key(&key, *transaction).just_after()
             }
-            None => prefix().done(),
+            None => prefix(),
         };
-        let skip = prefix().done().len() + 8;
-        self.indexed(&start, &prefix().end(), limit, |key, _| {
+        let skip = prefix().len() + 8;
+        self.indexed(&start, &prefix().end(), limit, |key| {
             let (collection, id) = document(tail(key, skip)?)?;
             Ok(DocumentKey::new(scope.clone(), collection, id))
         })
@@ -171,18 +158,18 @@ impl<T: KvReads> ReplicaReads for ReplicaKv<T> {
     ) -> Result<Vec<(DocumentKey, Record)>> {
         let prefix = || Key::table(DEFERRED).name(scope.as_bytes());
         let start = match after {
-            Some((c, id)) => just_after(prefix().name(c.as_bytes()).name(id.as_bytes()).done()),
-            None => prefix().done(),
+            Some((c, id)) => prefix().name(c.as_bytes()).name(id.as_bytes()).just_after(),
+            None => prefix(),
         };
-        let skip = prefix().done().len();
-        self.indexed(&start, &prefix().end(), limit, |key, _| {
+        let skip = prefix().len();
+        self.indexed(&start, &prefix().end(), limit, |key| {
             let (collection, id) = document(tail(key, skip)?)?;
             Ok(DocumentKey::new(scope.clone(), collection, id))
         })
     }
 
     fn batch(&self, scope: &Scope) -> Result<Option<BatchRow>> {
-        read(&self.0, Key::table(BATCH).name(scope.as_bytes()).done())
+        read(&self.0, Key::table(BATCH).name(scope.as_bytes()))
     }
 
     fn quarantine(
@@ -192,9 +179,9 @@ impl<T: KvReads> ReplicaReads for ReplicaKv<T> {
         limit: usize,
     ) -> Result<Vec<(u64, QuarantineRow)>> {
         let prefix = || Key::table(QUARANTINE).name(scope.as_bytes());
-        let skip = prefix().done().len();
+        let skip = prefix().len();
         let mut found = Vec::new();
-        let start = prefix().number(after.saturating_add(1)).done();
+        let start = prefix().number(after.saturating_add(1));
         self.0.range(&start, &prefix().end(), &mut |key, value| {
             let mut ticket = [0; 8];
             ticket.copy_from_slice(tail(key, skip)?.get(..8).unwrap_or(&[0; 8]));
@@ -207,12 +194,7 @@ impl<T: KvReads> ReplicaReads for ReplicaKv<T> {
 
 impl<K: OrderedKv> ReplicaKv<KvWriter<K>> {
     /// Moves an index entry from where the old record had it to where the new one has it.
-    fn reindex(
-        &mut self,
-        old: Option<Vec<u8>>,
-        new: Option<Vec<u8>>,
-        value: impl FnOnce() -> Bytes,
-    ) {
+    fn reindex(&mut self, old: Option<Key>, new: Option<Key>) {
         if old == new {
             return;
         }
@@ -220,60 +202,89 @@ impl<K: OrderedKv> ReplicaKv<KvWriter<K>> {
             self.0.put(old, None);
         }
         if let Some(new) = new {
-            self.0.put(new, Some(value()));
+            self.0.put(new, Some(Bytes::new()));
         }
     }
 
-    fn reindex_all(&mut self, key: &DocumentKey, old: Option<&Record>, new: Option<&Record>) {
-        let changed = |r: &Record| (r.changed > LocalSeq(0)).then(|| changed_key(r.changed));
-        self.reindex(old.and_then(changed), new.and_then(changed), || key.to_bytes());
+    /// Moves what leads to an unsettled document.
+    fn reindex_unsettled(&mut self, key: &DocumentKey, old: Option<&Record>, new: Option<&Record>) {
         let outbox = |r: &Record| r.pushable().map(|t| outbox_key(key, t));
-        self.reindex(old.and_then(outbox), new.and_then(outbox), Bytes::new);
+        self.reindex(old.and_then(outbox), new.and_then(outbox));
         let deferred = |r: &Record| r.is_deferred().then(|| document_key(DEFERRED, key));
-        self.reindex(old.and_then(deferred), new.and_then(deferred), Bytes::new);
+        self.reindex(old.and_then(deferred), new.and_then(deferred));
+    }
+
+    fn reindex_all(
+        &mut self,
+        key: &DocumentKey,
+        old: Option<&Record>,
+        new: Option<&Record>,
+    ) -> Result<()> {
+        let place = |r: Option<&Record>| r.map(|r| r.changed).filter(|place| *place > LocalSeq(0));
+        let (left, taken) = (place(old), place(new));
+        if left != taken {
+            left.map_or(Ok(()), |place| feed::remove(&mut self.0, place))?;
+            feed::add(&mut self.0, taken.map(|place| (place, key)).into_iter())?;
+        }
+        self.reindex_unsettled(key, old, new);
+        Ok(())
     }
 }
 
 impl<K: OrderedKv> ReplicaRows for ReplicaKv<KvWriter<K>> {
     fn put_meta(&mut self, meta: &ReplicaMeta) -> Result<()> {
-        self.0.put(vec![META], Some(meta.to_bytes()));
+        self.0.put(Key::table(META), Some(meta.to_bytes()));
         Ok(())
     }
 
     fn put_scope(&mut self, scope: &Scope, row: &ScopeRow) -> Result<()> {
-        self.0.put(Key::table(SCOPE).name(scope.as_bytes()).done(), Some(row.to_bytes()));
+        self.0.put(Key::table(SCOPE).name(scope.as_bytes()), Some(row.to_bytes()));
         Ok(())
     }
 
     fn remove_scope(&mut self, scope: &Scope) -> Result<()> {
-        self.0.put(Key::table(SCOPE).name(scope.as_bytes()).done(), None);
+        self.0.put(Key::table(SCOPE).name(scope.as_bytes()), None);
         Ok(())
     }
 
     fn put_record(&mut self, key: &DocumentKey, old: Option<&Record>, new: &Record) -> Result<()> {
-        self.reindex_all(key, old, Some(new));
-        self.0.put(document_key(DOCUMENT, key), Some(encoded(new)));
+        self.reindex_all(key, old, Some(new))?;
+        self.0.put(document_key(DOCUMENT, key), Some(encoded(new, &mut Vec::with_capacity(512))));
         Ok(())
     }
 
-    fn insert_record(&mut self, key: &DocumentKey, new: &Record) -> Result<bool> {
-        let name = document_key(DOCUMENT, key);
-        if self.0.get(&name)?.is_some() {
-            return Ok(false);
+    fn insert_records(&mut self, new: &[(DocumentKey, Record)]) -> Result<Vec<usize>> {
+        let mut named: Vec<_> =
+            new.iter().map(|(key, _)| document_key(DOCUMENT, key)).zip(0..).collect();
+        named.sort_unstable();
+        let (mut puts, mut there) = (Vec::with_capacity(new.len()), Vec::new());
+        let mut buffer = Vec::new();
+        for (name, at) in named {
+            let is_twice = puts.last().is_some_and(|(last, _)| *last == name);
+            if is_twice || self.0.get(&name)?.is_some() {
+                there.push(at);
+                continue;
+            }
+            let (key, record) = &new[at];
+            self.reindex_unsettled(key, None, Some(record));
+            puts.push((name, Some(encoded(record, &mut buffer))));
         }
-        self.reindex_all(key, None, Some(new));
-        self.0.put(name, Some(encoded(new)));
-        Ok(true)
+        self.0.put_all(puts);
+        there.sort_unstable();
+        let is_new = |at: &usize| there.binary_search(at).is_err();
+        let placed = (0..new.len()).filter(is_new).map(|at| (new[at].1.changed, &new[at].0));
+        feed::add(&mut self.0, placed.filter(|(place, _)| *place > LocalSeq(0)))?;
+        Ok(there)
     }
 
     fn remove_record(&mut self, key: &DocumentKey, old: &Record) -> Result<()> {
-        self.reindex_all(key, Some(old), None);
+        self.reindex_all(key, Some(old), None)?;
         self.0.put(document_key(DOCUMENT, key), None);
         Ok(())
     }
 
     fn put_batch(&mut self, scope: &Scope, batch: Option<&BatchRow>) -> Result<()> {
-        self.0.put(Key::table(BATCH).name(scope.as_bytes()).done(), batch.map(Codec::to_bytes));
+        self.0.put(Key::table(BATCH).name(scope.as_bytes()), batch.map(Codec::to_bytes));
         Ok(())
     }
 
@@ -283,7 +294,7 @@ impl<K: OrderedKv> ReplicaRows for ReplicaKv<KvWriter<K>> {
         ticket: u64,
         row: Option<&QuarantineRow>,
     ) -> Result<()> {
-        let key = Key::table(QUARANTINE).name(scope.as_bytes()).number(ticket).done();
+        let key = Key::table(QUARANTINE).name(scope.as_bytes()).number(ticket);
         self.0.put(key, row.map(Codec::to_bytes));
         Ok(())
     }

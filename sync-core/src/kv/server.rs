@@ -27,24 +27,20 @@ const ACKNOWLEDGED: u8 = b'a';
 #[derive(Debug)]
 pub struct ServerKv<T>(pub T);
 
-fn scope_key(scope: &Scope) -> Vec<u8> {
-    Key::table(SCOPE).name(scope.as_bytes()).done()
+fn scope_key(scope: &Scope) -> Key {
+    Key::table(SCOPE).name(scope.as_bytes())
 }
 
-fn position_key(scope: &Scope, collection: &Collection, id: &DocumentId) -> Vec<u8> {
-    Key::table(POSITION)
-        .name(scope.as_bytes())
-        .name(collection.as_bytes())
-        .name(id.as_bytes())
-        .done()
+fn position_key(scope: &Scope, collection: &Collection, id: &DocumentId) -> Key {
+    Key::table(POSITION).name(scope.as_bytes()).name(collection.as_bytes()).name(id.as_bytes())
 }
 
-fn log_key(scope: &Scope, seq: Seq) -> Vec<u8> {
-    Key::table(LOG).name(scope.as_bytes()).number(seq.0).done()
+fn log_key(scope: &Scope, seq: Seq) -> Key {
+    Key::table(LOG).name(scope.as_bytes()).number(seq.0)
 }
 
-fn replica_key(table: u8, scope: &Scope, replica: ReplicaId) -> Vec<u8> {
-    Key::table(table).name(scope.as_bytes()).bytes(&replica.0).done()
+fn replica_key(table: u8, scope: &Scope, replica: ReplicaId) -> Key {
+    Key::table(table).name(scope.as_bytes()).bytes(&replica.0)
 }
 
 type Entry = ((Collection, DocumentId), ServerRow);
@@ -55,10 +51,10 @@ impl<T: KvReads> ServerReads for ServerKv<T> {
     }
 
     fn scopes(&self, after: Option<&Scope>, limit: usize) -> Result<Vec<Scope>> {
-        let mut start = after.map_or(vec![SCOPE], scope_key);
-        if after.is_some() {
-            start.push(0);
-        }
+        let start = match after {
+            Some(scope) => scope_key(scope).just_after(),
+            None => Key::table(SCOPE),
+        };
         let mut found = Vec::new();
         self.0.range(&start, &[SCOPE + 1], &mut |key, _| {
             if found.len() == limit {

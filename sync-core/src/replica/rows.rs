@@ -135,50 +135,46 @@ pub trait ReplicaRows: ReplicaReads {
     /// As [`Self::put_meta`].
     fn put_record(&mut self, key: &DocumentKey, old: Option<&Record>, new: &Record) -> Result<()>;
 
-    /// Writes a document that is most likely new: `false`, and nothing is written, if it is there. One step where the
-    /// backend can do it in one; that is what a first catch-up consists of.
-    ///
-    /// # Errors
-    /// As [`Self::put_meta`].
-    fn insert_record(&mut self, key: &DocumentKey, new: &Record) -> Result<bool> {
-        if self.record(key)?.is_some() {
-            return Ok(false);
-        }
-        self.put_record(key, None, new)?;
-        Ok(true)
-    }
-
-    /// Writes documents of which each is most likely new, as [`insert_record`](Self::insert_record) does one by one; the
-    /// places in the list of those that are there already, in any order, of which nothing is written. A backend that gains
-    /// by it writes them in an order of its own.
+    /// Writes documents of which each is most likely new; the places in the list of those that are there already, or stand
+    /// in front of it in the list, of which nothing is written. One step for each, or for all, where the backend can do it so,
+    /// in an order of its own if it gains by that: this is what a first catch-up consists of.
     ///
     /// # Errors
     /// As [`Self::put_meta`].
     fn insert_records(&mut self, new: &[(DocumentKey, Record)]) -> Result<Vec<usize>> {
         let mut there = Vec::new();
         for (at, (key, record)) in new.iter().enumerate() {
-            if !self.insert_record(key, record)? {
-                there.push(at);
+            match self.record(key)? {
+                Some(_) => there.push(at),
+                None => self.put_record(key, None, record)?,
             }
         }
         Ok(there)
     }
 
-    /// Writes documents, all of them clean, in a way that is cheap if many come, or does nothing and answers `false`. They are
-    /// those of a pull that began when the scope held nothing the server knew, and each comes once; about `to_come` are
-    /// still to come, these among them. What a backend does without meanwhile is there again when
-    /// [`end_load`](Self::end_load) was called.
+    /// Whether documents are written now by [`load_records`](Self::load_records), in a way that is cheap if many come: the
+    /// transaction begins a load, or goes on with one. What is loaded is clean, of a pull that began when the scope held
+    /// nothing the server knew, and each document comes once; about `to_come` are still to come. What a backend does without
+    /// meanwhile is there again when [`end_load`](Self::end_load) was called.
     ///
     /// A backend that does this begins only while it holds no document at all, and what it does meanwhile is undone by a
     /// crash no less than everything else.
     ///
     /// # Errors
     /// As [`Self::put_meta`].
-    fn load_records(&mut self, _new: &[(DocumentKey, Record)], _to_come: u64) -> Result<bool> {
+    fn begin_load(&mut self, _to_come: u64) -> Result<bool> {
         Ok(false)
     }
 
-    /// Ends what [`load_records`](Self::load_records) began, if anything; called before documents are written or looked up
+    /// Writes documents after [`begin_load`](Self::begin_load) has answered `true` in this transaction.
+    ///
+    /// # Errors
+    /// As [`Self::put_meta`].
+    fn load_records(&mut self, new: &[(DocumentKey, Record)]) -> Result<()> {
+        self.insert_records(new).map(drop)
+    }
+
+    /// Ends what [`begin_load`](Self::begin_load) began, if anything; called before documents are written or looked up
     /// in any other way. The answer is `false` if one document came twice after all: then all that were loaded are gone, and
     /// none is ever loaded again.
     ///

@@ -224,16 +224,16 @@ impl<W: ReplicaWriter> ReplicaRows for Gathered<W> {
         self.core.put_record(key, old, new)
     }
 
-    fn insert_record(&mut self, key: &DocumentKey, new: &Record) -> Result<bool> {
-        self.core.insert_record(key, new)
-    }
-
     fn insert_records(&mut self, new: &[(DocumentKey, Record)]) -> Result<Vec<usize>> {
         self.core.insert_records(new)
     }
 
-    fn load_records(&mut self, new: &[(DocumentKey, Record)], to_come: u64) -> Result<bool> {
-        self.core.load_records(new, to_come)
+    fn begin_load(&mut self, to_come: u64) -> Result<bool> {
+        self.core.begin_load(to_come)
+    }
+
+    fn load_records(&mut self, new: &[(DocumentKey, Record)]) -> Result<()> {
+        self.core.load_records(new)
     }
 
     fn end_load(&mut self) -> Result<bool> {

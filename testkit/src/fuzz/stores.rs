@@ -39,7 +39,7 @@ fn damage(kv: &MemoryKv, bytes: &[u8]) {
         let at = usize::from(*place).min(value.len());
         let end = (at + usize::from(*gone)).min(value.len());
         value.splice(at..end, instead.iter().copied());
-        let batch = vec![(key.clone(), Some(Bytes::from(value)))];
+        let batch = vec![(key.as_slice().into(), Some(Bytes::from(value)))];
         // A map in memory takes everything.
         let _ = kv.commit(batch, Durability::Process);
     }
@@ -206,7 +206,7 @@ mod tests {
             inbox: u64::MAX,
             ..ReplicaMeta::new(ReplicaId([1; 16]))
         };
-        kv.commit(vec![(b"m".to_vec(), Some(meta.to_bytes()))], Durability::Process).unwrap();
+        kv.commit(vec![(b"m"[..].into(), Some(meta.to_bytes()))], Durability::Process).unwrap();
         use_replica(kv, &life);
     }
 }

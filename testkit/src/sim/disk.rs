@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use sync_core::error::{Error, ErrorKind, Result, Retry};
-use sync_core::kv::{Batch, KvWriter, OrderedKv, ReplicaKv, ServerKv, Visit};
+use sync_core::kv::{Batch, Key, KvWriter, OrderedKv, ReplicaKv, ServerKv, Visit};
 use sync_core::server::rows::ServerRows;
 use sync_core::storage::{Durability, ReplicaWriter, Transactional};
 
@@ -79,7 +79,7 @@ pub struct SimKv(Mutex<State>);
 
 #[derive(Clone, Debug, Default)]
 struct State {
-    entries: BTreeMap<Vec<u8>, Bytes>,
+    entries: BTreeMap<Key, Bytes>,
     /// What undoes each commit that was not synced, oldest first.
     unsynced: Vec<Batch>,
     /// So many of the next commits fail.
@@ -108,7 +108,7 @@ impl SimKv {
 }
 
 /// Writes a batch; what undoes it.
-fn put_all(entries: &mut BTreeMap<Vec<u8>, Bytes>, batch: Batch) -> Batch {
+fn put_all(entries: &mut BTreeMap<Key, Bytes>, batch: Batch) -> Batch {
     batch
         .into_iter()
         .map(|(key, value)| {
@@ -215,7 +215,7 @@ mod tests {
     use super::*;
 
     fn put(kv: &SimKv, key: &str, value: &'static str, durability: Durability) {
-        kv.commit(vec![(key.into(), Some(value.into()))], durability).unwrap();
+        kv.commit(vec![(key.as_bytes().into(), Some(value.into()))], durability).unwrap();
     }
 
     #[test]
@@ -245,7 +245,7 @@ mod tests {
     fn a_commit_that_fails_changes_nothing() {
         let kv = SimKv::default();
         kv.state().failing = 1;
-        assert!(kv.commit(vec![(b"a".to_vec(), Some("x".into()))], Durability::Power).is_err());
+        assert!(kv.commit(vec![(b"a"[..].into(), Some("x".into()))], Durability::Power).is_err());
         assert_eq!(kv.get(b"a").unwrap(), None);
         put(&kv, "a", "x", Durability::Power);
     }

@@ -106,13 +106,17 @@ fn load(
     floor: Option<Seq>,
 ) -> Result<bool> {
     let Some(floor) = floor.filter(|floor| chunk.next <= *floor) else { return Ok(false) };
+    if !tx.rows.begin_load(floor.0 - chunk.after.0)? {
+        return Ok(false);
+    }
     let mut fresh = Vec::with_capacity(entries.len());
     for entry in entries {
         if is_wanted(tx, entry) {
             fresh.push(fresh_record(tx, entry));
         }
     }
-    tx.load_all(&mut fresh, floor.0 - chunk.after.0)
+    tx.load_all(&mut fresh)?;
+    Ok(true)
 }
 
 fn fresh_record(tx: &mut Transaction<'_>, entry: &LogEntry) -> (DocumentKey, Record) {

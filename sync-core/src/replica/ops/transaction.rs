@@ -161,28 +161,20 @@ impl<'a> Transaction<'a> {
         Ok(there)
     }
 
-    /// Writes records of a pull that began when nothing was here, in the way of the backend for that, if it has one now.
-    pub(super) fn load_all(
-        &mut self,
-        new: &mut [(DocumentKey, Record)],
-        to_come: u64,
-    ) -> Result<bool> {
-        let before = (self.meta.last_local, self.committed.changes.len());
+    /// Writes records of a pull that began when nothing was here, in the way of the backend for that.
+    pub(super) fn load_all(&mut self, new: &mut [(DocumentKey, Record)]) -> Result<()> {
+        self.committed.changes.reserve(new.len());
         for (key, record) in new.iter_mut() {
             self.note_change(key, None, record, Origin::Remote);
         }
-        if !self.rows.load_records(new, to_come)? {
-            self.meta.last_local = before.0;
-            self.committed.changes.truncate(before.1);
-            return Ok(false);
-        }
+        self.rows.load_records(new)?;
         for (key, record) in new.iter() {
             self.count(key, None, record);
             if record.erased().is_some() {
                 self.drop_traces(key, None, Origin::Remote)?;
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     /// What is left of an erased document beside its record: refused edits, what this transaction has told so far, and

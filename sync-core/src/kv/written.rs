@@ -1,0 +1,78 @@
+//! What has been written to a store that was empty when it was opened.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::Batch;
+
+/// So many keys are remembered: with nine bytes for each, and a quarter of the places free, 2.4 MB.
+const MOST: usize = (1 << 18) / 8 * 7;
+
+/// The hashes of all keys that were ever put into a store: what is not among them is not there. Two keys with one hash do
+/// no harm, as whatever may be there is looked for.
+///
+/// A first catch-up asks of every document whether it is there already, and each time the answer is no.
+#[derive(Debug, Default)]
+pub(super) struct Written(HashSet<u64, BuildHasherDefault<AsItIs>>);
+
+impl Written {
+    /// Remembers the keys that a batch puts; `false` if they would be too many.
+    pub(super) fn add(&mut self, batch: &Batch) -> bool {
+        let puts = batch.iter().filter(|(_, value)| value.is_some());
+        self.0.extend(puts.map(|(key, _)| xxh3_64(key)));
+        self.0.len() <= MOST
+    }
+
+    pub(super) fn may_have(&self, key: &[u8]) -> bool {
+        self.0.contains(&xxh3_64(key))
+    }
+}
+
+/// What is hashed already.
+#[derive(Debug, Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = xxh3_64(bytes);
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::kv::Key;
+
+    fn batch(keys: std::ops::Range<usize>, value: Option<Bytes>) -> Batch {
+        keys.map(|n| (Key::from(&n.to_be_bytes()[..]), value.clone())).collect()
+    }
+
+    #[test]
+    fn what_was_put_may_be_there_and_what_was_not_is_not() {
+        let mut written = Written::default();
+        assert!(written.add(&batch(0..100, Some(Bytes::new()))));
+        assert!(written.add(&batch(50..200, None)));
+        assert!((0..100_usize).all(|n| written.may_have(&n.to_be_bytes())));
+        assert!(!(100..200_usize).any(|n| written.may_have(&n.to_be_bytes())));
+    }
+
+    #[test]
+    fn it_is_given_up_before_it_grows_large() {
+        let mut written = Written::default();
+        assert!(written.add(&batch(0..MOST, Some(Bytes::new()))));
+        assert!(written.0.capacity() <= MOST, "{}", written.0.capacity());
+        assert!(!written.add(&batch(MOST..MOST + 1, Some(Bytes::new()))));
+    }
+}
