@@ -10,6 +10,7 @@
 //! | `e` key | `1`, how many pieces there are (4 bytes, big-endian) |
 //! | `p` key, number (4 bytes, big-endian) | the piece |
 
+use smallvec::SmallVec;
 use sync_core::error::Result;
 
 use crate::error::damaged;
@@ -30,8 +31,11 @@ pub(crate) const PIECE_BYTES: usize = 16 << 10;
 pub(crate) const SEGMENT_BYTES: usize = 2 << 20;
 
 /// Where an entry is.
-pub(crate) fn entry_key(key: &[u8]) -> Vec<u8> {
-    [&[ENTRY], key].concat()
+pub(crate) fn entry_key(key: &[u8]) -> SmallVec<[u8; 64]> {
+    let mut place = SmallVec::with_capacity(1 + key.len());
+    place.push(ENTRY);
+    place.extend_from_slice(key);
+    place
 }
 
 /// Where a piece of an entry is.
@@ -61,13 +65,17 @@ pub(crate) fn parse(stored: &[u8]) -> Result<Stored<'_>> {
     }
 }
 
-/// What to put in an entry's place, and its pieces.
-pub(crate) fn cut(value: &[u8]) -> (Vec<u8>, Vec<&[u8]>) {
+/// What to put in an entry's place, made in a buffer that is used again, and its pieces.
+pub(crate) fn cut<'a>(value: &'a [u8], head: &mut Vec<u8>) -> Vec<&'a [u8]> {
+    head.clear();
     if value.len() <= PIECE_BYTES {
-        return ([&[WHOLE], value].concat(), Vec::new());
+        head.push(WHOLE);
+        head.extend_from_slice(value);
+        return Vec::new();
     }
     let pieces: Vec<_> = value.chunks(PIECE_BYTES).collect();
+    head.push(IN_PIECES);
     // 2^32 pieces would be 64 TiB.
-    let count = u32::try_from(pieces.len()).unwrap_or(u32::MAX);
-    ([&[IN_PIECES][..], &count.to_be_bytes()].concat(), pieces)
+    head.extend_from_slice(&u32::try_from(pieces.len()).unwrap_or(u32::MAX).to_be_bytes());
+    pieces
 }

@@ -150,17 +150,17 @@ impl SledKv {
 
     /// The same batch for sled.
     fn prepare(&self, db: &Db, batch: Batch) -> Result<sled::Batch> {
-        let mut writes = sled::Batch::default();
+        let (mut writes, mut head) = (sled::Batch::default(), Vec::new());
         // What is in this batch takes the place of nothing else in it: a key stands in it once.
         let in_pieces = self.in_pieces.load(Ordering::Relaxed);
         for (key, value) in batch {
             let mut kept = 0;
             let before = if in_pieces { self.pieces(db, &key)? } else { 0 };
             match value {
-                None => writes.remove(entry_key(&key)),
+                None => writes.remove(&*entry_key(&key)),
                 Some(value) => {
-                    let (head, parts) = cut(&value);
-                    writes.insert(entry_key(&key), head);
+                    let parts = cut(&value, &mut head);
+                    writes.insert(&*entry_key(&key), &*head);
                     if !parts.is_empty() {
                         self.in_pieces.store(true, Ordering::Relaxed);
                     }

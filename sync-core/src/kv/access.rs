@@ -1,12 +1,12 @@
 //! Transactions and snapshots over a store that has neither.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::{Bound, ControlFlow};
+use std::ops::ControlFlow;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
+use super::overlay::Overlay;
 use super::written::Written;
 use super::{Batch, Key, OrderedKv, Visit};
 use crate::error::Result;
@@ -132,11 +132,6 @@ impl<K: OrderedKv> KvReads for KvReader<K> {
     }
 }
 
-type Overlay = BTreeMap<Key, Option<Bytes>>;
-
-/// Keys, each with what the overlay held there before.
-type Undo = Vec<(Key, Option<Option<Bytes>>)>;
-
 /// Gathers one transaction in memory and hands it to the store as a batch.
 pub struct KvWriter<K> {
     kv: Arc<K>,
@@ -144,9 +139,6 @@ pub struct KvWriter<K> {
     durability: Durability,
     /// What the transaction wrote so far.
     overlay: Overlay,
-    /// What the overlay held before each write since the last mark; none if it held nothing at all then, as in most
-    /// transactions, which are one job.
-    undo: Option<Undo>,
     /// What may be in the store, if that is known.
     written: Option<Written>,
 }
@@ -172,7 +164,7 @@ impl<K: OrderedKv> KvWriter<K> {
 
     fn gated(kv: Arc<K>, gate: Arc<Gate>) -> Self {
         let durability = Durability::Power;
-        Self { kv, gate, durability, overlay: Overlay::new(), undo: None, written: None }
+        Self { kv, gate, durability, overlay: Overlay::default(), written: None }
     }
 
     /// The store holds nothing yet: what was never written here is not looked for in it.
@@ -181,22 +173,12 @@ impl<K: OrderedKv> KvWriter<K> {
     }
 
     pub(super) fn put(&mut self, key: Key, value: Option<Bytes>) {
-        match &mut self.undo {
-            None => drop(self.overlay.insert(key, value)),
-            Some(undo) => {
-                let before = self.overlay.insert(key.clone(), value);
-                undo.push((key, before));
-            }
-        }
+        self.overlay.put(key, value);
     }
 
-    /// Writes many keys, each of them once, which costs less than one by one if they are in order.
+    /// Writes many keys, in order and each of them once, which costs less than one by one.
     pub(super) fn put_all(&mut self, puts: Batch) {
-        if self.undo.is_some() {
-            puts.into_iter().for_each(|(key, value)| self.put(key, value));
-        } else {
-            self.overlay.append(&mut Overlay::from_iter(puts));
-        }
+        self.overlay.put_all(puts);
     }
 }
 
@@ -208,30 +190,20 @@ impl<K: OrderedKv> Transactional for KvWriter<K> {
     }
 
     fn mark(&mut self) -> Result<()> {
-        self.undo = (!self.overlay.is_empty()).then(Vec::new);
+        self.overlay.mark();
         Ok(())
     }
 
     fn undo(&mut self) -> Result<()> {
-        let Some(undo) = &mut self.undo else {
-            self.overlay.clear();
-            return Ok(());
-        };
-        for (key, before) in undo.drain(..).rev() {
-            match before {
-                Some(value) => self.overlay.insert(key, value),
-                None => self.overlay.remove(&key),
-            };
-        }
+        self.overlay.undo();
         Ok(())
     }
 
     fn commit(&mut self) -> Result<bool> {
-        self.undo = None;
-        if self.overlay.is_empty() {
+        let batch = self.overlay.take();
+        if batch.is_empty() {
             return Ok(false);
         }
-        let batch: Batch = std::mem::take(&mut self.overlay).into_iter().collect();
         // Before the store has them: if it fails, they may be there.
         if self.written.as_mut().is_some_and(|written| !written.add(&batch)) {
             self.written = None;
@@ -242,7 +214,6 @@ impl<K: OrderedKv> Transactional for KvWriter<K> {
 
     fn rollback(&mut self) {
         self.overlay.clear();
-        self.undo = None;
     }
 
     fn tidy(&mut self) -> Result<bool> {
@@ -264,8 +235,7 @@ impl<K: OrderedKv> KvReads for KvWriter<K> {
         if start >= end {
             return Ok(());
         }
-        let bounds = (Bound::Included(start), Bound::Excluded(end));
-        let mut written = self.overlay.range::<[u8], _>(bounds).peekable();
+        let mut written = self.overlay.range(start, end).peekable();
         let mut broke = false;
         self.kv.range(start, end, &mut |key, value| {
             while let Some((own, own_value)) = written.next_if(|(own, _)| &***own < key) {

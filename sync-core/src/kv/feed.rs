@@ -130,7 +130,8 @@ impl Run {
     /// Adds a member, whose names are in parts that follow on each other.
     fn push(&mut self, within: u8, names: &[&[u8]], id: &[u8]) {
         let last = self.bytes.get(self.names.clone()).unwrap_or_default();
-        if last.iter().eq(names.iter().copied().flatten()) {
+        let left = names.iter().try_fold(last, |left, part| left.strip_prefix(*part));
+        if left.is_some_and(<[u8]>::is_empty) {
             self.bytes.push(within);
         } else {
             self.bytes.push(within | NAMED);

@@ -17,6 +17,7 @@ mod access;
 mod feed;
 mod keys;
 mod memory;
+mod overlay;
 mod replica;
 mod server;
 mod written;
