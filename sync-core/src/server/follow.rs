@@ -107,7 +107,7 @@ impl Follower {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use super::*;
@@ -132,7 +132,8 @@ mod tests {
         Arc::new(open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap())
     }
 
-    async fn push(server: &Server, n: u64) {
+    /// Pushes a document of a push's own.
+    pub(in crate::server) async fn push(server: &Server, n: u64) {
         let replica = ReplicaId([2; 16]);
         let revision = Revision { stamp: Stamp::new(n, 0), replica };
         let (created, body) = (revision.stamp, Body::parse("1").ok());

@@ -102,19 +102,6 @@ impl Peer {
     /// # Errors
     /// `PermissionDenied` for a scope that may not be seen; else as the storage.
     pub async fn read(&self, pull: &Pull) -> Result<Served> {
-        self.read_from(pull, false).await
-    }
-
-    /// As [`read`](Self::read), for a stream that has been sent everything up to the cursor: at the end of the tail there is
-    /// nothing for it, and the storage is not asked.
-    ///
-    /// # Errors
-    /// As [`read`](Self::read).
-    pub(super) async fn read_on(&self, pull: &Pull) -> Result<Served> {
-        self.read_from(pull, true).await
-    }
-
-    async fn read_from(&self, pull: &Pull, goes_on: bool) -> Result<Served> {
         let visible = self.visible(&pull.scope).await?;
         // A chunk in the tail names the head as it was then: a full pull, which at the head takes away what it was not
         // given, has to hear of the real one.
@@ -122,12 +109,9 @@ impl Peer {
         let shares = visible == Visible::All && pull.cursor.backfills.is_empty() && !is_full;
         if let (true, Some(epoch), Some(hub)) =
             (shares, pull.cursor.epoch, self.server.0.hubs.find(&pull.scope))
+            && let Some(chunk) = hub.after(epoch, pull.cursor.after)
         {
-            let after = pull.cursor.after;
-            let end = || goes_on.then(|| hub.end(epoch, after)).flatten();
-            if let Some(chunk) = hub.after(epoch, after).or_else(end) {
-                return Ok(Served::Chunk(chosen(chunk, &pull.cursor)));
-            }
+            return Ok(Served::Chunk(chosen(chunk, &pull.cursor)));
         }
         let limits = pull.limits.min(self.server.0.options.chunk_limits);
         let changes = || {

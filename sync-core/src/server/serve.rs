@@ -25,7 +25,7 @@ use super::tail::{Hub, SharedChunk};
 use crate::clock::Now;
 use crate::error::{Error, ErrorKind, Result};
 use crate::framed::{Fused, Wire, pick};
-use crate::model::{Chunk, Epoch, Seq};
+use crate::model::{Chunk, Cursor, Epoch, Seq};
 use crate::protocol::{Goodbye, Hello, Message, Pull, Welcome};
 use crate::transport::FrameLink;
 
@@ -126,6 +126,13 @@ impl Server {
     }
 }
 
+/// Whether whoever was sent everything up to the cursor has been sent all that there is.
+fn is_all(cursor: &Cursor, epoch: Epoch, head: Seq) -> bool {
+    let is_there = cursor.epoch == Some(epoch) && cursor.after == head && head > Seq(0);
+    // A full pull has to hear of the real head, and a back-fill is of what came before.
+    is_there && cursor.floor.is_none() && cursor.backfills.is_empty()
+}
+
 impl Link<'_> {
     async fn run(&mut self, incoming: &mut BoxStream<'static, Result<Bytes>>) -> Result<()> {
         let link = self;
@@ -133,6 +140,8 @@ impl Link<'_> {
         if *draining.borrow_and_update() {
             link.input(SessionInput::Drain);
         }
+        // It is asked to wake us once, and not with every message.
+        let mut drained = pin!(draining.changed().fuse());
         let mut timer = pin!(sleep_until(link.deadline()));
         while !link.session.is_closed() {
             // Deadlines mostly move away, and a tick that comes too early does nothing: the timer is set anew when it has run
@@ -153,7 +162,7 @@ impl Link<'_> {
                     }
                     None => return Ok(()),
                 },
-                Ok(()) = draining.changed() => link.input(SessionInput::Drain),
+                Ok(()) = &mut drained => link.input(SessionInput::Drain),
                 () = timer.as_mut() => link.input(SessionInput::Tick),
             }
             link.execute().await?;
@@ -274,13 +283,15 @@ impl Link<'_> {
             })
         });
         // The head is noted before the read, so that nothing falls between the read and the sleep.
-        listener.head.borrow_and_update();
-        // The first read of a stream finds out whether the cursor means anything here, and who looks again after a
-        // heartbeat finds what other processes appended.
-        let goes_on = std::mem::take(&mut listener.goes_on);
-        let mut read =
-            async move { if goes_on { peer.read_on(&pull).await } else { peer.read(&pull).await } }
-                .boxed();
+        let (epoch, head) = *listener.head.borrow_and_update();
+        // Who has just been sent the newest change need not ask whether there is more: whoever appends wakes everybody. The
+        // first read of a stream finds out whether the cursor means anything here, and who looks again after a heartbeat
+        // finds what other processes appended.
+        if std::mem::take(&mut listener.goes_on) && is_all(&pull.cursor, epoch, head) {
+            let found = Found::Chunk { epoch, next: head, head };
+            return self.input(SessionInput::Read { stream, found });
+        }
+        let mut read = async move { peer.read(&pull).await }.boxed();
         // What is in memory is there at once.
         match (&mut read).now_or_never() {
             Some(result) => self.take_read(stream, result),

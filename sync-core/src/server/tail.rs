@@ -48,8 +48,6 @@ const CHUNKS: usize = 256;
 #[derive(Debug, Default)]
 struct Tail {
     chunks: VecDeque<Arc<SharedChunk>>,
-    /// What follows on the last of them: nothing. Made when it is asked for.
-    end: Option<Arc<SharedChunk>>,
     bytes: usize,
 }
 
@@ -72,30 +70,6 @@ impl Hub {
         let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
         let at = tail.chunks.binary_search_by_key(&after, |c| c.chunk.after).ok()?;
         tail.chunks.get(at).filter(|c| c.chunk.epoch == epoch).cloned()
-    }
-
-    /// The empty chunk at that position, if the last chunk here ends there: whoever has just been sent it need not ask the
-    /// storage whether there is more, for whoever appends wakes everybody after that.
-    pub(super) fn end(&self, epoch: Epoch, after: Seq) -> Option<Arc<SharedChunk>> {
-        let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = tail.chunks.back().map(|c| &c.chunk);
-        let last = last.filter(|c| c.epoch == epoch && c.next == after)?;
-        let made = || {
-            SharedChunk::new(Chunk {
-                scope: last.scope.clone(),
-                epoch,
-                after,
-                next: after,
-                head: after,
-                horizon: last.horizon,
-                terms: last.terms.clone(),
-                entries: Vec::new(),
-                bookmarks: None,
-            })
-        };
-        let end = tail.end.clone().filter(|e| e.chunk.after == after).unwrap_or_else(made);
-        tail.end = Some(Arc::clone(&end));
-        Some(end)
     }
 
     /// Lets go of all chunks: one of them may hold what was erased. Who stood at one of them reads the storage.
@@ -197,22 +171,15 @@ mod tests {
     }
 
     #[test]
-    fn only_where_the_last_chunk_ends_nothing_follows() {
+    fn what_follows_on_a_chunk_is_in_the_tail_until_all_of_it_is_let_go() {
         let hub = Hubs::new(1 << 20).open(&Scope::default());
         let (epoch, other) = (Epoch([1; 16]), Epoch([2; 16]));
-        assert!(hub.end(epoch, Seq(0)).is_none());
         hub.append(chunk(0, 2));
         hub.append(chunk(2, 3));
-        assert!(hub.end(epoch, Seq(2)).is_none() && hub.end(other, Seq(3)).is_none());
-        let end = hub.end(epoch, Seq(3)).unwrap();
-        assert_eq!(
-            (end.chunk().after, end.chunk().next, end.chunk().head),
-            (Seq(3), Seq(3), Seq(3))
-        );
-        hub.append(chunk(3, 4));
-        assert!(hub.end(epoch, Seq(3)).is_none());
-        assert_eq!(hub.end(epoch, Seq(4)).unwrap().chunk().next, Seq(4));
+        assert_eq!(hub.after(epoch, Seq(2)).unwrap().chunk().next, Seq(3));
+        assert!(hub.after(other, Seq(2)).is_none() && hub.after(epoch, Seq(3)).is_none());
         hub.forget();
-        assert!(hub.end(epoch, Seq(4)).is_none());
+        assert!(hub.after(epoch, Seq(2)).is_none());
+        assert_eq!(*hub.head().borrow(), (epoch, Seq(3)));
     }
 }

@@ -12,10 +12,12 @@ use crate::environment::System;
 use crate::error::{Error, ErrorKind, Result};
 use crate::framed::{Wire, memory_link};
 use crate::kv::{Batch, KvOptions, MemoryKv, OrderedKv, Visit, open_server};
-use crate::model::{Cursor, Limits, ReplicaId, Scope};
+use crate::model::{Cursor, Limits, ReplicaId, Scope, Seq};
 use crate::protocol::{Hello, Message, Pull, VERSIONS};
+use crate::server::follow::tests::push;
 use crate::server::{Hooks, Server, ServerOptions};
 use crate::storage::Durability;
+use crate::transport::FrameLink;
 
 /// Counts what is read, and breaks when that is far too much, so that a loop without rest ends.
 #[derive(Debug, Default)]
@@ -61,19 +63,16 @@ fn hello() -> Message {
     })
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_live_stream_at_the_head_is_looked_at_once_a_heartbeat_and_no_more() {
-    let kv = Arc::new(Counting::default());
+/// A server whose reads of the store are counted.
+fn server(kv: &Arc<Counting>) -> Server {
     let mut options = KvOptions::default();
     options.threads.inline = true;
-    let storage = open_server(Arc::clone(&kv), options).unwrap();
-    let options = ServerOptions::default();
-    let heartbeat = options.heartbeat;
-    let server = Server::new(Arc::new(storage), Hooks::default(), options, Arc::new(System));
-    let (mut here, there) = memory_link(8);
-    let serving = tokio::spawn(async move { server.serve_link(there).await });
+    let storage = open_server(Arc::clone(kv), options).unwrap();
+    Server::new(Arc::new(storage), Hooks::default(), ServerOptions::default(), Arc::new(System))
+}
 
-    let mut wire = Wire::new(1 << 20);
+/// Greets the server and listens to a scope, as stream 1.
+async fn listen(here: &mut FrameLink, wire: &mut Wire) {
     let pull = Pull { scope: Scope::default(), cursor: Cursor::default(), limits: Limits::CHUNK };
     for (stream, message) in [(0, hello()), (1, Message::Live(pull)), (1, Message::Credit(4))] {
         here.outgoing.send(wire.encode(stream, &message)).await.unwrap();
@@ -82,6 +81,18 @@ async fn a_live_stream_at_the_head_is_looked_at_once_a_heartbeat_and_no_more() {
             assert!(matches!(wire.decode(frame).unwrap(), (0, Message::Welcome(_))));
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_live_stream_at_the_head_is_looked_at_once_a_heartbeat_and_no_more() {
+    let kv = Arc::new(Counting::default());
+    let server = server(&kv);
+    let heartbeat = server.options().heartbeat;
+    let (mut here, there) = memory_link(8);
+    let serving = tokio::spawn(async move { server.serve_link(there).await });
+
+    let mut wire = Wire::new(1 << 20);
+    listen(&mut here, &mut wire).await;
     // What the server says meanwhile is read, or it would take us for gone.
     let mut incoming = here.incoming;
     let reading = tokio::spawn(async move { while incoming.next().await.is_some() {} });
@@ -98,4 +109,35 @@ async fn a_live_stream_at_the_head_is_looked_at_once_a_heartbeat_and_no_more() {
     drop(here.outgoing);
     serving.await.unwrap().unwrap();
     reading.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_been_sent_the_newest_change_asks_the_storage_nothing() {
+    let kv = Arc::new(Counting::default());
+    let server = server(&kv);
+    let reads = || kv.reads.load(Ordering::Relaxed);
+    push(&server, 1).await;
+    let before = reads();
+    push(&server, 2).await;
+    let of_a_push = reads() - before;
+
+    let (mut here, there) = memory_link(8);
+    let serving = server.clone();
+    let serving = tokio::spawn(async move { serving.serve_link(there).await });
+    let mut wire = Wire::new(1 << 20);
+    listen(&mut here, &mut wire).await;
+    for n in 3..=6 {
+        // What it missed, and then each change as it is made.
+        let frame = here.incoming.next().await.unwrap().unwrap();
+        let (1, Message::Chunk(chunk)) = wire.decode(frame).unwrap() else { panic!("no chunk") };
+        assert_eq!(chunk.next, Seq(n - 1));
+        // Until it sleeps.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let before = reads();
+        push(&server, n).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(reads() - before, of_a_push, "change {n}");
+    }
+    drop(here);
+    serving.await.unwrap().unwrap();
 }
