@@ -17,10 +17,7 @@
 use std::sync::atomic::Ordering;
 
 use sync_core::error::Result;
-use sync_core::model::DocumentKey;
-use sync_core::replica::record::Record;
 
-use super::sql;
 use crate::core::Core;
 use crate::replica::SqliteReplicaWriter;
 use crate::schema::Replica;
@@ -78,15 +75,6 @@ impl SqliteReplicaWriter {
         }
         self.set_loading(true, BEGIN)?;
         Ok(true)
-    }
-
-    pub(super) fn load(&self, new: &[(DocumentKey, Record)]) -> Result<()> {
-        let mut statement = self.prepare_cached(sql::LOAD)?;
-        for (key, record) in new {
-            let collection = self.intern_collection(&key.scope, &key.collection)?;
-            self.insert_with(&mut statement, collection, key, record)?;
-        }
-        Ok(())
     }
 
     pub(super) fn finish_load(&self) -> Result<bool> {

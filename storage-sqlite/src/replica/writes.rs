@@ -37,25 +37,27 @@ impl SqliteReplicaWriter {
         })
     }
 
-    /// Runs a statement that inserts a document; how many rows it wrote.
-    fn insert_document(
-        &self,
-        sql: &'static str,
-        collection: i64,
-        key: &DocumentKey,
-        new: &Record,
-    ) -> Result<usize> {
+    /// Runs a statement that inserts a document for each, which is looked up once; the places of those for which it wrote
+    /// nothing.
+    fn insert_all(&self, sql: &'static str, new: &[(DocumentKey, Record)]) -> Result<Vec<usize>> {
+        let mut there = Vec::new();
         let mut statement = self.prepare_cached(sql)?;
-        self.insert_with(&mut statement, collection, key, new)
+        for (at, (key, record)) in new.iter().enumerate() {
+            if self.insert_with(&mut statement, key, record)? == 0 {
+                there.push(at);
+            }
+        }
+        Ok(there)
     }
 
-    pub(super) fn insert_with(
+    /// Runs a statement that inserts a document; how many rows it wrote.
+    fn insert_with(
         &self,
         statement: &mut Statement<'_>,
-        collection: i64,
         key: &DocumentKey,
         new: &Record,
     ) -> Result<usize> {
+        let collection = self.intern_collection(&key.scope, &key.collection)?;
         let state = StateColumns::of(new.current.as_ref());
         let unsettled = self.pending_columns(key, new)?;
         let written = statement.execute(params![
@@ -146,21 +148,12 @@ impl ReplicaRows for SqliteReplicaWriter {
         if let Some(old) = old.filter(|old| old.changed > LocalSeq(0)) {
             return self.update(key, old, new);
         }
-        let collection = self.intern_collection(&key.scope, &key.collection)?;
-        self.insert_document(sql::PUT, collection, key, new).map(drop)
+        let mut statement = self.prepare_cached(sql::PUT)?;
+        self.insert_with(&mut statement, key, new).map(drop)
     }
 
-    /// The statement is looked up once.
     fn insert_records(&mut self, new: &[(DocumentKey, Record)]) -> Result<Vec<usize>> {
-        let mut there = Vec::new();
-        let mut statement = self.prepare_cached(sql::INSERT)?;
-        for (at, (key, record)) in new.iter().enumerate() {
-            let collection = self.intern_collection(&key.scope, &key.collection)?;
-            if self.insert_with(&mut statement, collection, key, record)? == 0 {
-                there.push(at);
-            }
-        }
-        Ok(there)
+        self.insert_all(sql::INSERT, new)
     }
 
     fn begin_load(&mut self, to_come: u64) -> Result<bool> {
@@ -168,7 +161,7 @@ impl ReplicaRows for SqliteReplicaWriter {
     }
 
     fn load_records(&mut self, new: &[(DocumentKey, Record)]) -> Result<()> {
-        self.load(new)
+        self.insert_all(sql::LOAD, new).map(drop)
     }
 
     fn end_load(&mut self) -> Result<bool> {

@@ -59,6 +59,11 @@ fn in_order(mut keys: Vec<Key>) -> impl Iterator<Item = (Key, usize)> {
     places.into_iter().map(move |(_, at)| (std::mem::take(&mut keys[at]), at))
 }
 
+/// The place of a document in the feed, if it has one.
+fn place(record: &Record) -> Option<LocalSeq> {
+    Some(record.changed).filter(|place| *place > LocalSeq(0))
+}
+
 fn outbox_key(key: &DocumentKey, transaction: LocalSeq) -> Key {
     let start = Key::table(OUTBOX).name(key.scope.as_bytes()).number(transaction.0);
     start.name(key.collection.as_bytes()).name(key.id.as_bytes())
@@ -240,8 +245,7 @@ impl<K: OrderedKv> ReplicaKv<KvWriter<K>> {
         old: Option<&Record>,
         new: Option<&Record>,
     ) -> Result<()> {
-        let place = |r: Option<&Record>| r.map(|r| r.changed).filter(|place| *place > LocalSeq(0));
-        let (left, taken) = (place(old), place(new));
+        let (left, taken) = (old.and_then(place), new.and_then(place));
         if left != taken {
             left.map_or(Ok(()), |place| feed::remove(&mut self.0, place))?;
             feed::add(&mut self.0, taken.map(|place| (place, key)).into_iter())?;
@@ -289,11 +293,10 @@ impl<K: OrderedKv> ReplicaRows for ReplicaKv<KvWriter<K>> {
         there.sort_unstable();
         let written =
             || (0..new.len()).filter(|at| there.binary_search(at).is_err()).map(|at| &new[at]);
-        for (key, record) in written().filter(|(_, record)| record.pending.is_some()) {
+        for (key, record) in written() {
             self.reindex_unsettled(key, None, Some(record));
         }
-        let placed = written().map(|(key, record)| (record.changed, key));
-        feed::add(&mut self.0, placed.filter(|(place, _)| *place > LocalSeq(0)))?;
+        feed::add(&mut self.0, written().filter_map(|(key, record)| Some((place(record)?, key))))?;
         Ok(there)
     }
 
