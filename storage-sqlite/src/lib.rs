@@ -7,7 +7,7 @@
 //!                      Core<kind, access>: one connection, one transaction or snapshot at a time
 //!                      ├── replica/   rows of a replica ─┐
 //!                      ├── server/    rows of a server ──┴─► SQL over native tables (schema)
-//!                      └── transaction, names, columns, lease, wake, tidy
+//!                      └── transaction, names, columns, lease, version, wake, tidy
 //! ```
 //!
 //! [`open_replica`] and [`open_server`] open a file and start its threads. The cores can be used alone as well, without
@@ -74,6 +74,7 @@ mod schema;
 mod server;
 mod tidy;
 mod transaction;
+mod version;
 mod wake;
 
 pub use config::{SqliteConfig, Synchronous};

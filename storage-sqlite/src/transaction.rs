@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 use sync_core::error::{Error, ErrorKind, Result};
-use sync_core::storage::{Durability, Snapshot, Transactional};
+use sync_core::storage::{Durability, Probe, Snapshot, Transactional};
 
 use crate::config::Synchronous;
 use crate::core::Core;
 use crate::lease::EngineLock;
 use crate::log::LogLength;
 use crate::schema::Kind;
+use crate::version::DataVersion;
 use crate::wake::Watch;
 
 /// The access of a core that writes.
@@ -195,5 +196,10 @@ impl<K: Kind> Snapshot for Core<K, Reading> {
 
     fn release(&mut self) {
         self.end();
+    }
+
+    fn probe(&self) -> Result<Option<Box<dyn Probe>>> {
+        let Some(place) = &self.place else { return Ok(None) };
+        Ok(Some(Box::new(DataVersion::open(place)?)))
     }
 }

@@ -1,19 +1,18 @@
 //! Notices the commits of other processes.
 //!
-//! A thread asks SQLite's `data_version` every 25 ms, while anybody listens. The question costs some microseconds: it reads
-//! memory that the processes share. The writer's own commits show there too, so a listener is sometimes woken twice, which
-//! is harmless: a wake-up carries no data.
+//! A thread asks for the [version](DataVersion) every 25 ms, while anybody listens. The writer's own commits show there too,
+//! so a listener is sometimes woken twice, which is harmless: a wake-up carries no data.
 
 use std::sync::Weak;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
 use sync_core::error::{Error, ErrorKind, Result};
 use tokio::sync::watch;
 
 use crate::core::Place;
+use crate::version::DataVersion;
 
 /// How long a commit of another process may go unnoticed.
 const POLL: Duration = Duration::from_millis(25);
@@ -32,13 +31,13 @@ pub(crate) struct Watch {
 impl Watch {
     /// Starts the thread. It waits until it hears whom to tell.
     pub(crate) fn start(place: &Place) -> Result<(Self, Sender<Listeners>)> {
-        let connection = place.connect(OpenFlags::empty())?;
+        let version = DataVersion::open(place)?;
         let (listeners, queue) = channel();
         // What is committed from here on is told of, however late the thread starts.
-        let seen = version(&connection);
+        let seen = version.get();
         let started = std::thread::Builder::new()
             .name("twotide-wake".to_owned())
-            .spawn(move || watch(&connection, seen, &queue));
+            .spawn(move || watch(&version, seen, &queue));
         let thread = started.map_err(|e| {
             Error::new(ErrorKind::Storage, "a storage thread cannot be started").because(e)
         })?;
@@ -58,7 +57,7 @@ impl Drop for Watch {
     }
 }
 
-fn watch(connection: &Connection, mut seen: Option<i64>, queue: &Receiver<Listeners>) {
+fn watch(version: &DataVersion, mut seen: Option<i64>, queue: &Receiver<Listeners>) {
     let Ok(listeners) = queue.recv() else { return };
     while matches!(queue.recv_timeout(POLL), Err(RecvTimeoutError::Timeout)) {
         let Some(commits) = listeners.upgrade() else { return };
@@ -66,13 +65,9 @@ fn watch(connection: &Connection, mut seen: Option<i64>, queue: &Receiver<Listen
             continue;
         }
         // A failure is not told here: whoever reads or writes meets it too.
-        let Some(now) = version(connection) else { continue };
+        let Some(now) = version.get() else { continue };
         if seen.replace(now) != Some(now) {
             commits.send_modify(|n| *n = n.wrapping_add(1));
         }
     }
-}
-
-fn version(connection: &Connection) -> Option<i64> {
-    connection.pragma_query_value(None, "data_version", |row| row.get(0)).ok()
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use super::overlay::Overlay;
 use super::written::Written;
 use super::{Batch, Key, OrderedKv, Visit};
 use crate::error::Result;
-use crate::storage::{Durability, Snapshot, Transactional};
+use crate::storage::{Durability, Probe, Snapshot, Transactional};
 
 /// Reads that the typed rows are made of.
 pub trait KvReads {
@@ -32,6 +33,8 @@ pub trait KvReads {
 struct Gate {
     state: Mutex<GateState>,
     changed: Condvar,
+    /// Commits that were tried: of one that failed it may not be known whether it happened.
+    commits: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -76,6 +79,7 @@ struct Over<'a> {
 impl Drop for Over<'_> {
     fn drop(&mut self) {
         self.state.committing = false;
+        self.gate.commits.fetch_add(1, Ordering::Release);
         self.gate.changed.notify_all();
     }
 }
@@ -111,6 +115,20 @@ impl<K: OrderedKv> Snapshot for KvReader<K> {
         if std::mem::take(&mut self.open) {
             self.gate.leave();
         }
+    }
+
+    /// There is one writer, so nobody else commits.
+    fn probe(&self) -> Result<Option<Box<dyn Probe>>> {
+        Ok(Some(Box::new(Commits(Arc::clone(&self.gate)))))
+    }
+}
+
+/// Counts the commits of a store.
+struct Commits(Arc<Gate>);
+
+impl Probe for Commits {
+    fn version(&mut self) -> Option<u64> {
+        Some(self.0.commits.load(Ordering::Acquire))
     }
 }
 

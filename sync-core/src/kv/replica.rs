@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::model::{Collection, DocumentKey, LocalSeq, Scope};
 use crate::replica::record::{BatchRow, QuarantineRow, Record, ReplicaMeta, ScopeRow};
 use crate::replica::rows::{After, OutboxPlace, ReplicaReads, ReplicaRows};
-use crate::storage::{Durability, ReplicaWriter, Snapshot, Transactional};
+use crate::storage::{Durability, Probe, ReplicaWriter, Snapshot, Transactional};
 
 const META: u8 = b'm';
 const SCOPE: u8 = b's';
@@ -354,6 +354,9 @@ macro_rules! pass_through {
             }
             fn release(&mut self) {
                 self.0.release();
+            }
+            fn probe(&self) -> Result<Option<Box<dyn Probe>>> {
+                self.0.probe()
             }
         }
     };

@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::model::{Collection, DocumentId, ReplicaId, Scope, Seq};
 use crate::server::record::{Acknowledged, PushRecord, ServerRow, ServerScope};
 use crate::server::rows::{LogRow, ServerReads, ServerRows};
-use crate::storage::{Durability, Snapshot, Transactional};
+use crate::storage::{Durability, Probe, Snapshot, Transactional};
 
 const SCOPE: u8 = b's';
 /// (scope, collection, id) -> position.

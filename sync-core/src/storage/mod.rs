@@ -8,12 +8,14 @@
 
 mod gathered;
 mod inline;
+mod newest;
 mod read_queue;
 mod recent;
 mod replica;
 mod server;
 mod threads;
 
+pub use newest::Probe;
 pub use replica::{ReplicaThreads, ReplicaWriter, Storage};
 pub use server::{ServerStorage, ServerThreads, Visible};
 pub use threads::{Durability, Snapshot, ThreadOptions, Transactional};

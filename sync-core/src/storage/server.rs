@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::newest::{Moment, Newest};
 use super::threads::{Durability, Snapshot, ThreadOptions, Threads, Transactional};
 use crate::error::Result;
 use crate::model::{Collection, Cursor, Epoch, Limits, PushBatch, ReplicaId, Reset, Scope, Seq};
@@ -159,8 +160,13 @@ pub trait ServerStorage: Send + Sync + fmt::Debug + 'static {
 }
 
 /// A [`ServerStorage`] made of a core that writes and cores that read, on threads of its own.
+///
+/// Whether there is anything new is told without a thread, if the cores that read have a
+/// [probe](Snapshot::probe).
 #[derive(Debug)]
 pub struct ServerThreads<W, R> {
+    /// Before the threads: who lets go of a file last tidies it up.
+    newest: Option<Newest>,
     threads: Threads<W, R>,
 }
 
@@ -168,11 +174,23 @@ impl<W: ServerRows + Transactional, R: ServerReads + Snapshot> ServerThreads<W, 
     /// Starts the threads.
     ///
     /// # Errors
-    /// `Storage` if a thread cannot be started.
+    /// `Storage` if a thread cannot be started; else as the [probe](Snapshot::probe).
     pub fn start(writer: W, readers: Vec<R>, options: ThreadOptions) -> Result<Self> {
-        Ok(Self { threads: Threads::start(writer, readers, options)? })
+        let probe = readers.first().map(Snapshot::probe).transpose()?.flatten();
+        let newest = probe.map(Newest::new);
+        Ok(Self { threads: Threads::start(writer, readers, options)?, newest })
+    }
+
+    /// The newest row of a scope if that can be told at once, or else what may be remembered of a read that begins now.
+    fn look(&self, scope: &Scope) -> Result<Looked<'_>> {
+        self.threads.check_open()?;
+        let Some(newest) = &self.newest else { return Ok(Err(None)) };
+        Ok(newest.look(scope).map_err(|moment| Some((newest, moment?))))
     }
 }
+
+/// A row, or where it is remembered once it is read, and when that began.
+type Looked<'a> = std::result::Result<Arc<ServerScope>, Option<(&'a Newest, Moment)>>;
 
 #[async_trait]
 impl<W: ServerRows + Transactional, R: ServerReads + Snapshot> ServerStorage for ServerThreads<W, R>
@@ -189,7 +207,16 @@ where
     }
 
     async fn find_scope(&self, scope: Scope) -> Result<Option<ServerScope>> {
-        self.threads.read(move |rows| rows.scope(&scope)).await
+        let unknown = match self.look(&scope)? {
+            Ok(row) => return Ok(Some(ServerScope::clone(&row))),
+            Err(unknown) => unknown,
+        };
+        let name = scope.clone();
+        let found = self.threads.read(move |rows| rows.scope(&name)).await?;
+        if let (Some(row), Some((newest, moment))) = (&found, unknown) {
+            newest.remember(moment, scope, row.clone());
+        }
+        Ok(found)
     }
 
     async fn scopes(&self, after: Option<Scope>, limit: usize) -> Result<Vec<Scope>> {
@@ -214,9 +241,26 @@ where
         limits: Limits,
         visible: Visible,
     ) -> Result<ChangesReply> {
-        self.threads
-            .read(move |rows| ops::changes(rows, &scope, &cursor, limits, &|c| visible.includes(c)))
-            .await
+        let unknown = match self.look(&scope)? {
+            Ok(row) => match ops::nothing_new(&row, &scope, &cursor) {
+                Some(nothing) => return Ok(ChangesReply::Chunk(nothing)),
+                None => None,
+            },
+            Err(unknown) => unknown,
+        };
+        let (name, wants_row) = (scope.clone(), unknown.is_some());
+        let read = move |rows: &R| {
+            let reply = ops::changes(rows, &name, &cursor, limits, &|c| visible.includes(c))?;
+            // Who is at the head will ask again.
+            let is_at_head = matches!(&reply, ChangesReply::Chunk(chunk) if !chunk.has_more());
+            let row = (wants_row && is_at_head).then(|| rows.scope(&name));
+            Ok((reply, row.transpose()?.flatten()))
+        };
+        let (reply, row) = self.threads.read(read).await?;
+        if let (Some(row), Some((newest, moment))) = (row, unknown) {
+            newest.remember(moment, scope, row);
+        }
+        Ok(reply)
     }
 
     async fn acknowledge(
@@ -264,6 +308,9 @@ where
     }
 
     async fn close(&self) -> Result<()> {
+        if let Some(newest) = &self.newest {
+            newest.close();
+        }
         self.threads.close().await;
         Ok(())
     }

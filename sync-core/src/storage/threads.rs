@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::inline::Inline;
+use super::newest::Probe;
 use super::read_queue::{Asking, read_queue};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -74,6 +75,15 @@ pub trait Snapshot: Send + 'static {
 
     /// Lets go of it.
     fn release(&mut self);
+
+    /// What tells at once whether anything was committed since it was asked last; none, by default, for a core that cannot
+    /// tell. It is asked once, before the core is handed to its thread.
+    ///
+    /// # Errors
+    /// `Storage` if it cannot be made.
+    fn probe(&self) -> Result<Option<Box<dyn Probe>>> {
+        Ok(None)
+    }
 }
 
 /// Bounds of the threads of one storage.

@@ -295,12 +295,15 @@ impl<'a> Transaction<'a> {
             let change = if add { Digest::add } else { Digest::remove };
             change(digest, &key.collection, &key.id, revision);
         };
+        let revision = |record: &Record| record.live().map(|live| live.revision);
+        // What a push notes and settles of a document leaves its body alone.
+        let is_another = old.and_then(revision) != revision(new);
         for (record, sign) in old.map(|o| (o, -1)).into_iter().chain([(new, 1)]) {
             let bump = |count: &mut u64, counts: bool| {
                 *count = count.saturating_add_signed(if counts { sign } else { 0 });
             };
-            if let Some(live) = record.live() {
-                digest_of(&mut row.digest, &live.revision, sign > 0);
+            if let Some(revision) = revision(record).filter(|_| is_another) {
+                digest_of(&mut row.digest, &revision, sign > 0);
             }
             bump(&mut row.documents, record.live().is_some());
             bump(&mut row.settled, is_settled(record));

@@ -78,17 +78,34 @@ pub fn changes(
     })?;
     let next = seen.end.unwrap_or(row.head);
     entries.retain(|e| e.seq <= next);
-    Ok(ChangesReply::Chunk(Chunk {
+    Ok(ChangesReply::Chunk(chunk(&row, scope, cursor, next, entries)))
+}
+
+/// The chunk that [`changes`] makes for a cursor at the head, which needs nothing but the scope's row; none for any other.
+#[must_use]
+pub fn nothing_new(row: &ServerScope, scope: &Scope, cursor: &Cursor) -> Option<Chunk> {
+    let is_at_head = cursor.after == row.head && check_cursor(row, cursor).is_ok();
+    is_at_head.then(|| chunk(row, scope, cursor, row.head, Vec::new()))
+}
+
+fn chunk(
+    row: &ServerScope,
+    scope: &Scope,
+    cursor: &Cursor,
+    next: Seq,
+    entries: Vec<LogEntry>,
+) -> Chunk {
+    Chunk {
         scope: scope.clone(),
         epoch: row.epoch,
         after: cursor.after,
         next,
         head: row.head,
         horizon: row.horizon,
-        terms: row.terms,
+        terms: row.terms.clone(),
         entries,
         bookmarks: None,
-    }))
+    }
 }
 
 /// How far a scan has come: chunks end where an append ends.

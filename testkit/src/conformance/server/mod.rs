@@ -7,6 +7,7 @@
 #![allow(clippy::panic, clippy::missing_panics_doc, reason = "a case that fails ends its test")]
 
 mod appending;
+mod asking;
 mod broken;
 mod closing;
 mod deciding;
@@ -25,6 +26,7 @@ use sync_core::storage::ServerStorage;
 
 pub use super::capabilities::Capabilities;
 pub use appending::*;
+pub use asking::*;
 pub use broken::{BrokenServerHarness, ServerStorageFault};
 pub use closing::*;
 pub use deciding::*;
@@ -162,6 +164,8 @@ macro_rules! server_storage_conformance_cases {
             only_visible_collections_are_told
             only_chosen_collections_are_told
             a_collection_further_behind_is_filled_in
+            who_asks_at_the_head_hears_of_every_commit
+            who_asks_at_the_head_hears_of_other_processes
             an_unknown_scope_is_not_found
             scopes_come_by_pages
             scopes_are_apart

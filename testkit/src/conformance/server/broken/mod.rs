@@ -66,6 +66,8 @@ macro_rules! server_storage_conformance_faults {
             log_paged_by_offset LogPagedByOffset => a_chunk_holds_exactly_what_follows
             /// Older states of a document stay in the log.
             old_states_told OldStatesTold => every_document_once_at_its_newest_position
+            /// That there is nothing new is remembered, and told after the next commit too.
+            heads_remembered HeadsRemembered => who_asks_at_the_head_hears_of_every_commit
             /// Whoever stands below the horizon is not told (purged tombstones revive, go-fast-note-sync#9).
             horizon_forgotten HorizonForgotten => a_purge_forgets_tombstones_and_moves_the_horizon
             /// A purge forgets the first tombstones and says that it is through.

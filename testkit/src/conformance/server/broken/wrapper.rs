@@ -35,6 +35,8 @@ struct Memory {
     said: BTreeMap<ReplicaId, Acknowledged>,
     /// The scope as somebody saw it.
     scope: Option<ServerScope>,
+    /// The newest chunk that had nothing.
+    nothing: Option<Chunk>,
 }
 
 /// A sound storage, and what makes it a broken one.
@@ -216,6 +218,11 @@ impl BrokenServerStorage {
                 let told = |e: &&LogEntry| after < e.seq && e.seq <= next;
                 chunk.entries = memory.history.iter().filter(told).cloned().collect();
             }
+            Fault::HeadsRemembered => match &memory.nothing {
+                Some(nothing) if nothing.after == asked => return nothing.clone(),
+                _ if chunk.entries.is_empty() => memory.nothing = Some(chunk.clone()),
+                _ => {}
+            },
             _ => {}
         }
         memory.looks += 1;

@@ -1,0 +1,177 @@
+//! The newest rows of a server's scopes, told where they are asked for.
+//!
+//! Most of what a server is asked is whether there is anything new, and mostly there is not. A scope's row that was read
+//! once is good for as long as nothing is committed, and whether something was costs less to find out than waking a thread
+//! that reads. So the row is remembered with the number that the [`Probe`] had told before it was read.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+
+use crate::model::Scope;
+use crate::server::record::ServerScope;
+
+/// Tells whether anything was committed since it was asked last.
+pub trait Probe: Send + 'static {
+    /// A number that a commit changes, also one of another process: when it is the same as before, a snapshot that is
+    /// opened now sees what one that was opened after the last answer saw. None if that cannot be told at the moment.
+    ///
+    /// It is asked by async tasks: it waits for nobody, and reads no more than memory that is shared.
+    fn version(&mut self) -> Option<u64>;
+}
+
+/// Scopes that are remembered; one more, and all are forgotten.
+const SCOPES: usize = 1_024;
+
+/// The newest rows of the scopes that were asked for.
+pub(super) struct Newest(Mutex<State>);
+
+struct State {
+    /// None once it is closed.
+    probe: Option<Box<dyn Probe>>,
+    /// What the probe told when the rows were the newest.
+    version: u64,
+    rows: HashMap<Scope, Arc<ServerScope>>,
+}
+
+/// When a row is read that is to be remembered: before it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment(u64);
+
+impl fmt::Debug for Newest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Newest").finish_non_exhaustive()
+    }
+}
+
+impl Newest {
+    pub(super) fn new(probe: Box<dyn Probe>) -> Self {
+        Self(Mutex::new(State { probe: Some(probe), version: 0, rows: HashMap::new() }))
+    }
+
+    /// Who finds it in use does without: nobody waits here.
+    fn state(&self) -> Option<MutexGuard<'_, State>> {
+        match self.0.try_lock() {
+            Ok(state) => Some(state),
+            Err(TryLockError::Poisoned(state)) => Some(state.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// The newest row of a scope, or else when it is read now; neither if that cannot be told.
+    pub(super) fn look(&self, scope: &Scope) -> Result<Arc<ServerScope>, Option<Moment>> {
+        let mut state = self.state().ok_or(None)?;
+        let version = state.probe.as_mut().and_then(|probe| probe.version()).ok_or(None)?;
+        if version != state.version {
+            state.version = version;
+            state.rows.clear();
+        }
+        state.rows.get(scope).cloned().ok_or(Some(Moment(version)))
+    }
+
+    /// Lets go of the probe, which may hold a file, and tells nothing from then on.
+    pub(super) fn close(&self) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.probe = None;
+    }
+
+    /// Remembers a row that was read after that moment.
+    pub(super) fn remember(&self, moment: Moment, scope: Scope, row: ServerScope) {
+        let Some(mut state) = self.state().filter(|state| state.version == moment.0) else {
+            return;
+        };
+        if state.rows.len() >= SCOPES {
+            state.rows.clear();
+        }
+        state.rows.insert(scope, Arc::new(row));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use crate::model::{Epoch, Seq};
+
+    /// Tells a number that the test sets; 0 for none.
+    struct Told(Arc<AtomicU64>);
+
+    impl Probe for Told {
+        fn version(&mut self) -> Option<u64> {
+            Some(self.0.load(Ordering::Relaxed)).filter(|n| *n > 0)
+        }
+    }
+
+    fn newest() -> (Newest, Arc<AtomicU64>) {
+        let told = Arc::new(AtomicU64::new(7));
+        (Newest::new(Box::new(Told(Arc::clone(&told)))), told)
+    }
+
+    fn row(head: u64) -> ServerScope {
+        ServerScope { head: Seq(head), ..ServerScope::new(Epoch([1; 16])) }
+    }
+
+    fn moment(newest: &Newest, scope: &Scope) -> Moment {
+        newest.look(scope).unwrap_err().unwrap()
+    }
+
+    #[test]
+    fn a_row_is_the_newest_until_something_is_committed() {
+        let (newest, told) = newest();
+        let scope = Scope::default();
+        newest.remember(moment(&newest, &scope), scope.clone(), row(3));
+        assert_eq!(newest.look(&scope).unwrap().head, Seq(3));
+        assert!(newest.look(&Scope::new("other").unwrap()).is_err(), "it was not read");
+        told.store(8, Ordering::Relaxed);
+        assert!(newest.look(&scope).is_err());
+        told.store(7, Ordering::Relaxed);
+        assert!(newest.look(&scope).is_err(), "an old number does not bring an old row back");
+    }
+
+    #[test]
+    fn a_row_that_was_read_while_something_was_committed_is_not_remembered() {
+        let (newest, told) = newest();
+        let scope = Scope::default();
+        let before = moment(&newest, &scope);
+        told.store(8, Ordering::Relaxed);
+        // Another one asks, and hears of the commit first.
+        moment(&newest, &scope);
+        newest.remember(before, scope.clone(), row(3));
+        assert!(newest.look(&scope).is_err());
+    }
+
+    #[test]
+    fn a_row_that_was_read_before_anybody_heard_of_a_commit_is_not_told_after_it() {
+        let (newest, told) = newest();
+        let scope = Scope::default();
+        let before = moment(&newest, &scope);
+        told.store(8, Ordering::Relaxed);
+        newest.remember(before, scope.clone(), row(3));
+        assert!(newest.look(&scope).is_err());
+    }
+
+    #[test]
+    fn nothing_is_told_while_the_probe_tells_nothing_or_is_gone() {
+        let (newest, told) = newest();
+        let scope = Scope::default();
+        newest.remember(moment(&newest, &scope), scope.clone(), row(3));
+        told.store(0, Ordering::Relaxed);
+        assert!(newest.look(&scope).unwrap_err().is_none());
+        told.store(7, Ordering::Relaxed);
+        assert!(newest.look(&scope).is_ok());
+        newest.close();
+        assert!(newest.look(&scope).unwrap_err().is_none());
+        assert_eq!(Arc::strong_count(&told), 1, "the probe is let go");
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let (newest, _) = newest();
+        for n in 0..=SCOPES {
+            let scope = Scope::new(format!("s{n}")).unwrap();
+            newest.remember(moment(&newest, &scope), scope, row(3));
+        }
+        assert_eq!(newest.0.lock().unwrap().rows.len(), 1);
+    }
+}
