@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use super::replica::ReplicaWriter;
+use super::replica_threads::ReplicaWriter;
 use super::threads::{Durability, Transactional};
 use crate::error::Result;
 use crate::model::{Collection, DocumentKey, LocalSeq, PushId, Scope};

@@ -12,10 +12,14 @@ mod newest;
 mod read_queue;
 mod recent;
 mod replica;
+mod replica_threads;
 mod server;
+mod server_threads;
 mod threads;
 
 pub use newest::Probe;
-pub use replica::{ReplicaThreads, ReplicaWriter, Storage};
-pub use server::{ServerStorage, ServerThreads, Visible};
+pub use replica::Storage;
+pub use replica_threads::{ReplicaThreads, ReplicaWriter};
+pub use server::{ServerStorage, Visible};
+pub use server_threads::ServerThreads;
 pub use threads::{Durability, Snapshot, ThreadOptions, Transactional};

@@ -38,6 +38,15 @@ struct State {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Moment(u64);
 
+/// What is known of a scope's row.
+#[derive(Debug)]
+pub(super) enum Looked {
+    /// It is this one.
+    Newest(Arc<ServerScope>),
+    /// It has to be read; what is read from now on may be remembered, if that can be told.
+    Unread(Option<Moment>),
+}
+
 impl fmt::Debug for Newest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Newest").finish_non_exhaustive()
@@ -45,8 +54,9 @@ impl fmt::Debug for Newest {
 }
 
 impl Newest {
-    pub(super) fn new(probe: Box<dyn Probe>) -> Self {
-        Self(Mutex::new(State { probe: Some(probe), version: 0, rows: HashMap::new() }))
+    /// Without a probe nothing is ever known.
+    pub(super) fn new(probe: Option<Box<dyn Probe>>) -> Self {
+        Self(Mutex::new(State { probe, version: 0, rows: HashMap::new() }))
     }
 
     /// Who finds it in use does without: nobody waits here.
@@ -58,15 +68,20 @@ impl Newest {
         }
     }
 
-    /// The newest row of a scope, or else when it is read now; neither if that cannot be told.
-    pub(super) fn look(&self, scope: &Scope) -> Result<Arc<ServerScope>, Option<Moment>> {
-        let mut state = self.state().ok_or(None)?;
-        let version = state.probe.as_mut().and_then(|probe| probe.version()).ok_or(None)?;
+    /// The newest row of a scope, if it is known.
+    pub(super) fn look(&self, scope: &Scope) -> Looked {
+        let Some(mut state) = self.state() else { return Looked::Unread(None) };
+        let Some(version) = state.probe.as_mut().and_then(|probe| probe.version()) else {
+            return Looked::Unread(None);
+        };
         if version != state.version {
             state.version = version;
             state.rows.clear();
         }
-        state.rows.get(scope).cloned().ok_or(Some(Moment(version)))
+        state
+            .rows
+            .get(scope)
+            .map_or(Looked::Unread(Some(Moment(version))), |row| Looked::Newest(Arc::clone(row)))
     }
 
     /// Lets go of the probe, which may hold a file, and tells nothing from then on.
@@ -76,14 +91,15 @@ impl Newest {
     }
 
     /// Remembers a row that was read after that moment.
-    pub(super) fn remember(&self, moment: Moment, scope: Scope, row: ServerScope) {
-        let Some(mut state) = self.state().filter(|state| state.version == moment.0) else {
-            return;
-        };
+    pub(super) fn remember(&self, moment: Option<Moment>, scope: Scope, row: &ServerScope) {
+        let Some((Moment(version), mut state)) = moment.zip(self.state()) else { return };
+        if state.version != version {
+            return; // Something was committed, perhaps before it was read, perhaps after.
+        }
         if state.rows.len() >= SCOPES {
             state.rows.clear();
         }
-        state.rows.insert(scope, Arc::new(row));
+        state.rows.insert(scope, Arc::new(row.clone()));
     }
 }
 
@@ -105,28 +121,38 @@ mod tests {
 
     fn newest() -> (Newest, Arc<AtomicU64>) {
         let told = Arc::new(AtomicU64::new(7));
-        (Newest::new(Box::new(Told(Arc::clone(&told)))), told)
+        (Newest::new(Some(Box::new(Told(Arc::clone(&told))))), told)
     }
 
     fn row(head: u64) -> ServerScope {
         ServerScope { head: Seq(head), ..ServerScope::new(Epoch([1; 16])) }
     }
 
-    fn moment(newest: &Newest, scope: &Scope) -> Moment {
-        newest.look(scope).unwrap_err().unwrap()
+    fn moment(newest: &Newest, scope: &Scope) -> Option<Moment> {
+        match newest.look(scope) {
+            Looked::Unread(moment) => moment,
+            Looked::Newest(row) => panic!("{row:?} is known"),
+        }
+    }
+
+    fn head(newest: &Newest, scope: &Scope) -> Option<Seq> {
+        match newest.look(scope) {
+            Looked::Unread(_) => None,
+            Looked::Newest(row) => Some(row.head),
+        }
     }
 
     #[test]
     fn a_row_is_the_newest_until_something_is_committed() {
         let (newest, told) = newest();
         let scope = Scope::default();
-        newest.remember(moment(&newest, &scope), scope.clone(), row(3));
-        assert_eq!(newest.look(&scope).unwrap().head, Seq(3));
-        assert!(newest.look(&Scope::new("other").unwrap()).is_err(), "it was not read");
+        newest.remember(moment(&newest, &scope), scope.clone(), &row(3));
+        assert_eq!(head(&newest, &scope), Some(Seq(3)));
+        assert_eq!(head(&newest, &Scope::new("other").unwrap()), None, "it was not read");
         told.store(8, Ordering::Relaxed);
-        assert!(newest.look(&scope).is_err());
+        assert_eq!(head(&newest, &scope), None);
         told.store(7, Ordering::Relaxed);
-        assert!(newest.look(&scope).is_err(), "an old number does not bring an old row back");
+        assert_eq!(head(&newest, &scope), None, "an old number does not bring an old row back");
     }
 
     #[test]
@@ -137,8 +163,8 @@ mod tests {
         told.store(8, Ordering::Relaxed);
         // Another one asks, and hears of the commit first.
         moment(&newest, &scope);
-        newest.remember(before, scope.clone(), row(3));
-        assert!(newest.look(&scope).is_err());
+        newest.remember(before, scope.clone(), &row(3));
+        assert_eq!(head(&newest, &scope), None);
     }
 
     #[test]
@@ -147,21 +173,21 @@ mod tests {
         let scope = Scope::default();
         let before = moment(&newest, &scope);
         told.store(8, Ordering::Relaxed);
-        newest.remember(before, scope.clone(), row(3));
-        assert!(newest.look(&scope).is_err());
+        newest.remember(before, scope.clone(), &row(3));
+        assert_eq!(head(&newest, &scope), None);
     }
 
     #[test]
     fn nothing_is_told_while_the_probe_tells_nothing_or_is_gone() {
         let (newest, told) = newest();
         let scope = Scope::default();
-        newest.remember(moment(&newest, &scope), scope.clone(), row(3));
+        newest.remember(moment(&newest, &scope), scope.clone(), &row(3));
         told.store(0, Ordering::Relaxed);
-        assert!(newest.look(&scope).unwrap_err().is_none());
+        assert!(moment(&newest, &scope).is_none());
         told.store(7, Ordering::Relaxed);
-        assert!(newest.look(&scope).is_ok());
+        assert_eq!(head(&newest, &scope), Some(Seq(3)));
         newest.close();
-        assert!(newest.look(&scope).unwrap_err().is_none());
+        assert!(moment(&newest, &scope).is_none());
         assert_eq!(Arc::strong_count(&told), 1, "the probe is let go");
     }
 
@@ -170,7 +196,7 @@ mod tests {
         let (newest, _) = newest();
         for n in 0..=SCOPES {
             let scope = Scope::new(format!("s{n}")).unwrap();
-            newest.remember(moment(&newest, &scope), scope, row(3));
+            newest.remember(moment(&newest, &scope), scope, &row(3));
         }
         assert_eq!(newest.0.lock().unwrap().rows.len(), 1);
     }

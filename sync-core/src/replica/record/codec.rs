@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{BatchRow, ReplicaMeta};
+use super::{BatchRow, ReplicaMeta, ScopeRow};
 use crate::codec::{Codec, Reader};
 use crate::error::Result;
+use crate::model::{Checkpoint, Seq};
+use crate::replica::Failures;
 
 /// The inbox, the server's limits and the local-only collections stand at the end, and only if there is anything to say.
 impl Codec for ReplicaMeta {
@@ -77,11 +79,70 @@ impl Codec for BatchRow {
     }
 }
 
+/// At the end, and only if they say anything, stand what the checkpoint says of a foreign backend, what keeps the scope from
+/// syncing, and what the replica leaves out.
+impl Codec for ScopeRow {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.checkpoint.encode(out);
+        self.documents.encode(out);
+        self.digest.encode(out);
+        for count in [self.settled, self.pending, self.in_flight, self.deferred, self.quarantined] {
+            count.encode(out);
+        }
+        let Checkpoint { bookmark, seen, collections, .. } = &self.checkpoint;
+        let has_failed = self.failures != Failures::default();
+        let is_partial = self.left_out || collections.is_some() || self.not_chosen > 0;
+        if bookmark.is_some() || *seen > Seq(0) || has_failed || is_partial {
+            bookmark.encode(out);
+            seen.encode(out);
+        }
+        if has_failed || is_partial {
+            self.failures.encode(out);
+        }
+        if is_partial {
+            self.left_out.encode(out);
+            collections.encode(out);
+            self.not_chosen.encode(out);
+        }
+    }
+
+    fn decode(input: &mut Reader) -> Result<Self> {
+        let mut row = Self {
+            checkpoint: Codec::decode(input)?,
+            documents: Codec::decode(input)?,
+            digest: Codec::decode(input)?,
+            settled: Codec::decode(input)?,
+            pending: Codec::decode(input)?,
+            in_flight: Codec::decode(input)?,
+            deferred: Codec::decode(input)?,
+            quarantined: Codec::decode(input)?,
+            failures: Failures::default(),
+            left_out: false,
+            not_chosen: 0,
+        };
+        if input.remaining() > 0 {
+            row.checkpoint.bookmark = Codec::decode(input)?;
+            row.checkpoint.seen = Codec::decode(input)?;
+        }
+        if input.remaining() > 0 {
+            row.failures = Codec::decode(input)?;
+        }
+        if input.remaining() > 0 {
+            row.left_out = Codec::decode(input)?;
+            row.checkpoint.collections = Codec::decode(input)?;
+            row.not_chosen = Codec::decode(input)?;
+        }
+        Ok(row)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Collection, PushId, ReplicaId};
-    use crate::replica::WriteLimits;
+    use crate::clock::Now;
+    use crate::error::ErrorKind;
+    use crate::model::{Bookmark, Collection, PushId, ReplicaId};
+    use crate::replica::{Failed, WriteLimits};
 
     #[test]
     fn a_batch_of_before_attempts_were_counted_is_in_its_first() {
@@ -105,5 +166,35 @@ mod tests {
         local.local_only.insert(Collection::new("drafts").unwrap());
         assert!(local.to_bytes().starts_with(&new.to_bytes()));
         assert_eq!(ReplicaMeta::from_bytes(local.to_bytes()).unwrap(), local);
+    }
+
+    #[test]
+    fn a_scope_of_before_there_were_bookmarks_is_read() {
+        let checkpoint = Checkpoint { position: Seq(7), ..Checkpoint::default() };
+        let old = ScopeRow { checkpoint, quarantined: 3, ..ScopeRow::default() };
+        let bytes = old.to_bytes();
+        // Epoch, position, back-fills, full pull, terms; documents; the digest; five counters.
+        assert_eq!(bytes.len(), 5 + 1 + 16 + 5);
+        assert_eq!(ScopeRow::from_bytes(bytes).unwrap(), old);
+        let mut new = old;
+        new.checkpoint.bookmark = Some(Bookmark::new("2026-11-21,n7").unwrap());
+        new.checkpoint.seen = Seq(9);
+        assert_eq!(ScopeRow::from_bytes(new.to_bytes()).unwrap(), new);
+        new.failures.add(Failed {
+            kind: ErrorKind::Network,
+            message: "nobody answers".to_owned(),
+            at: Now(5),
+            retry_at: Some(Now(7)),
+        });
+        assert_eq!(ScopeRow::from_bytes(new.to_bytes()).unwrap(), new);
+        new.checkpoint = Checkpoint::default();
+        assert_eq!(ScopeRow::from_bytes(new.to_bytes()).unwrap(), new);
+        new.left_out = true;
+        assert_eq!(ScopeRow::from_bytes(new.to_bytes()).unwrap(), new);
+        let chosen = BTreeSet::from([Collection::new("notes").unwrap()]);
+        (new.left_out, new.not_chosen, new.checkpoint.collections) = (false, 4, Some(chosen));
+        assert_eq!(ScopeRow::from_bytes(new.to_bytes()).unwrap(), new);
+        new.checkpoint.collections = None;
+        assert_eq!(ScopeRow::from_bytes(new.to_bytes()).unwrap(), new, "a count is never lost");
     }
 }

@@ -1,0 +1,166 @@
+//! A server's storage out of a synchronous core.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::newest::{Looked, Newest};
+use super::server::{ServerStorage, Visible};
+use super::threads::{Durability, Snapshot, ThreadOptions, Threads, Transactional};
+use crate::error::Result;
+use crate::model::{Cursor, Epoch, Limits, PushBatch, ReplicaId, Reset, Scope, Seq};
+use crate::server::ops::{self, Acknowledgement, AppendContext, Appended, ChangesReply, Judge};
+use crate::server::record::{Acknowledged, ServerScope};
+use crate::server::rows::{ServerReads, ServerRows};
+
+/// A [`ServerStorage`] made of a core that writes and cores that read, on threads of its own.
+///
+/// Whether there is anything new is told without a thread, if the cores that read have a
+/// [probe](Snapshot::probe).
+#[derive(Debug)]
+pub struct ServerThreads<W, R> {
+    /// Before the threads: who lets go of a file last tidies it up.
+    newest: Newest,
+    threads: Threads<W, R>,
+}
+
+impl<W: ServerRows + Transactional, R: ServerReads + Snapshot> ServerThreads<W, R> {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// `Storage` if a thread cannot be started; else as the [probe](Snapshot::probe).
+    pub fn start(writer: W, readers: Vec<R>, options: ThreadOptions) -> Result<Self> {
+        let probe = readers.first().map(Snapshot::probe).transpose()?.flatten();
+        let threads = Threads::start(writer, readers, options)?;
+        Ok(Self { newest: Newest::new(probe), threads })
+    }
+
+    /// What is known of a scope's row without a thread.
+    fn look(&self, scope: &Scope) -> Result<Looked> {
+        self.threads.check_open()?;
+        Ok(self.newest.look(scope))
+    }
+}
+
+#[async_trait]
+impl<W: ServerRows + Transactional, R: ServerReads + Snapshot> ServerStorage for ServerThreads<W, R>
+where
+    Self: fmt::Debug,
+{
+    async fn scope(&self, scope: Scope, fresh: Epoch) -> Result<ServerScope> {
+        if let Some(row) = self.find_scope(scope.clone()).await? {
+            return Ok(row);
+        }
+        self.threads
+            .write(Durability::Power, move |rows| ops::open_scope(rows, &scope, fresh))
+            .await
+    }
+
+    async fn find_scope(&self, scope: Scope) -> Result<Option<ServerScope>> {
+        let moment = match self.look(&scope)? {
+            Looked::Newest(row) => return Ok(Some(ServerScope::clone(&row))),
+            Looked::Unread(moment) => moment,
+        };
+        let name = scope.clone();
+        let found = self.threads.read(move |rows| rows.scope(&name)).await?;
+        if let Some(row) = &found {
+            self.newest.remember(moment, scope, row);
+        }
+        Ok(found)
+    }
+
+    async fn scopes(&self, after: Option<Scope>, limit: usize) -> Result<Vec<Scope>> {
+        self.threads.read(move |rows| rows.scopes(after.as_ref(), limit)).await
+    }
+
+    async fn append(
+        &self,
+        cx: AppendContext,
+        batch: PushBatch,
+        judge: Arc<dyn Judge>,
+    ) -> Result<Appended> {
+        self.threads
+            .write(Durability::Power, move |rows| ops::append(rows, &cx, &batch, &*judge))
+            .await
+    }
+
+    async fn changes(
+        &self,
+        scope: Scope,
+        cursor: Cursor,
+        limits: Limits,
+        visible: Visible,
+    ) -> Result<ChangesReply> {
+        let moment = match self.look(&scope)? {
+            Looked::Newest(row) => match ops::nothing_new(&row, &scope, &cursor) {
+                Some(nothing) => return Ok(ChangesReply::Chunk(nothing)),
+                None => None,
+            },
+            Looked::Unread(moment) => moment,
+        };
+        let (name, may_remember) = (scope.clone(), moment.is_some());
+        let read = move |rows: &R| {
+            let reply = ops::changes(rows, &name, &cursor, limits, &|c| visible.includes(c))?;
+            // Who has come to the head will ask there again.
+            let is_at_head = matches!(&reply, ChangesReply::Chunk(chunk) if !chunk.has_more());
+            let row = (may_remember && is_at_head).then(|| rows.scope(&name)).transpose()?;
+            Ok((reply, row.flatten()))
+        };
+        let (reply, row) = self.threads.read(read).await?;
+        if let Some(row) = &row {
+            self.newest.remember(moment, scope, row);
+        }
+        Ok(reply)
+    }
+
+    async fn acknowledge(
+        &self,
+        scope: Scope,
+        replica: ReplicaId,
+        ack: Acknowledgement,
+    ) -> Result<Option<Reset>> {
+        self.threads
+            .write(Durability::Process, move |rows| ops::acknowledge(rows, &scope, replica, &ack))
+            .await
+    }
+
+    async fn replica(
+        &self,
+        scope: Scope,
+        replica: ReplicaId,
+    ) -> Result<(Option<Acknowledged>, Option<crate::model::PushId>)> {
+        self.threads
+            .read(move |rows| {
+                let push = rows.push_record(&scope, replica)?.map(|r| r.id);
+                Ok((rows.acknowledged(&scope, replica)?, push))
+            })
+            .await
+    }
+
+    async fn begin_epoch(
+        &self,
+        scope: Scope,
+        from: Epoch,
+        cut: Seq,
+        fresh: Epoch,
+    ) -> Result<ServerScope> {
+        self.threads
+            .write(Durability::Power, move |rows| ops::begin_epoch(rows, &scope, from, cut, fresh))
+            .await
+    }
+
+    async fn purge(&self, scope: Scope, up_to: Seq) -> Result<u64> {
+        self.threads.write(Durability::Power, move |rows| ops::purge(rows, &scope, up_to)).await
+    }
+
+    async fn tidy(&self) -> Result<bool> {
+        self.threads.tidy().await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.newest.close();
+        self.threads.close().await;
+        Ok(())
+    }
+}
