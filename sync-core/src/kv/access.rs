@@ -285,3 +285,41 @@ impl<K: OrderedKv> KvReads for KvWriter<K> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Error, ErrorKind};
+    use crate::kv::MemoryKv;
+
+    /// Writes, and says that it failed.
+    #[derive(Debug, Default)]
+    struct Doubtful(MemoryKv);
+
+    impl OrderedKv for Doubtful {
+        fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
+            self.0.get(key)
+        }
+        fn range(&self, start: &[u8], end: &[u8], visit: &mut Visit<'_>) -> Result<()> {
+            self.0.range(start, end, visit)
+        }
+        fn commit(&self, batch: Batch, durability: Durability) -> Result<()> {
+            self.0.commit(batch, durability)?;
+            Err(Error::new(ErrorKind::Storage, "the flush failed"))
+        }
+    }
+
+    #[test]
+    fn a_commit_counts_also_if_nobody_knows_whether_it_happened() {
+        let (mut writer, readers) = pair(Arc::<Doubtful>::default(), 1);
+        let mut probe = readers[0].probe().unwrap().unwrap();
+        let before = probe.version();
+        assert_eq!(probe.version(), before);
+        writer.begin(Durability::Power).unwrap();
+        assert!(!writer.commit().unwrap(), "nothing was written");
+        assert_eq!(probe.version(), before);
+        writer.put(Key::from(&b"key"[..]), Some(Bytes::new()));
+        assert!(writer.commit().is_err());
+        assert_ne!(probe.version(), before);
+    }
+}

@@ -61,6 +61,7 @@ pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>> + 'a;
 /// # What a store must keep to
 ///
 /// - Keys are ordered by their bytes, compared as unsigned numbers; a key that begins another one comes first.
+/// - Nobody else writes to it while it is open: what a server was told last of a log's head is remembered until it commits.
 /// - A commit is whole or not at all: for every read after it, after a crash, and after a power failure.
 /// - Errors say whether to [retry](crate::error::Error::retrying). A store that fail-stops answers every call after
 ///   the failure with [`Never`](crate::error::Retry::Never).

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
+use super::threads::contained;
 use crate::model::Scope;
 use crate::server::record::ServerScope;
 
@@ -16,7 +17,7 @@ pub trait Probe: Send + 'static {
     /// A number that a commit changes, also one of another process: when it is the same as before, a snapshot that is
     /// opened now sees what one that was opened after the last answer saw. None if that cannot be told at the moment.
     ///
-    /// It is asked by async tasks: it waits for nobody, and reads no more than memory that is shared.
+    /// It is asked by async tasks: it takes microseconds, and waits for nobody.
     fn version(&mut self) -> Option<u64>;
 }
 
@@ -71,9 +72,8 @@ impl Newest {
     /// The newest row of a scope, if it is known.
     pub(super) fn look(&self, scope: &Scope) -> Looked {
         let Some(mut state) = self.state() else { return Looked::Unread(None) };
-        let Some(version) = state.probe.as_mut().and_then(|probe| probe.version()) else {
-            return Looked::Unread(None);
-        };
+        let told = state.probe.as_mut().map(|probe| contained(|| Ok(probe.version())));
+        let Some(Ok(Some(version))) = told else { return Looked::Unread(None) };
         if version != state.version {
             state.version = version;
             state.rows.clear();
@@ -88,6 +88,7 @@ impl Newest {
     pub(super) fn close(&self) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.probe = None;
+        state.rows.clear();
     }
 
     /// Remembers a row that was read after that moment.

@@ -77,7 +77,7 @@ pub trait Snapshot: Send + 'static {
     fn release(&mut self);
 
     /// What tells at once whether anything was committed since it was asked last; none, by default, for a core that cannot
-    /// tell. It is asked once, before the core is handed to its thread.
+    /// tell. A server's storage asks one of its cores for it when it starts, before the core is handed to its thread.
     ///
     /// # Errors
     /// `Storage` if it cannot be made.

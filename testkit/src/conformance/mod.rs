@@ -194,6 +194,7 @@ mod tests {
             &super::server::cases::<Nowhere>(),
             &[
                 include_str!("server/appending.rs"),
+                include_str!("server/asking.rs"),
                 include_str!("server/closing.rs"),
                 include_str!("server/deciding.rs"),
                 include_str!("server/erasing.rs"),

@@ -141,3 +141,96 @@ impl Seen {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::kv::{KvWriter, MemoryKv, ServerKv};
+    use crate::model::{
+        DocumentId, DocumentState, Epoch, ReplicaId, Revision, Stamp, Term, TermStart,
+    };
+    use crate::server::record::{Ancestor, ServerRow};
+    use crate::server::rows::ServerRows;
+
+    const LIVES: [Epoch; 3] = [Epoch([0; 16]), Epoch([1; 16]), Epoch([2; 16])];
+
+    fn collection(name: &str) -> Collection {
+        Collection::new(name).unwrap()
+    }
+
+    fn state(seq: u64) -> DocumentState {
+        let revision = Revision { stamp: Stamp::new(seq, 0), replica: ReplicaId([1; 16]) };
+        let created = revision.stamp;
+        DocumentState { revision, author: revision, created, body: None, erased: None }
+    }
+
+    fn any_terms() -> impl Strategy<Value = Vec<TermStart>> {
+        let starts = prop::collection::btree_map(1..6_u64, 1..4_u64, 0..3);
+        starts.prop_map(|starts| {
+            let start = |(first, term)| TermStart { term: Term(term), first: Seq(first) };
+            starts.into_iter().map(start).collect()
+        })
+    }
+
+    fn any_scope() -> impl Strategy<Value = ServerScope> {
+        (0..6_u64, 0..6_u64, 0..6_u64, any_terms()).prop_map(|(head, horizon, cut, terms)| {
+            let ancestors = vec![Ancestor { epoch: LIVES[0], cut: Seq(cut.min(head)) }];
+            let (head, horizon) = (Seq(head), Seq(horizon.min(head)));
+            ServerScope { ancestors, head, horizon, terms, ..ServerScope::new(LIVES[1]) }
+        })
+    }
+
+    prop_compose! {
+        fn any_cursor()(
+            epoch in prop::option::of(prop::sample::select(&LIVES[..])),
+            after in 0..7_u64,
+            behind in prop::option::of(0..3_u64),
+            floor in prop::option::of(0..7_u64),
+            terms in any_terms(),
+            chosen in prop::option::of(prop::sample::subsequence(vec!["a", "b"], 0..=2)),
+            backfill in prop::option::of(0..3_u64),
+        ) -> Cursor {
+            Cursor {
+                epoch,
+                after: Seq(after),
+                position: Seq(behind.map_or(after, |n| after + n)),
+                backfills: backfill.map(|n| (collection("b"), Seq(n))).into_iter().collect(),
+                floor: floor.map(Seq),
+                terms,
+                collections: chosen.map(|names| names.into_iter().map(collection).collect()),
+                ..Cursor::default()
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn that_there_is_nothing_new_is_what_the_log_says(
+            row in any_scope(),
+            gone in prop::collection::btree_set(1..6_u64, 0..3),
+            cursor in any_cursor(),
+        ) {
+            let mut rows = ServerKv(KvWriter::new(Arc::<MemoryKv>::default()));
+            let scope = Scope::default();
+            rows.put_scope(&scope, &row).unwrap();
+            let places: BTreeSet<_> = (1..=row.head.0).filter(|seq| !gone.contains(seq)).collect();
+            for seq in places {
+                let id = DocumentId::new(format!("d{seq}")).unwrap();
+                let new =
+                    ServerRow { seq: Seq(seq), first: Seq(seq), state: state(seq), offered: None };
+                let name = collection(if seq % 2 == 0 { "a" } else { "b" });
+                rows.put_row(&scope, &name, &id, None, &new).unwrap();
+            }
+            let limits = Limits { documents: 2, ..Limits::CHUNK };
+            let said = changes(&rows, &scope, &cursor, limits, &|_| true).unwrap();
+            let nothing = nothing_new(&row, &scope, &cursor).map(ChangesReply::Chunk);
+            let is_at_head = matches!(&said, ChangesReply::Chunk(chunk) if chunk.after == row.head);
+            prop_assert_eq!(nothing, Some(said).filter(|_| is_at_head));
+        }
+    }
+}

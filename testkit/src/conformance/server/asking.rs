@@ -1,12 +1,16 @@
 //! Asking at the head, where mostly there is nothing new.
 
-use sync_core::model::{Cursor, Epoch, Reset, ResetReason, Scope, Seq};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use sync_core::model::{Cursor, Epoch, PushBatch, Reset, ResetReason, Scope, Seq};
+use sync_core::server::ops::Acknowledgement;
 use sync_core::server::record::{Fork, ServerScope};
 
 use super::super::run::Outcome;
-use super::super::tools::{ALL, must};
+use super::super::tools::{ALL, must, scope, together};
 use super::ServerStorageHarness;
-use super::desk::{Desk, FRESH};
+use super::desk::{Desk, FRESH, Reader, WRITER, insert};
 
 /// There is nothing new, however often that is asked, and the scope is what it is.
 async fn nothing_new(desk: &Desk, at: &Cursor) -> ServerScope {
@@ -33,14 +37,22 @@ pub async fn who_asks_at_the_head_hears_of_every_commit<H: ServerStorageHarness>
         let head = desk.scope().await.head;
         let at = desk.at(head.0).await;
         nothing_new(&desk, &at).await;
-        desk.push(&[("a", (n % 3 > 0).then_some("2")), ("c", Some("3"))]).await;
+        let pushed = desk.push(&[("a", (n % 3 > 0).then_some("2")), ("c", Some("3"))]).await;
+        assert_eq!(desk.scope().await.head, pushed.head, "after push {n}");
         let chunk = desk.chunk(at, ALL).await;
-        assert_eq!((chunk.entries.len(), chunk.next), (2, Seq(head.0 + 2)), "push {n}");
+        assert_eq!((chunk.entries.len(), chunk.next), (2, pushed.head), "push {n}");
     }
     desk.push(&[("b", None)]).await;
     let head = desk.scope().await.head;
     let at = desk.at(head.0).await;
     let before = nothing_new(&desk, &at).await;
+    // What says nothing of this log.
+    let elsewhere = desk.batch(vec![insert("e", "1")]);
+    desk.append(&PushBatch { scope: scope("elsewhere"), ..elsewhere }).await;
+    let ack = Acknowledgement { epoch: FRESH, seq: head, digest: None };
+    must(desk.storage.acknowledge(Scope::default(), WRITER, ack).await, "an acknowledgement");
+    must(desk.storage.tidy().await, "tidy");
+    assert_eq!(nothing_new(&desk, &at).await, before);
     must(desk.storage.purge(Scope::default(), head).await, "purge");
     let after = nothing_new(&desk, &at).await;
     assert!(before.horizon < after.horizon, "the purge is not told");
@@ -66,5 +78,42 @@ pub async fn who_asks_at_the_head_hears_of_other_processes<H: ServerStorageHarne
         assert_eq!(two.chunk(at, ALL).await.entries.len(), 2, "push {n}");
         assert_eq!(two.scope().await, one.scope().await, "after push {n}");
     }
+    Ok(())
+}
+
+/// Whoever asks while somebody pushes hears of every push that was answered before, and of nothing that goes back.
+pub async fn who_asks_meanwhile_hears_of_what_was_answered<H: ServerStorageHarness>(
+    harness: H,
+) -> Outcome {
+    const PUSHES: u64 = 60;
+    let desk = Desk::open(&harness).await;
+    desk.push(&[("a", Some("0"))]).await;
+    let answered = Arc::new(AtomicU64::new(1));
+    let askers = (0..4).map(|_| {
+        let (storage, answered) = (Arc::clone(&desk.storage), Arc::clone(&answered));
+        async move {
+            let (mut reader, mut head) = (Reader::default(), Seq(0));
+            while reader.checkpoint.after() <= Seq(PUSHES) {
+                let due = Seq(answered.load(Ordering::SeqCst)).max(head);
+                let chunk = reader.step(&*storage, ALL).await;
+                assert!(chunk.next >= due, "{due} was answered, and {chunk:?} is told");
+                head = chunk.head;
+                tokio::task::yield_now().await;
+            }
+            head
+        }
+    });
+    let pushing = async {
+        for n in 1..=PUSHES {
+            let pushed = desk.push(&[("a", Some(&n.to_string()))]).await;
+            answered.store(pushed.head.0, Ordering::SeqCst);
+            // Time to find that there is nothing new, more of it and less.
+            for _ in 0..n % 5 * 20 {
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    let (heads, ()) = tokio::join!(together(askers), pushing);
+    assert_eq!(heads, [Seq(PUSHES + 1); 4]);
     Ok(())
 }

@@ -34,6 +34,9 @@ pub async fn after_closing_everything_fails_as_closed<H: ServerStorageHarness>(
 ) -> Outcome {
     let desk = Desk::open(&harness).await;
     desk.push(&[("a", Some("1"))]).await;
+    // What a storage may remember of the head is not told any more either.
+    let at = desk.at(1).await;
+    assert_eq!(desk.chunk(at.clone(), ALL).await.next, Seq(1));
     must(desk.storage.close().await, "the storage is closed");
     let (storage, s) = (&desk.storage, Scope::default);
     soon("a closed storage answers", async {
@@ -42,6 +45,7 @@ pub async fn after_closing_everything_fails_as_closed<H: ServerStorageHarness>(
         closed(storage.scopes(None, 10).await, "scopes");
         closed(desk.try_append(desk.batch(vec![insert("b", "1")]), Told::open()).await, "append");
         closed(storage.changes(s(), Cursor::default(), ALL, Visible::All).await, "changes");
+        closed(storage.changes(s(), at, ALL, Visible::All).await, "changes at the head");
         let ack = Acknowledgement { epoch: FRESH, seq: Seq(1), digest: None };
         closed(storage.acknowledge(s(), WRITER, ack).await, "acknowledge");
         closed(storage.replica(s(), WRITER).await, "replica");

@@ -166,6 +166,7 @@ macro_rules! server_storage_conformance_cases {
             a_collection_further_behind_is_filled_in
             who_asks_at_the_head_hears_of_every_commit
             who_asks_at_the_head_hears_of_other_processes
+            who_asks_meanwhile_hears_of_what_was_answered
             an_unknown_scope_is_not_found
             scopes_come_by_pages
             scopes_are_apart
