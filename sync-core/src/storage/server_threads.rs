@@ -9,7 +9,7 @@ use super::newest::{Looked, Newest};
 use super::server::{ServerStorage, Visible};
 use super::threads::{Durability, Snapshot, ThreadOptions, Threads, Transactional};
 use crate::error::Result;
-use crate::model::{Cursor, Epoch, Limits, PushBatch, ReplicaId, Reset, Scope, Seq};
+use crate::model::{Collection, Cursor, Epoch, Limits, PushBatch, ReplicaId, Reset, Scope, Seq};
 use crate::server::ops::{self, Acknowledgement, AppendContext, Appended, ChangesReply, Judge};
 use crate::server::record::{Acknowledged, ServerScope};
 use crate::server::rows::{ServerReads, ServerRows};
@@ -35,12 +35,6 @@ impl<W: ServerRows + Transactional, R: ServerReads + Snapshot> ServerThreads<W, 
         let threads = Threads::start(writer, readers, options)?;
         Ok(Self { newest: Newest::new(probe), threads })
     }
-
-    /// What is known of a scope's row without a thread.
-    fn look(&self, scope: &Scope) -> Result<Looked> {
-        self.threads.check_open()?;
-        Ok(self.newest.look(scope))
-    }
 }
 
 #[async_trait]
@@ -58,7 +52,7 @@ where
     }
 
     async fn find_scope(&self, scope: Scope) -> Result<Option<ServerScope>> {
-        let moment = match self.look(&scope)? {
+        let moment = match self.newest.look(&scope) {
             Looked::Newest(row) => return Ok(Some(ServerScope::clone(&row))),
             Looked::Unread(moment) => moment,
         };
@@ -92,25 +86,22 @@ where
         limits: Limits,
         visible: Visible,
     ) -> Result<ChangesReply> {
-        let moment = match self.look(&scope)? {
+        let moment = match self.newest.look(&scope) {
             Looked::Newest(row) => match ops::nothing_new(&row, &scope, &cursor) {
                 Some(nothing) => return Ok(ChangesReply::Chunk(nothing)),
                 None => None,
             },
             Looked::Unread(moment) => moment,
         };
-        let (name, may_remember) = (scope.clone(), moment.is_some());
+        let name = scope.clone();
         let read = move |rows: &R| {
-            let reply = ops::changes(rows, &name, &cursor, limits, &|c| visible.includes(c))?;
-            // Who has come to the head will ask there again.
-            let is_at_head = matches!(&reply, ChangesReply::Chunk(chunk) if !chunk.has_more());
-            let row = (may_remember && is_at_head).then(|| rows.scope(&name)).transpose()?;
-            Ok((reply, row.flatten()))
+            let row = ops::read_scope(rows, &name)?;
+            let is_visible = |c: &Collection| visible.includes(c);
+            let reply = ops::changes_of(rows, &row, &name, &cursor, limits, &is_visible)?;
+            Ok((reply, row))
         };
         let (reply, row) = self.threads.read(read).await?;
-        if let Some(row) = &row {
-            self.newest.remember(moment, scope, row);
-        }
+        self.newest.remember(moment, scope, &row);
         Ok(reply)
     }
 
@@ -159,6 +150,7 @@ where
     }
 
     async fn close(&self) -> Result<()> {
+        // First, so that nothing is told from memory once the threads refuse.
         self.newest.close();
         self.threads.close().await;
         Ok(())

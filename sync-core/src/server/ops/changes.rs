@@ -58,8 +58,22 @@ pub fn changes(
     limits: Limits,
     visible: &dyn Fn(&Collection) -> bool,
 ) -> Result<ChangesReply> {
-    let row = read_scope(rows, scope)?;
-    if let Err(fork) = check_cursor(&row, cursor) {
+    changes_of(rows, &read_scope(rows, scope)?, scope, cursor, limits, visible)
+}
+
+/// As [`changes`], for who has read the scope's row from the same snapshot.
+///
+/// # Errors
+/// As the rows.
+pub fn changes_of(
+    rows: &dyn ServerReads,
+    row: &ServerScope,
+    scope: &Scope,
+    cursor: &Cursor,
+    limits: Limits,
+    visible: &dyn Fn(&Collection) -> bool,
+) -> Result<ChangesReply> {
+    if let Err(fork) = check_cursor(row, cursor) {
         return Ok(ChangesReply::Fork(fork));
     }
     let mut entries: Vec<LogEntry> = Vec::new();
@@ -78,7 +92,7 @@ pub fn changes(
     })?;
     let next = seen.end.unwrap_or(row.head);
     entries.retain(|e| e.seq <= next);
-    Ok(ChangesReply::Chunk(chunk(&row, scope, cursor, next, entries)))
+    Ok(ChangesReply::Chunk(chunk(row, scope, cursor, next, entries)))
 }
 
 /// The chunk that [`changes`] makes for a cursor at the head, which needs nothing but the scope's row; none for any other.

@@ -8,5 +8,5 @@ mod changes;
 mod scope;
 
 pub use append::{AppendContext, Appended, Judge, append};
-pub use changes::{ChangesReply, changes, check_cursor, nothing_new};
-pub use scope::{Acknowledgement, acknowledge, begin_epoch, open_scope, purge};
+pub use changes::{ChangesReply, changes, changes_of, check_cursor, nothing_new};
+pub use scope::{Acknowledgement, acknowledge, begin_epoch, open_scope, purge, read_scope};

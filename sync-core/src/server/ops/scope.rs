@@ -5,7 +5,11 @@ use crate::model::{Digest, Epoch, ReplicaId, Reset, ResetReason, Scope, Seq};
 use crate::server::record::{Acknowledged, Ancestor, ServerScope};
 use crate::server::rows::{ServerReads, ServerRows};
 
-pub(super) fn read_scope(rows: &(impl ServerReads + ?Sized), scope: &Scope) -> Result<ServerScope> {
+/// The scope's row, which has to be there.
+///
+/// # Errors
+/// `NotFound` for an unknown scope. Else as the rows.
+pub fn read_scope(rows: &(impl ServerReads + ?Sized), scope: &Scope) -> Result<ServerScope> {
     rows.scope(scope)?.ok_or_else(|| {
         Error::new(ErrorKind::NotFound, "there is no such scope").with("scope", scope)
     })
