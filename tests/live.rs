@@ -12,9 +12,9 @@ use support::{builder, soon};
 use sync_core::environment::System;
 use sync_core::error::Result;
 use sync_core::kv::{KvOptions, MemoryKv, open_server};
-use sync_core::model::{Cursor, Epoch, Limits, PushBatch, PushId, ReplicaId, Reset, Scope, Seq};
+use sync_core::model::{Cursor, Epoch, Limits, NewLog, PushBatch, PushId, ReplicaId, Scope, Seq};
 use sync_core::server::ops::{Acknowledgement, AppendContext, Appended, ChangesReply, Judge};
-use sync_core::server::record::{Acknowledged, ServerScope};
+use sync_core::server::record::{Acknowledged, Fork, ServerScope};
 use sync_core::server::{Hooks, Server, ServerOptions};
 use sync_core::storage::{ServerStorage, Visible};
 use tokio::sync::Semaphore;
@@ -42,7 +42,7 @@ impl ServerStorage for Hesitant {
         appended
     }
 
-    async fn scope(&self, scope: Scope, fresh: Epoch) -> Result<ServerScope> {
+    async fn scope(&self, scope: Scope, fresh: NewLog) -> Result<ServerScope> {
         self.inner.scope(scope, fresh).await
     }
 
@@ -69,7 +69,7 @@ impl ServerStorage for Hesitant {
         scope: Scope,
         replica: ReplicaId,
         ack: Acknowledgement,
-    ) -> Result<Option<Reset>> {
+    ) -> Result<Option<Fork>> {
         self.inner.acknowledge(scope, replica, ack).await
     }
 

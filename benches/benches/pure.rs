@@ -22,7 +22,7 @@ use transport_http::format::{Changes, Continued, Format};
 const DOCUMENTS: usize = 1_000;
 
 fn clock(criterion: &mut Criterion) {
-    let mut clock = Clock { high_water: Stamp::ZERO };
+    let mut clock = Clock::default();
     let mut group = criterion.benchmark_group("clock");
     group.bench_function("tick", |b| {
         b.iter(|| clock.tick(black_box(Now(1_790_000_000_000)), black_box(Stamp::ZERO)));
@@ -31,7 +31,7 @@ fn clock(criterion: &mut Criterion) {
     group.bench_function("merge", |b| {
         b.iter(|| {
             seen += 1;
-            clock.merge(black_box(Stamp::new(1_790_000_000_000, seen)));
+            clock.merge(Now(1_790_000_000_000), black_box(Stamp::new(1_790_000_000_000, seen)));
         });
     });
     group.finish();

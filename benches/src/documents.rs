@@ -3,7 +3,7 @@
 use sync_core::error::Result;
 use sync_core::model::{
     Body, Change, Chunk, Collection, DocumentId, DocumentState, Epoch, LogEntry, ReplicaId,
-    Revision, Scope, Seq, Stamp, Term, TermStart,
+    Revision, Scope, Seq, Stamp,
 };
 
 /// The bytes of a body.
@@ -104,7 +104,8 @@ pub fn chunk(count: usize) -> Result<Chunk> {
         next: Seq(count as u64),
         head: Seq(count as u64),
         horizon: Seq(0),
-        terms: vec![TermStart { term: Term(1), first: Seq(1) }],
+        mark: None,
+        covers: None,
         entries: (0..count).map(entry).collect::<Result<_>>()?,
         bookmarks: None,
     })

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use storage_sqlite::{SqliteConfig, Synchronous, open_server};
-use sync_core::model::{Change, DocumentState, Epoch, PushBatch, PushId, Rejection, Scope, Term};
+use sync_core::model::{
+    Change, DocumentState, Epoch, LogKey, NewLog, PushBatch, PushId, Rejection, Scope, Term,
+};
 use sync_core::resolver::Resolution;
 use sync_core::server::ops::{AppendContext, Judge};
 use sync_core::server::{Hooks, Server, ServerOptions};
@@ -152,7 +154,7 @@ pub async fn append(
         now,
         term: Term(1),
         drift: std::time::Duration::from_secs(1 << 40),
-        fresh: Epoch([1; 16]),
+        fresh: NewLog { epoch: Epoch([1; 16]), key: LogKey([7; 16]) },
     };
     let (collection, judge) = (documents::collection()?, Arc::new(Anything));
     for (n, from) in (0..documents).step_by(APPEND).enumerate() {
@@ -160,7 +162,14 @@ pub async fn append(
             .map(|n| documents::change(order, n, &collection))
             .collect::<Result<_, _>>()?;
         let id = PushId(n as u64 + 1);
-        let batch = PushBatch { scope: scope.clone(), replica: AUTHOR, id, changes, recall: None };
+        let batch = PushBatch {
+            scope: scope.clone(),
+            replica: AUTHOR,
+            id,
+            changes,
+            recall: None,
+            mark: None,
+        };
         storage.append(cx, batch, judge.clone()).await?;
     }
     Ok(())

@@ -10,7 +10,7 @@ use common::{NOW, REPLICA, config, entries, files, key, place, puts};
 use storage_sled::{SledConfig, SledKv, open_replica, open_server};
 use sync_core::error::{Error, ErrorKind, Result, Retry};
 use sync_core::kv::{Key, OrderedKv};
-use sync_core::model::{Epoch, ReplicaId, Scope};
+use sync_core::model::{Epoch, LogKey, NewLog, ReplicaId, Scope};
 use sync_core::storage::{Durability, ServerStorage, Storage};
 
 fn open_as_replica(path: &Path) -> Result<()> {
@@ -201,7 +201,10 @@ async fn a_server_remembers_its_scopes() {
     durable.cache_bytes = 4 << 20;
     for fresh in [1, 2] {
         let server = open_server(&durable).unwrap();
-        let scope = server.scope(Scope::default(), Epoch([fresh; 16])).await.unwrap();
+        let scope = server
+            .scope(Scope::default(), NewLog { epoch: Epoch([fresh; 16]), key: LogKey([7; 16]) })
+            .await
+            .unwrap();
         assert_eq!(scope.epoch, Epoch([1; 16]));
         server.close().await.unwrap();
     }

@@ -13,8 +13,8 @@ use common::{NOW, REPLICA, config, key, place, puts};
 use storage_sled::{SledConfig, SledKv, SledStorage, open_replica, open_server};
 use sync_core::kv::{Key, OrderedKv};
 use sync_core::model::{
-    Body, Change, Cursor, DocumentState, Epoch, Limits, PushBatch, PushId, Rejection, Revision,
-    Scope, Seq, Stamp, Term,
+    Body, Change, Cursor, DocumentState, Epoch, Limits, LogKey, NewLog, PushBatch, PushId,
+    Rejection, Revision, Scope, Seq, Stamp, Term,
 };
 use sync_core::resolver::Resolution;
 use sync_core::server::ops::{AppendContext, ChangesReply, Judge};
@@ -22,6 +22,7 @@ use sync_core::storage::{Durability, ServerStorage, Storage, Visible};
 
 const FOLDER: &str = "TWOTIDE_TEST_KILLED_FOLDER";
 const EPOCH: Epoch = Epoch([1; 16]);
+const NEW: NewLog = NewLog { epoch: EPOCH, key: LogKey([7; 16]) };
 
 /// As an app has it, but that the thread that tidies is as busy as it can be.
 fn killed(path: &Path) -> SledConfig {
@@ -70,7 +71,7 @@ async fn child_writes() {
 async fn child_appends() {
     let Some(path) = folder_of_child() else { return };
     let storage = open_server(&killed(&path)).unwrap();
-    storage.scope(Scope::default(), EPOCH).await.unwrap();
+    storage.scope(Scope::default(), NEW).await.unwrap();
     for n in 0.. {
         append(&storage, n).await;
         if !say(n) {
@@ -102,7 +103,7 @@ fn batch(n: u64) -> PushBatch {
     let change =
         Change { collection: key.collection, id: key.id, base: None, base_body: None, state };
     let (scope, replica) = (Scope::default(), REPLICA);
-    PushBatch { scope, replica, id: PushId(n + 1), changes: vec![change], recall: None }
+    PushBatch { scope, replica, id: PushId(n + 1), changes: vec![change], recall: None, mark: None }
 }
 
 /// Lets everything in.
@@ -121,7 +122,7 @@ impl Judge for Kind {
 
 async fn append(storage: &impl ServerStorage, n: u64) {
     let drift = Duration::from_secs(60);
-    let cx = AppendContext { now: NOW, term: Term(1), drift, fresh: EPOCH };
+    let cx = AppendContext { now: NOW, term: Term(1), drift, fresh: NEW };
     let appended = storage.append(cx, batch(n), Arc::new(Kind)).await.unwrap();
     assert_eq!(appended.head, Seq(n + 1));
 }
@@ -180,7 +181,7 @@ async fn every_acknowledged_append_of_a_killed_server_is_there() {
         let (_folder, path) = place();
         let acknowledged = kill("child_appends", &path, 1 + round % 29);
         let storage = open_server(&killed(&path)).unwrap();
-        let head = storage.scope(Scope::default(), EPOCH).await.unwrap().head;
+        let head = storage.scope(Scope::default(), NEW).await.unwrap().head;
         assert!(head >= Seq(acknowledged), "{head:?} of {acknowledged}");
         let cursor = Cursor { epoch: Some(EPOCH), ..Cursor::default() };
         let limits = Limits { documents: 100_000, ..Limits::CHUNK };

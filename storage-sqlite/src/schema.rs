@@ -38,8 +38,11 @@ impl Kind for Replica {
 
 impl Kind for Server {
     const APPLICATION_ID: i32 = i32::from_be_bytes(*b"2TDs");
-    const MIGRATIONS: &'static [&'static str] =
-        &[include_str!("server/schema_1.sql"), include_str!("server/schema_2.sql")];
+    const MIGRATIONS: &'static [&'static str] = &[
+        include_str!("server/schema_1.sql"),
+        include_str!("server/schema_2.sql"),
+        include_str!("server/schema_3.sql"),
+    ];
     const FIRST_READ: &'static str = "SELECT 1 FROM scope WHERE 0";
 }
 

@@ -43,7 +43,7 @@ impl Probe for DataVersion {
 
 #[cfg(test)]
 mod tests {
-    use sync_core::model::{Epoch, Scope};
+    use sync_core::model::{Epoch, LogKey, NewLog, Scope};
     use sync_core::server::ops;
     use sync_core::storage::{Durability, Snapshot, Transactional};
 
@@ -51,7 +51,12 @@ mod tests {
 
     fn commit(writer: &mut SqliteServerWriter, name: &str) {
         writer.begin(Durability::Process).unwrap();
-        ops::open_scope(writer, &Scope::new(name).unwrap(), Epoch([1; 16])).unwrap();
+        ops::open_scope(
+            writer,
+            &Scope::new(name).unwrap(),
+            NewLog { epoch: Epoch([1; 16]), key: LogKey([7; 16]) },
+        )
+        .unwrap();
         assert!(writer.commit().unwrap());
     }
 

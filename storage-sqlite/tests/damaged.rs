@@ -39,7 +39,8 @@ fn chunk(after: u64) -> Chunk {
         next: Seq(after + 3),
         head: Seq(after + 3),
         horizon: Seq(0),
-        terms: Vec::new(),
+        mark: None,
+        covers: None,
         entries: (1..4).map(entry).collect(),
         bookmarks: None,
     }

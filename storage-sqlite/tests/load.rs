@@ -12,8 +12,7 @@ use common::{NOW, REPLICA, collection, id, key, place, puts, state};
 use rusqlite::Connection;
 use storage_sqlite::{SqliteConfig, SqliteStorage, open_replica};
 use sync_core::model::{
-    Chunk, DocumentKey, Epoch, Limits, LocalSeq, LogEntry, Reset, ResetReason, Scope, Seq, Term,
-    TermStart,
+    Chunk, DocumentKey, Epoch, Limits, LocalSeq, LogEntry, Reset, ResetReason, Scope, Seq,
 };
 use sync_core::replica::{Context, Scan, ScopeSummary, Stored};
 use sync_core::resolver::Resolvers;
@@ -47,7 +46,8 @@ fn chunk(after: u64, next: u64, head: u64) -> Chunk {
         next: Seq(next),
         head: Seq(head),
         horizon: Seq(0),
-        terms: vec![TermStart { term: Term(1), first: Seq(1) }],
+        mark: None,
+        covers: None,
         entries: (after + 1..=next).map(entry).collect(),
         bookmarks: None,
     }

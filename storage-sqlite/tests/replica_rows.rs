@@ -4,6 +4,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use sync_core::clock::{Clock, Now};
 
 use common::{config, key, place, scope, state};
 use proptest::prelude::*;
@@ -67,14 +68,18 @@ fn any_pending() -> impl Strategy<Value = Pending> {
     });
     use proptest::option::weighted;
     let voided = (0..3u64).prop_map(Seq);
-    (weighted(0.8, edit), any::<bool>(), weighted(0.3, slot), weighted(0.3, in_flight), voided)
-        .prop_map(|(edit, deferred, slot, in_flight, voided)| Pending {
+    let former = proptest::collection::vec((1..9u64).prop_map(|n| state(n, Some("[1]"))), 0..3);
+    let unsettled = (weighted(0.8, edit), any::<bool>(), weighted(0.3, slot));
+    (unsettled, weighted(0.3, in_flight), voided, former).prop_map(
+        |((edit, deferred, slot), in_flight, voided, former)| Pending {
             edit,
             deferred,
             slot,
             in_flight,
             voided,
-        })
+            former,
+        },
+    )
 }
 
 fn any_record() -> impl Strategy<Value = Record> {
@@ -250,8 +255,9 @@ fn core() -> SqliteReplicaWriter {
 fn what_is_kept_once_and_per_scope_is_read_as_it_was_written() {
     let mut core = core();
     let meta = ReplicaMeta {
-        high_water: Stamp::from_bits(u64::MAX),
+        clock: Clock { high_water: Stamp::from_bits(u64::MAX), ahead: Stamp::from_bits(7) },
         clock_offset: -7,
+        wall: Now(9),
         holder: "the app".to_owned(),
         ..core.meta().unwrap().unwrap()
     };

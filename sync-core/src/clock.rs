@@ -1,8 +1,13 @@
-//! Hybrid logical clock: stamps that follow real time, never go back, and are after everything they have seen.
+//! Hybrid logical clock: stamps that follow real time, never repeat, and are after what they follow on.
 //!
 //! The algorithm is that of Kulkarni, Demirbas, Madappa, Avva and Leone, "Logical Physical Clocks" (2014), with wall
-//! time and logical counter packed into one [`Stamp`]. Time is passed in; the high-water mark is persisted by whoever
-//! owns the clock, in the transaction that uses the stamps.
+//! time and logical counter packed into one [`Stamp`]. Time is passed in; the marks are persisted by the owner of the clock,
+//! in the transaction that uses the stamps.
+//!
+//! One thing is added. A stamp that lies further ahead of time than the [drift bound](DRIFT_BOUND) comes from a clock that was
+//! wrong once, here, on another device or on the server. It is followed only by what is made on it: the next state of that
+//! document takes the same millisecond and the next counter. All other stamps go on with the right time, so that one wrong
+//! clock neither sets all others ahead nor locks them out.
 
 use std::time::Duration;
 
@@ -32,38 +37,109 @@ impl Now {
     }
 }
 
+/// What a server said its time was, and when it was asked, by this machine's clock. The answer was given at some moment since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerTime {
+    /// When the question went out, by this machine's clock.
+    pub asked: Now,
+    /// The server's time in its answer.
+    pub told: Now,
+}
+
+impl ServerTime {
+    /// The offset of this machine's clock, in milliseconds, that fits an answer which was heard at `heard` and is closest to
+    /// the offset that was assumed so far: however long the exchange took, a clock that may be right stays as it is.
+    ///
+    /// ```
+    /// use sync_core::clock::{Now, ServerTime};
+    /// // The connection took eight seconds to come up.
+    /// let slow = ServerTime { asked: Now(10_000), told: Now(10_000) };
+    /// assert_eq!(slow.offset(0, Now(18_000)), 0);
+    /// // This machine's clock is a minute behind.
+    /// let behind = ServerTime { asked: Now(10_000), told: Now(70_010) };
+    /// assert_eq!(behind.offset(0, Now(10_020)), 59_990);
+    /// ```
+    #[must_use]
+    pub fn offset(self, assumed: i64, heard: Now) -> i64 {
+        let since = |by: Now| {
+            let offset = i128::from(self.told.0) - i128::from(by.0);
+            i64::try_from(offset).unwrap_or(if offset < 0 { i64::MIN } else { i64::MAX })
+        };
+        // A clock that was set back in between says nothing of how long it took.
+        let (least, most) = (since(heard), since(self.asked.min(heard)));
+        assumed.clamp(least, most)
+    }
+}
+
 /// How far ahead of the server's time a stamp may be: five minutes.
 pub const DRIFT_BOUND: Duration = Duration::from_secs(5 * 60);
 
-/// A hybrid logical clock, which is nothing but its high-water mark.
+/// A hybrid logical clock, which is nothing but its two marks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Clock {
-    /// The newest stamp taken or seen.
+    /// The newest stamp taken or seen that time has come to, or nearly.
     pub high_water: Stamp,
+    /// The newest stamp taken that lies beyond the drift bound. It counts again once time has come there, so that no stamp is
+    /// taken twice.
+    pub ahead: Stamp,
 }
 
 impl Clock {
-    /// Takes a stamp for a write at that time which follows on `parent`: after every stamp taken or seen before, and
-    /// after its parent.
+    /// Takes a stamp for a write at that time which follows on `parent`: after its parent, and never one that was taken before.
+    /// It is at most the drift bound ahead of `now`, or as far as the parent is.
     pub fn tick(&mut self, now: Now, parent: Stamp) -> Stamp {
-        let seen = self.high_water.max(parent);
         if mutant!(ClockGoesBack) {
+            let seen = self.high_water.max(parent);
             self.high_water = Stamp::new(now.0, (seen.to_bits() & 0xff) as u16 + 1);
             return self.high_water;
         }
-        self.high_water = Stamp::new(now.0, 0).max(seen.next());
-        self.high_water
+        let limit = Stamp::new(now.plus(DRIFT_BOUND).0, u16::MAX);
+        if self.ahead <= limit {
+            self.high_water = self.high_water.max(std::mem::take(&mut self.ahead));
+        }
+        if self.high_water > limit && !mutant!(ClockStaysAhead) {
+            // A clock was set back since.
+            self.ahead = self.ahead.max(self.high_water);
+            self.high_water = Stamp::ZERO;
+        }
+        let seen = self.high_water.max(parent);
+        if parent <= limit || mutant!(ClockStaysAhead) {
+            self.high_water = Stamp::new(now.0, 0).max(seen.next());
+            return self.high_water;
+        }
+        let (next, unused) = (parent.next(), parent.max(self.ahead).next());
+        let stamp = if unused.millis() == next.millis() { unused } else { next };
+        self.ahead = self.ahead.max(stamp);
+        stamp
     }
 
-    /// Takes note of a stamp from elsewhere.
-    pub fn merge(&mut self, seen: Stamp) {
-        self.high_water = self.high_water.max(seen);
+    /// Takes note of a stamp from elsewhere. One beyond the drift bound is left alone: it is followed as a parent only.
+    pub fn merge(&mut self, now: Now, seen: Stamp) {
+        if !Self::is_beyond(seen, now, DRIFT_BOUND) || mutant!(ClockStaysAhead) {
+            self.high_water = self.high_water.max(seen);
+        }
+    }
+
+    /// Takes note of a stamp that this very clock took, though its marks may not say so: they are of an older copy.
+    pub fn merge_own(&mut self, now: Now, taken: Stamp) {
+        if Self::is_beyond(taken, now, DRIFT_BOUND) {
+            self.ahead = self.ahead.max(taken);
+        } else {
+            self.high_water = self.high_water.max(taken);
+        }
     }
 
     /// Whether a stamp is further ahead of `now` than the drift bound allows.
     #[must_use]
     pub fn is_beyond(stamp: Stamp, now: Now, bound: Duration) -> bool {
         stamp.millis() > now.plus(bound).0
+    }
+
+    /// Whether a stamp lies beyond what may follow on a parent: the bound ahead of `now`, or the parent's own millisecond (the
+    /// one after it, where its counter is full), whichever is later.
+    #[must_use]
+    pub fn is_beyond_parent(stamp: Stamp, now: Now, bound: Duration, parent: Stamp) -> bool {
+        Self::is_beyond(stamp, now, bound) && stamp.millis() > parent.next().millis()
     }
 }
 
@@ -95,22 +171,73 @@ mod tests {
         assert!(Clock::is_beyond(Stamp::new(1_011, 0), now, bound));
     }
 
+    #[test]
+    fn what_lies_far_ahead_is_followed_by_its_own_next_state_only() {
+        let (mut clock, now) = (Clock::default(), Now(1_000));
+        let far = Stamp::new(10_000_000, 3);
+        clock.merge(now, far);
+        assert_eq!(clock.tick(now, Stamp::ZERO), Stamp::new(1_000, 0));
+        assert_eq!(clock.tick(now, far), Stamp::new(10_000_000, 4));
+        assert_eq!(clock.tick(now, far), Stamp::new(10_000_000, 5), "no stamp is taken twice");
+        assert_eq!(clock.tick(now, Stamp::ZERO), Stamp::new(1_000, 1));
+        // A full counter carries, as everywhere.
+        let full = Stamp::new(20_000_000, u16::MAX);
+        let next = clock.tick(now, full);
+        assert_eq!(next, Stamp::new(20_000_001, 0));
+        assert!(!Clock::is_beyond_parent(next, now, DRIFT_BOUND, full));
+        assert!(Clock::is_beyond_parent(next.next(), now, DRIFT_BOUND, far));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_right_goes_on_with_the_right_time() {
+        let mut clock = Clock::default();
+        let wrong = clock.tick(Now(10_000_000), Stamp::ZERO);
+        assert_eq!(clock.tick(Now(1_000), Stamp::ZERO), Stamp::new(1_000, 0));
+        assert_eq!(clock.tick(Now(1_000), Stamp::ZERO), Stamp::new(1_000, 1));
+        // Once time has come there, what was taken then is not taken again.
+        assert_eq!(clock.tick(Now(10_000_000), Stamp::ZERO), wrong.next());
+    }
+
+    #[test]
+    fn what_an_older_copy_of_the_clock_took_is_not_taken_again() {
+        let (mut clock, now) = (Clock::default(), Now(1_000));
+        clock.merge_own(now, Stamp::new(1_000, 7));
+        assert_eq!(clock.tick(now, Stamp::ZERO), Stamp::new(1_000, 8));
+        let far = Stamp::new(10_000_000, 3);
+        clock.merge_own(now, far);
+        assert_eq!(clock.tick(now, Stamp::new(10_000_000, 1)), far.next());
+    }
+
     proptest! {
         #[test]
-        fn every_stamp_is_after_all_that_came_before(
+        fn every_stamp_is_after_all_that_came_before_while_clocks_are_right(
             steps in proptest::collection::vec((0u64..50, 0u64..60, any::<bool>()), 1..100)
         ) {
             let mut clock = Clock::default();
             let mut seen = Stamp::ZERO;
             for (now, other, merges) in steps {
                 if merges {
-                    clock.merge(Stamp::new(other, 0));
+                    clock.merge(Now(now), Stamp::new(other, 0));
                     seen = seen.max(Stamp::new(other, 0));
                 } else {
                     let stamp = clock.tick(Now(now), Stamp::ZERO);
                     prop_assert!(stamp > seen);
                     seen = stamp;
                 }
+            }
+        }
+
+        #[test]
+        fn stamps_are_after_their_parents_and_bounded_whatever_clocks_do(
+            steps in proptest::collection::vec((0u64..5_000_000, 0u64..5_000_000, 0u16..9), 1..100)
+        ) {
+            let mut clock = Clock::default();
+            for (now, parent, counter) in steps {
+                let (now, parent) = (Now(now), Stamp::new(parent, counter));
+                let stamp = clock.tick(now, parent);
+                prop_assert!(stamp > parent);
+                prop_assert!(!Clock::is_beyond_parent(stamp, now, DRIFT_BOUND, parent));
+                clock.merge(now, parent);
             }
         }
     }

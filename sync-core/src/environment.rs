@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::clock::Now;
-use crate::model::{DocumentId, Epoch, ReplicaId, Term};
+use crate::model::{DocumentId, Epoch, LogKey, NewLog, ReplicaId, Term};
 
 /// Time and chance, as the outside of the pure parts is given them. Tests bring their own.
 pub trait Environment: Send + Sync + fmt::Debug + 'static {
@@ -34,7 +34,13 @@ impl dyn Environment {
         Epoch(self.bytes())
     }
 
-    /// The mark of a server start.
+    /// What a log begins with.
+    #[must_use]
+    pub fn new_log(&self) -> NewLog {
+        NewLog { epoch: self.epoch(), key: LogKey(self.bytes()) }
+    }
+
+    /// The id of a server start.
     #[must_use]
     pub fn term(&self) -> Term {
         Term(self.seed())

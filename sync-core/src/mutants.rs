@@ -166,6 +166,14 @@ mutants! {
     KnownErasureRevives = "known-erasure-revives";
     /// A retry makes an erasure again of which the edit only knew.
     RetryErases = "retry-erases";
+    /// A stamp far ahead carries all later ones with it.
+    ClockStaysAhead = "clock-stays-ahead";
+    /// The stamp of an author is not judged.
+    AuthorNotJudged = "author-not-judged";
+    /// A state that travelled under an earlier identity is taken for somebody else's.
+    FormerForeign = "former-foreign";
+    /// A conflict that waits for the app does not end when both sides become equal.
+    EqualStaysDeferred = "equal-stays-deferred";
     /// An edit that is stamped anew loses its body.
     StampingLosesBody = "stamping-loses-body";
 }

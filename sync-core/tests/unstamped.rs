@@ -56,6 +56,7 @@ impl World {
             id: PushId(id),
             changes,
             recall: None,
+            mark: None,
         };
         self.server.admit(None, REPLICA).await.unwrap().push(batch).await.unwrap()
     }
@@ -91,7 +92,7 @@ fn change(id: &str, base: Option<BaseRef>, body: Option<&'static str>) -> Change
 
 fn decided(verdicts: Verdicts) -> (Epoch, Vec<Verdict>) {
     match verdicts {
-        Verdicts::Decided { epoch, verdicts } => (epoch, verdicts),
+        Verdicts::Decided { epoch, verdicts, .. } => (epoch, verdicts),
         other => panic!("{other:?}"),
     }
 }

@@ -16,8 +16,9 @@ use sync_core::codec::Codec;
 use sync_core::error::{ErrorKind, Retry};
 use sync_core::model::{
     BaseRef, Body, Change, Chunk, Collection, Cursor, Digest, DocumentId, DocumentState, Epoch,
-    Limits, LogEntry, PushBatch, PushId, Rejection, RejectionCode, ReplicaId, Reset, ResetReason,
-    Revision, Scope, Seq, ServerState, Stamp, Term, TermStart, Verdict, VerdictKind, Verdicts,
+    Limits, LogEntry, LogKey, LogMark, LogRun, PushBatch, PushId, Rejection, RejectionCode,
+    ReplicaId, Reset, ResetReason, Revision, Scope, Seq, ServerState, Stamp, Term, Verdict,
+    VerdictKind, Verdicts,
 };
 use sync_core::protocol::{
     Ack, FrameReader, FrameWriter, Goodbye, Greeting, Hello, Message, Payload, Pull, Push,
@@ -70,11 +71,11 @@ fn since(state: DocumentState, erased: Revision) -> DocumentState {
     DocumentState { erased: Some(erased), ..state }
 }
 
-fn terms() -> Vec<TermStart> {
-    vec![
-        TermStart { term: Term(0x1122_3344_5566_7788), first: Seq(1) },
-        TermStart { term: Term(u64::MAX), first: Seq(200) },
-    ]
+/// Two runs of a log, the second of which ends there.
+fn mark(at: u64) -> LogMark {
+    let run = |term, first, last| LogRun { term: Term(term), first: Seq(first), last: Seq(last) };
+    let runs = vec![run(0x1122_3344_5566_7788, 1, 199), run(u64::MAX, 200, at)];
+    LogMark::sign(EPOCH, runs, &LogKey([0x4b; 16]))
 }
 
 /// In the middle of a full pull, with a collection that was added later.
@@ -88,7 +89,7 @@ fn cursor() -> Cursor {
             (Collection::new("überlauf").unwrap(), Seq(127)),
         ]),
         floor: Some(Seq(1_000)),
-        terms: terms(),
+        mark: Some(mark(300)),
         ..Cursor::default()
     }
 }
@@ -231,6 +232,7 @@ fn messages() -> Vec<(&'static str, &'static str, Message)> {
                         state: since(tombstone(a2), a2),
                     }],
                     recall: None,
+                    mark: Some(mark(300)),
                 },
             }),
         ),
@@ -245,6 +247,7 @@ fn messages() -> Vec<(&'static str, &'static str, Message)> {
                     replica: LAPTOP,
                     id: PushId(17),
                     recall: None,
+                    mark: None,
                     changes: vec![
                         Change {
                             collection: notes(),
@@ -308,12 +311,19 @@ fn messages() -> Vec<(&'static str, &'static str, Message)> {
                 epoch: EPOCH,
                 seq: Seq(300),
                 digest: Some(Digest(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10)),
+                mark: Some(mark(300)),
             }),
         ),
         (
             "ack-unsettled",
             "A position of a replica with edits of its own.",
-            Message::Ack(Ack { scope: scope(), epoch: EPOCH, seq: Seq(0), digest: None }),
+            Message::Ack(Ack {
+                scope: scope(),
+                epoch: EPOCH,
+                seq: Seq(0),
+                digest: None,
+                mark: None,
+            }),
         ),
         ("auth", "Another token.", Message::Auth("another secret".to_owned())),
         (
@@ -327,7 +337,8 @@ fn messages() -> Vec<(&'static str, &'static str, Message)> {
                 next: Seq(299),
                 head: Seq(300),
                 horizon: Seq(128),
-                terms: terms(),
+                mark: Some(mark(299)),
+                covers: Some(BTreeSet::from([notes(), Collection::new("labels").unwrap()])),
                 entries: vec![
                     LogEntry {
                         seq: Seq(6),
@@ -361,7 +372,8 @@ fn messages() -> Vec<(&'static str, &'static str, Message)> {
                 next: Seq(302),
                 head: Seq(302),
                 horizon: Seq(128),
-                terms: Vec::new(),
+                mark: None,
+                covers: None,
                 entries: vec![
                     LogEntry {
                         seq: Seq(300),
@@ -395,7 +407,8 @@ fn messages() -> Vec<(&'static str, &'static str, Message)> {
                 next: Seq(301),
                 head: Seq(301),
                 horizon: Seq(0),
-                terms: Vec::new(),
+                mark: None,
+                covers: None,
                 entries: Vec::new(),
                 bookmarks: None,
             }),
@@ -406,6 +419,7 @@ fn messages() -> Vec<(&'static str, &'static str, Message)> {
              every kind of rejection.",
             Message::Verdicts(Verdicts::Decided {
                 epoch: EPOCH,
+                mark: Some(mark(305)),
                 verdicts: vec![
                     verdict(301, VerdictKind::Accepted, None),
                     verdict(
@@ -465,6 +479,7 @@ fn messages() -> Vec<(&'static str, &'static str, Message)> {
                         state: tombstone(a1),
                     }],
                     recall: Some(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff),
+                    mark: None,
                 },
             }),
         ),

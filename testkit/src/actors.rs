@@ -236,7 +236,7 @@ impl<C: Cores> Actors<C> {
             match &reply {
                 Reply::Chunk(chunk) if chunk.next <= cursor.after => continue,
                 Reply::Chunk(chunk) => {
-                    let ahead = cursor.advanced(chunk.epoch, chunk.next, chunk.head);
+                    let ahead = cursor.following(chunk);
                     self.actors[replica].live = Some((ticket, ahead, false));
                 }
                 Reply::Reset(_) => self.actors[replica].live = None,

@@ -29,7 +29,7 @@ use transport_http::{HttpConfig, HttpTransport, ProxyBy};
 const FORMATS: [Format; 2] = [Format::Frame, Format::Json];
 
 fn ack() -> Ack {
-    Ack { scope: Scope::default(), epoch: EPOCH, seq: Seq(5), digest: None }
+    Ack { scope: Scope::default(), epoch: EPOCH, seq: Seq(5), digest: None, mark: None }
 }
 
 fn batch(changes: usize, bytes: usize) -> PushBatch {
@@ -50,13 +50,14 @@ fn batch(changes: usize, bytes: usize) -> PushBatch {
         id: PushId(4),
         changes: (0..changes).map(change).collect(),
         recall: None,
+        mark: None,
     }
 }
 
 fn accepted(n: usize) -> Verdicts {
     let verdict =
         |n| Verdict { seq: Seq(n as u64 + 1), kind: VerdictKind::Accepted, current: None };
-    Verdicts::Decided { epoch: EPOCH, verdicts: (0..n).map(verdict).collect() }
+    Verdicts::Decided { epoch: EPOCH, mark: None, verdicts: (0..n).map(verdict).collect() }
 }
 
 const RESET: Reset = Reset { epoch: EPOCH, reason: ResetReason::DigestDiffers };
@@ -197,7 +198,7 @@ async fn at_the_head_a_pull_is_a_condition_and_its_answer_an_empty_chunk() {
     let unconditional = [
         Pull { cursor: Cursor { floor: Some(Seq(9)), ..at(5) }, ..pull(5) },
         Pull { cursor: Cursor { after: Seq(2), ..at(5) }, ..pull(5) },
-        Pull { cursor: Cursor { terms: Vec::new(), ..at(5) }, ..pull(5) },
+        Pull { cursor: Cursor { mark: None, ..at(5) }, ..pull(5) },
         Pull { cursor: Cursor { epoch: None, ..at(5) }, ..pull(5) },
         pull(0),
     ];
@@ -208,7 +209,7 @@ async fn at_the_head_a_pull_is_a_condition_and_its_answer_an_empty_chunk() {
     }
     // Once a chunk has come this way, its server starts are known.
     connection.pull(pull(0)).await.unwrap();
-    let known = Pull { cursor: Cursor { terms: Vec::new(), ..at(5) }, ..pull(5) };
+    let known = Pull { cursor: Cursor { mark: None, ..at(5) }, ..pull(5) };
     assert!(matches!(connection.pull(known).await.unwrap(), Delivery::Chunk(c) if c == nothing));
 }
 

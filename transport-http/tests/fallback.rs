@@ -104,6 +104,7 @@ fn batch(n: u64) -> PushBatch {
         id: PushId(n),
         changes: vec![change],
         recall: None,
+        mark: None,
     }
 }
 

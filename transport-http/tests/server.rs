@@ -190,11 +190,17 @@ async fn everything_travels_in_frames_too() {
         id: sync_core::model::PushId(2),
         changes: Vec::new(),
         recall: None,
+        mark: None,
     };
     let verdicts: Verdicts = frame(post(PUSHES, Format::Frame.encode(batch).unwrap()), 200).await;
     assert!(matches!(verdicts, Verdicts::Decided { .. }));
-    let ack =
-        |digest| Ack { scope: scope.clone(), epoch: welcome.scopes[0].epoch, seq: Seq(1), digest };
+    let ack = |digest| Ack {
+        scope: scope.clone(),
+        epoch: welcome.scopes[0].epoch,
+        seq: Seq(1),
+        digest,
+        mark: None,
+    };
     let ack = |digest| {
         let bytes = Format::Frame.encode(ack(digest)).unwrap();
         post(ACKNOWLEDGEMENTS, bytes).header(REPLICA_HEADER, REPLICA)

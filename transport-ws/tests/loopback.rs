@@ -172,7 +172,8 @@ fn chunk(after: u64, body: &str) -> Chunk {
         next: Seq(after + 1),
         head: Seq(after + 1),
         horizon: Seq(0),
-        terms: Vec::new(),
+        mark: None,
+        covers: None,
         entries: vec![LogEntry {
             seq: Seq(after + 1),
             collection: Collection::new("notes").unwrap(),
@@ -196,12 +197,13 @@ fn batch(body: &str) -> PushBatch {
             state: state(body),
         }],
         recall: None,
+        mark: None,
     }
 }
 
 fn accepted() -> Verdicts {
     let verdict = Verdict { seq: Seq(1), kind: VerdictKind::Accepted, current: None };
-    Verdicts::Decided { epoch: Epoch([2; 16]), verdicts: vec![verdict] }
+    Verdicts::Decided { epoch: Epoch([2; 16]), mark: None, verdicts: vec![verdict] }
 }
 
 fn text(bytes: usize) -> String {
@@ -244,7 +246,13 @@ async fn requests_and_a_live_stream_go_both_ways() {
     let asking = async {
         assert_eq!(connection.pull(pull()).await.unwrap(), Delivery::Chunk(chunk(0, "1")));
         assert_eq!(connection.push(batch("2")).await.unwrap(), accepted());
-        let ack = Ack { scope: Scope::default(), epoch: Epoch([2; 16]), seq: Seq(1), digest: None };
+        let ack = Ack {
+            scope: Scope::default(),
+            epoch: Epoch([2; 16]),
+            seq: Seq(1),
+            digest: None,
+            mark: None,
+        };
         assert!(connection.acknowledge(ack).await.unwrap().is_some());
         let mut live = connection.live(pull());
         for after in 1..20 {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use twotide::core::clock::Now;
 use twotide::core::model::{
-    Body, Change, Collection, DocumentId, DocumentState, Epoch, PushBatch, PushId, Rejection,
-    ReplicaId, Revision, Scope, Stamp, Term,
+    Body, Change, Collection, DocumentId, DocumentState, Epoch, LogKey, NewLog, PushBatch, PushId,
+    Rejection, ReplicaId, Revision, Scope, Stamp, Term,
 };
 use twotide::core::resolver::Resolution;
 use twotide::core::server::ops::{AppendContext, Judge};
@@ -73,13 +73,20 @@ pub(crate) fn server(path: &Path, documents: usize) {
             now: THEN,
             term: Term(7),
             drift: std::time::Duration::MAX,
-            fresh: Epoch([7; 16]),
+            fresh: NewLog { epoch: Epoch([7; 16]), key: LogKey([7; 16]) },
         };
         let starts = (0..documents).step_by(APPEND);
         for (batch, first) in starts.enumerate() {
             let changes = (first..documents.min(first + APPEND)).map(&mut change).collect();
             let id = PushId(batch as u64 + 1);
-            let batch = PushBatch { scope: Scope::default(), replica, id, changes, recall: None };
+            let batch = PushBatch {
+                scope: Scope::default(),
+                replica,
+                id,
+                changes,
+                recall: None,
+                mark: None,
+            };
             storage.append(cx, batch, Arc::new(Anything)).await.unwrap();
         }
         storage.close().await.unwrap();

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use storage_redb::{open_replica, open_server};
 use sync_core::error::{ErrorKind, Retry};
-use sync_core::model::{Epoch, ReplicaId, Scope};
+use sync_core::model::{Epoch, LogKey, NewLog, ReplicaId, Scope};
 use sync_core::storage::{ServerStorage, Storage};
 
 const REPLICA: ReplicaId = ReplicaId([7; 16]);
@@ -35,7 +35,10 @@ async fn a_server_remembers_its_scopes_and_is_no_replica() {
     let path = folder.path().join("server.redb");
     for fresh in [1, 2] {
         let server = open_server(&path).unwrap();
-        let scope = server.scope(Scope::default(), Epoch([fresh; 16])).await.unwrap();
+        let scope = server
+            .scope(Scope::default(), NewLog { epoch: Epoch([fresh; 16]), key: LogKey([7; 16]) })
+            .await
+            .unwrap();
         assert_eq!(scope.epoch, Epoch([1; 16]));
         server.close().await.unwrap();
         let (kind, retry, text) = error_of_opening(&path);

@@ -2,7 +2,7 @@
 
 use rusqlite::{Row, params};
 use sync_core::error::Result;
-use sync_core::model::{Collection, DocumentId, ReplicaId, Scope, Seq};
+use sync_core::model::{Collection, DocumentId, LogRun, ReplicaId, Scope, Seq, Term};
 use sync_core::server::record::{Acknowledged, PushRecord, ServerRow, ServerScope};
 use sync_core::server::rows::{LogRow, ServerReads};
 
@@ -58,6 +58,17 @@ impl<A> ServerReads for Core<Server, A> {
             Ok((collection, columns::document_id(row, KEY)?, server_row(row)?))
         };
         self.each(sql::LOG, params![scope.as_str(), bound(after.0)], decode, visit)
+    }
+
+    fn run_at(&self, scope: &Scope, position: Seq) -> Result<Option<LogRun>> {
+        self.one(sql::RUN, params![scope.as_str(), bound(position.0)], |row| {
+            Ok(LogRun {
+                // The id of a start is 64 random bits, of which the sign means nothing.
+                term: Term(columns::integer(row, 0)?.cast_unsigned()),
+                first: Seq(columns::unsigned(row, 1)?),
+                last: Seq(columns::unsigned(row, 2)?),
+            })
+        })
     }
 
     fn push_record(&self, scope: &Scope, replica: ReplicaId) -> Result<Option<PushRecord>> {

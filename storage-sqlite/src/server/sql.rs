@@ -43,6 +43,14 @@ pub(super) const LOG: &str = concat!(
     " AND d.seq > ?2 ORDER BY d.seq"
 );
 
+pub(super) const RUN: &str = concat!(
+    "SELECT term, first, last FROM run WHERE scope_id = ",
+    scope!(),
+    " AND first <= ?2 ORDER BY first DESC LIMIT 1"
+);
+pub(super) const PUT_RUN: &str = "INSERT INTO run (scope_id, first, term, last) VALUES (?1, ?2, ?3, ?4) \
+     ON CONFLICT (scope_id, first) DO UPDATE SET term = excluded.term, last = excluded.last";
+
 pub(super) const INSERT: &str = "INSERT INTO log (scope_id, seq, first, collection_id, id, stamp, replica, author_stamp, \
      author_replica, created, offered, body, erased) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
@@ -62,7 +70,7 @@ mod tests {
     #[test]
     fn no_statement_scans_or_sorts_a_table() {
         let core = SqliteServerWriter::in_memory().unwrap();
-        for sql in [SCOPE, SCOPES, ROW, LOG, REMOVE, PUSH, ACKNOWLEDGED] {
+        for sql in [SCOPE, SCOPES, ROW, LOG, RUN, REMOVE, PUSH, ACKNOWLEDGED] {
             assert_searches(&core.connection, sql);
         }
         let log = plan(&core.connection, LOG);

@@ -3,12 +3,12 @@
 use rusqlite::params;
 use sync_core::codec::Codec;
 use sync_core::error::Result;
-use sync_core::model::{Collection, DocumentId, ReplicaId, Scope};
+use sync_core::model::{Collection, DocumentId, LogRun, ReplicaId, Scope};
 use sync_core::server::record::{Acknowledged, PushRecord, ServerRow, ServerScope};
 use sync_core::server::rows::ServerRows;
 
 use super::{SqliteServerWriter, sql};
-use crate::columns::{StateColumns, number, to_blob};
+use crate::columns::{StateColumns, bound, number, to_blob};
 
 impl SqliteServerWriter {
     fn put_per_replica(
@@ -26,6 +26,12 @@ impl SqliteServerWriter {
 impl ServerRows for SqliteServerWriter {
     fn put_scope(&mut self, scope: &Scope, row: &ServerScope) -> Result<()> {
         self.run(sql::PUT_SCOPE, params![scope.as_str(), to_blob(row)]).map(drop)
+    }
+
+    fn put_run(&mut self, scope: &Scope, run: &LogRun) -> Result<()> {
+        let (first, last) = (number(run.first.0)?, bound(run.last.0));
+        let term = run.term.0.cast_signed();
+        self.run(sql::PUT_RUN, params![self.intern_scope(scope)?, first, term, last]).map(drop)
     }
 
     fn put_row(

@@ -11,8 +11,8 @@ use sync_core::clock::Now;
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::{
     BaseRef, Body, Change, Checkpoint, Collection, DocumentId, DocumentKey, DocumentState, Epoch,
-    Generation, Limits, LogEntry, PushBatch, PushId, Rejection, RejectionCode, ReplicaId, Reset,
-    ResetReason, Revision, Scope, Stamp, Term, Verdicts,
+    Generation, Limits, LogEntry, LogKey, NewLog, PushBatch, PushId, Rejection, RejectionCode,
+    ReplicaId, Reset, ResetReason, Revision, Scope, Stamp, Term, Verdicts,
 };
 use sync_core::replica::{Context, Decision, Forget, LocalTransaction, LocalWrite, WriteOperation};
 use sync_core::resolver::{LastWriteWins, Resolution, ResolveOn, Resolvers};
@@ -143,7 +143,7 @@ fn other_batch(known: &Known, now: Now, writes: &Writes) -> PushBatch {
     };
     let changes = writes.iter().enumerate().map(change).collect();
     let id = PushId(known.pushed + 1);
-    PushBatch { scope: Scope::default(), replica: OTHER, id, changes, recall: None }
+    PushBatch { scope: Scope::default(), replica: OTHER, id, changes, recall: None, mark: None }
 }
 
 fn base(entry: &LogEntry, epoch: Epoch) -> BaseRef {
@@ -158,7 +158,12 @@ async fn append(
     batch: PushBatch,
 ) -> Result<Verdicts> {
     let drift = Duration::from_secs(60);
-    let cx = AppendContext { now, term: Term(1), drift, fresh: Epoch([1; 16]) };
+    let cx = AppendContext {
+        now,
+        term: Term(1),
+        drift,
+        fresh: NewLog { epoch: Epoch([1; 16]), key: LogKey([7; 16]) },
+    };
     let appended = server.append(cx, batch, Arc::new(Strict)).await?;
     for entry in &appended.entries {
         let name = (entry.collection.clone(), entry.id.clone());
@@ -221,7 +226,7 @@ async fn carry_out(
         Step::Acknowledge => {
             let at = checkpoint(replica).await?;
             let epoch = at.epoch.ok_or_else(|| missing("an epoch"))?;
-            let ack = Acknowledgement { epoch, seq: at.after(), digest: None };
+            let ack = Acknowledgement { epoch, seq: at.after(), digest: None, mark: None };
             server.acknowledge(scope, REPLICA, ack).await?;
         }
         Step::Purge => {

@@ -5,9 +5,10 @@ use crate::clock::Now;
 use crate::error::Result;
 use crate::model::{
     BaseRef, Bookmark, Change, Checkpoint, Chunk, Collection, Cursor, Digest, DocumentId,
-    DocumentKey, DocumentState, Epoch, FullPull, Generation, Limits, LocalSeq, LogEntry, PushBatch,
-    PushId, Rejection, RejectionCode, ReplicaId, Reset, ResetReason, Revision, Scope, Seq,
-    ServerState, Settled, Stamp, Term, TermStart, Verdict, VerdictKind, Verdicts,
+    DocumentKey, DocumentState, Epoch, FullPull, Generation, Limits, LocalSeq, LogEntry, LogKey,
+    LogMark, LogRun, PushBatch, PushId, Rejection, RejectionCode, ReplicaId, Reset, ResetReason,
+    Revision, Scope, Seq, ServerState, Settled, Stamp, Term, TermStart, Verdict, VerdictKind,
+    Verdicts,
 };
 use crate::replica::WriteLimits;
 
@@ -39,7 +40,7 @@ macro_rules! codec_16_bytes {
     )*};
 }
 
-codec_16_bytes!(ReplicaId Epoch);
+codec_16_bytes!(ReplicaId Epoch LogKey);
 
 impl Codec for Scope {
     fn encode(&self, out: &mut Vec<u8>) {
@@ -154,6 +155,50 @@ impl Codec for DocumentState {
     }
 }
 
+/// The marks of a log stand where rows of before had the list of server starts that they knew, which is read and forgotten:
+/// it proved nothing. The newest mark is kept at the end of the scope's row.
+impl Codec for Checkpoint {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.epoch.encode(out);
+        self.position.encode(out);
+        self.backfills.encode(out);
+        self.full_pull.encode(out);
+        Vec::<TermStart>::new().encode(out);
+    }
+    fn decode(input: &mut Reader) -> Result<Self> {
+        let checkpoint = Self {
+            epoch: Codec::decode(input)?,
+            position: Codec::decode(input)?,
+            backfills: Codec::decode(input)?,
+            full_pull: Codec::decode(input)?,
+            ..Self::default()
+        };
+        Vec::<TermStart>::decode(input)?;
+        Ok(checkpoint)
+    }
+}
+
+impl Codec for LogMark {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.epoch.encode(out);
+        self.at.encode(out);
+        self.runs.encode(out);
+        self.proof.encode(out);
+    }
+    fn decode(input: &mut Reader) -> Result<Self> {
+        let mark = Self {
+            epoch: Codec::decode(input)?,
+            at: Codec::decode(input)?,
+            runs: Codec::decode(input)?,
+            proof: Codec::decode(input)?,
+        };
+        if mark.is_well_formed() {
+            return Ok(mark);
+        }
+        Err(malformed("the runs of a mark are not in order, or do not end at its position"))
+    }
+}
+
 /// What there is of a body: none; one; none, and this is the erasure; none or one, written after an erasure.
 const DELETED: u8 = 0;
 const LIVE: u8 = 1;
@@ -168,16 +213,16 @@ codec_struct! {
     Settled { epoch, seq, state }
     BaseRef { revision, epoch, seq, tombstone }
     Change { collection, id, base, base_body, state }
-    PushBatch { scope, replica, id, changes, recall }
+    PushBatch { scope, replica, id, changes, recall, mark }
     Verdict { seq, kind, current }
     Rejection { code, reason }
     LogEntry { seq, collection, id, state }
-    Chunk { scope, epoch, after, next, head, horizon, terms, entries | bookmarks }
+    Chunk { scope, epoch, after, next, head, horizon, mark, covers, entries | bookmarks }
     Reset { epoch, reason }
     TermStart { term, first }
+    LogRun { term, first, last }
     FullPull { floor, generation, marks }
-    Checkpoint { epoch, position, backfills, full_pull, terms | bookmark, seen, collections }
-    Cursor { epoch, after, position, backfills, floor, terms, collections | bookmark, seen }
+    Cursor { epoch, after, position, backfills, floor, mark, collections | bookmark, seen }
     Limits { documents, bytes }
     WriteLimits { body_bytes, transaction }
 }
@@ -198,7 +243,7 @@ codec_enum!(RejectionCode {
 });
 
 codec_enum!(Verdicts {
-    0 => Decided { epoch, verdicts },
+    0 => Decided { epoch, mark, verdicts },
     1 => Stale,
     2 => Cloned,
     3 => Recalled,
@@ -209,6 +254,7 @@ codec_enum!(ResetReason {
     1 => BelowHorizon,
     2 => DigestDiffers,
     3 => Requested,
+    4 => Unproven,
 });
 
 #[cfg(test)]

@@ -8,12 +8,12 @@ use futures_util::{FutureExt, StreamExt};
 
 use super::finish::{Connected, Done};
 use super::{Kept, Stream, Task};
-use crate::clock::Now;
+use crate::clock::{Now, ServerTime};
 use crate::engine::{Event, Failure, Output, Ticket};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::model::{Cursor, PushId, Reset, Scope, Seq};
 use crate::protocol::{Ack, Goodbye, Greeting, Hello, Pull, VERSIONS};
-use crate::replica::{Forget, ReplicaState, WriteLimits};
+use crate::replica::{Context, Forget, ReplicaState, WriteLimits};
 use crate::transport::Connection;
 use tokio::time::timeout;
 
@@ -83,6 +83,7 @@ impl Task {
         let (storage, transport) = (self.parts.storage.clone(), self.parts.transport.clone());
         let (schema, agent) = (self.options.schema, self.options.agent.clone());
         let cx = self.context();
+        let environment = Arc::clone(&self.parts.environment);
         let (attempt, handle) = abortable(async move {
             let state = storage.state().await?;
             let mut told = BTreeMap::new();
@@ -104,10 +105,13 @@ impl Task {
                 scopes: scopes.into_iter().map(greet).collect(),
             };
             let asked = hello.scopes.iter().map(|g| (g.scope.clone(), g.cursor.clone())).collect();
+            let sent = environment.now();
             let (connection, welcome) = tokens.connect(&*transport, hello).await?;
             let (body_bytes, transaction) = (welcome.body_bytes, welcome.push_limits);
             let limits = WriteLimits { body_bytes, transaction };
-            storage.note_server(cx, Now(welcome.server_time), limits).await?;
+            let time = ServerTime { asked: sent, told: Now(welcome.server_time) };
+            let cx = Context { now: environment.now(), ..cx };
+            storage.note_server(cx, time, limits).await?;
             // Of a scope that is not welcome, or has to begin elsewhere, nothing was heard.
             told.retain(|scope, _| {
                 welcome.scopes.iter().any(|w| w.scope == *scope && w.reset.is_none())
@@ -345,5 +349,6 @@ fn ack(state: &ReplicaState, scope: &Scope, settled: Seq) -> Option<Ack> {
         epoch: checkpoint.epoch?,
         seq: checkpoint.after(),
         digest: (is_settled && whole && settled <= checkpoint.after()).then_some(summary.digest),
+        mark: checkpoint.mark.clone(),
     })
 }

@@ -2,7 +2,9 @@
 
 use super::{Event, Goal};
 use crate::error::{Error, ErrorKind, Retry};
-use crate::model::{Bookmark, Checkpoint, Cursor, Epoch, PushId, Reset, Scope, Seq, Verdicts};
+use crate::model::{
+    Bookmark, Checkpoint, Cursor, Epoch, LogMark, PushId, Reset, Scope, Seq, Verdicts,
+};
 
 /// Names one request or payload; never used twice by one engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,12 +42,15 @@ pub struct ChunkMeta {
     pub weight: usize,
     /// What a foreign backend calls its end.
     pub bookmark: Option<Bookmark>,
+    /// The mark of the log at its end.
+    pub mark: Option<LogMark>,
 }
 
 impl ChunkMeta {
     /// The cursor that continues after the chunk, which began at `cursor`.
     pub(super) fn follow(&self, cursor: &Cursor) -> Cursor {
-        cursor.advanced(self.epoch, self.next, self.head).at(self.bookmark.clone())
+        let next = cursor.advanced(self.epoch, self.next, self.head, self.mark.as_ref());
+        next.at(self.bookmark.clone())
     }
 }
 
@@ -53,7 +58,8 @@ impl From<&crate::model::Chunk> for ChunkMeta {
     fn from(chunk: &crate::model::Chunk) -> Self {
         let (entries, weight) = (chunk.entries.len(), chunk.weight());
         let crate::model::Chunk { epoch, after, next, head, .. } = *chunk;
-        Self { epoch, after, next, head, entries, weight, bookmark: chunk.bookmark() }
+        let (bookmark, mark) = (chunk.bookmark(), chunk.mark.clone());
+        Self { epoch, after, next, head, entries, weight, bookmark, mark }
     }
 }
 

@@ -68,6 +68,7 @@ impl Script {
             entries: (next - after) as usize,
             weight: 100,
             bookmark: None,
+            mark: None,
         };
         let result = Ok(Delivery::Chunk(meta));
         self.input(Input::Delivered { scope: scope(), ticket, payload, result });

@@ -223,7 +223,7 @@ impl ClosureConnection {
                 if chunk.next == cursor.after && chunk.bookmark() == cursor.bookmark {
                     continue;
                 }
-                let advanced = cursor.advanced(chunk.epoch, chunk.next, chunk.head);
+                let advanced = cursor.advanced(chunk.epoch, chunk.next, chunk.head, None);
                 pull.cursor = advanced.at(chunk.bookmark());
             }
             return Ok(delivery);
@@ -250,7 +250,8 @@ impl Connection for ClosureConnection {
                 Sender::All(send) => self.send_all(&line, &batch, send).await,
             }
         };
-        Ok(Verdicts::Decided { epoch: self.inner.epoch, verdicts: self.open(verdicts).await? })
+        let verdicts = self.open(verdicts).await?;
+        Ok(Verdicts::Decided { epoch: self.inner.epoch, mark: None, verdicts })
     }
 
     fn live(&self, pull: Pull) -> BoxStream<'static, Result<Delivery>> {

@@ -160,7 +160,8 @@ impl Line {
             next,
             head: if page.more { next.next() } else { next },
             horizon: Seq(0),
-            terms: Vec::new(),
+            mark: None,
+            covers: None,
             entries,
             bookmarks: Some(Bookmarks { after: bookmark.clone(), next: page.bookmark }),
         }))

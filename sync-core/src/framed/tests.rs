@@ -121,11 +121,18 @@ fn pull() -> Pull {
 
 fn batch() -> PushBatch {
     let replica = ReplicaId([1; 16]);
-    PushBatch { scope: Scope::default(), replica, id: PushId(1), changes: Vec::new(), recall: None }
+    PushBatch {
+        scope: Scope::default(),
+        replica,
+        id: PushId(1),
+        changes: Vec::new(),
+        recall: None,
+        mark: None,
+    }
 }
 
 fn ack() -> Ack {
-    Ack { scope: Scope::default(), epoch: Epoch([2; 16]), seq: Seq(1), digest: None }
+    Ack { scope: Scope::default(), epoch: Epoch([2; 16]), seq: Seq(1), digest: None, mark: None }
 }
 
 fn chunk(after: u64) -> Chunk {
@@ -136,14 +143,15 @@ fn chunk(after: u64) -> Chunk {
         next: Seq(after + 1),
         head: Seq(9),
         horizon: Seq(0),
-        terms: Vec::new(),
+        mark: None,
+        covers: None,
         entries: Vec::new(),
         bookmarks: None,
     }
 }
 
 fn verdicts() -> Verdicts {
-    Verdicts::Decided { epoch: Epoch([2; 16]), verdicts: Vec::new() }
+    Verdicts::Decided { epoch: Epoch([2; 16]), mark: None, verdicts: Vec::new() }
 }
 
 /// A transport, and the servers that its connections reach.

@@ -161,7 +161,8 @@ mod tests {
             next: crate::model::Seq(2),
             head: crate::model::Seq(3),
             horizon: crate::model::Seq(0),
-            terms: Vec::new(),
+            mark: None,
+            covers: None,
             entries: Vec::new(),
             bookmarks: None,
         };

@@ -10,7 +10,7 @@ use super::keys::{Key, decode, names, read, tail};
 use super::replica::pass_through;
 use crate::codec::Codec;
 use crate::error::Result;
-use crate::model::{Collection, DocumentId, ReplicaId, Scope, Seq};
+use crate::model::{Collection, DocumentId, LogRun, ReplicaId, Scope, Seq};
 use crate::server::record::{Acknowledged, PushRecord, ServerRow, ServerScope};
 use crate::server::rows::{LogRow, ServerReads, ServerRows};
 use crate::storage::{Durability, Probe, Snapshot, Transactional};
@@ -22,6 +22,8 @@ const POSITION: u8 = b'd';
 const LOG: u8 = b'l';
 const PUSH: u8 = b'p';
 const ACKNOWLEDGED: u8 = b'a';
+/// (scope, first position, the highest one first) -> the run: the run of a position is the first one of a range.
+const RUN: u8 = b'r';
 
 /// A server's rows over a [`KvWriter`] or a [`KvReader`].
 #[derive(Debug)]
@@ -37,6 +39,10 @@ fn position_key(scope: &Scope, collection: &Collection, id: &DocumentId) -> Key 
 
 fn log_key(scope: &Scope, seq: Seq) -> Key {
     Key::table(LOG).name(scope.as_bytes()).number(seq.0)
+}
+
+fn run_key(scope: &Scope, first: Seq) -> Key {
+    Key::table(RUN).name(scope.as_bytes()).number(u64::MAX - first.0)
 }
 
 fn replica_key(table: u8, scope: &Scope, replica: ReplicaId) -> Key {
@@ -93,6 +99,16 @@ impl<T: KvReads> ServerReads for ServerKv<T> {
         })
     }
 
+    fn run_at(&self, scope: &Scope, position: Seq) -> Result<Option<LogRun>> {
+        let end = Key::table(RUN).name(scope.as_bytes()).end();
+        let mut found = None;
+        self.0.range(&run_key(scope, position), &end, &mut |_, value| {
+            found = Some(decode::<LogRun>(Bytes::copy_from_slice(value))?);
+            Ok(ControlFlow::Break(()))
+        })?;
+        Ok(found)
+    }
+
     fn push_record(&self, scope: &Scope, replica: ReplicaId) -> Result<Option<PushRecord>> {
         read(&self.0, replica_key(PUSH, scope, replica))
     }
@@ -105,6 +121,11 @@ impl<T: KvReads> ServerReads for ServerKv<T> {
 impl<K: OrderedKv> ServerRows for ServerKv<KvWriter<K>> {
     fn put_scope(&mut self, scope: &Scope, row: &ServerScope) -> Result<()> {
         self.0.put(scope_key(scope), Some(row.to_bytes()));
+        Ok(())
+    }
+
+    fn put_run(&mut self, scope: &Scope, run: &LogRun) -> Result<()> {
+        self.0.put(run_key(scope, run.first), Some(run.to_bytes()));
         Ok(())
     }
 

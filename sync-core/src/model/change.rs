@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
-    Body, Collection, DocumentId, DocumentState, Epoch, PushId, ReplicaId, Revision, Scope, Seq,
-    ServerState, Settled, Stamp,
+    Body, Collection, DocumentId, DocumentState, Epoch, LogMark, PushId, ReplicaId, Revision,
+    Scope, Seq, ServerState, Settled, Stamp,
 };
 use crate::codec::Codec;
 
@@ -97,6 +97,9 @@ pub struct PushBatch {
     pub changes: Vec<Change>,
     /// For a batch that is recalled, the digest of what it was.
     pub recall: Option<u128>,
+    /// The newest mark of the log that the replica has. A server whose log contradicts it was restored, and takes nothing
+    /// before that is sorted out. It is no part of the [digest](Self::digest).
+    pub mark: Option<LogMark>,
 }
 
 impl PushBatch {
@@ -105,7 +108,7 @@ impl PushBatch {
     /// ```
     /// # use sync_core::model::{PushBatch, PushId, ReplicaId, Scope};
     /// # let (scope, replica) = (Scope::default(), ReplicaId([1; 16]));
-    /// let batch = PushBatch { scope, replica, id: PushId(1), changes: Vec::new(), recall: None };
+    /// let batch = PushBatch { scope, replica, id: PushId(1), changes: Vec::new(), recall: None, mark: None };
     /// let digest = batch.digest();
     /// let recall = batch.recalled(digest);
     /// assert_eq!((recall.recall, recall.digest()), (Some(digest), digest));
@@ -215,6 +218,8 @@ pub enum Verdicts {
     Decided {
         /// The life of the log that the positions belong to.
         epoch: Epoch,
+        /// What the server attests of the log up to its head.
+        mark: Option<LogMark>,
         /// The verdicts, as many as the batch has changes.
         verdicts: Vec<Verdict>,
     },

@@ -2,21 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Bookmark, Chunk, Collection, Epoch, Seq, Term};
-
-/// The position at which a server start first wrote to a scope's log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TermStart {
-    /// The start.
-    pub term: Term,
-    /// The first position it gave out in this scope.
-    pub first: Seq,
-}
-
-impl TermStart {
-    /// How many starts a history remembers.
-    pub const KEPT: usize = 16;
-}
+use super::{Bookmark, Chunk, Collection, Epoch, LogMark, Seq};
 
 /// A pull of everything from position 0, which finds out what is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,8 +26,11 @@ pub struct Checkpoint {
     pub backfills: BTreeMap<Collection, Seq>,
     /// The full pull that is under way.
     pub full_pull: Option<FullPull>,
-    /// The server starts that wrote what was taken in.
-    pub terms: Vec<TermStart>,
+    /// The newest mark of the log that the server gave out, with a chunk or with verdicts.
+    pub mark: Option<LogMark>,
+    /// The collections that the server lets the replica see, as the newest chunk said, and while a full pull runs those that
+    /// each chunk of it covered; none for all of them.
+    pub covered: Option<BTreeSet<Collection>>,
     /// What a foreign backend calls this place.
     pub bookmark: Option<Bookmark>,
     /// The newest position that the replica has heard of beside `position`: verdicts name some ahead of it, and a pull
@@ -56,6 +45,13 @@ impl Checkpoint {
     #[must_use]
     pub fn includes(&self, collection: &Collection) -> bool {
         self.collections.as_ref().is_none_or(|chosen| chosen.contains(collection))
+    }
+
+    /// Whether what the server delivers says something of that collection: the replica asks for it, and may see it.
+    #[must_use]
+    pub fn covers(&self, collection: &Collection) -> bool {
+        let is_visible = self.covered.as_ref().is_none_or(|covered| covered.contains(collection));
+        self.includes(collection) && is_visible
     }
 
     /// Where the next chunk must start: the lowest of all positions.
@@ -83,7 +79,7 @@ impl Checkpoint {
             position: self.position,
             backfills: self.backfills.clone(),
             floor: self.full_pull.map(|f| f.floor),
-            terms: self.terms.clone(),
+            mark: self.mark.clone(),
             collections: self.collections.clone(),
             bookmark: self.bookmark.clone(),
             seen: self.seen,
@@ -104,8 +100,8 @@ pub struct Cursor {
     pub backfills: BTreeMap<Collection, Seq>,
     /// The head at which a running full pull began.
     pub floor: Option<Seq>,
-    /// The server starts that wrote what was taken in.
-    pub terms: Vec<TermStart>,
+    /// The newest mark of the log that the replica has: the evidence for its positions.
+    pub mark: Option<LogMark>,
     /// The collections that are asked for; none for every one that the reader may see.
     pub collections: Option<BTreeSet<Collection>>,
     /// What a foreign backend calls this place. It does not travel to a server of ours, which has positions.
@@ -127,18 +123,19 @@ impl Cursor {
         self.backfills.get(collection).copied().unwrap_or(self.position)
     }
 
-    /// The cursor that continues after a chunk of that epoch which ended at `next` when the log ended at `head`. A pull
-    /// from the very beginning, also of a single collection, remembers the head at which it began, until it is at the head.
+    /// The cursor that continues after a chunk of that epoch which ended at `next` when the log ended at `head`, and carried
+    /// that mark. A pull from the very beginning, also of a single collection, remembers the head at which it began, until it
+    /// is at the head.
     ///
-    /// It names no server starts: whoever handed the chunk out knows where it is from, and the starts that were known
-    /// before the chunk do not reach to its end. It has no bookmark either: [`at`](Self::at) adds the chunk's.
+    /// It has no bookmark: [`at`](Self::at) adds the chunk's.
     #[must_use]
-    pub fn advanced(&self, epoch: Epoch, next: Seq, head: Seq) -> Self {
+    pub fn advanced(&self, epoch: Epoch, next: Seq, head: Seq, mark: Option<&LogMark>) -> Self {
         let begins = self.after == Seq(0);
         let mut checkpoint = Checkpoint {
             epoch: Some(epoch),
             position: self.position,
             backfills: self.backfills.clone(),
+            mark: LogMark::newer(self.mark.clone(), mark.cloned()),
             seen: self.seen,
             collections: self.collections.clone(),
             ..Checkpoint::default()
@@ -156,50 +153,17 @@ impl Cursor {
 }
 
 impl Cursor {
-    /// The cursor that continues after a chunk, for a reader who keeps nothing else: like
-    /// [`advanced`](Self::advanced), with the server starts that wrote what was taken in, as the chunk names them.
+    /// The cursor that continues after a chunk, for a reader that keeps nothing else.
     #[must_use]
     pub fn following(&self, chunk: &Chunk) -> Self {
-        let mut next = self.advanced(chunk.epoch, chunk.next, chunk.head);
-        let written = chunk.terms.iter().filter(|t| t.first <= next.position);
-        let mut terms: Vec<_> = written.copied().collect();
-        terms.drain(..terms.len().saturating_sub(TermStart::KEPT));
-        next.terms = terms;
-        next
+        self.advanced(chunk.epoch, chunk.next, chunk.head, chunk.mark.as_ref())
     }
-}
-
-/// Up to which position two histories of server starts tell of the same log.
-///
-/// `ours` ends at `head`, `theirs` at `position`. The result is `position` if nothing speaks against it: a replica that
-/// remembers no starts cannot be contradicted, and starts that fell out of a bounded memory are believed.
-/// The idea is that of leader epochs in replicated logs: a start names who wrote from where, so the end of the last
-/// common start is the end of the common log.
-#[must_use]
-pub fn agree_on_terms(ours: &[TermStart], head: Seq, theirs: &[TermStart], position: Seq) -> Seq {
-    let written = theirs.iter().filter(|t| t.first <= position);
-    let Some(newest) = written.clone().next_back() else { return position.min(head) };
-    if ours.iter().any(|o| o == newest) {
-        let end = ours.iter().find(|o| o.first > newest.first).map_or(head, |o| Seq(o.first.0 - 1));
-        return position.min(end);
-    }
-    // The newest start is unknown here: the common log ends where the last common start ends on either side.
-    let common = written.rev().find(|t| ours.contains(t));
-    common.map_or(Seq(0), |common| {
-        let end = |of: &[TermStart], last: Seq| {
-            of.iter().find(|t| t.first > common.first).map_or(last, |t| Seq(t.first.0 - 1))
-        };
-        end(ours, head).min(end(theirs, position))
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn start(term: u64, first: u64) -> TermStart {
-        TermStart { term: Term(term), first: Seq(first) }
-    }
+    use crate::model::{LogKey, LogRun, Term};
 
     #[test]
     fn a_collection_added_later_catches_up_and_then_shares_the_position() {
@@ -215,7 +179,9 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_that_follows_a_chunk_names_who_wrote_up_to_it() {
+    fn a_cursor_that_follows_a_chunk_carries_the_newest_mark() {
+        let run = |last| LogRun { term: Term(1), first: Seq(1), last: Seq(last) };
+        let mark = |last| Some(LogMark::sign(Epoch([1; 16]), vec![run(last)], &LogKey([7; 16])));
         let mut chunk = Chunk {
             scope: crate::model::Scope::default(),
             epoch: Epoch([1; 16]),
@@ -223,39 +189,21 @@ mod tests {
             next: Seq(5),
             head: Seq(9),
             horizon: Seq(0),
-            terms: (1..=20).map(|n| start(n, n)).collect(),
+            mark: mark(5),
+            covers: None,
             entries: Vec::new(),
             bookmarks: None,
         };
         let first = Cursor::default().following(&chunk);
         assert_eq!((first.position, first.floor), (Seq(5), Some(Seq(9))));
-        assert_eq!(first.terms, (1..=5).map(|n| start(n, n)).collect::<Vec<_>>());
-        (chunk.after, chunk.next, chunk.head) = (Seq(5), Seq(30), Seq(30));
+        assert_eq!(first.mark, mark(5));
+        (chunk.after, chunk.next, chunk.head, chunk.mark) = (Seq(5), Seq(9), Seq(9), mark(9));
         let last = first.following(&chunk);
-        assert_eq!((last.after, last.position, last.floor), (Seq(30), Seq(30), None));
-        assert_eq!(last.terms.len(), TermStart::KEPT);
-    }
-
-    #[test]
-    fn histories_that_agree_leave_the_position_alone() {
-        let ours = [start(1, 1), start(2, 50)];
-        assert_eq!(agree_on_terms(&ours, Seq(80), &ours, Seq(80)), Seq(80));
-        assert_eq!(agree_on_terms(&ours, Seq(80), &ours[..1], Seq(30)), Seq(30));
-        assert_eq!(agree_on_terms(&ours, Seq(80), &[], Seq(30)), Seq(30));
-    }
-
-    #[test]
-    fn a_restore_that_nobody_announced_shows_as_a_fork() {
-        // Backup at 60 within start 2; the old life went on to 80 and then to start 3 at 81..90.
-        let replica = [start(1, 1), start(2, 50), start(3, 81)];
-        // The restored server began start 9 at 61.
-        let server = [start(1, 1), start(2, 50), start(9, 61)];
-        assert_eq!(agree_on_terms(&server, Seq(70), &replica, Seq(90)), Seq(60));
-        // The same without a newer start on the replica: start 2 ended at 60 on the server.
-        assert_eq!(agree_on_terms(&server, Seq(99), &replica[..2], Seq(80)), Seq(60));
-        // Ahead of the head.
-        assert_eq!(agree_on_terms(&replica[..2], Seq(60), &replica[..2], Seq(80)), Seq(60));
-        // Nothing in common.
-        assert_eq!(agree_on_terms(&[start(9, 1)], Seq(9), &[start(1, 1)], Seq(9)), Seq(0));
+        assert_eq!((last.after, last.position, last.floor), (Seq(9), Seq(9), None));
+        assert_eq!(last.mark, mark(9));
+        chunk.mark = mark(7);
+        assert_eq!(last.following(&chunk).mark, mark(9), "an older mark does not replace it");
+        chunk.mark = None;
+        assert_eq!(last.following(&chunk).mark, mark(9));
     }
 }

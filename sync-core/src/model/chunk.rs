@@ -1,7 +1,9 @@
 //! What travels from the server to a replica.
 
+use std::collections::BTreeSet;
+
 use super::{
-    Bookmark, Bookmarks, Collection, DocumentId, DocumentState, Epoch, Scope, Seq, TermStart,
+    Bookmark, Bookmarks, Collection, DocumentId, DocumentState, Epoch, LogMark, Scope, Seq,
 };
 
 /// One document at its newest position in the log.
@@ -40,8 +42,11 @@ pub struct Chunk {
     pub head: Seq,
     /// Below it tombstones are gone.
     pub horizon: Seq,
-    /// The server starts that wrote to the log, newest last, as far as they are remembered.
-    pub terms: Vec<TermStart>,
+    /// What the server attests of the log up to `next`; none of an empty log, and of a foreign backend.
+    pub mark: Option<LogMark>,
+    /// The collections that the reader may see, if those are not all: of what was asked for, the chunk says nothing about
+    /// others.
+    pub covers: Option<BTreeSet<Collection>>,
     /// The entries, by position.
     pub entries: Vec<LogEntry>,
     /// For the chunk of a foreign backend: what it calls start and end. It does not travel: a server of ours has none.
@@ -49,6 +54,12 @@ pub struct Chunk {
 }
 
 impl Chunk {
+    /// Whether the chunk speaks of that collection: what it does not bring of one is not there.
+    #[must_use]
+    pub fn covers(&self, collection: &Collection) -> bool {
+        self.covers.as_ref().is_none_or(|covered| covered.contains(collection))
+    }
+
     /// Whether more follows after this chunk.
     #[must_use]
     pub fn has_more(&self) -> bool {
@@ -91,4 +102,7 @@ pub enum ResetReason {
     DigestDiffers,
     /// The app asked for it: the position is forgotten, unsynced edits are kept.
     Requested,
+    /// The position lies beyond the log, and nothing authentic shows that the log ever gave it out. It concerns this client
+    /// alone.
+    Unproven,
 }

@@ -8,6 +8,7 @@ mod chunk;
 mod document;
 mod ids;
 mod limits;
+mod mark;
 mod revision;
 mod text;
 
@@ -17,7 +18,7 @@ pub use change::{
     BaseRef, Change, PushBatch, Rejection, RejectionCode, Verdict, VerdictKind, Verdicts,
 };
 pub(crate) use change::{digest_of, digest_of_state};
-pub use checkpoint::{Checkpoint, Cursor, FullPull, TermStart, agree_on_terms};
+pub use checkpoint::{Checkpoint, Cursor, FullPull};
 pub use chunk::{Chunk, LogEntry, Reset, ResetReason};
 pub use document::{Digest, DocumentState, ServerState, Settled};
 pub use ids::{
@@ -25,4 +26,5 @@ pub use ids::{
     Seq, Term,
 };
 pub use limits::Limits;
+pub use mark::{LogKey, LogMark, LogRun, NewLog, TermStart};
 pub use revision::{Revision, Stamp};

@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::codec::{Codec, Reader, codec_enum, codec_struct};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::model::{
-    Chunk, Cursor, Digest, Epoch, Limits, PushBatch, PushId, ReplicaId, Reset, Scope, Seq, Verdicts,
+    Chunk, Cursor, Digest, Epoch, Limits, LogMark, PushBatch, PushId, ReplicaId, Reset, Scope, Seq,
+    Verdicts,
 };
 
 /// The first message of a connection.
@@ -106,6 +107,8 @@ pub struct Ack {
     pub seq: Seq,
     /// The digest of its documents, if nothing of them is unsettled.
     pub digest: Option<Digest>,
+    /// The newest mark of the log that the replica has.
+    pub mark: Option<LogMark>,
 }
 
 /// Why a side closes the connection.
@@ -197,7 +200,7 @@ codec_struct! {
     ScopeWelcome { scope, epoch, head, horizon, last_push, reset }
     Pull { scope, cursor, limits }
     Push { batch }
-    Ack { scope, epoch, seq, digest }
+    Ack { scope, epoch, seq, digest, mark }
     Goodbye { reason, retry_after }
     WireError { kind, message, retry }
 }

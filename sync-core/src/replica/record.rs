@@ -4,7 +4,7 @@ mod codec;
 
 use std::collections::BTreeSet;
 
-use crate::clock::{Clock, Now};
+use crate::clock::{Clock, DRIFT_BOUND, Now};
 use crate::codec::{codec_enum, codec_struct};
 use crate::model::{
     BaseRef, Checkpoint, Collection, Digest, DocumentKey, DocumentState, Generation, LocalSeq,
@@ -42,6 +42,14 @@ pub struct Pending {
     pub in_flight: Option<InFlight>,
     /// What [`Record::known`] was before a reset voided it; 0 once something is known again.
     pub voided: Seq,
+    /// Own states of the edit that may have travelled under an earlier identity, from here or from a copy of this storage, at
+    /// most [`Pending::FORMER`]: one that comes back is what the edit is based on.
+    pub former: Vec<DocumentState>,
+}
+
+impl Pending {
+    /// How many former states are kept.
+    pub const FORMER: usize = 4;
 }
 
 /// A local edit since the last settled state.
@@ -192,6 +200,7 @@ impl Record {
                 state.body = None;
             }
         };
+        pending.former.retain(|state| state.erased >= erased);
         pending.edit.iter_mut().filter_map(|e| e.base.as_mut()).for_each(|b| strip(&mut b.state));
         // What comes while the erasure itself is in flight may be a new life of the document, begun after it was purged: the
         // verdict says whether it stays.
@@ -251,6 +260,9 @@ impl Record {
         }
         if let Some(pending) = self.pending.as_mut().filter(|_| self.known > Seq(0)) {
             pending.voided = Seq(0);
+        }
+        if let Some(pending) = self.pending.as_mut().filter(|p| p.edit.is_none()) {
+            pending.former.clear();
         }
         if self.pending.as_ref().is_some_and(|p| **p == Pending::default()) {
             self.pending = None;
@@ -325,12 +337,13 @@ pub struct QuarantineRow {
 pub struct ReplicaMeta {
     /// Who it is.
     pub replica: ReplicaId,
-    /// The newest stamp taken or seen.
-    pub high_water: Stamp,
-    /// The newest stamp that the server settled: the clock is never set back behind it.
-    pub settled_high: Stamp,
+    /// The marks of its clock.
+    pub clock: Clock,
     /// What must be added to this machine's time to have the server's, in milliseconds.
     pub clock_offset: i64,
+    /// The latest time by this machine's clock at which a stamp was taken: if the clock shows much less later, it was set
+    /// back, and the offset with it means nothing.
+    pub wall: Now,
     /// The newest local position.
     pub last_local: LocalSeq,
     /// The name of the newest batch.
@@ -359,9 +372,9 @@ impl ReplicaMeta {
     pub fn new(replica: ReplicaId) -> Self {
         Self {
             replica,
-            high_water: Stamp::ZERO,
-            settled_high: Stamp::ZERO,
+            clock: Clock::default(),
             clock_offset: 0,
+            wall: Now(0),
             last_local: LocalSeq(0),
             last_push: PushId(0),
             lease: Generation(0),
@@ -389,16 +402,29 @@ impl ReplicaMeta {
 
     /// A fresh revision that follows on `parent`.
     pub(crate) fn revision(&mut self, now: Now, parent: Stamp) -> Revision {
-        let mut clock = Clock { high_water: self.high_water };
-        let stamp = clock.tick(self.corrected(now), parent);
-        self.high_water = clock.high_water;
+        if self.wall > now.plus(DRIFT_BOUND) {
+            // The clock was set back since the offset was measured, which was of the clock as it stood then.
+            self.clock_offset = 0;
+            self.wall = now;
+        }
+        self.wall = self.wall.max(now);
+        let stamp = self.clock.tick(self.corrected(now), parent);
         Revision { stamp, replica: self.replica }
+    }
+
+    /// Takes note of the stamp of a state that a server told.
+    pub(crate) fn note_told(&mut self, now: Now, state: &DocumentState) {
+        let (now, Revision { stamp, replica }) = (self.corrected(now), state.revision);
+        if replica == self.replica {
+            self.clock.merge_own(now, stamp);
+        } else if !mutant!(StampsNotMerged) {
+            self.clock.merge(now, stamp);
+        }
     }
 }
 
 codec_struct! {
     Record { current, known, changed, changed_here, delivered, pending }
-    Pending { edit, deferred, slot, in_flight, voided }
     Edit { transaction, base, travelled, unlogged }
     InFlight { push, revision, base, carried }
     QuarantineRow { key, state, base, rejection, at }

@@ -18,9 +18,10 @@
 use std::cmp::Ordering;
 
 use super::record::{Edit, Record, ReplicaMeta};
-use crate::clock::Now;
+use super::stamping::{self, Parent};
+use crate::clock::{Now, ServerTime};
 use crate::model::{
-    DocumentKey, DocumentState, Epoch, RejectionCode, Seq, ServerState, Settled, Stamp, Verdict,
+    DocumentKey, DocumentState, Epoch, RejectionCode, Seq, ServerState, Settled, Verdict,
     VerdictKind,
 };
 use crate::resolver::{Conflict, Resolution, ResolveOn, Resolvers};
@@ -106,7 +107,8 @@ pub(crate) fn take_in(
         rebase(record, incoming, cx.epoch);
         return Taken::Rebased;
     }
-    if state.is_some() && record.in_flight().is_some() && state == record.pushed_state() {
+    let is_pushed = record.in_flight().is_some() && state == record.pushed_state();
+    if state.is_some() && (is_pushed || is_former(record, state)) {
         rebase(record, incoming, cx.epoch); // rule 4
         return Taken::Rebased;
     }
@@ -116,7 +118,7 @@ pub(crate) fn take_in(
         || (on_server && !mutant!(BothResolve)); // rule 6, where the push decides
     if waits {
         wait(record, incoming);
-        return Taken::Waiting;
+        return if end_if_equal(record) { Taken::Replaced } else { Taken::Waiting };
     }
     resolve(record, key, incoming, cx) // rule 6
 }
@@ -161,15 +163,20 @@ pub(crate) fn settle(
 ) -> Outcome {
     let mut outcome = Outcome { decided: Vec::new(), refused: None };
     let Some(pushed) = record.pushed() else { return outcome };
+    if let Some(told) = verdict.current.as_ref().and_then(|current| current.state.as_ref()) {
+        cx.meta.note_told(cx.now, told);
+    }
     let edited_since = record.current.as_ref().is_none_or(|c| c.revision != pushed.revision);
     record.pending_mut().in_flight = None;
     let is_news = verdict.seq > record.known || mutant!(LateVerdictCounts);
     match &verdict.kind {
         VerdictKind::Rejected(rejection) => {
             if let RejectionCode::Clock { server_time } = rejection.code {
-                correct_clock(cx, server_time);
+                let asked = Now(server_time.millis());
+                let shift =
+                    stamping::correct(cx.meta, ServerTime { asked: cx.now, told: asked }, cx.now);
                 if !edited_since {
-                    restamp(record, cx);
+                    stamping::restamp(record, cx.meta, cx.now, shift, Parent::IfAdmitted);
                 }
                 if mutant!(ClockRefusalQuarantined) && record.edit().is_some() && !edited_since {
                     let base = step_back(record, &pushed, cx);
@@ -196,7 +203,7 @@ pub(crate) fn settle(
             // A foreign backend gives what it stored a version of its own: that is the settled state then.
             let stored = verdict.current.as_ref().and_then(|c| c.state.clone());
             let state = stored.clone().unwrap_or(pushed);
-            note_settled(cx, &state);
+            cx.meta.note_told(cx.now, &state);
             match record.pending_mut().edit.as_mut() {
                 Some(edit) if edited_since && !mutant!(EditDuringPushDropped) => {
                     edit.base = Some(Settled { epoch: cx.epoch, seq: verdict.seq, state });
@@ -260,7 +267,29 @@ pub(crate) fn decided(taken: Taken) -> Option<Decided> {
 fn is_own(record: &Record, incoming: &ServerState) -> bool {
     let state = incoming.state.as_ref();
     let base = record.edit().and_then(|e| e.base.as_ref());
-    state.is_some() && (state == record.current.as_ref() || state == base.map(|b| &b.state))
+    state.is_some()
+        && (state == record.current.as_ref()
+            || state == base.map(|b| &b.state)
+            || is_former(record, state))
+}
+
+/// Whether a state is an own one that travelled under an earlier identity, or may have.
+fn is_former(record: &Record, state: Option<&DocumentState>) -> bool {
+    let former = record.pending.as_ref().map_or(&[][..], |p| &p.former);
+    !mutant!(FormerForeign) && former.iter().any(|own| Some(own) == state)
+}
+
+/// Ends a conflict that waits for the app, if both sides have become the same: nothing is left to decide. Whether it did.
+pub(crate) fn end_if_equal(record: &mut Record) -> bool {
+    let Some(pending) = record.pending.as_mut().filter(|p| p.deferred) else { return false };
+    let (Some(slot), Some(local)) = (&pending.slot, &record.current) else { return false };
+    let is_same = slot.state.as_ref().map_or(local.is_deleted(), |s| s.shows_the_same(local));
+    if !is_same || mutant!(EqualStaysDeferred) {
+        return false;
+    }
+    let Some(slot) = pending.slot.take() else { return false };
+    replace(record, slot);
+    true
 }
 
 /// Takes the remote slot out, unless the app has to decide about it.
@@ -291,6 +320,7 @@ fn clean_keeping_slot(record: &mut Record) {
     if let Some(pending) = record.pending.as_mut() {
         pending.edit = None;
         pending.deferred = false;
+        pending.former.clear();
     }
 }
 
@@ -298,7 +328,9 @@ fn clean_keeping_slot(record: &mut Record) {
 fn rebase(record: &mut Record, incoming: ServerState, epoch: Epoch) {
     record.known = incoming.seq;
     let Some(state) = incoming.state else { return };
-    if let Some(edit) = record.pending_mut().edit.as_mut() {
+    let pending = record.pending_mut();
+    pending.former.clear();
+    if let Some(edit) = pending.edit.as_mut() {
         edit.base = Some(Settled { epoch, seq: incoming.seq, state });
         edit.unlogged = false;
     }
@@ -319,6 +351,10 @@ fn resolve(
     incoming: ServerState,
     cx: &mut RuleContext<'_>,
 ) -> Taken {
+    if stamping::is_fast(record, cx.meta, cx.now) {
+        // What resolvers compare must not come from a clock that was wrong.
+        stamping::restamp(record, cx.meta, cx.now, 0, Parent::Always);
+    }
     let (Some(local), Some(edit)) = (record.current.clone(), record.edit().cloned()) else {
         replace(record, incoming);
         return Taken::Replaced;
@@ -436,36 +472,4 @@ fn step_back(
 /// Whether a base was lost with an old life of the log: the server does not know it, nor what it was made on.
 fn is_lost(record: &Record, base: &Settled, epoch: Epoch) -> bool {
     base.epoch != epoch && base.seq > record.settled_at()
-}
-
-fn note_settled(cx: &mut RuleContext<'_>, state: &DocumentState) {
-    cx.meta.settled_high = cx.meta.settled_high.max(state.revision.stamp);
-}
-
-/// Believes the server's time: a clock that ran ahead is set back, though never behind what was settled.
-pub(crate) fn correct_clock(cx: &mut RuleContext<'_>, server_time: Stamp) {
-    let offset = i128::from(server_time.millis()) - i128::from(cx.now.0);
-    cx.meta.clock_offset = i64::try_from(offset).unwrap_or_default();
-    let back_to = server_time.max(cx.meta.settled_high);
-    // Once: the stamps that are taken from there on must not be taken twice.
-    if cx.meta.high_water.millis() > back_to.millis() {
-        cx.meta.high_water = back_to;
-    }
-}
-
-/// Gives the edit a stamp of the corrected time.
-pub(crate) fn restamp(record: &mut Record, cx: &mut RuleContext<'_>) {
-    let base =
-        record.edit().and_then(|e| e.base.as_ref()).map_or(Stamp::ZERO, |b| b.state.revision.stamp);
-    let Some(old) = record.current.clone() else { return };
-    if record.edit().is_none() {
-        return;
-    }
-    let revision = cx.meta.revision(cx.now, base);
-    // An erasure of one's own that nobody knows of yet is not later than what it comes with.
-    let erased = old.erased.map(|e| if e == old.revision { revision } else { e.min(revision) });
-    let author = if old.author == old.revision { revision } else { old.author };
-    let created = if old.created == old.revision.stamp { revision.stamp } else { old.created };
-    let body = old.body.filter(|_| !mutant!(StampingLosesBody));
-    record.show(Some(DocumentState { revision, author, created, body, erased }));
 }

@@ -111,7 +111,8 @@ pub(super) mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::environment::System;
+    use crate::clock::Now;
+    use crate::environment::{Environment, System};
     use crate::kv::{KvOptions, MemoryKv, open_server};
     use crate::model::{
         Body, Change, Collection, DocumentId, DocumentState, Limits, PushBatch, PushId, ReplicaId,
@@ -122,6 +123,24 @@ pub(super) mod tests {
 
     fn server(storage: &Arc<dyn ServerStorage>) -> Server {
         Server::new(storage.clone(), Hooks::default(), options(), Arc::new(System))
+    }
+
+    /// Draws the same epochs and keys each time, and that id of a start.
+    #[derive(Debug)]
+    struct Start(u8);
+
+    impl Environment for Start {
+        fn now(&self) -> Now {
+            Now(1_000)
+        }
+
+        fn random(&self, buffer: &mut [u8]) {
+            buffer.fill(if buffer.len() == 8 { self.0 } else { 7 });
+        }
+    }
+
+    fn started(storage: &Arc<dyn ServerStorage>, start: u8) -> Server {
+        Server::new(storage.clone(), Hooks::default(), options(), Arc::new(Start(start)))
     }
 
     fn options() -> ServerOptions {
@@ -145,7 +164,7 @@ pub(super) mod tests {
             state: DocumentState { revision, author: revision, created, body, erased: None },
         };
         let (scope, changes) = (Scope::default(), vec![change]);
-        let batch = PushBatch { scope, replica, id: PushId(n), changes, recall: None };
+        let batch = PushBatch { scope, replica, id: PushId(n), changes, recall: None, mark: None };
         server.admit(None, replica).await.unwrap().push(batch).await.unwrap();
     }
 
@@ -171,7 +190,11 @@ pub(super) mod tests {
         push(&server, 2).await;
         let mut follower = follow(&server, Cursor::default()).await;
         assert_eq!(next(&mut follower).await, (Seq(0), Seq(2), 2));
-        assert_eq!(follower.cursor().terms.len(), 1, "it remembers who wrote");
+        assert_eq!(
+            follower.cursor().mark.as_ref().map(|m| m.at),
+            Some(Seq(2)),
+            "it keeps the mark"
+        );
         let waiting = tokio::spawn(async move { (next(&mut follower).await, follower) });
         tokio::task::yield_now().await;
         push(&server, 3).await;
@@ -261,16 +284,14 @@ pub(super) mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_cursor_alone_tells_of_a_restore_that_nobody_announced() {
         let kv = storage();
-        push(&server(&kv), 1).await;
-        let mut follower = follow(&server(&kv), Cursor::default()).await;
+        push(&started(&kv, 1), 1).await;
+        let mut follower = follow(&started(&kv, 2), Cursor::default()).await;
         next(&mut follower).await;
         let cursor = follower.cursor().clone();
-        // The same epoch and the same head, written by another start: a restored backup that went on.
+        // The same epoch, key and head, written by another start: a restored backup that went on.
         let restored = storage();
-        let epoch = cursor.epoch.unwrap();
-        restored.scope(Scope::default(), epoch).await.unwrap();
-        push(&server(&restored), 7).await;
-        let mut follower = follow(&server(&restored), cursor).await;
+        push(&started(&restored, 3), 7).await;
+        let mut follower = follow(&started(&restored, 4), cursor).await;
         assert!(matches!(follower.next().await.unwrap(), Some(Served::Reset(_))));
     }
 }

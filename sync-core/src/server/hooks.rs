@@ -7,10 +7,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::ops::Judge;
+use super::visible::Visible;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Change, DocumentState, Rejection, RejectionCode, Scope};
 use crate::resolver::{Resolution, Resolvers};
-use crate::storage::Visible;
 
 /// Who a connection belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -18,6 +18,7 @@ mod service;
 pub mod session;
 #[cfg(feature = "runtime")]
 mod tail;
+mod visible;
 
 #[cfg(feature = "runtime")]
 pub use follow::Follower;
@@ -31,3 +32,4 @@ pub use peer::{Peer, Served};
 pub use service::{OpenSession, Server, ServerOptions};
 #[cfg(feature = "runtime")]
 pub use tail::SharedChunk;
+pub use visible::Visible;

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use super::hooks::{Access, Principal, PushJudge};
-use super::ops::{Acknowledgement, AppendContext, ChangesReply, check_cursor};
+use super::ops::{Acknowledgement, AppendContext, ChangesReply, check_by_row};
+use super::record::{Fork, ServerScope};
 use super::service::{Inner, Server, ServerOptions};
-use super::tail::SharedChunk;
+use super::tail::{Kept, SharedChunk};
+use super::visible::Visible;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
     Collection, Cursor, Limits, PushBatch, PushId, Rejection, RejectionCode, ReplicaId, Reset,
     Scope, Seq, Verdicts,
 };
 use crate::protocol::{Ack, Greeting, Pull, ScopeWelcome};
-use crate::storage::Visible;
 
 /// Somebody who was let in.
 #[derive(Clone, Debug)]
@@ -73,8 +74,8 @@ impl Peer {
         let Greeting { scope, cursor, digest } = greeting;
         let mut row = self.server.open_scope(scope).await?;
         let mut reset = None;
-        if let Err(fork) = check_cursor(&row, cursor) {
-            let answer = self.server.reset_for(scope, cursor, fork).await?;
+        if let Some(fork) = self.fork(&row, scope, cursor).await? {
+            let answer = self.server.reset_for(scope, cursor.epoch, fork).await?;
             reset = Some(answer);
             row = self.server.open_scope(scope).await?;
         } else if let (Some(epoch), Some(_)) = (cursor.epoch, digest)
@@ -82,7 +83,8 @@ impl Peer {
             && cursor.backfills.is_empty()
         {
             let (scope, seq, digest) = (scope.clone(), cursor.after, *digest);
-            reset = self.acknowledge(&Ack { scope, epoch, seq, digest }).await?;
+            let mark = cursor.mark.clone();
+            reset = self.acknowledge(&Ack { scope, epoch, seq, digest, mark }).await?;
             // The head that is told is not older than the one at which digests were compared.
             row = self.server.open_scope(&greeting.scope).await?;
         }
@@ -97,6 +99,43 @@ impl Peer {
         })
     }
 
+    /// What is wrong with a cursor, if anything is. A mark that speaks of a start of long ago is compared by the storage.
+    async fn fork(
+        &self,
+        row: &ServerScope,
+        scope: &Scope,
+        cursor: &Cursor,
+    ) -> Result<Option<Fork>> {
+        if let Some(checked) = check_by_row(row, cursor) {
+            return Ok(checked.err());
+        }
+        let (scope, cursor) = (scope.clone(), cursor.clone());
+        let least = Limits { documents: 1, bytes: 1 };
+        let reply = self.server.0.storage.changes(scope, cursor, least, Visible::All).await?;
+        Ok(match reply {
+            ChangesReply::Chunk(_) => None,
+            ChangesReply::Fork(fork) => Some(fork),
+        })
+    }
+
+    /// The chunk after a cursor that is kept in memory, if there is one.
+    async fn kept(&self, pull: &Pull) -> Result<Option<Arc<SharedChunk>>> {
+        let Pull { scope, cursor, .. } = pull;
+        let (Some(epoch), Some(hub)) = (cursor.epoch, self.server.0.hubs.find(scope)) else {
+            return Ok(None);
+        };
+        let mut kept = hub.after(epoch, cursor);
+        if matches!(kept, Kept::Unchecked) {
+            let row = self.server.0.storage.find_scope(scope.clone()).await?;
+            row.iter().for_each(|row| hub.compare(row));
+            kept = hub.after(epoch, cursor);
+        }
+        Ok(match kept {
+            Kept::Chunk(chunk) => Some(chosen(chunk, cursor)),
+            Kept::Unchecked | Kept::Nothing => None,
+        })
+    }
+
     /// The chunk after a cursor: from the tail if the cursor stands exactly at one of its chunks, else from the storage.
     ///
     /// # Errors
@@ -107,11 +146,8 @@ impl Peer {
         // given, has to hear of the real one.
         let is_full = pull.cursor.after == Seq(0) || pull.cursor.floor.is_some();
         let shares = visible == Visible::All && pull.cursor.backfills.is_empty() && !is_full;
-        if let (true, Some(epoch), Some(hub)) =
-            (shares, pull.cursor.epoch, self.server.0.hubs.find(&pull.scope))
-            && let Some(chunk) = hub.after(epoch, pull.cursor.after)
-        {
-            return Ok(Served::Chunk(chosen(chunk, &pull.cursor)));
+        if shares && let Some(chunk) = self.kept(pull).await? {
+            return Ok(Served::Chunk(chunk));
         }
         let limits = pull.limits.min(self.server.0.options.chunk_limits);
         let changes = || {
@@ -129,7 +165,8 @@ impl Peer {
         match reply {
             ChangesReply::Chunk(chunk) => Ok(Served::Chunk(SharedChunk::new(chunk))),
             ChangesReply::Fork(fork) => {
-                Ok(Served::Reset(self.server.reset_for(&pull.scope, &pull.cursor, fork).await?))
+                let epoch = pull.cursor.epoch;
+                Ok(Served::Reset(self.server.reset_for(&pull.scope, epoch, fork).await?))
             }
         }
     }
@@ -164,7 +201,7 @@ impl Peer {
             now: environment.now(),
             term: *term,
             drift: options.drift,
-            fresh: environment.epoch(),
+            fresh: environment.new_log(),
         };
         // A connection that ends drops what it was at, but an append that was begun commits all the same: whoever
         // listens has to hear of it.
@@ -189,8 +226,12 @@ impl Peer {
         let visible = self.visible(&ack.scope).await?;
         // Who sees only a part has another digest by right.
         let digest = ack.digest.filter(|_| visible == Visible::All);
-        let at = Acknowledgement { epoch: ack.epoch, seq: ack.seq, digest };
-        self.server.0.storage.acknowledge(ack.scope.clone(), self.replica, at).await
+        let Ack { ref scope, epoch, seq, ref mark, .. } = *ack;
+        let at = Acknowledgement { epoch, seq, digest, mark: mark.clone() };
+        match self.server.0.storage.acknowledge(scope.clone(), self.replica, at).await? {
+            None => Ok(None),
+            Some(fork) => self.server.reset_for(scope, Some(epoch), fork).await.map(Some),
+        }
     }
 
     /// Goes on as whoever that token belongs to.

@@ -1,8 +1,10 @@
 //! What a server keeps: per scope, per document, per replica.
 
-use crate::codec::codec_struct;
+use crate::codec::{Codec, Reader, codec_struct};
+use crate::error::Result;
 use crate::model::{
-    Digest, DocumentState, Epoch, PushId, ReplicaId, Seq, Stamp, TermStart, VerdictKind,
+    Digest, DocumentState, Epoch, LogKey, LogRun, PushId, ReplicaId, Seq, Stamp, TermStart,
+    VerdictKind,
 };
 
 /// An earlier life of a scope's log.
@@ -25,7 +27,8 @@ pub struct ServerScope {
     pub head: Seq,
     /// Below it tombstones are gone.
     pub horizon: Seq,
-    /// The server starts that wrote to it, newest last.
+    /// The newest [`TermStart::KEPT`] server starts that were registered in it, newest last. The storage keeps all of them
+    /// ([`ServerReads::run_at`](super::rows::ServerReads::run_at)).
     pub terms: Vec<TermStart>,
     /// Live documents.
     pub documents: u64,
@@ -33,12 +36,15 @@ pub struct ServerScope {
     pub digest: Digest,
     /// The newest stamp seen: states that the server makes itself come after it.
     pub high_water: Stamp,
+    /// The secret with which marks of the log are made; none in a log of before there were keys, until the next append.
+    pub key: Option<LogKey>,
+    /// A few of the runs before [`terms`](Self::terms), the further back the fewer, the first one always: what marks name.
+    pub older: Vec<LogRun>,
+    /// How many appends erased something: what was read before the last of them must not be handed out.
+    pub erasures: u64,
 }
 
 impl ServerScope {
-    /// How many earlier lives are remembered.
-    pub const ANCESTORS: usize = 64;
-
     /// The log of a scope that begins now.
     #[must_use]
     pub fn new(epoch: Epoch) -> Self {
@@ -51,6 +57,9 @@ impl ServerScope {
             documents: 0,
             digest: Digest::default(),
             high_water: Stamp::ZERO,
+            key: None,
+            older: Vec::new(),
+            erasures: 0,
         }
     }
 
@@ -173,12 +182,73 @@ pub fn author_of(epoch: Epoch) -> ReplicaId {
     ReplicaId(epoch.0)
 }
 
+/// What marks are made of stands at the end, and only if there is any: rows of before had none.
+impl Codec for ServerScope {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.epoch.encode(out);
+        self.ancestors.encode(out);
+        self.head.encode(out);
+        self.horizon.encode(out);
+        self.terms.encode(out);
+        self.documents.encode(out);
+        self.digest.encode(out);
+        self.high_water.encode(out);
+        if self.key.is_some() || self.erasures > 0 {
+            self.key.encode(out);
+            self.older.encode(out);
+            self.erasures.encode(out);
+        }
+    }
+
+    fn decode(input: &mut Reader) -> Result<Self> {
+        let mut row = Self {
+            epoch: Codec::decode(input)?,
+            ancestors: Codec::decode(input)?,
+            head: Codec::decode(input)?,
+            horizon: Codec::decode(input)?,
+            terms: Codec::decode(input)?,
+            documents: Codec::decode(input)?,
+            digest: Codec::decode(input)?,
+            high_water: Codec::decode(input)?,
+            key: None,
+            older: Vec::new(),
+            erasures: 0,
+        };
+        if input.remaining() > 0 {
+            row.key = Codec::decode(input)?;
+            row.older = Codec::decode(input)?;
+            row.erasures = Codec::decode(input)?;
+        }
+        Ok(row)
+    }
+}
+
 codec_struct! {
     Ancestor { epoch, cut }
-    ServerScope { epoch, ancestors, head, horizon, terms, documents, digest, high_water }
     ServerRow { seq, first, state, offered }
     Offer { epoch, seq, edited }
     PushRecord { id, digest, verdicts }
     StoredVerdict { seq, kind }
     Acknowledged { epoch, seq }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Term;
+
+    #[test]
+    fn a_scope_of_before_there_were_marks_is_read() {
+        let mut row = ServerScope::new(Epoch([1; 16]));
+        row.terms.push(TermStart { term: Term(3), first: Seq(1) });
+        let bytes = row.to_bytes();
+        // Epoch, no ancestors, head, horizon, one start, documents, the digest, the stamp.
+        assert_eq!(bytes.len(), 16 + 1 + 1 + 1 + 3 + 1 + 16 + 8);
+        assert_eq!(ServerScope::from_bytes(bytes).unwrap(), row);
+        row.key = Some(LogKey([5; 16]));
+        row.older.push(LogRun { term: Term(1), first: Seq(1), last: Seq(4) });
+        assert_eq!(ServerScope::from_bytes(row.to_bytes()).unwrap(), row);
+        (row.key, row.erasures) = (None, 2);
+        assert_eq!(ServerScope::from_bytes(row.to_bytes()).unwrap(), row);
+    }
 }

@@ -4,7 +4,7 @@
 
 use super::record::{Acknowledged, PushRecord, ServerRow, ServerScope};
 use crate::error::Result;
-use crate::model::{Collection, DocumentId, ReplicaId, Scope, Seq};
+use crate::model::{Collection, DocumentId, LogRun, ReplicaId, Scope, Seq};
 
 /// A row of the log: a document at its newest position.
 pub type LogRow = (Collection, DocumentId, ServerRow);
@@ -45,6 +45,12 @@ pub trait ServerReads {
         visit: &mut dyn FnMut(LogRow) -> Result<bool>,
     ) -> Result<()>;
 
+    /// The run to which a position belongs: of all runs of the scope the one with the highest first position at or below it.
+    ///
+    /// # Errors
+    /// As [`Self::scope`].
+    fn run_at(&self, scope: &Scope, position: Seq) -> Result<Option<LogRun>>;
+
     /// The last push of a replica to the scope.
     ///
     /// # Errors
@@ -65,6 +71,12 @@ pub trait ServerRows: ServerReads {
     /// # Errors
     /// `Storage` if writing failed (nothing of the transaction then counts). The same holds for all others.
     fn put_scope(&mut self, scope: &Scope, row: &ServerScope) -> Result<()>;
+
+    /// Writes a run of the scope; one with the same first position is replaced.
+    ///
+    /// # Errors
+    /// As [`Self::put_scope`].
+    fn put_run(&mut self, scope: &Scope, run: &LogRun) -> Result<()>;
 
     /// Writes a document: the one row of it moves to its new position. `old` is what [`row`](ServerReads::row) answered
     /// in this transaction.

@@ -288,7 +288,7 @@ impl Link<'_> {
         // first read of a stream finds out whether the cursor means anything here, and who looks again after a heartbeat
         // finds what other processes appended.
         if std::mem::take(&mut listener.goes_on) && is_all(&pull.cursor, epoch, head) {
-            let found = Found::Chunk { epoch, next: head, head };
+            let found = Found::Chunk { epoch, next: head, head, mark: None };
             return self.input(SessionInput::Read { stream, found });
         }
         let mut read = async move { peer.read(&pull).await }.boxed();
@@ -358,8 +358,8 @@ impl Link<'_> {
     fn take_read(&mut self, stream: u32, result: Result<Served>) {
         let found = match &result {
             Ok(Served::Chunk(chunk)) => {
-                let Chunk { epoch, next, head, .. } = *chunk.chunk();
-                Found::Chunk { epoch, next, head }
+                let Chunk { epoch, next, head, ref mark, .. } = *chunk.chunk();
+                Found::Chunk { epoch, next, head, mark: mark.clone() }
             }
             Ok(Served::Reset(_)) | Err(_) => Found::End,
         };

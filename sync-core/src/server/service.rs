@@ -12,10 +12,10 @@ use super::record::{Fork, ServerScope};
 use super::tail::{Hub, Hubs};
 use crate::clock::DRIFT_BOUND;
 use crate::environment::Environment;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::framed::{Compression, pick};
 use crate::model::{
-    Chunk, Cursor, Limits, PushBatch, ReplicaId, Reset, ResetReason, Scope, Term, Verdicts,
+    Chunk, Epoch, Limits, PushBatch, ReplicaId, Reset, ResetReason, Scope, Term, Verdicts,
 };
 use crate::protocol::{Hello, VERSIONS, Welcome};
 use crate::storage::ServerStorage;
@@ -229,10 +229,11 @@ impl Server {
     }
 
     pub(super) async fn open_scope(&self, scope: &Scope) -> Result<ServerScope> {
-        self.0.storage.scope(scope.clone(), self.0.environment.epoch()).await
+        self.0.storage.scope(scope.clone(), self.0.environment.new_log()).await
     }
 
-    /// Appends a batch, and wakes whoever listens.
+    /// Appends a batch, and wakes the sessions that listen. A batch whose mark shows that the log was restored is not appended:
+    /// a new epoch begins, and the replica has to connect anew to learn of it.
     pub(super) async fn append(
         &self,
         cx: AppendContext,
@@ -241,23 +242,29 @@ impl Server {
     ) -> Result<Verdicts> {
         let scope = batch.scope.clone();
         let appended = self.0.storage.append(cx, batch, judge).await?;
+        if let Some(fork) = appended.fork {
+            self.reset_for(&scope, None, fork).await?;
+            let message = "the server was restored from a backup, and its log begins a new epoch";
+            return Err(Error::new(ErrorKind::Superseded, message)
+                .retrying(Retry::Reconnect)
+                .with("scope", scope));
+        }
         if let Some(hub) = self.0.hubs.find(&scope)
             && appended.head > appended.before
         {
-            if appended.erased {
-                hub.forget();
-            }
-            hub.append(Chunk {
+            let chunk = Chunk {
                 scope,
                 epoch: appended.epoch,
                 after: appended.before,
                 next: appended.head,
                 head: appended.head,
                 horizon: appended.horizon,
-                terms: appended.terms,
+                mark: appended.mark,
+                covers: None,
                 entries: appended.entries,
                 bookmarks: None,
-            });
+            };
+            hub.append(chunk, appended.erasures);
         }
         Ok(appended.verdicts)
     }
@@ -267,7 +274,7 @@ impl Server {
     pub(super) async fn reset_for(
         &self,
         scope: &Scope,
-        cursor: &Cursor,
+        from_epoch: Option<Epoch>,
         fork: Fork,
     ) -> Result<Reset> {
         let (from, cut) = match fork {
@@ -280,7 +287,7 @@ impl Server {
         if let Some(hub) = self.0.hubs.find(scope) {
             hub.move_head(row.epoch, row.head);
         }
-        let cut = cursor.epoch.map_or_else(Default::default, |e| row.shared_with(e));
+        let cut = from_epoch.map_or_else(Default::default, |e| row.shared_with(e));
         Ok(Reset { epoch: row.epoch, reason: ResetReason::EpochChanged { cut } })
     }
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use crate::clock::Now;
+use crate::clock::{Now, ServerTime};
 use crate::error::Result;
 use crate::model::{
     Chunk, Collection, DocumentKey, Generation, Limits, LocalSeq, PushBatch, PushId, ReplicaId,
@@ -125,7 +125,7 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// Fails with `Superseded` for an old lease, and changes nothing; so do all methods below that take a [`Context`]. Those
     /// of them that take a scope, in an argument or in a chunk, need not know it; all but [`note_attempt`](Self::note_attempt)
     /// and [`next_push`](Self::next_push) fail with `InvalidInput` for [`Scope::local`], with which no server has to do.
-    async fn note_server(&self, cx: Context, time: Now, limits: WriteLimits) -> Result<()>;
+    async fn note_server(&self, cx: Context, time: ServerTime, limits: WriteLimits) -> Result<()>;
 
     /// Takes note of an attempt to sync a scope that failed, so that whoever asks why something is not synced can be told,
     /// in any process; with none, that the scope is in sync, which forgets the failures before, as settling a batch does.

@@ -11,7 +11,7 @@ use super::gathered::Gathered;
 use super::recent::Recent;
 use super::replica::Storage;
 use super::threads::{Durability, Snapshot, ThreadOptions, Threads, Transactional};
-use crate::clock::Now;
+use crate::clock::{Now, ServerTime};
 use crate::error::Result;
 use crate::model::{
     Chunk, Collection, DocumentKey, Generation, Limits, LocalSeq, PushBatch, PushId, ReplicaId,
@@ -186,7 +186,7 @@ where
         .await
     }
 
-    async fn note_server(&self, cx: Context, time: Now, limits: WriteLimits) -> Result<()> {
+    async fn note_server(&self, cx: Context, time: ServerTime, limits: WriteLimits) -> Result<()> {
         self.threads
             .write(Durability::Process, move |rows| {
                 ops::note_server(rows, cx.now, cx.lease, time, limits)

@@ -1,36 +1,15 @@
 //! What a server asks of its storage.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use crate::error::Result;
-use crate::model::{Collection, Cursor, Epoch, Limits, PushBatch, ReplicaId, Reset, Scope, Seq};
+use crate::model::{Cursor, Epoch, Limits, NewLog, PushBatch, ReplicaId, Scope, Seq};
+pub use crate::server::Visible;
 use crate::server::ops::{Acknowledgement, AppendContext, Appended, ChangesReply, Judge};
-use crate::server::record::{Acknowledged, ServerScope};
-
-/// Which collections a reader may see.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Visible {
-    /// All of them.
-    #[default]
-    All,
-    /// These.
-    Only(Arc<BTreeSet<Collection>>),
-}
-
-impl Visible {
-    /// Whether that collection may be seen.
-    #[must_use]
-    pub fn includes(&self, collection: &Collection) -> bool {
-        match self {
-            Self::All => true,
-            Self::Only(these) => these.contains(collection),
-        }
-    }
-}
+use crate::server::record::{Acknowledged, Fork, ServerScope};
 
 /// The storage of a server.
 ///
@@ -48,10 +27,10 @@ impl Visible {
 /// while it is synced: such a storage may hold what it reported as failed, whole, when it is opened again.
 #[async_trait]
 pub trait ServerStorage: Send + Sync + fmt::Debug + 'static {
-    /// The scope; one that nobody has heard of begins with the epoch `fresh`, an empty log, and survives a power
+    /// The scope; one that nobody has heard of begins with `fresh`, an empty log, and survives a power
     /// failure when it returns. Of several callers at once one has its way, and all get the same answer. Its head is
     /// that of the newest commit.
-    async fn scope(&self, scope: Scope, fresh: Epoch) -> Result<ServerScope>;
+    async fn scope(&self, scope: Scope, fresh: NewLog) -> Result<ServerScope>;
 
     /// The scope, if anybody has heard of it. Makes none.
     async fn find_scope(&self, scope: Scope) -> Result<Option<ServerScope>>;
@@ -102,8 +81,8 @@ pub trait ServerStorage: Send + Sync + fmt::Debug + 'static {
     ) -> Result<ChangesReply>;
 
     /// Takes note of how far a replica is; within an epoch it never goes back. May be lost to a power failure: the
-    /// replica says it again. A digest that differs at the same position is answered by a reset. What is said of
-    /// another epoch is ignored. A position above the head counts as the head, and its digest is not compared.
+    /// replica says it again. A digest that differs at the same position is answered by a reset, and a mark that shows a
+    /// restore by that fork. What is said of another epoch is ignored. A position above the head counts as the head, and its digest is not compared.
     ///
     /// Fails with `NotFound` for an unknown scope.
     async fn acknowledge(
@@ -111,7 +90,7 @@ pub trait ServerStorage: Send + Sync + fmt::Debug + 'static {
         scope: Scope,
         replica: ReplicaId,
         ack: Acknowledgement,
-    ) -> Result<Option<Reset>>;
+    ) -> Result<Option<Fork>>;
 
     /// How far a replica has acknowledged, and its newest push, each if there is one; also in a scope that nobody has
     /// heard of, where there is none.

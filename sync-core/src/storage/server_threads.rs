@@ -9,9 +9,9 @@ use super::newest::{Looked, Newest};
 use super::server::{ServerStorage, Visible};
 use super::threads::{Durability, Snapshot, ThreadOptions, Threads, Transactional};
 use crate::error::Result;
-use crate::model::{Collection, Cursor, Epoch, Limits, PushBatch, ReplicaId, Reset, Scope, Seq};
+use crate::model::{Cursor, Epoch, Limits, NewLog, PushBatch, ReplicaId, Scope, Seq};
 use crate::server::ops::{self, Acknowledgement, AppendContext, Appended, ChangesReply, Judge};
-use crate::server::record::{Acknowledged, ServerScope};
+use crate::server::record::{Acknowledged, Fork, ServerScope};
 use crate::server::rows::{ServerReads, ServerRows};
 
 /// A [`ServerStorage`] made of a core that writes and cores that read, on threads of its own.
@@ -42,7 +42,7 @@ impl<W: ServerRows + Transactional, R: ServerReads + Snapshot> ServerStorage for
 where
     Self: fmt::Debug,
 {
-    async fn scope(&self, scope: Scope, fresh: Epoch) -> Result<ServerScope> {
+    async fn scope(&self, scope: Scope, fresh: NewLog) -> Result<ServerScope> {
         if let Some(row) = self.find_scope(scope.clone()).await? {
             return Ok(row);
         }
@@ -87,7 +87,7 @@ where
         visible: Visible,
     ) -> Result<ChangesReply> {
         let moment = match self.newest.look(&scope) {
-            Looked::Newest(row) => match ops::nothing_new(&row, &scope, &cursor) {
+            Looked::Newest(row) => match ops::nothing_new(&row, &scope, &cursor, &visible) {
                 Some(nothing) => return Ok(ChangesReply::Chunk(nothing)),
                 None => None,
             },
@@ -96,8 +96,7 @@ where
         let name = scope.clone();
         let read = move |rows: &R| {
             let row = ops::read_scope(rows, &name)?;
-            let is_visible = |c: &Collection| visible.includes(c);
-            let reply = ops::changes_of(rows, &row, &name, &cursor, limits, &is_visible)?;
+            let reply = ops::changes_of(rows, &row, &name, &cursor, limits, &visible)?;
             Ok((reply, row))
         };
         let (reply, row) = self.threads.read(read).await?;
@@ -110,7 +109,7 @@ where
         scope: Scope,
         replica: ReplicaId,
         ack: Acknowledgement,
-    ) -> Result<Option<Reset>> {
+    ) -> Result<Option<Fork>> {
         self.threads
             .write(Durability::Process, move |rows| ops::acknowledge(rows, &scope, replica, &ack))
             .await

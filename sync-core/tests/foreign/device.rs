@@ -96,7 +96,7 @@ impl Device {
     /// Asks for the next chunk, and leaves it to the test when it is taken in.
     pub(crate) async fn fetch(&mut self) -> Chunk {
         let Delivery::Chunk(chunk) = self.delivery().await.unwrap() else { panic!("a reset") };
-        let next = self.ahead.advanced(chunk.epoch, chunk.next, chunk.head);
+        let next = self.ahead.advanced(chunk.epoch, chunk.next, chunk.head, None);
         self.ahead = next.at(chunk.bookmark());
         chunk
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use sync_core::clock::Now;
+use sync_core::clock::{Now, ServerTime};
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::{
     Body, Collection, DocumentId, DocumentKey, DocumentState, Limits, LogEntry, ReplicaId,
@@ -34,6 +34,11 @@ const SOON: Duration = Duration::from_secs(5);
 pub(super) fn now() -> Now {
     static TIME: AtomicU64 = AtomicU64::new(1_800_000_000_000);
     Now(TIME.fetch_add(1, Ordering::Relaxed))
+}
+
+/// What a server says its time is that answers at once.
+pub(super) fn server_time(told: Now) -> ServerTime {
+    ServerTime { asked: now(), told }
 }
 
 pub(super) fn body(json: &str) -> Body {

@@ -2,13 +2,13 @@
 //! replica's. No network and no threads: the transactions run inline, on the stores of a short life.
 
 use bytes::Bytes;
-use sync_core::clock::{DRIFT_BOUND, Now};
+use sync_core::clock::{DRIFT_BOUND, Now, ServerTime};
 use sync_core::codec::Codec;
 use sync_core::error::{Error, ErrorKind};
 use sync_core::kv::{KvWriter, MemoryKv, ReplicaKv, ServerKv};
 use sync_core::model::{
-    Body, Collection, Cursor, Digest, DocumentId, Epoch, Generation, Limits, LocalSeq, PushBatch,
-    ReplicaId, Scope, Term,
+    Body, Collection, Cursor, Digest, DocumentId, Epoch, Generation, Limits, LocalSeq, LogKey,
+    NewLog, PushBatch, ReplicaId, Scope, Term,
 };
 use sync_core::protocol::{Message, Welcome};
 use sync_core::replica::rows::ReplicaReads;
@@ -17,6 +17,7 @@ use sync_core::replica::{
     WriteOperation, ops,
 };
 use sync_core::resolver::Resolvers;
+use sync_core::server::Visible;
 use sync_core::server::ops::{self as served, Acknowledgement, AppendContext, ChangesReply};
 use sync_core::server::record::Fork;
 use sync_core::server::rows::ServerReads;
@@ -102,7 +103,10 @@ fn hear(core: &mut ReplicaCore, cx: &Context, scope: &Scope, message: Message) {
 fn welcomed(core: &mut ReplicaCore, cx: &Context, welcome: Welcome) {
     let limits = WriteLimits { body_bytes: welcome.body_bytes, transaction: welcome.push_limits };
     let time = Now(welcome.server_time);
-    refused(transact(core, |rows| ops::note_server(rows, cx.now, cx.lease, time, limits)));
+    refused(transact(core, |rows| {
+        let time = ServerTime { asked: cx.now, told: time };
+        ops::note_server(rows, cx.now, cx.lease, time, limits)
+    }));
     for told in welcome.scopes {
         if let Some(reset) = told.reset {
             refused(transact(core, |rows| ops::reset(rows, cx, &told.scope, &reset)));
@@ -162,7 +166,12 @@ pub fn server(bytes: &[u8]) {
             }
             Message::Push(push) => append(&mut core, &push.batch),
             Message::Ack(ack) => {
-                let at = Acknowledgement { epoch: ack.epoch, seq: ack.seq, digest: ack.digest };
+                let at = Acknowledgement {
+                    epoch: ack.epoch,
+                    seq: ack.seq,
+                    digest: ack.digest,
+                    mark: ack.mark,
+                };
                 let by = ReplicaId([1; 16]);
                 refused(transact(&mut core, |rows| served::acknowledge(rows, &ack.scope, by, &at)));
             }
@@ -182,7 +191,7 @@ pub fn server(bytes: &[u8]) {
 }
 
 fn ask(core: &mut ServerCore, scope: &Scope, cursor: &Cursor, limits: Limits) {
-    let reply = transact(core, |rows| served::changes(rows, scope, cursor, limits, &|_| true));
+    let reply = transact(core, |rows| served::changes(rows, scope, cursor, limits, &Visible::All));
     match reply {
         Ok(ChangesReply::Chunk(chunk)) => {
             assert!(chunk.next <= chunk.head && chunk.after == cursor.after, "{chunk:?}");
@@ -197,7 +206,12 @@ fn ask(core: &mut ServerCore, scope: &Scope, cursor: &Cursor, limits: Limits) {
 }
 
 fn append(core: &mut ServerCore, batch: &PushBatch) {
-    let cx = AppendContext { now: NOW, term: Term(5), drift: DRIFT_BOUND, fresh: Epoch([5; 16]) };
+    let cx = AppendContext {
+        now: NOW,
+        term: Term(5),
+        drift: DRIFT_BOUND,
+        fresh: NewLog { epoch: Epoch([5; 16]), key: LogKey([7; 16]) },
+    };
     let judge = WorldJudge { refuse: None, resolvers: Resolvers::default() };
     refused(transact(core, |rows| served::append(rows, &cx, batch, &judge)));
     // A retry is the same batch, and is told the same.

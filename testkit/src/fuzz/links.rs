@@ -196,8 +196,10 @@ async fn use_connection(connection: Arc<dyn Connection>) {
         id: PushId(1),
         changes: Vec::new(),
         recall: None,
+        mark: None,
     };
-    let ack = Ack { scope: scope.clone(), epoch: Epoch([2; 16]), seq: Seq(1), digest: None };
+    let ack =
+        Ack { scope: scope.clone(), epoch: Epoch([2; 16]), seq: Seq(1), digest: None, mark: None };
     let follow = async {
         let mut live = connection.live(pull());
         let (mut told, mut failed) = (0, 0);

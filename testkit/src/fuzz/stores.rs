@@ -2,18 +2,19 @@
 //! one that can be read and is wrong must not panic either.
 
 use bytes::Bytes;
-use sync_core::clock::{DRIFT_BOUND, Now};
+use sync_core::clock::{DRIFT_BOUND, Now, ServerTime};
 use sync_core::error::{ErrorKind, Result};
 use sync_core::kv::{KvWriter, MemoryKv, OrderedKv, ReplicaKv, ServerKv};
 use sync_core::model::{
-    Body, Collection, Cursor, DocumentId, DocumentKey, Epoch, Limits, LocalSeq, ReplicaId, Reset,
-    ResetReason, Scope, Seq, Term,
+    Body, Collection, Cursor, DocumentId, DocumentKey, Epoch, Limits, LocalSeq, LogKey, NewLog,
+    ReplicaId, Reset, ResetReason, Scope, Seq, Term,
 };
 use sync_core::replica::{
     Context, Decision, Forget, LocalTransaction, LocalWrite, Scan, Unsettled, UnsettledAfter,
     WriteLimits, WriteOperation, ops,
 };
 use sync_core::resolver::{Resolution, Resolvers};
+use sync_core::server::Visible;
 use sync_core::server::ops::{self as served, Acknowledgement, AppendContext};
 use sync_core::server::rows::ServerReads;
 use sync_core::storage::Durability;
@@ -100,7 +101,10 @@ fn sync_replica(core: &mut ReplicaKv<KvWriter<MemoryKv>>, cx: &Context, life: &L
     let scope = &life.scope;
     survived(transact(core, |rows| ops::choose(rows, cx, scope, None)));
     let limits = WriteLimits::default();
-    survived(transact(core, |rows| ops::note_server(rows, NOW, cx.lease, Now(0), limits)));
+    survived(transact(core, |rows| {
+        let time = ServerTime { asked: NOW, told: Now(0) };
+        ops::note_server(rows, NOW, cx.lease, time, limits)
+    }));
     if let Some(chunk) = &life.chunk {
         survived(transact(core, |rows| ops::apply(rows, cx, chunk)));
     }
@@ -162,21 +166,22 @@ pub fn server_store(bytes: &[u8]) {
 
 fn serve(core: &mut ServerKv<KvWriter<MemoryKv>>, life: &Life) {
     let (scope, fresh) = (&life.scope, Epoch([5; 16]));
+    let new = NewLog { epoch: fresh, key: LogKey([7; 16]) };
     survived(transact(core, |rows| rows.scopes(None, 10)));
-    survived(transact(core, |rows| served::open_scope(rows, scope, fresh)));
+    survived(transact(core, |rows| served::open_scope(rows, scope, new)));
     for cursor in [&Cursor::default(), &life.cursor] {
         survived(transact(core, |rows| {
-            served::changes(rows, scope, cursor, Limits { documents: 2, bytes: 100 }, &|_| true)
+            served::changes(rows, scope, cursor, Limits { documents: 2, bytes: 100 }, &Visible::All)
         }));
     }
     if let Some(batch) = &life.batch {
-        let cx = AppendContext { now: NOW, term: Term(5), drift: DRIFT_BOUND, fresh };
+        let cx = AppendContext { now: NOW, term: Term(5), drift: DRIFT_BOUND, fresh: new };
         let judge = WorldJudge { refuse: None, resolvers: Resolvers::default() };
         for _ in 0..2 {
             survived(transact(core, |rows| served::append(rows, &cx, batch, &judge)));
         }
         let epoch = life.cursor.epoch.unwrap_or(fresh);
-        let at = Acknowledgement { epoch, seq: life.cursor.after, digest: None };
+        let at = Acknowledgement { epoch, seq: life.cursor.after, digest: None, mark: None };
         survived(transact(core, |rows| served::acknowledge(rows, scope, batch.replica, &at)));
         survived(transact(core, |rows| rows.push_record(scope, batch.replica)));
         survived(transact(core, |rows| served::begin_epoch(rows, scope, epoch, Seq(3), fresh)));

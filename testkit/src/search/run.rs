@@ -273,7 +273,12 @@ impl<C: Cores> Runner<C> {
                 let skews = [0, 0, 40, -40, 900_000, -900_000];
                 self.world.skew(self.replica(replica), skews[rng.below(skews.len())]);
             }
-            Action::TellTime { replica } => self.world.tell_time(self.replica(replica)),
+            Action::TellTime { replica } => {
+                let replica = self.replica(replica);
+                self.world.tell_time(replica);
+                // What waits in the outbox may be stamped anew.
+                self.oracle.look(&mut self.world, replica, &Cause::Ordinary)?;
+            }
         }
         self.oracle.note_writes(&self.world)?;
         self.world.assert_consistent();
@@ -353,7 +358,7 @@ impl<C: Cores> Runner<C> {
                 _ => None,
             });
             let Some(chunk) = newest else { return Ok(()) };
-            cursor = cursor.advanced(chunk.epoch, chunk.next, chunk.head);
+            cursor = cursor.following(&chunk);
             cursor.epoch = Some(chunk.epoch);
         }
         let limits = self.world.options().chunk;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sync_core::clock::Now;
+use sync_core::clock::{Now, ServerTime};
 use sync_core::engine::Input;
 use sync_core::model::DocumentKey;
 use sync_core::replica::ops;
@@ -102,7 +102,8 @@ impl<D: Disks> Run<D> {
     pub(super) fn note_time(&mut self, client: usize, time: u64) {
         let cx = self.context(client);
         let told = self.on_client(client, Durability::Process, |rows| {
-            ops::note_server(rows, cx.now, cx.lease, Now(time), WriteLimits::default())
+            let time = ServerTime { asked: cx.now, told: Now(time) };
+            ops::note_server(rows, cx.now, cx.lease, time, WriteLimits::default())
         });
         // A lease that was taken over, or a disk that failed: the next greeting tells it again.
         drop(told);

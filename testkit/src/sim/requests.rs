@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 use std::time::Duration;
+use sync_core::server::Visible;
 
 use sync_core::clock::DRIFT_BOUND;
 use sync_core::engine::{Failure, ScopeGreeting};
 use sync_core::error::{Error, ErrorKind, Result, Retry};
 use sync_core::model::{
-    Cursor, Epoch, Limits, PushBatch, PushId, ReplicaId, Reset, ResetReason, Scope, Seq, Verdicts,
+    Cursor, Epoch, Limits, LogKey, NewLog, PushBatch, PushId, ReplicaId, Reset, ResetReason, Scope,
+    Seq, Verdicts,
 };
 use sync_core::protocol::Pull;
 use sync_core::server::ops::{self, AppendContext, Appended, ChangesReply, check_cursor};
@@ -75,8 +77,9 @@ impl<D: Disks> Run<D> {
     ) -> Result<ScopeGreeting> {
         let mut row = self.open_scope(scope)?;
         let mut reset = None;
-        if let Err(fork) = check_cursor(&row, cursor) {
-            reset = Some(self.reset_for(scope, cursor, fork)?);
+        let checked = self.at_server(|rows| check_cursor(rows, scope, &row, cursor));
+        if let Some(Err(fork)) = checked {
+            reset = Some(self.reset_for(scope, cursor.epoch, fork)?);
             row = self.open_scope(scope)?;
         }
         let last = self.at_server(|rows| rows.push_record(scope, replica)).flatten();
@@ -94,17 +97,21 @@ impl<D: Disks> Run<D> {
         if let Some(Some(row)) = self.at_server(|rows| ServerReads::scope(rows, scope)) {
             return Ok(row);
         }
-        let fresh = self.server.fresh_epoch();
+        let fresh = self.new_log();
         self.on_server(Durability::Power, |rows| ops::open_scope(rows, scope, fresh))
     }
 
-    fn reset_for(&mut self, scope: &Scope, cursor: &Cursor, fork: Fork) -> Result<Reset> {
+    fn new_log(&mut self) -> NewLog {
+        NewLog { epoch: self.server.fresh_epoch(), key: LogKey([7; 16]) }
+    }
+
+    fn reset_for(&mut self, scope: &Scope, of: Option<Epoch>, fork: Fork) -> Result<Reset> {
         let (from, cut) = match fork {
             Fork::Reset(reset) => return Ok(reset),
             Fork::Unannounced { epoch, cut } => (epoch, cut),
         };
         let row = self.begin_epoch(scope, from, cut)?;
-        let cut = cursor.epoch.map_or(Seq(0), |e| row.shared_with(e));
+        let cut = of.map_or(Seq(0), |e| row.shared_with(e));
         Ok(Reset { epoch: row.epoch, reason: ResetReason::EpochChanged { cut } })
     }
 
@@ -135,12 +142,12 @@ impl<D: Disks> Run<D> {
         self.open_scope(&pull.scope)?;
         let limits = self.chunk();
         let reply = self
-            .at_server(|rows| ops::changes(rows, &pull.scope, &pull.cursor, limits, &|_| true))
+            .at_server(|rows| ops::changes(rows, &pull.scope, &pull.cursor, limits, &Visible::All))
             .ok_or_else(|| Error::new(ErrorKind::Closed, "the server is down"))?;
         match reply {
             ChangesReply::Chunk(chunk) => Ok(Down::Chunk(Arc::new(chunk))),
             ChangesReply::Fork(fork) => {
-                Ok(Down::Reset(self.reset_for(&pull.scope, &pull.cursor, fork)?))
+                Ok(Down::Reset(self.reset_for(&pull.scope, pull.cursor.epoch, fork)?))
             }
         }
     }
@@ -167,6 +174,9 @@ impl<D: Disks> Run<D> {
                 let told = self.on_server(Durability::Process, |rows| {
                     ops::acknowledge(rows, &scope, replica, &ack)
                 });
+                let told = told.and_then(|fork| {
+                    fork.map(|fork| self.reset_for(&scope, Some(ack.epoch), fork)).transpose()
+                });
                 match told {
                     Ok(reset) => Down::Acknowledged(reset),
                     Err(error) => Down::Failed(Failure::from(&error)),
@@ -181,7 +191,7 @@ impl<D: Disks> Run<D> {
             now: self.server_now(),
             term: self.server.term,
             drift: DRIFT_BOUND,
-            fresh: self.server.fresh_epoch(),
+            fresh: self.new_log(),
         };
         let held: Vec<Option<ServerRow>> = self
             .at_server(|rows| {
@@ -197,7 +207,12 @@ impl<D: Disks> Run<D> {
         let appended =
             self.on_server(Durability::Power, |rows| ops::append(rows, &cx, batch, &judge));
         self.note_calls_of(None, appended.is_ok());
-        let Appended { verdicts, head, before, entries, .. } = appended?;
+        let Appended { verdicts, head, before, entries, fork, .. } = appended?;
+        if let Some(fork) = fork {
+            self.reset_for(&batch.scope, None, fork)?;
+            let message = "the server was restored from a backup";
+            return Err(Error::new(ErrorKind::Superseded, message).retrying(Retry::Reconnect));
+        }
         let scope = self.at_server(|rows| ServerReads::scope(rows, &batch.scope)).flatten();
         if let Some(scope) = scope {
             self.tally.appended += entries.len() as u64;

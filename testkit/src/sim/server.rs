@@ -200,7 +200,10 @@ impl<D: Disks> Run<D> {
             SessionOutput::Read { stream, pull } => {
                 let answer = self.read(client, &pull);
                 let found = match &answer {
-                    Down::Chunk(c) => Found::Chunk { epoch: c.epoch, next: c.next, head: c.head },
+                    Down::Chunk(c) => {
+                        let (epoch, next, head, mark) = (c.epoch, c.next, c.head, c.mark.clone());
+                        Found::Chunk { epoch, next, head, mark }
+                    }
                     _ => Found::End,
                 };
                 if let Some(open) = self.server.sessions.get_mut(&link) {

@@ -27,7 +27,7 @@ fn stored_as<C: Cores>(world: &mut World<C>, replica: usize, text: &str) -> Verd
     let current = Some(ServerState { seq, state: Some(state) });
     let verdict = Verdict { seq, kind: VerdictKind::Accepted, current };
     let Verdicts::Decided { epoch, .. } = verdicts else { panic!("undecided") };
-    Verdicts::Decided { epoch, verdicts: vec![verdict] }
+    Verdicts::Decided { epoch, mark: None, verdicts: vec![verdict] }
 }
 
 /// The state of a verdict, as it comes again by a pull.

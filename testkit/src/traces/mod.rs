@@ -61,6 +61,11 @@ fn batch<C: Cores>(world: &mut World<C>, replica: usize) -> PushBatch {
     }
 }
 
+/// Whether it is the same batch: what the replica knows of the log when it sends it is no part of it.
+fn is_same(one: &PushBatch, other: &PushBatch) -> bool {
+    *one == PushBatch { mark: one.mark.clone(), ..other.clone() }
+}
+
 /// The verdicts that must have been decided.
 #[track_caller]
 fn decided(verdicts: &Verdicts) -> &[Verdict] {

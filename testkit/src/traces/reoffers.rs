@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sync_core::model::{Epoch, Limits, Seq, VerdictKind};
+use sync_core::model::{Cursor, Epoch, Limits, Seq, VerdictKind};
 use sync_core::resolver::{ClientWins, ServerWins};
 
 use super::{batch, decided, refusing, world_with};
@@ -315,7 +315,8 @@ pub fn a_chunk_asked_for_ahead_is_from_a_restored_server<C: Cores>(cores: C) {
         world.put(fresh, name, "new life");
         world.push_once(fresh);
     }
-    let ahead = start.advanced(first.epoch, first.next, first.head);
+    // It was asked for before the first chunk's mark was there to be named.
+    let ahead = Cursor { mark: None, ..start.following(&first) };
     let Reply::Chunk(second) = world.changes(&ahead, one) else { panic!("no chunk") };
     assert!(world.apply(1, &first).moved);
     assert!(!world.apply(1, &second).moved);

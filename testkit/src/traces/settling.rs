@@ -35,11 +35,13 @@ pub fn verdicts_that_do_not_fit_change_nothing<C: Cores>(cores: C) {
     world.sync_all();
     world.put(0, "notes/a", "two");
     let pushed = batch(&mut world, 0);
-    let Verdicts::Decided { epoch, verdicts } = world.deliver(&pushed) else { panic!("undecided") };
+    let Verdicts::Decided { epoch, verdicts, .. } = world.deliver(&pushed) else {
+        panic!("undecided")
+    };
     let before = world.records(0);
-    let none = Verdicts::Decided { epoch, verdicts: Vec::new() };
+    let none = Verdicts::Decided { epoch, mark: None, verdicts: Vec::new() };
     assert!(world.try_settle(0, pushed.id, &none).is_err());
-    let other = Verdicts::Decided { epoch: sync_core::model::Epoch([9; 16]), verdicts };
+    let other = Verdicts::Decided { epoch: sync_core::model::Epoch([9; 16]), mark: None, verdicts };
     assert_eq!(world.settle(0, pushed.id, &other).taken, 0);
     assert_eq!(world.records(0), before);
 }

@@ -1,6 +1,7 @@
 //! The steps of a replica.
 
 use std::collections::BTreeSet;
+use sync_core::clock::ServerTime;
 
 use sync_core::error::Result;
 use sync_core::model::{
@@ -236,7 +237,8 @@ impl<C: Cores> World<C> {
     pub fn tell_time(&mut self, replica: usize) {
         let server = self.now();
         let told = self.act(replica, |rows, cx| {
-            ops::note_server(rows, cx.now, cx.lease, server, WriteLimits::default())
+            let time = ServerTime { asked: cx.now, told: server };
+            ops::note_server(rows, cx.now, cx.lease, time, WriteLimits::default())
         });
         must(told, "note the server's time");
     }

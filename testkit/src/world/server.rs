@@ -1,10 +1,11 @@
 //! The steps of the server.
 
 use std::fmt;
+use sync_core::server::Visible;
 
 use sync_core::model::{
-    Change, Chunk, Cursor, Digest, DocumentKey, DocumentState, Epoch, Limits, LogEntry, PushBatch,
-    Rejection, Reset, ResetReason, Revision, Scope, Seq, Term, Verdicts,
+    Change, Chunk, Cursor, Digest, DocumentKey, DocumentState, Epoch, Limits, LogEntry, LogKey,
+    NewLog, PushBatch, Rejection, Reset, ResetReason, Revision, Scope, Seq, Term, Verdicts,
 };
 use sync_core::resolver::{Resolution, Resolvers};
 use sync_core::server::ops::{
@@ -87,7 +88,8 @@ impl Judge for WorldJudge {
 
 impl<C: Cores> World<C> {
     pub(super) fn open_server(&mut self) {
-        let (fresh, scope) = (self.fresh_epoch(), self.scope.clone());
+        let (epoch, scope) = (self.fresh_epoch(), self.scope.clone());
+        let fresh = NewLog { epoch, key: LogKey([7; 16]) };
         let opened = transact(&mut self.server, |rows| ops::open_scope(rows, &scope, fresh));
         must(opened, "the server opens the scope");
     }
@@ -101,7 +103,8 @@ impl<C: Cores> World<C> {
     pub fn append(&mut self, batch: &PushBatch) -> Delivery {
         let now = self.step();
         // The scope is open: no epoch begins with a push.
-        let fresh = Epoch(numbered(0xee, self.fresh + 1));
+        let epoch = Epoch(numbered(0xee, self.fresh + 1));
+        let fresh = NewLog { epoch, key: LogKey([7; 16]) };
         let cx = AppendContext { now, term: self.term, drift: self.options.drift, fresh };
         let judge =
             WorldJudge { refuse: self.options.refuse.clone(), resolvers: self.resolvers.clone() };
@@ -109,27 +112,37 @@ impl<C: Cores> World<C> {
             transact(&mut self.server, |rows| ops::append(rows, &cx, batch, &judge)),
             "append",
         );
-        Delivery { verdicts: appended.verdicts, entries: appended.entries }
+        let verdicts = match appended.fork {
+            None => appended.verdicts,
+            // The push fails, and the replica has to connect anew. Verdicts of no life of the log stand for that: nothing is
+            // settled by them.
+            Some(fork) => {
+                self.answer_fork(batch.mark.as_ref().map(|mark| mark.epoch), fork);
+                Verdicts::Decided { epoch: Epoch([0; 16]), mark: None, verdicts: Vec::new() }
+            }
+        };
+        Delivery { verdicts, entries: appended.entries }
     }
 
     /// A request for changes reaches the server. A fork that nobody announced begins a new epoch.
     pub fn changes(&mut self, cursor: &Cursor, limits: Limits) -> Reply {
         self.step();
         let scope = self.scope.clone();
-        let reply =
-            look(&mut self.server, |rows| ops::changes(rows, &scope, cursor, limits, &|_| true));
+        let reply = look(&mut self.server, |rows| {
+            ops::changes(rows, &scope, cursor, limits, &Visible::All)
+        });
         match reply {
             ChangesReply::Chunk(chunk) => Reply::Chunk(chunk),
-            ChangesReply::Fork(fork) => Reply::Reset(self.answer_fork(cursor, fork)),
+            ChangesReply::Fork(fork) => Reply::Reset(self.answer_fork(cursor.epoch, fork)),
         }
     }
 
-    fn answer_fork(&mut self, cursor: &Cursor, fork: Fork) -> Reset {
+    fn answer_fork(&mut self, of: Option<Epoch>, fork: Fork) -> Reset {
         match fork {
             Fork::Reset(reset) => reset,
             Fork::Unannounced { cut, .. } => {
                 let scope = self.begin_epoch(cut);
-                let cut = cursor.epoch.map_or(Seq(0), |epoch| scope.shared_with(epoch));
+                let cut = of.map_or(Seq(0), |epoch| scope.shared_with(epoch));
                 Reset { epoch: scope.epoch, reason: ResetReason::EpochChanged { cut } }
             }
         }
@@ -153,9 +166,11 @@ impl<C: Cores> World<C> {
         if newest.is_some_and(|record| meta.last_push < record.id) {
             return Greeting::Cloned;
         }
-        match check_cursor(&self.server_scope(), &cursor) {
+        let row = self.server_scope();
+        let checked = look(&mut self.server, |rows| check_cursor(rows, &self.scope, &row, &cursor));
+        match checked {
             Ok(()) => Greeting::Welcome,
-            Err(fork) => Greeting::Reset(self.answer_fork(&cursor, fork)),
+            Err(fork) => Greeting::Reset(self.answer_fork(cursor.epoch, fork)),
         }
     }
 
@@ -167,6 +182,7 @@ impl<C: Cores> World<C> {
         let acknowledged =
             transact(&mut self.server, |rows| ops::acknowledge(rows, &scope, id, &acknowledgement));
         must(acknowledged, "acknowledge")
+            .map(|fork| self.answer_fork(Some(acknowledgement.epoch), fork))
     }
 
     /// What [`acknowledge`](Self::acknowledge) tells; none before the first chunk.
@@ -180,7 +196,7 @@ impl<C: Cores> World<C> {
             && row.pending + row.in_flight + row.deferred == 0
             && records.iter().all(|(_, r)| r.edit().is_none() && r.known <= seq);
         let digest: Option<Digest> = comparable.then_some(row.digest);
-        Some(Acknowledgement { epoch, seq, digest })
+        Some(Acknowledgement { epoch, seq, digest, mark: row.checkpoint.mark })
     }
 
     /// Forgets the tombstones at or below a position; how many there were.

@@ -1,13 +1,13 @@
 //! What the requests of one connection share: who asks, with which token, and whether the server can still be reached.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::{Method, Response};
 use sync_core::error::{Error, ErrorKind, Result, Retry};
-use sync_core::model::{Chunk, Cursor, ReplicaId, Scope, Seq, TermStart};
+use sync_core::model::{Chunk, Collection, Cursor, ReplicaId, Scope, Seq};
 use sync_core::protocol::{Hello, Pull, Welcome};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -42,6 +42,7 @@ pub(super) enum Brought {
 struct Known {
     after: Cursor,
     horizon: Seq,
+    covers: Option<BTreeSet<Collection>>,
 }
 
 /// See the module.
@@ -243,21 +244,22 @@ impl Line {
         if chunk.after != cursor.after {
             return;
         }
-        let known = Known { after: following(cursor, chunk), horizon: chunk.horizon };
+        let covers = chunk.covers.clone();
+        let known = Known { after: cursor.following(chunk), horizon: chunk.horizon, covers };
         let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         all.insert(chunk.scope.clone(), known);
     }
 
-    /// Names the server starts that a cursor does not know because it was made from a chunk, if that came this way: every
-    /// request stands alone here, and only they show that the server was restored in between.
+    /// Adds the mark that a cursor lacks, if the chunk that it follows on came this way: every request stands alone here, and
+    /// only the mark shows that the server was restored in between.
     pub(super) fn complete(&self, pull: &mut Pull) {
         let all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(Known { after, .. }) = all.get(&pull.scope)
-            && pull.cursor.terms.is_empty()
+            && pull.cursor.mark.is_none()
             && (after.epoch, after.after, after.position)
                 == (pull.cursor.epoch, pull.cursor.after, pull.cursor.position)
         {
-            pull.cursor.terms.clone_from(&after.terms);
+            pull.cursor.mark.clone_from(&after.mark);
         }
     }
 
@@ -272,7 +274,8 @@ impl Line {
             next: at,
             head: at,
             horizon: all.get(&pull.scope).map_or(Seq(0), |known| known.horizon),
-            terms: pull.cursor.terms.clone(),
+            mark: pull.cursor.mark.clone(),
+            covers: all.get(&pull.scope).and_then(|known| known.covers.clone()),
             entries: Vec::new(),
             bookmarks: None,
         })
@@ -280,20 +283,12 @@ impl Line {
 }
 
 /// The entity tag of where a cursor stands, if "nothing follows" is all that may be said to it. A full pull, and one that is
-/// about to begin, has to hear of the head; a back-fill is not where its position is. And a chunk that is made from the
-/// cursor has to name the server starts.
+/// about to begin, has to hear of the head; a back-fill is not where its position is. And a cursor without the mark of its
+/// position could not be compared with the log.
 fn tag(cursor: &Cursor) -> Option<String> {
     let is_whole = cursor.backfills.is_empty() && cursor.floor.is_none();
     let stands = cursor.after == cursor.position && cursor.position > Seq(0);
-    let epoch = cursor.epoch.filter(|_| is_whole && stands && !cursor.terms.is_empty())?;
+    let is_marked = cursor.mark.as_ref().is_some_and(|mark| mark.at >= cursor.position);
+    let epoch = cursor.epoch.filter(|_| is_whole && stands && is_marked)?;
     Some(entity_tag(epoch, cursor.position))
-}
-
-/// The cursor that goes on after a chunk, with the server starts that the chunk names: a replica that has taken it in keeps
-/// the same.
-pub(super) fn following(cursor: &Cursor, chunk: &Chunk) -> Cursor {
-    let mut next = cursor.advanced(chunk.epoch, chunk.next, chunk.head);
-    next.terms = chunk.terms.iter().filter(|t| t.first <= next.position).copied().collect();
-    next.terms.drain(..next.terms.len().saturating_sub(TermStart::KEPT));
-    next
 }

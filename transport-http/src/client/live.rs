@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::events::{EventReader as Lines, Item};
 use super::ladder::{self, Ladder, News};
-use super::line::{Brought, By, Line, following};
+use super::line::{Brought, By, Line};
 use crate::api;
 use crate::error::{Trouble, What, foreign, of_client, too_late};
 use crate::format::{Changes, Event, EventReader, Format};
@@ -139,7 +139,7 @@ impl Live {
         self.misplaced = 0;
         let is_news = chunk.next > chunk.after || cursor.epoch.is_none();
         self.line.remember(&chunk, cursor);
-        self.pull.cursor = following(cursor, &chunk);
+        self.pull.cursor = cursor.following(&chunk);
         Ok(is_news.then_some(chunk))
     }
 

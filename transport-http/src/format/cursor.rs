@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sync_core::codec::Codec;
 use sync_core::error::{Error, ErrorKind, Result};
-use sync_core::model::{Cursor, Epoch, Seq};
+use sync_core::model::{Cursor, Epoch, LogMark, Seq};
 
 /// A cursor as opaque text, for addresses and JSON.
 #[must_use]
@@ -23,6 +23,22 @@ pub fn read_cursor(text: &str) -> Result<Cursor> {
     let no_cursor = |why: String| Error::new(ErrorKind::InvalidInput, format!("no cursor: {why}"));
     let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|e| no_cursor(e.to_string()))?;
     Cursor::from_bytes(bytes.into()).map_err(|e| no_cursor(e.message().to_owned()))
+}
+
+/// A mark of a log as opaque text, for JSON.
+#[must_use]
+pub(super) fn write_mark(mark: &LogMark) -> String {
+    URL_SAFE_NO_PAD.encode(mark.to_bytes())
+}
+
+/// Reads a mark of a log from its text.
+///
+/// # Errors
+/// `InvalidInput` if that is no mark.
+pub(super) fn read_mark(text: &str) -> Result<LogMark> {
+    let no_mark = |why: String| Error::new(ErrorKind::InvalidInput, format!("no mark: {why}"));
+    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|e| no_mark(e.to_string()))?;
+    LogMark::from_bytes(bytes.into()).map_err(|e| no_mark(e.message().to_owned()))
 }
 
 /// The entity tag of where a reader stands.

@@ -1,6 +1,7 @@
 //! Arbitrary messages.
 
 use std::time::Duration;
+use sync_core::model::{LogKey, LogMark, LogRun};
 
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
@@ -78,21 +79,31 @@ fn base() -> impl Strategy<Value = BaseRef> {
         .prop_map(|(revision, epoch, seq, tombstone)| BaseRef { revision, epoch, seq, tombstone })
 }
 
-fn terms() -> impl Strategy<Value = Vec<TermStart>> {
-    vec((any::<u64>(), seq()).prop_map(|(t, first)| TermStart { term: Term(t), first }), 0..4)
+fn mark() -> impl Strategy<Value = Option<LogMark>> {
+    let runs = vec((any::<u64>(), 1..1_000_u64), 1..4).prop_map(|runs| {
+        let mut last = 0;
+        let run = |(term, length): (u64, u64)| {
+            let first = last + 1;
+            last += length;
+            LogRun { term: Term(term), first: Seq(first), last: Seq(last) }
+        };
+        runs.into_iter().map(run).collect::<Vec<_>>()
+    });
+    let key = any::<[u8; 16]>().prop_map(LogKey);
+    option::of((epoch(), runs, key).prop_map(|(epoch, runs, key)| LogMark::sign(epoch, runs, &key)))
 }
 
 pub fn cursor() -> impl Strategy<Value = Cursor> {
     let places = (option::of(epoch()), seq(), seq(), option::of(seq()));
     let chosen = option::of(btree_set(collection(), 0..3));
-    (places, btree_map(collection(), seq(), 0..3), terms(), chosen).prop_map(
-        |((epoch, after, position, floor), backfills, terms, collections)| Cursor {
+    (places, btree_map(collection(), seq(), 0..3), mark(), chosen).prop_map(
+        |((epoch, after, position, floor), backfills, mark, collections)| Cursor {
             epoch,
             after,
             position,
             backfills,
             floor,
-            terms,
+            mark,
             collections,
             ..Cursor::default()
         },
@@ -165,11 +176,12 @@ pub fn pull() -> impl Strategy<Value = Pull> {
 
 pub fn ack() -> impl Strategy<Value = Ack> {
     let digest = option::of(any::<u128>().prop_map(Digest));
-    (scope(), epoch(), seq(), digest).prop_map(|(scope, epoch, seq, digest)| Ack {
+    (scope(), epoch(), seq(), digest, mark()).prop_map(|(scope, epoch, seq, digest, mark)| Ack {
         scope,
         epoch,
         seq,
         digest,
+        mark,
     })
 }
 
@@ -182,30 +194,32 @@ pub fn batch() -> impl Strategy<Value = PushBatch> {
             base_body,
             state,
         });
-    (scope(), replica(), any::<u64>(), vec(change, 0..4), option::of(any::<u128>())).prop_map(
-        |(scope, replica, id, changes, recall)| PushBatch {
+    (scope(), replica(), any::<u64>(), vec(change, 0..4), option::of(any::<u128>()), mark())
+        .prop_map(|(scope, replica, id, changes, recall, mark)| PushBatch {
             scope,
             replica,
             id: PushId(id),
             changes,
             recall,
-        },
-    )
+            mark,
+        })
 }
 
 pub fn chunk() -> impl Strategy<Value = Chunk> {
     let entry = (seq(), collection(), document(), state())
         .prop_map(|(seq, collection, id, state)| LogEntry { seq, collection, id, state });
     let seqs = (seq(), seq(), seq(), seq());
-    (scope(), epoch(), seqs, terms(), vec(entry, 0..4)).prop_map(
-        |(scope, epoch, (after, next, head, horizon), terms, entries)| Chunk {
+    let covers = option::of(btree_set(collection(), 0..3));
+    (scope(), epoch(), seqs, mark(), covers, vec(entry, 0..4)).prop_map(
+        |(scope, epoch, (after, next, head, horizon), mark, covers, entries)| Chunk {
             scope,
             epoch,
             after,
             next,
             head,
             horizon,
-            terms,
+            mark,
+            covers,
             entries,
             bookmarks: None,
         },
@@ -233,8 +247,11 @@ pub fn verdicts() -> impl Strategy<Value = Verdicts> {
         current,
     });
     prop_oneof![
-        (epoch(), vec(verdict, 0..4))
-            .prop_map(|(epoch, verdicts)| Verdicts::Decided { epoch, verdicts }),
+        (epoch(), vec(verdict, 0..4)).prop_map(|(epoch, verdicts)| Verdicts::Decided {
+            epoch,
+            mark: None,
+            verdicts
+        }),
         Just(Verdicts::Recalled),
         Just(Verdicts::Stale),
         Just(Verdicts::Cloned),

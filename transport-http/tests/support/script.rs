@@ -17,7 +17,7 @@ use futures_util::{FutureExt, Stream};
 use sync_core::error::{Error, ErrorKind};
 use sync_core::model::{
     Body as Json, Chunk, Collection, Cursor, DocumentId, DocumentState, Epoch, Limits, LogEntry,
-    ReplicaId, Revision, Scope, Seq, Stamp, Term, TermStart,
+    LogKey, LogMark, LogRun, ReplicaId, Revision, Scope, Seq, Stamp, Term,
 };
 use sync_core::protocol::{Hello, Pull, VERSIONS, Welcome, WireError};
 use sync_core::transport::{Connection, Transport};
@@ -207,8 +207,10 @@ pub fn chunk_event(writer: &mut EventWriter, chunk: Chunk) -> String {
 
 pub const EPOCH: Epoch = Epoch([7; 16]);
 
-pub fn terms() -> Vec<TermStart> {
-    vec![TermStart { term: Term(3), first: Seq(1) }]
+/// The mark of the log at a position; none of an empty log.
+pub fn mark(at: u64) -> Option<LogMark> {
+    let run = LogRun { term: Term(3), first: Seq(1), last: Seq(at) };
+    (at > 0).then(|| LogMark::sign(EPOCH, vec![run], &LogKey([7; 16])))
 }
 
 pub fn hello(token: Option<&str>) -> Hello {
@@ -242,7 +244,7 @@ pub fn at(position: u64) -> Cursor {
         epoch: Some(EPOCH),
         after: Seq(position),
         position: Seq(position),
-        terms: if position > 0 { terms() } else { Vec::new() },
+        mark: mark(position),
         ..Cursor::default()
     }
 }
@@ -264,7 +266,8 @@ pub fn chunk(after: u64, next: u64) -> Chunk {
         next: Seq(next),
         head: Seq(next),
         horizon: Seq(0),
-        terms: terms(),
+        mark: mark(next),
+        covers: None,
         entries: (after + 1..=next).map(entry).collect(),
         bookmarks: None,
     }

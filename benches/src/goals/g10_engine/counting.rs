@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
-use sync_core::clock::Now;
+use sync_core::clock::{Now, ServerTime};
 use sync_core::error::Result;
 use sync_core::model::{
     Chunk, Collection, Digest, DocumentKey, Generation, Limits, LocalSeq, PushBatch, PushId,
@@ -48,7 +48,7 @@ impl Storage for Counting {
         let mut scope = self.scope.lock().unwrap_or_else(PoisonError::into_inner);
         scope.documents += chunk.entries.len() as u64;
         scope.checkpoint.epoch = Some(chunk.epoch);
-        scope.checkpoint.terms = chunk.terms;
+        scope.checkpoint.mark = chunk.mark;
         scope.checkpoint.advance(chunk.next);
         let committed = Committed { taken: chunk.entries.len(), ..Committed::default() };
         self.commits.send_modify(|n| *n += 1);
@@ -126,7 +126,7 @@ impl Storage for Counting {
         Ok(Committed::default())
     }
 
-    async fn note_server(&self, _: Context, _: Now, _: WriteLimits) -> Result<()> {
+    async fn note_server(&self, _: Context, _: ServerTime, _: WriteLimits) -> Result<()> {
         Ok(())
     }
 

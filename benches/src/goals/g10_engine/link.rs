@@ -6,9 +6,7 @@ use async_trait::async_trait;
 use futures_util::{SinkExt, StreamExt};
 use sync_core::error::Result;
 use sync_core::framed::{Dial, MAX_PAYLOAD, Wire, chunk_payload, memory_link};
-use sync_core::model::{
-    Chunk, DocumentId, Epoch, Limits, LogEntry, PushId, Scope, Seq, Term, TermStart,
-};
+use sync_core::model::{Chunk, DocumentId, Epoch, Limits, LogEntry, PushId, Scope, Seq};
 use sync_core::protocol::{Message, ScopeWelcome, VERSIONS, Welcome};
 use sync_core::transport::FrameLink;
 
@@ -44,7 +42,8 @@ impl Chunks {
                 next: Seq(end as u64),
                 head: Seq(documents as u64),
                 horizon: Seq(0),
-                terms: vec![TermStart { term: Term(1), first: Seq(1) }],
+                mark: None,
+                covers: None,
                 entries: (from..end).map(entry).collect::<Outcome<_>>()?,
                 bookmarks: None,
             })

@@ -114,16 +114,17 @@ impl Pull {
     /// Takes in what the server said when it was greeted; whether that shows that the replica is at the head.
     ///
     /// It does if the server spoke of exactly where the replica stands, and its log ends there: a pull from there would
-    /// ask for the same comparison, and bring an empty chunk. A cursor without server starts could not be compared with the
-    /// log, and a pull from position 0, of a back-fill, or of everything, does more than to bring what follows.
+    /// ask for the same comparison, and bring an empty chunk. A cursor without a mark of its position could not be compared
+    /// with the log, and a pull from position 0, of a back-fill, or of everything, does more than to bring what follows.
     pub(super) fn take_greeting(&mut self, greeting: &ScopeGreeting) -> bool {
         self.head = Some(greeting.head);
         self.refused = None;
         let at = &self.checkpoint;
         let is_idle = self.storage == Storage::Idle && self.waiting.is_empty();
         let is_whole = at.full_pull.is_none() && at.backfills.is_empty();
+        let is_marked = at.mark.as_ref().is_some_and(|mark| mark.at >= at.position);
         self.reached_head = greeting.reset.is_none()
-            && (is_idle && is_whole && at.position > Seq(0) && !at.terms.is_empty())
+            && (is_idle && is_whole && at.position > Seq(0) && is_marked)
             && (at.epoch, at.position) == (Some(greeting.epoch), greeting.head)
             && greeting.asked == at.cursor();
         self.reached_head

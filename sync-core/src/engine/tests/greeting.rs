@@ -1,12 +1,13 @@
 //! What the greeting spares, and what it does not.
 
 use super::*;
-use crate::model::{Collection, FullPull, Term, TermStart};
+use crate::model::{Collection, FullPull, LogKey, LogMark, LogRun, Term};
 
 fn settled_at(position: u64) -> Checkpoint {
-    let terms = vec![TermStart { term: Term(3), first: Seq(1) }];
+    let run = LogRun { term: Term(3), first: Seq(1), last: Seq(position.max(1)) };
+    let mark = Some(LogMark::sign(EPOCH, vec![run], &LogKey([7; 16])));
     let position = Seq(position);
-    Checkpoint { epoch: Some(EPOCH), position, terms, ..Checkpoint::default() }
+    Checkpoint { epoch: Some(EPOCH), position, mark, ..Checkpoint::default() }
 }
 
 /// Connects a replica that stands there, and is greeted so.
@@ -64,8 +65,8 @@ fn a_greeting_that_leaves_a_doubt_is_followed_by_a_pull() {
     let checkpoints = [
         Checkpoint::default(),
         // A scope that is empty is pulled as a whole: that finds out what is gone.
-        Checkpoint { position: Seq(0), terms: Vec::new(), ..settled_at(0) },
-        Checkpoint { terms: Vec::new(), ..settled_at(40) },
+        Checkpoint { position: Seq(0), mark: None, ..settled_at(0) },
+        Checkpoint { mark: None, ..settled_at(40) },
         Checkpoint { backfills: BTreeMap::from([(late, Seq(3))]), ..settled_at(40) },
         Checkpoint { full_pull: Some(floor), ..settled_at(40) },
         settled_at(39),

@@ -1,10 +1,11 @@
 //! Taking in a chunk.
 
 use super::transaction::{Transaction, check_synced, end_load};
+use crate::clock::Now;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
-    Bookmarks, Checkpoint, Chunk, DocumentKey, DocumentState, Epoch, FullPull, LogEntry, Seq,
-    ServerState, TermStart, agree_on_terms,
+    Bookmarks, Checkpoint, Chunk, DocumentKey, DocumentState, Epoch, FullPull, LogEntry, LogMark,
+    Seq, ServerState,
 };
 use crate::replica::record::Record;
 use crate::replica::rows::ReplicaRows;
@@ -28,7 +29,7 @@ pub fn apply(rows: &mut dyn ReplicaRows, cx: &Context, chunk: &Chunk) -> Result<
     let passes_last = mutant!(CursorPassesChange) && chunk.entries.len() > 1;
     let entries = &chunk.entries[..chunk.entries.len() - usize::from(passes_last)];
     let floor = tx.row.checkpoint.full_pull.filter(|f| !f.marks).map(|f| f.floor);
-    let loaded = load(&mut tx, chunk, entries, floor)?;
+    let loaded = load(&mut tx, cx.now, chunk, entries, floor)?;
     if (!loaded || floor == Some(chunk.next)) && !end_load(tx.rows)? {
         let row = tx.rows.scope(&chunk.scope)?.unwrap_or_default();
         return Ok(unmoved(row.checkpoint));
@@ -38,7 +39,9 @@ pub fn apply(rows: &mut dyn ReplicaRows, cx: &Context, chunk: &Chunk) -> Result<
     }
     tx.row.checkpoint.advance(if mutant!(CursorRoundedUp) { chunk.head } else { chunk.next });
     tx.row.checkpoint.bookmark = chunk.bookmark();
-    remember_terms(&mut tx, chunk);
+    let checkpoint = &mut tx.row.checkpoint;
+    checkpoint.mark = LogMark::newer(checkpoint.mark.take(), chunk.mark.clone());
+    note_covered(checkpoint, chunk);
     if !chunk.has_more() && tx.row.checkpoint.backfills.is_empty() {
         end_full_pull(&mut tx, cx, chunk.epoch)?;
     }
@@ -56,15 +59,15 @@ fn unmoved(checkpoint: Checkpoint) -> Applied {
 }
 
 /// Whether the chunk begins exactly where the replica stands, in the same log and at the same bookmark. A chunk that was
-/// asked for ahead names the server starts that wrote before it: if they are others than the replica knows, the server was
-/// restored in between.
+/// asked for ahead carries the mark of its log: if it contradicts the mark that the replica has, the server was restored in
+/// between.
 fn fits(checkpoint: &Checkpoint, chunk: &Chunk) -> bool {
-    let position = checkpoint.position;
+    let known = checkpoint.mark.as_ref();
     let same_place = |b: &Bookmarks| b.after == checkpoint.bookmark;
     checkpoint.after() == chunk.after
         && chunk.bookmarks.as_ref().is_none_or(same_place)
         && checkpoint.epoch.is_none_or(|e| e == chunk.epoch)
-        && agree_on_terms(&chunk.terms, chunk.head, &checkpoint.terms, position) >= position
+        && !known.zip(chunk.mark.as_ref()).is_some_and(|(known, mark)| known.contradicts(mark))
 }
 
 fn check(chunk: &Chunk) -> Result<()> {
@@ -101,6 +104,7 @@ fn begin_full_pull(tx: &mut Transaction<'_>, chunk: &Chunk) {
 /// comes once, and if nothing was settled here before, none is there already.
 fn load(
     tx: &mut Transaction<'_>,
+    now: Now,
     chunk: &Chunk,
     entries: &[LogEntry],
     floor: Option<Seq>,
@@ -112,15 +116,16 @@ fn load(
     let mut fresh = Vec::with_capacity(entries.len());
     for entry in entries {
         if is_wanted(tx, entry) {
-            fresh.push(fresh_record(tx, entry));
+            fresh.push(fresh_record(tx, now, entry));
         }
     }
     tx.load_all(&mut fresh)?;
     Ok(true)
 }
 
-fn fresh_record(tx: &mut Transaction<'_>, entry: &LogEntry) -> (DocumentKey, Record) {
-    note_stamp(tx, entry);
+fn fresh_record(tx: &mut Transaction<'_>, now: Now, entry: &LogEntry) -> (DocumentKey, Record) {
+    // Replicas merge every stamp: a child must come after a parent that it saw.
+    tx.meta.note_told(now, &entry.state);
     let key = DocumentKey::new(tx.scope.clone(), entry.collection.clone(), entry.id.clone());
     let current = Some(entry.state.clone());
     (key, Record { current, known: entry.seq, ..Record::default() })
@@ -140,7 +145,7 @@ fn take_in_all(
         if !is_wanted(tx, entry) {
             continue;
         }
-        let (key, record) = fresh_record(tx, entry);
+        let (key, record) = fresh_record(tx, cx.now, entry);
         if most_are_new {
             fresh.push((key, record));
         } else {
@@ -168,15 +173,6 @@ fn is_wanted(tx: &mut Transaction<'_>, entry: &LogEntry) -> bool {
     !(mutant!(EchoFilteredByAuthor) && entry.state.revision.replica == tx.meta.replica)
 }
 
-fn note_stamp(tx: &mut Transaction<'_>, entry: &LogEntry) {
-    let stamp = entry.state.revision.stamp;
-    // Replicas merge every stamp: a child must come after a parent that it saw.
-    if !mutant!(StampsNotMerged) {
-        tx.meta.high_water = tx.meta.high_water.max(stamp);
-    }
-    tx.meta.settled_high = tx.meta.settled_high.max(stamp);
-}
-
 fn take_in(
     tx: &mut Transaction<'_>,
     cx: &Context,
@@ -197,14 +193,18 @@ fn take_in(
     tx.save(&key, old.as_ref(), record, Origin::Remote)
 }
 
-fn remember_terms(tx: &mut Transaction<'_>, chunk: &Chunk) {
-    let position = tx.row.checkpoint.position;
-    let mut terms: Vec<_> = chunk.terms.iter().filter(|t| t.first <= position).copied().collect();
-    terms.drain(..terms.len().saturating_sub(TermStart::KEPT));
-    tx.row.checkpoint.terms = terms;
+/// Takes note of what the server lets the replica see. During a full pull that is what every chunk of it covered.
+fn note_covered(checkpoint: &mut Checkpoint, chunk: &Chunk) {
+    let is_first = chunk.after == Seq(0);
+    let before = checkpoint.covered.take().filter(|_| checkpoint.full_pull.is_some() && !is_first);
+    checkpoint.covered = match (before, &chunk.covers) {
+        (Some(before), Some(now)) => Some(before.intersection(now).cloned().collect()),
+        (before, now) => now.clone().or(before),
+    };
 }
 
-/// At the head, what a full pull did not deliver is absent on the server.
+/// At the head, what a full pull did not deliver is absent on the server, if it is of a collection that was asked for and that
+/// the replica may see. Of others the pull says nothing.
 fn end_full_pull(tx: &mut Transaction<'_>, cx: &Context, epoch: Epoch) -> Result<()> {
     let Some(full_pull) = tx.row.checkpoint.full_pull.take() else { return Ok(()) };
     if !full_pull.marks || mutant!(GoneNotFound) {
@@ -212,7 +212,9 @@ fn end_full_pull(tx: &mut Transaction<'_>, cx: &Context, epoch: Epoch) -> Result
     }
     let position = tx.row.checkpoint.position;
     tx.sweep(|tx, key, record| {
-        if record.delivered == full_pull.generation || record.known > position {
+        let checkpoint = &tx.row.checkpoint;
+        let is_covered = checkpoint.covers(&key.collection);
+        if !is_covered || record.delivered == full_pull.generation || record.known > position {
             return;
         }
         let absent = ServerState { seq: position, state: None };

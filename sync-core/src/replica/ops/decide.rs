@@ -11,6 +11,7 @@ use crate::model::{
 use crate::replica::record::QuarantineRow;
 use crate::replica::rows::ReplicaRows;
 use crate::replica::rules::{self, RuleContext};
+use crate::replica::stamping::{self, Parent};
 use crate::replica::types::{Committed, Decision, Forget, Origin, not_found};
 use crate::resolver::{Resolution, Resolvers};
 
@@ -94,6 +95,9 @@ fn resolve(
     let old = tx.rows.record(key)?.filter(|r| r.is_deferred());
     let old = old.ok_or_else(|| not_found(key, "conflict that waits for a decision"))?;
     let mut record = old.clone();
+    if stamping::is_fast(&record, &tx.meta, now) {
+        stamping::restamp(&mut record, &mut tx.meta, now, 0, Parent::Always);
+    }
     let slot = record.pending_mut().slot.take();
     let (Some(slot), Some(local)) = (slot, record.current.clone()) else {
         return Err(not_found(key, "conflict that waits for a decision"));

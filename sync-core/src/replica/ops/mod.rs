@@ -24,11 +24,13 @@ pub use write::write;
 
 use super::failures::{Failed, Failures};
 use super::record::ReplicaMeta;
-use super::rows::ReplicaRows;
-use super::types::WriteLimits;
-use crate::clock::{Clock, Now};
-use crate::error::{Error, ErrorKind, Result};
+use super::rows::{OutboxPlace, ReplicaRows};
+use super::stamping::{self, Parent};
+use super::types::{Origin, WriteLimits};
+use crate::clock::{Clock, DRIFT_BOUND, Now, ServerTime};
+use crate::error::Result;
 use crate::model::{Generation, ReplicaId, Scope};
+use transaction::Transaction;
 
 /// Makes the row that is kept once, if this storage is new.
 ///
@@ -76,10 +78,10 @@ pub fn note_attempt(
     if row.failures == before { Ok(()) } else { rows.put_scope(scope, &row) }
 }
 
-/// Takes note of the server's time, and of what it takes at most.
+/// Takes note of the server's time, and of what it takes at most. `now` is when the server was heard.
 ///
-/// A clock that ran ahead of it by more than the drift bound is set back, though never behind what was settled: stamps
-/// that it left in the outbox are taken anew when a batch is formed.
+/// Edits in the outbox with stamps that a clock which ran ahead gave them are stamped anew, before a resolver compares them
+/// with anything.
 ///
 /// # Errors
 /// `Superseded` for an old lease; else as the rows.
@@ -87,24 +89,50 @@ pub fn note_server(
     rows: &mut dyn ReplicaRows,
     now: Now,
     lease: Generation,
-    server: Now,
+    time: ServerTime,
     limits: WriteLimits,
 ) -> Result<()> {
     let mut meta = transaction::read_meta(rows)?;
     super::types::check_lease(lease, meta.lease)?;
-    let offset = i64::try_from(i128::from(server.0) - i128::from(now.0))
-        .map_err(|_| Error::new(ErrorKind::Protocol, "the server's time makes no sense"))?;
-    let ahead = Clock::is_beyond(meta.high_water, server, crate::clock::DRIFT_BOUND);
-    let is_corrected = offset.abs_diff(meta.clock_offset) < 500 && !ahead;
-    if is_corrected && meta.server_limits == Some(limits) {
-        return Ok(());
-    }
+    let before = (meta.clock_offset, meta.server_limits);
+    let shift = stamping::correct(&mut meta, time, now);
     meta.server_limits = Some(limits);
-    if !is_corrected {
-        meta.clock_offset = offset;
+    let newest = meta.clock.high_water.max(meta.clock.ahead);
+    let ran_ahead = Clock::is_beyond(newest, meta.corrected(now), DRIFT_BOUND);
+    if before != (meta.clock_offset, meta.server_limits) {
+        rows.put_meta(&meta)?;
     }
-    if ahead {
-        meta.high_water = crate::model::Stamp::new(server.0, 0).max(meta.settled_high);
-    }
-    rows.put_meta(&meta)
+    if ran_ahead { restamp_outbox(rows, now, shift) } else { Ok(()) }
 }
+
+/// Stamps anew what lies too far ahead in the outbox of each scope.
+fn restamp_outbox(rows: &mut dyn ReplicaRows, now: Now, shift: i64) -> Result<()> {
+    for (scope, row) in rows.scopes()? {
+        if scope.is_local() || row.pending + row.not_chosen == 0 {
+            continue;
+        }
+        let mut tx = Transaction::begin_synced(rows, &scope)?;
+        let mut place: Option<OutboxPlace> = None;
+        loop {
+            let page = tx.rows.outbox(&scope, place.as_ref(), PAGE)?;
+            let is_last = page.len() < PAGE;
+            for (key, old) in page {
+                let Some(transaction) = old.pushable() else { continue };
+                place = Some((transaction, key.collection.clone(), key.id.clone()));
+                if stamping::is_fast(&old, &tx.meta, now) {
+                    let mut record = old.clone();
+                    let parent = Parent::Always;
+                    stamping::restamp(&mut record, &mut tx.meta, now, shift, parent);
+                    tx.save(&key, Some(&old), record, Origin::Local)?;
+                }
+            }
+            if is_last {
+                break;
+            }
+        }
+        tx.finish()?;
+    }
+    Ok(())
+}
+
+const PAGE: usize = 256;

@@ -1,16 +1,16 @@
 //! Forming a batch, and settling it.
 
 use super::transaction::{Transaction, read_meta};
-use crate::clock::{Clock, DRIFT_BOUND, Now};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
-    BaseRef, Change, DocumentKey, DocumentState, Limits, PushBatch, PushId, Scope, Verdict,
-    VerdictKind, Verdicts, digest_of, digest_of_state,
+    BaseRef, Change, DocumentKey, DocumentState, Limits, LogMark, PushBatch, PushId, Scope,
+    Verdict, VerdictKind, Verdicts, digest_of, digest_of_state,
 };
 use crate::replica::failures::Failures;
 use crate::replica::record::{BatchRow, Carried, InFlight, Record};
 use crate::replica::rows::{OutboxPlace, ReplicaReads, ReplicaRows};
 use crate::replica::rules::{self, RuleContext};
+use crate::replica::stamping::{self, Parent};
 use crate::replica::types::{Committed, Context, Origin, check_lease};
 use crate::resolver::Resolvers;
 
@@ -63,9 +63,10 @@ pub fn next_push(
         tx.save(&key, Some(&old), record, Origin::Local)?;
     }
     tx.rows.put_batch(scope, Some(&batch))?;
+    let mark = tx.row.checkpoint.mark.clone();
     tx.finish()?;
     let (scope, replica) = (scope.clone(), batch.replica);
-    Ok(Some(PushBatch { scope, replica, id, changes, recall: None }))
+    Ok(Some(PushBatch { scope, replica, id, changes, recall: None, mark }))
 }
 
 /// Whole local transactions from the front of the outbox, as many as the limits allow, at least one.
@@ -121,19 +122,9 @@ fn put_in_flight(
     push: PushId,
     mut record: Record,
 ) -> Record {
-    // What the server settled was within its bound, whatever this clock says.
-    let trusted = Now(tx.meta.corrected(cx.now).0.max(tx.meta.settled_high.millis()));
-    let stamp = record.current.as_ref().map(|c| c.revision.stamp);
-    let is_fast = stamp.is_some_and(|s| Clock::is_beyond(s, trusted, DRIFT_BOUND));
-    if is_fast {
-        let epoch = crate::model::Epoch([0; 16]);
-        let meta = &mut tx.meta;
-        // The clock ran ahead when this was written; what it left behind must not carry on.
-        if Clock::is_beyond(meta.high_water, trusted, DRIFT_BOUND) {
-            meta.high_water = meta.settled_high;
-        }
-        let mut rule_cx = RuleContext { now: cx.now, epoch, meta, resolvers: &cx.resolvers };
-        rules::restamp(&mut record, &mut rule_cx);
+    if stamping::is_fast(&record, &tx.meta, cx.now) {
+        // The clock ran ahead when this was written.
+        stamping::restamp(&mut record, &mut tx.meta, cx.now, 0, Parent::Always);
     }
     let unlogged = record.edit().is_some_and(|e| e.unlogged);
     let mut base = record.edit().and_then(|e| e.base.as_ref()).map(BaseRef::from);
@@ -163,8 +154,9 @@ fn read_batch(
         withdrawn.push(record.in_flight().and_then(InFlight::withdrawn));
         changes.push(read_change(resolvers, key, &record)?);
     }
+    let mark = rows.scope(scope)?.and_then(|row| row.checkpoint.mark);
     let (scope, replica, id) = (scope.clone(), row.replica, row.id);
-    let batch = PushBatch { scope, replica, id, changes, recall: None };
+    let batch = PushBatch { scope, replica, id, changes, recall: None, mark };
     if withdrawn.iter().all(Option::is_none) {
         return Ok(batch);
     }
@@ -237,8 +229,8 @@ pub fn settle(
     let Some(batch) = tx.rows.batch(scope)?.filter(named) else {
         return Ok(Committed::default());
     };
-    let (epoch, verdicts) = match verdicts {
-        Verdicts::Decided { epoch, verdicts } => (epoch, verdicts),
+    let (epoch, mark, verdicts) = match verdicts {
+        Verdicts::Decided { epoch, mark, verdicts } => (epoch, mark, verdicts),
         Verdicts::Recalled => return dissolve(tx, cx, &batch),
         Verdicts::Stale | Verdicts::Cloned => {
             return protocol(
@@ -246,13 +238,19 @@ pub fn settle(
             );
         }
     };
-    if tx.row.checkpoint.epoch.is_some_and(|e| e != *epoch) {
+    let known = tx.row.checkpoint.mark.as_ref();
+    // Verdicts of another life of the log say nothing of this one: a greeting has to sort that out first.
+    let is_other_life =
+        known.zip(mark.as_ref()).is_some_and(|(known, mark)| known.contradicts(mark));
+    if is_other_life || tx.row.checkpoint.epoch.is_some_and(|e| e != *epoch) {
         return Ok(Committed::default());
     }
     if verdicts.len() != batch.keys.len() {
         return protocol("there are not as many verdicts as changes");
     }
-    tx.row.checkpoint.epoch = Some(*epoch);
+    let checkpoint = &mut tx.row.checkpoint;
+    checkpoint.epoch = Some(*epoch);
+    checkpoint.mark = LogMark::newer(checkpoint.mark.take(), mark.clone());
     let newest = verdicts.iter().map(|v| v.seq).max().unwrap_or_default();
     tx.row.checkpoint.seen = tx.row.checkpoint.seen.max(newest);
     for (key, verdict) in batch.keys.iter().zip(verdicts) {

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::model::{Epoch, ReplicaId, Reset, ResetReason, Scope, Seq, ServerState, Settled};
 use crate::replica::record::{Edit, Record};
 use crate::replica::rows::ReplicaRows;
-use crate::replica::rules::{self, RuleContext};
+use crate::replica::stamping;
 use crate::replica::types::{Committed, Context, check_lease};
 
 /// Gives up the position, and keeps every unsynced edit.
@@ -42,12 +42,21 @@ pub fn reset(
             None => tx.row.checkpoint.epoch = Some(reset.epoch),
         },
         ResetReason::BelowHorizon => start_over(&mut tx),
-        ResetReason::DigestDiffers | ResetReason::Requested => {
-            tx.sweep(|_, _, record| record.void())?;
-            start_over(&mut tx);
+        ResetReason::DigestDiffers | ResetReason::Requested => void_all(&mut tx)?,
+        ResetReason::Unproven => {
+            void_all(&mut tx)?;
+            // The server could not make anything of it.
+            tx.row.checkpoint.mark = None;
         }
     }
     tx.finish()
+}
+
+/// Everything that is known is found out again.
+fn void_all(tx: &mut Transaction<'_>) -> Result<()> {
+    tx.sweep(|_, _, record| record.void())?;
+    start_over(tx);
+    Ok(())
 }
 
 pub(super) fn start_over(tx: &mut Transaction<'_>) {
@@ -57,7 +66,6 @@ pub(super) fn start_over(tx: &mut Transaction<'_>) {
     checkpoint.bookmark = None;
     checkpoint.backfills.clear();
     checkpoint.full_pull = None;
-    checkpoint.terms.clear();
     tx.row.left_out = false;
 }
 
@@ -74,7 +82,8 @@ fn cut_checkpoint(tx: &mut Transaction<'_>, epoch: Epoch, cut: Seq) {
     for own in checkpoint.backfills.values_mut() {
         *own = (*own).min(cut);
     }
-    checkpoint.terms.retain(|t| t.first <= cut);
+    // It is of the epoch that ended.
+    checkpoint.mark = None;
 }
 
 /// What was settled above the cut is lost on the server: it becomes a re-offer, a push that names where it was settled.
@@ -129,7 +138,8 @@ fn forget_absence(record: &mut Record) {
     }
 }
 
-/// Takes another identity: the batch in flight is dissolved, and every unsettled edit is stamped anew.
+/// Takes another identity: the batch in flight is dissolved, and every unsettled edit is the new identity's, with the time at
+/// which it was made.
 ///
 /// # Errors
 /// `Superseded` for an old lease. Else as the rows.
@@ -144,23 +154,7 @@ pub fn reidentify(
         check_lease(cx.lease, tx.meta.lease)?;
         tx.meta.replica = replica;
         tx.rows.put_batch(&scope, None)?;
-        tx.sweep(|tx, _, record| {
-            if let Some(pending) = record.pending.as_mut() {
-                pending.in_flight = None;
-            }
-            let epoch = tx.epoch().unwrap_or(Epoch([0; 16]));
-            let is_reoffer = record.edit().and_then(|e| e.base.as_ref()).map(|b| b.state.revision)
-                == record.current.as_ref().map(|c| c.revision);
-            if !is_reoffer {
-                let mut rule_cx = RuleContext {
-                    now: cx.now,
-                    epoch,
-                    meta: &mut tx.meta,
-                    resolvers: &cx.resolvers,
-                };
-                rules::restamp(record, &mut rule_cx);
-            }
-        })?;
+        tx.sweep(|_, _, record| stamping::reidentify(record, replica))?;
         all.changes.extend(tx.finish()?.changes);
     }
     let mut meta = super::transaction::read_meta(rows)?;

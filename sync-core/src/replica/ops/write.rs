@@ -5,6 +5,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Body, DocumentKey, DocumentState, LocalSeq, Revision, Seq, Stamp};
 use crate::replica::record::{Edit, Record};
 use crate::replica::rows::ReplicaRows;
+use crate::replica::rules;
 use crate::replica::types::{
     Committed, LocalTransaction, LocalWrite, Origin, WriteLimits, WriteOperation, not_found,
 };
@@ -140,6 +141,7 @@ pub(super) fn put_knowing(
     let erased = record.erased().max(known);
     record.show(Some(DocumentState { revision, author: revision, created, body, erased }));
     record.pending_mut().edit = Some(edit);
+    rules::end_if_equal(&mut record);
     tx.save(key, old.as_ref(), record, Origin::Local)
 }
 

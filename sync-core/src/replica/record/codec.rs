@@ -2,18 +2,20 @@
 
 use std::collections::BTreeSet;
 
-use super::{BatchRow, ReplicaMeta, ScopeRow};
+use super::{BatchRow, Pending, ReplicaMeta, ScopeRow};
+use crate::clock::{Clock, Now};
 use crate::codec::{Codec, Reader};
 use crate::error::Result;
 use crate::model::{Checkpoint, Seq};
 use crate::replica::Failures;
 
-/// The inbox, the server's limits and the local-only collections stand at the end, and only if there is anything to say.
+/// The inbox, the server's limits, the local-only collections and the latest time stand at the end, and only if there is
+/// anything to say.
 impl Codec for ReplicaMeta {
     fn encode(&self, out: &mut Vec<u8>) {
         self.replica.encode(out);
-        self.high_water.encode(out);
-        self.settled_high.encode(out);
+        self.clock.high_water.encode(out);
+        self.clock.ahead.encode(out);
         self.clock_offset.encode(out);
         self.last_local.encode(out);
         self.last_push.encode(out);
@@ -22,7 +24,8 @@ impl Codec for ReplicaMeta {
         self.full_pulls.encode(out);
         self.last_ticket.encode(out);
         self.feed_floor.encode(out);
-        let has_local = !self.local_only.is_empty();
+        let has_time = self.wall > Now(0);
+        let has_local = !self.local_only.is_empty() || has_time;
         if self.inbox > 0 || self.server_limits.is_some() || has_local {
             self.inbox.encode(out);
             self.server_limits.encode(out);
@@ -30,14 +33,17 @@ impl Codec for ReplicaMeta {
         if has_local {
             self.local_only.encode(out);
         }
+        if has_time {
+            self.wall.encode(out);
+        }
     }
 
     fn decode(input: &mut Reader) -> Result<Self> {
         let mut meta = Self {
             replica: Codec::decode(input)?,
-            high_water: Codec::decode(input)?,
-            settled_high: Codec::decode(input)?,
+            clock: Clock { high_water: Codec::decode(input)?, ahead: Codec::decode(input)? },
             clock_offset: Codec::decode(input)?,
+            wall: Now(0),
             last_local: Codec::decode(input)?,
             last_push: Codec::decode(input)?,
             lease: Codec::decode(input)?,
@@ -56,7 +62,39 @@ impl Codec for ReplicaMeta {
         if input.remaining() > 0 {
             meta.local_only = Codec::decode(input)?;
         }
+        if input.remaining() > 0 {
+            meta.wall = Codec::decode(input)?;
+        }
         Ok(meta)
+    }
+}
+
+/// Former states stand at the end, and only if there are any. What is pending stands at the end of its row.
+impl Codec for Pending {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.edit.encode(out);
+        self.deferred.encode(out);
+        self.slot.encode(out);
+        self.in_flight.encode(out);
+        self.voided.encode(out);
+        if !self.former.is_empty() {
+            self.former.encode(out);
+        }
+    }
+
+    fn decode(input: &mut Reader) -> Result<Self> {
+        let mut pending = Self {
+            edit: Codec::decode(input)?,
+            deferred: Codec::decode(input)?,
+            slot: Codec::decode(input)?,
+            in_flight: Codec::decode(input)?,
+            voided: Codec::decode(input)?,
+            former: Vec::new(),
+        };
+        if input.remaining() > 0 {
+            pending.former = Codec::decode(input)?;
+        }
+        Ok(pending)
     }
 }
 
@@ -80,7 +118,7 @@ impl Codec for BatchRow {
 }
 
 /// At the end, and only if they say anything, stand what the checkpoint says of a foreign backend, what keeps the scope from
-/// syncing, and what the replica leaves out.
+/// syncing, what the replica leaves out, and the mark of the log with what it covers.
 impl Codec for ScopeRow {
     fn encode(&self, out: &mut Vec<u8>) {
         self.checkpoint.encode(out);
@@ -89,9 +127,10 @@ impl Codec for ScopeRow {
         for count in [self.settled, self.pending, self.in_flight, self.deferred, self.quarantined] {
             count.encode(out);
         }
-        let Checkpoint { bookmark, seen, collections, .. } = &self.checkpoint;
-        let has_failed = self.failures != Failures::default();
-        let is_partial = self.left_out || collections.is_some() || self.not_chosen > 0;
+        let Checkpoint { bookmark, seen, collections, mark, covered, .. } = &self.checkpoint;
+        let is_marked = mark.is_some() || covered.is_some();
+        let has_failed = self.failures != Failures::default() || is_marked;
+        let is_partial = self.left_out || collections.is_some() || self.not_chosen > 0 || is_marked;
         if bookmark.is_some() || *seen > Seq(0) || has_failed || is_partial {
             bookmark.encode(out);
             seen.encode(out);
@@ -103,6 +142,10 @@ impl Codec for ScopeRow {
             self.left_out.encode(out);
             collections.encode(out);
             self.not_chosen.encode(out);
+        }
+        if is_marked {
+            mark.encode(out);
+            covered.encode(out);
         }
     }
 
@@ -132,6 +175,10 @@ impl Codec for ScopeRow {
             row.checkpoint.collections = Codec::decode(input)?;
             row.not_chosen = Codec::decode(input)?;
         }
+        if input.remaining() > 0 {
+            row.checkpoint.mark = Codec::decode(input)?;
+            row.checkpoint.covered = Codec::decode(input)?;
+        }
         Ok(row)
     }
 }
@@ -139,9 +186,10 @@ impl Codec for ScopeRow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Now;
     use crate::error::ErrorKind;
-    use crate::model::{Bookmark, Collection, PushId, ReplicaId};
+    use crate::model::{
+        Bookmark, Collection, Epoch, LogKey, LogMark, LogRun, PushId, ReplicaId, Term,
+    };
     use crate::replica::{Failed, WriteLimits};
 
     #[test]
@@ -166,6 +214,8 @@ mod tests {
         local.local_only.insert(Collection::new("drafts").unwrap());
         assert!(local.to_bytes().starts_with(&new.to_bytes()));
         assert_eq!(ReplicaMeta::from_bytes(local.to_bytes()).unwrap(), local);
+        let timed = ReplicaMeta { wall: Now(7), ..ReplicaMeta::new(ReplicaId([7; 16])) };
+        assert_eq!(ReplicaMeta::from_bytes(timed.to_bytes()).unwrap(), timed);
     }
 
     #[test]
@@ -196,5 +246,22 @@ mod tests {
         assert_eq!(ScopeRow::from_bytes(new.to_bytes()).unwrap(), new);
         new.checkpoint.collections = None;
         assert_eq!(ScopeRow::from_bytes(new.to_bytes()).unwrap(), new, "a count is never lost");
+        let run = LogRun { term: Term(3), first: Seq(1), last: Seq(7) };
+        let mark = LogMark::sign(Epoch([1; 16]), vec![run], &LogKey([7; 16]));
+        let mut marked = ScopeRow::default();
+        marked.checkpoint.mark = Some(mark);
+        assert_eq!(ScopeRow::from_bytes(marked.to_bytes()).unwrap(), marked);
+        marked.checkpoint.covered = Some(BTreeSet::from([Collection::new("notes").unwrap()]));
+        assert_eq!(ScopeRow::from_bytes(marked.to_bytes()).unwrap(), marked);
+    }
+
+    #[test]
+    fn a_checkpoint_that_names_server_starts_is_read_without_them() {
+        let checkpoint = Checkpoint { position: Seq(7), ..Checkpoint::default() };
+        let row = ScopeRow { checkpoint, ..ScopeRow::default() };
+        let mut bytes = row.to_bytes().to_vec();
+        // The list stands behind epoch, position, back-fills and full pull.
+        bytes.splice(4..5, [1, 3, 1]);
+        assert_eq!(ScopeRow::from_bytes(bytes.into()).unwrap(), row);
     }
 }

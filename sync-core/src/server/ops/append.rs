@@ -5,14 +5,18 @@ use std::fmt;
 use std::time::Duration;
 
 use super::base::{Standing, is_lost, lineage, standing};
+use super::changes::restored;
+use super::marks;
 use crate::clock::{Clock, Now};
 use crate::error::Result;
 use crate::model::{
-    Change, DocumentState, Epoch, Limits, LogEntry, PushBatch, Rejection, RejectionCode, Scope,
-    Seq, ServerState, Stamp, Term, TermStart, Verdict, VerdictKind, Verdicts,
+    Change, DocumentState, Epoch, Limits, LogEntry, LogMark, NewLog, PushBatch, Rejection,
+    RejectionCode, Scope, Seq, ServerState, Stamp, Term, Verdict, VerdictKind, Verdicts,
 };
 use crate::resolver::Resolution;
-use crate::server::record::{Offer, PushRecord, ServerRow, ServerScope, StoredVerdict, author_of};
+use crate::server::record::{
+    Fork, Offer, PushRecord, ServerRow, ServerScope, StoredVerdict, author_of,
+};
 use crate::server::rows::ServerRows;
 
 /// Decides about the changes of one push, inside the transaction that appends them: pure and quick, it asks nobody.
@@ -64,8 +68,9 @@ pub struct AppendContext {
     pub term: Term,
     /// How far ahead of the server's time a stamp may be.
     pub drift: Duration,
-    /// The epoch of the scope, should this push be the first that anybody hears of it.
-    pub fresh: Epoch,
+    /// What the scope's log begins with, if this push is the first that is heard of it. A log of before there were keys gets
+    /// this one.
+    pub fresh: NewLog,
 }
 
 /// What an append did.
@@ -81,12 +86,16 @@ pub struct Appended {
     pub head: Seq,
     /// The horizon.
     pub horizon: Seq,
-    /// The server starts that wrote to the log.
-    pub terms: Vec<TermStart>,
+    /// The mark of the log at the head.
+    pub mark: Option<LogMark>,
     /// What was written, by position.
     pub entries: Vec<LogEntry>,
-    /// Whether a document was erased: nothing that was read before may be handed out any more.
-    pub erased: bool,
+    /// How many appends to the scope erased something so far. What was read when it was another number may hold what was
+    /// erased, and must not be handed out.
+    pub erasures: u64,
+    /// The log was restored from a backup, as the batch's mark shows. Then nothing was done, and the verdicts mean nothing: a
+    /// new epoch has to begin.
+    pub fork: Option<Fork>,
 }
 
 struct Log<'a> {
@@ -109,57 +118,73 @@ pub fn append(
     batch: &PushBatch,
     judge: &dyn Judge,
 ) -> Result<Appended> {
-    let row = super::scope::open_scope(rows, &batch.scope, cx.fresh)?;
-    let before = row.head;
-    let epoch = row.epoch;
-    let (horizon, terms) = (row.horizon, row.terms.clone());
-    let unchanged = |verdicts| {
-        let (terms, entries) = (terms.clone(), Vec::new());
-        let (head, erased) = (before, false);
-        Ok(Appended { verdicts, epoch, before, head, horizon, terms, entries, erased })
-    };
+    let mut row = super::scope::open_scope(rows, &batch.scope, cx.fresh)?;
+    let shown = marks::evidence(&*rows, &batch.scope, &row, batch.mark.as_ref())?;
+    if let Some(fork) = restored(&row, batch.mark.as_ref(), shown) {
+        return Ok(Appended { fork: Some(fork), ..unchanged(&row, Verdicts::Stale) });
+    }
     let digest = batch.digest();
     let record = rows.push_record(&batch.scope, batch.replica)?;
     if let Some(record) = record.filter(|_| !mutant!(RetryForgotten)) {
         if batch.id < record.id && !mutant!(OldPushCounts) {
-            return unchanged(Verdicts::Stale);
+            return Ok(unchanged(&row, Verdicts::Stale));
         }
         if batch.id == record.id {
             let is_recalled = record.verdicts.is_empty() && !batch.changes.is_empty();
             if digest == record.digest && is_recalled {
-                return unchanged(Verdicts::Recalled);
+                return Ok(unchanged(&row, Verdicts::Recalled));
             }
             if digest != record.digest || record.verdicts.len() != batch.changes.len() {
-                return unchanged(Verdicts::Cloned);
+                return Ok(unchanged(&row, Verdicts::Cloned));
             }
             let verdicts = tell_again(rows, &row, batch, &record)?;
-            return unchanged(Verdicts::Decided { epoch, verdicts });
+            let (epoch, mark) = (row.epoch, marks::mark_at_head(&row));
+            return Ok(unchanged(&row, Verdicts::Decided { epoch, mark, verdicts }));
         }
     }
     if batch.recall.is_some() {
         let record = PushRecord { id: batch.id, digest, verdicts: Vec::new() };
         rows.put_push_record(&batch.scope, batch.replica, &record)?;
-        return unchanged(Verdicts::Recalled);
+        return Ok(unchanged(&row, Verdicts::Recalled));
     }
+    row.key.get_or_insert(cx.fresh.key);
+    let before = row.head;
     let mut log = Log { rows, first: row.head.next(), row, entries: Vec::new(), erased: false };
     let mut verdicts = Vec::with_capacity(batch.changes.len());
     for change in &batch.changes {
         verdicts.push(log.decide(cx, &batch.scope, change, judge)?);
     }
-    if !log.entries.is_empty() {
-        log.note_term(cx.term);
+    let Log { rows, mut row, first, entries, erased } = log;
+    if !entries.is_empty() {
+        marks::register_start(rows, &batch.scope, &mut row, cx.term, first)?;
     }
+    row.erasures += u64::from(erased);
     let stored =
         verdicts.iter().map(|v| StoredVerdict { seq: v.seq, kind: v.kind.clone() }).collect();
     let record = PushRecord { id: batch.id, digest, verdicts: stored };
-    log.rows.put_push_record(&batch.scope, batch.replica, &record)?;
-    log.rows.put_scope(&batch.scope, &log.row)?;
-    if log.erased {
-        log.rows.note_erasure()?;
+    rows.put_push_record(&batch.scope, batch.replica, &record)?;
+    rows.put_scope(&batch.scope, &row)?;
+    if erased {
+        rows.note_erasure()?;
     }
-    let (head, terms, entries, erased) = (log.row.head, log.row.terms, log.entries, log.erased);
-    let verdicts = Verdicts::Decided { epoch, verdicts: bound(verdicts) };
-    Ok(Appended { verdicts, epoch, before, head, horizon, terms, entries, erased })
+    let (epoch, mark) = (row.epoch, marks::mark_at_head(&row));
+    let verdicts = Verdicts::Decided { epoch, mark, verdicts: bound(verdicts) };
+    Ok(Appended { before, entries, ..unchanged(&row, verdicts) })
+}
+
+/// The answer to a batch that wrote nothing.
+fn unchanged(row: &ServerScope, verdicts: Verdicts) -> Appended {
+    Appended {
+        verdicts,
+        epoch: row.epoch,
+        before: row.head,
+        head: row.head,
+        horizon: row.horizon,
+        mark: marks::mark_at_head(row),
+        entries: Vec::new(),
+        erasures: row.erasures,
+        fork: None,
+    }
 }
 
 /// The most bytes of states that the verdicts on one batch tell; one state is always told. What is not told the replica
@@ -240,12 +265,7 @@ impl Log<'_> {
             let current = is_ours.then(|| ServerState { seq, state: Some(state.clone()) });
             Ok(Verdict { seq, kind: VerdictKind::Accepted, current })
         };
-        // A stamp of our own is not judged by our clock, which may have been set back.
-        let admitted = match is_ours {
-            true => judge.admit(change, state),
-            false => self.admit(cx, change, state, judge),
-        };
-        if let Err(rejection) = admitted {
+        if let Err(rejection) = self.admit(cx, change, is_ours, state, judge) {
             if mutant!(RefusedIsStored) {
                 self.write(scope, change, current.as_ref(), change.state.clone(), None)?;
             }
@@ -315,7 +335,7 @@ impl Log<'_> {
         let state = &mut change.state;
         let parent = current.map_or(Stamp::ZERO, |c| c.state.revision.stamp);
         let unstamped = state.revision;
-        state.revision.stamp = Clock { high_water: self.row.high_water }.tick(now, parent);
+        state.revision.stamp = self.clock().tick(now, parent);
         if state.author == unstamped {
             state.author = state.revision;
         }
@@ -338,6 +358,7 @@ impl Log<'_> {
         &self,
         cx: &AppendContext,
         change: &Change,
+        is_ours: bool,
         current: Option<&DocumentState>,
         judge: &dyn Judge,
     ) -> std::result::Result<(), Rejection> {
@@ -347,14 +368,38 @@ impl Log<'_> {
                 reason: "it knows of an erasure that is later than itself".to_owned(),
             });
         }
-        let is_beyond = Clock::is_beyond(change.state.revision.stamp, cx.now, cx.drift);
-        if is_beyond && !mutant!(DriftUnbounded) {
+        // What was let into the log once can be followed, and so can its author's stamp: else a clock that was ahead and is
+        // right again would lock out whoever edits what was written meanwhile.
+        let (parent, author) = current.map_or((Stamp::ZERO, Stamp::ZERO), |c| {
+            (c.revision.stamp, c.revision.stamp.max(c.author.stamp))
+        });
+        let is_beyond = |stamp, parent| Clock::is_beyond_parent(stamp, cx.now, cx.drift, parent);
+        let DocumentState { revision, author: by, created, .. } = &change.state;
+        // A stamp of our own is not judged by our clock, which may have been set back.
+        let is_ahead = (!is_ours && is_beyond(revision.stamp, parent))
+            || (is_beyond(by.stamp, author) && !mutant!(AuthorNotJudged));
+        if is_ahead && !mutant!(DriftUnbounded) {
             return Err(Rejection {
                 code: RejectionCode::Clock { server_time: Stamp::new(cx.now.0, 0) },
-                reason: "the stamp is too far ahead of the server's time".to_owned(),
+                reason: format!(
+                    "the stamp {} is too far ahead of the server's time, which is {}",
+                    revision.stamp.max(by.stamp),
+                    Stamp::new(cx.now.0, 0)
+                ),
+            });
+        }
+        if *created > revision.stamp.max(by.stamp).max(author) {
+            return Err(Rejection {
+                code: RejectionCode::Invalid,
+                reason: "it says that the document was made after this very change".to_owned(),
             });
         }
         judge.admit(change, current)
+    }
+
+    /// The clock of the states that the server stamps itself.
+    fn clock(&self) -> Clock {
+        Clock { high_water: self.row.high_water, ahead: Stamp::ZERO }
     }
 
     /// A state of the server's own making, after both that it was made of.
@@ -368,8 +413,7 @@ impl Log<'_> {
     ) -> DocumentState {
         let parent =
             current.map_or(Stamp::ZERO, |c| c.revision.stamp).max(change.state.revision.stamp);
-        let mut clock = Clock { high_water: self.row.high_water };
-        let stamp = clock.tick(now, parent);
+        let stamp = self.clock().tick(now, parent);
         let revision = crate::model::Revision { stamp, replica: author_of(self.row.epoch) };
         let created =
             current.filter(|c| !c.is_deleted()).map_or(change.state.created, |c| c.created);
@@ -411,14 +455,6 @@ impl Log<'_> {
         let (collection, id) = (collection.clone(), id.clone());
         self.entries.push(LogEntry { seq, collection, id, state: new.state });
         Ok(seq)
-    }
-
-    fn note_term(&mut self, term: Term) {
-        let terms = &mut self.row.terms;
-        if terms.last().is_none_or(|t| t.term != term) {
-            terms.push(TermStart { term, first: self.first });
-            terms.drain(..terms.len().saturating_sub(TermStart::KEPT));
-        }
     }
 }
 

@@ -1,12 +1,12 @@
 //! Reading chunks of a scope's log.
 
+use super::marks::{self, Evidence};
 use super::scope::read_scope;
 use crate::error::Result;
-use crate::model::{
-    Chunk, Collection, Cursor, Limits, LogEntry, Reset, ResetReason, Scope, Seq, agree_on_terms,
-};
+use crate::model::{Chunk, Cursor, Limits, LogEntry, LogMark, Reset, ResetReason, Scope, Seq};
 use crate::server::record::{Fork, ServerScope};
 use crate::server::rows::ServerReads;
+use crate::server::visible::Visible;
 
 /// What a request for changes gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,9 +19,34 @@ pub enum ChangesReply {
 
 /// Whether a cursor's positions are positions of this log.
 ///
+/// A mark that is authentic and speaks of positions that this log does not share is proof of a restore. Any other claim,
+/// such as a position beyond the head, concerns the client alone.
+///
 /// # Errors
-/// The fork between what the replica and this log know.
-pub fn check_cursor(row: &ServerScope, cursor: &Cursor) -> std::result::Result<(), Fork> {
+/// As the rows. The inner result is the fork between what the replica and this log know.
+pub fn check_cursor(
+    rows: &(impl ServerReads + ?Sized),
+    scope: &Scope,
+    row: &ServerScope,
+    cursor: &Cursor,
+) -> Result<std::result::Result<(), Fork>> {
+    Ok(check(row, cursor, marks::evidence(rows, scope, row, cursor.mark.as_ref())?))
+}
+
+/// As [`check_cursor`], from the scope's row alone; none if that does not tell: the mark speaks of a start of long ago.
+#[must_use]
+pub fn check_by_row(row: &ServerScope, cursor: &Cursor) -> Option<std::result::Result<(), Fork>> {
+    Some(check(row, cursor, marks::evidence_by_row(row, cursor.mark.as_ref())?))
+}
+
+/// Whether an authentic mark of the current epoch shows that the log was restored, and up to where the two logs are the same.
+pub(super) fn restored(row: &ServerScope, mark: Option<&LogMark>, shown: Evidence) -> Option<Fork> {
+    let Evidence::SharedUpTo(cut) = shown else { return None };
+    let is_lost = mark.is_some_and(|mark| mark.epoch == row.epoch && cut < mark.at);
+    is_lost.then_some(Fork::Unannounced { epoch: row.epoch, cut })
+}
+
+fn check(row: &ServerScope, cursor: &Cursor, shown: Evidence) -> std::result::Result<(), Fork> {
     let highest = cursor.position.max(cursor.after);
     let reset = |reason| Err(Fork::Reset(Reset { epoch: row.epoch, reason }));
     match cursor.epoch {
@@ -32,9 +57,11 @@ pub fn check_cursor(row: &ServerScope, cursor: &Cursor) -> std::result::Result<(
         }
         Some(_) => {}
     }
-    let common = agree_on_terms(&row.terms, row.head, &cursor.terms, highest);
-    if common < highest {
-        return Err(Fork::Unannounced { epoch: row.epoch, cut: common });
+    if let Some(fork) = restored(row, cursor.mark.as_ref(), shown) {
+        return Err(fork);
+    }
+    if highest > row.head {
+        return reset(ResetReason::Unproven);
     }
     // A full pull under way is safe from purges up to the head at which it began.
     let safe = cursor.floor.map_or(cursor.after, |floor| floor.max(cursor.after));
@@ -47,7 +74,7 @@ pub fn check_cursor(row: &ServerScope, cursor: &Cursor) -> std::result::Result<(
 /// The chunk that follows on a cursor: everything whose newest position lies behind it, by position, up to the limits.
 ///
 /// Whoever has taken it in has seen the newest state of every document at or below its `next`, and nothing at or below
-/// `next` appears later. It is never cut within one append. `visible` says which collections the reader may see.
+/// `next` appears later. It is never cut within one append. `visible` is what the reader may see, and the chunk says so.
 ///
 /// # Errors
 /// `NotFound` for an unknown scope. Else as the rows.
@@ -56,7 +83,7 @@ pub fn changes(
     scope: &Scope,
     cursor: &Cursor,
     limits: Limits,
-    visible: &dyn Fn(&Collection) -> bool,
+    visible: &Visible,
 ) -> Result<ChangesReply> {
     changes_of(rows, &read_scope(rows, scope)?, scope, cursor, limits, visible)
 }
@@ -71,15 +98,15 @@ pub fn changes_of(
     scope: &Scope,
     cursor: &Cursor,
     limits: Limits,
-    visible: &dyn Fn(&Collection) -> bool,
+    visible: &Visible,
 ) -> Result<ChangesReply> {
-    if let Err(fork) = check_cursor(row, cursor) {
+    if let Err(fork) = check_cursor(rows, scope, row, cursor)? {
         return Ok(ChangesReply::Fork(fork));
     }
     let mut entries: Vec<LogEntry> = Vec::new();
     let mut seen = Seen::default();
     rows.log(scope, cursor.after, &mut |(collection, id, log)| {
-        let is_asked_for = cursor.includes(&collection) && visible(&collection);
+        let is_asked_for = cursor.includes(&collection) && visible.includes(&collection);
         let wanted = is_asked_for && log.seq > cursor.position_of(&collection);
         let entry = LogEntry { seq: log.seq, collection, id, state: log.state };
         if !seen.admit(log.first, log.seq, entry.weight(), limits) {
@@ -92,23 +119,26 @@ pub fn changes_of(
     })?;
     let next = seen.end.unwrap_or(row.head);
     entries.retain(|e| e.seq <= next);
-    Ok(ChangesReply::Chunk(chunk(row, scope, cursor, next, entries)))
+    let mark = marks::mark_at(rows, scope, row, next)?;
+    Ok(ChangesReply::Chunk(Chunk { mark, entries, ..empty(row, scope, cursor, next, visible) }))
 }
 
 /// The chunk that [`changes`] makes for a cursor at the head, which needs nothing but the scope's row; none for any other.
 #[must_use]
-pub fn nothing_new(row: &ServerScope, scope: &Scope, cursor: &Cursor) -> Option<Chunk> {
-    let is_at_head = cursor.after == row.head && check_cursor(row, cursor).is_ok();
-    is_at_head.then(|| chunk(row, scope, cursor, row.head, Vec::new()))
-}
-
-fn chunk(
+pub fn nothing_new(
     row: &ServerScope,
     scope: &Scope,
     cursor: &Cursor,
-    next: Seq,
-    entries: Vec<LogEntry>,
-) -> Chunk {
+    visible: &Visible,
+) -> Option<Chunk> {
+    if cursor.after != row.head || check_by_row(row, cursor)?.is_err() {
+        return None;
+    }
+    let mark = marks::mark_at_head(row);
+    Some(Chunk { mark, ..empty(row, scope, cursor, row.head, visible) })
+}
+
+fn empty(row: &ServerScope, scope: &Scope, cursor: &Cursor, next: Seq, visible: &Visible) -> Chunk {
     Chunk {
         scope: scope.clone(),
         epoch: row.epoch,
@@ -116,8 +146,9 @@ fn chunk(
         next,
         head: row.head,
         horizon: row.horizon,
-        terms: row.terms.clone(),
-        entries,
+        mark: None,
+        covers: visible.names(),
+        entries: Vec::new(),
         bookmarks: None,
     }
 }
@@ -166,7 +197,8 @@ mod tests {
     use super::*;
     use crate::kv::{KvWriter, MemoryKv, ServerKv};
     use crate::model::{
-        DocumentId, DocumentState, Epoch, ReplicaId, Revision, Stamp, Term, TermStart,
+        Collection, DocumentId, DocumentState, Epoch, LogKey, LogRun, ReplicaId, Revision, Stamp,
+        Term, TermStart,
     };
     use crate::server::record::{Ancestor, ServerRow};
     use crate::server::rows::ServerRows;
@@ -183,6 +215,8 @@ mod tests {
         DocumentState { revision, author: revision, created, body: None, erased: None }
     }
 
+    const KEY: LogKey = LogKey([7; 16]);
+
     fn any_terms() -> impl Strategy<Value = Vec<TermStart>> {
         let starts = prop::collection::btree_map(1..6_u64, 1..4_u64, 0..3);
         starts.prop_map(|starts| {
@@ -191,11 +225,22 @@ mod tests {
         })
     }
 
+    fn any_mark() -> impl Strategy<Value = Option<LogMark>> {
+        let made = (any_terms(), 6..8_u64, any::<bool>()).prop_map(|(starts, at, is_forged)| {
+            let ends = starts.iter().skip(1).map(|s| Seq(s.first.0 - 1)).chain([Seq(at)]);
+            let run = |(s, last): (&TermStart, Seq)| LogRun { term: s.term, first: s.first, last };
+            let runs: Vec<_> = starts.iter().zip(ends).map(run).collect();
+            let mark = LogMark::sign(LIVES[1], runs, &KEY);
+            LogMark { proof: mark.proof ^ u64::from(is_forged), ..mark }
+        });
+        prop::option::of(made)
+    }
+
     fn any_scope() -> impl Strategy<Value = ServerScope> {
         (0..6_u64, 0..6_u64, 0..6_u64, any_terms()).prop_map(|(head, horizon, cut, terms)| {
             let ancestors = vec![Ancestor { epoch: LIVES[0], cut: Seq(cut.min(head)) }];
-            let (head, horizon) = (Seq(head), Seq(horizon.min(head)));
-            ServerScope { ancestors, head, horizon, terms, ..ServerScope::new(LIVES[1]) }
+            let (head, horizon, key) = (Seq(head), Seq(horizon.min(head)), Some(KEY));
+            ServerScope { ancestors, head, horizon, terms, key, ..ServerScope::new(LIVES[1]) }
         })
     }
 
@@ -205,7 +250,7 @@ mod tests {
             after in 0..7_u64,
             behind in prop::option::of(0..3_u64),
             floor in prop::option::of(0..7_u64),
-            terms in any_terms(),
+            mark in any_mark(),
             chosen in prop::option::of(prop::sample::subsequence(vec!["a", "b"], 0..=2)),
             backfill in prop::option::of(0..3_u64),
         ) -> Cursor {
@@ -215,7 +260,7 @@ mod tests {
                 position: Seq(behind.map_or(after, |n| after + n)),
                 backfills: backfill.map(|n| (collection("b"), Seq(n))).into_iter().collect(),
                 floor: floor.map(Seq),
-                terms,
+                mark,
                 collections: chosen.map(|names| names.into_iter().map(collection).collect()),
                 ..Cursor::default()
             }
@@ -241,10 +286,11 @@ mod tests {
                 rows.put_row(&scope, &name, &id, None, &new).unwrap();
             }
             let limits = Limits { documents: 2, ..Limits::CHUNK };
-            let said = changes(&rows, &scope, &cursor, limits, &|_| true).unwrap();
-            let nothing = nothing_new(&row, &scope, &cursor).map(ChangesReply::Chunk);
+            let said = changes(&rows, &scope, &cursor, limits, &Visible::All).unwrap();
+            let nothing = nothing_new(&row, &scope, &cursor, &Visible::All).map(ChangesReply::Chunk);
             let is_at_head = matches!(&said, ChangesReply::Chunk(chunk) if chunk.after == row.head);
-            prop_assert_eq!(nothing, Some(said).filter(|_| is_at_head));
+            let is_told = check_by_row(&row, &cursor).is_some();
+            prop_assert_eq!(nothing, Some(said).filter(|_| is_at_head && is_told));
         }
     }
 }

@@ -5,8 +5,9 @@
 mod append;
 mod base;
 mod changes;
+mod marks;
 mod scope;
 
 pub use append::{AppendContext, Appended, Judge, append};
-pub use changes::{ChangesReply, changes, changes_of, check_cursor, nothing_new};
+pub use changes::{ChangesReply, changes, changes_of, check_by_row, check_cursor, nothing_new};
 pub use scope::{Acknowledgement, acknowledge, begin_epoch, open_scope, purge, read_scope};

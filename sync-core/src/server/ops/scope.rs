@@ -1,8 +1,10 @@
 //! A scope's log as a whole: its beginning, its lives, its horizon, and who acknowledged what.
 
+use super::changes::restored;
+use super::marks;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Digest, Epoch, ReplicaId, Reset, ResetReason, Scope, Seq};
-use crate::server::record::{Acknowledged, Ancestor, ServerScope};
+use crate::model::{Digest, Epoch, LogMark, NewLog, ReplicaId, Reset, ResetReason, Scope, Seq};
+use crate::server::record::{Acknowledged, Ancestor, Fork, ServerScope};
 use crate::server::rows::{ServerReads, ServerRows};
 
 /// The scope's row, which has to be there.
@@ -19,11 +21,11 @@ pub fn read_scope(rows: &(impl ServerReads + ?Sized), scope: &Scope) -> Result<S
 ///
 /// # Errors
 /// As the rows.
-pub fn open_scope(rows: &mut dyn ServerRows, scope: &Scope, fresh: Epoch) -> Result<ServerScope> {
+pub fn open_scope(rows: &mut dyn ServerRows, scope: &Scope, fresh: NewLog) -> Result<ServerScope> {
     if let Some(row) = rows.scope(scope)? {
         return Ok(row);
     }
-    let row = ServerScope::new(fresh);
+    let row = ServerScope { key: Some(fresh.key), ..ServerScope::new(fresh.epoch) };
     rows.put_scope(scope, &row)?;
     Ok(row)
 }
@@ -44,7 +46,6 @@ pub fn begin_epoch(
         return Ok(row);
     }
     row.ancestors.push(Ancestor { epoch: from, cut: cut.min(row.head) });
-    row.ancestors.drain(..row.ancestors.len().saturating_sub(ServerScope::ANCESTORS));
     row.epoch = fresh;
     rows.put_scope(scope, &row)?;
     Ok(row)
@@ -85,7 +86,7 @@ pub fn purge(rows: &mut dyn ServerRows, scope: &Scope, up_to: Seq) -> Result<u64
 }
 
 /// What a replica says when it has applied something durably.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Acknowledgement {
     /// In which life of the log.
     pub epoch: Epoch,
@@ -93,9 +94,12 @@ pub struct Acknowledgement {
     pub seq: Seq,
     /// The digest of its live documents, if nothing of the replica is unsettled.
     pub digest: Option<Digest>,
+    /// The newest mark of the log that the replica has.
+    pub mark: Option<LogMark>,
 }
 
-/// Takes note of how far a replica is, and compares its digest if both stand at the same position.
+/// Takes note of how far a replica is, and compares its digest if both stand at the same position. A mark that shows a
+/// restore is told as such, and nothing is noted.
 ///
 /// # Errors
 /// `NotFound` for an unknown scope. Else as the rows.
@@ -104,15 +108,20 @@ pub fn acknowledge(
     scope: &Scope,
     replica: ReplicaId,
     ack: &Acknowledgement,
-) -> Result<Option<Reset>> {
+) -> Result<Option<Fork>> {
     let row = read_scope(rows, scope)?;
     if ack.epoch != row.epoch {
         return Ok(None);
+    }
+    let shown = marks::evidence(&*rows, scope, &row, ack.mark.as_ref())?;
+    if let Some(fork) = restored(&row, ack.mark.as_ref(), shown) {
+        return Ok(Some(fork));
     }
     let to = Acknowledged { epoch: ack.epoch, seq: ack.seq.min(row.head) };
     let mut at = rows.acknowledged(scope, replica)?.unwrap_or(to);
     at.advance(to);
     rows.put_acknowledged(scope, replica, &at)?;
     let differs = row.head == ack.seq && ack.digest.is_some_and(|d| d != row.digest);
-    Ok(differs.then_some(Reset { epoch: row.epoch, reason: ResetReason::DigestDiffers }))
+    let reset = Reset { epoch: row.epoch, reason: ResetReason::DigestDiffers };
+    Ok(differs.then_some(Fork::Reset(reset)))
 }

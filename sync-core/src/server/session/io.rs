@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{Epoch, Seq};
+use crate::model::{Epoch, LogMark, Seq};
 use crate::protocol::{Message, Pull};
 
 /// Bounds and times of a session.
@@ -65,7 +65,7 @@ impl From<&Message> for Request {
 }
 
 /// What a read for a live stream brought.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Found {
     /// A chunk that ends there.
     Chunk {
@@ -75,6 +75,8 @@ pub enum Found {
         next: Seq,
         /// Where the log ended when it was read.
         head: Seq,
+        /// The mark of the log at its end.
+        mark: Option<LogMark>,
     },
     /// A reset or a failure: the stream ends with it.
     End,

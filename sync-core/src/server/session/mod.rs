@@ -225,10 +225,10 @@ impl Session {
                 live.state = LiveState::Sleeping;
                 self.out(SessionOutput::Sleep { stream });
             }
-            Found::Chunk { epoch, next, head } => {
+            Found::Chunk { epoch, next, head, mark } => {
                 live.credit = live.credit.saturating_sub(1);
                 let cursor = &mut Arc::make_mut(&mut live.pull).cursor;
-                *cursor = cursor.advanced(epoch, next, head);
+                *cursor = cursor.advanced(epoch, next, head, mark.as_ref());
                 let more = live.credit > 0;
                 live.state = LiveState::Stalled;
                 self.out(SessionOutput::Send { stream });

@@ -36,7 +36,7 @@ fn catching_up_and_following_live_are_one_path_paid_with_credit() {
     assert_eq!(s.poll_output(), Some(SessionOutput::Read { stream: 1, pull: Arc::new(pull(1)) }));
     let found = |n| SessionInput::Read {
         stream: 1,
-        found: Found::Chunk { epoch: EPOCH, next: Seq(n), head: Seq(n) },
+        found: Found::Chunk { epoch: EPOCH, next: Seq(n), head: Seq(n), mark: None },
     };
     s.handle_input(Now(1), found(5));
     assert_eq!(s.poll_output(), Some(SessionOutput::Send { stream: 1 }));
@@ -64,7 +64,7 @@ fn who_sleeps_looks_again_at_every_heartbeat() {
         Now(0),
         SessionInput::Read {
             stream: 1,
-            found: Found::Chunk { epoch: EPOCH, next: Seq(3), head: Seq(3) },
+            found: Found::Chunk { epoch: EPOCH, next: Seq(3), head: Seq(3), mark: None },
         },
     );
     while s.poll_output().is_some() {}

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sync_core::model::{Change, Cursor, Limits, ReplicaId, Seq, VerdictKind};
+use sync_core::model::{Change, Cursor, Limits, LogKey, NewLog, ReplicaId, Seq, VerdictKind};
 use sync_core::storage::ServerStorage;
 
 use super::super::run::Outcome;
@@ -22,7 +22,7 @@ pub async fn an_append_is_there_when_it_returns<H: ServerStorageHarness>(harness
     assert_eq!(second.entries, desk.chunk(desk.at(2).await, ALL).await.entries);
     let scope = desk.scope().await;
     assert_eq!((scope.head, scope.documents, scope.epoch), (Seq(5), 2, second.epoch));
-    assert_eq!(scope.terms, second.terms, "the start of the server is noted");
+    assert_eq!(second.mark.as_ref().map(|mark| mark.at), Some(scope.head), "the log is marked");
     assert_eq!(scope.terms.first().map(|t| t.first), Some(Seq(1)));
     desk.check().await;
     Ok(())
@@ -219,12 +219,16 @@ pub async fn whatever_is_dropped_the_next_call_works<H: ServerStorageHarness>(
     for polls in 0..8 {
         let (storage, scope) = (&desk.storage, Scope::default);
         let epoch = desk.scope().await.epoch;
-        drop_after(polls, storage.scope(scope(), Epoch([1; 16]))).await;
+        drop_after(
+            polls,
+            storage.scope(scope(), NewLog { epoch: Epoch([1; 16]), key: LogKey([7; 16]) }),
+        )
+        .await;
         drop_after(polls, storage.find_scope(scope())).await;
         drop_after(polls, storage.scopes(None, 10)).await;
         let read = storage.changes(scope(), Cursor::default(), Limits::CHUNK, Visible::All);
         drop_after(polls, read).await;
-        let ack = Acknowledgement { epoch, seq: Seq(polls as u64), digest: None };
+        let ack = Acknowledgement { epoch, seq: Seq(polls as u64), digest: None, mark: None };
         drop_after(polls, storage.acknowledge(scope(), ReplicaId([3; 16]), ack)).await;
         drop_after(polls, storage.replica(scope(), ReplicaId([3; 16]))).await;
         drop_after(polls, storage.purge(scope(), Seq(0))).await;

@@ -11,7 +11,7 @@ use sync_core::storage::Visible;
 use super::super::run::Outcome;
 use super::super::tools::{ALL, must, refused, soon};
 use super::ServerStorageHarness;
-use super::desk::{Desk, FRESH, Told, WRITER, batch, context, insert};
+use super::desk::{Desk, FRESH, NEW, Told, WRITER, batch, context, insert};
 
 /// Closing twice is fine, also at the same time.
 pub async fn closing_twice_is_fine<H: ServerStorageHarness>(harness: H) -> Outcome {
@@ -40,13 +40,13 @@ pub async fn after_closing_everything_fails_as_closed<H: ServerStorageHarness>(
     must(desk.storage.close().await, "the storage is closed");
     let (storage, s) = (&desk.storage, Scope::default);
     soon("a closed storage answers", async {
-        closed(storage.scope(s(), FRESH).await, "scope");
+        closed(storage.scope(s(), NEW).await, "scope");
         closed(storage.find_scope(s()).await, "find_scope");
         closed(storage.scopes(None, 10).await, "scopes");
         closed(desk.try_append(desk.batch(vec![insert("b", "1")]), Told::open()).await, "append");
         closed(storage.changes(s(), Cursor::default(), ALL, Visible::All).await, "changes");
         closed(storage.changes(s(), at, ALL, Visible::All).await, "changes at the head");
-        let ack = Acknowledgement { epoch: FRESH, seq: Seq(1), digest: None };
+        let ack = Acknowledgement { epoch: FRESH, seq: Seq(1), digest: None, mark: None };
         closed(storage.acknowledge(s(), WRITER, ack).await, "acknowledge");
         closed(storage.replica(s(), WRITER).await, "replica");
         closed(storage.begin_epoch(s(), FRESH, Seq(0), Epoch([1; 16])).await, "begin_epoch");

@@ -9,8 +9,8 @@ use sync_core::clock::DRIFT_BOUND;
 use sync_core::error::Result;
 use sync_core::model::{
     BaseRef, Change, Checkpoint, Chunk, Cursor, Digest, DocumentState, Epoch, Limits, LogEntry,
-    PushBatch, PushId, Rejection, ReplicaId, Revision, Scope, Seq, Stamp, Term, Verdict,
-    VerdictKind, Verdicts,
+    LogKey, NewLog, PushBatch, PushId, Rejection, ReplicaId, Revision, Scope, Seq, Stamp, Term,
+    Verdict, VerdictKind, Verdicts,
 };
 use sync_core::resolver::Resolution;
 use sync_core::server::ops::{AppendContext, Appended, ChangesReply, Judge};
@@ -22,6 +22,8 @@ use super::ServerStorageHarness;
 
 /// The epoch of a scope that nobody had heard of.
 pub(super) const FRESH: Epoch = Epoch([0xf0; 16]);
+/// What a log begins with.
+pub(super) const NEW: NewLog = NewLog { epoch: FRESH, key: LogKey([7; 16]) };
 
 /// Whose changes these are where it does not matter.
 pub(super) const WRITER: ReplicaId = ReplicaId([0x11; 16]);
@@ -81,7 +83,7 @@ impl Judge for Told {
 
 /// Where everything of one kind is appended with.
 pub(super) fn context() -> AppendContext {
-    AppendContext { now: now(), term: Term(1), drift: DRIFT_BOUND, fresh: FRESH }
+    AppendContext { now: now(), term: Term(1), drift: DRIFT_BOUND, fresh: NEW }
 }
 
 /// A change that was made on that base: a body, or a deletion.
@@ -108,7 +110,14 @@ pub(super) fn insert(name: &str, json: &str) -> Change {
 
 /// A batch of the default scope.
 pub(super) fn batch(replica: ReplicaId, id: u64, changes: Vec<Change>) -> PushBatch {
-    PushBatch { scope: Scope::default(), replica, id: PushId(id), changes, recall: None }
+    PushBatch {
+        scope: Scope::default(),
+        replica,
+        id: PushId(id),
+        changes,
+        recall: None,
+        mark: None,
+    }
 }
 
 /// The verdicts that must have been decided.
@@ -190,7 +199,7 @@ impl Desk {
     }
 
     fn learn(&self, batch: &PushBatch, appended: &Appended) {
-        let Verdicts::Decided { epoch, verdicts } = &appended.verdicts else { return };
+        let Verdicts::Decided { epoch, verdicts, .. } = &appended.verdicts else { return };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         for (change, verdict) in batch.changes.iter().zip(verdicts) {
             if verdict.kind == VerdictKind::Accepted {
@@ -237,7 +246,7 @@ impl Desk {
     }
 
     pub(super) async fn scope(&self) -> ServerScope {
-        must(self.storage.scope(Scope::default(), FRESH).await, "the scope is read")
+        must(self.storage.scope(Scope::default(), NEW).await, "the scope is read")
     }
 
     /// A cursor that stands at a position of the current epoch.

@@ -1,16 +1,16 @@
 //! The life of a log: its beginning, purges, epochs, acknowledgements.
 
-use sync_core::clock::DRIFT_BOUND;
 use sync_core::model::{
-    Cursor, Digest, Epoch, ReplicaId, Reset, ResetReason, Scope, Seq, Term, TermStart,
+    Cursor, Digest, Epoch, LogKey, LogMark, LogRun, NewLog, ReplicaId, Reset, ResetReason, Scope,
+    Seq, Term, TermStart,
 };
 use sync_core::server::ops::{Acknowledgement, AppendContext};
 use sync_core::server::record::{Acknowledged, Fork};
 
 use super::super::run::Outcome;
-use super::super::tools::{ALL, documents, must, now, scope, together};
+use super::super::tools::{ALL, documents, must, scope, together};
 use super::ServerStorageHarness;
-use super::desk::{Desk, FRESH, Told, WRITER};
+use super::desk::{Desk, Told, WRITER};
 
 /// A scope begins once: whoever comes at the same time finds the same epoch.
 pub async fn a_scope_begins_once<H: ServerStorageHarness>(harness: H) -> Outcome {
@@ -18,7 +18,15 @@ pub async fn a_scope_begins_once<H: ServerStorageHarness>(harness: H) -> Outcome
     assert_eq!(must(desk.storage.find_scope(scope("s")).await, "nobody has heard of it"), None);
     let callers = (1..=8u8).map(|n| {
         let storage = std::sync::Arc::clone(&desk.storage);
-        async move { must(storage.scope(scope("s"), Epoch([n; 16])).await, "a scope").epoch }
+        async move {
+            must(
+                storage
+                    .scope(scope("s"), NewLog { epoch: Epoch([n; 16]), key: LogKey([7; 16]) })
+                    .await,
+                "a scope",
+            )
+            .epoch
+        }
     });
     let epochs = together(callers).await;
     assert!(epochs.iter().all(|e| *e == epochs[0]), "a scope began more than once: {epochs:?}");
@@ -115,23 +123,50 @@ pub async fn a_new_epoch_begins_once<H: ServerStorageHarness>(harness: H) -> Out
     Ok(())
 }
 
-/// Who knows a start of the server that this log does not is told up to where both are the same.
+/// A mark of a life of the log that was lost shows the restore, wherever a client brings it: with a cursor, with a push, with
+/// an acknowledgement. What is not authentic shows nothing.
 pub async fn an_unannounced_restore_is_found<H: ServerStorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
+    let mut batches = Vec::new();
     for (term, name) in [(1, "a"), (1, "b"), (2, "c"), (2, "d")] {
         let batch = desk.batch(vec![super::desk::insert(name, "1")]);
-        let cx = AppendContext { now: now(), term: Term(term), drift: DRIFT_BOUND, fresh: FRESH };
-        must(desk.storage.append(cx, batch, Told::open()).await, "an append");
+        let cx = AppendContext { term: Term(term), ..super::desk::context() };
+        must(desk.storage.append(cx, batch.clone(), Told::open()).await, "an append");
+        batches.push(batch);
     }
+    let scope = desk.scope().await;
     let start = |term, first| TermStart { term: Term(term), first: Seq(first) };
-    assert_eq!(desk.scope().await.terms, [start(1, 1), start(2, 3)]);
+    assert_eq!(scope.terms, [start(1, 1), start(2, 3)]);
+    let run = |term, first, last| LogRun { term: Term(term), first: Seq(first), last: Seq(last) };
+    let key = scope.key.unwrap_or(LogKey([0; 16]));
+    let mark = |runs: &[LogRun]| Some(LogMark::sign(scope.epoch, runs.to_vec(), &key));
     let mut cursor = desk.at(4).await;
-    cursor.terms = vec![start(1, 1), start(2, 3)];
-    desk.chunk(cursor.clone(), ALL).await;
+    cursor.mark = mark(&[run(1, 1, 2), run(2, 3, 4)]);
+    let chunk = desk.chunk(cursor.clone(), ALL).await;
+    assert_eq!(chunk.mark, cursor.mark, "the mark of the log at the end of the chunk");
+    let fork = |cut| Fork::Unannounced { epoch: scope.epoch, cut: Seq(cut) };
     // Another start wrote from 2 on, and that log was lost.
-    cursor.terms = vec![start(1, 1), start(9, 2)];
-    let epoch = desk.scope().await.epoch;
-    assert_eq!(desk.fork(cursor).await, Fork::Unannounced { epoch, cut: Seq(1) });
+    let lost = mark(&[run(1, 1, 1), run(9, 2, 4)]);
+    cursor.mark = lost.clone();
+    assert_eq!(desk.fork(cursor.clone()).await, fork(1));
+    let mut batch = desk.batch(vec![super::desk::insert("e", "1")]);
+    batch.mark = lost.clone();
+    let appended = desk.append(&batch).await;
+    assert_eq!((appended.fork, appended.entries.len()), (Some(fork(1)), 0));
+    assert_eq!(desk.scope().await, scope, "a push that shows a restore changes nothing");
+    let ack = Acknowledgement { epoch: scope.epoch, seq: Seq(4), digest: None, mark: lost };
+    let told = desk.storage.acknowledge(Scope::default(), WRITER, ack).await;
+    assert_eq!(must(told, "an acknowledgement"), Some(fork(1)));
+    // The same start, beyond the head.
+    cursor.mark = mark(&[run(1, 1, 2), run(2, 3, 9)]);
+    assert_eq!(desk.fork(cursor.clone()).await, fork(4));
+    // Made up without the key.
+    let forged = LogMark::sign(scope.epoch, vec![run(9, 1, 4)], &LogKey([0x66; 16]));
+    cursor.mark = Some(forged.clone());
+    desk.chunk(cursor, ALL).await;
+    let beyond = Cursor { mark: Some(forged), ..desk.at(9).await };
+    let unproven = Reset { epoch: scope.epoch, reason: ResetReason::Unproven };
+    assert_eq!(desk.fork(beyond).await, Fork::Reset(unproven));
     Ok(())
 }
 
@@ -142,7 +177,7 @@ pub async fn acknowledgements_move_forward<H: ServerStorageHarness>(harness: H) 
     let epoch = desk.scope().await.epoch;
     let (s, replica) = (Scope::default, ReplicaId([0x44; 16]));
     let ack = async |epoch, seq| {
-        let ack = Acknowledgement { epoch, seq: Seq(seq), digest: None };
+        let ack = Acknowledgement { epoch, seq: Seq(seq), digest: None, mark: None };
         must(desk.storage.acknowledge(s(), replica, ack).await, "an acknowledgement")
     };
     let at = async || must(desk.storage.replica(s(), replica).await, "the replica").0;
@@ -174,13 +209,14 @@ pub async fn a_digest_that_differs_is_answered_by_a_reset<H: ServerStorageHarnes
     }
     let scope = desk.scope().await;
     let ack = async |epoch, seq, digest| {
-        let ack = Acknowledgement { epoch, seq: Seq(seq), digest };
+        let ack = Acknowledgement { epoch, seq: Seq(seq), digest, mark: None };
         let replica = ReplicaId([0x44; 16]);
         must(desk.storage.acknowledge(Scope::default(), replica, ack).await, "an acknowledgement")
     };
     assert_eq!(ack(scope.epoch, 5, Some(digest)).await, None, "equal documents");
     let wrong = Some(Digest(digest.0.wrapping_add(1)));
     let reset = Reset { epoch: scope.epoch, reason: ResetReason::DigestDiffers };
+    let reset = Fork::Reset(reset);
     assert_eq!(ack(scope.epoch, 5, wrong).await, Some(reset));
     assert_eq!(ack(scope.epoch, 4, wrong).await, None, "at another position");
     assert_eq!(ack(Epoch([0x98; 16]), 5, wrong).await, None, "in another life");
@@ -214,21 +250,37 @@ pub async fn the_scope_is_what_a_recount_gives<H: ServerStorageHarness>(harness:
     Ok(())
 }
 
-/// Of the starts of the server so many are remembered, the newest.
-pub async fn starts_of_the_server_are_bounded<H: ServerStorageHarness>(harness: H) -> Outcome {
+/// Every start of the server is remembered, however many there were since; the scope's row names the newest.
+pub async fn starts_of_the_server_are_all_remembered<H: ServerStorageHarness>(
+    harness: H,
+) -> Outcome {
     let desk = Desk::open(&harness).await;
     let starts = TermStart::KEPT as u64 + 5;
+    let mut marks = Vec::new();
     for n in 1..=starts {
         for half in ["a", "b"] {
             let batch = desk.batch(vec![super::desk::insert(&format!("{half}{n}"), "1")]);
             let cx = AppendContext { term: Term(n), ..super::desk::context() };
-            must(desk.storage.append(cx, batch, Told::open()).await, "an append");
+            let appended = must(desk.storage.append(cx, batch, Told::open()).await, "an append");
+            marks.push(appended.mark);
         }
     }
     let terms = desk.scope().await.terms;
     let kept: Vec<_> = terms.iter().map(|t| (t.term.0, t.first.0)).collect();
     let expected: Vec<_> = (6..=starts).map(|n| (n, 2 * n - 1)).collect();
     assert_eq!(kept, expected);
-    assert_eq!(desk.chunk(Cursor::default(), documents(1)).await.terms, terms);
+    for (at, mark) in (1..).zip(marks) {
+        assert_eq!(mark.as_ref().map(|mark| mark.at), Some(Seq(at)));
+        let cursor = Cursor { mark, ..desk.at(at).await };
+        desk.chunk(cursor, ALL).await;
+    }
+    // A start that this log does not know, of a time of which the scope's row does not speak.
+    let scope = desk.scope().await;
+    let run = |term, first, last| LogRun { term: Term(term), first: Seq(first), last: Seq(last) };
+    let runs = vec![run(1, 1, 2), run(2, 3, 4), run(9_999, 5, 6)];
+    let key = scope.key.unwrap_or(LogKey([0; 16]));
+    let mark = Some(LogMark::sign(scope.epoch, runs, &key));
+    let fork = Fork::Unannounced { epoch: scope.epoch, cut: Seq(4) };
+    assert_eq!(desk.fork(Cursor { mark, ..desk.at(6).await }).await, fork);
     Ok(())
 }

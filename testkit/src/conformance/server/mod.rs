@@ -178,7 +178,7 @@ macro_rules! server_storage_conformance_cases {
             a_new_epoch_begins_once
             an_unannounced_restore_is_found
             acknowledgements_move_forward
-            starts_of_the_server_are_bounded
+            starts_of_the_server_are_all_remembered
             a_digest_that_differs_is_answered_by_a_reset
             the_scope_is_what_a_recount_gives
             what_was_closed_is_there_again

@@ -14,7 +14,7 @@ use sync_core::storage::Visible;
 use super::super::run::Outcome;
 use super::super::tools::{ALL, collection, documents, json, key, must, refused, scope};
 use super::ServerStorageHarness;
-use super::desk::{Desk, FRESH, Reader, WRITER, batch, insert};
+use super::desk::{Desk, FRESH, NEW, Reader, WRITER, batch, insert};
 
 fn ids(chunk: &Chunk) -> Vec<&str> {
     chunk.entries.iter().map(|e| e.id.as_str()).collect()
@@ -222,7 +222,7 @@ pub async fn an_unknown_scope_is_not_found<H: ServerStorageHarness>(harness: H) 
     refused(storage.purge(unknown(), Seq(1)).await, ErrorKind::NotFound, "purge");
     let begun = storage.begin_epoch(unknown(), FRESH, Seq(0), Epoch([1; 16])).await;
     refused(begun, ErrorKind::NotFound, "begin_epoch");
-    let ack = Acknowledgement { epoch: FRESH, seq: Seq(0), digest: None };
+    let ack = Acknowledgement { epoch: FRESH, seq: Seq(0), digest: None, mark: None };
     let acknowledged = storage.acknowledge(unknown(), WRITER, ack).await;
     refused(acknowledged, ErrorKind::NotFound, "acknowledge");
     assert_eq!(must(storage.find_scope(unknown()).await, "find_scope"), None);
@@ -237,7 +237,7 @@ pub async fn scopes_come_by_pages<H: ServerStorageHarness>(harness: H) -> Outcom
     let mut names: Vec<_> = (0..25).map(|n| format!("s{:02}", n * 7 % 25)).collect();
     names.extend(["s", "s0", "é", "Z", "😀", "s00 "].map(str::to_owned));
     for name in &names {
-        must(desk.storage.scope(scope(name), FRESH).await, "a scope begins");
+        must(desk.storage.scope(scope(name), NEW).await, "a scope begins");
     }
     names.sort();
     for limit in [1, 2, 7, 31, 100] {
@@ -286,9 +286,11 @@ pub async fn positions_of_another_log_are_a_fork<H: ServerStorageHarness>(harnes
     let unknown = Cursor { epoch: Some(Epoch([0x99; 16])), ..sound.clone() };
     assert_eq!(desk.fork(unknown).await, changed);
     assert_eq!(desk.fork(Cursor { epoch: None, ..sound.clone() }).await, changed);
+    // A position beyond the head proves nothing: it concerns the client alone.
     let beyond = Cursor { after: Seq(9), position: Seq(9), ..sound };
-    let found = desk.fork(beyond).await;
-    assert_eq!(found, Fork::Unannounced { epoch: desk.scope().await.epoch, cut: Seq(5) });
+    let (epoch, reason) = (desk.scope().await.epoch, ResetReason::Unproven);
+    let unproven = Fork::Reset(sync_core::model::Reset { epoch, reason });
+    assert_eq!(desk.fork(beyond).await, unproven);
     Ok(())
 }
 

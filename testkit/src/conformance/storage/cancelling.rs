@@ -6,7 +6,7 @@ use sync_core::model::{Limits, LocalSeq, ReplicaId, Reset, ResetReason, Scope};
 use sync_core::replica::{Decision, Forget, LocalTransaction, Scan, Unsettled, WriteLimits};
 
 use super::super::run::Outcome;
-use super::super::tools::{ALL, drop_after, key, must, now};
+use super::super::tools::{ALL, drop_after, key, must, now, server_time};
 use super::StorageHarness;
 use super::desk::{Desk, put, transaction};
 use super::log::Log;
@@ -110,7 +110,11 @@ pub async fn whatever_is_dropped_the_next_call_works<H: StorageHarness>(harness:
         drop_after(polls, storage.feed(LocalSeq(0), ALL)).await;
         let pending = Unsettled::Pending;
         drop_after(polls, storage.unsettled(scope(), pending, Default::default(), ALL)).await;
-        drop_after(polls, storage.note_server(desk.cx(), now(), WriteLimits::default())).await;
+        drop_after(
+            polls,
+            storage.note_server(desk.cx(), server_time(now()), WriteLimits::default()),
+        )
+        .await;
         drop_after(polls, storage.decide(now(), key("own-00001"), Decision::Discard)).await;
         let reset = Reset { epoch: log.epoch, reason: ResetReason::BelowHorizon };
         drop_after(polls, storage.reset(desk.cx(), scope(), reset)).await;

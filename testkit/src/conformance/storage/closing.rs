@@ -9,7 +9,7 @@ use sync_core::replica::{Decision, Forget, Scan, Unsettled, WriteLimits};
 use sync_core::storage::Storage;
 
 use super::super::run::Outcome;
-use super::super::tools::{ALL, documents, key, must, now, refused, soon};
+use super::super::tools::{ALL, documents, key, must, now, refused, server_time, soon};
 use super::StorageHarness;
 use super::desk::{Desk, put, transaction};
 use super::log::Log;
@@ -55,7 +55,10 @@ pub async fn after_closing_everything_fails_as_closed<H: StorageHarness>(harness
         closed(storage.decide(now(), key("a"), Decision::Retry).await, "decide");
         closed(storage.forget(now(), Forget::Scope(s())).await, "forget");
         closed(storage.claim("anybody".to_owned()).await, "claim");
-        closed(storage.note_server(desk.cx(), now(), WriteLimits::default()).await, "note_server");
+        closed(
+            storage.note_server(desk.cx(), server_time(now()), WriteLimits::default()).await,
+            "note_server",
+        );
         closed(storage.next_push(desk.cx(), s(), Limits::PUSH).await, "next_push");
         closed(storage.settle(desk.cx(), s(), PushId(1), Verdicts::Stale).await, "settle");
         closed(storage.apply(desk.cx(), Log::new().rest(0)).await, "apply");

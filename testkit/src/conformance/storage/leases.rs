@@ -12,7 +12,7 @@ use sync_core::replica::WriteLimits;
 use sync_core::storage::Storage;
 
 use super::super::run::Outcome;
-use super::super::tools::{ALL, documents, key, must, now, refused, soon};
+use super::super::tools::{ALL, documents, key, must, now, refused, server_time, soon};
 use super::StorageHarness;
 use super::desk::{Desk, put, transaction};
 use super::log::Log;
@@ -38,7 +38,7 @@ pub async fn a_former_holder_changes_nothing<H: StorageHarness>(harness: H) -> O
     superseded(old.try_settle(&batch, verdicts.clone()).await, "verdicts");
     superseded(storage.next_push(old.cx(), scope.clone(), Limits::PUSH).await, "a batch");
     superseded(
-        storage.note_server(old.cx(), now(), WriteLimits::default()).await,
+        storage.note_server(old.cx(), server_time(now()), WriteLimits::default()).await,
         "the server's time",
     );
     let reset = Reset { epoch: log.epoch, reason: ResetReason::Requested };

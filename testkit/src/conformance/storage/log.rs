@@ -75,7 +75,8 @@ impl Log {
             next: Seq(next),
             head: Seq(self.head),
             horizon: Seq(0),
-            terms: Vec::new(),
+            mark: None,
+            covers: None,
             entries: entries.cloned().collect(),
             bookmarks: None,
         }
@@ -128,6 +129,6 @@ impl Log {
     }
 
     pub(super) fn decided(&self, verdicts: Vec<Verdict>) -> Verdicts {
-        Verdicts::Decided { epoch: self.epoch, verdicts }
+        Verdicts::Decided { epoch: self.epoch, mark: None, verdicts }
     }
 }

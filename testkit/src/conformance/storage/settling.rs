@@ -77,7 +77,7 @@ pub async fn verdicts_on_another_batch_change_nothing<H: StorageHarness>(harness
     let verdicts = log.accept(&second);
     let elsewhere = match verdicts.clone() {
         Verdicts::Decided { verdicts, .. } => {
-            Verdicts::Decided { epoch: Epoch([0xe9; 16]), verdicts }
+            Verdicts::Decided { epoch: Epoch([0xe9; 16]), mark: None, verdicts }
         }
         other => other,
     };

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sync_core::error::{Error, ErrorKind};
-use sync_core::model::{Chunk, Epoch, Limits, Reset, ResetReason, Scope, Seq, Term, TermStart};
+use sync_core::model::{
+    Chunk, Epoch, Limits, LogKey, LogMark, LogRun, Reset, ResetReason, Scope, Seq, Term,
+};
 use sync_core::replica::{Decided, Unsettled};
 use sync_core::resolver::{Conflict, ConflictResolver, Resolution, Resolvers};
 
@@ -328,18 +330,22 @@ pub async fn a_chunk_of_a_restored_server_is_not_taken_in<H: StorageHarness>(
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();
     log.fill("r", 6);
-    let start = |term, first| TermStart { term: Term(term), first: Seq(first) };
-    let by = |chunk: Chunk, terms: &[TermStart]| Chunk { terms: terms.to_vec(), ..chunk };
-    desk.apply(by(log.chunk(0, 2), &[start(1, 1)])).await;
-    desk.apply(by(log.chunk(2, 4), &[start(1, 1), start(2, 3)])).await;
+    let run = |term, first, last| LogRun { term: Term(term), first: Seq(first), last: Seq(last) };
+    let by = |chunk: Chunk, runs: &[LogRun]| {
+        let mark = Some(LogMark::sign(chunk.epoch, runs.to_vec(), &LogKey([7; 16])));
+        Chunk { mark, ..chunk }
+    };
+    desk.apply(by(log.chunk(0, 2), &[run(1, 1, 2)])).await;
+    let second = by(log.chunk(2, 4), &[run(1, 1, 2), run(2, 3, 4)]);
+    desk.apply(second.clone()).await;
     let before = (desk.state().await, desk.documents().await);
-    let terms = &before.0.checkpoint(&Scope::default()).terms;
-    assert_eq!(*terms, [start(1, 1), start(2, 3)], "the starts of the server are remembered");
-    let restored = by(log.chunk(4, 6), &[start(1, 1), start(7, 3)]);
+    let mark = &before.0.checkpoint(&Scope::default()).mark;
+    assert_eq!(*mark, second.mark, "the mark of the log is remembered");
+    let restored = by(log.chunk(4, 6), &[run(1, 1, 2), run(7, 3, 6)]);
     let applied = must(desk.try_apply(restored).await, "a chunk of another log is no error");
     assert!(!applied.moved, "a chunk of a restored server was taken in");
     assert_eq!((desk.state().await, desk.documents().await), before);
-    desk.apply(by(log.chunk(4, 6), &[start(1, 1), start(2, 3), start(3, 5)])).await;
+    desk.apply(by(log.chunk(4, 6), &[run(1, 1, 2), run(2, 3, 4), run(3, 5, 6)])).await;
     assert_eq!(desk.documents().await.len(), 6);
     Ok(())
 }

@@ -1,12 +1,12 @@
 //! Local writes.
 
-use sync_core::clock::{DRIFT_BOUND, Now};
+use sync_core::clock::{DRIFT_BOUND, Now, ServerTime};
 use sync_core::error::ErrorKind;
 use sync_core::model::{DocumentKey, Limits, LocalSeq};
 use sync_core::replica::{Context, LocalWrite, Operation, Origin, WriteLimits, WriteOperation};
 
 use super::super::run::Outcome;
-use super::super::tools::{ALL, body, collection, id, json, key, must, now, refused};
+use super::super::tools::{ALL, body, collection, id, json, key, must, now, refused, server_time};
 use super::StorageHarness;
 use super::desk::{Desk, delete, put, transaction};
 use super::log::Log;
@@ -84,7 +84,10 @@ pub async fn what_the_server_does_not_take_is_refused<H: StorageHarness>(harness
     let note = async |body_bytes, documents| {
         let transaction = Limits { documents, bytes: 1 << 20 };
         let limits = WriteLimits { body_bytes, transaction };
-        must(desk.storage.note_server(desk.cx(), now(), limits).await, "the limits are noted");
+        must(
+            desk.storage.note_server(desk.cx(), server_time(now()), limits).await,
+            "the limits are noted",
+        );
     };
     let two = || [put("a", "1"), put("b", "1")];
     desk.write(two()).await;
@@ -289,7 +292,13 @@ pub async fn the_servers_time_corrects_the_clock<H: StorageHarness>(harness: H) 
     assert!(early.changes[0].stamp().millis() >= wrong.0, "nobody knows better yet");
     let cx = Context { now: wrong, ..desk.cx() };
     let limits = WriteLimits::default();
-    must(desk.storage.note_server(cx.clone(), truth, limits).await, "the server's time is noted");
+    let time = ServerTime { asked: wrong, told: truth };
+    let noted = desk.storage.note_server(cx.clone(), time, limits).await;
+    must(noted, "the server's time is noted");
+    let shown = desk.documents().await[0].state.clone();
+    for stamp in [shown.revision.stamp, shown.author.stamp, shown.created] {
+        assert!(stamp.millis().abs_diff(truth.0) < 1_000, "{stamp}: an edit keeps its time");
+    }
     let late = must(desk.storage.write(wrong, transaction([put("b", "1")])).await, "a write");
     let bound = truth.plus(DRIFT_BOUND).0;
     let stamp = late.changes[0].stamp();

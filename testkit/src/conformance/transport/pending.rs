@@ -33,7 +33,13 @@ impl<'a> Pending<'a> {
         first.expect("it ended without a word").expect("a chunk");
         stage.door.hold(&held);
         let push = batch(1, 1, &held, vec![insert(NOTES, "held", text("x"))]);
-        let ack = Ack { scope: held.clone(), epoch: Epoch([1; 16]), seq: Seq(0), digest: None };
+        let ack = Ack {
+            scope: held.clone(),
+            epoch: Epoch([1; 16]),
+            seq: Seq(0),
+            digest: None,
+            mark: None,
+        };
         let mut live = connection.live(pull(&held, Cursor::default()));
         let ended = "a live stream that ended without a word";
         let mut pending = Self(FuturesUnordered::new());

@@ -60,7 +60,7 @@ impl Reader {
             assert!(entry.seq > last && entry.seq <= chunk.next, "out of its place: {entry:?}");
             last = entry.seq;
         }
-        self.cursor = self.cursor.advanced(chunk.epoch, chunk.next, chunk.head);
+        self.cursor = self.cursor.following(&chunk);
         self.entries.extend(chunk.entries);
     }
 

@@ -105,6 +105,7 @@ impl Author {
             id: PushId(id),
             changes,
             recall: None,
+            mark: None,
         };
         let verdicts = self.connection.push(batch).await.expect("a push in memory");
         assert_accepted(&verdicts);
@@ -171,7 +172,14 @@ pub(super) fn insert(collection: &str, id: &str, body: Body) -> Change {
 
 /// A batch of one replica.
 pub(super) fn batch(who: u8, id: u64, scope: &Scope, changes: Vec<Change>) -> PushBatch {
-    PushBatch { scope: scope.clone(), replica: replica(who), id: PushId(id), changes, recall: None }
+    PushBatch {
+        scope: scope.clone(),
+        replica: replica(who),
+        id: PushId(id),
+        changes,
+        recall: None,
+        mark: None,
+    }
 }
 
 pub(super) fn hello(who: u8, scopes: &[&Scope]) -> Hello {

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use sync_core::error::Result;
-use sync_core::model::{Cursor, Epoch, Limits, PushBatch, PushId, ReplicaId, Reset, Scope, Seq};
+use sync_core::model::{Cursor, Epoch, Limits, NewLog, PushBatch, PushId, ReplicaId, Scope, Seq};
 use sync_core::server::ops::{Acknowledgement, AppendContext, Appended, ChangesReply, Judge};
-use sync_core::server::record::{Acknowledged, ServerScope};
+use sync_core::server::record::{Acknowledged, Fork, ServerScope};
 use sync_core::storage::{ServerStorage, Visible};
 use tokio::sync::watch;
 
@@ -46,7 +46,7 @@ impl Watched {
 
 #[async_trait]
 impl ServerStorage for Watched {
-    async fn scope(&self, scope: Scope, fresh: Epoch) -> Result<ServerScope> {
+    async fn scope(&self, scope: Scope, fresh: NewLog) -> Result<ServerScope> {
         self.inner.scope(scope, fresh).await
     }
 
@@ -90,7 +90,7 @@ impl ServerStorage for Watched {
         scope: Scope,
         replica: ReplicaId,
         ack: Acknowledgement,
-    ) -> Result<Option<Reset>> {
+    ) -> Result<Option<Fork>> {
         self.inner.acknowledge(scope, replica, ack).await
     }
 

@@ -1,14 +1,16 @@
 //! `{"scope":"default","epoch":"…","changes":[…],"more":false,"next":17,"cursor":"…",…}`
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use sync_core::error::Result;
 use sync_core::model::{
-    Body, Chunk, Collection, Cursor, DocumentId, Epoch, LogEntry, Revision, Scope, Seq, Stamp,
-    Term, TermStart,
+    Body, Chunk, Collection, Cursor, DocumentId, Epoch, LogEntry, LogMark, Revision, Scope, Seq,
+    Stamp,
 };
 
 use super::{
-    ErasedJson, author_of, cursor, of_answer, present, read_answer, state, term, write_json,
+    ErasedJson, author_of, cursor, mark, of_answer, present, read_answer, state, write_json,
 };
 use crate::format::Continued;
 
@@ -24,18 +26,14 @@ struct ChunkJson {
     changes: Vec<EntryJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cursor: Option<CursorJson>,
-    terms: Vec<TermJson>,
+    #[serde(default, with = "mark", skip_serializing_if = "Option::is_none")]
+    mark: Option<LogMark>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    covers: Option<BTreeSet<Collection>>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct CursorJson(#[serde(with = "cursor")] Cursor);
-
-#[derive(Serialize, Deserialize)]
-struct TermJson {
-    #[serde(with = "term")]
-    term: Term,
-    first: Seq,
-}
 
 #[derive(Serialize, Deserialize)]
 struct EntryJson {
@@ -78,7 +76,6 @@ impl EntryJson {
 }
 
 pub(in crate::format) fn write(Continued { chunk, cursor }: Continued) -> Result<Vec<u8>> {
-    let terms = chunk.terms.iter().map(|t| TermJson { term: t.term, first: t.first }).collect();
     write_json(&ChunkJson {
         more: chunk.has_more(),
         scope: chunk.scope,
@@ -89,14 +86,14 @@ pub(in crate::format) fn write(Continued { chunk, cursor }: Continued) -> Result
         horizon: chunk.horizon,
         changes: chunk.entries.into_iter().map(EntryJson::from).collect(),
         cursor: cursor.map(CursorJson),
-        terms,
+        mark: chunk.mark,
+        covers: chunk.covers,
     })
 }
 
 pub(in crate::format) fn read(bytes: &[u8]) -> Result<Continued> {
     let json: ChunkJson = read_answer(bytes)?;
     let entries: Result<_> = json.changes.into_iter().map(EntryJson::into_entry).collect();
-    let terms = json.terms.into_iter().map(|t| TermStart { term: t.term, first: t.first });
     let chunk = Chunk {
         scope: json.scope,
         epoch: json.epoch,
@@ -104,7 +101,8 @@ pub(in crate::format) fn read(bytes: &[u8]) -> Result<Continued> {
         next: json.next,
         head: json.head,
         horizon: json.horizon,
-        terms: terms.collect(),
+        mark: json.mark,
+        covers: json.covers,
         entries: entries?,
         bookmarks: None,
     };

@@ -78,19 +78,28 @@ fn of_hexadecimal<E: serde::de::Error>(text: &str, digits: usize) -> std::result
     number.ok_or_else(|| E::custom(format!("{digits} hexadecimal digits are expected")))
 }
 
-/// A number that is too large for the numbers of JavaScript, as its 16 hexadecimal digits.
-mod term {
-    use super::{Deserializer, hexadecimal};
-    use serde::Serializer;
-    use sync_core::model::Term;
+/// A mark of a log as its opaque text.
+mod mark {
+    use super::{Deserialize, Deserializer};
+    use crate::format::cursor::{read_mark, write_mark};
+    use serde::{Serializer, de::Error};
+    use sync_core::model::LogMark;
 
-    pub(super) fn serialize<S: Serializer>(t: &Term, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(&format_args!("{:016x}", t.0))
+    pub(super) fn serialize<S: Serializer>(m: &Option<LogMark>, s: S) -> Result<S::Ok, S::Error> {
+        match m {
+            Some(mark) => s.serialize_str(&write_mark(mark)),
+            None => s.serialize_none(),
+        }
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Term, D::Error> {
-        // Sixteen digits fit.
-        hexadecimal(d, 16).map(|n| Term(n as u64))
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        d: D,
+    ) -> Result<Option<LogMark>, D::Error> {
+        let text = Option::<std::borrow::Cow<'de, str>>::deserialize(d)?;
+        let read = |text: std::borrow::Cow<'de, str>| {
+            read_mark(&text).map_err(|e| D::Error::custom(e.message()))
+        };
+        text.map(read).transpose()
     }
 }
 

@@ -6,12 +6,12 @@
 use serde::{Deserialize, Serialize};
 use sync_core::error::Result;
 use sync_core::model::{
-    BaseRef, Body, Change, Collection, Digest, DocumentId, DocumentState, Epoch, PushBatch, PushId,
-    ReplicaId, Revision, Scope, Seq, Stamp,
+    BaseRef, Body, Change, Collection, Digest, DocumentId, DocumentState, Epoch, LogMark,
+    PushBatch, PushId, ReplicaId, Revision, Scope, Seq, Stamp,
 };
 
 use super::{
-    ErasedJson, author_of, maybe_digest, present, read_request, refused, scope_of, write_json,
+    ErasedJson, author_of, mark, maybe_digest, present, read_request, refused, scope_of, write_json,
 };
 
 #[derive(Serialize, Deserialize)]
@@ -24,6 +24,9 @@ struct PushJson {
     /// The digest of a batch that is recalled.
     #[serde(default, deserialize_with = "maybe_digest", skip_serializing_if = "Option::is_none")]
     recall: Option<Digest>,
+    /// The newest mark of the log that the replica has.
+    #[serde(default, with = "mark", skip_serializing_if = "Option::is_none")]
+    mark: Option<LogMark>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -126,15 +129,16 @@ fn read_change(at: usize, json: ChangeJson, replica: ReplicaId) -> Result<Change
 }
 
 pub(in crate::format) fn write(batch: PushBatch) -> Result<Vec<u8>> {
-    let PushBatch { scope, replica, id, changes, recall } = batch;
+    let PushBatch { scope, replica, id, changes, recall, mark } = batch;
     let changes = changes.into_iter().map(|c| write_change(c, replica)).collect();
-    write_json(&PushJson { scope: Some(scope), replica, id, changes, recall: recall.map(Digest) })
+    let (scope, recall) = (Some(scope), recall.map(Digest));
+    write_json(&PushJson { scope, replica, id, changes, recall, mark })
 }
 
 pub(in crate::format) fn read(bytes: &[u8], scope: Option<&Scope>) -> Result<PushBatch> {
-    let PushJson { scope: own, replica, id, changes, recall } = read_request(bytes)?;
+    let PushJson { scope: own, replica, id, changes, recall, mark } = read_request(bytes)?;
     let changes = changes.into_iter().enumerate().map(|(at, c)| read_change(at, c, replica));
     let changes: Result<_> = changes.collect();
     let (scope, recall) = (scope_of(own, scope)?, recall.map(|Digest(recall)| recall));
-    Ok(PushBatch { scope, replica, id, changes: changes?, recall })
+    Ok(PushBatch { scope, replica, id, changes: changes?, recall, mark })
 }

@@ -13,6 +13,7 @@ enum Reason {
     BelowHorizon,
     DigestDiffers,
     Requested,
+    Unproven,
 }
 
 /// A reset as it stands in other messages.
@@ -31,6 +32,7 @@ impl From<Reset> for Told {
             ResetReason::BelowHorizon => (Reason::BelowHorizon, None),
             ResetReason::DigestDiffers => (Reason::DigestDiffers, None),
             ResetReason::Requested => (Reason::Requested, None),
+            ResetReason::Unproven => (Reason::Unproven, None),
         };
         Self { epoch, reason, cut }
     }
@@ -46,6 +48,7 @@ impl Told {
             (Reason::BelowHorizon, _) => ResetReason::BelowHorizon,
             (Reason::DigestDiffers, _) => ResetReason::DigestDiffers,
             (Reason::Requested, _) => ResetReason::Requested,
+            (Reason::Unproven, _) => ResetReason::Unproven,
         };
         Ok(Reset { epoch: self.epoch, reason })
     }

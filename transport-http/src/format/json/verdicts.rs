@@ -3,11 +3,13 @@
 use serde::{Deserialize, Serialize};
 use sync_core::error::Result;
 use sync_core::model::{
-    Body, Epoch, Rejection, RejectionCode, Revision, Scope, Seq, ServerState, Stamp, Verdict,
-    VerdictKind, Verdicts,
+    Body, Epoch, LogMark, Rejection, RejectionCode, Revision, Scope, Seq, ServerState, Stamp,
+    Verdict, VerdictKind, Verdicts,
 };
 
-use super::{ErasedJson, author_of, custom, of_answer, present, read_answer, state, write_json};
+use super::{
+    ErasedJson, author_of, custom, mark, of_answer, present, read_answer, state, write_json,
+};
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -23,6 +25,8 @@ struct VerdictsJson {
     outcome: Outcome,
     #[serde(skip_serializing_if = "Option::is_none")]
     epoch: Option<Epoch>,
+    #[serde(default, with = "mark", skip_serializing_if = "Option::is_none")]
+    mark: Option<LogMark>,
     #[serde(skip_serializing_if = "Option::is_none")]
     verdicts: Option<Vec<VerdictJson>>,
 }
@@ -160,16 +164,16 @@ impl VerdictJson {
 }
 
 pub(in crate::format) fn write(verdicts: Verdicts) -> Result<Vec<u8>> {
-    let (outcome, epoch, verdicts) = match verdicts {
-        Verdicts::Decided { epoch, verdicts } => {
+    let (outcome, epoch, mark, verdicts) = match verdicts {
+        Verdicts::Decided { epoch, mark, verdicts } => {
             let verdicts = verdicts.into_iter().map(VerdictJson::from).collect();
-            (Outcome::Decided, Some(epoch), Some(verdicts))
+            (Outcome::Decided, Some(epoch), mark, Some(verdicts))
         }
-        Verdicts::Recalled => (Outcome::Recalled, None, None),
-        Verdicts::Stale => (Outcome::Stale, None, None),
-        Verdicts::Cloned => (Outcome::Cloned, None, None),
+        Verdicts::Recalled => (Outcome::Recalled, None, None, None),
+        Verdicts::Stale => (Outcome::Stale, None, None, None),
+        Verdicts::Cloned => (Outcome::Cloned, None, None, None),
     };
-    write_json(&VerdictsJson { outcome, epoch, verdicts })
+    write_json(&VerdictsJson { outcome, epoch, mark, verdicts })
 }
 
 pub(in crate::format) fn read(bytes: &[u8], _: Option<&Scope>) -> Result<Verdicts> {
@@ -180,7 +184,7 @@ pub(in crate::format) fn read(bytes: &[u8], _: Option<&Scope>) -> Result<Verdict
         (Outcome::Cloned, ..) => Ok(Verdicts::Cloned),
         (Outcome::Decided, Some(epoch), Some(verdicts)) => {
             let verdicts: Result<_> = verdicts.into_iter().map(VerdictJson::into_verdict).collect();
-            Ok(Verdicts::Decided { epoch, verdicts: verdicts? })
+            Ok(Verdicts::Decided { epoch, mark: json.mark, verdicts: verdicts? })
         }
         (Outcome::Decided, ..) => {
             Err(of_answer(custom("what was decided comes with an epoch and verdicts")))

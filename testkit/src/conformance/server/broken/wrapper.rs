@@ -8,8 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sync_core::error::{ErrorKind, Result};
 use sync_core::model::{
-    Chunk, Cursor, Epoch, Limits, LogEntry, PushBatch, PushId, ReplicaId, Reset, ResetReason,
-    Scope, Seq, Term, Verdict, VerdictKind, Verdicts,
+    Chunk, Cursor, Epoch, Limits, LogEntry, LogKey, NewLog, PushBatch, PushId, ReplicaId, Reset,
+    ResetReason, Scope, Seq, Term, Verdict, VerdictKind, Verdicts,
 };
 use sync_core::server::ops::{Acknowledgement, AppendContext, Appended, ChangesReply, Judge};
 use sync_core::server::record::{Acknowledged, Fork, ServerScope};
@@ -148,14 +148,15 @@ impl BrokenServerStorage {
         let verdict = Verdict { seq: scope.head, kind: VerdictKind::Accepted, current: None };
         let verdicts = vec![verdict; batch.changes.len()];
         Ok(Appended {
-            verdicts: Verdicts::Decided { epoch: scope.epoch, verdicts },
+            verdicts: Verdicts::Decided { epoch: scope.epoch, mark: None, verdicts },
             epoch: scope.epoch,
             before: scope.head,
             head: scope.head,
             horizon: scope.horizon,
-            terms: scope.terms,
+            mark: None,
             entries: Vec::new(),
-            erased: false,
+            erasures: scope.erasures,
+            fork: None,
         })
     }
 
@@ -241,7 +242,7 @@ fn cut(chunk: &mut Chunk, rows: usize) {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl ServerStorage for BrokenServerStorage {
-    async fn scope(&self, scope: Scope, fresh: Epoch) -> Result<ServerScope> {
+    async fn scope(&self, scope: Scope, fresh: NewLog) -> Result<ServerScope> {
         let mut row = self.inner.scope(scope, fresh).await?;
         if self.has(Fault::DigestLeftBehind) {
             let seen = self.memory().scope.get_or_insert_with(|| row.clone()).clone();
@@ -330,7 +331,9 @@ impl ServerStorage for BrokenServerStorage {
         let given = if unbounded { ALL } else { limits };
         let visible = if self.has(Fault::VisibilityIgnored) { Visible::All } else { visible };
         if self.has(Fault::UnknownScopesEmpty) {
-            self.inner.scope(scope.clone(), Epoch([0xba; 16])).await?;
+            self.inner
+                .scope(scope.clone(), NewLog { epoch: Epoch([0xba; 16]), key: LogKey([7; 16]) })
+                .await?;
         }
         let cursor = self.misread(cursor);
         let reply =
@@ -354,7 +357,7 @@ impl ServerStorage for BrokenServerStorage {
         scope: Scope,
         replica: ReplicaId,
         mut ack: Acknowledgement,
-    ) -> Result<Option<Reset>> {
+    ) -> Result<Option<Fork>> {
         self.memory().said.insert(replica, Acknowledged { epoch: ack.epoch, seq: ack.seq });
         if self.has(Fault::DigestsNotCompared) {
             ack.digest = None;

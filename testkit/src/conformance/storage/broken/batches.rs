@@ -64,11 +64,11 @@ impl BrokenStorage {
             }
             (
                 Fault::VerdictsNotCounted,
-                Verdicts::Decided { epoch, mut verdicts },
+                Verdicts::Decided { epoch, mark, mut verdicts },
                 Some((flying, count)),
             ) if flying == id => {
                 verdicts.truncate(count);
-                (id, Verdicts::Decided { epoch, verdicts })
+                (id, Verdicts::Decided { epoch, mark, verdicts })
             }
             (_, verdicts, _) => (id, verdicts),
         }

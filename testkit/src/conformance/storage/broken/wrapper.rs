@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use sync_core::clock::Now;
+use sync_core::clock::{Now, ServerTime};
 use sync_core::error::{ErrorKind, Result};
 use sync_core::model::{
     Chunk, Collection, DocumentKey, Generation, Limits, LocalSeq, PushBatch, PushId, ReplicaId,
@@ -279,7 +279,8 @@ impl Storage for BrokenStorage {
                 next: before.position,
                 head: before.position,
                 horizon: Seq(0),
-                terms: before.terms,
+                mark: before.mark,
+                covers: None,
                 entries: Vec::new(),
                 bookmarks: None,
             };
@@ -296,7 +297,7 @@ impl Storage for BrokenStorage {
         self.inner.release(lease).await
     }
 
-    async fn note_server(&self, cx: Context, time: Now, limits: WriteLimits) -> Result<()> {
+    async fn note_server(&self, cx: Context, time: ServerTime, limits: WriteLimits) -> Result<()> {
         if self.has(Fault::ServersLimitsForgotten) {
             let limits = WriteLimits::default();
             return self.inner.note_server(self.context(cx).await?, time, limits).await;
@@ -346,7 +347,7 @@ impl Storage for BrokenStorage {
                     }
                 }
             }
-            (Fault::VerdictsMovePosition, Verdicts::Decided { epoch, verdicts }) => {
+            (Fault::VerdictsMovePosition, Verdicts::Decided { epoch, verdicts, .. }) => {
                 let after = self.inner.state().await?.checkpoint(&scope).after();
                 let newest = verdicts.iter().map(|v| v.seq).max().unwrap_or_default().max(after);
                 let chunk = Chunk {
@@ -356,7 +357,8 @@ impl Storage for BrokenStorage {
                     next: newest,
                     head: newest,
                     horizon: Seq(0),
-                    terms: Vec::new(),
+                    mark: None,
+                    covers: None,
                     entries: Vec::new(),
                     bookmarks: None,
                 };
@@ -373,7 +375,7 @@ impl Storage for BrokenStorage {
         match self.fault {
             Fault::ChunksInHalves => return self.apply_in_halves(cx, chunk).await,
             Fault::PositionsNotCompared => chunk = self.pretend_to_fit(chunk).await?,
-            Fault::StartsNotRemembered => chunk.terms.clear(),
+            Fault::StartsNotRemembered => chunk.mark = None,
             Fault::ErasuresHeardAsDeletions => {
                 chunk.entries.iter_mut().for_each(|e| e.state.erased = None);
             }

@@ -168,7 +168,7 @@ pub async fn acknowledgements_compare_digests<H: TransportHarness>(harness: H) -
     stage.author().await.write_each(&scope, 0..4).await;
     let connection = stage.connect(1, &[&scope]).await;
     let row = stage.row(&scope).await;
-    let ack = |seq, digest| Ack { scope: scope.clone(), epoch: row.epoch, seq, digest };
+    let ack = |seq, digest| Ack { scope: scope.clone(), epoch: row.epoch, seq, digest, mark: None };
     let wrong = Digest(row.digest.0.wrapping_add(1));
     let told = async |ack: Ack| {
         stage.soon("an acknowledgement", connection.acknowledge(ack)).await.unwrap()

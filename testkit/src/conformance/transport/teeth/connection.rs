@@ -139,7 +139,7 @@ pub(super) fn change_chunk(fault: TransportFault, chunk: &mut Chunk) {
 fn accepted(batch: &PushBatch) -> Verdicts {
     let verdict = |n| Verdict { seq: Seq(n), kind: VerdictKind::Accepted, current: None };
     let verdicts = (1..=batch.changes.len() as u64).map(verdict).collect();
-    Verdicts::Decided { epoch: Epoch([1; 16]), verdicts }
+    Verdicts::Decided { epoch: Epoch([1; 16]), mark: None, verdicts }
 }
 
 #[async_trait]

@@ -69,7 +69,7 @@ pub(super) fn faulty(fault: TransportFault, inner: Live) -> Live {
 pub(super) fn at_the_head(connection: Arc<dyn Connection>, mut pull: Pull) -> Live {
     let open = async move {
         while let Ok(Delivery::Chunk(chunk)) = connection.pull(pull.clone()).await {
-            pull.cursor = pull.cursor.advanced(chunk.epoch, chunk.next, chunk.head);
+            pull.cursor = pull.cursor.following(&chunk);
             if !chunk.has_more() {
                 break;
             }

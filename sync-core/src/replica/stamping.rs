@@ -1,0 +1,104 @@
+//! Stamps of edits that were made while a clock was wrong.
+//!
+//! An edit keeps the time at which it was made, whatever identity or retry it gets. Only a stamp that no clock can have given
+//! out yet is replaced: one that lies further ahead of the server's time than the drift bound allows, and further than the
+//! state it was made on.
+
+use super::record::{Pending, Record, ReplicaMeta};
+use crate::clock::{Clock, DRIFT_BOUND, Now, ServerTime};
+use crate::model::{DocumentState, ReplicaId, Revision, Stamp};
+
+/// Which parents a new stamp has to follow on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Parent {
+    /// The base, however far ahead it lies.
+    Always,
+    /// The base, unless it lies beyond the drift bound: the server refused what followed on it, so it does not hold it.
+    IfAdmitted,
+}
+
+/// Believes the server's time. The answer is by how many milliseconds the offset of this machine's clock changed.
+pub(crate) fn correct(meta: &mut ReplicaMeta, time: ServerTime, heard: Now) -> i64 {
+    let before = meta.clock_offset;
+    meta.clock_offset = time.offset(before, heard);
+    meta.clock_offset.saturating_sub(before)
+}
+
+/// The stamps of the state that an edit was made on: what follows on it may lie as far ahead.
+fn base_stamps(record: &Record) -> (Stamp, Stamp) {
+    let base = record.edit().and_then(|e| e.base.as_ref());
+    base.map_or((Stamp::ZERO, Stamp::ZERO), |b| {
+        (b.state.revision.stamp, b.state.revision.stamp.max(b.state.author.stamp))
+    })
+}
+
+/// Whether the stamp of an edit, or of its author, lies where no right clock can have been.
+pub(crate) fn is_fast(record: &Record, meta: &ReplicaMeta, now: Now) -> bool {
+    let Some(state) = record.current.as_ref().filter(|_| record.edit().is_some()) else {
+        return false;
+    };
+    let (parent, author) = base_stamps(record);
+    let time = meta.corrected(now);
+    Clock::is_beyond_parent(state.revision.stamp, time, DRIFT_BOUND, parent)
+        || Clock::is_beyond_parent(state.author.stamp, time, DRIFT_BOUND, author)
+}
+
+/// Stamps an edit anew. If the offset of the clock has changed by `shift` since it was made, that is by how much its stamp was
+/// wrong; else all that is known is that it was made by now.
+pub(crate) fn restamp(
+    record: &mut Record,
+    meta: &mut ReplicaMeta,
+    now: Now,
+    shift: i64,
+    parent: Parent,
+) {
+    let Some(old) = record.current.clone().filter(|_| record.edit().is_some()) else { return };
+    let time = meta.corrected(now);
+    let (base, base_author) = base_stamps(record);
+    let is_followed = parent == Parent::Always || !Clock::is_beyond(base, time, DRIFT_BOUND);
+    let base = if is_followed { base } else { Stamp::ZERO };
+    let meant = old.revision.stamp.millis().saturating_add_signed(shift);
+    // The upper half of the counters is not in use at a time that was never this clock's.
+    let meant = Stamp::new(meant, old.revision.stamp.counter() | 0x8000);
+    let revision = if shift != 0 && meant > base && meant < Stamp::new(time.0, 0) {
+        Revision { stamp: meant, replica: meta.replica }
+    } else {
+        meta.revision(now, base)
+    };
+    let is_wrong =
+        Clock::is_beyond_parent(old.author.stamp, time, DRIFT_BOUND, base_author) || !is_followed;
+    let author = match old.author {
+        author if author == old.revision => revision,
+        author if is_wrong => Revision { stamp: author.stamp.min(revision.stamp), ..author },
+        author => author,
+    };
+    // An erasure of one's own that nobody knows of yet is not later than what it comes with.
+    let erased = old.erased.map(|e| if e == old.revision { revision } else { e.min(revision) });
+    let created = old.created.min(revision.stamp);
+    let body = old.body.filter(|_| !mutant!(StampingLosesBody));
+    record.show(Some(DocumentState { revision, author, created, body, erased }));
+}
+
+/// Gives an edit to another identity, and keeps its time. The states that it had so far may have travelled: those that come
+/// back are known for what they are.
+pub(crate) fn reidentify(record: &mut Record, replica: ReplicaId) {
+    let pushed = record.pushed_state().cloned();
+    let Some(old) = record.current.clone().filter(|_| record.edit().is_some()) else {
+        record.pending.iter_mut().for_each(|pending| pending.in_flight = None);
+        return;
+    };
+    let pending = record.pending_mut();
+    pending.in_flight = None;
+    let is_reoffer = pending.edit.as_ref().and_then(|e| e.base.as_ref()).map(|b| b.state.revision)
+        == Some(old.revision);
+    if is_reoffer {
+        return;
+    }
+    pending.former.extend(pushed.filter(|pushed| *pushed != old));
+    pending.former.push(old.clone());
+    pending.former.drain(..pending.former.len().saturating_sub(Pending::FORMER));
+    let revision = Revision { replica, ..old.revision };
+    let own = |r: Revision| if r == old.revision { revision } else { r };
+    let (author, erased) = (own(old.author), old.erased.map(own));
+    record.show(Some(DocumentState { revision, author, erased, ..old }));
+}
