@@ -263,3 +263,42 @@ async fn nobody_writes_where_they_may_not_look_and_no_verdict_tells_what_is_ther
     assert_eq!(refused.len(), 1);
     assert_eq!(refused[0].refused.as_ref().unwrap().0.code, RejectionCode::Forbidden);
 }
+
+/// Panics over some changes, and has a lot to say about others.
+#[derive(Debug)]
+struct Fragile;
+
+impl Validate for Fragile {
+    fn change(
+        &self,
+        _: &Scope,
+        change: &Change,
+        _: Option<&DocumentState>,
+    ) -> std::result::Result<(), Rejection> {
+        match change.id.as_str() {
+            "boom" => panic!("a bug in the app's hook"),
+            "long" => Err(refused(RejectionCode::Invalid, &"ü".repeat(1 << 20))),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_hook_that_panics_refuses_one_change_and_reasons_are_bounded() {
+    let server = server_with(Hooks { validate: Arc::new(Fragile), ..Hooks::default() });
+    let replica = builder(&server, 1).open().await.unwrap();
+    let notes = replica.raw("notes").unwrap();
+    for id in ["a", "boom", "b", "long", "c"] {
+        notes.insert_with_id(id, &text(id)).await.unwrap();
+    }
+    soon(replica.sync_now()).await.unwrap();
+    let refused = quarantine(&replica).await;
+    let ids: Vec<_> = refused.iter().map(|entry| entry.key.id.as_str()).collect();
+    assert_eq!(ids, ["boom", "long"]);
+    let reasons: Vec<_> =
+        refused.iter().map(|e| e.refused.as_ref().unwrap().0.reason.as_str()).collect();
+    assert!(reasons[0].contains("validate") && reasons[0].contains("panicked"), "{}", reasons[0]);
+    assert!((900..=Rejection::REASON_BYTES).contains(&reasons[1].len()), "{}", reasons[1].len());
+    let scope = server.storage().find_scope(replica.scope().clone()).await.unwrap().unwrap();
+    assert_eq!(scope.documents, 3, "the others travelled");
+}

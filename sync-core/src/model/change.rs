@@ -190,8 +190,21 @@ pub enum VerdictKind {
 pub struct Rejection {
     /// The kind of refusal.
     pub code: RejectionCode,
-    /// A sentence for people.
+    /// A sentence for people, of at most [`Rejection::REASON_BYTES`].
     pub reason: String,
+}
+
+impl Rejection {
+    /// The longest reason that is kept and sent.
+    pub const REASON_BYTES: usize = 1_024;
+
+    /// The same with a reason that is cut to the bound: it is kept with the verdicts, and in the quarantine.
+    #[must_use]
+    pub(crate) fn bounded(mut self) -> Self {
+        let end = self.reason.floor_char_boundary(Self::REASON_BYTES);
+        self.reason.truncate(end);
+        self
+    }
 }
 
 /// The kinds of refusal.

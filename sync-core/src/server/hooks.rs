@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -189,6 +190,18 @@ fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |diff, (x, y)| diff | (x ^ y)) == 0
 }
 
+/// Asks a hook. One that panics over a change refuses it: the batch is immutable, and would fail for ever.
+fn contained(
+    hook: &str,
+    ask: impl FnOnce() -> std::result::Result<(), Rejection>,
+) -> std::result::Result<(), Rejection> {
+    catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|_| {
+        tracing::error!(hook, "a hook panicked over a change, which is refused");
+        let reason = format!("the server could not check this change: its hook `{hook}` panicked");
+        Err(Rejection { code: RejectionCode::Invalid, reason })
+    })
+}
+
 /// The judge of one push: the hooks, for one principal.
 #[derive(Debug)]
 pub(super) struct PushJudge {
@@ -230,8 +243,10 @@ impl Judge for PushJudge {
                 return Err(Rejection { code: RejectionCode::Invalid, reason });
             }
         }
-        self.hooks.authorise.change(&self.principal, &self.scope, change, current)?;
-        self.hooks.validate.change(&self.scope, change, current)
+        contained("authorise", || {
+            self.hooks.authorise.change(&self.principal, &self.scope, change, current)
+        })?;
+        contained("validate", || self.hooks.validate.change(&self.scope, change, current))
     }
 
     fn resolve(

@@ -268,7 +268,7 @@ impl<'a> Transaction<'a> {
         rejection: &Rejection,
     ) -> Result<()> {
         self.meta.last_ticket = self.meta.last_ticket.saturating_add(1);
-        let (key, rejection) = (key.clone(), rejection.clone());
+        let (key, rejection) = (key.clone(), rejection.clone().bounded());
         let at = Stamp::new(self.meta.corrected(now).0, 0);
         let row = QuarantineRow { key, state, base, rejection, at };
         self.rows.put_quarantine(&self.scope, self.meta.last_ticket, Some(&row))?;

@@ -271,7 +271,7 @@ impl Log<'_> {
             }
             // Who would have erased the document does not hold it any more.
             let current = erases(change, state).then(|| now_held.clone());
-            let kind = VerdictKind::Rejected(rejection);
+            let kind = VerdictKind::Rejected(rejection.bounded());
             return Ok(Verdict { seq: self.row.head, kind, current });
         }
         match standing {
