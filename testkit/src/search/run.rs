@@ -260,7 +260,9 @@ impl<C: Cores> Runner<C> {
                 self.backups.push(backup);
             }
             Action::Restore { silently } => self.restore(silently, &mut rng),
-            Action::Restart => self.world.restart_server(),
+            Action::Restart => {
+                self.world.restart_server();
+            }
             Action::Clone { replica } => {
                 if self.world.replicas() < 5 {
                     let from = self.replica(replica);

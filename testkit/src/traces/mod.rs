@@ -10,7 +10,11 @@
 #![allow(clippy::panic, clippy::missing_panics_doc, reason = "a trace that fails ends its test")]
 
 mod choosing;
+mod clocks;
+mod copies;
+mod deferring;
 mod erasing;
+mod evidence;
 mod foreign;
 mod local_only;
 mod numbered;
@@ -25,7 +29,11 @@ mod settling;
 mod taking_in;
 
 pub use choosing::*;
+pub use clocks::*;
+pub use copies::*;
+pub use deferring::*;
 pub use erasing::*;
+pub use evidence::*;
 pub use foreign::*;
 pub use local_only::*;
 pub use numbered::*;
@@ -132,6 +140,27 @@ macro_rules! rule_traces {
             a_retried_push_gets_the_original_verdicts
             a_cloned_replica_takes_a_new_identity
             clones_that_made_one_revision
+            a_clone_keeps_the_time_of_its_edits
+            the_echo_of_an_edit_from_a_copy_is_known
+            a_batch_in_flight_is_known_after_a_new_identity
+            what_an_older_copy_of_this_replica_wrote_is_not_stamped_again
+            a_servers_clock_that_was_ahead_locks_nobody_out
+            a_servers_clock_that_goes_back_locks_nobody_out
+            the_stamp_of_an_author_is_bounded
+            a_conflict_is_not_decided_by_a_clock_that_ran_ahead
+            a_refused_follower_of_what_is_gone_is_stamped_anew
+            a_device_whose_clock_is_set_right_is_believed_again
+            many_starts_of_the_server_are_no_restore
+            processes_that_write_one_log_are_no_restore
+            what_a_client_makes_up_concerns_it_alone
+            a_restore_is_found_by_what_verdicts_told
+            a_restore_is_found_by_an_acknowledgement
+            a_deferred_conflict_ends_when_the_app_writes_the_same
+            a_deferred_conflict_ends_when_the_server_holds_the_same
+            a_deferred_conflict_ends_when_the_app_deletes_too
+            a_deferred_conflict_ends_when_the_server_deletes_too
+            absence_is_concluded_of_chosen_collections_only
+            absence_is_concluded_of_visible_collections_only
             a_rolled_back_replica_is_found_by_its_greeting
             the_same_revision_is_accepted_in_any_batch
             a_whole_refusal_does_not_block_the_outbox

@@ -32,6 +32,7 @@ impl World<MemoryCores> {
             stands_still: self.stands_still,
             fresh: self.fresh,
             term: self.term,
+            server_skew: self.server_skew,
         }
     }
 
@@ -48,7 +49,7 @@ impl World<MemoryCores> {
             hash_entries(device.core.0.store(), hasher);
         }
         hash_entries(self.server.0.store(), hasher);
-        (self.time, self.fresh, self.term).hash(hasher);
+        (self.time, self.fresh, self.term, self.server_skew).hash(hasher);
     }
 }
 

@@ -235,7 +235,7 @@ impl<C: Cores> World<C> {
 
     /// The replica hears the server's time.
     pub fn tell_time(&mut self, replica: usize) {
-        let server = self.now();
+        let server = self.server_now();
         let told = self.act(replica, |rows, cx| {
             let time = ServerTime { asked: cx.now, told: server };
             ops::note_server(rows, cx.now, cx.lease, time, WriteLimits::default())

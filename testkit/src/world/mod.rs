@@ -139,6 +139,8 @@ pub struct World<C: Cores> {
     /// Counts epochs, starts and identities, so that no two are equal.
     fresh: u64,
     term: Term,
+    /// How far the server's clock is off, in milliseconds.
+    server_skew: i64,
 }
 
 impl<C: Cores> fmt::Debug for World<C> {
@@ -174,6 +176,7 @@ impl<C: Cores> World<C> {
             stands_still: false,
             fresh: options.past,
             term: Term(1 + options.past),
+            server_skew: 0,
             options,
         };
         world.open_server();
@@ -228,7 +231,18 @@ impl<C: Cores> World<C> {
         self.devices[replica].skew = millis;
     }
 
-    /// The true time, which is the server's.
+    /// Sets how far the server's clock is off, in milliseconds.
+    pub fn skew_server(&mut self, millis: i64) {
+        self.server_skew = millis;
+    }
+
+    /// The time of the server's clock.
+    #[must_use]
+    pub fn server_now(&self) -> Now {
+        self.now().corrected(self.server_skew)
+    }
+
+    /// The true time. The server's clock shows it, unless it is [skewed](Self::skew_server).
     #[must_use]
     pub fn now(&self) -> Now {
         Now(self.time)

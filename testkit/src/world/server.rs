@@ -101,7 +101,8 @@ impl<C: Cores> World<C> {
 
     /// A batch reaches the server; also what it wrote.
     pub fn append(&mut self, batch: &PushBatch) -> Delivery {
-        let now = self.step();
+        self.step();
+        let now = self.server_now();
         // The scope is open: no epoch begins with a push.
         let epoch = Epoch(numbered(0xee, self.fresh + 1));
         let fresh = NewLog { epoch, key: LogKey([7; 16]) };
@@ -126,11 +127,15 @@ impl<C: Cores> World<C> {
 
     /// A request for changes reaches the server. A fork that nobody announced begins a new epoch.
     pub fn changes(&mut self, cursor: &Cursor, limits: Limits) -> Reply {
+        self.changes_seen_by(cursor, limits, &Visible::All)
+    }
+
+    /// As [`changes`](Self::changes), from a client that may see some collections only.
+    pub fn changes_seen_by(&mut self, cursor: &Cursor, limits: Limits, visible: &Visible) -> Reply {
         self.step();
         let scope = self.scope.clone();
-        let reply = look(&mut self.server, |rows| {
-            ops::changes(rows, &scope, cursor, limits, &Visible::All)
-        });
+        let reply =
+            look(&mut self.server, |rows| ops::changes(rows, &scope, cursor, limits, visible));
         match reply {
             ChangesReply::Chunk(chunk) => Reply::Chunk(chunk),
             ChangesReply::Fork(fork) => Reply::Reset(self.answer_fork(cursor.epoch, fork)),
@@ -225,10 +230,16 @@ impl<C: Cores> World<C> {
         self.restart_server();
     }
 
-    /// The server starts anew.
-    pub fn restart_server(&mut self) {
+    /// The server starts anew. The answer is the id of the start.
+    pub fn restart_server(&mut self) -> Term {
         self.fresh += 1;
         self.term = Term(self.fresh);
+        self.term
+    }
+
+    /// From now on the process with that start answers, which writes the same log.
+    pub fn answer_by(&mut self, start: Term) {
+        self.term = start;
     }
 
     /// The server's row about the scope.

@@ -1,0 +1,141 @@
+//! Clocks that are wrong, of devices and of the server: what was stamped by them is bounded, and locks nobody out.
+
+use sync_core::clock::{DRIFT_BOUND, Now};
+use sync_core::model::{Revision, Seq, Stamp, VerdictKind};
+
+use super::{batch, decided, world_with};
+use crate::cores::Cores;
+use crate::resolvers::Joining;
+use crate::world::World;
+
+const HOUR: i64 = 3_600_000;
+
+fn stamp<C: Cores>(world: &mut World<C>, replica: usize, name: &str) -> Stamp {
+    world.record(replica, name).current.map_or(Stamp::ZERO, |state| state.revision.stamp)
+}
+
+/// Whether a stamp is one of about now.
+fn is_of_now<C: Cores>(world: &World<C>, stamp: Stamp) -> bool {
+    stamp.millis().abs_diff(world.now().0) <= u64::try_from(DRIFT_BOUND.as_millis()).unwrap_or(0)
+}
+
+/// The server's clock was two hours ahead, and is put right: who wrote meanwhile goes on, and so does who only heard of it.
+/// What was let into the log is followed, and nothing else is carried ahead by it.
+pub fn a_servers_clock_that_was_ahead_locks_nobody_out<C: Cores>(cores: C) {
+    let mut world = World::new(cores, 2);
+    world.skew_server(2 * HOUR);
+    world.tell_time(0);
+    world.put(0, "notes/a", "ahead");
+    world.sync_all();
+    let ahead = stamp(&mut world, 1, "notes/a");
+    assert!(!is_of_now(&world, ahead));
+    world.skew_server(0);
+    for replica in [0, 1] {
+        world.tell_time(replica);
+        let new = format!("notes/new-{replica}");
+        world.put(replica, "notes/a", "followed");
+        world.put(replica, &new, "new");
+        let pushed = batch(&mut world, replica);
+        let verdicts = world.deliver(&pushed);
+        let kinds: Vec<_> = decided(&verdicts).iter().map(|v| v.kind.clone()).collect();
+        assert_eq!(kinds, [VerdictKind::Accepted, VerdictKind::Accepted], "replica {replica}");
+        world.settle(replica, pushed.id, &verdicts);
+        world.sync_all();
+        let (followed, new) = (stamp(&mut world, 0, "notes/a"), stamp(&mut world, 0, &new));
+        assert_eq!(followed.millis(), ahead.millis(), "a child takes its parent's millisecond");
+        assert!(is_of_now(&world, new), "{new} is carried ahead by another document");
+    }
+    world.assert_converged();
+}
+
+/// The server's clock goes back an hour: nothing that was written before keeps anybody from writing on.
+pub fn a_servers_clock_that_goes_back_locks_nobody_out<C: Cores>(cores: C) {
+    let mut world = World::new(cores, 2);
+    world.put(0, "notes/a", "one");
+    world.sync_all();
+    world.skew_server(-HOUR);
+    for (replica, text) in [(0, "two"), (1, "three")] {
+        world.tell_time(replica);
+        world.put(replica, "notes/a", text);
+        world.put(replica, &format!("notes/{text}"), text);
+        world.sync_all();
+        assert_eq!(world.server_text("notes/a").as_deref(), Some(text));
+    }
+    world.assert_converged();
+    assert_eq!(world.server_scope().documents, 3);
+}
+
+/// The stamp of an author, which the last write wins by, is judged as the revision's is.
+pub fn the_stamp_of_an_author_is_bounded<C: Cores>(cores: C) {
+    let mut world = World::new(cores, 2);
+    world.put(0, "notes/a", "first");
+    world.sync_all();
+    world.put(1, "notes/a", "evil");
+    let mut pushed = batch(&mut world, 1);
+    let state = &mut pushed.changes[0].state;
+    state.author = Revision { stamp: Stamp::new(Stamp::MAX_MILLIS, 0), ..state.revision };
+    let verdicts = world.deliver(&pushed);
+    let VerdictKind::Rejected(rejection) = &decided(&verdicts)[0].kind else {
+        panic!("an author of the year 10889 is {verdicts:?}")
+    };
+    assert!(rejection.reason.contains("ahead"), "{}", rejection.reason);
+    assert_eq!(world.server_text("notes/a").as_deref(), Some("first"));
+}
+
+/// A device ten years ahead meets its conflict in a pull, before its edit was stamped anew: it does not win for ten years.
+pub fn a_conflict_is_not_decided_by_a_clock_that_ran_ahead<C: Cores>(cores: C) {
+    let mut world = World::new(cores, 2);
+    world.put(0, "notes/a", "base");
+    world.sync_all();
+    world.skew(1, 10 * 365 * 24 * HOUR);
+    world.put(1, "notes/a", "ten years ahead");
+    world.skew(1, 0);
+    world.put(0, "notes/a", "theirs");
+    world.push_all(0);
+    world.pull_all(1);
+    let author = world.record(1, "notes/a").current.map(|state| state.author.stamp);
+    assert!(author.is_some_and(|author| is_of_now(&world, author)), "{author:?}");
+    world.sync_all();
+    world.tick(10);
+    world.put(0, "notes/a", "later");
+    world.put(1, "notes/b", "other");
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!(world.server_text("notes/a").as_deref(), Some("later"));
+}
+
+/// An edit follows on a state far ahead that the server does not hold any more. Nothing there lets it in, so it is stamped by
+/// the right time, and not by its base again and again.
+pub fn a_refused_follower_of_what_is_gone_is_stamped_anew<C: Cores>(cores: C) {
+    let mut world = world_with(cores, Joining);
+    world.skew_server(2 * HOUR);
+    world.tell_time(0);
+    world.put(0, "notes/a", "ahead");
+    world.sync_all();
+    world.delete(0, "notes/a");
+    world.sync_all();
+    world.skew_server(0);
+    let head = world.server_scope().head;
+    world.purge(head);
+    world.put(1, "notes/a", "again");
+    world.tell_time(1);
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!(world.server_text("notes/a").as_deref(), Some("again"));
+    assert!(world.server_scope().head > Seq(head.0));
+}
+
+/// A device whose clock was ahead learned so from the server. The clock is set right while it is offline: from then on the
+/// clock itself is right, and not the clock less what it was ahead.
+pub fn a_device_whose_clock_is_set_right_is_believed_again<C: Cores>(cores: C) {
+    let mut world = World::new(cores, 1);
+    world.skew(0, 5 * HOUR);
+    world.tell_time(0);
+    world.put(0, "notes/a", "corrected");
+    let corrected = stamp(&mut world, 0, "notes/a");
+    assert!(is_of_now(&world, corrected), "{corrected}");
+    world.skew(0, 0);
+    world.put(0, "notes/b", "right");
+    let right = stamp(&mut world, 0, "notes/b");
+    assert!(is_of_now(&world, right), "{right} at {:?}", Now(world.now().0));
+}

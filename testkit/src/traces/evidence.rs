@@ -1,0 +1,165 @@
+//! What is evidence of a restore, and what is none.
+
+use std::sync::Arc;
+
+use sync_core::model::{Cursor, Limits, LogMark, Reset, ResetReason, Seq};
+use sync_core::server::Visible;
+
+use crate::cores::Cores;
+use crate::world::{Reply, World};
+
+/// A replica was away while the server was started many times, with a write each time: nothing was lost.
+pub fn many_starts_of_the_server_are_no_restore<C: Cores>(cores: C) {
+    let mut world = World::new(cores, 2);
+    world.put(0, "notes/a", "one");
+    world.sync_all();
+    let epoch = world.server_scope().epoch;
+    for n in 0..100 {
+        world.restart_server();
+        world.put(0, &format!("notes/{n}"), "more");
+        world.push_all(0);
+    }
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!(world.server_scope().epoch, epoch);
+    assert_eq!(world.scope_row(1).documents, 101);
+}
+
+/// Two processes write one log in turn, each with a start of its own.
+pub fn processes_that_write_one_log_are_no_restore<C: Cores>(cores: C) {
+    let mut world = World::new(cores, 2);
+    let starts = [world.restart_server(), world.restart_server()];
+    world.put(0, "notes/a", "one");
+    world.sync_all();
+    let epoch = world.server_scope().epoch;
+    for n in 0..40 {
+        world.answer_by(starts[n % 2]);
+        world.put(0, &format!("notes/{n}"), "more");
+        world.push_all(0);
+    }
+    assert_eq!(world.server_scope().terms.len(), 2, "each is registered once");
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!(world.server_scope().epoch, epoch);
+}
+
+/// A cursor that a client made up begins no epoch: the client alone is told to begin anew.
+pub fn what_a_client_makes_up_concerns_it_alone<C: Cores>(cores: C) {
+    let mut world = World::new(cores, 2);
+    world.put(0, "notes/a", "one");
+    world.sync_all();
+    let row = world.server_scope();
+    let sound = world.cursor(1);
+    let beyond = Seq(row.head.0 + 5);
+    let forged = sound.mark.clone().map(|mark| LogMark { at: beyond, ..mark });
+    let cursors = [
+        Cursor { after: beyond, position: beyond, ..sound.clone() },
+        Cursor { after: beyond, position: beyond, mark: forged, ..sound.clone() },
+        Cursor { after: beyond, position: beyond, mark: None, ..sound.clone() },
+    ];
+    for cursor in cursors {
+        let Reply::Reset(reset) = world.changes(&cursor, Limits::CHUNK) else {
+            panic!("a position beyond the head is served: {cursor:?}")
+        };
+        assert_eq!(reset, Reset { epoch: row.epoch, reason: ResetReason::Unproven });
+    }
+    assert_eq!(world.server_scope(), row);
+    // A replica in that situation pulls everything afresh, keeps its edits, and is well again.
+    world.put(1, "notes/b", "mine");
+    world.reset(1, &Reset { epoch: row.epoch, reason: ResetReason::Unproven });
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!(world.server_scope().documents, 2);
+}
+
+/// A replica that only pushes knows the log from verdicts alone. They carry marks: a restore that nobody announced is found
+/// with its next push, and nothing of what it wrote is lost.
+pub fn a_restore_is_found_by_what_verdicts_told<C: Cores>(cores: C) {
+    let mut world = World::new(cores, 2);
+    world.put(1, "notes/other", "text");
+    world.push_all(1);
+    let backup = world.backup();
+    let old = world.server_scope().epoch;
+    for text in ["one", "two"] {
+        world.put(0, "notes/a", text);
+        world.push_once(0);
+    }
+    world.restore_silently(&backup);
+    world.put(1, "notes/a", "new life");
+    world.push_once(1);
+    world.put(0, "notes/a", "three");
+    world.push_once(0);
+    assert_ne!(world.server_scope().epoch, old, "the restore is found");
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!(world.server_text("notes/a").as_deref(), Some("three"));
+}
+
+/// A replica at the head says so, and is told that the log it speaks of was lost.
+pub fn a_restore_is_found_by_an_acknowledgement<C: Cores>(cores: C) {
+    let mut world = World::new(cores, 2);
+    world.put(0, "notes/a", "one");
+    world.sync_all();
+    let backup = world.backup();
+    world.put(0, "notes/b", "lost");
+    world.sync_all();
+    world.restore_silently(&backup);
+    for name in ["notes/c", "notes/d"] {
+        world.put(1, name, "new");
+    }
+    let told = world.acknowledge(0);
+    assert!(
+        matches!(told, Some(Reset { reason: ResetReason::EpochChanged { .. }, .. })),
+        "{told:?}"
+    );
+    world.sync_all();
+    world.assert_converged();
+    assert_eq!(world.server_scope().documents, 4, "what was lost is offered again");
+}
+
+/// A full pull of chosen collections says nothing of others: an edit in one that is chosen later is in conflict with what the
+/// server has held all the time, and not with absence.
+pub fn absence_is_concluded_of_chosen_collections_only<C: Cores>(cores: C) {
+    let mut world = World::new(cores, 2);
+    world.put(0, "tasks/a", "theirs");
+    world.push_all(0);
+    world.put(0, "notes/a", "theirs");
+    world.push_all(0);
+    world.tick(10);
+    world.put(1, "tasks/a", "mine, later");
+    world.put(1, "notes/b", "mine");
+    world.choose(1, Some(&["notes"]));
+    world.sync_all_of(1);
+    let slot = world.record(1, "tasks/a").pending.and_then(|p| p.slot);
+    assert_eq!(slot, None, "the pull was not asked for it");
+    world.choose(1, Some(&["notes", "tasks"]));
+    world.sync_all();
+    world.assert_consistent();
+    assert_eq!(world.server_text("tasks/a").as_deref(), Some("mine, later"));
+}
+
+/// A full pull of a replica that may see some collections only says nothing of the others.
+pub fn absence_is_concluded_of_visible_collections_only<C: Cores>(cores: C) {
+    let mut world = World::new(cores, 2);
+    for name in ["notes/a", "notes/gone", "secret/a"] {
+        world.put(0, name, "text");
+    }
+    world.sync_all();
+    world.put(1, "secret/a", "edited while it could be seen");
+    world.delete(0, "notes/gone");
+    world.push_all(0);
+    let head = world.server_scope().head;
+    world.purge(head);
+    let epoch = world.server_scope().epoch;
+    world.reset(1, &Reset { epoch, reason: ResetReason::BelowHorizon });
+    let cursor = world.cursor(1);
+    let visible = Visible::Only(Arc::new([World::<C>::collection("notes")].into()));
+    let Reply::Chunk(chunk) = world.changes_seen_by(&cursor, Limits::CHUNK, &visible) else {
+        panic!("no chunk")
+    };
+    assert!(world.apply(1, &chunk).moved);
+    let record = world.record(1, "secret/a");
+    assert_eq!(record.pending.and_then(|p| p.slot), None, "the chunk says nothing of it");
+    assert_eq!(world.text(1, "notes/gone"), None);
+    assert!(world.text(1, "notes/a").is_some());
+}
