@@ -597,7 +597,7 @@ async fn a_message_over_the_limit_fails_alone() {
     let options = FramedOptions { max_payload: 1_000, ..FramedOptions::default() };
     let (mut server, connection) = bench_with(16, options).connected().await;
     let error = connection.renew("x".repeat(1_000)).await.unwrap_err();
-    assert_eq!((error.kind(), error.retry()), (ErrorKind::InvalidInput, Retry::Never));
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::TooLarge, Retry::Later(None)));
     let script = async {
         let (stream, _) = server.hear().await;
         server.say(stream, &Message::Done).await;

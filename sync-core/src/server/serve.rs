@@ -27,7 +27,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::framed::{Fused, Wire, pick};
 use crate::model::{Chunk, Cursor, Epoch, Seq};
 use crate::protocol::{Goodbye, Hello, Message, Pull, Welcome};
-use crate::transport::FrameLink;
+use crate::transport::{Activity, FrameLink, Moved};
 
 /// The most credit of one live stream.
 const CREDIT: u32 = 64;
@@ -83,6 +83,9 @@ struct Link<'a> {
     listeners: BTreeMap<u32, Box<Listener>>,
     work: FuturesUnordered<BoxFuture<'static, Done>>,
     patience: Duration,
+    activity: Option<Activity>,
+    /// What had moved when it was looked at last.
+    moved: Moved,
 }
 
 impl Server {
@@ -99,7 +102,7 @@ impl Server {
             streams: options.scopes,
             credit: CREDIT,
         };
-        let FrameLink { outgoing, mut incoming } = link;
+        let FrameLink { outgoing, mut incoming, activity } = link;
         let outgoing = Fused::new(outgoing);
         let mut link = Link {
             server: self,
@@ -113,6 +116,8 @@ impl Server {
             listeners: BTreeMap::new(),
             work: FuturesUnordered::new(),
             patience: options.heartbeat.saturating_mul(3),
+            moved: Moved::default(),
+            activity,
         };
         let ended = link.run(&mut incoming).await;
         if let Err(error) = &ended {
@@ -163,11 +168,22 @@ impl Link<'_> {
                     None => return Ok(()),
                 },
                 Ok(()) = &mut drained => link.input(SessionInput::Drain),
-                () = timer.as_mut() => link.input(SessionInput::Tick),
+                () = timer.as_mut() => {
+                    if link.has_heard() {
+                        link.input(SessionInput::Heard);
+                    }
+                    link.input(SessionInput::Tick);
+                }
             }
             link.execute().await?;
         }
         Ok(())
+    }
+
+    /// Whether bytes came since this was asked last: a large frame may take longer than a replica may be silent.
+    fn has_heard(&mut self) -> bool {
+        let down = self.activity.as_ref().map_or(0, |activity| activity.moved().down);
+        std::mem::replace(&mut self.moved.down, down) < down
     }
 
     fn deadline(&self) -> Instant {
