@@ -19,7 +19,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::Message;
 use crate::codec::{Codec, malformed};
-use crate::error::{Error, ErrorKind, Result, Retry};
+use crate::error::Result;
 
 /// The length of a header.
 pub const HEADER_BYTES: usize = 28;
@@ -111,8 +111,8 @@ impl FrameReader {
     /// Reads one frame.
     ///
     /// # Errors
-    /// `Protocol` if it is not whole, not in its place, or was changed on the way, `TooLarge` if it is over the limit. The
-    /// link is then of no more use.
+    /// `Protocol` if it is not whole, not in its place, too long, or was changed on the way. The link is then of no more
+    /// use.
     pub fn frame(&mut self, mut bytes: Bytes) -> Result<Frame> {
         if bytes.len() < HEADER_BYTES {
             return Err(malformed(format!(
@@ -134,11 +134,10 @@ impl FrameReader {
             )));
         }
         if length > self.max_payload {
-            let error = Error::new(ErrorKind::TooLarge, "a frame is over the limit");
-            return Err(error
-                .retrying(Retry::Reconnect)
-                .with("bytes", length)
-                .with("limit", self.max_payload));
+            return Err(malformed(format!(
+                "a frame of {length} bytes is over the limit of {}",
+                self.max_payload
+            )));
         }
         if length != bytes.len() {
             return Err(malformed(format!("a frame of {length} bytes came with {}", bytes.len())));

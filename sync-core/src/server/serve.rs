@@ -39,6 +39,7 @@ enum Done {
         stream: u32,
         answer: Answer,
         renewed: Option<Peer>,
+        is_push: bool,
     },
     Read {
         stream: u32,
@@ -82,6 +83,10 @@ struct Link<'a> {
     requests: BTreeMap<u32, Box<Message>>,
     listeners: BTreeMap<u32, Box<Listener>>,
     work: FuturesUnordered<BoxFuture<'static, Done>>,
+    /// Pushes that are being served.
+    pushing: usize,
+    /// Streams whose head moved meanwhile: what a push appended is sent after its verdicts, which are small and awaited.
+    woken: Vec<u32>,
     patience: Duration,
     activity: Option<Activity>,
     /// What had moved when it was looked at last.
@@ -115,6 +120,8 @@ impl Server {
             requests: BTreeMap::new(),
             listeners: BTreeMap::new(),
             work: FuturesUnordered::new(),
+            pushing: 0,
+            woken: Vec::new(),
             patience: options.heartbeat.saturating_mul(3),
             moved: Moved::default(),
             activity,
@@ -258,6 +265,8 @@ impl Link<'_> {
         else {
             return;
         };
+        let is_push = matches!(*message, Message::Push(_));
+        self.pushing += usize::from(is_push);
         let serve = async move {
             let mut renewed = None;
             let say = |message| Answer::Message(Box::new(message));
@@ -280,7 +289,7 @@ impl Link<'_> {
                 _ => Err(Error::new(ErrorKind::Internal, "this is no request")),
             };
             let answer = answer.unwrap_or_else(|e| say(failed(&e)));
-            Done::Served { stream, answer, renewed }
+            Done::Served { stream, answer, renewed, is_push }
         };
         self.work.push(serve.boxed());
     }
@@ -336,7 +345,7 @@ impl Link<'_> {
     async fn finish(&mut self, done: Done) -> Result<()> {
         match done {
             Done::Greeted(result) => Box::pin(self.welcome(*result)).await?,
-            Done::Served { stream, answer, renewed } => {
+            Done::Served { stream, answer, renewed, is_push } => {
                 if renewed.is_some() {
                     self.peer = renewed;
                 }
@@ -345,8 +354,15 @@ impl Link<'_> {
                     Answer::Chunk(chunk) => self.send_chunk(stream, &chunk).await?,
                 }
                 self.input(SessionInput::Served { stream });
+                self.pushing -= usize::from(is_push);
+                if self.pushing == 0 {
+                    for stream in std::mem::take(&mut self.woken) {
+                        self.input(SessionInput::HeadMoved { stream });
+                    }
+                }
             }
             Done::Read { stream, result } => self.take_read(stream, result),
+            Done::HeadMoved { stream } if self.pushing > 0 => self.woken.push(stream),
             Done::HeadMoved { stream } => self.input(SessionInput::HeadMoved { stream }),
             Done::Roused => {}
         }
