@@ -32,6 +32,9 @@ use crate::transport::{Activity, FrameLink, Moved};
 /// The most credit of one live stream.
 const CREDIT: u32 = 64;
 
+/// How long a stream whose head moved waits for the verdicts of a push on the same connection.
+const GRACE: Duration = Duration::from_millis(50);
+
 /// Something that was being done is done.
 enum Done {
     Greeted(Box<Result<(Peer, Welcome)>>),
@@ -46,6 +49,10 @@ enum Done {
         result: Result<Served>,
     },
     HeadMoved {
+        stream: u32,
+    },
+    /// The verdicts of a push did not come soon after the head had moved: another append moved it.
+    WaitedLong {
         stream: u32,
     },
     /// A sleep was ended, which says nothing about the head.
@@ -85,7 +92,8 @@ struct Link<'a> {
     work: FuturesUnordered<BoxFuture<'static, Done>>,
     /// Pushes that are being served.
     pushing: usize,
-    /// Streams whose head moved meanwhile: what a push appended is sent after its verdicts, which are small and awaited.
+    /// Streams whose head moved meanwhile: what a push appended is sent after its verdicts, which are small and awaited. No
+    /// stream waits for longer than [`GRACE`].
     woken: Vec<u32>,
     patience: Duration,
     activity: Option<Activity>,
@@ -362,7 +370,17 @@ impl Link<'_> {
                 }
             }
             Done::Read { stream, result } => self.take_read(stream, result),
-            Done::HeadMoved { stream } if self.pushing > 0 => self.woken.push(stream),
+            Done::HeadMoved { stream } if self.pushing > 0 => {
+                self.woken.push(stream);
+                let late = tokio::time::sleep(GRACE).map(move |()| Done::WaitedLong { stream });
+                self.work.push(late.boxed());
+            }
+            Done::WaitedLong { stream } => {
+                if let Some(place) = self.woken.iter().position(|woken| *woken == stream) {
+                    self.woken.swap_remove(place);
+                    self.input(SessionInput::HeadMoved { stream });
+                }
+            }
             Done::HeadMoved { stream } => self.input(SessionInput::HeadMoved { stream }),
             Done::Roused => {}
         }
