@@ -32,7 +32,7 @@
 //! | chunk out of place, refused by the storage, or empty before the head | the server, the storage | the position; one repetition is free | pull pauses |
 //! | live stream that fails or brings nothing | the server | the position | pull pauses |
 //! | reset, pull, reset again | the server, the storage | time: a reset moves the position back; one is free | pull pauses |
-//! | another identity, greet, another identity | the server | the position, settled edits; one is free | session backs off |
+//! | another identity, greet, another identity | the server | settled edits; one is free | session backs off |
 //! | a scope leaves, access comes back | the server, the storage | each needs a greeting | session backs off |
 //! | permission denied, greet, denied again | the server | one doubt is free | the scope is refused |
 //! | acknowledge, moved, acknowledge again | the log | the position | ends |
@@ -177,7 +177,7 @@ pub struct Engine {
     backoff: Backoff,
     /// A new identity is being taken.
     reidentifying: bool,
-    /// The identities that were taken since a measure moved.
+    /// The identities that were taken since an edit was settled: a position that moves says nothing about them.
     identities: Backoff,
     chance: Chance,
     last_ticket: u64,

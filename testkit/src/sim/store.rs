@@ -179,7 +179,11 @@ impl<D: Disks> Run<D> {
                     ops::settle(rows, &cx, &scope, push, &verdicts)
                 });
                 let result = self.committed(client, settled, keys, false, &Cause::Settled);
-                Input::Settled { scope, result: result.map(|c| Settlement::from(&c)) }
+                let result = result.map(|committed| Settlement::from(&committed));
+                if let Ok(Settlement { moved, .. }) = result {
+                    self.fact(&Fact::Settled { client, scope: scope.clone(), moved });
+                }
+                Input::Settled { scope, result }
             }
             Output::Refuse { scope, push, epoch, documents } => {
                 let verdicts = Verdicts::too_large(epoch, documents, None);
@@ -188,7 +192,11 @@ impl<D: Disks> Run<D> {
                     ops::settle(rows, &cx, &scope, push, &verdicts)
                 });
                 let result = self.committed(client, settled, keys, false, &Cause::Settled);
-                Input::Settled { scope, result: result.map(|c| Settlement::from(&c)) }
+                let result = result.map(|committed| Settlement::from(&committed));
+                if let Ok(Settlement { moved, .. }) = result {
+                    self.fact(&Fact::Settled { client, scope: scope.clone(), moved });
+                }
+                Input::Settled { scope, result }
             }
             Output::Form { scope, limits } => self.form(client, scope, limits, &cx),
             Output::Reset { scope, reset } => {

@@ -460,7 +460,6 @@ impl Engine {
         let caught_up = done && std::mem::take(&mut pull.catching_up);
         if has_progress {
             self.backoff.success();
-            self.identities.success();
             self.tell(Event::Advanced(scope.clone()));
         }
         self.tell(Event::CheckpointMoved { scope: scope.clone(), position, head });

@@ -202,14 +202,14 @@ fn a_log_that_ends_below_what_a_verdict_named_is_asked_less_and_less() {
     assert!(storm.pulls >= 5 && storm.pulls <= 50, "{}", storm.pulls);
 }
 
-#[test]
-fn resets_that_follow_each_other_are_failed_attempts_after_the_first() {
+/// How often the storage resets within two minutes, if the server answers each pull with another reset.
+fn resets() -> u32 {
     let mut storm = Storm::new(PULL, 120);
-    let mut resets = 0;
+    let mut resets = 0u32;
     storm.run(|s, output| match output {
-        Output::Pull { ticket, .. } => {
+        Output::Pull { ticket, .. } if resets < 1_000 => {
             resets += 1;
-            let epoch = Epoch([resets; 16]);
+            let epoch = Epoch([resets as u8; 16]);
             let reset = Reset { epoch, reason: ResetReason::EpochChanged { cut: Seq(0) } };
             let (ticket, payload) = (*ticket, s.engine.ticket());
             let result = Ok(Delivery::Reset(reset));
@@ -221,7 +221,31 @@ fn resets_that_follow_each_other_are_failed_attempts_after_the_first() {
         }
         other => works(s, other),
     });
+    resets
+}
+
+#[test]
+fn resets_that_follow_each_other_are_failed_attempts_after_the_first() {
+    let resets = resets();
     assert!((5..=25).contains(&resets), "{resets}");
+}
+
+/// The others have plans, which the testkit replays.
+#[cfg(feature = "mutants")]
+#[test]
+fn faults_that_no_plan_shows_are_noticed_here() {
+    use crate::mutants::{Mutant, with};
+
+    assert_eq!(with(Some(Mutant::ResetsAtOnce), resets), 1_000);
+    with(Some(Mutant::DeadlinesIgnoreBytes), || {
+        let mut s = Script::new();
+        let link = s.connect(PULL, 10);
+        s.pull_in();
+        s.now = s.engine.next_deadline().unwrap();
+        s.input(Input::Transferred { up: 0, down: 5_000 });
+        s.input(Input::Tick);
+        assert_eq!(s.one(), Output::Disconnect { ticket: link }, "its bytes move");
+    });
 }
 
 #[test]
