@@ -496,7 +496,9 @@ impl Engine {
         }
         let mut outputs = Vec::new();
         pull.restart(scope, &mut outputs);
-        if counts && matches!(failure.kind, ErrorKind::Timeout | ErrorKind::TooLarge) {
+        if counts
+            && matches!(failure.kind, ErrorKind::Network | ErrorKind::Timeout | ErrorKind::TooLarge)
+        {
             pull.unit.cut(None);
         }
         if link_is_bad {

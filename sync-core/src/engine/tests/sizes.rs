@@ -64,6 +64,12 @@ fn batches_grow_while_they_are_quick_and_get_smaller_when_they_are_cut() {
 
 #[test]
 fn chunks_grow_while_they_are_quick_and_get_smaller_when_they_are_cut() {
+    for by_request in [false, true] {
+        chunks_grow_and_get_smaller(by_request);
+    }
+}
+
+fn chunks_grow_and_get_smaller(by_request: bool) {
     let mut s = Script::new();
     let link = s.connect(PULL, 900);
     let limits = |commands: &[Output]| {
@@ -91,8 +97,16 @@ fn chunks_grow_while_they_are_quick_and_get_smaller_when_they_are_cut() {
         payload,
         result: Ok(Delivery::Chunk(meta)),
     });
-    assert_eq!(limits(&s.commands()).unwrap().1, 2 * first);
-    s.input(Input::LinkLost { ticket: link, failure: LOST });
+    let (asked, bytes) = limits(&s.commands()).unwrap();
+    assert_eq!(bytes, 2 * first);
+    // The request may hear of it before the link does.
+    if by_request {
+        let payload = s.engine.ticket();
+        let result = Err(LOST);
+        s.input(Input::Delivered { scope: scope(), ticket: asked, payload, result });
+    } else {
+        s.input(Input::LinkLost { ticket: link, failure: LOST });
+    }
     for _ in 0..5 {
         s.now = s.engine.next_deadline().unwrap();
         s.input(Input::Tick);
