@@ -91,7 +91,7 @@ impl Task {
                 if failure.kind == ErrorKind::Superseded
                     && self.last_error.as_ref().is_none_or(|e| e.kind() != failure.kind) =>
             {
-                let what = "the server knows another replica under each identity of this one";
+                let what = "the server answers for another replica, or another life of its log";
                 self.last_error = Some(Error::new(failure.kind, what).retrying(failure.retry));
             }
             Event::Diverged(scope) => {
@@ -276,7 +276,12 @@ impl Task {
 
     fn form(&mut self, scope: Scope, limits: Limits) {
         let (storage, cx) = (self.parts.storage.clone(), self.context());
-        let limits = self.push_limits.min(limits);
+        // Bounds that were set to nothing still let one transaction pass: only the engine recalls a batch.
+        let least = Limits { documents: 1, bytes: 1 };
+        let limits = match limits {
+            Limits::NONE => limits,
+            limits => self.push_limits.min(limits).max(least),
+        };
         let form = async move {
             let result = storage.next_push(cx, scope.clone(), limits).await;
             Done::Formed { scope, result }

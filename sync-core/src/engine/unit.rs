@@ -8,8 +8,8 @@ use crate::model::Limits;
 const QUICK: Duration = Duration::from_secs(2);
 /// An exchange that takes longer risks too much at once.
 const SLOW: Duration = Duration::from_secs(15);
-/// No limit grows above this.
-const MOST: usize = 64 << 20;
+/// No limit grows above this: twice what a batch or chunk may hold by default, so that a quarter of it is less.
+const MOST: usize = 8 << 20;
 /// A cut link does not shrink a limit below this: a smaller exchange would be cut as well.
 const LEAST_AFTER_CUT: usize = 1 << 10;
 /// So many quick exchanges at the largest size that is known to work, before a size that failed is tried again.
