@@ -297,7 +297,7 @@ impl Simulation {
             heartbeat: [5_000, 10_000, 30_000][rng.below(3)],
             latency: 1 + rng.next_u64() % 40,
             jitter: [0, 20, 200][rng.below(3)],
-            body_limit: rng.percent(10).then_some(BODY_LIMIT),
+            body_limit: (self.options.edit.is_none() && rng.percent(10)).then_some(BODY_LIMIT),
         }
     }
 
