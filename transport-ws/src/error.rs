@@ -77,3 +77,15 @@ fn refusal(response: &tungstenite::http::Response<Option<Vec<u8>>>) -> Error {
     }
     error.retrying(retry)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_that_is_closed_for_a_size_says_so() {
+        let error = closed(1009, "too big");
+        assert_eq!((error.kind(), error.retry()), (ErrorKind::TooLarge, Retry::Reconnect));
+        assert_eq!(closed(1001, "").kind(), ErrorKind::Network);
+    }
+}
