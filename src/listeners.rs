@@ -158,7 +158,7 @@ impl Observer for Listeners {
             Event::Disconnected(_) | Event::Stalled(..) => {
                 self.failures.fetch_add(1, Ordering::Relaxed);
             }
-            Event::CheckpointMoved { .. } | Event::InSync => self.forgive(),
+            Event::Advanced(_) | Event::InSync => self.forgive(),
             _ => {}
         }
         self.translate(event);

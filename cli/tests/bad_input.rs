@@ -156,8 +156,9 @@ async fn an_oversize_frame_is_refused_before_it_is_read() {
     println!("an oversize frame: {heard:?}");
     assert!(heard.len() <= 1);
     if let Some(message) = heard.first() {
-        let Message::Goodbye(goodbye) = message else { panic!("{message:?}") };
-        assert!(goodbye.reason.contains("over the limit"), "{}", goodbye.reason);
+        let Message::Failed(error) = message else { panic!("{message:?}") };
+        assert_eq!(error.kind, ErrorKind::TooLarge);
+        assert!(error.message.contains("over the limit"), "{}", error.message);
     }
     if let (Some(before), Some(after)) = (before, support::most_memory(server.process.pid())) {
         println!("a frame of 64 MiB cost the server {} KiB", after - before);

@@ -40,6 +40,8 @@ pub enum ErrorKind {
     Overloaded,
     /// It took longer than its bound.
     Timeout,
+    /// Something on the way does not take a message of this size.
+    TooLarge,
     /// The replica, server or connection was closed.
     Closed,
     /// A fault of ours.
@@ -48,7 +50,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// All kinds, each at the place that is its number on the wire. New ones come at the end.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Internal,
         Self::InvalidInput,
         Self::NotFound,
@@ -64,6 +66,7 @@ impl ErrorKind {
         Self::Overloaded,
         Self::Timeout,
         Self::Closed,
+        Self::TooLarge,
     ];
 
     /// The kind as it is written on the wire and in JSON.
@@ -83,6 +86,7 @@ impl ErrorKind {
             Self::Protocol => "protocol",
             Self::Overloaded => "overloaded",
             Self::Timeout => "timeout",
+            Self::TooLarge => "too_large",
             Self::Closed => "closed",
             Self::Internal => "internal",
         }
@@ -91,7 +95,9 @@ impl ErrorKind {
     fn default_retry(self) -> Retry {
         match self {
             Self::Network | Self::Timeout | Self::Protocol => Retry::Reconnect,
-            Self::Busy | Self::Storage | Self::Overloaded | Self::Internal => Retry::Later(None),
+            Self::Busy | Self::Storage | Self::Overloaded | Self::TooLarge | Self::Internal => {
+                Retry::Later(None)
+            }
             _ => Retry::Never,
         }
     }

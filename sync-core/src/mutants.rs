@@ -146,6 +146,28 @@ mutants! {
     StreamNotReopened = "stream-not-reopened";
     /// Failures are tried again at once.
     NoBackoff = "no-backoff";
+    /// A push that dies with its link is no failed attempt: a good greeting is followed by the same push at once.
+    CutPushNotCounted = "cut-push-not-counted";
+    /// The pause of a push ends with its link.
+    PushPauseEndsWithLink = "push-pause-ends-with-link";
+    /// The pause of a pull ends with its link.
+    PullPauseEndsWithLink = "pull-pause-ends-with-link";
+    /// Verdicts count as progress even if they leave every edit as it was.
+    VerdictsAreProgress = "verdicts-are-progress";
+    /// What brought nothing is asked again at once, for ever.
+    NothingMovedAtOnce = "nothing-moved-at-once";
+    /// One reset after another is followed at once.
+    ResetsAtOnce = "resets-at-once";
+    /// One new identity after another is taken at once.
+    IdentitiesAtOnce = "identities-at-once";
+    /// What is cut or refused by its size is sent again as large as it was.
+    UnitNeverShrinks = "unit-never-shrinks";
+    /// A batch in flight stays as large as it is.
+    LargeBatchKept = "large-batch-kept";
+    /// A document that a peer refuses by its size stays in the outbox.
+    TooLargeNotRefused = "too-large-not-refused";
+    /// A request is overdue although its bytes move.
+    DeadlinesIgnoreBytes = "deadlines-ignore-bytes";
     /// What is written during a push is noticed with the next write.
     WriteDuringPushUnnoticed = "write-during-push-unnoticed";
     /// The position is told again and again.

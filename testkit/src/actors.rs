@@ -24,8 +24,8 @@ use std::collections::BTreeMap;
 
 use sync_core::clock::Now;
 use sync_core::engine::{
-    Answer, ChunkMeta, Delivery, Engine, EngineOptions, Failure, Goal, Input, Output,
-    ScopeGreeting, Ticket,
+    Answer, BatchMeta, ChunkMeta, Delivery, Engine, EngineOptions, Failure, Goal, Input, Output,
+    ScopeGreeting, Settlement, Ticket,
 };
 use sync_core::error::{ErrorKind, Retry};
 use sync_core::model::{Chunk, Cursor, PushBatch, PushId, Seq, Verdicts};
@@ -302,9 +302,9 @@ impl<C: Cores> Actors<C> {
     /// What the storage does, it does at once.
     fn store(&mut self, replica: usize, output: Output) {
         let input = match output {
-            Output::Form { scope } => {
-                let batch = self.world.form(replica);
-                let result = Ok(batch.as_ref().map(|b| b.id));
+            Output::Form { scope, limits } => {
+                let batch = self.world.form_within(replica, limits.min(self.world.options().push));
+                let result = Ok(batch.as_ref().map(BatchMeta::from));
                 self.actors[replica].formed = batch;
                 Input::Formed { scope, result }
             }
@@ -321,7 +321,7 @@ impl<C: Cores> Actors<C> {
                     return;
                 };
                 let committed = self.world.settle(replica, push, &verdicts);
-                Input::Settled { scope, result: Ok(committed.taken) }
+                Input::Settled { scope, result: Ok(Settlement::from(&committed)) }
             }
             Output::Reset { scope, reset } => {
                 self.world.reset(replica, &reset);

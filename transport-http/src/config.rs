@@ -151,7 +151,8 @@ pub struct HttpConfig {
     pub fallback: Fallback,
     /// How long a TCP connection may take, with name and TLS. Default 15 s.
     pub connect_timeout: Duration,
-    /// How long a request may take, with its answer. Default 60 s.
+    /// How long a request may take without getting on: while at least 4 KiB of answers come in this time it may take longer,
+    /// and a batch that is pushed gets a second more for each 2 KiB of it. Default 60 s.
     pub request_timeout: Duration,
     /// Headers of each request, for gateways on the way. The replica's token travels in `Authorization`.
     pub headers: Vec<(String, String)>,

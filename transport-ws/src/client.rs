@@ -7,7 +7,7 @@ use futures_util::{SinkExt, StreamExt, future};
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::framed::{Dial, FramedTransport};
 use sync_core::protocol::{Hello, Welcome};
-use sync_core::transport::{Connection, FrameLink, Transport};
+use sync_core::transport::{Activity, Connection, FrameLink, Transport};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
@@ -16,6 +16,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::http::uri::{PathAndQuery, Scheme};
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, Uri};
+use transport_net::Counted;
 
 use crate::{PATH, SUBPROTOCOL, WsConfig, error};
 
@@ -118,15 +119,18 @@ impl WsDial {
         let tcp = TcpStream::connect((self.host.as_str(), self.port));
         let tcp = tcp.await.map_err(network("the server cannot be reached"))?;
         tcp.set_nodelay(true).map_err(network("the link broke"))?;
+        let activity = Activity::default();
+        let tcp = Counted::new(tcp, activity.clone());
         #[cfg(feature = "tls")]
         if let Some((connector, name)) = &self.tls {
             let tls = connector.connect(name.clone(), tcp).await;
-            return self.upgrade(tls.map_err(network("TLS with the server failed"))?).await;
+            let tls = tls.map_err(network("TLS with the server failed"))?;
+            return self.upgrade(tls, activity).await;
         }
-        self.upgrade(tcp).await
+        self.upgrade(tcp, activity).await
     }
 
-    async fn upgrade<S>(&self, stream: S) -> Result<FrameLink>
+    async fn upgrade<S>(&self, stream: S, activity: Activity) -> Result<FrameLink>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -134,7 +138,7 @@ impl WsDial {
         let request = self.request.clone();
         let upgrade = tokio_tungstenite::client_async_with_config(request, stream, config);
         let (socket, _) = upgrade.await.map_err(error::of_socket)?;
-        Ok(to_link(socket))
+        Ok(to_link(socket, activity))
     }
 }
 
@@ -165,7 +169,7 @@ fn request(config: &WsConfig, uri: Uri) -> Result<Request> {
     Ok(request)
 }
 
-fn to_link<S>(socket: WebSocketStream<S>) -> FrameLink
+fn to_link<S>(socket: WebSocketStream<S>, activity: Activity) -> FrameLink
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -186,7 +190,8 @@ where
             Err(e) => Some(Err(error::of_socket(e))),
         })
     });
-    FrameLink { outgoing: Box::pin(outgoing), incoming: incoming.boxed() }
+    let activity = Some(activity);
+    FrameLink { outgoing: Box::pin(outgoing), incoming: incoming.boxed(), activity }
 }
 
 #[async_trait]

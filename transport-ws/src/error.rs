@@ -1,8 +1,11 @@
 //! What goes wrong with sockets, in the framework's terms.
 
-use sync_core::error::{Error, ErrorKind};
+use sync_core::error::{Error, ErrorKind, Retry};
 use tokio_tungstenite::tungstenite;
 use tungstenite::error::ProtocolError;
+
+/// The code of a socket that is closed because a message was too large for whoever closes it (RFC 6455, 7.4.1).
+const TOO_BIG: u16 = 1009;
 
 /// What a socket reports.
 pub(crate) fn of_socket(error: tungstenite::Error) -> Error {
@@ -16,7 +19,8 @@ pub(crate) fn of_socket(error: tungstenite::Error) -> Error {
         Ws::Io(e) => Error::new(ErrorKind::Network, "the link broke").because(e),
         Ws::Tls(e) => Error::new(ErrorKind::Network, "TLS failed").because(e),
         Ws::Capacity(e) => {
-            Error::new(ErrorKind::Protocol, "a message is over the limit").because(e)
+            let error = Error::new(ErrorKind::TooLarge, "a message is over the limit");
+            error.retrying(Retry::Reconnect).because(e)
         }
         Ws::WriteBufferFull(_) => {
             Error::new(ErrorKind::Internal, "a message is over the limit of the write buffer")
@@ -34,16 +38,21 @@ pub(crate) fn text() -> Error {
 
 /// The other side closed the socket.
 pub(crate) fn closed(code: u16, reason: &str) -> Error {
-    Error::new(ErrorKind::Network, "the link was closed")
-        .with("code", code)
-        .with("reason", format!("{reason:?}"))
+    let error = match code {
+        TOO_BIG => {
+            let error =
+                Error::new(ErrorKind::TooLarge, "a message is too large for the other side");
+            error.retrying(Retry::Reconnect)
+        }
+        _ => Error::new(ErrorKind::Network, "the link was closed"),
+    };
+    error.with("code", code).with("reason", format!("{reason:?}"))
 }
 
 /// An HTTP answer instead of a WebSocket.
 #[cfg(feature = "client")]
 fn refusal(response: &tungstenite::http::Response<Option<Vec<u8>>>) -> Error {
     use sync_core::environment::{Environment, System};
-    use sync_core::error::Retry;
 
     let status = response.status();
     let text = |name| response.headers().get(name).and_then(|v| v.to_str().ok());
@@ -67,4 +76,16 @@ fn refusal(response: &tungstenite::http::Response<Option<Vec<u8>>>) -> Error {
         error = error.with("answer", format!("{shown:?}"));
     }
     error.retrying(retry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_that_is_closed_for_a_size_says_so() {
+        let error = closed(1009, "too big");
+        assert_eq!((error.kind(), error.retry()), (ErrorKind::TooLarge, Retry::Reconnect));
+        assert_eq!(closed(1001, "").kind(), ErrorKind::Network);
+    }
 }

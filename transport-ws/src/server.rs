@@ -14,7 +14,7 @@ use axum::routing::any;
 use futures_util::future::BoxFuture;
 use futures_util::{SinkExt, StreamExt, future};
 use sync_core::error::{Error, ErrorKind};
-use sync_core::transport::FrameLink;
+use sync_core::transport::{Activity, FrameLink};
 use tokio::sync::Semaphore;
 use tokio_tungstenite::tungstenite;
 use transport_net::RemoteAddress;
@@ -100,6 +100,7 @@ async fn enter(
         .get::<ConnectInfo<RemoteAddress>>()
         .map(|i| i.0.0)
         .or_else(|| extensions.get::<ConnectInfo<SocketAddr>>().map(|i| i.0));
+    let activity = extensions.get::<Activity>().cloned();
     let peer = PeerInfo { address, headers };
     let socket = door.config.socket();
     upgrade
@@ -111,7 +112,7 @@ async fn enter(
         .protocols([SUBPROTOCOL])
         .on_failed_upgrade(|error| tracing::debug!(%error, "a WebSocket could not be made"))
         .on_upgrade(move |socket| async move {
-            door.handler.serve(to_link(socket), peer).await;
+            door.handler.serve(to_link(socket, activity), peer).await;
             drop(place);
         })
 }
@@ -125,7 +126,7 @@ fn of_axum(error: axum::Error) -> Error {
     }
 }
 
-fn to_link(socket: WebSocket) -> FrameLink {
+fn to_link(socket: WebSocket, activity: Option<Activity>) -> FrameLink {
     let (outgoing, incoming) = socket.split();
     let outgoing = outgoing
         .sink_map_err(of_axum)
@@ -139,7 +140,7 @@ fn to_link(socket: WebSocket) -> FrameLink {
             Err(e) => Some(Err(of_axum(e))),
         })
     });
-    FrameLink { outgoing: Box::pin(outgoing), incoming: incoming.boxed() }
+    FrameLink { outgoing: Box::pin(outgoing), incoming: incoming.boxed(), activity }
 }
 
 impl LinkHandler for sync_core::server::Server {

@@ -384,7 +384,7 @@ async fn a_message_over_the_clients_limit_is_a_clear_error_and_not_the_end() {
             within(async { tokio::join!(connection.pull(pull()), connection.lost(), script) })
                 .await;
         for error in [pulled.unwrap_err(), lost] {
-            assert_eq!((error.kind(), error.retry()), (ErrorKind::Protocol, Retry::Reconnect));
+            assert_eq!((error.kind(), error.retry()), (ErrorKind::TooLarge, Retry::Reconnect));
             assert!(error.to_string().contains("over the limit"), "{error}");
         }
     }
@@ -398,7 +398,7 @@ async fn a_message_over_the_servers_limit_is_a_clear_error_to_the_server() {
     let (connection, mut served) = server.connected(server.config()).await;
     let script = async {
         let error = served.try_hear().await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Protocol);
+        assert_eq!(error.kind(), ErrorKind::TooLarge);
         let goodbye = Goodbye { reason: error.message().to_owned(), retry_after: None };
         served.say(0, &Message::Goodbye(goodbye)).await;
     };

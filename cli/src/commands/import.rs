@@ -16,10 +16,10 @@ use crate::args::ImportArgs;
 use crate::failure::Failure;
 use crate::output::print;
 
-/// Documents that are written together.
+/// Documents that are written together, and so are pushed together: a transaction does not get smaller on a slow link.
 const BATCH: usize = 500;
 /// Their bodies together, in bytes.
-const BATCH_BYTES: usize = 1 << 20;
+const BATCH_BYTES: usize = 64 << 10;
 /// The longest line, in bytes: what no body can need.
 const LINE: u64 = 16 << 20;
 

@@ -11,7 +11,7 @@ use super::{Kept, Stream, Task};
 use crate::clock::{Now, ServerTime};
 use crate::engine::{Event, Failure, Output, Ticket};
 use crate::error::{Error, ErrorKind, Result, Retry};
-use crate::model::{Cursor, PushId, Reset, Scope, Seq};
+use crate::model::{Cursor, Epoch, Limits, PushId, Reset, Scope, Seq, Verdicts};
 use crate::protocol::{Ack, Goodbye, Greeting, Hello, Pull, VERSIONS};
 use crate::replica::{Context, Forget, ReplicaState, WriteLimits};
 use crate::transport::Connection;
@@ -22,8 +22,14 @@ impl Task {
         match output {
             Output::Connect { ticket, scopes } => self.connect(ticket, scopes),
             Output::Disconnect { ticket } => self.disconnect(ticket),
-            Output::Pull { scope, ticket, cursor } => self.pull(scope, ticket, cursor),
-            Output::Subscribe { scope, ticket, cursor } => self.subscribe(scope, ticket, cursor),
+            Output::Pull { scope, ticket, cursor, limits } => {
+                let pull = self.request(scope, cursor, limits);
+                self.pull(ticket, pull);
+            }
+            Output::Subscribe { scope, ticket, cursor, limits } => {
+                let pull = self.request(scope, cursor, limits);
+                self.subscribe(ticket, pull);
+            }
             Output::NextLive { scope, ticket } => self.next_live(scope, ticket),
             Output::Unsubscribe { ticket, .. } => {
                 if let Some(Stream::Awaited(handle)) = self.streams.remove(&ticket) {
@@ -37,9 +43,12 @@ impl Task {
             Output::Acknowledge { scope, ticket, settled } => {
                 self.acknowledge(scope, ticket, settled);
             }
-            Output::Form { scope } => self.form(scope),
+            Output::Form { scope, limits } => self.form(scope, limits),
             Output::Push { scope, ticket, push } => self.push(scope, ticket, push),
             Output::Settle { scope, ticket, push } => self.settle(scope, ticket, push),
+            Output::Refuse { scope, push, epoch, documents } => {
+                self.refuse(scope, push, epoch, documents);
+            }
             Output::Reset { scope, reset } => self.reset(scope, reset),
             Output::Forget { scope } => self.forget(scope),
             Output::Reidentify => self.reidentify(),
@@ -66,6 +75,24 @@ impl Task {
             {
                 let error = Error::new(ErrorKind::Timeout, "there was no answer in time");
                 self.last_error = Some(error.retrying(*retry));
+            }
+            // Nothing failed, and nothing moved: only the engine has noticed.
+            Event::Stalled(scope, failure)
+                if self.last_error.as_ref().is_none_or(|e| e.kind() != failure.kind) =>
+            {
+                let what = match failure.kind {
+                    ErrorKind::Superseded => "the server gives up the position again and again",
+                    _ => "what the server answers brings the sync no further",
+                };
+                let error = Error::new(failure.kind, what).retrying(failure.retry);
+                self.last_error = Some(error.with("scope", scope));
+            }
+            Event::Disconnected(failure)
+                if failure.kind == ErrorKind::Superseded
+                    && self.last_error.as_ref().is_none_or(|e| e.kind() != failure.kind) =>
+            {
+                let what = "the server answers for another replica, or another life of its log";
+                self.last_error = Some(Error::new(failure.kind, what).retrying(failure.retry));
             }
             Event::Diverged(scope) => {
                 let what =
@@ -164,12 +191,12 @@ impl Task {
         found.ok_or_else(|| Error::new(ErrorKind::Network, "there is no connection"))
     }
 
-    fn request(&self, scope: Scope, cursor: Cursor) -> Pull {
-        Pull { scope, cursor, limits: self.options.chunk_limits }
+    fn request(&self, scope: Scope, cursor: Cursor, limits: Limits) -> Pull {
+        Pull { scope, cursor, limits: self.options.chunk_limits.min(limits) }
     }
 
-    fn pull(&mut self, scope: Scope, ticket: Ticket, cursor: Cursor) {
-        let (connection, pull) = (self.connection(), self.request(scope.clone(), cursor));
+    fn pull(&mut self, ticket: Ticket, pull: Pull) {
+        let (connection, scope) = (self.connection(), pull.scope.clone());
         let pull = async move {
             let result = match connection {
                 Ok(connection) => connection.pull(pull).await,
@@ -180,8 +207,7 @@ impl Task {
         self.work.push(pull.boxed());
     }
 
-    fn subscribe(&mut self, scope: Scope, ticket: Ticket, cursor: Cursor) {
-        let pull = self.request(scope, cursor);
+    fn subscribe(&mut self, ticket: Ticket, pull: Pull) {
         let stream = match self.connection() {
             Ok(connection) => connection.live(pull),
             Err(error) => futures_util::stream::once(async move { Err(error) }).boxed(),
@@ -252,8 +278,14 @@ impl Task {
         self.work.push(acknowledge.boxed());
     }
 
-    fn form(&mut self, scope: Scope) {
-        let (storage, cx, limits) = (self.parts.storage.clone(), self.context(), self.push_limits);
+    fn form(&mut self, scope: Scope, limits: Limits) {
+        let (storage, cx) = (self.parts.storage.clone(), self.context());
+        // Bounds that were set to nothing still let one transaction pass: only the engine recalls a batch.
+        let least = Limits { documents: 1, bytes: 1 };
+        let limits = match limits {
+            Limits::NONE => limits,
+            limits => self.push_limits.min(limits).max(least),
+        };
         let form = async move {
             let result = storage.next_push(cx, scope.clone(), limits).await;
             Done::Formed { scope, result }
@@ -289,6 +321,18 @@ impl Task {
             Done::Settled { scope, result }
         };
         self.store(settle);
+    }
+
+    /// The batch was recalled, and nothing of it can get smaller: its edits move into the quarantine.
+    fn refuse(&mut self, scope: Scope, push: PushId, epoch: Epoch, documents: usize) {
+        let (storage, cx) = (self.parts.storage.clone(), self.context());
+        let said = self.too_large.remove(&scope);
+        let verdicts = Verdicts::too_large(epoch, documents, said);
+        let refuse = async move {
+            let result = storage.settle(cx, scope.clone(), push, verdicts).await;
+            Done::Settled { scope, result }
+        };
+        self.store(refuse);
     }
 
     fn reset(&mut self, scope: Scope, reset: Reset) {

@@ -5,10 +5,14 @@ use std::sync::Arc;
 
 use super::{Kept, LiveStream, Stream, Task};
 use crate::engine::{
-    Answer, ChunkMeta, Delivery as DeliveryMeta, Failure, Input, ScopeGreeting, Ticket,
+    Answer, BatchMeta, ChunkMeta, Delivery as DeliveryMeta, Failure, Input, ScopeGreeting,
+    Settlement, Ticket,
 };
 use crate::error::{Error, ErrorKind, Result, Retry};
-use crate::model::{Checkpoint, Cursor, PushBatch, PushId, Reset, Scope, Verdicts};
+use crate::model::{
+    Checkpoint, Cursor, DocumentKey, PushBatch, PushId, RejectionCode, Reset, Scope, VerdictKind,
+    Verdicts,
+};
 use crate::protocol::{Ack, ScopeWelcome, Welcome};
 use crate::replica::{Applied, Committed, ReplicaState};
 use crate::transport::{Connection, Delivery};
@@ -132,24 +136,37 @@ impl Task {
             Done::Formed { scope, result } => {
                 let batch = result.map_err(|e| self.failed(&e));
                 let result = batch.map(|batch| {
-                    let id = batch.as_ref().map(|b| b.id);
+                    let meta = batch.as_ref().map(BatchMeta::from);
                     if let Some(batch) = batch {
                         self.batches.insert(scope.clone(), batch);
                     }
-                    id
+                    meta
                 });
                 self.input(Input::Formed { scope, result });
             }
             Done::Pushed { scope, ticket, result } => {
                 let result = match result {
                     Ok(verdicts) => Ok(self.answered(ticket, verdicts)),
-                    Err(error) => Err(self.refused_or_failed(&error)),
+                    Err(error) => {
+                        if error.kind() == ErrorKind::TooLarge {
+                            self.too_large.insert(scope.clone(), error.to_string());
+                        }
+                        Err(self.refused_or_failed(&error))
+                    }
                 };
                 self.input(Input::Pushed { scope, ticket, result });
             }
             Done::Settled { scope, result } => {
-                let result = self.seen(result, |c| c).map(|c| c.taken);
-                self.pushed += *result.as_ref().unwrap_or(&0) as u64;
+                let result = self.seen(result, |c| c).map(|committed| {
+                    let settlement = Settlement::from(&committed);
+                    if settlement.moved == 0
+                        && let Some((key, verdict)) = &committed.unmoved
+                    {
+                        self.failed(&left_as_it_was(key, verdict));
+                    }
+                    settlement
+                });
+                self.pushed += result.as_ref().map_or(0, |s| s.taken) as u64;
                 self.input(Input::Settled { scope, result });
             }
             Done::Acknowledged { scope, ticket, told, result } => {
@@ -233,6 +250,7 @@ impl Task {
                 let lost = Arc::clone(&connection);
                 self.work
                     .push(async move { Done::Lost { ticket, error: lost.lost().await } }.boxed());
+                self.moved = connection.moved().unwrap_or_default();
                 self.connection = Some((ticket, connection));
                 self.told = told;
                 let greeting = |s: ScopeWelcome| ScopeGreeting {
@@ -311,4 +329,27 @@ impl Task {
             self.look_at_outbox();
         }
     }
+}
+
+/// Why a push brought nothing further, from the verdict on one of its edits.
+fn left_as_it_was(key: &DocumentKey, verdict: &VerdictKind) -> Error {
+    let (what, said) = match verdict {
+        VerdictKind::Rejected(rejection) => match rejection.code {
+            RejectionCode::Clock { server_time } => {
+                let what = "the server's clock disagrees with the time of an edit";
+                let error = Error::new(ErrorKind::Protocol, what).retrying(Retry::Later(None));
+                let error = error.with("document", key).with("server_time", server_time.millis());
+                return error.with("answer", &rejection.reason).during("push");
+            }
+            _ => ("the server rejects an edit, and it stays in the outbox", &*rejection.reason),
+        },
+        VerdictKind::Conflict => {
+            ("the server answers with a conflict that is known already", "conflict")
+        }
+        VerdictKind::Superseded => ("the server's answer changes nothing", "superseded"),
+        VerdictKind::Merged => ("the server's answer changes nothing", "merged"),
+        VerdictKind::Accepted => ("the server's answer changes nothing", "accepted"),
+    };
+    let error = Error::new(ErrorKind::Protocol, what).retrying(Retry::Later(None));
+    error.with("document", key).with("answer", said).during("push")
 }

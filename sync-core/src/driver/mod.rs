@@ -31,7 +31,7 @@ use crate::protocol::{Ack, Goodbye};
 use crate::replica::{Committed, Context};
 use crate::resolver::Resolvers;
 use crate::storage::Storage;
-use crate::transport::{Connection, Delivery, Transport};
+use crate::transport::{Connection, Delivery, Moved, Transport};
 
 pub use status::{DriverStatus, ScopeStatus};
 pub use token::{FnTokens, TokenProvider, tokens_from};
@@ -174,6 +174,8 @@ impl Driver {
             goal: Goal::default(),
             payloads: BTreeMap::new(),
             batches: BTreeMap::new(),
+            too_large: BTreeMap::new(),
+            moved: Moved::default(),
             streams: BTreeMap::new(),
             looking: false,
             look_again: false,
@@ -268,6 +270,10 @@ struct Task {
     goal: Goal,
     payloads: BTreeMap<Ticket, Kept>,
     batches: BTreeMap<Scope, PushBatch>,
+    /// Why the batch of a scope is too large to travel, as the other side said it.
+    too_large: BTreeMap<Scope, String>,
+    /// The bytes that had moved on the connection when the engine was told last.
+    moved: Moved,
     streams: BTreeMap<Ticket, Stream>,
     /// Whether the outbox is being looked at, and has to be looked at again.
     looking: bool,
@@ -350,11 +356,26 @@ impl Task {
                 Some(done) = self.work.next() => self.finish(done),
                 () = self.tokens.was_given() => self.use_new_token(),
                 Ok(()) = self.commits.changed() => self.look_at_outbox(),
-                () = sleep_until(wake), if deadline.is_some() => self.input(Input::Tick),
+                () = sleep_until(wake), if deadline.is_some() => {
+                    if self.engine.is_overdue(self.now()) {
+                        self.note_transfer();
+                    }
+                    self.input(Input::Tick);
+                }
             }
             self.publish_status();
         }
         self.shut_down().await;
+    }
+
+    /// Before a request counts as overdue the engine hears what has moved on its link.
+    fn note_transfer(&mut self) {
+        let now = self.connection.as_ref().and_then(|(_, connection)| connection.moved());
+        let Some(now) = now else { return };
+        let before = std::mem::replace(&mut self.moved, now);
+        let up = now.up.saturating_sub(before.up);
+        let down = now.down.saturating_sub(before.down);
+        self.input(Input::Transferred { up, down });
     }
 
     fn use_new_token(&mut self) {

@@ -65,8 +65,7 @@ impl Engine {
         let moved = moved || mutant!(AcknowledgesForEver);
         pull.acknowledged = if moved { Acknowledged::No } else { Acknowledged::Yes };
         match result {
-            // Who was at the head from the beginning has nothing else to show that the link works.
-            Ok(None) => self.backoff.success(),
+            Ok(None) => {}
             Ok(Some(reset)) => return self.take_reset(now, scope, reset),
             Err(failure) if Self::needs_new_link(&failure) => {
                 return self.lose_link_to(now, failure);

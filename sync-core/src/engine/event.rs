@@ -13,7 +13,7 @@ pub enum Event {
     Connected,
     /// The connection is gone, or could not be made; another attempt follows unless it was refused for good.
     Disconnected(Failure),
-    /// A step of a scope's sync failed on a connection that works; another attempt follows.
+    /// A step of a scope's sync failed, or moved nothing, on a connection that works; another attempt follows.
     Stalled(Scope, Failure),
     /// The server refuses this replica, and trying again cannot help before somebody changes something.
     Refused(ErrorKind),
@@ -28,6 +28,8 @@ pub enum Event {
         /// The newest head that was heard of.
         head: Seq,
     },
+    /// A measure of a scope moved: its position, or edits that the server settled. Failed attempts before it are over.
+    Advanced(Scope),
     /// A scope has reached the head.
     CatchUpDone(Scope),
     /// A scope's position was given up.

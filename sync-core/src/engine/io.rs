@@ -3,7 +3,7 @@
 use super::{Event, Goal};
 use crate::error::{Error, ErrorKind, Retry};
 use crate::model::{
-    Bookmark, Checkpoint, Cursor, Epoch, LogMark, PushId, Reset, Scope, Seq, Verdicts,
+    Bookmark, Checkpoint, Cursor, Epoch, Limits, LogMark, PushId, Reset, Scope, Seq, Verdicts,
 };
 
 /// Names one request or payload; never used twice by one engine.
@@ -72,11 +72,52 @@ pub enum Delivery {
     Reset(Reset),
 }
 
+/// A batch without its changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BatchMeta {
+    /// Its name.
+    pub id: PushId,
+    /// How many documents it holds.
+    pub documents: usize,
+    /// Roughly its bytes.
+    pub bytes: usize,
+    /// Whether it is the recall of a batch.
+    pub recall: bool,
+}
+
+impl From<&crate::model::PushBatch> for BatchMeta {
+    fn from(batch: &crate::model::PushBatch) -> Self {
+        Self {
+            id: batch.id,
+            documents: batch.changes.len(),
+            bytes: batch.weight(),
+            recall: batch.recall.is_some(),
+        }
+    }
+}
+
+/// What the verdicts on a batch did to its edits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Settlement {
+    /// How many edits they spoke of; none means that they belong to another life of the log.
+    pub taken: usize,
+    /// How many edits made progress: the others are as they were, and free to be pushed again.
+    pub moved: usize,
+}
+
+impl From<&crate::replica::Committed> for Settlement {
+    fn from(committed: &crate::replica::Committed) -> Self {
+        Self { taken: committed.taken, moved: committed.progressed }
+    }
+}
+
 /// What a push brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Answer {
     /// Verdicts; their payload is kept under the ticket of the input. The newest position among them.
     Decided(Seq),
+    /// The batch was recalled before the server took it.
+    Recalled,
     /// The server knows another batch under this name: a new identity is needed.
     Cloned,
 }
@@ -87,7 +128,7 @@ impl From<&Verdicts> for Answer {
             Verdicts::Decided { verdicts, .. } => {
                 Self::Decided(verdicts.iter().map(|v| v.seq).max().unwrap_or_default())
             }
-            Verdicts::Recalled => Self::Decided(Seq(0)),
+            Verdicts::Recalled => Self::Recalled,
             Verdicts::Stale | Verdicts::Cloned => Self::Cloned,
         }
     }
@@ -164,8 +205,8 @@ pub enum Input {
     Formed {
         /// The scope.
         scope: Scope,
-        /// The batch in flight, if there is anything to push.
-        result: Result<Option<PushId>, Failure>,
+        /// The batch in flight, or its recall, if there is anything to push.
+        result: Result<Option<BatchMeta>, Failure>,
     },
     /// A push was answered.
     Pushed {
@@ -176,12 +217,12 @@ pub enum Input {
         /// What came.
         result: Result<Answer, Failure>,
     },
-    /// Verdicts were handed to the storage.
+    /// Verdicts, or a [refusal](Output::Refuse), were handed to the storage.
     Settled {
         /// The scope.
         scope: Scope,
-        /// How many it took in; none means that they belong to another life of the log.
-        result: Result<usize, Failure>,
+        /// What they did.
+        result: Result<Settlement, Failure>,
     },
     /// The server took note of a position; a reset if its documents differ there.
     Acknowledged {
@@ -216,6 +257,14 @@ pub enum Input {
         /// The scope.
         scope: Scope,
     },
+    /// Bytes moved on the link since this was said last, counted where they leave and enter this machine. A request is not
+    /// overdue while it gets on.
+    Transferred {
+        /// To the server.
+        up: u64,
+        /// From the server.
+        down: u64,
+    },
     /// Time passed.
     Tick,
 }
@@ -243,6 +292,8 @@ pub enum Output {
         ticket: Ticket,
         /// Where it starts.
         cursor: Cursor,
+        /// The most that a chunk may hold.
+        limits: Limits,
     },
     /// Open a live stream after a cursor. Nothing is read from it yet.
     Subscribe {
@@ -252,6 +303,8 @@ pub enum Output {
         ticket: Ticket,
         /// Where it starts.
         cursor: Cursor,
+        /// The most that a chunk may hold.
+        limits: Limits,
     },
     /// Read the next event of a live stream; answer with `Delivered`.
     NextLive {
@@ -288,10 +341,12 @@ pub enum Output {
         /// The newest position that a verdict named: below it the replica's digest cannot be compared.
         settled: Seq,
     },
-    /// Ask the storage for a batch; answer with `Formed`.
+    /// Ask the storage for a batch; answer with `Formed`. With [`Limits::NONE`], a batch in flight is recalled.
     Form {
         /// The scope.
         scope: Scope,
+        /// The most that it may hold.
+        limits: Limits,
     },
     /// Push the batch that was formed; answer with `Pushed`.
     Push {
@@ -310,6 +365,17 @@ pub enum Output {
         ticket: Ticket,
         /// The batch.
         push: PushId,
+    },
+    /// Hand the storage the refusal of a batch that is too large to travel and was recalled; answer with `Settled`.
+    Refuse {
+        /// The scope.
+        scope: Scope,
+        /// The batch.
+        push: PushId,
+        /// The life of the log.
+        epoch: Epoch,
+        /// How many documents it holds.
+        documents: usize,
     },
     /// Reset a scope; answer with `ResetDone`.
     Reset {

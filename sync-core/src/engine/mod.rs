@@ -18,6 +18,30 @@
 //!   pull:    Idle ─► CatchingUp ─► Live          push:  Idle ─► Forming ─► InFlight ─► Settling ─► Forming …
 //! ```
 //!
+//! **Nothing repeats without progress.** An exchange after which no measure moved is a failed attempt: it is counted, told
+//! ([`Event::Stalled`], [`Event::Disconnected`]), and the next one waits longer each time. Only the loop's own measure ends
+//! the row, or an attempt that lasts longer than the longest delay.
+//!
+//! | Loop | Kept alive by | Measure | Without it |
+//! |---|---|---|---|
+//! | connect, greet, lose the link | the link, the server | the position, settled edits | session backs off |
+//! | push a batch that dies with its link | the link, the server | settled edits | push pauses, pull goes on |
+//! | push, settle, push again | verdicts that leave an edit as it was | settled edits | push pauses, pull goes on |
+//! | recall a batch, form a smaller one | the server | settled edits; one recall is free | push pauses |
+//! | pull that dies with its link | the link, the server | the position | pull pauses, push goes on |
+//! | chunk out of place, refused by the storage, or empty before the head | the server, the storage | the position; one repetition is free | pull pauses |
+//! | live stream that fails or brings nothing | the server | the position | pull pauses |
+//! | reset, pull, reset again | the server, the storage | time: a reset moves the position back; one is free | pull pauses |
+//! | another identity, greet, another identity | the server | settled edits; one is free | session backs off |
+//! | a scope leaves, access comes back | the server, the storage | each needs a greeting | session backs off |
+//! | permission denied, greet, denied again | the server | one doubt is free | the scope is refused |
+//! | acknowledge, moved, acknowledge again | the log | the position | ends |
+//! | form a batch, none, form again | local writes | writes | ends |
+//!
+//! **How much one exchange carries** follows the link (see `unit`): batches and chunks begin small, grow with quick exchanges,
+//! and shrink when one is cut, late or refused by its size. A batch that became too large is recalled and formed smaller; one
+//! that cannot get smaller and is refused by its size goes into the quarantine. Deadlines move while bytes do.
+//!
 //! What it remembers moves only after the storage said committed. Whoever executes the commands does so in a loop:
 //!
 //! ```
@@ -45,6 +69,7 @@ mod pull;
 mod push;
 mod retry;
 mod session;
+mod unit;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -54,7 +79,10 @@ use crate::model::Scope;
 
 pub use direction::Direction;
 pub use event::{Event, Phase, Progress, ScopeProgress};
-pub use io::{Answer, ChunkMeta, Delivery, Failure, Input, Output, ScopeGreeting, Ticket};
+pub use io::{
+    Answer, BatchMeta, ChunkMeta, Delivery, Failure, Input, Output, ScopeGreeting, Settlement,
+    Ticket,
+};
 pub use retry::RetryPolicy;
 
 use pull::Pull;
@@ -97,15 +125,20 @@ pub struct EngineOptions {
     pub retry: RetryPolicy,
     /// How long connecting may take.
     pub connect_timeout: Duration,
-    /// How long a pull or a push may take.
+    /// How long a pull or a push may take while no bytes of it move.
     pub request_timeout: Duration,
+    /// How much the first push batches hold, in bytes. The limit follows the link from there.
+    pub first_push_bytes: usize,
+    /// The same of the first chunks that are pulled.
+    pub first_pull_bytes: usize,
     /// Whether a scope that was pulled before leaves the device when the server's greeting says that it may not be seen
     /// any more.
     pub forget_revoked: bool,
 }
 
 impl Default for EngineOptions {
-    /// Two chunks ahead within 16 MiB, 15 s to connect, 60 s for a request; what was revoked leaves.
+    /// Two chunks ahead within 16 MiB, 15 s to connect, 60 s for a request, batches from 128 KiB and chunks from 256 KiB on;
+    /// what was revoked leaves.
     fn default() -> Self {
         Self {
             depth: 2,
@@ -113,6 +146,8 @@ impl Default for EngineOptions {
             retry: RetryPolicy::default(),
             connect_timeout: Duration::from_secs(15),
             request_timeout: Duration::from_secs(60),
+            first_push_bytes: 128 << 10,
+            first_pull_bytes: 256 << 10,
             forget_revoked: true,
         }
     }
@@ -138,7 +173,12 @@ pub struct Engine {
     goal: Goal,
     session: Session,
     scopes: BTreeMap<Scope, ScopeMachine>,
+    /// The attempts to connect since a measure moved.
     backoff: Backoff,
+    /// A new identity is being taken.
+    reidentifying: bool,
+    /// The identities that were taken since an edit was settled: a position that moves says nothing about them.
+    identities: Backoff,
     chance: Chance,
     last_ticket: u64,
     outputs: VecDeque<Output>,
@@ -155,6 +195,8 @@ impl Engine {
             session: Session::Idle,
             scopes: BTreeMap::new(),
             backoff: Backoff::default(),
+            reidentifying: false,
+            identities: Backoff::default(),
             chance: Chance::new(seed),
             last_ticket: 0,
             outputs: VecDeque::new(),
@@ -225,6 +267,7 @@ impl Engine {
             Input::Forgotten { scope, result } => self.handle_forgotten(now, &scope, result),
             Input::Reidentified { result } => self.handle_reidentified(now, result),
             Input::OutboxGrew { scope } => self.handle_outbox_grew(&scope),
+            Input::Transferred { up, down } => self.handle_transferred(now, up, down),
             Input::Tick => self.handle_tick(now),
         }
         self.tell_if_in_sync();

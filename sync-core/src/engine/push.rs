@@ -1,10 +1,18 @@
-//! Pushing the outbox: one batch of a scope at a time, the same one until its verdicts are settled.
+//! Pushing the outbox: one batch of a scope at a time, the same one until its verdicts are settled or it is recalled.
+
+use std::time::Duration;
 
 use super::retry::Backoff;
-use super::{Answer, Engine, Event, Failure, Output, Ticket};
+use super::unit::Unit;
+use super::{Answer, BatchMeta, Engine, Event, Failure, Output, RetryPolicy, Settlement, Ticket};
 use crate::clock::Now;
+use crate::engine::retry::Chance;
 use crate::error::{ErrorKind, Retry};
-use crate::model::{PushId, Scope, Seq};
+use crate::model::{Epoch, Limits, Scope, Seq};
+
+/// The slowest link on which the time for a push is enough: so many bytes in a second. What the operating system has
+/// taken and not sent yet is not seen to move, so a large batch gets more time from the beginning.
+const SLOWEST: usize = 2 << 10;
 
 /// Where a batch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -16,9 +24,9 @@ enum State {
     /// The storage has nothing to push.
     Empty,
     /// It is on its way.
-    InFlight { push: PushId, ticket: Ticket, deadline: Now },
+    InFlight { batch: BatchMeta, ticket: Ticket, since: Now, deadline: Now },
     /// Its verdicts are being taken in.
-    Settling { push: PushId },
+    Settling { batch: BatchMeta },
     /// Trying again cannot help.
     Refused(ErrorKind),
 }
@@ -33,13 +41,26 @@ pub(super) struct Push {
     settled: Seq,
     /// The newest position that verdicts on their way name.
     answered: Seq,
-    /// No attempt before this.
+    /// No attempt before this. It outlives the link: another link does not make the same push work.
     pause: Option<Now>,
+    /// The attempts since an edit made progress.
     backoff: Backoff,
+    /// How much a batch holds.
+    unit: Unit,
+    /// The limits with which the storage was asked.
+    asked: Limits,
+    /// The storage's batch cannot get smaller, and the peer refuses it by its size: it is recalled, and refused here.
+    too_large: bool,
+    /// So often the link was lost because of its size.
+    oversized: u8,
+    /// An exchange that moved nothing was followed by another one at once, since the last that failed or made progress.
+    again: bool,
+    /// The life of the log that the greeting named.
+    pub(super) epoch: Option<Epoch>,
 }
 
 impl Push {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(unit: usize) -> Self {
         Self {
             state: State::Unknown,
             grew: false,
@@ -47,7 +68,20 @@ impl Push {
             answered: Seq(0),
             pause: None,
             backoff: Backoff::default(),
+            unit: Unit::new(unit),
+            asked: Limits::NONE,
+            too_large: false,
+            oversized: 0,
+            again: false,
+            epoch: None,
         }
+    }
+
+    /// The replica has another identity: what was in flight is formed anew. Failed attempts still count.
+    pub(super) fn rename(&mut self) {
+        self.state = State::Unknown;
+        self.forget_positions();
+        (self.too_large, self.oversized, self.again) = (false, 0, false);
     }
 
     pub(super) fn deadline(&self) -> Option<Now> {
@@ -62,8 +96,20 @@ impl Push {
         self.pause
     }
 
+    /// A wait for the next attempt ends.
+    pub(super) fn end_pause(&mut self) {
+        self.pause = None;
+    }
+
     pub(super) fn is_overdue(&self, now: Now) -> bool {
         matches!(self.state, State::InFlight { deadline, .. } if deadline <= now)
+    }
+
+    /// Bytes went to the server: what is on its way gets its time anew.
+    pub(super) fn bytes_moved(&mut self, until: Now) {
+        if let State::InFlight { deadline, .. } = &mut self.state {
+            *deadline = until.max(*deadline);
+        }
     }
 
     /// Whether a pause is over.
@@ -102,7 +148,45 @@ impl Push {
         if matches!(self.state, State::InFlight { .. } | State::Refused(_) | State::Empty) {
             self.state = State::Unknown;
         }
-        self.pause = None;
+        if mutant!(PushPauseEndsWithLink) {
+            self.pause = None;
+        }
+    }
+
+    /// An attempt failed: the next one waits.
+    fn fail(&mut self, now: Now, retry: Retry, policy: &RetryPolicy, chance: &mut Chance) {
+        self.again = false;
+        self.pause = Some(self.backoff.failure(now, retry, policy, chance));
+    }
+
+    /// The link was lost while a batch was on it. Answers whether there was one. `pulls` says whether the server had been
+    /// asked for documents too, so that the size of its answer may have been what was refused.
+    pub(super) fn blame(
+        &mut self,
+        now: Now,
+        failure: Failure,
+        pulls: bool,
+        policy: &RetryPolicy,
+        chance: &mut Chance,
+    ) -> bool {
+        let State::InFlight { batch, .. } = self.state else { return false };
+        if failure.kind == ErrorKind::TooLarge {
+            self.unit.refused(batch.bytes);
+            self.oversized = self.oversized.saturating_add(u8::from(!pulls));
+            self.too_large |= self.oversized > 1 && self.is_indivisible(batch);
+        } else {
+            self.unit.cut(Some(batch.bytes));
+        }
+        if !mutant!(CutPushNotCounted) {
+            self.fail(now, failure.retry, policy, chance);
+        }
+        true
+    }
+
+    /// Whether the storage could not make a batch smaller: it is over the limits, and was not recalled.
+    fn is_indivisible(&self, batch: BatchMeta) -> bool {
+        let fits = batch.bytes <= self.asked.bytes && batch.documents <= self.asked.documents;
+        !batch.recall && !fits
     }
 }
 
@@ -122,10 +206,12 @@ impl Engine {
             | State::Settling { .. }
             | State::Refused(_) => false,
         };
-        if may && push.pause.is_none() {
+        if may && push.pause.is_none() && !self.reidentifying {
             push.state = State::Forming;
             push.grew = false;
-            self.out(Output::Form { scope: scope.clone() });
+            push.asked = if push.too_large { Limits::NONE } else { push.unit.limits() };
+            let limits = push.asked;
+            self.out(Output::Form { scope: scope.clone(), limits });
         }
     }
 
@@ -145,11 +231,11 @@ impl Engine {
         &mut self,
         now: Now,
         scope: &Scope,
-        result: Result<Option<PushId>, Failure>,
+        result: Result<Option<BatchMeta>, Failure>,
     ) {
         let online = self.connection().is_some();
         let ticket = Ticket(self.last_ticket + 1);
-        let deadline = now.plus(self.options.request_timeout);
+        let patience = self.options.request_timeout;
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let push = &mut machine.push;
         if push.state != State::Forming {
@@ -157,13 +243,22 @@ impl Engine {
         }
         match result {
             Ok(Some(_)) if !online => push.state = State::Unknown,
-            Ok(Some(id)) => {
-                push.state = State::InFlight { push: id, ticket, deadline };
+            Ok(Some(batch)) => {
+                let more = Duration::from_secs((batch.bytes / SLOWEST) as u64);
+                let deadline = now.plus(patience.saturating_add(more));
+                push.state = State::InFlight { batch, ticket, since: now, deadline };
                 self.last_ticket = ticket.0;
-                self.out(Output::Push { scope: scope.clone(), ticket, push: id });
+                self.out(Output::Push { scope: scope.clone(), ticket, push: batch.id });
+            }
+            Ok(None) if push.too_large => {
+                // What was too large is gone, for the app has decided about it or a verdict came.
+                push.too_large = false;
+                push.state = State::Unknown;
+                self.form(scope);
             }
             Ok(None) => {
                 push.state = State::Empty;
+                push.backoff.success();
                 self.form(scope);
             }
             Err(failure) => self.fail_push(now, scope, failure),
@@ -181,24 +276,53 @@ impl Engine {
             return self.out(Output::Discard { payload: ticket });
         };
         let push = &mut machine.push;
-        let State::InFlight { push: id, ticket: waited_for, .. } = push.state else {
+        let State::InFlight { batch, ticket: waited_for, since, .. } = push.state else {
             return self.out(Output::Discard { payload: ticket });
         };
         if ticket != waited_for {
             return self.out(Output::Discard { payload: ticket });
         }
+        let id = batch.id;
         match result {
-            Ok(Answer::Decided(newest)) => {
-                push.answered = newest;
-                push.state = State::Settling { push: id };
+            Ok(Answer::Recalled)
+                if push.too_large
+                    && batch.recall
+                    && let Some(epoch) = push.epoch =>
+            {
+                push.answered = Seq(0);
+                push.state = State::Settling { batch };
+                let documents = batch.documents;
+                self.out(Output::Discard { payload: ticket });
+                self.out(Output::Refuse { scope: scope.clone(), push: id, epoch, documents });
+            }
+            Ok(answer @ (Answer::Decided(_) | Answer::Recalled)) => {
+                push.answered = match answer {
+                    Answer::Decided(newest) => newest,
+                    _ => Seq(0),
+                };
+                if !batch.recall {
+                    push.unit.carried(batch.bytes, now.since(since));
+                }
+                push.state = State::Settling { batch };
                 self.out(Output::Settle { scope: scope.clone(), ticket, push: id });
             }
             Ok(Answer::Cloned) => {
                 push.state = State::Unknown;
                 self.out(Output::Discard { payload: ticket });
-                self.out(Output::Reidentify);
+                self.reidentify();
             }
-            Err(failure) => self.fail_push(now, scope, failure),
+            Err(failure) if Self::needs_new_link(&failure) => self.lose_link_to(now, failure),
+            Err(failure) => {
+                match failure.kind {
+                    ErrorKind::TooLarge => {
+                        push.too_large = push.is_indivisible(batch) && !mutant!(TooLargeNotRefused);
+                        push.unit.refused(batch.bytes);
+                    }
+                    ErrorKind::Timeout => push.unit.cut(Some(batch.bytes)),
+                    _ => {}
+                }
+                self.fail_push(now, scope, failure);
+            }
         }
     }
 
@@ -206,19 +330,30 @@ impl Engine {
         &mut self,
         now: Now,
         scope: &Scope,
-        result: Result<usize, Failure>,
+        result: Result<Settlement, Failure>,
     ) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let push = &mut machine.push;
-        if !matches!(push.state, State::Settling { .. }) {
-            return;
-        }
+        let State::Settling { batch } = push.state else { return };
         push.state = State::Unknown;
         match result {
-            Ok(taken) if taken > 0 => {
+            Ok(Settlement { taken, moved }) if taken > 0 => {
                 push.settled = push.settled.max(push.answered);
-                push.backoff.success();
-                self.backoff.success();
+                (push.too_large, push.oversized) = (false, 0);
+                // A recall makes room for smaller batches; and who never retries may have been stamped anew.
+                let is_free = batch.recall || !self.options.retry.enabled;
+                let moved = moved > 0 || mutant!(VerdictsAreProgress);
+                if moved {
+                    push.backoff.success();
+                    push.again = false;
+                    self.backoff.success();
+                    self.identities.success();
+                    self.tell(Event::Advanced(scope.clone()));
+                } else if !is_free || std::mem::replace(&mut push.again, true) {
+                    // The edits are as they were, and would be pushed again at once.
+                    let failure = Failure { kind: ErrorKind::Protocol, retry: Retry::Later(None) };
+                    self.fail_push(now, scope, failure);
+                }
                 self.after_settling(scope);
                 // More may wait, and what was told of the head is behind now.
                 self.form(scope);
@@ -227,29 +362,33 @@ impl Engine {
             // The verdicts belong to another life of the log than the replica stands in: a new greeting sorts it out.
             Ok(_) => {
                 let failure = Failure { kind: ErrorKind::Superseded, retry: Retry::Reconnect };
-                self.lose_link_to(now, failure);
+                self.fail_push(now, scope, failure);
             }
             Err(failure) => self.fail_push(now, scope, failure),
         }
     }
 
+    /// A step of a push failed that was not cut with its link.
     fn fail_push(&mut self, now: Now, scope: &Scope, failure: Failure) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let push = &mut machine.push;
         push.state = State::Unknown;
-        if Self::needs_new_link(&failure) || failure.kind == ErrorKind::Superseded {
-            return self.lose_link_to(now, failure);
-        }
-        if failure.retry == Retry::Never || !self.options.retry.enabled {
+        let needs_link = Self::needs_new_link(&failure) || failure.kind == ErrorKind::Superseded;
+        // A batch that is too large gets smaller, or is refused here: it is no refusal of the scope.
+        let is_final = failure.retry == Retry::Never && failure.kind != ErrorKind::TooLarge;
+        if !needs_link && (is_final || !self.options.retry.enabled) {
             push.state = State::Refused(failure.kind);
             return self.tell(Event::ScopeRefused(scope.clone(), failure.kind));
         }
-        let until = push.backoff.failure(now, failure.retry, &self.options.retry, &mut self.chance);
+        push.fail(now, failure.retry, &self.options.retry, &mut self.chance);
+        if needs_link {
+            return self.lose_link_to(now, failure);
+        }
         if mutant!(PushRetriedByWriteOnly) {
             push.state = State::Empty;
+            push.pause = None;
             return;
         }
-        push.pause = Some(until);
         self.tell(Event::Stalled(scope.clone(), failure));
     }
 

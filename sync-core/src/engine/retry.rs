@@ -1,4 +1,4 @@
-//! When to try again: exponential delays with full jitter, reset by success, never earlier than the other side asked.
+//! When to try again: exponential delays with full jitter, reset by progress, never earlier than the other side asked.
 
 use std::time::Duration;
 
@@ -58,15 +58,23 @@ impl Chance {
     }
 }
 
-/// How often something failed in a row.
+/// How often something failed in a row. An attempt that goes well for longer than the longest delay ends the row too: it
+/// cannot be part of a storm.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Backoff {
     attempts: u32,
+    /// When the last delay ends.
+    until: Now,
 }
 
 impl Backoff {
     pub(super) fn success(&mut self) {
-        self.attempts = 0;
+        *self = Self::default();
+    }
+
+    /// Whether the next failure is the first one of a row.
+    pub(super) fn is_fresh(&self, now: Now, policy: &RetryPolicy) -> bool {
+        self.attempts == 0 || now.since(self.until) >= policy.ceiling
     }
 
     /// When to try again: a random time up to the attempt's longest delay ("full jitter", Brooker 2015), or that delay.
@@ -80,6 +88,9 @@ impl Backoff {
         if mutant!(NoBackoff) {
             return now.plus(Duration::from_millis(1));
         }
+        if self.is_fresh(now, policy) {
+            self.attempts = 0;
+        }
         let growth = policy.factor.saturating_pow(self.attempts.min(20));
         self.attempts = self.attempts.saturating_add(1);
         let longest = policy.first.saturating_mul(growth).min(policy.ceiling);
@@ -90,7 +101,8 @@ impl Backoff {
             _ => Duration::ZERO,
         };
         // What the other side asks for counts from now, and the delay comes on top: not all come back at once.
-        now.plus(asked.saturating_add(Duration::from_millis(delay)))
+        self.until = now.plus(asked.saturating_add(Duration::from_millis(delay)));
+        self.until
     }
 }
 
@@ -117,6 +129,22 @@ mod tests {
         backoff.success();
         let at = backoff.failure(Now(0), Retry::Reconnect, &policy, &mut chance);
         assert!(at.since(Now(0)) <= policy.first);
+    }
+
+    #[test]
+    fn an_attempt_that_lasts_longer_than_the_longest_delay_ends_the_row() {
+        let policy = RetryPolicy { jitter: false, ..RetryPolicy::default() };
+        let (mut backoff, mut chance) = (Backoff::default(), Chance::new(1));
+        let mut at = Now(0);
+        for _ in 0..20 {
+            at = backoff.failure(at, Retry::Reconnect, &policy, &mut chance);
+        }
+        let soon = at.plus(Duration::from_secs(29));
+        assert!(!backoff.is_fresh(soon, &policy));
+        let late = at.plus(Duration::from_secs(30));
+        assert!(backoff.is_fresh(late, &policy));
+        let at = backoff.failure(late, Retry::Reconnect, &policy, &mut chance);
+        assert_eq!(at, late.plus(Duration::from_millis(250)));
     }
 
     #[test]

@@ -7,6 +7,9 @@ use crate::clock::Now;
 use crate::error::{ErrorKind, Retry};
 use crate::model::{Checkpoint, PushId, Scope};
 
+/// So many bytes within the time of a request show that it gets on.
+const GETS_ON: u64 = 4 << 10;
+
 /// Whether there is a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Session {
@@ -41,7 +44,8 @@ impl Session {
 
 impl Engine {
     pub(super) fn handle_opened(&mut self, now: Now, scope: Scope, checkpoint: Checkpoint) {
-        let machine = ScopeMachine { pull: Pull::new(checkpoint), push: Push::new() };
+        let (pull, push) = (self.options.first_pull_bytes, self.options.first_push_bytes);
+        let machine = ScopeMachine { pull: Pull::new(checkpoint, pull), push: Push::new(push) };
         self.scopes.insert(scope, machine);
         // The greeting names all scopes, so a scope that comes later needs another one.
         if let Session::Online { ticket } | Session::Connecting { ticket, .. } = self.session {
@@ -53,6 +57,10 @@ impl Engine {
     pub(super) fn handle_run(&mut self, now: Now, goal: Goal) {
         self.goal = goal;
         self.told_in_sync = false;
+        for machine in self.scopes.values_mut() {
+            machine.pull.end_pause();
+            machine.push.end_pause();
+        }
         match self.session {
             Session::Idle | Session::BackingOff { .. } | Session::Refused(_) => self.connect(now),
             Session::Connecting { .. } => {}
@@ -104,9 +112,14 @@ impl Engine {
         }
         self.session = Session::Online { ticket };
         self.tell(Event::Connected);
+        for machine in self.scopes.values_mut() {
+            // A pause that was over before the connection was made holds up nothing.
+            machine.pull.wake(now);
+            machine.push.wake(now);
+        }
         if greetings.iter().any(|g| g.last_push > last_push) {
             // The server remembers a batch that this replica never formed: its file was copied or restored.
-            self.out(Output::Reidentify);
+            self.reidentify();
         }
         let unseen = |s: &&Scope| !greetings.iter().any(|g| g.scope == **s);
         for scope in self.scopes.keys().filter(unseen).cloned().collect::<Vec<_>>() {
@@ -115,6 +128,7 @@ impl Engine {
         }
         for greeting in greetings {
             if let Some(machine) = self.scopes.get_mut(&greeting.scope) {
+                machine.push.epoch = Some(greeting.epoch);
                 if machine.pull.take_greeting(&greeting) && self.goal.pull {
                     self.acknowledge(&greeting.scope);
                 }
@@ -137,13 +151,20 @@ impl Engine {
     pub(super) fn resume_scopes(&mut self, now: Now) {
         let scopes: Vec<Scope> = self.scopes.keys().cloned().collect();
         for scope in scopes {
-            self.advance_pull(now, &scope);
+            if !self.begin_owed_reset(&scope) {
+                self.advance_pull(now, &scope);
+            }
             self.form(&scope);
         }
     }
 
     /// Any failure that means the link is no good: everything that was pending on it fails at once.
     pub(super) fn handle_link_lost(&mut self, now: Now, ticket: Ticket, failure: Failure) {
+        self.end_link(now, ticket, failure, false);
+    }
+
+    /// The same if a request that failed before is to blame.
+    fn end_link(&mut self, now: Now, ticket: Ticket, failure: Failure, blamed: bool) {
         let is_ours = match self.session {
             Session::Connecting { ticket: t, .. } | Session::Online { ticket: t } => t == ticket,
             _ => false,
@@ -151,6 +172,7 @@ impl Engine {
         if !is_ours {
             return;
         }
+        let blamed = self.blame_requests(now, failure) || blamed;
         self.drop_link(ticket);
         self.tell(Event::Disconnected(failure));
         if failure.retry == Retry::Never || !self.options.retry.enabled {
@@ -158,8 +180,24 @@ impl Engine {
             self.tell(Event::Refused(failure.kind));
             return;
         }
+        if blamed {
+            // The link was good until then: it is the request that waits longer each time, and holds up nothing else.
+            self.backoff.success();
+        }
         let until = self.backoff.failure(now, failure.retry, &self.options.retry, &mut self.chance);
         self.session = Session::BackingOff { until };
+    }
+
+    /// What was on its way when a link was lost is a failed attempt of its own. Answers whether anything was.
+    fn blame_requests(&mut self, now: Now, failure: Failure) -> bool {
+        let (policy, chance) = (&self.options.retry, &mut self.chance);
+        let mut blamed = false;
+        for machine in self.scopes.values_mut() {
+            let pulls = machine.pull.awaits_answer();
+            blamed |= machine.push.blame(now, failure, pulls, policy, chance);
+            blamed |= machine.pull.blame(now, failure, policy, chance);
+        }
+        blamed
     }
 
     /// Lets go of a connection and of what was pending on it.
@@ -179,28 +217,78 @@ impl Engine {
         failure.retry == Retry::Reconnect || failure.kind == ErrorKind::Unauthenticated
     }
 
-    pub(super) fn handle_reidentified(&mut self, now: Now, result: Result<(), Failure>) {
-        match result {
-            Ok(()) => {
-                self.tell(Event::Reidentified);
-                // The greeting carried the old identity.
-                if let Some(ticket) = self.connection() {
-                    self.drop_link(ticket);
-                }
-                for machine in self.scopes.values_mut() {
-                    machine.push = Push::new();
-                }
-                self.connect(now);
-            }
-            Err(failure) => self.lose_link_to(now, failure),
+    /// Another identity is needed; once, however many say so.
+    pub(super) fn reidentify(&mut self) {
+        if !std::mem::replace(&mut self.reidentifying, true) {
+            self.out(Output::Reidentify);
         }
+    }
+
+    pub(super) fn handle_reidentified(&mut self, now: Now, result: Result<(), Failure>) {
+        if !std::mem::take(&mut self.reidentifying) {
+            return;
+        }
+        if let Err(failure) = result {
+            return self.lose_link_to(now, failure);
+        }
+        self.tell(Event::Reidentified);
+        for machine in self.scopes.values_mut() {
+            machine.push.rename();
+        }
+        // The greeting carried the old identity.
+        let (Session::Online { ticket } | Session::Connecting { ticket, .. }) = self.session else {
+            return;
+        };
+        self.drop_link(ticket);
+        // If the one before this did not bring the sync further either, another one is no remedy.
+        let policy = &self.options.retry;
+        let is_first = self.identities.is_fresh(now, policy) || mutant!(IdentitiesAtOnce);
+        let later = Retry::Later(None);
+        let until = self.identities.failure(now, later, policy, &mut self.chance);
+        if is_first {
+            return self.connect(now);
+        }
+        let failure = Failure { kind: ErrorKind::Superseded, retry: later };
+        self.session = match policy.enabled {
+            true => Session::BackingOff { until },
+            false => Session::Refused(failure.kind),
+        };
+        self.tell(Event::Disconnected(failure));
     }
 
     /// The connection is of no use because of something on our side: begin again later.
     pub(super) fn lose_link_to(&mut self, now: Now, failure: Failure) {
+        self.lose_blamed_link(now, failure, false);
+    }
+
+    /// The same; whether a request that failed is to blame.
+    pub(super) fn lose_blamed_link(&mut self, now: Now, failure: Failure, blamed: bool) {
         if let Some(ticket) = self.connection() {
-            self.handle_link_lost(now, ticket, failure);
+            self.end_link(now, ticket, failure, blamed);
         }
+    }
+
+    /// Bytes moved: a request that gets on is not overdue, however slow the link is. Heartbeats alone are too few.
+    pub(super) fn handle_transferred(&mut self, now: Now, up: u64, down: u64) {
+        if mutant!(DeadlinesIgnoreBytes) {
+            return;
+        }
+        let until = now.plus(self.options.request_timeout);
+        for machine in self.scopes.values_mut() {
+            if up >= GETS_ON {
+                machine.push.bytes_moved(until);
+            }
+            if down >= GETS_ON {
+                machine.pull.bytes_moved(until);
+            }
+        }
+    }
+
+    /// Whether a request has had its time. The caller that executes the commands hands in first what has
+    /// [moved](super::Input::Transferred), and then that time passed.
+    #[must_use]
+    pub fn is_overdue(&self, now: Now) -> bool {
+        self.scopes.values().any(|s| s.pull.is_overdue(now) || s.push.is_overdue(now))
     }
 
     pub(super) fn handle_tick(&mut self, now: Now) {
@@ -211,7 +299,7 @@ impl Engine {
                 self.handle_link_lost(now, ticket, timeout);
             }
             Session::Online { ticket } => {
-                if self.scopes.values().any(|s| s.pull.is_overdue(now) || s.push.is_overdue(now)) {
+                if self.is_overdue(now) {
                     self.handle_link_lost(now, ticket, timeout);
                 } else {
                     self.retry_scopes(now);
@@ -227,7 +315,7 @@ impl Engine {
         for scope in scopes {
             let Some(machine) = self.scopes.get_mut(&scope) else { continue };
             let (pull, push) = (machine.pull.wake(now), machine.push.wake(now));
-            if pull {
+            if pull && !self.begin_owed_reset(&scope) {
                 self.advance_pull(now, &scope);
             }
             if push {

@@ -2,6 +2,8 @@
 
 mod checking;
 mod greeting;
+mod progress;
+mod sizes;
 mod token;
 
 use super::*;
@@ -82,7 +84,7 @@ impl Script {
     }
 
     fn formed(&mut self, push: Option<u64>) {
-        self.input(Input::Formed { scope: scope(), result: Ok(push.map(PushId)) });
+        self.input(Input::Formed { scope: scope(), result: Ok(push.map(batch)) });
     }
 
     fn pull_in(&mut self) -> (Ticket, Seq) {
@@ -97,6 +99,22 @@ impl Script {
 
 fn scope() -> Scope {
     Scope::default()
+}
+
+/// A small batch.
+fn batch(id: u64) -> BatchMeta {
+    BatchMeta { id: PushId(id), documents: 1, bytes: 100, recall: false }
+}
+
+/// Verdicts on one edit, which moved so many.
+fn settled(moved: usize) -> Input {
+    Input::Settled { scope: scope(), result: Ok(Settlement { taken: 1, moved }) }
+}
+
+/// Asks for a batch within the first limits.
+fn form() -> Output {
+    let bytes = EngineOptions::default().first_push_bytes;
+    Output::Form { scope: scope(), limits: unit::Unit::new(bytes).limits() }
 }
 
 const PULL: Goal = Goal { push: false, pull: true, live: false };
@@ -227,9 +245,15 @@ fn losing_the_link_fails_what_is_pending_and_late_answers_change_nothing() {
     s.input(Input::Tick);
     let Output::Connect { ticket, .. } = s.one() else { panic!() };
     s.greet(ticket, 10, 0);
-    let commands = s.commands();
-    assert!(matches!(commands[0], Output::Pull { .. }), "{commands:?}");
-    assert_eq!(commands[1], Output::Form { scope: scope() });
+    // Both were cut, and each waits for its own next attempt.
+    let mut commands = s.commands();
+    while let Some(due) = s.engine.next_deadline().filter(|due| *due < Now(10_000)) {
+        s.now = due;
+        s.input(Input::Tick);
+        commands.extend(s.commands());
+    }
+    assert!(commands.iter().any(|c| matches!(c, Output::Pull { .. })), "{commands:?}");
+    assert!(commands.iter().any(|c| matches!(c, Output::Form { .. })), "{commands:?}");
 }
 
 #[test]
@@ -247,19 +271,19 @@ fn requests_that_are_not_answered_in_time_cost_the_link() {
 fn what_is_written_while_a_batch_is_on_its_way_is_pushed_after_it() {
     let mut s = Script::new();
     s.connect(PUSH, 0);
-    assert_eq!(s.one(), Output::Form { scope: scope() });
+    assert_eq!(s.one(), form());
     s.input(Input::OutboxGrew { scope: scope() });
     s.formed(None);
     // It grew while the storage looked: nobody may be forgotten.
-    assert_eq!(s.one(), Output::Form { scope: scope() });
+    assert_eq!(s.one(), form());
     s.formed(Some(1));
     let Output::Push { ticket, push, .. } = s.one() else { panic!() };
     s.input(Input::OutboxGrew { scope: scope() });
     assert_eq!(s.commands(), []);
     s.input(Input::Pushed { scope: scope(), ticket, result: Ok(Answer::Decided(Seq(4))) });
     assert_eq!(s.one(), Output::Settle { scope: scope(), ticket, push });
-    s.input(Input::Settled { scope: scope(), result: Ok(1) });
-    assert_eq!(s.one(), Output::Form { scope: scope() });
+    s.input(settled(1));
+    assert_eq!(s.one(), form());
     s.formed(None);
     assert!(s.engine.is_in_sync());
 }
@@ -279,7 +303,7 @@ fn a_verdict_never_moves_the_pull_position_but_asks_for_what_it_speaks_of() {
     });
     let ticket = push.unwrap();
     s.input(Input::Pushed { scope: scope(), ticket, result: Ok(Answer::Decided(Seq(3))) });
-    s.input(Input::Settled { scope: scope(), result: Ok(1) });
+    s.input(settled(1));
     let (_, after) = s.pull_in();
     assert_eq!(after, Seq(0));
     s.formed(None);
@@ -510,7 +534,7 @@ fn a_position_that_moves_while_the_server_is_told_of_it_is_told_again() {
     });
     let (ticket, result) = (push.unwrap(), Ok(Answer::Decided(Seq(3))));
     s.input(Input::Pushed { scope: scope(), ticket, result });
-    s.input(Input::Settled { scope: scope(), result: Ok(1) });
+    s.input(settled(1));
     s.formed(None);
     let (pull, _) = s.pull_in();
     let payload = s.deliver(pull, 2, 3, 3);
@@ -558,5 +582,5 @@ fn a_storage_that_fails_for_a_while_is_asked_again_later() {
     assert_eq!(s.commands(), []);
     s.now = s.engine.next_deadline().expect("it should try again");
     s.input(Input::Tick);
-    assert_eq!(s.one(), Output::Form { scope: scope() });
+    assert_eq!(s.one(), form());
 }

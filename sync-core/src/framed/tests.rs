@@ -17,7 +17,7 @@ use crate::model::{
     Verdicts,
 };
 use crate::protocol::{Ack, Goodbye, Hello, Message, Pull, Welcome, WireError};
-use crate::transport::{Connection, Delivery, FrameLink, Transport};
+use crate::transport::{Activity, Connection, Delivery, FrameLink, Transport};
 
 /// Writes what is the same twice once: "abab" is "ab".
 #[derive(Debug)]
@@ -54,7 +54,10 @@ struct Dialer {
 #[async_trait]
 impl Dial for Dialer {
     async fn dial(&self) -> Result<FrameLink> {
-        let (here, there) = memory_link(self.capacity);
+        let (mut here, mut there) = memory_link(self.capacity);
+        // What the client reads is counted by the test.
+        here.activity = Some(Activity::default());
+        there.activity.clone_from(&here.activity);
         self.servers.send(there).map_err(|_| Error::new(ErrorKind::Network, "no server"))?;
         Ok(here)
     }
@@ -482,6 +485,20 @@ async fn a_silent_server_is_pinged_and_then_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_whose_bytes_come_is_kept_however_long_a_frame_takes() {
+    let (server, connection) = bench().connected().await;
+    let reads = server.link.activity.clone().unwrap();
+    for _ in 0..20 {
+        tokio::time::sleep(HEARTBEAT).await;
+        reads.read(1_000);
+    }
+    assert_eq!(connection.moved().unwrap().down, 20_000);
+    let (began, error) = (Instant::now(), connection.lost().await);
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert!(began.elapsed() > HEARTBEAT && began.elapsed() < HEARTBEAT * 5);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_server_that_answers_pings_is_kept_and_gets_its_own_answered() {
     let (mut server, connection) = bench().connected().await;
     for n in 1..20 {
@@ -605,7 +622,7 @@ async fn a_message_over_the_limit_fails_alone() {
     let options = FramedOptions { max_payload: 1_000, ..FramedOptions::default() };
     let (mut server, connection) = bench_with(16, options).connected().await;
     let error = connection.renew("x".repeat(1_000)).await.unwrap_err();
-    assert_eq!((error.kind(), error.retry()), (ErrorKind::InvalidInput, Retry::Never));
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::TooLarge, Retry::Later(None)));
     let script = async {
         let (stream, _) = server.hear().await;
         server.say(stream, &Message::Done).await;

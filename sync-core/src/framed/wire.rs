@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::Compression;
 use crate::codec::{Codec, malformed};
 use crate::error::Result;
-use crate::model::{Change, Chunk};
+use crate::model::Chunk;
 use crate::protocol::{FrameReader, FrameWriter, Message, Payload};
 
 /// The largest payload if nothing else is said: 16 MiB. The usual limits of chunks and batches stay far below it.
@@ -45,7 +45,7 @@ pub fn chunk_payload(chunk: &Chunk, compression: Option<&dyn Compression>) -> Pa
 fn room(message: &Message) -> usize {
     match message {
         Message::Chunk(chunk) => chunk.weight(),
-        Message::Push(push) => 64 + push.batch.changes.iter().map(Change::weight).sum::<usize>(),
+        Message::Push(push) => 64 + push.batch.weight(),
         _ => 64,
     }
 }

@@ -122,6 +122,12 @@ impl PushBatch {
         Self { recall: Some(digest), ..self }
     }
 
+    /// About how many bytes its changes take up on the wire.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        self.changes.iter().map(Change::weight).sum()
+    }
+
     /// What tells a batch from another one under the same name: the 128-bit XXH3 hash of the keys and the digests of all
     /// changes. Base bodies do not count, they say nothing that the base's revision does not.
     #[must_use]
@@ -242,4 +248,17 @@ pub enum Verdicts {
     Stale,
     /// The server knows another batch under this id: the replica was cloned or rolled back, and needs a new identity.
     Cloned,
+}
+
+impl Verdicts {
+    /// The refusal of a batch that was recalled because it is too large to travel: of each of its documents, with what the
+    /// other side said.
+    #[must_use]
+    pub fn too_large(epoch: Epoch, documents: usize, said: Option<String>) -> Self {
+        let reason = said.unwrap_or_else(|| "it is too large for the way to the server".to_owned());
+        let rejection = Rejection { code: RejectionCode::TooLarge, reason };
+        let kind = VerdictKind::Rejected(rejection);
+        let verdict = Verdict { seq: Seq(0), kind, current: None };
+        Self::Decided { epoch, mark: None, verdicts: vec![verdict; documents] }
+    }
 }

@@ -18,6 +18,8 @@ impl Limits {
     pub const PUSH: Self = Self { documents: 1_000, bytes: 4 << 20 };
     /// For a chunk: 1,000 documents, 4 MiB. Never below the push limits, or an append would not fit into a chunk.
     pub const CHUNK: Self = Self { documents: 1_000, bytes: 4 << 20 };
+    /// Nothing at all: where a batch is asked for with it, none is formed, and one in flight is recalled.
+    pub const NONE: Self = Self { documents: 0, bytes: 0 };
     /// The largest body, in bytes: 1 MiB.
     pub const BODY_BYTES: usize = 1 << 20;
 

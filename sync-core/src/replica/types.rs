@@ -11,7 +11,7 @@ use crate::clock::Now;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
     Body, Checkpoint, Collection, Digest, DocumentId, DocumentKey, DocumentState, Generation,
-    Limits, LocalSeq, PushId, Rejection, ReplicaId, Scope, Seq, Settled, Stamp,
+    Limits, LocalSeq, PushId, Rejection, ReplicaId, Scope, Seq, Settled, Stamp, VerdictKind,
 };
 use crate::resolver::{Resolution, Resolvers};
 
@@ -163,6 +163,10 @@ pub struct Committed {
     pub erased: Vec<DocumentKey>,
     /// Entries or verdicts that it took in.
     pub taken: usize,
+    /// How many edits verdicts brought further: settled, refused, left to the app, or on a newer base than before.
+    pub progressed: usize,
+    /// An edit that its verdict left as it was, free to be pushed again, and what the server said of it.
+    pub unmoved: Option<(DocumentKey, VerdictKind)>,
 }
 
 /// What became of a chunk.

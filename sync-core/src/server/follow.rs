@@ -153,7 +153,12 @@ pub(super) mod tests {
 
     /// Pushes a document of a push's own.
     pub(in crate::server) async fn push(server: &Server, n: u64) {
-        let replica = ReplicaId([2; 16]);
+        let batch = batch_of(ReplicaId([2; 16]), n);
+        server.admit(None, batch.replica).await.unwrap().push(batch).await.unwrap();
+    }
+
+    /// A batch with one document.
+    pub(in crate::server) fn batch_of(replica: ReplicaId, n: u64) -> PushBatch {
         let revision = Revision { stamp: Stamp::new(n, 0), replica };
         let (created, body) = (revision.stamp, Body::parse("1").ok());
         let change = Change {
@@ -164,8 +169,7 @@ pub(super) mod tests {
             state: DocumentState { revision, author: revision, created, body, erased: None },
         };
         let (scope, changes) = (Scope::default(), vec![change]);
-        let batch = PushBatch { scope, replica, id: PushId(n), changes, recall: None, mark: None };
-        server.admit(None, replica).await.unwrap().push(batch).await.unwrap();
+        PushBatch { scope, replica, id: PushId(n), changes, recall: None, mark: None }
     }
 
     async fn follow(server: &Server, cursor: Cursor) -> Follower {

@@ -27,10 +27,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::framed::{Fused, Wire, pick};
 use crate::model::{Chunk, Cursor, Epoch, Seq};
 use crate::protocol::{Goodbye, Hello, Message, Pull, Welcome};
-use crate::transport::FrameLink;
+use crate::transport::{Activity, FrameLink, Moved};
 
 /// The most credit of one live stream.
 const CREDIT: u32 = 64;
+
+/// How long a stream whose head moved waits for the verdicts of a push on the same connection.
+const GRACE: Duration = Duration::from_millis(50);
 
 /// Something that was being done is done.
 enum Done {
@@ -39,12 +42,17 @@ enum Done {
         stream: u32,
         answer: Answer,
         renewed: Option<Peer>,
+        is_push: bool,
     },
     Read {
         stream: u32,
         result: Result<Served>,
     },
     HeadMoved {
+        stream: u32,
+    },
+    /// The verdicts of a push did not come soon after the head had moved: another append moved it.
+    WaitedLong {
         stream: u32,
     },
     /// A sleep was ended, which says nothing about the head.
@@ -82,7 +90,15 @@ struct Link<'a> {
     requests: BTreeMap<u32, Box<Message>>,
     listeners: BTreeMap<u32, Box<Listener>>,
     work: FuturesUnordered<BoxFuture<'static, Done>>,
+    /// Pushes that are being served.
+    pushing: usize,
+    /// Streams whose head moved meanwhile: what a push appended is sent after its verdicts, which are small and awaited. No
+    /// stream waits for longer than [`GRACE`].
+    woken: Vec<u32>,
     patience: Duration,
+    activity: Option<Activity>,
+    /// What had moved when it was looked at last.
+    moved: Moved,
 }
 
 impl Server {
@@ -99,7 +115,7 @@ impl Server {
             streams: options.scopes,
             credit: CREDIT,
         };
-        let FrameLink { outgoing, mut incoming } = link;
+        let FrameLink { outgoing, mut incoming, activity } = link;
         let outgoing = Fused::new(outgoing);
         let mut link = Link {
             server: self,
@@ -112,7 +128,11 @@ impl Server {
             requests: BTreeMap::new(),
             listeners: BTreeMap::new(),
             work: FuturesUnordered::new(),
+            pushing: 0,
+            woken: Vec::new(),
             patience: options.heartbeat.saturating_mul(3),
+            moved: Moved::default(),
+            activity,
         };
         let ended = link.run(&mut incoming).await;
         if let Err(error) = &ended {
@@ -163,11 +183,22 @@ impl Link<'_> {
                     None => return Ok(()),
                 },
                 Ok(()) = &mut drained => link.input(SessionInput::Drain),
-                () = timer.as_mut() => link.input(SessionInput::Tick),
+                () = timer.as_mut() => {
+                    if link.has_heard() {
+                        link.input(SessionInput::Heard);
+                    }
+                    link.input(SessionInput::Tick);
+                }
             }
             link.execute().await?;
         }
         Ok(())
+    }
+
+    /// Whether bytes came since this was asked last: a large frame may take longer than a replica may be silent.
+    fn has_heard(&mut self) -> bool {
+        let down = self.activity.as_ref().map_or(0, |activity| activity.moved().down);
+        std::mem::replace(&mut self.moved.down, down) < down
     }
 
     fn deadline(&self) -> Instant {
@@ -242,6 +273,8 @@ impl Link<'_> {
         else {
             return;
         };
+        let is_push = matches!(*message, Message::Push(_));
+        self.pushing += usize::from(is_push);
         let serve = async move {
             let mut renewed = None;
             let say = |message| Answer::Message(Box::new(message));
@@ -264,7 +297,7 @@ impl Link<'_> {
                 _ => Err(Error::new(ErrorKind::Internal, "this is no request")),
             };
             let answer = answer.unwrap_or_else(|e| say(failed(&e)));
-            Done::Served { stream, answer, renewed }
+            Done::Served { stream, answer, renewed, is_push }
         };
         self.work.push(serve.boxed());
     }
@@ -320,7 +353,7 @@ impl Link<'_> {
     async fn finish(&mut self, done: Done) -> Result<()> {
         match done {
             Done::Greeted(result) => Box::pin(self.welcome(*result)).await?,
-            Done::Served { stream, answer, renewed } => {
+            Done::Served { stream, answer, renewed, is_push } => {
                 if renewed.is_some() {
                     self.peer = renewed;
                 }
@@ -329,8 +362,25 @@ impl Link<'_> {
                     Answer::Chunk(chunk) => self.send_chunk(stream, &chunk).await?,
                 }
                 self.input(SessionInput::Served { stream });
+                self.pushing -= usize::from(is_push);
+                if self.pushing == 0 {
+                    for stream in std::mem::take(&mut self.woken) {
+                        self.input(SessionInput::HeadMoved { stream });
+                    }
+                }
             }
             Done::Read { stream, result } => self.take_read(stream, result),
+            Done::HeadMoved { stream } if self.pushing > 0 => {
+                self.woken.push(stream);
+                let late = tokio::time::sleep(GRACE).map(move |()| Done::WaitedLong { stream });
+                self.work.push(late.boxed());
+            }
+            Done::WaitedLong { stream } => {
+                if let Some(place) = self.woken.iter().position(|woken| *woken == stream) {
+                    self.woken.swap_remove(place);
+                    self.input(SessionInput::HeadMoved { stream });
+                }
+            }
             Done::HeadMoved { stream } => self.input(SessionInput::HeadMoved { stream }),
             Done::Roused => {}
         }

@@ -148,9 +148,9 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
 
     /// The batch in flight, or else forms one of whole transactions from the front of the outbox, bounded by the
     /// limits; none if nothing waits. When it returns, the batch survives a power failure, and until it is settled
-    /// every call gives the same one, whatever is written meanwhile; once something of it was erased, as one that is
-    /// [recalled](PushBatch). It holds at least one transaction, whatever the
-    /// limits. How often it was given shows in its entries ([`UnsettledEntry::attempts`]). In a scope that nobody has heard of
+    /// every call gives the same one, whatever is written meanwhile. It is given as one that is [recalled](PushBatch) once
+    /// something of it was erased, and as long as it is over the limits and holds more than one transaction. It holds at
+    /// least one transaction, whatever the limits; only with [`Limits::NONE`] none is formed, and one in flight is recalled. How often it was given shows in its entries ([`UnsettledEntry::attempts`]). In a scope that nobody has heard of
     /// nothing waits.
     async fn next_push(
         &self,

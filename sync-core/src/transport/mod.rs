@@ -9,6 +9,7 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -80,8 +81,8 @@ pub trait Connection: Send + Sync + fmt::Debug + 'static {
     /// again, and gets the verdicts that were lost. The transport does not change a batch, and does not push it again by
     /// itself once it may have arrived, for another may have followed it.
     ///
-    /// Fails with `InvalidInput` and the advice *never* for a batch of another replica than the greeting's, and for one
-    /// that is too large to travel. A scope that may not be written to is no failure: every change is rejected.
+    /// Fails with `InvalidInput` and the advice *never* for a batch of another replica than the greeting's, and with
+    /// `TooLarge` for one that something on the way does not take because of its size: it is recalled and divided. A scope that may not be written to is no failure: every change is rejected.
     async fn push(&self, batch: PushBatch) -> Result<Verdicts>;
 
     /// Chunks after a cursor as they come: each begins where the one before it ended, the first at the cursor. Catching
@@ -115,6 +116,12 @@ pub trait Connection: Send + Sync + fmt::Debug + 'static {
     /// the old one.
     async fn renew(&self, token: String) -> Result<()>;
 
+    /// How many bytes have moved on the connection, or for it, as near to the socket as the transport can count. With it a
+    /// request that gets on slowly is not taken for one that nobody answers. None, the default, if it does not count.
+    fn moved(&self) -> Option<Moved> {
+        None
+    }
+
     /// Completes when the connection has ended, with why: at the latest when a request has failed for that reason, and
     /// after [`close`](Self::close). While nothing is asked, a transport that keeps no link need not notice.
     ///
@@ -142,6 +149,46 @@ pub struct FrameLink {
     pub outgoing: Pin<Box<dyn Sink<Bytes, Error = Error> + Send>>,
     /// Frames from the other side. It ends when the link is closed.
     pub incoming: BoxStream<'static, Result<Bytes>>,
+    /// Counts the bytes below the frames. Without it only whole frames show that the other side is alive.
+    pub activity: Option<Activity>,
+}
+
+/// Bytes that have moved, from the point of view of this side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// Written to the other side.
+    pub up: u64,
+    /// Read from the other side.
+    pub down: u64,
+}
+
+/// Counts the bytes of a socket. Clones count together.
+///
+/// ```
+/// let activity = sync_core::transport::Activity::default();
+/// activity.clone().read(7);
+/// assert_eq!(activity.moved().down, 7);
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Activity(Arc<(AtomicU64, AtomicU64)>);
+
+impl Activity {
+    /// Takes note of bytes that the socket has taken.
+    pub fn wrote(&self, bytes: usize) {
+        self.0.0.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Takes note of bytes that came out of the socket.
+    pub fn read(&self, bytes: usize) {
+        self.0.1.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// What has moved so far.
+    #[must_use]
+    pub fn moved(&self) -> Moved {
+        let count = |n: &AtomicU64| n.load(Ordering::Relaxed);
+        Moved { up: count(&self.0.0), down: count(&self.0.1) }
+    }
 }
 
 impl fmt::Debug for FrameLink {

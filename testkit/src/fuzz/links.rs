@@ -87,7 +87,7 @@ pub async fn server_link(bytes: &[u8]) {
     let server = Server::new(Arc::new(storage), Hooks::default(), options, Arc::new(Still));
     let (here, there) = memory_link(4);
     let serving = tokio::spawn(async move { server.serve_link(there).await });
-    let FrameLink { outgoing, mut incoming } = here;
+    let FrameLink { outgoing, mut incoming, .. } = here;
     let reading = tokio::spawn(async move {
         let (mut wire, mut parting) = (Wire::new(1 << 24), false);
         while let Some(Ok(frame)) = incoming.next().await {
@@ -96,7 +96,8 @@ pub async fn server_link(bytes: &[u8]) {
             parting = matches!(heard, (0, Message::Goodbye(_)));
         }
     });
-    let mut link = FrameLink { outgoing, incoming: futures_util::stream::pending().boxed() };
+    let mut link =
+        FrameLink { outgoing, incoming: futures_util::stream::pending().boxed(), activity: None };
     let mut writer = FrameWriter::default();
     let (first, rest) = bytes.split_first().unwrap_or((&1, &[]));
     let mut sent = Ok(());
@@ -171,8 +172,9 @@ pub async fn client_link(bytes: &[u8]) {
         let answer = writer.frame(0, &Payload::plain(&Message::Welcome(welcome())));
         let _ = there.outgoing.send(answer).await;
     }
-    let FrameLink { outgoing, mut incoming } = there;
-    let mut there = FrameLink { outgoing, incoming: futures_util::stream::pending().boxed() };
+    let FrameLink { outgoing, mut incoming, .. } = there;
+    let mut there =
+        FrameLink { outgoing, incoming: futures_util::stream::pending().boxed(), activity: None };
     let reading = tokio::spawn(async move { while incoming.next().await.is_some() {} });
     // What is asked first has been asked by then.
     sleep(Duration::from_millis(1)).await;

@@ -339,7 +339,7 @@ impl<C: Cores> Runner<C> {
 
     pub(crate) fn settle(&mut self, replica: usize, id: PushId, verdicts: &Verdicts) -> Verdict {
         let in_flight = self.world.batch_in_flight(replica);
-        if matches!(verdicts, Verdicts::Decided { .. }) {
+        if matches!(verdicts, Verdicts::Decided { .. } | Verdicts::Recalled) {
             self.world.settle(replica, id, verdicts);
         } else if in_flight == Some(id) {
             if !self.oracle.cloned {

@@ -90,6 +90,9 @@ impl Simulation {
     }
 }
 
+/// What a way with a limit takes: fewer documents than a batch may hold, and none that is written long.
+const BODY_LIMIT: usize = 400;
+
 impl Builder {
     /// How many clients. At least one.
     pub fn clients(mut self, clients: usize) -> Self {
@@ -294,6 +297,7 @@ impl Simulation {
             heartbeat: [5_000, 10_000, 30_000][rng.below(3)],
             latency: 1 + rng.next_u64() % 40,
             jitter: [0, 20, 200][rng.below(3)],
+            body_limit: (self.options.edit.is_none() && rng.percent(10)).then_some(BODY_LIMIT),
         }
     }
 

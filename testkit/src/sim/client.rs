@@ -235,7 +235,7 @@ impl<D: Disks> Run<D> {
         match output {
             Output::Connect { ticket, scopes } => self.connect(client, ticket, scopes),
             Output::Disconnect { ticket } => self.disconnect(client, ticket),
-            Output::Pull { scope, ticket, cursor } => {
+            Output::Pull { scope, ticket, cursor, .. } => {
                 let message = Up::Pull { scope: scope.clone(), cursor };
                 self.ask(client, Asked::Pull { scope, ticket }, message);
             }
@@ -253,7 +253,7 @@ impl<D: Disks> Run<D> {
                     }
                 }
             }
-            Output::Subscribe { scope, ticket, cursor } => {
+            Output::Subscribe { scope, ticket, cursor, .. } => {
                 self.subscribe(client, scope, ticket, cursor)
             }
             Output::NextLive { ticket, .. } => self.next_live(client, ticket),

@@ -12,6 +12,7 @@ use sync_core::model::Scope;
 use super::client::{Asked, Connection, Kept};
 use super::disk::Disks;
 use super::fact::Fact;
+use super::plan::Refusal;
 use super::queue::Event;
 use super::run::{Run, failure};
 use super::trace::Mark;
@@ -86,7 +87,30 @@ impl<D: Disks> Run<D> {
         };
         connection.last_stream += 1;
         let (stream, link) = (connection.last_stream, connection.link);
+        let cuts = match asked {
+            Asked::Push { .. } => Some(Refusal::CutPushes),
+            Asked::Pull { .. } => Some(Refusal::CutPulls),
+            Asked::Ack { .. } => None,
+        };
+        let at = self.now;
+        match &asked {
+            Asked::Push { scope, .. } => {
+                let scope = scope.clone();
+                self.fact(&Fact::Pushes { client, scope, at });
+            }
+            Asked::Pull { scope, .. } => {
+                let scope = scope.clone();
+                self.fact(&Fact::Pulls { client, scope, at });
+            }
+            Asked::Ack { .. } => {}
+        }
+        let Some(process) = self.clients[client].process.as_mut() else { return };
+        let Some(connection) = process.connection.as_mut() else { return };
         connection.asked.insert(stream, asked);
+        if cuts.is_some() && self.refused(client) == cuts {
+            let after = self.setting.latency;
+            return self.queue.push(at + after, Event::ClientLoses { link });
+        }
         self.send_up(link, stream, message);
         self.watch_request(client, link, stream, ANSWER);
     }

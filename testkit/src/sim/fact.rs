@@ -192,6 +192,33 @@ pub enum Fact {
         /// When, in milliseconds since the beginning.
         at: u64,
     },
+    /// A client asks for a chunk.
+    Pulls {
+        /// The client.
+        client: usize,
+        /// Of which scope.
+        scope: Scope,
+        /// When, in milliseconds since the beginning.
+        at: u64,
+    },
+    /// A client pushes a batch.
+    Pushes {
+        /// The client.
+        client: usize,
+        /// Of which scope.
+        scope: Scope,
+        /// When, in milliseconds since the beginning.
+        at: u64,
+    },
+    /// A client has taken in verdicts.
+    Settled {
+        /// The client.
+        client: usize,
+        /// Of which scope.
+        scope: Scope,
+        /// How many edits made progress.
+        moved: usize,
+    },
     /// A client stands at the head with nothing left to push, as far as it knows.
     Rested {
         /// The client.

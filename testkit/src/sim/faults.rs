@@ -99,6 +99,16 @@ fault_kinds! {
     TooMany = "too-many", 8;
     /// 503.
     Unavailable = "unavailable", 8;
+    /// The link breaks with each push.
+    CutPushes = "cut-pushes", 4;
+    /// The link breaks with each pull.
+    CutPulls = "cut-pulls", 4;
+    /// Each edit is rejected for its stamp.
+    ClockRefused = "clock-refused", 4;
+    /// Each batch is said to be another replica's.
+    ClonedRefused = "cloned-refused", 2;
+    /// Chunks come out of their places.
+    Misplaced = "misplaced", 4;
     /// A scope may not be seen for a while.
     Revoke = "revoke", 4;
     /// The app asks for a reset.
@@ -404,6 +414,11 @@ impl FaultKind {
             Self::Forbidden => refuse(Refusal::Forbidden),
             Self::TooMany => refuse(Refusal::TooMany),
             Self::Unavailable => refuse(Refusal::Unavailable),
+            Self::CutPushes => refuse(Refusal::CutPushes),
+            Self::CutPulls => refuse(Refusal::CutPulls),
+            Self::ClockRefused => refuse(Refusal::Clock),
+            Self::ClonedRefused => refuse(Refusal::Cloned),
+            Self::Misplaced => refuse(Refusal::Misplaced),
             Self::Revoke => What::Revoke { client, scope: rng.below(2), millis },
             Self::RequestReset => What::RequestReset { client },
             Self::Clone => What::Clone { from: client, to: client + 1 },

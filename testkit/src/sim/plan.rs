@@ -41,6 +41,9 @@ pub struct Setting {
     pub latency: u64,
     /// By how much it may take longer.
     pub jitter: u64,
+    /// The largest batch that gets through to the server, in bytes; nothing ends that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_limit: Option<usize>,
 }
 
 /// Something that happens at a point in time.
@@ -119,7 +122,7 @@ pub enum What {
     Restore,
     /// Tombstones are purged, up to that part in 100 of the log.
     Purge { scope: usize, percent: u8 },
-    /// The server refuses everything that a client asks.
+    /// The server, or something before it, refuses what a client asks.
     Refuse { client: usize, millis: u64, how: Refusal },
     /// A client may not see a scope for a while.
     Revoke { client: usize, scope: usize, millis: u64 },
@@ -143,6 +146,16 @@ pub enum Refusal {
     TooMany,
     /// 503: something is broken.
     Unavailable,
+    /// The link breaks whenever a batch is pushed.
+    CutPushes,
+    /// The link breaks whenever a chunk is asked for.
+    CutPulls,
+    /// Every edit is rejected for its stamp.
+    Clock,
+    /// Every batch is said to be another replica's.
+    Cloned,
+    /// Chunks begin where nobody asked for them.
+    Misplaced,
 }
 
 /// A setting and actions, in the order of their times.

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use sync_core::server::Visible;
 
-use sync_core::clock::DRIFT_BOUND;
+use sync_core::clock::{DRIFT_BOUND, Now};
 use sync_core::engine::{Failure, ScopeGreeting};
 use sync_core::error::{Error, ErrorKind, Result, Retry};
 use sync_core::model::{
-    Cursor, Epoch, Limits, LogKey, NewLog, PushBatch, PushId, ReplicaId, Reset, ResetReason, Scope,
-    Seq, Verdicts,
+    Chunk, Cursor, Epoch, Limits, LogKey, NewLog, PushBatch, PushId, Rejection, RejectionCode,
+    ReplicaId, Reset, ResetReason, Scope, Seq, Stamp, Verdicts,
 };
 use sync_core::protocol::Pull;
 use sync_core::server::ops::{self, AppendContext, Appended, ChangesReply, check_cursor};
@@ -22,7 +22,7 @@ use super::fact::Fact;
 use super::plan::Refusal;
 use super::run::{Run, failure};
 use super::wire::{Down, Up};
-use crate::world::WorldJudge;
+use crate::world::{Refuse, WorldJudge};
 
 impl<D: Disks> Run<D> {
     pub(super) fn may_see(&self, client: usize, scope: &Scope) -> bool {
@@ -31,15 +31,25 @@ impl<D: Disks> Run<D> {
         self.followed(client).contains(&n) && until <= self.now
     }
 
-    fn refusal(&self, client: usize) -> Option<Failure> {
+    /// How a client is refused now.
+    pub(super) fn refused(&self, client: usize) -> Option<Refusal> {
         let (until, how) = self.server.refusals.get(&client).copied()?;
-        (until > self.now).then(|| match how {
+        (until > self.now).then_some(how)
+    }
+
+    fn refusal(&self, client: usize) -> Option<Failure> {
+        Some(match self.refused(client)? {
             Refusal::Unauthenticated => failure(ErrorKind::Unauthenticated, Retry::Never),
             Refusal::Forbidden => failure(ErrorKind::PermissionDenied, Retry::Never),
             Refusal::TooMany => {
                 failure(ErrorKind::Overloaded, Retry::Later(Some(Duration::from_secs(2))))
             }
             Refusal::Unavailable => failure(ErrorKind::Overloaded, Retry::Later(None)),
+            Refusal::CutPushes
+            | Refusal::CutPulls
+            | Refusal::Clock
+            | Refusal::Cloned
+            | Refusal::Misplaced => return None,
         })
     }
 
@@ -158,12 +168,27 @@ impl<D: Disks> Run<D> {
         }
         match request {
             Up::Pull { scope, cursor } => {
-                self.read(client, &Pull { scope, cursor, limits: self.chunk() })
+                let reply = self.read(client, &Pull { scope, cursor, limits: self.chunk() });
+                match reply {
+                    Down::Chunk(chunk) if self.refused(client) == Some(Refusal::Misplaced) => {
+                        Down::Chunk(Arc::new(misplaced(&chunk)))
+                    }
+                    reply => reply,
+                }
             }
             Up::Push(batch) if !self.may_see(client, &batch.scope) => {
                 Down::Failed(failure(ErrorKind::PermissionDenied, Retry::Never))
             }
-            Up::Push(batch) => match self.append(&batch) {
+            Up::Push(_) if self.refused(client) == Some(Refusal::Cloned) => {
+                Down::Verdicts(Verdicts::Cloned)
+            }
+            Up::Push(batch)
+                if self.setting.body_limit.is_some_and(|most| batch.weight() > most)
+                    && batch.recall.is_none() =>
+            {
+                Down::Failed(failure(ErrorKind::TooLarge, Retry::Later(None)))
+            }
+            Up::Push(batch) => match self.append(client, &batch) {
                 Ok(verdicts) => Down::Verdicts(verdicts),
                 Err(error) => Down::Failed(Failure::from(&error)),
             },
@@ -186,7 +211,7 @@ impl<D: Disks> Run<D> {
         }
     }
 
-    fn append(&mut self, batch: &PushBatch) -> Result<Verdicts> {
+    fn append(&mut self, client: usize, batch: &PushBatch) -> Result<Verdicts> {
         let cx = AppendContext {
             now: self.server_now(),
             term: self.server.term,
@@ -203,6 +228,8 @@ impl<D: Disks> Run<D> {
         self.history.begin_step();
         let refuse = self.setting.refusals.then(crate::search::refusing);
         let refuse = refuse.filter(|_| !self.healing);
+        let clock = (self.refused(client) == Some(Refusal::Clock)).then(|| rejecting_clock(cx.now));
+        let refuse = clock.or(refuse);
         let judge = WorldJudge { refuse, resolvers: self.resolvers.clone() };
         let appended =
             self.on_server(Durability::Power, |rows| ops::append(rows, &cx, batch, &judge));
@@ -230,4 +257,16 @@ impl<D: Disks> Run<D> {
         }
         Ok(verdicts)
     }
+}
+
+/// Nothing, from a place far behind the log.
+fn misplaced(chunk: &Chunk) -> Chunk {
+    let at = Seq(chunk.head.0 + 1_000_000);
+    Chunk { after: at, next: at, entries: Vec::new(), ..chunk.clone() }
+}
+
+/// Rejects every edit for its stamp.
+fn rejecting_clock(now: Now) -> Refuse {
+    let code = RejectionCode::Clock { server_time: Stamp::new(now.0, 0) };
+    Arc::new(move |_| Some(Rejection { code, reason: "the stamp is refused".to_owned() }))
 }

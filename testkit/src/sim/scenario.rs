@@ -198,6 +198,7 @@ impl Scenario {
                 heartbeat: 10_000,
                 latency: 10,
                 jitter: 0,
+                body_limit: None,
             },
             actions,
         }

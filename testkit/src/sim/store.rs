@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 
 use sync_core::clock::Now;
-use sync_core::engine::{Failure, Input, Output};
+use sync_core::engine::{BatchMeta, Failure, Input, Output, Settlement};
 use sync_core::error::{Error, ErrorKind, Result};
-use sync_core::model::{DocumentKey, Generation, Limits, ReplicaId, ResetReason, Scope, Seq};
+use sync_core::model::{
+    DocumentKey, Generation, Limits, ReplicaId, ResetReason, Scope, Seq, Verdicts,
+};
 use sync_core::replica::ops;
 use sync_core::replica::{Committed, Context, Forget};
 use sync_core::storage::Durability;
@@ -177,9 +179,26 @@ impl<D: Disks> Run<D> {
                     ops::settle(rows, &cx, &scope, push, &verdicts)
                 });
                 let result = self.committed(client, settled, keys, false, &Cause::Settled);
-                Input::Settled { scope, result: result.map(|c| c.taken) }
+                let result = result.map(|committed| Settlement::from(&committed));
+                if let Ok(Settlement { moved, .. }) = result {
+                    self.fact(&Fact::Settled { client, scope: scope.clone(), moved });
+                }
+                Input::Settled { scope, result }
             }
-            Output::Form { scope } => self.form(client, scope, &cx),
+            Output::Refuse { scope, push, epoch, documents } => {
+                let verdicts = Verdicts::too_large(epoch, documents, None);
+                let keys = self.batch_keys(client, &scope);
+                let settled = self.on_client(client, Durability::Process, |rows| {
+                    ops::settle(rows, &cx, &scope, push, &verdicts)
+                });
+                let result = self.committed(client, settled, keys, false, &Cause::Settled);
+                let result = result.map(|committed| Settlement::from(&committed));
+                if let Ok(Settlement { moved, .. }) = result {
+                    self.fact(&Fact::Settled { client, scope: scope.clone(), moved });
+                }
+                Input::Settled { scope, result }
+            }
+            Output::Form { scope, limits } => self.form(client, scope, limits, &cx),
             Output::Reset { scope, reset } => {
                 self.mark(client + 1, Mark::Stored, || format!("reset {:?}", reset.reason));
                 if reset.reason == ResetReason::DigestDiffers {
@@ -223,13 +242,13 @@ impl<D: Disks> Run<D> {
         })
     }
 
-    fn form(&mut self, client: usize, scope: Scope, cx: &Context) -> Input {
-        let limits = Limits { documents: self.setting.push, ..Limits::PUSH };
+    fn form(&mut self, client: usize, scope: Scope, limits: Limits, cx: &Context) -> Input {
+        let limits = limits.min(Limits { documents: self.setting.push, ..Limits::PUSH });
         let formed = self
             .on_client(client, Durability::Power, |rows| ops::next_push(rows, cx, &scope, limits));
         let result = match formed {
             Ok(batch) => {
-                let id = batch.as_ref().map(|b| b.id);
+                let meta = batch.as_ref().map(BatchMeta::from);
                 // Forming may stamp anew.
                 let changes = batch.iter().flat_map(|b| &b.changes);
                 let keys: Vec<_> = changes.map(|c| key_of(&scope, c)).collect();
@@ -242,7 +261,7 @@ impl<D: Disks> Run<D> {
                         process.batches.insert(scope.clone(), batch);
                     }
                 }
-                Ok(id)
+                Ok(meta)
             }
             Err(error) => Err(Failure::from(&error)),
         };

@@ -8,7 +8,7 @@ use reqwest::StatusCode;
 use sync_core::error::{Error, ErrorKind, Result, Retry};
 use sync_core::model::{PushBatch, Reset, Verdicts};
 use sync_core::protocol::{Ack, Goodbye, Pull};
-use sync_core::transport::{Connection, Delivery};
+use sync_core::transport::{Connection, Delivery, Moved};
 
 use super::http;
 use super::line::{Brought, By, Line};
@@ -61,7 +61,7 @@ impl Connection for HttpConnection {
 
     async fn push(&self, batch: PushBatch) -> Result<Verdicts> {
         let (line, changes) = (&self.0, batch.changes.len());
-        let verdicts = line.within(async {
+        let verdicts = line.within_with(batch.weight(), async {
             let scope = batch.scope.clone();
             let answer = line.post(api::PUSHES, Some(&scope), batch).await?;
             line.http().read(answer).await
@@ -101,6 +101,10 @@ impl Connection for HttpConnection {
         greeted.map_err(|e| e.during("renew the token"))?;
         self.0.set_token(token);
         Ok(())
+    }
+
+    fn moved(&self) -> Option<Moved> {
+        Some(self.0.http().activity.moved())
     }
 
     async fn lost(&self) -> Error {

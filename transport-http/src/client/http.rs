@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{
@@ -14,7 +15,9 @@ use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::framed::COMPRESS_OVER;
 use sync_core::model::{ReplicaId, Scope};
 use sync_core::protocol::WireError;
+use sync_core::transport::Activity;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use crate::api;
 use crate::config::{HttpConfig, ProxyBy};
@@ -23,6 +26,8 @@ use crate::format::{Content, Format, error_of};
 
 /// The largest answer that tells of an error. What is longer is a gateway's page, of which the beginning says enough.
 const ERROR_BYTES: usize = 64 << 10;
+/// So many bytes of answers within the time of a request show that it gets on.
+const GETS_ON: u64 = 4 << 10;
 /// A request is redirected so often at most.
 const REDIRECTS: usize = 3;
 
@@ -78,6 +83,8 @@ pub(super) struct Http {
     pub(super) streams: Arc<Semaphore>,
     /// The encodings that the server has said it understands.
     encodings: AtomicU8,
+    /// Counts the bytes of answers, and of requests that were sent whole.
+    pub(super) activity: Activity,
 }
 
 impl Http {
@@ -119,6 +126,7 @@ impl Http {
             requests: Semaphore::new(config.requests.max(1)),
             streams: Arc::new(Semaphore::new(config.streams.min(Semaphore::MAX_PERMITS))),
             encodings: AtomicU8::new(0),
+            activity: Activity::default(),
             config,
         })
     }
@@ -151,6 +159,7 @@ impl Http {
             let request = self.request(&ask, plain);
             let is_compressed = !plain && request.1;
             let answer = request.0.send().await.map_err(error::of_client)?;
+            self.activity.wrote(ask.body.as_ref().map_or(0, Bytes::len));
             let (status, headers) = (answer.status(), answer.headers());
             self.note_encodings(headers);
             if status.is_success() || status == StatusCode::NOT_MODIFIED {
@@ -163,7 +172,7 @@ impl Http {
                 continue;
             }
             if !status.is_redirection() {
-                return Err(refusal(answer).await);
+                return Err(self.refusal(answer).await);
             }
             match self.redirected(&ask, headers) {
                 Some(url) => ask.url = url,
@@ -243,13 +252,58 @@ impl Http {
         let Some(format) = format_of(answer.headers()) else {
             return Err(error::foreign(answer.status(), answer.headers()));
         };
-        let (bytes, is_whole) = read_up_to(answer, self.config.max_answer_bytes).await?;
+        let (bytes, is_whole) = self.read_up_to(answer, self.config.max_answer_bytes).await?;
         if !is_whole {
             let error = error::broken("the answer is over the limit")
                 .with("limit", self.config.max_answer_bytes);
             return Err(Trouble::new(What::Broken, error));
         }
         format.decode(bytes).map_err(|error| Trouble::new(What::Broken, error))
+    }
+
+    async fn refusal(&self, answer: Response) -> Trouble {
+        let (status, format) = (answer.status().as_u16(), format_of(answer.headers()));
+        let after = error::retry_after(answer.headers()).map(|s| s.to_string());
+        // The status alone says a lot: a body that does not come changes little.
+        let (body, _) = self.read_up_to(answer, ERROR_BYTES).await.unwrap_or_default();
+        let error = error_of(status, format, &body, after.as_deref());
+        let is_ours = format.is_some_and(|f| f.decode::<WireError>(body).is_ok());
+        match is_ours {
+            true => Trouble::new(What::Refused(status), error),
+            false => error::denied(status, error),
+        }
+    }
+
+    /// The body, or its beginning if it is longer than that, and whether it is whole.
+    async fn read_up_to(&self, mut answer: Response, max: usize) -> Result<(Bytes, bool), Trouble> {
+        let mut bytes = BytesMut::new();
+        while let Some(part) = answer.chunk().await.map_err(error::of_client)? {
+            self.activity.read(part.len());
+            if part.len() > max - bytes.len() {
+                bytes.extend_from_slice(&part[..max - bytes.len()]);
+                return Ok((bytes.freeze(), false));
+            }
+            bytes.extend_from_slice(&part);
+        }
+        Ok((bytes.freeze(), true))
+    }
+
+    /// Waits for something within a time that begins anew whenever answers got on in it.
+    pub(super) async fn while_it_gets_on<T>(
+        &self,
+        limit: Duration,
+        request: impl Future<Output = Result<T, Trouble>>,
+    ) -> Result<T, Trouble> {
+        let mut request = std::pin::pin!(request);
+        loop {
+            let before = self.activity.moved().down;
+            if let Ok(answer) = timeout(limit, request.as_mut()).await {
+                return answer;
+            }
+            if self.activity.moved().down - before < GETS_ON {
+                return Err(error::too_late());
+            }
+        }
     }
 }
 
@@ -288,32 +342,6 @@ fn headers(config: &HttpConfig) -> Result<HeaderMap> {
 
 pub(super) fn format_of(headers: &HeaderMap) -> Option<Format> {
     Format::of_content_type(headers.get(CONTENT_TYPE)?.to_str().ok()?)
-}
-
-async fn refusal(answer: Response) -> Trouble {
-    let (status, format) = (answer.status().as_u16(), format_of(answer.headers()));
-    let after = error::retry_after(answer.headers()).map(|s| s.to_string());
-    // The status alone says a lot: a body that does not come changes little.
-    let (body, _) = read_up_to(answer, ERROR_BYTES).await.unwrap_or_default();
-    let error = error_of(status, format, &body, after.as_deref());
-    let is_ours = format.is_some_and(|f| f.decode::<WireError>(body).is_ok());
-    match is_ours {
-        true => Trouble::new(What::Refused(status), error),
-        false => error::denied(status, error),
-    }
-}
-
-/// The body, or its beginning if it is longer than that, and whether it is whole.
-async fn read_up_to(mut answer: Response, max: usize) -> Result<(Bytes, bool), Trouble> {
-    let mut bytes = BytesMut::new();
-    while let Some(part) = answer.chunk().await.map_err(error::of_client)? {
-        if part.len() > max - bytes.len() {
-            bytes.extend_from_slice(&part[..max - bytes.len()]);
-            return Ok((bytes.freeze(), false));
-        }
-        bytes.extend_from_slice(&part);
-    }
-    Ok((bytes.freeze(), true))
 }
 
 #[cfg(test)]

@@ -10,16 +10,18 @@ use sync_core::error::{Error, ErrorKind, Result, Retry};
 use sync_core::model::{Chunk, Collection, Cursor, ReplicaId, Scope, Seq};
 use sync_core::protocol::{Hello, Pull, Welcome};
 use tokio::sync::watch;
-use tokio::time::timeout;
 
 use super::Way;
 use super::http::{Ask, Http, Token};
 use crate::api;
-use crate::error::{Trouble, What, broken, too_late};
+use crate::error::{Trouble, What, broken};
 use crate::format::{Changes, Content, entity_tag, write_cursor};
 
 /// Cursors that are longer travel in a body.
 const LONGEST_IN_ADDRESS: usize = 4_000;
+
+/// The slowest link on which the time for a request with a body is enough: so many bytes in a second.
+const SLOWEST: usize = 2 << 10;
 
 /// How the changes of a scope are asked for.
 #[derive(Clone, Copy, Debug)]
@@ -127,11 +129,22 @@ impl Line {
         &self,
         request: impl Future<Output = Result<T, Trouble>>,
     ) -> Result<T> {
+        self.within_with(0, request).await
+    }
+
+    /// The same for a request with a large body. How much of it has left this machine is not seen here, so it gets the time
+    /// that it takes on a slow link.
+    pub(super) async fn within_with<T>(
+        &self,
+        body: usize,
+        request: impl Future<Output = Result<T, Trouble>>,
+    ) -> Result<T> {
         let http = self.http();
+        let more = Duration::from_secs((body / SLOWEST) as u64);
+        let limit = http.config.request_timeout.saturating_add(more);
         let request = async {
             let _turn = http.requests.acquire().await;
-            let limit = http.config.request_timeout;
-            timeout(limit, request).await.unwrap_or_else(|_| Err(too_late()))
+            http.while_it_gets_on(limit, request).await
         };
         tokio::select! {
             biased;

@@ -12,7 +12,7 @@ use sync_core::environment::{Environment, System};
 use sync_core::error::{Error, ErrorKind, Result, Retry};
 use sync_core::model::Chunk;
 use sync_core::protocol::Pull;
-use sync_core::transport::Delivery;
+use sync_core::transport::{Activity, Delivery};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -62,6 +62,8 @@ struct Open {
 enum Heard {
     Event(Event),
     Life,
+    /// Not a byte, for too long.
+    Nothing,
     /// The stream is over: broken, or closed by whoever stands in between.
     End,
 }
@@ -219,8 +221,8 @@ impl Live {
             // The time that the first bytes of a stream may take is also what an answer may be late.
             let answer = timeout(wait + config.fallback.first_bytes, answer).await;
             let answer = answer.unwrap_or_else(|_| Err(too_late()))?;
-            let brought = timeout(config.request_timeout, line.brought(&self.pull, answer)).await;
-            brought.unwrap_or_else(|_| Err(too_late()))
+            let brought = line.brought(&self.pull, answer);
+            line.http().while_it_gets_on(config.request_timeout, brought).await
         };
         let trouble = match brought.await {
             Ok(brought) => return Ok(self.answered(wait, asked.elapsed(), brought)),
@@ -300,18 +302,17 @@ impl Live {
 
     async fn listen(&mut self, mut open: Open) -> Result<Option<Changes>> {
         let patience = self.line.heartbeat * 3;
-        let heard = timeout(patience, open.hear()).await;
+        let heard = open.hear(patience, &self.line.http().activity).await;
         let lived = open.since.elapsed();
         let heard = match heard {
-            Ok(Ok(heard)) => heard,
-            Ok(Err(error)) => return Err(self.line.judge(Trouble::new(What::Broken, error))),
-            Err(_) => {
-                tracing::debug!("a stream is silent");
-                self.ladder.stream_silent(self.line.way.now());
-                return Ok(None);
-            }
+            Ok(heard) => heard,
+            Err(error) => return Err(self.line.judge(Trouble::new(What::Broken, error))),
         };
         match heard {
+            Heard::Nothing => {
+                tracing::debug!("a stream is silent");
+                self.ladder.stream_silent(self.line.way.now());
+            }
             Heard::End => self.ladder.stream_ended(self.line.way.now(), lived),
             Heard::Life => {
                 self.ladder.stream_lives(lived);
@@ -333,7 +334,8 @@ impl Live {
 }
 
 impl Open {
-    async fn hear(&mut self) -> Result<Heard> {
+    /// Reads the next event. The patience is for silence: a large event may take longer while its bytes come.
+    async fn hear(&mut self, patience: Duration, activity: &Activity) -> Result<Heard> {
         loop {
             match self.lines.next(&mut self.bytes)? {
                 Some(Item::Comment) => return Ok(Heard::Life),
@@ -342,10 +344,14 @@ impl Open {
                     let event = self.events.event(&name, &data)?;
                     return Ok(event.map_or(Heard::Life, Heard::Event));
                 }
-                None => match self.answer.chunk().await {
-                    Ok(Some(bytes)) => self.bytes = bytes,
-                    Ok(None) => return Ok(Heard::End),
-                    Err(error) => {
+                None => match timeout(patience, self.answer.chunk()).await {
+                    Err(_) => return Ok(Heard::Nothing),
+                    Ok(Ok(Some(bytes))) => {
+                        activity.read(bytes.len());
+                        self.bytes = bytes;
+                    }
+                    Ok(Ok(None)) => return Ok(Heard::End),
+                    Ok(Err(error)) => {
                         tracing::debug!(error = %of_client(error).error, "a stream broke");
                         return Ok(Heard::End);
                     }

@@ -17,6 +17,7 @@ pub fn status_of(kind: ErrorKind) -> u16 {
         ErrorKind::PermissionDenied => 403,
         ErrorKind::NotFound => 404,
         ErrorKind::AlreadyExists | ErrorKind::Busy | ErrorKind::Superseded => 409,
+        ErrorKind::TooLarge => 413,
         ErrorKind::Incompatible => 426,
         ErrorKind::Network => 502,
         ErrorKind::Overloaded | ErrorKind::Closed => 503,
@@ -64,6 +65,7 @@ pub fn error_of(
         408 | 504 => (ErrorKind::Timeout, later),
         429 | 503 => (ErrorKind::Overloaded, later),
         404 | 410 => (ErrorKind::NotFound, later),
+        413 => (ErrorKind::TooLarge, later),
         500.. => (ErrorKind::Network, later),
         _ => (ErrorKind::Protocol, later),
     };
@@ -111,6 +113,7 @@ mod tests {
             (401, ErrorKind::Unauthenticated, Retry::Never),
             (403, ErrorKind::PermissionDenied, Retry::Never),
             (404, ErrorKind::NotFound, Retry::Later(None)),
+            (413, ErrorKind::TooLarge, Retry::Later(None)),
             (418, ErrorKind::Protocol, Retry::Later(None)),
             (502, ErrorKind::Network, Retry::Later(None)),
             (503, ErrorKind::Overloaded, Retry::Later(None)),

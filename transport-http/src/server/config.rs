@@ -18,7 +18,8 @@ pub struct HttpServerConfig {
     /// Streams, and requests that wait for something to follow, at a time; who comes later is asked to come back. Default
     /// 10,000. Each holds a chunk at most.
     pub streams: usize,
-    /// How long a request may take, its body included, and without the time that it was told to wait. Default 60 s.
+    /// How long a request may take without the time that it was told to wait, and how long its body may stand still: a body
+    /// that gets on, with at least 4 KiB in this time, may take longer. Default 60 s.
     pub request_time: Duration,
     /// How long a request may wait for something to follow. Default and most: 60 s.
     pub wait: Duration,

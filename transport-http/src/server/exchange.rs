@@ -16,7 +16,7 @@ use sync_core::model::{ReplicaId, Scope};
 use sync_core::protocol::HEADER_BYTES;
 use sync_core::server::Server;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::answer::Failure;
 use super::config::HttpServerConfig;
@@ -24,6 +24,9 @@ use super::held::{Held, Place};
 use super::negotiate::best;
 use crate::api;
 use crate::format::{Content, Format};
+
+/// So many bytes of a body within the time of a request show that it gets on.
+const GETS_ON: usize = 4 << 10;
 
 /// What all requests share.
 pub(super) struct App {
@@ -229,7 +232,7 @@ impl Exchange {
             return Err(too_large(most));
         }
         let time = self.app.config.request_time;
-        let bytes = in_time(time, collect(body.into_data_stream(), most)).await?;
+        let bytes = collect(body.into_data_stream(), most, time).await?;
         Ok(match scope {
             Some(scope) => format.decode_for(bytes, scope)?,
             None => format.decode(bytes)?,
@@ -241,26 +244,33 @@ async fn in_time<T, E: Into<Failure>>(
     time: Duration,
     work: impl Future<Output = Result<T, E>>,
 ) -> Result<T, Failure> {
-    let Ok(done) = timeout(time, work).await else {
-        let error = Error::new(ErrorKind::Timeout, "the request took too long");
-        return Err(error.retrying(Retry::Later(None)).into());
-    };
-    done.map_err(Into::into)
+    timeout(time, work).await.map_err(|_| too_late())?.map_err(Into::into)
+}
+
+fn too_late() -> Failure {
+    let error = Error::new(ErrorKind::Timeout, "the request took too long");
+    error.retrying(Retry::Later(None)).into()
 }
 
 fn too_large(most: usize) -> Failure {
     let message = format!("the body is over the limit of {most} bytes");
-    Failure::new(StatusCode::PAYLOAD_TOO_LARGE, message)
+    Error::new(ErrorKind::TooLarge, message).into()
 }
 
-/// Reads a body of which no more than that is taken: this stands behind what unpacks it.
-async fn collect(mut body: BodyDataStream, most: usize) -> Result<Bytes, Failure> {
+/// Reads a body of which no more than that is taken: this stands behind what unpacks it. The time bounds how long it may
+/// stand still, not how long it takes: each [`GETS_ON`] bytes give it anew.
+async fn collect(mut body: BodyDataStream, most: usize, time: Duration) -> Result<Bytes, Failure> {
     let mut all: Option<BytesMut> = None;
     let mut first = Bytes::new();
-    while let Some(part) = body.next().await {
+    let (mut due, mut moved) = (Instant::now() + time, 0);
+    while let Some(part) = timeout_at(due, body.next()).await.map_err(|_| too_late())? {
         let part = part.map_err(|e| {
             Failure::new(StatusCode::BAD_REQUEST, format!("the body could not be read: {e}"))
         })?;
+        moved += part.len();
+        if moved >= GETS_ON {
+            (due, moved) = (Instant::now() + time, 0);
+        }
         let before = all.as_ref().map_or(first.len(), BytesMut::len);
         if part.len() > most.saturating_sub(before) {
             return Err(too_large(most));

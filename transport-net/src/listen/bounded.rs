@@ -5,16 +5,19 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use sync_core::transport::Activity;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Sleep, sleep};
 
+use crate::Counted;
+
 /// A TCP connection. It goes wherever the connection goes, also where a link is made of it, so its place is free when the
 /// socket is closed and not before.
 #[derive(Debug)]
 pub(super) struct Bounded {
-    socket: TcpStream,
+    socket: Counted<TcpStream>,
     patience: Duration,
     /// Runs while the socket takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
@@ -23,7 +26,13 @@ pub(super) struct Bounded {
 
 impl Bounded {
     /// Cuts a connection that takes nothing for as long as `patience`.
-    pub(super) fn new(socket: TcpStream, patience: Duration, place: OwnedSemaphorePermit) -> Self {
+    pub(super) fn new(
+        socket: TcpStream,
+        activity: Activity,
+        patience: Duration,
+        place: OwnedSemaphorePermit,
+    ) -> Self {
+        let socket = Counted::new(socket, activity);
         Self { socket, patience, stalled: None, _place: place }
     }
 
@@ -31,7 +40,7 @@ impl Bounded {
     fn in_time<T>(
         &mut self,
         cx: &mut Context<'_>,
-        write: impl FnOnce(Pin<&mut TcpStream>, &mut Context<'_>) -> Poll<io::Result<T>>,
+        write: impl FnOnce(Pin<&mut Counted<TcpStream>>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         let written = write(Pin::new(&mut self.socket), cx);
         if written.is_ready() {

@@ -19,6 +19,7 @@ use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use sync_core::error::{Error, ErrorKind, Result};
+use sync_core::transport::Activity;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -39,7 +40,8 @@ const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 #[derive(Clone, Copy, Debug)]
 pub struct RemoteAddress(pub SocketAddr);
 
-/// Serves an app on a socket until `stop` completes, with the bounds of [`ListenConfig::default`]. It returns when what was
+/// Serves an app on a socket until `stop` completes, with the bounds of [`ListenConfig::default`]. Each request carries the
+/// [`Activity`] of its connection as an extension. It returns when what was
 /// asked by then is answered; links that are open are their handler's to close. If this future is dropped, connections end
 /// as if `stop` had completed, and nobody waits for them.
 ///
@@ -133,10 +135,13 @@ impl Door {
             loop {
                 let place = self.place().await?;
                 let (connection, address) = next(socket).await?;
-                let connection = Bounded::new(connection, self.config.write_timeout, place);
+                let activity = Activity::default();
+                let patience = self.config.write_timeout;
+                let connection = Bounded::new(connection, activity.clone(), patience, place);
                 let (app, config) = (self.app.clone(), self.config.clone());
                 let shaking = shake(connection);
-                tokio::spawn(serve(shaking, address, app, config, stopped.clone()));
+                let from = (RemoteAddress(address), activity);
+                tokio::spawn(serve(shaking, from, app, config, stopped.clone()));
             }
         };
         tokio::select! {
@@ -188,7 +193,7 @@ async fn next(socket: &TcpListener) -> Result<(TcpStream, SocketAddr)> {
 /// Serves one connection to its end, or until it became a link.
 async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     shaking: impl Future<Output = io::Result<S>>,
-    address: SocketAddr,
+    (RemoteAddress(address), activity): (RemoteAddress, Activity),
     app: Router,
     config: ListenConfig,
     mut stopped: watch::Receiver<bool>,
@@ -206,6 +211,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(RemoteAddress(address)));
+        request.extensions_mut().insert(activity.clone());
         app.call(request)
     });
     let connection = http1::Builder::new()

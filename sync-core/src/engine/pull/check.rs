@@ -27,6 +27,17 @@ impl Pull {
         }
     }
 
+    /// Bytes came from the server: what was asked gets its time anew.
+    pub(in crate::engine) fn bytes_moved(&mut self, until: Now) {
+        match &mut self.asked {
+            Asked::Chunk { deadline, .. }
+            | Asked::Live { check: Check::Asked { deadline, .. }, .. } => {
+                *deadline = until.max(*deadline);
+            }
+            Asked::Nothing | Asked::Live { .. } => {}
+        }
+    }
+
     /// Whether somebody wants to know, and does not yet.
     pub(super) fn is_checking(&self) -> bool {
         matches!(self.asked, Asked::Live { check: Check::Due | Check::Asked { .. }, .. })

@@ -15,12 +15,28 @@ impl Engine {
             return;
         }
         let mut outputs = Vec::new();
+        if pull.pause.is_some() {
+            // An attempt has failed: this one waits as well.
+            pull.owed = Some(reset);
+            pull.restart(scope, &mut outputs);
+            return self.outputs.extend(outputs);
+        }
         // The storage finishes a chunk that it is applying before it resets; nobody waits for that answer any more.
         pull.storage = Storage::Resetting(reset);
         pull.restart(scope, &mut outputs);
         pull.head = None;
         self.outputs.extend(outputs);
         self.out(Output::Reset { scope: scope.clone(), reset });
+    }
+
+    /// The pause is over for which a reset waited. Answers whether one did.
+    pub(in crate::engine) fn begin_owed_reset(&mut self, scope: &Scope) -> bool {
+        let owed = self.scopes.get_mut(scope).and_then(|machine| machine.pull.owed.take());
+        let is_owed = owed.is_some();
+        if let Some(reset) = owed {
+            self.begin_reset(scope, reset);
+        }
+        is_owed
     }
 
     /// The server's greeting left out a scope: what of it is here has to leave. Answers whether anything does.
@@ -55,7 +71,8 @@ impl Engine {
         pull.storage = Storage::Idle;
         match result {
             Ok(()) => {
-                *pull = Pull { refused: pull.refused, ..Pull::new(Checkpoint::default()) };
+                let fresh = Pull::new(Checkpoint::default(), self.options.first_pull_bytes);
+                *pull = Pull { refused: pull.refused, backoff: pull.backoff, ..fresh };
                 // What verdicts named is gone from the device; the log may have another life when access comes back.
                 machine.push.forget_positions();
                 self.tell(Event::ScopeGone(scope.clone()));
@@ -87,15 +104,29 @@ impl Engine {
                     // What was lost is offered again, and a batch in flight is pushed again in the new epoch.
                     self.push_again(scope);
                 }
+                self.count_reset(now, scope);
                 self.form(scope);
                 self.advance_pull(now, scope);
             }
-            Err(failure) if failure.retry == Retry::Never => self.fail_pull(now, scope, failure),
-            // The next greeting finds the same and asks for the same reset.
-            Err(_) => {
-                let failure = Failure { kind: ErrorKind::Storage, retry: Retry::Reconnect };
-                self.fail_pull(now, scope, failure);
+            Err(failure) if failure.retry == Retry::Never => self.stall_pull(now, scope, failure),
+            Err(failure) => {
+                pull.owed = Some(reset);
+                let failure = Failure { kind: failure.kind, retry: Retry::Later(None) };
+                self.stall_pull(now, scope, failure);
             }
+        }
+    }
+
+    /// The first reset of a row is followed at once by a pull; those that follow soon are failed attempts.
+    fn count_reset(&mut self, now: Now, scope: &Scope) {
+        let Some(machine) = self.scopes.get_mut(scope) else { return };
+        let (pull, policy) = (&mut machine.pull, &self.options.retry);
+        let is_first = pull.resets.is_fresh(now, policy);
+        let until = pull.resets.failure(now, Retry::Later(None), policy, &mut self.chance);
+        if !is_first && policy.enabled && !mutant!(ResetsAtOnce) {
+            pull.pause = Some(until);
+            let failure = Failure { kind: ErrorKind::Superseded, retry: Retry::Later(None) };
+            self.tell(Event::Stalled(scope.clone(), failure));
         }
     }
 }

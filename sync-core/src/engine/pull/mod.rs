@@ -1,6 +1,7 @@
 //! Catching up and following live: chunks come in, one is applied at a time, a few wait.
 
 mod check;
+mod failing;
 mod given_up;
 
 use std::collections::VecDeque;
@@ -9,12 +10,13 @@ use check::Check;
 
 use super::acknowledge::Acknowledged;
 use super::retry::Backoff;
+use super::unit::Unit;
 use super::{
     ChunkMeta, Delivery, Engine, Event, Failure, Output, ScopeGreeting, ScopeMachine,
     ScopeProgress, Ticket,
 };
 use crate::clock::Now;
-use crate::error::{ErrorKind, Retry};
+use crate::error::ErrorKind;
 use crate::model::{Checkpoint, Cursor, Reset, Scope, Seq};
 
 /// What was asked of the server.
@@ -23,7 +25,7 @@ enum Asked {
     /// Nothing.
     Nothing,
     /// A chunk.
-    Chunk { ticket: Ticket, deadline: Now },
+    Chunk { ticket: Ticket, since: Now, deadline: Now },
     /// A live stream; whether its next event was asked for, and what is asked beside it.
     Live { ticket: Ticket, polled: bool, check: Check },
 }
@@ -53,9 +55,18 @@ pub(super) struct Pull {
     head: Option<Seq>,
     /// Whether the chunk that came last reached its head.
     reached_head: bool,
-    /// No request before this.
+    /// No request before this. It outlives the link: another link does not make the same pull work.
     pause: Option<Now>,
+    /// The attempts since the position moved.
     backoff: Backoff,
+    /// The resets in a row: each moves the position back, so that reaching the head again is no progress.
+    resets: Backoff,
+    /// A reset that waits for the end of the pause.
+    owed: Option<Reset>,
+    /// What was asked brought nothing, and was asked again at once, since the position moved.
+    again: bool,
+    /// How much a chunk may hold.
+    unit: Unit,
     /// Trying again cannot help.
     pub(super) refused: Option<ErrorKind>,
     /// The server refused to let the scope be seen, and is asked by another greeting whether that is what it means.
@@ -69,7 +80,7 @@ pub(super) struct Pull {
 }
 
 impl Pull {
-    pub(super) fn new(checkpoint: Checkpoint) -> Self {
+    pub(super) fn new(checkpoint: Checkpoint, unit: usize) -> Self {
         Self {
             ahead: checkpoint.cursor(),
             checkpoint,
@@ -80,6 +91,10 @@ impl Pull {
             reached_head: false,
             pause: None,
             backoff: Backoff::default(),
+            resets: Backoff::default(),
+            owed: None,
+            again: false,
+            unit: Unit::new(unit),
             refused: None,
             doubted: false,
             catching_up: false,
@@ -96,6 +111,11 @@ impl Pull {
     /// When the attempt after a failed one begins.
     pub(super) fn pause(&self) -> Option<Now> {
         self.pause
+    }
+
+    /// A wait for the next attempt ends.
+    pub(super) fn end_pause(&mut self) {
+        self.pause = None;
     }
 
     pub(super) fn is_overdue(&self, now: Now) -> bool {
@@ -170,7 +190,11 @@ impl Pull {
         if !mutant!(RequestOutlivesLink) {
             self.asked = Asked::Nothing;
         }
-        self.pause = None;
+        if mutant!(PullPauseEndsWithLink) {
+            self.pause = None;
+        }
+        // If the position still means nothing, the next greeting says so.
+        self.owed = None;
         self.reached_head = false;
         self.head = None;
         self.acknowledged = Acknowledged::No;
@@ -221,9 +245,9 @@ impl Engine {
             Asked::Live { ticket: stream, polled, check: Check::Due } => {
                 let check = Check::Asked { ticket, deadline };
                 pull.asked = Asked::Live { ticket: stream, polled: true, check };
-                let cursor = pull.ahead.clone();
+                let (cursor, limits) = (pull.ahead.clone(), pull.unit.limits());
                 self.last_ticket = ticket.0;
-                self.out(Output::Pull { scope: scope.clone(), ticket, cursor });
+                self.out(Output::Pull { scope: scope.clone(), ticket, cursor, limits });
                 if !polled {
                     self.out(Output::NextLive { scope, ticket: stream });
                 }
@@ -234,18 +258,18 @@ impl Engine {
                 self.out(Output::NextLive { scope, ticket });
             }
             Asked::Nothing if pull.reached_head && live => {
-                let cursor = pull.ahead.clone();
+                let (cursor, limits) = (pull.ahead.clone(), pull.unit.limits());
                 pull.asked = Asked::Live { ticket, polled: true, check: Check::None };
                 self.last_ticket = ticket.0;
-                self.out(Output::Subscribe { scope: scope.clone(), ticket, cursor });
+                self.out(Output::Subscribe { scope: scope.clone(), ticket, cursor, limits });
                 self.out(Output::NextLive { scope, ticket });
             }
             Asked::Nothing if pull.reached_head && pull.ahead.after >= seen => {}
             Asked::Nothing => {
-                let cursor = pull.ahead.clone();
-                pull.asked = Asked::Chunk { ticket, deadline };
+                let (cursor, limits) = (pull.ahead.clone(), pull.unit.limits());
+                pull.asked = Asked::Chunk { ticket, since: now, deadline };
                 self.last_ticket = ticket.0;
-                self.out(Output::Pull { scope, ticket, cursor });
+                self.out(Output::Pull { scope, ticket, cursor, limits });
             }
         }
     }
@@ -262,8 +286,14 @@ impl Engine {
             return self.out(Output::Discard { payload });
         };
         let pull = &mut machine.pull;
+        let is_live = matches!(pull.asked, Asked::Live { ticket: t, .. } if t == ticket);
         match pull.asked {
-            Asked::Chunk { ticket: t, .. } if t == ticket => pull.asked = Asked::Nothing,
+            Asked::Chunk { ticket: t, since, .. } if t == ticket => {
+                pull.asked = Asked::Nothing;
+                if let Ok(Delivery::Chunk(meta)) = &result {
+                    pull.unit.carried(meta.weight, now.since(since));
+                }
+            }
             Asked::Live { ticket: t, check, .. } if t == ticket => {
                 pull.asked = Asked::Live { ticket, polled: false, check };
             }
@@ -274,39 +304,42 @@ impl Engine {
             _ => return self.out(Output::Discard { payload }),
         }
         match result {
+            Ok(Delivery::Chunk(meta)) if is_live && self.is_old_news(scope, &meta) => {
+                self.out(Output::Discard { payload });
+                self.move_nothing(now, scope);
+                self.advance_pull(now, scope);
+            }
             Ok(Delivery::Chunk(meta)) => self.take_chunk(now, scope, payload, meta),
             Ok(Delivery::Reset(reset)) => {
                 self.out(Output::Discard { payload });
                 self.begin_reset(scope, reset);
             }
-            Err(failure) => self.fail_pull(now, scope, failure),
+            Err(failure) => self.fail_pull(now, scope, failure, !is_live),
         }
     }
 
     fn take_chunk(&mut self, now: Now, scope: &Scope, payload: Ticket, meta: ChunkMeta) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let pull = &mut machine.pull;
-        let mut outputs = Vec::new();
-        let mut started = false;
-        if meta.after == pull.ahead.after {
-            // A chunk that the server kept in memory names the head as it was then, which is not the newest one.
-            let head = meta.head.max(pull.head.unwrap_or_default());
-            pull.head = Some(head);
-            pull.ahead = meta.follow(&pull.ahead);
-            pull.reached_head = meta.next >= head;
-            started = !pull.reached_head && !pull.catching_up;
-            pull.catching_up |= started;
-            if mutant!(LiveDroppedWhileApplying) && pull.storage == Storage::Applying {
-                pull.checkpoint.position = meta.next;
-                return self.out(Output::Discard { payload });
-            }
-            pull.waiting.push_back((payload, meta));
-        } else {
+        if meta.after != pull.ahead.after {
             // Out of place: the storage would refuse it. Ask again from where we stand.
-            outputs.push(Output::Discard { payload });
-            pull.restart(scope, &mut outputs);
+            self.out(Output::Discard { payload });
+            self.move_nothing(now, scope);
+            self.apply_next(scope);
+            return self.advance_pull(now, scope);
         }
-        self.outputs.extend(outputs);
+        // A chunk that the server kept in memory names the head as it was then, which is not the newest one.
+        let head = meta.head.max(pull.head.unwrap_or_default());
+        pull.head = Some(head);
+        pull.ahead = meta.follow(&pull.ahead);
+        pull.reached_head = meta.next >= head;
+        let started = !pull.reached_head && !pull.catching_up;
+        pull.catching_up |= started;
+        if mutant!(LiveDroppedWhileApplying) && pull.storage == Storage::Applying {
+            pull.checkpoint.position = meta.next;
+            return self.out(Output::Discard { payload });
+        }
+        pull.waiting.push_back((payload, meta));
         if started {
             self.tell(Event::CatchUpStarted(scope.clone()));
         }
@@ -346,40 +379,52 @@ impl Engine {
         match result {
             Ok((true, checkpoint)) => {
                 // A sync without news has nothing to tell the server.
-                if stands_elsewhere(&pull.checkpoint, &checkpoint) {
+                let moved = stands_elsewhere(&pull.checkpoint, &checkpoint);
+                if moved {
                     pull.acknowledged = pull.acknowledged.after_a_move();
                 }
+                let has_progress = moved || pull.checkpoint.bookmark != checkpoint.bookmark;
                 pull.checkpoint = checkpoint;
                 pull.pulled += meta.map_or(0, |m| m.entries as u64);
-                self.after_applied(scope);
+                self.after_applied(now, scope, has_progress);
             }
             Ok((false, checkpoint)) => {
                 pull.checkpoint = checkpoint;
-                let mut outputs = Vec::new();
-                pull.restart(scope, &mut outputs);
-                self.outputs.extend(outputs);
+                self.move_nothing(now, scope);
             }
-            Err(failure) => return self.fail_pull(now, scope, failure),
+            Err(failure) => return self.fail_pull(now, scope, failure, true),
         }
         self.apply_next(scope);
         self.advance_pull(now, scope);
     }
 
-    fn after_applied(&mut self, scope: &Scope) {
-        self.backoff.success();
+    fn after_applied(&mut self, now: Now, scope: &Scope, has_progress: bool) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let pull = &mut machine.pull;
-        pull.backoff.success();
         pull.doubted = false;
+        if has_progress {
+            pull.backoff.success();
+            pull.again = false;
+        }
         let ScopeProgress { position, head, .. } = pull.progress();
         let done = pull.reached_head && pull.waiting.is_empty();
+        let is_idle = pull.waiting.is_empty();
+        // A log that ends below what a verdict named is asked again, and so is one that says that more follows.
+        let is_behind = !done || pull.ahead.after < machine.push.settled_up_to();
         let caught_up = done && std::mem::take(&mut pull.catching_up);
+        if has_progress {
+            self.backoff.success();
+            self.tell(Event::Advanced(scope.clone()));
+        }
         self.tell(Event::CheckpointMoved { scope: scope.clone(), position, head });
         if done {
             self.acknowledge(scope);
         }
         if caught_up {
             self.tell(Event::CatchUpDone(scope.clone()));
+        }
+        if is_idle && !has_progress && is_behind {
+            self.move_nothing(now, scope);
         }
     }
 
@@ -391,39 +436,6 @@ impl Engine {
             pull.checkpoint.position = pull.checkpoint.position.max(push.settled_up_to());
             pull.ahead = pull.checkpoint.cursor();
         }
-    }
-
-    /// A pull, a live stream or the storage failed.
-    fn fail_pull(&mut self, now: Now, scope: &Scope, failure: Failure) {
-        let link_is_bad = Self::needs_new_link(&failure) || failure.kind == ErrorKind::Superseded;
-        let Some(machine) = self.scopes.get_mut(scope) else { return };
-        let pull = &mut machine.pull;
-        if mutant!(StreamNotReopened) && matches!(pull.asked, Asked::Live { .. }) {
-            pull.asked = Asked::Live { ticket: Ticket(0), polled: true, check: Check::None };
-            return;
-        }
-        let mut outputs = Vec::new();
-        pull.restart(scope, &mut outputs);
-        if link_is_bad {
-            self.outputs.extend(outputs);
-            return self.lose_link_to(now, failure);
-        }
-        if failure.kind == ErrorKind::PermissionDenied
-            && !std::mem::replace(&mut pull.doubted, true)
-        {
-            // It may be a gateway's word, or old: the greeting says what the server means.
-            self.outputs.extend(outputs);
-            return self.lose_link_to(now, Failure { retry: Retry::Reconnect, ..failure });
-        }
-        if failure.retry == Retry::Never || !self.options.retry.enabled {
-            pull.refused = Some(failure.kind);
-            self.outputs.extend(outputs);
-            return self.tell(Event::ScopeRefused(scope.clone(), failure.kind));
-        }
-        let until = pull.backoff.failure(now, failure.retry, &self.options.retry, &mut self.chance);
-        pull.pause = Some(until);
-        self.outputs.extend(outputs);
-        self.tell(Event::Stalled(scope.clone(), failure));
     }
 }
 

@@ -23,7 +23,7 @@ use super::{Compression, Fused, Wire, payload};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::model::{PushBatch, Reset, Verdicts};
 use crate::protocol::{Ack, Goodbye, Message, Payload, Pull, Push};
-use crate::transport::{Connection, Delivery, FrameLink};
+use crate::transport::{Activity, Connection, Delivery, FrameLink, Moved};
 
 /// The client's side of a connection over a framed link.
 #[derive(Debug)]
@@ -34,6 +34,7 @@ pub struct FramedConnection {
     compression: Option<Arc<dyn Compression>>,
     max_payload: usize,
     window: u32,
+    activity: Option<Activity>,
 }
 
 /// What the task is told beside the queue, so that it hears of it even when the queue is full.
@@ -119,7 +120,7 @@ impl FramedConnection {
         let (commands, queue) = mpsc::channel(options.queue.max(1));
         let (tell, fate) = watch::channel(None);
         let signals = Arc::new(Signals::default());
-        let compression = wire.compression().cloned();
+        let (compression, activity) = (wire.compression().cloned(), link.activity.clone());
         let now = Instant::now();
         let task = Task {
             wire,
@@ -138,6 +139,8 @@ impl FramedConnection {
             window: options.window.max(1),
             heartbeat,
             heard: now,
+            read: link.activity.as_ref().map_or(0, |activity| activity.moved().down),
+            activity: link.activity,
             sent: now,
             pings: 0,
             pong: None,
@@ -145,7 +148,7 @@ impl FramedConnection {
         };
         tokio::spawn(task.live_and_die(tell));
         let (max_payload, window) = (options.max_payload, options.window.max(1));
-        Self { commands, signals, fate: Fate(fate), compression, max_payload, window }
+        Self { commands, signals, fate: Fate(fate), compression, max_payload, window, activity }
     }
 
     /// The message as it travels. One that is too long fails alone: on the link it would fail everything, again and again.
@@ -153,7 +156,7 @@ impl FramedConnection {
         let payload = payload(message, self.compression.as_deref());
         let length = payload.bytes().len();
         if length > self.max_payload {
-            return Err(Error::new(ErrorKind::InvalidInput, "the message is over the limit")
+            return Err(Error::new(ErrorKind::TooLarge, "the message is over the limit")
                 .with("bytes", length)
                 .with("limit", self.max_payload));
         }
@@ -227,6 +230,10 @@ impl Connection for FramedConnection {
 
     async fn renew(&self, token: String) -> Result<()> {
         self.ask(Expects::Done, &Message::Auth(token)).await.map(drop)
+    }
+
+    fn moved(&self) -> Option<Moved> {
+        self.activity.as_ref().map(Activity::moved)
     }
 
     async fn lost(&self) -> Error {

@@ -30,7 +30,7 @@ use crate::framed::live::due;
 use crate::framed::transport::{broken, dismissed, ended};
 use crate::framed::{Fused, Wire};
 use crate::protocol::{Goodbye, Message, Payload};
-use crate::transport::Delivery;
+use crate::transport::{Activity, Delivery};
 
 /// Messages that may wait for the link before more commands are taken.
 const BURST: usize = 8;
@@ -139,6 +139,9 @@ pub(super) struct Task {
     pub(super) heartbeat: Duration,
     /// When something came last.
     pub(super) heard: Instant,
+    pub(super) activity: Option<Activity>,
+    /// How many bytes had come when that was looked at last.
+    pub(super) read: u64,
     /// When something was sent last.
     pub(super) sent: Instant,
     pub(super) pings: u64,
@@ -226,6 +229,11 @@ impl Task {
 
     fn keep_the_heartbeat(&mut self) -> Result<()> {
         let now = Instant::now();
+        // A large frame may take longer than the server may be silent: bytes of it are a sign of life too.
+        let read = self.activity.as_ref().map_or(0, |activity| activity.moved().down);
+        if std::mem::replace(&mut self.read, read) < read && !mutant!(DeadlinesIgnoreBytes) {
+            self.heard = now;
+        }
         if now >= self.heard + self.heartbeat * 3 {
             return Err(Error::new(ErrorKind::Timeout, "nothing was heard of the server")
                 .with("seconds", (now - self.heard).as_secs_f32()));

@@ -1,13 +1,15 @@
 //! Forming a batch, and settling it.
 
+use std::collections::BTreeSet;
+
 use super::transaction::{Transaction, read_meta};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
-    BaseRef, Change, DocumentKey, DocumentState, Limits, LogMark, PushBatch, PushId, Scope,
-    Verdict, VerdictKind, Verdicts, digest_of, digest_of_state,
+    BaseRef, Change, DocumentKey, DocumentState, Limits, LogMark, PushBatch, PushId, RejectionCode,
+    Scope, Verdict, VerdictKind, Verdicts, digest_of, digest_of_state,
 };
 use crate::replica::failures::Failures;
-use crate::replica::record::{BatchRow, Carried, InFlight, Record};
+use crate::replica::record::{BatchRow, Carried, Edit, InFlight, Record};
 use crate::replica::rows::{OutboxPlace, ReplicaReads, ReplicaRows};
 use crate::replica::rules::{self, RuleContext};
 use crate::replica::stamping::{self, Parent};
@@ -16,6 +18,10 @@ use crate::resolver::Resolvers;
 
 /// The batch in flight of a scope, or else a new one made of the oldest entries of its outbox; none if there is nothing
 /// to push.
+///
+/// A batch in flight never changes. If it is over the limits and holds more than one local transaction, its recall is
+/// returned instead: once the server has promised not to take it, smaller ones are formed. Nothing is remembered of that: a
+/// later call with larger limits returns the batch itself again, and the server answers as it answered the recall.
 ///
 /// # Errors
 /// `Superseded` for an old lease. Else as the rows.
@@ -36,11 +42,14 @@ pub fn next_push(
         }
         batch.attempts = batch.attempts.saturating_add(1);
         rows.put_batch(scope, Some(&batch))?;
-        let read = read_batch(rows, &cx.resolvers, scope, &batch)?;
+        let read = read_batch(rows, &cx.resolvers, scope, &batch, limits)?;
         if read.recall.is_none() || !mutant!(NothingRecalled) {
             return Ok(Some(read));
         }
         dissolve(Transaction::begin_synced(rows, scope)?, cx, &batch)?;
+    }
+    if limits == Limits::NONE {
+        return Ok(None);
     }
     let chosen = choose(rows, &cx.resolvers, scope, limits)?;
     if chosen.is_empty() {
@@ -140,24 +149,31 @@ fn put_in_flight(
     record
 }
 
-/// The batch as it was formed, or its recall if something of it was erased since.
+/// The batch as it was formed, or its recall: if something of it was erased since, and if it is over the limits and can
+/// be divided.
 fn read_batch(
     rows: &dyn ReplicaReads,
     resolvers: &Resolvers,
     scope: &Scope,
     row: &BatchRow,
+    limits: Limits,
 ) -> Result<PushBatch> {
+    let mut transactions = BTreeSet::new();
     let mut changes = Vec::with_capacity(row.keys.len());
     let mut withdrawn = Vec::with_capacity(row.keys.len());
     for key in &row.keys {
         let record = rows.record(key)?.ok_or_else(|| damaged(key))?;
+        transactions.extend(record.edit().map(|e| e.transaction));
         withdrawn.push(record.in_flight().and_then(InFlight::withdrawn));
         changes.push(read_change(resolvers, key, &record)?);
     }
     let mark = rows.scope(scope)?.and_then(|row| row.checkpoint.mark);
     let (scope, replica, id) = (scope.clone(), row.replica, row.id);
     let batch = PushBatch { scope, replica, id, changes, recall: None, mark };
-    if withdrawn.iter().all(Option::is_none) {
+    let is_over = batch.weight() > limits.bytes || batch.changes.len() > limits.documents;
+    let is_divisible = transactions.len() > 1 || limits == Limits::NONE;
+    let is_recalled = is_over && is_divisible && !mutant!(LargeBatchKept);
+    if withdrawn.iter().all(Option::is_none) && !is_recalled {
         return Ok(batch);
     }
     let digest = digest_of(batch.changes.iter().zip(withdrawn).map(|(change, withdrawn)| {
@@ -278,6 +294,12 @@ fn settle_one(
     }
     tx.committed.taken += 1;
     tx.report(key, outcome.decided);
+    match outcome.refused.is_some() || is_further(&old, &record, &verdict.kind) {
+        true => tx.committed.progressed += 1,
+        false => {
+            tx.committed.unmoved.get_or_insert_with(|| (key.clone(), verdict.kind.clone()));
+        }
+    }
     if let (Some(refused), VerdictKind::Rejected(rejection)) = (outcome.refused, &verdict.kind) {
         let erases = refused.0.erased.is_some();
         tx.quarantine(cx.now, key, refused, rejection)?;
@@ -290,4 +312,23 @@ fn settle_one(
         return tx.save_settled(key, &old, record);
     }
     tx.save(key, Some(&old), record, Origin::Remote)
+}
+
+/// Whether a verdict brought an edit further: it is gone, left to the app, or on another base than before, or the state
+/// that was decided about is not the newest one any more. A new stamp alone is no progress.
+fn is_further(old: &Record, new: &Record, verdict: &VerdictKind) -> bool {
+    let (Some(before), Some(after)) = (old.edit(), new.edit()) else { return true };
+    let base = |edit: &Edit| {
+        let base = edit.base.as_ref();
+        (base.map(|b| (b.epoch, b.seq, b.state.revision)), edit.unlogged)
+    };
+    let is_decided = match verdict {
+        VerdictKind::Conflict => false,
+        VerdictKind::Rejected(rejection) => !matches!(rejection.code, RejectionCode::Clock { .. }),
+        VerdictKind::Accepted | VerdictKind::Superseded | VerdictKind::Merged => true,
+    };
+    let pushed = old.in_flight().map(|f| f.revision);
+    let is_edited = pushed != old.current.as_ref().map(|c| c.revision);
+    let is_free = new.pushable().is_some();
+    base(before) != base(after) || old.known != new.known || !is_free || (is_decided && is_edited)
 }

@@ -12,6 +12,7 @@ use crate::protocol::{Goodbye, Message, WireError};
 use crate::server::peer::Served;
 use crate::server::session::SessionInput;
 use crate::server::tail::SharedChunk;
+use crate::transport::Activity;
 
 /// How long a link that is of no more use may take to carry the reason.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -51,11 +52,16 @@ impl Link<'_> {
 
     /// Tells who broke the protocol what was wrong, if the link still carries it.
     pub(super) async fn hang_up(&mut self, error: &Error) {
-        if error.kind() != ErrorKind::Protocol {
-            return;
-        }
-        let goodbye = Goodbye { reason: error.message().to_owned(), retry_after: None };
-        let frame = self.wire.encode(0, &Message::Goodbye(goodbye));
+        let message = match error.kind() {
+            ErrorKind::Protocol => {
+                let reason = error.message().to_owned();
+                Message::Goodbye(Goodbye { reason, retry_after: None })
+            }
+            // A goodbye has no kind: the replica has to know that it was the size.
+            ErrorKind::TooLarge => Message::Failed(WireError::from(error)),
+            _ => return,
+        };
+        let frame = self.wire.encode(0, &message);
         let farewell = async {
             self.outgoing.send(frame).await?;
             self.outgoing.close().await
@@ -64,18 +70,36 @@ impl Link<'_> {
         let _ = timeout(FAREWELL, farewell).await;
     }
 
-    /// Sends a frame; who does not take it for too long is gone.
+    /// Sends a frame; a replica that takes nothing of it for too long is gone.
     async fn send_frame(&mut self, frame: Bytes) -> Result<()> {
+        let (patience, activity) = (self.patience, self.activity.clone());
         let mut sending = self.outgoing.send(frame);
         let sent = match (&mut sending).now_or_never() {
-            Some(sent) => Ok(sent),
+            Some(sent) => sent,
             // In a box, for nearly every task waits elsewhere and should not have room for this.
-            None => Box::pin(timeout(self.patience, sending)).await,
+            None => Box::pin(in_time(patience, activity, sending)).await,
         };
-        let late = |_| Err(Error::new(ErrorKind::Timeout, "the replica takes nothing any more"));
-        sent.unwrap_or_else(late)?;
+        sent?;
         self.input(SessionInput::Sent);
         Ok(())
+    }
+}
+
+/// Waits for a frame to be sent as long as bytes move.
+async fn in_time(
+    patience: Duration,
+    activity: Option<Activity>,
+    mut sending: impl Future<Output = Result<()>> + Unpin,
+) -> Result<()> {
+    let written = || activity.as_ref().map_or(0, |activity| activity.moved().up);
+    loop {
+        let before = written();
+        if let Ok(sent) = timeout(patience, &mut sending).await {
+            return sent;
+        }
+        if written() == before {
+            return Err(Error::new(ErrorKind::Timeout, "the replica takes nothing any more"));
+        }
     }
 }
 

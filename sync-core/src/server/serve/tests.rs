@@ -13,11 +13,11 @@ use crate::error::Result;
 use crate::framed::{Wire, memory_link};
 use crate::kv::{Batch, KvOptions, MemoryKv, OrderedKv, Visit, open_server};
 use crate::model::{Cursor, Limits, ReplicaId, Scope, Seq};
-use crate::protocol::{Hello, Message, Pull, VERSIONS};
-use crate::server::follow::tests::{Looks, push};
+use crate::protocol::{Hello, Message, Pull, Push, VERSIONS};
+use crate::server::follow::tests::{Looks, batch_of, push};
 use crate::server::{Hooks, Served, Server, ServerOptions};
 use crate::storage::Durability;
-use crate::transport::FrameLink;
+use crate::transport::{Activity, FrameLink};
 
 /// Counts what is read.
 #[derive(Debug, Default)]
@@ -103,6 +103,56 @@ async fn a_live_stream_at_the_head_is_looked_at_once_a_heartbeat_and_no_more() {
     assert!((heartbeats - 1..=heartbeats + 1).contains(&looks), "{looks} in {heartbeats}");
     drop(here.outgoing);
     serving.await.unwrap().unwrap();
+    reading.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_verdicts_of_a_push_are_sent_before_what_it_appended() {
+    let server = server(&Arc::default(), Hooks::default());
+    push(&server, 1).await;
+    let (mut here, there) = memory_link(8);
+    let serving = tokio::spawn(async move { server.serve_link(there).await });
+    let mut wire = Wire::new(1 << 20);
+    listen(&mut here, &mut wire).await;
+    let frame = here.incoming.next().await.unwrap().unwrap();
+    assert!(matches!(wire.decode(frame).unwrap(), (1, Message::Chunk(_))));
+    // Until it sleeps.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    for n in 2..=4u32 {
+        let batch = batch_of(ReplicaId([1; 16]), u64::from(n));
+        let pushed = wire.encode(n, &Message::Push(Push { batch }));
+        here.outgoing.send(pushed).await.unwrap();
+        let frame = here.incoming.next().await.unwrap().unwrap();
+        let (stream, message) = wire.decode(frame).unwrap();
+        assert!(stream == n && matches!(message, Message::Verdicts(_)), "{message:?}");
+        let frame = here.incoming.next().await.unwrap().unwrap();
+        assert!(matches!(wire.decode(frame).unwrap(), (1, Message::Chunk(_))));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    drop(here);
+    serving.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_may_take_as_long_as_its_bytes_move_in_either_direction() {
+    let server = server(&Arc::default(), Hooks::default());
+    let heartbeat = server.options().heartbeat;
+    let activity = Activity::default();
+    let (mut here, mut there) = memory_link(8);
+    there.activity = Some(activity.clone());
+    let serving = tokio::spawn(async move { server.serve_link(there).await });
+    let mut wire = Wire::new(1 << 20);
+    listen(&mut here, &mut wire).await;
+    // What the server says meanwhile is read.
+    let mut incoming = here.incoming;
+    let reading = tokio::spawn(async move { while incoming.next().await.is_some() {} });
+    for _ in 0..20 {
+        tokio::time::sleep(heartbeat).await;
+        activity.read(1_000);
+    }
+    assert!(!serving.is_finished(), "a large frame is on its way");
+    tokio::time::sleep(heartbeat * 5).await;
+    assert!(serving.is_finished(), "nothing moves any more");
     reading.await.unwrap();
 }
 

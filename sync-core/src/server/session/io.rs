@@ -92,6 +92,8 @@ pub enum SessionInput {
         /// What it is.
         request: Request,
     },
+    /// Bytes of a message came that is not whole yet.
+    Heard,
     /// The greeting was answered: whether the other side was let in.
     Greeted(bool),
     /// A request was answered.

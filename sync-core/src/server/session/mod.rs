@@ -119,6 +119,7 @@ impl Session {
                 self.heard = now;
                 self.receive(stream, request);
             }
+            SessionInput::Heard => self.heard = now,
             SessionInput::Greeted(true) => self.phase = Phase::Open,
             SessionInput::Greeted(false) => self.phase = Phase::Closed,
             SessionInput::Served { stream } => {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use sync_core::model::{DocumentKey, Revision, VerdictKind, Verdicts};
+use sync_core::model::{DocumentKey, Revision, Scope, VerdictKind, Verdicts};
 
 use super::{Fact, History, Look, Oracle, Verdict};
 use crate::sim::history::key_of;
@@ -11,21 +11,52 @@ use crate::sim::history::key_of;
 const PAYLOADS: usize = 6;
 /// A pull, a push, an acknowledgement and a live stream, for each scope.
 const REQUESTS: usize = 5;
-/// Attempts to connect within [`SPAN`] of which nothing came. Delays begin at up to 250 ms and double, so that half a minute
-/// of bad luck with the jitter, and some links that broke after they had worked, stay below.
-const ATTEMPTS: usize = 90;
-/// All of them: who gets a chunk further each time begins with the shortest delay again.
-const ALL_ATTEMPTS: usize = 300;
+/// Attempts within [`SPAN`] after which no measure moved: the position for a pull, edits that were settled for a push,
+/// either for a connection. Delays begin at up to 250 ms and double, so that half a minute of bad luck with the jitter, and
+/// some links that broke after they had worked, stay below.
+const IN_VAIN: usize = 90;
+/// All attempts to connect: a client that gets a chunk further each time begins with the shortest delay again.
+const ATTEMPTS: usize = 300;
 const SPAN: u64 = 30_000;
 /// Refusals of one state.
-const REFUSED: usize = 40;
+const REFUSED: usize = 12;
+
+/// Attempts of one kind: when each was made, and whether a measure moved after it and before the next.
+#[derive(Debug, Default)]
+struct Attempts(VecDeque<(u64, bool)>);
+
+impl Attempts {
+    fn moved(&mut self) {
+        if let Some(last) = self.0.back_mut() {
+            last.1 = true;
+        }
+    }
+
+    /// Takes note of another attempt, and counts those within the span in which nothing moved.
+    fn another(&mut self, at: u64) -> usize {
+        self.0.push_back((at, false));
+        while self.0.front().is_some_and(|(first, _)| first + SPAN < at) {
+            self.0.pop_front();
+        }
+        self.0.iter().filter(|(_, moved)| !moved).count()
+    }
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Bounded {
-    /// When each client tried, and whether that brought it further.
-    attempts: BTreeMap<usize, VecDeque<(u64, bool)>>,
+    connects: BTreeMap<usize, Attempts>,
+    pulls: BTreeMap<(usize, Scope), Attempts>,
+    pushes: BTreeMap<(usize, Scope), Attempts>,
     /// How often the server refused a state.
     refused: BTreeMap<(DocumentKey, Revision), usize>,
+}
+
+fn bounded(client: usize, what: &str, in_vain: usize) -> Verdict {
+    if in_vain > IN_VAIN {
+        let times = format!("{in_vain} times within {SPAN} ms, and nothing moved");
+        return Err(format!("client {client} {what} {times}"));
+    }
+    Ok(())
 }
 
 impl Oracle for Bounded {
@@ -47,24 +78,33 @@ impl Oracle for Bounded {
                 }
                 Ok(())
             }
-            Fact::Applied { client, before, after, .. } if before.position < after.position => {
-                if let Some(last) = self.attempts.entry(*client).or_default().back_mut() {
-                    last.1 = true;
-                }
+            // A reset begins again further back: what moves then moves for the second time.
+            Fact::Applied { client, scope, before, after, .. } if before != after => {
+                self.connects.entry(*client).or_default().moved();
+                self.pulls.entry((*client, scope.clone())).or_default().moved();
                 Ok(())
             }
-            Fact::Connects { client, at } => {
-                let attempts = self.attempts.entry(*client).or_default();
-                attempts.push_back((*at, false));
-                while attempts.front().is_some_and(|(first, _)| first + SPAN < *at) {
-                    attempts.pop_front();
-                }
-                let vain = attempts.iter().filter(|(_, worked)| !worked).count();
-                if vain > ATTEMPTS || attempts.len() > ALL_ATTEMPTS {
-                    let count = attempts.len();
-                    return Err(format!("client {client} tried {count} times within {SPAN} ms"));
-                }
+            Fact::Settled { client, scope, moved } if *moved > 0 => {
+                self.connects.entry(*client).or_default().moved();
+                self.pushes.entry((*client, scope.clone())).or_default().moved();
                 Ok(())
+            }
+            Fact::Pulls { client, scope, at } => {
+                let pulls = self.pulls.entry((*client, scope.clone())).or_default();
+                bounded(*client, &format!("asked for {scope}"), pulls.another(*at))
+            }
+            Fact::Pushes { client, scope, at } => {
+                let pushes = self.pushes.entry((*client, scope.clone())).or_default();
+                bounded(*client, &format!("pushed {scope}"), pushes.another(*at))
+            }
+            Fact::Connects { client, at } => {
+                let connects = self.connects.entry(*client).or_default();
+                let in_vain = connects.another(*at);
+                if connects.0.len() > ATTEMPTS {
+                    let count = connects.0.len();
+                    return Err(format!("client {client} connected {count} times in {SPAN} ms"));
+                }
+                bounded(*client, "connected", in_vain)
             }
             // Told again to a retry, and once more to a device that lost its power; but not for ever.
             Fact::Appended { batch, verdicts: Verdicts::Decided { verdicts, .. }, .. } => {

@@ -13,7 +13,7 @@ use sync_core::model::{
     Verdicts,
 };
 use sync_core::protocol::{Ack, Goodbye, Pull};
-use sync_core::transport::{Connection, Delivery};
+use sync_core::transport::{Connection, Delivery, Moved};
 
 use super::super::reader::Live;
 use super::TransportFault;
@@ -208,6 +208,10 @@ impl Connection for FaultyConnection {
             return Ok(());
         }
         self.ask(self.inner.renew(token)).await
+    }
+
+    fn moved(&self) -> Option<Moved> {
+        self.inner.moved()
     }
 
     async fn lost(&self) -> Error {

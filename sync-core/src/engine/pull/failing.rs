@@ -1,0 +1,114 @@
+//! Attempts that failed, and those that moved nothing.
+
+use super::check::Check;
+use super::{Asked, Pull, Storage};
+use crate::clock::Now;
+use crate::engine::retry::Chance;
+use crate::engine::{ChunkMeta, Engine, Event, Failure, RetryPolicy, ScopeMachine, Ticket};
+use crate::error::{ErrorKind, Retry};
+use crate::model::Scope;
+
+impl Pull {
+    /// An attempt failed: the next one waits.
+    fn fail(&mut self, now: Now, retry: Retry, policy: &RetryPolicy, chance: &mut Chance) {
+        self.pause = Some(self.backoff.failure(now, retry, policy, chance));
+    }
+
+    /// Whether the server was asked for documents and has not answered.
+    pub(in crate::engine) fn awaits_answer(&self) -> bool {
+        self.answer_due().is_some()
+    }
+
+    /// The link was lost. Answers whether an answer was under way on it: that attempt failed.
+    pub(in crate::engine) fn blame(
+        &mut self,
+        now: Now,
+        failure: Failure,
+        policy: &RetryPolicy,
+        chance: &mut Chance,
+    ) -> bool {
+        if !self.awaits_answer() {
+            return false;
+        }
+        self.unit.cut(None);
+        self.fail(now, failure.retry, policy, chance);
+        true
+    }
+}
+
+impl Engine {
+    /// Whether a live stream brought a chunk that moves nothing, which no server has to send.
+    pub(super) fn is_old_news(&self, scope: &Scope, meta: &ChunkMeta) -> bool {
+        let Some(ScopeMachine { pull, .. }) = self.scopes.get(scope) else { return false };
+        let is_whole = pull.checkpoint.full_pull.is_none() && pull.checkpoint.backfills.is_empty();
+        let is_at_rest = pull.waiting.is_empty() && pull.storage == Storage::Idle;
+        let is_known = pull.checkpoint.epoch == Some(meta.epoch) && meta.bookmark.is_none();
+        is_whole && is_at_rest && is_known && meta.next == meta.after
+    }
+
+    /// What was asked brought nothing. It is asked again at once, but only once: then the attempt has failed.
+    pub(super) fn move_nothing(&mut self, now: Now, scope: &Scope) {
+        let Some(machine) = self.scopes.get_mut(scope) else { return };
+        let pull = &mut machine.pull;
+        let mut outputs = Vec::new();
+        pull.restart(scope, &mut outputs);
+        self.outputs.extend(outputs);
+        if std::mem::replace(&mut pull.again, true) && !mutant!(NothingMovedAtOnce) {
+            let failure = Failure { kind: ErrorKind::Protocol, retry: Retry::Later(None) };
+            self.stall_pull(now, scope, failure);
+        }
+    }
+
+    /// A pull, a live stream or the storage failed. `counts` says whether a link that is lost for it counts as a failed
+    /// attempt of the pull: the end of a stream that had nothing to bring does not.
+    pub(in crate::engine) fn fail_pull(
+        &mut self,
+        now: Now,
+        scope: &Scope,
+        failure: Failure,
+        counts: bool,
+    ) {
+        let link_is_bad = Self::needs_new_link(&failure) || failure.kind == ErrorKind::Superseded;
+        let Some(machine) = self.scopes.get_mut(scope) else { return };
+        let pull = &mut machine.pull;
+        if mutant!(StreamNotReopened) && matches!(pull.asked, Asked::Live { .. }) {
+            pull.asked = Asked::Live { ticket: Ticket(0), polled: true, check: Check::None };
+            return;
+        }
+        let mut outputs = Vec::new();
+        pull.restart(scope, &mut outputs);
+        if counts
+            && matches!(failure.kind, ErrorKind::Network | ErrorKind::Timeout | ErrorKind::TooLarge)
+        {
+            pull.unit.cut(None);
+        }
+        if link_is_bad {
+            self.outputs.extend(outputs);
+            if counts {
+                pull.fail(now, failure.retry, &self.options.retry, &mut self.chance);
+            }
+            return self.lose_blamed_link(now, failure, counts);
+        }
+        if failure.kind == ErrorKind::PermissionDenied
+            && !std::mem::replace(&mut pull.doubted, true)
+        {
+            // It may be a gateway's word, or old: the greeting says what the server means.
+            self.outputs.extend(outputs);
+            return self.lose_link_to(now, Failure { retry: Retry::Reconnect, ..failure });
+        }
+        self.outputs.extend(outputs);
+        self.stall_pull(now, scope, failure);
+    }
+
+    /// An attempt failed on a link that works: the next one waits, or trying again cannot help.
+    pub(super) fn stall_pull(&mut self, now: Now, scope: &Scope, failure: Failure) {
+        let Some(machine) = self.scopes.get_mut(scope) else { return };
+        let pull = &mut machine.pull;
+        if failure.retry == Retry::Never || !self.options.retry.enabled {
+            pull.refused = Some(failure.kind);
+            return self.tell(Event::ScopeRefused(scope.clone(), failure.kind));
+        }
+        pull.fail(now, failure.retry, &self.options.retry, &mut self.chance);
+        self.tell(Event::Stalled(scope.clone(), failure));
+    }
+}
