@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::own_task::on_its_own;
 use super::peer::{Peer, Served};
 use super::service::OpenSession;
 use super::tail::Hub;
@@ -68,6 +70,16 @@ impl Follower {
         &self.pull.cursor
     }
 
+    /// Reads on a task of its own: a stream that is not polled, because its socket takes nothing, holds up no other reader.
+    async fn read(&self) -> Result<Served> {
+        let (peer, pull) = (self.peer.clone(), self.pull.clone());
+        let mut read = async move { peer.read(&pull).await }.boxed();
+        match (&mut read).now_or_never() {
+            Some(served) => served,
+            None => on_its_own(read).await,
+        }
+    }
+
     /// The next chunk as soon as there is something after the cursor, which moves past it; or a reset, after which the
     /// cursor is where it was. None when the server drains. A chunk may be empty, when all that moved may not be seen.
     ///
@@ -84,7 +96,7 @@ impl Follower {
             }
             // The head is noted before the read, so that nothing falls between the read and the sleep.
             self.head.borrow_and_update();
-            match self.peer.read(&self.pull).await? {
+            match self.read().await? {
                 Served::Chunk(chunk) if chunk.chunk().next <= self.pull.cursor.after => {}
                 Served::Chunk(chunk) => {
                     self.pull.cursor = self.pull.cursor.following(chunk.chunk());
@@ -119,7 +131,7 @@ pub(super) mod tests {
         Reset, ResetReason, Revision, Scope, Stamp,
     };
     use crate::server::{Access, Authorise, Hooks, Open, Principal, Server, ServerOptions};
-    use crate::storage::ServerStorage;
+    use crate::storage::{ServerStorage, ThreadOptions};
 
     fn server(storage: &Arc<dyn ServerStorage>) -> Server {
         Server::new(storage.clone(), Hooks::default(), options(), Arc::new(System))
@@ -297,5 +309,27 @@ pub(super) mod tests {
         push(&started(&restored, 3), 7).await;
         let mut follower = follow(&started(&restored, 4), cursor).await;
         assert!(matches!(follower.next().await.unwrap(), Some(Served::Reset(_))));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn followers_that_are_not_polled_hold_up_no_other() {
+        let threads = ThreadOptions { queue: 1, ..ThreadOptions::default() };
+        let options = KvOptions { threads, ..KvOptions::default() };
+        let kv = open_server(Arc::new(MemoryKv::default()), options).unwrap();
+        let storage: Arc<dyn ServerStorage> = Arc::new(kv);
+        let server = server(&storage);
+        push(&server, 1).await;
+        let mut stuck = Vec::new();
+        for _ in 0..50 {
+            stuck.push(follow(&server, Cursor::default()).await);
+        }
+        // Each is polled once, as by a connection that is then stuck in a write, with one place in the queue of the storage.
+        let mut unpolled: Vec<_> = stuck.iter_mut().map(|f| f.next().boxed()).collect();
+        for next in &mut unpolled {
+            let _ = next.now_or_never();
+        }
+        let mut other = follow(&server, Cursor::default()).await;
+        let found = timeout(Duration::from_secs(60), next(&mut other)).await;
+        assert_eq!(found.unwrap(), (Seq(0), Seq(1), 1));
     }
 }

@@ -8,6 +8,8 @@ mod hooks;
 mod in_process;
 pub mod ops;
 #[cfg(feature = "runtime")]
+mod own_task;
+#[cfg(feature = "runtime")]
 mod peer;
 pub mod record;
 pub mod rows;

@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use send::failed;
 
+use super::own_task::on_its_own;
 use super::peer::{Peer, Served};
 use super::service::Server;
 use super::session::{Found, Request, Session, SessionInput, SessionOptions, SessionOutput};
@@ -31,6 +32,9 @@ use crate::transport::{Activity, FrameLink, Moved};
 
 /// The most credit of one live stream.
 const CREDIT: u32 = 64;
+
+/// The most live streams of a link that read at a time, and so the chunks of it that wait in memory.
+const READS: usize = 2;
 
 /// How long a stream whose head moved waits for the verdicts of a push on the same connection.
 const GRACE: Duration = Duration::from_millis(50);
@@ -112,6 +116,7 @@ impl Server {
         let session = SessionOptions {
             heartbeat: options.heartbeat,
             requests: options.requests,
+            reads: READS,
             streams: options.scopes,
             credit: CREDIT,
         };
@@ -299,7 +304,7 @@ impl Link<'_> {
             let answer = answer.unwrap_or_else(|e| say(failed(&e)));
             Done::Served { stream, answer, renewed, is_push }
         };
-        self.work.push(serve.boxed());
+        self.work.push(on_its_own(serve).boxed());
     }
 
     fn read(&mut self, stream: u32, pull: Arc<Pull>) {
@@ -328,7 +333,10 @@ impl Link<'_> {
         // What is in memory is there at once.
         match (&mut read).now_or_never() {
             Some(result) => self.take_read(stream, result),
-            None => self.work.push(read.map(move |result| Done::Read { stream, result }).boxed()),
+            None => {
+                let read = read.map(move |result| Done::Read { stream, result });
+                self.work.push(on_its_own(read).boxed());
+            }
         }
     }
 

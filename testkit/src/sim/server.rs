@@ -121,6 +121,7 @@ impl<D: Disks> Run<D> {
             let options = SessionOptions {
                 heartbeat: Duration::from_millis(self.setting.heartbeat),
                 requests: 16,
+                reads: 2,
                 streams: 16,
                 credit: 8,
             };

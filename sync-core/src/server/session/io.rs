@@ -13,6 +13,8 @@ pub struct SessionOptions {
     pub heartbeat: Duration,
     /// The most requests that are served at a time.
     pub requests: usize,
+    /// The most live streams that read at a time: so many chunks wait in memory for the link.
+    pub reads: usize,
     /// The most live streams.
     pub streams: usize,
     /// The most credit that one live stream may gather.

@@ -7,10 +7,10 @@
 //! ```text
 //!   Greeting ── let in ──► Open ── goodbye, silence, nonsense ──► Closed
 //!
-//!   a live stream:  Reading ── nothing new ──► Sleeping ── head moved, heartbeat ──► Reading
-//!                      │  ▲
-//!             no credit▼  │credit
-//!                     Stalled
+//!   a live stream:  Queued ── its turn ──► Reading ── nothing new ──► Sleeping ── head moved, heartbeat ──► Queued
+//!                      ▲                      │
+//!                credit│             no credit▼
+//!                      └─────────────────── Stalled
 //! ```
 
 mod io;
@@ -35,6 +35,8 @@ enum Phase {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum LiveState {
+    /// It waits for its turn to read.
+    Queued,
     Reading,
     Sleeping,
     Stalled,
@@ -55,6 +57,10 @@ pub struct Session {
     phase: Phase,
     serving: BTreeSet<u32>,
     live: BTreeMap<u32, Live>,
+    /// Live streams that read, or whose read chunk is not sent yet.
+    reading: usize,
+    /// Those that wait for their turn, in order.
+    queued: VecDeque<u32>,
     heard: Now,
     said: Now,
     looked: Now,
@@ -72,6 +78,8 @@ impl Session {
             phase: Phase::Waiting,
             serving: BTreeSet::new(),
             live: BTreeMap::new(),
+            reading: 0,
+            queued: VecDeque::new(),
             heard: now,
             said: now,
             looked: now,
@@ -164,8 +172,10 @@ impl Session {
             (Phase::Open, Request::Live(pull)) => self.begin_live(stream, pull),
             (Phase::Open, Request::Credit(n)) => self.add_credit(stream, n),
             (Phase::Open, Request::EndLive) => {
-                if self.live.remove(&stream).is_some() {
+                if let Some(live) = self.live.remove(&stream) {
+                    self.reading -= usize::from(live.state == LiveState::Reading);
                     self.out(SessionOutput::End { stream });
+                    self.start_reads();
                 }
             }
             (Phase::Open, Request::Ping(n)) => self.out(SessionOutput::Pong(n)),
@@ -202,9 +212,23 @@ impl Session {
 
     fn start_read(&mut self, stream: u32) {
         if let Some(live) = self.live.get_mut(&stream) {
-            live.state = LiveState::Reading;
-            let pull = Arc::clone(&live.pull);
-            self.out(SessionOutput::Read { stream, pull });
+            live.state = LiveState::Queued;
+            self.queued.push_back(stream);
+            self.start_reads();
+        }
+    }
+
+    /// Lets streams read, in their order and a few at a time: what they read waits in memory until the link takes it.
+    fn start_reads(&mut self) {
+        while self.reading < self.options.reads.max(1) {
+            let Some(stream) = self.queued.pop_front() else { return };
+            let queued = self.live.get_mut(&stream).filter(|l| l.state == LiveState::Queued);
+            if let Some(live) = queued {
+                live.state = LiveState::Reading;
+                self.reading += 1;
+                let pull = Arc::clone(&live.pull);
+                self.out(SessionOutput::Read { stream, pull });
+            }
         }
     }
 
@@ -215,7 +239,9 @@ impl Session {
     }
 
     fn read(&mut self, stream: u32, found: Found) {
-        let Some(live) = self.live.get_mut(&stream) else { return };
+        let reads = |live: &&mut Live| live.state == LiveState::Reading;
+        let Some(live) = self.live.get_mut(&stream).filter(reads) else { return };
+        self.reading -= 1;
         match found {
             Found::End => {
                 self.live.remove(&stream);
@@ -238,6 +264,7 @@ impl Session {
                 }
             }
         }
+        self.start_reads();
     }
 
     fn tick(&mut self, now: Now) {

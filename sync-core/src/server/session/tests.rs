@@ -6,8 +6,13 @@ use super::*;
 use crate::model::{Cursor, Epoch, Limits, Scope, Seq};
 
 fn open() -> Session {
-    let options =
-        SessionOptions { heartbeat: Duration::from_secs(10), requests: 2, streams: 2, credit: 8 };
+    let options = SessionOptions {
+        heartbeat: Duration::from_secs(10),
+        requests: 2,
+        reads: 1,
+        streams: 2,
+        credit: 8,
+    };
     let mut session = Session::new(options, Now(0));
     session.handle_input(Now(0), received(0, Request::Hello));
     assert_eq!(session.poll_output(), Some(SessionOutput::Greet));
@@ -123,4 +128,46 @@ fn draining_waits_for_what_is_served() {
     s.handle_input(Now(1), SessionInput::Served { stream: 4 });
     s.handle_input(Now(1), SessionInput::Served { stream: 5 });
     assert!(s.is_closed());
+}
+
+#[test]
+fn streams_read_in_turn_and_only_so_many_at_a_time() {
+    let options = SessionOptions {
+        heartbeat: Duration::from_secs(10),
+        requests: 2,
+        reads: 2,
+        streams: 5,
+        credit: 8,
+    };
+    let mut s = Session::new(options, Now(0));
+    s.handle_input(Now(0), received(0, Request::Hello));
+    s.handle_input(Now(0), SessionInput::Greeted(true));
+    while s.poll_output().is_some() {}
+    for stream in 1..=5 {
+        s.handle_input(Now(1), received(stream, Request::Live(pull(1))));
+        s.handle_input(Now(1), received(stream, Request::Credit(1)));
+    }
+    let reads = |s: &mut Session| {
+        let outputs = std::iter::from_fn(|| s.poll_output());
+        let read = |output| match output {
+            SessionOutput::Read { stream, .. } => Some(stream),
+            _ => None,
+        };
+        outputs.filter_map(read).collect::<Vec<_>>()
+    };
+    assert_eq!(reads(&mut s), [1, 2], "the others wait for their turn");
+    let found = |n| Found::Chunk { epoch: EPOCH, next: Seq(n), head: Seq(n), mark: None };
+    s.handle_input(Now(1), SessionInput::Read { stream: 2, found: found(5) });
+    assert_eq!(reads(&mut s), [3]);
+    // One that ends makes room, whether it reads or waits.
+    s.handle_input(Now(1), received(4, Request::EndLive));
+    s.handle_input(Now(1), received(1, Request::EndLive));
+    assert_eq!(reads(&mut s), [5]);
+    // What it had read is of no use any more, and makes no more room.
+    s.handle_input(Now(1), SessionInput::Read { stream: 1, found: found(5) });
+    s.handle_input(Now(1), SessionInput::Read { stream: 3, found: found(1) });
+    s.handle_input(Now(1), SessionInput::Read { stream: 5, found: found(5) });
+    assert_eq!(reads(&mut s), [0; 0]);
+    s.handle_input(Now(2), SessionInput::HeadMoved { stream: 3 });
+    assert_eq!(reads(&mut s), [3]);
 }

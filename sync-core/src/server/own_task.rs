@@ -1,0 +1,42 @@
+//! Futures that are polled whatever becomes of the task that waits for them.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::task::JoinHandle;
+
+/// Runs a future on a task of its own, which ends when this is dropped.
+///
+/// What a client is told is made by the task that also writes to its socket. While that is stuck in a write it polls nothing
+/// else, and a future that was just given a place in a queue that all share would keep it for as long: one slow client would
+/// hold up everybody.
+pub(super) struct OwnTask<T>(JoinHandle<T>);
+
+/// See [`OwnTask`].
+pub(super) fn on_its_own<T: Send + 'static>(
+    future: impl Future<Output = T> + Send + 'static,
+) -> OwnTask<T> {
+    OwnTask(tokio::spawn(future))
+}
+
+impl<T> Future for OwnTask<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        match Pin::new(&mut self.0).poll(cx) {
+            Poll::Ready(Ok(value)) => Poll::Ready(value),
+            // The panic goes on where the future is waited for, as if it had been polled there.
+            Poll::Ready(Err(error)) if error.is_panic() => {
+                std::panic::resume_unwind(error.into_panic())
+            }
+            // It is ended by the drop of this alone, or by a runtime that shuts down and polls nothing any more.
+            Poll::Ready(Err(_)) | Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl<T> Drop for OwnTask<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
