@@ -13,7 +13,8 @@ use crate::model::{DocumentState, ReplicaId, Revision, Stamp};
 pub(crate) enum Parent {
     /// The base, however far ahead it lies.
     Always,
-    /// The base, unless it lies beyond the drift bound: the server refused what followed on it, so it does not hold it.
+    /// The base, unless the server showed by its refusal that it does not hold it: it admits what lies in the millisecond of
+    /// the state that it holds.
     IfAdmitted,
 }
 
@@ -30,6 +31,10 @@ fn base_stamps(record: &Record) -> (Stamp, Stamp) {
     base.map_or((Stamp::ZERO, Stamp::ZERO), |b| {
         (b.state.revision.stamp, b.state.revision.stamp.max(b.state.author.stamp))
     })
+}
+
+fn base_erasure(record: &Record) -> Option<Revision> {
+    record.edit().and_then(|e| e.base.as_ref()).and_then(|b| b.state.erased)
 }
 
 /// Whether the stamp of an edit, or of its author, lies where no right clock can have been.
@@ -55,8 +60,12 @@ pub(crate) fn restamp(
     let Some(old) = record.current.clone().filter(|_| record.edit().is_some()) else { return };
     let time = meta.corrected(now);
     let (base, base_author) = base_stamps(record);
-    let is_followed = parent == Parent::Always || !Clock::is_beyond(base, time, DRIFT_BOUND);
+    let is_followed = parent == Parent::Always || is_held(&old, base, base_author, time);
     let base = if is_followed { base } else { Stamp::ZERO };
+    // The erasure that the base knows of stays known, and the edit stays later than it, or it would be taken for one that was made before.
+    let known = base_erasure(record).filter(|e| old.erased == Some(*e));
+    let known = known.filter(|e| is_followed || !Clock::is_beyond(e.stamp, time, DRIFT_BOUND));
+    let base = base.max(known.map_or(Stamp::ZERO, |e| e.stamp));
     let meant = old.revision.stamp.millis().saturating_add_signed(shift);
     // The upper half of the counters is not in use at a time that was never this clock's.
     let meant = Stamp::new(meant, old.revision.stamp.counter() | 0x8000);
@@ -72,11 +81,18 @@ pub(crate) fn restamp(
         author if is_wrong => Revision { stamp: author.stamp.min(revision.stamp), ..author },
         author => author,
     };
-    // An erasure of one's own that nobody knows of yet is not later than what it comes with.
     let erased = old.erased.map(|e| if e == old.revision { revision } else { e.min(revision) });
     let created = old.created.min(revision.stamp);
     let body = old.body.filter(|_| !mutant!(StampingLosesBody));
     record.show(Some(DocumentState { revision, author, created, body, erased }));
+}
+
+/// Whether the server may hold the base of an edit whose stamps it refused.
+fn is_held(refused: &DocumentState, base: Stamp, base_author: Stamp, time: Now) -> bool {
+    let is_beyond = |stamp, parent| Clock::is_beyond_parent(stamp, time, DRIFT_BOUND, parent);
+    !Clock::is_beyond(base, time, DRIFT_BOUND)
+        || is_beyond(refused.revision.stamp, base)
+        || is_beyond(refused.author.stamp, base_author)
 }
 
 /// Gives an edit to another identity, and keeps its time. The states that it had so far may have travelled: those that come

@@ -153,6 +153,12 @@ impl Oracle {
             let before = writes.clone();
             writes.insert(i);
             self.grow(write.replica);
+            if let (true, Some(after)) = (write.ends_conflict, &write.after) {
+                // What was written is what the server holds, whose state is shown.
+                self.ended.extend(writes);
+                self.shown[write.replica].insert(write.key.clone(), after.clone());
+                continue;
+            }
             match &write.after {
                 Some(after) => {
                     let name = (write.key.clone(), after.revision);

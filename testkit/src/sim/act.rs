@@ -271,7 +271,10 @@ impl<D: Disks> Run<D> {
                     self.server.backups.push(copy);
                 }
             }
-            What::Restore => self.restore(),
+            What::Restore => self.restore(true),
+            What::RestoreSilently => self.restore(false),
+            What::ServerJump { to } => self.server.skew = *to,
+            What::OtherServer { millis } => self.server.other_until = self.now + millis,
             What::Purge { scope, percent } => self.purge(*scope, *percent),
             _ => {}
         }
@@ -352,14 +355,17 @@ impl<D: Disks> Run<D> {
         self.start(client);
     }
 
-    fn restore(&mut self) {
+    fn restore(&mut self, is_announced: bool) {
         let Some(backup) = self.server.backups.last_mut() else { return };
         let copy = must(self.disks.copy_server(backup), "a backup is copied");
         self.stop_server(false, 0);
         self.mark(0, Mark::Fault, || "restored from a backup".to_owned());
         self.server.core = Some(copy);
+        self.server.other_until = 0;
+        self.server.restores += 1;
         self.fact(&Fact::Restored);
-        for scope in self.server_scopes() {
+        let announced = if is_announced { self.server_scopes() } else { Default::default() };
+        for scope in announced {
             let Ok(row) = self.open_scope(&scope) else { continue };
             let begun = self.begin_epoch(&scope, row.epoch, row.head);
             must(begun, "a restored log begins a new life");
@@ -412,6 +418,9 @@ pub(super) fn kind_of(what: &What) -> Option<FaultKind> {
         What::RestartServer { .. } => FaultKind::ServerRestart,
         What::ServerDiskErrors { .. } => FaultKind::ServerDiskError,
         What::Restore => FaultKind::Restore,
+        What::RestoreSilently => FaultKind::SilentRestore,
+        What::ServerJump { .. } => FaultKind::ServerClock,
+        What::OtherServer { .. } => FaultKind::SecondServer,
         What::Purge { .. } => FaultKind::Purge,
         What::Refuse { how: Refusal::Unauthenticated, .. } => FaultKind::Unauthenticated,
         What::Refuse { how: Refusal::Forbidden, .. } => FaultKind::Forbidden,
@@ -452,6 +461,7 @@ fn describe(what: &What) -> String {
         | What::SlowDisk { millis, .. }
         | What::Freeze { millis, .. }
         | What::RestartServer { millis, .. }
+        | What::OtherServer { millis }
         | What::Refuse { millis, .. }
         | What::Revoke { millis, .. } => *millis,
         _ => return name.to_owned(),

@@ -34,6 +34,10 @@ impl<D: Disks> Run<D> {
         });
         let transaction = LocalTransaction { scope: scope.clone(), writes };
         let unit = self.last_local(client).next();
+        let waits = |run: &mut Self, key: &DocumentKey| {
+            run.record_of(client, key).is_some_and(|record| record.is_deferred())
+        };
+        let waiting: BTreeSet<_> = keys.iter().filter(|key| waits(self, key)).cloned().collect();
         self.history.begin_step();
         let written = self.on_client(client, durability_of_writes(), |rows| {
             ops::write(rows, now, &WriteLimits::default(), &transaction)
@@ -42,12 +46,19 @@ impl<D: Disks> Run<D> {
             return;
         }
         for key in keys {
-            let after = self.record_of(client, &key).and_then(|r| r.current);
+            let record = self.record_of(client, &key);
+            self.tally.writes += 1;
+            if waiting.contains(&key) && record.as_ref().is_some_and(|r| r.edit().is_none()) {
+                // What was written is what the server holds: a conflict that waited has ended with the server's state.
+                let of = self.clients[client].shown.get(&key).map(|state| state.revision);
+                self.compare(client, &key, &Cause::Decided(of.into_iter().collect()));
+                continue;
+            }
+            let after = record.and_then(|r| r.current);
             let before = match &after {
                 Some(after) => self.clients[client].shown.insert(key.clone(), after.clone()),
                 None => self.clients[client].shown.remove(&key),
             };
-            self.tally.writes += 1;
             self.fact(&Fact::Wrote { client, key, before, after, unit });
         }
         if let Some((millis, power, salt)) = self.clients[client].doomed.take() {
@@ -100,13 +111,19 @@ impl<D: Disks> Run<D> {
     }
 
     pub(super) fn note_time(&mut self, client: usize, time: u64) {
-        let cx = self.context(client);
+        let (cx, asked) = (self.context(client), self.clients[client].asked);
+        self.history.begin_step();
         let told = self.on_client(client, Durability::Process, |rows| {
-            let time = ServerTime { asked: cx.now, told: Now(time) };
+            let time = ServerTime { asked, told: Now(time) };
             ops::note_server(rows, cx.now, cx.lease, time, WriteLimits::default())
         });
+        let scopes: Vec<_> =
+            self.followed(client).into_iter().map(|n| self.scopes[n].clone()).collect();
         // A lease that was taken over, or a disk that failed: the next greeting tells it again.
-        drop(told);
+        if told.is_ok() && scopes.iter().any(|scope| self.scope_row(client, scope).pending > 0) {
+            // What waits in the outbox may be stamped anew.
+            self.compare_all(client, &Cause::Stamped);
+        }
     }
 }
 

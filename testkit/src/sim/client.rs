@@ -80,6 +80,8 @@ pub(super) struct Client<R> {
     pub(super) shown: BTreeMap<DocumentKey, DocumentState>,
     pub(super) weather: Weather,
     pub(super) skew: i64,
+    /// When it began to connect, by its own clock.
+    pub(super) asked: Now,
     /// The clock stands still: what it shows, and until when.
     pub(super) frozen: Option<(u64, u64)>,
     pub(super) paused_until: u64,

@@ -27,6 +27,7 @@ impl<D: Disks> Run<D> {
     pub(super) fn connect(&mut self, client: usize, ticket: Ticket, scopes: Vec<Scope>) {
         let at = self.now;
         self.fact(&Fact::Connects { client, at });
+        self.clients[client].asked = self.clock_of(client);
         let link = self.new_link(client, ticket);
         let Some(last_push) = self.identity(client) else { return };
         let scopes: Vec<_> = scopes

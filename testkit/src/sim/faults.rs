@@ -117,6 +117,12 @@ fault_kinds! {
     Clone = "clone", 3;
     /// A device loses everything.
     Wipe = "wipe", 4;
+    /// The server is restored from a backup, and nobody says so.
+    SilentRestore = "silent-restore", 8;
+    /// The server's clock is wrong, by minutes or hours, and set right again.
+    ServerClock = "server-clock", 10;
+    /// Two processes write the server's log in turn.
+    SecondServer = "second-server", 16;
 }
 
 impl FaultKind {
@@ -129,6 +135,9 @@ impl FaultKind {
                 | Self::ServerPowerLoss
                 | Self::ServerDiskError
                 | Self::Restore
+                | Self::SilentRestore
+                | Self::ServerClock
+                | Self::SecondServer
                 | Self::Purge
                 | Self::Isolate
         )
@@ -319,7 +328,7 @@ impl Plan {
                 for _ in 0..count {
                     let at = rng.next_u64() % setting.millis.max(1);
                     let what = kind.happen(&mut rng, client, &setting);
-                    if kind == FaultKind::Restore {
+                    if matches!(kind, FaultKind::Restore | FaultKind::SilentRestore) {
                         actions.extend(before_restore(&mut rng, at, &setting));
                     }
                     actions.push(Action { at, what });
@@ -406,6 +415,12 @@ impl FaultKind {
             Self::ServerPowerLoss => What::RestartServer { millis: short, power: true, salt },
             Self::ServerDiskError => What::ServerDiskErrors { commits: 1 + rng.below(3) as u32 },
             Self::Restore => What::Restore,
+            Self::SilentRestore => What::RestoreSilently,
+            Self::ServerClock => {
+                let minutes = [-70, -4, 0, 0, 4, 130][rng.below(6)];
+                What::ServerJump { to: minutes * 60_000 }
+            }
+            Self::SecondServer => What::OtherServer { millis },
             Self::Purge => What::Purge {
                 scope: rng.below(setting.scopes),
                 percent: [100, 100, 50][rng.below(3)],

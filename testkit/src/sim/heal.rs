@@ -59,6 +59,7 @@ impl<D: Disks> Run<D> {
         self.mark(0, Mark::Up, || "all faults end".to_owned());
         self.server.refusals.clear();
         self.server.revoked.clear();
+        self.server.skew = 0;
         self.start_server();
         if let Some(core) = self.server.core.as_mut() {
             self.disks.fail_server(core, 0);

@@ -120,6 +120,12 @@ pub enum What {
     Backup,
     /// The server is restored from its newest backup, and says so.
     Restore,
+    /// The server is restored from its newest backup, and nobody says so.
+    RestoreSilently,
+    /// The server's clock jumps.
+    ServerJump { to: i64 },
+    /// Another process answers for a while, which writes the same log.
+    OtherServer { millis: u64 },
     /// Tombstones are purged, up to that part in 100 of the log.
     Purge { scope: usize, percent: u8 },
     /// The server, or something before it, refuses what a client asks.
@@ -244,6 +250,9 @@ macro_rules! whom {
             | What::ServerDiskErrors { .. }
             | What::Backup
             | What::Restore
+            | What::RestoreSilently
+            | What::ServerJump { .. }
+            | What::OtherServer { .. }
             | What::Purge { .. } => None,
         }
     };

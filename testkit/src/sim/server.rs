@@ -26,7 +26,13 @@ pub(super) struct ServerSide<S> {
     /// None only while the store is opened again.
     pub(super) core: Option<S>,
     pub(super) is_up: bool,
-    pub(super) term: Term,
+    term: Term,
+    /// Until when the other process answers, whose start is another one.
+    pub(super) other_until: u64,
+    /// How often the server was restored: its processes are started anew then.
+    pub(super) restores: u64,
+    /// How far the server's clock is off, in milliseconds.
+    pub(super) skew: i64,
     sessions: BTreeMap<u64, Open>,
     /// Requests that wait at the head, as over HTTP: the scope, and where they stand.
     polls: BTreeMap<(u64, u32), (Scope, Cursor)>,
@@ -57,6 +63,9 @@ impl<S> ServerSide<S> {
             core: Some(core),
             is_up: true,
             term: Term(1),
+            other_until: 0,
+            restores: 0,
+            skew: 0,
             sessions: BTreeMap::new(),
             polls: BTreeMap::new(),
             backups: Vec::new(),
@@ -82,7 +91,15 @@ impl<S> ServerSide<S> {
 
 impl<D: Disks> Run<D> {
     pub(super) fn server_now(&self) -> Now {
-        Now(BEGINNING + self.now)
+        Now(BEGINNING + self.now).corrected(self.server.skew)
+    }
+
+    /// The start of the process that answers now.
+    pub(super) fn server_start(&self) -> Term {
+        match self.server.other_until > self.now {
+            true => Term(1_000_000 + self.server.restores),
+            false => self.server.term,
+        }
     }
 
     pub(super) fn on_server<T>(

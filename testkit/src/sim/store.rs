@@ -40,6 +40,7 @@ impl<D: Disks> Run<D> {
             shown: Default::default(),
             weather: Weather::default(),
             skew: 0,
+            asked: Now(0),
             frozen: None,
             paused_until: 0,
             disk_busy: 0,

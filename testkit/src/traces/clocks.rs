@@ -65,6 +65,30 @@ pub fn a_servers_clock_that_goes_back_locks_nobody_out<C: Cores>(cores: C) {
     assert_eq!(world.server_scope().documents, 3);
 }
 
+/// The server's clock goes back an hour, which a device learns by the refusal of what it wrote a while after its base. The
+/// server holds the base, and the erasure before it: the edit follows on both, and is not taken for one that is older.
+pub fn a_refused_edit_follows_what_the_server_holds<C: Cores>(cores: C) {
+    let mut world = World::new(cores, 2);
+    world.put(0, "notes/a", "one");
+    world.sync_all();
+    world.erase(0, "notes/a");
+    world.put(0, "notes/a", "two");
+    world.sync_all();
+    let base = stamp(&mut world, 1, "notes/a");
+    world.tick(600_000);
+    world.put(1, "notes/a", "three");
+    world.skew_server(-HOUR);
+    let pushed = batch(&mut world, 1);
+    let verdicts = world.deliver(&pushed);
+    assert!(matches!(decided(&verdicts)[0].kind, VerdictKind::Rejected(_)), "{verdicts:?}");
+    world.settle(1, pushed.id, &verdicts);
+    assert_eq!(stamp(&mut world, 1, "notes/a").millis(), base.millis());
+    world.sync_all();
+    assert_eq!(world.server_text("notes/a").as_deref(), Some("three"));
+    assert_eq!(world.text(1, "notes/a").as_deref(), Some("three"));
+    world.assert_converged();
+}
+
 /// The stamp of an author, which the last write wins by, is judged as the revision's is.
 pub fn the_stamp_of_an_author_is_bounded<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);

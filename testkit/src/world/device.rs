@@ -100,14 +100,19 @@ impl<C: Cores> World<C> {
             .iter()
             .map(|w| DocumentKey::new(self.scope.clone(), w.collection.clone(), w.id.clone()))
             .collect();
-        let before: Vec<_> = keys.iter().map(|k| self.current(replica, k)).collect();
+        let before: Vec<_> = keys.iter().map(|k| self.record_at(replica, k)).collect();
         let limits = self.options.write;
         let unit = self.meta(replica).last_local.next();
         let committed =
             self.act(replica, |rows, cx| ops::write(rows, cx.now, &limits, &transaction))?;
         for (key, before) in keys.into_iter().zip(before) {
-            let after = self.current(replica, &key);
-            self.writes.push(Write { replica, key, before, after, transaction: unit });
+            let waited = before.as_ref().is_some_and(Record::is_deferred);
+            let after = self.record_at(replica, &key);
+            let ends_conflict = waited && after.as_ref().is_some_and(|r| r.edit().is_none());
+            let current = |record: Option<Record>| record.and_then(|r| r.current);
+            let (before, after) = (current(before), current(after));
+            let transaction = unit;
+            self.writes.push(Write { replica, key, before, after, transaction, ends_conflict });
         }
         Ok(committed)
     }

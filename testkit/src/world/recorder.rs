@@ -19,6 +19,8 @@ pub struct Write {
     pub after: Option<DocumentState>,
     /// The local transaction: writes that share it were made together.
     pub transaction: LocalSeq,
+    /// Whether a conflict that waited has ended by it: what was written is what the server holds, whose state is shown.
+    pub ends_conflict: bool,
 }
 
 /// A call of a resolver.

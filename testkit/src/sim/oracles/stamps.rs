@@ -1,8 +1,8 @@
 //! A state's stamp is after those of the states it was made of, and never further ahead of the server's time than the
-//! bound: a wrong clock neither wins for ever nor is locked out.
+//! bound, or than the state it replaces; the author's likewise. So a wrong clock neither wins for ever nor is locked out.
 
 use sync_core::clock::{Clock, DRIFT_BOUND, Now};
-use sync_core::model::{DocumentState, RejectionCode, VerdictKind, Verdicts};
+use sync_core::model::{DocumentState, RejectionCode, Stamp, VerdictKind, Verdicts};
 
 use crate::sim::history::key_of;
 
@@ -14,6 +14,22 @@ pub(super) struct Stamps;
 fn follows(before: Option<&DocumentState>, after: Option<&DocumentState>) -> bool {
     let (Some(before), Some(after)) = (before, after) else { return true };
     before.revision < after.revision
+}
+
+/// Which stamp of a state lies further ahead than that time and the state it replaces allow.
+fn too_far(
+    state: &DocumentState,
+    replaced: Option<&DocumentState>,
+    now: Now,
+) -> Option<&'static str> {
+    let parent = replaced.map_or(Stamp::ZERO, |r| r.revision.stamp);
+    let author = replaced.map_or(Stamp::ZERO, |r| r.revision.stamp.max(r.author.stamp));
+    let is_beyond = |stamp, parent| Clock::is_beyond_parent(stamp, now, DRIFT_BOUND, parent);
+    // The server may make a state of what it holds and of what it was sent, both of which it let in.
+    if is_beyond(state.revision.stamp, parent) {
+        return Some("a stamp");
+    }
+    is_beyond(state.author.stamp, author).then_some("the stamp of an author")
 }
 
 impl Oracle for Stamps {
@@ -40,8 +56,13 @@ impl Oracle for Stamps {
                 ..
             } => {
                 for entry in entries {
-                    if Clock::is_beyond(entry.state.revision.stamp, Now(*now), DRIFT_BOUND) {
-                        return Err(format!("the server believed a stamp at {now}: {entry:?}"));
+                    let place = batch.changes.iter().position(|change| {
+                        change.id == entry.id && change.collection == entry.collection
+                    });
+                    let replaced = place.and_then(|at| held.get(at)?.as_ref());
+                    if let Some(what) = too_far(&entry.state, replaced.map(|r| &r.state), Now(*now))
+                    {
+                        return Err(format!("the server believed {what} at {now}: {entry:?}"));
                     }
                     let at = verdicts.iter().position(|v| v.seq == entry.seq);
                     let Some(at) = at.filter(|at| verdicts[*at].kind != VerdictKind::Conflict)
