@@ -167,8 +167,8 @@ pub struct Verdict {
     pub seq: Seq,
     /// What became of the change.
     pub kind: VerdictKind,
-    /// For superseded, merged and conflict, and for a rejected change that would have erased the document: the state that the
-    /// server holds now. For accepted only where the state was
+    /// For superseded, merged and conflict, for a change that was rejected by its clock, and for a rejected one that would have
+    /// erased the document: the state that the server holds now. For accepted only where the state was
     /// stored under a revision that the change did not name: it left its stamp to the server, or the backend has
     /// revisions of its own (module `foreign`). It may be newer than the verdict when the verdict is told again. None if
     /// the states of all verdicts together would be too much for one

@@ -21,7 +21,7 @@ use super::record::{Edit, Record, ReplicaMeta};
 use super::stamping::{self, Parent};
 use crate::clock::{Now, ServerTime};
 use crate::model::{
-    DocumentKey, DocumentState, Epoch, RejectionCode, Seq, ServerState, Settled, Verdict,
+    DocumentKey, DocumentState, Epoch, RejectionCode, Seq, ServerState, Settled, Stamp, Verdict,
     VerdictKind,
 };
 use crate::resolver::{Conflict, Resolution, ResolveOn, Resolvers};
@@ -154,6 +154,13 @@ fn by_erasure(
     }
 }
 
+/// What an edit may follow whose clock was refused.
+fn admitted(verdict: &Verdict) -> Parent {
+    verdict.current.as_ref().map_or(Parent::Always, |held| {
+        Parent::UpTo(held.state.as_ref().map_or(Stamp::ZERO, |state| state.revision.stamp))
+    })
+}
+
 /// Settles the document's part of a batch: what the verdict does, then what waited in the remote slot.
 pub(crate) fn settle(
     record: &mut Record,
@@ -176,7 +183,7 @@ pub(crate) fn settle(
                 let shift =
                     stamping::correct(cx.meta, ServerTime { asked: cx.now, told: asked }, cx.now);
                 if !edited_since {
-                    stamping::restamp(record, cx.meta, cx.now, shift, Parent::IfAdmitted);
+                    stamping::restamp(record, cx.meta, cx.now, shift, admitted(verdict));
                 }
                 if mutant!(ClockRefusalQuarantined) && record.edit().is_some() && !edited_since {
                     let base = step_back(record, &pushed, cx);

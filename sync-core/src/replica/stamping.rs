@@ -13,9 +13,18 @@ use crate::model::{DocumentState, ReplicaId, Revision, Stamp};
 pub(crate) enum Parent {
     /// The base, however far ahead it lies.
     Always,
-    /// The base, unless the server showed by its refusal that it does not hold it: it admits what lies in the millisecond of
-    /// the state that it holds.
-    IfAdmitted,
+    /// The base, unless it lies beyond the drift bound and further ahead than this stamp, the newest one of the state that the
+    /// server holds: it does not admit what follows on it.
+    UpTo(Stamp),
+}
+
+impl Parent {
+    fn admits(self, base: Stamp, time: Now) -> bool {
+        match self {
+            Self::Always => true,
+            Self::UpTo(held) => !Clock::is_beyond_parent(base, time, DRIFT_BOUND, held),
+        }
+    }
 }
 
 /// Believes the server's time. The answer is by how many milliseconds the offset of this machine's clock changed.
@@ -60,7 +69,7 @@ pub(crate) fn restamp(
     let Some(old) = record.current.clone().filter(|_| record.edit().is_some()) else { return };
     let time = meta.corrected(now);
     let (base, base_author) = base_stamps(record);
-    let is_followed = parent == Parent::Always || is_held(&old, base, base_author, time);
+    let is_followed = parent.admits(base, time);
     let base = if is_followed { base } else { Stamp::ZERO };
     // The erasure that the base knows of stays known, and the edit stays later than it, or it would be taken for one that was made before.
     let known = base_erasure(record).filter(|e| old.erased == Some(*e));
@@ -85,14 +94,6 @@ pub(crate) fn restamp(
     let created = old.created.min(revision.stamp);
     let body = old.body.filter(|_| !mutant!(StampingLosesBody));
     record.show(Some(DocumentState { revision, author, created, body, erased }));
-}
-
-/// Whether the server may hold the base of an edit whose stamps it refused.
-fn is_held(refused: &DocumentState, base: Stamp, base_author: Stamp, time: Now) -> bool {
-    let is_beyond = |stamp, parent| Clock::is_beyond_parent(stamp, time, DRIFT_BOUND, parent);
-    !Clock::is_beyond(base, time, DRIFT_BOUND)
-        || is_beyond(refused.revision.stamp, base)
-        || is_beyond(refused.author.stamp, base_author)
 }
 
 /// Gives an edit to another identity, and keeps its time. The states that it had so far may have travelled: those that come

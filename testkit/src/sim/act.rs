@@ -273,8 +273,14 @@ impl<D: Disks> Run<D> {
             }
             What::Restore => self.restore(true),
             What::RestoreSilently => self.restore(false),
-            What::ServerJump { to } => self.server.skew = *to,
-            What::OtherServer { millis } => self.server.other_until = self.now + millis,
+            What::ServerJump { to } => {
+                self.server.skew = *to;
+                self.fact(&Fact::ServerClockSet);
+            }
+            What::OtherServer { millis } => {
+                self.server.other_until = self.now + millis;
+                self.fact(&Fact::ServerClockSet);
+            }
             What::Purge { scope, percent } => self.purge(*scope, *percent),
             _ => {}
         }

@@ -137,6 +137,8 @@ pub enum Fact {
     },
     /// The server was restored from a backup.
     Restored,
+    /// The server's clock was set, or another server's clock counts.
+    ServerClockSet,
     /// A device was copied onto another one.
     Cloned {
         /// From which client.

@@ -192,6 +192,8 @@ pub struct History {
     made: BTreeMap<DocumentKey, Bits>,
     /// Positions of a life of the log may be doubted: a resolver may be asked about what it need not.
     pub(super) restored: bool,
+    /// What the server's clock says may be earlier than what it said before.
+    pub(super) server_clock_set: bool,
     /// Two devices had one identity.
     pub(super) cloned: bool,
     /// Two clones made one revision of two states: nothing tells them apart any more.
@@ -332,8 +334,23 @@ impl History {
                 self.units.insert(*to, units);
             }
             Fact::Wiped { client } => self.note_wipe(*client),
+            Fact::ServerClockSet => self.server_clock_set = true,
             _ => {}
         }
+    }
+
+    /// Whether an erasure that was purged, and that a restore brought back, has a later time than the one that followed on it.
+    /// Nothing but time orders the two, and a server's clock that was set back by more than tombstones are kept for turns it
+    /// round.
+    pub(super) fn are_erasures_turned_round(
+        &self,
+        key: &DocumentKey,
+        first: Option<&DocumentState>,
+        then: Option<&DocumentState>,
+    ) -> bool {
+        let erased = |state: Option<&DocumentState>| state.and_then(|state| state.erased);
+        let happened = self.server_clock_set && self.restored && !self.story(key).purged.is_empty();
+        happened && erased(first).is_some() && erased(first) < erased(then)
     }
 
     /// What the backup did not hold comes back from the devices that have it, and from no others.

@@ -218,7 +218,9 @@ fn tell_again(
         let current = match stored.kind {
             VerdictKind::Accepted if !is_unstamped(change) => None,
             VerdictKind::Rejected(_) => {
-                row()?.filter(|r| erases(change, Some(&r.state))).map(|r| held(scope, Some(&r)))
+                let row = row()?;
+                let is_told = is_told(&stored.kind, change, row.as_ref().map(|r| &r.state));
+                is_told.then(|| held(scope, row.as_ref()))
             }
             VerdictKind::Accepted
             | VerdictKind::Superseded
@@ -228,6 +230,14 @@ fn tell_again(
         verdicts.push(Verdict { seq: stored.seq, kind: stored.kind.clone(), current });
     }
     Ok(bound(verdicts))
+}
+
+/// Whether the verdict on a refused change tells what is held: a replica that would have erased the document does not hold it
+/// any more, and one whose clock was refused has to know what it may follow.
+fn is_told(kind: &VerdictKind, change: &Change, held: Option<&DocumentState>) -> bool {
+    let is_clock =
+        matches!(kind, VerdictKind::Rejected(Rejection { code: RejectionCode::Clock { .. }, .. }));
+    is_clock || erases(change, held)
 }
 
 fn held(scope: &ServerScope, row: Option<&ServerRow>) -> ServerState {
@@ -269,9 +279,8 @@ impl Log<'_> {
             if mutant!(RefusedIsStored) {
                 self.write(scope, change, current.as_ref(), change.state.clone(), None)?;
             }
-            // Who would have erased the document does not hold it any more.
-            let current = erases(change, state).then(|| now_held.clone());
             let kind = VerdictKind::Rejected(rejection.bounded());
+            let current = is_told(&kind, change, state).then(|| now_held.clone());
             return Ok(Verdict { seq: self.row.head, kind, current });
         }
         match standing {

@@ -45,7 +45,9 @@ impl Oracle for Overwritten {
                 VerdictKind::Superseded => {
                     let both_gone = change.state.is_deleted() && row.is_none_or(|r| r.is_deleted());
                     let same = row.is_some_and(|r| r.body == change.state.body);
-                    if let Some(n) = story.missing(&offered, &has).filter(|_| !both_gone && !same) {
+                    let turned = history.are_erasures_turned_round(&key, Some(&change.state), row);
+                    let excused = both_gone || same || turned;
+                    if let Some(n) = story.missing(&offered, &has).filter(|_| !excused) {
                         let write = story.writes[n];
                         return Err(format!(
                             "write {n} of {key} ({write:?}) was dropped as superseded: {change:?}"

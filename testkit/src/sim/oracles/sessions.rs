@@ -26,7 +26,14 @@ impl Oracle for Sessions {
         let body = |s: &Option<sync_core::model::DocumentState>| s.as_ref().map(|s| s.body.clone());
         let same = body(before) == body(after);
         let met = same || story.deletions_met(before.as_ref(), after.as_ref());
-        if told || is_new || met || history.made(key).is_some() || (gone(before) && gone(after)) {
+        let turned = history.are_erasures_turned_round(key, before.as_ref(), after.as_ref());
+        if told
+            || is_new
+            || met
+            || turned
+            || history.made(key).is_some()
+            || (gone(before) && gone(after))
+        {
             return Ok(());
         }
         let (had, has) = (story.of(before.as_ref()), story.of(after.as_ref()));
