@@ -115,6 +115,7 @@ impl Clock {
         }
         // Parents there come in any order, so that a greatest stamp does not show what was taken: a greatest counter does.
         let used = parent.counter().max(self.ahead.counter()).max(LAST_OF_TIME);
+        let used = if mutant!(FollowersRepeat) { parent.counter() } else { used };
         let unused = used.checked_add(1).map(|counter| Stamp::new(parent.millis(), counter));
         let stamp = unused.unwrap_or(parent.next());
         self.note_ahead(stamp);

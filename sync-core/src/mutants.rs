@@ -198,6 +198,18 @@ mutants! {
     EqualStaysDeferred = "equal-stays-deferred";
     /// An edit that is stamped anew loses its body.
     StampingLosesBody = "stamping-loses-body";
+    /// An edit that is stamped anew knows of no erasure that is later than its new stamp.
+    StampingLowersErasure = "stamping-lowers-erasure";
+    /// An edit whose clock was refused does not follow its base, although the server holds it.
+    RefusalDropsBase = "refusal-drops-base";
+    /// Of the stamps beyond the drift bound only the newest one is remembered.
+    FollowersRepeat = "followers-repeat";
+    /// A refused clock forgets which stamps were taken.
+    RefusalForgetsClock = "refusal-forgets-clock";
+    /// A mark that proves a restore is not looked at.
+    EvidenceIgnored = "evidence-ignored";
+    /// A position beyond the head proves a restore.
+    PositionProvesRestore = "position-proves-restore";
 }
 
 impl fmt::Display for Mutant {

@@ -17,7 +17,7 @@
 
 use std::cmp::Ordering;
 
-use super::record::{Edit, Record, ReplicaMeta};
+use super::record::{Edit, InFlight, Record, ReplicaMeta};
 use super::stamping::{self, Parent};
 use crate::clock::{Now, ServerTime};
 use crate::model::{
@@ -174,6 +174,7 @@ pub(crate) fn settle(
         cx.meta.note_told(cx.now, told);
     }
     let edited_since = record.current.as_ref().is_none_or(|c| c.revision != pushed.revision);
+    let is_withdrawn = record.in_flight().is_some_and(InFlight::is_withdrawn);
     record.pending_mut().in_flight = None;
     let is_news = verdict.seq > record.known || mutant!(LateVerdictCounts);
     match &verdict.kind {
@@ -182,6 +183,9 @@ pub(crate) fn settle(
                 let asked = Now(server_time.millis());
                 let shift =
                     stamping::correct(cx.meta, ServerTime { asked: cx.now, told: asked }, cx.now);
+                if mutant!(RefusalForgetsClock) {
+                    cx.meta.clock.high_water = Stamp::ZERO;
+                }
                 if !edited_since {
                     stamping::restamp(record, cx.meta, cx.now, shift, admitted(verdict));
                 }
@@ -227,7 +231,9 @@ pub(crate) fn settle(
         VerdictKind::Superseded | VerdictKind::Merged if is_news => {
             if edited_since && record.edit().is_some() {
                 let base = Settled { epoch: cx.epoch, seq: verdict.seq, state: pushed };
-                if let Some(edit) = record.pending_mut().edit.as_mut() {
+                // What was erased while it was in flight is not what the edit was made on.
+                let edit = record.pending_mut().edit.as_mut();
+                if let Some(edit) = edit.filter(|_| !is_withdrawn) {
                     edit.base = Some(base);
                     edit.unlogged = true;
                 }

@@ -22,6 +22,7 @@ impl Parent {
     fn admits(self, base: Stamp, time: Now) -> bool {
         match self {
             Self::Always => true,
+            Self::UpTo(_) if mutant!(RefusalDropsBase) => false,
             Self::UpTo(held) => !Clock::is_beyond_parent(base, time, DRIFT_BOUND, held),
         }
     }
@@ -42,8 +43,10 @@ fn base_stamps(record: &Record) -> (Stamp, Stamp) {
     })
 }
 
-fn base_erasure(record: &Record) -> Option<Revision> {
-    record.edit().and_then(|e| e.base.as_ref()).and_then(|b| b.state.erased)
+/// Whether an erasure that an edit knows of is this replica's own, and newer than its base: nothing else knows of it yet.
+fn is_unsettled(erased: Revision, record: &Record, edited: &DocumentState) -> bool {
+    let base = record.edit().and_then(|e| e.base.as_ref()).and_then(|b| b.state.erased);
+    erased.replica == edited.revision.replica && base.is_none_or(|base| base < erased)
 }
 
 /// Whether the stamp of an edit, or of its author, lies where no right clock can have been.
@@ -71,9 +74,10 @@ pub(crate) fn restamp(
     let (base, base_author) = base_stamps(record);
     let is_followed = parent.admits(base, time);
     let base = if is_followed { base } else { Stamp::ZERO };
-    // The erasure that the base knows of stays known, and the edit stays later than it, or it would be taken for one that was made before.
-    let known = base_erasure(record).filter(|e| old.erased == Some(*e));
-    let known = known.filter(|e| is_followed || !Clock::is_beyond(e.stamp, time, DRIFT_BOUND));
+    // A settled erasure stays known, and the edit stays later than it, or it would be taken for one that was made before.
+    let known = old.erased.filter(|e| !is_unsettled(*e, record, &old));
+    let known = known.filter(|_| !mutant!(StampingLowersErasure));
+    let known = known.filter(|e| parent.admits(e.stamp, time));
     let base = base.max(known.map_or(Stamp::ZERO, |e| e.stamp));
     let meant = old.revision.stamp.millis().saturating_add_signed(shift);
     // The upper half of the counters is not in use at a time that was never this clock's.
@@ -115,7 +119,10 @@ pub(crate) fn reidentify(record: &mut Record, replica: ReplicaId) {
     pending.former.push(old.clone());
     pending.former.drain(..pending.former.len().saturating_sub(Pending::FORMER));
     let revision = Revision { replica, ..old.revision };
-    let own = |r: Revision| if r == old.revision { revision } else { r };
-    let (author, erased) = (own(old.author), old.erased.map(own));
+    let author = if old.author == old.revision { revision } else { old.author };
+    let erased = old.erased.map(|e| match is_unsettled(e, record, &old) {
+        true => Revision { replica, ..e },
+        false => e,
+    });
     record.show(Some(DocumentState { revision, author, erased, ..old }));
 }

@@ -190,12 +190,11 @@ impl<D: Disks> Run<D> {
             }
             let mut rng = SplitMix64::of(self.setting.seed, 0xf5e5 + client as u64);
             let salt = rng.next_u64();
+            let before = self.clients[client].shown.clone();
             self.act(&super::plan::What::Put { client, document: client, salt });
-            let key = self.clients[client]
-                .shown
-                .iter()
-                .max_by_key(|(_, s)| s.revision)
-                .map_or(key, |(k, _)| k.clone());
+            let mut shown = self.clients[client].shown.iter();
+            let new = shown.find(|(key, state)| before.get(*key) != Some(*state));
+            let key = new.map_or(key, |(key, _)| key.clone());
             let text = self.clients[client].shown.get(&key).and_then(text_of);
             written.insert(client, (client, key, text));
         }

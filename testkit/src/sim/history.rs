@@ -339,9 +339,8 @@ impl History {
         }
     }
 
-    /// Whether an erasure that was purged, and that a restore brought back, has a later time than the one that followed on it.
-    /// Nothing but time orders the two, and a server's clock that was set back by more than tombstones are kept for turns it
-    /// round.
+    /// Whether an erasure that the log has lost, by a restore or a purge, has a later time than the one that followed on it.
+    /// Nothing but time orders the two then, and a server's clock that was set back turns it round.
     pub(super) fn are_erasures_turned_round(
         &self,
         key: &DocumentKey,
@@ -349,7 +348,8 @@ impl History {
         then: Option<&DocumentState>,
     ) -> bool {
         let erased = |state: Option<&DocumentState>| state.and_then(|state| state.erased);
-        let happened = self.server_clock_set && self.restored && !self.story(key).purged.is_empty();
+        let is_lost = self.restored || !self.story(key).purged.is_empty();
+        let happened = self.server_clock_set && is_lost;
         happened && erased(first).is_some() && erased(first) < erased(then)
     }
 

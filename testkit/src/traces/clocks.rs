@@ -89,6 +89,32 @@ pub fn a_refused_edit_follows_what_the_server_holds<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
+/// A device whose clock is a day behind writes again after an erasure, while what it wrote before is on the way. What it knows
+/// of the erasure is not lost with the verdict: the conflict with what another device wrote after it goes to the resolver.
+pub fn a_settled_erasure_stays_known_to_a_clock_that_is_behind<C: Cores>(cores: C) {
+    let mut world = world_with(cores, Joining);
+    world.put(0, "notes/a", "one");
+    world.sync_all();
+    world.skew(0, -24 * HOUR);
+    world.put(0, "notes/a", "two");
+    let pushed = batch(&mut world, 0);
+    world.tick(1_000);
+    world.erase(1, "notes/a");
+    world.push_all(1);
+    world.pull_all(0);
+    world.tick(1_000);
+    world.put(1, "notes/a", "three");
+    world.push_all(1);
+    world.put(0, "notes/a", "four");
+    let verdicts = world.deliver(&pushed);
+    assert_eq!(decided(&verdicts)[0].kind, VerdictKind::Superseded);
+    world.settle(0, pushed.id, &verdicts);
+    world.sync_all();
+    let text = world.server_text("notes/a").unwrap_or_default();
+    assert!(text.contains("three") && text.contains("four"), "{text}");
+    world.assert_converged();
+}
+
 /// The stamp of an author, which the last write wins by, is judged as the revision's is.
 pub fn the_stamp_of_an_author_is_bounded<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);

@@ -128,6 +128,21 @@ fn verdicts_that_leave_an_edit_as_it_was_are_a_failed_attempt() {
 }
 
 #[test]
+fn verdicts_that_settle_nothing_end_the_connection_and_are_asked_for_less_and_less() {
+    let mut storm = Storm::new(PUSH, 120);
+    storm.run(|s, output| match output {
+        Output::Settle { .. } => {
+            let result = Ok(Settlement { taken: 0, moved: 0 });
+            s.input(Input::Settled { scope: scope(), result });
+        }
+        other => works(s, other),
+    });
+    assert!(storm.pushes >= 5 && storm.pushes <= 25, "{}", storm.pushes);
+    assert!(storm.stalled >= storm.pushes - 1, "each attempt is told");
+    assert_eq!(storm.connects, storm.pushes, "a new greeting sorts out which log it is");
+}
+
+#[test]
 fn edits_that_make_progress_are_pushed_without_a_pause() {
     let mut storm = Storm::new(PUSH, 60);
     let mut left = 500;

@@ -43,7 +43,7 @@ pub fn check_by_row(row: &ServerScope, cursor: &Cursor) -> Option<std::result::R
 pub(super) fn restored(row: &ServerScope, mark: Option<&LogMark>, shown: Evidence) -> Option<Fork> {
     let Evidence::SharedUpTo(cut) = shown else { return None };
     let is_lost = mark.is_some_and(|mark| mark.epoch == row.epoch && cut < mark.at);
-    is_lost.then_some(Fork::Unannounced { epoch: row.epoch, cut })
+    (is_lost && !mutant!(EvidenceIgnored)).then_some(Fork::Unannounced { epoch: row.epoch, cut })
 }
 
 fn check(row: &ServerScope, cursor: &Cursor, shown: Evidence) -> std::result::Result<(), Fork> {
@@ -61,6 +61,9 @@ fn check(row: &ServerScope, cursor: &Cursor, shown: Evidence) -> std::result::Re
         return Err(fork);
     }
     if highest > row.head {
+        if mutant!(PositionProvesRestore) {
+            return Err(Fork::Unannounced { epoch: row.epoch, cut: Seq(0) });
+        }
         return reset(ResetReason::Unproven);
     }
     // A full pull under way is safe from purges up to the head at which it began.

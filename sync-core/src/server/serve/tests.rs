@@ -188,6 +188,27 @@ async fn who_has_been_sent_the_newest_change_asks_the_storage_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_full_pull_hears_of_the_head_as_it_is_and_not_as_it_was() {
+    let server = server(&Arc::new(Counting::default()), Hooks::default());
+    let _listener = server.0.hubs.open(&Scope::default());
+    let peer = server.admit(None, ReplicaId([1; 16])).await.unwrap();
+    let mut pull =
+        Pull { scope: Scope::default(), cursor: Cursor::default(), limits: Limits::CHUNK };
+    push(&server, 1).await;
+    let Served::Chunk(first) = peer.read(&pull).await.unwrap() else { panic!("no chunk") };
+    push(&server, 2).await;
+    push(&server, 3).await;
+    pull.cursor = pull.cursor.following(first.chunk());
+    // In memory is what the second push wrote, when nothing came after it yet.
+    let Served::Chunk(kept) = peer.read(&pull).await.unwrap() else { panic!("no chunk") };
+    assert_eq!((kept.chunk().next, kept.chunk().head), (Seq(2), Seq(2)));
+    // A full pull would take its end for the end of the log, and what is after it for absent.
+    pull.cursor.floor = Some(Seq(1));
+    let Served::Chunk(read) = peer.read(&pull).await.unwrap() else { panic!("no chunk") };
+    assert_eq!((read.chunk().next, read.chunk().head), (Seq(3), Seq(3)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_asks_again_at_the_head_reads_nothing_until_something_is_committed() {
     let kv = Arc::new(Counting::default());
     let server = server(&kv, Hooks::default());

@@ -35,7 +35,8 @@ impl Oracle for Overwritten {
             });
             match verdict.kind {
                 VerdictKind::Accepted if is_written && history.made(&key).is_none() => {
-                    if let Some(n) = story.missing(&has, &offered) {
+                    let turned = history.are_erasures_turned_round(&key, row, Some(&change.state));
+                    if let Some(n) = story.missing(&has, &offered).filter(|_| !turned) {
                         let write = story.writes[n];
                         return Err(format!(
                             "write {n} of {key} ({write:?}) was overwritten by one that did not know it: {row:?} by {change:?}"
