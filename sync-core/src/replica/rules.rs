@@ -176,7 +176,8 @@ pub(crate) fn settle(
     let edited_since = record.current.as_ref().is_none_or(|c| c.revision != pushed.revision);
     let is_withdrawn = record.in_flight().is_some_and(InFlight::is_withdrawn);
     record.pending_mut().in_flight = None;
-    let is_news = verdict.seq > record.known || mutant!(LateVerdictCounts);
+    let is_back = verdict.current.as_ref().is_some_and(|told| is_back(record, told));
+    let is_news = verdict.seq > record.known || is_back || mutant!(LateVerdictCounts);
     match &verdict.kind {
         VerdictKind::Rejected(rejection) => {
             if let RejectionCode::Clock { server_time } = rejection.code {
@@ -275,6 +276,13 @@ pub(crate) fn decided(taken: Taken) -> Option<Decided> {
         Taken::Resolved(decided) => Some(decided),
         _ => None,
     }
+}
+
+/// Whether the server holds a tombstone that a full pull had not found: a restore brought it back from before its purge. That
+/// moves no position, so nothing else shows it.
+fn is_back(record: &Record, told: &ServerState) -> bool {
+    record.edit().is_some_and(|edit| edit.base.is_none())
+        && told.state.as_ref().is_some_and(DocumentState::is_deleted)
 }
 
 fn is_own(record: &Record, incoming: &ServerState) -> bool {

@@ -163,3 +163,44 @@ pub fn absence_is_concluded_of_visible_collections_only<C: Cores>(cores: C) {
     assert_eq!(world.text(1, "notes/gone"), None);
     assert!(world.text(1, "notes/a").is_some());
 }
+
+/// A restore that lost nothing but a purge moves no position. A replica that had found the document gone in a full pull meets
+/// the tombstone in the verdict on its next edit, and takes it in.
+pub fn a_restore_that_undoes_a_purge_blocks_no_edit<C: Cores>(cores: C) {
+    let mut world = purged_and_back(cores, |world| world.delete(0, "notes/a"));
+    world.put(1, "notes/a", "anew");
+    world.sync_all();
+    assert_eq!(world.server_text("notes/a").as_deref(), Some("anew"));
+    world.assert_converged();
+}
+
+/// The same, of an erasure: it wins over an edit that did not know of it, as ever, and the edit ends.
+pub fn a_restore_that_undoes_the_purge_of_an_erasure_blocks_no_edit<C: Cores>(cores: C) {
+    let mut world = purged_and_back(cores, |world| {
+        world.erase(0, "notes/a");
+    });
+    world.put(1, "notes/a", "without knowing");
+    world.sync_all();
+    assert_eq!(world.text(1, "notes/a"), None);
+    world.put(1, "notes/a", "anew");
+    world.sync_all();
+    assert_eq!(world.server_text("notes/a").as_deref(), Some("anew"));
+    world.assert_converged();
+}
+
+/// A tombstone was purged, the second replica pulled everything anew, and a silent restore brought the tombstone back.
+fn purged_and_back<C: Cores>(cores: C, delete: impl FnOnce(&mut World<C>)) -> World<C> {
+    let mut world = World::new(cores, 2);
+    world.put(0, "notes/a", "one");
+    world.put(0, "notes/b", "stays");
+    world.sync_all();
+    delete(&mut world);
+    world.sync_all();
+    let backup = world.backup();
+    let head = world.server_scope().head;
+    world.purge(head);
+    world.request_reset(1);
+    world.pull_all(1);
+    world.restore_silently(&backup);
+    world
+}

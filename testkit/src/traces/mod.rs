@@ -155,6 +155,8 @@ macro_rules! rule_traces {
             many_starts_of_the_server_are_no_restore
             processes_that_write_one_log_are_no_restore
             what_a_client_makes_up_concerns_it_alone
+            a_restore_that_undoes_a_purge_blocks_no_edit
+            a_restore_that_undoes_the_purge_of_an_erasure_blocks_no_edit
             a_restore_is_found_by_what_verdicts_told
             a_restore_is_found_by_an_acknowledgement
             a_deferred_conflict_ends_when_the_app_writes_the_same
