@@ -19,8 +19,8 @@ use crate::model::{
 };
 use crate::replica::rows::{ReplicaReads, ReplicaRows};
 use crate::replica::{
-    Applied, Committed, Context, Decision, Failed, FeedPage, Forget, LocalTransaction, Page,
-    ReplicaState, Scan, Stored, Unsettled, UnsettledAfter, UnsettledEntry, WriteLimits, ops,
+    Applied, Checked, Committed, Context, Decision, Failed, FeedPage, Forget, LocalTransaction,
+    Page, ReplicaState, Scan, Stored, Unsettled, UnsettledAfter, UnsettledEntry, WriteLimits, ops,
 };
 
 /// A core that writes a replica's rows.
@@ -85,6 +85,10 @@ where
 {
     async fn state(&self) -> Result<ReplicaState> {
         self.threads.read(|rows| ops::state(rows)).await
+    }
+
+    async fn check(&self) -> Result<Vec<Checked>> {
+        self.threads.read(|rows| ops::check(rows)).await
     }
 
     async fn get(&self, keys: Vec<DocumentKey>) -> Result<Vec<Option<Stored>>> {

@@ -11,9 +11,9 @@ use sync_core::model::{
     ReplicaId, Reset, Scope, Verdicts,
 };
 use sync_core::replica::{
-    Applied, Committed, Context, Decision, Failed, Failures, FeedPage, Forget, LocalTransaction,
-    OutboxCounts, Page, ReplicaState, Scan, ScopeSummary, Stored, Unsettled, UnsettledAfter,
-    UnsettledEntry, WriteLimits,
+    Applied, Checked, Committed, Context, Decision, Failed, Failures, FeedPage, Forget,
+    LocalTransaction, OutboxCounts, Page, ReplicaState, Scan, ScopeSummary, Stored, Unsettled,
+    UnsettledAfter, UnsettledEntry, WriteLimits,
 };
 use sync_core::storage::Storage;
 use tokio::sync::watch;
@@ -65,6 +65,10 @@ impl Storage for Counting {
             local_only: BTreeSet::new(),
             scopes: vec![self.scope.lock().unwrap_or_else(PoisonError::into_inner).clone()],
         })
+    }
+
+    async fn check(&self) -> Result<Vec<Checked>> {
+        Ok(Vec::new())
     }
 
     async fn get(&self, keys: Vec<DocumentKey>) -> Result<Vec<Option<Stored>>> {

@@ -4,6 +4,7 @@
 //! what must be true afterwards.
 
 mod apply;
+mod check;
 mod choose;
 mod decide;
 mod local;
@@ -14,6 +15,7 @@ mod transaction;
 mod write;
 
 pub use apply::apply;
+pub use check::check;
 pub use choose::choose;
 pub use decide::{decide, forget};
 pub use local::declare_local_only;

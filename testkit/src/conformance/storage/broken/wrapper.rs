@@ -12,8 +12,8 @@ use sync_core::model::{
     Reset, Scope, Seq, VerdictKind, Verdicts,
 };
 use sync_core::replica::{
-    Applied, Committed, Context, Decision, Failed, FeedPage, Forget, LocalTransaction, Page,
-    ReplicaState, Scan, Stored, Unsettled, UnsettledAfter, UnsettledEntry, WriteLimits,
+    Applied, Checked, Committed, Context, Decision, Failed, FeedPage, Forget, LocalTransaction,
+    Page, ReplicaState, Scan, Stored, Unsettled, UnsettledAfter, UnsettledEntry, WriteLimits,
     WriteOperation,
 };
 use sync_core::resolver::Resolvers;
@@ -151,6 +151,10 @@ impl Storage for BrokenStorage {
         }
         drop(memory);
         Ok(state)
+    }
+
+    async fn check(&self) -> Result<Vec<Checked>> {
+        self.inner.check().await
     }
 
     async fn get(&self, mut keys: Vec<DocumentKey>) -> Result<Vec<Option<Stored>>> {
