@@ -102,7 +102,10 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// Removes a scope or a collection from the device; unsynced own bodies go to the quarantine, without bases and
     /// remote states. Durable as a write. When it returns, nothing else of it is left, no batch is in flight that held
     /// it, and a scope begins anew when it is pulled again. What is not there is forgotten without error.
-    async fn forget(&self, now: Now, what: Forget) -> Result<Committed>;
+    ///
+    /// The app calls it without a lease. The engine names its own, and fails with `Superseded` for an old one: nothing is
+    /// removed then.
+    async fn forget(&self, now: Now, lease: Option<Generation>, what: Forget) -> Result<Committed>;
 
     /// Declares which collections are local-only, all others being synced; the declaration is kept until the next one, and
     /// [`state`](Self::state) tells it. Documents of a local-only collection live in [`Scope::local`], where they are

@@ -151,8 +151,8 @@ where
         self.commit(Durability::Power, move |rows| ops::decide(rows, now, &key, &decision)).await
     }
 
-    async fn forget(&self, now: Now, what: Forget) -> Result<Committed> {
-        self.commit(Durability::Power, move |rows| ops::forget(rows, now, &what)).await
+    async fn forget(&self, now: Now, lease: Option<Generation>, what: Forget) -> Result<Committed> {
+        self.commit(Durability::Power, move |rows| ops::forget(rows, now, lease, &what)).await
     }
 
     async fn declare_local_only(&self, collections: BTreeSet<Collection>) -> Result<()> {

@@ -105,7 +105,7 @@ impl Storage for Counting {
         Ok(Committed::default())
     }
 
-    async fn forget(&self, _: Now, _: Forget) -> Result<Committed> {
+    async fn forget(&self, _: Now, _: Option<Generation>, _: Forget) -> Result<Committed> {
         Ok(Committed::default())
     }
 

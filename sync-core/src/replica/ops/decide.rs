@@ -7,14 +7,14 @@ use super::write;
 use crate::clock::Now;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
-    Checkpoint, Collection, DocumentKey, DocumentState, Epoch, Rejection,
+    Checkpoint, Collection, DocumentKey, DocumentState, Epoch, Generation, Rejection,
     RejectionCode, Scope, Settled,
 };
 use crate::replica::record::QuarantineRow;
 use crate::replica::rows::ReplicaRows;
 use crate::replica::rules::{self, RuleContext};
 use crate::replica::stamping::{self, Parent};
-use crate::replica::types::{Committed, Decision, Forget, Origin, not_found};
+use crate::replica::types::{Committed, Decision, Forget, Origin, check_lease, not_found};
 use crate::resolver::{Resolution, Resolvers};
 
 const PAGE: usize = 256;
@@ -115,14 +115,24 @@ fn resolve(
 /// Removes a scope or a collection from the device. Unsynced own bodies go to the quarantine, without bases and remote
 /// states; everything else leaves.
 ///
+/// The engine names its lease, for a scope that is gone on the server; the app needs none.
+///
 /// # Errors
-/// As the rows.
-pub fn forget(rows: &mut dyn ReplicaRows, now: Now, what: &Forget) -> Result<Committed> {
+/// `Superseded` for an old lease; nothing happens then. Else as the rows.
+pub fn forget(
+    rows: &mut dyn ReplicaRows,
+    now: Now,
+    lease: Option<Generation>,
+    what: &Forget,
+) -> Result<Committed> {
     let (scope, only) = match what {
         Forget::Scope(scope) => (scope, None),
         Forget::Collection(scope, collection) => (scope, Some(collection)),
     };
     let mut tx = Transaction::begin_synced(rows, scope)?;
+    if let Some(lease) = lease {
+        check_lease(lease, tx.meta.lease)?;
+    }
     dissolve_batch(&mut tx, |collection| only.is_none_or(|c| c == collection))?;
     if !mutant!(RevokedStays) {
         remove_documents(&mut tx, now, scope, only)?;
