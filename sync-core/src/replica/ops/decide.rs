@@ -10,7 +10,7 @@ use crate::model::{
     Checkpoint, Collection, DocumentKey, DocumentState, Epoch, Generation, Rejection,
     RejectionCode, Scope, Settled,
 };
-use crate::replica::record::QuarantineRow;
+use crate::replica::record::{Purge, QuarantineRow};
 use crate::replica::rows::ReplicaRows;
 use crate::replica::rules::{self, RuleContext};
 use crate::replica::stamping::{self, Parent};
@@ -141,6 +141,7 @@ pub fn forget(
         None => {
             let collections = tx.row.checkpoint.collections.take();
             tx.row.checkpoint = Checkpoint { collections, ..Checkpoint::default() };
+            tx.row.purge = Purge::default();
         }
         Some(collection) => {
             tx.row.checkpoint.backfills.remove(collection);

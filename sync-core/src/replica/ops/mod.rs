@@ -8,6 +8,7 @@ mod check;
 mod choose;
 mod decide;
 mod local;
+mod purge;
 mod push;
 mod queries;
 mod reset;
