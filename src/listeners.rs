@@ -188,22 +188,29 @@ pub(crate) async fn follow(
         let state = held.state().await;
         drop(held);
         let Some(held) = listeners.upgrade() else { return };
-        match state {
+        let status = match state {
             Ok(state) => {
                 let mut status =
                     Status::of(&driver.borrow_and_update(), state.outbox(&scope), held.direction);
                 status.count(held.failures(), held.is_failing());
-                held.status.send_if_modified(|old| {
-                    let changed = !old.shows_the_same(&status);
-                    if changed {
-                        *old = status;
-                    }
-                    changed
-                });
+                Some(status)
             }
             Err(error) if error.kind() == ErrorKind::Closed => return,
-            // The next commit looks again.
-            Err(error) => tracing::warn!(%error, "the status cannot be read"),
+            Err(error) => {
+                tracing::warn!(%error, "the status cannot be read");
+                // Of an error that may pass nothing is shown: the next commit looks again.
+                let is_for_good = error.retry() == Retry::Never;
+                is_for_good.then(|| held.status.borrow().clone().with_broken_storage(error))
+            }
+        };
+        if let Some(status) = status {
+            held.status.send_if_modified(|old| {
+                let changed = !old.shows_the_same(&status);
+                if changed {
+                    *old = status;
+                }
+                changed
+            });
         }
         drop(held);
         tokio::select! {

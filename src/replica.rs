@@ -7,7 +7,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sync_core::driver::{Driver, DriverOptions, DriverStatus, Observer, Parts};
+use sync_core::driver::{Driver, DriverOptions, DriverStatus, EngineSlot, Observer, Parts};
 use sync_core::engine::{Direction, Event, Goal, Phase};
 use sync_core::environment::Environment;
 use sync_core::error::{Error, ErrorKind, Result};
@@ -271,8 +271,8 @@ impl Replica {
     /// of that what its [direction](ReplicaBuilder::direction) allows.
     ///
     /// # Errors
-    /// `InvalidInput` without a server; `Busy`, naming the holder, if another living process runs the sync of this
-    /// replica; else as the storage.
+    /// `InvalidInput` without a server; `Busy`, naming the holder, if another living process, or another replica over the
+    /// same storage, runs the sync of this replica; else as the storage.
     pub async fn start(&self) -> Result<()> {
         let mut driver = self.0.driver.lock().await;
         if driver.is_none() {
@@ -431,7 +431,7 @@ impl Replica {
     /// are kept.
     ///
     /// # Errors
-    /// `Busy` if another process runs the sync of this replica; else as the storage.
+    /// `Busy` if another process, or another replica over the same storage, runs the sync of this replica; else as the storage.
     pub async fn reset(&self) -> Result<()> {
         let mut driver = self.0.driver.lock().await;
         let stayed = match driver.take() {
@@ -442,6 +442,7 @@ impl Replica {
             None => false,
         };
         let storage = &self.0.storage;
+        let slot = EngineSlot::take(storage, &self.0.options.holder)?;
         let lease = storage.claim(self.0.options.holder.clone()).await?;
         let cx = Context {
             now: self.0.environment.now(),
@@ -451,6 +452,7 @@ impl Replica {
         let reset = Reset { epoch: Epoch([0; 16]), reason: ResetReason::Requested };
         let done = storage.reset(cx, self.scope().clone(), reset).await;
         storage.release(lease).await?;
+        drop(slot);
         done?;
         drop(driver);
         if stayed {

@@ -23,7 +23,7 @@ pub enum Activity {
     Syncing,
     /// There is no connection; another attempt follows by itself, and not many failed in a row so far.
     Offline,
-    /// It was refused, or so many attempts in a row failed as the option [`attempts`](crate::ReplicaConfig::attempts) says.
+    /// It was refused, or its storage failed for good, or so many attempts in a row failed as the option [`attempts`](crate::ReplicaConfig::attempts) says.
     /// [`Status::retries`] tells whether another attempt follows by itself.
     Error,
 }
@@ -115,6 +115,12 @@ impl Status {
         if is_error && self.retries && !self.in_sync {
             self.activity = Activity::Error;
         }
+    }
+
+    /// The storage failed for good: nothing is known to be in sync, and nothing comes of another attempt.
+    pub(crate) fn with_broken_storage(self, error: Error) -> Self {
+        let (activity, error) = (Activity::Error, Some(error));
+        Self { activity, error, retries: false, in_sync: false, ..self }
     }
 
     /// Whether two looks show the same; of errors that is their text.

@@ -234,3 +234,23 @@ async fn one_shot_syncs_at_the_same_time_take_turns() {
     let (one, two, three) = tokio::join!(a.sync_now(), a.pull(), a.sync_now());
     one.and(two).and(three).unwrap();
 }
+
+#[tokio::test]
+async fn two_replicas_over_one_storage_do_not_take_the_engine_from_each_other() {
+    let server = server();
+    let first = builder(&server, 1).holder("the first").open().await.unwrap();
+    let storage = std::sync::Arc::clone(first.storage());
+    let second = builder(&server, 2).storage(storage).holder("the second").open().await.unwrap();
+    first.start().await.unwrap();
+    soon(first.wait_until_in_sync()).await.unwrap();
+    for refused in [second.start().await, second.sync_now().await, second.reset().await] {
+        let error = refused.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+        assert!(error.to_string().contains("the first"), "{error}");
+    }
+    first.raw("notes").unwrap().put("a", &Body::parse("1".to_owned()).unwrap()).await.unwrap();
+    soon(first.wait_until_in_sync()).await.unwrap();
+    first.stop().await;
+    soon(second.sync_now()).await.unwrap();
+    soon(first.sync_now()).await.unwrap();
+}

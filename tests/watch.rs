@@ -268,7 +268,7 @@ async fn documents_that_left_without_a_trace_are_told_by_a_resync() {
         picture.catch_up(&mut watch).await;
         assert_eq!(picture.documents, all(&others).await);
         let forget = Forget::Collection(Scope::default(), Name::new("others").unwrap());
-        replica.storage().forget(Now(round), forget).await.unwrap();
+        replica.storage().forget(Now(round), None, forget).await.unwrap();
         if more {
             // So many changes that nobody remembers those before them.
             churn(&replica, 60, async || ()).await;

@@ -377,6 +377,9 @@ pub(crate) struct StatusArgs {
     /// Only this scope
     #[arg(long)]
     pub(crate) scope: Option<String>,
+    /// Read every document, and compare the documents and digests with what is kept; exit with 1 if they differ
+    #[arg(long)]
+    pub(crate) check: bool,
     /// JSON, which is what is printed anyway
     #[arg(long)]
     pub(crate) json: bool,

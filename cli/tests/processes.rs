@@ -205,3 +205,18 @@ fn scopes_of_one_file_are_apart() {
     assert_eq!(status["outbox"]["pending"], 0);
     assert_eq!(one.status()["outbox"]["pending"], 1);
 }
+
+#[test]
+fn a_live_sync_whose_file_is_deleted_ends_with_an_error() {
+    let folder = Folder::new();
+    let server = Served::start(folder.path("server.db").as_path());
+    let db = Db::new(&folder, "a.db");
+    db.put("notes", "x", "1");
+    let mut live = db.live(&server, &[]);
+    live.line_where("in sync", |line| line["in_sync"] == true);
+    for name in ["a.db", "a.db-wal", "a.db-shm", "a.db-lease"] {
+        std::fs::remove_file(folder.path(name)).unwrap();
+    }
+    live.line_where("an error", |line| line["status"] == "error" && line["in_sync"] == false);
+    live.end().code(1).fails(&["deleted", "a.db"]);
+}

@@ -149,3 +149,24 @@ fn it_says_what_it_can_do() {
     }
     assert!(run(&["--version"]).ok().stdout.starts_with("twotide "));
 }
+
+#[test]
+fn sums_that_do_not_fit_the_documents_are_found_by_counting() {
+    let folder = Folder::new();
+    let db = Db::new(&folder, "a.db");
+    for id in ["a", "b", "c"] {
+        db.put("notes", id, "1");
+    }
+    let status = db.run("status", &["--check"]).ok().json();
+    assert_eq!(status["scopes"][0]["documents"], 3);
+    let file = rusqlite::Connection::open(&db.0).unwrap();
+    file.execute("DELETE FROM document WHERE id = 'b'", []).unwrap();
+    drop(file);
+    db.run("status", &[]).ok();
+    db.run("status", &["--check"]).code(1).fails(&[
+        "scope `default`",
+        "3 documents",
+        "there are 2",
+    ]);
+    db.run("status", &["--check", "--scope", "other"]).ok();
+}

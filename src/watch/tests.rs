@@ -55,7 +55,7 @@ async fn what_a_watch_of_the_quarantine_keeps_does_not_grow_with_it() {
     }
     // Edits that were not synced stay behind when a scope leaves the device.
     let forget = Forget::Scope(replica.scope().clone());
-    replica.storage().forget(Now(1), forget).await.unwrap();
+    replica.storage().forget(Now(1), None, forget).await.unwrap();
     let mut told = 0;
     while let Some(event) = watch.try_next().await.unwrap() {
         assert!(watch.kept().0 <= 256 && watch.kept().1 <= 4_096, "{watch:?} {:?}", watch.kept());

@@ -11,8 +11,10 @@ use rusqlite::config::DbConfig;
 use rusqlite::{CachedStatement, Connection, MAIN_DB, OpenFlags, Params, Row};
 use sync_core::error::{Error, ErrorKind, Result, Retry};
 
+use crate::binding::Found;
 use crate::config::SqliteConfig;
 use crate::error;
+use crate::moved::Opened;
 use crate::names::Names;
 use crate::recognise;
 use crate::schema::{self, Kind};
@@ -26,6 +28,8 @@ pub struct Core<K, A> {
     pub(crate) names: RefCell<Names>,
     /// Where the file is; none for a database in memory.
     pub(crate) place: Option<Place>,
+    /// The file that is open; none for a database in memory.
+    pub(crate) opened: Option<Opened>,
     pub(crate) access: A,
     /// Whether the snapshot is of a replica that is being loaded.
     pub(crate) loading: Cell<bool>,
@@ -57,6 +61,8 @@ impl<K: Kind> Core<K, Writing> {
         let writing = Writing::new(config.synchronous);
         let mut core = Self::around(connection, Some(place), writing);
         core.prepare(config).map_err(|e| core.on(e))?;
+        core.note_opened()?;
+        core.bind_log();
         Ok(core)
     }
 
@@ -79,6 +85,7 @@ impl<K: Kind> Core<K, Writing> {
         // Should the file turn out not to be ours, closing it must not touch it.
         self.checkpoint_on_close(false)?;
         schema::check::<K>(&self.connection)?;
+        let log = self.check_log()?;
         if self.connection.is_readonly(MAIN_DB).map_err(|e| self.failed("open", e))? {
             return Err(Error::new(ErrorKind::Storage, "the file cannot be written")
                 .retrying(Retry::Never)
@@ -94,7 +101,11 @@ impl<K: Kind> Core<K, Writing> {
             .map_err(|e| self.failed("set up", e))?;
         // The log shrinks again after a transaction that was larger than usual.
         self.pragma("journal_size_limit", i64::from(config.checkpoint_pages) * 2 * 4_096)?;
-        self.set_max_page_count(config.max_page_count)
+        self.set_max_page_count(config.max_page_count)?;
+        if log == Found::Unknown {
+            K::count_again(self)?;
+        }
+        Ok(())
     }
 
     fn checkpoint_on_close(&self, on: bool) -> Result<()> {
@@ -123,6 +134,7 @@ impl<K: Kind> Core<K, Reading> {
         core.bound(config)?;
         core.pragma("query_only", 1)?;
         schema::check_current::<K>(&core.connection).map_err(|e| core.on(e))?;
+        core.note_opened()?;
         Ok(core)
     }
 }
@@ -130,7 +142,17 @@ impl<K: Kind> Core<K, Reading> {
 impl<K, A> Core<K, A> {
     fn around(connection: Connection, place: Option<Place>, access: A) -> Self {
         let (names, loading, wants_index, lost) = Default::default();
-        Self { connection, names, place, access, loading, wants_index, lost, kind: PhantomData }
+        Self {
+            connection,
+            names,
+            place,
+            opened: None,
+            access,
+            loading,
+            wants_index,
+            lost,
+            kind: PhantomData,
+        }
     }
 
     /// The file, with all links resolved; none for a database in memory.
@@ -146,6 +168,17 @@ impl<K, A> Core<K, A> {
         {
             *path = resolved;
         }
+    }
+
+    fn note_opened(&mut self) -> Result<()> {
+        let path = self.place.as_ref().and_then(Place::lockable);
+        self.opened = path.map(Opened::at).transpose()?;
+        Ok(())
+    }
+
+    /// Fails if the file that is open is not at its path any more.
+    pub(crate) fn check_place(&self) -> Result<()> {
+        self.opened.as_ref().map_or(Ok(()), Opened::check)
     }
 
     fn configure(&self, what: DbConfig, on: bool) -> Result<()> {

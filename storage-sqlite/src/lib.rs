@@ -61,12 +61,14 @@
 
 #![forbid(unsafe_code)]
 
+mod binding;
 mod columns;
 mod config;
 mod core;
 mod error;
 mod lease;
 mod log;
+mod moved;
 mod names;
 mod recognise;
 mod replica;

@@ -5,6 +5,10 @@ use std::time::Duration;
 use rusqlite::{Connection, TransactionBehavior};
 use sync_core::error::{Error, ErrorKind, Result};
 
+use sync_core::replica::Checked;
+
+use crate::binding::another_file;
+use crate::core::{Core, Writing};
 use crate::error::convert;
 
 /// What a file holds. The two kinds are [`Replica`] and [`Server`]; others have no use.
@@ -15,6 +19,15 @@ pub trait Kind: Send + 'static {
     const MIGRATIONS: &'static [&'static str];
     /// What a snapshot begins with. It finds a row in a replica that is being loaded.
     const FIRST_READ: &'static str;
+
+    /// Counts again what is kept as sums.
+    ///
+    /// # Errors
+    /// `Incompatible` if they are wrong.
+    #[doc(hidden)]
+    fn count_again(core: &Core<Self, Writing>) -> Result<()>
+    where
+        Self: Sized;
 }
 
 /// The data of a replica.
@@ -32,8 +45,18 @@ impl Kind for Replica {
         include_str!("replica/schema_2.sql"),
         include_str!("replica/schema_3.sql"),
         include_str!("replica/schema_4.sql"),
+        include_str!("log_binding.sql"),
     ];
     const FIRST_READ: &'static str = crate::replica::IS_LOADING;
+
+    fn count_again(core: &Core<Self, Writing>) -> Result<()> {
+        // A load keeps no index to count by, and nothing of it is settled before it ends.
+        if core.one(Self::FIRST_READ, [], |_| Ok(()))?.is_some() {
+            return Ok(());
+        }
+        let checked = sync_core::replica::ops::check(core)?;
+        if checked.iter().all(Checked::is_right) { Ok(()) } else { Err(another_file()) }
+    }
 }
 
 impl Kind for Server {
@@ -42,8 +65,13 @@ impl Kind for Server {
         include_str!("server/schema_1.sql"),
         include_str!("server/schema_2.sql"),
         include_str!("server/schema_3.sql"),
+        include_str!("log_binding.sql"),
     ];
     const FIRST_READ: &'static str = "SELECT 1 FROM scope WHERE 0";
+
+    fn count_again(core: &Core<Self, Writing>) -> Result<()> {
+        if sync_core::server::ops::has_right_sums(core)? { Ok(()) } else { Err(another_file()) }
+    }
 }
 
 /// Whether a file with these marks may be used as that kind; its version.
@@ -173,6 +201,10 @@ pub(crate) mod tests {
             "CREATE TABLE t (a INTEGER); INSERT INTO t VALUES (1);",
             "ALTER TABLE t ADD COLUMN b TEXT; UPDATE t SET b = 'new';",
         ];
+
+        fn count_again(_: &Core<Self, Writing>) -> Result<()> {
+            Ok(())
+        }
     }
 
     #[test]

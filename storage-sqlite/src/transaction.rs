@@ -6,6 +6,7 @@ use rusqlite::Connection;
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::storage::{Durability, Probe, Snapshot, Transactional};
 
+use crate::binding::LogBinding;
 use crate::config::Synchronous;
 use crate::core::Core;
 use crate::lease::EngineLock;
@@ -25,6 +26,8 @@ pub struct Writing {
     baseline: u64,
     /// The count of changes at the last mark.
     marked: u64,
+    /// Which log the file is bound to.
+    pub(crate) binding: LogBinding,
     /// How long the log is.
     pub(crate) log: LogLength,
     /// Whether pages with something that was erased since may be in the log.
@@ -59,6 +62,7 @@ impl Writing {
             mark: Mark::Begin,
             baseline: 0,
             marked: 0,
+            binding: LogBinding::default(),
             log: LogLength::default(),
             log_is_untidy: false,
             load_from: crate::config::LOAD_FROM,
@@ -72,6 +76,7 @@ impl Writing {
 impl<K: Kind> Transactional for Core<K, Writing> {
     fn begin(&mut self, durability: Durability) -> Result<()> {
         self.end();
+        self.check_place()?;
         self.set_synchronous(match durability {
             Durability::Process => Synchronous::Normal,
             Durability::Power => self.access.acknowledged,
@@ -113,7 +118,10 @@ impl<K: Kind> Transactional for Core<K, Writing> {
             self.rollback();
         }
         self.access.lock.keep();
-        committed.map(|()| self.connection.total_changes() != self.access.baseline)
+        committed?;
+        let changed = self.connection.total_changes() != self.access.baseline;
+        self.bind_log();
+        Ok(changed)
     }
 
     fn rollback(&mut self) {
@@ -123,7 +131,9 @@ impl<K: Kind> Transactional for Core<K, Writing> {
 
     fn tidy(&mut self) -> Result<bool> {
         self.end();
-        self.make_tidy().map(|()| true)
+        let tidied = self.make_tidy();
+        self.bind_log();
+        tidied.map(|()| true)
     }
 
     fn rest(&mut self) {
@@ -164,7 +174,7 @@ impl<K> Core<K, Writing> {
     }
 
     /// SQLite allows this between transactions only.
-    fn set_synchronous(&mut self, to: Synchronous) -> Result<()> {
+    pub(crate) fn set_synchronous(&mut self, to: Synchronous) -> Result<()> {
         let level = to.level();
         if self.access.level != Some(level) {
             self.access.level = None;
@@ -187,6 +197,7 @@ impl<K> Core<K, Writing> {
 impl<K: Kind> Snapshot for Core<K, Reading> {
     fn open(&mut self) -> Result<()> {
         self.end();
+        self.check_place()?;
         self.run("BEGIN DEFERRED", [])?;
         // The snapshot is that of the first read.
         let first = self.one(K::FIRST_READ, [], |_| Ok(()));

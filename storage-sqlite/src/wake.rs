@@ -12,6 +12,7 @@ use sync_core::error::{Error, ErrorKind, Result};
 use tokio::sync::watch;
 
 use crate::core::Place;
+use crate::moved::Opened;
 use crate::version::DataVersion;
 
 /// How long a commit of another process may go unnoticed.
@@ -32,12 +33,13 @@ impl Watch {
     /// Starts the thread. It waits until it hears whom to tell.
     pub(crate) fn start(place: &Place) -> Result<(Self, Sender<Listeners>)> {
         let version = DataVersion::open(place)?;
+        let opened = place.lockable().map(Opened::at).transpose()?;
         let (listeners, queue) = channel();
         // What is committed from here on is told of, however late the thread starts.
         let seen = version.get();
         let started = std::thread::Builder::new()
             .name("twotide-wake".to_owned())
-            .spawn(move || watch(&version, seen, &queue));
+            .spawn(move || watch(&version, opened.as_ref(), seen, &queue));
         let thread = started.map_err(|e| {
             Error::new(ErrorKind::Storage, "a storage thread cannot be started").because(e)
         })?;
@@ -57,12 +59,23 @@ impl Drop for Watch {
     }
 }
 
-fn watch(version: &DataVersion, mut seen: Option<i64>, queue: &Receiver<Listeners>) {
+fn watch(
+    version: &DataVersion,
+    opened: Option<&Opened>,
+    mut seen: Option<i64>,
+    queue: &Receiver<Listeners>,
+) {
+    let mut was_there = true;
     let Ok(listeners) = queue.recv() else { return };
     while matches!(queue.recv_timeout(POLL), Err(RecvTimeoutError::Timeout)) {
         let Some(commits) = listeners.upgrade() else { return };
         if commits.receiver_count() == 0 {
             continue;
+        }
+        // A file that is not there any more is told of as a commit is: whoever looks meets the error.
+        let is_there = opened.is_none_or(|opened| opened.check().is_ok());
+        if std::mem::replace(&mut was_there, is_there) && !is_there {
+            commits.send_modify(|n| *n = n.wrapping_add(1));
         }
         // A failure is not told here: whoever reads or writes meets it too.
         let Some(now) = version.get() else { continue };

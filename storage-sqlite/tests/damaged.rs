@@ -153,7 +153,7 @@ async fn use_it(path: &Path, what: &str) {
     let decision = Decision::Resolve(Resolution::Local);
     survived(storage.decide(NOW, key("default", "notes", "n1"), decision).await, what);
     read_it(&storage, what).await;
-    survived(storage.forget(NOW, Forget::Scope(scope())).await, what);
+    survived(storage.forget(NOW, None, Forget::Scope(scope())).await, what);
     survived(storage.close().await, what);
 }
 

@@ -10,11 +10,11 @@ use rusqlite::Connection;
 use storage_sqlite::{
     SqliteReplicaReader, SqliteReplicaWriter, SqliteServerReader, SqliteServerWriter, open_replica,
 };
-use sync_core::error::{Error, ErrorKind};
+use sync_core::error::{Error, ErrorKind, Retry};
 use sync_core::model::{ReplicaId, Seq};
 use sync_core::replica::record::{Pending, Record};
 use sync_core::replica::rows::{ReplicaReads, ReplicaRows};
-use sync_core::storage::{Durability, Storage, Transactional};
+use sync_core::storage::{Durability, Snapshot, Storage, Transactional};
 
 /// Names and bytes of all files in the folder.
 fn files(path: &Path) -> Vec<(String, Vec<u8>)> {
@@ -233,4 +233,68 @@ mod read_only {
         // Or it could not be removed.
         set_permissions(inner, Permissions::from_mode(0o755)).unwrap();
     }
+}
+
+/// What happens to a file that is open.
+#[cfg(unix)]
+fn lost(how: fn(&Path)) -> (String, String) {
+    let (_folder, path) = place();
+    let mut writer = SqliteReplicaWriter::open(&config(&path), REPLICA).unwrap();
+    let mut reader = SqliteReplicaReader::open(&config(&path)).unwrap();
+    let server = path.with_file_name("server.db");
+    let mut served = SqliteServerWriter::open(&config(&server)).unwrap();
+    writer.begin(Durability::Power).unwrap();
+    writer.put_meta(&writer.meta().unwrap().unwrap()).unwrap();
+    writer.commit().unwrap();
+    how(&path);
+    how(&server);
+    let errors = [
+        writer.begin(Durability::Power).unwrap_err(),
+        reader.open().unwrap_err(),
+        served.begin(Durability::Power).unwrap_err(),
+    ];
+    for error in &errors {
+        assert_eq!((error.kind(), error.retry()), (ErrorKind::Storage, Retry::Never), "{error}");
+    }
+    (errors[0].to_string(), errors[1].to_string())
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_is_not_at_its_path_any_more_is_neither_read_nor_written() {
+    let gone = lost(|path| std::fs::remove_file(path).unwrap());
+    assert!(gone.0.contains("deleted or moved") && gone.1.contains("app.db"), "{gone:?}");
+    let moved = lost(|path| std::fs::rename(path, path.with_extension("old")).unwrap());
+    assert!(moved.1.contains("deleted or moved"), "{moved:?}");
+    let replaced = lost(|path| {
+        let copy = path.with_extension("copy");
+        std::fs::copy(path, &copy).unwrap();
+        std::fs::rename(copy, path).unwrap();
+    });
+    assert!(replaced.0.contains("replaced"), "{replaced:?}");
+    let emptied = lost(|path| std::fs::File::create(path).map(drop).unwrap());
+    assert!(emptied.1.contains("emptied"), "{emptied:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn without_its_log_a_file_is_not_written() {
+    let (_folder, path) = place();
+    let mut writer = SqliteReplicaWriter::open(&config(&path), REPLICA).unwrap();
+    std::fs::remove_file(path.with_file_name("app.db-wal")).unwrap();
+    let error = writer.begin(Durability::Power).unwrap_err();
+    assert!(error.to_string().contains("write-ahead log"), "{error}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_file_that_leaves_is_noticed_without_a_call() {
+    let (_folder, path) = place();
+    let storage = open_replica(&config(&path), REPLICA).unwrap();
+    let mut commits = storage.commits();
+    commits.borrow_and_update();
+    std::fs::rename(&path, path.with_extension("old")).unwrap();
+    commits.changed().await.unwrap();
+    assert_eq!(storage.state().await.unwrap_err().kind(), ErrorKind::Storage);
+    storage.close().await.unwrap();
 }

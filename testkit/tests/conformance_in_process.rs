@@ -8,49 +8,93 @@ use sync_core::framed::{FramedOptions, FramedTransport};
 use sync_core::server::{InProcess, Server};
 use sync_core::transport::Transport;
 use testkit::conformance::Outcome;
-use testkit::conformance::transport::TransportHarness;
+use testkit::conformance::transport::{Timing, TransportHarness};
 use testkit::proxy::LinkSwitch;
 
 #[derive(Default)]
-struct InMemory(LinkSwitch);
+struct InMemory {
+    links: LinkSwitch,
+    options: FramedOptions,
+}
+
+impl InMemory {
+    /// Greetings that fail quickly, so that the cases about silence end quickly.
+    fn quick() -> Self {
+        let mut options = FramedOptions::default();
+        options.greeting_timeout = std::time::Duration::from_millis(500);
+        Self { options, ..Self::default() }
+    }
+}
 
 #[async_trait]
 impl TransportHarness for InMemory {
     async fn serve(&self, server: Server) -> Result<Arc<dyn Transport>> {
-        let mut options = FramedOptions::default();
-        options.greeting_timeout = std::time::Duration::from_millis(500);
-        Ok(Arc::new(FramedTransport::new(self.0.wrap(InProcess::new(server)), options)))
+        let links = self.links.wrap(InProcess::new(server));
+        Ok(Arc::new(FramedTransport::new(links, self.options.clone())))
+    }
+
+    fn timing(&self) -> Timing {
+        Timing::framed(&self.options)
     }
 
     async fn cut(&self) -> Outcome {
-        self.0.cut();
+        self.links.cut();
         Ok(())
     }
 
     async fn cut_after(&self, bytes: u64) -> Outcome {
-        self.0.cut_after(bytes);
+        self.links.cut_after(bytes);
         Ok(())
     }
 
     async fn damage(&self, byte: u64) -> Outcome {
-        self.0.flip_at(byte);
+        self.links.flip_at(byte);
         Ok(())
     }
 
     async fn stall(&self) -> Outcome {
-        self.0.stall();
+        self.links.stall();
         Ok(())
     }
 
     async fn refuse(&self) -> Outcome {
-        self.0.refuse();
+        self.links.refuse();
         Ok(())
     }
 
     async fn heal(&self) {
-        self.0.heal();
+        self.links.heal();
     }
 }
 
-testkit::transport_conformance!(InMemory::default());
-testkit::transport_teeth!(InMemory::default());
+testkit::transport_conformance!(InMemory::quick());
+testkit::transport_teeth!(InMemory::quick());
+
+mod usual_options {
+    use super::InMemory;
+
+    testkit::transport_conformance!(InMemory::default());
+}
+
+/// A harness of a few lines, which can do nothing to the link.
+mod without_capabilities {
+    use std::sync::Arc;
+
+    use sync_core::error::Result;
+    use sync_core::framed::{FramedOptions, FramedTransport};
+    use sync_core::server::{InProcess, Server};
+    use sync_core::transport::Transport;
+    use testkit::conformance::transport::TransportHarness;
+
+    struct Bare;
+
+    #[async_trait::async_trait]
+    impl TransportHarness for Bare {
+        async fn serve(&self, server: Server) -> Result<Arc<dyn Transport>> {
+            let options = FramedOptions::default();
+            Ok(Arc::new(FramedTransport::new(InProcess::new(server), options)))
+        }
+    }
+
+    testkit::transport_conformance!(Bare);
+}

@@ -4,6 +4,8 @@ use serde::Serialize;
 use twotide::core::model::{Digest, Epoch, ReplicaId, Scope, Seq};
 use twotide::core::replica::OutboxCounts;
 
+use twotide::Replica;
+
 use super::open_existing;
 use crate::args::StatusArgs;
 use crate::failure::Failure;
@@ -42,5 +44,20 @@ pub(crate) async fn run(args: StatusArgs) -> Result<(), Failure> {
         });
     }
     print(&shown)?;
-    Ok(replica.close().await?)
+    let checked = if args.check { check(&replica, only.as_ref()).await } else { Ok(()) };
+    replica.close().await?;
+    checked
+}
+
+/// Counts the documents, and fails if they are not those that the replica says it holds.
+async fn check(replica: &Replica, only: Option<&Scope>) -> Result<(), Failure> {
+    let checked = replica.storage().check().await?;
+    let mut scopes = checked.iter().filter(|c| only.is_none_or(|o| *o == c.scope));
+    let Some(wrong) = scopes.find(|c| !c.is_right()) else { return Ok(()) };
+    let (kept, counted) = (wrong.kept, wrong.counted);
+    Err(Failure::failed(format!(
+        "the replica is damaged: the scope `{}` says that it holds {} documents with the digest {}, and there are {} with \
+         the digest {}; export what is there, and sync into a new file",
+        wrong.scope, kept.documents, kept.digest, counted.documents, counted.digest
+    )))
 }

@@ -1,5 +1,7 @@
 //! A replica in SQLite.
 
+#[cfg(test)]
+mod choosing;
 mod load;
 #[cfg(test)]
 mod older;

@@ -93,18 +93,21 @@ impl<'a> OutboxPage<'a> {
 }
 
 impl<A> Core<Replica, A> {
-    /// The collections of a scope, or that one of them, from `from` on in order of their names.
-    fn collections(
+    /// Visits the collections of a scope, or that one of them, from `from` on in order of their names, until the visitor
+    /// answers `false`: a page reads no more names than it needs.
+    fn each_collection(
         &self,
         scope: &Scope,
         only: Option<&Collection>,
         from: &str,
-    ) -> Result<Vec<(i64, Collection)>> {
-        let only = only.map(Collection::as_str);
-        let from = only.map_or(from, |only| only.max(from));
-        self.many(sql::COLLECTIONS, params![scope.as_str(), from, only], |row| {
-            Ok((columns::integer(row, 0)?, columns::collection(row, 1)?))
-        })
+        mut visit: impl FnMut((i64, Collection)) -> Result<bool>,
+    ) -> Result<()> {
+        if let Some(only) = only {
+            let number = self.find_collection(scope, only)?.filter(|_| only.as_str() >= from);
+            return number.map_or(Ok(()), |number| visit((number, only.clone())).map(drop));
+        }
+        let decode = |row: &Row<'_>| Ok((columns::integer(row, 0)?, columns::collection(row, 1)?));
+        self.each(sql::COLLECTIONS, params![scope.as_str(), from], decode, visit)
     }
 
     /// A page of documents in order of (collection, id), by a statement that has one of a collection.
@@ -118,17 +121,18 @@ impl<A> Core<Replica, A> {
     ) -> Result<Vec<(DocumentKey, Record)>> {
         let (from, last_id) = place(after);
         let mut found = Vec::new();
-        for (number, collection) in self.collections(scope, collection, from)? {
+        self.each_collection(scope, collection, from, |(number, collection)| {
             let left = limit - found.len();
             if left == 0 {
-                break;
+                return Ok(false);
             }
             let start = if collection.as_str() == from { last_id } else { "" };
             found.extend(self.many(sql, params![number, start, page(left)], |row| {
                 let id: DocumentId = columns::document_id(row, KEY)?;
                 Ok((DocumentKey::new(scope.clone(), collection.clone(), id), record(row)?))
             })?);
-        }
+            Ok(found.len() < limit)
+        })?;
         Ok(found)
     }
 }

@@ -47,7 +47,7 @@ pub(super) const FORGET_SCOPE: &str = "DELETE FROM scope WHERE name = ?1 \
 pub(super) const COLLECTIONS: &str = concat!(
     "SELECT id, name FROM collection WHERE scope_id = ",
     scope!(),
-    " AND name >= ?2 AND name <= coalesce(?3, name) ORDER BY name"
+    " AND name >= ?2 ORDER BY name"
 );
 
 pub(super) const RECORD: &str =

@@ -255,7 +255,7 @@ async fn carry_out(
             replica.decide(now, key(of), decision).await?;
         }
         Step::Discard(of) => drop(replica.decide(now, key(of), Decision::Discard).await?),
-        Step::Forget => drop(replica.forget(now, Forget::Scope(scope)).await?),
+        Step::Forget => drop(replica.forget(now, None, Forget::Scope(scope)).await?),
     }
     Ok(())
 }

@@ -349,8 +349,9 @@ impl Task {
 
     fn forget(&mut self, scope: Scope) {
         let (storage, now) = (self.parts.storage.clone(), self.parts.environment.now());
+        let lease = self.lease;
         let forget = async move {
-            let result = storage.forget(now, Forget::Scope(scope.clone())).await;
+            let result = storage.forget(now, Some(lease), Forget::Scope(scope.clone())).await;
             Done::Forgotten { scope, result }
         };
         self.store(forget);

@@ -321,8 +321,13 @@ impl Task {
                 }
             }
             Err(error) => {
-                // The next commit, or the next connection, looks again.
-                self.failed(&error);
+                // The next commit, or the next connection, looks again; unless nothing can come of it.
+                let failure = self.failed(&error);
+                if let Some((ticket, _)) = self.connection.as_ref()
+                    && failure.retry == Retry::Never
+                {
+                    self.input(Input::LinkLost { ticket: *ticket, failure });
+                }
             }
         }
         if std::mem::take(&mut self.look_again) {

@@ -6,6 +6,7 @@
 mod execute;
 mod finish;
 mod note;
+mod slot;
 mod status;
 mod token;
 
@@ -33,6 +34,7 @@ use crate::resolver::Resolvers;
 use crate::storage::Storage;
 use crate::transport::{Connection, Delivery, Moved, Transport};
 
+pub use slot::EngineSlot;
 pub use status::{DriverStatus, ScopeStatus};
 pub use token::{FnTokens, TokenProvider, tokens_from};
 
@@ -138,6 +140,8 @@ pub struct Driver {
     tokens: Arc<Tokens>,
     runs: AtomicU64,
     task: Mutex<Option<JoinHandle<()>>>,
+    /// Free for another driver when this one has stopped, or is dropped: a task that still ends then changes nothing.
+    slot: Mutex<Option<EngineSlot>>,
 }
 
 impl fmt::Debug for Command {
@@ -153,8 +157,10 @@ impl Driver {
     /// Takes the engine lease and starts the task, at rest: [`run`](Self::run) sets it going.
     ///
     /// # Errors
-    /// `Busy` if another living process runs the engine of this replica; else as the storage.
+    /// `Busy`, naming the holder, if another living process, or another driver over the same storage, runs the engine of this
+    /// replica; else as the storage.
     pub async fn start(parts: Parts, options: DriverOptions) -> Result<Self> {
+        let slot = EngineSlot::take(&parts.storage, &options.holder)?;
         let lease = parts.storage.claim(options.holder.clone()).await?;
         let (commands, queue) = mpsc::channel(16);
         let (publish, status) = watch::channel(DriverStatus::default());
@@ -199,7 +205,8 @@ impl Driver {
         }
         let task = tokio::spawn(task.run(queue));
         let runs = AtomicU64::new(0);
-        Ok(Self { commands, status, tokens, runs, task: Mutex::new(Some(task)) })
+        let (task, slot) = (Mutex::new(Some(task)), Mutex::new(Some(slot)));
+        Ok(Self { commands, status, tokens, runs, task, slot })
     }
 
     /// Begins, or changes the goal; a wait for the next attempt ends, and the head is asked for anew. The answer is how
@@ -235,6 +242,7 @@ impl Driver {
         if let Some(task) = task {
             let _ = task.await;
         }
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 

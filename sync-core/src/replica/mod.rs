@@ -11,7 +11,8 @@ mod types;
 pub use failures::{Failed, Failures};
 pub use rules::Decided;
 pub use types::{
-    Applied, Committed, ConflictReport, Context, Decision, DocumentChange, FeedPage, Forget,
-    LocalTransaction, LocalWrite, Operation, Origin, OutboxCounts, Page, ReplicaState, Scan,
-    ScopeSummary, Stored, Unsettled, UnsettledAfter, UnsettledEntry, WriteLimits, WriteOperation,
+    Applied, Checked, Committed, ConflictReport, Context, Decision, DocumentChange, FeedPage,
+    Forget, LocalTransaction, LocalWrite, Operation, Origin, OutboxCounts, Page, ReplicaState,
+    Scan, ScopeSummary, Stored, Sums, Unsettled, UnsettledAfter, UnsettledEntry, WriteLimits,
+    WriteOperation,
 };

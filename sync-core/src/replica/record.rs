@@ -7,8 +7,9 @@ use std::collections::BTreeSet;
 use crate::clock::{Clock, DRIFT_BOUND, Now};
 use crate::codec::{codec_enum, codec_struct};
 use crate::model::{
-    BaseRef, Checkpoint, Collection, Digest, DocumentKey, DocumentState, Generation, LocalSeq,
-    PushId, Rejection, ReplicaId, Revision, Seq, ServerState, Settled, Stamp, digest_of_state,
+    BaseRef, Checkpoint, Collection, Digest, DocumentId, DocumentKey, DocumentState, Generation,
+    LocalSeq, PushId, Rejection, ReplicaId, Revision, Seq, ServerState, Settled, Stamp,
+    digest_of_state,
 };
 use crate::replica::{Failures, WriteLimits};
 
@@ -301,6 +302,19 @@ pub struct ScopeRow {
     pub left_out: bool,
     /// Documents whose edit waits because the replica does not sync their collection.
     pub not_chosen: u64,
+    /// How far tombstones have left that are gone on the server.
+    pub purge: Purge,
+}
+
+/// How far a replica has removed the tombstones at or below the server's horizon.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Purge {
+    /// The newest horizon that was begun with.
+    pub up_to: Seq,
+    /// Whether there are documents left to look at.
+    pub runs: bool,
+    /// The document that was looked at last.
+    pub after: Option<(Collection, DocumentId)>,
 }
 
 /// The batch in flight of a scope: its name and its documents; the states are in their records.

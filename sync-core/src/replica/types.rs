@@ -247,6 +247,34 @@ pub struct ScopeSummary {
     pub is_partial: bool,
 }
 
+/// What is kept as sums of the live documents of a scope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sums {
+    /// How many there are.
+    pub documents: u64,
+    /// Their digest.
+    pub digest: Digest,
+}
+
+/// A scope whose documents were counted again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// The scope.
+    pub scope: Scope,
+    /// The sums that the storage keeps, and that [`ReplicaState`] shows.
+    pub kept: Sums,
+    /// The sums of the documents that are there.
+    pub counted: Sums,
+}
+
+impl Checked {
+    /// Whether the sums that are kept are those of the documents.
+    #[must_use]
+    pub fn is_right(&self) -> bool {
+        self.kept == self.counted
+    }
+}
+
 /// How much of a scope is not settled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct OutboxCounts {

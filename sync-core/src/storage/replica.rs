@@ -13,8 +13,8 @@ use crate::model::{
     Reset, Scope, Verdicts,
 };
 use crate::replica::{
-    Applied, Committed, Context, Decision, Failed, FeedPage, Forget, LocalTransaction, Page,
-    ReplicaState, Scan, Stored, Unsettled, UnsettledAfter, UnsettledEntry, WriteLimits,
+    Applied, Checked, Committed, Context, Decision, Failed, FeedPage, Forget, LocalTransaction,
+    Page, ReplicaState, Scan, Stored, Unsettled, UnsettledAfter, UnsettledEntry, WriteLimits,
 };
 
 /// The storage of a replica.
@@ -44,6 +44,10 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// The replica at a glance: identity, scopes with checkpoints, counts and digests, scopes in order of their names.
     /// Costs the number of scopes, not of documents.
     async fn state(&self) -> Result<ReplicaState>;
+
+    /// Counts the live documents of every scope and computes their digest again, beside the sums that
+    /// [`state`](Self::state) shows. They differ only if the storage lost or mixed up something. Reads every document.
+    async fn check(&self) -> Result<Vec<Checked>>;
 
     /// Live documents, one answer a key in the order of the keys; none for what was never there or is deleted. A key
     /// may be asked for twice. No keys, no answers.
@@ -98,7 +102,10 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// Removes a scope or a collection from the device; unsynced own bodies go to the quarantine, without bases and
     /// remote states. Durable as a write. When it returns, nothing else of it is left, no batch is in flight that held
     /// it, and a scope begins anew when it is pulled again. What is not there is forgotten without error.
-    async fn forget(&self, now: Now, what: Forget) -> Result<Committed>;
+    ///
+    /// The app calls it without a lease. The engine names its own, and fails with `Superseded` for an old one: nothing is
+    /// removed then.
+    async fn forget(&self, now: Now, lease: Option<Generation>, what: Forget) -> Result<Committed>;
 
     /// Declares which collections are local-only, all others being synced; the declaration is kept until the next one, and
     /// [`state`](Self::state) tells it. Documents of a local-only collection live in [`Scope::local`], where they are

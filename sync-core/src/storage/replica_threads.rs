@@ -19,8 +19,8 @@ use crate::model::{
 };
 use crate::replica::rows::{ReplicaReads, ReplicaRows};
 use crate::replica::{
-    Applied, Committed, Context, Decision, Failed, FeedPage, Forget, LocalTransaction, Page,
-    ReplicaState, Scan, Stored, Unsettled, UnsettledAfter, UnsettledEntry, WriteLimits, ops,
+    Applied, Checked, Committed, Context, Decision, Failed, FeedPage, Forget, LocalTransaction,
+    Page, ReplicaState, Scan, Stored, Unsettled, UnsettledAfter, UnsettledEntry, WriteLimits, ops,
 };
 
 /// A core that writes a replica's rows.
@@ -87,6 +87,10 @@ where
         self.threads.read(|rows| ops::state(rows)).await
     }
 
+    async fn check(&self) -> Result<Vec<Checked>> {
+        self.threads.read(|rows| ops::check(rows)).await
+    }
+
     async fn get(&self, keys: Vec<DocumentKey>) -> Result<Vec<Option<Stored>>> {
         self.threads.read(move |rows| ops::get(rows, &keys)).await
     }
@@ -147,8 +151,8 @@ where
         self.commit(Durability::Power, move |rows| ops::decide(rows, now, &key, &decision)).await
     }
 
-    async fn forget(&self, now: Now, what: Forget) -> Result<Committed> {
-        self.commit(Durability::Power, move |rows| ops::forget(rows, now, &what)).await
+    async fn forget(&self, now: Now, lease: Option<Generation>, what: Forget) -> Result<Committed> {
+        self.commit(Durability::Power, move |rows| ops::forget(rows, now, lease, &what)).await
     }
 
     async fn declare_local_only(&self, collections: BTreeSet<Collection>) -> Result<()> {

@@ -148,7 +148,7 @@ fn write_replica(core: &mut ReplicaKv<KvWriter<MemoryKv>>, scope: &Scope) -> Res
         survived(transact(core, |rows| ops::decide(rows, NOW, &key, &decision)));
     }
     let forget = Forget::Scope(scope.clone());
-    survived(transact(core, |rows| ops::forget(rows, NOW, &forget)));
+    survived(transact(core, |rows| ops::forget(rows, NOW, None, &forget)));
     Ok(())
 }
 

@@ -266,7 +266,7 @@ impl Oracle {
                 self.tally.tolerated += 1;
             }
             let all = || local.union(&remote).copied().collect::<Writes>();
-            match call.resolution {
+            match call.effect() {
                 Some(Resolution::Remote) => {
                     self.ended.extend(local.difference(&remote).copied());
                     made.insert(call.key, remote);

@@ -11,7 +11,7 @@ use sync_core::resolver::ConflictResolver;
 use super::disk::{Disks, MemoryDisks};
 use super::faults::{Faults, Workload};
 use super::oracles::{self, Oracle};
-use super::plan::{Plan, Setting};
+use super::plan::{Decider, Plan, Setting};
 use super::report::{Failure, Report};
 use super::run::{Edit, Options, Run, Violation};
 use super::shrink::shrink;
@@ -231,6 +231,19 @@ pub(super) struct Outcome {
     pub(super) noticed: BTreeSet<&'static str>,
 }
 
+impl Outcome {
+    /// A plan that this simulation cannot carry out.
+    fn not_run(what: String) -> Self {
+        Self {
+            tally: Tally::default(),
+            violation: Some(Violation { oracle: "setting", at: 0, what }),
+            fingerprint: 0,
+            trace: Trace::default(),
+            noticed: BTreeSet::new(),
+        }
+    }
+}
+
 impl Simulation {
     /// Runs it on stores in memory.
     #[must_use]
@@ -288,7 +301,7 @@ impl Simulation {
             scopes: self.scopes,
             documents: 1 + rng.below(self.documents),
             millis: self.millis,
-            resolver: self.kind.unwrap_or(kind),
+            resolver: self.decider(self.kind.unwrap_or(kind)),
             on_server: self.on_server.unwrap_or(on_server),
             refusals: self.options.edit.is_none() && rng.percent(20),
             requests_every: [0, 0, 2, 3][rng.below(4)],
@@ -298,6 +311,13 @@ impl Simulation {
             latency: 1 + rng.next_u64() % 40,
             jitter: [0, 20, 200][rng.below(3)],
             body_limit: (self.options.edit.is_none() && rng.percent(10)).then_some(BODY_LIMIT),
+        }
+    }
+
+    fn decider(&self, kind: ResolverKind) -> Decider {
+        match &self.options.resolver {
+            Some(own) => Decider::Given { given: own.name().to_owned() },
+            None => Decider::Kind(kind),
         }
     }
 
@@ -373,6 +393,11 @@ impl Simulation {
     }
 
     fn attempt_sound<D: Disks>(&self, disks: D, plan: &Plan, traced: bool) -> Outcome {
+        if let (Decider::Given { given }, None) = (&plan.setting.resolver, &self.options.resolver) {
+            return Outcome::not_run(format!(
+                "the plan ran with the resolver `{given}`, and this simulation was given none"
+            ));
+        }
         let options = Options { traced, ..self.options.clone() };
         let mut oracles = oracles::all();
         if let Some(only) = &self.only {

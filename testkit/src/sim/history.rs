@@ -72,6 +72,16 @@ impl Story {
         self.states.get(&state.revision).is_some_and(|n| n.body == state.body)
     }
 
+    /// Whether a state is a deletion that somebody made before.
+    pub(super) fn is_settled_deletion(&self, state: &DocumentState) -> bool {
+        state.is_deleted() && self.knows(state)
+    }
+
+    /// Whether a state holds a write that no server ever held.
+    pub(super) fn is_news(&self, state: &DocumentState) -> bool {
+        !self.of(Some(state)).is_subset(&self.reached)
+    }
+
     /// Whether another state has that name.
     pub(super) fn collides(&self, state: &DocumentState) -> bool {
         self.states.get(&state.revision).is_some_and(|n| n.body != state.body)
@@ -291,7 +301,7 @@ impl History {
                 self.calls += 1;
                 let local = self.asked(*client, &call.key, &call.local);
                 let remote = self.story(&call.key).of(call.remote.as_ref());
-                match call.resolution {
+                match call.effect() {
                     Some(Resolution::Remote) => {
                         self.story_mut(&call.key).ended.extend(&local.without(&remote));
                         self.made.insert(call.key.clone(), remote);
@@ -390,6 +400,11 @@ impl History {
         }
         story.known.push(story.of(before));
         match after {
+            // A deletion where the server holds one already ends a conflict that waited: the server's stands for both.
+            Some(after) if story.is_settled_deletion(after) => {
+                let has = story.of(Some(after));
+                story.ended.extend(&writes.without(&has));
+            }
             Some(after) => {
                 let collided = cloned && story.collides(after);
                 story.name(after, &writes, before);

@@ -92,7 +92,7 @@ pub use fact::{Cause, Fact, Look};
 pub use faults::{FaultKind, Faults, Workload};
 pub use history::History;
 pub use oracles::{Oracle, Verdict};
-pub use plan::{Action, Plan, Refusal, Setting, What};
+pub use plan::{Action, Decider, Plan, Refusal, Setting, What};
 pub use replay::{plans, replay_folder};
 pub use report::{Failure, Report};
 pub use run::{Edit, Violation};

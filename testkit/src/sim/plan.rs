@@ -4,8 +4,11 @@
 //! loses it) is a function of the seed, of whom it concerns, and of when, so that taking one action out of a plan shifts no
 //! other.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use sync_core::model::Body;
+use sync_core::resolver::ConflictResolver;
 
 use crate::search::ResolverKind;
 
@@ -22,8 +25,8 @@ pub struct Setting {
     pub documents: usize,
     /// How long the plan's actions last, in milliseconds; healing comes after.
     pub millis: u64,
-    /// Who decides conflicts, where the simulation was given no resolver.
-    pub resolver: ResolverKind,
+    /// Which resolver decides conflicts.
+    pub resolver: Decider,
     /// Whether every second document is in a collection that the server resolves.
     pub on_server: bool,
     /// Whether the server refuses some writes.
@@ -44,6 +47,29 @@ pub struct Setting {
     /// The largest batch that gets through to the server, in bytes; nothing ends that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_limit: Option<usize>,
+}
+
+/// Which resolver decides conflicts in a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Decider {
+    /// One of the framework's, or of the testkit's.
+    Kind(ResolverKind),
+    /// The one that the simulation was given. A plan can be replayed only by a simulation that is given one, too.
+    Given {
+        /// Its name.
+        given: String,
+    },
+}
+
+impl Decider {
+    /// The resolver, as far as the plan alone tells: for one that was given, last-write-wins.
+    pub(super) fn known(&self) -> Arc<dyn ConflictResolver> {
+        match self {
+            Self::Kind(kind) => kind.resolver(),
+            Self::Given { .. } => ResolverKind::LastWriteWins.resolver(),
+        }
+    }
 }
 
 /// Something that happens at a point in time.

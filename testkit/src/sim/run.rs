@@ -105,7 +105,7 @@ impl<D: Disks> Run<D> {
     ) -> Self {
         let setting = plan.setting.clone();
         let calls = Calls::default();
-        let chosen = options.resolver.clone().unwrap_or_else(|| setting.resolver.resolver());
+        let chosen = options.resolver.clone().unwrap_or_else(|| setting.resolver.known());
         let record =
             |on_server| Arc::new(Recording::new(Arc::clone(&chosen), calls.clone(), on_server));
         let mut resolvers = Resolvers::shared(record(false), ResolveOn::Replica);

@@ -11,7 +11,7 @@ use super::diagram;
 use super::fact::Look;
 use super::history::History;
 use super::oracles::{Oracle, Verdict};
-use super::plan::{Action, Plan, Setting, What};
+use super::plan::{Action, Decider, Plan, Setting, What};
 use super::{Failure, Simulation, Tally};
 use crate::search::ResolverKind;
 
@@ -189,7 +189,10 @@ impl Scenario {
                 scopes: 1,
                 documents: self.documents.len().max(1),
                 millis: last + 1,
-                resolver: ResolverKind::LastWriteWins,
+                resolver: match &self.resolver {
+                    Some(own) => Decider::Given { given: own.name().to_owned() },
+                    None => Decider::Kind(ResolverKind::LastWriteWins),
+                },
                 on_server: self.on_server,
                 refusals: false,
                 requests_every: usize::from(self.requests),

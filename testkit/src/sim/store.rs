@@ -214,8 +214,9 @@ impl<D: Disks> Run<D> {
             }
             Output::Forget { scope } => {
                 let what = Forget::Scope(scope.clone());
-                let done = self
-                    .on_client(client, Durability::Power, |rows| ops::forget(rows, cx.now, &what));
+                let done = self.on_client(client, Durability::Power, |rows| {
+                    ops::forget(rows, cx.now, Some(cx.lease), &what)
+                });
                 let result = self.committed(client, done, BTreeSet::new(), true, &Cause::Forgotten);
                 if let Some(process) = self.clients[client].process.as_mut() {
                     process.batches.remove(&scope);

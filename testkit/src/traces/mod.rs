@@ -18,6 +18,7 @@ mod evidence;
 mod foreign;
 mod local_only;
 mod numbered;
+mod purging;
 mod pushing;
 mod recalling;
 mod refused_erasures;
@@ -37,6 +38,7 @@ pub use evidence::*;
 pub use foreign::*;
 pub use local_only::*;
 pub use numbered::*;
+pub use purging::*;
 pub use pushing::*;
 pub use recalling::*;
 pub use refused_erasures::*;
@@ -205,6 +207,12 @@ macro_rules! rule_traces {
             a_restore_brings_a_purged_tombstone_back
             an_edit_on_what_is_absent_meets_a_purged_tombstone
             a_restore_brings_a_purged_erasure_back
+            tombstones_leave_the_replicas
+            absences_leave_the_replicas
+            an_unsettled_tombstone_stays
+            a_restore_of_tombstones_that_left
+            a_restore_below_what_left
+            an_erased_tombstone_stays_on_the_replicas
             a_restore_while_absent_waits_for_a_verdict
             a_restore_while_absent_waits_for_the_app
             only_what_lies_above_the_cut_is_offered_again

@@ -77,8 +77,9 @@ impl<C: Cores> World<C> {
         let records = self.records(replica);
         let stored = self.scope_row(replica);
         let quarantined = self.quarantine(replica).len() as u64;
-        let (checkpoint, left_out) = (stored.checkpoint.clone(), stored.left_out);
-        let mut counted = ScopeRow { checkpoint, quarantined, left_out, ..ScopeRow::default() };
+        let ScopeRow { checkpoint, left_out, purge, .. } = stored.clone();
+        let counts = ScopeRow::default();
+        let mut counted = ScopeRow { checkpoint, quarantined, left_out, purge, ..counts };
         for (key, record) in &records {
             count(&mut counted, key, record);
         }

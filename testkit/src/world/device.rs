@@ -135,8 +135,10 @@ impl<C: Cores> World<C> {
                 Forget::Collection(scope, must(Collection::new(name), "a collection's name"))
             }
         };
-        let committed =
-            must(self.act(replica, |rows, cx| ops::forget(rows, cx.now, &what)), "forget");
+        let committed = must(
+            self.act(replica, |rows, cx| ops::forget(rows, cx.now, Some(cx.lease), &what)),
+            "forget",
+        );
         self.devices[replica].seen = self.scope_row(replica).checkpoint;
         committed
     }

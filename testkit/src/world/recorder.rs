@@ -40,6 +40,20 @@ pub struct ResolverCall {
     pub resolution: Option<Resolution>,
 }
 
+impl ResolverCall {
+    /// What the decision comes to. A resolver that makes what the server holds already, a merge with that body, or a deletion of
+    /// what is deleted, takes the server's state: nothing is left to push.
+    #[must_use]
+    pub fn effect(&self) -> Option<Resolution> {
+        let held = self.remote.as_ref().and_then(|state| state.body.as_ref());
+        match self.resolution.clone()? {
+            Resolution::Merge(body) if Some(&body) == held => Some(Resolution::Remote),
+            Resolution::Delete if held.is_none() => Some(Resolution::Remote),
+            resolution => Some(resolution),
+        }
+    }
+}
+
 /// The calls of the resolvers of one world. Clones share one list.
 #[derive(Clone, Debug, Default)]
 pub struct Calls(Arc<Mutex<Vec<ResolverCall>>>);

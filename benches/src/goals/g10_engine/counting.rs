@@ -11,9 +11,9 @@ use sync_core::model::{
     ReplicaId, Reset, Scope, Verdicts,
 };
 use sync_core::replica::{
-    Applied, Committed, Context, Decision, Failed, Failures, FeedPage, Forget, LocalTransaction,
-    OutboxCounts, Page, ReplicaState, Scan, ScopeSummary, Stored, Unsettled, UnsettledAfter,
-    UnsettledEntry, WriteLimits,
+    Applied, Checked, Committed, Context, Decision, Failed, Failures, FeedPage, Forget,
+    LocalTransaction, OutboxCounts, Page, ReplicaState, Scan, ScopeSummary, Stored, Unsettled,
+    UnsettledAfter, UnsettledEntry, WriteLimits,
 };
 use sync_core::storage::Storage;
 use tokio::sync::watch;
@@ -67,6 +67,10 @@ impl Storage for Counting {
         })
     }
 
+    async fn check(&self) -> Result<Vec<Checked>> {
+        Ok(Vec::new())
+    }
+
     async fn get(&self, keys: Vec<DocumentKey>) -> Result<Vec<Option<Stored>>> {
         Ok(vec![None; keys.len()])
     }
@@ -101,7 +105,7 @@ impl Storage for Counting {
         Ok(Committed::default())
     }
 
-    async fn forget(&self, _: Now, _: Forget) -> Result<Committed> {
+    async fn forget(&self, _: Now, _: Option<Generation>, _: Forget) -> Result<Committed> {
         Ok(Committed::default())
     }
 

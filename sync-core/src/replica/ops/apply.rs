@@ -1,5 +1,6 @@
 //! Taking in a chunk.
 
+use super::purge::purge;
 use super::transaction::{Transaction, check_synced, end_load};
 use crate::clock::Now;
 use crate::error::{Error, ErrorKind, Result};
@@ -44,6 +45,7 @@ pub fn apply(rows: &mut dyn ReplicaRows, cx: &Context, chunk: &Chunk) -> Result<
     note_covered(checkpoint, chunk);
     if !chunk.has_more() && tx.row.checkpoint.backfills.is_empty() {
         end_full_pull(&mut tx, cx, chunk.epoch)?;
+        purge(&mut tx, chunk.horizon)?;
     }
     tx.committed.taken = chunk.entries.len();
     let checkpoint = tx.row.checkpoint.clone();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::decide::remove_collection;
+use super::decide::remove_collections;
 use super::reset::start_over;
 use super::transaction::Transaction;
 use crate::error::{Error, ErrorKind, Result};
@@ -43,9 +43,8 @@ pub fn choose(
         Some(old) => old.iter().cloned().collect(),
         None => collections_of(&*tx.rows, scope)?,
     };
-    for collection in held.iter().filter(|c| !stays(c)) {
-        remove_collection(&mut tx, cx.now, collection)?;
-    }
+    let leaving = held.iter().filter(|c| !stays(c)).collect();
+    remove_collections(&mut tx, cx.now, &leaving)?;
     tx.row.checkpoint.collections = collections.cloned();
     match (&old, collections) {
         (Some(old), Some(new)) => new.difference(old).for_each(|added| tx.backfill(added)),

@@ -1,18 +1,20 @@
 //! What the app decides, and what leaves the device.
 
+use std::collections::BTreeSet;
+
 use super::transaction::Transaction;
 use super::write;
 use crate::clock::Now;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
-    Checkpoint, Collection, DocumentKey, DocumentState, Epoch, Rejection, RejectionCode, Scope,
-    Settled,
+    Checkpoint, Collection, DocumentKey, DocumentState, Epoch, Generation, Rejection,
+    RejectionCode, Scope, Settled,
 };
-use crate::replica::record::QuarantineRow;
+use crate::replica::record::{Purge, QuarantineRow};
 use crate::replica::rows::ReplicaRows;
 use crate::replica::rules::{self, RuleContext};
 use crate::replica::stamping::{self, Parent};
-use crate::replica::types::{Committed, Decision, Forget, Origin, not_found};
+use crate::replica::types::{Committed, Decision, Forget, Origin, check_lease, not_found};
 use crate::resolver::{Resolution, Resolvers};
 
 const PAGE: usize = 256;
@@ -113,15 +115,25 @@ fn resolve(
 /// Removes a scope or a collection from the device. Unsynced own bodies go to the quarantine, without bases and remote
 /// states; everything else leaves.
 ///
+/// The engine names its lease, for a scope that is gone on the server; the app needs none.
+///
 /// # Errors
-/// As the rows.
-pub fn forget(rows: &mut dyn ReplicaRows, now: Now, what: &Forget) -> Result<Committed> {
+/// `Superseded` for an old lease; nothing happens then. Else as the rows.
+pub fn forget(
+    rows: &mut dyn ReplicaRows,
+    now: Now,
+    lease: Option<Generation>,
+    what: &Forget,
+) -> Result<Committed> {
     let (scope, only) = match what {
         Forget::Scope(scope) => (scope, None),
         Forget::Collection(scope, collection) => (scope, Some(collection)),
     };
     let mut tx = Transaction::begin_synced(rows, scope)?;
-    dissolve_batch(&mut tx, scope, only)?;
+    if let Some(lease) = lease {
+        check_lease(lease, tx.meta.lease)?;
+    }
+    dissolve_batch(&mut tx, |collection| only.is_none_or(|c| c == collection))?;
     if !mutant!(RevokedStays) {
         remove_documents(&mut tx, now, scope, only)?;
     }
@@ -129,6 +141,7 @@ pub fn forget(rows: &mut dyn ReplicaRows, now: Now, what: &Forget) -> Result<Com
         None => {
             let collections = tx.row.checkpoint.collections.take();
             tx.row.checkpoint = Checkpoint { collections, ..Checkpoint::default() };
+            tx.row.purge = Purge::default();
         }
         Some(collection) => {
             tx.row.checkpoint.backfills.remove(collection);
@@ -144,27 +157,26 @@ pub fn forget(rows: &mut dyn ReplicaRows, now: Now, what: &Forget) -> Result<Com
     Ok(committed)
 }
 
-/// A collection leaves the device, within a transaction that does more.
-pub(super) fn remove_collection(
+/// Collections leave the device, within a transaction that does more.
+pub(super) fn remove_collections(
     tx: &mut Transaction<'_>,
     now: Now,
-    collection: &Collection,
+    collections: &BTreeSet<&Collection>,
 ) -> Result<()> {
     let scope = tx.scope.clone();
-    dissolve_batch(tx, &scope, Some(collection))?;
-    remove_documents(tx, now, &scope, Some(collection))?;
-    tx.row.checkpoint.backfills.remove(collection);
+    dissolve_batch(tx, |collection| collections.contains(collection))?;
+    for collection in collections {
+        remove_documents(tx, now, &scope, Some(collection))?;
+        tx.row.checkpoint.backfills.remove(*collection);
+    }
     Ok(())
 }
 
 /// The rest of a batch of which documents leave is pushed again under another name; a batch of which none leaves stays.
-fn dissolve_batch(
-    tx: &mut Transaction<'_>,
-    scope: &Scope,
-    only: Option<&Collection>,
-) -> Result<()> {
-    let leaves = |key: &DocumentKey| only.is_none_or(|c| *c == key.collection);
-    let batch = tx.rows.batch(scope)?.filter(|b| b.keys.iter().any(leaves));
+fn dissolve_batch(tx: &mut Transaction<'_>, leaves: impl Fn(&Collection) -> bool) -> Result<()> {
+    let scope = tx.scope.clone();
+    let batch = tx.rows.batch(&scope)?;
+    let batch = batch.filter(|b| b.keys.iter().any(|key| leaves(&key.collection)));
     let Some(batch) = batch else { return Ok(()) };
     for key in &batch.keys {
         let Some(old) = tx.rows.record(key)? else { continue };
@@ -172,7 +184,7 @@ fn dissolve_batch(
         record.pending_mut().in_flight = None;
         tx.save(key, Some(&old), record, Origin::Local)?;
     }
-    tx.rows.put_batch(scope, None)
+    tx.rows.put_batch(&scope, None)
 }
 
 fn remove_documents(
@@ -185,11 +197,13 @@ fn remove_documents(
         code: RejectionCode::Forbidden,
         reason: "it left this device before this edit was synced".into(),
     };
+    let mut after: Option<DocumentKey> = None;
     loop {
-        let page = tx.rows.records(scope, only, None, PAGE)?;
-        if page.is_empty() {
-            return Ok(());
-        }
+        let place = after.as_ref().map(|k| (&k.collection, &k.id));
+        let page = tx.rows.records(scope, only, place, PAGE)?;
+        let Some((last, _)) = page.last() else { return Ok(()) };
+        // A store may have to step over what was removed before.
+        after = Some(last.clone());
         for (key, record) in page {
             if let (Some(edit), Some(state)) = (record.edit(), record.current.clone()) {
                 // Of the base stays only which erasure it knew of, so that a retry does not take that for its own.

@@ -4,9 +4,11 @@
 //! what must be true afterwards.
 
 mod apply;
+mod check;
 mod choose;
 mod decide;
 mod local;
+mod purge;
 mod push;
 mod queries;
 mod reset;
@@ -14,6 +16,7 @@ mod transaction;
 mod write;
 
 pub use apply::apply;
+pub use check::check;
 pub use choose::choose;
 pub use decide::{decide, forget};
 pub use local::declare_local_only;

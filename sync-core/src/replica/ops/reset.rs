@@ -3,7 +3,7 @@
 use super::transaction::Transaction;
 use crate::error::Result;
 use crate::model::{Epoch, ReplicaId, Reset, ResetReason, Scope, Seq, ServerState, Settled};
-use crate::replica::record::{Edit, Record};
+use crate::replica::record::{Edit, Purge, Record};
 use crate::replica::rows::ReplicaRows;
 use crate::replica::stamping;
 use crate::replica::types::{Committed, Context, check_lease};
@@ -37,6 +37,11 @@ pub fn reset(
             Some(old) if old != reset.epoch => {
                 tx.sweep(|tx, _, record| lose_above(tx, record, old, cut))?;
                 cut_checkpoint(&mut tx, reset.epoch, cut);
+                if cut < tx.row.purge.up_to {
+                    // What was deleted above the cut is there again, below the position.
+                    start_over(&mut tx);
+                }
+                tx.row.purge = Purge { up_to: tx.row.purge.up_to.min(cut), ..Purge::default() };
             }
             Some(_) => {}
             None => tx.row.checkpoint.epoch = Some(reset.epoch),

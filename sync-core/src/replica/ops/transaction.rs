@@ -229,6 +229,13 @@ impl<'a> Transaction<'a> {
         self.rows.remove_record(key, old)
     }
 
+    /// Removes a record that shows nothing. Only followers of the feed that stand before its place have to read afresh.
+    pub(super) fn remove_spent(&mut self, key: &DocumentKey, old: &Record) -> Result<()> {
+        self.count(key, Some(old), &Record::default());
+        self.meta.feed_floor = self.meta.feed_floor.max(old.changed);
+        self.rows.remove_record(key, old)
+    }
+
     fn note_change(
         &mut self,
         key: &DocumentKey,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{BatchRow, Pending, ReplicaMeta, ScopeRow};
+use super::{BatchRow, Pending, Purge, ReplicaMeta, ScopeRow};
 use crate::clock::{Clock, Now};
 use crate::codec::{Codec, Reader};
 use crate::error::Result;
@@ -118,7 +118,7 @@ impl Codec for BatchRow {
 }
 
 /// At the end, and only if they say anything, stand what the checkpoint says of a foreign backend, what keeps the scope from
-/// syncing, what the replica leaves out, and the mark of the log with what it covers.
+/// syncing, what the replica leaves out, the mark of the log with what it covers, and how far tombstones have left.
 impl Codec for ScopeRow {
     fn encode(&self, out: &mut Vec<u8>) {
         self.checkpoint.encode(out);
@@ -128,7 +128,8 @@ impl Codec for ScopeRow {
             count.encode(out);
         }
         let Checkpoint { bookmark, seen, collections, mark, covered, .. } = &self.checkpoint;
-        let is_marked = mark.is_some() || covered.is_some();
+        let has_purged = self.purge != Purge::default();
+        let is_marked = mark.is_some() || covered.is_some() || has_purged;
         let has_failed = self.failures != Failures::default() || is_marked;
         let is_partial = self.left_out || collections.is_some() || self.not_chosen > 0 || is_marked;
         if bookmark.is_some() || *seen > Seq(0) || has_failed || is_partial {
@@ -147,6 +148,11 @@ impl Codec for ScopeRow {
             mark.encode(out);
             covered.encode(out);
         }
+        if has_purged {
+            self.purge.up_to.encode(out);
+            self.purge.runs.encode(out);
+            self.purge.after.encode(out);
+        }
     }
 
     fn decode(input: &mut Reader) -> Result<Self> {
@@ -162,6 +168,7 @@ impl Codec for ScopeRow {
             failures: Failures::default(),
             left_out: false,
             not_chosen: 0,
+            purge: Purge::default(),
         };
         if input.remaining() > 0 {
             row.checkpoint.bookmark = Codec::decode(input)?;
@@ -179,6 +186,10 @@ impl Codec for ScopeRow {
             row.checkpoint.mark = Codec::decode(input)?;
             row.checkpoint.covered = Codec::decode(input)?;
         }
+        if input.remaining() > 0 {
+            let (up_to, runs) = (Codec::decode(input)?, Codec::decode(input)?);
+            row.purge = Purge { up_to, runs, after: Codec::decode(input)? };
+        }
         Ok(row)
     }
 }
@@ -188,7 +199,7 @@ mod tests {
     use super::*;
     use crate::error::ErrorKind;
     use crate::model::{
-        Bookmark, Collection, Epoch, LogKey, LogMark, LogRun, PushId, ReplicaId, Term,
+        Bookmark, Collection, DocumentId, Epoch, LogKey, LogMark, LogRun, PushId, ReplicaId, Term,
     };
     use crate::replica::{Failed, WriteLimits};
 
@@ -251,6 +262,10 @@ mod tests {
         let mut marked = ScopeRow::default();
         marked.checkpoint.mark = Some(mark);
         assert_eq!(ScopeRow::from_bytes(marked.to_bytes()).unwrap(), marked);
+        let after = Some((Collection::new("c").unwrap(), DocumentId::new("d").unwrap()));
+        let purging =
+            ScopeRow { purge: Purge { up_to: Seq(9), runs: true, after }, ..ScopeRow::default() };
+        assert_eq!(ScopeRow::from_bytes(purging.to_bytes()).unwrap(), purging);
         marked.checkpoint.covered = Some(BTreeSet::from([Collection::new("notes").unwrap()]));
         assert_eq!(ScopeRow::from_bytes(marked.to_bytes()).unwrap(), marked);
     }

@@ -127,7 +127,7 @@ pub async fn whatever_is_dropped_the_next_call_works<H: StorageHarness>(harness:
         assert_eq!(desk.outbox().await.pending, 5, "dropped after {polls} polls");
     }
     for polls in POLLS {
-        drop_after(polls, desk.storage.forget(now(), Forget::Scope(scope()))).await;
+        drop_after(polls, desk.storage.forget(now(), None, Forget::Scope(scope()))).await;
         // What comes next sees what came before; a read alone need not wait for it.
         let elsewhere = LocalTransaction { scope: other(), writes: vec![put("after", "1")] };
         must(desk.storage.write(now(), elsewhere).await, "a write to another scope");

@@ -53,7 +53,7 @@ pub async fn after_closing_everything_fails_as_closed<H: StorageHarness>(harness
         );
         closed(storage.write(now(), transaction([put("b", "1")])).await, "write");
         closed(storage.decide(now(), key("a"), Decision::Retry).await, "decide");
-        closed(storage.forget(now(), Forget::Scope(s())).await, "forget");
+        closed(storage.forget(now(), None, Forget::Scope(s())).await, "forget");
         closed(storage.claim("anybody".to_owned()).await, "claim");
         closed(
             storage.note_server(desk.cx(), server_time(now()), WriteLimits::default()).await,

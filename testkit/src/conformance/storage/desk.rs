@@ -8,7 +8,7 @@ use sync_core::model::{
 };
 use sync_core::replica::{
     Applied, Committed, Context, Decision, DocumentChange, LocalTransaction, LocalWrite,
-    OutboxCounts, ReplicaState, Scan, ScopeSummary, Stored, Unsettled, UnsettledAfter,
+    OutboxCounts, ReplicaState, Scan, ScopeSummary, Stored, Sums, Unsettled, UnsettledAfter,
     UnsettledEntry, WriteOperation,
 };
 use sync_core::resolver::Resolvers;
@@ -241,6 +241,10 @@ impl Desk {
         assert_eq!(stored.documents, documents.len() as u64, "the number of documents");
         assert_eq!(stored.digest, digest, "the digest of the documents");
         assert_eq!(stored.outbox, counted, "the counts of what is not settled");
+        let checked = must(self.storage.check().await, "the storage counts");
+        let checked = checked.iter().find(|c| c.scope == Scope::default()).map(|c| c.counted);
+        let sums = Sums { documents: stored.documents, digest };
+        assert_eq!(checked, Some(sums), "what the storage counts");
         assert_eq!(
             stored.in_flight.is_some(),
             counted.in_flight > 0,

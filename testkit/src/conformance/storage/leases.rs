@@ -8,7 +8,7 @@ use sync_core::error::{ErrorKind, Result};
 use sync_core::model::{
     DocumentKey, DocumentState, Generation, Limits, LocalSeq, ReplicaId, Reset, ResetReason, Scope,
 };
-use sync_core::replica::WriteLimits;
+use sync_core::replica::{Forget, WriteLimits};
 use sync_core::storage::Storage;
 
 use super::super::run::Outcome;
@@ -44,6 +44,8 @@ pub async fn a_former_holder_changes_nothing<H: StorageHarness>(harness: H) -> O
     let reset = Reset { epoch: log.epoch, reason: ResetReason::Requested };
     superseded(storage.reset(old.cx(), scope.clone(), reset).await, "a reset");
     superseded(storage.reidentify(old.cx(), ReplicaId([9; 16])).await, "a new identity");
+    let forget = Forget::Scope(scope.clone());
+    superseded(storage.forget(now(), Some(old.lease), forget).await, "a scope that is gone");
     assert_eq!((new.state().await, new.documents().await), before);
     assert_eq!(new.next_push(Limits::PUSH).await.as_ref(), Some(&batch));
     new.settle(&batch, verdicts).await;
@@ -75,6 +77,9 @@ pub async fn the_app_needs_no_lease<H: StorageHarness>(harness: H) -> Outcome {
     desk.put("a", "3").await;
     assert_eq!(desk.text("a").await.as_deref(), Some("3"));
     assert_eq!(desk.state().await.outbox(&Scope::default()).pending, 1);
+    let forgotten = desk.storage.forget(now(), None, Forget::Scope(Scope::default())).await;
+    must(forgotten, "a scope is forgotten without a lease");
+    assert_eq!(desk.text("a").await, None);
     Ok(())
 }
 

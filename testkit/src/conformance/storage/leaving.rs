@@ -12,7 +12,7 @@ use super::desk::{Desk, put};
 use super::log::Log;
 
 async fn forget(desk: &Desk, what: Forget) -> Committed {
-    must(desk.storage.forget(now(), what).await, "something is forgotten")
+    must(desk.storage.forget(now(), None, what).await, "something is forgotten")
 }
 
 async fn reset(desk: &Desk, epoch: Epoch, reason: ResetReason) -> Committed {

@@ -57,7 +57,7 @@ pub async fn what_is_local_only_stays_on_the_device<H: StorageHarness>(harness: 
     let names: Vec<_> = desk.documents().await.into_iter().map(|s| s.key.id).collect();
     assert_eq!(names, [key("theirs").id]);
     assert!(desk.summary().await.is_partial, "the digest cannot be compared");
-    assert!(desk.storage.forget(now(), Forget::Scope(Scope::local())).await.is_err());
+    assert!(desk.storage.forget(now(), None, Forget::Scope(Scope::local())).await.is_err());
     must(write_local(&desk, vec![delete("drafts/a")]).await, "a local document is deleted");
     let left = local_documents(&desk, None).await;
     assert_eq!(left.len(), 1, "a deleted document is left: {left:?}");

@@ -17,6 +17,7 @@ mod leases;
 mod leaving;
 mod local_only;
 mod log;
+mod purging;
 mod pushing;
 mod reading;
 mod settling;
@@ -41,6 +42,7 @@ pub use erasing::*;
 pub use leases::*;
 pub use leaving::*;
 pub use local_only::*;
+pub use purging::*;
 pub use pushing::*;
 pub use reading::*;
 pub use settling::*;
@@ -172,6 +174,8 @@ macro_rules! storage_conformance_cases {
             a_conflict_asks_the_resolver_once
             a_resolver_that_fails_defers
             a_full_pull_finds_out_what_is_gone
+            tombstones_leave_with_the_horizon
+            tombstones_stay_until_the_head
             a_chunk_of_a_restored_server_is_not_taken_in
             a_batch_is_the_same_until_it_is_settled
             a_batch_is_bounded

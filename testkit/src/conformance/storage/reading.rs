@@ -262,7 +262,7 @@ pub async fn every_commit_moves_the_counter<H: StorageHarness>(harness: H) -> Ou
             }
             _ => {
                 let what = sync_core::replica::Forget::Scope(Scope::default());
-                drop(must(desk.storage.forget(now(), what).await, "a scope is forgotten"));
+                drop(must(desk.storage.forget(now(), None, what).await, "a scope is forgotten"));
             }
         }
         must(soon(step, commits.changed()).await, "the counter lives");

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sync_core::error::Result;
+use sync_core::framed::FramedOptions;
 use sync_core::server::{Server, ServerOptions};
 use sync_core::transport::Transport;
 
@@ -100,6 +101,18 @@ pub struct Timing {
     /// Bytes of chunks that may be read ahead of a live stream that is not polled, buffers of the network included.
     /// Default 1 MiB.
     pub ahead: usize,
+}
+
+impl Timing {
+    /// What a framed transport with these options promises: an attempt to connect takes as long as its greeting may, and so does
+    /// whatever has to connect first.
+    #[must_use]
+    pub fn framed(options: &FramedOptions) -> Self {
+        let usual = Self::default();
+        let connecting = options.greeting_timeout.saturating_mul(2).max(usual.connecting);
+        let silence = usual.silence.max(connecting);
+        Self { connecting, silence, prompt: usual.prompt.max(connecting), ..usual }
+    }
 }
 
 impl Default for Timing {

@@ -4,7 +4,7 @@
 use sync_core::clock::{Clock, DRIFT_BOUND, Now};
 use sync_core::model::{DocumentState, RejectionCode, Stamp, VerdictKind, Verdicts};
 
-use crate::sim::history::key_of;
+use crate::sim::history::{Story, key_of};
 
 use super::{Fact, History, Look, Oracle, Verdict};
 
@@ -32,6 +32,13 @@ fn too_far(
     is_beyond(state.author.stamp, author).then_some("the stamp of an author")
 }
 
+/// Whether the earlier of two own edits was made by a clock that ran ahead, and had reached no server: the later one, by the
+/// clock set right, takes its place.
+fn ran_ahead(story: &Story, before: &DocumentState, after: &DocumentState) -> bool {
+    let then = Now(after.revision.stamp.millis());
+    story.is_news(before) && Clock::is_beyond(before.revision.stamp, then, DRIFT_BOUND)
+}
+
 impl Oracle for Stamps {
     fn name(&self) -> &'static str {
         "stamps"
@@ -41,6 +48,14 @@ impl Oracle for Stamps {
         match fact {
             Fact::Wrote { client, key, before, after, .. } => {
                 if follows(before.as_ref(), after.as_ref()) || history.cloned {
+                    return Ok(());
+                }
+                let story = history.story(key);
+                if after.as_ref().is_some_and(|after| story.is_settled_deletion(after)) {
+                    return Ok(()); // It was stamped when it was made.
+                }
+                if before.as_ref().zip(after.as_ref()).is_some_and(|(b, a)| ran_ahead(story, b, a))
+                {
                     return Ok(());
                 }
                 Err(format!(

@@ -12,8 +12,8 @@ use sync_core::model::{
     Reset, Scope, Seq, VerdictKind, Verdicts,
 };
 use sync_core::replica::{
-    Applied, Committed, Context, Decision, Failed, FeedPage, Forget, LocalTransaction, Page,
-    ReplicaState, Scan, Stored, Unsettled, UnsettledAfter, UnsettledEntry, WriteLimits,
+    Applied, Checked, Committed, Context, Decision, Failed, FeedPage, Forget, LocalTransaction,
+    Page, ReplicaState, Scan, Stored, Unsettled, UnsettledAfter, UnsettledEntry, WriteLimits,
     WriteOperation,
 };
 use sync_core::resolver::Resolvers;
@@ -153,6 +153,10 @@ impl Storage for BrokenStorage {
         Ok(state)
     }
 
+    async fn check(&self) -> Result<Vec<Checked>> {
+        self.inner.check().await
+    }
+
     async fn get(&self, mut keys: Vec<DocumentKey>) -> Result<Vec<Option<Stored>>> {
         if self.has(Fault::NamesCutShort) {
             keys.iter_mut().for_each(|key| key.id = cut(&key.id));
@@ -236,10 +240,10 @@ impl Storage for BrokenStorage {
         self.inner.decide(now, key, decision).await
     }
 
-    async fn forget(&self, now: Now, what: Forget) -> Result<Committed> {
-        let Forget::Scope(scope) = &what else { return self.inner.forget(now, what).await };
+    async fn forget(&self, now: Now, lease: Option<Generation>, what: Forget) -> Result<Committed> {
+        let Forget::Scope(scope) = &what else { return self.inner.forget(now, lease, what).await };
         if !self.has(Fault::ForgettingEndsEarly) {
-            return self.inner.forget(now, what).await;
+            return self.inner.forget(now, lease, what).await;
         }
         let scan = Scan { scope: scope.clone(), collection: None, after: None, limits: ALL };
         let items = self.inner.scan(scan).await?.items;
@@ -249,7 +253,7 @@ impl Storage for BrokenStorage {
         let mut all = Committed::default();
         for collection in collections {
             let one = Forget::Collection(scope.clone(), collection);
-            all.refused.extend(self.inner.forget(now, one).await?.refused);
+            all.refused.extend(self.inner.forget(now, lease, one).await?.refused);
         }
         Ok(all)
     }
@@ -403,7 +407,7 @@ impl Storage for BrokenStorage {
 
     async fn reset(&self, cx: Context, scope: Scope, reset: Reset) -> Result<Committed> {
         if self.has(Fault::ResetsWipeEdits) {
-            self.inner.forget(cx.now, Forget::Scope(scope.clone())).await?;
+            self.inner.forget(cx.now, Some(cx.lease), Forget::Scope(scope.clone())).await?;
         }
         self.inner.reset(self.context(cx).await?, scope, reset).await
     }

@@ -1,0 +1,203 @@
+//! Which write-ahead log belongs to which file.
+//!
+//! SQLite applies whatever log lies beside a file. It checks the frames of the log, and nothing says which file they were
+//! written for: with an older copy of the file beside a newer log, pages of two states are read as one. Documents are
+//! missing then, or the file is malformed, while the counts and digests in it are those of the newer state.
+//!
+//! A row names the log, so that the two are told apart. Each log has random numbers in its header (the salts) that change
+//! whenever SQLite begins it anew, which it does only when all of the old one is in the file. The first commit in a new log
+//! is followed by one that writes the row: the log it is in, and the one that the row named before.
+//!
+//! ```text
+//!   the log's row:  (this log, the log before)       the file's row:  (the log before, …)   nothing was moved yet
+//!                                                                or   (this log, …)         the row was moved
+//! ```
+//!
+//! So the file, read alone, names either of the two, however much of the log was moved into it and wherever that was cut
+//! short. One that names another log is another file's. A copy of the file that was made while the same log was there
+//! is no danger: the log holds every page that changed since.
+//!
+//! Between the first commit and the one that writes the row a process may be killed, and while `VACUUM` moves the tables the
+//! file alone may not be readable. Then the two cannot be compared, and what is kept is counted instead.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use sync_core::error::{Error, ErrorKind, Result};
+use sync_core::storage::Transactional;
+
+use crate::config::Synchronous;
+use crate::core::{Core, Place, Writing};
+use crate::recognise::beside;
+use crate::schema::Kind;
+
+/// The salts of a log.
+type Salts = [u8; 8];
+
+/// Where they stand in the log's header (SQLite's file format, section 4.1).
+const SALTS_AT: u64 = 16;
+
+const ROW: &str = "SELECT log, before FROM log_binding WHERE id = 1";
+const PUT: &str = "INSERT INTO log_binding (id, log, before) VALUES (1, ?1, ?2) \
+     ON CONFLICT (id) DO UPDATE SET log = excluded.log, before = excluded.before";
+
+/// What the writer knows about the log that it writes to.
+#[derive(Debug, Default)]
+pub(crate) struct LogBinding {
+    log: Option<File>,
+    /// The log that the row is known to name.
+    bound: Option<Salts>,
+}
+
+impl LogBinding {
+    /// The log in use now, if it has begun.
+    fn current(&mut self) -> Option<Salts> {
+        read_salts(self.log.as_mut()?)
+    }
+}
+
+/// What comparing a file with its log came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// There is no log, or it is the file's.
+    Fits,
+    /// The log does not say whose it is.
+    Unknown,
+}
+
+impl<K: Kind> Core<K, Writing> {
+    /// Compares the file with the log beside it, before anything is written to either.
+    ///
+    /// # Errors
+    /// `Incompatible` if the log is another file's.
+    pub(crate) fn check_log(&self) -> Result<Found> {
+        // Another process that has the file open may be about to write the row.
+        const TRIES: u32 = 4;
+        for tried in 1..=TRIES {
+            match self.compare_with_log()? {
+                Found::Unknown if tried < TRIES => std::thread::sleep(Duration::from_millis(2)),
+                found => return Ok(found),
+            }
+        }
+        Ok(Found::Unknown)
+    }
+
+    fn compare_with_log(&self) -> Result<Found> {
+        let Some(place) = self.place.as_ref().filter(|p| p.lockable().is_some()) else {
+            return Ok(Found::Fits);
+        };
+        // As long as this snapshot is held, no other process can begin the log anew and move that one into the file, too.
+        let failed = |e| self.failed("open", e);
+        let snapshot = self.connection.unchecked_transaction().map_err(failed)?;
+        let seen = row_of(&snapshot).map_err(failed)?;
+        let Some(log) = salts_beside(place) else { return Ok(Found::Fits) };
+        let Some((bound, before)) = seen else { return Ok(Found::Unknown) };
+        if bound != log {
+            return Ok(Found::Unknown);
+        }
+        let Ok(alone) = file_alone(place) else { return Ok(Found::Unknown) };
+        let alone = alone.map(|(log, _)| log.to_vec()).unwrap_or_default();
+        if alone == log || alone == before {
+            return Ok(Found::Fits);
+        }
+        Err(another_file())
+    }
+
+    /// Has the row name the log that the last commit went to. A failure leaves the log unbound until the next commit: the
+    /// commit before happened all the same.
+    pub(crate) fn bind_log(&mut self) {
+        self.open_log();
+        // SQLite may begin the log anew for this very commit, if another process moved the old one meanwhile.
+        for _ in 0..3 {
+            let current = self.access.binding.current();
+            let Some(log) = current.filter(|_| current != self.access.binding.bound) else {
+                return;
+            };
+            if self.bind_to(log).is_err() {
+                self.rollback();
+                return;
+            }
+            self.access.binding.bound = Some(log);
+        }
+    }
+
+    /// Opens the log, to be asked after each commit whether it began anew.
+    fn open_log(&mut self) {
+        let Some(opened) = self.opened.as_mut().filter(|_| self.access.binding.log.is_none())
+        else {
+            return;
+        };
+        let log = File::open(opened.log_path()).ok();
+        if let Some(log) = &log {
+            opened.with_log(log);
+        }
+        self.access.binding.log = log;
+    }
+
+    fn bind_to(&mut self, log: Salts) -> Result<()> {
+        self.set_synchronous(Synchronous::Normal)?;
+        self.run("BEGIN IMMEDIATE", [])?;
+        let seen = row_of(&self.connection).map_err(|e| self.failed("read", e))?;
+        match seen {
+            Some((bound, _)) if bound == log => {}
+            seen => {
+                let before = seen.map(|(bound, _)| bound.to_vec()).unwrap_or_default();
+                self.run(PUT, (&log[..], before))?;
+            }
+        }
+        self.run("COMMIT", []).map(drop)
+    }
+}
+
+/// The error for a log that is another file's.
+pub(crate) fn another_file() -> Error {
+    let what = "the file and the write-ahead log beside it (`<file>-wal`) are of two different states: the file was \
+                replaced, or put back from a copy, and the log was left; put the file back that the log belongs to, or, to \
+                go on with this file without what only the log has, move the log away";
+    Error::new(ErrorKind::Incompatible, what).during("open")
+}
+
+/// What the row says: the log, and the one before (empty for none).
+fn row_of(connection: &Connection) -> rusqlite::Result<Option<(Salts, Vec<u8>)>> {
+    let has_table = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'log_binding'";
+    if connection.query_row(has_table, [], |_| Ok(())).optional()?.is_none() {
+        return Ok(None);
+    }
+    connection.query_row(ROW, [], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+}
+
+/// The row as it stands in the file without the log.
+fn file_alone(place: &Place) -> rusqlite::Result<Option<(Salts, Vec<u8>)>> {
+    let Some(path) = place.lockable() else { return Ok(None) };
+    // What a file name may hold and an URI may not is written as its number.
+    let mut uri = String::from("file:");
+    for byte in path.to_string_lossy().bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' | b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => {
+                uri.push(byte.into())
+            }
+            _ => uri.push_str(&format!("%{byte:02x}")),
+        }
+    }
+    // Without looking for a log, and without locks: nothing of it changes while the snapshot is held, but what the log has.
+    uri.push_str("?immutable=1");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_URI
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    row_of(&Connection::open_with_flags(uri, flags)?)
+}
+
+fn salts_beside(place: &Place) -> Option<Salts> {
+    let path: &Path = place.lockable()?;
+    read_salts(&mut File::open(beside(path, "-wal")).ok()?)
+}
+
+fn read_salts(log: &mut File) -> Option<Salts> {
+    let mut salts = [0; 8];
+    log.seek(SeekFrom::Start(SALTS_AT)).ok()?;
+    log.read_exact(&mut salts).ok()?;
+    Some(salts)
+}

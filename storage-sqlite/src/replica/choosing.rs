@@ -1,0 +1,107 @@
+//! What choosing collections costs, by the steps of the statements: it holds the transaction that writes.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use rusqlite::StatementStatus;
+use sync_core::clock::Now;
+use sync_core::model::{
+    Body, Chunk, Collection, DocumentId, DocumentState, Epoch, Generation, Limits, LogEntry,
+    ReplicaId, Revision, Scope, Seq, Stamp,
+};
+use sync_core::replica::{Context, LocalTransaction, LocalWrite, WriteOperation, ops};
+use sync_core::resolver::Resolvers;
+use sync_core::storage::{Durability, Transactional};
+
+use super::{SqliteReplicaWriter, sql};
+use crate::names;
+
+const NOW: Now = Now(1_800_000_000_000);
+const REPLICA: ReplicaId = ReplicaId([7; 16]);
+
+fn collection(n: u64) -> Collection {
+    Collection::new(format!("c{n:05}")).unwrap()
+}
+
+fn body() -> Body {
+    Body::parse("1".to_owned()).unwrap()
+}
+
+/// A document in each of that many collections, as a server hands them out.
+fn chunk(collections: u64) -> Chunk {
+    let entry = |n| {
+        let revision = Revision { stamp: Stamp::from_bits(n), replica: ReplicaId([8; 16]) };
+        let state = DocumentState {
+            revision,
+            author: revision,
+            created: revision.stamp,
+            body: Some(body()),
+            erased: None,
+        };
+        LogEntry {
+            seq: Seq(n),
+            collection: collection(n),
+            id: DocumentId::new("d").unwrap(),
+            state,
+        }
+    };
+    let head = Seq(collections);
+    Chunk {
+        scope: Scope::default(),
+        epoch: Epoch([1; 16]),
+        after: Seq(0),
+        next: head,
+        head,
+        horizon: Seq(0),
+        mark: None,
+        covers: None,
+        entries: (1..=collections).map(entry).collect(),
+        bookmarks: None,
+    }
+}
+
+/// Steps of the statements that read, for leaving all of so many collections but one, with a batch in flight.
+fn steps_of_choosing(collections: u64) -> i32 {
+    let mut core = SqliteReplicaWriter::in_memory(REPLICA).unwrap();
+    let cx = Context { now: NOW, resolvers: Resolvers::default(), lease: Generation(0) };
+    let scope = Scope::default();
+    core.begin(Durability::Process).unwrap();
+    ops::apply(&mut core, &cx, &chunk(collections)).unwrap();
+    let edit = |n| LocalWrite {
+        collection: collection(n),
+        id: DocumentId::new("e").unwrap(),
+        operation: WriteOperation::Put(body()),
+    };
+    let writes = (1..=100).map(edit).collect();
+    let transaction = LocalTransaction { scope: scope.clone(), writes };
+    ops::write(&mut core, NOW, &Default::default(), &transaction).unwrap();
+    ops::next_push(&mut core, &cx, &scope, Limits::PUSH).unwrap().unwrap();
+    core.commit().unwrap();
+    let read = [
+        sql::COLLECTIONS,
+        sql::RECORD,
+        sql::RECORDS,
+        sql::OUTBOX,
+        sql::BATCH,
+        names::COLLECTION,
+        names::COLLECTION_BY_ID,
+    ];
+    let steps = |core: &SqliteReplicaWriter| {
+        let steps =
+            read.map(|sql| core.prepare_cached(sql).unwrap().reset_status(StatementStatus::VmStep));
+        steps.iter().sum::<i32>()
+    };
+    steps(&core);
+    core.begin(Durability::Process).unwrap();
+    let chosen = [collection(1)].into();
+    let committed = ops::choose(&mut core, &cx, &scope, Some(&chosen)).unwrap();
+    let steps = steps(&core);
+    core.commit().unwrap();
+    assert_eq!(committed.refused.len(), 99);
+    assert_eq!(ops::state(&core).unwrap().scopes[0].documents, 2);
+    steps
+}
+
+#[test]
+fn a_choice_costs_what_there_is_to_remove_and_not_its_square() {
+    let (few, many) = (steps_of_choosing(300), steps_of_choosing(1_200));
+    assert!(many < few * 5, "four times as many collections take {many} steps instead of {few}");
+}

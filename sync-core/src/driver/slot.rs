@@ -1,0 +1,82 @@
+//! One engine for each storage of this process.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::storage::Storage;
+
+/// The right to claim the engine lease of a storage that other parts of this process may hold, too. It is free again once
+/// this is dropped.
+///
+/// A storage keeps other processes out, but a caller of [`Storage::claim`] in its own takes the lease from the one before. Two
+/// engines over one shared storage would so end each other.
+#[derive(Debug)]
+pub struct EngineSlot {
+    storage: Arc<dyn Storage>,
+}
+
+struct Taken {
+    /// Where the storage is in memory. The slot holds it, so that no other storage is ever there.
+    storage: usize,
+    holder: String,
+}
+
+static TAKEN: Mutex<Vec<Taken>> = Mutex::new(Vec::new());
+
+fn taken() -> MutexGuard<'static, Vec<Taken>> {
+    TAKEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn address(storage: &Arc<dyn Storage>) -> usize {
+    Arc::as_ptr(storage).cast::<()>() as usize
+}
+
+impl EngineSlot {
+    /// Takes the slot of that storage.
+    ///
+    /// # Errors
+    /// `Busy`, naming the holder, while another one has it.
+    pub fn take(storage: &Arc<dyn Storage>, holder: &str) -> Result<Self> {
+        let address = address(storage);
+        let mut taken = taken();
+        if let Some(other) = taken.iter().find(|t| t.storage == address) {
+            let what =
+                "the engine of this replica runs already in this process, over the same storage";
+            let error = Error::new(ErrorKind::Busy, what).during("lock the engine");
+            return Err(error.with("holder", &other.holder));
+        }
+        taken.push(Taken { storage: address, holder: holder.to_owned() });
+        Ok(Self { storage: Arc::clone(storage) })
+    }
+}
+
+impl Drop for EngineSlot {
+    fn drop(&mut self) {
+        let address = address(&self.storage);
+        taken().retain(|t| t.storage != address);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kv::{KvOptions, MemoryKv, open_replica};
+    use crate::model::ReplicaId;
+
+    fn storage() -> Arc<dyn Storage> {
+        let kv = Arc::new(MemoryKv::default());
+        Arc::new(open_replica(kv, ReplicaId([7; 16]), KvOptions::default()).unwrap())
+    }
+
+    #[test]
+    fn a_slot_is_taken_once_for_each_storage_and_free_when_it_is_dropped() {
+        let (one, two) = (storage(), storage());
+        let first = EngineSlot::take(&one, "the app").unwrap();
+        let _other = EngineSlot::take(&two, "the app").unwrap();
+        let error = EngineSlot::take(&Arc::clone(&one), "another").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Busy);
+        assert!(error.to_string().contains("holder the app"), "{error}");
+        drop(first);
+        drop(EngineSlot::take(&one, "another").unwrap());
+    }
+}
