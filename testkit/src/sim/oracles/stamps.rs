@@ -38,7 +38,8 @@ impl Oracle for Stamps {
                 if after.as_ref().is_some_and(|after| story.is_settled_deletion(after)) {
                     return Ok(()); // It was stamped when it was made.
                 }
-                if before.as_ref().zip(after.as_ref()).is_some_and(|(b, a)| ran_ahead(story, b, a)) {
+                if before.as_ref().zip(after.as_ref()).is_some_and(|(b, a)| ran_ahead(story, b, a))
+                {
                     return Ok(());
                 }
                 Err(format!(
