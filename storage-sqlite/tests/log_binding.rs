@@ -102,7 +102,7 @@ fn a_server_file_is_refused_no_less() {
         for n in names {
             core.begin(Durability::Process).unwrap();
             let log = NewLog { epoch: Epoch([1; 16]), key: LogKey([7; 16]) };
-            let scope = Scope::new(&format!("s{n}")).unwrap();
+            let scope = Scope::new(format!("s{n}")).unwrap();
             sync_core::server::ops::open_scope(&mut core, &scope, log).unwrap();
             core.commit().unwrap();
         }

@@ -15,7 +15,11 @@ impl Oracle for Durable {
     fn see(&mut self, fact: &Fact, history: &History, look: &mut dyn Look) -> Verdict {
         let Fact::Reopened { client, power } = fact else { return Ok(()) };
         for (key, shown) in history.all_shown(*client) {
-            let record = look.record(*client, key).unwrap_or_default();
+            let record = look.record(*client, key);
+            if record.is_none() && shown.erased.is_none() && history.story(key).was_purged(shown) {
+                continue; // It left the replica as it left the server.
+            }
+            let record = record.unwrap_or_default();
             if !*power {
                 if record.current.as_ref() != Some(shown) {
                     let current = record.current;
