@@ -360,7 +360,7 @@ impl<C: Cores> Runner<C> {
                 _ => None,
             });
             let Some(chunk) = newest else { return Ok(()) };
-            cursor = cursor.following(&chunk);
+            cursor = cursor.following(chunk);
             cursor.epoch = Some(chunk.epoch);
         }
         let limits = self.world.options().chunk;

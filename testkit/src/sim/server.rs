@@ -361,11 +361,11 @@ fn request(message: &Up) -> Request {
     match message {
         Up::Hello { .. } => Request::Hello,
         Up::Pull { .. } | Up::Push(_) | Up::Ack { .. } => Request::Once,
-        Up::Live { scope, cursor } => Request::Live(Pull {
+        Up::Live { scope, cursor } => Request::Live(Box::new(Pull {
             scope: scope.clone(),
             cursor: cursor.clone(),
             limits: Limits::CHUNK,
-        }),
+        })),
         Up::Credit(n) => Request::Credit(*n),
         Up::EndLive => Request::EndLive,
         Up::Ping(n) => Request::Ping(*n),

@@ -29,7 +29,7 @@ pub enum Request {
     /// One that is answered once: a pull, a push, an acknowledgement, a new token.
     Once,
     /// A live stream.
-    Live(Pull),
+    Live(Box<Pull>),
     /// Credit for a live stream.
     Credit(u32),
     /// The end of a live stream.
@@ -49,7 +49,7 @@ impl From<&Message> for Request {
         match message {
             Message::Hello(_) => Self::Hello,
             Message::Pull(_) | Message::Push(_) | Message::Ack(_) | Message::Auth(_) => Self::Once,
-            Message::Live(pull) => Self::Live(pull.clone()),
+            Message::Live(pull) => Self::Live(Box::new(pull.clone())),
             Message::Credit(n) => Self::Credit(*n),
             Message::EndLive => Self::EndLive,
             Message::Ping(n) => Self::Ping(*n),

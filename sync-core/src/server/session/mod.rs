@@ -169,7 +169,7 @@ impl Session {
                 }
                 self.out(SessionOutput::Serve { stream });
             }
-            (Phase::Open, Request::Live(pull)) => self.begin_live(stream, pull),
+            (Phase::Open, Request::Live(pull)) => self.begin_live(stream, *pull),
             (Phase::Open, Request::Credit(n)) => self.add_credit(stream, n),
             (Phase::Open, Request::EndLive) => {
                 if let Some(live) = self.live.remove(&stream) {

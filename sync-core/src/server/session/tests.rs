@@ -35,7 +35,7 @@ fn pull(after: u64) -> Pull {
 #[test]
 fn catching_up_and_following_live_are_one_path_paid_with_credit() {
     let mut s = open();
-    s.handle_input(Now(1), received(1, Request::Live(pull(1))));
+    s.handle_input(Now(1), received(1, Request::Live(Box::new(pull(1)))));
     assert_eq!(s.poll_output(), None);
     s.handle_input(Now(1), received(1, Request::Credit(2)));
     assert_eq!(s.poll_output(), Some(SessionOutput::Read { stream: 1, pull: Arc::new(pull(1)) }));
@@ -63,7 +63,7 @@ fn catching_up_and_following_live_are_one_path_paid_with_credit() {
 #[test]
 fn who_sleeps_looks_again_at_every_heartbeat() {
     let mut s = open();
-    s.handle_input(Now(0), received(1, Request::Live(pull(3))));
+    s.handle_input(Now(0), received(1, Request::Live(Box::new(pull(3)))));
     s.handle_input(Now(0), received(1, Request::Credit(1)));
     s.handle_input(
         Now(0),
@@ -110,7 +110,7 @@ fn a_server_that_is_busy_does_not_blame_the_replica_for_its_silence() {
 fn too_many_live_streams_cost_the_stream_and_not_the_link() {
     let mut s = open();
     for stream in 1..=3 {
-        s.handle_input(Now(0), received(stream, Request::Live(pull(1))));
+        s.handle_input(Now(0), received(stream, Request::Live(Box::new(pull(1)))));
     }
     assert!(matches!(s.poll_output(), Some(SessionOutput::Refuse { stream: 3, .. })));
     assert!(!s.is_closed());
@@ -144,7 +144,7 @@ fn streams_read_in_turn_and_only_so_many_at_a_time() {
     s.handle_input(Now(0), SessionInput::Greeted(true));
     while s.poll_output().is_some() {}
     for stream in 1..=5 {
-        s.handle_input(Now(1), received(stream, Request::Live(pull(1))));
+        s.handle_input(Now(1), received(stream, Request::Live(Box::new(pull(1)))));
         s.handle_input(Now(1), received(stream, Request::Credit(1)));
     }
     let reads = |s: &mut Session| {
