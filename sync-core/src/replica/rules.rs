@@ -190,6 +190,10 @@ pub(crate) fn settle(
                 if !edited_since {
                     stamping::restamp(record, cx.meta, cx.now, shift, admitted(verdict));
                 }
+                // What waits may have been replaced, or purged, by what the server holds now.
+                if let Some(held) = verdict.current.clone().filter(|_| has_slot(record)) {
+                    wait(record, held);
+                }
                 if mutant!(ClockRefusalQuarantined) && record.edit().is_some() && !edited_since {
                     let base = step_back(record, &pushed, cx);
                     outcome.refused = Some((pushed, base));
@@ -283,6 +287,10 @@ pub(crate) fn decided(taken: Taken) -> Option<Decided> {
 fn is_back(record: &Record, told: &ServerState) -> bool {
     record.edit().is_some_and(|edit| edit.base.is_none())
         && told.state.as_ref().is_some_and(DocumentState::is_deleted)
+}
+
+fn has_slot(record: &Record) -> bool {
+    record.pending.as_ref().is_some_and(|pending| pending.slot.is_some())
 }
 
 fn is_own(record: &Record, incoming: &ServerState) -> bool {
