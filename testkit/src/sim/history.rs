@@ -349,6 +349,12 @@ impl History {
         }
     }
 
+    /// Whether the log has lost a state of a document, by a restore or a purge, and the server's clock was set: what follows on
+    /// that state may get an earlier stamp, and know of an earlier erasure.
+    pub(super) fn is_time_lost(&self, key: &DocumentKey) -> bool {
+        self.server_clock_set && (self.restored || !self.story(key).purged.is_empty())
+    }
+
     /// Whether an erasure that the log has lost, by a restore or a purge, has a later time than the one that followed on it.
     /// Nothing but time orders the two then, and a server's clock that was set back turns it round.
     pub(super) fn are_erasures_turned_round(
@@ -358,9 +364,7 @@ impl History {
         then: Option<&DocumentState>,
     ) -> bool {
         let erased = |state: Option<&DocumentState>| state.and_then(|state| state.erased);
-        let is_lost = self.restored || !self.story(key).purged.is_empty();
-        let happened = self.server_clock_set && is_lost;
-        happened && erased(first).is_some() && erased(first) < erased(then)
+        self.is_time_lost(key) && erased(first).is_some() && erased(first) < erased(then)
     }
 
     /// What the backup did not hold comes back from the devices that have it, and from no others.

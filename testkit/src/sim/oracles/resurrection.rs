@@ -37,6 +37,7 @@ impl Oracle for Resurrection {
                 );
                 let story = history.story(key);
                 let back = comes_back(story, before.as_ref(), after.as_ref())
+                    && !history.is_time_lost(key)
                     && !story.deletions_met(before.as_ref(), after.as_ref());
                 if back && !told && history.made(key).is_none() {
                     return Err(format!(
@@ -58,7 +59,8 @@ impl Oracle for Resurrection {
                     // A retried batch is told again what became of it, and writes nothing.
                     let is_taken = verdict.kind == VerdictKind::Accepted
                         && entries.iter().any(|e| e.seq == verdict.seq);
-                    let back = comes_back(history.story(&key), row, Some(&change.state));
+                    let back = comes_back(history.story(&key), row, Some(&change.state))
+                        && !history.is_time_lost(&key);
                     let story = history.story(&key);
                     // Whoever saw the document gone, or knows nothing of it, makes a new one.
                     let saw_it_alive = change.base.is_some_and(|base| !base.tombstone);
