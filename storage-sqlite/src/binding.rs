@@ -25,13 +25,13 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension};
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::storage::Transactional;
 
 use crate::config::Synchronous;
 use crate::core::{Core, Place, Writing};
-use crate::recognise::beside;
+use crate::recognise::{alone, beside};
 use crate::schema::Kind;
 
 /// The salts of a log.
@@ -172,22 +172,8 @@ fn row_of(connection: &Connection) -> rusqlite::Result<Option<(Salts, Vec<u8>)>>
 /// The row as it stands in the file without the log.
 fn file_alone(place: &Place) -> rusqlite::Result<Option<(Salts, Vec<u8>)>> {
     let Some(path) = place.lockable() else { return Ok(None) };
-    // What a file name may hold and an URI may not is written as its number.
-    let mut uri = String::from("file:");
-    for byte in path.to_string_lossy().bytes() {
-        match byte {
-            b'/' | b'.' | b'-' | b'_' | b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => {
-                uri.push(byte.into())
-            }
-            _ => uri.push_str(&format!("%{byte:02x}")),
-        }
-    }
-    // Without looking for a log, and without locks: nothing of it changes while the snapshot is held, but what the log has.
-    uri.push_str("?immutable=1");
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
-        | OpenFlags::SQLITE_OPEN_URI
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    row_of(&Connection::open_with_flags(uri, flags)?)
+    // Nothing of it changes while the snapshot is held, but what the log has.
+    row_of(&alone(path)?)
 }
 
 fn salts_beside(place: &Place) -> Option<Salts> {

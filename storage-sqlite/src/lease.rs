@@ -30,6 +30,12 @@ enum Since {
     Mark,
 }
 
+impl Drop for EngineLock {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
 impl EngineLock {
     /// Takes the lock; `false` if another holds it. Without a file of the operating system's there is none to take.
     pub(crate) fn take(&mut self, database: Option<&Path>) -> Result<bool> {
@@ -51,7 +57,8 @@ impl EngineLock {
 
     /// Lets go of it. The file stays: removing it would let two processes lock two files of one name.
     pub(crate) fn release(&mut self) {
-        self.file = None;
+        // A process that is being started has a copy of the file for a moment, and closing leaves the lock with the copy.
+        let _closing_ends_it_otherwise = self.file.take().map(|file| file.unlock());
         self.since = Since::Before;
     }
 

@@ -1,29 +1,36 @@
 //! Looks at a file before SQLite does: SQLite would make files beside it, and perhaps change it.
 
-use std::fs::File;
-use std::io::{ErrorKind as IoErrorKind, Read};
+use std::io::ErrorKind as IoErrorKind;
 use std::path::{Path, PathBuf};
 
+use rusqlite::{Connection, OpenFlags};
 use sync_core::error::{Error, ErrorKind, Result};
 
 use crate::error;
 use crate::schema::{self, Kind};
 
+/// How long the header of an SQLite database is, in bytes (its file format, section 1.3).
+const HEADER: u64 = 100;
+
 /// Refuses a file that is not ours, or of the other kind, or of a newer version. A missing or empty one is fine.
 pub(crate) fn check<K: Kind>(path: &Path) -> Result<()> {
-    let header = match read_header(path) {
-        Ok(header) => header,
-        Err(e) if e.kind() == IoErrorKind::NotFound => return Ok(()),
+    let size = match std::fs::metadata(path) {
+        Ok(found) => found.len(),
+        Err(e) if e.kind() == IoErrorKind::NotFound => 0,
         Err(e) => return Err(error::io("open", path, e)),
     };
-    if header.is_empty() {
+    if size == 0 {
         return Ok(());
     }
-    let refused = match parse(&header) {
-        Some((application, version)) => schema::judge::<K>(application, version, false).err(),
+    let no_database = || Error::new(ErrorKind::Incompatible, "the file is no database");
+    let refused = match numbers(path) {
+        // SQLite takes what is shorter than its header for a new file.
+        Ok(_) if size < HEADER => (!has_journal(path)).then(no_database),
+        Ok((application, version)) => schema::judge::<K>(application, version, false).err(),
         // The making of a file was cut short: SQLite's journal beside it says what to do.
-        None if has_journal(path) => None,
-        None => Some(Error::new(ErrorKind::Incompatible, "the file is no database")),
+        Err(e) if is_no_database(&e) && !has_journal(path) => Some(no_database()),
+        // Opening it for use fails likewise, and says why.
+        Err(_) => None,
     };
     match refused {
         None => Ok(()),
@@ -31,19 +38,38 @@ pub(crate) fn check<K: Kind>(path: &Path) -> Result<()> {
     }
 }
 
-fn read_header(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut header = Vec::new();
-    File::open(path)?.take(100).read_to_end(&mut header)?;
-    Ok(header)
+/// Application id and schema version.
+fn numbers(path: &Path) -> rusqlite::Result<(i32, i32)> {
+    let file = alone(path)?;
+    let number = |name| file.pragma_query_value(None, name, |row| row.get(0));
+    Ok((number("application_id")?, number("user_version")?))
 }
 
-/// Application id and schema version, if it is the header of an SQLite database (its file format, section 1.3).
-fn parse(header: &[u8]) -> Option<(i32, i32)> {
-    if header.len() < 100 || !header.starts_with(b"SQLite format 3\0") {
-        return None;
+fn is_no_database(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::NotADatabase)
+}
+
+/// The file without what is beside it. SQLite makes nothing, changes nothing and locks nothing.
+///
+/// The file is never opened but through SQLite: on Unix, closing a file that was opened otherwise drops the locks of every
+/// connection of the process to it (SQLite, "How To Corrupt An SQLite Database File", section 2.2), and another process then
+/// takes itself for the last one and removes the write-ahead log.
+pub(crate) fn alone(path: &Path) -> rusqlite::Result<Connection> {
+    // What a file name may hold and an URI may not is written as its number.
+    let mut uri = String::from("file:");
+    for byte in path.to_string_lossy().bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' | b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => {
+                uri.push(byte.into())
+            }
+            _ => uri.push_str(&format!("%{byte:02x}")),
+        }
     }
-    let number = |at: usize| Some(i32::from_be_bytes(header.get(at..at + 4)?.try_into().ok()?));
-    Some((number(68)?, number(60)?))
+    uri.push_str("?immutable=1");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_URI
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(uri, flags)
 }
 
 fn has_journal(path: &Path) -> bool {

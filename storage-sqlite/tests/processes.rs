@@ -169,3 +169,36 @@ fn a_replica_in_memory_locks_its_engine_without_a_file() {
     core.lock_engine().unwrap();
     core.lock_engine().unwrap();
 }
+
+/// Names the file to a child.
+const FILE: &str = "TWOTIDE_TEST_LOOKED_AT";
+
+/// Run by the test below in a process of its own.
+#[test]
+fn child_looks_and_goes() {
+    let Some(path) = std::env::var_os(FILE) else { return };
+    let looking = rusqlite::Connection::open(path).unwrap();
+    looking.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).unwrap();
+}
+
+#[tokio::test]
+async fn a_process_that_looks_and_goes_leaves_the_log_to_who_has_the_file_open() {
+    let (_folder, path) = place();
+    let storage = open(&path);
+    storage.write(NOW, puts(&[("a", "1")])).await.unwrap();
+    // Readers, and a second storage, open the file after the writer has its locks.
+    assert_eq!(storage.state().await.unwrap().scopes[0].documents, 1);
+    let second = open(&path);
+    second.close().await.unwrap();
+    let log = path.with_extension(format!("{}-wal", path.extension().unwrap().display()));
+    assert!(log.exists(), "{}", log.display());
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child_looks_and_goes"])
+        .env(FILE, &path)
+        .status();
+    assert!(child.unwrap().success());
+    assert!(log.exists(), "the other process took itself for the last one");
+    storage.write(NOW, puts(&[("b", "1")])).await.unwrap();
+    storage.close().await.unwrap();
+    assert_eq!(open(&path).state().await.unwrap().scopes[0].documents, 2);
+}
