@@ -82,8 +82,6 @@ mutants! {
     EditOverwritten = "edit-overwritten";
     /// Own writes are skipped when they come from the server: a restored device loses them.
     EchoFilteredByAuthor = "echo-filtered-by-author";
-    /// The stamps of what comes from the server do not move the clock.
-    StampsNotMerged = "stamps-not-merged";
     /// The clock follows the device's time, back too.
     ClockGoesBack = "clock-goes-back";
     /// The base of an edit is the state before it, settled or not.
@@ -104,8 +102,6 @@ mutants! {
     ResetDropsEdits = "reset-drops-edits";
     /// Rule M: the position stays after the server was restored.
     PositionKeptAfterRestore = "position-kept-after-restore";
-    /// What a full pull did not find stays absent after the server was restored from a backup older than the purge.
-    AbsenceSurvivesRestore = "absence-survives-restore";
     /// What was settled above the cut is not offered again (cht-core #8093).
     LostNotOffered = "lost-not-offered";
     /// A full pull does not find out what is gone.
@@ -190,26 +186,18 @@ mutants! {
     RetryErases = "retry-erases";
     /// A stamp far ahead carries all later ones with it.
     ClockStaysAhead = "clock-stays-ahead";
-    /// The stamp of an author is not judged.
-    AuthorNotJudged = "author-not-judged";
     /// A state that travelled under an earlier identity is taken for somebody else's.
     FormerForeign = "former-foreign";
     /// A conflict that waits for the app does not end when both sides become equal.
     EqualStaysDeferred = "equal-stays-deferred";
     /// An edit that is stamped anew loses its body.
     StampingLosesBody = "stamping-loses-body";
-    /// An edit that is stamped anew knows of no erasure that is later than its new stamp.
-    StampingLowersErasure = "stamping-lowers-erasure";
     /// An edit whose clock was refused does not follow its base, although the server holds it.
     RefusalDropsBase = "refusal-drops-base";
     /// Of the stamps beyond the drift bound only the newest one is remembered.
     FollowersRepeat = "followers-repeat";
-    /// A refused clock forgets which stamps were taken.
-    RefusalForgetsClock = "refusal-forgets-clock";
     /// A mark that proves a restore is not looked at.
     EvidenceIgnored = "evidence-ignored";
-    /// A position beyond the head proves a restore.
-    PositionProvesRestore = "position-proves-restore";
 }
 
 impl fmt::Display for Mutant {

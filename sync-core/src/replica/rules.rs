@@ -184,9 +184,6 @@ pub(crate) fn settle(
                 let asked = Now(server_time.millis());
                 let shift =
                     stamping::correct(cx.meta, ServerTime { asked: cx.now, told: asked }, cx.now);
-                if mutant!(RefusalForgetsClock) {
-                    cx.meta.clock.high_water = Stamp::ZERO;
-                }
                 if !edited_since {
                     stamping::restamp(record, cx.meta, cx.now, shift, admitted(verdict));
                 }

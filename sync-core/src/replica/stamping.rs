@@ -76,7 +76,6 @@ pub(crate) fn restamp(
     let base = if is_followed { base } else { Stamp::ZERO };
     // A settled erasure stays known, and the edit stays later than it, or it would be taken for one that was made before.
     let known = old.erased.filter(|e| !is_unsettled(*e, record, &old));
-    let known = known.filter(|_| !mutant!(StampingLowersErasure));
     let known = known.filter(|e| parent.admits(e.stamp, time));
     let base = base.max(known.map_or(Stamp::ZERO, |e| e.stamp));
     let meant = old.revision.stamp.millis().saturating_add_signed(shift);

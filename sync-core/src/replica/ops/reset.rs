@@ -133,7 +133,7 @@ fn lose_above(tx: &mut Transaction<'_>, record: &mut Record, old: Epoch, cut: Se
 /// that was purged, at a lower one: only the state that the replica holds, or made its edit on, is still known.
 fn forget_absence(record: &mut Record) {
     let is_shown = record.edit().is_none() && record.current.is_some();
-    if is_shown || mutant!(AbsenceSurvivesRestore) {
+    if is_shown {
         return;
     }
     let settled = record.edit().and_then(|e| e.base.as_ref()).map_or(Seq(0), |base| base.seq);

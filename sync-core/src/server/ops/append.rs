@@ -385,8 +385,8 @@ impl Log<'_> {
         let is_beyond = |stamp, parent| Clock::is_beyond_parent(stamp, cx.now, cx.drift, parent);
         let DocumentState { revision, author: by, created, .. } = &change.state;
         // A stamp of our own is not judged by our clock, which may have been set back.
-        let is_ahead = (!is_ours && is_beyond(revision.stamp, parent))
-            || (is_beyond(by.stamp, author) && !mutant!(AuthorNotJudged));
+        let is_ahead =
+            (!is_ours && is_beyond(revision.stamp, parent)) || is_beyond(by.stamp, author);
         if is_ahead && !mutant!(DriftUnbounded) {
             return Err(Rejection {
                 code: RejectionCode::Clock { server_time: Stamp::new(cx.now.0, 0) },

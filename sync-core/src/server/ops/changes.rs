@@ -61,9 +61,6 @@ fn check(row: &ServerScope, cursor: &Cursor, shown: Evidence) -> std::result::Re
         return Err(fork);
     }
     if highest > row.head {
-        if mutant!(PositionProvesRestore) {
-            return Err(Fork::Unannounced { epoch: row.epoch, cut: Seq(0) });
-        }
         return reset(ResetReason::Unproven);
     }
     // A full pull under way is safe from purges up to the head at which it began.

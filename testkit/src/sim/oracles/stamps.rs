@@ -51,6 +51,9 @@ impl Oracle for Stamps {
                     return Ok(());
                 }
                 let story = history.story(key);
+                if before.as_ref().is_some_and(|before| story.was_purged(before)) {
+                    return Ok(()); // It may have left the replica, as it left the server.
+                }
                 if after.as_ref().is_some_and(|after| story.is_settled_deletion(after)) {
                     return Ok(()); // It was stamped when it was made.
                 }
