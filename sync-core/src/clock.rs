@@ -6,7 +6,7 @@
 //!
 //! One thing is added. A stamp that lies further ahead of time than the [drift bound](DRIFT_BOUND) comes from a clock that was
 //! wrong once, here, on another device or on the server. It is followed only by what is made on it: the next state of that
-//! document takes the same millisecond and the next counter. All other stamps go on with the right time, so that one wrong
+//! document takes the same millisecond and a greater counter. All other stamps go on with the right time, so that one wrong
 //! clock neither sets all others ahead nor locks them out.
 
 use std::time::Duration;
@@ -74,8 +74,8 @@ impl ServerTime {
 /// How far ahead of the server's time a stamp may be: five minutes.
 pub const DRIFT_BOUND: Duration = Duration::from_secs(5 * 60);
 
-/// The last counter of stamps that follow time. Those that follow a parent beyond the drift bound have greater ones.
-const LAST_OF_TIME: u16 = 0x7fff;
+/// The least counter of stamps that follow a parent beyond the drift bound. Those that follow time have smaller ones.
+pub(crate) const FIRST_OF_FOLLOWERS: u16 = 0x8000;
 
 /// A hybrid logical clock, which is nothing but its two marks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -108,13 +108,12 @@ impl Clock {
             self.note_ahead(self.high_water);
             self.high_water = Stamp::ZERO;
         }
-        let seen = self.high_water.max(parent);
         if parent <= limit || mutant!(ClockStaysAhead) {
-            self.high_water = Stamp::new(now.0, 0).max(seen.next());
+            self.high_water = Stamp::new(now.0, 0).max(self.high_water.max(parent).next());
             return self.high_water;
         }
         // Parents there come in any order, so that a greatest stamp does not show what was taken: a greatest counter does.
-        let used = parent.counter().max(self.ahead.counter()).max(LAST_OF_TIME);
+        let used = parent.counter().max(self.ahead.counter()).max(FIRST_OF_FOLLOWERS - 1);
         let used = if mutant!(FollowersRepeat) { parent.counter() } else { used };
         let unused = used.checked_add(1).map(|counter| Stamp::new(parent.millis(), counter));
         let stamp = unused.unwrap_or(parent.next());
@@ -123,9 +122,8 @@ impl Clock {
     }
 
     fn note_ahead(&mut self, taken: Stamp) {
-        let Self { ahead, .. } = *self;
-        let counter = taken.counter().max(ahead.counter());
-        self.ahead = Stamp::new(taken.millis().max(ahead.millis()), counter);
+        let (millis, counter) = (self.ahead.millis(), self.ahead.counter());
+        self.ahead = Stamp::new(millis.max(taken.millis()), counter.max(taken.counter()));
     }
 
     /// Takes note of a stamp from elsewhere. One beyond the drift bound is left alone: it is followed as a parent only.

@@ -308,11 +308,21 @@ impl Task {
     }
 
     fn settle(&mut self, scope: Scope, ticket: Ticket, push: PushId) {
-        let (storage, cx) = (self.parts.storage.clone(), self.context());
         let verdicts = match self.payloads.remove(&ticket) {
             Some(Kept::Verdicts(verdicts)) => Ok(verdicts),
             _ => Err(lost("verdict")),
         };
+        self.settle_by(scope, push, verdicts);
+    }
+
+    /// The batch was recalled, and nothing of it can get smaller: its edits move into the quarantine.
+    fn refuse(&mut self, scope: Scope, push: PushId, epoch: Epoch, documents: usize) {
+        let said = self.too_large.remove(&scope);
+        self.settle_by(scope, push, Ok(Verdicts::too_large(epoch, documents, said)));
+    }
+
+    fn settle_by(&mut self, scope: Scope, push: PushId, verdicts: Result<Verdicts>) {
+        let (storage, cx) = (self.parts.storage.clone(), self.context());
         let settle = async move {
             let result = match verdicts {
                 Ok(verdicts) => storage.settle(cx, scope.clone(), push, verdicts).await,
@@ -321,18 +331,6 @@ impl Task {
             Done::Settled { scope, result }
         };
         self.store(settle);
-    }
-
-    /// The batch was recalled, and nothing of it can get smaller: its edits move into the quarantine.
-    fn refuse(&mut self, scope: Scope, push: PushId, epoch: Epoch, documents: usize) {
-        let (storage, cx) = (self.parts.storage.clone(), self.context());
-        let said = self.too_large.remove(&scope);
-        let verdicts = Verdicts::too_large(epoch, documents, said);
-        let refuse = async move {
-            let result = storage.settle(cx, scope.clone(), push, verdicts).await;
-            Done::Settled { scope, result }
-        };
-        self.store(refuse);
     }
 
     fn reset(&mut self, scope: Scope, reset: Reset) {

@@ -54,6 +54,17 @@ impl Checkpoint {
         self.includes(collection) && is_visible
     }
 
+    /// Whether a mark cannot be of the life of the log that the replica knows.
+    #[must_use]
+    pub fn contradicts(&self, mark: Option<&LogMark>) -> bool {
+        self.mark.as_ref().zip(mark).is_some_and(|(known, mark)| known.contradicts(mark))
+    }
+
+    /// Takes note of a mark that the server gave out, if it is [newer](LogMark::newer).
+    pub fn note_mark(&mut self, mark: Option<&LogMark>) {
+        self.mark = LogMark::newer(self.mark.take(), mark.cloned());
+    }
+
     /// Where the next chunk must start: the lowest of all positions.
     #[must_use]
     pub fn after(&self) -> Seq {
@@ -135,12 +146,13 @@ impl Cursor {
             epoch: Some(epoch),
             position: self.position,
             backfills: self.backfills.clone(),
-            mark: LogMark::newer(self.mark.clone(), mark.cloned()),
+            mark: self.mark.clone(),
             seen: self.seen,
             collections: self.collections.clone(),
             ..Checkpoint::default()
         };
         checkpoint.advance(next);
+        checkpoint.note_mark(mark);
         let floor = self.floor.or_else(|| begins.then_some(head)).filter(|_| next < head);
         Self { floor, ..checkpoint.cursor() }
     }

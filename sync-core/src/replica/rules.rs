@@ -154,11 +154,26 @@ fn by_erasure(
     }
 }
 
-/// What an edit may follow whose clock was refused.
-fn admitted(verdict: &Verdict) -> Parent {
-    verdict.current.as_ref().map_or(Parent::Always, |held| {
-        Parent::UpTo(held.state.as_ref().map_or(Stamp::ZERO, |state| state.revision.stamp))
-    })
+/// The server refused the clock of what was pushed, and told its time and what it holds.
+fn refused_by_clock(
+    record: &mut Record,
+    told: Now,
+    held: Option<&ServerState>,
+    is_newest: bool,
+    cx: &mut RuleContext<'_>,
+) {
+    let shift = stamping::correct(cx.meta, ServerTime { asked: cx.now, told }, cx.now);
+    if is_newest {
+        let parent = held.map_or(Parent::Always, |held| {
+            Parent::UpTo(held.state.as_ref().map_or(Stamp::ZERO, |state| state.revision.stamp))
+        });
+        stamping::restamp(record, cx.meta, cx.now, shift, parent);
+    }
+    let has_slot = record.pending.as_ref().is_some_and(|pending| pending.slot.is_some());
+    // What waits may have been replaced, or purged, by what the server holds now.
+    if let Some(held) = held.filter(|_| has_slot) {
+        wait(record, held.clone());
+    }
 }
 
 /// Settles the document's part of a batch: what the verdict does, then what waited in the remote slot.
@@ -181,16 +196,9 @@ pub(crate) fn settle(
     match &verdict.kind {
         VerdictKind::Rejected(rejection) => {
             if let RejectionCode::Clock { server_time } = rejection.code {
-                let asked = Now(server_time.millis());
-                let shift =
-                    stamping::correct(cx.meta, ServerTime { asked: cx.now, told: asked }, cx.now);
-                if !edited_since {
-                    stamping::restamp(record, cx.meta, cx.now, shift, admitted(verdict));
-                }
-                // What waits may have been replaced, or purged, by what the server holds now.
-                if let Some(held) = verdict.current.clone().filter(|_| has_slot(record)) {
-                    wait(record, held);
-                }
+                let told = Now(server_time.millis());
+                let current = verdict.current.as_ref();
+                refused_by_clock(record, told, current, !edited_since, cx);
                 if mutant!(ClockRefusalQuarantined) && record.edit().is_some() && !edited_since {
                     let base = step_back(record, &pushed, cx);
                     outcome.refused = Some((pushed, base));
@@ -286,10 +294,6 @@ fn is_back(record: &Record, told: &ServerState) -> bool {
         && told.state.as_ref().is_some_and(DocumentState::is_deleted)
 }
 
-fn has_slot(record: &Record) -> bool {
-    record.pending.as_ref().is_some_and(|pending| pending.slot.is_some())
-}
-
 fn is_own(record: &Record, incoming: &ServerState) -> bool {
     let state = incoming.state.as_ref();
     let base = record.edit().and_then(|e| e.base.as_ref());
@@ -377,10 +381,8 @@ fn resolve(
     incoming: ServerState,
     cx: &mut RuleContext<'_>,
 ) -> Taken {
-    if stamping::is_fast(record, cx.meta, cx.now) {
-        // What resolvers compare must not come from a clock that was wrong.
-        stamping::restamp(record, cx.meta, cx.now, 0, Parent::Always);
-    }
+    // What resolvers compare must not come from a clock that was wrong.
+    stamping::put_right(record, cx.meta, cx.now, 0);
     let (Some(local), Some(edit)) = (record.current.clone(), record.edit().cloned()) else {
         replace(record, incoming);
         return Taken::Replaced;

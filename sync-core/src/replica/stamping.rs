@@ -5,7 +5,7 @@
 //! state it was made on.
 
 use super::record::{Pending, Record, ReplicaMeta};
-use crate::clock::{Clock, DRIFT_BOUND, Now, ServerTime};
+use crate::clock::{Clock, DRIFT_BOUND, FIRST_OF_FOLLOWERS, Now, ServerTime};
 use crate::model::{DocumentState, ReplicaId, Revision, Stamp};
 
 /// Which parents a new stamp has to follow on.
@@ -49,8 +49,17 @@ fn is_unsettled(erased: Revision, record: &Record, edited: &DocumentState) -> bo
     erased.replica == edited.revision.replica && base.is_none_or(|base| base < erased)
 }
 
+/// Stamps an edit anew if its clock ran ahead; see [`restamp`] for `shift`. Whether it did.
+pub(crate) fn put_right(record: &mut Record, meta: &mut ReplicaMeta, now: Now, shift: i64) -> bool {
+    let is_fast = is_fast(record, meta, now);
+    if is_fast {
+        restamp(record, meta, now, shift, Parent::Always);
+    }
+    is_fast
+}
+
 /// Whether the stamp of an edit, or of its author, lies where no right clock can have been.
-pub(crate) fn is_fast(record: &Record, meta: &ReplicaMeta, now: Now) -> bool {
+fn is_fast(record: &Record, meta: &ReplicaMeta, now: Now) -> bool {
     let Some(state) = record.current.as_ref().filter(|_| record.edit().is_some()) else {
         return false;
     };
@@ -79,8 +88,8 @@ pub(crate) fn restamp(
     let known = known.filter(|e| parent.admits(e.stamp, time));
     let base = base.max(known.map_or(Stamp::ZERO, |e| e.stamp));
     let meant = old.revision.stamp.millis().saturating_add_signed(shift);
-    // The upper half of the counters is not in use at a time that was never this clock's.
-    let meant = Stamp::new(meant, old.revision.stamp.counter() | 0x8000);
+    // The counters of followers are not in use at a time that was never this clock's.
+    let meant = Stamp::new(meant, old.revision.stamp.counter() | FIRST_OF_FOLLOWERS);
     let revision = if shift != 0 && meant > base && meant < Stamp::new(time.0, 0) {
         Revision { stamp: meant, replica: meta.replica }
     } else {

@@ -6,7 +6,7 @@ use sync_core::clock::Now;
 use sync_core::engine::{BatchMeta, Failure, Input, Output, Settlement};
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::{
-    DocumentKey, Generation, Limits, ReplicaId, ResetReason, Scope, Seq, Verdicts,
+    DocumentKey, Generation, Limits, PushId, ReplicaId, ResetReason, Scope, Seq, Verdicts,
 };
 use sync_core::replica::ops;
 use sync_core::replica::{Committed, Context, Forget};
@@ -175,29 +175,11 @@ impl<D: Disks> Run<D> {
             Output::Settle { scope, ticket, push } => {
                 let kept = self.clients[client].process.as_mut()?.kept.remove(&ticket)?;
                 let Kept::Verdicts(verdicts) = kept else { return None };
-                let keys = self.batch_keys(client, &scope);
-                let settled = self.on_client(client, Durability::Process, |rows| {
-                    ops::settle(rows, &cx, &scope, push, &verdicts)
-                });
-                let result = self.committed(client, settled, keys, false, &Cause::Settled);
-                let result = result.map(|committed| Settlement::from(&committed));
-                if let Ok(Settlement { moved, .. }) = result {
-                    self.fact(&Fact::Settled { client, scope: scope.clone(), moved });
-                }
-                Input::Settled { scope, result }
+                self.settle(client, scope, &cx, push, &verdicts)
             }
             Output::Refuse { scope, push, epoch, documents } => {
                 let verdicts = Verdicts::too_large(epoch, documents, None);
-                let keys = self.batch_keys(client, &scope);
-                let settled = self.on_client(client, Durability::Process, |rows| {
-                    ops::settle(rows, &cx, &scope, push, &verdicts)
-                });
-                let result = self.committed(client, settled, keys, false, &Cause::Settled);
-                let result = result.map(|committed| Settlement::from(&committed));
-                if let Ok(Settlement { moved, .. }) = result {
-                    self.fact(&Fact::Settled { client, scope: scope.clone(), moved });
-                }
-                Input::Settled { scope, result }
+                self.settle(client, scope, &cx, push, &verdicts)
             }
             Output::Form { scope, limits } => self.form(client, scope, limits, &cx),
             Output::Reset { scope, reset } => {
@@ -242,6 +224,26 @@ impl<D: Disks> Run<D> {
             }
             _ => return None,
         })
+    }
+
+    fn settle(
+        &mut self,
+        client: usize,
+        scope: Scope,
+        cx: &Context,
+        push: PushId,
+        verdicts: &Verdicts,
+    ) -> Input {
+        let keys = self.batch_keys(client, &scope);
+        let settled = self.on_client(client, Durability::Process, |rows| {
+            ops::settle(rows, cx, &scope, push, verdicts)
+        });
+        let result = self.committed(client, settled, keys, false, &Cause::Settled);
+        let result = result.map(|committed| Settlement::from(&committed));
+        if let Ok(Settlement { moved, .. }) = result {
+            self.fact(&Fact::Settled { client, scope: scope.clone(), moved });
+        }
+        Input::Settled { scope, result }
     }
 
     fn form(&mut self, client: usize, scope: Scope, limits: Limits, cx: &Context) -> Input {

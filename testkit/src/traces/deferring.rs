@@ -6,7 +6,7 @@ use crate::resolvers::Deferring;
 use crate::world::World;
 
 /// A document about which replica 1 has a conflict that waits: here it is `mine`, on the server `theirs`.
-fn waiting<C: Cores>(cores: C) -> World<C> {
+pub(super) fn waiting<C: Cores>(cores: C) -> World<C> {
     let mut world = world_with(cores, Deferring);
     world.put(0, "notes/a", "base");
     world.sync_all();

@@ -4,6 +4,7 @@ use sync_core::model::{Limits, Reset, ResetReason, Seq};
 use sync_core::replica::Decision;
 use sync_core::resolver::{ClientWins, Resolution};
 
+use super::deferring::waiting;
 use super::{batch, chunk, is_same, refusing, world_with};
 use crate::cores::Cores;
 use crate::resolvers::Deferring;
@@ -126,13 +127,7 @@ pub fn a_refused_edit_of_what_a_full_pull_did_not_find<C: Cores>(cores: C) {
 
 /// A deferred conflict about a document that is gone meanwhile: the app decides against "absent".
 pub fn a_deferred_document_is_gone_meanwhile<C: Cores>(cores: C) {
-    let mut world = world_with(cores, Deferring);
-    world.put(0, "notes/a", "base");
-    world.sync_all();
-    world.put(0, "notes/a", "theirs");
-    world.push_all(0);
-    world.put(1, "notes/a", "mine");
-    world.pull_all(1);
+    let mut world = waiting(cores);
     assert!(world.record(1, "notes/a").is_deferred());
     world.delete(0, "notes/a");
     world.push_all(0);

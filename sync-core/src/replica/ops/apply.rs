@@ -5,8 +5,8 @@ use super::transaction::{Transaction, check_synced, end_load};
 use crate::clock::Now;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
-    Bookmarks, Checkpoint, Chunk, DocumentKey, DocumentState, Epoch, FullPull, LogEntry, LogMark,
-    Seq, ServerState,
+    Bookmarks, Checkpoint, Chunk, DocumentKey, DocumentState, Epoch, FullPull, LogEntry, Seq,
+    ServerState,
 };
 use crate::replica::record::Record;
 use crate::replica::rows::ReplicaRows;
@@ -41,7 +41,7 @@ pub fn apply(rows: &mut dyn ReplicaRows, cx: &Context, chunk: &Chunk) -> Result<
     tx.row.checkpoint.advance(if mutant!(CursorRoundedUp) { chunk.head } else { chunk.next });
     tx.row.checkpoint.bookmark = chunk.bookmark();
     let checkpoint = &mut tx.row.checkpoint;
-    checkpoint.mark = LogMark::newer(checkpoint.mark.take(), chunk.mark.clone());
+    checkpoint.note_mark(chunk.mark.as_ref());
     note_covered(checkpoint, chunk);
     if !chunk.has_more() && tx.row.checkpoint.backfills.is_empty() {
         end_full_pull(&mut tx, cx, chunk.epoch)?;
@@ -64,12 +64,11 @@ fn unmoved(checkpoint: Checkpoint) -> Applied {
 /// asked for ahead carries the mark of its log: if it contradicts the mark that the replica has, the server was restored in
 /// between.
 fn fits(checkpoint: &Checkpoint, chunk: &Chunk) -> bool {
-    let known = checkpoint.mark.as_ref();
     let same_place = |b: &Bookmarks| b.after == checkpoint.bookmark;
     checkpoint.after() == chunk.after
         && chunk.bookmarks.as_ref().is_none_or(same_place)
         && checkpoint.epoch.is_none_or(|e| e == chunk.epoch)
-        && !known.zip(chunk.mark.as_ref()).is_some_and(|(known, mark)| known.contradicts(mark))
+        && !checkpoint.contradicts(chunk.mark.as_ref())
 }
 
 fn check(chunk: &Chunk) -> Result<()> {

@@ -13,7 +13,7 @@ use crate::model::{
 use crate::replica::record::{Purge, QuarantineRow};
 use crate::replica::rows::ReplicaRows;
 use crate::replica::rules::{self, RuleContext};
-use crate::replica::stamping::{self, Parent};
+use crate::replica::stamping;
 use crate::replica::types::{Committed, Decision, Forget, Origin, check_lease, not_found};
 use crate::resolver::{Resolution, Resolvers};
 
@@ -97,9 +97,7 @@ fn resolve(
     let old = tx.rows.record(key)?.filter(|r| r.is_deferred());
     let old = old.ok_or_else(|| not_found(key, "conflict that waits for a decision"))?;
     let mut record = old.clone();
-    if stamping::is_fast(&record, &tx.meta, now) {
-        stamping::restamp(&mut record, &mut tx.meta, now, 0, Parent::Always);
-    }
+    stamping::put_right(&mut record, &mut tx.meta, now, 0);
     let slot = record.pending_mut().slot.take();
     let (Some(slot), Some(local)) = (slot, record.current.clone()) else {
         return Err(not_found(key, "conflict that waits for a decision"));

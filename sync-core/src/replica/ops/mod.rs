@@ -28,7 +28,7 @@ pub use write::write;
 use super::failures::{Failed, Failures};
 use super::record::ReplicaMeta;
 use super::rows::{OutboxPlace, ReplicaRows};
-use super::stamping::{self, Parent};
+use super::stamping;
 use super::types::{Origin, WriteLimits};
 use crate::clock::{Clock, DRIFT_BOUND, Now, ServerTime};
 use crate::error::Result;
@@ -122,10 +122,8 @@ fn restamp_outbox(rows: &mut dyn ReplicaRows, now: Now, shift: i64) -> Result<()
             for (key, old) in page {
                 let Some(transaction) = old.pushable() else { continue };
                 place = Some((transaction, key.collection.clone(), key.id.clone()));
-                if stamping::is_fast(&old, &tx.meta, now) {
-                    let mut record = old.clone();
-                    let parent = Parent::Always;
-                    stamping::restamp(&mut record, &mut tx.meta, now, shift, parent);
+                let mut record = old.clone();
+                if stamping::put_right(&mut record, &mut tx.meta, now, shift) {
                     tx.save(&key, Some(&old), record, Origin::Local)?;
                 }
             }

@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use super::transaction::{Transaction, read_meta};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
-    BaseRef, Change, DocumentKey, DocumentState, Limits, LogMark, PushBatch, PushId, RejectionCode,
-    Scope, Verdict, VerdictKind, Verdicts, digest_of, digest_of_state,
+    BaseRef, Change, DocumentKey, DocumentState, Limits, PushBatch, PushId, RejectionCode, Scope,
+    Verdict, VerdictKind, Verdicts, digest_of, digest_of_state,
 };
 use crate::replica::failures::Failures;
 use crate::replica::record::{BatchRow, Carried, Edit, InFlight, Record};
 use crate::replica::rows::{OutboxPlace, ReplicaReads, ReplicaRows};
 use crate::replica::rules::{self, RuleContext};
-use crate::replica::stamping::{self, Parent};
+use crate::replica::stamping;
 use crate::replica::types::{Committed, Context, Origin, check_lease};
 use crate::resolver::Resolvers;
 
@@ -131,10 +131,7 @@ fn put_in_flight(
     push: PushId,
     mut record: Record,
 ) -> Record {
-    if stamping::is_fast(&record, &tx.meta, cx.now) {
-        // The clock ran ahead when this was written.
-        stamping::restamp(&mut record, &mut tx.meta, cx.now, 0, Parent::Always);
-    }
+    stamping::put_right(&mut record, &mut tx.meta, cx.now, 0);
     let unlogged = record.edit().is_some_and(|e| e.unlogged);
     let mut base = record.edit().and_then(|e| e.base.as_ref()).map(BaseRef::from);
     if let Some(base) = base.as_mut().filter(|_| unlogged) {
@@ -254,11 +251,10 @@ pub fn settle(
             );
         }
     };
-    let known = tx.row.checkpoint.mark.as_ref();
     // Verdicts of another life of the log say nothing of this one: a greeting has to sort that out first.
-    let is_other_life =
-        known.zip(mark.as_ref()).is_some_and(|(known, mark)| known.contradicts(mark));
-    if is_other_life || tx.row.checkpoint.epoch.is_some_and(|e| e != *epoch) {
+    if tx.row.checkpoint.contradicts(mark.as_ref())
+        || tx.row.checkpoint.epoch.is_some_and(|e| e != *epoch)
+    {
         return Ok(Committed::default());
     }
     if verdicts.len() != batch.keys.len() {
@@ -266,7 +262,7 @@ pub fn settle(
     }
     let checkpoint = &mut tx.row.checkpoint;
     checkpoint.epoch = Some(*epoch);
-    checkpoint.mark = LogMark::newer(checkpoint.mark.take(), mark.clone());
+    checkpoint.note_mark(mark.as_ref());
     let newest = verdicts.iter().map(|v| v.seq).max().unwrap_or_default();
     tx.row.checkpoint.seen = tx.row.checkpoint.seen.max(newest);
     for (key, verdict) in batch.keys.iter().zip(verdicts) {

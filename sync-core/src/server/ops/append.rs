@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::base::{Standing, is_lost, lineage, standing};
-use super::changes::restored;
+use super::changes::find_restore;
 use super::marks;
 use crate::clock::{Clock, Now};
 use crate::error::Result;
@@ -119,8 +119,7 @@ pub fn append(
     judge: &dyn Judge,
 ) -> Result<Appended> {
     let mut row = super::scope::open_scope(rows, &batch.scope, cx.fresh)?;
-    let shown = marks::evidence(&*rows, &batch.scope, &row, batch.mark.as_ref())?;
-    if let Some(fork) = restored(&row, batch.mark.as_ref(), shown) {
+    if let Some(fork) = find_restore(&*rows, &batch.scope, &row, batch.mark.as_ref())? {
         return Ok(Appended { fork: Some(fork), ..unchanged(&row, Verdicts::Stale) });
     }
     let digest = batch.digest();

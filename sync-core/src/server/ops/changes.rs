@@ -39,8 +39,21 @@ pub fn check_by_row(row: &ServerScope, cursor: &Cursor) -> Option<std::result::R
     Some(check(row, cursor, marks::evidence_by_row(row, cursor.mark.as_ref())?))
 }
 
+/// The restore that a mark proves, if it proves one.
+///
+/// # Errors
+/// As the rows.
+pub(super) fn find_restore(
+    rows: &(impl ServerReads + ?Sized),
+    scope: &Scope,
+    row: &ServerScope,
+    mark: Option<&LogMark>,
+) -> Result<Option<Fork>> {
+    Ok(restored(row, mark, marks::evidence(rows, scope, row, mark)?))
+}
+
 /// Whether an authentic mark of the current epoch shows that the log was restored, and up to where the two logs are the same.
-pub(super) fn restored(row: &ServerScope, mark: Option<&LogMark>, shown: Evidence) -> Option<Fork> {
+fn restored(row: &ServerScope, mark: Option<&LogMark>, shown: Evidence) -> Option<Fork> {
     let Evidence::SharedUpTo(cut) = shown else { return None };
     let is_lost = mark.is_some_and(|mark| mark.epoch == row.epoch && cut < mark.at);
     (is_lost && !mutant!(EvidenceIgnored)).then_some(Fork::Unannounced { epoch: row.epoch, cut })

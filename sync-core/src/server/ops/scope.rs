@@ -1,7 +1,6 @@
 //! A scope's log as a whole: its beginning, its lives, its horizon, and who acknowledged what.
 
-use super::changes::restored;
-use super::marks;
+use super::changes::find_restore;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Digest, Epoch, LogMark, NewLog, ReplicaId, Reset, ResetReason, Scope, Seq};
 use crate::server::record::{Acknowledged, Ancestor, Fork, ServerScope};
@@ -113,8 +112,7 @@ pub fn acknowledge(
     if ack.epoch != row.epoch {
         return Ok(None);
     }
-    let shown = marks::evidence(&*rows, scope, &row, ack.mark.as_ref())?;
-    if let Some(fork) = restored(&row, ack.mark.as_ref(), shown) {
+    if let Some(fork) = find_restore(&*rows, scope, &row, ack.mark.as_ref())? {
         return Ok(Some(fork));
     }
     let to = Acknowledged { epoch: ack.epoch, seq: ack.seq.min(row.head) };
