@@ -186,7 +186,7 @@ mutants! {
     RetryErases = "retry-erases";
     /// A stamp far ahead carries all later ones with it.
     ClockStaysAhead = "clock-stays-ahead";
-    /// A state that travelled under an earlier identity is taken for somebody else's.
+    /// A state that travelled under an earlier identity is taken for another replica's.
     FormerForeign = "former-foreign";
     /// A conflict that waits for the app does not end when both sides become equal.
     EqualStaysDeferred = "equal-stays-deferred";

@@ -340,7 +340,7 @@ impl Engine {
             Ok(Settlement { taken, moved }) if taken > 0 => {
                 push.settled = push.settled.max(push.answered);
                 (push.too_large, push.oversized) = (false, 0);
-                // A recall makes room for smaller batches; and who never retries may have been stamped anew.
+                // A recall makes room for smaller batches; without retries the edit may have been stamped anew.
                 let is_free = batch.recall || !self.options.retry.enabled;
                 let moved = moved > 0 || mutant!(VerdictsAreProgress);
                 if moved {

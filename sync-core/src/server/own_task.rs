@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 ///
 /// What a client is told is made by the task that also writes to its socket. While that is stuck in a write it polls nothing
 /// else, and a future that was just given a place in a queue that all share would keep it for as long: one slow client would
-/// hold up everybody.
+/// hold up all others.
 pub(super) struct OwnTask<T>(JoinHandle<T>);
 
 /// See [`OwnTask`].

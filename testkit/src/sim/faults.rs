@@ -117,7 +117,7 @@ fault_kinds! {
     Clone = "clone", 3;
     /// A device loses everything.
     Wipe = "wipe", 4;
-    /// The server is restored from a backup, and nobody says so.
+    /// The server is restored from a backup without an announcement.
     SilentRestore = "silent-restore", 8;
     /// The server's clock is wrong, by minutes or hours, and set right again.
     ServerClock = "server-clock", 10;

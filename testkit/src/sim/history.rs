@@ -72,7 +72,7 @@ impl Story {
         self.states.get(&state.revision).is_some_and(|n| n.body == state.body)
     }
 
-    /// Whether a state is a deletion that somebody made before.
+    /// Whether a state is a deletion that was made before.
     pub(super) fn is_settled_deletion(&self, state: &DocumentState) -> bool {
         state.is_deleted() && self.knows(state)
     }

@@ -146,7 +146,7 @@ pub enum What {
     Backup,
     /// The server is restored from its newest backup, and says so.
     Restore,
-    /// The server is restored from its newest backup, and nobody says so.
+    /// The server is restored from its newest backup without an announcement.
     RestoreSilently,
     /// The server's clock jumps.
     ServerJump { to: i64 },

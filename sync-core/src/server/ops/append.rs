@@ -377,7 +377,7 @@ impl Log<'_> {
             });
         }
         // What was let into the log once can be followed, and so can its author's stamp: else a clock that was ahead and is
-        // right again would lock out whoever edits what was written meanwhile.
+        // right again would refuse every edit of what was written meanwhile.
         let (parent, author) = current.map_or((Stamp::ZERO, Stamp::ZERO), |c| {
             (c.revision.stamp, c.revision.stamp.max(c.author.stamp))
         });
