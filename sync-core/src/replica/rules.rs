@@ -21,7 +21,7 @@ use super::record::{Edit, InFlight, Record, ReplicaMeta};
 use super::stamping::{self, Parent};
 use crate::clock::{Now, ServerTime};
 use crate::model::{
-    DocumentKey, DocumentState, Epoch, RejectionCode, Seq, ServerState, Settled, Stamp, Verdict,
+    DocumentKey, DocumentState, Epoch, RejectionCode, Seq, ServerState, Settled, Verdict,
     VerdictKind,
 };
 use crate::resolver::{Conflict, Resolution, ResolveOn, Resolvers};
@@ -164,9 +164,7 @@ fn refused_by_clock(
 ) {
     let shift = stamping::correct(cx.meta, ServerTime { asked: cx.now, told }, cx.now);
     if is_newest {
-        let parent = held.map_or(Parent::Always, |held| {
-            Parent::UpTo(held.state.as_ref().map_or(Stamp::ZERO, |state| state.revision.stamp))
-        });
+        let parent = held.map_or(Parent::Always, |held| Parent::UpTo(held.state.as_ref()));
         stamping::restamp(record, cx.meta, cx.now, shift, parent);
     }
     let has_slot = record.pending.as_ref().is_some_and(|pending| pending.slot.is_some());

@@ -10,20 +10,32 @@ use crate::model::{DocumentState, ReplicaId, Revision, Stamp};
 
 /// Which parents a new stamp has to follow on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Parent {
+pub(crate) enum Parent<'a> {
     /// The base, however far ahead it lies.
     Always,
-    /// The base, unless it lies beyond the drift bound and further ahead than this stamp, the newest one of the state that the
+    /// The base, unless it lies beyond the drift bound and further ahead than this state, which the
     /// server holds: it does not admit what follows on it.
-    UpTo(Stamp),
+    UpTo(Option<&'a DocumentState>),
 }
 
-impl Parent {
+impl Parent<'_> {
     fn admits(self, base: Stamp, time: Now) -> bool {
         match self {
             Self::Always => true,
             Self::UpTo(_) if mutant!(RefusalDropsBase) => false,
-            Self::UpTo(held) => !Clock::is_beyond_parent(base, time, DRIFT_BOUND, held),
+            Self::UpTo(held) => {
+                let held = held.map_or(Stamp::ZERO, |held| held.revision.stamp);
+                !Clock::is_beyond_parent(base, time, DRIFT_BOUND, held)
+            }
+        }
+    }
+
+    /// The erasure that the server holds, if an edit that knows of `known` knows of it too. The
+    /// log may have lost the later one by a restore; the edit has to stay later than what is left.
+    fn erasure_below(self, known: Option<Revision>) -> Option<Revision> {
+        match self {
+            Self::Always => None,
+            Self::UpTo(held) => DocumentState::erasure_of(held).filter(|held| known >= Some(*held)),
         }
     }
 }
@@ -76,7 +88,7 @@ pub(crate) fn restamp(
     meta: &mut ReplicaMeta,
     now: Now,
     shift: i64,
-    parent: Parent,
+    parent: Parent<'_>,
 ) {
     let Some(old) = record.current.clone().filter(|_| record.edit().is_some()) else { return };
     let time = meta.corrected(now);
@@ -86,6 +98,7 @@ pub(crate) fn restamp(
     // A settled erasure stays known, and the edit stays later than it, or it would be taken for one that was made before.
     let known = old.erased.filter(|e| !is_unsettled(*e, record, &old));
     let known = known.filter(|e| parent.admits(e.stamp, time));
+    let known = known.max(parent.erasure_below(old.erased));
     let base = base.max(known.map_or(Stamp::ZERO, |e| e.stamp));
     let meant = old.revision.stamp.millis().saturating_add_signed(shift);
     // The counters of followers are not in use at a time that was never this clock's.

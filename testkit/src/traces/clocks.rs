@@ -115,6 +115,28 @@ pub fn a_settled_erasure_stays_known_to_a_clock_that_is_behind<C: Cores>(cores: 
     world.assert_converged();
 }
 
+/// A document was erased twice, and a restore takes the second erasure from a server whose clock is set back. The edit that
+/// followed on both is stamped anew, and still later than the first: it did know of it.
+pub fn an_edit_stamped_anew_follows_the_erasure_that_is_left<C: Cores>(cores: C) {
+    let mut world = World::new(cores, 2);
+    world.put(0, "notes/a", "one");
+    world.sync_all();
+    world.erase(0, "notes/a");
+    world.sync_all();
+    let backup = world.backup();
+    world.put(0, "notes/a", "two");
+    world.push_all(0);
+    world.erase(0, "notes/a");
+    world.put(0, "notes/a", "three");
+    world.push_all(0);
+    world.skew_server(-70 * HOUR / 60);
+    world.restore_silently(&backup);
+    world.sync_all();
+    assert_eq!(world.text(0, "notes/a").as_deref(), Some("three"));
+    assert_eq!(world.server_text("notes/a").as_deref(), Some("three"));
+    world.assert_converged();
+}
+
 /// The stamp of an author, which the last write wins by, is judged as the revision's is.
 pub fn the_stamp_of_an_author_is_bounded<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
