@@ -176,6 +176,8 @@ mutants! {
     FeedSilent = "feed-silent";
     /// A scope that was refused is not asked for again while the connection works.
     RefusedForEver = "refused-for-ever";
+    /// A scope that is served again while the storage forgets it is not pulled.
+    ForgottenStaysAway = "forgotten-stays-away";
     /// A scope waits for its next attempt without a connection: whoever executes the commands never sleeps.
     WaitsWithoutLink = "waits-without-link";
     /// What an erasure takes stays where an edit, a verdict or a conflict needs it.

@@ -410,6 +410,25 @@ fn a_scope_that_was_revoked_leaves_the_device_and_the_app_is_told() {
 }
 
 #[test]
+fn a_scope_that_is_served_again_while_it_is_forgotten_is_pulled_anew() {
+    let (mut s, _) = revoked();
+    let ticket = s.engine.connection().unwrap();
+    let failure = Failure { kind: ErrorKind::Network, retry: Retry::Reconnect };
+    s.input(Input::LinkLost { ticket, failure });
+    s.now = s.engine.next_deadline().unwrap();
+    s.input(Input::Tick);
+    let connect = |o: &Output| match o {
+        Output::Connect { ticket, .. } => Some(*ticket),
+        _ => None,
+    };
+    let ticket = s.commands().iter().find_map(connect).unwrap();
+    s.greet(ticket, 100, 0);
+    assert!(!s.commands().iter().any(|o| matches!(o, Output::Pull { .. })), "it is forgotten first");
+    s.input(Input::Forgotten { scope: scope(), result: Ok(()) });
+    assert_eq!(s.pull_in().1, Seq(0));
+}
+
+#[test]
 fn a_scope_that_cannot_be_forgotten_now_is_forgotten_later() {
     let (mut s, _) = revoked();
     let failure = Failure { kind: ErrorKind::Storage, retry: Retry::Later(None) };

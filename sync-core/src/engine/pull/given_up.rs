@@ -76,6 +76,11 @@ impl Engine {
                 // What verdicts named is gone from the device; the log may have another life when access comes back.
                 machine.push.forget_positions();
                 self.tell(Event::ScopeGone(scope.clone()));
+                // A later greeting may have served the scope again while the storage forgot it.
+                if !mutant!(ForgottenStaysAway) {
+                    self.form(scope);
+                    self.advance_pull(now, scope);
+                }
             }
             // The next greeting says the same, and it is tried again.
             Err(_) => {
