@@ -178,6 +178,8 @@ mutants! {
     RefusedForEver = "refused-for-ever";
     /// A scope that is served again while the storage forgets it is not pulled.
     ForgottenStaysAway = "forgotten-stays-away";
+    /// A collection whose position a verdict gave up is not pulled.
+    BackfillNotPulled = "backfill-not-pulled";
     /// A scope waits for its next attempt without a connection: whoever executes the commands never sleeps.
     WaitsWithoutLink = "waits-without-link";
     /// What an erasure takes stays where an edit, a verdict or a conflict needs it.

@@ -3,7 +3,8 @@
 use super::{Event, Goal};
 use crate::error::{Error, ErrorKind, Retry};
 use crate::model::{
-    Bookmark, Checkpoint, Cursor, Epoch, Limits, LogMark, PushId, Reset, Scope, Seq, Verdicts,
+    Bookmark, Checkpoint, Collection, Cursor, Epoch, Limits, LogMark, PushId, Reset, Scope, Seq,
+    Verdicts,
 };
 
 /// Names one request or payload; never used twice by one engine.
@@ -97,17 +98,23 @@ impl From<&crate::model::PushBatch> for BatchMeta {
 }
 
 /// What the verdicts on a batch did to its edits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Settlement {
     /// How many edits they spoke of; none means that they belong to another life of the log.
     pub taken: usize,
     /// How many edits made progress: the others are as they were, and free to be pushed again.
     pub moved: usize,
+    /// Collections whose position was given up, because a verdict had no room for what the server holds.
+    pub backfilled: Vec<Collection>,
 }
 
 impl From<&crate::replica::Committed> for Settlement {
     fn from(committed: &crate::replica::Committed) -> Self {
-        Self { taken: committed.taken, moved: committed.progressed }
+        Self {
+            taken: committed.taken,
+            moved: committed.progressed,
+            backfilled: committed.backfilled.clone(),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The engine against a script: facts in, commands out.
 
+mod backfilling;
 mod checking;
 mod greeting;
 mod progress;
@@ -108,7 +109,10 @@ fn batch(id: u64) -> BatchMeta {
 
 /// Verdicts on one edit, which moved so many.
 fn settled(moved: usize) -> Input {
-    Input::Settled { scope: scope(), result: Ok(Settlement { taken: 1, moved }) }
+    Input::Settled {
+        scope: scope(),
+        result: Ok(Settlement { taken: 1, moved, ..Settlement::default() }),
+    }
 }
 
 /// Asks for a batch within the first limits.
@@ -423,7 +427,10 @@ fn a_scope_that_is_served_again_while_it_is_forgotten_is_pulled_anew() {
     };
     let ticket = s.commands().iter().find_map(connect).unwrap();
     s.greet(ticket, 100, 0);
-    assert!(!s.commands().iter().any(|o| matches!(o, Output::Pull { .. })), "it is forgotten first");
+    assert!(
+        !s.commands().iter().any(|o| matches!(o, Output::Pull { .. })),
+        "it is forgotten first"
+    );
     s.input(Input::Forgotten { scope: scope(), result: Ok(()) });
     assert_eq!(s.pull_in().1, Seq(0));
 }

@@ -167,6 +167,8 @@ pub struct Committed {
     pub progressed: usize,
     /// An edit that its verdict left as it was, free to be pushed again, and what the server said of it.
     pub unmoved: Option<(DocumentKey, VerdictKind)>,
+    /// Collections whose position was given up: they are pulled from the beginning.
+    pub backfilled: Vec<Collection>,
 }
 
 /// What became of a chunk.

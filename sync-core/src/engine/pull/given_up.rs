@@ -4,7 +4,7 @@ use super::{Pull, Storage};
 use crate::clock::Now;
 use crate::engine::{Engine, Event, Failure, Output};
 use crate::error::{ErrorKind, Retry};
-use crate::model::{Checkpoint, Reset, ResetReason, Scope};
+use crate::model::{Checkpoint, Collection, Reset, ResetReason, Scope, Seq};
 
 impl Engine {
     /// The position means nothing: once the storage is free, it is given up.
@@ -27,6 +27,19 @@ impl Engine {
         pull.head = None;
         self.outputs.extend(outputs);
         self.out(Output::Reset { scope: scope.clone(), reset });
+    }
+
+    /// The storage gave up the positions of some collections: what follows is asked for from there.
+    pub(in crate::engine) fn backfill(&mut self, scope: &Scope, collections: Vec<Collection>) {
+        let Some(machine) = self.scopes.get_mut(scope) else { return };
+        let pull = &mut machine.pull;
+        if collections.is_empty() || mutant!(BackfillNotPulled) {
+            return;
+        }
+        pull.checkpoint.backfills.extend(collections.into_iter().map(|c| (c, Seq(0))));
+        let mut outputs = Vec::new();
+        pull.restart(scope, &mut outputs);
+        self.outputs.extend(outputs);
     }
 
     /// The pause is over for which a reset waited. Answers whether one did.

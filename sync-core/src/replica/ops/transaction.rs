@@ -325,6 +325,7 @@ impl<'a> Transaction<'a> {
     pub(super) fn backfill(&mut self, collection: &Collection) {
         if self.row.checkpoint.position > Seq(0) {
             self.row.checkpoint.backfills.insert(collection.clone(), Seq(0));
+            self.committed.backfilled.push(collection.clone());
         }
     }
 
