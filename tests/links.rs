@@ -118,6 +118,37 @@ async fn one_large_document_arrives_both_ways_however_slow_the_link_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_replica_does_not_download_what_it_pushed() {
+    for over in BOTH {
+        let (server, proxy) = world(16 << 20).await;
+        let (ann, ben) = (replica(over, &proxy).await, replica(over, &proxy).await);
+        for n in 0..100 {
+            put(&ann, &format!("{n}"), &noise(5_000, n)).await;
+        }
+        within(ann.sync_now()).await.unwrap();
+        for n in 0..100 {
+            put(&ann, &format!("{n}"), &noise(5_000, n + 100)).await;
+        }
+        within(ann.sync_now()).await.unwrap();
+        within(ann.sync_now()).await.unwrap();
+        let pushed = proxy.counters();
+        assert_eq!(documents(&server, &ann).await, 100, "{over:?}");
+        assert!(pushed.to_server > 1_000_000, "{over:?}: {pushed:?}");
+        assert!(pushed.to_client < 60_000, "{over:?}: {pushed:?}");
+        within(ben.sync_now()).await.unwrap();
+        let pulled = proxy.counters().to_client - pushed.to_client;
+        assert!(pulled > 500_000, "another replica needs the bodies, {over:?}: {pulled}");
+        for n in 0..100 {
+            let (id, expected) = (format!("{n}"), noise(5_000, n + 100));
+            for replica in [&ann, &ben] {
+                let held = replica.raw("notes").unwrap().get(&id).await.unwrap().unwrap();
+                assert!(*held.value() == expected, "{over:?}: {id}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn many_documents_pass_links_that_break_after_some_of_them() {
     for over in BOTH {
         let (server, proxy) = world(16 << 20).await;

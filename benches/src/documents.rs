@@ -107,6 +107,7 @@ pub fn chunk(count: usize) -> Result<Chunk> {
         mark: None,
         covers: None,
         entries: (0..count).map(entry).collect::<Result<_>>()?,
+        left_out: Default::default(),
         bookmarks: None,
     })
 }

@@ -42,6 +42,7 @@ fn chunk(after: u64) -> Chunk {
         mark: None,
         covers: None,
         entries: (1..4).map(entry).collect(),
+        left_out: Default::default(),
         bookmarks: None,
     }
 }

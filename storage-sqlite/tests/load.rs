@@ -49,6 +49,7 @@ fn chunk(after: u64, next: u64, head: u64) -> Chunk {
         mark: None,
         covers: None,
         entries: (after + 1..=next).map(entry).collect(),
+        left_out: Default::default(),
         bookmarks: None,
     }
 }

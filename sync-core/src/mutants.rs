@@ -180,6 +180,10 @@ mutants! {
     ForgottenStaysAway = "forgotten-stays-away";
     /// A collection whose position a verdict gave up is not pulled.
     BackfillNotPulled = "backfill-not-pulled";
+    /// A body that the server left out is taken for one of that revision, whichever it is.
+    OwnBodyNotCompared = "own-body-not-compared";
+    /// A body that the server left out, and that is not here, is asked for without it again.
+    OwnBodyNotAskedFor = "own-body-not-asked-for";
     /// A scope waits for its next attempt without a connection: whoever executes the commands never sleeps.
     WaitsWithoutLink = "waits-without-link";
     /// What an erasure takes stays where an edit, a verdict or a conflict needs it.

@@ -16,9 +16,9 @@ use sync_core::codec::Codec;
 use sync_core::error::{ErrorKind, Retry};
 use sync_core::model::{
     BaseRef, Body, Change, Chunk, Collection, Cursor, Digest, DocumentId, DocumentState, Epoch,
-    Limits, LogEntry, LogKey, LogMark, LogRun, PushBatch, PushId, Rejection, RejectionCode,
-    ReplicaId, Reset, ResetReason, Revision, Scope, Seq, ServerState, Stamp, Term, Verdict,
-    VerdictKind, Verdicts,
+    Limits, LogEntry, LogKey, LogMark, LogRun, OWN_BODY_BYTES, PushBatch, PushId, Rejection,
+    RejectionCode, ReplicaId, Reset, ResetReason, Revision, Scope, Seq, ServerState, Stamp, Term,
+    Verdict, VerdictKind, Verdicts,
 };
 use sync_core::protocol::{
     Ack, FrameReader, FrameWriter, Goodbye, Greeting, Hello, Message, Payload, Pull, Push,
@@ -92,6 +92,33 @@ fn cursor() -> Cursor {
         mark: Some(mark(300)),
         ..Cursor::default()
     }
+}
+
+/// What a replica pushed, as that replica is told of it.
+fn own_chunk() -> Chunk {
+    let entry = LogEntry {
+        seq: Seq(301),
+        collection: notes(),
+        id: id("own"),
+        state: written(
+            revision(0x0192_f3c4_a000, 1, LAPTOP),
+            r#"{"text":"long enough to be left out"}"#,
+        ),
+    };
+    let chunk = Chunk {
+        scope: scope(),
+        epoch: EPOCH,
+        after: Seq(300),
+        next: Seq(301),
+        head: Seq(301),
+        horizon: Seq(128),
+        mark: None,
+        covers: None,
+        entries: vec![entry],
+        left_out: Default::default(),
+        bookmarks: None,
+    };
+    chunk.without_own(LAPTOP, OWN_BODY_BYTES).unwrap()
 }
 
 fn verdict(seq: u64, kind: VerdictKind, current: Option<ServerState>) -> Verdict {
@@ -202,6 +229,7 @@ fn messages() -> Vec<(&'static str, &'static str, Message)> {
                     position: Seq(300),
                     backfills: [(Collection::new("labels").unwrap(), Seq(0))].into(),
                     collections: Some([notes(), Collection::new("labels").unwrap()].into()),
+                    has_own: true,
                     ..Cursor::default()
                 },
                 limits: Limits::CHUNK,
@@ -359,6 +387,7 @@ fn messages() -> Vec<(&'static str, &'static str, Message)> {
                         state: tombstone(b1),
                     },
                 ],
+                left_out: Default::default(),
                 bookmarks: None,
             }),
         ),
@@ -394,8 +423,14 @@ fn messages() -> Vec<(&'static str, &'static str, Message)> {
                         state: since(written(a2, "[1]"), b1),
                     },
                 ],
+                left_out: Default::default(),
                 bookmarks: None,
             }),
+        ),
+        (
+            "chunk-own",
+            "A change whose body the reader pushed itself, and is not told again.",
+            Message::Chunk(own_chunk()),
         ),
         (
             "chunk-empty",
@@ -410,6 +445,7 @@ fn messages() -> Vec<(&'static str, &'static str, Message)> {
                 mark: None,
                 covers: None,
                 entries: Vec::new(),
+                left_out: Default::default(),
                 bookmarks: None,
             }),
         ),

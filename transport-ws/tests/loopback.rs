@@ -180,6 +180,7 @@ fn chunk(after: u64, body: &str) -> Chunk {
             id: DocumentId::new("ü").unwrap(),
             state: state(body),
         }],
+        left_out: Default::default(),
         bookmarks: None,
     }
 }

@@ -54,6 +54,7 @@ fn chunk(collections: u64) -> Chunk {
         mark: None,
         covers: None,
         entries: (1..=collections).map(entry).collect(),
+        left_out: Default::default(),
         bookmarks: None,
     }
 }

@@ -217,12 +217,12 @@ codec_struct! {
     Verdict { seq, kind, current }
     Rejection { code, reason }
     LogEntry { seq, collection, id, state }
-    Chunk { scope, epoch, after, next, head, horizon, mark, covers, entries | bookmarks }
+    Chunk { scope, epoch, after, next, head, horizon, mark, covers, entries, left_out | bookmarks }
     Reset { epoch, reason }
     TermStart { term, first }
     LogRun { term, first, last }
     FullPull { floor, generation, marks }
-    Cursor { epoch, after, position, backfills, floor, mark, collections | bookmark, seen }
+    Cursor { epoch, after, position, backfills, floor, mark, collections, has_own | bookmark, seen }
     Limits { documents, bytes }
     WriteLimits { body_bytes, transaction }
 }

@@ -3,6 +3,7 @@
 mod backfilling;
 mod checking;
 mod greeting;
+mod own_bodies;
 mod progress;
 mod sizes;
 mod token;

@@ -163,6 +163,7 @@ impl Line {
             mark: None,
             covers: None,
             entries,
+            left_out: Default::default(),
             bookmarks: Some(Bookmarks { after: bookmark.clone(), next: page.bookmark }),
         }))
     }

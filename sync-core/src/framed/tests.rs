@@ -149,6 +149,7 @@ fn chunk(after: u64) -> Chunk {
         mark: None,
         covers: None,
         entries: Vec::new(),
+        left_out: Default::default(),
         bookmarks: None,
     }
 }

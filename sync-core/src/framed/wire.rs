@@ -164,6 +164,7 @@ mod tests {
             mark: None,
             covers: None,
             entries: Vec::new(),
+            left_out: Default::default(),
             bookmarks: None,
         };
         assert_eq!(chunk_payload(&chunk, None), payload(&Message::Chunk(chunk), None));

@@ -38,6 +38,8 @@ pub struct Checkpoint {
     pub seen: Seq,
     /// The collections that all of this is about, if the replica has chosen some; none for every one that it may see.
     pub collections: Option<BTreeSet<Collection>>,
+    /// A chunk left out a body that is not here: it is asked for again with all bodies. Not stored.
+    pub lacks_own: bool,
 }
 
 impl Checkpoint {
@@ -93,6 +95,7 @@ impl Checkpoint {
             mark: self.mark.clone(),
             collections: self.collections.clone(),
             bookmark: self.bookmark.clone(),
+            has_own: !self.lacks_own,
             seen: self.seen,
         }
     }
@@ -115,6 +118,8 @@ pub struct Cursor {
     pub mark: Option<LogMark>,
     /// The collections that are asked for; none for every one that the reader may see.
     pub collections: Option<BTreeSet<Collection>>,
+    /// Whether the reading replica has the bodies that it pushed itself: the server leaves them out then.
+    pub has_own: bool,
     /// What a foreign backend calls this place. It does not travel to a server of ours, which has positions.
     pub bookmark: Option<Bookmark>,
     /// As in the [checkpoint](Checkpoint::seen). It does not travel either.
@@ -154,7 +159,7 @@ impl Cursor {
         checkpoint.advance(next);
         checkpoint.note_mark(mark);
         let floor = self.floor.or_else(|| begins.then_some(head)).filter(|_| next < head);
-        Self { floor, ..checkpoint.cursor() }
+        Self { floor, has_own: self.has_own, ..checkpoint.cursor() }
     }
 
     /// This cursor with the bookmark of a foreign backend, or without one.
@@ -204,6 +209,7 @@ mod tests {
             mark: mark(5),
             covers: None,
             entries: Vec::new(),
+            left_out: Default::default(),
             bookmarks: None,
         };
         let first = Cursor::default().following(&chunk);

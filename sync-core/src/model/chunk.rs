@@ -1,9 +1,10 @@
 //! What travels from the server to a replica.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Bookmark, Bookmarks, Collection, DocumentId, DocumentState, Epoch, LogMark, Scope, Seq,
+    Bookmark, Bookmarks, Collection, Digest, DocumentId, DocumentState, Epoch, LogMark, ReplicaId,
+    Scope, Seq, change::digest_of_state,
 };
 
 /// One document at its newest position in the log.
@@ -49,15 +50,58 @@ pub struct Chunk {
     pub covers: Option<BTreeSet<Collection>>,
     /// The entries, by position.
     pub entries: Vec<LogEntry>,
+    /// Entries that stand here without their body, because the reading replica pushed it: by position, the digest of the
+    /// whole state. The replica completes them from what it holds; see [`without_own`](Self::without_own).
+    pub left_out: BTreeMap<Seq, Digest>,
     /// For the chunk of a foreign backend: what it calls start and end. It does not travel: a server of ours has none.
     pub bookmarks: Option<Bookmarks>,
 }
+
+/// The longest body that a server does not leave out of a chunk although the reading replica pushed it, in bytes: it is hardly
+/// longer than the digest that would stand in its place.
+pub const OWN_BODY_BYTES: usize = 32;
 
 impl Chunk {
     /// Whether the chunk speaks of that collection: what it does not bring of one is not there.
     #[must_use]
     pub fn covers(&self, collection: &Collection) -> bool {
         self.covers.as_ref().is_none_or(|covered| covered.contains(collection))
+    }
+
+    /// The chunk without the bodies of states that a replica made itself, if it has such: the replica sent them, and does not
+    /// have to download them again. Bodies of at most `short` bytes stay; [`OWN_BODY_BYTES`] is what a server uses.
+    #[must_use]
+    pub fn without_own(&self, replica: ReplicaId, short: usize) -> Option<Self> {
+        let is_own = |entry: &LogEntry| {
+            let length = entry.state.body.as_ref().map_or(0, |body| body.as_bytes().len());
+            entry.state.revision.replica == replica && length > short
+        };
+        if !self.entries.iter().any(is_own) {
+            return None;
+        }
+        let mut left_out = BTreeMap::new();
+        let entries = self.entries.iter().map(|entry| {
+            let mut entry = entry.clone();
+            if is_own(&entry) {
+                left_out.insert(entry.seq, Digest(digest_of_state(None, &entry.state)));
+                entry.state.body = None;
+            }
+            entry
+        });
+        let entries = entries.collect();
+        Some(Self { entries, left_out, ..self.without_entries() })
+    }
+
+    fn without_entries(&self) -> Self {
+        Self {
+            scope: self.scope.clone(),
+            mark: self.mark.clone(),
+            covers: self.covers.clone(),
+            bookmarks: self.bookmarks.clone(),
+            entries: Vec::new(),
+            left_out: BTreeMap::new(),
+            ..*self
+        }
     }
 
     /// Whether more follows after this chunk.

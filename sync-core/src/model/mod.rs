@@ -19,7 +19,7 @@ pub use change::{
 };
 pub(crate) use change::{digest_of, digest_of_state};
 pub use checkpoint::{Checkpoint, Cursor, FullPull};
-pub use chunk::{Chunk, LogEntry, Reset, ResetReason};
+pub use chunk::{Chunk, LogEntry, OWN_BODY_BYTES, Reset, ResetReason};
 pub use document::{Digest, DocumentState, ServerState, Settled};
 pub use ids::{
     Collection, DocumentId, DocumentKey, Epoch, Generation, LocalSeq, PushId, ReplicaId, Scope,

@@ -176,6 +176,18 @@ impl Record {
         }
     }
 
+    /// The state of that revision and digest, if the record holds it anywhere.
+    pub(crate) fn state_with(&self, revision: Revision, digest: Digest) -> Option<&DocumentState> {
+        let pending = self.pending.as_ref();
+        let slot = pending.and_then(|p| p.slot.as_ref()?.state.as_ref());
+        let former = pending.into_iter().flat_map(|p| &p.former);
+        let base = self.base().map(|base| &base.state);
+        let held = self.current.iter().chain(self.pushed_state()).chain(base).chain(slot);
+        held.chain(former)
+            .filter(|state| state.revision == revision)
+            .find(|state| digest_of_state(None, state) == digest.0 || mutant!(OwnBodyNotCompared))
+    }
+
     /// As [`pushed_state`](Self::pushed_state), or what is left of it if it was erased.
     pub(crate) fn pushed(&self) -> Option<DocumentState> {
         let in_flight = self.in_flight()?;

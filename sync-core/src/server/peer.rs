@@ -10,8 +10,8 @@ use super::tail::{Kept, SharedChunk};
 use super::visible::Visible;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
-    Collection, Cursor, Limits, PushBatch, PushId, Rejection, RejectionCode, ReplicaId, Reset,
-    Scope, Seq, Verdicts,
+    Collection, Cursor, Limits, OWN_BODY_BYTES, PushBatch, PushId, Rejection, RejectionCode,
+    ReplicaId, Reset, Scope, Seq, Verdicts,
 };
 use crate::protocol::{Ack, Greeting, Pull, ScopeWelcome};
 
@@ -147,7 +147,7 @@ impl Peer {
         let is_full = pull.cursor.after == Seq(0) || pull.cursor.floor.is_some();
         let shares = visible == Visible::All && pull.cursor.backfills.is_empty() && !is_full;
         if shares && let Some(chunk) = self.kept(pull).await? {
-            return Ok(Served::Chunk(chunk));
+            return Ok(Served::Chunk(self.without_own(chunk, pull)));
         }
         let limits = pull.limits.min(self.server.0.options.chunk_limits);
         let changes = || {
@@ -163,12 +163,23 @@ impl Peer {
             reply => reply?,
         };
         match reply {
-            ChangesReply::Chunk(chunk) => Ok(Served::Chunk(SharedChunk::new(chunk))),
+            ChangesReply::Chunk(chunk) => {
+                Ok(Served::Chunk(self.without_own(SharedChunk::new(chunk), pull)))
+            }
             ChangesReply::Fork(fork) => {
                 let epoch = pull.cursor.epoch;
                 Ok(Served::Reset(self.server.reset_for(&pull.scope, epoch, fork).await?))
             }
         }
+    }
+
+    /// A chunk as this client needs it: without the bodies that it pushed itself, if it says that it has them.
+    fn without_own(&self, shared: Arc<SharedChunk>, pull: &Pull) -> Arc<SharedChunk> {
+        if !pull.cursor.has_own {
+            return shared;
+        }
+        let own = shared.chunk().without_own(self.replica, OWN_BODY_BYTES);
+        own.map_or(shared, SharedChunk::new)
     }
 
     /// Appends a push, and wakes whoever listens. A future that is dropped may still have its effect, and that is told

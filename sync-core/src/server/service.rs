@@ -262,6 +262,7 @@ impl Server {
                 mark: appended.mark,
                 covers: None,
                 entries: appended.entries,
+                left_out: Default::default(),
                 bookmarks: None,
             };
             hub.append(chunk, appended.erasures);

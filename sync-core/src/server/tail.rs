@@ -229,6 +229,7 @@ mod tests {
             mark: mark(1, next),
             covers: None,
             entries: Vec::new(),
+            left_out: Default::default(),
             bookmarks: None,
         }
     }

@@ -155,7 +155,11 @@ impl<D: Disks> Run<D> {
             .at_server(|rows| ops::changes(rows, &pull.scope, &pull.cursor, limits, &Visible::All))
             .ok_or_else(|| Error::new(ErrorKind::Closed, "the server is down"))?;
         match reply {
-            ChangesReply::Chunk(chunk) => Ok(Down::Chunk(Arc::new(chunk))),
+            ChangesReply::Chunk(chunk) => {
+                let replica = self.clients[client].replica;
+                let own = pull.cursor.has_own.then(|| chunk.without_own(replica, 0)).flatten();
+                Ok(Down::Chunk(Arc::new(own.unwrap_or(chunk))))
+            }
             ChangesReply::Fork(fork) => {
                 Ok(Down::Reset(self.reset_for(&pull.scope, pull.cursor.epoch, fork)?))
             }

@@ -1,6 +1,6 @@
 //! Whole exchanges, as an engine would carry them out over a network without faults.
 
-use sync_core::model::{Chunk, Limits, PushBatch, Reset, Seq, Verdicts};
+use sync_core::model::{Chunk, Cursor, Limits, PushBatch, Reset, Seq, Verdicts};
 
 use super::{Greeting, Reply, World};
 use crate::cores::Cores;
@@ -56,7 +56,7 @@ impl<C: Cores> World<C> {
     /// The reset that it is told instead.
     pub fn next_chunk(&mut self, replica: usize) -> Result<Chunk, Reset> {
         let cursor = self.cursor(replica);
-        match self.changes(&cursor, self.options.chunk) {
+        match self.changes_for(replica, &cursor, self.options.chunk) {
             Reply::Chunk(chunk) => Ok(chunk),
             Reply::Reset(reset) => Err(reset),
         }
@@ -70,15 +70,18 @@ impl<C: Cores> World<C> {
 
     /// [`pull_all`](Self::pull_all) with other bounds of a chunk.
     pub fn pull_all_by(&mut self, replica: usize, limits: Limits) {
+        let mut lacks_own = false;
         for _ in 0..ROUNDS * 8 {
-            let cursor = self.cursor(replica);
-            match self.changes(&cursor, limits) {
+            let cursor = Cursor { has_own: !lacks_own, ..self.cursor(replica) };
+            match self.changes_for(replica, &cursor, limits) {
                 Reply::Reset(reset) => {
                     self.reset(replica, &reset);
                 }
                 Reply::Chunk(chunk) => {
                     let more = chunk.has_more();
-                    self.apply(replica, &chunk);
+                    let applied = self.apply(replica, &chunk);
+                    lacks_own = !applied.moved && applied.checkpoint.lacks_own;
+                    let more = more || lacks_own;
                     let waits = !self.scope_row(replica).checkpoint.backfills.is_empty();
                     if !more && !waits {
                         return;

@@ -130,6 +130,17 @@ impl<C: Cores> World<C> {
         self.changes_seen_by(cursor, limits, &Visible::All)
     }
 
+    /// As [`changes`](Self::changes), from a replica, whose own bodies are left out of the answer.
+    pub fn changes_for(&mut self, replica: usize, cursor: &Cursor, limits: Limits) -> Reply {
+        let own = self.meta(replica).replica;
+        match self.changes(cursor, limits) {
+            Reply::Chunk(chunk) if cursor.has_own => {
+                Reply::Chunk(chunk.without_own(own, 0).unwrap_or(chunk))
+            }
+            reply => reply,
+        }
+    }
+
     /// As [`changes`](Self::changes), from a client that may see some collections only.
     pub fn changes_seen_by(&mut self, cursor: &Cursor, limits: Limits, visible: &Visible) -> Reply {
         self.step();

@@ -290,6 +290,7 @@ impl Line {
             mark: pull.cursor.mark.clone(),
             covers: all.get(&pull.scope).and_then(|known| known.covers.clone()),
             entries: Vec::new(),
+            left_out: Default::default(),
             bookmarks: None,
         })
     }

@@ -221,6 +221,7 @@ pub fn chunk() -> impl Strategy<Value = Chunk> {
             mark,
             covers,
             entries,
+            left_out: Default::default(),
             bookmarks: None,
         },
     )

@@ -269,6 +269,7 @@ pub fn chunk(after: u64, next: u64) -> Chunk {
         mark: mark(next),
         covers: None,
         entries: (after + 1..=next).map(entry).collect(),
+        left_out: Default::default(),
         bookmarks: None,
     }
 }

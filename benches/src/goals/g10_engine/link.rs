@@ -45,6 +45,7 @@ impl Chunks {
                 mark: None,
                 covers: None,
                 entries: (from..end).map(entry).collect::<Outcome<_>>()?,
+                left_out: Default::default(),
                 bookmarks: None,
             })
         };

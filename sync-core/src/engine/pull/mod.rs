@@ -200,6 +200,13 @@ impl Pull {
         self.acknowledged = Acknowledged::No;
     }
 
+    /// The storage took in a chunk. If one left out a body that was not here, all bodies are asked for up to the head.
+    fn take_checkpoint(&mut self, checkpoint: Checkpoint) {
+        let is_at_head = self.reached_head && self.waiting.is_empty();
+        let lacks_own = self.checkpoint.lacks_own && !is_at_head;
+        self.checkpoint = Checkpoint { lacks_own, ..checkpoint };
+    }
+
     /// Throws away what waits behind the chunk that is being applied, and starts again from there.
     fn restart(&mut self, scope: &Scope, outputs: &mut Vec<Output>) {
         if let Asked::Live { ticket, .. } = self.asked {
@@ -333,6 +340,8 @@ impl Engine {
         pull.head = Some(head);
         pull.ahead = meta.follow(&pull.ahead);
         pull.reached_head = meta.next >= head;
+        // What follows on the head is new: of it this replica has what it pushed.
+        pull.ahead.has_own |= pull.reached_head;
         let started = !pull.reached_head && !pull.catching_up;
         pull.catching_up |= started;
         if mutant!(LiveDroppedWhileApplying) && pull.storage == Storage::Applying {
@@ -384,7 +393,7 @@ impl Engine {
                     pull.acknowledged = pull.acknowledged.after_a_move();
                 }
                 let has_progress = moved || pull.checkpoint.bookmark != checkpoint.bookmark;
-                pull.checkpoint = checkpoint;
+                pull.take_checkpoint(checkpoint);
                 pull.pulled += meta.map_or(0, |m| m.entries as u64);
                 self.after_applied(now, scope, has_progress);
             }

@@ -1,5 +1,7 @@
 //! Taking in a chunk.
 
+use std::borrow::Cow;
+
 use super::purge::purge;
 use super::transaction::{Transaction, check_synced, end_load};
 use crate::clock::Now;
@@ -25,10 +27,14 @@ pub fn apply(rows: &mut dyn ReplicaRows, cx: &Context, chunk: &Chunk) -> Result<
     if !fits(&tx.row.checkpoint, chunk) && !mutant!(ChunkOutOfPlace) {
         return Ok(unmoved(tx.row.checkpoint));
     }
+    let Some(entries) = complete(&tx, chunk)? else {
+        let lacks_own = !mutant!(OwnBodyNotAskedFor);
+        return Ok(unmoved(Checkpoint { lacks_own, ..tx.row.checkpoint }));
+    };
     tx.row.checkpoint.epoch = Some(chunk.epoch);
     begin_full_pull(&mut tx, chunk);
     let passes_last = mutant!(CursorPassesChange) && chunk.entries.len() > 1;
-    let entries = &chunk.entries[..chunk.entries.len() - usize::from(passes_last)];
+    let entries = &entries[..entries.len() - usize::from(passes_last)];
     let floor = tx.row.checkpoint.full_pull.filter(|f| !f.marks).map(|f| f.floor);
     let loaded = load(&mut tx, cx.now, chunk, entries, floor)?;
     if (!loaded || floor == Some(chunk.next)) && !end_load(tx.rows)? {
@@ -85,6 +91,28 @@ fn check(chunk: &Chunk) -> Result<()> {
     .with("after", chunk.after)
     .with("next", chunk.next)
     .with("head", chunk.head))
+}
+
+/// The entries of a chunk with the bodies that the server left out, because this replica pushed them; none if one of them is
+/// not here. A revision may have been given to two states, so the digest decides which state is meant.
+fn complete<'a>(tx: &Transaction<'_>, chunk: &'a Chunk) -> Result<Option<Cow<'a, [LogEntry]>>> {
+    if chunk.left_out.is_empty() {
+        return Ok(Some(Cow::Borrowed(&chunk.entries)));
+    }
+    let mut entries = chunk.entries.clone();
+    for entry in &mut entries {
+        let Some(digest) = chunk.left_out.get(&entry.seq) else { continue };
+        let (collection, id) = (entry.collection.clone(), entry.id.clone());
+        let record = tx.rows.record(&DocumentKey::new(tx.scope.clone(), collection, id))?;
+        let revision = entry.state.revision;
+        match record.as_ref().and_then(|record| record.state_with(revision, *digest)) {
+            Some(state) => entry.state = state.clone(),
+            // What is not newer than what is known is not taken in.
+            None if record.as_ref().is_some_and(|record| record.known >= entry.seq) => {}
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(Cow::Owned(entries)))
 }
 
 /// A pull from position 0 finds out what is gone, so it remembers the head at which it began. A collection that is pulled

@@ -162,6 +162,7 @@ fn empty(row: &ServerScope, scope: &Scope, cursor: &Cursor, next: Seq, visible: 
         mark: None,
         covers: visible.names(),
         entries: Vec::new(),
+        left_out: Default::default(),
         bookmarks: None,
     }
 }

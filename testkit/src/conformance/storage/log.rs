@@ -78,6 +78,7 @@ impl Log {
             mark: None,
             covers: None,
             entries: entries.cloned().collect(),
+            left_out: Default::default(),
             bookmarks: None,
         }
     }

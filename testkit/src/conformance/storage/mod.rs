@@ -17,6 +17,7 @@ mod leases;
 mod leaving;
 mod local_only;
 mod log;
+mod own_bodies;
 mod purging;
 mod pushing;
 mod reading;
@@ -42,6 +43,7 @@ pub use erasing::*;
 pub use leases::*;
 pub use leaving::*;
 pub use local_only::*;
+pub use own_bodies::*;
 pub use purging::*;
 pub use pushing::*;
 pub use reading::*;
@@ -169,6 +171,8 @@ macro_rules! storage_conformance_cases {
             a_chunk_that_begins_elsewhere_changes_nothing
             an_empty_chunk_moves_the_position
             own_writes_come_back
+            a_body_that_was_left_out_is_completed
+            a_body_that_is_not_here_is_asked_for
             what_arrives_during_a_push_is_not_lost
             an_echo_is_no_conflict
             a_conflict_asks_the_resolver_once

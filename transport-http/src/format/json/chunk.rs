@@ -1,16 +1,17 @@
 //! `{"scope":"default","epoch":"…","changes":[…],"more":false,"next":17,"cursor":"…",…}`
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use sync_core::error::Result;
 use sync_core::model::{
-    Body, Chunk, Collection, Cursor, DocumentId, Epoch, LogEntry, LogMark, Revision, Scope, Seq,
-    Stamp,
+    Body, Chunk, Collection, Cursor, Digest, DocumentId, Epoch, LogEntry, LogMark, Revision, Scope,
+    Seq, Stamp,
 };
 
 use super::{
-    ErasedJson, author_of, cursor, mark, of_answer, present, read_answer, state, write_json,
+    ErasedJson, author_of, cursor, mark, maybe_digest, of_answer, present, read_answer, state,
+    write_json,
 };
 use crate::format::Continued;
 
@@ -49,10 +50,13 @@ struct EntryJson {
     erased: Option<ErasedJson>,
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     body: Option<Body>,
+    /// The digest of the state, whose body the reader pushed itself and is not told again.
+    #[serde(default, deserialize_with = "maybe_digest", skip_serializing_if = "Option::is_none")]
+    own: Option<Digest>,
 }
 
-impl From<LogEntry> for EntryJson {
-    fn from(LogEntry { seq, collection, id, state }: LogEntry) -> Self {
+impl EntryJson {
+    fn new(LogEntry { seq, collection, id, state }: LogEntry, own: Option<Digest>) -> Self {
         Self {
             seq,
             collection,
@@ -60,31 +64,38 @@ impl From<LogEntry> for EntryJson {
             revision: state.revision,
             author: author_of(&state),
             created: state.created,
-            deleted: state.is_deleted(),
+            deleted: state.is_deleted() && own.is_none(),
             erased: ErasedJson::of(&state),
             body: state.body,
+            own,
         }
     }
-}
 
-impl EntryJson {
-    fn into_entry(self) -> Result<LogEntry> {
-        let Self { seq, collection, id, revision, author, created, deleted, erased, body } = self;
-        let state = state(revision, author, created, deleted, body, erased).map_err(of_answer)?;
-        Ok(LogEntry { seq, collection, id, state })
+    fn into_entry(self) -> Result<(LogEntry, Option<Digest>)> {
+        let Self { seq, collection, id, revision, author, created, deleted, erased, body, own } =
+            self;
+        let has_no_body = deleted || own.is_some();
+        let state = state(revision, author, created, has_no_body, body, erased);
+        let state = state.map_err(of_answer)?;
+        Ok((LogEntry { seq, collection, id, state }, own))
     }
 }
 
 pub(in crate::format) fn write(Continued { chunk, cursor }: Continued) -> Result<Vec<u8>> {
+    let (more, left_out) = (chunk.has_more(), chunk.left_out);
+    let entry = |entry: LogEntry| {
+        let own = left_out.get(&entry.seq).copied();
+        EntryJson::new(entry, own)
+    };
     write_json(&ChunkJson {
-        more: chunk.has_more(),
+        more,
         scope: chunk.scope,
         epoch: chunk.epoch,
         after: chunk.after,
         next: chunk.next,
         head: chunk.head,
         horizon: chunk.horizon,
-        changes: chunk.entries.into_iter().map(EntryJson::from).collect(),
+        changes: chunk.entries.into_iter().map(entry).collect(),
         cursor: cursor.map(CursorJson),
         mark: chunk.mark,
         covers: chunk.covers,
@@ -93,7 +104,13 @@ pub(in crate::format) fn write(Continued { chunk, cursor }: Continued) -> Result
 
 pub(in crate::format) fn read(bytes: &[u8]) -> Result<Continued> {
     let json: ChunkJson = read_answer(bytes)?;
-    let entries: Result<_> = json.changes.into_iter().map(EntryJson::into_entry).collect();
+    let mut entries = Vec::with_capacity(json.changes.len());
+    let mut left_out = BTreeMap::new();
+    for change in json.changes {
+        let (entry, own) = change.into_entry()?;
+        left_out.extend(own.map(|digest| (entry.seq, digest)));
+        entries.push(entry);
+    }
     let chunk = Chunk {
         scope: json.scope,
         epoch: json.epoch,
@@ -103,7 +120,8 @@ pub(in crate::format) fn read(bytes: &[u8]) -> Result<Continued> {
         horizon: json.horizon,
         mark: json.mark,
         covers: json.covers,
-        entries: entries?,
+        entries,
+        left_out,
         bookmarks: None,
     };
     Ok(Continued { chunk, cursor: json.cursor.map(|c| c.0) })

@@ -48,6 +48,10 @@ macro_rules! storage_conformance_faults {
                 => a_chunk_of_a_restored_server_is_not_taken_in
             /// What this replica wrote is taken for an echo, so a wiped device never gets its own writes back.
             own_writes_filtered OwnWritesFiltered => own_writes_come_back
+            /// A body that the server left out is taken for a deletion.
+            left_out_bodies_deleted LeftOutBodiesDeleted => a_body_that_was_left_out_is_completed
+            /// A body that the server left out, and that is not here, stays away.
+            left_out_bodies_lost LeftOutBodiesLost => a_body_that_is_not_here_is_asked_for
             /// What arrives while a push is in flight is dropped (rxdb#5571).
             changes_dropped_during_a_push ChangesDroppedDuringPush
                 => what_arrives_during_a_push_is_not_lost

@@ -286,6 +286,7 @@ impl Storage for BrokenStorage {
                 mark: before.mark,
                 covers: None,
                 entries: Vec::new(),
+                left_out: Default::default(),
                 bookmarks: None,
             };
             self.inner.apply(cx, kept).await?;
@@ -364,6 +365,7 @@ impl Storage for BrokenStorage {
                     mark: None,
                     covers: None,
                     entries: Vec::new(),
+                    left_out: Default::default(),
                     bookmarks: None,
                 };
                 self.inner.apply(cx, chunk).await?;
@@ -382,6 +384,11 @@ impl Storage for BrokenStorage {
             Fault::StartsNotRemembered => chunk.mark = None,
             Fault::ErasuresHeardAsDeletions => {
                 chunk.entries.iter_mut().for_each(|e| e.state.erased = None);
+            }
+            Fault::LeftOutBodiesDeleted => chunk.left_out.clear(),
+            Fault::LeftOutBodiesLost => {
+                let lost = std::mem::take(&mut chunk.left_out);
+                chunk.entries.retain(|entry| !lost.contains_key(&entry.seq));
             }
             Fault::OwnWritesFiltered => {
                 let own = self.inner.state().await?.replica;

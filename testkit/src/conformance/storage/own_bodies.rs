@@ -1,0 +1,76 @@
+//! Bodies that a server leaves out of a chunk, because this replica pushed them.
+
+use sync_core::model::{Chunk, Reset, ResetReason, Scope};
+
+use super::super::run::Outcome;
+use super::super::tools::{key, must};
+use super::StorageHarness;
+use super::desk::Desk;
+use super::log::Log;
+
+/// The chunk as a server tells it to this replica.
+async fn left_out(desk: &Desk, chunk: Chunk) -> Chunk {
+    let replica = desk.state().await.replica;
+    let own = chunk.without_own(replica, 0);
+    assert!(own.is_some(), "the chunk holds nothing that this replica pushed");
+    own.unwrap_or(chunk)
+}
+
+/// A body that was left out is completed from what the replica holds: while the batch is in flight, after its verdict, and
+/// after the document was edited again, and after a reset by which no position is known any more.
+pub async fn a_body_that_was_left_out_is_completed<H: StorageHarness>(harness: H) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    let mut log = Log::new();
+    for (round, edited_since) in [(1, false), (2, true)] {
+        desk.put("early", &format!("\"early {round}\"")).await;
+        let batch = desk.push().await;
+        let before = desk.position().await;
+        let verdicts = log.accept(&batch);
+        if edited_since {
+            desk.put("early", "\"edited since\"").await;
+        }
+        desk.apply(left_out(&desk, log.rest(before)).await).await;
+        desk.settle(&batch, verdicts).await;
+        let shown = if edited_since { "\"edited since\"" } else { "\"early 1\"" };
+        assert_eq!(desk.text("early").await.as_deref(), Some(shown));
+    }
+    let batch = desk.push().await;
+    let before = desk.position().await;
+    let verdicts = log.accept(&batch);
+    desk.settle(&batch, verdicts).await;
+    desk.apply(left_out(&desk, log.rest(before)).await).await;
+    let reset = Reset { epoch: log.epoch, reason: ResetReason::DigestDiffers };
+    must(desk.storage.reset(desk.cx(), Scope::default(), reset).await, "a reset");
+    desk.apply(left_out(&desk, log.rest(0)).await).await;
+    let early = desk.get("early").await;
+    assert_eq!(early.map(|doc| doc.dirty), Some(false));
+    assert_eq!(desk.text("early").await.as_deref(), Some("\"edited since\""));
+    Ok(())
+}
+
+/// A body that was left out and is not here, or is another one, is asked for: nothing of the chunk is taken in, and the
+/// answer says why.
+pub async fn a_body_that_is_not_here_is_asked_for<H: StorageHarness>(harness: H) -> Outcome {
+    let desk = Desk::open(&harness).await;
+    let mut log = Log::new();
+    desk.put("a", "\"one\"").await;
+    let batch = desk.push().await;
+    let verdicts = log.accept(&batch);
+    let whole = log.rest(0);
+    let mut another = whole.clone();
+    another.entries[0].state.body = log.put("b", "\"another\"").body;
+    let refused = desk.try_apply(left_out(&desk, another).await).await;
+    let refused = must(refused, "a chunk is looked at");
+    assert!(!refused.moved && refused.checkpoint.lacks_own, "{refused:?}");
+    assert_eq!((desk.position().await, desk.text("a").await.as_deref()), (0, Some("\"one\"")));
+    desk.settle(&batch, verdicts).await;
+    let mut unknown = whole.clone();
+    unknown.entries[0].id = key("elsewhere").id;
+    let refused = desk.try_apply(left_out(&desk, unknown.clone()).await).await;
+    let refused = must(refused, "a chunk is looked at");
+    assert!(!refused.moved && refused.checkpoint.lacks_own, "{refused:?}");
+    let applied = desk.apply(unknown).await;
+    assert!(!applied.checkpoint.lacks_own);
+    assert_eq!(desk.text("elsewhere").await.as_deref(), Some("\"one\""));
+    Ok(())
+}
