@@ -206,6 +206,10 @@ impl Record {
 
     /// Nothing stays of what was written without knowing of the newest erasure.
     fn drop_erased(&mut self) {
+        // What an erasure was made on is erased by it, also if it knows of an erasure with a later stamp: the clocks may have
+        // been set back since.
+        let is_own =
+            self.edit().is_some() && self.current.as_ref().is_some_and(DocumentState::is_erasure);
         let Some(pending) = self.pending.as_mut() else { return };
         let erased = DocumentState::erasure_of(self.current.as_ref());
         let strip = |state: &mut DocumentState| {
@@ -213,8 +217,13 @@ impl Record {
                 state.body = None;
             }
         };
-        pending.former.retain(|state| state.erased >= erased);
-        pending.edit.iter_mut().filter_map(|e| e.base.as_mut()).for_each(|b| strip(&mut b.state));
+        pending.former.retain(|state| state.erased >= erased && !is_own);
+        if let Some(base) = pending.edit.as_mut().and_then(|e| e.base.as_mut()) {
+            if is_own {
+                base.state.body = None;
+            }
+            strip(&mut base.state);
+        }
         // What comes while the erasure itself is in flight may be a new life of the document, begun after it was purged: the
         // verdict says whether it stays.
         let is_asked = pending.in_flight.as_ref().is_some_and(|f| f.carried == Carried::Current);

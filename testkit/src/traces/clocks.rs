@@ -137,6 +137,29 @@ pub fn an_edit_stamped_anew_follows_the_erasure_that_is_left<C: Cores>(cores: C)
     world.assert_converged();
 }
 
+/// An erasure takes the state that it was made on, also if that one knows of an erasure whose stamp is later: the server's clock
+/// was set back, and a restore has lost what could be followed.
+pub fn an_erasure_after_the_clock_went_back_takes_its_base<C: Cores>(cores: C) {
+    let mut world = World::new(cores, 1);
+    let backup = world.backup();
+    world.put(0, "notes/a", "one");
+    world.push_all(0);
+    world.skew_server(-70 * HOUR / 60);
+    world.erase(0, "notes/a");
+    world.put(0, "notes/a", "secret");
+    world.push_all(0);
+    world.restore(&backup);
+    world.connect(0);
+    let lost = batch(&mut world, 0);
+    let verdicts = world.deliver(&lost);
+    world.settle(0, lost.id, &verdicts);
+    world.tick(1_000);
+    let _on_its_way = batch(&mut world, 0);
+    world.erase(0, "notes/a");
+    let record = world.record(0, "notes/a");
+    assert!(!format!("{record:?}").contains("secret"), "{record:?}");
+}
+
 /// The stamp of an author, which the last write wins by, is judged as the revision's is.
 pub fn the_stamp_of_an_author_is_bounded<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
