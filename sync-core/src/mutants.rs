@@ -130,8 +130,6 @@ mutants! {
     HorizonIgnored = "horizon-ignored";
     /// A position of another life of the log is good.
     EpochIgnored = "epoch-ignored";
-    /// The answer to a push moves the pull position.
-    PushMovesPull = "push-moves-pull";
     /// Live events that come while a chunk is applied are dropped (rxdb #5571).
     LiveDroppedWhileApplying = "live-dropped-while-applying";
     /// A failed upload is tried again at the next local write.
@@ -180,8 +178,6 @@ mutants! {
     ForgottenStaysAway = "forgotten-stays-away";
     /// A collection whose position a verdict gave up is not pulled.
     BackfillNotPulled = "backfill-not-pulled";
-    /// A body that the server left out is taken for one of that revision, whichever it is.
-    OwnBodyNotCompared = "own-body-not-compared";
     /// A body that the server left out, and that is not here, is asked for without it again.
     OwnBodyNotAskedFor = "own-body-not-asked-for";
     /// A scope waits for its next attempt without a connection: whoever executes the commands never sleeps.

@@ -355,7 +355,6 @@ impl Engine {
                     self.fail_push(now, scope, failure);
                 }
                 self.backfill(scope, backfilled);
-                self.after_settling(scope);
                 // More may wait, and what was told of the head is behind now.
                 self.form(scope);
                 self.advance_pull(now, scope);

@@ -12,8 +12,7 @@ use super::acknowledge::Acknowledged;
 use super::retry::Backoff;
 use super::unit::Unit;
 use super::{
-    ChunkMeta, Delivery, Engine, Event, Failure, Output, ScopeGreeting, ScopeMachine,
-    ScopeProgress, Ticket,
+    ChunkMeta, Delivery, Engine, Event, Failure, Output, ScopeGreeting, ScopeProgress, Ticket,
 };
 use crate::clock::Now;
 use crate::error::ErrorKind;
@@ -434,16 +433,6 @@ impl Engine {
         }
         if is_idle && !has_progress && is_behind {
             self.move_nothing(now, scope);
-        }
-    }
-
-    /// The answer to a push must never move the position of the pull; a mutant does it.
-    pub(super) fn after_settling(&mut self, scope: &Scope) {
-        if mutant!(PushMovesPull)
-            && let Some(ScopeMachine { pull, push }) = self.scopes.get_mut(scope)
-        {
-            pull.checkpoint.position = pull.checkpoint.position.max(push.settled_up_to());
-            pull.ahead = pull.checkpoint.cursor();
         }
     }
 }
