@@ -180,6 +180,8 @@ mutants! {
     BackfillNotPulled = "backfill-not-pulled";
     /// A body that the server left out, and that is not here, is asked for without it again.
     OwnBodyNotAskedFor = "own-body-not-asked-for";
+    /// After a reset a late verdict moves the base of a later edit back.
+    VoidedForgotten = "voided-forgotten";
     /// A scope waits for its next attempt without a connection: whoever executes the commands never sleeps.
     WaitsWithoutLink = "waits-without-link";
     /// What an erasure takes stays where an edit, a verdict or a conflict needs it.

@@ -190,7 +190,9 @@ pub(crate) fn settle(
     let is_withdrawn = record.in_flight().is_some_and(InFlight::is_withdrawn);
     record.pending_mut().in_flight = None;
     let is_back = verdict.current.as_ref().is_some_and(|told| is_back(record, told));
-    let is_news = verdict.seq > record.known || is_back || mutant!(LateVerdictCounts);
+    // A reset voids what is known, and not what the document was made of.
+    let newest = if mutant!(VoidedForgotten) { record.known } else { record.settled_at() };
+    let is_news = verdict.seq > newest || is_back || mutant!(LateVerdictCounts);
     match &verdict.kind {
         VerdictKind::Rejected(rejection) => {
             if let RejectionCode::Clock { server_time } = rejection.code {

@@ -179,6 +179,7 @@ macro_rules! rule_traces {
             verdicts_that_do_not_fit_change_nothing
             two_conflicts_at_one_verdict_are_both_reported
             an_old_verdict_only_ends_the_batch
+            a_late_verdict_after_a_reset_keeps_the_base
             accepted_and_edited_since
             a_conflict_by_verdict
             merged_and_edited_since

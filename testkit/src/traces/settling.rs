@@ -86,6 +86,29 @@ pub fn an_old_verdict_only_ends_the_batch<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
+/// A late verdict after a reset that voided what is known: the deletion that the document was written anew on stays its base,
+/// and no resolver is asked.
+pub fn a_late_verdict_after_a_reset_keeps_the_base<C: Cores>(cores: C) {
+    let mut world = World::new(cores, 2);
+    world.put(0, "notes/a", "one");
+    let pushed = batch(&mut world, 0);
+    let verdicts = world.deliver(&pushed);
+    world.pull_all(0);
+    world.pull_all(1);
+    world.delete(1, "notes/a");
+    world.push_all(1);
+    world.pull_all(0);
+    assert_eq!(world.text(0, "notes/a"), None);
+    world.put(0, "notes/a", "two");
+    world.request_reset(0);
+    world.settle(0, pushed.id, &verdicts);
+    let asked = world.calls().count();
+    world.sync_all();
+    assert_eq!(world.calls().count(), asked, "the edit was made on the deletion");
+    assert_eq!(world.server_text("notes/a").as_deref(), Some("two"));
+    world.assert_converged();
+}
+
 /// Accepted and edited since: the pushed state is the base of the next push.
 pub fn accepted_and_edited_since<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
