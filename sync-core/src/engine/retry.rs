@@ -158,6 +158,13 @@ mod tests {
     }
 
     #[test]
+    fn chance_is_the_published_generator() {
+        let mut chance = Chance::new(0);
+        let published = [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4, 0x06c4_5d18_8009_454f];
+        assert_eq!([chance.next(), chance.next(), chance.next()], published);
+    }
+
+    #[test]
     fn what_the_server_asks_for_is_the_least() {
         let (mut backoff, mut chance) = (Backoff::default(), Chance::new(1));
         let asked = Retry::Later(Some(Duration::from_secs(90)));

@@ -7,6 +7,7 @@ mod own_bodies;
 mod progress;
 mod sizes;
 mod token;
+mod waiting;
 
 use super::*;
 use crate::error::{ErrorKind, Retry};

@@ -228,6 +228,26 @@ fn a_request_is_not_overdue_while_its_bytes_move() {
 }
 
 #[test]
+fn a_push_is_not_overdue_while_its_bytes_move() {
+    let mut s = Script::new();
+    let link = s.connect(PUSH, 0);
+    s.asks_for_batch();
+    s.pushes(of(1 << 20, 1));
+    for _ in 0..20 {
+        s.now = s.engine.next_deadline().unwrap();
+        assert!(s.engine.is_overdue(s.now));
+        s.input(Input::Transferred { up: 4 << 10, down: 0 });
+        s.input(Input::Tick);
+        assert_eq!(s.commands(), []);
+    }
+    // Heartbeats move bytes too, and what arrives says nothing about what is sent.
+    s.now = s.engine.next_deadline().unwrap();
+    s.input(Input::Transferred { up: 300, down: 90_000 });
+    s.input(Input::Tick);
+    assert!(s.commands().contains(&Output::Disconnect { ticket: link }));
+}
+
+#[test]
 fn a_large_batch_gets_the_time_that_it_takes_on_a_slow_link() {
     let mut s = Script::new();
     s.connect(PUSH, 0);
