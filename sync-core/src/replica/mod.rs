@@ -5,6 +5,7 @@ pub mod ops;
 pub mod record;
 pub mod rows;
 mod rules;
+mod settling;
 mod stamping;
 mod types;
 

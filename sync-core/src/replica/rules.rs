@@ -17,13 +17,10 @@
 
 use std::cmp::Ordering;
 
-use super::record::{Edit, InFlight, Record, ReplicaMeta};
-use super::stamping::{self, Parent};
-use crate::clock::{Now, ServerTime};
-use crate::model::{
-    DocumentKey, DocumentState, Epoch, RejectionCode, Seq, ServerState, Settled, Verdict,
-    VerdictKind,
-};
+use super::record::{Edit, Record, ReplicaMeta};
+use super::stamping;
+use crate::clock::Now;
+use crate::model::{DocumentKey, DocumentState, Epoch, ServerState, Settled};
 use crate::resolver::{Conflict, Resolution, ResolveOn, Resolvers};
 
 /// What the rules need beside the record.
@@ -67,15 +64,6 @@ pub enum Decided {
     Deferred,
     /// The document was erased by somebody, and the local edit, which did not know of it, is gone. Nobody was asked.
     Erased,
-}
-
-/// What a verdict did beside changing the record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Outcome {
-    /// How conflicts ended: with what the verdict told, and with what waited in the remote slot.
-    pub(crate) decided: Vec<Decided>,
-    /// The refused state and its base, for the quarantine.
-    pub(crate) refused: Option<(DocumentState, Option<Settled>)>,
 }
 
 /// Takes in one server state: the first rule that fits.
@@ -154,132 +142,6 @@ fn by_erasure(
     }
 }
 
-/// The server refused the clock of what was pushed, and told its time and what it holds.
-fn refused_by_clock(
-    record: &mut Record,
-    told: Now,
-    held: Option<&ServerState>,
-    is_newest: bool,
-    cx: &mut RuleContext<'_>,
-) {
-    let shift = stamping::correct(cx.meta, ServerTime { asked: cx.now, told }, cx.now);
-    if is_newest {
-        let parent = held.map_or(Parent::Always, |held| Parent::UpTo(held.state.as_ref()));
-        stamping::restamp(record, cx.meta, cx.now, shift, parent);
-    }
-    let has_slot = record.pending.as_ref().is_some_and(|pending| pending.slot.is_some());
-    // What waits may have been replaced, or purged, by what the server holds now.
-    if let Some(held) = held.filter(|_| has_slot) {
-        wait(record, held.clone());
-    }
-}
-
-/// Settles the document's part of a batch: what the verdict does, then what waited in the remote slot.
-pub(crate) fn settle(
-    record: &mut Record,
-    key: &DocumentKey,
-    verdict: &Verdict,
-    cx: &mut RuleContext<'_>,
-) -> Outcome {
-    let mut outcome = Outcome { decided: Vec::new(), refused: None };
-    let Some(pushed) = record.pushed() else { return outcome };
-    if let Some(told) = verdict.current.as_ref().and_then(|current| current.state.as_ref()) {
-        cx.meta.note_told(cx.now, told);
-    }
-    let edited_since = record.current.as_ref().is_none_or(|c| c.revision != pushed.revision);
-    let is_withdrawn = record.in_flight().is_some_and(InFlight::is_withdrawn);
-    record.pending_mut().in_flight = None;
-    let is_back = verdict.current.as_ref().is_some_and(|told| is_back(record, told));
-    // A reset voids what is known, and not what the document was made of.
-    let newest = if mutant!(VoidedForgotten) { record.known } else { record.settled_at() };
-    let is_news = verdict.seq > newest || is_back || mutant!(LateVerdictCounts);
-    match &verdict.kind {
-        VerdictKind::Rejected(rejection) => {
-            if let RejectionCode::Clock { server_time } = rejection.code {
-                let told = Now(server_time.millis());
-                let current = verdict.current.as_ref();
-                refused_by_clock(record, told, current, !edited_since, cx);
-                if mutant!(ClockRefusalQuarantined) && record.edit().is_some() && !edited_since {
-                    let base = step_back(record, &pushed, cx);
-                    outcome.refused = Some((pushed, base));
-                }
-            } else if record.edit().is_some() && !edited_since && !mutant!(RefusedStays) {
-                let has_erased = drop_stripped_slot(record, &pushed);
-                let erases = has_erased || is_refused_erasure(&pushed, record.base());
-                let base = step_back(record, &pushed, cx);
-                if has_erased {
-                    record.show(None);
-                    record.known = Seq(0);
-                }
-                if let Some(held) = verdict.current.clone().filter(|_| erases) {
-                    take_in(record, key, held, cx);
-                }
-                outcome.refused = Some((pushed, base));
-            }
-        }
-        VerdictKind::Accepted if is_news => {
-            if !mutant!(VerdictLeavesKnown) {
-                record.known = verdict.seq;
-            }
-            // A foreign backend gives what it stored a version of its own: that is the settled state then.
-            let stored = verdict.current.as_ref().and_then(|c| c.state.clone());
-            let state = stored.clone().unwrap_or(pushed);
-            cx.meta.note_told(cx.now, &state);
-            match record.pending_mut().edit.as_mut() {
-                Some(edit) if edited_since && !mutant!(EditDuringPushDropped) => {
-                    edit.base = Some(Settled { epoch: cx.epoch, seq: verdict.seq, state });
-                    edit.unlogged = false;
-                }
-                _ => {
-                    clean_keeping_slot(record);
-                    if let Some(stored) = stored.filter(|_| !edited_since) {
-                        record.show(Some(stored));
-                    }
-                }
-            }
-        }
-        VerdictKind::Superseded | VerdictKind::Merged if is_news => {
-            if edited_since && record.edit().is_some() {
-                let base = Settled { epoch: cx.epoch, seq: verdict.seq, state: pushed };
-                // What was erased while it was in flight is not what the edit was made on.
-                let edit = record.pending_mut().edit.as_mut();
-                if let Some(edit) = edit.filter(|_| !is_withdrawn) {
-                    edit.base = Some(base);
-                    edit.unlogged = true;
-                }
-                let taken = verdict.current.clone().map(|c| take_in(record, key, c, cx));
-                outcome.decided.extend(taken.and_then(decided));
-            } else if let Some(incoming) = verdict.current.clone() {
-                let erased = DocumentState::erasure_of(incoming.state.as_ref());
-                if record.live().is_some_and(|local| local.erased < erased) {
-                    outcome.decided.push(Decided::Erased);
-                }
-                replace(record, incoming);
-            } else {
-                // Nothing is left to push; what the server holds is pulled, or waits in the slot.
-                clean_keeping_slot(record);
-            }
-        }
-        VerdictKind::Conflict => {
-            let told = verdict.current.clone();
-            // An empty log has no position that could be newer.
-            let newer = |c: &ServerState| is_news || c.seq > record.known || verdict.seq == Seq(0);
-            if let Some(incoming) = told.filter(newer) {
-                let is_true = record.edit().is_some() && !is_own(record, &incoming);
-                // Where the server resolves, it did not: asking it again would not end.
-                let decide = if is_true { resolve } else { take_in };
-                outcome.decided.extend(decided(decide(record, key, incoming, cx)));
-            }
-        }
-        VerdictKind::Accepted | VerdictKind::Superseded | VerdictKind::Merged => {}
-    }
-    if let Some(slot) = take_slot(record).filter(|_| !mutant!(SlotDropped)) {
-        outcome.decided.extend(decided(take_in(record, key, slot, cx)));
-    }
-    record.tidy();
-    outcome
-}
-
 pub(crate) fn decided(taken: Taken) -> Option<Decided> {
     match taken {
         Taken::Resolved(decided) => Some(decided),
@@ -287,24 +149,8 @@ pub(crate) fn decided(taken: Taken) -> Option<Decided> {
     }
 }
 
-/// Whether the server holds a tombstone that a full pull had not found: a restore brought it back from before its purge. That
-/// moves no position, so nothing else shows it.
-fn is_back(record: &Record, told: &ServerState) -> bool {
-    record.edit().is_some_and(|edit| edit.base.is_none())
-        && told.state.as_ref().is_some_and(DocumentState::is_deleted)
-}
-
-fn is_own(record: &Record, incoming: &ServerState) -> bool {
-    let state = incoming.state.as_ref();
-    let base = record.edit().and_then(|e| e.base.as_ref());
-    state.is_some()
-        && (state == record.current.as_ref()
-            || state == base.map(|b| &b.state)
-            || is_former(record, state))
-}
-
 /// Whether a state is an own one that travelled under an earlier identity, or may have.
-fn is_former(record: &Record, state: Option<&DocumentState>) -> bool {
+pub(super) fn is_former(record: &Record, state: Option<&DocumentState>) -> bool {
     let former = record.pending.as_ref().map_or(&[][..], |p| &p.former);
     !mutant!(FormerForeign) && former.iter().any(|own| Some(own) == state)
 }
@@ -331,7 +177,7 @@ pub(crate) fn take_slot(record: &mut Record) -> Option<ServerState> {
 }
 
 /// The document shows the server's state and is clean.
-fn replace(record: &mut Record, incoming: ServerState) {
+pub(super) fn replace(record: &mut Record, incoming: ServerState) {
     record.known = incoming.seq;
     record.show(incoming.state);
     clean(record);
@@ -346,7 +192,7 @@ fn clean(record: &mut Record) {
     record.tidy();
 }
 
-fn clean_keeping_slot(record: &mut Record) {
+pub(super) fn clean_keeping_slot(record: &mut Record) {
     if let Some(pending) = record.pending.as_mut() {
         pending.edit = None;
         pending.deferred = false;
@@ -375,7 +221,7 @@ pub(crate) fn wait(record: &mut Record, incoming: ServerState) {
 }
 
 /// A true conflict.
-fn resolve(
+pub(super) fn resolve(
     record: &mut Record,
     key: &DocumentKey,
     incoming: ServerState,
@@ -459,45 +305,7 @@ pub(crate) fn carry_out(
     decided
 }
 
-/// Whether what was refused would have erased what it was made on. That is gone here: the server tells what it holds.
-fn is_refused_erasure(refused: &DocumentState, base: Option<&Settled>) -> bool {
-    refused.erased > DocumentState::erasure_of(base.map(|b| &b.state))
-}
-
-/// A state that waits and does not know of the erasure may wait without its body: once what would have erased it is refused,
-/// the server has to tell it again. Whether there was such a state.
-fn drop_stripped_slot(record: &mut Record, refused: &DocumentState) -> bool {
-    let Some(pending) = record.pending.as_mut() else { return false };
-    let is_stripped =
-        |slot: &ServerState| slot.state.as_ref().is_some_and(|s| s.erased < refused.erased);
-    pending.slot.take_if(|slot| is_stripped(slot)).is_some()
-}
-
-/// The refused edit goes; the document shows the settled state it was made on. If that was lost with an old life of the
-/// log, it is offered again; if it is what was refused, nothing is left to show.
-fn step_back(
-    record: &mut Record,
-    refused: &DocumentState,
-    cx: &mut RuleContext<'_>,
-) -> Option<Settled> {
-    let edit = record.pending_mut().edit.take();
-    record.pending_mut().deferred = false;
-    let base = edit.and_then(|e| e.base).filter(|b| b.state.revision != refused.revision);
-    if is_refused_erasure(refused, base.as_ref()) {
-        record.show(None);
-        record.known = Seq(0);
-        return None;
-    }
-    record.show(base.as_ref().map(|b| b.state.clone()));
-    if let Some(lost) = base.clone().filter(|b| is_lost(record, b, cx.epoch)) {
-        let transaction = cx.meta.next_local();
-        record.pending_mut().edit =
-            Some(Edit { transaction, base: Some(lost), travelled: true, unlogged: false });
-    }
-    base
-}
-
 /// Whether a base was lost with an old life of the log: the server does not know it, nor what it was made on.
-fn is_lost(record: &Record, base: &Settled, epoch: Epoch) -> bool {
+pub(super) fn is_lost(record: &Record, base: &Settled, epoch: Epoch) -> bool {
     base.epoch != epoch && base.seq > record.settled_at()
 }

@@ -12,6 +12,7 @@ use crate::replica::failures::Failures;
 use crate::replica::record::{BatchRow, Carried, Edit, InFlight, Record};
 use crate::replica::rows::{OutboxPlace, ReplicaReads, ReplicaRows};
 use crate::replica::rules::{self, RuleContext};
+use crate::replica::settling;
 use crate::replica::stamping;
 use crate::replica::types::{Committed, Context, Origin, check_lease};
 use crate::resolver::Resolvers;
@@ -284,7 +285,7 @@ fn settle_one(
     let mut record = old.clone();
     let mut rule_cx =
         RuleContext { now: cx.now, epoch, meta: &mut tx.meta, resolvers: &cx.resolvers };
-    let outcome = rules::settle(&mut record, key, verdict, &mut rule_cx);
+    let outcome = settling::settle(&mut record, key, verdict, &mut rule_cx);
     if old.holds_erased() && !record.holds_erased() {
         tx.rows.note_erasure()?;
     }

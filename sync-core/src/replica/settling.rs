@@ -1,0 +1,255 @@
+//! Settling: what a verdict does to the document that was pushed. Pure, as the other [rules](super::rules).
+
+use super::record::{Edit, InFlight, Record};
+use super::rules::{
+    Decided, RuleContext, clean_keeping_slot, decided, is_former, is_lost, replace, resolve,
+    take_in, take_slot, wait,
+};
+use super::stamping::{self, Parent};
+use crate::clock::{Now, ServerTime};
+use crate::model::{
+    DocumentKey, DocumentState, Rejection, RejectionCode, Seq, ServerState, Settled, Verdict,
+    VerdictKind,
+};
+
+/// What a verdict did beside changing the record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// How conflicts ended: with what the verdict told, and with what waited in the remote slot.
+    pub(crate) decided: Vec<Decided>,
+    /// The refused state and its base, for the quarantine.
+    pub(crate) refused: Option<(DocumentState, Option<Settled>)>,
+}
+
+/// The document's part of the batch that a verdict ends.
+struct Pushed {
+    state: DocumentState,
+    /// The document was edited after the batch was formed.
+    edited_since: bool,
+    /// The state was erased while it was in flight.
+    is_withdrawn: bool,
+    /// The verdict is newer than what the document was made of.
+    is_news: bool,
+}
+
+/// Settles the document's part of a batch: what the verdict does, then what waited in the remote slot.
+pub(crate) fn settle(
+    record: &mut Record,
+    key: &DocumentKey,
+    verdict: &Verdict,
+    cx: &mut RuleContext<'_>,
+) -> Outcome {
+    let mut outcome = Outcome { decided: Vec::new(), refused: None };
+    let Some(pushed) = end_batch(record, verdict, cx) else { return outcome };
+    match &verdict.kind {
+        VerdictKind::Rejected(rejection) => {
+            outcome.refused = reject(record, key, rejection, pushed, verdict.current.as_ref(), cx);
+        }
+        VerdictKind::Accepted if pushed.is_news => accept(record, pushed, verdict, cx),
+        VerdictKind::Superseded | VerdictKind::Merged if pushed.is_news => {
+            outcome.decided.extend(overrule(record, key, pushed, verdict, cx));
+        }
+        VerdictKind::Conflict => outcome.decided.extend(meet(record, key, &pushed, verdict, cx)),
+        VerdictKind::Accepted | VerdictKind::Superseded | VerdictKind::Merged => {}
+    }
+    if let Some(slot) = take_slot(record).filter(|_| !mutant!(SlotDropped)) {
+        outcome.decided.extend(decided(take_in(record, key, slot, cx)));
+    }
+    record.tidy();
+    outcome
+}
+
+/// The document is not in flight any more. None if it was not.
+fn end_batch(record: &mut Record, verdict: &Verdict, cx: &mut RuleContext<'_>) -> Option<Pushed> {
+    let state = record.pushed()?;
+    let told = verdict.current.as_ref();
+    if let Some(told) = told.and_then(|current| current.state.as_ref()) {
+        cx.meta.note_told(cx.now, told);
+    }
+    let edited_since = record.current.as_ref().is_none_or(|c| c.revision != state.revision);
+    let is_withdrawn = record.in_flight().is_some_and(InFlight::is_withdrawn);
+    record.pending_mut().in_flight = None;
+    let is_back = told.is_some_and(|told| is_back(record, told));
+    // A reset voids what is known, and not what the document was made of.
+    let newest = if mutant!(VoidedForgotten) { record.known } else { record.settled_at() };
+    let is_news = verdict.seq > newest || is_back || mutant!(LateVerdictCounts);
+    Some(Pushed { state, edited_since, is_withdrawn, is_news })
+}
+
+/// The edit goes into the quarantine, unless it was edited since, or its clock is to blame. What was refused, with its base.
+fn reject(
+    record: &mut Record,
+    key: &DocumentKey,
+    rejection: &Rejection,
+    pushed: Pushed,
+    held: Option<&ServerState>,
+    cx: &mut RuleContext<'_>,
+) -> Option<(DocumentState, Option<Settled>)> {
+    let Pushed { state, edited_since, .. } = pushed;
+    if let RejectionCode::Clock { server_time } = rejection.code {
+        refused_by_clock(record, Now(server_time.millis()), held, !edited_since, cx);
+        if !mutant!(ClockRefusalQuarantined) || record.edit().is_none() || edited_since {
+            return None;
+        }
+        let base = step_back(record, &state, cx);
+        return Some((state, base));
+    }
+    if record.edit().is_none() || edited_since || mutant!(RefusedStays) {
+        return None;
+    }
+    let has_erased = drop_stripped_slot(record, &state);
+    let erases = has_erased || is_refused_erasure(&state, record.base());
+    let base = step_back(record, &state, cx);
+    if has_erased {
+        record.show(None);
+        record.known = Seq(0);
+    }
+    if let Some(held) = held.filter(|_| erases) {
+        take_in(record, key, held.clone(), cx);
+    }
+    Some((state, base))
+}
+
+/// The pushed state is what the server holds: a later edit was made on it, or the document is clean.
+fn accept(record: &mut Record, pushed: Pushed, verdict: &Verdict, cx: &mut RuleContext<'_>) {
+    if !mutant!(VerdictLeavesKnown) {
+        record.known = verdict.seq;
+    }
+    // A foreign backend gives what it stored a version of its own: that is the settled state then.
+    let stored = verdict.current.as_ref().and_then(|c| c.state.clone());
+    let state = stored.clone().unwrap_or(pushed.state);
+    cx.meta.note_told(cx.now, &state);
+    match record.pending_mut().edit.as_mut() {
+        Some(edit) if pushed.edited_since && !mutant!(EditDuringPushDropped) => {
+            edit.base = Some(Settled { epoch: cx.epoch, seq: verdict.seq, state });
+            edit.unlogged = false;
+        }
+        _ => {
+            clean_keeping_slot(record);
+            if let Some(stored) = stored.filter(|_| !pushed.edited_since) {
+                record.show(Some(stored));
+            }
+        }
+    }
+}
+
+/// The server holds another state, which knows the pushed one: superseded, or merged.
+fn overrule(
+    record: &mut Record,
+    key: &DocumentKey,
+    pushed: Pushed,
+    verdict: &Verdict,
+    cx: &mut RuleContext<'_>,
+) -> Option<Decided> {
+    if pushed.edited_since && record.edit().is_some() {
+        let base = Settled { epoch: cx.epoch, seq: verdict.seq, state: pushed.state };
+        // What was erased while it was in flight is not what the edit was made on.
+        let edit = record.pending_mut().edit.as_mut();
+        if let Some(edit) = edit.filter(|_| !pushed.is_withdrawn) {
+            edit.base = Some(base);
+            edit.unlogged = true;
+        }
+        let taken = verdict.current.clone().map(|c| take_in(record, key, c, cx));
+        return taken.and_then(decided);
+    }
+    let Some(incoming) = verdict.current.clone() else {
+        // Nothing is left to push; what the server holds is pulled, or waits in the slot.
+        clean_keeping_slot(record);
+        return None;
+    };
+    let erased = DocumentState::erasure_of(incoming.state.as_ref());
+    let is_erased = record.live().is_some_and(|local| local.erased < erased);
+    replace(record, incoming);
+    is_erased.then_some(Decided::Erased)
+}
+
+/// The server leaves the conflict to the replica.
+fn meet(
+    record: &mut Record,
+    key: &DocumentKey,
+    pushed: &Pushed,
+    verdict: &Verdict,
+    cx: &mut RuleContext<'_>,
+) -> Option<Decided> {
+    // An empty log has no position that could be newer.
+    let newer = |c: &ServerState| pushed.is_news || c.seq > record.known || verdict.seq == Seq(0);
+    let incoming = verdict.current.clone().filter(newer)?;
+    let is_true = record.edit().is_some() && !is_own(record, &incoming);
+    // Where the server resolves, it did not: asking it again would not end.
+    let decide = if is_true { resolve } else { take_in };
+    decided(decide(record, key, incoming, cx))
+}
+
+/// The server refused the clock of what was pushed, and told its time and what it holds.
+fn refused_by_clock(
+    record: &mut Record,
+    told: Now,
+    held: Option<&ServerState>,
+    is_newest: bool,
+    cx: &mut RuleContext<'_>,
+) {
+    let shift = stamping::correct(cx.meta, ServerTime { asked: cx.now, told }, cx.now);
+    if is_newest {
+        let parent = held.map_or(Parent::Always, |held| Parent::UpTo(held.state.as_ref()));
+        stamping::restamp(record, cx.meta, cx.now, shift, parent);
+    }
+    let has_slot = record.pending.as_ref().is_some_and(|pending| pending.slot.is_some());
+    // What waits may have been replaced, or purged, by what the server holds now.
+    if let Some(held) = held.filter(|_| has_slot) {
+        wait(record, held.clone());
+    }
+}
+
+/// Whether the server holds a tombstone that a full pull had not found: a restore brought it back from before its purge. That
+/// moves no position, so nothing else shows it.
+fn is_back(record: &Record, told: &ServerState) -> bool {
+    record.edit().is_some_and(|edit| edit.base.is_none())
+        && told.state.as_ref().is_some_and(DocumentState::is_deleted)
+}
+
+fn is_own(record: &Record, incoming: &ServerState) -> bool {
+    let state = incoming.state.as_ref();
+    let base = record.edit().and_then(|e| e.base.as_ref());
+    state.is_some()
+        && (state == record.current.as_ref()
+            || state == base.map(|b| &b.state)
+            || is_former(record, state))
+}
+
+/// Whether what was refused would have erased what it was made on. That is gone here: the server tells what it holds.
+fn is_refused_erasure(refused: &DocumentState, base: Option<&Settled>) -> bool {
+    refused.erased > DocumentState::erasure_of(base.map(|b| &b.state))
+}
+
+/// A state that waits and does not know of the erasure may wait without its body: once what would have erased it is refused,
+/// the server has to tell it again. Whether there was such a state.
+fn drop_stripped_slot(record: &mut Record, refused: &DocumentState) -> bool {
+    let Some(pending) = record.pending.as_mut() else { return false };
+    let is_stripped =
+        |slot: &ServerState| slot.state.as_ref().is_some_and(|s| s.erased < refused.erased);
+    pending.slot.take_if(|slot| is_stripped(slot)).is_some()
+}
+
+/// The refused edit goes; the document shows the settled state it was made on. If that was lost with an old life of the
+/// log, it is offered again; if it is what was refused, nothing is left to show.
+fn step_back(
+    record: &mut Record,
+    refused: &DocumentState,
+    cx: &mut RuleContext<'_>,
+) -> Option<Settled> {
+    let edit = record.pending_mut().edit.take();
+    record.pending_mut().deferred = false;
+    let base = edit.and_then(|e| e.base).filter(|b| b.state.revision != refused.revision);
+    if is_refused_erasure(refused, base.as_ref()) {
+        record.show(None);
+        record.known = Seq(0);
+        return None;
+    }
+    record.show(base.as_ref().map(|b| b.state.clone()));
+    if let Some(lost) = base.clone().filter(|b| is_lost(record, b, cx.epoch)) {
+        let transaction = cx.meta.next_local();
+        record.pending_mut().edit =
+            Some(Edit { transaction, base: Some(lost), travelled: true, unlogged: false });
+    }
+    base
+}
