@@ -10,7 +10,7 @@ use std::ops::Range;
 use testkit::drive::{Drive, Outcome};
 
 fn seeds() -> Range<u64> {
-    let Ok(range) = std::env::var("TESTKIT_DRIVE") else { return 0..8 };
+    let Ok(range) = std::env::var("TESTKIT_DRIVE") else { return 0..12 };
     let (from, to) = range.split_once("..").unwrap();
     from.parse().unwrap()..to.parse().unwrap()
 }
@@ -40,6 +40,8 @@ fn whatever_the_links_do_all_agree_in_the_end_and_nothing_acknowledged_is_lost()
         "flipped",
         "late",
         "refused",
+        "restored",
+        "restored in silence",
         "stopped",
         "the server starts anew",
         "torn",

@@ -181,8 +181,14 @@ impl Device {
         for change in &committed.changes {
             if let Some(document) = &change.document {
                 log.writes += 1;
-                let newest = log.newest.entry(change.key.clone()).or_insert(document.author);
-                *newest = (*newest).max(document.author);
+                let written = (document.author, document.is_deleted());
+                let newest = log.newest.entry(change.key.clone()).or_insert(written);
+                *newest = (*newest).max(written);
+            } else if let Some(gone) = &change.previous
+                && let Some((revision, deletes)) = log.newest.get_mut(&change.key)
+            {
+                // What was written and deleted before it travelled leaves nothing behind.
+                *deletes |= *revision == gone.author;
             }
         }
     }

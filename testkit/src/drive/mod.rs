@@ -19,6 +19,7 @@
 //! # });
 //! ```
 
+mod data;
 mod device;
 mod link;
 mod oracles;
@@ -31,16 +32,16 @@ use std::time::Duration;
 
 use sync_core::clock::Now;
 use sync_core::environment::Environment;
-use sync_core::kv::{KvOptions, MemoryKv, open_server};
+use sync_core::kv::KvOptions;
 use sync_core::model::{DocumentKey, Revision, Scope};
 use sync_core::server::{Hooks, Server, ServerOptions};
 use sync_core::storage::ServerStorage;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
-use crate::cores::must;
 use crate::search::SplitMix64;
 
+use data::{ServerData, restart};
 use device::Device;
 use link::Network;
 pub use trace::{Direction, Frame};
@@ -111,13 +112,10 @@ impl Drive {
         let started = Instant::now();
         let shared =
             Arc::new(Shared { started, weather: Weather::new(&self), log: Mutex::default() });
-        let storage: Arc<dyn ServerStorage> = Arc::new(must(
-            open_server(Arc::new(MemoryKv::default()), inline()),
-            "a server's storage in memory",
-        ));
+        let data = Arc::new(ServerData::new());
         let environment = Own::of(&shared, self.seed, 1);
-        let network = Network::new(Arc::clone(&shared), server(&environment, &storage));
-        let restarts = tokio::spawn(restart(network.clone(), environment, Arc::clone(&storage)));
+        let network = Network::new(Arc::clone(&shared), server(&environment, &data.storage()));
+        let restarts = tokio::spawn(restart(network.clone(), environment, Arc::clone(&data)));
         let mut running = JoinSet::new();
         for number in 0..self.clients.max(1) {
             running.spawn(Device::new(self, number, network.clone()).live());
@@ -133,7 +131,7 @@ impl Drive {
         if let Err(error) = restarts.await {
             shared.note(format!("starting the server anew panicked: {error}"));
         }
-        oracles::judge(&self, &shared, &storage, &devices).await;
+        oracles::judge(&self, &shared, &data.storage(), &devices).await;
         for device in devices {
             device.stop().await;
         }
@@ -162,20 +160,6 @@ fn server(environment: &Arc<dyn Environment>, storage: &Arc<dyn ServerStorage>) 
     Server::new(Arc::clone(storage), Hooks::default(), options, Arc::clone(environment))
 }
 
-/// Ends the server's process and begins another one on the same data, whenever the weather says so.
-async fn restart(
-    network: Network,
-    environment: Arc<dyn Environment>,
-    storage: Arc<dyn ServerStorage>,
-) {
-    let shared = Arc::clone(&network.shared);
-    for at in shared.weather.restarts() {
-        sleep_until(shared.started + Duration::from_millis(at)).await;
-        shared.fault("the server starts anew");
-        network.replace(server(&environment, &storage));
-    }
-}
-
 /// What all that takes part in a run shares.
 #[derive(Debug)]
 struct Shared {
@@ -189,8 +173,8 @@ struct Log {
     broken: Vec<String>,
     trace: Vec<Frame>,
     writes: usize,
-    /// The newest acknowledged write of each document, by its stamp.
-    newest: BTreeMap<DocumentKey, Revision>,
+    /// The newest acknowledged write of each document, by its stamp, and whether it is a deletion.
+    newest: BTreeMap<DocumentKey, (Revision, bool)>,
     faults: BTreeMap<&'static str, usize>,
 }
 

@@ -10,7 +10,7 @@ use sync_core::storage::{ServerStorage, Storage};
 use tokio::time::sleep;
 
 use super::device::Device;
-use super::{AGREEMENT, Drive, Shared, scope};
+use super::{AGREEMENT, Drive, HEARTBEAT, Shared, scope};
 
 /// How often it is looked whether all agree.
 const LOOK: Duration = Duration::from_secs(1);
@@ -45,7 +45,8 @@ pub(super) async fn judge(
 /// Why not all replicas are at the server's head with the server's documents and nothing of their own, if so.
 async fn disagreement(server: &Arc<dyn ServerStorage>, devices: &[Device]) -> Option<String> {
     let row = match server.find_scope(scope()).await {
-        Ok(row) => row?,
+        Ok(Some(row)) => row,
+        Ok(None) => return Some("the server has no such scope".to_owned()),
         Err(error) => return Some(format!("the server: {error}")),
     };
     for device in devices {
@@ -82,13 +83,15 @@ async fn nothing_acknowledged_is_lost(shared: &Arc<Shared>, devices: &[Device]) 
     };
     let newest = shared.log().newest.clone();
     let find = |key: &DocumentKey| documents.iter().find(|d| d.key == *key);
-    for (key, revision) in &newest {
+    for (key, (revision, deletes)) in &newest {
         match find(key) {
-            Some(stored) if stored.state.author != *revision => shared.note(format!(
+            // A deletion may have met another one, or have taken what its replica alone knew of: it stands for no order then.
+            Some(stored) if stored.state.author != *revision && !deletes => shared.note(format!(
                 "{key} is as {} wrote it, and {revision} is newer",
                 stored.state.author
             )),
-            // It was deleted: then the newest write is a deletion, and nobody has another one.
+            // Before the newest write there may be deletions that met each other.
+            None if !deletes => shared.note(format!("{key} is gone, and {revision} wrote it")),
             Some(_) | None => {}
         }
     }
@@ -107,8 +110,8 @@ async fn documents(storage: &Arc<dyn Storage>) -> sync_core::error::Result<Vec<S
 
 /// Once all agree, nothing is said but that one is there.
 async fn silence(drive: &Drive, shared: &Arc<Shared>) {
-    // What is on its way arrives, and is acknowledged.
-    sleep(Duration::from_secs(5)).await;
+    // What is on its way arrives, and is acknowledged; a link that has become deaf is noticed.
+    sleep(HEARTBEAT * 4).await;
     let before = shared.log().trace.len();
     sleep(Duration::from_millis(drive.quiet)).await;
     let said: Vec<_> =

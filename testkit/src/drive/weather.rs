@@ -34,13 +34,36 @@ pub(super) struct Spell {
     pub(super) fault: Fault,
 }
 
+/// The server's process ends, and another one begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Restart {
+    /// When, in milliseconds.
+    pub(super) at: u64,
+    /// With which data.
+    pub(super) with: Data,
+}
+
+/// What a process of the server finds when it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Data {
+    /// What the process before it left.
+    AsLeft,
+    /// That, and it is kept as a backup.
+    BackedUp,
+    /// The newest backup, or an empty storage if there is none.
+    Restored {
+        /// A new epoch begins, as the admin command sees to.
+        announced: bool,
+    },
+}
+
 /// All spells of a run.
 #[derive(Debug)]
 pub(super) struct Weather {
     seed: u64,
     /// Of each replica.
     spells: Vec<Vec<Spell>>,
-    restarts: Vec<u64>,
+    restarts: Vec<Restart>,
     /// How many milliseconds pass until it is the same link's turn again.
     slots: u64,
 }
@@ -49,9 +72,9 @@ impl Weather {
     pub(super) fn new(drive: &Drive) -> Self {
         let spells = (0..drive.clients.max(1)).map(|client| spells(drive, client)).collect();
         let mut random = SplitMix64::of(drive.seed, 2);
-        let count = if drive.faults { random.below(3) } else { 0 };
-        let mut restarts: Vec<u64> = (0..count).map(|_| moment(&mut random, drive)).collect();
-        restarts.sort_unstable();
+        let count = if drive.faults { random.below(5) } else { 0 };
+        let mut restarts: Vec<Restart> = (0..count).map(|_| restart(&mut random, drive)).collect();
+        restarts.sort_unstable_by_key(|restart| restart.at);
         let slots = 2 * drive.clients.max(1) as u64 + 1;
         Self { seed: drive.seed, spells, restarts, slots }
     }
@@ -63,10 +86,11 @@ impl Weather {
         at + (turn as u64 + self.slots - at % self.slots) % self.slots
     }
 
-    /// When the server starts anew.
-    pub(super) fn restarts(&self) -> Vec<u64> {
+    /// When the server starts anew, and with what.
+    pub(super) fn restarts(&self) -> Vec<Restart> {
         let last = self.spells.len() * 2;
-        self.restarts.iter().map(|at| self.slot(*at, last)).collect()
+        let at = |restart: &Restart| self.slot(restart.at, last);
+        self.restarts.iter().map(|restart| Restart { at: at(restart), ..*restart }).collect()
     }
 
     /// What is wrong with the links of a replica at a moment.
@@ -90,6 +114,17 @@ impl Weather {
         let of_link = (client as u64) << 40 | (link as u64) << 8 | direction;
         SplitMix64::of(SplitMix64::of(self.seed, of_link).next_u64(), frame)
     }
+}
+
+fn restart(random: &mut SplitMix64, drive: &Drive) -> Restart {
+    let at = moment(random, drive);
+    let with = match random.below(6) {
+        0 | 1 => Data::AsLeft,
+        2 | 3 => Data::BackedUp,
+        4 => Data::Restored { announced: true },
+        _ => Data::Restored { announced: false },
+    };
+    Restart { at, with }
 }
 
 fn moment(random: &mut SplitMix64, drive: &Drive) -> u64 {

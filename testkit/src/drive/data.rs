@@ -1,0 +1,95 @@
+//! The server's data, its backup, and the processes that begin with one of them.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sync_core::environment::Environment;
+use sync_core::error::Result;
+use sync_core::kv::{MemoryKv, open_server};
+use sync_core::storage::ServerStorage;
+use tokio::time::sleep_until;
+
+use crate::cores::must;
+
+use super::link::Network;
+use super::weather::Data;
+use super::{inline, scope, server};
+
+/// What the server's processes work on, one after the other.
+#[derive(Debug)]
+pub(super) struct ServerData(Mutex<Held>);
+
+#[derive(Debug)]
+struct Held {
+    kv: Arc<MemoryKv>,
+    storage: Arc<dyn ServerStorage>,
+    backup: MemoryKv,
+}
+
+fn open(kv: &Arc<MemoryKv>) -> Arc<dyn ServerStorage> {
+    Arc::new(must(open_server(Arc::clone(kv), inline()), "a server's storage in memory"))
+}
+
+impl ServerData {
+    /// An empty storage. The first backup is of that.
+    pub(super) fn new() -> Self {
+        let kv = Arc::new(MemoryKv::default());
+        let (storage, backup) = (open(&kv), kv.copy());
+        Self(Mutex::new(Held { kv, storage, backup }))
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The storage of the process that runs now.
+    pub(super) fn storage(&self) -> Arc<dyn ServerStorage> {
+        Arc::clone(&self.held().storage)
+    }
+
+    fn back_up(&self) {
+        let mut held = self.held();
+        held.backup = held.kv.copy();
+    }
+
+    /// Puts the newest backup in the place of what is there.
+    async fn restore(&self, environment: &dyn Environment, announced: bool) -> Result<()> {
+        let storage = {
+            let mut held = self.held();
+            held.kv = Arc::new(held.backup.copy());
+            held.storage = open(&held.kv);
+            Arc::clone(&held.storage)
+        };
+        if announced && let Some(row) = storage.find_scope(scope()).await? {
+            storage.begin_epoch(scope(), row.epoch, row.head, environment.epoch()).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Ends the server's process and begins another one, whenever the weather says so.
+pub(super) async fn restart(
+    network: Network,
+    environment: Arc<dyn Environment>,
+    data: Arc<ServerData>,
+) {
+    let shared = Arc::clone(&network.shared);
+    for restart in shared.weather.restarts() {
+        sleep_until(shared.started + Duration::from_millis(restart.at)).await;
+        shared.fault("the server starts anew");
+        match restart.with {
+            Data::AsLeft => {}
+            Data::BackedUp => {
+                data.back_up();
+                shared.fault("backup");
+            }
+            Data::Restored { announced } => {
+                if let Err(error) = data.restore(&*environment, announced).await {
+                    shared.note(format!("a restore failed: {error}"));
+                }
+                shared.fault(if announced { "restored" } else { "restored in silence" });
+            }
+        }
+        network.replace(server(&environment, &data.storage()));
+    }
+}
