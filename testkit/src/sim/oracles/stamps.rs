@@ -4,7 +4,8 @@
 use sync_core::clock::{Clock, DRIFT_BOUND, Now};
 use sync_core::model::{DocumentState, RejectionCode, Stamp, VerdictKind, Verdicts};
 
-use crate::sim::history::{Story, key_of};
+use crate::sim::history::key_of;
+use crate::sim::story::Story;
 
 use super::{Fact, History, Look, Oracle, Verdict};
 
