@@ -250,6 +250,9 @@ impl<D: Disks> Run<D> {
             What::RequestReset { .. } => self.request_reset(client),
             What::Clone { from, .. } => self.clone_device(from % self.clients.len(), client),
             What::Wipe { .. } => self.wipe(client),
+            What::Direct { direction, millis, .. } => {
+                self.direct(client, *direction, until(millis));
+            }
             _ => {}
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sync_core::clock::Now;
 use sync_core::engine::{
-    Engine, EngineOptions, Event as Told, Goal, Input, Output, Phase as EnginePhase, Ticket,
+    Direction, Engine, EngineOptions, Event as Told, Input, Output, Phase as EnginePhase, Ticket,
 };
 use sync_core::error::{ErrorKind, Retry};
 use sync_core::model::{
@@ -80,6 +80,8 @@ pub(super) struct Client<R> {
     pub(super) shown: BTreeMap<DocumentKey, DocumentState>,
     pub(super) weather: Weather,
     pub(super) skew: i64,
+    /// Which way its app syncs, and until when.
+    pub(super) direction: (Direction, u64),
     /// When it began to connect, by its own clock.
     pub(super) asked: Now,
     /// The clock stands still: what it shows, and until when.
@@ -132,12 +134,14 @@ impl<D: Disks> Run<D> {
             lease,
         };
         self.clients[client].process = Some(process);
+        let direction = self.clients[client].direction.0;
+        self.fact(&Fact::Directed { client, direction });
         for scope in self.followed(client) {
             let scope = self.scopes[scope].clone();
             let checkpoint = self.checkpoint_of(client, &scope);
             self.input(client, Input::Opened { scope, checkpoint });
         }
-        self.input(client, Input::Run(Goal::default()));
+        self.input(client, Input::Run(self.goal(client)));
     }
 
     /// The process ends.
@@ -229,7 +233,7 @@ impl<D: Disks> Run<D> {
         let progress = running.engine.progress();
         let rests = progress.phase == EnginePhase::Stopped || progress.refused.is_some();
         if running.number == process && rests {
-            self.input(client, Input::Run(Goal::default()));
+            self.input(client, Input::Run(self.goal(client)));
         }
     }
 

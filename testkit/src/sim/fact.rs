@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use sync_core::engine::Direction;
 use sync_core::model::{
     Checkpoint, Chunk, DocumentKey, DocumentState, LocalSeq, LogEntry, PushBatch, Rejection,
     Revision, Scope, Verdicts,
@@ -220,6 +221,13 @@ pub enum Fact {
         scope: Scope,
         /// How many edits made progress.
         moved: usize,
+    },
+    /// A client's app opens its replica with a direction.
+    Directed {
+        /// The client.
+        client: usize,
+        /// The direction.
+        direction: Direction,
     },
     /// A client stands at the head with nothing left to push, as far as it knows.
     Rested {

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use sync_core::engine::Direction;
+
+use super::directions;
 use super::kinds::FaultKind;
 use super::plan::{Action, Plan, Refusal, Setting, What};
 use crate::search::SplitMix64;
@@ -290,6 +293,8 @@ impl FaultKind {
             Self::RequestReset => What::RequestReset { client },
             Self::Clone => What::Clone { from: client, to: client + 1 },
             Self::Wipe => What::Wipe { client },
+            Self::PushOnly => directions::happen(rng, client, Direction::Push),
+            Self::PullOnly => directions::happen(rng, client, Direction::Pull),
         }
     }
 }

@@ -28,6 +28,13 @@ const QUIET: u64 = 3 * 60_000;
 impl<D: Disks> Run<D> {
     pub(super) fn heal(&mut self, plan: &Plan) {
         self.end_faults();
+        // A replica of one direction owes its half before it is given the other one.
+        if self.is_any_directed()
+            && !self.come_to_rest(plan, "of replicas that sync in one direction")
+        {
+            return;
+        }
+        self.end_directions();
         if !self.come_to_rest(plan, "after the faults") {
             return;
         }
@@ -139,7 +146,9 @@ impl<D: Disks> Run<D> {
                     "client {client} has not heard in {scope} that the server was restored"
                 ));
             }
-            if row.pending + row.in_flight > 0 || row.checkpoint.after() != head {
+            let direction = self.clients[client].direction.0;
+            let is_behind = direction.pulls() && row.checkpoint.after() != head;
+            if is_behind || (direction.pushes() && row.pending + row.in_flight > 0) {
                 return Some(format!(
                     "client {client} stands at {} of {head} in {scope}, {} to push, {} in flight",
                     row.checkpoint.after(),

@@ -1,5 +1,7 @@
 //! Which kind of fault an action is, and how it is shown to people.
 
+use sync_core::engine::Direction;
+
 use super::FaultKind;
 use super::plan::{Refusal, What};
 
@@ -50,7 +52,10 @@ pub(super) fn kind_of(what: &What) -> Option<FaultKind> {
         What::RequestReset { .. } => FaultKind::RequestReset,
         What::Clone { .. } => FaultKind::Clone,
         What::Wipe { .. } => FaultKind::Wipe,
-        What::Put { .. }
+        What::Direct { direction: Direction::Push, .. } => FaultKind::PushOnly,
+        What::Direct { direction: Direction::Pull, .. } => FaultKind::PullOnly,
+        What::Direct { direction: Direction::Both, .. }
+        | What::Put { .. }
         | What::Set { .. }
         | What::Delete { .. }
         | What::Erase { .. }
@@ -78,7 +83,8 @@ pub(super) fn describe(what: &What) -> String {
         | What::RestartServer { millis, .. }
         | What::OtherServer { millis }
         | What::Refuse { millis, .. }
-        | What::Revoke { millis, .. } => *millis,
+        | What::Revoke { millis, .. }
+        | What::Direct { millis, .. } => *millis,
         _ => return name.to_owned(),
     };
     format!("{name} for {:.1} s", millis as f64 / 1_000.0)

@@ -118,6 +118,10 @@ fault_kinds! {
     ServerClock = "server-clock", 10;
     /// Two processes write the server's log in turn.
     SecondServer = "second-server", 16;
+    /// The app only pushes for a while.
+    PushOnly = "push-only", 6;
+    /// The app only pulls for a while.
+    PullOnly = "pull-only", 6;
 }
 
 impl FaultKind {

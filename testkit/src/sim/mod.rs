@@ -59,6 +59,7 @@ mod builder;
 mod client;
 mod connection;
 pub mod diagram;
+mod directions;
 mod disk;
 mod fact;
 mod faults;

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use sync_core::engine::Direction;
 use sync_core::model::Body;
 use sync_core::resolver::ConflictResolver;
 
@@ -164,6 +165,8 @@ pub enum What {
     Clone { from: usize, to: usize },
     /// A device loses everything on it.
     Wipe { client: usize },
+    /// The app opens its replica anew with a direction; after that time again with both.
+    Direct { client: usize, direction: Direction, millis: u64 },
 }
 
 /// How a server refuses.
@@ -270,7 +273,8 @@ macro_rules! whom {
             | What::Revoke { client, .. }
             | What::RequestReset { client }
             | What::Clone { to: client, .. }
-            | What::Wipe { client } => Some(client),
+            | What::Wipe { client }
+            | What::Direct { client, .. } => Some(client),
             What::Partition { .. }
             | What::RestartServer { .. }
             | What::ServerDiskErrors { .. }

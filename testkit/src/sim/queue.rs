@@ -88,6 +88,10 @@ pub(super) enum Event {
         client: usize,
         process: u64,
     },
+    /// The time is over for which an app keeps to a direction.
+    EndDirection {
+        client: usize,
+    },
     /// A link is cut by a flapping network.
     Cut {
         client: usize,

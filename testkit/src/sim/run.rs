@@ -210,6 +210,7 @@ impl<D: Disks> Run<D> {
             Event::StartServer => self.start_server(),
             Event::Replace { client, process } => self.replace(client, process),
             Event::Again { client, process } => self.run_again(client, process),
+            Event::EndDirection { client } => self.end_direction(client),
             Event::Cut { client } => self.cut(client),
         }
     }
@@ -237,7 +238,9 @@ impl<D: Disks> Run<D> {
             | Event::Replace { client, process }
             | Event::GivesUp { client, process, .. }
             | Event::Again { client, process } => ((*client as u64) << 32) ^ process,
-            Event::Start { client } | Event::Cut { client } => *client as u64,
+            Event::Start { client } | Event::EndDirection { client } | Event::Cut { client } => {
+                *client as u64
+            }
             Event::StartServer => 1,
         };
         let kind = std::mem::discriminant(event);

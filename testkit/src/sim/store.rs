@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use sync_core::clock::Now;
-use sync_core::engine::{BatchMeta, Failure, Input, Output, Settlement};
+use sync_core::engine::{BatchMeta, Direction, Failure, Input, Output, Settlement};
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::{
     DocumentKey, Generation, Limits, PushId, ReplicaId, ResetReason, Scope, Seq, Verdicts,
@@ -40,6 +40,7 @@ impl<D: Disks> Run<D> {
             shown: Default::default(),
             weather: Weather::default(),
             skew: 0,
+            direction: (Direction::Both, 0),
             asked: Now(0),
             frozen: None,
             paused_until: 0,

@@ -7,6 +7,7 @@ mod bounded;
 mod checkpoint;
 mod concurrent;
 mod convergence;
+mod directions;
 mod durable;
 mod erased;
 mod exactly_once;
@@ -70,6 +71,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(checkpoint::Checkpoints),
         Box::new(stamps::Stamps),
         Box::new(scopes::Scopes),
+        Box::new(directions::Directions::default()),
         Box::new(bounded::Bounded::default()),
         Box::new(durable::Durable),
         Box::new(erased::Erased),
