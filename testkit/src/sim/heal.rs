@@ -141,12 +141,13 @@ impl<D: Disks> Run<D> {
             let held = self.server_row_of(&scope).map(|r| (r.head, r.epoch));
             let head = held.map_or(Seq(0), |(head, _)| head);
             let epochs = row.checkpoint.epoch.zip(held.map(|(_, epoch)| epoch));
-            if epochs.is_some_and(|(stands_in, is)| stands_in != is) {
+            let direction = self.clients[client].direction.0;
+            // A replica that only pushes hears of a restore with its next connection, or its next push.
+            if direction.pulls() && epochs.is_some_and(|(stands_in, is)| stands_in != is) {
                 return Some(format!(
                     "client {client} has not heard in {scope} that the server was restored"
                 ));
             }
-            let direction = self.clients[client].direction.0;
             let is_behind = direction.pulls() && row.checkpoint.after() != head;
             if is_behind || (direction.pushes() && row.pending + row.in_flight > 0) {
                 return Some(format!(
