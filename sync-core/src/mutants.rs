@@ -138,6 +138,12 @@ mutants! {
     PushRetriedByWriteOnly = "push-retried-by-write-only";
     /// A request outlives its link.
     RequestOutlivesLink = "request-outlives-link";
+    /// What a replica may see again is not pulled from the beginning.
+    WidenedNotFilled = "widened-not-filled";
+    /// A replica that only pulls pushes, and one that only pushes pulls.
+    DirectionIgnored = "direction-ignored";
+    /// A chunk holds collections that the reader may not see.
+    HiddenIsTold = "hidden-is-told";
     /// A stream that ended is not opened again (rxdb PR 4612).
     StreamNotReopened = "stream-not-reopened";
     /// Failures are tried again at once.
