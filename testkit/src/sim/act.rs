@@ -250,6 +250,12 @@ impl<D: Disks> Run<D> {
             What::RequestReset { .. } => self.request_reset(client),
             What::Clone { from, .. } => self.clone_device(from % self.clients.len(), client),
             What::Wipe { .. } => self.wipe(client),
+            What::Choose { scope, collections, .. } => {
+                self.choose(client, *scope, collections.as_deref());
+            }
+            What::Hide { scope, collections, millis, .. } => {
+                self.hide(client, *scope, collections, until(millis));
+            }
             What::Direct { direction, millis, .. } => {
                 self.direct(client, *direction, until(millis));
             }

@@ -311,6 +311,7 @@ impl Simulation {
             latency: 1 + rng.next_u64() % 40,
             jitter: [0, 20, 200][rng.below(3)],
             body_limit: (self.options.edit.is_none() && rng.percent(10)).then_some(BODY_LIMIT),
+            collections: [1, 1, 3][SplitMix64::of(seed, 0xc011).below(3)],
         }
     }
 

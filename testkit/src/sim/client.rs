@@ -9,7 +9,8 @@ use sync_core::engine::{
 };
 use sync_core::error::{ErrorKind, Retry};
 use sync_core::model::{
-    Chunk, Cursor, DocumentKey, DocumentState, Generation, PushBatch, ReplicaId, Scope, Verdicts,
+    Chunk, Collection, Cursor, DocumentKey, DocumentState, Generation, PushBatch, ReplicaId, Scope,
+    Verdicts,
 };
 
 use sync_core::replica::record::ScopeRow;
@@ -82,6 +83,8 @@ pub(super) struct Client<R> {
     pub(super) skew: i64,
     /// Which way its app syncs, and until when.
     pub(super) direction: (Direction, u64),
+    /// The collections of each scope that its app syncs, where those are not all.
+    pub(super) chosen: BTreeMap<usize, BTreeSet<Collection>>,
     /// When it began to connect, by its own clock.
     pub(super) asked: Now,
     /// The clock stands still: what it shows, and until when.
@@ -136,6 +139,10 @@ impl<D: Disks> Run<D> {
         self.clients[client].process = Some(process);
         let direction = self.clients[client].direction.0;
         self.fact(&Fact::Directed { client, direction });
+        if !self.choose_all(client) {
+            self.stop(client, false, 0);
+            return self.queue.push(self.now + 1_000, Event::Start { client });
+        }
         for scope in self.followed(client) {
             let scope = self.scopes[scope].clone();
             let checkpoint = self.checkpoint_of(client, &scope);

@@ -49,7 +49,7 @@ impl<D: Disks> Run<D> {
     }
 
     /// The app ends the process if one runs, and starts another one.
-    fn open_anew(&mut self, client: usize) {
+    pub(super) fn open_anew(&mut self, client: usize) {
         if self.clients[client].process.is_some() {
             self.stop(client, false, 0);
             self.start(client);

@@ -1,11 +1,12 @@
 //! What oracles are told.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use sync_core::engine::Direction;
 use sync_core::model::{
-    Checkpoint, Chunk, DocumentKey, DocumentState, LocalSeq, LogEntry, PushBatch, Rejection,
-    Revision, Scope, Verdicts,
+    Checkpoint, Chunk, Collection, DocumentKey, DocumentState, LocalSeq, LogEntry, PushBatch,
+    Rejection, Revision, Scope, Verdicts,
 };
 use sync_core::replica::record::Record;
 use sync_core::server::record::{ServerRow, ServerScope};
@@ -221,6 +222,26 @@ pub enum Fact {
         scope: Scope,
         /// How many edits made progress.
         moved: usize,
+    },
+    /// The server answers a client with documents.
+    Served {
+        /// The client.
+        client: usize,
+        /// The collections that the client may see; none for all of them.
+        visible: Option<BTreeSet<Collection>>,
+        /// The collections of the documents.
+        told: BTreeSet<Collection>,
+        /// The chunk, if it is one.
+        chunk: Option<Arc<Chunk>>,
+    },
+    /// A client chooses the collections that it syncs; all of them with none.
+    Chose {
+        /// The client.
+        client: usize,
+        /// The scope.
+        scope: Scope,
+        /// The collections.
+        collections: Option<BTreeSet<Collection>>,
     },
     /// A client's app opens its replica with a direction.
     Directed {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use sync_core::engine::Direction;
 
+use super::collections;
 use super::directions;
 use super::kinds::FaultKind;
 use super::plan::{Action, Plan, Refusal, Setting, What};
@@ -293,6 +294,8 @@ impl FaultKind {
             Self::RequestReset => What::RequestReset { client },
             Self::Clone => What::Clone { from: client, to: client + 1 },
             Self::Wipe => What::Wipe { client },
+            Self::Choose => collections::choose(rng, client),
+            Self::Hide => collections::hide(rng, client, millis),
             Self::PushOnly => directions::happen(rng, client, Direction::Push),
             Self::PullOnly => directions::happen(rng, client, Direction::Pull),
         }

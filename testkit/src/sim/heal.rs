@@ -35,6 +35,13 @@ impl<D: Disks> Run<D> {
             return;
         }
         self.end_directions();
+        if self.is_any_partial() {
+            if !self.come_to_rest(plan, "of replicas that sync some collections") {
+                return;
+            }
+            self.compare_parts();
+        }
+        self.end_choices();
         if !self.come_to_rest(plan, "after the faults") {
             return;
         }

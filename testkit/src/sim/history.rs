@@ -2,9 +2,11 @@
 //!
 //! The engine's own metadata (bases, known positions) is not asked. A revision is nothing here but the name of a state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use sync_core::model::{DocumentKey, DocumentState, LocalSeq, VerdictKind, Verdicts};
+use sync_core::model::{
+    Collection, DocumentKey, DocumentState, LocalSeq, Scope, VerdictKind, Verdicts,
+};
 use sync_core::resolver::Resolution;
 
 use super::bits::Bits;
@@ -28,6 +30,8 @@ pub struct History {
     pub(super) restored: bool,
     /// What the server's clock says may be earlier than what it said before.
     pub(super) server_clock_set: bool,
+    /// What each client chose of a scope; all collections where nothing is said.
+    chosen: BTreeMap<(usize, Scope), BTreeSet<Collection>>,
     /// Two devices had one identity.
     pub(super) cloned: bool,
     /// Two clones made one revision of two states: nothing tells them apart any more.
@@ -58,6 +62,12 @@ impl History {
         client: usize,
     ) -> impl Iterator<Item = (&DocumentKey, &DocumentState)> {
         self.shown.get(client).into_iter().flatten()
+    }
+
+    /// Whether a client syncs a collection.
+    pub(super) fn syncs(&self, client: usize, scope: &Scope, collection: &Collection) -> bool {
+        let chosen = self.chosen.get(&(client, scope.clone()));
+        chosen.is_none_or(|chosen| chosen.contains(collection))
     }
 
     /// How often a client's device lost everything.
@@ -166,8 +176,20 @@ impl History {
                 self.show_all(*to, shown);
                 let units = self.units.get(from).cloned().unwrap_or_default();
                 self.units.insert(*to, units);
+                let of = |((client, scope), chosen): (&(usize, Scope), &BTreeSet<Collection>)| {
+                    (client == from).then(|| ((*to, scope.clone()), chosen.clone()))
+                };
+                let chosen: Vec<_> = self.chosen.iter().filter_map(of).collect();
+                self.chosen.extend(chosen);
             }
             Fact::Wiped { client } => self.note_wipe(*client),
+            Fact::Chose { client, scope, collections } => {
+                let place = (*client, scope.clone());
+                match collections {
+                    Some(chosen) => self.chosen.insert(place, chosen.clone()),
+                    None => self.chosen.remove(&place),
+                };
+            }
             Fact::ServerClockSet => self.server_clock_set = true,
             _ => {}
         }
@@ -195,7 +217,8 @@ impl History {
     fn note_restore(&mut self) {
         self.restored = true;
         for story in self.stories.values_mut() {
-            for client in self.wiped.keys() {
+            let left: Vec<usize> = story.left.keys().copied().collect();
+            for client in self.wiped.keys().chain(&left) {
                 story.ended.extend(&story.by(*client));
             }
         }
@@ -253,13 +276,13 @@ impl History {
         cause: &Cause,
     ) {
         let made = self.made.get(key).cloned();
-        let cloned = self.cloned;
+        let (cloned, restored) = (self.cloned, self.restored);
         let story = self.story_mut(key);
         let had = story.of(before);
         if *cause == Cause::Forgotten {
-            story.left.insert(client);
+            story.left.entry(client).or_default().extend(&had);
         }
-        story.detached |= matches!(cause, Cause::Decided(_)) && story.left.contains(&client);
+        story.detached |= matches!(cause, Cause::Decided(_)) && story.left.contains_key(&client);
         match after {
             Some(after) if !story.knows(after) => {
                 let mut writes = had;
@@ -282,7 +305,12 @@ impl History {
                 // What did not know of an erasure has to go, also when that is purged already where it came from.
                 let erased = DocumentState::erasure_of(before) < DocumentState::erasure_of(after);
                 if told || met || same || erased || (gone(before) && gone(after)) {
-                    story.ended.extend(&had.without(&has));
+                    let mut lost = had.without(&has);
+                    if *cause == Cause::Forgotten && !restored {
+                        // The server still holds what reached it.
+                        lost = lost.without(&story.reached);
+                    }
+                    story.ended.extend(&lost);
                 }
                 if let Cause::Decided(of) = cause {
                     let of =
@@ -332,6 +360,7 @@ impl History {
             let reached = if self.restored { &self.nothing.reached } else { &story.reached };
             story.ended.extend(&writes.without(reached));
         }
+        self.chosen.retain(|(of, _), _| *of != client);
         *self.wiped.entry(client).or_default() += 1;
         self.show_all(client, BTreeMap::new());
         self.units.remove(&client);

@@ -52,6 +52,8 @@ pub(super) fn kind_of(what: &What) -> Option<FaultKind> {
         What::RequestReset { .. } => FaultKind::RequestReset,
         What::Clone { .. } => FaultKind::Clone,
         What::Wipe { .. } => FaultKind::Wipe,
+        What::Choose { .. } => FaultKind::Choose,
+        What::Hide { .. } => FaultKind::Hide,
         What::Direct { direction: Direction::Push, .. } => FaultKind::PushOnly,
         What::Direct { direction: Direction::Pull, .. } => FaultKind::PullOnly,
         What::Direct { direction: Direction::Both, .. }
@@ -84,6 +86,7 @@ pub(super) fn describe(what: &What) -> String {
         | What::OtherServer { millis }
         | What::Refuse { millis, .. }
         | What::Revoke { millis, .. }
+        | What::Hide { millis, .. }
         | What::Direct { millis, .. } => *millis,
         _ => return name.to_owned(),
     };

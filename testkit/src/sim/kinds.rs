@@ -122,6 +122,10 @@ fault_kinds! {
     PushOnly = "push-only", 6;
     /// The app only pulls for a while.
     PullOnly = "pull-only", 6;
+    /// The app chooses some collections, or all of them.
+    Choose = "choose", 10;
+    /// Some collections may not be seen for a while.
+    Hide = "hide", 6;
 }
 
 impl FaultKind {

@@ -57,6 +57,7 @@ mod app;
 mod bits;
 mod builder;
 mod client;
+mod collections;
 mod connection;
 pub mod diagram;
 mod directions;

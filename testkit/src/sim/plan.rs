@@ -48,6 +48,18 @@ pub struct Setting {
     /// The largest batch that gets through to the server, in bytes; nothing ends that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_limit: Option<usize>,
+    /// Collections that the documents are spread over, beside the one that the server resolves.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub collections: usize,
+}
+
+fn one() -> usize {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands in a reference")]
+fn is_one(count: &usize) -> bool {
+    *count == 1
 }
 
 /// Which resolver decides conflicts in a run.
@@ -167,6 +179,10 @@ pub enum What {
     Wipe { client: usize },
     /// The app opens its replica anew with a direction; after that time again with both.
     Direct { client: usize, direction: Direction, millis: u64 },
+    /// The app opens its replica anew and chooses the collections of a scope that it syncs; all of them with none.
+    Choose { client: usize, scope: usize, collections: Option<Vec<usize>> },
+    /// A client may not see some collections of a scope for a while.
+    Hide { client: usize, scope: usize, collections: Vec<usize>, millis: u64 },
 }
 
 /// How a server refuses.
@@ -274,7 +290,9 @@ macro_rules! whom {
             | What::RequestReset { client }
             | What::Clone { to: client, .. }
             | What::Wipe { client }
-            | What::Direct { client, .. } => Some(client),
+            | What::Direct { client, .. }
+            | What::Choose { client, .. }
+            | What::Hide { client, .. } => Some(client),
             What::Partition { .. }
             | What::RestartServer { .. }
             | What::ServerDiskErrors { .. }

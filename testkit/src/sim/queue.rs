@@ -92,6 +92,10 @@ pub(super) enum Event {
     EndDirection {
         client: usize,
     },
+    /// The time is over for which a client may not see some collections.
+    EndHidden {
+        client: usize,
+    },
     /// A link is cut by a flapping network.
     Cut {
         client: usize,

@@ -211,6 +211,7 @@ impl<D: Disks> Run<D> {
             Event::Replace { client, process } => self.replace(client, process),
             Event::Again { client, process } => self.run_again(client, process),
             Event::EndDirection { client } => self.end_direction(client),
+            Event::EndHidden { client } => self.end_hidden(client),
             Event::Cut { client } => self.cut(client),
         }
     }
@@ -238,9 +239,10 @@ impl<D: Disks> Run<D> {
             | Event::Replace { client, process }
             | Event::GivesUp { client, process, .. }
             | Event::Again { client, process } => ((*client as u64) << 32) ^ process,
-            Event::Start { client } | Event::EndDirection { client } | Event::Cut { client } => {
-                *client as u64
-            }
+            Event::Start { client }
+            | Event::EndDirection { client }
+            | Event::EndHidden { client }
+            | Event::Cut { client } => *client as u64,
             Event::StartServer => 1,
         };
         let kind = std::mem::discriminant(event);
@@ -444,8 +446,7 @@ impl<D: Disks> Run<D> {
 
     pub(super) fn key(&self, scope: usize, document: usize) -> DocumentKey {
         let document = document % self.setting.documents.max(1);
-        let in_merged = self.setting.on_server && document % 2 == 1;
-        let name = collection(if in_merged { "merged" } else { "notes" });
+        let name = self.collection_of(document);
         let id = must(sync_core::model::DocumentId::new(document.to_string()), "an id");
         DocumentKey::new(self.scopes[scope % self.scopes.len()].clone(), name, id)
     }

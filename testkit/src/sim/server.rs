@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sync_core::clock::Now;
 use sync_core::error::{Error, ErrorKind, Result, Retry};
-use sync_core::model::{Cursor, Epoch, Limits, ReplicaId, Scope, Term};
+use sync_core::model::{Collection, Cursor, Epoch, Limits, ReplicaId, Scope, Term};
 use sync_core::protocol::Pull;
 use sync_core::server::rows::ServerReads;
 use sync_core::server::session::{
@@ -41,6 +41,8 @@ pub(super) struct ServerSide<S> {
     pub(super) refusals: BTreeMap<usize, (u64, Refusal)>,
     /// Scopes that clients may not see, and until when.
     pub(super) revoked: BTreeMap<(usize, usize), u64>,
+    /// Collections of scopes that clients may not see, and until when.
+    pub(super) hidden: BTreeMap<(usize, usize), (u64, BTreeSet<Collection>)>,
     epochs: u64,
 }
 
@@ -71,6 +73,7 @@ impl<S> ServerSide<S> {
             backups: Vec::new(),
             refusals: BTreeMap::new(),
             revoked: BTreeMap::new(),
+            hidden: BTreeMap::new(),
             epochs: 0,
         }
     }

@@ -41,6 +41,7 @@ impl<D: Disks> Run<D> {
             weather: Weather::default(),
             skew: 0,
             direction: (Direction::Both, 0),
+            chosen: Default::default(),
             asked: Now(0),
             frozen: None,
             paused_until: 0,
@@ -273,7 +274,7 @@ impl<D: Disks> Run<D> {
         Input::Formed { scope, result }
     }
 
-    fn committed(
+    pub(super) fn committed(
         &mut self,
         client: usize,
         result: Result<Committed>,

@@ -43,8 +43,8 @@ pub(super) struct Story {
     pub(super) travelled: Bits,
     /// Writes that were part of what the server held once.
     pub(super) reached: Bits,
-    /// Clients whose scope was taken away while they showed it.
-    pub(super) left: BTreeSet<usize>,
+    /// Clients that it left while they showed it, with its scope or its collection, and what it descended from there.
+    pub(super) left: BTreeMap<usize, Bits>,
     /// An edit that left with its scope was tried again: what it had been made on is not known on that device any more.
     pub(super) detached: bool,
     /// What the tombstones that were purged descend from, their deletions included.
@@ -86,6 +86,11 @@ impl Story {
         let own = self.writes.iter().enumerate().filter(|(_, w)| w.client == client);
         own.for_each(|(n, _)| writes.insert(n));
         writes
+    }
+
+    /// Whether a write of a client left its device once: what it has of it since comes from the server.
+    pub(super) fn has_left(&self, client: usize, write: usize) -> bool {
+        self.left.get(&client).is_some_and(|left| left.contains(write))
     }
 
     /// The first of `older` that neither belongs to `newer` nor ended otherwise.

@@ -5,6 +5,7 @@
 
 mod bounded;
 mod checkpoint;
+mod collections;
 mod concurrent;
 mod convergence;
 mod directions;
@@ -71,6 +72,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(checkpoint::Checkpoints),
         Box::new(stamps::Stamps),
         Box::new(scopes::Scopes),
+        Box::new(collections::Collections),
         Box::new(directions::Directions::default()),
         Box::new(bounded::Bounded::default()),
         Box::new(durable::Durable),
