@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
-use testkit::sim::{Faults, Simulation};
+use testkit::sim::{Faults, Plan, Simulation, diagram};
 
 fn seeds(usual: std::ops::Range<u64>) -> std::ops::Range<u64> {
     let Ok(text) = std::env::var("TESTKIT_SIM") else { return usual };
@@ -29,4 +29,15 @@ fn nothing_breaks_in_a_swarm_of_faults() {
     let report = builder.seeds(seeds(0..8)).run();
     println!("{report}{:?}", report.tally);
     report.assert_sound();
+}
+
+/// Replays the plan in the file that `TESTKIT_PLAN` names, and prints all that happened.
+#[test]
+fn a_plan_that_is_named_holds() {
+    let Ok(file) = std::env::var("TESTKIT_PLAN") else { return };
+    let plan = Plan::from_json(&std::fs::read_to_string(file).unwrap()).unwrap();
+    let simulation = Simulation::builder().build();
+    println!("{}", diagram::text(&simulation.trace(&plan), usize::MAX));
+    let failure = simulation.replay(&plan).err();
+    assert!(failure.is_none(), "{}", failure.unwrap().violation);
 }

@@ -103,11 +103,13 @@ pub struct Settlement {
     pub taken: usize,
     /// How many edits made progress: the others are as they were, and free to be pushed again.
     pub moved: usize,
+    /// Whether they made the storage give up a position: what it lost is pulled again.
+    pub behind: bool,
 }
 
 impl From<&crate::replica::Committed> for Settlement {
     fn from(committed: &crate::replica::Committed) -> Self {
-        Self { taken: committed.taken, moved: committed.progressed }
+        Self { taken: committed.taken, moved: committed.progressed, behind: committed.behind }
     }
 }
 

@@ -337,7 +337,7 @@ impl Engine {
         let State::Settling { batch } = push.state else { return };
         push.state = State::Unknown;
         match result {
-            Ok(Settlement { taken, moved }) if taken > 0 => {
+            Ok(Settlement { taken, moved, behind }) if taken > 0 => {
                 push.settled = push.settled.max(push.answered);
                 (push.too_large, push.oversized) = (false, 0);
                 // A recall makes room for smaller batches; without retries the edit may have been stamped anew.
@@ -355,6 +355,9 @@ impl Engine {
                     self.fail_push(now, scope, failure);
                 }
                 self.after_settling(scope);
+                if behind {
+                    self.look_again(scope);
+                }
                 // More may wait, and what was told of the head is behind now.
                 self.form(scope);
                 self.advance_pull(now, scope);

@@ -108,7 +108,7 @@ fn batch(id: u64) -> BatchMeta {
 
 /// Verdicts on one edit, which moved so many.
 fn settled(moved: usize) -> Input {
-    Input::Settled { scope: scope(), result: Ok(Settlement { taken: 1, moved }) }
+    Input::Settled { scope: scope(), result: Ok(Settlement { taken: 1, moved, behind: false }) }
 }
 
 /// Asks for a batch within the first limits.

@@ -165,6 +165,8 @@ pub struct Committed {
     pub taken: usize,
     /// How many edits verdicts brought further: settled, refused, left to the app, or on a newer base than before.
     pub progressed: usize,
+    /// Whether a collection has to be pulled from the beginning.
+    pub behind: bool,
     /// An edit that its verdict left as it was, free to be pushed again, and what the server said of it.
     pub unmoved: Option<(DocumentKey, VerdictKind)>,
 }

@@ -437,6 +437,15 @@ impl Engine {
         }
     }
 
+    /// The storage has given up a position: the chunk that is asked for does not fit there, and shows where it stands.
+    pub(super) fn look_again(&mut self, scope: &Scope) {
+        let live = self.goal.live;
+        let Some(machine) = self.scopes.get_mut(scope) else { return };
+        let mut outputs = Vec::new();
+        machine.pull.look_again(scope, live, &mut outputs);
+        self.outputs.extend(outputs);
+    }
+
     /// The answer to a push must never move the position of the pull; a mutant does it.
     pub(super) fn after_settling(&mut self, scope: &Scope) {
         if mutant!(PushMovesPull)

@@ -115,3 +115,36 @@ fn who_wants_to_follow_no_more_has_the_stream_ended() {
     assert!(ends(&commands, stream), "{commands:?}");
     assert!(commands.iter().any(|o| matches!(o, Output::Pull { .. })), "{commands:?}");
 }
+
+#[test]
+fn a_position_that_verdicts_made_the_storage_give_up_is_asked_for() {
+    let mut s = Script::new();
+    s.connect(Goal::default(), 2);
+    let (first, _) = s.pull_in();
+    let payload = s.deliver(first, 0, 2, 2);
+    s.applied(payload, 2);
+    s.commands();
+    let batch = BatchMeta { id: PushId(1), documents: 1, bytes: 100, recall: false };
+    s.input(Input::OutboxGrew { scope: scope() });
+    s.input(Input::Formed { scope: scope(), result: Ok(None) });
+    s.input(Input::OutboxGrew { scope: scope() });
+    s.input(Input::Formed { scope: scope(), result: Ok(Some(batch)) });
+    let pushed = s.commands().into_iter().find_map(|o| match o {
+        Output::Push { ticket, .. } => Some(ticket),
+        _ => None,
+    });
+    let answer = Ok(Answer::Decided(Seq(2)));
+    s.input(Input::Pushed { scope: scope(), ticket: pushed.unwrap(), result: answer });
+    s.commands();
+    let settled = Settlement { taken: 1, moved: 1, behind: true };
+    s.input(Input::Settled { scope: scope(), result: Ok(settled) });
+    let asked = s.commands().into_iter().find_map(|o| match o {
+        Output::Pull { ticket, .. } => Some(ticket),
+        _ => None,
+    });
+    let payload = s.deliver(asked.unwrap(), 2, 2, 2);
+    s.commands();
+    let stands = Checkpoint { epoch: Some(EPOCH), ..Checkpoint::default() };
+    s.input(Input::Applied { scope: scope(), payload, result: Ok((false, stands)) });
+    assert_eq!(s.pull_in().1, Seq(0));
+}

@@ -132,7 +132,7 @@ fn verdicts_that_settle_nothing_end_the_connection_and_are_asked_for_less_and_le
     let mut storm = Storm::new(PUSH, 120);
     storm.run(|s, output| match output {
         Output::Settle { .. } => {
-            let result = Ok(Settlement { taken: 0, moved: 0 });
+            let result = Ok(Settlement::default());
             s.input(Input::Settled { scope: scope(), result });
         }
         other => works(s, other),

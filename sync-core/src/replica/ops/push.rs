@@ -302,6 +302,7 @@ fn settle_one(
         if record.current.is_none() && erases {
             // What it would have erased is gone here, and the server had no room to tell it.
             tx.backfill(&key.collection);
+            tx.committed.behind = true;
         }
     }
     if verdict.kind == VerdictKind::Accepted {
