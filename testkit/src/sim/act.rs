@@ -250,6 +250,8 @@ impl<D: Disks> Run<D> {
             What::RequestReset { .. } => self.request_reset(client),
             What::Clone { from, .. } => self.clone_device(from % self.clients.len(), client),
             What::Wipe { .. } => self.wipe(client),
+            What::KeepCopy { .. } => self.keep_copy(client),
+            What::PutBack { .. } => self.put_back(client),
             What::Choose { scope, collections, .. } => {
                 self.choose(client, *scope, collections.as_deref());
             }

@@ -81,6 +81,8 @@ pub(super) struct Client<R> {
     pub(super) shown: BTreeMap<DocumentKey, DocumentState>,
     pub(super) weather: Weather,
     pub(super) skew: i64,
+    /// A copy of the device's files, and what it shows.
+    pub(super) copy: Option<(R, BTreeMap<DocumentKey, DocumentState>)>,
     /// Which way its app syncs, and until when.
     pub(super) direction: (Direction, u64),
     /// The collections of each scope that its app syncs, where those are not all.

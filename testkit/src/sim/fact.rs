@@ -148,6 +148,18 @@ pub enum Fact {
         /// Onto which.
         to: usize,
     },
+    /// The files of a device were copied.
+    Copied {
+        /// The client.
+        client: usize,
+        /// The documents of which the copy holds an edit that is not settled.
+        unsettled: BTreeSet<DocumentKey>,
+    },
+    /// The copy of a device's files took their place.
+    PutBack {
+        /// The client.
+        client: usize,
+    },
     /// A device lost everything on it.
     Wiped {
         /// The client.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use sync_core::engine::Direction;
 
 use super::collections;
+use super::copies;
 use super::directions;
 use super::kinds::FaultKind;
 use super::plan::{Action, Plan, Refusal, Setting, What};
@@ -187,6 +188,9 @@ impl Plan {
                     if matches!(kind, FaultKind::Restore | FaultKind::SilentRestore) {
                         actions.extend(before_restore(&mut rng, at, &setting));
                     }
+                    if kind == FaultKind::PutBack {
+                        actions.push(copies::before_put_back(&mut rng, at, client));
+                    }
                     actions.push(Action { at, what });
                 }
             }
@@ -294,6 +298,7 @@ impl FaultKind {
             Self::RequestReset => What::RequestReset { client },
             Self::Clone => What::Clone { from: client, to: client + 1 },
             Self::Wipe => What::Wipe { client },
+            Self::PutBack => What::PutBack { client },
             Self::Choose => collections::choose(rng, client),
             Self::Hide => collections::hide(rng, client, millis),
             Self::PushOnly => directions::happen(rng, client, Direction::Push),

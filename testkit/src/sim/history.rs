@@ -10,6 +10,7 @@ use sync_core::model::{
 use sync_core::resolver::Resolution;
 
 use super::bits::Bits;
+use super::copies::Copied;
 use super::fact::{Cause, Fact};
 use super::story::{Story, Write};
 use super::units::Units;
@@ -32,6 +33,10 @@ pub struct History {
     pub(super) server_clock_set: bool,
     /// What each client chose of a scope; all collections where nothing is said.
     chosen: BTreeMap<(usize, Scope), BTreeSet<Collection>>,
+    /// The newest copy of each device's files.
+    pub(super) copies: BTreeMap<usize, Copied>,
+    /// Clients whose files were put back from a copy.
+    pub(super) put_back: BTreeSet<usize>,
     /// Two devices had one identity.
     pub(super) cloned: bool,
     /// Two clones made one revision of two states: nothing tells them apart any more.
@@ -51,6 +56,22 @@ impl History {
 
     pub(super) fn stories(&self) -> impl Iterator<Item = (&DocumentKey, &Story)> {
         self.stories.iter()
+    }
+
+    pub(super) fn stories_mut(&mut self) -> impl Iterator<Item = (&DocumentKey, &mut Story)> {
+        self.stories.iter_mut()
+    }
+
+    pub(super) fn set_units(&mut self, client: usize, units: Option<Units>) {
+        match units {
+            Some(units) => self.units.insert(client, units),
+            None => self.units.remove(&client),
+        };
+    }
+
+    /// Whether a client may give a name to a state that another one has.
+    fn may_collide(&self, client: usize) -> bool {
+        self.cloned || self.put_back.contains(&client)
     }
 
     pub(super) fn shown(&self, client: usize, key: &DocumentKey) -> Option<&DocumentState> {
@@ -182,6 +203,8 @@ impl History {
                 let chosen: Vec<_> = self.chosen.iter().filter_map(of).collect();
                 self.chosen.extend(chosen);
             }
+            Fact::Copied { client, unsettled } => self.note_copy(*client, unsettled.clone()),
+            Fact::PutBack { client } => self.note_put_back(*client),
             Fact::Wiped { client } => self.note_wipe(*client),
             Fact::Chose { client, scope, collections } => {
                 let place = (*client, scope.clone());
@@ -217,14 +240,11 @@ impl History {
     fn note_restore(&mut self) {
         self.restored = true;
         for story in self.stories.values_mut() {
-            let left: Vec<usize> = story.left.keys().copied().collect();
-            for client in self.wiped.keys().chain(&left) {
-                story.ended.extend(&story.by(*client));
-            }
+            story.lose_log(self.wiped.keys());
         }
     }
 
-    fn show_all(&mut self, client: usize, shown: BTreeMap<DocumentKey, DocumentState>) {
+    pub(super) fn show_all(&mut self, client: usize, shown: BTreeMap<DocumentKey, DocumentState>) {
         while self.shown.len() <= client {
             self.shown.push(BTreeMap::new());
         }
@@ -240,7 +260,7 @@ impl History {
         unit: LocalSeq,
     ) {
         self.writes += 1;
-        let (cloned, device) = (self.cloned, self.device(client));
+        let (cloned, device) = (self.may_collide(client), self.device(client));
         let story = self.story_mut(key);
         let mut writes = story.of(before);
         writes.insert(story.writes.len());
@@ -276,7 +296,7 @@ impl History {
         cause: &Cause,
     ) {
         let made = self.made.get(key).cloned();
-        let (cloned, restored) = (self.cloned, self.restored);
+        let (cloned, restored) = (self.may_collide(client), self.restored);
         let story = self.story_mut(key);
         let had = story.of(before);
         if *cause == Cause::Forgotten {

@@ -52,11 +52,13 @@ pub(super) fn kind_of(what: &What) -> Option<FaultKind> {
         What::RequestReset { .. } => FaultKind::RequestReset,
         What::Clone { .. } => FaultKind::Clone,
         What::Wipe { .. } => FaultKind::Wipe,
+        What::PutBack { .. } => FaultKind::PutBack,
         What::Choose { .. } => FaultKind::Choose,
         What::Hide { .. } => FaultKind::Hide,
         What::Direct { direction: Direction::Push, .. } => FaultKind::PushOnly,
         What::Direct { direction: Direction::Pull, .. } => FaultKind::PullOnly,
         What::Direct { direction: Direction::Both, .. }
+        | What::KeepCopy { .. }
         | What::Put { .. }
         | What::Set { .. }
         | What::Delete { .. }

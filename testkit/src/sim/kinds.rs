@@ -126,6 +126,8 @@ fault_kinds! {
     Choose = "choose", 10;
     /// Some collections may not be seen for a while.
     Hide = "hide", 6;
+    /// An older copy of a device's files takes their place.
+    PutBack = "put-back", 5;
 }
 
 impl FaultKind {

@@ -59,6 +59,7 @@ mod builder;
 mod client;
 mod collections;
 mod connection;
+mod copies;
 pub mod diagram;
 mod directions;
 mod disk;

@@ -177,6 +177,10 @@ pub enum What {
     Clone { from: usize, to: usize },
     /// A device loses everything on it.
     Wipe { client: usize },
+    /// The files of a device are copied, and the copy is kept.
+    KeepCopy { client: usize },
+    /// The newest copy of a device's files takes the place of those that it has.
+    PutBack { client: usize },
     /// The app opens its replica anew with a direction; after that time again with both.
     Direct { client: usize, direction: Direction, millis: u64 },
     /// The app opens its replica anew and chooses the collections of a scope that it syncs; all of them with none.
@@ -290,6 +294,8 @@ macro_rules! whom {
             | What::RequestReset { client }
             | What::Clone { to: client, .. }
             | What::Wipe { client }
+            | What::KeepCopy { client }
+            | What::PutBack { client }
             | What::Direct { client, .. }
             | What::Choose { client, .. }
             | What::Hide { client, .. } => Some(client),

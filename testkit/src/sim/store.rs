@@ -40,6 +40,7 @@ impl<D: Disks> Run<D> {
             shown: Default::default(),
             weather: Weather::default(),
             skew: 0,
+            copy: None,
             direction: (Direction::Both, 0),
             chosen: Default::default(),
             asked: Now(0),

@@ -45,6 +45,11 @@ pub(super) struct Story {
     pub(super) reached: Bits,
     /// Clients that it left while they showed it, with its scope or its collection, and what it descended from there.
     pub(super) left: BTreeMap<usize, Bits>,
+    /// What clients wrote that an older copy of their files does not hold.
+    rolled_back: BTreeMap<usize, Bits>,
+    /// A device holds an edit again that may have been settled since its files were copied: it cannot know what followed on
+    /// that edit.
+    pub(super) forked: bool,
     /// An edit that left with its scope was tried again: what it had been made on is not known on that device any more.
     pub(super) detached: bool,
     /// What the tombstones that were purged descend from, their deletions included.
@@ -88,9 +93,30 @@ impl Story {
         writes
     }
 
+    /// The copy of a client's files, which knows of the writes before that one, takes their place.
+    pub(super) fn roll_back(&mut self, client: usize, first: usize, restored: bool) {
+        let mut gone = Bits::default();
+        self.by(client).iter().filter(|n| *n >= first).for_each(|n| gone.insert(n));
+        let lost = if restored { gone.clone() } else { gone.without(&self.reached) };
+        self.ended.extend(&lost);
+        self.rolled_back.entry(client).or_default().extend(&gone);
+    }
+
+    /// The log is another one: what a device gave away, and does not have any more, may be lost.
+    pub(super) fn lose_log<'a>(&mut self, wiped: impl Iterator<Item = &'a usize>) {
+        for client in wiped {
+            self.ended.extend(&self.by(*client));
+        }
+        for (client, gone) in self.left.iter().chain(&self.rolled_back) {
+            self.ended.extend(&self.by(*client).common(gone));
+        }
+    }
+
     /// Whether a write of a client left its device once: what it has of it since comes from the server.
     pub(super) fn has_left(&self, client: usize, write: usize) -> bool {
-        self.left.get(&client).is_some_and(|left| left.contains(write))
+        let of =
+            |gone: &BTreeMap<usize, Bits>| gone.get(&client).is_some_and(|g| g.contains(write));
+        of(&self.left) || of(&self.rolled_back)
     }
 
     /// The first of `older` that neither belongs to `newer` nor ended otherwise.
@@ -189,4 +215,25 @@ impl Story {
 
 fn erasures_known(node: &Node, erasures: &Bits) -> bool {
     erasures.is_subset(&node.writes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_that_is_put_back_ends_what_was_written_after_it_and_reached_no_server() {
+        let mut story = Story::default();
+        for client in [0, 0, 1, 0] {
+            story.writes.push(Write { client, device: 0, deletes: false });
+            story.known.push(Bits::default());
+        }
+        story.reached.insert(1);
+        story.roll_back(0, 1, false);
+        assert_eq!(story.ended.iter().collect::<Vec<_>>(), [3]);
+        assert!(story.has_left(0, 1) && !story.has_left(0, 0) && !story.has_left(1, 2));
+        // A restore takes what reached the server, and the device does not have it any more.
+        story.lose_log([].iter());
+        assert_eq!(story.ended.iter().collect::<Vec<_>>(), [1, 3]);
+    }
 }
