@@ -293,6 +293,9 @@ impl<D: Disks> Run<D> {
                 self.fact(&Fact::ServerClockSet);
             }
             What::Purge { scope, percent } => self.purge(*scope, *percent),
+            What::Stranger { messages, requests, salt } => {
+                self.let_in_stranger(*messages, *requests, *salt);
+            }
             _ => {}
         }
     }

@@ -10,6 +10,7 @@ use sync_core::storage::Durability;
 
 use super::disk::Disks;
 use super::fact::{Cause, Fact};
+use super::history::key_of;
 use super::plan::What;
 use super::queue::Event;
 use super::run::{Run, collection};
@@ -17,7 +18,7 @@ use crate::search::SplitMix64;
 use crate::world::Refuse;
 
 /// The collections that no server resolves.
-const NAMES: [&str; 3] = ["notes", "tasks", "tags"];
+pub(super) const NAMES: [&str; 3] = ["notes", "tasks", "tags"];
 
 fn some(rng: &mut SplitMix64) -> Vec<usize> {
     (0..4).filter(|_| rng.percent(50)).collect()
@@ -188,8 +189,10 @@ impl<D: Disks> Run<D> {
     ) {
         let Verdicts::Decided { verdicts, .. } = verdicts else { return };
         for (verdict, change) in verdicts.iter_mut().zip(&batch.changes) {
-            verdict.current =
-                verdict.current.take().filter(|_| visible.includes(&change.collection));
+            if !visible.includes(&change.collection) && verdict.current.take().is_some() {
+                let key = key_of(&batch.scope, change);
+                self.fact(&Fact::Withheld { client, key });
+            }
         }
         let told = verdicts.iter().zip(&batch.changes).filter(|(v, _)| v.current.is_some());
         let told = told.map(|(_, change)| change.collection.clone()).collect();

@@ -15,6 +15,7 @@ use super::fact::Fact;
 use super::plan::Refusal;
 use super::queue::Event;
 use super::run::{Run, failure};
+use super::stranger::STRANGER;
 use super::trace::Mark;
 use super::weather::LinkKind;
 use super::wire::{Down, Up};
@@ -63,6 +64,9 @@ impl<D: Disks> Run<D> {
     pub(super) fn client_loses(&mut self, link: u64) {
         let Some(info) = self.links.get_mut(&link) else { return };
         let (client, ticket) = (info.client, info.ticket);
+        if client == STRANGER {
+            return self.stranger_loses(link);
+        }
         if !std::mem::replace(&mut info.is_open, false) {
             return;
         }
@@ -292,7 +296,8 @@ impl<D: Disks> Run<D> {
         let payloads = process.kept.len();
         let requests = process.connection.as_ref().map_or(0, |c| c.asked.len() + c.live.len());
         let outbox = self.outbox(client);
-        let documents = (self.followed(client).len() * self.setting.documents) as u64;
+        // A stranger writes one of its own, which may be offered again after a restore.
+        let documents = (self.followed(client).len() * (self.setting.documents + 1)) as u64;
         self.fact(&Fact::Counted { client, payloads, requests, outbox, documents });
     }
 }

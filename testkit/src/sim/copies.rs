@@ -82,7 +82,9 @@ impl History {
         for (key, story) in self.stories_mut() {
             let first = writes.get(key).copied().unwrap_or_default();
             story.roll_back(client, first, restored);
-            story.forked |= unsettled.contains(key);
+            if unsettled.contains(key) {
+                story.fork();
+            }
         }
         self.show_all(client, shown);
         self.set_units(client, units);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sync_core::engine::Direction;
 use sync_core::model::{
     Checkpoint, Chunk, Collection, DocumentKey, DocumentState, LocalSeq, LogEntry, PushBatch,
-    Rejection, Revision, Scope, Verdicts,
+    Rejection, ResetReason, Revision, Scope, Verdicts,
 };
 use sync_core::replica::record::Record;
 use sync_core::server::record::{ServerRow, ServerScope};
@@ -139,6 +139,20 @@ pub enum Fact {
     },
     /// The server was restored from a backup.
     Restored,
+    /// The server begins a new life of a log.
+    Began {
+        /// The scope.
+        scope: Scope,
+    },
+    /// A client gives up its position because the server says so.
+    Reset {
+        /// The client.
+        client: usize,
+        /// The scope.
+        scope: Scope,
+        /// Why.
+        reason: ResetReason,
+    },
     /// The server's clock was set, or another server's clock counts.
     ServerClockSet,
     /// A device was copied onto another one.
@@ -245,6 +259,13 @@ pub enum Fact {
         told: BTreeSet<Collection>,
         /// The chunk, if it is one.
         chunk: Option<Arc<Chunk>>,
+    },
+    /// A verdict does not tell a client the server's state, because the client may not see it any more.
+    Withheld {
+        /// The client.
+        client: usize,
+        /// The document.
+        key: DocumentKey,
     },
     /// A client chooses the collections that it syncs; all of them with none.
     Chose {

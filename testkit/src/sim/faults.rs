@@ -9,6 +9,7 @@ use super::copies;
 use super::directions;
 use super::kinds::FaultKind;
 use super::plan::{Action, Plan, Refusal, Setting, What};
+use super::stranger;
 use crate::search::SplitMix64;
 
 /// Which faults the runs of a simulation have.
@@ -298,6 +299,7 @@ impl FaultKind {
             Self::RequestReset => What::RequestReset { client },
             Self::Clone => What::Clone { from: client, to: client + 1 },
             Self::Wipe => What::Wipe { client },
+            Self::Stranger => stranger::happen(rng),
             Self::PutBack => What::PutBack { client },
             Self::Choose => collections::choose(rng, client),
             Self::Hide => collections::hide(rng, client, millis),

@@ -35,6 +35,7 @@ impl<D: Disks> Run<D> {
             return;
         }
         self.end_directions();
+        self.check_stranger();
         if self.is_any_partial() {
             if !self.come_to_rest(plan, "of replicas that sync some collections") {
                 return;

@@ -33,6 +33,8 @@ pub struct History {
     pub(super) server_clock_set: bool,
     /// What each client chose of a scope; all collections where nothing is said.
     chosen: BTreeMap<(usize, Scope), BTreeSet<Collection>>,
+    /// Documents of which a verdict did not tell a client the server's state.
+    pub(super) withheld: BTreeSet<(usize, DocumentKey)>,
     /// The newest copy of each device's files.
     pub(super) copies: BTreeMap<usize, Copied>,
     /// Clients whose files were put back from a copy.
@@ -202,6 +204,9 @@ impl History {
                 };
                 let chosen: Vec<_> = self.chosen.iter().filter_map(of).collect();
                 self.chosen.extend(chosen);
+            }
+            Fact::Withheld { client, key } => {
+                self.withheld.insert((*client, key.clone()));
             }
             Fact::Copied { client, unsettled } => self.note_copy(*client, unsettled.clone()),
             Fact::PutBack { client } => self.note_put_back(*client),

@@ -52,6 +52,7 @@ pub(super) fn kind_of(what: &What) -> Option<FaultKind> {
         What::RequestReset { .. } => FaultKind::RequestReset,
         What::Clone { .. } => FaultKind::Clone,
         What::Wipe { .. } => FaultKind::Wipe,
+        What::Stranger { .. } => FaultKind::Stranger,
         What::PutBack { .. } => FaultKind::PutBack,
         What::Choose { .. } => FaultKind::Choose,
         What::Hide { .. } => FaultKind::Hide,

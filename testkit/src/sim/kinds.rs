@@ -128,6 +128,8 @@ fault_kinds! {
     Hide = "hide", 6;
     /// An older copy of a device's files takes their place.
     PutBack = "put-back", 5;
+    /// A client that is none of the others breaks the protocol.
+    Stranger = "stranger", 40;
 }
 
 impl FaultKind {
@@ -145,6 +147,7 @@ impl FaultKind {
                 | Self::SecondServer
                 | Self::Purge
                 | Self::Isolate
+                | Self::Stranger
         )
     }
 }

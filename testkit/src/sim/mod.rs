@@ -85,6 +85,7 @@ mod server;
 mod shrink;
 mod store;
 mod story;
+mod stranger;
 mod trace;
 mod units;
 mod weather;

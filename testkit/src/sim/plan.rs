@@ -177,6 +177,8 @@ pub enum What {
     Clone { from: usize, to: usize },
     /// A device loses everything on it.
     Wipe { client: usize },
+    /// A client that is none of the others, and breaks the protocol, sends some messages.
+    Stranger { messages: u8, requests: bool, salt: u64 },
     /// The files of a device are copied, and the copy is kept.
     KeepCopy { client: usize },
     /// The newest copy of a device's files takes the place of those that it has.
@@ -299,7 +301,8 @@ macro_rules! whom {
             | What::Direct { client, .. }
             | What::Choose { client, .. }
             | What::Hide { client, .. } => Some(client),
-            What::Partition { .. }
+            What::Stranger { .. }
+            | What::Partition { .. }
             | What::RestartServer { .. }
             | What::ServerDiskErrors { .. }
             | What::Backup

@@ -96,6 +96,12 @@ pub(super) enum Event {
     EndHidden {
         client: usize,
     },
+    /// A stranger says something.
+    Stranger {
+        link: u64,
+        n: u32,
+        salt: u64,
+    },
     /// A link is cut by a flapping network.
     Cut {
         client: usize,

@@ -134,6 +134,7 @@ impl<D: Disks> Run<D> {
         from: Epoch,
         cut: Seq,
     ) -> Result<ServerScope> {
+        self.fact(&Fact::Began { scope: scope.clone() });
         let fresh = self.server.fresh_epoch();
         self.on_server(Durability::Power, |rows| ops::begin_epoch(rows, scope, from, cut, fresh))
     }

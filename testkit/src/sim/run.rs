@@ -18,6 +18,7 @@ use super::oracles::{Oracle, PROGRESS};
 use super::plan::{Plan, Setting};
 use super::queue::{Event, Queue};
 use super::server::ServerSide;
+use super::stranger::{STRANGER, Stranger};
 use super::trace::{Mark, Moment, Trace};
 use super::weather::{Fate, LinkKind, Way};
 use super::wire::{Down, Link, Up};
@@ -73,6 +74,7 @@ pub(super) struct Run<D: Disks> {
     pub(super) queue: Queue,
     pub(super) clients: Vec<Client<D::Replica>>,
     pub(super) server: ServerSide<D::Server>,
+    pub(super) stranger: Stranger,
     pub(super) links: BTreeMap<u64, Link>,
     pub(super) scopes: Vec<Scope>,
     pub(super) resolvers: Resolvers,
@@ -122,6 +124,7 @@ impl<D: Disks> Run<D> {
             queue: Queue::default(),
             clients: Vec::new(),
             server,
+            stranger: Stranger::default(),
             links: BTreeMap::new(),
             scopes,
             resolvers,
@@ -212,6 +215,7 @@ impl<D: Disks> Run<D> {
             Event::Again { client, process } => self.run_again(client, process),
             Event::EndDirection { client } => self.end_direction(client),
             Event::EndHidden { client } => self.end_hidden(client),
+            Event::Stranger { link, n, salt } => self.stranger_speaks(link, n, salt),
             Event::Cut { client } => self.cut(client),
         }
     }
@@ -243,6 +247,7 @@ impl<D: Disks> Run<D> {
             | Event::EndDirection { client }
             | Event::EndHidden { client }
             | Event::Cut { client } => *client as u64,
+            Event::Stranger { salt, .. } => *salt,
             Event::StartServer => 1,
         };
         let kind = std::mem::discriminant(event);
@@ -280,6 +285,9 @@ impl<D: Disks> Run<D> {
     pub(super) fn send_down(&mut self, link: u64, stream: u32, message: Down) {
         let Some(info) = self.links.get(&link) else { return };
         let client = info.client;
+        if client == STRANGER {
+            return self.stranger_hears(link, stream, &message);
+        }
         // What answers a link that is gone, nobody asked for.
         self.talk += u64::from(info.is_open && !message.is_heartbeat());
         let fate = self.fate(link, client, Way::Down, message.is_answer());

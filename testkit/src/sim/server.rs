@@ -17,6 +17,7 @@ use super::disk::Disks;
 use super::plan::Refusal;
 use super::queue::Event;
 use super::run::{BEGINNING, Run, failure};
+use super::stranger::{STRANGER, stranger_id};
 use super::trace::Mark;
 use super::weather::LinkKind;
 use super::wire::{Down, Up};
@@ -271,7 +272,7 @@ impl<D: Disks> Run<D> {
 
     /// A request that stands for itself, as over HTTP.
     fn serve_alone(&mut self, link: u64, client: usize, stream: u32, message: Up) {
-        let replica = self.clients[client].replica;
+        let replica = self.clients.get(client).map_or(stranger_id(0), |c| c.replica);
         let answer = match message {
             Up::Hello { replica, scopes } => self.greet(client, replica, &scopes),
             Up::Live { scope, cursor } => {
@@ -313,7 +314,7 @@ impl<D: Disks> Run<D> {
             }
         }
         for (link, client, stream) in woken {
-            if !self.healing && self.chance(client, 7).percent(2) {
+            if !self.healing && client != STRANGER && self.chance(client, 7).percent(2) {
                 continue;
             }
             if let Some(open) = self.server.sessions.get_mut(&link) {

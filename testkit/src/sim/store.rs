@@ -187,6 +187,8 @@ impl<D: Disks> Run<D> {
             Output::Form { scope, limits } => self.form(client, scope, limits, &cx),
             Output::Reset { scope, reset } => {
                 self.mark(client + 1, Mark::Stored, || format!("reset {:?}", reset.reason));
+                let (reason, of) = (reset.reason, scope.clone());
+                self.fact(&Fact::Reset { client, scope: of, reason });
                 if reset.reason == ResetReason::DigestDiffers {
                     self.fact(&Fact::Differed { client, scope: scope.clone() });
                 }

@@ -102,6 +102,13 @@ impl Story {
         self.rolled_back.entry(client).or_default().extend(&gone);
     }
 
+    /// A device holds an edit again that may have been settled. If it is an erasure, it is another one under the identity that
+    /// the device takes: what was written knowing of the first does not know of it.
+    pub(super) fn fork(&mut self) {
+        self.forked = true;
+        self.doubled |= !self.erasures.is_empty();
+    }
+
     /// The log is another one: what a device gave away, and does not have any more, may be lost.
     pub(super) fn lose_log<'a>(&mut self, wiped: impl Iterator<Item = &'a usize>) {
         for client in wiped {

@@ -19,6 +19,7 @@ mod resurrection;
 mod scopes;
 mod sessions;
 mod stamps;
+mod stranger;
 mod whole;
 
 use std::fmt;
@@ -53,6 +54,9 @@ pub trait Oracle: fmt::Debug + Send {
     }
 }
 
+/// What a client that breaks the protocol brings about.
+pub(super) const STRANGER: &str = "stranger";
+
 /// The names of what the simulation itself demands when it has healed.
 pub(super) const PROGRESS: &str = "progress";
 pub(super) const SILENCE: &str = "silence";
@@ -72,6 +76,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(checkpoint::Checkpoints),
         Box::new(stamps::Stamps),
         Box::new(scopes::Scopes),
+        Box::new(stranger::Stranger),
         Box::new(collections::Collections),
         Box::new(directions::Directions::default()),
         Box::new(bounded::Bounded::default()),
