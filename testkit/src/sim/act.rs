@@ -30,6 +30,7 @@ impl<D: Disks> Run<D> {
         let client = what.client().map(|c| c % count);
         if let Some(kind) = kind_of(what) {
             self.cover(kind, client);
+            self.note_trouble(client, what);
             self.tally.faults += 1;
             let lane = client.map_or(0, |c| c + 1);
             self.mark(lane, Mark::Fault, || describe(what));
@@ -234,10 +235,14 @@ impl<D: Disks> Run<D> {
             What::SlowDisk { millis, by, .. } => {
                 self.clients[client].slow_disk = (until(millis), *by)
             }
-            What::Jump { to, .. } => self.clients[client].skew = *to,
+            What::Jump { to, .. } => {
+                self.clients[client].skew = *to;
+                self.fact(&Fact::ClockSet { client });
+            }
             What::Freeze { millis, .. } => {
                 let shows = self.clock_of(client).0;
                 self.clients[client].frozen = Some((shows, until(millis)));
+                self.fact(&Fact::ClockSet { client });
             }
             What::Refuse { millis, how, .. } => {
                 self.server.refusals.insert(client, (until(millis), *how));
@@ -250,6 +255,9 @@ impl<D: Disks> Run<D> {
             What::RequestReset { .. } => self.request_reset(client),
             What::Clone { from, .. } => self.clone_device(from % self.clients.len(), client),
             What::Wipe { .. } => self.wipe(client),
+            What::Rate { millis, rate, .. } => {
+                self.clients[client].rate.set(until(millis), *rate);
+            }
             What::KeepCopy { .. } => self.keep_copy(client),
             What::PutBack { .. } => self.put_back(client),
             What::Choose { scope, collections, .. } => {

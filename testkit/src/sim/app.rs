@@ -59,7 +59,8 @@ impl<D: Disks> Run<D> {
                 Some(after) => self.clients[client].shown.insert(key.clone(), after.clone()),
                 None => self.clients[client].shown.remove(&key),
             };
-            self.fact(&Fact::Wrote { client, key, before, after, unit });
+            let at = self.now;
+            self.fact(&Fact::Wrote { client, key, before, after, unit, at });
         }
         if let Some((millis, power, salt)) = self.clients[client].doomed.take() {
             self.stop(client, power, salt);

@@ -19,6 +19,7 @@ use super::Phase;
 use super::disk::Disks;
 use super::fact::Fact;
 use super::queue::Event;
+use super::rates::Rate;
 use super::run::{Run, failure};
 use super::trace::Mark;
 use super::weather::Weather;
@@ -80,6 +81,7 @@ pub(super) struct Client<R> {
     pub(super) identities: u64,
     pub(super) shown: BTreeMap<DocumentKey, DocumentState>,
     pub(super) weather: Weather,
+    pub(super) rate: Rate,
     pub(super) skew: i64,
     /// A copy of the device's files, and what it shows.
     pub(super) copy: Option<(R, BTreeMap<DocumentKey, DocumentState>)>,
@@ -92,6 +94,10 @@ pub(super) struct Client<R> {
     /// The clock stands still: what it shows, and until when.
     pub(super) frozen: Option<(u64, u64)>,
     pub(super) paused_until: u64,
+    /// Until when something is wrong with it.
+    pub(super) troubled_until: u64,
+    /// Until when its link was slow.
+    pub(super) slow_until: u64,
     pub(super) disk_busy: u64,
     pub(super) slow_disk: (u64, u64),
     /// The process dies after its next commit: for how long, and how.
@@ -212,6 +218,10 @@ impl<D: Disks> Run<D> {
         let Some(running) = self.clients[client].process.as_mut() else { return };
         if running.number == process && running.ticks_at.is_some_and(|at| at <= now) {
             running.ticks_at = None;
+            let now = Now(now - running.started);
+            if running.engine.is_overdue(now) {
+                self.note_transfer(client);
+            }
             self.input(client, Input::Tick);
         }
     }

@@ -132,9 +132,14 @@ impl<D: Disks> Run<D> {
         if self.defer(client, Event::GivesUp { client, process, link, stream }).is_none() {
             return;
         }
+        let is_slow = self.clients[client].rate.is_busy(self.now);
         let Some(running) = self.clients[client].process.as_mut() else { return };
         let connection = running.connection.as_mut().filter(|c| c.link == link);
         let Some(connection) = connection.filter(|_| running.number == process) else { return };
+        if is_slow && connection.asked.contains_key(&stream) {
+            // Its time counts from when its last byte moved.
+            return self.watch_request(client, link, stream, ANSWER);
+        }
         if let Some(asked) = connection.asked.remove(&stream) {
             let late = failure(ErrorKind::Timeout, Retry::Reconnect);
             return self.answer(client, asked, Down::Failed(late));

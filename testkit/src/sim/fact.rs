@@ -49,6 +49,8 @@ pub enum Fact {
         after: Option<DocumentState>,
         /// The local transaction.
         unit: LocalSeq,
+        /// When, in milliseconds since the beginning.
+        at: u64,
     },
     /// A client shows another state of a document than before, and the app did not write it.
     Changed {
@@ -161,6 +163,11 @@ pub enum Fact {
         from: usize,
         /// Onto which.
         to: usize,
+    },
+    /// A client's clock was set, or stands still.
+    ClockSet {
+        /// The client.
+        client: usize,
     },
     /// The files of a device were copied.
     Copied {

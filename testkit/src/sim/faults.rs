@@ -9,6 +9,7 @@ use super::copies;
 use super::directions;
 use super::kinds::FaultKind;
 use super::plan::{Action, Plan, Refusal, Setting, What};
+use super::rates;
 use super::stranger;
 use crate::search::SplitMix64;
 
@@ -299,6 +300,7 @@ impl FaultKind {
             Self::RequestReset => What::RequestReset { client },
             Self::Clone => What::Clone { from: client, to: client + 1 },
             Self::Wipe => What::Wipe { client },
+            Self::Rate => rates::happen(rng, client, long * 2),
             Self::Stranger => stranger::happen(rng),
             Self::PutBack => What::PutBack { client },
             Self::Choose => collections::choose(rng, client),

@@ -39,6 +39,8 @@ pub struct History {
     pub(super) copies: BTreeMap<usize, Copied>,
     /// Clients whose files were put back from a copy.
     pub(super) put_back: BTreeSet<usize>,
+    /// Whether conflicts are decided by the author's stamps.
+    pub(super) later_wins: bool,
     /// Two devices had one identity.
     pub(super) cloned: bool,
     /// Two clones made one revision of two states: nothing tells them apart any more.
@@ -148,8 +150,8 @@ impl History {
     /// Takes note of a fact that the oracles have looked at.
     pub(super) fn note(&mut self, fact: &Fact) {
         match fact {
-            Fact::Wrote { client, key, before, after, unit } => {
-                self.note_write(*client, key, before.as_ref(), after.as_ref(), *unit);
+            Fact::Wrote { client, key, before, after, unit, at } => {
+                self.note_write(*client, key, before.as_ref(), after.as_ref(), (*unit, *at));
             }
             Fact::Changed { client, key, before, after, cause } => {
                 self.note_change(*client, key, before.as_ref(), after.as_ref(), cause);
@@ -262,7 +264,7 @@ impl History {
         key: &DocumentKey,
         before: Option<&DocumentState>,
         after: Option<&DocumentState>,
-        unit: LocalSeq,
+        (unit, at): (LocalSeq, u64),
     ) {
         self.writes += 1;
         let (cloned, device) = (self.may_collide(client), self.device(client));
@@ -270,7 +272,7 @@ impl History {
         let mut writes = story.of(before);
         writes.insert(story.writes.len());
         let deletes = after.is_none_or(DocumentState::is_deleted);
-        story.writes.push(Write { client, device, deletes });
+        story.writes.push(Write { client, device, deletes, at });
         if after.is_some_and(DocumentState::is_erasure) {
             story.erasures.insert(story.known.len());
         }

@@ -52,6 +52,7 @@ pub(super) fn kind_of(what: &What) -> Option<FaultKind> {
         What::RequestReset { .. } => FaultKind::RequestReset,
         What::Clone { .. } => FaultKind::Clone,
         What::Wipe { .. } => FaultKind::Wipe,
+        What::Rate { .. } => FaultKind::Rate,
         What::Stranger { .. } => FaultKind::Stranger,
         What::PutBack { .. } => FaultKind::PutBack,
         What::Choose { .. } => FaultKind::Choose,
@@ -89,6 +90,7 @@ pub(super) fn describe(what: &What) -> String {
         | What::OtherServer { millis }
         | What::Refuse { millis, .. }
         | What::Revoke { millis, .. }
+        | What::Rate { millis, .. }
         | What::Hide { millis, .. }
         | What::Direct { millis, .. } => *millis,
         _ => return name.to_owned(),

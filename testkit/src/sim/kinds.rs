@@ -128,6 +128,8 @@ fault_kinds! {
     Hide = "hide", 6;
     /// An older copy of a device's files takes their place.
     PutBack = "put-back", 5;
+    /// The link is slow, in bytes per second.
+    Rate = "rate", 8;
     /// A client that is none of the others breaks the protocol.
     Stranger = "stranger", 40;
 }

@@ -76,6 +76,11 @@ pub enum Decider {
 }
 
 impl Decider {
+    /// Whether the later edit wins.
+    pub(super) fn is_last_write_wins(&self) -> bool {
+        matches!(self, Self::Kind(ResolverKind::LastWriteWins))
+    }
+
     /// The resolver, as far as the plan alone tells: for one that was given, last-write-wins.
     pub(super) fn known(&self) -> Arc<dyn ConflictResolver> {
         match self {
@@ -177,6 +182,8 @@ pub enum What {
     Clone { from: usize, to: usize },
     /// A device loses everything on it.
     Wipe { client: usize },
+    /// The link of a client carries that many bytes in a second.
+    Rate { client: usize, millis: u64, rate: u64 },
     /// A client that is none of the others, and breaks the protocol, sends some messages.
     Stranger { messages: u8, requests: bool, salt: u64 },
     /// The files of a device are copied, and the copy is kept.
@@ -296,6 +303,7 @@ macro_rules! whom {
             | What::RequestReset { client }
             | What::Clone { to: client, .. }
             | What::Wipe { client }
+            | What::Rate { client, .. }
             | What::KeepCopy { client }
             | What::PutBack { client }
             | What::Direct { client, .. }

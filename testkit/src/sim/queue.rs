@@ -96,6 +96,8 @@ pub(super) enum Event {
     EndHidden {
         client: usize,
     },
+    /// The edits that wait are looked at.
+    LookAtHealth,
     /// A stranger says something.
     Stranger {
         link: u64,

@@ -17,6 +17,7 @@ use super::history::History;
 use super::oracles::{Oracle, PROGRESS};
 use super::plan::{Plan, Setting};
 use super::queue::{Event, Queue};
+use super::rates::{size_down, size_up};
 use super::server::ServerSide;
 use super::stranger::{STRANGER, Stranger};
 use super::trace::{Mark, Moment, Trace};
@@ -154,6 +155,9 @@ impl<D: Disks> Run<D> {
         for client in 0..run.setting.clients {
             run.start(client);
         }
+        let own = run.options.resolver.is_some();
+        run.history.later_wins = !own && run.setting.resolver.is_last_write_wins();
+        run.queue.push(0, Event::LookAtHealth);
         run
     }
 
@@ -216,6 +220,7 @@ impl<D: Disks> Run<D> {
             Event::EndDirection { client } => self.end_direction(client),
             Event::EndHidden { client } => self.end_hidden(client),
             Event::Stranger { link, n, salt } => self.stranger_speaks(link, n, salt),
+            Event::LookAtHealth => self.look_at_health(),
             Event::Cut { client } => self.cut(client),
         }
     }
@@ -248,7 +253,7 @@ impl<D: Disks> Run<D> {
             | Event::EndHidden { client }
             | Event::Cut { client } => *client as u64,
             Event::Stranger { salt, .. } => *salt,
-            Event::StartServer => 1,
+            Event::StartServer | Event::LookAtHealth => 1,
         };
         let kind = std::mem::discriminant(event);
         let mut hasher = std::hash::DefaultHasher::new();
@@ -274,9 +279,11 @@ impl<D: Disks> Run<D> {
         let client = info.client;
         self.talk += u64::from(!message.is_heartbeat());
         let fate = self.fate(link, client, Way::Up, false);
+        let fate = self.throttle(client, Way::Up, size_up(&message), fate);
+        let between = message.is_heartbeat() && self.clients[client].rate.is_slow(self.now);
         let text = || message.tell();
         self.show_message(client, Way::Up, fate, text);
-        for at in self.arrivals(link, Way::Up, fate) {
+        for at in self.arrivals(link, Way::Up, fate, between) {
             let message = message.clone();
             self.queue.push(at, Event::Up { link, stream, message });
         }
@@ -291,17 +298,27 @@ impl<D: Disks> Run<D> {
         // What answers a link that is gone, nobody asked for.
         self.talk += u64::from(info.is_open && !message.is_heartbeat());
         let fate = self.fate(link, client, Way::Down, message.is_answer());
+        let fate = self.throttle(client, Way::Down, size_down(&message), fate);
+        let between = message.is_heartbeat() && self.clients[client].rate.is_slow(self.now);
         let text = || message.tell();
         self.show_message(client, Way::Down, fate, text);
-        for at in self.arrivals(link, Way::Down, fate) {
+        for at in self.arrivals(link, Way::Down, fate, between) {
             let message = message.clone();
             self.queue.push(at, Event::Down { link, stream, message });
         }
     }
 
     /// When a message with that fate arrives: twice if it is doubled, never if it is lost.
-    fn arrivals(&mut self, link: u64, way: Way, fate: Fate) -> impl Iterator<Item = u64> + use<D> {
+    fn arrivals(
+        &mut self,
+        link: u64,
+        way: Way,
+        fate: Fate,
+        between: bool,
+    ) -> impl Iterator<Item = u64> + use<D> {
         let (at, again) = match fate {
+            // A sign of life passes between the pieces of a large message.
+            Fate::Arrives { after, again } if between => (Some(self.now + after), again),
             Fate::Arrives { after, again } => {
                 (Some(self.in_order(link, way, self.now + after)), again)
             }
@@ -355,6 +372,7 @@ impl<D: Disks> Run<D> {
             true => LinkKind::Requests,
             false => LinkKind::Stream,
         };
+        self.clients[client].rate.begin_link();
         let link = Link { client, kind, ticket, is_open: true, arrives: [0; 2] };
         self.links.insert(self.last_link, link);
         self.last_link

@@ -17,6 +17,7 @@ use super::disk::Disks;
 use super::fact::{Cause, Fact};
 use super::history::key_of;
 use super::queue::Event;
+use super::rates::Rate;
 use super::run::{BEGINNING, Run};
 use super::trace::Mark;
 use super::weather::Weather;
@@ -39,6 +40,7 @@ impl<D: Disks> Run<D> {
             identities: 1,
             shown: Default::default(),
             weather: Weather::default(),
+            rate: Rate::default(),
             skew: 0,
             copy: None,
             direction: (Direction::Both, 0),
@@ -46,6 +48,8 @@ impl<D: Disks> Run<D> {
             asked: Now(0),
             frozen: None,
             paused_until: 0,
+            troubled_until: 0,
+            slow_until: 0,
             disk_busy: 0,
             slow_disk: (0, 0),
             doomed: None,

@@ -14,6 +14,8 @@ pub(super) struct Write {
     pub(super) device: usize,
     /// Whether it deleted the document.
     pub(super) deletes: bool,
+    /// When, in milliseconds since the beginning.
+    pub(super) at: u64,
 }
 
 /// A state, by the writes that it descends from.
@@ -117,6 +119,12 @@ impl Story {
         for (client, gone) in self.left.iter().chain(&self.rolled_back) {
             self.ended.extend(&self.by(*client).common(gone));
         }
+    }
+
+    /// The oldest write of a client that reached no server and did not end otherwise, and when it was made.
+    pub(super) fn oldest_unsettled(&self, client: usize) -> Option<(usize, u64)> {
+        let open = self.by(client).without(&self.reached).without(&self.ended);
+        open.first().map(|n| (n, self.writes[n].at))
     }
 
     /// Whether a write of a client left its device once: what it has of it since comes from the server.
@@ -232,7 +240,7 @@ mod tests {
     fn a_copy_that_is_put_back_ends_what_was_written_after_it_and_reached_no_server() {
         let mut story = Story::default();
         for client in [0, 0, 1, 0] {
-            story.writes.push(Write { client, device: 0, deletes: false });
+            story.writes.push(Write { client, device: 0, deletes: false, at: 0 });
             story.known.push(Bits::default());
         }
         story.reached.insert(1);

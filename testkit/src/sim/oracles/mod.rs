@@ -13,6 +13,7 @@ mod durable;
 mod erased;
 mod exactly_once;
 mod invented;
+mod later;
 mod lost;
 mod overwritten;
 mod resurrection;
@@ -59,6 +60,8 @@ pub(super) const STRANGER: &str = "stranger";
 
 /// The names of what the simulation itself demands when it has healed.
 pub(super) const PROGRESS: &str = "progress";
+/// No edit waits for ever.
+pub(super) const LOCKOUT: &str = "lockout";
 pub(super) const SILENCE: &str = "silence";
 pub(super) const CONSISTENCY: &str = "consistency";
 
@@ -84,6 +87,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(erased::Erased),
         Box::new(convergence::Convergence),
         Box::new(lost::Lost),
+        Box::new(later::Later::default()),
     ]
 }
 
@@ -91,5 +95,5 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
 #[must_use]
 pub fn names() -> Vec<&'static str> {
     let own = all().iter().map(|o| o.name()).collect::<Vec<_>>();
-    own.into_iter().chain([PROGRESS, SILENCE, CONSISTENCY]).collect()
+    own.into_iter().chain([PROGRESS, LOCKOUT, SILENCE, CONSISTENCY]).collect()
 }
