@@ -144,6 +144,10 @@ mutants! {
     DirectionIgnored = "direction-ignored";
     /// A chunk holds collections that the reader may not see.
     HiddenIsTold = "hidden-is-told";
+    /// A mark counts whoever has made it.
+    ForgedMarkBelieved = "forged-mark-believed";
+    /// An edit that wins a conflict counts as written then.
+    WinnerGrowsYounger = "winner-grows-younger";
     /// A stream that ended is not opened again (rxdb PR 4612).
     StreamNotReopened = "stream-not-reopened";
     /// Failures are tried again at once.
