@@ -17,7 +17,7 @@ use super::kind_of::{describe, kind_of};
 use super::plan::What;
 use super::queue::Event;
 use super::run::Run;
-use super::store::{ALL, identity};
+use super::store::ALL;
 use super::trace::Mark;
 use super::weather::Condition;
 use crate::cores::must;
@@ -354,33 +354,6 @@ impl<D: Disks> Run<D> {
             }
             self.start(client);
         }
-    }
-
-    fn clone_device(&mut self, from: usize, to: usize) {
-        if from == to || self.followed(from) != self.followed(to) {
-            return;
-        }
-        self.stop(to, false, 0);
-        let Some(core) = self.clients[from].core.as_mut() else { return };
-        let copy = must(self.disks.copy_replica(core), "a replica's store is copied");
-        self.set_core(to, copy);
-        self.clients[to].shown = self.clients[from].shown.clone();
-        self.clients[to].replica = self.clients[from].replica;
-        self.fact(&Fact::Wiped { client: to });
-        self.fact(&Fact::Cloned { from, to });
-        self.start(to);
-    }
-
-    fn wipe(&mut self, client: usize) {
-        self.stop(client, false, 0);
-        let core = must(self.disks.replica(), "the disks give a replica's store");
-        self.set_core(client, core);
-        self.clients[client].shown = BTreeMap::new();
-        self.clients[client].identities += 1;
-        self.clients[client].replica = identity(client, self.clients[client].identities);
-        self.fact(&Fact::Wiped { client });
-        self.initialise(client);
-        self.start(client);
     }
 
     fn restore(&mut self, is_announced: bool) {

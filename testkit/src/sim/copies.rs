@@ -1,4 +1,4 @@
-//! Devices whose files are put back from a copy.
+//! Devices that are copied, put back from a copy, and lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,6 +9,7 @@ use super::fact::Fact;
 use super::history::History;
 use super::plan::{Action, What};
 use super::run::Run;
+use super::store::identity;
 use super::units::Units;
 use crate::cores::must;
 use crate::search::SplitMix64;
@@ -50,6 +51,33 @@ impl<D: Disks> Run<D> {
         self.set_core(client, core);
         self.clients[client].shown = shown;
         self.fact(&Fact::PutBack { client });
+        self.start(client);
+    }
+
+    pub(super) fn clone_device(&mut self, from: usize, to: usize) {
+        if from == to || self.followed(from) != self.followed(to) {
+            return;
+        }
+        self.stop(to, false, 0);
+        let Some(core) = self.clients[from].core.as_mut() else { return };
+        let copy = must(self.disks.copy_replica(core), "a replica's store is copied");
+        self.set_core(to, copy);
+        self.clients[to].shown = self.clients[from].shown.clone();
+        self.clients[to].replica = self.clients[from].replica;
+        self.fact(&Fact::Wiped { client: to });
+        self.fact(&Fact::Cloned { from, to });
+        self.start(to);
+    }
+
+    pub(super) fn wipe(&mut self, client: usize) {
+        self.stop(client, false, 0);
+        let core = must(self.disks.replica(), "the disks give a replica's store");
+        self.set_core(client, core);
+        self.clients[client].shown = BTreeMap::new();
+        self.clients[client].identities += 1;
+        self.clients[client].replica = identity(client, self.clients[client].identities);
+        self.fact(&Fact::Wiped { client });
+        self.initialise(client);
         self.start(client);
     }
 }

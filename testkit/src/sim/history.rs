@@ -4,9 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sync_core::model::{
-    Collection, DocumentKey, DocumentState, LocalSeq, Scope, VerdictKind, Verdicts,
-};
+use sync_core::model::{Collection, DocumentKey, DocumentState, LocalSeq, Scope};
 use sync_core::resolver::Resolution;
 
 use super::bits::Bits;
@@ -26,7 +24,7 @@ pub struct History {
     /// Clients that lost everything, and how often.
     wiped: BTreeMap<usize, usize>,
     /// What the resolvers made within the step that is going on.
-    made: BTreeMap<DocumentKey, Bits>,
+    pub(super) made: BTreeMap<DocumentKey, Bits>,
     /// Positions of a life of the log may be doubted: a resolver may be asked about what it need not.
     pub(super) restored: bool,
     /// What the server's clock says may be earlier than what it said before.
@@ -143,7 +141,7 @@ impl History {
         };
     }
 
-    fn story_mut(&mut self, key: &DocumentKey) -> &mut Story {
+    pub(super) fn story_mut(&mut self, key: &DocumentKey) -> &mut Story {
         self.stories.entry(key.clone()).or_default()
     }
 
@@ -309,6 +307,11 @@ impl History {
         if *cause == Cause::Forgotten {
             story.left.entry(client).or_default().extend(&had);
         }
+        if let (Cause::Stamped, Some(before), Some(after)) = (cause, before, after) {
+            // What the server has taken in under the earlier identity, and others have replaced, is not known again.
+            let is_renamed = before.revision.replica != after.revision.replica;
+            story.forked |= is_renamed && !story.is_news(before);
+        }
         story.detached |= matches!(cause, Cause::Decided(_)) && story.left.contains_key(&client);
         match after {
             Some(after) if !story.knows(after) => {
@@ -347,34 +350,6 @@ impl History {
             }
         }
         self.show(client, key, after);
-    }
-
-    fn note_append(&mut self, fact: &Fact) {
-        let Fact::Appended { batch, held, verdicts, entries, .. } = fact else { return };
-        let Verdicts::Decided { verdicts, .. } = verdicts else { return };
-        for ((change, held), verdict) in batch.changes.iter().zip(held).zip(verdicts) {
-            let key = key_of(&batch.scope, change);
-            let asked = self.made.contains_key(&key);
-            let row = held.as_ref().map(|r| &r.state);
-            let story = self.story_mut(&key);
-            let (has, offered) = (story.of(row), story.of_revision(change.state.revision));
-            let entry = entries.iter().find(|e| {
-                (&e.collection, &e.id) == (&change.collection, &change.id) && e.seq == verdict.seq
-            });
-            match (&verdict.kind, entry) {
-                (VerdictKind::Accepted | VerdictKind::Merged, Some(entry)) => {
-                    let writes = if asked { has.union(&offered) } else { offered };
-                    story.name(&entry.state, &writes, row.filter(|_| asked));
-                    story.reached.extend(&writes);
-                }
-                (VerdictKind::Superseded, _)
-                    if row.map_or(change.state.is_deleted(), |r| r.body == change.state.body) =>
-                {
-                    story.ended.extend(&offered.without(&has));
-                }
-                _ => {}
-            }
-        }
     }
 
     /// What only that device had is gone with it.

@@ -54,6 +54,7 @@
 
 mod act;
 mod app;
+mod appended;
 mod bits;
 mod builder;
 mod client;
@@ -74,6 +75,7 @@ mod live;
 mod look;
 #[cfg(feature = "mutants")]
 pub mod mutants;
+mod network;
 pub mod oracles;
 mod plan;
 mod queue;
@@ -83,6 +85,7 @@ mod report;
 mod requests;
 mod run;
 mod scenario;
+mod seeds;
 mod server;
 mod shrink;
 mod store;
