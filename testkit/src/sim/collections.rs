@@ -80,6 +80,7 @@ impl<D: Disks> Run<D> {
                 continue;
             }
             let cx = self.context(client);
+            let in_flight = self.batch_keys(client, &scope);
             self.history.begin_step();
             let done = self.on_client(client, Durability::Power, |rows| {
                 ops::choose(rows, &cx, &scope, chosen.as_ref())
@@ -87,6 +88,9 @@ impl<D: Disks> Run<D> {
             let done = self.committed(client, done, BTreeSet::new(), true, &Cause::Forgotten);
             if done.is_err() {
                 return false;
+            }
+            if self.batch_of(client, &scope).is_none() {
+                self.fact(&Fact::Dissolved { keys: in_flight });
             }
             self.fact(&Fact::Chose { client, scope, collections: chosen });
         }

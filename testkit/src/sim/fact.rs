@@ -274,6 +274,12 @@ pub enum Fact {
         /// The document.
         key: DocumentKey,
     },
+    /// A batch in flight that held documents of a collection that leaves is given up: the others are pushed again under
+    /// another name, whether or not the server has taken them in.
+    Dissolved {
+        /// The documents of the batch.
+        keys: BTreeSet<DocumentKey>,
+    },
     /// A client chooses the collections that it syncs; all of them with none.
     Chose {
         /// The client.

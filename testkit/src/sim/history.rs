@@ -205,6 +205,9 @@ impl History {
                 let chosen: Vec<_> = self.chosen.iter().filter_map(of).collect();
                 self.chosen.extend(chosen);
             }
+            Fact::Dissolved { keys } => {
+                keys.iter().for_each(|key| self.story_mut(key).dissolved = true);
+            }
             Fact::Withheld { client, key } => {
                 self.withheld.insert((*client, key.clone()));
             }

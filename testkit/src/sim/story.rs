@@ -52,6 +52,8 @@ pub(super) struct Story {
     /// A device holds an edit again that may have been settled since its files were copied: it cannot know what followed on
     /// that edit.
     pub(super) forked: bool,
+    /// A batch that held it was given up and pushed again under another name: the server may have taken in both.
+    pub(super) dissolved: bool,
     /// An edit that left with its scope was tried again: what it had been made on is not known on that device any more.
     pub(super) detached: bool,
     /// What the tombstones that were purged descend from, their deletions included.

@@ -20,7 +20,7 @@ impl Oracle for Concurrent {
             return Ok(());
         }
         let story = history.story(&call.key);
-        if story.detached || story.forked {
+        if story.detached || story.forked || story.dissolved {
             return Ok(());
         }
         let local = history.asked(*client, &call.key, &call.local);
