@@ -144,7 +144,7 @@ mutants! {
     DirectionIgnored = "direction-ignored";
     /// A chunk holds collections that the reader may not see.
     HiddenIsTold = "hidden-is-told";
-    /// A mark counts whoever has made it.
+    /// A mark counts as proof without a valid signature.
     ForgedMarkBelieved = "forged-mark-believed";
     /// An edit that wins a conflict counts as written then.
     WinnerGrowsYounger = "winner-grows-younger";

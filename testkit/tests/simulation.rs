@@ -43,7 +43,8 @@ fn a_plan_that_is_named_holds() {
     assert!(failure.is_none(), "{}", failure.unwrap().violation);
 }
 
-/// Without deletions, lost devices and wrong clocks the document with the newest edit is known beforehand.
+/// Without deletions, lost devices and wrong clocks the document with the newest edit is known
+/// beforehand.
 #[test]
 fn the_later_write_wins() {
     use FaultKind::{Crash, Cut, Delay, Duplicate, Flap, LostAnswers, Offline, PowerLoss, Rate};

@@ -54,8 +54,8 @@ impl Checkpoint {
         self.includes(collection) && is_visible
     }
 
-    /// Whether the replica may see a collection that it could not see at an earlier position: what the position has passed of
-    /// it is pulled from the beginning.
+    /// Whether the replica may see a collection that it could not see at an earlier position: what
+    /// the position has passed of it is pulled from the beginning.
     #[must_use]
     pub fn sees_more_than(&self, before: &Self) -> bool {
         let Some(before) = &before.covered else { return false };

@@ -103,7 +103,8 @@ impl<D: Disks> Run<D> {
             || self.server.hidden.values().any(is_hidden)
     }
 
-    /// Each client at rest holds what the server holds of the collections that it syncs and may see.
+    /// Each client at rest holds what the server holds of the collections that it syncs and may
+    /// see.
     pub(super) fn compare_parts(&mut self) {
         for client in 0..self.clients.len() {
             for n in self.followed(client) {

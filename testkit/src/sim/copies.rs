@@ -101,7 +101,8 @@ impl History {
         self.copies.insert(client, copied);
     }
 
-    /// The writes that the device made after the copy are gone from it. Those that reached the server come from there.
+    /// The writes that the device made after the copy are gone from it. Those that reached the
+    /// server come from there.
     pub(super) fn note_put_back(&mut self, client: usize) {
         let Copied { shown, units, writes, unsettled } =
             self.copies.get(&client).cloned().unwrap_or_default();

@@ -267,15 +267,16 @@ pub enum Fact {
         /// The chunk, if it is one.
         chunk: Option<Arc<Chunk>>,
     },
-    /// A verdict does not tell a client the server's state, because the client may not see it any more.
+    /// A verdict does not tell a client the server's state, because the client may not see it any
+    /// more.
     Withheld {
         /// The client.
         client: usize,
         /// The document.
         key: DocumentKey,
     },
-    /// A batch in flight that held documents of a collection that leaves is given up: the others are pushed again under
-    /// another name, whether or not the server has taken them in.
+    /// A batch in flight that held documents of a collection that leaves is given up: the others
+    /// are pushed again under another name, whether or not the server has taken them in.
     Dissolved {
         /// The documents of the batch.
         keys: BTreeSet<DocumentKey>,

@@ -152,7 +152,8 @@ impl<D: Disks> Run<D> {
             let head = held.map_or(Seq(0), |(head, _)| head);
             let epochs = row.checkpoint.epoch.zip(held.map(|(_, epoch)| epoch));
             let direction = self.clients[client].direction.0;
-            // A replica that only pushes hears of a restore with its next connection, or its next push.
+            // A replica that only pushes hears of a restore with its next connection, or its next
+            // push.
             if direction.pulls() && epochs.is_some_and(|(stands_in, is)| stands_in != is) {
                 return Some(format!(
                     "client {client} has not heard in {scope} that the server was restored"

@@ -6,24 +6,24 @@ use super::plan::What;
 use super::queue::Event;
 use super::run::Run;
 
-/// How long an edit may take after the last fault: requests time out after a minute, delays grow to half a minute, and an
-/// app that was refused waits before it tries again.
+/// How long an edit may take after the last fault: requests time out after a minute, delays grow to
+/// half a minute, and an app that was refused waits before it tries again.
 const BOUND: u64 = 180_000;
 /// How much longer on a link of few bytes a second.
 const SLOWLY: u64 = 120_000;
 /// How often one looks.
 const EVERY: u64 = 5_000;
 
-/// With whom something is wrong.
+/// Which clients an action troubles.
 enum Trouble {
-    Nobody,
+    Nothing,
     /// The client that the action concerns, for so long.
     Client(u64),
     /// All clients, for so long.
     All(u64),
 }
 
-/// What an action does to whom. Clocks that are wrong, and strangers, keep no edit from its end.
+/// Which clients an action troubles, and for how long. Clocks that are wrong, and strangers, keep no edit from its end.
 fn trouble(what: &What) -> Trouble {
     match what {
         What::BadNetwork { millis, .. }
@@ -56,7 +56,7 @@ fn trouble(what: &What) -> Trouble {
         What::ServerDiskErrors { .. } => Trouble::All(60_000),
         // The device that was copied takes a new identity, as the copy does.
         What::Restore | What::RestoreSilently | What::Clone { .. } => Trouble::All(0),
-        _ => Trouble::Nobody,
+        _ => Trouble::Nothing,
     }
 }
 
@@ -64,7 +64,7 @@ impl<D: Disks> Run<D> {
     pub(super) fn note_trouble(&mut self, client: Option<usize>, what: &What) {
         let now = self.now;
         match trouble(what) {
-            Trouble::Nobody => {}
+            Trouble::Nothing => {}
             Trouble::Client(millis) => {
                 if let Some(client) = client {
                     let until = &mut self.clients[client].troubled_until;

@@ -311,7 +311,8 @@ impl History {
             story.left.entry(client).or_default().extend(&had);
         }
         if let (Cause::Stamped, Some(before), Some(after)) = (cause, before, after) {
-            // What the server has taken in under the earlier identity, and others have replaced, is not known again.
+            // What the server has taken in under the earlier identity, and others have replaced, is
+            // not known again.
             let is_renamed = before.revision.replica != after.revision.replica;
             story.forked |= is_renamed && !story.is_news(before);
         }

@@ -21,7 +21,8 @@ macro_rules! fault_kinds {
                 match self { $(Self::$name => $text,)* }
             }
 
-            /// How often it happens to each client in an hour, or to the server, where a run has it.
+            /// How often it happens to each client in an hour, or to the server, where a run has
+            /// it.
             pub(super) fn per_hour(self) -> u64 {
                 match self { $(Self::$name => $per_hour,)* }
             }

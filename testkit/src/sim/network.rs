@@ -90,7 +90,8 @@ impl<D: Disks> Run<D> {
         *newest
     }
 
-    /// Both sides find the link broken; what is on its way to the server may still arrive before it notices.
+    /// Both sides find the link broken; what is on its way to the server may still arrive before it
+    /// notices.
     pub(super) fn break_link(&mut self, link: u64, after: u64) {
         self.queue.push(self.now + after, Event::ClientLoses { link });
         let up = self.links.get(&link).map_or(0, |l| l.arrives[Way::Up as usize]);

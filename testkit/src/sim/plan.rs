@@ -192,7 +192,8 @@ pub enum What {
     PutBack { client: usize },
     /// The app opens its replica anew with a direction; after that time again with both.
     Direct { client: usize, direction: Direction, millis: u64 },
-    /// The app opens its replica anew and chooses the collections of a scope that it syncs; all of them with none.
+    /// The app opens its replica anew and chooses the collections of a scope that it syncs; all of
+    /// them with none.
     Choose { client: usize, scope: usize, collections: Option<Vec<usize>> },
     /// A client may not see some collections of a scope for a while.
     Hide { client: usize, scope: usize, collections: Vec<usize>, millis: u64 },

@@ -130,7 +130,8 @@ impl<D: Disks> Run<D> {
         Fate::Arrives { after: after + wait, again }
     }
 
-    /// Before a request counts as overdue the engine hears what has moved on its link, as the driver tells it.
+    /// Before a request counts as overdue the engine hears what has moved on its link, as the
+    /// driver tells it.
     pub(super) fn note_transfer(&mut self, client: usize) {
         let (now, rate) = (self.now, &mut self.clients[client].rate);
         let [up, down] = &mut rate.lanes;

@@ -4,7 +4,8 @@ use super::Simulation;
 use super::plan::{Decider, Plan, Setting};
 use crate::search::{ResolverKind, SplitMix64};
 
-/// What a way with a limit takes: fewer documents than a batch may hold, and none that is written long.
+/// What a way with a limit takes: fewer documents than a batch may hold, and none that is written
+/// long.
 const BODY_LIMIT: usize = 400;
 
 impl Simulation {

@@ -35,26 +35,29 @@ pub(super) struct Story {
     pub(super) known: Vec<Bits>,
     /// Writes that erased the document: what does not know of one has to go.
     pub(super) erasures: Bits,
-    /// A device was copied while there was an erasure: stamped anew under another identity the copy of one that had not
-    /// travelled is another erasure, of which nobody knew.
+    /// A device was copied while there was an erasure: stamped anew under another identity the copy
+    /// of one that had not travelled is another erasure, of which nobody knew.
     pub(super) doubled: bool,
-    /// Writes that ended: resolved away, refused, undone before anybody heard of them, deleted and purged, or gone with
-    /// their device.
+    /// Writes that ended: resolved away, refused, undone before anybody heard of them, deleted and
+    /// purged, or gone with their device.
     pub(super) ended: Bits,
     /// Writes that were in a batch.
     pub(super) travelled: Bits,
     /// Writes that were part of what the server held once.
     pub(super) reached: Bits,
-    /// Clients that it left while they showed it, with its scope or its collection, and what it descended from there.
+    /// Clients that it left while they showed it, with its scope or its collection, and what it
+    /// descended from there.
     pub(super) left: BTreeMap<usize, Bits>,
     /// What clients wrote that an older copy of their files does not hold.
     rolled_back: BTreeMap<usize, Bits>,
-    /// A device holds an edit again that may have been settled since its files were copied: it cannot know what followed on
-    /// that edit.
+    /// A device holds an edit again that may have been settled since its files were copied: it
+    /// cannot know what followed on that edit.
     pub(super) forked: bool,
-    /// A batch that held it was given up and pushed again under another name: the server may have taken in both.
+    /// A batch that held it was given up and pushed again under another name: the server may have
+    /// taken in both.
     pub(super) dissolved: bool,
-    /// An edit that left with its scope was tried again: what it had been made on is not known on that device any more.
+    /// An edit that left with its scope was tried again: what it had been made on is not known on
+    /// that device any more.
     pub(super) detached: bool,
     /// What the tombstones that were purged descend from, their deletions included.
     pub(super) purged: Vec<Bits>,
@@ -106,8 +109,9 @@ impl Story {
         self.rolled_back.entry(client).or_default().extend(&gone);
     }
 
-    /// A device holds an edit again that may have been settled. If it is an erasure, it is another one under the identity that
-    /// the device takes: what was written knowing of the first does not know of it.
+    /// A device holds an edit again that may have been settled. If it is an erasure, it is another
+    /// one under the identity that the device takes: what was written knowing of the first does not
+    /// know of it.
     pub(super) fn fork(&mut self) {
         self.forked = true;
         self.doubled |= !self.erasures.is_empty();
@@ -123,13 +127,15 @@ impl Story {
         }
     }
 
-    /// The oldest write of a client that reached no server and did not end otherwise, and when it was made.
+    /// The oldest write of a client that reached no server and did not end otherwise, and when it
+    /// was made.
     pub(super) fn oldest_unsettled(&self, client: usize) -> Option<(usize, u64)> {
         let open = self.by(client).without(&self.reached).without(&self.ended);
         open.first().map(|n| (n, self.writes[n].at))
     }
 
-    /// Whether a write of a client left its device once: what it has of it since comes from the server.
+    /// Whether a write of a client left its device once: what it has of it since comes from the
+    /// server.
     pub(super) fn has_left(&self, client: usize, write: usize) -> bool {
         let of =
             |gone: &BTreeMap<usize, Bits>| gone.get(&client).is_some_and(|g| g.contains(write));
@@ -171,8 +177,8 @@ impl Story {
         bodies(false).difference(&kept).cloned().collect()
     }
 
-    /// Whether a deletion met another one that the later state knows: two deletions are no conflict, and what was written
-    /// after seeing the other one may follow at once.
+    /// Whether a deletion met another one that the later state knows: two deletions are no
+    /// conflict, and what was written after seeing the other one may follow at once.
     pub(super) fn deletions_met(
         &self,
         before: Option<&DocumentState>,
@@ -183,7 +189,8 @@ impl Story {
             && self.writes.iter().enumerate().any(|(n, w)| w.deletes && news.contains(n))
     }
 
-    /// Whether a state goes on from a life of the document that was deleted and purged, without knowing of that.
+    /// Whether a state goes on from a life of the document that was deleted and purged, without
+    /// knowing of that.
     pub(super) fn goes_on_from_purged(&self, state: &DocumentState) -> bool {
         let writes = self.of(Some(state));
         self.purged.iter().any(|gone| {
@@ -197,7 +204,8 @@ impl Story {
         state.is_deleted() && self.purged.contains(&self.of(Some(state)))
     }
 
-    /// Gives a state its name. A replica that sets its clock back may use a name again that never left it.
+    /// Gives a state its name. A replica that sets its clock back may use a name again that never
+    /// left it.
     pub(super) fn name(
         &mut self,
         state: &DocumentState,

@@ -1,6 +1,7 @@
 //! A client that breaks the protocol: well-formed messages with made-up contents, in no order.
 //!
-//! It writes one document of its own. What it says of the log must change nothing for any other client.
+//! It writes one document of its own. What it says of the log must change nothing for any other
+//! client.
 
 use std::collections::BTreeSet;
 

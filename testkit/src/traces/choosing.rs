@@ -195,8 +195,9 @@ fn pull_seeing<C: Cores>(world: &mut World<C>, limits: Limits, names: Option<&[&
     panic!("the pull does not end");
 }
 
-/// The position passes what a replica may not see. When it may see that, it is filled in from the beginning: by name while
-/// it may see some collections, and by a full pull when it may see all. No digest can be compared for a part.
+/// The position passes what a replica may not see. When it may see that, it is filled in from the
+/// beginning: by name while it may see some collections, and by a full pull when it may see all. No
+/// digest can be compared for a part.
 pub fn a_collection_that_may_be_seen_is_filled_in<C: Cores>(cores: C) {
     let mut world = world(cores);
     world.choose(1, Some(&["notes", "tasks", "tags"]));

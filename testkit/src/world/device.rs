@@ -342,7 +342,8 @@ impl<C: Cores> World<C> {
         &mut self.devices[replica].core
     }
 
-    /// Positions only move forward within an epoch, but for a reset, and for what may be seen for the first time.
+    /// Positions only move forward within an epoch, but for a reset, and for what may be seen for
+    /// the first time.
     fn check_progress(&mut self, replica: usize) {
         let now = self.scope_row(replica).checkpoint;
         let seen = std::mem::replace(&mut self.devices[replica].seen, now.clone());

@@ -437,7 +437,8 @@ impl Engine {
         }
     }
 
-    /// The storage has given up a position: the chunk that is asked for does not fit there, and shows where it stands.
+    /// The storage has given up a position: the chunk that is asked for does not fit there, and
+    /// shows where it stands.
     pub(super) fn look_again(&mut self, scope: &Scope) {
         let live = self.goal.live;
         let Some(machine) = self.scopes.get_mut(scope) else { return };

@@ -208,7 +208,8 @@ enum PassedBy {
     Some,
 }
 
-/// Which collections the replica may see from this chunk on, and could not see before: they begin at the beginning.
+/// Which collections the replica may see from this chunk on, and could not see before: they begin
+/// at the beginning.
 fn passed_by(checkpoint: &Checkpoint, chunk: &Chunk) -> PassedBy {
     let none = PassedBy::These(BTreeSet::new());
     let Some(before) = checkpoint.covered.as_ref().filter(|_| checkpoint.position > Seq(0)) else {
@@ -220,7 +221,8 @@ fn passed_by(checkpoint: &Checkpoint, chunk: &Chunk) -> PassedBy {
         (None, None) => return PassedBy::Some,
     };
     let new: BTreeSet<Collection> = may_be_seen.difference(before).cloned().collect();
-    // A full pull has passed a part of them only, and concludes what is absent from all of its chunks.
+    // A full pull has passed a part of them only, and concludes what is absent from all of its
+    // chunks.
     if checkpoint.full_pull.is_some() && !new.is_empty() {
         PassedBy::Some
     } else {

@@ -27,8 +27,9 @@ impl Oracle for Erased {
             _ => return Ok(()),
         };
         let record = look.record(client, key);
-        // The log has lost a state and the server's clock was set back: an erasure may get an earlier stamp than one that its
-        // base knows of, and time alone orders the two. Named among the known holes.
+        // The log has lost a state and the server's clock was set back: an erasure may get an
+        // earlier stamp than one that its base knows of, and time alone orders the two. Named among
+        // the known holes.
         let base = record.as_ref().and_then(|r| r.edit()?.base.as_ref());
         let shown = record.as_ref().and_then(|r| r.current.as_ref());
         let is_older = base.is_some_and(|b| b.state.erased > DocumentState::erasure_of(shown));

@@ -1,5 +1,5 @@
-//! With the resolver for which the later write wins, and clocks that are right, a document that saw only puts ends with the one
-//! of the newest author's stamp.
+//! With the resolver for which the later write wins, and clocks that are right, a document that saw
+//! only puts ends with the one of the newest author's stamp.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,7 +41,8 @@ impl Oracle for Later {
                     }
                 }
             }
-            // What waits in the outbox gets another stamp when the client hears of the server's time.
+            // What waits in the outbox gets another stamp when the client hears of the server's
+            // time.
             Fact::Changed { key, after: Some(after), cause: Cause::Stamped, .. } => {
                 let body = after.body.as_ref().map(|b| b.as_str());
                 let put = body.and_then(|b| self.puts.get_mut(key)?.get_mut(b));

@@ -97,7 +97,8 @@ impl Oracle for Stamps {
                     let is_known = history.cloned || history.restored;
                     // What did not know of an erasure makes way for it, however new it is.
                     let erased = before.is_some_and(|b| b.erased < entry.state.erased);
-                    // The server bounds the stamps of a client that breaks the protocol, and does not put them in order.
+                    // The server bounds the stamps of a client that breaks the protocol, and does
+                    // not put them in order.
                     let breaks = is_stranger(batch.replica);
                     if !is_known && !erased && !breaks && !follows(before, Some(&entry.state)) {
                         return Err(format!(

@@ -1,4 +1,5 @@
-//! No message makes the server begin a new life of its log, or a replica give up its position, but proof of a restore.
+//! No message makes the server begin a new life of its log, or a replica give up its position, but
+//! proof of a restore.
 
 use sync_core::model::ResetReason;
 
