@@ -136,6 +136,16 @@ mutants! {
     PushRetriedByWriteOnly = "push-retried-by-write-only";
     /// A request outlives its link.
     RequestOutlivesLink = "request-outlives-link";
+    /// What a replica may see again is not pulled from the beginning.
+    WidenedNotFilled = "widened-not-filled";
+    /// A replica that only pulls pushes, and one that only pushes pulls.
+    DirectionIgnored = "direction-ignored";
+    /// A chunk holds collections that the reader may not see.
+    HiddenIsTold = "hidden-is-told";
+    /// A mark counts as proof without a valid signature.
+    ForgedMarkBelieved = "forged-mark-believed";
+    /// An edit that wins a conflict counts as written then.
+    WinnerGrowsYounger = "winner-grows-younger";
     /// A stream that ended is not opened again (rxdb PR 4612).
     StreamNotReopened = "stream-not-reopened";
     /// Failures are tried again at once.

@@ -89,6 +89,27 @@ fn crashes_power_failures_and_restarts_keep_what_was_acknowledged() {
 }
 
 #[test]
+fn a_device_that_is_put_back_has_what_reached_the_server() {
+    let scenario = Scenario::new(["a", "b"])
+        .at(s(1))
+        .write("a", "before", body(&json!(1)))
+        .at(s(5))
+        .step(What::KeepCopy { client: 0 })
+        .at(s(6))
+        .write("a", "reached", body(&json!(2)))
+        .at(s(10))
+        .offline("a", s(3))
+        .at(s(11))
+        .write("a", "lost", body(&json!(3)))
+        .at(s(12))
+        .step(What::PutBack { client: 0 });
+    let end = scenario.run().assert_converged();
+    assert_eq!(end.body_on("a", "before"), Some(&body(&json!(1))));
+    assert_eq!(end.body_on("a", "reached"), Some(&body(&json!(2))));
+    assert_eq!(end.body("lost"), None);
+}
+
+#[test]
 fn a_scenario_is_a_plan_that_replays_from_its_text() {
     let scenario = Scenario::new(["a"]).at(s(1)).write("a", "x", body(&json!("text \" and \n")));
     let plan = scenario.plan();

@@ -193,7 +193,7 @@ impl Push {
 impl Engine {
     /// Asks the storage for a batch, unless one is on its way.
     pub(super) fn form(&mut self, scope: &Scope) {
-        if self.connection().is_none() || !self.goal.push {
+        if self.connection().is_none() || !(self.goal.push || mutant!(DirectionIgnored)) {
             return;
         }
         let Some(machine) = self.scopes.get_mut(scope) else { return };

@@ -56,6 +56,14 @@ impl Checkpoint {
         self.includes(collection) && is_visible
     }
 
+    /// Whether the replica may see a collection that it could not see at an earlier position: what
+    /// the position has passed of it is pulled from the beginning.
+    #[must_use]
+    pub fn sees_more_than(&self, before: &Self) -> bool {
+        let Some(before) = &before.covered else { return false };
+        self.covered.as_ref().is_none_or(|covered| !covered.is_subset(before))
+    }
+
     /// Whether a mark cannot be of the life of the log that the replica knows.
     #[must_use]
     pub fn contradicts(&self, mark: Option<&LogMark>) -> bool {

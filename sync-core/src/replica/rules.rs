@@ -288,6 +288,7 @@ pub(crate) fn carry_out(
     let created =
         remote.filter(|r| !r.is_deleted()).map_or(local.created, |r| r.created.min(local.created));
     let revision = cx.meta.revision(cx.now, parents.stamp);
+    let author = if mutant!(WinnerGrowsYounger) { revision } else { author };
     let erased = local.erased.max(DocumentState::erasure_of(remote));
     record.known = incoming.seq;
     let (epoch, seq) = (cx.epoch, incoming.seq);

@@ -11,13 +11,13 @@ use sync_core::resolver::Resolution;
 use sync_core::server::ops;
 use sync_core::storage::Durability;
 
-use super::FaultKind;
 use super::disk::Disks;
 use super::fact::{Cause, Fact};
-use super::plan::{Refusal, What};
+use super::kind_of::{describe, kind_of};
+use super::plan::What;
 use super::queue::Event;
 use super::run::Run;
-use super::store::{ALL, identity};
+use super::store::ALL;
 use super::trace::Mark;
 use super::weather::Condition;
 use crate::cores::must;
@@ -30,6 +30,7 @@ impl<D: Disks> Run<D> {
         let client = what.client().map(|c| c % count);
         if let Some(kind) = kind_of(what) {
             self.cover(kind, client);
+            self.note_trouble(client, what);
             self.tally.faults += 1;
             let lane = client.map_or(0, |c| c + 1);
             self.mark(lane, Mark::Fault, || describe(what));
@@ -234,10 +235,14 @@ impl<D: Disks> Run<D> {
             What::SlowDisk { millis, by, .. } => {
                 self.clients[client].slow_disk = (until(millis), *by)
             }
-            What::Jump { to, .. } => self.clients[client].skew = *to,
+            What::Jump { to, .. } => {
+                self.clients[client].skew = *to;
+                self.fact(&Fact::ClockSet { client });
+            }
             What::Freeze { millis, .. } => {
                 let shows = self.clock_of(client).0;
                 self.clients[client].frozen = Some((shows, until(millis)));
+                self.fact(&Fact::ClockSet { client });
             }
             What::Refuse { millis, how, .. } => {
                 self.server.refusals.insert(client, (until(millis), *how));
@@ -250,6 +255,20 @@ impl<D: Disks> Run<D> {
             What::RequestReset { .. } => self.request_reset(client),
             What::Clone { from, .. } => self.clone_device(from % self.clients.len(), client),
             What::Wipe { .. } => self.wipe(client),
+            What::Rate { millis, rate, .. } => {
+                self.clients[client].rate.set(until(millis), *rate);
+            }
+            What::KeepCopy { .. } => self.keep_copy(client),
+            What::PutBack { .. } => self.put_back(client),
+            What::Choose { scope, collections, .. } => {
+                self.choose(client, *scope, collections.as_deref());
+            }
+            What::Hide { scope, collections, millis, .. } => {
+                self.hide(client, *scope, collections, until(millis));
+            }
+            What::Direct { direction, millis, .. } => {
+                self.direct(client, *direction, until(millis));
+            }
             _ => {}
         }
     }
@@ -282,6 +301,9 @@ impl<D: Disks> Run<D> {
                 self.fact(&Fact::ServerClockSet);
             }
             What::Purge { scope, percent } => self.purge(*scope, *percent),
+            What::Stranger { messages, requests, salt } => {
+                self.let_in_stranger(*messages, *requests, *salt);
+            }
             _ => {}
         }
     }
@@ -334,33 +356,6 @@ impl<D: Disks> Run<D> {
         }
     }
 
-    fn clone_device(&mut self, from: usize, to: usize) {
-        if from == to || self.followed(from) != self.followed(to) {
-            return;
-        }
-        self.stop(to, false, 0);
-        let Some(core) = self.clients[from].core.as_mut() else { return };
-        let copy = must(self.disks.copy_replica(core), "a replica's store is copied");
-        self.set_core(to, copy);
-        self.clients[to].shown = self.clients[from].shown.clone();
-        self.clients[to].replica = self.clients[from].replica;
-        self.fact(&Fact::Wiped { client: to });
-        self.fact(&Fact::Cloned { from, to });
-        self.start(to);
-    }
-
-    fn wipe(&mut self, client: usize) {
-        self.stop(client, false, 0);
-        let core = must(self.disks.replica(), "the disks give a replica's store");
-        self.set_core(client, core);
-        self.clients[client].shown = BTreeMap::new();
-        self.clients[client].identities += 1;
-        self.clients[client].replica = identity(client, self.clients[client].identities);
-        self.fact(&Fact::Wiped { client });
-        self.initialise(client);
-        self.start(client);
-    }
-
     fn restore(&mut self, is_announced: bool) {
         let Some(backup) = self.server.backups.last_mut() else { return };
         let copy = must(self.disks.copy_server(backup), "a backup is copied");
@@ -392,85 +387,4 @@ impl<D: Disks> Run<D> {
             self.fact(&Fact::Purged { key, state: row.state });
         }
     }
-}
-
-/// The kind of fault that an action is.
-pub(super) fn kind_of(what: &What) -> Option<FaultKind> {
-    Some(match what {
-        What::BadNetwork { loss, .. } if *loss > 0 => FaultKind::Loss,
-        What::BadNetwork { duplicate, .. } if *duplicate > 0 => FaultKind::Duplicate,
-        What::BadNetwork { .. } => FaultKind::Reorder,
-        What::Flips { .. } => FaultKind::Flip,
-        What::Delay { .. } => FaultKind::Delay,
-        What::Silence { to_server: true, to_client: true, .. } => FaultKind::Clog,
-        What::Silence { .. } => FaultKind::OneWay,
-        What::Partition { .. } => FaultKind::Isolate,
-        What::Cut { .. } => FaultKind::Cut,
-        What::Flap { .. } => FaultKind::Flap,
-        What::SlowReader { .. } => FaultKind::SlowReader,
-        What::LoseAnswers { .. } => FaultKind::LostAnswers,
-        What::Crash { power: true, .. } => FaultKind::PowerLoss,
-        What::Crash { .. } => FaultKind::Crash,
-        What::CrashAfterCommit { .. } => FaultKind::CrashAfterCommit,
-        What::Pause { .. } => FaultKind::Pause,
-        What::DoubleStart { .. } => FaultKind::DoubleStart,
-        What::Offline { .. } => FaultKind::Offline,
-        What::DiskErrors { .. } => FaultKind::DiskError,
-        What::SlowDisk { .. } => FaultKind::SlowDisk,
-        What::Jump { to, .. } if to.abs() >= 3_600_000 => FaultKind::ClockJump,
-        What::Jump { .. } => FaultKind::Skew,
-        What::Freeze { .. } => FaultKind::FrozenClock,
-        What::RestartServer { power: true, .. } => FaultKind::ServerPowerLoss,
-        What::RestartServer { .. } => FaultKind::ServerRestart,
-        What::ServerDiskErrors { .. } => FaultKind::ServerDiskError,
-        What::Restore => FaultKind::Restore,
-        What::RestoreSilently => FaultKind::SilentRestore,
-        What::ServerJump { .. } => FaultKind::ServerClock,
-        What::OtherServer { .. } => FaultKind::SecondServer,
-        What::Purge { .. } => FaultKind::Purge,
-        What::Refuse { how: Refusal::Unauthenticated, .. } => FaultKind::Unauthenticated,
-        What::Refuse { how: Refusal::Forbidden, .. } => FaultKind::Forbidden,
-        What::Refuse { how: Refusal::TooMany, .. } => FaultKind::TooMany,
-        What::Refuse { how: Refusal::Unavailable, .. } => FaultKind::Unavailable,
-        What::Refuse { how: Refusal::CutPushes, .. } => FaultKind::CutPushes,
-        What::Refuse { how: Refusal::CutPulls, .. } => FaultKind::CutPulls,
-        What::Refuse { how: Refusal::Clock, .. } => FaultKind::ClockRefused,
-        What::Refuse { how: Refusal::Cloned, .. } => FaultKind::ClonedRefused,
-        What::Refuse { how: Refusal::Misplaced, .. } => FaultKind::Misplaced,
-        What::Revoke { .. } => FaultKind::Revoke,
-        What::RequestReset { .. } => FaultKind::RequestReset,
-        What::Clone { .. } => FaultKind::Clone,
-        What::Wipe { .. } => FaultKind::Wipe,
-        What::Put { .. }
-        | What::Set { .. }
-        | What::Delete { .. }
-        | What::Erase { .. }
-        | What::Transaction { .. }
-        | What::Decide { .. }
-        | What::Backup => return None,
-    })
-}
-
-fn describe(what: &What) -> String {
-    let name = kind_of(what).map_or("", FaultKind::as_str);
-    let millis = match what {
-        What::BadNetwork { millis, .. }
-        | What::Flips { millis, .. }
-        | What::Delay { millis, .. }
-        | What::Silence { millis, .. }
-        | What::Partition { millis, .. }
-        | What::SlowReader { millis, .. }
-        | What::LoseAnswers { millis, .. }
-        | What::Crash { millis, .. }
-        | What::Pause { millis, .. }
-        | What::Offline { millis, .. }
-        | What::SlowDisk { millis, .. }
-        | What::Freeze { millis, .. }
-        | What::RestartServer { millis, .. }
-        | What::OtherServer { millis }
-        | What::Refuse { millis, .. }
-        | What::Revoke { millis, .. } => *millis,
-        _ => return name.to_owned(),
-    };
-    format!("{name} for {:.1} s", millis as f64 / 1_000.0)
 }

@@ -59,7 +59,8 @@ impl<D: Disks> Run<D> {
                 Some(after) => self.clients[client].shown.insert(key.clone(), after.clone()),
                 None => self.clients[client].shown.remove(&key),
             };
-            self.fact(&Fact::Wrote { client, key, before, after, unit });
+            let at = self.now;
+            self.fact(&Fact::Wrote { client, key, before, after, unit, at });
         }
         if let Some((millis, power, salt)) = self.clients[client].doomed.take() {
             self.stop(client, power, salt);
@@ -120,7 +121,11 @@ impl<D: Disks> Run<D> {
         let scopes: Vec<_> =
             self.followed(client).into_iter().map(|n| self.scopes[n].clone()).collect();
         // A lease that was taken over, or a disk that failed: the next greeting tells it again.
-        if told.is_ok() && scopes.iter().any(|scope| self.scope_row(client, scope).pending > 0) {
+        let waits = |scope: &_| {
+            let row = self.scope_row(client, scope);
+            row.pending + row.not_chosen > 0
+        };
+        if told.is_ok() && scopes.iter().any(waits) {
             // What waits in the outbox may be stamped anew.
             self.compare_all(client, &Cause::Stamped);
         }

@@ -11,7 +11,7 @@ use sync_core::resolver::ConflictResolver;
 use super::disk::{Disks, MemoryDisks};
 use super::faults::{Faults, Workload};
 use super::oracles::{self, Oracle};
-use super::plan::{Decider, Plan, Setting};
+use super::plan::{Decider, Plan};
 use super::report::{Failure, Report};
 use super::run::{Edit, Options, Run, Violation};
 use super::shrink::shrink;
@@ -24,17 +24,17 @@ type OnProgress = Arc<dyn Fn(&Tally) + Send + Sync>;
 /// A simulation that is set up.
 #[derive(Clone)]
 pub struct Simulation {
-    clients: usize,
-    scopes: usize,
-    documents: usize,
-    millis: u64,
+    pub(super) clients: usize,
+    pub(super) scopes: usize,
+    pub(super) documents: usize,
+    pub(super) millis: u64,
     seeds: Range<u64>,
     jobs: usize,
-    kind: Option<ResolverKind>,
-    on_server: Option<bool>,
-    options: Options,
-    workload: Workload,
-    faults: Faults,
+    pub(super) kind: Option<ResolverKind>,
+    pub(super) on_server: Option<bool>,
+    pub(super) options: Options,
+    pub(super) workload: Workload,
+    pub(super) faults: Faults,
     more: Vec<MakeOracle>,
     failures: usize,
     only: Option<Vec<&'static str>>,
@@ -89,9 +89,6 @@ impl Simulation {
         })
     }
 }
-
-/// What a way with a limit takes: fewer documents than a batch may hold, and none that is written long.
-const BODY_LIMIT: usize = 400;
 
 impl Builder {
     /// How many clients. At least one.
@@ -283,48 +280,6 @@ impl Simulation {
         let mut report = report.into_inner().unwrap_or_else(PoisonError::into_inner);
         report.failures.sort_by_key(|f| f.seed);
         report
-    }
-
-    /// The setting of a seed.
-    #[must_use]
-    pub fn setting(&self, seed: u64) -> Setting {
-        use ResolverKind::{ClientWins, Deferring, Joining, LastWriteWins, ServerWins};
-        let mut rng = SplitMix64::of(seed, 0x5e77);
-        let kinds =
-            [LastWriteWins, LastWriteWins, ClientWins, Joining, Joining, ServerWins, Deferring];
-        let sizes = [1, 2, 5, 1_000];
-        let kind = kinds[rng.below(kinds.len())];
-        let on_server = rng.percent(30);
-        Setting {
-            seed,
-            clients: self.clients,
-            scopes: self.scopes,
-            documents: 1 + rng.below(self.documents),
-            millis: self.millis,
-            resolver: self.decider(self.kind.unwrap_or(kind)),
-            on_server: self.on_server.unwrap_or(on_server),
-            refusals: self.options.edit.is_none() && rng.percent(20),
-            requests_every: [0, 0, 2, 3][rng.below(4)],
-            push: sizes[rng.below(4)],
-            chunk: sizes[rng.below(4)],
-            heartbeat: [5_000, 10_000, 30_000][rng.below(3)],
-            latency: 1 + rng.next_u64() % 40,
-            jitter: [0, 20, 200][rng.below(3)],
-            body_limit: (self.options.edit.is_none() && rng.percent(10)).then_some(BODY_LIMIT),
-        }
-    }
-
-    fn decider(&self, kind: ResolverKind) -> Decider {
-        match &self.options.resolver {
-            Some(own) => Decider::Given { given: own.name().to_owned() },
-            None => Decider::Kind(kind),
-        }
-    }
-
-    /// The plan of a seed.
-    #[must_use]
-    pub fn plan(&self, seed: u64) -> Plan {
-        Plan::generate(self.setting(seed), &self.workload, &self.faults)
     }
 
     fn run_seed<D: Disks>(&self, disks: &impl Fn(u64) -> D, seed: u64) -> (Tally, Option<Failure>) {

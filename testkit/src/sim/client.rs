@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use sync_core::clock::Now;
 use sync_core::engine::{
-    Engine, EngineOptions, Event as Told, Goal, Input, Output, Phase as EnginePhase, Ticket,
+    Direction, Engine, EngineOptions, Event as Told, Input, Output, Phase as EnginePhase, Ticket,
 };
 use sync_core::error::{ErrorKind, Retry};
 use sync_core::model::{
-    Chunk, Cursor, DocumentKey, DocumentState, Generation, PushBatch, ReplicaId, Scope, Verdicts,
+    Chunk, Collection, Cursor, DocumentKey, DocumentState, Generation, PushBatch, ReplicaId, Scope,
+    Verdicts,
 };
 
 use sync_core::replica::record::ScopeRow;
@@ -18,6 +19,7 @@ use super::Phase;
 use super::disk::Disks;
 use super::fact::Fact;
 use super::queue::Event;
+use super::rates::Rate;
 use super::run::{Run, failure};
 use super::trace::Mark;
 use super::weather::Weather;
@@ -79,12 +81,23 @@ pub(super) struct Client<R> {
     pub(super) identities: u64,
     pub(super) shown: BTreeMap<DocumentKey, DocumentState>,
     pub(super) weather: Weather,
+    pub(super) rate: Rate,
     pub(super) skew: i64,
+    /// A copy of the device's files, and what it shows.
+    pub(super) copy: Option<(R, BTreeMap<DocumentKey, DocumentState>)>,
+    /// Which way its app syncs, and until when.
+    pub(super) direction: (Direction, u64),
+    /// The collections of each scope that its app syncs, where those are not all.
+    pub(super) chosen: BTreeMap<usize, BTreeSet<Collection>>,
     /// When it began to connect, by its own clock.
     pub(super) asked: Now,
     /// The clock stands still: what it shows, and until when.
     pub(super) frozen: Option<(u64, u64)>,
     pub(super) paused_until: u64,
+    /// Until when something is wrong with it.
+    pub(super) troubled_until: u64,
+    /// Until when its link was slow.
+    pub(super) slow_until: u64,
     pub(super) disk_busy: u64,
     pub(super) slow_disk: (u64, u64),
     /// The process dies after its next commit: for how long, and how.
@@ -132,12 +145,18 @@ impl<D: Disks> Run<D> {
             lease,
         };
         self.clients[client].process = Some(process);
+        let direction = self.clients[client].direction.0;
+        self.fact(&Fact::Directed { client, direction });
+        if !self.choose_all(client) {
+            self.stop(client, false, 0);
+            return self.queue.push(self.now + 1_000, Event::Start { client });
+        }
         for scope in self.followed(client) {
             let scope = self.scopes[scope].clone();
             let checkpoint = self.checkpoint_of(client, &scope);
             self.input(client, Input::Opened { scope, checkpoint });
         }
-        self.input(client, Input::Run(Goal::default()));
+        self.input(client, Input::Run(self.goal(client)));
     }
 
     /// The process ends.
@@ -199,6 +218,10 @@ impl<D: Disks> Run<D> {
         let Some(running) = self.clients[client].process.as_mut() else { return };
         if running.number == process && running.ticks_at.is_some_and(|at| at <= now) {
             running.ticks_at = None;
+            let now = Now(now - running.started);
+            if running.engine.is_overdue(now) {
+                self.note_transfer(client);
+            }
             self.input(client, Input::Tick);
         }
     }
@@ -229,7 +252,7 @@ impl<D: Disks> Run<D> {
         let progress = running.engine.progress();
         let rests = progress.phase == EnginePhase::Stopped || progress.refused.is_some();
         if running.number == process && rests {
-            self.input(client, Input::Run(Goal::default()));
+            self.input(client, Input::Run(self.goal(client)));
         }
     }
 

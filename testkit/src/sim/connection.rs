@@ -15,6 +15,7 @@ use super::fact::Fact;
 use super::plan::Refusal;
 use super::queue::Event;
 use super::run::{Run, failure};
+use super::stranger::STRANGER;
 use super::trace::Mark;
 use super::weather::LinkKind;
 use super::wire::{Down, Up};
@@ -63,6 +64,9 @@ impl<D: Disks> Run<D> {
     pub(super) fn client_loses(&mut self, link: u64) {
         let Some(info) = self.links.get_mut(&link) else { return };
         let (client, ticket) = (info.client, info.ticket);
+        if client == STRANGER {
+            return self.stranger_loses(link);
+        }
         if !std::mem::replace(&mut info.is_open, false) {
             return;
         }
@@ -128,9 +132,14 @@ impl<D: Disks> Run<D> {
         if self.defer(client, Event::GivesUp { client, process, link, stream }).is_none() {
             return;
         }
+        let is_slow = self.clients[client].rate.is_busy(self.now);
         let Some(running) = self.clients[client].process.as_mut() else { return };
         let connection = running.connection.as_mut().filter(|c| c.link == link);
         let Some(connection) = connection.filter(|_| running.number == process) else { return };
+        if is_slow && connection.asked.contains_key(&stream) {
+            // Its time counts from when its last byte moved.
+            return self.watch_request(client, link, stream, ANSWER);
+        }
         if let Some(asked) = connection.asked.remove(&stream) {
             let late = failure(ErrorKind::Timeout, Retry::Reconnect);
             return self.answer(client, asked, Down::Failed(late));
@@ -292,7 +301,8 @@ impl<D: Disks> Run<D> {
         let payloads = process.kept.len();
         let requests = process.connection.as_ref().map_or(0, |c| c.asked.len() + c.live.len());
         let outbox = self.outbox(client);
-        let documents = (self.followed(client).len() * self.setting.documents) as u64;
+        // A stranger writes one of its own, which may be offered again after a restore.
+        let documents = (self.followed(client).len() * (self.setting.documents + 1)) as u64;
         self.fact(&Fact::Counted { client, payloads, requests, outbox, documents });
     }
 }

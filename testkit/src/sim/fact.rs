@@ -1,10 +1,12 @@
 //! What oracles are told.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use sync_core::engine::Direction;
 use sync_core::model::{
-    Checkpoint, Chunk, DocumentKey, DocumentState, LocalSeq, LogEntry, PushBatch, Rejection,
-    Revision, Scope, Verdicts,
+    Checkpoint, Chunk, Collection, DocumentKey, DocumentState, LocalSeq, LogEntry, PushBatch,
+    Rejection, ResetReason, Revision, Scope, Verdicts,
 };
 use sync_core::replica::record::Record;
 use sync_core::server::record::{ServerRow, ServerScope};
@@ -47,6 +49,8 @@ pub enum Fact {
         after: Option<DocumentState>,
         /// The local transaction.
         unit: LocalSeq,
+        /// When, in milliseconds since the beginning.
+        at: u64,
     },
     /// A client shows another state of a document than before, and the app did not write it.
     Changed {
@@ -137,6 +141,20 @@ pub enum Fact {
     },
     /// The server was restored from a backup.
     Restored,
+    /// The server begins a new life of a log.
+    Began {
+        /// The scope.
+        scope: Scope,
+    },
+    /// A client gives up its position because the server says so.
+    Reset {
+        /// The client.
+        client: usize,
+        /// The scope.
+        scope: Scope,
+        /// Why.
+        reason: ResetReason,
+    },
     /// The server's clock was set, or another server's clock counts.
     ServerClockSet,
     /// A device was copied onto another one.
@@ -145,6 +163,23 @@ pub enum Fact {
         from: usize,
         /// Onto which.
         to: usize,
+    },
+    /// A client's clock was set, or stands still.
+    ClockSet {
+        /// The client.
+        client: usize,
+    },
+    /// The files of a device were copied.
+    Copied {
+        /// The client.
+        client: usize,
+        /// The documents of which the copy holds an edit that is not settled.
+        unsettled: BTreeSet<DocumentKey>,
+    },
+    /// The copy of a device's files took their place.
+    PutBack {
+        /// The client.
+        client: usize,
     },
     /// A device lost everything on it.
     Wiped {
@@ -220,6 +255,47 @@ pub enum Fact {
         scope: Scope,
         /// How many edits made progress.
         moved: usize,
+    },
+    /// The server answers a client with documents.
+    Served {
+        /// The client.
+        client: usize,
+        /// The collections that the client may see; none for all of them.
+        visible: Option<BTreeSet<Collection>>,
+        /// The collections of the documents.
+        told: BTreeSet<Collection>,
+        /// The chunk, if it is one.
+        chunk: Option<Arc<Chunk>>,
+    },
+    /// A verdict does not tell a client the server's state, because the client may not see it any
+    /// more.
+    Withheld {
+        /// The client.
+        client: usize,
+        /// The document.
+        key: DocumentKey,
+    },
+    /// A batch in flight that held documents of a collection that leaves is given up: the others
+    /// are pushed again under another name, whether or not the server has taken them in.
+    Dissolved {
+        /// The documents of the batch.
+        keys: BTreeSet<DocumentKey>,
+    },
+    /// A client chooses the collections that it syncs; all of them with none.
+    Chose {
+        /// The client.
+        client: usize,
+        /// The scope.
+        scope: Scope,
+        /// The collections.
+        collections: Option<BTreeSet<Collection>>,
+    },
+    /// A client's app opens its replica with a direction.
+    Directed {
+        /// The client.
+        client: usize,
+        /// The direction.
+        direction: Direction,
     },
     /// A client stands at the head with nothing left to push, as far as it knows.
     Rested {

@@ -28,6 +28,21 @@ const QUIET: u64 = 3 * 60_000;
 impl<D: Disks> Run<D> {
     pub(super) fn heal(&mut self, plan: &Plan) {
         self.end_faults();
+        // A replica of one direction owes its half before it is given the other one.
+        if self.is_any_directed()
+            && !self.come_to_rest(plan, "of replicas that sync in one direction")
+        {
+            return;
+        }
+        self.end_directions();
+        self.check_stranger();
+        if self.is_any_partial() {
+            if !self.come_to_rest(plan, "of replicas that sync some collections") {
+                return;
+            }
+            self.compare_parts();
+        }
+        self.end_choices();
         if !self.come_to_rest(plan, "after the faults") {
             return;
         }
@@ -86,7 +101,9 @@ impl<D: Disks> Run<D> {
         }
         for client in 0..self.clients.len() {
             let state = &mut self.clients[client];
+            state.troubled_until = self.now;
             state.weather.clear();
+            state.rate.clear();
             state.frozen = None;
             state.doomed = None;
             state.paused_until = self.now;
@@ -154,12 +171,16 @@ impl<D: Disks> Run<D> {
             let held = self.server_row_of(&scope).map(|r| (r.head, r.epoch));
             let head = held.map_or(Seq(0), |(head, _)| head);
             let epochs = row.checkpoint.epoch.zip(held.map(|(_, epoch)| epoch));
-            if epochs.is_some_and(|(stands_in, is)| stands_in != is) {
+            let direction = self.clients[client].direction.0;
+            // A replica that only pushes hears of a restore with its next connection, or its next
+            // push.
+            if direction.pulls() && epochs.is_some_and(|(stands_in, is)| stands_in != is) {
                 return Some(format!(
                     "client {client} has not heard in {scope} that the server was restored"
                 ));
             }
-            if row.pending + row.in_flight > 0 || row.checkpoint.after() != head {
+            let is_behind = direction.pulls() && row.checkpoint.after() != head;
+            if is_behind || (direction.pushes() && row.pending + row.in_flight > 0) {
                 return Some(format!(
                     "client {client} stands at {} of {head} in {scope}, {} to push, {} in flight",
                     row.checkpoint.after(),

@@ -4,189 +4,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sync_core::model::{
-    Body, DocumentKey, DocumentState, LocalSeq, Revision, VerdictKind, Verdicts,
-};
+use sync_core::model::{Collection, DocumentKey, DocumentState, LocalSeq, Scope};
 use sync_core::resolver::Resolution;
 
 use super::bits::Bits;
+use super::copies::Copied;
 use super::fact::{Cause, Fact};
+use super::story::{Story, Write};
 use super::units::Units;
-
-/// A write of an app.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Write {
-    pub(super) client: usize,
-    /// How often the client's device had lost everything before.
-    pub(super) device: usize,
-    /// Whether it deleted the document.
-    pub(super) deletes: bool,
-}
-
-/// A state, by the writes that it descends from.
-#[derive(Clone, Debug, Default)]
-struct Node {
-    body: Option<Body>,
-    writes: Bits,
-    /// States that were made on it. What it turns out to descend from, they descend from too.
-    children: Vec<Revision>,
-}
-
-/// What happened to one document.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Story {
-    pub(super) writes: Vec<Write>,
-    /// What each write was made on.
-    known: Vec<Bits>,
-    /// Writes that erased the document: what does not know of one has to go.
-    erasures: Bits,
-    /// A device was copied while there was an erasure: stamped anew under another identity the copy of one that had not
-    /// travelled is another erasure, of which nobody knew.
-    doubled: bool,
-    /// Writes that ended: resolved away, refused, undone before anybody heard of them, deleted and purged, or gone with
-    /// their device.
-    pub(super) ended: Bits,
-    /// Writes that were in a batch.
-    pub(super) travelled: Bits,
-    /// Writes that were part of what the server held once.
-    reached: Bits,
-    /// Clients whose scope was taken away while they showed it.
-    left: BTreeSet<usize>,
-    /// An edit that left with its scope was tried again: what it had been made on is not known on that device any more.
-    pub(super) detached: bool,
-    /// What the tombstones that were purged descend from, their deletions included.
-    purged: Vec<Bits>,
-    states: BTreeMap<Revision, Node>,
-}
-
-impl Story {
-    pub(super) fn of(&self, state: Option<&DocumentState>) -> Bits {
-        state.map(|s| self.of_revision(s.revision)).unwrap_or_default()
-    }
-
-    pub(super) fn of_revision(&self, revision: Revision) -> Bits {
-        self.states.get(&revision).map(|n| n.writes.clone()).unwrap_or_default()
-    }
-
-    pub(super) fn knows(&self, state: &DocumentState) -> bool {
-        self.states.get(&state.revision).is_some_and(|n| n.body == state.body)
-    }
-
-    /// Whether a state is a deletion that was made before.
-    pub(super) fn is_settled_deletion(&self, state: &DocumentState) -> bool {
-        state.is_deleted() && self.knows(state)
-    }
-
-    /// Whether a state holds a write that no server ever held.
-    pub(super) fn is_news(&self, state: &DocumentState) -> bool {
-        !self.of(Some(state)).is_subset(&self.reached)
-    }
-
-    /// Whether another state has that name.
-    pub(super) fn collides(&self, state: &DocumentState) -> bool {
-        self.states.get(&state.revision).is_some_and(|n| n.body != state.body)
-    }
-
-    /// The writes of a client.
-    fn by(&self, client: usize) -> Bits {
-        let mut writes = Bits::default();
-        let own = self.writes.iter().enumerate().filter(|(_, w)| w.client == client);
-        own.for_each(|(n, _)| writes.insert(n));
-        writes
-    }
-
-    /// The first of `older` that neither belongs to `newer` nor ended otherwise.
-    pub(super) fn missing(&self, older: &Bits, newer: &Bits) -> Option<usize> {
-        let missing = older.without(newer).without(&self.ended);
-        if self.erasures.is_empty() {
-            return missing.first();
-        }
-        missing.iter().find(|n| !self.is_erased(*n, newer))
-    }
-
-    /// Whether a write did not know of an erasure that a state descends from.
-    pub(super) fn is_erased(&self, write: usize, newer: &Bits) -> bool {
-        let erasures = newer.common(&self.erasures);
-        let known = &self.known[write];
-        self.doubled && !erasures.is_empty()
-            || erasures.iter().any(|erasure| erasure != write && !known.contains(erasure))
-    }
-
-    /// All bodies that the document ever had.
-    pub(super) fn bodies(&self) -> BTreeSet<String> {
-        let bodies = self.states.values().filter_map(|n| n.body.as_ref());
-        bodies.map(|b| b.as_str().to_owned()).collect()
-    }
-
-    /// The bodies that the erasures which a state descends from took.
-    pub(super) fn erased_by(&self, state: &DocumentState) -> BTreeSet<String> {
-        let erasures = self.of(Some(state)).common(&self.erasures);
-        let bodies = |knowing: bool| {
-            let of = move |n: &&Node| erasures_known(n, &erasures) == knowing;
-            let bodies = self.states.values().filter(of).filter_map(|n| n.body.as_ref());
-            bodies.map(|b| b.as_str().to_owned()).collect::<BTreeSet<_>>()
-        };
-        let kept = bodies.clone()(true);
-        bodies(false).difference(&kept).cloned().collect()
-    }
-
-    /// Whether a deletion met another one that the later state knows: two deletions are no conflict, and what was written
-    /// after seeing the other one may follow at once.
-    pub(super) fn deletions_met(
-        &self,
-        before: Option<&DocumentState>,
-        after: Option<&DocumentState>,
-    ) -> bool {
-        let news = self.of(after).without(&self.of(before));
-        before.is_some_and(DocumentState::is_deleted)
-            && self.writes.iter().enumerate().any(|(n, w)| w.deletes && news.contains(n))
-    }
-
-    /// Whether a state goes on from a life of the document that was deleted and purged, without knowing of that.
-    pub(super) fn goes_on_from_purged(&self, state: &DocumentState) -> bool {
-        let writes = self.of(Some(state));
-        self.purged.iter().any(|gone| {
-            let shared = writes.without(&writes.without(gone));
-            shared.first().is_some() && !gone.is_subset(&writes)
-        })
-    }
-
-    /// Whether a tombstone was purged once; a restore may have brought it back.
-    pub(super) fn was_purged(&self, state: &DocumentState) -> bool {
-        state.is_deleted() && self.purged.contains(&self.of(Some(state)))
-    }
-
-    /// Gives a state its name. A replica that sets its clock back may use a name again that never left it.
-    fn name(&mut self, state: &DocumentState, writes: &Bits, parent: Option<&DocumentState>) {
-        let node = self.states.entry(state.revision).or_default();
-        if node.body != state.body {
-            *node = Node { body: state.body.clone(), ..Node::default() };
-        }
-        if let Some(parent) = parent.filter(|p| p.revision != state.revision)
-            && let Some(parent) = self.states.get_mut(&parent.revision)
-        {
-            parent.children.push(state.revision);
-        }
-        self.grow(state.revision, writes);
-    }
-
-    /// A state descends from more than was known, and so do those that were made on it.
-    fn grow(&mut self, revision: Revision, writes: &Bits) {
-        let mut open = vec![revision];
-        while let Some(revision) = open.pop() {
-            if let Some(node) = self.states.get_mut(&revision)
-                && !writes.is_subset(&node.writes)
-            {
-                node.writes.extend(writes);
-                open.extend(&node.children);
-            }
-        }
-    }
-}
-
-fn erasures_known(node: &Node, erasures: &Bits) -> bool {
-    erasures.is_subset(&node.writes)
-}
 
 /// Everything that happened, as far as it bears on who knew what.
 #[derive(Debug, Default)]
@@ -199,11 +24,21 @@ pub struct History {
     /// Clients that lost everything, and how often.
     wiped: BTreeMap<usize, usize>,
     /// What the resolvers made within the step that is going on.
-    made: BTreeMap<DocumentKey, Bits>,
+    pub(super) made: BTreeMap<DocumentKey, Bits>,
     /// Positions of a life of the log may be doubted: a resolver may be asked about what it need not.
     pub(super) restored: bool,
     /// What the server's clock says may be earlier than what it said before.
     pub(super) server_clock_set: bool,
+    /// What each client chose of a scope; all collections where nothing is said.
+    chosen: BTreeMap<(usize, Scope), BTreeSet<Collection>>,
+    /// Documents of which a verdict did not tell a client the server's state.
+    pub(super) withheld: BTreeSet<(usize, DocumentKey)>,
+    /// The newest copy of each device's files.
+    pub(super) copies: BTreeMap<usize, Copied>,
+    /// Clients whose files were put back from a copy.
+    pub(super) put_back: BTreeSet<usize>,
+    /// Whether conflicts are decided by the author's stamps.
+    pub(super) later_wins: bool,
     /// Two devices had one identity.
     pub(super) cloned: bool,
     /// Two clones made one revision of two states: nothing tells them apart any more.
@@ -225,6 +60,22 @@ impl History {
         self.stories.iter()
     }
 
+    pub(super) fn stories_mut(&mut self) -> impl Iterator<Item = (&DocumentKey, &mut Story)> {
+        self.stories.iter_mut()
+    }
+
+    pub(super) fn set_units(&mut self, client: usize, units: Option<Units>) {
+        match units {
+            Some(units) => self.units.insert(client, units),
+            None => self.units.remove(&client),
+        };
+    }
+
+    /// Whether a client may give a name to a state that another one has.
+    fn may_collide(&self, client: usize) -> bool {
+        self.cloned || self.put_back.contains(&client)
+    }
+
     pub(super) fn shown(&self, client: usize, key: &DocumentKey) -> Option<&DocumentState> {
         self.shown.get(client)?.get(key)
     }
@@ -234,6 +85,12 @@ impl History {
         client: usize,
     ) -> impl Iterator<Item = (&DocumentKey, &DocumentState)> {
         self.shown.get(client).into_iter().flatten()
+    }
+
+    /// Whether a client syncs a collection.
+    pub(super) fn syncs(&self, client: usize, scope: &Scope, collection: &Collection) -> bool {
+        let chosen = self.chosen.get(&(client, scope.clone()));
+        chosen.is_none_or(|chosen| chosen.contains(collection))
     }
 
     /// How often a client's device lost everything.
@@ -284,15 +141,15 @@ impl History {
         };
     }
 
-    fn story_mut(&mut self, key: &DocumentKey) -> &mut Story {
+    pub(super) fn story_mut(&mut self, key: &DocumentKey) -> &mut Story {
         self.stories.entry(key.clone()).or_default()
     }
 
     /// Takes note of a fact that the oracles have looked at.
     pub(super) fn note(&mut self, fact: &Fact) {
         match fact {
-            Fact::Wrote { client, key, before, after, unit } => {
-                self.note_write(*client, key, before.as_ref(), after.as_ref(), *unit);
+            Fact::Wrote { client, key, before, after, unit, at } => {
+                self.note_write(*client, key, before.as_ref(), after.as_ref(), (*unit, *at));
             }
             Fact::Changed { client, key, before, after, cause } => {
                 self.note_change(*client, key, before.as_ref(), after.as_ref(), cause);
@@ -342,8 +199,28 @@ impl History {
                 self.show_all(*to, shown);
                 let units = self.units.get(from).cloned().unwrap_or_default();
                 self.units.insert(*to, units);
+                let of = |((client, scope), chosen): (&(usize, Scope), &BTreeSet<Collection>)| {
+                    (client == from).then(|| ((*to, scope.clone()), chosen.clone()))
+                };
+                let chosen: Vec<_> = self.chosen.iter().filter_map(of).collect();
+                self.chosen.extend(chosen);
             }
+            Fact::Dissolved { keys } => {
+                keys.iter().for_each(|key| self.story_mut(key).dissolved = true);
+            }
+            Fact::Withheld { client, key } => {
+                self.withheld.insert((*client, key.clone()));
+            }
+            Fact::Copied { client, unsettled } => self.note_copy(*client, unsettled.clone()),
+            Fact::PutBack { client } => self.note_put_back(*client),
             Fact::Wiped { client } => self.note_wipe(*client),
+            Fact::Chose { client, scope, collections } => {
+                let place = (*client, scope.clone());
+                match collections {
+                    Some(chosen) => self.chosen.insert(place, chosen.clone()),
+                    None => self.chosen.remove(&place),
+                };
+            }
             Fact::ServerClockSet => self.server_clock_set = true,
             _ => {}
         }
@@ -371,13 +248,11 @@ impl History {
     fn note_restore(&mut self) {
         self.restored = true;
         for story in self.stories.values_mut() {
-            for client in self.wiped.keys() {
-                story.ended.extend(&story.by(*client));
-            }
+            story.lose_log(self.wiped.keys());
         }
     }
 
-    fn show_all(&mut self, client: usize, shown: BTreeMap<DocumentKey, DocumentState>) {
+    pub(super) fn show_all(&mut self, client: usize, shown: BTreeMap<DocumentKey, DocumentState>) {
         while self.shown.len() <= client {
             self.shown.push(BTreeMap::new());
         }
@@ -390,15 +265,15 @@ impl History {
         key: &DocumentKey,
         before: Option<&DocumentState>,
         after: Option<&DocumentState>,
-        unit: LocalSeq,
+        (unit, at): (LocalSeq, u64),
     ) {
         self.writes += 1;
-        let (cloned, device) = (self.cloned, self.device(client));
+        let (cloned, device) = (self.may_collide(client), self.device(client));
         let story = self.story_mut(key);
         let mut writes = story.of(before);
         writes.insert(story.writes.len());
         let deletes = after.is_none_or(DocumentState::is_deleted);
-        story.writes.push(Write { client, device, deletes });
+        story.writes.push(Write { client, device, deletes, at });
         if after.is_some_and(DocumentState::is_erasure) {
             story.erasures.insert(story.known.len());
         }
@@ -429,13 +304,19 @@ impl History {
         cause: &Cause,
     ) {
         let made = self.made.get(key).cloned();
-        let cloned = self.cloned;
+        let (cloned, restored) = (self.may_collide(client), self.restored);
         let story = self.story_mut(key);
         let had = story.of(before);
         if *cause == Cause::Forgotten {
-            story.left.insert(client);
+            story.left.entry(client).or_default().extend(&had);
         }
-        story.detached |= matches!(cause, Cause::Decided(_)) && story.left.contains(&client);
+        if let (Cause::Stamped, Some(before), Some(after)) = (cause, before, after) {
+            // What the server has taken in under the earlier identity, and others have replaced, is
+            // not known again.
+            let is_renamed = before.revision.replica != after.revision.replica;
+            story.forked |= is_renamed && !story.is_news(before);
+        }
+        story.detached |= matches!(cause, Cause::Decided(_)) && story.left.contains_key(&client);
         match after {
             Some(after) if !story.knows(after) => {
                 let mut writes = had;
@@ -458,7 +339,12 @@ impl History {
                 // What did not know of an erasure has to go, also when that is purged already where it came from.
                 let erased = DocumentState::erasure_of(before) < DocumentState::erasure_of(after);
                 if told || met || same || erased || (gone(before) && gone(after)) {
-                    story.ended.extend(&had.without(&has));
+                    let mut lost = had.without(&has);
+                    if *cause == Cause::Forgotten && !restored {
+                        // The server still holds what reached it.
+                        lost = lost.without(&story.reached);
+                    }
+                    story.ended.extend(&lost);
                 }
                 if let Cause::Decided(of) = cause {
                     let of =
@@ -468,34 +354,6 @@ impl History {
             }
         }
         self.show(client, key, after);
-    }
-
-    fn note_append(&mut self, fact: &Fact) {
-        let Fact::Appended { batch, held, verdicts, entries, .. } = fact else { return };
-        let Verdicts::Decided { verdicts, .. } = verdicts else { return };
-        for ((change, held), verdict) in batch.changes.iter().zip(held).zip(verdicts) {
-            let key = key_of(&batch.scope, change);
-            let asked = self.made.contains_key(&key);
-            let row = held.as_ref().map(|r| &r.state);
-            let story = self.story_mut(&key);
-            let (has, offered) = (story.of(row), story.of_revision(change.state.revision));
-            let entry = entries.iter().find(|e| {
-                (&e.collection, &e.id) == (&change.collection, &change.id) && e.seq == verdict.seq
-            });
-            match (&verdict.kind, entry) {
-                (VerdictKind::Accepted | VerdictKind::Merged, Some(entry)) => {
-                    let writes = if asked { has.union(&offered) } else { offered };
-                    story.name(&entry.state, &writes, row.filter(|_| asked));
-                    story.reached.extend(&writes);
-                }
-                (VerdictKind::Superseded, _)
-                    if row.map_or(change.state.is_deleted(), |r| r.body == change.state.body) =>
-                {
-                    story.ended.extend(&offered.without(&has));
-                }
-                _ => {}
-            }
-        }
     }
 
     /// What only that device had is gone with it.
@@ -508,6 +366,7 @@ impl History {
             let reached = if self.restored { &self.nothing.reached } else { &story.reached };
             story.ended.extend(&writes.without(reached));
         }
+        self.chosen.retain(|(of, _), _| *of != client);
         *self.wiped.entry(client).or_default() += 1;
         self.show_all(client, BTreeMap::new());
         self.units.remove(&client);

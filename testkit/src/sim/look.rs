@@ -86,7 +86,8 @@ impl<D: Disks> Run<D> {
         let row = self.scope_row(client, scope);
         let at = &row.checkpoint;
         let is_settled = row.pending + row.in_flight + row.deferred == 0;
-        let is_whole = at.backfills.is_empty() && at.full_pull.is_none();
+        let is_partial = row.left_out || at.collections.is_some();
+        let is_whole = at.backfills.is_empty() && at.full_pull.is_none() && !is_partial;
         let compares = is_settled && is_whole && settled <= at.after();
         let digest = compares.then_some(row.digest);
         Some(Acknowledgement { epoch: at.epoch?, seq: at.after(), digest, mark: at.mark.clone() })

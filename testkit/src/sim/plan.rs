@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use sync_core::engine::Direction;
 use sync_core::model::Body;
 use sync_core::resolver::ConflictResolver;
 
@@ -47,6 +48,18 @@ pub struct Setting {
     /// The largest batch that gets through to the server, in bytes; nothing ends that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_limit: Option<usize>,
+    /// Collections that the documents are spread over, beside the one that the server resolves.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub collections: usize,
+}
+
+fn one() -> usize {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands in a reference")]
+fn is_one(count: &usize) -> bool {
+    *count == 1
 }
 
 /// Which resolver decides conflicts in a run.
@@ -63,6 +76,11 @@ pub enum Decider {
 }
 
 impl Decider {
+    /// Whether the later edit wins.
+    pub(super) fn is_last_write_wins(&self) -> bool {
+        matches!(self, Self::Kind(ResolverKind::LastWriteWins))
+    }
+
     /// The resolver, as far as the plan alone tells: for one that was given, last-write-wins.
     pub(super) fn known(&self) -> Arc<dyn ConflictResolver> {
         match self {
@@ -164,6 +182,21 @@ pub enum What {
     Clone { from: usize, to: usize },
     /// A device loses everything on it.
     Wipe { client: usize },
+    /// The link of a client carries that many bytes in a second.
+    Rate { client: usize, millis: u64, rate: u64 },
+    /// A client that is none of the others, and breaks the protocol, sends some messages.
+    Stranger { messages: u8, requests: bool, salt: u64 },
+    /// The files of a device are copied, and the copy is kept.
+    KeepCopy { client: usize },
+    /// The newest copy of a device's files takes the place of those that it has.
+    PutBack { client: usize },
+    /// The app opens its replica anew with a direction; after that time again with both.
+    Direct { client: usize, direction: Direction, millis: u64 },
+    /// The app opens its replica anew and chooses the collections of a scope that it syncs; all of
+    /// them with none.
+    Choose { client: usize, scope: usize, collections: Option<Vec<usize>> },
+    /// A client may not see some collections of a scope for a while.
+    Hide { client: usize, scope: usize, collections: Vec<usize>, millis: u64 },
 }
 
 /// How a server refuses.
@@ -270,8 +303,15 @@ macro_rules! whom {
             | What::Revoke { client, .. }
             | What::RequestReset { client }
             | What::Clone { to: client, .. }
-            | What::Wipe { client } => Some(client),
-            What::Partition { .. }
+            | What::Wipe { client }
+            | What::Rate { client, .. }
+            | What::KeepCopy { client }
+            | What::PutBack { client }
+            | What::Direct { client, .. }
+            | What::Choose { client, .. }
+            | What::Hide { client, .. } => Some(client),
+            What::Stranger { .. }
+            | What::Partition { .. }
             | What::RestartServer { .. }
             | What::ServerDiskErrors { .. }
             | What::Backup

@@ -88,6 +88,22 @@ pub(super) enum Event {
         client: usize,
         process: u64,
     },
+    /// The time is over for which an app keeps to a direction.
+    EndDirection {
+        client: usize,
+    },
+    /// The time is over for which a client may not see some collections.
+    EndHidden {
+        client: usize,
+    },
+    /// The edits that wait are looked at.
+    LookAtHealth,
+    /// A stranger says something.
+    Stranger {
+        link: u64,
+        n: u32,
+        salt: u64,
+    },
     /// A link is cut by a flapping network.
     Cut {
         client: usize,

@@ -12,11 +12,14 @@ use sync_core::model::{
     ReplicaId, Reset, ResetReason, Scope, Seq, Stamp, Verdicts,
 };
 use sync_core::protocol::Pull;
-use sync_core::server::ops::{self, AppendContext, Appended, ChangesReply, check_cursor};
+use sync_core::server::ops::{
+    self, Acknowledgement, AppendContext, Appended, ChangesReply, check_cursor,
+};
 use sync_core::server::record::{Fork, ServerRow, ServerScope};
 use sync_core::server::rows::ServerReads;
 use sync_core::storage::Durability;
 
+use super::collections::not_visible;
 use super::disk::Disks;
 use super::fact::Fact;
 use super::plan::Refusal;
@@ -131,6 +134,7 @@ impl<D: Disks> Run<D> {
         from: Epoch,
         cut: Seq,
     ) -> Result<ServerScope> {
+        self.fact(&Fact::Began { scope: scope.clone() });
         let fresh = self.server.fresh_epoch();
         self.on_server(Durability::Power, |rows| ops::begin_epoch(rows, scope, from, cut, fresh))
     }
@@ -151,14 +155,18 @@ impl<D: Disks> Run<D> {
         }
         self.open_scope(&pull.scope)?;
         let limits = self.chunk();
+        let visible = self.visible(client, &pull.scope);
         let reply = self
-            .at_server(|rows| ops::changes(rows, &pull.scope, &pull.cursor, limits, &Visible::All))
+            .at_server(|rows| ops::changes(rows, &pull.scope, &pull.cursor, limits, &visible))
             .ok_or_else(|| Error::new(ErrorKind::Closed, "the server is down"))?;
         match reply {
             ChangesReply::Chunk(chunk) => {
-                let replica = self.clients[client].replica;
-                let own = pull.cursor.has_own.then(|| chunk.without_own(replica, 0)).flatten();
-                Ok(Down::Chunk(Arc::new(own.unwrap_or(chunk))))
+                let replica = self.clients.get(client).filter(|_| pull.cursor.has_own);
+                let own = replica.and_then(|client| chunk.without_own(client.replica, 0));
+                let chunk = Arc::new(own.unwrap_or(chunk));
+                let told = chunk.entries.iter().map(|e| e.collection.clone()).collect();
+                self.note_served(client, &visible, told, Some(Arc::clone(&chunk)));
+                Ok(Down::Chunk(chunk))
             }
             ChangesReply::Fork(fork) => {
                 Ok(Down::Reset(self.reset_for(&pull.scope, pull.cursor.epoch, fork)?))
@@ -200,6 +208,9 @@ impl<D: Disks> Run<D> {
                 let Some(replica) = replica.filter(|_| self.may_see(client, &scope)) else {
                     return Down::Failed(failure(ErrorKind::PermissionDenied, Retry::Never));
                 };
+                // A client that sees a part only has another digest by right.
+                let sees_all = self.visible(client, &scope) == Visible::All;
+                let ack = Acknowledgement { digest: ack.digest.filter(|_| sees_all), ..ack };
                 let told = self.on_server(Durability::Process, |rows| {
                     ops::acknowledge(rows, &scope, replica, &ack)
                 });
@@ -233,12 +244,14 @@ impl<D: Disks> Run<D> {
         let refuse = self.setting.refusals.then(crate::search::refusing);
         let refuse = refuse.filter(|_| !self.healing);
         let clock = (self.refused(client) == Some(Refusal::Clock)).then(|| rejecting_clock(cx.now));
-        let refuse = clock.or(refuse);
+        let visible = self.visible(client, &batch.scope);
+        let refuse = not_visible(visible.clone(), clock.or(refuse));
         let judge = WorldJudge { refuse, resolvers: self.resolvers.clone() };
         let appended =
             self.on_server(Durability::Power, |rows| ops::append(rows, &cx, batch, &judge));
         self.note_calls_of(None, appended.is_ok());
-        let Appended { verdicts, head, before, entries, fork, .. } = appended?;
+        let Appended { mut verdicts, head, before, entries, fork, .. } = appended?;
+        self.withhold(client, batch, &visible, &mut verdicts);
         if let Some(fork) = fork {
             self.reset_for(&batch.scope, None, fork)?;
             let message = "the server was restored from a backup";

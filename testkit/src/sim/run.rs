@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use sync_core::engine::{Failure, Ticket};
+use sync_core::engine::Failure;
 use sync_core::error::{ErrorKind, Retry};
 use sync_core::model::{Body, Collection, DocumentKey, Scope};
 use sync_core::resolver::{ConflictResolver, ResolveOn, Resolvers};
@@ -18,9 +18,10 @@ use super::oracles::{Oracle, PROGRESS};
 use super::plan::{Plan, Setting};
 use super::queue::{Event, Queue};
 use super::server::ServerSide;
+use super::stranger::Stranger;
 use super::trace::{Mark, Moment, Trace};
-use super::weather::{Fate, LinkKind, Way};
-use super::wire::{Down, Link, Up};
+use super::weather::{Fate, Way};
+use super::wire::{Down, Link};
 use crate::cores::must;
 use crate::search::SplitMix64;
 use crate::world::{Calls, Recording};
@@ -73,6 +74,7 @@ pub(super) struct Run<D: Disks> {
     pub(super) queue: Queue,
     pub(super) clients: Vec<Client<D::Replica>>,
     pub(super) server: ServerSide<D::Server>,
+    pub(super) stranger: Stranger,
     pub(super) links: BTreeMap<u64, Link>,
     pub(super) scopes: Vec<Scope>,
     pub(super) resolvers: Resolvers,
@@ -122,6 +124,7 @@ impl<D: Disks> Run<D> {
             queue: Queue::default(),
             clients: Vec::new(),
             server,
+            stranger: Stranger::default(),
             links: BTreeMap::new(),
             scopes,
             resolvers,
@@ -151,6 +154,9 @@ impl<D: Disks> Run<D> {
         for client in 0..run.setting.clients {
             run.start(client);
         }
+        let own = run.options.resolver.is_some();
+        run.history.later_wins = !own && run.setting.resolver.is_last_write_wins();
+        run.queue.push(0, Event::LookAtHealth);
         run
     }
 
@@ -210,6 +216,10 @@ impl<D: Disks> Run<D> {
             Event::StartServer => self.start_server(),
             Event::Replace { client, process } => self.replace(client, process),
             Event::Again { client, process } => self.run_again(client, process),
+            Event::EndDirection { client } => self.end_direction(client),
+            Event::EndHidden { client } => self.end_hidden(client),
+            Event::Stranger { link, n, salt } => self.stranger_speaks(link, n, salt),
+            Event::LookAtHealth => self.look_at_health(),
             Event::Cut { client } => self.cut(client),
         }
     }
@@ -237,16 +247,18 @@ impl<D: Disks> Run<D> {
             | Event::Replace { client, process }
             | Event::GivesUp { client, process, .. }
             | Event::Again { client, process } => ((*client as u64) << 32) ^ process,
-            Event::Start { client } | Event::Cut { client } => *client as u64,
-            Event::StartServer => 1,
+            Event::Start { client }
+            | Event::EndDirection { client }
+            | Event::EndHidden { client }
+            | Event::Cut { client } => *client as u64,
+            Event::Stranger { salt, .. } => *salt,
+            Event::StartServer | Event::LookAtHealth => 1,
         };
         let kind = std::mem::discriminant(event);
         let mut hasher = std::hash::DefaultHasher::new();
         std::hash::Hash::hash(&(self.fingerprint, self.now, number, kind), &mut hasher);
         self.fingerprint = std::hash::Hasher::finish(&hasher);
     }
-
-    // ---- the network
 
     /// Chance that belongs to a client, a purpose and a time: what is taken out of a plan shifts nothing that happens at
     /// another time.
@@ -257,94 +269,6 @@ impl<D: Disks> Run<D> {
         *at = now;
         let entity = (purpose << 56) ^ ((client as u64) << 44) ^ (now << 8) ^ *count;
         SplitMix64::of(self.setting.seed, entity)
-    }
-
-    pub(super) fn send_up(&mut self, link: u64, stream: u32, message: Up) {
-        let Some(info) = self.links.get(&link) else { return };
-        let client = info.client;
-        self.talk += u64::from(!message.is_heartbeat());
-        let fate = self.fate(link, client, Way::Up, false);
-        let text = || message.tell();
-        self.show_message(client, Way::Up, fate, text);
-        for at in self.arrivals(link, Way::Up, fate) {
-            let message = message.clone();
-            self.queue.push(at, Event::Up { link, stream, message });
-        }
-    }
-
-    pub(super) fn send_down(&mut self, link: u64, stream: u32, message: Down) {
-        let Some(info) = self.links.get(&link) else { return };
-        let client = info.client;
-        // What answers a link that is gone, nobody asked for.
-        self.talk += u64::from(info.is_open && !message.is_heartbeat());
-        let fate = self.fate(link, client, Way::Down, message.is_answer());
-        let text = || message.tell();
-        self.show_message(client, Way::Down, fate, text);
-        for at in self.arrivals(link, Way::Down, fate) {
-            let message = message.clone();
-            self.queue.push(at, Event::Down { link, stream, message });
-        }
-    }
-
-    /// When a message with that fate arrives: twice if it is doubled, never if it is lost.
-    fn arrivals(&mut self, link: u64, way: Way, fate: Fate) -> impl Iterator<Item = u64> + use<D> {
-        let (at, again) = match fate {
-            Fate::Arrives { after, again } => {
-                (Some(self.in_order(link, way, self.now + after)), again)
-            }
-            Fate::Held { until } => (Some(self.in_order(link, way, until)), None),
-            Fate::Breaks { after } => {
-                self.break_link(link, after);
-                (None, None)
-            }
-            Fate::Vanishes => (None, None),
-        };
-        let doubled = at.zip(again).map(|(at, later)| at + later);
-        doubled.into_iter().chain(at)
-    }
-
-    fn fate(&mut self, link: u64, client: usize, way: Way, is_answer: bool) -> Fate {
-        let mut rng = self.chance(client, 1 + way as u64);
-        let base = self.setting.latency + rng.next_u64() % (self.setting.jitter + 1);
-        let kind = self.links.get(&link).map_or(LinkKind::Stream, |l| l.kind);
-        let (now, weather) = (self.now, &mut self.clients[client].weather);
-        weather.fate(now, kind, way, is_answer, base, &mut rng)
-    }
-
-    /// A stream keeps its order; requests do not.
-    fn in_order(&mut self, link: u64, way: Way, at: u64) -> u64 {
-        let Some(link) = self.links.get_mut(&link) else { return at };
-        if link.kind == LinkKind::Requests {
-            return at;
-        }
-        let newest = &mut link.arrives[way as usize];
-        *newest = at.max(*newest);
-        *newest
-    }
-
-    /// Both sides find the link broken; what is on its way to the server may still arrive before it notices.
-    pub(super) fn break_link(&mut self, link: u64, after: u64) {
-        self.queue.push(self.now + after, Event::ClientLoses { link });
-        let up = self.links.get(&link).map_or(0, |l| l.arrives[Way::Up as usize]);
-        self.queue.push(up.max(self.now + after), Event::ServerLoses { link });
-    }
-
-    pub(super) fn cut(&mut self, client: usize) {
-        let Some(link) = self.clients[client].link() else { return };
-        self.mark(client + 1, Mark::Fault, || "the link is cut".to_owned());
-        self.break_link(link, 0);
-    }
-
-    pub(super) fn new_link(&mut self, client: usize, ticket: Ticket) -> u64 {
-        self.last_link += 1;
-        let every = self.setting.requests_every;
-        let kind = match every > 0 && client % every == every - 1 {
-            true => LinkKind::Requests,
-            false => LinkKind::Stream,
-        };
-        let link = Link { client, kind, ticket, is_open: true, arrives: [0; 2] };
-        self.links.insert(self.last_link, link);
-        self.last_link
     }
 
     // ---- who watches
@@ -408,7 +332,13 @@ impl<D: Disks> Run<D> {
         }
     }
 
-    fn show_message(&mut self, client: usize, way: Way, fate: Fate, text: impl FnOnce() -> String) {
+    pub(super) fn show_message(
+        &mut self,
+        client: usize,
+        way: Way,
+        fate: Fate,
+        text: impl FnOnce() -> String,
+    ) {
         if !self.options.traced {
             return;
         }
@@ -441,8 +371,7 @@ impl<D: Disks> Run<D> {
 
     pub(super) fn key(&self, scope: usize, document: usize) -> DocumentKey {
         let document = document % self.setting.documents.max(1);
-        let in_merged = self.setting.on_server && document % 2 == 1;
-        let name = collection(if in_merged { "merged" } else { "notes" });
+        let name = self.collection_of(document);
         let id = must(sync_core::model::DocumentId::new(document.to_string()), "an id");
         DocumentKey::new(self.scopes[scope % self.scopes.len()].clone(), name, id)
     }

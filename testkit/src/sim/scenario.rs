@@ -202,6 +202,7 @@ impl Scenario {
                 latency: 10,
                 jitter: 0,
                 body_limit: None,
+                collections: 1,
             },
             actions,
         }

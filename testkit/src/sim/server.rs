@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sync_core::clock::Now;
 use sync_core::error::{Error, ErrorKind, Result, Retry};
-use sync_core::model::{Cursor, Epoch, Limits, ReplicaId, Scope, Term};
+use sync_core::model::{Collection, Cursor, Epoch, Limits, ReplicaId, Scope, Term};
 use sync_core::protocol::Pull;
 use sync_core::server::rows::ServerReads;
 use sync_core::server::session::{
@@ -17,6 +17,7 @@ use super::disk::Disks;
 use super::plan::Refusal;
 use super::queue::Event;
 use super::run::{BEGINNING, Run, failure};
+use super::stranger::{STRANGER, stranger_id};
 use super::trace::Mark;
 use super::weather::LinkKind;
 use super::wire::{Down, Up};
@@ -41,6 +42,8 @@ pub(super) struct ServerSide<S> {
     pub(super) refusals: BTreeMap<usize, (u64, Refusal)>,
     /// Scopes that clients may not see, and until when.
     pub(super) revoked: BTreeMap<(usize, usize), u64>,
+    /// Collections of scopes that clients may not see, and until when.
+    pub(super) hidden: BTreeMap<(usize, usize), (u64, BTreeSet<Collection>)>,
     epochs: u64,
 }
 
@@ -71,6 +74,7 @@ impl<S> ServerSide<S> {
             backups: Vec::new(),
             refusals: BTreeMap::new(),
             revoked: BTreeMap::new(),
+            hidden: BTreeMap::new(),
             epochs: 0,
         }
     }
@@ -268,7 +272,7 @@ impl<D: Disks> Run<D> {
 
     /// A request that stands for itself, as over HTTP.
     fn serve_alone(&mut self, link: u64, client: usize, stream: u32, message: Up) {
-        let replica = self.clients[client].replica;
+        let replica = self.clients.get(client).map_or(stranger_id(0), |c| c.replica);
         let answer = match message {
             Up::Hello { replica, scopes } => self.greet(client, replica, &scopes),
             Up::Live { scope, cursor } => {
@@ -310,7 +314,7 @@ impl<D: Disks> Run<D> {
             }
         }
         for (link, client, stream) in woken {
-            if !self.healing && self.chance(client, 7).percent(2) {
+            if !self.healing && client != STRANGER && self.chance(client, 7).percent(2) {
                 continue;
             }
             if let Some(open) = self.server.sessions.get_mut(&link) {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::act::kind_of;
 use super::builder::Outcome;
+use super::kind_of::kind_of;
 use super::plan::{Plan, What};
 use super::run::Violation;
 

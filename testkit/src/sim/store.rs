@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use sync_core::clock::Now;
-use sync_core::engine::{BatchMeta, Failure, Input, Output, Settlement};
+use sync_core::engine::{BatchMeta, Direction, Failure, Input, Output, Settlement};
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::{
     DocumentKey, Generation, Limits, PushId, ReplicaId, ResetReason, Scope, Seq, Verdicts,
@@ -17,6 +17,7 @@ use super::disk::Disks;
 use super::fact::{Cause, Fact};
 use super::history::key_of;
 use super::queue::Event;
+use super::rates::Rate;
 use super::run::{BEGINNING, Run};
 use super::trace::Mark;
 use super::weather::Weather;
@@ -39,10 +40,16 @@ impl<D: Disks> Run<D> {
             identities: 1,
             shown: Default::default(),
             weather: Weather::default(),
+            rate: Rate::default(),
             skew: 0,
+            copy: None,
+            direction: (Direction::Both, 0),
+            chosen: Default::default(),
             asked: Now(0),
             frozen: None,
             paused_until: 0,
+            troubled_until: 0,
+            slow_until: 0,
             disk_busy: 0,
             slow_disk: (0, 0),
             doomed: None,
@@ -184,6 +191,8 @@ impl<D: Disks> Run<D> {
             Output::Form { scope, limits } => self.form(client, scope, limits, &cx),
             Output::Reset { scope, reset } => {
                 self.mark(client + 1, Mark::Stored, || format!("reset {:?}", reset.reason));
+                let (reason, of) = (reset.reason, scope.clone());
+                self.fact(&Fact::Reset { client, scope: of, reason });
                 if reset.reason == ResetReason::DigestDiffers {
                     self.fact(&Fact::Differed { client, scope: scope.clone() });
                 }
@@ -272,7 +281,7 @@ impl<D: Disks> Run<D> {
         Input::Formed { scope, result }
     }
 
-    fn committed(
+    pub(super) fn committed(
         &mut self,
         client: usize,
         result: Result<Committed>,

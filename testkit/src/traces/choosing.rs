@@ -1,7 +1,10 @@
 //! Replicas that sync some collections only.
 
+use std::sync::Arc;
+
 use sync_core::model::{Limits, Reset, ResetReason, Seq};
 use sync_core::replica::Decision;
+use sync_core::server::Visible;
 
 use super::batch;
 use crate::cores::Cores;
@@ -168,5 +171,67 @@ pub fn a_choice_in_the_middle_of_a_full_pull<C: Cores>(cores: C) {
     world.pull_all_by(1, two);
     assert_eq!((seen(&mut world, "notes"), seen(&mut world, "tags")), (1, 2));
     assert_eq!(world.text(1, "notes/b"), None);
+    world.assert_consistent();
+}
+
+/// What a replica pulls while it may see these collections only.
+fn pull_seeing<C: Cores>(world: &mut World<C>, limits: Limits, names: Option<&[&str]>) {
+    let visible = match names {
+        Some(names) => {
+            Visible::Only(Arc::new(names.iter().map(|n| World::<C>::collection(n)).collect()))
+        }
+        None => Visible::All,
+    };
+    for _ in 0..20 {
+        let cursor = world.cursor(1);
+        let Reply::Chunk(chunk) = world.changes_seen_by(&cursor, limits, &visible) else {
+            panic!("no chunk")
+        };
+        assert!(world.apply(1, &chunk).moved);
+        if !chunk.has_more() && world.cursor(1).after == chunk.next {
+            return;
+        }
+    }
+    panic!("the pull does not end");
+}
+
+/// The position passes what a replica may not see. When it may see that, it is filled in from the
+/// beginning: by name while it may see some collections, and by a full pull when it may see all. No
+/// digest can be compared for a part.
+pub fn a_collection_that_may_be_seen_is_filled_in<C: Cores>(cores: C) {
+    let mut world = world(cores);
+    world.choose(1, Some(&["notes", "tasks", "tags"]));
+    pull_seeing(&mut world, Limits::CHUNK, Some(&["notes"]));
+    assert_eq!((seen(&mut world, "notes"), seen(&mut world, "tasks")), (2, 0));
+    pull_seeing(&mut world, Limits::CHUNK, Some(&["notes", "tasks"]));
+    assert_eq!((seen(&mut world, "tasks"), seen(&mut world, "tags")), (2, 0));
+    pull_seeing(&mut world, Limits::CHUNK, None);
+    assert_eq!((seen(&mut world, "tasks"), seen(&mut world, "tags")), (2, 2));
+    world.choose(1, None);
+    pull_seeing(&mut world, Limits::CHUNK, Some(&["notes"]));
+    world.put(0, "tasks/b", "later");
+    world.push_all(0);
+    pull_seeing(&mut world, Limits::CHUNK, Some(&["notes"]));
+    pull_seeing(&mut world, Limits::CHUNK, None);
+    assert_eq!(world.text(1, "tasks/b").as_deref(), Some("later"));
+    world.assert_converged();
+}
+
+/// The same in the middle of a full pull.
+pub fn a_collection_that_may_be_seen_in_the_middle_of_a_full_pull<C: Cores>(cores: C) {
+    let mut world = world(cores);
+    let two = Limits { documents: 2, ..Limits::CHUNK };
+    world.choose(1, None);
+    for (names, limits) in [(&["notes"][..], two), (&["notes", "tasks"], two)] {
+        let visible = names.iter().map(|n| World::<C>::collection(n)).collect();
+        let cursor = world.cursor(1);
+        let visible = Visible::Only(Arc::new(visible));
+        let Reply::Chunk(chunk) = world.changes_seen_by(&cursor, limits, &visible) else {
+            panic!("no chunk")
+        };
+        assert!(world.apply(1, &chunk).moved);
+    }
+    pull_seeing(&mut world, two, Some(&["notes", "tasks"]));
+    assert_eq!((seen(&mut world, "notes"), seen(&mut world, "tasks")), (2, 2));
     world.assert_consistent();
 }

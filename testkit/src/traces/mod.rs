@@ -252,6 +252,8 @@ macro_rules! rule_traces {
             a_choice_survives_resets_and_restores
             a_chunk_holds_more_than_was_asked_for
             a_choice_in_the_middle_of_a_full_pull
+            a_collection_that_may_be_seen_is_filled_in
+            a_collection_that_may_be_seen_in_the_middle_of_a_full_pull
             an_erasure_takes_every_body
             an_erasure_wins_over_what_the_server_took_meanwhile
             an_edit_that_does_not_know_of_an_erasure_stays_behind

@@ -84,7 +84,10 @@ impl Engine {
         pull.storage = Storage::Idle;
         match result {
             Ok(()) => {
-                let fresh = Pull::new(Checkpoint::default(), self.options.first_pull_bytes);
+                // The storage keeps the choice of collections, too.
+                let collections = pull.checkpoint.collections.clone();
+                let nowhere = Checkpoint { collections, ..Checkpoint::default() };
+                let fresh = Pull::new(nowhere, self.options.first_pull_bytes);
                 *pull = Pull { refused: pull.refused, backoff: pull.backoff, ..fresh };
                 // What verdicts named is gone from the device; the log may have another life when access comes back.
                 machine.push.forget_positions();

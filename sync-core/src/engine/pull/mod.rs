@@ -140,7 +140,9 @@ impl Pull {
         self.refused = None;
         let at = &self.checkpoint;
         let is_idle = self.storage == Storage::Idle && self.waiting.is_empty();
-        let is_whole = at.full_pull.is_none() && at.backfills.is_empty();
+        // A chunk says what the replica may see now.
+        let sees_all = at.covered.is_none();
+        let is_whole = at.full_pull.is_none() && at.backfills.is_empty() && sees_all;
         let is_marked = at.mark.as_ref().is_some_and(|mark| mark.at >= at.position);
         self.reached_head = greeting.reset.is_none()
             && (is_idle && is_whole && at.position > Seq(0) && is_marked)
@@ -227,7 +229,7 @@ impl Pull {
 impl Engine {
     /// Asks for what comes next, if there is room for it.
     pub(super) fn advance_pull(&mut self, now: Now, scope: &Scope) {
-        if self.connection().is_none() || !self.goal.pull {
+        if self.connection().is_none() || !(self.goal.pull || mutant!(DirectionIgnored)) {
             return;
         }
         let ticket = Ticket(self.last_ticket + 1);
@@ -392,7 +394,14 @@ impl Engine {
                     pull.acknowledged = pull.acknowledged.after_a_move();
                 }
                 let has_progress = moved || pull.checkpoint.bookmark != checkpoint.bookmark;
+                let goes_back = meta.as_ref().is_some_and(|m| checkpoint.after() < m.next);
                 pull.take_checkpoint(checkpoint);
+                if goes_back {
+                    // What may be seen from now on begins at the beginning.
+                    let mut outputs = Vec::new();
+                    pull.restart(scope, &mut outputs);
+                    self.outputs.extend(outputs);
+                }
                 pull.pulled += meta.map_or(0, |m| m.entries as u64);
                 self.after_applied(now, scope, has_progress);
             }

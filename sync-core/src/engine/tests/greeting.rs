@@ -142,3 +142,31 @@ fn documents_that_a_greeting_finds_to_differ_are_pulled_afresh_once_and_then_sho
     assert!(outputs.contains(&Output::Tell(Event::Diverged(scope()))), "{outputs:?}");
     assert_eq!(s.engine.progress().refused, Some(ErrorKind::Internal));
 }
+
+#[test]
+fn a_scope_that_comes_back_is_pulled_with_the_collections_that_were_chosen() {
+    let chosen = Some([Collection::new("notes").unwrap()].into());
+    let checkpoint = Checkpoint { collections: chosen.clone(), ..settled_at(40) };
+    let mut s = greeted(PULL, checkpoint, |greeting| greeting.scope = Scope::new("other").unwrap());
+    assert!(s.commands().contains(&Output::Forget { scope: scope() }));
+    s.input(Input::Forgotten { scope: scope(), result: Ok(()) });
+    s.commands();
+    s.input(Input::Stop);
+    s.commands();
+    s.input(Input::Run(PULL));
+    let Output::Connect { ticket, .. } = s.one() else { panic!("it should connect") };
+    s.greet(ticket, 40, 0);
+    let asked = s.commands().into_iter().find_map(|o| match o {
+        Output::Pull { cursor, .. } => Some(cursor.collections),
+        _ => None,
+    });
+    assert_eq!(asked, Some(chosen));
+}
+
+#[test]
+fn a_replica_that_sees_a_part_asks_at_the_head_whether_it_may_see_more() {
+    let covered = Some([Collection::new("notes").unwrap()].into());
+    let checkpoint = Checkpoint { covered, ..settled_at(40) };
+    let mut s = greeted(FOLLOW, checkpoint, |_| {});
+    assert!(has_pull(&s.commands()));
+}

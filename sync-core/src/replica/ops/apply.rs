@@ -1,14 +1,16 @@
 //! Taking in a chunk.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use super::purge::purge;
+use super::reset::start_over;
 use super::transaction::{Transaction, check_synced, end_load};
 use crate::clock::Now;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
-    Bookmarks, Checkpoint, Chunk, DocumentKey, DocumentState, Epoch, FullPull, LogEntry, Seq,
-    ServerState,
+    Bookmarks, Checkpoint, Chunk, Collection, DocumentKey, DocumentState, Epoch, FullPull,
+    LogEntry, Seq, ServerState,
 };
 use crate::replica::record::Record;
 use crate::replica::rows::ReplicaRows;
@@ -44,12 +46,15 @@ pub fn apply(rows: &mut dyn ReplicaRows, cx: &Context, chunk: &Chunk) -> Result<
     if !loaded {
         take_in_all(&mut tx, cx, chunk.epoch, entries)?;
     }
+    let passed_by = passed_by(&tx.row.checkpoint, chunk);
     tx.row.checkpoint.advance(if mutant!(CursorRoundedUp) { chunk.head } else { chunk.next });
     tx.row.checkpoint.bookmark = chunk.bookmark();
     let checkpoint = &mut tx.row.checkpoint;
     checkpoint.note_mark(chunk.mark.as_ref());
     note_covered(checkpoint, chunk);
-    if !chunk.has_more() && tx.row.checkpoint.backfills.is_empty() {
+    fill_in(&mut tx, chunk, passed_by);
+    let is_at_head = tx.row.checkpoint.after() >= chunk.next;
+    if !chunk.has_more() && is_at_head && tx.row.checkpoint.backfills.is_empty() {
         end_full_pull(&mut tx, cx, chunk.epoch)?;
         purge(&mut tx, chunk.horizon)?;
     }
@@ -220,6 +225,50 @@ fn take_in(
     tx.report(&key, rules::decided(taken));
     record.delivered = marked.map_or(record.delivered, |f| f.generation);
     tx.save(&key, old.as_ref(), record, Origin::Remote)
+}
+
+/// Collections that the position has passed while the server did not let the replica see them.
+enum PassedBy {
+    /// These.
+    These(BTreeSet<Collection>),
+    /// It is not known which.
+    Some,
+}
+
+/// Which collections the replica may see from this chunk on, and could not see before: they begin
+/// at the beginning.
+fn passed_by(checkpoint: &Checkpoint, chunk: &Chunk) -> PassedBy {
+    let none = PassedBy::These(BTreeSet::new());
+    let Some(before) = checkpoint.covered.as_ref().filter(|_| checkpoint.position > Seq(0)) else {
+        return none;
+    };
+    let may_be_seen = match (&checkpoint.collections, &chunk.covers) {
+        (Some(chosen), _) => chosen.iter().filter(|c| chunk.covers(c)).cloned().collect(),
+        (None, Some(covers)) => covers.clone(),
+        (None, None) => return PassedBy::Some,
+    };
+    let new: BTreeSet<Collection> = may_be_seen.difference(before).cloned().collect();
+    // A full pull has passed a part of them only, and concludes what is absent from all of its
+    // chunks.
+    if checkpoint.full_pull.is_some() && !new.is_empty() {
+        PassedBy::Some
+    } else {
+        PassedBy::These(new)
+    }
+}
+
+/// Pulls from the beginning what the position has passed.
+fn fill_in(tx: &mut Transaction<'_>, chunk: &Chunk, passed_by: PassedBy) {
+    if mutant!(WidenedNotFilled) {
+        return;
+    }
+    match passed_by {
+        PassedBy::These(collections) => collections.iter().for_each(|c| tx.backfill(c)),
+        PassedBy::Some => {
+            start_over(tx);
+            tx.row.checkpoint.covered = chunk.covers.clone();
+        }
+    }
 }
 
 /// Takes note of what the server lets the replica see. During a full pull that is what every chunk of it covered.

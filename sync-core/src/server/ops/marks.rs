@@ -140,7 +140,10 @@ fn examine(
     row: &ServerScope,
     mark: Option<&LogMark>,
 ) -> Result<Option<Evidence>> {
-    let authentic = |mark: &&LogMark| row.key.as_ref().is_some_and(|key| mark.is_authentic(key));
+    let authentic = |mark: &&LogMark| {
+        let is_signed = row.key.as_ref().is_some_and(|key| mark.is_authentic(key));
+        is_signed || mutant!(ForgedMarkBelieved)
+    };
     let Some(mark) = mark.filter(authentic) else { return Ok(Some(Evidence::None)) };
     let known = known_runs(row);
     for theirs in mark.runs.iter().rev() {

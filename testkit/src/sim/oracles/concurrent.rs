@@ -19,7 +19,8 @@ impl Oracle for Concurrent {
         if history.restored || history.cloned || call.remote.is_none() {
             return Ok(());
         }
-        if history.story(&call.key).detached {
+        let story = history.story(&call.key);
+        if story.detached || story.forked || story.dissolved {
             return Ok(());
         }
         let local = history.asked(*client, &call.key, &call.local);

@@ -35,7 +35,7 @@ impl Oracle for Durable {
             for (n, write) in story.writes.iter().enumerate() {
                 // What the device wrote before it lost everything, it has from the server like anybody else.
                 let is_own = (write.client, write.device) == (*client, history.device(*client));
-                if is_own && had.contains(n) {
+                if is_own && had.contains(n) && !story.has_left(*client, n) {
                     own.insert(n);
                 }
             }

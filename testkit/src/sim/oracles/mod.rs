@@ -5,18 +5,22 @@
 
 mod bounded;
 mod checkpoint;
+mod collections;
 mod concurrent;
 mod convergence;
+mod directions;
 mod durable;
 mod erased;
 mod exactly_once;
 mod invented;
+mod later;
 mod lost;
 mod overwritten;
 mod resurrection;
 mod scopes;
 mod sessions;
 mod stamps;
+mod stranger;
 mod whole;
 
 use std::fmt;
@@ -51,8 +55,13 @@ pub trait Oracle: fmt::Debug + Send {
     }
 }
 
+/// What a client that breaks the protocol brings about.
+pub(super) const STRANGER: &str = "stranger";
+
 /// The names of what the simulation itself demands when it has healed.
 pub(super) const PROGRESS: &str = "progress";
+/// No edit waits for ever.
+pub(super) const LOCKOUT: &str = "lockout";
 pub(super) const SILENCE: &str = "silence";
 pub(super) const CONSISTENCY: &str = "consistency";
 
@@ -70,11 +79,15 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(checkpoint::Checkpoints),
         Box::new(stamps::Stamps),
         Box::new(scopes::Scopes),
+        Box::new(stranger::Stranger),
+        Box::new(collections::Collections),
+        Box::new(directions::Directions::default()),
         Box::new(bounded::Bounded::default()),
         Box::new(durable::Durable),
         Box::new(erased::Erased),
         Box::new(convergence::Convergence),
         Box::new(lost::Lost),
+        Box::new(later::Later::default()),
     ]
 }
 
@@ -82,5 +95,5 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
 #[must_use]
 pub fn names() -> Vec<&'static str> {
     let own = all().iter().map(|o| o.name()).collect::<Vec<_>>();
-    own.into_iter().chain([PROGRESS, SILENCE, CONSISTENCY]).collect()
+    own.into_iter().chain([PROGRESS, LOCKOUT, SILENCE, CONSISTENCY]).collect()
 }

@@ -5,7 +5,8 @@ use sync_core::model::{DocumentState, VerdictKind, Verdicts};
 
 use super::{Fact, History, Look, Oracle, Verdict};
 use crate::sim::fact::Cause;
-use crate::sim::history::{Story, key_of};
+use crate::sim::history::key_of;
+use crate::sim::story::Story;
 
 #[derive(Debug)]
 pub(super) struct Resurrection;

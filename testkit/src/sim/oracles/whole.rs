@@ -44,6 +44,7 @@ impl Oracle for Whole {
                             && !offered
                             && record.pushable().is_some()
                             && key.scope == batch.scope
+                            && history.syncs(*client, &key.scope, &key.collection)
                         {
                             return Err(format!(
                                 "{key} of the transaction {unit:?} was left behind"

@@ -1,0 +1,130 @@
+//! An edit of a client with which nothing is wrong does not wait for ever.
+
+use super::disk::Disks;
+use super::oracles::LOCKOUT;
+use super::plan::What;
+use super::queue::Event;
+use super::run::Run;
+
+/// How long an edit may take after the last fault: requests time out after a minute, delays grow to
+/// half a minute, and an app that was refused waits before it tries again.
+const BOUND: u64 = 180_000;
+/// How much longer on a link of few bytes a second.
+const SLOWLY: u64 = 120_000;
+/// How often one looks.
+const EVERY: u64 = 5_000;
+
+/// Which clients an action troubles.
+enum Trouble {
+    Nothing,
+    /// The client that the action concerns, for so long.
+    Client(u64),
+    /// All clients, for so long.
+    All(u64),
+}
+
+/// Which clients an action troubles, and for how long. Clocks that are wrong, and strangers, keep no edit from its end.
+fn trouble(what: &What) -> Trouble {
+    match what {
+        What::BadNetwork { millis, .. }
+        | What::Flips { millis, .. }
+        | What::Delay { millis, .. }
+        | What::Silence { millis, .. }
+        | What::SlowReader { millis, .. }
+        | What::LoseAnswers { millis, .. }
+        | What::Crash { millis, .. }
+        | What::Pause { millis, .. }
+        | What::Offline { millis, .. }
+        | What::SlowDisk { millis, .. }
+        | What::Refuse { millis, .. }
+        | What::Revoke { millis, .. }
+        | What::Hide { millis, .. }
+        | What::Direct { millis, .. } => Trouble::Client(*millis),
+        What::Flap { times, every, .. } => Trouble::Client(u64::from(*times) * every),
+        // A commit that fails may come late.
+        What::DiskErrors { .. } => Trouble::Client(60_000),
+        What::Cut { .. }
+        | What::CrashAfterCommit { .. }
+        | What::DoubleStart { .. }
+        | What::RequestReset { .. }
+        | What::Choose { .. }
+        | What::PutBack { .. }
+        | What::Wipe { .. } => Trouble::Client(0),
+        What::Partition { millis, .. }
+        | What::RestartServer { millis, .. }
+        | What::OtherServer { millis } => Trouble::All(*millis),
+        What::ServerDiskErrors { .. } => Trouble::All(60_000),
+        // The device that was copied takes a new identity, as the copy does.
+        What::Restore | What::RestoreSilently | What::Clone { .. } => Trouble::All(0),
+        _ => Trouble::Nothing,
+    }
+}
+
+impl<D: Disks> Run<D> {
+    pub(super) fn note_trouble(&mut self, client: Option<usize>, what: &What) {
+        let now = self.now;
+        match trouble(what) {
+            Trouble::Nothing => {}
+            Trouble::Client(millis) => {
+                if let Some(client) = client {
+                    let until = &mut self.clients[client].troubled_until;
+                    *until = (*until).max(now + millis);
+                }
+            }
+            Trouble::All(millis) => {
+                for client in &mut self.clients {
+                    client.troubled_until = client.troubled_until.max(now + millis);
+                }
+            }
+        }
+    }
+
+    /// Looks at the edits that wait.
+    pub(super) fn look_at_health(&mut self) {
+        for client in 0..self.clients.len() {
+            self.look_at_edits(client);
+        }
+        self.queue.push(self.now + EVERY, Event::LookAtHealth);
+    }
+
+    fn look_at_edits(&mut self, client: usize) {
+        let state = &mut self.clients[client];
+        // Something is wrong still.
+        if state.process.is_none() || state.doomed.is_some() {
+            state.troubled_until = self.now;
+        }
+        if state.rate.is_slow(self.now) {
+            state.slow_until = self.now;
+        }
+        let slowly = if state.slow_until + BOUND > self.now { SLOWLY } else { 0 };
+        let healthy_from = state.troubled_until;
+        let bound = BOUND + slowly;
+        let pushes = state.direction.0.pushes();
+        if !pushes || healthy_from + bound > self.now {
+            return;
+        }
+        for n in self.followed(client) {
+            let scope = self.scopes[n].clone();
+            let row = self.scope_row(client, &scope);
+            if row.pending + row.in_flight == 0 {
+                continue;
+            }
+            let chosen = row.checkpoint.clone();
+            for (key, record) in self.records_of(client, &scope) {
+                let waits = record.edit().is_some() && !record.is_deferred();
+                if !waits || !chosen.includes(&key.collection) {
+                    continue;
+                }
+                let oldest = self.history.story(&key).oldest_unsettled(client);
+                if let Some((n, at)) =
+                    oldest.filter(|(_, at)| healthy_from.max(*at) + bound < self.now)
+                {
+                    let what = format!(
+                        "write {n} of {key} by client {client}, made at {at}, does not end: {record:?}"
+                    );
+                    return self.violate(LOCKOUT, what);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! A replica that only pushes asks for nothing and takes nothing in, and one that only pulls pushes
+//! nothing. What each owes all the same, an empty outbox or the position of the head, is demanded
+//! when the faults have ended.
+
+use std::collections::BTreeMap;
+
+use sync_core::engine::Direction;
+
+use super::{Fact, History, Look, Oracle, Verdict};
+
+#[derive(Debug, Default)]
+pub(super) struct Directions(BTreeMap<usize, Direction>);
+
+impl Directions {
+    fn allow(&self, client: usize, may: fn(Direction) -> bool, what: &str) -> Verdict {
+        let direction = self.0.get(&client).copied().unwrap_or_default();
+        if may(direction) {
+            return Ok(());
+        }
+        Err(format!("client {client} {what} although its direction is `{direction}`"))
+    }
+}
+
+impl Oracle for Directions {
+    fn name(&self) -> &'static str {
+        "directions"
+    }
+
+    fn see(&mut self, fact: &Fact, _: &History, _: &mut dyn Look) -> Verdict {
+        match fact {
+            Fact::Directed { client, direction } => {
+                self.0.insert(*client, *direction);
+                Ok(())
+            }
+            Fact::Pulls { client, .. } => self.allow(*client, Direction::pulls, "asks for changes"),
+            Fact::Applied { client, moved: true, .. } => {
+                self.allow(*client, Direction::pulls, "takes in changes")
+            }
+            Fact::Formed { client, .. } | Fact::Pushes { client, .. } => {
+                self.allow(*client, Direction::pushes, "pushes")
+            }
+            _ => Ok(()),
+        }
+    }
+}

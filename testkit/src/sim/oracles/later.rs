@@ -1,0 +1,92 @@
+//! With the resolver for which the later write wins, and clocks that are right, a document that saw
+//! only puts ends with the one of the newest author's stamp.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sync_core::model::{DocumentKey, Revision};
+
+use super::{Fact, History, Look, Oracle, Verdict};
+use crate::sim::fact::Cause;
+
+#[derive(Debug, Default)]
+pub(super) struct Later {
+    /// Of each document the bodies that were put, and the author of each.
+    puts: BTreeMap<DocumentKey, BTreeMap<String, Revision>>,
+    /// Documents of which an edit ended otherwise, or which saw something else than puts.
+    others: BTreeSet<DocumentKey>,
+    /// A device or the server lost something, or has a clock that is wrong.
+    is_over: bool,
+}
+
+impl Oracle for Later {
+    fn name(&self) -> &'static str {
+        "later write wins"
+    }
+
+    fn see(&mut self, fact: &Fact, history: &History, _: &mut dyn Look) -> Verdict {
+        if !history.later_wins || self.is_over {
+            return Ok(());
+        }
+        match fact {
+            Fact::Wrote { key, after, .. } => {
+                match after.as_ref().and_then(|a| Some((a, a.body.as_ref()?))) {
+                    Some((state, body)) => {
+                        let puts = self.puts.entry(key.clone()).or_default();
+                        if puts.insert(body.as_str().to_owned(), state.author).is_some() {
+                            self.others.insert(key.clone());
+                        }
+                    }
+                    None => {
+                        self.others.insert(key.clone());
+                    }
+                }
+            }
+            // What waits in the outbox gets another stamp when the client hears of the server's
+            // time.
+            Fact::Changed { key, after: Some(after), cause: Cause::Stamped, .. } => {
+                let body = after.body.as_ref().map(|b| b.as_str());
+                let put = body.and_then(|b| self.puts.get_mut(key)?.get_mut(b));
+                if let Some(author) = put {
+                    *author = after.author;
+                }
+            }
+            Fact::Refused { key, .. }
+            | Fact::Changed {
+                key,
+                cause: Cause::Refused | Cause::Forgotten | Cause::Decided(_),
+                ..
+            } => {
+                self.others.insert(key.clone());
+            }
+            Fact::Restored
+            | Fact::ServerClockSet
+            | Fact::ClockSet { .. }
+            | Fact::Cloned { .. }
+            | Fact::Wiped { .. }
+            | Fact::PutBack { .. } => self.is_over = true,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, history: &History, look: &mut dyn Look) -> Verdict {
+        if !history.later_wins || self.is_over {
+            return Ok(());
+        }
+        let scopes: BTreeSet<_> = (0..look.clients()).flat_map(|c| look.scopes_of(c)).collect();
+        for scope in scopes {
+            for (key, row) in look.server_rows(&scope) {
+                let puts = self.puts.get(&key).filter(|_| !self.others.contains(&key));
+                let newest = puts.and_then(|puts| puts.iter().max_by_key(|(_, author)| **author));
+                let Some((body, author)) = newest else { continue };
+                if row.state.body.as_ref().map(|b| b.as_str()) != Some(body) {
+                    let state = row.state;
+                    return Err(format!(
+                        "{key} ends with {state:?}, and the latest write is {body} of {author}"
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,31 @@
+//! No message makes the server begin a new life of its log, or a replica give up its position, but
+//! proof of a restore.
+
+use sync_core::model::ResetReason;
+
+use super::{Fact, History, Look, Oracle, STRANGER, Verdict};
+
+#[derive(Debug)]
+pub(super) struct Stranger;
+
+impl Oracle for Stranger {
+    fn name(&self) -> &'static str {
+        STRANGER
+    }
+
+    fn see(&mut self, fact: &Fact, history: &History, _: &mut dyn Look) -> Verdict {
+        match fact {
+            Fact::Began { scope } if !history.restored => {
+                Err(format!("the log of {scope} begins a new life, and nothing was restored"))
+            }
+            Fact::Reset {
+                client,
+                scope,
+                reason: reason @ (ResetReason::EpochChanged { .. } | ResetReason::Unproven),
+            } if !history.restored => {
+                Err(format!("client {client} gives up its position in {scope}: {reason:?}"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
