@@ -135,6 +135,7 @@ pub trait Connection: Send + Sync + fmt::Debug + 'static {
 }
 
 /// What a pull or a live stream brings.
+#[allow(clippy::large_enum_variant, reason = "a chunk is the usual answer")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delivery {
     /// A chunk.

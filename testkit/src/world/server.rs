@@ -18,6 +18,7 @@ use super::{Refuse, World, numbered};
 use crate::cores::{Cores, look, must, transact};
 
 /// The server's answer to a request for changes.
+#[allow(clippy::large_enum_variant, reason = "a chunk is the usual answer")]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Reply {
     /// The next chunk.

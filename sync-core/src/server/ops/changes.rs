@@ -9,6 +9,7 @@ use crate::server::rows::ServerReads;
 use crate::server::visible::Visible;
 
 /// What a request for changes gets.
+#[allow(clippy::large_enum_variant, reason = "a chunk is the usual answer")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChangesReply {
     /// The next chunk.
