@@ -1,5 +1,7 @@
 //! The binary forms of the model.
 
+use std::collections::BTreeMap;
+
 use super::{Codec, Reader, codec_enum, codec_struct, malformed, put_bytes};
 use crate::clock::Now;
 use crate::error::Result;
@@ -199,6 +201,96 @@ impl Codec for LogMark {
     }
 }
 
+/// The byte before the collections that a chunk covers says whether it names them, and in its second bit whether bodies were
+/// left out.
+impl Codec for Chunk {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.scope.encode(out);
+        self.epoch.encode(out);
+        self.after.encode(out);
+        self.next.encode(out);
+        self.head.encode(out);
+        self.horizon.encode(out);
+        self.mark.encode(out);
+        put_flags(out, self.covers.is_some(), !self.left_out.is_empty());
+        if let Some(covers) = &self.covers {
+            covers.encode(out);
+        }
+        if !self.left_out.is_empty() {
+            self.left_out.encode(out);
+        }
+        self.entries.encode(out);
+    }
+    fn decode(input: &mut Reader) -> Result<Self> {
+        let chunk = Self {
+            scope: Codec::decode(input)?,
+            epoch: Codec::decode(input)?,
+            after: Codec::decode(input)?,
+            next: Codec::decode(input)?,
+            head: Codec::decode(input)?,
+            horizon: Codec::decode(input)?,
+            mark: Codec::decode(input)?,
+            covers: None,
+            left_out: BTreeMap::new(),
+            entries: Vec::new(),
+            bookmarks: None,
+        };
+        let (has_covers, has_left_out) = take_flags(input)?;
+        let covers = has_covers.then(|| Codec::decode(input)).transpose()?;
+        let left_out = match has_left_out {
+            true => BTreeMap::decode(input)?,
+            false => BTreeMap::new(),
+        };
+        if has_left_out && left_out.is_empty() {
+            return Err(malformed("what is left out is announced, and nothing is"));
+        }
+        Ok(Self { covers, left_out, entries: Codec::decode(input)?, ..chunk })
+    }
+}
+
+/// Writes a byte that stands for two flags, of which the first says whether a value follows.
+fn put_flags(out: &mut Vec<u8>, first: bool, second: bool) {
+    out.push(u8::from(first) | u8::from(second) << 1);
+}
+
+fn take_flags(input: &mut Reader) -> Result<(bool, bool)> {
+    match input.byte()? {
+        flags @ 0..=3 => Ok((flags & 1 != 0, flags & 2 != 0)),
+        n => Err(malformed(format!("{n} does not say what follows"))),
+    }
+}
+
+/// The byte before the chosen collections says whether there are some, and in its second bit whether the reader has what it
+/// pushed.
+impl Codec for Cursor {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.epoch.encode(out);
+        self.after.encode(out);
+        self.position.encode(out);
+        self.backfills.encode(out);
+        self.floor.encode(out);
+        self.mark.encode(out);
+        put_flags(out, self.collections.is_some(), self.has_own);
+        if let Some(collections) = &self.collections {
+            collections.encode(out);
+        }
+    }
+    fn decode(input: &mut Reader) -> Result<Self> {
+        let cursor = Self {
+            epoch: Codec::decode(input)?,
+            after: Codec::decode(input)?,
+            position: Codec::decode(input)?,
+            backfills: Codec::decode(input)?,
+            floor: Codec::decode(input)?,
+            mark: Codec::decode(input)?,
+            ..Self::default()
+        };
+        let (is_chosen, has_own) = take_flags(input)?;
+        let collections = is_chosen.then(|| Codec::decode(input)).transpose()?;
+        Ok(Self { collections, has_own, ..cursor })
+    }
+}
+
 /// What there is of a body: none; one; none, and this is the erasure; none or one, written after an erasure.
 const DELETED: u8 = 0;
 const LIVE: u8 = 1;
@@ -217,12 +309,10 @@ codec_struct! {
     Verdict { seq, kind, current }
     Rejection { code, reason }
     LogEntry { seq, collection, id, state }
-    Chunk { scope, epoch, after, next, head, horizon, mark, covers, entries, left_out | bookmarks }
     Reset { epoch, reason }
     TermStart { term, first }
     LogRun { term, first, last }
     FullPull { floor, generation, marks }
-    Cursor { epoch, after, position, backfills, floor, mark, collections, has_own | bookmark, seen }
     Limits { documents, bytes }
     WriteLimits { body_bytes, transaction }
 }
