@@ -1,6 +1,8 @@
 //! A store that is opened again holds every write that was acknowledged (guarantee 1), and after a crash without a power
 //! failure everything that was committed.
 
+use sync_core::model::{DocumentKey, DocumentState, Seq};
+
 use super::{Fact, History, Look, Oracle, Verdict};
 use crate::sim::bits::Bits;
 
@@ -16,7 +18,7 @@ impl Oracle for Durable {
         let Fact::Reopened { client, power } = fact else { return Ok(()) };
         for (key, shown) in history.all_shown(*client) {
             let record = look.record(*client, key);
-            if record.is_none() && shown.erased.is_none() && history.story(key).was_purged(shown) {
+            if record.is_none() && is_spent(key, shown, history, look) {
                 continue; // It left the replica as it left the server.
             }
             let record = record.unwrap_or_default();
@@ -48,4 +50,22 @@ impl Oracle for Durable {
         }
         Ok(())
     }
+}
+
+/// Whether a tombstone may have left the replica: the server purged it, or holds a later state in its place and has moved the
+/// horizon since. A replica that may not see the collection hears of the horizon alone.
+fn is_spent(
+    key: &DocumentKey,
+    shown: &DocumentState,
+    history: &History,
+    look: &mut dyn Look,
+) -> bool {
+    let story = history.story(key);
+    if !shown.is_deleted() || shown.erased.is_some() {
+        return false;
+    }
+    let has_horizon = look.server_scope(&key.scope).is_some_and(|row| row.horizon > Seq(0));
+    let held = look.server_rows(&key.scope).into_iter().find(|(k, _)| k == key);
+    let is_held = held.is_some_and(|(_, row)| row.state.revision == shown.revision);
+    story.was_purged(shown) || (has_horizon && !is_held && !story.is_news(shown))
 }
