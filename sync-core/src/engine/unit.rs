@@ -106,6 +106,22 @@ mod tests {
     }
 
     #[test]
+    fn a_slow_exchange_halves_it() {
+        let mut unit = Unit::new(1 << 20);
+        unit.carried(1 << 20, Duration::from_secs(20));
+        assert_eq!(unit.limits().bytes, 1 << 19);
+    }
+
+    #[test]
+    fn a_small_exchange_that_is_cut_is_no_reason_to_stay_below_its_size() {
+        let mut unit = Unit::new(1 << 20);
+        unit.cut(Some(2_000));
+        assert_eq!(unit.limits().bytes, LEAST_AFTER_CUT);
+        unit.carried(LEAST_AFTER_CUT, FAST);
+        assert_eq!(unit.limits().bytes, 2 * LEAST_AFTER_CUT);
+    }
+
+    #[test]
     fn a_size_that_failed_is_tried_again_after_many_that_worked() {
         let mut unit = Unit::new(1 << 20);
         unit.cut(None);

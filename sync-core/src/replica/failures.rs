@@ -46,3 +46,33 @@ codec_struct! {
     Failed { kind, message, at, retry_at }
     Failures { count, last }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    fn failed(message: String) -> Failed {
+        Failed { kind: ErrorKind::Network, message, at: Now(1), retry_at: None }
+    }
+
+    #[test]
+    fn the_newest_failures_are_kept_and_all_are_counted() {
+        let mut failures = Failures::default();
+        for n in 0..10 {
+            failures.add(failed(n.to_string()));
+            assert_eq!(failures.last.len(), Failures::KEPT.min(n + 1));
+        }
+        let kept: Vec<_> = failures.last.iter().map(|f| f.message.as_str()).collect();
+        assert_eq!((failures.count, kept), (10, vec!["6", "7", "8", "9"]));
+    }
+
+    #[test]
+    fn a_long_message_is_cut_between_two_characters() {
+        let mut failures = Failures::default();
+        failures.add(failed("ä".repeat(Failures::MESSAGE_BYTES)));
+        assert_eq!(failures.last[0].message, "ä".repeat(Failures::MESSAGE_BYTES / 2));
+        failures.add(failed(format!("a{}", "ä".repeat(Failures::MESSAGE_BYTES))));
+        assert_eq!(failures.last[1].message.len(), Failures::MESSAGE_BYTES - 1);
+    }
+}

@@ -141,9 +141,7 @@ pub(crate) fn reidentify(record: &mut Record, replica: ReplicaId) {
     pending.former.drain(..pending.former.len().saturating_sub(Pending::FORMER));
     let revision = Revision { replica, ..old.revision };
     let author = if old.author == old.revision { revision } else { old.author };
-    let erased = old.erased.map(|e| match is_unsettled(e, record, &old) {
-        true => Revision { replica, ..e },
-        false => e,
-    });
+    // An erasure under an edit keeps its name, or what others wrote in knowledge of it would go.
+    let erased = old.erased.map(|e| if e == old.revision { revision } else { e });
     record.show(Some(DocumentState { revision, author, erased, ..old }));
 }

@@ -99,3 +99,20 @@ pub fn what_an_older_copy_of_this_replica_wrote_is_not_stamped_again<C: Cores>(c
     world.sync_all();
     world.assert_converged();
 }
+
+/// A device takes another identity after it erased a document and wrote it anew: the erasure keeps its name, so that it takes
+/// nothing of what others wrote in knowledge of it.
+pub fn an_erasure_under_an_edit_keeps_its_name<C: Cores>(cores: C) {
+    let mut world = World::new(cores, 2);
+    world.put(0, "notes/a", "one");
+    world.sync_all();
+    world.erase(0, "notes/a");
+    world.put(0, "notes/a", "two");
+    let erased = world.record(0, "notes/a").erased();
+    assert!(erased.is_some());
+    world.reidentify(0);
+    assert_eq!(world.record(0, "notes/a").erased(), erased);
+    world.sync_all();
+    assert_eq!(world.server_text("notes/a").as_deref(), Some("two"));
+    world.assert_converged();
+}

@@ -145,6 +145,7 @@ macro_rules! rule_traces {
             a_clone_keeps_the_time_of_its_edits
             the_echo_of_an_edit_from_a_copy_is_known
             a_batch_in_flight_is_known_after_a_new_identity
+            an_erasure_under_an_edit_keeps_its_name
             what_an_older_copy_of_this_replica_wrote_is_not_stamped_again
             a_servers_clock_that_was_ahead_locks_nobody_out
             a_servers_clock_that_goes_back_locks_nobody_out
