@@ -181,6 +181,7 @@ mod tests {
                 include_str!("storage/leases.rs"),
                 include_str!("storage/leaving.rs"),
                 include_str!("storage/local_only.rs"),
+                include_str!("storage/own_bodies.rs"),
                 include_str!("storage/purging.rs"),
                 include_str!("storage/pushing.rs"),
                 include_str!("storage/reading.rs"),

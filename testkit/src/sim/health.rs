@@ -1,6 +1,7 @@
 //! An edit of a client with which nothing is wrong does not wait for ever.
 
 use super::disk::Disks;
+use super::kind_of::lasts;
 use super::oracles::LOCKOUT;
 use super::plan::What;
 use super::queue::Event;
@@ -26,20 +27,6 @@ enum Trouble {
 /// Which clients an action troubles, and for how long. Clocks that are wrong, and strangers, keep no edit from its end.
 fn trouble(what: &What) -> Trouble {
     match what {
-        What::BadNetwork { millis, .. }
-        | What::Flips { millis, .. }
-        | What::Delay { millis, .. }
-        | What::Silence { millis, .. }
-        | What::SlowReader { millis, .. }
-        | What::LoseAnswers { millis, .. }
-        | What::Crash { millis, .. }
-        | What::Pause { millis, .. }
-        | What::Offline { millis, .. }
-        | What::SlowDisk { millis, .. }
-        | What::Refuse { millis, .. }
-        | What::Revoke { millis, .. }
-        | What::Hide { millis, .. }
-        | What::Direct { millis, .. } => Trouble::Client(*millis),
         What::Flap { times, every, .. } => Trouble::Client(u64::from(*times) * every),
         // A commit that fails may come late.
         What::DiskErrors { .. } => Trouble::Client(60_000),
@@ -56,7 +43,9 @@ fn trouble(what: &What) -> Trouble {
         What::ServerDiskErrors { .. } => Trouble::All(60_000),
         // The device that was copied takes a new identity, as the copy does.
         What::Restore | What::RestoreSilently | What::Clone { .. } => Trouble::All(0),
-        _ => Trouble::Nothing,
+        // A clock that stands still keeps nothing from its end, and a slow link has a bound of its own.
+        What::Freeze { .. } | What::Rate { .. } => Trouble::Nothing,
+        what => lasts(what).map_or(Trouble::Nothing, Trouble::Client),
     }
 }
 

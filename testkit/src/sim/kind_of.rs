@@ -71,9 +71,9 @@ pub(super) fn kind_of(what: &What) -> Option<FaultKind> {
     })
 }
 
-pub(super) fn describe(what: &What) -> String {
-    let name = kind_of(what).map_or("", FaultKind::as_str);
-    let millis = match what {
+/// For how many milliseconds an action goes on, if it does.
+pub(super) fn lasts(what: &What) -> Option<u64> {
+    Some(match what {
         What::BadNetwork { millis, .. }
         | What::Flips { millis, .. }
         | What::Delay { millis, .. }
@@ -93,7 +93,14 @@ pub(super) fn describe(what: &What) -> String {
         | What::Rate { millis, .. }
         | What::Hide { millis, .. }
         | What::Direct { millis, .. } => *millis,
-        _ => return name.to_owned(),
-    };
-    format!("{name} for {:.1} s", millis as f64 / 1_000.0)
+        _ => return None,
+    })
+}
+
+pub(super) fn describe(what: &What) -> String {
+    let name = kind_of(what).map_or("", FaultKind::as_str);
+    match lasts(what) {
+        Some(millis) => format!("{name} for {:.1} s", millis as f64 / 1_000.0),
+        None => name.to_owned(),
+    }
 }
