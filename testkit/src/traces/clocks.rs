@@ -160,6 +160,22 @@ pub fn an_erasure_after_the_clock_went_back_takes_its_base<C: Cores>(cores: C) {
     assert!(!format!("{record:?}").contains("secret"), "{record:?}");
 }
 
+/// A device that hears the right time stamps its whole outbox anew, also what it does not push because its collection is not
+/// chosen.
+pub fn all_of_the_outbox_is_stamped_anew<C: Cores>(cores: C) {
+    let mut world = World::new(cores, 1);
+    world.choose(0, Some(&["notes"]));
+    world.sync_all();
+    world.skew(0, 24 * HOUR);
+    world.put(0, "notes/a", "chosen");
+    world.put(0, "other/a", "not chosen");
+    world.tell_time(0);
+    for name in ["notes/a", "other/a"] {
+        let made = stamp(&mut world, 0, name);
+        assert!(is_of_now(&world, made), "{name} is of {made}");
+    }
+}
+
 /// The stamp of an author, which the last write wins by, is judged as the revision's is.
 pub fn the_stamp_of_an_author_is_bounded<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);

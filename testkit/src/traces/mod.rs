@@ -153,6 +153,7 @@ macro_rules! rule_traces {
             a_settled_erasure_stays_known_to_a_clock_that_is_behind
             an_edit_stamped_anew_follows_the_erasure_that_is_left
             an_erasure_after_the_clock_went_back_takes_its_base
+            all_of_the_outbox_is_stamped_anew
             the_stamp_of_an_author_is_bounded
             a_conflict_is_not_decided_by_a_clock_that_ran_ahead
             a_refused_follower_of_what_is_gone_is_stamped_anew
