@@ -188,17 +188,39 @@ pub fn a_restore_that_undoes_the_purge_of_an_erasure_blocks_no_edit<C: Cores>(co
     world.assert_converged();
 }
 
+/// The same where the horizon stays below the head: the replica remembers at which position the document was gone.
+pub fn a_restore_that_undoes_an_early_purge_blocks_no_edit<C: Cores>(cores: C) {
+    let mut world = purged_and_back_below(cores, 1, |world| world.delete(0, "notes/a"));
+    world.put(1, "notes/a", "anew");
+    world.sync_all();
+    assert_eq!(world.server_text("notes/a").as_deref(), Some("anew"));
+    world.assert_converged();
+}
+
 /// A tombstone was purged, the second replica pulled everything anew, and a silent restore brought the tombstone back.
 fn purged_and_back<C: Cores>(cores: C, delete: impl FnOnce(&mut World<C>)) -> World<C> {
+    purged_and_back_below(cores, 0, delete)
+}
+
+/// The same with so many documents above the horizon.
+fn purged_and_back_below<C: Cores>(
+    cores: C,
+    above: u64,
+    delete: impl FnOnce(&mut World<C>),
+) -> World<C> {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "one");
     world.put(0, "notes/b", "stays");
     world.sync_all();
     delete(&mut world);
     world.sync_all();
+    for n in 0..above {
+        world.put(0, &format!("notes/above-{n}"), "stays");
+    }
+    world.sync_all();
     let backup = world.backup();
     let head = world.server_scope().head;
-    world.purge(head);
+    world.purge(Seq(head.0 - above));
     world.request_reset(1);
     world.pull_all(1);
     world.restore_silently(&backup);

@@ -162,6 +162,7 @@ macro_rules! rule_traces {
             processes_that_write_one_log_are_no_restore
             what_a_client_makes_up_concerns_it_alone
             a_restore_that_undoes_a_purge_blocks_no_edit
+            a_restore_that_undoes_an_early_purge_blocks_no_edit
             a_restore_that_undoes_the_purge_of_an_erasure_blocks_no_edit
             a_restore_is_found_by_what_verdicts_told
             a_restore_is_found_by_an_acknowledgement
