@@ -173,7 +173,9 @@ impl History {
                 for change in &batch.changes {
                     let key = key_of(&batch.scope, change);
                     let writes = self.story(&key).of_revision(change.state.revision);
-                    self.story_mut(&key).travelled.extend(&writes);
+                    let story = self.story_mut(&key);
+                    story.travelled.extend(&writes);
+                    story.note_travelled(change.state.revision);
                 }
             }
             Fact::Appended { .. } => self.note_append(fact),
@@ -328,7 +330,10 @@ impl History {
                 story.name(after, &writes, before);
                 self.collided |= collided;
             }
-            _ if *cause == Cause::RolledBack => {}
+            _ if *cause == Cause::RolledBack => {
+                let lost = before.filter(|lost| after.map(|s| s.revision) != Some(lost.revision));
+                lost.iter().for_each(|lost| story.forget_lost(lost.revision));
+            }
             _ => {
                 let has = story.of(after);
                 let told = matches!(cause, Cause::Decided(_) | Cause::Refused | Cause::Forgotten);

@@ -23,6 +23,8 @@ pub(super) struct Write {
 struct Node {
     body: Option<Body>,
     writes: Bits,
+    /// It was in a batch: other devices may have it.
+    travelled: bool,
     /// States that were made on it. What it turns out to descend from, they descend from too.
     children: Vec<Revision>,
 }
@@ -222,6 +224,20 @@ impl Story {
             parent.children.push(state.revision);
         }
         self.grow(state.revision, writes);
+    }
+
+    /// A state went into a batch.
+    pub(super) fn note_travelled(&mut self, revision: Revision) {
+        if let Some(node) = self.states.get_mut(&revision) {
+            node.travelled = true;
+        }
+    }
+
+    /// A device lost a state with its power. If it never travelled, what the device makes now may get its name again.
+    pub(super) fn forget_lost(&mut self, revision: Revision) {
+        if self.states.get(&revision).is_some_and(|node| !node.travelled) {
+            self.states.remove(&revision);
+        }
     }
 
     /// A state descends from more than was known, and so do those that were made on it.
