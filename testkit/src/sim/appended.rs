@@ -23,6 +23,7 @@ impl History {
                     let writes = if asked { has.union(&offered) } else { offered };
                     story.name(&entry.state, &writes, row.filter(|_| asked));
                     story.reached.extend(&writes);
+                    story.note_travelled(entry.state.revision);
                 }
                 (VerdictKind::Superseded, _)
                     if row.map_or(change.state.is_deleted(), |r| r.body == change.state.body) =>

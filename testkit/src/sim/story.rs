@@ -23,7 +23,7 @@ pub(super) struct Write {
 struct Node {
     body: Option<Body>,
     writes: Bits,
-    /// It was in a batch: other devices may have it.
+    /// It was in a batch, or the server made it: other devices may have it.
     travelled: bool,
     /// States that were made on it. What it turns out to descend from, they descend from too.
     children: Vec<Revision>,
@@ -226,7 +226,7 @@ impl Story {
         self.grow(state.revision, writes);
     }
 
-    /// A state went into a batch.
+    /// A state left its device, or the server made it.
     pub(super) fn note_travelled(&mut self, revision: Revision) {
         if let Some(node) = self.states.get_mut(&revision) {
             node.travelled = true;
