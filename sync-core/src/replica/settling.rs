@@ -70,9 +70,10 @@ fn end_batch(record: &mut Record, verdict: &Verdict, cx: &mut RuleContext<'_>) -
     let is_withdrawn = record.in_flight().is_some_and(InFlight::is_withdrawn);
     record.pending_mut().in_flight = None;
     let is_back = told.is_some_and(|told| is_back(record, told));
-    // A reset voids what is known, and not what the document was made of.
-    let newest = if mutant!(VoidedForgotten) { record.known } else { record.settled_at() };
-    let is_news = verdict.seq > newest || is_back || mutant!(LateVerdictCounts);
+    // A reset voids what is known, and not what the document was made of: a verdict on an older state stays old.
+    let is_older = verdict.seq < record.settled_at() && !mutant!(VoidedForgotten);
+    let is_newer = verdict.seq > record.known && !is_older;
+    let is_news = is_newer || is_back || mutant!(LateVerdictCounts);
     Some(Pushed { state, edited_since, is_withdrawn, is_news })
 }
 

@@ -410,8 +410,9 @@ impl Oracle {
                     self.name(&key, &entry.state, writes, parent);
                 }
                 (VerdictKind::Superseded, _) => {
-                    let gone = change.state.is_deleted() && row.is_none_or(|r| r.is_deleted());
-                    if gone {
+                    // Equal bodies are no conflict: what the server holds stands for both.
+                    let offered_body = &change.state.body;
+                    if row.map_or(offered_body.is_none(), |r| r.body == *offered_body) {
                         self.ended.extend(offered.difference(&held).copied());
                     } else if let Some(write) = self.missing(&offered, &held) {
                         return wrong("dropped", format!("write {write} of {key}: {change:#?}"));
