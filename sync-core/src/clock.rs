@@ -125,14 +125,10 @@ impl Clock {
 
     /// The first stamp from `least` on, in its millisecond, that was not taken. Parents come in any order, so that a greatest
     /// stamp does not show what was taken: a greatest counter does.
-    fn unused(&mut self, least: Stamp) -> Stamp {
+    fn unused(&self, least: Stamp) -> Stamp {
         let used = self.ahead.counter().max(FIRST_OF_FOLLOWERS - 1);
-        let Some(unused) = used.checked_add(1).filter(|_| !mutant!(FollowersRepeat)) else {
-            return least;
-        };
-        let stamp = least.max(Stamp::new(least.millis(), unused));
-        self.note_ahead(Stamp::new(0, stamp.counter()));
-        stamp
+        let unused = used.checked_add(1).filter(|_| !mutant!(FollowersRepeat));
+        unused.map_or(least, |counter| least.max(Stamp::new(least.millis(), counter)))
     }
 
     fn note_ahead(&mut self, taken: Stamp) {
