@@ -7,6 +7,8 @@ pub mod rows;
 mod rules;
 mod settling;
 mod stamping;
+#[cfg(test)]
+mod tests;
 mod types;
 
 pub use failures::{Failed, Failures};

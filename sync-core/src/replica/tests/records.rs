@@ -1,0 +1,129 @@
+//! What a record holds, and what its clock is told.
+
+use std::time::Duration;
+
+use super::*;
+use crate::clock::DRIFT_BOUND;
+use crate::replica::record::Carried;
+
+#[test]
+fn a_body_in_the_slot_is_erased_by_an_erasure_that_it_does_not_know() {
+    let erased = erasure(10, HERE);
+    let mut record = dirty(erased.clone(), Some(settled(1, state("base", 90, THERE))));
+    assert!(!record.holds_erased(), "nothing waits");
+    let other = state("other", 20, THERE);
+    record.pending_mut().slot = Some(held(2, other.clone()));
+    assert!(record.holds_erased());
+    record.pending_mut().slot = Some(held(2, other.clone().without_body()));
+    assert!(!record.holds_erased(), "a tombstone has no body");
+    record.pending_mut().slot = Some(held(2, DocumentState { erased: erased.erased, ..other }));
+    assert!(!record.holds_erased(), "it was written in knowledge of the erasure");
+}
+
+#[test]
+fn a_voided_position_is_remembered_until_something_is_known_again() {
+    let mut record =
+        Record { current: Some(state("a", 10, THERE)), known: Seq(7), ..Record::default() };
+    record.void();
+    assert_eq!((record.known, record.settled_at()), (Seq(0), Seq(7)));
+    record.void();
+    record.tidy();
+    assert_eq!(record.settled_at(), Seq(7), "voided twice");
+    record.known = Seq(3);
+    record.tidy();
+    assert_eq!((record.settled_at(), &record.pending), (Seq(3), &None));
+}
+
+#[test]
+fn an_unknown_document_has_no_voided_position() {
+    let mut record = Record::default();
+    record.void();
+    assert_eq!(record, Record::default());
+}
+
+#[test]
+fn former_states_go_with_the_edit() {
+    let mut record = dirty(state("new", 10, HERE), None);
+    record.pending_mut().former.push(state("new", 10, THERE));
+    record.tidy();
+    assert_eq!(record.pending_mut().former.len(), 1);
+    record.pending_mut().edit = None;
+    record.tidy();
+    assert_eq!(record.pending, None);
+}
+
+#[test]
+fn an_offset_is_forgotten_once_the_clock_was_set_back_by_more_than_the_drift_bound() {
+    let measured = || ReplicaMeta {
+        clock_offset: 5_000,
+        wall: NOW.plus(DRIFT_BOUND),
+        ..ReplicaMeta::new(HERE)
+    };
+    let mut meta = measured();
+    let stamp = meta.revision(NOW, Stamp::ZERO).stamp;
+    assert_eq!((stamp.millis(), meta.clock_offset), (NOW.0 + 5_000, 5_000));
+    assert_eq!(meta.wall, NOW.plus(DRIFT_BOUND), "the latest time stays");
+    let mut meta =
+        ReplicaMeta { wall: NOW.plus(DRIFT_BOUND + Duration::from_millis(1)), ..measured() };
+    let stamp = meta.revision(NOW, Stamp::ZERO).stamp;
+    assert_eq!((stamp.millis(), meta.clock_offset, meta.wall), (NOW.0, 0, NOW));
+}
+
+#[test]
+fn a_stamp_of_another_replica_moves_the_clock_within_the_bound_only() {
+    let told = |ahead: u64, replica| DocumentState {
+        revision: Revision { stamp: Stamp::new(NOW.0 + ahead, 3), replica },
+        ..state("a", 0, replica)
+    };
+    let bound = u64::try_from(DRIFT_BOUND.as_millis()).unwrap();
+    let mut meta = ReplicaMeta::new(HERE);
+    meta.note_told(NOW, &told(bound + 1, THERE));
+    assert_eq!(meta.clock, crate::clock::Clock::default());
+    meta.note_told(NOW, &told(bound, THERE));
+    assert_eq!(meta.clock.high_water, Stamp::new(NOW.0 + bound, 3));
+    meta.note_told(NOW, &told(bound + 1, HERE));
+    assert_eq!(meta.clock.ahead, Stamp::new(NOW.0 + bound + 1, 3), "its own is not used again");
+}
+
+#[test]
+fn the_pushed_state_is_kept_when_the_app_writes_on() {
+    let first = state("first", 10, HERE);
+    let mut record = in_flight(first.clone(), None);
+    assert_eq!(record.pushed_state(), Some(&first));
+    record.show(Some(first.clone()));
+    assert_eq!(record.in_flight().unwrap().carried, Carried::Current, "the same state");
+    let second = state("second", 5, HERE);
+    record.show(Some(second.clone()));
+    record.show(None);
+    assert_eq!(record.pushed_state(), Some(&first));
+    assert_eq!(record.current, None);
+}
+
+#[test]
+fn what_was_in_flight_is_withdrawn_by_an_erasure_made_on_it() {
+    let first = state("first", 10, HERE);
+    let mut record = in_flight(first.clone(), None);
+    record.show(Some(erasure(5, HERE)));
+    record.tidy();
+    assert!(record.in_flight().unwrap().is_withdrawn());
+    assert_eq!(record.pushed_state(), None);
+    let left = record.pushed().unwrap();
+    assert_eq!((left.revision, left.body), (first.revision, None));
+}
+
+#[test]
+fn a_state_is_found_by_revision_and_digest_wherever_the_record_holds_it() {
+    use crate::model::{Digest, digest_of_state};
+    let [current, pushed, base, slot, former] =
+        ["current", "pushed", "base", "slot", "former"].map(|text| state(text, 10, HERE));
+    let mut record = in_flight(pushed.clone(), Some(settled(1, base.clone())));
+    record.show(Some(DocumentState { revision: ago(5, HERE), ..current.clone() }));
+    record.pending_mut().slot = Some(held(2, slot.clone()));
+    record.pending_mut().former.push(former.clone());
+    let digest = |state: &DocumentState| Digest(digest_of_state(None, state));
+    let current = DocumentState { revision: ago(5, HERE), ..current };
+    for held in [&current, &pushed, &base, &slot, &former] {
+        assert_eq!(record.state_with(held.revision, digest(held)), Some(held));
+    }
+    assert_eq!(record.state_with(current.revision, digest(&pushed)), None);
+}

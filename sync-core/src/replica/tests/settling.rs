@@ -1,0 +1,236 @@
+//! A verdict meets the document that was pushed.
+
+use super::*;
+use crate::model::{Rejection, RejectionCode};
+use crate::replica::rules::{Decided, wait};
+use crate::replica::settling::settle;
+
+fn rejected(code: RejectionCode) -> VerdictKind {
+    VerdictKind::Rejected(Rejection { code, reason: String::new() })
+}
+
+#[test]
+fn an_accepted_edit_is_clean() {
+    let edit = state("edit", 10, HERE);
+    let mut record = in_flight(edit.clone(), None);
+    let accepted = verdict(4, VerdictKind::Accepted, None);
+    let outcome = settle(&mut record, &key(), &accepted, &mut Bench::local().cx());
+    assert_eq!((outcome.decided, outcome.refused), (Vec::new(), None));
+    assert_eq!(record, Record { current: Some(edit), known: Seq(4), ..Record::default() });
+}
+
+#[test]
+fn a_later_edit_stands_on_what_was_accepted() {
+    let mut record = in_flight(state("first", 20, HERE), None);
+    record.show(Some(state("second", 10, HERE)));
+    record.pending_mut().edit.as_mut().unwrap().unlogged = true;
+    let accepted = verdict(4, VerdictKind::Accepted, None);
+    settle(&mut record, &key(), &accepted, &mut Bench::local().cx());
+    assert_eq!(record.base(), Some(&settled(4, state("first", 20, HERE))));
+    assert!(!record.edit().unwrap().unlogged);
+    assert_eq!((record.known, record.in_flight()), (Seq(4), None));
+}
+
+#[test]
+fn what_the_server_stored_in_place_of_the_edit_is_shown() {
+    let stored = state("edit", 5, THERE);
+    let accepted = verdict(4, VerdictKind::Accepted, Some(held(4, stored.clone())));
+    let mut record = in_flight(state("edit", 10, HERE), None);
+    settle(&mut record, &key(), &accepted, &mut Bench::local().cx());
+    assert_eq!((record.current.as_ref(), record.edit()), (Some(&stored), None));
+    let later = state("later", 1, HERE);
+    let mut record = in_flight(state("edit", 10, HERE), None);
+    record.show(Some(later.clone()));
+    settle(&mut record, &key(), &accepted, &mut Bench::local().cx());
+    assert_eq!((record.current.as_ref(), record.base()), (Some(&later), Some(&settled(4, stored))));
+}
+
+#[test]
+fn a_verdict_on_an_older_state_than_is_known_settles_nothing() {
+    for void in [false, true] {
+        let base = settled(9, state("base", 90, THERE));
+        let mut record = in_flight(state("edit", 10, HERE), Some(base.clone()));
+        if void {
+            record.void();
+        }
+        let known = record.known;
+        let accepted = verdict(8, VerdictKind::Accepted, None);
+        settle(&mut record, &key(), &accepted, &mut Bench::local().cx());
+        assert_eq!((record.known, record.base()), (known, Some(&base)), "voided {void}");
+        assert_eq!(record.in_flight(), None, "and the batch is over");
+    }
+}
+
+#[test]
+fn after_a_reset_a_verdict_on_the_very_state_still_counts() {
+    let edit = state("edit", 10, HERE);
+    let mut record = in_flight(edit.clone(), Some(settled(9, state("base", 90, THERE))));
+    record.void();
+    let accepted = verdict(9, VerdictKind::Accepted, None);
+    settle(&mut record, &key(), &accepted, &mut Bench::local().cx());
+    assert_eq!(record, Record { current: Some(edit), known: Seq(9), ..Record::default() });
+}
+
+#[test]
+fn a_tombstone_that_a_restore_brought_back_is_news_at_any_position() {
+    let mut record = in_flight(state("edit", 10, HERE), None);
+    record.known = Seq(9);
+    let back = held(4, state("", 50, THERE).without_body());
+    let superseded = verdict(4, VerdictKind::Superseded, Some(back.clone()));
+    settle(&mut record, &key(), &superseded, &mut Bench::local().cx());
+    assert_eq!((record.current, record.known), (back.state, Seq(4)));
+    // A live state at an old position is not.
+    let mut record = in_flight(state("edit", 10, HERE), None);
+    record.known = Seq(9);
+    let live = verdict(4, VerdictKind::Superseded, Some(held(4, state("live", 50, THERE))));
+    settle(&mut record, &key(), &live, &mut Bench::local().cx());
+    assert_eq!((record.current, record.known), (Some(state("edit", 10, HERE)), Seq(9)));
+    // Nor one of which the edit knows.
+    let base = settled(9, state("base", 90, THERE));
+    let mut record = in_flight(state("edit", 10, HERE), Some(base));
+    settle(&mut record, &key(), &superseded, &mut Bench::local().cx());
+    assert_eq!((record.current, record.known), (Some(state("edit", 10, HERE)), Seq(9)));
+}
+
+#[test]
+fn a_superseded_edit_gives_way_and_a_later_one_meets_the_resolver() {
+    let theirs = state("theirs", 5, THERE);
+    let superseded = verdict(4, VerdictKind::Superseded, Some(held(4, theirs.clone())));
+    let mut record = in_flight(state("edit", 10, HERE), None);
+    let outcome = settle(&mut record, &key(), &superseded, &mut Bench::local().cx());
+    assert_eq!(outcome.decided, []);
+    assert_eq!((record.current.as_ref(), record.edit()), (Some(&theirs), None));
+    let mut record = in_flight(state("edit", 10, HERE), None);
+    record.show(Some(state("later", 1, HERE)));
+    let outcome = settle(&mut record, &key(), &superseded, &mut Bench::local().cx());
+    assert_eq!(outcome.decided, [Decided::Local]);
+    assert_eq!(record.base(), Some(&settled(4, theirs)));
+    // The server had no room to tell its state: the pushed one is the base, and is in no log.
+    let mut record = in_flight(state("edit", 10, HERE), None);
+    record.show(Some(state("later", 1, HERE)));
+    let untold = verdict(4, VerdictKind::Merged, None);
+    settle(&mut record, &key(), &untold, &mut Bench::local().cx());
+    assert!(record.edit().unwrap().unlogged);
+    assert_eq!(record.base(), Some(&settled(4, state("edit", 10, HERE))));
+}
+
+#[test]
+fn a_verdict_that_brings_an_erasure_says_what_it_took() {
+    let erased = verdict(4, VerdictKind::Superseded, Some(held(4, erasure(5, THERE))));
+    let mut record = in_flight(state("edit", 10, HERE), None);
+    let outcome = settle(&mut record, &key(), &erased, &mut Bench::local().cx());
+    assert_eq!(outcome.decided, [Decided::Erased]);
+    let mut record = in_flight(state("", 10, HERE).without_body(), None);
+    let outcome = settle(&mut record, &key(), &erased, &mut Bench::local().cx());
+    assert_eq!(outcome.decided, [], "a deletion loses nothing");
+}
+
+#[test]
+fn a_conflict_is_decided_here_if_it_brings_something_new() {
+    let theirs = state("theirs", 5, THERE);
+    let base = settled(4, state("base", 90, THERE));
+    let conflict = |verdict_seq, seq| {
+        let mut record = in_flight(state("edit", 10, HERE), Some(base.clone()));
+        let current = Some(held(seq, theirs.clone()));
+        let conflict = verdict(verdict_seq, VerdictKind::Conflict, current);
+        let outcome = settle(&mut record, &key(), &conflict, &mut Bench::remote().cx());
+        (outcome.decided, record.current.unwrap())
+    };
+    assert_eq!(conflict(5, 5), (vec![Decided::Remote], theirs.clone()));
+    assert_eq!(conflict(3, 5), (vec![Decided::Remote], theirs.clone()), "told again, newer");
+    assert_eq!(conflict(3, 4), (Vec::new(), state("edit", 10, HERE)), "known already");
+    let mut record = in_flight(state("edit", 10, HERE), Some(base));
+    let nothing = ServerState { seq: Seq(0), state: None };
+    let empty = verdict(0, VerdictKind::Conflict, Some(nothing));
+    let outcome = settle(&mut record, &key(), &empty, &mut Bench::remote().cx());
+    assert_eq!(outcome.decided, [Decided::Remote], "an empty log has no newer position");
+    assert_eq!(record.current, None);
+}
+
+#[test]
+fn what_waited_is_taken_in_after_the_verdict() {
+    let theirs = state("theirs", 5, THERE);
+    let mut record = in_flight(state("edit", 10, HERE), None);
+    wait(&mut record, held(7, theirs.clone()));
+    let accepted = verdict(4, VerdictKind::Accepted, None);
+    let outcome = settle(&mut record, &key(), &accepted, &mut Bench::local().cx());
+    assert_eq!(outcome.decided, [], "it follows on ours");
+    assert_eq!(record, Record { current: Some(theirs), known: Seq(7), ..Record::default() });
+}
+
+#[test]
+fn a_refused_edit_steps_back_to_its_base_unless_it_was_edited_since() {
+    let base = settled(4, state("base", 90, THERE));
+    let refused = verdict(4, rejected(RejectionCode::Invalid), None);
+    let mut record = in_flight(state("edit", 10, HERE), Some(base.clone()));
+    let outcome = settle(&mut record, &key(), &refused, &mut Bench::local().cx());
+    assert_eq!(outcome.refused, Some((state("edit", 10, HERE), Some(base.clone()))));
+    assert_eq!((record.current, record.pending), (Some(base.state.clone()), None));
+    let mut record = in_flight(state("edit", 10, HERE), Some(base.clone()));
+    record.show(Some(state("later", 1, HERE)));
+    let outcome = settle(&mut record, &key(), &refused, &mut Bench::local().cx());
+    assert_eq!((outcome.refused, record.base()), (None, Some(&base)));
+    assert_eq!(record.pushable(), Some(LocalSeq(1)));
+}
+
+#[test]
+fn a_refused_edit_offers_its_base_again_if_the_log_lost_it() {
+    let lost = Settled { epoch: Epoch([9; 16]), ..settled(8, state("base", 90, THERE)) };
+    let mut record = in_flight(state("edit", 10, HERE), Some(lost.clone()));
+    record.known = Seq(4);
+    let refused = verdict(4, rejected(RejectionCode::Invalid), None);
+    settle(&mut record, &key(), &refused, &mut Bench::local().cx());
+    assert_eq!(record.current, Some(lost.state.clone()));
+    let edit = record.edit().unwrap();
+    assert_eq!((edit.base.as_ref(), edit.travelled, edit.unlogged), (Some(&lost), true, false));
+}
+
+#[test]
+fn a_clock_refusal_stamps_anew_and_quarantines_nothing() {
+    let server_time = Stamp::new(NOW.0 - 7_200_000, 0);
+    let refused = verdict(0, rejected(RejectionCode::Clock { server_time }), None);
+    let mut bench = Bench::local();
+    let mut record = in_flight(state("edit", 10, HERE), None);
+    let outcome = settle(&mut record, &key(), &refused, &mut bench.cx());
+    assert_eq!(outcome.refused, None);
+    assert_eq!(bench.meta.clock_offset, -7_200_000);
+    let edit = record.current.clone().unwrap();
+    assert!(edit.revision.stamp <= server_time, "by the server's clock");
+    assert_eq!((edit.body, record.pushable()), (body("edit"), Some(LocalSeq(1))));
+    // What was written since has a stamp of its own, and what waits is replaced by what the server holds.
+    let later = state("later", 1, HERE);
+    let told = held(6, state("told", 5, THERE));
+    let refused = Verdict { current: Some(told.clone()), ..refused };
+    let mut record = in_flight(state("edit", 10, HERE), None);
+    record.show(Some(later.clone()));
+    record.pending_mut().deferred = true;
+    wait(&mut record, held(5, state("waits", 8, THERE)));
+    settle(&mut record, &key(), &refused, &mut Bench::local().cx());
+    assert_eq!(record.current, Some(later));
+    assert_eq!(record.pending.unwrap().slot, Some(told));
+}
+
+#[test]
+fn a_refused_erasure_shows_what_the_server_holds() {
+    let base = settled(4, DocumentState { body: None, ..state("base", 90, THERE) });
+    let erased = erasure(10, HERE);
+    let told = held(6, state("told", 5, THERE));
+    let refused = verdict(6, rejected(RejectionCode::Forbidden), Some(told.clone()));
+    let mut record = in_flight(erased.clone(), Some(base.clone()));
+    let outcome = settle(&mut record, &key(), &refused, &mut Bench::local().cx());
+    assert_eq!(outcome.refused.map(|(state, _)| state), Some(erased.clone()));
+    assert_eq!((record.current, record.known), (told.state, Seq(6)));
+    let untold = verdict(6, rejected(RejectionCode::Forbidden), None);
+    let mut record = in_flight(erased, Some(base));
+    settle(&mut record, &key(), &untold, &mut Bench::local().cx());
+    assert_eq!((record.current, record.known), (None, Seq(0)), "nothing is left to show");
+}
+
+#[test]
+fn a_verdict_on_a_document_that_is_not_in_flight_changes_nothing() {
+    let mut record = dirty(state("edit", 10, HERE), None);
+    let before = record.clone();
+    let accepted = verdict(4, VerdictKind::Accepted, None);
+    settle(&mut record, &key(), &accepted, &mut Bench::local().cx());
+    assert_eq!(record, before);
+}

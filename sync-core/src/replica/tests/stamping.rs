@@ -1,0 +1,160 @@
+//! Stamps of edits that were made while a clock was wrong.
+
+use super::*;
+use crate::clock::DRIFT_BOUND;
+use crate::replica::record::Pending;
+use crate::replica::stamping::{Parent, put_right, reidentify, restamp};
+
+const HOUR: u64 = 3_600_000;
+
+fn ahead(millis: u64, replica: ReplicaId) -> Revision {
+    Revision { stamp: Stamp::new(NOW.0 + millis, 0), replica }
+}
+
+fn made(revision: Revision, author: Revision) -> DocumentState {
+    DocumentState { author, created: revision.stamp, revision, ..state("edit", 0, HERE) }
+}
+
+#[test]
+fn an_edit_within_the_bound_keeps_its_stamp() {
+    let bound = u64::try_from(DRIFT_BOUND.as_millis()).unwrap();
+    for (millis, is_fast) in [(0, false), (bound, false), (bound + 1, true)] {
+        let edit = made(ahead(millis, HERE), ahead(millis, HERE));
+        let mut record = dirty(edit.clone(), None);
+        let changed = put_right(&mut record, &mut ReplicaMeta::new(HERE), NOW, 0);
+        assert_eq!((changed, record.current != Some(edit)), (is_fast, is_fast), "{millis}");
+    }
+}
+
+#[test]
+fn an_author_that_is_ahead_is_put_right_with_the_stamp_of_its_edit() {
+    let mut record = dirty(made(ago(10, HERE), ahead(HOUR, THERE)), None);
+    let mut meta = ReplicaMeta::new(HERE);
+    assert!(put_right(&mut record, &mut meta, NOW, 0));
+    let edit = record.current.unwrap();
+    assert_eq!(edit.author, Revision { replica: THERE, ..edit.revision });
+    assert!(edit.revision.stamp.millis() <= NOW.0);
+}
+
+#[test]
+fn an_author_within_the_bound_is_kept_when_the_edit_is_stamped_anew() {
+    let author = ago(500, THERE);
+    let mut record = dirty(made(ahead(HOUR, HERE), author), None);
+    assert!(put_right(&mut record, &mut ReplicaMeta::new(HERE), NOW, 0));
+    assert_eq!(record.current.unwrap().author, author);
+}
+
+#[test]
+fn an_edit_may_lie_as_far_ahead_as_its_base() {
+    let base = settled(1, made(ahead(HOUR, THERE), ahead(HOUR, THERE)));
+    let follower = Revision { stamp: base.state.revision.stamp.next(), replica: HERE };
+    let mut record = dirty(made(follower, follower), Some(base.clone()));
+    assert!(!put_right(&mut record, &mut ReplicaMeta::new(HERE), NOW, 0));
+    // One that lies further ahead is stamped anew, and still follows.
+    let mut record = dirty(made(ahead(2 * HOUR, HERE), ahead(2 * HOUR, HERE)), Some(base.clone()));
+    assert!(put_right(&mut record, &mut ReplicaMeta::new(HERE), NOW, 0));
+    let edit = record.current.unwrap();
+    assert_eq!(edit.revision.stamp.millis(), base.state.revision.stamp.millis());
+    assert!(edit.revision > base.state.revision);
+}
+
+#[test]
+fn a_clean_document_is_never_stamped() {
+    let stored = made(ahead(HOUR, THERE), ahead(HOUR, THERE));
+    let mut record = Record { current: Some(stored.clone()), known: Seq(1), ..Record::default() };
+    let mut meta = ReplicaMeta::new(HERE);
+    assert!(!put_right(&mut record, &mut meta, NOW, 0));
+    restamp(&mut record, &mut meta, NOW, 0, Parent::Always);
+    assert_eq!(record.current, Some(stored));
+}
+
+#[test]
+fn a_known_shift_moves_the_edit_back_to_when_it_was_made() {
+    let shift = -i64::try_from(2 * HOUR).unwrap();
+    let edit = made(ahead(HOUR, HERE), ahead(HOUR, HERE));
+    let mut record = dirty(edit, None);
+    restamp(&mut record, &mut ReplicaMeta::new(HERE), NOW, shift, Parent::Always);
+    let edit = record.current.unwrap();
+    assert_eq!(edit.revision.stamp.millis(), NOW.0 - HOUR);
+    assert_eq!(edit.author, edit.revision);
+    assert_eq!(edit.created, edit.revision.stamp);
+    // Before its base it cannot have been made.
+    let base = settled(1, state("base", HOUR / 2, THERE));
+    let mut record = dirty(made(ahead(HOUR, HERE), ahead(HOUR, HERE)), Some(base));
+    restamp(&mut record, &mut ReplicaMeta::new(HERE), NOW, shift, Parent::Always);
+    assert_eq!(record.current.unwrap().revision.stamp.millis(), NOW.0);
+}
+
+#[test]
+fn an_own_unsettled_erasure_gives_way_to_a_right_clock_and_a_settled_one_does_not() {
+    let restamped = |erased: Revision, base: Option<Settled>| {
+        let edit =
+            DocumentState { erased: Some(erased), ..made(ahead(HOUR, HERE), ahead(HOUR, HERE)) };
+        let mut record = dirty(edit, base);
+        restamp(&mut record, &mut ReplicaMeta::new(HERE), NOW, 0, Parent::Always);
+        record.current.unwrap()
+    };
+    let own = ahead(HOUR / 2, HERE);
+    let edit = restamped(own, None);
+    assert_eq!(edit.revision.stamp.millis(), NOW.0, "nothing else knows of the erasure");
+    assert_eq!(edit.erased, Some(edit.revision), "nor is it later than the edit");
+    let base = DocumentState { erased: Some(own), ..made(own, own) };
+    let edit = restamped(own, Some(settled(1, base)));
+    assert_eq!(edit.erased, Some(own));
+    assert!(edit.revision > own, "what the server knows stays, and the edit stays later");
+    let foreign = ahead(HOUR / 2, THERE);
+    let edit = restamped(foreign, None);
+    assert_eq!(edit.erased, Some(foreign), "another replica's erasure is settled");
+    assert!(edit.revision > foreign);
+}
+
+#[test]
+fn a_refusal_drops_a_base_that_the_server_does_not_hold() {
+    let base = settled(1, made(ahead(HOUR, THERE), ahead(HOUR, THERE)));
+    let after = Revision { stamp: base.state.revision.stamp.next(), replica: HERE };
+    let author = ahead(HOUR, THERE);
+    let refused = || dirty(made(after, author), Some(base.clone()));
+    let mut record = refused();
+    let held = base.state.clone();
+    restamp(&mut record, &mut ReplicaMeta::new(HERE), NOW, 0, Parent::UpTo(Some(&held)));
+    let followed = record.current.unwrap();
+    assert!(followed.revision > base.state.revision, "the server holds it: it can be followed");
+    assert_eq!(followed.author, author);
+    let mut record = refused();
+    restamp(&mut record, &mut ReplicaMeta::new(HERE), NOW, 0, Parent::UpTo(None));
+    let anew = record.current.unwrap();
+    assert_eq!(anew.revision.stamp.millis(), NOW.0);
+    assert_eq!(
+        anew.author,
+        Revision { replica: THERE, ..anew.revision },
+        "its author goes with it"
+    );
+}
+
+#[test]
+fn another_identity_keeps_the_time_and_remembers_what_may_have_travelled() {
+    let first = state("first", 20, HERE);
+    let mut record = in_flight(first.clone(), None);
+    let second = state("second", 10, HERE);
+    record.show(Some(second.clone()));
+    reidentify(&mut record, THERE);
+    let renamed = record.current.clone().unwrap();
+    assert_eq!(renamed.revision, Revision { replica: THERE, ..second.revision });
+    assert_eq!((renamed.author, renamed.body), (renamed.revision, second.body.clone()));
+    let pending = record.pending.clone().unwrap();
+    assert_eq!((pending.in_flight, pending.former), (None, vec![first, second]));
+    for at in 0..Pending::FORMER {
+        reidentify(&mut record, ReplicaId([u8::try_from(at).unwrap() + 3; 16]));
+    }
+    assert_eq!(record.pending.unwrap().former.len(), Pending::FORMER);
+}
+
+#[test]
+fn another_identity_does_not_rename_what_is_offered_again() {
+    let lost = state("lost", 20, HERE);
+    let mut record = in_flight(lost.clone(), Some(settled(9, lost.clone())));
+    reidentify(&mut record, THERE);
+    assert_eq!(record.current, Some(lost));
+    assert_eq!(record.in_flight(), None);
+    assert!(record.pending.unwrap().former.is_empty());
+}
