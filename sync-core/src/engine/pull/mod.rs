@@ -143,7 +143,10 @@ impl Pull {
         // A chunk says what the replica may see now.
         let sees_all = at.covered.is_none();
         let is_whole = at.full_pull.is_none() && at.backfills.is_empty() && sees_all;
-        let is_marked = at.mark.as_ref().is_some_and(|mark| mark.at >= at.position);
+        let is_marked = at
+            .mark
+            .as_ref()
+            .is_some_and(|mark| Some(mark.epoch) == at.epoch && mark.at >= at.position);
         self.reached_head = greeting.reset.is_none()
             && (is_idle && is_whole && at.position > Seq(0) && is_marked)
             && (at.epoch, at.position) == (Some(greeting.epoch), greeting.head)

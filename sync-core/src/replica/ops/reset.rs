@@ -87,8 +87,9 @@ fn cut_checkpoint(tx: &mut Transaction<'_>, epoch: Epoch, cut: Seq) {
     for own in checkpoint.backfills.values_mut() {
         *own = (*own).min(cut);
     }
-    // It is of the epoch that ended.
-    checkpoint.mark = None;
+    // What the mark says of positions that both epochs share stays true. It is the only proof of them if the server
+    // forgets the new epoch before the first chunk of it comes.
+    checkpoint.mark = checkpoint.mark.take().filter(|mark| mark.at <= cut);
 }
 
 /// What was settled above the cut is lost on the server: it becomes a re-offer, a push that names where it was settled.

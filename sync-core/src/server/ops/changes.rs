@@ -3,7 +3,9 @@
 use super::marks::{self, Evidence};
 use super::scope::read_scope;
 use crate::error::Result;
-use crate::model::{Chunk, Cursor, Limits, LogEntry, LogMark, Reset, ResetReason, Scope, Seq};
+use crate::model::{
+    Chunk, Cursor, Epoch, Limits, LogEntry, LogMark, Reset, ResetReason, Scope, Seq,
+};
 use crate::server::record::{Fork, ServerScope};
 use crate::server::rows::ServerReads;
 use crate::server::visible::Visible;
@@ -60,6 +62,18 @@ fn restored(row: &ServerScope, mark: Option<&LogMark>, shown: Evidence) -> Optio
     (is_lost && !mutant!(EvidenceIgnored)).then_some(Fork::Unannounced { epoch: row.epoch, cut })
 }
 
+/// Up to which position an earlier epoch tells of the same log.
+///
+/// An epoch that is not remembered began after the backup which this log was restored from, or is older than the
+/// epochs that the row keeps. An authentic mark still shows how much of the log is the same: a replica keeps no mark
+/// that speaks of more than its own epoch shares.
+fn cut_of(row: &ServerScope, epoch: Epoch, shown: Evidence) -> Seq {
+    match shown {
+        Evidence::SharedUpTo(cut) if !row.remembers(epoch) => cut,
+        _ => row.shared_with(epoch),
+    }
+}
+
 fn check(row: &ServerScope, cursor: &Cursor, shown: Evidence) -> std::result::Result<(), Fork> {
     let highest = cursor.position.max(cursor.after);
     let reset = |reason| Err(Fork::Reset(Reset { epoch: row.epoch, reason }));
@@ -67,7 +81,7 @@ fn check(row: &ServerScope, cursor: &Cursor, shown: Evidence) -> std::result::Re
         None if highest > Seq(0) => return reset(ResetReason::EpochChanged { cut: Seq(0) }),
         None => return Ok(()),
         Some(epoch) if epoch != row.epoch && !mutant!(EpochIgnored) => {
-            return reset(ResetReason::EpochChanged { cut: row.shared_with(epoch) });
+            return reset(ResetReason::EpochChanged { cut: cut_of(row, epoch, shown) });
         }
         Some(_) => {}
     }
@@ -281,6 +295,40 @@ mod tests {
                 ..Cursor::default()
             }
         }
+    }
+
+    #[test]
+    fn a_mark_of_an_epoch_that_is_not_remembered_shows_what_is_shared() {
+        let terms = vec![
+            TermStart { term: Term(1), first: Seq(1) },
+            TermStart { term: Term(3), first: Seq(5) },
+        ];
+        let (head, key) = (Seq(6), Some(KEY));
+        let row = ServerScope { head, key, terms, ..ServerScope::new(LIVES[1]) };
+        // Another life that began after the same backup, in which the second start wrote from 5 on.
+        let run =
+            |term, first, last| LogRun { term: Term(term), first: Seq(first), last: Seq(last) };
+        let runs = vec![run(1, 1, 4), run(2, 5, 9)];
+        let cut = |row: &ServerScope, epoch, mark: LogMark| {
+            let (position, after) = (Seq(9), Seq(9));
+            let mark = Some(mark);
+            let cursor = Cursor { epoch: Some(epoch), position, after, mark, ..Cursor::default() };
+            match check_by_row(row, &cursor) {
+                Some(Err(Fork::Reset(Reset {
+                    reason: ResetReason::EpochChanged { cut }, ..
+                }))) => cut,
+                other => panic!("{other:?}"),
+            }
+        };
+        let mark = LogMark::sign(LIVES[2], runs.clone(), &KEY);
+        assert_eq!(cut(&row, LIVES[2], mark.clone()), Seq(4));
+        let forged = LogMark { proof: mark.proof ^ 1, ..mark.clone() };
+        assert_eq!(cut(&row, LIVES[2], forged), Seq(0));
+        let before = LogMark::sign(LIVES[0], vec![run(1, 1, 3)], &KEY);
+        assert_eq!(cut(&row, LIVES[2], before), Seq(3), "a mark from before the epoch");
+        let ancestors = vec![Ancestor { epoch: LIVES[2], cut: Seq(3) }];
+        let remembers = ServerScope { ancestors, ..row };
+        assert_eq!(cut(&remembers, LIVES[2], mark), Seq(3), "what is remembered counts");
     }
 
     proptest! {

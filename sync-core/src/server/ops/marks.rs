@@ -123,7 +123,7 @@ pub(super) fn mark_at_head(row: &ServerScope) -> Option<LogMark> {
 /// What a client's mark shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Evidence {
-    /// Nothing: there is none, it is of another epoch, or it is not authentic.
+    /// Nothing: there is none, or it is not authentic.
     None,
     /// This log and the one that the mark was made of are the same up to that position, and not beyond. If the mark speaks of
     /// higher positions, they were lost: the log was restored from a backup.
