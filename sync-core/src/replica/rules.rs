@@ -270,7 +270,8 @@ pub(crate) fn carry_out(
             let pending = record.pending_mut();
             pending.deferred = !mutant!(DeferredForgotten);
             wait(record, incoming);
-            return Decided::Deferred;
+            // A newer state than the one that was decided about may have waited already.
+            return if end_if_equal(record) { Decided::Remote } else { Decided::Deferred };
         }
         // What the resolver made is what the server holds: nothing is left to push.
         Resolution::Merge(ref body) if shows(Some(body)) => (Decided::Remote, None, later),

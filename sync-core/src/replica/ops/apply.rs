@@ -299,6 +299,7 @@ fn end_full_pull(tx: &mut Transaction<'_>, cx: &Context, epoch: Epoch) -> Result
         if record.edit().is_some() {
             // The push meets it. If that is refused, nothing is left to show.
             rules::wait(record, absent);
+            rules::end_if_equal(record);
         } else if record.current.is_some() {
             // What is known at the very position is absent there too.
             record.known = Seq(0);

@@ -4,6 +4,7 @@ use super::*;
 use crate::model::{Rejection, RejectionCode};
 use crate::replica::rules::{Decided, wait};
 use crate::replica::settling::settle;
+use crate::resolver::{Resolution, resolve_with};
 
 fn rejected(code: RejectionCode) -> VerdictKind {
     VerdictKind::Rejected(Rejection { code, reason: String::new() })
@@ -233,4 +234,17 @@ fn a_verdict_on_a_document_that_is_not_in_flight_changes_nothing() {
     let accepted = verdict(4, VerdictKind::Accepted, None);
     settle(&mut record, &key(), &accepted, &mut Bench::local().cx());
     assert_eq!(record, before);
+}
+
+#[test]
+fn a_conflict_is_not_left_to_the_app_if_what_waits_ends_it() {
+    let mut record = in_flight(state("edit", 20, HERE), None);
+    record.show(Some(state("", 5, HERE).without_body()));
+    let deleted = held(5, state("", 8, THERE).without_body());
+    wait(&mut record, deleted.clone());
+    let older = verdict(4, VerdictKind::Conflict, Some(held(4, state("theirs", 10, THERE))));
+    let defer = resolve_with("defer", |_| Ok(Resolution::Defer));
+    let outcome = settle(&mut record, &key(), &older, &mut Bench::new(defer).cx());
+    assert_eq!(outcome.decided, [Decided::Remote]);
+    assert_eq!((record.current, record.pending), (deleted.state, None));
 }
