@@ -1,17 +1,20 @@
 //! Every mutant is noticed, and every oracle notices one.
 //!
-//! The plans in `regressions/mutant-NAME.plan.json` show one mutant each, in milliseconds. The search for such plans takes
-//! long: `TESTKIT_MUTANT_SEEDS` says how many seeds each mutant may take, and without it the search looks at one mutant
-//! only; `TESTKIT_MUTANT` says at which; with `UPDATE_PLANS` it writes the plans.
+//! The plans in `regressions/mutant-NAME.plan.json` show one mutant each, in milliseconds. The search for such plans
+//! takes long: `TESTKIT_MUTANT_SEEDS` says how many seeds each mutant may take, and without it the search looks at
+//! one mutant only; `TESTKIT_MUTANT` says at which; with `UPDATE_PLANS` it writes the plans.
 
 #![cfg(feature = "mutants")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
+use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
-use sync_core::mutants::Mutant;
+use sync_core::mutants::{Mutant, with};
+use testkit::cores::MemoryCores;
 use testkit::sim::mutants::{Fallen, by_oracle, run_all};
 use testkit::sim::{Plan, Simulation, oracles};
+use testkit::traces::verdicts_on_another_batch_change_nothing;
 
 fn plan_of(mutant: Mutant) -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/regressions");
@@ -22,7 +25,10 @@ fn plan_of(mutant: Mutant) -> PathBuf {
 fn the_plan_of_each_mutant_fails_with_it() {
     let (mut count, mut unnoticed) = (0, Vec::new());
     for mutant in Mutant::ALL {
-        let Ok(text) = std::fs::read_to_string(plan_of(*mutant)) else { continue };
+        let Ok(text) = std::fs::read_to_string(plan_of(*mutant)) else {
+            assert!(SHOWN_ELSEWHERE.iter().any(|(m, _)| m == mutant), "{mutant} has no plan");
+            continue;
+        };
         let plan = Plan::from_json(&text).unwrap();
         let simulation = Simulation::builder().mutant(Some(*mutant)).build();
         match simulation.replay(&plan) {
@@ -31,8 +37,21 @@ fn the_plan_of_each_mutant_fails_with_it() {
         }
     }
     assert!(unnoticed.is_empty(), "not noticed any more: {unnoticed:?}");
-    println!("{count} of {} mutants have a plan; the others are for the search", Mutant::ALL.len());
-    assert!(count * 10 >= Mutant::ALL.len() * 9);
+    println!("{count} of {} mutants have a plan; {SHOWN_ELSEWHERE:?}", Mutant::ALL.len());
+}
+
+/// The mutants that no plan can show, because another layer makes up for them, and what shows each.
+const SHOWN_ELSEWHERE: [(Mutant, &str); 4] = [
+    (Mutant::AnyVerdictSettles, "the trace below"),
+    (Mutant::PositionKeptAfterRestore, "the model check"),
+    (Mutant::ResetsAtOnce, "the engine's tests of progress"),
+    (Mutant::DeadlinesIgnoreBytes, "the engine's tests of progress"),
+];
+
+#[test]
+fn a_trace_shows_that_any_verdict_settles() {
+    let trace = || verdicts_on_another_batch_change_nothing(MemoryCores);
+    assert!(catch_unwind(|| with(Some(Mutant::AnyVerdictSettles), trace)).is_err());
 }
 
 #[test]

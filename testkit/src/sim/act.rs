@@ -1,9 +1,9 @@
 //! What the actions of a plan do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sync_core::engine::Input;
-use sync_core::model::{Body, DocumentKey, Reset, ResetReason, Seq};
+use sync_core::model::{Body, DocumentKey, Reset, ResetReason, Revision, Seq};
 use sync_core::replica::record::QuarantineRow;
 use sync_core::replica::rows::ReplicaReads;
 use sync_core::replica::{Decision, LocalWrite, WriteOperation};
@@ -359,12 +359,15 @@ impl<D: Disks> Run<D> {
     fn restore(&mut self, is_announced: bool) {
         let Some(backup) = self.server.backups.last_mut() else { return };
         let copy = must(self.disks.copy_server(backup), "a backup is copied");
+        let before = self.positions();
         self.stop_server(false, 0);
         self.mark(0, Mark::Fault, || "restored from a backup".to_owned());
         self.server.core = Some(copy);
         self.server.other_until = 0;
         self.server.restores += 1;
-        self.fact(&Fact::Restored);
+        let after = self.positions();
+        let lost = before.symmetric_difference(&after).map(|(key, ..)| key.clone()).collect();
+        self.fact(&Fact::Restored { lost });
         let announced = if is_announced { self.server_scopes() } else { Default::default() };
         for scope in announced {
             let Ok(row) = self.open_scope(&scope) else { continue };
@@ -372,6 +375,13 @@ impl<D: Disks> Run<D> {
             must(begun, "a restored log begins a new life");
         }
         self.queue.push(self.now + 500, Event::StartServer);
+    }
+
+    /// What the server holds of each document, and where.
+    fn positions(&mut self) -> BTreeSet<(DocumentKey, Seq, Revision)> {
+        let scopes = self.server_scopes();
+        let rows = scopes.iter().flat_map(|scope| self.rows_of(scope)).collect::<Vec<_>>();
+        rows.into_iter().map(|(key, row)| (key, row.seq, row.state.revision)).collect()
     }
 
     fn purge(&mut self, scope: usize, percent: u8) {

@@ -28,6 +28,12 @@ impl<D: Disks> Run<D> {
         let copy = must(self.disks.copy_replica(core), "a replica's store is copied");
         let shown = self.clients[client].shown.clone();
         self.clients[client].copy = Some((copy, shown));
+        let unsettled = self.unsettled_of(client);
+        self.fact(&Fact::Copied { client, unsettled });
+    }
+
+    /// The documents of which a device holds an edit that is not settled.
+    fn unsettled_of(&mut self, client: usize) -> BTreeSet<DocumentKey> {
         let mut unsettled = BTreeSet::new();
         for n in self.followed(client) {
             let scope = self.scopes[n].clone();
@@ -36,7 +42,7 @@ impl<D: Disks> Run<D> {
             let edited = edited.filter(|(_, r)| r.edit().is_some() || r.in_flight().is_some());
             unsettled.extend(edited.map(|(key, _)| key).chain(refused));
         }
-        self.fact(&Fact::Copied { client, unsettled });
+        unsettled
     }
 
     /// The copy stays, and may be put back again.
@@ -65,7 +71,8 @@ impl<D: Disks> Run<D> {
         self.clients[to].shown = self.clients[from].shown.clone();
         self.clients[to].replica = self.clients[from].replica;
         self.fact(&Fact::Wiped { client: to });
-        self.fact(&Fact::Cloned { from, to });
+        let (replica, unsettled) = (self.clients[from].replica, self.unsettled_of(from));
+        self.fact(&Fact::Cloned { from, to, replica, unsettled });
         self.start(to);
     }
 
@@ -107,10 +114,11 @@ impl History {
         let Copied { shown, units, writes, unsettled } =
             self.copies.get(&client).cloned().unwrap_or_default();
         self.put_back.insert(client);
-        let restored = self.restored;
         for (key, story) in self.stories_mut() {
             let first = writes.get(key).copied().unwrap_or_default();
-            story.roll_back(client, first, restored);
+            story.roll_back(client, first);
+            // The copy does not know what the device pushed since.
+            story.replace_device(client, None);
             if unsettled.contains(key) {
                 story.fork();
             }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sync_core::engine::Direction;
 use sync_core::model::{
     Checkpoint, Chunk, Collection, DocumentKey, DocumentState, LocalSeq, LogEntry, PushBatch,
-    Rejection, ResetReason, Revision, Scope, Verdicts,
+    Rejection, ReplicaId, ResetReason, Revision, Scope, Verdicts,
 };
 use sync_core::replica::record::Record;
 use sync_core::server::record::{ServerRow, ServerScope};
@@ -140,7 +140,10 @@ pub enum Fact {
         power: bool,
     },
     /// The server was restored from a backup.
-    Restored,
+    Restored {
+        /// The documents of which the backup does not hold what the server held.
+        lost: BTreeSet<DocumentKey>,
+    },
     /// The server begins a new life of a log.
     Began {
         /// The scope.
@@ -163,6 +166,15 @@ pub enum Fact {
         from: usize,
         /// Onto which.
         to: usize,
+        /// The identity that both have now.
+        replica: ReplicaId,
+        /// The documents of which the device holds an edit that is not settled.
+        unsettled: BTreeSet<DocumentKey>,
+    },
+    /// A device that shared its identity with another one took a new one, and no other shares the old one.
+    Unshared {
+        /// The identity that one device has now.
+        replica: ReplicaId,
     },
     /// A client's clock was set, or stands still.
     ClockSet {

@@ -1,8 +1,10 @@
 //! An edit of a client with which nothing is wrong does not wait for ever.
 
+use sync_core::replica::record::Record;
+
 use super::disk::Disks;
 use super::kind_of::lasts;
-use super::oracles::LOCKOUT;
+use super::oracles::{INBOX, LOCKOUT};
 use super::plan::What;
 use super::queue::Event;
 use super::run::Run;
@@ -68,12 +70,37 @@ impl<D: Disks> Run<D> {
         }
     }
 
-    /// Looks at the edits that wait.
+    /// Looks at the edits and the conflicts that wait.
     pub(super) fn look_at_health(&mut self) {
         for client in 0..self.clients.len() {
             self.look_at_edits(client);
+            self.look_at_conflicts(client);
         }
         self.queue.push(self.now + EVERY, Event::LookAtHealth);
+    }
+
+    /// A conflict waits for the app only while its two sides differ.
+    fn look_at_conflicts(&mut self, client: usize) {
+        for n in self.followed(client) {
+            let scope = self.scopes[n].clone();
+            if self.scope_row(client, &scope).deferred == 0 {
+                continue;
+            }
+            let equal = |record: &Record| {
+                let slot = record.pending.as_ref()?.slot.as_ref()?;
+                let local = record.current.as_ref()?;
+                let is_same = match &slot.state {
+                    Some(remote) => remote.shows_the_same(local),
+                    None => local.is_deleted(),
+                };
+                (record.is_deferred() && is_same).then_some(())
+            };
+            let records = self.records_of(client, &scope);
+            if let Some((key, record)) = records.iter().find(|(_, r)| equal(r).is_some()) {
+                let what = format!("client {client} has two equal sides of {key}: {record:?}");
+                return self.violate(INBOX, what);
+            }
+        }
     }
 
     fn look_at_edits(&mut self, client: usize) {

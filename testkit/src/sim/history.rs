@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sync_core::model::{Collection, DocumentKey, DocumentState, LocalSeq, Scope};
+use sync_core::model::{Collection, DocumentKey, DocumentState, LocalSeq, ReplicaId, Scope};
 use sync_core::resolver::Resolution;
 
 use super::bits::Bits;
@@ -25,8 +25,13 @@ pub struct History {
     wiped: BTreeMap<usize, usize>,
     /// What the resolvers made within the step that is going on.
     pub(super) made: BTreeMap<DocumentKey, Bits>,
-    /// Positions of a life of the log may be doubted: a resolver may be asked about what it need not.
+    /// Scopes whose log was restored, and has not begun a new life since: a position may mean two
+    /// things.
+    pub(super) in_doubt: BTreeSet<Scope>,
+    /// Whether there was a restore.
     pub(super) restored: bool,
+    /// Identities that two devices have.
+    shared: BTreeSet<ReplicaId>,
     /// What the server's clock says may be earlier than what it said before.
     pub(super) server_clock_set: bool,
     /// What each client chose of a scope; all collections where nothing is said.
@@ -74,6 +79,11 @@ impl History {
     /// Whether a client may give a name to a state that another one has.
     fn may_collide(&self, client: usize) -> bool {
         self.cloned || self.put_back.contains(&client)
+    }
+
+    /// Whether the device that made a state shares its identity with another one.
+    fn is_shared(&self, state: Option<&DocumentState>) -> bool {
+        state.is_some_and(|state| self.shared.contains(&state.revision.replica))
     }
 
     pub(super) fn shown(&self, client: usize, key: &DocumentKey) -> Option<&DocumentState> {
@@ -169,13 +179,14 @@ impl History {
                     }
                 }
             }
-            Fact::Formed { batch, .. } => {
+            Fact::Formed { client, batch } => {
                 for change in &batch.changes {
                     let key = key_of(&batch.scope, change);
                     let writes = self.story(&key).of_revision(change.state.revision);
                     let story = self.story_mut(&key);
                     story.travelled.extend(&writes);
                     story.note_travelled(change.state.revision);
+                    story.note_own(*client, change.state.revision);
                 }
             }
             Fact::Appended { .. } => self.note_append(fact),
@@ -191,11 +202,20 @@ impl History {
                 }
                 story.purged.push(writes);
             }
-            Fact::Restored => self.note_restore(),
-            Fact::Cloned { from, to } => {
+            Fact::Restored { lost } => self.note_restore(lost),
+            Fact::Began { scope } => {
+                self.in_doubt.remove(scope);
+            }
+            Fact::Unshared { replica } => {
+                self.shared.remove(replica);
+            }
+            Fact::Cloned { from, to, replica, unsettled } => {
                 self.cloned = true;
-                for story in self.stories.values_mut() {
+                self.shared.insert(*replica);
+                for (key, story) in &mut self.stories {
                     story.doubled |= !story.erasures.is_empty();
+                    story.cloned |= unsettled.contains(key);
+                    story.replace_device(*to, Some(*from));
                 }
                 let shown = self.shown.get(*from).cloned().unwrap_or_default();
                 self.show_all(*to, shown);
@@ -231,7 +251,8 @@ impl History {
     /// Whether the log has lost a state of a document, by a restore or a purge, and the server's clock was set: what follows on
     /// that state may get an earlier stamp, and know of an earlier erasure.
     pub(super) fn is_time_lost(&self, key: &DocumentKey) -> bool {
-        self.server_clock_set && (self.restored || !self.story(key).purged.is_empty())
+        let story = self.story(key);
+        self.server_clock_set && (story.restored || !story.purged.is_empty())
     }
 
     /// Whether an erasure that the log has lost, by a restore or a purge, has a later time than the one that followed on it.
@@ -247,10 +268,13 @@ impl History {
     }
 
     /// What the backup did not hold comes back from the devices that have it, and from no others.
-    fn note_restore(&mut self) {
+    fn note_restore(&mut self, lost: &BTreeSet<DocumentKey>) {
         self.restored = true;
-        for story in self.stories.values_mut() {
-            story.lose_log(self.wiped.keys());
+        for (key, story) in &mut self.stories {
+            self.in_doubt.insert(key.scope.clone());
+            if lost.contains(key) {
+                story.lose_log(self.wiped.keys());
+            }
         }
     }
 
@@ -271,7 +295,9 @@ impl History {
     ) {
         self.writes += 1;
         let (cloned, device) = (self.may_collide(client), self.device(client));
+        let is_shared = self.is_shared(after);
         let story = self.story_mut(key);
+        story.cloned |= is_shared;
         let mut writes = story.of(before);
         writes.insert(story.writes.len());
         let deletes = after.is_none_or(DocumentState::is_deleted);
@@ -306,8 +332,9 @@ impl History {
         cause: &Cause,
     ) {
         let made = self.made.get(key).cloned();
-        let (cloned, restored) = (self.may_collide(client), self.restored);
+        let (cloned, is_shared) = (self.may_collide(client), self.is_shared(after));
         let story = self.story_mut(key);
+        story.cloned |= is_shared && after.is_some_and(|after| !story.knows(after));
         let had = story.of(before);
         if *cause == Cause::Forgotten {
             story.left.entry(client).or_default().extend(&had);
@@ -317,6 +344,9 @@ impl History {
             // not known again.
             let is_renamed = before.revision.replica != after.revision.replica;
             story.forked |= is_renamed && !story.is_news(before);
+            if is_renamed {
+                story.note_own(client, before.revision);
+            }
         }
         story.detached |= matches!(cause, Cause::Decided(_)) && story.left.contains_key(&client);
         match after {
@@ -345,7 +375,7 @@ impl History {
                 let erased = DocumentState::erasure_of(before) < DocumentState::erasure_of(after);
                 if told || met || same || erased || (gone(before) && gone(after)) {
                     let mut lost = had.without(&has);
-                    if *cause == Cause::Forgotten && !restored {
+                    if *cause == Cause::Forgotten && !story.restored {
                         // The server still holds what reached it.
                         lost = lost.without(&story.reached);
                     }
@@ -368,8 +398,9 @@ impl History {
             let mut writes = story.of(shown);
             // Also what is in flight, or waits somewhere on the device.
             writes.extend(&story.by(client));
-            let reached = if self.restored { &self.nothing.reached } else { &story.reached };
-            story.ended.extend(&writes.without(reached));
+            let lost = if story.restored { writes } else { writes.without(&story.reached) };
+            story.ended.extend(&lost);
+            story.replace_device(client, None);
         }
         self.chosen.retain(|(of, _), _| *of != client);
         *self.wiped.entry(client).or_default() += 1;

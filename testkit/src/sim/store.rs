@@ -223,7 +223,10 @@ impl<D: Disks> Run<D> {
                     .on_client(client, Durability::Process, |rows| ops::reidentify(rows, &cx, id));
                 if done.is_ok() {
                     self.clients[client].identities += 1;
-                    self.clients[client].replica = id;
+                    let replica = std::mem::replace(&mut self.clients[client].replica, id);
+                    if self.clients.iter().filter(|c| c.replica == replica).count() == 1 {
+                        self.fact(&Fact::Unshared { replica });
+                    }
                 }
                 let result = self.committed(client, done, BTreeSet::new(), true, &Cause::Stamped);
                 if let Some(process) = self.clients[client].process.as_mut() {

@@ -55,6 +55,14 @@ pub(super) struct Story {
     /// A device holds an edit again that may have been settled since its files were copied: it
     /// cannot know what followed on that edit.
     pub(super) forked: bool,
+    /// A restored log does not hold what the server held of it: what is settled of it may be
+    /// doubted, and a resolver be asked about what it need not.
+    pub(super) restored: bool,
+    /// Two devices of one identity had, or made, an edit of it.
+    pub(super) cloned: bool,
+    /// The states that each client put into a batch, or gave another name when it took a new
+    /// identity, since its device was new.
+    own: BTreeMap<usize, BTreeSet<Revision>>,
     /// A batch that held it was given up and pushed again under another name: the server may have
     /// taken in both.
     pub(super) dissolved: bool,
@@ -103,10 +111,10 @@ impl Story {
     }
 
     /// The copy of a client's files, which knows of the writes before that one, takes their place.
-    pub(super) fn roll_back(&mut self, client: usize, first: usize, restored: bool) {
+    pub(super) fn roll_back(&mut self, client: usize, first: usize) {
         let mut gone = Bits::default();
         self.by(client).iter().filter(|n| *n >= first).for_each(|n| gone.insert(n));
-        let lost = if restored { gone.clone() } else { gone.without(&self.reached) };
+        let lost = if self.restored { gone.clone() } else { gone.without(&self.reached) };
         self.ended.extend(&lost);
         self.rolled_back.entry(client).or_default().extend(&gone);
     }
@@ -119,8 +127,10 @@ impl Story {
         self.doubled |= !self.erasures.is_empty();
     }
 
-    /// The log is another one: what a device gave away, and does not have any more, may be lost.
+    /// The log lost what it held of the document: what a device gave away, and does not have any
+    /// more, is lost.
     pub(super) fn lose_log<'a>(&mut self, wiped: impl Iterator<Item = &'a usize>) {
+        self.restored = true;
         for client in wiped {
             self.ended.extend(&self.by(*client));
         }
@@ -226,6 +236,23 @@ impl Story {
         self.grow(state.revision, writes);
     }
 
+    pub(super) fn note_own(&mut self, client: usize, revision: Revision) {
+        self.own.entry(client).or_default().insert(revision);
+    }
+
+    /// Another device takes the place of a client's: a new one, or a copy of that client's.
+    pub(super) fn replace_device(&mut self, client: usize, from: Option<usize>) {
+        match from.and_then(|from| self.own.get(&from)).cloned() {
+            Some(own) => self.own.insert(client, own),
+            None => self.own.remove(&client),
+        };
+    }
+
+    /// Whether a client, or the one that its device was copied from, knows a state as its own.
+    pub(super) fn is_own_of(&self, client: usize, state: &DocumentState) -> bool {
+        self.own.get(&client).is_some_and(|own| own.contains(&state.revision))
+    }
+
     /// A state left its device, or the server made it.
     pub(super) fn note_travelled(&mut self, revision: Revision) {
         if let Some(node) = self.states.get_mut(&revision) {
@@ -270,7 +297,7 @@ mod tests {
             story.known.push(Bits::default());
         }
         story.reached.insert(1);
-        story.roll_back(0, 1, false);
+        story.roll_back(0, 1);
         assert_eq!(story.ended.iter().collect::<Vec<_>>(), [3]);
         assert!(story.has_left(0, 1) && !story.has_left(0, 0) && !story.has_left(1, 2));
         // A restore takes what reached the server, and the device does not have it any more.

@@ -48,8 +48,7 @@ impl Oracle for Checkpoints {
             Fact::Rested { client, scope } => {
                 let Some(held) = look.server_scope(scope) else { return Ok(()) };
                 let stands = look.checkpoint(*client, scope);
-                if stands.epoch != Some(held.epoch) || stands.full_pull.is_some() || history.cloned
-                {
+                if stands.epoch != Some(held.epoch) || stands.full_pull.is_some() {
                     return Ok(());
                 }
                 for (key, row) in look.server_rows(scope) {
@@ -62,7 +61,8 @@ impl Oracle for Checkpoints {
                     // A full pull may have found it gone, before a restore brought its tombstone back: a push meets it.
                     let is_absent = (record.current.is_none() || record.edit().is_some())
                         && history.story(&key).was_purged(&row.state);
-                    if row.seq <= stands.after() && known < row.seq && !is_absent {
+                    let is_known = is_absent || history.story(&key).cloned;
+                    if row.seq <= stands.after() && known < row.seq && !is_known {
                         return Err(format!(
                             "client {client} stands at {} and has not taken in {key} at {}: {record:#?}",
                             stands.after(),

@@ -1,5 +1,7 @@
 //! A resolver is asked if and only if two edits were made without knowledge of each other (guarantee 4).
 
+use sync_core::model::DocumentState;
+
 use super::{Fact, History, Look, Oracle, Verdict};
 
 #[derive(Debug)]
@@ -15,16 +17,23 @@ impl Oracle for Concurrent {
         if let Some(client) = client.filter(|_| call.on_server) {
             return Err(format!("client {client} decided what the server decides: {call:#?}"));
         }
-        // After a restore, and among clones, who knew what cannot be told from revisions alone.
-        if history.restored || history.cloned || call.remote.is_none() {
+        if call.remote.is_none() {
             return Ok(());
         }
+        // What a restore took is not told from revisions alone.
         let story = history.story(&call.key);
-        if story.detached || story.forked || story.dissolved {
+        if story.restored || story.detached || story.dissolved {
             return Ok(());
         }
         let local = history.asked(*client, &call.key, &call.local);
         let remote = history.story(&call.key).of(call.remote.as_ref());
+        // A clone, or a device whose files were put back, cannot know what followed on an edit that the
+        // other one had too. Its own states it knows.
+        let is_own = |state: &DocumentState| client.is_some_and(|c| story.is_own_of(c, state));
+        let is_shared = story.cloned || story.forked;
+        if is_shared && !call.remote.as_ref().is_some_and(is_own) {
+            return Ok(());
+        }
         if local.is_subset(&remote) || remote.is_subset(&local) {
             let who = client.map_or("the server".to_owned(), |c| format!("client {c}"));
             return Err(format!(

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use sync_core::model::{DocumentKey, DocumentState};
 
 use super::{Fact, History, Look, Oracle, Verdict};
+use crate::sim::story::Story;
 
 #[derive(Debug)]
 pub(super) struct Convergence;
@@ -18,7 +19,8 @@ impl Oracle for Convergence {
     /// The comparison of digests mends what should never be broken.
     fn see(&mut self, fact: &Fact, history: &History, _: &mut dyn Look) -> Verdict {
         let Fact::Differed { client, scope } = fact else { return Ok(()) };
-        if history.restored || history.cloned {
+        let excused = |story: &Story| story.restored || story.cloned;
+        if history.stories().any(|(key, story)| key.scope == *scope && excused(story)) {
             return Ok(());
         }
         Err(format!(

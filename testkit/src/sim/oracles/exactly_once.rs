@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use sync_core::model::{DocumentKey, Epoch, Revision, VerdictKind, Verdicts};
 
 use super::{Fact, History, Look, Oracle, Verdict};
+use crate::sim::history::key_of;
 
 #[derive(Debug, Default)]
 pub(super) struct ExactlyOnce {
@@ -26,8 +27,8 @@ impl Oracle for ExactlyOnce {
                 DocumentKey::new(batch.scope.clone(), entry.collection.clone(), entry.id.clone());
             let name = (key, entry.state.revision);
             let before = self.written.insert(name.clone(), scope.epoch);
-            let is_doubted = history.story(&name.0).dissolved;
-            let excused = history.restored || history.cloned || is_doubted;
+            let story = history.story(&name.0);
+            let excused = story.restored || story.cloned || story.dissolved;
             if before == Some(scope.epoch) && !excused {
                 return Err(format!("a state was written twice: {:?} of {}", entry.state, name.0));
             }
@@ -35,8 +36,9 @@ impl Oracle for ExactlyOnce {
         // A change that the server holds already is accepted again, and conflicts with nothing.
         let Verdicts::Decided { verdicts, .. } = verdicts else { return Ok(()) };
         for ((change, held), verdict) in batch.changes.iter().zip(held).zip(verdicts) {
+            let is_cloned = history.story(&key_of(&batch.scope, change)).cloned;
             let is_held = held.as_ref().is_some_and(|r| r.state == change.state);
-            if is_held && verdict.kind == VerdictKind::Conflict && !history.cloned {
+            if is_held && verdict.kind == VerdictKind::Conflict && !is_cloned {
                 return Err(format!("a retry was taken for a conflict: {change:?}"));
             }
         }

@@ -21,7 +21,7 @@ impl Oracle for Invented {
                 let stamped = before.as_ref().is_some_and(|b| b.body == after.body);
                 let decided = matches!(cause, Cause::Decided(_));
                 let made = history.made(key).is_some();
-                if story.knows(after) || stamped || decided || made || history.cloned {
+                if story.knows(after) || stamped || decided || made || story.cloned {
                     return Ok(());
                 }
                 Err(format!("client {client} shows a state of {key} that nobody made: {after:?}"))

@@ -7,6 +7,7 @@ use sync_core::model::{DocumentKey, Revision};
 
 use super::{Fact, History, Look, Oracle, Verdict};
 use crate::sim::fact::Cause;
+use crate::sim::story::Story;
 
 #[derive(Debug, Default)]
 pub(super) struct Later {
@@ -58,12 +59,13 @@ impl Oracle for Later {
             } => {
                 self.others.insert(key.clone());
             }
-            Fact::Restored
-            | Fact::ServerClockSet
-            | Fact::ClockSet { .. }
-            | Fact::Cloned { .. }
-            | Fact::Wiped { .. }
-            | Fact::PutBack { .. } => self.is_over = true,
+            // What only that device had is gone.
+            Fact::Wiped { client } | Fact::PutBack { client } => {
+                let has_open = |story: &Story| story.oldest_unsettled(*client).is_some();
+                let open = history.stories().filter(|(_, story)| has_open(story));
+                self.others.extend(open.map(|(key, _)| key.clone()));
+            }
+            Fact::ServerClockSet | Fact::ClockSet { .. } => self.is_over = true,
             _ => {}
         }
         Ok(())
@@ -76,7 +78,10 @@ impl Oracle for Later {
         let scopes: BTreeSet<_> = (0..look.clients()).flat_map(|c| look.scopes_of(c)).collect();
         for scope in scopes {
             for (key, row) in look.server_rows(&scope) {
-                let puts = self.puts.get(&key).filter(|_| !self.others.contains(&key));
+                let story = history.story(&key);
+                let excused = story.restored || story.cloned || story.forked;
+                let is_judged = !excused && !self.others.contains(&key);
+                let puts = self.puts.get(&key).filter(|_| is_judged);
                 let newest = puts.and_then(|puts| puts.iter().max_by_key(|(_, author)| **author));
                 let Some((body, author)) = newest else { continue };
                 if row.state.body.as_ref().map(|b| b.as_str()) != Some(body) {

@@ -62,6 +62,8 @@ pub(super) const STRANGER: &str = "stranger";
 pub(super) const PROGRESS: &str = "progress";
 /// No edit waits for ever.
 pub(super) const LOCKOUT: &str = "lockout";
+/// No conflict waits for the app about which nothing is left to decide (guarantee 4).
+pub(super) const INBOX: &str = "inbox";
 pub(super) const SILENCE: &str = "silence";
 pub(super) const CONSISTENCY: &str = "consistency";
 
@@ -95,5 +97,5 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
 #[must_use]
 pub fn names() -> Vec<&'static str> {
     let own = all().iter().map(|o| o.name()).collect::<Vec<_>>();
-    own.into_iter().chain([PROGRESS, LOCKOUT, SILENCE, CONSISTENCY]).collect()
+    own.into_iter().chain([PROGRESS, LOCKOUT, INBOX, SILENCE, CONSISTENCY]).collect()
 }

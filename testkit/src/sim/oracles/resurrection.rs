@@ -69,8 +69,8 @@ impl Oracle for Resurrection {
                         && saw_it_alive
                         && !change.state.is_deleted()
                         && story.goes_on_from_purged(&change.state)
-                        && !history.restored
-                        && !history.cloned;
+                        && !story.restored
+                        && !story.cloned;
                     if is_taken && (back || stale) && history.made(&key).is_none() {
                         return Err(format!(
                             "{key} came back on the server: {row:?} by {change:?}"

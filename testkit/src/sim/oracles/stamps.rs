@@ -49,10 +49,10 @@ impl Oracle for Stamps {
     fn see(&mut self, fact: &Fact, history: &History, _: &mut dyn Look) -> Verdict {
         match fact {
             Fact::Wrote { client, key, before, after, .. } => {
-                if follows(before.as_ref(), after.as_ref()) || history.cloned {
+                let story = history.story(key);
+                if follows(before.as_ref(), after.as_ref()) || story.cloned {
                     return Ok(());
                 }
-                let story = history.story(key);
                 if before.as_ref().is_some_and(|before| story.was_purged(before)) {
                     return Ok(()); // It may have left the replica, as it left the server.
                 }
@@ -90,11 +90,13 @@ impl Oracle for Stamps {
                         continue;
                     };
                     // The server's resolver may let an older edit stand.
-                    if history.made(&key_of(&batch.scope, &batch.changes[at])).is_some() {
+                    let key = key_of(&batch.scope, &batch.changes[at]);
+                    if history.made(&key).is_some() {
                         continue;
                     }
                     let before = held.get(at).and_then(Option::as_ref).map(|r| &r.state);
-                    let is_known = history.cloned || history.restored;
+                    let story = history.story(&key);
+                    let is_known = story.cloned || story.restored;
                     // What did not know of an erasure makes way for it, however new it is.
                     let erased = before.is_some_and(|b| b.erased < entry.state.erased);
                     // The server bounds the stamps of a client that breaks the protocol, and does

@@ -15,8 +15,8 @@ impl Oracle for Stranger {
 
     fn see(&mut self, fact: &Fact, history: &History, _: &mut dyn Look) -> Verdict {
         match fact {
-            Fact::Began { scope } if !history.restored => {
-                Err(format!("the log of {scope} begins a new life, and nothing was restored"))
+            Fact::Began { scope } if !history.in_doubt.contains(scope) => {
+                Err(format!("the log of {scope} begins a new life, and was not restored since"))
             }
             Fact::Reset {
                 client,

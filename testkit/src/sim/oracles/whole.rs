@@ -56,7 +56,10 @@ impl Oracle for Whole {
             }
             Fact::Received { chunk, .. } => {
                 let Some(scope) = look.server_scope(&chunk.scope) else { return Ok(()) };
-                if scope.epoch != chunk.epoch || chunk.next >= scope.head || history.restored {
+                if scope.epoch != chunk.epoch
+                    || chunk.next >= scope.head
+                    || history.in_doubt.contains(&chunk.scope)
+                {
                     return Ok(());
                 }
                 let cut = look.server_rows(&chunk.scope).into_iter().find(|(_, row)| {
