@@ -42,6 +42,7 @@ fn whatever_the_links_do_all_agree_in_the_end_and_nothing_acknowledged_is_lost()
         "refused",
         "restored",
         "restored in silence",
+        "slow to come up",
         "stopped",
         "the server starts anew",
         "torn",

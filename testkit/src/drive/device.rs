@@ -9,7 +9,7 @@ use sync_core::environment::Environment;
 use sync_core::error::ErrorKind;
 use sync_core::framed::{FramedOptions, FramedTransport};
 use sync_core::kv::{MemoryKv, open_replica};
-use sync_core::model::{Body, Collection, DocumentId, ReplicaId};
+use sync_core::model::{Body, Collection, DocumentId, ReplicaId, Stamp};
 use sync_core::replica::{Committed, LocalTransaction, LocalWrite, WriteOperation};
 use sync_core::storage::Storage;
 use tokio::time::sleep_until;
@@ -177,6 +177,15 @@ impl Device {
     }
 
     fn acknowledged(&self, committed: &Committed) {
+        let now = self.environment.now();
+        let ahead = |stamp: Stamp| stamp.millis() > now.0;
+        let stamps = committed.changes.iter().filter_map(|change| change.document.as_ref());
+        for state in stamps.filter(|d| ahead(d.revision.stamp) || ahead(d.author.stamp)) {
+            // All clocks are right here: whatever the network does, no replica may think otherwise.
+            self.network
+                .shared
+                .note(format!("replica {} is ahead of time: {state:?}", self.number));
+        }
         let mut log = self.network.shared.log();
         for change in &committed.changes {
             if let Some(document) = &change.document {

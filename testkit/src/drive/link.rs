@@ -66,6 +66,13 @@ impl Dial for Way {
             shared.fault("refused");
             return Err(Error::new(ErrorKind::Network, "the server cannot be reached"));
         }
+        for spell in shared.weather.at(self.client, shared.millis()) {
+            if let Fault::Slow(by) = spell.fault {
+                shared.fault("slow to come up");
+                let up = shared.weather.slot(shared.millis() + by, 2 * self.client);
+                sleep_until(shared.started + Duration::from_millis(up)).await;
+            }
+        }
         let link = {
             let mut links = self.network.links.lock().unwrap_or_else(PoisonError::into_inner);
             let count = links.entry(self.client).or_default();

@@ -16,6 +16,8 @@ pub(super) enum Fault {
     Stall,
     /// Frames take longer by up to that many milliseconds.
     Late(u64),
+    /// A link takes that many milliseconds to come up.
+    Slow(u64),
     /// Of a hundred frames that many arrive with one bit changed.
     Flip(usize),
     /// Of a hundred frames that many arrive twice.
@@ -139,7 +141,7 @@ fn spells(drive: &Drive, client: usize) -> Vec<Spell> {
         let from = moment(random, drive);
         let until = (from + 200 + random.next_u64() % 15_000).min(drive.millis);
         let percent = 1 + random.below(20);
-        let fault = match random.below(9) {
+        let fault = match random.below(10) {
             0 => Fault::Cut,
             1 => Fault::Deaf { to_server: true, to_client: random.percent(50) },
             2 => Fault::Deaf { to_server: random.percent(50), to_client: true },
@@ -148,6 +150,7 @@ fn spells(drive: &Drive, client: usize) -> Vec<Spell> {
             5 => Fault::Flip(percent),
             6 => Fault::Twice(percent),
             7 => Fault::Torn(percent),
+            8 => Fault::Slow(1 + random.next_u64() % 12_000),
             _ => Fault::Stopped,
         };
         Spell { from, until, fault }

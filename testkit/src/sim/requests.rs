@@ -134,9 +134,13 @@ impl<D: Disks> Run<D> {
         from: Epoch,
         cut: Seq,
     ) -> Result<ServerScope> {
-        self.fact(&Fact::Began { scope: scope.clone() });
         let fresh = self.server.fresh_epoch();
-        self.on_server(Durability::Power, |rows| ops::begin_epoch(rows, scope, from, cut, fresh))
+        let row = self
+            .on_server(Durability::Power, |rows| ops::begin_epoch(rows, scope, from, cut, fresh))?;
+        if row.epoch == fresh {
+            self.fact(&Fact::Began { scope: scope.clone() });
+        }
+        Ok(row)
     }
 
     pub(super) fn read(&mut self, client: usize, pull: &Pull) -> Down {
