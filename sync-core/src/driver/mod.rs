@@ -439,3 +439,6 @@ impl Task {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
