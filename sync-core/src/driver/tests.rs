@@ -1,7 +1,9 @@
 //! The driver with a storage in memory and a server that the test plays, on paused time.
 
 mod connecting;
+mod errors;
 mod lifecycle;
+mod noting;
 mod peer;
 mod status;
 mod storage;
