@@ -8,6 +8,8 @@ mod noting;
 mod peer;
 mod pulling;
 mod pushing;
+mod renewing;
 mod status;
 mod storage;
 mod support;
+mod tokens;
