@@ -130,14 +130,17 @@ impl Peer {
         if let Some(place) = self.earlier.iter().position(&is_one) {
             return self.earlier.remove(place).unwrap();
         }
-        loop {
-            let request = within(what, self.requests.recv()).await;
-            let request = request.expect("the driver holds the transport");
-            if is_one(&request) {
-                return request;
+        // The bound is that of the whole wait: a driver that connects again and again asks for ever.
+        within(what, async {
+            loop {
+                let request = self.requests.recv().await.expect("the driver holds the transport");
+                if is_one(&request) {
+                    return request;
+                }
+                self.earlier.push_back(request);
             }
-            self.earlier.push_back(request);
-        }
+        })
+        .await
     }
 
     /// Nothing was asked that was not looked at, and nothing is asked for so long.
