@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::yield_now;
+use tokio::task::{JoinHandle, yield_now};
 use tokio::time::{sleep, timeout};
 
 use super::support::{Stage, chunk, entry, notes, options, until, within};
@@ -53,6 +53,12 @@ async fn dropping_a_driver_stops_it() {
     stage.storage.called("release", 1).await;
 }
 
+/// Stops a driver in a task of its own.
+fn stop(driver: &Arc<Driver>) -> JoinHandle<()> {
+    let driver = Arc::clone(driver);
+    tokio::spawn(async move { driver.stop().await })
+}
+
 #[tokio::test(start_paused = true)]
 async fn stopping_finishes_what_the_storage_is_at() {
     let mut stage = Stage::new();
@@ -61,10 +67,7 @@ async fn stopping_finishes_what_the_storage_is_at() {
     let held = stage.storage.hold("apply");
     stage.bring(2).await;
     stage.storage.called("apply", 1).await;
-    let stopping = {
-        let driver = Arc::clone(&driver);
-        tokio::spawn(async move { driver.stop().await })
-    };
+    let stopping = stop(&driver);
     stage.peer.close().await;
     sleep(Duration::from_secs(60)).await;
     assert!(!stopping.is_finished());
@@ -76,6 +79,28 @@ async fn stopping_finishes_what_the_storage_is_at() {
     assert_eq!(state.checkpoint(&Scope::default()).position, Seq(2));
     let taken = stage.seen.committed.lock().unwrap().iter().map(|c| c.taken).sum::<usize>();
     assert_eq!(taken, 2, "the observer is told of it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_call_that_stops_a_driver_waits_for_its_end() {
+    let mut stage = Stage::new();
+    let driver = Arc::new(stage.once().await);
+    stage.peer.greet(2).await;
+    let held = stage.storage.hold("apply");
+    stage.bring(2).await;
+    stage.storage.called("apply", 1).await;
+    // One call is given up, and two more wait at the same time.
+    assert!(timeout(Duration::from_secs(1), driver.stop()).await.is_err());
+    let calls = [stop(&driver), stop(&driver)];
+    sleep(Duration::from_secs(60)).await;
+    assert!(!calls.iter().any(JoinHandle::is_finished));
+    let other = Driver::start(stage.parts.clone(), options()).await;
+    assert_eq!(other.unwrap_err().kind(), ErrorKind::Busy);
+    drop(held);
+    for call in calls {
+        within("the driver stops", call).await.unwrap();
+    }
+    assert_eq!(stage.storage.calls("release"), 1);
 }
 
 #[tokio::test(start_paused = true)]
