@@ -39,7 +39,10 @@ impl<Q: fmt::Debug, A: fmt::Debug> Asked<Q, A> {
     }
 }
 
-impl Asked<Hello, (Arc<Link>, Welcome)> {
+/// An attempt to connect.
+pub(super) type Attempt = Asked<Hello, (Arc<Link>, Welcome)>;
+
+impl Attempt {
     /// Lets the replica in; the log of each scope ends at that position.
     pub(super) fn welcome(self, head: u64) -> Arc<Link> {
         let welcome = welcome(&self.what, head);
@@ -73,7 +76,7 @@ impl Live {
 
 #[derive(Debug)]
 pub(super) enum Request {
-    Connect(Asked<Hello, (Arc<Link>, Welcome)>),
+    Connect(Attempt),
     Pull(Asked<Pull, Delivery>),
     Live(Live),
     Push(Asked<PushBatch, Verdicts>),
@@ -112,7 +115,7 @@ impl Peer {
 
     requests! {
         /// The next attempt to connect that was not looked at yet; the other requests likewise.
-        connect: Connect -> Asked<Hello, (Arc<Link>, Welcome)>;
+        connect: Connect -> Attempt;
         pull: Pull -> Asked<Pull, Delivery>;
         live: Live -> Live;
         push: Push -> Asked<PushBatch, Verdicts>;

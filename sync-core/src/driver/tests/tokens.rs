@@ -4,10 +4,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 
-use super::support::{Stage, network, options, until};
+use super::peer::Attempt;
+use super::support::{Stage, network, options, until, welcome};
 use crate::driver::token::Tokens;
-use crate::driver::{DriverOptions, TokenProvider, tokens_from};
+use crate::driver::{Driver, DriverOptions, TokenProvider, tokens_from};
 use crate::engine::{Goal, Phase};
 use crate::error::{Error, ErrorKind, Result, Retry};
 
@@ -111,12 +113,60 @@ async fn a_new_token_may_see_a_scope_that_the_old_one_may_not() {
     let mut stage = Stage::new();
     let driver = stage.run(with_token("a"), Goal::ONCE).await;
     let attempt = stage.peer.connect().await;
-    let mut welcome = super::support::welcome(&attempt.what, 0);
+    let mut welcome = welcome(&attempt.what, 0);
     welcome.scopes.clear();
     attempt.welcome_with(welcome);
     until(&driver, |s| s.refused == Some(ErrorKind::PermissionDenied)).await;
     driver.set_token(some("b"));
     assert_eq!(stage.peer.connect().await.what.token, some("b"));
+}
+
+/// An attempt with the token `a`, after whose beginning `b` was given.
+async fn overtaken(stage: &mut Stage, options: DriverOptions) -> (Driver, Attempt) {
+    let driver = stage.run(options, Goal::ONCE).await;
+    let attempt = stage.peer.connect().await;
+    assert_eq!(attempt.what.token, some("a"));
+    driver.set_token(some("b"));
+    stage.peer.is_quiet_for(Duration::from_secs(1)).await;
+    (driver, attempt)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_was_given_during_an_attempt_is_tried_when_that_one_is_refused() {
+    for kind in [ErrorKind::Unauthenticated, ErrorKind::PermissionDenied] {
+        let mut stage = Stage::new();
+        let (driver, attempt) = overtaken(&mut stage, with_token("a")).await;
+        attempt.fail(Error::new(kind, "not this one"));
+        let attempt = stage.peer.connect().await;
+        assert_eq!(attempt.what.token, some("b"));
+        attempt.fail(Error::new(kind, "nor this one"));
+        until(&driver, |s| s.refused == Some(kind)).await;
+        stage.peer.is_quiet_for(Duration::from_secs(60 * 60)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_was_given_during_an_attempt_comes_before_the_provider() {
+    let mut stage = Stage::new();
+    let (options, provider) = Provider::of(&["a", "c"]);
+    let (_driver, attempt) = overtaken(&mut stage, options).await;
+    attempt.fail(Error::new(ErrorKind::PermissionDenied, "not this one"));
+    assert_eq!(stage.peer.connect().await.what.token, some("b"));
+    assert_eq!(provider.asked(), [None]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_was_given_during_an_attempt_may_see_a_scope_that_the_old_one_may_not() {
+    let mut stage = Stage::new();
+    let (driver, attempt) = overtaken(&mut stage, with_token("a")).await;
+    let mut welcome = welcome(&attempt.what, 0);
+    welcome.scopes.clear();
+    attempt.welcome_with(welcome);
+    let greeted = Instant::now();
+    let attempt = stage.peer.connect().await;
+    assert_eq!((attempt.what.token.clone(), greeted.elapsed()), (some("b"), Duration::ZERO));
+    attempt.welcome(0);
+    until(&driver, |s| s.refused.is_none() && s.phase == Phase::Syncing).await;
 }
 
 #[tokio::test(start_paused = true)]
