@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::support::{EPOCH, Stage, chunk, entry, mark, network, notes, options, until};
+use super::support::{EPOCH, Stage, chunk, entry, mark, network, notes, options, until, welcome};
 use crate::driver::execute::ack;
 use crate::engine::{Goal, Phase};
 use crate::error::{Error, ErrorKind};
@@ -154,7 +154,7 @@ async fn what_the_greeting_told_is_told_again_after_it_was_answered_with_a_reset
     stage.catch_up(&driver, 2).await;
     link.lose(network("the cable is cut"));
     let attempt = stage.peer.connect().await;
-    let mut welcome = super::support::welcome(&attempt.what, 2);
+    let mut welcome = welcome(&attempt.what, 2);
     let reset = Reset { epoch: EPOCH, reason: ResetReason::BelowHorizon };
     welcome.scopes[0].reset = Some(reset);
     attempt.welcome_with(welcome);

@@ -27,10 +27,7 @@ fn is_shown(driver: &Driver, kind: ErrorKind, message: &str) {
 async fn a_scope_that_the_greeting_leaves_out_is_named() {
     let mut stage = Stage::new();
     let driver = stage.once().await;
-    let attempt = stage.peer.connect().await;
-    let mut welcome = super::support::welcome(&attempt.what, 0);
-    welcome.scopes.clear();
-    attempt.welcome_with(welcome);
+    stage.peer.connect().await.welcome_without_scopes();
     let (kind, message, status) = shown(&driver).await;
     assert_eq!(kind, ErrorKind::PermissionDenied);
     assert_eq!(message, "the server does not serve this scope");
@@ -58,10 +55,7 @@ async fn a_refused_scope_is_shown_after_another_failure() {
     let mut stage = Stage::new();
     let driver = stage.once().await;
     stage.peer.connect().await.fail(network("the link is down"));
-    let attempt = stage.peer.connect().await;
-    let mut welcome = super::support::welcome(&attempt.what, 0);
-    welcome.scopes.clear();
-    attempt.welcome_with(welcome);
+    stage.peer.connect().await.welcome_without_scopes();
     until(&driver, |s| s.refused.is_some()).await;
     is_shown(&driver, ErrorKind::PermissionDenied, "the server does not serve this scope");
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::support::{BEGINNING, Stage, chunk, key, network, options, until};
+use super::support::{BEGINNING, Stage, chunk, entry, key, network, options, until};
 use crate::clock::Now;
 use crate::driver::DriverOptions;
 use crate::engine::{Goal, Phase};
@@ -85,10 +85,7 @@ async fn a_refused_scope_is_noted_and_nothing_says_when_it_is_tried_again() {
     let mut stage = Stage::new();
     stage.write("note").await;
     let driver = stage.once().await;
-    let attempt = stage.peer.connect().await;
-    let mut welcome = super::support::welcome(&attempt.what, 0);
-    welcome.scopes.clear();
-    attempt.welcome_with(welcome);
+    stage.peer.connect().await.welcome_without_scopes();
     let status = until(&driver, |s| s.refused.is_some()).await;
     assert_eq!(status.failures, 0, "no attempt failed");
     stage.storage.called("note_attempt", 1).await;
@@ -156,7 +153,7 @@ async fn a_failure_that_cannot_be_noted_holds_up_nothing() {
     let error = until(&driver, |s| s.phase == Phase::Syncing).await.last_error.unwrap();
     assert_eq!(error.message(), "the link is down");
     let pull = stage.peer.pull().await;
-    pull.answer(Delivery::Chunk(chunk(0, vec![super::support::entry(1)])));
+    pull.answer(Delivery::Chunk(chunk(0, vec![entry(1)])));
     stage.peer.acknowledge().await.answer(None);
     until(&driver, |s| s.phase == Phase::InSync).await;
 }

@@ -49,6 +49,12 @@ impl Attempt {
         self.welcome_with(welcome)
     }
 
+    /// Lets the replica in and serves none of its scopes.
+    pub(super) fn welcome_without_scopes(self) {
+        let served = welcome(&self.what, 0);
+        self.welcome_with(Welcome { scopes: Vec::new(), ..served });
+    }
+
     pub(super) fn welcome_with(self, welcome: Welcome) -> Arc<Link> {
         let link = Arc::new(Link::default());
         self.answer((Arc::clone(&link), welcome));

@@ -152,10 +152,7 @@ async fn a_scope_that_may_not_be_seen_any_more_leaves_the_device() {
     let link = stage.peer.greet(2).await;
     stage.catch_up(&driver, 2).await;
     link.lose(network("the cable is cut"));
-    let attempt = stage.peer.connect().await;
-    let mut welcome = super::support::welcome(&attempt.what, 2);
-    welcome.scopes.clear();
-    attempt.welcome_with(welcome);
+    stage.peer.connect().await.welcome_without_scopes();
     until(&driver, |s| s.refused == Some(ErrorKind::PermissionDenied)).await;
     stage.storage.called("forget", 1).await;
     until(&driver, |s| s.scopes[0].progress.position == Seq(0)).await;

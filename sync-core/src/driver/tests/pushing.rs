@@ -2,7 +2,7 @@
 
 use super::peer::Asked;
 use super::support::{
-    BEGINNING, EPOCH, Stage, chunk, key, network, options, state, until, verdicts,
+    BEGINNING, EPOCH, Stage, chunk, entry, key, network, options, state, until, verdicts, welcome,
 };
 use crate::driver::Driver;
 use crate::engine::{Event, Goal, Phase};
@@ -58,7 +58,7 @@ async fn a_batch_keeps_to_the_limits_of_both_sides() {
         }
         let driver = stage.run(options, PUSH).await;
         let attempt = stage.peer.connect().await;
-        let mut welcome = super::support::welcome(&attempt.what, 0);
+        let mut welcome = welcome(&attempt.what, 0);
         if of_server {
             welcome.push_limits = one;
         }
@@ -133,11 +133,11 @@ async fn conflicts_that_were_met_are_counted() {
     stage.write("b").await;
     let driver = stage.run(options(), Goal { push: false, ..Goal::ONCE }).await;
     stage.peer.greet(2).await;
-    let entry = |seq, id: &str| {
+    let of = |seq, id: &str| {
         let key = key(id);
         LogEntry { seq: Seq(seq), collection: key.collection, id: key.id, state: state(seq) }
     };
-    let entries = vec![entry(1, "a"), entry(2, "b")];
+    let entries = vec![of(1, "a"), of(2, "b")];
     stage.peer.pull().await.answer(Delivery::Chunk(chunk(0, entries)));
     until(&driver, |s| s.conflicts == 2).await;
 }
@@ -248,7 +248,7 @@ async fn what_the_server_brings_is_nothing_to_push() {
     stage.peer.acknowledge().await.answer(None);
     until(&driver, |s| s.phase == Phase::InSync).await;
     let (looks, formed) = (stage.storage.calls("state"), stage.storage.calls("next_push"));
-    live.bring(Ok(Delivery::Chunk(chunk(1, vec![super::support::entry(2)]))));
+    live.bring(Ok(Delivery::Chunk(chunk(1, vec![entry(2)]))));
     stage.storage.called("state", looks + 1).await;
     stage.peer.acknowledge().await.answer(None);
     until(&driver, |s| s.scopes[0].progress.position == Seq(2)).await;

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::peer::Attempt;
-use super::support::{Stage, network, options, until, welcome};
+use super::support::{Stage, network, options, until};
 use crate::driver::token::Tokens;
 use crate::driver::{Driver, DriverOptions, TokenProvider, tokens_from};
 use crate::engine::{Goal, Phase};
@@ -112,10 +112,7 @@ async fn a_new_token_changes_nothing_after_another_refusal() {
 async fn a_new_token_may_see_a_scope_that_the_old_one_may_not() {
     let mut stage = Stage::new();
     let driver = stage.run(with_token("a"), Goal::ONCE).await;
-    let attempt = stage.peer.connect().await;
-    let mut welcome = welcome(&attempt.what, 0);
-    welcome.scopes.clear();
-    attempt.welcome_with(welcome);
+    stage.peer.connect().await.welcome_without_scopes();
     until(&driver, |s| s.refused == Some(ErrorKind::PermissionDenied)).await;
     driver.set_token(some("b"));
     assert_eq!(stage.peer.connect().await.what.token, some("b"));
@@ -159,9 +156,7 @@ async fn a_token_that_was_given_during_an_attempt_comes_before_the_provider() {
 async fn a_token_that_was_given_during_an_attempt_may_see_a_scope_that_the_old_one_may_not() {
     let mut stage = Stage::new();
     let (driver, attempt) = overtaken(&mut stage, with_token("a")).await;
-    let mut welcome = welcome(&attempt.what, 0);
-    welcome.scopes.clear();
-    attempt.welcome_with(welcome);
+    attempt.welcome_without_scopes();
     let greeted = Instant::now();
     let attempt = stage.peer.connect().await;
     assert_eq!((attempt.what.token.clone(), greeted.elapsed()), (some("b"), Duration::ZERO));
