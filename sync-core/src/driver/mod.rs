@@ -235,8 +235,8 @@ impl Driver {
         self.status.clone()
     }
 
-    /// Lets go of the connection, finishes what the storage is at, gives the lease back, and ends. A call that is dropped
-    /// leaves the driver stopping, and a later one waits for its end.
+    /// Lets go of the connection, finishes what the storage is at, gives the lease back, and ends.
+    /// Each call returns after that, however many there are at a time.
     pub async fn stop(&self) {
         // If the task has ended already there is nobody to tell.
         let _ = self.commands.send(Command::Stop).await;
