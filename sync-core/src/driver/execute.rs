@@ -380,7 +380,7 @@ fn lost(what: &str) -> Error {
 
 /// How far the replica is; with its digest only while nothing of it is unsettled and nothing that was settled lies ahead,
 /// for then it must be the server's.
-fn ack(state: &ReplicaState, scope: &Scope, settled: Seq) -> Option<Ack> {
+pub(super) fn ack(state: &ReplicaState, scope: &Scope, settled: Seq) -> Option<Ack> {
     let summary = state.scope(scope)?;
     let counts = summary.outbox;
     let is_settled = counts.pending == 0 && counts.in_flight == 0 && counts.deferred == 0;

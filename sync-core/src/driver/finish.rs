@@ -263,13 +263,15 @@ impl Task {
                 };
                 let scopes = welcome.scopes.into_iter().map(greeting).collect();
                 self.input(Input::Connected { ticket, scopes, last_push });
-                // Another token may have been given while it was made.
-                self.renew();
             }
             Err(error) => {
                 let failure = self.failed(&error);
                 self.input(Input::LinkLost { ticket, failure });
             }
+        }
+        // When it was given nothing was refused yet, and there was no connection to go on with it.
+        if self.tokens.is_untried() {
+            self.use_new_token();
         }
     }
 

@@ -139,7 +139,8 @@ pub struct Driver {
     status: watch::Receiver<DriverStatus>,
     tokens: Arc<Tokens>,
     runs: AtomicU64,
-    task: Mutex<Option<JoinHandle<()>>>,
+    /// Locked by the call that waits for its end, so that every other one waits as well.
+    task: tokio::sync::Mutex<Option<JoinHandle<()>>>,
     /// Free for another driver when this one has stopped, or is dropped: a task that still ends then changes nothing.
     slot: Mutex<Option<EngineSlot>>,
 }
@@ -205,7 +206,7 @@ impl Driver {
         }
         let task = tokio::spawn(task.run(queue));
         let runs = AtomicU64::new(0);
-        let (task, slot) = (Mutex::new(Some(task)), Mutex::new(Some(slot)));
+        let (task, slot) = (tokio::sync::Mutex::new(Some(task)), Mutex::new(Some(slot)));
         Ok(Self { commands, status, tokens, runs, task, slot })
     }
 
@@ -235,13 +236,15 @@ impl Driver {
     }
 
     /// Lets go of the connection, finishes what the storage is at, gives the lease back, and ends.
+    /// Each call returns after that, however many there are at a time.
     pub async fn stop(&self) {
         // If the task has ended already there is nobody to tell.
         let _ = self.commands.send(Command::Stop).await;
-        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(task) = task {
-            let _ = task.await;
+        let mut task = self.task.lock().await;
+        if let Some(running) = task.as_mut() {
+            let _ = running.await;
         }
+        *task = None;
         self.slot.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
@@ -439,3 +442,6 @@ impl Task {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -79,6 +79,8 @@ pub(super) struct Tokens {
 struct State {
     /// What the app gave. With a provider it is for the connection that is there, or else the next one.
     given: Option<String>,
+    /// It was given after the newest attempt to connect had chosen its token.
+    is_untried: bool,
     /// What the server took last.
     taken: Option<Option<String>>,
     /// What the server refused last, unless something new was given since.
@@ -107,9 +109,15 @@ impl Tokens {
     pub(super) fn give(&self, token: Option<String>) {
         let mut state = self.state();
         state.given = token;
+        state.is_untried = true;
         state.refused = None;
         drop(state);
         self.given.notify_one();
+    }
+
+    /// Whether a token was given while the newest attempt to connect was under way, or later.
+    pub(super) fn is_untried(&self) -> bool {
+        self.state().is_untried
     }
 
     /// Completes when a token was given since the last time.
@@ -164,13 +172,14 @@ impl Tokens {
     }
 
     async fn next(&self) -> Result<Option<String>> {
-        let Some(provider) = &self.provider else { return Ok(self.state().given.clone()) };
-        let refused = {
+        let (provider, refused) = {
             let mut state = self.state();
+            state.is_untried = false;
+            let Some(provider) = &self.provider else { return Ok(state.given.clone()) };
             if let Some(given) = state.given.take() {
                 return Ok(Some(given));
             }
-            state.refused.clone()
+            (provider, state.refused.clone())
         };
         let asked = provider.token(refused.as_ref().and_then(Option::as_deref));
         let panicked = |_| {
