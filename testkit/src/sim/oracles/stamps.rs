@@ -2,7 +2,9 @@
 //! bound, or than the state it replaces; the author's likewise. So a wrong clock neither wins for ever nor is locked out.
 
 use sync_core::clock::{Clock, DRIFT_BOUND, Now};
-use sync_core::model::{DocumentState, RejectionCode, Stamp, VerdictKind, Verdicts};
+use sync_core::model::{
+    DocumentKey, DocumentState, RejectionCode, Seq, Stamp, VerdictKind, Verdicts,
+};
 
 use crate::sim::history::key_of;
 use crate::sim::story::Story;
@@ -41,19 +43,29 @@ fn ran_ahead(story: &Story, before: &DocumentState, after: &DocumentState) -> bo
     story.is_news(before) && Clock::is_beyond(before.revision.stamp, then, DRIFT_BOUND)
 }
 
+/// Whether a document that was just written had no tombstone on the replica any more: tombstones below
+/// the horizon leave it, also those that others have replaced where the replica may not look.
+fn has_left(client: usize, key: &DocumentKey, look: &mut dyn Look) -> bool {
+    let is_based = look.record(client, key).is_some_and(|record| record.base().is_some());
+    !is_based && look.server_scope(&key.scope).is_some_and(|scope| scope.horizon > Seq(0))
+}
+
 impl Oracle for Stamps {
     fn name(&self) -> &'static str {
         "stamps"
     }
 
-    fn see(&mut self, fact: &Fact, history: &History, _: &mut dyn Look) -> Verdict {
+    fn see(&mut self, fact: &Fact, history: &History, look: &mut dyn Look) -> Verdict {
         match fact {
             Fact::Wrote { client, key, before, after, .. } => {
                 let story = history.story(key);
                 if follows(before.as_ref(), after.as_ref()) || story.cloned {
                     return Ok(());
                 }
-                if before.as_ref().is_some_and(|before| story.was_purged(before)) {
+                if before.as_ref().is_some_and(|before| {
+                    story.was_purged(before)
+                        || (before.is_deleted() && has_left(*client, key, look))
+                }) {
                     return Ok(()); // It may have left the replica, as it left the server.
                 }
                 if after.as_ref().is_some_and(|after| story.is_settled_deletion(after)) {
