@@ -272,7 +272,8 @@ impl History {
         self.restored = true;
         for (key, story) in &mut self.stories {
             self.in_doubt.insert(key.scope.clone());
-            if lost.contains(key) {
+            // Of what was purged nothing tells any more what the backup held.
+            if lost.contains(key) || !story.purged.is_empty() {
                 story.lose_log(self.wiped.keys());
             }
         }
