@@ -113,6 +113,11 @@ fn reject(
 
 /// The pushed state is what the server holds: a later edit was made on it, or the document is clean.
 fn accept(record: &mut Record, pushed: Pushed, verdict: &Verdict, cx: &mut RuleContext<'_>) {
+    if pushed.edited_since && record.edit().is_none() {
+        // An erasure took the edit while it was in flight, and the server had purged that erasure when the push came: the
+        // document has a new life, which the log tells with its body.
+        return;
+    }
     if !mutant!(VerdictLeavesKnown) {
         record.known = verdict.seq;
     }

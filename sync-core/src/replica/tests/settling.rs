@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::{Rejection, RejectionCode};
-use crate::replica::rules::{Decided, wait};
+use crate::replica::rules::{Decided, take_in, wait};
 use crate::replica::settling::settle;
 use crate::resolver::{Resolution, resolve_with};
 
@@ -247,4 +247,19 @@ fn a_conflict_is_not_left_to_the_app_if_what_waits_ends_it() {
     let outcome = settle(&mut record, &key(), &older, &mut Bench::new(defer).cx());
     assert_eq!(outcome.decided, [Decided::Remote]);
     assert_eq!((record.current, record.pending), (deleted.state, None));
+}
+
+#[test]
+fn a_new_life_after_a_purged_erasure_is_taken_from_the_log() {
+    let base = settled(2, state("", 90, THERE).without_body());
+    let mut record = in_flight(state("edit", 10, HERE), Some(base));
+    let erased = held(3, erasure(20, THERE));
+    take_in(&mut record, &key(), erased.clone(), &mut Bench::local().cx());
+    assert_eq!((record.edit(), record.known), (None, Seq(3)));
+    let accepted = verdict(4, VerdictKind::Accepted, None);
+    settle(&mut record, &key(), &accepted, &mut Bench::local().cx());
+    assert_eq!((record.current.as_ref(), record.known), (erased.state.as_ref(), Seq(3)));
+    let told = held(4, state("edit", 10, HERE));
+    take_in(&mut record, &key(), told.clone(), &mut Bench::local().cx());
+    assert_eq!((record.current, record.known), (told.state, Seq(4)));
 }
