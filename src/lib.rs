@@ -76,7 +76,7 @@ pub use document::Document;
 pub use events::{EventFilter, EventKind, EventStream, SyncEvent};
 pub use replica::Replica;
 #[cfg(feature = "server")]
-pub use serve::routes;
+pub use serve::{routes, routes_with};
 pub use status::{Activity, Statistics, Status};
 pub use storage_url::StorageUrl;
 pub use sync_core::driver::{TokenProvider, tokens_from};

@@ -2,6 +2,7 @@
 
 use axum::Router;
 use sync_core::server::Server;
+use transport_net::BrowserPolicy;
 
 /// The routes of every transport that was compiled in: WebSocket with `ws`, HTTP with `http`. To be served on one port
 /// with [`net::listen`](crate::net::listen) or [`net::listen_tls`](crate::net::listen_tls), which bound connections and slow
@@ -23,13 +24,38 @@ use sync_core::server::Server;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// Pages of the server's own address are answered, and no others. A server that lets everybody in answers the names of this
+/// machine and IP addresses only, so that no web page reaches it by a name of its own. [`routes_with`] allows more.
 pub fn routes(server: &Server) -> Router {
+    let browsers = BrowserPolicy::default();
+    routes_with(server, if server.admits_all() { browsers.local_hosts() } else { browsers })
+}
+
+/// The same, for those pages and host names.
+///
+/// ```
+/// use twotide::net::BrowserPolicy;
+/// # fn routes(server: &twotide::core::server::Server) -> twotide::Result<axum::Router> {
+/// let browsers = BrowserPolicy::default().allow_origin("https://app.example")?;
+/// let routes = twotide::routes_with(server, browsers);
+/// # Ok(routes)
+/// # }
+/// ```
+pub fn routes_with(server: &Server, browsers: BrowserPolicy) -> Router {
     let routes = Router::new();
     #[cfg(feature = "ws")]
-    let routes = routes.merge(transport_ws::router(server.clone()));
+    let routes = {
+        let mut config = transport_ws::WsServerConfig::default();
+        config.browsers = browsers.clone();
+        routes.merge(transport_ws::router_with(server.clone(), config))
+    };
     #[cfg(feature = "http")]
-    let routes = routes.merge(transport_http::router(server.clone()));
-    #[cfg(not(any(feature = "ws", feature = "http")))]
-    let _ = server;
+    let routes = {
+        let mut config = transport_http::HttpServerConfig::default();
+        config.browsers = browsers.clone();
+        routes.merge(transport_http::router_with(server.clone(), config))
+    };
+    let _ = (server, browsers);
     routes
 }

@@ -6,16 +6,24 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "server")]
+mod browsers;
 mod counted;
 #[cfg(feature = "server")]
 mod listen;
+#[cfg(feature = "server")]
+mod places;
 mod retry;
 #[cfg(feature = "tls")]
 pub mod tls;
 
+#[cfg(feature = "server")]
+pub use browsers::BrowserPolicy;
 pub use counted::Counted;
 #[cfg(feature = "server")]
 pub use listen::{ListenConfig, RemoteAddress, listen, listen_with};
+#[cfg(feature = "server")]
+pub use places::{Place, Places};
 pub use retry::retry_after;
 
 #[cfg(all(feature = "server", feature = "tls"))]

@@ -191,7 +191,12 @@ where
         })
     });
     let activity = Some(activity);
-    FrameLink { outgoing: Box::pin(outgoing), incoming: incoming.boxed(), activity }
+    FrameLink {
+        outgoing: Box::pin(outgoing),
+        incoming: incoming.boxed(),
+        activity,
+        admission: None,
+    }
 }
 
 #[async_trait]

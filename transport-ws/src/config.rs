@@ -4,6 +4,8 @@
 use sync_core::framed::MAX_PAYLOAD;
 use sync_core::protocol::HEADER_BYTES;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+#[cfg(feature = "server")]
+use transport_net::BrowserPolicy;
 
 /// The read buffer of a replica's connection. It is allocated at once: 16 KiB.
 #[cfg(feature = "client")]
@@ -87,8 +89,17 @@ pub struct WsServerConfig {
     pub read_buffer: usize,
     /// Connections at a time; who comes later is asked to come back. Default 10,000.
     pub connections: usize,
+    /// Connections at a time whose client has not been let in yet. Default 256.
+    pub greetings: usize,
+    /// The same, of one address; behind a gateway that is the gateway's. Default 64.
+    pub greetings_per_address: usize,
+    /// How many bytes such a client may send: more than a greeting with a thousand scopes has. It is counted where the
+    /// sockets of [`listen`](transport_net::listen) are used. Default 256 KiB.
+    pub greeting_bytes: u64,
     /// When those are asked to come back, at the earliest. Default 10 s.
     pub retry_after: std::time::Duration,
+    /// The pages and host names that are answered. Default: pages of the server's own address, and any host name.
+    pub browsers: BrowserPolicy,
 }
 
 #[cfg(feature = "server")]
@@ -98,7 +109,11 @@ impl Default for WsServerConfig {
             max_payload: MAX_PAYLOAD,
             read_buffer: SERVER_READ_BUFFER,
             connections: 10_000,
+            greetings: 256,
+            greetings_per_address: 64,
+            greeting_bytes: 256 << 10,
             retry_after: std::time::Duration::from_secs(10),
+            browsers: BrowserPolicy::default(),
         }
     }
 }

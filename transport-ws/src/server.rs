@@ -1,23 +1,23 @@
 //! The server's side: an axum router that turns requests into links.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
 use axum::extract::connect_info::ConnectInfo;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
-use axum::http::{Extensions, HeaderMap, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use futures_util::future::BoxFuture;
 use futures_util::{SinkExt, StreamExt, future};
 use sync_core::error::{Error, ErrorKind};
-use sync_core::transport::{Activity, FrameLink};
+use sync_core::transport::{Activity, Admission, FrameLink};
 use tokio::sync::Semaphore;
 use tokio_tungstenite::tungstenite;
-use transport_net::RemoteAddress;
+use transport_net::{Place, Places, RemoteAddress};
 
 use crate::{PATH, SUBPROTOCOL, WsServerConfig, error};
 
@@ -41,7 +41,9 @@ impl fmt::Debug for PeerInfo {
 
 /// Serves links.
 pub trait LinkHandler: Send + Sync + 'static {
-    /// Serves one link to its end. The link is closed when the future ends.
+    /// Serves one link to its end. The link is closed when the future ends. Until [`FrameLink::admission`] is dropped the
+    /// client may send as much as [`WsServerConfig::greeting_bytes`] says, and holds one of the few places of clients that
+    /// were not let in yet.
     fn serve(&self, link: FrameLink, peer: PeerInfo) -> BoxFuture<'static, ()>;
 }
 
@@ -55,6 +57,21 @@ struct Door {
     handler: Box<dyn LinkHandler>,
     config: WsServerConfig,
     room: Arc<Semaphore>,
+    greetings: Places<Option<IpAddr>>,
+}
+
+/// What a link holds until its client was let in.
+struct Arriving {
+    activity: Option<Activity>,
+    _place: Place<Option<IpAddr>>,
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        if let Some(activity) = &self.activity {
+            activity.limit_reading(None);
+        }
+    }
 }
 
 /// A router with one route, [`PATH`], which hands links to the handler. It can be merged into the app's own router.
@@ -81,7 +98,8 @@ pub fn router(handler: impl LinkHandler) -> Router {
 /// The same with other settings.
 pub fn router_with(handler: impl LinkHandler, config: WsServerConfig) -> Router {
     let room = Arc::new(Semaphore::new(config.connections.min(Semaphore::MAX_PERMITS)));
-    let door = Door { handler: Box::new(handler), config, room };
+    let greetings = Places::new(config.greetings, config.greetings_per_address);
+    let door = Door { handler: Box::new(handler), config, room, greetings };
     Router::new().route(PATH, any(enter)).with_state(Arc::new(door))
 }
 
@@ -89,17 +107,27 @@ async fn enter(
     State(door): State<Arc<Door>>,
     headers: HeaderMap,
     extensions: Extensions,
+    uri: Uri,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    let Ok(place) = Arc::clone(&door.room).try_acquire_owned() else {
+    if let Err(error) = door.config.browsers.check(&headers, &uri) {
+        return (StatusCode::FORBIDDEN, error.to_string()).into_response();
+    }
+    let full = |why: &'static str| {
         let retry_after = door.config.retry_after.as_secs().max(1).to_string();
         let headers = [(header::RETRY_AFTER, retry_after)];
-        return (StatusCode::SERVICE_UNAVAILABLE, headers, "the server is full").into_response();
+        (StatusCode::SERVICE_UNAVAILABLE, headers, why).into_response()
+    };
+    let Ok(place) = Arc::clone(&door.room).try_acquire_owned() else {
+        return full("the server is full");
     };
     let address = extensions
         .get::<ConnectInfo<RemoteAddress>>()
         .map(|i| i.0.0)
         .or_else(|| extensions.get::<ConnectInfo<SocketAddr>>().map(|i| i.0));
+    let Some(greeting) = door.greetings.try_take(address.map(|a| a.ip())) else {
+        return full("too many connections wait to greet the server");
+    };
     let activity = extensions.get::<Activity>().cloned();
     let peer = PeerInfo { address, headers };
     let socket = door.config.socket();
@@ -112,7 +140,11 @@ async fn enter(
         .protocols([SUBPROTOCOL])
         .on_failed_upgrade(|error| tracing::debug!(%error, "a WebSocket could not be made"))
         .on_upgrade(move |socket| async move {
-            door.handler.serve(to_link(socket, activity), peer).await;
+            if let Some(activity) = &activity {
+                activity.limit_reading(Some(door.config.greeting_bytes));
+            }
+            let arriving = Arriving { activity: activity.clone(), _place: greeting };
+            door.handler.serve(to_link(socket, activity, arriving), peer).await;
             drop(place);
         })
 }
@@ -126,7 +158,7 @@ fn of_axum(error: axum::Error) -> Error {
     }
 }
 
-fn to_link(socket: WebSocket, activity: Option<Activity>) -> FrameLink {
+fn to_link(socket: WebSocket, activity: Option<Activity>, arriving: Arriving) -> FrameLink {
     let (outgoing, incoming) = socket.split();
     let outgoing = outgoing
         .sink_map_err(of_axum)
@@ -140,7 +172,8 @@ fn to_link(socket: WebSocket, activity: Option<Activity>) -> FrameLink {
             Err(e) => Some(Err(of_axum(e))),
         })
     });
-    FrameLink { outgoing: Box::pin(outgoing), incoming: incoming.boxed(), activity }
+    let admission = Some(Box::new(arriving) as Admission);
+    FrameLink { outgoing: Box::pin(outgoing), incoming: incoming.boxed(), activity, admission }
 }
 
 impl LinkHandler for sync_core::server::Server {

@@ -78,6 +78,7 @@ impl Served {
             scopes: Vec::new(),
         };
         self.say(0, &Message::Welcome(welcome)).await;
+        self.link.admission = None;
         self.wire.set_compression(compression);
     }
 }
@@ -554,6 +555,50 @@ async fn a_full_server_asks_to_come_back_and_has_room_again() {
         }
     };
     within(async { tokio::join!(connecting, serving) }).await.0.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_was_not_let_in_sends_little_and_takes_a_place_among_those_who_greet() {
+    use tokio_tungstenite::tungstenite::Message as Raw;
+    let mut limits = WsServerConfig::default();
+    (limits.greetings, limits.greeting_bytes) = (1, 10_000);
+    let mut server = Server::start_with(limits).await;
+    let url = format!("ws://{}{PATH}", server.address);
+    let (mut socket, _) = within(tokio_tungstenite::connect_async(url)).await.unwrap();
+    let mut served = within(server.link()).await;
+    let error = refused(server.config()).await;
+    assert_eq!(error.kind(), ErrorKind::Overloaded);
+    socket.send(Raw::binary(vec![1; 9_000])).await.unwrap();
+    assert_eq!(within(served.link.incoming.next()).await.unwrap().unwrap().len(), 9_000);
+    // The socket may be gone before all of it is sent.
+    let _ = socket.send(Raw::binary(vec![1; 9_000])).await;
+    let error = within(served.link.incoming.next()).await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Network);
+    drop(served);
+    server.places.clear();
+    // Once a client was let in there is room for another, and it may send what it likes.
+    let (_one, mut one) = server.connected(server.config()).await;
+    let (_two, _) = server.connected(server.config()).await;
+    assert!(one.link.admission.is_none());
+    let large = one.wire.encode(0, &Message::Ping(1));
+    one.link.outgoing.send(large).await.unwrap();
+}
+
+#[tokio::test]
+async fn pages_of_other_sites_are_refused() {
+    let mut server = Server::start().await;
+    let address = server.address;
+    let with_origin = |origin: &str| {
+        let mut config = WsConfig::new(format!("ws://{address}"));
+        config.headers.push(("origin".to_owned(), origin.to_owned()));
+        config
+    };
+    for origin in ["https://evil.example", "null", "http://localhost:1"] {
+        let error = refused(with_origin(origin)).await;
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{origin}");
+    }
+    let own = with_origin(&format!("http://{address}"));
+    server.connected(own).await;
 }
 
 #[tokio::test]

@@ -96,8 +96,7 @@ impl Stage {
         let stop = async move {
             let _ = draining.wait_for(|d| *d).await;
         };
-        let listening =
-            tokio::spawn(twotide::net::listen(socket, super::serve::app(&server), stop));
+        let listening = tokio::spawn(twotide::net::listen(socket, twotide::routes(&server), stop));
         say(
             "Twotide: three replicas and a server, each with a SQLite file of its own, over WebSocket.",
         );

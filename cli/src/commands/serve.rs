@@ -1,15 +1,17 @@
 //! `serve`: a server over WebSocket and HTTP, on one port.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::routing::get;
 use axum::{Json, Router};
 use futures_util::FutureExt;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, lookup_host};
 use twotide::core::environment::System;
 use twotide::core::framed::Compression;
 use twotide::core::server::{Hooks, Server, ServerOptions, StaticTokens};
+use twotide::net::BrowserPolicy;
 use twotide::{StorageUrl, net, ws};
 
 use super::asked_to_end;
@@ -37,14 +39,16 @@ pub(crate) async fn open(
 
 pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     let tokens = args.tokens()?;
-    if tokens.is_empty() && !args.listen.ip().is_loopback() {
+    let browsers = browsers(&args, tokens.is_empty())?;
+    let addresses = resolve(&args.listen).await?;
+    if tokens.is_empty() && !addresses.iter().all(|a| a.ip().is_loopback()) {
         return Err(Failure::usage(format!(
             "without a token the server listens on loopback only, and {} is not: give --token NAME=SECRET",
             args.listen
         )));
     }
     let tls = args.tls.read()?;
-    let socket = TcpListener::bind(args.listen)
+    let socket = TcpListener::bind(&addresses[..])
         .await
         .map_err(|e| Failure::from(e).about(format!("cannot listen on {}", args.listen)))?;
     let address = socket.local_addr()?;
@@ -61,7 +65,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
         stopping.drain();
     };
     let mut draining = server.draining();
-    let routes = app(&server);
+    let routes = app(&server, browsers);
     let mut listening = match tls {
         Some(tls) => net::listen_tls(socket, tls, routes, stop).boxed(),
         None => net::listen(socket, routes, stop).boxed(),
@@ -77,9 +81,38 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     Ok(server.storage().close().await?)
 }
 
+/// The addresses that a name and a port stand for; at least one.
+async fn resolve(listen: &str) -> Result<Vec<SocketAddr>, Failure> {
+    let wrong = |e: std::io::Error| {
+        let example = "an address and a port, such as 127.0.0.1:8787 or localhost:8787";
+        Failure::usage(format!("--listen {listen:?} is not {example}: {e}"))
+    };
+    let addresses: Vec<_> = lookup_host(listen).await.map_err(wrong)?.collect();
+    if addresses.is_empty() {
+        return Err(Failure::usage(format!("--listen {listen:?} stands for no address")));
+    }
+    Ok(addresses)
+}
+
+/// The pages and host names that are answered.
+fn browsers(args: &ServeArgs, is_open: bool) -> Result<BrowserPolicy, Failure> {
+    let mut policy = BrowserPolicy::default();
+    if is_open {
+        policy = policy.local_hosts();
+    }
+    let wrong = |e: twotide::Error| Failure::usage(e.to_string());
+    for origin in &args.origins {
+        policy = policy.allow_origin(origin).map_err(wrong)?;
+    }
+    for host in &args.hosts {
+        policy = policy.allow_host(host).map_err(wrong)?;
+    }
+    Ok(policy)
+}
+
 /// Everything that is served on the port.
-pub(crate) fn app(server: &Server) -> Router {
-    twotide::routes(server).route("/healthz", get(healthz))
+fn app(server: &Server, browsers: BrowserPolicy) -> Router {
+    twotide::routes_with(server, browsers).route("/healthz", get(healthz))
 }
 
 async fn healthz() -> Json<serde_json::Value> {

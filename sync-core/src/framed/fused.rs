@@ -97,8 +97,9 @@ mod tests {
         let server = Server::new(Arc::new(storage), hooks, options, Arc::new(System));
         // What it hears breaks the protocol, and the link does not carry the complaint.
         let incoming = stream::iter([Ok(Bytes::from_static(b"no frame"))]).boxed();
-        let ended =
-            server.serve_link(FrameLink { outgoing: broken(), incoming, activity: None }).await;
+        let ended = server
+            .serve_link(FrameLink { outgoing: broken(), incoming, activity: None, admission: None })
+            .await;
         assert_eq!(ended.unwrap_err().kind(), ErrorKind::Protocol);
     }
 }

@@ -45,5 +45,10 @@ fn end(to: mpsc::Sender<Bytes>, from: mpsc::Receiver<Bytes>) -> FrameLink {
     });
     let incoming =
         stream::unfold(from, |mut from| async move { Some((Ok(from.recv().await?), from)) });
-    FrameLink { outgoing: Box::pin(outgoing), incoming: incoming.boxed(), activity: None }
+    FrameLink {
+        outgoing: Box::pin(outgoing),
+        incoming: incoming.boxed(),
+        activity: None,
+        admission: None,
+    }
 }

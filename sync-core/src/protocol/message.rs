@@ -28,6 +28,40 @@ pub struct Hello {
     pub scopes: Vec<Greeting>,
 }
 
+impl Hello {
+    /// The most versions that a greeting may name.
+    pub const VERSIONS: usize = 16;
+    /// The most compressions that a greeting may name.
+    pub const COMPRESSIONS: usize = 16;
+    /// The longest token in bytes.
+    pub const TOKEN_BYTES: usize = 16 << 10;
+    /// The longest name of a program, or of a compression, in bytes.
+    pub const NAME_BYTES: usize = 256;
+
+    /// Whether the greeting keeps to its bounds. Whoever reads one checks this before anything of it is used, logged or sent
+    /// back.
+    ///
+    /// # Errors
+    /// `InvalidInput` with what is too much, and the bound.
+    pub fn check(&self) -> Result<()> {
+        let longest = self.compressions.iter().map(String::len).max().unwrap_or(0);
+        let token = self.token.as_ref().map_or(0, String::len);
+        for (what, count, most) in [
+            ("versions", self.versions.len(), Self::VERSIONS),
+            ("compressions", self.compressions.len(), Self::COMPRESSIONS),
+            ("bytes in the name of a compression", longest, Self::NAME_BYTES),
+            ("bytes in a token", token, Self::TOKEN_BYTES),
+            ("bytes in the name of a program", self.agent.len(), Self::NAME_BYTES),
+        ] {
+            if count > most {
+                let message = format!("a greeting has at most {most} {what}, and this one {count}");
+                return Err(Error::new(ErrorKind::InvalidInput, message));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A scope in a [`Hello`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Greeting {

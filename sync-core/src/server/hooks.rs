@@ -28,6 +28,12 @@ pub trait Authenticate: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// `Unauthenticated` for a missing, wrong or expired token.
     async fn authenticate(&self, token: Option<&str>) -> Result<Principal>;
+
+    /// Whether everybody is let in, with any token or none. Such a server should answer the names of its own machine only:
+    /// else any web page that a user of that machine looks at can reach it. Default no.
+    fn admits_all(&self) -> bool {
+        false
+    }
 }
 
 /// What a principal may do with a scope.
@@ -118,6 +124,10 @@ pub struct Open;
 impl Authenticate for Open {
     async fn authenticate(&self, _: Option<&str>) -> Result<Principal> {
         Ok(Principal { name: "anonymous".to_owned() })
+    }
+
+    fn admits_all(&self) -> bool {
+        true
     }
 }
 

@@ -28,7 +28,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::framed::{Fused, Wire, pick};
 use crate::model::{Chunk, Cursor, Epoch, Seq};
 use crate::protocol::{Goodbye, Hello, Message, Pull, Welcome};
-use crate::transport::{Activity, FrameLink, Moved};
+use crate::transport::{Activity, Admission, FrameLink, Moved};
 
 /// The most credit of one live stream.
 const CREDIT: u32 = 64;
@@ -103,6 +103,8 @@ struct Link<'a> {
     activity: Option<Activity>,
     /// What had moved when it was looked at last.
     moved: Moved,
+    /// Dropped once the client was let in.
+    admission: Option<Admission>,
 }
 
 impl Server {
@@ -115,12 +117,13 @@ impl Server {
         let options = self.options();
         let session = SessionOptions {
             heartbeat: options.heartbeat,
+            greeting: options.greeting_timeout,
             requests: options.requests,
             reads: READS,
             streams: options.scopes,
             credit: CREDIT,
         };
-        let FrameLink { outgoing, mut incoming, activity } = link;
+        let FrameLink { outgoing, mut incoming, activity, admission } = link;
         let outgoing = Fused::new(outgoing);
         let mut link = Link {
             server: self,
@@ -138,6 +141,7 @@ impl Server {
             patience: options.heartbeat.saturating_mul(3),
             moved: Moved::default(),
             activity,
+            admission,
         };
         let ended = link.run(&mut incoming).await;
         if let Err(error) = &ended {
@@ -403,6 +407,7 @@ impl Link<'_> {
                 self.send(0, Message::Welcome(welcome)).await?;
                 self.wire.set_compression(agreed);
                 self.peer = Some(peer);
+                self.admission = None;
                 self.input(SessionInput::Greeted(true));
             }
             Err(error) => {

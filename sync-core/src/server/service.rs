@@ -34,6 +34,9 @@ pub struct ServerOptions {
     pub drift: Duration,
     /// How often either side of a connection says something. Default 20 s.
     pub heartbeat: Duration,
+    /// How long nothing may be heard of a client that has not greeted; the whole greeting may take six times as long.
+    /// Default 10 s.
+    pub greeting_timeout: Duration,
     /// The most scopes that one connection may name. Default 1,000.
     pub scopes: usize,
     /// The most requests of one connection that are served at a time. Default 16.
@@ -54,6 +57,7 @@ impl Default for ServerOptions {
             body_bytes: Limits::BODY_BYTES,
             drift: DRIFT_BOUND,
             heartbeat: Duration::from_secs(20),
+            greeting_timeout: Duration::from_secs(10),
             scopes: 1_000,
             requests: 16,
             tail_bytes: 4 << 20,
@@ -122,6 +126,12 @@ impl Server {
         &self.0.options
     }
 
+    /// Whether everybody is let in: [`Authenticate::admits_all`](super::Authenticate::admits_all).
+    #[must_use]
+    pub fn admits_all(&self) -> bool {
+        self.0.hooks.authenticate.admits_all()
+    }
+
     /// The storage under it.
     #[must_use]
     pub fn storage(&self) -> &Arc<dyn ServerStorage> {
@@ -185,6 +195,7 @@ impl Server {
     /// `InvalidInput` for too many scopes.
     pub async fn greet(&self, hello: &Hello) -> Result<(Peer, Welcome)> {
         let options = &self.0.options;
+        hello.check()?;
         let version = VERSIONS.iter().rev().find(|v| hello.versions.contains(v)).copied();
         let version = version.ok_or_else(|| {
             Error::new(

@@ -152,7 +152,13 @@ pub struct FrameLink {
     pub incoming: BoxStream<'static, Result<Bytes>>,
     /// Counts the bytes below the frames. Without it only whole frames show that the other side is alive.
     pub activity: Option<Activity>,
+    /// What the link holds until the other side was let in; a server drops it then.
+    pub admission: Option<Admission>,
 }
+
+/// A place among the links whose client has not greeted yet, and the bound on what such a client may send: whatever a
+/// transport wants to let go of, by its `Drop`, once a client was let in.
+pub type Admission = Box<dyn std::any::Any + Send>;
 
 /// Bytes that have moved, from the point of view of this side.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -171,24 +177,51 @@ pub struct Moved {
 /// assert_eq!(activity.moved().down, 7);
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct Activity(Arc<(AtomicU64, AtomicU64)>);
+pub struct Activity(Arc<Counters>);
+
+#[derive(Debug)]
+struct Counters {
+    up: AtomicU64,
+    down: AtomicU64,
+    /// The most that may be read.
+    most: AtomicU64,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        let most = AtomicU64::new(u64::MAX);
+        Self { up: AtomicU64::default(), down: AtomicU64::default(), most }
+    }
+}
 
 impl Activity {
     /// Takes note of bytes that the socket has taken.
     pub fn wrote(&self, bytes: usize) {
-        self.0.0.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.0.up.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// Takes note of bytes that came out of the socket.
     pub fn read(&self, bytes: usize) {
-        self.0.1.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.0.down.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Bounds how much may be read from here on; none ends the bound. The socket fails once more has come.
+    pub fn limit_reading(&self, bytes: Option<u64>) {
+        let most = bytes.map_or(u64::MAX, |bytes| self.moved().down.saturating_add(bytes));
+        self.0.most.store(most, Ordering::Relaxed);
+    }
+
+    /// Whether more was read than [`limit_reading`](Self::limit_reading) allows.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.moved().down > self.0.most.load(Ordering::Relaxed)
     }
 
     /// What has moved so far.
     #[must_use]
     pub fn moved(&self) -> Moved {
         let count = |n: &AtomicU64| n.load(Ordering::Relaxed);
-        Moved { up: count(&self.0.0), down: count(&self.0.1) }
+        Moved { up: count(&self.0.up), down: count(&self.0.down) }
     }
 }
 

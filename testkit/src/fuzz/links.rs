@@ -96,8 +96,12 @@ pub async fn server_link(bytes: &[u8]) {
             parting = matches!(heard, (0, Message::Goodbye(_)));
         }
     });
-    let mut link =
-        FrameLink { outgoing, incoming: futures_util::stream::pending().boxed(), activity: None };
+    let mut link = FrameLink {
+        outgoing,
+        incoming: futures_util::stream::pending().boxed(),
+        activity: None,
+        admission: None,
+    };
     let mut writer = FrameWriter::default();
     let (first, rest) = bytes.split_first().unwrap_or((&1, &[]));
     let mut sent = Ok(());
@@ -173,8 +177,12 @@ pub async fn client_link(bytes: &[u8]) {
         let _ = there.outgoing.send(answer).await;
     }
     let FrameLink { outgoing, mut incoming, .. } = there;
-    let mut there =
-        FrameLink { outgoing, incoming: futures_util::stream::pending().boxed(), activity: None };
+    let mut there = FrameLink {
+        outgoing,
+        incoming: futures_util::stream::pending().boxed(),
+        activity: None,
+        admission: None,
+    };
     let reading = tokio::spawn(async move { while incoming.next().await.is_some() {} });
     // What is asked first has been asked by then.
     sleep(Duration::from_millis(1)).await;

@@ -88,7 +88,7 @@ impl<D: Dial> Dial for SwitchedDial<D> {
         if now.refuse {
             return Err(Error::new(ErrorKind::Network, "the switch refuses links"));
         }
-        let FrameLink { outgoing, incoming, activity } = self.dial.dial().await?;
+        let FrameLink { outgoing, incoming, activity, admission } = self.dial.dial().await?;
         let gate = Gate { state: state.clone(), cuts: now.cuts, carried: 0 };
         let outgoing = sink::unfold((outgoing, gate), |(mut to, mut gate), frame| async move {
             gate.open().await?;
@@ -97,7 +97,7 @@ impl<D: Dial> Dial for SwitchedDial<D> {
         });
         let gate = Gate { state, cuts: now.cuts, carried: 0 };
         let incoming = gated(incoming, gate).boxed();
-        Ok(FrameLink { outgoing: Box::pin(outgoing), incoming, activity })
+        Ok(FrameLink { outgoing: Box::pin(outgoing), incoming, activity, admission })
     }
 }
 

@@ -141,6 +141,7 @@ impl<D: Disks> Run<D> {
             }
             let options = SessionOptions {
                 heartbeat: Duration::from_millis(self.setting.heartbeat),
+                greeting: Duration::from_secs(10),
                 requests: 16,
                 reads: 2,
                 streams: 16,

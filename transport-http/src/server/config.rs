@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use transport_net::BrowserPolicy;
+
 /// How to take requests.
 ///
 /// ```
@@ -15,9 +17,24 @@ pub struct HttpServerConfig {
     /// a body in memory and then its answer, so this times [`body_bytes`](Self::body_bytes) is what requests take up at most.
     /// A client that does not take its answer keeps its place until what listens cuts it (`ListenConfig::write_timeout`).
     pub requests: usize,
+    /// The same, of one address; behind a gateway that is the gateway's. Default 192.
+    pub requests_per_address: usize,
+    /// The same, of one principal, on a server that does not let everybody in. Default 128.
+    pub requests_per_principal: usize,
+    /// Greetings at a time whose token is in the body and not in the header, where nothing is known yet of the client.
+    /// Default 64.
+    pub greetings: usize,
+    /// The same, of one address. Default 32.
+    pub greetings_per_address: usize,
+    /// The largest body of such a greeting, in bytes. Default 64 KiB.
+    pub greeting_bytes: usize,
+    /// How long such a body may stand still. Default 10 s.
+    pub greeting_time: Duration,
     /// Streams, and requests that wait for something to follow, at a time; who comes later is asked to come back. Default
     /// 10,000. Each holds a chunk at most.
     pub streams: usize,
+    /// The same, of one principal, on a server that does not let everybody in. Default 2,000.
+    pub streams_per_principal: usize,
     /// How long a request may take without the time that it was told to wait, and how long its body may stand still: a body
     /// that gets on, with at least 4 KiB in this time, may take longer. Default 60 s.
     pub request_time: Duration,
@@ -31,18 +48,29 @@ pub struct HttpServerConfig {
     pub body_bytes: Option<usize>,
     /// When those who find no room are asked to come back, at the earliest. Default 5 s.
     pub retry_after: Duration,
+    /// The pages and host names that are answered. Default: pages of the server's own address, and any host name. A page of
+    /// another origin that is allowed may read the answers (CORS).
+    pub browsers: BrowserPolicy,
 }
 
 impl Default for HttpServerConfig {
     fn default() -> Self {
         Self {
             requests: 256,
+            requests_per_address: 192,
+            requests_per_principal: 128,
+            greetings: 64,
+            greetings_per_address: 32,
+            greeting_bytes: 64 << 10,
+            greeting_time: Duration::from_secs(10),
             streams: 10_000,
+            streams_per_principal: 2_000,
             request_time: Duration::from_secs(60),
             wait: Duration::from_secs(60),
             stream_time: Duration::from_secs(60 * 60),
             body_bytes: None,
             retry_after: Duration::from_secs(5),
+            browsers: BrowserPolicy::default(),
         }
     }
 }

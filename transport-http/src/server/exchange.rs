@@ -1,9 +1,11 @@
 //! One request: what it is allowed, what it wants, and what it brings.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
+use axum::extract::connect_info::ConnectInfo;
 use axum::extract::{Query, RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
@@ -15,12 +17,12 @@ use sync_core::error::{Error, ErrorKind, Result, Retry};
 use sync_core::model::{ReplicaId, Scope};
 use sync_core::protocol::HEADER_BYTES;
 use sync_core::server::Server;
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
+use transport_net::{Places, RemoteAddress};
 
 use super::answer::Failure;
 use super::config::HttpServerConfig;
-use super::held::{Held, Place};
+use super::held::Held;
 use super::negotiate::best;
 use crate::api;
 use crate::format::{Content, Format};
@@ -32,8 +34,11 @@ const GETS_ON: usize = 4 << 10;
 pub(super) struct App {
     pub(super) server: Server,
     pub(super) config: HttpServerConfig,
-    requests: Arc<Semaphore>,
-    streams: Arc<Semaphore>,
+    greetings: Places<Option<IpAddr>>,
+    requests: Places<Option<IpAddr>>,
+    /// Of the requests, those of each principal.
+    principals: Places<Option<String>>,
+    streams: Places<Option<String>>,
 }
 
 /// What an answer is written as.
@@ -69,8 +74,16 @@ impl Wanted {
 
 impl App {
     pub(super) fn new(server: Server, config: HttpServerConfig) -> Self {
-        let places = |n: usize| Arc::new(Semaphore::new(n.min(Semaphore::MAX_PERMITS)));
-        Self { requests: places(config.requests), streams: places(config.streams), server, config }
+        // Where everybody is let in there is one principal.
+        let of_one = |own: usize| if server.admits_all() { usize::MAX } else { own };
+        Self {
+            greetings: Places::new(config.greetings, config.greetings_per_address),
+            requests: Places::new(config.requests, config.requests_per_address),
+            principals: Places::new(usize::MAX, of_one(config.requests_per_principal)),
+            streams: Places::new(config.streams, of_one(config.streams_per_principal)),
+            server,
+            config,
+        }
     }
 
     fn full(&self, what: &str) -> Failure {
@@ -99,16 +112,15 @@ impl App {
                 let retry = Retry::Later(Some(self.config.retry_after));
                 return Err(Failure::from(error.retrying(retry)));
             }
-            let place = Arc::clone(&self.requests).try_acquire_owned();
-            let place = place.map_err(|_| self.full("the server is busy"))?;
             let Some(wanted) = wanted else {
                 let names: Vec<_> = offered.iter().map(|(_, name)| *name).collect();
                 let message = format!("this address answers with {}", names.join(" or "));
                 return Err(Failure::new(StatusCode::NOT_ACCEPTABLE, message));
             };
             let (parts, body) = request.into_parts();
-            let held = Held::new(place, self.server.open_session());
-            let exchange = Exchange { app: Arc::clone(&self), wanted, parts, held: held.clone() };
+            let held = Held::new(self.server.open_session());
+            let app = Arc::clone(&self);
+            let exchange = Exchange { app, wanted, parts, principal: None, held: held.clone() };
             let answer = handle(exchange, body).await;
             Ok(held.until_written(answer.unwrap_or_else(|failure| failure.answer(format))))
         };
@@ -132,6 +144,8 @@ pub(super) struct Exchange {
     pub(super) app: Arc<App>,
     pub(super) wanted: Wanted,
     pub(super) parts: Parts,
+    /// The principal's name, once it is known.
+    principal: Option<String>,
     /// What the request holds until its answer is written.
     held: Held,
 }
@@ -145,11 +159,42 @@ impl Exchange {
         self.wanted.format()
     }
 
-    /// Goes over to a place among those that last: whoever waits or follows stands in nobody's way.
+    /// The address that the connection came from, if what listens tells it.
+    fn address(&self) -> Option<IpAddr> {
+        let of = &self.parts.extensions;
+        let remote = of.get::<ConnectInfo<RemoteAddress>>().map(|i| i.0.0);
+        let address = remote.or_else(|| of.get::<ConnectInfo<SocketAddr>>().map(|i| i.0));
+        address.map(|a| a.ip())
+    }
+
+    /// Takes a place among the greetings of clients of which nothing is known yet.
+    pub(super) fn begin_greeting(&self) -> Result<(), Failure> {
+        let place = self.app.greetings.try_take(self.address());
+        let full = || self.app.full("the server has as many greetings as it takes");
+        self.held.change(Box::new(place.ok_or_else(full)?));
+        Ok(())
+    }
+
+    /// Takes a place among the requests that are served, for a client whose principal is known; none where it does not
+    /// matter. Nothing of a body is read before.
+    pub(super) fn begin(&mut self, principal: Option<&str>) -> Result<(), Failure> {
+        self.principal = principal.map(str::to_owned);
+        let of_principal = self.app.principals.try_take(self.principal.clone());
+        let of_principal = of_principal.filter(|_| self.principal.is_some());
+        if self.principal.is_some() && of_principal.is_none() {
+            return Err(self.app.full("the principal has as many requests as it may have"));
+        }
+        let place = self.app.requests.try_take(self.address());
+        let place = place.ok_or_else(|| self.app.full("the server is busy"))?;
+        self.held.change(Box::new((place, of_principal)));
+        Ok(())
+    }
+
+    /// Goes over to a place among those that last: a request that waits or follows delays no other.
     pub(super) fn linger(&self) -> Result<(), Failure> {
-        let place: Result<Place, _> = Arc::clone(&self.app.streams).try_acquire_owned();
-        let full = |_| self.app.full("the server has as many streams as it takes");
-        self.held.change(place.map_err(full)?);
+        let place = self.app.streams.try_take(self.principal.clone());
+        let full = || self.app.full("the server has as many streams as it takes");
+        self.held.change(Box::new(place.ok_or_else(full)?));
         Ok(())
     }
 
@@ -221,17 +266,27 @@ impl Exchange {
         body: Body,
         scope: Option<&Scope>,
     ) -> Result<T, Failure> {
+        let (most, time) = (self.app.body_bytes(), self.app.config.request_time);
+        self.bounded_content(body, scope, most, time).await
+    }
+
+    /// The same, with bounds of its own.
+    pub(super) async fn bounded_content<T: Content>(
+        &self,
+        body: Body,
+        scope: Option<&Scope>,
+        most: usize,
+        time: Duration,
+    ) -> Result<T, Failure> {
         let format = self.header(&header::CONTENT_TYPE).and_then(Format::of_content_type);
         let Some(format) = format else {
             let message = format!("Content-Type is to be {} or {}", api::JSON, api::FRAME);
             return Err(Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
         };
-        let most = self.app.body_bytes();
         let announced = self.header(&header::CONTENT_LENGTH).and_then(|l| l.parse().ok());
         if announced.is_some_and(|length: usize| length > most) {
             return Err(too_large(most));
         }
-        let time = self.app.config.request_time;
         let bytes = collect(body.into_data_stream(), most, time).await?;
         Ok(match scope {
             Some(scope) => format.decode_for(bytes, scope)?,

@@ -12,29 +12,28 @@ use axum::response::Response;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use sync_core::server::OpenSession;
-use tokio::sync::OwnedSemaphorePermit;
 
-/// A place among those that a server takes at a time.
-pub(super) type Place = OwnedSemaphorePermit;
+/// A place, or several, among those that a server takes at a time.
+pub(super) type Place = Box<dyn std::any::Any + Send>;
 
 /// What is let go of with the last clone.
 #[derive(Clone)]
 pub(super) struct Held(Arc<Inner>);
 
 struct Inner {
-    place: Mutex<Place>,
+    place: Mutex<Option<Place>>,
     /// A server that drains waits for it.
     _open: OpenSession,
 }
 
 impl Held {
-    pub(super) fn new(place: Place, open: OpenSession) -> Self {
-        Self(Arc::new(Inner { place: Mutex::new(place), _open: open }))
+    pub(super) fn new(open: OpenSession) -> Self {
+        Self(Arc::new(Inner { place: Mutex::new(None), _open: open }))
     }
 
     /// Takes another place, and gives the one before back.
     pub(super) fn change(&self, place: Place) {
-        *self.0.place.lock().unwrap_or_else(PoisonError::into_inner) = place;
+        *self.0.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
     }
 
     /// Goes along with an answer, whose body [`tie`] then ties it to: after all that packs bodies.

@@ -9,32 +9,37 @@ mod negotiate;
 mod routes;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::http::{HeaderName, StatusCode, header};
-use axum::middleware::map_response;
-use axum::response::IntoResponse;
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state, map_response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, get, post};
 use sync_core::framed::COMPRESS_OVER;
 use sync_core::server::Server;
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
+use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::decompression::RequestDecompressionLayer;
+use transport_net::BrowserPolicy;
 
 use crate::api;
+use crate::format::Format;
 use exchange::App;
 
 pub use config::HttpServerConfig;
 
+/// For how long a browser may remember what a page of another origin may ask.
+const PREFLIGHT: Duration = Duration::from_secs(600);
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// Routes that serve replicas and readers over HTTP, under the paths of [`api`](crate::api). They can be merged into an
 /// app's own router, nested in it, and stand beside those of other transports on the same port.
 ///
-/// Requests from pages of another origin are the app's to allow, with `CorsLayer` of tower-http around this router: the
-/// headers `Authorization`, `Content-Type`, `If-None-Match`, `Last-Event-ID` and `Twotide-Replica` are asked with, and `ETag`
-/// and `Retry-After` are to be exposed.
+/// Requests from pages of another origin are refused unless [`HttpServerConfig::browsers`] allows them.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -62,11 +67,43 @@ pub fn router_with(server: Server, config: HttpServerConfig) -> Router {
         };
         all.route(path, methods.options(options))
     });
-    all.route("/v1/scopes/{scope}/{*nothing}", any(routes::nothing))
+    let browsers = Arc::new(config.browsers.clone());
+    let all = all
+        .route("/v1/scopes/{scope}/{*nothing}", any(routes::nothing))
         .with_state(Arc::new(App::new(server, config)))
         .layer(RequestDecompressionLayer::new())
         .layer(compression)
-        .layer(map_response(answer::finish))
+        .layer(map_response(answer::finish));
+    let all = if browsers.has_foreign() { all.layer(cors(Arc::clone(&browsers))) } else { all };
+    all.layer(from_fn_with_state(browsers, refuse_foreign))
+}
+
+/// Lets pages of other origins read answers, as far as the policy allows.
+fn cors(browsers: Arc<BrowserPolicy>) -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::predicate(move |origin, _| browsers.allows_foreign(origin)))
+        .allow_methods([Method::GET, Method::HEAD, Method::POST])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            header::IF_NONE_MATCH,
+            LAST_EVENT_ID,
+            HeaderName::from_static(api::REPLICA),
+        ])
+        .expose_headers([header::ETAG, header::RETRY_AFTER])
+        .max_age(PREFLIGHT)
+}
+
+/// Answers no page and no host name that the policy does not allow.
+async fn refuse_foreign(
+    State(browsers): State<Arc<BrowserPolicy>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match browsers.check(request.headers(), request.uri()) {
+        Ok(()) => next.run(request).await,
+        Err(error) => answer::Failure::from(error).answer(Format::Json),
+    }
 }
 
 /// Every path that is served, with the methods that it takes as the header `Allow` lists them: for who documents, limits or

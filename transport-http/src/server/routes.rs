@@ -26,11 +26,19 @@ fn wrong(message: &str) -> Failure {
 }
 
 pub(super) async fn hello(State(app): State<Arc<App>>, request: Request) -> Response {
-    app.serve(request, Wanted::WHOLE, |exchange, body| async move {
-        let mut hello: Hello = exchange.content(body, None).await?;
-        if let Some(token) = exchange.token()? {
-            hello.token = Some(token.to_owned());
-        }
+    app.serve(request, Wanted::WHOLE, |mut exchange, body| async move {
+        let token = exchange.token()?.map(str::to_owned);
+        let mut hello: Hello = if token.is_some() || exchange.server().admits_all() {
+            admit(&mut exchange).await?;
+            exchange.content(body, None).await?
+        } else {
+            // The token is in the body, which anybody may have sent.
+            exchange.begin_greeting()?;
+            let config = &exchange.app.config;
+            let (most, time) = (config.greeting_bytes, config.greeting_time);
+            exchange.bounded_content(body, None, most, time).await?
+        };
+        hello.token = token.or(hello.token);
         // HTTP compresses by itself.
         hello.compressions.clear();
         let greeted = async { exchange.server().greet(&hello).await.map_err(Failure::of_greeting) };
@@ -42,6 +50,7 @@ pub(super) async fn hello(State(app): State<Arc<App>>, request: Request) -> Resp
 
 pub(super) async fn scope(State(app): State<Arc<App>>, request: Request) -> Response {
     app.serve(request, Wanted::JSON, |mut exchange, _| async move {
+        exchange.begin(None)?;
         let scope = exchange.scope().await?;
         let token = exchange.token()?;
         let row = exchange.in_time(exchange.server().look_at(token, &scope)).await?;
@@ -80,7 +89,7 @@ pub(super) async fn changes(State(app): State<Arc<App>>, request: Request) -> Re
         let asked: Asked = exchange.query()?;
         let data = asked.data;
         let wait = Duration::from_secs(asked.wait).min(exchange.app.config.wait);
-        let peer = admit(&exchange).await?;
+        let peer = admit(&mut exchange).await?;
         let pull = if exchange.parts.method == Method::POST {
             if asked.cursor.is_some() || asked.documents.is_some() || asked.bytes.is_some() {
                 return Err(wrong("what is read stands in the body, and not in the address too"));
@@ -141,7 +150,7 @@ pub(super) async fn pushes(State(app): State<Arc<App>>, request: Request) -> Res
     app.serve(request, Wanted::WHOLE, |mut exchange, body| async move {
         let scope = exchange.scope().await?;
         exchange.query::<Nothing>()?;
-        let peer = admit(&exchange).await?;
+        let peer = admit(&mut exchange).await?;
         let batch: PushBatch = exchange.content(body, Some(&scope)).await?;
         if exchange.replica()?.is_some_and(|r| r != batch.replica) {
             return Err(wrong("the batch belongs to another replica than the request"));
@@ -160,7 +169,7 @@ pub(super) async fn acknowledgements(State(app): State<Arc<App>>, request: Reque
     app.serve(request, Wanted::WHOLE, |mut exchange, body| async move {
         let scope = exchange.scope().await?;
         exchange.query::<Nothing>()?;
-        let peer = admit(&exchange).await?;
+        let peer = admit(&mut exchange).await?;
         if exchange.replica()?.is_none() {
             return Err(wrong("the header Twotide-Replica has to say who acknowledges"));
         }
@@ -179,8 +188,11 @@ pub(super) async fn acknowledgements(State(app): State<Arc<App>>, request: Reque
 struct Nothing {}
 
 pub(super) async fn document(State(app): State<Arc<App>>, request: Request) -> Response {
-    app.serve(request, Wanted::JSON, |_, _| async move { Ok(answer::json(openapi::DOCUMENT)) })
-        .await
+    app.serve(request, Wanted::JSON, |mut exchange, _| async move {
+        exchange.begin(None)?;
+        Ok(answer::json(openapi::DOCUMENT))
+    })
+    .await
 }
 
 /// Something below a scope that is nothing.
@@ -191,10 +203,13 @@ pub(super) async fn nothing(State(app): State<Arc<App>>, request: Request) -> Re
     .await
 }
 
-/// Who sends that. It is asked before a body is read, so that only who may come in takes up memory.
-async fn admit(exchange: &Exchange) -> Result<Peer, Failure> {
+/// The client that sends a request, by its header alone. Its body is read after that, so that only clients that were let in
+/// take up memory and a place.
+async fn admit(exchange: &mut Exchange) -> Result<Peer, Failure> {
     // Most requests are a reader's, whose replica does not matter.
     let replica = exchange.replica()?.unwrap_or(ReplicaId([0; 16]));
     let token = exchange.token()?;
-    exchange.in_time(exchange.server().admit(token, replica)).await
+    let peer = exchange.in_time(exchange.server().admit(token, replica)).await?;
+    exchange.begin(Some(&peer.principal().name))?;
+    Ok(peer)
 }

@@ -11,6 +11,9 @@ use crate::protocol::{Message, Pull};
 pub struct SessionOptions {
     /// How often either side says something; one that is silent for three times as long is gone.
     pub heartbeat: Duration,
+    /// How long nothing may be heard of a client that has not greeted. The whole greeting may take
+    /// six times as long.
+    pub greeting: Duration,
     /// The most requests that are served at a time.
     pub requests: usize,
     /// The most live streams that read at a time: so many chunks wait in memory for the link.

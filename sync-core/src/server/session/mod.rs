@@ -61,6 +61,7 @@ pub struct Session {
     reading: usize,
     /// Those that wait for their turn, in order.
     queued: VecDeque<u32>,
+    began: Now,
     heard: Now,
     said: Now,
     looked: Now,
@@ -80,6 +81,7 @@ impl Session {
             live: BTreeMap::new(),
             reading: 0,
             queued: VecDeque::new(),
+            began: now,
             heard: now,
             said: now,
             looked: now,
@@ -111,10 +113,19 @@ impl Session {
     pub fn next_deadline(&self) -> Now {
         let heartbeat = self.options.heartbeat;
         let since = if self.wants_input() { self.heard } else { self.said };
-        let silence = since.plus(heartbeat.saturating_mul(3));
+        let silence = match self.phase {
+            Phase::Waiting => self.greeting_due(),
+            _ => since.plus(heartbeat.saturating_mul(3)),
+        };
         let sleeps = self.live.values().any(|l| l.state == LiveState::Sleeping);
         let look = if sleeps { self.looked.plus(heartbeat) } else { silence };
         silence.min(self.said.plus(heartbeat)).min(look)
+    }
+
+    /// When a client that has not greeted is given up. Slow links may take longer, and not for ever.
+    fn greeting_due(&self) -> Now {
+        let greeting = self.options.greeting;
+        self.heard.plus(greeting).min(self.began.plus(greeting.saturating_mul(6)))
     }
 
     /// Takes in a fact.
@@ -269,6 +280,9 @@ impl Session {
 
     fn tick(&mut self, now: Now) {
         let heartbeat = self.options.heartbeat;
+        if self.phase == Phase::Waiting && self.greeting_due() <= now {
+            return self.close("no greeting came in time");
+        }
         if self.wants_input() && self.heard.plus(heartbeat.saturating_mul(3)) <= now {
             return self.close("nothing was heard for too long");
         }

@@ -8,6 +8,7 @@ use crate::model::{Cursor, Epoch, Limits, Scope, Seq};
 fn open() -> Session {
     let options = SessionOptions {
         heartbeat: Duration::from_secs(10),
+        greeting: Duration::from_secs(5),
         requests: 2,
         reads: 1,
         streams: 2,
@@ -134,6 +135,7 @@ fn draining_waits_for_what_is_served() {
 fn streams_read_in_turn_and_only_so_many_at_a_time() {
     let options = SessionOptions {
         heartbeat: Duration::from_secs(10),
+        greeting: Duration::from_secs(5),
         requests: 2,
         reads: 2,
         streams: 5,
@@ -170,4 +172,34 @@ fn streams_read_in_turn_and_only_so_many_at_a_time() {
     assert_eq!(reads(&mut s), [0; 0]);
     s.handle_input(Now(2), SessionInput::HeadMoved { stream: 3 });
     assert_eq!(reads(&mut s), [3]);
+}
+
+#[test]
+fn a_client_that_does_not_greet_is_given_up_before_one_that_is_silent() {
+    let options = SessionOptions {
+        heartbeat: Duration::from_secs(10),
+        greeting: Duration::from_secs(5),
+        requests: 2,
+        reads: 1,
+        streams: 2,
+        credit: 8,
+    };
+    let mut silent = Session::new(options, Now(0));
+    assert_eq!(silent.next_deadline(), Now(5_000));
+    silent.handle_input(Now(4_999), SessionInput::Tick);
+    assert!(!silent.is_closed());
+    silent.handle_input(Now(5_000), SessionInput::Tick);
+    assert_eq!(silent.poll_output(), Some(SessionOutput::Close("no greeting came in time")));
+    // Bytes of a greeting on a slow link give it time, and not for ever.
+    let mut slow = Session::new(options, Now(0));
+    for second in (4..30).step_by(4) {
+        slow.handle_input(Now(second * 1_000), SessionInput::Heard);
+        slow.handle_input(Now(second * 1_000), SessionInput::Tick);
+        assert!(!slow.is_closed(), "{second}");
+    }
+    slow.handle_input(Now(30_000), SessionInput::Tick);
+    assert!(slow.is_closed());
+    let mut open = open();
+    open.handle_input(Now(29_999), SessionInput::Tick);
+    assert!(!open.is_closed());
 }

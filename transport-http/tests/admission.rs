@@ -1,0 +1,183 @@
+//! Clients that were not let in, clients that take more than their part, and pages of other sites.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+
+#[path = "support/served.rs"]
+#[allow(unreachable_pub, dead_code, reason = "a module that tests share")]
+mod served;
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use served::{REPLICA, Served, expect, memory, refused, within};
+use sync_core::protocol::Hello;
+use sync_core::server::{Hooks, ServerOptions, StaticTokens};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use transport_http::HttpServerConfig;
+use transport_net::BrowserPolicy;
+
+const HELLO: &str = "/v1/hello";
+const CHANGES: &str = "/v1/scopes/room/changes";
+const PUSHES: &str = "/v1/scopes/room/pushes";
+
+/// A server with two tokens.
+async fn guarded(set: impl FnOnce(&mut HttpServerConfig)) -> Served {
+    let tokens = [("ann", "sesame"), ("bob", "barley")];
+    let tokens = StaticTokens::new(tokens.map(|(name, token)| (name.to_owned(), token.to_owned())));
+    let hooks = Hooks { authenticate: Arc::new(tokens), ..Hooks::default() };
+    Served::with(memory(hooks, ServerOptions::default()), set).await
+}
+
+fn greeting(versions: &[u32], token: Option<&str>) -> String {
+    let mut hello = serde_json::json!({"replica": REPLICA, "versions": versions});
+    if let Some(token) = token {
+        hello["token"] = token.into();
+    }
+    hello.to_string()
+}
+
+/// A request whose body begins and does not come.
+async fn unfinished(served: &Served, path: &str, more: &str) -> TcpStream {
+    let mut socket = TcpStream::connect(served.address).await.unwrap();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: x\r\n{more}Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{{"
+    );
+    socket.write_all(head.as_bytes()).await.unwrap();
+    socket
+}
+
+async fn status(request: reqwest::RequestBuilder) -> u16 {
+    within(request.send()).await.unwrap().status().as_u16()
+}
+
+#[tokio::test]
+async fn greetings_that_do_not_come_take_places_of_their_own() {
+    let served = guarded(|config| {
+        (config.requests, config.greetings) = (2, 2);
+        config.greeting_time = Duration::from_millis(300);
+    })
+    .await;
+    let mut sockets = Vec::new();
+    for _ in 0..2 {
+        sockets.push(unfinished(&served, HELLO, "").await);
+    }
+    let greet = || served.post(HELLO, &greeting(&[1], Some("sesame")));
+    within(async { while status(greet()).await != 503 {} }).await;
+    // A token in the header says enough.
+    for token in ["sesame", "barley"] {
+        assert_eq!(status(served.get(CHANGES).bearer_auth(token)).await, 200);
+        assert_eq!(status(greet().bearer_auth(token)).await, 200);
+    }
+    let mut answer = Vec::new();
+    within(sockets[0].read_to_end(&mut answer)).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 504"), "{}", String::from_utf8_lossy(&answer));
+    within(async { while status(greet()).await != 200 {} }).await;
+}
+
+#[tokio::test]
+async fn a_body_is_not_read_before_its_client_was_let_in() {
+    let served = guarded(|config| config.requests = 1).await;
+    let mut without = unfinished(&served, PUSHES, "").await;
+    let mut answer = vec![0; 12];
+    within(without.read_exact(&mut answer)).await.unwrap();
+    assert_eq!(answer, b"HTTP/1.1 401");
+    assert_eq!(status(served.get(CHANGES).bearer_auth("sesame")).await, 200, "no place is taken");
+}
+
+#[tokio::test]
+async fn a_greeting_without_a_token_in_its_header_is_small() {
+    let served = guarded(|config| config.greeting_bytes = 1_000).await;
+    let long = greeting(&vec![2; 1_000], Some("sesame"));
+    refused(served.post(HELLO, &long), 413).await;
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    packed.write_all(&vec![b' '; 16 << 20]).unwrap();
+    let packed = served.client.post(served.url(HELLO)).body(packed.finish().unwrap());
+    let packed = packed.header("content-type", "application/json");
+    refused(packed.header("content-encoding", "gzip"), 413).await;
+    expect(served.post(HELLO, &greeting(&[1], Some("sesame"))), 200).await;
+}
+
+#[tokio::test]
+async fn what_a_greeting_may_name_is_bounded_and_not_sent_back() {
+    let served = guarded(|_| {}).await;
+    let many = greeting(&vec![2; Hello::VERSIONS + 1], None);
+    let answer = served.post(HELLO, &many).bearer_auth("sesame");
+    let (kind, message) = refused(answer, 400).await;
+    assert_eq!(kind, "invalid_input");
+    assert!(message.contains("at most 16 versions"), "{message}");
+    let few = served.post(HELLO, &greeting(&[2; Hello::VERSIONS], None)).bearer_auth("sesame");
+    refused(few, 426).await;
+}
+
+#[tokio::test]
+async fn a_principal_takes_a_part_of_the_places() {
+    let served = guarded(|config| config.requests_per_principal = 1).await;
+    let slow = unfinished(&served, PUSHES, "Authorization: Bearer sesame\r\n").await;
+    let of = |token: &str| status(served.get(CHANGES).bearer_auth(token));
+    within(async { while of("sesame").await != 503 {} }).await;
+    assert_eq!(of("barley").await, 200);
+    drop(slow);
+    within(async { while of("sesame").await != 200 {} }).await;
+}
+
+#[tokio::test]
+async fn an_address_takes_a_part_of_the_places() {
+    let served = guarded(|config| config.requests_per_address = 1).await;
+    let slow = unfinished(&served, PUSHES, "Authorization: Bearer sesame\r\n").await;
+    let of = |token: &str| status(served.get(CHANGES).bearer_auth(token));
+    within(async { while of("barley").await != 503 {} }).await;
+    drop(slow);
+    within(async { while of("barley").await != 200 {} }).await;
+}
+
+#[tokio::test]
+async fn pages_of_other_sites_are_refused() {
+    let served = Served::new().await;
+    let own = format!("http://{}", served.address);
+    for (origin, code) in [(own.as_str(), 200), ("https://evil.example", 403), ("null", 403)] {
+        assert_eq!(status(served.get(CHANGES).header("origin", origin)).await, code, "{origin}");
+    }
+    let (_, message) =
+        refused(served.get(CHANGES).header("origin", "https://evil.example"), 403).await;
+    assert!(message.contains("https://evil.example"), "{message}");
+    // What a page may send without asking the browser is never taken as a push.
+    for sent_by_forms in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"]
+    {
+        let push = served.client.post(served.url(PUSHES)).body("{}");
+        assert_eq!(status(push.header("content-type", sent_by_forms)).await, 415);
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_is_allowed_may_ask_and_read() {
+    let policy = BrowserPolicy::default().allow_origin("https://app.example").unwrap();
+    let options = ServerOptions::default();
+    let served = Served::with(memory(Hooks::default(), options), |config| {
+        config.browsers = policy.local_hosts();
+    })
+    .await;
+    let preflight = |origin| {
+        let request = served.client.request(reqwest::Method::OPTIONS, served.url(PUSHES));
+        let request = request.header("access-control-request-method", "POST");
+        let asked = "authorization, content-type, twotide-replica";
+        request.header("access-control-request-headers", asked).header("origin", origin)
+    };
+    let answer = within(preflight("https://app.example").send()).await.unwrap();
+    assert!(answer.status().is_success());
+    let header = |name| answer.headers()[name].to_str().unwrap().to_ascii_lowercase();
+    assert_eq!(header("access-control-allow-origin"), "https://app.example");
+    assert!(header("access-control-allow-headers").contains("twotide-replica"));
+    assert!(header("access-control-allow-methods").contains("post"));
+    assert_eq!(status(preflight("https://evil.example")).await, 403);
+    let read = served.get(CHANGES).header("origin", "https://app.example");
+    let answer = within(read.send()).await.unwrap();
+    assert_eq!(answer.headers()["access-control-allow-origin"], "https://app.example");
+    assert!(answer.headers().contains_key("access-control-expose-headers"));
+    // A name that a site points at this machine.
+    let rebound = served.get(CHANGES).header("host", "evil.example");
+    assert_eq!(status(rebound).await, 403);
+}
