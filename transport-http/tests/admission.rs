@@ -104,7 +104,7 @@ async fn a_greeting_without_a_token_in_its_header_is_small() {
 #[tokio::test]
 async fn what_a_greeting_may_name_is_bounded_and_not_sent_back() {
     let served = guarded(|_| {}).await;
-    let many = greeting(&vec![2; Hello::VERSIONS + 1], None);
+    let many = greeting(&[2; Hello::VERSIONS + 1], None);
     let answer = served.post(HELLO, &many).bearer_auth("sesame");
     let (kind, message) = refused(answer, 400).await;
     assert_eq!(kind, "invalid_input");
