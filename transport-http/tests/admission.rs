@@ -108,7 +108,7 @@ async fn what_a_greeting_may_name_is_bounded_and_not_sent_back() {
     let answer = served.post(HELLO, &many).bearer_auth("sesame");
     let (kind, message) = refused(answer, 400).await;
     assert_eq!(kind, "invalid_input");
-    assert!(message.contains("at most 16 versions"), "{message}");
+    assert!(message.contains("at most 16"), "{message}");
     let few = served.post(HELLO, &greeting(&[2; Hello::VERSIONS], None)).bearer_auth("sesame");
     refused(few, 426).await;
 }
@@ -180,4 +180,42 @@ async fn a_page_that_is_allowed_may_ask_and_read() {
     // A name that a site points at this machine.
     let rebound = served.get(CHANGES).header("host", "evil.example");
     assert_eq!(status(rebound).await, 403);
+}
+
+#[tokio::test]
+async fn a_batch_that_is_far_over_the_limits_is_refused_whole_and_leaves_nothing() {
+    let served = Served::new().await;
+    for changes in [5_000, 100_001] {
+        let change = serde_json::json!({"collection": "c", "id": "d"});
+        let push =
+            serde_json::json!({"replica": REPLICA, "id": 1, "changes": vec![change; changes]});
+        let answer = within(served.post(PUSHES, &push.to_string()).send()).await.unwrap();
+        let status = answer.status().as_u16();
+        assert_eq!(status, if changes > 100_000 { 400 } else { 413 });
+        assert!(within(answer.bytes()).await.unwrap().len() < 1_000);
+    }
+    assert_eq!(status(served.get("/v1/scopes/room")).await, 404, "the scope has not begun");
+}
+
+#[tokio::test]
+async fn reading_a_scope_makes_none() {
+    let served = Served::new().await;
+    let (_, first) = expect(served.get(CHANGES), 200).await;
+    let head = within(served.client.head(served.url(CHANGES)).send()).await.unwrap();
+    assert_eq!(head.status(), 200);
+    let greeting = serde_json::json!({"replica": REPLICA, "scopes": [{"scope": "room"}]});
+    let (_, welcome) = expect(served.post(HELLO, &greeting.to_string()), 200).await;
+    assert_eq!(welcome["scopes"][0]["epoch"], first["epoch"], "each read tells of the same log");
+    let cursor = first["cursor"].as_str().unwrap();
+    expect(served.get(&format!("{CHANGES}?cursor={cursor}")), 200).await;
+    assert_eq!(status(served.get("/v1/scopes/room")).await, 404);
+    // A write that is refused begins nothing either; one that is accepted goes on from what was read.
+    let refused = serde_json::json!({"collection": "c", "id": "d", "body": "x".repeat(2 << 20)});
+    let push = serde_json::json!({"replica": REPLICA, "id": 1, "changes": [refused]});
+    let (_, verdicts) = expect(served.post(PUSHES, &push.to_string()), 200).await;
+    assert_eq!(verdicts["verdicts"][0]["kind"], "rejected", "{verdicts}");
+    assert_eq!(status(served.get("/v1/scopes/room")).await, 404);
+    served.push(2, &["a"]).await;
+    let (_, chunk) = expect(served.get(&format!("{CHANGES}?cursor={cursor}")), 200).await;
+    assert_eq!((&chunk["epoch"], &chunk["next"]), (&first["epoch"], &1.into()));
 }

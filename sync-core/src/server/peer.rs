@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::hooks::{Access, Principal, PushJudge};
-use super::ops::{Acknowledgement, AppendContext, ChangesReply, check_by_row};
+use super::ops::{Acknowledgement, AppendContext, ChangesReply, check_by_row, empty};
 use super::record::{Fork, ServerScope};
 use super::service::{Inner, Server, ServerOptions};
 use super::tail::{Kept, SharedChunk};
@@ -11,9 +11,13 @@ use super::visible::Visible;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
     Collection, Cursor, Limits, OWN_BODY_BYTES, PushBatch, PushId, Rejection, RejectionCode,
-    ReplicaId, Reset, Scope, Seq, Verdicts,
+    ReplicaId, Reset, Scope, Seq, Verdict, VerdictKind, Verdicts,
 };
 use crate::protocol::{Ack, Greeting, Pull, ScopeWelcome};
+
+/// How many times over the limit a batch is refused as a whole. One that is less far over it is refused change by change:
+/// the limit may have been higher when its transaction was written, and the replica has to put it aside.
+const ABUSIVE: usize = 4;
 
 /// Somebody who was let in.
 #[derive(Clone, Debug)]
@@ -72,12 +76,12 @@ impl Peer {
 
     pub(super) async fn greet_scope(&self, greeting: &Greeting) -> Result<ScopeWelcome> {
         let Greeting { scope, cursor, digest } = greeting;
-        let mut row = self.server.open_scope(scope).await?;
+        let mut row = self.server.find_scope(scope).await?;
         let mut reset = None;
         if let Some(fork) = self.fork(&row, scope, cursor).await? {
             let answer = self.server.reset_for(scope, cursor.epoch, fork).await?;
             reset = Some(answer);
-            row = self.server.open_scope(scope).await?;
+            row = self.server.find_scope(scope).await?;
         } else if let (Some(epoch), Some(_)) = (cursor.epoch, digest)
             && cursor.floor.is_none()
             && cursor.backfills.is_empty()
@@ -86,7 +90,7 @@ impl Peer {
             let mark = cursor.mark.clone();
             reset = self.acknowledge(&Ack { scope, epoch, seq, digest, mark }).await?;
             // The head that is told is not older than the one at which digests were compared.
-            row = self.server.open_scope(&greeting.scope).await?;
+            row = self.server.find_scope(&greeting.scope).await?;
         }
         let (_, last_push) = self.server.0.storage.replica(scope.clone(), self.replica).await?;
         Ok(ScopeWelcome {
@@ -155,10 +159,12 @@ impl Peer {
             self.server.0.storage.changes(scope, cursor, limits, visible.clone())
         };
         let reply = match changes().await {
-            // Nobody has heard of the scope: it begins now.
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.server.open_scope(&pull.scope).await?;
-                changes().await?
+                // The first write may have come since. Then its row says nothing of what was read.
+                match self.server.0.storage.find_scope(pull.scope.clone()).await? {
+                    Some(_) => changes().await?,
+                    None => nothing_yet(&self.server.empty_scope(&pull.scope), pull, &visible),
+                }
             }
             reply => reply?,
         };
@@ -188,15 +194,27 @@ impl Peer {
     /// A batch that may not be pushed at all is refused change by change, and remembered: it does not block the outbox.
     ///
     /// # Errors
-    /// `InvalidInput` for a batch of another replica; else as the storage.
+    /// `InvalidInput` for a batch of another replica, `TooLarge` for one that is many times over the limit; else as the storage.
     pub async fn push(&self, batch: PushBatch) -> Result<Verdicts> {
         let Inner { hooks, options, environment, term, .. } = &*self.server.0;
         if batch.replica != self.replica {
             let message = "the batch belongs to another replica than the connection";
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
+        let most = options.push_limits.documents.saturating_mul(ABUSIVE);
+        if batch.changes.len() > most {
+            let message = format!(
+                "a batch of {} documents is far over the limit of {}, and nothing of it is looked at",
+                batch.changes.len(),
+                options.push_limits.documents
+            );
+            return Err(Error::new(ErrorKind::TooLarge, message).with("scope", &batch.scope));
+        }
         let scope = batch.scope.clone();
         let access = self.access(&scope).await?;
+        if let Some(refused) = self.refused_whole(&access, &batch).await? {
+            return Ok(refused);
+        }
         let judge = PushJudge {
             hooks: hooks.clone(),
             principal: self.principal.clone(),
@@ -212,7 +230,7 @@ impl Peer {
             now: environment.now(),
             term: *term,
             drift: options.drift,
-            fresh: environment.new_log(),
+            fresh: self.server.new_log(&batch.scope),
         };
         // A connection that ends drops what it was at, but an append that was begun commits all the same: whoever
         // listens has to hear of it.
@@ -229,6 +247,25 @@ impl Peer {
         Ok(verdicts)
     }
 
+    /// The verdicts on a batch whose principal may not write to the scope: nothing of the scope is touched for it, unless the
+    /// server may have taken the batch before, and has to tell again what became of it.
+    async fn refused_whole(&self, access: &Access, batch: &PushBatch) -> Result<Option<Verdicts>> {
+        let Some(rejection) = may_not_write(access) else { return Ok(None) };
+        let (scope, replica) = (batch.scope.clone(), batch.replica);
+        let (_, last) = self.server.0.storage.replica(scope, replica).await?;
+        if last.is_some_and(|last| last >= batch.id) {
+            return Ok(None);
+        }
+        if batch.recall.is_some() {
+            return Err(denied(&batch.scope));
+        }
+        let row = self.server.find_scope(&batch.scope).await?;
+        let kind = VerdictKind::Rejected(rejection);
+        let one = |_| Verdict { seq: Seq(0), kind: kind.clone(), current: None };
+        let verdicts = batch.changes.iter().map(one).collect();
+        Ok(Some(Verdicts::Decided { epoch: row.epoch, mark: None, verdicts }))
+    }
+
     /// Takes note of how far the replica is.
     ///
     /// # Errors
@@ -239,9 +276,12 @@ impl Peer {
         let digest = ack.digest.filter(|_| visible == Visible::All);
         let Ack { ref scope, epoch, seq, ref mark, .. } = *ack;
         let at = Acknowledgement { epoch, seq, digest, mark: mark.clone() };
-        match self.server.0.storage.acknowledge(scope.clone(), self.replica, at).await? {
-            None => Ok(None),
-            Some(fork) => self.server.reset_for(scope, Some(epoch), fork).await.map(Some),
+        match self.server.0.storage.acknowledge(scope.clone(), self.replica, at).await {
+            Ok(None) => Ok(None),
+            Ok(Some(fork)) => self.server.reset_for(scope, Some(epoch), fork).await.map(Some),
+            // Nothing was written to the scope yet, so there is nothing to take note of.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -255,6 +295,16 @@ impl Peer {
     }
 }
 
+/// The answer to a pull from a scope to which nothing was written yet.
+fn nothing_yet(row: &ServerScope, pull: &Pull, visible: &Visible) -> ChangesReply {
+    match check_by_row(row, &pull.cursor) {
+        Some(Err(fork)) => ChangesReply::Fork(fork),
+        Some(Ok(())) | None => {
+            ChangesReply::Chunk(empty(row, &pull.scope, &pull.cursor, row.head, visible))
+        }
+    }
+}
+
 /// What is asked for of a chunk that all share.
 fn chosen(shared: Arc<SharedChunk>, cursor: &Cursor) -> Arc<SharedChunk> {
     if shared.chunk().entries.iter().all(|e| cursor.includes(&e.collection)) {
@@ -265,11 +315,16 @@ fn chosen(shared: Arc<SharedChunk>, cursor: &Cursor) -> Arc<SharedChunk> {
     SharedChunk::new(chunk)
 }
 
+fn may_not_write(access: &Access) -> Option<Rejection> {
+    let reason = || "this scope may not be written to".to_owned();
+    let may_write = access.read.is_some() && access.write;
+    (!may_write).then(|| Rejection { code: RejectionCode::Forbidden, reason: reason() })
+}
+
 /// Why a whole batch is refused for good, if it is.
 fn refusal(access: &Access, batch: &PushBatch, options: &ServerOptions) -> Option<Rejection> {
-    if access.read.is_none() || !access.write {
-        let reason = "this scope may not be written to".to_owned();
-        return Some(Rejection { code: RejectionCode::Forbidden, reason });
+    if let Some(rejection) = may_not_write(access) {
+        return Some(rejection);
     }
     let documents = batch.changes.len();
     let bytes: usize = batch.changes.iter().map(crate::model::Change::weight).sum();

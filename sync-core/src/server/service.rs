@@ -1,8 +1,10 @@
 //! The server: storage, hooks and tails tied together, request by request.
 
+use std::hash::Hasher;
 use std::sync::Arc;
 use std::time::Duration;
 
+use siphasher::sip128::{Hasher128, SipHasher24};
 use tokio::sync::watch;
 
 use super::hooks::{Hooks, PushJudge};
@@ -15,7 +17,8 @@ use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::framed::{Compression, pick};
 use crate::model::{
-    Chunk, Epoch, Limits, PushBatch, ReplicaId, Reset, ResetReason, Scope, Term, Verdicts,
+    Chunk, Epoch, Limits, LogKey, NewLog, PushBatch, ReplicaId, Reset, ResetReason, Scope, Term,
+    Verdicts,
 };
 use crate::protocol::{Hello, VERSIONS, Welcome};
 use crate::storage::ServerStorage;
@@ -74,6 +77,8 @@ pub(super) struct Inner {
     pub(super) options: ServerOptions,
     pub(super) environment: Arc<dyn Environment>,
     pub(super) term: Term,
+    /// Makes the beginnings of logs of which nothing is stored yet.
+    secret: [u8; 16],
     pub(super) hubs: Hubs,
     pub(super) draining: watch::Sender<bool>,
     pub(super) sessions: watch::Sender<usize>,
@@ -107,6 +112,8 @@ impl Server {
         options.chunk_limits = options.chunk_limits.max(options.push_limits);
         let hubs = Hubs::new(options.tail_bytes);
         let term = environment.term();
+        let mut secret = [0; 16];
+        environment.random(&mut secret);
         let (draining, sessions) = (watch::Sender::new(false), watch::Sender::new(0));
         Self(Arc::new(Inner {
             storage,
@@ -114,6 +121,7 @@ impl Server {
             options,
             environment,
             term,
+            secret,
             hubs,
             draining,
             sessions,
@@ -239,8 +247,30 @@ impl Server {
         self.0.hubs.open(scope)
     }
 
-    pub(super) async fn open_scope(&self, scope: &Scope) -> Result<ServerScope> {
-        self.0.storage.scope(scope.clone(), self.0.environment.new_log()).await
+    /// The scope's row. A scope begins with its first accepted write; before that it has an empty row, which is not
+    /// stored: reading makes nothing.
+    pub(super) async fn find_scope(&self, scope: &Scope) -> Result<ServerScope> {
+        let found = self.0.storage.find_scope(scope.clone()).await?;
+        Ok(found.unwrap_or_else(|| self.empty_scope(scope)))
+    }
+
+    /// The row of a scope to which nothing was written yet.
+    pub(super) fn empty_scope(&self, scope: &Scope) -> ServerScope {
+        let NewLog { epoch, key } = self.new_log(scope);
+        ServerScope { key: Some(key), ..ServerScope::new(epoch) }
+    }
+
+    /// What the log of a scope begins with, if it has not begun: the same from the first read of the empty scope to its first
+    /// write, for as long as this process lives. Another process, or the next start, begins it with another epoch, which
+    /// resets a replica that holds nothing yet.
+    pub(super) fn new_log(&self, scope: &Scope) -> NewLog {
+        let of = |what: &[u8]| {
+            let mut hasher = SipHasher24::new_with_key(&self.0.secret);
+            hasher.write(what);
+            hasher.write(scope.as_bytes());
+            hasher.finish128().as_bytes()
+        };
+        NewLog { epoch: Epoch(of(b"epoch")), key: LogKey(of(b"key")) }
     }
 
     /// Appends a batch, and wakes the sessions that listen. A batch whose mark shows that the log was restored is not appended:

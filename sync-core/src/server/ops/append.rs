@@ -118,7 +118,13 @@ pub fn append(
     batch: &PushBatch,
     judge: &dyn Judge,
 ) -> Result<Appended> {
-    let mut row = super::scope::open_scope(rows, &batch.scope, cx.fresh)?;
+    // A scope begins with its first accepted write.
+    let found = rows.scope(&batch.scope)?;
+    let is_new = found.is_none();
+    let mut row = found.unwrap_or_else(|| ServerScope {
+        key: Some(cx.fresh.key),
+        ..ServerScope::new(cx.fresh.epoch)
+    });
     if let Some(fork) = find_restore(&*rows, &batch.scope, &row, batch.mark.as_ref())? {
         return Ok(Appended { fork: Some(fork), ..unchanged(&row, Verdicts::Stale) });
     }
@@ -142,6 +148,8 @@ pub fn append(
         }
     }
     if batch.recall.is_some() {
+        // What is promised has to be kept.
+        rows.put_scope(&batch.scope, &row)?;
         let record = PushRecord { id: batch.id, digest, verdicts: Vec::new() };
         rows.put_push_record(&batch.scope, batch.replica, &record)?;
         return Ok(unchanged(&row, Verdicts::Recalled));
@@ -154,6 +162,12 @@ pub fn append(
         verdicts.push(log.decide(cx, &batch.scope, change, judge)?);
     }
     let Log { rows, mut row, first, entries, erased } = log;
+    if is_new && entries.is_empty() {
+        // The same batch would be refused again.
+        let (epoch, mark) = (row.epoch, None);
+        let verdicts = Verdicts::Decided { epoch, mark, verdicts: bound(verdicts) };
+        return Ok(unchanged(&row, verdicts));
+    }
     if !entries.is_empty() {
         marks::register_start(rows, &batch.scope, &mut row, cx.term, first)?;
     }

@@ -167,7 +167,13 @@ pub fn nothing_new(
     Some(Chunk { mark, ..empty(row, scope, cursor, row.head, visible) })
 }
 
-fn empty(row: &ServerScope, scope: &Scope, cursor: &Cursor, next: Seq, visible: &Visible) -> Chunk {
+pub(in crate::server) fn empty(
+    row: &ServerScope,
+    scope: &Scope,
+    cursor: &Cursor,
+    next: Seq,
+    visible: &Visible,
+) -> Chunk {
     Chunk {
         scope: scope.clone(),
         epoch: row.epoch,

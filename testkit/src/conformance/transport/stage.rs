@@ -80,6 +80,11 @@ impl<H: TransportHarness> Stage<H> {
         row.expect("the server has heard of the scope")
     }
 
+    /// Whether the server keeps anything about a scope: it begins with its first accepted write.
+    pub(super) async fn has_begun(&self, scope: &Scope) -> bool {
+        self.server.storage().find_scope(scope.clone()).await.unwrap().is_some()
+    }
+
     /// Somebody else who writes, without the link under test.
     pub(super) async fn author(&self) -> Author {
         let (connection, _) =

@@ -1,31 +1,44 @@
 //! `{"replica":"…","scopes":[{"scope":"default","cursor":"…","digest":"…"}]}`
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use sync_core::error::Result;
 use sync_core::model::{Cursor, Digest, ReplicaId, Scope};
 use sync_core::protocol::{Greeting, Hello, VERSIONS};
 
-use super::{cursor, maybe_digest, read_request, write_json};
+use super::{at_most, cursor, maybe_digest, read_request, write_json};
 
 fn versions() -> Vec<u32> {
     VERSIONS.to_vec()
 }
 
+/// The most scopes that are read of a greeting; the server's own limit is below.
+const MOST_SCOPES: usize = 10_000;
+
+fn few<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    d: D,
+) -> std::result::Result<Vec<T>, D::Error> {
+    at_most::<{ Hello::VERSIONS }, _, _>(d)
+}
+
+fn scopes<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Vec<GreetingJson>, D::Error> {
+    at_most::<MOST_SCOPES, _, _>(d)
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct HelloJson {
-    #[serde(default = "versions")]
+    #[serde(default = "versions", deserialize_with = "few")]
     versions: Vec<u32>,
     replica: ReplicaId,
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "few")]
     compressions: Vec<String>,
     #[serde(default)]
     schema: u32,
     #[serde(default)]
     agent: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "scopes")]
     scopes: Vec<GreetingJson>,
 }
 

@@ -17,7 +17,10 @@ pub(super) mod reset;
 pub(super) mod verdicts;
 pub(super) mod welcome;
 
-use serde::de::{DeserializeOwned, Error as _};
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{DeserializeOwned, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::{Body, Digest, DocumentState, Limits, Revision, Scope, Stamp};
@@ -47,6 +50,37 @@ fn refused(message: impl Into<String>) -> Error {
 /// The scope that a request names, or that its address did.
 fn scope_of(own: Option<Scope>, address: Option<&Scope>) -> Result<Scope> {
     own.or_else(|| address.cloned()).ok_or_else(|| refused("the body names no scope"))
+}
+
+/// A list of at most so many items. One more is an error before it is read, so that what is small when it is packed takes up
+/// little memory.
+fn at_most<'de, const MOST: usize, T, D>(d: D) -> std::result::Result<Vec<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    struct Counted<T, const MOST: usize>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for Counted<T, MOST> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "a list of at most {MOST}")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
+            let mut items = Vec::new();
+            while let Some(item) = list.next_element()? {
+                if items.len() == MOST {
+                    return Err(A::Error::invalid_length(MOST + 1, &self));
+                }
+                items.push(item);
+            }
+            Ok(items)
+        }
+    }
+
+    d.deserialize_seq(Counted::<T, MOST>(PhantomData))
 }
 
 /// A member that is there, whatever it is: a body that is `null` is a body.

@@ -3,7 +3,7 @@
 //! A change without a revision has the stamp 0, and the server stamps it. What is left out is the same each time the same
 //! text is read, so a batch that is sent again is the same batch. `"erased":true` erases what there is of the document.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use sync_core::error::Result;
 use sync_core::model::{
     BaseRef, Body, Change, Collection, Digest, DocumentId, DocumentState, Epoch, LogMark,
@@ -11,7 +11,8 @@ use sync_core::model::{
 };
 
 use super::{
-    ErasedJson, author_of, mark, maybe_digest, present, read_request, refused, scope_of, write_json,
+    ErasedJson, at_most, author_of, mark, maybe_digest, present, read_request, refused, scope_of,
+    write_json,
 };
 
 #[derive(Serialize, Deserialize)]
@@ -20,6 +21,7 @@ struct PushJson {
     scope: Option<Scope>,
     replica: ReplicaId,
     id: PushId,
+    #[serde(deserialize_with = "changes")]
     changes: Vec<ChangeJson>,
     /// The digest of a batch that is recalled.
     #[serde(default, deserialize_with = "maybe_digest", skip_serializing_if = "Option::is_none")]
@@ -27,6 +29,13 @@ struct PushJson {
     /// The newest mark of the log that the replica has.
     #[serde(default, with = "mark", skip_serializing_if = "Option::is_none")]
     mark: Option<LogMark>,
+}
+
+/// The most changes that are read of a batch; the server's own limit is far below.
+const MOST_CHANGES: usize = 100_000;
+
+fn changes<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Vec<ChangeJson>, D::Error> {
+    at_most::<MOST_CHANGES, _, _>(d)
 }
 
 #[derive(Serialize, Deserialize)]
