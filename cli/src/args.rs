@@ -10,6 +10,8 @@ use twotide::net::tls::server_config;
 use twotide::{Direction, StorageUrl, Strategy};
 
 use crate::failure::Failure;
+use crate::simulate_args::SimulateArgs;
+use crate::tokens::{ServerTokens, TokenArgs};
 
 /// Copies of an app's data that stay equal across devices and a server, offline first.
 #[derive(Debug, Parser)]
@@ -130,27 +132,6 @@ pub(crate) struct DbArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct TokenArgs {
-    /// What to authenticate with; better given by TWOTIDE_TOKEN or --token-file, which no process list shows
-    #[arg(long, value_name = "SECRET", env = "TWOTIDE_TOKEN", hide_env_values = true)]
-    token: Option<String>,
-    /// A file that holds the token
-    #[arg(long, value_name = "FILE", conflicts_with = "token")]
-    token_file: Option<PathBuf>,
-}
-
-impl TokenArgs {
-    pub(crate) fn read(self) -> Result<Option<String>, Failure> {
-        let Some(file) = self.token_file else { return Ok(self.token) };
-        Ok(Some(read_secret(&file)?.trim().to_owned()))
-    }
-}
-
-fn read_secret(file: &Path) -> Result<String, Failure> {
-    std::fs::read_to_string(file).map_err(|e| Failure::from(e).about(file.display()))
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     /// Where to listen, such as 127.0.0.1:8787 or localhost:8787; without tokens only loopback addresses are allowed
     #[arg(long, default_value = "127.0.0.1:8787", value_name = "ADDRESS")]
@@ -165,17 +146,8 @@ pub(crate) struct ServeArgs {
     /// Where to keep the data: a SQLite file, or sqlite:PATH, sled:PATH, memory:
     #[arg(long, default_value = "sqlite:server.db", value_name = "STORAGE", value_parser = storage)]
     pub(crate) storage: StorageUrl,
-    /// Lets in who has this token; may be given several times. TWOTIDE_TOKEN may hold one
-    #[arg(
-        long = "token",
-        value_name = "NAME=SECRET",
-        env = "TWOTIDE_TOKEN",
-        hide_env_values = true
-    )]
-    tokens: Vec<String>,
-    /// A file with one NAME=SECRET a line
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) tokens: ServerTokens,
     #[command(flatten)]
     pub(crate) tls: TlsArgs,
 }
@@ -205,24 +177,6 @@ impl TlsArgs {
 
 pub(crate) fn read_file(file: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(file).map_err(|e| Failure::from(e).about(file.display()))
-}
-
-impl ServeArgs {
-    /// The tokens as pairs of name and secret.
-    pub(crate) fn tokens(&self) -> Result<Vec<(String, String)>, Failure> {
-        let mut lines = self.tokens.clone();
-        if let Some(file) = &self.token_file {
-            let text = read_secret(file)?;
-            lines.extend(text.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_owned));
-        }
-        let pair = |line: String| match line.split_once('=') {
-            Some((name, secret)) if !name.is_empty() && !secret.is_empty() => {
-                Ok((name.to_owned(), secret.to_owned()))
-            }
-            _ => Err(Failure::usage("a token is given as NAME=SECRET, and neither may be empty")),
-        };
-        lines.into_iter().map(pair).collect()
-    }
 }
 
 #[derive(Debug, Args)]
@@ -396,85 +350,6 @@ pub(crate) struct DemoArgs {
     /// Keep the files in this folder instead of a temporary one
     #[arg(long, value_name = "FOLDER")]
     pub(crate) keep: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct SimulateArgs {
-    /// How many clients
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) clients: u16,
-    /// How many scopes they share
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) scopes: u16,
-    /// How many documents a scope has at the most
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) documents: u16,
-    /// The runs: one for each seed, the last one excluded
-    #[arg(long, value_name = "A..B", default_value = "0..100", value_parser = seeds)]
-    pub(crate) seeds: std::ops::Range<u64>,
-    /// Simulated hours of each run; five minutes unless given
-    #[arg(long, value_name = "H")]
-    pub(crate) hours: Option<f64>,
-    /// What goes wrong: swarm (each run has some), all, none, or kinds with commas between them
-    #[arg(long, value_name = "WHICH", default_value = "swarm", value_parser = faults)]
-    pub(crate) faults: testkit::sim::Faults,
-    /// Who decides conflicts: lww, client, server, join or defer; each run another unless given
-    #[arg(long, value_name = "NAME", value_parser = resolver)]
-    pub(crate) resolver: Option<testkit::search::ResolverKind>,
-    /// How many threads
-    #[arg(long, value_name = "N")]
-    pub(crate) jobs: Option<usize>,
-    /// Fail also if one of these faults never met a client while it pushed, pulled, caught up, followed live or rested
-    #[arg(long)]
-    pub(crate) cover: bool,
-    /// Carry out this plan, and nothing else
-    #[arg(long, value_name = "FILE")]
-    pub(crate) replay: Option<PathBuf>,
-    /// Write the shrunk plan of a failure to this file
-    #[arg(long, value_name = "FILE")]
-    pub(crate) save: Option<PathBuf>,
-    /// Show a failure, or the plan that is replayed, as a page
-    #[arg(long, value_name = "FILE")]
-    pub(crate) html: Option<PathBuf>,
-    /// Build this fault into the framework
-    #[arg(long, value_name = "NAME", conflicts_with = "mutants")]
-    pub(crate) mutant: Option<String>,
-    /// Build each fault in, one after the other, and tell after how many seeds it was noticed
-    #[arg(long)]
-    pub(crate) mutants: bool,
-    /// JSON, which is what is printed anyway
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-fn seeds(text: &str) -> Result<std::ops::Range<u64>, String> {
-    let (from, to) =
-        text.split_once("..").ok_or("seeds are given as A..B, the last one excluded")?;
-    let number = |n: &str| n.parse::<u64>().map_err(|e| format!("{n:?} is no seed: {e}"));
-    let (from, to) = (number(from)?, number(to)?);
-    if from < to { Ok(from..to) } else { Err(format!("there is no seed in {from}..{to}")) }
-}
-
-fn faults(text: &str) -> Result<testkit::sim::Faults, String> {
-    use testkit::sim::Faults;
-    match text {
-        "swarm" => Ok(Faults::swarm()),
-        "all" => Ok(Faults::all()),
-        "none" => Ok(Faults::none()),
-        kinds => Ok(Faults::only(kinds.split(',').map(str::parse).collect::<Result<Vec<_>, _>>()?)),
-    }
-}
-
-fn resolver(text: &str) -> Result<testkit::search::ResolverKind, String> {
-    use testkit::search::ResolverKind;
-    match text {
-        "lww" => Ok(ResolverKind::LastWriteWins),
-        "client" => Ok(ResolverKind::ClientWins),
-        "server" => Ok(ResolverKind::ServerWins),
-        "join" => Ok(ResolverKind::Joining),
-        "defer" => Ok(ResolverKind::Deferring),
-        _ => Err("the resolvers are lww, client, server, join and defer".to_owned()),
-    }
 }
 
 #[cfg(test)]

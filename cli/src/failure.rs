@@ -28,6 +28,11 @@ impl Failure {
         self
     }
 
+    /// What went wrong.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Tells people, and gives the code.
     pub(crate) fn report(&self) -> ExitCode {
         eprintln!("twotide: {}", self.message);

@@ -9,6 +9,9 @@ mod args;
 mod commands;
 mod failure;
 mod output;
+mod simulate_args;
+mod text;
+mod tokens;
 
 use std::process::ExitCode;
 

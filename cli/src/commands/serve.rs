@@ -38,7 +38,7 @@ pub(crate) async fn open(
 }
 
 pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
-    let tokens = args.tokens()?;
+    let tokens = args.tokens.read()?;
     let browsers = browsers(&args, tokens.is_empty())?;
     let addresses = resolve(&args.listen).await?;
     if tokens.is_empty() && !addresses.iter().all(|a| a.ip().is_loopback()) {

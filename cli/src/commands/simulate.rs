@@ -9,9 +9,9 @@ use testkit::sim::diagram::{html, html_of, text};
 use testkit::sim::{Builder, Failure as Failed, FaultKind, Phase, Plan, Report, Simulation, Tally};
 use tokio::time::Instant;
 
-use crate::args::SimulateArgs;
 use crate::failure::Failure;
 use crate::output::print;
+use crate::simulate_args::SimulateArgs;
 
 /// Moments that are shown at the end of a run, in a terminal and on a page.
 const LINES: usize = 60;

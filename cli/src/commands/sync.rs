@@ -81,6 +81,9 @@ pub(crate) async fn run(args: SyncArgs) -> Result<(), Failure> {
     if let Some(token) = args.token.read()? {
         builder = builder.token(token);
     }
+    if let Some(provider) = args.token.provider().filter(|_| args.live) {
+        builder = builder.token_provider(provider);
+    }
     let replica = builder.open().await?;
     let result = if args.live { live(&replica).await } else { once(&replica).await };
     replica.close().await?;
