@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use twotide::http::ProxyBy;
+use twotide::core::model::{Collection, DocumentId, Scope};
 use twotide::net::tls::rustls::ServerConfig;
 use twotide::net::tls::server_config;
 use twotide::{Direction, StorageUrl, Strategy};
@@ -92,7 +92,7 @@ pub(crate) struct How {
     #[arg(long)]
     pub(crate) delete: bool,
     /// This body stands, and is pushed
-    #[arg(long, value_name = "JSON")]
+    #[arg(long, value_name = "JSON", allow_hyphen_values = true)]
     pub(crate) with: Option<String>,
 }
 
@@ -121,14 +121,23 @@ fn storage(text: &str) -> Result<StorageUrl, String> {
     }
 }
 
+/// A scope that can be synced.
+fn scope(text: &str) -> Result<Scope, String> {
+    let scope = Scope::new(text).map_err(|e| e.to_string())?;
+    if scope.is_local() {
+        return Err("documents of local-only collections live there, which are not synced".into());
+    }
+    Ok(scope)
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct DbArgs {
     /// The replica: a SQLite file, or sqlite:PATH, sled:PATH
     #[arg(long, value_name = "STORAGE", value_parser = storage)]
     pub(crate) db: StorageUrl,
     /// The scope
-    #[arg(long, default_value = "default")]
-    pub(crate) scope: String,
+    #[arg(long, default_value = "default", value_parser = scope)]
+    pub(crate) scope: Scope,
 }
 
 #[derive(Debug, Args)]
@@ -192,7 +201,7 @@ pub(crate) struct SyncArgs {
     /// Which proxy to go through over HTTP: system (HTTPS_PROXY, HTTP_PROXY, NO_PROXY, and none to this machine), none, or
     /// http://host:port; system by default
     #[arg(long, value_name = "PROXY")]
-    pub(crate) proxy: Option<ProxyBy>,
+    pub(crate) proxy: Option<String>,
     #[command(flatten)]
     pub(crate) token: TokenArgs,
     /// Trust these authorities too, or this server: a file with certificates in PEM or DER
@@ -209,7 +218,7 @@ pub(crate) struct SyncArgs {
     pub(crate) direction: Direction,
     /// Sync these collections only, separated by commas; what is left out leaves this replica, and edits of it wait
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    pub(crate) collections: Vec<String>,
+    pub(crate) collections: Vec<Collection>,
     /// Who decides conflicts
     #[arg(long, value_name = "WHO", default_value = "lww")]
     pub(crate) resolver: Decider,
@@ -264,6 +273,7 @@ pub(crate) struct PutArgs {
     #[command(flatten)]
     pub(crate) key: KeyArgs,
     /// The document's body
+    #[arg(allow_hyphen_values = true)]
     pub(crate) json: String,
 }
 
@@ -272,9 +282,10 @@ pub(crate) struct KeyArgs {
     #[command(flatten)]
     pub(crate) db: DbArgs,
     /// The collection
-    pub(crate) collection: String,
+    pub(crate) collection: Collection,
     /// The document's id
-    pub(crate) id: String,
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) id: DocumentId,
 }
 
 #[derive(Debug, Args)]
@@ -291,7 +302,7 @@ pub(crate) struct LsArgs {
     #[command(flatten)]
     pub(crate) db: DbArgs,
     /// The collection; without one the collections are listed
-    pub(crate) collection: Option<String>,
+    pub(crate) collection: Option<Collection>,
 }
 
 #[derive(Debug, Args)]
@@ -300,7 +311,7 @@ pub(crate) struct ImportArgs {
     pub(crate) db: DbArgs,
     /// Where the documents go; without one, each line has to be one that `export` prints
     #[arg(long)]
-    pub(crate) collection: Option<String>,
+    pub(crate) collection: Option<Collection>,
     /// The field that holds a document's id; without one it is `id` where there is such a field, else a fresh id
     #[arg(long, value_name = "FIELD", requires = "collection")]
     pub(crate) id_field: Option<String>,
@@ -314,7 +325,7 @@ pub(crate) struct ExportArgs {
     pub(crate) db: DbArgs,
     /// Only this collection
     #[arg(long)]
-    pub(crate) collection: Option<String>,
+    pub(crate) collection: Option<Collection>,
 }
 
 #[derive(Debug, Args)]
@@ -335,8 +346,8 @@ pub(crate) struct StatusArgs {
     #[arg(long, value_name = "STORAGE", value_parser = storage)]
     pub(crate) db: StorageUrl,
     /// Only this scope
-    #[arg(long)]
-    pub(crate) scope: Option<String>,
+    #[arg(long, value_parser = scope)]
+    pub(crate) scope: Option<Scope>,
     /// Read every document, and compare the documents and digests with what is kept; exit with 1 if they differ
     #[arg(long)]
     pub(crate) check: bool,

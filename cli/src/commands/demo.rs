@@ -14,7 +14,7 @@ use twotide::prelude::*;
 use super::sync::Bar;
 use crate::args::DemoArgs;
 use crate::failure::Failure;
-use crate::output::print;
+use crate::output::{print, tell};
 
 /// Cities of the world, from GeoNames (CC BY 4.0); see data/README.md.
 const CITIES: &str = include_str!("../../../data/cities.jsonl");
@@ -71,11 +71,11 @@ struct Stage {
 }
 
 fn say(line: &str) {
-    eprintln!("{line}");
+    tell(line);
 }
 
 fn step(number: u32, line: &str) {
-    eprintln!("\n{number}. {line}");
+    tell(format_args!("\n{number}. {line}"));
 }
 
 async fn open_replica(folder: &Path, name: &str, url: &str) -> Result<Replica, Failure> {

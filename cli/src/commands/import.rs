@@ -14,7 +14,7 @@ use twotide::{Error, Replica};
 use super::open;
 use crate::args::ImportArgs;
 use crate::failure::Failure;
-use crate::output::print;
+use crate::output::print_done;
 
 /// Documents that are written together, and so are pushed together: a transaction does not get smaller on a slow link.
 const BATCH: usize = 500;
@@ -43,7 +43,7 @@ pub(crate) async fn run(args: ImportArgs) -> Result<(), Failure> {
     let shape = match args.collection {
         None => Shape::Exported,
         Some(name) => Shape::Body {
-            collection: Collection::new(name)?,
+            collection: name,
             required: args.id_field.is_some(),
             field: args.id_field.unwrap_or_else(|| "id".to_owned()),
         },
@@ -52,12 +52,14 @@ pub(crate) async fn run(args: ImportArgs) -> Result<(), Failure> {
     let replica = open(&args.db).await?;
     let mut written = 0;
     let result = import(&replica, &mut lines, &shape, &mut written).await;
-    print(&serde_json::json!({ "imported": written }))?;
+    let done = format!("{written} documents were written");
+    let printed = print_done(done, &serde_json::json!({ "imported": written }));
     replica.close().await?;
-    result.map_err(|f| match written {
+    let result = result.map_err(|f| match written {
         0 => f,
         n => f.about(format!("after {n} documents were written (importing again is safe)")),
-    })
+    });
+    result.and(printed)
 }
 
 fn source(file: &Path) -> Result<Box<dyn BufRead + Send>, Failure> {

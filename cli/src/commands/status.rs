@@ -28,8 +28,8 @@ struct ShownScope {
 }
 
 pub(crate) async fn run(args: StatusArgs) -> Result<(), Failure> {
-    let only = args.scope.map(Scope::new).transpose()?;
-    let replica = open_existing(&args.db, only.as_ref().map_or("default", Scope::as_str)).await?;
+    let only = args.scope;
+    let replica = open_existing(&args.db, &only.clone().unwrap_or_default()).await?;
     let state = replica.state().await?;
     let mut shown =
         Shown { replica: state.replica, scopes: Vec::new(), outbox: OutboxCounts::default() };

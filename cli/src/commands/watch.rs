@@ -8,7 +8,7 @@ use twotide::prelude::*;
 use super::{asked_to_end, open_existing};
 use crate::args::WatchArgs;
 use crate::failure::Failure;
-use crate::output::{one_line, print};
+use crate::output::{one_line, print, tell};
 
 #[derive(Serialize)]
 struct Shown<'a> {
@@ -50,7 +50,7 @@ pub(crate) async fn run(args: WatchArgs) -> Result<(), Failure> {
         Some(after) => replica.changes_after(after),
         None => replica.changes().await?,
     };
-    eprintln!("watching {}", args.db.db);
+    tell(format_args!("watching {}", args.db.db));
     let mut left = args.count.unwrap_or(u64::MAX);
     let end = asked_to_end();
     tokio::pin!(end);
@@ -65,7 +65,10 @@ pub(crate) async fn run(args: WatchArgs) -> Result<(), Failure> {
                 // One file holds all scopes of a replica; one is watched, with what is local-only.
                 let scope = &change.key().scope;
                 if scope == replica.scope() || scope.is_local() {
-                    show(&change)?;
+                    if let Err(failure) = show(&change) {
+                        replica.close().await?;
+                        return Err(failure);
+                    }
                     left -= 1;
                 }
             }

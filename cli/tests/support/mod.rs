@@ -82,7 +82,7 @@ impl Folder {
 }
 
 /// The program, with those arguments, and nothing of this machine's that could change what it does.
-fn program(args: &[&str]) -> Command {
+pub(crate) fn program(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_twotide"));
     command.args(args).env_remove("TWOTIDE_TOKEN").env_remove("RUST_LOG");
     for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
