@@ -315,6 +315,10 @@ pub(crate) struct ImportArgs {
     /// The field that holds a document's id; without one it is `id` where there is such a field, else a fresh id
     #[arg(long, value_name = "FIELD", requires = "collection")]
     pub(crate) id_field: Option<String>,
+    /// Leave documents alone that are there, and count them; each line needs an id then. A
+    /// document that was deleted is not there
+    #[arg(long)]
+    pub(crate) if_absent: bool,
     /// The file, or - for standard input
     pub(crate) file: PathBuf,
 }
