@@ -130,6 +130,11 @@ fn scope(text: &str) -> Result<Scope, String> {
     Ok(scope)
 }
 
+/// A collection of a list, in which blanks may follow the commas.
+fn listed(text: &str) -> Result<Collection, String> {
+    Collection::new(text.trim()).map_err(|e| e.to_string())
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct DbArgs {
     /// The replica: a SQLite file, or sqlite:PATH, sled:PATH
@@ -217,8 +222,12 @@ pub(crate) struct SyncArgs {
     #[arg(long, value_name = "push|pull|both", default_value_t)]
     pub(crate) direction: Direction,
     /// Sync these collections only, separated by commas; what is left out leaves this replica, and edits of it wait
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = listed)]
     pub(crate) collections: Vec<Collection>,
+    /// Let collections leave that --collections does not name, also with edits that were not
+    /// synced, which go to the quarantine, and if it names others of which nothing is here
+    #[arg(long, requires = "collections")]
+    pub(crate) drop: bool,
     /// Who decides conflicts
     #[arg(long, value_name = "WHO", default_value = "lww")]
     pub(crate) resolver: Decider,

@@ -5,6 +5,7 @@ pub(crate) mod decide;
 pub(crate) mod demo;
 pub(crate) mod export;
 pub(crate) mod import;
+mod leaving;
 pub(crate) mod serve;
 pub(crate) mod simulate;
 pub(crate) mod status;

@@ -15,7 +15,7 @@ use twotide::http::{LiveBy, ProxyBy};
 use twotide::net::tls::Trust;
 use twotide::prelude::*;
 
-use super::asked_to_end;
+use super::{asked_to_end, leaving};
 use crate::args::{self, SyncArgs};
 use crate::failure::Failure;
 use crate::output::{print, tell};
@@ -48,7 +48,11 @@ fn shown(replica: &Replica, status: &Status) -> Shown {
 
 pub(crate) async fn run(args: SyncArgs) -> Result<(), Failure> {
     let replica = open(&args).await?;
-    let result = if args.live { live(&replica).await } else { once(&replica).await };
+    let result = match leaving::check(&replica, &args.collections, args.drop).await {
+        Err(failure) => Err(failure),
+        Ok(()) if args.live => live(&replica).await,
+        Ok(()) => once(&replica).await,
+    };
     replica.close().await?;
     result
 }
