@@ -183,3 +183,95 @@ fn why_does_not_call_synced_what_is_not_there() {
     db.sync(&server);
     db.run("why", &["notes", "milk"]).fails(&["there is no document"]);
 }
+
+#[test]
+fn what_failed_is_named_at_once_and_in_the_status() {
+    let folder = Folder::new();
+    let db = Db::new(&folder, "a.db");
+    db.put("c", "x", "1");
+    assert!(db.status()["scopes"][0].get("error").is_none());
+    let args = ["--server", "ws://127.0.0.1:1", "--direction", "push"];
+    let sync = db.start("sync", &args);
+    until("it is said", || sync.stderr().contains("trying again").then_some(()));
+    let ended = sync.end();
+    ended.fails(&["cannot be reached"]);
+    let line = ended.json();
+    assert!(line["error"].as_str().unwrap().contains("cannot be reached"), "{line}");
+    let error = db.status()["scopes"][0]["error"].clone();
+    assert_eq!(error["kind"], "network");
+    assert!(error["message"].as_str().unwrap().contains("cannot be reached"), "{error}");
+    assert!(error["failures"].as_u64().unwrap() > 0, "{error}");
+
+    let server = Served::start(&folder.path("server.db"));
+    db.sync(&server);
+    assert!(db.status()["scopes"][0].get("error").is_none());
+}
+
+#[test]
+fn a_demo_is_not_played_over_an_earlier_one() {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.path("kept")).unwrap();
+    std::fs::write(folder.path("kept/ben.db"), "of an earlier one").unwrap();
+    run(&["demo", "--keep", &folder.arg("kept")]).fails(&["ben.db", "there already", "--keep"]);
+    assert_eq!(std::fs::read_dir(folder.path("kept")).unwrap().count(), 1);
+}
+
+/// What a program makes of the lines of `watch` that believes every word.
+fn mirror(documents: &mut Vec<String>, line: &Value) {
+    let id = line["id"].as_str().unwrap().to_owned();
+    let at = documents.iter().position(|d| *d == id);
+    match (line["operation"].as_str().unwrap(), at) {
+        ("insert", None) => documents.push(id),
+        ("update", Some(_)) => {}
+        ("delete", Some(at)) => drop(documents.remove(at)),
+        (operation, _) => panic!("{operation} of {id}, and there is {documents:?}"),
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_mirror_may_believe_what_watch_says() {
+    let folder = Folder::new();
+    let server = Served::start(&folder.path("server.db"));
+    let (a, b) = (Db::new(&folder, "a.db"), Db::new(&folder, "b.db"));
+    a.put("c", "edited", "1");
+    a.put("c", "edited", "2");
+    a.put("c", "plain", "1");
+    a.sync(&server);
+    b.sync(&server);
+    // From the beginning everything is new, also what was edited before it came here.
+    let mut documents = Vec::new();
+    let first = b.run("watch", &["--after", "0", "--count", "2"]).ok().lines();
+    first.iter().for_each(|line| mirror(&mut documents, line));
+    assert_eq!(documents, ["edited", "plain"]);
+
+    // From now on: what was deleted and made again while it did not look is an update.
+    let mut watch = b.start("watch", &[]);
+    until("it watches", || watch.stderr().contains("watching").then_some(()));
+    watch.pause();
+    b.rm("c", "edited");
+    b.put("c", "edited", "3");
+    b.put("c", "brief", "1");
+    b.rm("c", "brief");
+    a.put("c", "later", "1");
+    a.put("c", "later", "2");
+    a.sync(&server);
+    b.sync(&server);
+    watch.go_on();
+    for _ in 0..2 {
+        mirror(&mut documents, &watch.line().unwrap());
+    }
+    b.rm("c", "plain");
+    let line = watch.line().unwrap();
+    assert!(line["revision"].is_string() && line["stamp_ms"].is_u64(), "{line}");
+    mirror(&mut documents, &line);
+    documents.sort();
+    assert_eq!(documents, ["edited", "later"]);
+    // Of what no server ever heard of nothing is left.
+    b.put("c", "brief", "1");
+    mirror(&mut documents, &watch.line().unwrap());
+    b.rm("c", "brief");
+    let line = watch.line().unwrap();
+    assert_eq!((&line["revision"], &line["stamp_ms"]), (&Value::Null, &Value::Null), "{line}");
+    mirror(&mut documents, &line);
+}

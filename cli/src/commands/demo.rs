@@ -45,7 +45,9 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
     let temporary = tempfile::tempdir()?;
     let folder = match &args.keep {
         Some(folder) => {
-            std::fs::create_dir_all(folder)?;
+            std::fs::create_dir_all(folder)
+                .map_err(|e| Failure::from(e).about(folder.display()))?;
+            is_free(folder)?;
             folder.clone()
         }
         None => temporary.path().to_owned(),
@@ -60,6 +62,18 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
     } else {
         Err(Failure::failed("the replicas diverged: that is a bug"))
     }
+}
+
+/// The story begins with empty files: on those of an earlier demo it would tell something else.
+fn is_free(folder: &Path) -> Result<(), Failure> {
+    for name in ["server.db", "ann.db", "ben.db", "cleo.db"] {
+        let file = folder.join(name);
+        if file.exists() {
+            let what = "the file is there already, as from an earlier demo: remove it, or give --keep another folder";
+            return Err(Failure::failed(what).about(file.display()));
+        }
+    }
+    Ok(())
 }
 
 struct Stage {

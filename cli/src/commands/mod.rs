@@ -10,6 +10,7 @@ pub(crate) mod serve;
 pub(crate) mod simulate;
 pub(crate) mod status;
 pub(crate) mod sync;
+mod told;
 pub(crate) mod watch;
 
 use twotide::core::model::Scope;

@@ -223,6 +223,18 @@ impl Process {
         self.signal("-TERM");
     }
 
+    /// SIGSTOP: it does nothing until it goes on.
+    #[cfg(unix)]
+    pub(crate) fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    /// SIGCONT.
+    #[cfg(unix)]
+    pub(crate) fn go_on(&self) {
+        self.signal("-CONT");
+    }
+
     #[cfg(unix)]
     fn signal(&self, signal: &str) {
         let sent = Command::new("kill").args([signal, &self.pid().to_string()]).status().unwrap();
