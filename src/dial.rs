@@ -77,10 +77,18 @@ pub(crate) fn dial(url: &str, options: &DialOptions) -> Result<Arc<dyn Transport
             let there = if KNOWN.is_empty() { "none".to_owned() } else { KNOWN.join(", ") };
             let message = "no transport for this address was compiled in";
             Err(Error::new(ErrorKind::InvalidInput, message)
-                .with("address", format!("{url:?}"))
+                .with("address", format!("{:?}", shown(url)))
                 .with("there is", there))
         }
     }
+}
+
+/// An address as far as it can be told: a password may stand in front of the host, and a secret in
+/// the query.
+fn shown(url: &str) -> &str {
+    let end = url.find(['?', '#']).unwrap_or(url.len());
+    let url = &url[..end];
+    url.rfind('@').map_or(url, |at| &url[at + 1..])
 }
 
 #[cfg(test)]
@@ -96,5 +104,12 @@ mod tests {
             let told = error.to_string();
             assert!(KNOWN.iter().all(|known| told.contains(known)), "{told}");
         }
+    }
+
+    #[test]
+    fn an_address_is_told_without_what_may_be_secret() {
+        assert_eq!(shown("htp://h:1/p?token=X#Y"), "htp://h:1/p");
+        assert_eq!(shown("htp://ann:X@h/p"), "h/p");
+        assert_eq!(shown("h#X"), "h");
     }
 }

@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use twotide::http::ProxyBy;
+use twotide::core::model::{Collection, DocumentId, Scope};
 use twotide::net::tls::rustls::ServerConfig;
 use twotide::net::tls::server_config;
 use twotide::{Direction, StorageUrl, Strategy};
 
 use crate::failure::Failure;
+use crate::simulate_args::SimulateArgs;
+use crate::tokens::{ServerTokens, TokenArgs};
 
 /// Copies of an app's data that stay equal across devices and a server, offline first.
 #[derive(Debug, Parser)]
@@ -90,7 +92,7 @@ pub(crate) struct How {
     #[arg(long)]
     pub(crate) delete: bool,
     /// This body stands, and is pushed
-    #[arg(long, value_name = "JSON")]
+    #[arg(long, value_name = "JSON", allow_hyphen_values = true)]
     pub(crate) with: Option<String>,
 }
 
@@ -119,35 +121,28 @@ fn storage(text: &str) -> Result<StorageUrl, String> {
     }
 }
 
+/// A scope that can be synced.
+fn scope(text: &str) -> Result<Scope, String> {
+    let scope = Scope::new(text).map_err(|e| e.to_string())?;
+    if scope.is_local() {
+        return Err("documents of local-only collections live there, which are not synced".into());
+    }
+    Ok(scope)
+}
+
+/// A collection of a list, in which blanks may follow the commas.
+fn listed(text: &str) -> Result<Collection, String> {
+    Collection::new(text.trim()).map_err(|e| e.to_string())
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct DbArgs {
     /// The replica: a SQLite file, or sqlite:PATH, sled:PATH
     #[arg(long, value_name = "STORAGE", value_parser = storage)]
     pub(crate) db: StorageUrl,
     /// The scope
-    #[arg(long, default_value = "default")]
-    pub(crate) scope: String,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct TokenArgs {
-    /// What to authenticate with; better given by TWOTIDE_TOKEN or --token-file, which no process list shows
-    #[arg(long, value_name = "SECRET", env = "TWOTIDE_TOKEN", hide_env_values = true)]
-    token: Option<String>,
-    /// A file that holds the token
-    #[arg(long, value_name = "FILE", conflicts_with = "token")]
-    token_file: Option<PathBuf>,
-}
-
-impl TokenArgs {
-    pub(crate) fn read(self) -> Result<Option<String>, Failure> {
-        let Some(file) = self.token_file else { return Ok(self.token) };
-        Ok(Some(read_secret(&file)?.trim().to_owned()))
-    }
-}
-
-fn read_secret(file: &Path) -> Result<String, Failure> {
-    std::fs::read_to_string(file).map_err(|e| Failure::from(e).about(file.display()))
+    #[arg(long, default_value = "default", value_parser = scope)]
+    pub(crate) scope: Scope,
 }
 
 #[derive(Debug, Args)]
@@ -165,17 +160,8 @@ pub(crate) struct ServeArgs {
     /// Where to keep the data: a SQLite file, or sqlite:PATH, sled:PATH, memory:
     #[arg(long, default_value = "sqlite:server.db", value_name = "STORAGE", value_parser = storage)]
     pub(crate) storage: StorageUrl,
-    /// Lets in who has this token; may be given several times. TWOTIDE_TOKEN may hold one
-    #[arg(
-        long = "token",
-        value_name = "NAME=SECRET",
-        env = "TWOTIDE_TOKEN",
-        hide_env_values = true
-    )]
-    tokens: Vec<String>,
-    /// A file with one NAME=SECRET a line
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) tokens: ServerTokens,
     #[command(flatten)]
     pub(crate) tls: TlsArgs,
 }
@@ -207,24 +193,6 @@ pub(crate) fn read_file(file: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(file).map_err(|e| Failure::from(e).about(file.display()))
 }
 
-impl ServeArgs {
-    /// The tokens as pairs of name and secret.
-    pub(crate) fn tokens(&self) -> Result<Vec<(String, String)>, Failure> {
-        let mut lines = self.tokens.clone();
-        if let Some(file) = &self.token_file {
-            let text = read_secret(file)?;
-            lines.extend(text.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_owned));
-        }
-        let pair = |line: String| match line.split_once('=') {
-            Some((name, secret)) if !name.is_empty() && !secret.is_empty() => {
-                Ok((name.to_owned(), secret.to_owned()))
-            }
-            _ => Err(Failure::usage("a token is given as NAME=SECRET, and neither may be empty")),
-        };
-        lines.into_iter().map(pair).collect()
-    }
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct SyncArgs {
     #[command(flatten)]
@@ -238,7 +206,7 @@ pub(crate) struct SyncArgs {
     /// Which proxy to go through over HTTP: system (HTTPS_PROXY, HTTP_PROXY, NO_PROXY, and none to this machine), none, or
     /// http://host:port; system by default
     #[arg(long, value_name = "PROXY")]
-    pub(crate) proxy: Option<ProxyBy>,
+    pub(crate) proxy: Option<String>,
     #[command(flatten)]
     pub(crate) token: TokenArgs,
     /// Trust these authorities too, or this server: a file with certificates in PEM or DER
@@ -254,8 +222,12 @@ pub(crate) struct SyncArgs {
     #[arg(long, value_name = "push|pull|both", default_value_t)]
     pub(crate) direction: Direction,
     /// Sync these collections only, separated by commas; what is left out leaves this replica, and edits of it wait
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    pub(crate) collections: Vec<String>,
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = listed)]
+    pub(crate) collections: Vec<Collection>,
+    /// Let collections leave that --collections does not name, also with edits that were not
+    /// synced, which go to the quarantine, and if it names others of which nothing is here
+    #[arg(long, requires = "collections")]
+    pub(crate) drop: bool,
     /// Who decides conflicts
     #[arg(long, value_name = "WHO", default_value = "lww")]
     pub(crate) resolver: Decider,
@@ -310,6 +282,7 @@ pub(crate) struct PutArgs {
     #[command(flatten)]
     pub(crate) key: KeyArgs,
     /// The document's body
+    #[arg(allow_hyphen_values = true)]
     pub(crate) json: String,
 }
 
@@ -318,9 +291,10 @@ pub(crate) struct KeyArgs {
     #[command(flatten)]
     pub(crate) db: DbArgs,
     /// The collection
-    pub(crate) collection: String,
+    pub(crate) collection: Collection,
     /// The document's id
-    pub(crate) id: String,
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) id: DocumentId,
 }
 
 #[derive(Debug, Args)]
@@ -337,7 +311,7 @@ pub(crate) struct LsArgs {
     #[command(flatten)]
     pub(crate) db: DbArgs,
     /// The collection; without one the collections are listed
-    pub(crate) collection: Option<String>,
+    pub(crate) collection: Option<Collection>,
 }
 
 #[derive(Debug, Args)]
@@ -346,10 +320,14 @@ pub(crate) struct ImportArgs {
     pub(crate) db: DbArgs,
     /// Where the documents go; without one, each line has to be one that `export` prints
     #[arg(long)]
-    pub(crate) collection: Option<String>,
+    pub(crate) collection: Option<Collection>,
     /// The field that holds a document's id; without one it is `id` where there is such a field, else a fresh id
     #[arg(long, value_name = "FIELD", requires = "collection")]
     pub(crate) id_field: Option<String>,
+    /// Leave documents alone that are there, and count them; each line needs an id then. A
+    /// document that was deleted is not there
+    #[arg(long)]
+    pub(crate) if_absent: bool,
     /// The file, or - for standard input
     pub(crate) file: PathBuf,
 }
@@ -360,7 +338,7 @@ pub(crate) struct ExportArgs {
     pub(crate) db: DbArgs,
     /// Only this collection
     #[arg(long)]
-    pub(crate) collection: Option<String>,
+    pub(crate) collection: Option<Collection>,
 }
 
 #[derive(Debug, Args)]
@@ -381,8 +359,8 @@ pub(crate) struct StatusArgs {
     #[arg(long, value_name = "STORAGE", value_parser = storage)]
     pub(crate) db: StorageUrl,
     /// Only this scope
-    #[arg(long)]
-    pub(crate) scope: Option<String>,
+    #[arg(long, value_parser = scope)]
+    pub(crate) scope: Option<Scope>,
     /// Read every document, and compare the documents and digests with what is kept; exit with 1 if they differ
     #[arg(long)]
     pub(crate) check: bool,
@@ -396,85 +374,6 @@ pub(crate) struct DemoArgs {
     /// Keep the files in this folder instead of a temporary one
     #[arg(long, value_name = "FOLDER")]
     pub(crate) keep: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct SimulateArgs {
-    /// How many clients
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) clients: u16,
-    /// How many scopes they share
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) scopes: u16,
-    /// How many documents a scope has at the most
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) documents: u16,
-    /// The runs: one for each seed, the last one excluded
-    #[arg(long, value_name = "A..B", default_value = "0..100", value_parser = seeds)]
-    pub(crate) seeds: std::ops::Range<u64>,
-    /// Simulated hours of each run; five minutes unless given
-    #[arg(long, value_name = "H")]
-    pub(crate) hours: Option<f64>,
-    /// What goes wrong: swarm (each run has some), all, none, or kinds with commas between them
-    #[arg(long, value_name = "WHICH", default_value = "swarm", value_parser = faults)]
-    pub(crate) faults: testkit::sim::Faults,
-    /// Who decides conflicts: lww, client, server, join or defer; each run another unless given
-    #[arg(long, value_name = "NAME", value_parser = resolver)]
-    pub(crate) resolver: Option<testkit::search::ResolverKind>,
-    /// How many threads
-    #[arg(long, value_name = "N")]
-    pub(crate) jobs: Option<usize>,
-    /// Fail also if one of these faults never met a client while it pushed, pulled, caught up, followed live or rested
-    #[arg(long)]
-    pub(crate) cover: bool,
-    /// Carry out this plan, and nothing else
-    #[arg(long, value_name = "FILE")]
-    pub(crate) replay: Option<PathBuf>,
-    /// Write the shrunk plan of a failure to this file
-    #[arg(long, value_name = "FILE")]
-    pub(crate) save: Option<PathBuf>,
-    /// Show a failure, or the plan that is replayed, as a page
-    #[arg(long, value_name = "FILE")]
-    pub(crate) html: Option<PathBuf>,
-    /// Build this fault into the framework
-    #[arg(long, value_name = "NAME", conflicts_with = "mutants")]
-    pub(crate) mutant: Option<String>,
-    /// Build each fault in, one after the other, and tell after how many seeds it was noticed
-    #[arg(long)]
-    pub(crate) mutants: bool,
-    /// JSON, which is what is printed anyway
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-fn seeds(text: &str) -> Result<std::ops::Range<u64>, String> {
-    let (from, to) =
-        text.split_once("..").ok_or("seeds are given as A..B, the last one excluded")?;
-    let number = |n: &str| n.parse::<u64>().map_err(|e| format!("{n:?} is no seed: {e}"));
-    let (from, to) = (number(from)?, number(to)?);
-    if from < to { Ok(from..to) } else { Err(format!("there is no seed in {from}..{to}")) }
-}
-
-fn faults(text: &str) -> Result<testkit::sim::Faults, String> {
-    use testkit::sim::Faults;
-    match text {
-        "swarm" => Ok(Faults::swarm()),
-        "all" => Ok(Faults::all()),
-        "none" => Ok(Faults::none()),
-        kinds => Ok(Faults::only(kinds.split(',').map(str::parse).collect::<Result<Vec<_>, _>>()?)),
-    }
-}
-
-fn resolver(text: &str) -> Result<testkit::search::ResolverKind, String> {
-    use testkit::search::ResolverKind;
-    match text {
-        "lww" => Ok(ResolverKind::LastWriteWins),
-        "client" => Ok(ResolverKind::ClientWins),
-        "server" => Ok(ResolverKind::ServerWins),
-        "join" => Ok(ResolverKind::Joining),
-        "defer" => Ok(ResolverKind::Deferring),
-        _ => Err("the resolvers are lww, client, server, join and defer".to_owned()),
-    }
 }
 
 #[cfg(test)]

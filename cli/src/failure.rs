@@ -1,10 +1,13 @@
 //! How the program fails.
 
+use std::io;
 use std::process::ExitCode;
 
 use twotide::{Error, ErrorKind};
 
-/// Why the program ends with another code than 0.
+use crate::output::tell;
+
+/// Why the program ends before it did everything.
 #[derive(Debug)]
 pub(crate) struct Failure {
     code: u8,
@@ -22,15 +25,41 @@ impl Failure {
         Self { code: 2, message: message.into() }
     }
 
+    /// An argument cannot be used, for the reason that an error gives.
+    pub(crate) fn argument(error: &Error) -> Self {
+        Self::usage(error.to_string())
+    }
+
+    /// Standard output cannot be written. A reader that closed it, such as `head`, has read enough:
+    /// the program ends with code 0 and says nothing.
+    pub(crate) fn unprinted(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self { code: 0, message: String::new() },
+            _ => Self::failed(format!("standard output cannot be written: {error}")),
+        }
+    }
+
+    /// Nothing, if all that failed is that the reader of standard output has read enough.
+    pub(crate) fn unless_unread(self) -> Result<(), Self> {
+        if self.code == 0 { Ok(()) } else { Err(self) }
+    }
+
     /// Says what more is to be known.
     pub(crate) fn about(mut self, what: impl std::fmt::Display) -> Self {
         self.message = format!("{what}: {}", self.message);
         self
     }
 
-    /// Tells people, and gives the code.
+    /// What went wrong.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Tells it on standard error, and gives the code.
     pub(crate) fn report(&self) -> ExitCode {
-        eprintln!("twotide: {}", self.message);
+        if self.code != 0 {
+            tell(format_args!("twotide: {}", self.message));
+        }
         ExitCode::from(self.code)
     }
 }
@@ -47,8 +76,8 @@ impl From<Error> for Failure {
     }
 }
 
-impl From<std::io::Error> for Failure {
-    fn from(error: std::io::Error) -> Self {
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
         Self::failed(error.to_string())
     }
 }

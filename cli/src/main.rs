@@ -1,7 +1,8 @@
 //! The program `twotide`: serve, sync, and look at replicas.
 //!
-//! What programs read goes to standard output, as JSON; what people read goes to standard error. It exits with 0 if it did
-//! what was asked, 1 if that failed or was not found, 2 if it was asked the wrong way.
+//! What programs read goes to standard output, as JSON; what people read goes to standard error. It
+//! exits with 0 if it did what was asked, 1 if that failed or was not found, 2 if it was asked the
+//! wrong way. A reader of standard output that has read enough ends it with 0.
 
 #![forbid(unsafe_code)]
 
@@ -9,7 +10,11 @@ mod args;
 mod commands;
 mod failure;
 mod output;
+mod simulate_args;
+mod text;
+mod tokens;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -19,8 +24,7 @@ use failure::Failure;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let level = if cli.verbose { tracing::Level::DEBUG } else { tracing::Level::WARN };
-    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).init();
+    log_to_standard_error(cli.verbose);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => return Failure::failed(format!("the runtime cannot be started: {e}")).report(),
@@ -32,6 +36,18 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
+}
+
+/// Colours are for terminals, and a log that cannot be written is no reason to end.
+fn log_to_standard_error(verbose: bool) {
+    let level = if verbose { tracing::Level::DEBUG } else { tracing::Level::WARN };
+    let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_ansi(wanted && std::io::stderr().is_terminal())
+        .log_internal_errors(false)
+        .init();
 }
 
 async fn run(command: Command) -> Result<(), Failure> {

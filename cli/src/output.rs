@@ -1,5 +1,6 @@
-//! What goes to standard output.
+//! What goes to standard output, and what people are told beside it.
 
+use std::fmt::Display;
 use std::io::Write;
 
 use serde::Serialize;
@@ -30,21 +31,35 @@ impl<'a> Line<'a> {
     }
 }
 
-/// The body as it was written, without line breaks: between tokens they mean nothing, and inside of strings JSON has none.
+/// The body as it was written, without line breaks: between tokens they mean nothing, and inside of
+/// strings JSON has none.
 pub(crate) fn one_line(body: Option<&Body>) -> Result<Box<RawValue>, Failure> {
     let text = body.map_or("null", Body::as_str).replace(['\n', '\r'], " ");
     Ok(RawValue::from_string(text)?)
 }
 
-/// Prints one line of JSON. A reader that has gone away ends the program like any other failure.
-pub(crate) fn print(value: &impl Serialize) -> Result<(), Failure> {
-    print_to(&mut std::io::stdout().lock(), value)
+/// Tells people something, on standard error. Where that is closed the program goes on all the
+/// same.
+pub(crate) fn tell(line: impl Display) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// Writes one line of JSON.
+/// Prints one line of JSON.
+pub(crate) fn print(value: &impl Serialize) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    print_to(&mut out, value)?;
+    out.flush().map_err(|e| Failure::unprinted(&e))
+}
+
+/// Prints one line of JSON about something that was done, which stays done if the line cannot be
+/// printed: the failure then says what that is.
+pub(crate) fn print_done(done: impl Display, value: &impl Serialize) -> Result<(), Failure> {
+    print(value).map_err(|failure| failure.about(done))
+}
+
+/// Writes one line of JSON to standard output, or to a buffer in front of it.
 pub(crate) fn print_to(out: &mut impl Write, value: &impl Serialize) -> Result<(), Failure> {
     let mut line = serde_json::to_vec(value)?;
     line.push(b'\n');
-    out.write_all(&line).and_then(|()| out.flush())?;
-    Ok(())
+    out.write_all(&line).map_err(|e| Failure::unprinted(&e))
 }

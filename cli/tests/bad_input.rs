@@ -221,9 +221,9 @@ fn other_bad_lines_are_named_too() {
     let large = format!("{{\"id\":\"large\",\"text\":\"{}\"}}\n", "x".repeat(2 << 20));
     import(&into_c, large.as_bytes()).fails(&["line 1"]);
     db.run("import", &["--collection", "c", &folder.arg("none.jsonl")]).fails(&["none.jsonl"]);
-    db.run("import", &["--collection", "", "-"]).fails(&["collection"]);
-    db.run("put", &["c", "x", "{not json"]).fails(&["JSON"]);
-    db.run("put", &["c", "", "{}"]).fails(&[]);
+    db.run("import", &["--collection", "", "-"]).misused(&["collection"]);
+    db.run("put", &["c", "x", "{not json"]).misused(&["JSON"]);
+    db.run("put", &["c", "", "{}"]).misused(&["document id"]);
     db.run("put", &["c", "x", &format!("\"{}\"", "x".repeat(100_000))]).ok();
     assert!(db.body("c", "x").is_some());
 }
@@ -399,8 +399,8 @@ fn an_address_without_a_server_is_a_clear_failure_that_loses_nothing() {
     let ended = db.run("sync", &["--server", &format!("ws://{closed}")]);
     ended.fails(&[]);
     assert_eq!(ended.json()["in_sync"], false);
-    db.run("sync", &["--server", "gopher://x"]).fails(&["gopher"]);
-    db.run("sync", &["--server", "ws://"]).fails(&[]);
+    db.run("sync", &["--server", "gopher://x"]).misused(&["gopher"]);
+    db.run("sync", &["--server", "ws://"]).misused(&[]);
     assert_eq!(db.status()["outbox"]["pending"], 1);
 }
 

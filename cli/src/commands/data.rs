@@ -1,15 +1,16 @@
 //! `put`, `get`, `rm` and `ls`.
 
 use serde::Serialize;
+use serde_json::json;
 use serde_json::value::RawValue;
-use twotide::core::model::{Collection, Limits, Scope};
+use twotide::core::model::{Collection, DocumentId, Limits, Scope};
 use twotide::core::replica::Scan;
 use twotide::prelude::*;
 
 use super::{open, open_existing};
 use crate::args::{KeyArgs, LsArgs, PutArgs, RmArgs};
 use crate::failure::Failure;
-use crate::output::{one_line, print};
+use crate::output::{one_line, print, print_done};
 
 #[derive(Serialize)]
 struct Shown<'a> {
@@ -20,9 +21,12 @@ struct Shown<'a> {
     body: Box<RawValue>,
 }
 
-fn show(collection: &str, document: &Document<Body>) -> Result<(), Failure> {
-    print(&Shown {
-        collection,
+fn shown<'a>(
+    collection: &'a Collection,
+    document: &'a Document<Body>,
+) -> Result<Shown<'a>, Failure> {
+    Ok(Shown {
+        collection: collection.as_str(),
         id: document.id(),
         revision: document.revision().to_string(),
         synced: document.is_synced(),
@@ -32,50 +36,56 @@ fn show(collection: &str, document: &Document<Body>) -> Result<(), Failure> {
 
 pub(crate) async fn put(args: PutArgs) -> Result<(), Failure> {
     let KeyArgs { db, collection, id } = args.key;
-    let body = Body::parse(args.json)?;
+    let body = Body::parse(args.json).map_err(|e| Failure::argument(&e))?;
     let replica = open(&db).await?;
-    let document = replica.raw(&collection)?.put(&id, &body).await?;
-    show(&collection, &document)?;
-    Ok(replica.close().await?)
+    let document = replica.raw(collection.as_str())?.put(id.as_str(), &body).await?;
+    let done = format!("the document {}/{collection}/{id} was written", db.scope);
+    let shown = print_done(done, &shown(&collection, &document)?);
+    replica.close().await?;
+    shown
 }
 
 pub(crate) async fn get(args: KeyArgs) -> Result<(), Failure> {
     let KeyArgs { db, collection, id } = args;
     let replica = open_existing(&db.db, &db.scope).await?;
-    let found = replica.raw(&collection)?.get(&id).await?;
-    let found = found.ok_or_else(|| {
-        Failure::failed(format!("there is no document {}/{collection}/{id}", db.scope))
-    })?;
-    show(&collection, &found)?;
+    let found = replica.raw(collection.as_str())?.get(id.as_str()).await?;
+    let found = found.ok_or_else(|| absent(&db.scope, &collection, &id))?;
+    print(&shown(&collection, &found)?)?;
     Ok(replica.close().await?)
+}
+
+/// There is no such document.
+pub(super) fn absent(scope: &Scope, collection: &Collection, id: &DocumentId) -> Failure {
+    Failure::failed(format!("there is no document {scope}/{collection}/{id}"))
 }
 
 pub(crate) async fn rm(args: RmArgs) -> Result<(), Failure> {
     let KeyArgs { db, collection, id } = args.key;
     let replica = open_existing(&db.db, &db.scope).await?;
-    let documents = replica.raw(&collection)?;
-    if !args.erase {
-        documents.delete(&id).await?;
-        print(&serde_json::json!({ "collection": collection, "id": id, "deleted": true }))?;
-        return Ok(replica.close().await?);
-    }
-    documents.hard_delete(&id).await?;
-    let tidy = replica.tidy().await?;
-    print(
-        &serde_json::json!({ "collection": collection, "id": id, "erased": true, "tidy": tidy }),
-    )?;
-    Ok(replica.close().await?)
+    let documents = replica.raw(collection.as_str())?;
+    let document = format!("the document {}/{collection}/{id}", db.scope);
+    let shown = if args.erase {
+        documents.hard_delete(id.as_str()).await?;
+        let tidy = replica.tidy().await?;
+        let line = json!({ "collection": collection, "id": id, "erased": true, "tidy": tidy });
+        print_done(format!("{document} was erased"), &line)
+    } else {
+        documents.delete(id.as_str()).await?;
+        let line = json!({ "collection": collection, "id": id, "deleted": true });
+        print_done(format!("{document} was deleted"), &line)
+    };
+    replica.close().await?;
+    shown
 }
 
 pub(crate) async fn ls(args: LsArgs) -> Result<(), Failure> {
     let replica = open_existing(&args.db.db, &args.db.scope).await?;
     let scopes = match &args.collection {
-        Some(name) => vec![replica.raw(name)?.scope().clone()],
+        Some(name) => vec![replica.raw(name.as_str())?.scope().clone()],
         None => vec![replica.scope().clone(), Scope::local()],
     };
-    let collection = args.collection.map(Collection::new).transpose()?;
     for scope in scopes {
-        list(&replica, &scope, collection.as_ref()).await?;
+        list(&replica, &scope, args.collection.as_ref()).await?;
     }
     Ok(replica.close().await?)
 }
@@ -96,7 +106,7 @@ async fn list(
             if collection.is_some() {
                 let (id, revision) = (stored.key.id.as_str(), stored.state.revision);
                 let synced = !stored.dirty && !stored.key.scope.is_local();
-                print(&serde_json::json!({ "id": id, "revision": revision, "synced": synced }))?;
+                print(&json!({ "id": id, "revision": revision, "synced": synced }))?;
                 continue;
             }
             match &mut counted {
@@ -113,9 +123,7 @@ async fn list(
 
 fn show_count(counted: Option<(Collection, u64)>) -> Result<(), Failure> {
     match counted {
-        Some((name, count)) => {
-            print(&serde_json::json!({ "collection": name, "documents": count }))
-        }
+        Some((name, count)) => print(&json!({ "collection": name, "documents": count })),
         None => Ok(()),
     }
 }

@@ -2,17 +2,18 @@
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use twotide::core::model::{Rejection, Stamp};
-use twotide::prelude::*;
+use twotide::core::model::{Collection, DocumentId, Rejection, Stamp};
+use twotide::prelude::{Body, ErrorKind, Replica, Resolution};
 use twotide::{
     FailedAttempt, NextPage, QuarantinedEdit, SyncState, UnsettledPage, WaitingConflict,
     WaitingEdit,
 };
 
+use super::data::absent;
 use super::open_existing;
 use crate::args::{ConflictsCommand, DbArgs, How, KeyArgs, QuarantineCommand, ResolveArgs};
 use crate::failure::Failure;
-use crate::output::{one_line, print};
+use crate::output::{one_line, print, print_done};
 
 /// How many entries are read at a time.
 const PAGE: usize = 500;
@@ -80,7 +81,7 @@ pub(crate) async fn conflicts(command: ConflictsCommand) -> Result<(), Failure> 
         }
         ConflictsCommand::Show(KeyArgs { db, collection, id }) => {
             let replica = existing(&db).await?;
-            let found = replica.conflicts().get(&collection, &id).await?;
+            let found = replica.conflicts().get(collection.as_str(), id.as_str()).await?;
             let none = || Failure::failed(format!("no conflict of {collection}/{id} waits"));
             print(&ShownConflict::of(&found.ok_or_else(none)?)?)?;
             Ok(replica.close().await?)
@@ -89,15 +90,18 @@ pub(crate) async fn conflicts(command: ConflictsCommand) -> Result<(), Failure> 
             let resolution = resolution(how)?;
             let KeyArgs { db, collection, id } = key;
             let replica = existing(&db).await?;
-            replica.conflicts().resolve(&collection, &id, resolution).await?;
-            why_of(&replica, &collection, &id).await
+            replica.conflicts().resolve(collection.as_str(), id.as_str(), resolution).await?;
+            let done = format!("the conflict of {collection}/{id} was resolved");
+            decided(&replica, &collection, &id, done).await
         }
     }
 }
 
 fn resolution(how: How) -> Result<Resolution, Failure> {
     Ok(match how {
-        How { with: Some(json), .. } => Resolution::Merge(Body::parse(json)?),
+        How { with: Some(json), .. } => {
+            Resolution::Merge(Body::parse(json).map_err(|e| Failure::argument(&e))?)
+        }
         How { local: true, .. } => Resolution::Local,
         How { delete: true, .. } => Resolution::Delete,
         How { .. } => Resolution::Remote,
@@ -132,13 +136,15 @@ pub(crate) async fn quarantine(command: QuarantineCommand) -> Result<(), Failure
         }
         QuarantineCommand::Retry(KeyArgs { db, collection, id }) => {
             let replica = existing(&db).await?;
-            replica.quarantine().retry(&collection, &id).await?;
-            why_of(&replica, &collection, &id).await
+            replica.quarantine().retry(collection.as_str(), id.as_str()).await?;
+            let done = format!("the refused edits of {collection}/{id} were written again");
+            decided(&replica, &collection, &id, done).await
         }
         QuarantineCommand::Discard(KeyArgs { db, collection, id }) => {
             let replica = existing(&db).await?;
-            replica.quarantine().discard(&collection, &id).await?;
-            why_of(&replica, &collection, &id).await
+            replica.quarantine().discard(collection.as_str(), id.as_str()).await?;
+            let done = format!("the refused edits of {collection}/{id} were dropped");
+            decided(&replica, &collection, &id, done).await
         }
     }
 }
@@ -192,30 +198,55 @@ struct Why<'a> {
 
 pub(crate) async fn why(args: KeyArgs) -> Result<(), Failure> {
     let KeyArgs { db, collection, id } = args;
-    why_of(&existing(&db).await?, &collection, &id).await
+    let replica = existing(&db).await?;
+    let state = replica.sync_state(collection.as_str(), id.as_str()).await?;
+    if matches!(state, SyncState::Synced | SyncState::LocalOnly)
+        && replica.raw(collection.as_str())?.get(id.as_str()).await?.is_none()
+    {
+        replica.close().await?;
+        return Err(absent(&db.scope, &collection, &id));
+    }
+    print(&Why::of(&collection, &id, &state)?)?;
+    Ok(replica.close().await?)
 }
 
-/// Prints why a document is not synced, and ends.
-async fn why_of(replica: &Replica, collection: &str, id: &str) -> Result<(), Failure> {
-    let state = replica.sync_state(collection, id).await?;
-    let mut shown = Why {
-        collection,
-        id,
-        state: state.as_str(),
-        waits: None,
-        conflict: None,
-        refused: Vec::new(),
-    };
-    match &state {
-        SyncState::Pending(edit) | SyncState::NotChosen(edit) | SyncState::InFlight(edit) => {
-            shown.waits = Some(ShownWait::of(edit));
+/// Prints what became of a document that was decided about, and ends.
+async fn decided(
+    replica: &Replica,
+    collection: &Collection,
+    id: &DocumentId,
+    done: String,
+) -> Result<(), Failure> {
+    let state = replica.sync_state(collection.as_str(), id.as_str()).await?;
+    let shown = print_done(done, &Why::of(collection, id, &state)?);
+    replica.close().await?;
+    shown
+}
+
+impl<'a> Why<'a> {
+    fn of(
+        collection: &'a Collection,
+        id: &'a DocumentId,
+        state: &SyncState,
+    ) -> Result<Self, Failure> {
+        let mut shown = Self {
+            collection: collection.as_str(),
+            id: id.as_str(),
+            state: state.as_str(),
+            waits: None,
+            conflict: None,
+            refused: Vec::new(),
+        };
+        match state {
+            SyncState::Pending(edit) | SyncState::NotChosen(edit) | SyncState::InFlight(edit) => {
+                shown.waits = Some(ShownWait::of(edit));
+            }
+            SyncState::Conflict(conflict) => shown.conflict = Some(ShownConflict::of(conflict)?),
+            SyncState::Quarantined(edits) => {
+                shown.refused = edits.iter().map(ShownEdit::of).collect::<Result<_, _>>()?;
+            }
+            _ => {}
         }
-        SyncState::Conflict(conflict) => shown.conflict = Some(ShownConflict::of(conflict)?),
-        SyncState::Quarantined(edits) => {
-            shown.refused = edits.iter().map(ShownEdit::of).collect::<Result<_, _>>()?;
-        }
-        _ => {}
+        Ok(shown)
     }
-    print(&shown)?;
-    Ok(replica.close().await?)
 }

@@ -14,7 +14,7 @@ use twotide::prelude::*;
 use super::sync::Bar;
 use crate::args::DemoArgs;
 use crate::failure::Failure;
-use crate::output::print;
+use crate::output::{print, tell};
 
 /// Cities of the world, from GeoNames (CC BY 4.0); see data/README.md.
 const CITIES: &str = include_str!("../../../data/cities.jsonl");
@@ -45,7 +45,9 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
     let temporary = tempfile::tempdir()?;
     let folder = match &args.keep {
         Some(folder) => {
-            std::fs::create_dir_all(folder)?;
+            std::fs::create_dir_all(folder)
+                .map_err(|e| Failure::from(e).about(folder.display()))?;
+            is_free(folder)?;
             folder.clone()
         }
         None => temporary.path().to_owned(),
@@ -62,6 +64,18 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
     }
 }
 
+/// The story begins with empty files: on those of an earlier demo it would tell something else.
+fn is_free(folder: &Path) -> Result<(), Failure> {
+    for name in ["server.db", "ann.db", "ben.db", "cleo.db"] {
+        let file = folder.join(name);
+        if file.exists() {
+            let what = "the file is there already, as from an earlier demo: remove it, or give --keep another folder";
+            return Err(Failure::failed(what).about(file.display()));
+        }
+    }
+    Ok(())
+}
+
 struct Stage {
     server: Server,
     listening: JoinHandle<Result<(), Error>>,
@@ -71,11 +85,11 @@ struct Stage {
 }
 
 fn say(line: &str) {
-    eprintln!("{line}");
+    tell(line);
 }
 
 fn step(number: u32, line: &str) {
-    eprintln!("\n{number}. {line}");
+    tell(format_args!("\n{number}. {line}"));
 }
 
 async fn open_replica(folder: &Path, name: &str, url: &str) -> Result<Replica, Failure> {

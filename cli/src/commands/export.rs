@@ -9,20 +9,19 @@ use twotide::core::replica::Scan;
 use super::open_existing;
 use crate::args::ExportArgs;
 use crate::failure::Failure;
-use crate::output::Line;
+use crate::output::{Line, print_to};
 
 pub(crate) async fn run(args: ExportArgs) -> Result<(), Failure> {
     let replica = open_existing(&args.db.db, &args.db.scope).await?;
     let scopes = match &args.collection {
-        Some(name) => vec![replica.raw(name)?.scope().clone()],
+        Some(name) => vec![replica.raw(name.as_str())?.scope().clone()],
         None => vec![replica.scope().clone(), Scope::local()],
     };
-    let collection = args.collection.map(Collection::new).transpose()?;
     let mut out = BufWriter::new(std::io::stdout());
     for scope in scopes {
-        write_out(&replica, &scope, collection.as_ref(), &mut out).await?;
+        write_out(&replica, &scope, args.collection.as_ref(), &mut out).await?;
     }
-    out.flush()?;
+    out.flush().map_err(|e| Failure::unprinted(&e))?;
     Ok(replica.close().await?)
 }
 
@@ -38,8 +37,7 @@ async fn write_out(
         let scan = Scan { scope, collection: collection.cloned(), after, limits };
         let page = replica.storage().scan(scan).await?;
         for stored in &page.items {
-            serde_json::to_writer(&mut *out, &Line::of(stored)?)?;
-            out.write_all(b"\n")?;
+            print_to(out, &Line::of(stored)?)?;
         }
         after = page.items.last().map(|s| (s.key.collection.clone(), s.key.id.clone()));
         if !page.more {

@@ -17,7 +17,7 @@ use twotide::{StorageUrl, net, ws};
 use super::asked_to_end;
 use crate::args::ServeArgs;
 use crate::failure::Failure;
-use crate::output::print;
+use crate::output::{print, tell};
 
 /// How long sessions may take to end when the server is asked to.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -38,7 +38,7 @@ pub(crate) async fn open(
 }
 
 pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
-    let tokens = args.tokens()?;
+    let tokens = args.tokens.read()?;
     let browsers = browsers(&args, tokens.is_empty())?;
     let addresses = resolve(&args.listen).await?;
     if tokens.is_empty() && !addresses.iter().all(|a| a.ip().is_loopback()) {
@@ -53,15 +53,17 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
         .map_err(|e| Failure::from(e).about(format!("cannot listen on {}", args.listen)))?;
     let address = socket.local_addr()?;
     let server = open(&args.storage, tokens).await?;
-    print(&serde_json::json!({ "listening": address, "storage": args.storage.to_string() }))?;
+    // It serves all the same if nothing reads where.
+    print(&serde_json::json!({ "listening": address, "storage": args.storage.to_string() }))
+        .or_else(Failure::unless_unread)?;
     let s = if tls.is_some() { "s" } else { "" };
-    eprintln!("serving {} on ws{s}://{address} and http{s}://{address}", args.storage);
+    tell(format_args!("serving {} on ws{s}://{address} and http{s}://{address}", args.storage));
     let stopping = server.clone();
     let stop = async move {
         if let Err(failure) = asked_to_end().await {
             tracing::error!(?failure, "the signals cannot be heard");
         }
-        eprintln!("ending: no new connections, and what is served is finished");
+        tell("ending: no new connections, and what is served is finished");
         stopping.drain();
     };
     let mut draining = server.draining();

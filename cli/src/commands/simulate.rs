@@ -9,9 +9,9 @@ use testkit::sim::diagram::{html, html_of, text};
 use testkit::sim::{Builder, Failure as Failed, FaultKind, Phase, Plan, Report, Simulation, Tally};
 use tokio::time::Instant;
 
-use crate::args::SimulateArgs;
 use crate::failure::Failure;
-use crate::output::print;
+use crate::output::{print, tell};
+use crate::simulate_args::SimulateArgs;
 
 /// Moments that are shown at the end of a run, in a terminal and on a page.
 const LINES: usize = 60;
@@ -91,7 +91,7 @@ fn run_seeds(args: &SimulateArgs, builder: Builder) -> Result<(), Failure> {
     let began = Instant::now();
     let report = builder.run();
     bar.finish_and_clear();
-    tell(args, &report, began.elapsed())
+    tell_outcome(args, &report, began.elapsed())
 }
 
 fn replay(args: &SimulateArgs, builder: &Builder, file: &Path) -> Result<(), Failure> {
@@ -112,18 +112,18 @@ fn replay(args: &SimulateArgs, builder: &Builder, file: &Path) -> Result<(), Fai
             Report { tally: Tally { runs: 1, ..Tally::default() }, failures: vec![*failure] }
         }
     };
-    tell(args, &report, began.elapsed())
+    tell_outcome(args, &report, began.elapsed())
 }
 
 /// Tells what was found: a line for programs, a diagram for people.
-fn tell(args: &SimulateArgs, report: &Report, took: Duration) -> Result<(), Failure> {
+fn tell_outcome(args: &SimulateArgs, report: &Report, took: Duration) -> Result<(), Failure> {
     let Tally { runs, writes, conflicts, faults, events, .. } = report.tally;
     let kinds = args.faults.kinds();
     let missing = report.tally.coverage.missing(&kinds);
     let pairs_of = kinds.len() * Phase::ALL.len();
     let failure = report.failures.first();
     let simulated_hours = hours(&report.tally);
-    print(&Line {
+    let printed = print(&Line {
         verdict: if failure.is_some() { "failed" } else { "sound" },
         runs,
         simulated_hours,
@@ -138,10 +138,10 @@ fn tell(args: &SimulateArgs, report: &Report, took: Duration) -> Result<(), Fail
         oracle: failure.map(|f| f.violation.oracle),
         what: failure.map(|f| f.violation.what.as_str()),
         plan: failure.map(|f| &f.plan),
-    })?;
+    });
     let Some(failure) = failure else {
-        eprintln!("{runs} runs, {simulated_hours:.1} simulated hours: nothing was found");
-        return check_cover(args, &missing);
+        tell(format_args!("{runs} runs, {simulated_hours:.1} simulated hours: nothing was found"));
+        return check_cover(args, &missing).and(printed);
     };
     show(args, failure)?;
     Err(Failure::failed(format!("seed {} fails: {}", failure.seed, failure.shrunk.oracle)))
@@ -157,12 +157,16 @@ fn check_cover(args: &SimulateArgs, missing: &[(FaultKind, Phase)]) -> Result<()
 }
 
 fn show(args: &SimulateArgs, failure: &Failed) -> Result<(), Failure> {
-    eprintln!("{}", text(&failure.trace, LINES));
-    eprintln!("seed {} fails: {}", failure.seed, failure.violation);
-    eprintln!("shrunk to {} actions:\n{}", failure.plan.actions.len(), failure.plan.to_json());
+    tell(text(&failure.trace, LINES));
+    tell(format_args!("seed {} fails: {}", failure.seed, failure.violation));
+    tell(format_args!(
+        "shrunk to {} actions:\n{}",
+        failure.plan.actions.len(),
+        failure.plan.to_json()
+    ));
     if let Some(file) = &args.save {
         write(file, failure.plan.to_json())?;
-        eprintln!("again: twotide simulate --replay {}", file.display());
+        tell(format_args!("again: twotide simulate --replay {}", file.display()));
     }
     if let Some(file) = &args.html {
         write_page(file, html(failure, MOMENTS))?;
@@ -172,7 +176,7 @@ fn show(args: &SimulateArgs, failure: &Failed) -> Result<(), Failure> {
 
 fn write_page(file: &Path, page: String) -> Result<(), Failure> {
     write(file, page)?;
-    eprintln!("as a page: {}", file.display());
+    tell(format_args!("as a page: {}", file.display()));
     Ok(())
 }
 

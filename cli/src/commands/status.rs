@@ -2,9 +2,8 @@
 
 use serde::Serialize;
 use twotide::core::model::{Digest, Epoch, ReplicaId, Scope, Seq};
-use twotide::core::replica::OutboxCounts;
-
-use twotide::Replica;
+use twotide::core::replica::{Failed, Failures, OutboxCounts};
+use twotide::{ErrorKind, Replica};
 
 use super::open_existing;
 use crate::args::StatusArgs;
@@ -25,11 +24,33 @@ struct ShownScope {
     position: Seq,
     documents: u64,
     digest: Digest,
+    /// What failed last, if nothing was good since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ShownFailure>,
+}
+
+#[derive(Serialize)]
+struct ShownFailure {
+    kind: ErrorKind,
+    message: String,
+    at_ms: u64,
+    retry_at_ms: Option<u64>,
+    /// How many attempts to sync failed since one was good.
+    failures: u64,
+}
+
+impl ShownFailure {
+    fn last(failures: Failures) -> Option<Self> {
+        let Failures { count, last } = failures;
+        let Failed { kind, message, at, retry_at } = last.into_iter().last()?;
+        let retry_at_ms = retry_at.map(|at| at.0);
+        Some(Self { kind, message, at_ms: at.0, retry_at_ms, failures: count })
+    }
 }
 
 pub(crate) async fn run(args: StatusArgs) -> Result<(), Failure> {
-    let only = args.scope.map(Scope::new).transpose()?;
-    let replica = open_existing(&args.db, only.as_ref().map_or("default", Scope::as_str)).await?;
+    let only = args.scope;
+    let replica = open_existing(&args.db, &only.clone().unwrap_or_default()).await?;
     let state = replica.state().await?;
     let mut shown =
         Shown { replica: state.replica, scopes: Vec::new(), outbox: OutboxCounts::default() };
@@ -41,6 +62,7 @@ pub(crate) async fn run(args: StatusArgs) -> Result<(), Failure> {
             position: scope.checkpoint.after(),
             documents: scope.documents,
             digest: scope.digest,
+            error: ShownFailure::last(scope.failures),
         });
     }
     print(&shown)?;

@@ -2,21 +2,23 @@
 
 use std::fmt::Write;
 use std::io::IsTerminal;
+use std::path::Path;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use serde::Serialize;
 use tokio::sync::watch;
-use twotide::core::model::Limits;
+use twotide::ReplicaBuilder;
+use twotide::core::model::{Collection as Name, Limits};
 use twotide::core::replica::OutboxCounts;
-use twotide::http::LiveBy;
+use twotide::http::{LiveBy, ProxyBy};
 use twotide::net::tls::Trust;
 use twotide::prelude::*;
 
-use super::asked_to_end;
+use super::{asked_to_end, leaving};
 use crate::args::{self, SyncArgs};
 use crate::failure::Failure;
-use crate::output::print;
+use crate::output::{print, tell};
 
 #[derive(Serialize)]
 struct Shown {
@@ -45,11 +47,22 @@ fn shown(replica: &Replica, status: &Status) -> Shown {
 }
 
 pub(crate) async fn run(args: SyncArgs) -> Result<(), Failure> {
+    let replica = open(&args).await?;
+    let result = match leaving::check(&replica, &args.collections, args.drop).await {
+        Err(failure) => Err(failure),
+        Ok(()) if args.live => live(&replica).await,
+        Ok(()) => once(&replica).await,
+    };
+    replica.close().await?;
+    result
+}
+
+async fn open(args: &SyncArgs) -> Result<Replica, Failure> {
     let how = if args.live { "sync --live" } else { "sync --once" };
     let limits = Limits { documents: args.chunk as usize, ..Limits::CHUNK };
     let mut builder = Replica::builder()
         .storage_at(args.db.db.clone())
-        .scope(&args.db.scope)
+        .scope(args.db.scope.as_str())
         .server(&args.server)
         .chunk_limits(limits)
         .compression(args.compress)
@@ -57,13 +70,36 @@ pub(crate) async fn run(args: SyncArgs) -> Result<(), Failure> {
         .strategy(args.resolver.into())
         .holder(format!("process {} (twotide {how})", std::process::id()));
     if !args.collections.is_empty() {
-        builder = builder.collections(&args.collections);
+        builder = builder.collections(args.collections.iter().map(Name::as_str));
     }
-    if let Some(file) = args.trust {
-        builder = builder.trust(Trust::Web { extra: vec![args::read_file(&file)?] });
+    if let Some(file) = &args.trust {
+        builder = builder.trust(trust(file)?);
     }
+    builder = over_http(args, builder)?;
+    if let Some(token) = args.token.read()? {
+        builder = builder.token(token);
+    }
+    if let Some(provider) = args.token.provider().filter(|_| args.live) {
+        builder = builder.token_provider(provider);
+    }
+    builder.open().await.map_err(|e| match e.kind() {
+        // What is left to be wrong here are the address and the proxy.
+        ErrorKind::InvalidInput => Failure::argument(&e),
+        _ => e.into(),
+    })
+}
+
+fn trust(file: &Path) -> Result<Trust, Failure> {
+    let trust = Trust::Web { extra: vec![args::read_file(file)?] };
+    let config = trust.client_config().map_err(|e| Failure::from(e).about(file.display()))?;
+    Ok(Trust::Custom(config))
+}
+
+/// What is set about HTTP alone.
+fn over_http(args: &SyncArgs, mut builder: ReplicaBuilder) -> Result<ReplicaBuilder, Failure> {
+    let is_http = args.server.get(..4).is_some_and(|s| s.eq_ignore_ascii_case("http"));
     if let Some(live_by) = args.live_by {
-        if !args.server.starts_with("http") {
+        if !is_http {
             return Err(Failure::usage("--live-by is for servers at http:// and https://"));
         }
         builder = builder.live_by(match live_by {
@@ -72,52 +108,57 @@ pub(crate) async fn run(args: SyncArgs) -> Result<(), Failure> {
             args::LiveBy::Poll => LiveBy::Poll,
         });
     }
-    if let Some(proxy) = args.proxy {
-        if !args.server.starts_with("http") {
+    if let Some(proxy) = &args.proxy {
+        if !is_http {
             return Err(Failure::usage("--proxy is for servers at http:// and https://"));
         }
+        // There may be a password in it: it is not shown.
+        let proxy: ProxyBy = proxy.parse().map_err(|e| Failure::argument(&e).about("--proxy"))?;
         builder = builder.proxy(proxy);
     }
-    if let Some(token) = args.token.read()? {
-        builder = builder.token(token);
-    }
-    let replica = builder.open().await?;
-    let result = if args.live { live(&replica).await } else { once(&replica).await };
-    replica.close().await?;
-    result
+    Ok(builder)
 }
 
 async fn once(replica: &Replica) -> Result<(), Failure> {
-    let bar = tokio::spawn(show_progress(replica.status()));
+    let shows = tokio::spawn(show_progress(replica.status()));
     let end = asked_to_end();
     let result = tokio::select! {
         result = replica.sync_now() => result.map_err(Failure::from),
         ended = end => ended.and(Err(Failure::failed("interrupted before it was in sync"))),
     };
-    bar.abort();
+    shows.abort();
     let mut status = replica.status().borrow().clone();
     status.outbox = replica.state().await?.outbox(replica.scope());
     let mut line = shown(replica, &status);
     line.in_sync = result.is_ok();
     line.status = if result.is_ok() { "idle" } else { "error" };
-    print(&line)?;
+    line.error = result.as_ref().err().map(|failure| failure.message().to_owned());
+    // What became of the sync matters more than whether anything reads it.
+    let printed = print(&line);
+    result?;
     let OutboxCounts { quarantined, deferred, .. } = status.outbox;
-    if result.is_ok() && quarantined + deferred > 0 {
+    if quarantined + deferred > 0 {
         return Err(Failure::failed(format!(
             "everything else is in sync, but {quarantined} edits are quarantined and {deferred} conflicts wait for a decision"
         )));
     }
-    result
+    printed
 }
 
-/// Positions are left, so there is something to show; nothing is drawn where nobody looks.
+/// Shows on a terminal how many positions are left, and tells the first failure at once: the
+/// attempts after it may take long.
 async fn show_progress(mut status: watch::Receiver<Status>) {
-    if !std::io::stderr().is_terminal() {
-        return;
-    }
-    let mut bar = Bar::default();
+    let mut bar = std::io::stderr().is_terminal().then(Bar::default);
+    let mut is_told = false;
     while status.changed().await.is_ok() {
-        bar.show(&status.borrow_and_update());
+        let now = status.borrow_and_update().clone();
+        if let Some(bar) = &mut bar {
+            bar.show(&now);
+        }
+        if let Some(error) = now.error.filter(|_| now.retries && !is_told) {
+            tell(format_args!("not in sync yet, trying again: {error}"));
+            is_told = true;
+        }
     }
 }
 

@@ -2,13 +2,14 @@
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use twotide::core::model::Revision;
+use twotide::core::model::{LocalSeq, Revision};
 use twotide::prelude::*;
 
+use super::told::Told;
 use super::{asked_to_end, open_existing};
 use crate::args::WatchArgs;
 use crate::failure::Failure;
-use crate::output::{one_line, print};
+use crate::output::{one_line, print, tell};
 
 #[derive(Serialize)]
 struct Shown<'a> {
@@ -19,7 +20,7 @@ struct Shown<'a> {
     collection: &'a str,
     id: &'a str,
     revision: Option<Revision>,
-    stamp_ms: u64,
+    stamp_ms: Option<u64>,
     body: Option<Box<RawValue>>,
     previous: Option<Box<RawValue>>,
 }
@@ -28,17 +29,18 @@ fn body_of(document: Option<Document<Body>>) -> Result<Option<Box<RawValue>>, Fa
     document.map(|d| one_line(Some(d.value()))).transpose()
 }
 
-fn show(change: &Change) -> Result<(), Failure> {
-    let since = change.stamp().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+fn show(change: &Change, operation: Operation) -> Result<(), Failure> {
+    // Of a document that was made and deleted before the server heard of it nothing is left.
+    let stamp = change.revision().map(|revision| revision.stamp.millis());
     print(&Shown {
         local_seq: change.local_seq(),
-        operation: change.operation(),
+        operation,
         origin: change.origin(),
         scope: change.key().scope.as_str(),
         collection: change.key().collection.as_str(),
         id: change.key().id.as_str(),
         revision: change.revision(),
-        stamp_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+        stamp_ms: stamp,
         body: body_of(change.document()?)?,
         previous: body_of(change.previous()?)?,
     })
@@ -46,11 +48,13 @@ fn show(change: &Change) -> Result<(), Failure> {
 
 pub(crate) async fn run(args: WatchArgs) -> Result<(), Failure> {
     let replica = open_existing(&args.db.db, &args.db.scope).await?;
-    let mut changes = match args.after {
-        Some(after) => replica.changes_after(after),
-        None => replica.changes().await?,
+    let after = match args.after {
+        Some(after) => LocalSeq(after),
+        None => replica.state().await?.last_local,
     };
-    eprintln!("watching {}", args.db.db);
+    let mut changes = replica.changes_after(after.0);
+    let mut told = Told::until(&replica, after).await?;
+    tell(format_args!("watching {}", args.db.db));
     let mut left = args.count.unwrap_or(u64::MAX);
     let end = asked_to_end();
     tokio::pin!(end);
@@ -64,10 +68,15 @@ pub(crate) async fn run(args: WatchArgs) -> Result<(), Failure> {
                 let change = change?;
                 // One file holds all scopes of a replica; one is watched, with what is local-only.
                 let scope = &change.key().scope;
-                if scope == replica.scope() || scope.is_local() {
-                    show(&change)?;
-                    left -= 1;
+                if scope != replica.scope() && !scope.is_local() {
+                    continue;
                 }
+                let Some(operation) = told.operation(&change) else { continue };
+                if let Err(failure) = show(&change, operation) {
+                    replica.close().await?;
+                    return Err(failure);
+                }
+                left -= 1;
             }
         }
     }

@@ -82,7 +82,7 @@ impl Folder {
 }
 
 /// The program, with those arguments, and nothing of this machine's that could change what it does.
-fn program(args: &[&str]) -> Command {
+pub(crate) fn program(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_twotide"));
     command.args(args).env_remove("TWOTIDE_TOKEN").env_remove("RUST_LOG");
     for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
@@ -153,6 +153,12 @@ impl Process {
         self.child.id()
     }
 
+    /// Its standard input, if that is a pipe.
+    #[track_caller]
+    pub(crate) fn stdin(&mut self) -> std::process::ChildStdin {
+        self.child.stdin.take().unwrap()
+    }
+
     pub(crate) fn stderr(&self) -> String {
         self.errors.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -214,7 +220,24 @@ impl Process {
     /// SIGTERM.
     #[cfg(unix)]
     pub(crate) fn terminate(&self) {
-        let sent = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().unwrap();
+        self.signal("-TERM");
+    }
+
+    /// SIGSTOP: it does nothing until it goes on.
+    #[cfg(unix)]
+    pub(crate) fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    /// SIGCONT.
+    #[cfg(unix)]
+    pub(crate) fn go_on(&self) {
+        self.signal("-CONT");
+    }
+
+    #[cfg(unix)]
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.pid().to_string()]).status().unwrap();
         assert!(sent.success());
     }
 
@@ -309,7 +332,7 @@ pub(crate) fn run(args: &[&str]) -> Ended {
 #[track_caller]
 pub(crate) fn run_with_input(args: &[&str], input: impl Into<Vec<u8>>) -> Ended {
     let mut process = Process::start_with(args, |c| c.stdin(Stdio::piped()));
-    let (mut stdin, input) = (process.child.stdin.take().unwrap(), input.into());
+    let (mut stdin, input) = (process.stdin(), input.into());
     // It may end before it has read everything.
     let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
     let ended = process.end();

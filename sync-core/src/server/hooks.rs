@@ -1,6 +1,5 @@
 //! What an app's server decides itself: who somebody is, what they may see and do, and what a valid document is.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -160,8 +159,10 @@ impl Validate for Open {
 }
 
 /// A fixed list of bearer tokens.
+///
+/// A name may have several: while its token is replaced, the old one and the new one are both good.
 #[derive(Clone, Default)]
-pub struct StaticTokens(BTreeMap<String, String>);
+pub struct StaticTokens(Vec<(String, String)>);
 
 impl StaticTokens {
     /// From pairs of a principal's name and its token.
@@ -174,7 +175,7 @@ impl StaticTokens {
 impl fmt::Debug for StaticTokens {
     /// Names only: tokens stay out of logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_set().entries(self.0.iter().map(|(name, _)| name)).finish()
     }
 }
 

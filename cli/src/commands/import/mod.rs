@@ -1,0 +1,72 @@
+//! `import`: the lines of a JSON Lines file as local writes.
+
+mod lines;
+mod parse;
+mod write;
+
+use indicatif::ProgressBar;
+use twotide::core::model::Limits;
+
+use super::open;
+use crate::args::ImportArgs;
+use crate::failure::Failure;
+use crate::output::print_done;
+use lines::Lines;
+use parse::Shape;
+use write::Writer;
+
+/// Documents that are written together, and so are pushed together: a transaction does not get
+/// smaller on a slow link.
+const BATCH: Limits = Limits { documents: 500, bytes: 64 << 10 };
+
+pub(crate) async fn run(args: ImportArgs) -> Result<(), Failure> {
+    let shape = Shape::of(&args);
+    let mut lines = Lines::open(&args.file)?;
+    let replica = open(&args.db).await?;
+    let mut writer = Writer::new(&replica, args.if_absent);
+    let result = import(&mut lines, &shape, &mut writer).await;
+    let printed = print_done(writer.done(), &writer.counts());
+    let done = writer.done_before_failure();
+    replica.close().await?;
+    match (result, done) {
+        (Err(failure), Some(done)) => Err(failure.about(done)),
+        (result, _) => result.and(printed),
+    }
+}
+
+async fn import(lines: &mut Lines, shape: &Shape, writer: &mut Writer<'_>) -> Result<(), Failure> {
+    // Not drawn where standard error is no terminal.
+    let progress = ProgressBar::new_spinner();
+    loop {
+        // What came so far is written when nothing more comes for a while, as from a pipe that
+        // stays open.
+        let line = match lines.next(writer.has_some()).await {
+            Ok(Some(line)) => line,
+            Ok(None) => {
+                let is_end = lines.has_ended();
+                writer.flush().await?;
+                progress.set_message(format!("{} imported", writer.written()));
+                progress.tick();
+                if is_end {
+                    progress.finish_and_clear();
+                    return Ok(());
+                }
+                continue;
+            }
+            // What came before a bad line is written, so that the report can say how much that is.
+            Err(failure) => return writer.flush().await.and(Err(failure)),
+        };
+        match shape.parse(&line.text) {
+            Ok(parsed) => writer.add(line.number, parsed),
+            Err(what) => {
+                let failure = Failure::failed(what).about(format!("line {}", line.number));
+                return writer.flush().await.and(Err(failure));
+            }
+        }
+        if writer.is_full(BATCH) {
+            writer.flush().await?;
+            progress.set_message(format!("{} imported", writer.written()));
+            progress.tick();
+        }
+    }
+}
