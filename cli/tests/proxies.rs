@@ -76,7 +76,8 @@ fn sync(db: &Db, server: &str, more: &[&str], environment: &[(&str, &str)]) {
 #[test]
 fn the_proxy_of_the_environment_is_used_but_not_to_this_machine() {
     let folder = Folder::new();
-    let server = Served::start(&folder.path("server.db"));
+    let named = ["--allow-host", "sync.invalid"];
+    let server = Served::start_at(&folder.path("server.db"), "127.0.0.1:0", &named);
     let proxy = Proxy::start(server.address);
     let db = Db::new(&folder, "a.db");
     db.put("notes", "a", "1");
@@ -103,7 +104,8 @@ fn the_proxy_of_the_environment_is_used_but_not_to_this_machine() {
 #[test]
 fn a_proxy_that_is_named_is_used_for_everything() {
     let folder = Folder::new();
-    let server = Served::start(&folder.path("server.db"));
+    let named = ["--allow-host", "sync.invalid"];
+    let server = Served::start_at(&folder.path("server.db"), "127.0.0.1:0", &named);
     let proxy = Proxy::start(server.address);
     let db = Db::new(&folder, "a.db");
     let here = format!("http://{}", server.address);

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod address;
 #[cfg(feature = "server")]
 mod browsers;
 mod counted;
@@ -17,6 +18,7 @@ mod retry;
 #[cfg(feature = "tls")]
 pub mod tls;
 
+pub use address::{shown_address, tidy_address};
 #[cfg(feature = "server")]
 pub use browsers::BrowserPolicy;
 pub use counted::Counted;

@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::http::uri::{PathAndQuery, Scheme};
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, Uri};
-use transport_net::Counted;
+use transport_net::{Counted, shown_address, tidy_address};
 
 use crate::{PATH, SUBPROTOCOL, WsConfig, error};
 
@@ -72,8 +72,9 @@ fn invalid(what: &'static str) -> Error {
 
 impl WsDial {
     fn new(config: WsConfig) -> Result<Self> {
-        let bad_url = |what| invalid(what).with("url", &config.url);
-        let uri: Uri = config.url.parse().map_err(|e| bad_url("not an address").because(e))?;
+        let bad_url = |what| invalid(what).with("url", shown_address(&config.url));
+        let address = tidy_address(&config.url)?;
+        let uri: Uri = address.parse().map_err(|e| bad_url("not an address").because(e))?;
         let is_secure = match uri.scheme_str() {
             Some("ws") => false,
             Some("wss") if cfg!(feature = "tls") => true,
@@ -81,10 +82,6 @@ impl WsDial {
             _ => return Err(bad_url("an address begins with ws:// or wss://")),
         };
         let authority = uri.authority().ok_or_else(|| bad_url("the address names no host"))?;
-        if authority.as_str().contains('@') {
-            // It would end in logs. The address is not shown for the same reason.
-            return Err(invalid("an address must not contain a password"));
-        }
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         if host.is_empty() {
             return Err(bad_url("the address names no host"));
@@ -144,9 +141,11 @@ impl WsDial {
 
 fn request(config: &WsConfig, uri: Uri) -> Result<Request> {
     let mut parts = uri.into_parts();
-    if parts.path_and_query.as_ref().is_none_or(|p| p.as_str() == "/") {
-        parts.path_and_query = Some(PathAndQuery::from_static(PATH));
-    }
+    // A path is the prefix under which the routes are, as over HTTP; the whole path works too.
+    let prefix = parts.path_and_query.as_ref().map_or("", |p| p.as_str()).trim_end_matches('/');
+    let path = format!("{}{PATH}", prefix.strip_suffix(PATH).unwrap_or(prefix));
+    let path: PathAndQuery = path.parse().map_err(|e| invalid("not a path").because(e))?;
+    parts.path_and_query = Some(path);
     let is_default_port = |scheme: &Scheme, port| {
         matches!((scheme.as_str(), port), ("ws", Some(80)) | ("wss", Some(443)))
     };

@@ -360,7 +360,7 @@ fn addresses_are_looked_at_before_anything_is_connected() {
         assert!(!error.to_string().contains("secret"), "{error}");
     }
     for good in
-        ["ws://localhost", "wss://example.org:7000/a/b?c=d", "ws://[::1]:9", "wss://10.0.0.1"]
+        ["ws://localhost", "wss://example.org:7000/a/b", "ws://[::1]:9", "wss://10.0.0.1"]
     {
         WsTransport::new(WsConfig::new(good)).unwrap();
     }
@@ -663,4 +663,38 @@ fn the_golden_frame_is_read() {
         wire.decode(sender.encode(0, &Message::Ping(n))).unwrap();
     }
     assert_eq!(wire.decode(frame.into()).unwrap(), (u32::MAX, Message::Pong(300)));
+}
+
+#[tokio::test]
+async fn addresses_are_read_as_people_type_them_and_a_path_is_a_prefix() {
+    let (tell, mut links) = mpsc::unbounded_channel();
+    let app =
+        Router::new().merge(router(Doorman(tell.clone()))).nest("/team", router(Doorman(tell)));
+    let address = serve(app).await;
+    for (url, works) in [
+        (format!("WS://{address}"), true),
+        (format!(" ws://{address}/ "), true),
+        (format!("ws://{address}/team"), true),
+        (format!("ws://{address}/team/"), true),
+        (format!("ws://{address}{PATH}"), true),
+        (format!("ws://{address}/other"), false),
+    ] {
+        let transport = WsTransport::new(WsConfig::new(url.clone())).unwrap();
+        let connecting = transport.connect(hello());
+        if works {
+            let serving = async {
+                let (mut served, _, place) = links.recv().await.unwrap();
+                served.greet().await;
+                (served, place)
+            };
+            within(async { tokio::join!(connecting, serving) }).await.0.expect(&url);
+        } else {
+            assert_eq!(within(connecting).await.unwrap_err().kind(), ErrorKind::NotFound, "{url}");
+        }
+    }
+    for refused in ["ws://h/?token=secret", "ws://h/#secret", "ws://ann:secret@h"] {
+        let error = WsTransport::new(WsConfig::new(refused)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(!format!("{error} {error:?}").contains("secret"), "{error:?}");
+    }
 }

@@ -18,6 +18,7 @@ use sync_core::protocol::WireError;
 use sync_core::transport::Activity;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
+use transport_net::{shown_address, tidy_address};
 
 use crate::api;
 use crate::config::{HttpConfig, ProxyBy};
@@ -308,20 +309,13 @@ impl Http {
 }
 
 fn address(url: &str) -> Result<Url> {
-    let base: Url = url.parse().map_err(|_| invalid("not an address"))?;
-    if !base.username().is_empty() || base.password().is_some() {
-        // It would end in logs. The address is not shown for the same reason.
-        return Err(invalid("an address must not contain a password"));
-    }
-    let bad_url = |what| Err(invalid(what).with("url", url));
+    let bad_url = |what| Err(invalid(what).with("url", shown_address(url)));
+    let Ok(base) = tidy_address(url)?.parse::<Url>() else { return bad_url("not an address") };
     match base.scheme() {
         "http" => {}
         "https" if cfg!(feature = "tls") => {}
         "https" => return bad_url("this build has no TLS: feature `tls`"),
         _ => return bad_url("an address begins with http:// or https://"),
-    }
-    if base.query().is_some() || base.fragment().is_some() {
-        return bad_url("an address ends with the path under which the server is");
     }
     if base.port() == Some(0) {
         return bad_url("no such port");
