@@ -10,6 +10,7 @@ mod args;
 mod commands;
 mod failure;
 mod output;
+mod process;
 mod simulate_args;
 mod text;
 mod tokens;
@@ -25,6 +26,7 @@ use failure::Failure;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     log_to_standard_error(cli.verbose);
+    process::prepare();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => return Failure::failed(format!("the runtime cannot be started: {e}")).report(),

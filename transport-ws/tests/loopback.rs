@@ -359,9 +359,7 @@ fn addresses_are_looked_at_before_anything_is_connected() {
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{bad}");
         assert!(!error.to_string().contains("secret"), "{error}");
     }
-    for good in
-        ["ws://localhost", "wss://example.org:7000/a/b", "ws://[::1]:9", "wss://10.0.0.1"]
-    {
+    for good in ["ws://localhost", "wss://example.org:7000/a/b", "ws://[::1]:9", "wss://10.0.0.1"] {
         WsTransport::new(WsConfig::new(good)).unwrap();
     }
     let mut config = WsConfig::new("ws://localhost");

@@ -68,9 +68,12 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     };
     let mut draining = server.draining();
     let routes = app(&server, browsers);
+    let mut config = net::ListenConfig::default();
+    let room = crate::process::connections().unwrap_or(config.connections);
+    config.connections = config.connections.min(room);
     let mut listening = match tls {
-        Some(tls) => net::listen_tls(socket, tls, routes, stop).boxed(),
-        None => net::listen(socket, routes, stop).boxed(),
+        Some(tls) => net::listen_tls_with(socket, tls, routes, config, stop).boxed(),
+        None => net::listen_with(socket, routes, config, stop).boxed(),
     };
     tokio::select! {
         ended = &mut listening => ended?,

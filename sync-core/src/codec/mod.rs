@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use crate::error::{Error, ErrorKind, Result};
 
+pub(crate) use model::{decode_digest_and_mark, encode_digest_and_mark};
 pub use reader::Reader;
 
 /// Something that has a binary form.

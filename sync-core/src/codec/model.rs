@@ -180,6 +180,54 @@ impl Codec for Checkpoint {
     }
 }
 
+/// Whether a digest follows, and in the second bit whether a mark does: so a message without a mark has the bytes that it had
+/// before there were marks.
+const DIGEST: u8 = 1;
+const MARK: u8 = 2;
+
+pub(crate) fn encode_digest_and_mark<T: Codec>(
+    digest: Option<&T>,
+    mark: Option<&LogMark>,
+    out: &mut Vec<u8>,
+) {
+    let digest_bit = if digest.is_some() { DIGEST } else { 0 };
+    out.push(digest_bit | if mark.is_some() { MARK } else { 0 });
+    if let Some(digest) = digest {
+        digest.encode(out);
+    }
+    if let Some(mark) = mark {
+        mark.encode(out);
+    }
+}
+
+pub(crate) fn decode_digest_and_mark<T: Codec>(
+    input: &mut Reader,
+) -> Result<(Option<T>, Option<LogMark>)> {
+    let what = input.byte()?;
+    if what > DIGEST | MARK {
+        return Err(malformed("neither a digest nor a mark follows"));
+    }
+    let digest = if what & DIGEST == 0 { None } else { Some(T::decode(input)?) };
+    let mark = if what & MARK == 0 { None } else { Some(LogMark::decode(input)?) };
+    Ok((digest, mark))
+}
+
+impl Codec for PushBatch {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.scope.encode(out);
+        self.replica.encode(out);
+        self.id.encode(out);
+        self.changes.encode(out);
+        encode_digest_and_mark(self.recall.as_ref(), self.mark.as_ref(), out);
+    }
+    fn decode(input: &mut Reader) -> Result<Self> {
+        let (scope, replica) = (Codec::decode(input)?, Codec::decode(input)?);
+        let (id, changes) = (Codec::decode(input)?, Codec::decode(input)?);
+        let (recall, mark) = decode_digest_and_mark(input)?;
+        Ok(Self { scope, replica, id, changes, recall, mark })
+    }
+}
+
 impl Codec for LogMark {
     fn encode(&self, out: &mut Vec<u8>) {
         self.epoch.encode(out);
@@ -305,7 +353,6 @@ codec_struct! {
     Settled { epoch, seq, state }
     BaseRef { revision, epoch, seq, tombstone }
     Change { collection, id, base, base_body, state }
-    PushBatch { scope, replica, id, changes, recall, mark }
     Verdict { seq, kind, current }
     Rejection { code, reason }
     LogEntry { seq, collection, id, state }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::codec::{Codec, Reader, codec_enum, codec_struct};
+use crate::codec::{
+    Codec, Reader, codec_enum, codec_struct, decode_digest_and_mark, encode_digest_and_mark,
+};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::model::{
     Chunk, Cursor, Digest, Epoch, Limits, LogMark, PushBatch, PushId, ReplicaId, Reset, Scope, Seq,
@@ -227,6 +229,21 @@ pub enum Message {
     Goodbye(Goodbye),
 }
 
+impl Codec for Ack {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.scope.encode(out);
+        self.epoch.encode(out);
+        self.seq.encode(out);
+        encode_digest_and_mark(self.digest.as_ref(), self.mark.as_ref(), out);
+    }
+    fn decode(input: &mut Reader) -> Result<Self> {
+        let (scope, epoch, seq) =
+            (Codec::decode(input)?, Codec::decode(input)?, Codec::decode(input)?);
+        let (digest, mark) = decode_digest_and_mark(input)?;
+        Ok(Self { scope, epoch, seq, digest, mark })
+    }
+}
+
 codec_struct! {
     Hello { versions, replica, token, compressions, schema, agent, scopes }
     Greeting { scope, cursor, digest }
@@ -234,7 +251,6 @@ codec_struct! {
     ScopeWelcome { scope, epoch, head, horizon, last_push, reset }
     Pull { scope, cursor, limits }
     Push { batch }
-    Ack { scope, epoch, seq, digest, mark }
     Goodbye { reason, retry_after }
     WireError { kind, message, retry }
 }
