@@ -219,3 +219,28 @@ async fn reading_a_scope_makes_none() {
     let (_, chunk) = expect(served.get(&format!("{CHANGES}?cursor={cursor}")), 200).await;
     assert_eq!((&chunk["epoch"], &chunk["next"]), (&first["epoch"], &1.into()));
 }
+
+#[tokio::test]
+async fn bodies_that_readers_of_json_refuse_are_not_taken() {
+    let served = Served::new().await;
+    let push = |id: u64, body: &str| {
+        let push = format!(
+            r#"{{"replica":"{REPLICA}","id":{id},"changes":[{{"collection":"c","id":"d","body":{body}}}]}}"#
+        );
+        served.post(PUSHES, &push)
+    };
+    let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+    let (_, deep) = expect(push(1, &nested(129)), 200).await;
+    let refused_as = |verdicts: &serde_json::Value| {
+        let verdict = &verdicts["verdicts"][0];
+        (verdict["kind"].as_str().unwrap().to_owned(), verdict["reason"].to_string())
+    };
+    let (kind, reason) = refused_as(&deep);
+    assert!(kind == "rejected" && reason.contains("deeper than 128"), "{deep}");
+    for half in [r#""\ud800""#, r#"{"\udc00":1}"#] {
+        let (_, message) = refused(push(2, half), 400).await;
+        assert!(message.contains("surrogate"), "{message}");
+    }
+    let (_, taken) = expect(push(3, &format!(r#"["\ud83d\ude00",{}]"#, nested(127))), 200).await;
+    assert_eq!(taken["verdicts"][0]["kind"], "accepted", "{taken}");
+}

@@ -379,12 +379,44 @@ codec_enum!(RejectionCode {
     3 => Clock { server_time },
 });
 
-codec_enum!(Verdicts {
-    0 => Decided { epoch, mark, verdicts },
-    1 => Stale,
-    2 => Cloned,
-    3 => Recalled,
-});
+const DECIDED: u8 = 0;
+const STALE: u8 = 1;
+const CLONED: u8 = 2;
+const RECALLED: u8 = 3;
+/// Decided, with a mark. Without one the bytes are those of before there were marks.
+const DECIDED_MARKED: u8 = 4;
+
+impl Codec for Verdicts {
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Decided { epoch, mark, verdicts } => {
+                out.push(if mark.is_some() { DECIDED_MARKED } else { DECIDED });
+                epoch.encode(out);
+                if let Some(mark) = mark {
+                    mark.encode(out);
+                }
+                verdicts.encode(out);
+            }
+            Self::Stale => out.push(STALE),
+            Self::Cloned => out.push(CLONED),
+            Self::Recalled => out.push(RECALLED),
+        }
+    }
+    fn decode(input: &mut Reader) -> Result<Self> {
+        Ok(match input.byte()? {
+            what @ (DECIDED | DECIDED_MARKED) => {
+                let epoch = Codec::decode(input)?;
+                let is_marked = what == DECIDED_MARKED;
+                let mark = if is_marked { Some(LogMark::decode(input)?) } else { None };
+                Self::Decided { epoch, mark, verdicts: Codec::decode(input)? }
+            }
+            STALE => Self::Stale,
+            CLONED => Self::Cloned,
+            RECALLED => Self::Recalled,
+            _ => return Err(malformed("unknown kind of verdicts")),
+        })
+    }
+}
 
 codec_enum!(ResetReason {
     0 => EpochChanged { cut },

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::portable;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The JSON text of a document, kept byte for byte: big numbers keep their digits, keys their order.
@@ -18,16 +19,33 @@ impl Body {
     /// Takes JSON text as it came from an app or a file.
     ///
     /// # Errors
-    /// `InvalidInput`, with the place, if it is not one JSON value.
+    /// `InvalidInput`, with the place, if it is not one JSON value, or is nested deeper than [`DEPTH`](Self::DEPTH).
     pub fn parse(text: impl Into<Bytes>) -> Result<Self> {
         let bytes = text.into();
         match serde_json::from_slice::<IgnoredAny>(&bytes) {
             // IgnoredAny skips strings without looking at their encoding, so that is asked apart.
-            Ok(_) => Self::trusted(bytes),
+            Ok(_) => Self::trusted(bytes)?.portable(),
             Err(e) => {
                 Err(Error::new(ErrorKind::InvalidInput, "the body is not valid JSON").because(e))
             }
         }
+    }
+
+    /// The deepest nesting of arrays and objects.
+    pub const DEPTH: usize = portable::DEPTH;
+
+    fn portable(self) -> Result<Self> {
+        if portable::oddities(&self.0).is_deep {
+            let message = format!("the body is nested deeper than {} levels", Self::DEPTH);
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
+        Ok(self)
+    }
+
+    /// Whether a string or a key in it holds half of a surrogate pair, which some readers of JSON refuse.
+    #[must_use]
+    pub fn has_half_pair(&self) -> bool {
+        portable::oddities(&self.0).has_half_pair
     }
 
     /// Takes bytes that were [parsed](Self::parse) before: from our own storage, or from a server
@@ -45,10 +63,11 @@ impl Body {
     /// Turns a value into its JSON.
     ///
     /// # Errors
-    /// `InvalidInput` if it has no JSON form (a map with keys that are not strings, for one).
+    /// `InvalidInput` if it has no JSON form (a map with keys that are not strings, for one), or is nested deeper than
+    /// [`DEPTH`](Self::DEPTH).
     pub fn from_value(value: &impl Serialize) -> Result<Self> {
         match serde_json::to_vec(value) {
-            Ok(text) => Ok(Self(text.into())),
+            Ok(text) => Self(text.into()).portable(),
             Err(e) => {
                 Err(Error::new(ErrorKind::InvalidInput, "the value has no JSON form").because(e))
             }

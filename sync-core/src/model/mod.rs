@@ -9,6 +9,7 @@ mod document;
 mod ids;
 mod limits;
 mod mark;
+mod portable;
 mod revision;
 mod text;
 

@@ -249,8 +249,8 @@ impl Judge for PushJudge {
                 );
                 return Err(Rejection { code: RejectionCode::TooLarge, reason });
             }
-            if crate::model::Body::parse(body.as_bytes().clone()).is_err() {
-                let reason = "the body is not valid JSON".to_owned();
+            if let Err(error) = crate::model::Body::parse(body.as_bytes().clone()) {
+                let reason = error.message().to_owned();
                 return Err(Rejection { code: RejectionCode::Invalid, reason });
             }
         }

@@ -137,7 +137,7 @@ impl ConflictResolver for FieldMerge {
             Ok(None) => Resolution::Delete,
             Ok(Some(merged)) if merged == theirs.as_str() => Resolution::Remote,
             Ok(Some(merged)) if merged == ours.as_str() => Resolution::Local,
-            Ok(Some(merged)) => Resolution::Merge(Body::parse(merged.into_owned())?),
+            Ok(Some(merged)) => Resolution::Merge(Body::trusted(merged.into_owned().into())?),
         })
     }
 }
