@@ -5,8 +5,13 @@ use std::sync::Arc;
 /// The library that the configurations are for, for who makes one of their own.
 pub use rustls;
 
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, DigitallySignedStruct, SignatureScheme};
 use sync_core::error::{Error, ErrorKind, Result};
 
 fn invalid(what: &'static str) -> Error {
@@ -50,18 +55,96 @@ impl Trust {
             }
             Self::Only(certificates) => certificates,
         };
+        let mut named = Vec::new();
         for certificate in certificates {
             for root in read_certificates(certificate)? {
+                named.push(root.clone());
                 roots.add(root).map_err(|e| invalid("not a root certificate").because(e))?;
             }
         }
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider)
+        let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .map_err(|e| invalid("no version of TLS is usable").because(e))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Arc::new(config))
+            .map_err(|e| invalid("no version of TLS is usable").because(e))?;
+        if named.is_empty() {
+            return Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()));
+        }
+        let verifier = NamedVerifier::new(roots, named, provider)?;
+        let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
+        Ok(Arc::new(builder.with_no_client_auth()))
+    }
+}
+
+/// Verifies as usual, and besides takes a certificate that was named itself, though it says that it is an authority's: the
+/// self-signed ones that openssl makes by default do.
+#[derive(Debug)]
+struct NamedVerifier {
+    usual: Arc<WebPkiServerVerifier>,
+    named: Vec<CertificateDer<'static>>,
+}
+
+impl NamedVerifier {
+    fn new(
+        roots: rustls::RootCertStore,
+        named: Vec<CertificateDer<'static>>,
+        provider: Arc<CryptoProvider>,
+    ) -> Result<Self> {
+        let usual = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
+        let usual =
+            usual.build().map_err(|e| invalid("no certificate can be verified").because(e))?;
+        Ok(Self { usual, named })
+    }
+}
+
+/// Whether everything but the use as a server's certificate was found in order, its time included.
+fn is_authority_only(error: &rustls::Error) -> bool {
+    let rustls::Error::InvalidCertificate(CertificateError::Other(other)) = error else {
+        return false;
+    };
+    matches!(other.0.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
+}
+
+impl ServerCertVerifier for NamedVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
+        let usual = &self.usual;
+        let verified =
+            usual.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        match verified {
+            Err(error) if is_authority_only(&error) && self.named.contains(end_entity) => {
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        self.usual.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        self.usual.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.usual.supported_verify_schemes()
     }
 }
 

@@ -696,3 +696,42 @@ async fn addresses_are_read_as_people_type_them_and_a_path_is_a_prefix() {
         assert!(!format!("{error} {error:?}").contains("secret"), "{error:?}");
     }
 }
+
+/// As `openssl req -x509` makes it: the certificate of a server that says it is an authority's.
+#[tokio::test]
+async fn a_self_signed_authority_is_trusted_as_a_server_if_it_was_named_itself() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let make = |params: &rcgen::CertificateParams| params.self_signed(&key).unwrap().pem();
+    let (current, other) = (make(&params), make(&params));
+    params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+    let expired = make(&params);
+    for (served_with, trusted, url_host, works) in [
+        (&current, &current, "localhost", true),
+        (&current, &current, "127.0.0.1", false),
+        (&current, &other, "localhost", current == other),
+        (&expired, &expired, "localhost", false),
+    ] {
+        let (tell, mut links) = mpsc::unbounded_channel();
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let tls = server_config(served_with.as_bytes(), key.serialize_pem().as_bytes()).unwrap();
+        tokio::spawn(listen_tls(socket, tls, router(Doorman(tell)), std::future::pending()));
+        let mut config = WsConfig::new(format!("wss://{url_host}:{port}"));
+        config.trust = Trust::Only(vec![trusted.clone().into_bytes()]);
+        let transport = WsTransport::new(config).unwrap();
+        if !works {
+            let error = within(transport.connect(hello())).await.map(drop).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Network, "{url_host}: {error}");
+            continue;
+        }
+        let serving = async {
+            let (mut served, ..) = links.recv().await.unwrap();
+            served.greet().await;
+            served
+        };
+        within(async { tokio::join!(transport.connect(hello()), serving) }).await.0.unwrap();
+    }
+}
