@@ -170,7 +170,7 @@ impl Run {
             }
             5 => {
                 match std::mem::replace(runs, !*runs) {
-                    true => drop(replica.stop().await),
+                    true => replica.stop().await,
                     false => replica.start().await.unwrap(),
                 };
             }
