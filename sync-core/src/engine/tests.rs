@@ -1,6 +1,7 @@
 //! The engine against a script: facts in, commands out.
 
 mod backfilling;
+mod catching_up;
 mod checking;
 mod greeting;
 mod own_bodies;
