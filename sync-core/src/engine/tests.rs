@@ -3,6 +3,7 @@
 mod backfilling;
 mod catching_up;
 mod checking;
+mod differing;
 mod greeting;
 mod own_bodies;
 mod progress;
