@@ -7,6 +7,7 @@ mod differing;
 mod greeting;
 mod own_bodies;
 mod progress;
+mod pushing;
 mod sizes;
 mod token;
 mod waiting;
