@@ -5,6 +5,8 @@ mod catching_up;
 mod checking;
 mod differing;
 mod greeting;
+mod linking;
+mod old_news;
 mod own_bodies;
 mod progress;
 mod pushing;
