@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::{FullPull, Reset, ResetReason};
-use crate::replica::ops::reset;
+use crate::replica::ops::{choose, reset};
 
 fn full_pull(replica: &Replica) -> Option<FullPull> {
     replica.row().checkpoint.full_pull
@@ -97,4 +97,51 @@ fn a_collection_that_is_pulled_beside_the_others_has_nothing_to_find_out() {
     // At the head it is over, and everything is as it was.
     replica.pull(2, vec![entry(2, "b", state("two", 80))]);
     assert_eq!((full_pull(&replica), replica.row().documents), (None, 2));
+}
+
+#[test]
+fn what_a_verdict_settled_behind_the_end_of_a_full_pull_is_not_gone() {
+    let mut replica = Replica::new();
+    replica.pull(2, vec![entry(1, "a", state("one", 90))]);
+    reset_all(&mut replica);
+    begin(&mut replica);
+    for (id, seq) in [("within", 8), ("at-the-end", 9), ("behind", 10)] {
+        replica.put(id, "mine");
+        let batch = replica.next_push().unwrap();
+        replica.settle(&batch, seq, &VerdictKind::Accepted);
+    }
+    replica.pull(9, Vec::new());
+    let left = ["within", "at-the-end", "behind"];
+    let left = left.map(|id| replica.record(id).is_some_and(|r| r.live().is_some()));
+    assert_eq!(left, [false, false, true]);
+}
+
+#[test]
+fn a_full_pull_has_seen_what_every_chunk_of_it_covered() {
+    let covers = |names: &[&str]| Some(names.iter().map(|name| collection(name)).collect());
+    let mut replica = Replica::new();
+    // Of a collection that is synced and comes into sight in between, the pull would start over.
+    let chosen = covers(&["b"]);
+    choose(&mut replica.rows, &replica.cx, &Scope::default(), chosen.as_ref()).unwrap();
+    let mut take = |after, next, names| {
+        let chunk = Chunk { covers: covers(names), ..chunk(Seq(after), next, 9, Vec::new()) };
+        let applied = apply(&mut replica.rows, &replica.cx, &chunk).unwrap();
+        applied.checkpoint.covered.clone()
+    };
+    assert_eq!(take(0, 1, &["a", "b"]), covers(&["a", "b"]));
+    assert_eq!(take(1, 2, &["b", "c"]), covers(&["b"]));
+    // After its end the newest chunk counts.
+    assert_eq!(take(2, 9, &["b"]), covers(&["b"]));
+}
+
+#[test]
+fn another_full_pull_covers_what_its_own_chunks_do() {
+    let covers = |names: &[&str]| Some(names.iter().map(|name| collection(name)).collect());
+    let mut replica = Replica::new();
+    let first = Chunk { covers: covers(&["a"]), ..chunk(Seq(0), 9, 9, Vec::new()) };
+    apply(&mut replica.rows, &replica.cx, &first).unwrap();
+    reset_all(&mut replica);
+    let again = Chunk { covers: covers(&["b"]), ..chunk(Seq(0), 1, 9, Vec::new()) };
+    let applied = apply(&mut replica.rows, &replica.cx, &again).unwrap();
+    assert_eq!(applied.checkpoint.covered, covers(&["b"]));
 }

@@ -1,6 +1,7 @@
 //! What the transactions of a replica's storage do, over rows in memory.
 
 mod applying;
+mod choosing;
 mod clocks;
 mod full_pulls;
 
