@@ -4,6 +4,9 @@ mod applying;
 mod choosing;
 mod clocks;
 mod full_pulls;
+mod leaving;
+mod local_only;
+mod purging;
 
 use std::sync::Arc;
 
