@@ -1,12 +1,14 @@
 //! What the transactions of a replica's storage do, over rows in memory.
 
 mod applying;
+mod bounds;
 mod choosing;
 mod clocks;
 mod full_pulls;
 mod leaving;
 mod local_only;
 mod purging;
+mod reading;
 
 use std::sync::Arc;
 
