@@ -9,6 +9,8 @@ mod leaving;
 mod local_only;
 mod purging;
 mod reading;
+mod resets;
+mod unsettled;
 
 use std::sync::Arc;
 
