@@ -54,7 +54,7 @@ fn an_empty_chunk_is_thrown_away_where_it_tells_nothing() {
 
 #[test]
 fn an_empty_chunk_is_taken_in_where_it_tells_something() {
-    let bookmark = || Some(Bookmark::new("b".to_owned()).unwrap());
+    let bookmark = || Some(Bookmark::new("b").unwrap());
     assert!(!is_thrown_away(at_the_end(), |m| m.bookmark = bookmark()));
     assert!(!is_thrown_away(at_the_end(), |m| m.epoch = Epoch([8; 16])));
     assert!(!is_thrown_away(at_the_end(), |m| (m.next, m.head) = (Seq(3), Seq(3))));

@@ -39,8 +39,8 @@ fn a_chunk_that_begins_where_the_replica_stands_is_taken_in() {
 
 #[test]
 fn a_chunk_that_does_not_fit_changes_nothing() {
-    let bookmarks = |after| Some(Bookmarks { after, next: Bookmark::new("next".to_owned()).ok() });
-    let elsewhere = Bookmark::new("elsewhere".to_owned()).ok();
+    let bookmarks = |after| Some(Bookmarks { after, next: Bookmark::new("next").ok() });
+    let elsewhere = Bookmark::new("elsewhere").ok();
     for (what, chunk) in [
         ("it begins before", Chunk { after: Seq(1), ..next() }),
         ("it begins behind", chunk(Seq(3), 4, 4, vec![entry(4, "b", state("two", 80))])),
