@@ -84,3 +84,31 @@ fn what_is_deleted_or_erased_on_the_device_alone_leaves_no_trace() {
         assert_eq!(again.kind(), ErrorKind::NotFound);
     }
 }
+
+#[test]
+fn the_scope_of_the_device_has_nothing_to_do_with_a_server() {
+    let mut replica = Replica::new();
+    let told = Chunk { scope: Scope::local(), ..chunk(Seq(0), 0, 0, Vec::new()) };
+    let refused = apply(&mut replica.rows, &replica.cx, &told).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidInput);
+}
+
+#[test]
+fn a_replica_that_leaves_out_what_the_server_has_says_so() {
+    use crate::replica::ops::{choose, state as state_of};
+    let is_partial = |replica: &Replica| {
+        state_of(&replica.rows).unwrap().scope(&Scope::default()).unwrap().is_partial
+    };
+    let one = || vec![entry(1, "a", state("one", 90))];
+    let mut whole = Replica::new();
+    whole.pull(1, one());
+    assert!(!is_partial(&whole));
+    let mut leaves_out = Replica::new();
+    declare(&mut leaves_out, &["notes"]).unwrap();
+    leaves_out.pull(1, one());
+    assert!(is_partial(&leaves_out));
+    let mut chosen = Replica::new();
+    let notes = [collection("notes")].into();
+    choose(&mut chosen.rows, &chosen.cx, &Scope::default(), Some(&notes)).unwrap();
+    assert!(is_partial(&chosen));
+}

@@ -120,3 +120,17 @@ fn a_document_that_is_there_after_all_is_told_of_once() {
     assert_eq!(told, ["x", "a", "c", "b"]);
     assert!(committed.changes.windows(2).all(|pair| pair[0].at < pair[1].at));
 }
+
+#[test]
+fn erasures_of_what_left_the_device_take_its_refused_edits_with_them() {
+    use crate::replica::ops::forget;
+    use crate::replica::types::Forget;
+    let mut replica = with(&["a", "b"]);
+    forget(&mut replica.rows, NOW, None, &Forget::Scope(Scope::default())).unwrap();
+    assert_eq!((replica.record("a"), replica.row().quarantined), (None, 2));
+    let applied = replica.pull(2, vec![entry(1, "a", erased(5)), entry(2, "b", erased(4))]);
+    assert_eq!(applied.erased, [key("a"), key("b")]);
+    let told: Vec<_> = applied.conflicts.iter().map(|c| &c.key).collect();
+    assert_eq!(told, [&key("a"), &key("b")], "of each");
+    assert_eq!(replica.row().quarantined, 0);
+}
