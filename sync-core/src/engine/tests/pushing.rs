@@ -36,7 +36,7 @@ fn pushing() -> Script {
 }
 
 #[test]
-fn a_push_that_is_refused_for_good_is_told_and_not_tried_until_somebody_runs_it_again() {
+fn a_push_that_is_refused_for_good_is_told_and_not_tried_until_it_is_run_again() {
     let mut s = pushing();
     s.push_of(batch(1), failed(ErrorKind::PermissionDenied, Retry::Never));
     let outputs: Vec<_> = std::iter::from_fn(|| s.engine.poll_output()).collect();

@@ -6,7 +6,7 @@ use crate::replica::record::Carried;
 use crate::replica::rules::{Taken, take_in};
 use crate::replica::settling::settle;
 
-/// A record whose edit knows of an erasure, with older states at each place that a record has for them.
+/// A record whose edit knows of an erasure, with older states at each place for them.
 fn with_others(other: impl Fn(&str) -> DocumentState) -> Record {
     let mut record = in_flight(other("pushed"), Some(settled(1, other("base"))));
     let edit = DocumentState { erased: Some(ago(10, THERE)), ..state("edit", 1, HERE) };

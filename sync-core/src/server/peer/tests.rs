@@ -163,7 +163,7 @@ async fn a_scope_that_may_not_be_seen_is_denied() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_renewed_decides_who_goes_on() {
+async fn a_renewed_token_decides_which_principal_goes_on() {
     let pairs = [("ada", "one"), ("bob", "two")].map(|(n, t)| (n.to_owned(), t.to_owned()));
     let authenticate = Arc::new(StaticTokens::new(pairs));
     let hooks = Hooks { authenticate, ..Hooks::default() };
@@ -204,7 +204,7 @@ async fn a_collection_that_catches_up_is_read_from_the_log() {
     push(&server, 3).await;
     let mut behind = Pull { cursor: Cursor::default().following(first.chunk()), ..pull() };
     assert_eq!(chunk(&peer, &behind).await.chunk().next, Seq(2), "from memory");
-    // The cursor stands where the backfill does, and what is beyond its own position is not asked for twice.
+    // It stands where the backfill does, and asks for nothing twice that its position has passed.
     behind.cursor.position = Seq(2);
     behind.cursor.backfills = [(collection("late"), Seq(1))].into();
     let read = chunk(&peer, &behind).await;
@@ -244,7 +244,7 @@ async fn a_replica_that_has_its_own_bodies_is_not_sent_them() {
 }
 
 #[tokio::test]
-async fn a_digest_that_differs_resets_who_sees_everything() {
+async fn a_digest_that_differs_resets_a_reader_that_sees_everything() {
     let storage = storage();
     push(&server(&storage, Access::FULL), 1).await;
     let row = storage.find_scope(Scope::default()).await.unwrap().unwrap();

@@ -64,7 +64,7 @@ async fn a_greeting_without_a_shared_version_or_a_right_token_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pushes_that_write_nothing_crowd_out_nothing_that_is_kept_for_those_who_listen() {
+async fn pushes_that_write_nothing_crowd_out_nothing_that_is_kept_for_listeners() {
     let server = server(Hooks::default(), ServerOptions::default());
     let _listener = server.hub(&Scope::default());
     let peer = server.admit(None, ReplicaId([1; 16])).await.unwrap();

@@ -26,7 +26,7 @@ fn a_stamp_may_be_ahead_by_the_bound_and_no_further() {
 }
 
 #[test]
-fn a_stamp_may_not_be_ahead_whoever_wrote_first() {
+fn a_stamp_may_not_be_ahead_though_its_author_is_not() {
     let state = DocumentState { author: revision(900), ..written(1_501, "x") };
     let state = DocumentState { created: Stamp::new(900, 0), ..state };
     assert_eq!(code(&Log::new().decide(change("a", None, state))), ahead());
