@@ -76,6 +76,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_direction_leaves_out_the_other_one() {
+        let ways = Direction::ALL.map(|d| (d, d.pushes(), d.pulls()));
+        let expected = [
+            (Direction::Push, true, false),
+            (Direction::Pull, false, true),
+            (Direction::Both, true, true),
+        ];
+        assert_eq!(ways, expected);
+    }
+
+    #[test]
     fn a_direction_is_its_word_everywhere() {
         for direction in Direction::ALL {
             assert_eq!(direction.as_str().parse::<Direction>().unwrap(), direction);

@@ -92,3 +92,16 @@ pub struct Progress {
     /// Why it, or one of its scopes, was refused for good.
     pub refused: Option<ErrorKind>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_remains_is_what_lies_between_the_position_and_the_head() {
+        let at =
+            |position, head| ScopeProgress { position: Seq(position), head: Seq(head), pulled: 0 };
+        let remaining = [at(3, 10), at(9, 10), at(10, 10), at(11, 10)].map(|p| p.remaining());
+        assert_eq!(remaining, [7, 1, 0, 0]);
+    }
+}

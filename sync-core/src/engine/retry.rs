@@ -158,6 +158,29 @@ mod tests {
     }
 
     #[test]
+    fn with_jitter_every_delay_up_to_the_longest_comes_about() {
+        let first = Duration::from_millis(2);
+        let policy = RetryPolicy { first, ceiling: first, ..RetryPolicy::default() };
+        let mut chance = Chance::new(1);
+        let mut delays = std::collections::BTreeSet::new();
+        for _ in 0..100 {
+            let at = Backoff::default().failure(Now(10), Retry::Reconnect, &policy, &mut chance);
+            delays.insert(at.0);
+        }
+        assert_eq!(delays, [10, 11, 12].into());
+    }
+
+    #[test]
+    fn no_delay_is_too_short_or_too_long() {
+        let of = |first, jitter| {
+            let policy = RetryPolicy { first, ceiling: first, jitter, ..RetryPolicy::default() };
+            Backoff::default().failure(Now(10), Retry::Reconnect, &policy, &mut Chance::new(1))
+        };
+        assert_eq!([of(Duration::ZERO, true), of(Duration::ZERO, false)], [Now(10), Now(10)]);
+        assert!(of(Duration::MAX, true) > Now(10) && of(Duration::MAX, false) > Now(10));
+    }
+
+    #[test]
     fn chance_is_the_published_generator() {
         let mut chance = Chance::new(0);
         let published = [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4, 0x06c4_5d18_8009_454f];

@@ -1,10 +1,15 @@
 //! The engine against a script: facts in, commands out.
 
 mod backfilling;
+mod catching_up;
 mod checking;
+mod differing;
 mod greeting;
+mod linking;
+mod old_news;
 mod own_bodies;
 mod progress;
+mod pushing;
 mod sizes;
 mod token;
 mod waiting;

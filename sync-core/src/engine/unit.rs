@@ -106,6 +106,19 @@ mod tests {
     }
 
     #[test]
+    fn half_of_it_is_enough_and_its_bounds_of_time_belong_to_neither_side() {
+        let after = |bytes, took| {
+            let mut unit = Unit::new(100_000);
+            unit.carried(bytes, took);
+            unit.limits().bytes
+        };
+        assert_eq!((after(50_000, FAST), after(49_999, FAST)), (200_000, 100_000));
+        let tick = Duration::from_millis(1);
+        assert_eq!((after(100_000, QUICK - tick), after(100_000, QUICK)), (200_000, 100_000));
+        assert_eq!((after(100_000, SLOW), after(100_000, SLOW + tick)), (100_000, 50_000));
+    }
+
+    #[test]
     fn a_slow_exchange_halves_it() {
         let mut unit = Unit::new(1 << 20);
         unit.carried(1 << 20, Duration::from_secs(20));

@@ -216,3 +216,6 @@ pub trait ReplicaRows: ReplicaReads {
         row: Option<&QuarantineRow>,
     ) -> Result<()>;
 }
+
+#[cfg(test)]
+mod tests;

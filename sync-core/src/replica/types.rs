@@ -435,3 +435,6 @@ pub(crate) fn check_lease(held: Generation, newest: Generation) -> Result<()> {
     .with("held", held)
     .with("newest", newest))
 }
+
+#[cfg(test)]
+mod tests;

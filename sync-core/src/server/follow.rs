@@ -128,7 +128,7 @@ pub(super) mod tests {
     use crate::kv::{KvOptions, MemoryKv, open_server};
     use crate::model::{
         Body, Change, Collection, DocumentId, DocumentState, Limits, PushBatch, PushId, ReplicaId,
-        Reset, ResetReason, Revision, Scope, Stamp,
+        Reset, ResetReason, Revision, Scope, Stamp, VerdictKind, Verdicts,
     };
     use crate::server::{Access, Authorise, Hooks, Open, Principal, Server, ServerOptions};
     use crate::storage::{ServerStorage, ThreadOptions};
@@ -166,7 +166,12 @@ pub(super) mod tests {
     /// Pushes a document of a push's own.
     pub(in crate::server) async fn push(server: &Server, n: u64) {
         let batch = batch_of(ReplicaId([2; 16]), n);
-        server.admit(None, batch.replica).await.unwrap().push(batch).await.unwrap();
+        let peer = server.admit(None, batch.replica).await.unwrap();
+        let Verdicts::Decided { verdicts, .. } = peer.push(batch).await.unwrap() else {
+            panic!("it is not decided");
+        };
+        // What is not in the log would be waited for, and in vain.
+        assert_eq!(verdicts[0].kind, VerdictKind::Accepted);
     }
 
     /// A batch with one document.

@@ -338,3 +338,6 @@ fn refusal(access: &Access, batch: &PushBatch, options: &ServerOptions) -> Optio
     }
     None
 }
+
+#[cfg(test)]
+mod tests;

@@ -343,3 +343,6 @@ impl Drop for OpenSession {
         self.0.0.sessions.send_modify(|n| *n -= 1);
     }
 }
+
+#[cfg(test)]
+mod tests;

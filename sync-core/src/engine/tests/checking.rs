@@ -64,6 +64,17 @@ fn an_answer_with_news_ends_the_stream_and_catches_up() {
 }
 
 #[test]
+fn an_answer_that_brings_all_there_is_or_says_that_more_follows_ends_the_stream_as_well() {
+    for (next, head) in [(3, 3), (2, 3)] {
+        let (mut s, stream) = following();
+        let asked = check(&mut s);
+        s.deliver(asked, 2, next, head);
+        let commands = s.commands();
+        assert!(ends(&commands, stream), "{next} of {head}: {commands:?}");
+    }
+}
+
+#[test]
 fn what_the_stream_brings_meanwhile_is_no_answer() {
     let (mut s, stream) = following();
     let asked = check(&mut s);

@@ -62,11 +62,15 @@ fn who_is_greeted_at_the_head_follows_from_there() {
 fn a_greeting_that_leaves_a_doubt_is_followed_by_a_pull() {
     let late = Collection::new("late").unwrap();
     let floor = FullPull { floor: Seq(40), generation: 1, marks: true };
+    let of_another_life = settled_at(40).mark.map(|mark| LogMark { epoch: Epoch([8; 16]), ..mark });
     let checkpoints = [
         Checkpoint::default(),
         // A scope that is empty is pulled as a whole: that finds out what is gone.
         Checkpoint { position: Seq(0), mark: None, ..settled_at(0) },
+        settled_at(0),
         Checkpoint { mark: None, ..settled_at(40) },
+        Checkpoint { mark: settled_at(39).mark, ..settled_at(40) },
+        Checkpoint { mark: of_another_life, ..settled_at(40) },
         Checkpoint { backfills: BTreeMap::from([(late, Seq(3))]), ..settled_at(40) },
         Checkpoint { full_pull: Some(floor), ..settled_at(40) },
         settled_at(39),
@@ -169,4 +173,27 @@ fn a_replica_that_sees_a_part_asks_at_the_head_whether_it_may_see_more() {
     let checkpoint = Checkpoint { covered, ..settled_at(40) };
     let mut s = greeted(FOLLOW, checkpoint, |_| {});
     assert!(has_pull(&s.commands()));
+}
+
+#[test]
+fn a_greeting_during_a_reset_tells_nothing_of_the_position_that_is_given_up() {
+    let reset = Reset { epoch: EPOCH, reason: ResetReason::Requested };
+    let mut s = greeted(PULL, settled_at(40), |g| g.reset = Some(reset));
+    s.commands();
+    let ticket = s.engine.connection().unwrap();
+    let failure = Failure { kind: ErrorKind::Network, retry: Retry::Reconnect };
+    s.input(Input::LinkLost { ticket, failure });
+    s.commands();
+    s.input(Input::Run(PULL));
+    let Output::Connect { ticket, .. } = s.one() else { panic!("it should connect") };
+    let greeting = ScopeGreeting {
+        scope: scope(),
+        asked: settled_at(40).cursor(),
+        epoch: EPOCH,
+        head: Seq(40),
+        reset: None,
+        last_push: PushId(0),
+    };
+    s.input(Input::Connected { ticket, scopes: vec![greeting], last_push: PushId(0) });
+    assert_eq!(s.commands(), []);
 }

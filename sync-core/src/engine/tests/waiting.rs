@@ -13,8 +13,11 @@ fn a_pull_that_waits_is_tried_at_once_when_it_is_run_again() {
     let payload = s.engine.ticket();
     s.input(Input::Delivered { scope: scope(), ticket, payload, result: Err(LATER) });
     assert!(!s.commands().iter().any(|o| matches!(o, Output::Pull { .. })));
-    assert!(s.engine.next_deadline().unwrap() >= s.now.plus(Duration::from_secs(600)));
+    let due = s.engine.next_deadline().unwrap();
+    assert!(due >= s.now.plus(Duration::from_secs(600)));
+    assert_eq!(s.engine.next_attempt(&scope()), Some(due));
     s.input(Input::Run(PULL));
+    assert_eq!(s.engine.next_attempt(&scope()), None, "an attempt is under way");
     s.pull_in();
 }
 
@@ -29,7 +32,10 @@ fn a_push_that_waits_is_tried_at_once_when_it_is_run_again() {
     });
     s.input(Input::Pushed { scope: scope(), ticket: ticket.unwrap(), result: Err(LATER) });
     assert!(!s.commands().iter().any(|o| matches!(o, Output::Form { .. })));
+    assert_eq!(s.engine.next_attempt(&scope()), s.engine.next_deadline());
+    assert!(s.engine.next_attempt(&scope()).is_some());
     s.input(Input::Run(PUSH));
+    assert_eq!(s.engine.next_attempt(&scope()), None, "an attempt is under way");
     assert!(s.commands().iter().any(|o| matches!(o, Output::Form { .. })));
 }
 

@@ -137,3 +137,6 @@ fn restamp_outbox(rows: &mut dyn ReplicaRows, now: Now, shift: i64) -> Result<()
 }
 
 const PAGE: usize = 256;
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,8 @@
 //! The rules of one document, state by state.
 
+mod erasing;
 mod records;
+mod resolving;
 mod settling;
 mod stamping;
 mod taking_in;

@@ -127,3 +127,41 @@ fn a_state_is_found_by_revision_and_digest_wherever_the_record_holds_it() {
     }
     assert_eq!(record.state_with(current.revision, digest(&pushed)), None);
 }
+
+#[test]
+fn an_edit_may_be_put_into_a_batch_unless_it_is_in_one_or_waits_for_the_app() {
+    let edit = || state("edit", 10, HERE);
+    assert_eq!(dirty(edit(), None).pushable(), Some(LocalSeq(1)));
+    assert_eq!(in_flight(edit(), None).pushable(), None);
+    let mut deferred = dirty(edit(), None);
+    deferred.pending_mut().deferred = true;
+    assert_eq!(deferred.pushable(), None);
+    let clean = Record { current: Some(edit()), known: Seq(1), ..Record::default() };
+    assert_eq!(clean.pushable(), None);
+}
+
+#[test]
+fn a_record_that_remembers_anything_is_not_empty() {
+    assert!(Record::default().is_empty());
+    let shows = Record { current: Some(state("a", 10, HERE)), ..Record::default() };
+    let knows = Record { known: Seq(1), ..Record::default() };
+    let mut waits = Record::default();
+    waits.pending_mut().slot = Some(held(2, state("a", 10, THERE)));
+    assert!(!shows.is_empty() && !knows.is_empty() && !waits.is_empty());
+}
+
+#[test]
+fn a_first_edit_is_made_on_the_settled_state() {
+    let shown = state("a", 10, THERE);
+    let record = Record { current: Some(shown.clone()), known: Seq(7), ..Record::default() };
+    assert_eq!(record.settled(Some(EPOCH)), Some(settled(7, shown)));
+    assert_eq!(record.settled(None), None, "before the first sync nothing is settled");
+    assert_eq!(Record::default().settled(Some(EPOCH)), None);
+}
+
+#[test]
+fn local_positions_follow_on_each_other() {
+    let mut meta = ReplicaMeta { last_local: LocalSeq(4), ..ReplicaMeta::new(HERE) };
+    assert_eq!([meta.next_local(), meta.next_local()], [LocalSeq(5), LocalSeq(6)]);
+    assert_eq!(meta.last_local, LocalSeq(6));
+}

@@ -158,3 +158,74 @@ fn another_identity_does_not_rename_what_is_offered_again() {
     assert_eq!(record.in_flight(), None);
     assert!(record.pending.unwrap().former.is_empty());
 }
+
+#[test]
+fn a_refusal_stamps_an_edit_after_the_erasure_that_the_server_holds() {
+    let held = |erased| DocumentState {
+        erased: Some(erased),
+        ..made(ahead(HOUR, THERE), ahead(HOUR, THERE))
+    };
+    // The log may have lost the later erasure that the edit knows of, and holds an earlier one.
+    let knows = Some(ahead(2 * HOUR, THERE));
+    let refused =
+        DocumentState { erased: knows, ..made(ahead(3 * HOUR, HERE), ahead(3 * HOUR, HERE)) };
+    let restamped = |held: &DocumentState| {
+        let mut record = dirty(refused.clone(), None);
+        restamp(&mut record, &mut ReplicaMeta::new(HERE), NOW, 0, Parent::UpTo(Some(held)));
+        record.current.unwrap().revision
+    };
+    let earlier = ahead(HOUR, THERE);
+    assert!(restamped(&held(earlier)) > earlier);
+    // One of which the edit does not know takes the edit away, whatever its stamp.
+    let later = held(ahead(4 * HOUR, THERE));
+    assert_eq!(restamped(&later).stamp.millis(), NOW.0);
+}
+
+#[test]
+fn an_own_erasure_later_than_the_one_of_its_base_gives_way_to_a_right_clock() {
+    let base = DocumentState { erased: Some(ago(90, THERE)), ..state("base", 80, THERE) };
+    let own = ahead(HOUR / 2, HERE);
+    let edit = DocumentState { erased: Some(own), ..made(ahead(HOUR, HERE), ahead(HOUR, HERE)) };
+    let mut record = dirty(edit, Some(settled(1, base)));
+    restamp(&mut record, &mut ReplicaMeta::new(HERE), NOW, 0, Parent::Always);
+    let edit = record.current.unwrap();
+    assert_eq!(edit.revision.stamp.millis(), NOW.0);
+    assert_eq!(edit.erased, Some(edit.revision));
+}
+
+#[test]
+fn a_stamp_that_is_moved_back_takes_no_counter_of_a_time_that_was_its_own() {
+    use crate::clock::FIRST_OF_FOLLOWERS;
+    let shift = -i64::try_from(2 * HOUR).unwrap();
+    let moved = |counter, base: Option<Settled>| {
+        let revision = Revision { stamp: Stamp::new(NOW.0 + HOUR, counter), replica: HERE };
+        let mut record = dirty(made(revision, revision), base);
+        restamp(&mut record, &mut ReplicaMeta::new(HERE), NOW, shift, Parent::Always);
+        record.current.unwrap().revision.stamp
+    };
+    let meant = Stamp::new(NOW.0 - HOUR, FIRST_OF_FOLLOWERS | 5);
+    assert_eq!(moved(5, None), meant);
+    assert_eq!(moved(FIRST_OF_FOLLOWERS | 5, None), meant);
+    // Nothing is stamped as its base is.
+    let revision = Revision { stamp: meant, replica: THERE };
+    let base = settled(1, made(revision, revision));
+    assert!(moved(5, Some(base)) > meant);
+}
+
+#[test]
+fn the_author_of_an_edit_goes_with_its_stamp_and_another_author_stays() {
+    // Refused, although this clock finds nothing wrong with it.
+    let mut record = dirty(made(ago(10, HERE), ago(10, HERE)), None);
+    restamp(&mut record, &mut ReplicaMeta::new(HERE), NOW, 0, Parent::UpTo(None));
+    let edit = record.current.unwrap();
+    assert!(edit.revision != ago(10, HERE));
+    assert_eq!(edit.author, edit.revision);
+    // The author of the base may be as far ahead as it was there.
+    let author = ahead(HOUR, THERE);
+    let base = settled(1, made(ago(10, THERE), author));
+    let mut record = dirty(made(ahead(2 * HOUR, HERE), author), Some(base));
+    assert!(put_right(&mut record, &mut ReplicaMeta::new(HERE), NOW, 0));
+    let edit = record.current.unwrap();
+    assert!(edit.revision < author);
+    assert_eq!(edit.author, author);
+}

@@ -314,6 +314,35 @@ mod tests {
     }
 
     #[test]
+    fn of_old_runs_the_one_goes_that_lies_closest_to_the_run_before_for_its_age() {
+        let kept = |firsts: [u64; OLDER + 1]| {
+            let run = |first| LogRun { term: Term(first), first: Seq(first), last: Seq(first) };
+            let mut older = firsts.map(run).to_vec();
+            thin_out(&mut older, Seq(900));
+            older.iter().map(|run| run.first.0).collect::<Vec<_>>()
+        };
+        let even = [1, 101, 201, 301, 401, 501, 601, 701, 801];
+        assert_eq!(kept(even), [1, 201, 301, 401, 501, 601, 701, 801], "the oldest but the first");
+        let close = [1, 101, 201, 301, 401, 501, 601, 605, 801];
+        assert_eq!(kept(close), [1, 101, 201, 301, 401, 501, 601, 801]);
+        let closer = [1, 101, 201, 301, 401, 501, 571, 601, 801];
+        assert_eq!(kept(closer), [1, 101, 201, 301, 401, 501, 571, 801]);
+    }
+
+    #[test]
+    fn every_mark_names_the_first_run_and_the_nearest_ones() {
+        let (mut rows, mut row) = (rows(), scope_row());
+        for term in 1..=60 {
+            append(&mut rows, &mut row, term, 10);
+            let mark = mark_at_head(&row).unwrap();
+            let terms: Vec<_> = mark.runs.iter().rev().map(|run| run.term.0).collect();
+            let nearest: Vec<_> = (1..=term).rev().take(NEAREST + 1).collect();
+            assert_eq!(terms[..nearest.len()], nearest);
+            assert_eq!(terms.last(), Some(&1));
+        }
+    }
+
+    #[test]
     fn a_row_of_before_there_were_keys_makes_no_marks() {
         let (mut rows, mut row) = (rows(), ServerScope { key: None, ..scope_row() });
         append(&mut rows, &mut row, 1, 5);
