@@ -367,7 +367,7 @@ impl<D: Disks> Run<D> {
         self.server.restores += 1;
         let after = self.positions();
         let lost = before.symmetric_difference(&after).map(|(key, ..)| key.clone()).collect();
-        self.fact(&Fact::Restored { lost });
+        self.fact(&Fact::Restored { scopes: self.scopes.clone(), lost });
         let announced = if is_announced { self.server_scopes() } else { Default::default() };
         for scope in announced {
             let Ok(row) = self.open_scope(&scope) else { continue };

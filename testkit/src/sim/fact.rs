@@ -141,6 +141,8 @@ pub enum Fact {
     },
     /// The server was restored from a backup.
     Restored {
+        /// The scopes whose logs were restored.
+        scopes: Vec<Scope>,
         /// The documents of which the backup does not hold what the server held.
         lost: BTreeSet<DocumentKey>,
     },

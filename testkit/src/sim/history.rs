@@ -202,7 +202,7 @@ impl History {
                 }
                 story.purged.push(writes);
             }
-            Fact::Restored { lost } => self.note_restore(lost),
+            Fact::Restored { scopes, lost } => self.note_restore(scopes, lost),
             Fact::Began { scope } => {
                 self.in_doubt.remove(scope);
             }
@@ -268,10 +268,10 @@ impl History {
     }
 
     /// What the backup did not hold comes back from the devices that have it, and from no others.
-    fn note_restore(&mut self, lost: &BTreeSet<DocumentKey>) {
+    fn note_restore(&mut self, scopes: &[Scope], lost: &BTreeSet<DocumentKey>) {
         self.restored = true;
+        self.in_doubt.extend(scopes.iter().cloned());
         for (key, story) in &mut self.stories {
-            self.in_doubt.insert(key.scope.clone());
             // Of what was purged nothing tells any more what the backup held.
             if lost.contains(key) || !story.purged.is_empty() {
                 story.lose_log(self.wiped.keys());
