@@ -313,7 +313,7 @@ fn settle_one(
 
 /// Whether a verdict brought an edit further: it is gone, left to the app, or on another base than before, or the state
 /// that was decided about is not the newest one any more. A new stamp alone is no progress.
-fn is_further(old: &Record, new: &Record, verdict: &VerdictKind) -> bool {
+pub(super) fn is_further(old: &Record, new: &Record, verdict: &VerdictKind) -> bool {
     let (Some(before), Some(after)) = (old.edit(), new.edit()) else { return true };
     let base = |edit: &Edit| {
         let base = edit.base.as_ref();

@@ -204,7 +204,7 @@ pub(super) fn put_erasure(
 }
 
 /// Whether nobody but this replica can have heard of the document.
-fn never_left(record: &Record) -> bool {
+pub(super) fn never_left(record: &Record) -> bool {
     let Some(pending) = record.pending.as_deref() else { return false };
     if mutant!(DeletedInFlightVanishes) && record.known == Seq(0) {
         return true;

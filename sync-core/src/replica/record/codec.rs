@@ -230,6 +230,19 @@ mod tests {
     }
 
     #[test]
+    fn each_part_that_is_newer_is_read_without_the_others() {
+        let old = || ReplicaMeta::new(ReplicaId([7; 16]));
+        let mut local = old();
+        local.local_only.insert(Collection::new("drafts").unwrap());
+        let inbox = ReplicaMeta { inbox: 1, ..old() };
+        let limits = ReplicaMeta { server_limits: Some(WriteLimits::default()), ..old() };
+        for meta in [inbox, limits, local, ReplicaMeta { wall: Now(7), ..old() }] {
+            assert!(meta.to_bytes().len() > old().to_bytes().len());
+            assert_eq!(ReplicaMeta::from_bytes(meta.to_bytes()).unwrap(), meta);
+        }
+    }
+
+    #[test]
     fn a_scope_of_before_there_were_bookmarks_is_read() {
         let checkpoint = Checkpoint { position: Seq(7), ..Checkpoint::default() };
         let old = ScopeRow { checkpoint, quarantined: 3, ..ScopeRow::default() };

@@ -7,6 +7,7 @@ mod clocks;
 mod full_pulls;
 mod leaving;
 mod local_only;
+mod progress;
 mod purging;
 mod reading;
 mod resets;
