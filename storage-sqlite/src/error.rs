@@ -41,6 +41,9 @@ fn classify(error: &rusqlite::Error) -> Error {
         ErrorCode::CannotOpen | ErrorCode::PermissionDenied => {
             storage("the file, or one of those beside it, cannot be opened or made")
         }
+        ErrorCode::SystemIoFailure if has_no_space(error) => storage(
+            "the index of the write-ahead log could not be made beside the file: the disk is full",
+        ),
         ErrorCode::SystemIoFailure => storage("reading or writing the file failed"),
         ErrorCode::NotADatabase => Error::new(ErrorKind::Incompatible, "the file is no database"),
         ErrorCode::DatabaseCorrupt => Error::new(ErrorKind::Incompatible, "the file is damaged"),
@@ -51,6 +54,13 @@ fn classify(error: &rusqlite::Error) -> Error {
         ),
         _ => storage("the database failed"),
     }
+}
+
+/// Whether the shared memory of the write-ahead log could not grow. Readers need it too, and nothing but a full disk, or a quota,
+/// keeps a file that was opened from growing.
+fn has_no_space(error: &rusqlite::Error) -> bool {
+    let extended = error.sqlite_error().map(|e| e.extended_code);
+    extended == Some(rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
 }
 
 /// The error for stored data that is not what we would have written.
@@ -79,6 +89,9 @@ mod tests {
         assert_eq!((full.kind(), full.retry()), (ErrorKind::Storage, Retry::Later(None)));
         assert!(full.to_string().starts_with("write: the disk is full"), "{full}");
         assert!(full.to_string().contains("file app.db"), "{full}");
+        let no_index = of(rusqlite::ffi::SQLITE_IOERR_SHMSIZE).to_string();
+        assert!(no_index.contains("the disk is full"), "{no_index}");
+        assert!(!of(10).to_string().contains("full"));
         let read_only = of(8);
         assert_eq!((read_only.kind(), read_only.retry()), (ErrorKind::Storage, Retry::Never));
         assert_eq!((of(5).kind(), of(5).retry()), (ErrorKind::Storage, Retry::Later(None)));

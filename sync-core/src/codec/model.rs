@@ -335,7 +335,12 @@ impl Codec for Cursor {
         };
         let (is_chosen, has_own) = take_flags(input)?;
         let collections = is_chosen.then(|| Codec::decode(input)).transpose()?;
-        Ok(Self { collections, has_own, ..cursor })
+        let cursor = Self { collections, has_own, ..cursor };
+        if cursor.names() > Self::COLLECTIONS {
+            let most = Self::COLLECTIONS;
+            return Err(malformed(format!("a cursor names more than {most} collections")));
+        }
+        Ok(cursor)
     }
 }
 

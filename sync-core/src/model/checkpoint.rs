@@ -135,6 +135,15 @@ pub struct Cursor {
 }
 
 impl Cursor {
+    /// How many collections a cursor may name that comes from outside: those that are chosen, and those that are filled in.
+    pub const COLLECTIONS: usize = 20_000;
+
+    /// How many collections it names.
+    #[must_use]
+    pub fn names(&self) -> usize {
+        self.backfills.len() + self.collections.as_ref().map_or(0, BTreeSet::len)
+    }
+
     /// Whether that collection is asked for.
     #[must_use]
     pub fn includes(&self, collection: &Collection) -> bool {

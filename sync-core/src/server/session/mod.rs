@@ -25,6 +25,9 @@ use crate::protocol::Pull;
 
 pub use io::{Found, Request, SessionInput, SessionOptions, SessionOutput};
 
+/// How many collections the cursors of all live streams of a connection may name: that is what they take up memory by.
+const NAMES: usize = 100_000;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Phase {
     Waiting,
@@ -207,6 +210,11 @@ impl Session {
         }
         if self.live.len() >= self.options.streams {
             return self.out(SessionOutput::Refuse { stream, why: "too many live streams" });
+        }
+        let names = self.live.values().map(|live| live.pull.cursor.names()).sum::<usize>();
+        if names + pull.cursor.names() > NAMES {
+            let why = "the live streams of this connection name too many collections";
+            return self.out(SessionOutput::Refuse { stream, why });
         }
         let pull = Arc::new(pull);
         self.live.insert(stream, Live { pull, credit: 0, state: LiveState::Stalled });

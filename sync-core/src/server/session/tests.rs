@@ -5,16 +5,17 @@ use std::time::Duration;
 use super::*;
 use crate::model::{Cursor, Epoch, Limits, Scope, Seq};
 
+const OPTIONS: SessionOptions = SessionOptions {
+    heartbeat: Duration::from_secs(10),
+    greeting: Duration::from_secs(5),
+    requests: 2,
+    reads: 1,
+    streams: 2,
+    credit: 8,
+};
+
 fn open() -> Session {
-    let options = SessionOptions {
-        heartbeat: Duration::from_secs(10),
-        greeting: Duration::from_secs(5),
-        requests: 2,
-        reads: 1,
-        streams: 2,
-        credit: 8,
-    };
-    let mut session = Session::new(options, Now(0));
+    let mut session = Session::new(OPTIONS, Now(0));
     session.handle_input(Now(0), received(0, Request::Hello));
     assert_eq!(session.poll_output(), Some(SessionOutput::Greet));
     session.handle_input(Now(0), SessionInput::Greeted(true));
@@ -176,22 +177,14 @@ fn streams_read_in_turn_and_only_so_many_at_a_time() {
 
 #[test]
 fn a_client_that_does_not_greet_is_given_up_before_one_that_is_silent() {
-    let options = SessionOptions {
-        heartbeat: Duration::from_secs(10),
-        greeting: Duration::from_secs(5),
-        requests: 2,
-        reads: 1,
-        streams: 2,
-        credit: 8,
-    };
-    let mut silent = Session::new(options, Now(0));
+    let mut silent = Session::new(OPTIONS, Now(0));
     assert_eq!(silent.next_deadline(), Now(5_000));
     silent.handle_input(Now(4_999), SessionInput::Tick);
     assert!(!silent.is_closed());
     silent.handle_input(Now(5_000), SessionInput::Tick);
     assert_eq!(silent.poll_output(), Some(SessionOutput::Close("no greeting came in time")));
     // Bytes of a greeting on a slow link give it time, and not for ever.
-    let mut slow = Session::new(options, Now(0));
+    let mut slow = Session::new(OPTIONS, Now(0));
     for second in (4..30).step_by(4) {
         slow.handle_input(Now(second * 1_000), SessionInput::Heard);
         slow.handle_input(Now(second * 1_000), SessionInput::Tick);
@@ -202,4 +195,24 @@ fn a_client_that_does_not_greet_is_given_up_before_one_that_is_silent() {
     let mut open = open();
     open.handle_input(Now(29_999), SessionInput::Tick);
     assert!(!open.is_closed());
+}
+
+#[test]
+fn the_cursors_of_all_streams_name_a_bounded_number_of_collections() {
+    let options = SessionOptions { streams: 100, ..OPTIONS };
+    let mut s = Session::new(options, Now(0));
+    s.handle_input(Now(0), received(0, Request::Hello));
+    s.handle_input(Now(0), SessionInput::Greeted(true));
+    while s.poll_output().is_some() {}
+    let name = |n: usize| crate::model::Collection::new(format!("c{n}")).unwrap();
+    let mut large = pull(1);
+    large.cursor.backfills = (0..40_000).map(|n| (name(n), Seq(0))).collect();
+    for stream in 1..=2 {
+        s.handle_input(Now(1), received(stream, Request::Live(Box::new(large.clone()))));
+        assert_eq!(s.poll_output(), None);
+    }
+    s.handle_input(Now(1), received(3, Request::Live(Box::new(large))));
+    assert!(matches!(s.poll_output(), Some(SessionOutput::Refuse { stream: 3, .. })));
+    s.handle_input(Now(1), received(4, Request::Live(Box::new(pull(1)))));
+    assert!(s.poll_output().is_none() && !s.is_closed());
 }
