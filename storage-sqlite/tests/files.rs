@@ -174,6 +174,7 @@ mod read_only {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
     use std::os::unix::process::CommandExt;
     use std::process::Command;
+    use std::sync::{Mutex, PoisonError};
 
     use super::*;
 
@@ -189,7 +190,11 @@ mod read_only {
         assert!(error.to_string().contains("app.db"), "{error}");
     }
 
+    /// A program that is being copied cannot be run, and a process that another test starts meanwhile holds the copy open.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
     fn assert_child_is_refused(folder: &Path, path: &Path) {
+        let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let program = folder.join("test-program");
         // Where the tests were built may be closed to others.
         std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
