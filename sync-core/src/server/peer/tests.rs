@@ -213,14 +213,14 @@ async fn a_collection_that_catches_up_is_read_from_the_log() {
 }
 
 #[tokio::test]
-async fn a_scope_begins_when_it_is_read_first_and_other_errors_are_told() {
+async fn a_scope_begins_with_its_first_write_and_other_errors_are_told() {
     let kv = Arc::new(Failing::default());
     let mut options = KvOptions::default();
     options.threads.inline = true;
     let storage: Arc<dyn ServerStorage> = Arc::new(open_server(kv.clone(), options).unwrap());
     let peer = peer(&server(&storage, Access::FULL)).await;
     assert_eq!(chunk(&peer, &pull()).await.chunk().next, Seq(0));
-    assert!(storage.find_scope(Scope::default()).await.unwrap().is_some());
+    assert!(storage.find_scope(Scope::default()).await.unwrap().is_none());
     push(&server(&storage, Access::FULL), 1).await;
     kv.fails.store(true, Ordering::Relaxed);
     assert_eq!(peer.read(&pull()).await.unwrap_err().kind(), ErrorKind::Storage);
