@@ -298,8 +298,7 @@ pub(super) mod tests {
         let fresh = Epoch([9; 16]);
         storage.begin_epoch(Scope::default(), from, Seq(0), fresh).await.unwrap();
         let Some(Served::Reset(reset)) = follower.next().await.unwrap() else { panic!("no reset") };
-        // The mark of the cursor shows that the log is the same up to there.
-        let reason = ResetReason::EpochChanged { cut: Seq(1) };
+        let reason = ResetReason::EpochChanged { cut: Seq(0) };
         assert_eq!(reset, Reset { epoch: fresh, reason });
     }
 

@@ -74,6 +74,12 @@ impl ServerScope {
         self.ancestors[at..].iter().map(|a| a.cut).min().unwrap_or_default()
     }
 
+    /// Whether an epoch is the current one, or one of the ancestors that the row keeps.
+    #[must_use]
+    pub fn remembers(&self, epoch: Epoch) -> bool {
+        epoch == self.epoch || self.ancestors.iter().any(|a| a.epoch == epoch)
+    }
+
     /// Up to which position two epochs tell of the same log.
     #[must_use]
     pub fn shared_between(&self, a: Epoch, b: Epoch) -> Seq {
