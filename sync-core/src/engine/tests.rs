@@ -95,6 +95,17 @@ impl Script {
         self.input(Input::Formed { scope: scope(), result: Ok(push.map(batch)) });
     }
 
+    /// Answers the push that is among the commands.
+    fn answer_push(&mut self, result: Result<Answer, Failure>) {
+        let commands = self.commands();
+        let found = commands.iter().find_map(|o| match o {
+            Output::Push { ticket, .. } => Some(*ticket),
+            _ => None,
+        });
+        let ticket = found.unwrap_or_else(|| panic!("no push in {commands:?}"));
+        self.input(Input::Pushed { scope: scope(), ticket, result });
+    }
+
     fn pull_in(&mut self) -> (Ticket, Seq) {
         let commands = self.commands();
         let found = commands.iter().find_map(|o| match o {
@@ -308,12 +319,7 @@ fn a_verdict_never_moves_the_pull_position_but_asks_for_what_it_speaks_of() {
     s.commands();
     s.applied(payload, 0);
     s.formed(Some(1));
-    let push = s.commands().into_iter().find_map(|o| match o {
-        Output::Push { ticket, .. } => Some(ticket),
-        _ => None,
-    });
-    let ticket = push.unwrap();
-    s.input(Input::Pushed { scope: scope(), ticket, result: Ok(Answer::Decided(Seq(3))) });
+    s.answer_push(Ok(Answer::Decided(Seq(3))));
     s.input(settled(1));
     let (_, after) = s.pull_in();
     assert_eq!(after, Seq(0));
@@ -561,12 +567,7 @@ fn a_position_that_moves_while_the_server_is_told_of_it_is_told_again() {
     let telling = at_the_head(&mut s);
     s.input(Input::OutboxGrew { scope: scope() });
     s.formed(Some(1));
-    let push = s.commands().into_iter().find_map(|o| match o {
-        Output::Push { ticket, .. } => Some(ticket),
-        _ => None,
-    });
-    let (ticket, result) = (push.unwrap(), Ok(Answer::Decided(Seq(3))));
-    s.input(Input::Pushed { scope: scope(), ticket, result });
+    s.answer_push(Ok(Answer::Decided(Seq(3))));
     s.input(settled(1));
     s.formed(None);
     let (pull, _) = s.pull_in();

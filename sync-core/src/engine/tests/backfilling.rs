@@ -14,12 +14,7 @@ fn a_collection_whose_position_a_verdict_gave_up_is_pulled_from_the_beginning() 
     let is_live = |o: &Output| matches!(o, Output::Subscribe { .. });
     assert!(subscribed.iter().any(is_live), "{subscribed:?}");
     s.formed(Some(1));
-    let pushed = s.commands().into_iter().find_map(|o| match o {
-        Output::Push { ticket, .. } => Some(ticket),
-        _ => None,
-    });
-    let result = Ok(Answer::Decided(Seq(100)));
-    s.input(Input::Pushed { scope: scope(), ticket: pushed.unwrap(), result });
+    s.answer_push(Ok(Answer::Decided(Seq(100))));
     s.commands();
     let notes = Collection::new("notes").unwrap();
     let backfilled = vec![notes.clone()];

@@ -70,8 +70,8 @@ fn a_pull_that_reaches_the_head_at_once_is_no_catch_up() {
     assert_eq!(told_of_catch_up(&mut s).0, []);
 }
 
-#[test]
-fn a_checkpoint_that_goes_back_is_followed_from_there() {
+/// A first chunk is being applied, and a second one waits for that.
+fn one_applied_and_one_waiting() -> (Script, Ticket, Ticket) {
     let mut s = Script::new();
     s.connect(PULL, 300);
     let (first, _) = s.pull_in();
@@ -79,6 +79,12 @@ fn a_checkpoint_that_goes_back_is_followed_from_there() {
     let (second, _) = s.pull_in();
     let two = s.deliver(second, 100, 200, 300);
     s.commands();
+    (s, one, two)
+}
+
+#[test]
+fn a_checkpoint_that_goes_back_is_followed_from_there() {
+    let (mut s, one, two) = one_applied_and_one_waiting();
     // More may be seen now: the storage begins a collection from its beginning.
     let late = Collection::new("late").unwrap();
     let goes_back = Checkpoint {
@@ -97,13 +103,7 @@ fn a_checkpoint_that_goes_back_is_followed_from_there() {
 
 #[test]
 fn a_checkpoint_that_goes_on_throws_nothing_away() {
-    let mut s = Script::new();
-    s.connect(PULL, 300);
-    let (first, _) = s.pull_in();
-    let one = s.deliver(first, 0, 100, 300);
-    let (second, _) = s.pull_in();
-    let two = s.deliver(second, 100, 200, 300);
-    s.commands();
+    let (mut s, one, two) = one_applied_and_one_waiting();
     s.applied(one, 100);
     assert_eq!(s.one(), Output::Apply { scope: scope(), payload: two });
 }
@@ -159,12 +159,7 @@ fn a_log_that_ends_where_the_verdicts_do_is_not_asked_again() {
     s.commands();
     s.applied(payload, 2);
     s.formed(Some(1));
-    let pushed = s.commands().into_iter().find_map(|o| match o {
-        Output::Push { ticket, .. } => Some(ticket),
-        _ => None,
-    });
-    let (ticket, result) = (pushed.unwrap(), Ok(Answer::Decided(Seq(2))));
-    s.input(Input::Pushed { scope: scope(), ticket, result });
+    s.answer_push(Ok(Answer::Decided(Seq(2))));
     s.input(settled(1));
     s.formed(None);
     s.commands();

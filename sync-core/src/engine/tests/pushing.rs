@@ -19,11 +19,7 @@ impl Script {
     /// Forms a batch and answers its push.
     fn push_of(&mut self, batch: BatchMeta, result: Result<Answer, Failure>) {
         self.input(Input::Formed { scope: scope(), result: Ok(Some(batch)) });
-        let pushed = self.commands().into_iter().find_map(|o| match o {
-            Output::Push { ticket, .. } => Some(ticket),
-            _ => None,
-        });
-        self.input(Input::Pushed { scope: scope(), ticket: pushed.unwrap(), result });
+        self.answer_push(result);
     }
 }
 

@@ -26,11 +26,7 @@ fn a_push_that_waits_is_tried_at_once_when_it_is_run_again() {
     let mut s = Script::new();
     s.connect(PUSH, 0);
     s.formed(Some(1));
-    let ticket = s.commands().into_iter().find_map(|o| match o {
-        Output::Push { ticket, .. } => Some(ticket),
-        _ => None,
-    });
-    s.input(Input::Pushed { scope: scope(), ticket: ticket.unwrap(), result: Err(LATER) });
+    s.answer_push(Err(LATER));
     assert!(!s.commands().iter().any(|o| matches!(o, Output::Form { .. })));
     assert_eq!(s.engine.next_attempt(&scope()), s.engine.next_deadline());
     assert!(s.engine.next_attempt(&scope()).is_some());

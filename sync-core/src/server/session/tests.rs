@@ -134,14 +134,7 @@ fn draining_waits_for_what_is_served() {
 
 #[test]
 fn streams_read_in_turn_and_only_so_many_at_a_time() {
-    let options = SessionOptions {
-        heartbeat: Duration::from_secs(10),
-        greeting: Duration::from_secs(5),
-        requests: 2,
-        reads: 2,
-        streams: 5,
-        credit: 8,
-    };
+    let options = SessionOptions { reads: 2, streams: 5, ..OPTIONS };
     let mut s = Session::new(options, Now(0));
     s.handle_input(Now(0), received(0, Request::Hello));
     s.handle_input(Now(0), SessionInput::Greeted(true));
