@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::extract::connect_info::ConnectInfo;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::http::{Extensions, HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -41,8 +40,9 @@ impl fmt::Debug for PeerInfo {
 
 /// Serves links.
 pub trait LinkHandler: Send + Sync + 'static {
-    /// Serves one link to its end. The link is closed when the future ends. Until [`FrameLink::admission`] is dropped the
-    /// client may send as much as [`WsServerConfig::greeting_bytes`] says, and holds one of the few places of clients that
+    /// Serves one link to its end. The link is closed when the future ends. Until
+    /// [`FrameLink::admission`] is dropped the client may send as much as
+    /// [`WsServerConfig::greeting_bytes`] says, and holds one of the few places of clients that
     /// were not let in yet.
     fn serve(&self, link: FrameLink, peer: PeerInfo) -> BoxFuture<'static, ()>;
 }
@@ -121,10 +121,7 @@ async fn enter(
     let Ok(place) = Arc::clone(&door.room).try_acquire_owned() else {
         return full("the server is full");
     };
-    let address = extensions
-        .get::<ConnectInfo<RemoteAddress>>()
-        .map(|i| i.0.0)
-        .or_else(|| extensions.get::<ConnectInfo<SocketAddr>>().map(|i| i.0));
+    let address = RemoteAddress::of(&extensions);
     let Some(greeting) = door.greetings.try_take(address.map(|a| a.ip())) else {
         return full("too many connections wait to greet the server");
     };

@@ -180,18 +180,14 @@ impl Codec for Checkpoint {
     }
 }
 
-/// Whether a digest follows, and in the second bit whether a mark does: so a message without a mark has the bytes that it had
-/// before there were marks.
-const DIGEST: u8 = 1;
-const MARK: u8 = 2;
-
+/// The byte before a digest says whether there is one, and in its second bit whether a mark
+/// follows: so a message without a mark has the bytes that it had before there were marks.
 pub(crate) fn encode_digest_and_mark<T: Codec>(
     digest: Option<&T>,
     mark: Option<&LogMark>,
     out: &mut Vec<u8>,
 ) {
-    let digest_bit = if digest.is_some() { DIGEST } else { 0 };
-    out.push(digest_bit | if mark.is_some() { MARK } else { 0 });
+    put_flags(out, digest.is_some(), mark.is_some());
     if let Some(digest) = digest {
         digest.encode(out);
     }
@@ -203,12 +199,9 @@ pub(crate) fn encode_digest_and_mark<T: Codec>(
 pub(crate) fn decode_digest_and_mark<T: Codec>(
     input: &mut Reader,
 ) -> Result<(Option<T>, Option<LogMark>)> {
-    let what = input.byte()?;
-    if what > DIGEST | MARK {
-        return Err(malformed("neither a digest nor a mark follows"));
-    }
-    let digest = if what & DIGEST == 0 { None } else { Some(T::decode(input)?) };
-    let mark = if what & MARK == 0 { None } else { Some(LogMark::decode(input)?) };
+    let (has_digest, has_mark) = take_flags(input)?;
+    let digest = has_digest.then(|| T::decode(input)).transpose()?;
+    let mark = has_mark.then(|| LogMark::decode(input)).transpose()?;
     Ok((digest, mark))
 }
 

@@ -15,8 +15,9 @@ use crate::model::{
 };
 use crate::protocol::{Ack, Greeting, Pull, ScopeWelcome};
 
-/// How many times over the limit a batch is refused as a whole. One that is less far over it is refused change by change:
-/// the limit may have been higher when its transaction was written, and the replica has to put it aside.
+/// How many times over the limit a batch is refused as a whole. One that is less far over it is
+/// refused change by change: the limit may have been higher when its transaction was written, and
+/// the replica has to put it aside.
 const ABUSIVE: usize = 4;
 
 /// Somebody who was let in.
@@ -194,7 +195,8 @@ impl Peer {
     /// A batch that may not be pushed at all is refused change by change, and remembered: it does not block the outbox.
     ///
     /// # Errors
-    /// `InvalidInput` for a batch of another replica, `TooLarge` for one that is many times over the limit; else as the storage.
+    /// `InvalidInput` for a batch of another replica, `TooLarge` for one that is many times over
+    /// the limit; else as the storage.
     pub async fn push(&self, batch: PushBatch) -> Result<Verdicts> {
         let Inner { hooks, options, environment, term, .. } = &*self.server.0;
         if batch.replica != self.replica {
@@ -247,8 +249,9 @@ impl Peer {
         Ok(verdicts)
     }
 
-    /// The verdicts on a batch whose principal may not write to the scope: nothing of the scope is touched for it, unless the
-    /// server may have taken the batch before, and has to tell again what became of it.
+    /// The verdicts on a batch whose principal may not write to the scope: nothing of the scope is
+    /// touched for it, unless the server may have taken the batch before, and has to tell again
+    /// what became of it.
     async fn refused_whole(&self, access: &Access, batch: &PushBatch) -> Result<Option<Verdicts>> {
         let Some(rejection) = may_not_write(access) else { return Ok(None) };
         let (scope, replica) = (batch.scope.clone(), batch.replica);
@@ -316,9 +319,11 @@ fn chosen(shared: Arc<SharedChunk>, cursor: &Cursor) -> Arc<SharedChunk> {
 }
 
 fn may_not_write(access: &Access) -> Option<Rejection> {
-    let reason = || "this scope may not be written to".to_owned();
-    let may_write = access.read.is_some() && access.write;
-    (!may_write).then(|| Rejection { code: RejectionCode::Forbidden, reason: reason() })
+    if access.read.is_some() && access.write {
+        return None;
+    }
+    let reason = "this scope may not be written to".to_owned();
+    Some(Rejection { code: RejectionCode::Forbidden, reason })
 }
 
 /// Why a whole batch is refused for good, if it is.

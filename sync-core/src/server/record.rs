@@ -3,7 +3,7 @@
 use crate::codec::{Codec, Reader, codec_struct};
 use crate::error::Result;
 use crate::model::{
-    Digest, DocumentState, Epoch, LogKey, LogRun, PushId, ReplicaId, Seq, Stamp, TermStart,
+    Digest, DocumentState, Epoch, LogKey, LogRun, NewLog, PushId, ReplicaId, Seq, Stamp, TermStart,
     VerdictKind,
 };
 
@@ -61,6 +61,12 @@ impl ServerScope {
             older: Vec::new(),
             erasures: 0,
         }
+    }
+
+    /// The same, with what the server drew for it.
+    #[must_use]
+    pub fn beginning_with(log: NewLog) -> Self {
+        Self { key: Some(log.key), ..Self::new(log.epoch) }
     }
 
     /// Up to which position that epoch tells of the same log as the current one: everything for the current epoch,

@@ -37,8 +37,8 @@ pub struct ServerOptions {
     pub drift: Duration,
     /// How often either side of a connection says something. Default 20 s.
     pub heartbeat: Duration,
-    /// How long nothing may be heard of a client that has not greeted; the whole greeting may take six times as long.
-    /// Default 10 s.
+    /// How long nothing may be heard of a client that has not greeted; the whole greeting may take
+    /// six times as long. Default 10 s.
     pub greeting_timeout: Duration,
     /// The most scopes that one connection may name. Default 1,000.
     pub scopes: usize,
@@ -134,7 +134,8 @@ impl Server {
         &self.0.options
     }
 
-    /// Whether everybody is let in: [`Authenticate::admits_all`](super::Authenticate::admits_all).
+    /// Whether every client is admitted:
+    /// [`Authenticate::admits_all`](super::Authenticate::admits_all).
     #[must_use]
     pub fn admits_all(&self) -> bool {
         self.0.hooks.authenticate.admits_all()
@@ -247,8 +248,8 @@ impl Server {
         self.0.hubs.open(scope)
     }
 
-    /// The scope's row. A scope begins with its first accepted write; before that it has an empty row, which is not
-    /// stored: reading makes nothing.
+    /// The scope's row. A scope begins with its first accepted write; before that it has an empty
+    /// row, which is not stored: reading makes nothing.
     pub(super) async fn find_scope(&self, scope: &Scope) -> Result<ServerScope> {
         let found = self.0.storage.find_scope(scope.clone()).await?;
         Ok(found.unwrap_or_else(|| self.empty_scope(scope)))
@@ -256,13 +257,12 @@ impl Server {
 
     /// The row of a scope to which nothing was written yet.
     pub(super) fn empty_scope(&self, scope: &Scope) -> ServerScope {
-        let NewLog { epoch, key } = self.new_log(scope);
-        ServerScope { key: Some(key), ..ServerScope::new(epoch) }
+        ServerScope::beginning_with(self.new_log(scope))
     }
 
-    /// What the log of a scope begins with, if it has not begun: the same from the first read of the empty scope to its first
-    /// write, for as long as this process lives. Another process, or the next start, begins it with another epoch, which
-    /// resets a replica that holds nothing yet.
+    /// What the log of a scope begins with, if it has not begun: the same from the first read of
+    /// the empty scope to its first write, for as long as this process lives. Another process, or
+    /// the next start, begins it with another epoch, which resets a replica that holds nothing yet.
     pub(super) fn new_log(&self, scope: &Scope) -> NewLog {
         let of = |what: &[u8]| {
             let mut hasher = SipHasher24::new_with_key(&self.0.secret);

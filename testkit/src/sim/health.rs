@@ -45,10 +45,20 @@ fn trouble(what: &What) -> Trouble {
         What::ServerDiskErrors { .. } => Trouble::All(60_000),
         // The device that was copied takes a new identity, as the copy does.
         What::Restore | What::RestoreSilently | What::Clone { .. } => Trouble::All(0),
-        // A clock that stands still keeps nothing from its end, and a slow link has a bound of its own.
+        // A clock that stands still keeps nothing from its end, and a slow link has a bound of its
+        // own.
         What::Freeze { .. } | What::Rate { .. } => Trouble::Nothing,
         what => lasts(what).map_or(Trouble::Nothing, Trouble::Client),
     }
+}
+
+/// Whether what waits and what the app sees are the same.
+fn has_equal_sides(record: &Record) -> bool {
+    let slot = record.pending.as_ref().and_then(|pending| pending.slot.as_ref());
+    slot.zip(record.current.as_ref()).is_some_and(|(slot, local)| match &slot.state {
+        Some(remote) => remote.shows_the_same(local),
+        None => local.is_deleted(),
+    })
 }
 
 impl<D: Disks> Run<D> {
@@ -86,17 +96,9 @@ impl<D: Disks> Run<D> {
             if self.scope_row(client, &scope).deferred == 0 {
                 continue;
             }
-            let equal = |record: &Record| {
-                let slot = record.pending.as_ref()?.slot.as_ref()?;
-                let local = record.current.as_ref()?;
-                let is_same = match &slot.state {
-                    Some(remote) => remote.shows_the_same(local),
-                    None => local.is_deleted(),
-                };
-                (record.is_deferred() && is_same).then_some(())
-            };
             let records = self.records_of(client, &scope);
-            if let Some((key, record)) = records.iter().find(|(_, r)| equal(r).is_some()) {
+            let equal = |r: &Record| r.is_deferred() && has_equal_sides(r);
+            if let Some((key, record)) = records.iter().find(|(_, r)| equal(r)) {
                 let what = format!("client {client} has two equal sides of {key}: {record:?}");
                 return self.violate(INBOX, what);
             }

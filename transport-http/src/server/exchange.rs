@@ -1,11 +1,10 @@
 //! One request: what it is allowed, what it wants, and what it brings.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
-use axum::extract::connect_info::ConnectInfo;
 use axum::extract::{Query, RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
@@ -37,7 +36,7 @@ pub(super) struct App {
     greetings: Places<Option<IpAddr>>,
     requests: Places<Option<IpAddr>>,
     /// Of the requests, those of each principal.
-    principals: Places<Option<String>>,
+    principals: Places<String>,
     streams: Places<Option<String>>,
 }
 
@@ -74,7 +73,7 @@ impl Wanted {
 
 impl App {
     pub(super) fn new(server: Server, config: HttpServerConfig) -> Self {
-        // Where everybody is let in there is one principal.
+        // A server that admits every client has one principal.
         let of_one = |own: usize| if server.admits_all() { usize::MAX } else { own };
         Self {
             greetings: Places::new(config.greetings, config.greetings_per_address),
@@ -161,10 +160,7 @@ impl Exchange {
 
     /// The address that the connection came from, if what listens tells it.
     fn address(&self) -> Option<IpAddr> {
-        let of = &self.parts.extensions;
-        let remote = of.get::<ConnectInfo<RemoteAddress>>().map(|i| i.0.0);
-        let address = remote.or_else(|| of.get::<ConnectInfo<SocketAddr>>().map(|i| i.0));
-        address.map(|a| a.ip())
+        RemoteAddress::of(&self.parts.extensions).map(|a| a.ip())
     }
 
     /// Takes a place among the greetings of clients of which nothing is known yet.
@@ -175,15 +171,13 @@ impl Exchange {
         Ok(())
     }
 
-    /// Takes a place among the requests that are served, for a client whose principal is known; none where it does not
-    /// matter. Nothing of a body is read before.
+    /// Takes a place among the requests that are served, for a client whose principal is known;
+    /// none where it does not matter. Nothing of a body is read before.
     pub(super) fn begin(&mut self, principal: Option<&str>) -> Result<(), Failure> {
         self.principal = principal.map(str::to_owned);
-        let of_principal = self.app.principals.try_take(self.principal.clone());
-        let of_principal = of_principal.filter(|_| self.principal.is_some());
-        if self.principal.is_some() && of_principal.is_none() {
-            return Err(self.app.full("the principal has as many requests as it may have"));
-        }
+        let full = || self.app.full("the principal has as many requests as it may have");
+        let of_one = |name| self.app.principals.try_take(name).ok_or_else(full);
+        let of_principal = self.principal.clone().map(of_one).transpose()?;
         let place = self.app.requests.try_take(self.address());
         let place = place.ok_or_else(|| self.app.full("the server is busy"))?;
         self.held.change(Box::new((place, of_principal)));

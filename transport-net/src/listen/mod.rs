@@ -13,6 +13,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::connect_info::ConnectInfo;
+use axum::http::Extensions;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::Service;
@@ -39,6 +40,16 @@ const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// gateway's address.
 #[derive(Clone, Copy, Debug)]
 pub struct RemoteAddress(pub SocketAddr);
+
+impl RemoteAddress {
+    /// The address of the connection that a request with these extensions came on, also if axum's
+    /// own accept loop tells it; none if the routes are served in a way that does not tell.
+    #[must_use]
+    pub fn of(extensions: &Extensions) -> Option<SocketAddr> {
+        let own = extensions.get::<ConnectInfo<Self>>().map(|i| i.0.0);
+        own.or_else(|| extensions.get::<ConnectInfo<SocketAddr>>().map(|i| i.0))
+    }
+}
 
 /// Serves an app on a socket until `stop` completes, with the bounds of [`ListenConfig::default`]. Each request carries the
 /// [`Activity`] of its connection as an extension. It returns when what was

@@ -121,10 +121,7 @@ pub fn append(
     // A scope begins with its first accepted write.
     let found = rows.scope(&batch.scope)?;
     let is_new = found.is_none();
-    let mut row = found.unwrap_or_else(|| ServerScope {
-        key: Some(cx.fresh.key),
-        ..ServerScope::new(cx.fresh.epoch)
-    });
+    let mut row = found.unwrap_or_else(|| ServerScope::beginning_with(cx.fresh));
     if let Some(fork) = find_restore(&*rows, &batch.scope, &row, batch.mark.as_ref())? {
         return Ok(Appended { fork: Some(fork), ..unchanged(&row, Verdicts::Stale) });
     }

@@ -64,9 +64,9 @@ fn restored(row: &ServerScope, mark: Option<&LogMark>, shown: Evidence) -> Optio
 
 /// Up to which position an earlier epoch tells of the same log.
 ///
-/// An epoch that is not remembered began after the backup which this log was restored from, or is older than the
-/// epochs that the row keeps. An authentic mark still shows how much of the log is the same: a replica keeps no mark
-/// that speaks of more than its own epoch shares.
+/// An epoch that is not remembered began after the backup which this log was restored from, or is
+/// older than the epochs that the row keeps. An authentic mark still shows how much of the log is
+/// the same: a replica keeps no mark that speaks of more than its own epoch shares.
 fn cut_of(row: &ServerScope, epoch: Epoch, shown: Evidence) -> Seq {
     match shown {
         Evidence::SharedUpTo(cut) if !row.remembers(epoch) => cut,

@@ -24,7 +24,7 @@ pub fn open_scope(rows: &mut dyn ServerRows, scope: &Scope, fresh: NewLog) -> Re
     if let Some(row) = rows.scope(scope)? {
         return Ok(row);
     }
-    let row = ServerScope { key: Some(fresh.key), ..ServerScope::new(fresh.epoch) };
+    let row = ServerScope::beginning_with(fresh);
     rows.put_scope(scope, &row)?;
     Ok(row)
 }
