@@ -25,8 +25,9 @@ use transport_net::BrowserPolicy;
 /// # }
 /// ```
 ///
-/// Pages of the server's own address are answered, and no others. A server that lets everybody in answers the names of this
-/// machine and IP addresses only, so that no web page reaches it by a name of its own. [`routes_with`] allows more.
+/// Pages of the server's own address are answered, and no others. A server that admits every client
+/// answers the names of this machine and IP addresses only, so that no web page reaches it by a
+/// name of its own. [`routes_with`] allows more.
 pub fn routes(server: &Server) -> Router {
     let browsers = BrowserPolicy::default();
     routes_with(server, if server.admits_all() { browsers.local_hosts() } else { browsers })

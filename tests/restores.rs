@@ -1,6 +1,6 @@
-//! Random runs over real sockets, in which the server's process ends and another one goes on with its data, or with a backup
-//! of it: replicas that follow over WebSocket and in each way over HTTP agree afterwards, nothing that was written is lost,
-//! and none of them asks at full speed.
+//! Random runs over real sockets, in which the server's process ends and another one goes on with
+//! its data, or with a backup of it: replicas that follow over WebSocket and in each way over HTTP
+//! agree afterwards, nothing that was written is lost, and none of them asks at full speed.
 //!
 //! `TWOTIDE_TEST_RESTORES=0..100` runs these seeds, one after the other.
 
@@ -33,8 +33,8 @@ const AGREEMENT: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(200);
 /// For how long the traffic is counted once all agree.
 const QUIET: Duration = Duration::from_secs(2);
-/// What a replica may send in that time: heartbeats, and a request every [`SHORT`] with its headers. A replica that asks
-/// without a pause sends a hundred times as much.
+/// What a replica may send in that time: heartbeats, and a request every [`SHORT`] with its
+/// headers. A replica that asks without a pause sends a hundred times as much.
 const QUIET_BYTES: u64 = 32 << 10;
 const STEPS: usize = 14;
 

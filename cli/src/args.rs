@@ -147,14 +147,17 @@ pub(crate) struct DbArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Where to listen, such as 127.0.0.1:8787 or localhost:8787; without tokens only loopback addresses are allowed
+    /// Where to listen, such as 127.0.0.1:8787 or localhost:8787; without tokens only loopback
+    /// addresses are allowed
     #[arg(long, default_value = "127.0.0.1:8787", value_name = "ADDRESS")]
     pub(crate) listen: String,
-    /// Answer pages of this origin too, such as https://app.example, or of every origin with *; may be given several times
+    /// Answer pages of this origin too, such as https://app.example, or of every origin with *; may
+    /// be given several times
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     pub(crate) origins: Vec<String>,
-    /// Answer requests to this host name too; may be given several times. Without tokens only the names of this machine and
-    /// IP addresses are answered, with tokens every name unless this is given
+    /// Answer requests to this host name too; may be given several times. Without tokens only the
+    /// names of this machine and IP addresses are answered, with tokens every name unless this is
+    /// given
     #[arg(long = "allow-host", value_name = "NAME")]
     pub(crate) hosts: Vec<String>,
     /// Where to keep the data: a SQLite file, or sqlite:PATH, sled:PATH, memory:

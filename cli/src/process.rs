@@ -1,11 +1,12 @@
 //! What the program asks of the operating system for itself, before it does anything.
 
-/// Descriptors that the storage, the standard streams and what is opened for a moment need beside connections.
+/// Descriptors that the storage, the standard streams and what is opened for a moment need beside
+/// connections.
 #[cfg(unix)]
 const RESERVED: u64 = 40;
 
-/// What the program writes is for its owner alone, whatever the shell's mask is, and it may open as many files as its hard
-/// limit allows.
+/// What the program writes is for its owner alone, whatever the shell's mask is, and it may open as
+/// many files as its hard limit allows.
 pub(crate) fn prepare() {
     #[cfg(unix)]
     {
@@ -22,7 +23,8 @@ pub(crate) fn prepare() {
     }
 }
 
-/// How many connections there is room for under the limit of open files; none if it does not bound them.
+/// How many connections there is room for under the limit of open files; none if it does not bound
+/// them.
 pub(crate) fn connections() -> Option<usize> {
     #[cfg(unix)]
     {

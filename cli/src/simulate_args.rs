@@ -24,13 +24,14 @@ pub(crate) struct SimulateArgs {
     /// What goes wrong: swarm (each run has some), all, none, or kinds with commas between them
     #[arg(long, value_name = "WHICH", default_value = "swarm", value_parser = faults)]
     pub(crate) faults: testkit::sim::Faults,
-    /// Who decides conflicts: lww, client, server, join or defer; each run another unless given
+    /// The resolver of conflicts: lww, client, server, join or defer; each run another unless given
     #[arg(long, value_name = "NAME", value_parser = resolver)]
     pub(crate) resolver: Option<testkit::search::ResolverKind>,
     /// How many threads
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<usize>,
-    /// Fail also if one of these faults never met a client while it pushed, pulled, caught up, followed live or rested
+    /// Fail also if one of these faults never met a client while it pushed, pulled, caught up,
+    /// followed live or rested
     #[arg(long)]
     pub(crate) cover: bool,
     /// Carry out this plan, and nothing else

@@ -56,8 +56,8 @@ fn classify(error: &rusqlite::Error) -> Error {
     }
 }
 
-/// Whether the shared memory of the write-ahead log could not grow. Readers need it too, and nothing but a full disk, or a quota,
-/// keeps a file that was opened from growing.
+/// Whether the shared memory of the write-ahead log could not grow. Readers need it too, and
+/// nothing but a full disk, or a quota, keeps a file that was opened from growing.
 fn has_no_space(error: &rusqlite::Error) -> bool {
     let extended = error.sqlite_error().map(|e| e.extended_code);
     extended == Some(rusqlite::ffi::SQLITE_IOERR_SHMSIZE)

@@ -190,7 +190,8 @@ mod read_only {
         assert!(error.to_string().contains("app.db"), "{error}");
     }
 
-    /// A program that is being copied cannot be run, and a process that another test starts meanwhile holds the copy open.
+    /// A program that is being copied cannot be run, and a process that another test starts
+    /// meanwhile holds the copy open.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
     fn assert_child_is_refused(folder: &Path, path: &Path) {

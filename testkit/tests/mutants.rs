@@ -1,8 +1,9 @@
 //! Every mutant is noticed, and every oracle notices one.
 //!
-//! The plans in `regressions/mutant-NAME.plan.json` show one mutant each, in milliseconds. The search for such plans
-//! takes long: `TESTKIT_MUTANT_SEEDS` says how many seeds each mutant may take, and without it the search looks at
-//! one mutant only; `TESTKIT_MUTANT` says at which; with `UPDATE_PLANS` it writes the plans.
+//! The plans in `regressions/mutant-NAME.plan.json` show one mutant each, in milliseconds. The
+//! search for such plans takes long: `TESTKIT_MUTANT_SEEDS` says how many seeds each mutant may
+//! take, and without it the search looks at one mutant only; `TESTKIT_MUTANT` says at which; with
+//! `UPDATE_PLANS` it writes the plans.
 
 #![cfg(feature = "mutants")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]

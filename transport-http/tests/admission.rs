@@ -209,7 +209,8 @@ async fn reading_a_scope_makes_none() {
     let cursor = first["cursor"].as_str().unwrap();
     expect(served.get(&format!("{CHANGES}?cursor={cursor}")), 200).await;
     assert_eq!(status(served.get("/v1/scopes/room")).await, 404);
-    // A write that is refused begins nothing either; one that is accepted goes on from what was read.
+    // A write that is refused begins nothing either; one that is accepted goes on from what was
+    // read.
     let refused = serde_json::json!({"collection": "c", "id": "d", "body": "x".repeat(2 << 20)});
     let push = serde_json::json!({"replica": REPLICA, "id": 1, "changes": [refused]});
     let (_, verdicts) = expect(served.post(PUSHES, &push.to_string()), 200).await;

@@ -2,10 +2,12 @@
 
 use sync_core::error::{Error, ErrorKind, Result};
 
-/// An address in the form that is parsed further: without blanks around it, its scheme in lower case.
+/// An address in the form that is parsed further: without blanks around it, its scheme in lower
+/// case.
 ///
-/// A path in it is the prefix under which the server's routes are, over every transport. A query, a fragment and a password
-/// are refused: they are no part of where a server is, and would end in logs.
+/// A path in it is the prefix under which the server's routes are, over every transport. A query, a
+/// fragment and a password are refused: they are no part of where a server is, and would end in
+/// logs.
 ///
 /// # Errors
 /// `InvalidInput`. The message shows the address without what may be secret.
@@ -37,7 +39,8 @@ pub fn tidy_address(text: &str) -> Result<String> {
     Ok(format!("{}://{rest}", scheme.to_ascii_lowercase()))
 }
 
-/// An address as far as it may be told: without a password, a query and a fragment, which may be secrets.
+/// An address as far as it may be told: without a password, a query and a fragment, which may be
+/// secrets.
 #[must_use]
 pub fn shown_address(text: &str) -> String {
     let end = text.find(['?', '#']).unwrap_or(text.len());

@@ -1,9 +1,10 @@
 //! Which pages a browser may let reach a server.
 //!
-//! A browser lets every page open a WebSocket to any address, and send simple requests there. Without a check, a page that
-//! a user happens to look at reads and writes a server on that user's machine. The `Origin` header, which a page cannot
-//! forge, names the page's site. A site can also point a name of its own at the address of the server (DNS rebinding); the
-//! page then is of the same origin as the server, and only the `Host` header shows the strange name.
+//! A browser lets every page open a WebSocket to any address, and send simple requests there.
+//! Without a check, a page that a user happens to look at reads and writes a server on that user's
+//! machine. The `Origin` header, which a page cannot forge, names the page's site. A site can also
+//! point a name of its own at the address of the server (DNS rebinding); the page then is of the
+//! same origin as the server, and only the `Host` header shows the strange name.
 
 use std::net::IpAddr;
 
@@ -11,8 +12,8 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use sync_core::error::{Error, ErrorKind, Result};
 
-/// The pages and host names that a server answers. Requests that no page sent have no `Origin`; only the host name counts
-/// for them.
+/// The pages and host names that a server answers. Requests that no page sent have no `Origin`;
+/// only the host name counts for them.
 ///
 /// ```
 /// use axum::http::{HeaderMap, Uri, header};
@@ -37,14 +38,16 @@ pub struct BrowserPolicy {
 
 impl BrowserPolicy {
     /// Answers this machine's names (`localhost`, names below it, and IP addresses) and those of
-    /// [`allow_host`](Self::allow_host) only: for a server that lets everybody in. By default each name is answered.
+    /// [`allow_host`](Self::allow_host) only: for a server that admits every client. By default each name
+    /// is answered.
     #[must_use]
     pub fn local_hosts(mut self) -> Self {
         self.hosts.get_or_insert_default();
         self
     }
 
-    /// Answers requests to that host name, with any port. The first name ends the default that each is answered.
+    /// Answers requests to that host name, with any port. The first name ends the default that each
+    /// is answered.
     ///
     /// # Errors
     /// `InvalidInput` if it is no host name.
@@ -58,8 +61,8 @@ impl BrowserPolicy {
         Ok(self)
     }
 
-    /// Answers pages of that origin: a scheme and a host, with the port if it is not the scheme's own, or `*` for every
-    /// page. Pages of the server's own address are always answered.
+    /// Answers pages of that origin: a scheme and a host, with the port if it is not the scheme's
+    /// own, or `*` for every page. Pages of the server's own address are always answered.
     ///
     /// # Errors
     /// `InvalidInput` if it is no origin.
@@ -107,7 +110,8 @@ impl BrowserPolicy {
         let Some(origin) = origin.to_str().ok().and_then(normal_origin) else {
             return self.any_origin;
         };
-        // A proxy in front may have ended TLS, so the scheme of the server's own address is not known.
+        // A proxy in front may have ended TLS, so the scheme of the server's own address is not
+        // known.
         let is_own = host.is_some_and(|host| {
             ["http", "https"]
                 .iter()

@@ -5,7 +5,8 @@ use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A number of places, and how many of them one key (an address, a principal) may hold at a time. Clones share them.
+/// A number of places, and how many of them one key (an address, a principal) may hold at a time.
+/// Clones share them.
 ///
 /// ```
 /// let places = transport_net::Places::new(3, 2);

@@ -75,8 +75,8 @@ impl Trust {
     }
 }
 
-/// Verifies as usual, and besides takes a certificate that was named itself, though it says that it is an authority's: the
-/// self-signed ones that openssl makes by default do.
+/// Verifies as usual, and besides takes a certificate that was named itself, though it says that it
+/// is an authority's: the self-signed ones that openssl makes by default do.
 #[derive(Debug)]
 struct NamedVerifier {
     usual: Arc<WebPkiServerVerifier>,

@@ -93,12 +93,13 @@ pub struct WsServerConfig {
     pub greetings: usize,
     /// The same, of one address; behind a gateway that is the gateway's. Default 64.
     pub greetings_per_address: usize,
-    /// How many bytes such a client may send: more than a greeting with a thousand scopes has. It is counted where the
-    /// sockets of [`listen`](transport_net::listen) are used. Default 256 KiB.
+    /// How many bytes such a client may send: more than a greeting with a thousand scopes has. It
+    /// is counted where the sockets of [`listen`](transport_net::listen) are used. Default 256 KiB.
     pub greeting_bytes: u64,
     /// When those are asked to come back, at the earliest. Default 10 s.
     pub retry_after: std::time::Duration,
-    /// The pages and host names that are answered. Default: pages of the server's own address, and any host name.
+    /// The pages and host names that are answered. Default: pages of the server's own address, and
+    /// any host name.
     pub browsers: BrowserPolicy,
 }
 

@@ -19,7 +19,8 @@ impl Body {
     /// Takes JSON text as it came from an app or a file.
     ///
     /// # Errors
-    /// `InvalidInput`, with the place, if it is not one JSON value, or is nested deeper than [`DEPTH`](Self::DEPTH).
+    /// `InvalidInput`, with the place, if it is not one JSON value, or is nested deeper than
+    /// [`DEPTH`](Self::DEPTH).
     pub fn parse(text: impl Into<Bytes>) -> Result<Self> {
         let bytes = text.into();
         match serde_json::from_slice::<IgnoredAny>(&bytes) {
@@ -42,7 +43,8 @@ impl Body {
         Ok(self)
     }
 
-    /// Whether a string or a key in it holds half of a surrogate pair, which some readers of JSON refuse.
+    /// Whether a string or a key in it holds half of a surrogate pair, which some readers of JSON
+    /// refuse.
     #[must_use]
     pub fn has_half_pair(&self) -> bool {
         portable::oddities(&self.0).has_half_pair
@@ -63,7 +65,8 @@ impl Body {
     /// Turns a value into its JSON.
     ///
     /// # Errors
-    /// `InvalidInput` if it has no JSON form (a map with keys that are not strings, for one), or is nested deeper than
+    /// `InvalidInput` if it has no JSON form (a map with keys that are not strings, for one), or is
+    /// nested deeper than
     /// [`DEPTH`](Self::DEPTH).
     pub fn from_value(value: &impl Serialize) -> Result<Self> {
         match serde_json::to_vec(value) {

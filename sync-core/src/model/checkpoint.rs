@@ -135,7 +135,8 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// How many collections a cursor may name that comes from outside: those that are chosen, and those that are filled in.
+    /// How many collections a cursor may name that comes from outside: those that are chosen, and
+    /// those that are filled in.
     pub const COLLECTIONS: usize = 20_000;
 
     /// How many collections it names.

@@ -1,7 +1,8 @@
 //! JSON that common readers can read.
 //!
-//! RFC 8259 allows a reader to bound the nesting, and common ones do, at 64 to 10,000 levels; some refuse half a surrogate
-//! pair. One document that a reader refuses keeps it from reading all that follows in the log.
+//! RFC 8259 allows a reader to bound the nesting, and common ones do, at 64 to 10,000 levels; some
+//! refuse half a surrogate pair. One document that a reader refuses keeps it from reading all that
+//! follows in the log.
 
 /// The deepest nesting of arrays and objects.
 pub(super) const DEPTH: usize = 128;

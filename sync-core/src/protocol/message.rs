@@ -40,8 +40,8 @@ impl Hello {
     /// The longest name of a program, or of a compression, in bytes.
     pub const NAME_BYTES: usize = 256;
 
-    /// Whether the greeting keeps to its bounds. Whoever reads one checks this before anything of it is used, logged or sent
-    /// back.
+    /// Checks that the greeting keeps to its bounds. A server calls this before it uses, logs or
+    /// sends back anything of it.
     ///
     /// # Errors
     /// `InvalidInput` with what is too much, and the bound.

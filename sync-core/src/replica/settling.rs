@@ -70,7 +70,8 @@ fn end_batch(record: &mut Record, verdict: &Verdict, cx: &mut RuleContext<'_>) -
     let is_withdrawn = record.in_flight().is_some_and(InFlight::is_withdrawn);
     record.pending_mut().in_flight = None;
     let is_back = told.is_some_and(|told| is_back(record, told));
-    // A reset voids what is known, and not what the document was made of: a verdict on an older state stays old.
+    // A reset voids what is known, and not what the document was made of: a verdict on an older
+    // state stays old.
     let is_older = verdict.seq < record.settled_at() && !mutant!(VoidedForgotten);
     let is_newer = verdict.seq > record.known && !is_older;
     let is_news = is_newer || is_back || mutant!(LateVerdictCounts);
@@ -114,8 +115,8 @@ fn reject(
 /// The pushed state is what the server holds: a later edit was made on it, or the document is clean.
 fn accept(record: &mut Record, pushed: Pushed, verdict: &Verdict, cx: &mut RuleContext<'_>) {
     if pushed.edited_since && record.edit().is_none() {
-        // An erasure took the edit while it was in flight, and the server had purged that erasure when the push came: the
-        // document has a new life, which the log tells with its body.
+        // An erasure took the edit while it was in flight, and the server had purged that erasure
+        // when the push came: the document has a new life, which the log tells with its body.
         return;
     }
     if !mutant!(VerdictLeavesKnown) {

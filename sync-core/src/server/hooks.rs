@@ -28,8 +28,9 @@ pub trait Authenticate: Send + Sync + fmt::Debug + 'static {
     /// `Unauthenticated` for a missing, wrong or expired token.
     async fn authenticate(&self, token: Option<&str>) -> Result<Principal>;
 
-    /// Whether everybody is let in, with any token or none. Such a server should answer the names of its own machine only:
-    /// else any web page that a user of that machine looks at can reach it. Default no.
+    /// Whether every client is admitted, with any token or none. Such a server should answer the
+    /// names of its own machine only: else any web page that is open in a browser on that machine
+    /// can reach it. Default no.
     fn admits_all(&self) -> bool {
         false
     }

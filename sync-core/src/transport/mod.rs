@@ -156,8 +156,8 @@ pub struct FrameLink {
     pub admission: Option<Admission>,
 }
 
-/// A place among the links whose client has not greeted yet, and the bound on what such a client may send: whatever a
-/// transport wants to let go of, by its `Drop`, once a client was let in.
+/// A place among the links whose client has not greeted yet, and the bound on what such a client
+/// may send: whatever a transport wants to let go of, by its `Drop`, once a client was let in.
 pub type Admission = Box<dyn std::any::Any + Send>;
 
 /// Bytes that have moved, from the point of view of this side.
@@ -205,7 +205,8 @@ impl Activity {
         self.0.down.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Bounds how much may be read from here on; none ends the bound. The socket fails once more has come.
+    /// Bounds how much may be read from here on; none ends the bound. The socket fails once more
+    /// has come.
     pub fn limit_reading(&self, bytes: Option<u64>) {
         let most = bytes.map_or(u64::MAX, |bytes| self.moved().down.saturating_add(bytes));
         self.0.most.store(most, Ordering::Relaxed);

@@ -173,7 +173,8 @@ pub enum Fact {
         /// The documents of which the device holds an edit that is not settled.
         unsettled: BTreeSet<DocumentKey>,
     },
-    /// A device that shared its identity with another one took a new one, and no other shares the old one.
+    /// A device that shared its identity with another one took a new one, and no other shares the
+    /// old one.
     Unshared {
         /// The identity that one device has now.
         replica: ReplicaId,

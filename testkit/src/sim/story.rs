@@ -260,7 +260,8 @@ impl Story {
         }
     }
 
-    /// A device lost a state with its power. If it never travelled, what the device makes now may get its name again.
+    /// A device lost a state with its power. If it never travelled, what the device makes now may
+    /// get its name again.
     pub(super) fn forget_lost(&mut self, revision: Revision) {
         if self.states.get(&revision).is_some_and(|node| !node.travelled) {
             self.states.remove(&revision);

@@ -160,8 +160,8 @@ pub fn an_erasure_after_the_clock_went_back_takes_its_base<C: Cores>(cores: C) {
     assert!(!format!("{record:?}").contains("secret"), "{record:?}");
 }
 
-/// A device that hears the right time stamps its whole outbox anew, also what it does not push because its collection is not
-/// chosen.
+/// A device that hears the right time stamps its whole outbox anew, also what it does not push
+/// because its collection is not chosen.
 pub fn all_of_the_outbox_is_stamped_anew<C: Cores>(cores: C) {
     let mut world = World::new(cores, 1);
     world.choose(0, Some(&["notes"]));

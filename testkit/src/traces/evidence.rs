@@ -188,7 +188,8 @@ pub fn a_restore_that_undoes_the_purge_of_an_erasure_blocks_no_edit<C: Cores>(co
     world.assert_converged();
 }
 
-/// The same where the horizon stays below the head: the replica remembers at which position the document was gone.
+/// The same where the horizon stays below the head: the replica remembers at which position the
+/// document was gone.
 pub fn a_restore_that_undoes_an_early_purge_blocks_no_edit<C: Cores>(cores: C) {
     let mut world = purged_and_back_below(cores, 1, |world| world.delete(0, "notes/a"));
     world.put(1, "notes/a", "anew");

@@ -19,10 +19,10 @@ pub struct HttpServerConfig {
     pub requests: usize,
     /// The same, of one address; behind a gateway that is the gateway's. Default 192.
     pub requests_per_address: usize,
-    /// The same, of one principal, on a server that does not let everybody in. Default 128.
+    /// The same, of one principal, on a server that does not admit every client. Default 128.
     pub requests_per_principal: usize,
-    /// Greetings at a time whose token is in the body and not in the header, where nothing is known yet of the client.
-    /// Default 64.
+    /// Greetings at a time whose token is in the body and not in the header, where nothing is known
+    /// yet of the client. Default 64.
     pub greetings: usize,
     /// The same, of one address. Default 32.
     pub greetings_per_address: usize,
@@ -33,7 +33,7 @@ pub struct HttpServerConfig {
     /// Streams, and requests that wait for something to follow, at a time; who comes later is asked to come back. Default
     /// 10,000. Each holds a chunk at most.
     pub streams: usize,
-    /// The same, of one principal, on a server that does not let everybody in. Default 2,000.
+    /// The same, of one principal, on a server that does not admit every client. Default 2,000.
     pub streams_per_principal: usize,
     /// How long a request may take without the time that it was told to wait, and how long its body may stand still: a body
     /// that gets on, with at least 4 KiB in this time, may take longer. Default 60 s.
@@ -48,8 +48,8 @@ pub struct HttpServerConfig {
     pub body_bytes: Option<usize>,
     /// When those who find no room are asked to come back, at the earliest. Default 5 s.
     pub retry_after: Duration,
-    /// The pages and host names that are answered. Default: pages of the server's own address, and any host name. A page of
-    /// another origin that is allowed may read the answers (CORS).
+    /// The pages and host names that are answered. Default: pages of the server's own address, and
+    /// any host name. A page of another origin that is allowed may read the answers (CORS).
     pub browsers: BrowserPolicy,
 }
 

@@ -39,7 +39,8 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Routes that serve replicas and readers over HTTP, under the paths of [`api`](crate::api). They can be merged into an
 /// app's own router, nested in it, and stand beside those of other transports on the same port.
 ///
-/// Requests from pages of another origin are refused unless [`HttpServerConfig::browsers`] allows them.
+/// Requests from pages of another origin are refused unless [`HttpServerConfig::browsers`] allows
+/// them.
 ///
 /// ```
 /// # use std::sync::Arc;

@@ -203,8 +203,8 @@ pub(super) async fn nothing(State(app): State<Arc<App>>, request: Request) -> Re
     .await
 }
 
-/// The client that sends a request, by its header alone. Its body is read after that, so that only clients that were let in
-/// take up memory and a place.
+/// The client that sends a request, by its header alone. Its body is read after that, so that only
+/// clients that were let in take up memory and a place.
 async fn admit(exchange: &mut Exchange) -> Result<Peer, Failure> {
     // Most requests are a reader's, whose replica does not matter.
     let replica = exchange.replica()?.unwrap_or(ReplicaId([0; 16]));

@@ -139,7 +139,8 @@ impl Peer {
         if let Some(place) = self.earlier.iter().position(&is_one) {
             return self.earlier.remove(place).unwrap();
         }
-        // The bound is that of the whole wait: a driver that connects again and again asks for ever.
+        // The bound is that of the whole wait: a driver that connects again and again asks for
+        // ever.
         within(what, async {
             loop {
                 let request = self.requests.recv().await.expect("the driver holds the transport");

@@ -87,8 +87,8 @@ fn cut_checkpoint(tx: &mut Transaction<'_>, epoch: Epoch, cut: Seq) {
     for own in checkpoint.backfills.values_mut() {
         *own = (*own).min(cut);
     }
-    // What the mark says of positions that both epochs share stays true. It is the only proof of them if the server
-    // forgets the new epoch before the first chunk of it comes.
+    // What the mark says of positions that both epochs share stays true. It is the only proof of
+    // them if the server forgets the new epoch before the first chunk of it comes.
     checkpoint.mark = checkpoint.mark.take().filter(|mark| mark.at <= cut);
 }
 

@@ -198,7 +198,8 @@ fn a_clock_refusal_stamps_anew_and_quarantines_nothing() {
     let edit = record.current.clone().unwrap();
     assert!(edit.revision.stamp <= server_time, "by the server's clock");
     assert_eq!((edit.body, record.pushable()), (body("edit"), Some(LocalSeq(1))));
-    // What was written since has a stamp of its own, and what waits is replaced by what the server holds.
+    // What was written since has a stamp of its own, and what waits is replaced by what the server
+    // holds.
     let later = state("later", 1, HERE);
     let told = held(6, state("told", 5, THERE));
     let refused = Verdict { current: Some(told.clone()), ..refused };

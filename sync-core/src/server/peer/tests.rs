@@ -16,7 +16,7 @@ use bytes::Bytes;
 
 const READER: ReplicaId = ReplicaId([1; 16]);
 
-/// Gives everybody the same access, until it is another one.
+/// Gives every principal the same access, which a test may change.
 #[derive(Debug)]
 struct Gives(Mutex<Access>);
 

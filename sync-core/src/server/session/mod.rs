@@ -25,7 +25,8 @@ use crate::protocol::Pull;
 
 pub use io::{Found, Request, SessionInput, SessionOptions, SessionOutput};
 
-/// How many collections the cursors of all live streams of a connection may name: that is what they take up memory by.
+/// How many collections the cursors of all live streams of a connection may name: that is what they
+/// take up memory by.
 const NAMES: usize = 100_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -125,7 +126,8 @@ impl Session {
         silence.min(self.said.plus(heartbeat)).min(look)
     }
 
-    /// When a client that has not greeted is given up. Slow links may take longer, and not for ever.
+    /// When a client that has not greeted is given up. Slow links may take longer, and not for
+    /// ever.
     fn greeting_due(&self) -> Now {
         let greeting = self.options.greeting;
         self.heard.plus(greeting).min(self.began.plus(greeting.saturating_mul(6)))

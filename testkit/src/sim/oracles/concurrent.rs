@@ -27,8 +27,8 @@ impl Oracle for Concurrent {
         }
         let local = history.asked(*client, &call.key, &call.local);
         let remote = history.story(&call.key).of(call.remote.as_ref());
-        // A clone, or a device whose files were put back, cannot know what followed on an edit that the
-        // other one had too. Its own states it knows.
+        // A clone, or a device whose files were put back, cannot know what followed on an edit that
+        // the other one had too. Its own states it knows.
         let is_own = |state: &DocumentState| client.is_some_and(|c| story.is_own_of(c, state));
         let is_shared = story.cloned || story.forked;
         if is_shared && !call.remote.as_ref().is_some_and(is_own) {

@@ -43,8 +43,8 @@ fn ran_ahead(story: &Story, before: &DocumentState, after: &DocumentState) -> bo
     story.is_news(before) && Clock::is_beyond(before.revision.stamp, then, DRIFT_BOUND)
 }
 
-/// Whether a document that was just written had no tombstone on the replica any more: tombstones below
-/// the horizon leave it, also those that others have replaced where the replica may not look.
+/// Whether a document that was just written had no tombstone on the replica any more: tombstones
+/// below the horizon leave it, also those that others have replaced where the replica may not look.
 fn has_left(client: usize, key: &DocumentKey, look: &mut dyn Look) -> bool {
     let is_based = look.record(client, key).is_some_and(|record| record.base().is_some());
     !is_based && look.server_scope(&key.scope).is_some_and(|scope| scope.horizon > Seq(0))

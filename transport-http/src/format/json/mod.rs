@@ -52,8 +52,8 @@ fn scope_of(own: Option<Scope>, address: Option<&Scope>) -> Result<Scope> {
     own.or_else(|| address.cloned()).ok_or_else(|| refused("the body names no scope"))
 }
 
-/// A list of at most so many items. One more is an error before it is read, so that what is small when it is packed takes up
-/// little memory.
+/// A list of at most so many items. One more is an error before it is read, so that what is small
+/// when it is packed takes up little memory.
 fn at_most<'de, const MOST: usize, T, D>(d: D) -> std::result::Result<Vec<T>, D::Error>
 where
     T: Deserialize<'de>,

@@ -125,7 +125,8 @@ fn read_change(at: usize, json: ChangeJson, replica: ReplicaId) -> Result<Change
     if json.author.is_some() && json.revision.is_none() {
         return wrong("an author needs a revision beside it");
     }
-    // A replica may hold such a body, and its whole batch must not be refused for it. Other clients can still mend it.
+    // A replica may hold such a body, and its whole batch must not be refused for it. Other clients
+    // can still mend it.
     let is_odd = json.revision.is_none() && json.body.as_ref().is_some_and(Body::has_half_pair);
     if is_odd {
         return wrong("its body holds half of a surrogate pair, which many readers of JSON refuse");

@@ -1,4 +1,5 @@
-//! Which verdicts are progress, what may have left the device, and what a lost life of the log takes along.
+//! Which verdicts are progress, what may have left the device, and what a lost life of the log
+//! takes along.
 
 use super::*;
 use crate::model::{Rejection, RejectionCode, Reset, ResetReason, Settled};
