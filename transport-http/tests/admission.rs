@@ -242,6 +242,10 @@ async fn bodies_that_readers_of_json_refuse_are_not_taken() {
         let (_, message) = refused(push(2, half), 400).await;
         assert!(message.contains("surrogate"), "{message}");
     }
-    let (_, taken) = expect(push(3, &format!(r#"["\ud83d\ude00",{}]"#, nested(127))), 200).await;
-    assert_eq!(taken["verdicts"][0]["kind"], "accepted", "{taken}");
+    // The answer holds the body, which with what is around it is deeper than serde_json reads.
+    let deepest = push(3, &format!(r#"["\ud83d\ude00",{}]"#, nested(127)));
+    let answer = within(deepest.send()).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let taken = within(answer.text()).await.unwrap();
+    assert!(taken.contains(r#""kind":"accepted""#), "{taken}");
 }
