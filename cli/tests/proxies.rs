@@ -99,6 +99,15 @@ fn the_proxy_of_the_environment_is_used_but_not_to_this_machine() {
     sync(&db, &any, &[], &[through[0], ("NO_PROXY", "0.0.0.0")]);
     sync(&db, &any, &["--proxy", "none"], &through);
     assert_eq!(proxy.asked(), Vec::<String>::new());
+    // One that cannot be used is not gone around.
+    for unusable in ["http://", "socks5://secret@127.0.0.1:1"] {
+        let args = ["sync", "--db", &db.0, "--server", &any];
+        let with = [("HTTP_PROXY", unusable)];
+        let refused = Process::start_with(&args, |command| command.envs(with)).end();
+        refused.misused(&["HTTP_PROXY", "proxy"]);
+        assert!(!refused.stderr.contains("secret"), "{}", refused.stderr);
+        sync(&db, &here, &[], &with);
+    }
 }
 
 #[test]
@@ -118,7 +127,11 @@ fn a_proxy_that_is_named_is_used_for_everything() {
         sync(&db, server, &["--proxy", &named], environment);
         assert_eq!(proxy.asked()[0], format!("POST {server}/v1/hello HTTP/1.1"));
     }
-    for (proxy, server) in [("secret@proxy", here.as_str()), ("none", "ws://127.0.0.1:9")] {
+    for (proxy, server) in [
+        ("secret@proxy", here.as_str()),
+        ("socks5://secret@proxy", here.as_str()),
+        ("none", "ws://127.0.0.1:9"),
+    ] {
         let refused = db.run("sync", &["--server", server, "--proxy", proxy]);
         assert_eq!(refused.status.code(), Some(2), "{refused:?}");
     }

@@ -62,9 +62,39 @@ fn cause(error: reqwest::Error) -> Cause {
     Cause(said)
 }
 
+/// Whether what answered does not speak HTTP.
+fn is_not_http(error: &reqwest::Error) -> bool {
+    let mut next = std::error::Error::source(error);
+    while let Some(source) = next {
+        if source.downcast_ref().is_some_and(hyper::Error::is_parse) {
+            return true;
+        }
+        next = source.source();
+    }
+    false
+}
+
+#[cfg(feature = "tls")]
+fn is_not_tls(error: &reqwest::Error) -> bool {
+    transport_net::is_plain_answer(error)
+}
+
+#[cfg(not(feature = "tls"))]
+fn is_not_tls(_: &reqwest::Error) -> bool {
+    false
+}
+
 /// What the HTTP client reports.
 pub(crate) fn of_client(error: reqwest::Error) -> Trouble {
-    let (what, kind, message) = if error.is_builder() {
+    let (what, kind, message) = if is_not_http(&error) {
+        let message = "what answered does not speak HTTP: a port for TLS has an address with \
+            https://";
+        (What::Unreachable, ErrorKind::Network, message)
+    } else if is_not_tls(&error) {
+        let message = "what answered does not speak TLS: a port without it has an address with \
+            http://";
+        (What::Unreachable, ErrorKind::Network, message)
+    } else if error.is_builder() {
         (What::Unreachable, ErrorKind::InvalidInput, "no request can be made")
     } else if error.is_connect() {
         let kind = if error.is_timeout() { ErrorKind::Timeout } else { ErrorKind::Network };
@@ -122,9 +152,13 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<u64> {
     Some(wait.as_secs())
 }
 
-/// What a gateway's refusal is to a request: one that does not reach the server is a link that is lost.
+/// What a gateway's refusal is to a request: one that does not reach the server is a link that is
+/// lost.
 pub(crate) fn denied(status: u16, error: Error) -> Trouble {
-    let is_unreachable = matches!(error.kind(), ErrorKind::Network | ErrorKind::Timeout);
+    let is_unreachable = matches!(
+        error.kind(),
+        ErrorKind::Network | ErrorKind::Timeout | ErrorKind::Unauthenticated
+    );
     let error = match error.retry() {
         Retry::Later(None) if is_unreachable => error.retrying(Retry::Reconnect),
         _ => error,

@@ -150,8 +150,22 @@ const WRONG: &[Wrong] = &[
         name: "an unknown token at a gateway",
         answer: |_| html(401, &[]),
         kind: ErrorKind::Unauthenticated,
-        retry: Retry::Never,
+        retry: Retry::Reconnect,
         says: "401",
+    },
+    Wrong {
+        name: "a page of a network that forbids",
+        answer: |_| html(403, &[]),
+        kind: ErrorKind::Network,
+        retry: Retry::Reconnect,
+        says: "403",
+    },
+    Wrong {
+        name: "a page that asks for a day",
+        answer: |_| html(503, &[("retry-after", "86400")]),
+        kind: ErrorKind::Overloaded,
+        retry: Retry::Later(Some(Duration::from_secs(300))),
+        says: "503",
     },
     Wrong {
         name: "sent elsewhere",

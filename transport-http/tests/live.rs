@@ -450,14 +450,22 @@ async fn a_server_that_ignores_the_wait_is_not_asked_without_a_pause() {
 #[tokio::test]
 async fn a_refusal_ends_the_stream_whatever_the_way() {
     for live in [LiveBy::Auto, LiveBy::LongPoll, LiveBy::Poll] {
-        let server = Script::greeting(async |_| answer(401, &[], "")).await;
-        let mut config = quick(&server);
-        config.live = live;
-        let followed = Followed::of(config).await;
-        let mut live = followed.connection.live(pull(5));
-        let error = error_of(&mut live).await;
-        assert_eq!((error.kind(), error.retry()), (ErrorKind::Unauthenticated, Retry::Never));
-        assert_eq!(server.asked().len(), 1);
+        for (is_ours, retry) in [(true, Retry::Never), (false, Retry::Reconnect)] {
+            let server = Script::greeting(move |seen| async move {
+                match is_ours {
+                    true => unauthenticated(seen.format()),
+                    false => answer(401, &[], ""),
+                }
+            })
+            .await;
+            let mut config = quick(&server);
+            config.live = live;
+            let followed = Followed::of(config).await;
+            let mut live = followed.connection.live(pull(5));
+            let error = error_of(&mut live).await;
+            assert_eq!((error.kind(), error.retry()), (ErrorKind::Unauthenticated, retry));
+            assert_eq!(server.asked().len(), 1);
+        }
     }
 }
 

@@ -232,7 +232,9 @@ async fn greetings_and_acknowledgements_are_as_easy_in_json() {
     assert!(message.contains("Twotide-Replica"), "{message}");
     refused(acknowledge().header(REPLICA_HEADER, "7"), 400).await;
     let elsewhere = served.post("/v1/scopes/nowhere/acknowledgements", &ack(epoch));
-    refused(elsewhere.header(REPLICA_HEADER, REPLICA), 404).await;
+    // There is nothing to take note of, and nothing is made.
+    expect(elsewhere.header(REPLICA_HEADER, REPLICA), 204).await;
+    refused(served.get("/v1/scopes/nowhere"), 404).await;
     let old = format!(r#"{{"replica":"{REPLICA}","versions":[99]}}"#);
     let answer = within(served.post("/v1/hello", &old).send()).await.unwrap();
     assert_eq!(

@@ -14,6 +14,8 @@ mod counted;
 mod listen;
 #[cfg(feature = "server")]
 mod places;
+#[cfg(feature = "tls")]
+mod plain_answer;
 mod retry;
 #[cfg(feature = "tls")]
 pub mod tls;
@@ -26,7 +28,9 @@ pub use counted::Counted;
 pub use listen::{ListenConfig, RemoteAddress, listen, listen_with};
 #[cfg(feature = "server")]
 pub use places::{Place, Places};
-pub use retry::retry_after;
+#[cfg(feature = "tls")]
+pub use plain_answer::is_plain_answer;
+pub use retry::{gateway_wait, retry_after};
 
 #[cfg(all(feature = "server", feature = "tls"))]
 pub use listen::{listen_tls, listen_tls_with};

@@ -6,6 +6,9 @@ use sync_core::clock::Now;
 
 /// The longest time that a server may ask for: a day. What asks for more is broken.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+/// The longest time that a gateway, a proxy or the page of a network may ask for: five minutes. It
+/// is no part of the service, and may be gone with the next network.
+const LONGEST_OF_GATEWAYS: Duration = Duration::from_secs(5 * 60);
 
 /// What the header `Retry-After` asks for: seconds, or a date, which is read by the clock of whoever sent it if its `Date` is
 /// told, and else by ours. At most a day; none for what is neither.
@@ -21,6 +24,13 @@ pub fn retry_after(asked: &str, date: Option<&str>, now: Now) -> Option<Duration
     let now = date.and_then(of_date).unwrap_or(Duration::from_millis(now.0));
     let wait = of_date(asked)?.saturating_sub(now);
     Some(Duration::from_secs(wait.as_secs()).min(LONGEST_WAIT))
+}
+
+/// How much of such a wait is kept to if the answer is not in the server's own form: at most five
+/// minutes.
+#[must_use]
+pub fn gateway_wait(asked: Duration) -> Duration {
+    asked.min(LONGEST_OF_GATEWAYS)
 }
 
 #[cfg(test)]

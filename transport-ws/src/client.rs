@@ -121,7 +121,14 @@ impl WsDial {
         #[cfg(feature = "tls")]
         if let Some((connector, name)) = &self.tls {
             let tls = connector.connect(name.clone(), tcp).await;
-            let tls = tls.map_err(network("TLS with the server failed"))?;
+            let tls = tls.map_err(|e| {
+                let what = if transport_net::is_plain_answer(&e) {
+                    "what answered does not speak TLS: a port without it has an address with ws://"
+                } else {
+                    "TLS with the server failed"
+                };
+                network(what)(e)
+            })?;
             return self.upgrade(tls, activity).await;
         }
         self.upgrade(tcp, activity).await

@@ -27,6 +27,12 @@ pub(crate) fn of_socket(error: tungstenite::Error) -> Error {
         }
         #[cfg(feature = "client")]
         Ws::Http(response) => refusal(&response),
+        #[cfg(feature = "client")]
+        Ws::Protocol(ProtocolError::HttparseError(e)) => Error::new(
+            ErrorKind::Network,
+            "what answered does not speak HTTP: a port for TLS has an address with wss://",
+        )
+        .because(e),
         e => Error::new(ErrorKind::Protocol, "the other side does not speak WebSocket").because(e),
     }
 }
@@ -58,16 +64,16 @@ fn refusal(response: &tungstenite::http::Response<Option<Vec<u8>>>) -> Error {
     let text = |name| response.headers().get(name).and_then(|v| v.to_str().ok());
     let asked = text("retry-after");
     let wait = |asked| transport_net::retry_after(asked, text("date"), System.now());
-    let later = Retry::Later(asked.and_then(wait));
-    let (kind, retry) = match status.as_u16() {
-        401 => (ErrorKind::Unauthenticated, Retry::Never),
-        403 => (ErrorKind::PermissionDenied, Retry::Never),
-        // What follows may be a gateway's, before a server that starts: all of it may end by itself.
-        408 | 504 => (ErrorKind::Timeout, later),
-        429 | 503 => (ErrorKind::Overloaded, later),
-        404 | 410 => (ErrorKind::NotFound, later),
-        500.. => (ErrorKind::Network, later),
-        _ => (ErrorKind::Protocol, later),
+    let later = Retry::Later(asked.and_then(wait).map(transport_net::gateway_wait));
+    // A server refuses tokens in frames. Each of these may be a gateway's or a network's page, and
+    // end by itself.
+    let kind = match status.as_u16() {
+        401 => ErrorKind::Unauthenticated,
+        408 | 504 => ErrorKind::Timeout,
+        429 | 503 => ErrorKind::Overloaded,
+        404 | 410 => ErrorKind::NotFound,
+        403 | 407 | 500.. => ErrorKind::Network,
+        _ => ErrorKind::Protocol,
     };
     let mut error = Error::new(kind, "the server refused the connection").with("status", status);
     let said = response.body().as_deref().and_then(|b| std::str::from_utf8(b).ok());
@@ -75,7 +81,7 @@ fn refusal(response: &tungstenite::http::Response<Option<Vec<u8>>>) -> Error {
         let shown: String = said.chars().filter(|c| !c.is_control()).take(200).collect();
         error = error.with("answer", format!("{shown:?}"));
     }
-    error.retrying(retry)
+    error.retrying(later)
 }
 
 #[cfg(test)]

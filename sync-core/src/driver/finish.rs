@@ -219,8 +219,14 @@ impl Task {
             return Failure::from(error);
         }
         let failure = self.failed(error);
-        if failure.kind == ErrorKind::Unauthenticated && self.tokens.refuse_taken() {
-            return Failure { retry: Retry::Reconnect, ..failure };
+        match (failure.kind, failure.retry) {
+            (ErrorKind::Unauthenticated, Retry::Never) if self.tokens.refuse_taken() => {
+                return Failure { retry: Retry::Reconnect, ..failure };
+            }
+            (ErrorKind::Unauthenticated, Retry::Reconnect | Retry::Later(_)) => {
+                self.tokens.doubt_taken();
+            }
+            _ => {}
         }
         failure
     }
@@ -284,7 +290,8 @@ impl Task {
             Ok(()) => self.tokens.renewed(token),
             Err(error) => {
                 let mut failure = self.failed(&error);
-                let is_refused = failure.kind == ErrorKind::Unauthenticated;
+                let is_refused =
+                    (failure.kind, failure.retry) == (ErrorKind::Unauthenticated, Retry::Never);
                 if is_refused && self.tokens.refuse_renewal(token) {
                     failure.retry = Retry::Reconnect;
                 }

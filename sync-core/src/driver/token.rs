@@ -20,7 +20,8 @@ use crate::transport::{Connection, Transport};
 #[async_trait]
 pub trait TokenProvider: Send + Sync + fmt::Debug + 'static {
     /// A token that is good now; none to connect without one. `refused` is the one that the server did not take, if that
-    /// is why it is asked: it should not be given again.
+    /// is why it is asked: it should not be given again. A gateway's 401 counts too, with one difference: it may not be
+    /// about the token, so the same one may be given again, and is tried after a while.
     ///
     /// It has to answer within the time that connecting may take, and its future may be dropped. A panic counts as an
     /// error that is tried again.
@@ -85,6 +86,8 @@ struct State {
     taken: Option<Option<String>>,
     /// What the server refused last, unless something new was given since.
     refused: Option<Option<String>>,
+    /// What something on the way to the server refused last. It may be good all the same.
+    doubted: Option<Option<String>>,
     /// The connection was given another token, and nothing was refused on it since.
     renewed: bool,
 }
@@ -110,7 +113,7 @@ impl Tokens {
         let mut state = self.state();
         state.given = token;
         state.is_untried = true;
-        state.refused = None;
+        (state.refused, state.doubted) = (None, None);
         drop(state);
         self.given.notify_one();
     }
@@ -128,6 +131,13 @@ impl Tokens {
     /// Somebody wants it to be tried again, with whatever token there is.
     pub(super) fn forgive(&self) {
         self.state().refused = None;
+    }
+
+    /// Something that is not the server refused a request for the token that the connection has.
+    pub(super) fn doubt_taken(&self) {
+        let mut state = self.state();
+        let taken = state.taken.clone();
+        state.doubted = taken;
     }
 
     /// A request was refused for the token that the connection has. Whether another one may be had.
@@ -172,16 +182,17 @@ impl Tokens {
     }
 
     async fn next(&self) -> Result<Option<String>> {
-        let (provider, refused) = {
+        let (provider, refused, doubted) = {
             let mut state = self.state();
             state.is_untried = false;
             let Some(provider) = &self.provider else { return Ok(state.given.clone()) };
             if let Some(given) = state.given.take() {
                 return Ok(Some(given));
             }
-            (provider, state.refused.clone())
+            (provider, state.refused.clone(), state.doubted.clone())
         };
-        let asked = provider.token(refused.as_ref().and_then(Option::as_deref));
+        let asked = refused.as_ref().or(doubted.as_ref());
+        let asked = provider.token(asked.and_then(Option::as_deref));
         let panicked = |_| {
             let error = Error::new(ErrorKind::Internal, "the token provider panicked");
             Err(error.retrying(Retry::Later(None)))
@@ -207,6 +218,10 @@ impl Tokens {
             hello.token.clone_from(&token);
             match transport.connect(hello.clone()).await {
                 Err(e) if e.kind() == ErrorKind::Unauthenticated => {
+                    if e.retry() != Retry::Never {
+                        self.state().doubted = Some(token);
+                        return Err(e);
+                    }
                     self.state().refused = Some(token);
                     if !std::mem::take(&mut may_ask_again) {
                         return Err(e);
@@ -215,7 +230,7 @@ impl Tokens {
                 Ok(connected) => {
                     let mut state = self.state();
                     state.taken = Some(token);
-                    state.refused = None;
+                    (state.refused, state.doubted) = (None, None);
                     state.renewed = false;
                     return Ok(connected);
                 }

@@ -1,6 +1,5 @@
 //! Requests and answers: what is asked is sent, and what comes back is read within bounds.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -21,9 +20,11 @@ use tokio::time::timeout;
 use transport_net::{shown_address, tidy_address};
 
 use crate::api;
-use crate::config::{HttpConfig, ProxyBy};
+use crate::config::HttpConfig;
 use crate::error::{self, Trouble, What};
 use crate::format::{Content, Format, error_of};
+
+use super::proxy::with_proxy;
 
 /// The largest answer that tells of an error. What is longer is a gateway's page, of which the beginning says enough.
 const ERROR_BYTES: usize = 64 << 10;
@@ -50,14 +51,6 @@ pub(super) fn token(token: Option<&str>) -> Result<Token> {
 
 fn invalid(what: &'static str) -> Error {
     Error::new(ErrorKind::InvalidInput, what)
-}
-
-/// Whether an address is on this machine, which no proxy can know better.
-fn is_here(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost"
-        || host.ends_with(".localhost")
-        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// What is asked.
@@ -104,16 +97,7 @@ impl Http {
             .tcp_nodelay(true)
             .gzip(config.compress)
             .zstd(config.compress);
-        builder = match &config.proxy {
-            ProxyBy::System if is_here(&base) => builder.no_proxy(),
-            ProxyBy::System => builder,
-            ProxyBy::None => builder.no_proxy(),
-            ProxyBy::Url(url) => {
-                // The client's error would show the password.
-                let proxy = reqwest::Proxy::all(url.as_str());
-                builder.proxy(proxy.map_err(|_| invalid("not the address of a proxy"))?)
-            }
-        };
+        builder = with_proxy(builder, &config.proxy, &base)?;
         #[cfg(feature = "tls")]
         {
             // Always, or the client would look for a provider of cryptography that nobody has installed.
@@ -336,26 +320,4 @@ fn headers(config: &HttpConfig) -> Result<HeaderMap> {
 
 pub(super) fn format_of(headers: &HeaderMap) -> Option<Format> {
     Format::of_content_type(headers.get(CONTENT_TYPE)?.to_str().ok()?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_on_this_machine_is_known_by_its_address() {
-        for here in
-            ["http://localhost:1", "https://a.localhost/x", "http://127.9.0.1", "http://[::1]:80"]
-        {
-            assert!(is_here(&here.parse().unwrap()), "{here}");
-        }
-        for elsewhere in [
-            "http://localhost.example.org",
-            "http://10.0.0.1",
-            "http://0.0.0.0",
-            "http://[2001:db8::1]",
-        ] {
-            assert!(!is_here(&elsewhere.parse().unwrap()), "{elsewhere}");
-        }
-    }
 }

@@ -6,6 +6,7 @@ mod http;
 mod ladder;
 mod line;
 mod live;
+mod proxy;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use sync_core::error::{Error, ErrorKind, Retry};
 use sync_core::protocol::WireError;
+use transport_net::gateway_wait;
 
 use super::Format;
 
@@ -39,9 +40,11 @@ pub fn retry_after(retry: Retry) -> Option<u64> {
 
 /// The error that an answer with such a status tells of.
 ///
-/// If the body is one of ours, it decides, and `retry_after` (the header, in seconds) fills in how long to wait. Else the answer is a
-/// gateway's, or that of a server of another kind, and the status alone is left to go by. Then only 401 and 403 are for
-/// good: all else may end by itself, behind a server that starts or a gateway that is set up.
+/// If the body is one of ours, it decides, and `retry_after` (the header, in seconds) fills in how
+/// long to wait. Else the answer is a gateway's, or that of a server of another kind, and the status
+/// alone is left to go by. No such answer is for good, and none asks to wait for longer than
+/// [`gateway_wait`] admits: it may end by itself, behind a server that starts, a gateway that is set
+/// up, or with the network whose page it is.
 #[must_use]
 pub fn error_of(
     status: u16,
@@ -58,25 +61,24 @@ pub fn error_of(
         };
         return Error::from(wire).retrying(retry).with("status", status);
     }
-    let later = Retry::Later(after);
-    let (kind, retry) = match status {
-        401 => (ErrorKind::Unauthenticated, Retry::Never),
-        403 => (ErrorKind::PermissionDenied, Retry::Never),
-        408 | 504 => (ErrorKind::Timeout, later),
-        429 | 503 => (ErrorKind::Overloaded, later),
-        404 | 410 => (ErrorKind::NotFound, later),
-        413 => (ErrorKind::TooLarge, later),
-        500.. => (ErrorKind::Network, later),
-        _ => (ErrorKind::Protocol, later),
+    let kind = match status {
+        401 => ErrorKind::Unauthenticated,
+        408 | 504 => ErrorKind::Timeout,
+        429 | 503 => ErrorKind::Overloaded,
+        404 | 410 => ErrorKind::NotFound,
+        413 => ErrorKind::TooLarge,
+        403 | 407 | 500.. => ErrorKind::Network,
+        _ => ErrorKind::Protocol,
     };
-    let error = Error::new(kind, "the server refused the request").with("status", status);
+    let message = "the request was refused, and not in the form of a Twotide server";
+    let error = Error::new(kind, message).with("status", status);
     let said: String = String::from_utf8_lossy(&body[..body.len().min(800)])
         .chars()
         .filter(|c| !c.is_control())
         .take(200)
         .collect();
     let error = if said.is_empty() { error } else { error.with("answer", format!("{said:?}")) };
-    error.retrying(retry)
+    error.retrying(Retry::Later(after.map(gateway_wait)))
 }
 
 #[cfg(test)]
@@ -107,22 +109,28 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_of_a_gateway_goes_by_its_status() {
+    fn an_answer_of_a_gateway_goes_by_its_status_and_is_never_for_good() {
         let body = Bytes::from_static(b"{\"message\":\"no\xff\"}\n");
-        for (status, kind, retry) in [
-            (401, ErrorKind::Unauthenticated, Retry::Never),
-            (403, ErrorKind::PermissionDenied, Retry::Never),
-            (404, ErrorKind::NotFound, Retry::Later(None)),
-            (413, ErrorKind::TooLarge, Retry::Later(None)),
-            (418, ErrorKind::Protocol, Retry::Later(None)),
-            (502, ErrorKind::Network, Retry::Later(None)),
-            (503, ErrorKind::Overloaded, Retry::Later(None)),
-            (504, ErrorKind::Timeout, Retry::Later(None)),
+        for (status, kind) in [
+            (401, ErrorKind::Unauthenticated),
+            (403, ErrorKind::Network),
+            (404, ErrorKind::NotFound),
+            (413, ErrorKind::TooLarge),
+            (418, ErrorKind::Protocol),
+            (502, ErrorKind::Network),
+            (503, ErrorKind::Overloaded),
+            (504, ErrorKind::Timeout),
+            (511, ErrorKind::Network),
         ] {
             for format in [None, Some(Format::Json), Some(Format::Frame)] {
-                let back = error_of(status, format, &body, Some("Wed, 21 Oct 2026 07:28:00 GMT"));
-                assert_eq!((back.kind(), back.retry()), (kind, retry), "{status}");
-                assert!(back.to_string().contains("message"), "{back}");
+                for (asked, seconds) in
+                    [("Wed, 21 Oct 2026 07:28:00 GMT", None), ("7", Some(7)), ("86400", Some(300))]
+                {
+                    let back = error_of(status, format, &body, Some(asked));
+                    let retry = Retry::Later(seconds.map(Duration::from_secs));
+                    assert_eq!((back.kind(), back.retry()), (kind, retry), "{status}");
+                    assert!(back.to_string().contains("message"), "{back}");
+                }
             }
         }
     }

@@ -339,7 +339,14 @@ pub fn html(status: u16, headers: &[(&str, &str)]) -> Response {
 }
 
 pub fn refusal(format: Format) -> Response {
-    let error = Error::new(ErrorKind::PermissionDenied, "not this scope");
-    let body = format.encode(WireError::from(&error)).unwrap();
-    answer(403, &[("content-type", format.content_type())], body)
+    refused(403, format, ErrorKind::PermissionDenied, "not this scope")
+}
+
+pub fn unauthenticated(format: Format) -> Response {
+    refused(401, format, ErrorKind::Unauthenticated, "the token is unknown")
+}
+
+fn refused(status: u16, format: Format, kind: ErrorKind, message: &str) -> Response {
+    let body = format.encode(WireError::from(&Error::new(kind, message))).unwrap();
+    answer(status, &[("content-type", format.content_type())], body)
 }

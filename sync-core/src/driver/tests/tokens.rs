@@ -318,3 +318,40 @@ async fn a_failure_that_is_not_for_the_token_leaves_the_token_and_the_connection
     stage.catch_up(&driver, 1).await;
     assert_eq!(provider.asked(), [None]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_refuses_a_token_on_the_way_to_the_server_ends_nothing() {
+    let gateway = || unauthenticated("a page to sign in").retrying(Retry::Reconnect);
+    let mut stage = Stage::new();
+    let (options, provider) = Provider::of(&["a"]);
+    let driver = stage.run(options, Goal::default()).await;
+    // The provider has no other token, and the one there is was good all the time.
+    for _ in 0..20 {
+        stage.peer.connect().await.fail(gateway());
+    }
+    let connecting = tokio::time::Instant::now();
+    let attempt = stage.peer.connect().await;
+    assert!(connecting.elapsed() > Duration::ZERO, "it waits in between");
+    assert_eq!(attempt.what.token, some("a"));
+    attempt.welcome(1);
+    stage.catch_up(&driver, 1).await;
+    let mut asked = vec![None];
+    asked.extend(vec![some("a"); 20]);
+    assert_eq!(provider.asked(), asked);
+    assert_eq!(driver.status().borrow().refused, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_a_gateway_refuses_has_the_provider_asked_with_its_token() {
+    let mut stage = Stage::new();
+    let (options, provider) = Provider::of(&["a", "b"]);
+    let driver = stage.run(options, Goal::ONCE).await;
+    let link = stage.peer.greet(1).await;
+    let gateway = unauthenticated("the token has expired").retrying(Retry::Reconnect);
+    stage.peer.pull().await.fail(gateway);
+    let attempt = stage.peer.connect().await;
+    assert_eq!(attempt.what.token, some("b"));
+    assert_eq!(provider.asked(), [None, some("a")]);
+    assert_eq!(driver.status().borrow().refused, None);
+    drop(link);
+}
