@@ -48,6 +48,12 @@ impl Payload {
         Self { bytes, checksum, compressed }
     }
 
+    /// The same payload in bytes that have another owner.
+    #[cfg(feature = "runtime")]
+    pub(crate) fn map_bytes(self, owned: impl FnOnce(Bytes) -> Bytes) -> Self {
+        Self { bytes: owned(self.bytes), ..self }
+    }
+
     /// The bytes as they travel.
     #[must_use]
     pub fn bytes(&self) -> &Bytes {
@@ -81,16 +87,28 @@ impl FrameWriter {
     #[must_use]
     pub fn frame(&mut self, stream: u32, payload: &Payload) -> Bytes {
         let mut frame = Vec::with_capacity(HEADER_BYTES + payload.bytes.len());
+        self.write_header(stream, payload, &mut frame);
+        frame.extend_from_slice(&payload.bytes);
+        frame.into()
+    }
+
+    /// The next frame in two parts, for what sends one after the other: the payload is not copied.
+    #[must_use]
+    pub fn parts(&mut self, stream: u32, payload: &Payload) -> [Bytes; 2] {
+        let mut header = Vec::with_capacity(HEADER_BYTES);
+        self.write_header(stream, payload, &mut header);
+        [header.into(), payload.bytes.clone()]
+    }
+
+    fn write_header(&mut self, stream: u32, payload: &Payload, frame: &mut Vec<u8>) {
         frame.extend_from_slice(&[LAYOUT, u8::from(payload.compressed) * COMPRESSED, 0, 0]);
         frame.extend_from_slice(&(payload.bytes.len() as u32).to_le_bytes());
         frame.extend_from_slice(&stream.to_le_bytes());
         frame.extend_from_slice(&self.next.to_le_bytes());
         frame.extend_from_slice(&payload.checksum.to_le_bytes());
-        let header = checksum(&frame);
+        let header = checksum(frame);
         frame.extend_from_slice(&header.to_le_bytes());
-        frame.extend_from_slice(&payload.bytes);
         self.next += 1;
-        frame.into()
     }
 }
 

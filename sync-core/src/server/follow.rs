@@ -7,9 +7,10 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::own_task::on_its_own;
-use super::peer::{Peer, Served};
+use super::peer::Peer;
+use super::read::Served;
 use super::service::OpenSession;
-use super::tail::Hub;
+use super::tail::{Hub, is_all};
 use crate::error::Result;
 use crate::model::{Cursor, Epoch, Seq};
 use crate::protocol::Pull;
@@ -44,6 +45,8 @@ pub struct Follower {
     _hub: Arc<Hub>,
     head: watch::Receiver<(Epoch, Seq)>,
     draining: watch::Receiver<bool>,
+    /// Whether the last read found something, which the next one goes on from.
+    goes_on: bool,
     _open: OpenSession,
 }
 
@@ -58,6 +61,7 @@ impl Peer {
             head: hub.head(),
             _hub: hub,
             draining: self.server.draining(),
+            goes_on: false,
             _open: self.server.open_session(),
         }
     }
@@ -95,14 +99,20 @@ impl Follower {
                 return Ok(None);
             }
             // The head is noted before the read, so that nothing falls between the read and the sleep.
-            self.head.borrow_and_update();
-            match self.read().await? {
-                Served::Chunk(chunk) if chunk.chunk().next <= self.pull.cursor.after => {}
-                Served::Chunk(chunk) => {
-                    self.pull.cursor = self.pull.cursor.following(chunk.chunk());
-                    return Ok(Some(Served::Chunk(chunk)));
+            let (epoch, head) = *self.head.borrow_and_update();
+            // After the newest change there is nothing to read: the next append wakes this.
+            let is_at_end =
+                std::mem::take(&mut self.goes_on) && is_all(&self.pull.cursor, epoch, head);
+            if !is_at_end {
+                match self.read().await? {
+                    Served::Chunk(chunk) if chunk.chunk().next <= self.pull.cursor.after => {}
+                    Served::Chunk(chunk) => {
+                        self.goes_on = true;
+                        self.pull.cursor = self.pull.cursor.following(chunk.chunk());
+                        return Ok(Some(Served::Chunk(chunk)));
+                    }
+                    reset => return Ok(Some(reset)),
                 }
-                reset => return Ok(Some(reset)),
             }
             let woken = async {
                 tokio::select! {

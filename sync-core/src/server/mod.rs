@@ -1,6 +1,8 @@
 //! The server: its data, what each transaction does, its sessions, and the service that ties them together.
 
 #[cfg(feature = "runtime")]
+mod budget;
+#[cfg(feature = "runtime")]
 mod follow;
 #[cfg(feature = "runtime")]
 mod hooks;
@@ -11,6 +13,8 @@ pub mod ops;
 mod own_task;
 #[cfg(feature = "runtime")]
 mod peer;
+#[cfg(feature = "runtime")]
+mod read;
 pub mod record;
 pub mod rows;
 #[cfg(feature = "runtime")]
@@ -18,6 +22,8 @@ mod serve;
 #[cfg(feature = "runtime")]
 mod service;
 pub mod session;
+#[cfg(feature = "runtime")]
+mod shared_chunk;
 #[cfg(feature = "runtime")]
 mod tail;
 mod visible;
@@ -29,9 +35,11 @@ pub use hooks::{Access, Authenticate, Authorise, Hooks, Open, Principal, StaticT
 #[cfg(feature = "runtime")]
 pub use in_process::InProcess;
 #[cfg(feature = "runtime")]
-pub use peer::{Peer, Served};
+pub use peer::Peer;
+#[cfg(feature = "runtime")]
+pub use read::Served;
 #[cfg(feature = "runtime")]
 pub use service::{OpenSession, Server, ServerOptions};
 #[cfg(feature = "runtime")]
-pub use tail::SharedChunk;
+pub use shared_chunk::SharedChunk;
 pub use visible::Visible;

@@ -3,17 +3,16 @@
 use std::sync::Arc;
 
 use super::hooks::{Access, Principal, PushJudge};
-use super::ops::{Acknowledgement, AppendContext, ChangesReply, check_by_row, empty};
+use super::ops::{Acknowledgement, AppendContext, ChangesReply, check_by_row};
 use super::record::{Fork, ServerScope};
 use super::service::{Inner, Server, ServerOptions};
-use super::tail::{Kept, SharedChunk};
 use super::visible::Visible;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
-    Collection, Cursor, Limits, OWN_BODY_BYTES, PushBatch, PushId, Rejection, RejectionCode,
-    ReplicaId, Reset, Scope, Seq, Verdict, VerdictKind, Verdicts,
+    Collection, Cursor, Limits, PushBatch, PushId, Rejection, RejectionCode, ReplicaId, Reset,
+    Scope, Seq, Verdict, VerdictKind, Verdicts,
 };
-use crate::protocol::{Ack, Greeting, Pull, ScopeWelcome};
+use crate::protocol::{Ack, Greeting, ScopeWelcome};
 
 /// How many times over the limit a batch is refused as a whole. One that is less far over it is
 /// refused change by change: the limit may have been higher when its transaction was written, and
@@ -26,15 +25,6 @@ pub struct Peer {
     pub(super) server: Server,
     pub(super) principal: Principal,
     pub(super) replica: ReplicaId,
-}
-
-/// What a read of the log brought.
-#[derive(Clone, Debug)]
-pub enum Served {
-    /// A chunk.
-    Chunk(Arc<SharedChunk>),
-    /// The position means nothing.
-    Reset(Reset),
 }
 
 pub(super) fn denied(scope: &Scope) -> Error {
@@ -63,7 +53,7 @@ impl Peer {
         self.server.0.hooks.authorise.scope(&self.principal, scope).await
     }
 
-    async fn visible(&self, scope: &Scope) -> Result<Visible> {
+    pub(super) async fn visible(&self, scope: &Scope) -> Result<Visible> {
         self.access(scope).await?.read.ok_or_else(|| denied(scope))
     }
 
@@ -121,72 +111,6 @@ impl Peer {
             ChangesReply::Chunk(_) => None,
             ChangesReply::Fork(fork) => Some(fork),
         })
-    }
-
-    /// The chunk after a cursor that is kept in memory, if there is one.
-    async fn kept(&self, pull: &Pull) -> Result<Option<Arc<SharedChunk>>> {
-        let Pull { scope, cursor, .. } = pull;
-        let (Some(epoch), Some(hub)) = (cursor.epoch, self.server.0.hubs.find(scope)) else {
-            return Ok(None);
-        };
-        let mut kept = hub.after(epoch, cursor);
-        if matches!(kept, Kept::Unchecked) {
-            let row = self.server.0.storage.find_scope(scope.clone()).await?;
-            row.iter().for_each(|row| hub.compare(row));
-            kept = hub.after(epoch, cursor);
-        }
-        Ok(match kept {
-            Kept::Chunk(chunk) => Some(chosen(chunk, cursor)),
-            Kept::Unchecked | Kept::Nothing => None,
-        })
-    }
-
-    /// The chunk after a cursor: from the tail if the cursor stands exactly at one of its chunks, else from the storage.
-    ///
-    /// # Errors
-    /// `PermissionDenied` for a scope that may not be seen; else as the storage.
-    pub async fn read(&self, pull: &Pull) -> Result<Served> {
-        let visible = self.visible(&pull.scope).await?;
-        // A chunk in the tail names the head as it was then: a full pull, which at the head takes away what it was not
-        // given, has to hear of the real one.
-        let is_full = pull.cursor.after == Seq(0) || pull.cursor.floor.is_some();
-        let shares = visible == Visible::All && pull.cursor.backfills.is_empty() && !is_full;
-        if shares && let Some(chunk) = self.kept(pull).await? {
-            return Ok(Served::Chunk(self.without_own(chunk, pull)));
-        }
-        let limits = pull.limits.min(self.server.0.options.chunk_limits);
-        let changes = || {
-            let (scope, cursor) = (pull.scope.clone(), pull.cursor.clone());
-            self.server.0.storage.changes(scope, cursor, limits, visible.clone())
-        };
-        let reply = match changes().await {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                // The first write may have come since. Then its row says nothing of what was read.
-                match self.server.0.storage.find_scope(pull.scope.clone()).await? {
-                    Some(_) => changes().await?,
-                    None => nothing_yet(&self.server.empty_scope(&pull.scope), pull, &visible),
-                }
-            }
-            reply => reply?,
-        };
-        match reply {
-            ChangesReply::Chunk(chunk) => {
-                Ok(Served::Chunk(self.without_own(SharedChunk::new(chunk), pull)))
-            }
-            ChangesReply::Fork(fork) => {
-                let epoch = pull.cursor.epoch;
-                Ok(Served::Reset(self.server.reset_for(&pull.scope, epoch, fork).await?))
-            }
-        }
-    }
-
-    /// A chunk as this client needs it: without the bodies that it pushed itself, if it says that it has them.
-    fn without_own(&self, shared: Arc<SharedChunk>, pull: &Pull) -> Arc<SharedChunk> {
-        if !pull.cursor.has_own {
-            return shared;
-        }
-        let own = shared.chunk().without_own(self.replica, OWN_BODY_BYTES);
-        own.map_or(shared, SharedChunk::new)
     }
 
     /// Appends a push, and wakes whoever listens. A future that is dropped may still have its effect, and that is told
@@ -296,26 +220,6 @@ impl Peer {
         self.principal = self.server.0.hooks.authenticate.authenticate(Some(token)).await?;
         Ok(())
     }
-}
-
-/// The answer to a pull from a scope to which nothing was written yet.
-fn nothing_yet(row: &ServerScope, pull: &Pull, visible: &Visible) -> ChangesReply {
-    match check_by_row(row, &pull.cursor) {
-        Some(Err(fork)) => ChangesReply::Fork(fork),
-        Some(Ok(())) | None => {
-            ChangesReply::Chunk(empty(row, &pull.scope, &pull.cursor, row.head, visible))
-        }
-    }
-}
-
-/// What is asked for of a chunk that all share.
-fn chosen(shared: Arc<SharedChunk>, cursor: &Cursor) -> Arc<SharedChunk> {
-    if shared.chunk().entries.iter().all(|e| cursor.includes(&e.collection)) {
-        return shared;
-    }
-    let mut chunk = shared.chunk().clone();
-    chunk.entries.retain(|e| cursor.includes(&e.collection));
-    SharedChunk::new(chunk)
 }
 
 fn may_not_write(access: &Access) -> Option<Rejection> {

@@ -19,14 +19,16 @@ use tokio::time::{Instant, sleep_until, timeout};
 use send::failed;
 
 use super::own_task::on_its_own;
-use super::peer::{Peer, Served};
+use super::peer::Peer;
+use super::read::Served;
 use super::service::Server;
 use super::session::{Found, Request, Session, SessionInput, SessionOptions, SessionOutput};
-use super::tail::{Hub, SharedChunk};
+use super::shared_chunk::SharedChunk;
+use super::tail::{Hub, is_all};
 use crate::clock::Now;
 use crate::error::{Error, ErrorKind, Result};
 use crate::framed::{Fused, Wire, pick};
-use crate::model::{Chunk, Cursor, Epoch, Seq};
+use crate::model::{Chunk, Epoch, Seq};
 use crate::protocol::{Goodbye, Hello, Message, Pull, Welcome};
 use crate::transport::{Activity, Admission, FrameLink, Moved};
 
@@ -153,13 +155,6 @@ impl Server {
         let _ = timeout(link.patience, link.outgoing.close()).await;
         ended
     }
-}
-
-/// Whether whoever was sent everything up to the cursor has been sent all that there is.
-fn is_all(cursor: &Cursor, epoch: Epoch, head: Seq) -> bool {
-    let is_there = cursor.epoch == Some(epoch) && cursor.after == head && head > Seq(0);
-    // A full pull has to hear of the real head, and a back-fill is of what came before.
-    is_there && cursor.floor.is_none() && cursor.backfills.is_empty()
 }
 
 impl Link<'_> {

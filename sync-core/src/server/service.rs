@@ -7,6 +7,7 @@ use std::time::Duration;
 use siphasher::sip128::{Hasher128, SipHasher24};
 use tokio::sync::watch;
 
+use super::budget::Budget;
 use super::hooks::{Hooks, PushJudge};
 use super::ops::AppendContext;
 use super::peer::{Peer, denied};
@@ -46,6 +47,12 @@ pub struct ServerOptions {
     pub requests: usize,
     /// The newest changes of a scope that are kept encoded for its listeners, in bytes. Default 4 MiB.
     pub tail_bytes: usize,
+    /// The most memory that changes take up, in bytes: those that are kept for the listeners of all
+    /// scopes (half of it at the most), and those on their way to readers that are slow. A principal
+    /// takes half of it at the most. A reader for which there is no room waits, and is then asked to
+    /// come back; one that is up to date is served all the same, because changes of up to 64 KiB at a
+    /// time are not counted. Default 128 MiB.
+    pub change_memory: usize,
     /// The largest frame payload that is taken, in bytes. Default 16 MiB.
     pub frame_bytes: usize,
     /// The compressions that are offered.
@@ -64,6 +71,7 @@ impl Default for ServerOptions {
             scopes: 1_000,
             requests: 16,
             tail_bytes: 4 << 20,
+            change_memory: 128 << 20,
             frame_bytes: crate::framed::MAX_PAYLOAD,
             compressions: Vec::new(),
         }
@@ -80,6 +88,7 @@ pub(super) struct Inner {
     /// Makes the beginnings of logs of which nothing is stored yet.
     secret: [u8; 16],
     pub(super) hubs: Hubs,
+    pub(super) budget: Arc<Budget>,
     pub(super) draining: watch::Sender<bool>,
     pub(super) sessions: watch::Sender<usize>,
 }
@@ -110,7 +119,8 @@ impl Server {
     ) -> Self {
         // A chunk is never cut within an append, so it must hold one.
         options.chunk_limits = options.chunk_limits.max(options.push_limits);
-        let hubs = Hubs::new(options.tail_bytes);
+        let budget = Budget::new(options.change_memory, hooks.authenticate.admits_all());
+        let hubs = Hubs::new(options.tail_bytes, Arc::clone(&budget));
         let term = environment.term();
         let mut secret = [0; 16];
         environment.random(&mut secret);
@@ -123,6 +133,7 @@ impl Server {
             term,
             secret,
             hubs,
+            budget,
             draining,
             sessions,
         }))
@@ -290,9 +301,7 @@ impl Server {
                 .retrying(Retry::Reconnect)
                 .with("scope", scope));
         }
-        if let Some(hub) = self.0.hubs.find(&scope)
-            && appended.head > appended.before
-        {
+        if appended.head > appended.before {
             let chunk = Chunk {
                 scope,
                 epoch: appended.epoch,
@@ -306,7 +315,7 @@ impl Server {
                 left_out: Default::default(),
                 bookmarks: None,
             };
-            hub.append(chunk, appended.erasures);
+            self.0.hubs.append(chunk, appended.erasures);
         }
         Ok(appended.verdicts)
     }

@@ -1,49 +1,16 @@
-//! The newest chunks of a scope in memory, encoded once for everybody who listens.
+//! The newest chunks of a scope in memory, encoded once for all listeners.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::budget::Budget;
 use super::record::ServerScope;
-use crate::framed::{self, Compression};
+use super::shared_chunk::{Recent, SharedChunk};
 use crate::model::{Chunk, Cursor, Epoch, Scope, Seq};
-use crate::protocol::Payload;
-
-/// A chunk that many sessions send: it is encoded when the first one does.
-#[derive(Debug)]
-pub struct SharedChunk {
-    chunk: Chunk,
-    plain: OnceLock<Payload>,
-    /// In the compression that was asked for first; others are made each time.
-    compressed: OnceLock<(&'static str, Payload)>,
-}
-
-impl SharedChunk {
-    pub(super) fn new(chunk: Chunk) -> Arc<Self> {
-        Arc::new(Self { chunk, plain: OnceLock::new(), compressed: OnceLock::new() })
-    }
-
-    /// The chunk.
-    #[must_use]
-    pub fn chunk(&self) -> &Chunk {
-        &self.chunk
-    }
-
-    /// The chunk as it travels, encoded once for all who ask.
-    pub fn payload(&self, compression: Option<&dyn Compression>) -> Payload {
-        let encode = || framed::chunk_payload(&self.chunk, compression);
-        let Some(name) = compression.map(Compression::name) else {
-            return self.plain.get_or_init(encode).clone();
-        };
-        match self.compressed.get_or_init(|| (name, encode())) {
-            (first, payload) if *first == name => payload.clone(),
-            _ => encode(),
-        }
-    }
-}
 
 /// Bounds of a tail.
 const CHUNKS: usize = 256;
@@ -80,15 +47,34 @@ pub(super) enum Kept {
     Nothing,
 }
 
+/// Whether a reader that was sent everything up to the cursor has been sent all that there is.
+pub(super) fn is_all(cursor: &Cursor, epoch: Epoch, head: Seq) -> bool {
+    let is_there = cursor.epoch == Some(epoch) && cursor.after == head && head > Seq(0);
+    // A full pull has to hear of the real head, and a back-fill is of what came before.
+    is_there && cursor.floor.is_none() && cursor.backfills.is_empty()
+}
+
 /// What the sessions of one scope share.
 #[derive(Debug)]
 pub(super) struct Hub {
     head: watch::Sender<(Epoch, Seq)>,
     tail: Mutex<Tail>,
+    /// What was read for a reader that is not at the end, and is still on its way.
+    recent: Recent,
     tail_bytes: usize,
+    budget: Arc<Budget>,
 }
 
 impl Hub {
+    fn tail(&self) -> MutexGuard<'_, Tail> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was read lately.
+    pub(super) fn recent(&self) -> &Recent {
+        &self.recent
+    }
+
     /// Wakes when the head moves; a wake-up carries no data that anybody relies on.
     pub(super) fn head(&self) -> watch::Receiver<(Epoch, Seq)> {
         self.head.subscribe()
@@ -97,14 +83,14 @@ impl Hub {
     /// The chunk that follows on a cursor, if it is here: it begins exactly at the cursor, and the tail's own mark shows that
     /// the cursor is of this log.
     pub(super) fn after(&self, epoch: Epoch, cursor: &Cursor) -> Kept {
-        let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
-        let Ok(at) = tail.chunks.binary_search_by_key(&cursor.after, |c| c.chunk.after) else {
+        let tail = self.tail();
+        let Ok(at) = tail.chunks.binary_search_by_key(&cursor.after, |c| c.chunk().after) else {
             return Kept::Nothing;
         };
-        let newest = tail.chunks.back().and_then(|c| c.chunk.mark.as_ref());
+        let newest = tail.chunks.back().and_then(|c| c.chunk().mark.as_ref());
         let is_confirmed =
             newest.zip(cursor.mark.as_ref()).is_some_and(|(newest, mark)| newest.confirms(mark));
-        match tail.chunks.get(at).filter(|c| c.chunk.epoch == epoch && is_confirmed) {
+        match tail.chunks.get(at).filter(|c| c.chunk().epoch == epoch && is_confirmed) {
             None => Kept::Nothing,
             Some(_) if tail.compared.elapsed() > TRUSTED => Kept::Unchecked,
             Some(chunk) => Kept::Chunk(Arc::clone(chunk)),
@@ -114,8 +100,8 @@ impl Hub {
     /// Compares the tail with the newest row of its scope, and lets go of all chunks if something was erased since, or if the
     /// log does not reach as far as they do.
     pub(super) fn compare(&self, row: &ServerScope) {
-        let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
-        let end = tail.chunks.back().map(|c| (c.chunk.epoch, c.chunk.next));
+        let mut tail = self.tail();
+        let end = tail.chunks.back().map(|c| (c.chunk().epoch, c.chunk().next));
         let reaches = end.is_none_or(|(epoch, next)| epoch == row.epoch && next <= row.head);
         if !reaches || tail.erasures != row.erasures {
             tail.clear();
@@ -125,12 +111,14 @@ impl Hub {
     }
 
     /// Adds what an append wrote, after which so many appends had erased something. Appends may be told out of their order: the
-    /// tail then starts over, for it must not have holes. It starts over as well if something was erased since the chunk before.
-    pub(super) fn append(&self, chunk: Chunk, erasures: u64) {
+    /// tail then starts over, for it must not have holes. It starts over as well if something was erased since the chunk before,
+    /// or if the budget has no room for the chunk.
+    fn append(&self, chunk: Chunk, erasures: u64) {
         let (epoch, head, weight) = (chunk.epoch, chunk.next, chunk.weight());
+        let grant = self.budget.try_take(SharedChunk::room_for(&chunk), None);
         {
-            let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
-            let last = tail.chunks.back().map(|c| (c.chunk.epoch, c.chunk.next));
+            let mut tail = self.tail();
+            let last = tail.chunks.back().map(|c| (c.chunk().epoch, c.chunk().next));
             if last != Some((epoch, chunk.after)) {
                 if last.is_some_and(|(e, next)| e == epoch && next > chunk.after) {
                     return; // Older than what is here already.
@@ -142,11 +130,15 @@ impl Hub {
             }
             tail.erasures = erasures;
             tail.compared = Instant::now();
-            tail.chunks.push_back(SharedChunk::new(chunk));
-            tail.bytes += weight;
+            if grant.is_some() {
+                tail.chunks.push_back(SharedChunk::new(chunk, grant, None));
+                tail.bytes += weight;
+            } else {
+                tail.clear();
+            }
             while tail.bytes > self.tail_bytes || tail.chunks.len() > CHUNKS {
                 let Some(first) = tail.chunks.pop_front() else { break };
-                tail.bytes -= first.chunk.weight();
+                tail.bytes -= first.chunk().weight();
             }
         }
         self.move_head(epoch, head);
@@ -163,21 +155,54 @@ impl Hub {
     }
 }
 
-/// The hubs of the scopes that somebody listens to.
+/// The hubs of the scopes that have listeners.
 #[derive(Debug)]
 pub(super) struct Hubs {
     by_scope: Mutex<BTreeMap<Scope, Weak<Hub>>>,
     tail_bytes: usize,
+    budget: Arc<Budget>,
 }
 
 impl Hubs {
-    pub(super) fn new(tail_bytes: usize) -> Self {
-        Self { by_scope: Mutex::default(), tail_bytes }
+    pub(super) fn new(tail_bytes: usize, budget: Arc<Budget>) -> Self {
+        Self { by_scope: Mutex::default(), tail_bytes, budget }
     }
 
-    /// The hub of a scope, for somebody who listens.
+    /// Adds what an append wrote to the tail of its scope, if it has listeners. Where the budget has
+    /// no room, the tails go first that were not looked at for the longest time.
+    pub(super) fn append(&self, chunk: Chunk, erasures: u64) {
+        let Some(hub) = self.find(&chunk.scope) else { return };
+        let needed = SharedChunk::room_for(&chunk);
+        if self.budget.try_take(needed, None).is_none() {
+            self.let_go_of_tails(&hub);
+        }
+        hub.append(chunk, erasures);
+    }
+
+    /// Empties the older half of the other tails.
+    fn let_go_of_tails(&self, but: &Arc<Hub>) {
+        let hubs: Vec<_> = self.by_scope().values().filter_map(Weak::upgrade).collect();
+        let compared = |hub: Arc<Hub>| {
+            let tail = hub.tail();
+            let at = (!tail.chunks.is_empty()).then_some(tail.compared);
+            drop(tail);
+            Some((at?, hub))
+        };
+        let mut kept: Vec<_> =
+            hubs.into_iter().filter(|hub| !Arc::ptr_eq(hub, but)).filter_map(compared).collect();
+        kept.sort_unstable_by_key(|(at, _)| *at);
+        for (_, hub) in &kept[..kept.len().div_ceil(2)] {
+            hub.tail().clear();
+        }
+    }
+
+    fn by_scope(&self) -> MutexGuard<'_, BTreeMap<Scope, Weak<Hub>>> {
+        self.by_scope.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The hub of a scope, for a listener.
     pub(super) fn open(&self, scope: &Scope) -> Arc<Hub> {
-        let mut hubs = self.by_scope.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hubs = self.by_scope();
         if let Some(hub) = hubs.get(scope).and_then(Weak::upgrade) {
             return hub;
         }
@@ -190,19 +215,17 @@ impl Hubs {
                 erasures: 0,
                 compared: Instant::now(),
             }),
+            recent: Recent::default(),
             tail_bytes: self.tail_bytes,
+            budget: Arc::clone(&self.budget),
         });
         hubs.insert(scope.clone(), Arc::downgrade(&hub));
         hub
     }
 
-    /// The hub of a scope, if anybody listens.
+    /// The hub of a scope, if it has listeners.
     pub(super) fn find(&self, scope: &Scope) -> Option<Arc<Hub>> {
-        self.by_scope
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(scope)
-            .and_then(Weak::upgrade)
+        self.by_scope().get(scope).and_then(Weak::upgrade)
     }
 }
 
@@ -252,7 +275,7 @@ mod tests {
     }
 
     fn hub() -> Arc<Hub> {
-        let hub = Hubs::new(1 << 20).open(&Scope::default());
+        let hub = Hubs::new(1 << 20, Budget::new(1 << 20, true)).open(&Scope::default());
         hub.append(chunk(1, 2), 0);
         hub.append(chunk(2, 3), 0);
         hub
@@ -284,6 +307,29 @@ mod tests {
         assert_eq!(found(hub.after(EPOCH, &cursor(3, 1))), Some(Seq(4)));
         hub.compare(&row(5, 2));
         assert_eq!(found(hub.after(EPOCH, &cursor(3, 1))), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tails_share_one_budget_and_the_one_that_was_not_used_goes_first() {
+        let budget = Budget::new(4 * SharedChunk::room_for(&chunk(1, 2)), true);
+        let hubs = Hubs::new(1 << 20, Arc::clone(&budget));
+        let scopes = ["a", "b", "c"].map(|name| Scope::new(name).unwrap());
+        let open = scopes.each_ref().map(|scope| hubs.open(scope));
+        for (n, scope) in scopes.iter().enumerate() {
+            tokio::time::advance(TRUSTED).await;
+            hubs.append(Chunk { scope: scope.clone(), ..chunk(1, 2) }, 0);
+            assert_eq!(budget.held(), SharedChunk::room_for(&chunk(1, 2)) * (n + 1).min(2));
+        }
+        let kept = open.each_ref().map(|hub| hub.tail().chunks.len());
+        assert_eq!(kept, [0, 1, 1]);
+        // One that is larger than all of it is not kept, and its listeners are woken all the same.
+        let large = Budget::new(10, true);
+        let hub = Hubs::new(1 << 20, Arc::clone(&large)).open(&Scope::default());
+        hub.append(chunk(1, 2), 0);
+        assert_eq!(found(hub.after(EPOCH, &cursor(1, 1))), None);
+        assert_eq!((*hub.head().borrow(), large.held()), ((EPOCH, Seq(2)), 0));
+        drop(open);
+        assert_eq!(budget.held(), 0);
     }
 
     #[tokio::test(start_paused = true)]

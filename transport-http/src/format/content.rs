@@ -156,7 +156,7 @@ impl Content for Changes {
     }
     fn into_json(self) -> Result<Vec<u8>> {
         match self {
-            Self::Chunk(continued) => json::chunk::write(*continued),
+            Self::Chunk(continued) => json::chunk::write(&continued),
             Self::Reset(reset) => json::reset::write(reset),
         }
     }

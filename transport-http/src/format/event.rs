@@ -47,6 +47,12 @@ impl EventWriter {
         Self { format, frames: FrameWriter::default() }
     }
 
+    /// What the data is.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
     /// The data of the next event. It may hold line breaks, which an event's data has to be cut at.
     ///
     /// # Errors
@@ -58,7 +64,8 @@ impl EventWriter {
                     Event::Changes(changes) => changes.into_message(),
                     Event::Gone(error) | Event::Failed(error) => error.into_message(),
                 };
-                Ok(self.payload(&Payload::plain(&message)))
+                let payload = Payload::plain(&message);
+                Ok(STANDARD.encode(self.frames.frame(0, &payload)))
             }
             Format::Json => {
                 let json = match event {
@@ -71,10 +78,40 @@ impl EventWriter {
         }
     }
 
-    /// The data of the next event, as a frame with a message that was encoded already.
+    /// The data of the next event, as a frame with a message that was encoded already, piece by
+    /// piece: so it takes up little memory beside the message, which others may share.
     #[must_use]
-    pub fn payload(&mut self, payload: &Payload) -> String {
-        STANDARD.encode(self.frames.frame(0, payload))
+    pub fn pieces(&mut self, payload: &Payload) -> Pieces {
+        let [header, payload] = self.frames.parts(0, payload);
+        Pieces { header, payload }
+    }
+}
+
+/// The base64 of a frame, in pieces.
+#[derive(Clone, Debug)]
+pub struct Pieces {
+    header: Bytes,
+    payload: Bytes,
+}
+
+/// How many bytes of a frame are one piece. Only the last one may be no multiple of three.
+const PIECE: usize = 48 << 10;
+
+impl Iterator for Pieces {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        let header = std::mem::take(&mut self.header);
+        let payload = self.payload.split_to(self.payload.len().min(PIECE - header.len()));
+        if header.is_empty() && payload.is_empty() {
+            return None;
+        }
+        let encoded = if header.is_empty() {
+            STANDARD.encode(payload)
+        } else {
+            STANDARD.encode([header, payload].concat())
+        };
+        Some(encoded.into())
     }
 }
 

@@ -10,6 +10,8 @@ mod content;
 mod cursor;
 mod event;
 mod json;
+#[cfg(feature = "server")]
+mod shared;
 mod status;
 
 use bytes::Bytes;
@@ -22,7 +24,9 @@ use crate::api;
 
 pub use content::{Changes, Content, Continued, Glance};
 pub use cursor::{entity_tag, has_entity_tag, read_cursor, write_cursor};
-pub use event::{Event, EventReader, EventWriter};
+pub use event::{Event, EventReader, EventWriter, Pieces};
+#[cfg(feature = "server")]
+pub use shared::{Parts, chunk_body, chunk_event};
 pub use status::{error_of, retry_after, status_of};
 
 /// How a message is written.

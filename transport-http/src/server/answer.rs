@@ -1,18 +1,22 @@
 //! Answers: what is said, and the headers that go with it.
 
-use axum::body::Body;
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::body::{Body, HttpBody};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use http_body::{Frame, SizeHint};
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::Cursor;
 use sync_core::protocol::WireError;
 use sync_core::server::{Served, SharedChunk};
 
 use super::held;
-use crate::format::{
-    Changes, Content, Continued, Format, entity_tag, frame, retry_after, status_of,
-};
+use crate::format::{Changes, Content, Format, chunk_body, entity_tag, retry_after, status_of};
 
 /// The encodings that bodies of requests may have, for `Accept-Encoding` in answers.
 const ENCODINGS: HeaderValue = HeaderValue::from_static("zstd, gzip");
@@ -52,7 +56,7 @@ impl Failure {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let retry = retry_after(error.retry());
         let body = format.encode(WireError::from(&error)).unwrap_or_default();
-        let mut response = whole(status, format, body);
+        let mut response = whole(status, format, in_one(body));
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = retry {
@@ -84,26 +88,53 @@ impl From<Error> for Failure {
     }
 }
 
+/// A body that is there as a whole, in parts that others may share.
+struct InParts(VecDeque<Bytes>);
+
+impl HttpBody for InParts {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.pop_front().map(|part| Ok(Frame::data(part))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.iter().map(|part| part.len() as u64).sum())
+    }
+}
+
+fn in_one(body: Bytes) -> InParts {
+    InParts([body].into())
+}
+
 /// An answer with a whole body.
-fn whole(status: StatusCode, format: Format, body: Bytes) -> Response {
+fn whole(status: StatusCode, format: Format, body: InParts) -> Response {
     let content_type = HeaderValue::from_static(format.content_type());
     let headers = [
         (header::CONTENT_TYPE, content_type),
         (header::CACHE_CONTROL, CACHE),
         (header::VARY, VARY),
     ];
-    (status, headers, Body::from(body)).into_response()
+    (status, headers, Body::new(body)).into_response()
 }
 
 /// An answer with that content.
 pub(super) fn content<T: Content>(format: Format, content: T) -> Result<Response, Failure> {
     let body = format.encode(content)?;
-    Ok(whole(StatusCode::OK, format, body))
+    Ok(whole(StatusCode::OK, format, in_one(body)))
 }
 
 /// An answer with JSON that is made already.
 pub(super) fn json(body: impl Into<Bytes>) -> Response {
-    whole(StatusCode::OK, Format::Json, body.into())
+    whole(StatusCode::OK, Format::Json, in_one(body.into()))
 }
 
 /// The answer to a read of the log from that cursor: the chunk with its entity tag, a reset, or nothing if the reader has
@@ -124,11 +155,8 @@ pub(super) fn changes(
         let headers = [(header::CACHE_CONTROL, CACHE), (header::VARY, VARY)];
         (StatusCode::NOT_MODIFIED, headers).into_response()
     } else {
-        let body = match format {
-            Format::Frame => frame(&shared.payload(None)),
-            Format::Json => format.encode(continued(&shared, cursor.following(chunk)))?,
-        };
-        whole(StatusCode::OK, format, body)
+        let body = chunk_body(&shared, &cursor.following(chunk), format)?;
+        whole(StatusCode::OK, format, InParts(body.into()))
     };
     let tag = HeaderValue::from_str(&tag)
         .map_err(|e| Error::new(ErrorKind::Internal, "a tag is no header").because(e))?;
@@ -144,12 +172,6 @@ pub(super) fn is_nothing(shared: &SharedChunk, cursor: &Cursor) -> bool {
         && chunk.after == chunk.next
         && chunk.next == chunk.head
         && chunk.entries.is_empty()
-}
-
-/// A chunk with the cursor that follows it, to be written as JSON.
-pub(super) fn continued(shared: &SharedChunk, cursor: Cursor) -> Changes {
-    let chunk = shared.chunk().clone();
-    Changes::Chunk(Box::new(Continued { chunk, cursor: Some(cursor) }))
 }
 
 /// The last touch of every answer: what encodings requests may have, a body of ours for the refusals that were made before

@@ -1,6 +1,5 @@
 //! A log as a stream of server-sent events.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -14,9 +13,8 @@ use sync_core::protocol::WireError;
 use sync_core::server::{Follower, Served};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::answer::continued;
 use crate::api;
-use crate::format::{Changes, Event, EventWriter, Format, write_cursor};
+use crate::format::{Changes, Event, EventWriter, Format, Parts, chunk_event};
 
 /// How much is sent at once, so that whatever gathers answers on the way has no reason to hold this one back.
 const PADDING: usize = 2 << 10;
@@ -26,7 +24,8 @@ type Next = BoxFuture<'static, (Follower, Result<Option<Served>>)>;
 /// A stream that is polled when there is room for more, and reads on only then: what is not taken waits in the log.
 struct Events {
     writer: EventWriter,
-    format: Format,
+    /// What is left of the event that is being sent. It is made as it is taken.
+    parts: Parts,
     /// What is being waited for; none after the last event.
     next: Option<Next>,
     heartbeat: Duration,
@@ -50,7 +49,7 @@ pub(super) fn answer(
 ) -> Response {
     let events = Events {
         writer: EventWriter::new(format),
-        format,
+        parts: Box::new(std::iter::empty()),
         next: Some(step(follower)),
         heartbeat,
         end: Instant::now() + time,
@@ -73,6 +72,9 @@ pub(super) fn answer(
 
 impl Events {
     async fn next(&mut self) -> Option<Bytes> {
+        if let Some(part) = self.parts.next() {
+            return Some(part);
+        }
         let mut next = self.next.take()?;
         let (follower, found) = tokio::select! {
             biased;
@@ -86,16 +88,11 @@ impl Events {
         let is_over = Instant::now() >= self.end;
         match found {
             Ok(Some(Served::Chunk(chunk))) => {
-                let cursor = follower.cursor().clone();
-                let id = write_cursor(&cursor);
-                let data = match self.format {
-                    Format::Frame => Ok(self.writer.payload(&chunk.payload(None))),
-                    Format::Json => self.writer.data(Event::Changes(continued(&chunk, cursor))),
-                };
-                match data {
-                    Ok(data) => {
+                match chunk_event(&chunk, follower.cursor(), &mut self.writer) {
+                    Ok(parts) => {
+                        self.parts = parts;
                         self.next = (!is_over).then(|| step(follower));
-                        Some(written("chunk", Some(&id), &data))
+                        self.parts.next()
                     }
                     Err(error) => self.last(Event::Failed(WireError::from(&error))),
                 }
@@ -118,35 +115,11 @@ impl Events {
     fn last(&mut self, event: Event) -> Option<Bytes> {
         let name = event.name();
         let data = self.writer.data(event).ok()?;
-        Some(written(name, None, &data))
+        Some(written(name, &data))
     }
 }
 
-/// One event. Data is cut at line breaks, of which there are three kinds; only white space between the parts of JSON holds
-/// any.
-fn written(name: &str, id: Option<&str>, data: &str) -> Bytes {
-    let mut event = String::with_capacity(data.len() + 128);
-    // Writing to a string does not fail.
-    let _ = writeln!(event, "event: {name}");
-    if let Some(id) = id {
-        let _ = writeln!(event, "id: {id}");
-    }
-    for line in data.replace("\r\n", "\n").split(['\n', '\r']) {
-        let _ = writeln!(event, "data: {line}");
-    }
-    event.push('\n');
-    Bytes::from(event)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn line_breaks_cut_the_data_and_nothing_else() {
-        let event = written("chunk", Some("AA"), "[1,\r\n2,\n3,\r4]");
-        let text = "event: chunk\nid: AA\ndata: [1,\ndata: 2,\ndata: 3,\ndata: 4]\n\n";
-        assert_eq!(event, text);
-        assert_eq!(written("failed", None, "{}"), "event: failed\ndata: {}\n\n");
-    }
+/// One event whose data has no line breaks, which all but the data of chunks are.
+fn written(name: &str, data: &str) -> Bytes {
+    Bytes::from(format!("event: {name}\ndata: {data}\n\n"))
 }

@@ -7,9 +7,13 @@ use super::*;
 use crate::clock::Now;
 use crate::environment::{Environment, System};
 use crate::kv::{Batch, KvOptions, MemoryKv, OrderedKv, Visit, open_server};
-use crate::model::{Body, Change, Digest, DocumentState, Epoch, ResetReason, Verdict, VerdictKind};
+use crate::model::{
+    Body, Change, Digest, DocumentState, Epoch, OWN_BODY_BYTES, ResetReason, Verdict, VerdictKind,
+};
+use crate::protocol::Pull;
 use crate::server::follow::tests::{batch_of, push};
-use crate::server::{Authorise, Hooks, StaticTokens};
+use crate::server::visible::Visible;
+use crate::server::{Authorise, Hooks, Served, SharedChunk, StaticTokens};
 use crate::storage::{Durability, ServerStorage};
 use async_trait::async_trait;
 use bytes::Bytes;

@@ -1,5 +1,6 @@
 //! What goes out on a link.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,9 +10,10 @@ use tokio::time::timeout;
 use super::Link;
 use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::{Goodbye, Message, WireError};
-use crate::server::peer::Served;
+use crate::server::budget;
+use crate::server::read::Served;
 use crate::server::session::SessionInput;
-use crate::server::tail::SharedChunk;
+use crate::server::shared_chunk::SharedChunk;
 use crate::transport::Activity;
 
 /// How long a link that is of no more use may take to carry the reason.
@@ -40,14 +42,19 @@ impl Link<'_> {
         self.send_frame(frame)
     }
 
-    pub(super) fn send_chunk(
-        &mut self,
-        stream: u32,
-        chunk: &SharedChunk,
-    ) -> impl Future<Output = Result<()>> {
+    /// A large chunk is copied for the link, so the copy takes room in the budget until it is sent.
+    pub(super) async fn send_chunk(&mut self, stream: u32, chunk: &Arc<SharedChunk>) -> Result<()> {
         let payload = chunk.payload(self.wire.compression().map(|c| &**c));
+        let size = payload.bytes().len();
+        let _room = match &self.peer {
+            Some(peer) if size > budget::FREE => {
+                Some(Box::pin(self.server.0.budget.take(size, &peer.principal)).await?)
+            }
+            _ => None,
+        };
         let frame = self.wire.encode_payload(stream, &payload);
-        self.send_frame(frame)
+        drop(payload);
+        self.send_frame(frame).await
     }
 
     /// Tells who broke the protocol what was wrong, if the link still carries it.

@@ -25,12 +25,13 @@ struct ChunkJson {
     horizon: Seq,
     more: bool,
     changes: Vec<EntryJson>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cursor: Option<CursorJson>,
     #[serde(default, with = "mark", skip_serializing_if = "Option::is_none")]
     mark: Option<LogMark>,
     #[serde(skip_serializing_if = "Option::is_none")]
     covers: Option<BTreeSet<Collection>>,
+    /// The last one, because all before it is the same for all readers: see [`open`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cursor: Option<CursorJson>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -56,17 +57,17 @@ struct EntryJson {
 }
 
 impl EntryJson {
-    fn new(LogEntry { seq, collection, id, state }: LogEntry, own: Option<Digest>) -> Self {
+    fn new(LogEntry { seq, collection, id, state }: &LogEntry, own: Option<Digest>) -> Self {
         Self {
-            seq,
-            collection,
-            id,
+            seq: *seq,
+            collection: collection.clone(),
+            id: id.clone(),
             revision: state.revision,
-            author: author_of(&state),
+            author: author_of(state),
             created: state.created,
             deleted: state.is_deleted() && own.is_none(),
-            erased: ErasedJson::of(&state),
-            body: state.body,
+            erased: ErasedJson::of(state),
+            body: state.body.clone(),
             own,
         }
     }
@@ -81,25 +82,44 @@ impl EntryJson {
     }
 }
 
-pub(in crate::format) fn write(Continued { chunk, cursor }: Continued) -> Result<Vec<u8>> {
-    let (more, left_out) = (chunk.has_more(), chunk.left_out);
-    let entry = |entry: LogEntry| {
-        let own = left_out.get(&entry.seq).copied();
+pub(in crate::format) fn write(Continued { chunk, cursor }: &Continued) -> Result<Vec<u8>> {
+    let mut json = open(chunk)?;
+    if let Some(cursor) = cursor {
+        json.extend_from_slice(&cursor_field(cursor)?);
+    }
+    json.push(b'}');
+    Ok(json)
+}
+
+/// The JSON of a chunk up to its last brace, to which the [cursor](cursor_field) can be added that
+/// goes on after it: that is another one for each reader.
+pub(in crate::format) fn open(chunk: &Chunk) -> Result<Vec<u8>> {
+    let entry = |entry: &LogEntry| {
+        let own = chunk.left_out.get(&entry.seq).copied();
         EntryJson::new(entry, own)
     };
-    write_json(&ChunkJson {
-        more,
-        scope: chunk.scope,
+    let mut json = write_json(&ChunkJson {
+        more: chunk.has_more(),
+        scope: chunk.scope.clone(),
         epoch: chunk.epoch,
         after: chunk.after,
         next: chunk.next,
         head: chunk.head,
         horizon: chunk.horizon,
-        changes: chunk.entries.into_iter().map(entry).collect(),
-        cursor: cursor.map(CursorJson),
-        mark: chunk.mark,
-        covers: chunk.covers,
-    })
+        changes: chunk.entries.iter().map(entry).collect(),
+        mark: chunk.mark.clone(),
+        covers: chunk.covers.clone(),
+        cursor: None,
+    })?;
+    json.pop();
+    Ok(json)
+}
+
+/// The field with the cursor, with the comma before it.
+pub(in crate::format) fn cursor_field(cursor: &Cursor) -> Result<Vec<u8>> {
+    let mut field = b",\"cursor\":".to_vec();
+    field.extend_from_slice(&write_json(&CursorJson(cursor.clone()))?);
+    Ok(field)
 }
 
 pub(in crate::format) fn read(bytes: &[u8]) -> Result<Continued> {
