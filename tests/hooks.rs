@@ -302,3 +302,27 @@ async fn a_hook_that_panics_refuses_one_change_and_reasons_are_bounded() {
     let scope = server.storage().find_scope(replica.scope().clone()).await.unwrap().unwrap();
     assert_eq!(scope.documents, 3, "the others travelled");
 }
+
+#[tokio::test]
+async fn a_device_that_changes_its_account_goes_on_under_an_identity_of_its_own() {
+    let server = server();
+    let device = replica(&server, 1, "team", Some("secret-a")).await;
+    let of_ann = device.state().await.unwrap().replica;
+    let public = device.raw("public").unwrap();
+    public.insert_with_id("a", &text("by ann")).await.unwrap();
+    soon(device.sync_now()).await.unwrap();
+    // The same file, and another person who logged in.
+    device.set_token(Some("secret-c".to_owned())).await;
+    public.insert_with_id("b", &text("by cleo")).await.unwrap();
+    soon(device.sync_now()).await.unwrap();
+    assert_ne!(device.state().await.unwrap().replica, of_ann);
+    let ann = replica(&server, 2, "team", Some("secret-a")).await;
+    soon(ann.sync_now()).await.unwrap();
+    for id in ["a", "b"] {
+        assert!(ann.raw("public").unwrap().get(id).await.unwrap().is_some(), "{id}");
+    }
+    // What the first account pushed last is still known as that.
+    let scope = device.scope().clone();
+    let (_, last) = server.storage().replica(scope, of_ann).await.unwrap();
+    assert!(last.is_some());
+}

@@ -155,6 +155,7 @@ pub async fn append(
         term: Term(1),
         drift: std::time::Duration::from_secs(1 << 40),
         fresh: NewLog { epoch: Epoch([1; 16]), key: LogKey([7; 16]) },
+        owner: None,
     };
     let (collection, judge) = (documents::collection()?, Arc::new(Anything));
     for (n, from) in (0..documents).step_by(APPEND).enumerate() {

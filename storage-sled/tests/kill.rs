@@ -122,7 +122,7 @@ impl Judge for Kind {
 
 async fn append(storage: &impl ServerStorage, n: u64) {
     let drift = Duration::from_secs(60);
-    let cx = AppendContext { now: NOW, term: Term(1), drift, fresh: NEW };
+    let cx = AppendContext { now: NOW, term: Term(1), drift, fresh: NEW, owner: None };
     let appended = storage.append(cx, batch(n), Arc::new(Kind)).await.unwrap();
     assert_eq!(appended.head, Seq(n + 1));
 }

@@ -159,7 +159,7 @@ fn what_is_kept_per_scope_and_per_replica_is_read_as_it_was_written() {
     assert_eq!(core.scopes(Some(&scope("b")), 2).unwrap(), [scope("c")]);
     let (one, two) = (ReplicaId([1; 16]), ReplicaId([2; 16]));
     let verdicts = vec![StoredVerdict { seq: Seq(4), kind: VerdictKind::Accepted }];
-    let mut push = PushRecord { id: PushId(1), digest: u128::MAX, verdicts };
+    let mut push = PushRecord { id: PushId(1), digest: u128::MAX, verdicts, owner: None };
     core.put_push_record(&scope("a"), one, &push).unwrap();
     push.id = PushId(2);
     core.put_push_record(&scope("a"), one, &push).unwrap();

@@ -74,6 +74,7 @@ pub(crate) fn server(path: &Path, documents: usize) {
             term: Term(7),
             drift: std::time::Duration::MAX,
             fresh: NewLog { epoch: Epoch([7; 16]), key: LogKey([7; 16]) },
+            owner: None,
         };
         let starts = (0..documents).step_by(APPEND);
         for (batch, first) in starts.enumerate() {

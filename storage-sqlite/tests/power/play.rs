@@ -163,6 +163,7 @@ async fn append(
         term: Term(1),
         drift,
         fresh: NewLog { epoch: Epoch([1; 16]), key: LogKey([7; 16]) },
+        owner: None,
     };
     let appended = server.append(cx, batch, Arc::new(Strict)).await?;
     for entry in &appended.entries {
@@ -226,7 +227,13 @@ async fn carry_out(
         Step::Acknowledge => {
             let at = checkpoint(replica).await?;
             let epoch = at.epoch.ok_or_else(|| missing("an epoch"))?;
-            let ack = Acknowledgement { epoch, seq: at.after(), digest: None, mark: None };
+            let ack = Acknowledgement {
+                epoch,
+                seq: at.after(),
+                digest: None,
+                mark: None,
+                noted: Default::default(),
+            };
             server.acknowledge(scope, REPLICA, ack).await?;
         }
         Step::Purge => {

@@ -15,7 +15,9 @@ use crate::resolver::{Resolution, Resolvers};
 /// Who a connection belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Principal {
-    /// The name, as logs and hooks know it.
+    /// The name, as logs and hooks know it. It stands for an account and stays the same: replicas
+    /// belong to the name under which they pushed first, and one that comes with another name takes a
+    /// new identity.
     pub name: String,
 }
 

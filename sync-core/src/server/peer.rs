@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::hooks::{Access, Principal, PushJudge};
-use super::ops::{Acknowledgement, AppendContext, ChangesReply, check_by_row};
-use super::record::{Fork, ServerScope};
+use super::ops::{Acknowledgement, AppendContext, ChangesReply, Noted, check_by_row};
+use super::record::{Fork, Owner, ServerScope};
 use super::service::{Inner, Server, ServerOptions};
 use super::visible::Visible;
 use crate::error::{Error, ErrorKind, Result};
@@ -157,6 +157,7 @@ impl Peer {
             term: *term,
             drift: options.drift,
             fresh: self.server.new_log(&batch.scope),
+            owner: self.owner(),
         };
         // A connection that ends drops what it was at, but an append that was begun commits all the same: whoever
         // listens has to hear of it.
@@ -193,16 +194,27 @@ impl Peer {
         Ok(Some(Verdicts::Decided { epoch: row.epoch, mark: None, verdicts }))
     }
 
+    /// Whose replicas this client's are, if that makes a difference.
+    fn owner(&self) -> Option<Owner> {
+        (!self.server.admits_all()).then(|| Owner::of(&self.principal.name))
+    }
+
     /// Takes note of how far the replica is.
     ///
     /// # Errors
     /// `PermissionDenied` for a scope that may not be seen; else as the storage.
     pub async fn acknowledge(&self, ack: &Ack) -> Result<Option<Reset>> {
-        let visible = self.visible(&ack.scope).await?;
-        // Who sees only a part has another digest by right.
+        let access = self.access(&ack.scope).await?;
+        let visible = access.read.ok_or_else(|| denied(&ack.scope))?;
+        let noted = match self.owner() {
+            _ if !access.write => Noted::Never,
+            Some(owner) => Noted::Of(owner),
+            None => Noted::Always,
+        };
+        // A principal that sees only a part has another digest by right.
         let digest = ack.digest.filter(|_| visible == Visible::All);
         let Ack { ref scope, epoch, seq, ref mark, .. } = *ack;
-        let at = Acknowledgement { epoch, seq, digest, mark: mark.clone() };
+        let at = Acknowledgement { epoch, seq, digest, mark: mark.clone(), noted };
         match self.server.0.storage.acknowledge(scope.clone(), self.replica, at).await {
             Ok(None) => Ok(None),
             Ok(Some(fork)) => self.server.reset_for(scope, Some(epoch), fork).await.map(Some),

@@ -1,5 +1,9 @@
 //! What a server keeps: per scope, per document, per replica.
 
+use std::hash::Hasher;
+
+use siphasher::sip128::{Hasher128, SipHasher24};
+
 use crate::codec::{Codec, Reader, codec_struct};
 use crate::error::Result;
 use crate::model::{
@@ -134,6 +138,21 @@ pub struct Offer {
     pub edited: bool,
 }
 
+/// The principal that a replica's id belongs to in a scope, as a hash of its name: that of its first
+/// push.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Owner(pub u128);
+
+impl Owner {
+    /// SipHash-2-4 with 128 bits (Aumasson and Bernstein, 2012).
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        let mut hasher = SipHasher24::new_with_key(b"owner of replica");
+        hasher.write(name.as_bytes());
+        Self(hasher.finish128().as_u128())
+    }
+}
+
 /// The last push of a replica to a scope.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PushRecord {
@@ -144,6 +163,9 @@ pub struct PushRecord {
     /// What was said of each change; bodies are looked up when it is told again. Nothing for a batch that was recalled before
     /// it was taken.
     pub verdicts: Vec<StoredVerdict>,
+    /// Whose replica it is; none where every client is the same principal, and in records of before
+    /// there were owners.
+    pub owner: Option<Owner>,
 }
 
 /// A verdict without bodies.
@@ -235,11 +257,34 @@ impl Codec for ServerScope {
     }
 }
 
+/// The owner stands at the end, and only if there is one: records of before had none.
+impl Codec for PushRecord {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.id.encode(out);
+        self.digest.encode(out);
+        self.verdicts.encode(out);
+        if let Some(Owner(owner)) = &self.owner {
+            owner.encode(out);
+        }
+    }
+
+    fn decode(input: &mut Reader) -> Result<Self> {
+        Ok(Self {
+            id: Codec::decode(input)?,
+            digest: Codec::decode(input)?,
+            verdicts: Codec::decode(input)?,
+            owner: match input.remaining() {
+                0 => None,
+                _ => Some(Owner(Codec::decode(input)?)),
+            },
+        })
+    }
+}
+
 codec_struct! {
     Ancestor { epoch, cut }
     ServerRow { seq, first, state, offered }
     Offer { epoch, seq, edited }
-    PushRecord { id, digest, verdicts }
     StoredVerdict { seq, kind }
     Acknowledged { epoch, seq }
 }
@@ -248,6 +293,17 @@ codec_struct! {
 mod tests {
     use super::*;
     use crate::model::Term;
+
+    #[test]
+    fn a_record_of_before_there_were_owners_is_read() {
+        let mut record = PushRecord { id: PushId(3), digest: 7, verdicts: Vec::new(), owner: None };
+        let bytes = record.to_bytes();
+        assert_eq!(bytes.len(), 1 + 16 + 1);
+        assert_eq!(PushRecord::from_bytes(bytes).unwrap(), record);
+        record.owner = Some(Owner::of("ann"));
+        assert_eq!(PushRecord::from_bytes(record.to_bytes()).unwrap(), record);
+        assert_ne!(Owner::of("ann"), Owner::of("ben"));
+    }
 
     #[test]
     fn a_scope_of_before_there_were_marks_is_read() {

@@ -171,6 +171,7 @@ pub fn server(bytes: &[u8]) {
                     seq: ack.seq,
                     digest: ack.digest,
                     mark: ack.mark,
+                    noted: Default::default(),
                 };
                 let by = ReplicaId([1; 16]);
                 refused(transact(&mut core, |rows| served::acknowledge(rows, &ack.scope, by, &at)));
@@ -211,6 +212,7 @@ fn append(core: &mut ServerCore, batch: &PushBatch) {
         term: Term(5),
         drift: DRIFT_BOUND,
         fresh: NewLog { epoch: Epoch([5; 16]), key: LogKey([7; 16]) },
+        owner: None,
     };
     let judge = WorldJudge { refuse: None, resolvers: Resolvers::default() };
     refused(transact(core, |rows| served::append(rows, &cx, batch, &judge)));

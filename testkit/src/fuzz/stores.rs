@@ -175,13 +175,20 @@ fn serve(core: &mut ServerKv<KvWriter<MemoryKv>>, life: &Life) {
         }));
     }
     if let Some(batch) = &life.batch {
-        let cx = AppendContext { now: NOW, term: Term(5), drift: DRIFT_BOUND, fresh: new };
+        let cx =
+            AppendContext { now: NOW, term: Term(5), drift: DRIFT_BOUND, fresh: new, owner: None };
         let judge = WorldJudge { refuse: None, resolvers: Resolvers::default() };
         for _ in 0..2 {
             survived(transact(core, |rows| served::append(rows, &cx, batch, &judge)));
         }
         let epoch = life.cursor.epoch.unwrap_or(fresh);
-        let at = Acknowledgement { epoch, seq: life.cursor.after, digest: None, mark: None };
+        let at = Acknowledgement {
+            epoch,
+            seq: life.cursor.after,
+            digest: None,
+            mark: None,
+            noted: Default::default(),
+        };
         survived(transact(core, |rows| served::acknowledge(rows, scope, batch.replica, &at)));
         survived(transact(core, |rows| rows.push_record(scope, batch.replica)));
         survived(transact(core, |rows| served::begin_epoch(rows, scope, epoch, Seq(3), fresh)));

@@ -90,6 +90,12 @@ impl<D: Disks> Run<D> {
         let is_whole = at.backfills.is_empty() && at.full_pull.is_none() && !is_partial;
         let compares = is_settled && is_whole && settled <= at.after();
         let digest = compares.then_some(row.digest);
-        Some(Acknowledgement { epoch: at.epoch?, seq: at.after(), digest, mark: at.mark.clone() })
+        Some(Acknowledgement {
+            epoch: at.epoch?,
+            seq: at.after(),
+            digest,
+            mark: at.mark.clone(),
+            noted: Default::default(),
+        })
     }
 }

@@ -236,6 +236,7 @@ impl<D: Disks> Run<D> {
             term: self.server_start(),
             drift: DRIFT_BOUND,
             fresh: self.new_log(),
+            owner: None,
         };
         let held: Vec<Option<ServerRow>> = self
             .at_server(|rows| {

@@ -167,7 +167,10 @@ impl<D: Disks> Run<D> {
                 });
                 let (epoch, seq) = (self.stranger.epoch(rng), self.stranger.position(rng));
                 let mark = self.stranger.mark(rng);
-                Up::Ack { scope, ack: Acknowledgement { epoch, seq, digest, mark } }
+                Up::Ack {
+                    scope,
+                    ack: Acknowledgement { epoch, seq, digest, mark, noted: Default::default() },
+                }
             }
             5 => [Up::Credit(u32::MAX), Up::EndLive, Up::Ping(rng.next_u64()), Up::Pong]
                 .into_iter()

@@ -107,7 +107,8 @@ impl<C: Cores> World<C> {
         // The scope is open: no epoch begins with a push.
         let epoch = Epoch(numbered(0xee, self.fresh + 1));
         let fresh = NewLog { epoch, key: LogKey([7; 16]) };
-        let cx = AppendContext { now, term: self.term, drift: self.options.drift, fresh };
+        let cx =
+            AppendContext { now, term: self.term, drift: self.options.drift, fresh, owner: None };
         let judge =
             WorldJudge { refuse: self.options.refuse.clone(), resolvers: self.resolvers.clone() };
         let appended = must(
@@ -213,7 +214,13 @@ impl<C: Cores> World<C> {
             && row.pending + row.in_flight + row.deferred == 0
             && records.iter().all(|(_, r)| r.edit().is_none() && r.known <= seq);
         let digest: Option<Digest> = comparable.then_some(row.digest);
-        Some(Acknowledgement { epoch, seq, digest, mark: row.checkpoint.mark })
+        Some(Acknowledgement {
+            epoch,
+            seq,
+            digest,
+            mark: row.checkpoint.mark,
+            noted: Default::default(),
+        })
     }
 
     /// Forgets the tombstones at or below a position; how many there were.

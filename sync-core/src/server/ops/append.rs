@@ -15,7 +15,7 @@ use crate::model::{
 };
 use crate::resolver::Resolution;
 use crate::server::record::{
-    Fork, Offer, PushRecord, ServerRow, ServerScope, StoredVerdict, author_of,
+    Fork, Offer, Owner, PushRecord, ServerRow, ServerScope, StoredVerdict, author_of,
 };
 use crate::server::rows::ServerRows;
 
@@ -71,6 +71,8 @@ pub struct AppendContext {
     /// What the scope's log begins with, if this push is the first that is heard of it. A log of before there were keys gets
     /// this one.
     pub fresh: NewLog,
+    /// Whose replica pushes; none where every client is the same principal.
+    pub owner: Option<Owner>,
 }
 
 /// What an append did.
@@ -127,6 +129,12 @@ pub fn append(
     }
     let digest = batch.digest();
     let record = rows.push_record(&batch.scope, batch.replica)?;
+    let first = record.as_ref().and_then(|record| record.owner);
+    if first.zip(cx.owner).is_some_and(|(first, owner)| first != owner) {
+        // The id belongs to another principal: this replica needs one of its own.
+        return Ok(unchanged(&row, Verdicts::Cloned));
+    }
+    let owner = first.or(cx.owner);
     if let Some(record) = record.filter(|_| !mutant!(RetryForgotten)) {
         if batch.id < record.id && !mutant!(OldPushCounts) {
             return Ok(unchanged(&row, Verdicts::Stale));
@@ -147,7 +155,7 @@ pub fn append(
     if batch.recall.is_some() {
         // What is promised has to be kept.
         rows.put_scope(&batch.scope, &row)?;
-        let record = PushRecord { id: batch.id, digest, verdicts: Vec::new() };
+        let record = PushRecord { id: batch.id, digest, verdicts: Vec::new(), owner };
         rows.put_push_record(&batch.scope, batch.replica, &record)?;
         return Ok(unchanged(&row, Verdicts::Recalled));
     }
@@ -171,7 +179,7 @@ pub fn append(
     row.erasures += u64::from(erased);
     let stored =
         verdicts.iter().map(|v| StoredVerdict { seq: v.seq, kind: v.kind.clone() }).collect();
-    let record = PushRecord { id: batch.id, digest, verdicts: stored };
+    let record = PushRecord { id: batch.id, digest, verdicts: stored, owner };
     rows.put_push_record(&batch.scope, batch.replica, &record)?;
     rows.put_scope(&batch.scope, &row)?;
     if erased {

@@ -13,7 +13,7 @@ pub use append::{AppendContext, Appended, Judge, append};
 pub(super) use changes::empty;
 pub use changes::{ChangesReply, changes, changes_of, check_by_row, check_cursor, nothing_new};
 pub use check::has_right_sums;
-pub use scope::{Acknowledgement, acknowledge, begin_epoch, open_scope, purge, read_scope};
+pub use scope::{Acknowledgement, Noted, acknowledge, begin_epoch, open_scope, purge, read_scope};
 
 #[cfg(test)]
 mod tests;

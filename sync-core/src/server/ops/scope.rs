@@ -3,7 +3,7 @@
 use super::changes::find_restore;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Digest, Epoch, LogMark, NewLog, ReplicaId, Reset, ResetReason, Scope, Seq};
-use crate::server::record::{Acknowledged, Ancestor, Fork, ServerScope};
+use crate::server::record::{Acknowledged, Ancestor, Fork, Owner, ServerScope};
 use crate::server::rows::{ServerReads, ServerRows};
 
 /// The scope's row, which has to be there.
@@ -95,6 +95,20 @@ pub struct Acknowledgement {
     pub digest: Option<Digest>,
     /// The newest mark of the log that the replica has.
     pub mark: Option<LogMark>,
+    /// Whether the position is noted.
+    pub noted: Noted,
+}
+
+/// Whether the position of a replica is noted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Noted {
+    /// It is.
+    #[default]
+    Always,
+    /// Unless the replica's id belongs to another owner.
+    Of(Owner),
+    /// It is not: a principal that may only read leaves nothing in a scope.
+    Never,
 }
 
 /// Takes note of how far a replica is, and compares its digest if both stand at the same position. A mark that shows a
@@ -115,10 +129,20 @@ pub fn acknowledge(
     if let Some(fork) = find_restore(&*rows, scope, &row, ack.mark.as_ref())? {
         return Ok(Some(fork));
     }
-    let to = Acknowledged { epoch: ack.epoch, seq: ack.seq.min(row.head) };
-    let mut at = rows.acknowledged(scope, replica)?.unwrap_or(to);
-    at.advance(to);
-    rows.put_acknowledged(scope, replica, &at)?;
+    let is_noted = match ack.noted {
+        Noted::Always => true,
+        Noted::Never => false,
+        Noted::Of(owner) => {
+            let bound = rows.push_record(scope, replica)?.and_then(|record| record.owner);
+            bound.is_none_or(|bound| bound == owner)
+        }
+    };
+    if is_noted {
+        let to = Acknowledged { epoch: ack.epoch, seq: ack.seq.min(row.head) };
+        let mut at = rows.acknowledged(scope, replica)?.unwrap_or(to);
+        at.advance(to);
+        rows.put_acknowledged(scope, replica, &at)?;
+    }
     let differs = row.head == ack.seq && ack.digest.is_some_and(|d| d != row.digest);
     let reset = Reset { epoch: row.epoch, reason: ResetReason::DigestDiffers };
     Ok(differs.then_some(Fork::Reset(reset)))

@@ -53,7 +53,13 @@ pub async fn who_asks_at_the_head_hears_of_every_commit<H: ServerStorageHarness>
     // What says nothing of this log.
     let elsewhere = desk.batch(vec![insert("e", "1")]);
     desk.append(&PushBatch { scope: scope("elsewhere"), ..elsewhere }).await;
-    let ack = Acknowledgement { epoch: FRESH, seq: head, digest: None, mark: None };
+    let ack = Acknowledgement {
+        epoch: FRESH,
+        seq: head,
+        digest: None,
+        mark: None,
+        noted: Default::default(),
+    };
     must(desk.storage.acknowledge(Scope::default(), WRITER, ack).await, "an acknowledgement");
     must(desk.storage.tidy().await, "tidy");
     assert_eq!(nothing_new(&desk, &at).await, before);

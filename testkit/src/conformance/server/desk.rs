@@ -83,7 +83,7 @@ impl Judge for Told {
 
 /// Where everything of one kind is appended with.
 pub(super) fn context() -> AppendContext {
-    AppendContext { now: now(), term: Term(1), drift: DRIFT_BOUND, fresh: NEW }
+    AppendContext { now: now(), term: Term(1), drift: DRIFT_BOUND, fresh: NEW, owner: None }
 }
 
 /// A change that was made on that base: a body, or a deletion.

@@ -154,7 +154,13 @@ pub async fn an_unannounced_restore_is_found<H: ServerStorageHarness>(harness: H
     let appended = desk.append(&batch).await;
     assert_eq!((appended.fork, appended.entries.len()), (Some(fork(1)), 0));
     assert_eq!(desk.scope().await, scope, "a push that shows a restore changes nothing");
-    let ack = Acknowledgement { epoch: scope.epoch, seq: Seq(4), digest: None, mark: lost };
+    let ack = Acknowledgement {
+        epoch: scope.epoch,
+        seq: Seq(4),
+        digest: None,
+        mark: lost,
+        noted: Default::default(),
+    };
     let told = desk.storage.acknowledge(Scope::default(), WRITER, ack).await;
     assert_eq!(must(told, "an acknowledgement"), Some(fork(1)));
     // The same start, beyond the head.
@@ -177,7 +183,13 @@ pub async fn acknowledgements_move_forward<H: ServerStorageHarness>(harness: H) 
     let epoch = desk.scope().await.epoch;
     let (s, replica) = (Scope::default, ReplicaId([0x44; 16]));
     let ack = async |epoch, seq| {
-        let ack = Acknowledgement { epoch, seq: Seq(seq), digest: None, mark: None };
+        let ack = Acknowledgement {
+            epoch,
+            seq: Seq(seq),
+            digest: None,
+            mark: None,
+            noted: Default::default(),
+        };
         must(desk.storage.acknowledge(s(), replica, ack).await, "an acknowledgement")
     };
     let at = async || must(desk.storage.replica(s(), replica).await, "the replica").0;
@@ -209,7 +221,8 @@ pub async fn a_digest_that_differs_is_answered_by_a_reset<H: ServerStorageHarnes
     }
     let scope = desk.scope().await;
     let ack = async |epoch, seq, digest| {
-        let ack = Acknowledgement { epoch, seq: Seq(seq), digest, mark: None };
+        let ack =
+            Acknowledgement { epoch, seq: Seq(seq), digest, mark: None, noted: Default::default() };
         let replica = ReplicaId([0x44; 16]);
         must(desk.storage.acknowledge(Scope::default(), replica, ack).await, "an acknowledgement")
     };

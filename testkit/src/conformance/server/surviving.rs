@@ -22,7 +22,8 @@ pub async fn what_was_closed_is_there_again<H: ServerStorageHarness>(harness: H)
     desk.push(&[("d-00003", None), ("d-00004", Some("2"))]).await;
     must(desk.storage.purge(Scope::default(), Seq(5)).await, "a purge");
     let epoch = desk.scope().await.epoch;
-    let ack = Acknowledgement { epoch, seq: Seq(7), digest: None, mark: None };
+    let ack =
+        Acknowledgement { epoch, seq: Seq(7), digest: None, mark: None, noted: Default::default() };
     let replica = ReplicaId([0x44; 16]);
     let acknowledged = desk.storage.acknowledge(Scope::default(), replica, ack).await;
     must(acknowledged, "an acknowledgement");

@@ -76,7 +76,13 @@ fn a_mark_of_what_was_lost_shows_the_restore_to_each_that_is_given_it() {
     let scope = Scope::default();
 
     let mut acknowledged = |mark, seq| {
-        let at = Acknowledgement { epoch: FIRST, seq: Seq(seq), digest: None, mark };
+        let at = Acknowledgement {
+            epoch: FIRST,
+            seq: Seq(seq),
+            digest: None,
+            mark,
+            noted: Default::default(),
+        };
         acknowledge(&mut backup.rows, &scope, REPLICA, &at).unwrap()
     };
     assert_eq!(acknowledged(Some(ahead.clone()), 2), Some(fork));

@@ -68,7 +68,7 @@ impl Log {
         let judge = Told { refuses: |_| false, resolution: None, asked: Mutex::new(Vec::new()) };
         Self {
             rows: ServerKv(KvWriter::new(Arc::<MemoryKv>::default())),
-            cx: AppendContext { now: Now(1_000), term: Term(1), drift, fresh: FRESH },
+            cx: AppendContext { now: Now(1_000), term: Term(1), drift, fresh: FRESH, owner: None },
             judge,
             pushed: 0,
         }

@@ -3,8 +3,8 @@
 use super::*;
 use crate::error::ErrorKind;
 use crate::model::{Digest, LogMark, Reset, ResetReason};
-use crate::server::ops::{Acknowledgement, acknowledge, has_right_sums, open_scope, purge};
-use crate::server::record::Fork;
+use crate::server::ops::{Acknowledgement, Noted, acknowledge, has_right_sums, open_scope, purge};
+use crate::server::record::{Fork, Owner};
 
 fn purged(log: &mut Log, up_to: u64) -> u64 {
     purge(&mut log.rows, &Scope::default(), Seq(up_to)).unwrap()
@@ -85,7 +85,16 @@ fn acknowledging() -> (Log, Acknowledgement) {
     log.put("a", written(10, "one"));
     log.put("b", written(11, "two"));
     let digest = Some(log.scope().digest);
-    (log, Acknowledgement { epoch: FIRST, seq: Seq(2), digest, mark: None::<LogMark> })
+    (
+        log,
+        Acknowledgement {
+            epoch: FIRST,
+            seq: Seq(2),
+            digest,
+            mark: None::<LogMark>,
+            noted: Default::default(),
+        },
+    )
 }
 
 fn acknowledged(log: &mut Log, ack: &Acknowledgement) -> (Option<Fork>, Option<(Epoch, Seq)>) {
@@ -104,6 +113,45 @@ fn what_is_acknowledged_is_noted_and_never_moves_back() {
     assert_eq!(acknowledged(&mut log, &first), (None, Some((FIRST, Seq(2)))));
     let beyond = Acknowledgement { seq: Seq(9), ..ack };
     assert_eq!(acknowledged(&mut log, &beyond), (None, Some((FIRST, Seq(2)))));
+}
+
+#[test]
+fn nothing_is_noted_for_who_may_only_read_or_has_another_owner() {
+    let (mut log, ack) = acknowledging();
+    let by = |noted| Acknowledgement { noted, ..ack.clone() };
+    assert_eq!(acknowledged(&mut log, &by(Noted::Never)), (None, None));
+    // Before there were owners the id belonged to no principal.
+    let first = Acknowledgement { seq: Seq(1), ..by(Noted::Of(Owner::of("ann"))) };
+    assert_eq!(acknowledged(&mut log, &first).1, Some((FIRST, Seq(1))));
+    log.cx.owner = Some(Owner::of("ann"));
+    log.put("c", written(12, "three"));
+    let moved = |name| Acknowledgement { seq: Seq(3), ..by(Noted::Of(Owner::of(name))) };
+    assert_eq!(acknowledged(&mut log, &moved("ben")).1, Some((FIRST, Seq(1))));
+    assert_eq!(acknowledged(&mut log, &moved("ann")).1, Some((FIRST, Seq(3))));
+    // What the digests say is told all the same.
+    let differs = Acknowledgement { digest: Some(Digest(1)), ..moved("ben") };
+    assert!(acknowledged(&mut log, &differs).0.is_some());
+}
+
+#[test]
+fn a_replica_belongs_to_the_principal_of_its_first_push() {
+    let mut log = Log::new();
+    log.cx.owner = Some(Owner::of("ann"));
+    log.put("a", written(10, "one"));
+    let record = |log: &Log| log.rows.push_record(&Scope::default(), REPLICA).unwrap();
+    let before = (log.scope(), record(&log));
+    log.cx.owner = Some(Owner::of("ben"));
+    let newer = log.batch(vec![change("b", None, written(11, "two"))]);
+    let again = PushBatch { id: PushId(1), ..newer.clone() };
+    let recalled = PushBatch { recall: Some(7), changes: Vec::new(), ..newer.clone() };
+    for batch in [newer, again, recalled] {
+        assert_eq!(log.append(&batch).verdicts, Verdicts::Cloned);
+        assert_eq!((log.scope(), record(&log)), before);
+    }
+    // A server whose clients are all the same asks for no owner, and forgets none.
+    log.cx.owner = None;
+    log.put("b", written(11, "two"));
+    assert_eq!(record(&log).unwrap().owner, Some(Owner::of("ann")));
 }
 
 #[test]
