@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::values::{check_count, decode_at_most};
 use super::{Codec, Reader, codec_enum, codec_struct, malformed, put_bytes};
 use crate::clock::Now;
 use crate::error::Result;
@@ -215,7 +216,7 @@ impl Codec for PushBatch {
     }
     fn decode(input: &mut Reader) -> Result<Self> {
         let (scope, replica) = (Codec::decode(input)?, Codec::decode(input)?);
-        let (id, changes) = (Codec::decode(input)?, Codec::decode(input)?);
+        let (id, changes) = (Codec::decode(input)?, decode_at_most(input, Self::CHANGES)?);
         let (recall, mark) = decode_digest_and_mark(input)?;
         Ok(Self { scope, replica, id, changes, recall, mark })
     }
@@ -317,16 +318,22 @@ impl Codec for Cursor {
         }
     }
     fn decode(input: &mut Reader) -> Result<Self> {
+        let (epoch, after, position) =
+            (Codec::decode(input)?, Codec::decode(input)?, Codec::decode(input)?);
+        check_count(input, Self::COLLECTIONS)?;
         let cursor = Self {
-            epoch: Codec::decode(input)?,
-            after: Codec::decode(input)?,
-            position: Codec::decode(input)?,
+            epoch,
+            after,
+            position,
             backfills: Codec::decode(input)?,
             floor: Codec::decode(input)?,
             mark: Codec::decode(input)?,
             ..Self::default()
         };
         let (is_chosen, has_own) = take_flags(input)?;
+        if is_chosen {
+            check_count(input, Self::COLLECTIONS)?;
+        }
         let collections = is_chosen.then(|| Codec::decode(input)).transpose()?;
         let cursor = Self { collections, has_own, ..cursor };
         if cursor.names() > Self::COLLECTIONS {
@@ -427,6 +434,18 @@ codec_enum!(ResetReason {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_batch_of_too_many_changes_is_refused_before_they_are_read() {
+        let mut bytes = Vec::new();
+        Scope::default().encode(&mut bytes);
+        ReplicaId([1; 16]).encode(&mut bytes);
+        PushId(1).encode(&mut bytes);
+        (PushBatch::CHANGES + 1).encode(&mut bytes);
+        bytes.resize(bytes.len() + PushBatch::CHANGES + 1, 0xff);
+        let error = PushBatch::from_bytes(bytes.into()).unwrap_err().to_string();
+        assert!(error.contains("100001 items") && error.contains("100000"), "{error}");
+    }
 
     #[test]
     fn an_author_that_equals_the_revision_has_one_form() {

@@ -16,7 +16,7 @@ fn utf8(bytes: &[u8]) -> Result<&str> {
 }
 
 /// A place in a buffer that is being decoded.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Reader {
     bytes: Bytes,
     /// What was read of them.

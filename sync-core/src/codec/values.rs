@@ -165,20 +165,42 @@ impl<T: Codec> Codec for Vec<T> {
         }
     }
     fn decode(input: &mut Reader) -> Result<Self> {
-        let count = input.size()?;
-        if count > input.remaining() {
-            return Err(malformed(format!(
-                "{count} items are announced, {} bytes are left",
-                input.remaining()
-            )));
-        }
-        // A lying count must not allocate more than a small multiple of the input.
-        let mut items = Self::with_capacity(count.min(1 + input.remaining() / 16));
-        for _ in 0..count {
-            items.push(T::decode(input)?);
-        }
-        Ok(items)
+        decode_at_most(input, usize::MAX)
     }
+}
+
+/// Whether the list that is read next announces at most so many items; nothing of it is read.
+///
+/// # Errors
+/// `Protocol` if it announces more.
+pub(super) fn check_count(input: &Reader, most: usize) -> Result<()> {
+    let count = input.clone().size()?;
+    if count > most {
+        return Err(malformed(format!("{count} items are announced, and {most} are the most")));
+    }
+    Ok(())
+}
+
+/// A list of at most so many items.
+///
+/// # Errors
+/// `Protocol`, before any item is read, if it has more, or if the bytes cannot hold as many as it
+/// announces.
+pub(super) fn decode_at_most<T: Codec>(input: &mut Reader, most: usize) -> Result<Vec<T>> {
+    check_count(input, most)?;
+    let count = input.size()?;
+    if count > input.remaining() {
+        return Err(malformed(format!(
+            "{count} items are announced, {} bytes are left",
+            input.remaining()
+        )));
+    }
+    // A lying count must not allocate more than a small multiple of the input.
+    let mut items = Vec::with_capacity(count.min(1 + input.remaining() / 16));
+    for _ in 0..count {
+        items.push(T::decode(input)?);
+    }
+    Ok(items)
 }
 
 impl<K: Codec + Ord, V: Codec> Codec for BTreeMap<K, V> {

@@ -36,11 +36,17 @@ impl Body {
     pub const DEPTH: usize = portable::DEPTH;
 
     fn portable(self) -> Result<Self> {
-        if portable::oddities(&self.0).is_deep {
+        if self.depth() > Self::DEPTH {
             let message = format!("the body is nested deeper than {} levels", Self::DEPTH);
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
         Ok(self)
+    }
+
+    /// How deep its arrays and objects are nested: 0 for a number, 1 for `[1]`.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        portable::oddities(&self.0).depth
     }
 
     /// Whether a string or a key in it holds half of a surrogate pair, which some readers of JSON

@@ -103,6 +103,10 @@ pub struct PushBatch {
 }
 
 impl PushBatch {
+    /// The most changes that are read of a batch from outside, where decoding stops: a small packed
+    /// message could hold millions. What a server takes is far below.
+    pub const CHANGES: usize = 100_000;
+
     /// The recall of this batch, by the digest of what it was.
     ///
     /// ```

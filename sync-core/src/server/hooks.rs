@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use super::ops::Judge;
 use super::visible::Visible;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Change, DocumentState, Rejection, RejectionCode, Scope};
+use crate::model::{Body, Change, DocumentState, Rejection, RejectionCode, Scope};
 use crate::resolver::{Resolution, Resolvers};
 
 /// Who a connection belongs to.
@@ -226,6 +226,8 @@ pub(super) struct PushJudge {
     pub(super) refuse_all: Option<Rejection>,
     /// The largest body in bytes.
     pub(super) body_bytes: usize,
+    /// The deepest nesting of a body.
+    pub(super) body_depth: usize,
     /// What the principal may see: nobody writes where they may not look.
     pub(super) visible: Visible,
 }
@@ -252,8 +254,16 @@ impl Judge for PushJudge {
                 );
                 return Err(Rejection { code: RejectionCode::TooLarge, reason });
             }
-            if let Err(error) = crate::model::Body::parse(body.as_bytes().clone()) {
+            if let Err(error) = Body::parse(body.as_bytes().clone()) {
                 let reason = error.message().to_owned();
+                return Err(Rejection { code: RejectionCode::Invalid, reason });
+            }
+            if self.body_depth < Body::DEPTH && body.depth() > self.body_depth {
+                let reason = format!(
+                    "the body is nested {} levels deep and {} is the most",
+                    body.depth(),
+                    self.body_depth
+                );
                 return Err(Rejection { code: RejectionCode::Invalid, reason });
             }
         }

@@ -147,6 +147,7 @@ impl Peer {
             scope,
             refuse_all: refusal(&access, &batch, options),
             body_bytes: options.body_bytes,
+            body_depth: options.body_depth,
             visible: access.read.unwrap_or_default(),
         };
         let visible = judge.visible.clone();

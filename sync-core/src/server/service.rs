@@ -18,8 +18,8 @@ use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::framed::{Compression, pick};
 use crate::model::{
-    Chunk, Epoch, Limits, LogKey, NewLog, PushBatch, ReplicaId, Reset, ResetReason, Scope, Term,
-    Verdicts,
+    Body, Chunk, Epoch, Limits, LogKey, NewLog, PushBatch, ReplicaId, Reset, ResetReason, Scope,
+    Term, Verdicts,
 };
 use crate::protocol::{Hello, VERSIONS, Welcome};
 use crate::storage::ServerStorage;
@@ -34,6 +34,10 @@ pub struct ServerOptions {
     pub chunk_limits: Limits,
     /// The largest body in bytes. Default [`Limits::BODY_BYTES`].
     pub body_bytes: usize,
+    /// The deepest nesting of a body; at most [`Body::DEPTH`], which is the default. A client reads a
+    /// body within a chunk, three levels deeper: where clients are known whose readers of JSON bound
+    /// the nesting below that (.NET stops at 64, Ruby at 100), it is set to what they take.
+    pub body_depth: usize,
     /// How far ahead of the server's time a stamp may be. Default five minutes.
     pub drift: Duration,
     /// How often either side of a connection says something. Default 20 s.
@@ -65,6 +69,7 @@ impl Default for ServerOptions {
             push_limits: Limits::PUSH,
             chunk_limits: Limits::CHUNK,
             body_bytes: Limits::BODY_BYTES,
+            body_depth: Body::DEPTH,
             drift: DRIFT_BOUND,
             heartbeat: Duration::from_secs(20),
             greeting_timeout: Duration::from_secs(10),

@@ -373,3 +373,16 @@ async fn a_mark_of_a_start_of_long_ago_still_shows_a_restore() {
     assert_eq!(reset.reason, ResetReason::EpochChanged { cut: Seq(1) });
     assert_ne!(reset.epoch, Epoch([7; 16]));
 }
+
+#[tokio::test]
+async fn bodies_are_nested_as_deep_as_the_server_says() {
+    let options = ServerOptions { body_depth: 3, ..ServerOptions::default() };
+    let server = Server::new(storage(), Hooks::default(), options, Arc::new(System));
+    let peer = peer(&server).await;
+    for (n, depth, refused) in [(1, 3, None), (2, 4, Some(RejectionCode::Invalid))] {
+        let mut batch = batch_of(READER, n);
+        let text = "[".repeat(depth) + &"]".repeat(depth);
+        batch.changes[0].state.body = Body::parse(text).ok();
+        assert_eq!(code(peer.push(batch).await.unwrap()), refused, "{depth}");
+    }
+}

@@ -31,11 +31,8 @@ struct PushJson {
     mark: Option<LogMark>,
 }
 
-/// The most changes that are read of a batch; the server's own limit is far below.
-const MOST_CHANGES: usize = 100_000;
-
 fn changes<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Vec<ChangeJson>, D::Error> {
-    at_most::<MOST_CHANGES, _, _>(d)
+    at_most::<{ PushBatch::CHANGES }, _, _>(d)
 }
 
 #[derive(Serialize, Deserialize)]
