@@ -2,13 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
+#[path = "support/document.rs"]
+#[allow(unreachable_pub, dead_code, reason = "a module that tests share")]
+mod document;
 #[path = "support/served.rs"]
 #[allow(unreachable_pub, dead_code, reason = "a module that tests share")]
 mod served;
 
 use std::collections::BTreeSet;
 
-use jsonschema::Validator;
+use document::{METHODS, assert_valid, document, operations, resolved, validator};
 use reqwest::{Method, RequestBuilder, Url};
 use serde_json::{Value, json};
 use served::{REPLICA, Served, expect, memory, within};
@@ -17,53 +20,6 @@ use sync_core::model::{Epoch, Seq};
 use sync_core::server::{Hooks, ServerOptions};
 use transport_http::api;
 use transport_http::format::status_of;
-use transport_http::openapi::DOCUMENT;
-
-fn document() -> Value {
-    serde_json::from_str(DOCUMENT).unwrap()
-}
-
-const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
-
-/// Paths and methods of the document.
-fn operations(document: &Value) -> Vec<(String, String, Value)> {
-    let mut operations = Vec::new();
-    for (path, item) in document["paths"].as_object().unwrap() {
-        for (method, operation) in item.as_object().unwrap() {
-            if METHODS.contains(&method.as_str()) {
-                operations.push((path.clone(), method.clone(), operation.clone()));
-            } else {
-                assert_eq!(method, "parameters", "nothing else belongs there");
-            }
-        }
-    }
-    operations
-}
-
-/// What a reference stands for.
-fn resolved<'d>(document: &'d Value, value: &'d Value) -> &'d Value {
-    match value["$ref"].as_str() {
-        Some(to) => {
-            document.pointer(to.strip_prefix('#').unwrap()).unwrap_or_else(|| panic!("{to}"))
-        }
-        None => value,
-    }
-}
-
-fn validator(document: &Value, schema: &Value) -> Validator {
-    let mut schema = schema.clone();
-    schema["components"] = document["components"].clone();
-    jsonschema::draft202012::new(&schema).unwrap()
-}
-
-#[track_caller]
-fn assert_valid(document: &Value, schema: &Value, instance: &Value) {
-    let errors: Vec<_> = validator(document, schema)
-        .iter_errors(instance)
-        .map(|e| format!("{}: {e}", e.instance_path()))
-        .collect();
-    assert!(errors.is_empty(), "{errors:?}\n{instance}");
-}
 
 #[test]
 fn the_document_is_one() {

@@ -105,7 +105,8 @@ pub async fn waiting_for_a_chunk_may_be_given_up<H: TransportHarness>(harness: H
     let mut live = connection.live(reader.request());
     for n in 0..30 {
         // The write goes on while one after the other waits, gives up after one look, and leaves; and a while longer, for the
-        // author may hear of its write first.
+        // author may hear of its write first. Some of the looks take their time: on a busy machine all of
+        // them would be over before anything has arrived.
         let mut write = std::pin::pin!(author.write_each(&scope, n..n + 1));
         let (mut is_written, mut looks) = (false, 0);
         while !is_written || (looks < 1_000 && reader.entries.len() <= n) {
@@ -118,7 +119,10 @@ pub async fn waiting_for_a_chunk_may_be_given_up<H: TransportHarness>(harness: H
             if let Some(next) = next {
                 reader.take(chunk_of(next.expect("no end").unwrap()));
             }
-            tokio::task::yield_now().await;
+            match looks % 20 {
+                19 => tokio::time::sleep(Duration::from_millis(1)).await,
+                _ => tokio::task::yield_now().await,
+            }
         }
     }
     reader.follow_until(&stage, &mut live, 30).await;
