@@ -246,3 +246,29 @@ async fn the_routes_are_served_over_tls() {
     let mut events = Blocks::open(client.get(&url)).await;
     assert!(events.next().await.unwrap().len() >= 2_048);
 }
+
+#[tokio::test]
+async fn large_bodies_that_arrive_have_a_memory_of_their_own() {
+    let served = Served::with(memory(Hooks::default(), ServerOptions::default()), |config| {
+        config.body_memory = 256 << 10;
+    })
+    .await;
+    // Three quarters of it, held by a body that does not end.
+    let mut slow = TcpStream::connect(served.address).await.unwrap();
+    let begin = format!(
+        "POST {PUSHES} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 250000\r\n\r\n"
+    );
+    slow.write_all(begin.as_bytes()).await.unwrap();
+    slow.write_all(&[b' '; 200_000]).await.unwrap();
+    let large = |id| {
+        let text = push(id, &"x".repeat(100_000));
+        served.client.post(served.url(PUSHES)).header("content-type", "application/json").body(text)
+    };
+    let status = async |id| within(large(id).send()).await.unwrap().status().as_u16();
+    within(async { while status(1).await != 503 {} }).await;
+    assert_eq!(refused(large(1), 503).await.0, "overloaded");
+    let small = served.client.post(served.url(PUSHES)).header("content-type", "application/json");
+    expect(small.body(push(2, "x")), 200).await;
+    drop(slow);
+    within(async { while status(3).await != 200 {} }).await;
+}

@@ -52,31 +52,39 @@ impl<K: Clone + Debug + Eq + Hash> Places<K> {
     /// A place for that key, if one is free that it may take.
     #[must_use]
     pub fn try_take(&self, key: K) -> Option<Place<K>> {
+        self.try_take_many(key, 1)
+    }
+
+    /// That many places for that key, if as many are free that it may take.
+    #[must_use]
+    pub fn try_take_many(&self, key: K, count: usize) -> Option<Place<K>> {
         let mut taken = self.0.taken();
         let own = taken.by_key.get(&key).copied().unwrap_or(0);
-        if taken.all >= self.0.most || own >= self.0.most_per_key {
+        let (all, own) = (taken.all.saturating_add(count), own.saturating_add(count));
+        if all > self.0.most || own > self.0.most_per_key {
             return None;
         }
-        taken.all += 1;
-        taken.by_key.insert(key.clone(), own + 1);
+        taken.all = all;
+        taken.by_key.insert(key.clone(), own);
         drop(taken);
-        Some(Place { places: Arc::clone(&self.0), key })
+        Some(Place { places: Arc::clone(&self.0), key, count })
     }
 }
 
-/// A place, which is free again when it is dropped.
+/// A place, or several, which are free again when this is dropped.
 #[derive(Debug)]
 pub struct Place<K: Eq + Hash> {
     places: Arc<Inner<K>>,
     key: K,
+    count: usize,
 }
 
 impl<K: Eq + Hash> Drop for Place<K> {
     fn drop(&mut self) {
         let mut taken = self.places.taken();
-        taken.all -= 1;
+        taken.all -= self.count;
         let is_last = taken.by_key.get_mut(&self.key).is_some_and(|own| {
-            *own -= 1;
+            *own -= self.count;
             *own == 0
         });
         if is_last {
@@ -98,7 +106,15 @@ mod tests {
         let held = places.try_take(7);
         assert!(places.try_take(7).is_none());
         assert_eq!(places.0.taken().by_key.len(), 1);
+        assert!(places.try_take_many(8, 2).is_none(), "one may have one");
         drop(held);
+        let wide = Places::new(5, 4);
+        let three = wide.try_take_many("ann", 3).unwrap();
+        assert!(wide.try_take_many("ann", 2).is_none());
+        assert!(wide.try_take_many("ben", 3).is_none());
+        let two = wide.try_take_many("ben", 2);
+        drop((three, two));
+        assert_eq!(wide.0.taken().all, 0);
         let taken = places.0.taken();
         assert_eq!((taken.all, taken.by_key.len()), (0, 0));
     }

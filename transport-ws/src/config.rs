@@ -96,6 +96,10 @@ pub struct WsServerConfig {
     /// How many bytes such a client may send: more than a greeting with a thousand scopes has. It
     /// is counted where the sockets of [`listen`](transport_net::listen) are used. Default 256 KiB.
     pub greeting_bytes: u64,
+    /// The most memory that messages of more than 64 KiB take up while they arrive, of all
+    /// connections; of one address three quarters of it. A connection whose message finds no room is
+    /// cut, and its client sends less at a time. It is counted in the same place. Default 128 MiB.
+    pub message_memory: usize,
     /// When those are asked to come back, at the earliest. Default 10 s.
     pub retry_after: std::time::Duration,
     /// The pages and host names that are answered. Default: pages of the server's own address, and
@@ -113,6 +117,7 @@ impl Default for WsServerConfig {
             greetings: 256,
             greetings_per_address: 64,
             greeting_bytes: 256 << 10,
+            message_memory: 128 << 20,
             retry_after: std::time::Duration::from_secs(10),
             browsers: BrowserPolicy::default(),
         }

@@ -15,6 +15,8 @@ mod config;
 #[cfg(any(feature = "client", feature = "server"))]
 mod error;
 #[cfg(feature = "server")]
+mod messages;
+#[cfg(feature = "server")]
 mod server;
 #[cfg(feature = "zstd")]
 mod zstd;

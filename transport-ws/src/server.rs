@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 use tokio_tungstenite::tungstenite;
 use transport_net::{Place, Places, RemoteAddress};
 
+use crate::messages::{self, Messages};
 use crate::{PATH, SUBPROTOCOL, WsServerConfig, error};
 
 /// Who is at the other end of a link.
@@ -58,18 +59,20 @@ struct Door {
     config: WsServerConfig,
     room: Arc<Semaphore>,
     greetings: Places<Option<IpAddr>>,
+    /// Parts of the memory for messages that are arriving.
+    arriving: Places<Option<IpAddr>>,
 }
 
 /// What a link holds until its client was let in.
 struct Arriving {
-    activity: Option<Activity>,
+    messages: Option<Arc<Messages>>,
     _place: Place<Option<IpAddr>>,
 }
 
 impl Drop for Arriving {
     fn drop(&mut self) {
-        if let Some(activity) = &self.activity {
-            activity.limit_reading(None);
+        if let Some(messages) = &self.messages {
+            messages.begin();
         }
     }
 }
@@ -99,7 +102,9 @@ pub fn router(handler: impl LinkHandler) -> Router {
 pub fn router_with(handler: impl LinkHandler, config: WsServerConfig) -> Router {
     let room = Arc::new(Semaphore::new(config.connections.min(Semaphore::MAX_PERMITS)));
     let greetings = Places::new(config.greetings, config.greetings_per_address);
-    let door = Door { handler: Box::new(handler), config, room, greetings };
+    let parts = (config.message_memory / messages::PART).max(1);
+    let arriving = Places::new(parts, parts.div_ceil(4) * 3);
+    let door = Door { handler: Box::new(handler), config, room, greetings, arriving };
     Router::new().route(PATH, any(enter)).with_state(Arc::new(door))
 }
 
@@ -140,8 +145,10 @@ async fn enter(
             if let Some(activity) = &activity {
                 activity.limit_reading(Some(door.config.greeting_bytes));
             }
-            let arriving = Arriving { activity: activity.clone(), _place: greeting };
-            door.handler.serve(to_link(socket, activity, arriving), peer).await;
+            let ip = address.map(|a| a.ip());
+            let messages = activity.clone().map(|a| Messages::new(a, &door.arriving, ip));
+            let arriving = Arriving { messages: messages.clone(), _place: greeting };
+            door.handler.serve(to_link(socket, activity, messages, arriving), peer).await;
             drop(place);
         })
 }
@@ -155,12 +162,22 @@ fn of_axum(error: axum::Error) -> Error {
     }
 }
 
-fn to_link(socket: WebSocket, activity: Option<Activity>, arriving: Arriving) -> FrameLink {
+fn to_link(
+    socket: WebSocket,
+    activity: Option<Activity>,
+    messages: Option<Arc<Messages>>,
+    arriving: Arriving,
+) -> FrameLink {
     let (outgoing, incoming) = socket.split();
     let outgoing = outgoing
         .sink_map_err(of_axum)
         .with(|frame| future::ready(Ok::<_, Error>(Message::Binary(frame))));
-    let incoming = incoming.filter_map(|message| {
+    let incoming = incoming.filter_map(move |message| {
+        // Pings may come between the parts of a message.
+        let is_whole = matches!(&message, Ok(Message::Binary(_) | Message::Text(_)));
+        if let Some(messages) = messages.as_ref().filter(|_| is_whole) {
+            messages.is_whole();
+        }
         future::ready(match message {
             Ok(Message::Binary(frame)) => Some(Ok(frame)),
             Ok(Message::Text(_)) => Some(Err(error::text())),

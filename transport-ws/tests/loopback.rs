@@ -95,6 +95,9 @@ impl LinkHandler for Doorman {
     }
 }
 
+/// How long it is waited between two looks.
+const SHORT: Duration = Duration::from_millis(2);
+
 struct Server {
     address: SocketAddr,
     links: mpsc::UnboundedReceiver<(Served, PeerInfo, oneshot::Sender<()>)>,
@@ -580,6 +583,57 @@ async fn a_client_that_was_not_let_in_sends_little_and_takes_a_place_among_those
     assert!(one.link.admission.is_none());
     let large = one.wire.encode(0, &Message::Ping(1));
     one.link.outgoing.send(large).await.unwrap();
+}
+
+#[tokio::test]
+async fn large_messages_that_arrive_have_a_memory_of_their_own() {
+    use tokio_tungstenite::tungstenite::Message as Raw;
+    use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+    use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+    let mut limits = WsServerConfig::default();
+    limits.message_memory = 1 << 20;
+    let mut server = Server::start_with(limits).await;
+    let url = format!("ws://{}{PATH}", server.address);
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let (socket, _) = within(tokio_tungstenite::connect_async(&url)).await.unwrap();
+        let mut link = within(server.link()).await.link;
+        link.admission = None;
+        clients.push((socket, link));
+    }
+    let [(mut one, mut at_one), (mut two, mut at_two), (mut three, mut at_three)] =
+        clients.try_into().unwrap_or_else(|_| panic!("there are three"));
+    // The first one takes three quarters with a message that does not end.
+    let begin = Frame::message(vec![1; 700_000], OpCode::Data(Data::Binary), false);
+    let activity = at_one.activity.clone().unwrap();
+    let arrived = async {
+        one.send(Raw::Frame(begin)).await.unwrap();
+        one.send(Raw::Ping("between the parts".into())).await.unwrap();
+        while activity.moved().down < 700_000 {
+            tokio::time::sleep(SHORT).await;
+        }
+    };
+    within(async {
+        tokio::select! {
+            () = arrived => {}
+            found = at_one.incoming.next() => panic!("{:?}", found.map(|f| f.is_ok())),
+        }
+    })
+    .await;
+    // What is small has room, and what is not is cut.
+    two.send(Raw::binary(vec![2; 60_000])).await.unwrap();
+    assert_eq!(within(at_two.incoming.next()).await.unwrap().unwrap().len(), 60_000);
+    let _ = two.send(Raw::binary(vec![2; 200_000])).await;
+    let error = within(at_two.incoming.next()).await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Network);
+    // A message that is whole leaves its room to others.
+    let end = Frame::message(vec![1; 10], OpCode::Data(Data::Continue), true);
+    one.send(Raw::Frame(end)).await.unwrap();
+    assert_eq!(within(at_one.incoming.next()).await.unwrap().unwrap().len(), 700_010);
+    let sending = three.send(Raw::binary(vec![3; 500_000]));
+    let (sent, taken) = within(async { tokio::join!(sending, at_three.incoming.next()) }).await;
+    sent.unwrap();
+    assert_eq!(taken.unwrap().unwrap().len(), 500_000);
 }
 
 #[tokio::test]

@@ -68,6 +68,13 @@ impl Body {
         }
     }
 
+    /// The same text in memory of its own, for what is kept: a body may share its buffer with a whole
+    /// message, which stays in memory as long as any part of it does.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self(Bytes::copy_from_slice(&self.0))
+    }
+
     /// Turns a value into its JSON.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
-//! How much memory the chunks of a server take up: those that are kept for the listeners of a scope,
-//! and those that are on their way to a reader.
+//! How much memory a server takes up for chunks (those that are kept for the listeners of a scope,
+//! and those that are on their way to a reader), and for pushes that were read.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,9 +11,9 @@ use tokio::time::timeout;
 use super::hooks::Principal;
 use crate::error::{Error, ErrorKind, Result, Retry};
 
-/// Chunks up to this size are not counted: there is no more than one of them for each open stream
-/// and request, both of which have bounds of their own. So a reader that is up to date is served
-/// however many others take nothing.
+/// Chunks and batches up to this size are not counted: there is no more than one of them for each
+/// open stream and request, both of which have bounds of their own. So a reader that is up to date is
+/// served however many others take nothing, and so is a small push.
 pub(super) const FREE: usize = 64 << 10;
 
 /// How long a reader waits for room. Others hold it until their sockets have taken what they were
@@ -23,7 +23,7 @@ const WAIT: Duration = Duration::from_secs(10);
 /// When a reader for which there is no room should come back.
 const COME_BACK: Duration = Duration::from_secs(5);
 
-/// A number of bytes that chunks may take up together.
+/// A number of bytes that may be taken up together.
 #[derive(Debug)]
 pub(super) struct Budget {
     limit: usize,
@@ -115,11 +115,14 @@ impl Budget {
                 freed.await;
             }
         };
-        timeout(WAIT, taken).await.map_err(|_| {
-            let message = "the server holds as much as it may for readers that are slow";
-            Error::new(ErrorKind::Overloaded, message).retrying(Retry::Later(Some(COME_BACK)))
-        })
+        let full = |_| full("the server holds as much as it may for readers that are slow");
+        timeout(WAIT, taken).await.map_err(full)
     }
+}
+
+/// The refusal of what finds no room.
+pub(super) fn full(message: &'static str) -> Error {
+    Error::new(ErrorKind::Overloaded, message).retrying(Retry::Later(Some(COME_BACK)))
 }
 
 impl Grant {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::budget::{self, Grant};
 use super::hooks::{Access, Principal, PushJudge};
 use super::ops::{Acknowledgement, AppendContext, ChangesReply, Noted, check_by_row};
 use super::record::{Fork, Owner, ServerScope};
@@ -9,8 +10,8 @@ use super::service::{Inner, Server, ServerOptions};
 use super::visible::Visible;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
-    Collection, Cursor, Limits, PushBatch, PushId, Rejection, RejectionCode, ReplicaId, Reset,
-    Scope, Seq, Verdict, VerdictKind, Verdicts,
+    Change, Collection, Cursor, Limits, PushBatch, PushId, Rejection, RejectionCode, ReplicaId,
+    Reset, Scope, Seq, Verdict, VerdictKind, Verdicts,
 };
 use crate::protocol::{Ack, Greeting, ScopeWelcome};
 
@@ -120,7 +121,7 @@ impl Peer {
     ///
     /// # Errors
     /// `InvalidInput` for a batch of another replica, `TooLarge` for one that is many times over
-    /// the limit; else as the storage.
+    /// the limit, `Overloaded` if there is no room for it; else as the storage.
     pub async fn push(&self, batch: PushBatch) -> Result<Verdicts> {
         let Inner { hooks, options, environment, term, .. } = &*self.server.0;
         if batch.replica != self.replica {
@@ -136,6 +137,7 @@ impl Peer {
             );
             return Err(Error::new(ErrorKind::TooLarge, message).with("scope", &batch.scope));
         }
+        let room = self.room_for(&batch)?;
         let scope = batch.scope.clone();
         let access = self.access(&scope).await?;
         if let Some(refused) = self.refused_whole(&access, &batch).await? {
@@ -163,7 +165,10 @@ impl Peer {
         // A connection that ends drops what it was at, but an append that was begun commits all the same: whoever
         // listens has to hear of it.
         let server = self.server.clone();
-        let appended = tokio::spawn(async move { server.append(cx, batch, Arc::new(judge)).await });
+        let appended = tokio::spawn(async move {
+            let _room = room;
+            server.append(cx, batch, Arc::new(judge)).await
+        });
         let broke_off = |e| Error::new(ErrorKind::Internal, "the append broke off").because(e);
         let mut verdicts = appended.await.map_err(broke_off)??;
         if let Verdicts::Decided { verdicts, .. } = &mut verdicts {
@@ -173,6 +178,16 @@ impl Peer {
             }
         }
         Ok(verdicts)
+    }
+
+    /// What a batch takes up until it is appended: its bodies, and what tells of each change.
+    fn room_for(&self, batch: &PushBatch) -> Result<Option<Grant>> {
+        let size = batch.weight().saturating_add(batch.changes.len() * size_of::<Change>());
+        if size <= budget::FREE {
+            return Ok(None);
+        }
+        let grant = self.server.0.incoming.try_take(size, Some(&self.principal));
+        grant.map(Some).ok_or_else(|| budget::full("the server holds as many pushes as it may"))
     }
 
     /// The verdicts on a batch whose principal may not write to the scope: nothing of the scope is
@@ -249,7 +264,7 @@ fn refusal(access: &Access, batch: &PushBatch, options: &ServerOptions) -> Optio
         return Some(rejection);
     }
     let documents = batch.changes.len();
-    let bytes: usize = batch.changes.iter().map(crate::model::Change::weight).sum();
+    let bytes: usize = batch.changes.iter().map(Change::weight).sum();
     let Limits { documents: most, bytes: most_bytes } = options.push_limits;
     // Base bodies travel on top of what a replica counted.
     if documents > most || (bytes > most_bytes.saturating_mul(2) && documents > 1) {

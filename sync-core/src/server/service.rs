@@ -57,6 +57,10 @@ pub struct ServerOptions {
     /// come back; one that is up to date is served all the same, because changes of up to 64 KiB at a
     /// time are not counted. Default 128 MiB.
     pub change_memory: usize,
+    /// The most memory that batches take up which were read and wait to be appended; a principal takes
+    /// half of it at the most. A push for which there is no room is asked to come back. Batches of up
+    /// to 64 KiB are not counted. Default 128 MiB.
+    pub push_memory: usize,
     /// The largest frame payload that is taken, in bytes. Default 16 MiB.
     pub frame_bytes: usize,
     /// The compressions that are offered.
@@ -77,6 +81,7 @@ impl Default for ServerOptions {
             requests: 16,
             tail_bytes: 4 << 20,
             change_memory: 128 << 20,
+            push_memory: 128 << 20,
             frame_bytes: crate::framed::MAX_PAYLOAD,
             compressions: Vec::new(),
         }
@@ -94,6 +99,7 @@ pub(super) struct Inner {
     secret: [u8; 16],
     pub(super) hubs: Hubs,
     pub(super) budget: Arc<Budget>,
+    pub(super) incoming: Arc<Budget>,
     pub(super) draining: watch::Sender<bool>,
     pub(super) sessions: watch::Sender<usize>,
 }
@@ -124,7 +130,9 @@ impl Server {
     ) -> Self {
         // A chunk is never cut within an append, so it must hold one.
         options.chunk_limits = options.chunk_limits.max(options.push_limits);
-        let budget = Budget::new(options.change_memory, hooks.authenticate.admits_all());
+        let has_one = hooks.authenticate.admits_all();
+        let budget = Budget::new(options.change_memory, has_one);
+        let incoming = Budget::new(options.push_memory, has_one);
         let hubs = Hubs::new(options.tail_bytes, Arc::clone(&budget));
         let term = environment.term();
         let mut secret = [0; 16];
@@ -139,6 +147,7 @@ impl Server {
             secret,
             hubs,
             budget,
+            incoming,
             draining,
             sessions,
         }))

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::budget::Budget;
 use super::record::ServerScope;
 use super::shared_chunk::{Recent, SharedChunk};
-use crate::model::{Chunk, Cursor, Epoch, Scope, Seq};
+use crate::model::{Body, Chunk, Cursor, Epoch, Scope, Seq};
 
 /// Bounds of a tail.
 const CHUNKS: usize = 256;
@@ -170,8 +170,11 @@ impl Hubs {
 
     /// Adds what an append wrote to the tail of its scope, if it has listeners. Where the budget has
     /// no room, the tails go first that were not looked at for the longest time.
-    pub(super) fn append(&self, chunk: Chunk, erasures: u64) {
+    pub(super) fn append(&self, mut chunk: Chunk, erasures: u64) {
         let Some(hub) = self.find(&chunk.scope) else { return };
+        for entry in &mut chunk.entries {
+            entry.state.body = entry.state.body.as_ref().map(Body::detached);
+        }
         let needed = SharedChunk::room_for(&chunk);
         if self.budget.try_take(needed, None).is_none() {
             self.let_go_of_tails(&hub);

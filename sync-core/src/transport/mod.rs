@@ -8,8 +8,8 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -179,18 +179,33 @@ pub struct Moved {
 #[derive(Clone, Debug, Default)]
 pub struct Activity(Arc<Counters>);
 
-#[derive(Debug)]
+/// Asked for more when a bound is reached.
+type More = Box<dyn FnMut() -> Option<u64> + Send>;
+
 struct Counters {
     up: AtomicU64,
     down: AtomicU64,
     /// The most that may be read.
     most: AtomicU64,
+    more: Mutex<Option<More>>,
 }
 
 impl Default for Counters {
     fn default() -> Self {
         let most = AtomicU64::new(u64::MAX);
-        Self { up: AtomicU64::default(), down: AtomicU64::default(), most }
+        let (up, down) = (AtomicU64::default(), AtomicU64::default());
+        Self { up, down, most, more: Mutex::default() }
+    }
+}
+
+impl fmt::Debug for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { up, down, most, .. } = self;
+        f.debug_struct("Counters")
+            .field("up", up)
+            .field("down", down)
+            .field("most", most)
+            .finish_non_exhaustive()
     }
 }
 
@@ -212,10 +227,24 @@ impl Activity {
         self.0.most.store(most, Ordering::Relaxed);
     }
 
-    /// Whether more was read than [`limit_reading`](Self::limit_reading) allows.
+    /// What is asked when a bound is reached: how many bytes more may be read; none if no more may.
+    pub fn on_limit(&self, more: impl FnMut() -> Option<u64> + Send + 'static) {
+        *self.0.more.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(more));
+    }
+
+    /// Whether more was read than [`limit_reading`](Self::limit_reading) and
+    /// [`on_limit`](Self::on_limit) allow.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.moved().down > self.0.most.load(Ordering::Relaxed)
+        while self.moved().down > self.0.most.load(Ordering::Relaxed) {
+            let mut more = self.0.more.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(bytes) = more.as_mut().and_then(|more| more()).filter(|bytes| *bytes > 0)
+            else {
+                return true;
+            };
+            self.0.most.fetch_add(bytes, Ordering::Relaxed);
+        }
+        false
     }
 
     /// What has moved so far.

@@ -46,6 +46,10 @@ pub struct HttpServerConfig {
     /// The largest body of a request in bytes, also when it is unpacked. Default: a frame of the size that the server takes
     /// (16 MiB).
     pub body_bytes: Option<usize>,
+    /// The most memory that bodies of more than 64 KiB take up, from when they arrive until their
+    /// requests are answered; of one address three quarters of it. A request whose body finds no room
+    /// is asked to come back. Default 128 MiB.
+    pub body_memory: usize,
     /// When those who find no room are asked to come back, at the earliest. Default 5 s.
     pub retry_after: Duration,
     /// The pages and host names that are answered. Default: pages of the server's own address, and
@@ -69,6 +73,7 @@ impl Default for HttpServerConfig {
             wait: Duration::from_secs(60),
             stream_time: Duration::from_secs(60 * 60),
             body_bytes: None,
+            body_memory: 128 << 20,
             retry_after: Duration::from_secs(5),
             browsers: BrowserPolicy::default(),
         }

@@ -1,7 +1,7 @@
 //! One request: what it is allowed, what it wants, and what it brings.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
@@ -17,7 +17,7 @@ use sync_core::model::{ReplicaId, Scope};
 use sync_core::protocol::HEADER_BYTES;
 use sync_core::server::Server;
 use tokio::time::{Instant, timeout, timeout_at};
-use transport_net::{Places, RemoteAddress};
+use transport_net::{Place, Places, RemoteAddress};
 
 use super::answer::Failure;
 use super::config::HttpServerConfig;
@@ -29,6 +29,13 @@ use crate::format::{Content, Format};
 /// So many bytes of a body within the time of a request show that it gets on.
 const GETS_ON: usize = 4 << 10;
 
+/// Bodies up to this size take up no part of the memory for all: there is one of them for each
+/// request at the most. What is larger takes parts of this size.
+const PART: usize = 64 << 10;
+
+/// What a body takes up of the memory for all.
+type BodyPlaces = Vec<Place<Option<IpAddr>>>;
+
 /// What all requests share.
 pub(super) struct App {
     pub(super) server: Server,
@@ -38,6 +45,8 @@ pub(super) struct App {
     /// Of the requests, those of each principal.
     principals: Places<String>,
     streams: Places<Option<String>>,
+    /// Parts of the memory for bodies.
+    bodies: Places<Option<IpAddr>>,
 }
 
 /// What an answer is written as.
@@ -74,12 +83,14 @@ impl Wanted {
 impl App {
     pub(super) fn new(server: Server, config: HttpServerConfig) -> Self {
         // A server that admits every client has one principal.
+        let parts = (config.body_memory / PART).max(1);
         let of_one = |own: usize| if server.admits_all() { usize::MAX } else { own };
         Self {
             greetings: Places::new(config.greetings, config.greetings_per_address),
             requests: Places::new(config.requests, config.requests_per_address),
             principals: Places::new(usize::MAX, of_one(config.requests_per_principal)),
             streams: Places::new(config.streams, of_one(config.streams_per_principal)),
+            bodies: Places::new(parts, parts.div_ceil(4) * 3),
             server,
             config,
         }
@@ -119,7 +130,14 @@ impl App {
             let (parts, body) = request.into_parts();
             let held = Held::new(self.server.open_session());
             let app = Arc::clone(&self);
-            let exchange = Exchange { app, wanted, parts, principal: None, held: held.clone() };
+            let exchange = Exchange {
+                app,
+                wanted,
+                parts,
+                principal: None,
+                held: held.clone(),
+                body: Mutex::default(),
+            };
             let answer = handle(exchange, body).await;
             Ok(held.until_written(answer.unwrap_or_else(|failure| failure.answer(format))))
         };
@@ -147,6 +165,8 @@ pub(super) struct Exchange {
     principal: Option<String>,
     /// What the request holds until its answer is written.
     held: Held,
+    /// What its body takes up until it is answered.
+    body: Mutex<BodyPlaces>,
 }
 
 impl Exchange {
@@ -281,7 +301,16 @@ impl Exchange {
         if announced.is_some_and(|length: usize| length > most) {
             return Err(too_large(most));
         }
-        let bytes = collect(body.into_data_stream(), most, time).await?;
+        let full = || self.app.full("the server holds as many bodies as it may");
+        let mut held = BodyPlaces::new();
+        let bytes = collect(body.into_data_stream(), most, time, |size| {
+            while held.len() < size.saturating_sub(1) / PART {
+                held.push(self.app.bodies.try_take(self.address()).ok_or_else(full)?);
+            }
+            Ok(())
+        });
+        let bytes = bytes.await?;
+        self.body.lock().unwrap_or_else(PoisonError::into_inner).append(&mut held);
         Ok(match scope {
             Some(scope) => format.decode_for(bytes, scope)?,
             None => format.decode(bytes)?,
@@ -307,8 +336,13 @@ fn too_large(most: usize) -> Failure {
 }
 
 /// Reads a body of which no more than that is taken: this stands behind what unpacks it. The time bounds how long it may
-/// stand still, not how long it takes: each [`GETS_ON`] bytes give it anew.
-async fn collect(mut body: BodyDataStream, most: usize, time: Duration) -> Result<Bytes, Failure> {
+/// stand still, not how long it takes: each [`GETS_ON`] bytes give it anew. `make_room` is asked before it grows.
+async fn collect(
+    mut body: BodyDataStream,
+    most: usize,
+    time: Duration,
+    mut make_room: impl FnMut(usize) -> Result<(), Failure>,
+) -> Result<Bytes, Failure> {
     let mut all: Option<BytesMut> = None;
     let mut first = Bytes::new();
     let (mut due, mut moved) = (Instant::now() + time, 0);
@@ -324,6 +358,7 @@ async fn collect(mut body: BodyDataStream, most: usize, time: Duration) -> Resul
         if part.len() > most.saturating_sub(before) {
             return Err(too_large(most));
         }
+        make_room(before + part.len())?;
         match &mut all {
             Some(all) => all.extend_from_slice(&part),
             None if first.is_empty() => first = part,

@@ -386,3 +386,19 @@ async fn bodies_are_nested_as_deep_as_the_server_says() {
         assert_eq!(code(peer.push(batch).await.unwrap()), refused, "{depth}");
     }
 }
+
+#[tokio::test]
+async fn a_large_push_without_room_is_asked_to_come_back() {
+    let options = ServerOptions { push_memory: 1 << 20, ..ServerOptions::default() };
+    let server = Server::new(storage(), Hooks::default(), options, Arc::new(System));
+    let peer = peer(&server).await;
+    let others = server.0.incoming.try_take(1 << 20, Some(peer.principal())).unwrap();
+    let error = peer.push(batch(2, 100_000)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Overloaded);
+    assert!(matches!(error.retry(), crate::error::Retry::Later(Some(_))), "{error}");
+    assert_eq!(code(peer.push(batch(1, 10_000)).await.unwrap()), None, "a small one has room");
+    drop(others);
+    let again = PushBatch { id: PushId(2), ..batch(2, 100_000) };
+    peer.push(again).await.unwrap();
+    assert_eq!(server.0.incoming.held(), 0);
+}

@@ -1,0 +1,60 @@
+//! How much memory messages take up while they arrive.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sync_core::transport::Activity;
+use transport_net::{Place, Places};
+
+/// Messages up to this size take up no part of the memory for all: there is one of them for each
+/// connection at the most.
+const FREE: u64 = 64 << 10;
+
+/// What is taken at a time for a message that is larger.
+pub(crate) const PART: usize = 256 << 10;
+
+/// The message that is arriving on a connection.
+#[derive(Debug)]
+pub(crate) struct Messages {
+    activity: Activity,
+    places: Places<Option<IpAddr>>,
+    address: Option<IpAddr>,
+    /// What the message has taken so far.
+    held: Arc<Mutex<Vec<Place<Option<IpAddr>>>>>,
+    /// Before the client was let in other bounds hold.
+    has_begun: AtomicBool,
+}
+
+impl Messages {
+    pub(crate) fn new(
+        activity: Activity,
+        places: &Places<Option<IpAddr>>,
+        address: Option<IpAddr>,
+    ) -> Arc<Self> {
+        let (held, has_begun) = (Arc::default(), AtomicBool::new(false));
+        Arc::new(Self { activity, places: places.clone(), address, held, has_begun })
+    }
+
+    /// From here on what arrives is counted. A connection whose message finds no room is cut, which
+    /// tells its client to send less at a time.
+    pub(crate) fn begin(&self) {
+        let (places, address) = (self.places.clone(), self.address);
+        let held = Arc::clone(&self.held);
+        self.activity.on_limit(move || {
+            let place = places.try_take(address)?;
+            held.lock().unwrap_or_else(PoisonError::into_inner).push(place);
+            Some(PART as u64)
+        });
+        self.has_begun.store(true, Ordering::Relaxed);
+        self.activity.limit_reading(Some(FREE));
+    }
+
+    /// A message has arrived; another one may.
+    pub(crate) fn is_whole(&self) {
+        if self.has_begun.load(Ordering::Relaxed) {
+            self.held.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            self.activity.limit_reading(Some(FREE));
+        }
+    }
+}
