@@ -4,6 +4,7 @@ pub(crate) mod data;
 pub(crate) mod decide;
 pub(crate) mod demo;
 pub(crate) mod export;
+mod health;
 pub(crate) mod import;
 mod leaving;
 pub(crate) mod serve;

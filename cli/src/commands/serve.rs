@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::routing::get;
-use axum::{Json, Router};
 use futures_util::FutureExt;
 use tokio::net::{TcpListener, lookup_host};
+use tokio::sync::watch;
 use twotide::core::environment::System;
 use twotide::core::framed::Compression;
 use twotide::core::server::{Hooks, Server, ServerOptions, StaticTokens};
@@ -15,6 +16,7 @@ use twotide::net::BrowserPolicy;
 use twotide::{StorageUrl, net, ws};
 
 use super::asked_to_end;
+use super::health::{self, Health};
 use crate::args::ServeArgs;
 use crate::failure::Failure;
 use crate::output::{print, tell};
@@ -58,6 +60,31 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
         .or_else(Failure::unless_unread)?;
     let s = if tls.is_some() { "s" } else { "" };
     tell(format_args!("serving {} on ws{s}://{address} and http{s}://{address}", args.storage));
+    let (publish, health) = watch::channel(Health::default());
+    let routes = app(&server, browsers, health);
+    let storage = server.storage();
+    // Names of scopes are not kept in memory: each time the files are read.
+    let ask = || async { storage.scopes(None, 1).await.map(drop) };
+    let ended = tokio::select! {
+        ended = listen(socket, tls, routes, &server) => ended,
+        // All that would follow are requests that fail: what supervises the server starts it again.
+        error = health::follow(ask, &publish) => Err(broken(&args.storage, error)),
+    };
+    if ended.is_err() {
+        // A storage that failed may not close: what it acknowledged is kept all the same.
+        let _ = tokio::time::timeout(PATIENCE, storage.close()).await;
+        return ended;
+    }
+    Ok(storage.close().await?)
+}
+
+/// Serves until a signal asks the program to end.
+async fn listen(
+    socket: TcpListener,
+    tls: Option<Arc<net::tls::rustls::ServerConfig>>,
+    routes: Router,
+    server: &Server,
+) -> Result<(), Failure> {
     let stopping = server.clone();
     let stop = async move {
         if let Err(failure) = asked_to_end().await {
@@ -66,8 +93,6 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
         tell("ending: no new connections, and what is served is finished");
         stopping.drain();
     };
-    let mut draining = server.draining();
-    let routes = app(&server, browsers);
     let mut config = net::ListenConfig::default();
     let room = crate::process::connections().unwrap_or(config.connections);
     config.connections = config.connections.min(room);
@@ -75,15 +100,20 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
         Some(tls) => net::listen_tls_with(socket, tls, routes, config, stop).boxed(),
         None => net::listen_with(socket, routes, config, stop).boxed(),
     };
+    let mut draining = server.draining();
     tokio::select! {
-        ended = &mut listening => ended?,
+        ended = &mut listening => Ok(ended?),
         // Connections that are only kept alive are not waited for.
         () = async {
             let _ = draining.wait_for(|d| *d).await;
             let _ = tokio::time::timeout(PATIENCE, server.drained()).await;
-        } => {}
+        } => Ok(()),
     }
-    Ok(server.storage().close().await?)
+}
+
+/// The storage failed for good.
+fn broken(storage: &StorageUrl, error: twotide::Error) -> Failure {
+    Failure::from(error).about(format!("the storage {storage} failed, and the server ends"))
 }
 
 /// The addresses that a name and a port stand for; at least one.
@@ -116,10 +146,7 @@ fn browsers(args: &ServeArgs, is_open: bool) -> Result<BrowserPolicy, Failure> {
 }
 
 /// Everything that is served on the port.
-fn app(server: &Server, browsers: BrowserPolicy) -> Router {
+fn app(server: &Server, browsers: BrowserPolicy, health: watch::Receiver<Health>) -> Router {
+    let healthz = async move || *health.borrow();
     twotide::routes_with(server, browsers).route("/healthz", get(healthz))
-}
-
-async fn healthz() -> Json<serde_json::Value> {
-    Json(serde_json::json!({ "status": "ok" }))
 }
