@@ -19,11 +19,15 @@ use crate::names::Names;
 use crate::recognise;
 use crate::schema::{self, Kind};
 pub use crate::transaction::{Reading, Writing};
+use crate::wake::Watch;
 
 /// One connection to a file (or to a database in memory) of that kind, for reading or for writing.
 ///
 /// See [`SqliteReplicaWriter`](crate::SqliteReplicaWriter) and its siblings.
 pub struct Core<K, A> {
+    /// Notices the commits of other processes. Before the connection, so that the one of its own closes first: the last
+    /// connection moves the log into the file and removes it, and none does if two close at once.
+    pub(crate) watch: Option<Watch>,
     pub(crate) connection: Connection,
     pub(crate) names: RefCell<Names>,
     /// Where the file is; none for a database in memory.
@@ -143,6 +147,7 @@ impl<K, A> Core<K, A> {
     fn around(connection: Connection, place: Option<Place>, access: A) -> Self {
         let (names, loading, wants_index, lost) = Default::default();
         Self {
+            watch: None,
             connection,
             names,
             place,

@@ -13,7 +13,6 @@ use crate::lease::EngineLock;
 use crate::log::LogLength;
 use crate::schema::Kind;
 use crate::version::DataVersion;
-use crate::wake::Watch;
 
 /// The access of a core that writes.
 #[derive(Debug)]
@@ -37,7 +36,6 @@ pub struct Writing {
     /// How long a transaction waits for another process.
     pub(crate) patience: Duration,
     pub(crate) lock: EngineLock,
-    pub(crate) watch: Option<Watch>,
 }
 
 /// The access of a core that reads.
@@ -68,7 +66,6 @@ impl Writing {
             load_from: crate::config::LOAD_FROM,
             patience: Duration::ZERO,
             lock: EngineLock::default(),
-            watch: None,
         }
     }
 }
