@@ -8,6 +8,7 @@ mod health;
 pub(crate) mod import;
 mod leaving;
 pub(crate) mod serve;
+mod signals;
 pub(crate) mod simulate;
 pub(crate) mod status;
 pub(crate) mod sync;
@@ -19,6 +20,7 @@ use twotide::{Replica, StorageUrl};
 
 use crate::args::DbArgs;
 use crate::failure::Failure;
+use signals::Signals;
 
 /// Opens a replica to write to: it is made if it is not there.
 async fn open(db: &DbArgs) -> Result<Replica, Failure> {
@@ -33,18 +35,15 @@ async fn open_existing(storage: &StorageUrl, scope: &Scope) -> Result<Replica, F
     Ok(Replica::builder().storage_at(storage.clone()).scope(scope.as_str()).open().await?)
 }
 
-/// Returns when a signal asks the program to end.
-async fn asked_to_end() -> Result<(), Failure> {
-    #[cfg(unix)]
-    {
-        let kind = tokio::signal::unix::SignalKind::terminate();
-        let mut terminate = tokio::signal::unix::signal(kind)?;
-        tokio::select! {
-            interrupted = tokio::signal::ctrl_c() => interrupted?,
-            _ = terminate.recv() => {}
-        }
-    }
-    #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await?;
-    Ok(())
+/// Runs a command on a replica, and closes it whatever comes of that: a process that ends while
+/// its file is open leaves a part of the data in the log beside it.
+async fn closing<T>(
+    replica: Replica,
+    run: impl AsyncFnOnce(&Replica) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let result = run(&replica).await;
+    let closed = replica.close().await;
+    let value = result?;
+    closed?;
+    Ok(value)
 }

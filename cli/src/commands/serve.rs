@@ -15,7 +15,7 @@ use twotide::core::server::{Hooks, Server, ServerOptions, StaticTokens};
 use twotide::net::BrowserPolicy;
 use twotide::{StorageUrl, net, ws};
 
-use super::asked_to_end;
+use super::Signals;
 use super::health::{self, Health};
 use crate::args::ServeArgs;
 use crate::failure::Failure;
@@ -54,21 +54,21 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
         .await
         .map_err(|e| Failure::from(e).about(format!("cannot listen on {}", args.listen)))?;
     let address = socket.local_addr()?;
+    // Before the storage is open: a signal from here on closes it.
+    let signals = Signals::catch()?;
     let server = open(&args.storage, tokens).await?;
-    // It serves all the same if nothing reads where.
-    print(&serde_json::json!({ "listening": address, "storage": args.storage.to_string() }))
-        .or_else(Failure::unless_unread)?;
-    let s = if tls.is_some() { "s" } else { "" };
-    tell(format_args!("serving {} on ws{s}://{address} and http{s}://{address}", args.storage));
     let (publish, health) = watch::channel(Health::default());
     let routes = app(&server, browsers, health);
     let storage = server.storage();
     // Names of scopes are not kept in memory: each time the files are read.
     let ask = || async { storage.scopes(None, 1).await.map(drop) };
-    let ended = tokio::select! {
-        ended = listen(socket, tls, routes, &server) => ended,
-        // All that would follow are requests that fail: what supervises the server starts it again.
-        error = health::follow(ask, &publish) => Err(broken(&args.storage, error)),
+    let ended = match announce(&args.storage, address, tls.is_some()) {
+        Err(failure) => Err(failure),
+        Ok(()) => tokio::select! {
+            ended = listen(socket, tls, routes, &server, signals) => ended,
+            // All that would follow are requests that fail: what supervises the server starts it again.
+            error = health::follow(ask, &publish) => Err(broken(&args.storage, error)),
+        },
     };
     if ended.is_err() {
         // A storage that failed may not close: what it acknowledged is kept all the same.
@@ -78,16 +78,26 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     Ok(storage.close().await?)
 }
 
+/// Says where it listens. It serves all the same if nothing reads that.
+fn announce(storage: &StorageUrl, address: SocketAddr, is_tls: bool) -> Result<(), Failure> {
+    print(&serde_json::json!({ "listening": address, "storage": storage.to_string() }))
+        .or_else(Failure::unless_unread)?;
+    let s = if is_tls { "s" } else { "" };
+    tell(format_args!("serving {storage} on ws{s}://{address} and http{s}://{address}"));
+    Ok(())
+}
+
 /// Serves until a signal asks the program to end.
 async fn listen(
     socket: TcpListener,
     tls: Option<Arc<net::tls::rustls::ServerConfig>>,
     routes: Router,
     server: &Server,
+    mut signals: Signals,
 ) -> Result<(), Failure> {
     let stopping = server.clone();
     let stop = async move {
-        if let Err(failure) = asked_to_end().await {
+        if let Err(failure) = signals.asked_to_end().await {
             tracing::error!(?failure, "the signals cannot be heard");
         }
         tell("ending: no new connections, and what is served is finished");

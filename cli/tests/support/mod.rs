@@ -242,7 +242,7 @@ impl Process {
     }
 
     #[cfg(unix)]
-    fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         let sent = Command::new("kill").args([signal, &self.pid().to_string()]).status().unwrap();
         assert!(sent.success());
     }
