@@ -9,8 +9,9 @@ use std::sync::atomic::AtomicBool;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{CachedStatement, Connection, MAIN_DB, OpenFlags, Params, Row};
-use sync_core::error::{Error, ErrorKind, Result, Retry};
+use sync_core::error::{Error, Result};
 
+use crate::access;
 use crate::binding::Found;
 use crate::config::SqliteConfig;
 use crate::error;
@@ -91,9 +92,7 @@ impl<K: Kind> Core<K, Writing> {
         schema::check::<K>(&self.connection)?;
         let log = self.check_log()?;
         if self.connection.is_readonly(MAIN_DB).map_err(|e| self.failed("open", e))? {
-            return Err(Error::new(ErrorKind::Storage, "the file cannot be written")
-                .retrying(Retry::Never)
-                .during("open"));
+            return Err(access::read_only());
         }
         schema::migrate::<K>(&self.connection, K::MIGRATIONS)?;
         self.checkpoint_on_close(true)?;
@@ -340,7 +339,9 @@ impl Place {
 
     /// Looks at the file before SQLite does, where that is possible.
     fn check<K: Kind>(&self) -> Result<()> {
-        self.lockable().map_or(Ok(()), recognise::check::<K>)
+        let Some(path) = self.lockable() else { return Ok(()) };
+        recognise::check::<K>(path)?;
+        access::check(path)
     }
 
     pub(crate) fn connect(&self, more: OpenFlags) -> Result<Connection> {

@@ -61,6 +61,7 @@
 
 #![forbid(unsafe_code)]
 
+mod access;
 mod binding;
 mod columns;
 mod config;
