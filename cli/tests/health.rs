@@ -74,3 +74,38 @@ fn a_server_whose_file_is_deleted_ends_with_an_error_that_names_the_file() {
     until("the server ends", || (!server.process.is_running()).then_some(()));
     server.process.end().fails(&["server.db", "deleted or moved", "the server ends"]);
 }
+
+#[test]
+fn a_server_over_whose_file_an_older_copy_is_put_ends_with_an_error() {
+    let folder = Folder::new();
+    let (file, log) = (folder.path("server.db"), folder.path("server.db-wal"));
+    let db = Db::new(&folder, "a.db");
+    let served = |id: &str| {
+        let server = Served::start(&file);
+        db.put("c", id, "1");
+        db.sync(&server);
+        server
+    };
+    let stop = |server: Served| {
+        server.process.terminate();
+        server.process.end().ok();
+    };
+    stop(served("a"));
+    let older = std::fs::read(&file).unwrap();
+    stop(served("b"));
+    let mut server = served("c");
+    std::fs::write(&file, &older).unwrap();
+    until("the server ends", || (!server.process.is_running()).then_some(()));
+    server.process.end().fails(&["server.db", "put back from a copy", "the server ends"]);
+
+    // The log is of another state than the file, and nothing was written to either.
+    assert!(std::fs::read(&file).unwrap() == older);
+    let args = ["serve", "--listen", "127.0.0.1:0", "--storage", file.to_str().unwrap()];
+    support::run(&args).fails(&["move the log away"]);
+    std::fs::rename(&log, folder.path("away")).unwrap();
+    let server = Served::start(&file);
+    for _ in 0..2 {
+        db.sync(&server);
+    }
+    assert_eq!(server.scope()["documents"], 3);
+}

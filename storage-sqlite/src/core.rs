@@ -111,10 +111,6 @@ impl<K: Kind> Core<K, Writing> {
         Ok(())
     }
 
-    fn checkpoint_on_close(&self, on: bool) -> Result<()> {
-        self.configure(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !on)
-    }
-
     /// Changes the most pages of 4 KiB that the file may grow to; none for no bound but the disk. It is never less than
     /// what the file has already.
     ///
@@ -177,12 +173,11 @@ impl<K, A> Core<K, A> {
     fn note_opened(&mut self) -> Result<()> {
         let path = self.place.as_ref().and_then(Place::lockable);
         self.opened = path.map(Opened::at).transpose()?;
-        Ok(())
+        self.check_place()
     }
 
-    /// Fails if the file that is open is not at its path any more.
-    pub(crate) fn check_place(&self) -> Result<()> {
-        self.opened.as_ref().map_or(Ok(()), Opened::check)
+    pub(crate) fn checkpoint_on_close(&self, on: bool) -> Result<()> {
+        self.configure(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !on)
     }
 
     fn configure(&self, what: DbConfig, on: bool) -> Result<()> {
