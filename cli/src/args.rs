@@ -117,6 +117,7 @@ fn storage(text: &str) -> Result<StorageUrl, String> {
             text.parse().map_err(|e: twotide::Error| e.to_string())
         }
         _ if text.is_empty() => Err("the path is empty".to_owned()),
+        _ if text == ":memory:" => Err("data in memory is `memory:`".to_owned()),
         _ => Ok(StorageUrl::sqlite(text)),
     }
 }
@@ -398,5 +399,6 @@ mod tests {
         let told = storage("redis:a").unwrap_err();
         assert!(told.contains("sqlite:PATH, sled:PATH, memory:"), "{told}");
         assert!(storage("").is_err());
+        assert!(storage(":memory:").unwrap_err().contains("`memory:`"));
     }
 }

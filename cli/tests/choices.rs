@@ -145,6 +145,20 @@ fn changes_are_followed_over_http_by_every_way() {
 }
 
 #[test]
+fn a_storage_that_would_not_be_what_is_meant_is_refused_with_what_to_write() {
+    run(&["put", "--db", "sqlite://a.db", "c", "x", "1"]).misused(&["`sqlite:a.db`"]);
+    run(&["put", "--db", "sqlite::memory:", "c", "x", "1"]).misused(&["`memory:`"]);
+    run(&["put", "--db", ":memory:", "c", "x", "1"]).misused(&["`memory:`"]);
+    // What is written there would be lost, and nothing can be read from there.
+    for command in [&["put", "c", "x", "1"][..], &["get", "c", "x"], &["import", "-"], &["status"]]
+    {
+        let mut args = vec![command[0], "--db", "memory:"];
+        args.extend(&command[1..]);
+        run(&args).misused(&["memory:", "notes.db"]);
+    }
+}
+
+#[test]
 fn what_was_not_compiled_in_is_answered_with_what_was() {
     let folder = Folder::new();
     let db = Db::new(&folder, "a.db");

@@ -24,15 +24,27 @@ use signals::Signals;
 
 /// Opens a replica to write to: it is made if it is not there.
 async fn open(db: &DbArgs) -> Result<Replica, Failure> {
+    refuse_memory(&db.db)?;
     Ok(Replica::builder().storage_at(db.db.clone()).scope(db.scope.as_str()).open().await?)
 }
 
 /// Opens a replica to look at: it has to be there.
 async fn open_existing(storage: &StorageUrl, scope: &Scope) -> Result<Replica, Failure> {
+    refuse_memory(storage)?;
     if storage.path().is_some_and(|path| !path.exists()) {
         return Err(Failure::failed(format!("there is no replica at {storage}")));
     }
     Ok(Replica::builder().storage_at(storage.clone()).scope(scope.as_str()).open().await?)
+}
+
+/// A command that ends has nothing in memory when it begins, and keeps nothing there.
+fn refuse_memory(storage: &StorageUrl) -> Result<(), Failure> {
+    if storage.path().is_some() {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "--db {storage} is gone when this command ends: give a file, such as --db notes.db"
+    )))
 }
 
 /// Runs a command on a replica, and closes it whatever comes of that: a process that ends while
