@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use twotide::core::model::{Collection, DocumentId, Scope};
+use twotide::net::tls;
 use twotide::net::tls::rustls::ServerConfig;
-use twotide::net::tls::server_config;
 use twotide::{Direction, StorageUrl, Strategy};
 
 use crate::failure::Failure;
@@ -188,8 +188,15 @@ impl TlsArgs {
             return Ok(None);
         };
         let (chain, secret) = (read_file(certificate)?, read_file(key)?);
-        let config = server_config(&chain, &secret);
-        Ok(Some(config.map_err(|e| Failure::from(e).about(certificate.display()))?))
+        let about = |file: &Path| {
+            let file = file.display().to_string();
+            move |e: twotide::Error| Failure::from(e).about(file)
+        };
+        tls::read_certificates(&chain).map_err(about(certificate))?;
+        tls::read_key(&secret).map_err(about(key))?;
+        let both = format!("{} and {}", certificate.display(), key.display());
+        let config = tls::server_config(&chain, &secret);
+        Ok(Some(config.map_err(|e| Failure::from(e).about(both))?))
     }
 }
 
