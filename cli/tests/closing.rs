@@ -1,4 +1,5 @@
-//! What a command leaves beside a SQLite file when it ends: no log, so that a copy of the file alone is whole.
+//! What a command leaves beside a SQLite file when it ends: no log, so that a copy of the file
+//! alone is whole.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test")]
@@ -74,7 +75,8 @@ fn a_reader_of_the_output_that_goes_away_leaves_no_log() {
     }
 }
 
-/// Starts a command, asks it to end as soon as it has the file open, and looks whether it ended well.
+/// Starts a command, asks it to end as soon as it has the file open, and looks whether it ended
+/// well.
 #[track_caller]
 fn end_early(path: &Path, args: &[&str], signal: &str) {
     let process = Process::start(args);

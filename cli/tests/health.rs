@@ -1,4 +1,5 @@
-//! A storage that fails: the server says so, and ends when nothing can come of going on; a live sync ends, too.
+//! A storage that fails: the server says so, and ends when nothing can come of going on; a live
+//! sync ends, too.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test")]
@@ -10,8 +11,8 @@ use std::process::Command;
 use serde_json::json;
 use support::{Db, Folder, Process, Served, http_get, program, run_with_input, until};
 
-/// The program with a bound of what it may write to one file, in blocks of 512 bytes: as on a full disk, a write over it
-/// is an error.
+/// The program with a bound of what it may write to one file, in blocks of 512 bytes: as on a full
+/// disk, a write over it is an error.
 fn bounded(blocks: u32, args: &[&str]) -> Process {
     let program = program(args);
     let mut shell = Command::new("sh");

@@ -1,10 +1,10 @@
 //! Snapshots that sled did not finish writing.
 //!
-//! Each opening writes the table of all pages as `snap.LSN.generating` and renames it to `snap.LSN` (sled 0.34.7,
-//! `pagecache/snapshot.rs`). The next opening reads the last name in order, and takes an unfinished file for a damaged
-//! store: a process that was killed while it wrote, or a disk that was full, would make the folder unreadable for good.
-//! A snapshot holds nothing that the log does not. Without the unfinished one, sled reads the snapshot before it, and the
-//! log from there on.
+//! Each opening writes the table of all pages as `snap.LSN.generating` and renames it to `snap.LSN`
+//! (sled 0.34.7, `pagecache/snapshot.rs`). The next opening reads the last name in order, and takes
+//! an unfinished file for a damaged store: a process that was killed while it wrote, or a disk that
+//! was full, would make the folder unreadable for good. A snapshot holds nothing that the log does
+//! not. Without the unfinished one, sled reads the snapshot before it, and the log from there on.
 
 use std::fs::{File, TryLockError};
 use std::io::ErrorKind as IoErrorKind;
@@ -16,15 +16,18 @@ use crate::error;
 
 const UNFINISHED: (&str, &str) = ("snap.", ".generating");
 
-/// What a file that is put aside is called from then on, before the name that it had: sled reads nothing of that name.
+/// What a file that is put aside is called from then on, before the name that it had: sled reads
+/// nothing of that name.
 const ASIDE: &str = "unfinished-";
 
-/// At the end of a snapshot: its length before compression (8 bytes), and the checksum of what comes before both.
+/// At the end of a snapshot: its length before compression (8 bytes), and the checksum of what
+/// comes before both.
 const TRAILER: usize = 12;
 const CHECKSUM: usize = 4;
 
-/// Renames snapshots that are not whole, so that sled does not read them. A process that has the folder open may be
-/// writing one: then nothing is touched, and sled itself finds the folder locked.
+/// Renames snapshots that are not whole, so that sled does not read them. A process that has the
+/// folder open may be writing one: then nothing is touched, and sled itself finds the folder
+/// locked.
 ///
 /// # Errors
 /// `Storage` if a file can be neither read nor renamed.

@@ -1,4 +1,5 @@
-//! What a process leaves that ends while sled writes a snapshot, which it does whenever a folder is opened.
+//! What a process leaves that ends while sled writes a snapshot, which it does whenever a folder is
+//! opened.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;

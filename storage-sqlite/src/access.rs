@@ -1,8 +1,8 @@
 //! Whether this process may write to a file, before SQLite opens it.
 //!
-//! SQLite opens a file that may only be read, and makes the files that it keeps beside it with the permissions of that file.
-//! They stay behind: SQLite removes them only where it may write. When the file may be written to again, they still may not,
-//! and nothing can use the file any more.
+//! SQLite opens a file that may only be read, and makes the files that it keeps beside it with the
+//! permissions of that file. They stay behind: SQLite removes them only where it may write. When
+//! the file may be written to again, they still may not, and nothing can use the file any more.
 
 use std::path::Path;
 
@@ -18,11 +18,12 @@ pub(crate) fn read_only() -> Error {
         .during("open")
 }
 
-/// Refuses a file that is there and cannot be written to. What SQLite left beside it when it could not gets the permissions
-/// that the file has now, if it is ours to change.
+/// Refuses a file that is there and cannot be written to. What SQLite left beside it when it could
+/// not gets the permissions that the file has now, if it is ours to change.
 pub(crate) fn check(path: &Path) -> Result<()> {
     let Ok(found) = std::fs::metadata(path) else { return Ok(()) };
-    // Opening it to find out would drop the locks of this process when it is closed again (see `recognise::alone`).
+    // Opening it to find out would drop the locks of this process when it is closed again (see
+    // `recognise::alone`).
     if !may_write(path) {
         return Err(error::on(read_only(), Some(path)));
     }

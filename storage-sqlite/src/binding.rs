@@ -16,11 +16,12 @@
 //! So the file, read alone, names either of the two, however much of the log was moved into it and wherever that was cut
 //! short. One that names another log is another file's.
 //!
-//! A copy of the file that was made while the same log was there, or the one before, names the right log and may be older
-//! than what was moved into the file since. So each time that the log is moved gets a number, which is written to the row
-//! first: in a file it never goes back. A copy that has the newest number is no danger: the log holds every page that changed
-//! since. An older copy put over a file that is [open](crate::moved) is told by its number, and one beside a log by the number
-//! that the file had when that log began.
+//! A copy of the file that was made while the same log was there, or the one before, names the
+//! right log and may be older than what was moved into the file since. So each time that the log is
+//! moved gets a number, which is written to the row first: in a file it never goes back. A copy
+//! that has the newest number is no danger: the log holds every page that changed since. An older
+//! copy put over a file that is [open](crate::moved) is told by its number, and one beside a log by
+//! the number that the file had when that log began.
 //!
 //! Between the first commit and the one that writes the row a process may be killed, and while `VACUUM` moves the tables the
 //! file alone may not be readable. Then the two cannot be compared, and what is kept is counted instead.
@@ -113,7 +114,8 @@ impl<K, A> Core<K, A> {
         let Some(seen) = seen.filter(|seen| seen.log == log) else { return Ok(Found::Unknown) };
         let Ok(alone) = file_alone(place) else { return Ok(Found::Unknown) };
         let Some(alone) = alone else {
-            // The log may be the first one, or hold tables that were moved, of which the file has a part.
+            // The log may be the first one, or hold tables that were moved, of which the file has a
+            // part.
             return Ok(if seen.before.is_empty() { Found::Fits } else { Found::Unknown });
         };
         if alone.log != log && alone.log[..] != seen.before {
@@ -174,8 +176,9 @@ impl<K: Kind> Core<K, Writing> {
         self.run("COMMIT", []).map(drop)
     }
 
-    /// Gives the next move of the log into the file a number. Without one, which a failure leads to, the log is moved all the
-    /// same, and an older copy that is put over the file may not be noticed.
+    /// Gives the next move of the log into the file a number. Without one, which a failure leads
+    /// to, the log is moved all the same, and an older copy that is put over the file may not be
+    /// noticed.
     pub(crate) fn number_move(&mut self) {
         // Nothing was committed: there is nothing to move.
         if self.access.binding.bound.is_none() {
@@ -194,8 +197,8 @@ impl<K: Kind> Core<K, Writing> {
     }
 }
 
-/// The number of the last move of a log that is in the file. None within if it has none yet; none if the file alone cannot
-/// be read now.
+/// The number of the last move of a log that is in the file. None within if it has none yet; none
+/// if the file alone cannot be read now.
 pub(crate) fn last_move(path: &Path) -> Option<Option<i64>> {
     let row = row_of(&alone(path).ok()?).ok()?;
     Some(row.map(|row| row.moved))

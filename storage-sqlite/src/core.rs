@@ -26,8 +26,9 @@ use crate::wake::Watch;
 ///
 /// See [`SqliteReplicaWriter`](crate::SqliteReplicaWriter) and its siblings.
 pub struct Core<K, A> {
-    /// Notices the commits of other processes. Before the connection, so that the one of its own closes first: the last
-    /// connection moves the log into the file and removes it, and none does if two close at once.
+    /// Notices the commits of other processes. Before the connection, so that the one of its own
+    /// closes first: the last connection moves the log into the file and removes it, and none does
+    /// if two close at once.
     pub(crate) watch: Option<Watch>,
     pub(crate) connection: Connection,
     pub(crate) names: RefCell<Names>,

@@ -4,9 +4,10 @@
 //! works, and is gone when the process ends. So each transaction looks first. The write-ahead log is looked at, too: without
 //! it, or with another one at its place, the file at the path lacks what was committed.
 //!
-//! An older copy may also be written into the file (`cp`). Pages of two states are then read as one, or the older state alone,
-//! and what is committed further damages the file. Only moving the log into it changes the file otherwise, so when it was
-//! changed it is compared with its [log](crate::binding), and with what it was before.
+//! An older copy may also be written into the file (`cp`). Pages of two states are then read as
+//! one, or the older state alone, and what is committed further damages the file. Only moving the
+//! log into it changes the file otherwise, so when it was changed it is compared with its
+//! [log](crate::binding), and with what it was before.
 
 use std::cell::Cell;
 use std::fs::{File, Metadata};
@@ -95,8 +96,8 @@ impl Opened {
         self.log = log.metadata().ok().map(|found| identity(&found));
     }
 
-    /// Fails if another file is at the path, or none, or nothing is left in it. Answers with what the file is like now, if
-    /// that is not what it was when it was compared last.
+    /// Fails if another file is at the path, or none, or nothing is left in it. Answers with what
+    /// the file is like now, if that is not what it was when it was compared last.
     pub(crate) fn check(&self) -> Result<Option<Stamp>> {
         let what = match std::fs::metadata(&self.path) {
             Err(e) => {
@@ -116,7 +117,8 @@ impl Opened {
         Err(self.lost(what))
     }
 
-    /// Fails if an older copy was written into the file. Answers with the newest number in it, if it can be read.
+    /// Fails if an older copy was written into the file. Answers with the newest number in it, if
+    /// it can be read.
     pub(crate) fn check_number(&self) -> Result<Option<i64>> {
         match last_move(&self.path) {
             Some(Some(number)) if number < self.moved.get() => {
@@ -129,8 +131,9 @@ impl Opened {
         }
     }
 
-    /// Whether the file has changed since it was compared, and no number says that a log was moved into it. Another program
-    /// may have done that; or else a copy was written into the file, of the same state but with other pages.
+    /// Whether the file has changed since it was compared, and no number says that a log was moved
+    /// into it. Another program may have done that; or else a copy was written into the file, of
+    /// the same state but with other pages.
     pub(crate) fn is_unexplained(&self, number: i64) -> bool {
         self.compared.get().is_some() && number == self.moved.get()
     }
@@ -167,12 +170,14 @@ impl Opened {
 }
 
 impl<K, A> Core<K, A> {
-    /// Fails if the file that is open is not at its path any more, or something else was written into it.
+    /// Fails if the file that is open is not at its path any more, or something else was written
+    /// into it.
     pub(crate) fn check_place(&self) -> Result<()> {
         self.check_file(|_| Ok(()))
     }
 
-    /// The same, for what changes the file next: a change that nothing explains has every page looked at.
+    /// The same, for what changes the file next: a change that nothing explains has every page
+    /// looked at.
     pub(crate) fn check_pages(&self) -> Result<()> {
         self.check_file(|opened| {
             let is_sound = |row: &Row<'_>| Ok(columns::text(row, 0)? == "ok");
@@ -184,8 +189,8 @@ impl<K, A> Core<K, A> {
     }
 
     fn check_file(&self, unexplained: impl Fn(&Opened) -> Result<()>) -> Result<()> {
-        /// How often, and after how long, a file is looked at again that is not what it should be. While the log is moved
-        /// into it, it may be read as anything.
+        /// How often, and after how long, a file is looked at again that is not what it should be.
+        /// While the log is moved into it, it may be read as anything.
         const AGAIN: (u32, Duration) = (4, Duration::from_millis(25));
         let Some(opened) = &self.opened else { return Ok(()) };
         let Some(stamp) = opened.check()? else { return Ok(()) };
@@ -223,8 +228,8 @@ impl<K, A> Core<K, A> {
 }
 
 impl<K, A> Drop for Core<K, A> {
-    /// A file that is lost is left as it is: SQLite would remove the log that lies at its path, which may belong to the file
-    /// that is there now.
+    /// A file that is lost is left as it is: SQLite would remove the log that lies at its path,
+    /// which may belong to the file that is there now.
     fn drop(&mut self) {
         self.end();
         if self.check_pages().is_err() {

@@ -1,4 +1,5 @@
-//! A copy that is put over a file while the file is open: it is noticed, and nothing is committed to what is left.
+//! A copy that is put over a file while the file is open: it is noticed, and nothing is committed
+//! to what is left.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -37,7 +38,8 @@ fn documents(core: &SqliteReplicaWriter) -> u64 {
     checked.iter().map(|c| c.counted.documents).sum()
 }
 
-/// A copy of the file with what its log has, page by page, as a backup makes it while the file is open.
+/// A copy of the file with what its log has, page by page, as a backup makes it while the file is
+/// open.
 fn back_up(path: &Path) -> Vec<u8> {
     let folder = path.with_file_name("backup");
     std::fs::create_dir(&folder).unwrap();

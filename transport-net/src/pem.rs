@@ -11,7 +11,8 @@ fn invalid(what: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidInput, what).during("set up TLS")
 }
 
-/// Reads PEM with any number of certificates, or one in DER. In PEM anything else is skipped: text, attributes, keys.
+/// Reads PEM with any number of certificates, or one in DER. In PEM anything else is skipped: text,
+/// attributes, keys.
 ///
 /// # Errors
 /// `InvalidInput`, which says what is there instead, if it can be told.
@@ -33,8 +34,8 @@ pub fn read_certificates(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
     Ok(all)
 }
 
-/// Reads a private key in PEM or DER: PKCS#8, PKCS#1 (RSA) or SEC1 (EC), without a passphrase. In PEM the first one counts,
-/// and anything else is skipped.
+/// Reads a private key in PEM or DER: PKCS#8, PKCS#1 (RSA) or SEC1 (EC), without a passphrase. In
+/// PEM the first one counts, and anything else is skipped.
 ///
 /// # Errors
 /// `InvalidInput`, which says what is there instead, if it can be told.
@@ -60,7 +61,8 @@ fn load(key: &PrivateKeyDer<'_>) -> std::result::Result<(), rustls::Error> {
     provider.key_provider.load_private_key(key.clone_key()).map(drop)
 }
 
-/// Whether it can be read. Authorities may have certificates of the first version, which servers may not.
+/// Whether it can be read. Authorities may have certificates of the first version, which servers
+/// may not.
 fn check(certificate: &CertificateDer<'_>) -> std::result::Result<(), rustls::Error> {
     match ParsedCertificate::try_from(certificate) {
         Err(e) if webpki::anchor_from_trusted_cert(certificate).is_err() => Err(e),

@@ -152,8 +152,8 @@ impl ServerCertVerifier for NamedVerifier {
 /// What a server needs: its chain of certificates, its own first, and its private key, both as PEM or DER.
 ///
 /// # Errors
-/// `InvalidInput` if they cannot be read or do not belong together. [`read_certificates`] and [`read_key`] say which of them
-/// cannot be read.
+/// `InvalidInput` if they cannot be read or do not belong together. [`read_certificates`] and
+/// [`read_key`] say which of them cannot be read.
 pub fn server_config(chain: &[u8], key: &[u8]) -> Result<Arc<rustls::ServerConfig>> {
     let (chain, key) = (read_certificates(chain)?, read_key(key)?);
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

@@ -30,7 +30,8 @@ pub(crate) enum Health {
 }
 
 impl IntoResponse for Health {
-    /// Status and JSON. The error itself names files and is for the log: this is answered to anybody.
+    /// Status and JSON. The error itself names files and is for the log: every client may ask
+    /// this.
     fn into_response(self) -> Response {
         let error = match self {
             Self::Ok => return Json(json!({ "status": "ok" })).into_response(),

@@ -66,7 +66,8 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
         Err(failure) => Err(failure),
         Ok(()) => tokio::select! {
             ended = listen(socket, tls, routes, &server, signals) => ended,
-            // All that would follow are requests that fail: what supervises the server starts it again.
+            // All that would follow are requests that fail: what supervises the server starts it
+            // again.
             error = health::follow(ask, &publish) => Err(broken(&args.storage, error)),
         },
     };

@@ -132,7 +132,8 @@ enum Door<W, R> {
     Queues {
         jobs: mpsc::Sender<Message<W>>,
         reads: Asking<Read<R>>,
-        /// Nothing is sent here: it ends when the writer, as the last of the threads, has let go of its core.
+        /// Nothing is sent here: it ends when the writer, as the last of the threads, has let go of
+        /// its core.
         gone: tokio::sync::Mutex<mpsc::Receiver<()>>,
     },
     Inline(Inline<W, R>),
@@ -165,8 +166,8 @@ impl<W: Transactional, R: Snapshot> Threads<W, R> {
         let (held, gone) = mpsc::channel::<()>(1);
         spawn("twotide-writer", move || {
             let writer = write_loop(writer, job_queue, group, &told, &lock);
-            // The last one that closes a file tidies it up, and none does if several close it at once: each finds that
-            // another still has it open.
+            // The last one that closes a file tidies it up, and none does if several close it at
+            // once: each finds that another still has it open.
             let _ = readers_gone.blocking_recv();
             drop((writer, held));
         })?;
