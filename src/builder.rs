@@ -425,6 +425,7 @@ impl ReplicaBuilder {
             }
             (None, None) => None,
         };
+        let is_given = self.storage.is_some();
         let storage = match (self.storage, &config.storage) {
             (Some(given), _) => given,
             (None, Some(url)) => url.open_replica(self.environment.replica_id()).await?,
@@ -437,26 +438,35 @@ impl ReplicaBuilder {
         options.holder = self.holder;
         options.resolvers = self.resolvers.unwrap_or_else(|| config.resolver.resolvers());
         options.token_provider = self.token_provider;
-        if let Some(local_only) = config.local_only {
-            storage.declare_local_only(local_only).await?;
+        let opened = Arc::clone(&storage);
+        let made = async {
+            if let Some(local_only) = config.local_only {
+                storage.declare_local_only(local_only).await?;
+            }
+            let state = storage.state().await?;
+            // So that the status is right from the beginning.
+            let outbox = state.outbox(&options.scopes[0]);
+            let status = Status::of(&DriverStatus::default(), outbox, config.direction);
+            let replica = Replica::new(Made {
+                storage,
+                transport,
+                environment: self.environment,
+                options,
+                local_only: state.local_only,
+                known: config.known,
+                attempts: config.attempts,
+                status,
+            });
+            if config.auto_start {
+                replica.start().await?;
+            }
+            Ok(replica)
+        };
+        let made = made.await;
+        if made.is_err() && !is_given {
+            // Nothing has a handle of it. The error before is the one to tell.
+            let _ = opened.close().await;
         }
-        let state = storage.state().await?;
-        // So that the status is right from the beginning.
-        let outbox = state.outbox(&options.scopes[0]);
-        let status = Status::of(&DriverStatus::default(), outbox, config.direction);
-        let replica = Replica::new(Made {
-            storage,
-            transport,
-            environment: self.environment,
-            options,
-            local_only: state.local_only,
-            known: config.known,
-            attempts: config.attempts,
-            status,
-        });
-        if config.auto_start {
-            replica.start().await?;
-        }
-        Ok(replica)
+        made
     }
 }

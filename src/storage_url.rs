@@ -21,6 +21,9 @@ use sync_core::storage::{ServerStorage, Storage};
 /// assert_eq!(url.path(), None);
 /// let error = "redis:cache".parse::<StorageUrl>().unwrap_err();
 /// assert!(error.to_string().contains("memory:"), "{error}");
+/// // A path follows, and not an authority: what other programs would read otherwise is refused.
+/// let error = "sqlite://notes.db".parse::<StorageUrl>().unwrap_err();
+/// assert!(error.to_string().contains("`sqlite:notes.db`"), "{error}");
 /// # Ok::<(), twotide::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -34,6 +37,10 @@ enum Backend {
     Sled(PathBuf),
     Memory,
 }
+
+/// What SQLite calls a database in memory.
+#[cfg(any(feature = "sqlite", feature = "sled"))]
+const MEMORY: &str = ":memory:";
 
 /// The schemes that were compiled in.
 const KNOWN: &[&str] = &[
@@ -81,6 +88,7 @@ impl StorageUrl {
     /// replica `id`; what is there keeps its own.
     ///
     /// # Errors
+    /// `InvalidInput` for a path that is likely to be meant otherwise, such as `:memory:`,
     /// `Incompatible` for data of another kind, program or newer version, `Storage` if it cannot be read or written,
     /// `Busy` if another process holds it and the backend allows one.
     pub async fn open_replica(&self, id: ReplicaId) -> Result<Arc<dyn Storage>> {
@@ -98,8 +106,42 @@ impl StorageUrl {
     }
 }
 
+/// Refuses a path that means something else to other programs, and says what to write instead.
+#[cfg(any(feature = "sqlite", feature = "sled"))]
+fn check_path(scheme: &str, path: &Path) -> Result<()> {
+    let Some(path) = path.to_str() else { return Ok(()) };
+    let what = match path.strip_prefix("//") {
+        _ if path == MEMORY => {
+            format!("data in memory is `memory:`, and a file of this name is `{scheme}:./{MEMORY}`")
+        }
+        Some(rest) if !rest.starts_with('/') => format!(
+            "a path follows on `{scheme}:`, and no slashes: write `{scheme}:{rest}` for a path from the current folder, or \
+             `{scheme}:/{rest}` for one from the root"
+        ),
+        _ if path.starts_with("file:") => {
+            format!(
+                "URIs are not read: write `{scheme}:PATH`, or `{scheme}:./{path}` for a file of this name"
+            )
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::new(ErrorKind::InvalidInput, what).with("storage", format!("{scheme}:{path}")))
+}
+
 impl Backend {
+    /// Refuses what is likely to be meant otherwise.
+    fn check(&self) -> Result<()> {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(path) => check_path("sqlite", path),
+            #[cfg(feature = "sled")]
+            Self::Sled(path) => check_path("sled", path),
+            Self::Memory => Ok(()),
+        }
+    }
+
     fn open_replica(self, id: ReplicaId) -> Result<Arc<dyn Storage>> {
+        self.check()?;
         match self {
             #[cfg(feature = "sqlite")]
             Self::Sqlite(path) => {
@@ -119,6 +161,7 @@ impl Backend {
     }
 
     fn open_server(self) -> Result<Arc<dyn ServerStorage>> {
+        self.check()?;
         match self {
             #[cfg(feature = "sqlite")]
             Self::Sqlite(path) => {
@@ -172,6 +215,7 @@ impl FromStr for StorageUrl {
         if path.is_empty() && backend != Backend::Memory {
             return Err(invalid("the path is empty"));
         }
+        backend.check()?;
         Ok(Self(backend))
     }
 }
@@ -230,6 +274,33 @@ mod tests {
             let there = error.to_string();
             assert!(KNOWN.iter().all(|known| there.contains(known)), "{there}");
         }
+    }
+
+    #[cfg(feature = "sqlite")]
+    #[tokio::test]
+    async fn what_other_programs_read_otherwise_is_refused_with_what_to_write() {
+        for (text, instead) in [
+            ("sqlite://rel.db", "`sqlite:rel.db`"),
+            ("sqlite://folder/rel.db", "`sqlite:/folder/rel.db`"),
+            ("sqlite::memory:", "`memory:`"),
+            ("sqlite:file:x.db?mode=ro", "`sqlite:PATH`"),
+            #[cfg(feature = "sled")]
+            ("sled://notes", "`sled:notes`"),
+        ] {
+            let error = text.parse::<StorageUrl>().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{text}");
+            assert!(error.to_string().contains(instead), "{error}");
+            assert!(error.to_string().contains(text), "{error}");
+        }
+        let named = StorageUrl::sqlite(":memory:");
+        let error = named.open_replica(ReplicaId([7; 16])).await.map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+        assert!(named.open_server().await.is_err());
+        assert!(!std::path::Path::new(":memory:").exists());
+        // The root is the root, with however many slashes.
+        let root: StorageUrl = "sqlite:///data/notes.db".parse().unwrap();
+        assert_eq!(root.path(), Some(Path::new("/data/notes.db")));
+        assert!("sqlite:./:memory:".parse::<StorageUrl>().is_ok());
     }
 
     #[tokio::test]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use twotide::core::model::{Collection, DocumentId, Scope};
+use twotide::net::tls;
 use twotide::net::tls::rustls::ServerConfig;
-use twotide::net::tls::server_config;
 use twotide::{Direction, StorageUrl, Strategy};
 
 use crate::failure::Failure;
@@ -117,6 +117,7 @@ fn storage(text: &str) -> Result<StorageUrl, String> {
             text.parse().map_err(|e: twotide::Error| e.to_string())
         }
         _ if text.is_empty() => Err("the path is empty".to_owned()),
+        _ if text == ":memory:" => Err("data in memory is `memory:`".to_owned()),
         _ => Ok(StorageUrl::sqlite(text)),
     }
 }
@@ -187,8 +188,15 @@ impl TlsArgs {
             return Ok(None);
         };
         let (chain, secret) = (read_file(certificate)?, read_file(key)?);
-        let config = server_config(&chain, &secret);
-        Ok(Some(config.map_err(|e| Failure::from(e).about(certificate.display()))?))
+        let about = |file: &Path| {
+            let file = file.display().to_string();
+            move |e: twotide::Error| Failure::from(e).about(file)
+        };
+        tls::read_certificates(&chain).map_err(about(certificate))?;
+        tls::read_key(&secret).map_err(about(key))?;
+        let both = format!("{} and {}", certificate.display(), key.display());
+        let config = tls::server_config(&chain, &secret);
+        Ok(Some(config.map_err(|e| Failure::from(e).about(both))?))
     }
 }
 
@@ -398,5 +406,6 @@ mod tests {
         let told = storage("redis:a").unwrap_err();
         assert!(told.contains("sqlite:PATH, sled:PATH, memory:"), "{told}");
         assert!(storage("").is_err());
+        assert!(storage(":memory:").unwrap_err().contains("`memory:`"));
     }
 }

@@ -145,6 +145,20 @@ fn changes_are_followed_over_http_by_every_way() {
 }
 
 #[test]
+fn a_storage_that_would_not_be_what_is_meant_is_refused_with_what_to_write() {
+    run(&["put", "--db", "sqlite://a.db", "c", "x", "1"]).misused(&["`sqlite:a.db`"]);
+    run(&["put", "--db", "sqlite::memory:", "c", "x", "1"]).misused(&["`memory:`"]);
+    run(&["put", "--db", ":memory:", "c", "x", "1"]).misused(&["`memory:`"]);
+    // What is written there would be lost, and nothing can be read from there.
+    for command in [&["put", "c", "x", "1"][..], &["get", "c", "x"], &["import", "-"], &["status"]]
+    {
+        let mut args = vec![command[0], "--db", "memory:"];
+        args.extend(&command[1..]);
+        run(&args).misused(&["memory:", "notes.db"]);
+    }
+}
+
+#[test]
 fn what_was_not_compiled_in_is_answered_with_what_was() {
     let folder = Folder::new();
     let db = Db::new(&folder, "a.db");
@@ -191,4 +205,43 @@ fn tls_is_served_and_trusted_by_a_certificate_in_a_file() {
         unknown.end();
     }
     run(&["serve", "--tls-key", &key]).misused(&["--tls-certificate"]);
+}
+
+#[test]
+fn files_of_tls_that_are_of_no_use_are_named_with_what_is_wrong() {
+    let folder = Folder::new();
+    let write = |name: &str, bytes: &str| {
+        std::fs::write(folder.path(name), bytes).unwrap();
+        folder.arg(name)
+    };
+    let make = || rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (certified, other) = (make(), make());
+    let key = write("key.pem", &certified.signing_key.serialize_pem());
+    let of_another = write("other.pem", &other.signing_key.serialize_pem());
+    let locked =
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIHs\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    let locked = write("locked.pem", locked);
+    // As `openssl x509 -text` and `openssl pkcs12` write it, through an editor of Windows.
+    let text = format!("\u{feff}Bag Attributes\n    localKeyID: 26 34\n{}", certified.cert.pem());
+    let certificate = write("certificate.pem", &text.replace('\n', "\r\n"));
+
+    let serve = |certificate: &str, key: &str| {
+        let tls = ["--tls-certificate", certificate, "--tls-key", key];
+        let mut args = vec!["serve", "--storage", "memory:", "--listen", "127.0.0.1:0"];
+        args.extend(tls);
+        run(&args)
+    };
+    serve(&key, &certificate).fails(&["key.pem", "exchanged"]);
+    serve(&certificate, &certificate).fails(&["certificate.pem", "exchanged"]);
+    serve(&certificate, &locked).fails(&["locked.pem", "passphrase"]);
+    serve(&certificate, &of_another).fails(&["certificate.pem and ", "other.pem", "belong"]);
+
+    let tls = ["--tls-certificate", &*certificate, "--tls-key", &*key];
+    let server = Served::start_at(Path::new("memory:"), "127.0.0.1:0", &tls);
+    let url = format!("wss://localhost:{}", server.address.port());
+    let db = Db::new(&folder, "a.db");
+    db.put("notes", "n", "1");
+    sync(&db, &url, &["--trust", &certificate]);
+    let wrong = db.run("sync", &["--server", &url, "--trust", &key]);
+    wrong.fails(&["key.pem", "a private key and no certificate"]);
 }

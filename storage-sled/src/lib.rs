@@ -5,6 +5,7 @@
 //!                       └──────────┬──────────┘
 //!                       SledKv: one folder, one tree
 //!                       ├── pieces   values cut so small that sled keeps them in its log
+//!                       ├── snapshots  puts aside what sled did not finish writing
 //!                       ├── watch    wakes a flush that sled forgot
 //!                       └── folder   whose folder it is, its lock, and the sync that sled leaves out
 //! ```
@@ -29,6 +30,9 @@
 //!   everybody who asks the storage, at once. But sled writes a log: old values stay in its file until their part of it is used
 //!   again, which may be never, and nothing tells when. [`tidy`](sync_core::storage::Storage::tidy) therefore answers `false`.
 //!   Where bytes have to go, use SQLite, or write what is left to a new folder and remove the old one.
+//! - A snapshot that sled did not finish, because the process was killed or the disk was full while
+//!   the folder was opened, is renamed to `unfinished-snap.…` with a warning, and is not needed. It
+//!   may be deleted.
 //! - A torn end of the file, as a crash leaves it, is cut off. What is found damaged is an error, not a panic; but
 //!   sled may also take damage for a torn end, and go on without what came after it. Backups are for that.
 //!
@@ -71,6 +75,7 @@ mod config;
 mod error;
 mod folder;
 mod pieces;
+mod snapshots;
 mod store;
 mod watch;
 

@@ -17,6 +17,7 @@ use crate::config::SledConfig;
 use crate::error::{self, contained, damaged};
 use crate::folder::{self, LogFile};
 use crate::pieces::{self, SEGMENT_BYTES, Stored, cut, entry_key, key_of, piece_key};
+use crate::snapshots;
 use crate::watch::Watch;
 
 /// How often opening looks whether the folder is free.
@@ -249,6 +250,7 @@ fn during_open(error: Error, folder: &Path) -> Error {
 fn open(config: &SledConfig) -> Result<Db> {
     let mut waited = Duration::ZERO;
     loop {
+        snapshots::put_unfinished_aside(&config.path)?;
         // A configuration remembers the first error that it met: each attempt has its own.
         let attempt = sled::Config::new()
             .path(&config.path)

@@ -14,8 +14,14 @@
 //! ```
 //!
 //! So the file, read alone, names either of the two, however much of the log was moved into it and wherever that was cut
-//! short. One that names another log is another file's. A copy of the file that was made while the same log was there
-//! is no danger: the log holds every page that changed since.
+//! short. One that names another log is another file's.
+//!
+//! A copy of the file that was made while the same log was there, or the one before, names the
+//! right log and may be older than what was moved into the file since. So each time that the log is
+//! moved gets a number, which is written to the row first: in a file it never goes back. A copy
+//! that has the newest number is no danger: the log holds every page that changed since. An older
+//! copy put over a file that is [open](crate::moved) is told by its number, and one beside a log by
+//! the number that the file had when that log began.
 //!
 //! Between the first commit and the one that writes the row a process may be killed, and while `VACUUM` moves the tables the
 //! file alone may not be readable. Then the two cannot be compared, and what is kept is counted instead.
@@ -25,7 +31,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, Row};
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::storage::Transactional;
 
@@ -40,9 +46,20 @@ type Salts = [u8; 8];
 /// Where they stand in the log's header (SQLite's file format, section 4.1).
 const SALTS_AT: u64 = 16;
 
-const ROW: &str = "SELECT log, before FROM log_binding WHERE id = 1";
+const ROW: &str = "SELECT * FROM log_binding WHERE id = 1";
 const PUT: &str = "INSERT INTO log_binding (id, log, before) VALUES (1, ?1, ?2) \
-     ON CONFLICT (id) DO UPDATE SET log = excluded.log, before = excluded.before";
+     ON CONFLICT (id) DO UPDATE SET log = excluded.log, before = excluded.before, done = moved";
+const NUMBER: &str = "UPDATE log_binding SET moved = moved + 1 WHERE id = 1";
+
+/// The row.
+#[derive(Debug)]
+struct Binding {
+    log: Salts,
+    /// Empty for none.
+    before: Vec<u8>,
+    moved: i64,
+    done: i64,
+}
 
 /// What the writer knows about the log that it writes to.
 #[derive(Debug, Default)]
@@ -64,11 +81,11 @@ impl LogBinding {
 pub(crate) enum Found {
     /// There is no log, or it is the file's.
     Fits,
-    /// The log does not say whose it is.
+    /// They cannot be compared.
     Unknown,
 }
 
-impl<K: Kind> Core<K, Writing> {
+impl<K, A> Core<K, A> {
     /// Compares the file with the log beside it, before anything is written to either.
     ///
     /// # Errors
@@ -85,7 +102,7 @@ impl<K: Kind> Core<K, Writing> {
         Ok(Found::Unknown)
     }
 
-    fn compare_with_log(&self) -> Result<Found> {
+    pub(crate) fn compare_with_log(&self) -> Result<Found> {
         let Some(place) = self.place.as_ref().filter(|p| p.lockable().is_some()) else {
             return Ok(Found::Fits);
         };
@@ -94,18 +111,26 @@ impl<K: Kind> Core<K, Writing> {
         let snapshot = self.connection.unchecked_transaction().map_err(failed)?;
         let seen = row_of(&snapshot).map_err(failed)?;
         let Some(log) = salts_beside(place) else { return Ok(Found::Fits) };
-        let Some((bound, before)) = seen else { return Ok(Found::Unknown) };
-        if bound != log {
-            return Ok(Found::Unknown);
-        }
+        let Some(seen) = seen.filter(|seen| seen.log == log) else { return Ok(Found::Unknown) };
         let Ok(alone) = file_alone(place) else { return Ok(Found::Unknown) };
-        let alone = alone.map(|(log, _)| log.to_vec()).unwrap_or_default();
-        if alone == log || alone == before {
-            return Ok(Found::Fits);
+        let Some(alone) = alone else {
+            // The log may be the first one, or hold tables that were moved, of which the file has a
+            // part.
+            return Ok(if seen.before.is_empty() { Found::Fits } else { Found::Unknown });
+        };
+        if alone.log != log && alone.log[..] != seen.before {
+            return Err(another_file());
         }
-        Err(another_file())
+        match seen.done - alone.moved {
+            ..=0 => Ok(Found::Fits),
+            // The log may have begun anew with the very commit that wrote the number.
+            1 => Ok(Found::Unknown),
+            _ => Err(another_file()),
+        }
     }
+}
 
+impl<K: Kind> Core<K, Writing> {
     /// Has the row name the log that the last commit went to. A failure leaves the log unbound until the next commit: the
     /// commit before happened all the same.
     pub(crate) fn bind_log(&mut self) {
@@ -142,14 +167,41 @@ impl<K: Kind> Core<K, Writing> {
         self.run("BEGIN IMMEDIATE", [])?;
         let seen = row_of(&self.connection).map_err(|e| self.failed("read", e))?;
         match seen {
-            Some((bound, _)) if bound == log => {}
+            Some(seen) if seen.log == log => {}
             seen => {
-                let before = seen.map(|(bound, _)| bound.to_vec()).unwrap_or_default();
+                let before = seen.map(|seen| seen.log.to_vec()).unwrap_or_default();
                 self.run(PUT, (&log[..], before))?;
             }
         }
         self.run("COMMIT", []).map(drop)
     }
+
+    /// Gives the next move of the log into the file a number. Without one, which a failure leads
+    /// to, the log is moved all the same, and an older copy that is put over the file may not be
+    /// noticed.
+    pub(crate) fn number_move(&mut self) {
+        // Nothing was committed: there is nothing to move.
+        if self.access.binding.bound.is_none() {
+            return;
+        }
+        let number = |core: &mut Self| {
+            core.set_synchronous(Synchronous::Normal)?;
+            core.run("BEGIN IMMEDIATE", [])?;
+            core.run(NUMBER, [])?;
+            core.run("COMMIT", [])
+        };
+        if number(self).is_err() {
+            self.rollback();
+        }
+        self.bind_log();
+    }
+}
+
+/// The number of the last move of a log that is in the file. None within if it has none yet; none
+/// if the file alone cannot be read now.
+pub(crate) fn last_move(path: &Path) -> Option<Option<i64>> {
+    let row = row_of(&alone(path).ok()?).ok()?;
+    Some(row.map(|row| row.moved))
 }
 
 /// The error for a log that is another file's.
@@ -160,17 +212,26 @@ pub(crate) fn another_file() -> Error {
     Error::new(ErrorKind::Incompatible, what).during("open")
 }
 
-/// What the row says: the log, and the one before (empty for none).
-fn row_of(connection: &Connection) -> rusqlite::Result<Option<(Salts, Vec<u8>)>> {
+/// What the row says, if there is one.
+fn row_of(connection: &Connection) -> rusqlite::Result<Option<Binding>> {
     let has_table = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'log_binding'";
     if connection.query_row(has_table, [], |_| Ok(())).optional()?.is_none() {
         return Ok(None);
     }
-    connection.query_row(ROW, [], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+    // In a file of an older version there are no numbers.
+    let number = |row: &Row<'_>, name| match row.get(name) {
+        Err(rusqlite::Error::InvalidColumnName(_)) => Ok(0),
+        number => number,
+    };
+    let read = |row: &Row<'_>| {
+        let (moved, done) = (number(row, "moved")?, number(row, "done")?);
+        Ok(Binding { log: row.get("log")?, before: row.get("before")?, moved, done })
+    };
+    connection.query_row(ROW, [], read).optional()
 }
 
 /// The row as it stands in the file without the log.
-fn file_alone(place: &Place) -> rusqlite::Result<Option<(Salts, Vec<u8>)>> {
+fn file_alone(place: &Place) -> rusqlite::Result<Option<Binding>> {
     let Some(path) = place.lockable() else { return Ok(None) };
     // Nothing of it changes while the snapshot is held, but what the log has.
     row_of(&alone(path)?)

@@ -9,8 +9,9 @@ use std::sync::atomic::AtomicBool;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{CachedStatement, Connection, MAIN_DB, OpenFlags, Params, Row};
-use sync_core::error::{Error, ErrorKind, Result, Retry};
+use sync_core::error::{Error, Result};
 
+use crate::access;
 use crate::binding::Found;
 use crate::config::SqliteConfig;
 use crate::error;
@@ -19,11 +20,16 @@ use crate::names::Names;
 use crate::recognise;
 use crate::schema::{self, Kind};
 pub use crate::transaction::{Reading, Writing};
+use crate::wake::Watch;
 
 /// One connection to a file (or to a database in memory) of that kind, for reading or for writing.
 ///
 /// See [`SqliteReplicaWriter`](crate::SqliteReplicaWriter) and its siblings.
 pub struct Core<K, A> {
+    /// Notices the commits of other processes. Before the connection, so that the one of its own
+    /// closes first: the last connection moves the log into the file and removes it, and none does
+    /// if two close at once.
+    pub(crate) watch: Option<Watch>,
     pub(crate) connection: Connection,
     pub(crate) names: RefCell<Names>,
     /// Where the file is; none for a database in memory.
@@ -87,9 +93,7 @@ impl<K: Kind> Core<K, Writing> {
         schema::check::<K>(&self.connection)?;
         let log = self.check_log()?;
         if self.connection.is_readonly(MAIN_DB).map_err(|e| self.failed("open", e))? {
-            return Err(Error::new(ErrorKind::Storage, "the file cannot be written")
-                .retrying(Retry::Never)
-                .during("open"));
+            return Err(access::read_only());
         }
         schema::migrate::<K>(&self.connection, K::MIGRATIONS)?;
         self.checkpoint_on_close(true)?;
@@ -106,10 +110,6 @@ impl<K: Kind> Core<K, Writing> {
             K::count_again(self)?;
         }
         Ok(())
-    }
-
-    fn checkpoint_on_close(&self, on: bool) -> Result<()> {
-        self.configure(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !on)
     }
 
     /// Changes the most pages of 4 KiB that the file may grow to; none for no bound but the disk. It is never less than
@@ -143,6 +143,7 @@ impl<K, A> Core<K, A> {
     fn around(connection: Connection, place: Option<Place>, access: A) -> Self {
         let (names, loading, wants_index, lost) = Default::default();
         Self {
+            watch: None,
             connection,
             names,
             place,
@@ -173,12 +174,11 @@ impl<K, A> Core<K, A> {
     fn note_opened(&mut self) -> Result<()> {
         let path = self.place.as_ref().and_then(Place::lockable);
         self.opened = path.map(Opened::at).transpose()?;
-        Ok(())
+        self.check_place()
     }
 
-    /// Fails if the file that is open is not at its path any more.
-    pub(crate) fn check_place(&self) -> Result<()> {
-        self.opened.as_ref().map_or(Ok(()), Opened::check)
+    pub(crate) fn checkpoint_on_close(&self, on: bool) -> Result<()> {
+        self.configure(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !on)
     }
 
     fn configure(&self, what: DbConfig, on: bool) -> Result<()> {
@@ -335,7 +335,9 @@ impl Place {
 
     /// Looks at the file before SQLite does, where that is possible.
     fn check<K: Kind>(&self) -> Result<()> {
-        self.lockable().map_or(Ok(()), recognise::check::<K>)
+        let Some(path) = self.lockable() else { return Ok(()) };
+        recognise::check::<K>(path)?;
+        access::check(path)
     }
 
     pub(crate) fn connect(&self, more: OpenFlags) -> Result<Connection> {

@@ -48,6 +48,9 @@
 //!   the operating system frees when it dies. The commits of the others are noticed within some 25 ms.
 //! - A file of another program, of the other kind (a server's as a replica's) or of a newer version is refused with
 //!   [`Incompatible`](sync_core::error::ErrorKind::Incompatible) and left as it is.
+//! - A file that is deleted, moved, replaced, or overwritten by a copy while it is open fails every
+//!   transaction from then on ([`Storage`](sync_core::error::ErrorKind::Storage) or `Incompatible`,
+//!   with the advice not to retry), and is left as it is.
 //! - Of what is erased no byte is left in the file, `-wal` and `-shm` once the storage was told to
 //!   [tidy](sync_core::storage::Storage::tidy), or was closed: bodies, earlier versions of them, edits that were in flight,
 //!   refused or deferred. Most of it is gone at once, the log as soon as the writer has nothing else to do. The whole file is
@@ -61,6 +64,7 @@
 
 #![forbid(unsafe_code)]
 
+mod access;
 mod binding;
 mod columns;
 mod config;

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rusqlite::{Connection, Row};
 
 use crate::core::{Core, Writing};
+use crate::schema::Kind;
 
 /// How long the log is, and how long it may be.
 #[derive(Debug, Default)]
@@ -25,30 +26,44 @@ impl LogLength {
     pub(crate) fn watch(&mut self, connection: &mut Connection, most: u32) -> rusqlite::Result<()> {
         self.most = most;
         let told = Arc::clone(&self.pages);
-        connection.wal_hook(Some(move |log: &mut rusqlite::hooks::Wal, pages: i32| {
-            let pages = u32::try_from(pages).unwrap_or(0);
-            told.store(pages, Ordering::Relaxed);
-            if most > 0 && pages >= most.saturating_mul(2) {
-                // The commit happened, whatever comes of this. It is tried again with the next one.
-                let _ = log.checkpoint();
-            }
+        connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages: i32| {
+            told.store(u32::try_from(pages).unwrap_or(0), Ordering::Relaxed);
             Ok(())
         }))
     }
 
-    fn is_long(&self) -> bool {
-        self.most > 0 && self.pages.load(Ordering::Relaxed) >= self.most
+    /// Whether it has so many times the pages that it may have.
+    fn is_long(&self, times: u32) -> bool {
+        self.most > 0 && self.pages.load(Ordering::Relaxed) >= self.most.saturating_mul(times)
     }
 }
 
-impl<K> Core<K, Writing> {
+impl<K: Kind> Core<K, Writing> {
     /// Moves the log into the file, if it is long, as far as nobody reads it. Whatever it fails at is tried again after the
     /// next commit.
     pub(crate) fn move_log_if_long(&mut self) {
-        if self.access.log.is_long() {
+        self.move_log_if(1);
+    }
+
+    /// The same if it is twice as long: there was always something to write.
+    pub(crate) fn move_log_if_very_long(&mut self) {
+        self.move_log_if(2);
+    }
+
+    /// A change of the file is not looked into that this connection made itself.
+    pub(crate) fn note_moved(&self) {
+        if let Some(opened) = &self.opened {
+            opened.note_moved();
+        }
+    }
+
+    fn move_log_if(&mut self, times: u32) {
+        if self.access.log.is_long(times) {
+            self.number_move();
             self.access.log.pages.store(0, Ordering::Relaxed);
             let ignore = |_: &Row<'_>| Ok(());
             let _ = self.one("PRAGMA wal_checkpoint(PASSIVE)", [], ignore);
+            self.note_moved();
         }
     }
 }

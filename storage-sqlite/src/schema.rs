@@ -46,6 +46,7 @@ impl Kind for Replica {
         include_str!("replica/schema_3.sql"),
         include_str!("replica/schema_4.sql"),
         include_str!("log_binding.sql"),
+        include_str!("log_binding_2.sql"),
     ];
     const FIRST_READ: &'static str = crate::replica::IS_LOADING;
 
@@ -66,6 +67,7 @@ impl Kind for Server {
         include_str!("server/schema_2.sql"),
         include_str!("server/schema_3.sql"),
         include_str!("log_binding.sql"),
+        include_str!("log_binding_2.sql"),
     ];
     const FIRST_READ: &'static str = "SELECT 1 FROM scope WHERE 0";
 

@@ -14,12 +14,13 @@ use sync_core::error::{Error, ErrorKind, Result, Retry};
 
 use crate::columns;
 use crate::core::{Core, Writing};
+use crate::schema::Kind;
 
 const NOTE: &str = "INSERT INTO untidy (id) VALUES (1) ON CONFLICT (id) DO NOTHING";
 const IS_UNTIDY: &str = "SELECT 1 FROM untidy WHERE id = 1";
 const TIDIED: &str = "DELETE FROM untidy WHERE id = 1";
 
-impl<K> Core<K, Writing> {
+impl<K: Kind> Core<K, Writing> {
     /// The transaction erases something.
     pub(crate) fn note_untidy(&mut self) -> Result<()> {
         self.access.log_is_untidy = true;
@@ -58,9 +59,11 @@ impl<K> Core<K, Writing> {
     }
 
     /// Moves the log into the file and empties it; `false` if somebody still reads from it.
-    fn cut_log(&self) -> Result<bool> {
+    fn cut_log(&mut self) -> Result<bool> {
+        self.number_move();
         let busy =
             self.one("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| columns::integer(row, 0))?;
+        self.note_moved();
         Ok(busy == Some(0))
     }
 }

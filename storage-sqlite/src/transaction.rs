@@ -13,7 +13,6 @@ use crate::lease::EngineLock;
 use crate::log::LogLength;
 use crate::schema::Kind;
 use crate::version::DataVersion;
-use crate::wake::Watch;
 
 /// The access of a core that writes.
 #[derive(Debug)]
@@ -28,6 +27,8 @@ pub struct Writing {
     marked: u64,
     /// Which log the file is bound to.
     pub(crate) binding: LogBinding,
+    /// Whether anything was committed since the storage was tidied last.
+    has_committed: bool,
     /// How long the log is.
     pub(crate) log: LogLength,
     /// Whether pages with something that was erased since may be in the log.
@@ -37,7 +38,6 @@ pub struct Writing {
     /// How long a transaction waits for another process.
     pub(crate) patience: Duration,
     pub(crate) lock: EngineLock,
-    pub(crate) watch: Option<Watch>,
 }
 
 /// The access of a core that reads.
@@ -63,12 +63,12 @@ impl Writing {
             baseline: 0,
             marked: 0,
             binding: LogBinding::default(),
+            has_committed: false,
             log: LogLength::default(),
             log_is_untidy: false,
             load_from: crate::config::LOAD_FROM,
             patience: Duration::ZERO,
             lock: EngineLock::default(),
-            watch: None,
         }
     }
 }
@@ -76,7 +76,7 @@ impl Writing {
 impl<K: Kind> Transactional for Core<K, Writing> {
     fn begin(&mut self, durability: Durability) -> Result<()> {
         self.end();
-        self.check_place()?;
+        self.check_pages()?;
         self.set_synchronous(match durability {
             Durability::Process => Synchronous::Normal,
             Durability::Power => self.access.acknowledged,
@@ -120,7 +120,9 @@ impl<K: Kind> Transactional for Core<K, Writing> {
         self.access.lock.keep();
         committed?;
         let changed = self.connection.total_changes() != self.access.baseline;
+        self.access.has_committed |= changed;
         self.bind_log();
+        self.move_log_if_very_long();
         Ok(changed)
     }
 
@@ -131,8 +133,13 @@ impl<K: Kind> Transactional for Core<K, Writing> {
 
     fn tidy(&mut self) -> Result<bool> {
         self.end();
+        self.check_pages()?;
         let tidied = self.make_tidy();
         self.bind_log();
+        // What closes the file last moves the log into it.
+        if std::mem::take(&mut self.access.has_committed) {
+            self.number_move();
+        }
         tidied.map(|()| true)
     }
 
@@ -154,7 +161,7 @@ impl<K, A> Core<K, A> {
     }
 
     /// Ends whatever is open. It cannot fail: what SQLite cannot roll back now it rolls back when the file is opened.
-    fn end(&self) {
+    pub(crate) fn end(&self) {
         self.names.borrow_mut().clear();
         self.lost.take();
         if !self.connection.is_autocommit() {

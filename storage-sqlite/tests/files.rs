@@ -179,13 +179,18 @@ mod read_only {
     use super::*;
 
     const FILE: &str = "TWOTIDE_TEST_READ_ONLY_FILE";
+    const OPENS: &str = "TWOTIDE_TEST_READ_ONLY_OPENS";
     const NOBODY: u32 = 65_534;
 
     /// Runs in a process of its own, started by the tests below.
     #[test]
     fn child() {
         let Some(path) = std::env::var_os(FILE) else { return };
-        let error = open_as_replica(Path::new(&path)).unwrap_err();
+        let opened = open_as_replica(Path::new(&path));
+        if std::env::var_os(OPENS).is_some() {
+            return opened.unwrap();
+        }
+        let error = opened.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Storage, "{error}");
         assert!(error.to_string().contains("app.db"), "{error}");
     }
@@ -195,6 +200,14 @@ mod read_only {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
     fn assert_child_is_refused(folder: &Path, path: &Path) {
+        run_child(folder, path, |child| child);
+    }
+
+    fn assert_child_opens(folder: &Path, path: &Path) {
+        run_child(folder, path, |child| child.env(OPENS, "1"));
+    }
+
+    fn run_child(folder: &Path, path: &Path, how: fn(&mut Command) -> &mut Command) {
         let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let program = folder.join("test-program");
         // Where the tests were built may be closed to others.
@@ -204,7 +217,7 @@ mod read_only {
         if std::fs::metadata(folder).unwrap().uid() == 0 {
             child.uid(NOBODY).gid(NOBODY);
         }
-        let output = child.output().unwrap();
+        let output = how(&mut child).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success() && said.contains("1 passed"), "{said}");
     }
@@ -226,6 +239,54 @@ mod read_only {
         set_permissions(path.parent().unwrap(), Permissions::from_mode(0o777)).unwrap();
         set_permissions(&path, Permissions::from_mode(0o444)).unwrap();
         assert_child_is_refused(folder.path(), &path);
+    }
+
+    /// Names and permissions of what is beside a file.
+    fn permissions(path: &Path) -> Vec<(String, u32)> {
+        let entries = std::fs::read_dir(path.parent().unwrap()).unwrap().map(Result::unwrap);
+        let mut found: Vec<_> = entries
+            .map(|e| (e.file_name().into_string().unwrap(), e.metadata().unwrap().mode() & 0o777))
+            .collect();
+        found.sort();
+        found
+    }
+
+    #[test]
+    fn a_file_that_could_only_be_read_for_a_while_can_be_used_afterwards() {
+        let (folder, path) = closed_place();
+        let inner = path.parent().unwrap();
+        set_permissions(inner, Permissions::from_mode(0o777)).unwrap();
+        // It belongs to the process that may not write to it.
+        if std::fs::metadata(inner).unwrap().uid() == 0 {
+            std::os::unix::fs::chown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        for mode in [0o444, 0o400] {
+            set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            let before = permissions(&path);
+            assert_child_is_refused(folder.path(), &path);
+            assert_eq!(permissions(&path), before);
+        }
+        set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        assert_child_opens(folder.path(), &path);
+    }
+
+    #[test]
+    fn what_was_left_beside_a_file_that_could_only_be_read_is_in_no_way() {
+        let (folder, path) = closed_place();
+        let inner = path.parent().unwrap();
+        set_permissions(inner, Permissions::from_mode(0o777)).unwrap();
+        let endings = ["", "-wal", "-shm"];
+        for ending in endings {
+            let file = inner.join(format!("app.db{ending}"));
+            if !ending.is_empty() {
+                std::fs::write(&file, b"").unwrap();
+                set_permissions(&file, Permissions::from_mode(0o444)).unwrap();
+            }
+            if std::fs::metadata(inner).unwrap().uid() == 0 {
+                std::os::unix::fs::chown(&file, Some(NOBODY), Some(NOBODY)).unwrap();
+            }
+        }
+        assert_child_opens(folder.path(), &path);
     }
 
     #[test]

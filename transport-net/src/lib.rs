@@ -12,6 +12,8 @@ mod browsers;
 mod counted;
 #[cfg(feature = "server")]
 mod listen;
+#[cfg(feature = "tls")]
+mod pem;
 #[cfg(feature = "server")]
 mod places;
 #[cfg(feature = "tls")]

@@ -5,11 +5,12 @@ use std::sync::Arc;
 /// The library that the configurations are for, for who makes one of their own.
 pub use rustls;
 
+pub use crate::pem::{read_certificates, read_key};
+
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, SignatureScheme};
 use sync_core::error::{Error, ErrorKind, Result};
@@ -148,35 +149,24 @@ impl ServerCertVerifier for NamedVerifier {
     }
 }
 
-/// PEM with any number of certificates, or one in DER.
-fn read_certificates(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
-    if !bytes.trim_ascii_start().starts_with(b"-----") {
-        return Ok(vec![CertificateDer::from(bytes.to_vec())]);
-    }
-    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(bytes).collect();
-    let all = all.map_err(|e| invalid("not certificates in PEM").because(e))?;
-    if all.is_empty() { Err(invalid("no certificate in the PEM")) } else { Ok(all) }
-}
-
 /// What a server needs: its chain of certificates, its own first, and its private key, both as PEM or DER.
 ///
 /// # Errors
-/// `InvalidInput` if they cannot be read or do not belong together.
+/// `InvalidInput` if they cannot be read or do not belong together. [`read_certificates`] and
+/// [`read_key`] say which of them cannot be read.
 pub fn server_config(chain: &[u8], key: &[u8]) -> Result<Arc<rustls::ServerConfig>> {
-    let key = if key.trim_ascii_start().starts_with(b"-----") {
-        PrivateKeyDer::from_pem_slice(key)
-            .map_err(|e| invalid("not a private key in PEM").because(e))?
-    } else {
-        PrivateKeyDer::try_from(key.to_vec()).map_err(|e| {
-            Error::new(ErrorKind::InvalidInput, format!("not a private key in DER: {e}"))
-        })?
-    };
+    let (chain, key) = (read_certificates(chain)?, read_key(key)?);
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|e| invalid("no version of TLS is usable").because(e))?
         .with_no_client_auth()
-        .with_single_cert(read_certificates(chain)?, key)
-        .map_err(|e| invalid("the certificate and the key are of no use").because(e))?;
+        .with_single_cert(chain, key)
+        .map_err(|e| match e {
+            rustls::Error::InconsistentKeys(_) => invalid(
+                "the private key does not belong to the certificate, or the server's own certificate is not the first one",
+            ),
+            e => invalid("the certificate and the key are of no use").because(e),
+        })?;
     Ok(Arc::new(config))
 }

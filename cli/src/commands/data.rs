@@ -7,7 +7,7 @@ use twotide::core::model::{Collection, DocumentId, Limits, Scope};
 use twotide::core::replica::Scan;
 use twotide::prelude::*;
 
-use super::{open, open_existing};
+use super::{closing, open, open_existing};
 use crate::args::{KeyArgs, LsArgs, PutArgs, RmArgs};
 use crate::failure::Failure;
 use crate::output::{one_line, print, print_done};
@@ -37,21 +37,22 @@ fn shown<'a>(
 pub(crate) async fn put(args: PutArgs) -> Result<(), Failure> {
     let KeyArgs { db, collection, id } = args.key;
     let body = Body::parse(args.json).map_err(|e| Failure::argument(&e))?;
-    let replica = open(&db).await?;
-    let document = replica.raw(collection.as_str())?.put(id.as_str(), &body).await?;
-    let done = format!("the document {}/{collection}/{id} was written", db.scope);
-    let shown = print_done(done, &shown(&collection, &document)?);
-    replica.close().await?;
-    shown
+    closing(open(&db).await?, async |replica| {
+        let document = replica.raw(collection.as_str())?.put(id.as_str(), &body).await?;
+        let done = format!("the document {}/{collection}/{id} was written", db.scope);
+        print_done(done, &shown(&collection, &document)?)
+    })
+    .await
 }
 
 pub(crate) async fn get(args: KeyArgs) -> Result<(), Failure> {
     let KeyArgs { db, collection, id } = args;
-    let replica = open_existing(&db.db, &db.scope).await?;
-    let found = replica.raw(collection.as_str())?.get(id.as_str()).await?;
-    let found = found.ok_or_else(|| absent(&db.scope, &collection, &id))?;
-    print(&shown(&collection, &found)?)?;
-    Ok(replica.close().await?)
+    closing(open_existing(&db.db, &db.scope).await?, async |replica| {
+        let found = replica.raw(collection.as_str())?.get(id.as_str()).await?;
+        let found = found.ok_or_else(|| absent(&db.scope, &collection, &id))?;
+        print(&shown(&collection, &found)?)
+    })
+    .await
 }
 
 /// There is no such document.
@@ -61,33 +62,42 @@ pub(super) fn absent(scope: &Scope, collection: &Collection, id: &DocumentId) ->
 
 pub(crate) async fn rm(args: RmArgs) -> Result<(), Failure> {
     let KeyArgs { db, collection, id } = args.key;
-    let replica = open_existing(&db.db, &db.scope).await?;
-    let documents = replica.raw(collection.as_str())?;
-    let document = format!("the document {}/{collection}/{id}", db.scope);
-    let shown = if args.erase {
-        documents.hard_delete(id.as_str()).await?;
-        let tidy = replica.tidy().await?;
-        let line = json!({ "collection": collection, "id": id, "erased": true, "tidy": tidy });
-        print_done(format!("{document} was erased"), &line)
-    } else {
-        documents.delete(id.as_str()).await?;
-        let line = json!({ "collection": collection, "id": id, "deleted": true });
-        print_done(format!("{document} was deleted"), &line)
-    };
-    replica.close().await?;
-    shown
+    closing(open_existing(&db.db, &db.scope).await?, async |replica| {
+        let documents = replica.raw(collection.as_str())?;
+        let document = format!("the document {}/{collection}/{id}", db.scope);
+        if args.erase {
+            documents.hard_delete(id.as_str()).await?;
+            let tidy = replica.tidy().await?;
+            let line = json!({ "collection": collection, "id": id, "erased": true, "tidy": tidy });
+            print_done(format!("{document} was erased"), &line)
+        } else {
+            documents.delete(id.as_str()).await?;
+            let line = json!({ "collection": collection, "id": id, "deleted": true });
+            print_done(format!("{document} was deleted"), &line)
+        }
+    })
+    .await
 }
 
 pub(crate) async fn ls(args: LsArgs) -> Result<(), Failure> {
-    let replica = open_existing(&args.db.db, &args.db.scope).await?;
-    let scopes = match &args.collection {
+    closing(open_existing(&args.db.db, &args.db.scope).await?, async |replica| {
+        for scope in scopes(replica, args.collection.as_ref())? {
+            list(replica, &scope, args.collection.as_ref()).await?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// The scopes that a replica's documents are in, or the one that a collection is in.
+pub(super) fn scopes(
+    replica: &Replica,
+    collection: Option<&Collection>,
+) -> Result<Vec<Scope>, Failure> {
+    Ok(match collection {
         Some(name) => vec![replica.raw(name.as_str())?.scope().clone()],
         None => vec![replica.scope().clone(), Scope::local()],
-    };
-    for scope in scopes {
-        list(&replica, &scope, args.collection.as_ref()).await?;
-    }
-    Ok(replica.close().await?)
+    })
 }
 
 async fn list(

@@ -10,7 +10,7 @@ use twotide::{
 };
 
 use super::data::absent;
-use super::open_existing;
+use super::{closing, open_existing};
 use crate::args::{ConflictsCommand, DbArgs, How, KeyArgs, QuarantineCommand, ResolveArgs};
 use crate::failure::Failure;
 use crate::output::{one_line, print, print_done};
@@ -74,25 +74,29 @@ async fn existing(db: &DbArgs) -> Result<Replica, Failure> {
 pub(crate) async fn conflicts(command: ConflictsCommand) -> Result<(), Failure> {
     match command {
         ConflictsCommand::Ls(db) => {
-            let replica = existing(&db).await?;
-            let waiting = replica.conflicts();
-            list(async |next| waiting.list(next, PAGE).await, ShownConflict::of).await?;
-            Ok(replica.close().await?)
+            closing(existing(&db).await?, async |replica| {
+                let waiting = replica.conflicts();
+                list(async |next| waiting.list(next, PAGE).await, ShownConflict::of).await
+            })
+            .await
         }
         ConflictsCommand::Show(KeyArgs { db, collection, id }) => {
-            let replica = existing(&db).await?;
-            let found = replica.conflicts().get(collection.as_str(), id.as_str()).await?;
-            let none = || Failure::failed(format!("no conflict of {collection}/{id} waits"));
-            print(&ShownConflict::of(&found.ok_or_else(none)?)?)?;
-            Ok(replica.close().await?)
+            closing(existing(&db).await?, async |replica| {
+                let found = replica.conflicts().get(collection.as_str(), id.as_str()).await?;
+                let none = || Failure::failed(format!("no conflict of {collection}/{id} waits"));
+                print(&ShownConflict::of(&found.ok_or_else(none)?)?)
+            })
+            .await
         }
         ConflictsCommand::Resolve(ResolveArgs { key, how }) => {
             let resolution = resolution(how)?;
             let KeyArgs { db, collection, id } = key;
-            let replica = existing(&db).await?;
-            replica.conflicts().resolve(collection.as_str(), id.as_str(), resolution).await?;
-            let done = format!("the conflict of {collection}/{id} was resolved");
-            decided(&replica, &collection, &id, done).await
+            closing(existing(&db).await?, async |replica| {
+                replica.conflicts().resolve(collection.as_str(), id.as_str(), resolution).await?;
+                let done = format!("the conflict of {collection}/{id} was resolved");
+                decided(replica, &collection, &id, done).await
+            })
+            .await
         }
     }
 }
@@ -129,22 +133,27 @@ async fn list<T, S: Serialize>(
 pub(crate) async fn quarantine(command: QuarantineCommand) -> Result<(), Failure> {
     match command {
         QuarantineCommand::Ls(db) => {
-            let replica = existing(&db).await?;
-            let refused = replica.quarantine();
-            list(async |next| refused.list(next, PAGE).await, ShownEdit::of).await?;
-            Ok(replica.close().await?)
+            closing(existing(&db).await?, async |replica| {
+                let refused = replica.quarantine();
+                list(async |next| refused.list(next, PAGE).await, ShownEdit::of).await
+            })
+            .await
         }
         QuarantineCommand::Retry(KeyArgs { db, collection, id }) => {
-            let replica = existing(&db).await?;
-            replica.quarantine().retry(collection.as_str(), id.as_str()).await?;
-            let done = format!("the refused edits of {collection}/{id} were written again");
-            decided(&replica, &collection, &id, done).await
+            closing(existing(&db).await?, async |replica| {
+                replica.quarantine().retry(collection.as_str(), id.as_str()).await?;
+                let done = format!("the refused edits of {collection}/{id} were written again");
+                decided(replica, &collection, &id, done).await
+            })
+            .await
         }
         QuarantineCommand::Discard(KeyArgs { db, collection, id }) => {
-            let replica = existing(&db).await?;
-            replica.quarantine().discard(collection.as_str(), id.as_str()).await?;
-            let done = format!("the refused edits of {collection}/{id} were dropped");
-            decided(&replica, &collection, &id, done).await
+            closing(existing(&db).await?, async |replica| {
+                replica.quarantine().discard(collection.as_str(), id.as_str()).await?;
+                let done = format!("the refused edits of {collection}/{id} were dropped");
+                decided(replica, &collection, &id, done).await
+            })
+            .await
         }
     }
 }
@@ -198,19 +207,19 @@ struct Why<'a> {
 
 pub(crate) async fn why(args: KeyArgs) -> Result<(), Failure> {
     let KeyArgs { db, collection, id } = args;
-    let replica = existing(&db).await?;
-    let state = replica.sync_state(collection.as_str(), id.as_str()).await?;
-    if matches!(state, SyncState::Synced | SyncState::LocalOnly)
-        && replica.raw(collection.as_str())?.get(id.as_str()).await?.is_none()
-    {
-        replica.close().await?;
-        return Err(absent(&db.scope, &collection, &id));
-    }
-    print(&Why::of(&collection, &id, &state)?)?;
-    Ok(replica.close().await?)
+    closing(existing(&db).await?, async |replica| {
+        let state = replica.sync_state(collection.as_str(), id.as_str()).await?;
+        if matches!(state, SyncState::Synced | SyncState::LocalOnly)
+            && replica.raw(collection.as_str())?.get(id.as_str()).await?.is_none()
+        {
+            return Err(absent(&db.scope, &collection, &id));
+        }
+        print(&Why::of(&collection, &id, &state)?)
+    })
+    .await
 }
 
-/// Prints what became of a document that was decided about, and ends.
+/// Prints what became of a document that was decided about.
 async fn decided(
     replica: &Replica,
     collection: &Collection,
@@ -218,9 +227,7 @@ async fn decided(
     done: String,
 ) -> Result<(), Failure> {
     let state = replica.sync_state(collection.as_str(), id.as_str()).await?;
-    let shown = print_done(done, &Why::of(collection, id, &state)?);
-    replica.close().await?;
-    shown
+    print_done(done, &Why::of(collection, id, &state)?)
 }
 
 impl<'a> Why<'a> {

@@ -6,23 +6,21 @@ use twotide::Replica;
 use twotide::core::model::{Collection, Limits, Scope};
 use twotide::core::replica::Scan;
 
-use super::open_existing;
+use super::data::scopes;
+use super::{closing, open_existing};
 use crate::args::ExportArgs;
 use crate::failure::Failure;
 use crate::output::{Line, print_to};
 
 pub(crate) async fn run(args: ExportArgs) -> Result<(), Failure> {
-    let replica = open_existing(&args.db.db, &args.db.scope).await?;
-    let scopes = match &args.collection {
-        Some(name) => vec![replica.raw(name.as_str())?.scope().clone()],
-        None => vec![replica.scope().clone(), Scope::local()],
-    };
-    let mut out = BufWriter::new(std::io::stdout());
-    for scope in scopes {
-        write_out(&replica, &scope, args.collection.as_ref(), &mut out).await?;
-    }
-    out.flush().map_err(|e| Failure::unprinted(&e))?;
-    Ok(replica.close().await?)
+    closing(open_existing(&args.db.db, &args.db.scope).await?, async |replica| {
+        let mut out = BufWriter::new(std::io::stdout());
+        for scope in scopes(replica, args.collection.as_ref())? {
+            write_out(replica, &scope, args.collection.as_ref(), &mut out).await?;
+        }
+        out.flush().map_err(|e| Failure::unprinted(&e))
+    })
+    .await
 }
 
 async fn write_out(

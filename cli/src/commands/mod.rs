@@ -4,9 +4,11 @@ pub(crate) mod data;
 pub(crate) mod decide;
 pub(crate) mod demo;
 pub(crate) mod export;
+mod health;
 pub(crate) mod import;
 mod leaving;
 pub(crate) mod serve;
+mod signals;
 pub(crate) mod simulate;
 pub(crate) mod status;
 pub(crate) mod sync;
@@ -18,32 +20,42 @@ use twotide::{Replica, StorageUrl};
 
 use crate::args::DbArgs;
 use crate::failure::Failure;
+use signals::Signals;
 
 /// Opens a replica to write to: it is made if it is not there.
 async fn open(db: &DbArgs) -> Result<Replica, Failure> {
+    refuse_memory(&db.db)?;
     Ok(Replica::builder().storage_at(db.db.clone()).scope(db.scope.as_str()).open().await?)
 }
 
 /// Opens a replica to look at: it has to be there.
 async fn open_existing(storage: &StorageUrl, scope: &Scope) -> Result<Replica, Failure> {
+    refuse_memory(storage)?;
     if storage.path().is_some_and(|path| !path.exists()) {
         return Err(Failure::failed(format!("there is no replica at {storage}")));
     }
     Ok(Replica::builder().storage_at(storage.clone()).scope(scope.as_str()).open().await?)
 }
 
-/// Returns when a signal asks the program to end.
-async fn asked_to_end() -> Result<(), Failure> {
-    #[cfg(unix)]
-    {
-        let kind = tokio::signal::unix::SignalKind::terminate();
-        let mut terminate = tokio::signal::unix::signal(kind)?;
-        tokio::select! {
-            interrupted = tokio::signal::ctrl_c() => interrupted?,
-            _ = terminate.recv() => {}
-        }
+/// A command that ends has nothing in memory when it begins, and keeps nothing there.
+fn refuse_memory(storage: &StorageUrl) -> Result<(), Failure> {
+    if storage.path().is_some() {
+        return Ok(());
     }
-    #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await?;
-    Ok(())
+    Err(Failure::usage(format!(
+        "--db {storage} is gone when this command ends: give a file, such as --db notes.db"
+    )))
+}
+
+/// Runs a command on a replica, and closes it whatever comes of that: a process that ends while
+/// its file is open leaves a part of the data in the log beside it.
+async fn closing<T>(
+    replica: Replica,
+    run: impl AsyncFnOnce(&Replica) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let result = run(&replica).await;
+    let closed = replica.close().await;
+    let value = result?;
+    closed?;
+    Ok(value)
 }

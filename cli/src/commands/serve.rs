@@ -4,17 +4,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::routing::get;
-use axum::{Json, Router};
 use futures_util::FutureExt;
 use tokio::net::{TcpListener, lookup_host};
+use tokio::sync::watch;
 use twotide::core::environment::System;
 use twotide::core::framed::Compression;
 use twotide::core::server::{Hooks, Server, ServerOptions, StaticTokens};
 use twotide::net::BrowserPolicy;
 use twotide::{StorageUrl, net, ws};
 
-use super::asked_to_end;
+use super::Signals;
+use super::health::{self, Health};
 use crate::args::ServeArgs;
 use crate::failure::Failure;
 use crate::output::{print, tell};
@@ -52,22 +54,56 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
         .await
         .map_err(|e| Failure::from(e).about(format!("cannot listen on {}", args.listen)))?;
     let address = socket.local_addr()?;
+    // Before the storage is open: a signal from here on closes it.
+    let signals = Signals::catch()?;
     let server = open(&args.storage, tokens).await?;
-    // It serves all the same if nothing reads where.
-    print(&serde_json::json!({ "listening": address, "storage": args.storage.to_string() }))
+    let (publish, health) = watch::channel(Health::default());
+    let routes = app(&server, browsers, health);
+    let storage = server.storage();
+    // Names of scopes are not kept in memory: each time the files are read.
+    let ask = || async { storage.scopes(None, 1).await.map(drop) };
+    let ended = match announce(&args.storage, address, tls.is_some()) {
+        Err(failure) => Err(failure),
+        Ok(()) => tokio::select! {
+            ended = listen(socket, tls, routes, &server, signals) => ended,
+            // All that would follow are requests that fail: what supervises the server starts it
+            // again.
+            error = health::follow(ask, &publish) => Err(broken(&args.storage, error)),
+        },
+    };
+    if ended.is_err() {
+        // A storage that failed may not close: what it acknowledged is kept all the same.
+        let _ = tokio::time::timeout(PATIENCE, storage.close()).await;
+        return ended;
+    }
+    Ok(storage.close().await?)
+}
+
+/// Says where it listens. It serves all the same if nothing reads that.
+fn announce(storage: &StorageUrl, address: SocketAddr, is_tls: bool) -> Result<(), Failure> {
+    print(&serde_json::json!({ "listening": address, "storage": storage.to_string() }))
         .or_else(Failure::unless_unread)?;
-    let s = if tls.is_some() { "s" } else { "" };
-    tell(format_args!("serving {} on ws{s}://{address} and http{s}://{address}", args.storage));
+    let s = if is_tls { "s" } else { "" };
+    tell(format_args!("serving {storage} on ws{s}://{address} and http{s}://{address}"));
+    Ok(())
+}
+
+/// Serves until a signal asks the program to end.
+async fn listen(
+    socket: TcpListener,
+    tls: Option<Arc<net::tls::rustls::ServerConfig>>,
+    routes: Router,
+    server: &Server,
+    mut signals: Signals,
+) -> Result<(), Failure> {
     let stopping = server.clone();
     let stop = async move {
-        if let Err(failure) = asked_to_end().await {
+        if let Err(failure) = signals.asked_to_end().await {
             tracing::error!(?failure, "the signals cannot be heard");
         }
         tell("ending: no new connections, and what is served is finished");
         stopping.drain();
     };
-    let mut draining = server.draining();
-    let routes = app(&server, browsers);
     let mut config = net::ListenConfig::default();
     let room = crate::process::connections().unwrap_or(config.connections);
     config.connections = config.connections.min(room);
@@ -75,15 +111,20 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
         Some(tls) => net::listen_tls_with(socket, tls, routes, config, stop).boxed(),
         None => net::listen_with(socket, routes, config, stop).boxed(),
     };
+    let mut draining = server.draining();
     tokio::select! {
-        ended = &mut listening => ended?,
+        ended = &mut listening => Ok(ended?),
         // Connections that are only kept alive are not waited for.
         () = async {
             let _ = draining.wait_for(|d| *d).await;
             let _ = tokio::time::timeout(PATIENCE, server.drained()).await;
-        } => {}
+        } => Ok(()),
     }
-    Ok(server.storage().close().await?)
+}
+
+/// The storage failed for good.
+fn broken(storage: &StorageUrl, error: twotide::Error) -> Failure {
+    Failure::from(error).about(format!("the storage {storage} failed, and the server ends"))
 }
 
 /// The addresses that a name and a port stand for; at least one.
@@ -116,10 +157,7 @@ fn browsers(args: &ServeArgs, is_open: bool) -> Result<BrowserPolicy, Failure> {
 }
 
 /// Everything that is served on the port.
-fn app(server: &Server, browsers: BrowserPolicy) -> Router {
+fn app(server: &Server, browsers: BrowserPolicy, health: watch::Receiver<Health>) -> Router {
+    let healthz = async move || *health.borrow();
     twotide::routes_with(server, browsers).route("/healthz", get(healthz))
-}
-
-async fn healthz() -> Json<serde_json::Value> {
-    Json(serde_json::json!({ "status": "ok" }))
 }

@@ -5,7 +5,7 @@ use twotide::core::model::{Digest, Epoch, ReplicaId, Scope, Seq};
 use twotide::core::replica::{Failed, Failures, OutboxCounts};
 use twotide::{ErrorKind, Replica};
 
-use super::open_existing;
+use super::{closing, open_existing};
 use crate::args::StatusArgs;
 use crate::failure::Failure;
 use crate::output::print;
@@ -51,10 +51,18 @@ impl ShownFailure {
 pub(crate) async fn run(args: StatusArgs) -> Result<(), Failure> {
     let only = args.scope;
     let replica = open_existing(&args.db, &only.clone().unwrap_or_default()).await?;
+    closing(replica, async |replica| {
+        show(replica, only.as_ref()).await?;
+        if args.check { check(replica, only.as_ref()).await } else { Ok(()) }
+    })
+    .await
+}
+
+async fn show(replica: &Replica, only: Option<&Scope>) -> Result<(), Failure> {
     let state = replica.state().await?;
     let mut shown =
         Shown { replica: state.replica, scopes: Vec::new(), outbox: OutboxCounts::default() };
-    for scope in state.scopes.into_iter().filter(|s| only.as_ref().is_none_or(|o| *o == s.scope)) {
+    for scope in state.scopes.into_iter().filter(|s| only.is_none_or(|o| *o == s.scope)) {
         shown.outbox.add(scope.outbox);
         shown.scopes.push(ShownScope {
             scope: scope.scope,
@@ -65,10 +73,7 @@ pub(crate) async fn run(args: StatusArgs) -> Result<(), Failure> {
             error: ShownFailure::last(scope.failures),
         });
     }
-    print(&shown)?;
-    let checked = if args.check { check(&replica, only.as_ref()).await } else { Ok(()) };
-    replica.close().await?;
-    checked
+    print(&shown)
 }
 
 /// Counts the documents, and fails if they are not those that the replica says it holds.

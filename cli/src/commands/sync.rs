@@ -15,7 +15,7 @@ use twotide::http::{LiveBy, ProxyBy};
 use twotide::net::tls::Trust;
 use twotide::prelude::*;
 
-use super::{asked_to_end, leaving};
+use super::{Signals, closing, leaving};
 use crate::args::{self, SyncArgs};
 use crate::failure::Failure;
 use crate::output::{print, tell};
@@ -47,14 +47,16 @@ fn shown(replica: &Replica, status: &Status) -> Shown {
 }
 
 pub(crate) async fn run(args: SyncArgs) -> Result<(), Failure> {
-    let replica = open(&args).await?;
-    let result = match leaving::check(&replica, &args.collections, args.drop).await {
-        Err(failure) => Err(failure),
-        Ok(()) if args.live => live(&replica).await,
-        Ok(()) => once(&replica).await,
-    };
-    replica.close().await?;
-    result
+    let mut signals = Signals::catch()?;
+    closing(open(&args).await?, async |replica| {
+        leaving::check(replica, &args.collections, args.drop).await?;
+        if args.live {
+            live(replica, &mut signals).await
+        } else {
+            once(replica, &mut signals).await
+        }
+    })
+    .await
 }
 
 async fn open(args: &SyncArgs) -> Result<Replica, Failure> {
@@ -119,12 +121,11 @@ fn over_http(args: &SyncArgs, mut builder: ReplicaBuilder) -> Result<ReplicaBuil
     Ok(builder)
 }
 
-async fn once(replica: &Replica) -> Result<(), Failure> {
+async fn once(replica: &Replica, signals: &mut Signals) -> Result<(), Failure> {
     let shows = tokio::spawn(show_progress(replica.status()));
-    let end = asked_to_end();
     let result = tokio::select! {
         result = replica.sync_now() => result.map_err(Failure::from),
-        ended = end => ended.and(Err(Failure::failed("interrupted before it was in sync"))),
+        ended = signals.asked_to_end() => ended.and(Err(Failure::failed("interrupted before it was in sync"))),
     };
     shows.abort();
     let mut status = replica.status().borrow().clone();
@@ -200,14 +201,12 @@ fn progress_bar() -> ProgressBar {
     bar
 }
 
-async fn live(replica: &Replica) -> Result<(), Failure> {
+async fn live(replica: &Replica, signals: &mut Signals) -> Result<(), Failure> {
     let mut status = replica.status();
     replica.start().await?;
-    let end = asked_to_end();
-    tokio::pin!(end);
     loop {
         tokio::select! {
-            ended = &mut end => {
+            ended = signals.asked_to_end() => {
                 ended?;
                 replica.stop().await;
                 return Ok(());

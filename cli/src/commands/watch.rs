@@ -6,7 +6,7 @@ use twotide::core::model::{LocalSeq, Revision};
 use twotide::prelude::*;
 
 use super::told::Told;
-use super::{asked_to_end, open_existing};
+use super::{Signals, closing, open_existing};
 use crate::args::WatchArgs;
 use crate::failure::Failure;
 use crate::output::{one_line, print, tell};
@@ -47,38 +47,33 @@ fn show(change: &Change, operation: Operation) -> Result<(), Failure> {
 }
 
 pub(crate) async fn run(args: WatchArgs) -> Result<(), Failure> {
+    let mut signals = Signals::catch()?;
     let replica = open_existing(&args.db.db, &args.db.scope).await?;
+    closing(replica, async |replica| watch(replica, &args, &mut signals).await).await
+}
+
+async fn watch(replica: &Replica, args: &WatchArgs, signals: &mut Signals) -> Result<(), Failure> {
     let after = match args.after {
         Some(after) => LocalSeq(after),
         None => replica.state().await?.last_local,
     };
     let mut changes = replica.changes_after(after.0);
-    let mut told = Told::until(&replica, after).await?;
+    let mut told = Told::until(replica, after).await?;
     tell(format_args!("watching {}", args.db.db));
     let mut left = args.count.unwrap_or(u64::MAX);
-    let end = asked_to_end();
-    tokio::pin!(end);
     while left > 0 {
-        tokio::select! {
-            ended = &mut end => {
-                ended?;
-                break;
-            }
-            change = changes.next() => {
-                let change = change?;
-                // One file holds all scopes of a replica; one is watched, with what is local-only.
-                let scope = &change.key().scope;
-                if scope != replica.scope() && !scope.is_local() {
-                    continue;
-                }
-                let Some(operation) = told.operation(&change) else { continue };
-                if let Err(failure) = show(&change, operation) {
-                    replica.close().await?;
-                    return Err(failure);
-                }
-                left -= 1;
-            }
+        let change = tokio::select! {
+            ended = signals.asked_to_end() => return ended,
+            change = changes.next() => change?,
+        };
+        // One file holds all scopes of a replica; one is watched, with what is local-only.
+        let scope = &change.key().scope;
+        if scope != replica.scope() && !scope.is_local() {
+            continue;
         }
+        let Some(operation) = told.operation(&change) else { continue };
+        show(&change, operation)?;
+        left -= 1;
     }
-    Ok(replica.close().await?)
+    Ok(())
 }

@@ -122,7 +122,14 @@ impl Process {
         setup: impl FnOnce(&mut Command) -> &mut Command,
     ) -> Self {
         let mut command = program(args);
-        let mut child = setup(&mut command).spawn().unwrap();
+        setup(&mut command);
+        Self::start_command(args.join(" "), command)
+    }
+
+    /// Starts another command that becomes the program.
+    pub(crate) fn start_command(name: String, mut command: Command) -> Self {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
         let (tell, lines) = channel();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let out = std::thread::spawn(move || {
@@ -145,7 +152,6 @@ impl Process {
                 gathered.lock().unwrap_or_else(PoisonError::into_inner).push_str(&text);
             }
         });
-        let name = args.join(" ");
         Self { name, child, lines, printed: String::new(), errors, readers: vec![out, err] }
     }
 
@@ -236,7 +242,7 @@ impl Process {
     }
 
     #[cfg(unix)]
-    fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         let sent = Command::new("kill").args([signal, &self.pid().to_string()]).status().unwrap();
         assert!(sent.success());
     }

@@ -82,7 +82,7 @@ pub fn open_replica(config: &SqliteConfig, fresh: ReplicaId) -> Result<SqliteSto
     let mut listeners = None;
     if let Some(place) = &writer.place {
         let (watch, whom) = Watch::start(place)?;
-        writer.access.watch = Some(watch);
+        writer.watch = Some(watch);
         listeners = Some(whom);
     }
     let storage = ReplicaThreads::start(writer, readers, config.write_limits, config.threads)?;

@@ -132,7 +132,8 @@ enum Door<W, R> {
     Queues {
         jobs: mpsc::Sender<Message<W>>,
         reads: Asking<Read<R>>,
-        /// Nothing is sent here: it ends when the last thread has let go of its core.
+        /// Nothing is sent here: it ends when the writer, as the last of the threads, has let go of
+        /// its core.
         gone: tokio::sync::Mutex<mpsc::Receiver<()>>,
     },
     Inline(Inline<W, R>),
@@ -161,19 +162,22 @@ impl<W: Transactional, R: Snapshot> Threads<W, R> {
         let told = Arc::clone(&commits);
         let lock = Arc::clone(&committing);
         let group = options.group.max(1);
-        let (alive, gone) = mpsc::channel::<()>(1);
-        let held = alive.clone();
+        let (reading, mut readers_gone) = mpsc::channel::<()>(1);
+        let (held, gone) = mpsc::channel::<()>(1);
         spawn("twotide-writer", move || {
-            write_loop(writer, job_queue, group, &told, &lock);
-            drop(held);
+            let writer = write_loop(writer, job_queue, group, &told, &lock);
+            // The last one that closes a file tidies it up, and none does if several close it at
+            // once: each finds that another still has it open.
+            let _ = readers_gone.blocking_recv();
+            drop((writer, held));
         })?;
         for (mut reader, taking) in readers.into_iter().zip(takers) {
-            let held = alive.clone();
+            let reading = reading.clone();
             spawn("twotide-reader", move || {
                 while let Some(read) = taking.take() {
                     read(&mut reader);
                 }
-                drop((reader, held));
+                drop((reader, reading));
             })?;
         }
         let gone = tokio::sync::Mutex::new(gone);
@@ -295,7 +299,7 @@ impl<W: Transactional, R: Snapshot> Threads<W, R> {
         // If the writer has ended already there is nobody to tell.
         let _ = self.submit(Message::Close).await;
         if let Door::Queues { gone, .. } = &self.door {
-            // All threads are waited for, readers too: who closes the file last tidies it up.
+            // The writer waits for the readers before it lets go of its core.
             let _ = gone.lock().await.recv().await;
         }
         // Whoever waits for a commit looks once more, and is told that it is closed.
@@ -322,13 +326,14 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
     }
 }
 
+/// Runs jobs until the storage is closed. Returns the core.
 fn write_loop<W: Transactional>(
     mut writer: W,
     mut queue: mpsc::Receiver<Message<W>>,
     group: usize,
     commits: &watch::Sender<u64>,
     committing: &RwLock<()>,
-) {
+) -> W {
     let mut closing = false;
     while !closing {
         let Some(first) = queue.blocking_recv() else { break };
@@ -363,7 +368,7 @@ fn write_loop<W: Transactional>(
     // whoever asked would wait for ever: a queue that is dropped keeps what arrives a moment later.
     queue.close();
     while queue.blocking_recv().is_some() {}
-    drop(queue);
+    writer
 }
 
 /// What is done before a core that writes is let go.

@@ -7,7 +7,7 @@ mod write;
 use indicatif::ProgressBar;
 use twotide::core::model::Limits;
 
-use super::open;
+use super::{closing, open};
 use crate::args::ImportArgs;
 use crate::failure::Failure;
 use crate::output::print_done;
@@ -22,16 +22,16 @@ const BATCH: Limits = Limits { documents: 500, bytes: 64 << 10 };
 pub(crate) async fn run(args: ImportArgs) -> Result<(), Failure> {
     let shape = Shape::of(&args);
     let mut lines = Lines::open(&args.file)?;
-    let replica = open(&args.db).await?;
-    let mut writer = Writer::new(&replica, args.if_absent);
-    let result = import(&mut lines, &shape, &mut writer).await;
-    let printed = print_done(writer.done(), &writer.counts());
-    let done = writer.done_before_failure();
-    replica.close().await?;
-    match (result, done) {
-        (Err(failure), Some(done)) => Err(failure.about(done)),
-        (result, _) => result.and(printed),
-    }
+    closing(open(&args.db).await?, async |replica| {
+        let mut writer = Writer::new(replica, args.if_absent);
+        let result = import(&mut lines, &shape, &mut writer).await;
+        let printed = print_done(writer.done(), &writer.counts());
+        match (result, writer.done_before_failure()) {
+            (Err(failure), Some(done)) => Err(failure.about(done)),
+            (result, _) => result.and(printed),
+        }
+    })
+    .await
 }
 
 async fn import(lines: &mut Lines, shape: &Shape, writer: &mut Writer<'_>) -> Result<(), Failure> {

@@ -1,0 +1,85 @@
+//! What is left of a storage that is closed: the file, with everything in it, and no log beside it.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod common;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use common::{NOW, REPLICA, config, key, place, puts};
+use storage_sqlite::{SqliteConfig, Synchronous, open_replica, open_server};
+use sync_core::model::{Epoch, LogKey, NewLog, Scope};
+use sync_core::storage::{ServerStorage, Storage};
+
+/// Each closing is a race of several threads: one that goes wrong once in fifty times shows.
+const TIMES: u64 = 300;
+
+/// As many threads as there may be, and no waiting for the disk.
+fn raced(path: &Path) -> SqliteConfig {
+    let mut config = config(path);
+    config.readers = 4;
+    config.synchronous = Synchronous::Normal;
+    config
+}
+
+#[track_caller]
+fn assert_no_log(path: &Path, round: u64) {
+    for ending in ["-wal", "-shm"] {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(ending);
+        assert!(!Path::new(&beside).exists(), "{ending} is left in round {round}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_closed_replica_is_whole_in_its_file_alone() {
+    let (_folder, path) = place();
+    for round in 0..TIMES {
+        let storage = Arc::new(open_replica(&raced(&path), REPLICA).unwrap());
+        let id = round.to_string();
+        storage.write(NOW, puts(&[(&id, "1")])).await.unwrap();
+        let reads = (0..4).map(|_| {
+            let (storage, id) = (Arc::clone(&storage), id.clone());
+            // It may come too late.
+            tokio::spawn(async move { drop(storage.get(vec![key("default", "notes", &id)]).await) })
+        });
+        let reads: Vec<_> = reads.collect();
+        storage.close().await.unwrap();
+        assert_no_log(&path, round);
+        for read in reads {
+            read.await.unwrap();
+        }
+    }
+    let copy = path.with_file_name("copy.db");
+    std::fs::copy(&path, &copy).unwrap();
+    let storage = open_replica(&config(&copy), REPLICA).unwrap();
+    assert_eq!(storage.state().await.unwrap().scopes[0].documents, TIMES);
+    storage.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_closed_server_is_whole_in_its_file_alone() {
+    let (_folder, path) = place();
+    let new = NewLog { epoch: Epoch([1; 16]), key: LogKey([7; 16]) };
+    let name = |round: u64| Scope::new(format!("s{round:04}")).unwrap();
+    for round in 0..TIMES {
+        let storage = Arc::new(open_server(&raced(&path)).unwrap());
+        storage.scope(name(round), new).await.unwrap();
+        let reads = (0..4).map(|_| {
+            let storage = Arc::clone(&storage);
+            tokio::spawn(async move { drop(storage.scopes(None, 10).await) })
+        });
+        let reads: Vec<_> = reads.collect();
+        storage.close().await.unwrap();
+        assert_no_log(&path, round);
+        for read in reads {
+            read.await.unwrap();
+        }
+    }
+    let copy = path.with_file_name("copy.db");
+    std::fs::copy(&path, &copy).unwrap();
+    let storage = open_server(&config(&copy)).unwrap();
+    let scopes = storage.scopes(None, TIMES as usize + 1).await.unwrap();
+    assert_eq!(scopes.len() as u64, TIMES);
+    storage.close().await.unwrap();
+}
