@@ -1,17 +1,15 @@
 //! The command line.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use twotide::core::model::{Collection, DocumentId, Scope};
-use twotide::net::tls;
-use twotide::net::tls::rustls::ServerConfig;
 use twotide::{Direction, StorageUrl, Strategy};
 
 use crate::failure::Failure;
+use crate::serve_args::ServeArgs;
 use crate::simulate_args::SimulateArgs;
-use crate::tokens::{ServerTokens, TokenArgs};
+use crate::tokens::TokenArgs;
 
 /// Copies of an app's data that stay equal across devices and a server, offline first.
 #[derive(Debug, Parser)]
@@ -108,7 +106,7 @@ pub(crate) enum QuarantineCommand {
 
 /// A storage, as it is named on the command line: an address such as `sled:notes.sled`, or a path, which means a SQLite
 /// file.
-fn storage(text: &str) -> Result<StorageUrl, String> {
+pub(crate) fn storage(text: &str) -> Result<StorageUrl, String> {
     match text.split_once(':') {
         // One letter is a drive; anything longer in front of a colon is a backend, there or not.
         Some((scheme, _))
@@ -144,60 +142,6 @@ pub(crate) struct DbArgs {
     /// The scope
     #[arg(long, default_value = "default", value_parser = scope)]
     pub(crate) scope: Scope,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ServeArgs {
-    /// Where to listen, such as 127.0.0.1:8787 or localhost:8787; without tokens only loopback
-    /// addresses are allowed
-    #[arg(long, default_value = "127.0.0.1:8787", value_name = "ADDRESS")]
-    pub(crate) listen: String,
-    /// Answer pages of this origin too, such as https://app.example, or of every origin with *; may
-    /// be given several times
-    #[arg(long = "allow-origin", value_name = "ORIGIN")]
-    pub(crate) origins: Vec<String>,
-    /// Answer requests to this host name too; may be given several times. Without tokens only the
-    /// names of this machine and IP addresses are answered, with tokens every name unless this is
-    /// given
-    #[arg(long = "allow-host", value_name = "NAME")]
-    pub(crate) hosts: Vec<String>,
-    /// Where to keep the data: a SQLite file, or sqlite:PATH, sled:PATH, memory:
-    #[arg(long, default_value = "sqlite:server.db", value_name = "STORAGE", value_parser = storage)]
-    pub(crate) storage: StorageUrl,
-    #[command(flatten)]
-    pub(crate) tokens: ServerTokens,
-    #[command(flatten)]
-    pub(crate) tls: TlsArgs,
-}
-
-/// The server's certificate and its key.
-#[derive(Debug, Args)]
-pub(crate) struct TlsArgs {
-    /// Serve with TLS only: a file with the certificate and those above it, in PEM or DER
-    #[arg(long, value_name = "FILE", requires = "tls_key")]
-    tls_certificate: Option<PathBuf>,
-    /// The certificate's private key, in PEM or DER
-    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
-    tls_key: Option<PathBuf>,
-}
-
-impl TlsArgs {
-    /// What to listen with; none without TLS.
-    pub(crate) fn read(&self) -> Result<Option<Arc<ServerConfig>>, Failure> {
-        let (Some(certificate), Some(key)) = (&self.tls_certificate, &self.tls_key) else {
-            return Ok(None);
-        };
-        let (chain, secret) = (read_file(certificate)?, read_file(key)?);
-        let about = |file: &Path| {
-            let file = file.display().to_string();
-            move |e: twotide::Error| Failure::from(e).about(file)
-        };
-        tls::read_certificates(&chain).map_err(about(certificate))?;
-        tls::read_key(&secret).map_err(about(key))?;
-        let both = format!("{} and {}", certificate.display(), key.display());
-        let config = tls::server_config(&chain, &secret);
-        Ok(Some(config.map_err(|e| Failure::from(e).about(both))?))
-    }
 }
 
 pub(crate) fn read_file(file: &Path) -> Result<Vec<u8>, Failure> {

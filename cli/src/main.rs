@@ -11,6 +11,7 @@ mod commands;
 mod failure;
 mod output;
 mod process;
+mod serve_args;
 mod simulate_args;
 mod text;
 mod tokens;

@@ -11,6 +11,9 @@ use std::process::Command;
 use serde_json::json;
 use support::{Db, Folder, Process, Served, http_get, program, run_with_input, until};
 
+/// Ends as soon as its storage has failed.
+const AT_ONCE: [&str; 2] = ["--failing-for", "0"];
+
 /// The program with a bound of what it may write to one file, in blocks of 512 bytes: as on a full
 /// disk, a write over it is an error.
 fn bounded(blocks: u32, args: &[&str]) -> Process {
@@ -32,7 +35,10 @@ fn import(db: &str) {
 fn a_server_whose_sled_stopped_ends_with_an_error_and_has_what_it_acknowledged_afterwards() {
     let folder = Folder::new();
     let storage = format!("sled:{}", folder.arg("server"));
-    let mut process = bounded(8_200, &["serve", "--listen", "127.0.0.1:0", "--storage", &storage]);
+    let mut process = bounded(
+        8_200,
+        &["serve", "--listen", "127.0.0.1:0", "--storage", &storage, "--failing-for", "5"],
+    );
     let address = process.line().unwrap()["listening"].as_str().unwrap().parse().unwrap();
     let served = Served { process, address };
     let db = Db::new(&folder, "a.db");
@@ -40,6 +46,12 @@ fn a_server_whose_sled_stopped_ends_with_an_error_and_has_what_it_acknowledged_a
     // Whatever becomes of this sync: a part of its pushes is acknowledged.
     let mut sync = db.start("sync", &["--server", &served.url(), "--once"]);
     let Served { mut process, .. } = served;
+    // It says so for a while, and ends.
+    until("it says that it fails", || {
+        let (code, said) = http_get(address, "/healthz", None);
+        assert!(process.is_running());
+        (code == 503).then(|| assert_eq!(said["status"], "failing"))
+    });
     until("the server ends", || (!process.is_running()).then_some(()));
     sync.kill();
     process.end().fails(&["sled stopped", "File too large", "the server ends"]);
@@ -68,7 +80,7 @@ fn a_live_sync_whose_sled_stopped_ends_with_an_error() {
 #[test]
 fn a_server_whose_file_is_deleted_ends_with_an_error_that_names_the_file() {
     let folder = Folder::new();
-    let mut server = Served::start(&folder.path("server.db"));
+    let mut server = Served::start_at(&folder.path("server.db"), "127.0.0.1:0", &AT_ONCE);
     for ending in ["", "-wal", "-shm"] {
         std::fs::remove_file(folder.path(&format!("server.db{ending}"))).unwrap();
     }
@@ -82,7 +94,7 @@ fn a_server_over_whose_file_an_older_copy_is_put_ends_with_an_error() {
     let (file, log) = (folder.path("server.db"), folder.path("server.db-wal"));
     let db = Db::new(&folder, "a.db");
     let served = |id: &str| {
-        let server = Served::start(&file);
+        let server = Served::start_at(&file, "127.0.0.1:0", &AT_ONCE);
         db.put("c", id, "1");
         db.sync(&server);
         server

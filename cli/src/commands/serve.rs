@@ -17,9 +17,9 @@ use twotide::{StorageUrl, net, ws};
 
 use super::Signals;
 use super::health::{self, Health};
-use crate::args::ServeArgs;
 use crate::failure::Failure;
 use crate::output::{print, tell};
+use crate::serve_args::ServeArgs;
 
 /// How long sessions may take to end when the server is asked to.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -67,8 +67,12 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
         Ok(()) => tokio::select! {
             ended = listen(socket, tls, routes, &server, signals) => ended,
             // All that would follow are requests that fail: what supervises the server starts it
-            // again.
-            error = health::follow(ask, &publish) => Err(broken(&args.storage, error)),
+            // again, after it could see why.
+            error = async {
+                let error = health::follow(ask, &publish).await;
+                tokio::time::sleep(Duration::from_secs(args.failing_for.into())).await;
+                error
+            } => Err(broken(&args.storage, error)),
         },
     };
     if ended.is_err() {
