@@ -16,6 +16,10 @@ use crate::protocol::Pull;
 /// How often a chunk is read again that has grown while its reader waited for room.
 const READS: usize = 4;
 
+/// How many chunks are read at a time, each of which takes up room before it is known how much. More
+/// than a storage has threads for its readers.
+pub(super) const READS_AT_A_TIME: usize = 8;
+
 /// What a read of the log brought.
 #[derive(Clone, Debug)]
 pub enum Served {
@@ -117,6 +121,7 @@ impl Peer {
         limits.bytes = limits.bytes.min(budget.advice());
         let mut grant = None;
         for _ in 0..READS {
+            let turn = self.server.0.reads.acquire().await;
             let chunk = match self.changes(pull, limits, visible).await? {
                 ChangesReply::Chunk(chunk) => chunk,
                 ChangesReply::Fork(fork) => {
@@ -134,7 +139,7 @@ impl Peer {
             if grant.is_some() {
                 return Ok(Served::Chunk(SharedChunk::new(chunk, grant, flight.cloned())));
             }
-            drop(chunk);
+            drop((chunk, turn));
             grant = Some(budget.take(needed, &self.principal).await?);
         }
         Err(Error::new(ErrorKind::Overloaded, "the log grows faster than there is room to read it"))

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use siphasher::sip128::{Hasher128, SipHasher24};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::budget::Budget;
 use super::hooks::{Hooks, PushJudge};
 use super::ops::AppendContext;
 use super::peer::{Peer, denied};
+use super::read::READS_AT_A_TIME;
 use super::record::{Fork, ServerScope};
 use super::tail::{Hub, Hubs};
 use crate::clock::DRIFT_BOUND;
@@ -100,6 +101,8 @@ pub(super) struct Inner {
     pub(super) hubs: Hubs,
     pub(super) budget: Arc<Budget>,
     pub(super) incoming: Arc<Budget>,
+    /// Reads of the log at a time.
+    pub(super) reads: Semaphore,
     pub(super) draining: watch::Sender<bool>,
     pub(super) sessions: watch::Sender<usize>,
 }
@@ -148,6 +151,7 @@ impl Server {
             hubs,
             budget,
             incoming,
+            reads: Semaphore::new(READS_AT_A_TIME),
             draining,
             sessions,
         }))

@@ -13,9 +13,10 @@ use transport_net::BrowserPolicy;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct HttpServerConfig {
-    /// Requests at a time, until their answers are written; who comes later is asked to come back. Default 256. Each may hold
-    /// a body in memory and then its answer, so this times [`body_bytes`](Self::body_bytes) is what requests take up at most.
-    /// A client that does not take its answer keeps its place until what listens cuts it (`ListenConfig::write_timeout`).
+    /// Requests at a time, until their answers are written; one more is asked to come back. Default 256.
+    /// Each may hold a body in memory, for which all of them have [`body_memory`](Self::body_memory). A
+    /// client that does not take its answer keeps its place until what listens cuts it
+    /// (`ListenConfig::write_timeout`).
     pub requests: usize,
     /// The same, of one address; behind a gateway that is the gateway's. Default 192.
     pub requests_per_address: usize,

@@ -11,7 +11,7 @@ use sync_core::model::{
 
 use super::{
     ErasedJson, author_of, cursor, mark, maybe_digest, of_answer, present, read_answer, state,
-    write_json,
+    write_json, write_json_to,
 };
 use crate::format::Continued;
 
@@ -91,6 +91,11 @@ pub(in crate::format) fn write(Continued { chunk, cursor }: &Continued) -> Resul
     Ok(json)
 }
 
+/// About what names and revisions of an entry add to its weight, and what all of a chunk has beside
+/// its entries.
+const ENTRY_BYTES: usize = 160;
+const CHUNK_BYTES: usize = 1 << 10;
+
 /// The JSON of a chunk up to its last brace, to which the [cursor](cursor_field) can be added that
 /// goes on after it: that is another one for each reader.
 pub(in crate::format) fn open(chunk: &Chunk) -> Result<Vec<u8>> {
@@ -98,7 +103,10 @@ pub(in crate::format) fn open(chunk: &Chunk) -> Result<Vec<u8>> {
         let own = chunk.left_out.get(&entry.seq).copied();
         EntryJson::new(entry, own)
     };
-    let mut json = write_json(&ChunkJson {
+    // A buffer that grows by doubling would take up twice as much as what is in it.
+    let room = chunk.weight() + ENTRY_BYTES * chunk.entries.len() + CHUNK_BYTES;
+    let mut json = Vec::with_capacity(room);
+    let content = ChunkJson {
         more: chunk.has_more(),
         scope: chunk.scope.clone(),
         epoch: chunk.epoch,
@@ -110,7 +118,8 @@ pub(in crate::format) fn open(chunk: &Chunk) -> Result<Vec<u8>> {
         mark: chunk.mark.clone(),
         covers: chunk.covers.clone(),
         cursor: None,
-    })?;
+    };
+    write_json_to(&mut json, &content)?;
     json.pop();
     Ok(json)
 }

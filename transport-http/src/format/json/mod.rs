@@ -26,7 +26,13 @@ use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::{Body, Digest, DocumentState, Limits, Revision, Scope, Stamp};
 
 fn write_json(json: &impl Serialize) -> Result<Vec<u8>> {
-    serde_json::to_vec(json).map_err(|e| {
+    let mut bytes = Vec::with_capacity(128);
+    write_json_to(&mut bytes, json)?;
+    Ok(bytes)
+}
+
+fn write_json_to(bytes: &mut Vec<u8>, json: &impl Serialize) -> Result<()> {
+    serde_json::to_writer(bytes, json).map_err(|e| {
         Error::new(ErrorKind::Internal, format!("this cannot be written as JSON: {e}"))
     })
 }
