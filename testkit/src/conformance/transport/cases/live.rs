@@ -1,5 +1,7 @@
 //! Live streams: what they deliver, and how they end.
 
+use std::task::Poll;
+
 use super::*;
 
 /// A live stream brings what follows on its cursor, first what is there and then what comes, in order and each once.
@@ -112,9 +114,12 @@ pub async fn waiting_for_a_chunk_may_be_given_up<H: TransportHarness>(harness: H
         while !is_written || (looks < 1_000 && reader.entries.len() <= n) {
             is_written = is_written || poll!(&mut write).is_ready();
             looks += usize::from(is_written);
+            // One look each by two tasks. A timeout of no time would wait until its timer runs.
             let mut next = live.next().now_or_never();
-            if next.is_none() {
-                next = tokio::time::timeout(Duration::ZERO, live.next()).await.ok();
+            if next.is_none()
+                && let Poll::Ready(found) = poll!(live.next())
+            {
+                next = Some(found);
             }
             if let Some(next) = next {
                 reader.take(chunk_of(next.expect("no end").unwrap()));
