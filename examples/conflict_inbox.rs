@@ -1,4 +1,5 @@
-//! A conflict that only a person can decide: it waits in the inbox, also when the app is closed, and the rest syncs on.
+//! A conflict that only a person can decide: it waits in the inbox, also when the app is closed,
+//! and the rest syncs on.
 //!
 //! `cargo run --example conflict_inbox`
 

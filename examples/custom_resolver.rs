@@ -1,5 +1,5 @@
-//! Two people edit one shopping list without knowing of each other. Who wins is decided by a resolver: here are four, and
-//! what each makes of the same two conflicts.
+//! Two people edit one shopping list without knowing of each other. Who wins is decided by a
+//! resolver: here are four, and what each makes of the same two conflicts.
 //!
 //! `cargo run --example custom_resolver`
 
@@ -42,7 +42,8 @@ impl List {
     }
 }
 
-/// Field by field: tags are a set, items are known by their names, and the last write decides what is left.
+/// Field by field: tags are a set, items are known by their names, and the last write decides what
+/// is left.
 fn field_merge() -> Result<FieldMerge> {
     FieldMerge::new()
         .field("/tags", FieldRule::Union)?
@@ -86,8 +87,9 @@ impl ConflictResolver for Longer {
     }
 }
 
-/// Ann and Ben have the list. Ann edits it, and syncs first; Ben does something else to it without knowing, and his replica
-/// meets the conflict. None for `bens` is a deletion. Returns what both have at the end.
+/// Ann and Ben have the list. Ann edits it, and syncs first; Ben does something else to it without
+/// knowing, and his replica meets the conflict. None for `bens` is a deletion. Returns what both
+/// have at the end.
 async fn play<R: ConflictResolver>(
     resolver: impl Fn() -> R,
     bens: Option<&List>,
@@ -125,7 +127,8 @@ async fn play<R: ConflictResolver>(
     Ok(ends)
 }
 
-/// Clocks tell milliseconds. What is written within one of them has no "later" that a person would see.
+/// Clocks tell milliseconds. What is written within one of them has no "later" that a person would
+/// see.
 async fn a_moment() {
     let now = System.now();
     while System.now() == now {

@@ -24,7 +24,8 @@ struct Note {
 pub(crate) async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
 
-    // The server keeps its data in a SQLite file, too. It belongs on another machine; here it gets any free port.
+    // The server keeps its data in a SQLite file, too. It belongs on another machine; here it gets
+    // any free port.
     let storage = StorageUrl::sqlite(folder.path().join("server.db")).open_server().await?;
     let server = Server::new(storage, Hooks::default(), ServerOptions::default(), Arc::new(System));
     let socket = TcpListener::bind("127.0.0.1:0").await?;

@@ -1,8 +1,10 @@
-//! Simulates an app's own resolver: many clients, partitions and crashes, until it shows what it loses.
+//! Simulates an app's own resolver: many clients, partitions and crashes, until it shows what it
+//! loses.
 //!
-//! The documents are shopping lists, and every edit adds something. `Longer` looks right: of two lists the longer one
-//! stands. But what the shorter one had alone is gone. The simulation finds that, shrinks it to the few actions that it
-//! takes, and shows it; `Both`, which takes what either side has, is sound.
+//! The documents are shopping lists, and every edit adds something. `Longer` looks right: of two
+//! lists the longer one stands. But what the shorter one had alone is gone. The simulation finds
+//! that, shrinks it to the few actions that it takes, and shows it; `Both`, which takes what either
+//! side has, is sound.
 //!
 //! ```sh
 //! cargo run --release --example simulate_my_resolver                  # in the terminal

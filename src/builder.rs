@@ -19,7 +19,8 @@ use crate::{Replica, ReplicaConfig, Status, StorageUrl, Strategy};
 
 /// Opens a [`Replica`]: made by [`Replica::builder`].
 ///
-/// It is a [`ReplicaConfig`] and what cannot be written down as data: the defaults of all options stand there.
+/// It is a [`ReplicaConfig`] and what cannot be written down as data: the defaults of all options
+/// stand there.
 #[must_use = "nothing is opened before `open`"]
 pub struct ReplicaBuilder {
     config: ReplicaConfig,
@@ -73,8 +74,9 @@ impl ReplicaBuilder {
         }
     }
 
-    /// All options are as this config says; what is called afterwards changes them. A storage and a transport that were
-    /// given before stay if the config names none, resolvers that were given before do not.
+    /// All options are as this config says; what is called afterwards changes them. A storage and a
+    /// transport that were given before stay if the config names none, resolvers that were given
+    /// before do not.
     pub fn config(mut self, config: ReplicaConfig) -> Self {
         if config.storage.is_some() {
             self.storage = None;
@@ -88,7 +90,8 @@ impl ReplicaBuilder {
         self
     }
 
-    /// What was set so far, as data; what was given as a value, such as a [storage](Self::storage), is not in it.
+    /// What was set so far, as data; what was given as a value, such as a [storage](Self::storage),
+    /// is not in it.
     #[must_use]
     pub fn options(&self) -> &ReplicaConfig {
         &self.config
@@ -124,8 +127,8 @@ impl ReplicaBuilder {
         self
     }
 
-    /// The replica lives there, by the text of a [`StorageUrl`], such as `sqlite:notes.db`. Text that is none is told by
-    /// [`open`](Self::open).
+    /// The replica lives there, by the text of a [`StorageUrl`], such as `sqlite:notes.db`. Text
+    /// that is none is told by [`open`](Self::open).
     pub fn storage_url(mut self, url: impl AsRef<str>) -> Self {
         match url.as_ref().parse() {
             Ok(url) => return self.storage_at(url),
@@ -140,29 +143,31 @@ impl ReplicaBuilder {
         self
     }
 
-    /// The server has this address: `ws://host:port` or `wss://host:port`, `http://host:port` or `https://host:port`,
-    /// among those that were compiled in.
+    /// The server has this address: `ws://host:port` or `wss://host:port`, `http://host:port` or
+    /// `https://host:port`, among those that were compiled in.
     pub fn server(mut self, url: impl Into<String>) -> Self {
         self.transport = None;
         self.config.server = Some(url.into());
         self
     }
 
-    /// What to authenticate with. None by default. With a [provider](Self::token_provider) it is for the first connection
-    /// only.
+    /// What to authenticate with. None by default. With a [provider](Self::token_provider) it is
+    /// for the first connection only.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.config.token = Some(token.into());
         self
     }
 
-    /// Who is asked for a token before every connection, and once more when the server refuses it. See [`TokenProvider`]
-    /// for what happens when that one is refused too, and [`tokens_from`](sync_core::driver::tokens_from) for closures.
+    /// Who is asked for a token before every connection, and once more when the server refuses it.
+    /// See [`TokenProvider`] for what happens when that one is refused too, and
+    /// [`tokens_from`](sync_core::driver::tokens_from) for closures.
     pub fn token_provider(mut self, provider: impl TokenProvider) -> Self {
         self.token_provider = Some(Arc::new(provider));
         self
     }
 
-    /// The scope that is synced. `default` by default. Text that is none is told by [`open`](Self::open).
+    /// The scope that is synced. `default` by default. Text that is none is told by
+    /// [`open`](Self::open).
     pub fn scope(mut self, scope: impl AsRef<str>) -> Self {
         match Scope::new(scope) {
             Ok(scope) => (self.config.scope, self.bad_scope) = (scope, None),
@@ -175,15 +180,18 @@ impl ReplicaBuilder {
     ///
     /// The others are not pulled, and edits that are written to them wait in the outbox, where
     /// [`OutboxCounts::not_chosen`](sync_core::replica::OutboxCounts::not_chosen) counts them and
-    /// [`Replica::sync_state`] says so, until the replica is opened with them. A transaction holds documents of collections
-    /// that are synced or of others, not both.
+    /// [`Replica::sync_state`] says so, until the replica is opened with them. A transaction holds
+    /// documents of collections that are synced or of others, not both.
     ///
-    /// The choice takes effect when the replica syncs the next time. A collection that is added is pulled from its beginning by
-    /// itself, beside the others; from some to all, everything is. One that is left out leaves this device: its documents are
-    /// removed, and edits that were not synced go to the [quarantine](Replica::quarantine), from where
-    /// [`retry`](crate::Quarantine::retry) writes them again. Documents that are removed are not deleted elsewhere.
+    /// The choice takes effect when the replica syncs the next time. A collection that is added is
+    /// pulled from its beginning by itself, beside the others; from some to all, everything is. One
+    /// that is left out leaves this device: its documents are removed, and edits that were not
+    /// synced go to the [quarantine](Replica::quarantine), from where
+    /// [`retry`](crate::Quarantine::retry) writes them again. Documents that are removed are not
+    /// deleted elsewhere.
     ///
-    /// A replica that has chosen compares no digests with the server. Text that is no name is told by [`open`](Self::open).
+    /// A replica that has chosen compares no digests with the server. Text that is no name is told
+    /// by [`open`](Self::open).
     ///
     /// ```
     /// use twotide::Replica;
@@ -198,17 +206,18 @@ impl ReplicaBuilder {
         self
     }
 
-    /// These collections never leave this device, and all others are synced. Documents of a local-only collection are
-    /// written, read and watched like others, and are in the change feed. They are never pushed or pulled, and no reset
-    /// touches them; one that is deleted is gone for good. What other devices sync in a collection of that name does not
-    /// come here.
+    /// These collections never leave this device, and all others are synced. Documents of a
+    /// local-only collection are written, read and watched like others, and are in the change feed.
+    /// They are never pushed or pulled, and no reset touches them; one that is deleted is gone for
+    /// good. What other devices sync in a collection of that name does not come here.
     ///
     /// A transaction holds documents of local-only collections or of synced ones, not both.
     ///
-    /// The declaration is kept in the storage: without this call it stays as it was. Another one is refused by
-    /// [`open`](Self::open) as long as it would change what documents mean that are there: synced documents or edits in a
-    /// collection that becomes local-only, and local documents in one that does not stay so. So nothing that was meant for
-    /// this device travels, and nothing is lost. Text that is no name is told by [`open`](Self::open), too.
+    /// The declaration is kept in the storage: without this call it stays as it was. Another one is
+    /// refused by [`open`](Self::open) as long as it would change what documents mean that are
+    /// there: synced documents or edits in a collection that becomes local-only, and local
+    /// documents in one that does not stay so. So nothing that was meant for this device travels,
+    /// and nothing is lost. Text that is no name is told by [`open`](Self::open), too.
     ///
     /// ```
     /// # use twotide::prelude::*;
@@ -229,9 +238,10 @@ impl ReplicaBuilder {
         self
     }
 
-    /// The collections that the app knows, beside those that were named as [synced](Self::collections) or
-    /// [local-only](Self::local_only). Any other name is then refused as soon as it is asked for: a slip of the pen does not
-    /// become a collection of its own. By default every name is a collection.
+    /// The collections that the app knows, beside those that were named as
+    /// [synced](Self::collections) or [local-only](Self::local_only). Any other name is then
+    /// refused as soon as it is asked for: a slip of the pen does not become a collection of its
+    /// own. By default every name is a collection.
     ///
     /// ```
     /// # use twotide::prelude::*;
@@ -254,9 +264,10 @@ impl ReplicaBuilder {
     /// Which way it syncs. Both by default.
     ///
     /// A replica that only pulls still takes local edits: they stay in the outbox, where
-    /// [`Status::outbox`](crate::Status::outbox) counts them, until it is opened with a direction that pushes. It is in
-    /// sync when everything up to the head is here. A replica that only pushes is in sync when nothing waits to be pushed,
-    /// and learns what others wrote only where that meets its own edits.
+    /// [`Status::outbox`](crate::Status::outbox) counts them, until it is opened with a direction
+    /// that pushes. It is in sync when everything up to the head is here. A replica that only
+    /// pushes is in sync when nothing waits to be pushed, and learns what others wrote only where
+    /// that meets its own edits.
     pub fn direction(mut self, direction: Direction) -> Self {
         self.config.direction = direction;
         self
@@ -275,8 +286,8 @@ impl ReplicaBuilder {
         self
     }
 
-    /// Who decides the conflicts of one collection, and where; to be called after [`Self::resolver`] and
-    /// [`Self::strategy`].
+    /// Who decides the conflicts of one collection, and where; to be called after
+    /// [`Self::resolver`] and [`Self::strategy`].
     pub fn resolver_for(
         mut self,
         collection: Collection,
@@ -294,9 +305,10 @@ impl ReplicaBuilder {
         self
     }
 
-    /// After how many failures in a row [`Replica::sync_now`], [`push`](Replica::push) and [`pull`](Replica::pull) give up,
-    /// and a [started](Replica::start) replica reports [`Activity::Error`](crate::Activity::Error). 5 by default. A started
-    /// replica goes on trying all the same, unless [retries](RetryPolicy::enabled) are turned off.
+    /// After how many failures in a row [`Replica::sync_now`], [`push`](Replica::push) and
+    /// [`pull`](Replica::pull) give up, and a [started](Replica::start) replica reports
+    /// [`Activity::Error`](crate::Activity::Error). 5 by default. A started replica goes on trying
+    /// all the same, unless [retries](RetryPolicy::enabled) are turned off.
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.config.attempts = attempts.max(1);
         self
@@ -308,14 +320,15 @@ impl ReplicaBuilder {
         self
     }
 
-    /// The most that a push batch may hold; the server's limits are kept as well. 1,000 documents and 4 MiB by default.
+    /// The most that a push batch may hold; the server's limits are kept as well. 1,000 documents
+    /// and 4 MiB by default.
     pub fn push_limits(mut self, limits: Limits) -> Self {
         (self.config.batch_documents, self.config.batch_bytes) = (limits.documents, limits.bytes);
         self
     }
 
-    /// How many chunks may wait while one is applied, and how many bytes they may have together. Two and 16 MiB by
-    /// default.
+    /// How many chunks may wait while one is applied, and how many bytes they may have together.
+    /// Two and 16 MiB by default.
     pub fn pipeline(mut self, depth: usize, bytes: usize) -> Self {
         self.config.pipeline_depth = depth;
         self.config.pipeline_bytes = bytes;
@@ -329,22 +342,23 @@ impl ReplicaBuilder {
         self
     }
 
-    /// Whether compression is offered to a server that is reached by its address: a fourth of the bytes for typical
-    /// documents, at some cost of time, which pays on slow links. Not by default.
+    /// Whether compression is offered to a server that is reached by its address: a fourth of the
+    /// bytes for typical documents, at some cost of time, which pays on slow links. Not by default.
     pub fn compression(mut self, yes: bool) -> Self {
         self.config.compression = yes;
         self
     }
 
-    /// Whom to trust as the server at a `wss://` or `https://` address. The authorities of the web by default.
+    /// Whom to trust as the server at a `wss://` or `https://` address. The authorities of the web
+    /// by default.
     #[cfg(any(feature = "ws", feature = "http"))]
     pub fn trust(mut self, trust: transport_net::tls::Trust) -> Self {
         self.trust = trust;
         self
     }
 
-    /// How changes are followed over HTTP. By server-sent events by default, and by what is left where those do not get
-    /// through.
+    /// How changes are followed over HTTP. By server-sent events by default, and by what is left
+    /// where those do not get through.
     #[cfg(feature = "http")]
     pub fn live_by(mut self, live_by: transport_http::LiveBy) -> Self {
         self.config.live_by = live_by;
@@ -358,7 +372,8 @@ impl ReplicaBuilder {
         self
     }
 
-    /// Which proxy HTTP goes through. The system's by default, and none to a server on this machine.
+    /// Which proxy HTTP goes through. The system's by default, and none to a server on this
+    /// machine.
     #[cfg(feature = "http")]
     pub fn proxy(mut self, proxy: transport_http::ProxyBy) -> Self {
         self.config.proxy = proxy;
@@ -371,17 +386,18 @@ impl ReplicaBuilder {
         self
     }
 
-    /// Whether data stays on this device that its user may not see any more. When the server's greeting says that a scope
-    /// may not be seen, what was pulled of it leaves the device, edits that were not synced go to the quarantine, and
-    /// [`Event::ScopeGone`](sync_core::engine::Event::ScopeGone) tells of it. To be set where one device is shared by several
-    /// tokens that may see different things. Not by default.
+    /// Whether data stays on this device that its user may not see any more. When the server's
+    /// greeting says that a scope may not be seen, what was pulled of it leaves the device, edits
+    /// that were not synced go to the quarantine, and
+    /// [`Event::ScopeGone`](sync_core::engine::Event::ScopeGone) tells of it. To be set where one
+    /// device is shared by several tokens that may see different things. Not by default.
     pub fn keep_revoked(mut self, yes: bool) -> Self {
         self.config.keep_revoked = yes;
         self
     }
 
-    /// Who holds the engine of this replica, in words for people: another process that wants it is told. The process id
-    /// by default.
+    /// Who holds the engine of this replica, in words for people: another process that wants it is
+    /// told. The process id by default.
     pub fn holder(mut self, holder: impl Into<String>) -> Self {
         self.holder = holder.into();
         self
@@ -403,8 +419,8 @@ impl ReplicaBuilder {
     ///
     /// # Errors
     /// `InvalidInput` without a storage, for a bad scope, collection or address, for an option that
-    /// [cannot work](ReplicaConfig::check), and for [local-only collections](Self::local_only) that cannot become so;
-    /// `Incompatible` for a file that is not a replica's or from a newer version;
+    /// [cannot work](ReplicaConfig::check), and for [local-only collections](Self::local_only) that
+    /// cannot become so; `Incompatible` for a file that is not a replica's or from a newer version;
     /// else as the storage.
     pub async fn open(self) -> Result<Replica> {
         if let Some(error) = self.bad_storage.or(self.bad_scope).or(self.bad_collection) {

@@ -36,8 +36,8 @@ impl Change {
         self.0.origin
     }
 
-    /// Its place in the replica's feed: pass it to [`Replica::changes_after`](crate::Replica::changes_after) to go on
-    /// from here another day.
+    /// Its place in the replica's feed: pass it to
+    /// [`Replica::changes_after`](crate::Replica::changes_after) to go on from here another day.
     #[must_use]
     pub fn local_seq(&self) -> u64 {
         self.0.at.0
@@ -63,8 +63,8 @@ impl Change {
         self.read(self.0.document.as_ref())
     }
 
-    /// The document as it was before, if this process knows: of what other processes did, and of what is longer ago, the
-    /// state before is not kept.
+    /// The document as it was before, if this process knows: of what other processes did, and of
+    /// what is longer ago, the state before is not kept.
     ///
     /// # Errors
     /// `InvalidInput` if it is not of type `T`.
@@ -93,8 +93,8 @@ impl Change {
 
 /// The changes of a replica from some place on, by place, other processes' included.
 ///
-/// Nothing is lost when it is read slowly: what is not remembered any more is read from the storage, each document once,
-/// in its newest state.
+/// Nothing is lost when it is read slowly: what is not remembered any more is read from the
+/// storage, each document once, in its newest state.
 #[derive(Debug)]
 pub struct Changes {
     storage: Arc<dyn Storage>,

@@ -51,12 +51,14 @@ impl<T> Collection<T> {
         Self { replica, scope, name, versions: None, of: PhantomData }
     }
 
-    /// The same collection for a type that has changed over time: documents carry the type's version in the field
-    /// `_version`, and those of an older one (0 if they carry none) are upgraded whenever they are read, wherever they come
-    /// from: the file, one's own outbox, other replicas. They are stored in the new version when the app writes them the
-    /// next time. The closure is given the old version and the body, and makes a body of the current version.
+    /// The same collection for a type that has changed over time: documents carry the type's
+    /// version in the field `_version`, and those of an older one (0 if they carry none) are
+    /// upgraded whenever they are read, wherever they come from: the file, one's own outbox, other
+    /// replicas. They are stored in the new version when the app writes them the next time. The
+    /// closure is given the old version and the body, and makes a body of the current version.
     ///
-    /// Values have to be JSON objects. A document of a newer version is `Incompatible`: an older app does not guess.
+    /// Values have to be JSON objects. A document of a newer version is `Incompatible`: an older
+    /// app does not guess.
     ///
     /// ```
     /// use serde::{Deserialize, Serialize};
@@ -95,7 +97,8 @@ impl<T> Collection<T> {
         self.name.as_str()
     }
 
-    /// The scope in which its documents live: the replica's, or [`Scope::local`] if it is local-only.
+    /// The scope in which its documents live: the replica's, or [`Scope::local`] if it is
+    /// local-only.
     #[must_use]
     pub fn scope(&self) -> &Scope {
         &self.scope
@@ -133,7 +136,8 @@ impl<T: DeserializeOwned> Collection<T> {
     /// The document of a change, upgraded if the collection has versions; none if it was deleted.
     ///
     /// # Errors
-    /// `InvalidInput` if it is not of type `T`, or belongs to another collection; as [`Self::versioned`] says.
+    /// `InvalidInput` if it is not of type `T`, or belongs to another collection; as
+    /// [`Self::versioned`] says.
     pub fn document_of(&self, change: &Change) -> Result<Option<Document<T>>> {
         let key = change.key();
         if key.collection != self.name || key.scope != self.scope {
@@ -157,8 +161,8 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
     /// Makes a document under an id of your own.
     ///
     /// # Errors
-    /// `AlreadyExists` if there is one; `InvalidInput` for a bad id, or a value that has no JSON form or is over the
-    /// limit; else as the storage.
+    /// `AlreadyExists` if there is one; `InvalidInput` for a bad id, or a value that has no JSON
+    /// form or is over the limit; else as the storage.
     pub async fn insert_with_id(&self, id: &str, value: &T) -> Result<Document<T>> {
         self.write(id, WriteOperation::Insert(self.encode(value)?)).await
     }
@@ -190,8 +194,8 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
         Document::new(id.to_owned(), state, body, false).decode(self.versions())
     }
 
-    /// Deletes a document: it is gone for the app, and a tombstone tells others. For data that has to go there is
-    /// [`hard_delete`](Self::hard_delete).
+    /// Deletes a document: it is gone for the app, and a tombstone tells others. For data that has
+    /// to go there is [`hard_delete`](Self::hard_delete).
     ///
     /// # Errors
     /// `NotFound` if there is none; else as the storage.
@@ -201,20 +205,24 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
         self.replica.write(transaction).await.map(drop)
     }
 
-    /// Erases a document for good, whether it was deleted before or not: for data that has to go. A deletion leaves the
-    /// body in places where it is still of use (what an edit was made on, what was refused, what others have); an erasure
-    /// takes all of them.
+    /// Erases a document for good, whether it was deleted before or not: for data that has to go. A
+    /// deletion leaves the body in places where it is still of use (what an edit was made on, what
+    /// was refused, what others have); an erasure takes all of them.
     ///
-    /// When it returns, no part of this replica gives the document away any more: reads, conflicts, refused edits, edits that
-    /// wait or are in flight. The erasure travels like an edit. The server then keeps nothing but an erased tombstone, which
-    /// is purged like others, and so does every replica that hears of it. Edits that were made without knowing of it are gone
-    /// with it, and no resolver is asked: the replica that made one is told by
-    /// [`SyncEvent::EditErased`](crate::SyncEvent::EditErased). Writing under the same id afterwards makes a new document.
+    /// When it returns, no part of this replica gives the document away any more: reads, conflicts,
+    /// refused edits, edits that wait or are in flight. The erasure travels like an edit. The
+    /// server then keeps nothing but an erased tombstone, which is purged like others, and so does
+    /// every replica that hears of it. Edits that were made without knowing of it are gone with it,
+    /// and no resolver is asked: the replica that made one is told by
+    /// [`SyncEvent::EditErased`](crate::SyncEvent::EditErased). Writing under the same id
+    /// afterwards makes a new document.
     ///
-    /// The bytes are gone from the storage's files when it was told to [tidy](Replica::tidy) or was closed, if the storage
-    /// can see to that. If the server refuses the erasure, it goes to the quarantine, and the document is pulled again.
+    /// The bytes are gone from the storage's files when it was told to [tidy](Replica::tidy) or was
+    /// closed, if the storage can see to that. If the server refuses the erasure, it goes to the
+    /// quarantine, and the document is pulled again.
     ///
-    /// A document of a [local-only](crate::ReplicaBuilder::local_only) collection is removed, and its bytes likewise.
+    /// A document of a [local-only](crate::ReplicaBuilder::local_only) collection is removed, and
+    /// its bytes likewise.
     ///
     /// ```
     /// # use twotide::prelude::*;
@@ -230,7 +238,8 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
     /// ```
     ///
     /// # Errors
-    /// `NotFound` if there is no trace of it, not even a tombstone; `InvalidInput` for a bad id; else as the storage.
+    /// `NotFound` if there is no trace of it, not even a tombstone; `InvalidInput` for a bad id;
+    /// else as the storage.
     pub async fn hard_delete(&self, id: &str) -> Result<()> {
         let writes = vec![self.write_of(id, WriteOperation::Erase)?];
         let transaction = LocalTransaction { scope: self.scope.clone(), writes };
@@ -249,8 +258,8 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
         }
     }
 
-    /// Reads a page of documents in order of their ids: those after `after`, at most `limit`. A page also ends when it
-    /// has gathered 4 MiB.
+    /// Reads a page of documents in order of their ids: those after `after`, at most `limit`. A
+    /// page also ends when it has gathered 4 MiB.
     ///
     /// # Errors
     /// `InvalidInput` if a document is not of type `T`; else as the storage.

@@ -29,7 +29,8 @@ pub enum Strategy {
     Server,
     /// The replica's version wins: [`ClientWins`].
     Client,
-    /// JSON objects are merged field by field; what both changed, the last write wins: [`FieldMerge`].
+    /// JSON objects are merged field by field; what both changed, the last write wins:
+    /// [`FieldMerge`].
     Merge,
     /// Nobody: conflicts wait in the conflict inbox.
     Defer,
@@ -49,8 +50,9 @@ impl Strategy {
 
 /// Everything that can be set about a replica, as data: what a settings file of an app holds.
 ///
-/// What is left out has its default, which is the builder's, for the builder fills in nothing else than this. A name that
-/// is none is an error that lists those that are there. Durations are text, such as `"250ms"`, `"30s"` or `"5m"`.
+/// What is left out has its default, which is the builder's, for the builder fills in nothing else
+/// than this. A name that is none is an error that lists those that are there. Durations are text,
+/// such as `"250ms"`, `"30s"` or `"5m"`.
 ///
 /// The heartbeat of a connection is no option of a replica: the server tells it when it greets.
 ///
@@ -75,13 +77,16 @@ impl Strategy {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ReplicaConfig {
-    /// Where the replica lives: the text of a [`StorageUrl`], such as `sqlite:notes.db`. None by default, and needed.
+    /// Where the replica lives: the text of a [`StorageUrl`], such as `sqlite:notes.db`. None by
+    /// default, and needed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage: Option<StorageUrl>,
-    /// The server's address, such as `wss://sync.example.com`. None by default: the replica cannot sync then.
+    /// The server's address, such as `wss://sync.example.com`. None by default: the replica cannot
+    /// sync then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server: Option<String>,
-    /// What to authenticate with. None by default. A secret: whoever writes a config down should take it out.
+    /// What to authenticate with. None by default. A secret: whoever writes a config down should
+    /// take it out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
     /// The scope that is synced. Default `default`.
@@ -90,11 +95,11 @@ pub struct ReplicaConfig {
     pub direction: Direction,
     /// Who decides conflicts. Default `lww`.
     pub resolver: Strategy,
-    /// How failures are retried: `enabled` (default true), `first` (default `"250ms"`), `factor` (default 2, at least 1),
-    /// `ceiling` (default `"30s"`) and `jitter` (default true).
+    /// How failures are retried: `enabled` (default true), `first` (default `"250ms"`), `factor`
+    /// (default 2, at least 1), `ceiling` (default `"30s"`) and `jitter` (default true).
     pub retry: RetryPolicy,
-    /// After how many failures in a row one-shot syncs give up, and a started replica, which goes on trying, reports an
-    /// error. Default 5, at least 1.
+    /// After how many failures in a row one-shot syncs give up, and a started replica, which goes
+    /// on trying, reports an error. Default 5, at least 1.
     pub attempts: u32,
     /// How changes are followed over HTTP: `auto`, `sse`, `long_poll` or `poll`. Default `auto`.
     #[cfg(feature = "http")]
@@ -103,9 +108,10 @@ pub struct ReplicaConfig {
     #[cfg(feature = "http")]
     #[serde(with = "duration_text")]
     pub poll_interval: Duration,
-    /// Which proxy HTTP goes through: `system`, `none`, or an address such as `http://proxy:3128`, in which a name and a
-    /// password may stand. Default `system`: environment variables like `HTTPS_PROXY` and `NO_PROXY`, and what the
-    /// operating system is set to. A server on this machine is then asked without one.
+    /// Which proxy HTTP goes through: `system`, `none`, or an address such as `http://proxy:3128`,
+    /// in which a name and a password may stand. Default `system`: environment variables like
+    /// `HTTPS_PROXY` and `NO_PROXY`, and what the operating system is set to. A server on this
+    /// machine is then asked without one.
     #[cfg(feature = "http")]
     pub proxy: transport_http::ProxyBy,
     /// The most documents of a push batch; one local transaction always fits. Default 1,000.
@@ -134,16 +140,18 @@ pub struct ReplicaConfig {
     pub keep_revoked: bool,
     /// The version of the app's own schema, as the server is told it. Default 0.
     pub schema: u32,
-    /// The collections that are synced. Left out by default: all of the scope that are not local-only. See
-    /// [`ReplicaBuilder::collections`](crate::ReplicaBuilder::collections).
+    /// The collections that are synced. Left out by default: all of the scope that are not
+    /// local-only. See [`ReplicaBuilder::collections`](crate::ReplicaBuilder::collections).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub collections: Option<BTreeSet<Collection>>,
-    /// The collections that never leave this device; all others are synced. Left out by default: as was declared when the
-    /// storage was opened before, and none in a new one. See [`ReplicaBuilder::local_only`](crate::ReplicaBuilder::local_only).
+    /// The collections that never leave this device; all others are synced. Left out by default: as
+    /// was declared when the storage was opened before, and none in a new one. See
+    /// [`ReplicaBuilder::local_only`](crate::ReplicaBuilder::local_only).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub local_only: Option<BTreeSet<Collection>>,
-    /// The collections that the app knows: others are refused as soon as they are asked for. Left out by default: any name
-    /// will do. See [`ReplicaBuilder::known`](crate::ReplicaBuilder::known).
+    /// The collections that the app knows: others are refused as soon as they are asked for. Left
+    /// out by default: any name will do. See
+    /// [`ReplicaBuilder::known`](crate::ReplicaBuilder::known).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub known: Option<BTreeSet<Collection>>,
 }

@@ -1,7 +1,8 @@
 //! Twotide keeps copies of an app's data equal across devices and a server, offline first.
 //!
-//! Writes are local and instant, queue in a durable outbox, and travel when there is a network. A replica catches up in
-//! chunks from where it stands and then follows live; concurrent edits meet a conflict resolver.
+//! Writes are local and instant, queue in a durable outbox, and travel when there is a network. A
+//! replica catches up in chunks from where it stands and then follows live; concurrent edits meet a
+//! conflict resolver.
 //!
 //! ```
 //! use serde::{Deserialize, Serialize};
@@ -27,11 +28,11 @@
 //! # fn main() {}
 //! ```
 //!
-//! Give the builder a server and call [`Replica::start`], and the note is on its way. An app that has a REST API already
-//! gives it two closures instead: see [`foreign`].
+//! Give the builder a server and call [`Replica::start`], and the note is on its way. An app that
+//! has a REST API already gives it two closures instead: see [`foreign`].
 //!
-//! Backends are picked by Cargo features (`sqlite` and `ws` by default, `server` for serving); what they implement is in
-//! [`core`], which also tells how to write one.
+//! Backends are picked by Cargo features (`sqlite` and `ws` by default, `server` for serving); what
+//! they implement is in [`core`], which also tells how to write one.
 
 #![forbid(unsafe_code)]
 

@@ -96,7 +96,8 @@ impl Listeners {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells whoever wants it, and forgets who listens no more. An event is made only if anybody listens at all.
+    /// Tells whoever wants it, and forgets who listens no more. An event is made only if anybody
+    /// listens at all.
     fn tell(&self, events: impl IntoIterator<Item = SyncEvent>) {
         let mut streams = self.streams();
         let Some(streams) = streams.as_mut().filter(|s| !s.is_empty()) else { return };

@@ -23,8 +23,8 @@ use crate::{Changes, Collection, ReplicaBuilder, Transaction};
 
 /// One copy of the data on one device. Cheap to clone.
 ///
-/// Writes are local and instant; they travel while the replica is [started](Self::start), or when it is
-/// [told to](Self::sync_now).
+/// Writes are local and instant; they travel while the replica is [started](Self::start), or when
+/// it is [told to](Self::sync_now).
 #[derive(Clone)]
 pub struct Replica(Arc<Inner>);
 
@@ -132,7 +132,8 @@ impl Replica {
     /// A collection of documents of type `T`.
     ///
     /// # Errors
-    /// `InvalidInput` for a bad name, and for one that is not [known](crate::ReplicaBuilder::known).
+    /// `InvalidInput` for a bad name, and for one that is not
+    /// [known](crate::ReplicaBuilder::known).
     pub fn collection<T: Serialize + DeserializeOwned>(&self, name: &str) -> Result<Collection<T>> {
         let name = Name::new(name)?;
         self.check_known(&name)?;
@@ -199,8 +200,9 @@ impl Replica {
         Changes::new(Arc::clone(&self.0.storage), LocalSeq(local_seq))
     }
 
-    /// What happens to the sync as a whole, from now on, as the engine says it. A listener that falls far behind is told how
-    /// many events it missed. [`event_stream`](Self::event_stream) tells more, and through a filter.
+    /// What happens to the sync as a whole, from now on, as the engine says it. A listener that
+    /// falls far behind is told how many events it missed. [`event_stream`](Self::event_stream)
+    /// tells more, and through a filter.
     #[must_use]
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.0.listeners.events.subscribe()
@@ -214,13 +216,15 @@ impl Replica {
         self.0.storage.state().await
     }
 
-    /// Uses another token from now on, whether the replica is started yet or not. A replica that is connected tells the
-    /// server at once, and goes on without connecting anew; one that was refused connects at once. With a
-    /// [provider](ReplicaBuilder::token_provider) the token is for the connection that is there, or else for the next one.
+    /// Uses another token from now on, whether the replica is started yet or not. A replica that is
+    /// connected tells the server at once, and goes on without connecting anew; one that was
+    /// refused connects at once. With a [provider](ReplicaBuilder::token_provider) the token is for
+    /// the connection that is there, or else for the next one.
     ///
-    /// A token that the server refuses ends the connection as a refusal when connecting does: the status says so, and
-    /// nothing more is tried before another token is set, or, with a provider, before it was asked once more. None, to go
-    /// on without a token, counts from the next connection on.
+    /// A token that the server refuses ends the connection as a refusal when connecting does: the
+    /// status says so, and nothing more is tried before another token is set, or, with a provider,
+    /// before it was asked once more. None, to go on without a token, counts from the next
+    /// connection on.
     #[doc(alias = "set_auth_token")]
     pub async fn set_token(&self, token: Option<String>) {
         let driver = self.0.driver.lock().await;
@@ -267,12 +271,12 @@ impl Replica {
         Ok(driver)
     }
 
-    /// Syncs from now on: pushes local edits, pulls changes, follows live, and connects again whenever the link is lost;
-    /// of that what its [direction](ReplicaBuilder::direction) allows.
+    /// Syncs from now on: pushes local edits, pulls changes, follows live, and connects again
+    /// whenever the link is lost; of that what its [direction](ReplicaBuilder::direction) allows.
     ///
     /// # Errors
-    /// `InvalidInput` without a server; `Busy`, naming the holder, if another living process, or another replica over the
-    /// same storage, runs the sync of this replica; else as the storage.
+    /// `InvalidInput` without a server; `Busy`, naming the holder, if another living process, or
+    /// another replica over the same storage, runs the sync of this replica; else as the storage.
     pub async fn start(&self) -> Result<()> {
         let mut driver = self.0.driver.lock().await;
         if driver.is_none() {
@@ -286,12 +290,12 @@ impl Replica {
         Ok(())
     }
 
-    /// Pushes and pulls, and returns when the replica is in sync: nothing waits, and everything up to the head is here. A
-    /// replica of one [direction](ReplicaBuilder::direction) does its half.
+    /// Pushes and pulls, and returns when the replica is in sync: nothing waits, and everything up
+    /// to the head is here. A replica of one [direction](ReplicaBuilder::direction) does its half.
     ///
     /// # Errors
-    /// What refused it, or what failed last after [several attempts](ReplicaBuilder::attempts): a replica that is started
-    /// goes on trying, another one does not. Else as [`Self::start`].
+    /// What refused it, or what failed last after [several attempts](ReplicaBuilder::attempts): a
+    /// replica that is started goes on trying, another one does not. Else as [`Self::start`].
     pub async fn sync_now(&self) -> Result<()> {
         self.run_once(self.0.direction.goal(false)).await
     }
@@ -406,10 +410,11 @@ impl Replica {
     }
 
     /// Sees to it that nothing is left in the storage's files of documents that were
-    /// [erased](Collection::hard_delete), here or by others. `true` means that no byte sequence of them is there any more;
-    /// `false` that the storage cannot tell, because its files keep old values until it writes over them (sled). Closing
-    /// the replica does the same. It takes as long as writing all data anew, and writes wait meanwhile; if nothing was erased
-    /// since the last time it does nothing.
+    /// [erased](Collection::hard_delete), here or by others. `true` means that no byte sequence of
+    /// them is there any more; `false` that the storage cannot tell, because its files keep old
+    /// values until it writes over them (sled). Closing the replica does the same. It takes as long
+    /// as writing all data anew, and writes wait meanwhile; if nothing was erased since the last
+    /// time it does nothing.
     ///
     /// # Errors
     /// `Busy` if another process is in the way; else as the storage.
@@ -427,11 +432,12 @@ impl Replica {
         self.0.storage.close().await
     }
 
-    /// Forgets how far the replica came: the next sync pulls everything afresh and finds out what is gone. Unsynced edits
-    /// are kept.
+    /// Forgets how far the replica came: the next sync pulls everything afresh and finds out what
+    /// is gone. Unsynced edits are kept.
     ///
     /// # Errors
-    /// `Busy` if another process, or another replica over the same storage, runs the sync of this replica; else as the storage.
+    /// `Busy` if another process, or another replica over the same storage, runs the sync of this
+    /// replica; else as the storage.
     pub async fn reset(&self) -> Result<()> {
         let mut driver = self.0.driver.lock().await;
         let stayed = match driver.take() {

@@ -4,9 +4,10 @@ use axum::Router;
 use sync_core::server::Server;
 use transport_net::BrowserPolicy;
 
-/// The routes of every transport that was compiled in: WebSocket with `ws`, HTTP with `http`. To be served on one port
-/// with [`net::listen`](crate::net::listen) or [`net::listen_tls`](crate::net::listen_tls), which bound connections and slow
-/// clients, alone or merged into an app of one's own.
+/// The routes of every transport that was compiled in: WebSocket with `ws`, HTTP with `http`. To be
+/// served on one port with [`net::listen`](crate::net::listen) or
+/// [`net::listen_tls`](crate::net::listen_tls), which bound connections and slow clients, alone or
+/// merged into an app of one's own.
 ///
 /// ```
 /// use std::sync::Arc;

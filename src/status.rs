@@ -21,10 +21,12 @@ pub enum Activity {
     Idle,
     /// Something is on its way.
     Syncing,
-    /// There is no connection; another attempt follows by itself, and not many failed in a row so far.
+    /// There is no connection; another attempt follows by itself, and not many failed in a row so
+    /// far.
     Offline,
-    /// It was refused, or its storage failed for good, or so many attempts in a row failed as the option [`attempts`](crate::ReplicaConfig::attempts) says.
-    /// [`Status::retries`] tells whether another attempt follows by itself.
+    /// It was refused, or its storage failed for good, or so many attempts in a row failed as the
+    /// option [`attempts`](crate::ReplicaConfig::attempts) says. [`Status::retries`] tells whether
+    /// another attempt follows by itself.
     Error,
 }
 
@@ -55,12 +57,14 @@ pub struct Status {
     pub outbox: OutboxCounts,
     /// What failed last, unless everything is in sync since.
     pub error: Option<Error>,
-    /// How many attempts failed in a row: to connect, or to push or pull on a connection that works.
+    /// How many attempts failed in a row: to connect, or to push or pull on a connection that
+    /// works.
     pub failures: u32,
     /// Whether it goes on by itself: it is started, and was not refused.
     pub retries: bool,
-    /// Whether the replica is connected, everything is pulled, and nothing waits to be pushed; of that what its direction
-    /// asks for. On a replica that only pulls, edits may wait in the outbox all the same.
+    /// Whether the replica is connected, everything is pulled, and nothing waits to be pushed; of
+    /// that what its direction asks for. On a replica that only pulls, edits may wait in the outbox
+    /// all the same.
     pub in_sync: bool,
     /// Which way the replica syncs.
     pub direction: Direction,
@@ -109,7 +113,8 @@ impl Status {
         }
     }
 
-    /// Takes in how many attempts failed in a row, and whether those are so many that it is an error.
+    /// Takes in how many attempts failed in a row, and whether those are so many that it is an
+    /// error.
     pub(crate) fn count(&mut self, failures: u32, is_error: bool) {
         self.failures = failures;
         if is_error && self.retries && !self.in_sync {
@@ -117,7 +122,8 @@ impl Status {
         }
     }
 
-    /// The storage failed for good: nothing is known to be in sync, and nothing comes of another attempt.
+    /// The storage failed for good: nothing is known to be in sync, and nothing comes of another
+    /// attempt.
     pub(crate) fn with_broken_storage(self, error: Error) -> Self {
         let (activity, error) = (Activity::Error, Some(error));
         Self { activity, error, retries: false, in_sync: false, ..self }
@@ -167,8 +173,8 @@ impl Statistics {
 }
 
 impl Replica {
-    /// The status, now and as it changes. The receiver's `borrow` needs no `await`, either; one look is
-    /// [`status_now`](Self::status_now).
+    /// The status, now and as it changes. The receiver's `borrow` needs no `await`, either; one
+    /// look is [`status_now`](Self::status_now).
     #[must_use]
     pub fn status(&self) -> watch::Receiver<Status> {
         self.listeners().status.subscribe()
@@ -180,10 +186,12 @@ impl Replica {
         self.listeners().statistics.subscribe()
     }
 
-    /// The status at this moment, without waiting for anything: for synchronous code such as a user interface. It may be
-    /// asked for on every frame: it reads memory, and neither the storage nor the network.
+    /// The status at this moment, without waiting for anything: for synchronous code such as a user
+    /// interface. It may be asked for on every frame: it reads memory, and neither the storage nor
+    /// the network.
     ///
-    /// What a write that has just returned adds to the outbox shows a moment later, when the storage was looked at.
+    /// What a write that has just returned adds to the outbox shows a moment later, when the
+    /// storage was looked at.
     ///
     /// ```
     /// # use twotide::prelude::*;

@@ -13,7 +13,8 @@ use sync_core::kv::{self, KvOptions, MemoryKv};
 use sync_core::model::ReplicaId;
 use sync_core::storage::{ServerStorage, Storage};
 
-/// Where a replica or a server keeps its data: `sqlite:PATH`, `sled:PATH` or `memory:`, among those that were compiled in.
+/// Where a replica or a server keeps its data: `sqlite:PATH`, `sled:PATH` or `memory:`, among those
+/// that were compiled in.
 ///
 /// ```
 /// use twotide::StorageUrl;
@@ -84,13 +85,13 @@ impl StorageUrl {
         }
     }
 
-    /// Opens a replica's storage with the backend's default settings. What is not there yet is made, and becomes the
-    /// replica `id`; what is there keeps its own.
+    /// Opens a replica's storage with the backend's default settings. What is not there yet is
+    /// made, and becomes the replica `id`; what is there keeps its own.
     ///
     /// # Errors
     /// `InvalidInput` for a path that is likely to be meant otherwise, such as `:memory:`,
-    /// `Incompatible` for data of another kind, program or newer version, `Storage` if it cannot be read or written,
-    /// `Busy` if another process holds it and the backend allows one.
+    /// `Incompatible` for data of another kind, program or newer version, `Storage` if it cannot be
+    /// read or written, `Busy` if another process holds it and the backend allows one.
     pub async fn open_replica(&self, id: ReplicaId) -> Result<Arc<dyn Storage>> {
         let backend = self.0.clone();
         blocking(move || backend.open_replica(id)).await

@@ -13,7 +13,8 @@ use crate::{QuarantinedEdit, Replica, WaitingConflict};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum SyncState {
-    /// Its collection never leaves this device: see [`ReplicaBuilder::local_only`](crate::ReplicaBuilder::local_only).
+    /// Its collection never leaves this device: see
+    /// [`ReplicaBuilder::local_only`](crate::ReplicaBuilder::local_only).
     LocalOnly,
     /// Nothing of it is unsettled.
     Synced,
@@ -31,7 +32,8 @@ pub enum SyncState {
 }
 
 impl SyncState {
-    /// The word for it: `local_only`, `synced`, `pending`, `not_chosen`, `in_flight`, `conflict` or `quarantined`.
+    /// The word for it: `local_only`, `synced`, `pending`, `not_chosen`, `in_flight`, `conflict` or
+    /// `quarantined`.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -54,8 +56,8 @@ pub struct WaitingEdit {
     pub since: SystemTime,
     /// How often its batch was taken out to be pushed; 0 while it is in none.
     pub attempts: u32,
-    /// How many attempts to sync the replica failed since a push was settled, or everything was in sync, last; also for
-    /// other reasons than this edit, such as a network that is not there.
+    /// How many attempts to sync the replica failed since a push was settled, or everything was in
+    /// sync, last; also for other reasons than this edit, such as a network that is not there.
     pub failures: u64,
     /// The last of them, at most four, the oldest first.
     pub errors: Vec<FailedAttempt>,
@@ -71,8 +73,8 @@ pub struct FailedAttempt {
     pub message: String,
     /// When, by this machine's clock.
     pub at: SystemTime,
-    /// When it is tried again; none if somebody has to change something first. A time that is over long since means that
-    /// nobody runs the sync.
+    /// When it is tried again; none if somebody has to change something first. A time that is over
+    /// long since means that nobody runs the sync.
     pub retry_at: Option<SystemTime>,
 }
 
@@ -87,9 +89,10 @@ impl FailedAttempt {
 impl Replica {
     /// Why a document is or is not synced.
     ///
-    /// All of it is read from the storage, where the engine notes what it tries: the answer is the same in a process that
-    /// syncs, in another one, and when nobody does. It survives a crash of the process; a power failure may take back the
-    /// last failures. What the sync as a whole is at in this process is in [`status`](Self::status).
+    /// All of it is read from the storage, where the engine notes what it tries: the answer is the
+    /// same in a process that syncs, in another one, and when nobody does. It survives a crash of
+    /// the process; a power failure may take back the last failures. What the sync as a whole is at
+    /// in this process is in [`status`](Self::status).
     ///
     /// A document that was edited again after an edit of it was refused is told by its newest edit.
     ///

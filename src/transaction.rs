@@ -7,8 +7,8 @@ use sync_core::replica::{LocalTransaction, LocalWrite, WriteOperation};
 
 use crate::{Collection, Replica};
 
-/// Writes that become visible and durable together, and travel together unless a later edit takes over one of their
-/// documents. The server's verdicts stay per document.
+/// Writes that become visible and durable together, and travel together unless a later edit takes
+/// over one of their documents. The server's verdicts stay per document.
 ///
 /// ```no_run
 /// # use twotide::prelude::*;
@@ -36,8 +36,9 @@ impl Transaction {
     /// Makes a document under a fresh time-ordered id, which is the answer.
     ///
     /// # Errors
-    /// `InvalidInput` if the value has no JSON form, or the collection is of another scope than the first one, or is
-    /// [local-only](crate::ReplicaBuilder::local_only) and the first one is not, or the other way round.
+    /// `InvalidInput` if the value has no JSON form, or the collection is of another scope than the
+    /// first one, or is [local-only](crate::ReplicaBuilder::local_only) and the first one is not,
+    /// or the other way round.
     pub fn insert<T: Serialize>(
         &mut self,
         collection: &Collection<T>,
@@ -95,7 +96,8 @@ impl Transaction {
         self.add(collection, id, WriteOperation::Delete)
     }
 
-    /// Erases a document for good, as [`Collection::hard_delete`] does; the commit fails if there is no trace of it.
+    /// Erases a document for good, as [`Collection::hard_delete`] does; the commit fails if there
+    /// is no trace of it.
     ///
     /// # Errors
     /// As [`Self::insert_with_id`].
@@ -139,8 +141,8 @@ impl Transaction {
     /// Writes everything or nothing. When it returns, the writes survive a power failure.
     ///
     /// # Errors
-    /// `InvalidInput` if the transaction is over the limits of a push batch, `AlreadyExists` or `NotFound` as the writes
-    /// say; else as the storage.
+    /// `InvalidInput` if the transaction is over the limits of a push batch, `AlreadyExists` or
+    /// `NotFound` as the writes say; else as the storage.
     pub async fn commit(self) -> Result<()> {
         let Some(scope) = self.scope else { return Ok(()) };
         self.replica.write(LocalTransaction { scope, writes: self.writes }).await.map(drop)

@@ -84,7 +84,8 @@ pub struct Conflicts(Replica);
 
 /// The edits of a replica that the server refused: made by [`Replica::quarantine`].
 ///
-/// They block nobody, and the document shows the settled state. A refused edit is kept until somebody decides.
+/// They block nobody, and the document shows the settled state. A refused edit is kept until
+/// somebody decides.
 #[derive(Clone, Debug)]
 pub struct Quarantine(Replica);
 
@@ -183,12 +184,12 @@ impl Conflicts {
         })
     }
 
-    /// Ends a conflict: the local edit or a merged body is pushed, or the server's state stands. Survives a power failure
-    /// when it returns; it travels like any edit.
+    /// Ends a conflict: the local edit or a merged body is pushed, or the server's state stands.
+    /// Survives a power failure when it returns; it travels like any edit.
     ///
     /// # Errors
-    /// `NotFound` if no conflict of that document waits, `InvalidInput` for [`Resolution::Defer`] or a bad name; else as
-    /// the storage.
+    /// `NotFound` if no conflict of that document waits, `InvalidInput` for [`Resolution::Defer`]
+    /// or a bad name; else as the storage.
     pub async fn resolve(&self, collection: &str, id: &str, resolution: Resolution) -> Result<()> {
         self.0.decide(collection, id, Decision::Resolve(resolution)).await
     }
@@ -207,8 +208,8 @@ impl Quarantine {
         self.0.unsettled(Unsettled::Quarantine, after, limit, QuarantinedEdit::of).await
     }
 
-    /// Watches them: those that are there first, then every change of the list. An edit that was refused does not change;
-    /// retrying and discarding remove all of a document.
+    /// Watches them: those that are there first, then every change of the list. An edit that was
+    /// refused does not change; retrying and discarding remove all of a document.
     #[must_use]
     pub fn watch(&self) -> InboxWatch<QuarantinedEdit> {
         InboxWatch::new(&self.0, Unsettled::Quarantine, QuarantinedEdit::of)

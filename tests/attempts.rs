@@ -1,4 +1,5 @@
-//! When failures in a row are an error, what goes on all the same, and what does not without retries.
+//! When failures in a row are an error, what goes on all the same, and what does not without
+//! retries.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 

@@ -1,5 +1,6 @@
-//! Replicas over real sockets whose network fails: every fault, while the replica pushes, catches up, follows or idles, over
-//! WebSocket and over HTTP. Each fault has met bytes of what was going on, and afterwards nothing is lost and nothing doubled.
+//! Replicas over real sockets whose network fails: every fault, while the replica pushes, catches
+//! up, follows or idles, over WebSocket and over HTTP. Each fault has met bytes of what was going
+//! on, and afterwards nothing is lost and nothing doubled.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -28,7 +29,8 @@ use twotide::{RetryPolicy, net, routes};
 const LONGEST: Duration = Duration::from_secs(30);
 /// How often either side of a connection says something.
 const HEARTBEAT: Duration = Duration::from_millis(300);
-/// Documents that travel in a phase, and how large they are: far more than heartbeats, greetings and acknowledgements.
+/// Documents that travel in a phase, and how large they are: far more than heartbeats, greetings
+/// and acknowledgements.
 const DOCUMENTS: usize = 10;
 const BODY_BYTES: usize = 4 << 10;
 /// A fault comes after so many bytes, in the middle of those documents.

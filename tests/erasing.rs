@@ -104,8 +104,8 @@ async fn an_erased_document_is_in_no_file_of_anybody() {
             device.sync().await;
         }
     }
-    // Bob has a refused edit of one document, a conflict of another one that waits, a plain edit of a third, and the fourth
-    // is in a batch that was formed and not answered.
+    // Bob has a refused edit of one document, a conflict of another one that waits, a plain edit of
+    // a third, and the fourth is in a batch that was formed and not answered.
     bob.put("notes", "a", "refused").await;
     ann.put("inbox", "d", "third").await;
     ann.sync().await;

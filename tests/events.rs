@@ -1,4 +1,5 @@
-//! What an app is told of the sync: events through filters, lags that are said, and a status that needs no waiting.
+//! What an app is told of the sync: events through filters, lags that are said, and a status that
+//! needs no waiting.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 

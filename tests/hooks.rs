@@ -1,4 +1,5 @@
-//! The hooks of an app's server: who somebody is, what they may see and do, and what a valid document is.
+//! The hooks of an app's server: who somebody is, what they may see and do, and what a valid
+//! document is.
 
 #![allow(
     clippy::unwrap_used,
@@ -24,8 +25,8 @@ use sync_core::server::{Access, Authorise, Hooks, Principal, Server, StaticToken
 use sync_core::storage::Visible;
 use twotide::prelude::*;
 
-/// Ann may do everything with `team`, Ben may read its `public` notes, Cleo may write them too, nobody may touch what is
-/// locked.
+/// Ann may do everything with `team`, Ben may read its `public` notes, Cleo may write them too,
+/// nobody may touch what is locked.
 #[derive(Debug)]
 struct Rules;
 

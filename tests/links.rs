@@ -1,4 +1,5 @@
-//! Replicas over real sockets on links that are slow, that break when much travels, or that take nothing large.
+//! Replicas over real sockets on links that are slow, that break when much travels, or that take
+//! nothing large.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -21,7 +22,8 @@ use twotide::{RetryPolicy, net};
 
 /// Nothing here may take longer; the machine may be slow and busy.
 const LONGEST: Duration = Duration::from_secs(60);
-/// How often either side of a connection says something: three of them are far less than a slow body takes.
+/// How often either side of a connection says something: three of them are far less than a slow
+/// body takes.
 const HEARTBEAT: Duration = Duration::from_millis(300);
 /// How long a request may stand still.
 const REQUEST: Duration = Duration::from_secs(1);

@@ -1,4 +1,5 @@
-//! Replicas on every storage, over every transport, against servers on every storage: all equal at the end.
+//! Replicas on every storage, over every transport, against servers on every storage: all equal at
+//! the end.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 

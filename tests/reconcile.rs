@@ -1,4 +1,5 @@
-//! A large reconcile: 10,000 offline edits of 1,000 documents against a server that changed 500 of them.
+//! A large reconcile: 10,000 offline edits of 1,000 documents against a server that changed 500 of
+//! them.
 //!
 //! One test only, because it looks at the memory of its process.
 
@@ -29,7 +30,8 @@ const EDITS: u64 = 10;
 const FEW_EDITS: u64 = 2;
 /// Of one body, in bytes.
 const TEXT: usize = 16 << 10;
-/// What the bases, the edits and the server's states take together, in KiB: who holds them all in memory is found out.
+/// What the bases, the edits and the server's states take together, in KiB: who holds them all in
+/// memory is found out.
 const EVERYTHING: u64 = (3 * DOCUMENTS * TEXT) as u64 >> 10;
 /// By how much the memory of the process may grow while it reconciles, in KiB.
 const GROWTH: u64 = 32 << 10;

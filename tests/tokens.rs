@@ -23,7 +23,8 @@ fn server() -> (Server, Arc<Door>) {
     (server, door)
 }
 
-/// What a provider answers, one after the other, the last one for ever; and what it was told of refusals.
+/// What a provider answers, one after the other, the last one for ever; and what it was told of
+/// refusals.
 #[derive(Clone, Debug, Default)]
 struct Script {
     answers: Arc<Mutex<Vec<twotide::Result<Option<String>>>>>,

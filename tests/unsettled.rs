@@ -1,4 +1,5 @@
-//! What is not synced, as the app sees it: the conflict inbox, the quarantine, and the state of one document.
+//! What is not synced, as the app sees it: the conflict inbox, the quarantine, and the state of one
+//! document.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 

@@ -1,4 +1,5 @@
-//! A fresh replica pulls 20,000 documents: by the size of a chunk and by storage, and by transport, codec and compression.
+//! A fresh replica pulls 20,000 documents: by the size of a chunk and by storage, and by transport,
+//! codec and compression.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,12 +1,12 @@
-//! How large a replica becomes when its documents are written again and again, in sled and in SQLite, and what opening it
-//! costs then. Prints the tables that the crate's documentation quotes:
+//! How large a replica becomes when its documents are written again and again, in sled and in
+//! SQLite, and what opening it costs then. Prints the tables that the crate's documentation quotes:
 //!
 //! ```sh
 //! cargo run --release -p benches --example churn
 //! ```
 //!
-//! Each figure comes from a process of its own. Numbers behind the command change the documents that are rewritten
-//! (10,000), how often (30), and the documents of the second table (100,000).
+//! Each figure comes from a process of its own. Numbers behind the command change the documents
+//! that are rewritten (10,000), how often (30), and the documents of the second table (100,000).
 
 use std::error::Error;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
-//! The documents that are measured with: 258 bytes of body, ids of 20 characters, the same in every run.
+//! The documents that are measured with: 258 bytes of body, ids of 20 characters, the same in every
+//! run.
 
 use sync_core::error::Result;
 use sync_core::model::{
@@ -83,7 +84,8 @@ pub fn state(n: usize) -> Result<DocumentState> {
     Ok(DocumentState { revision, author: revision, created: revision.stamp, body, erased: None })
 }
 
-/// The chunk in which a replica without anything gets that many documents, in the order of their numbers.
+/// The chunk in which a replica without anything gets that many documents, in the order of their
+/// numbers.
 ///
 /// # Errors
 /// Never.

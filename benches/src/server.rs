@@ -1,4 +1,5 @@
-//! A server in a SQLite file that is full of documents, and is reached over WebSocket, HTTP or in this process.
+//! A server in a SQLite file that is full of documents, and is reached over WebSocket, HTTP or in
+//! this process.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -76,7 +77,8 @@ impl Drop for Listening {
 }
 
 impl Listening {
-    /// Lets a server over that storage listen on a port of this machine that the operating system chooses.
+    /// Lets a server over that storage listen on a port of this machine that the operating system
+    /// chooses.
     ///
     /// # Errors
     /// If there is no port.

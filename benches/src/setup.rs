@@ -20,7 +20,8 @@ pub fn environment() -> Arc<dyn Environment> {
     Arc::new(System)
 }
 
-/// Documents that are pushed together: a chunk is never cut within them, so they are as few as the smallest chunk.
+/// Documents that are pushed together: a chunk is never cut within them, so they are as few as the
+/// smallest chunk.
 pub const APPEND: usize = 100;
 
 /// A server over a storage, which hands out chunks of up to 10,000 documents.

@@ -54,7 +54,8 @@ pub(crate) enum Command {
     Quarantine(QuarantineCommand),
     /// Print why a document is or is not synced
     Why(KeyArgs),
-    /// Simulate many clients, partitions, crashes and wrong clocks, and demand that nothing is lost and all are equal
+    /// Simulate many clients, partitions, crashes and wrong clocks, and demand that nothing is lost
+    /// and all are equal
     Simulate(SimulateArgs),
 }
 
@@ -104,8 +105,8 @@ pub(crate) enum QuarantineCommand {
     Discard(KeyArgs),
 }
 
-/// A storage, as it is named on the command line: an address such as `sled:notes.sled`, or a path, which means a SQLite
-/// file.
+/// A storage, as it is named on the command line: an address such as `sled:notes.sled`, or a path,
+/// which means a SQLite file.
 pub(crate) fn storage(text: &str) -> Result<StorageUrl, String> {
     match text.split_once(':') {
         // One letter is a drive; anything longer in front of a colon is a backend, there or not.
@@ -155,11 +156,12 @@ pub(crate) struct SyncArgs {
     /// The server: ws://host:port or wss://host:port, http://host:port or https://host:port
     #[arg(long, value_name = "URL")]
     pub(crate) server: String,
-    /// How to follow live over HTTP, and no other way; by default as the way to the server allows, best first
+    /// How to follow live over HTTP, and no other way; by default as the way to the server allows,
+    /// best first
     #[arg(long, value_name = "HOW", requires = "live")]
     pub(crate) live_by: Option<LiveBy>,
-    /// Which proxy to go through over HTTP: system (HTTPS_PROXY, HTTP_PROXY, NO_PROXY, and none to this machine), none, or
-    /// http://host:port; system by default
+    /// Which proxy to go through over HTTP: system (HTTPS_PROXY, HTTP_PROXY, NO_PROXY, and none to
+    /// this machine), none, or http://host:port; system by default
     #[arg(long, value_name = "PROXY")]
     pub(crate) proxy: Option<String>,
     #[command(flatten)]
@@ -167,7 +169,8 @@ pub(crate) struct SyncArgs {
     /// Trust these authorities too, or this server: a file with certificates in PEM or DER
     #[arg(long, value_name = "FILE")]
     pub(crate) trust: Option<PathBuf>,
-    /// Push everything, pull to the head, of that what --direction asks for, and end; this is the default
+    /// Push everything, pull to the head, of that what --direction asks for, and end; this is the
+    /// default
     #[arg(long, conflicts_with = "live")]
     pub(crate) once: bool,
     /// Stay and follow live
@@ -176,7 +179,8 @@ pub(crate) struct SyncArgs {
     /// Which way to sync; edits that are not pushed stay in the outbox
     #[arg(long, value_name = "push|pull|both", default_value_t)]
     pub(crate) direction: Direction,
-    /// Sync these collections only, separated by commas; what is left out leaves this replica, and edits of it wait
+    /// Sync these collections only, separated by commas; what is left out leaves this replica, and
+    /// edits of it wait
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = listed)]
     pub(crate) collections: Vec<Collection>,
     /// Let collections leave that --collections does not name, also with edits that were not
@@ -256,7 +260,8 @@ pub(crate) struct KeyArgs {
 pub(crate) struct RmArgs {
     #[command(flatten)]
     pub(crate) key: KeyArgs,
-    /// Erase it: no body of it stays, here at once, on the server and on other replicas once they are synced
+    /// Erase it: no body of it stays, here at once, on the server and on other replicas once they
+    /// are synced
     #[arg(long)]
     pub(crate) erase: bool,
 }
@@ -276,7 +281,8 @@ pub(crate) struct ImportArgs {
     /// Where the documents go; without one, each line has to be one that `export` prints
     #[arg(long)]
     pub(crate) collection: Option<Collection>,
-    /// The field that holds a document's id; without one it is `id` where there is such a field, else a fresh id
+    /// The field that holds a document's id; without one it is `id` where there is such a field,
+    /// else a fresh id
     #[arg(long, value_name = "FIELD", requires = "collection")]
     pub(crate) id_field: Option<String>,
     /// Leave documents alone that are there, and count them; each line needs an id then. A
@@ -316,7 +322,8 @@ pub(crate) struct StatusArgs {
     /// Only this scope
     #[arg(long, value_parser = scope)]
     pub(crate) scope: Option<Scope>,
-    /// Read every document, and compare the documents and digests with what is kept; exit with 1 if they differ
+    /// Read every document, and compare the documents and digests with what is kept; exit with 1 if
+    /// they differ
     #[arg(long)]
     pub(crate) check: bool,
     /// JSON, which is what is printed anyway

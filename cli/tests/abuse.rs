@@ -1,6 +1,6 @@
 //! Clients that take or send as much as they can, and what becomes of the server's memory and of a
-//! well-behaved client meanwhile. With `--nocapture` it prints both; measured in release they are in
-//! docs/limits.md.
+//! well-behaved client meanwhile. With `--nocapture` it prints both; measured in release they are
+//! in docs/limits.md.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]

@@ -59,7 +59,8 @@ fn an_edit_made_offline_before_the_delete_loses_and_one_made_after_it_wins() {
     let line = earlier.sync(&server);
     assert_eq!(line["conflicts"], 1);
     assert_eq!(earlier.body("notes", "gone"), None);
-    // It is edited offline after it was deleted elsewhere: the edit is the last write, and says so to everybody.
+    // It is edited offline after it was deleted elsewhere: the edit is the last write, and says so
+    // to everybody.
     later.put("notes", "gone", r#"{"text":"edited after"}"#);
     let line = later.sync(&server);
     assert_eq!(line["conflicts"], 1);

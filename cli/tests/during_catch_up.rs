@@ -1,4 +1,5 @@
-//! Writes while a replica catches up: catching up and living share one path, so none is lost and none counts twice.
+//! Writes while a replica catches up: catching up and living share one path, so none is lost and
+//! none counts twice.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
@@ -27,7 +28,8 @@ fn writes_of_anybody_during_a_catch_up_are_neither_lost_nor_applied_twice() {
     until("the catch-up has begun", || late.position().filter(|(at, ..)| *at > 0));
 
     for n in 0..EACH {
-        // A new document of each, and an edit of each, near the end and near the beginning of the log.
+        // A new document of each, and an edit of each, near the end and near the beginning of the
+        // log.
         late.put("new", &format!("late-{n}"), r#"{"by":"late"}"#);
         other.put("new", &format!("other-{n}"), r#"{"by":"other"}"#);
         let (near, far) = (seed::id(n), seed::id(DOCUMENTS - 1 - n));

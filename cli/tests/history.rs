@@ -140,7 +140,8 @@ async fn serve(file: &Path, clock: &Arc<Ticking>) -> (Server, String) {
     let storage = Arc::new(open_server(&SqliteConfig::new(file)).unwrap());
     let environment = Arc::clone(clock) as Arc<dyn Environment>;
     let mut options = ServerOptions::default();
-    // Whoever listens has to be told: the heartbeat, which finds what was not, comes too late for this test.
+    // Whoever listens has to be told: the heartbeat, which finds what was not, comes too late for
+    // this test.
     options.heartbeat = Duration::from_secs(3_600);
     let server = Server::new(storage, Hooks::default(), options, environment);
     let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

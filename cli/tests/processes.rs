@@ -1,4 +1,5 @@
-//! Several processes on one replica: all read and write, one runs the engine, and everybody hears of everything.
+//! Several processes on one replica: all read and write, one runs the engine, and everybody hears
+//! of everything.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 

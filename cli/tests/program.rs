@@ -80,7 +80,8 @@ fn an_export_is_sorted_and_imported_elsewhere_gives_the_same_documents() {
     assert_eq!(ids, expected.map(|(c, i)| (json!(c), json!(i))));
     assert_eq!(keys(&lines[0]), ["body", "collection", "id", "revision"]);
     assert!(exported.stdout.starts_with(r#"{"collection":"a","id":"z","revision":"#));
-    // No line of the output is broken by a body that has line breaks, and numbers stay as they were written.
+    // No line of the output is broken by a body that has line breaks, and numbers stay as they were
+    // written.
     assert!(exported.stdout.contains("1.50"));
     assert_eq!(one.run("export", &["--collection", "a"]).ok().lines(), lines[..2]);
 

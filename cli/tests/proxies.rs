@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex};
 
 use support::{Db, Folder, Process, Served};
 
-/// A proxy that notes the first line of each request, and takes it to one server, whichever it names.
+/// A proxy that notes the first line of each request, and takes it to one server, whichever it
+/// names.
 struct Proxy {
     address: SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,

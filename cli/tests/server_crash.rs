@@ -1,4 +1,5 @@
-//! A server that is killed again and again while replicas write loses nothing that was acknowledged locally.
+//! A server that is killed again and again while replicas write loses nothing that was acknowledged
+//! locally.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
@@ -15,7 +16,8 @@ use twotide::Replica;
 use twotide::core::model::Body;
 use twotide::prelude::{Operation, Origin};
 
-/// How often the server is killed: 20 times as often as `TWOTIDE_TEST_KILLS_TIMES` says, which is 1 usually.
+/// How often the server is killed: 20 times as often as `TWOTIDE_TEST_KILLS_TIMES` says, which is 1
+/// usually.
 fn rounds() -> u64 {
     20 * std::env::var("TWOTIDE_TEST_KILLS_TIMES").map_or(1, |times| times.parse::<u64>().unwrap())
 }
@@ -31,7 +33,8 @@ struct Writer {
     thread: std::thread::JoinHandle<()>,
 }
 
-/// Writes new documents, and one document again and again; `written` counts those that were acknowledged.
+/// Writes new documents, and one document again and again; `written` counts those that were
+/// acknowledged.
 async fn write(replica: &Replica, name: usize, written: &AtomicU64, stop: &AtomicBool) {
     let (log, counters) = (replica.raw("log").unwrap(), replica.raw("counters").unwrap());
     while !stop.load(Ordering::Relaxed) {
@@ -40,7 +43,8 @@ async fn write(replica: &Replica, name: usize, written: &AtomicU64, stop: &Atomi
         log.insert_with_id(&format!("{name}-{n:06}"), &body).await.unwrap();
         counters.put(&format!("of-{name}"), &body).await.unwrap();
         written.store(n + 1, Ordering::Relaxed);
-        // The replicas share two cores with everything else: a breath keeps the outbox in proportion.
+        // The replicas share two cores with everything else: a breath keeps the outbox in
+        // proportion.
         tokio::time::sleep(Duration::from_millis(3)).await;
     }
     replica.close().await.unwrap();
@@ -123,8 +127,8 @@ fn a_server_killed_at_random_points_loses_nothing_and_makes_nothing_twice() {
 
     let mut puts = 0;
     for round in 0..rounds() {
-        // A point that follows from the seed as far as anything can with several processes: after that many writes, that
-        // long after the last of them.
+        // A point that follows from the seed as far as anything can with several processes: after
+        // that many writes, that long after the last of them.
         let (writes, micros) = (10 + chance.below(80), chance.below(20_000));
         let goal = all_written(&writers) + writes;
         until("the replicas write", || (all_written(&writers) >= goal).then_some(()));

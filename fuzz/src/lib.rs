@@ -1,4 +1,5 @@
-//! What all fuzz targets share: a check of `testkit::fuzz`, and a bound on the memory that it takes.
+//! What all fuzz targets share: a check of `testkit::fuzz`, and a bound on the memory that it
+//! takes.
 
 use std::alloc::System;
 
@@ -9,10 +10,12 @@ static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 
 /// What a check may allocate beside what its input is worth.
 const BASE: usize = 8 << 20;
-/// And for each byte of its input. The largest values have some 300 bytes in memory, and none is written in less than one.
+/// And for each byte of its input. The largest values have some 300 bytes in memory, and none is
+/// written in less than one.
 const PER_BYTE: usize = 512;
 
-/// Runs a check within its bound of memory: who wants more is stopped, and libFuzzer keeps the input.
+/// Runs a check within its bound of memory: who wants more is stopped, and libFuzzer keeps the
+/// input.
 pub fn bounded(check: impl FnOnce(&[u8]), bytes: &[u8]) {
     let bound = ALLOCATOR.allocated() + BASE + PER_BYTE * bytes.len();
     // Refused only below what is allocated already.
@@ -24,7 +27,8 @@ pub fn bounded(check: impl FnOnce(&[u8]), bytes: &[u8]) {
 /// Runs a check of links on a runtime of its own, whose time is paused.
 pub fn paused(check: impl Future<Output = ()>) {
     let mut builder = tokio::runtime::Builder::new_current_thread();
-    // A runtime on one thread that only waits for time asks the operating system for nothing that it could refuse.
+    // A runtime on one thread that only waits for time asks the operating system for nothing that
+    // it could refuse.
     if let Ok(runtime) = builder.enable_time().start_paused(true).build() {
         runtime.block_on(check);
     }

@@ -16,8 +16,9 @@ use crate::Replica;
 
 /// Something that happened to the sync of a replica, or that the sync did to a document.
 ///
-/// Events carry no bodies: they say what to look at. What was written here by the app is not among them; whoever needs
-/// every document in its newest state takes a [watch](crate::Collection::watch_all), which never lags.
+/// Events carry no bodies: they say what to look at. What was written here by the app is not among
+/// them; whoever needs every document in its newest state takes a
+/// [watch](crate::Collection::watch_all), which never lags.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SyncEvent {
@@ -37,10 +38,12 @@ pub enum SyncEvent {
         /// Why.
         why: ErrorKind,
     },
-    /// So many attempts in a row failed as the option [`attempts`](crate::ReplicaConfig::attempts) says: the status says
-    /// [`Error`](crate::Activity::Error) from now on. Told once; the sync goes on trying.
+    /// So many attempts in a row failed as the option [`attempts`](crate::ReplicaConfig::attempts)
+    /// says: the status says [`Error`](crate::Activity::Error) from now on. Told once; the sync
+    /// goes on trying.
     Failing(u32),
-    /// The server refuses this replica, and trying again cannot help before somebody changes something.
+    /// The server refuses this replica, and trying again cannot help before somebody changes
+    /// something.
     Refused(ErrorKind),
     /// The token is missing or is not good any more: the sync goes on when it is given a good one.
     /// Comes in the place of [`Refused`](Self::Refused) or [`ScopeRefused`](Self::ScopeRefused).
@@ -58,7 +61,8 @@ pub enum SyncEvent {
     },
     /// The replica has reached the head.
     CatchUpDone(Scope),
-    /// A chunk was taken in, at any time; while it catches up, [`CatchUpProgress`](Self::CatchUpProgress) follows.
+    /// A chunk was taken in, at any time; while it catches up,
+    /// [`CatchUpProgress`](Self::CatchUpProgress) follows.
     CheckpointMoved {
         /// The scope.
         scope: Scope,
@@ -87,8 +91,9 @@ pub enum SyncEvent {
     },
     /// A conflict was met, and waits for the app: see [`Replica::conflicts`].
     ConflictDeferred(DocumentKey),
-    /// A document was erased by somebody, and with it an edit of it that was made here without knowing of that, and was not
-    /// synced, or was refused before. See [`Collection::hard_delete`](crate::Collection::hard_delete).
+    /// A document was erased by somebody, and with it an edit of it that was made here without
+    /// knowing of that, and was not synced, or was refused before. See
+    /// [`Collection::hard_delete`](crate::Collection::hard_delete).
     EditErased(DocumentKey),
     /// The server refused an edit for good: it is in the [quarantine](Replica::quarantine).
     Rejected {
@@ -97,26 +102,29 @@ pub enum SyncEvent {
         /// Why.
         rejection: Rejection,
     },
-    /// The replica's position was given up: it pulls what is missing, and may catch up from the beginning.
+    /// The replica's position was given up: it pulls what is missing, and may catch up from the
+    /// beginning.
     Reset(Scope, Reset),
-    /// Replica and server stand at the same position with different documents, and pulling everything afresh did not
-    /// help.
+    /// Replica and server stand at the same position with different documents, and pulling
+    /// everything afresh did not help.
     Diverged(Scope),
     /// The replica has a new identity: its file was copied or restored.
     Reidentified,
-    /// The server does not serve the scope, and trying again cannot help before somebody changes something.
+    /// The server does not serve the scope, and trying again cannot help before somebody changes
+    /// something.
     ScopeRefused {
         /// The scope.
         scope: Scope,
         /// Why.
         why: ErrorKind,
     },
-    /// The scope may not be seen any more, and has left this device. Edits that were not synced are in the quarantine.
+    /// The scope may not be seen any more, and has left this device. Edits that were not synced are
+    /// in the quarantine.
     ScopeGone(Scope),
     /// Everything is pushed and pulled.
     InSync,
-    /// This many events that the filter accepts were dropped here, because they were read too slowly. No filter holds this
-    /// back.
+    /// This many events that the filter accepts were dropped here, because they were read too
+    /// slowly. No filter holds this back.
     Lagged(u64),
 }
 

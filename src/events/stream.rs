@@ -33,8 +33,8 @@ impl EventFilter {
         self
     }
 
-    /// Of the events about documents, only those about this collection, and others that are named so. Events about the
-    /// sync as a whole are not touched by this.
+    /// Of the events about documents, only those about this collection, and others that are named
+    /// so. Events about the sync as a whole are not touched by this.
     ///
     /// # Errors
     /// `InvalidInput` for a bad name.
@@ -58,8 +58,9 @@ impl EventFilter {
 
 /// What happens to the sync, from when it was asked for on: made by [`Replica::event_stream`].
 ///
-/// At most 1,024 events wait in it, or 4,096 if it gives [`ChangeApplied`](SyncEvent::ChangeApplied). When more come, the
-/// oldest are dropped, and [`Lagged`](SyncEvent::Lagged) says how many. It does not keep the replica open.
+/// At most 1,024 events wait in it, or 4,096 if it gives
+/// [`ChangeApplied`](SyncEvent::ChangeApplied). When more come, the oldest are dropped, and
+/// [`Lagged`](SyncEvent::Lagged) says how many. It does not keep the replica open.
 pub struct EventStream(pub(crate) broadcast::Receiver<SyncEvent>);
 
 impl fmt::Debug for EventStream {
@@ -69,7 +70,8 @@ impl fmt::Debug for EventStream {
 }
 
 impl EventStream {
-    /// The next event; none when the replica was closed and everything was given. Dropping the future loses nothing.
+    /// The next event; none when the replica was closed and everything was given. Dropping the
+    /// future loses nothing.
     pub async fn next(&mut self) -> Option<SyncEvent> {
         match self.0.recv().await {
             Ok(event) => Some(event),
@@ -78,8 +80,9 @@ impl EventStream {
         }
     }
 
-    /// The next event that is there already. None also means that the replica was closed: [`next`](Self::next) tells the
-    /// difference. For synchronous code, such as a user interface that looks once per frame.
+    /// The next event that is there already. None also means that the replica was closed:
+    /// [`next`](Self::next) tells the difference. For synchronous code, such as a user interface
+    /// that looks once per frame.
     pub fn try_next(&mut self) -> Option<SyncEvent> {
         match self.0.try_recv() {
             Ok(event) => Some(event),
@@ -97,11 +100,11 @@ impl EventStream {
 }
 
 impl Replica {
-    /// What happens to the sync from now on, as far as the filter accepts it. Any number of streams may be open; a slow
-    /// one holds up neither the sync nor another one.
+    /// What happens to the sync from now on, as far as the filter accepts it. Any number of streams
+    /// may be open; a slow one holds up neither the sync nor another one.
     ///
-    /// Only the process that syncs hears of it: what another process does to the file is in [`Replica::changes`] and in the
-    /// watches.
+    /// Only the process that syncs hears of it: what another process does to the file is in
+    /// [`Replica::changes`] and in the watches.
     ///
     /// ```
     /// # use twotide::prelude::*;

@@ -31,9 +31,9 @@ pub(super) type Filter<T> = Box<dyn Fn(&Document<T>) -> bool + Send + Sync>;
 
 /// What a watch of a collection tells.
 ///
-/// Whoever keeps a map by id, puts what is [`Current`](Self::Current) or [`Changed`](Self::Changed) into it, takes out what
-/// is [`Removed`](Self::Removed) and empties it at [`Resync`](Self::Resync) holds the documents as they are, as soon as
-/// the watch has nothing more to tell.
+/// Whoever keeps a map by id, puts what is [`Current`](Self::Current) or [`Changed`](Self::Changed)
+/// into it, takes out what is [`Removed`](Self::Removed) and empties it at [`Resync`](Self::Resync)
+/// holds the documents as they are, as soon as the watch has nothing more to tell.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum WatchEvent<T> {
@@ -43,11 +43,11 @@ pub enum WatchEvent<T> {
     Complete,
     /// A document that is new or another one, in its newest state.
     Changed(Document<T>),
-    /// A document that was deleted, or that the filter does not accept any more. Once more than 4,096 documents were told,
-    /// this may also name one that was never told.
+    /// A document that was deleted, or that the filter does not accept any more. Once more than
+    /// 4,096 documents were told, this may also name one that was never told.
     Removed(String),
-    /// What was told does not hold any more, because documents left the device without a trace: everything that is there
-    /// follows afresh, up to the next [`Complete`](Self::Complete).
+    /// What was told does not hold any more, because documents left the device without a trace:
+    /// everything that is there follows afresh, up to the next [`Complete`](Self::Complete).
     Resync,
 }
 
@@ -74,12 +74,14 @@ enum Read {
 /// Watches a collection: made by [`Collection::watch_all`](crate::Collection::watch_all) and
 /// [`watch_where`](crate::Collection::watch_where).
 ///
-/// First come the documents that are there, then [`Complete`](WatchEvent::Complete), then what changes. Several changes of
-/// one document that happened since the last event are told as one, with its newest state. Only what changes a document
-/// is told: that an edit of it was settled is not, which a [watch of the document](crate::Collection::watch) tells.
+/// First come the documents that are there, then [`Complete`](WatchEvent::Complete), then what
+/// changes. Several changes of one document that happened since the last event are told as one,
+/// with its newest state. Only what changes a document is told: that an edit of it was settled is
+/// not, which a [watch of the document](crate::Collection::watch) tells.
 ///
-/// It keeps at most a page of documents (256, 1 MiB or one larger document), 511 ids that are due, and 4,096 ids that were
-/// told. Like every handle, it keeps the storage open until it is dropped or the replica is closed.
+/// It keeps at most a page of documents (256, 1 MiB or one larger document), 511 ids that are due,
+/// and 4,096 ids that were told. Like every handle, it keeps the storage open until it is dropped
+/// or the replica is closed.
 pub struct CollectionWatch<T> {
     storage: Arc<dyn Storage>,
     versions: Option<Versions>,
@@ -125,9 +127,10 @@ impl<T: DeserializeOwned> CollectionWatch<T> {
     /// The next event, as soon as there is one. Dropping the future loses nothing.
     ///
     /// # Errors
-    /// `InvalidInput`, naming the document, if one is not of type `T`, and `Incompatible` if it is of a newer
-    /// [version](crate::Collection::versioned) of it: the watch goes on behind it. `Closed` when the
-    /// replica is closed: the watch has ended. Else as the storage, and the next call tries again.
+    /// `InvalidInput`, naming the document, if one is not of type `T`, and `Incompatible` if it is
+    /// of a newer [version](crate::Collection::versioned) of it: the watch goes on behind it.
+    /// `Closed` when the replica is closed: the watch has ended. Else as the storage, and the next
+    /// call tries again.
     pub async fn next(&mut self) -> Result<WatchEvent<T>> {
         loop {
             if let Some(event) = self.try_next().await? {
@@ -145,7 +148,8 @@ impl<T: DeserializeOwned> CollectionWatch<T> {
         loop {
             match &mut self.stage {
                 Stage::New => {
-                    // What is committed from here on is in the feed behind this place; what was before is in the list.
+                    // What is committed from here on is in the feed behind this place; what was
+                    // before is in the list.
                     self.place = self.storage.state().await?.last_local;
                     self.stage = Stage::Listing { page: VecDeque::new(), after: None, more: true };
                 }
@@ -182,7 +186,8 @@ impl<T: DeserializeOwned> CollectionWatch<T> {
         }
     }
 
-    /// The watch as a stream. It ends after the error that says `Closed`; other errors do not end it.
+    /// The watch as a stream. It ends after the error that says `Closed`; other errors do not end
+    /// it.
     pub fn into_stream(self) -> BoxStream<'static, Result<WatchEvent<T>>>
     where
         T: Send + 'static,
@@ -218,7 +223,8 @@ impl<T: DeserializeOwned> CollectionWatch<T> {
         Ok(())
     }
 
-    /// Reads on in the feed, until it ends or enough is known. Documents that changed often are due once.
+    /// Reads on in the feed, until it ends or enough is known. Documents that changed often are due
+    /// once.
     async fn gather(&mut self) -> Result<Read> {
         for _ in 0..PAGES {
             // Noted before the read, so that nothing falls between the read and the wait.

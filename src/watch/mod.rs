@@ -1,8 +1,9 @@
 //! Watches: the current value first, and then every change of it.
 //!
-//! A watch has no task and no queue of its own. What it keeps is bounded, whatever the number of changes: it is woken by the
-//! storage's counter of commits, which carries no data, and reads the newest state when it is asked. So a slow reader
-//! skips states in between, and never the last one; and what other processes write into the same file counts as well.
+//! A watch has no task and no queue of its own. What it keeps is bounded, whatever the number of
+//! changes: it is woken by the storage's counter of commits, which carries no data, and reads the
+//! newest state when it is asked. So a slow reader skips states in between, and never the last one;
+//! and what other processes write into the same file counts as well.
 
 mod collection;
 mod shown;
@@ -30,7 +31,8 @@ use crate::versions::Versions;
 use crate::{Collection, Document};
 
 impl<T: DeserializeOwned> Collection<T> {
-    /// Watches one document: its current state first, then its newest state whenever that is another one.
+    /// Watches one document: its current state first, then its newest state whenever that is
+    /// another one.
     ///
     /// ```
     /// # use twotide::prelude::*;
@@ -92,9 +94,10 @@ impl<T: DeserializeOwned> Collection<T> {
         self.watch_collection(None)
     }
 
-    /// Watches the documents of the collection that a filter accepts. One that it does not accept any more is told as
-    /// [`Removed`](WatchEvent::Removed). The filter is called for every document that is there and for every change, on
-    /// the task that asks for the next event: it must be quick.
+    /// Watches the documents of the collection that a filter accepts. One that it does not accept
+    /// any more is told as [`Removed`](WatchEvent::Removed). The filter is called for every
+    /// document that is there and for every change, on the task that asks for the next event: it
+    /// must be quick.
     ///
     /// ```
     /// # use twotide::prelude::*;
@@ -130,8 +133,8 @@ type Look = (LocalSeq, Revision, bool);
 
 /// Watches one document: made by [`Collection::watch`].
 ///
-/// It keeps no more than what tells the state that it gave last from another one. Like every handle, it keeps the storage
-/// open until it is dropped or the replica is closed.
+/// It keeps no more than what tells the state that it gave last from another one. Like every
+/// handle, it keeps the storage open until it is dropped or the replica is closed.
 pub struct DocumentWatch<T> {
     storage: Arc<dyn Storage>,
     commits: watch::Receiver<u64>,
@@ -155,14 +158,16 @@ impl<T: DeserializeOwned> DocumentWatch<T> {
         Self { storage, commits, key, versions, given: None, of: PhantomData }
     }
 
-    /// The document: at once when it is asked for the first time, then as soon as its newest state is not the one that was
-    /// given last. None means that it is not there. That an edit was settled by the server is another state, too, by
-    /// [`Document::is_synced`]. Dropping the future loses nothing.
+    /// The document: at once when it is asked for the first time, then as soon as its newest state
+    /// is not the one that was given last. None means that it is not there. That an edit was
+    /// settled by the server is another state, too, by [`Document::is_synced`]. Dropping the future
+    /// loses nothing.
     ///
     /// # Errors
     /// `InvalidInput` if the document is not of type `T`, `Incompatible` if it is of a newer
-    /// [version](Collection::versioned) of it: told once for each such state, and the watch goes on. `Closed`
-    /// when the replica is closed: the watch has ended. Else as the storage, and the next call tries again.
+    /// [version](Collection::versioned) of it: told once for each such state, and the watch goes
+    /// on. `Closed` when the replica is closed: the watch has ended. Else as the storage, and the
+    /// next call tries again.
     pub async fn next(&mut self) -> Result<Option<Document<T>>> {
         loop {
             // Noted before the read, so that nothing falls between the read and the wait.

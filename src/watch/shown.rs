@@ -7,8 +7,8 @@ use sync_core::model::{DocumentId, LocalSeq};
 /// The most ids that are remembered.
 const MOST: usize = 4_096;
 
-/// The documents that were told of and not taken back, each with the place of the state that was told. Of more than
-/// [`MOST`] nothing is remembered: then anything may have been told.
+/// The documents that were told of and not taken back, each with the place of the state that was
+/// told. Of more than [`MOST`] nothing is remembered: then anything may have been told.
 #[derive(Debug)]
 pub(super) struct Shown(Option<HashMap<DocumentId, LocalSeq>>);
 

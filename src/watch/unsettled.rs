@@ -24,9 +24,9 @@ const MOST: usize = 4_096;
 
 /// What a watch of the conflict inbox or of the quarantine tells.
 ///
-/// Whoever keeps a list, puts what is [`Current`](Self::Current) or [`Changed`](Self::Changed) into it, takes out what is
-/// [`Removed`](Self::Removed) and empties it at [`Resync`](Self::Resync) holds the entries as they are, as soon as the
-/// watch has nothing more to tell.
+/// Whoever keeps a list, puts what is [`Current`](Self::Current) or [`Changed`](Self::Changed) into
+/// it, takes out what is [`Removed`](Self::Removed) and empties it at [`Resync`](Self::Resync)
+/// holds the entries as they are, as soon as the watch has nothing more to tell.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum InboxEvent<T> {
@@ -36,10 +36,11 @@ pub enum InboxEvent<T> {
     Complete,
     /// An entry that is new, or a conflict of which a side is another one, as it is now.
     Changed(T),
-    /// No entry of this document that was told before is there any more: somebody decided, or it left the device.
+    /// No entry of this document that was told before is there any more: somebody decided, or it
+    /// left the device.
     Removed(DocumentKey),
-    /// What was told is told afresh, up to the next [`Complete`](Self::Complete): there was a change, and more than 4,096
-    /// entries are too many to tell which.
+    /// What was told is told afresh, up to the next [`Complete`](Self::Complete): there was a
+    /// change, and more than 4,096 entries are too many to tell which.
     Resync,
 }
 
@@ -70,13 +71,15 @@ struct Pass {
     last: Option<Place>,
 }
 
-/// Watches the conflict inbox or the quarantine: made by [`Conflicts::watch`](crate::Conflicts::watch) and
+/// Watches the conflict inbox or the quarantine: made by
+/// [`Conflicts::watch`](crate::Conflicts::watch) and
 /// [`Quarantine::watch`](crate::Quarantine::watch).
 ///
-/// It has no task and no queue of its own. When it is asked, and something has changed since, it goes through the list by
-/// pages and tells what is different. A slow reader skips states in between, and never the last one; other processes'
-/// changes count as well. It keeps at most a page (256 entries, 1 MiB or one larger entry) and what tells 4,096 entries
-/// apart. Like every handle, it keeps the storage open until it is dropped or the replica is closed.
+/// It has no task and no queue of its own. When it is asked, and something has changed since, it
+/// goes through the list by pages and tells what is different. A slow reader skips states in
+/// between, and never the last one; other processes' changes count as well. It keeps at most a page
+/// (256 entries, 1 MiB or one larger entry) and what tells 4,096 entries apart. Like every handle,
+/// it keeps the storage open until it is dropped or the replica is closed.
 pub struct InboxWatch<T> {
     storage: Arc<dyn Storage>,
     commits: watch::Receiver<u64>,
@@ -123,7 +126,8 @@ impl<T> InboxWatch<T> {
     /// The next event, as soon as there is one. Dropping the future loses nothing.
     ///
     /// # Errors
-    /// `Closed` when the replica is closed: the watch has ended. Else as the storage, and the next call tries again.
+    /// `Closed` when the replica is closed: the watch has ended. Else as the storage, and the next
+    /// call tries again.
     pub async fn next(&mut self) -> Result<InboxEvent<T>> {
         loop {
             if let Some(event) = self.try_next().await? {
@@ -150,7 +154,8 @@ impl<T> InboxWatch<T> {
         }
     }
 
-    /// The watch as a stream. It ends after the error that says `Closed`; other errors do not end it.
+    /// The watch as a stream. It ends after the error that says `Closed`; other errors do not end
+    /// it.
     pub fn into_stream(self) -> BoxStream<'static, Result<InboxEvent<T>>>
     where
         T: Send + 'static,
@@ -218,7 +223,8 @@ impl<T> InboxWatch<T> {
         if pass.is_first {
             self.ready.push_back(InboxEvent::Complete);
         }
-        // When memory ran out on the way, what was not met may or may not have been told: once more, from the beginning.
+        // When memory ran out on the way, what was not met may or may not have been told: once
+        // more, from the beginning.
         let is_whole = pass.is_first || self.told.is_some();
         self.listed = is_whole.then_some(pass.inbox);
         Ok(())

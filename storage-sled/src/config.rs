@@ -21,16 +21,18 @@ use sync_core::storage::ThreadOptions;
 pub struct SledConfig {
     /// The folder. It is made if it is missing, with those above it. Keep nothing else in it.
     pub path: PathBuf,
-    /// Whether a commit that has to survive a power failure waits until the disk says that it has it. True by default.
-    /// Without, a power failure may take back the newest commits, also acknowledged ones; a crash of the process never
-    /// does. For tests, and for data that can be had again.
+    /// Whether a commit that has to survive a power failure waits until the disk says that it has
+    /// it. True by default. Without, a power failure may take back the newest commits, also
+    /// acknowledged ones; a crash of the process never does. For tests, and for data that can be
+    /// had again.
     pub sync: bool,
     /// How much sled may keep in memory, in bytes. It is sled's own estimate: see [the measured
     /// figures](crate#when-to-choose-it-and-when-not). 64 MiB by default.
     pub cache_bytes: u64,
-    /// How often sled's background thread tidies: it moves what is still needed out of parts of the file that are
-    /// mostly stale, so that they can be used again, and syncs the file. With none the thread is not started, and a
-    /// part is used again only once nothing in it is needed any more. 500 ms by default.
+    /// How often sled's background thread tidies: it moves what is still needed out of parts of the
+    /// file that are mostly stale, so that they can be used again, and syncs the file. With none
+    /// the thread is not started, and a part is used again only once nothing in it is needed any
+    /// more. 500 ms by default.
     pub tidy_every: Option<Duration>,
     /// How long opening waits for somebody else to let go of the folder. One second by default.
     pub lock_timeout: Duration,

@@ -30,7 +30,8 @@ fn classify(error: &sled::Error) -> Error {
     }
 }
 
-/// Whether it says that the folder is locked. sled has no variant for it, and its version is pinned.
+/// Whether it says that the folder is locked. sled has no variant for it, and its version is
+/// pinned.
 pub(crate) fn is_locked(error: &sled::Error) -> bool {
     matches!(error, sled::Error::Io(e) if e.to_string().starts_with("could not acquire lock"))
 }

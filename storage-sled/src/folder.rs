@@ -12,8 +12,9 @@ use crate::error;
 /// How long closing waits for sled's threads to let go of the lock, and how often it looks.
 const LETTING_GO: (u32, Duration) = (500, Duration::from_millis(2));
 
-/// Refuses a folder that is not sled's: sled would make files in it, and take a file called `db` for a damaged one of
-/// its own. A missing or empty one is fine, and one whose making was cut short.
+/// Refuses a folder that is not sled's: sled would make files in it, and take a file called `db`
+/// for a damaged one of its own. A missing or empty one is fine, and one whose making was cut
+/// short.
 pub(crate) fn check(path: &Path) -> Result<()> {
     let refused = |what: String| {
         let error = Error::new(ErrorKind::Incompatible, what);
@@ -69,8 +70,8 @@ pub(crate) struct LogFile {
 }
 
 impl LogFile {
-    /// Opens it once sled has made it. With `sync`, a power failure takes neither sled's settings nor the names of its
-    /// files away.
+    /// Opens it once sled has made it. With `sync`, a power failure takes neither sled's settings
+    /// nor the names of its files away.
     pub(crate) fn open(folder: &Path, sync: bool) -> Result<Self> {
         let failed = |e| error::io("open", folder, e);
         // Windows syncs only what is open for writing.
@@ -97,8 +98,9 @@ impl LogFile {
         Ok(())
     }
 
-    /// Waits until the disk has what was written. On Linux sled's flush asks for the pages to be written, and neither
-    /// for the file's length nor for the disk's cache to be emptied (`sync_file_range`); elsewhere it does all of it.
+    /// Waits until the disk has what was written. On Linux sled's flush asks for the pages to be
+    /// written, and neither for the file's length nor for the disk's cache to be emptied
+    /// (`sync_file_range`); elsewhere it does all of it.
     pub(crate) fn sync(&self) -> Result<()> {
         if cfg!(target_os = "linux") {
             self.file.sync_data().map_err(|e| error::io("sync", &self.folder, e))?;
@@ -113,7 +115,8 @@ impl LogFile {
         self.file = file;
     }
 
-    /// Waits until nobody holds sled's lock. Threads of sled may do so for a moment after the last handle is gone.
+    /// Waits until nobody holds sled's lock. Threads of sled may do so for a moment after the last
+    /// handle is gone.
     pub(crate) fn wait_until_free(&self) {
         let (times, pause) = LETTING_GO;
         for _ in 0..times {

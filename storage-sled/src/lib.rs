@@ -10,43 +10,52 @@
 //!                       └── folder   whose folder it is, its lock, and the sync that sled leaves out
 //! ```
 //!
-//! [`open_replica`] and [`open_server`] open a folder and start its threads. [`SledKv`] can be used alone as well.
+//! [`open_replica`] and [`open_server`] open a folder and start its threads. [`SledKv`] can be used
+//! alone as well.
 //!
 //! # What is promised
 //!
-//! - What a storage must make durable is flushed and synced before it is acknowledged ([`SledConfig::sync`]).
-//!   Everything else is flushed: sled keeps what it is given in the memory of the process until then, so that without
-//!   a flush even a crash of the process would lose it.
-//! - One process at a time has a folder open. Another one gets [`Busy`](sync_core::error::ErrorKind::Busy), after
-//!   [`SledConfig::lock_timeout`]. The folder is free when `close` returns, or when the process dies.
-//! - A folder that is not sled's, of the other kind (a server's as a replica's), of another program or another
-//!   version of sled is refused with [`Incompatible`](sync_core::error::ErrorKind::Incompatible), and nothing is
-//!   written to it. Only if another program uses sled with exactly our settings, sled itself opens the store before it
-//!   is refused.
+//! - What a storage must make durable is flushed and synced before it is acknowledged
+//!   ([`SledConfig::sync`]). Everything else is flushed: sled keeps what it is given in the memory
+//!   of the process until then, so that without a flush even a crash of the process would lose it.
+//! - One process at a time has a folder open. Another one gets
+//!   [`Busy`](sync_core::error::ErrorKind::Busy), after [`SledConfig::lock_timeout`]. The folder is
+//!   free when `close` returns, or when the process dies.
+//! - A folder that is not sled's, of the other kind (a server's as a replica's), of another program
+//!   or another version of sled is refused with
+//!   [`Incompatible`](sync_core::error::ErrorKind::Incompatible), and nothing is written to it.
+//!   Only if another program uses sled with exactly our settings, sled itself opens the store
+//!   before it is refused.
 //! - When a write fails, the disk being full for one, the storage stops: every call fails with
-//!   [`Storage`](sync_core::error::ErrorKind::Storage), and with the advice not to retry, until the folder is opened
-//!   again. Then the write that failed is there whole or not at all, and everything acknowledged is.
-//! - **Erased data stays in the files for a while.** What is [erased](sync_core::replica::WriteOperation::Erase) is gone for
-//!   everybody who asks the storage, at once. But sled writes a log: old values stay in its file until their part of it is used
-//!   again, which may be never, and nothing tells when. [`tidy`](sync_core::storage::Storage::tidy) therefore answers `false`.
-//!   Where bytes have to go, use SQLite, or write what is left to a new folder and remove the old one.
+//!   [`Storage`](sync_core::error::ErrorKind::Storage), and with the advice not to retry, until the
+//!   folder is opened again. Then the write that failed is there whole or not at all, and
+//!   everything acknowledged is.
+//! - **Erased data stays in the files for a while.** What is
+//!   [erased](sync_core::replica::WriteOperation::Erase) is gone for everybody who asks the
+//!   storage, at once. But sled writes a log: old values stay in its file until their part of it is
+//!   used again, which may be never, and nothing tells when.
+//!   [`tidy`](sync_core::storage::Storage::tidy) therefore answers `false`. Where bytes have to go,
+//!   use SQLite, or write what is left to a new folder and remove the old one.
 //! - A snapshot that sled did not finish, because the process was killed or the disk was full while
 //!   the folder was opened, is renamed to `unfinished-snap.…` with a warning, and is not needed. It
 //!   may be deleted.
-//! - A torn end of the file, as a crash leaves it, is cut off. What is found damaged is an error, not a panic; but
-//!   sled may also take damage for a torn end, and go on without what came after it. Backups are for that.
+//! - A torn end of the file, as a crash leaves it, is cut off. What is found damaged is an error,
+//!   not a panic; but sled may also take damage for a torn end, and go on without what came after
+//!   it. Backups are for that.
 //!
 //! # When to choose it, and when not
 //!
-//! Choose SQLite, unless there is a reason against it: it needs a third of the room for documents that are written once and a
-//! tenth for documents that are written often, opens at once, writes faster, lets several processes share one replica,
-//! outlives a full disk without being opened again, and can be asked in SQL. A reason for sled is that SQLite is not
-//! wanted: sled's code is all Rust. That alone makes no build without a C compiler, for TLS and zstd in the transports
+//! Choose SQLite, unless there is a reason against it: it needs a third of the room for documents
+//! that are written once and a tenth for documents that are written often, opens at once, writes
+//! faster, lets several processes share one replica, outlives a full disk without being opened
+//! again, and can be asked in SQL. A reason for sled is that SQLite is not wanted: sled's code is
+//! all Rust. That alone makes no build without a C compiler, for TLS and zstd in the transports
 //! need one as well. Its version 0.34 is what it has been since 2021: nobody mends it.
 //!
-//! Measured with `cargo run --release -p benches --example churn`, on two cores of a virtual machine that others used at
-//! the same time, ext4; documents of 300 bytes, in local transactions of 500, sizes as the file system counts them. Times
-//! are those of one run, and of that machine's disk above all:
+//! Measured with `cargo run --release -p benches --example churn`, on two cores of a virtual
+//! machine that others used at the same time, ext4; documents of 300 bytes, in local transactions
+//! of 500, sizes as the file system counts them. Times are those of one run, and of that machine's
+//! disk above all:
 //!
 //! | | SQLite | sled |
 //! |---|---|---|
@@ -61,13 +70,14 @@
 //! | memory of the process then | 6 MiB | 35 MiB |
 //! | memory after reading all | 24 MiB | 97 MiB |
 //!
-//! The folder stops growing: 2,000 documents took 12 MiB after 20, 60 and 180 rounds alike (SQLite: 18 MiB while open,
-//! 1.6 MiB closed). It does not shrink: what is deleted makes room for later writes, not for others. Opening reads the
-//! part of the log that was written since the last opening, and a table of all pages. Of the memory about 64 MiB are
-//! [`SledConfig::cache_bytes`]; the rest comes on top.
+//! The folder stops growing: 2,000 documents took 12 MiB after 20, 60 and 180 rounds alike (SQLite:
+//! 18 MiB while open, 1.6 MiB closed). It does not shrink: what is deleted makes room for later
+//! writes, not for others. Opening reads the part of the log that was written since the last
+//! opening, and a table of all pages. Of the memory about 64 MiB are [`SledConfig::cache_bytes`];
+//! the rest comes on top.
 //!
-//! All stores of sled in one process share one lock: while one of them commits, the others neither read nor write. A
-//! server beside a replica, in one process, is better off with SQLite.
+//! All stores of sled in one process share one lock: while one of them commits, the others neither
+//! read nor write. A server beside a replica, in one process, is better off with SQLite.
 
 #![forbid(unsafe_code)]
 
@@ -94,8 +104,8 @@ pub type SledStorage = KvStorage<SledKv>;
 /// A server's storage: a thread that writes, and threads that read.
 pub type SledServerStorage = KvServerStorage<SledKv>;
 
-/// Opens a replica's folder and starts its threads. A folder that is missing or empty becomes the replica `fresh`; any
-/// other keeps its identity.
+/// Opens a replica's folder and starts its threads. A folder that is missing or empty becomes the
+/// replica `fresh`; any other keeps its identity.
 ///
 /// This blocks while sled reads the folder: async code calls it on a thread for blocking work.
 ///

@@ -1,8 +1,8 @@
 //! How an entry is kept: whole if it is small, and otherwise in pieces.
 //!
-//! sled puts whatever does not fit well into its log into a file of its own, which it never syncs: such a value may be
-//! gone after a power failure although the flush that followed it succeeded. What sled counts is a whole page, of some
-//! twenty entries. So nothing large is given to it.
+//! sled puts whatever does not fit well into its log into a file of its own, which it never syncs:
+//! such a value may be gone after a power failure although the flush that followed it succeeded.
+//! What sled counts is a whole page, of some twenty entries. So nothing large is given to it.
 //!
 //! | Key | Value |
 //! |---|---|
@@ -26,8 +26,8 @@ pub(crate) const ALL_PIECES: &[u8] = &[PIECE];
 /// The most bytes of a value that stand in one place.
 pub(crate) const PIECE_BYTES: usize = 16 << 10;
 
-/// The size of the parts of sled's file. A page larger than a quarter of it becomes a file of its own: here, 24 entries
-/// of [`PIECE_BYTES`] do not, nor does an index of 300 of our longest keys.
+/// The size of the parts of sled's file. A page larger than a quarter of it becomes a file of its
+/// own: here, 24 entries of [`PIECE_BYTES`] do not, nor does an index of 300 of our longest keys.
 pub(crate) const SEGMENT_BYTES: usize = 2 << 20;
 
 /// Where an entry is.

@@ -25,8 +25,8 @@ const LOOK: Duration = Duration::from_millis(10);
 
 /// A folder of sled. Everything is in one tree.
 ///
-/// It blocks, and it fail-stops: after a commit has failed nobody knows what sled has, and every call fails until the
-/// folder is opened again. Then the batch is there whole or not at all.
+/// It blocks, and it fail-stops: after a commit has failed nobody knows what sled has, and every
+/// call fails until the folder is opened again. Then the batch is there whole or not at all.
 pub struct SledKv {
     /// None only while it is being dropped.
     db: Option<Db>,
@@ -34,7 +34,8 @@ pub struct SledKv {
     log: LogFile,
     folder: PathBuf,
     sync: bool,
-    /// Whether there may be values in pieces. Without them nothing has to be looked up before it is written.
+    /// Whether there may be values in pieces. Without them nothing has to be looked up before it is
+    /// written.
     in_pieces: AtomicBool,
     failed: OnceLock<Error>,
 }
@@ -52,10 +53,10 @@ impl SledKv {
     /// Opens a folder; one that is missing or empty is made. Blocks while sled reads what is in it.
     ///
     /// # Errors
-    /// `Busy` if another process, or another handle of this one, has it open and does not let go within
-    /// [`lock_timeout`](SledConfig::lock_timeout). `Incompatible` if the folder is somebody else's (it is then left
-    /// as it is), or the store is another program's, another version's, or damaged. `Storage` if it cannot be read or
-    /// written, or a thread cannot be started.
+    /// `Busy` if another process, or another handle of this one, has it open and does not let go
+    /// within [`lock_timeout`](SledConfig::lock_timeout). `Incompatible` if the folder is somebody
+    /// else's (it is then left as it is), or the store is another program's, another version's, or
+    /// damaged. `Storage` if it cannot be read or written, or a thread cannot be started.
     pub fn open(config: &SledConfig) -> Result<Self> {
         let folder = &config.path;
         folder::check(folder)?;
@@ -198,7 +199,8 @@ impl Drop for SledKv {
     fn drop(&mut self) {
         self.watch = None;
         let db = self.db.take();
-        // sled writes what is left, and panics if that fails. Everything that we promised is on the disk already.
+        // sled writes what is left, and panics if that fails. Everything that we promised is on the
+        // disk already.
         let _ = contained(|| {
             drop(db);
             Ok(())

@@ -1,8 +1,9 @@
 //! Wakes a flush that sled forgot.
 //!
-//! When one of sled's threads fails to write a buffer, it remembers the error, and in one of two places (sled 0.34.7,
-//! `Log::exit_reservation`) forgets to tell those who wait for that buffer: they would wait for ever. Whoever writes
-//! meanwhile finds the error and tells them. So this thread does, if a flush takes long and the error is there.
+//! When one of sled's threads fails to write a buffer, it remembers the error, and in one of two
+//! places (sled 0.34.7, `Log::exit_reservation`) forgets to tell those who wait for that buffer:
+//! they would wait for ever. Whoever writes meanwhile finds the error and tells them. So this
+//! thread does, if a flush takes long and the error is there.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;

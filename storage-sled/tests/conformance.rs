@@ -19,8 +19,8 @@ use testkit::conformance::storage::StorageHarness;
 
 /// A folder within one of its own. A crash goes on with a copy of it.
 ///
-/// It has no disk that can be full and then have room again: sled stops at the first failure, until it is opened anew.
-/// What happens then is shown in `disk.rs`. Nor can two processes have it open.
+/// It has no disk that can be full and then have room again: sled stops at the first failure, until
+/// it is opened anew. What happens then is shown in `disk.rs`. Nor can two processes have it open.
 #[derive(Debug)]
 struct Folders {
     place: TempDir,

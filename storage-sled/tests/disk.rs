@@ -22,7 +22,8 @@ fn tidied(path: &Path) -> SledConfig {
     config
 }
 
-/// A transaction of some 300 KiB over five documents, so that a full file is met at many places of a batch.
+/// A transaction of some 300 KiB over five documents, so that a full file is met at many places of
+/// a batch.
 fn bodies(n: usize) -> Vec<(String, String)> {
     let body = |size: usize| format!("\"{n} {}\"", "x".repeat(size));
     (0..5).map(|at| (at.to_string(), body(60_000 + 1_000 * (n % 7)))).collect()
@@ -57,7 +58,8 @@ async fn child() {
 async fn a_full_disk_is_an_error_and_what_was_acknowledged_is_there_afterwards() {
     for blocks in [6_300, 7_400, 8_200, 9_100, 12_288, 15_001] {
         let (_folder, path) = place();
-        // The shell sets the bound, in blocks of 512 bytes; without the signal, a write over it is an error.
+        // The shell sets the bound, in blocks of 512 bytes; without the signal, a write over it is
+        // an error.
         let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
         let child = Command::new("sh")
             .args(["-c", &script])

@@ -110,7 +110,8 @@ fn a_store_that_another_program_made_with_sled_is_refused() {
     }
 }
 
-/// A store that sled itself closed may be locked for another moment, but not for the second that opening waits.
+/// A store that sled itself closed may be locked for another moment, but not for the second that
+/// opening waits.
 fn patient(error: Error) -> Error {
     assert_ne!(error.kind(), ErrorKind::Busy, "{error}");
     error

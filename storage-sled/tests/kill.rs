@@ -52,7 +52,8 @@ fn transaction(n: u64) -> Vec<(String, String)> {
     vec![(format!("{n}a"), body(1)), (format!("{n}b"), body(60_000)), (format!("{n}c"), body(500))]
 }
 
-/// Runs in a process of its own, started by the tests below: writes until it is killed. So do the other children.
+/// Runs in a process of its own, started by the tests below: writes until it is killed. So do the
+/// other children.
 #[tokio::test]
 async fn child_writes() {
     let Some(path) = folder_of_child() else { return };
@@ -127,7 +128,8 @@ async fn append(storage: &impl ServerStorage, n: u64) {
     assert_eq!(appended.head, Seq(n + 1));
 }
 
-/// How many times as many processes are killed. Opening what they leave waits for the disk, so a usual run kills few.
+/// How many times as many processes are killed. Opening what they leave waits for the disk, so a
+/// usual run kills few.
 fn times() -> usize {
     std::env::var("TWOTIDE_TEST_KILLS_TIMES").map_or(1, |times| times.parse().unwrap())
 }

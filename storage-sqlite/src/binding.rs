@@ -1,20 +1,22 @@
 //! Which write-ahead log belongs to which file.
 //!
-//! SQLite applies whatever log lies beside a file. It checks the frames of the log, and nothing says which file they were
-//! written for: with an older copy of the file beside a newer log, pages of two states are read as one. Documents are
-//! missing then, or the file is malformed, while the counts and digests in it are those of the newer state.
+//! SQLite applies whatever log lies beside a file. It checks the frames of the log, and nothing
+//! says which file they were written for: with an older copy of the file beside a newer log, pages
+//! of two states are read as one. Documents are missing then, or the file is malformed, while the
+//! counts and digests in it are those of the newer state.
 //!
-//! A row names the log, so that the two are told apart. Each log has random numbers in its header (the salts) that change
-//! whenever SQLite begins it anew, which it does only when all of the old one is in the file. The first commit in a new log
-//! is followed by one that writes the row: the log it is in, and the one that the row named before.
+//! A row names the log, so that the two are told apart. Each log has random numbers in its header
+//! (the salts) that change whenever SQLite begins it anew, which it does only when all of the old
+//! one is in the file. The first commit in a new log is followed by one that writes the row: the
+//! log it is in, and the one that the row named before.
 //!
 //! ```text
 //!   the log's row:  (this log, the log before)       the file's row:  (the log before, …)   nothing was moved yet
 //!                                                                or   (this log, …)         the row was moved
 //! ```
 //!
-//! So the file, read alone, names either of the two, however much of the log was moved into it and wherever that was cut
-//! short. One that names another log is another file's.
+//! So the file, read alone, names either of the two, however much of the log was moved into it and
+//! wherever that was cut short. One that names another log is another file's.
 //!
 //! A copy of the file that was made while the same log was there, or the one before, names the
 //! right log and may be older than what was moved into the file since. So each time that the log is
@@ -23,8 +25,9 @@
 //! copy put over a file that is [open](crate::moved) is told by its number, and one beside a log by
 //! the number that the file had when that log began.
 //!
-//! Between the first commit and the one that writes the row a process may be killed, and while `VACUUM` moves the tables the
-//! file alone may not be readable. Then the two cannot be compared, and what is kept is counted instead.
+//! Between the first commit and the one that writes the row a process may be killed, and while
+//! `VACUUM` moves the tables the file alone may not be readable. Then the two cannot be compared,
+//! and what is kept is counted instead.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -106,7 +109,8 @@ impl<K, A> Core<K, A> {
         let Some(place) = self.place.as_ref().filter(|p| p.lockable().is_some()) else {
             return Ok(Found::Fits);
         };
-        // As long as this snapshot is held, no other process can begin the log anew and move that one into the file, too.
+        // As long as this snapshot is held, no other process can begin the log anew and move that
+        // one into the file, too.
         let failed = |e| self.failed("open", e);
         let snapshot = self.connection.unchecked_transaction().map_err(failed)?;
         let seen = row_of(&snapshot).map_err(failed)?;
@@ -131,11 +135,12 @@ impl<K, A> Core<K, A> {
 }
 
 impl<K: Kind> Core<K, Writing> {
-    /// Has the row name the log that the last commit went to. A failure leaves the log unbound until the next commit: the
-    /// commit before happened all the same.
+    /// Has the row name the log that the last commit went to. A failure leaves the log unbound
+    /// until the next commit: the commit before happened all the same.
     pub(crate) fn bind_log(&mut self) {
         self.open_log();
-        // SQLite may begin the log anew for this very commit, if another process moved the old one meanwhile.
+        // SQLite may begin the log anew for this very commit, if another process moved the old one
+        // meanwhile.
         for _ in 0..3 {
             let current = self.access.binding.current();
             let Some(log) = current.filter(|_| current != self.access.binding.bound) else {

@@ -152,8 +152,8 @@ macro_rules! state_columns {
 }
 pub(crate) use state_columns;
 
-/// A document's state as columns. Without a state all are null; without a body it is a tombstone; the author is null if
-/// the revision says it.
+/// A document's state as columns. Without a state all are null; without a body it is a tombstone;
+/// the author is null if the revision says it.
 #[derive(Default)]
 pub(crate) struct StateColumns<'a> {
     pub(crate) stamp: Option<i64>,

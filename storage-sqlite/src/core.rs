@@ -39,7 +39,8 @@ pub struct Core<K, A> {
     pub(crate) access: A,
     /// Whether the snapshot is of a replica that is being loaded.
     pub(crate) loading: Cell<bool>,
-    /// Somebody misses the index that a load does without; shared by the connections of one storage.
+    /// Somebody misses the index that a load does without; shared by the connections of one
+    /// storage.
     pub(crate) wants_index: Arc<AtomicBool>,
     /// What made SQLite end the transaction by itself.
     pub(crate) lost: RefCell<Option<Error>>,
@@ -55,11 +56,13 @@ impl<K, A: fmt::Debug> fmt::Debug for Core<K, A> {
     }
 }
 
-/// Prepared statements that a connection keeps. More than we have, so that none is ever prepared twice.
+/// Prepared statements that a connection keeps. More than we have, so that none is ever prepared
+/// twice.
 const STATEMENTS: usize = 64;
 
 impl<K: Kind> Core<K, Writing> {
-    /// Opens a file for writing, makes it if it is missing or empty, and brings its tables up to date.
+    /// Opens a file for writing, makes it if it is missing or empty, and brings its tables up to
+    /// date.
     pub(crate) fn open_file(config: &SqliteConfig) -> Result<Self> {
         let place = Place::of(config)?;
         place.check::<K>()?;
@@ -112,8 +115,8 @@ impl<K: Kind> Core<K, Writing> {
         Ok(())
     }
 
-    /// Changes the most pages of 4 KiB that the file may grow to; none for no bound but the disk. It is never less than
-    /// what the file has already.
+    /// Changes the most pages of 4 KiB that the file may grow to; none for no bound but the disk.
+    /// It is never less than what the file has already.
     ///
     /// # Errors
     /// `Storage`.
@@ -186,8 +189,8 @@ impl<K, A> Core<K, A> {
         configured.map(drop).map_err(|e| self.failed("set up", e))
     }
 
-    /// Prepares every statement once. Left to itself SQLite plans a statement anew whenever other values are bound to it,
-    /// which made reading one document ten times slower.
+    /// Prepares every statement once. Left to itself SQLite plans a statement anew whenever other
+    /// values are bound to it, which made reading one document ten times slower.
     fn keep_statements(&self) -> Result<()> {
         self.connection.set_prepared_statement_cache_capacity(STATEMENTS);
         self.configure(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)

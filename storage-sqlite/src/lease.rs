@@ -1,7 +1,8 @@
 //! The lock by which one process of several runs the engine.
 //!
-//! It is a lock of the operating system on a file beside the database: it ends with the process that holds it, however that
-//! ends, so the next one can take over at once. Who holds it, in words, is in the database.
+//! It is a lock of the operating system on a file beside the database: it ends with the process
+//! that holds it, however that ends, so the next one can take over at once. Who holds it, in words,
+//! is in the database.
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
@@ -37,7 +38,8 @@ impl Drop for EngineLock {
 }
 
 impl EngineLock {
-    /// Takes the lock; `false` if another holds it. Without a file of the operating system's there is none to take.
+    /// Takes the lock; `false` if another holds it. Without a file of the operating system's there
+    /// is none to take.
     pub(crate) fn take(&mut self, database: Option<&Path>) -> Result<bool> {
         let Some(database) = database.filter(|_| self.file.is_none()) else { return Ok(true) };
         let path = beside(database, "-lease");
@@ -55,9 +57,11 @@ impl EngineLock {
         Ok(true)
     }
 
-    /// Lets go of it. The file stays: removing it would let two processes lock two files of one name.
+    /// Lets go of it. The file stays: removing it would let two processes lock two files of one
+    /// name.
     pub(crate) fn release(&mut self) {
-        // A process that is being started has a copy of the file for a moment, and closing leaves the lock with the copy.
+        // A process that is being started has a copy of the file for a moment, and closing leaves
+        // the lock with the copy.
         let _closing_ends_it_otherwise = self.file.take().map(|file| file.unlock());
         self.since = Since::Before;
     }

@@ -10,14 +10,15 @@
 //!                      └── transaction, names, columns, lease, version, wake, tidy
 //! ```
 //!
-//! [`open_replica`] and [`open_server`] open a file and start its threads. The cores can be used alone as well, without
-//! threads and without a file: they are synchronous, and the simulation calls them inline.
+//! [`open_replica`] and [`open_server`] open a file and start its threads. The cores can be used
+//! alone as well, without threads and without a file: they are synchronous, and the simulation
+//! calls them inline.
 //!
 //! # What is where
 //!
-//! A replica's documents are rows of one table, bodies as JSON text, so that an app may ask its own questions in SQL. The
-//! view `documents(scope, collection, id, revision, created_ms, updated_ms, body)` shows what is live, and stays as it is
-//! when the tables below it change:
+//! A replica's documents are rows of one table, bodies as JSON text, so that an app may ask its own
+//! questions in SQL. The view `documents(scope, collection, id, revision, created_ms, updated_ms,
+//! body)` shows what is live, and stays as it is when the tables below it change:
 //!
 //! ```
 //! use rusqlite::Connection;
@@ -37,30 +38,33 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Such a connection must only read. `created_ms` and `updated_ms` are Unix milliseconds, `updated_ms` those of the edit
-//! that the body comes from; `revision` is the text of the revision.
+//! Such a connection must only read. `created_ms` and `updated_ms` are Unix milliseconds,
+//! `updated_ms` those of the edit that the body comes from; `revision` is the text of the revision.
 //!
 //! # What is promised
 //!
-//! - What a storage must make durable is committed with [`SqliteConfig::synchronous`]; everything else with `NORMAL`,
-//!   which survives a crash of the process but perhaps not a power failure.
-//! - Several processes may share one replica file. One of them runs the engine: it holds a lock on `<file>-lease`, which
-//!   the operating system frees when it dies. The commits of the others are noticed within some 25 ms.
-//! - A file of another program, of the other kind (a server's as a replica's) or of a newer version is refused with
-//!   [`Incompatible`](sync_core::error::ErrorKind::Incompatible) and left as it is.
+//! - What a storage must make durable is committed with [`SqliteConfig::synchronous`]; everything
+//!   else with `NORMAL`, which survives a crash of the process but perhaps not a power failure.
+//! - Several processes may share one replica file. One of them runs the engine: it holds a lock on
+//!   `<file>-lease`, which the operating system frees when it dies. The commits of the others are
+//!   noticed within some 25 ms.
+//! - A file of another program, of the other kind (a server's as a replica's) or of a newer version
+//!   is refused with [`Incompatible`](sync_core::error::ErrorKind::Incompatible) and left as it is.
 //! - A file that is deleted, moved, replaced, or overwritten by a copy while it is open fails every
 //!   transaction from then on ([`Storage`](sync_core::error::ErrorKind::Storage) or `Incompatible`,
 //!   with the advice not to retry), and is left as it is.
 //! - Of what is erased no byte is left in the file, `-wal` and `-shm` once the storage was told to
-//!   [tidy](sync_core::storage::Storage::tidy), or was closed: bodies, earlier versions of them, edits that were in flight,
-//!   refused or deferred. Most of it is gone at once, the log as soon as the writer has nothing else to do. The whole file is
-//!   written anew then, which needs as much room again for a moment; nothing is done if nothing was erased. What a file system,
-//!   a disk or a backup keeps of old blocks is not SQLite's to see to.
-//! - The first pull of an empty replica is loaded without the index by which a document is found, from
-//!   [`SqliteConfig::load_from`] documents on. A process that is killed meanwhile goes on with it, and a checkpoint never says
-//!   that a pull is done while the index is missing.
-//! - A commit that does not fit on the disk fails with [`Storage`](sync_core::error::ErrorKind::Storage); what was
-//!   committed before stays, and the same works again once there is room.
+//!   [tidy](sync_core::storage::Storage::tidy), or was closed: bodies, earlier versions of them,
+//!   edits that were in flight, refused or deferred. Most of it is gone at once, the log as soon as
+//!   the writer has nothing else to do. The whole file is written anew then, which needs as much
+//!   room again for a moment; nothing is done if nothing was erased. What a file system, a disk or
+//!   a backup keeps of old blocks is not SQLite's to see to.
+//! - The first pull of an empty replica is loaded without the index by which a document is found,
+//!   from [`SqliteConfig::load_from`] documents on. A process that is killed meanwhile goes on with
+//!   it, and a checkpoint never says that a pull is done while the index is missing.
+//! - A commit that does not fit on the disk fails with
+//!   [`Storage`](sync_core::error::ErrorKind::Storage); what was committed before stays, and the
+//!   same works again once there is room.
 
 #![forbid(unsafe_code)]
 

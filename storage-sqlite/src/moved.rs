@@ -1,8 +1,9 @@
 //! Whether the file that is open is still the one at its path, and what is in it.
 //!
-//! A file that is deleted, moved or replaced stays open, and SQLite goes on with what no path leads to any more: everything
-//! works, and is gone when the process ends. So each transaction looks first. The write-ahead log is looked at, too: without
-//! it, or with another one at its place, the file at the path lacks what was committed.
+//! A file that is deleted, moved or replaced stays open, and SQLite goes on with what no path leads
+//! to any more: everything works, and is gone when the process ends. So each transaction looks
+//! first. The write-ahead log is looked at, too: without it, or with another one at its place, the
+//! file at the path lacks what was committed.
 //!
 //! An older copy may also be written into the file (`cp`). Pages of two states are then read as
 //! one, or the older state alone, and what is committed further damages the file. Only moving the

@@ -1,7 +1,8 @@
 //! Scopes and collections as small numbers.
 //!
-//! A collection's number stands for (scope, collection). What is remembered here holds within one transaction or snapshot
-//! only: another process may remove a scope, and an undone transaction may have made one.
+//! A collection's number stands for (scope, collection). What is remembered here holds within one
+//! transaction or snapshot only: another process may remove a scope, and an undone transaction may
+//! have made one.
 
 use std::collections::HashMap;
 

@@ -12,7 +12,8 @@ use crate::schema::{self, Kind};
 /// How long the header of an SQLite database is, in bytes (its file format, section 1.3).
 const HEADER: u64 = 100;
 
-/// Refuses a file that is not ours, or of the other kind, or of a newer version. A missing or empty one is fine.
+/// Refuses a file that is not ours, or of the other kind, or of a newer version. A missing or empty
+/// one is fine.
 pub(crate) fn check<K: Kind>(path: &Path) -> Result<()> {
     let size = match std::fs::metadata(path) {
         Ok(found) => found.len(),
@@ -51,9 +52,10 @@ fn is_no_database(error: &rusqlite::Error) -> bool {
 
 /// The file without what is beside it. SQLite makes nothing, changes nothing and locks nothing.
 ///
-/// The file is never opened but through SQLite: on Unix, closing a file that was opened otherwise drops the locks of every
-/// connection of the process to it (SQLite, "How To Corrupt An SQLite Database File", section 2.2), and another process then
-/// takes itself for the last one and removes the write-ahead log.
+/// The file is never opened but through SQLite: on Unix, closing a file that was opened otherwise
+/// drops the locks of every connection of the process to it (SQLite, "How To Corrupt An SQLite
+/// Database File", section 2.2), and another process then takes itself for the last one and removes
+/// the write-ahead log.
 pub(crate) fn alone(path: &Path) -> rusqlite::Result<Connection> {
     // What a file name may hold and an URI may not is written as its number.
     let mut uri = String::from("file:");

@@ -15,7 +15,8 @@ use crate::error::convert;
 pub trait Kind: Send + 'static {
     /// The number in the file's header by which it is recognised.
     const APPLICATION_ID: i32;
-    /// What leads from each version of the tables to the next, from the empty file on. Only ever added to.
+    /// What leads from each version of the tables to the next, from the empty file on. Only ever
+    /// added to.
     const MIGRATIONS: &'static [&'static str];
     /// What a snapshot begins with. It finds a row in a replica that is being loaded.
     const FIRST_READ: &'static str;
@@ -102,7 +103,8 @@ pub(crate) fn judge<K: Kind>(application: i32, version: i32, is_blank: bool) -> 
 /// `Incompatible` for what [`judge`] refuses.
 pub(crate) fn check<K: Kind>(connection: &Connection) -> Result<usize> {
     let marks = || -> rusqlite::Result<(i64, i32, i32)> {
-        // One snapshot, or the marks of a file that is being made would be read half before and half after.
+        // One snapshot, or the marks of a file that is being made would be read half before and
+        // half after.
         let snapshot = connection.is_autocommit().then(|| connection.unchecked_transaction());
         let _snapshot = snapshot.transpose()?;
         let objects =
@@ -126,8 +128,8 @@ pub(crate) fn check_current<K: Kind>(connection: &Connection) -> Result<()> {
     .during("open"))
 }
 
-/// Brings the tables up to date, in one transaction. It is made without the write-ahead log for a file that is new, so
-/// that the file's own header says from the first moment on whose it is.
+/// Brings the tables up to date, in one transaction. It is made without the write-ahead log for a
+/// file that is new, so that the file's own header says from the first moment on whose it is.
 pub(crate) fn migrate<K: Kind>(connection: &Connection, migrations: &[&str]) -> Result<()> {
     if check::<K>(connection)? == migrations.len() {
         return Ok(());
@@ -147,7 +149,8 @@ pub(crate) fn migrate<K: Kind>(connection: &Connection, migrations: &[&str]) -> 
 
 /// Turns the write-ahead log on; a file keeps it on.
 ///
-/// SQLite does not wait when another process is about to do the same, so it is tried again within the busy timeout.
+/// SQLite does not wait when another process is about to do the same, so it is tried again within
+/// the busy timeout.
 pub(crate) fn use_write_ahead_log(connection: &Connection, patience: Duration) -> Result<()> {
     const PAUSE: Duration = Duration::from_millis(5);
     let mut tries = 1 + patience.as_millis() / PAUSE.as_millis();

@@ -1,12 +1,13 @@
 //! What is left in a file of what was erased, and how it goes.
 //!
-//! With `secure_delete` SQLite writes zeros over what it removes. Two places keep copies all the same: the write-ahead log,
-//! which holds pages as they were, and pages whose rows were moved to others when the tree was balanced. Cutting the log off
-//! is cheap, and done when the writer has nothing else to do. Only writing the whole file anew (`VACUUM`) gets at the other
-//! copies; they are rare, and nobody knows where they are.
+//! With `secure_delete` SQLite writes zeros over what it removes. Two places keep copies all the
+//! same: the write-ahead log, which holds pages as they were, and pages whose rows were moved to
+//! others when the tree was balanced. Cutting the log off is cheap, and done when the writer has
+//! nothing else to do. Only writing the whole file anew (`VACUUM`) gets at the other copies; they
+//! are rare, and nobody knows where they are.
 //!
-//! That something has to be done is a row in the file, written by the transaction that erases, so that a crash in between
-//! loses nothing.
+//! That something has to be done is a row in the file, written by the transaction that erases, so
+//! that a crash in between loses nothing.
 
 use std::time::Duration;
 
@@ -45,8 +46,8 @@ impl<K: Kind> Core<K, Writing> {
         self.run(TIDIED, []).map(drop)
     }
 
-    /// Cuts the log off, if something was erased and nobody is in the way now. Whatever it fails at is done when the file is
-    /// made tidy.
+    /// Cuts the log off, if something was erased and nobody is in the way now. Whatever it fails at
+    /// is done when the file is made tidy.
     pub(crate) fn cut_log_if_free(&mut self, patience: Duration) {
         if !self.access.log_is_untidy || self.file().is_none() {
             return;

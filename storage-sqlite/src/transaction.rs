@@ -47,8 +47,8 @@ pub struct Reading;
 /// What `undo` goes back to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mark {
-    /// The beginning of the transaction, which is begun again. Most transactions are one job, and a savepoint would keep
-    /// a copy of every page that changes after it.
+    /// The beginning of the transaction, which is begun again. Most transactions are one job, and a
+    /// savepoint would keep a copy of every page that changes after it.
     Begin,
     /// A savepoint, because something was written before.
     Savepoint,
@@ -150,8 +150,8 @@ impl<K: Kind> Transactional for Core<K, Writing> {
 }
 
 impl<K, A> Core<K, A> {
-    /// A statement that belongs into a transaction. A failure may have made SQLite end the transaction by itself; then
-    /// nothing may run as if it were still there.
+    /// A statement that belongs into a transaction. A failure may have made SQLite end the
+    /// transaction by itself; then nothing may run as if it were still there.
     fn control(&self, sql: &'static str) -> Result<()> {
         if self.connection.is_autocommit() {
             let ended = || self.on(Error::new(ErrorKind::Storage, "no transaction is open"));
@@ -160,7 +160,8 @@ impl<K, A> Core<K, A> {
         self.run(sql, []).map(drop)
     }
 
-    /// Ends whatever is open. It cannot fail: what SQLite cannot roll back now it rolls back when the file is opened.
+    /// Ends whatever is open. It cannot fail: what SQLite cannot roll back now it rolls back when
+    /// the file is opened.
     pub(crate) fn end(&self) {
         self.names.borrow_mut().clear();
         self.lost.take();

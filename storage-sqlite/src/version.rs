@@ -9,10 +9,11 @@ use sync_core::storage::Probe;
 use crate::core::Place;
 use crate::error;
 
-/// A connection of its own that asks SQLite's `data_version`. The question costs some microseconds: it looks at memory that
-/// the processes share and, after a commit, at the first page of the file, which the operating system has in memory. It waits
-/// for no lock. Only where another process stands still in the few instructions of making its commit known does SQLite look
-/// again after a moment.
+/// A connection of its own that asks SQLite's `data_version`. The question costs some microseconds:
+/// it looks at memory that the processes share and, after a commit, at the first page of the file,
+/// which the operating system has in memory. It waits for no lock. Only where another process
+/// stands still in the few instructions of making its commit known does SQLite look again after a
+/// moment.
 #[derive(Debug)]
 pub(crate) struct DataVersion(Connection);
 
@@ -22,8 +23,8 @@ impl DataVersion {
         let set_up = connection.busy_timeout(Duration::ZERO);
         set_up.map_err(|e| error::convert("open", place.lockable(), e))?;
         let version = Self(connection);
-        // SQLite opens its files when it is asked first, which is now, where that may take its time. A failure is not told: who
-        // asks again meets it too, or it has gone.
+        // SQLite opens its files when it is asked first, which is now, where that may take its
+        // time. A failure is not told: who asks again meets it too, or it has gone.
         let _ = version.get();
         Ok(version)
     }

@@ -1,7 +1,8 @@
 //! Notices the commits of other processes.
 //!
-//! A thread asks for the [version](DataVersion) every 25 ms, while anybody listens. The writer's own commits show there too,
-//! so a listener is sometimes woken twice, which is harmless: a wake-up carries no data.
+//! A thread asks for the [version](DataVersion) every 25 ms, while anybody listens. The writer's
+//! own commits show there too, so a listener is sometimes woken twice, which is harmless: a wake-up
+//! carries no data.
 
 use std::sync::Weak;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -72,7 +73,8 @@ fn watch(
         if commits.receiver_count() == 0 {
             continue;
         }
-        // A file that is not there any more is told of as a commit is: whoever looks meets the error.
+        // A file that is not there any more is told of as a commit is: whoever looks meets the
+        // error.
         let is_there = opened.is_none_or(|opened| opened.check().is_ok());
         if std::mem::replace(&mut was_there, is_there) && !is_there {
             commits.send_modify(|n| *n = n.wrapping_add(1));

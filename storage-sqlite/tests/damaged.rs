@@ -1,5 +1,5 @@
-//! Rows that were damaged: by a bad disk, or by another program that wrote to the file. What cannot be read is an error that
-//! says so; nothing panics.
+//! Rows that were damaged: by a bad disk, or by another program that wrote to the file. What cannot
+//! be read is an error that says so; nothing panics.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;

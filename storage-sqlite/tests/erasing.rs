@@ -45,7 +45,8 @@ fn marks(bytes: &[u8]) -> std::collections::BTreeSet<usize> {
     bytes.windows(8).filter(is_mark).filter_map(number).collect()
 }
 
-/// Rows of many sizes come, grow, move to other pages and go. Every version of what is erased carries a mark of its own.
+/// Rows of many sizes come, grow, move to other pages and go. Every version of what is erased
+/// carries a mark of its own.
 #[tokio::test]
 async fn no_version_of_what_is_erased_is_left_anywhere() {
     let (_folder, path) = place();
@@ -80,7 +81,8 @@ async fn no_version_of_what_is_erased_is_left_anywhere() {
     storage.close().await.unwrap();
 }
 
-/// A process that dies between an erasure and its tidying leaves a note: whoever opens the file next sees to it.
+/// A process that dies between an erasure and its tidying leaves a note: whoever opens the file
+/// next sees to it.
 #[tokio::test]
 async fn a_crash_before_the_tidying_loses_nothing_of_it() {
     let (folder, path) = place();
@@ -88,7 +90,8 @@ async fn a_crash_before_the_tidying_loses_nothing_of_it() {
     let body = Body::parse("\"secret\"").unwrap();
     write(&storage, vec![("a".to_owned(), WriteOperation::Put(body))]).await;
     write(&storage, vec![("a".to_owned(), WriteOperation::Erase)]).await;
-    // What a killed process leaves, with a log as it was before the erasure was committed to the file.
+    // What a killed process leaves, with a log as it was before the erasure was committed to the
+    // file.
     let copy = folder.path().join("copy.db");
     for suffix in ["", "-wal"] {
         let from = format!("{}{suffix}", path.display());

@@ -120,7 +120,8 @@ fn a_file_of_a_newer_version_is_refused_also_while_only_its_log_says_so() {
 fn a_file_that_no_version_ever_wrote_to_the_end_is_made_anew() {
     let (_folder, path) = place();
     drop(SqliteReplicaWriter::open(&config(&path), REPLICA).unwrap());
-    // As a crash leaves it: the first page is on the disk, the journal says that the file had none before.
+    // As a crash leaves it: the first page is on the disk, the journal says that the file had none
+    // before.
     std::fs::write(&path, [0; 4_096]).unwrap();
     let mut journal = vec![0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
     for n in [0u32, 7, 0, 512, 4_096] {

@@ -18,7 +18,8 @@ fn open(path: &Path) -> SqliteStorage {
     open_replica(&config(path), REPLICA).unwrap()
 }
 
-/// Runs in a process of its own, started by the tests below: takes the engine and writes until it is killed.
+/// Runs in a process of its own, started by the tests below: takes the engine and writes until it
+/// is killed.
 #[tokio::test]
 async fn child() {
     let Some(path) = std::env::var_os(FILE) else { return };
@@ -33,7 +34,8 @@ async fn child() {
     }
 }
 
-/// How many times as many processes are killed. Opening what they leave waits for the disk, so a usual run kills few.
+/// How many times as many processes are killed. Opening what they leave waits for the disk, so a
+/// usual run kills few.
 fn times() -> usize {
     std::env::var("TWOTIDE_TEST_KILLS_TIMES").map_or(1, |times| times.parse().unwrap())
 }

@@ -1,5 +1,5 @@
-//! Loading: the first pull of an empty replica without the index by which a document is found. It has to end like any other
-//! pull, whatever comes in between.
+//! Loading: the first pull of an empty replica without the index by which a document is found. It
+//! has to end like any other pull, whatever comes in between.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;

@@ -153,7 +153,8 @@ fn a_process_may_be_killed_at_any_time() {
     }
 }
 
-/// Takes away what the log says about the file, as if the process had been killed before it was written.
+/// Takes away what the log says about the file, as if the process had been killed before it was
+/// written.
 fn unbind(path: &Path) {
     let file = Connection::open(path).unwrap();
     file.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();

@@ -1,4 +1,5 @@
-//! Several processes on one replica's file. Two storages in one process share nothing but the file, as two processes do.
+//! Several processes on one replica's file. Two storages in one process share nothing but the file,
+//! as two processes do.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;

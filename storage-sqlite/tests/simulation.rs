@@ -1,4 +1,5 @@
-//! The simulation on real SQLite, on disks that lose power and fail. `TESTKIT_SIM=FROM..TO` runs other seeds.
+//! The simulation on real SQLite, on disks that lose power and fail. `TESTKIT_SIM=FROM..TO` runs
+//! other seeds.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 #[path = "common/simulated.rs"]

@@ -53,7 +53,8 @@ fn a_job_that_is_undone_leaves_its_neighbours_alone() {
     core.begin(Durability::Process).unwrap();
     for (n, is_kept) in [(1, false), (2, true), (3, false), (4, true)] {
         core.mark().unwrap();
-        // A scope and a collection of its own: their numbers are undone too, and must not be remembered.
+        // A scope and a collection of its own: their numbers are undone too, and must not be
+        // remembered.
         let key = key(&format!("s{n}"), &format!("c{n}"), "x");
         core.put_record(&key, None, &record(n)).unwrap();
         if !is_kept {

@@ -1,13 +1,15 @@
-//! Hybrid logical clock: stamps that follow real time, never repeat, and are after what they follow on.
+//! Hybrid logical clock: stamps that follow real time, never repeat, and are after what they follow
+//! on.
 //!
-//! The algorithm is that of Kulkarni, Demirbas, Madappa, Avva and Leone, "Logical Physical Clocks" (2014), with wall
-//! time and logical counter packed into one [`Stamp`]. Time is passed in; the marks are persisted by the owner of the clock,
-//! in the transaction that uses the stamps.
+//! The algorithm is that of Kulkarni, Demirbas, Madappa, Avva and Leone, "Logical Physical Clocks"
+//! (2014), with wall time and logical counter packed into one [`Stamp`]. Time is passed in; the
+//! marks are persisted by the owner of the clock, in the transaction that uses the stamps.
 //!
-//! One thing is added. A stamp that lies further ahead of time than the [drift bound](DRIFT_BOUND) comes from a clock that was
-//! wrong once, here, on another device or on the server. It is followed only by what is made on it: the next state of that
-//! document takes the same millisecond and a greater counter. All other stamps go on with the right time, so that one wrong
-//! clock neither sets all others ahead nor locks them out.
+//! One thing is added. A stamp that lies further ahead of time than the [drift bound](DRIFT_BOUND)
+//! comes from a clock that was wrong once, here, on another device or on the server. It is followed
+//! only by what is made on it: the next state of that document takes the same millisecond and a
+//! greater counter. All other stamps go on with the right time, so that one wrong clock neither
+//! sets all others ahead nor locks them out.
 
 use std::time::Duration;
 
@@ -37,7 +39,8 @@ impl Now {
     }
 }
 
-/// What a server said its time was, and when it was asked, by this machine's clock. The answer was given at some moment since.
+/// What a server said its time was, and when it was asked, by this machine's clock. The answer was
+/// given at some moment since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerTime {
     /// When the question went out, by this machine's clock.
@@ -47,8 +50,9 @@ pub struct ServerTime {
 }
 
 impl ServerTime {
-    /// The offset of this machine's clock, in milliseconds, that fits an answer which was heard at `heard` and is closest to
-    /// the offset that was assumed so far: however long the exchange took, a clock that may be right stays as it is.
+    /// The offset of this machine's clock, in milliseconds, that fits an answer which was heard at
+    /// `heard` and is closest to the offset that was assumed so far: however long the exchange
+    /// took, a clock that may be right stays as it is.
     ///
     /// ```
     /// use sync_core::clock::{Now, ServerTime};
@@ -74,7 +78,8 @@ impl ServerTime {
 /// How far ahead of the server's time a stamp may be: five minutes.
 pub const DRIFT_BOUND: Duration = Duration::from_secs(5 * 60);
 
-/// The least counter of stamps that follow a parent beyond the drift bound. Those that follow time have smaller ones.
+/// The least counter of stamps that follow a parent beyond the drift bound. Those that follow time
+/// have smaller ones.
 pub(crate) const FIRST_OF_FOLLOWERS: u16 = 0x8000;
 
 /// A hybrid logical clock, which is nothing but its two marks.
@@ -82,16 +87,18 @@ pub(crate) const FIRST_OF_FOLLOWERS: u16 = 0x8000;
 pub struct Clock {
     /// The newest stamp taken or seen that time has come to, or nearly.
     pub high_water: Stamp,
-    /// The newest millisecond beyond the drift bound in which a stamp was taken, with the greatest counter of all stamps that
-    /// were taken there. It counts again once time has come there, so that no stamp is taken twice.
+    /// The newest millisecond beyond the drift bound in which a stamp was taken, with the greatest
+    /// counter of all stamps that were taken there. It counts again once time has come there, so
+    /// that no stamp is taken twice.
     pub ahead: Stamp,
 }
 
 impl Clock {
-    /// Takes a stamp for a write at that time which follows on `parent`: after its parent, and not one that was taken before,
-    /// unless this machine's clock was set back by more than the drift bound to the very millisecond of an earlier write, or
-    /// 32,768 states were made ahead of time before it came to where the clock once was. It is at most the drift bound ahead
-    /// of `now`, or as far as the parent is.
+    /// Takes a stamp for a write at that time which follows on `parent`: after its parent, and not
+    /// one that was taken before, unless this machine's clock was set back by more than the drift
+    /// bound to the very millisecond of an earlier write, or 32,768 states were made ahead of time
+    /// before it came to where the clock once was. It is at most the drift bound ahead of `now`, or
+    /// as far as the parent is.
     pub fn tick(&mut self, now: Now, parent: Stamp) -> Stamp {
         if mutant!(ClockGoesBack) {
             let seen = self.high_water.max(parent);
@@ -104,7 +111,8 @@ impl Clock {
             self.ahead = Stamp::new(0, self.ahead.counter());
         }
         if self.high_water > limit && !mutant!(ClockStaysAhead) {
-            // A clock was set back since. What was taken before that is not known any more but by its greatest counter.
+            // A clock was set back since. What was taken before that is not known any more but by
+            // its greatest counter.
             self.note_ahead(self.high_water);
             self.note_ahead(Stamp::new(0, FIRST_OF_FOLLOWERS - 1));
             self.high_water = Stamp::ZERO;
@@ -123,8 +131,8 @@ impl Clock {
         stamp
     }
 
-    /// The first stamp from `least` on, in its millisecond, that was not taken. Parents come in any order, so that a greatest
-    /// stamp does not show what was taken: a greatest counter does.
+    /// The first stamp from `least` on, in its millisecond, that was not taken. Parents come in any
+    /// order, so that a greatest stamp does not show what was taken: a greatest counter does.
     fn unused(&self, least: Stamp) -> Stamp {
         let used = self.ahead.counter().max(FIRST_OF_FOLLOWERS - 1);
         let unused = used.checked_add(1).filter(|_| !mutant!(FollowersRepeat));
@@ -136,14 +144,16 @@ impl Clock {
         self.ahead = Stamp::new(millis.max(taken.millis()), counter.max(taken.counter()));
     }
 
-    /// Takes note of a stamp from elsewhere. One beyond the drift bound is left alone: it is followed as a parent only.
+    /// Takes note of a stamp from elsewhere. One beyond the drift bound is left alone: it is
+    /// followed as a parent only.
     pub fn merge(&mut self, now: Now, seen: Stamp) {
         if !Self::is_beyond(seen, now, DRIFT_BOUND) || mutant!(ClockStaysAhead) {
             self.high_water = self.high_water.max(seen);
         }
     }
 
-    /// Takes note of a stamp that this very clock took, though its marks may not say so: they are of an older copy.
+    /// Takes note of a stamp that this very clock took, though its marks may not say so: they are
+    /// of an older copy.
     pub fn merge_own(&mut self, now: Now, taken: Stamp) {
         if Self::is_beyond(taken, now, DRIFT_BOUND) {
             self.note_ahead(taken);
@@ -158,8 +168,8 @@ impl Clock {
         stamp.millis() > now.plus(bound).0
     }
 
-    /// Whether a stamp lies beyond what may follow on a parent: the bound ahead of `now`, or the parent's own millisecond (the
-    /// one after it, where its counter is full), whichever is later.
+    /// Whether a stamp lies beyond what may follow on a parent: the bound ahead of `now`, or the
+    /// parent's own millisecond (the one after it, where its counter is full), whichever is later.
     #[must_use]
     pub fn is_beyond_parent(stamp: Stamp, now: Now, bound: Duration, parent: Stamp) -> bool {
         Self::is_beyond(stamp, now, bound) && stamp.millis() > parent.next().millis()

@@ -1,4 +1,5 @@
-//! Durations as text for people, such as `"250ms"`, `"30s"` or `"1m 30s"`: for `#[serde(with = "…")]`.
+//! Durations as text for people, such as `"250ms"`, `"30s"` or `"1m 30s"`: for `#[serde(with =
+//! "…")]`.
 //!
 //! ```
 //! use std::time::Duration;

@@ -1,4 +1,5 @@
-//! The one place that asks the operating system for the time and for randomness; everything else is given both.
+//! The one place that asks the operating system for the time and for randomness; everything else is
+//! given both.
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};

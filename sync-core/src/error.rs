@@ -14,7 +14,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The caller gave something that can never work: a bad name, a body that is not JSON, a document over the limit.
+    /// The caller gave something that can never work: a bad name, a body that is not JSON, a
+    /// document over the limit.
     InvalidInput,
     /// A document, scope or conflict that was asked for is not there.
     NotFound,
@@ -123,7 +124,8 @@ struct Inner {
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
-/// An error: a [kind](ErrorKind), [retry advice](Retry), the operation, its context, a message and the cause.
+/// An error: a [kind](ErrorKind), [retry advice](Retry), the operation, its context, a message and
+/// the cause.
 ///
 /// Cheap to clone, so that one failure can be told to everybody who waits for it.
 ///

@@ -1,4 +1,5 @@
-//! The heart of Twotide: copies of an app's data that stay equal across devices and a server, offline first.
+//! The heart of Twotide: copies of an app's data that stay equal across devices and a server,
+//! offline first.
 //!
 //! ```text
 //!   app ── Replica API ── Storage ◄── driver ──► Transport ── ~ network ~ ── sessions ── ServerStorage
@@ -7,10 +8,11 @@
 //!                              (pure: events in, commands out)
 //! ```
 //!
-//! Read in this order: [`model`] for the words, [`replica`] for what a replica does with them, [`server`] for what the
-//! server does, and then the contracts that backends implement.
+//! Read in this order: [`model`] for the words, [`replica`] for what a replica does with them,
+//! [`server`] for what the server does, and then the contracts that backends implement.
 //!
-//! Without the feature `runtime` the crate is pure: no clock, no randomness, no tokio, no storage, no socket.
+//! Without the feature `runtime` the crate is pure: no clock, no randomness, no tokio, no storage,
+//! no socket.
 
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,9 @@
-//! Faults built in on purpose, one at a time, for a testkit that has to show that it would find them.
+//! Faults built in on purpose, one at a time, for a testkit that has to show that it would find
+//! them.
 //!
-//! Each is a trap that a real system fell into, or one of the rules taken away. They exist only with the feature
-//! `mutants`, which no program that keeps data may have. A mutant is active on the thread that [activated](with) it.
+//! Each is a trap that a real system fell into, or one of the rules taken away. They exist only
+//! with the feature `mutants`, which no program that keeps data may have. A mutant is active on the
+//! thread that [activated](with) it.
 
 use std::cell::Cell;
 use std::fmt;
@@ -64,7 +66,8 @@ mutants! {
     LateVerdictCounts = "late-verdict-counts";
     /// Rule M: an accepted push does not say what is known.
     VerdictLeavesKnown = "verdict-leaves-known";
-    /// The outbox entry goes with the verdict, although it was edited during the upload (WatermelonDB #1374).
+    /// The outbox entry goes with the verdict, although it was edited during the upload
+    /// (WatermelonDB #1374).
     EditDuringPushDropped = "edit-during-push-dropped";
     /// What waited for the verdict is thrown away.
     SlotDropped = "slot-dropped";
@@ -86,7 +89,8 @@ mutants! {
     ClockGoesBack = "clock-goes-back";
     /// The base of an edit is the state before it, settled or not.
     BaseMoves = "base-moves";
-    /// What was deleted before it was settled never travels, although it is in flight (WatermelonDB #1462).
+    /// What was deleted before it was settled never travels, although it is in flight (WatermelonDB
+    /// #1462).
     DeletedInFlightVanishes = "deleted-in-flight-vanishes";
     /// A batch is cut within a local transaction.
     TransactionTorn = "transaction-torn";
@@ -124,7 +128,8 @@ mutants! {
     DriftUnbounded = "drift-unbounded";
     /// A chunk ends within one append.
     ChunkCutsAppend = "chunk-cuts-append";
-    /// The first change of a chunk is skipped: paging by offset over a growing log (airbyte #21500).
+    /// The first change of a chunk is skipped: paging by offset over a growing log (airbyte
+    /// #21500).
     PageShifted = "page-shifted";
     /// A position below the horizon is good.
     HorizonIgnored = "horizon-ignored";
@@ -150,7 +155,8 @@ mutants! {
     StreamNotReopened = "stream-not-reopened";
     /// Failures are tried again at once.
     NoBackoff = "no-backoff";
-    /// A push that dies with its link is no failed attempt: a good greeting is followed by the same push at once.
+    /// A push that dies with its link is no failed attempt: a good greeting is followed by the same
+    /// push at once.
     CutPushNotCounted = "cut-push-not-counted";
     /// The pause of a push ends with its link.
     PushPauseEndsWithLink = "push-pause-ends-with-link";
@@ -192,7 +198,8 @@ mutants! {
     OwnBodyNotAskedFor = "own-body-not-asked-for";
     /// After a reset a late verdict moves the base of a later edit back.
     VoidedForgotten = "voided-forgotten";
-    /// A scope waits for its next attempt without a connection: whoever executes the commands never sleeps.
+    /// A scope waits for its next attempt without a connection: whoever executes the commands never
+    /// sleeps.
     WaitsWithoutLink = "waits-without-link";
     /// What an erasure takes stays where an edit, a verdict or a conflict needs it.
     ErasedBodiesStay = "erased-bodies-stay";

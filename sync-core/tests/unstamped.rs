@@ -1,4 +1,5 @@
-//! Pushes that leave the stamp to the server: what people and programs without a clock of their own send.
+//! Pushes that leave the stamp to the server: what people and programs without a clock of their own
+//! send.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
@@ -147,7 +148,8 @@ async fn an_edit_and_a_deletion_name_the_base_that_the_verdict_told() {
     let state = world.documents().await.remove(0);
     assert_eq!(state.created, insert.unwrap().revision.stamp, "it was created when it was");
     assert!(state.revision > insert.unwrap().revision);
-    // On a base that is not the current one any more it is a conflict, and the current state is told.
+    // On a base that is not the current one any more it is a conflict, and the current state is
+    // told.
     let late = decided(world.push(3, vec![change("a", insert, Some("3"))]).await);
     assert_eq!(late.1[0].kind, VerdictKind::Conflict);
     let deletion = decided(world.push(4, vec![change("a", base(late), None)]).await);

@@ -1,7 +1,8 @@
-//! The golden vectors in `spec/vectors`: every message in its exact bytes, for this codec and for any other.
+//! The golden vectors in `spec/vectors`: every message in its exact bytes, for this codec and for
+//! any other.
 //!
-//! The values are built here. `UPDATE_VECTORS=1 cargo test -p sync-core --test vectors` writes the files anew; a change of
-//! theirs is a change of the protocol.
+//! The values are built here. `UPDATE_VECTORS=1 cargo test -p sync-core --test vectors` writes the
+//! files anew; a change of theirs is a change of the protocol.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -579,8 +580,8 @@ fn messages() -> Vec<(&'static str, &'static str, Message)> {
 /// How many kinds of message there are.
 const KINDS: usize = 18;
 
-/// A number for every kind, all below [`KINDS`]. A new kind does not compile until it is named here, and does not pass
-/// until it has a vector.
+/// A number for every kind, all below [`KINDS`]. A new kind does not compile until it is named
+/// here, and does not pass until it has a vector.
 fn kind(message: &Message) -> usize {
     match message {
         Message::Hello(_) => 0,
@@ -604,7 +605,8 @@ fn kind(message: &Message) -> usize {
     }
 }
 
-/// A compressed payload that every zstd decoder reads: one raw block with the message of `pong.hex`.
+/// A compressed payload that every zstd decoder reads: one raw block with the message of
+/// `pong.hex`.
 fn stored_by_zstd() -> Payload {
     let message = Message::Pong(300).to_bytes();
     let length = message.len() as u8;

@@ -1,7 +1,8 @@
 //! Replicas that are driven by the real engine, over a network that is in the hands of the test.
 //!
-//! [`Actors`] executes the engine's commands on a [`World`]: what concerns the storage at once, what concerns the server
-//! as a [`Parcel`] on the wire, which the test delivers, loses, doubles or holds back.
+//! [`Actors`] executes the engine's commands on a [`World`]: what concerns the storage at once,
+//! what concerns the server as a [`Parcel`] on the wire, which the test delivers, loses, doubles or
+//! holds back.
 //!
 //! ```
 //! use testkit::actors::Actors;
@@ -144,18 +145,21 @@ impl<C: Cores> Actors<C> {
         }
     }
 
-    /// Time passes until what the engine of one replica waits for is due; the others do not look at their clocks.
+    /// Time passes until what the engine of one replica waits for is due; the others do not look at
+    /// their clocks.
     pub fn wake(&mut self, replica: usize) {
         let due = self.actors[replica].engine.next_deadline();
         self.now = self.now.max(due.unwrap_or(self.now));
         self.input(replica, Input::Tick);
     }
 
-    /// The process of a replica dies and starts again: what it had in memory is gone, and it connects anew. What it had
-    /// sent may still arrive, and what is answered to that does not concern it.
+    /// The process of a replica dies and starts again: what it had in memory is gone, and it
+    /// connects anew. What it had sent may still arrive, and what is answered to that does not
+    /// concern it.
     pub fn restart(&mut self, replica: usize) {
         let mut fresh = Actor::open(&mut self.world, replica, self.now);
-        // Tickets are names of one process. Here they go on, so that no old answer is taken for a new one.
+        // Tickets are names of one process. Here they go on, so that no old answer is taken for a
+        // new one.
         let newest = self.actors[replica].engine.ticket();
         while fresh.engine.ticket() < newest {}
         self.actors[replica] = fresh;

@@ -27,7 +27,8 @@ pub trait Cores {
     /// As [`Self::replica`].
     fn server(&self) -> Result<Self::Server>;
 
-    /// A core of its own with the same committed rows: a device that was cloned. No transaction is open.
+    /// A core of its own with the same committed rows: a device that was cloned. No transaction is
+    /// open.
     ///
     /// # Errors
     /// As [`Self::replica`].

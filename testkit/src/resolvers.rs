@@ -35,8 +35,8 @@ impl ConflictResolver for Deleting {
     }
 }
 
-/// Takes texts for sets of words joined by `+`, and merges them: every word of either side, less what one side took out
-/// of the base. An edit wins over a deletion.
+/// Takes texts for sets of words joined by `+`, and merges them: every word of either side, less
+/// what one side took out of the base. An edit wins over a deletion.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Joining;
 

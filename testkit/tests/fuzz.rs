@@ -1,4 +1,5 @@
-//! Every check of `testkit::fuzz`, on good input and on what damage makes of it; and on what fuzzing found.
+//! Every check of `testkit::fuzz`, on good input and on what damage makes of it; and on what
+//! fuzzing found.
 //!
 //! `TESTKIT_FUZZ=1000000` tries that many inputs for each check.
 

@@ -8,7 +8,8 @@ use sync_core::error::Result;
 use sync_core::resolver::{Conflict, ConflictResolver, Resolution};
 use testkit::sim::{Decider, Plan, Simulation};
 
-/// The greater body stands, and a deletion above all: whichever side made it, the answer is a merge or a deletion.
+/// The greater body stands, and a deletion above all: whichever side made it, the answer is a merge
+/// or a deletion.
 #[derive(Debug)]
 struct Greatest;
 

@@ -1,4 +1,5 @@
-//! Many replicas. The usual sizes fit an ordinary test run; `TESTKIT_LARGE=1` takes the full ones, best in a release build.
+//! Many replicas. The usual sizes fit an ordinary test run; `TESTKIT_LARGE=1` takes the full ones,
+//! best in a release build.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 

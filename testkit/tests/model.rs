@@ -1,5 +1,6 @@
-//! The model check. `TESTKIT_MODEL=10000` explores about that many states of each case, `TESTKIT_MODEL=all` every one;
-//! `TESTKIT_MODEL_CASE=engines` only looks at cases with such a name, `TESTKIT_MUTANT` at that rule.
+//! The model check. `TESTKIT_MODEL=10000` explores about that many states of each case,
+//! `TESTKIT_MODEL=all` every one; `TESTKIT_MODEL_CASE=engines` only looks at cases with such a
+//! name, `TESTKIT_MUTANT` at that rule.
 
 use testkit::model::cases;
 

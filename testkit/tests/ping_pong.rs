@@ -1,6 +1,6 @@
-//! Resolvers cannot play ping-pong, whatever they answer: between two local writes of a document the number of
-//! conflicts is bounded by how many replicas have unsettled edits of it. The module `sync_core::resolver` says why;
-//! here are resolvers that try.
+//! Resolvers cannot play ping-pong, whatever they answer: between two local writes of a document
+//! the number of conflicts is bounded by how many replicas have unsettled edits of it. The module
+//! `sync_core::resolver` says why; here are resolvers that try.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 use std::sync::Arc;
@@ -13,7 +13,8 @@ use testkit::actors::Actors;
 use testkit::cores::MemoryCores;
 use testkit::world::{Options, World, body};
 
-/// Never content: it always makes a body that nobody has seen before, against the rule that resolvers be deterministic.
+/// Never content: it always makes a body that nobody has seen before, against the rule that
+/// resolvers be deterministic.
 #[derive(Debug, Default)]
 struct Restless(AtomicU64);
 
@@ -32,7 +33,8 @@ impl ConflictResolver for Restless {
     }
 }
 
-/// Another resolver on every replica: by who asks it keeps its own edit, takes the server's, deletes, or writes its name.
+/// Another resolver on every replica: by who asks it keeps its own edit, takes the server's,
+/// deletes, or writes its name.
 #[derive(Debug)]
 struct Quarrelling;
 
@@ -70,7 +72,8 @@ fn world(
     World::with(MemoryCores, options)
 }
 
-/// Each push that is accepted settles one replica's edit, and sets every other edit against one new state.
+/// Each push that is accepted settles one replica's edit, and sets every other edit against one new
+/// state.
 fn most_calls(replicas: usize) -> usize {
     replicas * (replicas - 1) / 2
 }

@@ -1,9 +1,9 @@
-//! Where conflicts are resolved makes no difference: the same histories, once resolved on the replicas and once on the
-//! server, show the same documents on every replica after every sync.
+//! Where conflicts are resolved makes no difference: the same histories, once resolved on the
+//! replicas and once on the server, show the same documents on every replica after every sync.
 //!
-//! What an app writes depends on what it sees, so a history is the same only if every sync is a whole one: an app that
-//! edits while its push is on the way sees the merge earlier in one place than in the other. The writes are further
-//! apart than the clocks are, for the same reason.
+//! What an app writes depends on what it sees, so a history is the same only if every sync is a
+//! whole one: an app that edits while its push is on the way sees the merge earlier in one place
+//! than in the other. The writes are further apart than the clocks are, for the same reason.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeMap;
@@ -153,7 +153,8 @@ impl Run {
     }
 }
 
-/// Counts are added up; of the rest the later edit's stands. Sometimes that is what the server holds already.
+/// Counts are added up; of the rest the later edit's stands. Sometimes that is what the server
+/// holds already.
 fn counters(
     conflict: TypedConflict<'_, BTreeMap<String, Value>>,
 ) -> Result<TypedResolution<BTreeMap<String, Value>>> {
@@ -235,8 +236,8 @@ fn resolved_on_the_replica_or_on_the_server_the_same_comes_out() {
     }
 }
 
-/// A replica that names another resolver than the server does sends no base: two edits without their base would be merged
-/// as two inserts, and the field that one of them removed would be back.
+/// A replica that names another resolver than the server does sends no base: two edits without
+/// their base would be merged as two inserts, and the field that one of them removed would be back.
 #[test]
 fn a_server_that_needs_the_base_and_does_not_get_it_decides_nothing() {
     let merge: Arc<dyn ConflictResolver> = Arc::new(FieldMerge::new());

@@ -1,5 +1,5 @@
-//! The base is kept from the first unsynced edit to the verdict: merges are three-way also after many offline edits,
-//! restarts and crashes.
+//! The base is kept from the first unsynced edit to the verdict: merges are three-way also after
+//! many offline edits, restarts and crashes.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -180,8 +180,8 @@ async fn replicas_that_follow_live_are_not_in_conflict_with_their_own_echoes() {
     assert_eq!(pair.calls(), 0);
 }
 
-/// Turns of random length, with edits, deletions and lost answers: whose turn it is syncs before and after, so nothing is
-/// ever concurrent. And then one pair of edits that is.
+/// Turns of random length, with edits, deletions and lost answers: whose turn it is syncs before
+/// and after, so nothing is ever concurrent. And then one pair of edits that is.
 #[tokio::test]
 async fn in_histories_without_concurrent_edits_nobody_is_asked() {
     for seed in 1..=12u64 {

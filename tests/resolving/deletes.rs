@@ -1,4 +1,5 @@
-//! A deletion against an edit, both ways, by each policy, resolved on the replica and on the server.
+//! A deletion against an edit, both ways, by each policy, resolved on the replica and on the
+//! server.
 
 use std::sync::Arc;
 
@@ -28,7 +29,8 @@ async fn pair(policy: OnDelete, on: ResolveOn) -> (Replica, Replica) {
     (ann, ben)
 }
 
-/// Each replica has a clock of its own: which edit is the later one is sure only in different milliseconds.
+/// Each replica has a clock of its own: which edit is the later one is sure only in different
+/// milliseconds.
 async fn clocks_move_on() {
     let before = System.now();
     while System.now() <= before {

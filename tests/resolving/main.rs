@@ -1,5 +1,5 @@
-//! Conflicts through whole replicas: when a resolver is called and when it is not, what it sees, and how a deletion against
-//! an edit ends.
+//! Conflicts through whole replicas: when a resolver is called and when it is not, what it sees,
+//! and how a deletion against an edit ends.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 

@@ -1,4 +1,5 @@
-//! Replicas with different resolvers, and resolvers that are never content: it ends, and every conflict is counted.
+//! Replicas with different resolvers, and resolvers that are never content: it ends, and every
+//! conflict is counted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

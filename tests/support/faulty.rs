@@ -15,7 +15,8 @@ use sync_core::transport::{Connection, Delivery, Transport};
 pub(crate) struct Faults {
     connect: Mutex<Option<Error>>,
     push: Mutex<Option<Error>>,
-    /// How many answers to pushes are still to be lost, each with its link, after the server did what was asked.
+    /// How many answers to pushes are still to be lost, each with its link, after the server did
+    /// what was asked.
     lost: AtomicUsize,
     pub(crate) connects: AtomicUsize,
     pub(crate) pushes: AtomicUsize,

@@ -1,4 +1,5 @@
-//! Names that both sides agree on: paths, headers, parameters and types of content. [PROTOCOL.md] has the meaning.
+//! Names that both sides agree on: paths, headers, parameters and types of content. [PROTOCOL.md]
+//! has the meaning.
 //!
 //! [PROTOCOL.md]: https://github.com/twotide/twotide/blob/main/PROTOCOL.md
 

@@ -11,19 +11,20 @@ use sync_core::protocol::HEADER_BYTES;
 
 use crate::format::Format;
 
-/// How changes come while a replica follows a scope. Each way has a higher one above it, down from streams. As text: `auto`,
-/// `sse`, `long_poll` or `poll`.
+/// How changes come while a replica follows a scope. Each way has a higher one above it, down from
+/// streams. As text: `auto`, `sse`, `long_poll` or `poll`.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum LiveBy {
-    /// As the way to the server allows: streams first, a lower way where that does not work, and from time to time another
-    /// look at the higher one.
+    /// As the way to the server allows: streams first, a lower way where that does not work, and
+    /// from time to time another look at the higher one.
     #[default]
     Auto,
-    /// A stream of server-sent events. Nothing else: where it does not work, the live stream fails, and is tried again.
+    /// A stream of server-sent events. Nothing else: where it does not work, the live stream fails,
+    /// and is tried again.
     Sse,
     /// Requests that the server keeps until something follows. Nothing else.
     LongPoll,
@@ -36,13 +37,15 @@ pub enum LiveBy {
 #[serde(try_from = "String", into = "String")]
 #[non_exhaustive]
 pub enum ProxyBy {
-    /// The system's: environment variables like `HTTPS_PROXY` and `NO_PROXY`, and what the operating system is set to. A
-    /// server on this machine (`localhost`, 127.0.0.0/8, `::1`) is asked without one, whatever they say.
+    /// The system's: environment variables like `HTTPS_PROXY` and `NO_PROXY`, and what the
+    /// operating system is set to. A server on this machine (`localhost`, 127.0.0.0/8, `::1`) is
+    /// asked without one, whatever they say.
     #[default]
     System,
     /// None.
     None,
-    /// This one, for everything: `http://host:port`, with `user:password@` before the host if it asks for one.
+    /// This one, for everything: `http://host:port`, with `user:password@` before the host if it
+    /// asks for one.
     Url(String),
 }
 
@@ -50,8 +53,8 @@ impl FromStr for ProxyBy {
     type Err = Error;
 
     /// # Errors
-    /// `InvalidInput` for a text that is neither `system`, `none`, nor an address. The text is not shown: there may be a
-    /// password in it.
+    /// `InvalidInput` for a text that is neither `system`, `none`, nor an address. The text is not
+    /// shown: there may be a password in it.
     fn from_str(text: &str) -> Result<Self> {
         match text {
             "system" => Ok(Self::System),
@@ -99,17 +102,18 @@ impl fmt::Debug for ProxyBy {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Fallback {
-    /// How long the first bytes of a stream may take. Without them something on the way collects what is streamed, and the
-    /// next lower way is taken. Default 5 s.
+    /// How long the first bytes of a stream may take. Without them something on the way collects
+    /// what is streamed, and the next lower way is taken. Default 5 s.
     pub first_bytes: Duration,
     /// A stream that ends sooner died young. Default 30 s.
     pub stream_life: Duration,
-    /// So many streams in a row may die young, and so many long polls of the shortest wait be cut, before a lower way is
-    /// taken. Default 3, at least 1.
+    /// So many streams in a row may die young, and so many long polls of the shortest wait be cut,
+    /// before a lower way is taken. Default 3, at least 1.
     pub failures: u32,
     /// A long poll that is cut is asked for with half the wait, but not below this. Default 2 s.
     pub shortest_wait: Duration,
-    /// When a higher way is tried again. Twice as long after each try that failed, up to 64 times. Default 10 min.
+    /// When a higher way is tried again. Twice as long after each try that failed, up to 64 times.
+    /// Default 10 min.
     pub climb_after: Duration,
 }
 
@@ -137,41 +141,51 @@ impl Default for Fallback {
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct HttpConfig {
-    /// `http://` or `https://`, host, port, and the path under which the routes are mounted, if that is not the root.
+    /// `http://` or `https://`, host, port, and the path under which the routes are mounted, if
+    /// that is not the root.
     pub url: String,
-    /// How messages are written. Default frames: small, and with checksums, so that what was changed on the way is noticed.
+    /// How messages are written. Default frames: small, and with checksums, so that what was
+    /// changed on the way is noticed.
     pub format: Format,
     /// How changes come while a replica follows a scope. Default: as the way allows.
     pub live: LiveBy,
     /// How often the server is asked where nothing better works, give or take a fifth. Default 5 s.
     pub poll_interval: Duration,
-    /// How long the server may keep a long poll: up to 60 s. Default 25 s, which most gateways bear.
+    /// How long the server may keep a long poll: up to 60 s. Default 25 s, which most gateways
+    /// bear.
     pub wait: Duration,
     /// When to go from one way of following live to another.
     pub fallback: Fallback,
     /// How long a TCP connection may take, with name and TLS. Default 15 s.
     pub connect_timeout: Duration,
-    /// How long a request may take without getting on: while at least 4 KiB of answers come in this time it may take longer,
-    /// and a batch that is pushed gets a second more for each 2 KiB of it. Default 60 s.
+    /// How long a request may take without getting on: while at least 4 KiB of answers come in this
+    /// time it may take longer, and a batch that is pushed gets a second more for each 2 KiB of it.
+    /// Default 60 s.
     pub request_timeout: Duration,
-    /// Headers of each request, for gateways on the way. The replica's token travels in `Authorization`.
+    /// Headers of each request, for gateways on the way. The replica's token travels in
+    /// `Authorization`.
     pub headers: Vec<(String, String)>,
     /// Which proxy is used. Default: the system's.
     pub proxy: ProxyBy,
-    /// Whether answers, and requests to a server that understands it, are compressed. Streams never are. Default yes.
+    /// Whether answers, and requests to a server that understands it, are compressed. Streams never
+    /// are. Default yes.
     pub compress: bool,
     /// Whom `https://` trusts.
     #[cfg(feature = "tls")]
     pub trust: transport_net::tls::Trust,
-    /// Requests at a time, without those that follow live; who comes later waits. Default 8, at least 1.
+    /// Requests at a time, without those that follow live; who comes later waits. Default 8, at
+    /// least 1.
     pub requests: usize,
-    /// Streams and long polls at a time. Scopes beyond that are polled every `poll_interval`. Default 64.
+    /// Streams and long polls at a time. Scopes beyond that are polled every `poll_interval`.
+    /// Default 64.
     pub streams: usize,
     /// Connections that are kept without a request on them. Default 4.
     pub idle_connections: usize,
-    /// How long they are kept. Default 50 s: less than gateways do, so that none is used that is just being closed.
+    /// How long they are kept. Default 50 s: less than gateways do, so that none is used that is
+    /// just being closed.
     pub idle_timeout: Duration,
-    /// The largest answer, or event of a stream, in bytes after decompression. Default: one frame of the largest payload.
+    /// The largest answer, or event of a stream, in bytes after decompression. Default: one frame
+    /// of the largest payload.
     pub max_answer_bytes: usize,
 }
 

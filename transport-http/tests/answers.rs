@@ -1,4 +1,5 @@
-//! What answers and is not the server, or breaks the protocol: a clear error with advice, whatever it is.
+//! What answers and is not the server, or breaks the protocol: a clear error with advice, whatever
+//! it is.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 

@@ -1,5 +1,6 @@
-//! The suite for transports over HTTP on this machine, with a proxy between the two sides: by streams, by long polls and by
-//! polls, each of which is insisted on, and by whatever works, with bodies that are compressed.
+//! The suite for transports over HTTP on this machine, with a proxy between the two sides: by
+//! streams, by long polls and by polls, each of which is insisted on, and by whatever works, with
+//! bodies that are compressed.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -59,7 +60,8 @@ impl TransportHarness for OverHttp {
     fn timing(&self) -> Timing {
         let mut timing = Timing::default();
         if matches!(self.live, LiveBy::Auto | LiveBy::Sse) {
-            // What the buffers of two pairs of sockets may grow to, which is up to the operating system.
+            // What the buffers of two pairs of sockets may grow to, which is up to the operating
+            // system.
             timing.ahead = 12 << 20;
         }
         timing
@@ -123,8 +125,9 @@ mod compressed {
     testkit::transport_conformance!(OverHttp::compressed());
 }
 
-/// The suite notices broken transports over HTTP too, but for two faults whose cases are about what HTTP has otherwise: its
-/// server bounds streams apart from scopes, and the buffers of two pairs of sockets hide what is read ahead.
+/// The suite notices broken transports over HTTP too, but for two faults whose cases are about what
+/// HTTP has otherwise: its server bounds streams apart from scopes, and the buffers of two pairs of
+/// sockets hide what is read ahead.
 #[test]
 fn the_suite_notices_faults_over_streams() {
     let hidden = [TransportFault::KeepsDroppedStreams, TransportFault::ReadsAhead];

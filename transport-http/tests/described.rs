@@ -1,5 +1,5 @@
-//! Whatever is asked for, the answer is one that the document describes; what the document allows is
-//! taken, and what it does not allow is not.
+//! Whatever is asked for, the answer is one that the document describes; what the document allows
+//! is taken, and what it does not allow is not.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 

@@ -1,5 +1,5 @@
-//! Following through gateways that cut, collect and give up, while somebody writes: each change arrives once and in order,
-//! and changes come the best way that works.
+//! Following through gateways that cut, collect and give up, while somebody writes: each change
+//! arrives once and in order, and changes come the best way that works.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 

@@ -1,4 +1,5 @@
-//! Following a scope over real sockets: what a stream brings, and which way is taken when streams do not work.
+//! Following a scope over real sockets: what a stream brings, and which way is taken when streams
+//! do not work.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -340,8 +341,8 @@ async fn dropping_a_live_stream_ends_its_request() {
     gauge.reaches(0).await;
 }
 
-/// Answers to requests for a chunk as a server does whose log grows by one with each that waits, and answers streams with
-/// what the closure gives.
+/// Answers to requests for a chunk as a server does whose log grows by one with each that waits,
+/// and answers streams with what the closure gives.
 async fn polled<F>(streams: impl Fn(u64) -> F + Send + Sync + Clone + 'static) -> Script
 where
     F: Future<Output = Response> + Send + 'static,
@@ -382,7 +383,8 @@ async fn what_is_no_stream_or_comes_too_late_is_replaced_by_long_polls_at_the_sa
         assert_eq!(*followed.by.borrow(), Some(LiveBy::LongPoll));
         let asked = server.asked();
         assert!(is_stream(&asked[0]));
-        // First without waiting: what is there already must not wait, and this shows whether the server is there.
+        // First without waiting: what is there already must not wait, and this shows whether the
+        // server is there.
         let waits: Vec<_> = asked[1..4].iter().map(|s| s.query.contains_key("wait")).collect();
         assert_eq!(waits, [false, true, true]);
         assert_eq!(asked[1..4].iter().map(position).collect::<Vec<_>>(), [5, 5, 6]);

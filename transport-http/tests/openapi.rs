@@ -139,7 +139,8 @@ async fn the_document_says_where_the_routes_are_also_when_they_are_nested() {
     }
 }
 
-/// Every status that an error of ours can have is documented for every operation that does more than to read the document.
+/// Every status that an error of ours can have is documented for every operation that does more
+/// than to read the document.
 #[test]
 fn every_status_of_an_error_is_documented() {
     let document = document();

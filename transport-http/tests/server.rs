@@ -119,7 +119,8 @@ async fn who_stands_at_the_head_is_told_nothing_and_only_then() {
     assert_eq!(empty["changes"].as_array().unwrap().len(), 0);
     let (_, all) = expect(ask(CHANGES, &tag), 200).await;
     assert_eq!(all["changes"].as_array().unwrap().len(), 1);
-    // In a full pull, and with collections that are further behind, the end of something has to be told.
+    // In a full pull, and with collections that are further behind, the end of something has to be
+    // told.
     let Changes::Chunk(read) = read_json(&empty) else { panic!("a reset") };
     let cursor = read.cursor.unwrap();
     let full = Cursor { floor: Some(Seq(1)), ..cursor.clone() };

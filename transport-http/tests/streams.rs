@@ -248,7 +248,8 @@ async fn a_reader_that_takes_nothing_costs_a_cursor() {
     );
     slow.write_all(ask.as_bytes()).await.unwrap();
     sessions(&served, true).await;
-    // What was not read yet when the first document changes is told of in its newest state only: it was not gathered.
+    // What was not read yet when the first document changes is told of in its newest state only: it
+    // was not gathered.
     let change = serde_json::json!({"collection": "c", "id": format!("d{MANY}"), "body": "late"});
     let push = serde_json::json!({"replica": "08".repeat(16), "id": 1, "changes": [change]});
     let (_, verdicts) = expect(served.post("/v1/scopes/room/pushes", &push.to_string()), 200).await;

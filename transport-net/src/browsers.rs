@@ -38,8 +38,8 @@ pub struct BrowserPolicy {
 
 impl BrowserPolicy {
     /// Answers this machine's names (`localhost`, names below it, and IP addresses) and those of
-    /// [`allow_host`](Self::allow_host) only: for a server that admits every client. By default each name
-    /// is answered.
+    /// [`allow_host`](Self::allow_host) only: for a server that admits every client. By default
+    /// each name is answered.
     #[must_use]
     pub fn local_hosts(mut self) -> Self {
         self.hosts.get_or_insert_default();

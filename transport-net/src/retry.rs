@@ -10,8 +10,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 /// is no part of the service, and may be gone with the next network.
 const LONGEST_OF_GATEWAYS: Duration = Duration::from_secs(5 * 60);
 
-/// What the header `Retry-After` asks for: seconds, or a date, which is read by the clock of whoever sent it if its `Date` is
-/// told, and else by ours. At most a day; none for what is neither.
+/// What the header `Retry-After` asks for: seconds, or a date, which is read by the clock of
+/// whoever sent it if its `Date` is told, and else by ours. At most a day; none for what is
+/// neither.
 #[must_use]
 pub fn retry_after(asked: &str, date: Option<&str>, now: Now) -> Option<Duration> {
     if let Ok(seconds) = asked.trim().parse() {

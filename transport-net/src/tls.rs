@@ -30,7 +30,8 @@ pub enum Trust {
     },
     /// These alone, as PEM or DER.
     Only(Vec<Vec<u8>>),
-    /// Whatever this decides: for the roots of an operating system, client certificates, or rules of one's own.
+    /// Whatever this decides: for the roots of an operating system, client certificates, or rules
+    /// of one's own.
     Custom(Arc<rustls::ClientConfig>),
 }
 
@@ -149,7 +150,8 @@ impl ServerCertVerifier for NamedVerifier {
     }
 }
 
-/// What a server needs: its chain of certificates, its own first, and its private key, both as PEM or DER.
+/// What a server needs: its chain of certificates, its own first, and its private key, both as PEM
+/// or DER.
 ///
 /// # Errors
 /// `InvalidInput` if they cannot be read or do not belong together. [`read_certificates`] and

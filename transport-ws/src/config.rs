@@ -10,7 +10,8 @@ use transport_net::BrowserPolicy;
 /// The read buffer of a replica's connection. It is allocated at once: 16 KiB.
 #[cfg(feature = "client")]
 const READ_BUFFER: usize = 16 << 10;
-/// The same of a server's, of which many may be idle: 1 KiB. Larger messages are read in steps of it.
+/// The same of a server's, of which many may be idle: 1 KiB. Larger messages are read in steps of
+/// it.
 #[cfg(feature = "server")]
 const SERVER_READ_BUFFER: usize = 1 << 10;
 /// Below this many bytes messages are gathered before they are written: 16 KiB.
@@ -28,11 +29,13 @@ const WRITE_BUFFER: usize = 16 << 10;
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct WsConfig {
-    /// `ws://` or `wss://`, host and port. The path is [`PATH`](crate::PATH) unless another is given.
+    /// `ws://` or `wss://`, host and port. The path is [`PATH`](crate::PATH) unless another is
+    /// given.
     pub url: String,
     /// How long the link may take: name, TCP, TLS and HTTP together. Default 15 s.
     pub connect_timeout: std::time::Duration,
-    /// Headers of the HTTP request, for gateways on the way. The replica's token travels in the greeting.
+    /// Headers of the HTTP request, for gateways on the way. The replica's token travels in the
+    /// greeting.
     pub headers: Vec<(String, String)>,
     /// Bounds and times of the connection, and the compressions that are offered. Default: none is.
     pub framed: sync_core::framed::FramedOptions,
@@ -83,7 +86,8 @@ impl std::fmt::Debug for WsConfig {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct WsServerConfig {
-    /// The largest payload that is sent or taken. Default [`MAX_PAYLOAD`](sync_core::framed::MAX_PAYLOAD).
+    /// The largest payload that is sent or taken. Default
+    /// [`MAX_PAYLOAD`](sync_core::framed::MAX_PAYLOAD).
     pub max_payload: usize,
     /// The read buffer of a connection, in bytes. Default 1 KiB.
     pub read_buffer: usize,
@@ -97,8 +101,9 @@ pub struct WsServerConfig {
     /// is counted where the sockets of [`listen`](transport_net::listen) are used. Default 256 KiB.
     pub greeting_bytes: u64,
     /// The most memory that messages of more than 64 KiB take up while they arrive, of all
-    /// connections; of one address three quarters of it. A connection whose message finds no room is
-    /// cut, and its client sends less at a time. It is counted in the same place. Default 128 MiB.
+    /// connections; of one address three quarters of it. A connection whose message finds no room
+    /// is cut, and its client sends less at a time. It is counted in the same place. Default 128
+    /// MiB.
     pub message_memory: usize,
     /// When those are asked to come back, at the earliest. Default 10 s.
     pub retry_after: std::time::Duration,

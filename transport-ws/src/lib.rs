@@ -1,10 +1,11 @@
 //! Twotide over WebSocket: one frame is one binary message.
 //!
-//! A replica connects with `WsTransport` (feature `client`). A server gives its links to a `LinkHandler` (feature
-//! `server`), through an axum `router` that stands alone or beside the app's own routes. `wss://` on both sides comes
-//! with the feature `tls`, a compression with `zstd`.
+//! A replica connects with `WsTransport` (feature `client`). A server gives its links to a
+//! `LinkHandler` (feature `server`), through an axum `router` that stands alone or beside the app's
+//! own routes. `wss://` on both sides comes with the feature `tls`, a compression with `zstd`.
 //!
-//! Everything about requests, credits and the heartbeat is in [`sync_core::framed`]; here is only what carries frames.
+//! Everything about requests, credits and the heartbeat is in [`sync_core::framed`]; here is only
+//! what carries frames.
 
 #![forbid(unsafe_code)]
 
@@ -37,5 +38,6 @@ pub use zstd::Zstd;
 /// Where a server takes connections.
 pub const PATH: &str = "/v1/sync";
 
-/// The WebSocket subprotocol that a client names, and that a server confirms. Servers take clients that name none.
+/// The WebSocket subprotocol that a client names, and that a server confirms. Servers take clients
+/// that name none.
 pub const SUBPROTOCOL: &str = "twotide.v1";

@@ -25,8 +25,8 @@ use crate::{PATH, SUBPROTOCOL, WsServerConfig, error};
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct PeerInfo {
-    /// The address that the connection came from; none if the router is served in a way that does not tell. Behind a
-    /// gateway it is the gateway's.
+    /// The address that the connection came from; none if the router is served in a way that does
+    /// not tell. Behind a gateway it is the gateway's.
     pub address: Option<SocketAddr>,
     /// The headers of the HTTP request.
     pub headers: HeaderMap,
@@ -77,7 +77,8 @@ impl Drop for Arriving {
     }
 }
 
-/// A router with one route, [`PATH`], which hands links to the handler. It can be merged into the app's own router.
+/// A router with one route, [`PATH`], which hands links to the handler. It can be merged into the
+/// app's own router.
 ///
 /// ```
 /// use futures_util::{FutureExt, StreamExt, future::BoxFuture};

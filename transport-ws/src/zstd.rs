@@ -29,7 +29,8 @@ impl Compression for Zstd {
     }
 
     fn compress(&self, bytes: &[u8]) -> Option<Bytes> {
-        // A failure here is no failure: the bytes travel as they are. So do those that would hardly become fewer.
+        // A failure here is no failure: the bytes travel as they are. So do those that would hardly
+        // become fewer.
         let small = zstd::bulk::compress(bytes, LEVEL).ok()?;
         (small.len() < bytes.len() - bytes.len() / 16).then(|| small.into())
     }

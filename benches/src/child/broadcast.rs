@@ -1,4 +1,5 @@
-//! The least that a broadcaster can do: one frame that is encoded once, written to every socket in turn.
+//! The least that a broadcaster can do: one frame that is encoded once, written to every socket in
+//! turn.
 
 use bytes::Bytes;
 use tokio::io::AsyncWriteExt;

@@ -1,5 +1,5 @@
-//! Goal 1: a chunked pull from a server in SQLite into a replica in SQLite, over sockets, against rusqlite inserting the same
-//! rows with the same pragmas, a chunk to a transaction.
+//! Goal 1: a chunked pull from a server in SQLite into a replica in SQLite, over sockets, against
+//! rusqlite inserting the same rows with the same pragmas, a chunk to a transaction.
 
 use super::Goal;
 use super::pulling::{insert, pull};

@@ -1,5 +1,5 @@
-//! Goal 2: the first sync of an empty replica with a million documents under random ids, against rusqlite inserting them with
-//! a live index.
+//! Goal 2: the first sync of an empty replica with a million documents under random ids, against
+//! rusqlite inserting them with a live index.
 
 use super::Goal;
 use super::pulling::{insert, pull};

@@ -1,4 +1,5 @@
-//! Goal 3: a chunked pull into sled, against one `apply_batch` and one flush of the same documents for each chunk.
+//! Goal 3: a chunked pull into sled, against one `apply_batch` and one flush of the same documents
+//! for each chunk.
 
 use std::sync::Arc;
 

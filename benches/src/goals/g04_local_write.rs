@@ -1,5 +1,6 @@
-//! Goal 4: local writes with their entries in the outbox, against rusqlite inserting the same rows without; and what
-//! several writers gain by sharing commits, each durable before it is acknowledged.
+//! Goal 4: local writes with their entries in the outbox, against rusqlite inserting the same rows
+//! without; and what several writers gain by sharing commits, each durable before it is
+//! acknowledged.
 
 use std::sync::Arc;
 

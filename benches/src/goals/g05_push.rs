@@ -1,5 +1,6 @@
-//! Goal 5: a push of 10,000 documents from SQLite over WebSocket into SQLite, against rusqlite doing the three transactions of
-//! each batch: the batch is noted, the server appends it, it is settled.
+//! Goal 5: a push of 10,000 documents from SQLite over WebSocket into SQLite, against rusqlite
+//! doing the three transactions of each batch: the batch is noted, the server appends it, it is
+//! settled.
 
 use std::path::Path;
 

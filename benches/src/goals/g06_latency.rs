@@ -1,5 +1,6 @@
-//! Goal 6: from a write on one replica until another one shows it, against three commits of rusqlite that are synced (the
-//! write, the batch, the server's) and one round trip over loopback. And the same while many others listen.
+//! Goal 6: from a write on one replica until another one shows it, against three commits of
+//! rusqlite that are synced (the write, the batch, the server's) and one round trip over loopback.
+//! And the same while many others listen.
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
-//! Goal 7: one change to many who listen, against a broadcaster that writes one frame, encoded once, to every socket in turn.
-//! What counts is the processor time of the server; those who listen are in a process of their own.
+//! Goal 7: one change to many who listen, against a broadcaster that writes one frame, encoded
+//! once, to every socket in turn. What counts is the processor time of the server; those who listen
+//! are in a process of their own.
 
 use sync_core::storage::Storage;
 
@@ -73,7 +74,8 @@ impl Ours {
         Ok((Self { server, clients: joined, address, written: 0 }, memory))
     }
 
-    /// Pushes documents one by one, waits for each to reach everybody or only for the last; the server's processor time.
+    /// Pushes documents one by one, waits for each to reach everybody or only for the last; the
+    /// server's processor time.
     async fn push(&mut self, documents: usize, each: bool) -> Outcome<f64> {
         let Self { server, clients, address, written } = self;
         let transport = transport(address.parse()?, Way::WebSocket)?;
@@ -125,7 +127,8 @@ pub(super) async fn measure(bench: &mut Bench) -> Outcome {
     Ok(())
 }
 
-/// Memory of the server for each connection that is open and silent, in processes that have seen no other.
+/// Memory of the server for each connection that is open and silent, in processes that have seen no
+/// other.
 async fn memory(bench: &mut Bench, ours: f64, raw: f64, clients: usize) -> Outcome {
     let mut rounds = vec![(ours - raw) / 1024.0];
     while rounds.len() < bench.rounds() {

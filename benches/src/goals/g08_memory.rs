@@ -1,5 +1,6 @@
-//! Goal 8: how much memory a replica takes above its start, in a process of its own, beside the pages that SQLite keeps; that it
-//! is the same however much data there is, and however much waits to be pushed.
+//! Goal 8: how much memory a replica takes above its start, in a process of its own, beside the
+//! pages that SQLite keeps; that it is the same however much data there is, and however much waits
+//! to be pushed.
 
 use std::path::Path;
 
@@ -20,7 +21,8 @@ pub(crate) const PUSHED: usize = 20_000;
 
 const MB: f64 = 1e6;
 
-/// What a child says of its peak, in megabytes, less the pages of its file that SQLite may keep for the writer.
+/// What a child says of its peak, in megabytes, less the pages of its file that SQLite may keep for
+/// the writer.
 async fn above_start(words: &[&str], file: &Path) -> Outcome<f64> {
     let (_child, peak) = Child::start(words).await?;
     let cache = u64::from(SqliteConfig::new(file).cache_kib) << 10;

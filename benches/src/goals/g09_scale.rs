@@ -1,5 +1,5 @@
-//! Goal 9: what does not grow with the data: processor time per document of a first sync, a sync without news, and opening a
-//! replica.
+//! Goal 9: what does not grow with the data: processor time per document of a first sync, a sync
+//! without news, and opening a replica.
 
 use std::path::{Path, PathBuf};
 
@@ -24,7 +24,8 @@ const SYNCS: usize = 200;
 /// Times that a replica is opened in a round.
 const OPENED: usize = 15;
 
-/// Processor time of both sides for each document, in microseconds. A small pull is repeated, to be seen.
+/// Processor time of both sides for each document, in microseconds. A small pull is repeated, to be
+/// seen.
 async fn per_document(bench: &Bench, server: &Listening, documents: usize) -> Outcome<f64> {
     let times = (50_000 / documents).max(1);
     let mut all = 0.0;

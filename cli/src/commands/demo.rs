@@ -94,7 +94,8 @@ fn step(number: u32, line: &str) {
 
 async fn open_replica(folder: &Path, name: &str, url: &str) -> Result<Replica, Failure> {
     let path: PathBuf = folder.join(format!("{name}.db"));
-    // Small batches and chunks, so that there is something to see. A chunk is never cut within a batch.
+    // Small batches and chunks, so that there is something to see. A chunk is never cut within a
+    // batch.
     let limits = Limits { documents: 250, ..Limits::CHUNK };
     let builder = Replica::builder().sqlite(path).server(url);
     Ok(builder.push_limits(limits).chunk_limits(limits).open().await?)

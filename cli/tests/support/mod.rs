@@ -1,7 +1,8 @@
-//! What the tests of the program share: processes, waits with an end, and looks at what is observable from outside.
+//! What the tests of the program share: processes, waits with an end, and looks at what is
+//! observable from outside.
 //!
-//! Nothing here sleeps to make a test pass: every wait is for something that can be seen, and ends with a failure that
-//! shows what was seen last.
+//! Nothing here sleeps to make a test pass: every wait is for something that can be seen, and ends
+//! with a failure that shows what was seen last.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "this is how a test ends")]
@@ -42,7 +43,8 @@ pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 pub(crate) struct Chance(u64);
 
 impl Chance {
-    /// From the variable `TWOTIDE_TEST_SEED` if that is set, and says which it is: a failure can be run again.
+    /// From the variable `TWOTIDE_TEST_SEED` if that is set, and says which it is: a failure can be
+    /// run again.
     pub(crate) fn new(test: &str, seed: u64) -> Self {
         let given = std::env::var("TWOTIDE_TEST_SEED").ok().and_then(|s| s.parse().ok());
         let seed = given.unwrap_or(seed);

@@ -10,7 +10,8 @@ use crate::command::{Command, HELP};
 use crate::notes::Notes;
 use crate::screen::{Screen, lines};
 
-/// How long the last edits may take to travel when the program ends. What does not make it travels the next time.
+/// How long the last edits may take to travel when the program ends. What does not make it travels
+/// the next time.
 const LAST_EDITS: Duration = Duration::from_secs(5);
 const NO_SERVER: &str = "no server to sync with: start the app with --server URL";
 
@@ -70,7 +71,8 @@ impl App {
         self.end().await
     }
 
-    /// Does what a line says; false if that is to quit. What cannot be done is told, and the app goes on.
+    /// Does what a line says; false if that is to quit. What cannot be done is told, and the app
+    /// goes on.
     async fn obey(&mut self, line: &str) -> Outcome<bool> {
         if line.trim().is_empty() {
             self.screen.prompt()?;

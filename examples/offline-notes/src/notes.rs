@@ -33,14 +33,15 @@ struct Numbered {
 pub(crate) struct Notes {
     pub(crate) replica: Replica,
     collection: Collection<Note>,
-    /// By number, from 1. A note keeps its number while the program runs, whatever comes in meanwhile.
+    /// By number, from 1. A note keeps its number while the program runs, whatever comes in
+    /// meanwhile.
     numbered: Vec<Numbered>,
 }
 
 impl Notes {
     pub(crate) async fn open(file: PathBuf, server: Option<&str>) -> Result<Self> {
-        // Two texts for one note only a person can decide. Ticking it off meanwhile is no conflict, and a note that
-        // somebody still writes on is not removed.
+        // Two texts for one note only a person can decide. Ticking it off meanwhile is no conflict,
+        // and a note that somebody still writes on is not removed.
         let resolver = FieldMerge::new().field("/text", FieldRule::Defer)?;
         // A person is looking: a server that is back is noticed soon.
         let mut retry = RetryPolicy::default();

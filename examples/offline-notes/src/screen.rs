@@ -50,8 +50,8 @@ impl Screen {
     }
 }
 
-/// The lines of standard input, until it ends. They are read on a thread of their own, which may wait for a key when the
-/// program ends; a task of tokio would hold the program up.
+/// The lines of standard input, until it ends. They are read on a thread of their own, which may
+/// wait for a key when the program ends; a task of tokio would hold the program up.
 pub(crate) fn lines() -> mpsc::Receiver<io::Result<String>> {
     let (send, lines) = mpsc::channel(16);
     thread::spawn(move || {

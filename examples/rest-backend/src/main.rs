@@ -1,5 +1,5 @@
-//! Two replicas sync through a REST service that has never heard of Twotide: offline edits, a conflict, a deletion, a
-//! refused note, a restart. It exits with 1 if they end up different.
+//! Two replicas sync through a REST service that has never heard of Twotide: offline edits, a
+//! conflict, a deletion, a refused note, a restart. It exits with 1 if they end up different.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,5 @@
-//! A plain REST service that keeps notes. It knows nothing of replicas, scopes, positions or pushes.
+//! A plain REST service that keeps notes. It knows nothing of replicas, scopes, positions or
+//! pushes.
 //!
 //! | Request | Answer |
 //! |---|---|
@@ -7,9 +8,9 @@
 //! | `PUT /notes/{id}` | stores title and text; `If-Match` and `If-None-Match: *` are kept: else 412, with the note as it is |
 //! | `DELETE /notes/{id}` | deletes it, likewise; 404 if there is none |
 //!
-//! Every change gets the next number of one counter, in the order in which changes become visible. That number is a note's
-//! entity tag, and what `since` speaks of. A time would not do: two notes can change in the same millisecond, and a page
-//! that ends between them would lose the second.
+//! Every change gets the next number of one counter, in the order in which changes become visible.
+//! That number is a note's entity tag, and what `since` speaks of. A time would not do: two notes
+//! can change in the same millisecond, and a page that ends between them would lose the second.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

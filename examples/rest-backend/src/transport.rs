@@ -88,8 +88,8 @@ fn version(row: &Row) -> Version {
     Version::new(row.updated_at, row.change)
 }
 
-/// A note of the service as the app keeps it. Reading it into the app's own type gives it the very bytes that the app
-/// writes.
+/// A note of the service as the app keeps it. Reading it into the app's own type gives it the very
+/// bytes that the app writes.
 fn note(row: &Row) -> Note {
     Note { title: row.title.clone(), text: row.text.clone() }
 }

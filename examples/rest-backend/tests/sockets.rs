@@ -1,5 +1,5 @@
-//! Replicas in SQLite files and the REST service over real sockets: answers that get lost, restarts on both sides, and
-//! notes that all change in the same millisecond.
+//! Replicas in SQLite files and the REST service over real sockets: answers that get lost, restarts
+//! on both sides, and notes that all change in the same millisecond.
 
 #![allow(
     clippy::unwrap_used,

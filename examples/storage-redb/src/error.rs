@@ -5,7 +5,8 @@ use std::path::Path;
 
 use sync_core::error::{Error, ErrorKind, Retry};
 
-/// Turns an error of redb into ours: what went wrong, whether to retry, during what, on which file, and why.
+/// Turns an error of redb into ours: what went wrong, whether to retry, during what, on which file,
+/// and why.
 pub(crate) fn convert(operation: &'static str, path: &Path, error: redb::Error) -> Error {
     let ours = match &error {
         redb::Error::DatabaseAlreadyOpen => Error::new(
@@ -19,7 +20,8 @@ pub(crate) fn convert(operation: &'static str, path: &Path, error: redb::Error) 
         redb::Error::UpgradeRequired(_) | redb::Error::TableTypeMismatch { .. } => {
             Error::new(ErrorKind::Incompatible, "the file is from another version or program")
         }
-        // After one failure redb refuses everything: a later try cannot help, opening the file anew can.
+        // After one failure redb refuses everything: a later try cannot help, opening the file anew
+        // can.
         redb::Error::PreviousIo => {
             Error::new(ErrorKind::Storage, "redb stopped after a failure; open the file again")
                 .retrying(Retry::Never)

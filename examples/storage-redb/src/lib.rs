@@ -1,7 +1,7 @@
 //! redb as the storage of a replica or of a server: a backend that somebody else wrote.
 //!
-//! Nothing here is known to the framework, and nothing is used that is not public. It is the example of the guide
-//! `docs/writing-a-backend.md`, which says why each piece is as it is.
+//! Nothing here is known to the framework, and nothing is used that is not public. It is the
+//! example of the guide `docs/writing-a-backend.md`, which says why each piece is as it is.
 //!
 //! ```text
 //!   open_replica ──► KvStorage<RedbKv>, a Storage ────────────────┐   threads, group commit, snapshots
@@ -48,8 +48,8 @@ pub type RedbStorage = KvStorage<RedbKv>;
 /// A server's storage.
 pub type RedbServerStorage = KvServerStorage<RedbKv>;
 
-/// Opens a replica's file and starts its threads; one that is missing becomes the replica `fresh`, any other keeps its
-/// identity. Blocks.
+/// Opens a replica's file and starts its threads; one that is missing becomes the replica `fresh`,
+/// any other keeps its identity. Blocks.
 ///
 /// # Errors
 /// As [`RedbKv::open`]; also `Incompatible` for a file that is not a replica's.

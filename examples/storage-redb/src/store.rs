@@ -11,7 +11,8 @@ use sync_core::storage::Durability;
 
 use crate::error::convert;
 
-/// Where everything is. redb orders keys of this type by their bytes. An app may keep tables of its own beside it.
+/// Where everything is. redb orders keys of this type by their bytes. An app may keep tables of its
+/// own beside it.
 const TABLE: TableDefinition<&[u8], &[u8]> = TableDefinition::new("twotide");
 
 /// A file of redb.
@@ -25,8 +26,8 @@ impl RedbKv {
     /// Opens a file; one that is missing is made, its folder must be there. Blocks.
     ///
     /// # Errors
-    /// `Busy` if it is open already, here or in another process. `Incompatible` if it is no file of redb's, or is damaged.
-    /// `Storage` if it cannot be read or written.
+    /// `Busy` if it is open already, here or in another process. `Incompatible` if it is no file of
+    /// redb's, or is damaged. `Storage` if it cannot be read or written.
     pub fn open(path: &Path) -> Result<Self> {
         let open = || {
             let database = Database::create(path)?;
@@ -87,7 +88,8 @@ impl OrderedKv for RedbKv {
         Ok(())
     }
 
-    /// Both durabilities are one to redb: what it does not sync, a crash of the process loses as well.
+    /// Both durabilities are one to redb: what it does not sync, a crash of the process loses as
+    /// well.
     fn commit(&self, batch: Batch, _: Durability) -> Result<()> {
         self.write(batch).map_err(self.failed("write"))
     }

@@ -23,7 +23,8 @@ pub(crate) fn place() -> (TempDir, PathBuf) {
     (folder, path)
 }
 
-/// Small, without a thread that tidies, and without waiting for the disk: most tests do not depend on a power failure.
+/// Small, without a thread that tidies, and without waiting for the disk: most tests do not depend
+/// on a power failure.
 pub(crate) fn config(path: &Path) -> SledConfig {
     let mut config = SledConfig::new(path);
     config.sync = false;

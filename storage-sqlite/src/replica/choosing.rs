@@ -1,4 +1,5 @@
-//! What choosing collections costs, by the steps of the statements: it holds the transaction that writes.
+//! What choosing collections costs, by the steps of the statements: it holds the transaction that
+//! writes.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use rusqlite::StatementStatus;
@@ -59,7 +60,8 @@ fn chunk(collections: u64) -> Chunk {
     }
 }
 
-/// Steps of the statements that read, for leaving all of so many collections but one, with a batch in flight.
+/// Steps of the statements that read, for leaving all of so many collections but one, with a batch
+/// in flight.
 fn steps_of_choosing(collections: u64) -> i32 {
     let mut core = SqliteReplicaWriter::in_memory(REPLICA).unwrap();
     let cx = Context { now: NOW, resolvers: Resolvers::default(), lease: Generation(0) };

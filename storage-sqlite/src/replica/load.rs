@@ -1,7 +1,9 @@
-//! Loading: the first pull of an empty replica, without the index that each document would have to be sorted into.
+//! Loading: the first pull of an empty replica, without the index that each document would have to
+//! be sorted into.
 //!
-//! Ids come in any order, so with a million documents nearly every row of the index would be on another page. While it is
-//! not there documents are only appended, and in the end it is built by sorting, which is several times cheaper.
+//! Ids come in any order, so with a million documents nearly every row of the index would be on
+//! another page. While it is not there documents are only appended, and in the end it is built by
+//! sorting, which is several times cheaper.
 //!
 //! ```text
 //!   no documents ──begin_load, many to come──► loading ──end_load: the index is built──► as ever
@@ -9,10 +11,11 @@
 //!                                                 └──┘ load_records; a crash; opening the file
 //! ```
 //!
-//! The state is a row in the file and changes in transactions, together with the documents and the checkpoint: a process
-//! that is killed goes on where the last chunk left it, and no checkpoint says that a pull is done while the index is
-//! missing. Whoever writes anything else ends the load first. Reading goes on as ever, but finds a document by looking at
-//! all; the first such read is remembered, and the next chunk ends the load.
+//! The state is a row in the file and changes in transactions, together with the documents and the
+//! checkpoint: a process that is killed goes on where the last chunk left it, and no checkpoint
+//! says that a pull is done while the index is missing. Whoever writes anything else ends the load
+//! first. Reading goes on as ever, but finds a document by looking at all; the first such read is
+//! remembered, and the next chunk ends the load.
 
 use std::sync::atomic::Ordering;
 
@@ -61,8 +64,8 @@ impl SqliteReplicaWriter {
         Ok(())
     }
 
-    /// Whether documents can be loaded now, of which that many are still to come. If they are many, and there is none yet, a
-    /// load begins.
+    /// Whether documents can be loaded now, of which that many are still to come. If they are many,
+    /// and there is none yet, a load begins.
     pub(super) fn may_load(&self, to_come: u64) -> Result<bool> {
         if self.is_loading()? {
             return Ok(!self.wants_index.load(Ordering::Relaxed));

@@ -23,7 +23,8 @@ use crate::wake::Watch;
 
 pub(crate) use load::IS_LOADING;
 
-/// A replica's storage: a thread that writes, threads that read, and one that notices what other processes commit.
+/// A replica's storage: a thread that writes, threads that read, and one that notices what other
+/// processes commit.
 pub type SqliteStorage = ReplicaThreads<SqliteReplicaWriter, SqliteReplicaReader>;
 
 /// The core that writes a replica, synchronous and without threads. It may also be used alone:
@@ -46,15 +47,15 @@ pub type SqliteReplicaWriter = Core<Replica, Writing>;
 /// The core that reads a replica's file, one snapshot at a time.
 pub type SqliteReplicaReader = Core<Replica, Reading>;
 
-/// Opens a replica's file and starts its threads. A file that is missing or empty becomes the replica `fresh`; any other
-/// keeps its identity.
+/// Opens a replica's file and starts its threads. A file that is missing or empty becomes the
+/// replica `fresh`; any other keeps its identity.
 ///
-/// This blocks while it reads, makes and migrates files, for at most the busy timeout if another process is in the way:
-/// async code calls it on a thread for blocking work.
+/// This blocks while it reads, makes and migrates files, for at most the busy timeout if another
+/// process is in the way: async code calls it on a thread for blocking work.
 ///
 /// # Errors
-/// `Incompatible` for a file that is not a replica's, is damaged or of a newer version; it is left as it is. `Storage` if
-/// it cannot be read or written, or a thread cannot be started.
+/// `Incompatible` for a file that is not a replica's, is damaged or of a newer version; it is left
+/// as it is. `Storage` if it cannot be read or written, or a thread cannot be started.
 ///
 /// ```
 /// use storage_sqlite::{SqliteConfig, open_replica};
@@ -102,8 +103,8 @@ impl SqliteReplicaWriter {
         Self::open_file(config)?.initialised(fresh)
     }
 
-    /// A replica in memory, gone when this is dropped. It has no file: nobody else can read it, and nothing of it
-    /// survives a crash.
+    /// A replica in memory, gone when this is dropped. It has no file: nobody else can read it, and
+    /// nothing of it survives a crash.
     ///
     /// # Errors
     /// `Storage`.
@@ -123,7 +124,8 @@ impl SqliteReplicaWriter {
 }
 
 impl SqliteReplicaReader {
-    /// Opens a file for reading that a [writer](SqliteReplicaWriter::open) has opened before. Blocks.
+    /// Opens a file for reading that a [writer](SqliteReplicaWriter::open) has opened before.
+    /// Blocks.
     ///
     /// # Errors
     /// As [`open_replica`]; also `Storage` if there is no file.

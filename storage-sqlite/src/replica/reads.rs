@@ -93,8 +93,8 @@ impl<'a> OutboxPage<'a> {
 }
 
 impl<A> Core<Replica, A> {
-    /// Visits the collections of a scope, or that one of them, from `from` on in order of their names, until the visitor
-    /// answers `false`: a page reads no more names than it needs.
+    /// Visits the collections of a scope, or that one of them, from `from` on in order of their
+    /// names, until the visitor answers `false`: a page reads no more names than it needs.
     fn each_collection(
         &self,
         scope: &Scope,
@@ -110,7 +110,8 @@ impl<A> Core<Replica, A> {
         self.each(sql::COLLECTIONS, params![scope.as_str(), from], decode, visit)
     }
 
-    /// A page of documents in order of (collection, id), by a statement that has one of a collection.
+    /// A page of documents in order of (collection, id), by a statement that has one of a
+    /// collection.
     fn by_name(
         &self,
         sql: &'static str,

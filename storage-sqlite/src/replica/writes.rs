@@ -37,8 +37,8 @@ impl SqliteReplicaWriter {
         })
     }
 
-    /// Runs a statement that inserts a document for each, which is looked up once; the places of those for which it wrote
-    /// nothing.
+    /// Runs a statement that inserts a document for each, which is looked up once; the places of
+    /// those for which it wrote nothing.
     fn insert_all(&self, sql: &'static str, new: &[(DocumentKey, Record)]) -> Result<Vec<usize>> {
         let mut there = Vec::new();
         let mut statement = self.prepare_cached(sql)?;

@@ -14,7 +14,8 @@ use crate::schema::Server;
 /// A server's storage: a thread that writes, and threads that read.
 pub type SqliteServerStorage = ServerThreads<SqliteServerWriter, SqliteServerReader>;
 
-/// The core that writes a server's file, synchronous and without threads. It may also be used alone.
+/// The core that writes a server's file, synchronous and without threads. It may also be used
+/// alone.
 pub type SqliteServerWriter = Core<Server, Writing>;
 
 /// The core that reads a server's file, one snapshot at a time.
@@ -22,12 +23,12 @@ pub type SqliteServerReader = Core<Server, Reading>;
 
 /// Opens a server's file, makes it if it is missing or empty, and starts its threads.
 ///
-/// This blocks while it reads, makes and migrates files, for at most the busy timeout if another process is in the way:
-/// async code calls it on a thread for blocking work.
+/// This blocks while it reads, makes and migrates files, for at most the busy timeout if another
+/// process is in the way: async code calls it on a thread for blocking work.
 ///
 /// # Errors
-/// `Incompatible` for a file that is not a server's, is damaged or of a newer version; it is left as it is. `Storage` if
-/// it cannot be read or written, or a thread cannot be started.
+/// `Incompatible` for a file that is not a server's, is damaged or of a newer version; it is left
+/// as it is. `Storage` if it cannot be read or written, or a thread cannot be started.
 ///
 /// ```
 /// use storage_sqlite::{SqliteConfig, open_server};
@@ -61,8 +62,8 @@ impl SqliteServerWriter {
         Self::open_file(config)
     }
 
-    /// A server in memory, gone when this is dropped. It has no file: nobody else can read it, and nothing of it survives
-    /// a crash.
+    /// A server in memory, gone when this is dropped. It has no file: nobody else can read it, and
+    /// nothing of it survives a crash.
     ///
     /// # Errors
     /// `Storage`.
@@ -72,7 +73,8 @@ impl SqliteServerWriter {
 }
 
 impl SqliteServerReader {
-    /// Opens a file for reading that a [writer](SqliteServerWriter::open) has opened before. Blocks.
+    /// Opens a file for reading that a [writer](SqliteServerWriter::open) has opened before.
+    /// Blocks.
     ///
     /// # Errors
     /// As [`open_server`]; also `Storage` if there is no file.

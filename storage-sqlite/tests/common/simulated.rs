@@ -8,7 +8,8 @@ use sync_core::error::Result;
 use sync_core::model::ReplicaId;
 use testkit::vfs::{SqliteFiles, VFS};
 
-/// A file on a simulated disk. Pages move from the log into the file often, so that what happens then is met often.
+/// A file on a simulated disk. Pages move from the log into the file often, so that what happens
+/// then is met often.
 pub(crate) fn config(path: &Path) -> SqliteConfig {
     let mut config = SqliteConfig::new(path);
     config.vfs = Some(VFS.to_owned());

@@ -77,8 +77,8 @@ impl Stage {
         self.since[side].push(self.rows(step));
     }
 
-    /// The power fails after a call that failed. Whether it took place is open then, but it did not in part: what is left
-    /// is returned if it is not from before the call.
+    /// The power fails after a call that failed. Whether it took place is open then, but it did not
+    /// in part: what is left is returned if it is not from before the call.
     fn lose_power(&mut self, side: Side, salt: u64) -> Option<Rows> {
         let (disk, _) = self.disks[side as usize].moment().lose_power(salt);
         self.report.power_failures += 1;
@@ -87,11 +87,13 @@ impl Stage {
     }
 }
 
-/// Every step fails at every operation that it needs, one after the other, until it goes through; then the next one. An
-/// operation whose failure does not harm the call ends the round for that step: there are rounds until none is left.
+/// Every step fails at every operation that it needs, one after the other, until it goes through;
+/// then the next one. An operation whose failure does not harm the call ends the round for that
+/// step: there are rounds until none is left.
 pub(crate) fn fail_at_every_operation() -> Report {
     let steps = script();
-    // Where to go on with each step; none once there is no operation left at which it was not tried.
+    // Where to go on with each step; none once there is no operation left at which it was not
+    // tried.
     let mut from = vec![Some(0); steps.len()];
     let mut total = Report::default();
     loop {
@@ -110,7 +112,8 @@ pub(crate) fn fail_at_every_operation() -> Report {
     }
 }
 
-/// A step fails at each operation from that one on, until it goes through; the operation to go on with in the next round.
+/// A step fails at each operation from that one on, until it goes through; the operation to go on
+/// with in the next round.
 fn fail_step(stage: &mut Stage, number: usize, step: &Step, from: Option<u64>) -> Option<u64> {
     let Some(mut next) = from else {
         stage.play.carry_out(number, step).unwrap();
@@ -138,7 +141,8 @@ fn fail_step(stage: &mut Stage, number: usize, step: &Step, from: Option<u64>) -
     }
 }
 
-/// Before every step there is room for a quarter of a page, for two, and so on, until the step goes through.
+/// Before every step there is room for a quarter of a page, for two, and so on, until the step goes
+/// through.
 pub(crate) fn fill_the_disk() -> Report {
     let mut stage = Stage::new();
     for (number, step) in script().iter().enumerate() {

@@ -1,4 +1,5 @@
-//! The script as it was carried out once: every change of the disks, and every state that the storages went through.
+//! The script as it was carried out once: every change of the disks, and every state that the
+//! storages went through.
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags};
@@ -175,8 +176,9 @@ impl Film {
         other.copies[before - 1].copy()
     }
 
-    /// What a power failure after so many changes left: it must open, be sound, and be a state that the storage went
-    /// through, at or after the newest that was acknowledged as durable; which one it is.
+    /// What a power failure after so many changes left: it must open, be sound, and be a state that
+    /// the storage went through, at or after the newest that was acknowledged as durable; which one
+    /// it is.
     pub(crate) fn check(
         &self,
         side: Side,

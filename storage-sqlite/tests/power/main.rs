@@ -1,10 +1,12 @@
-//! What power failures, failing disks and full disks leave of replicas and servers: real SQLite on a simulated disk.
+//! What power failures, failing disks and full disks leave of replicas and servers: real SQLite on
+//! a simulated disk.
 //!
-//! One script of more than a hundred calls runs on both storages, with their threads. At every change of their disks the
-//! power fails; what is opened then must be a state that the script went through, at or after the newest one that was
-//! acknowledged as durable.
+//! One script of more than a hundred calls runs on both storages, with their threads. At every
+//! change of their disks the power fails; what is opened then must be a state that the script went
+//! through, at or after the newest one that was acknowledged as durable.
 //!
-//! `TWOTIDE_TEST_POWER_TIMES=N` has the power fail N times at each change, each time with other losses. The usual number is 1.
+//! `TWOTIDE_TEST_POWER_TIMES=N` has the power fail N times at each change, each time with other
+//! losses. The usual number is 1.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 #[path = "../common/simulated.rs"]
@@ -42,8 +44,8 @@ struct Outcome {
     wrong: Vec<String>,
 }
 
-/// The power fails at every change of one side, or at each n-th. Whoever wants to sees what is left: the changes that were
-/// done, the disk, and which state it is in.
+/// The power fails at every change of one side, or at each n-th. Whoever wants to sees what is
+/// left: the changes that were done, the disk, and which state it is in.
 fn fail(
     film: &Film,
     side: Side,

@@ -72,8 +72,8 @@ pub(crate) struct Play {
 pub(crate) fn config(disk: &SimDisk, synchronous: Synchronous) -> SqliteConfig {
     let mut config = simulated::config(&disk.path(FILE));
     config.synchronous = synchronous;
-    // What the writer does when nothing waits is a part of the call before: otherwise the operations of a call could not be
-    // counted.
+    // What the writer does when nothing waits is a part of the call before: otherwise the
+    // operations of a call could not be counted.
     config.threads.inline = true;
     config
 }

@@ -1,4 +1,5 @@
-//! What goes on after a power failure: the replica, the server and another replica sync, and must converge.
+//! What goes on after a power failure: the replica, the server and another replica sync, and must
+//! converge.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

@@ -1,8 +1,10 @@
-//! The binary form of everything: one set of rules for the wire and for what key-value backends store.
+//! The binary form of everything: one set of rules for the wire and for what key-value backends
+//! store.
 //!
-//! Integers are LEB128 varints, texts and bodies are length-prefixed, options are a byte 0 or 1, lists are a count and
-//! their items, enums are a byte and their fields; PROTOCOL.md gives every type. Decoding checks everything it reads,
-//! allocates no more than the input is long, and never panics. Bodies are slices of the buffer they came in.
+//! Integers are LEB128 varints, texts and bodies are length-prefixed, options are a byte 0 or 1,
+//! lists are a count and their items, enums are a byte and their fields; PROTOCOL.md gives every
+//! type. Decoding checks everything it reads, allocates no more than the input is long, and never
+//! panics. Bodies are slices of the buffer they came in.
 
 mod model;
 mod reader;
@@ -56,8 +58,8 @@ pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// Gives a struct the form of its fields, one after the other. Those behind a bar have no form: they are read as their
-/// defaults.
+/// Gives a struct the form of its fields, one after the other. Those behind a bar have no form:
+/// they are read as their defaults.
 macro_rules! codec_struct {
     ($($type:ident { $($field:ident),* $(,)? $(| $($left_out:ident),*)? })*) => {$(
         impl $crate::codec::Codec for $type {

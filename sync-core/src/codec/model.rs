@@ -63,7 +63,8 @@ impl Codec for DocumentId {
     }
 }
 
-/// A name that is none is the caller's mistake in an app; in bytes it is the mistake of whoever wrote them.
+/// A name that is none is the caller's mistake in an app; in bytes it is the mistake of whoever
+/// wrote them.
 pub(super) fn no_name(error: crate::error::Error) -> crate::error::Error {
     super::malformed("a name is not a valid one").because(error)
 }
@@ -104,8 +105,8 @@ impl Codec for Digest {
     }
 }
 
-/// The author is written only when it differs from the revision, which is rare: a resolver let it win. One byte says what
-/// there is of a body and of an erasure.
+/// The author is written only when it differs from the revision, which is rare: a resolver let it
+/// win. One byte says what there is of a body and of an erasure.
 impl Codec for DocumentState {
     fn encode(&self, out: &mut Vec<u8>) {
         let author = (self.author != self.revision).then_some(self.author);
@@ -158,8 +159,9 @@ impl Codec for DocumentState {
     }
 }
 
-/// The marks of a log stand where rows of before had the list of server starts that they knew, which is read and forgotten:
-/// it proved nothing. The newest mark is kept at the end of the scope's row.
+/// The marks of a log stand where rows of before had the list of server starts that they knew,
+/// which is read and forgotten: it proved nothing. The newest mark is kept at the end of the
+/// scope's row.
 impl Codec for Checkpoint {
     fn encode(&self, out: &mut Vec<u8>) {
         self.epoch.encode(out);
@@ -243,8 +245,8 @@ impl Codec for LogMark {
     }
 }
 
-/// The byte before the collections that a chunk covers says whether it names them, and in its second bit whether bodies were
-/// left out.
+/// The byte before the collections that a chunk covers says whether it names them, and in its
+/// second bit whether bodies were left out.
 impl Codec for Chunk {
     fn encode(&self, out: &mut Vec<u8>) {
         self.scope.encode(out);
@@ -302,8 +304,8 @@ fn take_flags(input: &mut Reader) -> Result<(bool, bool)> {
     }
 }
 
-/// The byte before the chosen collections says whether there are some, and in its second bit whether the reader has what it
-/// pushed.
+/// The byte before the chosen collections says whether there are some, and in its second bit
+/// whether the reader has what it pushed.
 impl Codec for Cursor {
     fn encode(&self, out: &mut Vec<u8>) {
         self.epoch.encode(out);
@@ -344,7 +346,8 @@ impl Codec for Cursor {
     }
 }
 
-/// What there is of a body: none; one; none, and this is the erasure; none or one, written after an erasure.
+/// What there is of a body: none; one; none, and this is the erasure; none or one, written after an
+/// erasure.
 const DELETED: u8 = 0;
 const LIVE: u8 = 1;
 const ERASED: u8 = 2;

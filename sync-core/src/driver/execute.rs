@@ -168,7 +168,8 @@ impl Task {
         }
     }
 
-    /// The connection goes on with the token that was given meanwhile, if it has another one. One renewal at a time.
+    /// The connection goes on with the token that was given meanwhile, if it has another one. One
+    /// renewal at a time.
     pub(super) fn renew(&mut self) {
         let Some((ticket, connection)) = self.connection.as_ref().filter(|_| !self.renewing) else {
             return;
@@ -252,8 +253,8 @@ impl Task {
         self.store(apply);
     }
 
-    /// Tells how far the replica is. What the server was told on this connection already, by the greeting for one, is not
-    /// told again: the answer would be the same.
+    /// Tells how far the replica is. What the server was told on this connection already, by the
+    /// greeting for one, is not told again: the answer would be the same.
     fn acknowledge(&mut self, scope: Scope, ticket: Ticket, settled: Seq) {
         let wait = if self.goal.live { self.options.acknowledge_every } else { Default::default() };
         let (connection, storage) = (self.connection(), self.parts.storage.clone());
@@ -280,7 +281,8 @@ impl Task {
 
     fn form(&mut self, scope: Scope, limits: Limits) {
         let (storage, cx) = (self.parts.storage.clone(), self.context());
-        // Bounds that were set to nothing still let one transaction pass: only the engine recalls a batch.
+        // Bounds that were set to nothing still let one transaction pass: only the engine recalls a
+        // batch.
         let least = Limits { documents: 1, bytes: 1 };
         let limits = match limits {
             Limits::NONE => limits,
@@ -315,7 +317,8 @@ impl Task {
         self.settle_by(scope, push, verdicts);
     }
 
-    /// The batch was recalled, and nothing of it can get smaller: its edits move into the quarantine.
+    /// The batch was recalled, and nothing of it can get smaller: its edits move into the
+    /// quarantine.
     fn refuse(&mut self, scope: Scope, push: PushId, epoch: Epoch, documents: usize) {
         let said = self.too_large.remove(&scope);
         self.settle_by(scope, push, Ok(Verdicts::too_large(epoch, documents, said)));
@@ -378,8 +381,8 @@ fn lost(what: &str) -> Error {
     Error::new(ErrorKind::Internal, format!("a {what} that the engine named is not there"))
 }
 
-/// How far the replica is; with its digest only while nothing of it is unsettled and nothing that was settled lies ahead,
-/// for then it must be the server's.
+/// How far the replica is; with its digest only while nothing of it is unsettled and nothing that
+/// was settled lies ahead, for then it must be the server's.
 pub(super) fn ack(state: &ReplicaState, scope: &Scope, settled: Seq) -> Option<Ack> {
     let summary = state.scope(scope)?;
     let counts = summary.outbox;

@@ -211,8 +211,8 @@ impl Task {
         Failure::from(error)
     }
 
-    /// Something failed on a connection that was made. If that was for its token, and there may be a better one, another
-    /// connection is worth an attempt.
+    /// Something failed on a connection that was made. If that was for its token, and there may be
+    /// a better one, another connection is worth an attempt.
     fn refused_or_failed(&mut self, error: &Error) -> Failure {
         if self.connection.is_none() {
             // It was let go of meanwhile, for what was said then.
@@ -330,7 +330,8 @@ impl Task {
                 }
             }
             Err(error) => {
-                // The next commit, or the next connection, looks again; unless nothing can come of it.
+                // The next commit, or the next connection, looks again; unless nothing can come of
+                // it.
                 let failure = self.failed(&error);
                 if let Some((ticket, _)) = self.connection.as_ref()
                     && failure.retry == Retry::Never

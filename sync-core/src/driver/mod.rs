@@ -1,7 +1,8 @@
 //! The driver: a task that executes the engine's commands on a storage and a transport.
 //!
-//! It decides nothing. It keeps the payloads that the engine names by ticket, runs every command as a future, and tells
-//! the engine what came of it. Futures of the storage are never dropped; those of a connection end with the connection.
+//! It decides nothing. It keeps the payloads that the engine names by ticket, runs every command as
+//! a future, and tells the engine what came of it. Futures of the storage are never dropped; those
+//! of a connection end with the connection.
 
 mod execute;
 mod finish;
@@ -60,20 +61,22 @@ pub struct Parts {
 pub struct DriverOptions {
     /// The scopes to sync.
     pub scopes: Vec<Scope>,
-    /// The collections that are synced, of each scope; none for all of them. See [`Storage::choose`] for what becomes of one
-    /// that is added or left out.
+    /// The collections that are synced, of each scope; none for all of them. See
+    /// [`Storage::choose`] for what becomes of one that is added or left out.
     pub collections: Option<BTreeSet<Collection>>,
     /// Who decides conflicts.
     pub resolvers: Resolvers,
     /// Bounds and times of the engine.
     pub engine: EngineOptions,
-    /// The most that a push batch may hold; the server's limits are kept as well. Default [`Limits::PUSH`].
+    /// The most that a push batch may hold; the server's limits are kept as well. Default
+    /// [`Limits::PUSH`].
     pub push_limits: Limits,
     /// The most that a chunk may hold. Default [`Limits::CHUNK`].
     pub chunk_limits: Limits,
     /// What to authenticate with; with a provider, on the first connection only.
     pub token: Option<String>,
-    /// Who is asked for a token before every connection, and when one is refused. Nobody by default.
+    /// Who is asked for a token before every connection, and when one is refused. Nobody by
+    /// default.
     pub token_provider: Option<Arc<dyn TokenProvider>>,
     /// The version of the app's own schema.
     pub schema: u32,
@@ -141,7 +144,8 @@ pub struct Driver {
     runs: AtomicU64,
     /// Locked by the call that waits for its end, so that every other one waits as well.
     task: tokio::sync::Mutex<Option<JoinHandle<()>>>,
-    /// Free for another driver when this one has stopped, or is dropped: a task that still ends then changes nothing.
+    /// Free for another driver when this one has stopped, or is dropped: a task that still ends
+    /// then changes nothing.
     slot: Mutex<Option<EngineSlot>>,
 }
 
@@ -158,8 +162,8 @@ impl Driver {
     /// Takes the engine lease and starts the task, at rest: [`run`](Self::run) sets it going.
     ///
     /// # Errors
-    /// `Busy`, naming the holder, if another living process, or another driver over the same storage, runs the engine of this
-    /// replica; else as the storage.
+    /// `Busy`, naming the holder, if another living process, or another driver over the same
+    /// storage, runs the engine of this replica; else as the storage.
     pub async fn start(parts: Parts, options: DriverOptions) -> Result<Self> {
         let slot = EngineSlot::take(&parts.storage, &options.holder)?;
         let lease = parts.storage.claim(options.holder.clone()).await?;
@@ -210,8 +214,9 @@ impl Driver {
         Ok(Self { commands, status, tokens, runs, task, slot })
     }
 
-    /// Begins, or changes the goal; a wait for the next attempt ends, and the head is asked for anew. The answer is how
-    /// often this was called: a status whose [`runs`](DriverStatus::runs) is lower was made before.
+    /// Begins, or changes the goal; a wait for the next attempt ends, and the head is asked for
+    /// anew. The answer is how often this was called: a status whose [`runs`](DriverStatus::runs)
+    /// is lower was made before.
     ///
     /// # Errors
     /// `Closed` if the driver has ended.
@@ -222,9 +227,10 @@ impl Driver {
         Ok(runs)
     }
 
-    /// From now on this is the token: the connection that is there [goes on](Connection::renew) with it, and later ones are
-    /// made with it; with a [provider](DriverOptions::token_provider), only that connection, or else the next one. A driver
-    /// that was refused connects at once. None counts from the next connection on.
+    /// From now on this is the token: the connection that is there [goes on](Connection::renew)
+    /// with it, and later ones are made with it; with a [provider](DriverOptions::token_provider),
+    /// only that connection, or else the next one. A driver that was refused connects at once. None
+    /// counts from the next connection on.
     pub fn set_token(&self, token: Option<String>) {
         self.tokens.give(token);
     }
@@ -272,7 +278,8 @@ struct Task {
     tokens: Arc<Tokens>,
     connection: Option<(Ticket, Arc<dyn Connection>)>,
     connecting: Option<(Ticket, AbortHandle)>,
-    /// What the server heard last of how far each scope is, on this connection, and had nothing to say against.
+    /// What the server heard last of how far each scope is, on this connection, and had nothing to
+    /// say against.
     told: BTreeMap<Scope, Ack>,
     /// Whether the connection is given another token.
     renewing: bool,

@@ -1,4 +1,5 @@
-//! What keeps the replica from syncing, noted in its storage: whoever asks why something is not synced is told in any process.
+//! What keeps the replica from syncing, noted in its storage: whoever asks why something is not
+//! synced is told in any process.
 
 use super::Task;
 use super::finish::Done;

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::Storage;
 
-/// The right to claim the engine lease of a storage that other parts of this process may hold, too. It is free again once
-/// this is dropped.
+/// The right to claim the engine lease of a storage that other parts of this process may hold, too.
+/// It is free again once this is dropped.
 ///
-/// A storage keeps other processes out, but a caller of [`Storage::claim`] in its own takes the lease from the one before. Two
-/// engines over one shared storage would so end each other.
+/// A storage keeps other processes out, but a caller of [`Storage::claim`] in its own takes the
+/// lease from the one before. Two engines over one shared storage would so end each other.
 #[derive(Debug)]
 pub struct EngineSlot {
     storage: Arc<dyn Storage>,

@@ -20,7 +20,8 @@ pub struct DriverStatus {
     pub pushed: u64,
     /// Conflicts that were met since the driver began.
     pub conflicts: u64,
-    /// Attempts that failed since the driver began: to connect, or to push or pull on a connection that works.
+    /// Attempts that failed since the driver began: to connect, or to push or pull on a connection
+    /// that works.
     pub failures: u64,
     /// How often the driver was told to [run](super::Driver::run).
     pub runs: u64,

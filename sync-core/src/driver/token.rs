@@ -14,21 +14,23 @@ use crate::transport::{Connection, Transport};
 
 /// Gives tokens, for servers whose tokens do not last.
 ///
-/// It is asked before every connection, and once more when the server refuses what it gave. A second token that is
-/// refused at once, and the refused token given again, end the attempts: the replica is refused until it is given a token
-/// or run again. So a bad token costs two connections, however long it stays bad.
+/// It is asked before every connection, and once more when the server refuses what it gave. A
+/// second token that is refused at once, and the refused token given again, end the attempts: the
+/// replica is refused until it is given a token or run again. So a bad token costs two connections,
+/// however long it stays bad.
 #[async_trait]
 pub trait TokenProvider: Send + Sync + fmt::Debug + 'static {
-    /// A token that is good now; none to connect without one. `refused` is the one that the server did not take, if that
-    /// is why it is asked: it should not be given again. A gateway's 401 counts too, with one difference: it may not be
-    /// about the token, so the same one may be given again, and is tried after a while.
+    /// A token that is good now; none to connect without one. `refused` is the one that the server
+    /// did not take, if that is why it is asked: it should not be given again. A gateway's 401
+    /// counts too, with one difference: it may not be about the token, so the same one may be given
+    /// again, and is tried after a while.
     ///
-    /// It has to answer within the time that connecting may take, and its future may be dropped. A panic counts as an
-    /// error that is tried again.
+    /// It has to answer within the time that connecting may take, and its future may be dropped. A
+    /// panic counts as an error that is tried again.
     ///
     /// # Errors
-    /// Whatever keeps it from knowing. The replica's status shows the error, and its advice says when it is asked again:
-    /// with *never*, when the replica is given a token or run again.
+    /// Whatever keeps it from knowing. The replica's status shows the error, and its advice says
+    /// when it is asked again: with *never*, when the replica is given a token or run again.
     async fn token(&self, refused: Option<&str>) -> Result<Option<String>>;
 }
 
@@ -41,7 +43,8 @@ impl<F> fmt::Debug for FnTokens<F> {
     }
 }
 
-/// A closure as a [`TokenProvider`]. It is given the token that was refused, if that is why it is asked.
+/// A closure as a [`TokenProvider`]. It is given the token that was refused, if that is why it is
+/// asked.
 ///
 /// ```
 /// use sync_core::driver::{TokenProvider, tokens_from};
@@ -78,7 +81,8 @@ pub(super) struct Tokens {
 
 #[derive(Default)]
 struct State {
-    /// What the app gave. With a provider it is for the connection that is there, or else the next one.
+    /// What the app gave. With a provider it is for the connection that is there, or else the next
+    /// one.
     given: Option<String>,
     /// It was given after the newest attempt to connect had chosen its token.
     is_untried: bool,
@@ -173,7 +177,8 @@ impl Tokens {
         state.renewed = true;
     }
 
-    /// The server does not take this token for the connection that is there. Whether another one may be had.
+    /// The server does not take this token for the connection that is there. Whether another one
+    /// may be had.
     pub(super) fn refuse_renewal(&self, token: String) -> bool {
         let mut state = self.state();
         (state.taken, state.renewed) = (Some(Some(token)), false);
@@ -206,7 +211,8 @@ impl Tokens {
         Ok(token)
     }
 
-    /// Connects with the next token, and once more if that one is refused and another one may be had.
+    /// Connects with the next token, and once more if that one is refused and another one may be
+    /// had.
     pub(super) async fn connect(
         &self,
         transport: &dyn Transport,

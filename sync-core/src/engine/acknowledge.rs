@@ -30,11 +30,13 @@ impl Acknowledged {
     }
 }
 
-/// Full pulls because of a differing digest are at least this far apart: if one did not help, another will not.
+/// Full pulls because of a differing digest are at least this far apart: if one did not help,
+/// another will not.
 const BETWEEN_DIFFERENCES: Duration = Duration::from_secs(60 * 60);
 
 impl Engine {
-    /// Tells the server of the position, unless it is being told of an earlier one: then afterwards.
+    /// Tells the server of the position, unless it is being told of an earlier one: then
+    /// afterwards.
     pub(super) fn acknowledge(&mut self, scope: &Scope) {
         if self.connection().is_none() {
             return;
@@ -78,7 +80,8 @@ impl Engine {
         }
     }
 
-    /// The server says that the position is of no use, or that the documents there differ from its own.
+    /// The server says that the position is of no use, or that the documents there differ from its
+    /// own.
     pub(super) fn take_reset(&mut self, now: Now, scope: &Scope, reset: Reset) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let pull = &mut machine.pull;

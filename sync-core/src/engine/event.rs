@@ -11,11 +11,14 @@ use super::Failure;
 pub enum Event {
     /// A connection is there.
     Connected,
-    /// The connection is gone, or could not be made; another attempt follows unless it was refused for good.
+    /// The connection is gone, or could not be made; another attempt follows unless it was refused
+    /// for good.
     Disconnected(Failure),
-    /// A step of a scope's sync failed, or moved nothing, on a connection that works; another attempt follows.
+    /// A step of a scope's sync failed, or moved nothing, on a connection that works; another
+    /// attempt follows.
     Stalled(Scope, Failure),
-    /// The server refuses this replica, and trying again cannot help before somebody changes something.
+    /// The server refuses this replica, and trying again cannot help before somebody changes
+    /// something.
     Refused(ErrorKind),
     /// A scope is behind and catches up.
     CatchUpStarted(Scope),
@@ -28,21 +31,23 @@ pub enum Event {
         /// The newest head that was heard of.
         head: Seq,
     },
-    /// A measure of a scope moved: its position, or edits that the server settled. Failed attempts before it are over.
+    /// A measure of a scope moved: its position, or edits that the server settled. Failed attempts
+    /// before it are over.
     Advanced(Scope),
     /// A scope has reached the head.
     CatchUpDone(Scope),
     /// A scope's position was given up.
     Reset(Scope, Reset),
-    /// Replica and server stand at the same position with different documents, and pulling everything afresh did not
-    /// help.
+    /// Replica and server stand at the same position with different documents, and pulling
+    /// everything afresh did not help.
     Diverged(Scope),
     /// The replica has a new identity: its file was copied or restored.
     Reidentified,
-    /// The server does not serve a scope, and trying again cannot help before somebody changes something.
+    /// The server does not serve a scope, and trying again cannot help before somebody changes
+    /// something.
     ScopeRefused(Scope, ErrorKind),
-    /// A scope may not be seen any more, and has left this device. Edits of it that were not synced are in the
-    /// quarantine.
+    /// A scope may not be seen any more, and has left this device. Edits of it that were not synced
+    /// are in the quarantine.
     ScopeGone(Scope),
     /// Everything is pushed and pulled.
     InSync,

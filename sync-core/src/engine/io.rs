@@ -104,7 +104,8 @@ pub struct Settlement {
     pub taken: usize,
     /// How many edits made progress: the others are as they were, and free to be pushed again.
     pub moved: usize,
-    /// Collections whose position was given up, because a verdict had no room for what the server holds.
+    /// Collections whose position was given up, because a verdict had no room for what the server
+    /// holds.
     pub backfilled: Vec<Collection>,
 }
 
@@ -121,7 +122,8 @@ impl From<&crate::replica::Committed> for Settlement {
 /// What a push brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Answer {
-    /// Verdicts; their payload is kept under the ticket of the input. The newest position among them.
+    /// Verdicts; their payload is kept under the ticket of the input. The newest position among
+    /// them.
     Decided(Seq),
     /// The batch was recalled before the server took it.
     Recalled,
@@ -264,8 +266,8 @@ pub enum Input {
         /// The scope.
         scope: Scope,
     },
-    /// Bytes moved on the link since this was said last, counted where they leave and enter this machine. A request is not
-    /// overdue while it gets on.
+    /// Bytes moved on the link since this was said last, counted where they leave and enter this
+    /// machine. A request is not overdue while it gets on.
     Transferred {
         /// To the server.
         up: u64,
@@ -279,7 +281,8 @@ pub enum Input {
 /// A command.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Output {
-    /// Connect, greeting with the checkpoints of these scopes; answer with `Connected` or `LinkLost`.
+    /// Connect, greeting with the checkpoints of these scopes; answer with `Connected` or
+    /// `LinkLost`.
     Connect {
         /// Names the connection.
         ticket: Ticket,
@@ -345,10 +348,12 @@ pub enum Output {
         scope: Scope,
         /// The request. An answer that comes after its link was lost changes nothing.
         ticket: Ticket,
-        /// The newest position that a verdict named: below it the replica's digest cannot be compared.
+        /// The newest position that a verdict named: below it the replica's digest cannot be
+        /// compared.
         settled: Seq,
     },
-    /// Ask the storage for a batch; answer with `Formed`. With [`Limits::NONE`], a batch in flight is recalled.
+    /// Ask the storage for a batch; answer with `Formed`. With [`Limits::NONE`], a batch in flight
+    /// is recalled.
     Form {
         /// The scope.
         scope: Scope,
@@ -373,7 +378,8 @@ pub enum Output {
         /// The batch.
         push: PushId,
     },
-    /// Hand the storage the refusal of a batch that is too large to travel and was recalled; answer with `Settled`.
+    /// Hand the storage the refusal of a batch that is too large to travel and was recalled; answer
+    /// with `Settled`.
     Refuse {
         /// The scope.
         scope: Scope,

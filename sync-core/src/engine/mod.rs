@@ -1,8 +1,9 @@
 //! The engine: a pure state machine that decides what a replica does next.
 //!
-//! Facts go in through [`Engine::handle_input`], commands come out of [`Engine::poll_output`] until it is empty. It
-//! allocates no task, asks no clock and draws no randomness: time comes with each fact, chance from a seed. Payloads stay
-//! with whoever executes the commands; the engine names them by [`Ticket`].
+//! Facts go in through [`Engine::handle_input`], commands come out of [`Engine::poll_output`] until
+//! it is empty. It allocates no task, asks no clock and draws no randomness: time comes with each
+//! fact, chance from a seed. Payloads stay with whoever executes the commands; the engine names
+//! them by [`Ticket`].
 //!
 //! ```text
 //!              Input (facts)                                Output (commands)
@@ -18,9 +19,10 @@
 //!   pull:    Idle ─► CatchingUp ─► Live          push:  Idle ─► Forming ─► InFlight ─► Settling ─► Forming …
 //! ```
 //!
-//! **Nothing repeats without progress.** An exchange after which no measure moved is a failed attempt: it is counted, told
-//! ([`Event::Stalled`], [`Event::Disconnected`]), and the next one waits longer each time. Only the loop's own measure ends
-//! the row, or an attempt that lasts longer than the longest delay.
+//! **Nothing repeats without progress.** An exchange after which no measure moved is a failed
+//! attempt: it is counted, told ([`Event::Stalled`], [`Event::Disconnected`]), and the next one
+//! waits longer each time. Only the loop's own measure ends the row, or an attempt that lasts
+//! longer than the longest delay.
 //!
 //! | Loop | Kept alive by | Measure | Without it |
 //! |---|---|---|---|
@@ -38,11 +40,13 @@
 //! | acknowledge, moved, acknowledge again | the log | the position | ends |
 //! | form a batch, none, form again | local writes | writes | ends |
 //!
-//! **How much one exchange carries** follows the link (see `unit`): batches and chunks begin small, grow with quick exchanges,
-//! and shrink when one is cut, late or refused by its size. A batch that became too large is recalled and formed smaller; one
-//! that cannot get smaller and is refused by its size goes into the quarantine. Deadlines move while bytes do.
+//! **How much one exchange carries** follows the link (see `unit`): batches and chunks begin small,
+//! grow with quick exchanges, and shrink when one is cut, late or refused by its size. A batch that
+//! became too large is recalled and formed smaller; one that cannot get smaller and is refused by
+//! its size goes into the quarantine. Deadlines move while bytes do.
 //!
-//! What it remembers moves only after the storage said committed. Whoever executes the commands does so in a loop:
+//! What it remembers moves only after the storage said committed. Whoever executes the commands
+//! does so in a loop:
 //!
 //! ```
 //! use sync_core::clock::Now;
@@ -131,14 +135,14 @@ pub struct EngineOptions {
     pub first_push_bytes: usize,
     /// The same of the first chunks that are pulled.
     pub first_pull_bytes: usize,
-    /// Whether a scope that was pulled before leaves the device when the server's greeting says that it may not be seen
-    /// any more.
+    /// Whether a scope that was pulled before leaves the device when the server's greeting says
+    /// that it may not be seen any more.
     pub forget_revoked: bool,
 }
 
 impl Default for EngineOptions {
-    /// Two chunks ahead within 16 MiB, 15 s to connect, 60 s for a request, batches from 128 KiB and chunks from 256 KiB on;
-    /// what was revoked leaves.
+    /// Two chunks ahead within 16 MiB, 15 s to connect, 60 s for a request, batches from 128 KiB
+    /// and chunks from 256 KiB on; what was revoked leaves.
     fn default() -> Self {
         Self {
             depth: 2,
@@ -177,7 +181,8 @@ pub struct Engine {
     backoff: Backoff,
     /// A new identity is being taken.
     reidentifying: bool,
-    /// The identities that were taken since an edit was settled: a position that moves says nothing about them.
+    /// The identities that were taken since an edit was settled: a position that moves says nothing
+    /// about them.
     identities: Backoff,
     chance: Chance,
     last_ticket: u64,
@@ -218,15 +223,16 @@ impl Engine {
     /// When `Input::Tick` is due at the latest.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Now> {
-        // Without a connection nothing of a scope can be tried again, however long its own wait is over.
+        // Without a connection nothing of a scope can be tried again, however long its own wait is
+        // over.
         let online = self.connection().is_some() || mutant!(WaitsWithoutLink);
         let scopes = self.scopes.values().filter(|_| online);
         let scopes = scopes.flat_map(|s| [s.pull.deadline(), s.push.deadline()]);
         scopes.chain([self.session.deadline()]).flatten().min()
     }
 
-    /// When a scope whose last attempt failed is tried again; none while an attempt is under way, and if nothing is tried
-    /// before somebody changes something.
+    /// When a scope whose last attempt failed is tried again; none while an attempt is under way,
+    /// and if nothing is tried before somebody changes something.
     #[must_use]
     pub fn next_attempt(&self, scope: &Scope) -> Option<Now> {
         match self.session {

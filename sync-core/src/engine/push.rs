@@ -1,4 +1,5 @@
-//! Pushing the outbox: one batch of a scope at a time, the same one until its verdicts are settled or it is recalled.
+//! Pushing the outbox: one batch of a scope at a time, the same one until its verdicts are settled
+//! or it is recalled.
 
 use std::time::Duration;
 
@@ -10,8 +11,9 @@ use crate::engine::retry::Chance;
 use crate::error::{ErrorKind, Retry};
 use crate::model::{Epoch, Limits, Scope, Seq};
 
-/// The slowest link on which the time for a push is enough: so many bytes in a second. What the operating system has
-/// taken and not sent yet is not seen to move, so a large batch gets more time from the beginning.
+/// The slowest link on which the time for a push is enough: so many bytes in a second. What the
+/// operating system has taken and not sent yet is not seen to move, so a large batch gets more time
+/// from the beginning.
 const SLOWEST: usize = 2 << 10;
 
 /// Where a batch is.
@@ -49,11 +51,13 @@ pub(super) struct Push {
     unit: Unit,
     /// The limits with which the storage was asked.
     asked: Limits,
-    /// The storage's batch cannot get smaller, and the peer refuses it by its size: it is recalled, and refused here.
+    /// The storage's batch cannot get smaller, and the peer refuses it by its size: it is recalled,
+    /// and refused here.
     too_large: bool,
     /// So often the link was lost because of its size.
     oversized: u8,
-    /// An exchange that moved nothing was followed by another one at once, since the last that failed or made progress.
+    /// An exchange that moved nothing was followed by another one at once, since the last that
+    /// failed or made progress.
     again: bool,
     /// The life of the log that the greeting named.
     pub(super) epoch: Option<Epoch>,
@@ -77,7 +81,8 @@ impl Push {
         }
     }
 
-    /// The replica has another identity: what was in flight is formed anew. Failed attempts still count.
+    /// The replica has another identity: what was in flight is formed anew. Failed attempts still
+    /// count.
     pub(super) fn rename(&mut self) {
         self.state = State::Unknown;
         self.forget_positions();
@@ -159,8 +164,9 @@ impl Push {
         self.pause = Some(self.backoff.failure(now, retry, policy, chance));
     }
 
-    /// The link was lost while a batch was on it. Answers whether there was one. `pulls` says whether the server had been
-    /// asked for documents too, so that the size of its answer may have been what was refused.
+    /// The link was lost while a batch was on it. Answers whether there was one. `pulls` says
+    /// whether the server had been asked for documents too, so that the size of its answer may have
+    /// been what was refused.
     pub(super) fn blame(
         &mut self,
         now: Now,
@@ -183,7 +189,8 @@ impl Push {
         true
     }
 
-    /// Whether the storage could not make a batch smaller: it is over the limits, and was not recalled.
+    /// Whether the storage could not make a batch smaller: it is over the limits, and was not
+    /// recalled.
     fn is_indivisible(&self, batch: BatchMeta) -> bool {
         let fits = batch.bytes <= self.asked.bytes && batch.documents <= self.asked.documents;
         !batch.recall && !fits
@@ -340,7 +347,8 @@ impl Engine {
             Ok(Settlement { taken, moved, backfilled }) if taken > 0 => {
                 push.settled = push.settled.max(push.answered);
                 (push.too_large, push.oversized) = (false, 0);
-                // A recall makes room for smaller batches; without retries the edit may have been stamped anew.
+                // A recall makes room for smaller batches; without retries the edit may have been
+                // stamped anew.
                 let is_free = batch.recall || !self.options.retry.enabled;
                 let moved = moved > 0 || mutant!(VerdictsAreProgress);
                 if moved {
@@ -359,7 +367,8 @@ impl Engine {
                 self.form(scope);
                 self.advance_pull(now, scope);
             }
-            // The verdicts belong to another life of the log than the replica stands in: a new greeting sorts it out.
+            // The verdicts belong to another life of the log than the replica stands in: a new
+            // greeting sorts it out.
             Ok(_) => {
                 let failure = Failure { kind: ErrorKind::Superseded, retry: Retry::Reconnect };
                 self.fail_push(now, scope, failure);
@@ -374,7 +383,8 @@ impl Engine {
         let push = &mut machine.push;
         push.state = State::Unknown;
         let needs_link = Self::needs_new_link(&failure) || failure.kind == ErrorKind::Superseded;
-        // A batch that is too large gets smaller, or is refused here: it is no refusal of the scope.
+        // A batch that is too large gets smaller, or is refused here: it is no refusal of the
+        // scope.
         let is_final = failure.retry == Retry::Never && failure.kind != ErrorKind::TooLarge;
         if !needs_link && (is_final || !self.options.retry.enabled) {
             push.state = State::Refused(failure.kind);
@@ -399,7 +409,8 @@ impl Engine {
         }
     }
 
-    /// After a new epoch: positions that verdicts named mean nothing any more, and a batch in flight goes again.
+    /// After a new epoch: positions that verdicts named mean nothing any more, and a batch in
+    /// flight goes again.
     pub(super) fn push_again(&mut self, scope: &Scope) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let push = &mut machine.push;

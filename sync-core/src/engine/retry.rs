@@ -1,4 +1,5 @@
-//! When to try again: exponential delays with full jitter, reset by progress, never earlier than the other side asked.
+//! When to try again: exponential delays with full jitter, reset by progress, never earlier than
+//! the other side asked.
 
 use std::time::Duration;
 
@@ -7,13 +8,14 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Now;
 use crate::error::Retry;
 
-/// How failures are retried. In JSON the delays are [text](crate::duration_text), such as `"250ms"`.
+/// How failures are retried. In JSON the delays are [text](crate::duration_text), such as
+/// `"250ms"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct RetryPolicy {
-    /// Whether to retry at all. Without retries the first failure of any kind counts as a refusal: nothing more is tried
-    /// before the replica is run again. Default yes.
+    /// Whether to retry at all. Without retries the first failure of any kind counts as a refusal:
+    /// nothing more is tried before the replica is run again. Default yes.
     pub enabled: bool,
     /// The longest first delay. Default 250 ms.
     #[serde(with = "crate::duration_text")]
@@ -23,8 +25,8 @@ pub struct RetryPolicy {
     /// The longest delay of all. Default 30 s.
     #[serde(with = "crate::duration_text")]
     pub ceiling: Duration,
-    /// Whether a delay is a random time up to the longest, so that replicas that lost their server together do not come
-    /// back together. Without it every delay is the longest. Default yes.
+    /// Whether a delay is a random time up to the longest, so that replicas that lost their server
+    /// together do not come back together. Without it every delay is the longest. Default yes.
     pub jitter: bool,
 }
 
@@ -58,8 +60,8 @@ impl Chance {
     }
 }
 
-/// How often something failed in a row. An attempt that goes well for longer than the longest delay ends the row too: it
-/// cannot be part of a storm.
+/// How often something failed in a row. An attempt that goes well for longer than the longest delay
+/// ends the row too: it cannot be part of a storm.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Backoff {
     attempts: u32,
@@ -77,7 +79,8 @@ impl Backoff {
         self.attempts == 0 || now.since(self.until) >= policy.ceiling
     }
 
-    /// When to try again: a random time up to the attempt's longest delay ("full jitter", Brooker 2015), or that delay.
+    /// When to try again: a random time up to the attempt's longest delay ("full jitter", Brooker
+    /// 2015), or that delay.
     pub(super) fn failure(
         &mut self,
         now: Now,
@@ -100,7 +103,8 @@ impl Backoff {
             Retry::Later(Some(after)) => after,
             _ => Duration::ZERO,
         };
-        // What the other side asks for counts from now, and the delay comes on top: not all come back at once.
+        // What the other side asks for counts from now, and the delay comes on top: not all come
+        // back at once.
         self.until = now.plus(asked.saturating_add(Duration::from_millis(delay)));
         self.until
     }

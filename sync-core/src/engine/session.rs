@@ -73,7 +73,8 @@ impl Engine {
                 self.connect(now);
             }
             Session::Online { .. } => {
-                // Whoever asks wants to know how it is now, not how it was when the stream brought something last.
+                // Whoever asks wants to know how it is now, not how it was when the stream brought
+                // something last.
                 let mut outputs = Vec::new();
                 for (scope, machine) in &mut self.scopes {
                     machine.pull.look_again(scope, goal.live, &mut outputs);
@@ -118,7 +119,8 @@ impl Engine {
             machine.push.wake(now);
         }
         if greetings.iter().any(|g| g.last_push > last_push) {
-            // The server remembers a batch that this replica never formed: its file was copied or restored.
+            // The server remembers a batch that this replica never formed: its file was copied or
+            // restored.
             self.reidentify();
         }
         let unseen = |s: &&Scope| !greetings.iter().any(|g| g.scope == **s);
@@ -181,14 +183,16 @@ impl Engine {
             return;
         }
         if blamed {
-            // The link was good until then: it is the request that waits longer each time, and holds up nothing else.
+            // The link was good until then: it is the request that waits longer each time, and
+            // holds up nothing else.
             self.backoff.success();
         }
         let until = self.backoff.failure(now, failure.retry, &self.options.retry, &mut self.chance);
         self.session = Session::BackingOff { until };
     }
 
-    /// What was on its way when a link was lost is a failed attempt of its own. Answers whether anything was.
+    /// What was on its way when a link was lost is a failed attempt of its own. Answers whether
+    /// anything was.
     fn blame_requests(&mut self, now: Now, failure: Failure) -> bool {
         let (policy, chance) = (&self.options.retry, &mut self.chance);
         let mut blamed = false;
@@ -211,8 +215,8 @@ impl Engine {
         self.outputs.extend(outputs);
     }
 
-    /// A failure of one request on a connection that otherwise works decides by its retry advice. A token that is no good
-    /// any more is no good for all of the connection, whichever scope asked.
+    /// A failure of one request on a connection that otherwise works decides by its retry advice. A
+    /// token that is no good any more is no good for all of the connection, whichever scope asked.
     pub(super) fn needs_new_link(failure: &Failure) -> bool {
         failure.retry == Retry::Reconnect || failure.kind == ErrorKind::Unauthenticated
     }
@@ -268,7 +272,8 @@ impl Engine {
         }
     }
 
-    /// Bytes moved: a request that gets on is not overdue, however slow the link is. Heartbeats alone are too few.
+    /// Bytes moved: a request that gets on is not overdue, however slow the link is. Heartbeats
+    /// alone are too few.
     pub(super) fn handle_transferred(&mut self, now: Now, up: u64, down: u64) {
         if mutant!(DeadlinesIgnoreBytes) {
             return;
@@ -284,8 +289,8 @@ impl Engine {
         }
     }
 
-    /// Whether a request has had its time. The caller that executes the commands hands in first what has
-    /// [moved](super::Input::Transferred), and then that time passed.
+    /// Whether a request has had its time. The caller that executes the commands hands in first
+    /// what has [moved](super::Input::Transferred), and then that time passed.
     #[must_use]
     pub fn is_overdue(&self, now: Now) -> bool {
         self.scopes.values().any(|s| s.pull.is_overdue(now) || s.push.is_overdue(now))

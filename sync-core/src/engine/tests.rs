@@ -386,7 +386,8 @@ fn a_scope_that_is_not_welcome_is_told_and_not_asked_for() {
     assert_eq!(s.pull_in().1, Seq(0));
 }
 
-/// A replica that has pulled 100 documents, and is connected anew to a server that does not name its scope.
+/// A replica that has pulled 100 documents, and is connected anew to a server that does not name
+/// its scope.
 fn revoked() -> (Script, Vec<Output>) {
     let mut s = Script::new();
     s.connect(Goal::default(), 100);

@@ -8,20 +8,22 @@ use crate::model::Limits;
 const QUICK: Duration = Duration::from_secs(2);
 /// An exchange that takes longer risks too much at once.
 const SLOW: Duration = Duration::from_secs(15);
-/// No limit grows above this: twice what a batch or chunk may hold by default, so that a quarter of it is less.
+/// No limit grows above this: twice what a batch or chunk may hold by default, so that a quarter of
+/// it is less.
 const MOST: usize = 8 << 20;
 /// A cut link does not shrink a limit below this: a smaller exchange would be cut as well.
 const LEAST_AFTER_CUT: usize = 1 << 10;
-/// So many quick exchanges at the largest size that is known to work, before a size that failed is tried again.
+/// So many quick exchanges at the largest size that is known to work, before a size that failed is
+/// tried again.
 const PROBE_AFTER: u8 = 8;
 /// The flat sum of one document in [`Limits::bytes`].
 const FLAT: usize = 64;
 
 /// The limit of one scope's exchanges in one direction.
 ///
-/// It doubles after a quick exchange that used it, halves after a slow one, and quarters when an exchange was cut, timed
-/// out or was refused by its size. One local transaction, and one append of the server, always travels, however small the
-/// limit is.
+/// It doubles after a quick exchange that used it, halves after a slow one, and quarters when an
+/// exchange was cut, timed out or was refused by its size. One local transaction, and one append of
+/// the server, always travels, however small the limit is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Unit {
     bytes: usize,

@@ -69,7 +69,8 @@ impl ClosureBuilder {
         self
     }
 
-    /// How to send changes, as many as [a batch](Self::batch) holds: the answer has an outcome for each, in their order.
+    /// How to send changes, as many as [a batch](Self::batch) holds: the answer has an outcome for
+    /// each, in their order.
     pub fn send<F, Fut>(mut self, send: F) -> Self
     where
         F: Fn(Vec<Outgoing>) -> Fut + Send + Sync + 'static,
@@ -79,8 +80,8 @@ impl ClosureBuilder {
         self
     }
 
-    /// How to send a change, if the service takes one at a time. When one of a batch fails, those before it are not sent
-    /// again, unless the process ended since.
+    /// How to send a change, if the service takes one at a time. When one of a batch fails, those
+    /// before it are not sent again, unless the process ended since.
     pub fn send_each<F, Fut>(mut self, send: F) -> Self
     where
         F: Fn(Outgoing) -> Fut + Send + Sync + 'static,
@@ -90,9 +91,10 @@ impl ClosureBuilder {
         self
     }
 
-    /// Completes when the app knows that a scope may have changed, from a push notification for one: then it is fetched at
-    /// once. It is asked anew for each wait; what happens between two waits is found by polling, unless the future
-    /// remembers it. An error ends the live stream, which is then opened again after a while.
+    /// Completes when the app knows that a scope may have changed, from a push notification for
+    /// one: then it is fetched at once. It is asked anew for each wait; what happens between two
+    /// waits is found by polling, unless the future remembers it. An error ends the live stream,
+    /// which is then opened again after a while.
     pub fn changed<F, Fut>(mut self, changed: F) -> Self
     where
         F: Fn(Scope) -> Fut + Send + Sync + 'static,
@@ -102,22 +104,24 @@ impl ClosureBuilder {
         self
     }
 
-    /// How long to wait between two fetches of a scope that is followed live: `interval`, and a random time up to `jitter`
-    /// on top, so that not all clients come at once. 30 s and 5 s by default; at least 100 ms.
+    /// How long to wait between two fetches of a scope that is followed live: `interval`, and a
+    /// random time up to `jitter` on top, so that not all clients come at once. 30 s and 5 s by
+    /// default; at least 100 ms.
     pub fn poll_every(mut self, interval: Duration, jitter: Duration) -> Self {
         self.options.interval = interval;
         self.options.jitter = jitter;
         self
     }
 
-    /// Fetches everything afresh at that pace while a scope is followed live, and deletes what is not there any more: for a
-    /// service that does not tell of deletions. Never by default.
+    /// Fetches everything afresh at that pace while a scope is followed live, and deletes what is
+    /// not there any more: for a service that does not tell of deletions. Never by default.
     pub fn refetch_every(mut self, interval: Duration) -> Self {
         self.options.refetch = Some(interval);
         self
     }
 
-    /// How long one call of a closure may take. 30 s by default. The replica's own bound of a request stands above it.
+    /// How long one call of a closure may take. 30 s by default. The replica's own bound of a
+    /// request stands above it.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.options.timeout = timeout;
         self
@@ -138,7 +142,8 @@ impl ClosureBuilder {
     /// Makes the transport.
     ///
     /// # Errors
-    /// `InvalidInput` if the name is empty, or without the closures `fetch` and `send` (or `send_each`).
+    /// `InvalidInput` if the name is empty, or without the closures `fetch` and `send` (or
+    /// `send_each`).
     pub fn build(self) -> Result<ClosureTransport> {
         let lacks = |what: &str| {
             let what = format!("a transport of closures needs {what}");
@@ -178,8 +183,8 @@ impl fmt::Debug for ClosureTransport {
 }
 
 impl ClosureTransport {
-    /// Begins to make a transport. The name stands for the service's data: under another name it is another backend, to
-    /// which a replica offers everything that it holds.
+    /// Begins to make a transport. The name stands for the service's data: under another name it is
+    /// another backend, to which a replica offers everything that it holds.
     pub fn builder(name: impl Into<String>) -> ClosureBuilder {
         ClosureBuilder {
             name: name.into(),
@@ -199,8 +204,8 @@ impl ClosureTransport {
 }
 
 impl Inner {
-    /// The positions of a scope of a replica. It outlives connections: chunks that were delivered on one may be taken in
-    /// during the next.
+    /// The positions of a scope of a replica. It outlives connections: chunks that were delivered
+    /// on one may be taken in during the next.
     pub(super) fn line(&self, replica: ReplicaId, scope: &Scope) -> Arc<Line> {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(lines.entry((replica, scope.clone())).or_default())

@@ -1,4 +1,5 @@
-//! A connection to a service that knows of none: its requests are calls of closures, its live stream is polling.
+//! A connection to a service that knows of none: its requests are calls of closures, its live
+//! stream is polling.
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -110,8 +111,8 @@ impl ClosureConnection {
         delivery.map_err(|e| e.during("fetch").with("backend", name).with("scope", &pull.scope))
     }
 
-    /// Sends a batch change by change. What was answered before a failure is remembered, so that the next attempt goes on
-    /// from there.
+    /// Sends a batch change by change. What was answered before a failure is remembered, so that
+    /// the next attempt goes on from there.
     async fn send_each(
         &self,
         line: &Line,

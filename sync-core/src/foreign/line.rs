@@ -49,7 +49,8 @@ pub(super) struct Progress {
     pub(super) verdicts: Vec<Verdict>,
 }
 
-/// The line of positions. The lock is held while the service is asked: a fetch and a send never overlap.
+/// The line of positions. The lock is held while the service is asked: a fetch and a send never
+/// overlap.
 #[derive(Debug)]
 pub(super) struct Line {
     turn: Mutex<Turn>,
@@ -114,7 +115,8 @@ impl Line {
         let _ = self.signals.subscribe().wait_for(|s| s.high > position).await;
     }
 
-    /// Whether the last listing of everything is that long ago. The time counts from the first question.
+    /// Whether the last listing of everything is that long ago. The time counts from the first
+    /// question.
     pub(super) async fn is_older(&self, than: Duration) -> bool {
         let mut turn = self.turn.lock().await;
         turn.listed.get_or_insert_with(Instant::now).elapsed() >= than
@@ -224,7 +226,8 @@ pub(super) fn everything(epoch: Epoch) -> Delivery {
     Delivery::Reset(Reset { epoch, reason: ResetReason::BelowHorizon })
 }
 
-/// What the closure is asked with; none if the service could not say what changed since, and everything has to be listed.
+/// What the closure is asked with; none if the service could not say what changed since, and
+/// everything has to be listed.
 pub(super) fn request(pull: &Pull) -> Option<FetchRequest> {
     let Cursor { position, bookmark, .. } = &pull.cursor;
     let begins = *position == Seq(0);

@@ -1,4 +1,5 @@
-//! Bring your own backend: a transport made from two closures, for apps whose data is behind a REST API already.
+//! Bring your own backend: a transport made from two closures, for apps whose data is behind a REST
+//! API already.
 //!
 //! ```
 //! use std::time::Duration;
@@ -28,29 +29,37 @@
 //!
 //! # What the closures promise
 //!
-//! **Fetch** gets a [bookmark](crate::model::Bookmark), none at the beginning, and answers a [`Page`]: documents as they
-//! are now, and the bookmark to ask with next.
-//! - Pages that follow each other from the beginning, until one says that no more follows, hold every document that was
-//!   there when the first was asked for. The page after a bookmark holds every document that changed since that bookmark was
-//!   given out. A document may come twice; none may be passed over. A bookmark that is a time alone loses what changed in
-//!   the same instant: use time and id, or a counter of changes.
+//! **Fetch** gets a [bookmark](crate::model::Bookmark), none at the beginning, and answers a
+//! [`Page`]: documents as they are now, and the bookmark to ask with next.
+//! - Pages that follow each other from the beginning, until one says that no more follows, hold
+//!   every document that was there when the first was asked for. The page after a bookmark holds
+//!   every document that changed since that bookmark was given out. A document may come twice; none
+//!   may be passed over. A bookmark that is a time alone loses what changed in the same instant:
+//!   use time and id, or a counter of changes.
 //! - A fetch that begins after a send was answered sees what that send stored.
-//! - At the end of a listing the bookmark may be missing: the service cannot tell what changed. Then everything is fetched
-//!   each time, and what is not there any more is deleted. [`Fetched::Expired`] says the same once, for a bookmark that
-//!   the service does not know any more.
-//! - Deletions come as [`Document::deleted`]. If the service tells of none, let everything be fetched now and then
-//!   ([`refetch_every`](ClosureBuilder::refetch_every)); until then deletions by others are not seen.
-//! - A document comes with a body in the very bytes that the app writes: read what the service says into the type that the
-//!   app uses, and hand that over. Else an edit that is made right after a send may meet its own echo as a conflict.
+//! - At the end of a listing the bookmark may be missing: the service cannot tell what changed.
+//!   Then everything is fetched each time, and what is not there any more is deleted.
+//!   [`Fetched::Expired`] says the same once, for a bookmark that the service does not know any
+//!   more.
+//! - Deletions come as [`Document::deleted`]. If the service tells of none, let everything be
+//!   fetched now and then ([`refetch_every`](ClosureBuilder::refetch_every)); until then deletions
+//!   by others are not seen.
+//! - A document comes with a body in the very bytes that the app writes: read what the service says
+//!   into the type that the app uses, and hand that over. Else an edit that is made right after a
+//!   send may meet its own echo as a conflict.
 //!
-//! **Send** gets [`Outgoing`] changes and answers an [`Outcome`] for each: what the service holds *now*. An endpoint that
-//! remembers idempotency keys and tells an old answer again has to look whether that is still the current state, and
-//! answer [`Outcome::Superseded`] if it is not. An error is for the call as a whole: the same changes are sent again, with the same
-//! [keys](Outgoing::key). What can never be stored is [`Outcome::Rejected`], or it would be tried for ever.
+//! **Send** gets [`Outgoing`] changes and answers an [`Outcome`] for each: what the service holds
+//! *now*. An endpoint that remembers idempotency keys and tells an old answer again has to look
+//! whether that is still the current state, and answer [`Outcome::Superseded`] if it is not. An
+//! error is for the call as a whole: the same changes are sent again, with the same
+//! [keys](Outgoing::key). What can never be stored is [`Outcome::Rejected`], or it would be tried
+//! for ever.
 //!
-//! **Tokens** are between the closures and the service: a token that a replica is given goes nowhere. A closure that is told
-//! that its token is no good renews it, or fails with `Unauthenticated`, which stops the sync until it is run again. A closure
-//! may be dropped in the middle, may hang and may panic: the first two cost another attempt, the last is an error like others.
+//! **Tokens** are between the closures and the service: a token that a replica is given goes
+//! nowhere. A closure that is told that its token is no good renews it, or fails with
+//! `Unauthenticated`, which stops the sync until it is run again. A closure may be dropped in the
+//! middle, may hang and may panic: the first two cost another attempt, the last is an error like
+//! others.
 //!
 //! # Which guarantees hold
 //!
@@ -60,30 +69,34 @@
 //!
 //! # How it works
 //!
-//! A replica compares positions; a foreign service has none. So they are made up here, one line of them for each replica
-//! and scope. A page's documents get the next ones, and so does every answer to a send. **A fetch and a send of one scope
-//! never overlap**, so the order of positions is the order in which the service was asked:
-//! - what a page brought *before* a send has a lower position than the answer. If it is applied after the answer was
-//!   settled (it waited while another chunk was applied), it is not newer than what is known, and changes nothing: the
-//!   service has replaced it;
-//! - what a page brings *after* a send has a higher position and is taken in: it is the echo, or somebody wrote since. That
-//!   holds also while later edits of the document are in flight: it waits for the verdict, as ever;
-//! - an answer has a higher position than everything that was delivered, also than the state that the document has: it is
-//!   always news. (The position of the last chunk would not do: it can be that of the document itself, and the verdict would
-//!   then leave it dirty for ever.)
+//! A replica compares positions; a foreign service has none. So they are made up here, one line of
+//! them for each replica and scope. A page's documents get the next ones, and so does every answer
+//! to a send. **A fetch and a send of one scope never overlap**, so the order of positions is the
+//! order in which the service was asked:
+//! - what a page brought *before* a send has a lower position than the answer. If it is applied
+//!   after the answer was settled (it waited while another chunk was applied), it is not newer than
+//!   what is known, and changes nothing: the service has replaced it;
+//! - what a page brings *after* a send has a higher position and is taken in: it is the echo, or
+//!   somebody wrote since. That holds also while later edits of the document are in flight: it
+//!   waits for the verdict, as ever;
+//! - an answer has a higher position than everything that was delivered, also than the state that
+//!   the document has: it is always news. (The position of the last chunk would not do: it can be
+//!   that of the document itself, and the verdict would then leave it dirty for ever.)
 //!
-//! After a restart positions go on above all that the replica has heard of, also in verdicts, because it keeps the highest
-//! ([`Checkpoint::seen`](crate::model::Checkpoint::seen)). The replica's place is position and bookmark together, and a
-//! chunk is taken in only if it began at both.
+//! After a restart positions go on above all that the replica has heard of, also in verdicts,
+//! because it keeps the highest ([`Checkpoint::seen`](crate::model::Checkpoint::seen)). The
+//! replica's place is position and bookmark together, and a chunk is taken in only if it began at
+//! both.
 //!
-//! Revisions are made of a [`Version`]: the same version has the same revision, whatever way it comes. An answer to a send
-//! settles the edit in that revision, so its echo is recognised, and a later edit names it as its base.
+//! Revisions are made of a [`Version`]: the same version has the same revision, whatever way it
+//! comes. An answer to a send settles the edit in that revision, so its echo is recognised, and a
+//! later edit names it as its base.
 //!
-//! While everything is fetched in several pages, nothing is sent: a listing that has passed the place of a new document
-//! would not hold it, and at the end it would be taken for deleted.
+//! While everything is fetched in several pages, nothing is sent: a listing that has passed the
+//! place of a new document would not hold it, and at the end it would be taken for deleted.
 //!
-//! The epoch is made of the backend's name: another name is another backend, to which everything that the replica holds is
-//! offered.
+//! The epoch is made of the backend's name: another name is another backend, to which everything
+//! that the replica holds is offered.
 
 mod builder;
 mod connection;

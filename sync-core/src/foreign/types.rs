@@ -39,9 +39,11 @@ impl From<Page> for Fetched {
 pub struct Page {
     /// The documents, each as it is now.
     pub documents: Vec<Document>,
-    /// With which bookmark to go on; none at the end of a listing if the service cannot tell what changed since.
+    /// With which bookmark to go on; none at the end of a listing if the service cannot tell what
+    /// changed since.
     pub bookmark: Option<Bookmark>,
-    /// Whether more can be had at once. Such a page must have a bookmark, and another one than it was asked for with.
+    /// Whether more can be had at once. Such a page must have a bookmark, and another one than it
+    /// was asked for with.
     pub more: bool,
 }
 
@@ -84,7 +86,8 @@ impl Document {
     /// A document that is there.
     ///
     /// # Errors
-    /// `InvalidInput`, with the name, for a collection or id that is none, and for a value that has no JSON form.
+    /// `InvalidInput`, with the name, for a collection or id that is none, and for a value that has
+    /// no JSON form.
     pub fn live(
         collection: impl AsRef<str>,
         id: impl AsRef<str>,
@@ -133,9 +136,10 @@ pub enum Held {
     },
     /// Nothing any more, or nothing at all.
     Deleted {
-        /// The version of the deletion, if the service gives it one. Either it does so in pages and in answers, or in
-        /// neither: else a document that is made again right after its deletion was sent may meet the echo of that as a
-        /// conflict. A deletion without one has no time: last-write-wins lets an edit win over it.
+        /// The version of the deletion, if the service gives it one. Either it does so in pages and
+        /// in answers, or in neither: else a document that is made again right after its deletion
+        /// was sent may meet the echo of that as a conflict. A deletion without one has no time:
+        /// last-write-wins lets an edit win over it.
         version: Option<Version>,
     },
 }
@@ -151,10 +155,11 @@ pub struct Outgoing {
     pub id: DocumentId,
     /// The new body; none to delete the document.
     pub body: Option<Body>,
-    /// The state that the edit was made on; none if the document is new, or was made on what this service never held.
+    /// The state that the edit was made on; none if the document is new, or was made on what this
+    /// service never held.
     pub base: Option<Base>,
-    /// The same in every attempt to send this change, and in no other: for an endpoint that remembers such keys.
-    /// About 70 characters of letters, digits and hyphens.
+    /// The same in every attempt to send this change, and in no other: for an endpoint that
+    /// remembers such keys. About 70 characters of letters, digits and hyphens.
     pub key: String,
     /// When the edit was made, in Unix milliseconds by the replica's clock.
     pub written_ms: u64,
@@ -166,13 +171,14 @@ pub struct Base {
     pub(super) revision: Revision,
     /// Whether the document was deleted then.
     pub deleted: bool,
-    /// The body that it had, where the collection's conflicts are resolved on the server and the resolver reads it.
+    /// The body that it had, where the collection's conflicts are resolved on the server and the
+    /// resolver reads it.
     pub body: Option<Body>,
 }
 
 impl Base {
-    /// The tag of its version; none if that is longer than 15 bytes: then get the document, and compare with
-    /// [`is`](Self::is). Empty for a deletion that had no version.
+    /// The tag of its version; none if that is longer than 15 bytes: then get the document, and
+    /// compare with [`is`](Self::is). Empty for a deletion that had no version.
     #[must_use]
     pub fn tag(&self) -> Option<String> {
         tag_of(self.revision)
@@ -195,11 +201,13 @@ pub enum Outcome {
     StoredAs(Version, Body),
     /// The document is gone, as it was asked for, and the service gives deletions no version.
     Deleted,
-    /// It was stored, and the service holds something else since: somebody wrote on top of it, or the service merged it.
+    /// It was stored, and the service holds something else since: somebody wrote on top of it, or
+    /// the service merged it.
     Superseded(Held),
-    /// It was not stored: somebody else has written since the state that it was made on. The resolver decides, and the
-    /// result is sent with this state as its base. What shows the same as the change counts as stored: it was, and the
-    /// answer got lost. (Numbers that differ only beyond the precision of a 64-bit float are the same in this.)
+    /// It was not stored: somebody else has written since the state that it was made on. The
+    /// resolver decides, and the result is sent with this state as its base. What shows the same as
+    /// the change counts as stored: it was, and the answer got lost. (Numbers that differ only
+    /// beyond the precision of a 64-bit float are the same in this.)
     Conflict(Held),
     /// It was not stored, and never will be. It goes into the quarantine.
     Rejected(Rejection),

@@ -17,25 +17,29 @@ const KEPT: usize = 15;
 const TAG: u8 = 0xf0;
 const HASH: u8 = 0xef;
 
-/// What a service says of one state of a document: when it was written, and by which mark it is told from others.
+/// What a service says of one state of a document: when it was written, and by which mark it is
+/// told from others.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Version {
-    /// When it was written, in Unix milliseconds, by the service's clock. Last-write-wins compares it with the time of
-    /// local edits. 0 if the service does not say: edits then win.
+    /// When it was written, in Unix milliseconds, by the service's clock. Last-write-wins compares
+    /// it with the time of local edits. 0 if the service does not say: edits then win.
     pub modified_ms: u64,
-    /// What tells it from other states of the document: an entity tag, a revision number, a counter.
+    /// What tells it from other states of the document: an entity tag, a revision number, a
+    /// counter.
     pub tag: String,
 }
 
 impl Version {
-    /// A version from its parts. A tag of up to 15 bytes comes back with the edits that are made on it
-    /// ([`Base::tag`](super::Base::tag)); a longer one can only be compared ([`Base::is`](super::Base::is)).
+    /// A version from its parts. A tag of up to 15 bytes comes back with the edits that are made on
+    /// it ([`Base::tag`](super::Base::tag)); a longer one can only be compared
+    /// ([`Base::is`](super::Base::is)).
     #[must_use]
     pub fn new(modified_ms: u64, tag: impl Display) -> Self {
         Self { modified_ms, tag: tag.to_string() }
     }
 
-    /// The revision of this version; the same for ever, unless its time is more than a day ahead of ours.
+    /// The revision of this version; the same for ever, unless its time is more than a day ahead of
+    /// ours.
     pub(super) fn revision(&self, now: Now) -> Revision {
         let is_sane = self.modified_ms <= now.plus(BELIEVED).0;
         let millis = if is_sane { self.modified_ms } else { 0 };

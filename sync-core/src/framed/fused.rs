@@ -8,8 +8,8 @@ use futures_util::Sink;
 
 use crate::error::{Error, ErrorKind, Result, Retry};
 
-/// A sink that is left alone once it has failed or was closed. Many sinks panic when they are used after an error, and
-/// whoever ends a connection should not have to know what was tried before.
+/// A sink that is left alone once it has failed or was closed. Many sinks panic when they are used
+/// after an error, and whoever ends a connection should not have to know what was tried before.
 pub(crate) struct Fused {
     sink: Pin<Box<dyn Sink<Bytes, Error = Error> + Send>>,
     is_over: bool,
@@ -75,7 +75,8 @@ mod tests {
     use crate::server::{Hooks, Server, ServerOptions};
     use crate::transport::FrameLink;
 
-    /// Takes nothing, and panics when it is used after it has said so, as sinks made of adapters do.
+    /// Takes nothing, and panics when it is used after it has said so, as sinks made of adapters
+    /// do.
     fn broken() -> Pin<Box<dyn Sink<Bytes, Error = Error> + Send>> {
         let fails = sink::unfold((), |(), _: Bytes| async { Err::<(), _>("the socket broke") });
         Box::pin(fails.sink_map_err(|what| Error::new(ErrorKind::Network, what)))

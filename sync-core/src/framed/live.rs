@@ -17,7 +17,8 @@ use crate::model::Scope;
 use crate::protocol::Payload;
 use crate::transport::Delivery;
 
-/// Opens on the first poll, has credit given as chunks are taken out, and ends the stream when it is dropped.
+/// Opens on the first poll, has credit given as chunks are taken out, and ends the stream when it
+/// is dropped.
 pub(super) struct LiveStream {
     scope: Scope,
     opening: Option<BoxFuture<'static, ()>>,
@@ -43,7 +44,8 @@ impl LiveStream {
         let taken = Arc::new(AtomicU32::new(0));
         let live = Live { events: tell, taken: Arc::clone(&taken), credit: 0 };
         let opening = async move {
-            // If the task is gone, the command is dropped with its sender, and that is how we see it.
+            // If the task is gone, the command is dropped with its sender, and that is how we see
+            // it.
             let _ = commands.send(Command::Live { payload, live }).await;
         };
         let opening: Option<BoxFuture<'static, ()>> = Some(Box::pin(opening));
@@ -51,7 +53,8 @@ impl LiveStream {
     }
 }
 
-/// For how many chunks of a window credit is given at a time. The other half is on its way meanwhile.
+/// For how many chunks of a window credit is given at a time. The other half is on its way
+/// meanwhile.
 pub(super) fn due(window: u32) -> u32 {
     window.div_ceil(2)
 }

@@ -1,8 +1,9 @@
 //! The second door of transport: whoever has a link that carries frames needs nothing else.
 //!
-//! [`FramedTransport`] makes a [`Transport`](crate::transport::Transport) of anything that [dials](Dial) a
-//! [`FrameLink`](crate::transport::FrameLink). [`Wire`] turns messages into frames and back, on both sides, and
-//! [`Compression`] is what the two sides may agree on. [`memory_link`] is a link for tests and for one process.
+//! [`FramedTransport`] makes a [`Transport`](crate::transport::Transport) of anything that
+//! [dials](Dial) a [`FrameLink`](crate::transport::FrameLink). [`Wire`] turns messages into frames
+//! and back, on both sides, and [`Compression`] is what the two sides may agree on. [`memory_link`]
+//! is a link for tests and for one process.
 
 mod compression;
 mod connection;

@@ -19,16 +19,19 @@ const LONGEST_HEARTBEAT: Duration = Duration::from_secs(60 * 60);
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct FramedOptions {
-    /// The largest payload that is sent or taken, before and after decompression. Default [`MAX_PAYLOAD`].
+    /// The largest payload that is sent or taken, before and after decompression. Default
+    /// [`MAX_PAYLOAD`].
     pub max_payload: usize,
     /// How long the server may take to answer the greeting. Default 15 s.
     pub greeting_timeout: Duration,
     /// Requests that may wait to be sent; who comes later waits to be let in. Default 64.
     pub queue: usize,
-    /// Requests and live streams that may be open at a time; later ones wait in the queue. Default 256.
+    /// Requests and live streams that may be open at a time; later ones wait in the queue. Default
+    /// 256.
     pub open: usize,
-    /// Chunks that the server may send ahead on a live stream before the app asks for them. Credit for them is given in
-    /// messages of half of it, so that following a log that changes often costs few messages. Default 8, at least 1.
+    /// Chunks that the server may send ahead on a live stream before the app asks for them. Credit
+    /// for them is given in messages of half of it, so that following a log that changes often
+    /// costs few messages. Default 8, at least 1.
     pub window: u32,
     /// The compressions that are offered to the server, most wanted first. Default none.
     pub compressions: Vec<Arc<dyn Compression>>,
@@ -49,8 +52,8 @@ impl Default for FramedOptions {
 
 /// A transport made of links that carry frames.
 ///
-/// It greets, tells requests apart by stream, keeps the heartbeat, and gives credits as chunks are taken. One task per
-/// connection owns the link.
+/// It greets, tells requests apart by stream, keeps the heartbeat, and gives credits as chunks are
+/// taken. One task per connection owns the link.
 #[derive(Debug)]
 pub struct FramedTransport<D> {
     dial: D,

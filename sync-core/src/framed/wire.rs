@@ -10,7 +10,8 @@ use crate::error::Result;
 use crate::model::Chunk;
 use crate::protocol::{FrameReader, FrameWriter, Message, Payload};
 
-/// The largest payload if nothing else is said: 16 MiB. The usual limits of chunks and batches stay far below it.
+/// The largest payload if nothing else is said: 16 MiB. The usual limits of chunks and batches stay
+/// far below it.
 pub const MAX_PAYLOAD: usize = 16 << 20;
 
 /// Payloads up to this size travel as they are: compressing them costs more than it saves.
@@ -18,7 +19,8 @@ pub const COMPRESS_OVER: usize = 1 << 10;
 
 /// A message in its bytes, compressed if that was agreed on and is worth it.
 ///
-/// A server makes it once for all connections with one compression, and sends it with [`Wire::encode_payload`].
+/// A server makes it once for all connections with one compression, and sends it with
+/// [`Wire::encode_payload`].
 #[must_use]
 pub fn payload(message: &Message, compression: Option<&dyn Compression>) -> Payload {
     let mut bytes = Vec::with_capacity(room(message));
@@ -68,15 +70,16 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// A wire that nothing was said on, which takes payloads up to that size, before and after decompression.
+    /// A wire that nothing was said on, which takes payloads up to that size, before and after
+    /// decompression.
     #[must_use]
     pub fn new(max_payload: usize) -> Self {
         let reader = FrameReader::new(max_payload);
         Self { writer: FrameWriter::default(), reader, max_payload, compression: None }
     }
 
-    /// From here on this is the compression, in both directions: for a server after it has encoded its `Welcome`, for a
-    /// client after it has decoded that.
+    /// From here on this is the compression, in both directions: for a server after it has encoded
+    /// its `Welcome`, for a client after it has decoded that.
     pub fn set_compression(&mut self, compression: Option<Arc<dyn Compression>>) {
         self.compression = compression;
     }
@@ -103,15 +106,16 @@ impl Wire {
     /// Reads the next frame.
     ///
     /// # Errors
-    /// `Protocol` if the frame is damaged, out of its place or too long, or if its payload is not a message. The link is
-    /// then of no more use.
+    /// `Protocol` if the frame is damaged, out of its place or too long, or if its payload is not a
+    /// message. The link is then of no more use.
     pub fn decode(&mut self, frame: Bytes) -> Result<(u32, Message)> {
         let frame = self.reader.frame(frame)?;
         let bytes = match (&self.compression, frame.compressed) {
             (_, false) => frame.payload,
             (Some(compression), true) => {
                 let bytes = compression.decompress(&frame.payload, self.max_payload)?;
-                // Said again here, because what stands between a small frame and all our memory is somebody's trait.
+                // Said again here, because what stands between a small frame and all our memory is
+                // somebody's trait.
                 if bytes.len() > self.max_payload {
                     return Err(malformed("a payload unfolds to more than the limit"));
                 }

@@ -70,7 +70,8 @@ impl Gate {
     }
 }
 
-/// Ends a commit, also one that panics: the writer's thread dies of it, and readers must not wait for a dead one.
+/// Ends a commit, also one that panics: the writer's thread dies of it, and readers must not wait
+/// for a dead one.
 struct Over<'a> {
     state: MutexGuard<'a, GateState>,
     gate: &'a Gate,

@@ -1,12 +1,14 @@
-//! Where a replica's documents stand in its feed: places in runs, so that a document costs no entry for its own.
+//! Where a replica's documents stand in its feed: places in runs, so that a document costs no entry
+//! for its own.
 //!
 //! | Key | Value |
 //! |---|---|
 //! | `f` number of the run (8 bytes, big-endian) | its members, in order of their places |
 //!
-//! A run has [`RUN`] places. A member is a byte with its place in the run, with [`NAMED`] if its scope and its collection
-//! follow (those of the member before it otherwise), and its id; names end with a zero byte. A document that moves to another
-//! place, or is removed, leaves its run at once: no name stays behind.
+//! A run has [`RUN`] places. A member is a byte with its place in the run, with [`NAMED`] if its
+//! scope and its collection follow (those of the member before it otherwise), and its id; names end
+//! with a zero byte. A document that moves to another place, or is removed, leaves its run at once:
+//! no name stays behind.
 
 use std::ops::{ControlFlow, Range};
 
@@ -21,7 +23,8 @@ use crate::storage::{Durability, Transactional};
 
 const FEED: u8 = b'f';
 
-/// Places of a run. More would make a document that is written again rewrite more names, fewer cost more entries.
+/// Places of a run. More would make a document that is written again rewrite more names, fewer cost
+/// more entries.
 const RUN: u64 = 32;
 
 /// Stands with a member's place if its scope and its collection follow.
@@ -212,8 +215,8 @@ pub(super) fn after(kv: &impl KvReads, place: LocalSeq, limit: usize) -> Result<
     Ok(keys)
 }
 
-/// Gathers the places of a store of version 1 in runs, a bounded number in a commit: what ends in the middle of it goes on
-/// when the store is opened again.
+/// Gathers the places of a store of version 1 in runs, a bounded number in a commit: what ends in
+/// the middle of it goes on when the store is opened again.
 ///
 /// # Errors
 /// As the store; `Incompatible` if what is there cannot be read.

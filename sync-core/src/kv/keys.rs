@@ -1,4 +1,5 @@
-//! Keys: a byte for the table, names ended by a zero byte (which no name contains), numbers big-endian.
+//! Keys: a byte for the table, names ended by a zero byte (which no name contains), numbers
+//! big-endian.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -17,12 +18,14 @@ use crate::storage::{Durability, Transactional};
 /// What the store holds, and in which version of the layout.
 const KIND: &[u8] = b"!kind";
 
-/// So many bytes of a key stand in the key itself: a document's, with an id like ours and names of usual length.
+/// So many bytes of a key stand in the key itself: a document's, with an id like ours and names of
+/// usual length.
 const INLINE: usize = 56;
 
 /// A key of an [`OrderedKv`]: bytes, ordered as such.
 ///
-/// Short ones stand where the key does and not in a buffer of their own, which is what comparing them costs.
+/// Short ones stand where the key does and not in a buffer of their own, which is what comparing
+/// them costs.
 ///
 /// ```
 /// use sync_core::kv::Key;
@@ -135,8 +138,9 @@ pub(super) fn read<T: Codec>(kv: &impl KvReads, key: Key) -> Result<Option<T>> {
     kv.get(&key)?.map(decode).transpose()
 }
 
-/// Marks an empty store as ours, or makes sure that it is. Whatever holds entries and no mark is somebody else's. What is
-/// of an older version of the layout is marked as one of the newest: what follows from it is the caller's.
+/// Marks an empty store as ours, or makes sure that it is. Whatever holds entries and no mark is
+/// somebody else's. What is of an older version of the layout is marked as one of the newest: what
+/// follows from it is the caller's.
 pub(super) fn check_kind<K: OrderedKv>(
     writer: &mut KvWriter<K>,
     kind: &'static [u8],

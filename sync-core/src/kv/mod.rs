@@ -1,8 +1,9 @@
 //! The small door for storage backends: an ordered key-value store is enough.
 //!
-//! Implement [`OrderedKv`] (get, range, atomic batch) and [`KvStorage`] and [`KvServerStorage`] are a
-//! [`Storage`](crate::storage::Storage) and a [`ServerStorage`](crate::storage::ServerStorage) over it: threads, group
-//! commit, snapshots and every rule of replica and server included. The memory backend is made this way.
+//! Implement [`OrderedKv`] (get, range, atomic batch) and [`KvStorage`] and [`KvServerStorage`] are
+//! a [`Storage`](crate::storage::Storage) and a [`ServerStorage`](crate::storage::ServerStorage)
+//! over it: threads, group commit, snapshots and every rule of replica and server included. The
+//! memory backend is made this way.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -48,62 +49,68 @@ pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>> + 'a;
 /// # What a store may rely on
 ///
 /// - Calls block, and come from threads of the storage's own: never from an async task.
-/// - There is one writer. Commits come one at a time, in the order in which they are to take effect.
-/// - No read runs during a commit, and no commit comes between the reads of one snapshot. The layer above sees to it,
-///   so a store needs no snapshots of its own. Reads run beside each other, as many as there are
-///   [readers](KvOptions::readers).
-/// - Keys have 1 to 800 bytes. Values are empty up to some MiB: the largest holds a document with all that is
-///   remembered of it.
+/// - There is one writer. Commits come one at a time, in the order in which they are to take
+///   effect.
+/// - No read runs during a commit, and no commit comes between the reads of one snapshot. The layer
+///   above sees to it, so a store needs no snapshots of its own. Reads run beside each other, as
+///   many as there are [readers](KvOptions::readers).
+/// - Keys have 1 to 800 bytes. Values are empty up to some MiB: the largest holds a document with
+///   all that is remembered of it.
 /// - The visitor of a range calls the store for nothing.
-/// - When the storage is closed, or its last handle is dropped, its threads drop the store. That is the place to let
-///   go of files and locks: [`close`](crate::storage::Storage::close) returns after it.
+/// - When the storage is closed, or its last handle is dropped, its threads drop the store. That is
+///   the place to let go of files and locks: [`close`](crate::storage::Storage::close) returns
+///   after it.
 ///
 /// # What a store must keep to
 ///
-/// - Keys are ordered by their bytes, compared as unsigned numbers; a key that begins another one comes first.
-/// - Nobody else writes to it while it is open: what a server was told last of a log's head is remembered until it commits.
-/// - A commit is whole or not at all: for every read after it, after a crash, and after a power failure.
-/// - Errors say whether to [retry](crate::error::Error::retrying). A store that fail-stops answers every call after
-///   the failure with [`Never`](crate::error::Retry::Never).
-/// - What comes from a disk is an error and no panic. A panic in a read fails that one request; a panic in a commit
-///   ends the writer's thread, and every write fails with `Closed` from then on.
+/// - Keys are ordered by their bytes, compared as unsigned numbers; a key that begins another one
+///   comes first.
+/// - Nobody else writes to it while it is open: what a server was told last of a log's head is
+///   remembered until it commits.
+/// - A commit is whole or not at all: for every read after it, after a crash, and after a power
+///   failure.
+/// - Errors say whether to [retry](crate::error::Error::retrying). A store that fail-stops answers
+///   every call after the failure with [`Never`](crate::error::Retry::Never).
+/// - What comes from a disk is an error and no panic. A panic in a read fails that one request; a
+///   panic in a commit ends the writer's thread, and every write fails with `Closed` from then on.
 pub trait OrderedKv: Send + Sync + fmt::Debug + 'static {
-    /// The value that the newest commit which named the key gave it; none if there is no such commit, or if it removed
-    /// the key. An empty value is a value.
+    /// The value that the newest commit which named the key gave it; none if there is no such
+    /// commit, or if it removed the key. An empty value is a value.
     ///
     /// # Errors
     /// `Storage` if reading failed, `Incompatible` if what is stored is damaged.
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>>;
 
-    /// Visits the entries with `start <= key < end`, each once, in the order of the keys' bytes, until the visitor
-    /// breaks off or fails. There are none if `start` is not below `end`, and that is no error. An empty `start` is
-    /// before all.
+    /// Visits the entries with `start <= key < end`, each once, in the order of the keys' bytes,
+    /// until the visitor breaks off or fails. There are none if `start` is not below `end`, and
+    /// that is no error. An empty `start` is before all.
     ///
     /// What is visited need not be in memory at a time: a range may be as long as the data.
     ///
     /// # Errors
-    /// `Storage` if reading failed, `Incompatible` if what is stored is damaged, or what the visitor failed with, as
-    /// it is.
+    /// `Storage` if reading failed, `Incompatible` if what is stored is damaged, or what the
+    /// visitor failed with, as it is.
     fn range(&self, start: &[u8], end: &[u8], visit: &mut Visit<'_>) -> Result<()>;
 
-    /// Writes and removes all of the batch or nothing. When it returns, the batch keeps what `durability` promises,
-    /// with everything that was committed before it, and every read sees it.
+    /// Writes and removes all of the batch or nothing. When it returns, the batch keeps what
+    /// `durability` promises, with everything that was committed before it, and every read sees it.
     ///
-    /// [`Durability::Process`] is more than memory: what a process that is killed has not yet handed to the operating
-    /// system is gone. A store that knows but one way to write takes it for both.
+    /// [`Durability::Process`] is more than memory: what a process that is killed has not yet
+    /// handed to the operating system is gone. A store that knows but one way to write takes it for
+    /// both.
     ///
-    /// The batch is in the order of its keys, and a key stands in it once. Removing a key that is not there is no
-    /// error. An empty batch is not committed.
+    /// The batch is in the order of its keys, and a key stands in it once. Removing a key that is
+    /// not there is no error. An empty batch is not committed.
     ///
     /// # Errors
-    /// `Storage` if writing failed. Then nothing of the batch was written, and the store is as before. A store that
-    /// cannot know, because it was a flush that failed, must fail every later call until it is opened anew; the batch
-    /// may then be there, whole.
+    /// `Storage` if writing failed. Then nothing of the batch was written, and the store is as
+    /// before. A store that cannot know, because it was a flush that failed, must fail every later
+    /// call until it is opened anew; the batch may then be there, whole.
     fn commit(&self, batch: Batch, durability: Durability) -> Result<()>;
 
-    /// Whether nothing is left in the store's files of values that were replaced or removed by commits before: the store
-    /// sees to it now. `false`, and nothing else, by default: for a store whose files keep old values until it writes over
-    /// them. No read and no commit runs meanwhile.
+    /// Whether nothing is left in the store's files of values that were replaced or removed by
+    /// commits before: the store sees to it now. `false`, and nothing else, by default: for a store
+    /// whose files keep old values until it writes over them. No read and no commit runs meanwhile.
     ///
     /// # Errors
     /// `Storage` if it failed; what was committed stays.
@@ -140,12 +147,12 @@ impl Default for KvOptions {
     }
 }
 
-/// Opens a replica's storage and starts its threads; a store that is empty becomes the replica `id`, any other keeps
-/// its identity. Blocks.
+/// Opens a replica's storage and starts its threads; a store that is empty becomes the replica
+/// `id`, any other keeps its identity. Blocks.
 ///
 /// # Errors
-/// What the store fails with; `Storage` if a thread cannot be started; `Incompatible` if a server, another program or
-/// a newer version has written to the store, which is then left as it is.
+/// What the store fails with; `Storage` if a thread cannot be started; `Incompatible` if a server,
+/// another program or a newer version has written to the store, which is then left as it is.
 pub fn open_replica<K: OrderedKv>(
     kv: Arc<K>,
     id: ReplicaId,
@@ -162,11 +169,12 @@ pub fn open_replica<K: OrderedKv>(
     ReplicaThreads::start(writer, readers, options.limits, options.threads)
 }
 
-/// Opens a server's storage and starts its threads; a store that is empty becomes a server's. Blocks.
+/// Opens a server's storage and starts its threads; a store that is empty becomes a server's.
+/// Blocks.
 ///
 /// # Errors
-/// What the store fails with; `Storage` if a thread cannot be started; `Incompatible` if a replica, another program or
-/// a newer version has written to the store, which is then left as it is.
+/// What the store fails with; `Storage` if a thread cannot be started; `Incompatible` if a replica,
+/// another program or a newer version has written to the store, which is then left as it is.
 pub fn open_server<K: OrderedKv>(kv: Arc<K>, options: KvOptions) -> Result<KvServerStorage<K>> {
     let (mut writer, readers) = access::pair(kv, options.readers);
     keys::check_kind(&mut writer, b"server", 1)?;

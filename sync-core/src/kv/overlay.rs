@@ -16,8 +16,8 @@ pub(super) struct Overlay {
     bulk: Batch,
     /// What was written since, which counts before what is in bulk.
     tree: BTreeMap<Key, Value>,
-    /// What the tree held before each write since the last mark; none if nothing at all was written then, as in most
-    /// transactions, which are one job.
+    /// What the tree held before each write since the last mark; none if nothing at all was written
+    /// then, as in most transactions, which are one job.
     undo: Option<Vec<(Key, Option<Value>)>>,
 }
 

@@ -32,15 +32,17 @@ fn document_key(table: u8, key: &DocumentKey) -> Key {
     Key::table(table).name(scope).name(collection).name(id)
 }
 
-/// A record in as many bytes as it takes: those of a buffer with room to spare would take it along, and one more allocation.
+/// A record in as many bytes as it takes: those of a buffer with room to spare would take it along,
+/// and one more allocation.
 fn encoded(record: &Record, buffer: &mut Vec<u8>) -> Bytes {
     buffer.clear();
     record.encode(buffer);
     Bytes::copy_from_slice(buffer)
 }
 
-/// Keys in order, each with its place in the list; of equal ones, the first in the list comes first. They begin alike for
-/// the most part, so it is the eight bytes after that which are compared.
+/// Keys in order, each with its place in the list; of equal ones, the first in the list comes
+/// first. They begin alike for the most part, so it is the eight bytes after that which are
+/// compared.
 fn in_order(mut keys: Vec<Key>) -> impl Iterator<Item = (Key, usize)> {
     let first: &[u8] = keys.first().map_or(&[], |key| key);
     let shared = keys.iter().fold(first.len(), |shared, key| {

@@ -22,7 +22,8 @@ const POSITION: u8 = b'd';
 const LOG: u8 = b'l';
 const PUSH: u8 = b'p';
 const ACKNOWLEDGED: u8 = b'a';
-/// (scope, first position, the highest one first) -> the run: the run of a position is the first one of a range.
+/// (scope, first position, the highest one first) -> the run: the run of a position is the first
+/// one of a range.
 const RUN: u8 = b'r';
 
 /// A server's rows over a [`KvWriter`] or a [`KvReader`].

@@ -7,13 +7,15 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::Batch;
 
-/// So many keys are remembered: with nine bytes for each place, of which an eighth is free, in 2.4 MB.
+/// So many keys are remembered: with nine bytes for each place, of which an eighth is free, in 2.4
+/// MB.
 const MOST: usize = (1 << 18) / 8 * 7;
 
-/// The hashes of all keys that were ever put into a store: what is not among them is not there. Two keys with one hash do
-/// no harm, as whatever may be there is looked for.
+/// The hashes of all keys that were ever put into a store: what is not among them is not there. Two
+/// keys with one hash do no harm, as whatever may be there is looked for.
 ///
-/// A first catch-up asks of every document whether it is there already, and each time the answer is no.
+/// A first catch-up asks of every document whether it is there already, and each time the answer is
+/// no.
 #[derive(Debug, Default)]
 pub(super) struct Written(HashSet<u64, BuildHasherDefault<AsItIs>>);
 

@@ -9,7 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use super::portable;
 use crate::error::{Error, ErrorKind, Result};
 
-/// The JSON text of a document, kept byte for byte: big numbers keep their digits, keys their order.
+/// The JSON text of a document, kept byte for byte: big numbers keep their digits, keys their
+/// order.
 ///
 /// Cheap to clone: many bodies may share one buffer.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,8 +69,8 @@ impl Body {
         }
     }
 
-    /// The same text in memory of its own, for what is kept: a body may share its buffer with a whole
-    /// message, which stays in memory as long as any part of it does.
+    /// The same text in memory of its own, for what is kept: a body may share its buffer with a
+    /// whole message, which stays in memory as long as any part of it does.
     #[must_use]
     pub fn detached(&self) -> Self {
         Self(Bytes::copy_from_slice(&self.0))

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// How far a foreign backend says that a replica has come: a change token, a pair of time and id, a page's name. Only the
-/// backend knows what it means. It is stored with the documents that it covers, and handed back with the next request.
+/// How far a foreign backend says that a replica has come: a change token, a pair of time and id, a
+/// page's name. Only the backend knows what it means. It is stored with the documents that it
+/// covers, and handed back with the next request.
 ///
 /// Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

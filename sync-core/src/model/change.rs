@@ -23,7 +23,8 @@ pub struct BaseRef {
 }
 
 impl BaseRef {
-    /// The position of a base that was in no log: a pushed state out of which the server made another one.
+    /// The position of a base that was in no log: a pushed state out of which the server made
+    /// another one.
     pub const UNLOGGED: Seq = Seq(u64::MAX);
 }
 
@@ -47,18 +48,21 @@ pub struct Change {
     pub id: DocumentId,
     /// The settled state that the edit was made on; none for an insert.
     ///
-    /// A base from an earlier life of the log, above the cut at which that life ended, makes the change a
-    /// *re-offer*; if it names the change's own revision, it is the settled state itself that is offered again.
+    /// A base from an earlier life of the log, above the cut at which that life ended, makes the
+    /// change a *re-offer*; if it names the change's own revision, it is the settled state itself
+    /// that is offered again.
     pub base: Option<BaseRef>,
-    /// The base's body, sent along where the server resolves conflicts and its resolver asks for it.
+    /// The base's body, sent along where the server resolves conflicts and its resolver asks for
+    /// it.
     pub base_body: Option<Body>,
-    /// The new state. A revision with the stamp 0 leaves the stamp to the server, and so does `created`.
+    /// The new state. A revision with the stamp 0 leaves the stamp to the server, and so does
+    /// `created`.
     pub state: DocumentState,
 }
 
 impl Change {
-    /// The base as a resolver on the server sees it: its body only if the change carries it, and of its stamps only the
-    /// revision.
+    /// The base as a resolver on the server sees it: its body only if the change carries it, and of
+    /// its stamps only the revision.
     #[must_use]
     pub fn base_state(&self) -> Option<DocumentState> {
         self.base.map(|base| DocumentState {
@@ -82,9 +86,10 @@ impl Change {
 
 /// An immutable, durable slice of a replica's outbox, of one scope. Retries send the same batch.
 ///
-/// One of which something was erased since cannot be sent again as it was: it is *recalled*. That sends its name, its
-/// [digest](Self::digest) and its changes without any body, and asks what became of it. A server that has taken the batch tells
-/// the verdicts; one that has not takes it never more, and says so ([`Verdicts::Recalled`]).
+/// One of which something was erased since cannot be sent again as it was: it is *recalled*. That
+/// sends its name, its [digest](Self::digest) and its changes without any body, and asks what
+/// became of it. A server that has taken the batch tells the verdicts; one that has not takes it
+/// never more, and says so ([`Verdicts::Recalled`]).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PushBatch {
     /// The scope that all its changes belong to.
@@ -97,8 +102,9 @@ pub struct PushBatch {
     pub changes: Vec<Change>,
     /// For a batch that is recalled, the digest of what it was.
     pub recall: Option<u128>,
-    /// The newest mark of the log that the replica has. A server whose log contradicts it was restored, and takes nothing
-    /// before that is sorted out. It is no part of the [digest](Self::digest).
+    /// The newest mark of the log that the replica has. A server whose log contradicts it was
+    /// restored, and takes nothing before that is sorted out. It is no part of the
+    /// [digest](Self::digest).
     pub mark: Option<LogMark>,
 }
 
@@ -132,8 +138,9 @@ impl PushBatch {
         self.changes.iter().map(Change::weight).sum()
     }
 
-    /// What tells a batch from another one under the same name: the 128-bit XXH3 hash of the keys and the digests of all
-    /// changes. Base bodies do not count, they say nothing that the base's revision does not.
+    /// What tells a batch from another one under the same name: the 128-bit XXH3 hash of the keys
+    /// and the digests of all changes. Base bodies do not count, they say nothing that the base's
+    /// revision does not.
     #[must_use]
     pub fn digest(&self) -> u128 {
         self.recall.unwrap_or_else(|| {
@@ -171,12 +178,13 @@ pub struct Verdict {
     pub seq: Seq,
     /// What became of the change.
     pub kind: VerdictKind,
-    /// For superseded, merged and conflict, for a change that was rejected by its clock, and for a rejected one that would have
-    /// erased the document: the state that the server holds now. For accepted only where the state was
-    /// stored under a revision that the change did not name: it left its stamp to the server, or the backend has
-    /// revisions of its own (module `foreign`). It may be newer than the verdict when the verdict is told again. None if
-    /// the states of all verdicts together would be too much for one
-    /// message: the replica pulls it, or is told when it pushes again.
+    /// For superseded, merged and conflict, for a change that was rejected by its clock, and for a
+    /// rejected one that would have erased the document: the state that the server holds now. For
+    /// accepted only where the state was stored under a revision that the change did not name: it
+    /// left its stamp to the server, or the backend has revisions of its own (module `foreign`). It
+    /// may be newer than the verdict when the verdict is told again. None if the states of all
+    /// verdicts together would be too much for one message: the replica pulls it, or is told when
+    /// it pushes again.
     pub current: Option<ServerState>,
 }
 
@@ -189,7 +197,8 @@ pub enum VerdictKind {
     Superseded,
     /// The server resolved a conflict into a state of its own making.
     Merged,
-    /// It was made on something else than the server's current state: the replica resolves and pushes again.
+    /// It was made on something else than the server's current state: the replica resolves and
+    /// pushes again.
     Conflict,
     /// It was refused and is not stored.
     Rejected(Rejection),
@@ -208,7 +217,8 @@ impl Rejection {
     /// The longest reason that is kept and sent.
     pub const REASON_BYTES: usize = 1_024;
 
-    /// The same with a reason that is cut to the bound: it is kept with the verdicts, and in the quarantine.
+    /// The same with a reason that is cut to the bound: it is kept with the verdicts, and in the
+    /// quarantine.
     #[must_use]
     pub(crate) fn bounded(mut self) -> Self {
         let end = self.reason.floor_char_boundary(Self::REASON_BYTES);
@@ -246,17 +256,19 @@ pub enum Verdicts {
         /// The verdicts, as many as the batch has changes.
         verdicts: Vec<Verdict>,
     },
-    /// The batch was recalled before it was taken: it has no effect, now and whenever it still arrives.
+    /// The batch was recalled before it was taken: it has no effect, now and whenever it still
+    /// arrives.
     Recalled,
     /// A newer batch of this replica was seen: this one is a doubled old message and has no effect.
     Stale,
-    /// The server knows another batch under this id: the replica was cloned or rolled back, and needs a new identity.
+    /// The server knows another batch under this id: the replica was cloned or rolled back, and
+    /// needs a new identity.
     Cloned,
 }
 
 impl Verdicts {
-    /// The refusal of a batch that was recalled because it is too large to travel: of each of its documents, with what the
-    /// other side said.
+    /// The refusal of a batch that was recalled because it is too large to travel: of each of its
+    /// documents, with what the other side said.
     #[must_use]
     pub fn too_large(epoch: Epoch, documents: usize, said: Option<String>) -> Self {
         let reason = said.unwrap_or_else(|| "it is too large for the way to the server".to_owned());

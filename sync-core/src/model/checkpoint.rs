@@ -28,15 +28,17 @@ pub struct Checkpoint {
     pub full_pull: Option<FullPull>,
     /// The newest mark of the log that the server gave out, with a chunk or with verdicts.
     pub mark: Option<LogMark>,
-    /// The collections that the server lets the replica see, as the newest chunk said, and while a full pull runs those that
-    /// each chunk of it covered; none for all of them.
+    /// The collections that the server lets the replica see, as the newest chunk said, and while a
+    /// full pull runs those that each chunk of it covered; none for all of them.
     pub covered: Option<BTreeSet<Collection>>,
     /// What a foreign backend calls this place.
     pub bookmark: Option<Bookmark>,
-    /// The newest position that the replica has heard of beside `position`: verdicts name some ahead of it, and a pull
-    /// that began again has left some behind. Who makes positions up must go on above it.
+    /// The newest position that the replica has heard of beside `position`: verdicts name some
+    /// ahead of it, and a pull that began again has left some behind. Who makes positions up must
+    /// go on above it.
     pub seen: Seq,
-    /// The collections that all of this is about, if the replica has chosen some; none for every one that it may see.
+    /// The collections that all of this is about, if the replica has chosen some; none for every
+    /// one that it may see.
     pub collections: Option<BTreeSet<Collection>>,
     /// A chunk left out a body that is not here: it is asked for again with all bodies. Not stored.
     pub lacks_own: bool,
@@ -49,7 +51,8 @@ impl Checkpoint {
         self.collections.as_ref().is_none_or(|chosen| chosen.contains(collection))
     }
 
-    /// Whether what the server delivers says something of that collection: the replica asks for it, and may see it.
+    /// Whether what the server delivers says something of that collection: the replica asks for it,
+    /// and may see it.
     #[must_use]
     pub fn covers(&self, collection: &Collection) -> bool {
         let is_visible = self.covered.as_ref().is_none_or(|covered| covered.contains(collection));
@@ -126,9 +129,11 @@ pub struct Cursor {
     pub mark: Option<LogMark>,
     /// The collections that are asked for; none for every one that the reader may see.
     pub collections: Option<BTreeSet<Collection>>,
-    /// Whether the reading replica has the bodies that it pushed itself: the server leaves them out then.
+    /// Whether the reading replica has the bodies that it pushed itself: the server leaves them out
+    /// then.
     pub has_own: bool,
-    /// What a foreign backend calls this place. It does not travel to a server of ours, which has positions.
+    /// What a foreign backend calls this place. It does not travel to a server of ours, which has
+    /// positions.
     pub bookmark: Option<Bookmark>,
     /// As in the [checkpoint](Checkpoint::seen). It does not travel either.
     pub seen: Seq,
@@ -157,9 +162,9 @@ impl Cursor {
         self.backfills.get(collection).copied().unwrap_or(self.position)
     }
 
-    /// The cursor that continues after a chunk of that epoch which ended at `next` when the log ended at `head`, and carried
-    /// that mark. A pull from the very beginning, also of a single collection, remembers the head at which it began, until it
-    /// is at the head.
+    /// The cursor that continues after a chunk of that epoch which ended at `next` when the log
+    /// ended at `head`, and carried that mark. A pull from the very beginning, also of a single
+    /// collection, remembers the head at which it began, until it is at the head.
     ///
     /// It has no bookmark: [`at`](Self::at) adds the chunk's.
     #[must_use]

@@ -43,22 +43,25 @@ pub struct Chunk {
     pub head: Seq,
     /// Below it tombstones are gone.
     pub horizon: Seq,
-    /// What the server attests of the log up to `next`; none of an empty log, and of a foreign backend.
+    /// What the server attests of the log up to `next`; none of an empty log, and of a foreign
+    /// backend.
     pub mark: Option<LogMark>,
-    /// The collections that the reader may see, if those are not all: of what was asked for, the chunk says nothing about
-    /// others.
+    /// The collections that the reader may see, if those are not all: of what was asked for, the
+    /// chunk says nothing about others.
     pub covers: Option<BTreeSet<Collection>>,
     /// The entries, by position.
     pub entries: Vec<LogEntry>,
-    /// Entries that stand here without their body, because the reading replica pushed it: by position, the digest of the
-    /// whole state. The replica completes them from what it holds; see [`without_own`](Self::without_own).
+    /// Entries that stand here without their body, because the reading replica pushed it: by
+    /// position, the digest of the whole state. The replica completes them from what it holds; see
+    /// [`without_own`](Self::without_own).
     pub left_out: BTreeMap<Seq, Digest>,
-    /// For the chunk of a foreign backend: what it calls start and end. It does not travel: a server of ours has none.
+    /// For the chunk of a foreign backend: what it calls start and end. It does not travel: a
+    /// server of ours has none.
     pub bookmarks: Option<Bookmarks>,
 }
 
-/// The longest body that a server does not leave out of a chunk although the reading replica pushed it, in bytes: it is hardly
-/// longer than the digest that would stand in its place.
+/// The longest body that a server does not leave out of a chunk although the reading replica pushed
+/// it, in bytes: it is hardly longer than the digest that would stand in its place.
 pub const OWN_BODY_BYTES: usize = 32;
 
 impl Chunk {
@@ -68,8 +71,9 @@ impl Chunk {
         self.covers.as_ref().is_none_or(|covered| covered.contains(collection))
     }
 
-    /// The chunk without the bodies of states that a replica made itself, if it has such: the replica sent them, and does not
-    /// have to download them again. Bodies of at most `short` bytes stay; [`OWN_BODY_BYTES`] is what a server uses.
+    /// The chunk without the bodies of states that a replica made itself, if it has such: the
+    /// replica sent them, and does not have to download them again. Bodies of at most `short` bytes
+    /// stay; [`OWN_BODY_BYTES`] is what a server uses.
     #[must_use]
     pub fn without_own(&self, replica: ReplicaId, short: usize) -> Option<Self> {
         let is_own = |entry: &LogEntry| {
@@ -137,16 +141,18 @@ pub struct Reset {
 pub enum ResetReason {
     /// The log has a new life, which shares positions with the replica's only up to `cut`.
     EpochChanged {
-        /// The last position that survived from the replica's epoch; 0 if nothing is known of that epoch.
+        /// The last position that survived from the replica's epoch; 0 if nothing is known of that
+        /// epoch.
         cut: Seq,
     },
-    /// Deletions below the horizon are forgotten, and the position is below it: everything is pulled afresh.
+    /// Deletions below the horizon are forgotten, and the position is below it: everything is
+    /// pulled afresh.
     BelowHorizon,
     /// Server and replica stand at the same position with different documents.
     DigestDiffers,
     /// The app asked for it: the position is forgotten, unsynced edits are kept.
     Requested,
-    /// The position lies beyond the log, and nothing authentic shows that the log ever gave it out. It concerns this client
-    /// alone.
+    /// The position lies beyond the log, and nothing authentic shows that the log ever gave it out.
+    /// It concerns this client alone.
     Unproven,
 }

@@ -12,19 +12,20 @@ use super::{Body, Collection, DocumentId, Epoch, Revision, Seq, Stamp};
 pub struct DocumentState {
     /// The stamp of the write that made this state. No two states share one.
     pub revision: Revision,
-    /// The write that a resolver weighs this state by. It differs from `revision` only when a resolver
-    /// let an older edit win: the fresh revision says that this is a new state, the author says how old
-    /// the edit is, so that a winner does not grow younger each time it wins.
+    /// The write that a resolver weighs this state by. It differs from `revision` only when a
+    /// resolver let an older edit win: the fresh revision says that this is a new state, the author
+    /// says how old the edit is, so that a winner does not grow younger each time it wins.
     pub author: Revision,
     /// When the document was first written.
     pub created: Stamp,
     /// The body; none in a tombstone.
     pub body: Option<Body>,
-    /// The newest erasure that this state knows of: the revision of the state that erased the document, which is the
-    /// state's own in an erased tombstone. None if the document was never erased.
+    /// The newest erasure that this state knows of: the revision of the state that erased the
+    /// document, which is the state's own in an erased tombstone. None if the document was never
+    /// erased.
     ///
-    /// Whoever writes the document again keeps it. So of two states the one that knows of the newer erasure wins, and what
-    /// was written without knowing of it has to go.
+    /// Whoever writes the document again keeps it. So of two states the one that knows of the newer
+    /// erasure wins, and what was written without knowing of it has to go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub erased: Option<Revision>,
 }
@@ -67,7 +68,8 @@ impl DocumentState {
     }
 }
 
-/// What the server holds for a document at a position: a state, or nothing at all (purged or never there).
+/// What the server holds for a document at a position: a state, or nothing at all (purged or never
+/// there).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ServerState {
     /// The state's position; for an absent document the position at which it is known to be absent.
@@ -87,11 +89,12 @@ pub struct Settled {
     pub state: DocumentState,
 }
 
-/// The digest of a set of documents: equal sets have equal digests, in whatever order they were added.
+/// The digest of a set of documents: equal sets have equal digests, in whatever order they were
+/// added.
 ///
-/// The sum, modulo 2^128, of the 128-bit XXH3 hashes of every live document's collection, id and revision
-/// (each length-prefixed; PROTOCOL.md gives the exact bytes). A sum, so that it is kept up to date by
-/// adding and subtracting single documents.
+/// The sum, modulo 2^128, of the 128-bit XXH3 hashes of every live document's collection, id and
+/// revision (each length-prefixed; PROTOCOL.md gives the exact bytes). A sum, so that it is kept up
+/// to date by adding and subtracting single documents.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Digest(pub u128);
 

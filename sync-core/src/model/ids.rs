@@ -58,7 +58,8 @@ macro_rules! name_type {
                 self.0.as_str()
             }
 
-            /// The name in bytes of UTF-8. It costs nothing, where [`as_str`](Self::as_str) looks at each of them.
+            /// The name in bytes of UTF-8. It costs nothing, where [`as_str`](Self::as_str) looks
+            /// at each of them.
             #[must_use]
             pub fn as_bytes(&self) -> &[u8] {
                 self.0.as_bytes()
@@ -100,7 +101,8 @@ macro_rules! name_type {
 }
 
 name_type!(
-    /// What one client may see as a unit: a user, a room, a tenant. Every scope has its own change log.
+    /// What one client may see as a unit: a user, a room, a tenant. Every scope has its own change
+    /// log.
     Scope, "scope", 128
 );
 name_type!(
@@ -120,8 +122,8 @@ impl Default for Scope {
 }
 
 impl Scope {
-    /// The scope in which a replica keeps the documents of local-only collections: `$local`. No replica syncs it, and no
-    /// server serves it.
+    /// The scope in which a replica keeps the documents of local-only collections: `$local`. No
+    /// replica syncs it, and no server serves it.
     #[must_use]
     pub fn local() -> Self {
         Self(Text::constant(Self::LOCAL))
@@ -137,7 +139,8 @@ impl Scope {
 }
 
 impl DocumentId {
-    /// As [`Self::new`], without a copy: every document has an id, and they come by the thousand in one buffer.
+    /// As [`Self::new`], without a copy: every document has an id, and they come by the thousand in
+    /// one buffer.
     ///
     /// # Errors
     /// As [`Self::new`], and if it is not UTF-8.
@@ -215,7 +218,8 @@ random_id!(
     ReplicaId, "replica id"
 );
 random_id!(
-    /// The identity of one life of a scope's log. In a new epoch old positions mean nothing beyond its cut.
+    /// The identity of one life of a scope's log. In a new epoch old positions mean nothing beyond
+    /// its cut.
     Epoch, "epoch"
 );
 
@@ -245,8 +249,8 @@ macro_rules! counter {
 }
 
 counter!(
-    /// The position that the server gives an accepted change in its scope's log: commit order, never a clock.
-    /// The first is 1; 0 stands before all of them.
+    /// The position that the server gives an accepted change in its scope's log: commit order,
+    /// never a clock. The first is 1; 0 stands before all of them.
     Seq
 );
 counter!(
@@ -254,7 +258,8 @@ counter!(
     PushId
 );
 counter!(
-    /// Orders what became visible on one replica, local writes and remote changes alike. The first is 1.
+    /// Orders what became visible on one replica, local writes and remote changes alike. The first
+    /// is 1.
     LocalSeq
 );
 counter!(
@@ -262,8 +267,8 @@ counter!(
     Generation
 );
 counter!(
-    /// One start of a server process, a random number. Kept beside positions, it finds a log that was
-    /// restored from a backup without anybody saying so.
+    /// One start of a server process, a random number. Kept beside positions, it finds a log that
+    /// was restored from a backup without anybody saying so.
     Term
 );
 

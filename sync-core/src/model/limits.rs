@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How much one chunk, push batch or page may hold: documents and bytes, whichever is reached first.
+/// How much one chunk, push batch or page may hold: documents and bytes, whichever is reached
+/// first.
 ///
 /// One item always fits, however large; the largest document is bounded apart, when it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -16,9 +17,11 @@ pub struct Limits {
 impl Limits {
     /// For a push batch and a local transaction: 1,000 documents, 4 MiB.
     pub const PUSH: Self = Self { documents: 1_000, bytes: 4 << 20 };
-    /// For a chunk: 1,000 documents, 4 MiB. Never below the push limits, or an append would not fit into a chunk.
+    /// For a chunk: 1,000 documents, 4 MiB. Never below the push limits, or an append would not fit
+    /// into a chunk.
     pub const CHUNK: Self = Self { documents: 1_000, bytes: 4 << 20 };
-    /// Nothing at all: where a batch is asked for with it, none is formed, and one in flight is recalled.
+    /// Nothing at all: where a batch is asked for with it, none is formed, and one in flight is
+    /// recalled.
     pub const NONE: Self = Self { documents: 0, bytes: 0 };
     /// The largest body, in bytes: 1 MiB.
     pub const BODY_BYTES: usize = 1 << 20;

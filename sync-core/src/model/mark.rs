@@ -1,14 +1,15 @@
 //! Marks: what a server attests of its log, so that a restored backup is noticed.
 //!
-//! A server registers each of its starts in the log of a scope, before its first append there: the random id of the start
-//! ([`Term`]) and the first position it wrote. A log that was restored from a backup and went on has another start at the
-//! position after the backup, so two lives of a log differ in their starts. The idea is that of leader epochs in replicated
-//! logs (Kafka's KIP-101).
+//! A server registers each of its starts in the log of a scope, before its first append there: the
+//! random id of the start ([`Term`]) and the first position it wrote. A log that was restored from
+//! a backup and went on has another start at the position after the backup, so two lives of a log
+//! differ in their starts. The idea is that of leader epochs in replicated logs (Kafka's KIP-101).
 //!
-//! A [`LogMark`] names the position up to which it speaks, the start that wrote it and some of the starts before, and carries
-//! a keyed checksum ([`LogKey`], SipHash-2-4 by Aumasson and Bernstein, 2012). The key is kept with the log and is part of
-//! its backups. So a mark with a valid checksum was issued by this log or by a life of it that was lost; a position or a start
-//! that a client made up proves nothing.
+//! A [`LogMark`] names the position up to which it speaks, the start that wrote it and some of the
+//! starts before, and carries a keyed checksum ([`LogKey`], SipHash-2-4 by Aumasson and Bernstein,
+//! 2012). The key is kept with the log and is part of its backups. So a mark with a valid checksum
+//! was issued by this log or by a life of it that was lost; a position or a start that a client
+//! made up proves nothing.
 
 use std::fmt;
 use std::hash::Hasher;
@@ -51,7 +52,8 @@ impl LogRun {
     }
 }
 
-/// The secret with which the marks of one scope's log are made. It is kept in the scope's row, and so in every backup.
+/// The secret with which the marks of one scope's log are made. It is kept in the scope's row, and
+/// so in every backup.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LogKey(pub [u8; 16]);
 
@@ -71,7 +73,8 @@ pub struct NewLog {
     pub key: LogKey,
 }
 
-/// What a server attests of a log up to one position. Opaque to replicas, which keep the newest one and hand it back.
+/// What a server attests of a log up to one position. Opaque to replicas, which keep the newest one
+/// and hand it back.
 ///
 /// ```
 /// use sync_core::model::{Epoch, LogKey, LogMark, LogRun, Seq, Term};
@@ -88,8 +91,8 @@ pub struct LogMark {
     pub epoch: Epoch,
     /// The position up to which the mark speaks: the end of the last run.
     pub at: Seq,
-    /// Runs of the log in their order. The last one ends at `at`; of those before it some may be left out, more of the older
-    /// ones.
+    /// Runs of the log in their order. The last one ends at `at`; of those before it some may be
+    /// left out, more of the older ones.
     pub runs: Vec<LogRun>,
     /// The keyed checksum of all of the above.
     pub proof: u64,
@@ -124,7 +127,8 @@ impl LogMark {
         hasher.finish()
     }
 
-    /// Whether the two marks cannot be of one life of a log: some position belongs to different starts.
+    /// Whether the two marks cannot be of one life of a log: some position belongs to different
+    /// starts.
     #[must_use]
     pub fn contradicts(&self, other: &Self) -> bool {
         let disagree = |a: &LogRun, b: &LogRun| {
@@ -135,8 +139,9 @@ impl LogMark {
             && self.runs.iter().any(|a| other.runs.iter().any(|b| disagree(a, b)))
     }
 
-    /// Whether this mark shows that an older one is of the same log: it names the start that the older one ends with, up to
-    /// the older one's position at least. It may also be that it does not tell.
+    /// Whether this mark shows that an older one is of the same log: it names the start that the
+    /// older one ends with, up to the older one's position at least. It may also be that it does
+    /// not tell.
     #[must_use]
     pub fn confirms(&self, older: &Self) -> bool {
         let Some(last) = older.runs.last() else { return false };
@@ -144,7 +149,8 @@ impl LogMark {
         self.epoch == older.epoch && self.runs.iter().any(reaches)
     }
 
-    /// Whether the runs are in order, bounded, and end at the mark's position: what a decoder demands.
+    /// Whether the runs are in order, bounded, and end at the mark's position: what a decoder
+    /// demands.
     #[must_use]
     pub fn is_well_formed(&self) -> bool {
         let ordered = self.runs.iter().all(|run| run.first <= run.last)
@@ -153,7 +159,8 @@ impl LogMark {
         ordered && self.runs.len() <= Self::RUNS && end == Some(self.at)
     }
 
-    /// The one of two marks of a log that speaks of the higher position; a mark of another epoch gives way.
+    /// The one of two marks of a log that speaks of the higher position; a mark of another epoch
+    /// gives way.
     #[must_use]
     pub fn newer(old: Option<Self>, new: Option<Self>) -> Option<Self> {
         match (old, new) {

@@ -1,4 +1,5 @@
-//! The words of the framework as types: ids, revisions, documents, changes, chunks, checkpoints, limits.
+//! The words of the framework as types: ids, revisions, documents, changes, chunks, checkpoints,
+//! limits.
 
 mod body;
 mod bookmark;

@@ -4,8 +4,8 @@ use std::fmt;
 
 use bytes::Bytes;
 
-/// Text, often a slice of the buffer that it came in: cheap to clone, and nothing is allocated to read one. Ordered by its
-/// bytes.
+/// Text, often a slice of the buffer that it came in: cheap to clone, and nothing is allocated to
+/// read one. Ordered by its bytes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Text(Bytes);
 

@@ -1,7 +1,8 @@
-//! Frames: what carries a message over a link, and notices when a link flips, drops, doubles or reorders them.
+//! Frames: what carries a message over a link, and notices when a link flips, drops, doubles or
+//! reorders them.
 //!
-//! A frame is a header of 28 bytes and a payload. The header belongs to the connection, the payload may be shared by all
-//! who get it. Numbers are little-endian.
+//! A frame is a header of 28 bytes and a payload. The header belongs to the connection, the payload
+//! may be shared by all who get it. Numbers are little-endian.
 //!
 //! | bytes  | what |
 //! |--------|------|
@@ -129,8 +130,8 @@ impl FrameReader {
     /// Reads one frame.
     ///
     /// # Errors
-    /// `Protocol` if it is not whole, not in its place, too long, or was changed on the way. The link is then of no more
-    /// use.
+    /// `Protocol` if it is not whole, not in its place, too long, or was changed on the way. The
+    /// link is then of no more use.
     pub fn frame(&mut self, mut bytes: Bytes) -> Result<Frame> {
         if bytes.len() < HEADER_BYTES {
             return Err(malformed(format!(

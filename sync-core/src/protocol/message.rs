@@ -71,8 +71,9 @@ pub struct Greeting {
     pub scope: Scope,
     /// Where the replica stands.
     pub cursor: Cursor,
-    /// The digest of its live documents there, under the conditions of that in an [`Ack`]. With it the greeting
-    /// acknowledges the cursor; a digest that differs is told as the [reset](ScopeWelcome::reset) of the scope.
+    /// The digest of its live documents there, under the conditions of that in an [`Ack`]. With it
+    /// the greeting acknowledges the cursor; a digest that differs is told as the
+    /// [reset](ScopeWelcome::reset) of the scope.
     pub digest: Option<Digest>,
 }
 
@@ -89,7 +90,8 @@ pub struct Welcome {
     pub chunk_limits: Limits,
     /// The largest body in bytes.
     pub body_bytes: usize,
-    /// How often either side says something, in milliseconds; one that is silent for three times as long is gone.
+    /// How often either side says something, in milliseconds; one that is silent for three times as
+    /// long is gone.
     pub heartbeat: u64,
     /// The compression that is used from here on.
     pub compression: Option<String>,
@@ -168,10 +170,11 @@ pub struct WireError {
 }
 
 impl From<&Error> for WireError {
-    /// Kind, message and advice; context and cause stay where they are, they may name what is nobody else's business.
+    /// Kind, message and advice; context and cause stay where they are, they may name what is
+    /// nobody else's business.
     ///
-    /// A storage that says *never* says it to its own process: open me again. Once somebody has, the same request works,
-    /// so the other side is told *later*.
+    /// A storage that says *never* says it to its own process: open me again. Once somebody has,
+    /// the same request works, so the other side is told *later*.
     fn from(error: &Error) -> Self {
         let retry = match (error.kind(), error.retry()) {
             (ErrorKind::Storage | ErrorKind::Closed, Retry::Never) => Retry::Later(None),
@@ -187,7 +190,8 @@ impl From<WireError> for Error {
     }
 }
 
-/// Everything that is said on a connection. Which request a message belongs to is said by the frame's stream.
+/// Everything that is said on a connection. Which request a message belongs to is said by the
+/// frame's stream.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Message {
     /// Client: who I am, and what I want.
@@ -196,8 +200,8 @@ pub enum Message {
     Welcome(Welcome),
     /// Client: the chunk after this cursor, please. Answered by `Chunk`, `Reset` or `Failed`.
     Pull(Pull),
-    /// Client: all chunks after this cursor as they come, as many as there is credit for. Answered by any number of
-    /// `Chunk`, then `Reset`, `ScopeGone` or `Failed`.
+    /// Client: all chunks after this cursor as they come, as many as there is credit for. Answered
+    /// by any number of `Chunk`, then `Reset`, `ScopeGone` or `Failed`.
     Live(Pull),
     /// Client: that many more chunks of this live stream.
     Credit(u32),
@@ -280,8 +284,8 @@ codec_enum!(Message {
 const CHUNK: u8 = 16;
 
 impl Message {
-    /// Appends the binary form of [`Message::Chunk`] with that chunk, which stays where it is: a server has it in memory for
-    /// many.
+    /// Appends the binary form of [`Message::Chunk`] with that chunk, which stays where it is: a
+    /// server has it in memory for many.
     pub fn encode_chunk(chunk: &Chunk, out: &mut Vec<u8>) {
         out.push(CHUNK);
         chunk.encode(out);
@@ -293,7 +297,8 @@ impl Codec for ErrorKind {
         out.push(Self::ALL.iter().position(|k| k == self).unwrap_or_default() as u8);
     }
 
-    /// A kind that is not known is a later version's: what it means to us is in the retry advice beside it.
+    /// A kind that is not known is a later version's: what it means to us is in the retry advice
+    /// beside it.
     fn decode(input: &mut Reader) -> Result<Self> {
         Ok(Self::ALL.get(usize::from(input.byte()?)).copied().unwrap_or(Self::Internal))
     }

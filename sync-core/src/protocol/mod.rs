@@ -1,5 +1,5 @@
-//! What replica and server say to each other. PROTOCOL.md is the specification; the golden vectors in `spec/vectors` hold
-//! every message in its exact bytes.
+//! What replica and server say to each other. PROTOCOL.md is the specification; the golden vectors
+//! in `spec/vectors` hold every message in its exact bytes.
 
 mod frame;
 mod message;

@@ -13,11 +13,13 @@ pub struct Failed {
     pub message: String,
     /// When, by this machine's clock.
     pub at: Now,
-    /// When it was to be tried again, by this machine's clock; none if somebody has to change something first.
+    /// When it was to be tried again, by this machine's clock; none if somebody has to change
+    /// something first.
     pub retry_at: Option<Now>,
 }
 
-/// The attempts to sync a scope that failed since a batch was settled, or everything was in sync, last.
+/// The attempts to sync a scope that failed since a batch was settled, or everything was in sync,
+/// last.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Failures {
     /// How many.

@@ -16,7 +16,8 @@ use crate::replica::{Failures, WriteLimits};
 /// Everything a replica keeps about one document.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Record {
-    /// What the app sees; none when there is nothing (the record then remembers that something was there).
+    /// What the app sees; none when there is nothing (the record then remembers that something was
+    /// there).
     pub current: Option<DocumentState>,
     /// The newest server state that was taken in; 0 for none.
     pub known: Seq,
@@ -43,8 +44,9 @@ pub struct Pending {
     pub in_flight: Option<InFlight>,
     /// What [`Record::known`] was before a reset voided it; 0 once something is known again.
     pub voided: Seq,
-    /// Own states of the edit that may have travelled under an earlier identity, from here or from a copy of this storage, at
-    /// most [`Pending::FORMER`]: one that comes back is what the edit is based on.
+    /// Own states of the edit that may have travelled under an earlier identity, from here or from
+    /// a copy of this storage, at most [`Pending::FORMER`]: one that comes back is what the edit is
+    /// based on.
     pub former: Vec<DocumentState>,
 }
 
@@ -62,8 +64,8 @@ pub struct Edit {
     pub base: Option<Settled>,
     /// Whether any state of it was ever put into a batch.
     pub travelled: bool,
-    /// Whether the base is a state of ours out of which the server made another one: it was in no log, and its position
-    /// is that of the other one.
+    /// Whether the base is a state of ours out of which the server made another one: it was in no
+    /// log, and its position is that of the other one.
     pub unlogged: bool,
 }
 
@@ -117,7 +119,8 @@ pub enum Carried {
     Current,
     /// It is this one; the current state is another.
     Kept(DocumentState),
-    /// It was erased: nothing is left but its revision, and the digest of it with which the batch is recalled.
+    /// It was erased: nothing is left but its revision, and the digest of it with which the batch
+    /// is recalled.
     Withdrawn(u128),
 }
 
@@ -206,8 +209,8 @@ impl Record {
 
     /// Nothing stays of what was written without knowing of the newest erasure.
     fn drop_erased(&mut self) {
-        // What an erasure was made on is erased by it, also if it knows of an erasure with a later stamp: the clocks may have
-        // been set back since.
+        // What an erasure was made on is erased by it, also if it knows of an erasure with a later
+        // stamp: the clocks may have been set back since.
         let is_own =
             self.edit().is_some() && self.current.as_ref().is_some_and(DocumentState::is_erasure);
         let Some(pending) = self.pending.as_mut() else { return };
@@ -224,8 +227,8 @@ impl Record {
             }
             strip(&mut base.state);
         }
-        // What comes while the erasure itself is in flight may be a new life of the document, begun after it was purged: the
-        // verdict says whether it stays.
+        // What comes while the erasure itself is in flight may be a new life of the document, begun
+        // after it was purged: the verdict says whether it stays.
         let is_asked = pending.in_flight.as_ref().is_some_and(|f| f.carried == Carried::Current);
         let slot = pending.slot.as_mut().filter(|_| !is_asked);
         slot.and_then(|s| s.state.as_mut()).into_iter().for_each(strip);
@@ -260,7 +263,8 @@ impl Record {
         self.pending.get_or_insert_default()
     }
 
-    /// The position at which the newest state that was taken in was settled, also if a reset voided it.
+    /// The position at which the newest state that was taken in was settled, also if a reset voided
+    /// it.
     #[must_use]
     pub fn settled_at(&self) -> Seq {
         self.known.max(self.pending.as_ref().map_or(Seq(0), |p| p.voided))
@@ -358,8 +362,8 @@ pub struct QuarantineRow {
     pub key: DocumentKey,
     /// The refused state.
     pub state: DocumentState,
-    /// The settled state that the edit was made on. Of an edit that left the device with its scope there is none; if it
-    /// knew of an erasure, there is one without its body.
+    /// The settled state that the edit was made on. Of an edit that left the device with its scope
+    /// there is none; if it knew of an erasure, there is one without its body.
     pub base: Option<Settled>,
     /// Why.
     pub rejection: Rejection,
@@ -376,8 +380,8 @@ pub struct ReplicaMeta {
     pub clock: Clock,
     /// What must be added to this machine's time to have the server's, in milliseconds.
     pub clock_offset: i64,
-    /// The latest time by this machine's clock at which a stamp was taken: if the clock shows much less later, it was set
-    /// back, and the offset with it means nothing.
+    /// The latest time by this machine's clock at which a stamp was taken: if the clock shows much
+    /// less later, it was set back, and the offset with it means nothing.
     pub wall: Now,
     /// The newest local position.
     pub last_local: LocalSeq,
@@ -397,7 +401,8 @@ pub struct ReplicaMeta {
     pub inbox: u64,
     /// What the server takes at most, once one has said so.
     pub server_limits: Option<WriteLimits>,
-    /// The collections that were declared local-only: their documents live in [`Scope::local`](crate::model::Scope::local).
+    /// The collections that were declared local-only: their documents live in
+    /// [`Scope::local`](crate::model::Scope::local).
     pub local_only: BTreeSet<Collection>,
 }
 
@@ -438,7 +443,8 @@ impl ReplicaMeta {
     /// A fresh revision that follows on `parent`.
     pub(crate) fn revision(&mut self, now: Now, parent: Stamp) -> Revision {
         if self.wall > now.plus(DRIFT_BOUND) {
-            // The clock was set back since the offset was measured, which was of the clock as it stood then.
+            // The clock was set back since the offset was measured, which was of the clock as it
+            // stood then.
             self.clock_offset = 0;
             self.wall = now;
         }

@@ -1,7 +1,7 @@
 //! What a storage backend has to keep for a replica, as typed rows inside one transaction.
 //!
-//! The logic of a replica ([`ops`](super::ops)) is written once over these rows. A key-value backend gets them from
-//! [`KvStorage`](crate::kv), a database implements them natively.
+//! The logic of a replica ([`ops`](super::ops)) is written once over these rows. A key-value
+//! backend gets them from [`KvStorage`](crate::kv), a database implements them natively.
 
 use super::record::{BatchRow, QuarantineRow, Record, ReplicaMeta, ScopeRow};
 use crate::error::Result;
@@ -20,7 +20,8 @@ pub trait ReplicaReads {
     /// The row that is kept once; none in a storage that was just made.
     ///
     /// # Errors
-    /// `Storage` if reading failed, `Incompatible` if what is there is damaged. The same holds for all others.
+    /// `Storage` if reading failed, `Incompatible` if what is there is damaged. The same holds for
+    /// all others.
     fn meta(&self) -> Result<Option<ReplicaMeta>>;
 
     /// One scope.
@@ -53,14 +54,15 @@ pub trait ReplicaReads {
         limit: usize,
     ) -> Result<Vec<(DocumentKey, Record)>>;
 
-    /// Documents of all scopes by [`Record::changed`], those above `after`. No two documents that are in the feed have the
-    /// same place there.
+    /// Documents of all scopes by [`Record::changed`], those above `after`. No two documents that
+    /// are in the feed have the same place there.
     ///
     /// # Errors
     /// As [`Self::meta`].
     fn changed(&self, after: LocalSeq, limit: usize) -> Result<Vec<(DocumentKey, Record)>>;
 
-    /// Documents of a scope that are [pushable](Record::pushable), in order of (transaction, collection, id).
+    /// Documents of a scope that are [pushable](Record::pushable), in order of (transaction,
+    /// collection, id).
     ///
     /// # Errors
     /// As [`Self::meta`].
@@ -88,8 +90,8 @@ pub trait ReplicaReads {
     /// As [`Self::meta`].
     fn batch(&self, scope: &Scope) -> Result<Option<BatchRow>>;
 
-    /// The name of the batch in flight of a scope, for who asks for nothing else of it: a batch has as many keys as there
-    /// are documents in it.
+    /// The name of the batch in flight of a scope, for who asks for nothing else of it: a batch has
+    /// as many keys as there are documents in it.
     ///
     /// # Errors
     /// As [`Self::meta`].
@@ -109,12 +111,14 @@ pub trait ReplicaReads {
     ) -> Result<Vec<(u64, QuarantineRow)>>;
 }
 
-/// Reads and writes of one transaction. Reads see its own writes; nothing of it is seen elsewhere before it commits.
+/// Reads and writes of one transaction. Reads see its own writes; nothing of it is seen elsewhere
+/// before it commits.
 pub trait ReplicaRows: ReplicaReads {
     /// Writes the row that is kept once.
     ///
     /// # Errors
-    /// `Storage` if writing failed (nothing of the transaction then counts). The same holds for all others.
+    /// `Storage` if writing failed (nothing of the transaction then counts). The same holds for all
+    /// others.
     fn put_meta(&mut self, meta: &ReplicaMeta) -> Result<()>;
 
     /// Writes a scope.
@@ -129,15 +133,17 @@ pub trait ReplicaRows: ReplicaReads {
     /// As [`Self::put_meta`].
     fn remove_scope(&mut self, scope: &Scope) -> Result<()>;
 
-    /// Writes a document. `old` is what [`record`](ReplicaReads::record) answered in this transaction.
+    /// Writes a document. `old` is what [`record`](ReplicaReads::record) answered in this
+    /// transaction.
     ///
     /// # Errors
     /// As [`Self::put_meta`].
     fn put_record(&mut self, key: &DocumentKey, old: Option<&Record>, new: &Record) -> Result<()>;
 
-    /// Writes documents of which each is most likely new; the places in the list of those that are there already, or stand
-    /// in front of it in the list, of which nothing is written. One step for each, or for all, where the backend can do it so,
-    /// in an order of its own if it gains by that: this is what a first catch-up consists of.
+    /// Writes documents of which each is most likely new; the places in the list of those that are
+    /// there already, or stand in front of it in the list, of which nothing is written. One step
+    /// for each, or for all, where the backend can do it so, in an order of its own if it gains by
+    /// that: this is what a first catch-up consists of.
     ///
     /// # Errors
     /// As [`Self::put_meta`].
@@ -152,13 +158,14 @@ pub trait ReplicaRows: ReplicaReads {
         Ok(there)
     }
 
-    /// Whether documents are written now by [`load_records`](Self::load_records), in a way that is cheap if many come: the
-    /// transaction begins a load, or goes on with one. What is loaded is clean, of a pull that began when the scope held
-    /// nothing the server knew, and each document comes once; about `to_come` are still to come. What a backend does without
-    /// meanwhile is there again when [`end_load`](Self::end_load) was called.
+    /// Whether documents are written now by [`load_records`](Self::load_records), in a way that is
+    /// cheap if many come: the transaction begins a load, or goes on with one. What is loaded is
+    /// clean, of a pull that began when the scope held nothing the server knew, and each document
+    /// comes once; about `to_come` are still to come. What a backend does without meanwhile is
+    /// there again when [`end_load`](Self::end_load) was called.
     ///
-    /// A backend that does this begins only while it holds no document at all, and what it does meanwhile is undone by a
-    /// crash no less than everything else.
+    /// A backend that does this begins only while it holds no document at all, and what it does
+    /// meanwhile is undone by a crash no less than everything else.
     ///
     /// # Errors
     /// As [`Self::put_meta`].
@@ -166,7 +173,8 @@ pub trait ReplicaRows: ReplicaReads {
         Ok(false)
     }
 
-    /// Writes documents after [`begin_load`](Self::begin_load) has answered `true` in this transaction.
+    /// Writes documents after [`begin_load`](Self::begin_load) has answered `true` in this
+    /// transaction.
     ///
     /// # Errors
     /// As [`Self::put_meta`].
@@ -174,9 +182,9 @@ pub trait ReplicaRows: ReplicaReads {
         self.insert_records(new).map(drop)
     }
 
-    /// Ends what [`begin_load`](Self::begin_load) began, if anything; called before documents are written or looked up
-    /// in any other way. The answer is `false` if one document came twice after all: then all that were loaded are gone, and
-    /// none is ever loaded again.
+    /// Ends what [`begin_load`](Self::begin_load) began, if anything; called before documents are
+    /// written or looked up in any other way. The answer is `false` if one document came twice
+    /// after all: then all that were loaded are gone, and none is ever loaded again.
     ///
     /// # Errors
     /// As [`Self::put_meta`].
@@ -184,14 +192,16 @@ pub trait ReplicaRows: ReplicaReads {
         Ok(true)
     }
 
-    /// Removes a document. `old` is what [`record`](ReplicaReads::record) answered in this transaction.
+    /// Removes a document. `old` is what [`record`](ReplicaReads::record) answered in this
+    /// transaction.
     ///
     /// # Errors
     /// As [`Self::put_meta`].
     fn remove_record(&mut self, key: &DocumentKey, old: &Record) -> Result<()>;
 
-    /// The transaction removes or replaces bodies of which nothing may be left: a backend that can see to that takes note,
-    /// together with the transaction, and does it when it is [tidied](crate::storage::Transactional::tidy).
+    /// The transaction removes or replaces bodies of which nothing may be left: a backend that can
+    /// see to that takes note, together with the transaction, and does it when it is
+    /// [tidied](crate::storage::Transactional::tidy).
     ///
     /// # Errors
     /// As [`Self::put_meta`].

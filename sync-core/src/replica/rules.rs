@@ -1,4 +1,5 @@
-//! The rules by which one document takes in a server state or a verdict. Pure: a record goes in and comes out.
+//! The rules by which one document takes in a server state or a verdict. Pure: a record goes in and
+//! comes out.
 //!
 //! ```text
 //!             local write                    batch formed
@@ -12,8 +13,9 @@
 //!     +------------------------------------- own echo ---------------- dirty
 //! ```
 //!
-//! While a document is in flight a newer server state waits in the remote slot, because only the verdict tells whether
-//! that state descends from ours. The server's order decides between settled states; stamps decide only inside resolvers.
+//! While a document is in flight a newer server state waits in the remote slot, because only the
+//! verdict tells whether that state descends from ours. The server's order decides between settled
+//! states; stamps decide only inside resolvers.
 
 use std::cmp::Ordering;
 
@@ -62,7 +64,8 @@ pub enum Decided {
     Deleted,
     /// It waits for the app.
     Deferred,
-    /// The document was erased by somebody, and the local edit, which did not know of it, is gone. Nobody was asked.
+    /// The document was erased by somebody, and the local edit, which did not know of it, is gone.
+    /// Nobody was asked.
     Erased,
 }
 
@@ -111,8 +114,9 @@ pub(crate) fn take_in(
     resolve(record, key, incoming, cx) // rule 6
 }
 
-/// Where one side knows of an erasure that the other does not, it wins and no resolver is asked: what the other holds has to
-/// go. None if both know of the same, or there is nothing on the server.
+/// Where one side knows of an erasure that the other does not, it wins and no resolver is asked:
+/// what the other holds has to go. None if both know of the same, or there is nothing on the
+/// server.
 fn by_erasure(
     record: &mut Record,
     incoming: &ServerState,
@@ -155,7 +159,8 @@ pub(super) fn is_former(record: &Record, state: Option<&DocumentState>) -> bool 
     !mutant!(FormerForeign) && former.iter().any(|own| Some(own) == state)
 }
 
-/// Ends a conflict that waits for the app, if both sides have become the same: nothing is left to decide. Whether it did.
+/// Ends a conflict that waits for the app, if both sides have become the same: nothing is left to
+/// decide. Whether it did.
 pub(crate) fn end_if_equal(record: &mut Record) -> bool {
     let Some(pending) = record.pending.as_mut().filter(|p| p.deferred) else { return false };
     let (Some(slot), Some(local)) = (&pending.slot, &record.current) else { return false };
@@ -245,7 +250,8 @@ pub(super) fn resolve(
     let resolution = if on_server && !mutant!(BothResolve) {
         Resolution::Defer
     } else {
-        // A base that was lost with an old life of the log is no common ancestor: the server's state does not know it.
+        // A base that was lost with an old life of the log is no common ancestor: the server's
+        // state does not know it.
         let base = edit.base.as_ref().filter(|b| !is_lost(record, b, cx.epoch)).map(|b| &b.state);
         cx.resolvers.decide(&Conflict::new(key, base, &local, remote))
     };
@@ -307,7 +313,8 @@ pub(crate) fn carry_out(
     decided
 }
 
-/// Whether a base was lost with an old life of the log: the server does not know it, nor what it was made on.
+/// Whether a base was lost with an old life of the log: the server does not know it, nor what it
+/// was made on.
 pub(super) fn is_lost(record: &Record, base: &Settled, epoch: Epoch) -> bool {
     base.epoch != epoch && base.seq > record.settled_at()
 }

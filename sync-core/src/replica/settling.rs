@@ -1,4 +1,5 @@
-//! Settling: what a verdict does to the document that was pushed. Pure, as the other [rules](super::rules).
+//! Settling: what a verdict does to the document that was pushed. Pure, as the other
+//! [rules](super::rules).
 
 use super::record::{Edit, InFlight, Record};
 use super::rules::{
@@ -32,7 +33,8 @@ struct Pushed {
     is_news: bool,
 }
 
-/// Settles the document's part of a batch: what the verdict does, then what waited in the remote slot.
+/// Settles the document's part of a batch: what the verdict does, then what waited in the remote
+/// slot.
 pub(crate) fn settle(
     record: &mut Record,
     key: &DocumentKey,
@@ -78,7 +80,8 @@ fn end_batch(record: &mut Record, verdict: &Verdict, cx: &mut RuleContext<'_>) -
     Some(Pushed { state, edited_since, is_withdrawn, is_news })
 }
 
-/// The edit goes into the quarantine, unless it was edited since, or its clock is to blame. What was refused, with its base.
+/// The edit goes into the quarantine, unless it was edited since, or its clock is to blame. What
+/// was refused, with its base.
 fn reject(
     record: &mut Record,
     key: &DocumentKey,
@@ -112,7 +115,8 @@ fn reject(
     Some((state, base))
 }
 
-/// The pushed state is what the server holds: a later edit was made on it, or the document is clean.
+/// The pushed state is what the server holds: a later edit was made on it, or the document is
+/// clean.
 fn accept(record: &mut Record, pushed: Pushed, verdict: &Verdict, cx: &mut RuleContext<'_>) {
     if pushed.edited_since && record.edit().is_none() {
         // An erasure took the edit while it was in flight, and the server had purged that erasure
@@ -207,8 +211,8 @@ fn refused_by_clock(
     }
 }
 
-/// Whether the server holds a tombstone that a full pull had not found: a restore brought it back from before its purge. That
-/// moves no position, so nothing else shows it.
+/// Whether the server holds a tombstone that a full pull had not found: a restore brought it back
+/// from before its purge. That moves no position, so nothing else shows it.
 fn is_back(record: &Record, told: &ServerState) -> bool {
     record.edit().is_some_and(|edit| edit.base.is_none())
         && told.state.as_ref().is_some_and(DocumentState::is_deleted)
@@ -223,13 +227,14 @@ fn is_own(record: &Record, incoming: &ServerState) -> bool {
             || is_former(record, state))
 }
 
-/// Whether what was refused would have erased what it was made on. That is gone here: the server tells what it holds.
+/// Whether what was refused would have erased what it was made on. That is gone here: the server
+/// tells what it holds.
 fn is_refused_erasure(refused: &DocumentState, base: Option<&Settled>) -> bool {
     refused.erased > DocumentState::erasure_of(base.map(|b| &b.state))
 }
 
-/// A state that waits and does not know of the erasure may wait without its body: once what would have erased it is refused,
-/// the server has to tell it again. Whether there was such a state.
+/// A state that waits and does not know of the erasure may wait without its body: once what would
+/// have erased it is refused, the server has to tell it again. Whether there was such a state.
 fn drop_stripped_slot(record: &mut Record, refused: &DocumentState) -> bool {
     let Some(pending) = record.pending.as_mut() else { return false };
     let is_stripped =
@@ -237,8 +242,9 @@ fn drop_stripped_slot(record: &mut Record, refused: &DocumentState) -> bool {
     pending.slot.take_if(|slot| is_stripped(slot)).is_some()
 }
 
-/// The refused edit goes; the document shows the settled state it was made on. If that was lost with an old life of the
-/// log, it is offered again; if it is what was refused, nothing is left to show.
+/// The refused edit goes; the document shows the settled state it was made on. If that was lost
+/// with an old life of the log, it is offered again; if it is what was refused, nothing is left to
+/// show.
 fn step_back(
     record: &mut Record,
     refused: &DocumentState,

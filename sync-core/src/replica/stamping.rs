@@ -1,8 +1,8 @@
 //! Stamps of edits that were made while a clock was wrong.
 //!
-//! An edit keeps the time at which it was made, whatever identity or retry it gets. Only a stamp that no clock can have given
-//! out yet is replaced: one that lies further ahead of the server's time than the drift bound allows, and further than the
-//! state it was made on.
+//! An edit keeps the time at which it was made, whatever identity or retry it gets. Only a stamp
+//! that no clock can have given out yet is replaced: one that lies further ahead of the server's
+//! time than the drift bound allows, and further than the state it was made on.
 
 use super::record::{Pending, Record, ReplicaMeta};
 use crate::clock::{Clock, DRIFT_BOUND, FIRST_OF_FOLLOWERS, Now, ServerTime};
@@ -40,7 +40,8 @@ impl Parent<'_> {
     }
 }
 
-/// Believes the server's time. The answer is by how many milliseconds the offset of this machine's clock changed.
+/// Believes the server's time. The answer is by how many milliseconds the offset of this machine's
+/// clock changed.
 pub(crate) fn correct(meta: &mut ReplicaMeta, time: ServerTime, heard: Now) -> i64 {
     let before = meta.clock_offset;
     meta.clock_offset = time.offset(before, heard);
@@ -55,7 +56,8 @@ fn base_stamps(record: &Record) -> (Stamp, Stamp) {
     })
 }
 
-/// Whether an erasure that an edit knows of is this replica's own, and newer than its base: nothing else knows of it yet.
+/// Whether an erasure that an edit knows of is this replica's own, and newer than its base: nothing
+/// else knows of it yet.
 fn is_unsettled(erased: Revision, record: &Record, edited: &DocumentState) -> bool {
     let base = record.edit().and_then(|e| e.base.as_ref()).and_then(|b| b.state.erased);
     erased.replica == edited.revision.replica && base.is_none_or(|base| base < erased)
@@ -81,8 +83,8 @@ fn is_fast(record: &Record, meta: &ReplicaMeta, now: Now) -> bool {
         || Clock::is_beyond_parent(state.author.stamp, time, DRIFT_BOUND, author)
 }
 
-/// Stamps an edit anew. If the offset of the clock has changed by `shift` since it was made, that is by how much its stamp was
-/// wrong; else all that is known is that it was made by now.
+/// Stamps an edit anew. If the offset of the clock has changed by `shift` since it was made, that
+/// is by how much its stamp was wrong; else all that is known is that it was made by now.
 pub(crate) fn restamp(
     record: &mut Record,
     meta: &mut ReplicaMeta,
@@ -95,7 +97,8 @@ pub(crate) fn restamp(
     let (base, base_author) = base_stamps(record);
     let is_followed = parent.admits(base, time);
     let base = if is_followed { base } else { Stamp::ZERO };
-    // A settled erasure stays known, and the edit stays later than it, or it would be taken for one that was made before.
+    // A settled erasure stays known, and the edit stays later than it, or it would be taken for one
+    // that was made before.
     let known = old.erased.filter(|e| !is_unsettled(*e, record, &old));
     let known = known.filter(|e| parent.admits(e.stamp, time));
     let known = known.max(parent.erasure_below(old.erased));
@@ -121,8 +124,8 @@ pub(crate) fn restamp(
     record.show(Some(DocumentState { revision, author, created, body, erased }));
 }
 
-/// Gives an edit to another identity, and keeps its time. The states that it had so far may have travelled: those that come
-/// back are known for what they are.
+/// Gives an edit to another identity, and keeps its time. The states that it had so far may have
+/// travelled: those that come back are known for what they are.
 pub(crate) fn reidentify(record: &mut Record, replica: ReplicaId) {
     let pushed = record.pushed_state().cloned();
     let Some(old) = record.current.clone().filter(|_| record.edit().is_some()) else {

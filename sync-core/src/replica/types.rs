@@ -15,7 +15,8 @@ use crate::model::{
 };
 use crate::resolver::{Resolution, Resolvers};
 
-/// What a replica's storage is asked with: the time, the resolvers, and the lease under which the caller runs.
+/// What a replica's storage is asked with: the time, the resolvers, and the lease under which the
+/// caller runs.
 #[derive(Clone, Debug)]
 pub struct Context {
     /// This machine's time.
@@ -48,8 +49,8 @@ pub enum WriteOperation {
     Put(Body),
     /// Deletes a document; fails with `NotFound` if no live one is there.
     Delete,
-    /// Erases a document, deleted or not: no body of it stays, here at once, and elsewhere as soon as it is synced. Fails
-    /// with `NotFound` if there is no trace of it.
+    /// Erases a document, deleted or not: no body of it stays, here at once, and elsewhere as soon
+    /// as it is synced. Fails with `NotFound` if there is no trace of it.
     Erase,
 }
 
@@ -163,9 +164,11 @@ pub struct Committed {
     pub erased: Vec<DocumentKey>,
     /// Entries or verdicts that it took in.
     pub taken: usize,
-    /// How many edits verdicts brought further: settled, refused, left to the app, or on a newer base than before.
+    /// How many edits verdicts brought further: settled, refused, left to the app, or on a newer
+    /// base than before.
     pub progressed: usize,
-    /// An edit that its verdict left as it was, free to be pushed again, and what the server said of it.
+    /// An edit that its verdict left as it was, free to be pushed again, and what the server said
+    /// of it.
     pub unmoved: Option<(DocumentKey, VerdictKind)>,
     /// Collections whose position was given up: they are pulled from the beginning.
     pub backfilled: Vec<Collection>,
@@ -174,7 +177,8 @@ pub struct Committed {
 /// What became of a chunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applied {
-    /// Whether the chunk began where the replica stands, and was taken in. If not, nothing happened at all.
+    /// Whether the chunk began where the replica stands, and was taken in. If not, nothing happened
+    /// at all.
     pub moved: bool,
     /// Where the replica stands now.
     pub checkpoint: Checkpoint,
@@ -245,7 +249,8 @@ pub struct ScopeSummary {
     pub in_flight: Option<PushId>,
     /// What keeps it from syncing.
     pub failures: Failures,
-    /// Whether the replica leaves out documents that the server has: its digest is then another one by right.
+    /// Whether the replica leaves out documents that the server has: its digest is then another one
+    /// by right.
     pub is_partial: bool,
 }
 

@@ -16,7 +16,8 @@ pub struct FnResolver<F> {
     decide: F,
 }
 
-/// A resolver out of a closure over the states as they are. It has to be deterministic, as every resolver.
+/// A resolver out of a closure over the states as they are. It has to be deterministic, as every
+/// resolver.
 ///
 /// ```
 /// use sync_core::resolver::{Resolution, resolve_with};
@@ -96,8 +97,8 @@ pub struct TypedResolver<T, F> {
     of: PhantomData<fn() -> T>,
 }
 
-/// A resolver out of a closure over values of a type. A body that is not of the type defers the conflict, as every error
-/// does.
+/// A resolver out of a closure over values of a type. A body that is not of the type defers the
+/// conflict, as every error does.
 ///
 /// ```
 /// use serde::{Deserialize, Serialize};

@@ -7,8 +7,8 @@ use crate::error::Result;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnDelete {
-    /// Whichever was written later. Of a document of which the server has no trace any more nobody can say when it was
-    /// deleted: the edit stands.
+    /// Whichever was written later. Of a document of which the server has no trace any more nobody
+    /// can say when it was deleted: the edit stands.
     #[default]
     LastWrite,
     /// The edit: the document lives again.
@@ -20,7 +20,8 @@ pub enum OnDelete {
 }
 
 impl OnDelete {
-    /// What becomes of a conflict in which one side deleted and the other one edited; none if both edited.
+    /// What becomes of a conflict in which one side deleted and the other one edited; none if both
+    /// edited.
     #[must_use]
     pub fn decide(self, conflict: &Conflict<'_>) -> Option<Resolution> {
         let local_deletes = conflict.local.is_deleted();

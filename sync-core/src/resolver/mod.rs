@@ -2,18 +2,20 @@
 //!
 //! # Why resolvers cannot play ping-pong
 //!
-//! A resolver is asked only for a replica's own unsettled edit. What it makes takes that edit's place, is made on the
-//! server's state, and travels as a push like others. A replica without an unsettled edit takes over whatever the server
-//! tells, a merge as any other state, and asks nobody. So nothing but a local write (or the app's decision, or a reset
-//! that makes what the server lost unsettled again) ever makes a document unsettled, and nothing that a resolver answers
-//! does.
+//! A resolver is asked only for a replica's own unsettled edit. What it makes takes that edit's
+//! place, is made on the server's state, and travels as a push like others. A replica without an
+//! unsettled edit takes over whatever the server tells, a merge as any other state, and asks
+//! nobody. So nothing but a local write (or the app's decision, or a reset that makes what the
+//! server lost unsettled again) ever makes a document unsettled, and nothing that a resolver
+//! answers does.
 //!
-//! Let `n` replicas hold unsettled edits of one document. A push of it is accepted, or the server settles it: then one
-//! edit fewer is unsettled. Or it is in conflict with a state that some other push made since. Each accepted push makes
-//! one state, against which each of the other edits is resolved at most once. So there are at most `n (n - 1) / 2`
-//! conflicts until all are settled, also if the resolver makes something new each time, and if every replica has another
-//! one. Each is reported by the transaction that resolves it, and counted in the statistics. What is not bounded is an app
-//! that writes whenever it sees a change: those are local writes.
+//! Let `n` replicas hold unsettled edits of one document. A push of it is accepted, or the server
+//! settles it: then one edit fewer is unsettled. Or it is in conflict with a state that some other
+//! push made since. Each accepted push makes one state, against which each of the other edits is
+//! resolved at most once. So there are at most `n (n - 1) / 2` conflicts until all are settled,
+//! also if the resolver makes something new each time, and if every replica has another one. Each
+//! is reported by the transaction that resolves it, and counted in the statistics. What is not
+//! bounded is an app that writes whenever it sees a change: those are local writes.
 
 mod custom;
 mod deletes;
@@ -37,7 +39,8 @@ pub use strategies::{ClientWins, LastWriteWins, ServerWins};
 
 /// Two edits of one document of which neither was made with knowledge of the other.
 ///
-/// Equal bodies, and a deletion against a deletion, are never handed to a resolver: they are no conflict.
+/// Equal bodies, and a deletion against a deletion, are never handed to a resolver: they are no
+/// conflict.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Conflict<'a> {
@@ -63,8 +66,8 @@ impl<'a> Conflict<'a> {
         Self { key, base, local, remote }
     }
 
-    /// Whether the local edit was written later than what the server has, by hybrid logical clock, then by replica id. It
-    /// is later than a state of which there is no trace.
+    /// Whether the local edit was written later than what the server has, by hybrid logical clock,
+    /// then by replica id. It is later than a state of which there is no trace.
     #[must_use]
     pub fn local_is_later(&self) -> bool {
         self.remote.is_none_or(|remote| self.local.author > remote.author)
@@ -88,9 +91,10 @@ pub enum Resolution {
 
 /// Decides conflicts.
 ///
-/// It must be deterministic: the same conflict, the same answer, on every replica. It asks no clock and draws no
-/// randomness. It is called inside a storage transaction, on the storage's own thread, so it must be quick and must not
-/// call back into the replica. If it returns an error or panics, the conflict is [deferred](Resolution::Defer).
+/// It must be deterministic: the same conflict, the same answer, on every replica. It asks no clock
+/// and draws no randomness. It is called inside a storage transaction, on the storage's own thread,
+/// so it must be quick and must not call back into the replica. If it returns an error or panics,
+/// the conflict is [deferred](Resolution::Defer).
 ///
 /// ```
 /// use sync_core::resolver::{Conflict, ConflictResolver, Resolution};
@@ -114,7 +118,8 @@ pub trait ConflictResolver: Send + Sync + fmt::Debug + 'static {
     /// Its name, for logs and reports.
     fn name(&self) -> &str;
 
-    /// Whether it reads [`Conflict::base`]. Only then does a base body travel to a server that resolves.
+    /// Whether it reads [`Conflict::base`]. Only then does a base body travel to a server that
+    /// resolves.
     fn needs_base(&self) -> bool {
         false
     }
@@ -143,13 +148,14 @@ pub trait ConflictResolver: Send + Sync + fmt::Debug + 'static {
 /// Where the conflicts of a collection are resolved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ResolveOn {
-    /// On the replica: the server answers with its state, the replica resolves and pushes again. The only way when
-    /// bodies are encrypted.
+    /// On the replica: the server answers with its state, the replica resolves and pushes again.
+    /// The only way when bodies are encrypted.
     #[default]
     Replica,
-    /// On the server, inside the transaction that appends. Replicas name the same resolver: from it they know whether
-    /// the base has to travel with an edit. Where the server's resolver [reads the base](ConflictResolver::needs_base) and
-    /// an edit comes without it, the server decides nothing, and the conflict waits for the app in the replica's inbox.
+    /// On the server, inside the transaction that appends. Replicas name the same resolver: from it
+    /// they know whether the base has to travel with an edit. Where the server's resolver [reads
+    /// the base](ConflictResolver::needs_base) and an edit comes without it, the server decides
+    /// nothing, and the conflict waits for the app in the replica's inbox.
     Server,
 }
 
@@ -220,9 +226,10 @@ impl Resolvers {
         policy.on == ResolveOn::Server && policy.resolver.needs_base()
     }
 
-    /// Decides, on the server, about a pushed change that is in conflict with the current state. None where that is left
-    /// to the replica: where the replica resolves, and where the resolver needs the body of the base and the change does
-    /// not carry it. A merge without the base would bring back what was removed, and nobody would notice.
+    /// Decides, on the server, about a pushed change that is in conflict with the current state.
+    /// None where that is left to the replica: where the replica resolves, and where the resolver
+    /// needs the body of the base and the change does not carry it. A merge without the base would
+    /// bring back what was removed, and nobody would notice.
     #[must_use]
     pub fn decide_pushed(
         &self,

@@ -3,10 +3,12 @@
 use super::{Conflict, ConflictResolver, Resolution};
 use crate::error::Result;
 
-/// The edit that was written later wins, by hybrid logical clock, then by replica id. The clocks of the writers are
-/// bounded by the server, so that a device with a wrong clock does not win for ever.
+/// The edit that was written later wins, by hybrid logical clock, then by replica id. The clocks of
+/// the writers are bounded by the server, so that a device with a wrong clock does not win for
+/// ever.
 ///
-/// A document of which the server has no trace any more loses against any edit: nobody can say when it was deleted.
+/// A document of which the server has no trace any more loses against any edit: nobody can say when
+/// it was deleted.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LastWriteWins;
 

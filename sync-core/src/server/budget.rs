@@ -12,8 +12,8 @@ use super::hooks::Principal;
 use crate::error::{Error, ErrorKind, Result, Retry};
 
 /// Chunks and batches up to this size are not counted: there is no more than one of them for each
-/// open stream and request, both of which have bounds of their own. So a reader that is up to date is
-/// served however many others take nothing, and so is a small push.
+/// open stream and request, both of which have bounds of their own. So a reader that is up to date
+/// is served however many others take nothing, and so is a small push.
 pub(super) const FREE: usize = 64 << 10;
 
 /// How long a reader waits for room. Others hold it until their sockets have taken what they were
@@ -73,9 +73,9 @@ impl Budget {
         (self.limit.saturating_sub(self.used().all) / 4).max(FREE)
     }
 
-    /// Takes a part, for a reader of that principal or for what is kept; none if there is not enough
-    /// left. A reader gets what it asks for if nothing is held at all: one document may be larger
-    /// than the budget.
+    /// Takes a part, for a reader of that principal or for what is kept; none if there is not
+    /// enough left. A reader gets what it asks for if nothing is held at all: one document may be
+    /// larger than the budget.
     pub(super) fn try_take(
         self: &Arc<Self>,
         bytes: usize,

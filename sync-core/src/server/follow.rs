@@ -15,7 +15,8 @@ use crate::error::Result;
 use crate::model::{Cursor, Epoch, Seq};
 use crate::protocol::Pull;
 
-/// Follows a log from a cursor: catching up and following live are one. It counts as a session for as long as it lives.
+/// Follows a log from a cursor: catching up and following live are one. It counts as a session for
+/// as long as it lives.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -74,7 +75,8 @@ impl Follower {
         &self.pull.cursor
     }
 
-    /// Reads on a task of its own: a stream that is not polled, because its socket takes nothing, holds up no other reader.
+    /// Reads on a task of its own: a stream that is not polled, because its socket takes nothing,
+    /// holds up no other reader.
     async fn read(&self) -> Result<Served> {
         let (peer, pull) = (self.peer.clone(), self.pull.clone());
         let mut read = async move { peer.read(&pull).await }.boxed();
@@ -84,11 +86,12 @@ impl Follower {
         }
     }
 
-    /// The next chunk as soon as there is something after the cursor, which moves past it; or a reset, after which the
-    /// cursor is where it was. None when the server drains. A chunk may be empty, when all that moved may not be seen.
+    /// The next chunk as soon as there is something after the cursor, which moves past it; or a
+    /// reset, after which the cursor is where it was. None when the server drains. A chunk may be
+    /// empty, when all that moved may not be seen.
     ///
-    /// While it waits it looks again once a heartbeat: another process may append to the same log, and what a principal may
-    /// see may change. Dropping the future loses nothing.
+    /// While it waits it looks again once a heartbeat: another process may append to the same log,
+    /// and what a principal may see may change. Dropping the future loses nothing.
     ///
     /// # Errors
     /// As [`Peer::read`].
@@ -98,7 +101,8 @@ impl Follower {
             if *self.draining.borrow_and_update() {
                 return Ok(None);
             }
-            // The head is noted before the read, so that nothing falls between the read and the sleep.
+            // The head is noted before the read, so that nothing falls between the read and the
+            // sleep.
             let (epoch, head) = *self.head.borrow_and_update();
             // After the newest change there is nothing to read: the next append wakes this.
             let is_at_end =
@@ -237,7 +241,8 @@ pub(super) mod tests {
         assert_eq!(next(&mut follower).await, (Seq(3), Seq(4), 1));
     }
 
-    /// Counts how often somebody looks, and refuses when that is far too often, so that a loop without rest ends.
+    /// Counts how often somebody looks, and refuses when that is far too often, so that a loop
+    /// without rest ends.
     #[derive(Debug, Default)]
     pub(in crate::server) struct Looks(pub(in crate::server) watch::Sender<usize>);
 
@@ -338,7 +343,8 @@ pub(super) mod tests {
         for _ in 0..50 {
             stuck.push(follow(&server, Cursor::default()).await);
         }
-        // Each is polled once, as by a connection that is then stuck in a write, with one place in the queue of the storage.
+        // Each is polled once, as by a connection that is then stuck in a write, with one place in
+        // the queue of the storage.
         let mut unpolled: Vec<_> = stuck.iter_mut().map(|f| f.next().boxed()).collect();
         for next in &mut unpolled {
             let _ = next.now_or_never();

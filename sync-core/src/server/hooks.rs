@@ -1,4 +1,5 @@
-//! What an app's server decides itself: who somebody is, what they may see and do, and what a valid document is.
+//! What an app's server decides itself: who somebody is, what they may see and do, and what a valid
+//! document is.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,8 +17,8 @@ use crate::resolver::{Resolution, Resolvers};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Principal {
     /// The name, as logs and hooks know it. It stands for an account and stays the same: replicas
-    /// belong to the name under which they pushed first, and one that comes with another name takes a
-    /// new identity.
+    /// belong to the name under which they pushed first, and one that comes with another name takes
+    /// a new identity.
     pub name: String,
 }
 
@@ -63,8 +64,8 @@ pub trait Authorise: Send + Sync + fmt::Debug + 'static {
     /// Whatever keeps it from knowing; the request then fails.
     async fn scope(&self, principal: &Principal, scope: &Scope) -> Result<Access>;
 
-    /// Whether a change may be made to the current state. Called inside the transaction that appends: it must be quick
-    /// and ask nobody.
+    /// Whether a change may be made to the current state. Called inside the transaction that
+    /// appends: it must be quick and ask nobody.
     ///
     /// # Errors
     /// The refusal, which sends the edit into the replica's quarantine.
@@ -79,8 +80,8 @@ pub trait Authorise: Send + Sync + fmt::Debug + 'static {
 
 /// Says what a valid document is.
 pub trait Validate: Send + Sync + fmt::Debug + 'static {
-    /// Whether a change makes a valid document. Called inside the transaction that appends: it must be quick and ask
-    /// nobody.
+    /// Whether a change makes a valid document. Called inside the transaction that appends: it must
+    /// be quick and ask nobody.
     ///
     /// # Errors
     /// The refusal, which sends the edit into the replica's quarantine.
@@ -189,7 +190,8 @@ impl Authenticate for StaticTokens {
         let Some(token) = token else {
             return refuse("this server wants a token, and none was given");
         };
-        // Every token is compared to its end, so that the time says nothing about how much of a guess was right.
+        // Every token is compared to its end, so that the time says nothing about how much of a
+        // guess was right.
         let mut found = None;
         for (name, secret) in &self.0 {
             if same(secret.as_bytes(), token.as_bytes()) {
@@ -204,7 +206,8 @@ fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |diff, (x, y)| diff | (x ^ y)) == 0
 }
 
-/// Asks a hook. One that panics over a change refuses it: the batch is immutable, and would fail for ever.
+/// Asks a hook. One that panics over a change refuses it: the batch is immutable, and would fail
+/// for ever.
 fn contained(
     hook: &str,
     ask: impl FnOnce() -> std::result::Result<(), Rejection>,

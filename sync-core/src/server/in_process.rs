@@ -10,7 +10,8 @@ use crate::transport::FrameLink;
 /// Frames that may be on their way in each direction.
 const FRAMES: usize = 8;
 
-/// Dials a server in the same process: the same sessions, frames and codec as over a network, without one.
+/// Dials a server in the same process: the same sessions, frames and codec as over a network,
+/// without one.
 #[derive(Clone, Debug)]
 pub struct InProcess(Server);
 

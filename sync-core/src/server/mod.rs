@@ -1,4 +1,5 @@
-//! The server: its data, what each transaction does, its sessions, and the service that ties them together.
+//! The server: its data, what each transaction does, its sessions, and the service that ties them
+//! together.
 
 #[cfg(feature = "runtime")]
 mod budget;

@@ -7,9 +7,9 @@ use tokio::task::JoinHandle;
 
 /// Runs a future on a task of its own, which ends when this is dropped.
 ///
-/// What a client is told is made by the task that also writes to its socket. While that is stuck in a write it polls nothing
-/// else, and a future that was just given a place in a queue that all share would keep it for as long: one slow client would
-/// hold up all others.
+/// What a client is told is made by the task that also writes to its socket. While that is stuck in
+/// a write it polls nothing else, and a future that was just given a place in a queue that all
+/// share would keep it for as long: one slow client would hold up all others.
 pub(super) struct OwnTask<T>(JoinHandle<T>);
 
 /// See [`OwnTask`].
@@ -29,7 +29,8 @@ impl<T> Future for OwnTask<T> {
             Poll::Ready(Err(error)) if error.is_panic() => {
                 std::panic::resume_unwind(error.into_panic())
             }
-            // It is ended by the drop of this alone, or by a runtime that shuts down and polls nothing any more.
+            // It is ended by the drop of this alone, or by a runtime that shuts down and polls
+            // nothing any more.
             Poll::Ready(Err(_)) | Poll::Pending => Poll::Pending,
         }
     }

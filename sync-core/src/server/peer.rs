@@ -39,8 +39,8 @@ impl Peer {
         &self.principal
     }
 
-    /// The same principal, for another of its replicas: for a request that names the replica in what it carries, which is
-    /// read only after it is known who sends it.
+    /// The same principal, for another of its replicas: for a request that names the replica in
+    /// what it carries, which is read only after it is known who sends it.
     #[must_use]
     pub fn with_replica(self, replica: ReplicaId) -> Self {
         Self { replica, ..self }
@@ -95,7 +95,8 @@ impl Peer {
         })
     }
 
-    /// What is wrong with a cursor, if anything is. A mark that speaks of a start of long ago is compared by the storage.
+    /// What is wrong with a cursor, if anything is. A mark that speaks of a start of long ago is
+    /// compared by the storage.
     async fn fork(
         &self,
         row: &ServerScope,
@@ -114,10 +115,11 @@ impl Peer {
         })
     }
 
-    /// Appends a push, and wakes whoever listens. A future that is dropped may still have its effect, and that is told
-    /// then, too.
+    /// Appends a push, and wakes whoever listens. A future that is dropped may still have its
+    /// effect, and that is told then, too.
     ///
-    /// A batch that may not be pushed at all is refused change by change, and remembered: it does not block the outbox.
+    /// A batch that may not be pushed at all is refused change by change, and remembered: it does
+    /// not block the outbox.
     ///
     /// # Errors
     /// `InvalidInput` for a batch of another replica, `TooLarge` for one that is many times over
@@ -162,8 +164,8 @@ impl Peer {
             fresh: self.server.new_log(&batch.scope),
             owner: self.owner(),
         };
-        // A connection that ends drops what it was at, but an append that was begun commits all the same: whoever
-        // listens has to hear of it.
+        // A connection that ends drops what it was at, but an append that was begun commits all the
+        // same: whoever listens has to hear of it.
         let server = self.server.clone();
         let appended = tokio::spawn(async move {
             let _room = room;

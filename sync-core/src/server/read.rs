@@ -16,8 +16,8 @@ use crate::protocol::Pull;
 /// How often a chunk is read again that has grown while its reader waited for room.
 const READS: usize = 4;
 
-/// How many chunks are read at a time, each of which takes up room before it is known how much. More
-/// than a storage has threads for its readers.
+/// How many chunks are read at a time, each of which takes up room before it is known how much.
+/// More than a storage has threads for its readers.
 pub(super) const READS_AT_A_TIME: usize = 8;
 
 /// What a read of the log brought.
@@ -41,8 +41,8 @@ impl Peer {
     /// while; else as the storage.
     pub async fn read(&self, pull: &Pull) -> Result<Served> {
         let visible = self.visible(&pull.scope).await?;
-        // A chunk in the tail names the head as it was then: a full pull, which at the head takes away what it was not
-        // given, has to hear of the real one.
+        // A chunk in the tail names the head as it was then: a full pull, which at the head takes
+        // away what it was not given, has to hear of the real one.
         let is_full = pull.cursor.after == Seq(0) || pull.cursor.floor.is_some();
         let shares = visible == Visible::All && pull.cursor.backfills.is_empty();
         if shares
@@ -80,8 +80,8 @@ impl Peer {
         })
     }
 
-    /// Readers of one place take turns: what the first one reads is shared by the others, as long as
-    /// any of them is being sent it and the log is as it was.
+    /// Readers of one place take turns: what the first one reads is shared by the others, as long
+    /// as any of them is being sent it and the log is as it was.
     async fn read_in_turn(&self, hub: &Hub, pull: &Pull) -> Result<Served> {
         let limits = pull.limits.min(self.server.0.options.chunk_limits);
         let place = Place::new(pull.cursor.epoch, pull.cursor.after, limits);
@@ -108,8 +108,8 @@ impl Peer {
         Ok(served)
     }
 
-    /// Reads the storage. A chunk for which there is no room is let go of, and read again when there
-    /// is.
+    /// Reads the storage. A chunk for which there is no room is let go of, and read again when
+    /// there is.
     async fn read_log(
         &self,
         pull: &Pull,
@@ -166,8 +166,8 @@ impl Peer {
         }
     }
 
-    /// A chunk as this client needs it: with the collections that it asks for, and without the bodies
-    /// that it pushed itself, if it says that it has them.
+    /// A chunk as this client needs it: with the collections that it asks for, and without the
+    /// bodies that it pushed itself, if it says that it has them.
     async fn tailored(&self, shared: Arc<SharedChunk>, pull: &Pull) -> Result<Served> {
         let chosen = chosen(shared.chunk(), &pull.cursor);
         let whole = chosen.as_ref().unwrap_or(shared.chunk());

@@ -31,8 +31,8 @@ pub struct ServerScope {
     pub head: Seq,
     /// Below it tombstones are gone.
     pub horizon: Seq,
-    /// The newest [`TermStart::KEPT`] server starts that were registered in it, newest last. The storage keeps all of them
-    /// ([`ServerReads::run_at`](super::rows::ServerReads::run_at)).
+    /// The newest [`TermStart::KEPT`] server starts that were registered in it, newest last. The
+    /// storage keeps all of them ([`ServerReads::run_at`](super::rows::ServerReads::run_at)).
     pub terms: Vec<TermStart>,
     /// Live documents.
     pub documents: u64,
@@ -40,11 +40,14 @@ pub struct ServerScope {
     pub digest: Digest,
     /// The newest stamp seen: states that the server makes itself come after it.
     pub high_water: Stamp,
-    /// The secret with which marks of the log are made; none in a log of before there were keys, until the next append.
+    /// The secret with which marks of the log are made; none in a log of before there were keys,
+    /// until the next append.
     pub key: Option<LogKey>,
-    /// A few of the runs before [`terms`](Self::terms), the further back the fewer, the first one always: what marks name.
+    /// A few of the runs before [`terms`](Self::terms), the further back the fewer, the first one
+    /// always: what marks name.
     pub older: Vec<LogRun>,
-    /// How many appends erased something: what was read before the last of them must not be handed out.
+    /// How many appends erased something: what was read before the last of them must not be handed
+    /// out.
     pub erasures: u64,
 }
 
@@ -73,8 +76,8 @@ impl ServerScope {
         Self { key: Some(log.key), ..Self::new(log.epoch) }
     }
 
-    /// Up to which position that epoch tells of the same log as the current one: everything for the current epoch,
-    /// nothing for an epoch that is not remembered.
+    /// Up to which position that epoch tells of the same log as the current one: everything for the
+    /// current epoch, nothing for an epoch that is not remembered.
     #[must_use]
     pub fn shared_with(&self, epoch: Epoch) -> Seq {
         if epoch == self.epoch {
@@ -138,8 +141,8 @@ pub struct Offer {
     pub edited: bool,
 }
 
-/// The principal that a replica's id belongs to in a scope, as a hash of its name: that of its first
-/// push.
+/// The principal that a replica's id belongs to in a scope, as a hash of its name: that of its
+/// first push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Owner(pub u128);
 
@@ -160,8 +163,8 @@ pub struct PushRecord {
     pub id: PushId,
     /// The digest of the batch.
     pub digest: u128,
-    /// What was said of each change; bodies are looked up when it is told again. Nothing for a batch that was recalled before
-    /// it was taken.
+    /// What was said of each change; bodies are looked up when it is told again. Nothing for a
+    /// batch that was recalled before it was taken.
     pub verdicts: Vec<StoredVerdict>,
     /// Whose replica it is; none where every client is the same principal, and in records of before
     /// there were owners.
@@ -191,8 +194,8 @@ pub struct Acknowledged {
 pub enum Fork {
     /// The replica must be told to reset.
     Reset(crate::model::Reset),
-    /// The replica knows positions that this log never gave out: it was restored and nobody said so. A new epoch has to
-    /// begin, with this cut.
+    /// The replica knows positions that this log never gave out: it was restored and nobody said
+    /// so. A new epoch has to begin, with this cut.
     Unannounced {
         /// The epoch that was found forked.
         epoch: Epoch,

@@ -14,7 +14,8 @@ pub trait ServerReads {
     /// One scope.
     ///
     /// # Errors
-    /// `Storage` if reading failed, `Incompatible` if what is there is damaged. The same holds for all others.
+    /// `Storage` if reading failed, `Incompatible` if what is there is damaged. The same holds for
+    /// all others.
     fn scope(&self, scope: &Scope) -> Result<Option<ServerScope>>;
 
     /// Scopes in order of their names, those after `after`; fewer than `limit` are the last.
@@ -34,7 +35,8 @@ pub trait ServerReads {
         id: &DocumentId,
     ) -> Result<Option<ServerRow>>;
 
-    /// Visits documents by their newest position, those above `after`, until the visitor answers `false`.
+    /// Visits documents by their newest position, those above `after`, until the visitor answers
+    /// `false`.
     ///
     /// # Errors
     /// As [`Self::scope`], or what the visitor failed with.
@@ -45,7 +47,8 @@ pub trait ServerReads {
         visit: &mut dyn FnMut(LogRow) -> Result<bool>,
     ) -> Result<()>;
 
-    /// The run to which a position belongs: of all runs of the scope the one with the highest first position at or below it.
+    /// The run to which a position belongs: of all runs of the scope the one with the highest first
+    /// position at or below it.
     ///
     /// # Errors
     /// As [`Self::scope`].
@@ -64,12 +67,14 @@ pub trait ServerReads {
     fn acknowledged(&self, scope: &Scope, replica: ReplicaId) -> Result<Option<Acknowledged>>;
 }
 
-/// Reads and writes of one transaction. Reads see its own writes; nothing of it is seen elsewhere before it commits.
+/// Reads and writes of one transaction. Reads see its own writes; nothing of it is seen elsewhere
+/// before it commits.
 pub trait ServerRows: ServerReads {
     /// Writes a scope.
     ///
     /// # Errors
-    /// `Storage` if writing failed (nothing of the transaction then counts). The same holds for all others.
+    /// `Storage` if writing failed (nothing of the transaction then counts). The same holds for all
+    /// others.
     fn put_scope(&mut self, scope: &Scope, row: &ServerScope) -> Result<()>;
 
     /// Writes a run of the scope; one with the same first position is replaced.
@@ -78,8 +83,8 @@ pub trait ServerRows: ServerReads {
     /// As [`Self::put_scope`].
     fn put_run(&mut self, scope: &Scope, run: &LogRun) -> Result<()>;
 
-    /// Writes a document: the one row of it moves to its new position. `old` is what [`row`](ServerReads::row) answered
-    /// in this transaction.
+    /// Writes a document: the one row of it moves to its new position. `old` is what
+    /// [`row`](ServerReads::row) answered in this transaction.
     ///
     /// # Errors
     /// As [`Self::put_scope`].
@@ -92,8 +97,9 @@ pub trait ServerRows: ServerReads {
         new: &ServerRow,
     ) -> Result<()>;
 
-    /// The transaction replaces bodies of which nothing may be left: a backend that can see to that takes note, together
-    /// with the transaction, and does it when it is [tidied](crate::storage::Transactional::tidy).
+    /// The transaction replaces bodies of which nothing may be left: a backend that can see to that
+    /// takes note, together with the transaction, and does it when it is
+    /// [tidied](crate::storage::Transactional::tidy).
     ///
     /// # Errors
     /// As [`Self::put_scope`].

@@ -35,7 +35,8 @@ use crate::transport::{Activity, Admission, FrameLink, Moved};
 /// The most credit of one live stream.
 const CREDIT: u32 = 64;
 
-/// The most live streams of a link that read at a time, and so the chunks of it that wait in memory.
+/// The most live streams of a link that read at a time, and so the chunks of it that wait in
+/// memory.
 const READS: usize = 2;
 
 /// How long a stream whose head moved waits for the verdicts of a push on the same connection.
@@ -98,8 +99,8 @@ struct Link<'a> {
     work: FuturesUnordered<BoxFuture<'static, Done>>,
     /// Pushes that are being served.
     pushing: usize,
-    /// Streams whose head moved meanwhile: what a push appended is sent after its verdicts, which are small and awaited. No
-    /// stream waits for longer than [`GRACE`].
+    /// Streams whose head moved meanwhile: what a push appended is sent after its verdicts, which
+    /// are small and awaited. No stream waits for longer than [`GRACE`].
     woken: Vec<u32>,
     patience: Duration,
     activity: Option<Activity>,
@@ -110,7 +111,8 @@ struct Link<'a> {
 }
 
 impl Server {
-    /// Serves one link until it ends. Memory is bounded by the options: a replica that reads slowly costs a cursor.
+    /// Serves one link until it ends. Memory is bounded by the options: a replica that reads slowly
+    /// costs a cursor.
     ///
     /// # Errors
     /// Why it ended, if not by a goodbye.
@@ -168,8 +170,8 @@ impl Link<'_> {
         let mut drained = pin!(draining.changed().fuse());
         let mut timer = pin!(sleep_until(link.deadline()));
         while !link.session.is_closed() {
-            // Deadlines mostly move away, and a tick that comes too early does nothing: the timer is set anew when it has run
-            // out, and not with every message.
+            // Deadlines mostly move away, and a tick that comes too early does nothing: the timer
+            // is set anew when it has run out, and not with every message.
             let deadline = link.deadline();
             if timer.is_elapsed() || deadline < timer.deadline() {
                 timer.as_mut().reset(deadline);
@@ -199,7 +201,8 @@ impl Link<'_> {
         Ok(())
     }
 
-    /// Whether bytes came since this was asked last: a large frame may take longer than a replica may be silent.
+    /// Whether bytes came since this was asked last: a large frame may take longer than a replica
+    /// may be silent.
     fn has_heard(&mut self) -> bool {
         let down = self.activity.as_ref().map_or(0, |activity| activity.moved().down);
         std::mem::replace(&mut self.moved.down, down) < down
@@ -321,9 +324,9 @@ impl Link<'_> {
         });
         // The head is noted before the read, so that nothing falls between the read and the sleep.
         let (epoch, head) = *listener.head.borrow_and_update();
-        // Who has just been sent the newest change need not ask whether there is more: whoever appends wakes everybody. The
-        // first read of a stream finds out whether the cursor means anything here, and who looks again after a heartbeat
-        // finds what other processes appended.
+        // Who has just been sent the newest change need not ask whether there is more: whoever
+        // appends wakes everybody. The first read of a stream finds out whether the cursor means
+        // anything here, and who looks again after a heartbeat finds what other processes appended.
         if std::mem::take(&mut listener.goes_on) && is_all(&pull.cursor, epoch, head) {
             let found = Found::Chunk { epoch, next: head, head, mark: None };
             return self.input(SessionInput::Read { stream, found });
@@ -349,7 +352,8 @@ impl Link<'_> {
             let _ = head.changed().await;
         });
         listener.sleep = Some(handle);
-        // Taken for news, the end of one sleep would begin a read, that another sleep, that the end of this one: for ever.
+        // Taken for news, the end of one sleep would begin a read, that another sleep, that the end
+        // of this one: for ever.
         let woken = move |ended| match ended {
             Ok(()) => Done::HeadMoved { stream },
             Err(Aborted) => Done::Roused,

@@ -35,9 +35,9 @@ pub struct ServerOptions {
     pub chunk_limits: Limits,
     /// The largest body in bytes. Default [`Limits::BODY_BYTES`].
     pub body_bytes: usize,
-    /// The deepest nesting of a body; at most [`Body::DEPTH`], which is the default. A client reads a
-    /// body within a chunk, three levels deeper: where clients are known whose readers of JSON bound
-    /// the nesting below that (.NET stops at 64, Ruby at 100), it is set to what they take.
+    /// The deepest nesting of a body; at most [`Body::DEPTH`], which is the default. A client reads
+    /// a body within a chunk, three levels deeper: where clients are known whose readers of JSON
+    /// bound the nesting below that (.NET stops at 64, Ruby at 100), it is set to what they take.
     pub body_depth: usize,
     /// How far ahead of the server's time a stamp may be. Default five minutes.
     pub drift: Duration,
@@ -50,17 +50,18 @@ pub struct ServerOptions {
     pub scopes: usize,
     /// The most requests of one connection that are served at a time. Default 16.
     pub requests: usize,
-    /// The newest changes of a scope that are kept encoded for its listeners, in bytes. Default 4 MiB.
+    /// The newest changes of a scope that are kept encoded for its listeners, in bytes. Default 4
+    /// MiB.
     pub tail_bytes: usize,
     /// The most memory that changes take up, in bytes: those that are kept for the listeners of all
-    /// scopes (half of it at the most), and those on their way to readers that are slow. A principal
-    /// takes half of it at the most. A reader for which there is no room waits, and is then asked to
-    /// come back; one that is up to date is served all the same, because changes of up to 64 KiB at a
-    /// time are not counted. Default 128 MiB.
+    /// scopes (half of it at the most), and those on their way to readers that are slow. A
+    /// principal takes half of it at the most. A reader for which there is no room waits, and is
+    /// then asked to come back; one that is up to date is served all the same, because changes of
+    /// up to 64 KiB at a time are not counted. Default 128 MiB.
     pub change_memory: usize,
-    /// The most memory that batches take up which were read and wait to be appended; a principal takes
-    /// half of it at the most. A push for which there is no room is asked to come back. Batches of up
-    /// to 64 KiB are not counted. Default 128 MiB.
+    /// The most memory that batches take up which were read and wait to be appended; a principal
+    /// takes half of it at the most. A push for which there is no room is asked to come back.
+    /// Batches of up to 64 KiB are not counted. Default 128 MiB.
     pub push_memory: usize,
     /// The largest frame payload that is taken, in bytes. Default 16 MiB.
     pub frame_bytes: usize,
@@ -123,7 +124,8 @@ pub(super) struct Inner {
 pub struct Server(pub(super) Arc<Inner>);
 
 impl Server {
-    /// A server over a storage. The environment gives the time, and one random number that marks this start.
+    /// A server over a storage. The environment gives the time, and one random number that marks
+    /// this start.
     #[must_use]
     pub fn new(
         storage: Arc<dyn ServerStorage>,
@@ -203,8 +205,8 @@ impl Server {
     /// Lets somebody in who may look at scopes over a plain request.
     ///
     /// # Errors
-    /// `Unauthenticated` for a missing or wrong token, `PermissionDenied` for a scope that may not be seen, `NotFound`
-    /// for one that nobody has heard of.
+    /// `Unauthenticated` for a missing or wrong token, `PermissionDenied` for a scope that may not
+    /// be seen, `NotFound` for one that nobody has heard of.
     pub async fn look_at(&self, token: Option<&str>, scope: &Scope) -> Result<ServerScope> {
         let principal = self.0.hooks.authenticate.authenticate(token).await?;
         let access = self.0.hooks.authorise.scope(&principal, scope).await?;
@@ -229,8 +231,8 @@ impl Server {
     /// Greets a replica.
     ///
     /// # Errors
-    /// `Unauthenticated` for a missing or wrong token, `Incompatible` if no version of the protocol is shared,
-    /// `InvalidInput` for too many scopes.
+    /// `Unauthenticated` for a missing or wrong token, `Incompatible` if no version of the protocol
+    /// is shared, `InvalidInput` for too many scopes.
     pub async fn greet(&self, hello: &Hello) -> Result<(Peer, Welcome)> {
         let options = &self.0.options;
         hello.check()?;
@@ -302,8 +304,9 @@ impl Server {
         NewLog { epoch: Epoch(of(b"epoch")), key: LogKey(of(b"key")) }
     }
 
-    /// Appends a batch, and wakes the sessions that listen. A batch whose mark shows that the log was restored is not appended:
-    /// a new epoch begins, and the replica has to connect anew to learn of it.
+    /// Appends a batch, and wakes the sessions that listen. A batch whose mark shows that the log
+    /// was restored is not appended: a new epoch begins, and the replica has to connect anew to
+    /// learn of it.
     pub(super) async fn append(
         &self,
         cx: AppendContext,
@@ -338,8 +341,8 @@ impl Server {
         Ok(appended.verdicts)
     }
 
-    /// What a replica is told whose positions are not of this log; one that was restored in silence gets a new epoch
-    /// first.
+    /// What a replica is told whose positions are not of this log; one that was restored in silence
+    /// gets a new epoch first.
     pub(super) async fn reset_for(
         &self,
         scope: &Scope,

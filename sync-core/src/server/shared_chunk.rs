@@ -85,8 +85,8 @@ impl SharedChunk {
     }
 
     /// The chunk in a form that a transport has of its own, under a name that stands for that form;
-    /// encoded once for all readers. As [`payload`](Self::payload) the bytes keep the chunk, so what
-    /// `encode` makes must not hold bytes that came from here: the chunk would keep itself.
+    /// encoded once for all readers. As [`payload`](Self::payload) the bytes keep the chunk, so
+    /// what `encode` makes must not hold bytes that came from here: the chunk would keep itself.
     ///
     /// # Errors
     /// What the first call with that name failed with.

@@ -15,8 +15,9 @@ use crate::model::{Body, Chunk, Cursor, Epoch, Scope, Seq};
 /// Bounds of a tail.
 const CHUNKS: usize = 256;
 
-/// For how long a tail is handed out without a look at the log, after it was compared with it: another process may have
-/// erased what it holds, or the log may have been restored. All that an append wakes are served within it.
+/// For how long a tail is handed out without a look at the log, after it was compared with it:
+/// another process may have erased what it holds, or the log may have been restored. All that an
+/// append wakes are served within it.
 const TRUSTED: Duration = Duration::from_millis(50);
 
 #[derive(Debug)]
@@ -80,8 +81,8 @@ impl Hub {
         self.head.subscribe()
     }
 
-    /// The chunk that follows on a cursor, if it is here: it begins exactly at the cursor, and the tail's own mark shows that
-    /// the cursor is of this log.
+    /// The chunk that follows on a cursor, if it is here: it begins exactly at the cursor, and the
+    /// tail's own mark shows that the cursor is of this log.
     pub(super) fn after(&self, epoch: Epoch, cursor: &Cursor) -> Kept {
         let tail = self.tail();
         let Ok(at) = tail.chunks.binary_search_by_key(&cursor.after, |c| c.chunk().after) else {
@@ -97,8 +98,8 @@ impl Hub {
         }
     }
 
-    /// Compares the tail with the newest row of its scope, and lets go of all chunks if something was erased since, or if the
-    /// log does not reach as far as they do.
+    /// Compares the tail with the newest row of its scope, and lets go of all chunks if something
+    /// was erased since, or if the log does not reach as far as they do.
     pub(super) fn compare(&self, row: &ServerScope) {
         let mut tail = self.tail();
         let end = tail.chunks.back().map(|c| (c.chunk().epoch, c.chunk().next));
@@ -110,9 +111,10 @@ impl Hub {
         tail.compared = Instant::now();
     }
 
-    /// Adds what an append wrote, after which so many appends had erased something. Appends may be told out of their order: the
-    /// tail then starts over, for it must not have holes. It starts over as well if something was erased since the chunk before,
-    /// or if the budget has no room for the chunk.
+    /// Adds what an append wrote, after which so many appends had erased something. Appends may be
+    /// told out of their order: the tail then starts over, for it must not have holes. It starts
+    /// over as well if something was erased since the chunk before, or if the budget has no room
+    /// for the chunk.
     fn append(&self, chunk: Chunk, erasures: u64) {
         let (epoch, head, weight) = (chunk.epoch, chunk.next, chunk.weight());
         let grant = self.budget.try_take(SharedChunk::room_for(&chunk), None);
@@ -168,8 +170,8 @@ impl Hubs {
         Self { by_scope: Mutex::default(), tail_bytes, budget }
     }
 
-    /// Adds what an append wrote to the tail of its scope, if it has listeners. Where the budget has
-    /// no room, the tails go first that were not looked at for the longest time.
+    /// Adds what an append wrote to the tail of its scope, if it has listeners. Where the budget
+    /// has no room, the tails go first that were not looked at for the longest time.
     pub(super) fn append(&self, mut chunk: Chunk, erasures: u64) {
         let Some(hub) = self.find(&chunk.scope) else { return };
         for entry in &mut chunk.entries {

@@ -1,4 +1,5 @@
-//! The rows that nearly every job writes, the replica's own and its scope's, written once for all jobs of a commit.
+//! The rows that nearly every job writes, the replica's own and its scope's, written once for all
+//! jobs of a commit.
 
 use std::cell::RefCell;
 

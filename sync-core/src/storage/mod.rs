@@ -1,10 +1,11 @@
 //! The contracts of storage, and the shells that run a synchronous core on threads of its own.
 //!
-//! Two doors lead here. Implement [`Storage`] or [`ServerStorage`] yourself: the whole contract, at native speed. Or give
-//! typed rows inside a transaction ([`ReplicaRows`](crate::replica::rows::ReplicaRows),
-//! [`ServerRows`](crate::server::rows::ServerRows); over a plain key-value store even those are there,
-//! [`KvStorage`](crate::kv)), and [`ReplicaThreads`] and [`ServerThreads`] do the rest with the logic that all our
-//! backends share.
+//! Two doors lead here. Implement [`Storage`] or [`ServerStorage`] yourself: the whole contract, at
+//! native speed. Or give typed rows inside a transaction
+//! ([`ReplicaRows`](crate::replica::rows::ReplicaRows),
+//! [`ServerRows`](crate::server::rows::ServerRows); over a plain key-value store even those are
+//! there, [`KvStorage`](crate::kv)), and [`ReplicaThreads`] and [`ServerThreads`] do the rest with
+//! the logic that all our backends share.
 
 mod gathered;
 mod inline;

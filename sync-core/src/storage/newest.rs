@@ -1,8 +1,9 @@
 //! The newest rows of a server's scopes, told where they are asked for.
 //!
-//! Most of what a server is asked is whether there is anything new, and mostly there is not. A scope's row that was read
-//! once is good for as long as nothing is committed, and whether something was costs less to find out than waking a thread
-//! that reads. So the row is remembered with the number that the [`Probe`] had told before it was read.
+//! Most of what a server is asked is whether there is anything new, and mostly there is not. A
+//! scope's row that was read once is good for as long as nothing is committed, and whether
+//! something was costs less to find out than waking a thread that reads. So the row is remembered
+//! with the number that the [`Probe`] had told before it was read.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,8 +15,9 @@ use crate::server::record::ServerScope;
 
 /// Tells whether anything was committed since it was asked last.
 pub trait Probe: Send + 'static {
-    /// A number that a commit changes, also one of another process: when it is the same as before, a snapshot that is
-    /// opened now sees what one that was opened after the last answer saw. None if that cannot be told at the moment.
+    /// A number that a commit changes, also one of another process: when it is the same as before,
+    /// a snapshot that is opened now sees what one that was opened after the last answer saw. None
+    /// if that cannot be told at the moment.
     ///
     /// It is asked by async tasks: it takes microseconds, and waits for nobody.
     fn version(&mut self) -> Option<u64>;

@@ -1,5 +1,6 @@
-//! The queue of reads. Any of several threads takes the next one, and one thread is woken for each: who waits for a channel
-//! behind a lock is woken for every read, also for those that somebody else takes.
+//! The queue of reads. Any of several threads takes the next one, and one thread is woken for each:
+//! who waits for a channel behind a lock is woken for every read, also for those that somebody else
+//! takes.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -34,7 +35,8 @@ impl<T> Shared<T> {
     }
 }
 
-/// Where what is to be done is put. Once this is dropped, or closed, the takers end after what is there.
+/// Where what is to be done is put. Once this is dropped, or closed, the takers end after what is
+/// there.
 pub(super) struct Asking<T>(Arc<Shared<T>>);
 
 /// Where it is taken from, one of these for each thread.
@@ -99,7 +101,8 @@ impl<T> Taking<T> {
 }
 
 impl<T> Drop for Taking<T> {
-    /// Without takers nothing is done any more: what waits is dropped, so that whoever asked is told.
+    /// Without takers nothing is done any more: what waits is dropped, so that whoever asked is
+    /// told.
     fn drop(&mut self) {
         let mut state = self.0.state();
         state.takers -= 1;

@@ -1,4 +1,5 @@
-//! The newest changes in memory, with what the database does not keep: every single operation and the state before it.
+//! The newest changes in memory, with what the database does not keep: every single operation and
+//! the state before it.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,7 +32,8 @@ impl Remembered {
     }
 }
 
-/// The newest changes that this process committed. Nothing is remembered before somebody asks for the first time.
+/// The newest changes that this process committed. Nothing is remembered before somebody asks for
+/// the first time.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
     wanted: AtomicBool,
@@ -62,7 +64,8 @@ impl Recent {
         }
     }
 
-    /// The unbroken run of changes right after a place, and otherwise where the next remembered one is.
+    /// The unbroken run of changes right after a place, and otherwise where the next remembered one
+    /// is.
     pub(super) fn after(
         &self,
         after: LocalSeq,

@@ -25,8 +25,8 @@ use crate::replica::{
 
 /// A core that writes a replica's rows.
 pub trait ReplicaWriter: ReplicaRows + Transactional {
-    /// Makes sure that no other living process runs the engine, before a lease is taken. Backends that allow one
-    /// process have nothing to do.
+    /// Makes sure that no other living process runs the engine, before a lease is taken. Backends
+    /// that allow one process have nothing to do.
     ///
     /// # Errors
     /// `Busy`, naming the holder.

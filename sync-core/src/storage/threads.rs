@@ -1,4 +1,5 @@
-//! One writer thread with group commit, and a few readers: what turns a synchronous core into an async storage.
+//! One writer thread with group commit, and a few readers: what turns a synchronous core into an
+//! async storage.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,15 +15,18 @@ use crate::error::{Error, ErrorKind, Result};
 /// What a commit promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Durability {
-    /// It survives a crash of the process. A power failure may take it back, together with everything after it.
+    /// It survives a crash of the process. A power failure may take it back, together with
+    /// everything after it.
     Process,
     /// It survives a power failure too.
     Power,
 }
 
-/// A core that writes: one transaction at a time, made of jobs that each happen whole or not at all.
+/// A core that writes: one transaction at a time, made of jobs that each happen whole or not at
+/// all.
 ///
-/// The order of calls is `begin`, then for every job `mark` and, if the job failed, `undo`, then `commit`.
+/// The order of calls is `begin`, then for every job `mark` and, if the job failed, `undo`, then
+/// `commit`.
 pub trait Transactional: Send + 'static {
     /// Begins a transaction.
     ///
@@ -42,8 +46,8 @@ pub trait Transactional: Send + 'static {
     /// `Storage`; the transaction is then rolled back.
     fn undo(&mut self) -> Result<()>;
 
-    /// Commits; whether anything was written. When it returns, the promise of `begin` holds, and readers see the
-    /// transaction.
+    /// Commits; whether anything was written. When it returns, the promise of `begin` holds, and
+    /// readers see the transaction.
     ///
     /// # Errors
     /// `Storage`; then nothing of the transaction happened, and none is open.
@@ -52,8 +56,9 @@ pub trait Transactional: Send + 'static {
     /// Gives the transaction up.
     fn rollback(&mut self);
 
-    /// Sees to it that nothing is left in the files of what was erased and committed; no transaction is open. The answer
-    /// is whether that can be promised: `false` for a core whose files keep old values until it writes over them.
+    /// Sees to it that nothing is left in the files of what was erased and committed; no
+    /// transaction is open. The answer is whether that can be promised: `false` for a core whose
+    /// files keep old values until it writes over them.
     ///
     /// # Errors
     /// `Busy` if somebody is in the way, else `Storage`; what was to be seen to still is.
@@ -61,7 +66,8 @@ pub trait Transactional: Send + 'static {
         Ok(false)
     }
 
-    /// Nothing waits at the moment: time for what is cheap of [`tidy`](Self::tidy), and need not be done at once.
+    /// Nothing waits at the moment: time for what is cheap of [`tidy`](Self::tidy), and need not be
+    /// done at once.
     fn rest(&mut self) {}
 }
 
@@ -76,8 +82,9 @@ pub trait Snapshot: Send + 'static {
     /// Lets go of it.
     fn release(&mut self);
 
-    /// What tells at once whether anything was committed since it was asked last; none, by default, for a core that cannot
-    /// tell. A server's storage asks one of its cores for it when it starts, before the core is handed to its thread.
+    /// What tells at once whether anything was committed since it was asked last; none, by default,
+    /// for a core that cannot tell. A server's storage asks one of its cores for it when it starts,
+    /// before the core is handed to its thread.
     ///
     /// # Errors
     /// `Storage` if it cannot be made.
@@ -90,13 +97,14 @@ pub trait Snapshot: Send + 'static {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ThreadOptions {
-    /// Jobs that may wait for the writer, and as many for the readers; who comes later waits to be let in.
+    /// Jobs that may wait for the writer, and as many for the readers; who comes later waits to be
+    /// let in.
     pub queue: usize,
     /// The most jobs that share one commit.
     pub group: usize,
-    /// No thread is started: each job is done where it is asked for, and blocks the task that asks. Only for cores in memory,
-    /// where there are no threads to be had, or where a test decides what time it is: paused time runs on while a thread
-    /// works.
+    /// No thread is started: each job is done where it is asked for, and blocks the task that asks.
+    /// Only for cores in memory, where there are no threads to be had, or where a test decides what
+    /// time it is: paused time runs on while a thread works.
     pub inline: bool,
 }
 
@@ -203,7 +211,8 @@ impl<W: Transactional, R: Snapshot> Threads<W, R> {
         self.write_then(durability, job, |_| ()).await
     }
 
-    /// Runs a job in a transaction; once it is committed, `then` sees the result before anybody else, in commit order.
+    /// Runs a job in a transaction; once it is committed, `then` sees the result before anybody
+    /// else, in commit order.
     pub(crate) async fn write_then<T: Send + 'static>(
         &self,
         durability: Durability,
@@ -250,8 +259,8 @@ impl<W: Transactional, R: Snapshot> Threads<W, R> {
         self.read_holding(None, job).await
     }
 
-    /// Runs a read on a snapshot between two commits: whatever this process has committed has been answered, and the next
-    /// commit comes after the read.
+    /// Runs a read on a snapshot between two commits: whatever this process has committed has been
+    /// answered, and the next commit comes after the read.
     pub(crate) async fn read_between_commits<T: Send + 'static>(
         &self,
         job: impl FnOnce(&R) -> Result<T> + Send + 'static,
@@ -291,7 +300,8 @@ impl<W: Transactional, R: Snapshot> Threads<W, R> {
         if is_open { Ok(()) } else { Err(closed()) }
     }
 
-    /// Finishes what was queued, and ends the threads. What is asked afterwards fails with `Closed`.
+    /// Finishes what was queued, and ends the threads. What is asked afterwards fails with
+    /// `Closed`.
     pub(crate) async fn close(&self) {
         if let Door::Queues { reads, .. } = &self.door {
             reads.close();
@@ -364,8 +374,9 @@ fn write_loop<W: Transactional>(
         }
     }
     tidy_last(&mut writer);
-    // The queue is refused to everybody before the core is let go. What was let in meanwhile is received and dropped, or
-    // whoever asked would wait for ever: a queue that is dropped keeps what arrives a moment later.
+    // The queue is refused to everybody before the core is let go. What was let in meanwhile is
+    // received and dropped, or whoever asked would wait for ever: a queue that is dropped keeps
+    // what arrives a moment later.
     queue.close();
     while queue.blocking_recv().is_some() {}
     writer

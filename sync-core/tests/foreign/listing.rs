@@ -177,7 +177,8 @@ async fn an_empty_service_is_listed_once() {
     let service = Service::new(Writes::Put);
     let mut device = Device::new(&service).await;
     let empty = device.fetch().await;
-    // At position 0 everything would be listed again, and what does not come would be taken for deleted.
+    // At position 0 everything would be listed again, and what does not come would be taken for
+    // deleted.
     assert_eq!((empty.entries.len(), empty.next, empty.has_more()), (0, Seq(1), false));
     device.apply(empty).await;
     assert!(device.fetch().await.entries.is_empty());

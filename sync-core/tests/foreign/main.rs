@@ -1,5 +1,5 @@
-//! A replica and a service that knows nothing of us, step by step: every interleaving of fetches and sends with what the
-//! storage does is in the hands of the test.
+//! A replica and a service that knows nothing of us, step by step: every interleaving of fetches
+//! and sends with what the storage does is in the hands of the test.
 
 #![allow(
     clippy::unwrap_used,

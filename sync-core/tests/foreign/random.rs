@@ -1,5 +1,6 @@
-//! Many random histories: two replicas, another client of the service, lost answers, chunks that wait, restarts. Afterwards
-//! all hold the same, nothing that was written is missing, and nobody ever saw a settled state go back in time.
+//! Many random histories: two replicas, another client of the service, lost answers, chunks that
+//! wait, restarts. Afterwards all hold the same, nothing that was written is missing, and nobody
+//! ever saw a settled state go back in time.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;

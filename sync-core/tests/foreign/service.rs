@@ -1,4 +1,5 @@
-//! A service that knows nothing of us: documents, each with a version and its place in the order of changes.
+//! A service that knows nothing of us: documents, each with a version and its place in the order of
+//! changes.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -64,7 +64,8 @@ async fn somebody_writes_on_top_before_the_verdict_is_settled() {
     device.write("a", Some("mine")).await;
     let sent = device.send().await.unwrap();
     service.store("a", Some("on top of mine"));
-    // The chunk comes while the document is in flight: it waits for the verdict, and descends from what was sent.
+    // The chunk comes while the document is in flight: it waits for the verdict, and descends from
+    // what was sent.
     let chunk = device.fetch().await;
     device.apply(chunk).await;
     assert_eq!(device.reads("a").await, reads("mine", false));

@@ -1,5 +1,5 @@
-//! What does not hold where a service takes every write, and what holds all the same: the columns `POST` and `PUT` of the table
-//! in `guarantees.md`.
+//! What does not hold where a service takes every write, and what holds all the same: the columns
+//! `POST` and `PUT` of the table in `guarantees.md`.
 
 use sync_core::error::ErrorKind;
 

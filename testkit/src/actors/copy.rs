@@ -22,7 +22,8 @@ impl Actors<MemoryCores> {
         (&self.wire, &self.actors, self.now).hash(hasher);
     }
 
-    /// Drops the answers that are on their way to a replica: its link is gone, and nothing comes over it any more.
+    /// Drops the answers that are on their way to a replica: its link is gone, and nothing comes
+    /// over it any more.
     pub(crate) fn drop_answers(&mut self, replica: usize) {
         let is_answer = |c: &Content| matches!(c, Content::Pulled(_) | Content::Pushed(_));
         self.wire.retain(|p: &Parcel| p.replica != replica || !is_answer(&p.content));

@@ -2,7 +2,8 @@
 
 use super::run::{Outcome, Skipped};
 
-/// What a harness can do beside opening a storage. A case that needs more is skipped, counted and printed.
+/// What a harness can do beside opening a storage. A case that needs more is skipped, counted and
+/// printed.
 ///
 /// ```
 /// use testkit::conformance::Capabilities;
@@ -20,8 +21,8 @@ pub struct Capabilities {
     pub full_disk: bool,
     /// A storage that is open can be opened once more: the two are two processes on one file.
     pub several_handles: bool,
-    /// The harness can read whatever the place holds, byte for byte, and the storage sees to it that nothing is left there of
-    /// what was erased.
+    /// The harness can read whatever the place holds, byte for byte, and the storage sees to it
+    /// that nothing is left there of what was erased.
     pub searchable: bool,
 }
 

@@ -5,7 +5,8 @@
 #[macro_export]
 macro_rules! __conformance_fault_enum {
     (($name:ident) $($(#[doc = $doc:literal])* $test:ident $fault:ident => $case:ident)*) => {
-        /// A fault that can be built into a backend: each is a bug that others shipped, or nearly did.
+        /// A fault that can be built into a backend: each is a bug that others shipped, or nearly
+        /// did.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum $name {

@@ -9,12 +9,14 @@
 //!
 //! # How to prove a backend
 //!
-//! Write a harness: it is a fresh place (a folder, a database, a map), and knows how to open it. Say what it can do beside
-//! that ([`Capabilities`]), and implement the methods that go with it. In a test file of the backend's crate call the
-//! macros, each in a module of its own, because cases of different suites may share a name. Every case becomes a `#[test]`
-//! that makes a harness by the given expression, runs on a runtime of its own, and is bounded in time.
+//! Write a harness: it is a fresh place (a folder, a database, a map), and knows how to open it.
+//! Say what it can do beside that ([`Capabilities`]), and implement the methods that go with it. In
+//! a test file of the backend's crate call the macros, each in a module of its own, because cases
+//! of different suites may share a name. Every case becomes a `#[test]` that makes a harness by the
+//! given expression, runs on a runtime of its own, and is bounded in time.
 //!
-//! Here is all of it for a map in memory that outlives the storage over it, so that it can be closed and crashed:
+//! Here is all of it for a map in memory that outlives the storage over it, so that it can be
+//! closed and crashed:
 //!
 //! ```
 //! use std::sync::{Arc, Mutex, PoisonError};
@@ -80,22 +82,24 @@
 //! # }
 //! ```
 //!
-//! A case that needs more than the harness can do is skipped, counted, and named on standard error; it is never passed in
-//! silence. [`storage::cases`], [`server::cases`] and [`resolver::cases`] give the same cases as values, and [`attempt`]
-//! runs one whose failure is an answer.
+//! A case that needs more than the harness can do is skipped, counted, and named on standard error;
+//! it is never passed in silence. [`storage::cases`], [`server::cases`] and [`resolver::cases`]
+//! give the same cases as values, and [`attempt`] runs one whose failure is an answer.
 //!
 //! # What a crash is here
 //!
-//! What a process leaves that is killed between two calls: everything that reached the operating system. That shows
-//! whether what was acknowledged was handed over, and in whole transactions. It does not show what a power failure takes:
-//! that needs a disk that forgets, or a machine that is switched off.
+//! What a process leaves that is killed between two calls: everything that reached the operating
+//! system. That shows whether what was acknowledged was handed over, and in whole transactions. It
+//! does not show what a power failure takes: that needs a disk that forgets, or a machine that is
+//! switched off.
 //!
 //! # Teeth
 //!
-//! A suite that passes says little unless it fails on what is broken. Each fault ([`storage::StorageFault`],
-//! [`server::ServerStorageFault`], [`resolver::ResolverFault`]) is a bug that somebody shipped, built into the backend from
-//! outside, and names the case that is there for it. The macros with `teeth` in their name demand that this case passes
-//! on the backend and fails on the broken one. What it failed with is on the test's standard output.
+//! A suite that passes says little unless it fails on what is broken. Each fault
+//! ([`storage::StorageFault`], [`server::ServerStorageFault`], [`resolver::ResolverFault`]) is a
+//! bug that somebody shipped, built into the backend from outside, and names the case that is there
+//! for it. The macros with `teeth` in their name demand that this case passes on the backend and
+//! fails on the broken one. What it failed with is on the test's standard output.
 
 mod capabilities;
 mod faults;

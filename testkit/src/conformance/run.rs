@@ -40,8 +40,8 @@ impl<H> fmt::Debug for Case<H> {
 
 static SKIPPED: AtomicUsize = AtomicUsize::new(0);
 
-/// Runs one case as a test: on a runtime of its own, within a bound of time. A case that is skipped is counted, and said
-/// on standard error whether or not the test's output is shown.
+/// Runs one case as a test: on a runtime of its own, within a bound of time. A case that is skipped
+/// is counted, and said on standard error whether or not the test's output is shown.
 ///
 /// # Panics
 /// If the case fails, or takes longer than two minutes.
@@ -56,8 +56,8 @@ pub fn run(name: &str, case: impl Future<Output = Outcome>) -> Outcome {
     outcome
 }
 
-/// Runs one case as [`run`] does, where a failure is the answer and not the end: what the failure said, or what became of
-/// the case. Nothing is printed, and nothing is counted.
+/// Runs one case as [`run`] does, where a failure is the answer and not the end: what the failure
+/// said, or what became of the case. Nothing is printed, and nothing is counted.
 ///
 /// # Errors
 /// What the case failed with.
@@ -68,9 +68,10 @@ pub fn attempt(name: &str, case: impl Future<Output = Outcome>) -> Result<Outcom
     result.map_err(|panic| said(&*panic))
 }
 
-/// Demands that a fault is found: the case passes on what is sound, and fails on what is broken. What it failed with is on
-/// standard output, for who wants to know whether it was for the right reason. Where the harness cannot
-/// do what the case needs, that is skipped, counted and printed as by [`run`].
+/// Demands that a fault is found: the case passes on what is sound, and fails on what is broken.
+/// What it failed with is on standard output, for who wants to know whether it was for the right
+/// reason. Where the harness cannot do what the case needs, that is skipped, counted and printed as
+/// by [`run`].
 ///
 /// # Panics
 /// If the case fails on what is sound, or passes on what is broken.

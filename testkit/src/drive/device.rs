@@ -156,7 +156,8 @@ impl Device {
             let (document, deletes) = (random.below(self.drive.documents), random.percent(10));
             let names = (Collection::new("notes"), DocumentId::new(document.to_string()));
             let (Ok(collection), Ok(id)) = names else { continue };
-            // A body says who wrote it, and is at times longer than what a frame carries uncompressed.
+            // A body says who wrote it, and is at times longer than what a frame carries
+            // uncompressed.
             let text = "x".repeat(random.below(40) * random.below(40));
             let body = Body::from_value(&(self.number, count, text));
             let operation = match (deletes, body) {

@@ -1,14 +1,14 @@
-//! The real driver, the real codec and the real server, over links in memory that misbehave, on time that stands still until
-//! nothing is left to do.
+//! The real driver, the real codec and the real server, over links in memory that misbehave, on
+//! time that stands still until nothing is left to do.
 //!
 //! ```text
 //!   writes ──► storage ◄── Driver ──► FramedTransport ══ link: late, cut, deaf, flipped … ══► Server::serve_link ──► storage
 //! ```
 //!
-//! [`sim`](crate::sim) runs the pure machines in an event loop of its own and is the place to look for broken rules. This is
-//! the place to look for what is between them: a future that is dropped too early, a message that is told twice, a task that
-//! waits for ever. Nothing here is a thread, so with a paused clock a run is a function of its seed, frame by frame
-//! ([`Outcome::trace`]):
+//! [`sim`](crate::sim) runs the pure machines in an event loop of its own and is the place to look
+//! for broken rules. This is the place to look for what is between them: a future that is dropped
+//! too early, a message that is told twice, a task that waits for ever. Nothing here is a thread,
+//! so with a paused clock a run is a function of its seed, frame by frame ([`Outcome::trace`]):
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
@@ -49,7 +49,8 @@ use weather::Weather;
 
 /// The server's heartbeat: a link that is deaf is noticed after three of them.
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// How long all may take to agree once the faults are over: longer than the longest pause before a retry, several times.
+/// How long all may take to agree once the faults are over: longer than the longest pause before a
+/// retry, several times.
 const AGREEMENT: Duration = Duration::from_secs(10 * 60);
 /// The true time at the beginning, in Unix milliseconds.
 const BEGINNING: u64 = 1_800_000_000_000;
@@ -63,13 +64,15 @@ pub struct Drive {
     pub clients: usize,
     /// How long they write while the links misbehave, in milliseconds. Default 60,000.
     pub millis: u64,
-    /// For how long nothing but heartbeats may be heard in the end, in milliseconds. Default 60,000.
+    /// For how long nothing but heartbeats may be heard in the end, in milliseconds. Default
+    /// 60,000.
     pub quiet: u64,
     /// Documents that they write to. At least one. Default 12.
     pub documents: usize,
     /// The longest pause between two writes of a replica, in milliseconds. Default 2,000.
     pub pause: u64,
-    /// Whether the links misbehave, the server starts anew, and replicas stop and start. Default yes.
+    /// Whether the links misbehave, the server starts anew, and replicas stop and start. Default
+    /// yes.
     pub faults: bool,
 }
 
@@ -198,7 +201,8 @@ impl Shared {
     }
 }
 
-/// The time of a run, and randomness of one's own: whoever draws first at a moment must make no difference to another.
+/// The time of a run, and randomness of one's own: whoever draws first at a moment must make no
+/// difference to another.
 #[derive(Debug)]
 struct Own {
     shared: Arc<Shared>,

@@ -42,7 +42,8 @@ pub(super) async fn judge(
     }
 }
 
-/// Why not all replicas are at the server's head with the server's documents and nothing of their own, if so.
+/// Why not all replicas are at the server's head with the server's documents and nothing of their
+/// own, if so.
 async fn disagreement(server: &Arc<dyn ServerStorage>, devices: &[Device]) -> Option<String> {
     let row = match server.find_scope(scope()).await {
         Ok(Some(row)) => row,
@@ -74,7 +75,8 @@ fn differs(server: &ServerScope, state: &ReplicaState) -> Option<String> {
     (theirs != ours).then(|| format!("its documents are {ours:?}, the server's {theirs:?}"))
 }
 
-/// Of all acknowledged writes of a document the one with the newest stamp stands, as the last write wins.
+/// Of all acknowledged writes of a document the one with the newest stamp stands, as the last write
+/// wins.
 async fn nothing_acknowledged_is_lost(shared: &Arc<Shared>, devices: &[Device]) {
     let Some(device) = devices.first() else { return };
     let documents = match documents(&device.storage).await {
@@ -85,7 +87,8 @@ async fn nothing_acknowledged_is_lost(shared: &Arc<Shared>, devices: &[Device]) 
     let find = |key: &DocumentKey| documents.iter().find(|d| d.key == *key);
     for (key, (revision, deletes)) in &newest {
         match find(key) {
-            // A deletion may have met another one, or have taken what its replica alone knew of: it stands for no order then.
+            // A deletion may have met another one, or have taken what its replica alone knew of: it
+            // stands for no order then.
             Some(stored) if stored.state.author != *revision && !deletes => shared.note(format!(
                 "{key} is as {} wrote it, and {revision} is newer",
                 stored.state.author

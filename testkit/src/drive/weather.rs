@@ -9,8 +9,8 @@ use super::Drive;
 pub(super) enum Fault {
     /// The link there is breaks, and until the end none is made.
     Cut,
-    /// What is sent in these directions arrives nowhere any more, on the links that carry anything meanwhile, for as long as
-    /// they last. Nobody is told.
+    /// What is sent in these directions arrives nowhere any more, on the links that carry anything
+    /// meanwhile, for as long as they last. Nobody is told.
     Deaf { to_server: bool, to_client: bool },
     /// Nothing arrives before the end, and then all of it.
     Stall,
@@ -81,9 +81,10 @@ impl Weather {
         Self { seed: drive.seed, spells, restarts, slots }
     }
 
-    /// The first millisecond from `at` on that belongs to the `turn`. Each direction of each replica's links has its own, and
-    /// the server's restarts have the last: in which order two tasks run in one millisecond is not for us to say, because
-    /// tokio wakes whoever watches one value in an order of its own.
+    /// The first millisecond from `at` on that belongs to the `turn`. Each direction of each
+    /// replica's links has its own, and the server's restarts have the last: in which order two
+    /// tasks run in one millisecond is not for us to say, because tokio wakes whoever watches one
+    /// value in an order of its own.
     pub(super) fn slot(&self, at: u64, turn: usize) -> u64 {
         at + (turn as u64 + self.slots - at % self.slots) % self.slots
     }

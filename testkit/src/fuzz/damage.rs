@@ -14,8 +14,8 @@ const EDGES: [&[u8]; 8] = [
     b"18446744073709551616",
 ];
 
-/// An endless row of inputs made of good ones: bits flipped, bytes taken out, put in and replaced, ends cut off, two inputs
-/// joined in the middle. The same seed and inputs give the same row.
+/// An endless row of inputs made of good ones: bits flipped, bytes taken out, put in and replaced,
+/// ends cut off, two inputs joined in the middle. The same seed and inputs give the same row.
 #[derive(Debug)]
 pub struct Damage<'a> {
     rng: SplitMix64,

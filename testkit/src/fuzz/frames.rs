@@ -14,8 +14,8 @@ const MOST: usize = 1 << 16;
 /// A frame as it came from a link, and a good frame around the same bytes.
 ///
 /// # Panics
-/// If a frame is taken that is over the limit or has another form, if the reader goes on after an error as if nothing had
-/// been, or if a good frame is refused.
+/// If a frame is taken that is over the limit or has another form, if the reader goes on after an
+/// error as if nothing had been, or if a good frame is refused.
 pub fn frame(bytes: &[u8]) {
     let mut reader = FrameReader::new(MOST);
     match reader.frame(Bytes::copy_from_slice(bytes)) {
@@ -43,8 +43,8 @@ pub fn frame(bytes: &[u8]) {
 /// Bytes that claim to be compressed, and the same bytes compressed.
 ///
 /// # Panics
-/// If what comes out is over the limit or an error is of another kind than `Protocol`, if bytes do not survive being
-/// compressed, or if they unfold although the limit is a byte too small.
+/// If what comes out is over the limit or an error is of another kind than `Protocol`, if bytes do
+/// not survive being compressed, or if they unfold although the limit is a byte too small.
 pub fn compression(compression: &Arc<dyn Compression>, bytes: &[u8]) {
     match compression.decompress(bytes, MOST) {
         Ok(unfolded) => assert!(unfolded.len() <= MOST, "{} bytes came out", unfolded.len()),

@@ -1,5 +1,6 @@
-//! Sequences of messages that decode, and need not make sense: what a replica does with a server's, and a server with a
-//! replica's. No network and no threads: the transactions run inline, on the stores of a short life.
+//! Sequences of messages that decode, and need not make sense: what a replica does with a server's,
+//! and a server with a replica's. No network and no threads: the transactions run inline, on the
+//! stores of a short life.
 
 use bytes::Bytes;
 use sync_core::clock::{DRIFT_BOUND, Now, ServerTime};
@@ -53,12 +54,13 @@ fn refused<T>(result: sync_core::error::Result<T>) {
     }
 }
 
-/// A replica hears messages that a server says, in the order of the bytes ([`conversation`](super::conversation)), whatever
-/// they are: chunks, verdicts, resets, welcomes. Those that only a replica says let it write and push meanwhile.
+/// A replica hears messages that a server says, in the order of the bytes
+/// ([`conversation`](super::conversation)), whatever they are: chunks, verdicts, resets, welcomes.
+/// Those that only a replica says let it write and push meanwhile.
 ///
 /// # Panics
-/// If one does more than to be refused: if a transaction panics, if what the replica tells of itself is no longer what it
-/// has, or if a position moved back.
+/// If one does more than to be refused: if a transaction panics, if what the replica tells of
+/// itself is no longer what it has, or if a position moved back.
 pub fn replica(bytes: &[u8]) {
     let life = life();
     let mut core = replica_over(life.replica.copy());
@@ -152,10 +154,12 @@ fn replica_is_whole(core: &mut ReplicaCore, scope: &Scope) {
     });
 }
 
-/// A server is asked what a replica says, in the order of the bytes, whatever it is: pulls, pushes, acknowledgements.
+/// A server is asked what a replica says, in the order of the bytes, whatever it is: pulls, pushes,
+/// acknowledgements.
 ///
 /// # Panics
-/// If a request does more than to be refused: if a transaction panics, or if the log is no longer in order and counted.
+/// If a request does more than to be refused: if a transaction panics, or if the log is no longer
+/// in order and counted.
 pub fn server(bytes: &[u8]) {
     let life = life();
     let mut core = server_over(life.server.copy());

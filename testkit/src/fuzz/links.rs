@@ -1,5 +1,5 @@
-//! Sequences of frames on a link: what the two ends of a connection do with them, as the real tasks, on time that has to be
-//! [paused](https://docs.rs/tokio/latest/tokio/time/fn.pause.html).
+//! Sequences of frames on a link: what the two ends of a connection do with them, as the real
+//! tasks, on time that has to be [paused](https://docs.rs/tokio/latest/tokio/time/fn.pause.html).
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -45,8 +45,9 @@ impl Environment for Still {
     }
 }
 
-/// What a piece of the input does: its first byte says whether it is a frame as it stands (0x80), a payload that claims to be
-/// compressed (0x40), whether a heartbeat passes before it (0x20), and its stream (the rest).
+/// What a piece of the input does: its first byte says whether it is a frame as it stands (0x80), a
+/// payload that claims to be compressed (0x40), whether a heartbeat passes before it (0x20), and
+/// its stream (the rest).
 async fn send(link: &mut FrameLink, writer: &mut FrameWriter, piece: &[u8]) -> Result<()> {
     let Some((how, rest)) = piece.split_first() else { return Ok(()) };
     if how & 0x20 != 0 {
@@ -73,11 +74,13 @@ fn hello() -> Hello {
     }
 }
 
-/// A server's end of a link hears frames, in the order of the bytes (as [`conversation`](super::conversation) separates
-/// them); a greeting comes before them unless the first byte is odd.
+/// A server's end of a link hears frames, in the order of the bytes (as
+/// [`conversation`](super::conversation) separates them); a greeting comes before them unless the
+/// first byte is odd.
 ///
 /// # Panics
-/// If the server panics, does not end with the link, says what is no frame, or goes on after it has said goodbye.
+/// If the server panics, does not end with the link, says what is no frame, or goes on after it has
+/// said goodbye.
 pub async fn server_link(bytes: &[u8]) {
     let mut options = KvOptions::default();
     options.threads.inline = true;
@@ -153,11 +156,12 @@ fn welcome() -> Welcome {
     }
 }
 
-/// A replica's end of a link, on which it asks, pushes, acknowledges and follows, hears frames, in the order of the bytes; a
-/// welcome comes before them unless the first byte is odd.
+/// A replica's end of a link, on which it asks, pushes, acknowledges and follows, hears frames, in
+/// the order of the bytes; a welcome comes before them unless the first byte is odd.
 ///
 /// # Panics
-/// If the connection panics, if anybody who waits for it is not told of its end, or if it goes on after that.
+/// If the connection panics, if anybody who waits for it is not told of its end, or if it goes on
+/// after that.
 pub async fn client_link(bytes: &[u8]) {
     let (here, mut there) = memory_link(4);
     let mut options = FramedOptions::default();

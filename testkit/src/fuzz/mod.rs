@@ -1,9 +1,10 @@
 //! What must hold of every decoder and of every sequence of messages, whatever the bytes are.
 //!
-//! A check is a function of bytes that panics where a promise is broken: that decoding never panics, that what was decoded
-//! and is encoded again is the same value (and the same bytes, where one value has one form), that an error is of the
-//! promised kind. [`CHECKS`] has all of this crate. `fuzz/` drives each with libFuzzer, and the usual tests drive each with
-//! what [`Damage`] makes of good input, so that a broken promise shows without a fuzzer too:
+//! A check is a function of bytes that panics where a promise is broken: that decoding never
+//! panics, that what was decoded and is encoded again is the same value (and the same bytes, where
+//! one value has one form), that an error is of the promised kind. [`CHECKS`] has all of this
+//! crate. `fuzz/` drives each with libFuzzer, and the usual tests drive each with what [`Damage`]
+//! makes of good input, so that a broken promise shows without a fuzzer too:
 //!
 //! ```
 //! use testkit::fuzz::{self, Damage};

@@ -1,4 +1,5 @@
-//! Good input to begin with: what a short life of two replicas leaves in their stores, and sequences of messages.
+//! Good input to begin with: what a short life of two replicas leaves in their stores, and
+//! sequences of messages.
 
 use std::cell::RefCell;
 use std::io;
@@ -57,7 +58,8 @@ impl Cores for Kept {
 pub(super) struct Life {
     /// The one scope.
     pub(super) scope: Scope,
-    /// The store of the first replica: it has settled, edited, refused and deferred documents, and a batch in flight.
+    /// The store of the first replica: it has settled, edited, refused and deferred documents, and
+    /// a batch in flight.
     pub(super) replica: Arc<MemoryKv>,
     /// The store of the server.
     pub(super) server: Arc<MemoryKv>,
@@ -143,8 +145,8 @@ pub(super) fn server_over(kv: MemoryKv) -> ServerKv<KvWriter<MemoryKv>> {
     ServerKv(KvWriter::new(Arc::new(kv)))
 }
 
-/// Messages one after the other, as the checks of conversations read them: the length of each in two bytes, the smaller one
-/// first, and the message. What is longer than 65,535 bytes is cut.
+/// Messages one after the other, as the checks of conversations read them: the length of each in
+/// two bytes, the smaller one first, and the message. What is longer than 65,535 bytes is cut.
 #[must_use]
 pub fn conversation(messages: &[Message]) -> Vec<u8> {
     let mut out = Vec::new();
@@ -188,8 +190,8 @@ pub(super) fn conversations() -> Vec<Vec<u8>> {
     vec![conversation(&asked), conversation(&told)]
 }
 
-/// Good input of [`server_link`](super::server_link) and [`client_link`](super::client_link): the messages of a short life, each
-/// on the stream that a replica would ask or be answered on.
+/// Good input of [`server_link`](super::server_link) and [`client_link`](super::client_link): the
+/// messages of a short life, each on the stream that a replica would ask or be answered on.
 #[must_use]
 pub fn frames_of_links() -> Vec<Vec<u8>> {
     let (asked, told) = said();
@@ -214,7 +216,8 @@ pub(super) fn frames() -> Vec<Vec<u8>> {
     messages().into_iter().map(|bytes| frame(bytes).to_vec()).collect()
 }
 
-/// A cursor, a chunk, a batch and verdicts, and what is in them, each behind the number of its type.
+/// A cursor, a chunk, a batch and verdicts, and what is in them, each behind the number of its
+/// type.
 pub(super) fn models() -> Vec<Vec<u8>> {
     let life = life();
     let mut samples = vec![(0, life.cursor.to_bytes()), (4, life.verdicts.to_bytes())];
@@ -230,7 +233,8 @@ pub(super) fn models() -> Vec<Vec<u8>> {
     samples.into_iter().map(|(choice, bytes)| [&[choice], &bytes[..]].concat()).collect()
 }
 
-/// Every row that a replica's and a server's store hold after a short life, as each of the types that it might be.
+/// Every row that a replica's and a server's store hold after a short life, as each of the types
+/// that it might be.
 pub(super) fn rows() -> Vec<Vec<u8>> {
     let life = life();
     let mut samples = Vec::new();

@@ -1,5 +1,5 @@
-//! Stores whose values were damaged: a bad disk, or another program. A row that cannot be read is an error, never a panic;
-//! one that can be read and is wrong must not panic either.
+//! Stores whose values were damaged: a bad disk, or another program. A row that cannot be read is
+//! an error, never a panic; one that can be read and is wrong must not panic either.
 
 use bytes::Bytes;
 use sync_core::clock::{DRIFT_BOUND, Now, ServerTime};
@@ -27,8 +27,8 @@ use crate::world::WorldJudge;
 const NOW: Now = Now(1_900_000_000_000);
 const ALL: Limits = Limits { documents: usize::MAX, bytes: usize::MAX };
 
-/// Damages values of a store: each piece of the bytes names an entry, a place in it, how many bytes go there, and what
-/// comes instead.
+/// Damages values of a store: each piece of the bytes names an entry, a place in it, how many bytes
+/// go there, and what comes instead.
 fn damage(kv: &MemoryKv, bytes: &[u8]) {
     for piece in pieces(bytes).take(8) {
         let entries = entries(kv);
@@ -53,7 +53,8 @@ fn survived<T>(result: Result<T>) {
     }
 }
 
-/// A replica's store after a short life, with values damaged as the bytes say; then everything that a replica does.
+/// A replica's store after a short life, with values damaged as the bytes say; then everything that
+/// a replica does.
 ///
 /// # Panics
 /// If anything panics, or an error says `Internal`.
@@ -152,7 +153,8 @@ fn write_replica(core: &mut ReplicaKv<KvWriter<MemoryKv>>, scope: &Scope) -> Res
     Ok(())
 }
 
-/// A server's store after a short life, with values damaged as the bytes say; then everything that a server does.
+/// A server's store after a short life, with values damaged as the bytes say; then everything that
+/// a server does.
 ///
 /// # Panics
 /// If anything panics, or an error says `Internal`.

@@ -37,10 +37,12 @@ where
     }
 }
 
-/// A text as the name of a scope, a collection and a document. Bytes that are no text are replaced in it.
+/// A text as the name of a scope, a collection and a document. Bytes that are no text are replaced
+/// in it.
 ///
 /// # Panics
-/// If a name is taken that is empty, too long or not printable, or is another one after it was written.
+/// If a name is taken that is empty, too long or not printable, or is another one after it was
+/// written.
 pub fn name(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     named(&text, |t| Scope::new(t), Scope::MAX_BYTES);
@@ -56,7 +58,8 @@ fn shown<T: FromStr<Err = sync_core::error::Error> + Display>(text: &str) {
     }
 }
 
-/// A text as a stamp of the clock, a revision, the id of a replica, an epoch. Bytes that are no text are replaced in it.
+/// A text as a stamp of the clock, a revision, the id of a replica, an epoch. Bytes that are no
+/// text are replaced in it.
 ///
 /// # Panics
 /// If one is read of text that it is not written as.
@@ -100,8 +103,8 @@ fn outcome(merge: &FieldMerge, conflict: &Conflict<'_>) -> Option<String> {
     }
 }
 
-/// Three bodies with a zero byte between them, as base, local edit and server's state, merged field by field. A base that is
-/// no JSON is none.
+/// Three bodies with a zero byte between them, as base, local edit and server's state, merged field
+/// by field. A base that is no JSON is none.
 ///
 /// # Panics
 /// If what comes out is not JSON, or depends on which side is called local.

@@ -42,8 +42,8 @@ fn survives<T: Codec + Debug + PartialEq>(bytes: &[u8]) {
 /// A message, as the payload of a frame.
 ///
 /// # Panics
-/// If a message has two forms, or does not survive being written. Only a failure of a kind that this version does not know
-/// is read as another one.
+/// If a message has two forms, or does not survive being written. Only a failure of a kind that
+/// this version does not know is read as another one.
 pub fn message(bytes: &[u8]) {
     match read::<Message>(bytes) {
         Some(Message::Failed(_)) => survives::<Message>(bytes),
@@ -62,7 +62,8 @@ macro_rules! one_of {
     }};
 }
 
-/// A value of the model: the first byte says which type (in the order of the list, counted around), the rest is the value.
+/// A value of the model: the first byte says which type (in the order of the list, counted around),
+/// the rest is the value.
 ///
 /// # Panics
 /// If a value has two forms.
@@ -74,10 +75,12 @@ pub fn model(bytes: &[u8]) {
     );
 }
 
-/// A row of a store: the first byte says which (in the order of the list, counted around), the rest is its value.
+/// A row of a store: the first byte says which (in the order of the list, counted around), the rest
+/// is its value.
 ///
 /// # Panics
-/// If a row does not survive being written. Rows that have grown may have been written in an earlier form.
+/// If a row does not survive being written. Rows that have grown may have been written in an
+/// earlier form.
 pub fn row(bytes: &[u8]) {
     one_of!(bytes, survives:
         ReplicaMeta, ScopeRow, Record, BatchRow, QuarantineRow, ServerScope, ServerRow, PushRecord,

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// What happens. Replicas and documents are numbers; messages are the places in the list of those on their way.
+/// What happens. Replicas and documents are numbers; messages are the places in the list of those
+/// on their way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the fields are the replica, the document and the message")]
 pub enum Action {

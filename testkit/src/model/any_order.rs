@@ -1,8 +1,9 @@
 //! The rules alone: messages in any order, over storages without engines.
 //!
-//! The steps are those of the [search](crate::search), with its oracle; here every choice is made, where the search draws
-//! one. A network without order is more than any engine would meet, and the rules promise to hold over it: "all safety
-//! against doubled and reordered messages rests in the compare-and-sets".
+//! The steps are those of the [search](crate::search), with its oracle; here every choice is made,
+//! where the search draws one. A network without order is more than any engine would meet, and the
+//! rules promise to hold over it: "all safety against doubled and reordered messages rests in the
+//! compare-and-sets".
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -42,7 +43,8 @@ impl AnyOrder {
         self.runner.bag.len() < self.left.in_flight
     }
 
-    /// Looks again at what can happen, and puts what is on its way in an order that does not depend on how it came there.
+    /// Looks again at what can happen, and puts what is on its way in an order that does not depend
+    /// on how it came there.
     fn look(&mut self) {
         let scope = self.runner.world.server_scope();
         self.views.clear();

@@ -10,7 +10,8 @@ pub struct Bounds {
     pub before: &'static [Action],
     /// How often the app of each replica may write or delete.
     pub writes: [usize; 2],
-    /// Which documents it may write: odd ones are in a collection that the server resolves, if there is one.
+    /// Which documents it may write: odd ones are in a collection that the server resolves, if
+    /// there is one.
     pub documents: &'static [usize],
     /// Whether it may delete too.
     pub deletes: bool,

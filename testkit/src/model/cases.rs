@@ -28,8 +28,8 @@ pub struct Case {
 }
 
 impl Case {
-    /// Explores every state, or about that many, until something breaks. Then it looks among as many
-    /// for something shorter that breaks.
+    /// Explores every state, or about that many, until something breaks. Then it looks among as
+    /// many for something shorter that breaks.
     #[must_use]
     pub fn explore(&self, most: Option<usize>) -> Outcome {
         let (name, bounds, fault) = (self.name, self.bounds, Fault::default());

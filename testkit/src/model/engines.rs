@@ -1,7 +1,7 @@
 //! The real engines: each of two replicas has one, and what they send goes over a wire.
 //!
-//! Here nothing happens that an engine does not ask for. Answers reach only the request that they are for, as on a
-//! connection; what was sent may still arrive after the link is lost.
+//! Here nothing happens that an engine does not ask for. Answers reach only the request that they
+//! are for, as on a connection; what was sent may still arrive after the link is lost.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -37,7 +37,8 @@ impl Engines {
         0..self.left.writes.len()
     }
 
-    /// Nothing happens by itself: the replica has nothing on its way, and its engine waits for a time.
+    /// Nothing happens by itself: the replica has nothing on its way, and its engine waits for a
+    /// time.
     fn waits(&self, replica: usize) -> bool {
         let is_its = |p: &Parcel| p.replica == replica;
         let is_alone = !self.actors.is_linked(replica) || !self.actors.wire.iter().any(is_its);
@@ -236,7 +237,8 @@ impl Explored for Engines {
             Action::Lose { message } => {
                 self.left.lost -= 1;
                 let Parcel { replica, content, .. } = self.actors.wire.remove(message);
-                // A request may never be answered. A link on which an answer is missing is no good: frames are counted.
+                // A request may never be answered. A link on which an answer is missing is no good:
+                // frames are counted.
                 if matches!(content, Content::Pulled(_) | Content::Pushed(_)) {
                     self.actors.drop_answers(replica);
                     self.actors.cut(replica);

@@ -1,4 +1,5 @@
-//! States and steps as the model checker wants them: [`Explored`] is what steps, [`Exploration`] the model made of it.
+//! States and steps as the model checker wants them: [`Explored`] is what steps, [`Exploration`]
+//! the model made of it.
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -31,7 +32,8 @@ pub(super) trait Explored: Sized + Send + Sync + 'static {
     /// It happens; false if it does not fit the bounds.
     fn step(&mut self, action: Action) -> Result<bool, (&'static str, String)>;
 
-    /// What must hold now, and from here on if nothing goes wrong any more. It may change what it is called on.
+    /// What must hold now, and from here on if nothing goes wrong any more. It may change what it
+    /// is called on.
     fn judge(&mut self) -> Verdict;
 
     /// Whether everything has come to rest, with nothing left to do.
@@ -132,7 +134,8 @@ pub(super) struct Exploration<E> {
     is_over: AtomicBool,
     /// How many states were looked at, until something broke.
     looked_at: AtomicUsize,
-    /// The first state in which something broke. The checker would tell the last one that it happened to see.
+    /// The first state in which something broke. The checker would tell the last one that it
+    /// happened to see.
     first: OnceLock<u64>,
     what: PhantomData<fn() -> E>,
 }

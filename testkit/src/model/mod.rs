@@ -1,4 +1,5 @@
-//! The model check: every order of everything that can happen to two replicas and their server, within bounds.
+//! The model check: every order of everything that can happen to two replicas and their server,
+//! within bounds.
 //!
 //! ```text
 //!                      ┌── any order: messages in any order, over storages alone
@@ -6,13 +7,15 @@
 //!                      └── engines: what real engines ask for, over a wire             (stateright)
 //! ```
 //!
-//! What is explored is the framework itself: the engine, the rules of replica and server over stores in memory. A state is
-//! a copy of all of them, of what is on its way, and of the history; two states are one if all of that is equal. Time
-//! stands still between steps, so that what differs only in when it happened is the same.
+//! What is explored is the framework itself: the engine, the rules of replica and server over
+//! stores in memory. A state is a copy of all of them, of what is on its way, and of the history;
+//! two states are one if all of that is equal. Time stands still between steps, so that what
+//! differs only in when it happened is the same.
 //!
-//! What must hold is in [`Promise`]. Whether it does is judged by the recorded history: who wrote what, what a writer had
-//! seen, what resolvers decided, what the server wrote; the engine's own metadata is not asked. In each state with nothing
-//! on its way everybody is left alone, and all must converge.
+//! What must hold is in [`Promise`]. Whether it does is judged by the recorded history: who wrote
+//! what, what a writer had seen, what resolvers decided, what the server wrote; the engine's own
+//! metadata is not asked. In each state with nothing on its way everybody is left alone, and all
+//! must converge.
 //!
 //! ```
 //! use testkit::model::{Bounds, Case, Through};

@@ -1,4 +1,5 @@
-//! Showing that the model check would find a fault: each rule without which a short counter-example exists, taken away.
+//! Showing that the model check would find a fault: each rule without which a short counter-example
+//! exists, taken away.
 
 use sync_core::mutants::Mutant;
 
@@ -16,14 +17,16 @@ pub struct Hunt {
 }
 
 impl Hunt {
-    /// Explores in order of the number of steps, about that many, and tells the first that breaks something.
+    /// Explores in order of the number of steps, about that many, and tells the first that breaks
+    /// something.
     #[must_use]
     pub fn run(&self, most: usize) -> Outcome {
         self.case.shortest(Some(self.mutant), Some(most))
     }
 }
 
-/// Every rule whose absence has a short counter-example, with the smallest bounds that are known to show it.
+/// Every rule whose absence has a short counter-example, with the smallest bounds that are known to
+/// show it.
 #[must_use]
 pub fn hunts() -> Vec<Hunt> {
     let least = Bounds::LEAST;
@@ -38,7 +41,8 @@ pub fn hunts() -> Vec<Hunt> {
     let resolved = Bounds { documents: &[1], on_server: true, ..least };
     let restored = Bounds { restored: 1, ..least };
     let late = Bounds { writes: [2, 1], in_flight: 5, ..least };
-    // The position can only be ahead of a cut that is not 0, and of a document that is not offered again.
+    // The position can only be ahead of a cut that is not 0, and of a document that is not offered
+    // again.
     let position = Bounds {
         before: &[
             Action::Write { replica: 0, document: 2 },

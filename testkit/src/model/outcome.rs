@@ -34,7 +34,8 @@ impl fmt::Display for CounterExample {
 pub struct Outcome {
     /// Of which case.
     pub name: &'static str,
-    /// How many different states there were; where something broke, how many were looked at until then.
+    /// How many different states there were; where something broke, how many were looked at until
+    /// then.
     pub states: usize,
     /// The most steps that led to one.
     pub depth: usize,

@@ -3,10 +3,11 @@
 /// What must hold in every state: what the properties of the model check are called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Promise {
-    /// A write that an app was told is kept is part of what is shown and held, or was resolved away.
+    /// A write that an app was told is kept is part of what is shown and held, or was resolved
+    /// away.
     Kept,
-    /// Nobody's write is replaced by one whose writer had not seen it, unless a resolver was asked; and none is asked about
-    /// writes of which one knew the other.
+    /// Nobody's write is replaced by one whose writer had not seen it, unless a resolver was asked;
+    /// and none is asked about writes of which one knew the other.
     Seen,
     /// Where the server resolves a collection's conflicts, no replica does.
     Placed,

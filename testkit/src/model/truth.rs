@@ -1,4 +1,5 @@
-//! What the server did, from the recorded history: what the [oracle](crate::search::Oracle) of the search does not ask.
+//! What the server did, from the recorded history: what the [oracle](crate::search::Oracle) of the
+//! search does not ask.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -70,7 +71,8 @@ impl Truth {
     }
 }
 
-/// Of the calls of resolvers that a replica made, after the first `from`, none is of one that the server asks.
+/// Of the calls of resolvers that a replica made, after the first `from`, none is of one that the
+/// server asks.
 pub(super) fn check_place<C: Cores>(world: &World<C>, from: usize) -> Verdict {
     match world.calls().since(from).into_iter().find(|call| call.on_server) {
         None => Ok(()),
@@ -78,7 +80,8 @@ pub(super) fn check_place<C: Cores>(world: &World<C>, from: usize) -> Verdict {
     }
 }
 
-/// A replica shows everything that is at or below its position, but for documents that it has not settled.
+/// A replica shows everything that is at or below its position, but for documents that it has not
+/// settled.
 pub(super) fn check_covered<C: Cores>(world: &mut World<C>, oracle: &Oracle) -> Verdict {
     let (scope, rows) = (world.server_scope(), world.server_rows());
     for replica in 0..world.replicas() {

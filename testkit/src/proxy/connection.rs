@@ -88,7 +88,8 @@ impl Connection {
         End::Closed
     }
 
-    /// Takes what is sent and delivers nothing, until both sides have given up or the connection is cut.
+    /// Takes what is sent and delivers nothing, until both sides have given up or the connection is
+    /// cut.
     async fn swallow(&mut self, client: &mut TcpStream, server: &mut TcpStream) -> Ending {
         let take = async |side: &mut TcpStream| {
             let mut scratch = vec![0; 4 << 10];
@@ -131,7 +132,8 @@ async fn connect(target: SocketAddr) -> std::io::Result<TcpStream> {
     }
 }
 
-/// A socket that ends with RST when it is dropped, unless it was decided otherwise: also if the proxy is dropped.
+/// A socket that ends with RST when it is dropped, unless it was decided otherwise: also if the
+/// proxy is dropped.
 struct Socket {
     stream: TcpStream,
     hard: bool,
@@ -145,8 +147,8 @@ impl Drop for Socket {
     }
 }
 
-/// Ends both sides. With FIN they are closed and then read to their ends, because what is unread makes the system send
-/// RST after all.
+/// Ends both sides. With FIN they are closed and then read to their ends, because what is unread
+/// makes the system send RST after all.
 async fn finish(client: &mut Socket, server: Option<&mut Socket>, ending: Ending) {
     if ending == Ending::Reset {
         return;

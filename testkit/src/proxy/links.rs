@@ -47,7 +47,8 @@ impl LinkSwitch {
         self.0.send_modify(|s| s.cuts += 1);
     }
 
-    /// Breaks each link when it has brought so many bytes of frames: the frame in which that happens does not arrive.
+    /// Breaks each link when it has brought so many bytes of frames: the frame in which that
+    /// happens does not arrive.
     pub fn cut_after(&self, bytes: u64) {
         self.0.send_modify(|s| s.cut_after = Some(bytes));
     }

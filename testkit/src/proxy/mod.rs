@@ -1,4 +1,5 @@
-//! A TCP proxy in this process, in front of any server, that can be told to misbehave while it runs.
+//! A TCP proxy in this process, in front of any server, that can be told to misbehave while it
+//! runs.
 //!
 //! ```text
 //!   client ── loopback ──► TcpProxy ── loopback ──► server
@@ -6,8 +7,8 @@
 //!       pass, refuse, cut, truncate, stall, fall silent, throttle, hold back, flip, repeat
 //! ```
 //!
-//! It knows nothing of what travels, except where an HTTP response ends if it is to [hold one back](Hold::Response). It
-//! works for every client and server that speak TCP, also for TLS.
+//! It knows nothing of what travels, except where an HTTP response ends if it is to [hold one
+//! back](Hold::Response). It works for every client and server that speak TCP, also for TLS.
 //!
 //! ```
 //! use std::time::Duration;
@@ -52,11 +53,12 @@ use tokio::task::{AbortHandle, JoinSet};
 pub use links::{LinkSwitch, SwitchedDial};
 pub use once::Once;
 
-/// Bytes that one direction of a connection may keep while it cannot deliver them. Whoever sends more has to wait, as
-/// with a network whose buffers are full.
+/// Bytes that one direction of a connection may keep while it cannot deliver them. Whoever sends
+/// more has to wait, as with a network whose buffers are full.
 pub const BUFFER: usize = 64 << 10;
 
-/// Bytes that a direction may keep because it [holds them back](Hold); at more it delivers what it has, as gateways do.
+/// Bytes that a direction may keep because it [holds them back](Hold); at more it delivers what it
+/// has, as gateways do.
 pub const HELD: usize = 4 << 20;
 
 /// Connections at a time; later ones wait to be accepted.
@@ -74,15 +76,16 @@ pub enum Way {
 /// How a connection that is cut ends, on both sides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Ending {
-    /// With RST: reading and writing fail at once, and what was on its way is lost. So ends a process that was killed.
+    /// With RST: reading and writing fail at once, and what was on its way is lost. So ends a
+    /// process that was killed.
     #[default]
     Reset,
     /// With FIN: readers see an end. So ends a gateway that closes an idle connection.
     Finish,
 }
 
-/// When bytes that are held back are delivered. Each is also delivered at the end of the connection, and when [`HELD`]
-/// bytes wait.
+/// When bytes that are held back are delivered. Each is also delivered at the end of the
+/// connection, and when [`HELD`] bytes wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Hold {
     /// At once.
@@ -92,8 +95,8 @@ pub enum Hold {
     Quiet(Duration),
     /// When that many wait.
     Bytes(usize),
-    /// When an HTTP/1.1 response is complete: what a buffering gateway does to server-sent events, whose response never
-    /// is. What is not HTTP, and what goes to the server, is passed at once.
+    /// When an HTTP/1.1 response is complete: what a buffering gateway does to server-sent events,
+    /// whose response never is. What is not HTTP, and what goes to the server, is passed at once.
     Response,
 }
 
@@ -101,11 +104,13 @@ pub enum Hold {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Flow {
-    /// Nothing is delivered: bytes are taken until [`BUFFER`] of them wait, and are delivered when this ends.
+    /// Nothing is delivered: bytes are taken until [`BUFFER`] of them wait, and are delivered when
+    /// this ends.
     pub stalled: bool,
     /// At most so many bytes a second, for each connection.
     pub bytes_per_second: Option<u64>,
-    /// A connection is cut when it has delivered exactly so many bytes. Those that have delivered more are cut at once.
+    /// A connection is cut when it has delivered exactly so many bytes. Those that have delivered
+    /// more are cut at once.
     pub cut_after: Option<u64>,
     /// When bytes are held back.
     pub hold: Hold,
@@ -182,8 +187,8 @@ impl Shared {
 
 /// A proxy on loopback in front of a server.
 ///
-/// What it does can be changed at any time, and holds for connections that are open already. Dropping it closes its
-/// port, resets every connection, and ends its tasks.
+/// What it does can be changed at any time, and holds for connections that are open already.
+/// Dropping it closes its port, resets every connection, and ends its tasks.
 #[derive(Debug)]
 pub struct TcpProxy {
     address: SocketAddr,
@@ -227,7 +232,8 @@ impl TcpProxy {
         self.shared.behaviour.send_modify(how);
     }
 
-    /// Passes everything from now on; what waits is delivered, and what was to happen once does not happen any more.
+    /// Passes everything from now on; what waits is delivered, and what was to happen once does not
+    /// happen any more.
     pub fn pass(&self) {
         self.shared.trap.disarm();
         self.change(|b| *b = Behaviour::default());
@@ -238,7 +244,8 @@ impl TcpProxy {
         self.change(|b| b.refuse = true);
     }
 
-    /// Delivers nothing any more, in both directions, and says nothing about it: a link whose other end is gone.
+    /// Delivers nothing any more, in both directions, and says nothing about it: a link whose other
+    /// end is gone.
     pub fn stall(&self) {
         self.change(Behaviour::stall);
     }
@@ -248,8 +255,9 @@ impl TcpProxy {
         self.shared.cut(ending);
     }
 
-    /// Lets something happen once in one direction, when so many more bytes have come from now on, on whichever connections.
-    /// [`Counters::once`] tells when it has happened. What was to happen before and has not yet is forgotten.
+    /// Lets something happen once in one direction, when so many more bytes have come from now on,
+    /// on whichever connections. [`Counters::once`] tells when it has happened. What was to happen
+    /// before and has not yet is forgotten.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -296,7 +304,8 @@ impl Drop for TcpProxy {
     }
 }
 
-/// A socket with small buffers: what the operating system keeps is not delivered either, and nobody could tell.
+/// A socket with small buffers: what the operating system keeps is not delivered either, and nobody
+/// could tell.
 fn socket() -> std::io::Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
     socket.set_recv_buffer_size(BUFFER as u32)?;
@@ -319,7 +328,8 @@ async fn accept(listener: TcpListener, target: SocketAddr, shared: Arc<Shared>) 
             Some(_) = connections.join_next() => {}
             accepted = listener.accept(), if connections.len() < CONNECTIONS => {
                 let Ok((client, _)) = accepted else {
-                    // Most of these concern one client. Some, like too many open files, end only with time.
+                    // Most of these concern one client. Some, like too many open files, end only
+                    // with time.
                     tokio::time::sleep(Duration::from_millis(10)).await;
                     continue;
                 };

@@ -4,25 +4,27 @@ use std::sync::{Mutex, PoisonError};
 
 use super::{BUFFER, Ending, Way};
 
-/// What a [`TcpProxy`](super::TcpProxy::once) does at one byte, once, on whichever connection brings that byte.
+/// What a [`TcpProxy`](super::TcpProxy::once) does at one byte, once, on whichever connection
+/// brings that byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Once {
-    /// The connection is cut before this byte: with [`Ending::Finish`] what was sent is truncated, with [`Ending::Reset`]
-    /// bytes before it may be lost too.
+    /// The connection is cut before this byte: with [`Ending::Finish`] what was sent is truncated,
+    /// with [`Ending::Reset`] bytes before it may be lost too.
     Cut(Ending),
     /// One bit of this byte is flipped.
     Flip,
-    /// So many bytes, from this one on, are delivered twice: first as they come, and again when all of them have come. At
-    /// most [`BUFFER`].
+    /// So many bytes, from this one on, are delivered twice: first as they come, and again when all
+    /// of them have come. At most [`BUFFER`].
     Repeat(usize),
     /// The server is gone: every connection is reset and new ones are refused, until the proxy
     /// [passes](super::TcpProxy::pass) again.
     Refuse,
-    /// Everything [stalls](super::TcpProxy::stall), until the proxy [passes](super::TcpProxy::pass) again.
+    /// Everything [stalls](super::TcpProxy::stall), until the proxy [passes](super::TcpProxy::pass)
+    /// again.
     Stall,
-    /// From this byte on the connection is half-open: what either side sends is taken and never delivered, and neither is
-    /// told that the other is gone. Other connections pass.
+    /// From this byte on the connection is half-open: what either side sends is taken and never
+    /// delivered, and neither is told that the other is gone. Other connections pass.
     Silence,
 }
 
@@ -79,8 +81,8 @@ impl Echo {
         Self { left: bytes.min(BUFFER), kept: Vec::new() }
     }
 
-    /// Hears what comes. When it has heard all that it waits for: how many of these bytes that took, and what is delivered
-    /// again after them.
+    /// Hears what comes. When it has heard all that it waits for: how many of these bytes that
+    /// took, and what is delivered again after them.
     pub(super) fn hear(&mut self, bytes: &[u8]) -> Option<(usize, Vec<u8>)> {
         if self.left == 0 {
             return None;

@@ -43,7 +43,8 @@ async fn read(socket: &mut TcpStream, n: usize) -> Vec<u8> {
     bytes
 }
 
-/// Nothing comes for a while. A proxy that delivers does so at once, so that a short while shows it.
+/// Nothing comes for a while. A proxy that delivers does so at once, so that a short while shows
+/// it.
 async fn assert_silent(socket: &mut TcpStream) {
     let wait = Duration::from_millis(100);
     let read = tokio::time::timeout(wait, socket.read_u8()).await;

@@ -88,7 +88,8 @@ pub struct Step {
     pub salt: u64,
 }
 
-/// What happens. Replicas, documents and messages are named by numbers that wrap around at how many there are.
+/// What happens. Replicas, documents and messages are named by numbers that wrap around at how many
+/// there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the fields are the replica and the document")]
 pub enum Action {

@@ -1,10 +1,11 @@
 //! A search for plans that break the rules.
 //!
-//! A [`Plan`] is a seed's setting and a list of actions as data: writes, messages that are lost, doubled and delivered late,
-//! purges, restores, clones. [`run`] carries it out over a [`World`](crate::world::World), watches every step with the
-//! [oracle](Oracle), then heals the world and demands convergence, progress, and that no acknowledged write is lost.
-//! Whatever an action picks is derived from its own salt, so that removing one action shifts no other; [`shrink`] removes
-//! what a failure does not need.
+//! A [`Plan`] is a seed's setting and a list of actions as data: writes, messages that are lost,
+//! doubled and delivered late, purges, restores, clones. [`run`] carries it out over a
+//! [`World`](crate::world::World), watches every step with the [oracle](Oracle), then heals the
+//! world and demands convergence, progress, and that no acknowledged write is lost. Whatever an
+//! action picks is derived from its own salt, so that removing one action shifts no other;
+//! [`shrink`] removes what a failure does not need.
 //!
 //! ```
 //! use testkit::cores::MemoryCores;

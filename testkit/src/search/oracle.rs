@@ -1,6 +1,8 @@
-//! Truth from the recorded history: which writes a state descends from, by what the apps did and the resolvers said.
+//! Truth from the recorded history: which writes a state descends from, by what the apps did and
+//! the resolvers said.
 //!
-//! The engine's own metadata (bases, known positions) is not asked. A revision is nothing here but the name of a state.
+//! The engine's own metadata (bases, known positions) is not asked. A revision is nothing here but
+//! the name of a state.
 
 #[cfg(feature = "model")]
 mod compare;
@@ -28,13 +30,15 @@ pub struct Tally {
     pub writes: usize,
     /// Calls of resolvers.
     pub calls: usize,
-    /// Calls that were not about two concurrent edits, in plans in which that is allowed: after a restore, or with clones.
+    /// Calls that were not about two concurrent edits, in plans in which that is allowed: after a
+    /// restore, or with clones.
     pub tolerated: usize,
     /// Plans that ended early because a clone made the same revision twice.
     pub collisions: usize,
-    /// Plans that ended early because the server was restored silently while a replica held positions that its cursor
-    /// does not tell (from verdicts, or from before a reset), or restored again before every replica had noticed the
-    /// silent restore: nothing tells such lives of the log apart.
+    /// Plans that ended early because the server was restored silently while a replica held
+    /// positions that its cursor does not tell (from verdicts, or from before a reset), or restored
+    /// again before every replica had noticed the silent restore: nothing tells such lives of the
+    /// log apart.
     pub blind: usize,
 }
 
@@ -64,7 +68,8 @@ pub(crate) enum Cause {
 struct Node {
     body: Option<Body>,
     writes: Writes,
-    /// States that it was made on. What one of them turns out to descend from, it descends from too.
+    /// States that it was made on. What one of them turns out to descend from, it descends from
+    /// too.
     parents: BTreeSet<Revision>,
 }
 
@@ -72,7 +77,8 @@ struct Node {
 #[derive(Clone, Debug, Default)]
 pub struct Oracle {
     states: BTreeMap<Name, Node>,
-    /// Writes that ended: resolved away, refused, undone before anybody heard of them, or deleted and purged.
+    /// Writes that ended: resolved away, refused, undone before anybody heard of them, or deleted
+    /// and purged.
     ended: Writes,
     /// Writes that were in a batch.
     travelled: Writes,
@@ -84,7 +90,8 @@ pub struct Oracle {
     calls_seen: usize,
     /// The states of local transactions, by replica and transaction.
     units: BTreeMap<(usize, u64), Vec<Name>>,
-    /// Positions of a life of the log may be doubted: a resolver may be asked about what it need not.
+    /// Positions of a life of the log may be doubted: a resolver may be asked about what it need
+    /// not.
     pub(crate) restored: bool,
     /// Two devices had one identity.
     pub(super) cloned: bool,
@@ -123,7 +130,8 @@ impl Oracle {
         state.map(|s| self.ancestry(key, s.revision)).unwrap_or_default()
     }
 
-    /// Gives a state its name. A replica that sets its clock back may use a name again that never left it.
+    /// Gives a state its name. A replica that sets its clock back may use a name again that never
+    /// left it.
     fn name(
         &mut self,
         key: &DocumentKey,

@@ -1,6 +1,7 @@
 //! Randomness that is a function of a seed.
 
-/// The generator SplitMix64 of Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators" (2014).
+/// The generator SplitMix64 of Steele, Lea and Flood, "Fast Splittable Pseudorandom Number
+/// Generators" (2014).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SplitMix64(u64);
 

@@ -436,7 +436,8 @@ impl<C: Cores> Runner<C> {
         self.oracle.look(&mut self.world, replica, &Cause::Ordinary)
     }
 
-    /// After a reset that voids what is known an engine throws away the chunks that it had asked for before.
+    /// After a reset that voids what is known an engine throws away the chunks that it had asked
+    /// for before.
     fn drop_chunks(&mut self, replica: usize) {
         self.bag.retain(|m| !matches!(m, Message::Chunk(r, _) if *r == replica));
     }

@@ -312,7 +312,8 @@ impl<D: Disks> Run<D> {
         self.clients[client].weather.set(until, condition);
     }
 
-    /// Another process claims the engine: whatever the old one still does to the storage must change nothing.
+    /// Another process claims the engine: whatever the old one still does to the storage must
+    /// change nothing.
     fn take_over(&mut self, client: usize) {
         let running = self.clients[client].process.as_ref().map(|p| p.number);
         if let (Some(process), Some(_)) = (running, self.claim(client)) {

@@ -49,7 +49,8 @@ impl<D: Disks> Run<D> {
             let record = self.record_of(client, &key);
             self.tally.writes += 1;
             if waiting.contains(&key) && record.as_ref().is_some_and(|r| r.edit().is_none()) {
-                // What was written is what the server holds: a conflict that waited has ended with the server's state.
+                // What was written is what the server holds: a conflict that waited has ended with
+                // the server's state.
                 let of = self.clients[client].shown.get(&key).map(|state| state.revision);
                 self.compare(client, &key, &Cause::Decided(of.into_iter().collect()));
                 continue;

@@ -59,8 +59,8 @@ impl fmt::Debug for Simulation {
 pub struct Builder(Simulation);
 
 impl Simulation {
-    /// Five clients in one scope of ten documents for 300 simulated seconds, ten seeds, a swarm of all faults, and a
-    /// resolver of the framework chosen by the seed.
+    /// Five clients in one scope of ten documents for 300 simulated seconds, ten seeds, a swarm of
+    /// all faults, and a resolver of the framework chosen by the seed.
     pub fn builder() -> Builder {
         Builder(Self {
             clients: 5,
@@ -97,7 +97,8 @@ impl Builder {
         self
     }
 
-    /// How many scopes: client `n` follows scope `n` modulo this, and every third client the next one too.
+    /// How many scopes: client `n` follows scope `n` modulo this, and every third client the next
+    /// one too.
     pub fn scopes(mut self, scopes: usize) -> Self {
         self.0.scopes = scopes.max(1);
         self
@@ -139,15 +140,15 @@ impl Builder {
         self
     }
 
-    /// Whether half of the documents are in a collection whose conflicts the server resolves. By default the seed
-    /// decides.
+    /// Whether half of the documents are in a collection whose conflicts the server resolves. By
+    /// default the seed decides.
     pub fn resolve_on_server(mut self, on_server: bool) -> Self {
         self.0.on_server = Some(on_server);
         self
     }
 
-    /// What an app writes over what it saw (nothing, for a new document), by chance that belongs to this write. By default
-    /// a text that no other write has.
+    /// What an app writes over what it saw (nothing, for a new document), by chance that belongs to
+    /// this write. By default a text that no other write has.
     pub fn edit(
         mut self,
         edit: impl Fn(Option<&sync_core::model::Body>, &mut SplitMix64) -> sync_core::model::Body
@@ -181,7 +182,8 @@ impl Builder {
         self
     }
 
-    /// Only these of the framework's oracles, by their [names](oracles::names), and those of one's own.
+    /// Only these of the framework's oracles, by their [names](oracles::names), and those of one's
+    /// own.
     pub fn only(mut self, names: impl IntoIterator<Item = &'static str>) -> Self {
         self.0.only = Some(names.into_iter().collect());
         self

@@ -172,7 +172,8 @@ impl<D: Disks> Run<D> {
         self.reopen(client, power, salt);
     }
 
-    /// The client does not use a link any more. A process that dies resets it; one whose power fails says nothing.
+    /// The client does not use a link any more. A process that dies resets it; one whose power
+    /// fails says nothing.
     pub(super) fn close_link(&mut self, link: u64, told: bool) {
         if let Some(info) = self.links.get_mut(&link) {
             info.is_open = false;

@@ -20,7 +20,8 @@ use super::trace::Mark;
 use super::weather::LinkKind;
 use super::wire::{Down, Up};
 
-/// How long a client waits for the answer to a request that stands for itself, and to one that waits at the head.
+/// How long a client waits for the answer to a request that stands for itself, and to one that
+/// waits at the head.
 const ANSWER: u64 = 30_000;
 pub(super) const POLLED: u64 = 45_000;
 
@@ -120,7 +121,8 @@ impl<D: Disks> Run<D> {
         self.watch_request(client, link, stream, ANSWER);
     }
 
-    /// Nothing tells that a request which stands for itself was lost: whoever sent it waits for so long.
+    /// Nothing tells that a request which stands for itself was lost: whoever sent it waits for so
+    /// long.
     pub(super) fn watch_request(&mut self, client: usize, link: u64, stream: u32, millis: u64) {
         if self.links.get(&link).is_some_and(|l| l.kind == LinkKind::Requests) {
             let process = self.clients[client].processes;

@@ -1,4 +1,5 @@
-//! A disk that can lose power, fail and be full: a key-value store in memory that remembers what was not synced.
+//! A disk that can lose power, fail and be full: a key-value store in memory that remembers what
+//! was not synced.
 
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -43,8 +44,8 @@ pub trait Disks {
     /// As [`Self::replica`].
     fn copy_server(&mut self, server: &mut Self::Server) -> Result<Self::Server>;
 
-    /// The process ends and the store is opened anew. With the power gone too, what was not synced may be lost: `salt`
-    /// decides how much of it.
+    /// The process ends and the store is opened anew. With the power gone too, what was not synced
+    /// may be lost: `salt` decides how much of it.
     ///
     /// # Errors
     /// As [`Self::replica`].

@@ -34,8 +34,8 @@ impl Faults {
         Self { kinds: FaultKind::ALL.iter().copied().collect(), swarm: false }
     }
 
-    /// Each run has some of them, chosen by its seed: runs that lack a fault find what that fault would have hidden (Groce
-    /// and others, "Swarm Testing", 2012).
+    /// Each run has some of them, chosen by its seed: runs that lack a fault find what that fault
+    /// would have hidden (Groce and others, "Swarm Testing", 2012).
     #[must_use]
     pub fn swarm() -> Self {
         Self { swarm: true, ..Self::all() }
@@ -89,7 +89,8 @@ pub struct Workload {
     pub transactions: usize,
     /// Of 100 writes, how many go to the first document. Default 30.
     pub hot: usize,
-    /// Of 100 writes, how many follow the one before within some milliseconds, while it is on its way. Default 15.
+    /// Of 100 writes, how many follow the one before within some milliseconds, while it is on its
+    /// way. Default 15.
     pub hurried: usize,
     /// Whether each run varies these numbers by its seed. Default yes.
     pub swarm: bool,
@@ -109,8 +110,8 @@ impl Default for Workload {
     }
 }
 
-/// Milliseconds after which a hurried write follows: while the one before is on its way, or just when that has been settled and
-/// the storage is asked for more.
+/// Milliseconds after which a hurried write follows: while the one before is on its way, or just
+/// when that has been settled and the storage is asked for more.
 fn hurry(rng: &mut SplitMix64, setting: &Setting) -> u64 {
     let settled = 2 * setting.latency + 4;
     if rng.percent(50) { rng.next_u64() % 80 } else { settled + rng.next_u64() % 12 }
@@ -159,7 +160,8 @@ impl Plan {
         let seed = setting.seed;
         let workload = workload.of_run(seed);
         let mut actions = Vec::new();
-        // In some runs the apps fall quiet while faults go on: nothing that they write later hides what was forgotten.
+        // In some runs the apps fall quiet while faults go on: nothing that they write later hides
+        // what was forgotten.
         let quiet = SplitMix64::of(seed, 0x9317).percent(35);
         let writing = if quiet { setting.millis * 3 / 5 } else { setting.millis };
         for client in 0..setting.clients {
@@ -202,7 +204,8 @@ impl Plan {
     }
 }
 
-/// What comes before a restore: the backup, and sometimes what the restore undoes, a purge and a replica that finds out.
+/// What comes before a restore: the backup, and sometimes what the restore undoes, a purge and a
+/// replica that finds out.
 fn before_restore(rng: &mut SplitMix64, at: u64, setting: &Setting) -> Vec<Action> {
     let span = (1_000 + rng.next_u64() % 60_000).min(at);
     let mut actions = vec![Action { at: at - span, what: What::Backup }];

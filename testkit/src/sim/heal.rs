@@ -17,8 +17,8 @@ use super::trace::{Difference, Mark};
 use crate::search::SplitMix64;
 use crate::world::text_of;
 
-/// How long everybody may take to come to rest after the last fault: delays grow to half a minute, a request may take a
-/// minute to time out, and a refused app waits before it tries again.
+/// How long everybody may take to come to rest after the last fault: delays grow to half a minute,
+/// a request may take a minute to time out, and a refused app waits before it tries again.
 const PATIENCE: u64 = 15 * 60_000;
 /// How often one looks.
 const STEP: u64 = 2_000;
@@ -63,8 +63,9 @@ impl<D: Disks> Run<D> {
         self.listen(plan);
     }
 
-    /// Whether the server holds what was written. A tombstone that was purged, and that a restore brought back, cannot be
-    /// known to a client that found it gone: its write may lose against it once.
+    /// Whether the server holds what was written. A tombstone that was purged, and that a restore
+    /// brought back, cannot be known to a client that found it gone: its write may lose against it
+    /// once.
     fn has_arrived(
         &mut self,
         written: Vec<(usize, DocumentKey, Option<String>)>,

@@ -26,7 +26,8 @@ enum Trouble {
     All(u64),
 }
 
-/// Which clients an action troubles, and for how long. Clocks that are wrong, and strangers, keep no edit from its end.
+/// Which clients an action troubles, and for how long. Clocks that are wrong, and strangers, keep
+/// no edit from its end.
 fn trouble(what: &What) -> Trouble {
     match what {
         What::Flap { times, every, .. } => Trouble::Client(u64::from(*times) * every),

@@ -1,6 +1,8 @@
-//! Truth from what was recorded: which writes a state descends from, by what the apps did and the resolvers said.
+//! Truth from what was recorded: which writes a state descends from, by what the apps did and the
+//! resolvers said.
 //!
-//! The engine's own metadata (bases, known positions) is not asked. A revision is nothing here but the name of a state.
+//! The engine's own metadata (bases, known positions) is not asked. A revision is nothing here but
+//! the name of a state.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -248,15 +250,17 @@ impl History {
         }
     }
 
-    /// Whether the log has lost a state of a document, by a restore or a purge, and the server's clock was set: what follows on
-    /// that state may get an earlier stamp, and know of an earlier erasure.
+    /// Whether the log has lost a state of a document, by a restore or a purge, and the server's
+    /// clock was set: what follows on that state may get an earlier stamp, and know of an earlier
+    /// erasure.
     pub(super) fn is_time_lost(&self, key: &DocumentKey) -> bool {
         let story = self.story(key);
         self.server_clock_set && (story.restored || !story.purged.is_empty())
     }
 
-    /// Whether an erasure that the log has lost, by a restore or a purge, has a later time than the one that followed on it.
-    /// Nothing but time orders the two then, and a server's clock that was set back turns it round.
+    /// Whether an erasure that the log has lost, by a restore or a purge, has a later time than the
+    /// one that followed on it. Nothing but time orders the two then, and a server's clock that was
+    /// set back turns it round.
     pub(super) fn are_erasures_turned_round(
         &self,
         key: &DocumentKey,
@@ -308,7 +312,8 @@ impl History {
         }
         story.known.push(story.of(before));
         match after {
-            // A deletion where the server holds one already ends a conflict that waited: the server's stands for both.
+            // A deletion where the server holds one already ends a conflict that waited: the
+            // server's stands for both.
             Some(after) if story.is_settled_deletion(after) => {
                 let has = story.of(Some(after));
                 story.ended.extend(&writes.without(&has));
@@ -372,7 +377,8 @@ impl History {
                 let met = story.deletions_met(before, after);
                 // Equal bodies are no conflict: either stands for both.
                 let same = before.map(|s| &s.body) == after.map(|s| &s.body);
-                // What did not know of an erasure has to go, also when that is purged already where it came from.
+                // What did not know of an erasure has to go, also when that is purged already where
+                // it came from.
                 let erased = DocumentState::erasure_of(before) < DocumentState::erasure_of(after);
                 if told || met || same || erased || (gone(before) && gone(after)) {
                     let mut lost = had.without(&has);

@@ -1,4 +1,5 @@
-//! The simulation: many clients, a server and a network under virtual time, with everything that goes wrong.
+//! The simulation: many clients, a server and a network under virtual time, with everything that
+//! goes wrong.
 //!
 //! ```text
 //!   Plan (data) ──► Run: clients ── network ── server        every fact ──► oracles
@@ -7,9 +8,10 @@
 //!                     └──── one queue of events, one clock ────┘
 //! ```
 //!
-//! What runs is the framework itself: the pure engine of each replica, the pure sessions of the server, and the storage
-//! logic of both over stores on simulated disks. Only the executing parts are replaced: time is a number, the network
-//! decides by the seed what becomes of each message, and a process can die at any event. One seed is one run, to the byte.
+//! What runs is the framework itself: the pure engine of each replica, the pure sessions of the
+//! server, and the storage logic of both over stores on simulated disks. Only the executing parts
+//! are replaced: time is a number, the network decides by the seed what becomes of each message,
+//! and a process can die at any event. One seed is one run, to the byte.
 //!
 //! ```
 //! use testkit::sim::{Faults, Simulation};
@@ -25,7 +27,8 @@
 //!
 //! # Your own resolver
 //!
-//! Give the simulation your resolver, what your app writes, and what you promise your users as an [`Oracle`]:
+//! Give the simulation your resolver, what your app writes, and what you promise your users as an
+//! [`Oracle`]:
 //!
 //! ```
 //! use std::sync::Arc;
@@ -49,8 +52,8 @@
 //! `examples/simulate_my_resolver.rs` of the library finds a subtle bug in this way, and shows it.
 //!
 //! A run that fails is shrunk to a [`Plan`] of a few actions, which is data: keep it as a file, and
-//! [replay](crate::simtest!) it as a test. The report shows it as a diagram. What you want to see happen exactly so, you
-//! tell as a [`Scenario`].
+//! [replay](crate::simtest!) it as a test. The report shows it as a diagram. What you want to see
+//! happen exactly so, you tell as a [`Scenario`].
 
 mod act;
 mod app;
@@ -180,8 +183,8 @@ pub struct Tally {
     pub faults: u64,
     /// Simulated milliseconds, healing included.
     pub millis: u64,
-    /// Runs that ended early because clones of a device had given one revision to two states: nothing tells such states
-    /// apart, not even an oracle.
+    /// Runs that ended early because clones of a device had given one revision to two states:
+    /// nothing tells such states apart, not even an oracle.
     pub collided: u64,
     /// Runs that were made twice, and did the same.
     pub audited: u64,

@@ -1,7 +1,7 @@
 //! Showing that the testkit would find a fault: every mutant is run until something notices it.
 //!
-//! First the simulation, whose network keeps the order that real ones keep; then, for what such a network never does, the
-//! [`search`], which delivers any message at any time.
+//! First the simulation, whose network keeps the order that real ones keep; then, for what such a
+//! network never does, the [`search`], which delivers any message at any time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -32,8 +32,8 @@ pub struct Fallen {
     pub plan: Option<Plan>,
 }
 
-/// Runs a simulation with each mutant, over the seeds one after the other, until something is noticed; then as many plans
-/// of the search.
+/// Runs a simulation with each mutant, over the seeds one after the other, until something is
+/// noticed; then as many plans of the search.
 pub fn run_all(
     builder: &Builder,
     mutants: &[Mutant],

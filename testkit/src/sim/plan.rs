@@ -1,8 +1,8 @@
 //! Plans: a setting, and everything that happens, as data.
 //!
-//! A plan replays to the byte. What happens on its own beside the plan (how long a message takes, whether a bad network
-//! loses it) is a function of the seed, of whom it concerns, and of when, so that taking one action out of a plan shifts no
-//! other.
+//! A plan replays to the byte. What happens on its own beside the plan (how long a message takes,
+//! whether a bad network loses it) is a function of the seed, of whom it concerns, and of when, so
+//! that taking one action out of a plan shifts no other.
 
 use std::sync::Arc;
 
@@ -20,7 +20,8 @@ pub struct Setting {
     pub seed: u64,
     /// Devices.
     pub clients: usize,
-    /// Scopes. Client `n` follows scope `n` modulo this, and with every third client the next scope too.
+    /// Scopes. Client `n` follows scope `n` modulo this, and with every third client the next scope
+    /// too.
     pub scopes: usize,
     /// Documents of each scope.
     pub documents: usize,
@@ -32,8 +33,8 @@ pub struct Setting {
     pub on_server: bool,
     /// Whether the server refuses some writes.
     pub refusals: bool,
-    /// Every how manieth client sends requests that stand for themselves, as over HTTP, instead of a stream of frames; 0
-    /// for none.
+    /// Every how manieth client sends requests that stand for themselves, as over HTTP, instead of
+    /// a stream of frames; 0 for none.
     pub requests_every: usize,
     /// The most documents of a push batch.
     pub push: usize,
@@ -68,7 +69,8 @@ fn is_one(count: &usize) -> bool {
 pub enum Decider {
     /// One of the framework's, or of the testkit's.
     Kind(ResolverKind),
-    /// The one that the simulation was given. A plan can be replayed only by a simulation that is given one, too.
+    /// The one that the simulation was given. A plan can be replayed only by a simulation that is
+    /// given one, too.
     Given {
         /// Its name.
         given: String,
@@ -100,7 +102,8 @@ pub struct Action {
     pub what: What,
 }
 
-/// What happens. Clients, scopes and documents are named by numbers that wrap around at how many there are.
+/// What happens. Clients, scopes and documents are named by numbers that wrap around at how many
+/// there are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "snake_case")]
 #[allow(
@@ -272,7 +275,8 @@ mod erased {
     }
 }
 
-/// The number of the client that an action concerns most, where there is one: `&usize` or `&mut usize`, as the action is.
+/// The number of the client that an action concerns most, where there is one: `&usize` or `&mut
+/// usize`, as the action is.
 macro_rules! whom {
     ($what:expr) => {
         match $what {

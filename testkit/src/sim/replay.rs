@@ -6,8 +6,8 @@ use super::{Plan, Simulation};
 
 /// A test that replays every plan of a folder of the crate that it stands in, on stores in memory.
 ///
-/// When a simulation fails, keep the shrunk plan (`twotide simulate --save`, or [`Plan::to_json`]) as
-/// `NAME.plan.json` in that folder: it is tried from then on in milliseconds.
+/// When a simulation fails, keep the shrunk plan (`twotide simulate --save`, or [`Plan::to_json`])
+/// as `NAME.plan.json` in that folder: it is tried from then on in milliseconds.
 ///
 /// ```no_run
 /// testkit::simtest!(replay "tests/regressions");
@@ -23,8 +23,8 @@ macro_rules! simtest {
     };
 }
 
-/// Replays every `*.plan.json` of a folder with a simulation, whose resolver, edit and oracles hold for all of them; how
-/// many there were.
+/// Replays every `*.plan.json` of a folder with a simulation, whose resolver, edit and oracles hold
+/// for all of them; how many there were.
 ///
 /// # Panics
 /// If the folder has no plan, a file is none, or a plan fails: with its name and the diagram.

@@ -38,8 +38,8 @@ impl Report {
         self.failures.is_empty()
     }
 
-    /// Ends a test if one of these faults never met a client in one of the [phases](super::Phase): such a batch says nothing
-    /// about that.
+    /// Ends a test if one of these faults never met a client in one of the [phases](super::Phase):
+    /// such a batch says nothing about that.
     ///
     /// # Panics
     /// If a pair was never met.

@@ -62,7 +62,8 @@ pub(super) struct Options {
     pub(super) traced: bool,
     /// Whether to go on after the first violation, to learn which oracles see one.
     pub(super) gathers: bool,
-    /// Whether everything heals at the end: whoever looks for what goes wrong before need not wait for it.
+    /// Whether everything heals at the end: whoever looks for what goes wrong before need not wait
+    /// for it.
     pub(super) heals: bool,
 }
 
@@ -260,8 +261,8 @@ impl<D: Disks> Run<D> {
         self.fingerprint = std::hash::Hasher::finish(&hasher);
     }
 
-    /// Chance that belongs to a client, a purpose and a time: what is taken out of a plan shifts nothing that happens at
-    /// another time.
+    /// Chance that belongs to a client, a purpose and a time: what is taken out of a plan shifts
+    /// nothing that happens at another time.
     pub(super) fn chance(&mut self, client: usize, purpose: u64) -> SplitMix64 {
         let now = self.now;
         let (at, count) = self.clients[client].ordinals.entry(purpose).or_default();
@@ -302,8 +303,8 @@ impl<D: Disks> Run<D> {
         }
     }
 
-    /// Tells the oracles of the resolvers' calls since it was asked last. What was asked in a transaction that failed had
-    /// no effect.
+    /// Tells the oracles of the resolvers' calls since it was asked last. What was asked in a
+    /// transaction that failed had no effect.
     pub(super) fn note_calls_of(&mut self, client: Option<usize>, is_committed: bool) {
         if !is_committed {
             self.calls_seen = self.calls.count();

@@ -17,8 +17,8 @@ use crate::search::ResolverKind;
 
 /// Tells a run step by step: who writes what, who is cut off, what dies, and when.
 ///
-/// Everything that [`Simulation`] watches is watched here too: after the last step all faults end, everybody has to come
-/// to rest and to show the same, and every oracle is asked.
+/// Everything that [`Simulation`] watches is watched here too: after the last step all faults end,
+/// everybody has to come to rest and to show the same, and every oracle is asked.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -90,7 +90,8 @@ impl Scenario {
         self
     }
 
-    /// Clients send requests that stand for themselves, as over HTTP, instead of a stream of frames.
+    /// Clients send requests that stand for themselves, as over HTTP, instead of a stream of
+    /// frames.
     pub fn over_requests(mut self) -> Self {
         self.requests = true;
         self
@@ -141,7 +142,8 @@ impl Scenario {
         self.step(What::Crash { client, millis: millis(time), power: false, salt: 0 })
     }
 
-    /// The power of a client fails, and comes back after that long: what was not synced to the disk is gone.
+    /// The power of a client fails, and comes back after that long: what was not synced to the disk
+    /// is gone.
     pub fn power_loss(self, client: &str, time: Duration) -> Self {
         let client = self.client(client);
         self.step(What::Crash { client, millis: millis(time), power: true, salt: 0 })
@@ -152,8 +154,8 @@ impl Scenario {
         self.step(What::RestartServer { millis: millis(time), power: false, salt: 0 })
     }
 
-    /// Anything else that a [`Plan`] knows. Clients and documents are numbers there, in the order in which this scenario
-    /// named them.
+    /// Anything else that a [`Plan`] knows. Clients and documents are numbers there, in the order
+    /// in which this scenario named them.
     pub fn step(mut self, what: What) -> Self {
         self.actions.push(Action { at: self.at, what });
         self

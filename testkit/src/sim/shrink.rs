@@ -63,7 +63,8 @@ impl<A: Fn(&Plan) -> Outcome> Shrinker<A> {
         }
     }
 
-    /// What comes after the failure has nothing to do with it, and healing begins as soon as nothing more happens.
+    /// What comes after the failure has nothing to do with it, and healing begins as soon as
+    /// nothing more happens.
     fn cut_off(&mut self) {
         let mut plan = self.plan.clone();
         plan.actions.retain(|a| a.at <= self.violation.at);
@@ -123,7 +124,8 @@ impl<A: Fn(&Plan) -> Outcome> Shrinker<A> {
         self.try_plan(plan);
     }
 
-    /// Removes runs of actions, ever shorter ones ("delta debugging", Zeller and Hildebrandt, 2002).
+    /// Removes runs of actions, ever shorter ones ("delta debugging", Zeller and Hildebrandt,
+    /// 2002).
     fn remove_actions(&mut self) {
         let mut size = self.plan.actions.len().max(1).div_ceil(2);
         loop {

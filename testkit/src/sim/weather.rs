@@ -40,7 +40,8 @@ pub(super) enum Fate {
 /// How the links of a client work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LinkKind {
-    /// A stream of numbered frames: what is lost, doubled, swapped or damaged is noticed, and breaks the link.
+    /// A stream of numbered frames: what is lost, doubled, swapped or damaged is noticed, and
+    /// breaks the link.
     Stream,
     /// Requests that stand for themselves, as over HTTP.
     Requests,

@@ -30,8 +30,8 @@ fn seen<C: Cores>(world: &mut World<C>, collection: &str) -> usize {
     live.filter(|(key, _)| key.collection.as_str() == collection).count()
 }
 
-/// What is not chosen is neither pulled nor pushed, and stands in nobody's way: the replica is at the head, and its digest is
-/// not compared.
+/// What is not chosen is neither pulled nor pushed, and stands in nobody's way: the replica is at
+/// the head, and its digest is not compared.
 pub fn a_replica_syncs_what_it_chose<C: Cores>(cores: C) {
     let mut world = world(cores);
     assert_eq!((seen(&mut world, "notes"), world.records(1).len()), (2, 2));
@@ -51,8 +51,8 @@ pub fn a_replica_syncs_what_it_chose<C: Cores>(cores: C) {
     world.assert_consistent();
 }
 
-/// A collection that is added begins at the beginning by itself; the others are not told again, and edits that waited are
-/// pushed. Deletions that are purged meanwhile are not missed.
+/// A collection that is added begins at the beginning by itself; the others are not told again, and
+/// edits that waited are pushed. Deletions that are purged meanwhile are not missed.
 pub fn a_collection_that_is_added_is_filled_in<C: Cores>(cores: C) {
     let mut world = world(cores);
     world.put(1, "tasks/mine", "waits");
@@ -75,8 +75,8 @@ pub fn a_collection_that_is_added_is_filled_in<C: Cores>(cores: C) {
     world.assert_consistent();
 }
 
-/// A collection that is left out leaves the device, and its unsynced edits are kept aside. When it is chosen again it comes
-/// back, and the edits can be written again.
+/// A collection that is left out leaves the device, and its unsynced edits are kept aside. When it
+/// is chosen again it comes back, and the edits can be written again.
 pub fn a_collection_that_is_left_out_leaves_and_comes_back<C: Cores>(cores: C) {
     let mut world = world(cores);
     world.choose(1, None);
@@ -103,7 +103,8 @@ pub fn a_collection_that_is_left_out_leaves_and_comes_back<C: Cores>(cores: C) {
     assert_eq!((world.text(0, "tasks/a").as_deref(), world.calls().count()), (Some("mine"), 0));
 }
 
-/// From some to all everything is pulled afresh: what was deleted and purged meanwhile is found out.
+/// From some to all everything is pulled afresh: what was deleted and purged meanwhile is found
+/// out.
 pub fn from_some_collections_to_all<C: Cores>(cores: C) {
     let mut world = world(cores);
     world.put(1, "tags/mine", "waits");
@@ -156,7 +157,8 @@ pub fn a_chunk_holds_more_than_was_asked_for<C: Cores>(cores: C) {
     assert_eq!((seen(&mut world, "notes"), seen(&mut world, "tasks")), (3, 0));
 }
 
-/// A collection that is added while everything is being pulled afresh is pulled whole, and what is gone is found out in all.
+/// A collection that is added while everything is being pulled afresh is pulled whole, and what is
+/// gone is found out in all.
 pub fn a_choice_in_the_middle_of_a_full_pull<C: Cores>(cores: C) {
     let mut world = world(cores);
     world.delete(0, "notes/b");

@@ -1,4 +1,5 @@
-//! Clocks that are wrong, of devices and of the server: what was stamped by them is bounded, and locks nobody out.
+//! Clocks that are wrong, of devices and of the server: what was stamped by them is bounded, and
+//! locks nobody out.
 
 use sync_core::clock::{DRIFT_BOUND, Now};
 use sync_core::model::{Revision, Seq, Stamp, VerdictKind};
@@ -19,8 +20,9 @@ fn is_of_now<C: Cores>(world: &World<C>, stamp: Stamp) -> bool {
     stamp.millis().abs_diff(world.now().0) <= u64::try_from(DRIFT_BOUND.as_millis()).unwrap_or(0)
 }
 
-/// The server's clock was two hours ahead, and is put right: who wrote meanwhile goes on, and so does who only heard of it.
-/// What was let into the log is followed, and nothing else is carried ahead by it.
+/// The server's clock was two hours ahead, and is put right: who wrote meanwhile goes on, and so
+/// does who only heard of it. What was let into the log is followed, and nothing else is carried
+/// ahead by it.
 pub fn a_servers_clock_that_was_ahead_locks_nobody_out<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.skew_server(2 * HOUR);
@@ -48,7 +50,8 @@ pub fn a_servers_clock_that_was_ahead_locks_nobody_out<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// The server's clock goes back an hour: nothing that was written before keeps anybody from writing on.
+/// The server's clock goes back an hour: nothing that was written before keeps anybody from writing
+/// on.
 pub fn a_servers_clock_that_goes_back_locks_nobody_out<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "one");
@@ -65,8 +68,9 @@ pub fn a_servers_clock_that_goes_back_locks_nobody_out<C: Cores>(cores: C) {
     assert_eq!(world.server_scope().documents, 3);
 }
 
-/// The server's clock goes back an hour, which a device learns by the refusal of what it wrote a while after its base. The
-/// server holds the base, and the erasure before it: the edit follows on both, and is not taken for one that is older.
+/// The server's clock goes back an hour, which a device learns by the refusal of what it wrote a
+/// while after its base. The server holds the base, and the erasure before it: the edit follows on
+/// both, and is not taken for one that is older.
 pub fn a_refused_edit_follows_what_the_server_holds<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "one");
@@ -89,8 +93,9 @@ pub fn a_refused_edit_follows_what_the_server_holds<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// A device whose clock is a day behind writes again after an erasure, while what it wrote before is on the way. What it knows
-/// of the erasure is not lost with the verdict: the conflict with what another device wrote after it goes to the resolver.
+/// A device whose clock is a day behind writes again after an erasure, while what it wrote before
+/// is on the way. What it knows of the erasure is not lost with the verdict: the conflict with what
+/// another device wrote after it goes to the resolver.
 pub fn a_settled_erasure_stays_known_to_a_clock_that_is_behind<C: Cores>(cores: C) {
     let mut world = world_with(cores, Joining);
     world.put(0, "notes/a", "one");
@@ -115,8 +120,9 @@ pub fn a_settled_erasure_stays_known_to_a_clock_that_is_behind<C: Cores>(cores: 
     world.assert_converged();
 }
 
-/// A document was erased twice, and a restore takes the second erasure from a server whose clock is set back. The edit that
-/// followed on both is stamped anew, and still later than the first: it did know of it.
+/// A document was erased twice, and a restore takes the second erasure from a server whose clock is
+/// set back. The edit that followed on both is stamped anew, and still later than the first: it did
+/// know of it.
 pub fn an_edit_stamped_anew_follows_the_erasure_that_is_left<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "one");
@@ -137,8 +143,8 @@ pub fn an_edit_stamped_anew_follows_the_erasure_that_is_left<C: Cores>(cores: C)
     world.assert_converged();
 }
 
-/// An erasure takes the state that it was made on, also if that one knows of an erasure whose stamp is later: the server's clock
-/// was set back, and a restore has lost what could be followed.
+/// An erasure takes the state that it was made on, also if that one knows of an erasure whose stamp
+/// is later: the server's clock was set back, and a restore has lost what could be followed.
 pub fn an_erasure_after_the_clock_went_back_takes_its_base<C: Cores>(cores: C) {
     let mut world = World::new(cores, 1);
     let backup = world.backup();
@@ -193,7 +199,8 @@ pub fn the_stamp_of_an_author_is_bounded<C: Cores>(cores: C) {
     assert_eq!(world.server_text("notes/a").as_deref(), Some("first"));
 }
 
-/// A device ten years ahead meets its conflict in a pull, before its edit was stamped anew: it does not win for ten years.
+/// A device ten years ahead meets its conflict in a pull, before its edit was stamped anew: it does
+/// not win for ten years.
 pub fn a_conflict_is_not_decided_by_a_clock_that_ran_ahead<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "base");
@@ -215,8 +222,8 @@ pub fn a_conflict_is_not_decided_by_a_clock_that_ran_ahead<C: Cores>(cores: C) {
     assert_eq!(world.server_text("notes/a").as_deref(), Some("later"));
 }
 
-/// An edit follows on a state far ahead that the server does not hold any more. Nothing there lets it in, so it is stamped by
-/// the right time, and not by its base again and again.
+/// An edit follows on a state far ahead that the server does not hold any more. Nothing there lets
+/// it in, so it is stamped by the right time, and not by its base again and again.
 pub fn a_refused_follower_of_what_is_gone_is_stamped_anew<C: Cores>(cores: C) {
     let mut world = world_with(cores, Joining);
     world.skew_server(2 * HOUR);
@@ -236,8 +243,8 @@ pub fn a_refused_follower_of_what_is_gone_is_stamped_anew<C: Cores>(cores: C) {
     assert!(world.server_scope().head > Seq(head.0));
 }
 
-/// A device whose clock was ahead learned so from the server. The clock is set right while it is offline: from then on the
-/// clock itself is right, and not the clock less what it was ahead.
+/// A device whose clock was ahead learned so from the server. The clock is set right while it is
+/// offline: from then on the clock itself is right, and not the clock less what it was ahead.
 pub fn a_device_whose_clock_is_set_right_is_believed_again<C: Cores>(cores: C) {
     let mut world = World::new(cores, 1);
     world.skew(0, 5 * HOUR);

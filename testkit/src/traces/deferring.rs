@@ -5,7 +5,8 @@ use crate::cores::Cores;
 use crate::resolvers::Deferring;
 use crate::world::World;
 
-/// A document about which replica 1 has a conflict that waits: here it is `mine`, on the server `theirs`.
+/// A document about which replica 1 has a conflict that waits: here it is `mine`, on the server
+/// `theirs`.
 pub(super) fn waiting<C: Cores>(cores: C) -> World<C> {
     let mut world = world_with(cores, Deferring);
     world.put(0, "notes/a", "base");

@@ -21,7 +21,8 @@ fn assert_told(committed: &Committed) {
     assert_eq!(told, [Decided::Erased]);
 }
 
-/// A world whose replicas hold a document with an edit on it at replica 1, which has erased nothing.
+/// A world whose replicas hold a document with an edit on it at replica 1, which has erased
+/// nothing.
 pub(super) fn edited<C: Cores>(cores: C) -> World<C> {
     let mut world = world_with(cores, ClientWins);
     world.put(0, "notes/a", "first secret");
@@ -32,7 +33,8 @@ pub(super) fn edited<C: Cores>(cores: C) -> World<C> {
     world
 }
 
-/// A current body, an earlier version as the base of an edit, and the edit: all go, and nobody is asked.
+/// A current body, an earlier version as the base of an edit, and the edit: all go, and nobody is
+/// asked.
 pub fn an_erasure_takes_every_body<C: Cores>(cores: C) {
     let mut world = edited(cores);
     world.erase(0, "notes/a");
@@ -90,8 +92,8 @@ pub fn an_edit_that_does_not_know_of_an_erasure_stays_behind<C: Cores>(cores: C)
     assert_eq!((world.text(other, "notes/a"), world.calls().count()), (None, 0));
 }
 
-/// An erasure of what is in flight takes its body at once. Its verdict still counts, and if that does not come, the batch is
-/// recalled.
+/// An erasure of what is in flight takes its body at once. Its verdict still counts, and if that
+/// does not come, the batch is recalled.
 pub fn what_is_in_flight_is_erased_here<C: Cores>(cores: C) {
     let mut world = edited(cores);
     for answered in [true, false] {
@@ -122,7 +124,8 @@ pub fn what_is_in_flight_is_erased_here<C: Cores>(cores: C) {
     assert_eq!(world.calls().count(), 0);
 }
 
-/// What is in flight when an erasure is heard of is gone at once, whether or not the server took it before.
+/// What is in flight when an erasure is heard of is gone at once, whether or not the server took it
+/// before.
 pub fn what_is_in_flight_is_erased_by_another<C: Cores>(cores: C) {
     let mut world = edited(cores);
     let pushed = batch(&mut world, 1);
@@ -148,8 +151,8 @@ pub fn what_is_in_flight_is_erased_by_another<C: Cores>(cores: C) {
     assert_eq!((world.text(0, "notes/a").as_deref(), world.calls().count()), (Some("fresh"), 0));
 }
 
-/// Of a batch of which one document is erased the others are settled by its verdict: what was written on them meanwhile is
-/// no conflict.
+/// Of a batch of which one document is erased the others are settled by its verdict: what was
+/// written on them meanwhile is no conflict.
 pub fn the_others_of_a_batch_are_settled_as_ever<C: Cores>(cores: C) {
     let mut world = edited(cores);
     world.put(1, "notes/b", "one");
@@ -217,7 +220,8 @@ pub fn deferred_conflicts_are_erased<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// Who has seen the erasure writes a new document. Who has not loses, also if all it hears of is the new one.
+/// Who has seen the erasure writes a new document. Who has not loses, also if all it hears of is
+/// the new one.
 pub fn written_again_after_an_erasure<C: Cores>(cores: C) {
     let mut world = edited(cores);
     world.erase(0, "notes/a");
@@ -354,7 +358,8 @@ pub fn an_erasure_is_lost_in_a_restore<C: Cores>(cores: C) {
     assert_eq!(world.calls().count(), 0);
 }
 
-/// An erased tombstone is purged like any other; what is written afterwards under its id is a new document.
+/// An erased tombstone is purged like any other; what is written afterwards under its id is a new
+/// document.
 pub fn an_erased_tombstone_is_purged<C: Cores>(cores: C) {
     let mut world = edited(cores);
     world.push_all(1);
@@ -370,8 +375,8 @@ pub fn an_erased_tombstone_is_purged<C: Cores>(cores: C) {
     world.assert_gone("secret");
 }
 
-/// A document that was written anew after its erasure, deleted and purged does not come back by an edit that knew of the
-/// erasure alone: the resolver is asked.
+/// A document that was written anew after its erasure, deleted and purged does not come back by an
+/// edit that knew of the erasure alone: the resolver is asked.
 pub fn an_erasure_that_is_known_revives_nothing<C: Cores>(cores: C) {
     let mut world = world_with(cores, ServerWins);
     world.put(0, "notes/a", "one");
@@ -389,8 +394,8 @@ pub fn an_erasure_that_is_known_revives_nothing<C: Cores>(cores: C) {
     assert_eq!((world.server_text("notes/a"), world.calls().count()), (None, 1));
 }
 
-/// An edit that knew of an erasure, and left the device with its scope before it was pushed, erases nothing when it is tried
-/// again: what somebody else wrote since is in conflict with it.
+/// An edit that knew of an erasure, and left the device with its scope before it was pushed, erases
+/// nothing when it is tried again: what somebody else wrote since is in conflict with it.
 pub fn a_retry_erases_nothing_that_it_only_knew_of<C: Cores>(cores: C) {
     let mut world = world_with(cores, ServerWins);
     world.put(0, "notes/a", "one");
@@ -408,7 +413,8 @@ pub fn a_retry_erases_nothing_that_it_only_knew_of<C: Cores>(cores: C) {
     assert_eq!(world.server_text("notes/a").as_deref(), Some("three"));
 }
 
-/// The app sees nothing of an erasure of what was deleted before; it is a transaction of its own all the same.
+/// The app sees nothing of an erasure of what was deleted before; it is a transaction of its own
+/// all the same.
 pub fn an_erasure_of_a_deleted_document_travels_by_itself<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "one");
@@ -423,7 +429,8 @@ pub fn an_erasure_of_a_deleted_document_travels_by_itself<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// After a reset that voids what is known an erasure still wins, and what was written knowing of it still stands.
+/// After a reset that voids what is known an erasure still wins, and what was written knowing of it
+/// still stands.
 pub fn an_erasure_after_a_digest_reset<C: Cores>(cores: C) {
     let mut world = edited(cores);
     world.push_all(1);

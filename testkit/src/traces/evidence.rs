@@ -8,7 +8,8 @@ use sync_core::server::Visible;
 use crate::cores::Cores;
 use crate::world::{Reply, World};
 
-/// A replica was away while the server was started many times, with a write each time: nothing was lost.
+/// A replica was away while the server was started many times, with a write each time: nothing was
+/// lost.
 pub fn many_starts_of_the_server_are_no_restore<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "one");
@@ -72,8 +73,8 @@ pub fn what_a_client_makes_up_concerns_it_alone<C: Cores>(cores: C) {
     assert_eq!(world.server_scope().documents, 2);
 }
 
-/// A replica that only pushes knows the log from verdicts alone. They carry marks: a restore that nobody announced is found
-/// with its next push, and nothing of what it wrote is lost.
+/// A replica that only pushes knows the log from verdicts alone. They carry marks: a restore that
+/// nobody announced is found with its next push, and nothing of what it wrote is lost.
 pub fn a_restore_is_found_by_what_verdicts_told<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(1, "notes/other", "text");
@@ -117,8 +118,8 @@ pub fn a_restore_is_found_by_an_acknowledgement<C: Cores>(cores: C) {
     assert_eq!(world.server_scope().documents, 4, "what was lost is offered again");
 }
 
-/// A full pull of chosen collections says nothing of others: an edit in one that is chosen later is in conflict with what the
-/// server has held all the time, and not with absence.
+/// A full pull of chosen collections says nothing of others: an edit in one that is chosen later is
+/// in conflict with what the server has held all the time, and not with absence.
 pub fn absence_is_concluded_of_chosen_collections_only<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "tasks/a", "theirs");
@@ -164,8 +165,8 @@ pub fn absence_is_concluded_of_visible_collections_only<C: Cores>(cores: C) {
     assert!(world.text(1, "notes/a").is_some());
 }
 
-/// A restore that lost nothing but a purge moves no position. A replica that had found the document gone in a full pull meets
-/// the tombstone in the verdict on its next edit, and takes it in.
+/// A restore that lost nothing but a purge moves no position. A replica that had found the document
+/// gone in a full pull meets the tombstone in the verdict on its next edit, and takes it in.
 pub fn a_restore_that_undoes_a_purge_blocks_no_edit<C: Cores>(cores: C) {
     let mut world = purged_and_back(cores, |world| world.delete(0, "notes/a"));
     world.put(1, "notes/a", "anew");
@@ -174,7 +175,8 @@ pub fn a_restore_that_undoes_a_purge_blocks_no_edit<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// The same, of an erasure: it wins over an edit that did not know of it, as ever, and the edit ends.
+/// The same, of an erasure: it wins over an edit that did not know of it, as ever, and the edit
+/// ends.
 pub fn a_restore_that_undoes_the_purge_of_an_erasure_blocks_no_edit<C: Cores>(cores: C) {
     let mut world = purged_and_back(cores, |world| {
         world.erase(0, "notes/a");
@@ -198,7 +200,8 @@ pub fn a_restore_that_undoes_an_early_purge_blocks_no_edit<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// A tombstone was purged, the second replica pulled everything anew, and a silent restore brought the tombstone back.
+/// A tombstone was purged, the second replica pulled everything anew, and a silent restore brought
+/// the tombstone back.
 fn purged_and_back<C: Cores>(cores: C, delete: impl FnOnce(&mut World<C>)) -> World<C> {
     purged_and_back_below(cores, 0, delete)
 }

@@ -1,4 +1,5 @@
-//! What a backend without positions of ours needs of a storage: bookmarks, and accepted changes under another revision.
+//! What a backend without positions of ours needs of a storage: bookmarks, and accepted changes
+//! under another revision.
 
 use sync_core::model::{
     Bookmark, Bookmarks, Chunk, DocumentState, Reset, ResetReason, Revision, Seq, ServerState,
@@ -41,8 +42,8 @@ fn echo<C: Cores>(world: &mut World<C>, replica: usize, verdicts: &Verdicts) -> 
     echo
 }
 
-/// A bookmark is stored with what it covers, a chunk that began at another one is not taken in, and a position that is
-/// given up takes it along, but not what was seen.
+/// A bookmark is stored with what it covers, a chunk that began at another one is not taken in, and
+/// a position that is given up takes it along, but not what was seen.
 pub fn a_bookmark_moves_with_its_chunk<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(1, "notes/a", "one");
@@ -70,8 +71,8 @@ pub fn a_bookmark_moves_with_its_chunk<C: Cores>(cores: C) {
     assert_eq!((cursor.bookmark, cursor.position, cursor.seen), (None, Seq(0), second.next));
 }
 
-/// Accepted under another revision: the document is settled in that one, which is no change for the app, and the echo of
-/// it is none either.
+/// Accepted under another revision: the document is settled in that one, which is no change for the
+/// app, and the echo of it is none either.
 pub fn accepted_under_another_revision<C: Cores>(cores: C) {
     let mut world = world_with(cores, ServerWins);
     world.put(0, "notes/a", "one");
@@ -86,7 +87,8 @@ pub fn accepted_under_another_revision<C: Cores>(cores: C) {
     assert_eq!(world.apply(0, &echo).changes, Vec::new());
 }
 
-/// Accepted under another revision and edited since: that revision is the edit's base, and the echo of it is no conflict.
+/// Accepted under another revision and edited since: that revision is the edit's base, and the echo
+/// of it is no conflict.
 pub fn accepted_under_another_revision_and_edited_since<C: Cores>(cores: C) {
     let mut world = world_with(cores, ServerWins);
     world.put(0, "notes/a", "one");

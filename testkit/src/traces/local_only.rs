@@ -5,7 +5,8 @@ use sync_core::model::{Limits, ResetReason, Seq};
 use crate::cores::Cores;
 use crate::world::{Reply, World};
 
-/// What is local-only is in no batch and in no digest, and what others sync under that name does not come.
+/// What is local-only is in no batch and in no digest, and what others sync under that name does
+/// not come.
 pub fn what_is_local_only_never_travels<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.declare_local_only(0, &["drafts"]);

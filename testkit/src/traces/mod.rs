@@ -71,7 +71,8 @@ fn batch<C: Cores>(world: &mut World<C>, replica: usize) -> PushBatch {
     }
 }
 
-/// Whether it is the same batch: what the replica knows of the log when it sends it is no part of it.
+/// Whether it is the same batch: what the replica knows of the log when it sends it is no part of
+/// it.
 fn is_same(one: &PushBatch, other: &PushBatch) -> bool {
     *one == PushBatch { mark: one.mark.clone(), ..other.clone() }
 }
@@ -102,7 +103,8 @@ fn refusing(text: &'static str) -> Option<Refuse> {
     }))
 }
 
-/// Expands to one named test for each trace. The argument makes the [`Cores`](crate::cores::Cores) of one test.
+/// Expands to one named test for each trace. The argument makes the [`Cores`](crate::cores::Cores)
+/// of one test.
 #[macro_export]
 macro_rules! rule_traces {
     ($cores:expr) => {

@@ -10,8 +10,8 @@ use crate::cores::Cores;
 use crate::resolvers::Joining;
 use crate::world::{Options, World};
 
-/// Accepted, the ack is late, another replica writes on it: no conflict, and the late ack does not make the older state
-/// clean.
+/// Accepted, the ack is late, another replica writes on it: no conflict, and the late ack does not
+/// make the older state clean.
 pub fn trace_1_a_newer_state_comes_before_the_ack<C: Cores>(cores: C) {
     let mut world = world_with(cores, ClientWins);
     world.put(0, "notes/a", "r1");
@@ -101,7 +101,8 @@ pub fn trace_3_a_pipelined_chunk_comes_early<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// A chunk (0..2] that was read after a purge is not taken in at position 1: it would keep a deleted document.
+/// A chunk (0..2] that was read after a purge is not taken in at position 1: it would keep a
+/// deleted document.
 pub fn trace_3_a_chunk_that_overlaps<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "text");
@@ -148,7 +149,8 @@ pub fn trace_4_a_doubled_old_push<C: Cores>(cores: C) {
     );
 }
 
-/// Settled but not pulled, the server is restored to before it, and another replica's write takes the position.
+/// Settled but not pulled, the server is restored to before it, and another replica's write takes
+/// the position.
 pub fn trace_5_settled_then_the_server_is_restored<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     let backup = world.backup();
@@ -183,8 +185,8 @@ fn insert_accepted_deleted_and_purged<C: Cores>(mut world: World<C>) {
     assert_eq!((world.server_text("notes/a"), world.calls().count()), (None, 0));
 }
 
-/// Insert accepted, the ack is lost, others delete it, the tombstone is purged: the late ack does not bring it back. The
-/// replica had pulled before.
+/// Insert accepted, the ack is lost, others delete it, the tombstone is purged: the late ack does
+/// not bring it back. The replica had pulled before.
 pub fn trace_6_a_late_ack_after_a_purge<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(1, "notes/other", "text");

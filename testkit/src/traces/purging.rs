@@ -5,7 +5,8 @@ use crate::cores::Cores;
 use crate::resolvers::Deferring;
 use crate::world::World;
 
-/// Replica 1 holds what replica 0 wrote and deleted since; the server has forgotten the tombstones, and both heard of it.
+/// Replica 1 holds what replica 0 wrote and deleted since; the server has forgotten the tombstones,
+/// and both heard of it.
 fn deleted_and_purged<C: Cores>(world: &mut World<C>, names: &[&str]) {
     for name in names {
         world.put(0, name, "one");
@@ -45,7 +46,8 @@ pub fn tombstones_leave_the_replicas<C: Cores>(cores: C) {
     assert_eq!((world.server_text("notes/a").as_deref(), world.calls().count()), (Some("new"), 0));
 }
 
-/// What a full pull found to be absent leaves as well, and so does what the app deleted before anybody heard of it.
+/// What a full pull found to be absent leaves as well, and so does what the app deleted before
+/// anybody heard of it.
 pub fn absences_leave_the_replicas<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "one");
@@ -61,7 +63,8 @@ pub fn absences_leave_the_replicas<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// A document stays of which something is not settled, whatever the horizon: a conflict that waits knows what was deleted.
+/// A document stays of which something is not settled, whatever the horizon: a conflict that waits
+/// knows what was deleted.
 pub fn an_unsettled_tombstone_stays<C: Cores>(cores: C) {
     let mut world = world_with(cores, Deferring);
     world.put(0, "notes/a", "one");
@@ -76,8 +79,8 @@ pub fn an_unsettled_tombstone_stays<C: Cores>(cores: C) {
     assert!(!is_kept(&mut world, 0, "notes/a"));
 }
 
-/// A backup from before the purge holds the tombstones again, at positions that the replicas have passed. What is written
-/// anew meets them.
+/// A backup from before the purge holds the tombstones again, at positions that the replicas have
+/// passed. What is written anew meets them.
 pub fn a_restore_of_tombstones_that_left<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "one");
@@ -96,8 +99,8 @@ pub fn a_restore_of_tombstones_that_left<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// A backup from before the deletion: nobody can offer the deletion again, and everybody has the document, also without a
-/// digest that says so.
+/// A backup from before the deletion: nobody can offer the deletion again, and everybody has the
+/// document, also without a digest that says so.
 pub fn a_restore_below_what_left<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "one");

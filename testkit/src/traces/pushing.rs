@@ -82,7 +82,8 @@ pub fn a_retried_push_gets_the_original_verdicts<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// The same name with other contents: the replica was cloned. It takes a new identity and pushes again.
+/// The same name with other contents: the replica was cloned. It takes a new identity and pushes
+/// again.
 pub fn a_cloned_replica_takes_a_new_identity<C: Cores>(cores: C) {
     let mut world = World::new(cores, 1);
     world.put(0, "notes/a", "one");
@@ -105,7 +106,8 @@ pub fn a_cloned_replica_takes_a_new_identity<C: Cores>(cores: C) {
     assert_eq!(world.server_scope().documents, 3);
 }
 
-/// Two clones make one revision of two states before anybody notices that they are two: neither state is lost.
+/// Two clones make one revision of two states before anybody notices that they are two: neither
+/// state is lost.
 pub fn clones_that_made_one_revision<C: Cores>(cores: C) {
     let options = Options { resolver: Arc::new(Joining), replicas: 1, ..Options::default() };
     let mut world = World::with(cores, options);
@@ -145,7 +147,8 @@ pub fn a_rolled_back_replica_is_found_by_its_greeting<C: Cores>(cores: C) {
     assert_eq!(world.server_text("notes/b").as_deref(), Some("mine"));
 }
 
-/// A change whose revision is the current one is accepted with the current position, in whichever batch it comes.
+/// A change whose revision is the current one is accepted with the current position, in whichever
+/// batch it comes.
 pub fn the_same_revision_is_accepted_in_any_batch<C: Cores>(cores: C) {
     let mut world = World::new(cores, 1);
     world.put(0, "notes/a", "one");
@@ -159,7 +162,8 @@ pub fn the_same_revision_is_accepted_in_any_batch<C: Cores>(cores: C) {
     assert_eq!(world.server_scope().head, Seq(1));
 }
 
-/// A batch that is refused as a whole is remembered under its name and dissolved: the outbox goes on.
+/// A batch that is refused as a whole is remembered under its name and dissolved: the outbox goes
+/// on.
 pub fn a_whole_refusal_does_not_block_the_outbox<C: Cores>(cores: C) {
     let mut world = World::new(cores, 1);
     world.refuse(refusing("bad"));
@@ -208,7 +212,8 @@ pub fn a_later_edit_takes_a_document_over<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// Absent matches no base, and a base that is a tombstone; a delete is accepted; any other base is in conflict with it.
+/// Absent matches no base, and a base that is a tombstone; a delete is accepted; any other base is
+/// in conflict with it.
 pub fn what_absent_matches<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     for name in ["notes/a", "notes/b", "notes/c"] {

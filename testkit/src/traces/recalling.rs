@@ -1,4 +1,5 @@
-//! Erasures while a batch is in flight. One of which something was erased cannot be sent again as it was: it is recalled.
+//! Erasures while a batch is in flight. One of which something was erased cannot be sent again as
+//! it was: it is recalled.
 
 use sync_core::model::{PushBatch, VerdictKind, Verdicts};
 
@@ -7,8 +8,8 @@ use crate::cores::Cores;
 use crate::resolvers::Joining;
 use crate::world::World;
 
-/// Replica 1 pushes two documents, and replica 0 erases one of them, before or after that arrives. What replica 1 pushed and
-/// recalls, nothing of it told yet.
+/// Replica 1 pushes two documents, and replica 0 erases one of them, before or after that arrives.
+/// What replica 1 pushed and recalls, nothing of it told yet.
 fn recalled<C: Cores>(world: &mut World<C>, arrives: bool) -> (PushBatch, PushBatch) {
     world.put(0, "notes/a", "first secret");
     world.sync_all();
@@ -46,7 +47,8 @@ pub fn a_batch_is_recalled_that_had_arrived<C: Cores>(cores: C) {
     assert_eq!(world.calls().count(), 0);
 }
 
-/// It had not arrived: it never will, however late a copy of it comes, and what is left of it is pushed anew.
+/// It had not arrived: it never will, however late a copy of it comes, and what is left of it is
+/// pushed anew.
 pub fn a_batch_is_recalled_before_it_arrives<C: Cores>(cores: C) {
     let mut world = world_with(cores, Joining);
     let (pushed, recall) = recalled(&mut world, false);
@@ -81,8 +83,9 @@ pub fn a_clone_recalls_another_batch<C: Cores>(cores: C) {
     assert_eq!(world.server_text("notes/b").as_deref(), Some("one"));
 }
 
-/// A batch in knowledge of an erasure had arrived; since then the document was erased once more, purged, and written anew by
-/// somebody who knows of neither. That is what shows once the verdict is told, with its body.
+/// A batch in knowledge of an erasure had arrived; since then the document was erased once more,
+/// purged, and written anew by somebody who knows of neither. That is what shows once the verdict
+/// is told, with its body.
 pub fn a_new_life_comes_before_the_verdict<C: Cores>(cores: C) {
     let mut world = world_with(cores, Joining);
     world.put(0, "notes/a", "first");

@@ -17,7 +17,8 @@ fn refuses_erasures() -> Option<Refuse> {
     }))
 }
 
-/// A refused erasure goes to the quarantine, and the document comes back from the server. A retry erases it again.
+/// A refused erasure goes to the quarantine, and the document comes back from the server. A retry
+/// erases it again.
 pub fn a_refused_erasure<C: Cores>(cores: C) {
     let mut world = edited(cores);
     world.push_all(1);
@@ -40,8 +41,9 @@ pub fn a_refused_erasure<C: Cores>(cores: C) {
     assert_eq!(world.calls().count(), 0);
 }
 
-/// An edit by somebody who knows of an erasure that was purged is refused, while another has written the document anew: that
-/// shows, whether it came before the push, in between, or afterwards.
+/// An edit by somebody who knows of an erasure that was purged is refused, while another has
+/// written the document anew: that shows, whether it came before the push, in between, or
+/// afterwards.
 pub fn a_refused_edit_that_knew_of_an_erasure<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     let all = ["notes/before", "notes/between", "notes/after"];

@@ -10,8 +10,8 @@ use crate::cores::Cores;
 use crate::resolvers::Joining;
 use crate::world::{Greeting, Options, Reply, World};
 
-/// Positions up to the cut stay valid, the position moves back to it, and only what was settled above it is offered again,
-/// by its old epoch and position.
+/// Positions up to the cut stay valid, the position moves back to it, and only what was settled
+/// above it is offered again, by its old epoch and position.
 pub fn only_what_lies_above_the_cut_is_offered_again<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "one");
@@ -96,8 +96,8 @@ pub fn a_reoffer_over_a_newer_one<C: Cores>(cores: C) {
     );
 }
 
-/// A re-offer of an older state over what was written on a re-offer of a newer one is superseded too: the row descends
-/// from it.
+/// A re-offer of an older state over what was written on a re-offer of a newer one is superseded
+/// too: the row descends from it.
 pub fn a_reoffer_over_a_descendant_of_a_newer_one<C: Cores>(cores: C) {
     let mut world = world_with(cores, ClientWins);
     two_lost_states(&mut world);
@@ -139,7 +139,8 @@ pub fn a_reoffer_against_a_fresh_write<C: Cores>(cores: C) {
     assert_eq!((world.server_text("notes/a").as_deref(), world.calls().count()), (Some("lost"), 1));
 }
 
-/// Two restores: what survived the second cut survived, also if it had been offered again after the first.
+/// Two restores: what survived the second cut survived, also if it had been offered again after the
+/// first.
 pub fn a_second_restore<C: Cores>(cores: C) {
     let mut world = world_with(cores, ClientWins);
     let empty = world.backup();
@@ -159,8 +160,8 @@ pub fn a_second_restore<C: Cores>(cores: C) {
     assert_eq!(world.calls().count(), 0);
 }
 
-/// Two lives that ended at the same backup know nothing of each other: what was settled in the one is in conflict with
-/// what was settled in the other, whatever their positions say.
+/// Two lives that ended at the same backup know nothing of each other: what was settled in the one
+/// is in conflict with what was settled in the other, whatever their positions say.
 pub fn states_of_two_lost_lives<C: Cores>(cores: C) {
     let mut world = world_with(cores, Joining);
     let empty = world.backup();
@@ -176,8 +177,9 @@ pub fn states_of_two_lost_lives<C: Cores>(cores: C) {
     assert_eq!(world.calls().count(), 1);
 }
 
-/// A lost state that is offered again was settled on something that the server does not know any more: a resolver gets no
-/// base, or it would take the fresh write for one that knew the lost state and dropped it.
+/// A lost state that is offered again was settled on something that the server does not know any
+/// more: a resolver gets no base, or it would take the fresh write for one that knew the lost state
+/// and dropped it.
 pub fn a_reoffer_has_no_common_base<C: Cores>(cores: C) {
     let on_server = vec![(World::<C>::collection("merged"), Arc::new(Joining) as _)];
     let resolver = Arc::new(Joining);
@@ -227,8 +229,8 @@ fn lose_a_merge<C: Cores>(cores: C, in_flight: bool) {
     assert_eq!(world.server_text("notes/a").as_deref(), Some("mine+since+theirs"));
 }
 
-/// An edit on a pushed state that the server had merged into something, which is lost: that state was in no log, so the
-/// edit follows on nothing that survived.
+/// An edit on a pushed state that the server had merged into something, which is lost: that state
+/// was in no log, so the edit follows on nothing that survived.
 pub fn a_merge_is_lost<C: Cores>(cores: C) {
     lose_a_merge(cores, false);
 }
@@ -238,8 +240,8 @@ pub fn a_merge_is_lost_in_flight<C: Cores>(cores: C) {
     lose_a_merge(cores, true);
 }
 
-/// A lost state is offered again after the document was deleted, and the tombstone purged, in the new life: it is in
-/// conflict with "absent", and does not come back by itself.
+/// A lost state is offered again after the document was deleted, and the tombstone purged, in the
+/// new life: it is in conflict with "absent", and does not come back by itself.
 pub fn a_reoffer_after_a_purge<C: Cores>(cores: C) {
     let mut world = world_with(cores, ServerWins);
     let empty = world.backup();
@@ -256,7 +258,8 @@ pub fn a_reoffer_after_a_purge<C: Cores>(cores: C) {
     assert_eq!((world.server_text("notes/a"), world.calls().count()), (None, 1));
 }
 
-/// A restore that nobody announced is found by the starts of the server, although the head has passed the position.
+/// A restore that nobody announced is found by the starts of the server, although the head has
+/// passed the position.
 pub fn a_silent_restore_is_found_by_terms<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "one");
@@ -280,8 +283,8 @@ pub fn a_silent_restore_is_found_by_terms<C: Cores>(cores: C) {
     assert_eq!((world.server_scope().documents, world.calls().count()), (5, 0));
 }
 
-/// A silent restore leaves two lives under one epoch: what was written in the new one before anybody noticed is in conflict
-/// with what the old one had settled at the same position.
+/// A silent restore leaves two lives under one epoch: what was written in the new one before
+/// anybody noticed is in conflict with what the old one had settled at the same position.
 pub fn two_lives_under_one_epoch<C: Cores>(cores: C) {
     let mut world = world_with(cores, Joining);
     let empty = world.backup();
@@ -297,8 +300,8 @@ pub fn two_lives_under_one_epoch<C: Cores>(cores: C) {
     assert_eq!(world.server_text("notes/a").as_deref(), Some("more+new life+old life"));
 }
 
-/// A chunk that was asked for ahead comes from a server that was restored silently meanwhile: it is not taken in, although
-/// epoch and position fit, and the restore is found.
+/// A chunk that was asked for ahead comes from a server that was restored silently meanwhile: it is
+/// not taken in, although epoch and position fit, and the restore is found.
 pub fn a_chunk_asked_for_ahead_is_from_a_restored_server<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     let empty = world.backup();
@@ -354,7 +357,8 @@ pub fn a_refused_reoffer<C: Cores>(cores: C) {
     assert_eq!((world.text(0, "notes/a"), world.quarantine(0).len()), (None, 1));
 }
 
-/// In conflict with an empty log: no position of it is newer than any other, and still it is decided.
+/// In conflict with an empty log: no position of it is newer than any other, and still it is
+/// decided.
 pub fn a_conflict_with_an_empty_log<C: Cores>(cores: C) {
     let mut world = world_with(cores, ClientWins);
     let empty = world.backup();

@@ -10,8 +10,8 @@ use crate::cores::Cores;
 use crate::resolvers::Deferring;
 use crate::world::{Greeting, Reply, World};
 
-/// Replica 1 holds what replica 0 wrote; then all of `deleted` are deleted and their tombstones purged while replica 1 is
-/// away.
+/// Replica 1 holds what replica 0 wrote; then all of `deleted` are deleted and their tombstones
+/// purged while replica 1 is away.
 fn away_past_the_horizon<C: Cores>(world: &mut World<C>, all: &[&str], deleted: &[&str]) {
     for name in all {
         world.put(0, name, "text");
@@ -43,7 +43,8 @@ pub fn a_full_pull_finds_out_what_is_gone<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// A full pull remembers the head at which it began: a purge up to it does not disturb it, a later one starts it over.
+/// A full pull remembers the head at which it began: a purge up to it does not disturb it, a later
+/// one starts it over.
 pub fn a_full_pull_is_safe_up_to_its_floor<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     away_past_the_horizon(&mut world, &["notes/a", "notes/b", "notes/c"], &["notes/b"]);
@@ -67,8 +68,9 @@ pub fn a_full_pull_is_safe_up_to_its_floor<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// A replica that holds nothing but conflicts that wait knows states of the server all the same: a full pull that begins
-/// again finds out that they are gone, also when they were met by the full pull before.
+/// A replica that holds nothing but conflicts that wait knows states of the server all the same: a
+/// full pull that begins again finds out that they are gone, also when they were met by the full
+/// pull before.
 pub fn a_full_pull_finds_out_what_is_gone_beside_a_deferred_insert<C: Cores>(cores: C) {
     let mut world = world_with(cores, Deferring);
     for name in ["notes/a", "notes/b"] {
@@ -155,8 +157,8 @@ pub fn an_insert_after_a_purge_is_a_new_document<C: Cores>(cores: C) {
     assert_eq!((world.server_text("notes/a").as_deref(), world.calls().count()), (Some("new"), 0));
 }
 
-/// The reset that a differing digest causes voids what is known, keeps bases, and takes a state that is the base as no
-/// conflict.
+/// The reset that a differing digest causes voids what is known, keeps bases, and takes a state
+/// that is the base as no conflict.
 pub fn a_digest_reset_is_no_conflict<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     for name in ["notes/a", "notes/b"] {
@@ -177,14 +179,16 @@ pub fn a_digest_reset_is_no_conflict<C: Cores>(cores: C) {
     assert_eq!((world.server_text("notes/a").as_deref(), world.calls().count()), (Some("mine"), 0));
 }
 
-/// A document that the server does not have any more goes with a digest reset, one that differs is repaired.
+/// A document that the server does not have any more goes with a digest reset, one that differs is
+/// repaired.
 pub fn a_digest_reset_repairs<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     for name in ["notes/a", "notes/b"] {
         world.put(0, name, "one");
     }
     world.sync_all();
-    // A server that lost the tail of its log at the very end, and wrote as much again: nothing in positions tells.
+    // A server that lost the tail of its log at the very end, and wrote as much again: nothing in
+    // positions tells.
     let told = world.acknowledgement(1);
     assert!(told.is_some_and(|a| a.digest.is_some()));
     assert_eq!(world.acknowledge(1), None);
@@ -215,8 +219,8 @@ pub fn a_reset_while_in_flight<C: Cores>(cores: C) {
     assert_eq!((world.server_text("notes/a").as_deref(), world.calls().count()), (Some("two"), 0));
 }
 
-/// A reset while a conflict is deferred whose remote side is lost with it: the conflict is over, the edit is pushed, and
-/// whoever wrote the remote side offers it again.
+/// A reset while a conflict is deferred whose remote side is lost with it: the conflict is over,
+/// the edit is pushed, and whoever wrote the remote side offers it again.
 pub fn a_reset_while_deferred<C: Cores>(cores: C) {
     let mut world = world_with(cores, Deferring);
     world.put(0, "notes/a", "base");
@@ -241,7 +245,8 @@ pub fn a_reset_while_deferred<C: Cores>(cores: C) {
     assert_eq!(world.server_text("notes/a").as_deref(), Some("theirs"));
 }
 
-/// A server that is restored while a replica pulls everything afresh: what the replica knew before still counts.
+/// A server that is restored while a replica pulls everything afresh: what the replica knew before
+/// still counts.
 pub fn a_restore_while_everything_is_pulled<C: Cores>(cores: C) {
     let mut world = World::new(cores, 1);
     world.put(0, "notes/a", "kept");

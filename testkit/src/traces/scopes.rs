@@ -32,7 +32,8 @@ pub fn a_collection_added_later_backfills<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// A chunk boundary never falls inside one append, and a reader at the head sees whole transactions.
+/// A chunk boundary never falls inside one append, and a reader at the head sees whole
+/// transactions.
 pub fn a_chunk_never_cuts_an_append<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     let text = Some("text");
@@ -100,7 +101,8 @@ pub fn a_transaction_happens_whole<C: Cores>(cores: C) {
     world.assert_consistent();
 }
 
-/// A scope that is gone: unsynced own bodies go to the quarantine, alone; everything else leaves the device.
+/// A scope that is gone: unsynced own bodies go to the quarantine, alone; everything else leaves
+/// the device.
 pub fn a_scope_that_is_gone<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "base");
@@ -134,8 +136,8 @@ pub fn batches_are_counted_on_after_a_scope_was_forgotten<C: Cores>(cores: C) {
     assert_eq!(world.server_scope().documents, 2);
 }
 
-/// A collection that leaves the device while another one's document is in flight: that document is still pushed, and what
-/// others wrote on it meanwhile is no conflict.
+/// A collection that leaves the device while another one's document is in flight: that document is
+/// still pushed, and what others wrote on it meanwhile is no conflict.
 pub fn a_collection_leaves_while_another_is_in_flight<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "tasks/a", "text");

@@ -46,8 +46,8 @@ pub fn verdicts_that_do_not_fit_change_nothing<C: Cores>(cores: C) {
     assert_eq!(world.records(0), before);
 }
 
-/// A verdict may bring a conflict while a newer server state, which conflicts as well, waits for it: both are reported, as
-/// the resolver is asked twice.
+/// A verdict may bring a conflict while a newer server state, which conflicts as well, waits for
+/// it: both are reported, as the resolver is asked twice.
 pub fn two_conflicts_at_one_verdict_are_both_reported<C: Cores>(cores: C) {
     let mut world = world_with(cores, Joining);
     world.put(0, "notes/a", "one");
@@ -86,8 +86,8 @@ pub fn an_old_verdict_only_ends_the_batch<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// A late verdict after a reset that voided what is known: the deletion that the document was written anew on stays its base,
-/// and no resolver is asked.
+/// A late verdict after a reset that voided what is known: the deletion that the document was
+/// written anew on stays its base, and no resolver is asked.
 pub fn a_late_verdict_after_a_reset_keeps_the_base<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "one");
@@ -143,8 +143,8 @@ pub fn a_conflict_by_verdict<C: Cores>(cores: C) {
     assert_eq!(world.calls().count(), 1);
 }
 
-/// What the server merged out of an edit replaces it; if the document was edited since, the resolver's base is the pushed
-/// state.
+/// What the server merged out of an edit replaces it; if the document was edited since, the
+/// resolver's base is the pushed state.
 pub fn merged_and_edited_since<C: Cores>(cores: C) {
     let on_server = vec![(World::<C>::collection("notes"), Arc::new(Joining) as _)];
     let mut world = World::with(cores, Options { on_server, ..Options::default() });
@@ -164,7 +164,8 @@ pub fn merged_and_edited_since<C: Cores>(cores: C) {
     assert_eq!(world.server_text("notes/a").as_deref(), Some("base+theirs"), "mine was taken back");
 }
 
-/// Rejected and unedited since: the edit moves into the quarantine, and the document shows its newest settled state.
+/// Rejected and unedited since: the edit moves into the quarantine, and the document shows its
+/// newest settled state.
 pub fn rejected_moves_aside<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "one");
@@ -185,7 +186,8 @@ pub fn rejected_moves_aside<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// A refused insert leaves nothing behind but its quarantined edit, and a refused deletion shows the document again.
+/// A refused insert leaves nothing behind but its quarantined edit, and a refused deletion shows
+/// the document again.
 pub fn rejected_inserts_and_deletions<C: Cores>(cores: C) {
     let mut world = World::new(cores, 1);
     world.put(0, "notes/b", "one");
@@ -204,7 +206,8 @@ pub fn rejected_inserts_and_deletions<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// Rejected and edited since: the document stays dirty, and the newer edit is pushed on the settled state.
+/// Rejected and edited since: the document stays dirty, and the newer edit is pushed on the settled
+/// state.
 pub fn rejected_and_edited_since<C: Cores>(cores: C) {
     let mut world = World::new(cores, 1);
     world.put(0, "notes/a", "one");
@@ -271,8 +274,8 @@ fn far() -> i64 {
     i64::try_from(DRIFT_BOUND.as_millis()).unwrap_or_default() * 3
 }
 
-/// A stamp that is too far ahead is answered with the server's time; the replica stamps anew, pushes again, and nothing
-/// is quarantined.
+/// A stamp that is too far ahead is answered with the server's time; the replica stamps anew,
+/// pushes again, and nothing is quarantined.
 pub fn a_clock_that_runs_ahead<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.skew(0, far());
@@ -316,8 +319,8 @@ fn all_differ(revisions: &[Option<Revision>]) -> bool {
     set.len() == revisions.len()
 }
 
-/// Stamps that are taken anew are still one for each state: after a refusal, before a batch, and when the clock jumped
-/// back behind what is settled.
+/// Stamps that are taken anew are still one for each state: after a refusal, before a batch, and
+/// when the clock jumped back behind what is settled.
 pub fn stamps_taken_anew_are_unique<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     let all = |text| [("notes/a", Some(text)), ("notes/b", Some(text)), ("notes/c", Some(text))];

@@ -11,7 +11,8 @@ use crate::cores::Cores;
 use crate::resolvers::{Deferring, Deleting, Joining};
 use crate::world::{Options, World, body};
 
-/// Both replicas hold `base`, replica 1 has pushed `theirs` on it, replica 0 has written `mine` and not pulled.
+/// Both replicas hold `base`, replica 1 has pushed `theirs` on it, replica 0 has written `mine` and
+/// not pulled.
 fn in_conflict<C: Cores>(world: &mut World<C>, mine: Option<&str>, theirs: Option<&str>) {
     world.put(0, "notes/a", "base");
     world.sync_all();
@@ -65,7 +66,8 @@ pub fn a_clean_document_follows_the_server<C: Cores>(cores: C) {
     assert_eq!(world.calls().count(), 0);
 }
 
-/// Rule 3: the own state that comes as an echo before the ack makes the document clean, and the ack changes nothing.
+/// Rule 3: the own state that comes as an echo before the ack makes the document clean, and the ack
+/// changes nothing.
 pub fn an_echo_before_the_ack<C: Cores>(cores: C) {
     let mut world = World::new(cores, 1);
     world.put(0, "notes/a", "one");
@@ -95,7 +97,8 @@ pub fn an_echo_of_what_is_in_flight_is_the_base<C: Cores>(cores: C) {
     assert_eq!((world.server_text("notes/a").as_deref(), world.calls().count()), (Some("two"), 0));
 }
 
-/// Rule 5: while a document is in flight no resolver is asked; the newest state waits, and the verdict tells.
+/// Rule 5: while a document is in flight no resolver is asked; the newest state waits, and the
+/// verdict tells.
 pub fn what_is_in_flight_waits_for_the_verdict<C: Cores>(cores: C) {
     let mut world = world_with(cores, LastWriteWins);
     in_conflict(&mut world, Some("mine"), Some("theirs"));
@@ -137,8 +140,8 @@ pub fn the_resolver_says_remote<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// The answer `Local` makes a fresh revision on the server's state; the author's stamp stays, so that an old winner does
-/// not grow younger.
+/// The answer `Local` makes a fresh revision on the server's state; the author's stamp stays, so
+/// that an old winner does not grow younger.
 pub fn the_resolver_says_local<C: Cores>(cores: C) {
     let mut world = world_with(cores, ClientWins);
     in_conflict(&mut world, Some("mine"), Some("theirs"));
@@ -173,8 +176,8 @@ pub fn the_resolver_says_delete<C: Cores>(cores: C) {
     assert_eq!((world.server_text("notes/a"), world.calls().count()), (None, 1));
 }
 
-/// The answer `Defer`: the local side shows and is not pushed, later remote states replace the slot without asking
-/// again, and the decision is a fresh revision on the newest of them.
+/// The answer `Defer`: the local side shows and is not pushed, later remote states replace the slot
+/// without asking again, and the decision is a fresh revision on the newest of them.
 pub fn the_resolver_says_defer<C: Cores>(cores: C) {
     let mut world = world_with(cores, Deferring);
     in_conflict(&mut world, Some("mine"), Some("theirs"));
@@ -274,7 +277,8 @@ pub fn the_server_leaves_it_open<C: Cores>(cores: C) {
     assert_eq!(world.text(0, "notes/a").as_deref(), Some("theirs"));
 }
 
-/// What a resolver on the server makes is what the server holds: that state stands, as it does where replicas resolve.
+/// What a resolver on the server makes is what the server holds: that state stands, as it does
+/// where replicas resolve.
 pub fn the_server_makes_what_it_holds<C: Cores>(cores: C) {
     let on_server = vec![(World::<C>::collection("notes"), Arc::new(Joining) as _)];
     let mut world = World::with(cores, Options { on_server, ..Options::default() });
@@ -287,7 +291,8 @@ pub fn the_server_makes_what_it_holds<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// An edit comes without the base that the server's resolver needs: nobody is asked, and the app decides.
+/// An edit comes without the base that the server's resolver needs: nobody is asked, and the app
+/// decides.
 pub fn the_server_needs_a_base_and_gets_none<C: Cores>(cores: C) {
     let on_server = vec![(World::<C>::collection("notes"), Arc::new(Joining) as _)];
     let mut world = World::with(cores, Options { on_server, ..Options::default() });

@@ -149,8 +149,8 @@ impl Contents {
         self.files.retain(|inode, _| named.contains(inode));
     }
 
-    /// The power fails. The salt decides what is left of what was not synced: nothing (its remainder by 8 is 0), all (1),
-    /// or some of it.
+    /// The power fails. The salt decides what is left of what was not synced: nothing (its
+    /// remainder by 8 is 0), all (1), or some of it.
     pub(super) fn lose_power(&mut self, sector: usize, salt: u64) -> Loss {
         let mut loss = Loss::default();
         let mut chance = Chance { salt, rng: SplitMix64::of(salt, 0) };
@@ -217,8 +217,8 @@ impl Chance {
         }
     }
 
-    /// A piece of a write within one sector is kept, lost, or torn: a part of it is there, and the rest is what was there
-    /// before, or noise.
+    /// A piece of a write within one sector is kept, lost, or torn: a part of it is there, and the
+    /// rest is what was there before, or noise.
     fn write(&mut self, file: &mut Vec<u8>, at: usize, piece: &[u8], loss: &mut Loss) {
         if self.salt % 8 > 1 && piece.len() > 1 && self.rng.percent(20) {
             loss.torn += 1;

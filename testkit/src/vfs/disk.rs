@@ -14,7 +14,8 @@ use super::recording::{Moment, Recording};
 /// What all paths on simulated disks begin with.
 const ROOT: &str = "/simulated/";
 
-/// All disks that are held, by number: SQLite opens files by name, in one list of file systems for the whole process.
+/// All disks that are held, by number: SQLite opens files by name, in one list of file systems for
+/// the whole process.
 static DISKS: Mutex<Disks> = Mutex::new(Disks { last: 0, held: BTreeMap::new() });
 
 struct Disks {
@@ -26,8 +27,8 @@ fn disks() -> MutexGuard<'static, Disks> {
     DISKS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A disk with the files of one database. Clones are the same disk; it is gone with the last of them and the last
-/// connection.
+/// A disk with the files of one database. Clones are the same disk; it is gone with the last of
+/// them and the last connection.
 #[derive(Clone, Debug)]
 pub struct SimDisk(pub(super) Arc<Shared>);
 
@@ -127,8 +128,8 @@ impl SimDisk {
         Self(shared)
     }
 
-    /// The path under which SQLite finds a file on this disk, through the VFS [`VFS`](super::VFS). It is made known to
-    /// SQLite here.
+    /// The path under which SQLite finds a file on this disk, through the VFS [`VFS`](super::VFS).
+    /// It is made known to SQLite here.
     ///
     /// # Panics
     /// If SQLite refuses to take the VFS.
@@ -138,7 +139,8 @@ impl SimDisk {
         PathBuf::from(format!("{ROOT}{}/{name}", self.0.number))
     }
 
-    /// A disk of its own with the same files, all synced. What is written meanwhile may be there in part.
+    /// A disk of its own with the same files, all synced. What is written meanwhile may be there in
+    /// part.
     #[must_use]
     pub fn copy(&self) -> Self {
         let state = self.0.state();
@@ -156,7 +158,8 @@ impl SimDisk {
         self.0.state().faults.operations
     }
 
-    /// Of those, what changed the disk: files that were made and deleted, writes, truncations and syncs.
+    /// Of those, what changed the disk: files that were made and deleted, writes, truncations and
+    /// syncs.
     #[must_use]
     pub fn changes(&self) -> u64 {
         self.0.state().changes
@@ -201,7 +204,8 @@ impl SimDisk {
 
     // ---- what goes wrong
 
-    /// These operations fail, by their [numbers](Self::operations). Of a write that fails a part may be there.
+    /// These operations fail, by their [numbers](Self::operations). Of a write that fails a part
+    /// may be there.
     pub fn fail(&self, operations: Range<u64>) {
         self.0.state().faults.failing = operations;
     }
@@ -211,7 +215,8 @@ impl SimDisk {
         self.0.state().faults.failing_writes = count;
     }
 
-    /// How many bytes all files together may have; none for any. What does not fit fails as on a full disk.
+    /// How many bytes all files together may have; none for any. What does not fit fails as on a
+    /// full disk.
     pub fn set_capacity(&self, bytes: Option<usize>) {
         self.0.state().faults.capacity = bytes;
     }
@@ -229,13 +234,15 @@ impl SimDisk {
         state.faults.capacity = None;
     }
 
-    /// The process ends without warning. Everything it wrote is there; its connections can do nothing any more.
+    /// The process ends without warning. Everything it wrote is there; its connections can do
+    /// nothing any more.
     pub fn kill(&self) {
         self.0.state().end_life();
     }
 
-    /// The power fails. Of what was not synced the salt decides how much is there: nothing if its remainder by 8 is 0, all
-    /// if it is 1, otherwise some of it, sector by sector. Connections can do nothing any more.
+    /// The power fails. Of what was not synced the salt decides how much is there: nothing if its
+    /// remainder by 8 is 0, all if it is 1, otherwise some of it, sector by sector. Connections can
+    /// do nothing any more.
     pub fn lose_power(&self, salt: u64) -> Loss {
         let mut state = self.0.state();
         state.end_life();

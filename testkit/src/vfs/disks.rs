@@ -17,8 +17,8 @@ pub trait SqliteFiles {
     /// What writes a server's rows.
     type Server: ServerRows + Transactional;
 
-    /// Opens a replica's file through the VFS [`VFS`](super::VFS). One that is missing is made, and may take the identity
-    /// `fresh` at once.
+    /// Opens a replica's file through the VFS [`VFS`](super::VFS). One that is missing is made, and
+    /// may take the identity `fresh` at once.
     ///
     /// # Errors
     /// Whatever keeps the backend from it. The same holds for a server.
@@ -53,7 +53,8 @@ impl<F: SqliteFiles> VfsDisks<F> {
         Self { files, disks: Vec::new() }
     }
 
-    /// The disks of all stores that were made, oldest first, those that nobody uses any more included.
+    /// The disks of all stores that were made, oldest first, those that nobody uses any more
+    /// included.
     #[must_use]
     pub fn disks(&self) -> &[SimDisk] {
         &self.disks

@@ -1,9 +1,10 @@
-//! The table of functions through which SQLite calls, and nothing else. Everything that decides anything is in
-//! [`Handle`](super::handle::Handle), in safe Rust.
+//! The table of functions through which SQLite calls, and nothing else. Everything that decides
+//! anything is in [`Handle`](super::handle::Handle), in safe Rust.
 //!
-//! What all of it rests on: SQLite calls a VFS as its documentation says. Pointers to results are valid; buffers have the
-//! length that it says; one file is used by one thread at a time, between a successful `xOpen` and its `xClose`, which is
-//! the last call. No function here panics, and none of them calls SQLite.
+//! What all of it rests on: SQLite calls a VFS as its documentation says. Pointers to results are
+//! valid; buffers have the length that it says; one file is used by one thread at a time, between a
+//! successful `xOpen` and its `xClose`, which is the last call. No function here panics, and none
+//! of them calls SQLite.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::OnceLock;
@@ -78,8 +79,9 @@ pub(super) fn register() {
             xGetSystemCall: None,
             xNextSystemCall: None,
         };
-        // SAFETY: the table is leaked, so that it stays where it is for as long as SQLite may use it, and its name is a
-        // constant. Registering is safe from any thread, and initialises SQLite if nobody did yet.
+        // SAFETY: the table is leaked, so that it stays where it is for as long as SQLite may use
+        // it, and its name is a constant. Registering is safe from any thread, and initialises
+        // SQLite if nobody did yet.
         unsafe { ffi::sqlite3_vfs_register(Box::leak(Box::new(vfs)), 0) }
     });
     assert_eq!(*code, ffi::SQLITE_OK, "SQLite does not take the VFS of simulated disks");
@@ -113,10 +115,11 @@ unsafe fn text<'a>(pointer: *const c_char) -> Option<&'a str> {
 /// The handle of an open file.
 ///
 /// # Safety
-/// The file was opened by [`open`] and not closed, and nobody else uses it until the reference is gone.
+/// The file was opened by [`open`] and not closed, and nobody else uses it until the reference is
+/// gone.
 unsafe fn handle<'a>(file: *mut sqlite3_file) -> &'a mut Handle {
-    // SAFETY: `open` filled it with a `File`, whose handle is a box that only `close` frees; as the caller promises, this is
-    // the only reference.
+    // SAFETY: `open` filled it with a `File`, whose handle is a box that only `close` frees; as the
+    // caller promises, this is the only reference.
     unsafe { &mut *(*file.cast::<File>()).handle }
 }
 
@@ -135,8 +138,8 @@ unsafe fn answer<T>(to: *mut T, result: Result<T, Code>) -> Code {
     }
 }
 
-// SAFETY of every block below: the functions are called by SQLite alone, through the two tables, and what they are given
-// is as the documentation of this module says.
+// SAFETY of every block below: the functions are called by SQLite alone, through the two tables,
+// and what they are given is as the documentation of this module says.
 
 unsafe extern "C" fn open(
     _: *mut sqlite3_vfs,
@@ -176,7 +179,8 @@ unsafe extern "C" fn read(
     at: sqlite3_int64,
 ) -> c_int {
     let to = to.cast::<u8>();
-    // SAFETY: the buffer has that many bytes and is SQLite's own; they are initialised first, because a slice must be.
+    // SAFETY: the buffer has that many bytes and is SQLite's own; they are initialised first,
+    // because a slice must be.
     let (handle, buffer) = unsafe {
         to.write_bytes(0, len(amount));
         (handle(file), std::slice::from_raw_parts_mut(to, len(amount)))
@@ -246,8 +250,9 @@ unsafe extern "C" fn shm_map(
     make: c_int,
     to: *mut *mut c_void,
 ) -> c_int {
-    // SAFETY: the file is open, and the result has a place. The region stays until the handle leaves it, in `shm_unmap` or
-    // `close`; SQLite does not use it after that. It is made of atomics, so it may change behind shared references.
+    // SAFETY: the file is open, and the result has a place. The region stays until the handle
+    // leaves it, in `shm_unmap` or `close`; SQLite does not use it after that. It is made of
+    // atomics, so it may change behind shared references.
     unsafe {
         let found = handle(file).memory(len(region), len(size), make != 0);
         answer(to, found.map(|p| p.map_or(std::ptr::null_mut(), |p| p.cast_mut().cast())))
@@ -300,7 +305,8 @@ unsafe extern "C" fn full_pathname(
     room: c_int,
     to: *mut c_char,
 ) -> c_int {
-    // SAFETY: the name is a string, and there is room for that many bytes; not more are written, the zero included.
+    // SAFETY: the name is a string, and there is room for that many bytes; not more are written,
+    // the zero included.
     unsafe {
         let bytes = CStr::from_ptr(name).to_bytes_with_nul();
         if bytes.len() > len(room) {
@@ -312,7 +318,8 @@ unsafe extern "C" fn full_pathname(
 }
 
 unsafe extern "C" fn randomness(_: *mut sqlite3_vfs, amount: c_int, to: *mut c_char) -> c_int {
-    // SAFETY: there is room for that many bytes. SQLite takes its seed from the default VFS; nothing here is drawn.
+    // SAFETY: there is room for that many bytes. SQLite takes its seed from the default VFS;
+    // nothing here is drawn.
     unsafe { to.write_bytes(0, len(amount)) };
     amount
 }

@@ -98,14 +98,15 @@ impl Locks {
     }
 }
 
-/// The index of a write-ahead log, which connections share as memory. Its regions stay where they are as long as anybody
-/// holds it.
+/// The index of a write-ahead log, which connections share as memory. Its regions stay where they
+/// are as long as anybody holds it.
 #[derive(Debug, Default)]
 pub(super) struct SharedMemory(Mutex<Vec<Arc<[AtomicU64]>>>);
 
 impl SharedMemory {
-    /// Where a region of that many bytes begins; none if it is not there and shall not be made. SQLite reads and writes it
-    /// as it likes, with locks and barriers of its own; nothing here ever looks at it.
+    /// Where a region of that many bytes begins; none if it is not there and shall not be made.
+    /// SQLite reads and writes it as it likes, with locks and barriers of its own; nothing here
+    /// ever looks at it.
     pub(super) fn region(
         &self,
         number: usize,

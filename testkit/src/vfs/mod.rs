@@ -1,4 +1,5 @@
-//! A disk in memory on which real SQLite runs, and which loses power, fails and is full as a test says.
+//! A disk in memory on which real SQLite runs, and which loses power, fails and is full as a test
+//! says.
 //!
 //! ```text
 //!   storage-sqlite ── SQLite ── VFS (ffi) ──► Handle ──► SimDisk: what is seen, what is synced, what is between
@@ -7,8 +8,8 @@
 //!                                                          └── Recording: the same at every change of a run
 //! ```
 //!
-//! A [`SimDisk`] holds the files of one database. It is opened like a file, through the VFS of the name [`VFS`] and under
-//! the paths that [`SimDisk::path`] gives:
+//! A [`SimDisk`] holds the files of one database. It is opened like a file, through the VFS of the
+//! name [`VFS`] and under the paths that [`SimDisk::path`] gives:
 //!
 //! ```
 //! use rusqlite::{Connection, OpenFlags};
@@ -27,10 +28,11 @@
 //!
 //! # What the disk does
 //!
-//! What is written is seen at once and survives the end of a process. It survives a power failure only after a sync of that
-//! file; the names of files only after a sync of their folder, which SQLite asks for when it deletes, and which belongs to
-//! the first sync of a journal or log, as on Unix. Of what was not synced, each sector of each write is kept, lost or torn
-//! by itself, whatever the order in which they were written. Bytes beside a write are never damaged
+//! What is written is seen at once and survives the end of a process. It survives a power failure
+//! only after a sync of that file; the names of files only after a sync of their folder, which
+//! SQLite asks for when it deletes, and which belongs to the first sync of a journal or log, as on
+//! Unix. Of what was not synced, each sector of each write is kept, lost or torn by itself,
+//! whatever the order in which they were written. Bytes beside a write are never damaged
 //! (`SQLITE_IOCAP_POWERSAFE_OVERWRITE`, which SQLite assumes everywhere by default).
 //!
 //! It is meant for one process: locks and shared memory are those of the connections in it.

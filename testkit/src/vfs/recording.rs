@@ -5,8 +5,8 @@ use super::disk::SimDisk;
 
 /// Every change of a disk since some moment.
 ///
-/// A power failure at the n-th change leaves what it leaves whatever would have come after it. So one run, written down, is
-/// enough to know all of them.
+/// A power failure at the n-th change leaves what it leaves whatever would have come after it. So
+/// one run, written down, is enough to know all of them.
 #[derive(Clone, Debug, Default)]
 pub struct Recording {
     start: Contents,
@@ -31,8 +31,8 @@ impl Recording {
         self.changes.is_empty()
     }
 
-    /// The moment of each change: it has begun, and nobody was told yet that it is done. The last moment is that after all
-    /// of them.
+    /// The moment of each change: it has begun, and nobody was told yet that it is done. The last
+    /// moment is that after all of them.
     pub fn moments(&self) -> impl Iterator<Item = Moment> + '_ {
         let mut contents = self.start.clone();
         let mut changes = self.changes.iter();
@@ -71,7 +71,8 @@ impl Moment {
         Self { done, contents, sector }
     }
 
-    /// The disk after a power failure in this moment; the salt decides as in [`SimDisk::lose_power`].
+    /// The disk after a power failure in this moment; the salt decides as in
+    /// [`SimDisk::lose_power`].
     #[must_use]
     pub fn lose_power(&self, salt: u64) -> (SimDisk, Loss) {
         let mut contents = self.contents.clone();

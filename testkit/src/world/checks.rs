@@ -14,7 +14,8 @@ const ALL: usize = 100_000;
 type Documents = BTreeMap<DocumentKey, DocumentState>;
 
 impl<C: Cores> World<C> {
-    /// All replicas hold what the server holds, but for conflicts that wait for the app; digests and counters fit.
+    /// All replicas hold what the server holds, but for conflicts that wait for the app; digests
+    /// and counters fit.
     ///
     /// # Panics
     /// If not, saying who differs in what.
@@ -48,8 +49,8 @@ impl<C: Cores> World<C> {
         }
     }
 
-    /// No row of anybody holds a body with that text any more: bodies that are shown, bases, remote slots, states in
-    /// flight, refused edits, rows of the server.
+    /// No row of anybody holds a body with that text any more: bodies that are shown, bases, remote
+    /// slots, states in flight, refused edits, rows of the server.
     ///
     /// # Panics
     /// If one does, saying where.

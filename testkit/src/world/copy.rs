@@ -41,8 +41,8 @@ impl World<MemoryCores> {
         self.stands_still = true;
     }
 
-    /// Hashes what decides what can happen from here on: every row, the time, and the names that come next. Not the
-    /// history.
+    /// Hashes what decides what can happen from here on: every row, the time, and the names that
+    /// come next. Not the history.
     pub(crate) fn hash_rows(&self, hasher: &mut impl Hasher) {
         for device in &self.devices {
             (device.lease, device.skew).hash(hasher);

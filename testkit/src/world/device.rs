@@ -192,7 +192,8 @@ impl<C: Cores> World<C> {
     /// [`settle`](Self::settle) that may be refused.
     ///
     /// # Errors
-    /// `Protocol` if the verdicts are not decided, or not as many as the changes of the batch in flight.
+    /// `Protocol` if the verdicts are not decided, or not as many as the changes of the batch in
+    /// flight.
     pub fn try_settle(
         &mut self,
         replica: usize,
@@ -250,7 +251,8 @@ impl<C: Cores> World<C> {
         must(told, "note the server's time");
     }
 
-    /// A collection is added to what the replica pulls: it starts at position 0, whatever the others have.
+    /// A collection is added to what the replica pulls: it starts at position 0, whatever the
+    /// others have.
     pub fn add_collection(&mut self, replica: usize, collection: &str) {
         let collection = must(Collection::new(collection), "a collection's name");
         let scope = self.scope.clone();

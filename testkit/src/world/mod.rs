@@ -1,7 +1,8 @@
 //! Replicas and a server without network and without threads.
 //!
-//! A [`World`] runs storage cores inline. Its steps mirror the messages between replica and server, and every message is
-//! a value: a test loses it by dropping it, doubles it by handing it over twice, and delays it by handing it over late.
+//! A [`World`] runs storage cores inline. Its steps mirror the messages between replica and server,
+//! and every message is a value: a test loses it by dropping it, doubles it by handing it over
+//! twice, and delays it by handing it over late.
 //!
 //! ```
 //! use testkit::cores::MemoryCores;
@@ -65,8 +66,8 @@ pub struct Options {
     pub chunk: Limits,
     /// Bounds of local writes.
     pub write: WriteLimits,
-    /// How much happened before, where the cores are not fresh: time and identities go on from there. In milliseconds,
-    /// and not less than there were epochs, starts and identities.
+    /// How much happened before, where the cores are not fresh: time and identities go on from
+    /// there. In milliseconds, and not less than there were epochs, starts and identities.
     pub past: u64,
 }
 

@@ -15,11 +15,13 @@ pub struct Write {
     pub key: DocumentKey,
     /// The state that the app saw before; none if there was nothing.
     pub before: Option<DocumentState>,
-    /// The state that the write made; none if it undid a document that nobody else can have heard of.
+    /// The state that the write made; none if it undid a document that nobody else can have heard
+    /// of.
     pub after: Option<DocumentState>,
     /// The local transaction: writes that share it were made together.
     pub transaction: LocalSeq,
-    /// Whether a conflict that waited has ended by it: what was written is what the server holds, whose state is shown.
+    /// Whether a conflict that waited has ended by it: what was written is what the server holds,
+    /// whose state is shown.
     pub ends_conflict: bool,
 }
 
@@ -41,8 +43,9 @@ pub struct ResolverCall {
 }
 
 impl ResolverCall {
-    /// What the decision comes to. A resolver that makes what the server holds already, a merge with that body, or a deletion of
-    /// what is deleted, takes the server's state: nothing is left to push.
+    /// What the decision comes to. A resolver that makes what the server holds already, a merge
+    /// with that body, or a deletion of what is deleted, takes the server's state: nothing is left
+    /// to push.
     #[must_use]
     pub fn effect(&self) -> Option<Resolution> {
         let held = self.remote.as_ref().and_then(|state| state.body.as_ref());

@@ -117,8 +117,8 @@ impl<C: Cores> World<C> {
         );
         let verdicts = match appended.fork {
             None => appended.verdicts,
-            // The push fails, and the replica has to connect anew. Verdicts of no life of the log stand for that: nothing is
-            // settled by them.
+            // The push fails, and the replica has to connect anew. Verdicts of no life of the log
+            // stand for that: nothing is settled by them.
             Some(fork) => {
                 self.answer_fork(batch.mark.as_ref().map(|mark| mark.epoch), fork);
                 Verdicts::Decided { epoch: Epoch([0; 16]), mark: None, verdicts: Vec::new() }
@@ -192,7 +192,8 @@ impl<C: Cores> World<C> {
         }
     }
 
-    /// A replica tells how far it is; with its digest, if that can be compared. A reset if the digests differ.
+    /// A replica tells how far it is; with its digest, if that can be compared. A reset if the
+    /// digests differ.
     pub fn acknowledge(&mut self, replica: usize) -> Option<Reset> {
         self.step();
         let acknowledgement = self.acknowledgement(replica)?;
@@ -236,14 +237,16 @@ impl<C: Cores> World<C> {
         Backup { server, head: self.server_scope().head }
     }
 
-    /// The server is restored, as the admin command does it: a new epoch begins, whose cut is the head of the backup.
+    /// The server is restored, as the admin command does it: a new epoch begins, whose cut is the
+    /// head of the backup.
     pub fn restore(&mut self, backup: &Backup<C::Server>) {
         self.restore_silently(backup);
         let head = self.server_scope().head;
         self.begin_epoch(head);
     }
 
-    /// The server is restored and nobody says so: the epoch stays, only the start of the server is another one.
+    /// The server is restored and nobody says so: the epoch stays, only the start of the server is
+    /// another one.
     pub fn restore_silently(&mut self, backup: &Backup<C::Server>) {
         self.server = must(self.cores.copy_server(&backup.server), "the backend copies a server");
         self.restart_server();

@@ -1,4 +1,5 @@
-//! A connection: requests with one token, and what becomes of them when the server cannot be reached.
+//! A connection: requests with one token, and what becomes of them when the server cannot be
+//! reached.
 
 use std::sync::Arc;
 

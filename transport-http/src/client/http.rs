@@ -26,7 +26,8 @@ use crate::format::{Content, Format, error_of};
 
 use super::proxy::with_proxy;
 
-/// The largest answer that tells of an error. What is longer is a gateway's page, of which the beginning says enough.
+/// The largest answer that tells of an error. What is longer is a gateway's page, of which the
+/// beginning says enough.
 const ERROR_BYTES: usize = 64 << 10;
 /// So many bytes of answers within the time of a request show that it gets on.
 const GETS_ON: u64 = 4 << 10;
@@ -100,7 +101,8 @@ impl Http {
         builder = with_proxy(builder, &config.proxy, &base)?;
         #[cfg(feature = "tls")]
         {
-            // Always, or the client would look for a provider of cryptography that nobody has installed.
+            // Always, or the client would look for a provider of cryptography that nobody has
+            // installed.
             let tls = config.trust.client_config()?;
             builder = builder.tls_backend_preconfigured((*tls).clone());
         }

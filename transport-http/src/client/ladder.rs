@@ -1,4 +1,5 @@
-//! Which way of following live is taken: a pure machine. Facts go in with the time, the next step comes out.
+//! Which way of following live is taken: a pure machine. Facts go in with the time, the next step
+//! comes out.
 //!
 //! ```text
 //!   stream ── collected on the way, no stream at all, died young several times ──► long poll
@@ -17,9 +18,11 @@ use crate::config::{Fallback, LiveBy};
 /// The longest pause after a first failure. It doubles with each that follows, up to [`LONGEST`].
 const FIRST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(16);
-/// So many answers at once to long polls, in a row and without news, mean that the server does not wait.
+/// So many answers at once to long polls, in a row and without news, mean that the server does not
+/// wait.
 const HASTY: u32 = 3;
-/// After so many long polls that were kept as long as they should, a wait that was shortened is made longer again.
+/// After so many long polls that were kept as long as they should, a wait that was shortened is
+/// made longer again.
 const KEPT: u32 = 20;
 
 /// A way of following live.
@@ -79,7 +82,8 @@ pub(super) struct Ladder {
     wait: Duration,
     /// Long polls in a row that were.
     kept: u32,
-    /// The next request asks without waiting: it brings what is there, and shows whether the server is there at all.
+    /// The next request asks without waiting: it brings what is there, and shows whether the server
+    /// is there at all.
     probing: bool,
     /// A higher way is being tried.
     trying: bool,

@@ -1,4 +1,5 @@
-//! What the requests of one connection share: who asks, with which token, and whether the server can still be reached.
+//! What the requests of one connection share: who asks, with which token, and whether the server
+//! can still be reached.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +21,8 @@ use crate::format::{Changes, Content, entity_tag, write_cursor};
 /// Cursors that are longer travel in a body.
 const LONGEST_IN_ADDRESS: usize = 4_000;
 
-/// The slowest link on which the time for a request with a body is enough: so many bytes in a second.
+/// The slowest link on which the time for a request with a body is enough: so many bytes in a
+/// second.
 const SLOWEST: usize = 2 << 10;
 
 /// How the changes of a scope are asked for.
@@ -109,8 +111,9 @@ impl Line {
         }
     }
 
-    /// A request that does not reach the server, or whose answer breaks the protocol, takes the connection with it. What
-    /// the server says of a request concerns that one alone, whatever its advice is.
+    /// A request that does not reach the server, or whose answer breaks the protocol, takes the
+    /// connection with it. What the server says of a request concerns that one alone, whatever its
+    /// advice is.
     pub(super) fn judge(&self, trouble: Trouble) -> Error {
         let Trouble { error, what } = trouble;
         if !matches!(what, What::Refused(_)) && error.retry() == Retry::Reconnect {
@@ -132,8 +135,8 @@ impl Line {
         self.within_with(0, request).await
     }
 
-    /// The same for a request with a large body. How much of it has left this machine is not seen here, so it gets the time
-    /// that it takes on a slow link.
+    /// The same for a request with a large body. How much of it has left this machine is not seen
+    /// here, so it gets the time that it takes on a slow link.
     pub(super) async fn within_with<T>(
         &self,
         body: usize,
@@ -263,8 +266,8 @@ impl Line {
         all.insert(chunk.scope.clone(), known);
     }
 
-    /// Adds the mark that a cursor lacks, if the chunk that it follows on came this way: every request stands alone here, and
-    /// only the mark shows that the server was restored in between.
+    /// Adds the mark that a cursor lacks, if the chunk that it follows on came this way: every
+    /// request stands alone here, and only the mark shows that the server was restored in between.
     pub(super) fn complete(&self, pull: &mut Pull) {
         let all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(Known { after, .. }) = all.get(&pull.scope)
@@ -296,9 +299,9 @@ impl Line {
     }
 }
 
-/// The entity tag of where a cursor stands, if "nothing follows" is all that may be said to it. A full pull, and one that is
-/// about to begin, has to hear of the head; a back-fill is not where its position is. And a cursor without the mark of its
-/// position could not be compared with the log.
+/// The entity tag of where a cursor stands, if "nothing follows" is all that may be said to it. A
+/// full pull, and one that is about to begin, has to hear of the head; a back-fill is not where its
+/// position is. And a cursor without the mark of its position could not be compared with the log.
 fn tag(cursor: &Cursor) -> Option<String> {
     let is_whole = cursor.backfills.is_empty() && cursor.floor.is_none();
     let stands = cursor.after == cursor.position && cursor.position > Seq(0);

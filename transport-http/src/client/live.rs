@@ -1,4 +1,5 @@
-//! Following a scope: one cursor that moves with what is handed out, and whatever way the ladder says.
+//! Following a scope: one cursor that moves with what is handed out, and whatever way the ladder
+//! says.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,10 +24,12 @@ use crate::api;
 use crate::error::{Trouble, What, foreign, of_client, too_late};
 use crate::format::{Changes, Event, EventReader, Format};
 
-/// So many chunks in a row may not fit where the stream stands. Each is thrown away, and asked for again.
+/// So many chunks in a row may not fit where the stream stands. Each is thrown away, and asked for
+/// again.
 const MISPLACED: u32 = 5;
 
-/// Chunks after a cursor as they come. Nothing is asked for and nothing is read but while the stream is polled.
+/// Chunks after a cursor as they come. Nothing is asked for and nothing is read but while the
+/// stream is polled.
 pub(super) fn live(line: Arc<Line>, pull: Pull) -> BoxStream<'static, Result<Delivery>> {
     let ladder = line.way.ladder();
     let live = Live { ladder, line, pull, open: None, misplaced: 0 };
@@ -123,7 +126,8 @@ impl Live {
         }
     }
 
-    /// A chunk that begins where the cursor stands moves it. Others, and those that bring nothing, are not handed out.
+    /// A chunk that begins where the cursor stands moves it. Others, and those that bring nothing,
+    /// are not handed out.
     fn take(&mut self, chunk: Chunk) -> Result<Option<Chunk>> {
         let cursor = &self.pull.cursor;
         if chunk.scope != self.pull.scope || chunk.next < chunk.after {
@@ -147,7 +151,8 @@ impl Live {
 
     async fn ask(&mut self) -> Result<Option<Changes>> {
         if self.ladder.is_stuck() {
-            // That may be the way's fault, or the link is no good at all: who does not wait finds out.
+            // That may be the way's fault, or the link is no good at all: who does not wait finds
+            // out.
             self.poll().await?;
             let error =
                 Error::new(ErrorKind::Network, "changes do not come in the way that is wanted")
@@ -218,7 +223,8 @@ impl Live {
         let config = &line.http().config;
         let brought = async {
             let answer = line.changes(&self.pull, By::Chunk { wait: seconds });
-            // The time that the first bytes of a stream may take is also what an answer may be late.
+            // The time that the first bytes of a stream may take is also what an answer may be
+            // late.
             let answer = timeout(wait + config.fallback.first_bytes, answer).await;
             let answer = answer.unwrap_or_else(|_| Err(too_late()))?;
             let brought = line.brought(&self.pull, answer);
@@ -334,7 +340,8 @@ impl Live {
 }
 
 impl Open {
-    /// Reads the next event. The patience is for silence: a large event may take longer while its bytes come.
+    /// Reads the next event. The patience is for silence: a large event may take longer while its
+    /// bytes come.
     async fn hear(&mut self, patience: Duration, activity: &Activity) -> Result<Heard> {
         loop {
             match self.lines.next(&mut self.bytes)? {

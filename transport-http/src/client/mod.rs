@@ -33,8 +33,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// The transport of a replica over HTTP.
 ///
-/// Each operation is a request of its own; connections of TCP are shared among them and used again. How changes come while a
-/// replica follows a scope is told by [`LiveBy`]: by default the transport finds out what the way to the server allows.
+/// Each operation is a request of its own; connections of TCP are shared among them and used again.
+/// How changes come while a replica follows a scope is told by [`LiveBy`]: by default the transport
+/// finds out what the way to the server allows.
 ///
 /// ```
 /// use transport_http::{HttpConfig, HttpTransport};
@@ -101,8 +102,8 @@ impl HttpTransport {
         })))
     }
 
-    /// By which way changes are followed: none before a live stream was opened, and never [`LiveBy::Auto`]. If several
-    /// scopes are followed, the way that was taken last.
+    /// By which way changes are followed: none before a live stream was opened, and never
+    /// [`LiveBy::Auto`]. If several scopes are followed, the way that was taken last.
     #[must_use]
     pub fn live_by(&self) -> watch::Receiver<Option<LiveBy>> {
         self.0.live_by.subscribe()
@@ -111,10 +112,11 @@ impl HttpTransport {
 
 #[async_trait]
 impl Transport for HttpTransport {
-    /// Greets the server. There is no connection that would be held open: it is there until it is closed, or until a
-    /// request on it does not reach the server.
+    /// Greets the server. There is no connection that would be held open: it is there until it is
+    /// closed, or until a request on it does not reach the server.
     ///
-    /// The token travels in a header with each request, and not in the greeting; HTTP has compressions of its own.
+    /// The token travels in a header with each request, and not in the greeting; HTTP has
+    /// compressions of its own.
     async fn connect(&self, mut hello: Hello) -> Result<(Arc<dyn Connection>, Welcome)> {
         let token = http::token(hello.token.take().as_deref())?;
         hello.compressions = Vec::new();

@@ -14,8 +14,8 @@ const SOME_PROXY: &str = "http://proxy.invalid";
 /// Lets a client take the proxy that was configured.
 ///
 /// # Errors
-/// `InvalidInput` if there is one for this server that cannot be used: a request that goes around it
-/// may leave a network that it must not leave.
+/// `InvalidInput` if there is one for this server that cannot be used: a request that goes around
+/// it may leave a network that it must not leave.
 pub(super) fn with_proxy(
     builder: ClientBuilder,
     proxy: &ProxyBy,

@@ -35,8 +35,8 @@ pub trait Content: Sized {
     }
 }
 
-/// A chunk, and the cursor that follows it, for readers that keep nothing else. Frames do not carry the cursor: a replica
-/// knows it.
+/// A chunk, and the cursor that follows it, for readers that keep nothing else. Frames do not carry
+/// the cursor: a replica knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Continued {
     /// The chunk.

@@ -47,7 +47,8 @@ pub fn entity_tag(epoch: Epoch, position: Seq) -> String {
     format!("\"{epoch}-{position}\"")
 }
 
-/// Whether an `If-None-Match` names that tag. Weak tags count: on the way a gateway may have made them of ours.
+/// Whether an `If-None-Match` names that tag. Weak tags count: on the way a gateway may have made
+/// them of ours.
 #[must_use]
 pub fn has_entity_tag(if_none_match: &str, tag: &str) -> bool {
     // Our tags hold no commas, so what is torn apart here was another's.

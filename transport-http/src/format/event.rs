@@ -32,8 +32,8 @@ impl Event {
     }
 }
 
-/// Makes the data of a stream's events. Frames are numbered from 0 in each stream, so that one which is lost or doubled is
-/// noticed.
+/// Makes the data of a stream's events. Frames are numbered from 0 in each stream, so that one
+/// which is lost or doubled is noticed.
 #[derive(Debug)]
 pub struct EventWriter {
     format: Format,
@@ -132,8 +132,8 @@ impl EventReader {
     /// Reads the next event; none if its name is not one of ours.
     ///
     /// # Errors
-    /// `Protocol` if the data is not what the name promises, or an event is missing before it. The stream is then of no
-    /// more use.
+    /// `Protocol` if the data is not what the name promises, or an event is missing before it. The
+    /// stream is then of no more use.
     pub fn event(&mut self, name: &str, data: &str) -> Result<Option<Event>> {
         Ok(match name {
             "chunk" | "reset" => {

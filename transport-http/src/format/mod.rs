@@ -1,10 +1,12 @@
 //! What travels over HTTP, in its two forms: a frame of the protocol, or JSON.
 //!
-//! [`Format`] turns everything that is the body of a request or an answer ([`Content`]) into bytes and back. The events of
-//! a stream are made by [`EventWriter`] and read by [`EventReader`], cursors in addresses by [`write_cursor`] and
-//! [`read_cursor`], and errors become statuses and come back in [`status_of`] and [`error_of`].
+//! [`Format`] turns everything that is the body of a request or an answer ([`Content`]) into bytes
+//! and back. The events of a stream are made by [`EventWriter`] and read by [`EventReader`],
+//! cursors in addresses by [`write_cursor`] and [`read_cursor`], and errors become statuses and
+//! come back in [`status_of`] and [`error_of`].
 //!
-//! Decoders are total: whatever the bytes are, the worst is an error that says what is wrong with them, and where.
+//! Decoders are total: whatever the bytes are, the worst is an error that says what is wrong with
+//! them, and where.
 
 mod content;
 mod cursor;
@@ -71,13 +73,15 @@ impl Format {
     /// Reads a whole body.
     ///
     /// # Errors
-    /// `InvalidInput` for JSON of a request that is not what is expected, with the place; `Protocol` for an answer, or for
-    /// a frame that was changed on the way or holds something else.
+    /// `InvalidInput` for JSON of a request that is not what is expected, with the place;
+    /// `Protocol` for an answer, or for a frame that was changed on the way or holds something
+    /// else.
     pub fn decode<T: Content>(self, bytes: Bytes) -> Result<T> {
         self.read(bytes, None)
     }
 
-    /// Reads a request that was made of that scope: JSON need not name it again, and may not name another one.
+    /// Reads a request that was made of that scope: JSON need not name it again, and may not name
+    /// another one.
     ///
     /// # Errors
     /// As [`decode`](Self::decode), and `InvalidInput` if it is about another scope.

@@ -67,8 +67,8 @@ pub fn chunk_event(
     Ok(Box::new(begin.chain(continued(open, cursor, "}\n\n")?)))
 }
 
-/// Data is cut at line breaks, of which there are three kinds; only white space between the parts of
-/// JSON holds any. Nothing for data without one.
+/// Data is cut at line breaks, of which there are three kinds; only white space between the parts
+/// of JSON holds any. Nothing for data without one.
 fn cut(data: &[u8]) -> Bytes {
     if !data.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
         return Bytes::new();

@@ -41,10 +41,10 @@ pub fn retry_after(retry: Retry) -> Option<u64> {
 /// The error that an answer with such a status tells of.
 ///
 /// If the body is one of ours, it decides, and `retry_after` (the header, in seconds) fills in how
-/// long to wait. Else the answer is a gateway's, or that of a server of another kind, and the status
-/// alone is left to go by. No such answer is for good, and none asks to wait for longer than
-/// [`gateway_wait`] admits: it may end by itself, behind a server that starts, a gateway that is set
-/// up, or with the network whose page it is.
+/// long to wait. Else the answer is a gateway's, or that of a server of another kind, and the
+/// status alone is left to go by. No such answer is for good, and none asks to wait for longer than
+/// [`gateway_wait`] admits: it may end by itself, behind a server that starts, a gateway that is
+/// set up, or with the network whose page it is.
 #[must_use]
 pub fn error_of(
     status: u16,

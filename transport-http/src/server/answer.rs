@@ -137,8 +137,8 @@ pub(super) fn json(body: impl Into<Bytes>) -> Response {
     whole(StatusCode::OK, Format::Json, in_one(body.into()))
 }
 
-/// The answer to a read of the log from that cursor: the chunk with its entity tag, a reset, or nothing if the reader has
-/// just that.
+/// The answer to a read of the log from that cursor: the chunk with its entity tag, a reset, or
+/// nothing if the reader has just that.
 pub(super) fn changes(
     format: Format,
     served: Served,
@@ -164,7 +164,8 @@ pub(super) fn changes(
     Ok(response)
 }
 
-/// Whether a chunk says nothing to a reader at that cursor: neither something new, nor that something came to its end.
+/// Whether a chunk says nothing to a reader at that cursor: neither something new, nor that
+/// something came to its end.
 pub(super) fn is_nothing(shared: &SharedChunk, cursor: &Cursor) -> bool {
     let chunk = shared.chunk();
     let ends_nothing = cursor.floor.is_none() && cursor.backfills.is_empty();
@@ -174,8 +175,9 @@ pub(super) fn is_nothing(shared: &SharedChunk, cursor: &Cursor) -> bool {
         && chunk.entries.is_empty()
 }
 
-/// The last touch of every answer: what encodings requests may have, a body of ours for the refusals that were made before
-/// anything of ours ran (a method or an encoding that is not known), and what is held until the answer is written.
+/// The last touch of every answer: what encodings requests may have, a body of ours for the
+/// refusals that were made before anything of ours ran (a method or an encoding that is not known),
+/// and what is held until the answer is written.
 pub(super) async fn finish(response: Response) -> Response {
     let status = response.status();
     let is_bare = !response.headers().contains_key(header::CONTENT_TYPE);

@@ -13,10 +13,10 @@ use transport_net::BrowserPolicy;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct HttpServerConfig {
-    /// Requests at a time, until their answers are written; one more is asked to come back. Default 256.
-    /// Each may hold a body in memory, for which all of them have [`body_memory`](Self::body_memory). A
-    /// client that does not take its answer keeps its place until what listens cuts it
-    /// (`ListenConfig::write_timeout`).
+    /// Requests at a time, until their answers are written; one more is asked to come back. Default
+    /// 256. Each may hold a body in memory, for which all of them have
+    /// [`body_memory`](Self::body_memory). A client that does not take its answer keeps its place
+    /// until what listens cuts it (`ListenConfig::write_timeout`).
     pub requests: usize,
     /// The same, of one address; behind a gateway that is the gateway's. Default 192.
     pub requests_per_address: usize,
@@ -31,25 +31,26 @@ pub struct HttpServerConfig {
     pub greeting_bytes: usize,
     /// How long such a body may stand still. Default 10 s.
     pub greeting_time: Duration,
-    /// Streams, and requests that wait for something to follow, at a time; who comes later is asked to come back. Default
-    /// 10,000. Each holds a chunk at most.
+    /// Streams, and requests that wait for something to follow, at a time; who comes later is asked
+    /// to come back. Default 10,000. Each holds a chunk at most.
     pub streams: usize,
     /// The same, of one principal, on a server that does not admit every client. Default 2,000.
     pub streams_per_principal: usize,
-    /// How long a request may take without the time that it was told to wait, and how long its body may stand still: a body
-    /// that gets on, with at least 4 KiB in this time, may take longer. Default 60 s.
+    /// How long a request may take without the time that it was told to wait, and how long its body
+    /// may stand still: a body that gets on, with at least 4 KiB in this time, may take longer.
+    /// Default 60 s.
     pub request_time: Duration,
     /// How long a request may wait for something to follow. Default and most: 60 s.
     pub wait: Duration,
-    /// How long a stream goes on before it ends and the reader asks anew, with a token that is looked at again. Default one
-    /// hour.
+    /// How long a stream goes on before it ends and the reader asks anew, with a token that is
+    /// looked at again. Default one hour.
     pub stream_time: Duration,
-    /// The largest body of a request in bytes, also when it is unpacked. Default: a frame of the size that the server takes
-    /// (16 MiB).
+    /// The largest body of a request in bytes, also when it is unpacked. Default: a frame of the
+    /// size that the server takes (16 MiB).
     pub body_bytes: Option<usize>,
     /// The most memory that bodies of more than 64 KiB take up, from when they arrive until their
-    /// requests are answered; of one address three quarters of it. A request whose body finds no room
-    /// is asked to come back. Default 128 MiB.
+    /// requests are answered; of one address three quarters of it. A request whose body finds no
+    /// room is asked to come back. Default 128 MiB.
     pub body_memory: usize,
     /// When those who find no room are asked to come back, at the earliest. Default 5 s.
     pub retry_after: Duration,

@@ -16,12 +16,14 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::api;
 use crate::format::{Changes, Event, EventWriter, Format, Parts, chunk_event};
 
-/// How much is sent at once, so that whatever gathers answers on the way has no reason to hold this one back.
+/// How much is sent at once, so that whatever gathers answers on the way has no reason to hold this
+/// one back.
 const PADDING: usize = 2 << 10;
 
 type Next = BoxFuture<'static, (Follower, Result<Option<Served>>)>;
 
-/// A stream that is polled when there is room for more, and reads on only then: what is not taken waits in the log.
+/// A stream that is polled when there is room for more, and reads on only then: what is not taken
+/// waits in the log.
 struct Events {
     writer: EventWriter,
     /// What is left of the event that is being sent. It is made as it is taken.

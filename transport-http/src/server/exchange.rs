@@ -106,7 +106,8 @@ impl App {
         self.config.body_bytes.unwrap_or(frame)
     }
 
-    /// Runs a request within its bounds, and tells of what went wrong in the format that was asked for.
+    /// Runs a request within its bounds, and tells of what went wrong in the format that was asked
+    /// for.
     pub(super) async fn serve<F: Future<Output = Result<Response, Failure>>>(
         self: Arc<Self>,
         request: Request,
@@ -335,8 +336,9 @@ fn too_large(most: usize) -> Failure {
     Error::new(ErrorKind::TooLarge, message).into()
 }
 
-/// Reads a body of which no more than that is taken: this stands behind what unpacks it. The time bounds how long it may
-/// stand still, not how long it takes: each [`GETS_ON`] bytes give it anew. `make_room` is asked before it grows.
+/// Reads a body of which no more than that is taken: this stands behind what unpacks it. The time
+/// bounds how long it may stand still, not how long it takes: each [`GETS_ON`] bytes give it anew.
+/// `make_room` is asked before it grows.
 async fn collect(
     mut body: BodyDataStream,
     most: usize,

@@ -1,7 +1,9 @@
-//! What a request holds until its answer is written: its place among the requests, and the server's promise to wait for it.
+//! What a request holds until its answer is written: its place among the requests, and the server's
+//! promise to wait for it.
 //!
-//! A handler ends long before a slow client has taken its answer, and the answer is what takes up memory. So both go along
-//! with the bytes: whoever writes lets go of them when they are handed to the operating system, or the connection is cut.
+//! A handler ends long before a slow client has taken its answer, and the answer is what takes up
+//! memory. So both go along with the bytes: whoever writes lets go of them when they are handed to
+//! the operating system, or the connection is cut.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -36,8 +36,9 @@ pub use config::HttpServerConfig;
 const PREFLIGHT: Duration = Duration::from_secs(600);
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// Routes that serve replicas and readers over HTTP, under the paths of [`api`](crate::api). They can be merged into an
-/// app's own router, nested in it, and stand beside those of other transports on the same port.
+/// Routes that serve replicas and readers over HTTP, under the paths of [`api`](crate::api). They
+/// can be merged into an app's own router, nested in it, and stand beside those of other transports
+/// on the same port.
 ///
 /// Requests from pages of another origin are refused unless [`HttpServerConfig::browsers`] allows
 /// them.
@@ -107,8 +108,8 @@ async fn refuse_foreign(
     }
 }
 
-/// Every path that is served, with the methods that it takes as the header `Allow` lists them: for who documents, limits or
-/// forwards the routes.
+/// Every path that is served, with the methods that it takes as the header `Allow` lists them: for
+/// who documents, limits or forwards the routes.
 pub fn paths() -> impl Iterator<Item = (&'static str, &'static str)> {
     table().into_iter().map(|(path, allow, _)| (path, allow))
 }

@@ -1,9 +1,10 @@
 //! Which of the contents that are offered a client likes best.
 
-/// The best of `offered` (in our order of preference) for an `Accept` header; none if the client takes none of them.
+/// The best of `offered` (in our order of preference) for an `Accept` header; none if the client
+/// takes none of them.
 ///
-/// Of several ranges that fit, the most specific one says how much something is liked (RFC 9110, 12.5.1). Parameters other
-/// than `q` are not compared: our contents have none.
+/// Of several ranges that fit, the most specific one says how much something is liked (RFC 9110,
+/// 12.5.1). Parameters other than `q` are not compared: our contents have none.
 pub(super) fn best<T: Copy>(accept: Option<&str>, offered: &[(T, &'static str)]) -> Option<T> {
     let Some(accept) = accept.filter(|a| !a.trim().is_empty()) else {
         return offered.first().map(|(content, _)| *content);

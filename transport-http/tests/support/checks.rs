@@ -1,5 +1,5 @@
-//! What must hold of what arrives over HTTP, whatever the bytes are. `fuzz/` drives these with libFuzzer; `tests/fuzz.rs`
-//! with damaged input.
+//! What must hold of what arrives over HTTP, whatever the bytes are. `fuzz/` drives these with
+//! libFuzzer; `tests/fuzz.rs` with damaged input.
 
 use std::fmt::Debug;
 
@@ -17,8 +17,8 @@ mod events;
 
 use events::Item;
 
-/// A body that is read and written again is the same; what cannot be read is refused as the request's or the answer's
-/// mistake. What is read for the scope of an address is of that scope.
+/// A body that is read and written again is the same; what cannot be read is refused as the
+/// request's or the answer's mistake. What is read for the scope of an address is of that scope.
 fn survives<T: Content + Clone + Debug + PartialEq>(format: Format, bytes: &[u8]) {
     let bytes = Bytes::copy_from_slice(bytes);
     match format.decode::<T>(bytes.clone()) {
@@ -42,8 +42,8 @@ fn survives<T: Content + Clone + Debug + PartialEq>(format: Format, bytes: &[u8]
     }
 }
 
-/// The body of a request or an answer: the first byte says in which format and of what (counted around), the rest is the
-/// body.
+/// The body of a request or an answer: the first byte says in which format and of what (counted
+/// around), the rest is the body.
 ///
 /// # Panics
 /// If a body does not survive being written, or an error is of another kind than promised.
@@ -68,7 +68,8 @@ pub fn content(bytes: &[u8]) {
     }
 }
 
-/// A cursor in an address, and headers: the text as each of them. Bytes that are no text are replaced in it.
+/// A cursor in an address, and headers: the text as each of them. Bytes that are no text are
+/// replaced in it.
 ///
 /// # Panics
 /// If a cursor is another one after it was written, or is taken of two texts.

@@ -1,4 +1,5 @@
-//! A gateway between client and server that does what gateways do to streams and to requests that take long.
+//! A gateway between client and server that does what gateways do to streams and to requests that
+//! take long.
 
 use std::net::SocketAddr;
 use std::time::Duration;

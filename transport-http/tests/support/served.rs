@@ -76,7 +76,8 @@ impl Served {
         request.header("content-type", "application/json")
     }
 
-    /// Pushes documents of the collection `notes` into the scope `room`, each with a body that is its own id.
+    /// Pushes documents of the collection `notes` into the scope `room`, each with a body that is
+    /// its own id.
     pub async fn push(&self, id: u64, documents: &[&str]) -> Value {
         let changes: Vec<_> = documents
             .iter()

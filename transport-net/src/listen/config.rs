@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// What bounds the connections to a socket. These bounds are for all that is served on it, whatever the routes are.
+/// What bounds the connections to a socket. These bounds are for all that is served on it, whatever
+/// the routes are.
 ///
 /// ```
 /// use std::time::Duration;
@@ -13,17 +14,19 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ListenConfig {
-    /// Connections at a time, links that were made of them included. Who comes later waits in the queue of the operating
-    /// system until somebody leaves. Default 25,000: room for all that the routes of WebSocket and HTTP take at a time by
-    /// default. Each needs a file descriptor, of which the operating system may give fewer. At least 1.
+    /// Connections at a time, links that were made of them included. Who comes later waits in the
+    /// queue of the operating system until somebody leaves. Default 25,000: room for all that the
+    /// routes of WebSocket and HTTP take at a time by default. Each needs a file descriptor, of
+    /// which the operating system may give fewer. At least 1.
     pub connections: usize,
-    /// How long a client may take over the headers of a request, counted from the end of the answer before: so this is also
-    /// how long a connection is kept on which nothing is asked. Default 75 s: more than the 50 s for which this project's
-    /// HTTP client and the 60 s for which most gateways keep one, so that none of them asks on a connection that is just
-    /// being closed.
+    /// How long a client may take over the headers of a request, counted from the end of the answer
+    /// before: so this is also how long a connection is kept on which nothing is asked. Default 75
+    /// s: more than the 50 s for which this project's HTTP client and the 60 s for which most
+    /// gateways keep one, so that none of them asks on a connection that is just being closed.
     pub header_timeout: Duration,
-    /// How long a client may take nothing at all of what is sent to it. Then its connection is cut, and whatever its answer
-    /// held is free again. Default 60 s. A client that takes little but does take something is not cut.
+    /// How long a client may take nothing at all of what is sent to it. Then its connection is cut,
+    /// and whatever its answer held is free again. Default 60 s. A client that takes little but
+    /// does take something is not cut.
     pub write_timeout: Duration,
     /// How long a client may take over a TLS handshake. Default 10 s.
     pub handshake_timeout: Duration,

@@ -36,8 +36,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// The longest time over headers: sums with it do not overflow.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// Where a connection came from: a handler asks for it as `ConnectInfo<RemoteAddress>`. Behind a gateway it is the
-/// gateway's address.
+/// Where a connection came from: a handler asks for it as `ConnectInfo<RemoteAddress>`. Behind a
+/// gateway it is the gateway's address.
 #[derive(Clone, Copy, Debug)]
 pub struct RemoteAddress(pub SocketAddr);
 
@@ -51,10 +51,10 @@ impl RemoteAddress {
     }
 }
 
-/// Serves an app on a socket until `stop` completes, with the bounds of [`ListenConfig::default`]. Each request carries the
-/// [`Activity`] of its connection as an extension. It returns when what was
-/// asked by then is answered; links that are open are their handler's to close. If this future is dropped, connections end
-/// as if `stop` had completed, and nobody waits for them.
+/// Serves an app on a socket until `stop` completes, with the bounds of [`ListenConfig::default`].
+/// Each request carries the [`Activity`] of its connection as an extension. It returns when what
+/// was asked by then is answered; links that are open are their handler's to close. If this future
+/// is dropped, connections end as if `stop` had completed, and nobody waits for them.
 ///
 /// # Errors
 /// `Network` if the socket is none that listens. What goes wrong with one connection is logged.
@@ -87,7 +87,8 @@ mod secure {
 
     /// Serves an app on a socket with TLS, and else as [`listen`](super::listen).
     ///
-    /// [`tls::server_config`](crate::tls::server_config) makes a configuration of a certificate and a key.
+    /// [`tls::server_config`](crate::tls::server_config) makes a configuration of a certificate and
+    /// a key.
     ///
     /// # Errors
     /// As [`listen`](super::listen).
@@ -129,8 +130,9 @@ impl Door {
         Self { app, config, places }
     }
 
-    /// Accepts and serves until `stop` completes, then waits for what is being answered. `shake` makes of a connection what
-    /// HTTP is spoken on. It runs in the connection's own task: who is slow over it delays nobody.
+    /// Accepts and serves until `stop` completes, then waits for what is being answered. `shake`
+    /// makes of a connection what HTTP is spoken on. It runs in the connection's own task: who is
+    /// slow over it delays nobody.
     async fn run<S, F>(
         self,
         socket: &TcpListener,
@@ -193,7 +195,8 @@ async fn next(socket: &TcpListener) -> Result<(TcpStream, SocketAddr)> {
                 return Err(stopped.because(error));
             }
             Err(error) => {
-                // Most of these concern one connection. Some, like too many open files, end only with time.
+                // Most of these concern one connection. Some, like too many open files, end only
+                // with time.
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(PAUSE).await;
             }

@@ -29,7 +29,8 @@ impl Chunks {
                 id,
                 state: state(n)?,
             };
-            // The first copy of what stands in a buffer of its own moves it into a shared one. That is not measured.
+            // The first copy of what stands in a buffer of its own moves it into a shared one. That
+            // is not measured.
             drop(entry.clone());
             Ok(entry)
         };

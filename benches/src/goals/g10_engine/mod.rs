@@ -1,5 +1,6 @@
-//! Goal 10: what is left without a database and a network: engine, driver, frames and codec, with a storage that only counts,
-//! and with the one in memory. Both sides of the link are in this process, and all their processor time counts.
+//! Goal 10: what is left without a database and a network: engine, driver, frames and codec, with a
+//! storage that only counts, and with the one in memory. Both sides of the link are in this
+//! process, and all their processor time counts.
 
 mod counting;
 mod link;

@@ -5,8 +5,9 @@ use crate::clock::Now;
 use crate::engine::{Delivery, Failure, Output, Ticket};
 use crate::model::Scope;
 
-/// Somebody wants to know whether a live stream has told everything. A stream of which nothing is heard may have nothing to
-/// tell, so the server is asked for a chunk beside it; if that one brings nothing, the stream goes on.
+/// Somebody wants to know whether a live stream has told everything. A stream of which nothing is
+/// heard may have nothing to tell, so the server is asked for a chunk beside it; if that one brings
+/// nothing, the stream goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Check {
     /// Nobody does.
@@ -60,7 +61,8 @@ impl Pull {
         self.reached_head = false;
     }
 
-    /// The answer came. If it brings anything the live stream ends, for it would tell all of it again.
+    /// The answer came. If it brings anything the live stream ends, for it would tell all of it
+    /// again.
     pub(super) fn take_answer(
         &mut self,
         scope: &Scope,

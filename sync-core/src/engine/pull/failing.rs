@@ -46,7 +46,8 @@ impl Engine {
         is_whole && is_at_rest && is_known && meta.next == meta.after
     }
 
-    /// What was asked brought nothing. It is asked again at once, but only once: then the attempt has failed.
+    /// What was asked brought nothing. It is asked again at once, but only once: then the attempt
+    /// has failed.
     pub(super) fn move_nothing(&mut self, now: Now, scope: &Scope) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let pull = &mut machine.pull;
@@ -59,8 +60,9 @@ impl Engine {
         }
     }
 
-    /// A pull, a live stream or the storage failed. `counts` says whether a link that is lost for it counts as a failed
-    /// attempt of the pull: the end of a stream that had nothing to bring does not.
+    /// A pull, a live stream or the storage failed. `counts` says whether a link that is lost for
+    /// it counts as a failed attempt of the pull: the end of a stream that had nothing to bring
+    /// does not.
     pub(in crate::engine) fn fail_pull(
         &mut self,
         now: Now,

@@ -21,7 +21,8 @@ impl Engine {
             pull.restart(scope, &mut outputs);
             return self.outputs.extend(outputs);
         }
-        // The storage finishes a chunk that it is applying before it resets; nobody waits for that answer any more.
+        // The storage finishes a chunk that it is applying before it resets; nobody waits for that
+        // answer any more.
         pull.storage = Storage::Resetting(reset);
         pull.restart(scope, &mut outputs);
         pull.head = None;
@@ -52,7 +53,8 @@ impl Engine {
         is_owed
     }
 
-    /// The server's greeting left out a scope: what of it is here has to leave. Answers whether anything does.
+    /// The server's greeting left out a scope: what of it is here has to leave. Answers whether
+    /// anything does.
     pub(in crate::engine) fn begin_forgetting(&mut self, scope: &Scope) -> bool {
         let Some(machine) = self.scopes.get_mut(scope) else { return false };
         let pull = &mut machine.pull;
@@ -61,7 +63,8 @@ impl Engine {
         }
         if pull.storage != Storage::Forgetting {
             let mut outputs = Vec::new();
-            // The storage finishes a chunk that it is applying before it forgets; nobody waits for that answer any more.
+            // The storage finishes a chunk that it is applying before it forgets; nobody waits for
+            // that answer any more.
             pull.storage = Storage::Forgetting;
             pull.restart(scope, &mut outputs);
             self.outputs.extend(outputs);
@@ -89,7 +92,8 @@ impl Engine {
                 let nowhere = Checkpoint { collections, ..Checkpoint::default() };
                 let fresh = Pull::new(nowhere, self.options.first_pull_bytes);
                 *pull = Pull { refused: pull.refused, backoff: pull.backoff, ..fresh };
-                // What verdicts named is gone from the device; the log may have another life when access comes back.
+                // What verdicts named is gone from the device; the log may have another life when
+                // access comes back.
                 machine.push.forget_positions();
                 self.tell(Event::ScopeGone(scope.clone()));
                 // A later greeting may have served the scope again while the storage forgot it.
@@ -122,7 +126,8 @@ impl Engine {
                 pull.ahead = pull.checkpoint.cursor();
                 self.tell(Event::Reset(scope.clone(), reset));
                 if let ResetReason::EpochChanged { .. } = reset.reason {
-                    // What was lost is offered again, and a batch in flight is pushed again in the new epoch.
+                    // What was lost is offered again, and a batch in flight is pushed again in the
+                    // new epoch.
                     self.push_again(scope);
                 }
                 self.count_reset(now, scope);
@@ -138,7 +143,8 @@ impl Engine {
         }
     }
 
-    /// The first reset of a row is followed at once by a pull; those that follow soon are failed attempts.
+    /// The first reset of a row is followed at once by a pull; those that follow soon are failed
+    /// attempts.
     fn count_reset(&mut self, now: Now, scope: &Scope) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let (pull, policy) = (&mut machine.pull, &self.options.retry);

@@ -58,7 +58,8 @@ pub(super) struct Pull {
     pause: Option<Now>,
     /// The attempts since the position moved.
     backoff: Backoff,
-    /// The resets in a row: each moves the position back, so that reaching the head again is no progress.
+    /// The resets in a row: each moves the position back, so that reaching the head again is no
+    /// progress.
     resets: Backoff,
     /// A reset that waits for the end of the pause.
     owed: Option<Reset>,
@@ -68,7 +69,8 @@ pub(super) struct Pull {
     unit: Unit,
     /// Trying again cannot help.
     pub(super) refused: Option<ErrorKind>,
-    /// The server refused to let the scope be seen, and is asked by another greeting whether that is what it means.
+    /// The server refused to let the scope be seen, and is asked by another greeting whether that
+    /// is what it means.
     doubted: bool,
     catching_up: bool,
     /// What the server has heard of the position at the head.
@@ -130,11 +132,13 @@ impl Pull {
         over
     }
 
-    /// Takes in what the server said when it was greeted; whether that shows that the replica is at the head.
+    /// Takes in what the server said when it was greeted; whether that shows that the replica is at
+    /// the head.
     ///
-    /// It does if the server spoke of exactly where the replica stands, and its log ends there: a pull from there would
-    /// ask for the same comparison, and bring an empty chunk. A cursor without a mark of its position could not be compared
-    /// with the log, and a pull from position 0, of a back-fill, or of everything, does more than to bring what follows.
+    /// It does if the server spoke of exactly where the replica stands, and its log ends there: a
+    /// pull from there would ask for the same comparison, and bring an empty chunk. A cursor
+    /// without a mark of its position could not be compared with the log, and a pull from position
+    /// 0, of a back-fill, or of everything, does more than to bring what follows.
     pub(super) fn take_greeting(&mut self, greeting: &ScopeGreeting) -> bool {
         self.head = Some(greeting.head);
         self.refused = None;
@@ -161,7 +165,8 @@ impl Pull {
             && self.checkpoint.after() >= seen
     }
 
-    /// Whether the server has heard that the replica is at the head, and found its digest equal if it could compare.
+    /// Whether the server has heard that the replica is at the head, and found its digest equal if
+    /// it could compare.
     pub(super) fn is_acknowledged(&self) -> bool {
         self.acknowledged == Acknowledged::Yes
     }
@@ -204,7 +209,8 @@ impl Pull {
         self.acknowledged = Acknowledged::No;
     }
 
-    /// The storage took in a chunk. If one left out a body that was not here, all bodies are asked for up to the head.
+    /// The storage took in a chunk. If one left out a body that was not here, all bodies are asked
+    /// for up to the head.
     fn take_checkpoint(&mut self, checkpoint: Checkpoint) {
         let is_at_head = self.reached_head && self.waiting.is_empty();
         let lacks_own = self.checkpoint.lacks_own && !is_at_head;
@@ -339,7 +345,8 @@ impl Engine {
             self.apply_next(scope);
             return self.advance_pull(now, scope);
         }
-        // A chunk that the server kept in memory names the head as it was then, which is not the newest one.
+        // A chunk that the server kept in memory names the head as it was then, which is not the
+        // newest one.
         let head = meta.head.max(pull.head.unwrap_or_default());
         pull.head = Some(head);
         pull.ahead = meta.follow(&pull.ahead);
@@ -429,7 +436,8 @@ impl Engine {
         let ScopeProgress { position, head, .. } = pull.progress();
         let done = pull.reached_head && pull.waiting.is_empty();
         let is_idle = pull.waiting.is_empty();
-        // A log that ends below what a verdict named is asked again, and so is one that says that more follows.
+        // A log that ends below what a verdict named is asked again, and so is one that says that
+        // more follows.
         let is_behind = !done || pull.ahead.after < machine.push.settled_up_to();
         let caught_up = done && std::mem::take(&mut pull.catching_up);
         if has_progress {

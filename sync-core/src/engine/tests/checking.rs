@@ -82,7 +82,8 @@ fn what_the_stream_brings_meanwhile_is_no_answer() {
     s.applied(payload, 3);
     assert!(!s.engine.is_in_sync(), "nobody has said that the log ends there");
     s.commands();
-    // The answer is about a position where the replica does not stand any more, so it is asked for another one.
+    // The answer is about a position where the replica does not stand any more, so it is asked for
+    // another one.
     let payload = s.deliver(asked, 2, 3, 3);
     let commands = s.commands();
     assert!(commands.contains(&Output::Discard { payload }) && ends(&commands, stream));

@@ -217,7 +217,8 @@ fn a_log_that_ends_below_what_a_verdict_named_is_asked_less_and_less() {
     assert!(storm.pulls >= 5 && storm.pulls <= 50, "{}", storm.pulls);
 }
 
-/// How often the storage resets within two minutes, if the server answers each pull with another reset.
+/// How often the storage resets within two minutes, if the server answers each pull with another
+/// reset.
 fn resets() -> u32 {
     let mut storm = Storm::new(PULL, 120);
     let mut resets = 0u32;

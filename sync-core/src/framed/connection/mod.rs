@@ -1,4 +1,5 @@
-//! The client's side of a connection: what the app's requests become for the task that owns the link.
+//! The client's side of a connection: what the app's requests become for the task that owns the
+//! link.
 
 #[cfg(test)]
 mod races;
@@ -151,7 +152,8 @@ impl FramedConnection {
         Self { commands, signals, fate: Fate(fate), compression, max_payload, window, activity }
     }
 
-    /// The message as it travels. One that is too long fails alone: on the link it would fail everything, again and again.
+    /// The message as it travels. One that is too long fails alone: on the link it would fail
+    /// everything, again and again.
     fn payload(&self, message: &Message) -> Result<Payload> {
         let payload = payload(message, self.compression.as_deref());
         let length = payload.bytes().len();

@@ -6,10 +6,11 @@
 //!     "one taken", "gone" ─►└──────┘◄── frames from the server
 //! ```
 //!
-//! The task waits for whatever comes first and never for one thing alone: a server that does not read stops what is sent,
-//! and nothing else. What it remembers is bounded: requests by the queue and the number of open streams, chunks by the
-//! credits that were given, and its own small messages are made only when nothing waits to be sent. When it ends it says
-//! why in one place; everybody who waited for it looks there.
+//! The task waits for whatever comes first and never for one thing alone: a server that does not
+//! read stops what is sent, and nothing else. What it remembers is bounded: requests by the queue
+//! and the number of open streams, chunks by the credits that were given, and its own small
+//! messages are made only when nothing waits to be sent. When it ends it says why in one place;
+//! everybody who waited for it looks there.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
@@ -159,8 +160,9 @@ impl Task {
         // From here on everybody who waits wakes up, and finds the error.
         self.streams.clear();
         let Self { mut out, mut wire, mut commands, mut sent, .. } = self;
-        // What was let into the queue in this very moment is received and dropped, or whoever asked would wait for ever:
-        // a queue that is dropped keeps what arrives a moment later for as long as anybody could send.
+        // What was let into the queue in this very moment is received and dropped, or whoever asked
+        // would wait for ever: a queue that is dropped keeps what arrives a moment later for as
+        // long as anybody could send.
         commands.close();
         while commands.recv().await.is_some() {}
         drop(commands);
@@ -181,7 +183,8 @@ impl Task {
         tokio::pin!(alarm);
         loop {
             self.make_small_messages();
-            // A stream that was dropped ends before another begins: the server counts those that are open.
+            // A stream that was dropped ends before another begins: the server counts those that
+            // are open.
             let may_take = self.out.waiting.len() < BURST && !self.look_at_lives && self.has_room();
             let event = tokio::select! {
                 // In this order nothing starves: each of the upper ones is bounded by those below.
@@ -229,7 +232,8 @@ impl Task {
 
     fn keep_the_heartbeat(&mut self) -> Result<()> {
         let now = Instant::now();
-        // A large frame may take longer than the server may be silent: bytes of it are a sign of life too.
+        // A large frame may take longer than the server may be silent: bytes of it are a sign of
+        // life too.
         let read = self.activity.as_ref().map_or(0, |activity| activity.moved().down);
         if std::mem::replace(&mut self.read, read) < read && !mutant!(DeadlinesIgnoreBytes) {
             self.heard = now;
@@ -248,7 +252,8 @@ impl Task {
         Ok(())
     }
 
-    /// Whether another stream may be opened. Forgotten ones make room; their late answers are ignored.
+    /// Whether another stream may be opened. Forgotten ones make room; their late answers are
+    /// ignored.
     fn has_room(&mut self) -> bool {
         if self.streams.len() >= self.max_streams {
             self.streams.retain(|_, open| matches!(open, Open::Live(_)) || !open.is_forgotten());
@@ -256,8 +261,8 @@ impl Task {
         self.streams.len() < self.max_streams
     }
 
-    /// Pongs, credits and ends of live streams are not queued but found: however long the link is stuck, there is at most
-    /// one of each.
+    /// Pongs, credits and ends of live streams are not queued but found: however long the link is
+    /// stuck, there is at most one of each.
     fn make_small_messages(&mut self) {
         if !self.out.waiting.is_empty() {
             return;

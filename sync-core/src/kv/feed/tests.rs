@@ -115,7 +115,8 @@ proptest! {
     }
 }
 
-/// What makes a store one of version 1 of the layout, from a run on: there may be such in front of it that were gathered.
+/// What makes a store one of version 1 of the layout, from a run on: there may be such in front of
+/// it that were gathered.
 fn in_version_1(keys: &[DocumentKey], from: u64) -> Batch {
     let mut batch = Batch::new();
     for (place, key) in (1..).zip(keys).filter(|(place, _)| *place >= from * RUN) {

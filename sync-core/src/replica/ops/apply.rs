@@ -17,10 +17,12 @@ use crate::replica::rows::ReplicaRows;
 use crate::replica::rules::{self, RuleContext};
 use crate::replica::types::{Applied, Context, Origin, check_lease};
 
-/// Takes in a chunk if it begins exactly where the replica stands: documents and checkpoint together.
+/// Takes in a chunk if it begins exactly where the replica stands: documents and checkpoint
+/// together.
 ///
 /// # Errors
-/// `Superseded` for an old lease, `Protocol` for a chunk that contradicts itself; nothing happens then. Else as the rows.
+/// `Superseded` for an old lease, `Protocol` for a chunk that contradicts itself; nothing happens
+/// then. Else as the rows.
 pub fn apply(rows: &mut dyn ReplicaRows, cx: &Context, chunk: &Chunk) -> Result<Applied> {
     check(chunk)?;
     check_synced(&chunk.scope)?;
@@ -71,9 +73,9 @@ fn unmoved(checkpoint: Checkpoint) -> Applied {
     Applied { moved: false, checkpoint, committed: Default::default() }
 }
 
-/// Whether the chunk begins exactly where the replica stands, in the same log and at the same bookmark. A chunk that was
-/// asked for ahead carries the mark of its log: if it contradicts the mark that the replica has, the server was restored in
-/// between.
+/// Whether the chunk begins exactly where the replica stands, in the same log and at the same
+/// bookmark. A chunk that was asked for ahead carries the mark of its log: if it contradicts the
+/// mark that the replica has, the server was restored in between.
 fn fits(checkpoint: &Checkpoint, chunk: &Chunk) -> bool {
     let same_place = |b: &Bookmarks| b.after == checkpoint.bookmark;
     checkpoint.after() == chunk.after
@@ -98,8 +100,9 @@ fn check(chunk: &Chunk) -> Result<()> {
     .with("head", chunk.head))
 }
 
-/// The entries of a chunk with the bodies that the server left out, because this replica pushed them; none if one of them is
-/// not here. A revision may have been given to two states, so the digest decides which state is meant.
+/// The entries of a chunk with the bodies that the server left out, because this replica pushed
+/// them; none if one of them is not here. A revision may have been given to two states, so the
+/// digest decides which state is meant.
 fn complete<'a>(tx: &Transaction<'_>, chunk: &'a Chunk) -> Result<Option<Cow<'a, [LogEntry]>>> {
     if chunk.left_out.is_empty() {
         return Ok(Some(Cow::Borrowed(&chunk.entries)));
@@ -120,13 +123,15 @@ fn complete<'a>(tx: &Transaction<'_>, chunk: &'a Chunk) -> Result<Option<Cow<'a,
     Ok(Some(Cow::Owned(entries)))
 }
 
-/// A pull from position 0 finds out what is gone, so it remembers the head at which it began. A collection that is pulled
-/// from there beside others has nothing to find out, but purges must not overtake it either.
+/// A pull from position 0 finds out what is gone, so it remembers the head at which it began. A
+/// collection that is pulled from there beside others has nothing to find out, but purges must not
+/// overtake it either.
 fn begin_full_pull(tx: &mut Transaction<'_>, chunk: &Chunk) {
     if chunk.after == Seq(0) && tx.row.checkpoint.full_pull.is_none() {
         tx.meta.full_pulls = tx.meta.full_pulls.wrapping_add(1);
-        // What the server cannot know of now cannot be missing later: then no marks are needed. What is in flight it
-        // may have accepted already, and a conflict that waits has met a state of the server.
+        // What the server cannot know of now cannot be missing later: then no marks are needed.
+        // What is in flight it may have accepted already, and a conflict that waits has met a state
+        // of the server.
         let marks = tx.row.settled > 0 || tx.row.in_flight > 0 || tx.row.deferred > 0;
         let marks = marks && tx.row.checkpoint.position == Seq(0);
         tx.row.checkpoint.full_pull =
@@ -134,8 +139,9 @@ fn begin_full_pull(tx: &mut Transaction<'_>, chunk: &Chunk) {
     }
 }
 
-/// Lets the backend load the entries of a chunk, if it does that now. Up to the head at which a full pull began each document
-/// comes once, and if nothing was settled here before, none is there already.
+/// Lets the backend load the entries of a chunk, if it does that now. Up to the head at which a
+/// full pull began each document comes once, and if nothing was settled here before, none is there
+/// already.
 fn load(
     tx: &mut Transaction<'_>,
     now: Now,
@@ -165,8 +171,8 @@ fn fresh_record(tx: &mut Transaction<'_>, now: Now, entry: &LogEntry) -> (Docume
     (key, Record { current, known: entry.seq, ..Record::default() })
 }
 
-/// Takes in the entries of a chunk. In a full pull that has nothing to find out they are most likely new, and are written in
-/// one go.
+/// Takes in the entries of a chunk. In a full pull that has nothing to find out they are most
+/// likely new, and are written in one go.
 fn take_in_all(
     tx: &mut Transaction<'_>,
     cx: &Context,
@@ -271,7 +277,8 @@ fn fill_in(tx: &mut Transaction<'_>, chunk: &Chunk, passed_by: PassedBy) {
     }
 }
 
-/// Takes note of what the server lets the replica see. During a full pull that is what every chunk of it covered.
+/// Takes note of what the server lets the replica see. During a full pull that is what every chunk
+/// of it covered.
 fn note_covered(checkpoint: &mut Checkpoint, chunk: &Chunk) {
     let is_first = chunk.after == Seq(0);
     let before = checkpoint.covered.take().filter(|_| checkpoint.full_pull.is_some() && !is_first);
@@ -281,8 +288,8 @@ fn note_covered(checkpoint: &mut Checkpoint, chunk: &Chunk) {
     };
 }
 
-/// At the head, what a full pull did not deliver is absent on the server, if it is of a collection that was asked for and that
-/// the replica may see. Of others the pull says nothing.
+/// At the head, what a full pull did not deliver is absent on the server, if it is of a collection
+/// that was asked for and that the replica may see. Of others the pull says nothing.
 fn end_full_pull(tx: &mut Transaction<'_>, cx: &Context, epoch: Epoch) -> Result<()> {
     let Some(full_pull) = tx.row.checkpoint.full_pull.take() else { return Ok(()) };
     if !full_pull.marks || mutant!(GoneNotFound) {

@@ -8,8 +8,8 @@ use crate::replica::types::{Checked, Sums};
 /// Few enough that their bodies fit into memory.
 const PAGE: usize = 256;
 
-/// Counts the live documents of every scope, and computes their digest, beside the sums that are kept in the scope's row.
-/// Reads every document.
+/// Counts the live documents of every scope, and computes their digest, beside the sums that are
+/// kept in the scope's row. Reads every document.
 ///
 /// # Errors
 /// As the rows.

@@ -10,15 +10,18 @@ use crate::model::{Collection, DocumentId, DocumentKey, Scope};
 use crate::replica::rows::{OutboxPlace, ReplicaReads, ReplicaRows};
 use crate::replica::types::{Committed, Context, check_lease};
 
-/// Chooses the collections that a replica syncs, all of them with none. The choice is kept until the next one.
+/// Chooses the collections that a replica syncs, all of them with none. The choice is kept until
+/// the next one.
 ///
-/// A position means something for the collections that it was made with. So one that is added is pulled from the beginning
-/// beside the others; from some to all everything is. One that is left out leaves the device as if it were
-/// [forgotten](super::forget). Edits in a collection that was not synced before either wait as they did, and so does
-/// everything that was written before the first sync.
+/// A position means something for the collections that it was made with. So one that is added is
+/// pulled from the beginning beside the others; from some to all everything is. One that is left
+/// out leaves the device as if it were [forgotten](super::forget). Edits in a collection that was
+/// not synced before either wait as they did, and so does everything that was written before the
+/// first sync.
 ///
 /// # Errors
-/// `Superseded` for an old lease, `InvalidInput` for a collection that is local-only; nothing happens then. Else as the rows.
+/// `Superseded` for an old lease, `InvalidInput` for a collection that is local-only; nothing
+/// happens then. Else as the rows.
 pub fn choose(
     rows: &mut dyn ReplicaRows,
     cx: &Context,

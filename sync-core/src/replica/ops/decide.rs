@@ -22,8 +22,8 @@ const PAGE: usize = 256;
 /// Carries out what the app decided about a quarantined edit or a deferred conflict.
 ///
 /// # Errors
-/// `NotFound` if there is nothing to decide about that document, `InvalidInput` for [`Resolution::Defer`]. Else as the
-/// rows.
+/// `NotFound` if there is nothing to decide about that document, `InvalidInput` for
+/// [`Resolution::Defer`]. Else as the rows.
 pub fn decide(
     rows: &mut dyn ReplicaRows,
     now: Now,
@@ -65,8 +65,9 @@ fn retry(tx: &mut Transaction<'_>, now: Now, row: QuarantineRow) -> Result<()> {
     let mut old = tx.rows.record(&row.key)?;
     let unit = tx.meta.last_local.next();
     let current = old.as_ref().and_then(|r| r.current.as_ref());
-    // An erasure is made again if the edit was one, or went on from one that was refused with it. An edit that only knew of
-    // somebody's erasure erases nothing: what others wrote since is in conflict with it, and stays.
+    // An erasure is made again if the edit was one, or went on from one that was refused with it.
+    // An edit that only knew of somebody's erasure erases nothing: what others wrote since is in
+    // conflict with it, and stays.
     let base = row.base.as_ref().filter(|_| !mutant!(RetryErases));
     let base = DocumentState::erasure_of(base.map(|b| &b.state));
     let erases = row.state.erased > DocumentState::erasure_of(current).max(base);
@@ -110,8 +111,8 @@ fn resolve(
     tx.save(key, Some(&old), record, Origin::Local)
 }
 
-/// Removes a scope or a collection from the device. Unsynced own bodies go to the quarantine, without bases and remote
-/// states; everything else leaves.
+/// Removes a scope or a collection from the device. Unsynced own bodies go to the quarantine,
+/// without bases and remote states; everything else leaves.
 ///
 /// The engine names its lease, for a scope that is gone on the server; the app needs none.
 ///
@@ -170,7 +171,8 @@ pub(super) fn remove_collections(
     Ok(())
 }
 
-/// The rest of a batch of which documents leave is pushed again under another name; a batch of which none leaves stays.
+/// The rest of a batch of which documents leave is pushed again under another name; a batch of
+/// which none leaves stays.
 fn dissolve_batch(tx: &mut Transaction<'_>, leaves: impl Fn(&Collection) -> bool) -> Result<()> {
     let scope = tx.scope.clone();
     let batch = tx.rows.batch(&scope)?;
@@ -204,7 +206,8 @@ fn remove_documents(
         after = Some(last.clone());
         for (key, record) in page {
             if let (Some(edit), Some(state)) = (record.edit(), record.current.clone()) {
-                // Of the base stays only which erasure it knew of, so that a retry does not take that for its own.
+                // Of the base stays only which erasure it knew of, so that a retry does not take
+                // that for its own.
                 let base = edit.base.clone().filter(|b| b.state.erased.is_some());
                 let base = base.map(|b| Settled { state: b.state.without_body(), ..b });
                 tx.quarantine(now, &key, (state, base), &rejection)?;

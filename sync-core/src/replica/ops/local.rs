@@ -1,7 +1,7 @@
 //! Collections that never leave the device.
 //!
-//! Their documents live in a scope of their own ([`Scope::local`]), which no engine opens and no server serves. They are
-//! clean at all times: there is no outbox, no base and no tombstone.
+//! Their documents live in a scope of their own ([`Scope::local`]), which no engine opens and no
+//! server serves. They are clean at all times: there is no outbox, no base and no tombstone.
 
 use std::collections::BTreeSet;
 
@@ -15,14 +15,17 @@ use crate::replica::types::{LocalTransaction, Origin, not_found};
 
 const PAGE: usize = 256;
 
-/// Declares which collections are local-only, all others being synced. The declaration is kept until the next one.
+/// Declares which collections are local-only, all others being synced. The declaration is kept
+/// until the next one.
 ///
-/// It is refused as long as there are documents on this device for which it would mean something else: synced ones, or
-/// edits of such, in a collection that becomes local-only, and local ones in a collection that is synced from now on. What
-/// others wrote in such a collection while it was local-only is pulled then.
+/// It is refused as long as there are documents on this device for which it would mean something
+/// else: synced ones, or edits of such, in a collection that becomes local-only, and local ones in
+/// a collection that is synced from now on. What others wrote in such a collection while it was
+/// local-only is pulled then.
 ///
 /// # Errors
-/// `InvalidInput`, naming the collection, if there are such documents; nothing is changed then. Else as the rows.
+/// `InvalidInput`, naming the collection, if there are such documents; nothing is changed then.
+/// Else as the rows.
 pub fn declare_local_only(
     rows: &mut dyn ReplicaRows,
     collections: &BTreeSet<Collection>,
@@ -63,7 +66,8 @@ pub fn declare_local_only(
     Ok(())
 }
 
-/// Whether a collection holds anything of a scope that the app wrote or sees. A tombstone is nothing.
+/// Whether a collection holds anything of a scope that the app wrote or sees. A tombstone is
+/// nothing.
 fn is_synced(rows: &dyn ReplicaRows, scope: &Scope, collection: &Collection) -> Result<bool> {
     let mut after: Option<DocumentKey> = None;
     loop {

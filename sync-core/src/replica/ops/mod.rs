@@ -1,7 +1,8 @@
-//! What a replica's storage does, written once over [rows](super::rows): each function is the body of one transaction.
+//! What a replica's storage does, written once over [rows](super::rows): each function is the body
+//! of one transaction.
 //!
-//! A backend that implements the rows calls these from its own transactions; [`Storage`](crate::storage::Storage) says
-//! what must be true afterwards.
+//! A backend that implements the rows calls these from its own transactions;
+//! [`Storage`](crate::storage::Storage) says what must be true afterwards.
 
 mod apply;
 mod check;
@@ -60,8 +61,8 @@ pub fn claim(rows: &mut dyn ReplicaRows, holder: &str) -> Result<Generation> {
     Ok(meta.lease)
 }
 
-/// Takes note of an attempt to sync a scope that failed, or that it works: then the failures before are forgotten. Nothing is
-/// kept of a scope that the replica does not hold.
+/// Takes note of an attempt to sync a scope that failed, or that it works: then the failures before
+/// are forgotten. Nothing is kept of a scope that the replica does not hold.
 ///
 /// # Errors
 /// `Superseded` for an old lease; else as the rows.
@@ -81,10 +82,11 @@ pub fn note_attempt(
     if row.failures == before { Ok(()) } else { rows.put_scope(scope, &row) }
 }
 
-/// Takes note of the server's time, and of what it takes at most. `now` is when the server was heard.
+/// Takes note of the server's time, and of what it takes at most. `now` is when the server was
+/// heard.
 ///
-/// Edits in the outbox with stamps that a clock which ran ahead gave them are stamped anew, before a resolver compares them
-/// with anything.
+/// Edits in the outbox with stamps that a clock which ran ahead gave them are stamped anew, before
+/// a resolver compares them with anything.
 ///
 /// # Errors
 /// `Superseded` for an old lease; else as the rows.

@@ -17,12 +17,13 @@ use crate::replica::stamping;
 use crate::replica::types::{Committed, Context, Origin, check_lease};
 use crate::resolver::Resolvers;
 
-/// The batch in flight of a scope, or else a new one made of the oldest entries of its outbox; none if there is nothing
-/// to push.
+/// The batch in flight of a scope, or else a new one made of the oldest entries of its outbox; none
+/// if there is nothing to push.
 ///
-/// A batch in flight never changes. If it is over the limits and holds more than one local transaction, its recall is
-/// returned instead: once the server has promised not to take it, smaller ones are formed. Nothing is remembered of that: a
-/// later call with larger limits returns the batch itself again, and the server answers as it answered the recall.
+/// A batch in flight never changes. If it is over the limits and holds more than one local
+/// transaction, its recall is returned instead: once the server has promised not to take it,
+/// smaller ones are formed. Nothing is remembered of that: a later call with larger limits returns
+/// the batch itself again, and the server answers as it answered the recall.
 ///
 /// # Errors
 /// `Superseded` for an old lease. Else as the rows.
@@ -79,7 +80,8 @@ pub fn next_push(
     Ok(Some(PushBatch { scope, replica, id, changes, recall: None, mark }))
 }
 
-/// Whole local transactions from the front of the outbox, as many as the limits allow, at least one.
+/// Whole local transactions from the front of the outbox, as many as the limits allow, at least
+/// one.
 fn choose(
     rows: &dyn ReplicaReads,
     resolvers: &Resolvers,
@@ -147,8 +149,8 @@ fn put_in_flight(
     record
 }
 
-/// The batch as it was formed, or its recall: if something of it was erased since, and if it is over the limits and can
-/// be divided.
+/// The batch as it was formed, or its recall: if something of it was erased since, and if it is
+/// over the limits and can be divided.
 fn read_batch(
     rows: &dyn ReplicaReads,
     resolvers: &Resolvers,
@@ -222,12 +224,12 @@ fn dissolve(mut tx: Transaction<'_>, cx: &Context, batch: &BatchRow) -> Result<C
     tx.finish()
 }
 
-/// Takes in the verdicts on the batch in flight; verdicts on any other batch, or of another life of the log, change
-/// nothing.
+/// Takes in the verdicts on the batch in flight; verdicts on any other batch, or of another life of
+/// the log, change nothing.
 ///
 /// # Errors
-/// `Superseded` for an old lease, `Protocol` if there are not as many verdicts as changes, or if the server knows another batch
-/// under this name; nothing happens then. Else as the rows.
+/// `Superseded` for an old lease, `Protocol` if there are not as many verdicts as changes, or if
+/// the server knows another batch under this name; nothing happens then. Else as the rows.
 pub fn settle(
     rows: &mut dyn ReplicaRows,
     cx: &Context,
@@ -252,7 +254,8 @@ pub fn settle(
             );
         }
     };
-    // Verdicts of another life of the log say nothing of this one: a greeting has to sort that out first.
+    // Verdicts of another life of the log say nothing of this one: a greeting has to sort that out
+    // first.
     if tx.row.checkpoint.contradicts(mark.as_ref())
         || tx.row.checkpoint.epoch.is_some_and(|e| e != *epoch)
     {
@@ -311,8 +314,9 @@ fn settle_one(
     tx.save(key, Some(&old), record, Origin::Remote)
 }
 
-/// Whether a verdict brought an edit further: it is gone, left to the app, or on another base than before, or the state
-/// that was decided about is not the newest one any more. A new stamp alone is no progress.
+/// Whether a verdict brought an edit further: it is gone, left to the app, or on another base than
+/// before, or the state that was decided about is not the newest one any more. A new stamp alone is
+/// no progress.
 pub(super) fn is_further(old: &Record, new: &Record, verdict: &VerdictKind) -> bool {
     let (Some(before), Some(after)) = (old.edit(), new.edit()) else { return true };
     let base = |edit: &Edit| {

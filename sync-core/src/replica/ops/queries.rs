@@ -124,7 +124,8 @@ impl<T> Filled<T> {
     }
 }
 
-/// Changes of what the app sees, by place in the replica's feed: each document once, at its newest place.
+/// Changes of what the app sees, by place in the replica's feed: each document once, at its newest
+/// place.
 ///
 /// # Errors
 /// As the rows.

@@ -92,7 +92,8 @@ fn cut_checkpoint(tx: &mut Transaction<'_>, epoch: Epoch, cut: Seq) {
     checkpoint.mark = checkpoint.mark.take().filter(|mark| mark.at <= cut);
 }
 
-/// What was settled above the cut is lost on the server: it becomes a re-offer, a push that names where it was settled.
+/// What was settled above the cut is lost on the server: it becomes a re-offer, a push that names
+/// where it was settled.
 fn lose_above(tx: &mut Transaction<'_>, record: &mut Record, old: Epoch, cut: Seq) {
     forget_absence(record);
     let known = record.settled_at();
@@ -130,8 +131,9 @@ fn lose_above(tx: &mut Transaction<'_>, record: &mut Record, old: Epoch, cut: Se
     record.pending_mut().edit = Some(Edit { transaction, base, travelled: true, unlogged: false });
 }
 
-/// What a full pull did not find is absent at the position where the pull ended, until a restore brings back the tombstone
-/// that was purged, at a lower one: only the state that the replica holds, or made its edit on, is still known.
+/// What a full pull did not find is absent at the position where the pull ended, until a restore
+/// brings back the tombstone that was purged, at a lower one: only the state that the replica
+/// holds, or made its edit on, is still known.
 fn forget_absence(record: &mut Record) {
     let is_shown = record.edit().is_none() && record.current.is_some();
     if is_shown {
@@ -144,8 +146,8 @@ fn forget_absence(record: &mut Record) {
     }
 }
 
-/// Takes another identity: the batch in flight is dissolved, and every unsettled edit is the new identity's, with the time at
-/// which it was made.
+/// Takes another identity: the batch in flight is dissolved, and every unsettled edit is the new
+/// identity's, with the time at which it was made.
 ///
 /// # Errors
 /// `Superseded` for an old lease. Else as the rows.

@@ -1,4 +1,5 @@
-//! What every write transaction shares: the row that is kept once, the scope's row, its counters, and the change feed.
+//! What every write transaction shares: the row that is kept once, the scope's row, its counters,
+//! and the change feed.
 
 use std::collections::BTreeSet;
 
@@ -26,8 +27,9 @@ pub(super) fn check_synced(scope: &Scope) -> Result<()> {
     Ok(())
 }
 
-/// Ends a load, if there is one; `false` if it had to be given up. If the server told of one document twice, everything that was loaded is gone, and is pulled
-/// again: only what was loaded was there, so every scope begins anew.
+/// Ends a load, if there is one; `false` if it had to be given up. If the server told of one
+/// document twice, everything that was loaded is gone, and is pulled again: only what was loaded
+/// was there, so every scope begins anew.
 pub(super) fn end_load(rows: &mut dyn ReplicaRows) -> Result<bool> {
     if rows.end_load()? {
         return Ok(true);
@@ -79,7 +81,8 @@ impl<'a> Transaction<'a> {
         self.row.checkpoint.epoch
     }
 
-    /// Writes a record: keeps the scope's counters and digest, and puts what the app sees differently into the feed.
+    /// Writes a record: keeps the scope's counters and digest, and puts what the app sees
+    /// differently into the feed.
     pub(super) fn save(
         &mut self,
         key: &DocumentKey,
@@ -95,8 +98,8 @@ impl<'a> Transaction<'a> {
             self.drop_traces(key, old, origin)?;
         }
         self.note_change(key, old, &mut new, origin);
-        // A local transaction has a number of its own also if the app sees nothing of it, as when a deleted document is
-        // erased: the next one must not take itself for a part of it.
+        // A local transaction has a number of its own also if the app sees nothing of it, as when a
+        // deleted document is erased: the next one must not take itself for a part of it.
         let unit = new.edit().map_or(LocalSeq(0), |edit| edit.transaction);
         self.meta.last_local = self.meta.last_local.max(unit);
         self.count(key, old, &new);
@@ -110,8 +113,8 @@ impl<'a> Transaction<'a> {
         self.committed.conflicts.extend(reports);
     }
 
-    /// Writes a record whose edit was accepted. Under another revision it is still the app's own edit: if it shows the
-    /// same, that is no change.
+    /// Writes a record whose edit was accepted. Under another revision it is still the app's own
+    /// edit: if it shows the same, that is no change.
     pub(super) fn save_settled(
         &mut self,
         key: &DocumentKey,
@@ -127,8 +130,8 @@ impl<'a> Transaction<'a> {
         self.rows.put_record(key, Some(old), &new)
     }
 
-    /// Writes records of documents that are most likely new, in one go; the places of those that are there after all, for
-    /// which nothing is done.
+    /// Writes records of documents that are most likely new, in one go; the places of those that
+    /// are there after all, for which nothing is done.
     pub(super) fn insert_all(
         &mut self,
         new: &mut [(DocumentKey, Record)],
@@ -161,7 +164,8 @@ impl<'a> Transaction<'a> {
         Ok(there)
     }
 
-    /// Writes records of a pull that began when nothing was here, in the way of the backend for that.
+    /// Writes records of a pull that began when nothing was here, in the way of the backend for
+    /// that.
     pub(super) fn load_all(&mut self, new: &mut [(DocumentKey, Record)]) -> Result<()> {
         self.committed.changes.reserve(new.len());
         for (key, record) in new.iter_mut() {
@@ -177,8 +181,8 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    /// What is left of an erased document beside its record: refused edits, what this transaction has told so far, and
-    /// what the backend has to see to.
+    /// What is left of an erased document beside its record: refused edits, what this transaction
+    /// has told so far, and what the backend has to see to.
     fn drop_traces(
         &mut self,
         key: &DocumentKey,
@@ -229,7 +233,8 @@ impl<'a> Transaction<'a> {
         self.rows.remove_record(key, old)
     }
 
-    /// Removes a record that shows nothing. Only followers of the feed that stand before its place have to read afresh.
+    /// Removes a record that shows nothing. Only followers of the feed that stand before its place
+    /// have to read afresh.
     pub(super) fn remove_spent(&mut self, key: &DocumentKey, old: &Record) -> Result<()> {
         self.count(key, Some(old), &Record::default());
         self.meta.feed_floor = self.meta.feed_floor.max(old.changed);
@@ -356,7 +361,8 @@ impl<'a> Transaction<'a> {
     }
 }
 
-/// Whether the server may know the document, so that a full pull has to find out whether it still does.
+/// Whether the server may know the document, so that a full pull has to find out whether it still
+/// does.
 fn is_settled(record: &Record) -> bool {
     let has_base = record.edit().is_some_and(|e| e.base.is_some());
     record.known > Seq(0) || has_base || (record.edit().is_none() && record.current.is_some())

@@ -16,10 +16,10 @@ use super::transaction::Transaction;
 /// Writes documents, their outbox entries and their bases.
 ///
 /// # Errors
-/// `InvalidInput` if the transaction is over the limits, these or the server's, or writes documents of local-only
-/// collections elsewhere than in [`Scope::local`](crate::model::Scope::local) or others there; `AlreadyExists` or
-/// `NotFound` as the operations say; nothing
-/// is written then. Else as the rows.
+/// `InvalidInput` if the transaction is over the limits, these or the server's, or writes documents
+/// of local-only collections elsewhere than in [`Scope::local`](crate::model::Scope::local) or
+/// others there; `AlreadyExists` or `NotFound` as the operations say; nothing is written then. Else
+/// as the rows.
 pub fn write(
     rows: &mut dyn ReplicaRows,
     now: Now,
@@ -109,7 +109,8 @@ pub(super) fn put(
     put_knowing(tx, now, unit, key, old, (body, None))
 }
 
-/// As [`put`], for a body that was written in knowledge of an erasure of which the record does not know (any more).
+/// As [`put`], for a body that was written in knowledge of an erasure of which the record does not
+/// know (any more).
 pub(super) fn put_knowing(
     tx: &mut Transaction<'_>,
     now: Now,
@@ -145,7 +146,8 @@ pub(super) fn put_knowing(
     tx.save(key, old.as_ref(), record, Origin::Local)
 }
 
-/// Erases a document: the tombstone takes the place of every body that this replica keeps of it, and travels like an edit.
+/// Erases a document: the tombstone takes the place of every body that this replica keeps of it,
+/// and travels like an edit.
 pub(super) fn erase(
     tx: &mut Transaction<'_>,
     now: Now,

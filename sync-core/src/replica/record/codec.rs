@@ -1,4 +1,5 @@
-//! The binary forms of rows that have grown: what is newer stands at the end, so that rows of before are read as they are.
+//! The binary forms of rows that have grown: what is newer stands at the end, so that rows of
+//! before are read as they are.
 
 use std::collections::BTreeSet;
 
@@ -9,8 +10,8 @@ use crate::error::Result;
 use crate::model::{Checkpoint, Seq};
 use crate::replica::Failures;
 
-/// The inbox, the server's limits, the local-only collections and the latest time stand at the end, and only if there is
-/// anything to say.
+/// The inbox, the server's limits, the local-only collections and the latest time stand at the end,
+/// and only if there is anything to say.
 impl Codec for ReplicaMeta {
     fn encode(&self, out: &mut Vec<u8>) {
         self.replica.encode(out);
@@ -69,7 +70,8 @@ impl Codec for ReplicaMeta {
     }
 }
 
-/// Former states stand at the end, and only if there are any. What is pending stands at the end of its row.
+/// Former states stand at the end, and only if there are any. What is pending stands at the end of
+/// its row.
 impl Codec for Pending {
     fn encode(&self, out: &mut Vec<u8>) {
         self.edit.encode(out);
@@ -117,8 +119,9 @@ impl Codec for BatchRow {
     }
 }
 
-/// At the end, and only if they say anything, stand what the checkpoint says of a foreign backend, what keeps the scope from
-/// syncing, what the replica leaves out, the mark of the log with what it covers, and how far tombstones have left.
+/// At the end, and only if they say anything, stand what the checkpoint says of a foreign backend,
+/// what keeps the scope from syncing, what the replica leaves out, the mark of the log with what it
+/// covers, and how far tombstones have left.
 impl Codec for ScopeRow {
     fn encode(&self, out: &mut Vec<u8>) {
         self.checkpoint.encode(out);

@@ -1,4 +1,5 @@
-//! JSON that is looked at without being taken apart further than needed: whatever is kept, is kept in its own bytes.
+//! JSON that is looked at without being taken apart further than needed: whatever is kept, is kept
+//! in its own bytes.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,8 +13,8 @@ pub(super) const DEPTH: usize = 64;
 /// A value in its own text.
 pub(super) type Raw<'a> = &'a str;
 
-/// The fields of an object, in their order. Of fields with one name the last one counts, at the first one's place, as in
-/// most readers of JSON.
+/// The fields of an object, in their order. Of fields with one name the last one counts, at the
+/// first one's place, as in most readers of JSON.
 pub(super) type Fields<'a> = Vec<(Cow<'a, str>, Raw<'a>)>;
 
 struct ObjectVisitor;
@@ -117,8 +118,8 @@ fn string(raw: Raw<'_>) -> Option<Cow<'_, str>> {
     text(&mut serde_json::Deserializer::from_str(raw)).ok()
 }
 
-/// Whether two values mean the same: the order of fields, white space and the way strings are escaped do not matter;
-/// numbers are compared digit by digit as they are written.
+/// Whether two values mean the same: the order of fields, white space and the way strings are
+/// escaped do not matter; numbers are compared digit by digit as they are written.
 pub(super) fn same(one: Raw<'_>, other: Raw<'_>, depth: usize) -> bool {
     let (one, other) = (one.trim(), other.trim());
     if one == other {

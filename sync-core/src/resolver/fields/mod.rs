@@ -14,14 +14,14 @@ use three_way::{Later, Merge, Three};
 
 /// What becomes of a field that both sides changed, each into something else.
 ///
-/// Objects on both sides are merged field by field, unless `LastWrite`, `Local`, `Remote` or `Defer` was declared for their
-/// place: then they are one value, which is taken as a whole. So an object whose fields make sense only together (a
-/// position, an address) is never mixed.
+/// Objects on both sides are merged field by field, unless `LastWrite`, `Local`, `Remote` or
+/// `Defer` was declared for their place: then they are one value, which is taken as a whole. So an
+/// object whose fields make sense only together (a position, an address) is never mixed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FieldRule {
-    /// The value of the edit that was written later; an array is replaced as a whole. A document has one stamp, so
-    /// "later" is said of the whole edit, not of the field.
+    /// The value of the edit that was written later; an array is replaced as a whole. A document
+    /// has one stamp, so "later" is said of the whole edit, not of the field.
     #[default]
     LastWrite,
     /// The replica's value.
@@ -30,26 +30,31 @@ pub enum FieldRule {
     Remote,
     /// The app decides: the whole conflict goes to the inbox.
     Defer,
-    /// An array is a set: what one side removed is gone, what one side added is there, once. Order means nothing; kept
-    /// elements stand first. For what is no array on both sides: as `LastWrite`.
+    /// An array is a set: what one side removed is gone, what one side added is there, once. Order
+    /// means nothing; kept elements stand first. For what is no array on both sides: as
+    /// `LastWrite`.
     Union,
-    /// An array holds objects, and this field of theirs names them: each element is merged by itself, field by field.
-    /// Elements that one side removed and the other did not touch are gone. They stand in the order of the base, then come
-    /// new ones: another order is kept only if the other side left the array as it was. For arrays with other elements, or with two
-    /// of one name, and for what is no array on both sides: as `LastWrite`.
+    /// An array holds objects, and this field of theirs names them: each element is merged by
+    /// itself, field by field. Elements that one side removed and the other did not touch are gone.
+    /// They stand in the order of the base, then come new ones: another order is kept only if the
+    /// other side left the array as it was. For arrays with other elements, or with two of one
+    /// name, and for what is no array on both sides: as `LastWrite`.
     ByKey(String),
 }
 
-/// Merges JSON objects field by field, with the base: a field that one side changed is taken from that side; one that both
-/// changed is decided by the [rule](FieldRule) of its place. Objects in objects are merged likewise.
+/// Merges JSON objects field by field, with the base: a field that one side changed is taken from
+/// that side; one that both changed is decided by the [rule](FieldRule) of its place. Objects in
+/// objects are merged likewise.
 ///
-/// Without a base (two inserts of one id) every field counts as added by both. Documents that are no objects are one value.
-/// A field that is missing and one that is `null` are different: removing a field is a change like others. Of a deletion
-/// against an edit the later one stands, unless [`on_delete`](ConflictResolver::on_delete) says something else.
+/// Without a base (two inserts of one id) every field counts as added by both. Documents that are
+/// no objects are one value. A field that is missing and one that is `null` are different: removing
+/// a field is a change like others. Of a deletion against an edit the later one stands, unless
+/// [`on_delete`](ConflictResolver::on_delete) says something else.
 ///
-/// What is taken over is taken over in its own bytes: numbers keep their digits. Fields stand in the order of the base, then
-/// come those that were added, the earlier edit's first; so every replica that merges the same states makes the same bytes,
-/// whichever of them it calls local (unless a rule says `Local` or `Remote`).
+/// What is taken over is taken over in its own bytes: numbers keep their digits. Fields stand in
+/// the order of the base, then come those that were added, the earlier edit's first; so every
+/// replica that merges the same states makes the same bytes, whichever of them it calls local
+/// (unless a rule says `Local` or `Remote`).
 ///
 /// ```
 /// use sync_core::resolver::{ConflictResolver, FieldMerge, FieldRule, OnDelete};
@@ -81,8 +86,9 @@ impl FieldMerge {
         self
     }
 
-    /// The rule of one place, named by a JSON pointer (RFC 6901). A step `*` stands for every field, and for every element
-    /// of an array that is merged [by key](FieldRule::ByKey); where several places fit, the one with the fewest stars counts.
+    /// The rule of one place, named by a JSON pointer (RFC 6901). A step `*` stands for every
+    /// field, and for every element of an array that is merged [by key](FieldRule::ByKey); where
+    /// several places fit, the one with the fewest stars counts.
     ///
     /// # Errors
     /// `InvalidInput` if it is not a JSON pointer.

@@ -1,7 +1,9 @@
-//! The merge itself: what only one side changed is taken, what both changed is decided by the rule of its place.
+//! The merge itself: what only one side changed is taken, what both changed is decided by the rule
+//! of its place.
 //!
-//! This is the three-way merge of version control (Khanna, Kunal and Pierce, "A formal investigation of diff3", 2007, for
-//! texts), over the fields of objects instead of lines: fields are named, so that nothing has to be aligned.
+//! This is the three-way merge of version control (Khanna, Kunal and Pierce, "A formal
+//! investigation of diff3", 2007, for texts), over the fields of objects instead of lines: fields
+//! are named, so that nothing has to be aligned.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -150,8 +152,9 @@ impl Merge<'_> {
         Ok(out.end())
     }
 
-    /// The names in the order in which they are written: those of the base, then what the earlier write added, then
-    /// what the later one did. So the order does not depend on which side is called local.
+    /// The names in the order in which they are written: those of the base, then what the earlier
+    /// write added, then what the later one did. So the order does not depend on which side is
+    /// called local.
     fn order<'f, 'a>(
         &self,
         base: &'f Fields<'a>,
@@ -193,7 +196,8 @@ impl Merge<'_> {
         write_array(kept.copied())
     }
 
-    /// Elements as objects that a field names: each is merged by itself. None if the elements are not of that kind.
+    /// Elements as objects that a field names: each is merged by itself. None if the elements are
+    /// not of that kind.
     fn by_key<'a>(
         &self,
         key: &str,
@@ -230,7 +234,8 @@ struct Keyed<'a> {
     by_name: BTreeMap<String, Raw<'a>>,
 }
 
-/// Elements by the value of a field of theirs: only if each is an object, has the field, and no two share its value.
+/// Elements by the value of a field of theirs: only if each is an object, has the field, and no two
+/// share its value.
 fn keyed<'a>(key: &str, elements: &[Raw<'a>]) -> Option<Keyed<'a>> {
     let mut keyed = Keyed { order: Vec::new(), by_name: BTreeMap::new() };
     for element in elements {

@@ -19,24 +19,27 @@ use crate::server::record::{
 };
 use crate::server::rows::ServerRows;
 
-/// Decides about the changes of one push, inside the transaction that appends them: pure and quick, it asks nobody.
+/// Decides about the changes of one push, inside the transaction that appends them: pure and quick,
+/// it asks nobody.
 ///
 /// Changes are decided in their order, each on what the one before it left. For each:
 ///
-/// 1. A state that the server holds already is accepted without a question, and a stamp that is too far ahead is rejected
-///    without one.
+/// 1. A state that the server holds already is accepted without a question, and a stamp that is too
+///    far ahead is rejected without one.
 /// 2. [`admit`](Self::admit) is asked. A refusal becomes the verdict *rejected*.
-/// 3. If the change was made on what the server holds, it is accepted, and if something newer came of it already, superseded.
-/// 4. Only in a conflict [`resolve`](Self::resolve) is asked; two deletions, and equal bodies, are none. Its answer becomes
-///    the verdict as it says there.
-/// 5. A state that the resolver made is shown to [`admit`](Self::admit) as well. If it is refused there, the verdict is
-///    *conflict*, as if nobody had resolved it: the replica decides.
+/// 3. If the change was made on what the server holds, it is accepted, and if something newer came
+///    of it already, superseded.
+/// 4. Only in a conflict [`resolve`](Self::resolve) is asked; two deletions, and equal bodies, are
+///    none. Its answer becomes the verdict as it says there.
+/// 5. A state that the resolver made is shown to [`admit`](Self::admit) as well. If it is refused
+///    there, the verdict is *conflict*, as if nobody had resolved it: the replica decides.
 ///
-/// So `admit` is called up to twice a change and `resolve` up to once; neither is called for a batch that is told its verdicts
-/// again. A panic of either fails the whole push with `Internal`, and nothing of it is kept; the storage goes on.
+/// So `admit` is called up to twice a change and `resolve` up to once; neither is called for a
+/// batch that is told its verdicts again. A panic of either fails the whole push with `Internal`,
+/// and nothing of it is kept; the storage goes on.
 pub trait Judge: Send + Sync + fmt::Debug {
-    /// Whether the change may be made to that current state (none: the server holds no trace of the document):
-    /// authorisation and validation.
+    /// Whether the change may be made to that current state (none: the server holds no trace of the
+    /// document): authorisation and validation.
     ///
     /// # Errors
     /// The refusal, which becomes the verdict.
@@ -46,11 +49,13 @@ pub trait Judge: Send + Sync + fmt::Debug {
         current: Option<&DocumentState>,
     ) -> std::result::Result<(), Rejection>;
 
-    /// Resolves a conflict of a collection that the server resolves; none where that is left to the replica.
+    /// Resolves a conflict of a collection that the server resolves; none where that is left to the
+    /// replica.
     ///
-    /// The change is the local side. Nothing and `Defer` become the verdict *conflict*, with the state that the server holds;
-    /// `Remote` becomes *superseded*; `Local` writes the change and is *accepted*; `Merge` and `Delete` write a state of the
-    /// server's own making and become *merged*, with that state, or *superseded* if the server holds that already.
+    /// The change is the local side. Nothing and `Defer` become the verdict *conflict*, with the
+    /// state that the server holds; `Remote` becomes *superseded*; `Local` writes the change and is
+    /// *accepted*; `Merge` and `Delete` write a state of the server's own making and become
+    /// *merged*, with that state, or *superseded* if the server holds that already.
     fn resolve(
         &self,
         scope: &Scope,
@@ -68,8 +73,8 @@ pub struct AppendContext {
     pub term: Term,
     /// How far ahead of the server's time a stamp may be.
     pub drift: Duration,
-    /// What the scope's log begins with, if this push is the first that is heard of it. A log of before there were keys gets
-    /// this one.
+    /// What the scope's log begins with, if this push is the first that is heard of it. A log of
+    /// before there were keys gets this one.
     pub fresh: NewLog,
     /// Whose replica pushes; none where every client is the same principal.
     pub owner: Option<Owner>,
@@ -92,11 +97,11 @@ pub struct Appended {
     pub mark: Option<LogMark>,
     /// What was written, by position.
     pub entries: Vec<LogEntry>,
-    /// How many appends to the scope erased something so far. What was read when it was another number may hold what was
-    /// erased, and must not be handed out.
+    /// How many appends to the scope erased something so far. What was read when it was another
+    /// number may hold what was erased, and must not be handed out.
     pub erasures: u64,
-    /// The log was restored from a backup, as the batch's mark shows. Then nothing was done, and the verdicts mean nothing: a
-    /// new epoch has to begin.
+    /// The log was restored from a backup, as the batch's mark shows. Then nothing was done, and
+    /// the verdicts mean nothing: a new epoch has to begin.
     pub fork: Option<Fork>,
 }
 
@@ -110,7 +115,8 @@ struct Log<'a> {
     erased: bool,
 }
 
-/// Appends a push: idempotency record, base check, judge, verdicts, positions and index in one transaction.
+/// Appends a push: idempotency record, base check, judge, verdicts, positions and index in one
+/// transaction.
 ///
 /// # Errors
 /// As the rows.
@@ -205,8 +211,8 @@ fn unchanged(row: &ServerScope, verdicts: Verdicts) -> Appended {
     }
 }
 
-/// The most bytes of states that the verdicts on one batch tell; one state is always told. What is not told the replica
-/// pulls, or hears when it pushes again.
+/// The most bytes of states that the verdicts on one batch tell; one state is always told. What is
+/// not told the replica pulls, or hears when it pushes again.
 const TOLD: usize = Limits::CHUNK.bytes;
 
 /// Leaves out the states that would make the verdicts larger than a link takes.
@@ -250,8 +256,9 @@ fn tell_again(
     Ok(bound(verdicts))
 }
 
-/// Whether the verdict on a refused change tells what is held: a replica that would have erased the document does not hold it
-/// any more, and one whose clock was refused has to know what it may follow.
+/// Whether the verdict on a refused change tells what is held: a replica that would have erased the
+/// document does not hold it any more, and one whose clock was refused has to know what it may
+/// follow.
 fn is_told(kind: &VerdictKind, change: &Change, held: Option<&DocumentState>) -> bool {
     let is_clock =
         matches!(kind, VerdictKind::Rejected(Rejection { code: RejectionCode::Clock { .. }, .. }));
@@ -289,7 +296,8 @@ impl Log<'_> {
         }
         let state = current.as_ref().map(|c| &c.state);
         let accepted = |seq, state: &DocumentState| {
-            // Who left the stamp to the server learns here which one it is: the next edit names it as its base.
+            // Who left the stamp to the server learns here which one it is: the next edit names it
+            // as its base.
             let current = is_ours.then(|| ServerState { seq, state: Some(state.clone()) });
             Ok(Verdict { seq, kind: VerdictKind::Accepted, current })
         };
@@ -321,7 +329,8 @@ impl Log<'_> {
         let (body, author) = match judge.resolve(scope, &shared, state) {
             None | Some(Resolution::Defer) => return with_current(VerdictKind::Conflict),
             Some(Resolution::Remote) => return with_current(VerdictKind::Superseded),
-            // What the resolver made is what is held already: as on a replica, that state stands with its author.
+            // What the resolver made is what is held already: as on a replica, that state stands
+            // with its author.
             Some(Resolution::Merge(body)) if held_body == Some(&body) => {
                 return with_current(VerdictKind::Superseded);
             }
@@ -339,7 +348,8 @@ impl Log<'_> {
         let merged = self.mint(cx.now, change, state, author, body);
         let made = Change { state: merged.clone(), ..change.clone() };
         if judge.admit(&made, state).is_err() {
-            // What the resolver made is not what the app's server takes: somebody else has to decide.
+            // What the resolver made is not what the app's server takes: somebody else has to
+            // decide.
             return with_current(VerdictKind::Conflict);
         }
         let seq = self.write(scope, change, current.as_ref(), merged.clone(), lineage)?;
@@ -347,8 +357,9 @@ impl Log<'_> {
         Ok(Verdict { seq, kind: VerdictKind::Merged, current })
     }
 
-    /// The change as it is decided about: one that came without a stamp gets the server's time. That is done here, in the
-    /// transaction and after the batch was found to be a new one, so that a batch which is sent again is the same batch.
+    /// The change as it is decided about: one that came without a stamp gets the server's time.
+    /// That is done here, in the transaction and after the batch was found to be a new one, so that
+    /// a batch which is sent again is the same batch.
     fn stamped<'c>(
         &self,
         now: Now,
@@ -395,8 +406,9 @@ impl Log<'_> {
                 reason: "it knows of an erasure that is later than itself".to_owned(),
             });
         }
-        // What was let into the log once can be followed, and so can its author's stamp: else a clock that was ahead and is
-        // right again would refuse every edit of what was written meanwhile.
+        // What was let into the log once can be followed, and so can its author's stamp: else a
+        // clock that was ahead and is right again would refuse every edit of what was written
+        // meanwhile.
         let (parent, author) = current.map_or((Stamp::ZERO, Stamp::ZERO), |c| {
             (c.revision.stamp, c.revision.stamp.max(c.author.stamp))
         });
@@ -476,7 +488,8 @@ impl Log<'_> {
             self.rows.remove_row(scope, collection, id, &new)?;
         }
         if old.is_some_and(|o| o.first == self.first) {
-            // A batch should name a document once; if it does not, only the newest state is handed out.
+            // A batch should name a document once; if it does not, only the newest state is handed
+            // out.
             self.entries.retain(|e| e.id != *id || e.collection != *collection);
         }
         let (collection, id) = (collection.clone(), id.clone());
@@ -495,7 +508,8 @@ fn erases(change: &Change, held: Option<&DocumentState>) -> bool {
     held.is_some_and(|held| held.erased < change.state.erased)
 }
 
-/// The change as a resolver may see it: a base that was lost with an old life of the log is no common ancestor.
+/// The change as a resolver may see it: a base that was lost with an old life of the log is no
+/// common ancestor.
 fn without_lost_base<'a>(scope: &ServerScope, change: &'a Change) -> Cow<'a, Change> {
     match change.base {
         Some(base) if is_lost(scope, base) => {

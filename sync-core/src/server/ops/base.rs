@@ -10,7 +10,8 @@ use crate::server::record::{Offer, ServerRow, ServerScope};
 pub(super) enum Standing {
     /// The server holds this very state.
     Same,
-    /// It was made on the current state, and becomes it. A re-offer says where it was settled before.
+    /// It was made on the current state, and becomes it. A re-offer says where it was settled
+    /// before.
     Follows(Option<Offer>),
     /// The current state is a later one of the same history: it stays, and nothing is in conflict.
     Older,
@@ -22,12 +23,14 @@ pub(super) enum Standing {
 
 /// The base check.
 ///
-/// Absent matches no base, and a base that was a tombstone; a deletion of what is absent follows too. A base that was
-/// settled in a lost life of the log, above its cut, makes the change a re-offer: it follows on what survived the cut and
-/// on re-offers of older positions, is older than re-offers of later ones, and conflicts with what was written since.
+/// Absent matches no base, and a base that was a tombstone; a deletion of what is absent follows
+/// too. A base that was settled in a lost life of the log, above its cut, makes the change a
+/// re-offer: it follows on what survived the cut and on re-offers of older positions, is older than
+/// re-offers of later ones, and conflicts with what was written since.
 ///
-/// Where one side knows of an erasure that the other does not, it wins, whatever the base: then nothing is in conflict. Of
-/// what is absent nobody can tell what it knew: it may have been deleted and purged since.
+/// Where one side knows of an erasure that the other does not, it wins, whatever the base: then
+/// nothing is in conflict. Of what is absent nobody can tell what it knew: it may have been deleted
+/// and purged since.
 pub(super) fn standing(scope: &ServerScope, change: &Change, row: Option<&ServerRow>) -> Standing {
     let held = row.and_then(|r| r.state.erased);
     match (change.state.erased.cmp(&held), by_base(scope, change, row)) {
@@ -71,7 +74,8 @@ fn age(scope: &ServerScope, offer: &Offer) -> (usize, Seq) {
     (scope.age_of(offer.epoch), offer.seq)
 }
 
-/// The lost state that whatever is written on a row descends from: it is still newer than the re-offers of older states.
+/// The lost state that whatever is written on a row descends from: it is still newer than the
+/// re-offers of older states.
 fn inherited(row: &ServerRow) -> Option<Offer> {
     row.offered.map(|o| Offer { edited: true, ..o })
 }
@@ -96,7 +100,8 @@ fn reoffer(
     let is_edit = base.revision != change.state.revision;
     let offer = Offer { epoch: base.epoch, seq: base.seq, edited: is_edit };
     let Some(row) = row else {
-        // Nothing tells whether it was lost with the old life, or deleted and purged in the new one.
+        // Nothing tells whether it was lost with the old life, or deleted and purged in the new
+        // one.
         let purged_since = scope.horizon > scope.shared_with(base.epoch);
         let matches = !purged_since || base.tombstone || change.state.is_deleted();
         let offer = Some(offer).filter(|o| o.seq != BaseRef::UNLOGGED);

@@ -22,8 +22,8 @@ pub enum ChangesReply {
 
 /// Whether a cursor's positions are positions of this log.
 ///
-/// A mark that is authentic and speaks of positions that this log does not share is proof of a restore. Any other claim,
-/// such as a position beyond the head, concerns the client alone.
+/// A mark that is authentic and speaks of positions that this log does not share is proof of a
+/// restore. Any other claim, such as a position beyond the head, concerns the client alone.
 ///
 /// # Errors
 /// As the rows. The inner result is the fork between what the replica and this log know.
@@ -36,7 +36,8 @@ pub fn check_cursor(
     Ok(check(row, cursor, marks::evidence(rows, scope, row, cursor.mark.as_ref())?))
 }
 
-/// As [`check_cursor`], from the scope's row alone; none if that does not tell: the mark speaks of a start of long ago.
+/// As [`check_cursor`], from the scope's row alone; none if that does not tell: the mark speaks of
+/// a start of long ago.
 #[must_use]
 pub fn check_by_row(row: &ServerScope, cursor: &Cursor) -> Option<std::result::Result<(), Fork>> {
     Some(check(row, cursor, marks::evidence_by_row(row, cursor.mark.as_ref())?))
@@ -55,7 +56,8 @@ pub(super) fn find_restore(
     Ok(restored(row, mark, marks::evidence(rows, scope, row, mark)?))
 }
 
-/// Whether an authentic mark of the current epoch shows that the log was restored, and up to where the two logs are the same.
+/// Whether an authentic mark of the current epoch shows that the log was restored, and up to where
+/// the two logs are the same.
 fn restored(row: &ServerScope, mark: Option<&LogMark>, shown: Evidence) -> Option<Fork> {
     let Evidence::SharedUpTo(cut) = shown else { return None };
     let is_lost = mark.is_some_and(|mark| mark.epoch == row.epoch && cut < mark.at);
@@ -99,10 +101,12 @@ fn check(row: &ServerScope, cursor: &Cursor, shown: Evidence) -> std::result::Re
     Ok(())
 }
 
-/// The chunk that follows on a cursor: everything whose newest position lies behind it, by position, up to the limits.
+/// The chunk that follows on a cursor: everything whose newest position lies behind it, by
+/// position, up to the limits.
 ///
-/// Whoever has taken it in has seen the newest state of every document at or below its `next`, and nothing at or below
-/// `next` appears later. It is never cut within one append. `visible` is what the reader may see, and the chunk says so.
+/// Whoever has taken it in has seen the newest state of every document at or below its `next`, and
+/// nothing at or below `next` appears later. It is never cut within one append. `visible` is what
+/// the reader may see, and the chunk says so.
 ///
 /// # Errors
 /// `NotFound` for an unknown scope. Else as the rows.
@@ -152,7 +156,8 @@ pub fn changes_of(
     Ok(ChangesReply::Chunk(Chunk { mark, entries, ..empty(row, scope, cursor, next, visible) }))
 }
 
-/// The chunk that [`changes`] makes for a cursor at the head, which needs nothing but the scope's row; none for any other.
+/// The chunk that [`changes`] makes for a cursor at the head, which needs nothing but the scope's
+/// row; none for any other.
 #[must_use]
 pub fn nothing_new(
     row: &ServerScope,

@@ -6,7 +6,8 @@ use crate::server::rows::ServerReads;
 
 const SCOPES: usize = 256;
 
-/// Whether the documents and the digest that every scope's row names are those of its log. Reads every document.
+/// Whether the documents and the digest that every scope's row names are those of its log. Reads
+/// every document.
 ///
 /// # Errors
 /// As the rows.

@@ -16,8 +16,8 @@ const NEAREST: usize = 12;
 /// The last position of a run that has not ended.
 const OPEN: Seq = Seq(u64::MAX);
 
-/// Registers a server start whose first position is `first`, unless it is registered already. Several processes that write
-/// one log are registered once each, in whatever order they append.
+/// Registers a server start whose first position is `first`, unless it is registered already.
+/// Several processes that write one log are registered once each, in whatever order they append.
 ///
 /// # Errors
 /// As the rows.
@@ -53,7 +53,8 @@ fn before(position: Seq) -> Seq {
 /// Keeps the first run, and of the others fewer the further back they are.
 fn thin_out(older: &mut Vec<LogRun>, head: Seq) {
     while older.len() > OLDER {
-        // The one that lies closest to the run before it, measured by its own distance from the head.
+        // The one that lies closest to the run before it, measured by its own distance from the
+        // head.
         let crowding = |at: usize| {
             let (gap, age) =
                 (older[at].first.0 - older[at - 1].first.0, head.0 - older[at].first.0);
@@ -72,8 +73,8 @@ fn known_runs(row: &ServerScope) -> Vec<LogRun> {
     row.older.iter().copied().chain(newest).collect()
 }
 
-/// The mark of the log at a position; none before the first append, or where the row alone does not tell which run the
-/// position belongs to.
+/// The mark of the log at a position; none before the first append, or where the row alone does not
+/// tell which run the position belongs to.
 fn mark_by_row(row: &ServerScope, at: Seq) -> Option<LogMark> {
     let known = known_runs(row);
     let run = known.iter().rev().find(|run| run.first <= at).filter(|run| at <= run.last)?;
@@ -83,8 +84,9 @@ fn mark_by_row(row: &ServerScope, at: Seq) -> Option<LogMark> {
 fn sign(row: &ServerScope, run: LogRun, known: &[LogRun], at: Seq) -> Option<LogMark> {
     let key = row.key.as_ref()?;
     let mut runs: Vec<LogRun> = known.iter().filter(|r| r.last < run.first).copied().collect();
-    // The last ones before the position, and of those before them a few. Where a run is left out, a restore is cut at the end
-    // of the one before it: somewhat more than was lost is then offered again, which the server recognises.
+    // The last ones before the position, and of those before them a few. Where a run is left out, a
+    // restore is cut at the end of the one before it: somewhat more than was lost is then offered
+    // again, which the server recognises.
     let count = runs.len();
     let mut place = 0..;
     runs.retain(|_| {
@@ -125,16 +127,17 @@ pub(super) fn mark_at_head(row: &ServerScope) -> Option<LogMark> {
 pub(super) enum Evidence {
     /// Nothing: there is none, or it is not authentic.
     None,
-    /// This log and the one that the mark was made of are the same up to that position, and not beyond. If the mark speaks of
-    /// higher positions, they were lost: the log was restored from a backup.
+    /// This log and the one that the mark was made of are the same up to that position, and not
+    /// beyond. If the mark speaks of higher positions, they were lost: the log was restored from a
+    /// backup.
     SharedUpTo(Seq),
 }
 
 /// Finds the run to which a position belongs.
 type RunAt<'a> = dyn Fn(Seq) -> Result<Option<LogRun>> + 'a;
 
-/// Compares an authentic mark with the log. With a look-up it always finds the answer; without one, from the row alone, it
-/// may not (none).
+/// Compares an authentic mark with the log. With a look-up it always finds the answer; without one,
+/// from the row alone, it may not (none).
 fn examine(
     run_at: Option<&RunAt<'_>>,
     row: &ServerScope,

@@ -1,4 +1,5 @@
-//! What a server's storage does, written once over [rows](super::rows): each function is the body of one transaction.
+//! What a server's storage does, written once over [rows](super::rows): each function is the body
+//! of one transaction.
 //!
 //! [`ServerStorage`](crate::storage::ServerStorage) says what must be true afterwards.
 

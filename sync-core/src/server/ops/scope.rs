@@ -29,7 +29,8 @@ pub fn open_scope(rows: &mut dyn ServerRows, scope: &Scope, fresh: NewLog) -> Re
     Ok(row)
 }
 
-/// Ends the current life of the log at `cut` and begins another, unless `from` is not the current epoch any more.
+/// Ends the current life of the log at `cut` and begins another, unless `from` is not the current
+/// epoch any more.
 ///
 /// # Errors
 /// `NotFound` for an unknown scope. Else as the rows.
@@ -50,8 +51,8 @@ pub fn begin_epoch(
     Ok(row)
 }
 
-/// Forgets the tombstones at or below `up_to`, and moves the horizon there. Replicas that have not come so far pull
-/// everything afresh.
+/// Forgets the tombstones at or below `up_to`, and moves the horizon there. Replicas that have not
+/// come so far pull everything afresh.
 ///
 /// # Errors
 /// `NotFound` for an unknown scope. Else as the rows.
@@ -111,8 +112,8 @@ pub enum Noted {
     Never,
 }
 
-/// Takes note of how far a replica is, and compares its digest if both stand at the same position. A mark that shows a
-/// restore is told as such, and nothing is noted.
+/// Takes note of how far a replica is, and compares its digest if both stand at the same position.
+/// A mark that shows a restore is told as such, and nothing is noted.
 ///
 /// # Errors
 /// `NotFound` for an unknown scope. Else as the rows.

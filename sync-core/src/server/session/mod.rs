@@ -1,8 +1,9 @@
-//! A session: the pure state machine of one connection on the server, of the same shape as the engine.
+//! A session: the pure state machine of one connection on the server, of the same shape as the
+//! engine.
 //!
-//! Facts go in, commands come out, payloads stay with whoever executes. Catching up and following live are one thing: a
-//! live stream has a cursor; it reads the chunk after it as long as there is credit, and sleeps at the head until the head
-//! moves.
+//! Facts go in, commands come out, payloads stay with whoever executes. Catching up and following
+//! live are one thing: a live stream has a cursor; it reads the chunk after it as long as there is
+//! credit, and sleeps at the head until the head moves.
 //!
 //! ```text
 //!   Greeting ── let in ──► Open ── goodbye, silence, nonsense ──► Closed
@@ -48,7 +49,8 @@ enum LiveState {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Live {
-    /// Shared with who reads: a connection that listens costs little memory, and a read copies nothing.
+    /// Shared with who reads: a connection that listens costs little memory, and a read copies
+    /// nothing.
     pull: Arc<Pull>,
     credit: u32,
     state: LiveState,
@@ -100,7 +102,8 @@ impl Session {
         self.outputs.pop_front()
     }
 
-    /// Whether another message may be taken from the link: not while as many requests are served as may be.
+    /// Whether another message may be taken from the link: not while as many requests are served as
+    /// may be.
     #[must_use]
     pub fn wants_input(&self) -> bool {
         self.phase != Phase::Closed && self.serving.len() < self.options.requests
@@ -239,7 +242,8 @@ impl Session {
         }
     }
 
-    /// Lets streams read, in their order and a few at a time: what they read waits in memory until the link takes it.
+    /// Lets streams read, in their order and a few at a time: what they read waits in memory until
+    /// the link takes it.
     fn start_reads(&mut self) {
         while self.reading < self.options.reads.max(1) {
             let Some(stream) = self.queued.pop_front() else { return };

@@ -40,7 +40,8 @@ pub async fn the_same_conflict_gets_the_same_answer(subject: Subject) -> Outcome
     Ok(())
 }
 
-/// Documents as the app has them are decided or deferred: no error, no panic, whatever is deleted or missing.
+/// Documents as the app has them are decided or deferred: no error, no panic, whatever is deleted
+/// or missing.
 pub async fn ordinary_documents_are_decided(subject: Subject) -> Outcome {
     for met in over(&subject.documents) {
         match met.ask(&subject.resolver) {
@@ -52,7 +53,8 @@ pub async fn ordinary_documents_are_decided(subject: Subject) -> Outcome {
     Ok(())
 }
 
-/// Documents that no app expects (null, nested, huge numbers) do no harm: an error is an answer, a panic is not.
+/// Documents that no app expects (null, nested, huge numbers) do no harm: an error is an answer, a
+/// panic is not.
 pub async fn odd_documents_do_no_harm(subject: Subject) -> Outcome {
     let odd = odd();
     for ordinary in subject.documents.iter().take(2) {
@@ -83,7 +85,8 @@ pub async fn a_merge_is_a_valid_document(subject: Subject) -> Outcome {
     Ok(())
 }
 
-/// What it does not ask for makes no difference: a server has a base's body only if the resolver says that it needs it.
+/// What it does not ask for makes no difference: a server has a base's body only if the resolver
+/// says that it needs it.
 pub async fn what_it_does_not_ask_for_makes_no_difference(subject: Subject) -> Outcome {
     for met in over(&subject.documents) {
         let Some(base) = met.base.clone() else { continue };

@@ -11,7 +11,8 @@ use sync_core::resolver::{Conflict, ConflictResolver, Resolution};
 use super::super::tools::panic_quietly;
 use super::Subject;
 
-/// The faults: the name of the test, the fault, and the case that notices it. Handed to another macro of this crate.
+/// The faults: the name of the test, the fault, and the case that notices it. Handed to another
+/// macro of this crate.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! resolver_conformance_faults {

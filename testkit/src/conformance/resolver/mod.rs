@@ -1,8 +1,9 @@
-//! The suite for [`ConflictResolver`]: what decides when two edits were made without knowledge of each other.
+//! The suite for [`ConflictResolver`]: what decides when two edits were made without knowledge of
+//! each other.
 //!
-//! Call [`resolver_conformance!`](crate::resolver_conformance) with the resolver and with bodies as the app has them: every
-//! case becomes a named test. [`resolver_teeth!`](crate::resolver_teeth) shows that the cases would notice if the resolver
-//! were broken.
+//! Call [`resolver_conformance!`](crate::resolver_conformance) with the resolver and with bodies as
+//! the app has them: every case becomes a named test. [`resolver_teeth!`](crate::resolver_teeth)
+//! shows that the cases would notice if the resolver were broken.
 //!
 //! ```
 //! use sync_core::model::Body;
@@ -46,7 +47,8 @@ impl Subject {
     /// The most documents that are looked at: every case tries them in pairs.
     pub const DOCUMENTS: usize = 6;
 
-    /// A resolver, and at least three different bodies as the app has them. No more than [`Self::DOCUMENTS`] are used.
+    /// A resolver, and at least three different bodies as the app has them. No more than
+    /// [`Self::DOCUMENTS`] are used.
     ///
     /// # Panics
     /// If there are fewer than three.
@@ -69,7 +71,8 @@ pub fn cases() -> Vec<Case<Subject>> {
     crate::resolver_conformance_cases!(__conformance_list())
 }
 
-/// Runs the case that notices the fault: it has to pass on what is sound, and to fail on what is broken.
+/// Runs the case that notices the fault: it has to pass on what is sound, and to fail on what is
+/// broken.
 ///
 /// # Panics
 /// If it does not.
@@ -102,8 +105,8 @@ macro_rules! resolver_conformance_cases {
     };
 }
 
-/// Expands to one named test for each case of the [suite](crate::conformance::resolver). The arguments are a resolver and
-/// at least three different bodies, as the app has them.
+/// Expands to one named test for each case of the [suite](crate::conformance::resolver). The
+/// arguments are a resolver and at least three different bodies, as the app has them.
 #[macro_export]
 macro_rules! resolver_conformance {
     ($resolver:expr, $documents:expr $(,)?) => {
@@ -124,8 +127,8 @@ macro_rules! __resolver_tests {
     )*};
 }
 
-/// Expands to one named test for each [fault](crate::conformance::resolver::ResolverFault): the case that is there for it
-/// passes on the resolver, and fails when the fault is built in.
+/// Expands to one named test for each [fault](crate::conformance::resolver::ResolverFault): the
+/// case that is there for it passes on the resolver, and fails when the fault is built in.
 #[macro_export]
 macro_rules! resolver_teeth {
     ($resolver:expr, $documents:expr $(,)?) => {

@@ -80,8 +80,8 @@ pub async fn replicas_become_equal_when_the_server_resolves(subject: Subject) ->
     Ok(())
 }
 
-/// Three replicas that keep disagreeing come to rest after each round, and every conflict is decided a bounded number of
-/// times: nobody plays ping-pong.
+/// Three replicas that keep disagreeing come to rest after each round, and every conflict is
+/// decided a bounded number of times: nobody plays ping-pong.
 pub async fn three_replicas_come_to_rest(subject: Subject) -> Outcome {
     const ROUNDS: usize = 6;
     const DOCUMENTS: usize = 5;

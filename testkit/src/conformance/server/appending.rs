@@ -28,7 +28,8 @@ pub async fn an_append_is_there_when_it_returns<H: ServerStorageHarness>(harness
     Ok(())
 }
 
-/// Positions are commit order, also with many writers: none is given twice, none is left out, and pushes do not interleave.
+/// Positions are commit order, also with many writers: none is given twice, none is left out, and
+/// pushes do not interleave.
 pub async fn positions_are_commit_order<H: ServerStorageHarness>(harness: H) -> Outcome {
     const WRITERS: u8 = 8;
     const PUSHES: u64 = 10;
@@ -63,8 +64,8 @@ pub async fn positions_are_commit_order<H: ServerStorageHarness>(harness: H) -> 
     Ok(())
 }
 
-/// Whoever has followed to a position has seen the newest state of every document at or below it, at every moment and with
-/// many writers.
+/// Whoever has followed to a position has seen the newest state of every document at or below it,
+/// at every moment and with many writers.
 pub async fn followers_see_everything_below_their_position<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {
@@ -161,7 +162,8 @@ pub async fn readers_see_whole_pushes<H: ServerStorageHarness>(harness: H) -> Ou
     Ok(())
 }
 
-/// A judge that panics fails its push whole, which is not remembered either: the same push works with a sound judge.
+/// A judge that panics fails its push whole, which is not remembered either: the same push works
+/// with a sound judge.
 pub async fn a_judge_that_panics_fails_its_push_whole<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {
@@ -184,7 +186,8 @@ pub async fn a_judge_that_panics_fails_its_push_whole<H: ServerStorageHarness>(
     Ok(())
 }
 
-/// An append whose future is dropped happens whole or not at all, and its retry gets verdicts that fit.
+/// An append whose future is dropped happens whole or not at all, and its retry gets verdicts that
+/// fit.
 pub async fn a_dropped_append_is_whole<H: ServerStorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     desk.push(&[("a", Some("1"))]).await;

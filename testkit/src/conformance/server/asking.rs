@@ -31,7 +31,8 @@ async fn nothing_new(desk: &Desk, at: &Cursor) -> ServerScope {
     scope
 }
 
-/// Whatever is committed, who asked at the head just before hears of it: of pushes, purges and the end of the log's life.
+/// Whatever is committed, who asked at the head just before hears of it: of pushes, purges and the
+/// end of the log's life.
 pub async fn who_asks_at_the_head_hears_of_every_commit<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {
@@ -91,7 +92,8 @@ pub async fn who_asks_at_the_head_hears_of_other_processes<H: ServerStorageHarne
     Ok(())
 }
 
-/// Whoever asks while somebody pushes hears of every push that was answered before, and of nothing that goes back.
+/// Whoever asks while somebody pushes hears of every push that was answered before, and of nothing
+/// that goes back.
 pub async fn who_asks_meanwhile_hears_of_what_was_answered<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {

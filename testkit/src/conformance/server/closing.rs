@@ -62,7 +62,8 @@ pub async fn after_closing_everything_fails_as_closed<H: ServerStorageHarness>(
     Ok(())
 }
 
-/// Closing finishes what was asked: what was acknowledged is there afterwards, and the rest was refused whole.
+/// Closing finishes what was asked: what was acknowledged is there afterwards, and the rest was
+/// refused whole.
 pub async fn closing_finishes_what_was_asked<H: ServerStorageHarness>(harness: H) -> Outcome {
     harness.capabilities().need_durable()?;
     let desk = Desk::open(&harness).await;

@@ -14,7 +14,8 @@ use super::super::tools::{body, json, must, now};
 use super::ServerStorageHarness;
 use super::desk::{Desk, Told, change, context, decided, insert};
 
-/// A change that was not made on the current state is a conflict: it is not stored, and told what is current.
+/// A change that was not made on the current state is a conflict: it is not stored, and told what
+/// is current.
 pub async fn a_conflict_tells_the_current_state<H: ServerStorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     desk.push(&[("a", Some("1")), ("b", Some("1")), ("gone", Some("1"))]).await;
@@ -78,7 +79,8 @@ pub async fn the_same_state_is_accepted_in_any_push<H: ServerStorageHarness>(
     Ok(())
 }
 
-/// A rejected change is not stored, not told to anybody and not counted; the others of its push are.
+/// A rejected change is not stored, not told to anybody and not counted; the others of its push
+/// are.
 pub async fn a_rejected_change_is_not_stored<H: ServerStorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     desk.push(&[("kept", Some("1"))]).await;
@@ -108,7 +110,8 @@ pub async fn a_rejected_change_is_not_stored<H: ServerStorageHarness>(harness: H
     Ok(())
 }
 
-/// A stamp too far ahead of the server's time is rejected, with that time; one within the bound is not.
+/// A stamp too far ahead of the server's time is rejected, with that time; one within the bound is
+/// not.
 pub async fn a_stamp_too_far_ahead_is_rejected<H: ServerStorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let time = now();
@@ -130,7 +133,8 @@ pub async fn a_stamp_too_far_ahead_is_rejected<H: ServerStorageHarness>(harness:
     Ok(())
 }
 
-/// A conflict that the server resolves ends as the judge says; what the server made is its own state, after both.
+/// A conflict that the server resolves ends as the judge says; what the server made is its own
+/// state, after both.
 pub async fn the_server_resolves_as_the_judge_says<H: ServerStorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let names = ["local", "remote", "merge", "delete", "defer"];
@@ -204,7 +208,8 @@ pub async fn a_merge_that_is_not_admitted_is_a_conflict<H: ServerStorageHarness>
     Ok(())
 }
 
-/// The states that the verdicts on one push tell are bounded, so that they fit into a message; one is always told.
+/// The states that the verdicts on one push tell are bounded, so that they fit into a message; one
+/// is always told.
 pub async fn told_states_are_bounded<H: ServerStorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let large = format!("\"{}\"", "x".repeat(900_000));

@@ -15,8 +15,8 @@ fn erasing(change: Change) -> Change {
     Change { state, ..change }
 }
 
-/// An erasure is accepted whatever it was made on, and what was written without knowing of it is superseded by it. No
-/// resolver is asked. Who knows of it writes on as ever.
+/// An erasure is accepted whatever it was made on, and what was written without knowing of it is
+/// superseded by it. No resolver is asked. Who knows of it writes on as ever.
 pub async fn an_erasure_wins_whatever_it_was_made_on<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {
@@ -49,8 +49,8 @@ pub async fn an_erasure_wins_whatever_it_was_made_on<H: ServerStorageHarness>(
     Ok(())
 }
 
-/// An erasure that is refused changes nothing, and tells what is held: who asked for it does not hold it any more. One that
-/// claims to know of a later erasure than itself is refused.
+/// An erasure that is refused changes nothing, and tells what is held: who asked for it does not
+/// hold it any more. One that claims to know of a later erasure than itself is refused.
 pub async fn a_refused_erasure_tells_what_is_held<H: ServerStorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     desk.push(&[("a", Some("1"))]).await;
@@ -76,7 +76,8 @@ pub async fn a_refused_erasure_tells_what_is_held<H: ServerStorageHarness>(harne
     Ok(())
 }
 
-/// Once a storage was tidied, no byte of what was erased is in its files, whatever states the document had before.
+/// Once a storage was tidied, no byte of what was erased is in its files, whatever states the
+/// document had before.
 pub async fn nothing_is_left_in_the_files_of_what_was_erased<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {

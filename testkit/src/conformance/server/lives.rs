@@ -35,7 +35,8 @@ pub async fn a_scope_begins_once<H: ServerStorageHarness>(harness: H) -> Outcome
     Ok(())
 }
 
-/// A purge forgets the tombstones up to a position and moves the horizon there; whoever has not come so far is told.
+/// A purge forgets the tombstones up to a position and moves the horizon there; whoever has not
+/// come so far is told.
 pub async fn a_purge_forgets_tombstones_and_moves_the_horizon<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {
@@ -96,7 +97,8 @@ pub async fn a_purge_reaches_everything<H: ServerStorageHarness>(harness: H) -> 
     Ok(())
 }
 
-/// A new epoch begins once, from the epoch that is named: who comes second changes nothing and learns what is current.
+/// A new epoch begins once, from the epoch that is named: who comes second changes nothing and
+/// learns what is current.
 pub async fn a_new_epoch_begins_once<H: ServerStorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     desk.fill("d", 6).await;
@@ -123,8 +125,8 @@ pub async fn a_new_epoch_begins_once<H: ServerStorageHarness>(harness: H) -> Out
     Ok(())
 }
 
-/// A mark of a life of the log that was lost shows the restore, wherever a client brings it: with a cursor, with a push, with
-/// an acknowledgement. What is not authentic shows nothing.
+/// A mark of a life of the log that was lost shows the restore, wherever a client brings it: with a
+/// cursor, with a push, with an acknowledgement. What is not authentic shows nothing.
 pub async fn an_unannounced_restore_is_found<H: ServerStorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut batches = Vec::new();
@@ -208,7 +210,8 @@ pub async fn acknowledgements_move_forward<H: ServerStorageHarness>(harness: H) 
     Ok(())
 }
 
-/// A digest that differs at the same position is answered by a reset; at another position it is not compared.
+/// A digest that differs at the same position is answered by a reset; at another position it is not
+/// compared.
 pub async fn a_digest_that_differs_is_answered_by_a_reset<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {
@@ -263,7 +266,8 @@ pub async fn the_scope_is_what_a_recount_gives<H: ServerStorageHarness>(harness:
     Ok(())
 }
 
-/// Every start of the server is remembered, however many there were since; the scope's row names the newest.
+/// Every start of the server is remembered, however many there were since; the scope's row names
+/// the newest.
 pub async fn starts_of_the_server_are_all_remembered<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {

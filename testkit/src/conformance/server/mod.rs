@@ -1,8 +1,9 @@
 //! The suite for [`ServerStorage`]: what a server stands on.
 //!
-//! Implement [`ServerStorageHarness`] and call [`server_storage_conformance!`](crate::server_storage_conformance): every
-//! case becomes a named test. [`server_storage_teeth!`](crate::server_storage_teeth) shows that the cases would notice if
-//! the backend were broken.
+//! Implement [`ServerStorageHarness`] and call
+//! [`server_storage_conformance!`](crate::server_storage_conformance): every case becomes a named
+//! test. [`server_storage_teeth!`](crate::server_storage_teeth) shows that the cases would notice
+//! if the backend were broken.
 
 #![allow(clippy::panic, clippy::missing_panics_doc, reason = "a case that fails ends its test")]
 
@@ -61,9 +62,10 @@ use super::run::{Case, Outcome, demand_failure};
 /// ```
 #[async_trait]
 pub trait ServerStorageHarness: Send + Sync + 'static {
-    /// Opens the place: it is empty at first, and holds what the storage before left there, if that was closed
-    /// ([`durable`](Capabilities::durable)), crashed ([`crash`](Capabilities::crash)) or is still open
-    /// ([`several_handles`](Capabilities::several_handles)). Without these a case opens it once.
+    /// Opens the place: it is empty at first, and holds what the storage before left there, if that
+    /// was closed ([`durable`](Capabilities::durable)), crashed ([`crash`](Capabilities::crash)) or
+    /// is still open ([`several_handles`](Capabilities::several_handles)). Without these a case
+    /// opens it once.
     async fn open(&self) -> Result<Arc<dyn ServerStorage>>;
 
     /// What the harness can do.
@@ -71,15 +73,16 @@ pub trait ServerStorageHarness: Send + Sync + 'static {
         Capabilities::none()
     }
 
-    /// Leaves behind what a process that is killed now would leave: the next [`open`](Self::open) opens that. Nothing is
-    /// asked of the storage meanwhile. For files a copy of them as they are is enough: the old storage lives on beside the
-    /// copy, and is forgotten.
+    /// Leaves behind what a process that is killed now would leave: the next [`open`](Self::open)
+    /// opens that. Nothing is asked of the storage meanwhile. For files a copy of them as they are
+    /// is enough: the old storage lives on beside the copy, and is forgotten.
     async fn crash(&self, storage: &Arc<dyn ServerStorage>) -> Result<()> {
         let _ = storage;
         Err(cannot("crash"))
     }
 
-    /// Makes the disk full for the storages that are opened from now on: some small commits may still fit.
+    /// Makes the disk full for the storages that are opened from now on: some small commits may
+    /// still fit.
     async fn fill_disk(&self) -> Result<()> {
         Err(cannot("fill the disk"))
     }
@@ -89,7 +92,8 @@ pub trait ServerStorageHarness: Send + Sync + 'static {
         Err(cannot("free the disk"))
     }
 
-    /// Every byte that the place holds, of all its files in a row. Nothing is asked of the storage meanwhile.
+    /// Every byte that the place holds, of all its files in a row. Nothing is asked of the storage
+    /// meanwhile.
     async fn bytes(&self) -> Result<Vec<u8>> {
         Err(cannot("read the files"))
     }
@@ -105,7 +109,8 @@ pub fn cases<H: ServerStorageHarness>() -> Vec<Case<H>> {
     crate::server_storage_conformance_cases!(__conformance_list())
 }
 
-/// Runs the case that notices the fault: it has to pass on what is sound, and to fail on what is broken.
+/// Runs the case that notices the fault: it has to pass on what is sound, and to fail on what is
+/// broken.
 ///
 /// # Panics
 /// If it does not.
@@ -191,8 +196,9 @@ macro_rules! server_storage_conformance_cases {
     };
 }
 
-/// Expands to one named test for each case of the [suite](crate::conformance::server). The argument makes the
-/// [`ServerStorageHarness`](crate::conformance::server::ServerStorageHarness) of one test.
+/// Expands to one named test for each case of the [suite](crate::conformance::server). The argument
+/// makes the [`ServerStorageHarness`](crate::conformance::server::ServerStorageHarness) of one
+/// test.
 #[macro_export]
 macro_rules! server_storage_conformance {
     ($harness:expr) => {
@@ -212,8 +218,9 @@ macro_rules! __server_storage_tests {
     )*};
 }
 
-/// Expands to one named test for each [fault](crate::conformance::server::ServerStorageFault): the case that is there for
-/// it passes on the harness, and fails when the fault is built into the backend.
+/// Expands to one named test for each [fault](crate::conformance::server::ServerStorageFault): the
+/// case that is there for it passes on the harness, and fails when the fault is built into the
+/// backend.
 #[macro_export]
 macro_rules! server_storage_teeth {
     ($harness:expr) => {

@@ -69,7 +69,8 @@ pub async fn a_chunk_holds_exactly_what_follows<H: ServerStorageHarness>(harness
     Ok(())
 }
 
-/// A chunk never ends inside a push, so that a reader at the head never shows half of a transaction.
+/// A chunk never ends inside a push, so that a reader at the head never shows half of a
+/// transaction.
 pub async fn a_chunk_never_cuts_a_push<H: ServerStorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut ends = BTreeSet::from([0]);
@@ -158,7 +159,8 @@ pub async fn only_visible_collections_are_told<H: ServerStorageHarness>(harness:
     Ok(())
 }
 
-/// A reader is told of the collections that its cursor names, among those that it may see, and moves on past all others.
+/// A reader is told of the collections that its cursor names, among those that it may see, and
+/// moves on past all others.
 pub async fn only_chosen_collections_are_told<H: ServerStorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     for n in 0..10 {
@@ -193,7 +195,8 @@ pub async fn only_chosen_collections_are_told<H: ServerStorageHarness>(harness: 
     Ok(())
 }
 
-/// A collection that is further behind is filled in by the same chunks, and the others are not told again.
+/// A collection that is further behind is filled in by the same chunks, and the others are not told
+/// again.
 pub async fn a_collection_further_behind_is_filled_in<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {
@@ -212,7 +215,8 @@ pub async fn a_collection_further_behind_is_filled_in<H: ServerStorageHarness>(
     Ok(())
 }
 
-/// Of a scope that nobody has heard of every method says `NotFound`, or nothing, and does not begin it.
+/// Of a scope that nobody has heard of every method says `NotFound`, or nothing, and does not begin
+/// it.
 pub async fn an_unknown_scope_is_not_found<H: ServerStorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     desk.push(&[("a", Some("1"))]).await;
@@ -280,7 +284,8 @@ pub async fn scopes_are_apart<H: ServerStorageHarness>(harness: H) -> Outcome {
     Ok(())
 }
 
-/// Positions of another log are told apart: of an unknown epoch, without an epoch, and beyond the head.
+/// Positions of another log are told apart: of an unknown epoch, without an epoch, and beyond the
+/// head.
 pub async fn positions_of_another_log_are_a_fork<H: ServerStorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     desk.fill("d", 5).await;

@@ -46,7 +46,8 @@ async fn pushed(desk: &Desk) -> (PushBatch, Verdicts) {
     (pushed, appended.verdicts)
 }
 
-/// A push that comes again gets its original verdicts, also when others have moved the documents on, and changes nothing.
+/// A push that comes again gets its original verdicts, also when others have moved the documents
+/// on, and changes nothing.
 pub async fn a_retry_gets_the_original_verdicts<H: ServerStorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let (pushed, told) = pushed(&desk).await;
@@ -94,7 +95,8 @@ fn same(one: &Verdicts, other: &Verdicts) -> bool {
     decided(one).is_some() && decided(one) == decided(other)
 }
 
-/// A push that is older than the newest of its replica is stale: it has no effect, not even on what is remembered.
+/// A push that is older than the newest of its replica is stale: it has no effect, not even on what
+/// is remembered.
 pub async fn an_older_push_is_stale<H: ServerStorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let replica = ReplicaId([0x22; 16]);
@@ -147,7 +149,8 @@ pub async fn a_recalled_push_is_told_its_verdicts<H: ServerStorageHarness>(harne
     Ok(())
 }
 
-/// A push that is recalled before it was taken has no effect, also if it comes later and after the storage was opened again.
+/// A push that is recalled before it was taken has no effect, also if it comes later and after the
+/// storage was opened again.
 pub async fn a_recalled_push_is_not_taken_any_more<H: ServerStorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let replica = ReplicaId([0x22; 16]);

@@ -64,8 +64,8 @@ pub async fn what_was_said_survives_a_crash<H: ServerStorageHarness>(harness: H)
     Ok(())
 }
 
-/// On a full disk a push fails whole, with an error that says to try later, and is not remembered: the same works once
-/// there is room. What was there stays readable.
+/// On a full disk a push fails whole, with an error that says to try later, and is not remembered:
+/// the same works once there is room. What was there stays readable.
 pub async fn a_full_disk_fails_whole_and_recovers<H: ServerStorageHarness>(harness: H) -> Outcome {
     harness.capabilities().need_full_disk()?;
     let desk = Desk::open(&harness).await;

@@ -1,4 +1,5 @@
-//! Futures that are dropped: what they asked for happens whole or not at all, and the next call works.
+//! Futures that are dropped: what they asked for happens whole or not at all, and the next call
+//! works.
 
 use std::collections::BTreeSet;
 
@@ -41,7 +42,8 @@ pub async fn a_dropped_write_is_whole<H: StorageHarness>(harness: H) -> Outcome 
     Ok(())
 }
 
-/// A chunk whose future is dropped is taken in whole or not at all, and pulling goes on from where the storage says.
+/// A chunk whose future is dropped is taken in whole or not at all, and pulling goes on from where
+/// the storage says.
 pub async fn a_dropped_apply_is_whole<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();
@@ -63,7 +65,8 @@ pub async fn a_dropped_apply_is_whole<H: StorageHarness>(harness: H) -> Outcome 
     Ok(())
 }
 
-/// A batch whose future is dropped is formed or not; verdicts likewise. Nothing is pushed twice under two names.
+/// A batch whose future is dropped is formed or not; verdicts likewise. Nothing is pushed twice
+/// under two names.
 pub async fn a_dropped_push_is_whole<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();

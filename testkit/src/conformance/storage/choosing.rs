@@ -41,8 +41,8 @@ fn asked_for(chunk: Chunk, names: &[&str]) -> Chunk {
     Chunk { entries, ..chunk }
 }
 
-/// What is not chosen is not taken in, also if a chunk holds it, and is not pushed: edits wait, and are counted apart. The
-/// digest is not compared. The choice is kept.
+/// What is not chosen is not taken in, also if a chunk holds it, and is not pushed: edits wait, and
+/// are counted apart. The digest is not compared. The choice is kept.
 pub async fn only_what_was_chosen_is_synced<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = three();
@@ -79,8 +79,9 @@ pub async fn only_what_was_chosen_is_synced<H: StorageHarness>(harness: H) -> Ou
     Ok(())
 }
 
-/// A collection that is added begins at the beginning, while the others stand where they stood, and what waited is pushed.
-/// From some to all everything is pulled afresh, which finds out what is gone.
+/// A collection that is added begins at the beginning, while the others stand where they stood, and
+/// what waited is pushed. From some to all everything is pulled afresh, which finds out what is
+/// gone.
 pub async fn a_collection_that_is_chosen_later_is_pulled_from_the_beginning<H: StorageHarness>(
     harness: H,
 ) -> Outcome {
@@ -116,8 +117,8 @@ pub async fn a_collection_that_is_chosen_later_is_pulled_from_the_beginning<H: S
     Ok(())
 }
 
-/// A collection that is left out leaves the device, batch included; edits that were not synced are kept aside. Those of
-/// collections that were not synced before either go on waiting.
+/// A collection that is left out leaves the device, batch included; edits that were not synced are
+/// kept aside. Those of collections that were not synced before either go on waiting.
 pub async fn a_collection_that_is_left_out_leaves<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let log = three();

@@ -73,7 +73,8 @@ pub async fn after_closing_everything_fails_as_closed<H: StorageHarness>(harness
     Ok(())
 }
 
-/// Closing finishes what was asked: what was acknowledged is there afterwards, and the rest was refused whole.
+/// Closing finishes what was asked: what was acknowledged is there afterwards, and the rest was
+/// refused whole.
 pub async fn closing_finishes_what_was_asked<H: StorageHarness>(harness: H) -> Outcome {
     harness.capabilities().need_durable()?;
     let desk = Desk::open(&harness).await;

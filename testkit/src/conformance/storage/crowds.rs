@@ -12,7 +12,8 @@ use super::StorageHarness;
 use super::desk::{Desk, put, transaction};
 use super::log::Log;
 
-/// Many callers write at once: every acknowledged write is there, with a place and a stamp of its own.
+/// Many callers write at once: every acknowledged write is there, with a place and a stamp of its
+/// own.
 pub async fn many_callers_write_at_once<H: StorageHarness>(harness: H) -> Outcome {
     const CALLERS: usize = 16;
     const WRITES: usize = 12;

@@ -37,7 +37,8 @@ async fn deferred(desk: &mut Desk, log: &mut Log, names: &[&str]) {
     desk.resolvers = before;
 }
 
-/// A quarantined edit is written again by `Retry` and dropped by `Discard`; then nothing is left to decide.
+/// A quarantined edit is written again by `Retry` and dropped by `Discard`; then nothing is left to
+/// decide.
 pub async fn a_quarantined_edit_is_retried_or_discarded<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();

@@ -20,8 +20,8 @@ fn erasure() -> DocumentState {
     DocumentState { erased: Some(state.revision), ..state }
 }
 
-/// A document that is settled, edited on top, in flight, and edited again, with an edit that was refused before; what is in
-/// flight.
+/// A document that is settled, edited on top, in flight, and edited again, with an edit that was
+/// refused before; what is in flight.
 async fn everywhere(desk: &Desk, log: &mut Log, name: &str) -> PushBatch {
     log.put(name, "\"secret settled\"");
     desk.apply(log.rest(desk.position().await)).await;
@@ -56,8 +56,8 @@ async fn assert_recalled(desk: &Desk, flying: &PushBatch) {
     assert_eq!(bodies.count(), 0, "what was erased is pushed");
 }
 
-/// An erasure takes every body of a document at once: the one that is shown, its base, what is in flight, what was refused,
-/// and what the feed remembers. What is pushed is an erased tombstone.
+/// An erasure takes every body of a document at once: the one that is shown, its base, what is in
+/// flight, what was refused, and what the feed remembers. What is pushed is an erased tombstone.
 pub async fn an_erasure_takes_everything_of_a_document<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     desk.feed(LocalSeq(0), ALL).await;
@@ -86,7 +86,8 @@ pub async fn an_erasure_takes_everything_of_a_document<H: StorageHarness>(harnes
     Ok(())
 }
 
-/// An erasure that comes from elsewhere takes everything likewise, without asking the resolver, and the app is told.
+/// An erasure that comes from elsewhere takes everything likewise, without asking the resolver, and
+/// the app is told.
 pub async fn an_erasure_that_is_heard_of_takes_everything<H: StorageHarness>(
     harness: H,
 ) -> Outcome {
@@ -116,8 +117,8 @@ pub async fn an_erasure_that_is_heard_of_takes_everything<H: StorageHarness>(
     Ok(())
 }
 
-/// Once a storage was tidied, no byte of what was erased is in its files: current and earlier bodies, bases, edits in flight,
-/// edits that were refused, local-only documents.
+/// Once a storage was tidied, no byte of what was erased is in its files: current and earlier
+/// bodies, bases, edits in flight, edits that were refused, local-only documents.
 pub async fn nothing_is_left_in_the_files_of_what_was_erased<H: StorageHarness>(
     harness: H,
 ) -> Outcome {

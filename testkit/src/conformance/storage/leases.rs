@@ -67,7 +67,8 @@ pub async fn a_lease_is_given_back_and_taken_again<H: StorageHarness>(harness: H
     Ok(())
 }
 
-/// The app needs no lease: it reads, writes and decides while somebody else runs the engine, and while nobody does.
+/// The app needs no lease: it reads, writes and decides while somebody else runs the engine, and
+/// while nobody does.
 pub async fn the_app_needs_no_lease<H: StorageHarness>(harness: H) -> Outcome {
     let storage = must(harness.open().await, "the storage opens");
     must(storage.write(now(), transaction([put("a", "1")])).await, "a write without a lease");
@@ -83,7 +84,8 @@ pub async fn the_app_needs_no_lease<H: StorageHarness>(harness: H) -> Outcome {
     Ok(())
 }
 
-/// Two processes on one replica see each other's writes and are woken by them, and only one runs the engine.
+/// Two processes on one replica see each other's writes and are woken by them, and only one runs
+/// the engine.
 pub async fn two_processes_share_a_replica<H: StorageHarness>(harness: H) -> Outcome {
     harness.capabilities().need_several_handles()?;
     let one = Desk::open(&harness).await;
@@ -120,7 +122,8 @@ pub async fn two_processes_share_a_replica<H: StorageHarness>(harness: H) -> Out
     Ok(())
 }
 
-/// Who follows the feed in one process hears of every document that another process wrote in between, in its last state.
+/// Who follows the feed in one process hears of every document that another process wrote in
+/// between, in its last state.
 pub async fn two_processes_follow_one_feed<H: StorageHarness>(harness: H) -> Outcome {
     harness.capabilities().need_several_handles()?;
     let one = Desk::open(&harness).await;

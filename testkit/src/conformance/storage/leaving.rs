@@ -20,8 +20,8 @@ async fn reset(desk: &Desk, epoch: Epoch, reason: ResetReason) -> Committed {
     must(desk.storage.reset(desk.cx(), Scope::default(), reset).await, "a reset")
 }
 
-/// A scope that is forgotten leaves the device: documents, position and batch. Own edits that were not synced are kept
-/// aside, without what the server had said.
+/// A scope that is forgotten leaves the device: documents, position and batch. Own edits that were
+/// not synced are kept aside, without what the server had said.
 pub async fn a_forgotten_scope_leaves_nothing_but_own_edits<H: StorageHarness>(
     harness: H,
 ) -> Outcome {
@@ -57,7 +57,8 @@ pub async fn a_forgotten_scope_leaves_nothing_but_own_edits<H: StorageHarness>(
     Ok(())
 }
 
-/// A collection that is forgotten leaves alone, and what is in flight of the others is still pushed.
+/// A collection that is forgotten leaves alone, and what is in flight of the others is still
+/// pushed.
 pub async fn a_forgotten_collection_leaves_the_others<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();
@@ -121,7 +122,8 @@ pub async fn a_reset_keeps_unsynced_edits<H: StorageHarness>(harness: H) -> Outc
     Ok(())
 }
 
-/// A position that was given up is pulled from anew, and what is known already changes nothing for the app.
+/// A position that was given up is pulled from anew, and what is known already changes nothing for
+/// the app.
 pub async fn after_a_reset_everything_is_pulled_afresh<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();
@@ -145,7 +147,8 @@ pub async fn after_a_reset_everything_is_pulled_afresh<H: StorageHarness>(harnes
     Ok(())
 }
 
-/// A replica that takes a new identity dissolves its batch and stamps its unsettled edits anew, all of them.
+/// A replica that takes a new identity dissolves its batch and stamps its unsettled edits anew, all
+/// of them.
 pub async fn a_new_identity_stamps_edits_anew<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();
@@ -172,7 +175,8 @@ pub async fn a_new_identity_stamps_edits_anew<H: StorageHarness>(harness: H) -> 
     Ok(())
 }
 
-/// Who follows the feed is told of what was forgotten: as deletions, or by a gap that says to read afresh.
+/// Who follows the feed is told of what was forgotten: as deletions, or by a gap that says to read
+/// afresh.
 pub async fn the_feed_tells_what_was_forgotten<H: StorageHarness>(harness: H) -> Outcome {
     for listens in [false, true] {
         let desk = Desk::open(&harness).await;

@@ -25,8 +25,8 @@ async fn local_documents(desk: &Desk, only: Option<Collection>) -> Vec<Stored> {
     must(desk.storage.scan(scan).await, "local documents are read").items
 }
 
-/// Documents of a local-only collection are read and told of like others, and have nothing to do with a server: no batch,
-/// no digest, no chunk. Nothing is left of one that is deleted.
+/// Documents of a local-only collection are read and told of like others, and have nothing to do
+/// with a server: no batch, no digest, no chunk. Nothing is left of one that is deleted.
 pub async fn what_is_local_only_stays_on_the_device<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     must(declare(&desk, &["drafts"]).await, "a collection is declared local-only");
@@ -70,8 +70,8 @@ pub async fn what_is_local_only_stays_on_the_device<H: StorageHarness>(harness: 
     Ok(())
 }
 
-/// No declaration changes what documents mean that are there; one that is refused changes nothing. A collection that was
-/// local-only is pulled from the beginning once it is synced.
+/// No declaration changes what documents mean that are there; one that is refused changes nothing.
+/// A collection that was local-only is pulled from the beginning once it is synced.
 pub async fn a_declaration_that_would_change_documents_is_refused<H: StorageHarness>(
     harness: H,
 ) -> Outcome {

@@ -1,7 +1,8 @@
 //! The suite for [`Storage`]: what a replica stands on.
 //!
-//! Implement [`StorageHarness`] and call [`storage_conformance!`](crate::storage_conformance): every case becomes a named
-//! test. [`storage_teeth!`](crate::storage_teeth) shows that the cases would notice if the backend were broken.
+//! Implement [`StorageHarness`] and call [`storage_conformance!`](crate::storage_conformance):
+//! every case becomes a named test. [`storage_teeth!`](crate::storage_teeth) shows that the cases
+//! would notice if the backend were broken.
 
 #![allow(clippy::panic, clippy::missing_panics_doc, reason = "a case that fails ends its test")]
 
@@ -56,8 +57,8 @@ use super::run::{Case, Outcome, demand_failure};
 
 /// A place for one replica, and what opens it. Every case gets a fresh one, which is empty.
 ///
-/// Storages are opened with the default limits ([`WriteLimits`](sync_core::replica::WriteLimits)); identities are the
-/// harness's choice. Whoever has nothing but `open` is done after three lines:
+/// Storages are opened with the default limits ([`WriteLimits`](sync_core::replica::WriteLimits));
+/// identities are the harness's choice. Whoever has nothing but `open` is done after three lines:
 ///
 /// ```
 /// use std::sync::Arc;
@@ -81,9 +82,10 @@ use super::run::{Case, Outcome, demand_failure};
 /// ```
 #[async_trait]
 pub trait StorageHarness: Send + Sync + 'static {
-    /// Opens the place: it is empty at first, and holds what the storage before left there, if that was closed
-    /// ([`durable`](Capabilities::durable)), crashed ([`crash`](Capabilities::crash)) or is still open
-    /// ([`several_handles`](Capabilities::several_handles)). Without these a case opens it once.
+    /// Opens the place: it is empty at first, and holds what the storage before left there, if that
+    /// was closed ([`durable`](Capabilities::durable)), crashed ([`crash`](Capabilities::crash)) or
+    /// is still open ([`several_handles`](Capabilities::several_handles)). Without these a case
+    /// opens it once.
     async fn open(&self) -> Result<Arc<dyn Storage>>;
 
     /// What the harness can do.
@@ -91,15 +93,16 @@ pub trait StorageHarness: Send + Sync + 'static {
         Capabilities::none()
     }
 
-    /// Leaves behind what a process that is killed now would leave: the next [`open`](Self::open) opens that. Nothing is
-    /// asked of the storage meanwhile. For files a copy of them as they are is enough: the old storage lives on beside the
-    /// copy, and is forgotten.
+    /// Leaves behind what a process that is killed now would leave: the next [`open`](Self::open)
+    /// opens that. Nothing is asked of the storage meanwhile. For files a copy of them as they are
+    /// is enough: the old storage lives on beside the copy, and is forgotten.
     async fn crash(&self, storage: &Arc<dyn Storage>) -> Result<()> {
         let _ = storage;
         Err(cannot("crash"))
     }
 
-    /// Makes the disk full for the storages that are opened from now on: some small commits may still fit.
+    /// Makes the disk full for the storages that are opened from now on: some small commits may
+    /// still fit.
     async fn fill_disk(&self) -> Result<()> {
         Err(cannot("fill the disk"))
     }
@@ -109,7 +112,8 @@ pub trait StorageHarness: Send + Sync + 'static {
         Err(cannot("free the disk"))
     }
 
-    /// Every byte that the place holds, of all its files in a row. Nothing is asked of the storage meanwhile.
+    /// Every byte that the place holds, of all its files in a row. Nothing is asked of the storage
+    /// meanwhile.
     async fn bytes(&self) -> Result<Vec<u8>> {
         Err(cannot("read the files"))
     }
@@ -125,7 +129,8 @@ pub fn cases<H: StorageHarness>() -> Vec<Case<H>> {
     crate::storage_conformance_cases!(__conformance_list())
 }
 
-/// Runs the case that notices the fault: it has to pass on what is sound, and to fail on what is broken.
+/// Runs the case that notices the fault: it has to pass on what is sound, and to fail on what is
+/// broken.
 ///
 /// # Panics
 /// If it does not.
@@ -240,8 +245,8 @@ macro_rules! storage_conformance_cases {
     };
 }
 
-/// Expands to one named test for each case of the [suite](crate::conformance::storage). The argument makes the
-/// [`StorageHarness`](crate::conformance::storage::StorageHarness) of one test.
+/// Expands to one named test for each case of the [suite](crate::conformance::storage). The
+/// argument makes the [`StorageHarness`](crate::conformance::storage::StorageHarness) of one test.
 #[macro_export]
 macro_rules! storage_conformance {
     ($harness:expr) => {
@@ -261,8 +266,8 @@ macro_rules! __storage_tests {
     )*};
 }
 
-/// Expands to one named test for each [fault](crate::conformance::storage::StorageFault): the case that is there for it
-/// passes on the harness, and fails when the fault is built into the backend.
+/// Expands to one named test for each [fault](crate::conformance::storage::StorageFault): the case
+/// that is there for it passes on the harness, and fails when the fault is built into the backend.
 #[macro_export]
 macro_rules! storage_teeth {
     ($harness:expr) => {

@@ -16,8 +16,9 @@ async fn left_out(desk: &Desk, chunk: Chunk) -> Chunk {
     own.unwrap_or(chunk)
 }
 
-/// A body that was left out is completed from what the replica holds: while the batch is in flight, after its verdict, and
-/// after the document was edited again, and after a reset by which no position is known any more.
+/// A body that was left out is completed from what the replica holds: while the batch is in flight,
+/// after its verdict, and after the document was edited again, and after a reset by which no
+/// position is known any more.
 pub async fn a_body_that_was_left_out_is_completed<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();
@@ -48,8 +49,8 @@ pub async fn a_body_that_was_left_out_is_completed<H: StorageHarness>(harness: H
     Ok(())
 }
 
-/// A body that was left out and is not here, or is another one, is asked for: nothing of the chunk is taken in, and the
-/// answer says why.
+/// A body that was left out and is not here, or is another one, is asked for: nothing of the chunk
+/// is taken in, and the answer says why.
 pub async fn a_body_that_is_not_here_is_asked_for<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();

@@ -31,8 +31,8 @@ async fn bases(desk: &Desk, log: &mut Log, names: &[String]) -> Vec<Option<BaseR
     names.iter().map(|name| must(of(key(name)).ok_or("not pushed"), "an edit is pushed")).collect()
 }
 
-/// Settled tombstones at or below the horizon leave, some with each chunk at the head: what is written anew there is a new
-/// document. Those above it stay, and so does what follows the feed.
+/// Settled tombstones at or below the horizon leave, some with each chunk at the head: what is
+/// written anew there is a new document. Those above it stay, and so does what follows the feed.
 pub async fn tombstones_leave_with_the_horizon<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();
@@ -63,7 +63,8 @@ pub async fn tombstones_leave_with_the_horizon<H: StorageHarness>(harness: H) ->
     Ok(())
 }
 
-/// Nothing leaves before the head, or while everything is pulled: what a full pull did not deliver is found by its record.
+/// Nothing leaves before the head, or while everything is pulled: what a full pull did not deliver
+/// is found by its record.
 pub async fn tombstones_stay_until_the_head<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();

@@ -17,7 +17,8 @@ fn ids(batch: &PushBatch) -> Vec<&str> {
     batch.changes.iter().map(|c| c.id.as_str()).collect()
 }
 
-/// A batch is the same, name and content, until it is settled: whatever is written, pulled or asked for meanwhile.
+/// A batch is the same, name and content, until it is settled: whatever is written, pulled or asked
+/// for meanwhile.
 pub async fn a_batch_is_the_same_until_it_is_settled<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();
@@ -49,8 +50,8 @@ pub async fn a_batch_is_the_same_until_it_is_settled<H: StorageHarness>(harness:
     Ok(())
 }
 
-/// What failed is kept, bounded, until a batch is settled or somebody says that it works; and nothing of a scope that is
-/// not there.
+/// What failed is kept, bounded, until a batch is settled or somebody says that it works; and
+/// nothing of a scope that is not there.
 pub async fn what_failed_is_kept_until_it_works<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let note = async |failed| {
@@ -116,7 +117,8 @@ pub async fn a_batch_is_bounded<H: StorageHarness>(harness: H) -> Outcome {
     Ok(())
 }
 
-/// Batches hold whole transactions, oldest first; a document that was edited again travels with the later one.
+/// Batches hold whole transactions, oldest first; a document that was edited again travels with the
+/// later one.
 pub async fn batches_hold_whole_transactions_in_order<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();
@@ -136,7 +138,8 @@ pub async fn batches_hold_whole_transactions_in_order<H: StorageHarness>(harness
     Ok(())
 }
 
-/// An outbox of ten thousand edits leaves in bounded batches, every edit once, in the order in which they were written.
+/// An outbox of ten thousand edits leaves in bounded batches, every edit once, in the order in
+/// which they were written.
 pub async fn ten_thousand_edits_leave_in_bounded_batches<H: StorageHarness>(harness: H) -> Outcome {
     const EDITS: usize = 10_000;
     let desk = Desk::open(&harness).await;

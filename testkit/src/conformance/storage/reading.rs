@@ -29,7 +29,8 @@ fn names(items: &[Stored]) -> Vec<&str> {
     items.iter().map(|s| s.key.id.as_str()).collect()
 }
 
-/// `get` answers every key in its place: what is missing or deleted with nothing, what is asked for twice twice.
+/// `get` answers every key in its place: what is missing or deleted with nothing, what is asked for
+/// twice twice.
 pub async fn get_answers_every_key_in_its_place<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     desk.write([put("a", "1"), put("b", "2"), put("gone", "3")]).await;
@@ -71,7 +72,8 @@ pub async fn scopes_and_collections_are_apart<H: StorageHarness>(harness: H) -> 
     Ok(())
 }
 
-/// Pages are bounded in documents and in bytes, one document always fits, and `more` says whether more follow.
+/// Pages are bounded in documents and in bytes, one document always fits, and `more` says whether
+/// more follow.
 pub async fn pages_are_bounded<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let large = format!("\"{}\"", "x".repeat(10_000));
@@ -94,8 +96,8 @@ pub async fn pages_are_bounded<H: StorageHarness>(harness: H) -> Outcome {
     Ok(())
 }
 
-/// Paging goes on from a document, not from a count: what others insert and delete meanwhile makes it neither miss nor
-/// repeat.
+/// Paging goes on from a document, not from a count: what others insert and delete meanwhile makes
+/// it neither miss nor repeat.
 pub async fn paging_goes_on_from_a_document<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     desk.write((0..20).map(|n| put(&format!("k-{n:02}"), "1"))).await;
@@ -191,7 +193,8 @@ pub async fn the_feed_tells_every_change_in_order<H: StorageHarness>(harness: H)
     Ok(())
 }
 
-/// Who follows the feed by its wake-ups, while many write, ends with every document in its last state.
+/// Who follows the feed by its wake-ups, while many write, ends with every document in its last
+/// state.
 pub async fn following_the_feed_misses_nothing<H: StorageHarness>(harness: H) -> Outcome {
     const WRITERS: usize = 4;
     const ROUNDS: usize = 30;

@@ -57,7 +57,8 @@ pub async fn an_edit_during_the_push_stays<H: StorageHarness>(harness: H) -> Out
     Ok(())
 }
 
-/// Verdicts on any batch but the one in flight change nothing, and neither do verdicts that come twice.
+/// Verdicts on any batch but the one in flight change nothing, and neither do verdicts that come
+/// twice.
 pub async fn verdicts_on_another_batch_change_nothing<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();
@@ -88,7 +89,8 @@ pub async fn verdicts_on_another_batch_change_nothing<H: StorageHarness>(harness
     Ok(())
 }
 
-/// Verdicts that do not fit their batch, one too few, one too many, or none at all, are refused and change nothing.
+/// Verdicts that do not fit their batch, one too few, one too many, or none at all, are refused and
+/// change nothing.
 pub async fn verdicts_that_do_not_fit_are_refused<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();
@@ -115,7 +117,8 @@ pub async fn verdicts_that_do_not_fit_are_refused<H: StorageHarness>(harness: H)
     Ok(())
 }
 
-/// A batch that was recalled before it was taken is gone, and its changes are pushed in another one.
+/// A batch that was recalled before it was taken is gone, and its changes are pushed in another
+/// one.
 pub async fn a_recalled_batch_is_formed_anew<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();
@@ -131,7 +134,8 @@ pub async fn a_recalled_batch_is_formed_anew<H: StorageHarness>(harness: H) -> O
     Ok(())
 }
 
-/// A verdict never moves the position from which the replica pulls: what others wrote in between would be missed.
+/// A verdict never moves the position from which the replica pulls: what others wrote in between
+/// would be missed.
 pub async fn a_verdict_never_moves_the_position<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();
@@ -150,7 +154,8 @@ pub async fn a_verdict_never_moves_the_position<H: StorageHarness>(harness: H) -
     Ok(())
 }
 
-/// A verdict that is older than what the document has taken in ends its batch and does nothing else.
+/// A verdict that is older than what the document has taken in ends its batch and does nothing
+/// else.
 pub async fn a_late_verdict_does_not_go_back<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();
@@ -168,7 +173,8 @@ pub async fn a_late_verdict_does_not_go_back<H: StorageHarness>(harness: H) -> O
     Ok(())
 }
 
-/// What the server made of a push (superseded, merged) is what the replica shows; what was edited since is kept.
+/// What the server made of a push (superseded, merged) is what the replica shows; what was edited
+/// since is kept.
 pub async fn what_the_server_made_of_it_is_taken_in<H: StorageHarness>(harness: H) -> Outcome {
     let mut desk = Desk::open(&harness).await;
     let (resolvers, calls) = Told::resolvers(|| Ok(Resolution::Local));
@@ -202,8 +208,8 @@ pub async fn what_the_server_made_of_it_is_taken_in<H: StorageHarness>(harness: 
     Ok(())
 }
 
-/// A refused edit moves into the quarantine with what was said of it: the document shows the settled state, and the other
-/// changes of the batch go on.
+/// A refused edit moves into the quarantine with what was said of it: the document shows the
+/// settled state, and the other changes of the batch go on.
 pub async fn a_refused_edit_moves_into_the_quarantine<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();
@@ -239,7 +245,8 @@ pub async fn a_refused_edit_moves_into_the_quarantine<H: StorageHarness>(harness
     Ok(())
 }
 
-/// A conflict verdict brings the server's state, the resolver decides, and what is left to push is made on that state.
+/// A conflict verdict brings the server's state, the resolver decides, and what is left to push is
+/// made on that state.
 pub async fn a_conflict_verdict_is_resolved<H: StorageHarness>(harness: H) -> Outcome {
     let mut desk = Desk::open(&harness).await;
     let mut log = Log::new();
@@ -278,7 +285,8 @@ pub async fn a_conflict_verdict_is_resolved<H: StorageHarness>(harness: H) -> Ou
     Ok(())
 }
 
-/// An edit whose stamp the server refused is stamped anew and pushed again: it is not the app's mistake.
+/// An edit whose stamp the server refused is stamped anew and pushed again: it is not the app's
+/// mistake.
 pub async fn a_refused_stamp_is_taken_anew<H: StorageHarness>(harness: H) -> Outcome {
     const AHEAD: u64 = 3_600_000;
     let desk = Desk::open(&harness).await;

@@ -52,7 +52,8 @@ async fn busy(desk: &Desk, log: &mut Log) -> PushBatch {
     batch
 }
 
-/// What was closed is there again: identity, documents, outbox, batch, quarantine, position and feed.
+/// What was closed is there again: identity, documents, outbox, batch, quarantine, position and
+/// feed.
 pub async fn what_was_closed_is_there_again<H: StorageHarness>(harness: H) -> Outcome {
     harness.capabilities().need_durable()?;
     let desk = Desk::open(&harness).await;
@@ -105,8 +106,8 @@ pub async fn a_batch_survives_a_crash<H: StorageHarness>(harness: H) -> Outcome 
     Ok(())
 }
 
-/// After a crash documents and checkpoint are of one moment, wherever it came: what is missing is pulled again, nothing is
-/// skipped.
+/// After a crash documents and checkpoint are of one moment, wherever it came: what is missing is
+/// pulled again, nothing is skipped.
 pub async fn a_crash_leaves_one_moment<H: StorageHarness>(harness: H) -> Outcome {
     harness.capabilities().need_crash()?;
     let mut desk = Desk::open(&harness).await;
@@ -166,8 +167,8 @@ pub async fn decisions_survive_a_crash<H: StorageHarness>(harness: H) -> Outcome
     Ok(())
 }
 
-/// On a full disk a transaction fails whole, with an error that says to try later; what was there stays readable, and the
-/// same works again once there is room.
+/// On a full disk a transaction fails whole, with an error that says to try later; what was there
+/// stays readable, and the same works again once there is room.
 pub async fn a_full_disk_fails_whole_and_recovers<H: StorageHarness>(harness: H) -> Outcome {
     harness.capabilities().need_full_disk()?;
     let desk = Desk::open(&harness).await;

@@ -66,7 +66,8 @@ pub async fn a_chunk_brings_documents_and_position<H: StorageHarness>(harness: H
     Ok(())
 }
 
-/// A chunk that contradicts itself is refused whole: no document of it is there, and the position stands.
+/// A chunk that contradicts itself is refused whole: no document of it is there, and the position
+/// stands.
 pub async fn a_chunk_that_contradicts_itself_changes_nothing<H: StorageHarness>(
     harness: H,
 ) -> Outcome {
@@ -103,8 +104,8 @@ pub async fn a_chunk_that_contradicts_itself_changes_nothing<H: StorageHarness>(
     Ok(())
 }
 
-/// A chunk that does not begin where the replica stands changes nothing, and the answer says so: not one that comes early,
-/// late, twice, overlaps, or is from another life of the log.
+/// A chunk that does not begin where the replica stands changes nothing, and the answer says so:
+/// not one that comes early, late, twice, overlaps, or is from another life of the log.
 pub async fn a_chunk_that_begins_elsewhere_changes_nothing<H: StorageHarness>(
     harness: H,
 ) -> Outcome {
@@ -149,7 +150,8 @@ pub async fn an_empty_chunk_moves_the_position<H: StorageHarness>(harness: H) ->
     Ok(())
 }
 
-/// What this replica wrote itself is taken in like everything else: a device that was wiped gets its own writes back.
+/// What this replica wrote itself is taken in like everything else: a device that was wiped gets
+/// its own writes back.
 pub async fn own_writes_come_back<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let replica = desk.state().await.replica;
@@ -164,8 +166,8 @@ pub async fn own_writes_come_back<H: StorageHarness>(harness: H) -> Outcome {
     Ok(())
 }
 
-/// What arrives while a batch is in flight is not lost: clean documents follow at once, and the others know it after the
-/// verdict.
+/// What arrives while a batch is in flight is not lost: clean documents follow at once, and the
+/// others know it after the verdict.
 pub async fn what_arrives_during_a_push_is_not_lost<H: StorageHarness>(harness: H) -> Outcome {
     let mut desk = Desk::open(&harness).await;
     let mut log = Log::new();
@@ -192,7 +194,8 @@ pub async fn what_arrives_during_a_push_is_not_lost<H: StorageHarness>(harness: 
     Ok(())
 }
 
-/// The own echo is no conflict, whether it comes before the verdict or after it, and whatever was edited since.
+/// The own echo is no conflict, whether it comes before the verdict or after it, and whatever was
+/// edited since.
 pub async fn an_echo_is_no_conflict<H: StorageHarness>(harness: H) -> Outcome {
     let mut desk = Desk::open(&harness).await;
     let (resolvers, calls) = Told::resolvers(|| Ok(Resolution::Remote));
@@ -216,7 +219,8 @@ pub async fn an_echo_is_no_conflict<H: StorageHarness>(harness: H) -> Outcome {
     Ok(())
 }
 
-/// A true conflict asks the resolver once, and what it decides is what the app sees and what is pushed.
+/// A true conflict asks the resolver once, and what it decides is what the app sees and what is
+/// pushed.
 pub async fn a_conflict_asks_the_resolver_once<H: StorageHarness>(harness: H) -> Outcome {
     let mut desk = Desk::open(&harness).await;
     let mut log = Log::new();
@@ -263,7 +267,8 @@ pub async fn a_conflict_asks_the_resolver_once<H: StorageHarness>(harness: H) ->
     Ok(())
 }
 
-/// A resolver that fails, with an error or a panic, breaks nothing: the conflict waits for the app, the rest is taken in.
+/// A resolver that fails, with an error or a panic, breaks nothing: the conflict waits for the app,
+/// the rest is taken in.
 pub async fn a_resolver_that_fails_defers<H: StorageHarness>(harness: H) -> Outcome {
     let mut desk = Desk::open(&harness).await;
     let mut log = Log::new();
@@ -295,7 +300,8 @@ pub async fn a_resolver_that_fails_defers<H: StorageHarness>(harness: H) -> Outc
     Ok(())
 }
 
-/// A full pull, after a reset, finds out what is gone on the server, and keeps what was edited here.
+/// A full pull, after a reset, finds out what is gone on the server, and keeps what was edited
+/// here.
 pub async fn a_full_pull_finds_out_what_is_gone<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();
@@ -322,8 +328,8 @@ pub async fn a_full_pull_finds_out_what_is_gone<H: StorageHarness>(harness: H) -
     Ok(())
 }
 
-/// A chunk that was asked for ahead, and comes from a server that was restored meanwhile, is not taken in: it would wipe
-/// out what shows the fork.
+/// A chunk that was asked for ahead, and comes from a server that was restored meanwhile, is not
+/// taken in: it would wipe out what shows the fork.
 pub async fn a_chunk_of_a_restored_server_is_not_taken_in<H: StorageHarness>(
     harness: H,
 ) -> Outcome {

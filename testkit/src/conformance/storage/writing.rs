@@ -40,7 +40,8 @@ pub async fn a_write_is_there_when_it_returns<H: StorageHarness>(harness: H) -> 
     Ok(())
 }
 
-/// A transaction of which one operation is refused writes nothing: no document, no outbox entry, nothing in the feed.
+/// A transaction of which one operation is refused writes nothing: no document, no outbox entry,
+/// nothing in the feed.
 pub async fn a_transaction_that_fails_in_the_middle_writes_nothing<H: StorageHarness>(
     harness: H,
 ) -> Outcome {
@@ -78,7 +79,8 @@ pub async fn a_transaction_over_the_limits_is_refused<H: StorageHarness>(harness
     Ok(())
 }
 
-/// What the server takes at most bounds local writes as well, once it is known: what could not travel is refused at once.
+/// What the server takes at most bounds local writes as well, once it is known: what could not
+/// travel is refused at once.
 pub async fn what_the_server_does_not_take_is_refused<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let note = async |body_bytes, documents| {
@@ -162,7 +164,8 @@ pub async fn bodies_are_kept_byte_for_byte<H: StorageHarness>(harness: H) -> Out
     Ok(())
 }
 
-/// Names are compared by their bytes: long ones are not cut, and nothing is folded, trimmed or normalised.
+/// Names are compared by their bytes: long ones are not cut, and nothing is folded, trimmed or
+/// normalised.
 pub async fn names_are_compared_by_their_bytes<H: StorageHarness>(harness: H) -> Outcome {
     let long = |end: &str| format!("{}{end}", "x".repeat(512 - end.len()));
     let wide = |end: &str| format!("{}{end}", "😀".repeat(127));
@@ -281,8 +284,9 @@ pub async fn stamps_only_grow<H: StorageHarness>(harness: H) -> Outcome {
     Ok(())
 }
 
-/// A clock that runs ahead is corrected by the server's time: what was stamped too far ahead is stamped anew before it
-/// travels, and what is written from then on is stamped by the corrected clock.
+/// A clock that runs ahead is corrected by the server's time: what was stamped too far ahead is
+/// stamped anew before it travels, and what is written from then on is stamped by the corrected
+/// clock.
 pub async fn the_servers_time_corrects_the_clock<H: StorageHarness>(harness: H) -> Outcome {
     const AHEAD: u64 = 3_600_000;
     let desk = Desk::open(&harness).await;

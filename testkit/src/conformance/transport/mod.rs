@@ -6,13 +6,13 @@
 //!    └── hooks that refuse, fail or wait · a storage that counts · an author who writes beside the link
 //! ```
 //!
-//! Write a [`TransportHarness`] and call [`transport_conformance!`](crate::transport_conformance); each case is a named
-//! test. [`transport_teeth!`](crate::transport_teeth) then shows that the suite would notice: it builds one
-//! [`TransportFault`] after another into the transport.
+//! Write a [`TransportHarness`] and call [`transport_conformance!`](crate::transport_conformance);
+//! each case is a named test. [`transport_teeth!`](crate::transport_teeth) then shows that the
+//! suite would notice: it builds one [`TransportFault`] after another into the transport.
 //!
-//! The cases ask nothing that only a permanent connection can do. A live stream may be delivered as slowly as
-//! [`Timing::prompt`] allows, a chunk may hold what several appends wrote, and a broken link may be noticed as late as
-//! something is asked.
+//! The cases ask nothing that only a permanent connection can do. A live stream may be delivered as
+//! slowly as [`Timing::prompt`] allows, a chunk may hold what several appends wrote, and a broken
+//! link may be noticed as late as something is asked.
 
 #![allow(
     clippy::unwrap_used,
@@ -150,8 +150,9 @@ macro_rules! __transport_list {
     };
 }
 
-/// Makes a named test of every case of the suite for transports. The argument is an expression that makes a
-/// [`TransportHarness`](crate::conformance::transport::TransportHarness); it is evaluated anew for each test.
+/// Makes a named test of every case of the suite for transports. The argument is an expression that
+/// makes a [`TransportHarness`](crate::conformance::transport::TransportHarness); it is evaluated
+/// anew for each test.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -246,9 +247,9 @@ macro_rules! __transport_fault_tests {
     };
 }
 
-/// Makes a named test of every [`TransportFault`](crate::conformance::transport::TransportFault): the case that it names passes over the
-/// transport as it is, and fails when the fault is built in. The argument is the same as that of
-/// [`transport_conformance!`](crate::transport_conformance).
+/// Makes a named test of every [`TransportFault`](crate::conformance::transport::TransportFault):
+/// the case that it names passes over the transport as it is, and fails when the fault is built in.
+/// The argument is the same as that of [`transport_conformance!`](crate::transport_conformance).
 #[macro_export]
 macro_rules! transport_teeth {
     ($harness:expr) => {

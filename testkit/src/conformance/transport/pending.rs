@@ -12,7 +12,8 @@ use sync_core::transport::Connection;
 use super::harness::TransportHarness;
 use super::stage::{NOTES, Stage, batch, insert, pull, scope, text, within};
 
-/// A pull, a push, an acknowledgement and a live stream that the server holds, and a live stream that sleeps at the head.
+/// A pull, a push, an acknowledgement and a live stream that the server holds, and a live stream
+/// that sleeps at the head.
 pub(super) struct Pending<'a>(FuturesUnordered<BoxFuture<'a, (&'static str, Result<()>)>>);
 
 /// The scope in which they are held.

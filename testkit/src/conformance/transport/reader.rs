@@ -1,4 +1,5 @@
-//! A reader of a log, which checks that each chunk follows on the one before it, and keeps what came.
+//! A reader of a log, which checks that each chunk follows on the one before it, and keeps what
+//! came.
 
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
@@ -47,8 +48,8 @@ impl Reader {
         Pull { scope, cursor, limits: self.limits }
     }
 
-    /// Takes a chunk in as a replica does: only if it begins where the reader stands. Whatever a chunk must be is
-    /// checked.
+    /// Takes a chunk in as a replica does: only if it begins where the reader stands. Whatever a
+    /// chunk must be is checked.
     pub(super) fn take(&mut self, chunk: Chunk) {
         assert_eq!(chunk.scope, self.scope, "a chunk of another scope");
         assert_eq!(chunk.after, self.cursor.after, "the chunk does not begin where the reader is");

@@ -1,4 +1,5 @@
-//! What cases stand on: a server whose hooks and storage they hold in their hands, and the transport under test.
+//! What cases stand on: a server whose hooks and storage they hold in their hands, and the
+//! transport under test.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

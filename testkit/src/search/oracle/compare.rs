@@ -1,4 +1,5 @@
-//! What tells two histories apart, and what one state knows of another: for whoever explores them one by one.
+//! What tells two histories apart, and what one state knows of another: for whoever explores them
+//! one by one.
 
 use std::hash::{Hash, Hasher};
 
@@ -8,7 +9,8 @@ use super::{Node, Oracle};
 use crate::world::Write;
 
 impl Oracle {
-    /// Hashes the history, in whatever order the writes of two replicas happened: `writes` are those of the world.
+    /// Hashes the history, in whatever order the writes of two replicas happened: `writes` are
+    /// those of the world.
     pub(crate) fn hash_history(&self, writes: &[Write], hasher: &mut impl Hasher) {
         // A write is named by its replica and how many came before it there.
         let named = |n: &usize| {

@@ -15,8 +15,8 @@ const LINE: f64 = 17.0;
 /// Letters of a label before it is cut; all of it shows when one points at it.
 const LABEL: usize = 26;
 
-/// The page of a failure: what was seen, the shrunk plan, the diagram of its last `most` moments, and the documents that
-/// differ, side by side.
+/// The page of a failure: what was seen, the shrunk plan, the diagram of its last `most` moments,
+/// and the documents that differ, side by side.
 #[must_use]
 pub fn html(failure: &Failure, most: usize) -> String {
     let (oracle, what) = (failure.shrunk.oracle, &failure.shrunk.what);

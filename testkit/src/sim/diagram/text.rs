@@ -7,8 +7,8 @@ use crate::sim::trace::{Mark, Moment, Trace};
 /// Columns that a lane takes.
 const WIDE: usize = 10;
 
-/// The diagram of a trace, one line for each moment, and the documents that differ at the end. Of a long trace only the
-/// last `most` moments are shown.
+/// The diagram of a trace, one line for each moment, and the documents that differ at the end. Of a
+/// long trace only the last `most` moments are shown.
 #[must_use]
 pub fn text(trace: &Trace, most: usize) -> String {
     let mut out = String::new();
@@ -43,7 +43,8 @@ fn words(moment: &Moment) -> String {
     }
 }
 
-/// One line of all lanes: a sign on the lane where it happens, an arrow to the lane where it arrives.
+/// One line of all lanes: a sign on the lane where it happens, an arrow to the lane where it
+/// arrives.
 fn lanes(count: usize, moment: &Moment) -> String {
     let centre = |lane: usize| lane * WIDE + WIDE / 2;
     let mut line = vec![' '; count * WIDE];

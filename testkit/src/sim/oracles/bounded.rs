@@ -1,4 +1,5 @@
-//! What a client keeps, and how often it tries, is bounded whatever happens (guarantee 9, and retries without storms).
+//! What a client keeps, and how often it tries, is bounded whatever happens (guarantee 9, and
+//! retries without storms).
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -11,17 +12,20 @@ use crate::sim::history::key_of;
 const PAYLOADS: usize = 6;
 /// A pull, a push, an acknowledgement and a live stream, for each scope.
 const REQUESTS: usize = 5;
-/// Attempts within [`SPAN`] after which no measure moved: the position for a pull, edits that were settled for a push,
-/// either for a connection. Delays begin at up to 250 ms and double, so that half a minute of bad luck with the jitter, and
-/// some links that broke after they had worked, stay below.
+/// Attempts within [`SPAN`] after which no measure moved: the position for a pull, edits that were
+/// settled for a push, either for a connection. Delays begin at up to 250 ms and double, so that
+/// half a minute of bad luck with the jitter, and some links that broke after they had worked, stay
+/// below.
 const IN_VAIN: usize = 90;
-/// All attempts to connect: a client that gets a chunk further each time begins with the shortest delay again.
+/// All attempts to connect: a client that gets a chunk further each time begins with the shortest
+/// delay again.
 const ATTEMPTS: usize = 300;
 const SPAN: u64 = 30_000;
 /// Refusals of one state.
 const REFUSED: usize = 12;
 
-/// Attempts of one kind: when each was made, and whether a measure moved after it and before the next.
+/// Attempts of one kind: when each was made, and whether a measure moved after it and before the
+/// next.
 #[derive(Debug, Default)]
 struct Attempts(VecDeque<(u64, bool)>);
 
@@ -106,7 +110,8 @@ impl Oracle for Bounded {
                 }
                 bounded(*client, "connected", in_vain)
             }
-            // Told again to a retry, and once more to a device that lost its power; but not for ever.
+            // Told again to a retry, and once more to a device that lost its power; but not for
+            // ever.
             Fact::Appended { batch, verdicts: Verdicts::Decided { verdicts, .. }, .. } => {
                 for (change, verdict) in batch.changes.iter().zip(verdicts) {
                     if !matches!(verdict.kind, VerdictKind::Rejected(_)) {

@@ -1,5 +1,5 @@
-//! Checkpoints only move forward within an epoch, together with what they cover (guarantee 6); a chunk is taken in exactly
-//! where the replica stands.
+//! Checkpoints only move forward within an epoch, together with what they cover (guarantee 6); a
+//! chunk is taken in exactly where the replica stands.
 
 use sync_core::model::{Checkpoint, Seq};
 
@@ -44,7 +44,8 @@ impl Oracle for Checkpoints {
                 }
                 Ok(())
             }
-            // Whoever stands at the head has taken in, or keeps for later, everything at or below it.
+            // Whoever stands at the head has taken in, or keeps for later, everything at or below
+            // it.
             Fact::Rested { client, scope } => {
                 let Some(held) = look.server_scope(scope) else { return Ok(()) };
                 let stands = look.checkpoint(*client, scope);
@@ -58,7 +59,8 @@ impl Oracle for Checkpoints {
                     let base =
                         record.edit().and_then(|e| e.base.as_ref()).map_or(Seq(0), |b| b.seq);
                     let known = record.settled_at().max(slot).max(base);
-                    // A full pull may have found it gone, before a restore brought its tombstone back: a push meets it.
+                    // A full pull may have found it gone, before a restore brought its tombstone
+                    // back: a push meets it.
                     let is_absent = (record.current.is_none() || record.edit().is_some())
                         && history.story(&key).was_purged(&row.state);
                     let is_known = is_absent || history.story(&key).cloned;

@@ -1,4 +1,5 @@
-//! A resolver is asked if and only if two edits were made without knowledge of each other (guarantee 4).
+//! A resolver is asked if and only if two edits were made without knowledge of each other
+//! (guarantee 4).
 
 use sync_core::model::DocumentState;
 

@@ -1,5 +1,5 @@
-//! When edits stop and partitions heal, all replicas of a scope hold the documents of the server: equal digests (guarantee
-//! 2).
+//! When edits stop and partitions heal, all replicas of a scope hold the documents of the server:
+//! equal digests (guarantee 2).
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! A store that is opened again holds every write that was acknowledged (guarantee 1), and after a crash without a power
-//! failure everything that was committed.
+//! A store that is opened again holds every write that was acknowledged (guarantee 1), and after a
+//! crash without a power failure everything that was committed.
 
 use sync_core::model::{DocumentKey, DocumentState, Seq};
 
@@ -35,7 +35,8 @@ impl Oracle for Durable {
             let mut own = Bits::default();
             let had = story.of(Some(shown));
             for (n, write) in story.writes.iter().enumerate() {
-                // What the device wrote before it lost everything, it has from the server like anybody else.
+                // What the device wrote before it lost everything, it has from the server like
+                // anybody else.
                 let is_own = (write.client, write.device) == (*client, history.device(*client));
                 if is_own && had.contains(n) && !story.has_left(*client, n) {
                     own.insert(n);
@@ -52,8 +53,9 @@ impl Oracle for Durable {
     }
 }
 
-/// Whether a tombstone may have left the replica: the server purged it, or holds a later state in its place and has moved the
-/// horizon since. A replica that may not see the collection hears of the horizon alone.
+/// Whether a tombstone may have left the replica: the server purged it, or holds a later state in
+/// its place and has moved the horizon since. A replica that may not see the collection hears of
+/// the horizon alone.
 fn is_spent(
     key: &DocumentKey,
     shown: &DocumentState,

@@ -1,5 +1,5 @@
-//! An erasure takes every body that was written without knowing of it, on the server and on every device (guarantee of
-//! `hard_delete`).
+//! An erasure takes every body that was written without knowing of it, on the server and on every
+//! device (guarantee of `hard_delete`).
 
 use sync_core::model::DocumentState;
 

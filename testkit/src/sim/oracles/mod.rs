@@ -1,7 +1,8 @@
 //! Oracles: each knows one thing that must hold, and where that is promised.
 //!
-//! They judge by the recorded [history](super::History), not by what the engine believes. Each is shown every
-//! [fact](Fact) before the history takes note of it, and is asked once more at rest, when everything has healed.
+//! They judge by the recorded [history](super::History), not by what the engine believes. Each is
+//! shown every [fact](Fact) before the history takes note of it, and is asked once more at rest,
+//! when everything has healed.
 
 mod bounded;
 mod checkpoint;
@@ -45,7 +46,8 @@ pub trait Oracle: fmt::Debug + Send {
         Ok(())
     }
 
-    /// Looks at everything when all faults have ended, all clients have synced, and nothing waits for the app.
+    /// Looks at everything when all faults have ended, all clients have synced, and nothing waits
+    /// for the app.
     ///
     /// # Errors
     /// What was seen that must not be.

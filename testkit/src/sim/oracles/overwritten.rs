@@ -1,5 +1,5 @@
-//! The server replaces a state only by one that knows it, and drops no change that it calls superseded (guarantees 1 and
-//! 3).
+//! The server replaces a state only by one that knows it, and drops no change that it calls
+//! superseded (guarantees 1 and 3).
 
 use sync_core::model::{VerdictKind, Verdicts};
 

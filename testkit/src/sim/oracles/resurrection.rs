@@ -1,5 +1,5 @@
-//! A deleted document does not come back unless somebody wrote it again after seeing the deletion, or a resolver said so
-//! (guarantee 5).
+//! A deleted document does not come back unless somebody wrote it again after seeing the deletion,
+//! or a resolver said so (guarantee 5).
 
 use sync_core::model::{DocumentState, VerdictKind, Verdicts};
 

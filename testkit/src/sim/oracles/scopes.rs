@@ -1,5 +1,5 @@
-//! No scope reaches a client that may not see it (guarantee 12), and a client keeps nothing of scopes that it does not
-//! follow.
+//! No scope reaches a client that may not see it (guarantee 12), and a client keeps nothing of
+//! scopes that it does not follow.
 
 use super::{Fact, History, Look, Oracle, Verdict};
 

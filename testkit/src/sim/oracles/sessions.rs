@@ -1,5 +1,5 @@
-//! Reads on one replica never go back in time, and an app reads its own writes: a state is replaced only by one that
-//! knows it (guarantee 7).
+//! Reads on one replica never go back in time, and an app reads its own writes: a state is replaced
+//! only by one that knows it (guarantee 7).
 
 use super::{Fact, History, Look, Oracle, Verdict};
 use crate::sim::fact::Cause;

@@ -1,5 +1,6 @@
-//! A state's stamp is after those of the states it was made of, and never further ahead of the server's time than the
-//! bound, or than the state it replaces; the author's likewise. So a wrong clock neither wins for ever nor is locked out.
+//! A state's stamp is after those of the states it was made of, and never further ahead of the
+//! server's time than the bound, or than the state it replaces; the author's likewise. So a wrong
+//! clock neither wins for ever nor is locked out.
 
 use sync_core::clock::{Clock, DRIFT_BOUND, Now};
 use sync_core::model::{
@@ -29,15 +30,16 @@ fn too_far(
     let parent = replaced.map_or(Stamp::ZERO, |r| r.revision.stamp);
     let author = replaced.map_or(Stamp::ZERO, |r| r.revision.stamp.max(r.author.stamp));
     let is_beyond = |stamp, parent| Clock::is_beyond_parent(stamp, now, DRIFT_BOUND, parent);
-    // The server may make a state of what it holds and of what it was sent, both of which it let in.
+    // The server may make a state of what it holds and of what it was sent, both of which it let
+    // in.
     if is_beyond(state.revision.stamp, parent) {
         return Some("a stamp");
     }
     is_beyond(state.author.stamp, author).then_some("the stamp of an author")
 }
 
-/// Whether the earlier of two own edits was made by a clock that ran ahead, and had reached no server: the later one, by the
-/// clock set right, takes its place.
+/// Whether the earlier of two own edits was made by a clock that ran ahead, and had reached no
+/// server: the later one, by the clock set right, takes its place.
 fn ran_ahead(story: &Story, before: &DocumentState, after: &DocumentState) -> bool {
     let then = Now(after.revision.stamp.millis());
     story.is_news(before) && Clock::is_beyond(before.revision.stamp, then, DRIFT_BOUND)

@@ -1,4 +1,5 @@
-//! A local transaction travels whole, and a chunk never ends within one append: a reader at the head sees no half of one.
+//! A local transaction travels whole, and a chunk never ends within one append: a reader at the
+//! head sees no half of one.
 
 use std::collections::BTreeSet;
 

@@ -1,7 +1,8 @@
 //! `{"replica":"…","id":1,"changes":[{"collection":"notes","id":"n1","body":{"text":"hi"}}]}`
 //!
-//! A change without a revision has the stamp 0, and the server stamps it. What is left out is the same each time the same
-//! text is read, so a batch that is sent again is the same batch. `"erased":true` erases what there is of the document.
+//! A change without a revision has the stamp 0, and the server stamps it. What is left out is the
+//! same each time the same text is read, so a batch that is sent again is the same batch.
+//! `"erased":true` erases what there is of the document.
 
 use serde::{Deserialize, Deserializer, Serialize};
 use sync_core::error::Result;

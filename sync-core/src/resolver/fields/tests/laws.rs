@@ -67,7 +67,8 @@ proptest! {
             found
         };
         let result = merged(&with_arrays(), base.as_deref().unwrap_or(""), &one, &other, later);
-        // An object or array that lost its last member by the two removals is empty, which neither side was.
+        // An object or array that lost its last member by the two removals is empty, which neither
+        // side was.
         let given = all(&[&one, &other]);
         for leaf in all(&[&result]) {
             prop_assert!(given.contains(&leaf) || leaf.ends_with("={}") || leaf.ends_with("=[]"), "{leaf}");

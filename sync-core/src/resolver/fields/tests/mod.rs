@@ -53,8 +53,8 @@ fn merged(
     }
 }
 
-/// Base, local, remote, and what must come out when the local edit is the later one, and when the remote one is. An empty
-/// base is none.
+/// Base, local, remote, and what must come out when the local edit is the later one, and when the
+/// remote one is. An empty base is none.
 type Row = (&'static str, &'static str, &'static str, &'static str, &'static str);
 
 fn with_arrays() -> FieldMerge {

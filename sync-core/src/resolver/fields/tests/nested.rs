@@ -28,7 +28,8 @@ const NESTED: &[Row] = &[
         r#"{"lines":[{"id":1,"x":[1,2],"n":2}]}"#,
         r#"{"lines":[{"id":1,"x":[3],"n":2}]}"#,
     ),
-    // Keys are what is written: 1, 1.0 and "1" are three, and large numbers are not rounded into one.
+    // Keys are what is written: 1, 1.0 and "1" are three, and large numbers are not rounded into
+    // one.
     (
         r#"{"lines":[{"id":1,"n":1}]}"#,
         r#"{"lines":[{"id":1,"n":2},{"id":1.0,"n":2}]}"#,
@@ -134,8 +135,8 @@ const NESTED: &[Row] = &[
         "{\"kind\":[\"\u{e9}\",\"x\",\"e\u{301}\"]}",
         "{\"kind\":[\"\u{e9}\",\"e\u{301}\",\"x\"]}",
     ),
-    // Two escapes that make one letter are that letter; halves of such a pair are kept as they are written, and an
-    // object with one in a name is one value.
+    // Two escapes that make one letter are that letter; halves of such a pair are kept as they are
+    // written, and an object with one in a name is one value.
     (
         r#"{"a":"\ud83e\udd80","b":1}"#,
         r#"{"a":"🦀","b":2}"#,

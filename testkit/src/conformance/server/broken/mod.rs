@@ -14,16 +14,19 @@ use super::super::capabilities::Capabilities;
 use super::ServerStorageHarness;
 use wrapper::BrokenServerStorage;
 
-/// The faults: the name of the test, the fault, and the case that notices it. Handed to another macro of this crate.
+/// The faults: the name of the test, the fault, and the case that notices it. Handed to another
+/// macro of this crate.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! server_storage_conformance_faults {
     ($callback:ident($($args:tt)*)) => {
         $crate::$callback! { ($($args)*)
-            /// A position is taken before the commit: readers pass it while it is a hole (airbyte#85918).
+            /// A position is taken before the commit: readers pass it while it is a hole
+            /// (airbyte#85918).
             positions_before_commit PositionsBeforeCommit
                 => followers_see_everything_below_their_position
-            /// A push is told again by looking at its documents and not at what is remembered of it.
+            /// A push is told again by looking at its documents and not at what is remembered of
+            /// it.
             retries_judged_anew RetriesJudgedAnew => a_retry_gets_the_original_verdicts
             /// Verdicts are sent before they are durable: after a crash a retry is another push.
             pushes_lost_in_a_crash PushesLostInCrash => a_retry_is_recognised_after_a_crash
@@ -37,7 +40,8 @@ macro_rules! server_storage_conformance_faults {
             clones_taken ClonesTaken => another_push_under_a_known_name_is_cloned
             /// Whatever is recalled has not arrived, and still may.
             recalls_not_looked_up RecallsNotLookedUp => a_recalled_push_is_told_its_verdicts
-            /// A push is appended change by change: when its future is dropped, half of it is there.
+            /// A push is appended change by change: when its future is dropped, half of it is
+            /// there.
             pushes_in_halves PushesInHalves => a_dropped_append_is_whole
             /// Others may read between two changes of a push (electric#3900).
             pushes_seen_in_halves PushesSeenInHalves => readers_see_whole_pushes
@@ -49,12 +53,14 @@ macro_rules! server_storage_conformance_faults {
             conflicts_overwritten ConflictsOverwritten => a_conflict_tells_the_current_state
             /// A reader is told of all collections, whatever was asked for.
             choices_ignored ChoicesIgnored => only_chosen_collections_are_told
-            /// An erasure is taken for a deletion, and has to be made on the newest state like any change.
+            /// An erasure is taken for a deletion, and has to be made on the newest state like any
+            /// change.
             erasures_taken_for_deletions ErasuresTakenForDeletions
                 => an_erasure_wins_whatever_it_was_made_on
             /// Stamps are believed, however far ahead.
             stamps_believed StampsBelieved => a_stamp_too_far_ahead_is_rejected
-            /// A chunk ends after so many rows, also inside a push (rows on one position cut at a page).
+            /// A chunk ends after so many rows, also inside a push (rows on one position cut at a
+            /// page).
             pushes_cut_by_chunks PushesCutByChunks => a_chunk_never_cuts_a_push
             /// A chunk holds whatever follows, however much.
             chunks_unbounded ChunksUnbounded => chunks_are_bounded_and_move_on
@@ -68,7 +74,8 @@ macro_rules! server_storage_conformance_faults {
             old_states_told OldStatesTold => every_document_once_at_its_newest_position
             /// That there is nothing new is remembered, and told after the next commit too.
             heads_remembered HeadsRemembered => who_asks_at_the_head_hears_of_every_commit
-            /// Whoever stands below the horizon is not told (purged tombstones revive, go-fast-note-sync#9).
+            /// Whoever stands below the horizon is not told (purged tombstones revive,
+            /// go-fast-note-sync#9).
             horizon_forgotten HorizonForgotten => a_purge_forgets_tombstones_and_moves_the_horizon
             /// A purge forgets the first tombstones and says that it is through.
             purges_end_early PurgesEndEarly => a_purge_reaches_everything

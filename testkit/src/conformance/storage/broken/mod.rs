@@ -16,7 +16,8 @@ use super::super::capabilities::Capabilities;
 use super::StorageHarness;
 use wrapper::BrokenStorage;
 
-/// The faults: the name of the test, the fault, and the case that notices it. Handed to another macro of this crate.
+/// The faults: the name of the test, the fault, and the case that notices it. Handed to another
+/// macro of this crate.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! storage_conformance_faults {
@@ -24,7 +25,8 @@ macro_rules! storage_conformance_faults {
         $crate::$callback! { ($($args)*)
             /// A write that was acknowledged is only in memory, and gone after a crash.
             writes_lost_in_a_crash WritesLostInCrash => an_acknowledged_write_survives_a_crash
-            /// A batch is sent before it is durable: after a crash its name is given to another one.
+            /// A batch is sent before it is durable: after a crash its name is given to another
+            /// one.
             batches_lost_in_a_crash BatchesLostInCrash => a_batch_survives_a_crash
             /// An error of the disk is swallowed, and the write acknowledged.
             disk_errors_swallowed DiskErrorsSwallowed => a_full_disk_fails_whole_and_recovers
@@ -35,18 +37,22 @@ macro_rules! storage_conformance_faults {
             halves_when_dropped HalvesWhenDropped => a_dropped_write_is_whole
             /// Others may read between two writes of a transaction (electric#3900).
             transactions_seen_in_halves TransactionsSeenInHalves => readers_see_whole_transactions
-            /// The checkpoint is written before the documents, and stays when they fail (pouchdb#1240).
+            /// The checkpoint is written before the documents, and stays when they fail
+            /// (pouchdb#1240).
             checkpoint_before_documents CheckpointBeforeDocuments
                 => a_chunk_that_contradicts_itself_changes_nothing
             /// The documents of a chunk are written in several transactions.
             chunks_in_halves ChunksInHalves => readers_see_whole_chunks
-            /// A chunk is taken in wherever it begins: one that was asked for ahead skips documents for ever.
+            /// A chunk is taken in wherever it begins: one that was asked for ahead skips documents
+            /// for ever.
             positions_not_compared PositionsNotCompared
                 => a_chunk_that_begins_elsewhere_changes_nothing
-            /// Starts of the server are not remembered: a chunk of a restored server is taken in (cht-core#8093).
+            /// Starts of the server are not remembered: a chunk of a restored server is taken in
+            /// (cht-core#8093).
             starts_not_remembered StartsNotRemembered
                 => a_chunk_of_a_restored_server_is_not_taken_in
-            /// What this replica wrote is taken for an echo, so a wiped device never gets its own writes back.
+            /// What this replica wrote is taken for an echo, so a wiped device never gets its own
+            /// writes back.
             own_writes_filtered OwnWritesFiltered => own_writes_come_back
             /// A body that the server left out is taken for a deletion.
             left_out_bodies_deleted LeftOutBodiesDeleted => a_body_that_was_left_out_is_completed
@@ -57,20 +63,24 @@ macro_rules! storage_conformance_faults {
                 => what_arrives_during_a_push_is_not_lost
             /// A resolver that fails is taken for one that gives in: the local edit is gone.
             failed_resolvers_give_in FailedResolversGiveIn => a_resolver_that_fails_defers
-            /// The base is the state before the newest edit and not before the first (a second edit conflicts with oneself).
+            /// The base is the state before the newest edit and not before the first (a second edit
+            /// conflicts with oneself).
             bases_overwritten BasesOverwritten
                 => the_base_is_the_settled_state_before_the_first_edit
-            /// Every retry forms a batch with a new name, so the server takes a retry for another push.
+            /// Every retry forms a batch with a new name, so the server takes a retry for another
+            /// push.
             a_new_name_for_each_retry NewNameForEachRetry => a_batch_is_the_same_until_it_is_settled
             /// The whole outbox is one batch.
             batches_unbounded BatchesUnbounded => a_batch_is_bounded
-            /// An outbox entry is removed although it was edited during the push (WatermelonDB#1374).
+            /// An outbox entry is removed although it was edited during the push
+            /// (WatermelonDB#1374).
             edits_during_a_push_lost EditsDuringPushLost => an_edit_during_the_push_stays
             /// Verdicts settle whatever is in flight, whichever batch they speak of.
             push_names_not_compared PushNamesNotCompared => verdicts_on_another_batch_change_nothing
             /// Verdicts and changes are paired until one runs out.
             verdicts_not_counted VerdictsNotCounted => verdicts_that_do_not_fit_are_refused
-            /// The reply to a push moves the pull cursor past what others wrote in between (Pocket).
+            /// The reply to a push moves the pull cursor past what others wrote in between
+            /// (Pocket).
             verdicts_move_the_position VerdictsMovePosition => a_verdict_never_moves_the_position
             /// An edit that the server refused is dropped silently.
             refused_edits_dropped RefusedEditsDropped => a_refused_edit_moves_into_the_quarantine
@@ -100,13 +110,15 @@ macro_rules! storage_conformance_faults {
                 => what_the_server_does_not_take_is_refused
             /// What keeps a replica from syncing is told to nobody.
             failures_forgotten FailuresForgotten => what_failed_is_kept_until_it_works
-            /// Other collections are chosen, and the position stays: what was added is never pulled.
+            /// Other collections are chosen, and the position stays: what was added is never
+            /// pulled.
             choice_keeps_the_position ChoiceKeepsThePosition
                 => a_collection_that_is_chosen_later_is_pulled_from_the_beginning
             /// An erasure is taken for a deletion, which leaves bodies where they are of use.
             erasures_written_as_deletions ErasuresWrittenAsDeletions
                 => an_erasure_takes_everything_of_a_document
-            /// An erasure that comes from elsewhere is taken for a deletion: what does not know of it stays.
+            /// An erasure that comes from elsewhere is taken for a deletion: what does not know of
+            /// it stays.
             erasures_heard_as_deletions ErasuresHeardAsDeletions
                 => an_erasure_that_is_heard_of_takes_everything
             /// What is declared local-only is synced all the same.

@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// A scope that may not be seen cannot be pulled, `PermissionDenied`, for good; what is pushed to it is refused change by
-/// change. Other scopes are not concerned.
+/// A scope that may not be seen cannot be pulled, `PermissionDenied`, for good; what is pushed to
+/// it is refused change by change. Other scopes are not concerned.
 pub async fn a_forbidden_scope_stays_shut<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let (mine, theirs) = (scope("mine"), scope("theirs"));
@@ -41,7 +41,8 @@ pub async fn a_new_token_is_used_from_then_on<H: TransportHarness>(harness: H) -
     Ok(())
 }
 
-/// A wrong token is refused as `Unauthenticated`, for good, and the connection goes on under the old one.
+/// A wrong token is refused as `Unauthenticated`, for good, and the connection goes on under the
+/// old one.
 pub async fn a_wrong_new_token_leaves_the_old_one<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let scope = scope("mine");
@@ -54,8 +55,8 @@ pub async fn a_wrong_new_token_leaves_the_old_one<H: TransportHarness>(harness: 
     Ok(())
 }
 
-/// Whatever fails on the server arrives with its kind, its message and its advice, also the time in it, and fails nothing
-/// else: on pulls, pushes, acknowledgements and live streams.
+/// Whatever fails on the server arrives with its kind, its message and its advice, also the time in
+/// it, and fails nothing else: on pulls, pushes, acknowledgements and live streams.
 pub async fn errors_carry_their_advice<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let scope = scope("failing");

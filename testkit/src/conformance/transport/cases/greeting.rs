@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// The welcome names the scopes of the greeting in their order, each with its epoch and head, the newest batch of the
-/// replica, and the server's limits and time.
+/// The welcome names the scopes of the greeting in their order, each with its epoch and head, the
+/// newest batch of the replica, and the server's limits and time.
 pub async fn greets_with_heads_epochs_and_limits<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::with(harness, |options| {
         options.push_limits = Limits { documents: 77, bytes: 70_000 };
@@ -33,7 +33,8 @@ pub async fn greets_with_heads_epochs_and_limits<H: TransportHarness>(harness: H
     Ok(())
 }
 
-/// A scope whose cursor is of an epoch that the server never had is reset; so is one that stands below the horizon.
+/// A scope whose cursor is of an epoch that the server never had is reset; so is one that stands
+/// below the horizon.
 pub async fn resets_scopes_whose_position_means_nothing<H: TransportHarness>(
     harness: H,
 ) -> Outcome {
@@ -57,7 +58,8 @@ pub async fn resets_scopes_whose_position_means_nothing<H: TransportHarness>(
     Ok(())
 }
 
-/// A greeting with a digest acknowledges its cursor: at the head the digest is compared, and another one brings a reset.
+/// A greeting with a digest acknowledges its cursor: at the head the digest is compared, and
+/// another one brings a reset.
 pub async fn compares_the_digest_of_a_greeting<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let scope = scope("digests");
@@ -92,7 +94,8 @@ pub async fn leaves_out_scopes_that_may_not_be_seen<H: TransportHarness>(harness
     Ok(())
 }
 
-/// A wrong token, and none, are refused as `Unauthenticated`, for good. A good one is welcome afterwards.
+/// A wrong token, and none, are refused as `Unauthenticated`, for good. A good one is welcome
+/// afterwards.
 pub async fn refuses_a_wrong_token_for_good<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     for token in [Some("nobody's".to_owned()), None] {
@@ -128,8 +131,8 @@ pub async fn a_greeting_that_fails_carries_the_advice<H: TransportHarness>(harne
     Ok(())
 }
 
-/// Connecting to a server that is away fails within the bound, as `Network` or `Timeout`, and may be tried again; when
-/// the server is back, that works.
+/// Connecting to a server that is away fails within the bound, as `Network` or `Timeout`, and may
+/// be tried again; when the server is back, that works.
 pub async fn connecting_to_nobody_fails_soon<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     stage.harness.refuse().await?;
@@ -139,7 +142,8 @@ pub async fn connecting_to_nobody_fails_soon<H: TransportHarness>(harness: H) ->
     Ok(())
 }
 
-/// Connecting over a link that carries nothing fails within the bound, as `Network` or `Timeout`, and may be tried again.
+/// Connecting over a link that carries nothing fails within the bound, as `Network` or `Timeout`,
+/// and may be tried again.
 pub async fn connecting_over_a_silent_link_fails_soon<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::with_heartbeat(harness).await;
     stage.harness.stall().await?;

@@ -9,8 +9,8 @@ fn assert_lost(error: &Error) {
     assert_eq!(error.retry(), Retry::Reconnect, "{error:?}");
 }
 
-/// When the link is lost for good, everything that is pending on it fails promptly, with the advice to connect anew; live
-/// streams end with that error.
+/// When the link is lost for good, everything that is pending on it fails promptly, with the advice
+/// to connect anew; live streams end with that error.
 pub async fn a_cut_fails_everything_that_is_pending<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let connection = stage.connect(1, &[]).await;
@@ -23,8 +23,8 @@ pub async fn a_cut_fails_everything_that_is_pending<H: TransportHarness>(harness
     Ok(())
 }
 
-/// What is asked on a link that is lost fails promptly, with the advice to connect anew; and a new connection works as
-/// soon as the server is there.
+/// What is asked on a link that is lost fails promptly, with the advice to connect anew; and a new
+/// connection works as soon as the server is there.
 pub async fn what_is_asked_after_a_cut_fails_promptly<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let scope = scope("cut");
@@ -43,8 +43,9 @@ pub async fn what_is_asked_after_a_cut_fails_promptly<H: TransportHarness>(harne
     Ok(())
 }
 
-/// A link that carries nothing any more, without any sign, is noticed within the bound: everything that is pending fails
-/// with the advice to connect anew. When it carries again, a new connection works.
+/// A link that carries nothing any more, without any sign, is noticed within the bound: everything
+/// that is pending fails with the advice to connect anew. When it carries again, a new connection
+/// works.
 pub async fn a_half_open_link_is_noticed<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::with_heartbeat(harness).await;
     let connection = stage.connect(1, &[]).await;
@@ -81,8 +82,8 @@ pub async fn an_idle_connection_stays<H: TransportHarness>(harness: H) -> Outcom
     Ok(())
 }
 
-/// A push whose answer was lost is on the server; pushed again on a new connection, it gets the verdicts that were lost,
-/// and has no other effect.
+/// A push whose answer was lost is on the server; pushed again on a new connection, it gets the
+/// verdicts that were lost, and has no other effect.
 pub async fn a_push_whose_answer_was_lost_has_one_effect<H: TransportHarness>(
     harness: H,
 ) -> Outcome {
@@ -111,8 +112,8 @@ pub async fn a_push_whose_answer_was_lost_has_one_effect<H: TransportHarness>(
     Ok(())
 }
 
-/// A log is pulled over links that break in the middle of a chunk, again and again: whoever connects anew and goes on from
-/// where it stands misses nothing and takes nothing in twice.
+/// A log is pulled over links that break in the middle of a chunk, again and again: whoever
+/// connects anew and goes on from where it stands misses nothing and takes nothing in twice.
 pub async fn a_log_is_pulled_over_links_that_break<H: TransportHarness>(harness: H) -> Outcome {
     let breaks = over_links_that_break(harness, async |stage, connection, reader| {
         while reader.entries.len() < DOCUMENTS {
@@ -121,7 +122,8 @@ pub async fn a_log_is_pulled_over_links_that_break<H: TransportHarness>(harness:
         Ok(())
     })
     .await?;
-    // A break between two requests need not be noticed by a transport that opens links as it needs them; these are not.
+    // A break between two requests need not be noticed by a transport that opens links as it needs
+    // them; these are not.
     assert!(breaks > 0, "the link never broke in the middle");
     Ok(())
 }
@@ -142,7 +144,8 @@ pub async fn a_log_is_followed_over_links_that_break<H: TransportHarness>(harnes
     Ok(())
 }
 
-/// A bit that is flipped on the way is noticed: what arrives is what was sent, or an error that may be tried again.
+/// A bit that is flipped on the way is noticed: what arrives is what was sent, or an error that may
+/// be tried again.
 pub async fn damage_is_noticed<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::with_heartbeat(harness).await;
     let scope = scope("damaged");
@@ -195,7 +198,8 @@ async fn over_links_that_break<H: TransportHarness>(
         stage.harness.cut_after(30_000 + 1_777 * breaks).await?;
         let connection = stage.connect(1, &[&scope]).await;
         if let Err(error) = read(&stage, &connection, &mut reader).await {
-            // The link is not lost for good: whether to go on at once, or how soon, is for the transport to advise.
+            // The link is not lost for good: whether to go on at once, or how soon, is for the
+            // transport to advise.
             assert!(matches!(error.kind(), ErrorKind::Network | ErrorKind::Timeout), "{error:?}");
             assert_ne!(error.retry(), Retry::Never, "{error:?}");
             breaks += 1;

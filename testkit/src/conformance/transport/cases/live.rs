@@ -4,7 +4,8 @@ use std::task::Poll;
 
 use super::*;
 
-/// A live stream brings what follows on its cursor, first what is there and then what comes, in order and each once.
+/// A live stream brings what follows on its cursor, first what is there and then what comes, in
+/// order and each once.
 pub async fn a_live_stream_catches_up_and_follows<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let scope = scope("live");
@@ -23,7 +24,8 @@ pub async fn a_live_stream_catches_up_and_follows<H: TransportHarness>(harness: 
     Ok(())
 }
 
-/// What is written after a live stream was made and before it is polled for the first time comes as well.
+/// What is written after a live stream was made and before it is polled for the first time comes as
+/// well.
 pub async fn nothing_is_missed_before_the_first_poll<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let scope = scope("early");
@@ -59,7 +61,8 @@ pub async fn nothing_is_missed_while_it_is_not_polled<H: TransportHarness>(harne
     Ok(())
 }
 
-/// What others write while this replica pushes comes on the live stream, and so does what it pushed itself.
+/// What others write while this replica pushes comes on the live stream, and so does what it pushed
+/// itself.
 pub async fn nothing_is_missed_while_pushes_are_in_flight<H: TransportHarness>(
     harness: H,
 ) -> Outcome {
@@ -97,7 +100,8 @@ pub async fn nothing_is_missed_while_pushes_are_in_flight<H: TransportHarness>(
     Ok(())
 }
 
-/// Waiting for the next chunk may be given up at any time, again and again, and nothing is lost by it.
+/// Waiting for the next chunk may be given up at any time, again and again, and nothing is lost by
+/// it.
 pub async fn waiting_for_a_chunk_may_be_given_up<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let scope = scope("impatient");
@@ -106,9 +110,9 @@ pub async fn waiting_for_a_chunk_may_be_given_up<H: TransportHarness>(harness: H
     let mut reader = Reader::few(&scope, 2);
     let mut live = connection.live(reader.request());
     for n in 0..30 {
-        // The write goes on while one after the other waits, gives up after one look, and leaves; and a while longer, for the
-        // author may hear of its write first. Some of the looks take their time: on a busy machine all of
-        // them would be over before anything has arrived.
+        // The write goes on while one after the other waits, gives up after one look, and leaves;
+        // and a while longer, for the author may hear of its write first. Some of the looks take
+        // their time: on a busy machine all of them would be over before anything has arrived.
         let mut write = std::pin::pin!(author.write_each(&scope, n..n + 1));
         let (mut is_written, mut looks) = (false, 0);
         while !is_written || (looks < 1_000 && reader.entries.len() <= n) {
@@ -164,8 +168,8 @@ pub async fn many_scopes_are_followed_at_once<H: TransportHarness>(harness: H) -
     Ok(())
 }
 
-/// A cursor of a foreign epoch brings a reset as the last event of the stream; so does a log that begins another life
-/// while the stream is at its head.
+/// A cursor of a foreign epoch brings a reset as the last event of the stream; so does a log that
+/// begins another life while the stream is at its head.
 pub async fn a_reset_ends_a_live_stream<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::with_heartbeat(harness).await;
     let scope = scope("lives");
@@ -196,8 +200,8 @@ pub async fn a_reset_ends_a_live_stream<H: TransportHarness>(harness: H) -> Outc
     Ok(())
 }
 
-/// When a scope is taken away, its live stream ends with `PermissionDenied`, for good; the connection and its other
-/// streams go on.
+/// When a scope is taken away, its live stream ends with `PermissionDenied`, for good; the
+/// connection and its other streams go on.
 pub async fn a_scope_that_is_taken_away_ends_its_stream<H: TransportHarness>(
     harness: H,
 ) -> Outcome {
@@ -223,8 +227,8 @@ pub async fn a_scope_that_is_taken_away_ends_its_stream<H: TransportHarness>(
     Ok(())
 }
 
-/// A live stream that is dropped is over: another can be opened in its place as often as one likes, and the connection
-/// goes on.
+/// A live stream that is dropped is over: another can be opened in its place as often as one likes,
+/// and the connection goes on.
 pub async fn a_dropped_stream_makes_room_for_another<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::with(harness, |options| options.scopes = 2).await;
     let scope = scope("room");
@@ -245,8 +249,9 @@ pub async fn a_dropped_stream_makes_room_for_another<H: TransportHarness>(harnes
     Ok(())
 }
 
-/// A live stream that is not polled waits on the server as a position: of a log that is much larger than what may be read
-/// ahead, no more is read, other requests go on, and everything comes when it is polled.
+/// A live stream that is not polled waits on the server as a position: of a log that is much larger
+/// than what may be read ahead, no more is read, other requests go on, and everything comes when it
+/// is polled.
 pub async fn a_live_stream_that_is_not_polled_holds_nothing_up<H: TransportHarness>(
     harness: H,
 ) -> Outcome {

@@ -1,4 +1,5 @@
-//! The cases, by what they are about. Each takes a fresh harness and panics if the promise is not kept.
+//! The cases, by what they are about. Each takes a fresh harness and panics if the promise is not
+//! kept.
 
 pub mod access;
 pub mod greeting;

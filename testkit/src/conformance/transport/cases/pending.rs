@@ -25,7 +25,8 @@ pub async fn many_requests_at_a_time_are_each_answered<H: TransportHarness>(harn
     Ok(())
 }
 
-/// More requests than the server serves at a time wait for their turn: none fails, none is forgotten.
+/// More requests than the server serves at a time wait for their turn: none fails, none is
+/// forgotten.
 pub async fn requests_wait_for_their_turn<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::with(harness, |options| options.requests = 4).await;
     let held = scope("held");
@@ -60,8 +61,8 @@ pub async fn a_request_that_waits_holds_up_no_other<H: TransportHarness>(harness
     Ok(())
 }
 
-/// Pulls, pushes and live streams that are dropped while they wait disturb nothing else; a push that was dropped is
-/// pushed again, and has one effect.
+/// Pulls, pushes and live streams that are dropped while they wait disturb nothing else; a push
+/// that was dropped is pushed again, and has one effect.
 pub async fn dropped_requests_disturb_nothing<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let (held, free) = (scope("held"), scope("free"));
@@ -125,7 +126,8 @@ pub async fn requests_may_be_dropped_at_once<H: TransportHarness>(harness: H) ->
     Ok(())
 }
 
-/// Closing fails what is pending and what is asked later, as `Closed`; it may be done twice; and `lost` completes.
+/// Closing fails what is pending and what is asked later, as `Closed`; it may be done twice; and
+/// `lost` completes.
 pub async fn closing_fails_what_is_pending_and_what_follows<H: TransportHarness>(
     harness: H,
 ) -> Outcome {
@@ -152,7 +154,8 @@ pub async fn closing_fails_what_is_pending_and_what_follows<H: TransportHarness>
     Ok(())
 }
 
-/// Whoever drops a connection lets go of it: its live streams end with an error, and the server keeps nothing of it.
+/// Whoever drops a connection lets go of it: its live streams end with an error, and the server
+/// keeps nothing of it.
 pub async fn a_dropped_connection_is_let_go_of<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let scope = scope("fleeting");
@@ -169,8 +172,8 @@ pub async fn a_dropped_connection_is_let_go_of<H: TransportHarness>(harness: H) 
     Ok(())
 }
 
-/// A server that drains says so: live streams end, and later requests fail, as `Closed` or `Overloaded`, with the advice
-/// to come back; requests that it serves already are answered.
+/// A server that drains says so: live streams end, and later requests fail, as `Closed` or
+/// `Overloaded`, with the advice to come back; requests that it serves already are answered.
 pub async fn a_server_that_drains_says_goodbye<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let (scope, held) = (scope("draining"), scope("held"));

@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// Documents arrive as they were pushed, byte for byte: any script, big numbers, white space, the largest and the
-/// smallest names.
+/// Documents arrive as they were pushed, byte for byte: any script, big numbers, white space, the
+/// largest and the smallest names.
 pub async fn bodies_arrive_byte_for_byte<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let scope = scope("room 7/ünï?&#%2F \"日本\" 🌍");
@@ -56,8 +56,8 @@ pub async fn the_largest_bodies_travel<H: TransportHarness>(harness: H) -> Outco
     Ok(())
 }
 
-/// From whatever position a replica pulls, the chunks together are the log behind it: nothing is missing, nothing comes
-/// twice, whatever the size of the chunks.
+/// From whatever position a replica pulls, the chunks together are the log behind it: nothing is
+/// missing, nothing comes twice, whatever the size of the chunks.
 pub async fn pulls_from_any_position_add_up_to_the_log<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let scope = scope("log");
@@ -115,7 +115,8 @@ pub async fn a_pull_keeps_within_its_bytes<H: TransportHarness>(harness: H) -> O
     Ok(())
 }
 
-/// A cursor with collections that were added later brings those, and of the others only what is new.
+/// A cursor with collections that were added later brings those, and of the others only what is
+/// new.
 pub async fn a_cursor_with_back_fills_arrives_whole<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let scope = scope("back-fills");
@@ -160,8 +161,8 @@ pub async fn a_pull_from_a_foreign_epoch_brings_a_reset<H: TransportHarness>(
     Ok(())
 }
 
-/// An acknowledgement arrives: with the server's digest, or none, it is taken note of; with another one at the head it
-/// brings a reset.
+/// An acknowledgement arrives: with the server's digest, or none, it is taken note of; with another
+/// one at the head it brings a reset.
 pub async fn acknowledgements_compare_digests<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let scope = scope("digests");

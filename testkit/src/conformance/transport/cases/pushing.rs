@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// A batch of a thousand documents is one append, with a verdict for each in their order, and is pulled whole.
+/// A batch of a thousand documents is one append, with a verdict for each in their order, and is
+/// pulled whole.
 pub async fn a_thousand_documents_travel_together<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let scope = scope("thousand");
@@ -55,7 +56,8 @@ pub async fn a_batch_that_is_pushed_again_has_one_effect<H: TransportHarness>(
     Ok(())
 }
 
-/// A batch that is recalled is told its verdicts if it had arrived, in the bytes in which it had, and is not taken otherwise.
+/// A batch that is recalled is told its verdicts if it had arrived, in the bytes in which it had,
+/// and is not taken otherwise.
 pub async fn a_batch_is_recalled<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let scope = scope("recalled");
@@ -90,7 +92,8 @@ pub async fn another_batch_under_a_known_name_is_told_apart<H: TransportHarness>
     Ok(())
 }
 
-/// Each change has a verdict of its own: refused ones with their reason, conflicts with the server's state.
+/// Each change has a verdict of its own: refused ones with their reason, conflicts with the
+/// server's state.
 pub async fn verdicts_carry_reasons_and_states<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let scope = scope("verdicts");
@@ -112,7 +115,8 @@ pub async fn verdicts_carry_reasons_and_states<H: TransportHarness>(harness: H) 
     Ok(())
 }
 
-/// A batch of another replica than the connection's is refused as `InvalidInput`, for good, and has no effect.
+/// A batch of another replica than the connection's is refused as `InvalidInput`, for good, and has
+/// no effect.
 pub async fn a_batch_of_another_replica_is_refused<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let scope = scope("strange");

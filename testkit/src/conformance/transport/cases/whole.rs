@@ -64,8 +64,8 @@ impl Device {
     }
 }
 
-/// Two replicas that write the same documents and their own, over links that are cut again and again, hold the same as
-/// the server when the links stay.
+/// Two replicas that write the same documents and their own, over links that are cut again and
+/// again, hold the same as the server when the links stay.
 pub async fn replicas_converge_over_links_that_are_cut<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let scope = scope("cut");
@@ -85,7 +85,8 @@ pub async fn replicas_converge_over_links_that_are_cut<H: TransportHarness>(harn
     Ok(())
 }
 
-/// The same over links that fall silent: the replicas notice, and go on when the links carry again, without being told.
+/// The same over links that fall silent: the replicas notice, and go on when the links carry again,
+/// without being told.
 pub async fn replicas_converge_over_links_that_fall_silent<H: TransportHarness>(
     harness: H,
 ) -> Outcome {

@@ -1,7 +1,7 @@
 //! Broken transports, which the suite must notice.
 //!
-//! Each [`TransportFault`] is a mistake that somebody made in a transport of their own, built into a transport that works. The case
-//! that it names passes without it and must fail with it.
+//! Each [`TransportFault`] is a mistake that somebody made in a transport of their own, built into
+//! a transport that works. The case that it names passes without it and must fail with it.
 
 mod connection;
 mod streams;
@@ -33,17 +33,21 @@ pub enum TransportFault {
     GreetsWithoutCursors,
     /// Greets without the digests, so that nobody says that documents differ.
     GreetsWithoutDigests,
-    /// Takes a refused token for a server that is away, and would try for ever (a replica that hammers a login).
+    /// Takes a refused token for a server that is away, and would try for ever (a replica that
+    /// hammers a login).
     TakesRefusalsForOutages,
     /// Tries again by itself until a server is there, instead of saying that none is.
     ConnectsForEver,
     /// Asks for chunks of any size.
     IgnoresLimits,
-    /// Gives an empty chunk that claims to reach the head, and so skips what lies between (a checkpoint from the head).
+    /// Gives an empty chunk that claims to reach the head, and so skips what lies between (a
+    /// checkpoint from the head).
     SkipsToTheHead,
-    /// Starts over from the beginning when the server says that a position means nothing, and tells nobody.
+    /// Starts over from the beginning when the server says that a position means nothing, and tells
+    /// nobody.
     SwallowsResets,
-    /// Reads bodies and writes them anew, without the white space (and what else a JSON library thinks is equal).
+    /// Reads bodies and writes them anew, without the white space (and what else a JSON library
+    /// thinks is equal).
     RewritesBodies,
     /// Says of acknowledgements that they arrived.
     KeepsAcknowledgements,
@@ -248,10 +252,12 @@ impl<H: TransportHarness> TransportHarness for FaultyHarness<H> {
     }
 }
 
-/// Demands that the case which a fault names passes without the fault and fails with it, each with a fresh harness.
+/// Demands that the case which a fault names passes without the fault and fails with it, each with
+/// a fresh harness.
 ///
 /// # Errors
-/// [`Skipped`](crate::conformance::Skipped), counted and printed, if the harness cannot do what the case needs.
+/// [`Skipped`](crate::conformance::Skipped), counted and printed, if the harness cannot do what the
+/// case needs.
 ///
 /// # Panics
 /// If the case fails without the fault, or passes with it.

@@ -1,0 +1,66 @@
+//! How the sources are written: comments of at most 100 columns, but for what cannot be broken.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::path::{Path, PathBuf};
+
+const COLUMNS: usize = 100;
+
+/// Every source file of the workspace that is ours.
+fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() {
+            if name != "target" && !name.starts_with('.') {
+                sources(&path, into);
+            }
+        } else if name.ends_with(".rs") {
+            into.push(path);
+        }
+    }
+}
+
+/// The lines of a file that are comments, with their numbers. Code, tables and drawings in them are
+/// left out: breaking a line of those would change what it says.
+fn prose(text: &str) -> Vec<(usize, &str)> {
+    let mut found = Vec::new();
+    let mut is_code = false;
+    for (n, line) in text.lines().enumerate() {
+        let Some(comment) = line.trim_start().strip_prefix("//") else {
+            is_code = false;
+            continue;
+        };
+        let comment = comment.trim_start_matches(['/', '!']).trim_start();
+        if comment.starts_with("```") {
+            is_code = !is_code;
+            continue;
+        }
+        let is_drawn = comment.contains(['│', '├', '└', '─', '►', '◄']);
+        if !is_code && !comment.starts_with('|') && !is_drawn {
+            found.push((n + 1, line));
+        }
+    }
+    found
+}
+
+#[test]
+fn comments_are_within_the_columns() {
+    let mut files = Vec::new();
+    sources(Path::new(env!("CARGO_MANIFEST_DIR")), &mut files);
+    assert!(files.len() > 400, "{} files are the workspace", files.len());
+    let mut wide = Vec::new();
+    for file in &files {
+        let text = std::fs::read_to_string(file).unwrap();
+        let over = prose(&text).into_iter().filter(|(_, line)| line.chars().count() > COLUMNS);
+        wide.extend(over.map(|(n, line)| format!("{}:{n}: {}", file.display(), line.trim())));
+    }
+    assert!(wide.is_empty(), "over {COLUMNS} columns:\n{}", wide.join("\n"));
+}
+
+#[test]
+fn code_in_comments_is_no_prose() {
+    let text =
+        "/// One.\n/// ```\n/// code\n/// ```\n/// | a | b |\n/// a ──► b\nfn f() {} // no\n";
+    assert_eq!(prose(text), [(1, "/// One.")]);
+}
