@@ -12,7 +12,7 @@ pub trait Environment: Send + Sync + fmt::Debug + 'static {
     /// This machine's time.
     fn now(&self) -> Now;
 
-    /// Fills the buffer with random bytes that nobody can guess.
+    /// Fills the buffer with random bytes that cannot be predicted.
     fn random(&self, buffer: &mut [u8]);
 }
 

@@ -27,7 +27,7 @@ pub enum ErrorKind {
     PermissionDenied,
     /// Another process holds the engine lease of this replica.
     Busy,
-    /// Somebody else took over (a newer lease, a reset): what was tried changed nothing.
+    /// A newer lease or a reset took over: the operation changed nothing.
     Superseded,
     /// The storage failed: I/O, a full disk, a read-only file.
     Storage,
@@ -107,7 +107,7 @@ impl ErrorKind {
 /// Whether trying the same again can help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Retry {
-    /// Never: somebody has to change something first.
+    /// Never: the same request fails until the cause is removed.
     Never,
     /// Later, if the other side said so after this long at the earliest.
     Later(Option<Duration>),
@@ -127,7 +127,7 @@ struct Inner {
 /// An error: a [kind](ErrorKind), [retry advice](Retry), the operation, its context, a message and
 /// the cause.
 ///
-/// Cheap to clone, so that one failure can be told to everybody who waits for it.
+/// Cheap to clone, so that one failure can be returned to every caller that waits for it.
 ///
 /// ```
 /// use sync_core::error::{Error, ErrorKind, Retry};

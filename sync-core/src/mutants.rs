@@ -198,8 +198,7 @@ mutants! {
     OwnBodyNotAskedFor = "own-body-not-asked-for";
     /// After a reset a late verdict moves the base of a later edit back.
     VoidedForgotten = "voided-forgotten";
-    /// A scope waits for its next attempt without a connection: whoever executes the commands never
-    /// sleeps.
+    /// A scope waits for its next attempt without a connection: the driver never sleeps.
     WaitsWithoutLink = "waits-without-link";
     /// What an erasure takes stays where an edit, a verdict or a conflict needs it.
     ErasedBodiesStay = "erased-bodies-stay";

@@ -63,8 +63,8 @@ impl Codec for DocumentId {
     }
 }
 
-/// A name that is none is the caller's mistake in an app; in bytes it is the mistake of whoever
-/// wrote them.
+/// Reports an invalid name as malformed bytes: in an app an invalid name is the caller's mistake,
+/// in received bytes it is the sender's.
 pub(super) fn no_name(error: crate::error::Error) -> crate::error::Error {
     super::malformed("a name is not a valid one").because(error)
 }

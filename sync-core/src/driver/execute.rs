@@ -69,7 +69,7 @@ impl Task {
                 let error = Error::new(*kind, "the server does not serve this scope");
                 self.last_error = Some(error.retrying(Retry::Never).with("scope", scope));
             }
-            // It is the engine that lost patience, so nobody else can say why.
+            // The timeout is the engine's own, so no other component has recorded an error for it.
             Event::Disconnected(Failure { kind: ErrorKind::Timeout, retry })
                 if self.last_error.as_ref().is_none_or(|e| e.kind() != ErrorKind::Timeout) =>
             {
@@ -366,7 +366,7 @@ impl Task {
         self.store(reidentify);
     }
 
-    /// Somebody committed something: if anything waits in an outbox, the engine should know.
+    /// Reads the storage's state after a commit, and informs the engine if an outbox has grown.
     pub(super) fn look_at_outbox(&mut self) {
         if std::mem::replace(&mut self.looking, true) {
             self.look_again = true;

@@ -51,7 +51,7 @@ pub struct Parts {
     pub transport: Arc<dyn Transport>,
     /// Time and chance.
     pub environment: Arc<dyn Environment>,
-    /// Who is told of what happens.
+    /// Receives the driver's events.
     pub observer: Arc<dyn Observer>,
 }
 
@@ -64,7 +64,7 @@ pub struct DriverOptions {
     /// The collections that are synced, of each scope; none for all of them. See
     /// [`Storage::choose`] for what becomes of one that is added or left out.
     pub collections: Option<BTreeSet<Collection>>,
-    /// Who decides conflicts.
+    /// The resolvers that decide conflicts.
     pub resolvers: Resolvers,
     /// Bounds and times of the engine.
     pub engine: EngineOptions,
@@ -75,14 +75,13 @@ pub struct DriverOptions {
     pub chunk_limits: Limits,
     /// What to authenticate with; with a provider, on the first connection only.
     pub token: Option<String>,
-    /// Who is asked for a token before every connection, and when one is refused. Nobody by
-    /// default.
+    /// Provides a token before every connection, and when the server refuses one. None by default.
     pub token_provider: Option<Arc<dyn TokenProvider>>,
     /// The version of the app's own schema.
     pub schema: u32,
     /// The program and its version, for the server's logs.
     pub agent: String,
-    /// Who holds the engine lease, in words for people.
+    /// The name of the lease holder, for display.
     pub holder: String,
     /// How often the server is told at most how far a replica is that follows live. Default 1 s.
     pub acknowledge_every: Duration,
@@ -214,9 +213,9 @@ impl Driver {
         Ok(Self { commands, status, tokens, runs, task, slot })
     }
 
-    /// Begins, or changes the goal; a wait for the next attempt ends, and the head is asked for
-    /// anew. The answer is how often this was called: a status whose [`runs`](DriverStatus::runs)
-    /// is lower was made before.
+    /// Starts the engine, or changes its goal. Ends a wait for the next attempt and asks the server
+    /// for the head again. Returns how often this method was called: a status with lower
+    /// [`runs`](DriverStatus::runs) was made before this call.
     ///
     /// # Errors
     /// `Closed` if the driver has ended.
@@ -244,7 +243,7 @@ impl Driver {
     /// Lets go of the connection, finishes what the storage is at, gives the lease back, and ends.
     /// Each call returns after that, however many there are at a time.
     pub async fn stop(&self) {
-        // If the task has ended already there is nobody to tell.
+        // If the task has ended already, there is nothing to stop.
         let _ = self.commands.send(Command::Stop).await;
         let mut task = self.task.lock().await;
         if let Some(running) = task.as_mut() {
@@ -397,7 +396,7 @@ impl Task {
     }
 
     fn use_new_token(&mut self) {
-        // Whoever has the new token may be somebody else, who may see more: another greeting says.
+        // The new token may belong to another principal with more access: a new greeting finds out.
         let may_help = [ErrorKind::Unauthenticated, ErrorKind::PermissionDenied];
         match self.engine.progress().refused {
             Some(kind) if may_help.contains(&kind) => self.input(Input::Run(self.goal)),

@@ -1,5 +1,5 @@
-//! What keeps the replica from syncing, noted in its storage: whoever asks why something is not
-//! synced is told in any process.
+//! Records in the storage what keeps the replica from syncing, so that every process can show why
+//! data is not synced.
 
 use super::Task;
 use super::finish::Done;

@@ -12,12 +12,12 @@ use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::protocol::{Hello, Welcome};
 use crate::transport::{Connection, Transport};
 
-/// Gives tokens, for servers whose tokens do not last.
+/// Provides tokens, for servers whose tokens expire.
 ///
-/// It is asked before every connection, and once more when the server refuses what it gave. A
-/// second token that is refused at once, and the refused token given again, end the attempts: the
-/// replica is refused until it is given a token or run again. So a bad token costs two connections,
-/// however long it stays bad.
+/// The provider is called before every connection, and once more when the server refuses the token.
+/// The attempts end if the server refuses a second token at once, or if the provider returns the
+/// refused token again: the replica then stays refused until it is given a token or run again. So a
+/// bad token costs two connections, however long it stays bad.
 #[async_trait]
 pub trait TokenProvider: Send + Sync + fmt::Debug + 'static {
     /// A token that is good now; none to connect without one. `refused` is the one that the server
@@ -132,7 +132,7 @@ impl Tokens {
         self.given.notified().await;
     }
 
-    /// Somebody wants it to be tried again, with whatever token there is.
+    /// Forgets the refused token, so that the next attempt may use any token again.
     pub(super) fn forgive(&self) {
         self.state().refused = None;
     }

@@ -17,8 +17,8 @@ pub enum Event {
     /// A step of a scope's sync failed, or moved nothing, on a connection that works; another
     /// attempt follows.
     Stalled(Scope, Failure),
-    /// The server refuses this replica, and trying again cannot help before somebody changes
-    /// something.
+    /// The server refuses this replica; a retry cannot succeed until the configuration, the token
+    /// or the server changes.
     Refused(ErrorKind),
     /// A scope is behind and catches up.
     CatchUpStarted(Scope),
@@ -43,8 +43,8 @@ pub enum Event {
     Diverged(Scope),
     /// The replica has a new identity: its file was copied or restored.
     Reidentified,
-    /// The server does not serve a scope, and trying again cannot help before somebody changes
-    /// something.
+    /// The server does not serve a scope; a retry cannot succeed until the access or the server
+    /// changes.
     ScopeRefused(Scope, ErrorKind),
     /// A scope may not be seen any more, and has left this device. Edits of it that were not synced
     /// are in the quarantine.

@@ -1,9 +1,9 @@
 //! The engine: a pure state machine that decides what a replica does next.
 //!
 //! Facts go in through [`Engine::handle_input`], commands come out of [`Engine::poll_output`] until
-//! it is empty. It allocates no task, asks no clock and draws no randomness: time comes with each
-//! fact, chance from a seed. Payloads stay with whoever executes the commands; the engine names
-//! them by [`Ticket`].
+//! it is empty. The engine spawns no task, reads no clock and draws no randomness: each fact
+//! carries the time, and chance comes from a seed. Payloads stay with the caller, which executes
+//! the commands; the engine names them by [`Ticket`].
 //!
 //! ```text
 //!              Input (facts)                                Output (commands)
@@ -45,8 +45,8 @@
 //! became too large is recalled and formed smaller; one that cannot get smaller and is refused by
 //! its size goes into the quarantine. Deadlines move while bytes do.
 //!
-//! What it remembers moves only after the storage said committed. Whoever executes the commands
-//! does so in a loop:
+//! The engine's memory changes only after the storage has confirmed a commit. The caller executes
+//! the commands in a loop:
 //!
 //! ```
 //! use sync_core::clock::Now;
@@ -231,8 +231,8 @@ impl Engine {
         scopes.chain([self.session.deadline()]).flatten().min()
     }
 
-    /// When a scope whose last attempt failed is tried again; none while an attempt is under way,
-    /// and if nothing is tried before somebody changes something.
+    /// Returns when a scope whose last attempt failed is tried again; none while an attempt is
+    /// under way, and if no retry is scheduled before the caller, the token or the access changes.
     #[must_use]
     pub fn next_attempt(&self, scope: &Scope) -> Option<Now> {
         match self.session {

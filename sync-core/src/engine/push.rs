@@ -19,7 +19,7 @@ const SLOWEST: usize = 2 << 10;
 /// Where a batch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum State {
-    /// Nobody asked the storage for one yet, since the last thing that could have made one.
+    /// The storage was not asked for a batch since the last event that could have made one.
     Unknown,
     /// The storage was asked.
     Forming,

@@ -13,11 +13,11 @@ const GETS_ON: u64 = 4 << 10;
 /// Whether there is a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Session {
-    /// Nobody wants one.
+    /// No connection is wanted.
     Idle,
-    /// It is being made.
+    /// The connection is being made.
     Connecting { ticket: Ticket, deadline: Now },
-    /// It is there.
+    /// The connection is open.
     Online { ticket: Ticket },
     /// It failed, and is made again then.
     BackingOff { until: Now },
@@ -64,7 +64,7 @@ impl Engine {
         match self.session {
             Session::Idle | Session::BackingOff { .. } | Session::Refused(_) => self.connect(now),
             Session::Connecting { .. } => {}
-            // Somebody changed something: the greeting tells whether the scope is served now.
+            // The access may have changed: a new greeting says whether the scope is served now.
             Session::Online { ticket }
                 if self.scopes.values().any(ScopeMachine::is_refused)
                     && !mutant!(RefusedForEver) =>
@@ -73,8 +73,8 @@ impl Engine {
                 self.connect(now);
             }
             Session::Online { .. } => {
-                // Whoever asks wants to know how it is now, not how it was when the stream brought
-                // something last.
+                // The caller wants the state of now, not that of the last chunk which the stream
+                // delivered.
                 let mut outputs = Vec::new();
                 for (scope, machine) in &mut self.scopes {
                     machine.pull.look_again(scope, goal.live, &mut outputs);

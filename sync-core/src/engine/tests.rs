@@ -296,7 +296,7 @@ fn what_is_written_while_a_batch_is_on_its_way_is_pushed_after_it() {
     assert_eq!(s.one(), form());
     s.input(Input::OutboxGrew { scope: scope() });
     s.formed(None);
-    // It grew while the storage looked: nobody may be forgotten.
+    // The outbox grew while the storage looked: the signal must not be lost.
     assert_eq!(s.one(), form());
     s.formed(Some(1));
     let Output::Push { ticket, push, .. } = s.one() else { panic!() };
@@ -337,7 +337,7 @@ fn a_permanent_refusal_does_not_loop() {
     s.commands();
     assert_eq!(s.engine.next_deadline(), None);
     assert_eq!(s.engine.progress().refused, Some(ErrorKind::Unauthenticated));
-    // Somebody changed something.
+    // The cause was removed, and the app tries again.
     s.input(Input::Run(Goal::ONCE));
     assert!(matches!(s.one(), Output::Connect { .. }));
 }
@@ -377,7 +377,7 @@ fn a_scope_that_is_not_welcome_is_told_and_not_asked_for() {
     let refused = Event::ScopeRefused(scope(), ErrorKind::PermissionDenied);
     assert!(outputs.contains(&Output::Tell(refused)), "{outputs:?}");
     assert!(!outputs.iter().any(|o| matches!(o, Output::Pull { .. } | Output::Form { .. })));
-    // Somebody gave access meanwhile, and the app tries again: only another greeting can tell.
+    // Access was granted meanwhile, and the app tries again: only another greeting can find out.
     s.input(Input::Run(Goal::ONCE));
     let commands = s.commands();
     assert_eq!(commands[0], Output::Disconnect { ticket });
@@ -419,7 +419,7 @@ fn a_scope_that_was_revoked_leaves_the_device_and_the_app_is_told() {
     s.input(Input::Forgotten { scope: scope(), result: Ok(()) });
     let outputs: Vec<_> = std::iter::from_fn(|| s.engine.poll_output()).collect();
     assert_eq!(outputs, [Output::Tell(Event::ScopeGone(scope()))]);
-    // It is asked for again when somebody says so, and from the beginning.
+    // The scope is pulled again when the app runs the sync, and from the beginning.
     s.input(Input::Run(Goal::ONCE));
     s.input(Input::Stop);
     s.commands();
@@ -498,7 +498,7 @@ fn a_reset_waits_for_the_storage_and_then_starts_from_where_it_stands() {
     s.input(Input::Delivered { scope: scope(), ticket: second, payload, result });
     let commands = s.commands();
     assert!(commands.contains(&Output::Reset { scope: scope(), reset }), "{commands:?}");
-    // The chunk that the storage was at is answered late, and nobody waits for it.
+    // The chunk that the storage was applying is confirmed late, and is not awaited any more.
     s.applied(one, 100);
     assert_eq!(s.commands(), []);
     let stands = Checkpoint { epoch: Some(Epoch([8; 16])), ..Checkpoint::default() };

@@ -31,7 +31,7 @@ struct Signals {
     listing: bool,
 }
 
-/// Whose turn it is to ask the service.
+/// The state behind the line's lock; only the holder of the lock calls the service.
 #[derive(Debug, Default)]
 pub(super) struct Turn {
     /// When the service forgot a bookmark last.

@@ -69,23 +69,23 @@
 //!
 //! # How it works
 //!
-//! A replica compares positions; a foreign service has none. So they are made up here, one line of
-//! them for each replica and scope. A page's documents get the next ones, and so does every answer
-//! to a send. **A fetch and a send of one scope never overlap**, so the order of positions is the
-//! order in which the service was asked:
-//! - what a page brought *before* a send has a lower position than the answer. If it is applied
+//! A replica compares positions; a foreign service has none. So this transport generates them, one
+//! line of positions for each replica and scope. A page's documents get the next ones, and so does
+//! every answer to a send. **A fetch and a send of one scope never overlap**, so the order of
+//! positions is the order of the calls to the service:
+//! - what a page contained *before* a send has a lower position than the answer. If it is applied
 //!   after the answer was settled (it waited while another chunk was applied), it is not newer than
 //!   what is known, and changes nothing: the service has replaced it;
-//! - what a page brings *after* a send has a higher position and is taken in: it is the echo, or
-//!   somebody wrote since. That holds also while later edits of the document are in flight: it
-//!   waits for the verdict, as ever;
-//! - an answer has a higher position than everything that was delivered, also than the state that
-//!   the document has: it is always news. (The position of the last chunk would not do: it can be
-//!   that of the document itself, and the verdict would then leave it dirty for ever.)
+//! - what a page contains *after* a send has a higher position and is applied: it is the echo, or a
+//!   newer write of another client. That holds also while later edits of the document are in
+//!   flight: it waits for the verdict, as always;
+//! - an answer has a higher position than everything that was delivered, also than the document's
+//!   current state: the replica always applies it. (The position of the last chunk would not do: it
+//!   can be that of the document itself, and the verdict would then leave it dirty for ever.)
 //!
-//! After a restart positions go on above all that the replica has heard of, also in verdicts,
+//! After a restart positions continue above all that the replica has received, also in verdicts,
 //! because it keeps the highest ([`Checkpoint::seen`](crate::model::Checkpoint::seen)). The
-//! replica's place is position and bookmark together, and a chunk is taken in only if it began at
+//! replica's place is position and bookmark together, and a chunk is applied only if it began at
 //! both.
 //!
 //! Revisions are made of a [`Version`]: the same version has the same revision, whatever way it

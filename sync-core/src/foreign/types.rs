@@ -201,13 +201,13 @@ pub enum Outcome {
     StoredAs(Version, Body),
     /// The document is gone, as it was asked for, and the service gives deletions no version.
     Deleted,
-    /// It was stored, and the service holds something else since: somebody wrote on top of it, or
-    /// the service merged it.
+    /// It was stored, and the service holds something else since: another client wrote on top of
+    /// it, or the service merged it.
     Superseded(Held),
-    /// It was not stored: somebody else has written since the state that it was made on. The
-    /// resolver decides, and the result is sent with this state as its base. What shows the same as
-    /// the change counts as stored: it was, and the answer got lost. (Numbers that differ only
-    /// beyond the precision of a 64-bit float are the same in this.)
+    /// It was not stored: another client has written since the state that it was made on. The
+    /// resolver decides, and the result is sent with this state as its base. If the held state
+    /// equals the change, the change counts as stored: it was, and the response was lost. (Numbers
+    /// that differ only beyond the precision of a 64-bit float are equal in this.)
     Conflict(Held),
     /// It was not stored, and never will be. It goes into the quarantine.
     Rejected(Rejection),

@@ -9,8 +9,8 @@ use crate::error::Result;
 
 /// A way to make payloads smaller.
 ///
-/// It compresses each payload on its own and remembers nothing between them: a payload is shared by
-/// all who get it.
+/// It compresses each payload on its own and keeps no state between them: one compressed payload is
+/// shared by all its receivers.
 pub trait Compression: Send + Sync + fmt::Debug + 'static {
     /// Its name, as the two sides tell each other.
     fn name(&self) -> &'static str;

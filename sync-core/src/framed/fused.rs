@@ -8,8 +8,9 @@ use futures_util::Sink;
 
 use crate::error::{Error, ErrorKind, Result, Retry};
 
-/// A sink that is left alone once it has failed or was closed. Many sinks panic when they are used
-/// after an error, and whoever ends a connection should not have to know what was tried before.
+/// A sink that is not used again after it has failed or was closed. Many sinks panic when they are
+/// used after an error, and the code that ends a connection should not have to track earlier
+/// failures.
 pub(crate) struct Fused {
     sink: Pin<Box<dyn Sink<Bytes, Error = Error> + Send>>,
     is_over: bool,

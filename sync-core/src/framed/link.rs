@@ -15,13 +15,13 @@ use crate::transport::FrameLink;
 pub trait Dial: Send + Sync + fmt::Debug + 'static {
     /// Makes one link. Dropping the future gives the attempt up.
     ///
-    /// Fails with `Network` or `Timeout` if nobody answers, with the refusal if somebody does and
+    /// Fails with `Network` or `Timeout` if no server answers, and with the server's refusal if it
     /// refuses.
     async fn dial(&self) -> Result<FrameLink>;
 }
 
-/// Two ends of a link in memory. `capacity` frames may be on their way in each direction; who sends
-/// more waits.
+/// Creates the two ends of a link in memory. `capacity` frames may be on their way in each
+/// direction; a sender of more waits.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {

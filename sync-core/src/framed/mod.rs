@@ -1,4 +1,4 @@
-//! The second door of transport: whoever has a link that carries frames needs nothing else.
+//! The second extension point of transport: a link that carries frames is all that it needs.
 //!
 //! [`FramedTransport`] makes a [`Transport`](crate::transport::Transport) of anything that
 //! [dials](Dial) a [`FrameLink`](crate::transport::FrameLink). [`Wire`] turns messages into frames

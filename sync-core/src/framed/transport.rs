@@ -24,7 +24,7 @@ pub struct FramedOptions {
     pub max_payload: usize,
     /// How long the server may take to answer the greeting. Default 15 s.
     pub greeting_timeout: Duration,
-    /// Requests that may wait to be sent; who comes later waits to be let in. Default 64.
+    /// Requests that may wait to be sent; callers of further requests wait. Default 64.
     pub queue: usize,
     /// Requests and live streams that may be open at a time; later ones wait in the queue. Default
     /// 256.
@@ -125,7 +125,7 @@ pub(super) fn broken(what: &'static str) -> Error {
     Error::new(ErrorKind::Protocol, what)
 }
 
-/// The link is at its end, and nobody said why.
+/// The error for a link that ended without a reason.
 pub(super) fn ended() -> Error {
     Error::new(ErrorKind::Network, "the server closed the link")
 }

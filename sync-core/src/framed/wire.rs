@@ -114,8 +114,8 @@ impl Wire {
             (_, false) => frame.payload,
             (Some(compression), true) => {
                 let bytes = compression.decompress(&frame.payload, self.max_payload)?;
-                // Said again here, because what stands between a small frame and all our memory is
-                // somebody's trait.
+                // Checked again here: the limit must hold even if an implementation of
+                // `Compression` ignores it.
                 if bytes.len() > self.max_payload {
                     return Err(malformed("a payload unfolds to more than the limit"));
                 }

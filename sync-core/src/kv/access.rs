@@ -118,7 +118,7 @@ impl<K: OrderedKv> Snapshot for KvReader<K> {
         }
     }
 
-    /// There is one writer, so nobody else commits.
+    /// There is one writer, so no other process commits.
     fn probe(&self) -> Result<Option<Box<dyn Probe>>> {
         Ok(Some(Box::new(Commits(Arc::clone(&self.gate)))))
     }

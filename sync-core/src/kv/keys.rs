@@ -138,9 +138,9 @@ pub(super) fn read<T: Codec>(kv: &impl KvReads, key: Key) -> Result<Option<T>> {
     kv.get(&key)?.map(decode).transpose()
 }
 
-/// Marks an empty store as ours, or makes sure that it is. Whatever holds entries and no mark is
-/// somebody else's. What is of an older version of the layout is marked as one of the newest: what
-/// follows from it is the caller's.
+/// Marks an empty store as a Twotide store, or checks that it is one. A store with entries and no
+/// mark belongs to another program. A store with an older version of the layout is marked with the
+/// newest version; the migration is the caller's task.
 pub(super) fn check_kind<K: OrderedKv>(
     writer: &mut KvWriter<K>,
     kind: &'static [u8],

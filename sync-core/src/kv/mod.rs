@@ -52,25 +52,24 @@ pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>> + 'a;
 /// - There is one writer. Commits come one at a time, in the order in which they are to take
 ///   effect.
 /// - No read runs during a commit, and no commit comes between the reads of one snapshot. The layer
-///   above sees to it, so a store needs no snapshots of its own. Reads run beside each other, as
+///   above ensures it, so a store needs no snapshots of its own. Reads run beside each other, as
 ///   many as there are [readers](KvOptions::readers).
 /// - Keys have 1 to 800 bytes. Values are empty up to some MiB: the largest holds a document with
 ///   all that is remembered of it.
 /// - The visitor of a range calls the store for nothing.
-/// - When the storage is closed, or its last handle is dropped, its threads drop the store. That is
-///   the place to let go of files and locks: [`close`](crate::storage::Storage::close) returns
-///   after it.
+/// - When the storage is closed, or its last handle is dropped, its threads drop the store. It
+///   releases its files and locks then: [`close`](crate::storage::Storage::close) returns after it.
 ///
 /// # What a store must keep to
 ///
 /// - Keys are ordered by their bytes, compared as unsigned numbers; a key that begins another one
 ///   comes first.
-/// - Nobody else writes to it while it is open: what a server was told last of a log's head is
-///   remembered until it commits.
+/// - No other process writes to it while it is open: the head of a log that a server read last is
+///   cached until that server commits.
 /// - A commit is whole or not at all: for every read after it, after a crash, and after a power
 ///   failure.
-/// - Errors say whether to [retry](crate::error::Error::retrying). A store that fail-stops answers
-///   every call after the failure with [`Never`](crate::error::Retry::Never).
+/// - Errors say whether to [retry](crate::error::Error::retrying). A store that fail-stops returns
+///   [`Never`](crate::error::Retry::Never) for every call after the failure.
 /// - What comes from a disk is an error and no panic. A panic in a read fails that one request; a
 ///   panic in a commit ends the writer's thread, and every write fails with `Closed` from then on.
 pub trait OrderedKv: Send + Sync + fmt::Debug + 'static {

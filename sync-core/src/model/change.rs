@@ -94,7 +94,7 @@ impl Change {
 pub struct PushBatch {
     /// The scope that all its changes belong to.
     pub scope: Scope,
-    /// Whose batch it is.
+    /// The replica that made the batch.
     pub replica: ReplicaId,
     /// Its name.
     pub id: PushId,

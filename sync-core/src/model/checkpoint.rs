@@ -33,9 +33,9 @@ pub struct Checkpoint {
     pub covered: Option<BTreeSet<Collection>>,
     /// What a foreign backend calls this place.
     pub bookmark: Option<Bookmark>,
-    /// The newest position that the replica has heard of beside `position`: verdicts name some
-    /// ahead of it, and a pull that began again has left some behind. Who makes positions up must
-    /// go on above it.
+    /// The newest position that the replica has received beside `position`: verdicts name some
+    /// ahead of it, and a pull that began again has left some behind. A transport that generates
+    /// positions must continue above it.
     pub seen: Seq,
     /// The collections that all of this is about, if the replica has chosen some; none for every
     /// one that it may see.

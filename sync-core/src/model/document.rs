@@ -24,8 +24,8 @@ pub struct DocumentState {
     /// document, which is the state's own in an erased tombstone. None if the document was never
     /// erased.
     ///
-    /// Whoever writes the document again keeps it. So of two states the one that knows of the newer
-    /// erasure wins, and what was written without knowing of it has to go.
+    /// Every later write of the document keeps it. So of two states the one that knows of the newer
+    /// erasure wins, and a state that was written without knowledge of it is discarded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub erased: Option<Revision>,
 }

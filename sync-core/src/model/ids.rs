@@ -263,12 +263,13 @@ counter!(
     LocalSeq
 );
 counter!(
-    /// The generation of an engine lease: who holds an older one changes nothing any more.
+    /// The generation of an engine lease (also known as: fencing token): a holder of an older one
+    /// cannot change anything any more.
     Generation
 );
 counter!(
-    /// One start of a server process, a random number. Kept beside positions, it finds a log that
-    /// was restored from a backup without anybody saying so.
+    /// One start of a server process, a random number. Stored beside positions, it detects a log
+    /// that was restored from a backup without an announcement.
     Term
 );
 

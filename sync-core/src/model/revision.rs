@@ -1,4 +1,4 @@
-//! Stamps and revisions: when something was written, by whose clock, and by whom.
+//! Stamps and revisions: when, by which clock and by which replica a state was written.
 
 use std::fmt;
 use std::str::FromStr;
@@ -102,7 +102,7 @@ impl FromStr for Stamp {
 pub struct Revision {
     /// When, by the writer's hybrid logical clock.
     pub stamp: Stamp,
-    /// By whom.
+    /// The replica that wrote it.
     pub replica: ReplicaId,
 }
 

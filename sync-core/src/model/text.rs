@@ -28,7 +28,8 @@ impl Text {
         &self.0
     }
 
-    /// Checks that it is UTF-8 each time: who only copies or counts takes the bytes.
+    /// Returns the text. Validates the UTF-8 on each call: code that only copies or counts uses the
+    /// bytes.
     pub(super) fn as_str(&self) -> &str {
         // The constructors refuse what is not UTF-8.
         std::str::from_utf8(&self.0).unwrap_or_default()

@@ -2,7 +2,7 @@
 //! reorders them.
 //!
 //! A frame is a header of 28 bytes and a payload. The header belongs to the connection, the payload
-//! may be shared by all who get it. Numbers are little-endian.
+//! may be shared by all its receivers. Numbers are little-endian.
 //!
 //! | bytes  | what |
 //! |--------|------|

@@ -16,9 +16,9 @@ use crate::model::{
 pub struct Hello {
     /// The versions of the protocol that the replica speaks.
     pub versions: Vec<u32>,
-    /// Who it is.
+    /// The id of the replica.
     pub replica: ReplicaId,
-    /// What it authenticates with.
+    /// The token that it authenticates with.
     pub token: Option<String>,
     /// The compressions that it understands, most wanted first.
     pub compressions: Vec<String>,
@@ -170,11 +170,11 @@ pub struct WireError {
 }
 
 impl From<&Error> for WireError {
-    /// Kind, message and advice; context and cause stay where they are, they may name what is
-    /// nobody else's business.
+    /// Copies kind, message and advice. Context and cause are left out: they may name internal
+    /// details of this side.
     ///
-    /// A storage that says *never* says it to its own process: open me again. Once somebody has,
-    /// the same request works, so the other side is told *later*.
+    /// A storage's advice *never* addresses its own process, which has to open the storage again.
+    /// After that the same request works, so the other side gets the advice *later*.
     fn from(error: &Error) -> Self {
         let retry = match (error.kind(), error.retry()) {
             (ErrorKind::Storage | ErrorKind::Closed, Retry::Never) => Retry::Later(None),
@@ -194,7 +194,7 @@ impl From<WireError> for Error {
 /// frame's stream.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Message {
-    /// Client: who I am, and what I want.
+    /// Client: the greeting, with its identity and what it wants to sync.
     Hello(Hello),
     /// Server: you are welcome.
     Welcome(Welcome),

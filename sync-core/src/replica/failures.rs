@@ -13,8 +13,8 @@ pub struct Failed {
     pub message: String,
     /// When, by this machine's clock.
     pub at: Now,
-    /// When it was to be tried again, by this machine's clock; none if somebody has to change
-    /// something first.
+    /// When the next attempt was planned, by this machine's clock; none if no retry can succeed
+    /// before the cause is removed.
     pub retry_at: Option<Now>,
 }
 

@@ -163,7 +163,7 @@ impl Record {
         pending.edit.as_ref().filter(|_| free).map(|e| e.transaction)
     }
 
-    /// Whether the record remembers nothing that anybody could still ask for.
+    /// Returns whether the record holds nothing that is still needed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.current.is_none() && self.pending.is_none() && self.known == Seq(0)
@@ -374,7 +374,7 @@ pub struct QuarantineRow {
 /// What a replica keeps once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ReplicaMeta {
-    /// Who it is.
+    /// The id of the replica.
     pub replica: ReplicaId,
     /// The marks of its clock.
     pub clock: Clock,
@@ -389,7 +389,7 @@ pub struct ReplicaMeta {
     pub last_push: PushId,
     /// The newest engine lease.
     pub lease: Generation,
-    /// Who took it, in words for people.
+    /// The name of the lease holder, for display.
     pub holder: String,
     /// The number of the newest full pull.
     pub full_pulls: u32,

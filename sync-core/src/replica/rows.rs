@@ -90,8 +90,8 @@ pub trait ReplicaReads {
     /// As [`Self::meta`].
     fn batch(&self, scope: &Scope) -> Result<Option<BatchRow>>;
 
-    /// The name of the batch in flight of a scope, for who asks for nothing else of it: a batch has
-    /// as many keys as there are documents in it.
+    /// Returns the name of the batch in flight of a scope. An implementation may read it without
+    /// the rest of the batch, which has as many keys as there are documents in it.
     ///
     /// # Errors
     /// As [`Self::meta`].

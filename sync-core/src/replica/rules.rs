@@ -64,8 +64,8 @@ pub enum Decided {
     Deleted,
     /// It waits for the app.
     Deferred,
-    /// The document was erased by somebody, and the local edit, which did not know of it, is gone.
-    /// Nobody was asked.
+    /// Another replica erased the document, and the local edit, which did not know of it, is gone.
+    /// No resolver was called.
     Erased,
 }
 

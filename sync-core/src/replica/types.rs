@@ -21,7 +21,7 @@ use crate::resolver::{Resolution, Resolvers};
 pub struct Context {
     /// This machine's time.
     pub now: Now,
-    /// Who decides conflicts.
+    /// The resolvers that decide conflicts.
     pub resolvers: Resolvers,
     /// The engine lease that the caller holds; if it is not the newest, nothing happens.
     pub lease: Generation,
@@ -196,7 +196,7 @@ impl Deref for Applied {
 /// A replica at a glance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplicaState {
-    /// Who it is.
+    /// The id of the replica.
     pub replica: ReplicaId,
     /// The newest batch it ever formed.
     pub last_push: PushId,
@@ -204,7 +204,7 @@ pub struct ReplicaState {
     pub last_local: LocalSeq,
     /// A number that moves with every change of a conflict inbox or a quarantine.
     pub inbox: u64,
-    /// The newest engine lease, and who took it.
+    /// The newest engine lease, and the name of its holder.
     pub lease: (Generation, String),
     /// The collections that were declared local-only.
     pub local_only: BTreeSet<Collection>,

@@ -49,7 +49,7 @@ where
         self.name
     }
 
-    /// Nobody knows what a closure looks at.
+    /// Always true: what a closure reads cannot be known.
     fn needs_base(&self) -> bool {
         true
     }

@@ -7,8 +7,8 @@ use crate::error::Result;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnDelete {
-    /// Whichever was written later. Of a document of which the server has no trace any more nobody
-    /// can say when it was deleted: the edit stands.
+    /// Whichever was written later. If the server has no trace of the document any more, the time
+    /// of its deletion is unknown: the edit stands.
     #[default]
     LastWrite,
     /// The edit: the document lives again.

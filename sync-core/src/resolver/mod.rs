@@ -1,13 +1,13 @@
-//! Conflict resolvers: who wins when two edits were made without knowledge of each other.
+//! Conflict resolvers: they decide which edit wins when two were made without knowledge of each
+//! other.
 //!
 //! # Why resolvers cannot play ping-pong
 //!
-//! A resolver is asked only for a replica's own unsettled edit. What it makes takes that edit's
-//! place, is made on the server's state, and travels as a push like others. A replica without an
-//! unsettled edit takes over whatever the server tells, a merge as any other state, and asks
-//! nobody. So nothing but a local write (or the app's decision, or a reset that makes what the
-//! server lost unsettled again) ever makes a document unsettled, and nothing that a resolver
-//! answers does.
+//! A resolver is called only for a replica's own unsettled edit. Its result replaces that edit, is
+//! based on the server's state, and is pushed like any other edit. A replica without an unsettled
+//! edit applies what the server sends, a merge like any other state, and calls no resolver. So only
+//! a local write (or the app's decision, or a reset that makes what the server lost unsettled
+//! again) ever makes a document unsettled, and a resolver's result never does.
 //!
 //! Let `n` replicas hold unsettled edits of one document. A push of it is accepted, or the server
 //! settles it: then one edit fewer is unsettled. Or it is in conflict with a state that some other
@@ -227,9 +227,9 @@ impl Resolvers {
     }
 
     /// Decides, on the server, about a pushed change that is in conflict with the current state.
-    /// None where that is left to the replica: where the replica resolves, and where the resolver
-    /// needs the body of the base and the change does not carry it. A merge without the base would
-    /// bring back what was removed, and nobody would notice.
+    /// Returns none where the decision is left to the replica: where the replica resolves, and
+    /// where the resolver needs the body of the base and the change does not carry it. A merge
+    /// without the base would silently restore what was removed.
     #[must_use]
     pub fn decide_pushed(
         &self,

@@ -7,8 +7,8 @@ use crate::error::Result;
 /// the writers are bounded by the server, so that a device with a wrong clock does not win for
 /// ever.
 ///
-/// A document of which the server has no trace any more loses against any edit: nobody can say when
-/// it was deleted.
+/// If the server has no trace of the document any more, any edit wins: the time of the deletion is
+/// unknown.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LastWriteWins;
 

@@ -241,8 +241,8 @@ pub(super) mod tests {
         assert_eq!(next(&mut follower).await, (Seq(3), Seq(4), 1));
     }
 
-    /// Counts how often somebody looks, and refuses when that is far too often, so that a loop
-    /// without rest ends.
+    /// Counts the reads of the log, and refuses access after far too many, so that a busy loop
+    /// ends.
     #[derive(Debug, Default)]
     pub(in crate::server) struct Looks(pub(in crate::server) watch::Sender<usize>);
 

@@ -1,5 +1,4 @@
-//! What an app's server decides itself: who somebody is, what they may see and do, and what a valid
-//! document is.
+//! Hooks of the app's server: authentication, authorisation, validation and conflict resolution.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Body, Change, DocumentState, Rejection, RejectionCode, Scope};
 use crate::resolver::{Resolution, Resolvers};
 
-/// Who a connection belongs to.
+/// An authenticated account.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Principal {
     /// The name, as logs and hooks know it. It stands for an account and stays the same: replicas
@@ -25,7 +24,8 @@ pub struct Principal {
 /// Turns a token into a principal.
 #[async_trait]
 pub trait Authenticate: Send + Sync + fmt::Debug + 'static {
-    /// Who that token belongs to. Called for every connection and every new token.
+    /// Returns the principal that the token belongs to. Called for every connection and every new
+    /// token.
     ///
     /// # Errors
     /// `Unauthenticated` for a missing, wrong or expired token.
@@ -64,8 +64,8 @@ pub trait Authorise: Send + Sync + fmt::Debug + 'static {
     /// Whatever keeps it from knowing; the request then fails.
     async fn scope(&self, principal: &Principal, scope: &Scope) -> Result<Access>;
 
-    /// Whether a change may be made to the current state. Called inside the transaction that
-    /// appends: it must be quick and ask nobody.
+    /// Decides whether a change may be made to the current state. Called inside the transaction
+    /// that appends: it must be quick and must not block.
     ///
     /// # Errors
     /// The refusal, which sends the edit into the replica's quarantine.
@@ -80,8 +80,8 @@ pub trait Authorise: Send + Sync + fmt::Debug + 'static {
 
 /// Says what a valid document is.
 pub trait Validate: Send + Sync + fmt::Debug + 'static {
-    /// Whether a change makes a valid document. Called inside the transaction that appends: it must
-    /// be quick and ask nobody.
+    /// Decides whether a change makes a valid document. Called inside the transaction that appends:
+    /// it must be quick and must not block.
     ///
     /// # Errors
     /// The refusal, which sends the edit into the replica's quarantine.
@@ -102,12 +102,13 @@ pub struct Hooks {
     pub authorise: Arc<dyn Authorise>,
     /// What a valid document is.
     pub validate: Arc<dyn Validate>,
-    /// Who resolves the conflicts of the collections that the server resolves.
+    /// The resolvers of the collections whose conflicts the server resolves.
     pub resolvers: Resolvers,
 }
 
 impl Default for Hooks {
-    /// Everybody may do everything, every document is valid, replicas resolve.
+    /// Allows everything to every client, accepts every document, and leaves conflicts to the
+    /// replicas.
     fn default() -> Self {
         let open = Arc::new(Open);
         Self {
@@ -119,7 +120,7 @@ impl Default for Hooks {
     }
 }
 
-/// Lets everybody in as `anonymous`, allows everything, and finds everything valid.
+/// Admits every client as `anonymous`, allows everything, and accepts every document.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Open;
 
@@ -231,7 +232,7 @@ pub(super) struct PushJudge {
     pub(super) body_bytes: usize,
     /// The deepest nesting of a body.
     pub(super) body_depth: usize,
-    /// What the principal may see: nobody writes where they may not look.
+    /// What the principal may see: it may not write where it may not read.
     pub(super) visible: Visible,
 }
 

@@ -1,4 +1,4 @@
-//! Somebody who was let in, and what they may ask for.
+//! An authenticated client and the requests it may make.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::protocol::{Ack, Greeting, ScopeWelcome};
 /// the replica has to put it aside.
 const ABUSIVE: usize = 4;
 
-/// Somebody who was let in.
+/// An authenticated client and the requests it may make.
 #[derive(Clone, Debug)]
 pub struct Peer {
     pub(super) server: Server,
@@ -33,21 +33,21 @@ pub(super) fn denied(scope: &Scope) -> Error {
 }
 
 impl Peer {
-    /// Who it is.
+    /// Returns the principal of the client.
     #[must_use]
     pub fn principal(&self) -> &Principal {
         &self.principal
     }
 
-    /// The same principal, for another of its replicas: for a request that names the replica in
-    /// what it carries, which is read only after it is known who sends it.
+    /// Returns the same principal with another of its replicas: for a request that names the
+    /// replica in its body, which is read only after the sender is authenticated.
     #[must_use]
     pub fn with_replica(self, replica: ReplicaId) -> Self {
         Self { replica, ..self }
     }
 
     pub(super) async fn access(&self, scope: &Scope) -> Result<Access> {
-        // What is local on a device is nobody else's, whatever the app's hook says.
+        // A local scope exists on one device only, whatever the app's hook returns.
         if scope.is_local() {
             return Ok(Access::NONE);
         }
@@ -58,7 +58,7 @@ impl Peer {
         self.access(scope).await?.read.ok_or_else(|| denied(scope))
     }
 
-    /// Whether a scope may be seen, for who wants to know before anything is read.
+    /// Checks that a scope may be seen, before anything is read.
     ///
     /// # Errors
     /// `PermissionDenied` if not.
@@ -115,11 +115,11 @@ impl Peer {
         })
     }
 
-    /// Appends a push, and wakes whoever listens. A future that is dropped may still have its
-    /// effect, and that is told then, too.
+    /// Appends a push, and wakes the sessions and followers of the scope. If the future is dropped
+    /// the append may still commit; they are woken then, too.
     ///
-    /// A batch that may not be pushed at all is refused change by change, and remembered: it does
-    /// not block the outbox.
+    /// A batch that may not be pushed at all gets a rejection for each change, and is remembered:
+    /// it does not block the outbox.
     ///
     /// # Errors
     /// `InvalidInput` for a batch of another replica, `TooLarge` for one that is many times over
@@ -164,8 +164,8 @@ impl Peer {
             fresh: self.server.new_log(&batch.scope),
             owner: self.owner(),
         };
-        // A connection that ends drops what it was at, but an append that was begun commits all the
-        // same: whoever listens has to hear of it.
+        // A connection that ends drops its work, but an append that was begun commits all the same,
+        // and the listeners have to be woken for it.
         let server = self.server.clone();
         let appended = tokio::spawn(async move {
             let _room = room;
@@ -192,9 +192,9 @@ impl Peer {
         grant.map(Some).ok_or_else(|| budget::full("the server holds as many pushes as it may"))
     }
 
-    /// The verdicts on a batch whose principal may not write to the scope: nothing of the scope is
-    /// touched for it, unless the server may have taken the batch before, and has to tell again
-    /// what became of it.
+    /// Returns the verdicts on a batch whose principal may not write to the scope. Nothing of the
+    /// scope is touched for it, unless the server may have appended the batch before, and has to
+    /// return its verdicts again.
     async fn refused_whole(&self, access: &Access, batch: &PushBatch) -> Result<Option<Verdicts>> {
         let Some(rejection) = may_not_write(access) else { return Ok(None) };
         let (scope, replica) = (batch.scope.clone(), batch.replica);
@@ -212,7 +212,7 @@ impl Peer {
         Ok(Some(Verdicts::Decided { epoch: row.epoch, mark: None, verdicts }))
     }
 
-    /// Whose replicas this client's are, if that makes a difference.
+    /// Returns the owner of this client's replicas; none if the server admits all clients.
     fn owner(&self) -> Option<Owner> {
         (!self.server.admits_all()).then(|| Owner::of(&self.principal.name))
     }
@@ -242,7 +242,7 @@ impl Peer {
         }
     }
 
-    /// Goes on as whoever that token belongs to.
+    /// Authenticates again with another token, and continues as its principal.
     ///
     /// # Errors
     /// `Unauthenticated` for a wrong token.

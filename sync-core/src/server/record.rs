@@ -166,8 +166,8 @@ pub struct PushRecord {
     /// What was said of each change; bodies are looked up when it is told again. Nothing for a
     /// batch that was recalled before it was taken.
     pub verdicts: Vec<StoredVerdict>,
-    /// Whose replica it is; none where every client is the same principal, and in records of before
-    /// there were owners.
+    /// The owner of the replica; none where every client is the same principal, and in records from
+    /// before owners were stored.
     pub owner: Option<Owner>,
 }
 
@@ -194,8 +194,8 @@ pub struct Acknowledged {
 pub enum Fork {
     /// The replica must be told to reset.
     Reset(crate::model::Reset),
-    /// The replica knows positions that this log never gave out: it was restored and nobody said
-    /// so. A new epoch has to begin, with this cut.
+    /// The replica knows positions that this log never gave out: it was restored without an
+    /// announcement. A new epoch has to begin, with this cut.
     Unannounced {
         /// The epoch that was found forked.
         epoch: Epoch,

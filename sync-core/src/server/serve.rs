@@ -149,11 +149,11 @@ impl Server {
         };
         let ended = link.run(&mut incoming).await;
         if let Err(error) = &ended {
-            // Whoever broke the rules should read which; a link that is gone takes it no more.
+            // A client that broke the protocol should read how; a broken link drops the message.
             let goodbye = Goodbye { reason: error.message().to_owned(), retry_after: None };
             let _ = link.send(0, Message::Goodbye(goodbye)).await;
         }
-        // Whoever was told why should get to read it.
+        // The client gets time to read the goodbye.
         let _ = timeout(link.patience, link.outgoing.close()).await;
         ended
     }
@@ -324,9 +324,9 @@ impl Link<'_> {
         });
         // The head is noted before the read, so that nothing falls between the read and the sleep.
         let (epoch, head) = *listener.head.borrow_and_update();
-        // Who has just been sent the newest change need not ask whether there is more: whoever
-        // appends wakes everybody. The first read of a stream finds out whether the cursor means
-        // anything here, and who looks again after a heartbeat finds what other processes appended.
+        // A listener that was just sent the newest change need not read the log again: every append
+        // wakes all listeners. The first read of a stream finds out whether the cursor is valid
+        // here, and the read after a heartbeat finds what other processes appended.
         if std::mem::take(&mut listener.goes_on) && is_all(&pull.cursor, epoch, head) {
             let found = Found::Chunk { epoch, next: head, head, mark: None };
             return self.input(SessionInput::Read { stream, found });

@@ -41,7 +41,7 @@ pub struct ServerOptions {
     pub body_depth: usize,
     /// How far ahead of the server's time a stamp may be. Default five minutes.
     pub drift: Duration,
-    /// How often either side of a connection says something. Default 20 s.
+    /// How often either side of a connection sends something. Default 20 s.
     pub heartbeat: Duration,
     /// How long nothing may be heard of a client that has not greeted; the whole greeting may take
     /// six times as long. Default 10 s.
@@ -56,12 +56,12 @@ pub struct ServerOptions {
     /// The most memory that changes take up, in bytes: those that are kept for the listeners of all
     /// scopes (half of it at the most), and those on their way to readers that are slow. A
     /// principal takes half of it at the most. A reader for which there is no room waits, and is
-    /// then asked to come back; one that is up to date is served all the same, because changes of
-    /// up to 64 KiB at a time are not counted. Default 128 MiB.
+    /// then refused with the advice to retry later; one that is up to date is served all the same,
+    /// because changes of up to 64 KiB at a time are not counted. Default 128 MiB.
     pub change_memory: usize,
     /// The most memory that batches take up which were read and wait to be appended; a principal
-    /// takes half of it at the most. A push for which there is no room is asked to come back.
-    /// Batches of up to 64 KiB are not counted. Default 128 MiB.
+    /// takes half of it at the most. A push for which there is no room is refused with the advice
+    /// to retry later. Batches of up to 64 KiB are not counted. Default 128 MiB.
     pub push_memory: usize,
     /// The largest frame payload that is taken, in bytes. Default 16 MiB.
     pub frame_bytes: usize,
@@ -124,8 +124,8 @@ pub(super) struct Inner {
 pub struct Server(pub(super) Arc<Inner>);
 
 impl Server {
-    /// A server over a storage. The environment gives the time, and one random number that marks
-    /// this start.
+    /// Creates a server over a storage. The environment provides the time, and one random number
+    /// that marks this start.
     #[must_use]
     pub fn new(
         storage: Arc<dyn ServerStorage>,
@@ -159,26 +159,26 @@ impl Server {
         }))
     }
 
-    /// The server's options.
+    /// Returns the server's options.
     #[must_use]
     pub fn options(&self) -> &ServerOptions {
         &self.0.options
     }
 
-    /// Whether every client is admitted:
+    /// Returns whether every client is admitted:
     /// [`Authenticate::admits_all`](super::Authenticate::admits_all).
     #[must_use]
     pub fn admits_all(&self) -> bool {
         self.0.hooks.authenticate.admits_all()
     }
 
-    /// The storage under it.
+    /// Returns the server's storage.
     #[must_use]
     pub fn storage(&self) -> &Arc<dyn ServerStorage> {
         &self.0.storage
     }
 
-    /// Tells all sessions to finish what they are at and to say goodbye.
+    /// Makes all sessions finish their work and say goodbye.
     pub fn drain(&self) {
         self.0.draining.send_replace(true);
     }
@@ -189,24 +189,25 @@ impl Server {
         let _ = self.0.sessions.subscribe().wait_for(|n| *n == 0).await;
     }
 
-    /// Counts a session for as long as the answer lives: [`drained`](Self::drained) waits for it.
+    /// Counts a session for as long as the returned value lives: [`drained`](Self::drained) waits
+    /// for it.
     #[must_use]
     pub fn open_session(&self) -> OpenSession {
         self.0.sessions.send_modify(|n| *n += 1);
         OpenSession(self.clone())
     }
 
-    /// Turns true when the server [drains](Self::drain).
+    /// Returns a receiver that turns true when the server [drains](Self::drain).
     #[must_use]
     pub fn draining(&self) -> watch::Receiver<bool> {
         self.0.draining.subscribe()
     }
 
-    /// Lets somebody in who may look at scopes over a plain request.
+    /// Authenticates a client that reads a scope's state with a plain request.
     ///
     /// # Errors
     /// `Unauthenticated` for a missing or wrong token, `PermissionDenied` for a scope that may not
-    /// be seen, `NotFound` for one that nobody has heard of.
+    /// be seen, `NotFound` for one that does not exist.
     pub async fn look_at(&self, token: Option<&str>, scope: &Scope) -> Result<ServerScope> {
         let principal = self.0.hooks.authenticate.authenticate(token).await?;
         let access = self.0.hooks.authorise.scope(&principal, scope).await?;
@@ -219,7 +220,8 @@ impl Server {
         })
     }
 
-    /// Lets a replica in without a greeting: for transports whose every request stands by itself.
+    /// Authenticates a replica without a greeting: for transports whose every request stands by
+    /// itself.
     ///
     /// # Errors
     /// `Unauthenticated` for a missing or wrong token.

@@ -76,7 +76,7 @@ impl Hub {
         &self.recent
     }
 
-    /// Wakes when the head moves; a wake-up carries no data that anybody relies on.
+    /// Returns a receiver that wakes when the head moves; correctness does not depend on the value.
     pub(super) fn head(&self) -> watch::Receiver<(Epoch, Seq)> {
         self.head.subscribe()
     }

@@ -300,7 +300,7 @@ mod tests {
         ReplicaMeta { full_pulls, ..ReplicaMeta::new(ReplicaId([7; 16])) }
     }
 
-    /// What somebody else finds in the store.
+    /// Returns what another reader finds in the store.
     fn stored(kv: &Arc<MemoryKv>) -> (Option<u32>, Vec<(Scope, u64)>) {
         let core = ReplicaKv(KvWriter::new(Arc::clone(kv)));
         let scopes = core.scopes().unwrap().into_iter().map(|(s, row)| (s, row.documents));

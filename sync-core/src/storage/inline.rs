@@ -10,7 +10,7 @@ use crate::error::Result;
 /// A core that writes and one that reads, until they are closed.
 pub(super) struct Inline<W, R> {
     writer: Mutex<Option<W>>,
-    /// Apart, because whoever reads may do so while the writer waits for nobody.
+    /// Behind a lock of its own, so that a read does not wait for the writer's lock.
     readers: Mutex<Option<Vec<R>>>,
 }
 
@@ -35,7 +35,7 @@ impl<W: Transactional, R> Inline<W, R> {
                 }
                 writer.rest();
             }
-            // Whoever asked may have gone away meanwhile: then nobody is told.
+            // The caller may have dropped the request: the result is then discarded.
             Message::Tidy(asked) => drop(asked.send(contained(|| writer.tidy()))),
             Message::Close => {
                 self.readers.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -13,13 +13,13 @@ use super::threads::contained;
 use crate::model::Scope;
 use crate::server::record::ServerScope;
 
-/// Tells whether anything was committed since it was asked last.
+/// Detects commits.
 pub trait Probe: Send + 'static {
-    /// A number that a commit changes, also one of another process: when it is the same as before,
-    /// a snapshot that is opened now sees what one that was opened after the last answer saw. None
-    /// if that cannot be told at the moment.
+    /// Returns a number that every commit changes, also one of another process: while it is the
+    /// same, a snapshot that is opened now sees what one that was opened after the last call saw.
+    /// None if that cannot be determined at the moment.
     ///
-    /// It is asked by async tasks: it takes microseconds, and waits for nobody.
+    /// It is called from async tasks: it takes microseconds and does not block.
     fn version(&mut self) -> Option<u64>;
 }
 
@@ -62,7 +62,8 @@ impl Newest {
         Self(Mutex::new(State { probe, version: 0, rows: HashMap::new() }))
     }
 
-    /// Who finds it in use does without: nobody waits here.
+    /// Returns the state unless it is locked: a caller that finds it locked does without it and
+    /// never waits.
     fn state(&self) -> Option<MutexGuard<'_, State>> {
         match self.0.try_lock() {
             Ok(state) => Some(state),

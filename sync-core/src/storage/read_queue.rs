@@ -1,6 +1,6 @@
-//! The queue of reads. Any of several threads takes the next one, and one thread is woken for each:
-//! who waits for a channel behind a lock is woken for every read, also for those that somebody else
-//! takes.
+//! The queue of reads. Any of several threads takes the next one, and exactly one thread is woken
+//! for each. With a channel behind a lock, every waiting thread would wake for each read, also for
+//! those that another thread takes.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -101,8 +101,8 @@ impl<T> Taking<T> {
 }
 
 impl<T> Drop for Taking<T> {
-    /// Without takers nothing is done any more: what waits is dropped, so that whoever asked is
-    /// told.
+    /// Without takers nothing is executed any more: waiting jobs are dropped, so that their callers
+    /// get an error.
     fn drop(&mut self) {
         let mut state = self.0.state();
         state.takers -= 1;

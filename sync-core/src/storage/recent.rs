@@ -32,8 +32,8 @@ impl Remembered {
     }
 }
 
-/// The newest changes that this process committed. Nothing is remembered before somebody asks for
-/// the first time.
+/// The newest changes that this process committed. Nothing is remembered before the first reader
+/// asks for changes.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
     wanted: AtomicBool,
@@ -46,7 +46,7 @@ fn weight(change: &DocumentChange) -> usize {
 }
 
 impl Recent {
-    /// Takes in what was committed, before anybody is woken.
+    /// Adds what was committed, before any waiting reader is woken.
     pub(super) fn add(&self, committed: &Committed) {
         let Committed { changes, erased, .. } = committed;
         if changes.is_empty() && erased.is_empty() || !self.wanted.load(Ordering::Acquire) {

@@ -28,23 +28,23 @@ use crate::replica::{
 /// writes comes after it; one that reads may be answered before. No method blocks the task that
 /// polls it.
 ///
-/// Time comes in as an argument; stamps are taken inside the transaction from the clock that the
+/// The caller passes the time; stamps are taken inside the transaction from the clock that the
 /// storage keeps, because several processes may share one replica. Resolvers are called inside the
 /// transaction; an error or a panic of theirs means [`Defer`](crate::resolver::Resolution::Defer).
 ///
 /// What a method promises to survive ([`Durability`](super::Durability)) it survives once it has
-/// returned. What survives a crash of the process only is done again after a power failure, and
-/// does no harm then.
+/// returned. What survives a crash of the process only is repeated after a power failure, and does
+/// no harm then.
 ///
 /// Errors that all methods share: `Storage` when reading or writing failed, `Incompatible` when
 /// what is stored is damaged, `Closed` after [`close`](Self::close). Whatever the error, nothing
 /// was changed; the error's [advice](crate::error::Error::retry) says whether a later try may work.
-/// The one exception is a disk that fails while it is synced, of which nobody can tell what it
-/// took: such a storage may hold what it reported as failed, whole, when it is opened again.
+/// The one exception is a disk that fails while it is synced: what it wrote is then unknown, and
+/// such a storage may hold what it reported as failed, whole, when it is opened again.
 #[async_trait]
 pub trait Storage: Send + Sync + fmt::Debug + 'static {
-    /// The replica at a glance: identity, scopes with checkpoints, counts and digests, scopes in
-    /// order of their names. Costs the number of scopes, not of documents.
+    /// Returns a summary of the replica: identity, scopes with checkpoints, counts and digests,
+    /// scopes in order of their names. Costs the number of scopes, not of documents.
     async fn state(&self) -> Result<ReplicaState>;
 
     /// Counts the live documents of every scope and computes their digest again, beside the sums
@@ -52,26 +52,26 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// something. Reads every document.
     async fn check(&self) -> Result<Vec<Checked>>;
 
-    /// Live documents, one answer a key in the order of the keys; none for what was never there or
-    /// is deleted. A key may be asked for twice. No keys, no answers.
+    /// Returns live documents, one result for each key in the order of the keys; none for a
+    /// document that never existed or is deleted. A key may occur twice. No keys, no results.
     async fn get(&self, keys: Vec<DocumentKey>) -> Result<Vec<Option<Stored>>>;
 
-    /// A page of live documents in order of (collection, id), by their bytes, those after
+    /// Returns a page of live documents in order of (collection, id), by their bytes, those after
     /// `scan.after`, which need not be there any more. It holds at least one document if one
-    /// follows, however small the limits, and says whether more do. A scope or collection that
-    /// nobody has heard of is empty.
+    /// follows, however small the limits, and says whether more do. A scope or collection that does
+    /// not exist is empty.
     async fn scan(&self, scan: Scan) -> Result<Page<Stored>>;
 
-    /// What changed after a place in the replica's feed, by place, which only grows. Every
+    /// Returns what changed after a place in the replica's feed, by place, which only grows. Every
     /// operation with the state before it, as long as this process made it and remembers it; of
     /// what other processes did, and of what is longer ago, each document once, in its newest
     /// state. A page that is not empty may be followed by more; one that is empty ends the feed so
     /// far. `gap` says that something was forgotten in between.
     async fn feed(&self, after: LocalSeq, limits: Limits) -> Result<FeedPage>;
 
-    /// A page of what is not settled in a scope, after an entry of an earlier page: what waits or
-    /// is in flight in the order in which it is pushed, the conflict inbox by (collection, id), the
-    /// quarantine by ticket. It holds at least one entry if one follows.
+    /// Returns a page of what is not settled in a scope, after an entry of an earlier page: what
+    /// waits or is in flight in the order in which it is pushed, the conflict inbox by (collection,
+    /// id), the quarantine by ticket. It holds at least one entry if one follows.
     async fn unsettled(
         &self,
         scope: Scope,
@@ -80,14 +80,14 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
         limits: Limits,
     ) -> Result<Page<UnsettledEntry>>;
 
-    /// What is not settled of one document: its edit first (pending, in flight or deferred), then
-    /// every edit of it that was refused, the oldest first. Empty for a document that is settled,
-    /// or that nobody has heard of. Costs the number of quarantined edits.
+    /// Returns what is not settled of one document: its edit first (pending, in flight or
+    /// deferred), then every edit of it that was refused, the oldest first. Empty for a document
+    /// that is settled or does not exist. Costs the number of quarantined edits.
     async fn unsettled_of(&self, key: DocumentKey) -> Result<Vec<(Unsettled, UnsettledEntry)>>;
 
     /// Writes documents together with their outbox entries; the base of a document is the settled
     /// state before its first unsettled edit. When it returns, the write survives a power failure,
-    /// and the answer holds what the app sees differently, in order. A later write of the
+    /// and the result holds what the app sees differently, in order. A later write of the
     /// transaction sees the earlier ones. One without writes changes no document.
     ///
     /// Fails with `InvalidInput` over the limits, this storage's and the server's, and where
@@ -124,9 +124,9 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// now on; the declaration is then as before.
     async fn declare_local_only(&self, collections: BTreeSet<Collection>) -> Result<()>;
 
-    /// Takes the engine lease for this holder, a name for people. When it returns, whoever held it
-    /// before changes nothing any more. Each lease is greater than all before it, also if the same
-    /// holder asks again. Survives a crash of the process; a power failure, which ends every
+    /// Takes the engine lease for this holder, a display name. When it returns, an earlier holder
+    /// cannot change anything any more. Each lease is greater than all before it, also if the same
+    /// holder claims it again. Survives a crash of the process; a power failure, which ends every
     /// holder, may let a number be given out again.
     ///
     /// Fails with `Busy`, naming the holder, if another living process holds it; that one keeps it.
@@ -145,11 +145,11 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// fail with `InvalidInput` for [`Scope::local`], with which no server has to do.
     async fn note_server(&self, cx: Context, time: ServerTime, limits: WriteLimits) -> Result<()>;
 
-    /// Takes note of an attempt to sync a scope that failed, so that whoever asks why something is
-    /// not synced can be told, in any process; with none, that the scope is in sync, which forgets
-    /// the failures before, as settling a batch does. What is kept is bounded
-    /// ([`Failures`](crate::replica::Failures)), and shows in [`state`](Self::state). Of a scope
-    /// that is not there nothing is kept. Survives a crash of the process.
+    /// Records a failed attempt to sync a scope, so that every process can show why data is not
+    /// synced. With none it records that the scope is in sync, which deletes the earlier failures,
+    /// as settling a batch does. What is kept is bounded ([`Failures`](crate::replica::Failures)),
+    /// and shows in [`state`](Self::state). Nothing is kept for a scope that does not exist.
+    /// Survives a crash of the process.
     async fn note_attempt(&self, cx: Context, scope: Scope, failed: Option<Failed>) -> Result<()>;
 
     /// Chooses the collections of a scope that are synced, all with none; the choice is kept until
@@ -166,14 +166,14 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
         collections: Option<BTreeSet<Collection>>,
     ) -> Result<Committed>;
 
-    /// The batch in flight, or else forms one of whole transactions from the front of the outbox,
-    /// bounded by the limits; none if nothing waits. When it returns, the batch survives a power
-    /// failure, and until it is settled every call gives the same one, whatever is written
-    /// meanwhile. It is given as one that is [recalled](PushBatch) once something of it was erased,
-    /// and as long as it is over the limits and holds more than one transaction. It holds at least
-    /// one transaction, whatever the limits; only with [`Limits::NONE`] none is formed, and one in
-    /// flight is recalled. How often it was given shows in its entries
-    /// ([`UnsettledEntry::attempts`]). In a scope that nobody has heard of nothing waits.
+    /// Returns the batch in flight, or else forms one of whole transactions from the front of the
+    /// outbox, bounded by the limits; none if nothing waits. When it returns, the batch survives a
+    /// power failure, and until it is settled every call returns the same one, whatever is written
+    /// meanwhile. It is returned as [recalled](PushBatch) once something of it was erased, and as
+    /// long as it is over the limits and holds more than one transaction. It holds at least one
+    /// transaction, whatever the limits; only with [`Limits::NONE`] none is formed, and one in
+    /// flight is recalled. The number of calls that returned it shows in its entries
+    /// ([`UnsettledEntry::attempts`]). A scope that does not exist has nothing to push.
     async fn next_push(
         &self,
         cx: Context,
@@ -181,12 +181,12 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
         limits: Limits,
     ) -> Result<Option<PushBatch>>;
 
-    /// Takes in the verdicts on a batch if it is the one in flight, and they are of the replica's
-    /// life of the log; else nothing happens, and the answer is empty: so in a scope that nobody
-    /// has heard of. When it returns, no batch is in flight, and edits that were made meanwhile
-    /// stand on the state that was pushed. What was [`Recalled`](Verdicts::Recalled) waits for the
-    /// next batch. The position does not move. May be lost to a power failure: the batch is then
-    /// pushed again and gets the same verdicts.
+    /// Applies the verdicts on a batch if it is the one in flight, and they are of the replica's
+    /// epoch of the log; else nothing happens, and the result is empty: so in a scope that does not
+    /// exist. When it returns, no batch is in flight, and edits that were made meanwhile are based
+    /// on the state that was pushed. What was [`Recalled`](Verdicts::Recalled) waits for the next
+    /// batch. The position does not move. May be lost to a power failure: the batch is then pushed
+    /// again and gets the same verdicts.
     ///
     /// Fails with `Protocol` if the verdicts do not fit the batch: it stays in flight.
     async fn settle(
@@ -197,45 +197,44 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
         verdicts: Verdicts,
     ) -> Result<Committed>;
 
-    /// Takes in a chunk, documents and checkpoint together, if it begins where the replica stands;
-    /// else nothing happens, and the answer says so (`moved`) and where the replica stands. An
-    /// empty chunk moves the position. A scope that nobody has heard of stands at 0 in no epoch,
-    /// and begins with the first chunk that fits. May be lost to a power failure: the chunk is then
-    /// pulled again.
+    /// Applies a chunk, documents and checkpoint together, if it begins at the replica's position;
+    /// else nothing happens, and the result says so (`moved`) and where the replica is. An empty
+    /// chunk moves the position. A scope that does not exist is at 0 in no epoch, and begins with
+    /// the first chunk that fits. May be lost to a power failure: the chunk is then pulled again.
     ///
-    /// Fails with `Protocol` if the chunk contradicts itself: nothing of it is taken in.
+    /// Fails with `Protocol` if the chunk contradicts itself: nothing of it is applied.
     async fn apply(&self, cx: Context, chunk: Chunk) -> Result<Applied>;
 
     /// Gives up the position of a scope and keeps every unsynced edit, and the batch in flight;
     /// what was settled and is lost on the server becomes a push that offers it again. A change to
-    /// the epoch that the replica is in already does nothing. A scope that nobody has heard of
-    /// begins then, at 0 and without documents. May be lost to a power failure: the server then
-    /// asks for it again.
+    /// the epoch that the replica is in already does nothing. A scope that does not exist begins
+    /// then, at 0 and without documents. May be lost to a power failure: the server then sends the
+    /// reset again.
     async fn reset(&self, cx: Context, scope: Scope, reset: Reset) -> Result<Committed>;
 
     /// Takes another identity: in every scope the batch in flight is dissolved, and unsettled edits
     /// are stamped anew. May be lost to a power failure: the server then finds the clone again.
     async fn reidentify(&self, cx: Context, replica: ReplicaId) -> Result<Committed>;
 
-    /// Sees to it that nothing is left in the storage's files of what was erased and is committed:
-    /// when it returns `true`, no byte sequence of an erased body is in them, wherever it was
-    /// before. It takes as long as writing the data anew, if something was erased since the last
-    /// time, and nothing otherwise; writes wait meanwhile. [`close`](Self::close) does the same.
-    /// The answer is `false` for a storage whose files keep old values until it writes over them.
+    /// Removes erased and committed data from the storage's files: when it returns `true`, no byte
+    /// sequence of an erased body is in them, wherever it was before. It takes as long as writing
+    /// the data anew, if something was erased since the last time, and nothing otherwise; writes
+    /// wait meanwhile. [`close`](Self::close) does the same. Returns `false` for a storage whose
+    /// files keep old values until it writes over them.
     ///
     /// Fails with `Busy` if another process is in the way; a later call may work.
     async fn tidy(&self) -> Result<bool>;
 
-    /// A counter that moves after something was committed, by this process or another one: who
-    /// looks at the data then sees it. It may move without a commit, and once for several. It moves
-    /// at [`close`](Self::close), too.
+    /// Returns a counter that moves after a commit, by this process or another one: a read after it
+    /// sees the commit. It may move without a commit, and once for several. It moves at
+    /// [`close`](Self::close), too.
     fn commits(&self) -> watch::Receiver<u64>;
 
-    /// Finishes what was asked and lets go of the file. When it returns, the file can be opened
-    /// again, and every other call fails with `Closed`. Closing twice is fine, and at the same
-    /// time: both return when it is done.
+    /// Finishes the calls that were made and closes the file. When it returns, the file can be
+    /// opened again, and every other call fails with `Closed`. Closing twice is fine, and at the
+    /// same time: both return when it is done.
     ///
-    /// Our storages do not fail here. One that does has closed all the same: what was acknowledged
-    /// is kept, and nobody has to close it again.
+    /// Twotide's own storages do not fail here. A storage that does is closed all the same: what
+    /// was acknowledged is kept, and `close` need not be called again.
     async fn close(&self) -> Result<()>;
 }

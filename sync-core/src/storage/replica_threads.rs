@@ -61,7 +61,8 @@ impl<W: ReplicaWriter, R: ReplicaReads + Snapshot> ReplicaThreads<W, R> {
         Ok(Self { threads, limits, recent: Arc::default() })
     }
 
-    /// Runs a job in a transaction, and remembers what it changed before anybody is woken.
+    /// Runs a job in a transaction, and remembers what it changed before any waiting reader is
+    /// woken.
     async fn commit(
         &self,
         durability: Durability,
@@ -71,7 +72,8 @@ impl<W: ReplicaWriter, R: ReplicaReads + Snapshot> ReplicaThreads<W, R> {
         self.threads.write_then(durability, job, move |c| recent.add(c)).await
     }
 
-    /// Wakes whoever waits for commits: for backends that notice the commits of other processes.
+    /// Returns the sender that wakes all waiters for commits: for backends that notice the commits
+    /// of other processes.
     #[must_use]
     pub fn notifier(&self) -> Arc<watch::Sender<u64>> {
         self.threads.notifier()

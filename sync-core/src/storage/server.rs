@@ -1,4 +1,4 @@
-//! What a server asks of its storage.
+//! The storage of a server.
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,28 +28,28 @@ use crate::server::record::{Acknowledged, Fork, ServerScope};
 /// reported as failed, whole, when it is opened again.
 #[async_trait]
 pub trait ServerStorage: Send + Sync + fmt::Debug + 'static {
-    /// The scope; one that nobody has heard of begins with `fresh`, an empty log, and survives a
-    /// power failure when it returns. Of several callers at once one has its way, and all get the
-    /// same answer. Its head is that of the newest commit.
+    /// Returns the scope; one that does not exist begins with `fresh`, an empty log, and survives a
+    /// power failure when it returns. Of several callers at once one creates it, and all get the
+    /// same result. Its head is that of the newest commit.
     async fn scope(&self, scope: Scope, fresh: NewLog) -> Result<ServerScope>;
 
-    /// The scope, if anybody has heard of it. Makes none.
+    /// Returns the scope if it exists. Creates none.
     async fn find_scope(&self, scope: Scope) -> Result<Option<ServerScope>>;
 
-    /// Names of scopes in order of their bytes, those after `after`, which need not be there, at
-    /// most `limit`. Fewer than that many are the last ones.
+    /// Returns names of scopes in order of their bytes, those after `after`, which need not be
+    /// there, at most `limit`. Fewer than that many are the last ones.
     async fn scopes(&self, after: Option<Scope>, limit: usize) -> Result<Vec<Scope>>;
 
     /// Appends a push: idempotency record, base check, judge, verdicts, positions and index
     /// together. When it returns, the verdicts survive a power failure, and every later
     /// [`changes`](Self::changes) has what was accepted, at neighbouring positions. One verdict for
-    /// each change, in the order of the changes; a refused change stores nothing. A scope that
-    /// nobody has heard of begins with the epoch in `cx`.
+    /// each change, in the order of the changes; a refused change stores nothing. A scope that does
+    /// not exist begins with the epoch in `cx`.
     ///
     /// A batch that was appended before gets its original verdicts; a batch older than the newest
-    /// of its replica is [`Stale`](crate::model::Verdicts::Stale) and has no effect. So whoever
-    /// does not know whether a push arrived, because the future was dropped or failed, pushes it
-    /// again. Another batch under the id of the newest one is
+    /// of its replica is [`Stale`](crate::model::Verdicts::Stale) and has no effect. So a client
+    /// that does not know whether a push arrived, because the future was dropped or failed, pushes
+    /// it again. Another batch under the id of the newest one is
     /// [`Cloned`](crate::model::Verdicts::Cloned), without effect.
     ///
     /// A batch that is [recalled](PushBatch) gets its verdicts if it was appended; if not, it is
@@ -69,11 +69,11 @@ pub trait ServerStorage: Send + Sync + fmt::Debug + 'static {
         judge: Arc<dyn Judge>,
     ) -> Result<Appended>;
 
-    /// The chunk that follows on a cursor, or that its positions mean nothing here. Whoever has
-    /// taken the chunk in has seen the newest state of every visible document whose newest position
-    /// is at or below its `next`, and nothing at or below `next` appears later. Each document once,
-    /// by position. It holds whole appends, the first one whatever the limits. At the head it is
-    /// empty, and begins and ends there.
+    /// Returns the chunk that follows on a cursor, or that its positions are not valid in this log.
+    /// A reader that has applied the chunk has seen the newest state of every visible document
+    /// whose newest position is at or below its `next`, and nothing at or below `next` appears
+    /// later. Each document once, by position. It holds whole appends, the first one whatever the
+    /// limits. At the head it is empty, and begins and ends there.
     ///
     /// Fails with `NotFound` for an unknown scope.
     async fn changes(
@@ -84,11 +84,10 @@ pub trait ServerStorage: Send + Sync + fmt::Debug + 'static {
         visible: Visible,
     ) -> Result<ChangesReply>;
 
-    /// Takes note of how far a replica is; within an epoch it never goes back. May be lost to a
-    /// power failure: the replica says it again. A digest that differs at the same position is
-    /// answered by a reset, and a mark that shows a restore by that fork. What is said of another
-    /// epoch is ignored. A position above the head counts as the head, and its digest is not
-    /// compared.
+    /// Records how far a replica is; within an epoch it never goes back. May be lost to a power
+    /// failure: the replica sends it again. Returns a fork for a digest that differs at the same
+    /// position, and for a mark that shows a restore. An acknowledgement of another epoch is
+    /// ignored. A position above the head counts as the head, and its digest is not compared.
     ///
     /// Fails with `NotFound` for an unknown scope.
     async fn acknowledge(
@@ -98,17 +97,17 @@ pub trait ServerStorage: Send + Sync + fmt::Debug + 'static {
         ack: Acknowledgement,
     ) -> Result<Option<Fork>>;
 
-    /// How far a replica has acknowledged, and its newest push, each if there is one; also in a
-    /// scope that nobody has heard of, where there is none.
+    /// Returns how far a replica has acknowledged, and its newest push, each if there is one; a
+    /// scope that does not exist has neither.
     async fn replica(
         &self,
         scope: Scope,
         replica: ReplicaId,
     ) -> Result<(Option<Acknowledged>, Option<crate::model::PushId>)>;
 
-    /// Ends the life of the log at `cut`, or at its head if that is lower, and begins another with
-    /// the epoch `fresh`, unless `from` is not the current one any more: so of several callers one
-    /// has its way. The answer is the scope as it is then, and survives a power failure.
+    /// Ends the epoch of the log at `cut`, or at its head if that is lower, and begins another,
+    /// `fresh`, unless `from` is not the current one any more: so one of several callers succeeds.
+    /// Returns the scope as it is then; the change survives a power failure.
     ///
     /// Fails with `NotFound` for an unknown scope.
     async fn begin_epoch(
@@ -119,26 +118,26 @@ pub trait ServerStorage: Send + Sync + fmt::Debug + 'static {
         fresh: Epoch,
     ) -> Result<ServerScope>;
 
-    /// Forgets the tombstones at or below a position, at most the head, and moves the horizon
-    /// there, never back; how many they were. Survives a power failure when it returns.
+    /// Removes the tombstones at or below a position, at most the head, and moves the horizon
+    /// there, never back. Returns how many they were. Survives a power failure when it returns.
     ///
     /// Fails with `NotFound` for an unknown scope.
     async fn purge(&self, scope: Scope, up_to: Seq) -> Result<u64>;
 
-    /// Sees to it that nothing is left in the storage's files of what was erased and is committed:
-    /// when it returns `true`, no byte sequence of an erased body is in them. It takes as long as
-    /// writing the data anew, if something was erased since the last time, and nothing otherwise;
-    /// appends wait meanwhile. [`close`](Self::close) does the same. The answer is `false` for a
-    /// storage whose files keep old values until it writes over them.
+    /// Removes erased and committed data from the storage's files: when it returns `true`, no byte
+    /// sequence of an erased body is in them. It takes as long as writing the data anew, if
+    /// something was erased since the last time, and nothing otherwise; appends wait meanwhile.
+    /// [`close`](Self::close) does the same. Returns `false` for a storage whose files keep old
+    /// values until it writes over them.
     ///
     /// Fails with `Busy` if another process is in the way; a later call may work.
     async fn tidy(&self) -> Result<bool>;
 
-    /// Finishes what was asked and lets go of the file. When it returns, the file can be opened
-    /// again, and every other call fails with `Closed`. Closing twice is fine, and at the same
-    /// time: both return when it is done.
+    /// Finishes the calls that were made and closes the file. When it returns, the file can be
+    /// opened again, and every other call fails with `Closed`. Closing twice is fine, and at the
+    /// same time: both return when it is done.
     ///
-    /// Our storages do not fail here. One that does has closed all the same: what was acknowledged
-    /// is kept, and nobody has to close it again.
+    /// Twotide's own storages do not fail here. A storage that does is closed all the same: what
+    /// was acknowledged is kept, and `close` need not be called again.
     async fn close(&self) -> Result<()>;
 }

@@ -20,7 +20,8 @@ use crate::server::rows::{ServerReads, ServerRows};
 /// [probe](Snapshot::probe).
 #[derive(Debug)]
 pub struct ServerThreads<W, R> {
-    /// Before the threads: who lets go of a file last tidies it up.
+    /// Declared before `threads`, so that its probe is dropped before the writer: the connection
+    /// that closes a file last tidies it.
     newest: Newest,
     threads: Threads<W, R>,
 }

@@ -56,12 +56,13 @@ pub trait Transactional: Send + 'static {
     /// Gives the transaction up.
     fn rollback(&mut self);
 
-    /// Sees to it that nothing is left in the files of what was erased and committed; no
-    /// transaction is open. The answer is whether that can be promised: `false` for a core whose
-    /// files keep old values until it writes over them.
+    /// Removes what was erased and committed from the files; no transaction is open. Returns
+    /// whether nothing of it is left: `false` for a core whose files keep old values until it
+    /// writes over them.
     ///
     /// # Errors
-    /// `Busy` if somebody is in the way, else `Storage`; what was to be seen to still is.
+    /// `Busy` if a reader or another process is in the way, else `Storage`; the work is then still
+    /// to be done.
     fn tidy(&mut self) -> Result<bool> {
         Ok(false)
     }
@@ -97,8 +98,8 @@ pub trait Snapshot: Send + 'static {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ThreadOptions {
-    /// Jobs that may wait for the writer, and as many for the readers; who comes later waits to be
-    /// let in.
+    /// Jobs that may wait for the writer, and as many for the readers; callers of further jobs
+    /// wait.
     pub queue: usize,
     /// The most jobs that share one commit.
     pub group: usize,
@@ -115,7 +116,7 @@ impl Default for ThreadOptions {
     }
 }
 
-/// Tells the one who waits how it ended, once the commit is through or has failed.
+/// Sends the caller the result, once the commit has succeeded or failed.
 pub(super) type Reply = Box<dyn FnOnce(Result<()>) + Send>;
 /// Runs in the writer's transaction, or is told why it cannot. The answer says whether it failed.
 pub(super) type Job<W> = Box<dyn FnOnce(Result<&mut W>) -> (bool, Reply) + Send>;
@@ -197,7 +198,7 @@ impl<W: Transactional, R: Snapshot> Threads<W, R> {
         self.commits.subscribe()
     }
 
-    /// Wakes whoever waits for a commit.
+    /// Returns the sender that wakes all waiters for a commit.
     pub(crate) fn notifier(&self) -> Arc<watch::Sender<u64>> {
         Arc::clone(&self.commits)
     }
@@ -211,8 +212,8 @@ impl<W: Transactional, R: Snapshot> Threads<W, R> {
         self.write_then(durability, job, |_| ()).await
     }
 
-    /// Runs a job in a transaction; once it is committed, `then` sees the result before anybody
-    /// else, in commit order.
+    /// Runs a job in a transaction; once it is committed, `then` sees the result before any other
+    /// code, in commit order.
     pub(crate) async fn write_then<T: Send + 'static>(
         &self,
         durability: Durability,
@@ -228,7 +229,7 @@ impl<W: Transactional, R: Snapshot> Threads<W, R> {
                 if let Ok(value) = &result {
                     then(value);
                 }
-                // Whoever asked may have gone away meanwhile: then nobody is told.
+                // The caller may have dropped the future: the result is then discarded.
                 let _ = answer.send(result);
             });
             (failed, reply)
@@ -306,13 +307,13 @@ impl<W: Transactional, R: Snapshot> Threads<W, R> {
         if let Door::Queues { reads, .. } = &self.door {
             reads.close();
         }
-        // If the writer has ended already there is nobody to tell.
+        // If the writer has ended already, there is nothing to close.
         let _ = self.submit(Message::Close).await;
         if let Door::Queues { gone, .. } = &self.door {
             // The writer waits for the readers before it lets go of its core.
             let _ = gone.lock().await.recv().await;
         }
-        // Whoever waits for a commit looks once more, and is told that it is closed.
+        // Waiters for a commit wake once more, and find that the storage is closed.
         self.commits.send_modify(|n| *n += 1);
     }
 }
@@ -367,16 +368,16 @@ fn write_loop<W: Transactional>(
             commits.send_modify(|n| *n += 1);
         }
         if let Some(asked) = tidying {
-            // Whoever asked may have gone away meanwhile: then nobody is told.
+            // The caller may have dropped the request: the result is then discarded.
             let _ = asked.send(contained(|| writer.tidy()));
         } else if queue.is_empty() && !closing {
             writer.rest();
         }
     }
     tidy_last(&mut writer);
-    // The queue is refused to everybody before the core is let go. What was let in meanwhile is
-    // received and dropped, or whoever asked would wait for ever: a queue that is dropped keeps
-    // what arrives a moment later.
+    // The queue is closed before the core is dropped. Jobs that entered it meanwhile are received
+    // and dropped; otherwise their callers would wait for ever: a queue that is merely dropped
+    // keeps what arrives a moment later.
     queue.close();
     while queue.blocking_recv().is_some() {}
     writer

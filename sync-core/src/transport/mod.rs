@@ -1,9 +1,9 @@
 //! The contracts of transport, and the link that is made of frames.
 //!
-//! Two doors lead here. Implement [`Transport`] and [`Connection`]: requests and answers, and a
-//! live stream whose polling is the flow control. Or give a [`FrameLink`], a sink and a stream of
-//! byte frames, and [`FramedTransport`](crate::framed::FramedTransport) does the multiplexing, the
-//! heartbeat and the credits.
+//! There are two extension points. Implement [`Transport`] and [`Connection`]: requests and
+//! answers, and a live stream whose polling is the flow control. Or provide a [`FrameLink`], a sink
+//! and a stream of byte frames, and [`FramedTransport`](crate::framed::FramedTransport) does the
+//! multiplexing, the heartbeat and the credits.
 //!
 //! An app whose data is behind a REST API already needs neither: it gives two closures (see
 //! [`foreign`](crate::foreign)).
@@ -27,22 +27,22 @@ use crate::protocol::{Ack, Goodbye, Hello, Pull, Welcome};
 /// The suite for transports in the testkit has a named case for every promise here.
 #[async_trait]
 pub trait Transport: Send + Sync + fmt::Debug + 'static {
-    /// Connects and greets. When it returns, the server has let the replica in, and the welcome is
-    /// its answer to exactly this greeting: one entry for each scope that the replica may see, in
-    /// the order of the greeting. What concerns the link alone, such as the compressions of the
-    /// greeting, is the transport's to fill in.
+    /// Connects and sends the greeting. When it returns, the server has accepted the replica, and
+    /// the welcome is its answer to exactly this greeting: one entry for each scope that the
+    /// replica may see, in the order of the greeting. The transport fills in what concerns the link
+    /// alone, such as the compressions of the greeting.
     ///
-    /// It may be called any number of times, also while earlier connections are open: they know
-    /// nothing of each other. Dropping the future gives the attempt up; the next one is not
-    /// affected. It tries once: when to try again is the caller's decision.
+    /// It may be called any number of times, also while earlier connections are open: they are
+    /// independent of each other. Dropping the future cancels the attempt; the next one is not
+    /// affected. It tries once: the caller decides when to try again.
     ///
     /// Fails, within a bound that the transport is configured with, as
-    /// - `Network` or `Timeout` if nobody answers, or nobody that can be understood; with any
+    /// - `Network` or `Timeout` if no server answers, or none that can be understood; with any
     ///   advice but *never*;
     /// - `Unauthenticated` or `PermissionDenied` if the server refuses the replica, `Incompatible`
     ///   if no version is shared: with the advice *never*;
-    /// - `Protocol` if what answers breaks the protocol;
-    /// - whatever else the server says, with the server's advice.
+    /// - `Protocol` if the answer breaks the protocol;
+    /// - any other error that the server sends, with the server's advice.
     async fn connect(&self, hello: Hello) -> Result<(Arc<dyn Connection>, Welcome)>;
 }
 
@@ -50,30 +50,30 @@ pub trait Transport: Send + Sync + fmt::Debug + 'static {
 ///
 /// **Concurrency.** Any number of requests and live streams may be under way at a time; those that
 /// are more than the link carries wait for their turn, and hold up no others. Answers come in any
-/// order, each to whoever asked. A request that the server takes long over delays no other.
+/// order, each to its caller. A request that the server takes long over delays no other.
 ///
 /// **Dropping.** The future of a request, and a live stream, may be dropped at any time, also
-/// before it is polled. Nothing else on the connection notices. Whether the server heard of the
+/// before it is polled. Nothing else on the connection is affected. Whether the server received the
 /// request is then unknown, as it is after a loss.
 ///
-/// **Errors.** What the server says of a request arrives with its kind, its message and its advice
-/// (with the time in it), and fails that request alone, even with the advice to reconnect. An error
-/// of the link, `Network`, `Timeout` or `Protocol`, or the `Closed` or `Overloaded` of a server
-/// that says goodbye, ends the connection: everything that is pending fails at once, whatever is
-/// asked later fails as well, and both carry the advice to reconnect, or the time at which the
-/// server wants to be asked again.
+/// **Errors.** An error that the server returns for a request arrives with its kind, its message
+/// and its advice (with the time in it), and fails that request alone, even with the advice to
+/// reconnect. An error of the link, `Network`, `Timeout` or `Protocol`, or the `Closed` or
+/// `Overloaded` of a server that sends a goodbye, ends the connection: everything that is pending
+/// fails at once, every later request fails as well, and both carry the advice to reconnect, or the
+/// time after which the server accepts a retry.
 ///
-/// **Noticing.** A link that breaks with a sign is noticed at once by whatever is pending on it.
-/// One that falls silent is noticed by it within a bound (with a heartbeat, three of them; else
-/// that of a request). A transport that keeps no link between requests, as one over HTTP, may
-/// notice only when something is asked, and may carry a single request over another link than the
-/// one before: then a loss that concerns no request is none.
+/// **Noticing.** A link that breaks with a sign is noticed at once by every pending request and
+/// stream. One that falls silent is noticed by them within a bound (with a heartbeat, three of
+/// them; else that of a request). A transport that keeps no link between requests, as one over
+/// HTTP, may notice only at the next request, and may carry a single request over another link than
+/// the one before: then a loss that concerns no request is none.
 ///
-/// **Ending.** Dropping a connection lets go of it like [`close`](Self::close): its live streams
-/// end, and the server soon keeps nothing of it.
+/// **Ending.** Dropping a connection ends it like [`close`](Self::close): its live streams end, and
+/// the server soon releases all that belongs to it.
 #[async_trait]
 pub trait Connection: Send + Sync + fmt::Debug + 'static {
-    /// The chunk after a cursor, or a reset if the cursor means nothing to the server.
+    /// Returns the chunk after a cursor, or a reset if the cursor is not valid on the server.
     ///
     /// The chunk begins exactly at the cursor (`after`), is of the scope that was asked for, and
     /// keeps within the limits of the request and of the welcome, whichever are lower; one append
@@ -96,67 +96,68 @@ pub trait Connection: Send + Sync + fmt::Debug + 'static {
     /// every change is rejected.
     async fn push(&self, batch: PushBatch) -> Result<Verdicts>;
 
-    /// Chunks after a cursor as they come: each begins where the one before it ended, the first at
-    /// the cursor. Catching up and following are the same; nothing is left out, nothing comes
-    /// twice, and no chunk comes that moves nothing. That holds whatever happens meanwhile: other
+    /// Returns the chunks after a cursor as they come: each begins where the one before it ended,
+    /// the first at the cursor. Catching up and following are the same; no chunk is left out, none
+    /// is repeated, and each moves the cursor. That holds whatever happens meanwhile: other
     /// requests, appends before the first poll, long times without a poll.
     ///
-    /// The call itself asks nothing; the first poll does. The stream is polled only when there is
+    /// The call itself sends nothing; the first poll does. The stream is polled only when there is
     /// room for another chunk. What is not polled waits on the server as a position: how much
     /// travels ahead is bounded, and holds up nothing else on the connection. How soon an append is
-    /// delivered depends on the transport; a wait is not a failure. Whoever gives up waiting for
-    /// the next item, by dropping the future of `next` and keeping the stream, loses nothing.
+    /// delivered depends on the transport; a wait is not a failure. A caller that drops the future
+    /// of `next` and keeps the stream loses nothing.
     ///
-    /// The stream ends, that is, gives `None`, only after its last item, which is one of
-    /// - a [reset](Delivery::Reset), if the cursor means nothing to the server, from the beginning
-    ///   or since the log began another life;
-    /// - `PermissionDenied` with the advice *never*, when the scope is not the replica's any more;
+    /// The stream ends, that is, returns `None`, only after its last item, which is one of
+    /// - a [reset](Delivery::Reset), if the cursor is not valid on the server, from the beginning
+    ///   or since the log began another epoch;
+    /// - `PermissionDenied` with the advice *never*, when the replica may not see the scope any
+    ///   more;
     /// - another error of the server, which fails this stream alone;
     /// - an error with the advice to reconnect, when the link is lost for good. A transport that
-    ///   can go on over another link without leaving anything out may do so instead.
+    ///   can continue over another link without leaving anything out may do so instead.
     ///
-    /// It never ends in silence. Dropping it soon ends it on the server too.
+    /// It never ends without such an item. Dropping it soon ends it on the server too.
     fn live(&self, pull: Pull) -> BoxStream<'static, Result<Delivery>>;
 
-    /// Tells how far the replica is. When it returns, the server has taken note; a reset says that
-    /// the server's documents at that position are others. Telling it again is harmless.
+    /// Acknowledges how far the replica is. When it returns, the server has recorded it; a reset
+    /// says that the server's documents at that position are others. A repetition is harmless.
     async fn acknowledge(&self, ack: Ack) -> Result<Option<Reset>>;
 
-    /// Goes on with another token: when it returns, whatever is asked from then on is asked under
-    /// it. What is pending may be served under either.
+    /// Continues with another token: when it returns, every later request uses it. What is pending
+    /// may be served under either.
     ///
     /// Fails with `Unauthenticated` and the advice *never* if the server refuses the token; the
-    /// connection goes on under the old one.
+    /// connection continues under the old one.
     async fn renew(&self, token: String) -> Result<()>;
 
-    /// How many bytes have moved on the connection, or for it, as near to the socket as the
-    /// transport can count. With it a request that gets on slowly is not taken for one that nobody
-    /// answers. None, the default, if it does not count.
+    /// Returns how many bytes have moved on the connection, or for it, as near to the socket as the
+    /// transport can count. With it a request that progresses slowly is not mistaken for one that
+    /// gets no answer. None, the default, if the transport does not count.
     fn moved(&self) -> Option<Moved> {
         None
     }
 
-    /// Completes when the connection has ended, with why: at the latest when a request has failed
-    /// for that reason, and after [`close`](Self::close). While nothing is asked, a transport that
+    /// Completes when the connection has ended, with the reason: at the latest when a request has
+    /// failed for that reason, and after [`close`](Self::close). Without requests, a transport that
     /// keeps no link need not notice.
     ///
-    /// May be asked for more than once, and be dropped.
+    /// May be called more than once, and be dropped.
     async fn lost(&self) -> Error;
 
-    /// Says goodbye and lets go of the link. When it returns, everything that was pending has
-    /// failed, or will as soon as it is polled, and so does whatever is asked later: as `Closed`,
-    /// with the advice to reconnect. It takes a bounded time, whatever the link does. Closing twice
-    /// is fine.
+    /// Sends a goodbye and closes the link. When it returns, everything that was pending has
+    /// failed, or will as soon as it is polled, and so does every later request: as `Closed`, with
+    /// the advice to reconnect. It takes a bounded time, whatever the link does. Closing twice is
+    /// fine.
     async fn close(&self, why: Goodbye);
 }
 
-/// What a pull or a live stream brings.
+/// What a pull or a live stream returns.
 #[allow(clippy::large_enum_variant, reason = "a chunk is the usual answer")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delivery {
     /// A chunk.
     Chunk(Chunk),
-    /// The position means nothing to the server.
+    /// The position is not valid on the server.
     Reset(Reset),
 }
 
@@ -169,12 +170,12 @@ pub struct FrameLink {
     /// Counts the bytes below the frames. Without it only whole frames show that the other side is
     /// alive.
     pub activity: Option<Activity>,
-    /// What the link holds until the other side was let in; a server drops it then.
+    /// What the link holds until the other side is authenticated; a server drops it then.
     pub admission: Option<Admission>,
 }
 
 /// A place among the links whose client has not greeted yet, and the bound on what such a client
-/// may send: whatever a transport wants to let go of, by its `Drop`, once a client was let in.
+/// may send: whatever a transport releases, by its `Drop`, once a client is authenticated.
 pub type Admission = Box<dyn std::any::Any + Send>;
 
 /// Bytes that have moved, from the point of view of this side.

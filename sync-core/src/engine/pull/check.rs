@@ -5,16 +5,15 @@ use crate::clock::Now;
 use crate::engine::{Delivery, Failure, Output, Ticket};
 use crate::model::Scope;
 
-/// Somebody wants to know whether a live stream has told everything. A stream of which nothing is
-/// heard may have nothing to tell, so the server is asked for a chunk beside it; if that one brings
-/// nothing, the stream goes on.
+/// A check whether a live stream has delivered everything. A silent stream may have nothing to
+/// deliver, so the engine pulls a chunk beside it; if that chunk is empty, the stream goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Check {
-    /// Nobody does.
+    /// No check is wanted.
     None,
-    /// It is asked next.
+    /// The pull is sent next.
     Due,
-    /// It was asked.
+    /// The pull was sent.
     Asked { ticket: Ticket, deadline: Now },
 }
 
@@ -39,12 +38,13 @@ impl Pull {
         }
     }
 
-    /// Whether somebody wants to know, and does not yet.
+    /// Returns whether a check is due or under way.
     pub(super) fn is_checking(&self) -> bool {
         matches!(self.asked, Asked::Live { check: Check::Due | Check::Asked { .. }, .. })
     }
 
-    /// The head is asked for anew; if nobody wants to follow live any more, a live stream ends.
+    /// Asks the server for the head again; ends a live stream if the goal is no longer to follow
+    /// live.
     pub(in crate::engine) fn look_again(
         &mut self,
         scope: &Scope,

@@ -21,8 +21,8 @@ impl Engine {
             pull.restart(scope, &mut outputs);
             return self.outputs.extend(outputs);
         }
-        // The storage finishes a chunk that it is applying before it resets; nobody waits for that
-        // answer any more.
+        // The storage finishes a chunk that it is applying before it resets; that result is not
+        // awaited any more.
         pull.storage = Storage::Resetting(reset);
         pull.restart(scope, &mut outputs);
         pull.head = None;
@@ -63,8 +63,8 @@ impl Engine {
         }
         if pull.storage != Storage::Forgetting {
             let mut outputs = Vec::new();
-            // The storage finishes a chunk that it is applying before it forgets; nobody waits for
-            // that answer any more.
+            // The storage finishes a chunk that it is applying before it forgets; that result is
+            // not awaited any more.
             pull.storage = Storage::Forgetting;
             pull.restart(scope, &mut outputs);
             self.outputs.extend(outputs);

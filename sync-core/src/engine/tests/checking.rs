@@ -1,4 +1,4 @@
-//! Who wants to know how it is now is not content with a live stream that says nothing.
+//! A run that asks for the current state is not satisfied by a silent live stream.
 
 use super::*;
 

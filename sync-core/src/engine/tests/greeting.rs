@@ -44,7 +44,7 @@ fn who_is_greeted_at_the_head_only_tells_where_it_stands() {
     s.input(Input::Acknowledged { scope: scope(), ticket, result: Ok(None) });
     assert!(s.engine.is_in_sync());
     assert_eq!(s.commands(), []);
-    // Whoever asks later gets the head asked for anew.
+    // A later run asks the server for the head again.
     s.input(Input::Run(PULL));
     assert!(has_pull(&s.commands()));
 }

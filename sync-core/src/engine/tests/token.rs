@@ -29,7 +29,7 @@ fn a_request_that_is_refused_for_its_token_gives_the_connection_up() {
     assert!(outputs.contains(&told), "{outputs:?}");
     assert_eq!(s.engine.progress().refused, Some(ErrorKind::Unauthenticated));
     assert_eq!(s.engine.next_deadline(), None);
-    // Somebody gave another token.
+    // Another token was given.
     s.input(Input::Run(Goal::default()));
     assert!(matches!(s.one(), Output::Connect { .. }));
 }

@@ -6,11 +6,11 @@
 //!     "one taken", "gone" ─►└──────┘◄── frames from the server
 //! ```
 //!
-//! The task waits for whatever comes first and never for one thing alone: a server that does not
-//! read stops what is sent, and nothing else. What it remembers is bounded: requests by the queue
-//! and the number of open streams, chunks by the credits that were given, and its own small
-//! messages are made only when nothing waits to be sent. When it ends it says why in one place;
-//! everybody who waited for it looks there.
+//! The task waits for all its events at once and never for a single one: a server that does not
+//! read stops what is sent, and nothing else. Its memory is bounded: requests by the queue and the
+//! number of open streams, chunks by the credits that were given, and its own small messages are
+//! made only when nothing waits to be sent. When it ends it records the reason in one place, where
+//! every waiting caller reads it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
@@ -45,7 +45,7 @@ pub(super) enum Open {
 }
 
 impl Open {
-    /// Whether nobody waits any more.
+    /// Returns whether the caller has dropped the request or the stream.
     fn is_forgotten(&self) -> bool {
         match self {
             Self::Request { reply, .. } => reply.is_closed(),
@@ -157,12 +157,12 @@ impl Task {
         let end = self.run().await;
         tracing::debug!(error = %end.error, "connection ended");
         tell.send_replace(Some(end.error));
-        // From here on everybody who waits wakes up, and finds the error.
+        // From here on every waiting caller wakes up and reads the error.
         self.streams.clear();
         let Self { mut out, mut wire, mut commands, mut sent, .. } = self;
-        // What was let into the queue in this very moment is received and dropped, or whoever asked
-        // would wait for ever: a queue that is dropped keeps what arrives a moment later for as
-        // long as anybody could send.
+        // Requests that entered the queue in this moment are received and dropped; otherwise their
+        // callers would wait for ever. A queue that is merely dropped keeps what arrives a moment
+        // later for as long as a sender exists.
         commands.close();
         while commands.recv().await.is_some() {}
         drop(commands);
@@ -174,7 +174,7 @@ impl Task {
             }
             out.sink.close().await
         };
-        // Nobody is left whom it would help to know that this failed.
+        // The connection is gone, so a failure here has no consequence.
         let _ = timeout(FAREWELL, farewell).await;
     }
 
@@ -336,7 +336,7 @@ impl Task {
         let is_over = match open {
             Open::Request { expects, .. } if expects.fits(&message) => {
                 if let Some(Open::Request { reply, .. }) = self.streams.remove(&stream) {
-                    // Whoever asked may have gone away: then nobody is told.
+                    // The caller may have dropped the request: the response is then discarded.
                     let _ = reply.send(Ok(message));
                 }
                 return Ok(());

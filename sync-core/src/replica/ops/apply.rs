@@ -203,7 +203,7 @@ fn take_in_all(
 
 fn is_wanted(tx: &mut Transaction<'_>, entry: &LogEntry) -> bool {
     if !tx.row.checkpoint.includes(&entry.collection) {
-        return false; // Whoever made the chunk tells more than was asked for.
+        return false; // The sender of the chunk included more than was requested.
     }
     if tx.meta.local_only.contains(&entry.collection) {
         // Another device syncs what is local here.

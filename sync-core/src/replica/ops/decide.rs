@@ -65,9 +65,9 @@ fn retry(tx: &mut Transaction<'_>, now: Now, row: QuarantineRow) -> Result<()> {
     let mut old = tx.rows.record(&row.key)?;
     let unit = tx.meta.last_local.next();
     let current = old.as_ref().and_then(|r| r.current.as_ref());
-    // An erasure is made again if the edit was one, or went on from one that was refused with it.
-    // An edit that only knew of somebody's erasure erases nothing: what others wrote since is in
-    // conflict with it, and stays.
+    // An erasure is made again if the edit was one, or was based on one that was refused with it.
+    // An edit that only knew of another replica's erasure erases nothing: what others wrote since
+    // is in conflict with it, and stays.
     let base = row.base.as_ref().filter(|_| !mutant!(RetryErases));
     let base = DocumentState::erasure_of(base.map(|b| &b.state));
     let erases = row.state.erased > DocumentState::erasure_of(current).max(base);

@@ -49,7 +49,7 @@ pub fn initialise(rows: &mut dyn ReplicaRows, replica: ReplicaId) -> Result<Repl
     Ok(meta)
 }
 
-/// Takes the engine lease: whoever held it before changes nothing any more.
+/// Takes the engine lease: an earlier holder cannot change anything any more.
 ///
 /// # Errors
 /// As the rows.

@@ -99,7 +99,7 @@ fn lose_above(tx: &mut Transaction<'_>, record: &mut Record, old: Epoch, cut: Se
     let known = record.settled_at();
     let unfounded = |slot: &ServerState| slot.seq > cut || slot.state.is_none();
     if record.pending.as_ref().and_then(|p| p.slot.as_ref()).is_some_and(unfounded) {
-        // Whoever wrote that state offers it again; a conflict with it then arises anew.
+        // The replica that wrote that state offers it again; a conflict with it then arises anew.
         let pending = record.pending_mut();
         pending.slot = None;
         pending.deferred = false;

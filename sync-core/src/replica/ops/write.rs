@@ -160,7 +160,7 @@ pub(super) fn erase(
     }
     let refused = tx.drop_refused(key)?;
     let Some(old) = old.filter(|r| r.current.is_some()) else {
-        // Of what was refused nobody else has heard.
+        // No other replica has seen the refused edits.
         return if refused > 0 { tx.erase_told(key) } else { Err(not_found(key, "document")) };
     };
     if never_left(&old) {
@@ -205,7 +205,7 @@ pub(super) fn put_erasure(
     tx.save(key, old.as_ref(), record, Origin::Local)
 }
 
-/// Whether nobody but this replica can have heard of the document.
+/// Returns whether the document cannot have left this replica.
 pub(super) fn never_left(record: &Record) -> bool {
     let Some(pending) = record.pending.as_deref() else { return false };
     if mutant!(DeletedInFlightVanishes) && record.known == Seq(0) {

@@ -19,24 +19,24 @@ use crate::server::record::{
 };
 use crate::server::rows::ServerRows;
 
-/// Decides about the changes of one push, inside the transaction that appends them: pure and quick,
-/// it asks nobody.
+/// Decides about the changes of one push, inside the transaction that appends them. It must be pure
+/// and quick, and must not block.
 ///
 /// Changes are decided in their order, each on what the one before it left. For each:
 ///
-/// 1. A state that the server holds already is accepted without a question, and a stamp that is too
-///    far ahead is rejected without one.
-/// 2. [`admit`](Self::admit) is asked. A refusal becomes the verdict *rejected*.
-/// 3. If the change was made on what the server holds, it is accepted, and if something newer came
-///    of it already, superseded.
-/// 4. Only in a conflict [`resolve`](Self::resolve) is asked; two deletions, and equal bodies, are
-///    none. Its answer becomes the verdict as it says there.
-/// 5. A state that the resolver made is shown to [`admit`](Self::admit) as well. If it is refused
-///    there, the verdict is *conflict*, as if nobody had resolved it: the replica decides.
+/// 1. A state that the server holds already is accepted, and a stamp that is too far ahead is
+///    rejected, both without a call.
+/// 2. [`admit`](Self::admit) is called. A refusal becomes the verdict *rejected*.
+/// 3. If the change was made on what the server holds, it is accepted, and if a newer state was
+///    built on it already, superseded.
+/// 4. Only in a conflict [`resolve`](Self::resolve) is called; two deletions, and equal bodies, are
+///    none. Its result becomes the verdict as described there.
+/// 5. A state that the resolver made is passed to [`admit`](Self::admit) as well. If it is refused
+///    there, the verdict is *conflict*, as if it had not been resolved: the replica decides.
 ///
 /// So `admit` is called up to twice a change and `resolve` up to once; neither is called for a
-/// batch that is told its verdicts again. A panic of either fails the whole push with `Internal`,
-/// and nothing of it is kept; the storage goes on.
+/// batch that gets its original verdicts again. A panic of either fails the whole push with
+/// `Internal`, and nothing of it is kept; the storage keeps working.
 pub trait Judge: Send + Sync + fmt::Debug {
     /// Whether the change may be made to that current state (none: the server holds no trace of the
     /// document): authorisation and validation.
@@ -76,7 +76,7 @@ pub struct AppendContext {
     /// What the scope's log begins with, if this push is the first that is heard of it. A log of
     /// before there were keys gets this one.
     pub fresh: NewLog,
-    /// Whose replica pushes; none where every client is the same principal.
+    /// The owner of the pushing replica; none where every client is the same principal.
     pub owner: Option<Owner>,
 }
 
@@ -296,8 +296,8 @@ impl Log<'_> {
         }
         let state = current.as_ref().map(|c| &c.state);
         let accepted = |seq, state: &DocumentState| {
-            // Who left the stamp to the server learns here which one it is: the next edit names it
-            // as its base.
+            // A client that left the stamp to the server learns it here: its next edit names it as
+            // its base.
             let current = is_ours.then(|| ServerState { seq, state: Some(state.clone()) });
             Ok(Verdict { seq, kind: VerdictKind::Accepted, current })
         };
@@ -348,8 +348,7 @@ impl Log<'_> {
         let merged = self.mint(cx.now, change, state, author, body);
         let made = Change { state: merged.clone(), ..change.clone() };
         if judge.admit(&made, state).is_err() {
-            // What the resolver made is not what the app's server takes: somebody else has to
-            // decide.
+            // The app's server does not accept what the resolver made: the replica has to decide.
             return with_current(VerdictKind::Conflict);
         }
         let seq = self.write(scope, change, current.as_ref(), merged.clone(), lineage)?;
@@ -380,7 +379,7 @@ impl Log<'_> {
         if state.erased == Some(unstamped) {
             state.erased = Some(state.revision);
         } else if state.erased.is_none() {
-            // Who names the current state as its base knows what that one knows.
+            // A client that names the current state as its base knows what that state knows.
             let base = change.base.map(|b| b.revision);
             let known = current.filter(|c| Some(c.state.revision) == base);
             state.erased = known.and_then(|c| c.state.erased);

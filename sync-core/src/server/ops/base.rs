@@ -29,8 +29,8 @@ pub(super) enum Standing {
 /// re-offers of later ones, and conflicts with what was written since.
 ///
 /// Where one side knows of an erasure that the other does not, it wins, whatever the base: then
-/// nothing is in conflict. Of what is absent nobody can tell what it knew: it may have been deleted
-/// and purged since.
+/// nothing is in conflict. What an absent document knew cannot be determined: it may have been
+/// deleted and purged since.
 pub(super) fn standing(scope: &ServerScope, change: &Change, row: Option<&ServerRow>) -> Standing {
     let held = row.and_then(|r| r.state.erased);
     match (change.state.erased.cmp(&held), by_base(scope, change, row)) {

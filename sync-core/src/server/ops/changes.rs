@@ -101,12 +101,12 @@ fn check(row: &ServerScope, cursor: &Cursor, shown: Evidence) -> std::result::Re
     Ok(())
 }
 
-/// The chunk that follows on a cursor: everything whose newest position lies behind it, by
+/// Returns the chunk that follows on a cursor: everything whose newest position lies behind it, by
 /// position, up to the limits.
 ///
-/// Whoever has taken it in has seen the newest state of every document at or below its `next`, and
-/// nothing at or below `next` appears later. It is never cut within one append. `visible` is what
-/// the reader may see, and the chunk says so.
+/// A reader that has applied the chunk has seen the newest state of every document at or below its
+/// `next`, and nothing at or below `next` appears later. A chunk never ends within one append.
+/// `visible` is what the reader may see; the chunk carries it.
 ///
 /// # Errors
 /// `NotFound` for an unknown scope. Else as the rows.
@@ -120,7 +120,7 @@ pub fn changes(
     changes_of(rows, &read_scope(rows, scope)?, scope, cursor, limits, visible)
 }
 
-/// As [`changes`], for who has read the scope's row from the same snapshot.
+/// As [`changes`], for a caller that has read the scope's row from the same snapshot.
 ///
 /// # Errors
 /// As the rows.

@@ -1,4 +1,4 @@
-//! A scope's log as a whole: its beginning, its lives, its horizon, and who acknowledged what.
+//! A scope's log as a whole: its beginning, its epochs, its horizon, and the acknowledgements.
 
 use super::changes::find_restore;
 use crate::error::{Error, ErrorKind, Result};
@@ -16,7 +16,7 @@ pub fn read_scope(rows: &(impl ServerReads + ?Sized), scope: &Scope) -> Result<S
     })
 }
 
-/// The scope's row, made if nobody has heard of the scope.
+/// Returns the scope's row, and creates it if it does not exist.
 ///
 /// # Errors
 /// As the rows.

@@ -59,7 +59,7 @@ async fn readers_of_one_place_share_a_chunk_until_the_log_moves() {
     drop((first, second));
     let third = chunk(&reader(&server, 5).await, &pull()).await;
     assert_eq!(third.payload(None).bytes().as_ptr(), bytes.bytes().as_ptr());
-    // Readers of another place, and those who may not share, have their own.
+    // Readers at another position, and those that may not share, have their own.
     let few = Pull { limits: Limits { documents: 1, ..Limits::CHUNK }, ..pull() };
     assert!(!Arc::ptr_eq(&third, &chunk(&reader(&server, 6).await, &few).await));
     push(&server, 2).await;

@@ -57,7 +57,7 @@ impl Link<'_> {
         self.send_frame(frame).await
     }
 
-    /// Tells who broke the protocol what was wrong, if the link still carries it.
+    /// Sends a client that broke the protocol the reason, if the link still carries it.
     pub(super) async fn hang_up(&mut self, error: &Error) {
         let message = match error.kind() {
             ErrorKind::Protocol => {
@@ -73,7 +73,7 @@ impl Link<'_> {
             self.outgoing.send(frame).await?;
             self.outgoing.close().await
         };
-        // It is of no use to anybody else whether that arrived.
+        // Whether the message arrived has no consequence.
         let _ = timeout(FAREWELL, farewell).await;
     }
 

@@ -1,9 +1,9 @@
 //! A session: the pure state machine of one connection on the server, of the same shape as the
 //! engine.
 //!
-//! Facts go in, commands come out, payloads stay with whoever executes. Catching up and following
-//! live are one thing: a live stream has a cursor; it reads the chunk after it as long as there is
-//! credit, and sleeps at the head until the head moves.
+//! Facts go in, commands come out, payloads stay with the caller, which executes the commands.
+//! Catching up and following live are one thing: a live stream has a cursor; it reads the chunk
+//! after it as long as there is credit, and sleeps at the head until the head moves.
 //!
 //! ```text
 //!   Greeting ── let in ──► Open ── goodbye, silence, nonsense ──► Closed
@@ -49,7 +49,7 @@ enum LiveState {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Live {
-    /// Shared with who reads: a connection that listens costs little memory, and a read copies
+    /// Shared with the reader: a connection that listens costs little memory, and a read copies
     /// nothing.
     pull: Arc<Pull>,
     credit: u32,
@@ -151,7 +151,8 @@ impl Session {
             SessionInput::Greeted(false) => self.phase = Phase::Closed,
             SessionInput::Served { stream } => {
                 if !self.wants_input() {
-                    // Nobody listened while everything was busy: that silence was ours.
+                    // No frame was read while all requests were busy: that silence was the server's
+                    // own.
                     self.heard = now;
                 }
                 self.serving.remove(&stream);
@@ -308,7 +309,7 @@ impl Session {
             }
         }
         if self.looked.plus(heartbeat) <= now && !mutant!(SleepsThroughHeartbeats) {
-            // A wake-up may be lost: who sleeps looks again.
+            // A wake-up may be lost, so sleeping streams read again after a heartbeat.
             self.looked = now;
             let sleeping = |l: &Live| l.state == LiveState::Sleeping;
             let streams: Vec<u32> =
