@@ -17,10 +17,10 @@ use sync_core::transport::Transport;
 use crate::dial::dial;
 use crate::{Replica, ReplicaConfig, Status, StorageUrl, Strategy};
 
-/// Opens a [`Replica`]: made by [`Replica::builder`].
+/// Opens a [`Replica`]: created by [`Replica::builder`].
 ///
-/// It is a [`ReplicaConfig`] and what cannot be written down as data: the defaults of all options
-/// stand there.
+/// It is a [`ReplicaConfig`] and what cannot be expressed as data: the defaults of all options are
+/// documented there.
 #[must_use = "nothing is opened before `open`"]
 pub struct ReplicaBuilder {
     config: ReplicaConfig,
@@ -74,9 +74,8 @@ impl ReplicaBuilder {
         }
     }
 
-    /// All options are as this config says; what is called afterwards changes them. A storage and a
-    /// transport that were given before stay if the config names none, resolvers that were given
-    /// before do not.
+    /// Sets all options from this config; later calls override them. A storage and a transport that
+    /// were set before stay if the config names none; resolvers that were set before do not.
     pub fn config(mut self, config: ReplicaConfig) -> Self {
         if config.storage.is_some() {
             self.storage = None;
@@ -90,45 +89,45 @@ impl ReplicaBuilder {
         self
     }
 
-    /// What was set so far, as data; what was given as a value, such as a [storage](Self::storage),
-    /// is not in it.
+    /// Returns the options set so far, as data; a value such as a [storage](Self::storage) is not
+    /// included.
     #[must_use]
     pub fn options(&self) -> &ReplicaConfig {
         &self.config
     }
 
-    /// The replica lives in this storage.
+    /// Sets the storage of the replica.
     pub fn storage(mut self, storage: Arc<dyn Storage>) -> Self {
         (self.storage, self.bad_storage) = (Some(storage), None);
         self
     }
 
-    /// The replica lives in this SQLite file, which is made if it is not there.
+    /// Stores the replica in this SQLite file, which is created if it does not exist.
     #[cfg(feature = "sqlite")]
     pub fn sqlite(self, path: impl Into<std::path::PathBuf>) -> Self {
         self.storage_at(StorageUrl::sqlite(path))
     }
 
-    /// The replica lives in this folder of sled, which is made if it is not there.
+    /// Stores the replica in this folder of sled, which is created if it does not exist.
     #[cfg(feature = "sled")]
     pub fn sled(self, path: impl Into<std::path::PathBuf>) -> Self {
         self.storage_at(StorageUrl::sled(path))
     }
 
-    /// The replica lives in memory, until it is closed.
+    /// Keeps the replica in memory, until it is closed.
     pub fn memory(self) -> Self {
         self.storage_at(StorageUrl::memory())
     }
 
-    /// The replica lives there.
+    /// Sets the storage of the replica by its address.
     pub fn storage_at(mut self, url: StorageUrl) -> Self {
         (self.storage, self.bad_storage) = (None, None);
         self.config.storage = Some(url);
         self
     }
 
-    /// The replica lives there, by the text of a [`StorageUrl`], such as `sqlite:notes.db`. Text
-    /// that is none is told by [`open`](Self::open).
+    /// Sets the storage of the replica by the text of a [`StorageUrl`], such as `sqlite:notes.db`.
+    /// [`open`](Self::open) returns the error for an invalid text.
     pub fn storage_url(mut self, url: impl AsRef<str>) -> Self {
         match url.as_ref().parse() {
             Ok(url) => return self.storage_at(url),
@@ -137,13 +136,13 @@ impl ReplicaBuilder {
         self
     }
 
-    /// The server is reached this way.
+    /// Sets the transport.
     pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
         self.transport = Some(transport);
         self
     }
 
-    /// The server has this address: `ws://host:port` or `wss://host:port`, `http://host:port` or
+    /// Sets the server's address: `ws://host:port` or `wss://host:port`, `http://host:port` or
     /// `https://host:port`, among those that were compiled in.
     pub fn server(mut self, url: impl Into<String>) -> Self {
         self.transport = None;
@@ -151,23 +150,23 @@ impl ReplicaBuilder {
         self
     }
 
-    /// What to authenticate with. None by default. With a [provider](Self::token_provider) it is
-    /// for the first connection only.
+    /// Sets the token to authenticate with. None by default. With a
+    /// [provider](Self::token_provider) it is used for the first connection only.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.config.token = Some(token.into());
         self
     }
 
-    /// Who is asked for a token before every connection, and once more when the server refuses it.
-    /// See [`TokenProvider`] for what happens when that one is refused too, and
-    /// [`tokens_from`](sync_core::driver::tokens_from) for closures.
+    /// Sets the provider that is called for a token before every connection, and once more when the
+    /// server refuses the token. See [`TokenProvider`] for what happens when that one is refused
+    /// too, and [`tokens_from`](sync_core::driver::tokens_from) for closures.
     pub fn token_provider(mut self, provider: impl TokenProvider) -> Self {
         self.token_provider = Some(Arc::new(provider));
         self
     }
 
-    /// The scope that is synced. `default` by default. Text that is none is told by
-    /// [`open`](Self::open).
+    /// Sets the scope that is synced. `default` by default. [`open`](Self::open) returns the error
+    /// for an invalid name.
     pub fn scope(mut self, scope: impl AsRef<str>) -> Self {
         match Scope::new(scope) {
             Ok(scope) => (self.config.scope, self.bad_scope) = (scope, None),
@@ -176,7 +175,7 @@ impl ReplicaBuilder {
         self
     }
 
-    /// Only these collections of the scope are synced. All by default.
+    /// Syncs only these collections of the scope. All by default.
     ///
     /// The others are not pulled, and edits that are written to them wait in the outbox, where
     /// [`OutboxCounts::not_chosen`](sync_core::replica::OutboxCounts::not_chosen) counts them and
@@ -190,8 +189,8 @@ impl ReplicaBuilder {
     /// [`retry`](crate::Quarantine::retry) writes them again. Documents that are removed are not
     /// deleted elsewhere.
     ///
-    /// A replica that has chosen compares no digests with the server. Text that is no name is told
-    /// by [`open`](Self::open).
+    /// A replica that has chosen compares no digests with the server. [`open`](Self::open) returns
+    /// the error for an invalid name.
     ///
     /// ```
     /// use twotide::Replica;
@@ -206,18 +205,18 @@ impl ReplicaBuilder {
         self
     }
 
-    /// These collections never leave this device, and all others are synced. Documents of a
+    /// Declares collections that never leave this device; all others are synced. Documents of a
     /// local-only collection are written, read and watched like others, and are in the change feed.
-    /// They are never pushed or pulled, and no reset touches them; one that is deleted is gone for
-    /// good. What other devices sync in a collection of that name does not come here.
+    /// They are never pushed or pulled, and no reset touches them; one that is deleted leaves no
+    /// tombstone. What other devices sync in a collection of that name is not applied here.
     ///
     /// A transaction holds documents of local-only collections or of synced ones, not both.
     ///
-    /// The declaration is kept in the storage: without this call it stays as it was. Another one is
-    /// refused by [`open`](Self::open) as long as it would change what documents mean that are
-    /// there: synced documents or edits in a collection that becomes local-only, and local
-    /// documents in one that does not stay so. So nothing that was meant for this device travels,
-    /// and nothing is lost. Text that is no name is told by [`open`](Self::open), too.
+    /// The declaration is kept in the storage: without this call it stays as it was.
+    /// [`open`](Self::open) refuses another one as long as it would change the meaning of existing
+    /// documents: synced documents or edits in a collection that becomes local-only, and local
+    /// documents in one that does not stay so. So nothing that was meant for this device is sent,
+    /// and nothing is lost. [`open`](Self::open) returns the error for an invalid name, too.
     ///
     /// ```
     /// # use twotide::prelude::*;
@@ -238,9 +237,9 @@ impl ReplicaBuilder {
         self
     }
 
-    /// The collections that the app knows, beside those that were named as
+    /// Sets the collections that the app knows, beside those that were named as
     /// [synced](Self::collections) or [local-only](Self::local_only). Any other name is then
-    /// refused as soon as it is asked for: a slip of the pen does not become a collection of its
+    /// refused when a collection is opened: a misspelt name does not become a collection of its
     /// own. By default every name is a collection.
     ///
     /// ```
@@ -261,7 +260,7 @@ impl ReplicaBuilder {
         self
     }
 
-    /// Which way it syncs. Both by default.
+    /// Sets the direction of the sync. Both by default.
     ///
     /// A replica that only pulls still takes local edits: they stay in the outbox, where
     /// [`Status::outbox`](crate::Status::outbox) counts them, until it is opened with a direction
@@ -273,21 +272,21 @@ impl ReplicaBuilder {
         self
     }
 
-    /// Who decides conflicts. The last write by default.
+    /// Sets the resolver that decides conflicts. The last write wins by default.
     pub fn resolver(mut self, resolver: impl ConflictResolver) -> Self {
         self.resolvers = Some(Resolvers::new(resolver));
         self
     }
 
-    /// Who decides conflicts, by name.
+    /// Sets the resolver that decides conflicts, by name.
     pub fn strategy(mut self, strategy: Strategy) -> Self {
         self.config.resolver = strategy;
         self.resolvers = None;
         self
     }
 
-    /// Who decides the conflicts of one collection, and where; to be called after
-    /// [`Self::resolver`] and [`Self::strategy`].
+    /// Sets the resolver that decides the conflicts of one collection, and the side on which it
+    /// runs. Call it after [`Self::resolver`] and [`Self::strategy`].
     pub fn resolver_for(
         mut self,
         collection: Collection,
@@ -299,65 +298,65 @@ impl ReplicaBuilder {
         self
     }
 
-    /// How failures are retried.
+    /// Sets how failures are retried.
     pub fn retry(mut self, retry: RetryPolicy) -> Self {
         self.config.retry = retry;
         self
     }
 
-    /// After how many failures in a row [`Replica::sync_now`], [`push`](Replica::push) and
+    /// Sets after how many failures in a row [`Replica::sync_now`], [`push`](Replica::push) and
     /// [`pull`](Replica::pull) give up, and a [started](Replica::start) replica reports
-    /// [`Activity::Error`](crate::Activity::Error). 5 by default. A started replica goes on trying
-    /// all the same, unless [retries](RetryPolicy::enabled) are turned off.
+    /// [`Activity::Error`](crate::Activity::Error). 5 by default. A started replica continues to
+    /// retry all the same, unless [retries](RetryPolicy::enabled) are turned off.
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.config.attempts = attempts.max(1);
         self
     }
 
-    /// The most that a chunk may hold. 1,000 documents and 4 MiB by default.
+    /// Sets the most that a chunk may hold. 1,000 documents and 4 MiB by default.
     pub fn chunk_limits(mut self, limits: Limits) -> Self {
         (self.config.chunk_documents, self.config.chunk_bytes) = (limits.documents, limits.bytes);
         self
     }
 
-    /// The most that a push batch may hold; the server's limits are kept as well. 1,000 documents
-    /// and 4 MiB by default.
+    /// Sets the most that a push batch may hold; the server's limits are kept as well. 1,000
+    /// documents and 4 MiB by default.
     pub fn push_limits(mut self, limits: Limits) -> Self {
         (self.config.batch_documents, self.config.batch_bytes) = (limits.documents, limits.bytes);
         self
     }
 
-    /// How many chunks may wait while one is applied, and how many bytes they may have together.
-    /// Two and 16 MiB by default.
+    /// Sets how many chunks may wait while one is applied, and how many bytes they may have
+    /// together. Two and 16 MiB by default.
     pub fn pipeline(mut self, depth: usize, bytes: usize) -> Self {
         self.config.pipeline_depth = depth;
         self.config.pipeline_bytes = bytes;
         self
     }
 
-    /// How long connecting, and one request, may take. 15 s and 60 s by default.
+    /// Sets how long connecting, and one request, may take. 15 s and 60 s by default.
     pub fn timeouts(mut self, connect: Duration, request: Duration) -> Self {
         self.config.connect_timeout = connect;
         self.config.request_timeout = request;
         self
     }
 
-    /// Whether compression is offered to a server that is reached by its address: a fourth of the
+    /// Sets whether compression is offered to a server that is set by its address: a fourth of the
     /// bytes for typical documents, at some cost of time, which pays on slow links. Not by default.
     pub fn compression(mut self, yes: bool) -> Self {
         self.config.compression = yes;
         self
     }
 
-    /// Whom to trust as the server at a `wss://` or `https://` address. The authorities of the web
-    /// by default.
+    /// Sets which certificates are trusted for a server at a `wss://` or `https://` address. The
+    /// authorities of the web by default.
     #[cfg(any(feature = "ws", feature = "http"))]
     pub fn trust(mut self, trust: transport_net::tls::Trust) -> Self {
         self.trust = trust;
         self
     }
 
-    /// How changes are followed over HTTP. By server-sent events by default, and by what is left
+    /// Sets how changes are followed over HTTP. By server-sent events by default, and by a fallback
     /// where those do not get through.
     #[cfg(feature = "http")]
     pub fn live_by(mut self, live_by: transport_http::LiveBy) -> Self {
@@ -365,51 +364,50 @@ impl ReplicaBuilder {
         self
     }
 
-    /// How often a server is asked over HTTP where nothing better works. 5 s by default.
+    /// Sets how often a server is polled over HTTP where nothing better works. 5 s by default.
     #[cfg(feature = "http")]
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.config.poll_interval = interval;
         self
     }
 
-    /// Which proxy HTTP goes through. The system's by default, and none to a server on this
-    /// machine.
+    /// Sets the proxy of HTTP. The system's by default, and none to a server on this machine.
     #[cfg(feature = "http")]
     pub fn proxy(mut self, proxy: transport_http::ProxyBy) -> Self {
         self.config.proxy = proxy;
         self
     }
 
-    /// The version of the app's own schema, as the server is told it. 0 by default.
+    /// Sets the version of the app's own schema, which is sent to the server. 0 by default.
     pub fn schema(mut self, version: u32) -> Self {
         self.config.schema = version;
         self
     }
 
-    /// Whether data stays on this device that its user may not see any more. When the server's
-    /// greeting says that a scope may not be seen, what was pulled of it leaves the device, edits
-    /// that were not synced go to the quarantine, and
-    /// [`Event::ScopeGone`](sync_core::engine::Event::ScopeGone) tells of it. To be set where one
+    /// Sets whether data stays on this device that its user may not see any more. If not, and the
+    /// server's greeting says that a scope may not be seen, what was pulled of it leaves the
+    /// device, edits that were not synced go to the quarantine, and
+    /// [`Event::ScopeGone`](sync_core::engine::Event::ScopeGone) reports it. Set it where one
     /// device is shared by several tokens that may see different things. Not by default.
     pub fn keep_revoked(mut self, yes: bool) -> Self {
         self.config.keep_revoked = yes;
         self
     }
 
-    /// Who holds the engine of this replica, in words for people: another process that wants it is
-    /// told. The process id by default.
+    /// Sets the display name of this process as the holder of the replica's engine: the error that
+    /// another process gets when it wants the engine contains it. The process id by default.
     pub fn holder(mut self, holder: impl Into<String>) -> Self {
         self.holder = holder.into();
         self
     }
 
-    /// Where time and chance come from. The operating system by default.
+    /// Sets the source of time and randomness. The operating system by default.
     pub fn environment(mut self, environment: Arc<dyn Environment>) -> Self {
         self.environment = environment;
         self
     }
 
-    /// Whether to [start](Replica::start) at once. Not by default.
+    /// Sets whether the replica [starts](Replica::start) at once. Not by default.
     pub fn auto_start(mut self, yes: bool) -> Self {
         self.config.auto_start = yes;
         self

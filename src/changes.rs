@@ -43,7 +43,7 @@ impl Change {
         self.0.at.0
     }
 
-    /// When it was written, by the clock of whoever did.
+    /// Returns when the state was written, by the writer's clock.
     #[must_use]
     pub fn stamp(&self) -> SystemTime {
         time_of(self.0.stamp())

@@ -17,7 +17,7 @@ use sync_core::resolver::{
 use crate::StorageUrl;
 use crate::dial::DialOptions;
 
-/// Who decides conflicts, by name. As text: `lww`, `server`, `client`, `merge` or `defer`.
+/// A built-in way to decide conflicts. As text: `lww`, `server`, `client`, `merge` or `defer`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -32,7 +32,7 @@ pub enum Strategy {
     /// JSON objects are merged field by field; what both changed, the last write wins:
     /// [`FieldMerge`].
     Merge,
-    /// Nobody: conflicts wait in the conflict inbox.
+    /// None of them: conflicts wait in the conflict inbox.
     Defer,
 }
 
@@ -85,15 +85,15 @@ pub struct ReplicaConfig {
     /// sync then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server: Option<String>,
-    /// What to authenticate with. None by default. A secret: whoever writes a config down should
-    /// take it out.
+    /// The token to authenticate with. None by default. It is a secret: remove it before the config
+    /// is written to a file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
     /// The scope that is synced. Default `default`.
     pub scope: Scope,
     /// Which way it syncs: `push`, `pull` or `both`. Default `both`.
     pub direction: Direction,
-    /// Who decides conflicts. Default `lww`.
+    /// The resolver that decides conflicts. Default `lww`.
     pub resolver: Strategy,
     /// How failures are retried: `enabled` (default true), `first` (default `"250ms"`), `factor`
     /// (default 2, at least 1), `ceiling` (default `"30s"`) and `jitter` (default true).

@@ -27,7 +27,7 @@ pub(crate) struct DialOptions {
     /// Whether compression is offered.
     #[cfg(any(feature = "ws", feature = "http"))]
     pub(crate) compression: bool,
-    /// Whom TLS trusts.
+    /// The certificates that TLS trusts.
     #[cfg(any(feature = "ws", feature = "http"))]
     pub(crate) trust: transport_net::tls::Trust,
     /// How changes are followed over HTTP.

@@ -45,13 +45,13 @@ impl<T> Document<T> {
         self.revision
     }
 
-    /// When it was first written, by the clock of whoever did.
+    /// Returns when the document was first written, by the writer's clock.
     #[must_use]
     pub fn created(&self) -> SystemTime {
         time_of(self.created)
     }
 
-    /// When it was last written, by the clock of whoever did.
+    /// Returns when the document was last written, by the writer's clock.
     #[must_use]
     pub fn updated(&self) -> SystemTime {
         time_of(self.updated)

@@ -1,4 +1,4 @@
-//! Who is told of what the sync does.
+//! Passes the driver's reports on to the app's listeners.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -14,7 +14,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::{EventFilter, EventKind, Statistics, Status, SyncEvent};
 
-/// Who is told of what the driver does.
+/// The channels on which the app receives the driver's reports.
 pub(crate) struct Listeners {
     direction: Direction,
     pub(crate) driver: watch::Sender<DriverStatus>,
@@ -23,7 +23,7 @@ pub(crate) struct Listeners {
     /// What the drivers before this one did.
     pub(crate) before: Mutex<Statistics>,
     pub(crate) events: broadcast::Sender<Event>,
-    /// Who listens through a filter; none when the replica was closed.
+    /// The filtered event streams; none when the replica was closed.
     streams: Mutex<Option<Vec<Listening>>>,
     /// Whether the scope catches up.
     pub(crate) catches_up: AtomicBool,
@@ -36,7 +36,7 @@ pub(crate) struct Listeners {
 /// Events that wait for a slow listener before the oldest is dropped.
 const EVENTS: usize = 1_024;
 
-/// The same for one who listens to every document that is changed: some chunks of them.
+/// The same for a stream of every changed document: some chunks of them.
 const CHANGES: usize = 4_096;
 
 /// A stream of events, and what it wants.
@@ -96,8 +96,8 @@ impl Listeners {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells whoever wants it, and forgets who listens no more. An event is made only if anybody
-    /// listens at all.
+    /// Sends events to the streams that want them, and removes streams whose receiver is gone.
+    /// Events are made only if there is a stream.
     fn tell(&self, events: impl IntoIterator<Item = SyncEvent>) {
         let mut streams = self.streams();
         let Some(streams) = streams.as_mut().filter(|s| !s.is_empty()) else { return };
@@ -163,7 +163,7 @@ impl Observer for Listeners {
             _ => {}
         }
         self.translate(event);
-        // Nobody may be listening.
+        // There may be no receiver.
         let _ = self.events.send(event.clone());
     }
 

@@ -349,7 +349,7 @@ impl Replica {
         let result = self.wait(status, runs, goal.push, true).await;
         if !stays {
             let mut driver = self.0.driver.lock().await;
-            // Somebody may have started it for good meanwhile.
+            // Another call may have started a driver that stays meanwhile.
             if let Some(running) = driver.take_if(|r| !r.stays) {
                 running.driver.stop().await;
             }

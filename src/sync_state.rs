@@ -73,8 +73,8 @@ pub struct FailedAttempt {
     pub message: String,
     /// When, by this machine's clock.
     pub at: SystemTime,
-    /// When it is tried again; none if somebody has to change something first. A time that is over
-    /// long since means that nobody runs the sync.
+    /// When the next attempt is planned; none if no retry can succeed before the cause is removed.
+    /// A time long past means that no process runs the sync.
     pub retry_at: Option<SystemTime>,
 }
 
@@ -87,14 +87,15 @@ impl FailedAttempt {
 }
 
 impl Replica {
-    /// Why a document is or is not synced.
+    /// Returns why a document is or is not synced.
     ///
-    /// All of it is read from the storage, where the engine notes what it tries: the answer is the
-    /// same in a process that syncs, in another one, and when nobody does. It survives a crash of
-    /// the process; a power failure may take back the last failures. What the sync as a whole is at
-    /// in this process is in [`status`](Self::status).
+    /// All of it is read from the storage, where the engine records its attempts: the result is the
+    /// same in a process that syncs, in another one, and when none syncs. It survives a crash of
+    /// the process; a power failure may lose the last failures. The state of the sync as a whole in
+    /// this process is in [`status`](Self::status).
     ///
-    /// A document that was edited again after an edit of it was refused is told by its newest edit.
+    /// For a document that was edited again after a refused edit, the result is about the newest
+    /// edit.
     ///
     /// ```
     /// # use twotide::prelude::*;

@@ -84,8 +84,8 @@ pub struct Conflicts(Replica);
 
 /// The edits of a replica that the server refused: made by [`Replica::quarantine`].
 ///
-/// They block nobody, and the document shows the settled state. A refused edit is kept until
-/// somebody decides.
+/// They do not block the sync, and the document shows the settled state. A refused edit is kept
+/// until the app decides about it.
 #[derive(Clone, Debug)]
 pub struct Quarantine(Replica);
 

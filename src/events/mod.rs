@@ -16,8 +16,8 @@ use crate::Replica;
 
 /// Something that happened to the sync of a replica, or that the sync did to a document.
 ///
-/// Events carry no bodies: they say what to look at. What was written here by the app is not among
-/// them; whoever needs every document in its newest state takes a
+/// Events carry no bodies: they say which document to read. The app's own writes on this replica
+/// are not among them. An app that needs every document in its newest state uses a
 /// [watch](crate::Collection::watch_all), which never lags.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -42,8 +42,8 @@ pub enum SyncEvent {
     /// says: the status says [`Error`](crate::Activity::Error) from now on. Told once; the sync
     /// goes on trying.
     Failing(u32),
-    /// The server refuses this replica, and trying again cannot help before somebody changes
-    /// something.
+    /// The server refuses this replica; a retry cannot succeed until the configuration, the token
+    /// or the server changes.
     Refused(ErrorKind),
     /// The token is missing or is not good any more: the sync goes on when it is given a good one.
     /// Comes in the place of [`Refused`](Self::Refused) or [`ScopeRefused`](Self::ScopeRefused).
@@ -77,7 +77,7 @@ pub enum SyncEvent {
         key: DocumentKey,
         /// What happened to it.
         operation: Operation,
-        /// Whose state it shows.
+        /// Where the state comes from.
         origin: Origin,
         /// The revision of the new state; none if nothing is left of the document.
         revision: Option<Revision>,
@@ -91,8 +91,8 @@ pub enum SyncEvent {
     },
     /// A conflict was met, and waits for the app: see [`Replica::conflicts`].
     ConflictDeferred(DocumentKey),
-    /// A document was erased by somebody, and with it an edit of it that was made here without
-    /// knowing of that, and was not synced, or was refused before. See
+    /// A document was erased, and with it an edit that was made here without knowledge of the
+    /// erasure, and was not synced or was refused before. See
     /// [`Collection::hard_delete`](crate::Collection::hard_delete).
     EditErased(DocumentKey),
     /// The server refused an edit for good: it is in the [quarantine](Replica::quarantine).
@@ -110,8 +110,8 @@ pub enum SyncEvent {
     Diverged(Scope),
     /// The replica has a new identity: its file was copied or restored.
     Reidentified,
-    /// The server does not serve the scope, and trying again cannot help before somebody changes
-    /// something.
+    /// The server does not serve the scope; a retry cannot succeed until the access or the server
+    /// changes.
     ScopeRefused {
         /// The scope.
         scope: Scope,

@@ -29,11 +29,12 @@ const PAGES: usize = 64;
 
 pub(super) type Filter<T> = Box<dyn Fn(&Document<T>) -> bool + Send + Sync>;
 
-/// What a watch of a collection tells.
+/// An event of a watch of a collection.
 ///
-/// Whoever keeps a map by id, puts what is [`Current`](Self::Current) or [`Changed`](Self::Changed)
-/// into it, takes out what is [`Removed`](Self::Removed) and empties it at [`Resync`](Self::Resync)
-/// holds the documents as they are, as soon as the watch has nothing more to tell.
+/// An app that keeps a map by id inserts what is [`Current`](Self::Current) or
+/// [`Changed`](Self::Changed), removes what is [`Removed`](Self::Removed) and clears the map at
+/// [`Resync`](Self::Resync). The map then equals the documents whenever the watch has no further
+/// event.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum WatchEvent<T> {

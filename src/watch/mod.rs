@@ -45,7 +45,7 @@ impl<T: DeserializeOwned> Collection<T> {
     /// for n in 1..=100 {
     ///     counts.put("visits", &n).await?;
     /// }
-    /// // Who did not look meanwhile gets the newest state only.
+    /// // A watch that was not polled meanwhile yields the newest state only.
     /// assert_eq!(watch.next().await?.unwrap().into_value(), 100);
     /// # replica.close().await
     /// # }

@@ -22,11 +22,12 @@ const PAGE: Limits = Limits { documents: 256, bytes: 1 << 20 };
 /// The most entries of which is remembered what was told.
 const MOST: usize = 4_096;
 
-/// What a watch of the conflict inbox or of the quarantine tells.
+/// An event of a watch of the conflict inbox or of the quarantine.
 ///
-/// Whoever keeps a list, puts what is [`Current`](Self::Current) or [`Changed`](Self::Changed) into
-/// it, takes out what is [`Removed`](Self::Removed) and empties it at [`Resync`](Self::Resync)
-/// holds the entries as they are, as soon as the watch has nothing more to tell.
+/// An app that keeps a list inserts what is [`Current`](Self::Current) or
+/// [`Changed`](Self::Changed), removes what is [`Removed`](Self::Removed) and clears the list at
+/// [`Resync`](Self::Resync). The list then equals the entries whenever the watch has no further
+/// event.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum InboxEvent<T> {
@@ -36,8 +37,8 @@ pub enum InboxEvent<T> {
     Complete,
     /// An entry that is new, or a conflict of which a side is another one, as it is now.
     Changed(T),
-    /// No entry of this document that was told before is there any more: somebody decided, or it
-    /// left the device.
+    /// No entry of this document that was yielded before exists any more: it was decided, or the
+    /// document left the device.
     Removed(DocumentKey),
     /// What was told is told afresh, up to the next [`Complete`](Self::Complete): there was a
     /// change, and more than 4,096 entries are too many to tell which.
