@@ -39,8 +39,8 @@ pub struct Core<K, A> {
     pub(crate) access: A,
     /// Whether the snapshot is of a replica that is being loaded.
     pub(crate) loading: Cell<bool>,
-    /// Somebody misses the index that a load does without; shared by the connections of one
-    /// storage.
+    /// Set by a reader that needs the index which a load does without; shared by the connections of
+    /// one storage.
     pub(crate) wants_index: Arc<AtomicBool>,
     /// What made SQLite end the transaction by itself.
     pub(crate) lost: RefCell<Option<Error>>,
@@ -239,7 +239,7 @@ impl<K, A> Core<K, A> {
         self.each_row(sql, params, |row| visit(decode(row).map_err(|e| self.on(e.during("read")))?))
     }
 
-    /// As [`each`](Self::each), for who need not decode every row.
+    /// As [`each`](Self::each), for visitors that do not decode every row.
     pub(crate) fn each_row(
         &self,
         sql: &'static str,

@@ -1,8 +1,8 @@
 //! The lock by which one process of several runs the engine.
 //!
 //! It is a lock of the operating system on a file beside the database: it ends with the process
-//! that holds it, however that ends, so the next one can take over at once. Who holds it, in words,
-//! is in the database.
+//! that holds it, however that ends, so the next one can take over at once. The holder's display
+//! name is in the database.
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
@@ -89,7 +89,7 @@ impl EngineLock {
     }
 }
 
-/// The error of who comes second.
+/// Returns the error of a process that finds the lock taken.
 pub(crate) fn busy(holder: &str, file: Option<&Path>) -> Error {
     let error = Error::new(ErrorKind::Busy, "another process runs the engine of this replica");
     error::on(error.during("lock the engine").with("holder", holder), file)

@@ -1,9 +1,9 @@
 //! The write-ahead log: when its pages are moved into the file.
 //!
-//! SQLite does that within the commit that makes the log too long, and whoever waits for that
-//! commit waits for thousands of pages and a sync. Here it is done when everybody has been answered
-//! and nothing waits. Only a log that is twice as long, because there is always something to write,
-//! is moved within a commit.
+//! SQLite does that within the commit that makes the log too long, so the caller of that commit
+//! waits for thousands of pages and a sync. Here it is done after all callers have their results
+//! and while no job waits. Only a log that is twice as long, because there is always something to
+//! write, is moved within a commit.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -40,8 +40,8 @@ impl LogLength {
 }
 
 impl<K: Kind> Core<K, Writing> {
-    /// Moves the log into the file, if it is long, as far as nobody reads it. Whatever it fails at
-    /// is tried again after the next commit.
+    /// Moves the log into the file, if it is long, up to the pages that a reader still uses. What
+    /// fails is tried again after the next commit.
     pub(crate) fn move_log_if_long(&mut self) {
         self.move_log_if(1);
     }

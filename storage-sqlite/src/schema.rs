@@ -116,7 +116,7 @@ pub(crate) fn check<K: Kind>(connection: &Connection) -> Result<usize> {
     judge::<K>(application, version, objects == 0).map_err(|e| e.during("open"))
 }
 
-/// As [`check`], for who cannot bring the tables up to date.
+/// As [`check`], for connections that cannot migrate the tables.
 pub(crate) fn check_current<K: Kind>(connection: &Connection) -> Result<()> {
     if check::<K>(connection)? == K::MIGRATIONS.len() {
         return Ok(());
@@ -128,8 +128,8 @@ pub(crate) fn check_current<K: Kind>(connection: &Connection) -> Result<()> {
     .during("open"))
 }
 
-/// Brings the tables up to date, in one transaction. It is made without the write-ahead log for a
-/// file that is new, so that the file's own header says from the first moment on whose it is.
+/// Migrates the tables, in one transaction. For a new file it runs without the write-ahead log, so
+/// that the file's own header identifies it as Twotide's from the first moment on.
 pub(crate) fn migrate<K: Kind>(connection: &Connection, migrations: &[&str]) -> Result<()> {
     if check::<K>(connection)? == migrations.len() {
         return Ok(());

@@ -1,13 +1,13 @@
-//! What is left in a file of what was erased, and how it goes.
+//! Removes the bytes of erased data from a file.
 //!
 //! With `secure_delete` SQLite writes zeros over what it removes. Two places keep copies all the
 //! same: the write-ahead log, which holds pages as they were, and pages whose rows were moved to
-//! others when the tree was balanced. Cutting the log off is cheap, and done when the writer has
-//! nothing else to do. Only writing the whole file anew (`VACUUM`) gets at the other copies; they
-//! are rare, and nobody knows where they are.
+//! others when the tree was balanced. Truncating the log is cheap, and done when the writer has
+//! nothing else to do. Only rewriting the whole file (`VACUUM`) removes the other copies; they are
+//! rare, and their places are not known.
 //!
-//! That something has to be done is a row in the file, written by the transaction that erases, so
-//! that a crash in between loses nothing.
+//! The pending work is a row in the file, written by the transaction that erases, so that a crash
+//! in between does not lose it.
 
 use std::time::Duration;
 
@@ -46,8 +46,8 @@ impl<K: Kind> Core<K, Writing> {
         self.run(TIDIED, []).map(drop)
     }
 
-    /// Cuts the log off, if something was erased and nobody is in the way now. Whatever it fails at
-    /// is done when the file is made tidy.
+    /// Truncates the log, if something was erased and no reader blocks it now. What fails here is
+    /// done when the file is tidied.
     pub(crate) fn cut_log_if_free(&mut self, patience: Duration) {
         if !self.access.log_is_untidy || self.file().is_none() {
             return;
@@ -59,7 +59,7 @@ impl<K: Kind> Core<K, Writing> {
         }
     }
 
-    /// Moves the log into the file and empties it; `false` if somebody still reads from it.
+    /// Moves the log into the file and empties it; `false` if a reader still uses it.
     fn cut_log(&mut self) -> Result<bool> {
         self.number_move();
         let busy =

@@ -23,8 +23,8 @@ impl DataVersion {
         let set_up = connection.busy_timeout(Duration::ZERO);
         set_up.map_err(|e| error::convert("open", place.lockable(), e))?;
         let version = Self(connection);
-        // SQLite opens its files when it is asked first, which is now, where that may take its
-        // time. A failure is not told: who asks again meets it too, or it has gone.
+        // SQLite opens its files at the first read, which is now, where that may take its time. A
+        // failure is not reported: the next read meets it too, unless its cause is gone.
         let _ = version.get();
         Ok(version)
     }

@@ -1,6 +1,6 @@
 //! Notices the commits of other processes.
 //!
-//! A thread asks for the [version](DataVersion) every 25 ms, while anybody listens. The writer's
+//! A thread reads the [version](DataVersion) every 25 ms, while there are listeners. The writer's
 //! own commits show there too, so a listener is sometimes woken twice, which is harmless: a wake-up
 //! carries no data.
 
@@ -19,19 +19,19 @@ use crate::version::DataVersion;
 /// How long a commit of another process may go unnoticed.
 const POLL: Duration = Duration::from_millis(25);
 
-/// Who is to be told.
+/// The channel that wakes the listeners.
 pub(crate) type Listeners = Weak<watch::Sender<u64>>;
 
 /// The thread, which ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    /// Carries who is to be told; the thread ends when it is cut.
+    /// Passes the channel to the thread, which ends when this sender is dropped.
     listeners: Option<Sender<Listeners>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Watch {
-    /// Starts the thread. It waits until it hears whom to tell.
+    /// Starts the thread, which waits for the channel of its listeners.
     pub(crate) fn start(place: &Place) -> Result<(Self, Sender<Listeners>)> {
         let version = DataVersion::open(place)?;
         let opened = place.lockable().map(Opened::at).transpose()?;
@@ -50,7 +50,7 @@ impl Watch {
 }
 
 impl Drop for Watch {
-    /// Waits for the thread, so that whoever closes a storage knows that nothing of it is left.
+    /// Waits for the thread, so that none of it is left when a storage is closed.
     fn drop(&mut self) {
         self.listeners = None;
         if let Some(thread) = self.thread.take() {
@@ -73,13 +73,13 @@ fn watch(
         if commits.receiver_count() == 0 {
             continue;
         }
-        // A file that is not there any more is told of as a commit is: whoever looks meets the
-        // error.
+        // A file that was removed or replaced is reported like a commit: the next read or write
+        // meets the error.
         let is_there = opened.is_none_or(|opened| opened.check().is_ok());
         if std::mem::replace(&mut was_there, is_there) && !is_there {
             commits.send_modify(|n| *n = n.wrapping_add(1));
         }
-        // A failure is not told here: whoever reads or writes meets it too.
+        // A failure is not reported here: the next read or write meets it too.
         let Some(now) = version.get() else { continue };
         if seen.replace(now) != Some(now) {
             commits.send_modify(|n| *n = n.wrapping_add(1));

@@ -81,8 +81,8 @@ async fn no_version_of_what_is_erased_is_left_anywhere() {
     storage.close().await.unwrap();
 }
 
-/// A process that dies between an erasure and its tidying leaves a note: whoever opens the file
-/// next sees to it.
+/// A process that dies between an erasure and its tidying leaves a note: the next process that
+/// opens the file completes it.
 #[tokio::test]
 async fn a_crash_before_the_tidying_loses_nothing_of_it() {
     let (folder, path) = place();
@@ -104,7 +104,7 @@ async fn a_crash_before_the_tidying_loses_nothing_of_it() {
     again.close().await.unwrap();
 }
 
-/// Somebody who still reads what was there before is waited for, and then told of; later it works.
+/// A reader of the old state is waited for, then reported as `Busy`; later it works.
 #[tokio::test]
 async fn a_reader_of_what_was_before_is_waited_for() {
     let (_folder, path) = place();

@@ -168,7 +168,7 @@ fn what_cannot_be_opened_is_a_storage_error_with_the_path() {
     }
 }
 
-/// Permissions bind everybody but the superuser, so that one becomes somebody else first.
+/// Permissions bind every user but the superuser, so the test changes to another user first.
 #[cfg(unix)]
 mod read_only {
     use std::fs::{Permissions, set_permissions};
@@ -223,7 +223,7 @@ mod read_only {
         assert!(output.status.success() && said.contains("1 passed"), "{said}");
     }
 
-    /// A replica in a folder of its own, below one that everybody may enter.
+    /// A replica in a folder of its own, below one that every user may enter.
     fn closed_place() -> (tempfile::TempDir, std::path::PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();

@@ -91,7 +91,7 @@ async fn shown(storage: &SqliteStorage) -> Shown {
     (everything(storage).await, state.scopes, state.last_local, feed)
 }
 
-/// What it shows whose first pull was not loaded.
+/// What a replica shows whose first pull was not loaded.
 async fn expected(head: u64) -> Shown {
     let (_folder, path) = place();
     let storage = open_from(&path, u64::MAX);

@@ -91,7 +91,7 @@ async fn the_second_engine_is_refused_by_name_and_let_in_once_the_first_is_gone(
     two.release(second).await.unwrap();
     let three = open(&path);
     three.claim("another".to_owned()).await.unwrap();
-    // Who held it before changes nothing any more.
+    // An earlier holder cannot change anything any more.
     let late = Context { now: NOW, resolvers: Default::default(), lease: second };
     let error = two.next_push(late, Default::default(), Limits::PUSH).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Superseded);

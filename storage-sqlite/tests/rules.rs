@@ -54,7 +54,7 @@ fn config(path: &Path) -> SqliteConfig {
     config
 }
 
-/// Copies a file that nobody writes to, with the log beside it.
+/// Copies a file that is not being written, with the log beside it.
 fn copy(from: Option<&Path>, to: &Path) -> Result<()> {
     let from = from.ok_or_else(|| Error::new(ErrorKind::Internal, "there is no file to copy"))?;
     for suffix in ["", "-wal"] {

@@ -12,10 +12,10 @@
 //! ```
 //!
 //! The state is a row in the file and changes in transactions, together with the documents and the
-//! checkpoint: a process that is killed goes on where the last chunk left it, and no checkpoint
-//! says that a pull is done while the index is missing. Whoever writes anything else ends the load
-//! first. Reading goes on as ever, but finds a document by looking at all; the first such read is
-//! remembered, and the next chunk ends the load.
+//! checkpoint: after a crash the load continues where the last chunk left it, and no checkpoint
+//! says that a pull is done while the index is missing. Any other write ends the load first. Reads
+//! keep working, but find a document by a scan of the table; the first such read is remembered, and
+//! the next chunk ends the load.
 
 use std::sync::atomic::Ordering;
 

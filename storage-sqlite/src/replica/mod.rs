@@ -103,8 +103,8 @@ impl SqliteReplicaWriter {
         Self::open_file(config)?.initialised(fresh)
     }
 
-    /// A replica in memory, gone when this is dropped. It has no file: nobody else can read it, and
-    /// nothing of it survives a crash.
+    /// Opens a replica in memory, gone when this is dropped. It has no file: no other process can
+    /// read it, and nothing of it survives a crash.
     ///
     /// # Errors
     /// `Storage`.

@@ -60,8 +60,8 @@ pub(super) const CHANGED: &str = concat!(
     record!(", d.id, d.collection_id", "document d"),
     "WHERE d.pk > ?1 ORDER BY d.pk LIMIT ?2"
 );
-/// Within a transaction in the order of their rows: who reads them sorts the few, for an index of
-/// their names would cost every write.
+/// Within a transaction in the order of their rows: the caller sorts the few by name, because an
+/// index of their names would cost every write.
 pub(super) const OUTBOX: &str = concat!(
     record!(", d.id, d.collection_id", "document d"),
     "WHERE d.scope_id = ",

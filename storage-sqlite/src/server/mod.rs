@@ -62,8 +62,8 @@ impl SqliteServerWriter {
         Self::open_file(config)
     }
 
-    /// A server in memory, gone when this is dropped. It has no file: nobody else can read it, and
-    /// nothing of it survives a crash.
+    /// Opens a server in memory, gone when this is dropped. It has no file: no other process can
+    /// read it, and nothing of it survives a crash.
     ///
     /// # Errors
     /// `Storage`.

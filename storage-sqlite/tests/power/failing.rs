@@ -87,9 +87,9 @@ impl Stage {
     }
 }
 
-/// Every step fails at every operation that it needs, one after the other, until it goes through;
-/// then the next one. An operation whose failure does not harm the call ends the round for that
-/// step: there are rounds until none is left.
+/// Every step fails at every operation that it needs, one after the other, until it succeeds; then
+/// the next one. An operation whose failure does not harm the call ends the round for that step:
+/// there are rounds until none is left.
 pub(crate) fn fail_at_every_operation() -> Report {
     let steps = script();
     // Where to go on with each step; none once there is no operation left at which it was not

@@ -44,8 +44,8 @@ struct Outcome {
     wrong: Vec<String>,
 }
 
-/// The power fails at every change of one side, or at each n-th. Whoever wants to sees what is
-/// left: the changes that were done, the disk, and which state it is in.
+/// The power fails at every change of one side, or at each n-th. The callback gets what is left:
+/// the changes that were done, the disk, and which state it is in.
 fn fail(
     film: &Film,
     side: Side,

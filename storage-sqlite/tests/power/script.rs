@@ -2,7 +2,7 @@
 
 use sync_core::storage::Durability;
 
-/// Whose storage a call is on.
+/// The storage that a call is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Side {
     Replica,
