@@ -34,7 +34,7 @@ pub struct SledConfig {
     /// the thread is not started, and a part is used again only once nothing in it is needed any
     /// more. 500 ms by default.
     pub tidy_every: Option<Duration>,
-    /// How long opening waits for somebody else to let go of the folder. One second by default.
+    /// How long opening waits for another holder to release the folder. One second by default.
     pub lock_timeout: Duration,
     /// Threads that read, 1 to 4 (others are taken as the nearest of these). 2 by default.
     pub readers: usize,

@@ -47,7 +47,7 @@ pub(crate) fn io(operation: &'static str, folder: &Path, error: std::io::Error) 
     base.because(error).during(operation).with("folder", folder.display())
 }
 
-/// What everybody is told after a write failed: sled fail-stops, and so do we.
+/// Returns the error of every call after a failed write: sled fail-stops, and so does the storage.
 pub(crate) fn stopped(error: Error) -> Error {
     let advice = "sled stopped, because a write failed; close the storage, see to the cause, and open it again";
     let kind = match error.kind() {

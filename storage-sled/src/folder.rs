@@ -28,7 +28,7 @@ pub(crate) fn check(path: &Path) -> Result<()> {
         }
         Err(e) => return Err(error::io("open", path, e)),
     };
-    // What the system puts into every folder does not make a store somebody else's.
+    // A folder with sled's settings is a store, whatever files the operating system has added.
     if has_settings(path).map_err(|e| error::io("open", path, e))? {
         return Ok(());
     }
@@ -115,14 +115,14 @@ impl LogFile {
         self.file = file;
     }
 
-    /// Waits until nobody holds sled's lock. Threads of sled may do so for a moment after the last
+    /// Waits until sled's lock is free. Threads of sled may hold it for a moment after the last
     /// handle is gone.
     pub(crate) fn wait_until_free(&self) {
         let (times, pause) = LETTING_GO;
         for _ in 0..times {
             match self.file.try_lock() {
                 Err(TryLockError::WouldBlock) => std::thread::sleep(pause),
-                // Closing the file frees it again. Whoever cannot lock finds out when opening.
+                // Closing the file frees it again. If the lock fails, opening reports the error.
                 Ok(()) | Err(TryLockError::Error(_)) => return,
             }
         }

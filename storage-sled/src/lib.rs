@@ -7,7 +7,7 @@
 //!                       ├── pieces   values cut so small that sled keeps them in its log
 //!                       ├── snapshots  puts aside what sled did not finish writing
 //!                       ├── watch    wakes a flush that sled forgot
-//!                       └── folder   whose folder it is, its lock, and the sync that sled leaves out
+//!                       └── folder   its check, its lock, and the sync that sled leaves out
 //! ```
 //!
 //! [`open_replica`] and [`open_server`] open a folder and start its threads. [`SledKv`] can be used
@@ -31,11 +31,11 @@
 //!   folder is opened again. Then the write that failed is there whole or not at all, and
 //!   everything acknowledged is.
 //! - **Erased data stays in the files for a while.** What is
-//!   [erased](sync_core::replica::WriteOperation::Erase) is gone for everybody who asks the
-//!   storage, at once. But sled writes a log: old values stay in its file until their part of it is
-//!   used again, which may be never, and nothing tells when.
-//!   [`tidy`](sync_core::storage::Storage::tidy) therefore answers `false`. Where bytes have to go,
-//!   use SQLite, or write what is left to a new folder and remove the old one.
+//!   [erased](sync_core::replica::WriteOperation::Erase) is gone for every reader of the storage,
+//!   at once. But sled writes a log: old values stay in its file until their part of it is used
+//!   again, which may be never, and nothing shows when. [`tidy`](sync_core::storage::Storage::tidy)
+//!   therefore returns `false`. Where bytes have to go, use SQLite, or write what is left to a new
+//!   folder and remove the old one.
 //! - A snapshot that sled did not finish, because the process was killed or the disk was full while
 //!   the folder was opened, is renamed to `unfinished-snap.…` with a warning, and is not needed. It
 //!   may be deleted.
@@ -48,9 +48,9 @@
 //! Choose SQLite, unless there is a reason against it: it needs a third of the room for documents
 //! that are written once and a tenth for documents that are written often, opens at once, writes
 //! faster, lets several processes share one replica, outlives a full disk without being opened
-//! again, and can be asked in SQL. A reason for sled is that SQLite is not wanted: sled's code is
+//! again, and can be queried in SQL. A reason for sled is that SQLite is not wanted: sled's code is
 //! all Rust. That alone makes no build without a C compiler, for TLS and zstd in the transports
-//! need one as well. Its version 0.34 is what it has been since 2021: nobody mends it.
+//! need one as well. Version 0.34 dates from 2021 and is not maintained.
 //!
 //! Measured with `cargo run --release -p benches --example churn`, on two cores of a virtual
 //! machine that others used at the same time, ext4; documents of 300 bytes, in local transactions

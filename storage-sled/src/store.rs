@@ -25,8 +25,8 @@ const LOOK: Duration = Duration::from_millis(10);
 
 /// A folder of sled. Everything is in one tree.
 ///
-/// It blocks, and it fail-stops: after a commit has failed nobody knows what sled has, and every
-/// call fails until the folder is opened again. Then the batch is there whole or not at all.
+/// It blocks, and it fail-stops: after a failed commit the state of sled is unknown, and every call
+/// fails until the folder is opened again. Then the batch is there whole or not at all.
 pub struct SledKv {
     /// None only while it is being dropped.
     db: Option<Db>,
@@ -53,10 +53,11 @@ impl SledKv {
     /// Opens a folder; one that is missing or empty is made. Blocks while sled reads what is in it.
     ///
     /// # Errors
-    /// `Busy` if another process, or another handle of this one, has it open and does not let go
-    /// within [`lock_timeout`](SledConfig::lock_timeout). `Incompatible` if the folder is somebody
-    /// else's (it is then left as it is), or the store is another program's, another version's, or
-    /// damaged. `Storage` if it cannot be read or written, or a thread cannot be started.
+    /// `Busy` if another process, or another handle of this one, has it open and does not close it
+    /// within [`lock_timeout`](SledConfig::lock_timeout). `Incompatible` if the folder belongs to
+    /// another program (it is then left as it is), or the store is another program's, another
+    /// version's, or damaged. `Storage` if it cannot be read or written, or a thread cannot be
+    /// started.
     pub fn open(config: &SledConfig) -> Result<Self> {
         let folder = &config.path;
         folder::check(folder)?;
@@ -308,7 +309,7 @@ mod tests {
         let error = put(&kv, "b", Durability::Power).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Storage);
         assert!(error.to_string().contains("sync"), "{error}");
-        // Nobody knows now what the disk has.
+        // What the disk holds is unknown now.
         put(&kv, "c", Durability::Process).unwrap_err();
         kv.get(b"a").unwrap_err();
     }

@@ -1,9 +1,9 @@
 //! Wakes a flush that sled forgot.
 //!
 //! When one of sled's threads fails to write a buffer, it remembers the error, and in one of two
-//! places (sled 0.34.7, `Log::exit_reservation`) forgets to tell those who wait for that buffer:
-//! they would wait for ever. Whoever writes meanwhile finds the error and tells them. So this
-//! thread does, if a flush takes long and the error is there.
+//! places (sled 0.34.7, `Log::exit_reservation`) forgets to wake the waiters for that buffer: they
+//! would wait for ever. Any later write finds the error and wakes them. So this thread writes, if a
+//! flush takes long and the error is there.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use sled::Db;
 use sync_core::error::{Error, ErrorKind, Result};
 
-/// How long a flush may take before somebody looks whether sled has failed.
+/// How long a flush may take before the thread checks whether sled has failed.
 const LONG: Duration = Duration::from_millis(100);
 
 /// What the thread is told.
@@ -35,7 +35,7 @@ impl Watch {
     pub(crate) fn start(db: &Db) -> Result<Self> {
         let (asked, written) = (db.clone(), db.clone());
         let has_failed = move || asked.context.global_error().is_err();
-        // It fails, and wakes who waits. No entry has this key.
+        // The write fails, and wakes the waiters. No entry has this key.
         let wake = move || drop(written.remove([]));
         Self::with(has_failed, wake)
     }

@@ -44,7 +44,7 @@ impl Folders {
     }
 }
 
-/// Copies a folder that nobody writes to, and which is open.
+/// Copies a folder that is open and not being written.
 fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
     std::fs::create_dir(to)?;
     for entry in std::fs::read_dir(from)? {

@@ -40,7 +40,7 @@ fn folder_of_child() -> Option<std::path::PathBuf> {
     std::env::var_os(FOLDER).map(Into::into)
 }
 
-/// Says that a write was acknowledged; false once nobody listens.
+/// Reports that a write was acknowledged; false once the reader is gone.
 fn say(n: u64) -> bool {
     let mut out = std::io::stdout();
     writeln!(out, "written {n}").and_then(|()| out.flush()).is_ok()
