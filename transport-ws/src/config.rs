@@ -1,4 +1,4 @@
-//! What can be set, and what it is if nobody sets it.
+//! The settings of both sides, and their defaults.
 
 #[cfg(feature = "server")]
 use sync_core::framed::MAX_PAYLOAD;
@@ -39,7 +39,7 @@ pub struct WsConfig {
     pub headers: Vec<(String, String)>,
     /// Bounds and times of the connection, and the compressions that are offered. Default: none is.
     pub framed: sync_core::framed::FramedOptions,
-    /// Whom `wss://` trusts.
+    /// The certificates that are trusted for `wss://`.
     #[cfg(feature = "tls")]
     pub trust: crate::tls::Trust,
     /// The read buffer, in bytes. Default 16 KiB.
@@ -91,9 +91,10 @@ pub struct WsServerConfig {
     pub max_payload: usize,
     /// The read buffer of a connection, in bytes. Default 1 KiB.
     pub read_buffer: usize,
-    /// Connections at a time; who comes later is asked to come back. Default 10,000.
+    /// Connections at a time; a further client is refused with the advice to retry later. Default
+    /// 10,000.
     pub connections: usize,
-    /// Connections at a time whose client has not been let in yet. Default 256.
+    /// Connections at a time whose client is not authenticated yet. Default 256.
     pub greetings: usize,
     /// The same, of one address; behind a gateway that is the gateway's. Default 64.
     pub greetings_per_address: usize,
@@ -105,7 +106,7 @@ pub struct WsServerConfig {
     /// is cut, and its client sends less at a time. It is counted in the same place. Default 128
     /// MiB.
     pub message_memory: usize,
-    /// When those are asked to come back, at the earliest. Default 10 s.
+    /// The least time after which refused clients may retry. Default 10 s.
     pub retry_after: std::time::Duration,
     /// The pages and host names that are answered. Default: pages of the server's own address, and
     /// any host name.
@@ -141,7 +142,7 @@ fn socket(max_payload: usize, read_buffer: usize) -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(read_buffer.max(1 << 10))
         .write_buffer_size(WRITE_BUFFER)
-        // One message beside what is gathered, and answers to pings: who sends more has to wait.
+        // One message beside what is buffered, and answers to pings: a sender of more has to wait.
         .max_write_buffer_size(largest.saturating_add(2 * WRITE_BUFFER))
         .max_message_size(Some(largest))
         .max_frame_size(Some(largest))

@@ -4,8 +4,8 @@ use sync_core::error::{Error, ErrorKind, Retry};
 use tokio_tungstenite::tungstenite;
 use tungstenite::error::ProtocolError;
 
-/// The code of a socket that is closed because a message was too large for whoever closes it (RFC
-/// 6455, 7.4.1).
+/// The code of a socket that is closed because a message was too large for the side that closes it
+/// (RFC 6455, 7.4.1).
 const TOO_BIG: u16 = 1009;
 
 /// What a socket reports.

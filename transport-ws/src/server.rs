@@ -21,7 +21,7 @@ use transport_net::{Place, Places, RemoteAddress};
 use crate::messages::{self, Messages};
 use crate::{PATH, SUBPROTOCOL, WsServerConfig, error};
 
-/// Who is at the other end of a link.
+/// The other end of a link: its address and its HTTP headers.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct PeerInfo {

@@ -298,7 +298,7 @@ async fn tls_works_with_the_right_root_and_not_without() {
     let tls = server_config(pem.as_bytes(), key.as_bytes()).unwrap();
     tokio::spawn(listen_tls(socket, tls, router(Doorman(tell)), std::future::pending()));
 
-    // Somebody who never finishes a handshake delays nobody.
+    // A client that never finishes its handshake delays no other.
     let _silent = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let mut config = WsConfig::new(format!("wss://localhost:{port}/"));
     for trust in [
