@@ -1,4 +1,4 @@
-//! What can be set, and what it is if nobody sets it.
+//! The settings of the client, and their defaults.
 
 use std::fmt;
 use std::str::FromStr;
@@ -170,11 +170,11 @@ pub struct HttpConfig {
     /// Whether answers, and requests to a server that understands it, are compressed. Streams never
     /// are. Default yes.
     pub compress: bool,
-    /// Whom `https://` trusts.
+    /// The certificates that are trusted for `https://`.
     #[cfg(feature = "tls")]
     pub trust: transport_net::tls::Trust,
-    /// Requests at a time, without those that follow live; who comes later waits. Default 8, at
-    /// least 1.
+    /// Requests at a time, without those that follow live; further ones wait. Default 8, at least
+    /// 1.
     pub requests: usize,
     /// Streams and long polls at a time. Scopes beyond that are polled every `poll_interval`.
     /// Default 64.

@@ -12,14 +12,14 @@ pub(crate) struct Trouble {
     pub(crate) what: What,
 }
 
-/// What it was, for who decides how to go on.
+/// The class of a failure, from which the caller decides how to continue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum What {
-    /// Nobody took the connection, or the request was never made.
+    /// No server accepted the connection, or the request was never made.
     Unreachable,
     /// The connection broke, or the time was over, before the answer was whole.
     Cut,
-    /// Somebody else answered, or sent us elsewhere.
+    /// Another program answered, or redirected the request.
     Foreign,
     /// The server refused, with that status.
     Refused(u16),
@@ -48,7 +48,7 @@ impl std::fmt::Display for Cause {
 impl std::error::Error for Cause {}
 
 fn cause(error: reqwest::Error) -> Cause {
-    // The address holds the cursor, which helps nobody.
+    // The address contains the cursor, which is of no use in an error.
     let error = error.without_url();
     let mut said = error.to_string();
     let mut next: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(&error);
@@ -127,7 +127,7 @@ pub(crate) fn foreign(status: StatusCode, headers: &HeaderMap) -> Trouble {
 /// The request was sent elsewhere. It does not go there: it carries a token.
 pub(crate) fn elsewhere(status: StatusCode, headers: &HeaderMap) -> Trouble {
     let location = headers.get(LOCATION).and_then(|v| v.to_str().ok()).unwrap_or("nowhere");
-    // What follows the path may be a secret of somebody's.
+    // The query and the fragment may contain a secret.
     let location = location.split(['?', '#']).next().unwrap_or_default();
     let error =
         Error::new(ErrorKind::Network, "the request was redirected, and is not repeated there")

@@ -250,7 +250,7 @@ async fn a_request_follows_a_redirect_to_the_same_server_only() {
     let connection = server.connect().await;
     let first = Pull { cursor: Cursor::default(), ..pull(0) };
     assert_eq!(connection.pull(first).await.unwrap(), Delivery::Chunk(chunk(0, 5)));
-    // What changes something is not repeated for anybody, and the token is not carried elsewhere.
+    // A request that changes something is not repeated, and the token is not sent elsewhere.
     let connection = server.connect().await;
     assert_eq!(connection.push(batch(1, 1)).await.unwrap_err().kind(), ErrorKind::Network);
     let connection = server.connect().await;
@@ -284,7 +284,7 @@ async fn a_new_token_is_tried_before_it_is_used() {
     assert_eq!(tokens, all);
 }
 
-/// A port where nobody listens.
+/// Returns an address at which no server listens.
 async fn nobody() -> String {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     format!("http://{}", socket.local_addr().unwrap())

@@ -99,7 +99,7 @@ async fn the_guide_prints_what_it_says() {
 }
 
 /// The block of the README, at a server that listens elsewhere. `CURSOR` is what the answer before
-/// it named, and while the block waits for what follows, somebody writes.
+/// it named, and while the block waits for what follows, another client writes.
 fn readme(address: &str) -> String {
     let block = README.split("```sh\n").find(|b| b.starts_with("NOTES=")).unwrap();
     let block = block.split("```").next().unwrap();

@@ -1,5 +1,5 @@
-//! Following through gateways that cut, collect and give up, while somebody writes: each change
-//! arrives once and in order, and changes come the best way that works.
+//! Following through gateways that cut, buffer and give up, while another client writes: each
+//! change arrives once and in order, and changes come the best way that works.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -45,7 +45,7 @@ fn hello(replica: u8) -> Hello {
     }
 }
 
-/// A server on this machine, and somebody who writes to it all the time.
+/// A server on this machine, and a client that writes to it all the time.
 struct Busy {
     address: SocketAddr,
     _writer: JoinHandle<()>,
@@ -108,7 +108,7 @@ fn batch(n: u64) -> PushBatch {
     }
 }
 
-/// Somebody who follows.
+/// A client that follows live.
 struct Follower {
     live: BoxStream<'static, Result<Delivery>>,
     by: watch::Receiver<Option<LiveBy>>,

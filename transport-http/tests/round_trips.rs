@@ -76,7 +76,7 @@ async fn a_sync_without_news_is_one_request() {
     first.stop().await;
     let second = drive(&two, &gateway).await;
     assert_eq!(sync(&second, &gateway).await, 3, "the greeting, a chunk, and the acknowledgement");
-    // Whoever asks on an open connection is told how it is now.
+    // A call on an open connection gets the current state.
     assert_eq!(sync(&second, &gateway).await, 1, "a condition");
     second.stop().await;
     for _ in 0..3 {

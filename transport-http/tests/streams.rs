@@ -29,7 +29,7 @@ async fn quick(hooks: Hooks) -> Served {
     Served::with(memory(hooks, options), |_| {}).await
 }
 
-/// Waits until somebody follows, or nobody does: what waits counts as a session.
+/// Waits until there is a follower, or none: a waiting request counts as a session.
 async fn sessions(served: &Served, some: bool) {
     let is_over = || async {
         tokio::time::timeout(Duration::from_millis(1), served.server.drained()).await.is_ok()
@@ -54,7 +54,7 @@ async fn who_waits_is_answered_as_soon_as_something_follows() {
     served.push(2, &["b"]).await;
     let (_, chunk) = waiting.await.unwrap();
     assert_eq!(chunk["changes"][0]["id"], "b");
-    // Who is not at the head does not wait.
+    // A reader that is not at the head does not wait.
     let (_, chunk) = expect(served.get(&format!("{path}&wait=60")), 200).await;
     assert_eq!(chunk["changes"][0]["id"], "b");
 }
@@ -170,7 +170,7 @@ async fn a_stream_ends_with_a_reset_when_the_log_begins_anew() {
     assert_eq!(events.event().await, None);
 }
 
-/// Lets everybody see everything until it does not.
+/// Lets every client see everything until access is revoked.
 #[derive(Debug, Default)]
 struct Revocable(AtomicBool);
 
@@ -206,7 +206,7 @@ async fn a_scope_that_may_not_be_seen_any_more_is_gone() {
     assert_eq!(name, "gone");
     assert!(data.contains("\"kind\":\"permission_denied\""), "{data}");
     assert_eq!(events.event().await, None);
-    // Who comes now is told by a status.
+    // A new request gets a status.
     refused(served.get(CHANGES).header("accept", "text/event-stream"), 403).await;
 }
 

@@ -10,7 +10,7 @@ pub(super) enum Item {
     Comment,
     /// An event.
     Event {
-        /// What happened; `message` if nobody said.
+        /// The name of the event; `message` if the server gave none.
         name: String,
         /// With a line feed between its lines.
         data: String,

@@ -101,7 +101,7 @@ impl Http {
         builder = with_proxy(builder, &config.proxy, &base)?;
         #[cfg(feature = "tls")]
         {
-            // Always, or the client would look for a provider of cryptography that nobody has
+            // Always set, or the client would look for a default crypto provider, which is not
             // installed.
             let tls = config.trust.client_config()?;
             builder = builder.tls_backend_preconfigured((*tls).clone());
@@ -153,7 +153,7 @@ impl Http {
                 return Ok(answer);
             }
             if status == StatusCode::UNSUPPORTED_MEDIA_TYPE && is_compressed {
-                // Whoever said that it understands this is not who got it.
+                // The server that accepted this encoding is not the one that received the request.
                 self.encodings.store(0, Ordering::Relaxed);
                 plain = true;
                 continue;

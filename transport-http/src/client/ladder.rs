@@ -161,7 +161,7 @@ impl Ladder {
         }
     }
 
-    /// The stream is over, and nobody said why.
+    /// Handles a stream that ended without a reason.
     pub(super) fn stream_ended(&mut self, now: Now, lived: Duration) {
         self.stream_lives(lived);
         if lived >= self.rules.fallback.stream_life {

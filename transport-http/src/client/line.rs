@@ -1,5 +1,5 @@
-//! What the requests of one connection share: who asks, with which token, and whether the server
-//! can still be reached.
+//! What the requests of one connection share: the replica, its token, and whether the server can
+//! still be reached.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -67,7 +67,7 @@ enum Heard {
     Life,
     /// Not a byte, for too long.
     Nothing,
-    /// The stream is over: broken, or closed by whoever stands in between.
+    /// The stream is over: broken, or closed by a gateway.
     End,
 }
 
@@ -151,8 +151,8 @@ impl Live {
 
     async fn ask(&mut self) -> Result<Option<Changes>> {
         if self.ladder.is_stuck() {
-            // That may be the way's fault, or the link is no good at all: who does not wait finds
-            // out.
+            // Either the way of following fails, or the whole link: a request that does not wait
+            // finds out.
             self.poll().await?;
             let error =
                 Error::new(ErrorKind::Network, "changes do not come in the way that is wanted")

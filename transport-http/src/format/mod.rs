@@ -62,7 +62,7 @@ impl Format {
     /// The bytes of a whole body.
     ///
     /// # Errors
-    /// `Internal` if a document's body is not JSON, which nobody should have stored.
+    /// `Internal` if a document's body is not JSON, which a storage should never contain.
     pub fn encode<T: Content>(self, content: T) -> Result<Bytes> {
         match self {
             Self::Frame => Ok(frame(&Payload::plain(&content.into_message()))),

@@ -38,13 +38,13 @@ pub fn retry_after(retry: Retry) -> Option<u64> {
     }
 }
 
-/// The error that an answer with such a status tells of.
+/// Returns the error for an answer with an error status.
 ///
-/// If the body is one of ours, it decides, and `retry_after` (the header, in seconds) fills in how
-/// long to wait. Else the answer is a gateway's, or that of a server of another kind, and the
-/// status alone is left to go by. No such answer is for good, and none asks to wait for longer than
-/// [`gateway_wait`] admits: it may end by itself, behind a server that starts, a gateway that is
-/// set up, or with the network whose page it is.
+/// If the body is in the server's own format, it decides, and `retry_after` (the header, in
+/// seconds) fills in how long to wait. Else the answer is a gateway's, or that of another program,
+/// and only the status is known. No such answer is permanent, and none asks to wait for longer than
+/// [`gateway_wait`] admits: the cause may end by itself, such as a server that starts, a gateway
+/// that is being set up, or the sign-in page of a network.
 #[must_use]
 pub fn error_of(
     status: u16,
@@ -52,7 +52,7 @@ pub fn error_of(
     body: &Bytes,
     retry_after: Option<&str>,
 ) -> Error {
-    // Whoever calls has made seconds of a date.
+    // The caller has converted a date to seconds.
     let after = retry_after.and_then(|v| v.trim().parse().ok()).map(Duration::from_secs);
     if let Some(Ok(wire)) = format.map(|f| f.decode::<WireError>(body.clone())) {
         let retry = match wire.retry {

@@ -1,4 +1,4 @@
-//! What can be set, and what it is if nobody sets it.
+//! The settings of the server, and their defaults.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use transport_net::BrowserPolicy;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct HttpServerConfig {
-    /// Requests at a time, until their answers are written; one more is asked to come back. Default
-    /// 256. Each may hold a body in memory, for which all of them have
-    /// [`body_memory`](Self::body_memory). A client that does not take its answer keeps its place
-    /// until what listens cuts it (`ListenConfig::write_timeout`).
+    /// Requests at a time, until their answers are written; a further one is refused with the
+    /// advice to retry later. Default 256. Each may hold a body in memory, for which all of them
+    /// have [`body_memory`](Self::body_memory). A client that does not read its answer keeps its
+    /// place until the listener cuts it (`ListenConfig::write_timeout`).
     pub requests: usize,
     /// The same, of one address; behind a gateway that is the gateway's. Default 192.
     pub requests_per_address: usize,
@@ -31,8 +31,8 @@ pub struct HttpServerConfig {
     pub greeting_bytes: usize,
     /// How long such a body may stand still. Default 10 s.
     pub greeting_time: Duration,
-    /// Streams, and requests that wait for something to follow, at a time; who comes later is asked
-    /// to come back. Default 10,000. Each holds a chunk at most.
+    /// Streams, and requests that wait for something to follow, at a time; further ones are refused
+    /// with the advice to retry later. Default 10,000. Each holds a chunk at most.
     pub streams: usize,
     /// The same, of one principal, on a server that does not admit every client. Default 2,000.
     pub streams_per_principal: usize,
@@ -50,9 +50,9 @@ pub struct HttpServerConfig {
     pub body_bytes: Option<usize>,
     /// The most memory that bodies of more than 64 KiB take up, from when they arrive until their
     /// requests are answered; of one address three quarters of it. A request whose body finds no
-    /// room is asked to come back. Default 128 MiB.
+    /// room is refused with the advice to retry later. Default 128 MiB.
     pub body_memory: usize,
-    /// When those who find no room are asked to come back, at the earliest. Default 5 s.
+    /// The least time after which refused clients may retry. Default 5 s.
     pub retry_after: Duration,
     /// The pages and host names that are answered. Default: pages of the server's own address, and
     /// any host name. A page of another origin that is allowed may read the answers (CORS).

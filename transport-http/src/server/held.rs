@@ -1,9 +1,9 @@
 //! What a request holds until its answer is written: its place among the requests, and the server's
 //! promise to wait for it.
 //!
-//! A handler ends long before a slow client has taken its answer, and the answer is what takes up
-//! memory. So both go along with the bytes: whoever writes lets go of them when they are handed to
-//! the operating system, or the connection is cut.
+//! A handler ends long before a slow client has read its answer, and the answer is what takes up
+//! memory. So both are tied to the bytes of the answer: they are released when the bytes are handed
+//! to the operating system, or when the connection is cut.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -53,13 +53,13 @@ pub(super) fn tie(mut answer: Response) -> Response {
     }
 }
 
-/// A body whose bytes hold something.
+/// A body whose bytes keep a `Held` alive.
 struct Tied {
     body: Body,
     held: Held,
 }
 
-/// Bytes that hold something as long as anybody has a part of them.
+/// Bytes that keep a `Held` alive as long as any part of them exists.
 struct TiedBytes {
     bytes: Bytes,
     _held: Held,

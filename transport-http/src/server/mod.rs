@@ -108,8 +108,8 @@ async fn refuse_foreign(
     }
 }
 
-/// Every path that is served, with the methods that it takes as the header `Allow` lists them: for
-/// who documents, limits or forwards the routes.
+/// Returns every path that is served, with its methods as the header `Allow` lists them: for code
+/// that documents, limits or forwards the routes.
 pub fn paths() -> impl Iterator<Item = (&'static str, &'static str)> {
     table().into_iter().map(|(path, allow, _)| (path, allow))
 }

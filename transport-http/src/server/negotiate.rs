@@ -31,7 +31,7 @@ fn quality(accept: &str, name: &str) -> u16 {
             _ => continue,
         };
         let q = parts.find_map(|p| p.strip_prefix("q=").or_else(|| p.strip_prefix("Q=")));
-        // Who writes nonsense does not mean "not at all".
+        // A quality that cannot be parsed does not mean "not at all".
         let q = q.map_or(1_000, |q| thousandths(q).unwrap_or(1_000));
         if specific > found.0 {
             found = (specific, q);

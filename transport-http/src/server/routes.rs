@@ -32,7 +32,7 @@ pub(super) async fn hello(State(app): State<Arc<App>>, request: Request) -> Resp
             admit(&mut exchange).await?;
             exchange.content(body, None).await?
         } else {
-            // The token is in the body, which anybody may have sent.
+            // The token is in the body, so the client is not authenticated yet.
             exchange.begin_greeting()?;
             let config = &exchange.app.config;
             let (most, time) = (config.greeting_bytes, config.greeting_time);
@@ -134,7 +134,7 @@ async fn stream(exchange: Exchange, peer: &Peer, mut pull: Pull, data: Data) -> 
     if let Some(id) = exchange.header(&super::LAST_EVENT_ID).filter(|id| !id.is_empty()) {
         pull.cursor = read_cursor(id)?;
     }
-    // Whoever may not look is told so by a status, and not within a stream.
+    // A client without access gets a status, not an error within a stream.
     exchange.in_time(peer.check(&pull.scope)).await?;
     exchange.linger()?;
     let format = match data {
@@ -206,7 +206,7 @@ pub(super) async fn nothing(State(app): State<Arc<App>>, request: Request) -> Re
 /// The client that sends a request, by its header alone. Its body is read after that, so that only
 /// clients that were let in take up memory and a place.
 async fn admit(exchange: &mut Exchange) -> Result<Peer, Failure> {
-    // Most requests are a reader's, whose replica does not matter.
+    // Most requests only read; their replica does not matter.
     let replica = exchange.replica()?.unwrap_or(ReplicaId([0; 16]));
     let token = exchange.token()?;
     let peer = exchange.in_time(exchange.server().admit(token, replica)).await?;

@@ -42,7 +42,7 @@ fn revision() -> impl Strategy<Value = Revision> {
     (stamp(), replica()).prop_map(|(stamp, replica)| Revision { stamp, replica })
 }
 
-/// JSON that shows whether somebody reads numbers, orders keys or unescapes texts on the way.
+/// JSON that shows whether a stage parses numbers, orders keys or unescapes texts on the way.
 /// Without white space around it, which JSON within JSON does not keep.
 fn body() -> impl Strategy<Value = Body> {
     let texts = vec![

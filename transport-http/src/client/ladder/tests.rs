@@ -134,7 +134,7 @@ fn a_higher_way_is_tried_again_and_later_each_time() {
         now += MINUTE;
         if ask(&mut ladder, now) == Ask::Stream {
             tries.push(now / MINUTE);
-            // Once is enough: nobody asked for a try.
+            // Once is enough: a retry was not requested.
             ladder.stream_ended(Now(now), secs(10));
         }
         assert_eq!(ladder.rung(), Rung::LongPoll);

@@ -1,8 +1,8 @@
 //! The JSON of every message: structs that mirror the model under readable names.
 //!
 //! Requests are read strictly: a member that is not known or comes twice is an error, because it
-//! would otherwise be a wish that nobody fulfils. Answers are read leniently: members that are not
-//! known come from a later version.
+//! would otherwise be ignored silently. Answers are read leniently: members that are not known come
+//! from a later version.
 //!
 //! Bodies of documents are passed through as the bytes they are. Nothing here goes through
 //! `serde_json::Value`, is flattened or untagged: so numbers keep their digits, and the features of
