@@ -1,9 +1,9 @@
-//! What the transports share: whom TLS trusts (feature `tls`), sockets to listen on (feature
-//! `server`), how many bytes move on a stream, and how long a server asks to wait.
+//! What the transports share: TLS (feature `tls`), sockets to listen on (feature `server`), how
+//! many bytes move on a stream, and how long a server asks to wait.
 //!
-//! A server's routes come from the transports, each of which gives an axum `Router`; merged into
-//! one they are served on one port, by `listen` or `listen_tls`, which bound how many connections
-//! there are, and how slow their clients may be.
+//! A server's routes come from the transports, each of which provides an axum `Router`; merged into
+//! one they are served on one port, by `listen` or `listen_tls`, which bound the number of
+//! connections and how slow their clients may be.
 
 #![forbid(unsafe_code)]
 

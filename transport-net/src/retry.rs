@@ -10,9 +10,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 /// is no part of the service, and may be gone with the next network.
 const LONGEST_OF_GATEWAYS: Duration = Duration::from_secs(5 * 60);
 
-/// What the header `Retry-After` asks for: seconds, or a date, which is read by the clock of
-/// whoever sent it if its `Date` is told, and else by ours. At most a day; none for what is
-/// neither.
+/// Returns the wait that the header `Retry-After` contains: seconds, or a date, which is compared
+/// with the sender's `Date` if there is one, and else with this machine's clock. At most a day;
+/// none for a value that is neither.
 #[must_use]
 pub fn retry_after(asked: &str, date: Option<&str>, now: Now) -> Option<Duration> {
     if let Ok(seconds) = asked.trim().parse() {

@@ -1,8 +1,8 @@
-//! Whom to trust, and how to be trusted. The cryptography is that of aws-lc-rs.
+//! TLS: which certificates are trusted, and a server's own. The cryptography is that of aws-lc-rs.
 
 use std::sync::Arc;
 
-/// The library that the configurations are for, for who makes one of their own.
+/// The library of the configurations, for callers that make their own.
 pub use rustls;
 
 pub use crate::pem::{read_certificates, read_key};
@@ -19,7 +19,7 @@ fn invalid(what: &'static str) -> Error {
     Error::new(ErrorKind::InvalidInput, what).during("set up TLS")
 }
 
-/// Whom a client trusts to be the server.
+/// The certificates by which a client trusts a server.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Trust {

@@ -180,7 +180,7 @@ async fn whoever_takes_an_answer_slowly_gets_all_of_it() {
     assert!(began.elapsed() > Duration::from_millis(500), "that was not slow");
 }
 
-/// Counts who was served.
+/// Counts the requests that were served.
 fn counted() -> (Router, Arc<AtomicUsize>) {
     let served = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&served);

@@ -52,12 +52,12 @@ impl RemoteAddress {
 }
 
 /// Serves an app on a socket until `stop` completes, with the bounds of [`ListenConfig::default`].
-/// Each request carries the [`Activity`] of its connection as an extension. It returns when what
-/// was asked by then is answered; links that are open are their handler's to close. If this future
-/// is dropped, connections end as if `stop` had completed, and nobody waits for them.
+/// Each request carries the [`Activity`] of its connection as an extension. It returns when the
+/// requests received by then are answered; open links are closed by their handlers. If this future
+/// is dropped, connections end as if `stop` had completed, but are not waited for.
 ///
 /// # Errors
-/// `Network` if the socket is none that listens. What goes wrong with one connection is logged.
+/// `Network` if the socket is not a listening one. Errors of a single connection are logged.
 pub async fn listen(
     socket: TcpListener,
     app: Router,
@@ -130,9 +130,9 @@ impl Door {
         Self { app, config, places }
     }
 
-    /// Accepts and serves until `stop` completes, then waits for what is being answered. `shake`
-    /// makes of a connection what HTTP is spoken on. It runs in the connection's own task: who is
-    /// slow over it delays nobody.
+    /// Accepts and serves until `stop` completes, then waits for the answers under way. `shake`
+    /// turns a connection into the stream that HTTP is spoken on. It runs in the connection's own
+    /// task: a slow handshake delays no other client.
     async fn run<S, F>(
         self,
         socket: &TcpListener,
@@ -247,7 +247,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     }
 }
 
-/// Completes when nobody may ask any more, also because whoever listened is gone.
+/// Completes when no more requests are accepted, also because the listener is gone.
 async fn is_set(stopped: &mut watch::Receiver<bool>) {
     drop(stopped.wait_for(|stopped| *stopped).await);
 }
