@@ -3,7 +3,7 @@
 //! ```text
 //!   case ──► Transport, Connection ──► the link under test ──► Server over memory
 //!    │            (yours)                (the harness's)          │
-//!    └── hooks that refuse, fail or wait · a storage that counts · an author who writes beside the link
+//!    └── hooks that refuse, fail or wait · a storage that counts · an author that writes past the link
 //! ```
 //!
 //! Write a [`TransportHarness`] and call [`transport_conformance!`](crate::transport_conformance);

@@ -189,7 +189,7 @@ impl BrokenServerStorage {
         cursor
     }
 
-    /// The chunk as it is told to somebody at that position.
+    /// The chunk as a reader at that position gets it.
     fn tamper(&self, mut chunk: Chunk, asked: Seq, limits: Limits) -> Chunk {
         chunk.after = asked;
         let mut memory = self.memory();
