@@ -1,5 +1,5 @@
-//! Two people edit one shopping list without knowing of each other. Who wins is decided by a
-//! resolver: here are four, and what each makes of the same two conflicts.
+//! Two people edit one shopping list without knowing of each other, and a resolver decides the
+//! conflict. Here are four resolvers, and the result of each for the same two conflicts.
 //!
 //! `cargo run --example custom_resolver`
 
@@ -50,7 +50,7 @@ fn field_merge() -> Result<FieldMerge> {
         .field("/items", FieldRule::ByKey("name".into()))
 }
 
-/// A closure over values: nobody shall miss anything, so every item stays, in the larger quantity.
+/// A closure over values: every item stays, in the larger quantity.
 fn generous(conflict: TypedConflict<'_, List>) -> Result<TypedResolution<List>> {
     Ok(match (conflict.local, conflict.remote) {
         (Some(ours), Some(mut theirs)) => {
@@ -62,13 +62,13 @@ fn generous(conflict: TypedConflict<'_, List>) -> Result<TypedResolution<List>> 
             }
             TypedResolution::Merge(theirs)
         }
-        // One side deleted the list: whoever edited it keeps it.
+        // One side deleted the list: the other side's edit wins.
         (Some(_), None) => TypedResolution::Local,
         (None, _) => TypedResolution::Remote,
     })
 }
 
-/// A resolver of one's own: the list with more items wins; the server's, if both have as many.
+/// A resolver of the app: the list with more items wins; the server's, if both have as many.
 #[derive(Debug)]
 struct Longer;
 
@@ -96,7 +96,7 @@ async fn play<R: ConflictResolver>(
 ) -> Result<String> {
     let storage = StorageUrl::memory().open_server().await?;
     let server = Server::new(storage, Hooks::default(), ServerOptions::default(), Arc::new(System));
-    // Every replica has the same resolver: whoever syncs last is the one to ask it.
+    // Every replica has the same resolver; the replica that syncs last calls it.
     let open = || {
         let transport = Arc::new(server.in_process());
         Replica::builder().memory().transport(transport).resolver(resolver()).open()

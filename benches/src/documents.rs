@@ -61,7 +61,7 @@ pub fn collection() -> Result<Collection> {
     Collection::new("documents")
 }
 
-/// Who wrote them.
+/// The replica that wrote them.
 pub const AUTHOR: ReplicaId = ReplicaId([9; 16]);
 
 /// The revision of the n-th document.

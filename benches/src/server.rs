@@ -84,7 +84,7 @@ impl Listening {
     /// If there is no port.
     pub async fn start(storage: Arc<dyn ServerStorage>) -> Outcome<Self> {
         let mut options = ServerOptions::default();
-        // Who does not ask for it gets none.
+        // Clients that do not request compression get none.
         options.compressions = vec![Arc::new(transport_ws::Zstd)];
         Self::serve(Server::new(storage, Hooks::default(), options, environment())).await
     }

@@ -24,7 +24,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Show the main job: a server, three replicas, a partition, and everybody equal at the end
+    /// Show the main job: a server, three replicas, a partition, and all equal at the end
     Demo(DemoArgs),
     /// Serve replicas over WebSocket and HTTP
     Serve(ServeArgs),
@@ -187,7 +187,7 @@ pub(crate) struct SyncArgs {
     /// synced, which go to the quarantine, and if it names others of which nothing is here
     #[arg(long, requires = "collections")]
     pub(crate) drop: bool,
-    /// Who decides conflicts
+    /// How conflicts are decided
     #[arg(long, value_name = "WHO", default_value = "lww")]
     pub(crate) resolver: Decider,
     /// Offer compression, which pays on slow links
@@ -198,7 +198,7 @@ pub(crate) struct SyncArgs {
     pub(crate) chunk: u32,
 }
 
-/// Who decides conflicts.
+/// How conflicts are decided.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Decider {
     /// The last write wins
@@ -209,7 +209,7 @@ pub(crate) enum Decider {
     Client,
     /// JSON objects are merged field by field; what both changed, the last write wins
     Merge,
-    /// Nobody: conflicts wait for `conflicts resolve`
+    /// No resolver: conflicts wait for `conflicts resolve`
     Defer,
 }
 

@@ -14,8 +14,8 @@ const BASE: usize = 8 << 20;
 /// written in less than one.
 const PER_BYTE: usize = 512;
 
-/// Runs a check within its bound of memory: who wants more is stopped, and libFuzzer keeps the
-/// input.
+/// Runs a check within its memory bound: an allocation over the bound fails, and libFuzzer keeps
+/// the input.
 pub fn bounded(check: impl FnOnce(&[u8]), bytes: &[u8]) {
     let bound = ALLOCATOR.allocated() + BASE + PER_BYTE * bytes.len();
     // Refused only below what is allocated already.

@@ -19,8 +19,8 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(name = "report")]
 struct Args {
-    /// Fewer rounds (never fewer than five), to end within 10 minutes on two processors that nobody
-    /// else uses.
+    /// Fewer rounds (never fewer than five), to end within 10 minutes on two processors without
+    /// other load.
     #[arg(long)]
     quick: bool,
     /// Only this goal, by its number; may be given several times.

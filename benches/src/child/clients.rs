@@ -1,4 +1,4 @@
-//! Many who listen, in one process: over our transport, or as bare sockets.
+//! Many clients that listen, in one process: over a transport of Twotide, or as bare sockets.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -18,13 +18,13 @@ use crate::server::{Way, transport};
 
 /// Connections that are made at a time.
 const AT_A_TIME: usize = 50;
-/// How long anybody waits for what has to come.
+/// How long to wait until all clients have received what was sent.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// How far each of them is.
+/// The progress of each client: its position, or the bytes that it has read.
 type Progress = Vec<watch::Receiver<u64>>;
 
-/// Answers `wait N` when everybody has come to N.
+/// Answers `wait N` when every client has reached N.
 async fn serve(mut asked: Asked, progress: Progress) -> Outcome {
     while let Some(line) = asked.next().await? {
         if asked.answer_of_process(&line)? {
@@ -43,7 +43,7 @@ async fn serve(mut asked: Asked, progress: Progress) -> Outcome {
     Ok(())
 }
 
-/// Bare sockets that read: what counts is bytes.
+/// Runs bare sockets that read; their progress is bytes.
 pub(super) async fn readers(address: SocketAddr, count: usize) -> Outcome {
     let mut progress = Progress::new();
     for _ in 0..count {
@@ -60,7 +60,7 @@ pub(super) async fn readers(address: SocketAddr, count: usize) -> Outcome {
     serve(Asked::ready("connected"), progress).await
 }
 
-/// One that follows a scope over our transport; what counts is its position.
+/// Follows a scope over a transport of Twotide; the progress is its position.
 async fn listen(transport: &dyn Transport, n: usize) -> Outcome<watch::Receiver<u64>> {
     let mut id = [5; 16];
     id[..8].copy_from_slice(&(n as u64).to_le_bytes());

@@ -72,7 +72,7 @@ impl Child {
     }
 }
 
-/// What a child's side hears of whoever started it.
+/// The requests that a child process receives from its parent.
 #[derive(Debug)]
 pub struct Asked(Lines<BufReader<tokio::io::Stdin>>);
 
@@ -84,7 +84,7 @@ impl Asked {
         Self(BufReader::new(tokio::io::stdin()).lines())
     }
 
-    /// The next question; none when nobody asks any more.
+    /// Returns the next request; none when the parent has closed the pipe.
     ///
     /// # Errors
     /// As standard input.
@@ -92,7 +92,8 @@ impl Asked {
         Ok(self.0.next_line().await?)
     }
 
-    /// Answers what every child can tell of itself; whether that was asked.
+    /// Answers the requests that every child supports: its processor time and its memory. Returns
+    /// whether the line was one of them.
     ///
     /// # Errors
     /// If the operating system does not tell.

@@ -108,7 +108,7 @@ impl Pair {
     }
 }
 
-/// What a bare broadcaster needs to tell everybody.
+/// Starts the clients of a bare broadcaster, and returns its sockets to them.
 async fn broadcaster() -> Outcome<(Vec<TcpStream>, Child)> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?.to_string();

@@ -1,6 +1,6 @@
-//! Goal 7: one change to many who listen, against a broadcaster that writes one frame, encoded
-//! once, to every socket in turn. What counts is the processor time of the server; those who listen
-//! are in a process of their own.
+//! Goal 7: one change to many clients, against a broadcaster that writes one frame, encoded once,
+//! to every socket in turn. The measure is the processor time of the server; the clients are in a
+//! process of their own.
 
 use sync_core::storage::Storage;
 
@@ -18,7 +18,7 @@ const BURST: usize = 200;
 /// A chunk with one document, and the frame around it.
 const FRAME: usize = 400;
 
-/// What a server process used for what was done meanwhile, in nanoseconds.
+/// The processor time that a server process used while the work was done, in nanoseconds.
 macro_rules! cpu_of {
     ($child:expr, $work:expr) => {{
         let before = $child.number("cpu").await?;
@@ -47,7 +47,7 @@ impl Raw {
         Ok((Self { server, clients: joined.0, read: 0 }, memory))
     }
 
-    /// Sends frames and waits until all have them; the server's processor time.
+    /// Sends frames and waits until all clients have them. Returns the server's processor time.
     async fn send(&mut self, times: usize) -> Outcome<f64> {
         let Self { server, clients, read } = self;
         *read += times * crate::raw::frame(FRAME).len();
@@ -74,8 +74,8 @@ impl Ours {
         Ok((Self { server, clients: joined, address, written: 0 }, memory))
     }
 
-    /// Pushes documents one by one, waits for each to reach everybody or only for the last; the
-    /// server's processor time.
+    /// Pushes documents one by one, and waits until each has reached all clients, or only the last.
+    /// Returns the server's processor time.
     async fn push(&mut self, documents: usize, each: bool) -> Outcome<f64> {
         let Self { server, clients, address, written } = self;
         let transport = transport(address.parse()?, Way::WebSocket)?;

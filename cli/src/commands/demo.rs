@@ -252,7 +252,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Waits until everybody has taken in everything.
+    /// Waits until every replica has applied the server's log up to its head.
     async fn settle(&self) -> Result<(), Failure> {
         let head = self.look().await?.0;
         for replica in [&self.ann, &self.ben, &self.cleo] {

@@ -24,7 +24,7 @@ use crate::serve_args::ServeArgs;
 /// How long sessions may take to end when the server is asked to.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Opens the server that keeps its data there. With tokens, only who has one gets in.
+/// Opens a server over that storage. If there are tokens, clients must send one of them.
 pub(crate) async fn open(
     storage: &StorageUrl,
     tokens: Vec<(String, String)>,

@@ -192,7 +192,7 @@ fn progress_bar() -> ProgressBar {
     let style = "   {bar:40} {pos}/{len} documents  {rate}  {msg}";
     if let Ok(style) = ProgressStyle::with_template(style) {
         let rate = |state: &ProgressState, out: &mut dyn Write| {
-            // Where nothing can be written there is nobody to read it.
+            // A write error only leaves the rate out of the bar.
             let _ = write!(out, "{:.0}/s", state.per_sec());
         };
         bar.set_style(style.with_key("rate", rate));

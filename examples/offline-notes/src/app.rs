@@ -94,7 +94,7 @@ impl App {
     }
 
     async fn execute(&mut self, command: Command) -> Result<String> {
-        // Whoever did something may hear the same again.
+        // After a command a message may be shown again.
         self.told.clear();
         Ok(match command {
             Command::Add(text) => self.notes.add(text).await?,

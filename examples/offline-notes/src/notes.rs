@@ -40,10 +40,10 @@ pub(crate) struct Notes {
 
 impl Notes {
     pub(crate) async fn open(file: PathBuf, server: Option<&str>) -> Result<Self> {
-        // Two texts for one note only a person can decide. Ticking it off meanwhile is no conflict,
-        // and a note that somebody still writes on is not removed.
+        // If both sides changed the text, the user decides. Ticking a note off meanwhile is no
+        // conflict, and a note that was edited meanwhile is not removed.
         let resolver = FieldMerge::new().field("/text", FieldRule::Defer)?;
-        // A person is looking: a server that is back is noticed soon.
+        // A user is waiting, so a server that is back must be noticed soon.
         let mut retry = RetryPolicy::default();
         retry.ceiling = Duration::from_secs(3);
         let mut builder = Replica::builder()

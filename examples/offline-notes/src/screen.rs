@@ -21,7 +21,7 @@ impl Screen {
         Self { is_interactive: io::stdin().is_terminal() && io::stdout().is_terminal() }
     }
 
-    /// Prints a line, also while somebody types.
+    /// Prints a line, also while the user types.
     pub(crate) fn say(&self, line: impl Display) -> io::Result<()> {
         let mut out = io::stdout().lock();
         match self.is_interactive {

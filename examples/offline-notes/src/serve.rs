@@ -25,7 +25,7 @@ pub(crate) struct Serving {
 
 impl Serving {
     pub(crate) async fn start(address: SocketAddr, file: &Path) -> Outcome<Self> {
-        // It asks nobody who they are.
+        // This server does not authenticate its clients.
         if !address.ip().is_loopback() {
             return Err(format!("only this machine is served, and {address} is not of it").into());
         }
@@ -44,7 +44,7 @@ impl Serving {
     /// Ends all sessions, and closes the file.
     pub(crate) async fn stop(self) -> twotide::Result<()> {
         self.server.drain();
-        // Whoever takes longer notices that the server is gone.
+        // A client that takes longer loses its connection.
         let _ = timeout(PATIENCE, self.server.drained()).await;
         self.server.storage().close().await
     }

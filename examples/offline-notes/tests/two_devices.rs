@@ -19,7 +19,7 @@ struct App {
     child: Child,
     input: Option<ChildStdin>,
     lines: Receiver<String>,
-    /// What it has printed so far, for who wonders why a test fails.
+    /// What it has printed so far, for the message of a test that fails.
     printed: Vec<String>,
 }
 
@@ -128,7 +128,7 @@ fn a_note_added_on_one_device_appears_on_the_other() {
     ben.sees("everything is synced");
     ann.does("rm 1", "removed 1: buy milk");
     assert_eq!(ben.sees("milk"), "* removed   1 buy milk");
-    // Whoever serves is a device as well.
+    // The app that serves is a device as well.
     place.server.sees("removed   1");
     ann.does("ls", "no notes yet");
     assert_eq!(ben.ends(), [""; 0]);

@@ -1,7 +1,7 @@
 //! A REST service that has never heard of Twotide, and replicas that sync with it.
 //!
-//! [`service`] is the service as anybody might have written it. [`transport`] is all that an app
-//! has to write: two closures. [`notes`] is what the app keeps, and how it merges.
+//! [`service`] is an ordinary REST service. [`transport`] has the two closures, which are all that
+//! an app has to write. [`notes`] is the app's data type and its resolver.
 
 #![forbid(unsafe_code)]
 

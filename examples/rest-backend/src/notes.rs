@@ -22,8 +22,8 @@ impl Note {
     }
 }
 
-/// Merges field by field: who changed a field wins it, the local edit if both did. An edit wins
-/// over a deletion.
+/// Merges field by field: the side that changed a field wins it, the local edit if both did. An
+/// edit wins over a deletion.
 #[derive(Clone, Copy, Debug)]
 pub struct FieldByField;
 

@@ -64,7 +64,8 @@ impl Service {
             Some(body) => self.client.put(address).json(&body.to::<Note>()?),
             None => self.client.delete(address),
         };
-        // Only on the state that the edit was made on, so that nobody else's edit is lost.
+        // On the condition that the state is the one that the edit was made on, so that no other
+        // client's edit is lost.
         let request = match change.base.as_ref().filter(|b| !b.deleted).and_then(|b| b.tag()) {
             Some(tag) => request.header(header::IF_MATCH, format!("\"{tag}\"")),
             None => request.header(header::IF_NONE_MATCH, "*"),

@@ -1,7 +1,7 @@
-//! redb as the storage of a replica or of a server: a backend that somebody else wrote.
+//! redb as the storage of a replica or of a server: a backend that uses only the public API.
 //!
-//! Nothing here is known to the framework, and nothing is used that is not public. It is the
-//! example of the guide `docs/writing-a-backend.md`, which says why each piece is as it is.
+//! It is the example of the guide `docs/writing-a-backend.md`, which gives the reason for each
+//! piece.
 //!
 //! ```text
 //!   open_replica ──► KvStorage<RedbKv>, a Storage ────────────────┐   threads, group commit, snapshots

@@ -97,9 +97,9 @@
 //!
 //! A suite that passes says little unless it fails on what is broken. Each fault
 //! ([`storage::StorageFault`], [`server::ServerStorageFault`], [`resolver::ResolverFault`]) is a
-//! bug that somebody shipped, built into the backend from outside, and names the case that is there
-//! for it. The macros with `teeth` in their name demand that this case passes on the backend and
-//! fails on the broken one. What it failed with is on the test's standard output.
+//! bug that a real project shipped, built into the backend from outside, and names the case that
+//! detects it. The macros with `teeth` in their name demand that this case passes on the backend
+//! and fails on the broken one. What it failed with is on the test's standard output.
 
 mod capabilities;
 mod faults;

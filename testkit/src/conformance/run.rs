@@ -68,13 +68,13 @@ pub fn attempt(name: &str, case: impl Future<Output = Outcome>) -> Result<Outcom
     result.map_err(|panic| said(&*panic))
 }
 
-/// Demands that a fault is found: the case passes on what is sound, and fails on what is broken.
-/// What it failed with is on standard output, for who wants to know whether it was for the right
-/// reason. Where the harness cannot do what the case needs, that is skipped, counted and printed as
-/// by [`run`].
+/// Demands that a case detects a fault: the case passes on the sound backend, and fails on the
+/// broken one. The failure is printed to standard output, so that a reader can check that it has
+/// the right reason. If the harness cannot do what the case needs, the case is skipped, counted and
+/// printed as by [`run`].
 ///
 /// # Panics
-/// If the case fails on what is sound, or passes on what is broken.
+/// If the case fails on the sound backend, or passes on the broken one.
 #[allow(clippy::panic, reason = "this is how a test fails")]
 #[track_caller]
 pub fn demand_failure(

@@ -16,7 +16,7 @@ use sync_core::model::{
 
 pub(super) use crate::cores::must;
 
-/// Whoever wrote what comes from elsewhere.
+/// The replica that made the states that come from elsewhere.
 pub(super) const ELSEWHERE: ReplicaId = ReplicaId([0xe1; 16]);
 
 /// More than any page of a case holds.

@@ -38,7 +38,7 @@ enum Step {
     Start,
 }
 
-/// Notes what should not be heard.
+/// Records errors that must not occur.
 #[derive(Debug)]
 struct Watch(Arc<Shared>, usize);
 
@@ -48,7 +48,7 @@ impl Observer for Watch {
 
     fn status(&self, status: &DriverStatus) {
         let Some(error) = &status.last_error else { return };
-        // A task that panicked leaves whoever waits for it with one of these.
+        // A caller that waits for a task that panicked gets one of these errors.
         let is_a_bug = error.kind() == ErrorKind::Internal
             || error.to_string().contains("the task of the connection is gone");
         if is_a_bug || status.refused.is_some() {
@@ -156,8 +156,8 @@ impl Device {
             let (document, deletes) = (random.below(self.drive.documents), random.percent(10));
             let names = (Collection::new("notes"), DocumentId::new(document.to_string()));
             let (Ok(collection), Ok(id)) = names else { continue };
-            // A body says who wrote it, and is at times longer than what a frame carries
-            // uncompressed.
+            // A body names the replica that wrote it, and is at times longer than what a frame
+            // carries uncompressed.
             let text = "x".repeat(random.below(40) * random.below(40));
             let body = Body::from_value(&(self.number, count, text));
             let operation = match (deletes, body) {

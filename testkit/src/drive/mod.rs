@@ -201,8 +201,8 @@ impl Shared {
     }
 }
 
-/// The time of a run, and randomness of one's own: whoever draws first at a moment must make no
-/// difference to another.
+/// The time of the run, and a random generator of its own: the order in which tasks draw in one
+/// moment must not change what another task draws.
 #[derive(Debug)]
 struct Own {
     shared: Arc<Shared>,

@@ -1,14 +1,14 @@
-//! What was said, frame by frame.
+//! The frames that were sent.
 
 use sync_core::protocol::HEADER_BYTES;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Who sent a frame.
+/// The direction of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Direction {
-    /// The replica.
+    /// Sent by the replica.
     ToServer,
-    /// The server.
+    /// Sent by the server.
     ToClient,
 }
 
@@ -17,11 +17,11 @@ pub enum Direction {
 pub struct Frame {
     /// When, in milliseconds since the beginning.
     pub at: u64,
-    /// On the link of which replica.
+    /// The replica whose link carried it.
     pub client: usize,
-    /// Its how manieth link, from 0.
+    /// The number of that link among the replica's links, from 0.
     pub link: usize,
-    /// By whom.
+    /// Its direction.
     pub direction: Direction,
     /// The number of the message's kind, as PROTOCOL.md has it; 0 for a frame without one.
     pub kind: u8,
@@ -43,7 +43,7 @@ impl Frame {
         Self { at, client, link, direction, kind, bytes: bytes.len(), checksum: xxh3_64(bytes) }
     }
 
-    /// Whether it is a sign of life and nothing else.
+    /// Whether it is a `Ping` or a `Pong`.
     #[must_use]
     pub fn is_heartbeat(&self) -> bool {
         matches!(self.kind, 32 | 33)

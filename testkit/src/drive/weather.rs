@@ -1,4 +1,4 @@
-//! What goes wrong, when, and on whose link: drawn from the seed before a run begins.
+//! The faults of a run, with their times and links: drawn from the seed before the run begins.
 
 use crate::search::SplitMix64;
 
@@ -9,8 +9,8 @@ use super::Drive;
 pub(super) enum Fault {
     /// The link there is breaks, and until the end none is made.
     Cut,
-    /// What is sent in these directions arrives nowhere any more, on the links that carry anything
-    /// meanwhile, for as long as they last. Nobody is told.
+    /// Links that carry anything meanwhile deliver nothing more in these directions, for as long as
+    /// they last, and report no error.
     Deaf { to_server: bool, to_client: bool },
     /// Nothing arrives before the end, and then all of it.
     Stall,
@@ -82,9 +82,9 @@ impl Weather {
     }
 
     /// The first millisecond from `at` on that belongs to the `turn`. Each direction of each
-    /// replica's links has its own, and the server's restarts have the last: in which order two
-    /// tasks run in one millisecond is not for us to say, because tokio wakes whoever watches one
-    /// value in an order of its own.
+    /// replica's links has its own, and the server's restarts have the last: the order in which two
+    /// tasks run in one millisecond is not determined, because tokio chooses the order in which it
+    /// wakes the watchers of one value.
     pub(super) fn slot(&self, at: u64, turn: usize) -> u64 {
         at + (turn as u64 + self.slots - at % self.slots) % self.slots
     }

@@ -42,7 +42,7 @@ fn messages(bytes: &[u8]) -> impl Iterator<Item = Message> {
         .take(MESSAGES)
 }
 
-/// A hostile message is refused for a reason of its own; whoever says `Internal` has lost track.
+/// Checks that the error is a refusal of the message: `Internal` or `Storage` would be a bug.
 fn is_a_refusal(error: &Error) {
     assert_ne!(error.kind(), ErrorKind::Internal, "{error}");
     assert_ne!(error.kind(), ErrorKind::Storage, "{error}");

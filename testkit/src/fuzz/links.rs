@@ -156,12 +156,12 @@ fn welcome() -> Welcome {
     }
 }
 
-/// A replica's end of a link, on which it asks, pushes, acknowledges and follows, hears frames, in
-/// the order of the bytes; a welcome comes before them unless the first byte is odd.
+/// Feeds frames, in the order of the bytes, to a replica's end of a link while it pulls, pushes,
+/// acknowledges and follows. A welcome comes before them unless the first byte is odd.
 ///
 /// # Panics
-/// If the connection panics, if anybody who waits for it is not told of its end, or if it goes on
-/// after that.
+/// If the connection panics, if a request that waits for it does not fail at its end, or if it
+/// answers after that.
 pub async fn client_link(bytes: &[u8]) {
     let (here, mut there) = memory_link(4);
     let mut options = FramedOptions::default();

@@ -46,7 +46,8 @@ fn damage(kv: &MemoryKv, bytes: &[u8]) {
     }
 }
 
-/// Damage is told as such, or does what any wrong value does; it is nobody's bug.
+/// Checks the result of a call over damaged values: it may fail, but not with `Internal`, which
+/// would be a bug.
 fn survived<T>(result: Result<T>) {
     if let Err(error) = result {
         assert_ne!(error.kind(), ErrorKind::Internal, "{error}");

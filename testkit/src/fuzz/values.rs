@@ -13,7 +13,7 @@ use sync_core::protocol::Message;
 use sync_core::replica::record::{BatchRow, QuarantineRow, Record, ReplicaMeta, ScopeRow};
 use sync_core::server::record::{Acknowledged, PushRecord, ServerRow, ServerScope};
 
-/// Reads a value; whoever cannot be read is refused as the protocol's mistake.
+/// Reads a value; bytes that are not one must fail with `Protocol`.
 fn read<T: Codec>(bytes: &[u8]) -> Option<T> {
     match T::from_bytes(Bytes::copy_from_slice(bytes)) {
         Ok(value) => Some(value),

@@ -66,7 +66,7 @@ impl Action {
     }
 }
 
-/// Messages are named by their number: who knows them says more.
+/// Messages are named by their number: a caller that has the messages can print more.
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

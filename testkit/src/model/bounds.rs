@@ -15,7 +15,7 @@ pub struct Bounds {
     pub documents: &'static [usize],
     /// Whether it may delete too.
     pub deletes: bool,
-    /// Who decides conflicts on the replicas.
+    /// The resolver of the replicas.
     pub resolver: ResolverKind,
     /// Whether there is a collection that the server resolves.
     pub on_server: bool,

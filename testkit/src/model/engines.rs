@@ -116,7 +116,7 @@ impl Engines {
         }
     }
 
-    /// Nobody is there any more who could answer.
+    /// The server is gone: drops the messages on their way and cuts every link.
     fn lose_server(&mut self) {
         self.actors.wire.clear();
         self.replicas().for_each(|replica| self.actors.cut(replica));

@@ -12,10 +12,10 @@
 //! two states are one if all of that is equal. Time stands still between steps, so that what
 //! differs only in when it happened is the same.
 //!
-//! What must hold is in [`Promise`]. Whether it does is judged by the recorded history: who wrote
-//! what, what a writer had seen, what resolvers decided, what the server wrote; the engine's own
-//! metadata is not asked. In each state with nothing on its way everybody is left alone, and all
-//! must converge.
+//! What must hold is in [`Promise`]. That is judged by the recorded history: which replica wrote
+//! what, what it had seen, what resolvers decided, and what the server wrote; the engine's own
+//! metadata is not used. In each state without messages on their way the check runs on without
+//! faults, and all replicas must converge.
 //!
 //! ```
 //! use testkit::model::{Bounds, Case, Through};

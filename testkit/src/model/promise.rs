@@ -6,8 +6,8 @@ pub enum Promise {
     /// A write that an app was told is kept is part of what is shown and held, or was resolved
     /// away.
     Kept,
-    /// Nobody's write is replaced by one whose writer had not seen it, unless a resolver was asked;
-    /// and none is asked about writes of which one knew the other.
+    /// A write is not replaced by one whose writer had not seen it, unless a resolver was called;
+    /// and no resolver is called about writes of which one knew the other.
     Seen,
     /// Where the server resolves a collection's conflicts, no replica does.
     Placed,

@@ -167,6 +167,6 @@ async fn finish(client: &mut Socket, server: Option<&mut Socket>, ending: Ending
             None => close(client).await,
         }
     };
-    // Whoever does not close in this time may get an RST.
+    // A side that does not close in this time may get an RST.
     let _ = timeout(FAREWELL, both).await;
 }

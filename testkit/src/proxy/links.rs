@@ -1,4 +1,4 @@
-//! The same for links that are made of frames, whatever carries them.
+//! The same faults for links that are made of frames, whatever carries them.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ struct State {
     cuts: u64,
 }
 
-/// Misbehaves as it is told, between a [`Dial`] and whoever uses its links.
+/// Injects faults between a [`Dial`] and the transport that uses its links.
 ///
 /// ```
 /// use sync_core::framed::{FramedOptions, FramedTransport};
@@ -135,7 +135,7 @@ impl Gate {
     /// Completes when the switch was changed.
     async fn changed(&mut self) {
         if self.state.changed().await.is_err() {
-            // Nobody holds the switch any more: nothing changes.
+            // The switch was dropped: nothing changes any more.
             std::future::pending::<()>().await;
         }
     }

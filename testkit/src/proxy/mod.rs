@@ -53,8 +53,8 @@ use tokio::task::{AbortHandle, JoinSet};
 pub use links::{LinkSwitch, SwitchedDial};
 pub use once::Once;
 
-/// Bytes that one direction of a connection may keep while it cannot deliver them. Whoever sends
-/// more has to wait, as with a network whose buffers are full.
+/// Bytes that one direction of a connection may keep while it cannot deliver them. A sender of more
+/// has to wait, as with a network whose buffers are full.
 pub const BUFFER: usize = 64 << 10;
 
 /// Bytes that a direction may keep because it [holds them back](Hold); at more it delivers what it
@@ -244,8 +244,8 @@ impl TcpProxy {
         self.change(|b| b.refuse = true);
     }
 
-    /// Delivers nothing any more, in both directions, and says nothing about it: a link whose other
-    /// end is gone.
+    /// Delivers nothing any more, in both directions, without an error: a link whose other end is
+    /// gone.
     pub fn stall(&self) {
         self.change(Behaviour::stall);
     }
@@ -304,8 +304,8 @@ impl Drop for TcpProxy {
     }
 }
 
-/// A socket with small buffers: what the operating system keeps is not delivered either, and nobody
-/// could tell.
+/// A socket with small buffers: bytes that the operating system keeps are not delivered either, and
+/// the proxy does not see them.
 fn socket() -> std::io::Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
     socket.set_recv_buffer_size(BUFFER as u32)?;

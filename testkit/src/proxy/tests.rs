@@ -168,7 +168,7 @@ async fn a_stalled_direction_takes_a_bounded_number_of_bytes_and_delivers_them_l
     line.down(b"the other way works").await;
     line.client.write_all(b"waits").await.unwrap();
     assert_silent(&mut line.server).await;
-    // More than the systems' buffers hold: somebody has to wait in the end.
+    // More than all buffers hold: the writer has to wait in the end.
     let more = vec![1; 64 << 20];
     let written = tokio::time::timeout(Duration::from_millis(500), line.client.write_all(&more));
     assert!(written.await.is_err(), "all was taken");

@@ -20,13 +20,13 @@ pub enum Mix {
     Restores,
     /// Purges and announced restores.
     Both,
-    /// And restores that nobody announces.
+    /// And unannounced restores.
     Silent,
     /// Everything, cloned devices too.
     All,
 }
 
-/// Who decides conflicts.
+/// How conflicts are decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ResolverKind {
@@ -65,7 +65,7 @@ pub struct Setting {
     pub replicas: usize,
     /// Documents.
     pub documents: usize,
-    /// Who decides.
+    /// The resolver.
     pub resolver: ResolverKind,
     /// Whether every second document is in a collection that the server resolves.
     pub on_server: bool,

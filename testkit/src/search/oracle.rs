@@ -77,8 +77,8 @@ struct Node {
 #[derive(Clone, Debug, Default)]
 pub struct Oracle {
     states: BTreeMap<Name, Node>,
-    /// Writes that ended: resolved away, refused, undone before anybody heard of them, or deleted
-    /// and purged.
+    /// Writes that ended: resolved away, refused, undone before they were pushed, or deleted and
+    /// purged.
     ended: Writes,
     /// Writes that were in a batch.
     travelled: Writes,

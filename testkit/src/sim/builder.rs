@@ -128,7 +128,7 @@ impl Builder {
         self
     }
 
-    /// Who decides conflicts, instead of a resolver chosen by the seed.
+    /// Sets the resolver of every run, instead of one chosen by the seed.
     pub fn resolver(mut self, resolver: Arc<dyn ConflictResolver>) -> Self {
         self.0.options.resolver = Some(resolver);
         self
@@ -195,7 +195,7 @@ impl Builder {
         self
     }
 
-    /// Who is told after each run what was done so far.
+    /// Sets a callback that gets the tally after each run.
     pub fn on_progress(mut self, tell: impl Fn(&Tally) + Send + Sync + 'static) -> Self {
         self.0.progress = Some(Arc::new(tell));
         self
@@ -373,7 +373,7 @@ impl Simulation {
         if traced {
             trace.differences = quietly(|| run.differences()).unwrap_or_default();
         }
-        // What a collision of clones led to is nobody's fault.
+        // A violation after two clones made one revision is not a bug.
         let collided = run.history.collided;
         let violation = run.violation.filter(|_| !collided);
         let noticed = if collided { BTreeSet::new() } else { run.noticed };

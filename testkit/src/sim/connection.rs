@@ -121,8 +121,8 @@ impl<D: Disks> Run<D> {
         self.watch_request(client, link, stream, ANSWER);
     }
 
-    /// Nothing tells that a request which stands for itself was lost: whoever sent it waits for so
-    /// long.
+    /// Sets the timeout of a request over HTTP: the client gets no other sign that the request was
+    /// lost.
     pub(super) fn watch_request(&mut self, client: usize, link: u64, stream: u32, millis: u64) {
         if self.links.get(&link).is_some_and(|l| l.kind == LinkKind::Requests) {
             let process = self.clients[client].processes;

@@ -45,8 +45,8 @@ pub enum Fact {
         key: DocumentKey,
         /// The state that the app saw before.
         before: Option<DocumentState>,
-        /// The state that the write made; none if it undid a document that nobody can have heard
-        /// of.
+        /// The state that the write made; none if it undid a document that no other client can have
+        /// received.
         after: Option<DocumentState>,
         /// The local transaction.
         unit: LocalSeq,

@@ -1,4 +1,4 @@
-//! What follows on a plan: every fault ends, and then must hold what the framework promises.
+//! The end of a run: every fault ends, and then the framework's promises must hold.
 
 use std::collections::BTreeMap;
 
@@ -17,12 +17,12 @@ use super::trace::{Difference, Mark};
 use crate::search::SplitMix64;
 use crate::world::text_of;
 
-/// How long everybody may take to come to rest after the last fault: delays grow to half a minute,
-/// a request may take a minute to time out, and a refused app waits before it tries again.
+/// How long the clients may take to come to rest after the last fault: retry delays grow to half a
+/// minute, a request may take a minute to time out, and a refused app waits before it retries.
 const PATIENCE: u64 = 15 * 60_000;
-/// How often one looks.
+/// The time between two checks for rest.
 const STEP: u64 = 2_000;
-/// How long silence is listened to.
+/// How long clients at rest must send nothing.
 const QUIET: u64 = 3 * 60_000;
 
 impl<D: Disks> Run<D> {
@@ -118,7 +118,8 @@ impl<D: Disks> Run<D> {
         }
     }
 
-    /// Runs until everybody is in sync and nothing waits for an app; whether that came to pass.
+    /// Runs until every client is in sync and no conflict waits for an app. Returns `false`, after
+    /// a violation, if that takes too long.
     fn come_to_rest(&mut self, plan: &Plan, when: &str) -> bool {
         let end = self.now + PATIENCE;
         while self.now < end {
@@ -249,12 +250,12 @@ impl<D: Disks> Run<D> {
         written.into_values().filter(|(_, key, _)| counts[key] == 1).collect()
     }
 
-    /// Nobody who has nothing to do says anything but that it is there.
+    /// Checks that clients at rest send nothing but heartbeats and polls.
     fn listen(&mut self, plan: &Plan) {
         if self.is_over() {
             return;
         }
-        // What is being acknowledged, and what a fault held back, is heard out first.
+        // Acknowledgements under way, and messages that a fault held back, arrive first.
         let settled = self.queue.last_arrival().unwrap_or_default().max(self.now) + 10_000;
         self.run_until(plan, settled);
         let (before, end) = (self.talk, self.now + QUIET);
@@ -269,7 +270,7 @@ impl<D: Disks> Run<D> {
         }
     }
 
-    /// What requests that wait at the head say in that time.
+    /// How many messages requests that wait at the head may send in that time.
     fn polls(&self, span: u64) -> u64 {
         let every = self.setting.requests_every;
         let asking = (0..self.clients.len()).filter(|c| every > 0 && c % every == every - 1);
@@ -309,7 +310,7 @@ impl<D: Disks> Run<D> {
         self.at_server(|rows| ServerReads::scope(rows, scope)).flatten()
     }
 
-    /// The documents that not everybody shows alike, for people.
+    /// The documents that clients and server show differently, as text for a report.
     pub(super) fn differences(&mut self) -> Vec<Difference> {
         let mut found: BTreeMap<DocumentKey, Vec<(String, String)>> = BTreeMap::new();
         let tell = |state: Option<&sync_core::model::DocumentState>| match state {

@@ -15,7 +15,7 @@ use super::fact::{Cause, Fact};
 use super::story::{Story, Write};
 use super::units::Units;
 
-/// Everything that happened, as far as it bears on who knew what.
+/// The events that determine which client knew of which write.
 #[derive(Debug, Default)]
 pub struct History {
     stories: BTreeMap<DocumentKey, Story>,

@@ -41,7 +41,7 @@ fault_kinds! {
     Flip = "flip", 6;
     /// Everything is late.
     Delay = "delay", 12;
-    /// Nothing gets through, and nobody is told.
+    /// Nothing gets through, and no error is reported.
     Clog = "clog", 10;
     /// Nothing gets through in one direction.
     OneWay = "one-way", 10;

@@ -4,7 +4,7 @@
 //! ```text
 //!   Plan (data) ──► Run: clients ── network ── server        every fact ──► oracles
 //!     writes,         │  Engine     delays,    Session                        │
-//!     faults          │  store      losses     store                  history of who knew what
+//!     faults          │  store      losses     store                  history of what is known
 //!                     └──── one queue of events, one clock ────┘
 //! ```
 //!

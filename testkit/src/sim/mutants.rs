@@ -1,4 +1,4 @@
-//! Showing that the testkit would find a fault: every mutant is run until something notices it.
+//! Runs every mutant until an oracle detects it, to show that the testkit detects faults.
 //!
 //! First the simulation, whose network keeps the order that real ones keep; then, for what such a
 //! network never does, the [`search`], which delivers any message at any time.
@@ -12,7 +12,7 @@ use super::{Builder, Plan};
 use crate::cores::MemoryCores;
 use crate::search::{self, Mix};
 
-/// In so many runs is looked who else notices a mutant.
+/// The number of runs in which further oracles may notice a mutant.
 const TOLD: u64 = 5;
 
 /// What became of a mutant.
@@ -20,9 +20,9 @@ const TOLD: u64 = 5;
 pub struct Fallen {
     /// Which one.
     pub mutant: Mutant,
-    /// Who noticed it first: an oracle of the simulation, or `search`; none if nobody did.
+    /// What noticed it first: an oracle of the simulation, or `search`; none if it was not noticed.
     pub oracle: Option<&'static str>,
-    /// Everybody who notices it in the run of that seed or in one of the few after it.
+    /// All oracles that notice it in the run of that seed or in one of the few after it.
     pub oracles: BTreeSet<&'static str>,
     /// How many seeds it took, or how many there were.
     pub seeds: u64,
@@ -67,7 +67,7 @@ fn simulate(builder: &Builder, mutant: Mutant, seeds: &Range<u64>) -> Option<Fal
     })
 }
 
-/// Messages that are in nobody's order.
+/// Looks for the mutant with the search, which delivers messages in any order.
 fn look_for(mutant: Mutant, seeds: &Range<u64>) -> Fallen {
     const LENGTH: usize = 80;
     let total = seeds.end.saturating_sub(seeds.start);

@@ -33,7 +33,7 @@ impl<D: Disks> Run<D> {
         if client == STRANGER {
             return self.stranger_hears(link, stream, &message);
         }
-        // What answers a link that is gone, nobody asked for.
+        // An answer to a link that is gone does not count.
         self.talk += u64::from(info.is_open && !message.is_heartbeat());
         let fate = self.fate(link, client, Way::Down, message.is_answer());
         let fate = self.throttle(client, Way::Down, size_down(&message), fate);

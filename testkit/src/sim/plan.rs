@@ -1,8 +1,8 @@
 //! Plans: a setting, and everything that happens, as data.
 //!
 //! A plan replays to the byte. What happens on its own beside the plan (how long a message takes,
-//! whether a bad network loses it) is a function of the seed, of whom it concerns, and of when, so
-//! that taking one action out of a plan shifts no other.
+//! whether a bad network loses it) is a function of the seed, the client and the time, so that
+//! removing one action from a plan changes no other.
 
 use std::sync::Arc;
 
@@ -129,7 +129,7 @@ pub enum What {
     Flips { client: usize, millis: u64, percent: u8 },
     /// Everything takes longer.
     Delay { client: usize, millis: u64, by: u64 },
-    /// Nothing gets through in one direction or in both; nobody is told.
+    /// Nothing gets through in one direction or in both, and no error is reported.
     Silence { client: usize, millis: u64, to_server: bool, to_client: bool },
     /// Clients are cut off from the server, together.
     Partition { clients: Vec<usize>, millis: u64 },
@@ -222,7 +222,7 @@ pub enum Refusal {
     Clock,
     /// Every batch is said to be another replica's.
     Cloned,
-    /// Chunks begin where nobody asked for them.
+    /// Chunks begin at a position that was not requested.
     Misplaced,
 }
 

@@ -62,8 +62,7 @@ pub(super) struct Options {
     pub(super) traced: bool,
     /// Whether to go on after the first violation, to learn which oracles see one.
     pub(super) gathers: bool,
-    /// Whether everything heals at the end: whoever looks for what goes wrong before need not wait
-    /// for it.
+    /// Whether everything heals at the end; `false` if only violations before that count.
     pub(super) heals: bool,
 }
 
@@ -272,7 +271,7 @@ impl<D: Disks> Run<D> {
         SplitMix64::of(self.setting.seed, entity)
     }
 
-    // ---- who watches
+    // ---- the oracles
 
     /// Shows a fact to the oracles, and remembers it.
     pub(super) fn fact(&mut self, fact: &Fact) {
@@ -303,8 +302,8 @@ impl<D: Disks> Run<D> {
         }
     }
 
-    /// Tells the oracles of the resolvers' calls since it was asked last. What was asked in a
-    /// transaction that failed had no effect.
+    /// Reports the resolvers' calls since the last call of this method to the oracles. Calls in a
+    /// transaction that failed had no effect, and are skipped.
     pub(super) fn note_calls_of(&mut self, client: Option<usize>, is_committed: bool) {
         if !is_committed {
             self.calls_seen = self.calls.count();

@@ -1,4 +1,4 @@
-//! A run that is told step by step, instead of drawn by chance.
+//! A run that is given step by step, instead of drawn by chance.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,10 +15,11 @@ use super::plan::{Action, Decider, Plan, Setting, What};
 use super::{Failure, Simulation, Tally};
 use crate::search::ResolverKind;
 
-/// Tells a run step by step: who writes what, who is cut off, what dies, and when.
+/// Describes a run step by step: which client writes what, which connections fail, which processes
+/// die, and when.
 ///
-/// Everything that [`Simulation`] watches is watched here too: after the last step all faults end,
-/// everybody has to come to rest and to show the same, and every oracle is asked.
+/// The oracles of [`Simulation`] check it too: after the last step all faults end, and all clients
+/// must come to rest with equal documents.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -84,7 +85,7 @@ impl Scenario {
         }
     }
 
-    /// Who decides conflicts on the replicas. By default the newer edit wins.
+    /// Sets the resolver of the replicas. By default the newer edit wins.
     pub fn resolver(mut self, resolver: Arc<dyn ConflictResolver>) -> Self {
         self.resolver = Some(resolver);
         self
@@ -118,7 +119,8 @@ impl Scenario {
         self.step(What::Delete { client, document })
     }
 
-    /// Nothing gets through between the server and these clients for that long, and nobody is told.
+    /// Cuts these clients off from the server for that long: nothing gets through, and no error is
+    /// reported.
     pub fn partition<'a>(self, clients: impl IntoIterator<Item = &'a str>, time: Duration) -> Self {
         let clients = clients.into_iter().map(|name| self.client(name)).collect();
         self.step(What::Partition { clients, millis: millis(time) })
@@ -235,7 +237,8 @@ fn millis(time: Duration) -> u64 {
 type Shown = BTreeMap<(usize, String), Option<Body>>;
 type Seen = Option<Shown>;
 
-/// Looks at everything when it has come to rest for the first time, before anybody writes afresh.
+/// Records what the server and the clients show when all have come to rest for the first time,
+/// before any client writes again.
 #[derive(Debug)]
 struct Witness(Arc<Mutex<Seen>>);
 

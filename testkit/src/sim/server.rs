@@ -303,8 +303,8 @@ impl<D: Disks> Run<D> {
         self.send_down(link, stream, answer);
     }
 
-    /// Wakes whoever sleeps at the head of that scope. A wake-up is lost now and then: the
-    /// heartbeat finds what it was about.
+    /// Wakes the live streams and requests that wait at the head of that scope. A wake-up is lost
+    /// now and then: the stream then finds the new head at its next heartbeat.
     pub(super) fn head_moved(&mut self, scope: &Scope) {
         let mut woken = Vec::new();
         for (link, open) in &mut self.server.sessions {

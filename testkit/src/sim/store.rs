@@ -132,8 +132,7 @@ impl<D: Disks> Run<D> {
             self.stop(client, power, salt);
             return self.queue.push(self.now + millis, Event::Start { client });
         }
-        // Whoever waits for the storage hears of it a moment later, and anything may happen in
-        // between.
+        // The engine gets the storage's result a moment later, and anything may happen in between.
         let (until, by) = self.clients[client].slow_disk;
         let most = if until > self.now { by } else { 3 };
         let later = self.chance(client, 6).next_u64() % most.max(3);

@@ -37,10 +37,11 @@ pub(super) struct Story {
     pub(super) known: Vec<Bits>,
     /// Writes that erased the document: what does not know of one has to go.
     pub(super) erasures: Bits,
-    /// A device was copied while there was an erasure: stamped anew under another identity the copy
-    /// of one that had not travelled is another erasure, of which nobody knew.
+    /// A device was copied while it held an erasure. If that erasure was not pushed yet, the copy
+    /// stamps it anew under another identity, and it becomes another erasure, which no client knows
+    /// of.
     pub(super) doubled: bool,
-    /// Writes that ended: resolved away, refused, undone before anybody heard of them, deleted and
+    /// Writes that ended: resolved away, refused, undone before they were pushed, deleted and
     /// purged, or gone with their device.
     pub(super) ended: Bits,
     /// Writes that were in a batch.

@@ -29,9 +29,9 @@ pub(super) struct Weather(Vec<(u64, Condition)>);
 pub(super) enum Fate {
     /// It arrives so much later; a second time after that, if it is doubled.
     Arrives { after: u64, again: Option<u64> },
-    /// It is noticed that something is wrong with the link.
+    /// The receiver detects the damage, and the link breaks.
     Breaks { after: u64 },
-    /// Nothing arrives, and nobody is told.
+    /// Nothing arrives, and no error is reported.
     Vanishes,
     /// It is kept on the way until then.
     Held { until: u64 },

@@ -30,8 +30,8 @@ fn seen<C: Cores>(world: &mut World<C>, collection: &str) -> usize {
     live.filter(|(key, _)| key.collection.as_str() == collection).count()
 }
 
-/// What is not chosen is neither pulled nor pushed, and stands in nobody's way: the replica is at
-/// the head, and its digest is not compared.
+/// Collections that are not chosen are neither pulled nor pushed, and block nothing: the replica is
+/// at the head, and its digest is not compared.
 pub fn a_replica_syncs_what_it_chose<C: Cores>(cores: C) {
     let mut world = world(cores);
     assert_eq!((seen(&mut world, "notes"), world.records(1).len()), (2, 2));
@@ -144,7 +144,7 @@ pub fn a_choice_survives_resets_and_restores<C: Cores>(cores: C) {
     world.assert_consistent();
 }
 
-/// Who hands out more than was asked for is not believed.
+/// Entries of a chunk that are in collections the replica did not request are ignored.
 pub fn a_chunk_holds_more_than_was_asked_for<C: Cores>(cores: C) {
     let mut world = world(cores);
     world.put(0, "tasks/c", "text");

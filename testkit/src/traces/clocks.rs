@@ -1,5 +1,5 @@
-//! Clocks that are wrong, of devices and of the server: what was stamped by them is bounded, and
-//! locks nobody out.
+//! Wrong clocks of devices and of the server: the stamps that they produce are bounded, and no
+//! replica is kept from writing.
 
 use sync_core::clock::{DRIFT_BOUND, Now};
 use sync_core::model::{Revision, Seq, Stamp, VerdictKind};
@@ -20,9 +20,9 @@ fn is_of_now<C: Cores>(world: &World<C>, stamp: Stamp) -> bool {
     stamp.millis().abs_diff(world.now().0) <= u64::try_from(DRIFT_BOUND.as_millis()).unwrap_or(0)
 }
 
-/// The server's clock was two hours ahead, and is put right: who wrote meanwhile goes on, and so
-/// does who only heard of it. What was let into the log is followed, and nothing else is carried
-/// ahead by it.
+/// The server's clock was two hours ahead, and is corrected. Both the replica that wrote meanwhile
+/// and the one that only pulled can still push. A stamp that the log accepted may be followed by a
+/// later edit of that document; other documents get stamps of the right time.
 pub fn a_servers_clock_that_was_ahead_locks_nobody_out<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.skew_server(2 * HOUR);
@@ -50,8 +50,7 @@ pub fn a_servers_clock_that_was_ahead_locks_nobody_out<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// The server's clock goes back an hour: nothing that was written before keeps anybody from writing
-/// on.
+/// The server's clock goes back an hour: replicas can still push edits of what was written before.
 pub fn a_servers_clock_that_goes_back_locks_nobody_out<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "one");
@@ -68,9 +67,9 @@ pub fn a_servers_clock_that_goes_back_locks_nobody_out<C: Cores>(cores: C) {
     assert_eq!(world.server_scope().documents, 3);
 }
 
-/// The server's clock goes back an hour, which a device learns by the refusal of what it wrote a
-/// while after its base. The server holds the base, and the erasure before it: the edit follows on
-/// both, and is not taken for one that is older.
+/// The server's clock goes back an hour, and it refuses an edit that a device made ten minutes
+/// after its base. The server holds the base, and the erasure before it: the edit is stamped anew
+/// so that it follows both, and is not treated as older than they are.
 pub fn a_refused_edit_follows_what_the_server_holds<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "one");
@@ -166,8 +165,8 @@ pub fn an_erasure_after_the_clock_went_back_takes_its_base<C: Cores>(cores: C) {
     assert!(!format!("{record:?}").contains("secret"), "{record:?}");
 }
 
-/// A device that hears the right time stamps its whole outbox anew, also what it does not push
-/// because its collection is not chosen.
+/// A device that receives the server's time stamps its whole outbox anew, also what it does not
+/// push because its collection is not chosen.
 pub fn all_of_the_outbox_is_stamped_anew<C: Cores>(cores: C) {
     let mut world = World::new(cores, 1);
     world.choose(0, Some(&["notes"]));

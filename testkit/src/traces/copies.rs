@@ -13,9 +13,9 @@ fn revision<C: Cores>(world: &mut World<C>, replica: usize, name: &str) -> Optio
     world.record(replica, name).current.map(|state| state.revision)
 }
 
-/// An edit waits in a storage that is copied. The original pushes it, and somebody writes on top of
-/// it. The copy takes a new identity, and its edit keeps its time: it does not overwrite what was
-/// written later.
+/// An edit waits in a storage that is copied. The original pushes it, and another replica writes on
+/// top of it. The copy takes a new identity, and its edit keeps its time: it does not overwrite
+/// what was written later.
 pub fn a_clone_keeps_the_time_of_its_edits<C: Cores>(cores: C) {
     let mut world = world_with(cores, LastWriteWins);
     for name in ["notes/update", "notes/delete"] {

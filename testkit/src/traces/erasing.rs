@@ -1,4 +1,5 @@
-//! Erasures: every body goes, everywhere, and with it whatever was written without knowing of that.
+//! Erasures: every body of the document is removed everywhere, and so is every edit that was made
+//! without knowing of the erasure.
 
 use std::sync::Arc;
 
@@ -21,8 +22,8 @@ fn assert_told(committed: &Committed) {
     assert_eq!(told, [Decided::Erased]);
 }
 
-/// A world whose replicas hold a document with an edit on it at replica 1, which has erased
-/// nothing.
+/// A world whose replicas hold one document; replica 1 has an unsettled edit of it. Nothing is
+/// erased yet.
 pub(super) fn edited<C: Cores>(cores: C) -> World<C> {
     let mut world = world_with(cores, ClientWins);
     world.put(0, "notes/a", "first secret");
@@ -33,8 +34,8 @@ pub(super) fn edited<C: Cores>(cores: C) -> World<C> {
     world
 }
 
-/// A current body, an earlier version as the base of an edit, and the edit: all go, and nobody is
-/// asked.
+/// An erasure removes the current body, the earlier version that is the base of an edit, and the
+/// edit. No resolver is called.
 pub fn an_erasure_takes_every_body<C: Cores>(cores: C) {
     let mut world = edited(cores);
     world.erase(0, "notes/a");
@@ -53,13 +54,14 @@ pub fn an_erasure_takes_every_body<C: Cores>(cores: C) {
     assert!(world.server_row("notes/a").is_some_and(|row| row.state.is_erasure()));
 }
 
-/// What somebody else pushed before the erasure was heard of is erased with the rest.
+/// An edit that another replica pushed before the erasure reached the server is erased too.
 pub fn an_erasure_wins_over_what_the_server_took_meanwhile<C: Cores>(cores: C) {
     let mut world = edited(cores);
     world.erase(0, "notes/a");
     world.push_all(1);
     assert_eq!(world.server_text("notes/a").as_deref(), Some("third secret"));
-    // Once by the push, and once by the chunk that comes before it.
+    // Two replicas erase the document: replica 0 before it receives the state in a chunk, and the
+    // other one after it pulled the state.
     let other = world.join();
     world.pull_all(other);
     world.erase(other, "notes/a");
@@ -72,7 +74,8 @@ pub fn an_erasure_wins_over_what_the_server_took_meanwhile<C: Cores>(cores: C) {
     assert_eq!(world.calls().count(), 0);
 }
 
-/// An edit that comes to the server after the erasure is superseded, and its replica is told.
+/// An edit that reaches the server after the erasure is superseded, and its replica reports that to
+/// the app.
 pub fn an_edit_that_does_not_know_of_an_erasure_stays_behind<C: Cores>(cores: C) {
     let mut world = edited(cores);
     world.erase(0, "notes/a");
@@ -82,7 +85,7 @@ pub fn an_edit_that_does_not_know_of_an_erasure_stays_behind<C: Cores>(cores: C)
     assert_eq!(decided(&verdicts)[0].kind, VerdictKind::Superseded);
     assert_told(&world.settle(1, pushed.id, &verdicts));
     world.assert_gone("secret");
-    // An insert by somebody who never heard of the document does not know of it either.
+    // An insert by a replica that never received the document does not know of the erasure either.
     let other = world.join();
     world.put(other, "notes/a", "fourth secret");
     world.push_all(other);
@@ -124,8 +127,8 @@ pub fn what_is_in_flight_is_erased_here<C: Cores>(cores: C) {
     assert_eq!(world.calls().count(), 0);
 }
 
-/// What is in flight when an erasure is heard of is gone at once, whether or not the server took it
-/// before.
+/// An edit in flight is removed as soon as its replica receives an erasure, whether or not the
+/// server accepted the edit before.
 pub fn what_is_in_flight_is_erased_by_another<C: Cores>(cores: C) {
     let mut world = edited(cores);
     let pushed = batch(&mut world, 1);
@@ -135,12 +138,12 @@ pub fn what_is_in_flight_is_erased_by_another<C: Cores>(cores: C) {
     assert_told(&world.apply(1, &chunk).committed);
     assert_eq!(world.text(1, "notes/a"), None);
     world.assert_gone("secret");
-    // The first copy of the message arrives late, and nobody hears of it.
+    // The first copy of the push arrives late, and its answer is not delivered.
     world.deliver(&pushed);
     world.assert_gone("secret");
     world.push_all(1);
     assert_eq!(world.batch_in_flight(1), None);
-    // Who has seen the erasure may write again.
+    // A replica that has received the erasure may write the document again.
     world.put(1, "notes/a", "fresh");
     let pushed = batch(&mut world, 1);
     let verdicts = world.deliver(&pushed);
@@ -170,7 +173,8 @@ pub fn the_others_of_a_batch_are_settled_as_ever<C: Cores>(cores: C) {
     assert_eq!((world.text(1, "notes/b").as_deref(), world.calls().count()), (Some("two"), 0));
 }
 
-/// Refused edits of the document are gone, here and where they were refused.
+/// Refused edits of the document are removed from the quarantine, on the replica that erases and on
+/// the others.
 pub fn refused_edits_are_erased<C: Cores>(cores: C) {
     let mut world = edited(cores);
     world.refuse(refusing("third"));
@@ -208,7 +212,7 @@ pub fn deferred_conflicts_are_erased<C: Cores>(cores: C) {
         world.pull_all(1);
         assert!(world.record(1, name).is_deferred());
     }
-    // By another replica, and by the one whose conflict it is.
+    // One document is erased by another replica, one by the replica that has the conflict.
     world.erase(0, "notes/a");
     world.push_all(0);
     let chunk = super::chunk(&mut world, 1);
@@ -220,8 +224,8 @@ pub fn deferred_conflicts_are_erased<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// Who has seen the erasure writes a new document. Who has not loses, also if all it hears of is
-/// the new one.
+/// A replica that has received the erasure writes a new document. An edit by a replica that has not
+/// is discarded, also if that replica receives only the new document.
 pub fn written_again_after_an_erasure<C: Cores>(cores: C) {
     let mut world = edited(cores);
     world.erase(0, "notes/a");
@@ -234,7 +238,7 @@ pub fn written_again_after_an_erasure<C: Cores>(cores: C) {
     assert_told(&world.apply(1, &chunk).committed);
     world.assert_gone("secret");
     assert_eq!(world.text(1, "notes/a").as_deref(), Some("fresher"));
-    // From here on everybody knows, and everything is as ever.
+    // From here on both replicas know of the erasure, and conflicts are resolved as usual.
     world.put(1, "notes/a", "mine");
     world.put(0, "notes/a", "theirs");
     world.push_all(0);
@@ -243,7 +247,8 @@ pub fn written_again_after_an_erasure<C: Cores>(cores: C) {
     assert_eq!((world.text(0, "notes/a").as_deref(), world.calls().count()), (Some("mine"), 1));
 }
 
-/// A document that is erased and written again before either has travelled erases all the same.
+/// A document that is erased and written again before either is pushed still erases the earlier
+/// bodies.
 pub fn written_again_before_the_erasure_has_travelled<C: Cores>(cores: C) {
     let mut world = edited(cores);
     world.erase(0, "notes/a");
@@ -273,7 +278,8 @@ pub fn two_erasures<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// A deletion leaves bodies where they are of use; an erasure of what was deleted takes them.
+/// A deletion may keep earlier bodies, for instance as bases; an erasure of the deleted document
+/// removes them.
 pub fn an_erasure_of_what_was_deleted<C: Cores>(cores: C) {
     let mut world = edited(cores);
     world.delete(0, "notes/a");
@@ -284,7 +290,7 @@ pub fn an_erasure_of_what_was_deleted<C: Cores>(cores: C) {
     world.assert_gone("secret");
     world.sync_all();
     world.assert_converged();
-    // Of what nobody has heard there is nothing to erase.
+    // A document that never existed cannot be erased.
     let key = world.key("notes/never");
     let operation = WriteOperation::Erase;
     let writes = vec![LocalWrite { collection: key.collection, id: key.id, operation }];
@@ -292,7 +298,7 @@ pub fn an_erasure_of_what_was_deleted<C: Cores>(cores: C) {
     assert_eq!(refused.map_err(|e| e.kind()).err(), Some(ErrorKind::NotFound));
 }
 
-/// What was created here and erased before any batch never travels.
+/// A document that is created and erased before it is in a batch is never pushed.
 pub fn an_erasure_of_what_never_left<C: Cores>(cores: C) {
     let mut world = World::new(cores, 1);
     world.put(0, "notes/a", "secret");
@@ -304,7 +310,7 @@ pub fn an_erasure_of_what_never_left<C: Cores>(cores: C) {
     world.assert_consistent();
 }
 
-/// Where the server resolves, it is not asked about an erasure either.
+/// A resolver on the server is not called for an erasure either.
 pub fn an_erasure_asks_no_resolver_of_the_server<C: Cores>(cores: C) {
     let on_server: Vec<(_, Arc<dyn sync_core::resolver::ConflictResolver>)> =
         vec![(World::<C>::collection("notes"), Arc::new(Joining))];
@@ -338,7 +344,7 @@ pub fn an_erasure_with_a_wrong_clock<C: Cores>(cores: C) {
     assert!(erased.is_some_and(|e| e.stamp.millis() < world.now().0 + 600_000), "{erased:?}");
     assert_eq!(world.calls().count(), 0);
 }
-/// A restored server does not know of the erasure any more; it is told again.
+/// A restored server has lost the erasure; the replica offers it again.
 pub fn an_erasure_is_lost_in_a_restore<C: Cores>(cores: C) {
     let mut world = edited(cores);
     world.push_all(1);
@@ -348,7 +354,7 @@ pub fn an_erasure_is_lost_in_a_restore<C: Cores>(cores: C) {
     world.push_all(0);
     world.pull_all(0);
     world.restore(&backup);
-    // Somebody edits what came back before the erasure is offered again.
+    // Replica 1 edits the restored document before the erasure is offered again.
     world.pull_all(1);
     world.put(1, "notes/a", "fourth secret");
     world.push_all(1);
@@ -394,8 +400,8 @@ pub fn an_erasure_that_is_known_revives_nothing<C: Cores>(cores: C) {
     assert_eq!((world.server_text("notes/a"), world.calls().count()), (None, 1));
 }
 
-/// An edit that knew of an erasure, and left the device with its scope before it was pushed, erases
-/// nothing when it is tried again: what somebody else wrote since is in conflict with it.
+/// An edit that knew of an erasure, and was removed with its scope before it was pushed, erases
+/// nothing when it is retried: an edit that another replica made since is in conflict with it.
 pub fn a_retry_erases_nothing_that_it_only_knew_of<C: Cores>(cores: C) {
     let mut world = world_with(cores, ServerWins);
     world.put(0, "notes/a", "one");
@@ -429,8 +435,8 @@ pub fn an_erasure_of_a_deleted_document_travels_by_itself<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// After a reset that voids what is known an erasure still wins, and what was written knowing of it
-/// still stands.
+/// After a reset that discards the known positions an erasure still wins, and an edit that was made
+/// with knowledge of it is still kept.
 pub fn an_erasure_after_a_digest_reset<C: Cores>(cores: C) {
     let mut world = edited(cores);
     world.push_all(1);

@@ -73,8 +73,9 @@ pub fn what_a_client_makes_up_concerns_it_alone<C: Cores>(cores: C) {
     assert_eq!(world.server_scope().documents, 2);
 }
 
-/// A replica that only pushes knows the log from verdicts alone. They carry marks: a restore that
-/// nobody announced is found with its next push, and nothing of what it wrote is lost.
+/// A replica that only pushes knows the log from verdicts alone. Verdicts carry marks: an
+/// unannounced restore is detected with the replica's next push, and nothing that the replica wrote
+/// is lost.
 pub fn a_restore_is_found_by_what_verdicts_told<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(1, "notes/other", "text");
@@ -96,7 +97,8 @@ pub fn a_restore_is_found_by_what_verdicts_told<C: Cores>(cores: C) {
     assert_eq!(world.server_text("notes/a").as_deref(), Some("three"));
 }
 
-/// A replica at the head says so, and is told that the log it speaks of was lost.
+/// A replica at the head acknowledges, and the answer is a reset because the log that it names was
+/// lost.
 pub fn a_restore_is_found_by_an_acknowledgement<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "one");

@@ -46,8 +46,7 @@ pub fn tombstones_leave_the_replicas<C: Cores>(cores: C) {
     assert_eq!((world.server_text("notes/a").as_deref(), world.calls().count()), (Some("new"), 0));
 }
 
-/// What a full pull found to be absent leaves as well, and so does what the app deleted before
-/// anybody heard of it.
+/// The record of a document that a full pull found to be absent leaves the replica as well.
 pub fn absences_leave_the_replicas<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "one");
@@ -99,8 +98,8 @@ pub fn a_restore_of_tombstones_that_left<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// A backup from before the deletion: nobody can offer the deletion again, and everybody has the
-/// document, also without a digest that says so.
+/// A restore from a backup that is older than a purged deletion: no replica can offer the deletion
+/// again, and every replica gets the document back, also without a digest that differs.
 pub fn a_restore_below_what_left<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "one");
@@ -120,7 +119,8 @@ pub fn a_restore_below_what_left<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// An erasure is offered again whatever the backup: its tombstone stays on the replicas.
+/// Replicas keep erased tombstones, so that an erasure is offered again whatever backup is
+/// restored.
 pub fn an_erased_tombstone_stays_on_the_replicas<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "secret");

@@ -106,8 +106,8 @@ pub fn a_cloned_replica_takes_a_new_identity<C: Cores>(cores: C) {
     assert_eq!(world.server_scope().documents, 3);
 }
 
-/// Two clones make one revision of two states before anybody notices that they are two: neither
-/// state is lost.
+/// Two clones give two states the same revision before the server detects the clone: neither state
+/// is lost.
 pub fn clones_that_made_one_revision<C: Cores>(cores: C) {
     let options = Options { resolver: Arc::new(Joining), replicas: 1, ..Options::default() };
     let mut world = World::with(cores, options);

@@ -83,9 +83,9 @@ pub fn a_clone_recalls_another_batch<C: Cores>(cores: C) {
     assert_eq!(world.server_text("notes/b").as_deref(), Some("one"));
 }
 
-/// A batch in knowledge of an erasure had arrived; since then the document was erased once more,
-/// purged, and written anew by somebody who knows of neither. That is what shows once the verdict
-/// is told, with its body.
+/// A batch whose edit knows of an erasure had arrived. Since then the document was erased once
+/// more, purged, and written anew by a replica that knows of neither erasure. The new document is
+/// shown, with its body, once the replica has the verdict.
 pub fn a_new_life_comes_before_the_verdict<C: Cores>(cores: C) {
     let mut world = world_with(cores, Joining);
     world.put(0, "notes/a", "first");

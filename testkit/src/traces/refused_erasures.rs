@@ -41,9 +41,9 @@ pub fn a_refused_erasure<C: Cores>(cores: C) {
     assert_eq!(world.calls().count(), 0);
 }
 
-/// An edit by somebody who knows of an erasure that was purged is refused, while another has
-/// written the document anew: that shows, whether it came before the push, in between, or
-/// afterwards.
+/// The server refuses an edit that knows of a purged erasure, while another replica has written the
+/// document anew. The new document is shown, whether it arrived before the push, between push and
+/// verdict, or afterwards.
 pub fn a_refused_edit_that_knew_of_an_erasure<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     let all = ["notes/before", "notes/between", "notes/after"];

@@ -35,7 +35,8 @@ pub fn only_what_lies_above_the_cut_is_offered_again<C: Cores>(cores: C) {
     assert_eq!((world.server_text("notes/b").as_deref(), world.calls().count()), (Some("two"), 0));
 }
 
-/// Everything is lost: whoever is first offers it again, and nobody is in conflict.
+/// The server loses everything: the first replica to connect offers it again, and no conflict
+/// arises.
 pub fn everybody_offers_everything_again<C: Cores>(cores: C) {
     let mut world = World::new(cores, 3);
     let empty = world.backup();
@@ -78,7 +79,7 @@ pub fn a_reoffer_over_an_older_one<C: Cores>(cores: C) {
     assert_eq!(world.calls().count(), 0);
 }
 
-/// A re-offer over one of a newer position is superseded, and nobody is asked.
+/// A re-offer over one of a newer position is superseded, and no resolver is called.
 pub fn a_reoffer_over_a_newer_one<C: Cores>(cores: C) {
     let mut world = world_with(cores, ClientWins);
     two_lost_states(&mut world);
@@ -258,8 +259,8 @@ pub fn a_reoffer_after_a_purge<C: Cores>(cores: C) {
     assert_eq!((world.server_text("notes/a"), world.calls().count()), (None, 1));
 }
 
-/// A restore that nobody announced is found by the starts of the server, although the head has
-/// passed the position.
+/// An unannounced restore is detected by the ids of the server's starts, although the head has
+/// passed the replica's position.
 pub fn a_silent_restore_is_found_by_terms<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "one");
@@ -283,8 +284,9 @@ pub fn a_silent_restore_is_found_by_terms<C: Cores>(cores: C) {
     assert_eq!((world.server_scope().documents, world.calls().count()), (5, 0));
 }
 
-/// A silent restore leaves two lives under one epoch: what was written in the new one before
-/// anybody noticed is in conflict with what the old one had settled at the same position.
+/// An unannounced restore leaves two lives of the log under one epoch: an edit that was accepted in
+/// the new life before the restore was detected conflicts with the state that the old life had
+/// settled at the same position.
 pub fn two_lives_under_one_epoch<C: Cores>(cores: C) {
     let mut world = world_with(cores, Joining);
     let empty = world.backup();
@@ -300,8 +302,8 @@ pub fn two_lives_under_one_epoch<C: Cores>(cores: C) {
     assert_eq!(world.server_text("notes/a").as_deref(), Some("more+new life+old life"));
 }
 
-/// A chunk that was asked for ahead comes from a server that was restored silently meanwhile: it is
-/// not taken in, although epoch and position fit, and the restore is found.
+/// A chunk that was requested ahead comes from a server that was restored without an announcement
+/// meanwhile: the replica rejects it, although epoch and position fit, and the restore is detected.
 pub fn a_chunk_asked_for_ahead_is_from_a_restored_server<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     let empty = world.backup();

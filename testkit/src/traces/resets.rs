@@ -219,8 +219,8 @@ pub fn a_reset_while_in_flight<C: Cores>(cores: C) {
     assert_eq!((world.server_text("notes/a").as_deref(), world.calls().count()), (Some("two"), 0));
 }
 
-/// A reset while a conflict is deferred whose remote side is lost with it: the conflict is over,
-/// the edit is pushed, and whoever wrote the remote side offers it again.
+/// A reset while a conflict is deferred whose remote side the restore lost: the conflict ends, the
+/// edit is pushed, and the replica that wrote the remote side offers it again.
 pub fn a_reset_while_deferred<C: Cores>(cores: C) {
     let mut world = world_with(cores, Deferring);
     world.put(0, "notes/a", "base");

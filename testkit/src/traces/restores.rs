@@ -28,8 +28,8 @@ fn purged_after_a_backup<C: Cores>(
     backup
 }
 
-/// What is absent after a full pull is a tombstone again after the restore: who writes it anew
-/// meets it, once.
+/// A document that is absent after a full pull is a tombstone again after the restore. A replica
+/// that writes it anew conflicts with the tombstone, once.
 pub fn a_restore_brings_a_purged_tombstone_back<C: Cores>(cores: C) {
     let mut world = world_with(cores, ClientWins);
     let backup = purged_after_a_backup(&mut world, |world| {

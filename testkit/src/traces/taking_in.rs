@@ -291,8 +291,8 @@ pub fn the_server_makes_what_it_holds<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// An edit comes without the base that the server's resolver needs: nobody is asked, and the app
-/// decides.
+/// An edit arrives without the base that the server's resolver needs: the resolver is not called,
+/// and the app decides.
 pub fn the_server_needs_a_base_and_gets_none<C: Cores>(cores: C) {
     let on_server = vec![(World::<C>::collection("notes"), Arc::new(Joining) as _)];
     let mut world = World::with(cores, Options { on_server, ..Options::default() });

@@ -141,7 +141,7 @@ impl Contents {
         }
     }
 
-    /// Files that nobody can open any more are gone.
+    /// Removes the files that no name leads to any more.
     pub(super) fn forget_unnamed(&mut self) {
         let late = self.unsynced.iter().filter_map(|(_, inode)| *inode);
         let named: BTreeSet<Inode> =

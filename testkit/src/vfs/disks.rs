@@ -53,8 +53,8 @@ impl<F: SqliteFiles> VfsDisks<F> {
         Self { files, disks: Vec::new() }
     }
 
-    /// The disks of all stores that were made, oldest first, those that nobody uses any more
-    /// included.
+    /// The disks of all stores that were made, oldest first, including those that are not used any
+    /// more.
     #[must_use]
     pub fn disks(&self) -> &[SimDisk] {
         &self.disks

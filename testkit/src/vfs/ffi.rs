@@ -81,7 +81,7 @@ pub(super) fn register() {
         };
         // SAFETY: the table is leaked, so that it stays where it is for as long as SQLite may use
         // it, and its name is a constant. Registering is safe from any thread, and initialises
-        // SQLite if nobody did yet.
+        // SQLite if that has not happened yet.
         unsafe { ffi::sqlite3_vfs_register(Box::leak(Box::new(vfs)), 0) }
     });
     assert_eq!(*code, ffi::SQLITE_OK, "SQLite does not take the VFS of simulated disks");
@@ -115,8 +115,8 @@ unsafe fn text<'a>(pointer: *const c_char) -> Option<&'a str> {
 /// The handle of an open file.
 ///
 /// # Safety
-/// The file was opened by [`open`] and not closed, and nobody else uses it until the reference is
-/// gone.
+/// The file was opened by [`open`] and not closed, and no other reference to it exists while this
+/// one does.
 unsafe fn handle<'a>(file: *mut sqlite3_file) -> &'a mut Handle {
     // SAFETY: `open` filled it with a `File`, whose handle is a box that only `close` frees; as the
     // caller promises, this is the only reference.
@@ -194,7 +194,7 @@ unsafe extern "C" fn write(
     amount: c_int,
     at: sqlite3_int64,
 ) -> c_int {
-    // SAFETY: the buffer has that many bytes, and nobody writes to it meanwhile.
+    // SAFETY: the buffer has that many bytes, and is not written to meanwhile.
     let (handle, bytes) =
         unsafe { (handle(file), std::slice::from_raw_parts(from.cast::<u8>(), len(amount))) };
     code(handle.write(place(at), bytes))

@@ -14,7 +14,7 @@ use super::locks::{HandleId, Locks, SharedMemory};
 /// An open file.
 #[derive(Debug)]
 pub(super) enum Handle {
-    /// Something of SQLite's own that nobody else sees and that ends with the connection.
+    /// A temporary file of SQLite, which no other connection sees and which ends with this one.
     Temporary(Vec<u8>),
     Named(Named),
 }

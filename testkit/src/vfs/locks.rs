@@ -16,7 +16,7 @@ const RESERVED: Code = ffi::SQLITE_LOCK_RESERVED;
 const PENDING: Code = ffi::SQLITE_LOCK_PENDING;
 const EXCLUSIVE: Code = ffi::SQLITE_LOCK_EXCLUSIVE;
 
-/// Who holds what of one file.
+/// The locks that connections hold on one file.
 #[derive(Debug, Default)]
 pub(super) struct Locks {
     levels: BTreeMap<HandleId, Code>,
@@ -26,7 +26,7 @@ pub(super) struct Locks {
 }
 
 impl Locks {
-    /// The highest level that anybody else holds.
+    /// The highest level that another connection holds.
     fn others(&self, who: HandleId) -> Code {
         let others = self.levels.iter().filter(|(id, _)| **id != who);
         others.map(|(_, level)| *level).max().unwrap_or(ffi::SQLITE_LOCK_NONE)
@@ -83,7 +83,8 @@ impl Locks {
         Ok(())
     }
 
-    /// Lets go of the shared memory. Once nobody holds it, the next one begins with an empty one.
+    /// Releases the shared memory. Once no connection holds it, the next connection gets an empty
+    /// one.
     pub(super) fn leave_memory(&mut self, who: HandleId) {
         self.slots.remove(&who);
         // One count is that of this struct.
@@ -98,8 +99,8 @@ impl Locks {
     }
 }
 
-/// The index of a write-ahead log, which connections share as memory. Its regions stay where they
-/// are as long as anybody holds it.
+/// The index of a write-ahead log, which connections share as memory. Its regions do not move while
+/// a connection holds it.
 #[derive(Debug, Default)]
 pub(super) struct SharedMemory(Mutex<Vec<Arc<[AtomicU64]>>>);
 

@@ -31,8 +31,8 @@ impl Recording {
         self.changes.is_empty()
     }
 
-    /// The moment of each change: it has begun, and nobody was told yet that it is done. The last
-    /// moment is that after all of them.
+    /// The moment of each change, at which it has begun and SQLite has not got its result yet. The
+    /// last moment is after all changes.
     pub fn moments(&self) -> impl Iterator<Item = Moment> + '_ {
         let mut contents = self.start.clone();
         let mut changes = self.changes.iter();

@@ -18,7 +18,7 @@ impl<C: Cores> World<C> {
     /// and counters fit.
     ///
     /// # Panics
-    /// If not, saying who differs in what.
+    /// If not, with the replica and the difference.
     pub fn assert_converged(&mut self) {
         self.assert_consistent();
         let server: Documents = self
@@ -49,11 +49,11 @@ impl<C: Cores> World<C> {
         }
     }
 
-    /// No row of anybody holds a body with that text any more: bodies that are shown, bases, remote
-    /// slots, states in flight, refused edits, rows of the server.
+    /// No row of a replica or of the server holds a body with that text any more: bodies that are
+    /// shown, bases, remote slots, states in flight, refused edits, rows of the server.
     ///
     /// # Panics
-    /// If one does, saying where.
+    /// If one does, with the row.
     pub fn assert_gone(&mut self, text: &str) {
         for replica in 0..self.replicas() {
             let held = format!("{:?} {:?}", self.records(replica), self.quarantine(replica));

@@ -1,4 +1,5 @@
-//! Copies of a world, and what tells two of them apart: for whoever explores worlds state by state.
+//! Copies of a world, and hashes that distinguish them: for checks that explore worlds state by
+//! state.
 
 use std::hash::{Hash, Hasher};
 use std::ops::ControlFlow;

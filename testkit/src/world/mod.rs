@@ -52,9 +52,9 @@ pub type Refuse = Arc<dyn Fn(&Change) -> Option<Rejection> + Send + Sync>;
 pub struct Options {
     /// How many replicas there are at the beginning.
     pub replicas: usize,
-    /// Who decides the conflicts of the collections that replicas resolve.
+    /// The resolver of the collections that replicas resolve.
     pub resolver: Arc<dyn ConflictResolver>,
-    /// Collections whose conflicts the server resolves, and by whom.
+    /// Collections whose conflicts the server resolves, each with its resolver.
     pub on_server: Vec<(Collection, Arc<dyn ConflictResolver>)>,
     /// Which changes the server refuses.
     pub refuse: Option<Refuse>,
@@ -89,7 +89,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Who decides conflicts, each call of whom is written down.
+    /// The resolvers, with every call recorded.
     fn recorded(&self, calls: &Calls) -> Resolvers {
         let record = |inner: &Arc<dyn ConflictResolver>, on_server| {
             Arc::new(Recording::new(Arc::clone(inner), calls.clone(), on_server))

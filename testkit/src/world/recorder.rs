@@ -1,4 +1,4 @@
-//! What happened, told by those to whom it happened: acknowledged writes and calls of resolvers.
+//! Records of a run: acknowledged writes and calls of resolvers.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,8 +15,8 @@ pub struct Write {
     pub key: DocumentKey,
     /// The state that the app saw before; none if there was nothing.
     pub before: Option<DocumentState>,
-    /// The state that the write made; none if it undid a document that nobody else can have heard
-    /// of.
+    /// The state that the write made; none if it undid a document that no other replica can have
+    /// received.
     pub after: Option<DocumentState>,
     /// The local transaction: writes that share it were made together.
     pub transaction: LocalSeq,

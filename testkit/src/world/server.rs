@@ -127,7 +127,7 @@ impl<C: Cores> World<C> {
         Delivery { verdicts, entries: appended.entries }
     }
 
-    /// A request for changes reaches the server. A fork that nobody announced begins a new epoch.
+    /// Serves a request for changes. An unannounced fork of the log begins a new epoch.
     pub fn changes(&mut self, cursor: &Cursor, limits: Limits) -> Reply {
         self.changes_seen_by(cursor, limits, &Visible::All)
     }
@@ -237,16 +237,16 @@ impl<C: Cores> World<C> {
         Backup { server, head: self.server_scope().head }
     }
 
-    /// The server is restored, as the admin command does it: a new epoch begins, whose cut is the
-    /// head of the backup.
+    /// Restores the server, as the admin command does it: a new epoch begins, whose cut is the head
+    /// of the backup.
     pub fn restore(&mut self, backup: &Backup<C::Server>) {
         self.restore_silently(backup);
         let head = self.server_scope().head;
         self.begin_epoch(head);
     }
 
-    /// The server is restored and nobody says so: the epoch stays, only the start of the server is
-    /// another one.
+    /// Restores the server without announcing it: the epoch stays, and only the id of the server's
+    /// start changes.
     pub fn restore_silently(&mut self, backup: &Backup<C::Server>) {
         self.server = must(self.cores.copy_server(&backup.server), "the backend copies a server");
         self.restart_server();

@@ -35,7 +35,7 @@ impl Default for Counting {
             outbox: OutboxCounts::default(),
             in_flight: None,
             failures: Failures::default(),
-            // So that digests, which nobody keeps here, are not compared.
+            // So that digests, which this storage does not keep, are not compared.
             is_partial: true,
         };
         Self { scope: Mutex::new(scope), commits: watch::Sender::new(0) }

@@ -26,7 +26,7 @@ impl Met {
         catch_unwind(AssertUnwindSafe(|| resolver.resolve(&conflict))).ok()
     }
 
-    /// What the document shows after that answer; none if nobody has decided.
+    /// What the document shows after that answer; none if the conflict is deferred.
     pub(super) fn shown(&self, answer: &Resolution) -> Option<Option<Body>> {
         match answer {
             Resolution::Local => Some(self.local.body.clone()),
@@ -46,8 +46,8 @@ pub(super) fn state(millis: u64, replica: u8, body: Option<&Body>) -> DocumentSt
     DocumentState { revision, author: revision, created, body: body.cloned(), erased: None }
 }
 
-/// Every conflict over those bodies: live or deleted on either side, with a base or without,
-/// whoever was later. What is equal on both sides is no conflict.
+/// Every conflict over those bodies: live or deleted on either side, with a base or without, with
+/// either side later or both of one time. What is equal on both sides is no conflict.
 pub(super) fn over(bodies: &[Body]) -> Vec<Met> {
     let mut sides: Vec<Option<&Body>> = bodies.iter().map(Some).collect();
     sides.push(None);

@@ -65,7 +65,7 @@ impl Subject {
     }
 }
 
-/// All cases, for who wants to run them without tests.
+/// All cases, for callers that run them without the test harness.
 #[must_use]
 pub fn cases() -> Vec<Case<Subject>> {
     crate::resolver_conformance_cases!(__conformance_list())

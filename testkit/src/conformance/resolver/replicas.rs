@@ -63,7 +63,7 @@ fn become_equal(options: &Options, documents: &[Body]) {
     }
 }
 
-/// Two replicas that disagree about everything become equal, whoever syncs first.
+/// Two replicas that disagree about everything become equal, in whatever order they sync.
 pub async fn replicas_become_equal_whoever_syncs_first(subject: Subject) -> Outcome {
     let options = Options { resolver: Arc::clone(&subject.resolver), ..Options::default() };
     become_equal(&options, &subject.documents);
@@ -81,7 +81,7 @@ pub async fn replicas_become_equal_when_the_server_resolves(subject: Subject) ->
 }
 
 /// Three replicas that keep disagreeing come to rest after each round, and every conflict is
-/// decided a bounded number of times: nobody plays ping-pong.
+/// decided a bounded number of times: replicas do not overrule each other again and again.
 pub async fn three_replicas_come_to_rest(subject: Subject) -> Outcome {
     const ROUNDS: usize = 6;
     const DOCUMENTS: usize = 5;

@@ -64,8 +64,8 @@ pub async fn positions_are_commit_order<H: ServerStorageHarness>(harness: H) -> 
     Ok(())
 }
 
-/// Whoever has followed to a position has seen the newest state of every document at or below it,
-/// at every moment and with many writers.
+/// A reader that has followed the log to a position has seen the newest state of every document at
+/// or below it, at every moment and with many writers.
 pub async fn followers_see_everything_below_their_position<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {

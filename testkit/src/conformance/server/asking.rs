@@ -1,4 +1,4 @@
-//! Asking at the head, where mostly there is nothing new.
+//! Reads at the head of the log, where usually there is nothing new.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,8 @@ use super::super::tools::{ALL, must, scope, together};
 use super::ServerStorageHarness;
 use super::desk::{Desk, FRESH, Reader, WRITER, insert};
 
-/// There is nothing new, however often that is asked, and the scope is what it is.
+/// Reads at the head find nothing new, however often they are repeated, and the scope does not
+/// change.
 async fn nothing_new(desk: &Desk, at: &Cursor) -> ServerScope {
     let scope = desk.scope().await;
     for _ in 0..3 {
@@ -31,8 +32,8 @@ async fn nothing_new(desk: &Desk, at: &Cursor) -> ServerScope {
     scope
 }
 
-/// Whatever is committed, who asked at the head just before hears of it: of pushes, purges and the
-/// end of the log's life.
+/// A reader at the head sees every commit that follows its last read: pushes, purges and new
+/// epochs.
 pub async fn who_asks_at_the_head_hears_of_every_commit<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {
@@ -92,8 +93,8 @@ pub async fn who_asks_at_the_head_hears_of_other_processes<H: ServerStorageHarne
     Ok(())
 }
 
-/// Whoever asks while somebody pushes hears of every push that was answered before, and of nothing
-/// that goes back.
+/// A reader that polls while a client pushes sees every push that was answered before its read, and
+/// never a lower head than before.
 pub async fn who_asks_meanwhile_hears_of_what_was_answered<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {

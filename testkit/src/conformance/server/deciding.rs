@@ -79,8 +79,8 @@ pub async fn the_same_state_is_accepted_in_any_push<H: ServerStorageHarness>(
     Ok(())
 }
 
-/// A rejected change is not stored, not told to anybody and not counted; the others of its push
-/// are.
+/// A rejected change is not stored, not sent to readers and not counted; the other changes of its
+/// push are.
 pub async fn a_rejected_change_is_not_stored<H: ServerStorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     desk.push(&[("kept", Some("1"))]).await;
@@ -174,7 +174,7 @@ pub async fn the_server_resolves_as_the_judge_says<H: ServerStorageHarness>(harn
     Ok(())
 }
 
-/// What a resolver made and the judge does not admit is a conflict: somebody else has to decide.
+/// A merge that the judge does not admit becomes a conflict, which the replica has to decide.
 pub async fn a_merge_that_is_not_admitted_is_a_conflict<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {

@@ -20,7 +20,7 @@ use sync_core::storage::{ServerStorage, Visible};
 use super::super::tools::{ALL, body, key, must, now, soon};
 use super::ServerStorageHarness;
 
-/// The epoch of a scope that nobody had heard of.
+/// The epoch with which a new scope begins.
 pub(super) const FRESH: Epoch = Epoch([0xf0; 16]);
 /// What a log begins with.
 pub(super) const NEW: NewLog = NewLog { epoch: FRESH, key: LogKey([7; 16]) };
@@ -170,7 +170,7 @@ impl Desk {
         appended
     }
 
-    /// Appends a batch that nobody judges.
+    /// Appends a batch with a judge that admits every change.
     pub(super) async fn append(&self, batch: &PushBatch) -> Appended {
         self.append_by(batch, Told::open()).await
     }
@@ -276,7 +276,7 @@ impl Desk {
     }
 }
 
-/// Somebody who follows a log, as a replica does.
+/// A reader that follows a log, as a replica does.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
     pub(super) checkpoint: Checkpoint,

@@ -16,7 +16,8 @@ fn erasing(change: Change) -> Change {
 }
 
 /// An erasure is accepted whatever it was made on, and what was written without knowing of it is
-/// superseded by it. No resolver is asked. Who knows of it writes on as ever.
+/// superseded by it. No resolver is called. A change that knows of the erasure is accepted as
+/// usual.
 pub async fn an_erasure_wins_whatever_it_was_made_on<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {
@@ -49,8 +50,9 @@ pub async fn an_erasure_wins_whatever_it_was_made_on<H: ServerStorageHarness>(
     Ok(())
 }
 
-/// An erasure that is refused changes nothing, and tells what is held: who asked for it does not
-/// hold it any more. One that claims to know of a later erasure than itself is refused.
+/// An erasure that is refused changes nothing, and its verdict has the current state, because the
+/// replica that sent it has removed its own copy. One that claims to know of a later erasure than
+/// itself is refused.
 pub async fn a_refused_erasure_tells_what_is_held<H: ServerStorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     desk.push(&[("a", Some("1"))]).await;

@@ -12,7 +12,7 @@ use super::super::tools::{ALL, documents, must, scope, together};
 use super::ServerStorageHarness;
 use super::desk::{Desk, Told, WRITER};
 
-/// A scope begins once: whoever comes at the same time finds the same epoch.
+/// A scope begins once: concurrent callers get the same epoch.
 pub async fn a_scope_begins_once<H: ServerStorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     assert_eq!(must(desk.storage.find_scope(scope("s")).await, "nobody has heard of it"), None);
@@ -35,8 +35,8 @@ pub async fn a_scope_begins_once<H: ServerStorageHarness>(harness: H) -> Outcome
     Ok(())
 }
 
-/// A purge forgets the tombstones up to a position and moves the horizon there; whoever has not
-/// come so far is told.
+/// A purge removes the tombstones up to a position and moves the horizon there; a reader below it
+/// gets a reset.
 pub async fn a_purge_forgets_tombstones_and_moves_the_horizon<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {
@@ -97,8 +97,8 @@ pub async fn a_purge_reaches_everything<H: ServerStorageHarness>(harness: H) -> 
     Ok(())
 }
 
-/// A new epoch begins once, from the epoch that is named: who comes second changes nothing and
-/// learns what is current.
+/// A new epoch begins once, from the epoch that is named: a second call changes nothing and returns
+/// the current epoch.
 pub async fn a_new_epoch_begins_once<H: ServerStorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     desk.fill("d", 6).await;

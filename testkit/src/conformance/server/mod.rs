@@ -103,7 +103,7 @@ fn cannot(what: &'static str) -> Error {
     Error::new(ErrorKind::Internal, "the harness says that it can, and does not").during(what)
 }
 
-/// All cases, for who wants to run them without tests.
+/// All cases, for callers that run them without the test harness.
 #[must_use]
 pub fn cases<H: ServerStorageHarness>() -> Vec<Case<H>> {
     crate::server_storage_conformance_cases!(__conformance_list())

@@ -215,8 +215,8 @@ pub async fn a_collection_further_behind_is_filled_in<H: ServerStorageHarness>(
     Ok(())
 }
 
-/// Of a scope that nobody has heard of every method says `NotFound`, or nothing, and does not begin
-/// it.
+/// For an unknown scope every method fails with `NotFound` or returns nothing, and does not create
+/// the scope.
 pub async fn an_unknown_scope_is_not_found<H: ServerStorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     desk.push(&[("a", Some("1"))]).await;

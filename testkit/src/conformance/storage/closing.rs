@@ -68,7 +68,7 @@ pub async fn after_closing_everything_fails_as_closed<H: StorageHarness>(harness
         closed(storage.release(desk.lease).await, "release");
     })
     .await;
-    // Whoever waits for a commit is not left waiting.
+    // A task that waits for a commit is woken.
     must(soon("whoever waits is woken", commits.changed()).await.or(Ok::<_, String>(())), "woken");
     Ok(())
 }

@@ -14,7 +14,7 @@ fn erase(name: &str) -> LocalWrite {
     LocalWrite { collection: key.collection, id: key.id, operation: WriteOperation::Erase }
 }
 
-/// The state by which somebody elsewhere erases a document.
+/// The state by which another replica erases a document.
 fn erasure() -> DocumentState {
     let state = state(None);
     DocumentState { erased: Some(state.revision), ..state }
@@ -79,7 +79,7 @@ pub async fn an_erasure_takes_everything_of_a_document<H: StorageHarness>(harnes
     desk.settle(&next, verdicts).await;
     desk.apply(log.rest(desk.position().await)).await;
     assert_eq!(desk.documents().await.len(), 1);
-    // Who has seen the erasure makes a new document.
+    // A replica that knows of the erasure writes a new document.
     desk.put("a", "\"fresh\"").await;
     assert_eq!(desk.text("a").await.as_deref(), Some("\"fresh\""));
     desk.check().await;

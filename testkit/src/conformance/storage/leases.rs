@@ -21,7 +21,7 @@ fn superseded<T: Debug>(result: Result<T>, what: &str) {
     refused(result, ErrorKind::Superseded, what);
 }
 
-/// Who held the lease before changes nothing any more, whatever it still tries.
+/// Every call with a former lease fails with `Superseded` and changes nothing.
 pub async fn a_former_holder_changes_nothing<H: StorageHarness>(harness: H) -> Outcome {
     let old = Desk::open(&harness).await;
     let mut log = Log::new();
@@ -54,7 +54,8 @@ pub async fn a_former_holder_changes_nothing<H: StorageHarness>(harness: H) -> O
     Ok(())
 }
 
-/// A lease is given back and taken again; giving back what one does not hold any more does nothing.
+/// A lease can be released and claimed again; releasing a lease that is not held any more does
+/// nothing.
 pub async fn a_lease_is_given_back_and_taken_again<H: StorageHarness>(harness: H) -> Outcome {
     let first = Desk::open(&harness).await;
     must(first.storage.release(first.lease).await, "the lease is given back");
@@ -67,8 +68,8 @@ pub async fn a_lease_is_given_back_and_taken_again<H: StorageHarness>(harness: H
     Ok(())
 }
 
-/// The app needs no lease: it reads, writes and decides while somebody else runs the engine, and
-/// while nobody does.
+/// The app needs no lease: it reads, writes and forgets a scope, whether or not an engine holds the
+/// lease.
 pub async fn the_app_needs_no_lease<H: StorageHarness>(harness: H) -> Outcome {
     let storage = must(harness.open().await, "the storage opens");
     must(storage.write(now(), transaction([put("a", "1")])).await, "a write without a lease");
@@ -122,8 +123,8 @@ pub async fn two_processes_share_a_replica<H: StorageHarness>(harness: H) -> Out
     Ok(())
 }
 
-/// Who follows the feed in one process hears of every document that another process wrote in
-/// between, in its last state.
+/// A reader of the feed in one process gets every document that another process wrote in between,
+/// in its last state.
 pub async fn two_processes_follow_one_feed<H: StorageHarness>(harness: H) -> Outcome {
     harness.capabilities().need_several_handles()?;
     let one = Desk::open(&harness).await;

@@ -175,8 +175,8 @@ pub async fn a_new_identity_stamps_edits_anew<H: StorageHarness>(harness: H) -> 
     Ok(())
 }
 
-/// Who follows the feed is told of what was forgotten: as deletions, or by a gap that says to read
-/// afresh.
+/// The feed reports what was forgotten: as deletions, or as a gap after which the reader has to
+/// read everything again.
 pub async fn the_feed_tells_what_was_forgotten<H: StorageHarness>(harness: H) -> Outcome {
     for listens in [false, true] {
         let desk = Desk::open(&harness).await;

@@ -40,7 +40,7 @@ impl Log {
         seq
     }
 
-    /// Somebody elsewhere writes a document; its state.
+    /// Adds a write by another replica, and returns its state.
     pub(super) fn put(&mut self, name: &str, json: &str) -> DocumentState {
         let entry = entry(0, name, Some(json));
         let state = entry.state.clone();
@@ -48,12 +48,12 @@ impl Log {
         state
     }
 
-    /// Somebody elsewhere makes this of a document.
+    /// Adds this state of a document, as another replica wrote it.
     pub(super) fn set(&mut self, name: &str, state: DocumentState) {
         self.add(LogEntry { state, ..entry(0, name, None) });
     }
 
-    /// Somebody elsewhere deletes a document.
+    /// Adds a deletion by another replica.
     pub(super) fn delete(&mut self, name: &str) {
         self.add(entry(0, name, None));
     }

@@ -58,7 +58,7 @@ use super::run::{Case, Outcome, demand_failure};
 /// A place for one replica, and what opens it. Every case gets a fresh one, which is empty.
 ///
 /// Storages are opened with the default limits ([`WriteLimits`](sync_core::replica::WriteLimits));
-/// identities are the harness's choice. Whoever has nothing but `open` is done after three lines:
+/// identities are the harness's choice. A harness that can only `open` has three lines:
 ///
 /// ```
 /// use std::sync::Arc;
@@ -123,7 +123,7 @@ fn cannot(what: &'static str) -> Error {
     Error::new(ErrorKind::Internal, "the harness says that it can, and does not").during(what)
 }
 
-/// All cases, for who wants to run them without tests.
+/// All cases, for callers that run them without the test harness.
 #[must_use]
 pub fn cases<H: StorageHarness>() -> Vec<Case<H>> {
     crate::storage_conformance_cases!(__conformance_list())

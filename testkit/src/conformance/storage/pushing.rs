@@ -50,8 +50,8 @@ pub async fn a_batch_is_the_same_until_it_is_settled<H: StorageHarness>(harness:
     Ok(())
 }
 
-/// What failed is kept, bounded, until a batch is settled or somebody says that it works; and
-/// nothing of a scope that is not there.
+/// Failures are stored, up to a bound, until a batch is settled or an attempt succeeds. Failures of
+/// an unknown scope are not stored.
 pub async fn what_failed_is_kept_until_it_works<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let note = async |failed| {

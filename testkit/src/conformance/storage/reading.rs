@@ -193,8 +193,8 @@ pub async fn the_feed_tells_every_change_in_order<H: StorageHarness>(harness: H)
     Ok(())
 }
 
-/// Who follows the feed by its wake-ups, while many write, ends with every document in its last
-/// state.
+/// A reader that reads the feed when the commit counter moves, while several tasks write, ends with
+/// every document in its last state.
 pub async fn following_the_feed_misses_nothing<H: StorageHarness>(harness: H) -> Outcome {
     const WRITERS: usize = 4;
     const ROUNDS: usize = 30;
@@ -242,7 +242,7 @@ pub async fn following_the_feed_misses_nothing<H: StorageHarness>(harness: H) ->
     Ok(())
 }
 
-/// The commit counter moves after every kind of commit, so that nobody has to ask again and again.
+/// The commit counter moves after every kind of commit, so that readers need not poll.
 pub async fn every_commit_moves_the_counter<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();

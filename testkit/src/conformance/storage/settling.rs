@@ -154,15 +154,15 @@ pub async fn a_verdict_never_moves_the_position<H: StorageHarness>(harness: H) -
     Ok(())
 }
 
-/// A verdict that is older than what the document has taken in ends its batch and does nothing
-/// else.
+/// A verdict that is older than the document's known position ends its batch and has no other
+/// effect.
 pub async fn a_late_verdict_does_not_go_back<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();
     desk.put("a", "1").await;
     let batch = desk.push().await;
     let verdicts = log.accept(&batch);
-    // Somebody builds on it, and that is pulled before the verdict comes.
+    // Another replica edits it, and this replica pulls that edit before it gets the verdict.
     let theirs = log.put("a", "2");
     desk.apply(log.rest(0)).await;
     desk.settle(&batch, verdicts).await;

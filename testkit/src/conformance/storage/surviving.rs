@@ -21,7 +21,7 @@ struct Everything {
 
 async fn everything(desk: &Desk) -> Everything {
     let mut state = desk.state().await;
-    // Who looks takes a lease of his own.
+    // Each desk claims a lease of its own, so leases differ.
     state.lease = Default::default();
     let mut unsettled = Vec::new();
     let kinds =

@@ -124,7 +124,8 @@ pub async fn a_later_write_sees_the_earlier_ones<H: StorageHarness>(harness: H) 
     Ok(())
 }
 
-/// Bodies are kept byte for byte, whoever wrote them and whoever reads them.
+/// Bodies are kept byte for byte, whether the app or another replica wrote them, and by whichever
+/// method they are read.
 pub async fn bodies_are_kept_byte_for_byte<H: StorageHarness>(harness: H) -> Outcome {
     let bodies = [
         "null",

@@ -1,4 +1,5 @@
-//! The hooks of the suite's server: who comes in, what may be seen, and what fails or waits.
+//! The hooks of the suite's server: they decide which tokens are accepted, which scopes are
+//! visible, and which requests fail or wait.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +14,7 @@ use tokio::sync::watch;
 pub(super) const TOKEN: &str = "token-of-alice";
 /// The token of another principal.
 pub(super) const OTHER_TOKEN: &str = "token-of-bob";
-/// Who that is.
+/// The name of that principal.
 pub(super) const OTHER: &str = "bob";
 /// Changes in this collection are refused.
 pub(super) const REFUSED: &str = "refused";

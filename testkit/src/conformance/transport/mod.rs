@@ -3,16 +3,16 @@
 //! ```text
 //!   case ──► Transport, Connection ──► the link under test ──► Server over memory
 //!    │            (yours)                (the harness's)          │
-//!    └── hooks that refuse, fail or wait · a storage that counts · an author who writes beside the link
+//!    └── hooks that refuse, fail or wait · a storage that counts · an author that writes past the link
 //! ```
 //!
 //! Write a [`TransportHarness`] and call [`transport_conformance!`](crate::transport_conformance);
 //! each case is a named test. [`transport_teeth!`](crate::transport_teeth) then shows that the
-//! suite would notice: it builds one [`TransportFault`] after another into the transport.
+//! suite detects faults: it builds one [`TransportFault`] after another into the transport.
 //!
-//! The cases ask nothing that only a permanent connection can do. A live stream may be delivered as
-//! slowly as [`Timing::prompt`] allows, a chunk may hold what several appends wrote, and a broken
-//! link may be noticed as late as something is asked.
+//! The cases require nothing that only a permanent connection can do. A live stream may be
+//! delivered as slowly as [`Timing::prompt`] allows, a chunk may hold what several appends wrote,
+//! and a broken link may be noticed as late as something is asked.
 
 #![allow(
     clippy::unwrap_used,
@@ -257,7 +257,7 @@ macro_rules! transport_teeth {
     };
 }
 
-/// Every case, for who runs them in another way than as tests.
+/// Every case, for callers that run them without the test harness.
 #[must_use]
 pub fn cases<H: TransportHarness>() -> Vec<Case<H>> {
     crate::__transport_cases! { __transport_list { H } }

@@ -1,5 +1,5 @@
-//! What cases stand on: a server whose hooks and storage they hold in their hands, and the
-//! transport under test.
+//! The setup of a case: a server whose hooks and storage the case controls, and the transport under
+//! test.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -86,7 +86,7 @@ impl<H: TransportHarness> Stage<H> {
         self.server.storage().find_scope(scope.clone()).await.unwrap().is_some()
     }
 
-    /// Somebody else who writes, without the link under test.
+    /// A client that writes on a link of its own, in memory, and not on the link under test.
     pub(super) async fn author(&self) -> Author {
         let (connection, _) =
             self.server.in_process().connect(hello(200, &[])).await.expect("a link in memory");

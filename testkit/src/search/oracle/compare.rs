@@ -1,5 +1,4 @@
-//! What tells two histories apart, and what one state knows of another: for whoever explores them
-//! one by one.
+//! Hashes of histories, and which writes a state knows: for checks that explore states one by one.
 
 use std::hash::{Hash, Hasher};
 

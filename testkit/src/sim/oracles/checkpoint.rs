@@ -44,8 +44,7 @@ impl Oracle for Checkpoints {
                 }
                 Ok(())
             }
-            // Whoever stands at the head has taken in, or keeps for later, everything at or below
-            // it.
+            // A client at its position has applied, or keeps for later, everything at or below it.
             Fact::Rested { client, scope } => {
                 let Some(held) = look.server_scope(scope) else { return Ok(()) };
                 let stands = look.checkpoint(*client, scope);

@@ -35,8 +35,8 @@ impl Oracle for Durable {
             let mut own = Bits::default();
             let had = story.of(Some(shown));
             for (n, write) in story.writes.iter().enumerate() {
-                // What the device wrote before it lost everything, it has from the server like
-                // anybody else.
+                // Writes that the device made before it lost everything it gets from the server, as
+                // every other client does.
                 let is_own = (write.client, write.device) == (*client, history.device(*client));
                 if is_own && had.contains(n) && !story.has_left(*client, n) {
                     own.insert(n);

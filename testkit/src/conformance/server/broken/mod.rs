@@ -49,9 +49,9 @@ macro_rules! server_storage_conformance_faults {
             panics_admit PanicsAdmit => a_judge_that_panics_fails_its_push_whole
             /// A change that was refused is stored and told (a rejected row that is broadcast).
             refused_changes_stored RefusedChangesStored => a_rejected_change_is_not_stored
-            /// Whoever comes last wins, whatever it was made on.
+            /// The last push wins, whatever base it was made on.
             conflicts_overwritten ConflictsOverwritten => a_conflict_tells_the_current_state
-            /// A reader is told of all collections, whatever was asked for.
+            /// A reader gets all collections, whichever it requested.
             choices_ignored ChoicesIgnored => only_chosen_collections_are_told
             /// An erasure is taken for a deletion, and has to be made on the newest state like any
             /// change.
@@ -72,20 +72,21 @@ macro_rules! server_storage_conformance_faults {
             log_paged_by_offset LogPagedByOffset => a_chunk_holds_exactly_what_follows
             /// Older states of a document stay in the log.
             old_states_told OldStatesTold => every_document_once_at_its_newest_position
-            /// That there is nothing new is remembered, and told after the next commit too.
+            /// The answer that there is nothing new is cached, and returned after the next commit
+            /// too.
             heads_remembered HeadsRemembered => who_asks_at_the_head_hears_of_every_commit
-            /// Whoever stands below the horizon is not told (purged tombstones revive,
+            /// A reader below the horizon gets no reset (purged tombstones revive,
             /// go-fast-note-sync#9).
             horizon_forgotten HorizonForgotten => a_purge_forgets_tombstones_and_moves_the_horizon
             /// A purge forgets the first tombstones and says that it is through.
             purges_end_early PurgesEndEarly => a_purge_reaches_everything
-            /// A filter is looked at by nobody.
+            /// The filter of visible collections is ignored.
             visibility_ignored VisibilityIgnored => only_visible_collections_are_told
-            /// A scope that nobody has heard of is an empty one.
+            /// An unknown scope is an empty one.
             unknown_scopes_empty UnknownScopesEmpty => an_unknown_scope_is_not_found
             /// A page of scopes begins with the last of the page before.
             scopes_told_twice ScopesToldTwice => scopes_come_by_pages
-            /// Whoever asks begins a new epoch, also who comes second.
+            /// Every call begins a new epoch, also one that names an epoch that has ended.
             epochs_not_compared EpochsNotCompared => a_new_epoch_begins_once
             /// Starts of the server are not noted: a restore goes unnoticed (cht-core#8093).
             starts_not_noted StartsNotNoted => an_unannounced_restore_is_found
@@ -93,7 +94,7 @@ macro_rules! server_storage_conformance_faults {
             acknowledgements_go_back AcknowledgementsGoBack => acknowledgements_move_forward
             /// Digests are taken note of and not compared.
             digests_not_compared DigestsNotCompared => a_digest_that_differs_is_answered_by_a_reset
-            /// Counts and digest are those of the last time that somebody looked.
+            /// Counts and digest stay those of the first read.
             digest_left_behind DigestLeftBehind => the_scope_is_what_a_recount_gives
             /// A closed storage goes on.
             open_after_closing OpenAfterClosing => after_closing_everything_fails_as_closed

@@ -25,7 +25,7 @@ use crate::conformance::tools::ALL;
 struct Memory {
     /// Positions that are given out and not committed.
     holes: BTreeSet<Seq>,
-    /// How often somebody looked.
+    /// How many reads there were.
     looks: u64,
     /// The newest push of each replica, and the name that the sound storage knows it by.
     names: BTreeMap<ReplicaId, (PushId, PushId)>,
@@ -33,7 +33,7 @@ struct Memory {
     history: Vec<LogEntry>,
     /// What replicas said last.
     said: BTreeMap<ReplicaId, Acknowledged>,
-    /// The scope as somebody saw it.
+    /// The scope as the first read returned it.
     scope: Option<ServerScope>,
     /// The newest chunk that had nothing.
     nothing: Option<Chunk>,
@@ -80,7 +80,7 @@ impl BrokenServerStorage {
         Ok(())
     }
 
-    /// Waits until somebody has looked at what is half done, if anybody does.
+    /// Waits until a reader has read the half-finished push, or gives up after a while.
     async fn let_others_look(&self) {
         let before = self.memory().looks;
         for _ in 0..2_000 {
@@ -189,7 +189,7 @@ impl BrokenServerStorage {
         cursor
     }
 
-    /// The chunk as it is told to somebody at that position.
+    /// The chunk as a reader at that position gets it.
     fn tamper(&self, mut chunk: Chunk, asked: Seq, limits: Limits) -> Chunk {
         chunk.after = asked;
         let mut memory = self.memory();

@@ -18,7 +18,7 @@ pub(super) struct Memory {
     pub(super) digest: Option<Digest>,
     /// Where the storage is said to stand while a chunk is taken in.
     pub(super) standing: Option<Seq>,
-    /// How often somebody looked.
+    /// How many reads there were.
     pub(super) looks: u64,
     /// The revision before the newest edit of documents that were edited before.
     pub(super) previous: BTreeMap<DocumentKey, Revision>,

@@ -90,7 +90,7 @@ macro_rules! storage_conformance_faults {
             pages_by_offset PagesByOffset => paging_goes_on_from_a_document
             /// A page of the feed begins one place too late (a cursor rounded up, airbyte#84400).
             feed_rounded_up FeedRoundedUp => the_feed_tells_every_change_in_order
-            /// Nobody is woken by commits.
+            /// A commit does not move the counter, so it wakes no task.
             commits_in_silence CommitsInSilence => every_commit_moves_the_counter
             /// The digest is kept up to date by pulls and not by local writes.
             digest_left_behind DigestLeftBehind => the_state_is_what_a_recount_gives
@@ -108,7 +108,7 @@ macro_rules! storage_conformance_faults {
             /// What the server takes at most is not remembered: what is written cannot travel.
             servers_limits_forgotten ServersLimitsForgotten
                 => what_the_server_does_not_take_is_refused
-            /// What keeps a replica from syncing is told to nobody.
+            /// The failure that keeps a replica from syncing is not stored.
             failures_forgotten FailuresForgotten => what_failed_is_kept_until_it_works
             /// Other collections are chosen, and the position stays: what was added is never
             /// pulled.

@@ -75,7 +75,7 @@ impl BrokenStorage {
         Ok(cx)
     }
 
-    /// Waits until somebody has looked at what is half done, if anybody does.
+    /// Waits until a reader has read the half-finished transaction, or gives up after a while.
     pub(super) async fn let_others_look(&self) {
         let before = self.memory.lock().looks;
         for _ in 0..2_000 {

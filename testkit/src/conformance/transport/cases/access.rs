@@ -1,9 +1,9 @@
-//! Who may do what, and how errors travel.
+//! Access rights, and the errors that reach the client.
 
 use super::*;
 
-/// A scope that may not be seen cannot be pulled, `PermissionDenied`, for good; what is pushed to
-/// it is refused change by change. Other scopes are not concerned.
+/// A pull of a scope that the principal may not see fails with `PermissionDenied` and must not be
+/// retried; a push to it is rejected change by change. Other scopes are not affected.
 pub async fn a_forbidden_scope_stays_shut<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let (mine, theirs) = (scope("mine"), scope("theirs"));

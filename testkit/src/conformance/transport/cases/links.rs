@@ -112,8 +112,8 @@ pub async fn a_push_whose_answer_was_lost_has_one_effect<H: TransportHarness>(
     Ok(())
 }
 
-/// A log is pulled over links that break in the middle of a chunk, again and again: whoever
-/// connects anew and goes on from where it stands misses nothing and takes nothing in twice.
+/// A log is pulled over links that break in the middle of a chunk, again and again: a reader that
+/// reconnects and continues at its position misses nothing and gets nothing twice.
 pub async fn a_log_is_pulled_over_links_that_break<H: TransportHarness>(harness: H) -> Outcome {
     let breaks = over_links_that_break(harness, async |stage, connection, reader| {
         while reader.entries.len() < DOCUMENTS {

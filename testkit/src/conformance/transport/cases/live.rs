@@ -41,7 +41,8 @@ pub async fn nothing_is_missed_before_the_first_poll<H: TransportHarness>(harnes
     Ok(())
 }
 
-/// What is written while nobody polls comes when somebody does, however much it is.
+/// Documents that are written while the stream is not polled are delivered when it is polled again,
+/// however many they are.
 pub async fn nothing_is_missed_while_it_is_not_polled<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let scope = scope("bursts");
@@ -61,8 +62,8 @@ pub async fn nothing_is_missed_while_it_is_not_polled<H: TransportHarness>(harne
     Ok(())
 }
 
-/// What others write while this replica pushes comes on the live stream, and so does what it pushed
-/// itself.
+/// Writes of other clients that are made while this replica pushes arrive on the live stream, and
+/// so do its own.
 pub async fn nothing_is_missed_while_pushes_are_in_flight<H: TransportHarness>(
     harness: H,
 ) -> Outcome {

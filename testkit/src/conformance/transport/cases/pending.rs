@@ -154,8 +154,7 @@ pub async fn closing_fails_what_is_pending_and_what_follows<H: TransportHarness>
     Ok(())
 }
 
-/// Whoever drops a connection lets go of it: its live streams end with an error, and the server
-/// keeps nothing of it.
+/// Dropping a connection ends it: its live streams fail, and the server ends its session.
 pub async fn a_dropped_connection_is_let_go_of<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let scope = scope("fleeting");
@@ -172,8 +171,8 @@ pub async fn a_dropped_connection_is_let_go_of<H: TransportHarness>(harness: H) 
     Ok(())
 }
 
-/// A server that drains says so: live streams end, and later requests fail, as `Closed` or
-/// `Overloaded`, with the advice to come back; requests that it serves already are answered.
+/// A server that drains ends its live streams and fails later requests with `Closed` or
+/// `Overloaded` and the advice to retry; it still answers the requests that it is serving.
 pub async fn a_server_that_drains_says_goodbye<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let (scope, held) = (scope("draining"), scope("held"));

@@ -18,7 +18,7 @@ pub async fn a_thousand_documents_travel_together<H: TransportHarness>(harness: 
     Ok(())
 }
 
-/// When a push is answered, the server has it: whoever asks then is told of it.
+/// When a push is answered, the server has stored it: a later read finds it.
 pub async fn an_answered_push_is_on_the_server<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let scope = scope("delivered");

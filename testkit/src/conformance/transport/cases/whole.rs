@@ -44,7 +44,7 @@ impl Device {
 
     async fn write(&self, scope: &Scope, round: usize) {
         for n in 0..WRITES {
-            // Half of them are this replica's own, the others are everybody's.
+            // Every second document is shared by all replicas, the others belong to this one.
             let id = if n % 2 == 0 { format!("shared-{n}") } else { format!("{}-{n}", self.who) };
             let write = LocalWrite {
                 collection: Collection::new(NOTES).unwrap(),

@@ -31,7 +31,7 @@ pub(super) struct FaultyConnection {
     last: Mutex<Option<Verdicts>>,
     /// Held while a request waits for its answer.
     turn: tokio::sync::Mutex<()>,
-    /// Streams that somebody dropped.
+    /// Live streams that the caller dropped.
     attic: Attic,
 }
 
@@ -81,7 +81,7 @@ impl FaultyConnection {
     }
 }
 
-/// Closes the connection if it is dropped while somebody waits.
+/// Closes the connection if it is dropped before the answer arrives.
 struct Waits(Option<Arc<dyn Connection>>);
 
 impl Drop for Waits {
@@ -95,7 +95,7 @@ impl Drop for Waits {
     }
 }
 
-/// Whether that failure is told to nobody.
+/// Whether the fault hides that error from the caller.
 pub(super) fn hides(fault: TransportFault, error: &Error) -> bool {
     match fault {
         TransportFault::OutlivesTheLink => error.retry() == Retry::Reconnect,

@@ -1,7 +1,7 @@
-//! Broken transports, which the suite must notice.
+//! Broken transports, which the suite must detect.
 //!
-//! Each [`TransportFault`] is a mistake that somebody made in a transport of their own, built into
-//! a transport that works. The case that it names passes without it and must fail with it.
+//! Each [`TransportFault`] is a bug that a real transport had, built into a working transport. The
+//! case that it names passes without it and must fail with it.
 
 mod connection;
 mod streams;
@@ -29,37 +29,37 @@ const ENOUGH: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TransportFault {
-    /// Greets without the cursors, so that nobody says that a position means nothing.
+    /// Greets without the cursors, so that the server cannot reset a scope in its answer.
     GreetsWithoutCursors,
-    /// Greets without the digests, so that nobody says that documents differ.
+    /// Greets without the digests, so that the server cannot report that documents differ.
     GreetsWithoutDigests,
-    /// Takes a refused token for a server that is away, and would try for ever (a replica that
-    /// hammers a login).
+    /// Reports a refused token as a network error, so that the replica would retry for ever (a
+    /// replica that hammers a login).
     TakesRefusalsForOutages,
-    /// Tries again by itself until a server is there, instead of saying that none is.
+    /// Retries by itself until a server answers, instead of failing.
     ConnectsForEver,
     /// Asks for chunks of any size.
     IgnoresLimits,
     /// Gives an empty chunk that claims to reach the head, and so skips what lies between (a
     /// checkpoint from the head).
     SkipsToTheHead,
-    /// Starts over from the beginning when the server says that a position means nothing, and tells
-    /// nobody.
+    /// Pulls from the beginning when the server answers with a reset, and does not report the
+    /// reset.
     SwallowsResets,
     /// Reads bodies and writes them anew, without the white space (and what else a JSON library
     /// thinks is equal).
     RewritesBodies,
-    /// Says of acknowledgements that they arrived.
+    /// Reports an acknowledgement as delivered without sending it.
     KeepsAcknowledgements,
-    /// Says of a push that it was accepted, before it is delivered (automerge#772).
+    /// Reports a push as accepted without sending it (automerge#772).
     AnswersPushesItself,
-    /// Takes a push that failed for one that was accepted.
+    /// Reports a failed push as accepted.
     CountsFailuresAsPushed,
-    /// Takes a batch that is pushed again for done, and answers nobody (powersync-service PR 659).
+    /// Does not answer a batch that is pushed again (powersync-service PR 659).
     StallsRetries,
     /// Gives the verdicts of another batch.
     MixesVerdicts,
-    /// Tells errors by their kind alone: what the server advised is lost.
+    /// Reports only the kind of an error: the server's retry advice is lost.
     LosesTheAdvice,
     /// Takes a new token and goes on with the old one.
     IgnoresNewTokens,
@@ -73,13 +73,15 @@ pub enum TransportFault {
     KeepsOnlyTheNewest,
     /// Begins a live stream at the head as it is when it is opened, instead of at the cursor.
     StartsAtTheHead,
-    /// Ends a live stream without a word when it fails, so that nobody resyncs (rxdb PR 4612).
+    /// Ends a live stream without an error when it fails, so that the replica does not resync (rxdb
+    /// PR 4612).
     EndsSilently,
-    /// Says nothing when a live stream fails: whoever waits for it waits for ever.
+    /// Does not end a live stream that fails: its reader waits for ever.
     HidesTheEnd,
-    /// Has taken an event, and forgets it if nobody waits any more (powersync-service PR 494).
+    /// Takes an event from the stream, and loses it if the reader stops waiting (powersync-service
+    /// PR 494).
     ForgetsWhenGivenUp,
-    /// Takes everything that the server has, whether or not somebody reads it.
+    /// Receives everything that the server has, whether or not the stream is polled.
     ReadsAhead,
     /// Leaves a dropped live stream open on the server.
     KeepsDroppedStreams,

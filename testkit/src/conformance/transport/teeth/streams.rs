@@ -94,9 +94,9 @@ fn swapped(inner: Live) -> Live {
     pairs.flatten().boxed()
 }
 
-/// Takes whatever comes out of the stream, whether or not anybody wants it.
+/// Reads the stream to its end, whether or not the result is polled.
 fn read_ahead(mut inner: Live) -> Live {
-    // The fault that is shown here is that there is no bound.
+    // The missing bound is the fault.
     let (tell, mut hear) = tokio::sync::mpsc::unbounded_channel();
     tokio::spawn(async move {
         while let Some(event) = inner.next().await {
@@ -126,7 +126,7 @@ fn newest(mut inner: Live) -> Live {
     stream::unfold(hear, next).boxed()
 }
 
-/// Has an event in its hands when it is polled by somebody else than before, and has lost it.
+/// A stream that loses the event that it took if another task polls it next.
 struct Forgetful {
     inner: Live,
     taken: Option<(Result<Delivery>, Waker)>,
@@ -148,7 +148,7 @@ impl Stream for Forgetful {
     }
 }
 
-/// A stream that is not let go of when it is dropped.
+/// A stream that stays open when it is dropped.
 struct Kept {
     inner: Option<Live>,
     attic: Attic,
