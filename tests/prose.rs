@@ -1,4 +1,5 @@
-//! How the sources are written: comments of at most 100 columns, but for what cannot be broken.
+//! How the sources are written: comments of at most 100 columns, but for what cannot be broken, and
+//! in the crates that others read, sentences about the parts of the program and not about persons.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -56,6 +57,40 @@ fn comments_are_within_the_columns() {
         wide.extend(over.map(|(n, line)| format!("{}:{n}: {}", file.display(), line.trim())));
     }
     assert!(wide.is_empty(), "over {COLUMNS} columns:\n{}", wide.join("\n"));
+}
+
+/// The subject of a sentence is the type, the caller, the client or the server.
+const PERSONS: [&str; 8] =
+    ["who", "whoever", "whom", "somebody", "nobody", "anybody", "someone", "everybody"];
+
+#[test]
+fn comments_speak_of_the_parts_of_the_program() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    for folder in [
+        "src",
+        "cli/src",
+        "storage-sled/src",
+        "storage-sqlite/src",
+        "sync-core/src",
+        "testkit/src",
+        "transport-http/src",
+        "transport-net/src",
+        "transport-ws/src",
+    ] {
+        sources(&root.join(folder), &mut files);
+    }
+    let mut found = Vec::new();
+    for file in &files {
+        let text = std::fs::read_to_string(file).unwrap();
+        for (n, line) in prose(&text) {
+            let mut words = line.split(|c: char| !c.is_alphabetic());
+            if words.any(|word| PERSONS.contains(&word.to_lowercase().as_str())) {
+                found.push(format!("{}:{n}: {}", file.display(), line.trim()));
+            }
+        }
+    }
+    assert!(found.is_empty(), "persons in comments:\n{}", found.join("\n"));
 }
 
 #[test]
