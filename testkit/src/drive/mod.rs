@@ -11,7 +11,8 @@
 //! so with a paused clock a run is a function of its seed, frame by frame ([`Outcome::trace`]):
 //!
 //! ```
-//! # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+//! # let mut runtime = tokio::runtime::Builder::new_current_thread();
+//! # runtime.enable_time().start_paused(true).build().unwrap().block_on(async {
 //! use testkit::drive::Drive;
 //! // In a test of your own: `#[tokio::test(start_paused = true)]`, and some more time.
 //! let outcome = Drive { clients: 2, millis: 20, quiet: 10, faults: false, ..Drive::new(7) }.run().await;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sync_core::model::{DocumentKey, Limits};
+use sync_core::model::{DocumentKey, Epoch, Limits};
 use sync_core::replica::{ReplicaState, Scan, Stored};
 use sync_core::server::record::ServerScope;
 use sync_core::storage::{ServerStorage, Storage};
@@ -46,8 +46,8 @@ pub(super) async fn judge(
 /// own, if so.
 async fn disagreement(server: &Arc<dyn ServerStorage>, devices: &[Device]) -> Option<String> {
     let row = match server.find_scope(scope()).await {
-        Ok(Some(row)) => row,
-        Ok(None) => return Some("the server has no such scope".to_owned()),
+        // A scope begins with its first write: before that it is empty.
+        Ok(row) => row.unwrap_or_else(|| ServerScope::new(Epoch([0; 16]))),
         Err(error) => return Some(format!("the server: {error}")),
     };
     for device in devices {
