@@ -8,13 +8,15 @@ mod served;
 
 use std::io::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use served::{REPLICA, Served, expect, memory, refused, within};
+use sync_core::error::Result;
 use sync_core::protocol::Hello;
-use sync_core::server::{Hooks, ServerOptions, StaticTokens};
+use sync_core::server::{Authenticate, Hooks, Principal, ServerOptions, StaticTokens};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use transport_http::HttpServerConfig;
@@ -52,6 +54,47 @@ async fn unfinished(served: &Served, path: &str, more: &str) -> TcpStream {
 
 async fn status(request: reqwest::RequestBuilder) -> u16 {
     within(request.send()).await.unwrap().status().as_u16()
+}
+
+/// Takes its time over every token.
+#[derive(Debug, Default)]
+struct Slow {
+    asked: AtomicUsize,
+    answer: tokio::sync::Notify,
+}
+
+#[async_trait::async_trait]
+impl Authenticate for Slow {
+    async fn authenticate(&self, _: Option<&str>) -> Result<Principal> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.answer.notified().await;
+        Ok(Principal { name: "ann".to_owned() })
+    }
+}
+
+#[tokio::test]
+async fn a_slow_hook_is_asked_by_a_bounded_number_of_requests() {
+    let slow = Arc::new(Slow::default());
+    let hooks = Hooks { authenticate: slow.clone(), ..Hooks::default() };
+    let server = memory(hooks, ServerOptions::default());
+    let served = Served::with(server, |config| config.requests = 2).await;
+    let ask = || {
+        let request = served.get("/v1/scopes/room/changes").send();
+        tokio::spawn(async move { within(request).await.unwrap().status().as_u16() })
+    };
+    let waiting = [ask(), ask()];
+    within(async {
+        while slow.asked.load(Ordering::Relaxed) < 2 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    refused(served.get(CHANGES), 503).await;
+    assert_eq!(slow.asked.load(Ordering::Relaxed), 2);
+    slow.answer.notify_waiters();
+    for one in waiting {
+        assert_eq!(one.await.unwrap(), 200);
+    }
 }
 
 #[tokio::test]

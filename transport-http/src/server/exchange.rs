@@ -41,6 +41,8 @@ pub(super) struct App {
     pub(super) server: Server,
     pub(super) config: HttpServerConfig,
     greetings: Places<Option<IpAddr>>,
+    /// Clients whose token is being looked at, which may take its time.
+    authenticating: Places<Option<IpAddr>>,
     requests: Places<Option<IpAddr>>,
     /// Of the requests, those of each principal.
     principals: Places<String>,
@@ -87,6 +89,7 @@ impl App {
         let of_one = |own: usize| if server.admits_all() { usize::MAX } else { own };
         Self {
             greetings: Places::new(config.greetings, config.greetings_per_address),
+            authenticating: Places::new(config.requests, config.requests_per_address),
             requests: Places::new(config.requests, config.requests_per_address),
             principals: Places::new(usize::MAX, of_one(config.requests_per_principal)),
             streams: Places::new(config.streams, of_one(config.streams_per_principal)),
@@ -188,6 +191,15 @@ impl Exchange {
     pub(super) fn begin_greeting(&self) -> Result<(), Failure> {
         let place = self.app.greetings.try_take(self.address());
         let full = || self.app.full("the server has as many greetings as it takes");
+        self.held.change(Box::new(place.ok_or_else(full)?));
+        Ok(())
+    }
+
+    /// Takes a place among the clients whose token is being looked at: as many as there may be
+    /// requests.
+    pub(super) fn begin_authentication(&self) -> Result<(), Failure> {
+        let place = self.app.authenticating.try_take(self.address());
+        let full = || self.app.full("the server authenticates as many clients as it may");
         self.held.change(Box::new(place.ok_or_else(full)?));
         Ok(())
     }

@@ -208,6 +208,7 @@ pub(super) async fn nothing(State(app): State<Arc<App>>, request: Request) -> Re
 async fn admit(exchange: &mut Exchange) -> Result<Peer, Failure> {
     // Most requests only read; their replica does not matter.
     let replica = exchange.replica()?.unwrap_or(ReplicaId([0; 16]));
+    exchange.begin_authentication()?;
     let token = exchange.token()?;
     let peer = exchange.in_time(exchange.server().admit(token, replica)).await?;
     exchange.begin(Some(&peer.principal().name))?;
