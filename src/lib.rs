@@ -34,6 +34,7 @@
 //! Backends are picked by Cargo features (`sqlite` and `ws` by default, `server` for serving); what
 //! they implement is in [`core`], which also tells how to write one.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 mod builder;

@@ -28,8 +28,8 @@ const BESIDE: u64 = 96 << 10;
 /// The defaults of `change_memory`, `body_memory` and `push_memory`, in KiB.
 const BUDGET: u64 = 128 << 10;
 
-/// Pushes over plain HTTP, as a replica of its own: the status; none if the server refuses before it
-/// has read the body, and the connection is gone before its answer was.
+/// Pushes over plain HTTP, as a replica of its own: the status; none if the server refuses before
+/// it has read the body, and the connection is gone before its answer was.
 fn try_post(address: SocketAddr, scope: &str, n: u64, changes: &serde_json::Value) -> Option<u16> {
     let body = json!({ "replica": format!("{n:032x}"), "id": 1, "changes": changes }).to_string();
     let mut socket = TcpStream::connect(address).unwrap();

@@ -14,6 +14,7 @@
 //! Without the feature `runtime` the crate is pure: no clock, no randomness, no tokio, no storage,
 //! no socket.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 /// Whether a fault is built in here: never, without the feature `mutants`.

@@ -27,6 +27,7 @@
 
 // A VFS of SQLite is a table of functions that take pointers. Without that feature there is none.
 #![cfg_attr(not(feature = "vfs"), forbid(unsafe_code))]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]
 
 pub mod actors;

@@ -1,5 +1,6 @@
 //! Twotide over HTTP.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 pub mod api;

@@ -5,6 +5,7 @@
 //! one they are served on one port, by `listen` or `listen_tls`, which bound the number of
 //! connections and how slow their clients may be.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 mod address;

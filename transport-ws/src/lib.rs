@@ -7,6 +7,7 @@
 //! Everything about requests, credits and the heartbeat is in [`sync_core::framed`]; here is only
 //! what carries frames.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "client")]

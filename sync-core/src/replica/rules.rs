@@ -13,6 +13,24 @@
 //!     +------------------------------------- own echo ---------------- dirty
 //! ```
 //!
+//! [`take_in`] applies one server state. The first row that fits decides; comments in the code name
+//! the row.
+//!
+//! | Rule | The record | The server's state | What happens |
+//! |---|---|---|---|
+//! | 1 | any | at or below the known position | nothing |
+//! | 2 | clean | any | it replaces the document |
+//! | E | has an edit | knows of a newer erasure | it replaces the document, and the edit is gone |
+//! | E | has an edit | knows of an older erasure | the edit is pushed again on top of it, without its body |
+//! | 3 | has an edit | equals the local state | the echo of an own push: the document is clean |
+//! | 4 | has an edit | equals the base, what is in flight, or a former identity's state | the edit's base moves to it |
+//! | 5 | in flight, or deferred | any other | it waits in the remote slot |
+//! | 6 | has an edit | any other, and the server resolves the collection | it waits; the next push decides |
+//! | 6 | has an edit | shows the same body, or both are deleted | it replaces the document |
+//! | 6 | has an edit | any other | the resolver of the collection decides: [`carry_out`] applies its answer |
+//!
+//! What a verdict does is in [`settling`](super::settling), one function for each kind.
+//!
 //! While a document is in flight a newer server state waits in the remote slot, because only the
 //! verdict tells whether that state descends from ours. The server's order decides between settled
 //! states; stamps decide only inside resolvers.
@@ -84,7 +102,7 @@ pub(crate) fn take_in(
         return Taken::Replaced;
     }
     if let Some(taken) = by_erasure(record, &incoming, cx) {
-        return taken;
+        return taken; // rule E
     }
     // Two clones may have made one revision of two states: only an equal state is the own one.
     let state = incoming.state.as_ref();
