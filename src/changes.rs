@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::{DocumentKey, DocumentState, Limits, LocalSeq, Revision};
 use sync_core::replica::{DocumentChange, Operation, Origin};
@@ -14,8 +16,27 @@ use crate::Document;
 use crate::document::time_of;
 
 /// A change of what the app sees.
+///
+/// Serialized: `{"key":{"scope":…,"collection":…,"id":…},"operation":"update","origin":"remote",
+/// "local_seq":7,"at":1800000000000,"revision":"…","body":…}`; the revision and the body are null
+/// where there is none.
 #[derive(Clone, Debug)]
 pub struct Change(DocumentChange);
+
+impl Serialize for Change {
+    fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut change = to.serialize_struct("Change", 7)?;
+        change.serialize_field("key", self.key())?;
+        change.serialize_field("operation", &self.operation())?;
+        change.serialize_field("origin", &self.origin())?;
+        change.serialize_field("local_seq", &self.local_seq())?;
+        change.serialize_field("at", &self.0.stamp().millis())?;
+        change.serialize_field("revision", &self.revision())?;
+        let body = self.0.document.as_ref().and_then(|state| state.body.as_ref());
+        change.serialize_field("body", &body)?;
+        change.end()
+    }
+}
 
 impl Change {
     /// The document.

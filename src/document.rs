@@ -2,20 +2,27 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sync_core::error::Result;
 use sync_core::model::{Body, DocumentState, Revision, Stamp};
 use sync_core::replica::Stored;
 
+use crate::unix_millis;
 use crate::versions::Versions;
 
 /// A document: its value, and what the replica knows of it.
-#[derive(Clone, Debug)]
+///
+/// Serialized, its times are milliseconds since 1970:
+/// `{"id":"n1","value":…,"revision":"…","created":1800000000000,"updated":…,"is_synced":true}`.
+#[derive(Clone, Debug, Serialize)]
 pub struct Document<T = Body> {
     id: String,
     value: T,
     revision: Revision,
+    #[serde(serialize_with = "unix_millis::stamp")]
     created: Stamp,
+    #[serde(serialize_with = "unix_millis::stamp")]
     updated: Stamp,
     is_synced: bool,
 }

@@ -52,6 +52,7 @@ mod status;
 mod storage_url;
 mod sync_state;
 mod transaction;
+mod unix_millis;
 mod unsettled;
 mod versions;
 mod watch;

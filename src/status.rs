@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use serde::Serialize;
 use sync_core::clock::Now;
 use sync_core::driver::DriverStatus;
 use sync_core::engine::{Direction, Phase};
@@ -10,11 +11,12 @@ use sync_core::model::Stamp;
 use sync_core::replica::OutboxCounts;
 use tokio::sync::watch;
 
-use crate::Replica;
 use crate::document::time_of;
+use crate::{Replica, unix_millis};
 
 /// What the sync is at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Activity {
     /// Nothing is to be done: in sync, or never started.
@@ -44,7 +46,7 @@ impl Activity {
 }
 
 /// The state of a replica's sync.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Status {
     /// What it is at.
@@ -141,8 +143,9 @@ impl Status {
     }
 }
 
-/// What a replica's sync did since the replica was opened.
-#[derive(Clone, Debug, Default)]
+/// What a replica's sync did since the replica was opened. Serialized, its time is milliseconds
+/// since 1970.
+#[derive(Clone, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct Statistics {
     /// Changes that the server gave a verdict on.
@@ -152,6 +155,7 @@ pub struct Statistics {
     /// Conflicts met.
     pub conflicts: u64,
     /// When everything was in sync last.
+    #[serde(serialize_with = "unix_millis::maybe")]
     pub last_sync: Option<SystemTime>,
     /// What failed last, also if everything is in sync since.
     pub last_error: Option<Error>,

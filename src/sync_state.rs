@@ -2,15 +2,20 @@
 
 use std::time::SystemTime;
 
+use serde::Serialize;
 use sync_core::error::{ErrorKind, Result};
 use sync_core::model::{Collection as Name, Stamp};
 use sync_core::replica::{Failed, Unsettled, UnsettledEntry};
 
 use crate::document::time_of;
-use crate::{QuarantinedEdit, Replica, WaitingConflict};
+use crate::{QuarantinedEdit, Replica, WaitingConflict, unix_millis};
 
 /// Why a document is or is not synced: made by [`Replica::sync_state`].
-#[derive(Clone, Debug)]
+///
+/// Serialized, it is its [word](Self::as_str) and what belongs to it, with times as milliseconds
+/// since 1970: `{"state":"pending","detail":{"since":…,"attempts":0,…}}`.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "state", content = "detail", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum SyncState {
     /// Its collection never leaves this device: see
@@ -49,10 +54,11 @@ impl SyncState {
 }
 
 /// An edit that the server has not settled, and what keeps it from that.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct WaitingEdit {
     /// When it was written.
+    #[serde(serialize_with = "unix_millis::time")]
     pub since: SystemTime,
     /// How often its batch was taken out to be pushed; 0 while it is in none.
     pub attempts: u32,
@@ -64,7 +70,7 @@ pub struct WaitingEdit {
 }
 
 /// An attempt to sync that failed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct FailedAttempt {
     /// What went wrong.
@@ -72,9 +78,11 @@ pub struct FailedAttempt {
     /// In words, at most 512 bytes.
     pub message: String,
     /// When, by this machine's clock.
+    #[serde(serialize_with = "unix_millis::time")]
     pub at: SystemTime,
     /// When the next attempt is planned; none if no retry can succeed before the cause is removed.
     /// A time long past means that no process runs the sync.
+    #[serde(serialize_with = "unix_millis::maybe")]
     pub retry_at: Option<SystemTime>,
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use serde::Serialize;
 use sync_core::error::Result;
 use sync_core::model::{
     Body, Collection as Name, DocumentId, DocumentKey, DocumentState, Limits, Rejection,
@@ -10,7 +11,7 @@ use sync_core::replica::{Decision, Unsettled, UnsettledAfter, UnsettledEntry};
 use sync_core::resolver::Resolution;
 
 use crate::document::time_of;
-use crate::{InboxWatch, Replica, SyncState};
+use crate::{InboxWatch, Replica, SyncState, unix_millis};
 
 /// Where a page goes on: opaque, from the page before it.
 #[derive(Clone, Debug)]
@@ -26,8 +27,9 @@ pub struct UnsettledPage<T> {
     pub next: Option<NextPage>,
 }
 
-/// A conflict that waits for the app: both versions, and what they were made on.
-#[derive(Clone, Debug)]
+/// A conflict that waits for the app: both versions, and what they were made on. Serialized, its
+/// time is milliseconds since 1970.
+#[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct WaitingConflict {
     /// The document.
@@ -39,6 +41,7 @@ pub struct WaitingConflict {
     /// What the server has; none if it was deleted there.
     pub remote: Option<Body>,
     /// When the local edit was made.
+    #[serde(serialize_with = "unix_millis::time")]
     pub since: SystemTime,
 }
 
@@ -55,8 +58,8 @@ impl WaitingConflict {
     }
 }
 
-/// An edit that the server refused for good.
-#[derive(Clone, Debug)]
+/// An edit that the server refused for good. Serialized, its time is milliseconds since 1970.
+#[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct QuarantinedEdit {
     /// The document.
@@ -66,6 +69,7 @@ pub struct QuarantinedEdit {
     /// Why it was refused.
     pub rejection: Rejection,
     /// When it was refused.
+    #[serde(serialize_with = "unix_millis::time")]
     pub at: SystemTime,
 }
 

@@ -3,6 +3,7 @@
 mod kind;
 mod stream;
 
+use serde::Serialize;
 use sync_core::engine::Event;
 use sync_core::error::{ErrorKind, Retry};
 use sync_core::model::{DocumentKey, Rejection, Reset, Revision, Scope, Seq};
@@ -19,7 +20,11 @@ use crate::Replica;
 /// Events carry no bodies: they say which document to read. The app's own writes on this replica
 /// are not among them. An app that needs every document in its newest state uses a
 /// [watch](crate::Collection::watch_all), which never lags.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// Serialized, an event is the name of its [kind](Self::kind) and what belongs to it:
+/// `{"event":"catch_up_done","detail":"default"}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", content = "detail", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum SyncEvent {
     /// A connection is there.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize};
 
 /// The result of everything in Twotide that can fail.
@@ -201,10 +202,22 @@ impl Error {
         self.0.kind
     }
 
-    /// Whether trying again can help.
+    /// The advice whether, and when, trying again can help.
     #[must_use]
     pub fn retry(&self) -> Retry {
         self.0.retry
+    }
+
+    /// Whether the same again can succeed, without anything else being changed first.
+    ///
+    /// ```
+    /// use sync_core::error::{Error, ErrorKind};
+    /// assert!(Error::new(ErrorKind::Network, "the link broke").is_retryable());
+    /// assert!(!Error::new(ErrorKind::InvalidInput, "the name is empty").is_retryable());
+    /// ```
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        self.retry() != Retry::Never
     }
 
     /// What was being done.
@@ -251,6 +264,18 @@ impl fmt::Debug for Error {
             .field("retry", &self.0.retry)
             .field("text", &self.to_string())
             .finish()
+    }
+}
+
+/// As `{"kind":"network","message":"…","retryable":true}`, for front ends; the message is the whole
+/// text.
+impl Serialize for Error {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut error = to.serialize_struct("Error", 3)?;
+        error.serialize_field("kind", &self.kind())?;
+        error.serialize_field("message", &self.to_string())?;
+        error.serialize_field("retryable", &self.is_retryable())?;
+        error.end()
     }
 }
 

@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use tokio::sync::watch;
-use twotide::core::error::{Error, Result, Retry};
+use twotide::core::error::{Error, Result};
 
 /// How often the storage is asked. A request to `/healthz` is answered with what it said last, so
 /// that requests cost the storage nothing, however many there are.
@@ -63,7 +63,7 @@ where
             Ok(()) => set(publish, Health::Ok, || tracing::warn!("the storage works again")),
             Err(error) => {
                 set(publish, Health::Failing, || tracing::error!(%error, "the storage fails"));
-                if error.retry() == Retry::Never {
+                if !error.is_retryable() {
                     return error;
                 }
             }
@@ -87,6 +87,7 @@ mod tests {
     use tokio::task::JoinHandle;
     use tokio::time::timeout;
     use twotide::ErrorKind;
+    use twotide::core::error::Retry;
 
     use super::*;
 

@@ -224,7 +224,7 @@ impl Tokens {
             hello.token.clone_from(&token);
             match transport.connect(hello.clone()).await {
                 Err(e) if e.kind() == ErrorKind::Unauthenticated => {
-                    if e.retry() != Retry::Never {
+                    if e.is_retryable() {
                         self.state().doubted = Some(token);
                         return Err(e);
                     }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Serialize;
+
 use super::{
     Bookmark, Bookmarks, Collection, Digest, DocumentId, DocumentState, Epoch, LogMark, ReplicaId,
     Scope, Seq, change::digest_of_state,
@@ -128,7 +130,7 @@ impl Chunk {
 }
 
 /// The server's answer to a position that means nothing to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Reset {
     /// The life of the log that goes on.
     pub epoch: Epoch,
@@ -137,7 +139,8 @@ pub struct Reset {
 }
 
 /// Why a position means nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ResetReason {
     /// The log has a new life, which shares positions with the replica's only up to `cut`.
     EpochChanged {
