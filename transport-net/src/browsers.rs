@@ -84,15 +84,26 @@ impl BrowserPolicy {
     /// # Errors
     /// `PermissionDenied` for a host name or an origin that is not allowed.
     pub fn check(&self, headers: &HeaderMap, uri: &Uri) -> Result<()> {
-        let host = uri
-            .authority()
-            .cloned()
-            .or_else(|| headers.get(header::HOST)?.to_str().ok()?.parse::<Authority>().ok());
+        let host = host_of(headers, uri);
         self.check_host(host.as_ref())?;
         match headers.get(header::ORIGIN) {
             None => Ok(()),
             Some(origin) if self.allows(origin, host.as_ref()) => Ok(()),
             Some(origin) => Err(denied("pages of the origin", origin.as_bytes(), "--allow-origin")),
+        }
+    }
+
+    /// Whether the handshake of a WebSocket may be answered. A browser names the origin of its page in
+    /// each, so one without an origin comes from a program; host names of one label, which programs
+    /// of one network use for each other, are then answered as well.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub fn check_handshake(&self, headers: &HeaderMap, uri: &Uri) -> Result<()> {
+        let has_one_label = host_of(headers, uri).is_some_and(|h| !h.host().contains(['.', ':']));
+        match has_one_label && !headers.contains_key(header::ORIGIN) {
+            true => Ok(()),
+            false => self.check(headers, uri),
         }
     }
 
@@ -140,6 +151,11 @@ fn denied(what: &str, value: &[u8], option: &str) -> Error {
 }
 
 /// Whether a name means this machine, or is an address: no site can point those at another machine.
+fn host_of(headers: &HeaderMap, uri: &Uri) -> Option<Authority> {
+    let named = || headers.get(header::HOST)?.to_str().ok()?.parse::<Authority>().ok();
+    uri.authority().cloned().or_else(named)
+}
+
 fn is_local(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || host.ends_with(".localhost") || address.parse::<IpAddr>().is_ok()

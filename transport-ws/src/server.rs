@@ -116,7 +116,7 @@ async fn enter(
     uri: Uri,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    if let Err(error) = door.config.browsers.check(&headers, &uri) {
+    if let Err(error) = door.config.browsers.check_handshake(&headers, &uri) {
         return (StatusCode::FORBIDDEN, error.to_string()).into_response();
     }
     let full = |why: &'static str| {

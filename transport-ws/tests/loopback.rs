@@ -654,6 +654,30 @@ async fn pages_of_other_sites_are_refused() {
 }
 
 #[tokio::test]
+async fn a_page_under_a_name_that_was_pointed_here_is_refused_and_a_program_is_not() {
+    let mut limits = WsServerConfig::default();
+    limits.browsers = limits.browsers.local_hosts();
+    let server = Server::start_with(limits).await;
+    for (host, origin, status) in [
+        ("evil.example", "Origin: http://evil.example\r\n", "403"),
+        ("evil.example", "", "403"),
+        ("sync", "Origin: http://sync\r\n", "403"),
+        ("sync", "", "101"),
+    ] {
+        let mut socket = tokio::net::TcpStream::connect(server.address).await.unwrap();
+        let request = format!(
+            "GET {PATH} HTTP/1.1\r\nHost: {host}\r\n{origin}Upgrade: websocket\r\n\
+             Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        tokio::io::AsyncWriteExt::write_all(&mut socket, request.as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        within(tokio::io::AsyncReadExt::read_exact(&mut socket, &mut answer)).await.unwrap();
+        assert_eq!(std::str::from_utf8(&answer[9..]).unwrap(), status, "{host} {origin}");
+    }
+}
+
+#[tokio::test]
 async fn compressed_messages_are_smaller_on_the_wire() {
     let mut server = Server::start().await;
     let mut lengths = Vec::new();
