@@ -279,4 +279,4 @@ fn refusal(access: &Access, batch: &PushBatch, options: &ServerOptions) -> Optio
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

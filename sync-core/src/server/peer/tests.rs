@@ -108,7 +108,8 @@ fn pull() -> Pull {
     Pull { scope: Scope::default(), cursor: Cursor::default(), limits: Limits::CHUNK }
 }
 
-async fn chunk(peer: &Peer, pull: &Pull) -> Arc<SharedChunk> {
+/// Reads what has to be a chunk.
+pub(in crate::server) async fn chunk(peer: &Peer, pull: &Pull) -> Arc<SharedChunk> {
     match peer.read(pull).await.unwrap() {
         Served::Chunk(chunk) => chunk,
         Served::Reset(reset) => panic!("{reset:?}"),

@@ -9,6 +9,7 @@ use crate::error::Retry;
 use crate::kv::{KvOptions, MemoryKv, open_server};
 use crate::model::{Body, Collection, Epoch, PushBatch, ReplicaId, Scope};
 use crate::server::follow::tests::{batch_of, push};
+use crate::server::peer::tests::chunk;
 use crate::server::{Hooks, Server, ServerOptions};
 
 const LARGE: usize = 2 * budget::FREE;
@@ -35,13 +36,6 @@ async fn reader(server: &Server, n: u8) -> Peer {
 
 fn pull() -> Pull {
     Pull { scope: Scope::default(), cursor: Cursor::default(), limits: Limits::CHUNK }
-}
-
-async fn chunk(peer: &Peer, pull: &Pull) -> Arc<SharedChunk> {
-    match peer.read(pull).await.unwrap() {
-        Served::Chunk(chunk) => chunk,
-        Served::Reset(reset) => panic!("{reset:?}"),
-    }
 }
 
 #[tokio::test(start_paused = true)]
