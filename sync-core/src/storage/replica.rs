@@ -222,7 +222,8 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// wait meanwhile. [`close`](Self::close) does the same. Returns `false` for a storage whose
     /// files keep old values until it writes over them.
     ///
-    /// Fails with `Busy` if another process is in the way; a later call may work.
+    /// Fails with `Busy` while another connection, of this process or another one, reads what was
+    /// before; a later call may work.
     async fn tidy(&self) -> Result<bool>;
 
     /// Returns a counter that moves after a commit, by this process or another one: a read after it

@@ -130,7 +130,8 @@ pub trait ServerStorage: Send + Sync + fmt::Debug + 'static {
     /// [`close`](Self::close) does the same. Returns `false` for a storage whose files keep old
     /// values until it writes over them.
     ///
-    /// Fails with `Busy` if another process is in the way; a later call may work.
+    /// Fails with `Busy` while another connection, of this process or another one, reads what was
+    /// before; a later call may work.
     async fn tidy(&self) -> Result<bool>;
 
     /// Finishes the calls that were made and closes the file. When it returns, the file can be
