@@ -93,9 +93,9 @@ impl BrowserPolicy {
         }
     }
 
-    /// Whether the handshake of a WebSocket may be answered. A browser names the origin of its page in
-    /// each, so one without an origin comes from a program; host names of one label, which programs
-    /// of one network use for each other, are then answered as well.
+    /// Whether the handshake of a WebSocket may be answered. A browser names the origin of its page
+    /// in each, so one without an origin comes from a program; host names of one label, which
+    /// programs of one network use for each other, are then answered as well.
     ///
     /// # Errors
     /// As [`check`](Self::check).
