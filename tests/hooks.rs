@@ -1,5 +1,5 @@
-//! The hooks of an app's server: who somebody is, what they may see and do, and what a valid
-//! document is.
+//! The hooks of an app's server: which principal a token is, what it may see and do, and what a
+//! valid document is.
 
 #![allow(
     clippy::unwrap_used,
@@ -312,7 +312,7 @@ async fn a_device_that_changes_its_account_goes_on_under_an_identity_of_its_own(
     let public = device.raw("public").unwrap();
     public.insert_with_id("a", &text("by ann")).await.unwrap();
     soon(device.sync_now()).await.unwrap();
-    // The same file, and another person who logged in.
+    // The same file, and another account.
     device.set_token(Some("secret-c".to_owned())).await;
     public.insert_with_id("b", &text("by cleo")).await.unwrap();
     soon(device.sync_now()).await.unwrap();

@@ -15,12 +15,12 @@ mod support;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use support::{Folder, Served, most_memory};
+use support::{Folder, Served, most_memory, until};
 
 /// What may be held beside the budget that a test is about: what the allocator keeps, the pages of
 /// SQLite, buffers of sockets.
@@ -69,9 +69,13 @@ fn large() -> serde_json::Value {
     (0..4).map(one).collect()
 }
 
+/// So many writes of the well-behaved client an abuse lasts at least.
+const WRITES: usize = 150;
+
 /// A client that writes one small document after the other, and notes how long each took.
 struct Good {
     stop: Arc<AtomicBool>,
+    written: Arc<AtomicUsize>,
     writes: JoinHandle<Vec<Duration>>,
 }
 
@@ -79,6 +83,8 @@ impl Good {
     fn start(address: SocketAddr) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
+        let written = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&written);
         let writes = std::thread::spawn(move || {
             let mut taken = Vec::new();
             while !stopped.load(Ordering::Relaxed) {
@@ -87,11 +93,12 @@ impl Good {
                 let change = json!([{ "collection": "c", "id": n.to_string(), "body": n }]);
                 assert_eq!(post(address, "good", n, &change), 200);
                 taken.push(began.elapsed());
+                count.fetch_add(1, Ordering::Relaxed);
                 std::thread::sleep(Duration::from_millis(20));
             }
             taken
         });
-        Self { stop, writes }
+        Self { stop, written, writes }
     }
 
     /// Half of its writes, and all but a hundredth, took no longer than that.
@@ -107,13 +114,16 @@ impl Good {
 /// Runs an abuse beside a well-behaved client, and gives by how many KiB the server's memory grew.
 fn beside(name: &str, server: &Served, abuse: impl FnOnce(SocketAddr) -> Vec<TcpStream>) -> u64 {
     let memory = || most_memory(server.process.pid()).unwrap();
-    let (address, before) = (server.address, memory());
+    let (address, memory_before) = (server.address, memory());
     let good = Good::start(address);
     let sockets = abuse(address);
-    std::thread::sleep(Duration::from_secs(4));
+    let before = good.written.load(Ordering::Relaxed);
+    until("the well-behaved client writes", || {
+        (good.written.load(Ordering::Relaxed) >= before + WRITES).then_some(())
+    });
     let (half, most) = good.end();
     drop(sockets);
-    let grown = memory().saturating_sub(before);
+    let grown = memory().saturating_sub(memory_before);
     println!("{name}: +{} MiB; a write took {half:?}, and {most:?} at p99", grown >> 10);
     grown
 }

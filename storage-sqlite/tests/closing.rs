@@ -31,6 +31,14 @@ fn assert_no_log(path: &Path, round: u64) {
     }
 }
 
+/// The log is gone, whatever became of the reads that raced with the end.
+async fn assert_closed(path: &Path, round: u64, reads: Vec<tokio::task::JoinHandle<()>>) {
+    assert_no_log(path, round);
+    for read in reads {
+        read.await.unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_closed_replica_is_whole_in_its_file_alone() {
     let (_folder, path) = place();
@@ -45,10 +53,7 @@ async fn a_closed_replica_is_whole_in_its_file_alone() {
         });
         let reads: Vec<_> = reads.collect();
         storage.close().await.unwrap();
-        assert_no_log(&path, round);
-        for read in reads {
-            read.await.unwrap();
-        }
+        assert_closed(&path, round, reads).await;
     }
     let copy = path.with_file_name("copy.db");
     std::fs::copy(&path, &copy).unwrap();
@@ -71,10 +76,7 @@ async fn a_closed_server_is_whole_in_its_file_alone() {
         });
         let reads: Vec<_> = reads.collect();
         storage.close().await.unwrap();
-        assert_no_log(&path, round);
-        for read in reads {
-            read.await.unwrap();
-        }
+        assert_closed(&path, round, reads).await;
     }
     let copy = path.with_file_name("copy.db");
     std::fs::copy(&path, &copy).unwrap();

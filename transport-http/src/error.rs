@@ -4,6 +4,7 @@ use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, LOCATION, RETRY_AFTER};
 use sync_core::environment::{Environment, System};
 use sync_core::error::{Error, ErrorKind, Retry};
+use transport_net::shown_text;
 
 /// What a request came to, if not to an answer of ours.
 #[derive(Debug)]
@@ -120,7 +121,7 @@ pub(crate) fn foreign(status: StatusCode, headers: &HeaderMap) -> Trouble {
         a page that wants a sign-in to the network, or another address is meant";
     let error = Error::new(ErrorKind::Network, message)
         .with("status", status.as_u16())
-        .with("content-type", format!("{:?}", shown(kind)));
+        .with("content-type", format!("{:?}", shown_text(kind)));
     Trouble::new(What::Foreign, error)
 }
 
@@ -132,12 +133,8 @@ pub(crate) fn elsewhere(status: StatusCode, headers: &HeaderMap) -> Trouble {
     let error =
         Error::new(ErrorKind::Network, "the request was redirected, and is not repeated there")
             .with("status", status.as_u16())
-            .with("location", format!("{:?}", shown(location)));
+            .with("location", format!("{:?}", shown_text(location)));
     Trouble::new(What::Foreign, error)
-}
-
-fn shown(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(200).collect()
 }
 
 /// The server did what the protocol does not know.

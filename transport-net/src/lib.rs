@@ -12,6 +12,7 @@ mod address;
 #[cfg(feature = "server")]
 mod browsers;
 mod counted;
+mod gateway;
 #[cfg(feature = "server")]
 mod listen;
 #[cfg(feature = "tls")]
@@ -28,6 +29,7 @@ pub use address::{shown_address, tidy_address};
 #[cfg(feature = "server")]
 pub use browsers::BrowserPolicy;
 pub use counted::Counted;
+pub use gateway::{gateway_error, shown_text};
 #[cfg(feature = "server")]
 pub use listen::{ListenConfig, RemoteAddress, listen, listen_with};
 #[cfg(feature = "server")]

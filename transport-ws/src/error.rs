@@ -68,19 +68,11 @@ fn refusal(response: &tungstenite::http::Response<Option<Vec<u8>>>) -> Error {
     let later = Retry::Later(asked.and_then(wait).map(transport_net::gateway_wait));
     // A server refuses tokens in frames. Each of these may be a gateway's or a network's page, and
     // end by itself.
-    let kind = match status.as_u16() {
-        401 => ErrorKind::Unauthenticated,
-        408 | 504 => ErrorKind::Timeout,
-        429 | 503 => ErrorKind::Overloaded,
-        404 | 410 => ErrorKind::NotFound,
-        403 | 407 | 500.. => ErrorKind::Network,
-        _ => ErrorKind::Protocol,
-    };
+    let kind = transport_net::gateway_error(status.as_u16());
     let mut error = Error::new(kind, "the server refused the connection").with("status", status);
     let said = response.body().as_deref().and_then(|b| std::str::from_utf8(b).ok());
     if let Some(said) = said.filter(|s| !s.is_empty()) {
-        let shown: String = said.chars().filter(|c| !c.is_control()).take(200).collect();
-        error = error.with("answer", format!("{shown:?}"));
+        error = error.with("answer", format!("{:?}", transport_net::shown_text(said)));
     }
     error.retrying(later)
 }

@@ -262,12 +262,11 @@ impl Judge for PushJudge {
                 let reason = error.message().to_owned();
                 return Err(Rejection { code: RejectionCode::Invalid, reason });
             }
-            if self.body_depth < Body::DEPTH && body.depth() > self.body_depth {
-                let reason = format!(
-                    "the body is nested {} levels deep and {} is the most",
-                    body.depth(),
-                    self.body_depth
-                );
+            let most = self.body_depth;
+            let depth = if most < Body::DEPTH { body.depth() } else { 0 };
+            if depth > most {
+                let reason =
+                    format!("the body is nested {depth} levels deep and {most} is the most");
                 return Err(Rejection { code: RejectionCode::Invalid, reason });
             }
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::budget::Budget;
+use super::budget::{Budget, Grant};
 use super::record::ServerScope;
 use super::shared_chunk::{Recent, SharedChunk};
 use crate::model::{Body, Chunk, Cursor, Epoch, Scope, Seq};
@@ -63,7 +63,6 @@ pub(super) struct Hub {
     /// What was read for a reader that is not at the end, and is still on its way.
     recent: Recent,
     tail_bytes: usize,
-    budget: Arc<Budget>,
 }
 
 impl Hub {
@@ -115,9 +114,8 @@ impl Hub {
     /// told out of their order: the tail then starts over, for it must not have holes. It starts
     /// over as well if something was erased since the chunk before, or if the budget has no room
     /// for the chunk.
-    fn append(&self, chunk: Chunk, erasures: u64) {
+    fn append(&self, chunk: Chunk, erasures: u64, grant: Option<Grant>) {
         let (epoch, head, weight) = (chunk.epoch, chunk.next, chunk.weight());
-        let grant = self.budget.try_take(SharedChunk::room_for(&chunk), None);
         {
             let mut tail = self.tail();
             let last = tail.chunks.back().map(|c| (c.chunk().epoch, c.chunk().next));
@@ -177,11 +175,12 @@ impl Hubs {
         for entry in &mut chunk.entries {
             entry.state.body = entry.state.body.as_ref().map(Body::detached);
         }
-        let needed = SharedChunk::room_for(&chunk);
-        if self.budget.try_take(needed, None).is_none() {
+        let take = || self.budget.try_take(SharedChunk::room_for(&chunk), None);
+        let grant = take().or_else(|| {
             self.let_go_of_tails(&hub);
-        }
-        hub.append(chunk, erasures);
+            take()
+        });
+        hub.append(chunk, erasures, grant);
     }
 
     /// Empties the older half of the other tails.
@@ -222,7 +221,6 @@ impl Hubs {
             }),
             recent: Recent::default(),
             tail_bytes: self.tail_bytes,
-            budget: Arc::clone(&self.budget),
         });
         hubs.insert(scope.clone(), Arc::downgrade(&hub));
         hub
@@ -279,16 +277,18 @@ mod tests {
         ServerScope { head: Seq(head), erasures, ..ServerScope::new(EPOCH) }
     }
 
-    fn hub() -> Arc<Hub> {
-        let hub = Hubs::new(1 << 20, Budget::new(1 << 20, true)).open(&Scope::default());
-        hub.append(chunk(1, 2), 0);
-        hub.append(chunk(2, 3), 0);
-        hub
+    /// The hubs of a server, and that of a scope to which was appended twice.
+    fn hubs() -> (Hubs, Arc<Hub>) {
+        let hubs = Hubs::new(1 << 20, Budget::new(1 << 20, true));
+        let hub = hubs.open(&Scope::default());
+        hubs.append(chunk(1, 2), 0);
+        hubs.append(chunk(2, 3), 0);
+        (hubs, hub)
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_tail_has_what_follows_on_a_chunk_for_cursors_of_the_same_log() {
-        let hub = hub();
+        let (_hubs, hub) = hubs();
         assert_eq!(found(hub.after(EPOCH, &cursor(2, 1))), Some(Seq(3)));
         assert_eq!(found(hub.after(EPOCH, &cursor(3, 1))), None);
         assert_eq!(found(hub.after(Epoch([2; 16]), &cursor(2, 1))), None);
@@ -300,9 +300,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_was_erased_is_not_handed_out() {
-        let hub = hub();
+        let (hubs, hub) = hubs();
         // Here.
-        hub.append(chunk(3, 4), 1);
+        hubs.append(chunk(3, 4), 1);
         assert_eq!(found(hub.after(EPOCH, &cursor(2, 1))), None);
         assert_eq!(found(hub.after(EPOCH, &cursor(3, 1))), Some(Seq(4)));
         // By another process, which the log knows.
@@ -329,8 +329,9 @@ mod tests {
         assert_eq!(kept, [0, 1, 1]);
         // One that is larger than all of it is not kept, and its listeners are woken all the same.
         let large = Budget::new(10, true);
-        let hub = Hubs::new(1 << 20, Arc::clone(&large)).open(&Scope::default());
-        hub.append(chunk(1, 2), 0);
+        let hubs = Hubs::new(1 << 20, Arc::clone(&large));
+        let hub = hubs.open(&Scope::default());
+        hubs.append(chunk(1, 2), 0);
         assert_eq!(found(hub.after(EPOCH, &cursor(1, 1))), None);
         assert_eq!((*hub.head().borrow(), large.held()), ((EPOCH, Seq(2)), 0));
         drop(open);
@@ -339,7 +340,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_log_that_was_restored_under_the_tail_empties_it() {
-        let hub = hub();
+        let (_hubs, hub) = hubs();
         hub.compare(&row(2, 0));
         assert_eq!(found(hub.after(EPOCH, &cursor(2, 1))), None);
     }

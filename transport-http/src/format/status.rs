@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use sync_core::error::{Error, ErrorKind, Retry};
 use sync_core::protocol::WireError;
-use transport_net::gateway_wait;
+use transport_net::{gateway_error, gateway_wait, shown_text};
 
 use super::Format;
 
@@ -62,21 +62,12 @@ pub fn error_of(
         return Error::from(wire).retrying(retry).with("status", status);
     }
     let kind = match status {
-        401 => ErrorKind::Unauthenticated,
-        408 | 504 => ErrorKind::Timeout,
-        429 | 503 => ErrorKind::Overloaded,
-        404 | 410 => ErrorKind::NotFound,
         413 => ErrorKind::TooLarge,
-        403 | 407 | 500.. => ErrorKind::Network,
-        _ => ErrorKind::Protocol,
+        status => gateway_error(status),
     };
     let message = "the request was refused, and not in the form of a Twotide server";
     let error = Error::new(kind, message).with("status", status);
-    let said: String = String::from_utf8_lossy(&body[..body.len().min(800)])
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(200)
-        .collect();
+    let said = shown_text(&String::from_utf8_lossy(&body[..body.len().min(800)]));
     let error = if said.is_empty() { error } else { error.with("answer", format!("{said:?}")) };
     error.retrying(Retry::Later(after.map(gateway_wait)))
 }
