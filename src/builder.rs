@@ -35,7 +35,7 @@ pub struct ReplicaBuilder {
     environment: Arc<dyn Environment>,
     holder: String,
     #[cfg(any(feature = "ws", feature = "http"))]
-    trust: transport_net::tls::Trust,
+    trust: transport_kit::tls::Trust,
 }
 
 /// What a replica is made of.
@@ -70,7 +70,7 @@ impl ReplicaBuilder {
             environment: Arc::new(System),
             holder: format!("process {}", std::process::id()),
             #[cfg(any(feature = "ws", feature = "http"))]
-            trust: transport_net::tls::Trust::default(),
+            trust: transport_kit::tls::Trust::default(),
         }
     }
 
@@ -351,7 +351,7 @@ impl ReplicaBuilder {
     /// Sets which certificates are trusted for a server at a `wss://` or `https://` address. The
     /// authorities of the web by default.
     #[cfg(any(feature = "ws", feature = "http"))]
-    pub fn trust(mut self, trust: transport_net::tls::Trust) -> Self {
+    pub fn trust(mut self, trust: transport_kit::tls::Trust) -> Self {
         self.trust = trust;
         self
     }

@@ -290,7 +290,7 @@ impl ReplicaConfig {
             #[cfg(any(feature = "ws", feature = "http"))]
             compression: self.compression,
             #[cfg(any(feature = "ws", feature = "http"))]
-            trust: transport_net::tls::Trust::default(),
+            trust: transport_kit::tls::Trust::default(),
             #[cfg(feature = "http")]
             live_by: self.live_by,
             #[cfg(feature = "http")]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::transport::Transport;
 #[cfg(any(feature = "ws", feature = "http"))]
-use transport_net::shown_address;
+use transport_kit::shown_address;
 
 /// The schemes that were compiled in.
 const KNOWN: &[&str] = &[
@@ -29,7 +29,7 @@ pub(crate) struct DialOptions {
     pub(crate) compression: bool,
     /// The certificates that TLS trusts.
     #[cfg(any(feature = "ws", feature = "http"))]
-    pub(crate) trust: transport_net::tls::Trust,
+    pub(crate) trust: transport_kit::tls::Trust,
     /// How changes are followed over HTTP.
     #[cfg(feature = "http")]
     pub(crate) live_by: transport_http::LiveBy,

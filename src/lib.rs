@@ -29,7 +29,7 @@
 //! ```
 //!
 //! Give the builder a server and call [`Replica::start`], and the note is on its way. An app that
-//! has a REST API already gives it two closures instead: see [`foreign`].
+//! has a REST API already gives it two closures instead: see [`custom_backend`].
 //!
 //! Backends are picked by Cargo features (`sqlite` and `ws` by default, `server` for serving); what
 //! they implement is in [`core`], which also tells how to write one.
@@ -57,8 +57,23 @@ mod unsettled;
 mod versions;
 mod watch;
 
-pub use sync_core as core;
-pub use sync_core::foreign;
+/// The crates below.
+pub mod core {
+    pub use storage_kit::kv;
+    pub use sync_core::*;
+    #[cfg(feature = "server")]
+    pub use sync_server as server;
+    pub use transport_kit::framed;
+
+    /// The contracts of storage.
+    pub mod storage {
+        pub use storage_kit::*;
+        pub use sync_core::storage::*;
+        #[cfg(feature = "server")]
+        pub use sync_server::ServerStorage;
+    }
+}
+pub use transport_kit::custom_backend;
 
 #[cfg(feature = "sled")]
 pub use storage_sled as sled;
@@ -66,8 +81,7 @@ pub use storage_sled as sled;
 pub use storage_sqlite as sqlite;
 #[cfg(feature = "http")]
 pub use transport_http as http;
-#[cfg(any(feature = "ws", feature = "http", feature = "server"))]
-pub use transport_net as net;
+pub use transport_kit as net;
 #[cfg(feature = "ws")]
 pub use transport_ws as ws;
 

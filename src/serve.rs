@@ -1,8 +1,8 @@
 //! Serving over everything that was compiled in.
 
 use axum::Router;
-use sync_core::server::Server;
-use transport_net::BrowserPolicy;
+use sync_server::Server;
+use transport_kit::BrowserPolicy;
 
 /// The routes of every transport that was compiled in: WebSocket with `ws`, HTTP with `http`. To be
 /// served on one port with [`net::listen`](crate::net::listen) or

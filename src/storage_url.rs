@@ -8,10 +8,12 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+use storage_kit::kv::{self, KvOptions, MemoryKv};
 use sync_core::error::{Error, ErrorKind, Result};
-use sync_core::kv::{self, KvOptions, MemoryKv};
 use sync_core::model::ReplicaId;
-use sync_core::storage::{ServerStorage, Storage};
+use sync_core::storage::Storage;
+#[cfg(feature = "server")]
+use sync_server::ServerStorage;
 
 /// Where a replica or a server keeps its data: `sqlite:PATH`, `sled:PATH` or `memory:`, among those
 /// that were compiled in.
@@ -101,6 +103,7 @@ impl StorageUrl {
     ///
     /// # Errors
     /// As [`Self::open_replica`].
+    #[cfg(feature = "server")]
     pub async fn open_server(&self) -> Result<Arc<dyn ServerStorage>> {
         let backend = self.0.clone();
         blocking(move || backend.open_server()).await
@@ -161,6 +164,7 @@ impl Backend {
         }
     }
 
+    #[cfg(feature = "server")]
     fn open_server(self) -> Result<Arc<dyn ServerStorage>> {
         self.check()?;
         match self {

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use storage_kit::Durability;
+use storage_kit::kv::{Batch, KvOptions, MemoryKv, OrderedKv, Visit, open_server};
 use support::{builder, soon};
 use sync_core::environment::System;
 use sync_core::error::{Error, ErrorKind, Result, Retry};
-use sync_core::kv::{Batch, KvOptions, MemoryKv, OrderedKv, Visit, open_server};
-use sync_core::server::{Hooks, Server, ServerOptions};
-use sync_core::storage::Durability;
+use sync_server::{Hooks, Server, ServerOptions};
 use twotide::prelude::*;
 
 /// A store that, while it is broken, tells its own process not to try again.

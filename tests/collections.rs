@@ -6,10 +6,10 @@ mod support;
 
 use std::sync::Arc;
 
+use storage_kit::kv::{KvOptions, MemoryKv, open_replica};
 use support::{builder, server, soon};
-use sync_core::kv::{KvOptions, MemoryKv, open_replica};
 use sync_core::model::ReplicaId;
-use sync_core::server::Server;
+use sync_server::Server;
 use twotide::ReplicaConfig;
 use twotide::prelude::*;
 

@@ -7,7 +7,7 @@ mod support;
 use std::sync::Arc;
 
 use support::{builder, server, soon};
-use sync_core::server::Server;
+use sync_server::Server;
 use twotide::Direction;
 use twotide::prelude::*;
 

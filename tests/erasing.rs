@@ -14,8 +14,8 @@ use sync_core::model::{
 };
 use sync_core::replica::Context;
 use sync_core::resolver::{ResolveOn, Resolvers};
-use sync_core::server::{Hooks, Server, ServerOptions, Validate};
 use sync_core::storage::Storage;
+use sync_server::{Hooks, Server, ServerOptions, Validate};
 use twotide::prelude::{
     Body, ErrorKind, EventFilter, EventKind, Replica, Resolution, resolve_with,
 };

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures_util::StreamExt;
+use storage_kit::kv::{KvOptions, MemoryKv, open_server};
 use support::{Revocable, builder, positive_server, server_with, soon};
 use sync_core::environment::System;
-use sync_core::kv::{KvOptions, MemoryKv, open_server};
 use sync_core::model::{Epoch, Limits, Seq};
 use sync_core::replica::Decided;
-use sync_core::server::{Authenticate, Hooks, Server, ServerOptions, StaticTokens};
-use sync_core::storage::ServerStorage;
+use sync_server::ServerStorage;
+use sync_server::{Authenticate, Hooks, Server, ServerOptions, StaticTokens};
 use twotide::EventStream;
 use twotide::prelude::*;
 
@@ -236,7 +236,7 @@ async fn the_status_is_there_without_waiting() {
     let kv = Arc::new(MemoryKv::default());
     let open = || {
         let id = sync_core::model::ReplicaId([1; 16]);
-        let opened = sync_core::kv::open_replica(kv.clone(), id, KvOptions::default());
+        let opened = storage_kit::kv::open_replica(kv.clone(), id, KvOptions::default());
         Replica::builder().storage(Arc::new(opened.unwrap()))
     };
     let replica = open().open().await.unwrap();

@@ -21,8 +21,8 @@ use sync_core::model::{
     Change, Collection as Name, DocumentKey, DocumentState, Limits, Rejection, RejectionCode, Scope,
 };
 use sync_core::replica::{Unsettled, UnsettledAfter, UnsettledEntry};
-use sync_core::server::{Access, Authorise, Hooks, Principal, Server, StaticTokens, Validate};
-use sync_core::storage::Visible;
+use sync_server::Visible;
+use sync_server::{Access, Authorise, Hooks, Principal, Server, StaticTokens, Validate};
 use twotide::prelude::*;
 
 /// Ann may do everything with `team`, Ben may read its `public` notes, Cleo may write them too,

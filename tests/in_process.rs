@@ -11,7 +11,7 @@ mod support;
 
 use serde::{Deserialize, Serialize};
 use support::{builder, server, soon};
-use sync_core::server::Server;
+use sync_server::Server;
 use twotide::prelude::*;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

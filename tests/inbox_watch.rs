@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use support::{builder, positive_server, soon};
-use sync_core::server::Server;
+use sync_server::Server;
 use twotide::prelude::*;
 use twotide::{InboxEvent, InboxWatch, QuarantinedEdit, WaitingConflict};
 

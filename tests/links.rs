@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use support::server_with_options;
 use sync_core::model::RejectionCode;
-use sync_core::server::{Hooks, Server, ServerOptions};
 use sync_core::transport::Transport;
+use sync_server::{Hooks, Server, ServerOptions};
 use testkit::proxy::TcpProxy;
 use tokio::net::TcpListener;
 use twotide::http::{HttpConfig, HttpServerConfig, HttpTransport, ProxyBy};

@@ -8,15 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use storage_kit::kv::{KvOptions, MemoryKv, open_server};
 use support::{builder, soon};
 use sync_core::environment::System;
 use sync_core::error::Result;
-use sync_core::kv::{KvOptions, MemoryKv, open_server};
 use sync_core::model::{Cursor, Epoch, Limits, NewLog, PushBatch, PushId, ReplicaId, Scope, Seq};
-use sync_core::server::ops::{Acknowledgement, AppendContext, Appended, ChangesReply, Judge};
-use sync_core::server::record::{Acknowledged, Fork, ServerScope};
-use sync_core::server::{Hooks, Server, ServerOptions};
-use sync_core::storage::{ServerStorage, Visible};
+use sync_server::ops::{Acknowledgement, AppendContext, Appended, ChangesReply, Judge};
+use sync_server::record::{Acknowledged, Fork, ServerScope};
+use sync_server::{Hooks, Server, ServerOptions};
+use sync_server::{ServerStorage, Visible};
 use tokio::sync::Semaphore;
 use twotide::prelude::*;
 

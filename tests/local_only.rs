@@ -6,8 +6,8 @@ mod support;
 
 use std::sync::Arc;
 
+use storage_kit::kv::{KvOptions, MemoryKv, open_replica};
 use support::{builder, server, soon};
-use sync_core::kv::{KvOptions, MemoryKv, open_replica};
 use sync_core::model::ReplicaId;
 use twotide::prelude::*;
 use twotide::{ReplicaBuilder, ReplicaConfig};

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use sync_core::environment::System;
 use sync_core::model::Digest;
-use sync_core::server::{Hooks, Server, ServerOptions};
+use sync_server::{Hooks, Server, ServerOptions};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use twotide::http::{HttpConfig, HttpTransport, LiveBy};

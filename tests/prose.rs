@@ -70,12 +70,14 @@ fn comments_speak_of_the_parts_of_the_program() {
     for folder in [
         "src",
         "cli/src",
+        "storage-kit/src",
         "storage-sled/src",
         "storage-sqlite/src",
         "sync-core/src",
+        "sync-server/src",
         "testkit/src",
         "transport-http/src",
-        "transport-net/src",
+        "transport-kit/src",
         "transport-ws/src",
     ] {
         sources(&root.join(folder), &mut files);

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use sync_core::environment::System;
 use sync_core::model::{Collection as Name, Limits, ReplicaId};
 use sync_core::resolver::{ResolveOn, Resolvers};
-use sync_core::server::{Hooks, Server, ServerOptions};
+use sync_server::{Hooks, Server, ServerOptions};
 use twotide::prelude::*;
 use twotide::sqlite::{SqliteConfig, open_replica, open_server};
 

@@ -11,12 +11,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use storage_kit::kv::{KvOptions, MemoryKv, open_server};
 use sync_core::environment::System;
-use sync_core::kv::{KvOptions, MemoryKv, open_server};
 use sync_core::model::{Epoch, Scope};
-use sync_core::server::record::ServerScope;
-use sync_core::server::{Hooks, Server, ServerOptions};
 use sync_core::transport::Transport;
+use sync_server::record::ServerScope;
+use sync_server::{Hooks, Server, ServerOptions};
 use testkit::proxy::TcpProxy;
 use testkit::search::SplitMix64;
 use tokio::net::TcpListener;

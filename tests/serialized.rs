@@ -15,7 +15,7 @@ fn is_time(value: &Value) -> bool {
     value.as_u64().is_some_and(|millis| (1_600_000_000_000..10_000_000_000_000).contains(&millis))
 }
 
-async fn replica(id: u8, server: &sync_core::server::Server) -> Replica {
+async fn replica(id: u8, server: &sync_server::Server) -> Replica {
     let defers = resolve_with("ask", |_| Ok(Resolution::Defer));
     builder(server, id).resolver(defers).open().await.unwrap()
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use support::{Door, soon};
 use sync_core::environment::System;
-use sync_core::server::{Hooks, Server, ServerOptions};
+use sync_server::{Hooks, Server, ServerOptions};
 use tokio::net::TcpListener;
 use twotide::prelude::*;
 use twotide::{StorageUrl, net, routes, tokens_from};

@@ -6,7 +6,7 @@
 mod support;
 
 use support::{builder, positive_server, soon};
-use sync_core::server::Server;
+use sync_server::Server;
 use twotide::SyncState;
 use twotide::prelude::*;
 

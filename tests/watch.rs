@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
+use storage_kit::kv::{KvOptions, MemoryKv, open_server};
 use support::{builder, soon};
 use sync_core::clock::Now;
 use sync_core::environment::System;
-use sync_core::kv::{KvOptions, MemoryKv, open_server};
 use sync_core::model::{Collection as Name, DocumentId, Scope};
 use sync_core::replica::{Forget, LocalTransaction, LocalWrite, WriteOperation};
-use sync_core::server::{Hooks, Server, ServerOptions};
+use sync_server::{Hooks, Server, ServerOptions};
 use twotide::CollectionWatch;
 use twotide::prelude::*;
 

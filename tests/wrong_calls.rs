@@ -6,11 +6,11 @@ mod support;
 
 use std::sync::Arc;
 
+use storage_kit::kv::{KvOptions, MemoryKv, open_server};
 use support::{builder, server, soon};
 use sync_core::environment::System;
-use sync_core::kv::{KvOptions, MemoryKv, open_server};
 use sync_core::model::{Collection as Name, DocumentId, Limits};
-use sync_core::server::{Hooks, Server, ServerOptions};
+use sync_server::{Hooks, Server, ServerOptions};
 use twotide::prelude::*;
 
 async fn lonely() -> Replica {

@@ -13,11 +13,11 @@ use benches::documents::{chunk, collection, revision, state};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use sync_core::clock::{Clock, Now};
 use sync_core::codec::Codec;
-use sync_core::framed::Wire;
 use sync_core::model::{Body, Cursor, DocumentId, DocumentKey, DocumentState, Scope, Stamp};
 use sync_core::protocol::Message;
 use sync_core::resolver::{Conflict, ConflictResolver, FieldMerge, LastWriteWins, ServerWins};
 use transport_http::format::{Changes, Continued, Format};
+use transport_kit::framed::Wire;
 
 const DOCUMENTS: usize = 1_000;
 

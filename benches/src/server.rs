@@ -10,10 +10,10 @@ use sync_core::model::{
     Change, DocumentState, Epoch, LogKey, NewLog, PushBatch, PushId, Rejection, Scope, Term,
 };
 use sync_core::resolver::Resolution;
-use sync_core::server::ops::{AppendContext, Judge};
-use sync_core::server::{Hooks, Server, ServerOptions};
-use sync_core::storage::ServerStorage;
 use sync_core::transport::Transport;
+use sync_server::ServerStorage;
+use sync_server::ops::{AppendContext, Judge};
+use sync_server::{Hooks, Server, ServerOptions};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use transport_http::format::Format;

@@ -3,15 +3,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use storage_kit::kv::{KvOptions, MemoryKv};
 use storage_sqlite::{SqliteConfig, open_replica};
 use sync_core::environment::{Environment, System};
 use sync_core::error::Result;
-use sync_core::kv::{KvOptions, MemoryKv};
 use sync_core::model::{Body, Collection, Limits, Scope};
 use sync_core::replica::{LocalTransaction, LocalWrite, WriteOperation};
-use sync_core::server::{Hooks, Server, ServerOptions};
-use sync_core::storage::{ServerStorage, Storage};
+use sync_core::storage::Storage;
 use sync_core::transport::Transport;
+use sync_server::ServerStorage;
+use sync_server::{Hooks, Server, ServerOptions};
 use twotide::Replica;
 
 /// The operating system's time and chance.
@@ -37,7 +38,7 @@ pub fn server(storage: impl ServerStorage) -> Server {
 /// # Errors
 /// As the storage.
 pub fn memory_server() -> Result<Server> {
-    Ok(server(sync_core::kv::open_server(Arc::new(MemoryKv::default()), KvOptions::default())?))
+    Ok(server(storage_kit::kv::open_server(Arc::new(MemoryKv::default()), KvOptions::default())?))
 }
 
 /// A replica's storage in memory.
@@ -46,7 +47,11 @@ pub fn memory_server() -> Result<Server> {
 /// As the storage.
 pub fn memory_storage() -> Result<Arc<dyn Storage>> {
     let kv = Arc::new(MemoryKv::default());
-    Ok(Arc::new(sync_core::kv::open_replica(kv, environment().replica_id(), KvOptions::default())?))
+    Ok(Arc::new(storage_kit::kv::open_replica(
+        kv,
+        environment().replica_id(),
+        KvOptions::default(),
+    )?))
 }
 
 /// A replica's storage in a SQLite file of that folder. Blocks.

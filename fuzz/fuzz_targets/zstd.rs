@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sync_core::framed::Compression;
+use transport_kit::framed::Compression;
 use transport_ws::Zstd;
 
 twotide_fuzz::target!(|bytes: &[u8]| {

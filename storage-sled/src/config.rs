@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sync_core::kv::KvOptions;
-use sync_core::replica::WriteLimits;
-use sync_core::storage::ThreadOptions;
+use storage_kit::ThreadOptions;
+use storage_kit::kv::KvOptions;
+use sync_core::model::WriteLimits;
 
 /// How a folder is opened, and the bounds within which it is used.
 ///

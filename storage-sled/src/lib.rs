@@ -1,7 +1,7 @@
 //! sled as the storage of a replica or of a server.
 //!
 //! ```text
-//!   SledStorage = KvStorage<SledKv>     SledServerStorage = KvServerStorage<SledKv>     (threads, rules: sync-core)
+//!   SledStorage = KvStorage<SledKv>     SledServerStorage = KvServerStorage<SledKv>     (threads, rules: storage-kit)
 //!                       └──────────┬──────────┘
 //!                       SledKv: one folder, one tree
 //!                       ├── pieces   values cut so small that sled keeps them in its log
@@ -79,6 +79,7 @@
 //! All stores of sled in one process share one lock: while one of them commits, the others neither
 //! read nor write. A server beside a replica, in one process, is better off with SQLite.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 mod config;
@@ -91,8 +92,10 @@ mod watch;
 
 use std::sync::Arc;
 
+#[cfg(feature = "server")]
+use storage_kit::kv::KvServerStorage;
+use storage_kit::kv::{self, KvStorage};
 use sync_core::error::Result;
-use sync_core::kv::{self, KvServerStorage, KvStorage};
 use sync_core::model::ReplicaId;
 
 pub use config::SledConfig;
@@ -102,6 +105,7 @@ pub use store::SledKv;
 pub type SledStorage = KvStorage<SledKv>;
 
 /// A server's storage: a thread that writes, and threads that read.
+#[cfg(feature = "server")]
 pub type SledServerStorage = KvServerStorage<SledKv>;
 
 /// Opens a replica's folder and starts its threads. A folder that is missing or empty becomes the
@@ -141,7 +145,7 @@ pub fn open_replica(config: &SledConfig, fresh: ReplicaId) -> Result<SledStorage
 /// ```
 /// use storage_sled::{SledConfig, open_server};
 /// use sync_core::model::Scope;
-/// use sync_core::storage::ServerStorage;
+/// use sync_server::ServerStorage;
 /// # let directory = tempfile::tempdir()?;
 /// # let path = directory.path().join("server.sled");
 /// # tokio::runtime::Runtime::new()?.block_on(async {
@@ -152,6 +156,7 @@ pub fn open_replica(config: &SledConfig, fresh: ReplicaId) -> Result<SledStorage
 /// # })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[cfg(feature = "server")]
 pub fn open_server(config: &SledConfig) -> Result<SledServerStorage> {
     kv::open_server(Arc::new(SledKv::open(config)?), config.options())
 }

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sled::{Db, IVec};
+use storage_kit::Durability;
+use storage_kit::kv::{Batch, OrderedKv, Visit};
 use sync_core::error::{Error, ErrorKind, Result};
-use sync_core::kv::{Batch, OrderedKv, Visit};
-use sync_core::storage::Durability;
 
 use crate::config::SledConfig;
 use crate::error::{self, contained, damaged};

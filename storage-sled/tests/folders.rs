@@ -7,11 +7,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use common::{NOW, REPLICA, config, entries, files, key, place, puts};
+use storage_kit::Durability;
+use storage_kit::kv::{Key, OrderedKv};
 use storage_sled::{SledConfig, SledKv, open_replica, open_server};
 use sync_core::error::{Error, ErrorKind, Result, Retry};
-use sync_core::kv::{Key, OrderedKv};
 use sync_core::model::{Epoch, LogKey, NewLog, ReplicaId, Scope};
-use sync_core::storage::{Durability, ServerStorage, Storage};
+use sync_core::storage::Storage;
+use sync_server::ServerStorage;
 
 fn open_as_replica(path: &Path) -> Result<()> {
     open_replica(&config(path), REPLICA).map(drop)

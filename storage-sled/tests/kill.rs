@@ -10,15 +10,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{NOW, REPLICA, config, key, place, puts};
+use storage_kit::Durability;
+use storage_kit::kv::{Key, OrderedKv};
 use storage_sled::{SledConfig, SledKv, SledStorage, open_replica, open_server};
-use sync_core::kv::{Key, OrderedKv};
 use sync_core::model::{
     Body, Change, Cursor, DocumentState, Epoch, Limits, LogKey, NewLog, PushBatch, PushId,
     Rejection, Revision, Scope, Seq, Stamp, Term,
 };
 use sync_core::resolver::Resolution;
-use sync_core::server::ops::{AppendContext, ChangesReply, Judge};
-use sync_core::storage::{Durability, ServerStorage, Storage, Visible};
+use sync_core::storage::Storage;
+use sync_server::ops::{AppendContext, ChangesReply, Judge};
+use sync_server::{ServerStorage, Visible};
 
 const FOLDER: &str = "TWOTIDE_TEST_KILLED_FOLDER";
 const EPOCH: Epoch = Epoch([1; 16]);

@@ -12,9 +12,9 @@ mod common;
 use std::cell::Cell;
 use std::sync::Arc;
 
+use storage_kit::kv::{KvWriter, ReplicaKv, ServerKv};
 use storage_sled::SledKv;
 use sync_core::error::Result;
-use sync_core::kv::{KvWriter, ReplicaKv, ServerKv};
 use tempfile::TempDir;
 use testkit::cores::Cores;
 

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::{config, entries, files, place};
+use storage_kit::Durability;
+use storage_kit::kv::{Batch, OrderedKv};
 use storage_sled::SledKv;
 use sync_core::error::ErrorKind;
-use sync_core::kv::{Batch, OrderedKv};
-use sync_core::storage::Durability;
 
 /// A place in the log that is beyond that of any snapshot here: sled reads this file first.
 const NEWEST: &str = "snap.0000000000FFFFFF.generating";

@@ -35,8 +35,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row};
+use storage_kit::Transactional;
 use sync_core::error::{Error, ErrorKind, Result};
-use sync_core::storage::Transactional;
 
 use crate::config::Synchronous;
 use crate::core::{Core, Place, Writing};

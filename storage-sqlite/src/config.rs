@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sync_core::replica::WriteLimits;
-use sync_core::storage::ThreadOptions;
+use storage_kit::ThreadOptions;
+use sync_core::model::WriteLimits;
 
 /// Sorting a small index costs less than building it.
 pub(crate) const LOAD_FROM: u64 = 20_000;

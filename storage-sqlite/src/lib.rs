@@ -1,7 +1,7 @@
 //! SQLite as the storage of a replica or of a server.
 //!
 //! ```text
-//!   SqliteStorage  = ReplicaThreads< SqliteReplicaWriter, SqliteReplicaReader >      (async: sync-core's threads)
+//!   SqliteStorage  = ReplicaThreads< SqliteReplicaWriter, SqliteReplicaReader >      (threads: storage-kit)
 //!   SqliteServerStorage = ServerThreads< SqliteServerWriter, SqliteServerReader >
 //!                                              │
 //!                      Core<kind, access>: one connection, one transaction or snapshot at a time
@@ -66,6 +66,7 @@
 //!   [`Storage`](sync_core::error::ErrorKind::Storage); what was committed before stays, and the
 //!   same works again once there is room.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 mod access;
@@ -81,6 +82,7 @@ mod names;
 mod recognise;
 mod replica;
 mod schema;
+#[cfg(feature = "server")]
 mod server;
 mod tidy;
 mod transaction;
@@ -90,5 +92,8 @@ mod wake;
 pub use config::{SqliteConfig, Synchronous};
 pub use core::{Core, Reading, Writing};
 pub use replica::{SqliteReplicaReader, SqliteReplicaWriter, SqliteStorage, open_replica};
-pub use schema::{Kind, Replica, Server};
-pub use server::{SqliteServerReader, SqliteServerStorage, SqliteServerWriter, open_server};
+pub use schema::{Kind, Replica};
+#[cfg(feature = "server")]
+pub use server::{
+    Server, SqliteServerReader, SqliteServerStorage, SqliteServerWriter, open_server,
+};

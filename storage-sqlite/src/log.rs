@@ -73,11 +73,11 @@ impl<K: Kind> Core<K, Writing> {
 mod tests {
     use std::path::Path;
 
+    use storage_kit::{Durability, Transactional};
     use sync_core::model::ReplicaId;
     use sync_core::model::Scope;
     use sync_core::replica::record::ScopeRow;
     use sync_core::replica::rows::ReplicaRows;
-    use sync_core::storage::{Durability, Transactional};
 
     use crate::{SqliteConfig, SqliteReplicaWriter};
 

@@ -11,7 +11,8 @@ use crate::binding::another_file;
 use crate::core::{Core, Writing};
 use crate::error::convert;
 
-/// What a file holds. The two kinds are [`Replica`] and [`Server`]; others have no use.
+/// What a file holds. The two kinds are [`Replica`] and, with the feature
+/// `server`, `Server`; others have no use.
 pub trait Kind: Send + 'static {
     /// The number in the file's header by which it is recognised.
     const APPLICATION_ID: i32;
@@ -35,12 +36,14 @@ pub trait Kind: Send + 'static {
 #[derive(Clone, Copy, Debug)]
 pub enum Replica {}
 
-/// The data of a server.
-#[derive(Clone, Copy, Debug)]
-pub enum Server {}
+/// The number in the header of a replica's file.
+const REPLICA_ID: i32 = i32::from_be_bytes(*b"2TDr");
+
+/// The number in the header of a server's file.
+pub(crate) const SERVER_ID: i32 = i32::from_be_bytes(*b"2TDs");
 
 impl Kind for Replica {
-    const APPLICATION_ID: i32 = i32::from_be_bytes(*b"2TDr");
+    const APPLICATION_ID: i32 = REPLICA_ID;
     const MIGRATIONS: &'static [&'static str] = &[
         include_str!("replica/schema_1.sql"),
         include_str!("replica/schema_2.sql"),
@@ -61,30 +64,14 @@ impl Kind for Replica {
     }
 }
 
-impl Kind for Server {
-    const APPLICATION_ID: i32 = i32::from_be_bytes(*b"2TDs");
-    const MIGRATIONS: &'static [&'static str] = &[
-        include_str!("server/schema_1.sql"),
-        include_str!("server/schema_2.sql"),
-        include_str!("server/schema_3.sql"),
-        include_str!("log_binding.sql"),
-        include_str!("log_binding_2.sql"),
-    ];
-    const FIRST_READ: &'static str = "SELECT 1 FROM scope WHERE 0";
-
-    fn count_again(core: &Core<Self, Writing>) -> Result<()> {
-        if sync_core::server::ops::has_right_sums(core)? { Ok(()) } else { Err(another_file()) }
-    }
-}
-
 /// Whether a file with these marks may be used as that kind; its version.
 pub(crate) fn judge<K: Kind>(application: i32, version: i32, is_blank: bool) -> Result<usize> {
     let refuse = |what: String| Err(Error::new(ErrorKind::Incompatible, what));
     if application != K::APPLICATION_ID {
         return match application {
             0 if version == 0 && is_blank => Ok(0),
-            Replica::APPLICATION_ID => refuse("the file is a replica's, not a server's".to_owned()),
-            Server::APPLICATION_ID => refuse("the file is a server's, not a replica's".to_owned()),
+            REPLICA_ID => refuse("the file is a replica's, not a server's".to_owned()),
+            SERVER_ID => refuse("the file is a server's, not a replica's".to_owned()),
             _ => refuse("the file is a database of another program".to_owned()),
         };
     }

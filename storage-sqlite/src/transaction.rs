@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use rusqlite::Connection;
+use storage_kit::{Durability, Probe, Snapshot, Transactional};
 use sync_core::error::{Error, ErrorKind, Result};
-use sync_core::storage::{Durability, Probe, Snapshot, Transactional};
 
 use crate::binding::LogBinding;
 use crate::config::Synchronous;

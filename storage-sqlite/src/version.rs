@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
+use storage_kit::Probe;
 use sync_core::error::Result;
-use sync_core::storage::Probe;
 
 use crate::core::Place;
 use crate::error;
@@ -44,9 +44,9 @@ impl Probe for DataVersion {
 
 #[cfg(test)]
 mod tests {
+    use storage_kit::{Durability, Snapshot, Transactional};
     use sync_core::model::{Epoch, LogKey, NewLog, Scope};
-    use sync_core::server::ops;
-    use sync_core::storage::{Durability, Snapshot, Transactional};
+    use sync_server::ops;
 
     use crate::{SqliteConfig, SqliteServerReader, SqliteServerWriter};
 

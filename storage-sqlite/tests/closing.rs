@@ -9,7 +9,8 @@ use std::sync::Arc;
 use common::{NOW, REPLICA, config, key, place, puts};
 use storage_sqlite::{SqliteConfig, Synchronous, open_replica, open_server};
 use sync_core::model::{Epoch, LogKey, NewLog, Scope};
-use sync_core::storage::{ServerStorage, Storage};
+use sync_core::storage::Storage;
+use sync_server::ServerStorage;
 
 /// Each closing is a race of several threads: one that goes wrong once in fifty times shows.
 const TIMES: u64 = 300;

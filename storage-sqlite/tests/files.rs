@@ -7,6 +7,7 @@ use std::path::Path;
 
 use common::{REPLICA, config, key, place};
 use rusqlite::Connection;
+use storage_kit::{Durability, Snapshot, Transactional};
 use storage_sqlite::{
     SqliteReplicaReader, SqliteReplicaWriter, SqliteServerReader, SqliteServerWriter, open_replica,
 };
@@ -14,7 +15,7 @@ use sync_core::error::{Error, ErrorKind, Retry};
 use sync_core::model::{ReplicaId, Seq};
 use sync_core::replica::record::{Pending, Record};
 use sync_core::replica::rows::{ReplicaReads, ReplicaRows};
-use sync_core::storage::{Durability, Snapshot, Storage, Transactional};
+use sync_core::storage::Storage;
 
 /// Names and bytes of all files in the folder.
 fn files(path: &Path) -> Vec<(String, Vec<u8>)> {

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use common::{NOW, REPLICA, config, place, puts};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
+use storage_kit::{Durability, Transactional};
 use storage_sqlite::{SqliteReplicaWriter, SqliteServerWriter};
 use sync_core::error::ErrorKind;
 use sync_core::model::{Epoch, LogKey, NewLog, Scope};
 use sync_core::replica::ops;
-use sync_core::storage::{Durability, Transactional};
 
 fn open(path: &Path) -> Result<SqliteReplicaWriter, sync_core::error::Error> {
     SqliteReplicaWriter::open(&config(path), REPLICA)
@@ -103,7 +103,7 @@ fn a_server_file_is_refused_no_less() {
             core.begin(Durability::Process).unwrap();
             let log = NewLog { epoch: Epoch([1; 16]), key: LogKey([7; 16]) };
             let scope = Scope::new(format!("s{n}")).unwrap();
-            sync_core::server::ops::open_scope(&mut core, &scope, log).unwrap();
+            sync_server::ops::open_scope(&mut core, &scope, log).unwrap();
             core.commit().unwrap();
         }
         core

@@ -7,11 +7,12 @@ mod common;
 use std::time::Duration;
 
 use common::{NOW, REPLICA, config, place, puts};
+use storage_kit::{Durability, ReplicaWriter, Transactional};
 use storage_sqlite::{SqliteReplicaWriter, SqliteStorage, open_replica};
 use sync_core::error::{ErrorKind, Retry};
 use sync_core::model::{Limits, LocalSeq};
 use sync_core::replica::Context;
-use sync_core::storage::{Durability, ReplicaWriter, Storage, Transactional};
+use sync_core::storage::Storage;
 
 const SOON: Duration = Duration::from_secs(10);
 

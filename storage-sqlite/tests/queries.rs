@@ -72,10 +72,10 @@ async fn the_view_says_when_a_document_was_made_and_changed_and_its_revision() {
 
 #[test]
 fn a_stamp_that_sets_the_sign_is_shown_as_it_is() {
+    use storage_kit::{Durability, Transactional};
     use sync_core::model::Seq;
     use sync_core::replica::record::Record;
     use sync_core::replica::rows::ReplicaRows;
-    use sync_core::storage::{Durability, Transactional};
 
     let (_folder, path) = place();
     let mut core = storage_sqlite::SqliteReplicaWriter::open(&config(&path), REPLICA).unwrap();

@@ -8,6 +8,7 @@ use sync_core::clock::{Clock, Now};
 
 use common::{config, key, place, scope, state};
 use proptest::prelude::*;
+use storage_kit::{Durability, Snapshot, Transactional};
 use storage_sqlite::{SqliteReplicaReader, SqliteReplicaWriter};
 use sync_core::model::{
     BaseRef, DocumentKey, Epoch, LocalSeq, PushId, Rejection, RejectionCode, Seq, ServerState,
@@ -17,7 +18,6 @@ use sync_core::replica::record::{
     BatchRow, Carried, Edit, InFlight, Pending, QuarantineRow, Record, ReplicaMeta, ScopeRow,
 };
 use sync_core::replica::rows::{ReplicaReads, ReplicaRows};
-use sync_core::storage::{Durability, Snapshot, Transactional};
 
 type Model = BTreeMap<DocumentKey, Record>;
 

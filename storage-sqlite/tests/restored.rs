@@ -10,13 +10,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{NOW, REPLICA, config, place, puts};
 use rusqlite::Connection;
+use storage_kit::{Durability, Snapshot, Transactional};
 use storage_sqlite::{
     SqliteConfig, SqliteReplicaReader, SqliteReplicaWriter, SqliteServerReader, SqliteServerWriter,
 };
 use sync_core::error::{Error, ErrorKind, Retry};
 use sync_core::model::{Epoch, LogKey, NewLog, Scope};
 use sync_core::replica::ops;
-use sync_core::storage::{Durability, Snapshot, Transactional};
 
 fn open(path: &Path) -> Result<SqliteReplicaWriter, Error> {
     SqliteReplicaWriter::open(&config(path), REPLICA)
@@ -178,7 +178,7 @@ fn a_servers_file_is_watched_no_less() {
     let add = |core: &mut SqliteServerWriter, name: &str| -> Result<(), Error> {
         core.begin(Durability::Process)?;
         let log = NewLog { epoch: Epoch([1; 16]), key: LogKey([7; 16]) };
-        sync_core::server::ops::open_scope(core, &Scope::new(name).unwrap(), log)?;
+        sync_server::ops::open_scope(core, &Scope::new(name).unwrap(), log)?;
         core.commit().map(drop)
     };
     let open_server = || SqliteServerWriter::open(&config(&path)).unwrap();

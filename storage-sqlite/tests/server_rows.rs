@@ -7,14 +7,12 @@ use std::collections::BTreeMap;
 
 use common::{collection, config, id, place, scope, state};
 use proptest::prelude::*;
+use storage_kit::{Durability, Snapshot, Transactional};
 use storage_sqlite::{SqliteServerReader, SqliteServerWriter};
 use sync_core::error::{Error, ErrorKind};
 use sync_core::model::{Collection, DocumentId, Epoch, PushId, ReplicaId, Scope, Seq, VerdictKind};
-use sync_core::server::record::{
-    Acknowledged, Offer, PushRecord, ServerRow, ServerScope, StoredVerdict,
-};
-use sync_core::server::rows::{LogRow, ServerReads, ServerRows};
-use sync_core::storage::{Durability, Snapshot, Transactional};
+use sync_server::record::{Acknowledged, Offer, PushRecord, ServerRow, ServerScope, StoredVerdict};
+use sync_server::rows::{LogRow, ServerReads, ServerRows};
 
 type Key = (Scope, Collection, DocumentId);
 type Model = BTreeMap<Key, ServerRow>;

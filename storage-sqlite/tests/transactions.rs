@@ -4,16 +4,16 @@
 mod common;
 
 use common::{NOW, config, key, place, puts, scope};
+use storage_kit::{Durability, Snapshot, Transactional};
 use storage_sqlite::{
     SqliteConfig, SqliteReplicaReader, SqliteReplicaWriter, Synchronous, open_replica,
 };
 use sync_core::error::{ErrorKind, Retry};
-use sync_core::model::Seq;
-use sync_core::replica::WriteLimits;
+use sync_core::model::{Seq, WriteLimits};
 use sync_core::replica::ops;
 use sync_core::replica::record::{Record, ScopeRow};
 use sync_core::replica::rows::{ReplicaReads, ReplicaRows};
-use sync_core::storage::{Durability, Snapshot, Storage, Transactional};
+use sync_core::storage::Storage;
 
 fn open(config: &SqliteConfig) -> SqliteReplicaWriter {
     SqliteReplicaWriter::open(config, common::REPLICA).unwrap()

@@ -1,15 +1,38 @@
-//! The heart of Twotide: copies of an app's data that stay equal across devices and a server,
-//! offline first.
+//! The core of Twotide: the model, the rules of a replica, the pure sync engine, and the contracts
+//! that storages and transports implement.
 //!
 //! ```text
-//!   app ── Replica API ── Storage ◄── driver ──► Transport ── ~ network ~ ── sessions ── ServerStorage
-//!                                       │                                       │
-//!                                     engine                              ops, hooks, tail
+//!   app ── Replica API ── Storage ◄── driver ──► Transport ── ~ network ~ ── the server
+//!                                       │
+//!                                     engine
 //!                              (pure: events in, commands out)
 //! ```
 //!
-//! Read in this order: [`model`] for the words, [`replica`] for what a replica does with them,
-//! [`server`] for what the server does, and then the contracts that backends implement.
+//! Three types to know:
+//!
+//! - [`Storage`](storage::Storage) is what a replica asks of its storage: every method is one
+//!   transaction.
+//! - [`Transport`](transport::Transport) makes connections to a server.
+//! - [`ConflictResolver`](resolver::ConflictResolver) decides between concurrent edits.
+//!
+//! ```
+//! use sync_core::model::Body;
+//! use sync_core::resolver::{ConflictResolver, Resolution, resolve_with};
+//!
+//! // The longer body wins.
+//! let resolver = resolve_with("longest", |conflict| {
+//!     let length = |body: Option<&Body>| body.map_or(0, |body| body.len());
+//!     let remote = length(conflict.remote.and_then(|remote| remote.body.as_ref()));
+//!     let is_longer = length(conflict.local.body.as_ref()) > remote;
+//!     Ok(if is_longer { Resolution::Local } else { Resolution::Remote })
+//! });
+//! let resolver: Box<dyn ConflictResolver> = Box::new(resolver);
+//! # let _ = resolver;
+//! ```
+//!
+//! Read in this order: [`model`] for the words, [`replica`] for what a replica does with them, and
+//! then the contracts that backends implement. The server is the crate `sync-server`; what helps to
+//! write a storage is in `storage-kit`, and for a transport in `transport-kit`.
 //!
 //! Without the feature `runtime` the crate is pure: no clock, no randomness, no tokio, no storage,
 //! no socket.
@@ -19,12 +42,16 @@
 
 /// Whether a fault is built in here: never, without the feature `mutants`.
 #[cfg(feature = "mutants")]
+#[doc(hidden)]
+#[macro_export]
 macro_rules! mutant {
     ($name:ident) => {
         $crate::mutants::is_active($crate::mutants::Mutant::$name)
     };
 }
 #[cfg(not(feature = "mutants"))]
+#[doc(hidden)]
+#[macro_export]
 macro_rules! mutant {
     ($name:ident) => {
         false
@@ -40,19 +67,12 @@ pub mod engine;
 #[cfg(feature = "runtime")]
 pub mod environment;
 pub mod error;
-#[cfg(feature = "runtime")]
-pub mod foreign;
-#[cfg(feature = "runtime")]
-pub mod framed;
-#[cfg(feature = "runtime")]
-pub mod kv;
 pub mod model;
 #[cfg(feature = "mutants")]
 pub mod mutants;
 pub mod protocol;
 pub mod replica;
 pub mod resolver;
-pub mod server;
 #[cfg(feature = "runtime")]
 pub mod storage;
 #[cfg(feature = "runtime")]

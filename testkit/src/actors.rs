@@ -30,7 +30,7 @@ use sync_core::engine::{
 };
 use sync_core::error::{ErrorKind, Retry};
 use sync_core::model::{Chunk, Cursor, PushBatch, PushId, Seq, Verdicts};
-use sync_core::server::record::ServerScope;
+use sync_server::record::ServerScope;
 
 use crate::cores::Cores;
 use crate::world::{Greeting, Reply, World};

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use storage_kit::kv::{KvWriter, MemoryKv, ReplicaKv, ServerKv};
+use storage_kit::{Durability, ReplicaWriter, Transactional};
 use sync_core::error::Result;
-use sync_core::kv::{KvWriter, MemoryKv, ReplicaKv, ServerKv};
-use sync_core::server::rows::ServerRows;
-use sync_core::storage::{Durability, ReplicaWriter, Transactional};
+use sync_server::rows::ServerRows;
 
 /// Makes the cores of a storage backend: the synchronous halves that do all the work.
 pub trait Cores {

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use sync_core::error::Result;
-use sync_core::framed::{FramedOptions, FramedTransport};
-use sync_core::server::{InProcess, Server};
 use sync_core::transport::Transport;
+use sync_server::{InProcess, Server};
 use testkit::conformance::Outcome;
 use testkit::conformance::transport::{Timing, TransportHarness};
 use testkit::proxy::LinkSwitch;
+use transport_kit::framed::{FramedOptions, FramedTransport};
 
 #[derive(Default)]
 struct InMemory {
@@ -81,10 +81,10 @@ mod without_capabilities {
     use std::sync::Arc;
 
     use sync_core::error::Result;
-    use sync_core::framed::{FramedOptions, FramedTransport};
-    use sync_core::server::{InProcess, Server};
     use sync_core::transport::Transport;
+    use sync_server::{InProcess, Server};
     use testkit::conformance::transport::TransportHarness;
+    use transport_kit::framed::{FramedOptions, FramedTransport};
 
     struct Bare;
 

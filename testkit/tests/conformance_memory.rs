@@ -5,10 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use storage_kit::Durability;
+use storage_kit::kv::{Batch, KvOptions, MemoryKv, OrderedKv, Visit, open_replica, open_server};
 use sync_core::error::{Error, ErrorKind, Result};
-use sync_core::kv::{Batch, KvOptions, MemoryKv, OrderedKv, Visit, open_replica, open_server};
 use sync_core::model::ReplicaId;
-use sync_core::storage::{Durability, ServerStorage, Storage};
+use sync_core::storage::Storage;
+use sync_server::ServerStorage;
 use testkit::conformance::Capabilities;
 use testkit::conformance::server::ServerStorageHarness;
 use testkit::conformance::storage::StorageHarness;

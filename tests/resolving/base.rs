@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use sync_core::model::Collection;
 use sync_core::resolver::{ResolveOn, Resolvers};
-use sync_core::server::{Hooks, Server};
+use sync_server::{Hooks, Server};
 use twotide::prelude::*;
 
 use super::support::{server_with, soon};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sync_core::environment::{Environment, System};
 use sync_core::model::Collection;
 use sync_core::resolver::{ResolveOn, Resolvers};
-use sync_core::server::Hooks;
+use sync_server::Hooks;
 use twotide::prelude::*;
 
 use super::support::{builder, server_with};

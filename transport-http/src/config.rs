@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sync_core::error::{Error, ErrorKind, Result};
-use sync_core::framed::MAX_PAYLOAD;
 use sync_core::protocol::HEADER_BYTES;
+use transport_kit::framed::MAX_PAYLOAD;
 
 use crate::format::Format;
 
@@ -172,7 +172,7 @@ pub struct HttpConfig {
     pub compress: bool,
     /// The certificates that are trusted for `https://`.
     #[cfg(feature = "tls")]
-    pub trust: transport_net::tls::Trust,
+    pub trust: transport_kit::tls::Trust,
     /// Requests at a time, without those that follow live; further ones wait. Default 8, at least
     /// 1.
     pub requests: usize,
@@ -206,7 +206,7 @@ impl HttpConfig {
             proxy: ProxyBy::default(),
             compress: true,
             #[cfg(feature = "tls")]
-            trust: transport_net::tls::Trust::default(),
+            trust: transport_kit::tls::Trust::default(),
             requests: 8,
             streams: 64,
             idle_connections: 4,

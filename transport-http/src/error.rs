@@ -4,7 +4,7 @@ use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, LOCATION, RETRY_AFTER};
 use sync_core::environment::{Environment, System};
 use sync_core::error::{Error, ErrorKind, Retry};
-use transport_net::shown_text;
+use transport_kit::shown_text;
 
 /// What a request came to, if not to an answer of ours.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ fn is_not_http(error: &reqwest::Error) -> bool {
 
 #[cfg(feature = "tls")]
 fn is_not_tls(error: &reqwest::Error) -> bool {
-    transport_net::is_plain_answer(error)
+    transport_kit::is_plain_answer(error)
 }
 
 #[cfg(not(feature = "tls"))]
@@ -145,7 +145,7 @@ pub(crate) fn broken(message: &'static str) -> Error {
 /// How many seconds `Retry-After` asks to wait.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<u64> {
     let text = |name| headers.get(name).and_then(|v| v.to_str().ok());
-    let wait = transport_net::retry_after(text(RETRY_AFTER)?, text(DATE), System.now())?;
+    let wait = transport_kit::retry_after(text(RETRY_AFTER)?, text(DATE), System.now())?;
     Some(wait.as_secs())
 }
 

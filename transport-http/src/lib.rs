@@ -24,4 +24,4 @@ pub use config::{Fallback, HttpConfig, LiveBy, ProxyBy};
 #[cfg(feature = "server")]
 pub use server::{HttpServerConfig, paths, router, router_with};
 #[cfg(feature = "tls")]
-pub use transport_net::tls;
+pub use transport_kit::tls;

@@ -16,11 +16,11 @@ use flate2::write::GzEncoder;
 use served::{REPLICA, Served, expect, memory, refused, within};
 use sync_core::error::Result;
 use sync_core::protocol::Hello;
-use sync_core::server::{Authenticate, Hooks, Principal, ServerOptions, StaticTokens};
+use sync_server::{Authenticate, Hooks, Principal, ServerOptions, StaticTokens};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use transport_http::HttpServerConfig;
-use transport_net::BrowserPolicy;
+use transport_kit::BrowserPolicy;
 
 const HELLO: &str = "/v1/hello";
 const CHANGES: &str = "/v1/scopes/room/changes";

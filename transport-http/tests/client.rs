@@ -569,7 +569,7 @@ async fn secure() -> (String, Vec<u8>) {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = socket.local_addr().unwrap().port();
     let app = axum::Router::new().fallback(async || content(Format::Frame, welcome()));
-    tokio::spawn(transport_net::listen_tls(socket, tls, app, std::future::pending()));
+    tokio::spawn(transport_kit::listen_tls(socket, tls, app, std::future::pending()));
     (format!("https://localhost:{port}"), pem)
 }
 

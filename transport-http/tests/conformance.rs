@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sync_core::error::{Error, ErrorKind, Result};
-use sync_core::server::Server;
 use sync_core::transport::Transport;
+use sync_server::Server;
 use testkit::conformance::transport::{Timing, TransportFault, TransportHarness, demand};
 use testkit::conformance::{Outcome, Skipped};
 use testkit::proxy::{Ending, TcpProxy};
@@ -43,7 +43,7 @@ impl TransportHarness for OverHttp {
         let socket = TcpListener::bind("127.0.0.1:0").await.map_err(no_port)?;
         let proxy = TcpProxy::start(socket.local_addr().map_err(no_port)?).await?;
         // It ends with the runtime of the case.
-        tokio::spawn(transport_net::listen(socket, router(server), std::future::pending()));
+        tokio::spawn(transport_kit::listen(socket, router(server), std::future::pending()));
         let mut config = HttpConfig::new(format!("http://{}", proxy.address()));
         config.proxy = ProxyBy::None;
         config.live = self.live;

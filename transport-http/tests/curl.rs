@@ -11,7 +11,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 use served::{Served, memory, within};
-use sync_core::server::{Hooks, ServerOptions, StaticTokens};
+use sync_server::{Hooks, ServerOptions, StaticTokens};
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 

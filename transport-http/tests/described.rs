@@ -19,7 +19,7 @@ use proptest::test_runner::{Config, TestRunner};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 use served::{Served, memory, within};
-use sync_core::server::{Hooks, ServerOptions};
+use sync_server::{Hooks, ServerOptions};
 use transport_http::api;
 
 /// Any JSON, not deep.

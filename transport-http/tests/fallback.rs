@@ -15,16 +15,16 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use gateway::{Gateway, Habits};
+use storage_kit::kv::{KvOptions, MemoryKv, open_server};
 use sync_core::environment::System;
 use sync_core::error::Result;
-use sync_core::kv::{KvOptions, MemoryKv, open_server};
 use sync_core::model::{
     Body, Change, Collection, Cursor, DocumentId, DocumentState, Limits, PushBatch, PushId,
     ReplicaId, Revision, Scope, Seq, Stamp,
 };
 use sync_core::protocol::{Hello, Pull, VERSIONS};
-use sync_core::server::{Hooks, Server, ServerOptions};
 use sync_core::transport::{Connection, Delivery, Transport};
+use sync_server::{Hooks, Server, ServerOptions};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -61,7 +61,7 @@ impl Busy {
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let app = router(server.clone());
-        let serving = tokio::spawn(transport_net::listen(socket, app, std::future::pending()));
+        let serving = tokio::spawn(transport_kit::listen(socket, app, std::future::pending()));
         let (writer, _) = server.in_process().connect(hello(9)).await.unwrap();
         let writer = tokio::spawn(async move {
             for n in 1.. {

@@ -13,11 +13,11 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use served::{Blocks, REPLICA, Served, client, expect, memory, refused, within};
-use sync_core::server::{Hooks, ServerOptions};
+use sync_server::{Hooks, ServerOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
-use transport_net::tls::{Trust, server_config};
+use transport_kit::tls::{Trust, server_config};
 
 const CHANGES: &str = "/v1/scopes/room/changes";
 const PUSHES: &str = "/v1/scopes/room/pushes";
@@ -236,7 +236,7 @@ async fn the_routes_are_served_over_tls() {
     let server = memory(Hooks::default(), ServerOptions::default());
     let app = transport_http::router(server);
     let (_stop, stopped) = oneshot::channel::<()>();
-    tokio::spawn(transport_net::listen_tls(socket, tls, app, async {
+    tokio::spawn(transport_kit::listen_tls(socket, tls, app, async {
         let _ = stopped.await;
     }));
     let trust = Trust::Only(vec![certificate.into_bytes()]).client_config().unwrap();

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use served::{REPLICA, Served, expect, memory, within};
 use sync_core::error::ErrorKind;
 use sync_core::model::{Epoch, Seq};
-use sync_core::server::{Hooks, ServerOptions};
+use sync_server::{Hooks, ServerOptions};
 use transport_http::api;
 use transport_http::format::status_of;
 

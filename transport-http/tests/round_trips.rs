@@ -10,14 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gateway::{Gateway, Habits};
+use storage_kit::kv::{KvOptions, MemoryKv, open_replica, open_server};
 use sync_core::driver::{Driver, DriverOptions, Parts, Unobserved};
 use sync_core::engine::{Goal, Phase};
 use sync_core::environment::{Environment, System};
-use sync_core::kv::{KvOptions, MemoryKv, open_replica, open_server};
 use sync_core::model::{Body, Collection, DocumentId, ReplicaId, Scope, Seq};
 use sync_core::replica::{LocalTransaction, LocalWrite, WriteOperation};
-use sync_core::server::{Hooks, Server, ServerOptions};
 use sync_core::storage::Storage;
+use sync_server::{Hooks, Server, ServerOptions};
 use testkit::proxy::TcpProxy;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
@@ -62,7 +62,7 @@ async fn a_sync_without_news_is_one_request() {
     let server = Server::new(Arc::new(rows), hooks, options, Arc::new(System));
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
-    tokio::spawn(transport_net::listen(socket, router(server), std::future::pending()));
+    tokio::spawn(transport_kit::listen(socket, router(server), std::future::pending()));
     let gateway = Gateway::start(address, Habits::default()).await;
     let open =
         |id| open_replica(Arc::new(MemoryKv::default()), ReplicaId([id; 16]), KvOptions::default());
@@ -104,7 +104,7 @@ async fn requests_one_after_another_share_a_connection() {
         Server::new(Arc::new(rows), Hooks::default(), ServerOptions::default(), Arc::new(System));
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let proxy = TcpProxy::start(socket.local_addr().unwrap()).await.unwrap();
-    tokio::spawn(transport_net::listen(socket, router(server), std::future::pending()));
+    tokio::spawn(transport_kit::listen(socket, router(server), std::future::pending()));
     let mut config = HttpConfig::new(format!("http://{}", proxy.address()));
     config.proxy = ProxyBy::None;
     let transport = Arc::new(HttpTransport::new(config).unwrap());

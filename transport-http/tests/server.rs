@@ -12,7 +12,7 @@ use bytes::Bytes;
 use served::{REPLICA, Served, expect, memory, refused, within};
 use sync_core::model::{Cursor, Epoch, Limits, ReplicaId, Scope, Seq, Verdicts};
 use sync_core::protocol::{Ack, Hello, Pull, Welcome, WireError};
-use sync_core::server::{Hooks, ServerOptions, StaticTokens};
+use sync_server::{Hooks, ServerOptions, StaticTokens};
 use transport_http::api::{FRAME, REPLICA as REPLICA_HEADER};
 use transport_http::format::{Changes, Content, Format, write_cursor};
 

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use served::{Blocks, REPLICA, Served, expect, memory, refused, within};
 use sync_core::error::Result;
 use sync_core::model::{Change, DocumentState, Epoch, Rejection, Scope, Seq};
-use sync_core::server::{Access, Authorise, Hooks, Open, Principal, ServerOptions};
+use sync_server::{Access, Authorise, Hooks, Open, Principal, ServerOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use transport_http::format::{Changes, Event, EventReader, Format};

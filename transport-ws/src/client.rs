@@ -5,7 +5,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::{SinkExt, StreamExt, future};
 use sync_core::error::{Error, ErrorKind, Result};
-use sync_core::framed::{Dial, FramedTransport};
 use sync_core::protocol::{Hello, Welcome};
 use sync_core::transport::{Activity, Connection, FrameLink, Transport};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -16,7 +15,8 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::http::uri::{PathAndQuery, Scheme};
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, Uri};
-use transport_net::{Counted, shown_address, tidy_address};
+use transport_kit::framed::{Dial, FramedTransport};
+use transport_kit::{Counted, shown_address, tidy_address};
 
 use crate::{PATH, SUBPROTOCOL, WsConfig, error};
 
@@ -122,7 +122,7 @@ impl WsDial {
         if let Some((connector, name)) = &self.tls {
             let tls = connector.connect(name.clone(), tcp).await;
             let tls = tls.map_err(|e| {
-                let what = if transport_net::is_plain_answer(&e) {
+                let what = if transport_kit::is_plain_answer(&e) {
                     "what answered does not speak TLS: a port without it has an address with ws://"
                 } else {
                     "TLS with the server failed"

@@ -1,11 +1,11 @@
 //! The settings of both sides, and their defaults.
 
-#[cfg(feature = "server")]
-use sync_core::framed::MAX_PAYLOAD;
 use sync_core::protocol::HEADER_BYTES;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 #[cfg(feature = "server")]
-use transport_net::BrowserPolicy;
+use transport_kit::BrowserPolicy;
+#[cfg(feature = "server")]
+use transport_kit::framed::MAX_PAYLOAD;
 
 /// The read buffer of a replica's connection. It is allocated at once: 16 KiB.
 #[cfg(feature = "client")]
@@ -38,7 +38,7 @@ pub struct WsConfig {
     /// greeting.
     pub headers: Vec<(String, String)>,
     /// Bounds and times of the connection, and the compressions that are offered. Default: none is.
-    pub framed: sync_core::framed::FramedOptions,
+    pub framed: transport_kit::framed::FramedOptions,
     /// The certificates that are trusted for `wss://`.
     #[cfg(feature = "tls")]
     pub trust: crate::tls::Trust,
@@ -55,7 +55,7 @@ impl WsConfig {
             url: url.into(),
             connect_timeout: std::time::Duration::from_secs(15),
             headers: Vec::new(),
-            framed: sync_core::framed::FramedOptions::default(),
+            framed: transport_kit::framed::FramedOptions::default(),
             #[cfg(feature = "tls")]
             trust: crate::tls::Trust::default(),
             read_buffer: READ_BUFFER,
@@ -87,7 +87,7 @@ impl std::fmt::Debug for WsConfig {
 #[non_exhaustive]
 pub struct WsServerConfig {
     /// The largest payload that is sent or taken. Default
-    /// [`MAX_PAYLOAD`](sync_core::framed::MAX_PAYLOAD).
+    /// [`MAX_PAYLOAD`](transport_kit::framed::MAX_PAYLOAD).
     pub max_payload: usize,
     /// The read buffer of a connection, in bytes. Default 1 KiB.
     pub read_buffer: usize,
@@ -99,7 +99,7 @@ pub struct WsServerConfig {
     /// The same, of one address; behind a gateway that is the gateway's. Default 64.
     pub greetings_per_address: usize,
     /// How many bytes such a client may send: more than a greeting with a thousand scopes has. It
-    /// is counted where the sockets of [`listen`](transport_net::listen) are used. Default 256 KiB.
+    /// is counted where the sockets of [`listen`](transport_kit::listen) are used. Default 256 KiB.
     pub greeting_bytes: u64,
     /// The most memory that messages of more than 64 KiB take up while they arrive, of all
     /// connections; of one address three quarters of it. A connection whose message finds no room

@@ -64,15 +64,15 @@ fn refusal(response: &tungstenite::http::Response<Option<Vec<u8>>>) -> Error {
     let status = response.status();
     let text = |name| response.headers().get(name).and_then(|v| v.to_str().ok());
     let asked = text("retry-after");
-    let wait = |asked| transport_net::retry_after(asked, text("date"), System.now());
-    let later = Retry::Later(asked.and_then(wait).map(transport_net::gateway_wait));
+    let wait = |asked| transport_kit::retry_after(asked, text("date"), System.now());
+    let later = Retry::Later(asked.and_then(wait).map(transport_kit::gateway_wait));
     // A server refuses tokens in frames. Each of these may be a gateway's or a network's page, and
     // end by itself.
-    let kind = transport_net::gateway_error(status.as_u16());
+    let kind = transport_kit::gateway_error(status.as_u16());
     let mut error = Error::new(kind, "the server refused the connection").with("status", status);
     let said = response.body().as_deref().and_then(|b| std::str::from_utf8(b).ok());
     if let Some(said) = said.filter(|s| !s.is_empty()) {
-        error = error.with("answer", format!("{:?}", transport_net::shown_text(said)));
+        error = error.with("answer", format!("{:?}", transport_kit::shown_text(said)));
     }
     error.retrying(later)
 }

@@ -4,8 +4,8 @@
 //! `LinkHandler` (feature `server`), through an axum `router` that stands alone or beside the app's
 //! own routes. `wss://` on both sides comes with the feature `tls`, a compression with `zstd`.
 //!
-//! Everything about requests, credits and the heartbeat is in [`sync_core::framed`]; here is only
-//! what carries frames.
+//! Everything about requests, credits and the heartbeat is in [`transport_kit::framed`]; here is
+//! only what carries frames.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
@@ -32,7 +32,7 @@ pub use config::WsServerConfig;
 #[cfg(feature = "server")]
 pub use server::{LinkHandler, PeerInfo, router, router_with};
 #[cfg(feature = "tls")]
-pub use transport_net::tls;
+pub use transport_kit::tls;
 #[cfg(feature = "zstd")]
 pub use zstd::Zstd;
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sync_core::transport::Activity;
-use transport_net::{Place, Places};
+use transport_kit::{Place, Places};
 
 /// Messages up to this size take up no part of the memory for all: there is one of them for each
 /// connection at the most.

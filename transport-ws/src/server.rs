@@ -16,7 +16,7 @@ use sync_core::error::{Error, ErrorKind};
 use sync_core::transport::{Activity, Admission, FrameLink};
 use tokio::sync::Semaphore;
 use tokio_tungstenite::tungstenite;
-use transport_net::{Place, Places, RemoteAddress};
+use transport_kit::{Place, Places, RemoteAddress};
 
 use crate::messages::{self, Messages};
 use crate::{PATH, SUBPROTOCOL, WsServerConfig, error};
@@ -191,7 +191,7 @@ fn to_link(
     FrameLink { outgoing: Box::pin(outgoing), incoming: incoming.boxed(), activity, admission }
 }
 
-impl LinkHandler for sync_core::server::Server {
+impl LinkHandler for sync_server::Server {
     fn serve(&self, link: FrameLink, peer: PeerInfo) -> BoxFuture<'static, ()> {
         let server = self.clone();
         Box::pin(async move {

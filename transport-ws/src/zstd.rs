@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 use sync_core::error::{Error, ErrorKind, Result};
-use sync_core::framed::Compression;
+use transport_kit::framed::Compression;
 
 /// The compression `zstd`, at its fastest useful level.
 ///
 /// ```
-/// use sync_core::framed::Compression;
+/// use transport_kit::framed::Compression;
 /// let text = "four times smaller, ".repeat(100);
 /// let small = transport_ws::Zstd.compress(text.as_bytes()).unwrap();
 /// assert!(small.len() < text.len() / 4);

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sync_core::error::{Error, ErrorKind, Result};
-use sync_core::server::{Server, ServerOptions};
 use sync_core::transport::Transport;
+use sync_server::{Server, ServerOptions};
 use testkit::conformance::transport::{Timing, TransportHarness};
 use testkit::conformance::{Outcome, Skipped};
 use testkit::proxy::{Ending, TcpProxy};
@@ -40,7 +40,7 @@ impl TransportHarness for OverSockets {
         let socket = TcpListener::bind("127.0.0.1:0").await.map_err(no_port)?;
         let proxy = TcpProxy::start(socket.local_addr().map_err(no_port)?).await?;
         // It ends with the runtime of the case.
-        tokio::spawn(transport_net::listen(socket, router(server), std::future::pending()));
+        tokio::spawn(transport_kit::listen(socket, router(server), std::future::pending()));
         let mut config = WsConfig::new(format!("ws://{}", proxy.address()));
         config.connect_timeout = Duration::from_millis(500);
         config.framed.greeting_timeout = Duration::from_millis(500);

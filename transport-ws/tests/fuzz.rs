@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use sync_core::framed::Compression;
 use testkit::fuzz::{self, Damage};
+use transport_kit::framed::Compression;
 use transport_ws::Zstd;
 
 #[test]

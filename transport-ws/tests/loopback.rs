@@ -16,7 +16,6 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use sync_core::error::{Error, ErrorKind, Result, Retry};
-use sync_core::framed::{MAX_PAYLOAD, Wire, pick};
 use sync_core::model::{
     Body, Change, Chunk, Collection, Cursor, DocumentId, DocumentState, Epoch, Limits, LogEntry,
     PushBatch, PushId, ReplicaId, Reset, ResetReason, Revision, Scope, Seq, Stamp, Verdict,
@@ -26,7 +25,8 @@ use sync_core::protocol::{Ack, Goodbye, Hello, Message, Pull, VERSIONS, Welcome}
 use sync_core::transport::{Connection, Delivery, FrameLink, Transport};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
-use transport_net::{listen, listen_tls};
+use transport_kit::framed::{MAX_PAYLOAD, Wire, pick};
+use transport_kit::{listen, listen_tls};
 use transport_ws::tls::{Trust, server_config};
 use transport_ws::{
     LinkHandler, PATH, PeerInfo, SUBPROTOCOL, WsConfig, WsServerConfig, WsTransport, Zstd, router,

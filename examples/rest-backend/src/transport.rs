@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, header};
 use twotide::core::model::RejectionCode;
-use twotide::foreign::{
-    ClosureTransport, Document, FetchRequest, Held, Outcome, Outgoing, Page, Version,
+use twotide::custom_backend::{
+    Document, FetchRequest, FnTransport, Held, Outcome, Outgoing, Page, Version,
 };
 use twotide::prelude::Body;
 use twotide::{Error, ErrorKind, Result, Retry};
@@ -20,7 +20,7 @@ pub const NOTES: &str = "notes";
 ///
 /// # Errors
 /// `InvalidInput` for an address that is none, `Internal` if there can be no HTTP client.
-pub fn notes_service(address: &str, poll: Duration) -> Result<ClosureTransport> {
+pub fn notes_service(address: &str, poll: Duration) -> Result<FnTransport> {
     // The service of this example is on this machine, which no proxy can reach.
     let client = Client::builder().no_proxy().timeout(Duration::from_secs(10)).build();
     let client =
@@ -31,7 +31,7 @@ pub fn notes_service(address: &str, poll: Duration) -> Result<ClosureTransport> 
     let service = Service { client, notes: Url::parse(&format!("{address}/notes")).map_err(bad)? };
     let sends = service.clone();
     // The service is known by what it keeps, not by its address: that may change.
-    ClosureTransport::builder("notes of the example")
+    FnTransport::builder("notes of the example")
         .fetch(move |request| service.clone().fetch(request))
         .send_each(move |change| sends.clone().send(change))
         .poll_every(poll, poll / 4)

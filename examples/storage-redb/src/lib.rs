@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!   open_replica ──► KvStorage<RedbKv>, a Storage ────────────────┐   threads, group commit, snapshots
-//!   open_server ───► KvServerStorage<RedbKv>, a ServerStorage ────┤   and every rule: sync_core::kv
+//!   open_server ───► KvServerStorage<RedbKv>, a ServerStorage ────┤   and every rule: storage_kit::kv
 //!                                                                 ▼
 //!                                            RedbKv: get, range, commit   ◄── what had to be written
 //!                                                                 ▼
@@ -36,8 +36,8 @@ mod store;
 use std::path::Path;
 use std::sync::Arc;
 
+use storage_kit::kv::{self, KvOptions, KvServerStorage, KvStorage};
 use sync_core::error::Result;
-use sync_core::kv::{self, KvOptions, KvServerStorage, KvStorage};
 use sync_core::model::ReplicaId;
 
 pub use store::RedbKv;

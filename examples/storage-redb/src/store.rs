@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use redb::{Database, ReadOnlyTable, ReadableDatabase, TableDefinition};
+use storage_kit::Durability;
+use storage_kit::kv::{Batch, OrderedKv, Visit};
 use sync_core::error::Result;
-use sync_core::kv::{Batch, OrderedKv, Visit};
-use sync_core::storage::Durability;
 
 use crate::error::convert;
 

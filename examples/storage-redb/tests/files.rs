@@ -6,7 +6,8 @@ use std::path::Path;
 use storage_redb::{open_replica, open_server};
 use sync_core::error::{ErrorKind, Retry};
 use sync_core::model::{Epoch, LogKey, NewLog, ReplicaId, Scope};
-use sync_core::storage::{ServerStorage, Storage};
+use sync_core::storage::Storage;
+use sync_server::ServerStorage;
 
 const REPLICA: ReplicaId = ReplicaId([7; 16]);
 

@@ -11,10 +11,10 @@ use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use storage_kit::Durability;
+use storage_kit::kv::{KvWriter, OrderedKv, ReplicaKv, ServerKv};
 use storage_redb::RedbKv;
 use sync_core::error::Result;
-use sync_core::kv::{KvWriter, OrderedKv, ReplicaKv, ServerKv};
-use sync_core::storage::Durability;
 use tempfile::TempDir;
 use testkit::cores::Cores;
 

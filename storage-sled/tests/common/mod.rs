@@ -4,13 +4,13 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use storage_kit::Durability;
+use storage_kit::kv::{Key, OrderedKv};
 use storage_sled::{SledConfig, SledKv};
 use sync_core::clock::Now;
 use sync_core::error::Result;
-use sync_core::kv::{Key, OrderedKv};
 use sync_core::model::{Body, Collection, DocumentId, DocumentKey, ReplicaId, Scope};
 use sync_core::replica::{LocalTransaction, LocalWrite, WriteOperation};
-use sync_core::storage::Durability;
 use tempfile::TempDir;
 
 pub(crate) const REPLICA: ReplicaId = ReplicaId([7; 16]);

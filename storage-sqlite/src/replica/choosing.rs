@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use rusqlite::StatementStatus;
+use storage_kit::{Durability, Transactional};
 use sync_core::clock::Now;
 use sync_core::model::{
     Body, Chunk, Collection, DocumentId, DocumentState, Epoch, Generation, Limits, LogEntry,
@@ -10,7 +11,6 @@ use sync_core::model::{
 };
 use sync_core::replica::{Context, LocalTransaction, LocalWrite, WriteOperation, ops};
 use sync_core::resolver::Resolvers;
-use sync_core::storage::{Durability, Transactional};
 
 use super::{SqliteReplicaWriter, sql};
 use crate::names;

@@ -11,10 +11,10 @@ mod writes;
 
 use std::sync::Arc;
 
+use storage_kit::{Durability, ReplicaThreads, Transactional};
 use sync_core::error::Result;
 use sync_core::model::ReplicaId;
 use sync_core::replica::ops;
-use sync_core::storage::{Durability, ReplicaThreads, Transactional};
 
 use crate::config::SqliteConfig;
 use crate::core::{Core, Reading, Writing};
@@ -33,7 +33,7 @@ pub type SqliteStorage = ReplicaThreads<SqliteReplicaWriter, SqliteReplicaReader
 /// use storage_sqlite::SqliteReplicaWriter;
 /// use sync_core::model::ReplicaId;
 /// use sync_core::replica::rows::ReplicaReads;
-/// use sync_core::storage::{Durability, Transactional};
+/// use storage_kit::{Durability, Transactional};
 ///
 /// let mut core = SqliteReplicaWriter::in_memory(ReplicaId([7; 16]))?;
 /// core.begin(Durability::Power)?;

@@ -1,11 +1,11 @@
 //! Writing a replica's rows.
 
 use rusqlite::{Statement, params};
+use storage_kit::ReplicaWriter;
 use sync_core::error::Result;
 use sync_core::model::{DocumentKey, LocalSeq, Scope};
 use sync_core::replica::record::{BatchRow, Pending, QuarantineRow, Record, ReplicaMeta, ScopeRow};
 use sync_core::replica::rows::{ReplicaReads, ReplicaRows};
-use sync_core::storage::ReplicaWriter;
 
 use super::reads::fresh;
 use super::sql;

@@ -4,12 +4,33 @@ mod reads;
 mod sql;
 mod writes;
 
+use storage_kit::ServerThreads;
 use sync_core::error::Result;
-use sync_core::storage::ServerThreads;
 
+use crate::binding::another_file;
 use crate::config::SqliteConfig;
 use crate::core::{Core, Reading, Writing};
-use crate::schema::Server;
+use crate::schema::{Kind, SERVER_ID};
+
+/// The data of a server.
+#[derive(Clone, Copy, Debug)]
+pub enum Server {}
+
+impl Kind for Server {
+    const APPLICATION_ID: i32 = SERVER_ID;
+    const MIGRATIONS: &'static [&'static str] = &[
+        include_str!("schema_1.sql"),
+        include_str!("schema_2.sql"),
+        include_str!("schema_3.sql"),
+        include_str!("../log_binding.sql"),
+        include_str!("../log_binding_2.sql"),
+    ];
+    const FIRST_READ: &'static str = "SELECT 1 FROM scope WHERE 0";
+
+    fn count_again(core: &Core<Self, Writing>) -> Result<()> {
+        if sync_server::ops::has_right_sums(core)? { Ok(()) } else { Err(another_file()) }
+    }
+}
 
 /// A server's storage: a thread that writes, and threads that read.
 pub type SqliteServerStorage = ServerThreads<SqliteServerWriter, SqliteServerReader>;
@@ -33,7 +54,7 @@ pub type SqliteServerReader = Core<Server, Reading>;
 /// ```
 /// use storage_sqlite::{SqliteConfig, open_server};
 /// use sync_core::model::Scope;
-/// use sync_core::storage::ServerStorage;
+/// use sync_server::ServerStorage;
 /// # let directory = tempfile::tempdir()?;
 /// # let path = directory.path().join("server.db");
 /// # tokio::runtime::Runtime::new()?.block_on(async {

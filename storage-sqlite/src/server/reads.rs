@@ -3,14 +3,14 @@
 use rusqlite::{Row, params};
 use sync_core::error::Result;
 use sync_core::model::{Collection, DocumentId, LogRun, ReplicaId, Scope, Seq, Term};
-use sync_core::server::record::{Acknowledged, PushRecord, ServerRow, ServerScope};
-use sync_core::server::rows::{LogRow, ServerReads};
+use sync_server::record::{Acknowledged, PushRecord, ServerRow, ServerScope};
+use sync_server::rows::{LogRow, ServerReads};
 
+use super::Server;
 use super::sql;
 use crate::columns::{self, STATE_COLUMNS, bound, page};
 use crate::core::Core;
 use crate::error::damaged;
-use crate::schema::Server;
 
 /// The first column after a row's own.
 const KEY: usize = STATE_COLUMNS + 3;

@@ -4,8 +4,8 @@ use rusqlite::params;
 use sync_core::codec::Codec;
 use sync_core::error::Result;
 use sync_core::model::{Collection, DocumentId, LogRun, ReplicaId, Scope};
-use sync_core::server::record::{Acknowledged, PushRecord, ServerRow, ServerScope};
-use sync_core::server::rows::ServerRows;
+use sync_server::record::{Acknowledged, PushRecord, ServerRow, ServerScope};
+use sync_server::rows::ServerRows;
 
 use super::{SqliteServerWriter, sql};
 use crate::columns::{StateColumns, bound, number, to_blob};

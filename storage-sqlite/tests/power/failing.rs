@@ -1,8 +1,8 @@
 //! Disks that fail, and disks that are full.
 
+use storage_kit::Durability;
 use storage_sqlite::Synchronous;
 use sync_core::error::{Error, ErrorKind, Retry};
-use sync_core::storage::Durability;
 use testkit::vfs::SimDisk;
 
 use super::film::{Rows, Side, Viewer, reopened};

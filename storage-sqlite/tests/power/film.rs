@@ -3,9 +3,9 @@
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags};
+use storage_kit::Durability;
 use storage_sqlite::{SqliteReplicaWriter, SqliteServerWriter, Synchronous};
 use sync_core::error::Result;
-use sync_core::storage::Durability;
 use testkit::vfs::{Recording, SimDisk, VFS};
 
 use super::play::{FILE, Play, REPLICA, config};

@@ -16,8 +16,9 @@ use sync_core::model::{
 };
 use sync_core::replica::{Context, Decision, Forget, LocalTransaction, LocalWrite, WriteOperation};
 use sync_core::resolver::{LastWriteWins, Resolution, ResolveOn, Resolvers};
-use sync_core::server::ops::{Acknowledgement, AppendContext, ChangesReply, Judge};
-use sync_core::storage::{ServerStorage, Storage, Visible};
+use sync_core::storage::Storage;
+use sync_server::ops::{Acknowledgement, AppendContext, ChangesReply, Judge};
+use sync_server::{ServerStorage, Visible};
 use testkit::search::ResolverKind;
 use testkit::vfs::SimDisk;
 

@@ -1,6 +1,6 @@
 //! What happens, as data: some rounds of everything that a replica and a server store.
 
-use sync_core::storage::Durability;
+use storage_kit::Durability;
 
 /// The storage that a call is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

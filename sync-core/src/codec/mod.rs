@@ -48,7 +48,7 @@ pub trait Codec: Sized {
 }
 
 /// The error for bytes that are not what they should be.
-pub(crate) fn malformed(what: impl Into<String>) -> Error {
+pub fn malformed(what: impl Into<String>) -> Error {
     Error::new(ErrorKind::Protocol, what).during("decode")
 }
 
@@ -60,6 +60,8 @@ pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// Gives a struct the form of its fields, one after the other. Those behind a bar have no form:
 /// they are read as their defaults.
+#[doc(hidden)]
+#[macro_export]
 macro_rules! codec_struct {
     ($($type:ident { $($field:ident),* $(,)? $(| $($left_out:ident),*)? })*) => {$(
         impl $crate::codec::Codec for $type {
@@ -104,4 +106,6 @@ macro_rules! codec_enum {
     };
 }
 
-pub(crate) use {codec_enum, codec_struct};
+pub(crate) use codec_enum;
+#[doc(hidden)]
+pub use codec_struct;

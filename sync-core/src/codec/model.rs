@@ -11,9 +11,8 @@ use crate::model::{
     DocumentKey, DocumentState, Epoch, FullPull, Generation, Limits, LocalSeq, LogEntry, LogKey,
     LogMark, LogRun, PushBatch, PushId, Rejection, RejectionCode, ReplicaId, Reset, ResetReason,
     Revision, Scope, Seq, ServerState, Settled, Stamp, Term, TermStart, Verdict, VerdictKind,
-    Verdicts,
+    Verdicts, WriteLimits,
 };
-use crate::replica::WriteLimits;
 
 macro_rules! codec_counter {
     ($($name:ident)*) => {$(

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use futures_util::future::abortable;
 use futures_util::{FutureExt, StreamExt};
 
+use super::acknowledgement::ack;
 use super::finish::{Connected, Done};
 use super::{Kept, Stream, Task};
 use crate::clock::{Now, ServerTime};
 use crate::engine::{Event, Failure, Output, Ticket};
 use crate::error::{Error, ErrorKind, Result, Retry};
-use crate::model::{Cursor, Epoch, Limits, PushId, Reset, Scope, Seq, Verdicts};
-use crate::protocol::{Ack, Goodbye, Greeting, Hello, Pull, VERSIONS};
-use crate::replica::{Context, Forget, ReplicaState, WriteLimits};
+use crate::model::{Cursor, Epoch, Limits, PushId, Reset, Scope, Seq, Verdicts, WriteLimits};
+use crate::protocol::{Goodbye, Greeting, Hello, Pull, VERSIONS};
+use crate::replica::{Context, Forget};
 use crate::transport::Connection;
 use tokio::time::timeout;
 
@@ -379,22 +380,4 @@ impl Task {
 
 fn lost(what: &str) -> Error {
     Error::new(ErrorKind::Internal, format!("a {what} that the engine named is not there"))
-}
-
-/// How far the replica is; with its digest only while nothing of it is unsettled and nothing that
-/// was settled lies ahead, for then it must be the server's.
-pub(super) fn ack(state: &ReplicaState, scope: &Scope, settled: Seq) -> Option<Ack> {
-    let summary = state.scope(scope)?;
-    let counts = summary.outbox;
-    let is_settled = counts.pending == 0 && counts.in_flight == 0 && counts.deferred == 0;
-    let checkpoint = &summary.checkpoint;
-    let is_behind = !checkpoint.backfills.is_empty() || checkpoint.full_pull.is_some();
-    let whole = !is_behind && !summary.is_partial;
-    Some(Ack {
-        scope: scope.clone(),
-        epoch: checkpoint.epoch?,
-        seq: checkpoint.after(),
-        digest: (is_settled && whole && settled <= checkpoint.after()).then_some(summary.digest),
-        mark: checkpoint.mark.clone(),
-    })
 }

@@ -4,6 +4,7 @@
 //! a future, and tells the engine what came of it. Futures of the storage are never dropped; those
 //! of a connection end with the connection.
 
+mod acknowledgement;
 mod execute;
 mod finish;
 mod note;
@@ -450,4 +451,12 @@ impl Task {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_says_which_one_it_is() {
+        let told = [Command::Run(Goal::ONCE), Command::Stop].map(|command| format!("{command:?}"));
+        assert_eq!(told, ["Run", "Stop"]);
+    }
+}

@@ -11,8 +11,8 @@ use crate::storage::Storage;
 /// A storage keeps other processes out, but a caller of [`Storage::claim`] in its own takes the
 /// lease from the one before. Two engines over one shared storage would so end each other.
 #[derive(Debug)]
-pub struct EngineSlot {
-    storage: Arc<dyn Storage>,
+pub struct EngineSlot<S: ?Sized = dyn Storage> {
+    storage: Arc<S>,
 }
 
 struct Taken {
@@ -27,16 +27,16 @@ fn taken() -> MutexGuard<'static, Vec<Taken>> {
     TAKEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn address(storage: &Arc<dyn Storage>) -> usize {
+fn address<S: ?Sized>(storage: &Arc<S>) -> usize {
     Arc::as_ptr(storage).cast::<()>() as usize
 }
 
-impl EngineSlot {
+impl<S: ?Sized> EngineSlot<S> {
     /// Takes the slot of that storage.
     ///
     /// # Errors
     /// `Busy`, naming the holder, while another one has it.
-    pub fn take(storage: &Arc<dyn Storage>, holder: &str) -> Result<Self> {
+    pub fn take(storage: &Arc<S>, holder: &str) -> Result<Self> {
         let address = address(storage);
         let mut taken = taken();
         if let Some(other) = taken.iter().find(|t| t.storage == address) {
@@ -50,7 +50,7 @@ impl EngineSlot {
     }
 }
 
-impl Drop for EngineSlot {
+impl<S: ?Sized> Drop for EngineSlot<S> {
     fn drop(&mut self) {
         let address = address(&self.storage);
         taken().retain(|t| t.storage != address);
@@ -60,17 +60,10 @@ impl Drop for EngineSlot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kv::{KvOptions, MemoryKv, open_replica};
-    use crate::model::ReplicaId;
-
-    fn storage() -> Arc<dyn Storage> {
-        let kv = Arc::new(MemoryKv::default());
-        Arc::new(open_replica(kv, ReplicaId([7; 16]), KvOptions::default()).unwrap())
-    }
 
     #[test]
     fn a_slot_is_taken_once_for_each_storage_and_free_when_it_is_dropped() {
-        let (one, two) = (storage(), storage());
+        let (one, two) = (Arc::new("one"), Arc::new("two"));
         let first = EngineSlot::take(&one, "the app").unwrap();
         let _other = EngineSlot::take(&two, "the app").unwrap();
         let error = EngineSlot::take(&Arc::clone(&one), "another").unwrap_err();

@@ -245,3 +245,14 @@ impl Tokens {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_of_tokens_does_not_tell_them() {
+        let printed = format!("{:?}", Tokens::new(Some("secret".to_owned()), None));
+        assert!(printed.contains("State") && !printed.contains("secret"), "{printed}");
+    }
+}

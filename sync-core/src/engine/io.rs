@@ -41,7 +41,7 @@ pub struct ChunkMeta {
     pub entries: usize,
     /// Roughly its bytes.
     pub weight: usize,
-    /// What a foreign backend calls its end.
+    /// What a custom backend calls its end.
     pub bookmark: Option<Bookmark>,
     /// The mark of the log at its end.
     pub mark: Option<LogMark>,

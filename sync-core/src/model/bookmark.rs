@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// How far a foreign backend says that a replica has come: a change token, a pair of time and id, a
+/// How far a custom backend says that a replica has come: a change token, a pair of time and id, a
 /// page's name. Only the backend knows what it means. It is stored with the documents that it
 /// covers, and handed back with the next request.
 ///
@@ -50,7 +50,7 @@ impl fmt::Debug for Bookmark {
     }
 }
 
-/// The bookmarks between which a foreign backend's chunk lies.
+/// The bookmarks between which a custom backend's chunk lies.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Bookmarks {
     /// With which it was asked for; none at the beginning.

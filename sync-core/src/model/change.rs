@@ -181,10 +181,10 @@ pub struct Verdict {
     /// For superseded, merged and conflict, for a change that was rejected by its clock, and for a
     /// rejected one that would have erased the document: the state that the server holds now. For
     /// accepted only where the state was stored under a revision that the change did not name: it
-    /// left its stamp to the server, or the backend has revisions of its own (module `foreign`). It
-    /// may be newer than the verdict when the verdict is told again. None if the states of all
-    /// verdicts together would be too much for one message: the replica pulls it, or is told when
-    /// it pushes again.
+    /// left its stamp to the server, or the backend has revisions of its own (`custom_backend` of
+    /// `transport-kit`). It may be newer than the verdict when the verdict is told again. None if
+    /// the states of all verdicts together would be too much for one message: the replica pulls it,
+    /// or is told when it pushes again.
     pub current: Option<ServerState>,
 }
 
@@ -220,7 +220,7 @@ impl Rejection {
     /// The same with a reason that is cut to the bound: it is kept with the verdicts, and in the
     /// quarantine.
     #[must_use]
-    pub(crate) fn bounded(mut self) -> Self {
+    pub fn bounded(mut self) -> Self {
         let end = self.reason.floor_char_boundary(Self::REASON_BYTES);
         self.reason.truncate(end);
         self

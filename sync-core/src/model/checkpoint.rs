@@ -31,7 +31,7 @@ pub struct Checkpoint {
     /// The collections that the server lets the replica see, as the newest chunk said, and while a
     /// full pull runs those that each chunk of it covered; none for all of them.
     pub covered: Option<BTreeSet<Collection>>,
-    /// What a foreign backend calls this place.
+    /// What a custom backend calls this place.
     pub bookmark: Option<Bookmark>,
     /// The newest position that the replica has received beside `position`: verdicts name some
     /// ahead of it, and a pull that began again has left some behind. A transport that generates
@@ -132,7 +132,7 @@ pub struct Cursor {
     /// Whether the reading replica has the bodies that it pushed itself: the server leaves them out
     /// then.
     pub has_own: bool,
-    /// What a foreign backend calls this place. It does not travel to a server of ours, which has
+    /// What a custom backend calls this place. It does not travel to a server of ours, which has
     /// positions.
     pub bookmark: Option<Bookmark>,
     /// As in the [checkpoint](Checkpoint::seen). It does not travel either.
@@ -185,7 +185,7 @@ impl Cursor {
         Self { floor, has_own: self.has_own, ..checkpoint.cursor() }
     }
 
-    /// This cursor with the bookmark of a foreign backend, or without one.
+    /// This cursor with the bookmark of a custom backend, or without one.
     #[must_use]
     pub fn at(self, bookmark: Option<Bookmark>) -> Self {
         Self { bookmark, ..self }

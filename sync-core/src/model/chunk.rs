@@ -57,7 +57,7 @@ pub struct Chunk {
     /// position, the digest of the whole state. The replica completes them from what it holds; see
     /// [`without_own`](Self::without_own).
     pub left_out: BTreeMap<Seq, Digest>,
-    /// For the chunk of a foreign backend: what it calls start and end. It does not travel: a
+    /// For the chunk of a custom backend: what it calls start and end. It does not travel: a
     /// server of ours has none.
     pub bookmarks: Option<Bookmarks>,
 }
@@ -116,7 +116,7 @@ impl Chunk {
         self.next < self.head
     }
 
-    /// What a foreign backend calls the place after this chunk.
+    /// What a custom backend calls the place after this chunk.
     #[must_use]
     pub fn bookmark(&self) -> Option<Bookmark> {
         self.bookmarks.as_ref().and_then(|b| b.next.clone())

@@ -38,3 +38,27 @@ impl Limits {
         Self { documents: self.documents.max(other.documents), bytes: self.bytes.max(other.bytes) }
     }
 }
+
+/// Bounds that a local write must keep, so that what it makes can travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct WriteLimits {
+    /// The largest body in bytes.
+    pub body_bytes: usize,
+    /// The most that one transaction may hold: it has to fit into one push batch.
+    pub transaction: Limits,
+}
+
+impl Default for WriteLimits {
+    fn default() -> Self {
+        Self { body_bytes: Limits::BODY_BYTES, transaction: Limits::PUSH }
+    }
+}
+
+impl WriteLimits {
+    /// The smaller of both, field by field.
+    #[must_use]
+    pub fn min(self, other: Self) -> Self {
+        let body_bytes = self.body_bytes.min(other.body_bytes);
+        Self { body_bytes, transaction: self.transaction.min(other.transaction) }
+    }
+}

@@ -27,6 +27,6 @@ pub use ids::{
     Collection, DocumentId, DocumentKey, Epoch, Generation, LocalSeq, PushId, ReplicaId, Scope,
     Seq, Term,
 };
-pub use limits::Limits;
+pub use limits::{Limits, WriteLimits};
 pub use mark::{LogKey, LogMark, LogRun, NewLog, TermStart};
 pub use revision::{Revision, Stamp};

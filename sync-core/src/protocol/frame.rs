@@ -51,7 +51,9 @@ impl Payload {
 
     /// The same payload in bytes that have another owner.
     #[cfg(feature = "runtime")]
-    pub(crate) fn map_bytes(self, owned: impl FnOnce(Bytes) -> Bytes) -> Self {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn map_bytes(self, owned: impl FnOnce(Bytes) -> Bytes) -> Self {
         Self { bytes: owned(self.bytes), ..self }
     }
 

@@ -16,6 +16,5 @@ pub use rules::Decided;
 pub use types::{
     Applied, Checked, Committed, ConflictReport, Context, Decision, DocumentChange, FeedPage,
     Forget, LocalTransaction, LocalWrite, Operation, Origin, OutboxCounts, Page, ReplicaState,
-    Scan, ScopeSummary, Stored, Sums, Unsettled, UnsettledAfter, UnsettledEntry, WriteLimits,
-    WriteOperation,
+    Scan, ScopeSummary, Stored, Sums, Unsettled, UnsettledAfter, UnsettledEntry, WriteOperation,
 };

@@ -9,9 +9,9 @@ use crate::codec::{codec_enum, codec_struct};
 use crate::model::{
     BaseRef, Checkpoint, Collection, Digest, DocumentId, DocumentKey, DocumentState, Generation,
     LocalSeq, PushId, Rejection, ReplicaId, Revision, Seq, ServerState, Settled, Stamp,
-    digest_of_state,
+    WriteLimits, digest_of_state,
 };
-use crate::replica::{Failures, WriteLimits};
+use crate::replica::Failures;
 
 /// Everything a replica keeps about one document.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

@@ -1,7 +1,7 @@
 //! What a storage backend has to keep for a replica, as typed rows inside one transaction.
 //!
 //! The logic of a replica ([`ops`](super::ops)) is written once over these rows. A key-value
-//! backend gets them from [`KvStorage`](crate::kv), a database implements them natively.
+//! backend gets them from the crate `storage-kit`, a database implements them natively.
 
 use super::record::{BatchRow, QuarantineRow, Record, ReplicaMeta, ScopeRow};
 use crate::error::Result;
@@ -201,7 +201,7 @@ pub trait ReplicaRows: ReplicaReads {
 
     /// The transaction removes or replaces bodies of which nothing may be left: a backend that can
     /// see to that takes note, together with the transaction, and does it when it is
-    /// [tidied](crate::storage::Transactional::tidy).
+    /// tidied (`Transactional::tidy` of `storage-kit`).
     ///
     /// # Errors
     /// As [`Self::put_meta`].
@@ -226,6 +226,3 @@ pub trait ReplicaRows: ReplicaReads {
         row: Option<&QuarantineRow>,
     ) -> Result<()>;
 }
-
-#[cfg(test)]
-mod tests;

@@ -126,7 +126,7 @@ fn accept(record: &mut Record, pushed: Pushed, verdict: &Verdict, cx: &mut RuleC
     if !mutant!(VerdictLeavesKnown) {
         record.known = verdict.seq;
     }
-    // A foreign backend gives what it stored a version of its own: that is the settled state then.
+    // A custom backend gives what it stored a version of its own: that is the settled state then.
     let stored = verdict.current.as_ref().and_then(|c| c.state.clone());
     let state = stored.clone().unwrap_or(pushed.state);
     cx.meta.note_told(cx.now, &state);

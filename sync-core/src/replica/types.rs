@@ -63,30 +63,6 @@ pub struct LocalTransaction {
     pub writes: Vec<LocalWrite>,
 }
 
-/// Bounds that a local write must keep, so that what it makes can travel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct WriteLimits {
-    /// The largest body in bytes.
-    pub body_bytes: usize,
-    /// The most that one transaction may hold: it has to fit into one push batch.
-    pub transaction: Limits,
-}
-
-impl Default for WriteLimits {
-    fn default() -> Self {
-        Self { body_bytes: Limits::BODY_BYTES, transaction: Limits::PUSH }
-    }
-}
-
-impl WriteLimits {
-    /// The smaller of both, field by field.
-    #[must_use]
-    pub fn min(self, other: Self) -> Self {
-        let body_bytes = self.body_bytes.min(other.body_bytes);
-        Self { body_bytes, transaction: self.transaction.min(other.transaction) }
-    }
-}
-
 /// What a change did to a document, as the app sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -128,7 +104,7 @@ pub struct DocumentChange {
 
 impl DocumentChange {
     /// The document was erased: neither of the two states keeps its body.
-    pub(crate) fn drop_bodies(&mut self) {
+    pub fn drop_bodies(&mut self) {
         self.previous = None;
         if let Some(document) = self.document.as_mut() {
             document.body = None;

@@ -2,11 +2,11 @@
 //!
 //! There are two extension points. Implement [`Transport`] and [`Connection`]: requests and
 //! answers, and a live stream whose polling is the flow control. Or provide a [`FrameLink`], a sink
-//! and a stream of byte frames, and [`FramedTransport`](crate::framed::FramedTransport) does the
-//! multiplexing, the heartbeat and the credits.
+//! and a stream of byte frames, and `FramedTransport` of the crate `transport-kit` does
+//! the multiplexing, the heartbeat and the credits.
 //!
-//! An app whose data is behind a REST API already needs neither: it gives two closures (see
-//! [`foreign`](crate::foreign)).
+//! An app whose data is behind a REST API already needs neither: it gives two closures to
+//! `FnTransport` of the same crate.
 
 use std::fmt;
 use std::pin::Pin;

@@ -3,7 +3,7 @@
 //! | Contract | Harness | Macros |
 //! |---|---|---|
 //! | [`Storage`](sync_core::storage::Storage) | [`StorageHarness`](storage::StorageHarness) | [`storage_conformance!`](crate::storage_conformance), [`storage_teeth!`](crate::storage_teeth) |
-//! | [`ServerStorage`](sync_core::storage::ServerStorage) | [`ServerStorageHarness`](server::ServerStorageHarness) | [`server_storage_conformance!`](crate::server_storage_conformance), [`server_storage_teeth!`](crate::server_storage_teeth) |
+//! | [`ServerStorage`](sync_server::ServerStorage) | [`ServerStorageHarness`](server::ServerStorageHarness) | [`server_storage_conformance!`](crate::server_storage_conformance), [`server_storage_teeth!`](crate::server_storage_teeth) |
 //! | [`Transport`](sync_core::transport::Transport) and [`Connection`](sync_core::transport::Connection) | [`TransportHarness`](transport::TransportHarness) | [`transport_conformance!`](crate::transport_conformance), [`transport_teeth!`](crate::transport_teeth) |
 //! | [`ConflictResolver`](sync_core::resolver::ConflictResolver) | none: the resolver, and documents of the app's | [`resolver_conformance!`](crate::resolver_conformance), [`resolver_teeth!`](crate::resolver_teeth) |
 //!
@@ -22,9 +22,10 @@
 //! use std::sync::{Arc, Mutex, PoisonError};
 //!
 //! use sync_core::error::Result;
-//! use sync_core::kv::{KvOptions, MemoryKv, open_replica, open_server};
+//! use storage_kit::kv::{KvOptions, MemoryKv, open_replica, open_server};
 //! use sync_core::model::ReplicaId;
-//! use sync_core::storage::{ServerStorage, Storage};
+//! use sync_core::storage::Storage;
+//! use sync_server::ServerStorage;
 //! use testkit::conformance::Capabilities;
 //! use testkit::conformance::server::ServerStorageHarness;
 //! use testkit::conformance::storage::StorageHarness;
@@ -145,8 +146,7 @@ mod tests {
     impl ServerStorageHarness for Nowhere {
         async fn open(
             &self,
-        ) -> sync_core::error::Result<std::sync::Arc<dyn sync_core::storage::ServerStorage>>
-        {
+        ) -> sync_core::error::Result<std::sync::Arc<dyn sync_server::ServerStorage>> {
             unreachable!("no case is run")
         }
     }

@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use storage_kit::kv::{MemoryKv, open_server};
 use sync_core::environment::Environment;
 use sync_core::error::Result;
-use sync_core::kv::{MemoryKv, open_server};
-use sync_core::storage::ServerStorage;
+use sync_server::ServerStorage;
 use tokio::time::sleep_until;
 
 use crate::cores::must;

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use storage_kit::kv::{MemoryKv, open_replica};
 use sync_core::driver::{Driver, DriverOptions, DriverStatus, Observer, Parts};
 use sync_core::engine::{Event, Goal};
 use sync_core::environment::Environment;
 use sync_core::error::ErrorKind;
-use sync_core::framed::{FramedOptions, FramedTransport};
-use sync_core::kv::{MemoryKv, open_replica};
 use sync_core::model::{Body, Collection, DocumentId, ReplicaId, Stamp};
 use sync_core::replica::{Committed, LocalTransaction, LocalWrite, WriteOperation};
 use sync_core::storage::Storage;
 use tokio::time::sleep_until;
+use transport_kit::framed::{FramedOptions, FramedTransport};
 
 use crate::cores::must;
 use crate::search::SplitMix64;

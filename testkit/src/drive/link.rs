@@ -8,11 +8,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use sync_core::error::{Error, ErrorKind, Result};
-use sync_core::framed::{Dial, memory_link};
-use sync_core::server::Server;
 use sync_core::transport::FrameLink;
+use sync_server::Server;
 use tokio::sync::watch;
 use tokio::time::sleep_until;
+use transport_kit::framed::{Dial, memory_link};
 
 use crate::search::SplitMix64;
 

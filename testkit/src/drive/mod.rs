@@ -31,12 +31,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use storage_kit::kv::KvOptions;
 use sync_core::clock::Now;
 use sync_core::environment::Environment;
-use sync_core::kv::KvOptions;
 use sync_core::model::{DocumentKey, Revision, Scope};
-use sync_core::server::{Hooks, Server, ServerOptions};
-use sync_core::storage::ServerStorage;
+use sync_server::ServerStorage;
+use sync_server::{Hooks, Server, ServerOptions};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use sync_core::model::{DocumentKey, Epoch, Limits};
 use sync_core::replica::{ReplicaState, Scan, Stored};
-use sync_core::server::record::ServerScope;
-use sync_core::storage::{ServerStorage, Storage};
+use sync_core::storage::Storage;
+use sync_server::ServerStorage;
+use sync_server::record::ServerScope;
 use tokio::time::sleep;
 
 use super::device::Device;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sync_core::codec::Codec;
 use sync_core::error::ErrorKind;
-use sync_core::framed::{Compression, Wire};
 use sync_core::protocol::{FrameReader, FrameWriter, Message, Payload};
+use transport_kit::framed::{Compression, Wire};
 
 /// The largest payload that the checks take.
 const MOST: usize = 1 << 16;

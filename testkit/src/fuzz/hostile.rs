@@ -3,25 +3,24 @@
 //! stores of a short life.
 
 use bytes::Bytes;
+use storage_kit::kv::{KvWriter, MemoryKv, ReplicaKv, ServerKv};
 use sync_core::clock::{DRIFT_BOUND, Now, ServerTime};
 use sync_core::codec::Codec;
 use sync_core::error::{Error, ErrorKind};
-use sync_core::kv::{KvWriter, MemoryKv, ReplicaKv, ServerKv};
 use sync_core::model::{
     Body, Collection, Cursor, Digest, DocumentId, Epoch, Generation, Limits, LocalSeq, LogKey,
-    NewLog, PushBatch, ReplicaId, Scope, Term,
+    NewLog, PushBatch, ReplicaId, Scope, Term, WriteLimits,
 };
 use sync_core::protocol::{Message, Welcome};
 use sync_core::replica::rows::ReplicaReads;
 use sync_core::replica::{
-    Context, LocalTransaction, LocalWrite, Scan, Unsettled, UnsettledAfter, WriteLimits,
-    WriteOperation, ops,
+    Context, LocalTransaction, LocalWrite, Scan, Unsettled, UnsettledAfter, WriteOperation, ops,
 };
 use sync_core::resolver::Resolvers;
-use sync_core::server::Visible;
-use sync_core::server::ops::{self as served, Acknowledgement, AppendContext, ChangesReply};
-use sync_core::server::record::Fork;
-use sync_core::server::rows::ServerReads;
+use sync_server::Visible;
+use sync_server::ops::{self as served, Acknowledgement, AppendContext, ChangesReply};
+use sync_server::record::Fork;
+use sync_server::rows::ServerReads;
 
 use super::samples::{life, pieces, replica_over, server_over};
 use crate::cores::{look, transact};

@@ -7,18 +7,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
+use storage_kit::kv::{KvOptions, MemoryKv, open_server};
 use sync_core::clock::Now;
 use sync_core::environment::Environment;
 use sync_core::error::{Error, ErrorKind, Result};
-use sync_core::framed::{Dial, FramedOptions, FramedTransport, Wire, memory_link};
-use sync_core::kv::{KvOptions, MemoryKv, open_server};
 use sync_core::model::{Cursor, Epoch, Limits, PushBatch, PushId, ReplicaId, Scope, Seq};
 use sync_core::protocol::{
     Ack, FrameWriter, Greeting, Hello, Message, Payload, Pull, VERSIONS, Welcome,
 };
-use sync_core::server::{Hooks, Server, ServerOptions};
 use sync_core::transport::{Connection, FrameLink, Transport};
+use sync_server::{Hooks, Server, ServerOptions};
 use tokio::time::{sleep, timeout};
+use transport_kit::framed::{Dial, FramedOptions, FramedTransport, Wire, memory_link};
 
 use super::samples::pieces;
 use crate::cores::must;

@@ -8,9 +8,9 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use storage_kit::kv::{KvWriter, MemoryKv, OrderedKv, ReplicaKv, ServerKv};
 use sync_core::codec::Codec;
 use sync_core::error::Result;
-use sync_core::kv::{KvWriter, MemoryKv, OrderedKv, ReplicaKv, ServerKv};
 use sync_core::model::{
     Chunk, Cursor, Epoch, Limits, PushBatch, Rejection, RejectionCode, Reset, ResetReason, Scope,
     Verdicts,

@@ -2,22 +2,22 @@
 //! an error, never a panic; one that can be read and is wrong must not panic either.
 
 use bytes::Bytes;
+use storage_kit::Durability;
+use storage_kit::kv::{KvWriter, MemoryKv, OrderedKv, ReplicaKv, ServerKv};
 use sync_core::clock::{DRIFT_BOUND, Now, ServerTime};
 use sync_core::error::{ErrorKind, Result};
-use sync_core::kv::{KvWriter, MemoryKv, OrderedKv, ReplicaKv, ServerKv};
 use sync_core::model::{
     Body, Collection, Cursor, DocumentId, DocumentKey, Epoch, Limits, LocalSeq, LogKey, NewLog,
-    ReplicaId, Reset, ResetReason, Scope, Seq, Term,
+    ReplicaId, Reset, ResetReason, Scope, Seq, Term, WriteLimits,
 };
 use sync_core::replica::{
     Context, Decision, Forget, LocalTransaction, LocalWrite, Scan, Unsettled, UnsettledAfter,
-    WriteLimits, WriteOperation, ops,
+    WriteOperation, ops,
 };
 use sync_core::resolver::{Resolution, Resolvers};
-use sync_core::server::Visible;
-use sync_core::server::ops::{self as served, Acknowledgement, AppendContext};
-use sync_core::server::rows::ServerReads;
-use sync_core::storage::Durability;
+use sync_server::Visible;
+use sync_server::ops::{self as served, Acknowledgement, AppendContext};
+use sync_server::rows::ServerReads;
 
 use super::hostile::lease_of;
 use super::samples::{Life, entries, life, pieces, replica_over, server_over};

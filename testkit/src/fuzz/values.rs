@@ -11,7 +11,7 @@ use sync_core::model::{
 };
 use sync_core::protocol::Message;
 use sync_core::replica::record::{BatchRow, QuarantineRow, Record, ReplicaMeta, ScopeRow};
-use sync_core::server::record::{Acknowledged, PushRecord, ServerRow, ServerScope};
+use sync_server::record::{Acknowledged, PushRecord, ServerRow, ServerScope};
 
 /// Reads a value; bytes that are not one must fail with `Protocol`.
 fn read<T: Codec>(bytes: &[u8]) -> Option<T> {

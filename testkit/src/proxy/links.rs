@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{SinkExt, Stream, StreamExt, sink, stream};
 use sync_core::error::{Error, ErrorKind, Result};
-use sync_core::framed::Dial;
 use sync_core::transport::FrameLink;
 use tokio::sync::watch;
+use transport_kit::framed::Dial;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct State {
@@ -23,11 +23,11 @@ struct State {
 /// Injects faults between a [`Dial`] and the transport that uses its links.
 ///
 /// ```
-/// use sync_core::framed::{FramedOptions, FramedTransport};
-/// use sync_core::server::{InProcess, Server};
+/// use transport_kit::framed::{FramedOptions, FramedTransport};
+/// use sync_server::{InProcess, Server};
 /// use testkit::proxy::LinkSwitch;
 ///
-/// fn misbehaving(server: Server) -> (LinkSwitch, FramedTransport<impl sync_core::framed::Dial>) {
+/// fn misbehaving(server: Server) -> (LinkSwitch, FramedTransport<impl transport_kit::framed::Dial>) {
 ///     let switch = LinkSwitch::default();
 ///     let dial = switch.wrap(InProcess::new(server));
 ///     (switch, FramedTransport::new(dial, FramedOptions::default()))

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use storage_kit::Durability;
 use sync_core::engine::Input;
 use sync_core::model::{Body, DocumentKey, Reset, ResetReason, Revision, Seq};
 use sync_core::replica::record::QuarantineRow;
 use sync_core::replica::rows::ReplicaReads;
 use sync_core::replica::{Decision, LocalWrite, WriteOperation};
 use sync_core::resolver::Resolution;
-use sync_core::server::ops;
-use sync_core::storage::Durability;
+use sync_server::ops;
 
 use super::disk::Disks;
 use super::fact::{Cause, Fact};

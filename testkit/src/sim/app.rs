@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use storage_kit::Durability;
 use sync_core::clock::{Now, ServerTime};
 use sync_core::engine::Input;
-use sync_core::model::DocumentKey;
+use sync_core::model::{DocumentKey, WriteLimits};
 use sync_core::replica::ops;
 use sync_core::replica::rows::ReplicaReads;
-use sync_core::replica::{Decision, LocalTransaction, LocalWrite, WriteLimits};
-use sync_core::storage::Durability;
+use sync_core::replica::{Decision, LocalTransaction, LocalWrite};
 
 use super::disk::Disks;
 use super::fact::{Cause, Fact};

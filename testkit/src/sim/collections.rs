@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use storage_kit::Durability;
 use sync_core::model::{Chunk, Collection, PushBatch, Rejection, RejectionCode, Scope, Verdicts};
 use sync_core::replica::ops;
-use sync_core::server::Visible;
-use sync_core::storage::Durability;
+use sync_server::Visible;
 
 use super::disk::Disks;
 use super::fact::{Cause, Fact};

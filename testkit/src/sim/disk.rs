@@ -5,10 +5,10 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use storage_kit::kv::{Batch, Key, KvWriter, OrderedKv, ReplicaKv, ServerKv, Visit};
+use storage_kit::{Durability, ReplicaWriter, Transactional};
 use sync_core::error::{Error, ErrorKind, Result, Retry};
-use sync_core::kv::{Batch, Key, KvWriter, OrderedKv, ReplicaKv, ServerKv, Visit};
-use sync_core::server::rows::ServerRows;
-use sync_core::storage::{Durability, ReplicaWriter, Transactional};
+use sync_server::rows::ServerRows;
 
 use std::collections::BTreeMap;
 use std::ops::Bound;

@@ -9,7 +9,7 @@ use sync_core::model::{
     Rejection, ReplicaId, ResetReason, Revision, Scope, Verdicts,
 };
 use sync_core::replica::record::Record;
-use sync_core::server::record::{ServerRow, ServerScope};
+use sync_server::record::{ServerRow, ServerScope};
 
 use crate::world::ResolverCall;
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use sync_core::engine::Phase;
 use sync_core::model::{Checkpoint, DocumentKey, Scope, Seq};
 use sync_core::replica::record::Record;
-use sync_core::server::record::{ServerRow, ServerScope};
-use sync_core::server::rows::ServerReads;
+use sync_server::record::{ServerRow, ServerScope};
+use sync_server::rows::ServerReads;
 
 use super::disk::Disks;
 use super::fact::{Fact, Look};

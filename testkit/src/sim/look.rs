@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use sync_core::model::{Checkpoint, DocumentKey, LocalSeq, PushId, Scope, Seq};
 use sync_core::replica::record::{BatchRow, Record, ScopeRow};
 use sync_core::replica::rows::ReplicaReads;
-use sync_core::server::ops::Acknowledgement;
+use sync_server::ops::Acknowledgement;
 
 use super::disk::Disks;
 use super::run::Run;

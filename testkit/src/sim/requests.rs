@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 use std::time::Duration;
-use sync_core::server::Visible;
+use sync_server::Visible;
 
+use storage_kit::Durability;
 use sync_core::clock::{DRIFT_BOUND, Now};
 use sync_core::engine::{Failure, ScopeGreeting};
 use sync_core::error::{Error, ErrorKind, Result, Retry};
@@ -12,12 +13,11 @@ use sync_core::model::{
     ReplicaId, Reset, ResetReason, Scope, Seq, Stamp, Verdicts,
 };
 use sync_core::protocol::Pull;
-use sync_core::server::ops::{
+use sync_server::ops::{
     self, Acknowledgement, AppendContext, Appended, ChangesReply, check_cursor,
 };
-use sync_core::server::record::{Fork, ServerRow, ServerScope};
-use sync_core::server::rows::ServerReads;
-use sync_core::storage::Durability;
+use sync_server::record::{Fork, ServerRow, ServerScope};
+use sync_server::rows::ServerReads;
 
 use super::collections::not_visible;
 use super::disk::Disks;

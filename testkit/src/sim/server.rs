@@ -3,15 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use storage_kit::Durability;
 use sync_core::clock::Now;
 use sync_core::error::{Error, ErrorKind, Result, Retry};
 use sync_core::model::{Collection, Cursor, Epoch, Limits, ReplicaId, Scope, Term};
 use sync_core::protocol::Pull;
-use sync_core::server::rows::ServerReads;
-use sync_core::server::session::{
-    Found, Request, Session, SessionInput, SessionOptions, SessionOutput,
-};
-use sync_core::storage::Durability;
+use sync_server::rows::ServerReads;
+use sync_server::session::{Found, Request, Session, SessionInput, SessionOptions, SessionOutput};
 
 use super::disk::Disks;
 use super::plan::Refusal;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use storage_kit::Durability;
 use sync_core::clock::Now;
 use sync_core::engine::{BatchMeta, Direction, Failure, Input, Output, Settlement};
 use sync_core::error::{Error, ErrorKind, Result};
@@ -10,7 +11,6 @@ use sync_core::model::{
 };
 use sync_core::replica::ops;
 use sync_core::replica::{Committed, Context, Forget};
-use sync_core::storage::Durability;
 
 use super::client::{Client, Kept};
 use super::disk::Disks;

@@ -10,7 +10,7 @@ use sync_core::model::{
     BaseRef, Change, Cursor, Digest, DocumentId, DocumentState, Epoch, LogKey, LogMark, LogRun,
     PushBatch, PushId, ReplicaId, Revision, Scope, Seq, Stamp, Term, VerdictKind, Verdicts,
 };
-use sync_core::server::ops::Acknowledgement;
+use sync_server::ops::Acknowledgement;
 
 use super::collections::NAMES;
 use super::disk::Disks;

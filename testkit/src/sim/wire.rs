@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sync_core::engine::{Failure, ScopeGreeting, Ticket};
 use sync_core::model::{Chunk, Cursor, PushBatch, ReplicaId, Reset, Scope, Verdicts};
-use sync_core::server::ops::Acknowledgement;
+use sync_server::ops::Acknowledgement;
 
 use super::weather::LinkKind;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sync_core::model::{Limits, Reset, ResetReason, Seq};
 use sync_core::replica::Decision;
-use sync_core::server::Visible;
+use sync_server::Visible;
 
 use super::batch;
 use crate::cores::Cores;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sync_core::model::{Cursor, Limits, LogMark, Reset, ResetReason, Seq};
-use sync_core::server::Visible;
+use sync_server::Visible;
 
 use crate::cores::Cores;
 use crate::world::{Reply, World};

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
+use storage_kit::{ReplicaWriter, Transactional};
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::ReplicaId;
-use sync_core::server::rows::ServerRows;
-use sync_core::storage::{ReplicaWriter, Transactional};
+use sync_server::rows::ServerRows;
 
 use super::disk::SimDisk;
 use crate::sim::Disks;

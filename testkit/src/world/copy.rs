@@ -4,7 +4,7 @@
 use std::hash::{Hash, Hasher};
 use std::ops::ControlFlow;
 
-use sync_core::kv::{MemoryKv, OrderedKv};
+use storage_kit::kv::{MemoryKv, OrderedKv};
 
 use super::{Backup, Device, World};
 use crate::cores::{Cores, MemoryCores, must};

@@ -6,12 +6,12 @@ use sync_core::clock::ServerTime;
 use sync_core::error::Result;
 use sync_core::model::{
     Chunk, Collection, Cursor, DocumentKey, DocumentState, Limits, PushBatch, PushId, Reset,
-    ResetReason, Scope, Seq, Verdicts,
+    ResetReason, Scope, Seq, Verdicts, WriteLimits,
 };
 use sync_core::replica::record::{QuarantineRow, Record, ReplicaMeta, ScopeRow};
 use sync_core::replica::{
-    Applied, Committed, Context, Decision, Forget, LocalTransaction, LocalWrite, WriteLimits,
-    WriteOperation, ops,
+    Applied, Committed, Context, Decision, Forget, LocalTransaction, LocalWrite, WriteOperation,
+    ops,
 };
 
 use super::{Device, World, Write, body, text_of};

@@ -34,9 +34,8 @@ use std::time::Duration;
 use sync_core::clock::{DRIFT_BOUND, Now};
 use sync_core::model::{
     Body, Change, Checkpoint, Collection, DocumentId, DocumentKey, DocumentState, Epoch,
-    Generation, Limits, Rejection, ReplicaId, Scope, Term,
+    Generation, Limits, Rejection, ReplicaId, Scope, Term, WriteLimits,
 };
-use sync_core::replica::WriteLimits;
 use sync_core::resolver::{ConflictResolver, LastWriteWins, ResolveOn, Resolvers};
 
 use crate::cores::{Cores, must};

@@ -1,18 +1,16 @@
 //! The steps of the server.
 
 use std::fmt;
-use sync_core::server::Visible;
+use sync_server::Visible;
 
 use sync_core::model::{
     Change, Chunk, Cursor, Digest, DocumentKey, DocumentState, Epoch, Limits, LogEntry, LogKey,
     NewLog, PushBatch, Rejection, Reset, ResetReason, Revision, Scope, Seq, Term, Verdicts,
 };
 use sync_core::resolver::{Resolution, Resolvers};
-use sync_core::server::ops::{
-    self, Acknowledgement, AppendContext, ChangesReply, Judge, check_cursor,
-};
-use sync_core::server::record::{Fork, ServerRow, ServerScope};
-use sync_core::server::rows::ServerReads;
+use sync_server::ops::{self, Acknowledgement, AppendContext, ChangesReply, Judge, check_cursor};
+use sync_server::record::{Fork, ServerRow, ServerScope};
+use sync_server::rows::ServerReads;
 
 use super::{Refuse, World, numbered};
 use crate::cores::{Cores, look, must, transact};

@@ -11,13 +11,13 @@ use reqwest::header::{
 };
 use reqwest::{Client, Method, Response, StatusCode, Url};
 use sync_core::error::{Error, ErrorKind, Result};
-use sync_core::framed::COMPRESS_OVER;
 use sync_core::model::{ReplicaId, Scope};
 use sync_core::protocol::WireError;
 use sync_core::transport::Activity;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use transport_net::{shown_address, tidy_address};
+use transport_kit::framed::COMPRESS_OVER;
+use transport_kit::{shown_address, tidy_address};
 
 use crate::api;
 use crate::config::HttpConfig;

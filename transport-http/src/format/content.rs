@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 use sync_core::error::Result;
 use sync_core::model::{Chunk, Cursor, Digest, Epoch, PushBatch, Reset, Scope, Seq, Verdicts};
 use sync_core::protocol::{Ack, Hello, Message, Pull, Push, Welcome, WireError};
-use sync_core::server::record::ServerScope;
 use sync_core::transport::Delivery;
+#[cfg(feature = "server")]
+use sync_server::record::ServerScope;
 
 use super::json;
 
@@ -81,6 +82,7 @@ pub struct Glance {
     pub digest: Digest,
 }
 
+#[cfg(feature = "server")]
 impl Glance {
     /// What a server keeps of a scope, as far as it is shown.
     #[must_use]

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use sync_core::error::Result;
 use sync_core::model::Cursor;
 use sync_core::protocol::FrameWriter;
-use sync_core::server::SharedChunk;
+use sync_server::SharedChunk;
 
 use super::{EventWriter, Format, json, write_cursor};
 

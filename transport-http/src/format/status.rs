@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use sync_core::error::{Error, ErrorKind, Retry};
 use sync_core::protocol::WireError;
-use transport_net::{gateway_error, gateway_wait, shown_text};
+use transport_kit::{gateway_error, gateway_wait, shown_text};
 
 use super::Format;
 

@@ -13,7 +13,7 @@ use http_body::{Frame, SizeHint};
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::Cursor;
 use sync_core::protocol::WireError;
-use sync_core::server::{Served, SharedChunk};
+use sync_server::{Served, SharedChunk};
 
 use super::held;
 use crate::format::{Changes, Content, Format, chunk_body, entity_tag, retry_after, status_of};

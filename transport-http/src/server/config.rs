@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use transport_net::BrowserPolicy;
+use transport_kit::BrowserPolicy;
 
 /// How to take requests.
 ///

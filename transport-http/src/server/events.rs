@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, stream};
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::protocol::WireError;
-use sync_core::server::{Follower, Served};
+use sync_server::{Follower, Served};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::api;

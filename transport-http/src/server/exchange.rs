@@ -15,9 +15,9 @@ use serde::de::DeserializeOwned;
 use sync_core::error::{Error, ErrorKind, Result, Retry};
 use sync_core::model::{ReplicaId, Scope};
 use sync_core::protocol::HEADER_BYTES;
-use sync_core::server::Server;
+use sync_server::Server;
 use tokio::time::{Instant, timeout, timeout_at};
-use transport_net::{Place, Places, RemoteAddress};
+use transport_kit::{Place, Places, RemoteAddress};
 
 use super::answer::Failure;
 use super::config::HttpServerConfig;

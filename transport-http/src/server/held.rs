@@ -13,7 +13,7 @@ use axum::body::{Body, HttpBody};
 use axum::response::Response;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use sync_core::server::OpenSession;
+use sync_server::OpenSession;
 
 /// A place, or several, among those that a server takes at a time.
 pub(super) type Place = Box<dyn std::any::Any + Send>;

@@ -17,14 +17,14 @@ use axum::http::{HeaderName, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, get, post};
-use sync_core::framed::COMPRESS_OVER;
-use sync_core::server::Server;
+use sync_server::Server;
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::decompression::RequestDecompressionLayer;
-use transport_net::BrowserPolicy;
+use transport_kit::BrowserPolicy;
+use transport_kit::framed::COMPRESS_OVER;
 
 use crate::api;
 use crate::format::Format;
@@ -46,8 +46,8 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// ```
 /// # use std::sync::Arc;
 /// # use sync_core::environment::System;
-/// # use sync_core::kv::{KvOptions, MemoryKv, open_server};
-/// # use sync_core::server::{Hooks, Server, ServerOptions};
+/// # use storage_kit::kv::{KvOptions, MemoryKv, open_server};
+/// # use sync_server::{Hooks, Server, ServerOptions};
 /// let storage = open_server(Arc::new(MemoryKv::default()), KvOptions::default())?;
 /// let server = Server::new(Arc::new(storage), Hooks::default(), ServerOptions::default(), Arc::new(System));
 /// let app: axum::Router = axum::Router::new().merge(transport_http::router(server));

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::{Limits, PushBatch, ReplicaId};
 use sync_core::protocol::{Ack, Hello, Pull};
-use sync_core::server::{Peer, Served};
+use sync_server::{Peer, Served};
 use tokio::time::timeout;
 
 use super::answer::{self, Failure, is_nothing};

@@ -8,9 +8,9 @@ use axum::Router;
 use reqwest::header::HeaderMap;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
+use storage_kit::kv::{KvOptions, MemoryKv, open_server};
 use sync_core::environment::System;
-use sync_core::kv::{KvOptions, MemoryKv, open_server};
-use sync_core::server::{Hooks, Server, ServerOptions};
+use sync_server::{Hooks, Server, ServerOptions};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use transport_http::{HttpServerConfig, router_with};
@@ -29,7 +29,7 @@ pub fn memory(hooks: Hooks, options: ServerOptions) -> Server {
 
 /// A client that packs and unpacks nothing by itself.
 pub fn client() -> reqwest::ClientBuilder {
-    let trust = transport_net::tls::Trust::Only(Vec::new()).client_config().unwrap();
+    let trust = transport_kit::tls::Trust::Only(Vec::new()).client_config().unwrap();
     Client::builder().no_proxy().no_gzip().no_zstd().tls_backend_preconfigured((*trust).clone())
 }
 
@@ -57,7 +57,7 @@ impl Served {
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        tokio::spawn(transport_net::listen(socket, app, async {
+        tokio::spawn(transport_kit::listen(socket, app, async {
             let _ = stopped.await;
         }));
         Self { server, address, client: client().build().unwrap(), _stop: stop }

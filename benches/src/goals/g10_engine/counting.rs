@@ -8,12 +8,12 @@ use sync_core::clock::{Now, ServerTime};
 use sync_core::error::Result;
 use sync_core::model::{
     Chunk, Collection, Digest, DocumentKey, Generation, Limits, LocalSeq, PushBatch, PushId,
-    ReplicaId, Reset, Scope, Verdicts,
+    ReplicaId, Reset, Scope, Verdicts, WriteLimits,
 };
 use sync_core::replica::{
     Applied, Checked, Committed, Context, Decision, Failed, Failures, FeedPage, Forget,
     LocalTransaction, OutboxCounts, Page, ReplicaState, Scan, ScopeSummary, Stored, Unsettled,
-    UnsettledAfter, UnsettledEntry, WriteLimits,
+    UnsettledAfter, UnsettledEntry,
 };
 use sync_core::storage::Storage;
 use tokio::sync::watch;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::{SinkExt, StreamExt};
 use sync_core::error::Result;
-use sync_core::framed::{Dial, MAX_PAYLOAD, Wire, chunk_payload, memory_link};
 use sync_core::model::{Chunk, DocumentId, Epoch, Limits, LogEntry, PushId, Scope, Seq};
 use sync_core::protocol::{Message, ScopeWelcome, VERSIONS, Welcome};
 use sync_core::transport::FrameLink;
+use transport_kit::framed::{Dial, MAX_PAYLOAD, Wire, chunk_payload, memory_link};
 
 use crate::Outcome;
 use crate::documents::{Order, collection, id, state};

@@ -7,9 +7,9 @@ mod link;
 
 use std::sync::Arc;
 
-use sync_core::framed::{FramedOptions, FramedTransport};
 use sync_core::storage::Storage;
 use tokio::runtime::Builder;
+use transport_kit::framed::{FramedOptions, FramedTransport};
 
 use super::Goal;
 use super::pulling::pull;

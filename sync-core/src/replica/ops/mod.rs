@@ -30,9 +30,10 @@ use super::failures::{Failed, Failures};
 use super::record::ReplicaMeta;
 use super::rows::{OutboxPlace, ReplicaRows};
 use super::stamping;
-use super::types::{Origin, WriteLimits};
+use super::types::Origin;
 use crate::clock::{Clock, DRIFT_BOUND, Now, ServerTime};
 use crate::error::Result;
+use crate::model::WriteLimits;
 use crate::model::{Generation, ReplicaId, Scope};
 use transaction::Transaction;
 

@@ -2,12 +2,13 @@
 
 use crate::clock::Now;
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::WriteLimits;
 use crate::model::{Body, DocumentKey, DocumentState, LocalSeq, Revision, Seq, Stamp};
 use crate::replica::record::{Edit, Record};
 use crate::replica::rows::ReplicaRows;
 use crate::replica::rules;
 use crate::replica::types::{
-    Committed, LocalTransaction, LocalWrite, Origin, WriteLimits, WriteOperation, not_found,
+    Committed, LocalTransaction, LocalWrite, Origin, WriteOperation, not_found,
 };
 
 use super::local;

@@ -119,7 +119,7 @@ impl Codec for BatchRow {
     }
 }
 
-/// At the end, and only if they say anything, stand what the checkpoint says of a foreign backend,
+/// At the end, and only if they say anything, stand what the checkpoint says of a custom backend,
 /// what keeps the scope from syncing, what the replica leaves out, the mark of the log with what it
 /// covers, and how far tombstones have left.
 impl Codec for ScopeRow {
@@ -203,8 +203,9 @@ mod tests {
     use crate::error::ErrorKind;
     use crate::model::{
         Bookmark, Collection, DocumentId, Epoch, LogKey, LogMark, LogRun, PushId, ReplicaId, Term,
+        WriteLimits,
     };
-    use crate::replica::{Failed, WriteLimits};
+    use crate::replica::Failed;
 
     #[test]
     fn a_batch_of_before_attempts_were_counted_is_in_its_first() {

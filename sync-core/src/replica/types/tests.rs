@@ -1,6 +1,7 @@
 //! Bounds, sums and counts.
 
 use super::*;
+use crate::model::WriteLimits;
 
 #[test]
 fn of_two_bounds_of_writes_the_smaller_ones_hold() {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sync_core::model::{Change, Cursor, Limits, LogKey, NewLog, ReplicaId, Seq, VerdictKind};
-use sync_core::storage::ServerStorage;
+use sync_server::ServerStorage;
 
 use super::super::run::Outcome;
 use super::super::tools::{ALL, documents, drop_after, json, must, panic_quietly, together};
@@ -213,8 +213,8 @@ pub async fn whatever_is_dropped_the_next_call_works<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {
     use sync_core::model::{Epoch, Scope};
-    use sync_core::server::ops::Acknowledgement;
-    use sync_core::storage::Visible;
+    use sync_server::Visible;
+    use sync_server::ops::Acknowledgement;
 
     let desk = Desk::open(&harness).await;
     desk.fill("d", 20).await;

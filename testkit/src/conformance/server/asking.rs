@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use sync_core::model::{Cursor, Epoch, PushBatch, Reset, ResetReason, Scope, Seq};
-use sync_core::server::ops::Acknowledgement;
-use sync_core::server::record::{Fork, ServerScope};
+use sync_server::ops::Acknowledgement;
+use sync_server::record::{Fork, ServerScope};
 
 use super::super::run::Outcome;
 use super::super::tools::{ALL, must, scope, together};

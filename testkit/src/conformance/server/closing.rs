@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use sync_core::error::{ErrorKind, Result};
 use sync_core::model::{Cursor, Epoch, ReplicaId, Scope, Seq};
-use sync_core::server::ops::Acknowledgement;
-use sync_core::storage::Visible;
+use sync_server::Visible;
+use sync_server::ops::Acknowledgement;
 
 use super::super::run::Outcome;
 use super::super::tools::{ALL, must, refused, soon};

@@ -7,7 +7,7 @@ use sync_core::model::{
     BaseRef, DocumentState, Limits, Rejection, RejectionCode, Revision, Seq, Stamp, VerdictKind,
 };
 use sync_core::resolver::Resolution;
-use sync_core::server::ops::AppendContext;
+use sync_server::ops::AppendContext;
 
 use super::super::run::Outcome;
 use super::super::tools::{body, json, must, now};
@@ -180,7 +180,7 @@ pub async fn a_merge_that_is_not_admitted_is_a_conflict<H: ServerStorageHarness>
 ) -> Outcome {
     #[derive(Debug)]
     struct Strict;
-    impl sync_core::server::ops::Judge for Strict {
+    impl sync_server::ops::Judge for Strict {
         fn admit(
             &self,
             change: &sync_core::model::Change,

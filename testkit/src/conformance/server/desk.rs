@@ -13,9 +13,9 @@ use sync_core::model::{
     Verdict, VerdictKind, Verdicts,
 };
 use sync_core::resolver::Resolution;
-use sync_core::server::ops::{AppendContext, Appended, ChangesReply, Judge};
-use sync_core::server::record::{Fork, ServerScope};
-use sync_core::storage::{ServerStorage, Visible};
+use sync_server::ops::{AppendContext, Appended, ChangesReply, Judge};
+use sync_server::record::{Fork, ServerScope};
+use sync_server::{ServerStorage, Visible};
 
 use super::super::tools::{ALL, body, key, must, now, soon};
 use super::ServerStorageHarness;

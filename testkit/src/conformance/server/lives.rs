@@ -4,8 +4,8 @@ use sync_core::model::{
     Cursor, Digest, Epoch, LogKey, LogMark, LogRun, NewLog, ReplicaId, Reset, ResetReason, Scope,
     Seq, Term, TermStart,
 };
-use sync_core::server::ops::{Acknowledgement, AppendContext};
-use sync_core::server::record::{Acknowledged, Fork};
+use sync_server::ops::{Acknowledgement, AppendContext};
+use sync_server::record::{Acknowledged, Fork};
 
 use super::super::run::Outcome;
 use super::super::tools::{ALL, documents, must, scope, together};

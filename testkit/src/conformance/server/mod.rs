@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use sync_core::error::{Error, ErrorKind, Result};
-use sync_core::storage::ServerStorage;
+use sync_server::ServerStorage;
 
 pub use super::capabilities::Capabilities;
 pub use appending::*;
@@ -44,8 +44,8 @@ use super::run::{Case, Outcome, demand_failure};
 /// ```
 /// use std::sync::Arc;
 /// use sync_core::error::Result;
-/// use sync_core::kv::{KvOptions, MemoryKv, open_server};
-/// use sync_core::storage::ServerStorage;
+/// use storage_kit::kv::{KvOptions, MemoryKv, open_server};
+/// use sync_server::ServerStorage;
 /// use testkit::conformance::server::ServerStorageHarness;
 ///
 /// struct Memory;

@@ -7,9 +7,9 @@ use sync_core::error::ErrorKind;
 use sync_core::model::{
     Chunk, Cursor, DocumentKey, Epoch, Limits, PushBatch, ResetReason, Scope, Seq,
 };
-use sync_core::server::ops::{Acknowledgement, ChangesReply};
-use sync_core::server::record::Fork;
-use sync_core::storage::Visible;
+use sync_server::Visible;
+use sync_server::ops::{Acknowledgement, ChangesReply};
+use sync_server::record::Fork;
 
 use super::super::run::Outcome;
 use super::super::tools::{ALL, collection, documents, json, key, must, refused, scope};

@@ -2,8 +2,8 @@
 
 use sync_core::error::{ErrorKind, Retry};
 use sync_core::model::{LogEntry, ReplicaId, Scope, Seq, VerdictKind};
-use sync_core::server::ops::Acknowledgement;
-use sync_core::server::record::ServerScope;
+use sync_server::ops::Acknowledgement;
+use sync_server::record::ServerScope;
 
 use super::super::run::Outcome;
 use super::super::tools::must;

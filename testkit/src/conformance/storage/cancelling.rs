@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use sync_core::model::{Limits, LocalSeq, ReplicaId, Reset, ResetReason, Scope};
-use sync_core::replica::{Decision, Forget, LocalTransaction, Scan, Unsettled, WriteLimits};
+use sync_core::model::{Limits, LocalSeq, ReplicaId, Reset, ResetReason, Scope, WriteLimits};
+use sync_core::replica::{Decision, Forget, LocalTransaction, Scan, Unsettled};
 
 use super::super::run::Outcome;
 use super::super::tools::{ALL, drop_after, key, must, now, server_time};

@@ -4,8 +4,10 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use sync_core::error::{ErrorKind, Result};
-use sync_core::model::{Limits, LocalSeq, PushId, ReplicaId, Reset, ResetReason, Scope, Verdicts};
-use sync_core::replica::{Decision, Forget, Scan, Unsettled, WriteLimits};
+use sync_core::model::{
+    Limits, LocalSeq, PushId, ReplicaId, Reset, ResetReason, Scope, Verdicts, WriteLimits,
+};
+use sync_core::replica::{Decision, Forget, Scan, Unsettled};
 use sync_core::storage::Storage;
 
 use super::super::run::Outcome;

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use sync_core::error::{ErrorKind, Result};
 use sync_core::model::{
     DocumentKey, DocumentState, Generation, Limits, LocalSeq, ReplicaId, Reset, ResetReason, Scope,
+    WriteLimits,
 };
-use sync_core::replica::{Forget, WriteLimits};
+use sync_core::replica::Forget;
 use sync_core::storage::Storage;
 
 use super::super::run::Outcome;

@@ -57,13 +57,13 @@ use super::run::{Case, Outcome, demand_failure};
 
 /// A place for one replica, and what opens it. Every case gets a fresh one, which is empty.
 ///
-/// Storages are opened with the default limits ([`WriteLimits`](sync_core::replica::WriteLimits));
+/// Storages are opened with the default limits ([`WriteLimits`](sync_core::model::WriteLimits));
 /// identities are the harness's choice. A harness that can only `open` has three lines:
 ///
 /// ```
 /// use std::sync::Arc;
 /// use sync_core::error::Result;
-/// use sync_core::kv::{KvOptions, MemoryKv, open_replica};
+/// use storage_kit::kv::{KvOptions, MemoryKv, open_replica};
 /// use sync_core::model::ReplicaId;
 /// use sync_core::storage::Storage;
 /// use testkit::conformance::storage::StorageHarness;

@@ -2,8 +2,8 @@
 
 use sync_core::clock::{DRIFT_BOUND, Now, ServerTime};
 use sync_core::error::ErrorKind;
-use sync_core::model::{DocumentKey, Limits, LocalSeq};
-use sync_core::replica::{Context, LocalWrite, Operation, Origin, WriteLimits, WriteOperation};
+use sync_core::model::{DocumentKey, Limits, LocalSeq, WriteLimits};
+use sync_core::replica::{Context, LocalWrite, Operation, Origin, WriteOperation};
 
 use super::super::run::Outcome;
 use super::super::tools::{ALL, body, collection, id, json, key, must, now, refused, server_time};

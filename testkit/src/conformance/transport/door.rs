@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::{Change, DocumentState, Rejection, RejectionCode, Scope};
-use sync_core::server::{Access, Authenticate, Authorise, Hooks, Open, Principal};
+use sync_server::{Access, Authenticate, Authorise, Hooks, Open, Principal};
 use tokio::sync::watch;
 
 /// Token and name of the principal that most cases come as.

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sync_core::error::Result;
-use sync_core::framed::FramedOptions;
-use sync_core::server::{Server, ServerOptions};
 use sync_core::transport::Transport;
+use sync_server::{Server, ServerOptions};
+use transport_kit::framed::FramedOptions;
 
 use super::super::{Outcome, Skipped};
 

@@ -159,7 +159,7 @@ macro_rules! __transport_list {
 ///
 /// use async_trait::async_trait;
 /// use sync_core::error::Result;
-/// use sync_core::server::Server;
+/// use sync_server::Server;
 /// use sync_core::transport::Transport;
 /// use testkit::conformance::transport::TransportHarness;
 ///

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use storage_kit::kv::{KvOptions, MemoryKv, open_server};
 use sync_core::environment::System;
 use sync_core::error::{Error, Result};
-use sync_core::kv::{KvOptions, MemoryKv, open_server};
 use sync_core::model::{
     Body, Change, Chunk, Collection, Cursor, DocumentId, DocumentState, Limits, PushBatch, PushId,
     ReplicaId, Revision, Scope, Seq, Stamp, Verdict, VerdictKind, Verdicts,
 };
 use sync_core::protocol::{Greeting, Hello, Pull, VERSIONS, Welcome};
-use sync_core::server::record::ServerScope;
-use sync_core::server::{Server, ServerOptions};
 use sync_core::transport::{Connection, Delivery, Transport};
+use sync_server::record::ServerScope;
+use sync_server::{Server, ServerOptions};
 
 use super::door::{Door, TOKEN};
 use super::harness::{Timing, TransportHarness};

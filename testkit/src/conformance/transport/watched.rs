@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use sync_core::error::Result;
 use sync_core::model::{Cursor, Epoch, Limits, NewLog, PushBatch, PushId, ReplicaId, Scope, Seq};
-use sync_core::server::ops::{Acknowledgement, AppendContext, Appended, ChangesReply, Judge};
-use sync_core::server::record::{Acknowledged, Fork, ServerScope};
-use sync_core::storage::{ServerStorage, Visible};
+use sync_server::ops::{Acknowledgement, AppendContext, Appended, ChangesReply, Judge};
+use sync_server::record::{Acknowledged, Fork, ServerScope};
+use sync_server::{ServerStorage, Visible};
 use tokio::sync::watch;
 
 #[derive(Debug)]

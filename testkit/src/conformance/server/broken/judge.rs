@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sync_core::model::{Change, DocumentState, Rejection, Scope};
 use sync_core::resolver::Resolution;
-use sync_core::server::ops::Judge;
+use sync_server::ops::Judge;
 
 use super::ServerStorageFault as Fault;
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use sync_core::error::Result;
-use sync_core::storage::ServerStorage;
+use sync_server::ServerStorage;
 
 use super::super::capabilities::Capabilities;
 use super::ServerStorageHarness;

@@ -11,9 +11,9 @@ use sync_core::model::{
     Chunk, Cursor, Epoch, Limits, LogEntry, LogKey, NewLog, PushBatch, PushId, ReplicaId, Reset,
     ResetReason, Scope, Seq, Term, Verdict, VerdictKind, Verdicts,
 };
-use sync_core::server::ops::{Acknowledgement, AppendContext, Appended, ChangesReply, Judge};
-use sync_core::server::record::{Acknowledged, Fork, ServerScope};
-use sync_core::storage::{ServerStorage, Visible};
+use sync_server::ops::{Acknowledgement, AppendContext, Appended, ChangesReply, Judge};
+use sync_server::record::{Acknowledged, Fork, ServerScope};
+use sync_server::{ServerStorage, Visible};
 
 use super::ServerStorageFault as Fault;
 use super::judge::Misheard;

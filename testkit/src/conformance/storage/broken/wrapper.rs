@@ -9,12 +9,11 @@ use sync_core::clock::{Now, ServerTime};
 use sync_core::error::{ErrorKind, Result};
 use sync_core::model::{
     Chunk, Collection, DocumentKey, Generation, Limits, LocalSeq, PushBatch, PushId, ReplicaId,
-    Reset, Scope, Seq, VerdictKind, Verdicts,
+    Reset, Scope, Seq, VerdictKind, Verdicts, WriteLimits,
 };
 use sync_core::replica::{
     Applied, Checked, Committed, Context, Decision, Failed, FeedPage, Forget, LocalTransaction,
-    Page, ReplicaState, Scan, Stored, Unsettled, UnsettledAfter, UnsettledEntry, WriteLimits,
-    WriteOperation,
+    Page, ReplicaState, Scan, Stored, Unsettled, UnsettledAfter, UnsettledEntry, WriteOperation,
 };
 use sync_core::resolver::Resolvers;
 use sync_core::storage::Storage;

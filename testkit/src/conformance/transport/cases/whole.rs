@@ -1,9 +1,9 @@
 //! Everything together: replicas with their drivers.
 
+use storage_kit::kv::{KvOptions, MemoryKv, open_replica};
 use sync_core::driver::{Driver, DriverOptions, Parts, Unobserved};
 use sync_core::engine::{Goal, Phase};
 use sync_core::environment::{Environment, System};
-use sync_core::kv::{KvOptions, MemoryKv, open_replica};
 use sync_core::model::{DocumentId, Scope};
 use sync_core::replica::{LocalTransaction, LocalWrite, WriteOperation};
 use sync_core::storage::Storage;

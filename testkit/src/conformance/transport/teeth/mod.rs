@@ -15,8 +15,8 @@ use async_trait::async_trait;
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::Cursor;
 use sync_core::protocol::{Hello, Welcome};
-use sync_core::server::{Server, ServerOptions};
 use sync_core::transport::{Connection, Transport};
+use sync_server::{Server, ServerOptions};
 
 use super::harness::{Timing, TransportHarness};
 use crate::conformance::{Case, Outcome, demand_failure};

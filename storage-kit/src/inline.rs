@@ -1,0 +1,59 @@
+//! Cores without threads: a job is done where it is asked for.
+
+use std::sync::{Mutex, PoisonError, RwLock};
+
+use tokio::sync::watch;
+
+use super::threads::{Message, Read, Transactional, closed, contained, run_group, tidy_last};
+use sync_core::error::Result;
+
+/// A core that writes and one that reads, until they are closed.
+pub(super) struct Inline<W, R> {
+    writer: Mutex<Option<W>>,
+    /// Behind a lock of its own, so that a read does not wait for the writer's lock.
+    readers: Mutex<Option<Vec<R>>>,
+}
+
+impl<W: Transactional, R> Inline<W, R> {
+    pub(super) fn new(writer: W, readers: Vec<R>) -> Self {
+        Self { writer: Mutex::new(Some(writer)), readers: Mutex::new(Some(readers)) }
+    }
+
+    /// Does at once what a thread would be told.
+    pub(super) fn write(
+        &self,
+        message: Message<W>,
+        commits: &watch::Sender<u64>,
+        committing: &RwLock<()>,
+    ) -> Result<()> {
+        let mut held = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let writer = held.as_mut().ok_or_else(closed)?;
+        match message {
+            Message::Job(durability, job) => {
+                if run_group(writer, durability, vec![job], committing) {
+                    commits.send_modify(|n| *n += 1);
+                }
+                writer.rest();
+            }
+            // The caller may have dropped the request: the result is then discarded.
+            Message::Tidy(asked) => drop(asked.send(contained(|| writer.tidy()))),
+            Message::Close => {
+                self.readers.lock().unwrap_or_else(PoisonError::into_inner).take();
+                tidy_last(writer);
+                held.take();
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn read(&self, job: Read<R>) -> Result<()> {
+        let mut held = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        let reader = held.as_mut().and_then(|readers| readers.first_mut());
+        job(reader.ok_or_else(closed)?);
+        Ok(())
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+}

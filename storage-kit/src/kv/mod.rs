@@ -1,0 +1,188 @@
+//! The small door for storage backends: an ordered key-value store is enough.
+//!
+//! Implement [`OrderedKv`] (get, range, atomic batch) and [`KvStorage`] and [`KvServerStorage`] are
+//! a [`Storage`](sync_core::storage::Storage) and a [`ServerStorage`](sync_server::ServerStorage)
+//! over it: threads, group commit, snapshots and every rule of replica and server included. The
+//! memory backend is made this way.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use storage_kit::kv::{KvOptions, MemoryKv, open_replica};
+//! use sync_core::model::ReplicaId;
+//!
+//! let storage = open_replica(Arc::new(MemoryKv::default()), ReplicaId([7; 16]), KvOptions::default())?;
+//! # Ok::<(), sync_core::error::Error>(())
+//! ```
+
+mod access;
+mod feed;
+mod keys;
+mod memory;
+mod overlay;
+mod replica;
+#[cfg(feature = "server")]
+mod server;
+mod written;
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+#[cfg(feature = "server")]
+use crate::ServerThreads;
+use crate::{Durability, ReplicaThreads, ThreadOptions, Transactional};
+use sync_core::error::Result;
+use sync_core::model::{ReplicaId, WriteLimits};
+use sync_core::replica::ops;
+
+pub use access::{KvReader, KvWriter};
+pub use keys::Key;
+pub use memory::MemoryKv;
+pub use replica::ReplicaKv;
+#[cfg(feature = "server")]
+pub use server::ServerKv;
+
+/// What one [`OrderedKv::range`] tells of each entry, key and value, and whether it wants more.
+pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>> + 'a;
+
+/// An ordered key-value store, of which [`open_replica`] and [`open_server`] make a storage.
+///
+/// # What a store may rely on
+///
+/// - Calls block, and come from threads of the storage's own: never from an async task.
+/// - There is one writer. Commits come one at a time, in the order in which they are to take
+///   effect.
+/// - No read runs during a commit, and no commit comes between the reads of one snapshot. The layer
+///   above ensures it, so a store needs no snapshots of its own. Reads run beside each other, as
+///   many as there are [readers](KvOptions::readers).
+/// - Keys have 1 to 800 bytes. Values are empty up to some MiB: the largest holds a document with
+///   all that is remembered of it.
+/// - The visitor of a range calls the store for nothing.
+/// - When the storage is closed, or its last handle is dropped, its threads drop the store. It
+///   releases its files and locks then: [`close`](sync_core::storage::Storage::close) returns after
+///   it.
+///
+/// # What a store must keep to
+///
+/// - Keys are ordered by their bytes, compared as unsigned numbers; a key that begins another one
+///   comes first.
+/// - No other process writes to it while it is open: the head of a log that a server read last is
+///   cached until that server commits.
+/// - A commit is whole or not at all: for every read after it, after a crash, and after a power
+///   failure.
+/// - Errors say whether to [retry](sync_core::error::Error::retrying). A store that fail-stops
+///   returns [`Never`](sync_core::error::Retry::Never) for every call after the failure.
+/// - What comes from a disk is an error and no panic. A panic in a read fails that one request; a
+///   panic in a commit ends the writer's thread, and every write fails with `Closed` from then on.
+pub trait OrderedKv: Send + Sync + fmt::Debug + 'static {
+    /// The value that the newest commit which named the key gave it; none if there is no such
+    /// commit, or if it removed the key. An empty value is a value.
+    ///
+    /// # Errors
+    /// `Storage` if reading failed, `Incompatible` if what is stored is damaged.
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>>;
+
+    /// Visits the entries with `start <= key < end`, each once, in the order of the keys' bytes,
+    /// until the visitor breaks off or fails. There are none if `start` is not below `end`, and
+    /// that is no error. An empty `start` is before all.
+    ///
+    /// What is visited need not be in memory at a time: a range may be as long as the data.
+    ///
+    /// # Errors
+    /// `Storage` if reading failed, `Incompatible` if what is stored is damaged, or what the
+    /// visitor failed with, as it is.
+    fn range(&self, start: &[u8], end: &[u8], visit: &mut Visit<'_>) -> Result<()>;
+
+    /// Writes and removes all of the batch or nothing. When it returns, the batch keeps what
+    /// `durability` promises, with everything that was committed before it, and every read sees it.
+    ///
+    /// [`Durability::Process`] is more than memory: what a process that is killed has not yet
+    /// handed to the operating system is gone. A store that knows but one way to write takes it for
+    /// both.
+    ///
+    /// The batch is in the order of its keys, and a key stands in it once. Removing a key that is
+    /// not there is no error. An empty batch is not committed.
+    ///
+    /// # Errors
+    /// `Storage` if writing failed. Then nothing of the batch was written, and the store is as
+    /// before. A store that cannot know, because it was a flush that failed, must fail every later
+    /// call until it is opened anew; the batch may then be there, whole.
+    fn commit(&self, batch: Batch, durability: Durability) -> Result<()>;
+
+    /// Whether nothing is left in the store's files of values that were replaced or removed by
+    /// commits before: the store sees to it now. `false`, and nothing else, by default: for a store
+    /// whose files keep old values until it writes over them. No read and no commit runs meanwhile.
+    ///
+    /// # Errors
+    /// `Storage` if it failed; what was committed stays.
+    fn tidy(&self) -> Result<bool> {
+        Ok(false)
+    }
+}
+
+/// Keys to write, and keys to remove (those without a value), in order.
+pub type Batch = Vec<(Key, Option<Bytes>)>;
+
+/// A replica's storage over a key-value store.
+pub type KvStorage<K> = ReplicaThreads<ReplicaKv<KvWriter<K>>, ReplicaKv<KvReader<K>>>;
+
+/// A server's storage over a key-value store.
+#[cfg(feature = "server")]
+pub type KvServerStorage<K> = ServerThreads<ServerKv<KvWriter<K>>, ServerKv<KvReader<K>>>;
+
+/// Bounds of a storage over a key-value store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KvOptions {
+    /// Bounds of local writes.
+    pub limits: WriteLimits,
+    /// Bounds of the threads.
+    pub threads: ThreadOptions,
+    /// Reader threads.
+    pub readers: usize,
+}
+
+impl Default for KvOptions {
+    /// The default limits, and one reader.
+    fn default() -> Self {
+        Self { limits: WriteLimits::default(), threads: ThreadOptions::default(), readers: 1 }
+    }
+}
+
+/// Opens a replica's storage and starts its threads; a store that is empty becomes the replica
+/// `id`, any other keeps its identity. Blocks.
+///
+/// # Errors
+/// What the store fails with; `Storage` if a thread cannot be started; `Incompatible` if a server,
+/// another program or a newer version has written to the store, which is then left as it is.
+pub fn open_replica<K: OrderedKv>(
+    kv: Arc<K>,
+    id: ReplicaId,
+    options: KvOptions,
+) -> Result<KvStorage<K>> {
+    let (mut writer, readers) = access::pair(kv, options.readers);
+    keys::check_kind(&mut writer, b"replica", 2)?;
+    feed::gather_places(&mut writer)?;
+    let mut writer = ReplicaKv(writer);
+    writer.begin(Durability::Power)?;
+    ops::initialise(&mut writer, id)?;
+    writer.commit()?;
+    let readers = readers.into_iter().map(ReplicaKv).collect();
+    ReplicaThreads::start(writer, readers, options.limits, options.threads)
+}
+
+/// Opens a server's storage and starts its threads; a store that is empty becomes a server's.
+/// Blocks.
+///
+/// # Errors
+/// What the store fails with; `Storage` if a thread cannot be started; `Incompatible` if a replica,
+/// another program or a newer version has written to the store, which is then left as it is.
+#[cfg(feature = "server")]
+pub fn open_server<K: OrderedKv>(kv: Arc<K>, options: KvOptions) -> Result<KvServerStorage<K>> {
+    let (mut writer, readers) = access::pair(kv, options.readers);
+    keys::check_kind(&mut writer, b"server", 1)?;
+    let readers = readers.into_iter().map(ServerKv).collect();
+    ServerThreads::start(ServerKv(writer), readers, options.threads)
+}

@@ -1,0 +1,55 @@
+//! For authors of storages: what a backend needs beside its own reads and writes.
+//!
+//! There are three ways to write a storage, from the most work to the least:
+//!
+//! - Implement [`Storage`](sync_core::storage::Storage) itself, the whole contract, at native
+//!   speed.
+//! - Implement typed rows inside a transaction
+//!   ([`ReplicaRows`](sync_core::replica::rows::ReplicaRows)) in a blocking store, and let
+//!   [`ReplicaThreads`] run it: it adds threads, coalesces writes into one commit, and applies the
+//!   rules that all backends share.
+//! - Implement [`OrderedKv`](kv::OrderedKv), a plain ordered key-value store; [`kv`] provides the
+//!   rows over it.
+//!
+//! A server's storage (feature `server`) is written the same way, with `ServerThreads` and
+//! `ServerRows`.
+//!
+//! Three types to know: [`ReplicaThreads`], the trait [`OrderedKv`](kv::OrderedKv), and
+//! [`MemoryKv`](kv::MemoryKv), the store in memory that tests use:
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use storage_kit::kv::{KvOptions, MemoryKv, open_replica};
+//! use sync_core::model::ReplicaId;
+//! use sync_core::storage::Storage;
+//!
+//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+//! let memory = Arc::new(MemoryKv::default());
+//! let storage = open_replica(memory, ReplicaId([7; 16]), KvOptions::default())?;
+//! assert_eq!(storage.state().await?.replica, ReplicaId([7; 16]));
+//! # Ok::<(), sync_core::error::Error>(())
+//! # }).unwrap();
+//! ```
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![forbid(unsafe_code)]
+
+mod gathered;
+mod inline;
+pub mod kv;
+#[cfg(feature = "server")]
+mod newest;
+mod probe;
+mod read_queue;
+mod recent;
+mod replica_threads;
+#[cfg(feature = "server")]
+mod server_threads;
+mod threads;
+
+pub use probe::Probe;
+pub use replica_threads::{ReplicaThreads, ReplicaWriter};
+#[cfg(feature = "server")]
+pub use server_threads::ServerThreads;
+pub use threads::{Durability, Snapshot, ThreadOptions, Transactional};

@@ -1,0 +1,198 @@
+//! The newest rows of a server's scopes, told where they are asked for.
+//!
+//! Most of what a server is asked is whether there is anything new, and mostly there is not. A
+//! scope's row that was read once is good for as long as nothing is committed, and whether
+//! something was costs less to find out than waking a thread that reads. So the row is remembered
+//! with the number that the [`Probe`] had told before it was read.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+
+use super::Probe;
+use super::threads::contained;
+use sync_core::model::Scope;
+use sync_server::record::ServerScope;
+
+/// Scopes that are remembered; one more, and all are forgotten.
+const SCOPES: usize = 1_024;
+
+/// The newest rows of the scopes that were asked for.
+pub(super) struct Newest(Mutex<State>);
+
+struct State {
+    /// None once it is closed.
+    probe: Option<Box<dyn Probe>>,
+    /// What the probe told when the rows were the newest.
+    version: u64,
+    rows: HashMap<Scope, Arc<ServerScope>>,
+}
+
+/// When a row is read that is to be remembered: before it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment(u64);
+
+/// What is known of a scope's row.
+#[derive(Debug)]
+pub(super) enum Looked {
+    /// It is this one.
+    Newest(Arc<ServerScope>),
+    /// It has to be read; what is read from now on may be remembered, if that can be told.
+    Unread(Option<Moment>),
+}
+
+impl fmt::Debug for Newest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Newest").finish_non_exhaustive()
+    }
+}
+
+impl Newest {
+    /// Without a probe nothing is ever known.
+    pub(super) fn new(probe: Option<Box<dyn Probe>>) -> Self {
+        Self(Mutex::new(State { probe, version: 0, rows: HashMap::new() }))
+    }
+
+    /// Returns the state unless it is locked: a caller that finds it locked does without it and
+    /// never waits.
+    fn state(&self) -> Option<MutexGuard<'_, State>> {
+        match self.0.try_lock() {
+            Ok(state) => Some(state),
+            Err(TryLockError::Poisoned(state)) => Some(state.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// The newest row of a scope, if it is known.
+    pub(super) fn look(&self, scope: &Scope) -> Looked {
+        let Some(mut state) = self.state() else { return Looked::Unread(None) };
+        let told = state.probe.as_mut().map(|probe| contained(|| Ok(probe.version())));
+        let Some(Ok(Some(version))) = told else { return Looked::Unread(None) };
+        if version != state.version {
+            state.version = version;
+            state.rows.clear();
+        }
+        state
+            .rows
+            .get(scope)
+            .map_or(Looked::Unread(Some(Moment(version))), |row| Looked::Newest(Arc::clone(row)))
+    }
+
+    /// Lets go of the probe, which may hold a file, and tells nothing from then on.
+    pub(super) fn close(&self) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.probe = None;
+        state.rows.clear();
+    }
+
+    /// Remembers a row that was read after that moment.
+    pub(super) fn remember(&self, moment: Option<Moment>, scope: Scope, row: &ServerScope) {
+        let Some((Moment(version), mut state)) = moment.zip(self.state()) else { return };
+        if state.version != version {
+            return; // Something was committed, perhaps before it was read, perhaps after.
+        }
+        if state.rows.len() >= SCOPES {
+            state.rows.clear();
+        }
+        state.rows.insert(scope, Arc::new(row.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use sync_core::model::{Epoch, Seq};
+
+    /// Tells a number that the test sets; 0 for none.
+    struct Told(Arc<AtomicU64>);
+
+    impl Probe for Told {
+        fn version(&mut self) -> Option<u64> {
+            Some(self.0.load(Ordering::Relaxed)).filter(|n| *n > 0)
+        }
+    }
+
+    fn newest() -> (Newest, Arc<AtomicU64>) {
+        let told = Arc::new(AtomicU64::new(7));
+        (Newest::new(Some(Box::new(Told(Arc::clone(&told))))), told)
+    }
+
+    fn row(head: u64) -> ServerScope {
+        ServerScope { head: Seq(head), ..ServerScope::new(Epoch([1; 16])) }
+    }
+
+    fn moment(newest: &Newest, scope: &Scope) -> Option<Moment> {
+        match newest.look(scope) {
+            Looked::Unread(moment) => moment,
+            Looked::Newest(row) => panic!("{row:?} is known"),
+        }
+    }
+
+    fn head(newest: &Newest, scope: &Scope) -> Option<Seq> {
+        match newest.look(scope) {
+            Looked::Unread(_) => None,
+            Looked::Newest(row) => Some(row.head),
+        }
+    }
+
+    #[test]
+    fn a_row_is_the_newest_until_something_is_committed() {
+        let (newest, told) = newest();
+        let scope = Scope::default();
+        newest.remember(moment(&newest, &scope), scope.clone(), &row(3));
+        assert_eq!(head(&newest, &scope), Some(Seq(3)));
+        assert_eq!(head(&newest, &Scope::new("other").unwrap()), None, "it was not read");
+        told.store(8, Ordering::Relaxed);
+        assert_eq!(head(&newest, &scope), None);
+        told.store(7, Ordering::Relaxed);
+        assert_eq!(head(&newest, &scope), None, "an old number does not bring an old row back");
+    }
+
+    #[test]
+    fn a_row_that_was_read_while_something_was_committed_is_not_remembered() {
+        let (newest, told) = newest();
+        let scope = Scope::default();
+        let before = moment(&newest, &scope);
+        told.store(8, Ordering::Relaxed);
+        // Another one asks, and hears of the commit first.
+        moment(&newest, &scope);
+        newest.remember(before, scope.clone(), &row(3));
+        assert_eq!(head(&newest, &scope), None);
+    }
+
+    #[test]
+    fn a_row_that_was_read_before_anybody_heard_of_a_commit_is_not_told_after_it() {
+        let (newest, told) = newest();
+        let scope = Scope::default();
+        let before = moment(&newest, &scope);
+        told.store(8, Ordering::Relaxed);
+        newest.remember(before, scope.clone(), &row(3));
+        assert_eq!(head(&newest, &scope), None);
+    }
+
+    #[test]
+    fn nothing_is_told_while_the_probe_tells_nothing_or_is_gone() {
+        let (newest, told) = newest();
+        let scope = Scope::default();
+        newest.remember(moment(&newest, &scope), scope.clone(), &row(3));
+        told.store(0, Ordering::Relaxed);
+        assert!(moment(&newest, &scope).is_none());
+        told.store(7, Ordering::Relaxed);
+        assert_eq!(head(&newest, &scope), Some(Seq(3)));
+        newest.close();
+        assert!(moment(&newest, &scope).is_none());
+        assert_eq!(Arc::strong_count(&told), 1, "the probe is let go");
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let (newest, _) = newest();
+        for n in 0..=SCOPES {
+            let scope = Scope::new(format!("s{n}")).unwrap();
+            newest.remember(moment(&newest, &scope), scope, &row(3));
+        }
+        assert_eq!(newest.0.lock().unwrap().rows.len(), 1);
+    }
+}

@@ -1,0 +1,46 @@
+//! A server in the same process: for tests, simulations, and apps that are their own server.
+
+use async_trait::async_trait;
+
+use super::Server;
+use sync_core::error::Result;
+use sync_core::transport::FrameLink;
+use transport_kit::framed::{Dial, FramedOptions, FramedTransport, memory_link};
+
+/// Frames that may be on their way in each direction.
+const FRAMES: usize = 8;
+
+/// Dials a server in the same process: the same sessions, frames and codec as over a network,
+/// without one.
+#[derive(Clone, Debug)]
+pub struct InProcess(Server);
+
+impl InProcess {
+    /// Dials that server.
+    #[must_use]
+    pub fn new(server: Server) -> Self {
+        Self(server)
+    }
+}
+
+#[async_trait]
+impl Dial for InProcess {
+    async fn dial(&self) -> Result<FrameLink> {
+        let (here, there) = memory_link(FRAMES);
+        let server = self.0.clone();
+        tokio::spawn(async move {
+            if let Err(error) = server.serve_link(there).await {
+                tracing::debug!(%error, "a link in this process ended");
+            }
+        });
+        Ok(here)
+    }
+}
+
+impl Server {
+    /// The transport for replicas in the same process.
+    #[must_use]
+    pub fn in_process(&self) -> FramedTransport<InProcess> {
+        FramedTransport::new(InProcess::new(self.clone()), FramedOptions::default())
+    }
+}

@@ -1,0 +1,523 @@
+//! Appending a push to a scope's log.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use super::base::{Standing, is_lost, lineage, standing};
+use super::changes::find_restore;
+use super::marks;
+use crate::record::{
+    Fork, Offer, Owner, PushRecord, ServerRow, ServerScope, StoredVerdict, author_of,
+};
+use crate::rows::ServerRows;
+use sync_core::clock::{Clock, Now};
+use sync_core::error::Result;
+use sync_core::model::{
+    Change, DocumentState, Epoch, Limits, LogEntry, LogMark, NewLog, PushBatch, Rejection,
+    RejectionCode, Scope, Seq, ServerState, Stamp, Term, Verdict, VerdictKind, Verdicts,
+};
+use sync_core::resolver::Resolution;
+
+/// Decides about the changes of one push, inside the transaction that appends them. It must be pure
+/// and quick, and must not block.
+///
+/// Changes are decided in their order, each on what the one before it left. For each:
+///
+/// 1. A state that the server holds already is accepted, and a stamp that is too far ahead is
+///    rejected, both without a call.
+/// 2. [`admit`](Self::admit) is called. A refusal becomes the verdict *rejected*.
+/// 3. If the change was made on what the server holds, it is accepted, and if a newer state was
+///    built on it already, superseded.
+/// 4. Only in a conflict [`resolve`](Self::resolve) is called; two deletions, and equal bodies, are
+///    none. Its result becomes the verdict as described there.
+/// 5. A state that the resolver made is passed to [`admit`](Self::admit) as well. If it is refused
+///    there, the verdict is *conflict*, as if it had not been resolved: the replica decides.
+///
+/// So `admit` is called up to twice a change and `resolve` up to once; neither is called for a
+/// batch that gets its original verdicts again. A panic of either fails the whole push with
+/// `Internal`, and nothing of it is kept; the storage keeps working.
+pub trait Judge: Send + Sync + fmt::Debug {
+    /// Whether the change may be made to that current state (none: the server holds no trace of the
+    /// document): authorisation and validation.
+    ///
+    /// # Errors
+    /// The refusal, which becomes the verdict.
+    fn admit(
+        &self,
+        change: &Change,
+        current: Option<&DocumentState>,
+    ) -> std::result::Result<(), Rejection>;
+
+    /// Resolves a conflict of a collection that the server resolves; none where that is left to the
+    /// replica.
+    ///
+    /// The change is the local side. Nothing and `Defer` become the verdict *conflict*, with the
+    /// state that the server holds; `Remote` becomes *superseded*; `Local` writes the change and is
+    /// *accepted*; `Merge` and `Delete` write a state of the server's own making and become
+    /// *merged*, with that state, or *superseded* if the server holds that already.
+    fn resolve(
+        &self,
+        scope: &Scope,
+        change: &Change,
+        current: Option<&DocumentState>,
+    ) -> Option<Resolution>;
+}
+
+/// What an append is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct AppendContext {
+    /// The server's time.
+    pub now: Now,
+    /// This start of the server.
+    pub term: Term,
+    /// How far ahead of the server's time a stamp may be.
+    pub drift: Duration,
+    /// What the scope's log begins with, if this push is the first that is heard of it. A log of
+    /// before there were keys gets this one.
+    pub fresh: NewLog,
+    /// The owner of the pushing replica; none where every client is the same principal.
+    pub owner: Option<Owner>,
+}
+
+/// What an append did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The verdicts.
+    pub verdicts: Verdicts,
+    /// The epoch of the log.
+    pub epoch: Epoch,
+    /// The head before.
+    pub before: Seq,
+    /// The head now.
+    pub head: Seq,
+    /// The horizon.
+    pub horizon: Seq,
+    /// The mark of the log at the head.
+    pub mark: Option<LogMark>,
+    /// What was written, by position.
+    pub entries: Vec<LogEntry>,
+    /// How many appends to the scope erased something so far. What was read when it was another
+    /// number may hold what was erased, and must not be handed out.
+    pub erasures: u64,
+    /// The log was restored from a backup, as the batch's mark shows. Then nothing was done, and
+    /// the verdicts mean nothing: a new epoch has to begin.
+    pub fork: Option<Fork>,
+}
+
+struct Log<'a> {
+    rows: &'a mut dyn ServerRows,
+    row: ServerScope,
+    /// The first position of this append.
+    first: Seq,
+    entries: Vec<LogEntry>,
+    /// Whether a body was there of which nothing may be left.
+    erased: bool,
+}
+
+/// Appends a push: idempotency record, base check, judge, verdicts, positions and index in one
+/// transaction.
+///
+/// # Errors
+/// As the rows.
+pub fn append(
+    rows: &mut dyn ServerRows,
+    cx: &AppendContext,
+    batch: &PushBatch,
+    judge: &dyn Judge,
+) -> Result<Appended> {
+    // A scope begins with its first accepted write.
+    let found = rows.scope(&batch.scope)?;
+    let is_new = found.is_none();
+    let mut row = found.unwrap_or_else(|| ServerScope::beginning_with(cx.fresh));
+    if let Some(fork) = find_restore(&*rows, &batch.scope, &row, batch.mark.as_ref())? {
+        return Ok(Appended { fork: Some(fork), ..unchanged(&row, Verdicts::Stale) });
+    }
+    let digest = batch.digest();
+    let record = rows.push_record(&batch.scope, batch.replica)?;
+    let first = record.as_ref().and_then(|record| record.owner);
+    if first.zip(cx.owner).is_some_and(|(first, owner)| first != owner) {
+        // The id belongs to another principal: this replica needs one of its own.
+        return Ok(unchanged(&row, Verdicts::Cloned));
+    }
+    let owner = first.or(cx.owner);
+    if let Some(record) = record.filter(|_| !sync_core::mutant!(RetryForgotten)) {
+        if batch.id < record.id && !sync_core::mutant!(OldPushCounts) {
+            return Ok(unchanged(&row, Verdicts::Stale));
+        }
+        if batch.id == record.id {
+            let is_recalled = record.verdicts.is_empty() && !batch.changes.is_empty();
+            if digest == record.digest && is_recalled {
+                return Ok(unchanged(&row, Verdicts::Recalled));
+            }
+            if digest != record.digest || record.verdicts.len() != batch.changes.len() {
+                return Ok(unchanged(&row, Verdicts::Cloned));
+            }
+            let verdicts = tell_again(rows, &row, batch, &record)?;
+            let (epoch, mark) = (row.epoch, marks::mark_at_head(&row));
+            return Ok(unchanged(&row, Verdicts::Decided { epoch, mark, verdicts }));
+        }
+    }
+    if batch.recall.is_some() {
+        // What is promised has to be kept.
+        rows.put_scope(&batch.scope, &row)?;
+        let record = PushRecord { id: batch.id, digest, verdicts: Vec::new(), owner };
+        rows.put_push_record(&batch.scope, batch.replica, &record)?;
+        return Ok(unchanged(&row, Verdicts::Recalled));
+    }
+    row.key.get_or_insert(cx.fresh.key);
+    let before = row.head;
+    let mut log = Log { rows, first: row.head.next(), row, entries: Vec::new(), erased: false };
+    let mut verdicts = Vec::with_capacity(batch.changes.len());
+    for change in &batch.changes {
+        verdicts.push(log.decide(cx, &batch.scope, change, judge)?);
+    }
+    let Log { rows, mut row, first, entries, erased } = log;
+    if is_new && entries.is_empty() {
+        // The same batch would be refused again.
+        let (epoch, mark) = (row.epoch, None);
+        let verdicts = Verdicts::Decided { epoch, mark, verdicts: bound(verdicts) };
+        return Ok(unchanged(&row, verdicts));
+    }
+    if !entries.is_empty() {
+        marks::register_start(rows, &batch.scope, &mut row, cx.term, first)?;
+    }
+    row.erasures += u64::from(erased);
+    let stored =
+        verdicts.iter().map(|v| StoredVerdict { seq: v.seq, kind: v.kind.clone() }).collect();
+    let record = PushRecord { id: batch.id, digest, verdicts: stored, owner };
+    rows.put_push_record(&batch.scope, batch.replica, &record)?;
+    rows.put_scope(&batch.scope, &row)?;
+    if erased {
+        rows.note_erasure()?;
+    }
+    let (epoch, mark) = (row.epoch, marks::mark_at_head(&row));
+    let verdicts = Verdicts::Decided { epoch, mark, verdicts: bound(verdicts) };
+    Ok(Appended { before, entries, ..unchanged(&row, verdicts) })
+}
+
+/// The answer to a batch that wrote nothing.
+fn unchanged(row: &ServerScope, verdicts: Verdicts) -> Appended {
+    Appended {
+        verdicts,
+        epoch: row.epoch,
+        before: row.head,
+        head: row.head,
+        horizon: row.horizon,
+        mark: marks::mark_at_head(row),
+        entries: Vec::new(),
+        erasures: row.erasures,
+        fork: None,
+    }
+}
+
+/// The most bytes of states that the verdicts on one batch tell; one state is always told. What is
+/// not told the replica pulls, or hears when it pushes again.
+const TOLD: usize = Limits::CHUNK.bytes;
+
+/// Leaves out the states that would make the verdicts larger than a link takes.
+fn bound(mut verdicts: Vec<Verdict>) -> Vec<Verdict> {
+    let mut bytes = 0;
+    for verdict in &mut verdicts {
+        let Some(state) = verdict.current.as_ref().and_then(|c| c.state.as_ref()) else { continue };
+        let (before, weight) = (bytes, state.weight());
+        bytes += weight;
+        if before > 0 && bytes > TOLD {
+            verdict.current = None;
+        }
+    }
+    verdicts
+}
+
+/// The original verdicts of a retried batch, with the states that the server holds now.
+fn tell_again(
+    rows: &dyn ServerRows,
+    scope: &ServerScope,
+    batch: &PushBatch,
+    record: &PushRecord,
+) -> Result<Vec<Verdict>> {
+    let mut verdicts = Vec::with_capacity(record.verdicts.len());
+    for (stored, change) in record.verdicts.iter().zip(&batch.changes) {
+        let row = || rows.row(&batch.scope, &change.collection, &change.id);
+        let current = match stored.kind {
+            VerdictKind::Accepted if !is_unstamped(change) => None,
+            VerdictKind::Rejected(_) => {
+                let row = row()?;
+                let is_told = is_told(&stored.kind, change, row.as_ref().map(|r| &r.state));
+                is_told.then(|| held(scope, row.as_ref()))
+            }
+            VerdictKind::Accepted
+            | VerdictKind::Superseded
+            | VerdictKind::Merged
+            | VerdictKind::Conflict => Some(held(scope, row()?.as_ref())),
+        };
+        verdicts.push(Verdict { seq: stored.seq, kind: stored.kind.clone(), current });
+    }
+    Ok(bound(verdicts))
+}
+
+/// Whether the verdict on a refused change tells what is held: a replica that would have erased the
+/// document does not hold it any more, and one whose clock was refused has to know what it may
+/// follow.
+fn is_told(kind: &VerdictKind, change: &Change, held: Option<&DocumentState>) -> bool {
+    let is_clock =
+        matches!(kind, VerdictKind::Rejected(Rejection { code: RejectionCode::Clock { .. }, .. }));
+    is_clock || erases(change, held)
+}
+
+fn held(scope: &ServerScope, row: Option<&ServerRow>) -> ServerState {
+    match row {
+        Some(row) => ServerState { seq: row.seq, state: Some(row.state.clone()) },
+        None => ServerState { seq: scope.head, state: None },
+    }
+}
+
+impl Log<'_> {
+    fn decide(
+        &mut self,
+        cx: &AppendContext,
+        scope: &Scope,
+        change: &Change,
+        judge: &dyn Judge,
+    ) -> Result<Verdict> {
+        let current = self.rows.row(scope, &change.collection, &change.id)?;
+        let now_held = held(&self.row, current.as_ref());
+        let stamped = self.stamped(cx.now, change, current.as_ref());
+        let (is_ours, change) = (matches!(stamped, Cow::Owned(_)), &*stamped);
+        let verdict = |seq, kind| Ok(Verdict { seq, kind, current: None });
+        let with_current =
+            |kind| Ok(Verdict { seq: now_held.seq, kind, current: Some(now_held.clone()) });
+        let standing = match standing(&self.row, change, current.as_ref()) {
+            Standing::Conflicts if sync_core::mutant!(BaseNotChecked) => Standing::Follows(None),
+            standing => standing,
+        };
+        if standing == Standing::Same {
+            return verdict(now_held.seq, VerdictKind::Accepted);
+        }
+        let state = current.as_ref().map(|c| &c.state);
+        let accepted = |seq, state: &DocumentState| {
+            // A client that left the stamp to the server learns it here: its next edit names it as
+            // its base.
+            let current = is_ours.then(|| ServerState { seq, state: Some(state.clone()) });
+            Ok(Verdict { seq, kind: VerdictKind::Accepted, current })
+        };
+        if let Err(rejection) = self.admit(cx, change, is_ours, state, judge) {
+            if sync_core::mutant!(RefusedIsStored) {
+                self.write(scope, change, current.as_ref(), change.state.clone(), None)?;
+            }
+            let kind = VerdictKind::Rejected(rejection.bounded());
+            let current = is_told(&kind, change, state).then(|| now_held.clone());
+            return Ok(Verdict { seq: self.row.head, kind, current });
+        }
+        match standing {
+            Standing::Same | Standing::Older | Standing::Erased => {
+                return with_current(VerdictKind::Superseded);
+            }
+            Standing::Follows(offer) => {
+                let seq =
+                    self.write(scope, change, current.as_ref(), change.state.clone(), offer)?;
+                return accepted(seq, &change.state);
+            }
+            Standing::Conflicts => {}
+        }
+        if state.is_some_and(|s| s.shows_the_same(&change.state)) {
+            return with_current(VerdictKind::Superseded);
+        }
+        let lineage = lineage(&self.row, change, current.as_ref());
+        let shared = without_lost_base(&self.row, change);
+        let held_body = state.and_then(|s| s.body.as_ref());
+        let (body, author) = match judge.resolve(scope, &shared, state) {
+            None | Some(Resolution::Defer) => return with_current(VerdictKind::Conflict),
+            Some(Resolution::Remote) => return with_current(VerdictKind::Superseded),
+            // What the resolver made is what is held already: as on a replica, that state stands
+            // with its author.
+            Some(Resolution::Merge(body)) if held_body == Some(&body) => {
+                return with_current(VerdictKind::Superseded);
+            }
+            Some(Resolution::Delete) if held_body.is_none() => {
+                return with_current(VerdictKind::Superseded);
+            }
+            Some(Resolution::Local) => {
+                let seq =
+                    self.write(scope, change, current.as_ref(), change.state.clone(), lineage)?;
+                return accepted(seq, &change.state);
+            }
+            Some(Resolution::Merge(body)) => (Some(body), later(state, change)),
+            Some(Resolution::Delete) => (None, later(state, change)),
+        };
+        let merged = self.mint(cx.now, change, state, author, body);
+        let made = Change { state: merged.clone(), ..change.clone() };
+        if judge.admit(&made, state).is_err() {
+            // The app's server does not accept what the resolver made: the replica has to decide.
+            return with_current(VerdictKind::Conflict);
+        }
+        let seq = self.write(scope, change, current.as_ref(), merged.clone(), lineage)?;
+        let current = Some(ServerState { seq, state: Some(merged) });
+        Ok(Verdict { seq, kind: VerdictKind::Merged, current })
+    }
+
+    /// The change as it is decided about: one that came without a stamp gets the server's time.
+    /// That is done here, in the transaction and after the batch was found to be a new one, so that
+    /// a batch which is sent again is the same batch.
+    fn stamped<'c>(
+        &self,
+        now: Now,
+        change: &'c Change,
+        current: Option<&ServerRow>,
+    ) -> Cow<'c, Change> {
+        if !is_unstamped(change) {
+            return Cow::Borrowed(change);
+        }
+        let mut change = change.clone();
+        let state = &mut change.state;
+        let parent = current.map_or(Stamp::ZERO, |c| c.state.revision.stamp);
+        let unstamped = state.revision;
+        state.revision.stamp = self.clock().tick(now, parent);
+        if state.author == unstamped {
+            state.author = state.revision;
+        }
+        if state.erased == Some(unstamped) {
+            state.erased = Some(state.revision);
+        } else if state.erased.is_none() {
+            // A client that names the current state as its base knows what that state knows.
+            let base = change.base.map(|b| b.revision);
+            let known = current.filter(|c| Some(c.state.revision) == base);
+            state.erased = known.and_then(|c| c.state.erased);
+        }
+        if state.created == Stamp::ZERO {
+            let living = current.filter(|c| !c.state.is_deleted());
+            state.created = living.map_or(state.revision.stamp, |c| c.state.created);
+        }
+        Cow::Owned(change)
+    }
+
+    fn admit(
+        &self,
+        cx: &AppendContext,
+        change: &Change,
+        is_ours: bool,
+        current: Option<&DocumentState>,
+        judge: &dyn Judge,
+    ) -> std::result::Result<(), Rejection> {
+        if change.state.erased.is_some_and(|erased| erased > change.state.revision) {
+            return Err(Rejection {
+                code: RejectionCode::Invalid,
+                reason: "it knows of an erasure that is later than itself".to_owned(),
+            });
+        }
+        // What was let into the log once can be followed, and so can its author's stamp: else a
+        // clock that was ahead and is right again would refuse every edit of what was written
+        // meanwhile.
+        let (parent, author) = current.map_or((Stamp::ZERO, Stamp::ZERO), |c| {
+            (c.revision.stamp, c.revision.stamp.max(c.author.stamp))
+        });
+        let is_beyond = |stamp, parent| Clock::is_beyond_parent(stamp, cx.now, cx.drift, parent);
+        let DocumentState { revision, author: by, created, .. } = &change.state;
+        // A stamp of our own is not judged by our clock, which may have been set back.
+        let is_ahead =
+            (!is_ours && is_beyond(revision.stamp, parent)) || is_beyond(by.stamp, author);
+        if is_ahead && !sync_core::mutant!(DriftUnbounded) {
+            return Err(Rejection {
+                code: RejectionCode::Clock { server_time: Stamp::new(cx.now.0, 0) },
+                reason: format!(
+                    "the stamp {} is too far ahead of the server's time, which is {}",
+                    revision.stamp.max(by.stamp),
+                    Stamp::new(cx.now.0, 0)
+                ),
+            });
+        }
+        if *created > revision.stamp.max(by.stamp).max(author) {
+            return Err(Rejection {
+                code: RejectionCode::Invalid,
+                reason: "it says that the document was made after this very change".to_owned(),
+            });
+        }
+        judge.admit(change, current)
+    }
+
+    /// The clock of the states that the server stamps itself.
+    fn clock(&self) -> Clock {
+        Clock { high_water: self.row.high_water, ahead: Stamp::ZERO }
+    }
+
+    /// A state of the server's own making, after both that it was made of.
+    fn mint(
+        &mut self,
+        now: Now,
+        change: &Change,
+        current: Option<&DocumentState>,
+        author: sync_core::model::Revision,
+        body: Option<sync_core::model::Body>,
+    ) -> DocumentState {
+        let parent =
+            current.map_or(Stamp::ZERO, |c| c.revision.stamp).max(change.state.revision.stamp);
+        let stamp = self.clock().tick(now, parent);
+        let revision = sync_core::model::Revision { stamp, replica: author_of(self.row.epoch) };
+        let created =
+            current.filter(|c| !c.is_deleted()).map_or(change.state.created, |c| c.created);
+        let erased = current.and_then(|c| c.erased).max(change.state.erased);
+        DocumentState { revision, author, created, body, erased }
+    }
+
+    fn write(
+        &mut self,
+        scope: &Scope,
+        change: &Change,
+        old: Option<&ServerRow>,
+        state: DocumentState,
+        offered: Option<Offer>,
+    ) -> Result<Seq> {
+        let (collection, id) = (&change.collection, &change.id);
+        let row = &mut self.row;
+        row.head = row.head.next();
+        row.high_water = row.high_water.max(state.revision.stamp);
+        let seq = row.head;
+        if let Some(old) = old.filter(|o| !o.state.is_deleted()) {
+            row.documents = row.documents.saturating_sub(1);
+            row.digest.remove(collection, id, &old.state.revision);
+        }
+        if !state.is_deleted() {
+            row.documents = row.documents.saturating_add(1);
+            row.digest.add(collection, id, &state.revision);
+        }
+        self.erased |= old.is_some_and(|old| old.state.erased < state.erased);
+        let new = ServerRow { seq, first: self.first, state, offered };
+        self.rows.put_row(scope, collection, id, old, &new)?;
+        if sync_core::mutant!(NoTombstone) && new.state.is_deleted() {
+            self.rows.remove_row(scope, collection, id, &new)?;
+        }
+        if old.is_some_and(|o| o.first == self.first) {
+            // A batch should name a document once; if it does not, only the newest state is handed
+            // out.
+            self.entries.retain(|e| e.id != *id || e.collection != *collection);
+        }
+        let (collection, id) = (collection.clone(), id.clone());
+        self.entries.push(LogEntry { seq, collection, id, state: new.state });
+        Ok(seq)
+    }
+}
+
+/// Whether a change leaves its stamp to the server. No clock ever gives out the stamp 0.
+fn is_unstamped(change: &Change) -> bool {
+    change.state.revision.stamp == Stamp::ZERO
+}
+
+/// Whether a change would erase what is held.
+fn erases(change: &Change, held: Option<&DocumentState>) -> bool {
+    held.is_some_and(|held| held.erased < change.state.erased)
+}
+
+/// The change as a resolver may see it: a base that was lost with an old life of the log is no
+/// common ancestor.
+fn without_lost_base<'a>(scope: &ServerScope, change: &'a Change) -> Cow<'a, Change> {
+    match change.base {
+        Some(base) if is_lost(scope, base) => {
+            Cow::Owned(Change { base: None, base_body: None, ..change.clone() })
+        }
+        _ => Cow::Borrowed(change),
+    }
+}
+
+fn later(current: Option<&DocumentState>, change: &Change) -> sync_core::model::Revision {
+    current.map_or(change.state.author, |c| c.author.max(change.state.author))
+}

@@ -1,0 +1,269 @@
+//! Whether a change was made on what the server holds.
+
+use std::cmp::Ordering;
+
+use crate::record::{Offer, ServerRow, ServerScope};
+use sync_core::model::{BaseRef, Change, Seq};
+
+/// How a change stands to the server's current state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// The server holds this very state.
+    Same,
+    /// It was made on the current state, and becomes it. A re-offer says where it was settled
+    /// before.
+    Follows(Option<Offer>),
+    /// The current state is a later one of the same history: it stays, and nothing is in conflict.
+    Older,
+    /// It was made without knowing that the document was erased: it holds what has to go.
+    Erased,
+    /// It was made on something else.
+    Conflicts,
+}
+
+/// The base check.
+///
+/// Absent matches no base, and a base that was a tombstone; a deletion of what is absent follows
+/// too. A base that was settled in a lost life of the log, above its cut, makes the change a
+/// re-offer: it follows on what survived the cut and on re-offers of older positions, is older than
+/// re-offers of later ones, and conflicts with what was written since.
+///
+/// Where one side knows of an erasure that the other does not, it wins, whatever the base: then
+/// nothing is in conflict. What an absent document knew cannot be determined: it may have been
+/// deleted and purged since.
+pub(super) fn standing(scope: &ServerScope, change: &Change, row: Option<&ServerRow>) -> Standing {
+    let held = row.and_then(|r| r.state.erased);
+    match (change.state.erased.cmp(&held), by_base(scope, change, row)) {
+        (Ordering::Less, _) if row.is_some() => Standing::Erased,
+        (Ordering::Greater, Standing::Conflicts | Standing::Older)
+            if row.is_some() || sync_core::mutant!(KnownErasureRevives) =>
+        {
+            Standing::Follows(lineage(scope, change, row))
+        }
+        (_, standing) => standing,
+    }
+}
+
+fn by_base(scope: &ServerScope, change: &Change, row: Option<&ServerRow>) -> Standing {
+    // Two clones may have made one revision of two states, so the revision alone does not tell.
+    if row.is_some_and(|r| r.state == change.state) {
+        return Standing::Same;
+    }
+    match (change.base, row) {
+        (None, None) => Standing::Follows(None),
+        (None, Some(_)) => Standing::Conflicts,
+        (Some(base), Some(row)) if row.state.revision == base.revision => {
+            Standing::Follows(inherited(row))
+        }
+        (Some(base), row) if is_lost(scope, base) => reoffer(scope, change, base, row),
+        (Some(base), None)
+            if base.tombstone
+                || change.state.is_deleted()
+                || sync_core::mutant!(PurgedComesBack) =>
+        {
+            Standing::Follows(None)
+        }
+        (Some(_), _) => Standing::Conflicts,
+    }
+}
+
+/// Whether that base was settled in a life of the log that ended below it.
+pub(super) fn is_lost(scope: &ServerScope, base: BaseRef) -> bool {
+    base.epoch != scope.epoch && base.seq > scope.shared_with(base.epoch)
+}
+
+fn age(scope: &ServerScope, offer: &Offer) -> (usize, Seq) {
+    (scope.age_of(offer.epoch), offer.seq)
+}
+
+/// The lost state that whatever is written on a row descends from: it is still newer than the
+/// re-offers of older states.
+fn inherited(row: &ServerRow) -> Option<Offer> {
+    row.offered.map(|o| Offer { edited: true, ..o })
+}
+
+/// The newest lost state that a state made of this change and this row descends from.
+pub(super) fn lineage(
+    scope: &ServerScope,
+    change: &Change,
+    row: Option<&ServerRow>,
+) -> Option<Offer> {
+    let own = change.base.filter(|b| is_lost(scope, *b) && b.seq != BaseRef::UNLOGGED);
+    let own = own.map(|b| Offer { epoch: b.epoch, seq: b.seq, edited: true });
+    own.into_iter().chain(row.and_then(inherited)).max_by_key(|o| age(scope, o))
+}
+
+fn reoffer(
+    scope: &ServerScope,
+    change: &Change,
+    base: BaseRef,
+    row: Option<&ServerRow>,
+) -> Standing {
+    let is_edit = base.revision != change.state.revision;
+    let offer = Offer { epoch: base.epoch, seq: base.seq, edited: is_edit };
+    let Some(row) = row else {
+        // Nothing tells whether it was lost with the old life, or deleted and purged in the new
+        // one.
+        let purged_since = scope.horizon > scope.shared_with(base.epoch);
+        let matches = !purged_since || base.tombstone || change.state.is_deleted();
+        let offer = Some(offer).filter(|o| o.seq != BaseRef::UNLOGGED);
+        return if matches { Standing::Follows(offer) } else { Standing::Conflicts };
+    };
+    if base.seq == BaseRef::UNLOGGED {
+        return Standing::Conflicts; // Nothing tells where what the server had made of it stood.
+    }
+    if row.seq <= scope.shared_with(base.epoch) {
+        return Standing::Follows(Some(offer)); // It survived the cut, whatever it was offered as before.
+    }
+    let Some(earlier) = row.offered else { return Standing::Conflicts };
+    match (is_before(scope, &earlier, &offer), is_edit) {
+        // Settled in lives that do not know of each other.
+        (None, _) => Standing::Conflicts,
+        // A state that was settled later than what the row's edit was made on.
+        (Some(true), _) if earlier.edited => Standing::Conflicts,
+        (Some(true), _) => Standing::Follows(Some(offer)),
+        (Some(false), false) => Standing::Older,
+        (Some(false), true) => Standing::Conflicts,
+    }
+}
+
+/// Whether `a` was settled before `b`; none if no life of the log holds both.
+fn is_before(scope: &ServerScope, a: &Offer, b: &Offer) -> Option<bool> {
+    let common = scope.shared_between(a.epoch, b.epoch);
+    (a.seq.min(b.seq) <= common).then_some(a.seq < b.seq)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Ancestor;
+    use sync_core::model::{
+        Body, Collection, DocumentId, DocumentState, Epoch, ReplicaId, Revision, Stamp,
+    };
+
+    const OLD: Epoch = Epoch([1; 16]);
+    const NEW: Epoch = Epoch([2; 16]);
+
+    fn state(n: u64) -> DocumentState {
+        let revision = Revision { stamp: Stamp::new(n, 0), replica: ReplicaId([9; 16]) };
+        DocumentState {
+            revision,
+            author: revision,
+            created: revision.stamp,
+            body: Body::parse("1").ok(),
+            erased: None,
+        }
+    }
+
+    fn base(n: u64, epoch: Epoch, seq: u64) -> Option<BaseRef> {
+        Some(BaseRef { revision: state(n).revision, epoch, seq: Seq(seq), tombstone: false })
+    }
+
+    fn change(n: u64, base: Option<BaseRef>) -> Change {
+        Change {
+            collection: Collection::new("c").unwrap(),
+            id: DocumentId::new("d").unwrap(),
+            base,
+            base_body: None,
+            state: state(n),
+        }
+    }
+
+    fn row(n: u64, seq: u64, offered: Option<Offer>) -> ServerRow {
+        ServerRow { seq: Seq(seq), first: Seq(seq), state: state(n), offered }
+    }
+
+    fn restored(cut: u64) -> ServerScope {
+        let mut scope = ServerScope::new(NEW);
+        scope.ancestors.push(Ancestor { epoch: OLD, cut: Seq(cut) });
+        scope
+    }
+
+    #[test]
+    fn absent_matches_no_base_and_a_tombstone() {
+        let scope = ServerScope::new(NEW);
+        assert_eq!(standing(&scope, &change(1, None), None), Standing::Follows(None));
+        let mut on_tombstone = change(2, base(1, NEW, 1));
+        assert_eq!(standing(&scope, &on_tombstone, None), Standing::Conflicts);
+        on_tombstone.base.as_mut().unwrap().tombstone = true;
+        assert_eq!(standing(&scope, &on_tombstone, None), Standing::Follows(None));
+        let mut deletion = change(2, base(1, NEW, 1));
+        deletion.state.body = None;
+        assert_eq!(standing(&scope, &deletion, None), Standing::Follows(None));
+    }
+
+    #[test]
+    fn the_revision_decides_not_the_position() {
+        let scope = ServerScope::new(NEW);
+        let row = row(1, 7, None);
+        assert_eq!(standing(&scope, &change(1, None), Some(&row)), Standing::Same);
+        assert_eq!(
+            standing(&scope, &change(2, base(1, NEW, 3)), Some(&row)),
+            Standing::Follows(None)
+        );
+        assert_eq!(standing(&scope, &change(2, base(5, NEW, 7)), Some(&row)), Standing::Conflicts);
+        assert_eq!(standing(&scope, &change(2, None), Some(&row)), Standing::Conflicts);
+    }
+
+    #[test]
+    fn whoever_knows_of_the_newer_erasure_wins() {
+        let scope = ServerScope::new(NEW);
+        let erased = |n: u64, since: Option<u64>| {
+            let mut state = state(n);
+            state.erased = since.map(|n| self::state(n).revision);
+            state
+        };
+        let change = |state, base| Change { state, ..change(9, base) };
+        let row = |state| Some(ServerRow { state, ..row(9, 4, None) });
+        // An erasure follows on whatever is there; what does not know of it stays behind.
+        let wins =
+            [(erased(5, Some(5)), erased(3, None)), (erased(7, Some(6)), erased(4, Some(2)))];
+        for (newer, older) in wins {
+            let (ours, theirs) = (change(newer.clone(), base(1, NEW, 1)), row(older.clone()));
+            assert_eq!(standing(&scope, &ours, theirs.as_ref()), Standing::Follows(None));
+            let (ours, theirs) = (change(older, base(1, NEW, 1)), row(newer));
+            assert_eq!(standing(&scope, &ours, theirs.as_ref()), Standing::Erased);
+        }
+        // Where both know of the same, everything is as ever.
+        let (ours, theirs) = (erased(8, Some(5)), row(erased(6, Some(5))));
+        let on = |n| standing(&scope, &change(ours.clone(), base(n, NEW, 4)), theirs.as_ref());
+        assert_eq!((on(6), on(5)), (Standing::Follows(None), Standing::Conflicts));
+        // A tombstone that was purged is as if it had never been.
+        assert_eq!(standing(&scope, &change(erased(8, None), None), None), Standing::Follows(None));
+    }
+
+    #[test]
+    fn a_reoffer_follows_on_what_survived_the_cut() {
+        let scope = restored(3);
+        let offer = |seq, edited| Some(Offer { epoch: OLD, seq: Seq(seq), edited });
+        let again = change(5, base(5, OLD, 5));
+        assert_eq!(standing(&scope, &again, None), Standing::Follows(offer(5, false)));
+        assert_eq!(
+            standing(&scope, &again, Some(&row(1, 3, None))),
+            Standing::Follows(offer(5, false))
+        );
+        assert_eq!(standing(&scope, &again, Some(&row(9, 4, None))), Standing::Conflicts);
+        assert_eq!(
+            standing(&scope, &again, Some(&row(4, 4, offer(4, false)))),
+            Standing::Follows(offer(5, false))
+        );
+        assert_eq!(standing(&scope, &again, Some(&row(6, 4, offer(6, false)))), Standing::Older);
+        // An edit made on a lost state.
+        let edit = change(8, base(5, OLD, 5));
+        assert_eq!(
+            standing(&scope, &edit, Some(&row(4, 4, offer(4, false)))),
+            Standing::Follows(offer(5, true))
+        );
+        assert_eq!(standing(&scope, &edit, Some(&row(6, 4, offer(6, false)))), Standing::Conflicts);
+        assert_eq!(standing(&scope, &again, Some(&row(8, 4, offer(5, true)))), Standing::Older);
+        assert_eq!(
+            standing(&scope, &change(6, base(6, OLD, 6)), Some(&row(8, 4, offer(5, true)))),
+            Standing::Conflicts
+        );
+        // A base at or below the cut is an ordinary one.
+        assert_eq!(
+            standing(&scope, &change(8, base(2, OLD, 2)), Some(&row(1, 3, None))),
+            Standing::Conflicts
+        );
+    }
+}

@@ -1,0 +1,146 @@
+//! What a storage backend has to keep for a server, as typed rows inside one transaction.
+//!
+//! The logic ([`ops`](super::ops)) is written once over these rows.
+
+#[cfg(test)]
+pub(crate) mod memory;
+
+use super::record::{Acknowledged, PushRecord, ServerRow, ServerScope};
+use sync_core::error::Result;
+use sync_core::model::{Collection, DocumentId, LogRun, ReplicaId, Scope, Seq};
+
+/// A row of the log: a document at its newest position.
+pub type LogRow = (Collection, DocumentId, ServerRow);
+
+/// Reads of one consistent snapshot.
+pub trait ServerReads {
+    /// One scope.
+    ///
+    /// # Errors
+    /// `Storage` if reading failed, `Incompatible` if what is there is damaged. The same holds for
+    /// all others.
+    fn scope(&self, scope: &Scope) -> Result<Option<ServerScope>>;
+
+    /// Scopes in order of their names, those after `after`; fewer than `limit` are the last.
+    ///
+    /// # Errors
+    /// As [`Self::scope`].
+    fn scopes(&self, after: Option<&Scope>, limit: usize) -> Result<Vec<Scope>>;
+
+    /// One document.
+    ///
+    /// # Errors
+    /// As [`Self::scope`].
+    fn row(
+        &self,
+        scope: &Scope,
+        collection: &Collection,
+        id: &DocumentId,
+    ) -> Result<Option<ServerRow>>;
+
+    /// Visits documents by their newest position, those above `after`, until the visitor answers
+    /// `false`.
+    ///
+    /// # Errors
+    /// As [`Self::scope`], or what the visitor failed with.
+    fn log(
+        &self,
+        scope: &Scope,
+        after: Seq,
+        visit: &mut dyn FnMut(LogRow) -> Result<bool>,
+    ) -> Result<()>;
+
+    /// The run to which a position belongs: of all runs of the scope the one with the highest first
+    /// position at or below it.
+    ///
+    /// # Errors
+    /// As [`Self::scope`].
+    fn run_at(&self, scope: &Scope, position: Seq) -> Result<Option<LogRun>>;
+
+    /// The last push of a replica to the scope.
+    ///
+    /// # Errors
+    /// As [`Self::scope`].
+    fn push_record(&self, scope: &Scope, replica: ReplicaId) -> Result<Option<PushRecord>>;
+
+    /// How far a replica has acknowledged.
+    ///
+    /// # Errors
+    /// As [`Self::scope`].
+    fn acknowledged(&self, scope: &Scope, replica: ReplicaId) -> Result<Option<Acknowledged>>;
+}
+
+/// Reads and writes of one transaction. Reads see its own writes; nothing of it is seen elsewhere
+/// before it commits.
+pub trait ServerRows: ServerReads {
+    /// Writes a scope.
+    ///
+    /// # Errors
+    /// `Storage` if writing failed (nothing of the transaction then counts). The same holds for all
+    /// others.
+    fn put_scope(&mut self, scope: &Scope, row: &ServerScope) -> Result<()>;
+
+    /// Writes a run of the scope; one with the same first position is replaced.
+    ///
+    /// # Errors
+    /// As [`Self::put_scope`].
+    fn put_run(&mut self, scope: &Scope, run: &LogRun) -> Result<()>;
+
+    /// Writes a document: the one row of it moves to its new position. `old` is what
+    /// [`row`](ServerReads::row) answered in this transaction.
+    ///
+    /// # Errors
+    /// As [`Self::put_scope`].
+    fn put_row(
+        &mut self,
+        scope: &Scope,
+        collection: &Collection,
+        id: &DocumentId,
+        old: Option<&ServerRow>,
+        new: &ServerRow,
+    ) -> Result<()>;
+
+    /// The transaction replaces bodies of which nothing may be left: a backend that can see to that
+    /// takes note, together with the transaction, and does it when it is
+    /// tidied (`Transactional::tidy` of `storage-kit`).
+    ///
+    /// # Errors
+    /// As [`Self::put_scope`].
+    fn note_erasure(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Removes a document.
+    ///
+    /// # Errors
+    /// As [`Self::put_scope`].
+    fn remove_row(
+        &mut self,
+        scope: &Scope,
+        collection: &Collection,
+        id: &DocumentId,
+        old: &ServerRow,
+    ) -> Result<()>;
+
+    /// Writes the last push of a replica.
+    ///
+    /// # Errors
+    /// As [`Self::put_scope`].
+    fn put_push_record(
+        &mut self,
+        scope: &Scope,
+        replica: ReplicaId,
+        record: &PushRecord,
+    ) -> Result<()>;
+
+    /// Writes how far a replica has acknowledged.
+    ///
+    /// # Errors
+    /// As [`Self::put_scope`].
+    fn put_acknowledged(
+        &mut self,
+        scope: &Scope,
+        replica: ReplicaId,
+        at: &Acknowledged,
+    ) -> Result<()>;
+}

@@ -1,0 +1,118 @@
+//! What goes out on a link.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{FutureExt, SinkExt};
+use tokio::time::timeout;
+
+use super::Link;
+use crate::budget;
+use crate::read::Served;
+use crate::session::SessionInput;
+use crate::shared_chunk::SharedChunk;
+use sync_core::error::{Error, ErrorKind, Result};
+use sync_core::protocol::{Goodbye, Message, WireError};
+use sync_core::transport::Activity;
+
+/// How long a link that is of no more use may take to carry the reason.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+impl Link<'_> {
+    pub(super) async fn send_found(&mut self, stream: u32) -> Result<()> {
+        match self.take_found(stream) {
+            Some(Ok(Served::Chunk(chunk))) => self.send_chunk(stream, &chunk).await,
+            Some(Ok(Served::Reset(reset))) => self.send(stream, Message::Reset(reset)).await,
+            Some(Err(error)) if error.kind() == ErrorKind::PermissionDenied => {
+                self.send(stream, Message::ScopeGone(error.message().to_owned())).await
+            }
+            Some(Err(error)) => self.send(stream, failed(&error)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The message is gone once it is encoded: a task that waits does not keep it.
+    pub(super) fn send(
+        &mut self,
+        stream: u32,
+        message: Message,
+    ) -> impl Future<Output = Result<()>> {
+        let frame = self.wire.encode(stream, &message);
+        self.send_frame(frame)
+    }
+
+    /// A large chunk is copied for the link, so the copy takes room in the budget until it is sent.
+    pub(super) async fn send_chunk(&mut self, stream: u32, chunk: &Arc<SharedChunk>) -> Result<()> {
+        let payload = chunk.payload(self.wire.compression().map(|c| &**c));
+        let size = payload.bytes().len();
+        let _room = match &self.peer {
+            Some(peer) if size > budget::FREE => {
+                Some(Box::pin(self.server.0.budget.take(size, &peer.principal)).await?)
+            }
+            _ => None,
+        };
+        let frame = self.wire.encode_payload(stream, &payload);
+        drop(payload);
+        self.send_frame(frame).await
+    }
+
+    /// Sends a client that broke the protocol the reason, if the link still carries it.
+    pub(super) async fn hang_up(&mut self, error: &Error) {
+        let message = match error.kind() {
+            ErrorKind::Protocol => {
+                let reason = error.message().to_owned();
+                Message::Goodbye(Goodbye { reason, retry_after: None })
+            }
+            // A goodbye has no kind: the replica has to know that it was the size.
+            ErrorKind::TooLarge => Message::Failed(WireError::from(error)),
+            _ => return,
+        };
+        let frame = self.wire.encode(0, &message);
+        let farewell = async {
+            self.outgoing.send(frame).await?;
+            self.outgoing.close().await
+        };
+        // Whether the message arrived has no consequence.
+        let _ = timeout(FAREWELL, farewell).await;
+    }
+
+    /// Sends a frame; a replica that takes nothing of it for too long is gone.
+    async fn send_frame(&mut self, frame: Bytes) -> Result<()> {
+        let (patience, activity) = (self.patience, self.activity.clone());
+        let mut sending = self.outgoing.send(frame);
+        let sent = match (&mut sending).now_or_never() {
+            Some(sent) => sent,
+            // In a box, for nearly every task waits elsewhere and should not have room for this.
+            None => Box::pin(in_time(patience, activity, sending)).await,
+        };
+        sent?;
+        self.input(SessionInput::Sent);
+        Ok(())
+    }
+}
+
+/// Waits for a frame to be sent as long as bytes move.
+async fn in_time(
+    patience: Duration,
+    activity: Option<Activity>,
+    mut sending: impl Future<Output = Result<()>> + Unpin,
+) -> Result<()> {
+    let written = || activity.as_ref().map_or(0, |activity| activity.moved().up);
+    loop {
+        let before = written();
+        if let Ok(sent) = timeout(patience, &mut sending).await {
+            return sent;
+        }
+        if written() == before {
+            return Err(Error::new(ErrorKind::Timeout, "the replica takes nothing any more"));
+        }
+    }
+}
+
+pub(super) fn failed(error: &Error) -> Message {
+    if matches!(error.kind(), ErrorKind::Storage | ErrorKind::Internal | ErrorKind::Incompatible) {
+        tracing::error!(%error, "a request failed");
+    }
+    Message::Failed(WireError::from(error))
+}

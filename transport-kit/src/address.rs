@@ -1,0 +1,78 @@
+//! Addresses of servers, as people type them.
+
+use sync_core::error::{Error, ErrorKind, Result};
+
+/// An address in the form that is parsed further: without blanks around it, its scheme in lower
+/// case.
+///
+/// A path in it is the prefix under which the server's routes are, over every transport. A query, a
+/// fragment and a password are refused: they are no part of where a server is, and would end in
+/// logs.
+///
+/// # Errors
+/// `InvalidInput`. The message shows the address without what may be secret.
+///
+/// ```
+/// use transport_kit::tidy_address;
+/// assert_eq!(tidy_address(" HTTPS://sync.example/team ")?, "https://sync.example/team");
+/// let error = tidy_address("https://sync.example/?token=secret").unwrap_err().to_string();
+/// assert!(error.contains("sync.example") && !error.contains("secret"), "{error}");
+/// # Ok::<(), sync_core::error::Error>(())
+/// ```
+pub fn tidy_address(text: &str) -> Result<String> {
+    let text = text.trim();
+    let refuse = |what: &str| {
+        let error =
+            Error::new(ErrorKind::InvalidInput, format!("a server's address has no {what}"));
+        Err(error.with("url", shown_address(text)))
+    };
+    if text.contains('?') {
+        return refuse("query: give a token with the option for it");
+    }
+    if text.contains('#') {
+        return refuse("fragment");
+    }
+    let Some((scheme, rest)) = text.split_once("://") else { return Ok(text.to_owned()) };
+    if rest.split('/').next().is_some_and(|authority| authority.contains('@')) {
+        return refuse("password");
+    }
+    Ok(format!("{}://{rest}", scheme.to_ascii_lowercase()))
+}
+
+/// An address as far as it may be told: without a password, a query and a fragment, which may be
+/// secrets.
+#[must_use]
+pub fn shown_address(text: &str) -> String {
+    let end = text.find(['?', '#']).unwrap_or(text.len());
+    let text = &text[..end];
+    match (text.find("://"), text.rfind('@')) {
+        (Some(scheme), Some(at)) if at > scheme => {
+            format!("{}{}", &text[..scheme + 3], &text[at + 1..])
+        }
+        (None, Some(at)) => text[at + 1..].to_owned(),
+        _ => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_secret_is_refused_and_not_shown() {
+        for (text, shown) in [
+            ("http://ann:secret@h:1/x", "http://h:1/x"),
+            ("ws://h/?token=secret", "ws://h/"),
+            ("ws://h/#secret", "ws://h/"),
+            ("h?secret", "h"),
+        ] {
+            assert_eq!(shown_address(text), shown);
+            let error = tidy_address(text).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+            let told = error.to_string();
+            assert!(told.contains(shown) && !told.contains("secret"), "{told}");
+        }
+        assert_eq!(tidy_address("WSS://Host:443/A/b").unwrap(), "wss://Host:443/A/b");
+        assert_eq!(tidy_address("http://h/a@b").unwrap(), "http://h/a@b");
+    }
+}

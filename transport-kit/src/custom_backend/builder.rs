@@ -1,0 +1,255 @@
+//! Making the transport.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::connection::ClosureConnection;
+use super::line::Line;
+use super::types::{FetchRequest, Fetched, Outcome, Outgoing};
+use sync_core::environment::{Environment, System};
+use sync_core::error::{Error, ErrorKind, Result};
+use sync_core::model::{Cursor, Epoch, Limits, PushId, ReplicaId, Reset, ResetReason, Scope, Seq};
+use sync_core::protocol::{Hello, ScopeWelcome, VERSIONS, Welcome};
+use sync_core::transport::{Connection, Transport};
+
+/// A closure that answers later.
+pub(super) type Calling<A, B> = Arc<dyn Fn(A) -> BoxFuture<'static, Result<B>> + Send + Sync>;
+
+/// How changes are sent.
+#[derive(Clone)]
+pub(super) enum Sender {
+    Each(Calling<Outgoing, Outcome>),
+    All(Calling<Vec<Outgoing>, Vec<Outcome>>),
+}
+
+/// Makes a [`FnTransport`]: see [`FnTransport::builder`].
+#[must_use = "nothing is made before `build`"]
+pub struct FnTransportBuilder {
+    name: String,
+    fetch: Option<Calling<FetchRequest, Fetched>>,
+    send: Option<Sender>,
+    options: Options,
+    environment: Arc<dyn Environment>,
+}
+
+#[derive(Clone)]
+pub(super) struct Options {
+    pub(super) changed: Option<Calling<Scope, ()>>,
+    pub(super) interval: Duration,
+    pub(super) jitter: Duration,
+    pub(super) refetch: Option<Duration>,
+    pub(super) timeout: Duration,
+    pub(super) batch: usize,
+}
+
+impl fmt::Debug for FnTransportBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FnTransportBuilder").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl FnTransportBuilder {
+    /// How to get what changed.
+    pub fn fetch<F, Fut, R>(mut self, fetch: F) -> Self
+    where
+        F: Fn(FetchRequest) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<R>> + Send + 'static,
+        R: Into<Fetched>,
+    {
+        self.fetch = Some(Arc::new(move |request| {
+            fetch(request).map(|fetched| fetched.map(Into::into)).boxed()
+        }));
+        self
+    }
+
+    /// How to send changes, as many as [a batch](Self::batch) holds: the answer has an outcome for
+    /// each, in their order.
+    pub fn send<F, Fut>(mut self, send: F) -> Self
+    where
+        F: Fn(Vec<Outgoing>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Vec<Outcome>>> + Send + 'static,
+    {
+        self.send = Some(Sender::All(Arc::new(move |changes| send(changes).boxed())));
+        self
+    }
+
+    /// How to send a change, if the service takes one at a time. When one of a batch fails, those
+    /// before it are not sent again, unless the process ended since.
+    pub fn send_each<F, Fut>(mut self, send: F) -> Self
+    where
+        F: Fn(Outgoing) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Outcome>> + Send + 'static,
+    {
+        self.send = Some(Sender::Each(Arc::new(move |change| send(change).boxed())));
+        self
+    }
+
+    /// Completes when the app knows that a scope may have changed, from a push notification for
+    /// one: then it is fetched at once. It is asked anew for each wait; what happens between two
+    /// waits is found by polling, unless the future remembers it. An error ends the live stream,
+    /// which is then opened again after a while.
+    pub fn changed<F, Fut>(mut self, changed: F) -> Self
+    where
+        F: Fn(Scope) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<()>> + Send + 'static,
+    {
+        self.options.changed = Some(Arc::new(move |scope| changed(scope).boxed()));
+        self
+    }
+
+    /// How long to wait between two fetches of a scope that is followed live: `interval`, and a
+    /// random time up to `jitter` on top, so that not all clients come at once. 30 s and 5 s by
+    /// default; at least 100 ms.
+    pub fn poll_every(mut self, interval: Duration, jitter: Duration) -> Self {
+        self.options.interval = interval;
+        self.options.jitter = jitter;
+        self
+    }
+
+    /// Fetches everything afresh at that pace while a scope is followed live, and deletes what is
+    /// not there any more: for a service that does not tell of deletions. Never by default.
+    pub fn refetch_every(mut self, interval: Duration) -> Self {
+        self.options.refetch = Some(interval);
+        self
+    }
+
+    /// How long one call of a closure may take. 30 s by default. The replica's own bound of a
+    /// request stands above it.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.options.timeout = timeout;
+        self
+    }
+
+    /// The most changes that travel together; a local transaction may exceed it. 100 by default.
+    pub fn batch(mut self, changes: usize) -> Self {
+        self.options.batch = changes.max(1);
+        self
+    }
+
+    /// Where time and chance come from. The operating system by default.
+    pub fn environment(mut self, environment: Arc<dyn Environment>) -> Self {
+        self.environment = environment;
+        self
+    }
+
+    /// Makes the transport.
+    ///
+    /// # Errors
+    /// `InvalidInput` if the name is empty, or without the closures `fetch` and `send` (or
+    /// `send_each`).
+    pub fn build(self) -> Result<FnTransport> {
+        let lacks = |what: &str| {
+            let what = format!("a transport of closures needs {what}");
+            Error::new(ErrorKind::InvalidInput, what).with("backend", &self.name)
+        };
+        if self.name.is_empty() {
+            return Err(lacks("a name"));
+        }
+        let fetch = self.fetch.ok_or_else(|| lacks("the closure `fetch`"))?;
+        let send = self.send.ok_or_else(|| lacks("the closure `send` or `send_each`"))?;
+        let epoch = Epoch(xxh3_128(self.name.as_bytes()).to_be_bytes());
+        let Self { name, options, environment, .. } = self;
+        let lines = Mutex::default();
+        let inner = Inner { name, epoch, fetch, send, options, environment, lines };
+        Ok(FnTransport(Arc::new(inner)))
+    }
+}
+
+/// A transport made from closures. Cheap to clone; several replicas may share one.
+#[derive(Clone)]
+pub struct FnTransport(pub(super) Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) name: String,
+    pub(super) epoch: Epoch,
+    pub(super) fetch: Calling<FetchRequest, Fetched>,
+    pub(super) send: Sender,
+    pub(super) options: Options,
+    pub(super) environment: Arc<dyn Environment>,
+    lines: Mutex<BTreeMap<(ReplicaId, Scope), Arc<Line>>>,
+}
+
+impl fmt::Debug for FnTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FnTransport").field("name", &self.0.name).finish_non_exhaustive()
+    }
+}
+
+impl FnTransport {
+    /// Begins to make a transport. The name stands for the service's data: under another name it is
+    /// another backend, to which a replica offers everything that it holds.
+    pub fn builder(name: impl Into<String>) -> FnTransportBuilder {
+        FnTransportBuilder {
+            name: name.into(),
+            fetch: None,
+            send: None,
+            options: Options {
+                changed: None,
+                interval: Duration::from_secs(30),
+                jitter: Duration::from_secs(5),
+                refetch: None,
+                timeout: Duration::from_secs(30),
+                batch: 100,
+            },
+            environment: Arc::new(System),
+        }
+    }
+}
+
+impl Inner {
+    /// The positions of a scope of a replica. It outlives connections: chunks that were delivered
+    /// on one may be taken in during the next.
+    pub(super) fn line(&self, replica: ReplicaId, scope: &Scope) -> Arc<Line> {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(lines.entry((replica, scope.clone())).or_default())
+    }
+
+    /// Whether a cursor belongs to another backend.
+    pub(super) fn stranger(&self, cursor: &Cursor) -> Option<Reset> {
+        let is_other = cursor.epoch.is_some_and(|e| e != self.epoch);
+        let reason = ResetReason::EpochChanged { cut: Seq(0) };
+        is_other.then_some(Reset { epoch: self.epoch, reason })
+    }
+}
+
+#[async_trait]
+impl Transport for FnTransport {
+    /// Succeeds at once: whether the service can be reached shows when it is asked for something.
+    async fn connect(&self, hello: Hello) -> Result<(Arc<dyn Connection>, Welcome)> {
+        let inner = Arc::clone(&self.0);
+        let greet = |greeting: &sync_core::protocol::Greeting| {
+            let cursor = &greeting.cursor;
+            let reset = inner.stranger(cursor);
+            ScopeWelcome {
+                scope: greeting.scope.clone(),
+                epoch: inner.epoch,
+                head: if reset.is_some() { Seq(0) } else { cursor.position },
+                horizon: Seq(0),
+                last_push: PushId(0),
+                reset,
+            }
+        };
+        let welcome = Welcome {
+            version: VERSIONS.last().copied().unwrap_or_default(),
+            server_time: inner.environment.now().0,
+            push_limits: Limits { documents: inner.options.batch, ..Limits::PUSH },
+            chunk_limits: Limits::CHUNK,
+            body_bytes: Limits::BODY_BYTES,
+            heartbeat: 30_000,
+            compression: None,
+            scopes: hello.scopes.iter().map(greet).collect(),
+        };
+        for greeting in &hello.scopes {
+            let line = inner.line(hello.replica, &greeting.scope);
+            line.raise(&greeting.cursor);
+        }
+        Ok((Arc::new(ClosureConnection::new(inner, hello.replica)), welcome))
+    }
+}

@@ -1,0 +1,222 @@
+//! What goes into the closures and what comes out of them.
+
+use serde::Serialize;
+
+use super::version::{Version, mark, tag_of};
+use sync_core::error::Result;
+use sync_core::model::{
+    Body, Bookmark, Collection, DocumentId, Rejection, RejectionCode, Revision, Scope,
+};
+
+/// What a fetch is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchRequest {
+    /// The scope.
+    pub scope: Scope,
+    /// The bookmark of the last page that was taken in; none: from the beginning.
+    pub bookmark: Option<Bookmark>,
+    /// The most documents that a page may hold. One that holds more is refused.
+    pub limit: usize,
+}
+
+/// What a fetch brings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fetched {
+    /// Documents.
+    Page(Page),
+    /// The service does not know the bookmark any more: everything is fetched afresh.
+    Expired,
+}
+
+impl From<Page> for Fetched {
+    fn from(page: Page) -> Self {
+        Self::Page(page)
+    }
+}
+
+/// Documents that a fetch found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// The documents, each as it is now.
+    pub documents: Vec<Document>,
+    /// With which bookmark to go on; none at the end of a listing if the service cannot tell what
+    /// changed since.
+    pub bookmark: Option<Bookmark>,
+    /// Whether more can be had at once. Such a page must have a bookmark, and another one than it
+    /// was asked for with.
+    pub more: bool,
+}
+
+impl Page {
+    /// A page after which nothing follows for now.
+    #[must_use]
+    pub fn last(documents: Vec<Document>) -> Self {
+        Self { documents, bookmark: None, more: false }
+    }
+
+    /// The same page with that bookmark.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a bookmark of more than 4 KiB.
+    pub fn bookmark(mut self, text: impl AsRef<str>) -> Result<Self> {
+        self.bookmark = Some(Bookmark::new(text)?);
+        Ok(self)
+    }
+
+    /// The same page, and whether more can be had at once.
+    #[must_use]
+    pub fn more(mut self, more: bool) -> Self {
+        self.more = more;
+        self
+    }
+}
+
+/// A document of the service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// The collection it belongs to.
+    pub collection: Collection,
+    /// Its id.
+    pub id: DocumentId,
+    /// What the service holds.
+    pub held: Held,
+}
+
+impl Document {
+    /// A document that is there.
+    ///
+    /// # Errors
+    /// `InvalidInput`, with the name, for a collection or id that is none, and for a value that has
+    /// no JSON form.
+    pub fn live(
+        collection: impl AsRef<str>,
+        id: impl AsRef<str>,
+        version: Version,
+        value: &impl Serialize,
+    ) -> Result<Self> {
+        let body = Body::from_value(value).map_err(|e| e.with("id", id.as_ref()))?;
+        Self::new(collection, id, Held::Live { version, body })
+    }
+
+    /// A document that was deleted.
+    ///
+    /// # Errors
+    /// `InvalidInput`, with the name, for a collection or id that is none.
+    pub fn deleted(
+        collection: impl AsRef<str>,
+        id: impl AsRef<str>,
+        version: Option<Version>,
+    ) -> Result<Self> {
+        Self::new(collection, id, Held::Deleted { version })
+    }
+
+    fn new(collection: impl AsRef<str>, id: impl AsRef<str>, held: Held) -> Result<Self> {
+        Ok(Self { collection: Collection::new(collection)?, id: DocumentId::new(id)?, held })
+    }
+
+    /// Roughly its bytes.
+    pub(super) fn weight(&self) -> usize {
+        let body = match &self.held {
+            Held::Live { body, .. } => body.len(),
+            Held::Deleted { .. } => 0,
+        };
+        64 + self.collection.as_bytes().len() + self.id.as_bytes().len() + body
+    }
+}
+
+/// What the service holds for a document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// A body.
+    Live {
+        /// Which version it is.
+        version: Version,
+        /// The body.
+        body: Body,
+    },
+    /// Nothing any more, or nothing at all.
+    Deleted {
+        /// The version of the deletion, if the service gives it one. Either it does so in pages and
+        /// in answers, or in neither: else a document that is made again right after its deletion
+        /// was sent may meet the echo of that as a conflict. A deletion without one has no time:
+        /// last-write-wins lets an edit win over it.
+        version: Option<Version>,
+    },
+}
+
+/// A change on its way to the service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// The scope.
+    pub scope: Scope,
+    /// The collection.
+    pub collection: Collection,
+    /// The id.
+    pub id: DocumentId,
+    /// The new body; none to delete the document.
+    pub body: Option<Body>,
+    /// The state that the edit was made on; none if the document is new, or was made on what this
+    /// service never held.
+    pub base: Option<Base>,
+    /// The same in every attempt to send this change, and in no other: for an endpoint that
+    /// remembers such keys. About 70 characters of letters, digits and hyphens.
+    pub key: String,
+    /// When the edit was made, in Unix milliseconds by the replica's clock.
+    pub written_ms: u64,
+}
+
+/// The state of the service that an edit was made on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Base {
+    pub(super) revision: Revision,
+    /// Whether the document was deleted then.
+    pub deleted: bool,
+    /// The body that it had, where the collection's conflicts are resolved on the server and the
+    /// resolver reads it.
+    pub body: Option<Body>,
+}
+
+impl Base {
+    /// The tag of its version; none if that is longer than 15 bytes: then get the document, and
+    /// compare with [`is`](Self::is). Empty for a deletion that had no version.
+    #[must_use]
+    pub fn tag(&self) -> Option<String> {
+        tag_of(self.revision)
+    }
+
+    /// Whether this is the version that the edit was made on.
+    #[must_use]
+    pub fn is(&self, version: &Version) -> bool {
+        self.revision.replica == mark(&version.tag)
+            && [0, version.modified_ms].contains(&self.revision.stamp.millis())
+    }
+}
+
+/// What became of a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The service holds it as it was sent, under this version.
+    Stored(Version),
+    /// The service holds it under this version, with another body: it filled something in.
+    StoredAs(Version, Body),
+    /// The document is gone, as it was asked for, and the service gives deletions no version.
+    Deleted,
+    /// It was stored, and the service holds something else since: another client wrote on top of
+    /// it, or the service merged it.
+    Superseded(Held),
+    /// It was not stored: another client has written since the state that it was made on. The
+    /// resolver decides, and the result is sent with this state as its base. If the held state
+    /// equals the change, the change counts as stored: it was, and the response was lost. (Numbers
+    /// that differ only beyond the precision of a 64-bit float are equal in this.)
+    Conflict(Held),
+    /// It was not stored, and never will be. It goes into the quarantine.
+    Rejected(Rejection),
+}
+
+impl Outcome {
+    /// The service refuses the change for good.
+    #[must_use]
+    pub fn rejected(code: RejectionCode, reason: impl Into<String>) -> Self {
+        Self::Rejected(Rejection { code, reason: reason.into() })
+    }
+}
