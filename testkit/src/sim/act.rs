@@ -172,7 +172,7 @@ impl<D: Disks> Run<D> {
         rows.unwrap_or_default().into_iter().map(|(_, row)| row).collect()
     }
 
-    // ---- what goes wrong
+    // ---- faults
 
     fn happen_to(&mut self, client: usize, what: &What) {
         let now = self.now;

@@ -368,7 +368,7 @@ pub fn a_conflict_with_an_empty_log<C: Cores>(cores: C) {
     world.sync_all_of(0);
     world.put(0, "notes/a", "edited");
     world.restore_silently(&empty);
-    world.request_reset(0); // Now nothing tells that the server was restored.
+    world.request_reset(0); // Now nothing shows that the server was restored.
     world.sync_all();
     world.assert_converged();
     assert_eq!(world.server_text("notes/a").as_deref(), Some("edited"));

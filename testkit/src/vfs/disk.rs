@@ -202,7 +202,7 @@ impl SimDisk {
         Moment::new(state.changes as usize, state.contents.clone(), state.sector)
     }
 
-    // ---- what goes wrong
+    // ---- faults
 
     /// Makes these operations fail, by their [numbers](Self::operations). Of a failed write a part
     /// may be there.
