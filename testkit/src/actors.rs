@@ -1,8 +1,8 @@
-//! Replicas that are driven by the real engine, over a network that is in the hands of the test.
+//! Replicas driven by the real engine, over a network that the test controls.
 //!
-//! [`Actors`] executes the engine's commands on a [`World`]: what concerns the storage at once,
-//! what concerns the server as a [`Parcel`] on the wire, which the test delivers, loses, doubles or
-//! holds back.
+//! [`Actors`] executes the engine's commands on a [`World`]. Commands to the storage run at once.
+//! Requests to the server become [`Parcel`]s on the wire, which the test delivers, loses, doubles
+//! or delays.
 //!
 //! ```
 //! use testkit::actors::Actors;
@@ -35,26 +35,26 @@ use sync_server::record::ServerScope;
 use crate::cores::Cores;
 use crate::world::{Greeting, Reply, World};
 
-/// Parcels that one [`run`](Actors::run) delivers at most.
+/// The largest number of parcels that one [`run`](Actors::run) delivers.
 const PATIENCE: usize = 10_000;
 
 /// A message on the wire.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Parcel {
-    /// The replica that it is from or for.
+    /// The replica that sends or receives it.
     pub replica: usize,
-    /// Which request it belongs to.
+    /// The ticket of the request that it belongs to.
     pub ticket: Ticket,
-    /// What it says.
+    /// The message's content.
     pub content: Content,
 }
 
-/// What a message says.
+/// The content of a message.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Content {
-    /// To the server: the chunk after this cursor.
+    /// To the server: a request for the chunk after this cursor.
     Pull(Cursor),
-    /// To the server: these changes.
+    /// To the server: a batch of changes.
     Push(PushBatch),
     /// From the server: a chunk or a reset.
     Pulled(Reply),
@@ -74,12 +74,12 @@ struct Actor {
     link: Option<Ticket>,
     kept: BTreeMap<Ticket, Kept>,
     formed: Option<PushBatch>,
-    /// The live stream: where it stands, and whether its next event was asked for.
+    /// The live stream: its cursor, and whether its next event was requested.
     live: Option<(Ticket, Cursor, bool)>,
 }
 
 impl Actor {
-    /// An engine at rest, of a replica that stands where its storage says.
+    /// Makes an idle engine for a replica, from the checkpoint in its storage.
     fn open<C: Cores>(world: &mut World<C>, replica: usize, now: Now) -> Self {
         let mut engine = Engine::new(EngineOptions::default(), replica as u64);
         let (scope, row) = (world.scope().clone(), world.scope_row(replica));
@@ -93,31 +93,31 @@ impl Actor {
 pub struct Actors<C: Cores> {
     /// The data.
     pub world: World<C>,
-    /// What is on its way, oldest first.
+    /// The parcels in transit, oldest first.
     pub wire: Vec<Parcel>,
     actors: Vec<Actor>,
     now: Now,
 }
 
 impl<C: Cores> Actors<C> {
-    /// Gives every replica of the world an engine, at rest.
+    /// Gives every replica of the world an idle engine.
     pub fn new(mut world: World<C>) -> Self {
         let actors = (0..world.replicas()).map(|r| Actor::open(&mut world, r, Now(0))).collect();
         Self { world, wire: Vec::new(), actors, now: Now(0) }
     }
 
-    /// The engine of a replica.
+    /// Returns the engine of a replica.
     #[must_use]
     pub fn engine(&self, replica: usize) -> &Engine {
         &self.actors[replica].engine
     }
 
-    /// The replica syncs from now on.
+    /// Starts syncing the replica.
     pub fn start(&mut self, replica: usize) {
         self.input(replica, Input::Run(Goal::default()));
     }
 
-    /// The app writes a document, or deletes it.
+    /// Writes a document as the app does, or deletes it.
     pub fn write(&mut self, replica: usize, name: &str, text: Option<&str>) {
         match text {
             Some(text) => self.world.put(replica, name, text),
@@ -127,7 +127,7 @@ impl<C: Cores> Actors<C> {
         self.input(replica, Input::OutboxGrew { scope });
     }
 
-    /// The replica loses its link; what is on the wire may still arrive. It connects again once
+    /// Cuts the replica's link. Parcels in transit may still arrive. The replica reconnects once
     /// [time passes](Self::wait).
     pub fn cut(&mut self, replica: usize) {
         if let Some(ticket) = self.actors[replica].link {
@@ -136,7 +136,7 @@ impl<C: Cores> Actors<C> {
         }
     }
 
-    /// Time passes until whatever any engine waits for is due.
+    /// Advances the time to the earliest deadline of any engine.
     pub fn wait(&mut self) {
         let due = self.actors.iter().filter_map(|a| a.engine.next_deadline()).max();
         self.now = self.now.max(due.unwrap_or(self.now));
@@ -145,40 +145,38 @@ impl<C: Cores> Actors<C> {
         }
     }
 
-    /// Time passes until what the engine of one replica waits for is due; the others do not look at
-    /// their clocks.
+    /// Advances the time to the deadline of one replica's engine. The other engines get no tick.
     pub fn wake(&mut self, replica: usize) {
         let due = self.actors[replica].engine.next_deadline();
         self.now = self.now.max(due.unwrap_or(self.now));
         self.input(replica, Input::Tick);
     }
 
-    /// The process of a replica dies and starts again: what it had in memory is gone, and it
-    /// connects anew. What it had sent may still arrive, and what is answered to that does not
-    /// concern it.
+    /// Ends the process of a replica and starts it again: its memory is lost, and it reconnects.
+    /// Requests that it sent may still arrive, but their answers are ignored.
     pub fn restart(&mut self, replica: usize) {
         let mut fresh = Actor::open(&mut self.world, replica, self.now);
-        // Tickets are names of one process. Here they go on, so that no old answer is taken for a
-        // new one.
+        // Tickets identify requests of one process. They continue here, so that no old answer is
+        // taken for a new one.
         let newest = self.actors[replica].engine.ticket();
         while fresh.engine.ticket() < newest {}
         self.actors[replica] = fresh;
         self.start(replica);
     }
 
-    /// Whether the replica has a link.
+    /// Returns whether the replica has a link.
     #[must_use]
     pub fn is_linked(&self, replica: usize) -> bool {
         self.actors[replica].link.is_some()
     }
 
-    /// Takes the oldest parcel off the wire that the test looks for.
+    /// Takes the oldest matching parcel off the wire.
     pub fn take(&mut self, wanted: impl Fn(&Parcel) -> bool) -> Option<Parcel> {
         let at = self.wire.iter().position(wanted)?;
         Some(self.wire.remove(at))
     }
 
-    /// Delivers a parcel: to the server, whose answer goes on the wire, or to the replica.
+    /// Delivers a parcel: to the server, whose answer is put on the wire, or to the replica.
     pub fn deliver(&mut self, parcel: Parcel) {
         let Parcel { replica, ticket, content } = parcel;
         let scope = self.world.scope().clone();
@@ -214,7 +212,7 @@ impl<C: Cores> Actors<C> {
         self.feed_live();
     }
 
-    /// Delivers everything, in order, until nothing is on its way.
+    /// Delivers every parcel, in order, until none is in transit.
     ///
     /// # Panics
     /// If that does not end.
@@ -231,7 +229,7 @@ impl<C: Cores> Actors<C> {
         panic!("the replicas and the server do not come to rest: {:?}", self.wire);
     }
 
-    /// The head moved, perhaps: live streams that are waited for bring what follows.
+    /// Sends the next event of each live stream that waits for one, if the head has moved.
     fn feed_live(&mut self) {
         for replica in 0..self.actors.len() {
             let Some((ticket, cursor, true)) = self.actors[replica].live.clone() else { continue };
@@ -303,7 +301,7 @@ impl<C: Cores> Actors<C> {
         self.input(replica, Input::Connected { ticket, scopes, last_push: ours });
     }
 
-    /// What the storage does, it does at once.
+    /// Executes a command to the storage at once.
     fn store(&mut self, replica: usize, output: Output) {
         let input = match output {
             Output::Form { scope, limits } => {
@@ -345,7 +343,7 @@ impl<C: Cores> Actors<C> {
         self.input(replica, input);
     }
 
-    /// Where the replica's data stands.
+    /// Returns the position in the replica's stored checkpoint.
     pub fn position(&mut self, replica: usize) -> Seq {
         self.world.scope_row(replica).checkpoint.after()
     }

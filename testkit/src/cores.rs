@@ -1,4 +1,4 @@
-//! What a storage backend gives the testkit: its cores, run inline.
+//! The cores that a storage backend gives the testkit, run inline.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,38 +10,37 @@ use sync_server::rows::ServerRows;
 
 /// Makes the cores of a storage backend: the synchronous halves that do all the work.
 pub trait Cores {
-    /// What writes a replica's rows.
+    /// The type that writes a replica's rows.
     type Replica: ReplicaWriter;
-    /// What writes a server's rows.
+    /// The type that writes a server's rows.
     type Server: ServerRows + Transactional;
 
-    /// An empty core for a replica.
+    /// Makes an empty core for a replica.
     ///
     /// # Errors
     /// Whatever keeps the backend from making one. The same holds for all others.
     fn replica(&self) -> Result<Self::Replica>;
 
-    /// An empty core for a server.
+    /// Makes an empty core for a server.
     ///
     /// # Errors
     /// As [`Self::replica`].
     fn server(&self) -> Result<Self::Server>;
 
-    /// A core of its own with the same committed rows: a device that was cloned. No transaction is
-    /// open.
+    /// Copies a core with its committed rows: a device that was cloned. No transaction is open.
     ///
     /// # Errors
     /// As [`Self::replica`].
     fn copy_replica(&self, replica: &Self::Replica) -> Result<Self::Replica>;
 
-    /// A core of its own with the same committed rows: a backup. No transaction is open.
+    /// Copies a core with its committed rows: a backup. No transaction is open.
     ///
     /// # Errors
     /// As [`Self::replica`].
     fn copy_server(&self, server: &Self::Server) -> Result<Self::Server>;
 }
 
-/// The cores of the backend that lives in memory.
+/// The cores of the memory backend.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MemoryCores;
 
@@ -66,7 +65,7 @@ impl Cores for MemoryCores {
     }
 }
 
-/// Runs a job as one transaction that survives everything.
+/// Runs a job as one transaction that survives a power failure.
 pub(crate) fn transact<W: Transactional, T>(
     core: &mut W,
     job: impl FnOnce(&mut W) -> Result<T>,
@@ -92,7 +91,7 @@ pub(crate) fn transact_as<W: Transactional, T>(
     }
 }
 
-/// Looks at rows without writing any.
+/// Reads rows without writing any.
 pub(crate) fn look<W: Transactional, T>(core: &mut W, job: impl FnOnce(&W) -> Result<T>) -> T {
     must(core.begin(Durability::Process), "a core begins a transaction");
     let result = job(core);
@@ -100,7 +99,7 @@ pub(crate) fn look<W: Transactional, T>(core: &mut W, job: impl FnOnce(&W) -> Re
     must(result, "a core reads its rows")
 }
 
-/// Ends the test if a step that cannot fail failed.
+/// Panics if a step that cannot fail has failed.
 #[allow(clippy::panic, reason = "this is how a test ends")]
 #[track_caller]
 pub(crate) fn must<T, E: fmt::Display>(result: std::result::Result<T, E>, what: &str) -> T {

@@ -1,4 +1,4 @@
-//! What proves a storage backend, and the rules that all backends share.
+//! Tests that prove a storage backend, and the rules that all backends share.
 //!
 //! ```text
 //!   search ── actions as data ──┐
@@ -7,25 +7,25 @@
 //! ```
 //!
 //! - [`world`]: replicas and a server without network and without threads. Every message is a value
-//!   in the hands of the test, which may lose it, deliver it twice, or deliver it late.
+//!   that the test may lose, deliver twice, or deliver late.
 //! - [`traces`]: one function for each rule; [`rule_traces!`] makes them named tests of any
 //!   backend.
-//! - [`search`]: random plans, oracles that judge them by the recorded history, and a shrinker.
+//! - [`search`]: random plans, oracles that check them against the recorded history, and a
+//!   shrinker.
 //! - `model` (with the feature of that name): the model check, which makes every choice where the
 //!   search draws one, over the rules alone and through the real engines, within bounds.
-//! - [`conformance`]: one named case for each promise of a contract, over anything that implements
-//!   it, with its threads and files; and faults that show that the cases would notice.
+//! - [`conformance`]: one named case for each promise of a contract, over any implementation with
+//!   its threads and files; and faults that show that the cases detect them.
 //! - [`fuzz`]: what must hold of every decoder, and of sequences of frames, whatever the bytes are.
-//! - [`drive`]: the real driver, codec and server over links in memory that misbehave, on paused
-//!   time.
-//! - [`proxy`]: a TCP proxy that misbehaves as it is told, for tests over real sockets.
+//! - [`drive`]: the real driver, codec and server over faulty links in memory, on paused time.
+//! - [`proxy`]: a TCP proxy that injects faults, for tests over real sockets.
 //! - `vfs` (with the feature of that name): a disk in memory under real SQLite, which loses power,
-//!   fails and is full.
+//!   fails and fills up.
 //!
-//! A backend takes part in the first three by implementing [`Cores`](cores::Cores), which makes its
-//! cores, and in the fourth by a harness that opens it.
+//! A backend runs the first three by implementing [`Cores`](cores::Cores), which makes its cores,
+//! and the conformance suites with a harness that opens it.
 
-// A VFS of SQLite is a table of functions that take pointers. Without that feature there is none.
+// A VFS of SQLite is a table of functions that take pointers. Without the feature there is none.
 #![cfg_attr(not(feature = "vfs"), forbid(unsafe_code))]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]

@@ -7,7 +7,7 @@ use sync_core::resolver::{Conflict, ConflictResolver, Resolution};
 
 use crate::world::{body, text_of};
 
-/// Leaves every conflict to the app.
+/// Defers every conflict to the app.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Deferring;
 
@@ -21,7 +21,7 @@ impl ConflictResolver for Deferring {
     }
 }
 
-/// Deletes whatever is in conflict.
+/// Deletes every document that is in conflict.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Deleting;
 
@@ -35,8 +35,8 @@ impl ConflictResolver for Deleting {
     }
 }
 
-/// Takes texts for sets of words joined by `+`, and merges them: every word of either side, less
-/// what one side took out of the base. An edit wins over a deletion.
+/// Treats texts as sets of words joined by `+`, and merges them: every word of either side, less
+/// the words of the base that one side removed. An edit wins over a deletion.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Joining;
 

@@ -1,4 +1,4 @@
-//! Copies of replicas with engines, and what tells two of them apart.
+//! Copies of replicas with engines, and hashes that distinguish them.
 
 use std::hash::{Hash, Hasher};
 
@@ -6,7 +6,7 @@ use super::{Actors, Content, Parcel};
 use crate::cores::MemoryCores;
 
 impl Actors<MemoryCores> {
-    /// The same in a world of its own.
+    /// Copies the actors, with a world of their own.
     pub(crate) fn copy(&self) -> Self {
         Self {
             world: self.world.copy(),
@@ -16,14 +16,13 @@ impl Actors<MemoryCores> {
         }
     }
 
-    /// Hashes what decides what can happen from here on.
+    /// Hashes everything that decides what can happen next.
     pub(crate) fn hash_state(&self, hasher: &mut impl Hasher) {
         self.world.hash_rows(hasher);
         (&self.wire, &self.actors, self.now).hash(hasher);
     }
 
-    /// Drops the answers that are on their way to a replica: its link is gone, and nothing comes
-    /// over it any more.
+    /// Drops the answers in transit to a replica whose link is lost.
     pub(crate) fn drop_answers(&mut self, replica: usize) {
         let is_answer = |c: &Content| matches!(c, Content::Pulled(_) | Content::Pushed(_));
         self.wire.retain(|p: &Parcel| p.replica != replica || !is_answer(&p.content));

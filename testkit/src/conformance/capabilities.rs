@@ -1,8 +1,9 @@
-//! What a harness is capable of.
+//! The capabilities of a harness.
 
 use super::run::{Outcome, Skipped};
 
-/// What a harness can do beside opening a storage. A case that needs more is skipped, counted and
+/// Capabilities of a harness beside opening a storage. A case that needs more is skipped, counted
+/// and printed.
 /// printed.
 ///
 /// ```
@@ -13,21 +14,21 @@ use super::run::{Outcome, Skipped};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capabilities {
-    /// What was closed is there again when it is opened again.
+    /// Whether data is there again after closing and opening.
     pub durable: bool,
-    /// The harness can crash a storage, and open what is left.
+    /// Whether the harness can crash a storage, and open what is left.
     pub crash: bool,
-    /// The harness can fill the disk, and free it again.
+    /// Whether the harness can fill the disk, and free it again.
     pub full_disk: bool,
-    /// A storage that is open can be opened once more: the two are two processes on one file.
+    /// Whether an open storage can be opened once more, as by a second process on one file.
     pub several_handles: bool,
-    /// The harness can read whatever the place holds, byte for byte, and the storage sees to it
-    /// that nothing is left there of what was erased.
+    /// Whether the harness can return every byte of the place, and the storage removes all erased
+    /// data from it.
     pub searchable: bool,
 }
 
 impl Capabilities {
-    /// Nothing beyond opening: the data is gone with the storage.
+    /// Nothing beyond opening: the data is lost with the storage.
     #[must_use]
     pub const fn none() -> Self {
         Self {
@@ -39,19 +40,19 @@ impl Capabilities {
         }
     }
 
-    /// Data outlives closing.
+    /// Data survives closing.
     #[must_use]
     pub const fn durable(self) -> Self {
         Self { durable: true, ..self }
     }
 
-    /// `crash` is there.
+    /// The harness implements `crash`.
     #[must_use]
     pub const fn crash(self) -> Self {
         Self { crash: true, ..self }
     }
 
-    /// `fill_disk` and `free_disk` are there.
+    /// The harness implements `fill_disk` and `free_disk`.
     #[must_use]
     pub const fn full_disk(self) -> Self {
         Self { full_disk: true, ..self }
@@ -63,7 +64,7 @@ impl Capabilities {
         Self { several_handles: true, ..self }
     }
 
-    /// `bytes` is there, and erased data leaves the place.
+    /// The harness implements `bytes`, and erased data leaves the place.
     #[must_use]
     pub const fn searchable(self) -> Self {
         Self { searchable: true, ..self }

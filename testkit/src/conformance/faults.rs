@@ -1,12 +1,12 @@
-//! What the lists of faults are made into.
+//! The macro that expands the lists of faults.
 
-/// An enumeration of faults, each with the case that notices it, out of a list of faults.
+/// Makes an enumeration of faults, each with the case that detects it, from a list.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __conformance_fault_enum {
     (($name:ident) $($(#[doc = $doc:literal])* $test:ident $fault:ident => $case:ident)*) => {
-        /// A fault that can be built into a backend: each is a bug that others shipped, or nearly
-        /// did.
+        /// A fault that can be built into a backend: each is a bug that a real project shipped, or
+        /// nearly did.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum $name {
@@ -17,7 +17,7 @@ macro_rules! __conformance_fault_enum {
             /// All of them.
             pub const ALL: &[Self] = &[$(Self::$fault),*];
 
-            /// The name of the case that is there for it.
+            /// Returns the name of the case that detects it.
             #[must_use]
             pub fn noticed_by(self) -> &'static str {
                 match self {

@@ -9,14 +9,14 @@
 //!
 //! # How to prove a backend
 //!
-//! Write a harness: it is a fresh place (a folder, a database, a map), and knows how to open it.
-//! Say what it can do beside that ([`Capabilities`]), and implement the methods that go with it. In
-//! a test file of the backend's crate call the macros, each in a module of its own, because cases
-//! of different suites may share a name. Every case becomes a `#[test]` that makes a harness by the
-//! given expression, runs on a runtime of its own, and is bounded in time.
+//! Write a harness: a fresh place (a folder, a database, a map) and a way to open it. Declare what
+//! else it can do ([`Capabilities`]), and implement the methods that go with it. In a test file of
+//! the backend's crate call the macros, each in a module of its own, because cases of different
+//! suites may share a name. Every case becomes a `#[test]` that makes a harness by the given
+//! expression, runs on a runtime of its own, and is bounded in time.
 //!
-//! Here is all of it for a map in memory that outlives the storage over it, so that it can be
-//! closed and crashed:
+//! This is a complete example for a map in memory that outlives the storage over it, so that it can
+//! be closed and crashed:
 //!
 //! ```
 //! use std::sync::{Arc, Mutex, PoisonError};
@@ -84,15 +84,15 @@
 //! ```
 //!
 //! A case that needs more than the harness can do is skipped, counted, and named on standard error;
-//! it is never passed in silence. [`storage::cases`], [`server::cases`] and [`resolver::cases`]
-//! give the same cases as values, and [`attempt`] runs one whose failure is an answer.
+//! it never counts as passed. [`storage::cases`], [`server::cases`] and [`resolver::cases`] return
+//! the same cases as values, and [`attempt`] runs one and returns its failure.
 //!
-//! # What a crash is here
+//! # What a crash is
 //!
-//! What a process leaves that is killed between two calls: everything that reached the operating
-//! system. That shows whether what was acknowledged was handed over, and in whole transactions. It
-//! does not show what a power failure takes: that needs a disk that forgets, or a machine that is
-//! switched off.
+//! A crash leaves what a process leaves that is killed between two calls: everything that reached
+//! the operating system. That proves that acknowledged changes were handed over, in whole
+//! transactions. It does not prove anything about a power failure: that needs a disk that loses
+//! unsynced data, or a machine that is switched off.
 //!
 //! # Teeth
 //!
@@ -114,7 +114,7 @@ pub mod transport;
 pub use capabilities::Capabilities;
 pub use run::{Case, Outcome, Skipped, attempt, demand_failure, run};
 
-/// A list of cases out of the names of their functions.
+/// Makes a list of cases from the names of their functions.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __conformance_list {
@@ -151,7 +151,7 @@ mod tests {
         }
     }
 
-    /// The functions of cases in the files of a suite.
+    /// Returns the functions of cases in the files of a suite.
     fn written(files: &[&'static str]) -> BTreeSet<&'static str> {
         let lines = files.iter().flat_map(|f| f.lines());
         let names = lines.filter_map(|l| l.strip_prefix("pub async fn "));

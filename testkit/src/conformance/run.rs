@@ -11,17 +11,17 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// How long a case may take, in real time. A backend that hangs fails.
+/// The longest duration of a case, in real time. A backend that hangs fails.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The harness cannot do what the case needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Skipped(
-    /// What is missing, as a word for people: "a disk that can be full".
+    /// The missing capability, as words for people: "a disk that can be full".
     pub &'static str,
 );
 
-/// What became of a case that did not panic.
+/// The result of a case that did not panic.
 pub type Outcome = Result<(), Skipped>;
 
 /// A case of a suite for harnesses of one kind.
@@ -40,8 +40,8 @@ impl<H> fmt::Debug for Case<H> {
 
 static SKIPPED: AtomicUsize = AtomicUsize::new(0);
 
-/// Runs one case as a test: on a runtime of its own, within a bound of time. A case that is skipped
-/// is counted, and said on standard error whether or not the test's output is shown.
+/// Runs one case as a test: on a runtime of its own, within a bound of time. A skipped case is
+/// counted, and printed to standard error whether or not the test's output is shown.
 ///
 /// # Panics
 /// If the case fails, or takes longer than two minutes.
@@ -56,11 +56,11 @@ pub fn run(name: &str, case: impl Future<Output = Outcome>) -> Outcome {
     outcome
 }
 
-/// Runs one case as [`run`] does, where a failure is the answer and not the end: what the failure
-/// said, or what became of the case. Nothing is printed, and nothing is counted.
+/// Runs one case as [`run`] does, and returns its result or its failure. Nothing is printed, and
+/// nothing is counted.
 ///
 /// # Errors
-/// What the case failed with.
+/// The message of the failure.
 pub fn attempt(name: &str, case: impl Future<Output = Outcome>) -> Result<Outcome, String> {
     be_quiet(true);
     let result = catch_unwind(AssertUnwindSafe(|| drive(name, case, || be_quiet(true))));
@@ -68,13 +68,13 @@ pub fn attempt(name: &str, case: impl Future<Output = Outcome>) -> Result<Outcom
     result.map_err(|panic| said(&*panic))
 }
 
-/// Demands that a case detects a fault: the case passes on the sound backend, and fails on the
+/// Asserts that a case detects a fault: the case passes on the correct backend, and fails on the
 /// broken one. The failure is printed to standard output, so that a reader can check that it has
 /// the right reason. If the harness cannot do what the case needs, the case is skipped, counted and
 /// printed as by [`run`].
 ///
 /// # Panics
-/// If the case fails on the sound backend, or passes on the broken one.
+/// If the case fails on the correct backend, or passes on the broken one.
 #[allow(clippy::panic, reason = "this is how a test fails")]
 #[track_caller]
 pub fn demand_failure(
@@ -121,7 +121,8 @@ thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Keeps panics of this thread from being printed: they are expected. Others are printed as before.
+/// Suppresses the messages of panics on this thread, which are expected. Others are printed as
+/// before.
 fn be_quiet(quiet: bool) {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

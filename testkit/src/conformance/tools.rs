@@ -1,4 +1,4 @@
-//! What the suites share: time, values, and ways to fail.
+//! Helpers of all suites: time, values, and failures.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -16,27 +16,27 @@ use sync_core::model::{
 
 pub(super) use crate::cores::must;
 
-/// The replica that made the states that come from elsewhere.
+/// The replica that wrote the states of other devices.
 pub(super) const ELSEWHERE: ReplicaId = ReplicaId([0xe1; 16]);
 
-/// More than any page of a case holds.
+/// A limit above the size of any page in a case.
 pub(super) const ALL: Limits = Limits { documents: 1_000_000, bytes: 1 << 30 };
 
-/// Pages of that many documents.
+/// Returns limits of that many documents.
 pub(super) fn documents(documents: usize) -> Limits {
     Limits { documents, ..ALL }
 }
 
-/// How long something may take that is told of and cannot be asked for.
+/// The bound for events that a case waits for.
 const SOON: Duration = Duration::from_secs(5);
 
-/// The time: later at each call.
+/// Returns the time, which is later at each call.
 pub(super) fn now() -> Now {
     static TIME: AtomicU64 = AtomicU64::new(1_800_000_000_000);
     Now(TIME.fetch_add(1, Ordering::Relaxed))
 }
 
-/// What a server says its time is that answers at once.
+/// Returns the time of a server that answers at once.
 pub(super) fn server_time(told: Now) -> ServerTime {
     ServerTime { asked: now(), told }
 }
@@ -57,13 +57,13 @@ pub(super) fn scope(name: &str) -> Scope {
     must(Scope::new(name), "the name of a scope")
 }
 
-/// A document of the default scope: `id`, or `collection/id`.
+/// Returns the key of a document in the default scope: `id`, or `collection/id`.
 pub(super) fn key(name: &str) -> DocumentKey {
     let (c, i) = name.split_once('/').unwrap_or(("notes", name));
     DocumentKey::new(Scope::default(), collection(c), id(i))
 }
 
-/// A state that was written elsewhere just now: a body, or a tombstone.
+/// Returns a state that another replica wrote just now: a body, or a tombstone.
 pub(super) fn state(json: Option<&str>) -> DocumentState {
     let revision = Revision { stamp: Stamp::new(now().0, 0), replica: ELSEWHERE };
     DocumentState {
@@ -75,18 +75,18 @@ pub(super) fn state(json: Option<&str>) -> DocumentState {
     }
 }
 
-/// What stands at a position: `id` or `collection/id`.
+/// Returns the entry at a position: `id` or `collection/id`.
 pub(super) fn entry(seq: u64, name: &str, json: Option<&str>) -> LogEntry {
     let DocumentKey { collection, id, .. } = key(name);
     LogEntry { seq: Seq(seq), collection, id, state: state(json) }
 }
 
-/// The JSON of a live document.
+/// Returns the JSON of a live document.
 pub(super) fn json(state: &DocumentState) -> &str {
     state.body.as_ref().map_or("(a tombstone)", Body::as_str)
 }
 
-/// Demands a failure of that kind.
+/// Asserts a failure of that kind.
 #[allow(clippy::panic, reason = "this is how a case fails")]
 #[track_caller]
 pub(super) fn refused<T: Debug>(result: Result<T>, kind: ErrorKind, what: &str) -> Error {
@@ -97,7 +97,7 @@ pub(super) fn refused<T: Debug>(result: Result<T>, kind: ErrorKind, what: &str) 
     }
 }
 
-/// Polls a future that often and drops it; what it answered, if it was through by then.
+/// Polls a future that often and drops it; returns its output, if it was ready by then.
 pub(super) async fn drop_after<F: Future>(polls: usize, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut left = polls;
@@ -113,7 +113,7 @@ pub(super) async fn drop_after<F: Future>(polls: usize, future: F) -> Option<F::
     .await
 }
 
-/// Waits for what has to come, within a bound.
+/// Waits for an event, within a bound.
 #[allow(clippy::panic, reason = "this is how a case fails")]
 pub(super) async fn soon<F: Future>(what: &str, future: F) -> F::Output {
     match tokio::time::timeout(SOON, future).await {
@@ -122,7 +122,7 @@ pub(super) async fn soon<F: Future>(what: &str, future: F) -> F::Output {
     }
 }
 
-/// Runs futures as tasks at the same time; what they answered, in their order.
+/// Runs futures as tasks at the same time; returns their outputs, in their order.
 pub(super) async fn together<T: Send + 'static>(
     tasks: impl IntoIterator<Item = impl Future<Output = T> + Send + 'static>,
 ) -> Vec<T> {
@@ -134,12 +134,12 @@ pub(super) async fn together<T: Send + 'static>(
     answers
 }
 
-/// What a task answered; its panic goes on here.
+/// Returns the output of a task, or continues its panic.
 pub(super) async fn finished<T>(task: tokio::task::JoinHandle<T>) -> T {
     task.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()))
 }
 
-/// Ends the call as a panic does, without the noise.
+/// Panics without a message.
 pub(super) fn panic_quietly() -> ! {
     std::panic::resume_unwind(Box::new("a panic that is expected"))
 }

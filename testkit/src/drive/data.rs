@@ -1,4 +1,4 @@
-//! The server's data, its backup, and the processes that begin with one of them.
+//! The server's data, its backup, and the processes that start with one of them.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::link::Network;
 use super::weather::Data;
 use super::{inline, scope, server};
 
-/// What the server's processes work on, one after the other.
+/// The data that the server's processes use, one after the other.
 #[derive(Debug)]
 pub(super) struct ServerData(Mutex<Held>);
 
@@ -31,7 +31,7 @@ fn open(kv: &Arc<MemoryKv>) -> Arc<dyn ServerStorage> {
 }
 
 impl ServerData {
-    /// An empty storage. The first backup is of that.
+    /// Makes an empty storage, and the first backup of it.
     pub(super) fn new() -> Self {
         let kv = Arc::new(MemoryKv::default());
         let (storage, backup) = (open(&kv), kv.copy());
@@ -42,7 +42,7 @@ impl ServerData {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The storage of the process that runs now.
+    /// Returns the storage of the running process.
     pub(super) fn storage(&self) -> Arc<dyn ServerStorage> {
         Arc::clone(&self.held().storage)
     }
@@ -52,7 +52,7 @@ impl ServerData {
         held.backup = held.kv.copy();
     }
 
-    /// Puts the newest backup in the place of what is there.
+    /// Replaces the data by the newest backup.
     async fn restore(&self, environment: &dyn Environment, announced: bool) -> Result<()> {
         let storage = {
             let mut held = self.held();
@@ -67,7 +67,7 @@ impl ServerData {
     }
 }
 
-/// Ends the server's process and begins another one, whenever the weather says so.
+/// Ends the server's process and starts another one, as the fault schedule says.
 pub(super) async fn restart(
     network: Network,
     environment: Arc<dyn Environment>,

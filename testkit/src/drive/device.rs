@@ -31,7 +31,7 @@ pub(super) struct Device {
     driver: Option<Driver>,
 }
 
-/// What a device does next, and when.
+/// A step of a device, with its time.
 enum Step {
     Write,
     Stop,
@@ -66,7 +66,7 @@ impl Device {
         Self { number, storage, drive, network, environment, driver: None }
     }
 
-    /// Follows the server and writes, for as long as the run says.
+    /// Follows the server and writes until the run ends.
     pub(super) async fn live(mut self) -> Self {
         self.start().await;
         let mut random = SplitMix64::of(self.drive.seed, 200 + self.number as u64);
@@ -143,12 +143,12 @@ impl Device {
         self.stop_driver().await;
     }
 
-    /// Whether the driver's task still runs.
+    /// Returns whether the driver's task still runs.
     pub(super) fn is_alive(&self) -> bool {
         self.driver.as_ref().is_some_and(|driver| driver.status().has_changed().is_ok())
     }
 
-    /// One transaction of one or two documents.
+    /// Writes one transaction of one or two documents.
     async fn write(&self, random: &mut SplitMix64, count: u64) {
         let shared = &self.network.shared;
         let mut writes = Vec::new();
@@ -156,8 +156,8 @@ impl Device {
             let (document, deletes) = (random.below(self.drive.documents), random.percent(10));
             let names = (Collection::new("notes"), DocumentId::new(document.to_string()));
             let (Ok(collection), Ok(id)) = names else { continue };
-            // A body names the replica that wrote it, and is at times longer than what a frame
-            // carries uncompressed.
+            // A body names the replica that wrote it, and is sometimes longer than the largest
+            // uncompressed payload.
             let text = "x".repeat(random.below(40) * random.below(40));
             let body = Body::from_value(&(self.number, count, text));
             let operation = match (deletes, body) {
@@ -182,7 +182,8 @@ impl Device {
         let ahead = |stamp: Stamp| stamp.millis() > now.0;
         let stamps = committed.changes.iter().filter_map(|change| change.document.as_ref());
         for state in stamps.filter(|d| ahead(d.revision.stamp) || ahead(d.author.stamp)) {
-            // All clocks are right here: whatever the network does, no replica may think otherwise.
+            // All clocks are right here, so no replica may conclude otherwise, whatever the network
+            // does.
             self.network
                 .shared
                 .note(format!("replica {} is ahead of time: {state:?}", self.number));
@@ -197,7 +198,8 @@ impl Device {
             } else if let Some(gone) = &change.previous
                 && let Some((revision, deletes)) = log.newest.get_mut(&change.key)
             {
-                // What was written and deleted before it travelled leaves nothing behind.
+                // A document that was written and deleted before it was pushed leaves nothing
+                // behind.
                 *deletes |= *revision == gone.author;
             }
         }

@@ -1,4 +1,4 @@
-//! Links in memory that misbehave as the weather says.
+//! Links in memory with the faults of the schedule.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,10 +22,10 @@ use super::weather::Fault;
 
 /// Frames that may wait at each end of each direction.
 const FRAMES: usize = 4;
-/// How long a frame takes at least, in milliseconds, and by how much it may take longer.
+/// The shortest time that a frame takes, in milliseconds, and the most that is added to it.
 const LATENCY: (u64, u64) = (2, 40);
 
-/// What is between the replicas and the server.
+/// The network between the replicas and the server.
 #[derive(Clone, Debug)]
 pub(super) struct Network {
     pub(super) shared: Arc<Shared>,
@@ -39,12 +39,12 @@ impl Network {
         Self { shared, server: Arc::new(watch::Sender::new(server)), links: Arc::default() }
     }
 
-    /// From now on this is the server. The links to the one before break, as when a process ends.
+    /// Replaces the server. Links to the previous one break, as when a process ends.
     pub(super) fn replace(&self, server: Server) {
         self.server.send_replace(server);
     }
 
-    /// The way of one replica to the server.
+    /// Returns the dialler of one replica.
     pub(super) fn of(&self, client: usize) -> Way {
         Way { network: self.clone(), client }
     }
@@ -116,7 +116,7 @@ async fn serve(mut server: watch::Receiver<Server>, link: FrameLink) {
     tokio::select! {
         biased;
         _ = server.changed() => {}
-        // Why a link ended is the replica's to notice.
+        // The replica detects by itself that a link has ended.
         _ = own.serve_link(link) => {}
     }
 }
@@ -147,7 +147,7 @@ struct Pump {
     link: usize,
     direction: Direction,
     frames: u64,
-    /// Nothing arrives any more.
+    /// Whether frames are dropped from now on.
     deaf: bool,
 }
 
@@ -182,7 +182,7 @@ impl Pump {
         }
     }
 
-    /// When a frame arrives that is sent at that time.
+    /// Returns when a frame that is sent at that time arrives.
     fn due(&self, at: u64, chance: &mut SplitMix64) -> u64 {
         let mut due = at + LATENCY.0 + chance.next_u64() % LATENCY.1;
         for spell in self.shared.weather.at(self.client, at) {
@@ -199,7 +199,7 @@ impl Pump {
         self.shared.weather.slot(due, of_link)
     }
 
-    /// What arrives of a frame, and whether the link ends with it.
+    /// Returns what arrives of a frame, and whether the link ends with it.
     fn damage(&mut self, frame: Bytes, chance: &mut SplitMix64) -> (Vec<Bytes>, bool) {
         let (mut arriving, mut ends) = (vec![frame], false);
         let now = self.shared.millis();

@@ -1,14 +1,13 @@
-//! The real driver, the real codec and the real server, over links in memory that misbehave, on
-//! time that stands still until nothing is left to do.
+//! The real driver, codec and server, over faulty links in memory, on paused time.
 //!
 //! ```text
 //!   writes ──► storage ◄── Driver ──► FramedTransport ══ link: late, cut, deaf, flipped … ══► Server::serve_link ──► storage
 //! ```
 //!
-//! [`sim`](crate::sim) runs the pure machines in an event loop of its own and is the place to look
-//! for broken rules. This is the place to look for what is between them: a future that is dropped
-//! too early, a message that is told twice, a task that waits for ever. Nothing here is a thread,
-//! so with a paused clock a run is a function of its seed, frame by frame ([`Outcome::trace`]):
+//! [`sim`](crate::sim) runs the pure machines in an event loop of its own, to find broken rules.
+//! This module tests the code between them: a future that is dropped too early, a message that is
+//! sent twice, a task that waits for ever. Nothing here is a thread, so with a paused clock a run
+//! is a function of its seed, frame by frame ([`Outcome::trace`]):
 //!
 //! ```
 //! # let mut runtime = tokio::runtime::Builder::new_current_thread();
@@ -48,10 +47,10 @@ use link::Network;
 pub use trace::{Direction, Frame};
 use weather::Weather;
 
-/// The server's heartbeat: a link that is deaf is noticed after three of them.
+/// The server's heartbeat. A link that delivers nothing is detected after three of them.
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// How long all may take to agree once the faults are over: longer than the longest pause before a
-/// retry, several times.
+/// The time in which all replicas must converge after the faults: several times the longest pause
+/// before a retry.
 const AGREEMENT: Duration = Duration::from_secs(10 * 60);
 /// The true time at the beginning, in Unix milliseconds.
 const BEGINNING: u64 = 1_800_000_000_000;
@@ -59,41 +58,39 @@ const BEGINNING: u64 = 1_800_000_000_000;
 /// A run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drive {
-    /// What everything random is derived from.
+    /// The seed of all randomness.
     pub seed: u64,
-    /// Replicas. At least one.
+    /// The number of replicas. At least one.
     pub clients: usize,
-    /// How long they write while the links misbehave, in milliseconds. Default 60,000.
+    /// How long they write while the links have faults, in milliseconds. Default 60,000.
     pub millis: u64,
-    /// For how long nothing but heartbeats may be heard in the end, in milliseconds. Default
-    /// 60,000.
+    /// How long only heartbeats may be sent at the end, in milliseconds. Default 60,000.
     pub quiet: u64,
-    /// Documents that they write to. At least one. Default 12.
+    /// The number of documents that they write to. At least one. Default 12.
     pub documents: usize,
     /// The longest pause between two writes of a replica, in milliseconds. Default 2,000.
     pub pause: u64,
-    /// Whether the links misbehave, the server starts anew, and replicas stop and start. Default
-    /// yes.
+    /// Whether links have faults, the server restarts, and replicas stop and start. Default yes.
     pub faults: bool,
 }
 
-/// What a run brought.
+/// The outcome of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// What did not hold, in words; nothing if all did.
+    /// The violations, in words; empty if there are none.
     pub broken: Vec<String>,
-    /// Every frame that was sent, by time, and in one millisecond by link.
+    /// Every frame that was sent, ordered by time and then by link.
     pub trace: Vec<Frame>,
-    /// Writes that replicas acknowledged.
+    /// The number of acknowledged writes.
     pub writes: usize,
-    /// How often each fault took place.
+    /// How often each fault occurred.
     pub faults: BTreeMap<&'static str, usize>,
-    /// How long it took, in milliseconds of the run's own time.
+    /// The duration in milliseconds of virtual time.
     pub millis: u64,
 }
 
 impl Drive {
-    /// A minute of three to five replicas, and a quiet one.
+    /// Makes a run of a minute with three to five replicas and a quiet minute at the end.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let clients = 3 + SplitMix64::of(seed, 0).below(3);
@@ -108,7 +105,7 @@ impl Drive {
         }
     }
 
-    /// Runs it. Without a paused clock it takes as long as it says.
+    /// Runs it. Without a paused clock it takes real time.
     ///
     /// # Panics
     /// If there is no runtime of tokio with time.
@@ -151,7 +148,7 @@ impl Drive {
     }
 }
 
-/// Storages whose jobs are done where they are asked for: paused time does not wait for threads.
+/// Returns options for storages without threads, because paused time does not wait for threads.
 fn inline() -> KvOptions {
     let mut options = KvOptions::default();
     options.threads.inline = true;
@@ -164,7 +161,7 @@ fn server(environment: &Arc<dyn Environment>, storage: &Arc<dyn ServerStorage>) 
     Server::new(Arc::clone(storage), Hooks::default(), options, Arc::clone(environment))
 }
 
-/// What all that takes part in a run shares.
+/// The state that all parts of a run share.
 #[derive(Debug)]
 struct Shared {
     started: Instant,
@@ -187,7 +184,7 @@ impl Shared {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Something does not hold.
+    /// Records a violation.
     fn note(&self, what: String) {
         let at = self.millis();
         self.log().broken.push(format!("at {at} ms: {what}"));
@@ -202,8 +199,8 @@ impl Shared {
     }
 }
 
-/// The time of the run, and a random generator of its own: the order in which tasks draw in one
-/// moment must not change what another task draws.
+/// The time of the run, and a random generator of its own: the order in which tasks draw at one
+/// time must not change what another task draws.
 #[derive(Debug)]
 struct Own {
     shared: Arc<Shared>,

@@ -1,4 +1,4 @@
-//! What must hold when the faults are over.
+//! Checks after the faults have ended.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use tokio::time::sleep;
 use super::device::Device;
 use super::{AGREEMENT, Drive, HEARTBEAT, Shared, scope};
 
-/// How often it is looked whether all agree.
+/// How often convergence is checked.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Waits until all agree, and says what does not hold then.
+/// Waits until all replicas converge, and records what does not hold then.
 pub(super) async fn judge(
     drive: &Drive,
     shared: &Arc<Shared>,
@@ -43,8 +43,8 @@ pub(super) async fn judge(
     }
 }
 
-/// Why not all replicas are at the server's head with the server's documents and nothing of their
-/// own, if so.
+/// Returns why a replica is not at the server's head with the server's documents and nothing
+/// unsettled, if so.
 async fn disagreement(server: &Arc<dyn ServerStorage>, devices: &[Device]) -> Option<String> {
     let row = match server.find_scope(scope()).await {
         // A scope begins with its first write: before that it is empty.
@@ -76,8 +76,8 @@ fn differs(server: &ServerScope, state: &ReplicaState) -> Option<String> {
     (theirs != ours).then(|| format!("its documents are {ours:?}, the server's {theirs:?}"))
 }
 
-/// Of all acknowledged writes of a document the one with the newest stamp stands, as the last write
-/// wins.
+/// Checks that of all acknowledged writes of a document the one with the newest stamp is shown,
+/// because the last write wins.
 async fn nothing_acknowledged_is_lost(shared: &Arc<Shared>, devices: &[Device]) {
     let Some(device) = devices.first() else { return };
     let documents = match documents(&device.storage).await {
@@ -88,8 +88,8 @@ async fn nothing_acknowledged_is_lost(shared: &Arc<Shared>, devices: &[Device]) 
     let find = |key: &DocumentKey| documents.iter().find(|d| d.key == *key);
     for (key, (revision, deletes)) in &newest {
         match find(key) {
-            // A deletion may have met another one, or have taken what its replica alone knew of: it
-            // stands for no order then.
+            // A deletion may have met another one, or have removed a document that only its replica
+            // knew of. It implies no order then.
             Some(stored) if stored.state.author != *revision && !deletes => shared.note(format!(
                 "{key} is as {} wrote it, and {revision} is newer",
                 stored.state.author
@@ -112,9 +112,9 @@ async fn documents(storage: &Arc<dyn Storage>) -> sync_core::error::Result<Vec<S
     Ok(storage.scan(scan).await?.items)
 }
 
-/// Once all agree, nothing is said but that one is there.
+/// Checks that only heartbeats are sent after all replicas have converged.
 async fn silence(drive: &Drive, shared: &Arc<Shared>) {
-    // What is on its way arrives, and is acknowledged; a link that has become deaf is noticed.
+    // Frames in transit arrive and are acknowledged; a link that delivers nothing is detected.
     sleep(HEARTBEAT * 4).await;
     let before = shared.log().trace.len();
     sleep(Duration::from_millis(drive.quiet)).await;

@@ -12,10 +12,10 @@ pub enum Direction {
     ToClient,
 }
 
-/// A frame as it was sent, before anything happened to it.
+/// A frame as it was sent, before any fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Frame {
-    /// When, in milliseconds since the beginning.
+    /// The time in milliseconds since the beginning.
     pub at: u64,
     /// The replica whose link carried it.
     pub client: usize,
@@ -23,11 +23,11 @@ pub struct Frame {
     pub link: usize,
     /// Its direction.
     pub direction: Direction,
-    /// The number of the message's kind, as PROTOCOL.md has it; 0 for a frame without one.
+    /// The number of the message's kind in PROTOCOL.md; 0 for a frame without a message.
     pub kind: u8,
-    /// How many bytes it has.
+    /// Its length in bytes.
     pub bytes: usize,
-    /// A checksum of them.
+    /// A checksum of its bytes.
     pub checksum: u64,
 }
 
@@ -43,7 +43,7 @@ impl Frame {
         Self { at, client, link, direction, kind, bytes: bytes.len(), checksum: xxh3_64(bytes) }
     }
 
-    /// Whether it is a `Ping` or a `Pong`.
+    /// Returns whether it is a `Ping` or a `Pong`.
     #[must_use]
     pub fn is_heartbeat(&self) -> bool {
         matches!(self.kind, 32 | 33)

@@ -1,34 +1,35 @@
-//! The faults of a run, with their times and links: drawn from the seed before the run begins.
+//! The fault schedule of a run: faults with their times and links, drawn from the seed before the
+//! run begins.
 
 use crate::search::SplitMix64;
 
 use super::Drive;
 
-/// What is wrong with the links of one replica for a while.
+/// A fault of one replica's links, for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// The link there is breaks, and until the end none is made.
+    /// The current link breaks, and none is made until the end.
     Cut,
-    /// Links that carry anything meanwhile deliver nothing more in these directions, for as long as
-    /// they last, and report no error.
+    /// Links in use deliver nothing more in these directions, for as long as they last, and report
+    /// no error.
     Deaf { to_server: bool, to_client: bool },
-    /// Nothing arrives before the end, and then all of it.
+    /// Nothing arrives before the end; then everything arrives.
     Stall,
-    /// Frames take longer by up to that many milliseconds.
+    /// Frames take up to that many milliseconds longer.
     Late(u64),
-    /// A link takes that many milliseconds to come up.
+    /// A link takes that many milliseconds to connect.
     Slow(u64),
-    /// Of a hundred frames that many arrive with one bit changed.
+    /// That many of a hundred frames arrive with one bit changed.
     Flip(usize),
-    /// Of a hundred frames that many arrive twice.
+    /// That many of a hundred frames arrive twice.
     Twice(usize),
-    /// Of a hundred frames that many arrive without their end, and then the link breaks.
+    /// That many of a hundred frames arrive without their end, and then the link breaks.
     Torn(usize),
-    /// The app stops the sync, and starts it at the end.
+    /// The app stops the sync, and starts it again at the end.
     Stopped,
 }
 
-/// A fault, from a moment up to another one, in milliseconds.
+/// A fault with its start and end, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Spell {
     pub(super) from: u64,
@@ -36,37 +37,37 @@ pub(super) struct Spell {
     pub(super) fault: Fault,
 }
 
-/// The server's process ends, and another one begins.
+/// A restart of the server's process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Restart {
-    /// When, in milliseconds.
+    /// The time in milliseconds.
     pub(super) at: u64,
-    /// With which data.
+    /// The data that the new process starts with.
     pub(super) with: Data,
 }
 
-/// What a process of the server finds when it begins.
+/// The data that a process of the server starts with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Data {
-    /// What the process before it left.
+    /// The data that the previous process left.
     AsLeft,
-    /// That, and it is kept as a backup.
+    /// The data that the previous process left, which is also kept as a backup.
     BackedUp,
     /// The newest backup, or an empty storage if there is none.
     Restored {
-        /// A new epoch begins, as the admin command sees to.
+        /// Whether a new epoch begins, as after the admin command.
         announced: bool,
     },
 }
 
-/// All spells of a run.
+/// The fault schedule of a run.
 #[derive(Debug)]
 pub(super) struct Weather {
     seed: u64,
-    /// Of each replica.
+    /// The faults of each replica.
     spells: Vec<Vec<Spell>>,
     restarts: Vec<Restart>,
-    /// How many milliseconds pass until it is the same link's turn again.
+    /// How many milliseconds pass until the same link has its turn again.
     slots: u64,
 }
 
@@ -81,32 +82,32 @@ impl Weather {
         Self { seed: drive.seed, spells, restarts, slots }
     }
 
-    /// The first millisecond from `at` on that belongs to the `turn`. Each direction of each
-    /// replica's links has its own, and the server's restarts have the last: the order in which two
-    /// tasks run in one millisecond is not determined, because tokio chooses the order in which it
-    /// wakes the watchers of one value.
+    /// Returns the first millisecond from `at` on that belongs to the `turn`. Each direction of
+    /// each replica's links has its own turn, and the server's restarts have the last one: the
+    /// order in which two tasks run in one millisecond is not determined, because tokio chooses the
+    /// order in which it wakes the watchers of one value.
     pub(super) fn slot(&self, at: u64, turn: usize) -> u64 {
         at + (turn as u64 + self.slots - at % self.slots) % self.slots
     }
 
-    /// When the server starts anew, and with what.
+    /// Returns the restarts of the server.
     pub(super) fn restarts(&self) -> Vec<Restart> {
         let last = self.spells.len() * 2;
         let at = |restart: &Restart| self.slot(restart.at, last);
         self.restarts.iter().map(|restart| Restart { at: at(restart), ..*restart }).collect()
     }
 
-    /// What is wrong with the links of a replica at a moment.
+    /// Returns the faults of a replica's links at a time.
     pub(super) fn at(&self, client: usize, at: u64) -> impl Iterator<Item = Spell> {
         self.of(client).filter(move |spell| spell.from <= at && at < spell.until)
     }
 
-    /// What goes wrong on the links of a replica.
+    /// Returns all faults of a replica's links.
     pub(super) fn of(&self, client: usize) -> impl Iterator<Item = Spell> {
         self.spells.get(client).into_iter().flatten().copied()
     }
 
-    /// What is random about one frame: independent of every other.
+    /// Returns the random generator of one frame, independent of every other.
     pub(super) fn chance(
         &self,
         client: usize,
@@ -134,7 +135,7 @@ fn moment(random: &mut SplitMix64, drive: &Drive) -> u64 {
     random.next_u64() % drive.millis.max(1)
 }
 
-/// Up to six spells, that may overlap. They are over when the writing is.
+/// Draws up to six faults, which may overlap and end with the writing.
 fn spells(drive: &Drive, client: usize) -> Vec<Spell> {
     let mut random = SplitMix64::of(drive.seed, 100 + client as u64);
     let count = if drive.faults { random.below(7) } else { 0 };

@@ -2,7 +2,7 @@
 
 use crate::search::SplitMix64;
 
-/// Numbers that sit at an edge, in the forms in which formats write them.
+/// Numbers at the edges of their ranges, in the forms in which formats write them.
 const EDGES: [&[u8]; 8] = [
     &[0],
     &[0x7f],
@@ -14,8 +14,9 @@ const EDGES: [&[u8]; 8] = [
     b"18446744073709551616",
 ];
 
-/// An endless row of inputs made of good ones: bits flipped, bytes taken out, put in and replaced,
-/// ends cut off, two inputs joined in the middle. The same seed and inputs give the same row.
+/// An endless iterator of inputs made from good ones: bits flipped, bytes removed, inserted and
+/// replaced, ends cut off, two inputs joined in the middle. The same seed and inputs give the same
+/// sequence.
 #[derive(Debug)]
 pub struct Damage<'a> {
     rng: SplitMix64,
@@ -23,7 +24,7 @@ pub struct Damage<'a> {
 }
 
 impl<'a> Damage<'a> {
-    /// Of those inputs, as that seed has it. Without inputs they are made of nothing.
+    /// Makes the sequence of a seed. Without inputs it is made from an empty one.
     #[must_use]
     pub fn new(seed: u64, good: &[&'a [u8]]) -> Self {
         Self { rng: SplitMix64::new(seed), good: good.to_vec() }

@@ -1,4 +1,4 @@
-//! Frames, and what is compressed in them.
+//! Checks of frames and of compression.
 
 use std::sync::Arc;
 
@@ -8,14 +8,14 @@ use sync_core::error::ErrorKind;
 use sync_core::protocol::{FrameReader, FrameWriter, Message, Payload};
 use transport_kit::framed::{Compression, Wire};
 
-/// The largest payload that the checks take.
+/// The largest payload that the checks accept.
 const MOST: usize = 1 << 16;
 
-/// A frame as it came from a link, and a good frame around the same bytes.
+/// Checks a frame as it arrived from a link, and a good frame around the same bytes.
 ///
 /// # Panics
-/// If a frame is taken that is over the limit or has another form, if the reader goes on after an
-/// error as if nothing had been, or if a good frame is refused.
+/// If a frame is accepted that is over the limit or has another form, if the reader continues after
+/// an error, or if a good frame is rejected.
 pub fn frame(bytes: &[u8]) {
     let mut reader = FrameReader::new(MOST);
     match reader.frame(Bytes::copy_from_slice(bytes)) {
@@ -40,11 +40,11 @@ pub fn frame(bytes: &[u8]) {
     }
 }
 
-/// Bytes that claim to be compressed, and the same bytes compressed.
+/// Checks bytes that claim to be compressed, and the same bytes compressed.
 ///
 /// # Panics
-/// If what comes out is over the limit or an error is of another kind than `Protocol`, if bytes do
-/// not survive being compressed, or if they unfold although the limit is a byte too small.
+/// If the output is over the limit or an error is of another kind than `Protocol`, if bytes do not
+/// survive compression, or if they decompress although the limit is a byte too small.
 pub fn compression(compression: &Arc<dyn Compression>, bytes: &[u8]) {
     match compression.decompress(bytes, MOST) {
         Ok(unfolded) => assert!(unfolded.len() <= MOST, "{} bytes came out", unfolded.len()),

@@ -1,6 +1,6 @@
-//! Sequences of messages that decode, and need not make sense: what a replica does with a server's,
-//! and a server with a replica's. No network and no threads: the transactions run inline, on the
-//! stores of a short life.
+//! Sequences of messages that decode but need not make sense: a replica's reaction to a server's
+//! messages, and a server's to a replica's. No network and no threads: the transactions run inline,
+//! on the stores that a short run left.
 
 use bytes::Bytes;
 use storage_kit::kv::{KvWriter, MemoryKv, ReplicaKv, ServerKv};
@@ -29,10 +29,10 @@ use crate::world::WorldJudge;
 type ReplicaCore = ReplicaKv<KvWriter<MemoryKv>>;
 type ServerCore = ServerKv<KvWriter<MemoryKv>>;
 
-/// An hour after the lives that the stores come from.
+/// An hour after the runs that the stores come from.
 const NOW: Now = Now(1_900_000_000_000);
 
-/// How many messages of one input are heard.
+/// The largest number of messages that are read from one input.
 const MESSAGES: usize = 64;
 
 fn messages(bytes: &[u8]) -> impl Iterator<Item = Message> {
@@ -41,7 +41,7 @@ fn messages(bytes: &[u8]) -> impl Iterator<Item = Message> {
         .take(MESSAGES)
 }
 
-/// Checks that the error is a refusal of the message: `Internal` or `Storage` would be a bug.
+/// Checks that the error is a rejection of the message: `Internal` or `Storage` would be a bug.
 fn is_a_refusal(error: &Error) {
     assert_ne!(error.kind(), ErrorKind::Internal, "{error}");
     assert_ne!(error.kind(), ErrorKind::Storage, "{error}");
@@ -53,13 +53,13 @@ fn refused<T>(result: sync_core::error::Result<T>) {
     }
 }
 
-/// A replica hears messages that a server says, in the order of the bytes
+/// Gives a replica messages of a server, in the order of the bytes
 /// ([`conversation`](super::conversation)), whatever they are: chunks, verdicts, resets, welcomes.
-/// Those that only a replica says let it write and push meanwhile.
+/// Messages that only a replica sends make it write and push in between.
 ///
 /// # Panics
-/// If one does more than to be refused: if a transaction panics, if what the replica tells of
-/// itself is no longer what it has, or if a position moved back.
+/// If a message has another effect than an error: if a transaction panics, if the replica's state
+/// differs from its rows, or if a position moved back.
 pub fn replica(bytes: &[u8]) {
     let life = life();
     let mut core = replica_over(life.replica.copy());
@@ -125,7 +125,7 @@ fn write(core: &mut ReplicaCore, scope: &Scope, id: &str) -> sync_core::error::R
     transact(core, |rows| ops::write(rows, NOW, &WriteLimits::default(), &transaction)).map(drop)
 }
 
-/// Everything can be read, and what is counted is there.
+/// Checks that everything can be read and that counts match.
 fn replica_is_whole(core: &mut ReplicaCore, scope: &Scope) {
     let limits = Limits { documents: usize::MAX, bytes: usize::MAX };
     look(core, |rows| {
@@ -153,12 +153,12 @@ fn replica_is_whole(core: &mut ReplicaCore, scope: &Scope) {
     });
 }
 
-/// A server is asked what a replica says, in the order of the bytes, whatever it is: pulls, pushes,
-/// acknowledgements.
+/// Gives a server messages of a replica, in the order of the bytes, whatever they are: pulls,
+/// pushes, acknowledgements.
 ///
 /// # Panics
-/// If a request does more than to be refused: if a transaction panics, or if the log is no longer
-/// in order and counted.
+/// If a request has another effect than an error: if a transaction panics, or if the log is no
+/// longer in order and counted.
 pub fn server(bytes: &[u8]) {
     let life = life();
     let mut core = server_over(life.server.copy());
@@ -219,11 +219,11 @@ fn append(core: &mut ServerCore, batch: &PushBatch) {
     };
     let judge = WorldJudge { refuse: None, resolvers: Resolvers::default() };
     refused(transact(core, |rows| served::append(rows, &cx, batch, &judge)));
-    // A retry is the same batch, and is told the same.
+    // A retry is the same batch, and gets the same verdicts.
     refused(transact(core, |rows| served::append(rows, &cx, batch, &judge)));
 }
 
-/// The log is in order, and what is counted is there.
+/// Checks that the log is in order and that counts match.
 fn server_is_whole(core: &mut ServerCore, scope: &Scope) {
     look(core, |rows| {
         let Some(row) = rows.scope(scope)? else { return Ok(()) };
@@ -242,7 +242,7 @@ fn server_is_whole(core: &mut ServerCore, scope: &Scope) {
     });
 }
 
-/// The lease that stands in a store.
+/// Returns the lease in a store.
 pub(super) fn lease_of(core: &mut ReplicaCore) -> Option<Generation> {
     transact(core, |rows| ops::state(rows)).ok().map(|state| state.lease.0)
 }

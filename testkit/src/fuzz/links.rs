@@ -1,5 +1,5 @@
-//! Sequences of frames on a link: what the two ends of a connection do with them, as the real
-//! tasks, on time that has to be [paused](https://docs.rs/tokio/latest/tokio/time/fn.pause.html).
+//! Sequences of frames on a link: the behaviour of both ends of a connection, as real tasks, on
+//! time that has to be [paused](https://docs.rs/tokio/latest/tokio/time/fn.pause.html).
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,15 +23,15 @@ use transport_kit::framed::{Dial, FramedOptions, FramedTransport, Wire, memory_l
 use super::samples::pieces;
 use crate::cores::must;
 
-/// Longer than any end of a link may take to notice that the other one is gone.
+/// Longer than either end of a link may take to detect that the other one is gone.
 const LONG: Duration = Duration::from_secs(60 * 60);
 const HEARTBEAT: Duration = Duration::from_secs(20);
-/// The largest payload that either end takes.
+/// The largest payload that either end accepts.
 const MOST: usize = 1 << 16;
-/// How many frames of one input are sent.
+/// The largest number of frames of one input.
 const FRAMES: usize = 64;
 
-/// Time that stands still, and randomness that is none.
+/// A clock that does not move, and a constant instead of randomness.
 #[derive(Debug)]
 struct Still;
 
@@ -45,9 +45,9 @@ impl Environment for Still {
     }
 }
 
-/// What a piece of the input does: its first byte says whether it is a frame as it stands (0x80), a
-/// payload that claims to be compressed (0x40), whether a heartbeat passes before it (0x20), and
-/// its stream (the rest).
+/// Sends a piece of the input. Its first byte says whether it is a frame as it is (0x80), a payload
+/// that claims to be compressed (0x40), whether a heartbeat passes before it (0x20), and its stream
+/// (the rest).
 async fn send(link: &mut FrameLink, writer: &mut FrameWriter, piece: &[u8]) -> Result<()> {
     let Some((how, rest)) = piece.split_first() else { return Ok(()) };
     if how & 0x20 != 0 {
@@ -74,13 +74,13 @@ fn hello() -> Hello {
     }
 }
 
-/// A server's end of a link hears frames, in the order of the bytes (as
-/// [`conversation`](super::conversation) separates them); a greeting comes before them unless the
+/// Gives a server's end of a link frames, in the order of the bytes (as
+/// [`conversation`](super::conversation) separates them). A greeting comes before them unless the
 /// first byte is odd.
 ///
 /// # Panics
-/// If the server panics, does not end with the link, says what is no frame, or goes on after it has
-/// said goodbye.
+/// If the server panics, does not end with the link, sends what is no frame, or continues after its
+/// goodbye.
 pub async fn server_link(bytes: &[u8]) {
     let mut options = KvOptions::default();
     options.threads.inline = true;
@@ -131,7 +131,7 @@ async fn ends<T>(task: tokio::task::JoinHandle<T>, what: &str) -> T {
     must(ended, what)
 }
 
-/// Hands out one link.
+/// A dialler that hands out one link.
 #[derive(Debug)]
 struct One(Mutex<Option<FrameLink>>);
 
@@ -174,7 +174,7 @@ pub async fn client_link(bytes: &[u8]) {
     });
     let mut writer = FrameWriter::default();
     let (first, rest) = bytes.split_first().unwrap_or((&1, &[]));
-    // The greeting; what the replica says after it is read too, or it would wait for us.
+    // Reads the greeting, and the replica's later messages too, because it would wait otherwise.
     let _ = there.incoming.next().await;
     if first % 2 == 0 {
         let answer = writer.frame(0, &Payload::plain(&Message::Welcome(welcome())));
@@ -188,7 +188,7 @@ pub async fn client_link(bytes: &[u8]) {
         admission: None,
     };
     let reading = tokio::spawn(async move { while incoming.next().await.is_some() {} });
-    // What is asked first has been asked by then.
+    // The first requests have been sent by then.
     sleep(Duration::from_millis(1)).await;
     for piece in pieces(rest).take(FRAMES) {
         if send(&mut there, &mut writer, piece).await.is_err() {

@@ -1,10 +1,10 @@
-//! What must hold of every decoder and of every sequence of messages, whatever the bytes are.
+//! Checks that hold for every decoder and every sequence of messages, whatever the bytes are.
 //!
-//! A check is a function of bytes that panics where a promise is broken: that decoding never
-//! panics, that what was decoded and is encoded again is the same value (and the same bytes, where
-//! one value has one form), that an error is of the promised kind. [`CHECKS`] has all of this
-//! crate. `fuzz/` drives each with libFuzzer, and the usual tests drive each with what [`Damage`]
-//! makes of good input, so that a broken promise shows without a fuzzer too:
+//! A check is a function of bytes that panics if a promise is broken: that decoding never panics,
+//! that a decoded value encodes to the same value (and to the same bytes, where one value has one
+//! form), that an error is of the promised kind. [`CHECKS`] lists all of this crate. `fuzz/` runs
+//! each with libFuzzer, and the usual tests run each with the output of [`Damage`] on good input,
+//! so that a broken promise is found without a fuzzer too:
 //!
 //! ```
 //! use testkit::fuzz::{self, Damage};
@@ -15,7 +15,7 @@
 //! }
 //! ```
 //!
-//! A third-party backend takes part too: [`compression`] checks any `Compression`.
+//! A third-party backend can use these as well: [`compression`] checks any `Compression`.
 
 mod damage;
 mod frames;
@@ -35,12 +35,12 @@ pub use stores::{replica_store, server_store};
 pub use text::{body, merge, name, plan, stamp};
 pub use values::{message, model, row};
 
-/// A check that needs nothing but bytes, and input to begin with.
+/// A check of bytes, with input to begin with.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
     /// The name of the fuzz target.
     pub name: &'static str,
-    /// Panics if what it is about does not hold for these bytes.
+    /// The check, which panics if a promise does not hold for these bytes.
     pub check: fn(&[u8]),
     /// Good input.
     pub samples: fn() -> Vec<Vec<u8>>,

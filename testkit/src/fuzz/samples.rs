@@ -1,5 +1,5 @@
-//! Good input to begin with: what a short life of two replicas leaves in their stores, and
-//! sequences of messages.
+//! Good input to begin with: the stores that a short run of two replicas leaves, and sequences of
+//! messages.
 
 use std::cell::RefCell;
 use std::io;
@@ -22,7 +22,7 @@ use crate::resolvers::Deferring;
 use crate::sim::Simulation;
 use crate::world::{Options, Reply, World};
 
-/// The cores in memory, of which the stores are kept.
+/// The memory cores, whose stores are kept.
 #[derive(Default)]
 struct Kept {
     replicas: Rc<RefCell<Vec<Arc<MemoryKv>>>>,
@@ -54,31 +54,31 @@ impl Cores for Kept {
     }
 }
 
-/// What a short life left behind.
+/// What a short run left behind.
 pub(super) struct Life {
     /// The one scope.
     pub(super) scope: Scope,
-    /// The store of the first replica: it has settled, edited, refused and deferred documents, and
+    /// The store of the first replica: it has settled, edited, rejected and deferred documents, and
     /// a batch in flight.
     pub(super) replica: Arc<MemoryKv>,
     /// The store of the server.
     pub(super) server: Arc<MemoryKv>,
     /// The batch in flight of the first replica.
     pub(super) batch: Option<PushBatch>,
-    /// What the server would say to it.
+    /// The verdicts that the server would return for it.
     pub(super) verdicts: Verdicts,
     /// The chunk that the first replica would pull next.
     pub(super) chunk: Option<Chunk>,
-    /// The cursor of it.
+    /// The cursor of that pull.
     pub(super) cursor: Cursor,
 }
 
 thread_local! {
-    /// A life is the same each time, and making one takes longer than any check.
+    /// A run is the same each time, and takes longer than any check.
     static LIFE: Rc<Life> = Rc::new(make_life());
 }
 
-/// The life of two replicas for a while.
+/// Returns the result of a short run of two replicas.
 pub(super) fn life() -> Rc<Life> {
     LIFE.with(Rc::clone)
 }
@@ -116,7 +116,7 @@ fn make_life() -> Life {
         Reply::Chunk(chunk) => Some(chunk),
         Reply::Reset(_) => None,
     };
-    // Said by a copy of the server: this one has not heard of the batch.
+    // The verdicts come from a copy of the server, so this one does not know the batch.
     let scope = world.scope().clone();
     let server = servers.borrow()[0].copy();
     let verdicts = batch.as_ref().map_or(Verdicts::Stale, |batch| world.deliver(batch));
@@ -135,18 +135,18 @@ pub(super) fn entries(kv: &MemoryKv) -> Vec<(Vec<u8>, Vec<u8>)> {
     all.map(|()| entries).unwrap_or_default()
 }
 
-/// The cores over a copy of a store, which the copy's owner may damage.
+/// Returns the cores over a copy of a store, which the caller may damage.
 pub(super) fn replica_over(kv: MemoryKv) -> ReplicaKv<KvWriter<MemoryKv>> {
     ReplicaKv(KvWriter::new(Arc::new(kv)))
 }
 
-/// As [`replica_over`], for a server.
+/// Returns the cores over a copy of a server's store.
 pub(super) fn server_over(kv: MemoryKv) -> ServerKv<KvWriter<MemoryKv>> {
     ServerKv(KvWriter::new(Arc::new(kv)))
 }
 
-/// Messages one after the other, as the checks of conversations read them: the length of each in
-/// two bytes, the smaller one first, and the message. What is longer than 65,535 bytes is cut.
+/// Joins messages as the checks of conversations read them: the length of each in two bytes, little
+/// endian, then the message. A message over 65,535 bytes is cut.
 #[must_use]
 pub fn conversation(messages: &[Message]) -> Vec<u8> {
     let mut out = Vec::new();
@@ -159,7 +159,7 @@ pub fn conversation(messages: &[Message]) -> Vec<u8> {
     out
 }
 
-/// The pieces that [`conversation`] put together; the last one may be cut short.
+/// Splits what [`conversation`] joined; the last piece may be cut short.
 pub(super) fn pieces(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         let (length, rest) = bytes.split_first_chunk::<2>()?;
@@ -169,7 +169,7 @@ pub(super) fn pieces(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// What the replica and the server of a short life say to each other next.
+/// Returns the next messages of the replica and of the server after a short run.
 fn said() -> (Vec<Message>, Vec<Message>) {
     let life = life();
     let scope = life.scope.clone();
@@ -191,7 +191,7 @@ pub(super) fn conversations() -> Vec<Vec<u8>> {
 }
 
 /// Good input of [`server_link`](super::server_link) and [`client_link`](super::client_link): the
-/// messages of a short life, each on the stream that a replica would ask or be answered on.
+/// messages of a short run, each on the stream of its request or answer.
 #[must_use]
 pub fn frames_of_links() -> Vec<Vec<u8>> {
     let (asked, told) = said();
@@ -216,8 +216,7 @@ pub(super) fn frames() -> Vec<Vec<u8>> {
     messages().into_iter().map(|bytes| frame(bytes).to_vec()).collect()
 }
 
-/// A cursor, a chunk, a batch and verdicts, and what is in them, each behind the number of its
-/// type.
+/// A cursor, a chunk, a batch and verdicts, and their parts, each after the number of its type.
 pub(super) fn models() -> Vec<Vec<u8>> {
     let life = life();
     let mut samples = vec![(0, life.cursor.to_bytes()), (4, life.verdicts.to_bytes())];
@@ -233,8 +232,8 @@ pub(super) fn models() -> Vec<Vec<u8>> {
     samples.into_iter().map(|(choice, bytes)| [&[choice], &bytes[..]].concat()).collect()
 }
 
-/// Every row that a replica's and a server's store hold after a short life, as each of the types
-/// that it might be.
+/// Every row of a replica's and a server's store after a short run, as each of the types that it
+/// might be.
 pub(super) fn rows() -> Vec<Vec<u8>> {
     let life = life();
     let mut samples = Vec::new();

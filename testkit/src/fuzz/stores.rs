@@ -1,5 +1,5 @@
-//! Stores whose values were damaged: a bad disk, or another program. A row that cannot be read is
-//! an error, never a panic; one that can be read and is wrong must not panic either.
+//! Stores with damaged values: a bad disk, or another program. A row that cannot be read is an
+//! error, never a panic; a row that can be read and is wrong must not cause a panic either.
 
 use bytes::Bytes;
 use storage_kit::Durability;
@@ -28,7 +28,7 @@ const NOW: Now = Now(1_900_000_000_000);
 const ALL: Limits = Limits { documents: usize::MAX, bytes: usize::MAX };
 
 /// Damages values of a store: each piece of the bytes names an entry, a place in it, how many bytes
-/// go there, and what comes instead.
+/// are removed there, and their replacement.
 fn damage(kv: &MemoryKv, bytes: &[u8]) {
     for piece in pieces(bytes).take(8) {
         let entries = entries(kv);
@@ -41,7 +41,7 @@ fn damage(kv: &MemoryKv, bytes: &[u8]) {
         let end = (at + usize::from(*gone)).min(value.len());
         value.splice(at..end, instead.iter().copied());
         let batch = vec![(key.as_slice().into(), Some(Bytes::from(value)))];
-        // A map in memory takes everything.
+        // A map in memory accepts every write.
         let _ = kv.commit(batch, Durability::Process);
     }
 }
@@ -54,11 +54,11 @@ fn survived<T>(result: Result<T>) {
     }
 }
 
-/// A replica's store after a short life, with values damaged as the bytes say; then everything that
-/// a replica does.
+/// Opens a replica's store after a short run, with values damaged as the bytes say, and calls every
+/// operation of a replica.
 ///
 /// # Panics
-/// If anything panics, or an error says `Internal`.
+/// If anything panics, or an error is `Internal`.
 pub fn replica_store(bytes: &[u8]) {
     let life = life();
     let kv = life.replica.copy();
@@ -66,7 +66,7 @@ pub fn replica_store(bytes: &[u8]) {
     use_replica(kv, &life);
 }
 
-/// Everything that a replica does.
+/// Calls every operation of a replica.
 fn use_replica(kv: MemoryKv, life: &Life) {
     let mut core = replica_over(kv);
     read_replica(&mut core, &life.scope);
@@ -154,11 +154,11 @@ fn write_replica(core: &mut ReplicaKv<KvWriter<MemoryKv>>, scope: &Scope) -> Res
     Ok(())
 }
 
-/// A server's store after a short life, with values damaged as the bytes say; then everything that
-/// a server does.
+/// Opens a server's store after a short run, with values damaged as the bytes say, and calls every
+/// operation of a server.
 ///
 /// # Panics
-/// If anything panics, or an error says `Internal`.
+/// If anything panics, or an error is `Internal`.
 pub fn server_store(bytes: &[u8]) {
     let life = life();
     let kv = life.server.copy();

@@ -1,4 +1,4 @@
-//! What is read from text: names, stamps, bodies and their merging, plans.
+//! Checks of text input: names, stamps, bodies and their merging, plans.
 
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
@@ -15,7 +15,7 @@ use sync_core::resolver::{Conflict, ConflictResolver, FieldMerge, FieldRule, Res
 
 use crate::sim::Plan;
 
-/// A good name is the same in text, in JSON and in its binary form.
+/// Checks that a good name is the same in text, in JSON and in its binary form.
 fn named<T>(text: &str, new: impl Fn(&str) -> sync_core::error::Result<T>, most: usize)
 where
     T: Codec + Serialize + DeserializeOwned + Debug + Display + PartialEq,
@@ -37,11 +37,11 @@ where
     }
 }
 
-/// A text as the name of a scope, a collection and a document. Bytes that are no text are replaced
-/// in it.
+/// Checks a text as the name of a scope, a collection and a document. Bytes that are not UTF-8 are
+/// replaced.
 ///
 /// # Panics
-/// If a name is taken that is empty, too long or not printable, or is another one after it was
+/// If a name is accepted that is empty, too long or not printable, or that differs after it was
 /// written.
 pub fn name(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
@@ -50,7 +50,8 @@ pub fn name(bytes: &[u8]) {
     named(&text, |t| DocumentId::new(t), DocumentId::MAX_BYTES);
 }
 
-/// Text that is a `T` is the text that it is written as, but for the case of hexadecimal digits.
+/// Checks that text that parses as a `T` is the text that the value is written as, except for the
+/// case of hexadecimal digits.
 fn shown<T: FromStr<Err = sync_core::error::Error> + Display>(text: &str) {
     match text.parse::<T>() {
         Ok(value) => assert!(value.to_string().eq_ignore_ascii_case(text), "{value} of {text:?}"),
@@ -58,11 +59,11 @@ fn shown<T: FromStr<Err = sync_core::error::Error> + Display>(text: &str) {
     }
 }
 
-/// A text as a stamp of the clock, a revision, the id of a replica, an epoch. Bytes that are no
-/// text are replaced in it.
+/// Checks a text as a stamp of the clock, a revision, the id of a replica, an epoch. Bytes that are
+/// not UTF-8 are replaced.
 ///
 /// # Panics
-/// If one is read of text that it is not written as.
+/// If a value is parsed from text that it is not written as.
 pub fn stamp(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     shown::<Stamp>(&text);
@@ -71,10 +72,10 @@ pub fn stamp(bytes: &[u8]) {
     shown::<Epoch>(&text);
 }
 
-/// The body of a document.
+/// Checks the body of a document.
 ///
 /// # Panics
-/// If a body is taken that is not JSON, or does not keep its bytes, also within other JSON.
+/// If a body is accepted that is not JSON, or does not keep its bytes, also within other JSON.
 pub fn body(bytes: &[u8]) {
     let Ok(body) = Body::parse(bytes.to_vec()) else { return };
     assert_eq!(body.as_bytes(), bytes);
@@ -92,7 +93,7 @@ fn state(body: &str, by: u8) -> Option<DocumentState> {
     Some(DocumentState { revision, author: revision, created: Stamp::ZERO, body, erased: None })
 }
 
-/// What comes out of a merge, whichever side was called local.
+/// Returns the result of a merge, whichever side was called local.
 fn outcome(merge: &FieldMerge, conflict: &Conflict<'_>) -> Option<String> {
     let text = |s: Option<&DocumentState>| Some(s?.body.as_ref()?.as_str().to_owned());
     match merge.resolve(conflict) {
@@ -103,11 +104,11 @@ fn outcome(merge: &FieldMerge, conflict: &Conflict<'_>) -> Option<String> {
     }
 }
 
-/// Three bodies with a zero byte between them, as base, local edit and server's state, merged field
-/// by field. A base that is no JSON is none.
+/// Checks a merge field by field of three bodies with a zero byte between them: base, local edit
+/// and server's state. A base that is not JSON is none.
 ///
 /// # Panics
-/// If what comes out is not JSON, or depends on which side is called local.
+/// If the result is not JSON, or depends on which side is called local.
 pub fn merge(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let mut parts = text.splitn(3, '\0');
@@ -139,10 +140,10 @@ fn merges() -> Vec<FieldMerge> {
     [Ok(FieldMerge::new()), arrays].into_iter().flatten().collect()
 }
 
-/// A plan of the simulation as JSON. Bytes that are no text are replaced in it.
+/// Checks a plan of the simulation as JSON. Bytes that are not UTF-8 are replaced.
 ///
 /// # Panics
-/// If a plan is another one after it was written.
+/// If a plan differs after it was written.
 pub fn plan(bytes: &[u8]) {
     if let Ok(plan) = Plan::from_json(&String::from_utf8_lossy(bytes)) {
         assert_eq!(Plan::from_json(&plan.to_json()).ok(), Some(plan));

@@ -1,4 +1,4 @@
-//! The binary codec: messages, the model, and what key-value stores keep.
+//! Checks of the binary codec: messages, the model, and the rows of key-value stores.
 
 use std::fmt::Debug;
 
@@ -13,7 +13,7 @@ use sync_core::protocol::Message;
 use sync_core::replica::record::{BatchRow, QuarantineRow, Record, ReplicaMeta, ScopeRow};
 use sync_server::record::{Acknowledged, PushRecord, ServerRow, ServerScope};
 
-/// Reads a value; bytes that are not one must fail with `Protocol`.
+/// Reads a value; other bytes must fail with `Protocol`.
 fn read<T: Codec>(bytes: &[u8]) -> Option<T> {
     match T::from_bytes(Bytes::copy_from_slice(bytes)) {
         Ok(value) => Some(value),
@@ -24,14 +24,14 @@ fn read<T: Codec>(bytes: &[u8]) -> Option<T> {
     }
 }
 
-/// One value has one form: bytes that are a value are exactly what it is written as.
+/// Checks that bytes that decode are exactly those that the value encodes to.
 fn has_one_form<T: Codec + Debug + PartialEq>(bytes: &[u8]) {
     if let Some(value) = read::<T>(bytes) {
         assert_eq!(value.to_bytes(), bytes, "{value:?} has another form");
     }
 }
 
-/// What was read and is written is read as the same value.
+/// Checks that a value that was read and written is read as the same value.
 fn survives<T: Codec + Debug + PartialEq>(bytes: &[u8]) {
     if let Some(value) = read::<T>(bytes) {
         let again = T::from_bytes(value.to_bytes());
@@ -39,7 +39,7 @@ fn survives<T: Codec + Debug + PartialEq>(bytes: &[u8]) {
     }
 }
 
-/// A message, as the payload of a frame.
+/// Checks a message, as the payload of a frame.
 ///
 /// # Panics
 /// If a message has two forms, or does not survive being written. Only a failure of a kind that
@@ -52,7 +52,7 @@ pub fn message(bytes: &[u8]) {
     }
 }
 
-/// Takes the first byte as the choice of a type, and the rest as a value of it.
+/// Reads the first byte as the choice of a type, and the rest as a value of it.
 macro_rules! one_of {
     ($bytes:ident, $check:ident: $($type:ty),+ $(,)?) => {{
         let checks: &[fn(&[u8])] = &[$($check::<$type>),+];
@@ -62,8 +62,8 @@ macro_rules! one_of {
     }};
 }
 
-/// A value of the model: the first byte says which type (in the order of the list, counted around),
-/// the rest is the value.
+/// Checks a value of the model: the first byte selects the type (in the order of the list, wrapping
+/// around), the rest is the value.
 ///
 /// # Panics
 /// If a value has two forms.
@@ -75,8 +75,8 @@ pub fn model(bytes: &[u8]) {
     );
 }
 
-/// A row of a store: the first byte says which (in the order of the list, counted around), the rest
-/// is its value.
+/// Checks a row of a store: the first byte selects the type (in the order of the list, wrapping
+/// around), the rest is its value.
 ///
 /// # Panics
 /// If a row does not survive being written. Rows that have grown may have been written in an

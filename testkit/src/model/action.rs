@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// What happens. Replicas and documents are numbers; messages are the places in the list of those
-/// on their way.
+/// A step. Replicas and documents are numbers; a message is named by its place in the list of those
+/// in transit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the fields are the replica, the document and the message")]
 pub enum Action {
@@ -11,36 +11,36 @@ pub enum Action {
     Write { replica: usize, document: usize },
     /// The app deletes a document.
     Delete { replica: usize, document: usize },
-    /// The replica's batch goes on its way (again).
+    /// The replica's batch is sent, possibly again.
     Form { replica: usize },
-    /// The replica's next chunk is read, and goes on its way.
+    /// The replica's next chunk is read and sent.
     Read { replica: usize },
-    /// The chunk after the one on its way is read.
+    /// The chunk after the one in transit is read.
     ReadAhead { replica: usize },
     /// A message arrives.
     Deliver { message: usize },
-    /// A message arrives, and will again.
+    /// A message arrives, and stays in transit.
     Double { message: usize },
     /// A message is lost.
     Lose { message: usize },
     /// The replica loses its link.
     Cut { replica: usize },
-    /// Time passes until the replica's engine does something by itself.
+    /// The time advances until the replica's engine acts on a deadline.
     Wake { replica: usize },
-    /// The replica's process dies and starts again.
+    /// The replica's process crashes and starts again.
     Crash { replica: usize },
-    /// The server dies and starts again.
+    /// The server crashes and starts again.
     Restart,
-    /// The server forgets its tombstones.
+    /// The server purges its tombstones.
     Purge,
     /// The server is backed up.
     Backup,
-    /// The server is restored from the backup, and says so.
+    /// The server is restored from the backup, with an announcement.
     Restore,
 }
 
 impl Action {
-    /// The replica that it says it is about.
+    /// Returns the replica that the action concerns.
     pub(super) fn replica(self) -> Option<usize> {
         match self {
             Self::Write { replica, .. }
@@ -55,7 +55,7 @@ impl Action {
         }
     }
 
-    /// The message that it is about.
+    /// Returns the message that the action concerns.
     pub(super) fn message(self) -> Option<usize> {
         match self {
             Self::Deliver { message } | Self::Double { message } | Self::Lose { message } => {
@@ -66,7 +66,7 @@ impl Action {
     }
 }
 
-/// Messages are named by their number: a caller that has the messages can print more.
+/// Shows messages by their number; a caller that has the messages can print more.
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

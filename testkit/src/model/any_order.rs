@@ -1,9 +1,9 @@
 //! The rules alone: messages in any order, over storages without engines.
 //!
-//! The steps are those of the [search](crate::search), with its oracle; here every choice is made,
-//! where the search draws one. A network without order is more than any engine would meet, and the
-//! rules promise to hold over it: "all safety against doubled and reordered messages rests in the
-//! compare-and-sets".
+//! The steps are those of the [search](crate::search), with its oracle. The search draws one
+//! choice; this explores every choice. A network without order is more than any engine meets, and
+//! the rules hold over it, because all safety against doubled and reordered messages rests in the
+//! compare-and-sets.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -21,20 +21,20 @@ pub(super) struct AnyOrder {
     runner: Runner<MemoryCores>,
     truth: Truth,
     left: Bounds,
-    /// What decides which actions there are, by replica.
+    /// The facts that decide which actions are possible, by replica.
     views: Vec<View>,
 }
 
-/// What decides which actions there are for a replica.
+/// The facts that decide which actions are possible for a replica.
 #[derive(Clone, Debug, Default)]
 struct View {
-    /// Which documents it shows.
+    /// The documents that it shows.
     shows: Vec<usize>,
-    /// Whether something is to be pushed.
+    /// Whether it has anything to push.
     pushes: bool,
     /// The batch in flight.
     in_flight: Option<PushId>,
-    /// Whether a chunk would bring anything.
+    /// Whether a chunk would bring anything new.
     is_behind: bool,
 }
 
@@ -43,8 +43,8 @@ impl AnyOrder {
         self.runner.bag.len() < self.left.in_flight
     }
 
-    /// Looks again at what can happen, and puts what is on its way in an order that does not depend
-    /// on how it came there.
+    /// Computes the possible actions, and sorts the messages in transit, so that equal states have
+    /// equal orders.
     fn look(&mut self) {
         let scope = self.runner.world.server_scope();
         self.views.clear();
@@ -136,7 +136,7 @@ impl AnyOrder {
         Ok(())
     }
 
-    /// Whether the batch in flight of a replica, or what was said of it, is on its way.
+    /// Returns whether a replica's batch in flight, or its verdicts, are in transit.
     fn is_pushing(&self, replica: usize) -> bool {
         let in_flight = self.views[replica].in_flight;
         self.runner.bag.iter().any(|m| match m {

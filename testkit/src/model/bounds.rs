@@ -1,16 +1,16 @@
-//! What may happen, and how often.
+//! Bounds of an exploration: which events may happen, and how often.
 
 use super::action::Action;
 use crate::search::ResolverKind;
 
-/// What may happen in an exploration, and how often: what is counted is what is left.
+/// Bounds of an exploration: which events may happen, and how many of each are left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Bounds {
-    /// What has happened before the exploration begins; it counts.
+    /// Actions that happen before the exploration begins. They count.
     pub before: &'static [Action],
     /// How often the app of each replica may write or delete.
     pub writes: [usize; 2],
-    /// Which documents it may write: odd ones are in a collection that the server resolves, if
+    /// The documents that it may write. Odd ones are in the collection that the server resolves, if
     /// there is one.
     pub documents: &'static [usize],
     /// Whether it may delete too.
@@ -19,25 +19,26 @@ pub struct Bounds {
     pub resolver: ResolverKind,
     /// Whether there is a collection that the server resolves.
     pub on_server: bool,
-    /// The most documents of a chunk.
+    /// The largest number of documents in a chunk.
     pub chunk: usize,
-    /// The most messages that are on their way at a time.
+    /// The largest number of messages in transit at a time.
     pub in_flight: usize,
-    /// Messages that arrive and are on their way still.
+    /// How many messages may arrive and stay in transit.
     pub doubled: usize,
-    /// Messages that are lost.
+    /// How many messages may be lost.
     pub lost: usize,
-    /// Chunks that are asked for before the one in front of them was applied, where no engine asks.
+    /// How many chunks may be requested before the one in front of them was applied, without
+    /// engines.
     pub ahead: usize,
-    /// Links that are lost, where engines have some.
+    /// How many links may be lost, with engines.
     pub cut: usize,
-    /// Replicas that die and start again, where they have something in memory.
+    /// How many replicas may crash and restart, with engines.
     pub crashed: usize,
-    /// Starts of the server, with whose death all links are lost.
+    /// How often the server may restart, which cuts every link.
     pub restarted: usize,
-    /// Purges of every tombstone.
+    /// How often every tombstone may be purged.
     pub purged: usize,
-    /// Backups that are made and restored.
+    /// How many backups may be made and restored.
     pub restored: usize,
 }
 
@@ -62,7 +63,7 @@ impl Bounds {
         restored: 0,
     };
 
-    /// What can happen to the messages on their way, equal ones side by side, and to the server.
+    /// Returns the possible actions on the messages in transit (equal ones once) and on the server.
     pub(super) fn common<M: PartialEq>(
         &self,
         messages: &[M],

@@ -1,4 +1,4 @@
-//! What is explored.
+//! The cases that are explored.
 
 use super::any_order::AnyOrder;
 use super::bounds::Bounds;
@@ -7,29 +7,29 @@ use super::explored::Exploration;
 use super::{Fault, Outcome, outcome};
 use crate::search::ResolverKind;
 
-/// Through what things happen.
+/// How the steps of an exploration are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Through {
     /// Messages in any order, over storages alone.
     AnyOrder,
-    /// What real engines ask for.
+    /// The requests of real engines.
     Engines,
 }
 
-/// One thing to explore.
+/// One case to explore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Case {
-    /// What it is about.
+    /// Its name.
     pub name: &'static str,
-    /// Through what things happen.
+    /// How its steps are made.
     pub through: Through,
     /// What may happen.
     pub bounds: Bounds,
 }
 
 impl Case {
-    /// Explores every state, or about that many, until something breaks. Then it looks among as
-    /// many for something shorter that breaks.
+    /// Explores every state, or about that many, until a promise breaks. Then searches as many
+    /// states for a shorter counter-example.
     #[must_use]
     pub fn explore(&self, most: Option<usize>) -> Outcome {
         let (name, bounds, fault) = (self.name, self.bounds, Fault::default());
@@ -62,13 +62,13 @@ impl Case {
     }
 }
 
-/// What the model check explores, small ones first.
+/// The cases of the model check, small ones first.
 #[must_use]
 pub fn cases() -> Vec<Case> {
     let rules = |name, bounds| Case { name, through: Through::AnyOrder, bounds };
     let engines = |name, bounds| Case { name, through: Through::Engines, bounds };
     let least = Bounds::LEAST;
-    // Each engine asks for a chunk and pushes a batch at a time.
+    // Each engine requests one chunk and pushes one batch at a time.
     let talk = Bounds { in_flight: 5, ..least };
     vec![
         rules("a write each", least),

@@ -1,7 +1,8 @@
-//! The real engines: each of two replicas has one, and what they send goes over a wire.
+//! Exploration through the real engines: each of two replicas has one, and their messages are sent
+//! over a wire.
 //!
-//! Here nothing happens that an engine does not ask for. Answers reach only the request that they
-//! are for, as on a connection; what was sent may still arrive after the link is lost.
+//! Nothing happens that no engine requests. An answer reaches only the request that it belongs to,
+//! as on a connection. Requests may still arrive after the link is lost.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -23,7 +24,7 @@ pub(super) struct Engines {
     truth: Truth,
     backup: Option<Backup<<MemoryCores as Cores>::Server>>,
     left: Bounds,
-    /// Which documents each replica shows.
+    /// The documents that each replica shows.
     shows: Vec<Vec<usize>>,
 }
 
@@ -37,8 +38,7 @@ impl Engines {
         0..self.left.writes.len()
     }
 
-    /// Nothing happens by itself: the replica has nothing on its way, and its engine waits for a
-    /// time.
+    /// Returns whether the replica has nothing in transit and its engine waits for a deadline.
     fn waits(&self, replica: usize) -> bool {
         let is_its = |p: &Parcel| p.replica == replica;
         let is_alone = !self.actors.is_linked(replica) || !self.actors.wire.iter().any(is_its);
@@ -69,7 +69,7 @@ impl Engines {
             }
             _ => None,
         });
-        // One that is on its way already says the same as this one.
+        // An equal message is in transit already.
         let Some(verdicts) = answer else { return Ok(()) };
         let entries = self.actors.world.server_rows().into_iter().filter(|(_, row)| row.seq > head);
         let entries = entries.map(|(key, row)| {
@@ -116,13 +116,13 @@ impl Engines {
         }
     }
 
-    /// The server is gone: drops the messages on their way and cuts every link.
+    /// Drops the messages in transit and cuts every link, because the server has stopped.
     fn lose_server(&mut self) {
         self.actors.wire.clear();
         self.replicas().for_each(|replica| self.actors.cut(replica));
     }
 
-    /// Looks at the replica to which something happened, if it was one.
+    /// Checks the replica that the step concerned, if there was one.
     fn look(&mut self, at: Option<usize>) -> Verdict {
         self.oracle.note_writes(&self.actors.world)?;
         let sent: Vec<Parcel> = self.actors.wire.clone();
@@ -237,8 +237,8 @@ impl Explored for Engines {
             Action::Lose { message } => {
                 self.left.lost -= 1;
                 let Parcel { replica, content, .. } = self.actors.wire.remove(message);
-                // A request may never be answered. A link on which an answer is missing is no good:
-                // frames are counted.
+                // A request may never be answered. A link on which an answer is missing cannot be
+                // used any more, because frames are numbered.
                 if matches!(content, Content::Pulled(_) | Content::Pushed(_)) {
                     self.actors.drop_answers(replica);
                     self.actors.cut(replica);

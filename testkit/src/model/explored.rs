@@ -1,5 +1,5 @@
-//! States and steps as the model checker wants them: [`Explored`] is what steps, [`Exploration`]
-//! the model made of it.
+//! States and steps in the form that the model checker needs: an [`Explored`] makes steps, and an
+//! [`Exploration`] is the model of it.
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -15,48 +15,48 @@ use super::promise::Promise;
 use super::{Fault, under};
 use crate::search::{Verdict, quietly};
 
-/// What is explored: the replicas, the server, what is on its way, and the history.
+/// The explored system: the replicas, the server, the messages in transit, and the history.
 pub(super) trait Explored: Sized + Send + Sync + 'static {
-    /// Where it begins, before anything happened.
+    /// Returns the initial state.
     fn start(bounds: Bounds) -> Self;
 
-    /// One of its own that is the same.
+    /// Copies the state.
     fn copy(&self) -> Self;
 
-    /// Hashes what decides what can happen, and what will be thought of it.
+    /// Hashes everything that decides which actions are possible, and how states are judged.
     fn hash_state(&self, hasher: &mut DefaultHasher);
 
-    /// What can happen now, in the same order each time.
+    /// Lists the possible actions, in the same order each time.
     fn actions(&self, actions: &mut Vec<Action>);
 
-    /// It happens; false if it does not fit the bounds.
+    /// Runs an action; returns false if it does not fit the bounds.
     fn step(&mut self, action: Action) -> Result<bool, (&'static str, String)>;
 
-    /// What must hold now, and from here on if nothing goes wrong any more. It may change what it
-    /// is called on.
+    /// Checks the promises of this state, and those of its future without further faults. May
+    /// change the state that it is called on.
     fn judge(&mut self) -> Verdict;
 
-    /// Whether everything has come to rest, with nothing left to do.
+    /// Returns whether nothing is left to do.
     fn is_at_rest(&self) -> bool;
 
-    /// An action in words.
+    /// Describes an action in words.
     fn describe(&self, action: Action) -> String;
 }
 
-/// What broke.
+/// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Broken {
     pub(super) promise: Promise,
     pub(super) what: String,
 }
 
-/// A state of an exploration. Two are the same if their hashes are.
+/// A state of an exploration. States with equal hashes are equal.
 pub(super) struct State<E> {
     hash: u64,
     pub(super) now: Arc<E>,
-    /// What the step broke that led here.
+    /// The promise that the step to this state broke.
     broke: Option<Arc<Broken>>,
-    /// What does not hold here; found out once.
+    /// The promise that does not hold here, computed once.
     judged: Arc<OnceLock<Option<Broken>>>,
 }
 
@@ -94,7 +94,7 @@ impl<E: Explored> State<E> {
         Self { hash: hasher.finish(), now: Arc::new(now), broke, judged: Arc::default() }
     }
 
-    /// What does not hold here.
+    /// Returns the promise that does not hold here.
     pub(super) fn broken(&self) -> Option<&Broken> {
         if self.broke.is_some() {
             return self.broke.as_deref();
@@ -104,7 +104,7 @@ impl<E: Explored> State<E> {
     }
 }
 
-/// Runs what an oracle watches and what may panic.
+/// Runs a job that an oracle checks and that may panic.
 fn broken<T>(job: impl FnOnce() -> Result<T, (&'static str, String)>) -> Result<T, Broken> {
     match quietly(job) {
         Ok(Ok(value)) => Ok(value),
@@ -123,19 +123,19 @@ fn broken<T>(job: impl FnOnce() -> Result<T, (&'static str, String)>) -> Result<
     }
 }
 
-/// Everything that can happen within the bounds, perhaps with a fault built in.
+/// All steps within the bounds, possibly with a planted fault.
 #[derive(Debug)]
 pub(super) struct Exploration<E> {
     pub(super) bounds: Bounds,
     pub(super) fault: Fault,
-    /// After how many states nothing more is tried.
+    /// The number of states after which nothing more is explored.
     pub(super) most: usize,
-    /// The exploration is over: what led somewhere is told again, for which every action is needed.
+    /// Whether the exploration is over. Paths are replayed then, for which every action is needed.
     is_over: AtomicBool,
-    /// How many states were looked at, until something broke.
+    /// The number of states until a promise broke.
     looked_at: AtomicUsize,
-    /// The first state in which something broke. The checker would tell the last one that it
-    /// happened to see.
+    /// The first state in which a promise broke. The checker would report the last one that it
+    /// visits.
     first: OnceLock<u64>,
     what: PhantomData<fn() -> E>,
 }
@@ -148,7 +148,7 @@ impl<E: Explored> Exploration<E> {
         Self { bounds, fault, most, is_over, looked_at, first, what: PhantomData }
     }
 
-    /// What happened before the exploration begins, in words, and the state in which it begins.
+    /// Returns the actions before the exploration, in words, and its first state.
     pub(super) fn begun(&self) -> (Vec<String>, State<E>) {
         let mut now = E::start(self.bounds);
         let mut steps = Vec::new();
@@ -161,18 +161,18 @@ impl<E: Explored> Exploration<E> {
         (steps, State::new(now, None))
     }
 
-    /// From here on paths are told again, and nothing is explored.
+    /// Ends the exploration. Paths are replayed from now on.
     pub(super) fn end(&self) {
         self.is_over.store(true, Ordering::Relaxed);
     }
 
-    /// How many states were looked at until something broke, or at all.
+    /// Returns the number of states until a promise broke, or of all.
     pub(super) fn looked_at(&self) -> usize {
         self.looked_at.load(Ordering::Relaxed)
     }
 }
 
-/// The name of the property that is seen to hold somewhere.
+/// The name of the property that some state fulfils.
 pub(super) const RESTS: &str = "everything happened, and all is at rest";
 
 impl<E: Explored> Model for Exploration<E> {
@@ -203,7 +203,7 @@ impl<E: Explored> Model for Exploration<E> {
 
     fn properties(&self) -> Vec<Property<Self>> {
         fn holds<E: Explored>(model: &Exploration<E>, state: &State<E>, promise: Promise) -> bool {
-            // The first promise that is asked for counts the state.
+            // The first promise of the list counts the state.
             if promise == Promise::ALL[0] && model.first.get().is_none() {
                 model.looked_at.fetch_add(1, Ordering::Relaxed);
             }

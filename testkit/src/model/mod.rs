@@ -1,21 +1,20 @@
-//! The model check: every order of everything that can happen to two replicas and their server,
-//! within bounds.
+//! The model check: every order of every event of two replicas and their server, within bounds.
 //!
 //! ```text
 //!                      ┌── any order: messages in any order, over storages alone
 //!   Case ── Bounds ────┤                                                          ──► states ──► promises
-//!                      └── engines: what real engines ask for, over a wire             (stateright)
+//!                      └── engines: requests of real engines, over a wire              (stateright)
 //! ```
 //!
-//! What is explored is the framework itself: the engine, the rules of replica and server over
-//! stores in memory. A state is a copy of all of them, of what is on its way, and of the history;
-//! two states are one if all of that is equal. Time stands still between steps, so that what
-//! differs only in when it happened is the same.
+//! The explored system is the framework itself: the engine, and the rules of replica and server
+//! over stores in memory. A state is a copy of all of them, of the messages in transit, and of the
+//! history; two states are equal if all of that is equal. The clock stands still between steps, so
+//! that states that differ only in their times are equal.
 //!
-//! What must hold is in [`Promise`]. That is judged by the recorded history: which replica wrote
-//! what, what it had seen, what resolvers decided, and what the server wrote; the engine's own
-//! metadata is not used. In each state without messages on their way the check runs on without
-//! faults, and all replicas must converge.
+//! The properties are in [`Promise`]. They are checked against the recorded history: which replica
+//! wrote what, which states it knew, what resolvers decided, and what the server wrote; the
+//! engine's own metadata is not used. From each state without messages in transit the check
+//! continues without faults, and all replicas must converge.
 //!
 //! ```
 //! use testkit::model::{Bounds, Case, Through};
@@ -25,7 +24,7 @@
 //! assert!(outcome.is_sound(), "{outcome}");
 //! ```
 //!
-//! A counter-example is the list of what happened, in words: see [`CounterExample`].
+//! A counter-example is the list of steps, in words: see [`CounterExample`].
 
 mod action;
 mod any_order;
@@ -47,14 +46,14 @@ pub use cases::{Case, Through, cases};
 pub use outcome::{CounterExample, Outcome};
 pub use promise::Promise;
 
-/// A fault that is built in while an exploration runs.
+/// A planted fault for the duration of an exploration.
 #[cfg(feature = "mutants")]
 type Fault = Option<sync_core::mutants::Mutant>;
-/// No fault can be built in.
+/// No fault, because none is compiled in.
 #[cfg(not(feature = "mutants"))]
 type Fault = ();
 
-/// Runs a job with a fault, on whatever thread it is: the checker has threads of its own.
+/// Runs a job with a fault, on any thread: the checker has threads of its own.
 fn under<T>(fault: Fault, job: impl FnOnce() -> T) -> T {
     #[cfg(feature = "mutants")]
     return sync_core::mutants::with(fault, job);

@@ -1,24 +1,24 @@
-//! Showing that the model check would find a fault: each rule without which a short counter-example
-//! exists, taken away.
+//! Proofs that the model check detects faults: each rule without which a short counter-example
+//! exists is taken away.
 
 use sync_core::mutants::Mutant;
 
 use super::{Action, Bounds, Case, Outcome, Through};
 
-/// A rule, the fault that takes it away, and where that is looked for.
+/// A rule, the fault that takes it away, and the case that detects it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Hunt {
     /// The rule, in words.
     pub rule: &'static str,
-    /// What takes it away.
+    /// The fault that takes it away.
     pub mutant: Mutant,
-    /// What is explored.
+    /// The case to explore.
     pub case: Case,
 }
 
 impl Hunt {
-    /// Explores in order of the number of steps, about that many, and tells the first that breaks
-    /// something.
+    /// Explores in order of the number of steps, about that many states, and returns the first
+    /// counter-example.
     #[must_use]
     pub fn run(&self, most: usize) -> Outcome {
         self.case.shortest(Some(self.mutant), Some(most))

@@ -1,4 +1,4 @@
-//! What an exploration found.
+//! The outcome of an exploration.
 
 use std::fmt;
 
@@ -8,14 +8,14 @@ use super::action::Action;
 use super::explored::{Exploration, Explored, RESTS, State};
 use super::promise::Promise;
 
-/// What has to happen for a promise to break.
+/// The steps that break a promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CounterExample {
-    /// What does not hold.
+    /// The promise that does not hold.
     pub promise: Promise,
-    /// What happened, one thing a line.
+    /// The steps, one a line.
     pub steps: Vec<String>,
-    /// What was seen then.
+    /// What was observed after them.
     pub what: String,
 }
 
@@ -29,26 +29,25 @@ impl fmt::Display for CounterExample {
     }
 }
 
-/// What an exploration found.
+/// The outcome of an exploration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// Of which case.
+    /// The name of the case.
     pub name: &'static str,
-    /// How many different states there were; where something broke, how many were looked at until
-    /// then.
+    /// The number of different states; if a promise broke, the number of states until then.
     pub states: usize,
     /// The most steps that led to one.
     pub depth: usize,
     /// Whether these are all that the bounds allow.
     pub complete: bool,
-    /// Whether a state was seen in which everything had happened and all was at rest.
+    /// Whether a state was reached in which every event had happened and nothing was left to do.
     pub rests: bool,
-    /// What broke.
+    /// The counter-example, if a promise broke.
     pub found: Option<CounterExample>,
 }
 
 impl Outcome {
-    /// Whether nothing broke.
+    /// Returns whether no promise broke.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.found.is_none()
@@ -71,7 +70,7 @@ pub(super) fn explore<E: Explored>(name: &'static str, model: Exploration<E>) ->
     outcome(name, &checker)
 }
 
-/// Explores in order of the number of steps: what is found is a shortest one.
+/// Explores in order of the number of steps, so that the counter-example is a shortest one.
 pub(super) fn shortest<E: Explored>(name: &'static str, model: Exploration<E>) -> Outcome {
     let checker = builder(model).spawn_bfs().join();
     outcome(name, &checker)

@@ -1,25 +1,26 @@
-//! What must hold in every state.
+//! Promises that must hold in every state.
 
-/// What must hold in every state: what the properties of the model check are called.
+/// A promise that must hold in every state: the properties of the model check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Promise {
-    /// A write that an app was told is kept is part of what is shown and held, or was resolved
-    /// away.
+    /// An acknowledged write is part of what replicas show and the server holds, or a resolver
+    /// decided against it.
     Kept,
-    /// A write is not replaced by one whose writer had not seen it, unless a resolver was called;
-    /// and no resolver is called about writes of which one knew the other.
+    /// A write is replaced only by a write that knows of it, unless a resolver was called; and no
+    /// resolver is called about writes of which one knows of the other.
     Seen,
     /// Where the server resolves a collection's conflicts, no replica does.
     Placed,
     /// What was deleted does not come back by itself.
     Gone,
-    /// Up to its position a replica has taken in everything.
+    /// A replica has applied everything up to its position.
     Covered,
-    /// The server writes each edit once, and says the same of a batch however often it comes.
+    /// The server writes each edit once, and returns the same verdicts for a batch however often it
+    /// arrives.
     Once,
-    /// Rows, counters, digests and indexes fit together, and nothing fails that cannot.
+    /// Rows, counters, digests and indexes match, and no call fails that cannot fail.
     Sound,
-    /// From here, if nothing goes wrong any more, all come to rest: equal, and with empty outboxes.
+    /// Without further faults, all replicas converge: equal, and with empty outboxes.
     Agree,
 }
 
@@ -36,7 +37,7 @@ impl Promise {
         Self::Agree,
     ];
 
-    /// In words.
+    /// The promise in words.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -51,7 +52,7 @@ impl Promise {
         }
     }
 
-    /// Which of them an oracle speaks of.
+    /// Returns the promise that an oracle's kind of failure belongs to.
     pub(super) fn of(kind: &str) -> Self {
         match kind {
             "went back" | "lost" | "dropped" | "undone" | "from nowhere" | "torn" => Self::Kept,

@@ -1,5 +1,5 @@
-//! What the server did, from the recorded history: what the [oracle](crate::search::Oracle) of the
-//! search does not ask.
+//! Checks of the server against the recorded history that the [oracle](crate::search::Oracle) of
+//! the search does not make.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,22 +11,22 @@ use crate::cores::Cores;
 use crate::search::{Oracle, Verdict};
 use crate::world::World;
 
-/// What the server holds, by document.
+/// The states that the server holds, by document.
 pub(super) type Rows = BTreeMap<DocumentKey, DocumentState>;
 
-/// What the server did in this life of its log.
+/// The history of the server in the current epoch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Truth {
     /// Every state that was in the log.
     logged: BTreeSet<(DocumentKey, Revision)>,
     /// Deletions that were in the log.
     buried: BTreeSet<(DocumentKey, Revision)>,
-    /// What was first said of each batch.
+    /// The first verdicts on each batch.
     told: BTreeMap<(ReplicaId, PushId), Vec<VerdictKind>>,
 }
 
 impl Truth {
-    /// A batch reached the server.
+    /// Records that a batch reached the server.
     pub(super) fn note_append(
         &mut self,
         oracle: &Oracle,
@@ -65,14 +65,14 @@ impl Truth {
         Ok(())
     }
 
-    /// The server's log begins anew.
+    /// Records that the server's log began again.
     pub(super) fn note_restore(&mut self) {
         *self = Self::default();
     }
 }
 
-/// Of the calls of resolvers that a replica made, after the first `from`, none is of one that the
-/// server asks.
+/// Checks that none of a replica's resolver calls after the first `from` is about a collection that
+/// the server resolves.
 pub(super) fn check_place<C: Cores>(world: &World<C>, from: usize) -> Verdict {
     match world.calls().since(from).into_iter().find(|call| call.on_server) {
         None => Ok(()),
@@ -80,8 +80,8 @@ pub(super) fn check_place<C: Cores>(world: &World<C>, from: usize) -> Verdict {
     }
 }
 
-/// A replica shows everything that is at or below its position, but for documents that it has not
-/// settled.
+/// Checks that a replica shows every state at or below its position, except for unsettled
+/// documents.
 pub(super) fn check_covered<C: Cores>(world: &mut World<C>, oracle: &Oracle) -> Verdict {
     let (scope, rows) = (world.server_scope(), world.server_rows());
     for replica in 0..world.replicas() {

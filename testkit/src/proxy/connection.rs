@@ -1,4 +1,5 @@
-//! One connection of a proxy: two sockets, a pump for each direction, and how it comes to its end.
+//! One connection of a proxy: two sockets, a pump for each direction, and the end of the
+//! connection.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,14 +13,14 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::pump::{Pump, Pumped};
 use super::{Ending, Shared, Way, reset, socket};
 
-/// How long the sides of a connection that was closed with FIN may take to close theirs.
+/// How long each side of a connection that was closed with FIN may take to close.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// How passing bytes came to its end.
+/// How a connection stopped passing bytes.
 enum End {
     /// Both sides have closed.
     Closed,
-    /// The connection is to be cut.
+    /// The connection has to be cut.
     Cut(Ending),
     /// The connection is half-open.
     Silent,
@@ -55,7 +56,7 @@ impl Connection {
             return;
         }
         let ending = match self.pump(&mut client.stream, &mut server.stream).await {
-            // Both sides have closed, and may still have to read.
+            // Both sides have closed, and may still have bytes to read.
             End::Closed => return (client.hard, server.hard) = (false, false),
             End::Cut(ending) => ending,
             End::Silent => self.swallow(&mut client.stream, &mut server.stream).await,
@@ -63,7 +64,7 @@ impl Connection {
         finish(&mut client, Some(&mut server), ending).await;
     }
 
-    /// Passes bytes until both sides have closed, or something else ends that.
+    /// Passes bytes until both sides have closed, or a fault ends that.
     async fn pump(&mut self, client: &mut TcpStream, server: &mut TcpStream) -> End {
         let shared = Arc::clone(&self.shared);
         let ((from_client, to_client), (from_server, to_server)) = (client.split(), server.split());
@@ -88,8 +89,7 @@ impl Connection {
         End::Closed
     }
 
-    /// Takes what is sent and delivers nothing, until both sides have given up or the connection is
-    /// cut.
+    /// Reads and delivers nothing, until both sides have closed or the connection is cut.
     async fn swallow(&mut self, client: &mut TcpStream, server: &mut TcpStream) -> Ending {
         let take = async |side: &mut TcpStream| {
             let mut scratch = vec![0; 4 << 10];
@@ -101,7 +101,7 @@ impl Connection {
         }
     }
 
-    /// Completes when this connection is to be cut from outside.
+    /// Completes when this connection has to be cut from outside.
     async fn fate(&mut self) -> Ending {
         let mut behaviour = self.shared.behaviour.subscribe();
         loop {
@@ -132,8 +132,8 @@ async fn connect(target: SocketAddr) -> std::io::Result<TcpStream> {
     }
 }
 
-/// A socket that ends with RST when it is dropped, unless it was decided otherwise: also if the
-/// proxy is dropped.
+/// A socket that ends with RST when it is dropped, also with the proxy, unless it was ended
+/// otherwise.
 struct Socket {
     stream: TcpStream,
     hard: bool,
@@ -147,15 +147,15 @@ impl Drop for Socket {
     }
 }
 
-/// Ends both sides. With FIN they are closed and then read to their ends, because what is unread
-/// makes the system send RST after all.
+/// Ends both sides. With FIN they are closed and then read to their ends, because unread bytes make
+/// the system send RST after all.
 async fn finish(client: &mut Socket, server: Option<&mut Socket>, ending: Ending) {
     if ending == Ending::Reset {
         return;
     }
     let close = async |socket: &mut Socket| {
         socket.hard = false;
-        // A side that is gone already needs no goodbye.
+        // A side that is closed already needs no FIN.
         if socket.stream.shutdown().await.is_ok() {
             let mut scratch = vec![0; 4 << 10];
             while socket.stream.read(&mut scratch).await.is_ok_and(|n| n > 0) {}

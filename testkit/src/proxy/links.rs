@@ -1,4 +1,4 @@
-//! The same faults for links that are made of frames, whatever carries them.
+//! The faults of the proxy for links that are made of frames, whatever carries them.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ struct State {
     stalled: bool,
     cut_after: Option<u64>,
     flip_at: Option<u64>,
-    /// How often everything was cut.
+    /// The number of cuts of all links.
     cuts: u64,
 }
 
@@ -37,28 +37,28 @@ struct State {
 pub struct LinkSwitch(Arc<watch::Sender<State>>);
 
 impl LinkSwitch {
-    /// Links that this dials obey the switch.
+    /// Wraps a dialler, so that its links obey the switch.
     pub fn wrap<D: Dial>(&self, dial: D) -> SwitchedDial<D> {
         SwitchedDial { dial, switch: self.clone() }
     }
 
-    /// Breaks every link that there is now.
+    /// Breaks every current link.
     pub fn cut(&self) {
         self.0.send_modify(|s| s.cuts += 1);
     }
 
-    /// Breaks each link when it has brought so many bytes of frames: the frame in which that
-    /// happens does not arrive.
+    /// Breaks each link when it has delivered so many bytes of frames. The frame that reaches the
+    /// number does not arrive.
     pub fn cut_after(&self, bytes: u64) {
         self.0.send_modify(|s| s.cut_after = Some(bytes));
     }
 
-    /// Flips one bit of the byte with this number, from 0, of what each link brings.
+    /// Flips one bit of the byte with this number, from 0, of what each link delivers.
     pub fn flip_at(&self, byte: u64) {
         self.0.send_modify(|s| s.flip_at = Some(byte));
     }
 
-    /// Lets nothing through any more, in both directions, and says nothing about it.
+    /// Delivers nothing any more, in both directions, without an error.
     pub fn stall(&self) {
         self.0.send_modify(|s| s.stalled = true);
     }
@@ -68,7 +68,7 @@ impl LinkSwitch {
         self.0.send_modify(|s| s.refuse = true);
     }
 
-    /// Ends all of that. Links that are broken stay broken.
+    /// Ends all faults. Broken links stay broken.
     pub fn heal(&self) {
         self.0.send_modify(|s| *s = State { cuts: s.cuts, ..State::default() });
     }
@@ -121,7 +121,7 @@ impl Gate {
         }
     }
 
-    /// Flips a bit, if it is this frame's turn.
+    /// Flips a bit, if it is in this frame.
     fn damage(&self, frame: &mut Bytes) {
         let at = self.state.borrow().flip_at.and_then(|at| at.checked_sub(self.carried));
         let at = at.and_then(|at| usize::try_from(at).ok()).filter(|at| *at < frame.len());
@@ -132,7 +132,7 @@ impl Gate {
         }
     }
 
-    /// Completes when the switch was changed.
+    /// Completes when the switch has changed.
     async fn changed(&mut self) {
         if self.state.changed().await.is_err() {
             // The switch was dropped: nothing changes any more.
@@ -146,7 +146,7 @@ fn gated(
     gate: Gate,
 ) -> impl Stream<Item = Result<Bytes>> {
     stream::unfold(Some((incoming, gate)), |parts| async move {
-        // After an error the link is let go of, so that the other end notices.
+        // After an error the link is dropped, so that the other end detects it.
         let (mut incoming, mut gate) = parts?;
         loop {
             if let Err(error) = gate.open().await {

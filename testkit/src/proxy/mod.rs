@@ -1,5 +1,4 @@
-//! A TCP proxy in this process, in front of any server, that can be told to misbehave while it
-//! runs.
+//! A TCP proxy in this process, in front of any server, that injects faults while it runs.
 //!
 //! ```text
 //!   client ── loopback ──► TcpProxy ── loopback ──► server
@@ -7,8 +6,8 @@
 //!       pass, refuse, cut, truncate, stall, fall silent, throttle, hold back, flip, repeat
 //! ```
 //!
-//! It knows nothing of what travels, except where an HTTP response ends if it is to [hold one
-//! back](Hold::Response). It works for every client and server that speak TCP, also for TLS.
+//! It does not interpret the bytes, except to find the end of an HTTP response if it has to [hold
+//! one back](Hold::Response). It works for every client and server that speak TCP, also for TLS.
 //!
 //! ```
 //! use std::time::Duration;
@@ -53,15 +52,15 @@ use tokio::task::{AbortHandle, JoinSet};
 pub use links::{LinkSwitch, SwitchedDial};
 pub use once::Once;
 
-/// Bytes that one direction of a connection may keep while it cannot deliver them. A sender of more
-/// has to wait, as with a network whose buffers are full.
+/// How many bytes one direction of a connection buffers while it cannot deliver them. A sender of
+/// more waits, as with a network whose buffers are full.
 pub const BUFFER: usize = 64 << 10;
 
-/// Bytes that a direction may keep because it [holds them back](Hold); at more it delivers what it
-/// has, as gateways do.
+/// How many bytes a direction may [hold back](Hold). Above that it delivers what it has, as
+/// gateways do.
 pub const HELD: usize = 4 << 20;
 
-/// Connections at a time; later ones wait to be accepted.
+/// The largest number of connections at a time. Later ones wait to be accepted.
 const CONNECTIONS: usize = 1_024;
 
 /// A direction.
@@ -76,27 +75,28 @@ pub enum Way {
 /// How a connection that is cut ends, on both sides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Ending {
-    /// With RST: reading and writing fail at once, and what was on its way is lost. So ends a
+    /// With RST: reads and writes fail at once, and bytes in transit are lost, as when a process is
+    /// killed.
     /// process that was killed.
     #[default]
     Reset,
-    /// With FIN: readers see an end. So ends a gateway that closes an idle connection.
+    /// With FIN: readers see an end, as when a gateway closes an idle connection.
     Finish,
 }
 
-/// When bytes that are held back are delivered. Each is also delivered at the end of the
-/// connection, and when [`HELD`] bytes wait.
+/// When held-back bytes are delivered. They are also delivered at the end of the connection, and
+/// when [`HELD`] bytes wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Hold {
     /// At once.
     #[default]
     Nothing,
-    /// When nothing more came for that long.
+    /// When no more bytes arrived for that long.
     Quiet(Duration),
-    /// When that many wait.
+    /// When that many bytes wait.
     Bytes(usize),
-    /// When an HTTP/1.1 response is complete: what a buffering gateway does to server-sent events,
-    /// whose response never is. What is not HTTP, and what goes to the server, is passed at once.
+    /// When an HTTP/1.1 response is complete: the behaviour of a buffering gateway with server-sent
+    /// events, whose response never is. Other bytes, and those to the server, are passed at once.
     Response,
 }
 
@@ -104,29 +104,29 @@ pub enum Hold {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Flow {
-    /// Nothing is delivered: bytes are taken until [`BUFFER`] of them wait, and are delivered when
-    /// this ends.
+    /// Whether nothing is delivered: bytes are read until [`BUFFER`] of them wait, and are
+    /// delivered when this ends.
     pub stalled: bool,
-    /// At most so many bytes a second, for each connection.
+    /// The largest number of bytes a second, for each connection.
     pub bytes_per_second: Option<u64>,
-    /// A connection is cut when it has delivered exactly so many bytes. Those that have delivered
+    /// After exactly how many delivered bytes a connection is cut. Connections that have delivered
     /// more are cut at once.
     pub cut_after: Option<u64>,
     /// When bytes are held back.
     pub hold: Hold,
-    /// One bit is flipped in the byte with this number, from 0, of each connection.
+    /// The number of the byte, from 0, of each connection in which one bit is flipped.
     pub flip_at: Option<u64>,
 }
 
-/// Everything that a proxy does. The default passes everything.
+/// The behaviour of a proxy. The default passes everything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Behaviour {
-    /// New connections are accepted and cut at once, before the server hears of them.
+    /// Whether new connections are accepted and cut at once, before the server sees them.
     pub refuse: bool,
-    /// Every connection is cut when it is that old; those that are older, at once.
+    /// The age at which a connection is cut. Older ones are cut at once.
     pub cut_after: Option<Duration>,
-    /// How connections that this or a [`Flow`] cuts come to their end.
+    /// How connections that this or a [`Flow`] cuts end.
     pub ending: Ending,
     /// From the client to the server.
     pub to_server: Flow,
@@ -148,7 +148,7 @@ impl Behaviour {
     }
 }
 
-/// What a proxy has seen since it began.
+/// The counters of a proxy since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Counters {
@@ -158,7 +158,7 @@ pub struct Counters {
     pub refused: u64,
     /// Connections that are open now.
     pub open: u64,
-    /// How often something happened [once](TcpProxy::once).
+    /// How often a fault occurred [once](TcpProxy::once).
     pub once: u64,
     /// Bytes that were delivered to the server.
     pub to_server: u64,
@@ -170,7 +170,7 @@ pub struct Counters {
 #[derive(Debug)]
 struct Shared {
     behaviour: watch::Sender<Behaviour>,
-    /// How often everything was cut, and how the last time.
+    /// The number of cuts of all connections, and how the last one ended them.
     cuts: watch::Sender<(u64, Ending)>,
     counters: watch::Sender<Counters>,
     trap: once::Trap,
@@ -187,8 +187,8 @@ impl Shared {
 
 /// A proxy on loopback in front of a server.
 ///
-/// What it does can be changed at any time, and holds for connections that are open already.
-/// Dropping it closes its port, resets every connection, and ends its tasks.
+/// Its behaviour can be changed at any time, also for open connections. Dropping it closes its
+/// port, resets every connection, and ends its tasks.
 #[derive(Debug)]
 pub struct TcpProxy {
     address: SocketAddr,
@@ -200,7 +200,7 @@ impl TcpProxy {
     /// Starts a proxy on a free port of this machine. It passes everything.
     ///
     /// # Errors
-    /// `Network` if no port can be had.
+    /// `Network` if no port is available.
     pub async fn start(target: SocketAddr) -> Result<Self> {
         let no_port = |e| Error::new(ErrorKind::Network, "no port for a proxy").because(e);
         let listener = listen().map_err(no_port)?;
@@ -215,31 +215,31 @@ impl TcpProxy {
         Ok(Self { address, shared, task })
     }
 
-    /// Where clients connect to.
+    /// Returns the address that clients connect to.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What it does now.
+    /// Returns its current behaviour.
     #[must_use]
     pub fn behaviour(&self) -> Behaviour {
         *self.shared.behaviour.borrow()
     }
 
-    /// Changes what it does. Connections act on it as soon as they run.
+    /// Changes its behaviour. Connections follow as soon as they run.
     pub fn change(&self, how: impl FnOnce(&mut Behaviour)) {
         self.shared.behaviour.send_modify(how);
     }
 
-    /// Passes everything from now on; what waits is delivered, and what was to happen once does not
-    /// happen any more.
+    /// Passes everything from now on. Waiting bytes are delivered, and a fault that was to occur
+    /// once is cancelled.
     pub fn pass(&self) {
         self.shared.trap.disarm();
         self.change(|b| *b = Behaviour::default());
     }
 
-    /// Refuses new connections. Those that are open stay.
+    /// Refuses new connections. Open ones stay.
     pub fn refuse(&self) {
         self.change(|b| b.refuse = true);
     }
@@ -250,14 +250,14 @@ impl TcpProxy {
         self.change(Behaviour::stall);
     }
 
-    /// Cuts every connection that is open now. Later ones are not touched.
+    /// Cuts every open connection. Later ones are not affected.
     pub fn cut(&self, ending: Ending) {
         self.shared.cut(ending);
     }
 
-    /// Lets something happen once in one direction, when so many more bytes have come from now on,
-    /// on whichever connections. [`Counters::once`] tells when it has happened. What was to happen
-    /// before and has not yet is forgotten.
+    /// Lets a fault occur once in one direction, after so many more bytes, on whichever
+    /// connections. [`Counters::once`] counts it when it has occurred. An earlier fault that has
+    /// not occurred is cancelled.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -271,13 +271,13 @@ impl TcpProxy {
         self.shared.trap.arm(way, after, what);
     }
 
-    /// What it has seen.
+    /// Returns the counters.
     #[must_use]
     pub fn counters(&self) -> Counters {
         *self.shared.counters.borrow()
     }
 
-    /// Waits until the counters fulfil a condition, and returns them as they were then.
+    /// Waits until the counters fulfil a condition, and returns them.
     ///
     /// # Errors
     /// `Timeout`, with the counters as they are, if that takes longer than `within`.
@@ -304,8 +304,8 @@ impl Drop for TcpProxy {
     }
 }
 
-/// A socket with small buffers: bytes that the operating system keeps are not delivered either, and
-/// the proxy does not see them.
+/// Makes a socket with small buffers: bytes in the operating system's buffers are not delivered
+/// either, and the proxy does not see them.
 fn socket() -> std::io::Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
     socket.set_recv_buffer_size(BUFFER as u32)?;
@@ -320,7 +320,7 @@ fn listen() -> std::io::Result<TcpListener> {
     socket.listen(CONNECTIONS as u32)
 }
 
-/// Takes connections until the proxy is dropped. The set ends what it holds when it is dropped.
+/// Accepts connections until the proxy is dropped. Dropping the set ends its tasks.
 async fn accept(listener: TcpListener, target: SocketAddr, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     loop {
@@ -328,8 +328,8 @@ async fn accept(listener: TcpListener, target: SocketAddr, shared: Arc<Shared>) 
             Some(_) = connections.join_next() => {}
             accepted = listener.accept(), if connections.len() < CONNECTIONS => {
                 let Ok((client, _)) = accepted else {
-                    // Most of these concern one client. Some, like too many open files, end only
-                    // with time.
+                    // Most of these errors concern one client. Some, like too many open files, end
+                    // only with time.
                     tokio::time::sleep(Duration::from_millis(10)).await;
                     continue;
                 };
@@ -345,8 +345,8 @@ async fn accept(listener: TcpListener, target: SocketAddr, shared: Arc<Shared>) 
     }
 }
 
-/// Lets a socket end with RST when it is dropped.
+/// Makes a socket end with RST when it is dropped.
 fn reset(socket: &TcpStream) {
-    // Fails for a socket that is gone already.
+    // Fails for a socket that is closed already.
     let _ = socket.set_zero_linger();
 }

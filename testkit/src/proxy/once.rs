@@ -1,43 +1,43 @@
-//! What happens once, in the middle of what travels.
+//! Faults that occur once, in the middle of a stream.
 
 use std::sync::{Mutex, PoisonError};
 
 use super::{BUFFER, Ending, Way};
 
-/// What a [`TcpProxy`](super::TcpProxy::once) does at one byte, once, on whichever connection
-/// brings that byte.
+/// The fault of a [`TcpProxy`](super::TcpProxy::once) at one byte, once, on whichever connection
+/// carries that byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Once {
-    /// The connection is cut before this byte: with [`Ending::Finish`] what was sent is truncated,
-    /// with [`Ending::Reset`] bytes before it may be lost too.
+    /// The connection is cut before this byte. With [`Ending::Finish`] the stream is truncated;
+    /// with [`Ending::Reset`] earlier bytes may be lost too.
     Cut(Ending),
     /// One bit of this byte is flipped.
     Flip,
-    /// So many bytes, from this one on, are delivered twice: first as they come, and again when all
-    /// of them have come. At most [`BUFFER`].
+    /// So many bytes, from this one on, are delivered twice: first as they arrive, and again when
+    /// all of them have arrived. At most [`BUFFER`].
     Repeat(usize),
-    /// The server is gone: every connection is reset and new ones are refused, until the proxy
-    /// [passes](super::TcpProxy::pass) again.
+    /// The server becomes unreachable: every connection is reset and new ones are refused, until
+    /// the proxy [passes](super::TcpProxy::pass) again.
     Refuse,
     /// Everything [stalls](super::TcpProxy::stall), until the proxy [passes](super::TcpProxy::pass)
     /// again.
     Stall,
-    /// From this byte on the connection is half-open: what either side sends is taken and never
-    /// delivered, and neither is told that the other is gone. Other connections pass.
+    /// From this byte on the connection is half-open: bytes of either side are read and never
+    /// delivered, and neither side sees an end. Other connections pass.
     Silence,
 }
 
-/// What is to happen once.
+/// A fault that has not occurred yet.
 #[derive(Debug)]
 struct Armed {
     way: Way,
-    /// So many bytes pass before.
+    /// How many bytes pass before it.
     left: u64,
     what: Once,
 }
 
-/// Holds what is to happen once, until it happens.
+/// Holds the next fault, until it occurs.
 #[derive(Debug, Default)]
 pub(super) struct Trap(Mutex<Option<Armed>>);
 
@@ -51,7 +51,7 @@ impl Trap {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// So many bytes have come: what happens among them, and at which.
+    /// Counts so many bytes; returns the fault that occurs among them, and at which.
     pub(super) fn meet(&self, way: Way, bytes: usize) -> Option<(usize, Once)> {
         let mut armed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let it = armed.as_mut().filter(|a| a.way == way)?;
@@ -81,8 +81,8 @@ impl Echo {
         Self { left: bytes.min(BUFFER), kept: Vec::new() }
     }
 
-    /// Hears what comes. When it has heard all that it waits for: how many of these bytes that
-    /// took, and what is delivered again after them.
+    /// Copies bytes as they arrive. When all of them have arrived, returns how many of these bytes
+    /// belonged to it, and the bytes to deliver again after them.
     pub(super) fn hear(&mut self, bytes: &[u8]) -> Option<(usize, Vec<u8>)> {
         if self.left == 0 {
             return None;

@@ -11,9 +11,9 @@ use super::once::{Echo, Once};
 use super::response::Responses;
 use super::{BUFFER, Behaviour, Ending, Flow, HELD, Hold, Shared, Way};
 
-/// Bytes that are read or written at a time.
+/// How many bytes are read or written at a time.
 const STEP: usize = 16 << 10;
-/// Slices of a second in which a throttled direction delivers.
+/// The number of slices of a second in which a throttled direction delivers.
 const SLICES: u64 = 50;
 
 /// Why a pump stopped.
@@ -23,11 +23,11 @@ pub(super) enum Pumped {
     Ended,
     /// A socket failed.
     Broken,
-    /// So many bytes were delivered that the connection is to be cut.
+    /// So many bytes were delivered that the connection has to be cut.
     Due,
-    /// The connection is to be cut, and how.
+    /// The connection has to be cut, and how.
     Cut(Ending),
-    /// The connection is to be half-open.
+    /// The connection becomes half-open.
     Silent,
 }
 
@@ -37,23 +37,23 @@ pub(super) struct Pump<'a> {
     way: Way,
     from: ReadHalf<'a>,
     to: WriteHalf<'a>,
-    /// Taken and not delivered.
+    /// Bytes that were read and not delivered.
     waiting: BytesMut,
     /// How many of them are not held back any more.
     released: usize,
     delivered: u64,
     taken: u64,
     last_taken: Instant,
-    /// Before then a throttled direction delivers nothing.
+    /// The time before which a throttled direction delivers nothing.
     next_slice: Instant,
     ended: bool,
-    /// What follows when everything that waits is delivered.
+    /// What follows when all waiting bytes are delivered.
     end: Pumped,
     echo: Echo,
     responses: Responses,
 }
 
-/// When something may be delivered.
+/// Whether, or when, bytes may be delivered.
 enum Turn {
     Now(usize),
     At(Instant),
@@ -91,7 +91,7 @@ impl<'a> Pump<'a> {
             let turn = self.turn(&flow);
             if self.ended && self.waiting.is_empty() {
                 if matches!(self.end, Pumped::Ended) {
-                    // The half is closed, the other direction may go on.
+                    // This half is closed; the other direction may continue.
                     let _ = tokio::io::AsyncWriteExt::shutdown(&mut self.to).await;
                 }
                 return self.end;
@@ -120,7 +120,7 @@ impl<'a> Pump<'a> {
         }
     }
 
-    /// Whether and when something may be delivered.
+    /// Returns whether, or when, bytes may be delivered.
     fn turn(&mut self, flow: &Flow) -> Turn {
         let now = Instant::now();
         if self.waiting.is_empty() || flow.stalled {
@@ -142,7 +142,8 @@ impl<'a> Pump<'a> {
         Turn::Now(most)
     }
 
-    /// Lets go of what was held back long enough; if nothing is to be delivered, when it may be.
+    /// Releases bytes that were held back long enough; if none may be delivered yet, returns when
+    /// they may be.
     fn release(&mut self, hold: Hold, now: Instant) -> Result<(), Option<Instant>> {
         if self.ended || self.waiting.len() >= HELD {
             self.released = self.waiting.len();
@@ -166,7 +167,7 @@ impl<'a> Pump<'a> {
         if self.released > 0 { Ok(()) } else { Err(quiet_at) }
     }
 
-    /// Takes what the sender has sent; whether the socket still works.
+    /// Reads from the sender; returns whether the socket still works.
     fn take(&mut self, room: usize, flow: &Flow) -> bool {
         let before = self.waiting.len();
         let mut scratch = [0; STEP];
@@ -192,7 +193,7 @@ impl<'a> Pump<'a> {
         true
     }
 
-    /// Something happens at one of the bytes that came.
+    /// Applies a fault at one of the bytes that arrived.
     fn once(&mut self, bytes: &mut [u8], at: usize, what: Once) {
         match what {
             Once::Flip => {
@@ -219,14 +220,14 @@ impl<'a> Pump<'a> {
         self.shared.counters.send_modify(|c| c.once += 1);
     }
 
-    /// These are the last bytes that are delivered.
+    /// Delivers these bytes as the last ones.
     fn end_with(&mut self, bytes: &[u8], end: Pumped) {
         self.admit(bytes);
         self.ended = true;
         self.end = end;
     }
 
-    /// Lets bytes wait to be delivered.
+    /// Appends bytes to those that wait.
     fn admit(&mut self, bytes: &[u8]) {
         let (first, again) = self.echo.hear(bytes).unwrap_or_default();
         for piece in [&bytes[..first], again.as_slice(), &bytes[first..]] {
@@ -237,7 +238,7 @@ impl<'a> Pump<'a> {
         }
     }
 
-    /// Delivers up to so many bytes; whether the socket still works.
+    /// Delivers up to so many bytes; returns whether the socket still works.
     fn deliver(&mut self, most: usize, flow: &Flow) -> bool {
         match self.to.try_write(&self.waiting[..most]) {
             Ok(n) => {

@@ -1,23 +1,23 @@
-//! Where HTTP/1.1 responses end, as far as a gateway that collects them has to know.
+//! Finds the ends of HTTP/1.1 responses, as far as a gateway that collects them needs them.
 
-/// A head that is longer is taken for something else than HTTP.
+/// A longer head is taken for a protocol other than HTTP.
 const HEAD: usize = 64 << 10;
 
 #[derive(Debug)]
 enum State {
     /// Collects a head.
     Head(Vec<u8>),
-    /// So many bytes of a body are left.
+    /// How many bytes of a body are left.
     Body(u64),
     /// The line with a chunk's length.
     ChunkSize(Vec<u8>),
-    /// So many bytes of a chunk and its line end are left.
+    /// How many bytes of a chunk and its line end are left.
     Chunk(u64),
     /// Lines after the last chunk.
     Trailer(Vec<u8>),
     /// A body that ends with the connection.
     Endless,
-    /// This is not HTTP: everything passes.
+    /// Not HTTP: everything passes.
     Foreign,
 }
 
@@ -36,12 +36,12 @@ impl Default for Responses {
 }
 
 impl Responses {
-    /// How many bytes from the beginning belong to responses that are complete.
+    /// Returns how many bytes from the beginning belong to complete responses.
     pub(super) fn complete_at(&self) -> u64 {
         self.complete
     }
 
-    /// Takes in what the server sent.
+    /// Reads bytes of the server.
     pub(super) fn read(&mut self, mut bytes: &[u8]) {
         while let Some((first, rest)) = bytes.split_first() {
             let skip = match &mut self.state {
@@ -98,13 +98,13 @@ fn chunk_size(line: &[u8]) -> Option<u64> {
     u64::from_str_radix(text.split(';').next()?.trim(), 16).ok()
 }
 
-/// What follows on a head that is complete.
+/// Returns the state after a complete head.
 fn after_head(head: &[u8]) -> State {
     let Ok(text) = std::str::from_utf8(head) else { return State::Foreign };
     let mut lines = text.split("\r\n");
     let status = lines.next().and_then(|l| l.split(' ').nth(1)).and_then(|s| s.parse::<u16>().ok());
     match status {
-        // From here on it is another protocol.
+        // From here on the connection speaks another protocol.
         None | Some(101) => return State::Foreign,
         Some(100..=199 | 204 | 304) => return State::Body(0),
         Some(_) => {}

@@ -43,8 +43,8 @@ async fn read(socket: &mut TcpStream, n: usize) -> Vec<u8> {
     bytes
 }
 
-/// Nothing comes for a while. A proxy that delivers does so at once, so that a short while shows
-/// it.
+/// Asserts that no byte arrives for a while. A proxy that delivers does so at once, so a short
+/// while is enough.
 async fn assert_silent(socket: &mut TcpStream) {
     let wait = Duration::from_millis(100);
     let read = tokio::time::timeout(wait, socket.read_u8()).await;
@@ -168,7 +168,7 @@ async fn a_stalled_direction_takes_a_bounded_number_of_bytes_and_delivers_them_l
     line.down(b"the other way works").await;
     line.client.write_all(b"waits").await.unwrap();
     assert_silent(&mut line.server).await;
-    // More than all buffers hold: the writer has to wait in the end.
+    // More than all buffers hold, so that the writer has to wait.
     let more = vec![1; 64 << 20];
     let written = tokio::time::timeout(Duration::from_millis(500), line.client.write_all(&more));
     assert!(written.await.is_err(), "all was taken");
@@ -279,7 +279,7 @@ async fn a_stream_is_reset_once_in_the_middle_of_it() {
 async fn a_piece_of_the_stream_is_sent_twice() {
     let mut line = Line::new().await;
     line.proxy.once(Way::ToServer, 2, Once::Repeat(3));
-    // However the bytes are cut on their way: the piece is as long as was said.
+    // However the bytes are split, the piece has the stated length.
     line.up(b"abc").await;
     line.client.write_all(b"defg").await.unwrap();
     assert_eq!(read(&mut line.server, 7).await, b"decdefg");
@@ -309,7 +309,7 @@ async fn a_half_open_connection_delivers_nothing_and_tells_nobody_while_others_p
     let (server, _) = within(line.listener.accept()).await.unwrap();
     let mut other = Line { client, server, ..line };
     other.up(b"passes").await;
-    // Only when both have given up it is over.
+    // The connection ends only after both sides have closed.
     drop(line.client);
     assert_silent(&mut line.server).await;
     drop(line.server);

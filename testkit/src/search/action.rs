@@ -9,20 +9,20 @@ use sync_core::resolver::{ClientWins, ConflictResolver, LastWriteWins, ServerWin
 use super::rng::SplitMix64;
 use crate::resolvers::{Deferring, Joining};
 
-/// Which faults a plan may hold.
+/// The kinds of faults that a plan may contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mix {
     /// Only lost, doubled and late messages.
     Network,
-    /// And purges and resets.
+    /// Also purges and resets.
     Purges,
-    /// And announced restores, without purges.
+    /// Also announced restores, without purges.
     Restores,
     /// Purges and announced restores.
     Both,
-    /// And unannounced restores.
+    /// Also unannounced restores.
     Silent,
-    /// Everything, cloned devices too.
+    /// Every kind of fault, cloned devices included.
     All,
 }
 
@@ -30,20 +30,20 @@ pub enum Mix {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ResolverKind {
-    /// The later edit.
+    /// The later edit wins.
     LastWriteWins,
-    /// The replica.
+    /// The replica's edit wins.
     ClientWins,
-    /// The server.
+    /// The server's state wins.
     ServerWins,
     /// Both edits are joined.
     Joining,
-    /// The app, later.
+    /// The app decides later.
     Deferring,
 }
 
 impl ResolverKind {
-    /// The resolver.
+    /// Returns the resolver.
     #[must_use]
     pub fn resolver(self) -> Arc<dyn ConflictResolver> {
         match self {
@@ -56,66 +56,65 @@ impl ResolverKind {
     }
 }
 
-/// What holds for a whole plan.
+/// The setting of a whole plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Setting {
-    /// Which faults there are.
+    /// The kinds of faults.
     pub mix: Mix,
-    /// Replicas at the beginning.
+    /// The number of replicas at the beginning.
     pub replicas: usize,
-    /// Documents.
+    /// The number of documents.
     pub documents: usize,
     /// The resolver.
     pub resolver: ResolverKind,
     /// Whether every second document is in a collection that the server resolves.
     pub on_server: bool,
-    /// The most documents of a batch.
+    /// The largest number of documents in a batch.
     pub push: usize,
-    /// The most documents of a chunk.
+    /// The largest number of documents in a chunk.
     pub chunk: usize,
-    /// Whether some writes are refused.
+    /// Whether the server rejects some writes.
     pub refusals: bool,
-    /// How far the clock of the last replica is off, in milliseconds.
+    /// The offset of the last replica's clock, in milliseconds.
     pub skew: i64,
 }
 
 /// One step of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Step {
-    /// What happens.
+    /// The action.
     pub action: Action,
-    /// What the action's own choices are derived from.
+    /// The salt from which the action's own choices are derived.
     pub salt: u64,
 }
 
-/// What happens. Replicas, documents and messages are named by numbers that wrap around at how many
-/// there are.
+/// An action. Replicas, documents and messages are named by numbers that wrap around.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the fields are the replica and the document")]
 pub enum Action {
     /// A document is written.
     Put { replica: usize, document: usize },
-    /// A document is deleted, if it is there.
+    /// A document is deleted, if it exists.
     Delete { replica: usize, document: usize },
     /// Several documents are written or deleted in one transaction.
     Transaction { replica: usize },
-    /// The replica's batch goes on its way (again).
+    /// The replica's batch is sent, possibly again.
     Form { replica: usize },
-    /// A batch reaches the server. It may come again.
+    /// A batch reaches the server, and stays in transit if `again`.
     Deliver { again: bool },
-    /// Verdicts reach their replica. They may come again.
+    /// Verdicts reach their replica, and stay in transit if `again`.
     Settle { again: bool },
-    /// The next chunk is asked for and goes on its way.
+    /// The next chunk is requested and sent.
     Read { replica: usize },
-    /// The chunk after the newest one on its way is asked for.
+    /// The chunk after the newest one in transit is requested.
     ReadAhead { replica: usize },
-    /// A chunk reaches its replica. It may come again.
+    /// A chunk reaches its replica, and stays in transit if `again`.
     Apply { again: bool },
     /// A message is lost.
     Lose,
     /// The replica pushes and pulls without faults.
     Sync { replica: usize },
-    /// The replica connects and does what it is told.
+    /// The replica connects and follows the server's answer.
     Connect { replica: usize },
     /// The replica acknowledges, with a digest if it can.
     Acknowledge { replica: usize },
@@ -127,28 +126,28 @@ pub enum Action {
     Backup,
     /// The server is restored from a backup.
     Restore { silently: bool },
-    /// The server starts anew.
+    /// The server restarts.
     Restart,
     /// A device is cloned.
     Clone { replica: usize },
-    /// The app decides something that waits for it.
+    /// The app decides a deferred conflict or a quarantined edit.
     Decide { replica: usize },
     /// The replica's clock jumps.
     Jump { replica: usize },
-    /// The replica hears the server's time.
+    /// The replica receives the server's time.
     TellTime { replica: usize },
 }
 
 /// A setting and actions.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// What holds for all of it.
+    /// The setting.
     pub setting: Setting,
-    /// What happens, in order.
+    /// The actions, in order.
     pub steps: Vec<Step>,
 }
 
-/// One line a step, in the words of the source: a plan that failed becomes a test by copying it.
+/// Formats one line for each step, as source: a plan that failed becomes a test by copying it.
 impl fmt::Debug for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{:?}", self.setting)?;
@@ -177,7 +176,7 @@ impl Setting {
 }
 
 impl Plan {
-    /// The plan of a seed.
+    /// Makes the plan of a seed.
     #[must_use]
     pub fn generate(seed: u64, mix: Mix, length: usize) -> Self {
         let setting = Setting::generate(&mut SplitMix64::of(seed, u64::MAX), mix);

@@ -1,4 +1,4 @@
-//! What follows on a plan: every fault ends, and then must hold what the rules promise.
+//! The end of a plan: every fault ends, and the promises of the rules are checked.
 
 use sync_core::model::{DocumentKey, Revision};
 use sync_core::replica::Decision;
@@ -49,7 +49,7 @@ impl<C: Cores> Runner<C> {
         self.oracle.look(&mut self.world, replica, &Cause::Decided(key.clone(), of))
     }
 
-    /// Ends every fault, lets everything sync, and demands what must hold then.
+    /// Ends every fault, syncs all replicas, and checks the promises.
     pub(super) fn heal(&mut self) -> Verdict {
         self.bag.clear();
         self.world.refuse(None);
@@ -68,7 +68,7 @@ impl<C: Cores> Runner<C> {
         self.oracle.finish(&mut self.world)
     }
 
-    /// Lets everything sync without faults until nothing moves.
+    /// Syncs all replicas without faults until nothing changes.
     pub(crate) fn settle_down(&mut self) -> Verdict {
         for _ in 0..24 {
             for replica in 0..self.world.replicas() {

@@ -1,11 +1,11 @@
 //! A search for plans that break the rules.
 //!
 //! A [`Plan`] is a seed's setting and a list of actions as data: writes, messages that are lost,
-//! doubled and delivered late, purges, restores, clones. [`run`] carries it out over a
-//! [`World`](crate::world::World), watches every step with the [oracle](Oracle), then heals the
-//! world and demands convergence, progress, and that no acknowledged write is lost. Whatever an
-//! action picks is derived from its own salt, so that removing one action shifts no other;
-//! [`shrink`] removes what a failure does not need.
+//! doubled and delivered late, purges, restores, clones. [`run`] executes it over a
+//! [`World`](crate::world::World), checks every step with the [oracle](Oracle), then ends all
+//! faults and checks convergence, progress, and that no acknowledged write is lost. The choices of
+//! an action are derived from its own salt, so that removing one action shifts no other. [`shrink`]
+//! removes the actions that a failure does not need.
 //!
 //! ```
 //! use testkit::cores::MemoryCores;
@@ -36,10 +36,10 @@ pub use shrink::shrink;
 
 use crate::cores::Cores;
 
-/// Runs one plan for each seed; what they did, added up.
+/// Runs one plan for each seed and returns the sum of their tallies.
 ///
 /// # Panics
-/// If one fails: with its seed, what went wrong, and the shrunk plan.
+/// If one fails: with its seed, the failure, and the shrunk plan.
 #[allow(clippy::panic, reason = "this is how a test ends")]
 pub fn explore<C: Cores>(
     cores: impl Fn() -> C,

@@ -1,8 +1,8 @@
-//! Truth from the recorded history: which writes a state descends from, by what the apps did and
-//! the resolvers said.
+//! The truth, from the recorded history: which writes a state descends from, by the actions of the
+//! apps and the results of the resolvers.
 //!
-//! The engine's own metadata (bases, known positions) is not asked. A revision is nothing here but
-//! the name of a state.
+//! The engine's own metadata (bases, known positions) is not used. A revision is only the name of a
+//! state here.
 
 #[cfg(feature = "model")]
 mod compare;
@@ -21,29 +21,29 @@ use crate::world::{Delivery, World};
 pub(crate) type Writes = BTreeSet<usize>;
 type Name = (DocumentKey, Revision);
 
-/// What runs did, added up.
+/// The sum of what runs did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Plans.
+    /// The number of plans.
     pub plans: usize,
-    /// Acknowledged writes.
+    /// The number of acknowledged writes.
     pub writes: usize,
-    /// Calls of resolvers.
+    /// The number of resolver calls.
     pub calls: usize,
-    /// Calls that were not about two concurrent edits, in plans in which that is allowed: after a
-    /// restore, or with clones.
+    /// Resolver calls that were not about two concurrent edits, in plans in which that is allowed:
+    /// after a restore, or with clones.
     pub tolerated: usize,
     /// Plans that ended early because a clone made the same revision twice.
     pub collisions: usize,
     /// Plans that ended early because the server was restored silently while a replica held
-    /// positions that its cursor does not tell (from verdicts, or from before a reset), or restored
-    /// again before every replica had noticed the silent restore: nothing tells such lives of the
-    /// log apart.
+    /// positions that its cursor does not send (from verdicts, or from before a reset), or restored
+    /// again before every replica had detected the silent restore: nothing distinguishes such lives
+    /// of the log.
     pub blind: usize,
 }
 
 impl Tally {
-    /// Adds another one.
+    /// Adds another tally.
     pub fn add(&mut self, other: &Self) {
         self.plans += other.plans;
         self.writes += other.writes;
@@ -54,51 +54,49 @@ impl Tally {
     }
 }
 
-/// What a step was, as far as the oracle has to know.
+/// The kind of a step, for the oracle.
 #[derive(Clone, Debug)]
 pub(crate) enum Cause {
     /// Writes, messages, resets.
     Ordinary,
-    /// The app decided about a document; the states that its decision was made of.
+    /// The app decided about a document, with the states that the decision was made of.
     Decided(DocumentKey, Vec<Revision>),
 }
 
-/// A state by what it was made of.
+/// A state, by the states that it was made of.
 #[derive(Clone, Debug, Default)]
 struct Node {
     body: Option<Body>,
     writes: Writes,
-    /// States that it was made on. What one of them turns out to descend from, it descends from
-    /// too.
+    /// The states that it was made on. It descends from everything that these descend from.
     parents: BTreeSet<Revision>,
 }
 
-/// Watches a world.
+/// Checks a world step by step.
 #[derive(Clone, Debug, Default)]
 pub struct Oracle {
     states: BTreeMap<Name, Node>,
-    /// Writes that ended: resolved away, refused, undone before they were pushed, or deleted and
-    /// purged.
+    /// Writes that ended: decided against by a resolver, rejected, removed before they were pushed,
+    /// or deleted and purged.
     ended: Writes,
     /// Writes that were in a batch.
     travelled: Writes,
-    /// What each replica showed last.
+    /// The states that each replica showed last.
     shown: Vec<BTreeMap<DocumentKey, DocumentState>>,
-    /// Refused states that were seen.
+    /// Rejected states that were seen.
     refused: BTreeSet<(usize, Name)>,
     writes_seen: usize,
     calls_seen: usize,
     /// The states of local transactions, by replica and transaction.
     units: BTreeMap<(usize, u64), Vec<Name>>,
-    /// Positions of a life of the log may be doubted: a resolver may be asked about what it need
-    /// not.
+    /// Whether positions of an epoch may be in doubt: a resolver may be called needlessly.
     pub(crate) restored: bool,
     /// Two devices had one identity.
     pub(super) cloned: bool,
     pub(super) tally: Tally,
 }
 
-/// A name for what went wrong, and the rest.
+/// A name for a violation, and its description.
 pub(crate) type Verdict = Result<(), (&'static str, String)>;
 
 fn wrong(kind: &'static str, what: impl Into<String>) -> Verdict {
@@ -106,7 +104,7 @@ fn wrong(kind: &'static str, what: impl Into<String>) -> Verdict {
 }
 
 impl Oracle {
-    /// The writes that a state descends from.
+    /// Returns the writes that a state descends from.
     pub(crate) fn ancestry(&self, key: &DocumentKey, revision: Revision) -> Writes {
         let (mut writes, mut seen) = (Writes::new(), BTreeSet::new());
         let mut open = vec![revision];
@@ -130,8 +128,7 @@ impl Oracle {
         state.map(|s| self.ancestry(key, s.revision)).unwrap_or_default()
     }
 
-    /// Gives a state its name. A replica that sets its clock back may use a name again that never
-    /// left it.
+    /// Names a state. A replica whose clock is set back may use a name again that it never sent.
     fn name(
         &mut self,
         key: &DocumentKey,
@@ -147,12 +144,12 @@ impl Oracle {
         node.parents.extend(parents.into_iter().filter(|p| *p != state.revision));
     }
 
-    /// The first of `older` that neither belongs to `newer` nor ended otherwise.
+    /// Returns the first write of `older` that neither belongs to `newer` nor ended otherwise.
     fn missing(&self, older: &Writes, newer: &Writes) -> Option<usize> {
         older.iter().copied().find(|w| !newer.contains(w) && !self.ended.contains(w))
     }
 
-    /// Takes note of local writes. An error if a clone used a revision twice.
+    /// Records local writes. Fails if a clone used a revision twice.
     pub(crate) fn note_writes<C: Cores>(&mut self, world: &World<C>) -> Verdict {
         let from = std::mem::replace(&mut self.writes_seen, world.writes().len());
         for (i, write) in world.writes().iter().enumerate().skip(from) {
@@ -162,7 +159,7 @@ impl Oracle {
             writes.insert(i);
             self.grow(write.replica);
             if let (true, Some(after)) = (write.ends_conflict, &write.after) {
-                // What was written is what the server holds, whose state is shown.
+                // The write equals the state that the server holds, which is shown.
                 self.ended.extend(writes);
                 self.shown[write.replica].insert(write.key.clone(), after.clone());
                 continue;
@@ -199,7 +196,7 @@ impl Oracle {
         }
     }
 
-    /// A device was cloned.
+    /// Records that a device was cloned.
     pub(super) fn note_clone(&mut self, from: usize, to: usize) {
         self.grow(from.max(to));
         self.cloned = true;
@@ -208,7 +205,7 @@ impl Oracle {
         self.refused.extend(refused.into_iter().map(|(_, n)| (to, n)));
     }
 
-    /// A batch was formed: whole transactions.
+    /// Records a new batch, and checks that it holds whole transactions.
     pub(crate) fn note_batch<C: Cores>(
         &mut self,
         world: &mut World<C>,
@@ -232,7 +229,7 @@ impl Oracle {
             for (key, revision) in states.iter().filter(|s| !names.contains(*s)) {
                 let record = world.record_at(replica, key).unwrap_or_default();
                 let newest = record.current.as_ref().map(|c| c.revision) == Some(*revision);
-                // What was settled and is offered again travels by itself.
+                // A settled state that is offered again is a unit of its own.
                 let base = record.edit().and_then(|e| e.base.as_ref());
                 let offered = base.is_some_and(|b| b.state.revision == *revision);
                 if newest && !offered && record.pushable().is_some() {
@@ -243,7 +240,8 @@ impl Oracle {
         Ok(())
     }
 
-    /// Follows the calls of resolvers; what the states that they made descend from, by document.
+    /// Records the calls of resolvers; returns what the states that they made descend from, by
+    /// document.
     fn note_calls<C: Cores>(
         &mut self,
         world: &World<C>,
@@ -256,7 +254,7 @@ impl Oracle {
             self.tally.calls += 1;
             let known = self.knows(&call.key, &call.local);
             let earlier = made.get(&call.key).filter(|_| !known).cloned();
-            // Stamped anew within this very step.
+            // The edit got a new stamp within this very step.
             let stamped = || {
                 let shown = self.shown.get(replica?)?.get(&call.key)?;
                 let same = !known && shown.body == call.local.body;
@@ -288,7 +286,7 @@ impl Oracle {
         Ok(made)
     }
 
-    /// Looks at what a replica shows after a step.
+    /// Checks what a replica shows after a step.
     pub(crate) fn look<C: Cores>(
         &mut self,
         world: &mut World<C>,
@@ -382,7 +380,7 @@ impl Oracle {
         }
     }
 
-    /// Looks at what the server made of a batch. `rows` is what it held before.
+    /// Checks what the server made of a batch. `rows` is what it held before.
     pub(crate) fn note_append<C: Cores>(
         &mut self,
         world: &World<C>,
@@ -418,7 +416,8 @@ impl Oracle {
                     self.name(&key, &entry.state, writes, parent);
                 }
                 (VerdictKind::Superseded, _) => {
-                    // Equal bodies are no conflict: what the server holds stands for both.
+                    // Equal bodies are no conflict: the state that the server holds represents
+                    // both.
                     let offered_body = &change.state.body;
                     if row.map_or(offered_body.is_none(), |r| r.body == *offered_body) {
                         self.ended.extend(offered.difference(&held).copied());
@@ -432,7 +431,7 @@ impl Oracle {
         Ok(())
     }
 
-    /// Tombstones were purged.
+    /// Records that tombstones were purged.
     pub(crate) fn note_purge(
         &mut self,
         before: &BTreeMap<DocumentKey, DocumentState>,
@@ -444,7 +443,8 @@ impl Oracle {
         }
     }
 
-    /// At the end: every write is part of what the server holds, or ended in a way that was told.
+    /// Checks at the end that every write is part of what the server holds, or ended in a way that
+    /// was reported.
     pub(crate) fn finish<C: Cores>(&self, world: &mut World<C>) -> Verdict {
         let held: BTreeMap<_, _> =
             world.server_rows().into_iter().map(|(k, row)| (k, row.state)).collect();

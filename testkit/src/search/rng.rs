@@ -6,20 +6,20 @@
 pub struct SplitMix64(u64);
 
 impl SplitMix64 {
-    /// The stream of a seed.
+    /// Makes the stream of a seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// The stream that belongs to one entity under a seed, independent of all others.
+    /// Makes the stream of one entity under a seed, independent of all others.
     #[must_use]
     pub fn of(seed: u64, entity: u64) -> Self {
         let mut outer = Self(seed);
         Self(outer.next_u64() ^ Self(entity).next_u64())
     }
 
-    /// The next number.
+    /// Returns the next number.
     pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -28,12 +28,12 @@ impl SplitMix64 {
         z ^ (z >> 31)
     }
 
-    /// A number below `n`; 0 if `n` is 0.
+    /// Returns a number below `n`; 0 if `n` is 0.
     pub fn below(&mut self, n: usize) -> usize {
         (self.next_u64() % (n.max(1) as u64)) as usize
     }
 
-    /// Whether an event of that many in a hundred happens.
+    /// Returns whether an event with that probability, in percent, happens.
     pub fn percent(&mut self, chance: usize) -> bool {
         self.below(100) < chance
     }

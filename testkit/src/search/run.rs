@@ -1,4 +1,4 @@
-//! Carrying a plan out.
+//! Runs a plan.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,11 +21,11 @@ use crate::world::{Backup, Options, Refuse, Reply, World, text_of};
 /// Why a plan failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// A word for it; shrinking keeps it.
+    /// The kind of failure. Shrinking keeps it.
     pub kind: String,
-    /// At which step; none while healing.
+    /// The step; none after the last one.
     pub step: Option<usize>,
-    /// What was seen.
+    /// What was observed.
     pub what: String,
 }
 
@@ -42,7 +42,7 @@ thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs what may panic, and says nothing of it on standard error.
+/// Runs a job that may panic, without output on standard error.
 pub(crate) fn quietly<T>(job: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -62,10 +62,10 @@ pub(crate) fn quietly<T>(job: impl FnOnce() -> T) -> Result<T, String> {
     })
 }
 
-/// Carries a plan out, heals the world, and demands what must hold then.
+/// Runs a plan, ends all faults, and checks the promises.
 ///
 /// # Errors
-/// What went wrong.
+/// The failure.
 pub fn run<C: Cores>(cores: C, plan: &Plan) -> Result<Tally, Failure> {
     let mut runner = Runner::new(cores, plan.setting);
     for (i, step) in plan.steps.iter().enumerate() {
@@ -93,7 +93,7 @@ pub fn run<C: Cores>(cores: C, plan: &Plan) -> Result<Tally, Failure> {
     Ok(runner.oracle.tally)
 }
 
-/// A message on its way.
+/// A message in transit.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Message {
     Batch(usize, PushBatch),
@@ -107,17 +107,17 @@ pub(crate) struct Runner<C: Cores> {
     pub(crate) oracle: Oracle,
     pub(crate) bag: Vec<Message>,
     pub(crate) backups: Vec<Backup<C::Server>>,
-    /// Counts bodies: no two are equal.
+    /// Counts bodies, so that no two are equal.
     pub(super) bodies: usize,
     /// See [`Tally::blind`].
     blind: bool,
-    /// Replicas that have not told their position since the server was restored silently.
+    /// Replicas that have not sent their position since the server was restored silently.
     unaware: BTreeSet<usize>,
-    /// The position of the server may be one that some replica was not told of.
+    /// Whether the server may be at a position that some replica does not know of.
     silent: bool,
 }
 
-/// Refuses texts with an exclamation mark.
+/// Rejects texts with an exclamation mark.
 pub(crate) fn refusing() -> Refuse {
     Arc::new(|change| {
         let refused = text_of(&change.state).is_some_and(|t| t.contains('!'));
@@ -278,7 +278,7 @@ impl<C: Cores> Runner<C> {
             Action::TellTime { replica } => {
                 let replica = self.replica(replica);
                 self.world.tell_time(replica);
-                // What waits in the outbox may be stamped anew.
+                // Edits in the outbox may get new stamps.
                 self.oracle.look(&mut self.world, replica, &Cause::Ordinary)?;
             }
         }
@@ -319,7 +319,7 @@ impl<C: Cores> Runner<C> {
     pub(crate) fn form(&mut self, replica: usize) -> Verdict {
         let replica = self.replica(replica);
         if let Some(batch) = self.world.form(replica) {
-            // Forming may stamp anew.
+            // Forming a batch may replace stamps.
             self.oracle.look(&mut self.world, replica, &Cause::Ordinary)?;
             self.oracle.note_batch(&mut self.world, replica, &batch)?;
             self.bag.push(Message::Batch(replica, batch));
@@ -389,7 +389,7 @@ impl<C: Cores> Runner<C> {
         }
     }
 
-    /// Pushes and pulls without faults, step by step under the eyes of the oracle.
+    /// Pushes and pulls without faults, with a check after each step.
     pub(super) fn sync(&mut self, replica: usize) -> Verdict {
         for _ in 0..2 {
             self.unaware.remove(&replica);
@@ -436,8 +436,8 @@ impl<C: Cores> Runner<C> {
         self.oracle.look(&mut self.world, replica, &Cause::Ordinary)
     }
 
-    /// After a reset that voids what is known an engine throws away the chunks that it had asked
-    /// for before.
+    /// Drops the chunks that were requested before a reset that voids the known positions, as an
+    /// engine does.
     fn drop_chunks(&mut self, replica: usize) {
         self.bag.retain(|m| !matches!(m, Message::Chunk(r, _) if *r == replica));
     }
@@ -445,7 +445,8 @@ impl<C: Cores> Runner<C> {
     fn restore(&mut self, silently: bool, rng: &mut SplitMix64) {
         let Some(backup) = self.backups.get(rng.below(self.backups.len())) else { return };
         self.oracle.restored = true;
-        // Two lives under one epoch, and now both are lost: their positions cannot be told apart.
+        // Two lives of the log had one epoch, and now both are lost: their positions cannot be
+        // distinguished.
         self.blind |= !self.unaware.is_empty();
         if !silently {
             return self.world.restore(backup);
@@ -468,7 +469,7 @@ impl<C: Cores> Runner<C> {
         self.world.restore_silently(backup);
     }
 
-    /// Whether verdicts on that batch are on their way.
+    /// Returns whether verdicts on that batch are in transit.
     fn is_told(&self, replica: usize, push: PushId) -> bool {
         let told =
             |m: &Message| matches!(m, Message::Verdicts(r, id, _) if (*r, *id) == (replica, push));
@@ -478,7 +479,7 @@ impl<C: Cores> Runner<C> {
 
 #[cfg(feature = "model")]
 impl Runner<crate::cores::MemoryCores> {
-    /// A runner of its own that is as this one is.
+    /// Copies the runner.
     pub(crate) fn copy(&self) -> Self {
         Self {
             setting: self.setting,

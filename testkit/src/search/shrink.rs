@@ -1,10 +1,10 @@
-//! Taking out of a failing plan what the failure does not need.
+//! Shrinks a failing plan.
 
 use super::action::Plan;
 use super::run::{Failure, run};
 use crate::cores::Cores;
 
-/// The smallest plan that greedy removal finds and that still fails, and how it fails.
+/// Returns the smallest failing plan that greedy removal finds, and its failure.
 pub fn shrink<C: Cores>(
     cores: impl Fn() -> C,
     mut plan: Plan,

@@ -1,4 +1,4 @@
-//! What the actions of a plan do.
+//! The effects of a plan's actions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -135,7 +135,7 @@ impl<D: Disks> Run<D> {
         self.clients[client].shown.get(key).is_some_and(|s| !s.is_deleted())
     }
 
-    /// Decides one conflict that waits for the app, or one refused edit; whether there was one.
+    /// Decides one deferred conflict, or one quarantined edit; returns whether there was one.
     pub(super) fn decide_one(&mut self, client: usize, scope: usize, rng: &mut SplitMix64) -> bool {
         let scope = self.scopes[scope].clone();
         let choice = rng.below(3);
@@ -172,7 +172,7 @@ impl<D: Disks> Run<D> {
         rows.unwrap_or_default().into_iter().map(|(_, row)| row).collect()
     }
 
-    // ---- what goes wrong
+    // ---- faults
 
     fn happen_to(&mut self, client: usize, what: &What) {
         let now = self.now;
@@ -312,8 +312,8 @@ impl<D: Disks> Run<D> {
         self.clients[client].weather.set(until, condition);
     }
 
-    /// Another process claims the engine: whatever the old one still does to the storage must
-    /// change nothing.
+    /// Lets another process claim the engine: later calls of the old one must change nothing in the
+    /// storage.
     fn take_over(&mut self, client: usize) {
         let running = self.clients[client].process.as_ref().map(|p| p.number);
         if let (Some(process), Some(_)) = (running, self.claim(client)) {
@@ -378,7 +378,7 @@ impl<D: Disks> Run<D> {
         self.queue.push(self.now + 500, Event::StartServer);
     }
 
-    /// What the server holds of each document, and where.
+    /// Returns the documents that the server holds, with their positions.
     fn positions(&mut self) -> BTreeSet<(DocumentKey, Seq, Revision)> {
         let scopes = self.server_scopes();
         let rows = scopes.iter().flat_map(|scope| self.rows_of(scope)).collect::<Vec<_>>();

@@ -1,4 +1,4 @@
-//! What an app does with its replica.
+//! The app of a client.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ use super::trace::Mark;
 use crate::cores::must;
 
 impl<D: Disks> Run<D> {
-    /// The app writes, and hears when it is durable.
+    /// Writes as the app does. The write is acknowledged when it is durable.
     pub(super) fn write(&mut self, client: usize, scope: usize, writes: Vec<LocalWrite>) {
         if self.clients[client].process.is_none() || self.clients[client].paused_until > self.now {
             return;
@@ -49,8 +49,8 @@ impl<D: Disks> Run<D> {
             let record = self.record_of(client, &key);
             self.tally.writes += 1;
             if waiting.contains(&key) && record.as_ref().is_some_and(|r| r.edit().is_none()) {
-                // What was written is what the server holds: a conflict that waited has ended with
-                // the server's state.
+                // The write equals the server's state: a deferred conflict has ended with that
+                // state.
                 let of = self.clients[client].shown.get(&key).map(|state| state.revision);
                 self.compare(client, &key, &Cause::Decided(of.into_iter().collect()));
                 continue;
@@ -70,7 +70,7 @@ impl<D: Disks> Run<D> {
         self.look_at_outbox(client);
     }
 
-    /// The app decides about what waits for it.
+    /// Decides deferred conflicts and quarantined edits as the app does.
     pub(super) fn decide(
         &mut self,
         client: usize,
@@ -121,19 +121,19 @@ impl<D: Disks> Run<D> {
         });
         let scopes: Vec<_> =
             self.followed(client).into_iter().map(|n| self.scopes[n].clone()).collect();
-        // A lease that was taken over, or a disk that failed: the next greeting tells it again.
+        // The lease was taken over, or the disk failed: the next greeting causes this again.
         let waits = |scope: &_| {
             let row = self.scope_row(client, scope);
             row.pending + row.not_chosen > 0
         };
         if told.is_ok() && scopes.iter().any(waits) {
-            // What waits in the outbox may be stamped anew.
+            // Edits in the outbox may get new stamps.
             self.compare_all(client, &Cause::Stamped);
         }
     }
 }
 
-/// A local write is durable before it is acknowledged.
+/// Returns the durability of local writes, which are durable before they are acknowledged.
 fn durability_of_writes() -> Durability {
     #[cfg(feature = "mutants")]
     if sync_core::mutants::is_active(sync_core::mutants::Mutant::WriteNotSynced) {

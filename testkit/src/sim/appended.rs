@@ -1,4 +1,4 @@
-//! What the history notes of a batch that the server took in.
+//! What the history records of a batch that the server appended.
 
 use sync_core::model::{VerdictKind, Verdicts};
 

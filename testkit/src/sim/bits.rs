@@ -44,12 +44,12 @@ impl Bits {
         self.0.iter().all(|word| *word == 0)
     }
 
-    /// The numbers, smallest first.
+    /// Returns the numbers, smallest first.
     pub(super) fn iter(&self) -> impl Iterator<Item = usize> + '_ {
         (0..self.0.len() * 64).filter(|n| self.contains(*n))
     }
 
-    /// The numbers that both have.
+    /// Returns the numbers that both sets contain.
     pub(super) fn common(&self, other: &Self) -> Self {
         Self(self.0.iter().zip(&other.0).map(|(word, other)| word & other).collect())
     }

@@ -1,4 +1,4 @@
-//! Setting a simulation up, and running it.
+//! Building and running a simulation.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,7 +21,7 @@ use crate::search::{ResolverKind, SplitMix64, quietly};
 type MakeOracle = Arc<dyn Fn() -> Box<dyn Oracle> + Send + Sync>;
 type OnProgress = Arc<dyn Fn(&Tally) + Send + Sync>;
 
-/// A simulation that is set up.
+/// A simulation that is ready to run.
 #[derive(Clone)]
 pub struct Simulation {
     pub(super) clients: usize,
@@ -53,14 +53,14 @@ impl fmt::Debug for Simulation {
     }
 }
 
-/// Sets a simulation up.
+/// Builds a simulation.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Builder(Simulation);
 
 impl Simulation {
-    /// Five clients in one scope of ten documents for 300 simulated seconds, ten seeds, a swarm of
-    /// all faults, and a resolver of the framework chosen by the seed.
+    /// Returns a builder with five clients in one scope of ten documents for 300 simulated seconds,
+    /// ten seeds, a swarm of all faults, and a built-in resolver chosen by the seed.
     pub fn builder() -> Builder {
         Builder(Self {
             clients: 5,
@@ -91,38 +91,38 @@ impl Simulation {
 }
 
 impl Builder {
-    /// How many clients. At least one.
+    /// Sets the number of clients. At least one.
     pub fn clients(mut self, clients: usize) -> Self {
         self.0.clients = clients.max(1);
         self
     }
 
-    /// How many scopes: client `n` follows scope `n` modulo this, and every third client the next
-    /// one too.
+    /// Sets the number of scopes: client `n` follows scope `n` modulo this, and every third client
+    /// the next one too.
     pub fn scopes(mut self, scopes: usize) -> Self {
         self.0.scopes = scopes.max(1);
         self
     }
 
-    /// How many documents each scope has at the most.
+    /// Sets the largest number of documents in a scope.
     pub fn documents(mut self, documents: usize) -> Self {
         self.0.documents = documents.max(1);
         self
     }
 
-    /// For how many simulated seconds apps write and things go wrong; healing comes after.
+    /// Sets for how many simulated seconds apps write and faults occur. Healing follows.
     pub fn seconds(mut self, seconds: u64) -> Self {
         self.0.millis = seconds.max(1) * 1_000;
         self
     }
 
-    /// The runs: one for each seed, the end excluded.
+    /// Sets the runs: one for each seed, the end excluded.
     pub fn seeds(mut self, seeds: Range<u64>) -> Self {
         self.0.seeds = seeds;
         self
     }
 
-    /// How many threads carry the runs out. What is found does not depend on it. Default 1.
+    /// Sets the number of threads. The findings do not depend on it. Default 1.
     pub fn jobs(mut self, jobs: usize) -> Self {
         self.0.jobs = jobs.max(1);
         self
@@ -134,21 +134,21 @@ impl Builder {
         self
     }
 
-    /// One of the framework's resolvers in every run, instead of one chosen by the seed.
+    /// Sets one of the built-in resolvers for every run, instead of one chosen by the seed.
     pub fn resolver_kind(mut self, kind: ResolverKind) -> Self {
         self.0.kind = Some(kind);
         self
     }
 
-    /// Whether half of the documents are in a collection whose conflicts the server resolves. By
-    /// default the seed decides.
+    /// Sets whether half of the documents are in a collection that the server resolves. By default
+    /// the seed decides.
     pub fn resolve_on_server(mut self, on_server: bool) -> Self {
         self.0.on_server = Some(on_server);
         self
     }
 
-    /// What an app writes over what it saw (nothing, for a new document), by chance that belongs to
-    /// this write. By default a text that no other write has.
+    /// Sets what an app writes over the state that it sees (nothing, for a new document), with a
+    /// random generator of this write. By default a unique text.
     pub fn edit(
         mut self,
         edit: impl Fn(Option<&sync_core::model::Body>, &mut SplitMix64) -> sync_core::model::Body
@@ -161,19 +161,19 @@ impl Builder {
         self
     }
 
-    /// What apps do, and how often.
+    /// Sets what apps do, and how often.
     pub fn workload(mut self, workload: Workload) -> Self {
         self.0.workload = workload;
         self
     }
 
-    /// What goes wrong.
+    /// Sets the faults.
     pub fn faults(mut self, faults: Faults) -> Self {
         self.0.faults = faults;
         self
     }
 
-    /// One more oracle, made anew for each run, beside those of the framework.
+    /// Adds an oracle, made anew for each run, to the built-in ones.
     pub fn oracle<O: Oracle + 'static>(
         mut self,
         make: impl Fn() -> O + Send + Sync + 'static,
@@ -182,14 +182,14 @@ impl Builder {
         self
     }
 
-    /// Only these of the framework's oracles, by their [names](oracles::names), and those of one's
-    /// own.
+    /// Keeps only these of the built-in oracles, by their [names](oracles::names), and the added
+    /// ones.
     pub fn only(mut self, names: impl IntoIterator<Item = &'static str>) -> Self {
         self.0.only = Some(names.into_iter().collect());
         self
     }
 
-    /// After how many failures to stop looking for more. Default 1.
+    /// Sets the number of failures after which the simulation stops. Default 1.
     pub fn failures(mut self, failures: usize) -> Self {
         self.0.failures = failures.max(1);
         self
@@ -201,14 +201,14 @@ impl Builder {
         self
     }
 
-    /// Builds a fault in, on purpose.
+    /// Plants a fault.
     #[cfg(feature = "mutants")]
     pub fn mutant(mut self, mutant: Option<sync_core::mutants::Mutant>) -> Self {
         self.0.mutant = mutant;
         self
     }
 
-    /// The simulation.
+    /// Builds the simulation.
     #[must_use]
     pub fn build(self) -> Simulation {
         self.0
@@ -220,7 +220,7 @@ impl Builder {
     }
 }
 
-/// What came of one run.
+/// The result of one run.
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) tally: Tally,
@@ -231,7 +231,7 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    /// A plan that this simulation cannot carry out.
+    /// Returns the result for a plan that this simulation cannot run.
     fn not_run(what: String) -> Self {
         Self {
             tally: Tally::default(),
@@ -289,7 +289,8 @@ impl Simulation {
         let outcome = self.attempt(disks(seed), &plan, false);
         let mut tally = outcome.tally;
         let Some(violation) = outcome.violation else {
-            // One in a hundred is made twice: what depends on anything but the plan would show.
+            // One run in a hundred is repeated, which finds behaviour that depends on anything but
+            // the plan.
             if seed.is_multiple_of(100) {
                 let again = self.attempt(disks(seed), &plan, false);
                 tally.audited += 1;
@@ -310,10 +311,10 @@ impl Simulation {
         (tally, Some(Failure { seed, violation, plan, shrunk, trace }))
     }
 
-    /// Carries a plan out, on stores in memory.
+    /// Runs a plan on stores in memory.
     ///
     /// # Errors
-    /// What was seen that must not be.
+    /// The violation.
     pub fn replay(&self, plan: &Plan) -> Result<Tally, Box<Failure>> {
         let outcome = self.attempt(MemoryDisks, plan, true);
         match outcome.violation {
@@ -328,13 +329,13 @@ impl Simulation {
         }
     }
 
-    /// The trace of a plan, whether or not it fails.
+    /// Returns the trace of a plan, whether or not it fails.
     #[must_use]
     pub fn trace(&self, plan: &Plan) -> Trace {
         self.attempt(MemoryDisks, plan, true).trace
     }
 
-    /// All oracles that see something in a plan: the run goes on after the first.
+    /// Returns all oracles that find a violation in a plan. The run continues after the first.
     #[must_use]
     pub fn noticed(&self, plan: &Plan) -> BTreeSet<&'static str> {
         let mut simulation = self.clone();

@@ -1,4 +1,4 @@
-//! A client: a device, its store, and the process that runs the framework's engine on it.
+//! A client: a device, its store, and the process that runs the engine on it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub(super) enum Kept {
     Verdicts(Verdicts),
 }
 
-/// What a request is about.
+/// The subject of a request.
 pub(super) enum Asked {
     Pull { scope: Scope, ticket: Ticket },
     Push { scope: Scope, ticket: Ticket },
@@ -46,7 +46,7 @@ pub(super) struct Live {
     pub(super) is_polled: bool,
 }
 
-/// A connection as the client sees it.
+/// A connection, as the client knows it.
 pub(super) struct Connection {
     pub(super) link: u64,
     pub(super) ticket: Ticket,
@@ -73,7 +73,7 @@ pub(super) struct Process {
 pub(super) struct Client<R> {
     /// None only while the store is opened again.
     pub(super) core: Option<R>,
-    /// What was read of it since it was written.
+    /// Rows that were read since the last write.
     pub(super) rows: Vec<(Scope, ScopeRow)>,
     pub(super) replica: ReplicaId,
     pub(super) process: Option<Process>,
@@ -83,26 +83,26 @@ pub(super) struct Client<R> {
     pub(super) weather: Weather,
     pub(super) rate: Rate,
     pub(super) skew: i64,
-    /// A copy of the device's files, and what it shows.
+    /// A copy of the device's files, and the documents in it.
     pub(super) copy: Option<(R, BTreeMap<DocumentKey, DocumentState>)>,
-    /// Which way its app syncs, and until when.
+    /// The direction in which its app syncs, and until when.
     pub(super) direction: (Direction, u64),
-    /// The collections of each scope that its app syncs, where those are not all.
+    /// The collections of each scope that its app syncs, unless those are all.
     pub(super) chosen: BTreeMap<usize, BTreeSet<Collection>>,
-    /// When it began to connect, by its own clock.
+    /// The time at which it began to connect, by its own clock.
     pub(super) asked: Now,
-    /// The clock stands still: what it shows, and until when.
+    /// The time at which its clock stands, and until when.
     pub(super) frozen: Option<(u64, u64)>,
     pub(super) paused_until: u64,
-    /// Until when something is wrong with it.
+    /// The time until which a fault concerns it.
     pub(super) troubled_until: u64,
-    /// Until when its link was slow.
+    /// The time until which its link was slow.
     pub(super) slow_until: u64,
     pub(super) disk_busy: u64,
     pub(super) slow_disk: (u64, u64),
-    /// The process dies after its next commit: for how long, and how.
+    /// The process crashes after its next commit: for how long, and how.
     pub(super) doomed: Option<(u64, bool, u64)>,
-    /// When chance was asked last for each purpose, and how often at that time.
+    /// The last use of randomness for each purpose: its time, and how often at that time.
     pub(super) ordinals: BTreeMap<u64, (u64, u64)>,
 }
 
@@ -116,11 +116,11 @@ impl<R> Client<R> {
     }
 }
 
-/// How long a client that was refused waits before its app tries again.
+/// How long the app of a refused client waits before it retries.
 const AGAIN: u64 = 20_000;
 
 impl<D: Disks> Run<D> {
-    /// The process starts, and syncs.
+    /// Starts the process and its sync.
     pub(super) fn start(&mut self, client: usize) {
         if self.clients[client].process.is_some() {
             return;
@@ -131,7 +131,7 @@ impl<D: Disks> Run<D> {
         let number = self.clients[client].processes + 1;
         self.clients[client].processes = number;
         let Some(lease) = self.claim(client) else {
-            // The disk failed: the app tries again.
+            // The disk failed: the app retries.
             return self.queue.push(self.now + 1_000, Event::Start { client });
         };
         let process = Process {
@@ -159,7 +159,7 @@ impl<D: Disks> Run<D> {
         self.input(client, Input::Run(self.goal(client)));
     }
 
-    /// The process ends.
+    /// Ends the process.
     pub(super) fn stop(&mut self, client: usize, power: bool, salt: u64) {
         let Some(process) = self.clients[client].process.take() else { return };
         let what = if power { "the power fails" } else { "the app dies" };
@@ -172,8 +172,8 @@ impl<D: Disks> Run<D> {
         self.reopen(client, power, salt);
     }
 
-    /// The client does not use a link any more. A process that dies resets it; one whose power
-    /// fails says nothing.
+    /// Ends the client's use of a link. A process that crashes resets it; after a power failure the
+    /// server sees nothing.
     pub(super) fn close_link(&mut self, link: u64, told: bool) {
         if let Some(info) = self.links.get_mut(&link) {
             info.is_open = false;
@@ -227,7 +227,7 @@ impl<D: Disks> Run<D> {
         }
     }
 
-    /// A process that is not scheduled does everything later.
+    /// Delays an event of a process that is not scheduled.
     pub(super) fn defer(&mut self, client: usize, event: Event) -> Option<()> {
         let until = self.clients[client].paused_until;
         if until > self.now {
@@ -247,7 +247,7 @@ impl<D: Disks> Run<D> {
         }
     }
 
-    /// The app starts the sync again if it was stopped or refused.
+    /// Starts the sync again if it was stopped or refused.
     pub(super) fn run_again(&mut self, client: usize, process: u64) {
         let Some(running) = self.clients[client].process.as_ref() else { return };
         let progress = running.engine.progress();
@@ -323,7 +323,7 @@ impl<D: Disks> Run<D> {
 
     // ---- looking
 
-    /// What a client is at.
+    /// Returns the phases that a client is in.
     pub(super) fn phases(&self, client: usize) -> BTreeSet<Phase> {
         let mut phases = BTreeSet::new();
         let Some(process) = self.clients[client].process.as_ref() else { return phases };

@@ -1,4 +1,4 @@
-//! Collections: which of them a client syncs, and which of them it may see.
+//! Collections: those that a client syncs, and those that it may see.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,19 +24,19 @@ fn some(rng: &mut SplitMix64) -> Vec<usize> {
     (0..4).filter(|_| rng.percent(50)).collect()
 }
 
-/// One occurrence of a choice.
+/// Draws one choice of collections.
 pub(super) fn choose(rng: &mut SplitMix64, client: usize) -> What {
     let collections = (!rng.percent(30)).then(|| some(rng));
     What::Choose { client, scope: rng.below(2), collections }
 }
 
-/// One occurrence of a right that is taken away.
+/// Draws one loss of access to collections.
 pub(super) fn hide(rng: &mut SplitMix64, client: usize, millis: u64) -> What {
     What::Hide { client, scope: rng.below(2), collections: some(rng), millis }
 }
 
 impl<D: Disks> Run<D> {
-    /// All collections of the run.
+    /// Returns all collections of the run.
     fn collections(&self) -> Vec<Collection> {
         let count = self.setting.collections.clamp(1, NAMES.len());
         let merged = self.setting.on_server.then_some("merged");
@@ -58,9 +58,10 @@ impl<D: Disks> Run<D> {
         numbers.iter().map(|n| all[n % all.len()].clone()).collect()
     }
 
-    // ---- what a client asks for
+    // ---- the collections that a client chooses
 
-    /// Collections are chosen when a replica is opened: the app stops, and opens its replica anew.
+    /// Chooses collections. This happens when a replica is opened: the app stops, and opens it
+    /// again.
     pub(super) fn choose(&mut self, client: usize, scope: usize, numbers: Option<&[usize]>) {
         let scopes = self.followed(client);
         let scope = scopes[scope % scopes.len()];
@@ -71,7 +72,7 @@ impl<D: Disks> Run<D> {
         self.open_anew(client);
     }
 
-    /// What an app does when it opens its replica; whether it worked.
+    /// Applies the choices of an app when it opens its replica; returns whether it worked.
     pub(super) fn choose_all(&mut self, client: usize) -> bool {
         for n in self.followed(client) {
             let chosen = self.clients[client].chosen.get(&n).cloned();
@@ -103,8 +104,8 @@ impl<D: Disks> Run<D> {
             || self.server.hidden.values().any(is_hidden)
     }
 
-    /// Each client at rest holds what the server holds of the collections that it syncs and may
-    /// see.
+    /// Checks that each idle client holds what the server holds of the collections that it syncs
+    /// and may see.
     pub(super) fn compare_parts(&mut self) {
         for client in 0..self.clients.len() {
             for n in self.followed(client) {
@@ -132,10 +133,10 @@ impl<D: Disks> Run<D> {
         }
     }
 
-    /// All clients sync, and may see, all collections from now on.
+    /// Lets all clients sync and see all collections from now on.
     pub(super) fn end_choices(&mut self) {
         for (client, _) in std::mem::take(&mut self.server.hidden).into_keys() {
-            // A client whose rights change has to connect anew.
+            // A client whose access changes has to reconnect.
             self.cut(client);
         }
         for client in 0..self.clients.len() {
@@ -154,7 +155,7 @@ impl<D: Disks> Run<D> {
         self.queue.push(until, Event::EndHidden { client });
     }
 
-    /// A client whose rights change has to connect anew.
+    /// Ends a client's loss of access. A client whose access changes has to reconnect.
     pub(super) fn end_hidden(&mut self, client: usize) {
         let (now, before) = (self.now, self.server.hidden.len());
         self.server.hidden.retain(|(of, _), (until, _)| *of != client || *until > now);
@@ -163,7 +164,7 @@ impl<D: Disks> Run<D> {
         }
     }
 
-    /// The collections that a client may see.
+    /// Returns the collections that a client may see.
     pub(super) fn visible(&self, client: usize, scope: &Scope) -> Visible {
         let n = self.scopes.iter().position(|s| s == scope).unwrap_or_default();
         let hidden = self.server.hidden.get(&(client, n)).filter(|(until, _)| *until > self.now);
@@ -184,7 +185,7 @@ impl<D: Disks> Run<D> {
         self.fact(&Fact::Served { client, visible: visible.names(), told, chunk });
     }
 
-    /// A verdict tells no state of a collection that may not be seen.
+    /// Removes states of collections that may not be seen from verdicts.
     pub(super) fn withhold(
         &mut self,
         client: usize,
@@ -205,7 +206,7 @@ impl<D: Disks> Run<D> {
     }
 }
 
-/// Refuses every edit of a collection that may not be seen.
+/// Rejects every edit of a collection that may not be seen.
 pub(super) fn not_visible(visible: Visible, refuse: Option<Refuse>) -> Option<Refuse> {
     if visible == Visible::All {
         return refuse;

@@ -1,4 +1,4 @@
-//! A client's end of its connection: what it asked, and what it hears.
+//! A client's end of its connection: its requests and their answers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,8 +20,7 @@ use super::trace::Mark;
 use super::weather::LinkKind;
 use super::wire::{Down, Up};
 
-/// How long a client waits for the answer to a request that stands for itself, and to one that
-/// waits at the head.
+/// How long a client waits for the answer to a single request, and to one that waits at the head.
 const ANSWER: u64 = 30_000;
 pub(super) const POLLED: u64 = 45_000;
 
@@ -139,7 +138,7 @@ impl<D: Disks> Run<D> {
         let connection = running.connection.as_mut().filter(|c| c.link == link);
         let Some(connection) = connection.filter(|_| running.number == process) else { return };
         if is_slow && connection.asked.contains_key(&stream) {
-            // Its time counts from when its last byte moved.
+            // The timeout counts from the moment its last byte moved.
             return self.watch_request(client, link, stream, ANSWER);
         }
         if let Some(asked) = connection.asked.remove(&stream) {
@@ -157,7 +156,7 @@ impl<D: Disks> Run<D> {
         }
     }
 
-    /// A position is told on the connection on which that was decided, or not at all.
+    /// Sends an acknowledgement, only on the connection on which it was due.
     pub(super) fn acknowledge(
         &mut self,
         client: usize,
@@ -303,7 +302,7 @@ impl<D: Disks> Run<D> {
         let payloads = process.kept.len();
         let requests = process.connection.as_ref().map_or(0, |c| c.asked.len() + c.live.len());
         let outbox = self.outbox(client);
-        // A stranger writes one of its own, which may be offered again after a restore.
+        // A stranger writes a document of its own, which may be offered again after a restore.
         let documents = (self.followed(client).len() * (self.setting.documents + 1)) as u64;
         self.fact(&Fact::Counted { client, payloads, requests, outbox, documents });
     }

@@ -1,4 +1,4 @@
-//! Devices that are copied, put back from a copy, and lost.
+//! Devices that are copied, restored from a copy, and lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use super::units::Units;
 use crate::cores::must;
 use crate::search::SplitMix64;
 
-/// The copy that an occurrence puts back: some seconds or minutes old.
+/// Draws the copy that a device is restored from: some seconds or minutes old.
 pub(super) fn before_put_back(rng: &mut SplitMix64, at: u64, client: usize) -> Action {
     let most = [2_000, 30_000, 200_000][rng.below(3)];
     let span = (1 + rng.next_u64() % most).min(at);
@@ -22,7 +22,7 @@ pub(super) fn before_put_back(rng: &mut SplitMix64, at: u64, client: usize) -> A
 }
 
 impl<D: Disks> Run<D> {
-    /// Copies the files of a device, as a tool for backups does.
+    /// Copies the files of a device, as a backup tool does.
     pub(super) fn keep_copy(&mut self, client: usize) {
         let Some(core) = self.clients[client].core.as_mut() else { return };
         let copy = must(self.disks.copy_replica(core), "a replica's store is copied");
@@ -32,7 +32,7 @@ impl<D: Disks> Run<D> {
         self.fact(&Fact::Copied { client, unsettled });
     }
 
-    /// The documents of which a device holds an edit that is not settled.
+    /// Returns the documents of which a device holds an unsettled edit.
     fn unsettled_of(&mut self, client: usize) -> BTreeSet<DocumentKey> {
         let mut unsettled = BTreeSet::new();
         for n in self.followed(client) {
@@ -45,7 +45,7 @@ impl<D: Disks> Run<D> {
         unsettled
     }
 
-    /// The copy stays, and may be put back again.
+    /// Restores a device from its copy. The copy stays and may be used again.
     pub(super) fn put_back(&mut self, client: usize) {
         if self.clients[client].copy.is_none() {
             return;
@@ -89,12 +89,12 @@ impl<D: Disks> Run<D> {
     }
 }
 
-/// What the copy of a device holds.
+/// The contents of a device's copy.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Copied {
     shown: BTreeMap<DocumentKey, DocumentState>,
     units: Option<Units>,
-    /// How many writes each document had by then.
+    /// The number of writes of each document at that time.
     writes: BTreeMap<DocumentKey, usize>,
     unsettled: BTreeSet<DocumentKey>,
 }
@@ -108,8 +108,8 @@ impl History {
         self.copies.insert(client, copied);
     }
 
-    /// The writes that the device made after the copy are gone from it. Those that reached the
-    /// server come from there.
+    /// Records that a device was restored from its copy. Its later writes are lost there; those
+    /// that reached the server come back from it.
     pub(super) fn note_put_back(&mut self, client: usize) {
         let Copied { shown, units, writes, unsettled } =
             self.copies.get(&client).cloned().unwrap_or_default();
@@ -117,7 +117,7 @@ impl History {
         for (key, story) in self.stories_mut() {
             let first = writes.get(key).copied().unwrap_or_default();
             story.roll_back(client, first);
-            // The copy does not know what the device pushed since.
+            // The copy does not know which edits the device pushed since.
             story.replace_device(client, None);
             if unsettled.contains(key) {
                 story.fork();

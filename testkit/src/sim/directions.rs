@@ -8,7 +8,7 @@ use super::queue::Event;
 use super::run::Run;
 use crate::search::SplitMix64;
 
-/// One occurrence: for some seconds, or for longer than a run lasts.
+/// Draws one direction: for some seconds, or for longer than a run lasts.
 pub(super) fn happen(rng: &mut SplitMix64, client: usize, direction: Direction) -> What {
     let span = [20_000, 120_000, 3_600_000][rng.below(3)];
     let millis = 3_000 + rng.next_u64() % span;
@@ -16,12 +16,12 @@ pub(super) fn happen(rng: &mut SplitMix64, client: usize, direction: Direction) 
 }
 
 impl<D: Disks> Run<D> {
-    /// What the engine of a client has to achieve.
+    /// Returns the goal of a client's engine.
     pub(super) fn goal(&self, client: usize) -> Goal {
         self.clients[client].direction.0.goal(true)
     }
 
-    /// The direction is chosen when a replica is opened: the app stops, and opens its replica anew.
+    /// Sets a direction. This happens when a replica is opened: the app stops, and opens it again.
     pub(super) fn direct(&mut self, client: usize, direction: Direction, until: u64) {
         self.clients[client].direction = (direction, until);
         self.queue.push(until, Event::EndDirection { client });
@@ -40,7 +40,7 @@ impl<D: Disks> Run<D> {
         self.clients.iter().any(|client| client.direction.0 != Direction::Both)
     }
 
-    /// All apps sync in both directions from now on.
+    /// Lets all apps sync in both directions from now on.
     pub(super) fn end_directions(&mut self) {
         for client in 0..self.clients.len() {
             self.clients[client].direction.1 = self.now;
@@ -48,7 +48,7 @@ impl<D: Disks> Run<D> {
         }
     }
 
-    /// The app ends the process if one runs, and starts another one.
+    /// Ends the process if one runs, and starts another one.
     pub(super) fn open_anew(&mut self, client: usize) {
         if self.clients[client].process.is_some() {
             self.stop(client, false, 0);

@@ -1,5 +1,5 @@
-//! A disk that can lose power, fail and be full: a key-value store in memory that remembers what
-//! was not synced.
+//! A disk that can lose power, fail and be full: a key-value store in memory that remembers which
+//! commits are not synced.
 
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,39 +13,39 @@ use sync_server::rows::ServerRows;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-/// Makes the stores that a simulation runs on, and does to them what disks do.
+/// Makes the stores of a simulation, and applies the faults of disks to them.
 pub trait Disks {
-    /// What writes a replica's rows.
+    /// The type that writes a replica's rows.
     type Replica: ReplicaWriter;
-    /// What writes a server's rows.
+    /// The type that writes a server's rows.
     type Server: ServerRows + Transactional;
 
-    /// An empty store for a replica.
+    /// Makes an empty store for a replica.
     ///
     /// # Errors
     /// Whatever keeps the backend from making one. The same holds for all others.
     fn replica(&mut self) -> Result<Self::Replica>;
 
-    /// An empty store for a server.
+    /// Makes an empty store for a server.
     ///
     /// # Errors
     /// As [`Self::replica`].
     fn server(&mut self) -> Result<Self::Server>;
 
-    /// A store of its own with the same committed rows: a device that was cloned.
+    /// Copies a store with its committed rows: a device that was cloned.
     ///
     /// # Errors
     /// As [`Self::replica`].
     fn copy_replica(&mut self, replica: &mut Self::Replica) -> Result<Self::Replica>;
 
-    /// A store of its own with the same committed rows: a backup.
+    /// Copies a store with its committed rows: a backup.
     ///
     /// # Errors
     /// As [`Self::replica`].
     fn copy_server(&mut self, server: &mut Self::Server) -> Result<Self::Server>;
 
-    /// The process ends and the store is opened anew. With the power gone too, what was not synced
-    /// may be lost: `salt` decides how much of it.
+    /// Ends the process and opens the store again. After a power failure, unsynced commits may be
+    /// lost: `salt` decides how many.
     ///
     /// # Errors
     /// As [`Self::replica`].
@@ -56,7 +56,7 @@ pub trait Disks {
         salt: u64,
     ) -> Result<Self::Replica>;
 
-    /// The same for a server.
+    /// Ends a server's process and opens its store again, as for a replica.
     ///
     /// # Errors
     /// As [`Self::replica`].
@@ -67,23 +67,23 @@ pub trait Disks {
         salt: u64,
     ) -> Result<Self::Server>;
 
-    /// The next commits of a replica fail, that many.
+    /// Makes that many of the next commits of a replica fail.
     fn fail_replica(&mut self, replica: &mut Self::Replica, commits: u32);
 
-    /// The next commits of a server fail, that many.
+    /// Makes that many of the next commits of a server fail.
     fn fail_server(&mut self, server: &mut Self::Server, commits: u32);
 }
 
-/// A store in memory that knows which commits a power failure may take back.
+/// A store in memory that knows which commits a power failure may undo.
 #[derive(Debug, Default)]
 pub struct SimKv(Mutex<State>);
 
 #[derive(Clone, Debug, Default)]
 struct State {
     entries: BTreeMap<Key, Bytes>,
-    /// What undoes each commit that was not synced, oldest first.
+    /// The batches that undo each unsynced commit, oldest first.
     unsynced: Vec<Batch>,
-    /// So many of the next commits fail.
+    /// How many of the next commits fail.
     failing: u32,
 }
 
@@ -97,7 +97,7 @@ impl SimKv {
         Self(Mutex::new(State { entries, ..State::default() }))
     }
 
-    /// The power fails: of the commits that were not synced the oldest few stay.
+    /// Simulates a power failure: of the unsynced commits the oldest few stay.
     fn lose_power(&self, salt: u64) {
         let mut state = self.state();
         let unsynced = std::mem::take(&mut state.unsynced);
@@ -108,7 +108,7 @@ impl SimKv {
     }
 }
 
-/// Writes a batch; what undoes it.
+/// Writes a batch; returns the batch that undoes it.
 fn put_all(entries: &mut BTreeMap<Key, Bytes>, batch: Batch) -> Batch {
     batch
         .into_iter()

@@ -1,4 +1,4 @@
-//! What oracles are told.
+//! The facts that oracles check.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,41 +16,41 @@ use crate::world::ResolverCall;
 /// Why a replica shows another state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// A chunk was taken in.
+    /// A chunk was applied.
     Pulled,
-    /// Verdicts were taken in.
+    /// Verdicts were applied.
     Settled,
-    /// A position was given up.
+    /// The position was reset.
     Reset,
-    /// A batch was formed, or the identity changed: edits were stamped anew.
+    /// A batch was formed, or the identity changed: edits got new stamps.
     Stamped,
-    /// The app decided about a document; the states that its decision was made of.
+    /// The app decided about a document, with the states that the decision was made of.
     Decided(Vec<Revision>),
-    /// The edit was refused and moved into the quarantine.
+    /// The edit was rejected and moved into the quarantine.
     Refused,
     /// The scope left the device.
     Forgotten,
-    /// The power failed: what was taken in and not synced is taken in again.
+    /// The power failed: unsynced changes from the server are applied again.
     RolledBack,
 }
 
-/// Something that happened.
+/// Something that happened in a run.
 #[derive(Clone, Debug)]
 pub enum Fact {
     /// The app wrote a document, and the write is committed.
     Wrote {
-        /// On which client.
+        /// The client.
         client: usize,
-        /// Which document.
+        /// The document.
         key: DocumentKey,
         /// The state that the app saw before.
         before: Option<DocumentState>,
-        /// The state that the write made; none if it undid a document that no other client can have
-        /// received.
+        /// The state that the write made; none if it removed a document that no other client can
+        /// have received.
         after: Option<DocumentState>,
         /// The local transaction.
         unit: LocalSeq,
-        /// When, in milliseconds since the beginning.
+        /// The time in milliseconds since the beginning.
         at: u64,
     },
     /// A client shows another state of a document than before, and the app did not write it.
@@ -63,36 +63,36 @@ pub enum Fact {
         before: Option<DocumentState>,
         /// The state now.
         after: Option<DocumentState>,
-        /// Why.
+        /// The cause.
         cause: Cause,
     },
-    /// A resolver was asked: by a client, or by the server.
+    /// A resolver was called: by a client, or by the server.
     Asked {
         /// The client; none for the server.
         client: Option<usize>,
-        /// What was asked and answered.
+        /// The call and its result.
         call: ResolverCall,
     },
-    /// A client has a batch to push.
+    /// A client formed a batch.
     Formed {
         /// The client.
         client: usize,
         /// The batch.
         batch: PushBatch,
     },
-    /// The server took a batch in.
+    /// The server appended a batch.
     Appended {
         /// The batch.
         batch: PushBatch,
-        /// What it held of the batch's documents before, in the order of the batch.
+        /// The states of the batch's documents before, in the order of the batch.
         held: Vec<Option<ServerRow>>,
-        /// What it answers.
+        /// The verdicts.
         verdicts: Verdicts,
-        /// What it wrote.
+        /// The written entries.
         entries: Vec<LogEntry>,
         /// Its row about the scope afterwards.
         scope: ServerScope,
-        /// Its time, in Unix milliseconds.
+        /// The server's time, in Unix milliseconds.
         now: u64,
     },
     /// The server purged a document's tombstone.
@@ -111,19 +111,19 @@ pub enum Fact {
         /// Whether the client may see its scope at that time.
         allowed: bool,
     },
-    /// A client's storage was handed a chunk.
+    /// A client's storage was given a chunk.
     Applied {
         /// The client.
         client: usize,
         /// The chunk's scope.
         scope: Scope,
-        /// Where the chunk began and ended.
+        /// The positions at which the chunk began and ended.
         span: (sync_core::model::Seq, sync_core::model::Seq),
-        /// Whether it was taken in.
+        /// Whether it was applied.
         moved: bool,
-        /// Where the client stood before.
+        /// The client's checkpoint before.
         before: Checkpoint,
-        /// Where it stands now.
+        /// The client's checkpoint now.
         after: Checkpoint,
     },
     /// A client's process ended.
@@ -147,21 +147,21 @@ pub enum Fact {
         /// The documents of which the backup does not hold what the server held.
         lost: BTreeSet<DocumentKey>,
     },
-    /// The server begins a new life of a log.
+    /// The server begins a new epoch of a log.
     Began {
         /// The scope.
         scope: Scope,
     },
-    /// A client gives up its position because the server says so.
+    /// A client resets its position because the server demands it.
     Reset {
         /// The client.
         client: usize,
         /// The scope.
         scope: Scope,
-        /// Why.
+        /// The reason.
         reason: ResetReason,
     },
-    /// The server's clock was set, or another server's clock counts.
+    /// The server's clock was set, or another server's clock is used.
     ServerClockSet,
     /// A device was copied onto another one.
     Cloned {
@@ -171,11 +171,11 @@ pub enum Fact {
         to: usize,
         /// The identity that both have now.
         replica: ReplicaId,
-        /// The documents of which the device holds an edit that is not settled.
+        /// The documents of which the device holds an unsettled edit.
         unsettled: BTreeSet<DocumentKey>,
     },
-    /// A device that shared its identity with another one took a new one, and no other shares the
-    /// old one.
+    /// A device that shared its identity with another one took a new one, and the old one is unique
+    /// again.
     Unshared {
         /// The identity that one device has now.
         replica: ReplicaId,
@@ -189,10 +189,10 @@ pub enum Fact {
     Copied {
         /// The client.
         client: usize,
-        /// The documents of which the copy holds an edit that is not settled.
+        /// The documents of which the copy holds an unsettled edit.
         unsettled: BTreeSet<DocumentKey>,
     },
-    /// The copy of a device's files took their place.
+    /// A device was restored from the copy of its files.
     PutBack {
         /// The client.
         client: usize,
@@ -202,13 +202,13 @@ pub enum Fact {
         /// The client.
         client: usize,
     },
-    /// The server refused an edit for good, and the client put it into its quarantine.
+    /// The server rejected an edit for good, and the client moved it into its quarantine.
     Refused {
         /// The client.
         client: usize,
         /// The document.
         key: DocumentKey,
-        /// Why.
+        /// The reason.
         rejection: Rejection,
     },
     /// The server found another digest at the position of a client.
@@ -225,7 +225,7 @@ pub enum Fact {
         /// The scope.
         scope: Scope,
     },
-    /// A client counts what it keeps in memory and tries.
+    /// A client's counts of what it holds in memory and of its attempts.
     Counted {
         /// The client.
         client: usize,
@@ -242,32 +242,32 @@ pub enum Fact {
     Connects {
         /// The client.
         client: usize,
-        /// When, in milliseconds since the beginning.
+        /// The time in milliseconds since the beginning.
         at: u64,
     },
-    /// A client asks for a chunk.
+    /// A client requests a chunk.
     Pulls {
         /// The client.
         client: usize,
-        /// Of which scope.
+        /// The scope.
         scope: Scope,
-        /// When, in milliseconds since the beginning.
+        /// The time in milliseconds since the beginning.
         at: u64,
     },
     /// A client pushes a batch.
     Pushes {
         /// The client.
         client: usize,
-        /// Of which scope.
+        /// The scope.
         scope: Scope,
-        /// When, in milliseconds since the beginning.
+        /// The time in milliseconds since the beginning.
         at: u64,
     },
-    /// A client has taken in verdicts.
+    /// A client has settled verdicts.
     Settled {
         /// The client.
         client: usize,
-        /// Of which scope.
+        /// The scope.
         scope: Scope,
         /// How many edits made progress.
         moved: usize,
@@ -283,21 +283,20 @@ pub enum Fact {
         /// The chunk, if it is one.
         chunk: Option<Arc<Chunk>>,
     },
-    /// A verdict does not tell a client the server's state, because the client may not see it any
-    /// more.
+    /// A verdict does not contain the server's state, because the client may not see it any more.
     Withheld {
         /// The client.
         client: usize,
         /// The document.
         key: DocumentKey,
     },
-    /// A batch in flight that held documents of a collection that leaves is given up: the others
-    /// are pushed again under another name, whether or not the server has taken them in.
+    /// A batch in flight that held documents of a collection that leaves is dissolved: the others
+    /// are pushed again under another id, whether or not the server has appended them.
     Dissolved {
         /// The documents of the batch.
         keys: BTreeSet<DocumentKey>,
     },
-    /// A client chooses the collections that it syncs; all of them with none.
+    /// A client chooses the collections that it syncs; all of them if there are none.
     Chose {
         /// The client.
         client: usize,
@@ -313,7 +312,7 @@ pub enum Fact {
         /// The direction.
         direction: Direction,
     },
-    /// A client stands at the head with nothing left to push, as far as it knows.
+    /// A client is at the head with nothing left to push, as far as it knows.
     Rested {
         /// The client.
         client: usize,
@@ -322,26 +321,26 @@ pub enum Fact {
     },
 }
 
-/// Looks at what is stored.
+/// Reads the stored rows.
 pub trait Look {
-    /// How many clients there are.
+    /// Returns the number of clients.
     fn clients(&self) -> usize;
 
-    /// The scopes that a client follows.
+    /// Returns the scopes that a client follows.
     fn scopes_of(&self, client: usize) -> Vec<Scope>;
 
-    /// What a client keeps of a document.
+    /// Returns a client's record of a document.
     fn record(&mut self, client: usize, key: &DocumentKey) -> Option<Record>;
 
-    /// Everything that a client keeps of a scope.
+    /// Returns all records of a client in a scope.
     fn records(&mut self, client: usize, scope: &Scope) -> Vec<(DocumentKey, Record)>;
 
-    /// Where a client stands.
+    /// Returns a client's checkpoint.
     fn checkpoint(&mut self, client: usize, scope: &Scope) -> Checkpoint;
 
-    /// The server's row about a scope.
+    /// Returns the server's row about a scope.
     fn server_scope(&mut self, scope: &Scope) -> Option<ServerScope>;
 
-    /// The server's documents of a scope, by position.
+    /// Returns the server's documents of a scope, by position.
     fn server_rows(&mut self, scope: &Scope) -> Vec<(DocumentKey, ServerRow)>;
 }

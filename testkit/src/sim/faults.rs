@@ -1,4 +1,4 @@
-//! Which faults a run has, and the plans that are made of them.
+//! The faults of runs, and the plans that are made of them.
 
 use std::collections::BTreeSet;
 
@@ -13,41 +13,41 @@ use super::rates;
 use super::stranger;
 use crate::search::SplitMix64;
 
-/// Which faults the runs of a simulation have.
+/// The faults that the runs of a simulation may have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Faults {
     kinds: BTreeSet<FaultKind>,
-    /// Each run has a part of them only.
+    /// Whether each run has only some of them.
     swarm: bool,
 }
 
 impl Faults {
-    /// None.
+    /// Returns no faults.
     #[must_use]
     pub fn none() -> Self {
         Self { kinds: BTreeSet::new(), swarm: false }
     }
 
-    /// All of them in every run.
+    /// Returns all faults, in every run.
     #[must_use]
     pub fn all() -> Self {
         Self { kinds: FaultKind::ALL.iter().copied().collect(), swarm: false }
     }
 
-    /// Each run has some of them, chosen by its seed: runs that lack a fault find what that fault
-    /// would have hidden (Groce and others, "Swarm Testing", 2012).
+    /// Returns all faults, of which each run has some, chosen by its seed: runs without a fault
+    /// find violations that the fault would have hidden (Groce and others, "Swarm Testing", 2012).
     #[must_use]
     pub fn swarm() -> Self {
         Self { swarm: true, ..Self::all() }
     }
 
-    /// Exactly these, in every run.
+    /// Returns exactly these faults, in every run.
     #[must_use]
     pub fn only(kinds: impl IntoIterator<Item = FaultKind>) -> Self {
         Self { kinds: kinds.into_iter().collect(), swarm: false }
     }
 
-    /// All of these but some.
+    /// Removes some faults.
     #[must_use]
     pub fn without(mut self, kinds: impl IntoIterator<Item = FaultKind>) -> Self {
         for kind in kinds {
@@ -56,7 +56,7 @@ impl Faults {
         self
     }
 
-    /// The kinds that a run may have.
+    /// Returns the kinds that a run may have.
     #[must_use]
     pub fn kinds(&self) -> Vec<FaultKind> {
         self.kinds.iter().copied().collect()
@@ -75,11 +75,11 @@ impl Default for Faults {
     }
 }
 
-/// What the apps of a simulation do.
+/// The workload of the apps in a simulation.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Workload {
-    /// Writes of each client in a second, at the least. Default 0.5.
+    /// The least number of writes of each client in a second. Default 0.5.
     pub writes_per_second: f64,
     /// Of 100 writes, how many are deletions. Default 15.
     pub deletes: usize,
@@ -89,8 +89,8 @@ pub struct Workload {
     pub transactions: usize,
     /// Of 100 writes, how many go to the first document. Default 30.
     pub hot: usize,
-    /// Of 100 writes, how many follow the one before within some milliseconds, while it is on its
-    /// way. Default 15.
+    /// Of 100 writes, how many follow the previous one within some milliseconds, while it is in
+    /// flight. Default 15.
     pub hurried: usize,
     /// Whether each run varies these numbers by its seed. Default yes.
     pub swarm: bool,
@@ -110,8 +110,8 @@ impl Default for Workload {
     }
 }
 
-/// Milliseconds after which a hurried write follows: while the one before is on its way, or just
-/// when that has been settled and the storage is asked for more.
+/// Draws the milliseconds after which a hurried write follows: while the previous one is in flight,
+/// or just when it has been settled and the storage forms the next batch.
 fn hurry(rng: &mut SplitMix64, setting: &Setting) -> u64 {
     let settled = 2 * setting.latency + 4;
     if rng.percent(50) { rng.next_u64() % 80 } else { settled + rng.next_u64() % 12 }
@@ -154,14 +154,14 @@ impl Workload {
 }
 
 impl Plan {
-    /// The plan of a setting: what apps do and what goes wrong, by its seed.
+    /// Makes the plan of a setting: the writes of apps and the faults, by its seed.
     #[must_use]
     pub fn generate(setting: Setting, workload: &Workload, faults: &Faults) -> Self {
         let seed = setting.seed;
         let workload = workload.of_run(seed);
         let mut actions = Vec::new();
-        // In some runs the apps fall quiet while faults go on: nothing that they write later hides
-        // what was forgotten.
+        // In some runs the apps stop writing while faults go on, so that no later write hides a
+        // missing one.
         let quiet = SplitMix64::of(seed, 0x9317).percent(35);
         let writing = if quiet { setting.millis * 3 / 5 } else { setting.millis };
         for client in 0..setting.clients {
@@ -204,8 +204,8 @@ impl Plan {
     }
 }
 
-/// What comes before a restore: the backup, and sometimes what the restore undoes, a purge and a
-/// replica that finds out.
+/// Draws the actions before a restore: the backup, and sometimes a purge that the restore undoes,
+/// and a replica that notices the purge.
 fn before_restore(rng: &mut SplitMix64, at: u64, setting: &Setting) -> Vec<Action> {
     let span = (1_000 + rng.next_u64() % 60_000).min(at);
     let mut actions = vec![Action { at: at - span, what: What::Backup }];
@@ -220,7 +220,7 @@ fn before_restore(rng: &mut SplitMix64, at: u64, setting: &Setting) -> Vec<Actio
 }
 
 impl FaultKind {
-    /// One occurrence of it.
+    /// Draws one occurrence.
     fn happen(self, rng: &mut SplitMix64, client: usize, setting: &Setting) -> What {
         let short = 500 + rng.next_u64() % 8_000;
         let long = 2_000 + rng.next_u64() % 60_000;

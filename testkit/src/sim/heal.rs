@@ -1,4 +1,4 @@
-//! The end of a run: every fault ends, and then the framework's promises must hold.
+//! The end of a run: every fault ends, and then the promises of the framework are checked.
 
 use std::collections::BTreeMap;
 
@@ -17,18 +17,18 @@ use super::trace::{Difference, Mark};
 use crate::search::SplitMix64;
 use crate::world::text_of;
 
-/// How long the clients may take to come to rest after the last fault: retry delays grow to half a
+/// How long the clients may take to become idle after the last fault: retry delays grow to half a
 /// minute, a request may take a minute to time out, and a refused app waits before it retries.
 const PATIENCE: u64 = 15 * 60_000;
-/// The time between two checks for rest.
+/// The time between two checks whether clients are idle.
 const STEP: u64 = 2_000;
-/// How long clients at rest must send nothing.
+/// How long idle clients must send nothing.
 const QUIET: u64 = 3 * 60_000;
 
 impl<D: Disks> Run<D> {
     pub(super) fn heal(&mut self, plan: &Plan) {
         self.end_faults();
-        // A replica of one direction owes its half before it is given the other one.
+        // A replica of one direction has to finish that direction before it gets the other one.
         if self.is_any_directed()
             && !self.come_to_rest(plan, "of replicas that sync in one direction")
         {
@@ -63,8 +63,8 @@ impl<D: Disks> Run<D> {
         self.listen(plan);
     }
 
-    /// Whether the server holds what was written. A tombstone that was purged, and that a restore
-    /// brought back, cannot be known to a client that found it gone: its write may lose against it
+    /// Returns whether the server holds a write. A client that found a document absent cannot know
+    /// a tombstone that was purged and that a restore brought back: its write may lose against it
     /// once.
     fn has_arrived(
         &mut self,
@@ -118,8 +118,8 @@ impl<D: Disks> Run<D> {
         }
     }
 
-    /// Runs until every client is in sync and no conflict waits for an app. Returns `false`, after
-    /// a violation, if that takes too long.
+    /// Runs until every client is in sync and no conflict is deferred. Returns `false`, after a
+    /// violation, if that takes too long.
     fn come_to_rest(&mut self, plan: &Plan, when: &str) -> bool {
         let end = self.now + PATIENCE;
         while self.now < end {
@@ -140,7 +140,8 @@ impl<D: Disks> Run<D> {
         false
     }
 
-    /// The apps decide what waits for them; whether anything did.
+    /// Lets the apps decide deferred conflicts and quarantined edits; returns whether there were
+    /// any.
     fn decide_all(&mut self) -> bool {
         let mut any = false;
         for client in 0..self.clients.len() {
@@ -174,7 +175,7 @@ impl<D: Disks> Run<D> {
             let head = held.map_or(Seq(0), |(head, _)| head);
             let epochs = row.checkpoint.epoch.zip(held.map(|(_, epoch)| epoch));
             let direction = self.clients[client].direction.0;
-            // A replica that only pushes hears of a restore with its next connection, or its next
+            // A replica that only pushes learns of a restore with its next connection, or its next
             // push.
             if direction.pulls() && epochs.is_some_and(|(stands_in, is)| stands_in != is) {
                 return Some(format!(
@@ -194,7 +195,7 @@ impl<D: Disks> Run<D> {
         None
     }
 
-    /// Asks every oracle, and compares counters and digests with what they count.
+    /// Runs every oracle's final check, and compares counters and digests with the documents.
     fn finish(&mut self) {
         for client in 0..self.clients.len() {
             for scope in self.followed(client) {
@@ -222,7 +223,7 @@ impl<D: Disks> Run<D> {
         (self.oracles, self.history) = (oracles, history);
     }
 
-    /// Every client writes a document of its own choice; what, and which text.
+    /// Lets every client write a document of its own choice; returns the documents and texts.
     fn write_afresh(&mut self, is_first: bool) -> Vec<(usize, DocumentKey, Option<String>)> {
         let round = if is_first { 0xf5e5 } else { 0x1f5e5 };
         let mut written = BTreeMap::new();
@@ -270,7 +271,7 @@ impl<D: Disks> Run<D> {
         }
     }
 
-    /// How many messages requests that wait at the head may send in that time.
+    /// Returns how many messages requests that wait at the head may cause in that time.
     fn polls(&self, span: u64) -> u64 {
         let every = self.setting.requests_every;
         let asking = (0..self.clients.len()).filter(|c| every > 0 && c % every == every - 1);
@@ -278,7 +279,7 @@ impl<D: Disks> Run<D> {
         streams as u64 * 2 * (span / 25_000 + 3)
     }
 
-    /// What the oracles were told a client shows is what it shows.
+    /// Checks that the states reported to the oracles are those that a client shows.
     fn check_feed(&mut self, client: usize) {
         for scope in self.followed(client) {
             let scope = self.scopes[scope].clone();
@@ -310,7 +311,7 @@ impl<D: Disks> Run<D> {
         self.at_server(|rows| ServerReads::scope(rows, scope)).flatten()
     }
 
-    /// The documents that clients and server show differently, as text for a report.
+    /// Returns the documents that clients and server show differently, as text for a report.
     pub(super) fn differences(&mut self) -> Vec<Difference> {
         let mut found: BTreeMap<DocumentKey, Vec<(String, String)>> = BTreeMap::new();
         let tell = |state: Option<&sync_core::model::DocumentState>| match state {

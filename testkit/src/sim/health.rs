@@ -1,4 +1,4 @@
-//! An edit of a client with which nothing is wrong does not wait for ever.
+//! Checks that an edit of a client without faults is settled in bounded time.
 
 use sync_core::replica::record::Record;
 
@@ -10,28 +10,28 @@ use super::queue::Event;
 use super::run::Run;
 
 /// How long an edit may take after the last fault: requests time out after a minute, delays grow to
-/// half a minute, and an app that was refused waits before it tries again.
+/// half a minute, and a refused app waits before it retries.
 const BOUND: u64 = 180_000;
-/// How much longer on a link of few bytes a second.
+/// How much longer it may take on a slow link.
 const SLOWLY: u64 = 120_000;
-/// How often one looks.
+/// The time between two checks.
 const EVERY: u64 = 5_000;
 
-/// Which clients an action troubles.
+/// The clients that an action affects.
 enum Trouble {
     Nothing,
-    /// The client that the action concerns, for so long.
+    /// The client that the action concerns, for this time.
     Client(u64),
-    /// All clients, for so long.
+    /// All clients, for this time.
     All(u64),
 }
 
-/// Which clients an action troubles, and for how long. Clocks that are wrong, and strangers, keep
-/// no edit from its end.
+/// Returns which clients an action affects, and for how long. Wrong clocks and strangers keep no
+/// edit from being settled.
 fn trouble(what: &What) -> Trouble {
     match what {
         What::Flap { times, every, .. } => Trouble::Client(u64::from(*times) * every),
-        // A commit that fails may come late.
+        // A commit that fails may be repeated late.
         What::DiskErrors { .. } => Trouble::Client(60_000),
         What::Cut { .. }
         | What::CrashAfterCommit { .. }
@@ -46,14 +46,13 @@ fn trouble(what: &What) -> Trouble {
         What::ServerDiskErrors { .. } => Trouble::All(60_000),
         // The device that was copied takes a new identity, as the copy does.
         What::Restore | What::RestoreSilently | What::Clone { .. } => Trouble::All(0),
-        // A clock that stands still keeps nothing from its end, and a slow link has a bound of its
-        // own.
+        // A clock that stands still delays no edit, and a slow link has a bound of its own.
         What::Freeze { .. } | What::Rate { .. } => Trouble::Nothing,
         what => lasts(what).map_or(Trouble::Nothing, Trouble::Client),
     }
 }
 
-/// Whether what waits and what the app sees are the same.
+/// Returns whether the remote slot and the local state are the same.
 fn has_equal_sides(record: &Record) -> bool {
     let slot = record.pending.as_ref().and_then(|pending| pending.slot.as_ref());
     slot.zip(record.current.as_ref()).is_some_and(|(slot, local)| match &slot.state {
@@ -81,7 +80,7 @@ impl<D: Disks> Run<D> {
         }
     }
 
-    /// Looks at the edits and the conflicts that wait.
+    /// Checks the waiting edits and the deferred conflicts.
     pub(super) fn look_at_health(&mut self) {
         for client in 0..self.clients.len() {
             self.look_at_edits(client);
@@ -90,7 +89,7 @@ impl<D: Disks> Run<D> {
         self.queue.push(self.now + EVERY, Event::LookAtHealth);
     }
 
-    /// A conflict waits for the app only while its two sides differ.
+    /// Checks that a conflict is deferred only while its two sides differ.
     fn look_at_conflicts(&mut self, client: usize) {
         for n in self.followed(client) {
             let scope = self.scopes[n].clone();
@@ -108,7 +107,7 @@ impl<D: Disks> Run<D> {
 
     fn look_at_edits(&mut self, client: usize) {
         let state = &mut self.clients[client];
-        // Something is wrong still.
+        // A fault is still active.
         if state.process.is_none() || state.doomed.is_some() {
             state.troubled_until = self.now;
         }

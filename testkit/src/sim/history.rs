@@ -1,8 +1,8 @@
-//! Truth from what was recorded: which writes a state descends from, by what the apps did and the
-//! resolvers said.
+//! The truth, from the recorded facts: which writes a state descends from, by the actions of the
+//! apps and the results of the resolvers.
 //!
-//! The engine's own metadata (bases, known positions) is not asked. A revision is nothing here but
-//! the name of a state.
+//! The engine's own metadata (bases, known positions) is not used. A revision is only the name of a
+//! state here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,35 +20,35 @@ use super::units::Units;
 pub struct History {
     stories: BTreeMap<DocumentKey, Story>,
     nothing: Story,
-    /// What each client shows.
+    /// The states that each client shows.
     shown: Vec<BTreeMap<DocumentKey, DocumentState>>,
     units: BTreeMap<usize, Units>,
     /// Clients that lost everything, and how often.
     wiped: BTreeMap<usize, usize>,
-    /// What the resolvers made within the step that is going on.
+    /// The states that resolvers made within the current step.
     pub(super) made: BTreeMap<DocumentKey, Bits>,
-    /// Scopes whose log was restored, and has not begun a new life since: a position may mean two
+    /// Scopes whose log was restored and has not begun a new epoch since: a position may mean two
     /// things.
     pub(super) in_doubt: BTreeSet<Scope>,
     /// Whether there was a restore.
     pub(super) restored: bool,
     /// Identities that two devices have.
     shared: BTreeSet<ReplicaId>,
-    /// What the server's clock says may be earlier than what it said before.
+    /// Whether the server's clock may have gone back.
     pub(super) server_clock_set: bool,
-    /// What each client chose of a scope; all collections where nothing is said.
+    /// The collections of a scope that each client chose; all if there is no entry.
     chosen: BTreeMap<(usize, Scope), BTreeSet<Collection>>,
-    /// Documents of which a verdict did not tell a client the server's state.
+    /// Documents of which a verdict did not contain the server's state for a client.
     pub(super) withheld: BTreeSet<(usize, DocumentKey)>,
     /// The newest copy of each device's files.
     pub(super) copies: BTreeMap<usize, Copied>,
-    /// Clients whose files were put back from a copy.
+    /// Clients that were restored from a copy of their files.
     pub(super) put_back: BTreeSet<usize>,
     /// Whether conflicts are decided by the author's stamps.
     pub(super) later_wins: bool,
     /// Two devices had one identity.
     pub(super) cloned: bool,
-    /// Two clones made one revision of two states: nothing tells them apart any more.
+    /// Two clients gave one revision to two states, which cannot be distinguished any more.
     pub(super) collided: bool,
     pub(super) writes: u64,
     pub(super) calls: u64,
@@ -78,12 +78,12 @@ impl History {
         };
     }
 
-    /// Whether a client may give a name to a state that another one has.
+    /// Returns whether a client may give a name to a state that another state has.
     fn may_collide(&self, client: usize) -> bool {
         self.cloned || self.put_back.contains(&client)
     }
 
-    /// Whether the device that made a state shares its identity with another one.
+    /// Returns whether the device that made a state shares its identity with another one.
     fn is_shared(&self, state: Option<&DocumentState>) -> bool {
         state.is_some_and(|state| self.shared.contains(&state.revision.replica))
     }
@@ -99,28 +99,29 @@ impl History {
         self.shown.get(client).into_iter().flatten()
     }
 
-    /// Whether a client syncs a collection.
+    /// Returns whether a client syncs a collection.
     pub(super) fn syncs(&self, client: usize, scope: &Scope, collection: &Collection) -> bool {
         let chosen = self.chosen.get(&(client, scope.clone()));
         chosen.is_none_or(|chosen| chosen.contains(collection))
     }
 
-    /// How often a client's device lost everything.
+    /// Returns how often a client's device lost everything.
     pub(super) fn device(&self, client: usize) -> usize {
         self.wiped.get(&client).copied().unwrap_or(0)
     }
 
-    /// The local transactions of a client.
+    /// Returns the local transactions of a client.
     pub(super) fn units(&self, client: usize) -> Option<&Units> {
         self.units.get(&client)
     }
 
-    /// What a resolver made of a document within this step.
+    /// Returns what a resolver made of a document within this step.
     pub(super) fn made(&self, key: &DocumentKey) -> Option<&Bits> {
         self.made.get(key)
     }
 
-    /// What a state that is asked about descends from; within a step it may have been stamped anew.
+    /// Returns the writes that a queried state descends from. Within a step it may have got a new
+    /// stamp.
     pub(super) fn asked(
         &self,
         client: Option<usize>,
@@ -138,7 +139,7 @@ impl History {
         story.of(Some(shown.unwrap_or(local)))
     }
 
-    /// Another step begins.
+    /// Begins the next step.
     pub(super) fn begin_step(&mut self) {
         self.made.clear();
     }
@@ -157,7 +158,7 @@ impl History {
         self.stories.entry(key.clone()).or_default()
     }
 
-    /// Takes note of a fact that the oracles have looked at.
+    /// Records a fact that the oracles have checked.
     pub(super) fn note(&mut self, fact: &Fact) {
         match fact {
             Fact::Wrote { client, key, before, after, unit, at } => {
@@ -250,17 +251,17 @@ impl History {
         }
     }
 
-    /// Whether the log has lost a state of a document, by a restore or a purge, and the server's
-    /// clock was set: what follows on that state may get an earlier stamp, and know of an earlier
+    /// Returns whether the log has lost a state of a document, by a restore or a purge, and the
+    /// server's clock was set: a later state may get an earlier stamp, and know of an earlier
     /// erasure.
     pub(super) fn is_time_lost(&self, key: &DocumentKey) -> bool {
         let story = self.story(key);
         self.server_clock_set && (story.restored || !story.purged.is_empty())
     }
 
-    /// Whether an erasure that the log has lost, by a restore or a purge, has a later time than the
-    /// one that followed on it. Nothing but time orders the two then, and a server's clock that was
-    /// set back turns it round.
+    /// Returns whether an erasure that the log has lost, by a restore or a purge, has a later time
+    /// than the one that followed it. Only time orders the two then, and a server's clock that was
+    /// set back reverses the order.
     pub(super) fn are_erasures_turned_round(
         &self,
         key: &DocumentKey,
@@ -271,12 +272,13 @@ impl History {
         self.is_time_lost(key) && erased(first).is_some() && erased(first) < erased(then)
     }
 
-    /// What the backup did not hold comes back from the devices that have it, and from no others.
+    /// Records a restore: states that the backup did not hold come back only from the devices that
+    /// have them.
     fn note_restore(&mut self, scopes: &[Scope], lost: &BTreeSet<DocumentKey>) {
         self.restored = true;
         self.in_doubt.extend(scopes.iter().cloned());
         for (key, story) in &mut self.stories {
-            // Of what was purged nothing tells any more what the backup held.
+            // After a purge nothing shows what the backup held.
             if lost.contains(key) || !story.purged.is_empty() {
                 story.lose_log(self.wiped.keys());
             }
@@ -312,8 +314,8 @@ impl History {
         }
         story.known.push(story.of(before));
         match after {
-            // A deletion where the server holds one already ends a conflict that waited: the
-            // server's stands for both.
+            // A deletion of a document that is deleted on the server ends a deferred conflict: the
+            // server's deletion represents both.
             Some(after) if story.is_settled_deletion(after) => {
                 let has = story.of(Some(after));
                 story.ended.extend(&writes.without(&has));
@@ -346,8 +348,8 @@ impl History {
             story.left.entry(client).or_default().extend(&had);
         }
         if let (Cause::Stamped, Some(before), Some(after)) = (cause, before, after) {
-            // What the server has taken in under the earlier identity, and others have replaced, is
-            // not known again.
+            // A state that the server appended under the earlier identity, and that was replaced
+            // since, is not recognised again.
             let is_renamed = before.revision.replica != after.revision.replica;
             story.forked |= is_renamed && !story.is_news(before);
             if is_renamed {
@@ -375,15 +377,15 @@ impl History {
                 let told = matches!(cause, Cause::Decided(_) | Cause::Refused | Cause::Forgotten);
                 let gone = |s: Option<&DocumentState>| s.is_none_or(DocumentState::is_deleted);
                 let met = story.deletions_met(before, after);
-                // Equal bodies are no conflict: either stands for both.
+                // Equal bodies are no conflict: either state represents both.
                 let same = before.map(|s| &s.body) == after.map(|s| &s.body);
-                // What did not know of an erasure has to go, also when that is purged already where
-                // it came from.
+                // A state that did not know of an erasure has to be removed, even if the erasure's
+                // origin has purged it already.
                 let erased = DocumentState::erasure_of(before) < DocumentState::erasure_of(after);
                 if told || met || same || erased || (gone(before) && gone(after)) {
                     let mut lost = had.without(&has);
                     if *cause == Cause::Forgotten && !story.restored {
-                        // The server still holds what reached it.
+                        // The server still holds the states that reached it.
                         lost = lost.without(&story.reached);
                     }
                     story.ended.extend(&lost);
@@ -398,12 +400,12 @@ impl History {
         self.show(client, key, after);
     }
 
-    /// What only that device had is gone with it.
+    /// Records that a device lost everything, including what only it had.
     fn note_wipe(&mut self, client: usize) {
         for (key, story) in &mut self.stories {
             let shown = self.shown.get(client).and_then(|s| s.get(key));
             let mut writes = story.of(shown);
-            // Also what is in flight, or waits somewhere on the device.
+            // This includes edits in flight, and those that wait on the device.
             writes.extend(&story.by(client));
             let lost = if story.restored { writes } else { writes.without(&story.reached) };
             story.ended.extend(&lost);
@@ -416,7 +418,7 @@ impl History {
     }
 }
 
-/// The document that a change is about.
+/// Returns the document of a change.
 pub(super) fn key_of(
     scope: &sync_core::model::Scope,
     change: &sync_core::model::Change,

@@ -1,11 +1,11 @@
-//! Which kind of fault an action is, and how it is shown to people.
+//! The kind of fault of an action, and its display.
 
 use sync_core::engine::Direction;
 
 use super::FaultKind;
 use super::plan::{Refusal, What};
 
-/// The kind of fault that an action is.
+/// Returns the kind of fault of an action.
 pub(super) fn kind_of(what: &What) -> Option<FaultKind> {
     Some(match what {
         What::BadNetwork { loss, .. } if *loss > 0 => FaultKind::Loss,
@@ -71,7 +71,7 @@ pub(super) fn kind_of(what: &What) -> Option<FaultKind> {
     })
 }
 
-/// For how many milliseconds an action goes on, if it does.
+/// Returns for how many milliseconds an action lasts, if it does.
 pub(super) fn lasts(what: &What) -> Option<u64> {
     Some(match what {
         What::BadNetwork { millis, .. }

@@ -15,14 +15,14 @@ macro_rules! fault_kinds {
             /// All kinds.
             pub const ALL: &[Self] = &[$(Self::$name),*];
 
-            /// Its name, for command lines and reports.
+            /// Returns its name, for command lines and reports.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
             }
 
-            /// How often it happens to each client in an hour, or to the server, where a run has
-            /// it.
+            /// Returns how often it happens to each client in an hour, or to the server, in a run
+            /// that has it.
             pub(super) fn per_hour(self) -> u64 {
                 match self { $(Self::$name => $per_hour,)* }
             }
@@ -31,7 +31,7 @@ macro_rules! fault_kinds {
 }
 
 fault_kinds! {
-    /// Messages are lost: a stream breaks, a request goes unanswered.
+    /// Messages are lost: a stream breaks, a request is not answered.
     Loss = "loss", 12;
     /// Messages come twice.
     Duplicate = "duplicate", 12;
@@ -39,11 +39,11 @@ fault_kinds! {
     Reorder = "reorder", 12;
     /// Bits are flipped.
     Flip = "flip", 6;
-    /// Everything is late.
+    /// Every message is late.
     Delay = "delay", 12;
-    /// Nothing gets through, and no error is reported.
+    /// No message arrives, and no error is reported.
     Clog = "clog", 10;
-    /// Nothing gets through in one direction.
+    /// No message arrives in one direction.
     OneWay = "one-way", 10;
     /// Several clients are cut off together.
     Isolate = "isolate", 8;
@@ -51,13 +51,13 @@ fault_kinds! {
     Flap = "flap", 8;
     /// The connection breaks.
     Cut = "cut", 20;
-    /// The client takes its messages slowly.
+    /// The client reads its messages slowly.
     SlowReader = "slow-reader", 8;
     /// The server answers, and the answers are lost.
     LostAnswers = "lost-answers", 12;
-    /// The app's process dies.
+    /// The app's process crashes.
     Crash = "crash", 12;
-    /// The app's process dies between a commit and hearing of it.
+    /// The app's process crashes after a commit and before its result.
     CrashAfterCommit = "crash-after-commit", 12;
     /// The power fails.
     PowerLoss = "power-loss", 10;
@@ -77,7 +77,7 @@ fault_kinds! {
     ClockJump = "clock-jump", 4;
     /// The device's clock stands still.
     FrozenClock = "frozen-clock", 6;
-    /// The server stops and comes back.
+    /// The server stops and starts again.
     ServerRestart = "server-restart", 20;
     /// The server loses its power.
     ServerPowerLoss = "server-power-loss", 12;
@@ -87,13 +87,13 @@ fault_kinds! {
     Restore = "restore", 12;
     /// Tombstones are purged.
     Purge = "purge", 40;
-    /// 401.
+    /// The server answers 401.
     Unauthenticated = "unauthenticated", 6;
-    /// 403.
+    /// The server answers 403.
     Forbidden = "forbidden", 6;
-    /// 429.
+    /// The server answers 429.
     TooMany = "too-many", 8;
-    /// 503.
+    /// The server answers 503.
     Unavailable = "unavailable", 8;
     /// The link breaks with each push.
     CutPushes = "cut-pushes", 4;
@@ -101,9 +101,9 @@ fault_kinds! {
     CutPulls = "cut-pulls", 4;
     /// Each edit is rejected for its stamp.
     ClockRefused = "clock-refused", 4;
-    /// Each batch is said to be another replica's.
+    /// Each batch is rejected as another replica's.
     ClonedRefused = "cloned-refused", 2;
-    /// Chunks come out of their places.
+    /// Chunks begin at wrong positions.
     Misplaced = "misplaced", 4;
     /// A scope may not be seen for a while.
     Revoke = "revoke", 4;
@@ -115,7 +115,7 @@ fault_kinds! {
     Wipe = "wipe", 4;
     /// The server is restored from a backup without an announcement.
     SilentRestore = "silent-restore", 8;
-    /// The server's clock is wrong, by minutes or hours, and set right again.
+    /// The server's clock is wrong, by minutes or hours, and is set right again.
     ServerClock = "server-clock", 10;
     /// Two processes write the server's log in turn.
     SecondServer = "second-server", 16;
@@ -127,16 +127,16 @@ fault_kinds! {
     Choose = "choose", 10;
     /// Some collections may not be seen for a while.
     Hide = "hide", 6;
-    /// An older copy of a device's files takes their place.
+    /// A device is restored from an older copy of its files.
     PutBack = "put-back", 5;
     /// The link is slow, in bytes per second.
     Rate = "rate", 8;
-    /// A client that is none of the others breaks the protocol.
+    /// Another client breaks the protocol.
     Stranger = "stranger", 40;
 }
 
 impl FaultKind {
-    /// Whether it happens to the server, and not to each client.
+    /// Returns whether it happens to the server, and not to each client.
     #[must_use]
     pub fn is_of_server(self) -> bool {
         matches!(

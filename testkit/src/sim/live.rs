@@ -79,7 +79,7 @@ impl<D: Disks> Run<D> {
         let is_stream = self.links.get(&link).is_some_and(|l| l.kind == LinkKind::Stream);
         let (stream, scope) = (live.stream, live.scope.clone());
         if let (false, Down::Chunk(chunk)) = (is_stream, &message) {
-            // A request that waited was answered: another one follows, from behind what came.
+            // A waiting request was answered: another one follows, from the new position.
             live.cursor = live.cursor.following(chunk);
             let cursor = live.cursor.clone();
             connection.last_stream += 1;

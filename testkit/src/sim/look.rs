@@ -1,4 +1,4 @@
-//! Looking at a client's rows.
+//! Reading a client's rows.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +24,8 @@ impl<D: Disks> Run<D> {
         self.at_client(client, |rows| rows.records(scope, None, None, ALL)).unwrap_or_default()
     }
 
-    /// It is asked for at nearly every event, and read again only after something was written.
+    /// Returns a scope's row. It is needed at nearly every event, and is read again only after a
+    /// write.
     pub(super) fn scope_row(&mut self, client: usize, scope: &Scope) -> &ScopeRow {
         let at = self.clients[client].rows.iter().position(|(s, _)| s == scope);
         let at = at.unwrap_or_else(|| {
@@ -36,7 +37,7 @@ impl<D: Disks> Run<D> {
         &self.clients[client].rows[at].1
     }
 
-    /// The device goes on with this store.
+    /// Gives the device a new store.
     pub(super) fn set_core(&mut self, client: usize, core: D::Replica) {
         let client = &mut self.clients[client];
         client.rows.clear();
@@ -71,12 +72,13 @@ impl<D: Disks> Run<D> {
         self.batch_of(client, scope).map(|b| b.keys.into_iter().collect()).unwrap_or_default()
     }
 
-    /// The batch in flight.
+    /// Returns the batch in flight.
     pub(super) fn batch_of(&mut self, client: usize, scope: &Scope) -> Option<BatchRow> {
         self.at_client(client, |rows| rows.batch(scope)).flatten()
     }
 
-    /// As the driver tells it: with a digest only while nothing is unsettled.
+    /// Returns the acknowledgement that the driver would send: with a digest only while nothing is
+    /// unsettled.
     pub(super) fn acknowledgement(
         &mut self,
         client: usize,

@@ -1,5 +1,4 @@
-//! The simulation: many clients, a server and a network under virtual time, with everything that
-//! goes wrong.
+//! The simulation: many clients, a server and a network under virtual time, with injected faults.
 //!
 //! ```text
 //!   Plan (data) ──► Run: clients ── network ── server        every fact ──► oracles
@@ -8,10 +7,10 @@
 //!                     └──── one queue of events, one clock ────┘
 //! ```
 //!
-//! What runs is the framework itself: the pure engine of each replica, the pure sessions of the
-//! server, and the storage logic of both over stores on simulated disks. Only the executing parts
-//! are replaced: time is a number, the network decides by the seed what becomes of each message,
-//! and a process can die at any event. One seed is one run, to the byte.
+//! The simulation runs the framework itself: the pure engine of each replica, the pure sessions of
+//! the server, and the storage logic of both over stores on simulated disks. Only the executing
+//! parts are replaced: time is a number, the seed decides what the network does to each message,
+//! and a process can crash at any event. One seed is one run, to the byte.
 //!
 //! ```
 //! use testkit::sim::{Faults, Simulation};
@@ -52,8 +51,8 @@
 //! `examples/simulate_my_resolver.rs` of the library finds a subtle bug in this way, and shows it.
 //!
 //! A run that fails is shrunk to a [`Plan`] of a few actions, which is data: keep it as a file, and
-//! [replay](crate::simtest!) it as a test. The report shows it as a diagram. What you want to see
-//! happen exactly so, you tell as a [`Scenario`].
+//! [replay](crate::simtest!) it as a test. The report shows it as a diagram. An exact sequence of
+//! events is written as a [`Scenario`].
 
 mod act;
 mod app;
@@ -115,18 +114,18 @@ pub use run::{Edit, Violation};
 pub use scenario::{Ending, Scenario};
 pub use trace::{Difference, Mark, Moment, Trace};
 
-/// What a client is at when something goes wrong.
+/// The phase that a client is in when a fault occurs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
     /// A push waits for its answer.
     Push,
     /// A pull waits for its answer.
     Pull,
-    /// It follows live.
+    /// The client follows live.
     Live,
-    /// It is behind and catches up.
+    /// The client is behind and catches up.
     CatchUp,
-    /// It has nothing to do.
+    /// The client has nothing to do.
     Idle,
 }
 
@@ -152,13 +151,13 @@ impl Coverage {
         }
     }
 
-    /// How often a fault met a client in a phase.
+    /// Returns how often a fault met a client in a phase.
     #[must_use]
     pub fn count(&self, kind: FaultKind, phase: Phase) -> u64 {
         self.counts.get(&(kind, phase)).copied().unwrap_or(0)
     }
 
-    /// Pairs of these faults with any phase that were never met.
+    /// Returns the pairs of these faults with any phase that never occurred.
     #[must_use]
     pub fn missing(&self, kinds: &[FaultKind]) -> Vec<(FaultKind, Phase)> {
         let pairs = kinds.iter().flat_map(|kind| Phase::ALL.map(|phase| (*kind, phase)));
@@ -166,27 +165,27 @@ impl Coverage {
     }
 }
 
-/// What runs did, added up.
+/// The sum of what runs did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Runs.
+    /// The number of runs.
     pub runs: u64,
-    /// Events.
+    /// The number of events.
     pub events: u64,
-    /// Writes of apps.
+    /// The number of writes of apps.
     pub writes: u64,
-    /// States that the server wrote.
+    /// The number of states that the server wrote.
     pub appended: u64,
-    /// Calls of resolvers.
+    /// The number of resolver calls.
     pub conflicts: u64,
-    /// Faults.
+    /// The number of faults.
     pub faults: u64,
     /// Simulated milliseconds, healing included.
     pub millis: u64,
-    /// Runs that ended early because clones of a device had given one revision to two states:
-    /// nothing tells such states apart, not even an oracle.
+    /// Runs that ended early because clones of a device had given one revision to two states, which
+    /// no oracle can distinguish.
     pub collided: u64,
-    /// Runs that were made twice, and did the same.
+    /// Runs that were repeated with the same result.
     pub audited: u64,
     /// Which faults met clients in which phases.
     pub coverage: Coverage,

@@ -1,7 +1,7 @@
 //! Runs every mutant until an oracle detects it, to show that the testkit detects faults.
 //!
-//! First the simulation, whose network keeps the order that real ones keep; then, for what such a
-//! network never does, the [`search`], which delivers any message at any time.
+//! The simulation comes first; its network keeps the order that real networks keep. The [`search`]
+//! follows, which delivers any message at any time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -12,28 +12,29 @@ use super::{Builder, Plan};
 use crate::cores::MemoryCores;
 use crate::search::{self, Mix};
 
-/// The number of runs in which further oracles may notice a mutant.
+/// The number of runs in which further oracles may detect a mutant.
 const TOLD: u64 = 5;
 
-/// What became of a mutant.
+/// The result for a mutant.
 #[derive(Clone, Debug)]
 pub struct Fallen {
-    /// Which one.
+    /// The mutant.
     pub mutant: Mutant,
-    /// What noticed it first: an oracle of the simulation, or `search`; none if it was not noticed.
+    /// What detected it first: an oracle of the simulation, or `search`; none if it was not
+    /// detected.
     pub oracle: Option<&'static str>,
-    /// All oracles that notice it in the run of that seed or in one of the few after it.
+    /// All oracles that detect it in the run of that seed or in one of the next few.
     pub oracles: BTreeSet<&'static str>,
-    /// How many seeds it took, or how many there were.
+    /// How many seeds were needed, or how many there were.
     pub seeds: u64,
-    /// Actions of the shrunk plan.
+    /// The number of actions of the shrunk plan.
     pub actions: Option<usize>,
-    /// The shrunk plan of the simulation; none if it was noticed by the search.
+    /// The shrunk plan of the simulation; none if the search detected it.
     pub plan: Option<Plan>,
 }
 
-/// Runs a simulation with each mutant, over the seeds one after the other, until something is
-/// noticed; then as many plans of the search.
+/// Runs a simulation with each mutant, over the seeds one after the other, until an oracle detects
+/// it; then as many plans of the search.
 pub fn run_all(
     builder: &Builder,
     mutants: &[Mutant],
@@ -67,7 +68,7 @@ fn simulate(builder: &Builder, mutant: Mutant, seeds: &Range<u64>) -> Option<Fal
     })
 }
 
-/// Looks for the mutant with the search, which delivers messages in any order.
+/// Runs the search, which delivers messages in any order, until it detects the mutant.
 fn look_for(mutant: Mutant, seeds: &Range<u64>) -> Fallen {
     const LENGTH: usize = 80;
     let total = seeds.end.saturating_sub(seeds.start);
@@ -87,7 +88,7 @@ fn look_for(mutant: Mutant, seeds: &Range<u64>) -> Fallen {
     Fallen { mutant, oracle: None, oracles, seeds: total * 2, actions: None, plan: None }
 }
 
-/// Which mutants each oracle noticed, and whether it alone did.
+/// Returns which mutants each oracle detected, and whether it alone did.
 #[must_use]
 pub fn by_oracle(fallen: &[Fallen]) -> BTreeMap<&'static str, Vec<(Mutant, bool)>> {
     let mut found: BTreeMap<&'static str, Vec<(Mutant, bool)>> = BTreeMap::new();

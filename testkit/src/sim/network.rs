@@ -1,4 +1,4 @@
-//! What becomes of messages: how long they take, and what is lost.
+//! The network: how long messages take, and which are lost.
 
 use sync_core::engine::Ticket;
 
@@ -33,7 +33,7 @@ impl<D: Disks> Run<D> {
         if client == STRANGER {
             return self.stranger_hears(link, stream, &message);
         }
-        // An answer to a link that is gone does not count.
+        // A message on a link that the client has closed does not count.
         self.talk += u64::from(info.is_open && !message.is_heartbeat());
         let fate = self.fate(link, client, Way::Down, message.is_answer());
         let fate = self.throttle(client, Way::Down, size_down(&message), fate);
@@ -46,7 +46,7 @@ impl<D: Disks> Run<D> {
         }
     }
 
-    /// When a message with that fate arrives: twice if it is doubled, never if it is lost.
+    /// Returns when a message with that fate arrives: twice if it is doubled, never if it is lost.
     fn arrivals(
         &mut self,
         link: u64,
@@ -55,7 +55,7 @@ impl<D: Disks> Run<D> {
         between: bool,
     ) -> impl Iterator<Item = u64> + use<D> {
         let (at, again) = match fate {
-            // A sign of life passes between the pieces of a large message.
+            // A heartbeat passes between the pieces of a large message.
             Fate::Arrives { after, again } if between => (Some(self.now + after), again),
             Fate::Arrives { after, again } => {
                 (Some(self.in_order(link, way, self.now + after)), again)
@@ -79,7 +79,7 @@ impl<D: Disks> Run<D> {
         weather.fate(now, kind, way, is_answer, base, &mut rng)
     }
 
-    /// A stream keeps its order; requests do not.
+    /// Keeps the order of a stream; requests have none.
     fn in_order(&mut self, link: u64, way: Way, at: u64) -> u64 {
         let Some(link) = self.links.get_mut(&link) else { return at };
         if link.kind == LinkKind::Requests {
@@ -90,8 +90,8 @@ impl<D: Disks> Run<D> {
         *newest
     }
 
-    /// Both sides find the link broken; what is on its way to the server may still arrive before it
-    /// notices.
+    /// Breaks a link for both sides. Messages to the server may still arrive before it detects
+    /// that.
     pub(super) fn break_link(&mut self, link: u64, after: u64) {
         self.queue.push(self.now + after, Event::ClientLoses { link });
         let up = self.links.get(&link).map_or(0, |l| l.arrives[Way::Up as usize]);

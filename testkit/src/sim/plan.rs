@@ -1,8 +1,8 @@
 //! Plans: a setting, and everything that happens, as data.
 //!
-//! A plan replays to the byte. What happens on its own beside the plan (how long a message takes,
-//! whether a bad network loses it) is a function of the seed, the client and the time, so that
-//! removing one action from a plan changes no other.
+//! A plan replays to the byte. Events beside the plan (how long a message takes, whether a bad
+//! network loses it) are a function of the seed, the client and the time, so that removing one
+//! action from a plan changes no other.
 
 use std::sync::Arc;
 
@@ -13,43 +13,44 @@ use sync_core::resolver::ConflictResolver;
 
 use crate::search::ResolverKind;
 
-/// What holds for a whole run.
+/// The setting of a whole run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setting {
-    /// What everything random is derived from.
+    /// The seed of all randomness.
     pub seed: u64,
-    /// Devices.
+    /// The number of devices.
     pub clients: usize,
-    /// Scopes. Client `n` follows scope `n` modulo this, and with every third client the next scope
-    /// too.
+    /// The number of scopes. Client `n` follows scope `n` modulo this, and every third client the
+    /// next scope too.
     pub scopes: usize,
-    /// Documents of each scope.
+    /// The number of documents in each scope.
     pub documents: usize,
-    /// How long the plan's actions last, in milliseconds; healing comes after.
+    /// How long the plan's actions last, in milliseconds. Healing follows.
     pub millis: u64,
-    /// Which resolver decides conflicts.
+    /// The resolver that decides conflicts.
     pub resolver: Decider,
     /// Whether every second document is in a collection that the server resolves.
     pub on_server: bool,
-    /// Whether the server refuses some writes.
+    /// Whether the server rejects some writes.
     pub refusals: bool,
-    /// Every how manieth client sends requests that stand for themselves, as over HTTP, instead of
-    /// a stream of frames; 0 for none.
+    /// Every how many clients one sends single requests, as over HTTP, instead of a stream of
+    /// frames; 0 for none.
     pub requests_every: usize,
-    /// The most documents of a push batch.
+    /// The largest number of documents in a push batch.
     pub push: usize,
-    /// The most documents of a chunk.
+    /// The largest number of documents in a chunk.
     pub chunk: usize,
     /// The heartbeat of connections, in milliseconds.
     pub heartbeat: u64,
     /// The shortest time that a message takes, in milliseconds.
     pub latency: u64,
-    /// By how much it may take longer.
+    /// The most that is added to that time.
     pub jitter: u64,
-    /// The largest batch that gets through to the server, in bytes; nothing ends that.
+    /// The largest batch that reaches the server, in bytes, until the end of the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_limit: Option<usize>,
-    /// Collections that the documents are spread over, beside the one that the server resolves.
+    /// The number of collections that the documents are spread over, beside the one that the server
+    /// resolves.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub collections: usize,
 }
@@ -63,14 +64,14 @@ fn is_one(count: &usize) -> bool {
     *count == 1
 }
 
-/// Which resolver decides conflicts in a run.
+/// The resolver that decides conflicts in a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Decider {
-    /// One of the framework's, or of the testkit's.
+    /// One of the resolvers of the framework or of the testkit.
     Kind(ResolverKind),
-    /// The one that the simulation was given. A plan can be replayed only by a simulation that is
-    /// given one, too.
+    /// The resolver that the simulation was given. Only a simulation that is given one can replay
+    /// the plan.
     Given {
         /// Its name.
         given: String,
@@ -78,12 +79,12 @@ pub enum Decider {
 }
 
 impl Decider {
-    /// Whether the later edit wins.
+    /// Returns whether the later edit wins.
     pub(super) fn is_last_write_wins(&self) -> bool {
         matches!(self, Self::Kind(ResolverKind::LastWriteWins))
     }
 
-    /// The resolver, as far as the plan alone tells: for one that was given, last-write-wins.
+    /// Returns the resolver, as far as the plan determines it: last-write-wins for a given one.
     pub(super) fn known(&self) -> Arc<dyn ConflictResolver> {
         match self {
             Self::Kind(kind) => kind.resolver(),
@@ -92,18 +93,17 @@ impl Decider {
     }
 }
 
-/// Something that happens at a point in time.
+/// An action with its time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Action {
-    /// When, in milliseconds since the beginning.
+    /// The time in milliseconds since the beginning.
     pub at: u64,
-    /// What.
+    /// The action.
     #[serde(flatten)]
     pub what: What,
 }
 
-/// What happens. Clients, scopes and documents are named by numbers that wrap around at how many
-/// there are.
+/// An action. Clients, scopes and documents are named by numbers that wrap around.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "snake_case")]
 #[allow(
@@ -115,35 +115,35 @@ pub enum What {
     Put { client: usize, document: usize, salt: u64 },
     /// The app writes this JSON text as a document, in the first of its scopes.
     Set { client: usize, document: usize, body: String },
-    /// The app deletes a document, if it is there.
+    /// The app deletes a document, if it exists.
     Delete { client: usize, document: usize },
-    /// The app erases a document, if there is a trace of it.
+    /// The app erases a document, if it exists or has a tombstone.
     Erase { client: usize, document: usize },
     /// The app writes or deletes several documents in one transaction.
     Transaction { client: usize, salt: u64 },
-    /// The app decides what waits for it.
+    /// The app decides deferred conflicts and quarantined edits.
     Decide { client: usize, salt: u64 },
     /// Messages are lost, doubled and late.
     BadNetwork { client: usize, millis: u64, loss: u8, duplicate: u8, reorder: u8 },
     /// Bits are flipped.
     Flips { client: usize, millis: u64, percent: u8 },
-    /// Everything takes longer.
+    /// Every message takes longer.
     Delay { client: usize, millis: u64, by: u64 },
-    /// Nothing gets through in one direction or in both, and no error is reported.
+    /// No message arrives in one direction or in both, and no error is reported.
     Silence { client: usize, millis: u64, to_server: bool, to_client: bool },
     /// Clients are cut off from the server, together.
     Partition { clients: Vec<usize>, millis: u64 },
-    /// The connection breaks; what is on its way to the server may still arrive.
+    /// The connection breaks; messages to the server may still arrive.
     Cut { client: usize },
     /// The connection breaks again and again.
     Flap { client: usize, times: u8, every: u64 },
-    /// The client takes its messages slowly.
+    /// The client reads its messages slowly.
     SlowReader { client: usize, millis: u64 },
-    /// The server does what it is asked, and the answers are lost.
+    /// The server handles requests, and its answers are lost.
     LoseAnswers { client: usize, millis: u64 },
-    /// The app's process dies, and comes back.
+    /// The app's process crashes, and starts again.
     Crash { client: usize, millis: u64, power: bool, salt: u64 },
-    /// The app's process dies just after its next commit, before it hears of it.
+    /// The app's process crashes just after its next commit, before the commit's result.
     CrashAfterCommit { client: usize, millis: u64, power: bool, salt: u64 },
     /// The app's process is not scheduled.
     Pause { client: usize, millis: u64 },
@@ -159,13 +159,13 @@ pub enum What {
     Jump { client: usize, to: i64 },
     /// A device's clock stands still.
     Freeze { client: usize, millis: u64 },
-    /// The server stops, and comes back.
+    /// The server stops, and starts again.
     RestartServer { millis: u64, power: bool, salt: u64 },
     /// Commits of the server fail.
     ServerDiskErrors { commits: u32 },
     /// The server is backed up.
     Backup,
-    /// The server is restored from its newest backup, and says so.
+    /// The server is restored from its newest backup, with an announcement.
     Restore,
     /// The server is restored from its newest backup without an announcement.
     RestoreSilently,
@@ -175,7 +175,7 @@ pub enum What {
     OtherServer { millis: u64 },
     /// Tombstones are purged, up to that part in 100 of the log.
     Purge { scope: usize, percent: u8 },
-    /// The server, or something before it, refuses what a client asks.
+    /// The server, or a gateway, refuses a client's requests.
     Refuse { client: usize, millis: u64, how: Refusal },
     /// A client may not see a scope for a while.
     Revoke { client: usize, scope: usize, millis: u64 },
@@ -191,36 +191,36 @@ pub enum What {
     Stranger { messages: u8, requests: bool, salt: u64 },
     /// The files of a device are copied, and the copy is kept.
     KeepCopy { client: usize },
-    /// The newest copy of a device's files takes the place of those that it has.
+    /// A device is restored from the newest copy of its files.
     PutBack { client: usize },
-    /// The app opens its replica anew with a direction; after that time again with both.
+    /// The app opens its replica again with a direction, and after that time with both.
     Direct { client: usize, direction: Direction, millis: u64 },
-    /// The app opens its replica anew and chooses the collections of a scope that it syncs; all of
-    /// them with none.
+    /// The app opens its replica again and chooses the collections of a scope that it syncs; all of
+    /// them if there are none.
     Choose { client: usize, scope: usize, collections: Option<Vec<usize>> },
     /// A client may not see some collections of a scope for a while.
     Hide { client: usize, scope: usize, collections: Vec<usize>, millis: u64 },
 }
 
-/// How a server refuses.
+/// How a server refuses requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Refusal {
-    /// 401: the token is no good.
+    /// 401: the token is not valid.
     Unauthenticated,
-    /// 403: it is not allowed.
+    /// 403: the request is not allowed.
     Forbidden,
-    /// 429: come back after a while.
+    /// 429: retry later.
     TooMany,
-    /// 503: something is broken.
+    /// 503: the server has failed.
     Unavailable,
     /// The link breaks whenever a batch is pushed.
     CutPushes,
-    /// The link breaks whenever a chunk is asked for.
+    /// The link breaks whenever a chunk is requested.
     CutPulls,
     /// Every edit is rejected for its stamp.
     Clock,
-    /// Every batch is said to be another replica's.
+    /// Every batch is rejected as another replica's.
     Cloned,
     /// Chunks begin at a position that was not requested.
     Misplaced,
@@ -229,14 +229,14 @@ pub enum Refusal {
 /// A setting and actions, in the order of their times.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// What holds for all of it.
+    /// The setting.
     pub setting: Setting,
-    /// What happens.
+    /// The actions.
     pub actions: Vec<Action>,
 }
 
 impl Plan {
-    /// The plan as JSON, one action a line.
+    /// Returns the plan as JSON, one action a line.
     #[must_use]
     pub fn to_json(&self) -> String {
         let line = |value: &dyn erased::Json| value.json();
@@ -248,7 +248,7 @@ impl Plan {
     /// Reads a plan from JSON.
     ///
     /// # Errors
-    /// What is wrong with the text, and where.
+    /// The error in the text, and its place.
     pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
         let plan: Self = serde_json::from_str(text)?;
         for action in &plan.actions {
@@ -262,21 +262,21 @@ impl Plan {
 }
 
 mod erased {
-    /// What becomes one line of JSON.
+    /// A value that becomes one line of JSON.
     pub(super) trait Json {
         fn json(&self) -> String;
     }
 
     impl<T: serde::Serialize> Json for T {
         fn json(&self) -> String {
-            // Plans are numbers, names and lists: nothing of them can fail to be written.
+            // Plans are numbers, names and lists, whose serialization cannot fail.
             serde_json::to_string(self).unwrap_or_default()
         }
     }
 }
 
-/// The number of the client that an action concerns most, where there is one: `&usize` or `&mut
-/// usize`, as the action is.
+/// Selects the number of the client that an action concerns most, if there is one: `&usize` or
+/// `&mut usize`, as the action is.
 macro_rules! whom {
     ($what:expr) => {
         match $what {
@@ -329,7 +329,7 @@ macro_rules! whom {
 }
 
 impl What {
-    /// The client that it concerns most; none for what concerns the server.
+    /// Returns the client that it concerns most; none for an action on the server.
     #[must_use]
     pub fn client(&self) -> Option<usize> {
         match self {
@@ -338,7 +338,7 @@ impl What {
         }
     }
 
-    /// Gives the clients other numbers.
+    /// Renumbers the clients.
     pub(super) fn renumber(&mut self, number: impl Fn(&mut usize)) {
         match self {
             Self::Partition { clients, .. } => clients.iter_mut().for_each(number),
@@ -350,7 +350,7 @@ impl What {
         }
     }
 
-    /// Whether it is something that an app does, and not a fault.
+    /// Returns whether an app does it, so that it is no fault.
     #[must_use]
     pub fn is_work(&self) -> bool {
         use What::{Decide, Delete, Erase, Put, Set, Transaction};

@@ -1,4 +1,4 @@
-//! What happens later, in order.
+//! The queue of future events.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -7,7 +7,7 @@ use sync_core::engine::{Input, Output};
 
 use super::wire::{Down, Up};
 
-/// Something that happens at a time.
+/// An event at a time.
 #[derive(Debug)]
 pub(super) enum Event {
     /// An action of the plan.
@@ -23,7 +23,7 @@ pub(super) enum Event {
         stream: u32,
         message: Down,
     },
-    /// One side notices that a link is gone.
+    /// One side detects that a link has ended.
     ClientLoses {
         link: u64,
     },
@@ -43,7 +43,7 @@ pub(super) enum Event {
     SessionTick {
         link: u64,
     },
-    /// A client's storage does something, and tells of it.
+    /// A client's storage executes a command and reports its result.
     Store {
         client: usize,
         process: u64,
@@ -66,39 +66,39 @@ pub(super) enum Event {
         link: u64,
         stream: u32,
     },
-    /// A request that stands for itself was not answered in time.
+    /// A single request was not answered in time.
     GivesUp {
         client: usize,
         process: u64,
         link: u64,
         stream: u32,
     },
-    /// A process comes back.
+    /// A process starts again.
     Start {
         client: usize,
     },
     StartServer,
-    /// A process that was taken over ends, and the one that took over goes on.
+    /// A process whose lease was taken over ends, and the other process continues.
     Replace {
         client: usize,
         process: u64,
     },
-    /// The app of a client that was refused tries again.
+    /// The app of a refused client retries.
     Again {
         client: usize,
         process: u64,
     },
-    /// The time is over for which an app keeps to a direction.
+    /// An app's direction ends.
     EndDirection {
         client: usize,
     },
-    /// The time is over for which a client may not see some collections.
+    /// A client's loss of access to collections ends.
     EndHidden {
         client: usize,
     },
-    /// The edits that wait are looked at.
+    /// The waiting edits are checked.
     LookAtHealth,
-    /// A stranger says something.
+    /// A stranger sends a message.
     Stranger {
         link: u64,
         n: u32,
@@ -110,12 +110,12 @@ pub(super) enum Event {
     },
 }
 
-/// Events by time, and by the order in which they were planned.
+/// Events by time, and then by the order in which they were planned.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    /// When, the how manieth, and where it is kept.
+    /// For each event its time, its number, and its place in `events`.
     order: BinaryHeap<Reverse<(u64, u64, usize)>>,
-    /// Events are large: they stay where they are while the order changes.
+    /// Events are large, so they stay in place while the order changes.
     events: Vec<Option<Event>>,
     free: Vec<usize>,
     last: u64,
@@ -136,7 +136,7 @@ impl Queue {
         self.order.peek().map(|Reverse((at, ..))| *at)
     }
 
-    /// When the last message that was said, or held back by a fault, has arrived.
+    /// Returns when the last message that was sent, or delayed by a fault, arrives.
     pub(super) fn last_arrival(&self) -> Option<u64> {
         let arrives = |event: &Event| {
             matches!(

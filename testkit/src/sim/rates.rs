@@ -1,4 +1,4 @@
-//! Links that carry so many bytes in a second.
+//! Links with a bounded number of bytes in a second.
 
 use std::collections::VecDeque;
 
@@ -12,16 +12,16 @@ use super::weather::{Fate, Way};
 use super::wire::{Down, Up};
 use crate::search::SplitMix64;
 
-/// What a frame adds to what it carries.
+/// The bytes that a frame adds to its payload.
 const FRAME: u64 = 24;
 
-/// One occurrence.
+/// Draws one occurrence.
 pub(super) fn happen(rng: &mut SplitMix64, client: usize, millis: u64) -> What {
     let rate = [40, 100, 400, 2_000][rng.below(4)] + rng.next_u64() % 40;
     What::Rate { client, millis, rate }
 }
 
-/// A message on its way: when it begins and ends, and its bytes.
+/// A message in transit: when it begins and ends, and its bytes.
 #[derive(Clone, Copy, Debug)]
 struct Transfer {
     start: u64,
@@ -38,7 +38,8 @@ struct Lane {
 }
 
 impl Lane {
-    /// Puts a message behind those that are on their way; how long until its last byte is through.
+    /// Puts a message behind those in transit; returns how long it takes until its last byte has
+    /// arrived.
     fn carry(&mut self, now: u64, bytes: u64, rate: u64) -> u64 {
         let start = self.transfers.back().map_or(now, |t| t.end.max(now));
         let end = start + bytes * 1_000 / rate.max(1);
@@ -46,7 +47,7 @@ impl Lane {
         end - now
     }
 
-    /// The bytes that are through since this was asked last.
+    /// Returns the bytes that arrived since the last call.
     fn moved(&mut self, now: u64) -> u64 {
         while let Some(first) = self.transfers.front().filter(|t| t.end <= now) {
             self.done += first.bytes;
@@ -62,7 +63,7 @@ impl Lane {
     }
 }
 
-/// How fast the link of a client is now, and what is on its way.
+/// The rate of a client's link, and the messages in transit.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rate {
     until: u64,
@@ -75,12 +76,12 @@ impl Rate {
         (self.until, self.bytes) = (until, bytes);
     }
 
-    /// Whether messages wait for each other.
+    /// Returns whether messages wait for each other.
     pub(super) fn is_slow(&self, now: u64) -> bool {
         self.until > now || self.is_busy(now)
     }
 
-    /// Whether bytes are on their way.
+    /// Returns whether bytes are in transit.
     pub(super) fn is_busy(&self, now: u64) -> bool {
         self.lanes.iter().any(|lane| lane.is_busy(now))
     }
@@ -89,13 +90,14 @@ impl Rate {
         *self = Self::default();
     }
 
-    /// Another connection: what was on its way is gone.
+    /// Begins another connection: messages in transit are dropped.
     pub(super) fn begin_link(&mut self) {
         self.lanes = Default::default();
     }
 }
 
-/// The bytes of a message that take time; none for those that fit between the pieces of others.
+/// Returns the bytes of a message that take time; none for messages that fit between the pieces of
+/// others.
 pub(super) fn size_up(message: &Up) -> u64 {
     match message {
         Up::Push(batch) => batch.weight() as u64 + FRAME,
@@ -119,7 +121,7 @@ pub(super) fn size_down(message: &Down) -> u64 {
 }
 
 impl<D: Disks> Run<D> {
-    /// What becomes of a message on a slow link: it arrives when its last byte is through.
+    /// Returns the fate of a message on a slow link: it arrives when its last byte has arrived.
     pub(super) fn throttle(&mut self, client: usize, way: Way, bytes: u64, fate: Fate) -> Fate {
         let (now, rate) = (self.now, &mut self.clients[client].rate);
         let Fate::Arrives { after, again } = fate else { return fate };
@@ -130,8 +132,8 @@ impl<D: Disks> Run<D> {
         Fate::Arrives { after: after + wait, again }
     }
 
-    /// Before a request counts as overdue the engine hears what has moved on its link, as the
-    /// driver tells it.
+    /// Reports the moved bytes of a link to the engine before a request counts as overdue, as the
+    /// driver does.
     pub(super) fn note_transfer(&mut self, client: usize) {
         let (now, rate) = (self.now, &mut self.clients[client].rate);
         let [up, down] = &mut rate.lanes;

@@ -1,13 +1,13 @@
-//! Plans that are kept as files: each failed once, and holds for ever after.
+//! Plans that are kept as files: each failed once, and must not fail again.
 
 use std::path::{Path, PathBuf};
 
 use super::{Plan, Simulation};
 
-/// A test that replays every plan of a folder of the crate that it stands in, on stores in memory.
+/// Defines a test that replays every plan of a folder of the current crate, on stores in memory.
 ///
 /// When a simulation fails, keep the shrunk plan (`twotide simulate --save`, or [`Plan::to_json`])
-/// as `NAME.plan.json` in that folder: it is tried from then on in milliseconds.
+/// as `NAME.plan.json` in that folder: from then on it is replayed in milliseconds.
 ///
 /// ```no_run
 /// testkit::simtest!(replay "tests/regressions");
@@ -23,11 +23,11 @@ macro_rules! simtest {
     };
 }
 
-/// Replays every `*.plan.json` of a folder with a simulation, whose resolver, edit and oracles hold
-/// for all of them; how many there were.
+/// Replays every `*.plan.json` of a folder with a simulation, whose resolver, edit and oracles are
+/// used for all of them; returns how many there were.
 ///
 /// # Panics
-/// If the folder has no plan, a file is none, or a plan fails: with its name and the diagram.
+/// If the folder has no plan, a file is not a plan, or a plan fails: with its name and the diagram.
 #[allow(clippy::panic, reason = "this is how a test ends")]
 pub fn replay_folder(simulation: &Simulation, folder: impl AsRef<Path>) -> usize {
     let plans = plans(folder.as_ref());
@@ -41,7 +41,7 @@ pub fn replay_folder(simulation: &Simulation, folder: impl AsRef<Path>) -> usize
     plans.len()
 }
 
-/// The plans of a folder, by their names.
+/// Returns the plans of a folder, by their names.
 ///
 /// # Panics
 /// If the folder or a plan in it cannot be read.

@@ -1,10 +1,10 @@
-//! What a simulation found.
+//! The findings of a simulation.
 
 use std::fmt;
 
 use super::{FaultKind, Plan, Tally, Trace, Violation, diagram};
 
-/// Moments of a trace that a report shows at the most.
+/// The largest number of moments of a trace that a report shows.
 const SHOWN: usize = 120;
 
 /// A run that failed.
@@ -12,44 +12,44 @@ const SHOWN: usize = 120;
 pub struct Failure {
     /// The seed.
     pub seed: u64,
-    /// What was seen in the run of the seed.
+    /// The violation in the run of the seed.
     pub violation: Violation,
     /// The smallest plan that was found to fail in the same way.
     pub plan: Plan,
-    /// What is seen with that plan.
+    /// The violation with that plan.
     pub shrunk: Violation,
-    /// That plan as people look at it.
+    /// The trace of that plan.
     pub trace: Trace,
 }
 
-/// What a simulation found.
+/// The findings of a simulation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// What the runs did, added up.
+    /// The sum of what the runs did.
     pub tally: Tally,
-    /// Runs that failed, by seed.
+    /// The failed runs, by seed.
     pub failures: Vec<Failure>,
 }
 
 impl Report {
-    /// Whether nothing was found.
+    /// Returns whether no run failed.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.failures.is_empty()
     }
 
-    /// Ends a test if one of these faults never met a client in one of the [phases](super::Phase):
-    /// such a batch says nothing about that.
+    /// Panics if one of these faults never met a client in one of the [phases](super::Phase): such
+    /// runs prove nothing about that pair.
     ///
     /// # Panics
-    /// If a pair was never met.
+    /// If a pair never occurred.
     #[track_caller]
     pub fn assert_covered(&self, kinds: &[FaultKind]) {
         let missing = self.tally.coverage.missing(kinds);
         assert!(missing.is_empty(), "never met: {missing:?}");
     }
 
-    /// Ends a test if anything was found, saying what.
+    /// Panics if any run failed, with the failures.
     ///
     /// # Panics
     /// If a run failed.

@@ -1,4 +1,4 @@
-//! What the server answers, over the framework's own operations.
+//! The server's answers, over the framework's own operations.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +34,7 @@ impl<D: Disks> Run<D> {
         self.followed(client).contains(&n) && until <= self.now
     }
 
-    /// How a client is refused now.
+    /// Returns how a client's requests are refused now.
     pub(super) fn refused(&self, client: usize) -> Option<Refusal> {
         let (until, how) = self.server.refusals.get(&client).copied()?;
         (until > self.now).then_some(how)
@@ -212,7 +212,7 @@ impl<D: Disks> Run<D> {
                 let Some(replica) = replica.filter(|_| self.may_see(client, &scope)) else {
                     return Down::Failed(failure(ErrorKind::PermissionDenied, Retry::Never));
                 };
-                // A client that sees a part only has another digest by right.
+                // A client that sees only a part has another digest, which is correct.
                 let sees_all = self.visible(client, &scope) == Visible::All;
                 let ack = Acknowledgement { digest: ack.digest.filter(|_| sees_all), ..ack };
                 let told = self.on_server(Durability::Process, |rows| {
@@ -281,7 +281,7 @@ impl<D: Disks> Run<D> {
     }
 }
 
-/// Nothing, from a place far behind the log.
+/// Returns an empty chunk at a position far behind the log.
 fn misplaced(chunk: &Chunk) -> Chunk {
     let at = Seq(chunk.head.0 + 1_000_000);
     Chunk { after: at, next: at, entries: Vec::new(), ..chunk.clone() }

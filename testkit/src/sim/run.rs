@@ -26,20 +26,20 @@ use crate::cores::must;
 use crate::search::SplitMix64;
 use crate::world::{Calls, Recording};
 
-/// More events than this for each client without a millisecond between them are a loop.
+/// The number of events for each client at one time above which they are a loop.
 const AT_ONCE: u64 = 5_000;
 
-/// When the simulated world begins, in Unix milliseconds.
+/// The time at which the simulated world begins, in Unix milliseconds.
 pub(super) const BEGINNING: u64 = 1_700_000_000_000;
 
-/// What went wrong.
+/// A violation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// The oracle that saw it.
+    /// The oracle that detected it.
     pub oracle: &'static str,
-    /// When, in milliseconds since the beginning.
+    /// The time in milliseconds since the beginning.
     pub at: u64,
-    /// What it saw.
+    /// What it observed.
     pub what: String,
 }
 
@@ -50,19 +50,19 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Makes the body that an app writes over what it saw.
+/// Makes the body that an app writes over the state that it sees.
 pub type Edit = Arc<dyn Fn(Option<&Body>, &mut SplitMix64) -> Body + Send + Sync>;
 
-/// What a run is made with beside its plan.
+/// The inputs of a run beside its plan.
 #[derive(Clone)]
 pub(super) struct Options {
     pub(super) resolver: Option<Arc<dyn ConflictResolver>>,
     pub(super) edit: Option<Edit>,
-    /// Whether to keep a trace for people.
+    /// Whether to record a trace.
     pub(super) traced: bool,
-    /// Whether to go on after the first violation, to learn which oracles see one.
+    /// Whether to continue after the first violation, to find all oracles that detect one.
     pub(super) gathers: bool,
-    /// Whether everything heals at the end; `false` if only violations before that count.
+    /// Whether all faults end at the end; `false` if only earlier violations count.
     pub(super) heals: bool,
 }
 
@@ -83,18 +83,18 @@ pub(super) struct Run<D: Disks> {
     pub(super) history: History,
     pub(super) oracles: Vec<Box<dyn Oracle>>,
     pub(super) violation: Option<Violation>,
-    /// The oracles that saw something.
+    /// The oracles that detected a violation.
     pub(super) noticed: BTreeSet<&'static str>,
     pub(super) trace: Trace,
     pub(super) tally: Tally,
-    /// What distinguishes this run from any other: changes with every event.
+    /// A hash that identifies this run: changes with every event.
     pub(super) fingerprint: u64,
     pub(super) last_link: u64,
-    /// Messages that are no signs of life.
+    /// The number of messages that are no heartbeats.
     pub(super) talk: u64,
-    /// Events since time moved.
+    /// The number of events since time last advanced.
     at_once: u64,
-    /// Faults have ended: nothing bad is decided by chance any more.
+    /// Whether faults have ended: randomness causes no more of them.
     pub(super) healing: bool,
 }
 
@@ -160,7 +160,7 @@ impl<D: Disks> Run<D> {
         run
     }
 
-    /// Carries the plan out, heals the world, and demands what must hold then.
+    /// Runs the plan, ends all faults, and checks the promises.
     pub(super) fn carry_out(&mut self, plan: &Plan) {
         self.run_until(plan, self.setting.millis);
         if !self.is_over() && self.options.heals {
@@ -168,7 +168,7 @@ impl<D: Disks> Run<D> {
         }
     }
 
-    /// Whether nothing more can be learned.
+    /// Returns whether the rest of the run can show nothing more.
     pub(super) fn is_over(&self) -> bool {
         self.violation.is_some() || self.history.collided
     }
@@ -183,7 +183,7 @@ impl<D: Disks> Run<D> {
             self.now = at;
             self.tally.events += 1;
             if self.at_once > AT_ONCE * self.clients.len() as u64 {
-                // Nothing more can come of such a run.
+                // The rest of such a run shows nothing more.
                 self.options.gathers = false;
                 return self.violate(PROGRESS, format!("time stands still: {event:?}"));
             }
@@ -260,8 +260,8 @@ impl<D: Disks> Run<D> {
         self.fingerprint = std::hash::Hasher::finish(&hasher);
     }
 
-    /// Chance that belongs to a client, a purpose and a time: what is taken out of a plan shifts
-    /// nothing that happens at another time.
+    /// Returns a random generator for a client, a purpose and a time: removing an action from a
+    /// plan does not change the randomness at another time.
     pub(super) fn chance(&mut self, client: usize, purpose: u64) -> SplitMix64 {
         let now = self.now;
         let (at, count) = self.clients[client].ordinals.entry(purpose).or_default();
@@ -273,7 +273,7 @@ impl<D: Disks> Run<D> {
 
     // ---- the oracles
 
-    /// Shows a fact to the oracles, and remembers it.
+    /// Gives a fact to the oracles, and records it.
     pub(super) fn fact(&mut self, fact: &Fact) {
         if self.is_over() {
             return;
@@ -376,7 +376,7 @@ impl<D: Disks> Run<D> {
         DocumentKey::new(self.scopes[scope % self.scopes.len()].clone(), name, id)
     }
 
-    /// The scopes that a client follows.
+    /// Returns the scopes that a client follows.
     pub(super) fn followed(&self, client: usize) -> Vec<usize> {
         let count = self.scopes.len();
         let own = client % count;
@@ -392,7 +392,7 @@ pub(super) fn collection(name: &str) -> Collection {
     must(Collection::new(name), "a collection's name")
 }
 
-/// What a failure looks like to an engine.
+/// Returns a failure as an engine receives it.
 pub(super) fn failure(kind: ErrorKind, retry: Retry) -> Failure {
     Failure { kind, retry }
 }

@@ -1,4 +1,4 @@
-//! A run that is given step by step, instead of drawn by chance.
+//! A run that is given step by step, instead of drawn at random.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,10 +16,10 @@ use super::{Failure, Simulation, Tally};
 use crate::search::ResolverKind;
 
 /// Describes a run step by step: which client writes what, which connections fail, which processes
-/// die, and when.
+/// crash, and when.
 ///
 /// The oracles of [`Simulation`] check it too: after the last step all faults end, and all clients
-/// must come to rest with equal documents.
+/// must become idle with equal documents.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -63,10 +63,10 @@ impl std::fmt::Debug for Scenario {
 }
 
 impl Scenario {
-    /// Clients of these names, which are all online and in sync with an empty server.
+    /// Makes clients of these names, which are all online and in sync with an empty server.
     ///
     /// # Panics
-    /// If there is none, or two have one name.
+    /// If there are no names, or two are equal.
     pub fn new<N: Into<String>>(clients: impl IntoIterator<Item = N>) -> Self {
         let clients: Vec<String> = clients.into_iter().map(Into::into).collect();
         let names: BTreeSet<&String> = clients.iter().collect();
@@ -91,20 +91,19 @@ impl Scenario {
         self
     }
 
-    /// Clients send requests that stand for themselves, as over HTTP, instead of a stream of
-    /// frames.
+    /// Lets clients send single requests, as over HTTP, instead of a stream of frames.
     pub fn over_requests(mut self) -> Self {
         self.requests = true;
         self
     }
 
-    /// When the following steps happen, since the beginning. Steps may be told in any order.
+    /// Sets the time of the following steps, since the beginning. Steps may be given in any order.
     pub fn at(mut self, time: Duration) -> Self {
         self.at = u64::try_from(time.as_millis()).unwrap_or(u64::MAX / 4);
         self
     }
 
-    /// The app of a client writes a document: inserts it, or replaces what it shows of it.
+    /// Lets the app of a client write a document: insert it, or replace the state that it shows.
     ///
     /// # Panics
     /// If no client has that name; the same holds for all steps.
@@ -113,57 +112,56 @@ impl Scenario {
         self.step(What::Set { client, document, body: body.as_str().to_owned() })
     }
 
-    /// The app of a client deletes a document, if it is there.
+    /// Lets the app of a client delete a document, if it exists.
     pub fn delete(mut self, client: &str, document: &str) -> Self {
         let (client, document) = (self.client(client), self.document(document));
         self.step(What::Delete { client, document })
     }
 
-    /// Cuts these clients off from the server for that long: nothing gets through, and no error is
+    /// Cuts these clients off from the server for that long: no message arrives, and no error is
     /// reported.
     pub fn partition<'a>(self, clients: impl IntoIterator<Item = &'a str>, time: Duration) -> Self {
         let clients = clients.into_iter().map(|name| self.client(name)).collect();
         self.step(What::Partition { clients, millis: millis(time) })
     }
 
-    /// The connection of a client breaks; it may connect again at once.
+    /// Breaks the connection of a client; it may reconnect at once.
     pub fn cut(self, client: &str) -> Self {
         let client = self.client(client);
         self.step(What::Cut { client })
     }
 
-    /// The app of a client stops the sync, and starts it again after that long.
+    /// Lets the app of a client stop the sync, and start it again after that long.
     pub fn offline(self, client: &str, time: Duration) -> Self {
         let client = self.client(client);
         self.step(What::Offline { client, millis: millis(time) })
     }
 
-    /// The process of a client dies, and comes back after that long.
+    /// Crashes the process of a client, which starts again after that long.
     pub fn crash(self, client: &str, time: Duration) -> Self {
         let client = self.client(client);
         self.step(What::Crash { client, millis: millis(time), power: false, salt: 0 })
     }
 
-    /// The power of a client fails, and comes back after that long: what was not synced to the disk
-    /// is gone.
+    /// Fails the power of a client for that long: unsynced changes on its disk are lost.
     pub fn power_loss(self, client: &str, time: Duration) -> Self {
         let client = self.client(client);
         self.step(What::Crash { client, millis: millis(time), power: true, salt: 0 })
     }
 
-    /// The server stops, and comes back after that long.
+    /// Stops the server, which starts again after that long.
     pub fn server_restart(self, time: Duration) -> Self {
         self.step(What::RestartServer { millis: millis(time), power: false, salt: 0 })
     }
 
-    /// Anything else that a [`Plan`] knows. Clients and documents are numbers there, in the order
+    /// Adds any other action of a [`Plan`]. Clients and documents are numbers there, in the order
     /// in which this scenario named them.
     pub fn step(mut self, what: What) -> Self {
         self.actions.push(Action { at: self.at, what });
         self
     }
 
-    /// Carries it out, lets everything heal, and asks the oracles.
+    /// Runs the scenario, ends all faults, and runs the oracles.
     pub fn run(&self) -> Ending {
         let plan = self.plan();
         let seen: Arc<Mutex<Seen>> = Arc::default();
@@ -180,7 +178,7 @@ impl Scenario {
         Ending { scenario: self.clone(), plan, failure, tally, seen: seen.unwrap_or_default() }
     }
 
-    /// The scenario as a plan, which is data.
+    /// Returns the scenario as a plan, which is data.
     #[must_use]
     pub fn plan(&self) -> Plan {
         let mut actions = self.actions.clone();
@@ -233,11 +231,12 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX / 4)
 }
 
-/// What the server and each client show of each document, by its number: lane 0 is the server.
+/// The states that the server and each client show of each document, by its number: lane 0 is the
+/// server.
 type Shown = BTreeMap<(usize, String), Option<Body>>;
 type Seen = Option<Shown>;
 
-/// Records what the server and the clients show when all have come to rest for the first time,
+/// Records what the server and the clients show when all have become idle for the first time,
 /// before any client writes again.
 #[derive(Debug)]
 struct Witness(Arc<Mutex<Seen>>);
@@ -271,7 +270,7 @@ impl Oracle for Witness {
     }
 }
 
-/// How a [`Scenario`] ended.
+/// The end of a [`Scenario`].
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Ending {
@@ -283,10 +282,10 @@ pub struct Ending {
 }
 
 impl Ending {
-    /// Ends the test if any oracle saw what must not be, with the diagram of what happened.
+    /// Panics if any oracle found a violation, with the diagram of the run.
     ///
     /// # Panics
-    /// If an oracle saw something: also if not all came to show the same.
+    /// If an oracle found a violation, also if not all converged.
     #[track_caller]
     #[allow(clippy::panic, reason = "this is how a test ends")]
     pub fn assert_converged(self) -> Self {
@@ -297,25 +296,26 @@ impl Ending {
         self
     }
 
-    /// What an oracle saw, if one did.
+    /// Returns the violation, if there is one.
     #[must_use]
     pub fn failure(&self) -> Option<&Failure> {
         self.failure.as_deref()
     }
 
-    /// What the run did; nothing if it failed.
+    /// Returns what the run did; nothing if it failed.
     #[must_use]
     pub fn tally(&self) -> &Tally {
         &self.tally
     }
 
-    /// What the server holds of a document at the end; none if it is deleted, or was never written.
+    /// Returns the server's state of a document at the end; none if it is deleted, or was never
+    /// written.
     #[must_use]
     pub fn body(&self, document: &str) -> Option<&Body> {
         self.of(0, document)
     }
 
-    /// What a client shows of a document at the end.
+    /// Returns a client's state of a document at the end.
     #[must_use]
     pub fn body_on(&self, client: &str, document: &str) -> Option<&Body> {
         self.of(self.scenario.client(client) + 1, document)

@@ -1,15 +1,15 @@
-//! What a seed makes of a simulation: a setting and a plan.
+//! The setting and the plan of a seed.
 
 use super::Simulation;
 use super::plan::{Decider, Plan, Setting};
 use crate::search::{ResolverKind, SplitMix64};
 
-/// What a way with a limit takes: fewer documents than a batch may hold, and none that is written
-/// long.
+/// The largest batch over a link with a size limit, in bytes: fewer documents than a batch may
+/// hold, and no long one.
 const BODY_LIMIT: usize = 400;
 
 impl Simulation {
-    /// The setting of a seed.
+    /// Returns the setting of a seed.
     #[must_use]
     pub fn setting(&self, seed: u64) -> Setting {
         use ResolverKind::{ClientWins, Deferring, Joining, LastWriteWins, ServerWins};
@@ -46,7 +46,7 @@ impl Simulation {
         }
     }
 
-    /// The plan of a seed.
+    /// Returns the plan of a seed.
     #[must_use]
     pub fn plan(&self, seed: u64) -> Plan {
         Plan::generate(self.setting(seed), &self.workload, &self.faults)

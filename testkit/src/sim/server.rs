@@ -1,4 +1,4 @@
-//! The server: sessions that are the framework's own machines, over the server's rows.
+//! The server: the framework's own sessions, over the server's rows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -26,17 +26,17 @@ pub(super) struct ServerSide<S> {
     pub(super) core: Option<S>,
     pub(super) is_up: bool,
     term: Term,
-    /// Until when the other process answers, whose start is another one.
+    /// The time until which the other process answers, which has another start.
     pub(super) other_until: u64,
-    /// How often the server was restored: its processes are started anew then.
+    /// How often the server was restored. Its processes start again then.
     pub(super) restores: u64,
-    /// How far the server's clock is off, in milliseconds.
+    /// The offset of the server's clock, in milliseconds.
     pub(super) skew: i64,
     sessions: BTreeMap<u64, Open>,
-    /// Requests that wait at the head, as over HTTP: the scope, and where they stand.
+    /// Requests that wait at the head, as over HTTP: the scope and the cursor.
     polls: BTreeMap<(u64, u32), (Scope, Cursor)>,
     pub(super) backups: Vec<S>,
-    /// What clients are refused with, and until when.
+    /// How clients are refused, and until when.
     pub(super) refusals: BTreeMap<usize, (u64, Refusal)>,
     /// Scopes that clients may not see, and until when.
     pub(super) revoked: BTreeMap<(usize, usize), u64>,
@@ -84,7 +84,7 @@ impl<S> ServerSide<S> {
         Epoch(id)
     }
 
-    /// Everything in memory is gone.
+    /// Drops everything in memory; returns the links.
     pub(super) fn forget(&mut self) -> Vec<u64> {
         self.polls.clear();
         std::mem::take(&mut self.sessions).into_keys().collect()
@@ -96,7 +96,7 @@ impl<D: Disks> Run<D> {
         Now(BEGINNING + self.now).corrected(self.server.skew)
     }
 
-    /// The start of the process that answers now.
+    /// Returns the start of the process that answers now.
     pub(super) fn server_start(&self) -> Term {
         match self.server.other_until > self.now {
             true => Term(1_000_000 + self.server.restores),
@@ -132,7 +132,7 @@ impl<D: Disks> Run<D> {
         }
         if !self.server.sessions.contains_key(&link) {
             if !matches!(message, Up::Hello { .. }) {
-                // The server has forgotten this link, or never heard of it.
+                // The server does not know this link, or has forgotten it.
                 return self
                     .queue
                     .push(self.now + self.setting.latency, Event::ClientLoses { link });
@@ -269,7 +269,7 @@ impl<D: Disks> Run<D> {
         }
     }
 
-    /// A request that stands for itself, as over HTTP.
+    /// Serves a single request, as over HTTP.
     fn serve_alone(&mut self, link: u64, client: usize, stream: u32, message: Up) {
         let replica = self.clients.get(client).map_or(stranger_id(0), |c| c.replica);
         let answer = match message {
@@ -292,7 +292,7 @@ impl<D: Disks> Run<D> {
         self.send_down(link, stream, answer);
     }
 
-    /// A request that waits has waited long enough, or the head has moved.
+    /// Answers a waiting request, after its time or because the head has moved.
     pub(super) fn answer_poll(&mut self, link: u64, stream: u32) {
         let Some((scope, cursor)) = self.server.polls.remove(&(link, stream)) else { return };
         let Some(client) = self.links.get(&link).map(|l| l.client) else { return };
@@ -301,8 +301,8 @@ impl<D: Disks> Run<D> {
         self.send_down(link, stream, answer);
     }
 
-    /// Wakes the live streams and requests that wait at the head of that scope. A wake-up is lost
-    /// now and then: the stream then finds the new head at its next heartbeat.
+    /// Wakes the live streams and requests that wait at the head of that scope. Some wake-ups are
+    /// lost: the stream then finds the new head at its next heartbeat.
     pub(super) fn head_moved(&mut self, scope: &Scope) {
         let mut woken = Vec::new();
         for (link, open) in &mut self.server.sessions {
@@ -328,7 +328,7 @@ impl<D: Disks> Run<D> {
         }
     }
 
-    // ---- its life
+    // ---- starts, stops, backups
 
     pub(super) fn stop_server(&mut self, power: bool, salt: u64) {
         if !self.server.is_up {

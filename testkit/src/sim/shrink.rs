@@ -1,4 +1,4 @@
-//! Taking out of a failing plan what the failure does not need.
+//! Shrinks a failing plan.
 
 use std::collections::BTreeSet;
 
@@ -7,11 +7,11 @@ use super::kind_of::kind_of;
 use super::plan::{Plan, What};
 use super::run::Violation;
 
-/// The most events that shrinking may cost, in all runs together; more if the run itself was large.
+/// The largest number of events in all runs of a shrinking; more if the run itself was large.
 const BUDGET: u64 = 2_000_000;
 const RUNS: u64 = 12;
 
-/// The smallest plan that was found to fail in the same way, and how it fails.
+/// Returns the smallest plan that was found to fail in the same way, and its failure.
 pub(super) fn shrink(
     attempt: impl Fn(&Plan) -> Outcome,
     plan: Plan,
@@ -47,7 +47,7 @@ impl<A: Fn(&Plan) -> Outcome> Shrinker<A> {
         self.spent >= self.budget
     }
 
-    /// Takes another plan if it fails in the same way.
+    /// Accepts another plan if it fails in the same way.
     fn try_plan(&mut self, plan: Plan) -> bool {
         if self.is_spent() || plan == self.plan {
             return false;
@@ -63,8 +63,8 @@ impl<A: Fn(&Plan) -> Outcome> Shrinker<A> {
         }
     }
 
-    /// What comes after the failure has nothing to do with it, and healing begins as soon as
-    /// nothing more happens.
+    /// Removes actions after the failure, which cannot have caused it, and starts the healing as
+    /// soon as nothing more happens.
     fn cut_off(&mut self) {
         let mut plan = self.plan.clone();
         plan.actions.retain(|a| a.at <= self.violation.at);
@@ -77,7 +77,7 @@ impl<A: Fn(&Plan) -> Outcome> Shrinker<A> {
         self.try_plan(plan);
     }
 
-    /// Most failures need only what happened shortly before them.
+    /// Keeps the last actions only: most failures need only what happened shortly before them.
     fn keep_the_last(&mut self) {
         for count in [4, 8, 16, 32, 64, 128, 256] {
             let actions = &self.plan.actions;
@@ -92,7 +92,7 @@ impl<A: Fn(&Plan) -> Outcome> Shrinker<A> {
         }
     }
 
-    /// Most failures need only a few documents, clients and kinds of faults.
+    /// Drops documents, clients and kinds of faults: most failures need only a few.
     fn drop_kinds(&mut self) {
         let document = |what: &What| match what {
             What::Put { document, .. }
@@ -185,7 +185,7 @@ impl<A: Fn(&Plan) -> Outcome> Shrinker<A> {
         }
     }
 
-    /// Lets a client go, and gives those after it the numbers before theirs.
+    /// Removes a client, and renumbers those after it.
     fn drop_client(&mut self) -> bool {
         for gone in 0..self.plan.setting.clients {
             let mut plan = self.plan.clone();
@@ -231,7 +231,7 @@ impl<A: Fn(&Plan) -> Outcome> Shrinker<A> {
     }
 }
 
-/// Leaves a client out of a partition, and gives those after it the numbers before theirs.
+/// Removes a client from an action, and renumbers those after it.
 fn renumber(what: &mut What, gone: usize) {
     if let What::Partition { clients, .. } = what {
         clients.retain(|c| *c != gone);
@@ -239,7 +239,7 @@ fn renumber(what: &mut What, gone: usize) {
     what.renumber(|client| *client -= usize::from(*client > gone));
 }
 
-/// The same with smaller values, the smallest first.
+/// Returns the action with smaller values, the smallest first.
 fn simpler(what: &What) -> Vec<What> {
     match what.clone() {
         What::Put { client, document, salt } => {

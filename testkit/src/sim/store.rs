@@ -1,4 +1,4 @@
-//! What a client's storage does, and what the oracles hear of it.
+//! The storage of a client, and what it reports to the oracles.
 
 use std::collections::BTreeSet;
 
@@ -23,11 +23,11 @@ use super::trace::Mark;
 use super::weather::Weather;
 use crate::cores::{look, must, transact_as};
 
-/// More rows than any simulated scope has.
+/// A limit above the number of rows of any simulated scope.
 pub(super) const ALL: usize = 1_000_000;
 
 impl<D: Disks> Run<D> {
-    /// A device, empty.
+    /// Adds an empty device.
     pub(super) fn join(&mut self, client: usize) {
         let core = must(self.disks.replica(), "the disks give a replica's store");
         let replica = identity(client, 1);
@@ -64,7 +64,7 @@ impl<D: Disks> Run<D> {
         must(made, "a replica begins");
     }
 
-    /// The time of a client's own clock.
+    /// Returns the time of a client's own clock.
     pub(super) fn clock_of(&self, client: usize) -> Now {
         let client = &self.clients[client];
         if let Some((shows, until)) = client.frozen
@@ -107,7 +107,8 @@ impl<D: Disks> Run<D> {
 
     // ---- the engine's commands
 
-    /// The storage has one thread: what it is told to do, it does one after the other.
+    /// Queues a command to the storage, which has one thread and executes one command after the
+    /// other.
     pub(super) fn plan_store(&mut self, client: usize, output: Output) {
         let mut rng = self.chance(client, 4);
         let (until, by) = self.clients[client].slow_disk;
@@ -265,7 +266,7 @@ impl<D: Disks> Run<D> {
         let result = match formed {
             Ok(batch) => {
                 let meta = batch.as_ref().map(BatchMeta::from);
-                // Forming may stamp anew.
+                // Forming a batch may replace stamps.
                 let changes = batch.iter().flat_map(|b| &b.changes);
                 let keys: Vec<_> = changes.map(|c| key_of(&scope, c)).collect();
                 for key in keys {
@@ -302,7 +303,8 @@ impl<D: Disks> Run<D> {
         }
     }
 
-    /// Tells the oracles what the app sees differently. The feed must tell of all of it.
+    /// Reports the states that the app sees differently to the oracles. The feed must contain all
+    /// of them.
     fn note_committed(
         &mut self,
         client: usize,
@@ -352,7 +354,7 @@ impl<D: Disks> Run<D> {
         }
     }
 
-    /// What the client showed and shows of a document, told to the oracles if that differs.
+    /// Reports the states of a document before and after to the oracles, if they differ.
     pub(super) fn compare(
         &mut self,
         client: usize,
@@ -375,7 +377,7 @@ impl<D: Disks> Run<D> {
     }
 }
 
-/// The identity of a client: which one it is, and how often it took a new one.
+/// Returns the identity of a client with that number of changes of identity.
 pub(super) fn identity(client: usize, number: u64) -> ReplicaId {
     let mut id = [0xaa; 16];
     id[6..8].copy_from_slice(&(client as u16).to_be_bytes());

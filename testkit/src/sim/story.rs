@@ -1,4 +1,4 @@
-//! What happened to one document: which writes each of its states descends from.
+//! The history of one document: which writes each of its states descends from.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ pub(super) struct Write {
     pub(super) device: usize,
     /// Whether it deleted the document.
     pub(super) deletes: bool,
-    /// When, in milliseconds since the beginning.
+    /// The time in milliseconds since the beginning.
     pub(super) at: u64,
 }
 
@@ -23,54 +23,54 @@ pub(super) struct Write {
 struct Node {
     body: Option<Body>,
     writes: Bits,
-    /// It was in a batch, or the server made it: other devices may have it.
+    /// Whether it was in a batch, or the server made it: other devices may have it.
     travelled: bool,
-    /// States that were made on it. What it turns out to descend from, they descend from too.
+    /// States that were made on it. They descend from everything that it descends from.
     children: Vec<Revision>,
 }
 
-/// What happened to one document.
+/// The history of one document.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Story {
     pub(super) writes: Vec<Write>,
-    /// What each write was made on.
+    /// The writes that each write was made on.
     pub(super) known: Vec<Bits>,
-    /// Writes that erased the document: what does not know of one has to go.
+    /// Writes that erased the document: states that do not know of one have to be removed.
     pub(super) erasures: Bits,
-    /// A device was copied while it held an erasure. If that erasure was not pushed yet, the copy
-    /// stamps it anew under another identity, and it becomes another erasure, which no client knows
-    /// of.
+    /// Whether a device was copied while it held an erasure. If that erasure was not pushed yet,
+    /// the copy stamps it anew under another identity, and it becomes another erasure, which no
+    /// client knows of.
     pub(super) doubled: bool,
-    /// Writes that ended: resolved away, refused, undone before they were pushed, deleted and
-    /// purged, or gone with their device.
+    /// Writes that ended: decided against by a resolver, rejected, removed before they were pushed,
+    /// deleted and purged, or lost with their device.
     pub(super) ended: Bits,
     /// Writes that were in a batch.
     pub(super) travelled: Bits,
-    /// Writes that were part of what the server held once.
+    /// Writes that were part of a state of the server.
     pub(super) reached: Bits,
-    /// Clients that it left while they showed it, with its scope or its collection, and what it
-    /// descended from there.
+    /// Clients whose device the document left with its scope or collection, and the writes that its
+    /// state there descended from.
     pub(super) left: BTreeMap<usize, Bits>,
-    /// What clients wrote that an older copy of their files does not hold.
+    /// Writes of clients that an older copy of their files does not hold.
     rolled_back: BTreeMap<usize, Bits>,
-    /// A device holds an edit again that may have been settled since its files were copied: it
-    /// cannot know what followed on that edit.
+    /// Whether a device holds an edit again that may have been settled since its files were copied:
+    /// it cannot know which states followed that edit.
     pub(super) forked: bool,
-    /// A restored log does not hold what the server held of it: what is settled of it may be
-    /// doubted, and a resolver be asked about what it need not.
+    /// Whether a restored log has lost a state of it: its settled states are in doubt, and a
+    /// resolver may be called needlessly.
     pub(super) restored: bool,
     /// Two devices of one identity had, or made, an edit of it.
     pub(super) cloned: bool,
-    /// The states that each client put into a batch, or gave another name when it took a new
-    /// identity, since its device was new.
+    /// The states that each client put into a batch, or renamed with a new identity, since its
+    /// device was new.
     own: BTreeMap<usize, BTreeSet<Revision>>,
-    /// A batch that held it was given up and pushed again under another name: the server may have
-    /// taken in both.
+    /// Whether a batch that held it was dissolved and pushed again under another id: the server may
+    /// have appended both.
     pub(super) dissolved: bool,
-    /// An edit that left with its scope was tried again: what it had been made on is not known on
-    /// that device any more.
+    /// Whether an edit that left with its scope was retried: its base is not known on that device
+    /// any more.
     pub(super) detached: bool,
-    /// What the tombstones that were purged descend from, their deletions included.
+    /// The writes that purged tombstones descend from, their deletions included.
     pub(super) purged: Vec<Bits>,
     states: BTreeMap<Revision, Node>,
 }
@@ -88,22 +88,22 @@ impl Story {
         self.states.get(&state.revision).is_some_and(|n| n.body == state.body)
     }
 
-    /// Whether a state is a deletion that was made before.
+    /// Returns whether a state is a deletion that was made before.
     pub(super) fn is_settled_deletion(&self, state: &DocumentState) -> bool {
         state.is_deleted() && self.knows(state)
     }
 
-    /// Whether a state holds a write that no server ever held.
+    /// Returns whether a state holds a write that no server ever held.
     pub(super) fn is_news(&self, state: &DocumentState) -> bool {
         !self.of(Some(state)).is_subset(&self.reached)
     }
 
-    /// Whether another state has that name.
+    /// Returns whether another state has that name.
     pub(super) fn collides(&self, state: &DocumentState) -> bool {
         self.states.get(&state.revision).is_some_and(|n| n.body != state.body)
     }
 
-    /// The writes of a client.
+    /// Returns the writes of a client.
     pub(super) fn by(&self, client: usize) -> Bits {
         let mut writes = Bits::default();
         let own = self.writes.iter().enumerate().filter(|(_, w)| w.client == client);
@@ -111,7 +111,8 @@ impl Story {
         writes
     }
 
-    /// The copy of a client's files, which knows of the writes before that one, takes their place.
+    /// Records that a client was restored from a copy of its files, which knows of the writes
+    /// before that one.
     pub(super) fn roll_back(&mut self, client: usize, first: usize) {
         let mut gone = Bits::default();
         self.by(client).iter().filter(|n| *n >= first).for_each(|n| gone.insert(n));
@@ -120,16 +121,16 @@ impl Story {
         self.rolled_back.entry(client).or_default().extend(&gone);
     }
 
-    /// A device holds an edit again that may have been settled. If it is an erasure, it is another
-    /// one under the identity that the device takes: what was written knowing of the first does not
-    /// know of it.
+    /// Records that a device holds an edit again that may have been settled. If it is an erasure,
+    /// it becomes another one under the identity that the device takes: states that know of the
+    /// first do not know of it.
     pub(super) fn fork(&mut self) {
         self.forked = true;
         self.doubled |= !self.erasures.is_empty();
     }
 
-    /// The log lost what it held of the document: what a device gave away, and does not have any
-    /// more, is lost.
+    /// Records that the log lost its states of the document: states that a device pushed and does
+    /// not have any more are lost.
     pub(super) fn lose_log<'a>(&mut self, wiped: impl Iterator<Item = &'a usize>) {
         self.restored = true;
         for client in wiped {
@@ -140,22 +141,22 @@ impl Story {
         }
     }
 
-    /// The oldest write of a client that reached no server and did not end otherwise, and when it
-    /// was made.
+    /// Returns the oldest write of a client that reached no server and did not end otherwise, and
+    /// its time.
     pub(super) fn oldest_unsettled(&self, client: usize) -> Option<(usize, u64)> {
         let open = self.by(client).without(&self.reached).without(&self.ended);
         open.first().map(|n| (n, self.writes[n].at))
     }
 
-    /// Whether a write of a client left its device once: what it has of it since comes from the
-    /// server.
+    /// Returns whether a write of a client left its device once: later states of it there come from
+    /// the server.
     pub(super) fn has_left(&self, client: usize, write: usize) -> bool {
         let of =
             |gone: &BTreeMap<usize, Bits>| gone.get(&client).is_some_and(|g| g.contains(write));
         of(&self.left) || of(&self.rolled_back)
     }
 
-    /// The first of `older` that neither belongs to `newer` nor ended otherwise.
+    /// Returns the first write of `older` that neither belongs to `newer` nor ended otherwise.
     pub(super) fn missing(&self, older: &Bits, newer: &Bits) -> Option<usize> {
         let missing = older.without(newer).without(&self.ended);
         if self.erasures.is_empty() {
@@ -164,7 +165,7 @@ impl Story {
         missing.iter().find(|n| !self.is_erased(*n, newer))
     }
 
-    /// Whether a write did not know of an erasure that a state descends from.
+    /// Returns whether a write did not know of an erasure that a state descends from.
     pub(super) fn is_erased(&self, write: usize, newer: &Bits) -> bool {
         let erasures = newer.common(&self.erasures);
         let known = &self.known[write];
@@ -172,13 +173,13 @@ impl Story {
             || erasures.iter().any(|erasure| erasure != write && !known.contains(erasure))
     }
 
-    /// All bodies that the document ever had.
+    /// Returns all bodies that the document ever had.
     pub(super) fn bodies(&self) -> BTreeSet<String> {
         let bodies = self.states.values().filter_map(|n| n.body.as_ref());
         bodies.map(|b| b.as_str().to_owned()).collect()
     }
 
-    /// The bodies that the erasures which a state descends from took.
+    /// Returns the bodies that the erasures in a state's history removed.
     pub(super) fn erased_by(&self, state: &DocumentState) -> BTreeSet<String> {
         let erasures = self.of(Some(state)).common(&self.erasures);
         let bodies = |knowing: bool| {
@@ -190,8 +191,8 @@ impl Story {
         bodies(false).difference(&kept).cloned().collect()
     }
 
-    /// Whether a deletion met another one that the later state knows: two deletions are no
-    /// conflict, and what was written after seeing the other one may follow at once.
+    /// Returns whether a deletion met another one that the later state knows: two deletions are no
+    /// conflict, and a write after the other one may follow at once.
     pub(super) fn deletions_met(
         &self,
         before: Option<&DocumentState>,
@@ -202,8 +203,8 @@ impl Story {
             && self.writes.iter().enumerate().any(|(n, w)| w.deletes && news.contains(n))
     }
 
-    /// Whether a state goes on from a life of the document that was deleted and purged, without
-    /// knowing of that.
+    /// Returns whether a state continues a life of the document that was deleted and purged,
+    /// without knowing of that.
     pub(super) fn goes_on_from_purged(&self, state: &DocumentState) -> bool {
         let writes = self.of(Some(state));
         self.purged.iter().any(|gone| {
@@ -212,13 +213,12 @@ impl Story {
         })
     }
 
-    /// Whether a tombstone was purged once; a restore may have brought it back.
+    /// Returns whether a tombstone was purged once; a restore may have brought it back.
     pub(super) fn was_purged(&self, state: &DocumentState) -> bool {
         state.is_deleted() && self.purged.contains(&self.of(Some(state)))
     }
 
-    /// Gives a state its name. A replica that sets its clock back may use a name again that never
-    /// left it.
+    /// Names a state. A replica whose clock is set back may use a name again that it never sent.
     pub(super) fn name(
         &mut self,
         state: &DocumentState,
@@ -241,7 +241,7 @@ impl Story {
         self.own.entry(client).or_default().insert(revision);
     }
 
-    /// Another device takes the place of a client's: a new one, or a copy of that client's.
+    /// Records that a client's device was replaced: by a new one, or by a copy of that client's.
     pub(super) fn replace_device(&mut self, client: usize, from: Option<usize>) {
         match from.and_then(|from| self.own.get(&from)).cloned() {
             Some(own) => self.own.insert(client, own),
@@ -249,27 +249,29 @@ impl Story {
         };
     }
 
-    /// Whether a client, or the one that its device was copied from, knows a state as its own.
+    /// Returns whether a client, or the one that its device was copied from, recognises a state as
+    /// its own.
     pub(super) fn is_own_of(&self, client: usize, state: &DocumentState) -> bool {
         self.own.get(&client).is_some_and(|own| own.contains(&state.revision))
     }
 
-    /// A state left its device, or the server made it.
+    /// Records that a state left its device, or that the server made it.
     pub(super) fn note_travelled(&mut self, revision: Revision) {
         if let Some(node) = self.states.get_mut(&revision) {
             node.travelled = true;
         }
     }
 
-    /// A device lost a state with its power. If it never travelled, what the device makes now may
-    /// get its name again.
+    /// Records that a device lost a state in a power failure. If it never left the device, the next
+    /// state there may get its name again.
     pub(super) fn forget_lost(&mut self, revision: Revision) {
         if self.states.get(&revision).is_some_and(|node| !node.travelled) {
             self.states.remove(&revision);
         }
     }
 
-    /// A state descends from more than was known, and so do those that were made on it.
+    /// Adds writes to those that a state descends from, and to those of the states that were made
+    /// on it.
     fn grow(&mut self, revision: Revision, writes: &Bits) {
         let mut open = vec![revision];
         while let Some(revision) = open.pop() {
@@ -302,7 +304,7 @@ mod tests {
         story.roll_back(0, 1);
         assert_eq!(story.ended.iter().collect::<Vec<_>>(), [3]);
         assert!(story.has_left(0, 1) && !story.has_left(0, 0) && !story.has_left(1, 2));
-        // A restore takes what reached the server, and the device does not have it any more.
+        // A restore removes what reached the server, and the device does not have it any more.
         story.lose_log([].iter());
         assert_eq!(story.ended.iter().collect::<Vec<_>>(), [1, 3]);
     }

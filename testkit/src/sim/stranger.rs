@@ -1,6 +1,6 @@
 //! A client that breaks the protocol: well-formed messages with made-up contents, in no order.
 //!
-//! It writes one document of its own. What it says of the log must change nothing for any other
+//! It writes one document of its own. Its claims about the log must change nothing for any other
 //! client.
 
 use std::collections::BTreeSet;
@@ -25,19 +25,19 @@ use crate::cores::must;
 use crate::search::SplitMix64;
 use crate::world::body;
 
-/// Stands where others have the number of a client.
+/// Used in place of the number of a client.
 pub(super) const STRANGER: usize = usize::MAX;
 
 /// Longer than any bound on clocks.
 const HOURS: u64 = 26 * 3_600_000;
 
-/// One occurrence.
+/// Draws one occurrence.
 pub(super) fn happen(rng: &mut SplitMix64) -> What {
     let messages = 3 + rng.below(25) as u8;
     What::Stranger { messages, requests: rng.percent(40), salt: rng.next_u64() }
 }
 
-/// What it has heard, and what it waits for.
+/// The stranger's state: what it received, and the answers that it waits for.
 #[derive(Debug, Default)]
 pub(super) struct Stranger {
     marks: Vec<LogMark>,
@@ -45,7 +45,7 @@ pub(super) struct Stranger {
     head: u64,
     /// The newest batch.
     pushed: Option<PushBatch>,
-    /// Its document as the server has accepted it.
+    /// Its document, as the server accepted it.
     accepted: Option<BaseRef>,
     pushes: u64,
     /// Requests without an answer, on links that have not ended.
@@ -60,7 +60,7 @@ impl Stranger {
         }
     }
 
-    /// A position that may be real, or beyond the head, or the last one that can be written down.
+    /// Returns a position that may be real, beyond the head, or the largest that can be encoded.
     fn position(&self, rng: &mut SplitMix64) -> Seq {
         Seq(match rng.below(6) {
             0 => 0,
@@ -70,7 +70,7 @@ impl Stranger {
         })
     }
 
-    /// A mark that the server gave out, one that was altered, or one that another key has signed.
+    /// Returns a mark of the server, an altered one, or one that is signed with another key.
     fn mark(&self, rng: &mut SplitMix64) -> Option<LogMark> {
         let real = self.marks.get(rng.below(self.marks.len())).cloned();
         match rng.below(4) {
@@ -125,7 +125,7 @@ impl<D: Disks> Run<D> {
         self.queue.push(at + 1_000, Event::ServerLoses { link });
     }
 
-    /// It says something.
+    /// Sends a message.
     pub(super) fn stranger_speaks(&mut self, link: u64, n: u32, salt: u64) {
         if self.links.get(&link).is_none_or(|l| !l.is_open) {
             return;
@@ -180,7 +180,7 @@ impl<D: Disks> Run<D> {
         }
     }
 
-    /// A batch for its own document, with something wrong most of the time.
+    /// Makes a batch for its own document, mostly with an error.
     fn made_up_batch(
         &mut self,
         rng: &mut SplitMix64,
@@ -215,7 +215,7 @@ impl<D: Disks> Run<D> {
                 });
             }
             5 => base = None,
-            // A name that was used before, for something else, or for what is long over.
+            // An id that was used before, for another batch, or for one of long ago.
             6 => id = PushId(number.saturating_sub(1 + rng.next_u64() % 3)),
             7 => {
                 if let Some(batch) = self.stranger.pushed.clone() {
@@ -242,7 +242,7 @@ impl<D: Disks> Run<D> {
         batch
     }
 
-    /// The server answers it.
+    /// Receives an answer of the server.
     pub(super) fn stranger_hears(&mut self, link: u64, stream: u32, message: &Down) {
         self.mark(0, Mark::Fault, || format!("a stranger hears {}", message.tell()));
         let stranger = &mut self.stranger;
@@ -278,7 +278,7 @@ impl<D: Disks> Run<D> {
         }
     }
 
-    /// Its link has ended.
+    /// Records that its link has ended.
     pub(super) fn stranger_loses(&mut self, link: u64) {
         self.stranger.waits.retain(|(of, _)| *of != link);
         if let Some(info) = self.links.get_mut(&link) {
@@ -286,7 +286,7 @@ impl<D: Disks> Run<D> {
         }
     }
 
-    /// Every request was answered, or its link has ended.
+    /// Checks that every request was answered, or that its link has ended.
     pub(super) fn check_stranger(&mut self) {
         if let Some((link, stream)) = self.stranger.waits.first() {
             let what =
@@ -300,7 +300,7 @@ pub(super) fn stranger_id(number: usize) -> ReplicaId {
     ReplicaId([0xbb + number as u8; 16])
 }
 
-/// Whether a batch is one of a stranger.
+/// Returns whether a batch is a stranger's.
 pub(super) fn is_stranger(replica: ReplicaId) -> bool {
     (0..2).any(|number| replica == stranger_id(number))
 }

@@ -1,8 +1,8 @@
-//! A run as people look at it: lanes over time, and what happened on them.
+//! A run as shown to people: lanes over time, and the events on them.
 
 use serde::Serialize;
 
-/// What kind of thing happened, for how it is shown.
+/// The kind of an event, for its display.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mark {
@@ -12,32 +12,32 @@ pub enum Mark {
     Message,
     /// A message that did not arrive.
     Lost,
-    /// A storage took something in.
+    /// A storage committed a change.
     Stored,
-    /// A resolver was asked.
+    /// A resolver was called.
     Conflict,
     /// A process or a link ended.
     Down,
-    /// A process or a link began.
+    /// A process or a link started.
     Up,
-    /// Something went wrong on purpose.
+    /// A fault occurred.
     Fault,
-    /// What an oracle saw.
+    /// An oracle's violation.
     Violation,
 }
 
-/// One thing on a lane.
+/// One event on a lane.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Moment {
-    /// When, in milliseconds since the beginning.
+    /// The time in milliseconds since the beginning.
     pub at: u64,
     /// The lane: 0 is the server, client `n` is `n + 1`.
     pub lane: usize,
-    /// What kind.
+    /// The kind.
     pub mark: Mark,
-    /// What, in a few words.
+    /// A short description.
     pub text: String,
-    /// For a message: when and on which lane it arrived, or would have.
+    /// For a message, when and on which lane it arrived, or would have.
     pub to: Option<(u64, usize)>,
 }
 
@@ -46,17 +46,17 @@ pub struct Moment {
 pub struct Difference {
     /// The document.
     pub document: String,
-    /// What each lane shows of it, the server first.
+    /// The state that each lane shows, the server first.
     pub shown: Vec<(String, String)>,
 }
 
-/// A run as people look at it.
+/// A run as shown to people.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Trace {
     /// The names of the lanes, the server first.
     pub lanes: Vec<String>,
-    /// What happened, by time.
+    /// The events, by time.
     pub moments: Vec<Moment>,
-    /// The documents as they are at the end, where not all lanes show the same.
+    /// The documents at the end of which not all lanes show the same state.
     pub differences: Vec<Difference>,
 }

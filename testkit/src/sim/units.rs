@@ -1,4 +1,4 @@
-//! What apps wrote together.
+//! The local transactions of apps.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use sync_core::model::{DocumentKey, LocalSeq, Revision};
 /// The states of a local transaction.
 pub(super) type Unit = Vec<(DocumentKey, Revision)>;
 
-/// The local transactions of one device, and where each state was written.
+/// The local transactions of one device, and the transaction of each state.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Units {
     units: BTreeMap<LocalSeq, Unit>,
@@ -20,7 +20,7 @@ impl Units {
         self.written.insert((key.clone(), revision, at));
     }
 
-    /// The transactions that wrote one of these states.
+    /// Returns the transactions that wrote one of these states.
     pub(super) fn of<'a>(
         &self,
         states: impl IntoIterator<Item = (DocumentKey, &'a Revision)>,

@@ -1,4 +1,4 @@
-//! What the network does to a client, and for how long.
+//! The network faults of a client, with their durations.
 
 use crate::search::SplitMix64;
 
@@ -20,30 +20,30 @@ pub(super) enum Condition {
     LoseAnswers,
 }
 
-/// What holds for one client now.
+/// The network faults of one client now.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Weather(Vec<(u64, Condition)>);
 
-/// What becomes of one message.
+/// The fate of one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// It arrives so much later; a second time after that, if it is doubled.
+    /// It arrives after this time; a second time after that, if it is doubled.
     Arrives { after: u64, again: Option<u64> },
     /// The receiver detects the damage, and the link breaks.
     Breaks { after: u64 },
     /// Nothing arrives, and no error is reported.
     Vanishes,
-    /// It is kept on the way until then.
+    /// It is delayed until then.
     Held { until: u64 },
 }
 
 /// How the links of a client work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LinkKind {
-    /// A stream of numbered frames: what is lost, doubled, swapped or damaged is noticed, and
-    /// breaks the link.
+    /// A stream of numbered frames: loss, doubling, reordering and damage are detected, and break
+    /// the link.
     Stream,
-    /// Requests that stand for themselves, as over HTTP.
+    /// Single requests, as over HTTP.
     Requests,
 }
 
@@ -61,7 +61,7 @@ impl Weather {
         self.0.iter().copied()
     }
 
-    /// What becomes of a message that takes `base` in good weather.
+    /// Returns the fate of a message that takes `base` without faults.
     pub(super) fn fate(
         &mut self,
         now: u64,
@@ -98,7 +98,7 @@ impl Weather {
             }
         }
         match (kind, held) {
-            // What TCP sends again for as long as the silence lasts.
+            // TCP sends these again for as long as the silence lasts.
             (LinkKind::Stream, Some(until)) => Fate::Held { until: until + base },
             (LinkKind::Requests, Some(_)) => Fate::Vanishes,
             (LinkKind::Stream, None) if lost || damaged || again.is_some() || overtaken => {

@@ -1,4 +1,4 @@
-//! What travels between clients and the server.
+//! The messages between clients and the server.
 
 use std::sync::Arc;
 
@@ -50,12 +50,12 @@ impl Up {
         }
     }
 
-    /// Whether it is a sign of life and nothing else.
+    /// Returns whether it is a heartbeat and nothing else.
     pub(super) fn is_heartbeat(&self) -> bool {
         matches!(self, Self::Ping(_) | Self::Pong)
     }
 
-    /// What people read about it.
+    /// Describes it for people.
     pub(super) fn tell(&self) -> String {
         match self {
             Self::Hello { scopes, .. } => {
@@ -79,12 +79,12 @@ impl Down {
         matches!(self, Self::Ping | Self::Pong)
     }
 
-    /// Whether it tells what a request did.
+    /// Returns whether it is the answer to a request.
     pub(super) fn is_answer(&self) -> bool {
         matches!(self, Self::Verdicts(_) | Self::Acknowledged(_) | Self::Chunk(_))
     }
 
-    /// What people read about it.
+    /// Describes it for people.
     pub(super) fn tell(&self) -> String {
         match self {
             Self::Welcome { scopes, .. } => {
@@ -122,7 +122,7 @@ fn kind_of(kind: &sync_core::model::VerdictKind) -> &'static str {
     }
 }
 
-/// A connection, by number; both sides may have another idea of whether it is there.
+/// A connection, by number; the two sides may disagree on whether it exists.
 #[derive(Clone, Debug)]
 pub(super) struct Link {
     pub(super) client: usize,
@@ -130,6 +130,6 @@ pub(super) struct Link {
     pub(super) ticket: Ticket,
     /// Whether the client still uses it.
     pub(super) is_open: bool,
-    /// When the newest message of each direction arrives: a stream keeps its order.
+    /// When the newest message of each direction arrives. A stream keeps its order.
     pub(super) arrives: [u64; 2],
 }

@@ -23,15 +23,15 @@ fn world<C: Cores>(cores: C) -> World<C> {
     world
 }
 
-/// How many documents of a collection the app of replica 1 sees.
+/// Returns how many documents of a collection the app of replica 1 sees.
 fn seen<C: Cores>(world: &mut World<C>, collection: &str) -> usize {
     let records = world.records(1);
     let live = records.iter().filter(|(_, record)| record.live().is_some());
     live.filter(|(key, _)| key.collection.as_str() == collection).count()
 }
 
-/// Collections that are not chosen are neither pulled nor pushed, and block nothing: the replica is
-/// at the head, and its digest is not compared.
+/// Collections that are not chosen are neither pulled nor pushed, and block nothing: the replica
+/// reaches the head, and its digest is not compared.
 pub fn a_replica_syncs_what_it_chose<C: Cores>(cores: C) {
     let mut world = world(cores);
     assert_eq!((seen(&mut world, "notes"), world.records(1).len()), (2, 2));
@@ -51,8 +51,8 @@ pub fn a_replica_syncs_what_it_chose<C: Cores>(cores: C) {
     world.assert_consistent();
 }
 
-/// A collection that is added begins at the beginning by itself; the others are not told again, and
-/// edits that waited are pushed. Deletions that are purged meanwhile are not missed.
+/// An added collection is pulled from the beginning by itself; the others are not sent again, and
+/// waiting edits are pushed. Deletions that are purged in between are not missed.
 pub fn a_collection_that_is_added_is_filled_in<C: Cores>(cores: C) {
     let mut world = world(cores);
     world.put(1, "tasks/mine", "waits");
@@ -75,8 +75,8 @@ pub fn a_collection_that_is_added_is_filled_in<C: Cores>(cores: C) {
     world.assert_consistent();
 }
 
-/// A collection that is left out leaves the device, and its unsynced edits are kept aside. When it
-/// is chosen again it comes back, and the edits can be written again.
+/// A removed collection leaves the device, and its unsynced edits go to the quarantine. When it is
+/// chosen again it is pulled, and the edits can be retried.
 pub fn a_collection_that_is_left_out_leaves_and_comes_back<C: Cores>(cores: C) {
     let mut world = world(cores);
     world.choose(1, None);
@@ -103,8 +103,8 @@ pub fn a_collection_that_is_left_out_leaves_and_comes_back<C: Cores>(cores: C) {
     assert_eq!((world.text(0, "tasks/a").as_deref(), world.calls().count()), (Some("mine"), 0));
 }
 
-/// From some to all everything is pulled afresh: what was deleted and purged meanwhile is found
-/// out.
+/// From some collections to all, everything is pulled afresh, which finds what was deleted and
+/// purged in between.
 pub fn from_some_collections_to_all<C: Cores>(cores: C) {
     let mut world = world(cores);
     world.put(1, "tags/mine", "waits");
@@ -117,7 +117,7 @@ pub fn from_some_collections_to_all<C: Cores>(cores: C) {
     assert_eq!((world.text(1, "notes/a"), seen(&mut world, "tags")), (None, 3));
 }
 
-/// No reset, no restore and no new identity changes the choice, or touches what waits.
+/// No reset, restore or new identity changes the choice, or affects waiting edits.
 pub fn a_choice_survives_resets_and_restores<C: Cores>(cores: C) {
     let mut world = world(cores);
     world.put(1, "tasks/a", "waits");
@@ -157,8 +157,8 @@ pub fn a_chunk_holds_more_than_was_asked_for<C: Cores>(cores: C) {
     assert_eq!((seen(&mut world, "notes"), seen(&mut world, "tasks")), (3, 0));
 }
 
-/// A collection that is added while everything is being pulled afresh is pulled whole, and what is
-/// gone is found out in all.
+/// A collection that is added during a full pull is pulled whole, and deletions are found in all
+/// collections.
 pub fn a_choice_in_the_middle_of_a_full_pull<C: Cores>(cores: C) {
     let mut world = world(cores);
     world.delete(0, "notes/b");
@@ -176,7 +176,7 @@ pub fn a_choice_in_the_middle_of_a_full_pull<C: Cores>(cores: C) {
     world.assert_consistent();
 }
 
-/// What a replica pulls while it may see these collections only.
+/// Pulls as a replica that may see these collections only.
 fn pull_seeing<C: Cores>(world: &mut World<C>, limits: Limits, names: Option<&[&str]>) {
     let visible = match names {
         Some(names) => {
@@ -197,9 +197,9 @@ fn pull_seeing<C: Cores>(world: &mut World<C>, limits: Limits, names: Option<&[&
     panic!("the pull does not end");
 }
 
-/// The position passes what a replica may not see. When it may see that, it is filled in from the
-/// beginning: by name while it may see some collections, and by a full pull when it may see all. No
-/// digest can be compared for a part.
+/// The position passes documents that a replica may not see. When they become visible, they are
+/// pulled from the beginning: by name while the replica may see some collections, and by a full
+/// pull when it may see all. No digest can be compared for a part.
 pub fn a_collection_that_may_be_seen_is_filled_in<C: Cores>(cores: C) {
     let mut world = world(cores);
     world.choose(1, Some(&["notes", "tasks", "tags"]));
@@ -219,7 +219,7 @@ pub fn a_collection_that_may_be_seen_is_filled_in<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// The same in the middle of a full pull.
+/// A collection becomes visible in the middle of a full pull.
 pub fn a_collection_that_may_be_seen_in_the_middle_of_a_full_pull<C: Cores>(cores: C) {
     let mut world = world(cores);
     let two = Limits { documents: 2, ..Limits::CHUNK };

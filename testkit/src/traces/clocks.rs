@@ -15,7 +15,7 @@ fn stamp<C: Cores>(world: &mut World<C>, replica: usize, name: &str) -> Stamp {
     world.record(replica, name).current.map_or(Stamp::ZERO, |state| state.revision.stamp)
 }
 
-/// Whether a stamp is one of about now.
+/// Returns whether a stamp is close to the true time.
 fn is_of_now<C: Cores>(world: &World<C>, stamp: Stamp) -> bool {
     stamp.millis().abs_diff(world.now().0) <= u64::try_from(DRIFT_BOUND.as_millis()).unwrap_or(0)
 }
@@ -50,7 +50,7 @@ pub fn a_servers_clock_that_was_ahead_locks_nobody_out<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// The server's clock goes back an hour: replicas can still push edits of what was written before.
+/// The server's clock is set back an hour: replicas can still push edits on earlier states.
 pub fn a_servers_clock_that_goes_back_locks_nobody_out<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "one");
@@ -67,9 +67,9 @@ pub fn a_servers_clock_that_goes_back_locks_nobody_out<C: Cores>(cores: C) {
     assert_eq!(world.server_scope().documents, 3);
 }
 
-/// The server's clock goes back an hour, and it refuses an edit that a device made ten minutes
-/// after its base. The server holds the base, and the erasure before it: the edit is stamped anew
-/// so that it follows both, and is not treated as older than they are.
+/// The server's clock is set back an hour, and it rejects an edit that a device made ten minutes
+/// after its base. The server holds the base, and the erasure before it: the edit gets a new stamp
+/// after both, and is not treated as older than they are.
 pub fn a_refused_edit_follows_what_the_server_holds<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "one");
@@ -92,9 +92,9 @@ pub fn a_refused_edit_follows_what_the_server_holds<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// A device whose clock is a day behind writes again after an erasure, while what it wrote before
-/// is on the way. What it knows of the erasure is not lost with the verdict: the conflict with what
-/// another device wrote after it goes to the resolver.
+/// A device whose clock is a day behind writes again after an erasure, while its earlier write is
+/// in flight. The verdict does not remove its knowledge of the erasure: the conflict with another
+/// device's write after the erasure goes to the resolver.
 pub fn a_settled_erasure_stays_known_to_a_clock_that_is_behind<C: Cores>(cores: C) {
     let mut world = world_with(cores, Joining);
     world.put(0, "notes/a", "one");
@@ -119,9 +119,9 @@ pub fn a_settled_erasure_stays_known_to_a_clock_that_is_behind<C: Cores>(cores: 
     world.assert_converged();
 }
 
-/// A document was erased twice, and a restore takes the second erasure from a server whose clock is
-/// set back. The edit that followed on both is stamped anew, and still later than the first: it did
-/// know of it.
+/// A document was erased twice, and a restore removes the second erasure from a server whose clock
+/// is set back. An edit that knows of both gets a new stamp, which is still later than the first
+/// erasure.
 pub fn an_edit_stamped_anew_follows_the_erasure_that_is_left<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "one");
@@ -142,8 +142,8 @@ pub fn an_edit_stamped_anew_follows_the_erasure_that_is_left<C: Cores>(cores: C)
     world.assert_converged();
 }
 
-/// An erasure takes the state that it was made on, also if that one knows of an erasure whose stamp
-/// is later: the server's clock was set back, and a restore has lost what could be followed.
+/// An erasure removes the state that it was made on, even if that state knows of an erasure with a
+/// later stamp: the server's clock was set back, and a restore has lost the state that it followed.
 pub fn an_erasure_after_the_clock_went_back_takes_its_base<C: Cores>(cores: C) {
     let mut world = World::new(cores, 1);
     let backup = world.backup();
@@ -165,8 +165,8 @@ pub fn an_erasure_after_the_clock_went_back_takes_its_base<C: Cores>(cores: C) {
     assert!(!format!("{record:?}").contains("secret"), "{record:?}");
 }
 
-/// A device that receives the server's time stamps its whole outbox anew, also what it does not
-/// push because its collection is not chosen.
+/// A device that receives the server's time replaces the stamps of its whole outbox, including
+/// edits in collections that are not chosen.
 pub fn all_of_the_outbox_is_stamped_anew<C: Cores>(cores: C) {
     let mut world = World::new(cores, 1);
     world.choose(0, Some(&["notes"]));
@@ -181,7 +181,7 @@ pub fn all_of_the_outbox_is_stamped_anew<C: Cores>(cores: C) {
     }
 }
 
-/// The stamp of an author, which the last write wins by, is judged as the revision's is.
+/// The stamp of an author, by which the last write wins, is bounded like the revision's.
 pub fn the_stamp_of_an_author_is_bounded<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "first");
@@ -198,7 +198,7 @@ pub fn the_stamp_of_an_author_is_bounded<C: Cores>(cores: C) {
     assert_eq!(world.server_text("notes/a").as_deref(), Some("first"));
 }
 
-/// A device ten years ahead meets its conflict in a pull, before its edit was stamped anew: it does
+/// A device ten years ahead meets its conflict in a pull, before its edit got a new stamp: it does
 /// not win for ten years.
 pub fn a_conflict_is_not_decided_by_a_clock_that_ran_ahead<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
@@ -221,8 +221,8 @@ pub fn a_conflict_is_not_decided_by_a_clock_that_ran_ahead<C: Cores>(cores: C) {
     assert_eq!(world.server_text("notes/a").as_deref(), Some("later"));
 }
 
-/// An edit follows on a state far ahead that the server does not hold any more. Nothing there lets
-/// it in, so it is stamped by the right time, and not by its base again and again.
+/// An edit follows a state far ahead that the server does not hold any more. The server admits no
+/// such stamp, so the edit is stamped by the right time, and not by its base again and again.
 pub fn a_refused_follower_of_what_is_gone_is_stamped_anew<C: Cores>(cores: C) {
     let mut world = world_with(cores, Joining);
     world.skew_server(2 * HOUR);
@@ -242,8 +242,8 @@ pub fn a_refused_follower_of_what_is_gone_is_stamped_anew<C: Cores>(cores: C) {
     assert!(world.server_scope().head > Seq(head.0));
 }
 
-/// A device whose clock was ahead learned so from the server. The clock is set right while it is
-/// offline: from then on the clock itself is right, and not the clock less what it was ahead.
+/// A device whose clock was ahead learned the offset from the server. The clock is set right while
+/// it is offline: from then on the offset is not subtracted any more.
 pub fn a_device_whose_clock_is_set_right_is_believed_again<C: Cores>(cores: C) {
     let mut world = World::new(cores, 1);
     world.skew(0, 5 * HOUR);

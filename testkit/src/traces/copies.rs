@@ -1,5 +1,5 @@
-//! Copies of a replica's storage: an edit keeps its time, and what travelled under another identity
-//! is known.
+//! Copies of a replica's storage: an edit keeps its time, and a state that was pushed under another
+//! identity is recognised.
 
 use sync_core::model::Revision;
 use sync_core::resolver::LastWriteWins;
@@ -14,8 +14,8 @@ fn revision<C: Cores>(world: &mut World<C>, replica: usize, name: &str) -> Optio
 }
 
 /// An edit waits in a storage that is copied. The original pushes it, and another replica writes on
-/// top of it. The copy takes a new identity, and its edit keeps its time: it does not overwrite
-/// what was written later.
+/// it. The copy takes a new identity, and its edit keeps its time: it does not overwrite the later
+/// write.
 pub fn a_clone_keeps_the_time_of_its_edits<C: Cores>(cores: C) {
     let mut world = world_with(cores, LastWriteWins);
     for name in ["notes/update", "notes/delete"] {
@@ -41,8 +41,8 @@ pub fn a_clone_keeps_the_time_of_its_edits<C: Cores>(cores: C) {
     }
 }
 
-/// The copy edits on. What the original pushed of the earlier edit comes back, and is no conflict:
-/// it is what the copy's edit was made on.
+/// The copy is edited further. The original's push of the earlier edit comes back, and is no
+/// conflict: the copy's edit was made on it.
 pub fn the_echo_of_an_edit_from_a_copy_is_known<C: Cores>(cores: C) {
     let mut world = world_with(cores, Joining);
     world.put(0, "notes/other", "text");
@@ -59,8 +59,8 @@ pub fn the_echo_of_an_edit_from_a_copy_is_known<C: Cores>(cores: C) {
     assert_eq!(world.server_text("notes/a").as_deref(), Some("edited on"));
 }
 
-/// A batch arrived and its answer was lost, when the replica takes a new identity. It has edited
-/// on: its own echo is no conflict, in whichever way it hears of it.
+/// A batch arrived and its answer was lost, and then the replica takes a new identity. It was
+/// edited meanwhile: its own echo is no conflict, whether a chunk or a verdict carries it.
 pub fn a_batch_in_flight_is_known_after_a_new_identity<C: Cores>(cores: C) {
     let mut world = world_with(cores, Joining);
     world.put(0, "notes/pulled", "base");
@@ -84,7 +84,7 @@ pub fn a_batch_in_flight_is_known_after_a_new_identity<C: Cores>(cores: C) {
     assert_eq!(world.server_text("notes/pushed").as_deref(), Some("edited on"));
 }
 
-/// A storage that was restored hears what it wrote before: it gives none of those stamps to another
+/// A restored storage receives its own later writes: it gives none of their stamps to another
 /// state.
 pub fn what_an_older_copy_of_this_replica_wrote_is_not_stamped_again<C: Cores>(cores: C) {
     let mut world = world_with(cores, Joining);
@@ -94,7 +94,7 @@ pub fn what_an_older_copy_of_this_replica_wrote_is_not_stamped_again<C: Cores>(c
     world.put(0, "notes/a", "two");
     world.push_all(0);
     let taken = revision(&mut world, 0, "notes/a");
-    // Its clock stands where it stood when the other one wrote, and before it.
+    // Its clock is set back to the time of the other one's write, and then to before it.
     world.skew(old, -5);
     world.pull_all(old);
     world.put(old, "notes/b", "three");
@@ -104,7 +104,7 @@ pub fn what_an_older_copy_of_this_replica_wrote_is_not_stamped_again<C: Cores>(c
 }
 
 /// A device takes another identity after it erased a document and wrote it anew: the erasure keeps
-/// its name, so that it takes nothing of what others wrote in knowledge of it.
+/// its name, so that it removes no state that was written with knowledge of it.
 pub fn an_erasure_under_an_edit_keeps_its_name<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "one");

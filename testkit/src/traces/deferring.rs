@@ -1,12 +1,12 @@
-//! Conflicts that wait for the app, and end by themselves.
+//! Deferred conflicts that end by themselves.
 
 use super::{batch, world_with};
 use crate::cores::Cores;
 use crate::resolvers::Deferring;
 use crate::world::World;
 
-/// A document about which replica 1 has a conflict that waits: here it is `mine`, on the server
-/// `theirs`.
+/// Makes a world in which replica 1 has a deferred conflict: its own text is `mine`, the server's
+/// is `theirs`.
 pub(super) fn waiting<C: Cores>(cores: C) -> World<C> {
     let mut world = world_with(cores, Deferring);
     world.put(0, "notes/a", "base");
@@ -27,14 +27,14 @@ fn ends<C: Cores>(mut world: World<C>, text: Option<&str>) {
     assert_eq!((world.server_text("notes/a").as_deref(), world.calls().count()), (text, 1));
 }
 
-/// A conflict that waits ends when the app writes what the server holds.
+/// A deferred conflict ends when the app writes the server's state.
 pub fn a_deferred_conflict_ends_when_the_app_writes_the_same<C: Cores>(cores: C) {
     let mut world = waiting(cores);
     world.put(1, "notes/a", "theirs");
     ends(world, Some("theirs"));
 }
 
-/// A conflict that waits ends when the server comes to hold what the app wrote.
+/// A deferred conflict ends when the server holds what the app wrote.
 pub fn a_deferred_conflict_ends_when_the_server_holds_the_same<C: Cores>(cores: C) {
     let mut world = waiting(cores);
     world.put(0, "notes/a", "mine");
@@ -43,7 +43,7 @@ pub fn a_deferred_conflict_ends_when_the_server_holds_the_same<C: Cores>(cores: 
     ends(world, Some("mine"));
 }
 
-/// A conflict that waits ends when the app deletes what was deleted on the server.
+/// A deferred conflict ends when the app deletes a document that was deleted on the server.
 pub fn a_deferred_conflict_ends_when_the_app_deletes_too<C: Cores>(cores: C) {
     let mut world = waiting(cores);
     world.delete(0, "notes/a");
@@ -53,7 +53,7 @@ pub fn a_deferred_conflict_ends_when_the_app_deletes_too<C: Cores>(cores: C) {
     ends(world, None);
 }
 
-/// A conflict that waits ends when the server deletes what the app deleted.
+/// A deferred conflict ends when the server deletes a document that the app deleted.
 pub fn a_deferred_conflict_ends_when_the_server_deletes_too<C: Cores>(cores: C) {
     let mut world = waiting(cores);
     world.delete(1, "notes/a");

@@ -15,15 +15,15 @@ use crate::cores::Cores;
 use crate::resolvers::Joining;
 use crate::world::{Options, World};
 
-/// The app is told that an edit was erased, and nothing else.
+/// Asserts that the app is told that an edit was erased, and nothing else.
 #[track_caller]
 fn assert_told(committed: &Committed) {
     let told: Vec<_> = committed.conflicts.iter().map(|c| c.decided).collect();
     assert_eq!(told, [Decided::Erased]);
 }
 
-/// A world whose replicas hold one document; replica 1 has an unsettled edit of it. Nothing is
-/// erased yet.
+/// Makes a world whose replicas hold one document, of which replica 1 has an unsettled edit.
+/// Nothing is erased yet.
 pub(super) fn edited<C: Cores>(cores: C) -> World<C> {
     let mut world = world_with(cores, ClientWins);
     world.put(0, "notes/a", "first secret");
@@ -95,8 +95,8 @@ pub fn an_edit_that_does_not_know_of_an_erasure_stays_behind<C: Cores>(cores: C)
     assert_eq!((world.text(other, "notes/a"), world.calls().count()), (None, 0));
 }
 
-/// An erasure of what is in flight takes its body at once. Its verdict still counts, and if that
-/// does not come, the batch is recalled.
+/// An erasure of a document in flight removes its body at once. Its verdict still counts; if it
+/// does not arrive, the batch is recalled.
 pub fn what_is_in_flight_is_erased_here<C: Cores>(cores: C) {
     let mut world = edited(cores);
     for answered in [true, false] {
@@ -154,8 +154,8 @@ pub fn what_is_in_flight_is_erased_by_another<C: Cores>(cores: C) {
     assert_eq!((world.text(0, "notes/a").as_deref(), world.calls().count()), (Some("fresh"), 0));
 }
 
-/// Of a batch of which one document is erased the others are settled by its verdict: what was
-/// written on them meanwhile is no conflict.
+/// Of a batch of which one document is erased, the others are settled by its verdict: an edit that
+/// was made on them meanwhile is no conflict.
 pub fn the_others_of_a_batch_are_settled_as_ever<C: Cores>(cores: C) {
     let mut world = edited(cores);
     world.put(1, "notes/b", "one");
@@ -190,7 +190,7 @@ pub fn refused_edits_are_erased<C: Cores>(cores: C) {
     world.assert_gone("secret");
     world.sync_all();
     world.assert_converged();
-    // Of a document that never got further there is nothing else.
+    // A document that was only ever quarantined has no other trace.
     world.put(0, "notes/b", "third secret");
     world.push_all(0);
     world.erase(0, "notes/b");
@@ -199,7 +199,7 @@ pub fn refused_edits_are_erased<C: Cores>(cores: C) {
     world.assert_consistent();
 }
 
-/// Conflicts that wait for the app are gone with both versions.
+/// An erasure ends deferred conflicts and removes both versions.
 pub fn deferred_conflicts_are_erased<C: Cores>(cores: C) {
     let defer = resolve_with("defer", |_| Ok(Resolution::Defer));
     let mut world = world_with(cores, defer);
@@ -381,8 +381,8 @@ pub fn an_erased_tombstone_is_purged<C: Cores>(cores: C) {
     world.assert_gone("secret");
 }
 
-/// A document that was written anew after its erasure, deleted and purged does not come back by an
-/// edit that knew of the erasure alone: the resolver is asked.
+/// A document that was written anew after its erasure, deleted and purged is not restored by an
+/// edit that only knew of the erasure: the resolver is called.
 pub fn an_erasure_that_is_known_revives_nothing<C: Cores>(cores: C) {
     let mut world = world_with(cores, ServerWins);
     world.put(0, "notes/a", "one");
@@ -400,8 +400,8 @@ pub fn an_erasure_that_is_known_revives_nothing<C: Cores>(cores: C) {
     assert_eq!((world.server_text("notes/a"), world.calls().count()), (None, 1));
 }
 
-/// An edit that knew of an erasure, and was removed with its scope before it was pushed, erases
-/// nothing when it is retried: an edit that another replica made since is in conflict with it.
+/// An edit that knew of an erasure was removed with its scope before it was pushed. Its retry
+/// erases nothing: it conflicts with an edit that another replica made since.
 pub fn a_retry_erases_nothing_that_it_only_knew_of<C: Cores>(cores: C) {
     let mut world = world_with(cores, ServerWins);
     world.put(0, "notes/a", "one");
@@ -419,8 +419,8 @@ pub fn a_retry_erases_nothing_that_it_only_knew_of<C: Cores>(cores: C) {
     assert_eq!(world.server_text("notes/a").as_deref(), Some("three"));
 }
 
-/// The app sees nothing of an erasure of what was deleted before; it is a transaction of its own
-/// all the same.
+/// The app sees no effect of an erasure of a deleted document; it is a transaction of its own all
+/// the same.
 pub fn an_erasure_of_a_deleted_document_travels_by_itself<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "one");

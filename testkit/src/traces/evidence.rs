@@ -1,4 +1,4 @@
-//! What is evidence of a restore, and what is none.
+//! What proves a restore, and what does not.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use sync_server::Visible;
 use crate::cores::Cores;
 use crate::world::{Reply, World};
 
-/// A replica was away while the server was started many times, with a write each time: nothing was
-/// lost.
+/// A replica was offline while the server restarted many times, with a write each time: this is no
+/// restore.
 pub fn many_starts_of_the_server_are_no_restore<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "one");
@@ -26,7 +26,7 @@ pub fn many_starts_of_the_server_are_no_restore<C: Cores>(cores: C) {
     assert_eq!(world.scope_row(1).documents, 101);
 }
 
-/// Two processes write one log in turn, each with a start of its own.
+/// Two processes write one log in turn, each with its own start: this is no restore.
 pub fn processes_that_write_one_log_are_no_restore<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     let starts = [world.restart_server(), world.restart_server()];
@@ -44,7 +44,7 @@ pub fn processes_that_write_one_log_are_no_restore<C: Cores>(cores: C) {
     assert_eq!(world.server_scope().epoch, epoch);
 }
 
-/// A cursor that a client made up begins no epoch: the client alone is told to begin anew.
+/// A cursor that a client made up begins no epoch: only that client is reset.
 pub fn what_a_client_makes_up_concerns_it_alone<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "one");
@@ -65,7 +65,7 @@ pub fn what_a_client_makes_up_concerns_it_alone<C: Cores>(cores: C) {
         assert_eq!(reset, Reset { epoch: row.epoch, reason: ResetReason::Unproven });
     }
     assert_eq!(world.server_scope(), row);
-    // A replica in that situation pulls everything afresh, keeps its edits, and is well again.
+    // A replica in that situation pulls everything afresh, keeps its edits, and continues.
     world.put(1, "notes/b", "mine");
     world.reset(1, &Reset { epoch: row.epoch, reason: ResetReason::Unproven });
     world.sync_all();
@@ -97,7 +97,7 @@ pub fn a_restore_is_found_by_what_verdicts_told<C: Cores>(cores: C) {
     assert_eq!(world.server_text("notes/a").as_deref(), Some("three"));
 }
 
-/// A replica at the head acknowledges, and the answer is a reset because the log that it names was
+/// A replica at the head acknowledges, and the answer is a reset, because the log that it names was
 /// lost.
 pub fn a_restore_is_found_by_an_acknowledgement<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
@@ -120,8 +120,8 @@ pub fn a_restore_is_found_by_an_acknowledgement<C: Cores>(cores: C) {
     assert_eq!(world.server_scope().documents, 4, "what was lost is offered again");
 }
 
-/// A full pull of chosen collections says nothing of others: an edit in one that is chosen later is
-/// in conflict with what the server has held all the time, and not with absence.
+/// A full pull of chosen collections concludes nothing about others: an edit in a collection that
+/// is chosen later conflicts with the server's state, and not with absence.
 pub fn absence_is_concluded_of_chosen_collections_only<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "tasks/a", "theirs");
@@ -141,7 +141,7 @@ pub fn absence_is_concluded_of_chosen_collections_only<C: Cores>(cores: C) {
     assert_eq!(world.server_text("tasks/a").as_deref(), Some("mine, later"));
 }
 
-/// A full pull of a replica that may see some collections only says nothing of the others.
+/// A full pull of a replica that may see some collections concludes nothing about the others.
 pub fn absence_is_concluded_of_visible_collections_only<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     for name in ["notes/a", "notes/gone", "secret/a"] {
@@ -167,8 +167,8 @@ pub fn absence_is_concluded_of_visible_collections_only<C: Cores>(cores: C) {
     assert!(world.text(1, "notes/a").is_some());
 }
 
-/// A restore that lost nothing but a purge moves no position. A replica that had found the document
-/// gone in a full pull meets the tombstone in the verdict on its next edit, and takes it in.
+/// A restore that only undid a purge moves no position. A replica whose full pull had found the
+/// document absent receives the tombstone in the verdict on its next edit, and applies it.
 pub fn a_restore_that_undoes_a_purge_blocks_no_edit<C: Cores>(cores: C) {
     let mut world = purged_and_back(cores, |world| world.delete(0, "notes/a"));
     world.put(1, "notes/a", "anew");
@@ -177,8 +177,8 @@ pub fn a_restore_that_undoes_a_purge_blocks_no_edit<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// The same, of an erasure: it wins over an edit that did not know of it, as ever, and the edit
-/// ends.
+/// A restore that undid the purge of an erasure: it wins over an edit that did not know of it, and
+/// the edit ends.
 pub fn a_restore_that_undoes_the_purge_of_an_erasure_blocks_no_edit<C: Cores>(cores: C) {
     let mut world = purged_and_back(cores, |world| {
         world.erase(0, "notes/a");
@@ -192,8 +192,8 @@ pub fn a_restore_that_undoes_the_purge_of_an_erasure_blocks_no_edit<C: Cores>(co
     world.assert_converged();
 }
 
-/// The same where the horizon stays below the head: the replica remembers at which position the
-/// document was gone.
+/// A restore that undid a purge whose horizon stays below the head: the replica remembers the
+/// position at which the document was absent.
 pub fn a_restore_that_undoes_an_early_purge_blocks_no_edit<C: Cores>(cores: C) {
     let mut world = purged_and_back_below(cores, 1, |world| world.delete(0, "notes/a"));
     world.put(1, "notes/a", "anew");
@@ -202,13 +202,13 @@ pub fn a_restore_that_undoes_an_early_purge_blocks_no_edit<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// A tombstone was purged, the second replica pulled everything anew, and a silent restore brought
-/// the tombstone back.
+/// Makes a world in which a tombstone was purged, the second replica pulled everything anew, and a
+/// silent restore brought the tombstone back.
 fn purged_and_back<C: Cores>(cores: C, delete: impl FnOnce(&mut World<C>)) -> World<C> {
     purged_and_back_below(cores, 0, delete)
 }
 
-/// The same with so many documents above the horizon.
+/// As [`purged_and_back`], with so many documents above the horizon.
 fn purged_and_back_below<C: Cores>(
     cores: C,
     above: u64,

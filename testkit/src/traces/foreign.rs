@@ -1,5 +1,5 @@
-//! What a backend without positions of ours needs of a storage: bookmarks, and accepted changes
-//! under another revision.
+//! What a custom backend needs of a storage: bookmarks, and accepted changes under another
+//! revision.
 
 use sync_core::model::{
     Bookmark, Bookmarks, Chunk, DocumentState, Reset, ResetReason, Revision, Seq, ServerState,
@@ -15,7 +15,8 @@ fn bookmark(text: &str) -> Option<Bookmark> {
     Some(must(Bookmark::new(text), "a bookmark"))
 }
 
-/// The verdicts of a backend that stored the only change of a batch under a revision of its own.
+/// Returns the verdicts of a backend that stored the only change of a batch under a revision of its
+/// own.
 fn stored_as<C: Cores>(world: &mut World<C>, replica: usize, text: &str) -> Verdicts {
     let pushed = batch(world, replica);
     let verdicts = world.deliver(&pushed);
@@ -31,7 +32,7 @@ fn stored_as<C: Cores>(world: &mut World<C>, replica: usize, text: &str) -> Verd
     Verdicts::Decided { epoch, mark: None, verdicts: vec![verdict] }
 }
 
-/// The state of a verdict, as it comes again by a pull.
+/// Returns a chunk with the state of a verdict, as a later pull returns it.
 fn echo<C: Cores>(world: &mut World<C>, replica: usize, verdicts: &Verdicts) -> Chunk {
     let mut echo = chunk(world, replica);
     let told = decided(verdicts)[0].current.clone();
@@ -42,8 +43,9 @@ fn echo<C: Cores>(world: &mut World<C>, replica: usize, verdicts: &Verdicts) -> 
     echo
 }
 
-/// A bookmark is stored with what it covers, a chunk that began at another one is not taken in, and
-/// a position that is given up takes it along, but not what was seen.
+/// A bookmark is stored with the chunk that it belongs to, a chunk that began at another bookmark
+/// is rejected, and a reset of the position removes the bookmark, but not the highest position
+/// seen.
 pub fn a_bookmark_moves_with_its_chunk<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(1, "notes/a", "one");
@@ -71,8 +73,8 @@ pub fn a_bookmark_moves_with_its_chunk<C: Cores>(cores: C) {
     assert_eq!((cursor.bookmark, cursor.position, cursor.seen), (None, Seq(0), second.next));
 }
 
-/// Accepted under another revision: the document is settled in that one, which is no change for the
-/// app, and the echo of it is none either.
+/// Accepted under another revision: the document is settled with that revision, which is no change
+/// for the app, and its echo changes nothing.
 pub fn accepted_under_another_revision<C: Cores>(cores: C) {
     let mut world = world_with(cores, ServerWins);
     world.put(0, "notes/a", "one");

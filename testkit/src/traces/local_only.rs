@@ -5,8 +5,8 @@ use sync_core::model::{Limits, ResetReason, Seq};
 use crate::cores::Cores;
 use crate::world::{Reply, World};
 
-/// What is local-only is in no batch and in no digest, and what others sync under that name does
-/// not come.
+/// Local-only documents are in no batch and in no digest, and documents that others sync under that
+/// name are not applied.
 pub fn what_is_local_only_never_travels<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.declare_local_only(0, &["drafts"]);
@@ -25,7 +25,7 @@ pub fn what_is_local_only_never_travels<C: Cores>(cores: C) {
     world.assert_consistent();
 }
 
-/// No reset, no forgetting and no new identity touches what is local-only.
+/// No reset, forgetting or new identity affects local-only documents.
 pub fn a_local_only_collection_is_untouched_by_resets<C: Cores>(cores: C) {
     let mut world = World::new(cores, 1);
     world.declare_local_only(0, &["drafts"]);

@@ -1,4 +1,4 @@
-//! One function for each rule of taking in, pushing and settling, over any backend.
+//! One function for each rule of applying chunks, pushing and settling, over any backend.
 //!
 //! [`rule_traces!`](crate::rule_traces) makes each of them a named test:
 //!
@@ -57,12 +57,12 @@ use sync_core::resolver::ConflictResolver;
 use crate::cores::Cores;
 use crate::world::{Options, Refuse, World, text_of};
 
-/// Two replicas and that resolver.
+/// Makes a world with two replicas and that resolver.
 fn world_with<C: Cores>(cores: C, resolver: impl ConflictResolver) -> World<C> {
     World::with(cores, Options { resolver: Arc::new(resolver), ..Options::default() })
 }
 
-/// The batch that must be there.
+/// Returns the batch of a replica, which must exist.
 #[track_caller]
 fn batch<C: Cores>(world: &mut World<C>, replica: usize) -> PushBatch {
     match world.form(replica) {
@@ -71,13 +71,13 @@ fn batch<C: Cores>(world: &mut World<C>, replica: usize) -> PushBatch {
     }
 }
 
-/// Whether it is the same batch: what the replica knows of the log when it sends it is no part of
-/// it.
+/// Returns whether two batches are the same. The replica's marks when it sends them are not
+/// compared.
 fn is_same(one: &PushBatch, other: &PushBatch) -> bool {
     *one == PushBatch { mark: one.mark.clone(), ..other.clone() }
 }
 
-/// The verdicts that must have been decided.
+/// Returns the verdicts of a decided batch.
 #[track_caller]
 fn decided(verdicts: &Verdicts) -> &[Verdict] {
     match verdicts {
@@ -86,7 +86,7 @@ fn decided(verdicts: &Verdicts) -> &[Verdict] {
     }
 }
 
-/// The next chunk, which must come without a reset.
+/// Returns the next chunk, which must come without a reset.
 #[track_caller]
 fn chunk<C: Cores>(world: &mut World<C>, replica: usize) -> sync_core::model::Chunk {
     match world.next_chunk(replica) {
@@ -95,7 +95,7 @@ fn chunk<C: Cores>(world: &mut World<C>, replica: usize) -> sync_core::model::Ch
     }
 }
 
-/// Refuses every body that holds a text.
+/// Rejects every body that holds a text.
 fn refusing(text: &'static str) -> Option<Refuse> {
     Some(Arc::new(move |change: &Change| {
         let refused = text_of(&change.state).is_some_and(|t| t.contains(text));

@@ -1,4 +1,4 @@
-//! The traces that broke the first version of the rules.
+//! The traces that broke the first version of the rules, by number.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use crate::cores::Cores;
 use crate::resolvers::Joining;
 use crate::world::{Options, World};
 
-/// Accepted, the ack is late, another replica writes on it: no conflict, and the late ack does not
-/// make the older state clean.
+/// Accepted, the acknowledgement is late, and another replica writes on it: no conflict, and the
+/// late acknowledgement does not make the older state clean.
 pub fn trace_1_a_newer_state_comes_before_the_ack<C: Cores>(cores: C) {
     let mut world = world_with(cores, ClientWins);
     world.put(0, "notes/a", "r1");
@@ -30,7 +30,7 @@ pub fn trace_1_a_newer_state_comes_before_the_ack<C: Cores>(cores: C) {
     assert_eq!(world.server_scope().head, Seq(2), "nothing was pushed again");
 }
 
-/// The ack comes before the echo, and an edit between them: the echo is no conflict.
+/// The acknowledgement arrives before the echo, with an edit between them: the echo is no conflict.
 pub fn trace_2_an_own_echo_after_a_later_edit<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "one");
@@ -79,7 +79,7 @@ pub fn trace_2_a_late_accepted_after_a_conflict<C: Cores>(cores: C) {
     );
 }
 
-/// A chunk (1..2] that comes before (0..1] is not taken in.
+/// A chunk (1..2] that arrives before (0..1] is not applied.
 pub fn trace_3_a_pipelined_chunk_comes_early<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     for name in ["notes/a", "notes/b"] {
@@ -101,8 +101,8 @@ pub fn trace_3_a_pipelined_chunk_comes_early<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// A chunk (0..2] that was read after a purge is not taken in at position 1: it would keep a
-/// deleted document.
+/// A chunk (0..2] that was read after a purge is not applied at position 1: it would keep a deleted
+/// document.
 pub fn trace_3_a_chunk_that_overlaps<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "text");
@@ -124,7 +124,7 @@ pub fn trace_3_a_chunk_that_overlaps<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// Two batches were accepted; a doubled first one does not overwrite the memory of the second.
+/// Two batches were accepted; a doubled first one does not overwrite the record of the second.
 pub fn trace_4_a_doubled_old_push<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "one");
@@ -185,8 +185,9 @@ fn insert_accepted_deleted_and_purged<C: Cores>(mut world: World<C>) {
     assert_eq!((world.server_text("notes/a"), world.calls().count()), (None, 0));
 }
 
-/// Insert accepted, the ack is lost, others delete it, the tombstone is purged: the late ack does
-/// not bring it back. The replica had pulled before.
+/// An insert is accepted, its acknowledgement is lost, other replicas delete the document, and the
+/// tombstone is purged: the late acknowledgement does not restore it. The replica had pulled
+/// before.
 pub fn trace_6_a_late_ack_after_a_purge<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(1, "notes/other", "text");
@@ -194,7 +195,7 @@ pub fn trace_6_a_late_ack_after_a_purge<C: Cores>(cores: C) {
     insert_accepted_deleted_and_purged(world);
 }
 
-/// The same on a replica that never pulled.
+/// As above, on a replica that never pulled.
 pub fn trace_6_on_a_replica_that_never_pulled<C: Cores>(cores: C) {
     insert_accepted_deleted_and_purged(World::new(cores, 2));
 }

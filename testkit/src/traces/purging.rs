@@ -5,8 +5,8 @@ use crate::cores::Cores;
 use crate::resolvers::Deferring;
 use crate::world::World;
 
-/// Replica 1 holds what replica 0 wrote and deleted since; the server has forgotten the tombstones,
-/// and both heard of it.
+/// Deletes and purges documents of replica 0 that replica 1 holds; both replicas receive the
+/// horizon.
 fn deleted_and_purged<C: Cores>(world: &mut World<C>, names: &[&str]) {
     for name in names {
         world.put(0, name, "one");
@@ -31,7 +31,7 @@ fn is_kept<C: Cores>(world: &mut World<C>, replica: usize, name: &str) -> bool {
     world.record_at(replica, &key).is_some()
 }
 
-/// What was deleted leaves every replica, and is a new document when it is written again.
+/// Tombstones leave every replica, and the id is a new document when it is written again.
 pub fn tombstones_leave_the_replicas<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     deleted_and_purged(&mut world, &["notes/a", "notes/b"]);
@@ -62,8 +62,8 @@ pub fn absences_leave_the_replicas<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// A document stays of which something is not settled, whatever the horizon: a conflict that waits
-/// knows what was deleted.
+/// A document with an unsettled state stays, whatever the horizon: a deferred conflict knows what
+/// was deleted.
 pub fn an_unsettled_tombstone_stays<C: Cores>(cores: C) {
     let mut world = world_with(cores, Deferring);
     world.put(0, "notes/a", "one");
@@ -79,7 +79,7 @@ pub fn an_unsettled_tombstone_stays<C: Cores>(cores: C) {
 }
 
 /// A backup from before the purge holds the tombstones again, at positions that the replicas have
-/// passed. What is written anew meets them.
+/// passed. A new write conflicts with them.
 pub fn a_restore_of_tombstones_that_left<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "one");
@@ -98,8 +98,8 @@ pub fn a_restore_of_tombstones_that_left<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// A restore from a backup that is older than a purged deletion: no replica can offer the deletion
-/// again, and every replica gets the document back, also without a digest that differs.
+/// After a restore from a backup that is older than a purged deletion, no replica can offer the
+/// deletion again, and every replica gets the document back, even if digests are equal.
 pub fn a_restore_below_what_left<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "one");

@@ -1,4 +1,4 @@
-//! Forming batches, and what the server answers.
+//! Forming batches, and the server's verdicts on them.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub fn a_retry_sends_the_same_batch<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// What was created and deleted before any batch never travels.
+/// A document that was created and deleted before any batch is never pushed.
 pub fn created_and_deleted_never_travels<C: Cores>(cores: C) {
     let mut world = World::new(cores, 1);
     world.put(0, "notes/a", "one");
@@ -41,7 +41,7 @@ pub fn created_and_deleted_never_travels<C: Cores>(cores: C) {
     assert_eq!(world.server_rows().len(), 0);
 }
 
-/// What was put into a batch may be known to the server: its deletion travels.
+/// The server may know a document that was in a batch: its deletion is pushed.
 pub fn created_pushed_and_deleted_travels<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "one");
@@ -82,8 +82,8 @@ pub fn a_retried_push_gets_the_original_verdicts<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// The same name with other contents: the replica was cloned. It takes a new identity and pushes
-/// again.
+/// The same id with other contents means that the replica was cloned. It takes a new identity and
+/// pushes again.
 pub fn a_cloned_replica_takes_a_new_identity<C: Cores>(cores: C) {
     let mut world = World::new(cores, 1);
     world.put(0, "notes/a", "one");
@@ -147,8 +147,8 @@ pub fn a_rolled_back_replica_is_found_by_its_greeting<C: Cores>(cores: C) {
     assert_eq!(world.server_text("notes/b").as_deref(), Some("mine"));
 }
 
-/// A change whose revision is the current one is accepted with the current position, in whichever
-/// batch it comes.
+/// A change whose revision is the current one is accepted with the current position, whichever
+/// batch it is in.
 pub fn the_same_revision_is_accepted_in_any_batch<C: Cores>(cores: C) {
     let mut world = World::new(cores, 1);
     world.put(0, "notes/a", "one");
@@ -162,8 +162,8 @@ pub fn the_same_revision_is_accepted_in_any_batch<C: Cores>(cores: C) {
     assert_eq!(world.server_scope().head, Seq(1));
 }
 
-/// A batch that is refused as a whole is remembered under its name and dissolved: the outbox goes
-/// on.
+/// A batch that is rejected as a whole is remembered under its id and dissolved: the outbox is not
+/// blocked.
 pub fn a_whole_refusal_does_not_block_the_outbox<C: Cores>(cores: C) {
     let mut world = World::new(cores, 1);
     world.refuse(refusing("bad"));
@@ -197,7 +197,7 @@ pub fn a_batch_holds_whole_transactions<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// A document that a later edit took over leaves its transaction and travels with the later one.
+/// A document that a later edit took over leaves its transaction and is pushed with the later one.
 pub fn a_later_edit_takes_a_document_over<C: Cores>(cores: C) {
     let mut world = World::new(cores, 1);
     world.transaction(0, &[("notes/a", Some("one")), ("notes/b", Some("one"))]);

@@ -1,5 +1,5 @@
-//! Erasures while a batch is in flight. One of which something was erased cannot be sent again as
-//! it was: it is recalled.
+//! Erasures while a batch is in flight. A batch of which a document was erased cannot be sent again
+//! as it was: it is recalled.
 
 use sync_core::model::{PushBatch, VerdictKind, Verdicts};
 
@@ -8,8 +8,8 @@ use crate::cores::Cores;
 use crate::resolvers::Joining;
 use crate::world::World;
 
-/// Replica 1 pushes two documents, and replica 0 erases one of them, before or after that arrives.
-/// What replica 1 pushed and recalls, nothing of it told yet.
+/// Replica 1 pushes two documents, and replica 0 erases one of them, before or after the push
+/// arrives. Returns the push and the recall of replica 1, whose answers are not delivered yet.
 fn recalled<C: Cores>(world: &mut World<C>, arrives: bool) -> (PushBatch, PushBatch) {
     world.put(0, "notes/a", "first secret");
     world.sync_all();
@@ -33,7 +33,8 @@ fn recalled<C: Cores>(world: &mut World<C>, arrives: bool) -> (PushBatch, PushBa
     (pushed, recall)
 }
 
-/// It had arrived: its verdicts settle it, and what others made of it is no conflict.
+/// The batch had arrived: its verdicts settle it, and states that other replicas made of it are no
+/// conflict.
 pub fn a_batch_is_recalled_that_had_arrived<C: Cores>(cores: C) {
     let mut world = world_with(cores, Joining);
     let (pushed, recall) = recalled(&mut world, true);
@@ -47,8 +48,8 @@ pub fn a_batch_is_recalled_that_had_arrived<C: Cores>(cores: C) {
     assert_eq!(world.calls().count(), 0);
 }
 
-/// It had not arrived: it never will, however late a copy of it comes, and what is left of it is
-/// pushed anew.
+/// The batch had not arrived: the server will never accept it, however late a copy arrives, and the
+/// rest of it is pushed anew.
 pub fn a_batch_is_recalled_before_it_arrives<C: Cores>(cores: C) {
     let mut world = world_with(cores, Joining);
     let (pushed, recall) = recalled(&mut world, false);
@@ -69,7 +70,7 @@ pub fn a_batch_is_recalled_before_it_arrives<C: Cores>(cores: C) {
     assert_eq!((world.server_text("notes/b").as_deref(), world.calls().count()), (Some("one"), 0));
 }
 
-/// Another batch under its name is told apart from it, as ever.
+/// Another batch under the same id is still distinguished from it.
 pub fn a_clone_recalls_another_batch<C: Cores>(cores: C) {
     let mut world = world_with(cores, Joining);
     let (pushed, recall) = recalled(&mut world, false);

@@ -1,4 +1,4 @@
-//! Erasures, and edits in knowledge of one, that the server refuses.
+//! Erasures, and edits with knowledge of one, that the server rejects.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ fn refuses_erasures() -> Option<Refuse> {
     }))
 }
 
-/// A refused erasure goes to the quarantine, and the document comes back from the server. A retry
+/// A rejected erasure goes to the quarantine, and the document comes back from the server. A retry
 /// erases it again.
 pub fn a_refused_erasure<C: Cores>(cores: C) {
     let mut world = edited(cores);
@@ -41,7 +41,7 @@ pub fn a_refused_erasure<C: Cores>(cores: C) {
     assert_eq!(world.calls().count(), 0);
 }
 
-/// The server refuses an edit that knows of a purged erasure, while another replica has written the
+/// The server rejects an edit that knows of a purged erasure, while another replica has written the
 /// document anew. The new document is shown, whether it arrived before the push, between push and
 /// verdict, or afterwards.
 pub fn a_refused_edit_that_knew_of_an_erasure<C: Cores>(cores: C) {

@@ -10,8 +10,8 @@ use crate::cores::Cores;
 use crate::resolvers::Joining;
 use crate::world::{Greeting, Options, Reply, World};
 
-/// Positions up to the cut stay valid, the position moves back to it, and only what was settled
-/// above it is offered again, by its old epoch and position.
+/// Positions up to the cut stay valid, the position moves back to it, and only states that were
+/// settled above it are offered again, by their old epoch and position.
 pub fn only_what_lies_above_the_cut_is_offered_again<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "one");
@@ -54,7 +54,7 @@ pub fn everybody_offers_everything_again<C: Cores>(cores: C) {
     assert_eq!((world.server_text("notes/b"), world.calls().count()), (None, 0));
 }
 
-/// Replica 0 holds an older lost state than replica 1.
+/// Makes replica 0 hold an older lost state than replica 1.
 fn two_lost_states<C: Cores>(world: &mut World<C>) {
     world.put(0, "notes/a", "base");
     world.sync_all();
@@ -97,8 +97,8 @@ pub fn a_reoffer_over_a_newer_one<C: Cores>(cores: C) {
     );
 }
 
-/// A re-offer of an older state over what was written on a re-offer of a newer one is superseded
-/// too: the row descends from it.
+/// A re-offer of an older state over a write on a re-offer of a newer one is superseded too: the
+/// row descends from it.
 pub fn a_reoffer_over_a_descendant_of_a_newer_one<C: Cores>(cores: C) {
     let mut world = world_with(cores, ClientWins);
     two_lost_states(&mut world);
@@ -124,7 +124,7 @@ pub fn an_edit_on_a_lost_state<C: Cores>(cores: C) {
     assert_eq!((world.server_text("notes/a").as_deref(), world.calls().count()), (Some("two"), 0));
 }
 
-/// A re-offer against what was written since the cut is a conflict.
+/// A re-offer against a write that was made since the cut is a conflict.
 pub fn a_reoffer_against_a_fresh_write<C: Cores>(cores: C) {
     let mut world = world_with(cores, ClientWins);
     world.put(0, "notes/a", "base");
@@ -161,8 +161,8 @@ pub fn a_second_restore<C: Cores>(cores: C) {
     assert_eq!(world.calls().count(), 0);
 }
 
-/// Two lives that ended at the same backup know nothing of each other: what was settled in the one
-/// is in conflict with what was settled in the other, whatever their positions say.
+/// Two lives of the log ended at the same backup and do not know of each other: states that were
+/// settled in one conflict with those of the other, whatever their positions are.
 pub fn states_of_two_lost_lives<C: Cores>(cores: C) {
     let mut world = world_with(cores, Joining);
     let empty = world.backup();
@@ -178,8 +178,8 @@ pub fn states_of_two_lost_lives<C: Cores>(cores: C) {
     assert_eq!(world.calls().count(), 1);
 }
 
-/// A lost state that is offered again was settled on something that the server does not know any
-/// more: a resolver gets no base, or it would take the fresh write for one that knew the lost state
+/// A lost state that is offered again was settled on a state that the server does not know any
+/// more: the resolver gets no base, or it would conclude that the fresh write knew the lost state
 /// and dropped it.
 pub fn a_reoffer_has_no_common_base<C: Cores>(cores: C) {
     let on_server = vec![(World::<C>::collection("merged"), Arc::new(Joining) as _)];
@@ -230,19 +230,19 @@ fn lose_a_merge<C: Cores>(cores: C, in_flight: bool) {
     assert_eq!(world.server_text("notes/a").as_deref(), Some("mine+since+theirs"));
 }
 
-/// An edit on a pushed state that the server had merged into something, which is lost: that state
-/// was in no log, so the edit follows on nothing that survived.
+/// An edit on a pushed state that the server had merged, and the merge is lost: the pushed state
+/// was in no log, so the edit follows no surviving state.
 pub fn a_merge_is_lost<C: Cores>(cores: C) {
     lose_a_merge(cores, false);
 }
 
-/// The same when the edit is in flight already.
+/// As above, when the edit is in flight already.
 pub fn a_merge_is_lost_in_flight<C: Cores>(cores: C) {
     lose_a_merge(cores, true);
 }
 
 /// A lost state is offered again after the document was deleted, and the tombstone purged, in the
-/// new life: it is in conflict with "absent", and does not come back by itself.
+/// new epoch: it conflicts with "absent", and does not come back by itself.
 pub fn a_reoffer_after_a_purge<C: Cores>(cores: C) {
     let mut world = world_with(cores, ServerWins);
     let empty = world.backup();
@@ -320,7 +320,7 @@ pub fn a_chunk_asked_for_ahead_is_from_a_restored_server<C: Cores>(cores: C) {
         world.put(fresh, name, "new life");
         world.push_once(fresh);
     }
-    // It was asked for before the first chunk's mark was there to be named.
+    // It was requested before the first chunk's mark was known.
     let ahead = Cursor { mark: None, ..start.following(&first) };
     let Reply::Chunk(second) = world.changes(&ahead, one) else { panic!("no chunk") };
     assert!(world.apply(1, &first).moved);
@@ -331,7 +331,7 @@ pub fn a_chunk_asked_for_ahead_is_from_a_restored_server<C: Cores>(cores: C) {
     assert_eq!(world.server_text("notes/a").as_deref(), Some("old life"), "offered again");
 }
 
-/// An edit on a lost state is refused: the state that the document steps back to is offered again.
+/// An edit on a lost state is rejected: the state that the document falls back to is offered again.
 pub fn a_refused_edit_on_a_lost_state<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     let empty = world.backup();
@@ -346,7 +346,7 @@ pub fn a_refused_edit_on_a_lost_state<C: Cores>(cores: C) {
     assert_eq!(world.quarantine(0).len(), 1);
 }
 
-/// A lost state that is offered again is refused: it goes into the quarantine, once.
+/// A lost state that is offered again is rejected: it goes into the quarantine, once.
 pub fn a_refused_reoffer<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     let empty = world.backup();
@@ -359,8 +359,8 @@ pub fn a_refused_reoffer<C: Cores>(cores: C) {
     assert_eq!((world.text(0, "notes/a"), world.quarantine(0).len()), (None, 1));
 }
 
-/// In conflict with an empty log: no position of it is newer than any other, and still it is
-/// decided.
+/// A conflict with an empty log, where no position is newer than any other, is decided all the
+/// same.
 pub fn a_conflict_with_an_empty_log<C: Cores>(cores: C) {
     let mut world = world_with(cores, ClientWins);
     let empty = world.backup();
@@ -368,13 +368,13 @@ pub fn a_conflict_with_an_empty_log<C: Cores>(cores: C) {
     world.sync_all_of(0);
     world.put(0, "notes/a", "edited");
     world.restore_silently(&empty);
-    world.request_reset(0); // Now nothing tells that the server was restored.
+    world.request_reset(0); // Now nothing shows that the server was restored.
     world.sync_all();
     world.assert_converged();
     assert_eq!(world.server_text("notes/a").as_deref(), Some("edited"));
 }
 
-/// A position ahead of the head tells of a restore too.
+/// A position ahead of the head proves a restore too.
 pub fn a_position_ahead_of_the_head<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     let empty = world.backup();

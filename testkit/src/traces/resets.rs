@@ -1,4 +1,4 @@
-//! Horizons, digests, and pulling everything afresh.
+//! Horizons, digests, and full pulls.
 
 use sync_core::model::{Limits, Reset, ResetReason, Seq};
 use sync_core::replica::Decision;
@@ -11,7 +11,7 @@ use crate::resolvers::Deferring;
 use crate::world::{Greeting, Reply, World};
 
 /// Replica 1 holds what replica 0 wrote; then all of `deleted` are deleted and their tombstones
-/// purged while replica 1 is away.
+/// purged while replica 1 is offline.
 fn away_past_the_horizon<C: Cores>(world: &mut World<C>, all: &[&str], deleted: &[&str]) {
     for name in all {
         world.put(0, name, "text");
@@ -30,7 +30,8 @@ fn below_the_horizon<C: Cores>(world: &mut World<C>, replica: usize) -> bool {
     matches!(world.greet(replica), Greeting::Reset(Reset { reason: ResetReason::BelowHorizon, .. }))
 }
 
-/// Below the horizon everything is pulled afresh, and clean documents that were not delivered go.
+/// Below the horizon everything is pulled afresh, and clean documents that were not delivered are
+/// removed.
 pub fn a_full_pull_finds_out_what_is_gone<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     away_past_the_horizon(&mut world, &["notes/a", "notes/b", "notes/c"], &["notes/b"]);
@@ -44,7 +45,7 @@ pub fn a_full_pull_finds_out_what_is_gone<C: Cores>(cores: C) {
 }
 
 /// A full pull remembers the head at which it began: a purge up to it does not disturb it, a later
-/// one starts it over.
+/// one restarts it.
 pub fn a_full_pull_is_safe_up_to_its_floor<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     away_past_the_horizon(&mut world, &["notes/a", "notes/b", "notes/c"], &["notes/b"]);
@@ -68,9 +69,8 @@ pub fn a_full_pull_is_safe_up_to_its_floor<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// A replica that holds nothing but conflicts that wait knows states of the server all the same: a
-/// full pull that begins again finds out that they are gone, also when they were met by the full
-/// pull before.
+/// A replica that holds only deferred conflicts knows server states all the same: a full pull that
+/// begins again finds that they are gone, also if the previous full pull had delivered them.
 pub fn a_full_pull_finds_out_what_is_gone_beside_a_deferred_insert<C: Cores>(cores: C) {
     let mut world = world_with(cores, Deferring);
     for name in ["notes/a", "notes/b"] {
@@ -100,7 +100,7 @@ pub fn a_full_pull_finds_out_what_is_gone_beside_a_deferred_insert<C: Cores>(cor
     world.assert_converged();
 }
 
-/// Dirty documents that a full pull does not find leave it to the push, which meets "absent".
+/// Dirty documents that a full pull does not find are left to the push, which meets "absent".
 pub fn a_full_pull_leaves_dirty_documents_to_the_push<C: Cores>(cores: C) {
     let mut world = world_with(cores, ClientWins);
     away_past_the_horizon(&mut world, &["notes/a", "notes/b"], &["notes/a", "notes/b"]);
@@ -114,7 +114,7 @@ pub fn a_full_pull_leaves_dirty_documents_to_the_push<C: Cores>(cores: C) {
     assert_eq!(world.server_text("notes/a").as_deref(), Some("edited"));
 }
 
-/// If the push of such a document is refused, it does not fall back to what is gone.
+/// If the push of such a document is rejected, it does not fall back to a state that is gone.
 pub fn a_refused_edit_of_what_a_full_pull_did_not_find<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     away_past_the_horizon(&mut world, &["notes/a", "notes/b"], &["notes/a"]);
@@ -127,7 +127,8 @@ pub fn a_refused_edit_of_what_a_full_pull_did_not_find<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// A deferred conflict about a document that is gone meanwhile: the app decides against "absent".
+/// A deferred conflict about a document that was purged meanwhile: the app decides against
+/// "absent".
 pub fn a_deferred_document_is_gone_meanwhile<C: Cores>(cores: C) {
     let mut world = waiting(cores);
     assert!(world.record(1, "notes/a").is_deferred());
@@ -157,8 +158,8 @@ pub fn an_insert_after_a_purge_is_a_new_document<C: Cores>(cores: C) {
     assert_eq!((world.server_text("notes/a").as_deref(), world.calls().count()), (Some("new"), 0));
 }
 
-/// The reset that a differing digest causes voids what is known, keeps bases, and takes a state
-/// that is the base as no conflict.
+/// The reset after a differing digest voids the known positions, keeps bases, and treats a state
+/// that equals the base as no conflict.
 pub fn a_digest_reset_is_no_conflict<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     for name in ["notes/a", "notes/b"] {
@@ -179,16 +180,14 @@ pub fn a_digest_reset_is_no_conflict<C: Cores>(cores: C) {
     assert_eq!((world.server_text("notes/a").as_deref(), world.calls().count()), (Some("mine"), 0));
 }
 
-/// A document that the server does not have any more goes with a digest reset, one that differs is
-/// repaired.
+/// A digest reset removes a document that the server does not have, and repairs one that differs.
 pub fn a_digest_reset_repairs<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     for name in ["notes/a", "notes/b"] {
         world.put(0, name, "one");
     }
     world.sync_all();
-    // A server that lost the tail of its log at the very end, and wrote as much again: nothing in
-    // positions tells.
+    // A server lost the end of its log, and wrote as much again: positions show no difference.
     let told = world.acknowledgement(1);
     assert!(told.is_some_and(|a| a.digest.is_some()));
     assert_eq!(world.acknowledge(1), None);
@@ -245,8 +244,7 @@ pub fn a_reset_while_deferred<C: Cores>(cores: C) {
     assert_eq!(world.server_text("notes/a").as_deref(), Some("theirs"));
 }
 
-/// A server that is restored while a replica pulls everything afresh: what the replica knew before
-/// still counts.
+/// The server is restored during a full pull: what the replica knew before still counts.
 pub fn a_restore_while_everything_is_pulled<C: Cores>(cores: C) {
     let mut world = World::new(cores, 1);
     world.put(0, "notes/a", "kept");
@@ -262,7 +260,7 @@ pub fn a_restore_while_everything_is_pulled<C: Cores>(cores: C) {
     assert_eq!((world.server_scope().head, world.calls().count()), (Seq(2), 0));
 }
 
-/// A reset that the app asks for keeps unsynced edits.
+/// A reset that the app requests keeps unsynced edits.
 pub fn a_requested_reset_keeps_edits<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "one");

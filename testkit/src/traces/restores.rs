@@ -1,5 +1,5 @@
-//! A restore from a backup that was made before a purge: the server holds tombstones again that a
-//! replica found to be gone.
+//! A restore from a backup that was made before a purge: the server holds tombstones again of
+//! documents that a replica found to be absent.
 
 use sync_core::model::{Limits, Seq};
 use sync_core::replica::Decision;
@@ -10,8 +10,8 @@ use crate::cores::Cores;
 use crate::resolvers::Deferring;
 use crate::world::{Backup, World};
 
-/// Both replicas hold two documents; replica 0 takes some away and writes another. The backup holds
-/// their tombstones, the server does not any more.
+/// Makes two replicas that hold two documents; replica 0 deletes or erases some and writes another.
+/// The backup holds their tombstones, the server does not any more.
 fn purged_after_a_backup<C: Cores>(
     world: &mut World<C>,
     take_away: impl FnOnce(&mut World<C>),
@@ -46,8 +46,8 @@ pub fn a_restore_brings_a_purged_tombstone_back<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// The same with an edit that was made before the restore, on nothing and on what was deleted
-/// since.
+/// As above, with an edit that was made before the restore, without a base and on a state that was
+/// deleted since.
 pub fn an_edit_on_what_is_absent_meets_a_purged_tombstone<C: Cores>(cores: C) {
     let mut world = world_with(cores, ClientWins);
     let backup = purged_after_a_backup(&mut world, |world| {
@@ -66,7 +66,7 @@ pub fn an_edit_on_what_is_absent_meets_a_purged_tombstone<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// The same with an erasure: it is known again, and wins.
+/// As above, with an erasure: it is known again, and wins.
 pub fn a_restore_brings_a_purged_erasure_back<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     let backup = purged_after_a_backup(&mut world, |world| {
@@ -85,8 +85,7 @@ pub fn a_restore_brings_a_purged_erasure_back<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// "Absent" that waits for a verdict is forgotten with the restore: the tombstone is there, and the
-/// push meets it.
+/// "Absent" that waits for a verdict is forgotten with the restore: the push meets the tombstone.
 pub fn a_restore_while_absent_waits_for_a_verdict<C: Cores>(cores: C) {
     let mut world = world_with(cores, ClientWins);
     let backup = purged_after_a_backup(&mut world, |world| {
@@ -107,8 +106,8 @@ pub fn a_restore_while_absent_waits_for_a_verdict<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// A conflict with "absent" that waits for the app is over with the restore: it arises anew, with
-/// the tombstone.
+/// A conflict with "absent" that waits for the app ends with the restore: it arises anew, with the
+/// tombstone.
 pub fn a_restore_while_absent_waits_for_the_app<C: Cores>(cores: C) {
     let mut world = world_with(cores, Deferring);
     let backup = purged_after_a_backup(&mut world, |world| {

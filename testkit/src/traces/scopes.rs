@@ -8,7 +8,7 @@ use super::batch;
 use crate::cores::Cores;
 use crate::world::{Options, Reply, World, body};
 
-/// A collection that is added later back-fills by itself, and then shares the position.
+/// A collection that is added later is back-filled by itself, and then shares the position.
 pub fn a_collection_added_later_backfills<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     for name in ["notes/a", "tasks/a", "notes/b", "tasks/b"] {
@@ -101,8 +101,8 @@ pub fn a_transaction_happens_whole<C: Cores>(cores: C) {
     world.assert_consistent();
 }
 
-/// A scope that is gone: unsynced own bodies go to the quarantine, alone; everything else leaves
-/// the device.
+/// A scope leaves the device: unsynced own bodies go to the quarantine, alone; everything else is
+/// removed.
 pub fn a_scope_that_is_gone<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "base");
@@ -121,7 +121,7 @@ pub fn a_scope_that_is_gone<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// A scope that is forgotten and joined again goes on counting its batches.
+/// A scope that is forgotten and joined again continues to count its batches.
 pub fn batches_are_counted_on_after_a_scope_was_forgotten<C: Cores>(cores: C) {
     let mut world = World::new(cores, 1);
     world.put(0, "notes/a", "one");
@@ -136,8 +136,8 @@ pub fn batches_are_counted_on_after_a_scope_was_forgotten<C: Cores>(cores: C) {
     assert_eq!(world.server_scope().documents, 2);
 }
 
-/// A collection that leaves the device while another one's document is in flight: that document is
-/// still pushed, and what others wrote on it meanwhile is no conflict.
+/// A collection leaves the device while a document of another one is in flight: that document is
+/// still pushed, and an edit on it by another replica is no conflict.
 pub fn a_collection_leaves_while_another_is_in_flight<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "tasks/a", "text");

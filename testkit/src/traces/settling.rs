@@ -1,4 +1,4 @@
-//! Taking in verdicts; quarantine; clocks.
+//! Verdicts, quarantine, clocks.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub fn verdicts_on_another_batch_change_nothing<C: Cores>(cores: C) {
     assert_eq!(world.records(0), settled, "a doubled answer changes nothing");
 }
 
-/// Verdicts that do not fit the batch, or belong to another life of the log, change nothing.
+/// Verdicts that do not fit the batch, or belong to another epoch, change nothing.
 pub fn verdicts_that_do_not_fit_change_nothing<C: Cores>(cores: C) {
     let mut world = World::new(cores, 1);
     world.put(0, "notes/a", "one");
@@ -46,8 +46,8 @@ pub fn verdicts_that_do_not_fit_change_nothing<C: Cores>(cores: C) {
     assert_eq!(world.records(0), before);
 }
 
-/// A verdict may bring a conflict while a newer server state, which conflicts as well, waits for
-/// it: both are reported, as the resolver is asked twice.
+/// A verdict may carry a conflict while a newer server state, which conflicts as well, waits: both
+/// are reported, because the resolver is called twice.
 pub fn two_conflicts_at_one_verdict_are_both_reported<C: Cores>(cores: C) {
     let mut world = world_with(cores, Joining);
     world.put(0, "notes/a", "one");
@@ -86,8 +86,8 @@ pub fn an_old_verdict_only_ends_the_batch<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// A late verdict after a reset that voided what is known: the deletion that the document was
-/// written anew on stays its base, and no resolver is asked.
+/// A late verdict after a reset that voided the known positions: the base stays the deletion that
+/// the document was written on, and no resolver is called.
 pub fn a_late_verdict_after_a_reset_keeps_the_base<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "one");
@@ -124,7 +124,7 @@ pub fn accepted_and_edited_since<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// A conflict that the verdict tells of is decided with the server's state, once.
+/// A conflict in a verdict is decided with the server's state, once.
 pub fn a_conflict_by_verdict<C: Cores>(cores: C) {
     let mut world = world_with(cores, ClientWins);
     world.put(0, "notes/a", "base");
@@ -143,8 +143,8 @@ pub fn a_conflict_by_verdict<C: Cores>(cores: C) {
     assert_eq!(world.calls().count(), 1);
 }
 
-/// What the server merged out of an edit replaces it; if the document was edited since, the
-/// resolver's base is the pushed state.
+/// The server's merge of an edit replaces it; if the document was edited since, the resolver's base
+/// is the pushed state.
 pub fn merged_and_edited_since<C: Cores>(cores: C) {
     let on_server = vec![(World::<C>::collection("notes"), Arc::new(Joining) as _)];
     let mut world = World::with(cores, Options { on_server, ..Options::default() });
@@ -247,7 +247,7 @@ pub fn a_quarantined_edit_is_retried<C: Cores>(cores: C) {
     assert!(world.decide(0, "notes/a", &Decision::Retry).is_err());
 }
 
-/// A retry that says what is settled already vanishes.
+/// A retry that equals the settled state is dropped.
 pub fn a_retry_equal_to_what_is_settled_vanishes<C: Cores>(cores: C) {
     let mut world = with_a_quarantined_edit(cores);
     world.put(0, "notes/a", "bad");
@@ -274,8 +274,8 @@ fn far() -> i64 {
     i64::try_from(DRIFT_BOUND.as_millis()).unwrap_or_default() * 3
 }
 
-/// A stamp that is too far ahead is answered with the server's time; the replica stamps anew,
-/// pushes again, and nothing is quarantined.
+/// A stamp that is too far ahead is answered with the server's time; the replica stamps the edit
+/// anew, pushes again, and nothing is quarantined.
 pub fn a_clock_that_runs_ahead<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.skew(0, far());
@@ -297,7 +297,7 @@ pub fn a_clock_that_runs_ahead<C: Cores>(cores: C) {
     assert_eq!(world.server_text("notes/a").as_deref(), Some("later"), "nobody is locked out");
 }
 
-/// A replica that was told the server's time takes the stamps anew before it forms a batch.
+/// A replica that received the server's time replaces stamps before it forms a batch.
 pub fn stamps_are_taken_anew_before_a_batch<C: Cores>(cores: C) {
     let mut world = World::new(cores, 1);
     world.skew(0, far());
@@ -319,8 +319,8 @@ fn all_differ(revisions: &[Option<Revision>]) -> bool {
     set.len() == revisions.len()
 }
 
-/// Stamps that are taken anew are still one for each state: after a refusal, before a batch, and
-/// when the clock jumped back behind what is settled.
+/// Replaced stamps are still unique for each state: after a rejection, before a batch, and when the
+/// clock is set back before the settled states.
 pub fn stamps_taken_anew_are_unique<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     let all = |text| [("notes/a", Some(text)), ("notes/b", Some(text)), ("notes/c", Some(text))];
@@ -347,7 +347,7 @@ pub fn stamps_taken_anew_are_unique<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// Edited again while the stamp was refused: the newer edit is stamped anew too.
+/// A document was edited again while its stamp was rejected: the newer edit is stamped anew too.
 pub fn a_refused_stamp_and_edited_since<C: Cores>(cores: C) {
     let mut world = World::new(cores, 1);
     world.put(0, "notes/a", "base");
@@ -364,7 +364,7 @@ pub fn a_refused_stamp_and_edited_since<C: Cores>(cores: C) {
     assert_eq!(world.quarantine(0).len(), 0);
 }
 
-/// Replicas merge every stamp that a chunk carries: what is written on a state is stamped after it.
+/// Replicas merge every stamp in a chunk: a write on a state is stamped after it.
 pub fn a_child_is_stamped_after_its_parent<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.skew(0, far() / 6);

@@ -1,4 +1,4 @@
-//! Taking in a chunk.
+//! Applying chunks.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use crate::cores::Cores;
 use crate::resolvers::{Deferring, Deleting, Joining};
 use crate::world::{Options, World, body};
 
-/// Both replicas hold `base`, replica 1 has pushed `theirs` on it, replica 0 has written `mine` and
-/// not pulled.
+/// Makes two replicas that hold `base`; replica 1 has pushed `theirs` on it, replica 0 has written
+/// `mine` and not pulled.
 fn in_conflict<C: Cores>(world: &mut World<C>, mine: Option<&str>, theirs: Option<&str>) {
     world.put(0, "notes/a", "base");
     world.sync_all();
@@ -21,7 +21,7 @@ fn in_conflict<C: Cores>(world: &mut World<C>, mine: Option<&str>, theirs: Optio
     world.transaction(0, &[("notes/a", mine)]);
 }
 
-/// An empty chunk moves the position to the head that it was read at.
+/// An empty chunk moves the position to the head at which it was read.
 pub fn an_empty_chunk_moves_the_position<C: Cores>(cores: C) {
     let mut world = World::new(cores, 1);
     world.put(0, "notes/a", "one");
@@ -36,7 +36,7 @@ pub fn an_empty_chunk_moves_the_position<C: Cores>(cores: C) {
     assert_eq!(world.cursor(fresh).after, Seq(2));
 }
 
-/// Rule 1: what is not newer than what is known changes nothing, not even for watchers.
+/// Rule 1: a state at or below the known position changes nothing, not even for watchers.
 pub fn a_known_state_changes_nothing<C: Cores>(cores: C) {
     let mut world = World::new(cores, 1);
     world.put(0, "notes/a", "one");
@@ -66,8 +66,8 @@ pub fn a_clean_document_follows_the_server<C: Cores>(cores: C) {
     assert_eq!(world.calls().count(), 0);
 }
 
-/// Rule 3: the own state that comes as an echo before the ack makes the document clean, and the ack
-/// changes nothing.
+/// Rule 3: the replica's own state that arrives as an echo before the verdict makes the document
+/// clean, and the verdict changes nothing.
 pub fn an_echo_before_the_ack<C: Cores>(cores: C) {
     let mut world = World::new(cores, 1);
     world.put(0, "notes/a", "one");
@@ -81,7 +81,7 @@ pub fn an_echo_before_the_ack<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// Rule 4: the echo of what is in flight becomes the base of what was edited since.
+/// Rule 4: the echo of the state in flight becomes the base of a later edit.
 pub fn an_echo_of_what_is_in_flight_is_the_base<C: Cores>(cores: C) {
     let mut world = World::new(cores, 1);
     world.put(0, "notes/a", "one");
@@ -97,8 +97,8 @@ pub fn an_echo_of_what_is_in_flight_is_the_base<C: Cores>(cores: C) {
     assert_eq!((world.server_text("notes/a").as_deref(), world.calls().count()), (Some("two"), 0));
 }
 
-/// Rule 5: while a document is in flight no resolver is asked; the newest state waits, and the
-/// verdict tells.
+/// Rule 5: while a document is in flight no resolver is called; the newest state waits for the
+/// verdict.
 pub fn what_is_in_flight_waits_for_the_verdict<C: Cores>(cores: C) {
     let mut world = world_with(cores, LastWriteWins);
     in_conflict(&mut world, Some("mine"), Some("theirs"));
@@ -118,7 +118,7 @@ pub fn what_is_in_flight_waits_for_the_verdict<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// Rule 6: a true conflict is decided once, by the resolver of the replica that learns of it.
+/// Rule 6: a true conflict is decided once, by the resolver of the replica that detects it.
 pub fn a_true_conflict_is_decided_once<C: Cores>(cores: C) {
     let mut world = world_with(cores, LastWriteWins);
     in_conflict(&mut world, Some("mine"), Some("theirs"));
@@ -130,7 +130,7 @@ pub fn a_true_conflict_is_decided_once<C: Cores>(cores: C) {
     assert_eq!(calls[0].base, world.writes()[0].after.as_ref().map(|s| s.revision));
 }
 
-/// The answer `Remote` takes the server's state, and the document is clean.
+/// The resolution `Remote` applies the server's state, and the document is clean.
 pub fn the_resolver_says_remote<C: Cores>(cores: C) {
     let mut world = world_with(cores, ServerWins);
     in_conflict(&mut world, Some("mine"), Some("theirs"));
@@ -140,8 +140,8 @@ pub fn the_resolver_says_remote<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// The answer `Local` makes a fresh revision on the server's state; the author's stamp stays, so
-/// that an old winner does not grow younger.
+/// The resolution `Local` makes a fresh revision on the server's state; the author's stamp stays,
+/// so that an old winner does not grow younger.
 pub fn the_resolver_says_local<C: Cores>(cores: C) {
     let mut world = world_with(cores, ClientWins);
     in_conflict(&mut world, Some("mine"), Some("theirs"));
@@ -157,7 +157,7 @@ pub fn the_resolver_says_local<C: Cores>(cores: C) {
     assert_eq!((world.server_text("notes/a").as_deref(), world.calls().count()), (Some("mine"), 1));
 }
 
-/// The answer `Merge` is pushed on the server's state.
+/// The resolution `Merge` is pushed on the server's state.
 pub fn the_resolver_says_merge<C: Cores>(cores: C) {
     let mut world = world_with(cores, Joining);
     in_conflict(&mut world, Some("base+mine"), Some("base+theirs"));
@@ -167,7 +167,7 @@ pub fn the_resolver_says_merge<C: Cores>(cores: C) {
     assert_eq!(world.calls().count(), 1);
 }
 
-/// The answer `Delete` deletes.
+/// The resolution `Delete` deletes.
 pub fn the_resolver_says_delete<C: Cores>(cores: C) {
     let mut world = world_with(cores, Deleting);
     in_conflict(&mut world, Some("mine"), Some("theirs"));
@@ -176,8 +176,8 @@ pub fn the_resolver_says_delete<C: Cores>(cores: C) {
     assert_eq!((world.server_text("notes/a"), world.calls().count()), (None, 1));
 }
 
-/// The answer `Defer`: the local side shows and is not pushed, later remote states replace the slot
-/// without asking again, and the decision is a fresh revision on the newest of them.
+/// The resolution `Defer`: the local side is shown and is not pushed, later remote states replace
+/// the slot without another call, and the decision is a fresh revision on the newest of them.
 pub fn the_resolver_says_defer<C: Cores>(cores: C) {
     let mut world = world_with(cores, Deferring);
     in_conflict(&mut world, Some("mine"), Some("theirs"));
@@ -225,7 +225,7 @@ pub fn delete_against_delete<C: Cores>(cores: C) {
     assert_eq!((world.text(0, "notes/a"), world.calls().count()), (None, 0));
 }
 
-/// Equal bodies are no conflict, whether a chunk or a verdict brings them together.
+/// Equal bodies are no conflict, whether a chunk or a verdict carries the server's.
 pub fn equal_bodies<C: Cores>(cores: C) {
     let mut world = world_with(cores, Deferring);
     in_conflict(&mut world, Some("same"), Some("same"));
@@ -263,7 +263,7 @@ pub fn the_server_resolves_and_nobody_else<C: Cores>(cores: C) {
     assert_eq!(author, Some(world.server_scope().epoch.0), "the server's own identity");
 }
 
-/// A conflict that the server is asked to resolve and leaves open waits for the app.
+/// A conflict that the server's resolver defers waits for the app.
 pub fn the_server_leaves_it_open<C: Cores>(cores: C) {
     let on_server = vec![(World::<C>::collection("notes"), Arc::new(Deferring) as _)];
     let mut world = World::with(cores, Options { on_server, ..Options::default() });
@@ -277,8 +277,7 @@ pub fn the_server_leaves_it_open<C: Cores>(cores: C) {
     assert_eq!(world.text(0, "notes/a").as_deref(), Some("theirs"));
 }
 
-/// What a resolver on the server makes is what the server holds: that state stands, as it does
-/// where replicas resolve.
+/// A resolver on the server that returns the server's own state keeps that state, as on replicas.
 pub fn the_server_makes_what_it_holds<C: Cores>(cores: C) {
     let on_server = vec![(World::<C>::collection("notes"), Arc::new(Joining) as _)];
     let mut world = World::with(cores, Options { on_server, ..Options::default() });

@@ -1,4 +1,5 @@
-//! What is on a disk: what is seen, what is synced, and what a power failure leaves of the rest.
+//! The contents of a disk: what readers see, what is synced, and what a power failure leaves of the
+//! rest.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::AddAssign;
@@ -6,34 +7,34 @@ use std::sync::Arc;
 
 use crate::search::SplitMix64;
 
-/// A file, whatever it is called.
+/// Identifies a file, whatever its name is.
 pub(super) type Inode = u64;
 
-/// A change of what is on the disk.
+/// A change of the disk.
 #[derive(Clone, Debug)]
 pub(super) enum Change {
-    /// A new file gets a name.
+    /// A new file is named.
     Create { name: String },
     /// Bytes are written.
     Write { inode: Inode, at: usize, bytes: Arc<[u8]> },
-    /// A file gets another length.
+    /// The length of a file changes.
     Truncate { inode: Inode, len: usize },
-    /// What was written to a file reaches the disk; with the folder, all names do.
+    /// The writes to a file are synced; with the folder, all names are too.
     Sync { inode: Inode, folder: bool },
-    /// A name is taken away.
+    /// A name is removed.
     Delete { name: String, folder: bool },
 }
 
-/// What became of what was not synced.
+/// What a power failure did to unsynced changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Loss {
-    /// Sectors of writes that are there, and truncations.
+    /// Sectors of writes, and truncations, that were kept.
     pub kept: u64,
-    /// Those that are lost.
+    /// Sectors of writes, and truncations, that were lost.
     pub lost: u64,
-    /// Sectors of which a part is there.
+    /// Sectors that were written in part.
     pub torn: u64,
-    /// Names that were made or taken away for nothing.
+    /// Names whose creation or removal was lost.
     pub names: u64,
 }
 
@@ -56,7 +57,7 @@ enum Unsynced {
 struct File {
     seen: Vec<u8>,
     synced: Vec<u8>,
-    /// What leads from what is synced to what is seen, in order.
+    /// The changes that lead from the synced to the visible contents, in order.
     unsynced: Vec<Unsynced>,
 }
 
@@ -66,7 +67,7 @@ pub(super) struct Contents {
     files: BTreeMap<Inode, File>,
     seen: BTreeMap<String, Inode>,
     synced: BTreeMap<String, Inode>,
-    /// What leads from the synced names to the seen ones, in order.
+    /// The changes that lead from the synced to the visible names, in order.
     unsynced: Vec<(String, Option<Inode>)>,
     last: Inode,
 }
@@ -80,12 +81,12 @@ impl Contents {
         self.files.get(&inode).map(|file| &file.seen[..]).unwrap_or_default()
     }
 
-    /// Bytes of all files that have a name.
+    /// Returns the bytes of all named files.
     pub(super) fn len(&self) -> usize {
         self.seen.values().map(|inode| self.bytes(*inode).len()).sum()
     }
 
-    /// A change happens, but for what it syncs.
+    /// Applies a change, without what it syncs.
     pub(super) fn begin(&mut self, change: &Change) {
         match change {
             Change::Create { name } => {
@@ -108,7 +109,7 @@ impl Contents {
         }
     }
 
-    /// What a change syncs reaches the disk.
+    /// Syncs what a change syncs.
     pub(super) fn finish(&mut self, change: &Change) {
         let sync_folder = match change {
             Change::Sync { inode, folder } => {
@@ -131,7 +132,7 @@ impl Contents {
         self.unsynced.push((name.to_owned(), inode));
     }
 
-    /// Everything that is seen reaches the disk.
+    /// Syncs everything visible.
     pub(super) fn sync_all(&mut self) {
         self.synced = self.seen.clone();
         self.unsynced.clear();
@@ -141,7 +142,7 @@ impl Contents {
         }
     }
 
-    /// Removes the files that no name leads to any more.
+    /// Removes the files without a name.
     pub(super) fn forget_unnamed(&mut self) {
         let late = self.unsynced.iter().filter_map(|(_, inode)| *inode);
         let named: BTreeSet<Inode> =
@@ -149,8 +150,8 @@ impl Contents {
         self.files.retain(|inode, _| named.contains(inode));
     }
 
-    /// The power fails. The salt decides what is left of what was not synced: nothing (its
-    /// remainder by 8 is 0), all (1), or some of it.
+    /// Simulates a power failure. The salt decides what is left of unsynced changes: nothing (its
+    /// remainder by 8 is 0), everything (1), or some of it.
     pub(super) fn lose_power(&mut self, sector: usize, salt: u64) -> Loss {
         let mut loss = Loss::default();
         let mut chance = Chance { salt, rng: SplitMix64::of(salt, 0) };
@@ -202,7 +203,7 @@ impl File {
     }
 }
 
-/// Decides what is left.
+/// Draws what is left.
 struct Chance {
     salt: u64,
     rng: SplitMix64,
@@ -217,8 +218,8 @@ impl Chance {
         }
     }
 
-    /// A piece of a write within one sector is kept, lost, or torn: a part of it is there, and the
-    /// rest is what was there before, or noise.
+    /// Keeps, loses or tears a piece of a write within one sector. Of a torn piece a part is
+    /// written, and the rest is the earlier contents, or noise.
     fn write(&mut self, file: &mut Vec<u8>, at: usize, piece: &[u8], loss: &mut Loss) {
         if self.salt % 8 > 1 && piece.len() > 1 && self.rng.percent(20) {
             loss.torn += 1;
@@ -237,7 +238,7 @@ impl Chance {
     }
 }
 
-/// The pieces of a write by sector.
+/// Splits a write by sector.
 fn pieces(at: usize, bytes: &[u8], sector: usize) -> impl Iterator<Item = (usize, &[u8])> {
     let mut left = (at, bytes);
     std::iter::from_fn(move || {

@@ -1,4 +1,4 @@
-//! The disk as a test holds it.
+//! The disk, as tests use it.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -11,11 +11,11 @@ use super::faults::Faults;
 use super::locks::{HandleId, Locks};
 use super::recording::{Moment, Recording};
 
-/// What all paths on simulated disks begin with.
+/// The prefix of all paths on simulated disks.
 const ROOT: &str = "/simulated/";
 
-/// All disks that are held, by number: SQLite opens files by name, in one list of file systems for
-/// the whole process.
+/// All existing disks, by number: SQLite opens files by name, in one list of file systems for the
+/// whole process.
 static DISKS: Mutex<Disks> = Mutex::new(Disks { last: 0, held: BTreeMap::new() });
 
 struct Disks {
@@ -27,8 +27,8 @@ fn disks() -> MutexGuard<'static, Disks> {
     DISKS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A disk with the files of one database. Clones are the same disk; it is gone with the last of
-/// them and the last connection.
+/// A disk with the files of one database. Clones are the same disk. It is removed with the last
+/// clone and the last connection.
 #[derive(Clone, Debug)]
 pub struct SimDisk(pub(super) Arc<Shared>);
 
@@ -45,14 +45,14 @@ impl Drop for Shared {
     }
 }
 
-/// Everything about a disk.
+/// The state of a disk.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) contents: Contents,
     pub(super) faults: Faults,
     pub(super) locks: BTreeMap<Inode, Locks>,
     pub(super) sector: usize,
-    /// Which life of the machine it is: handles of an earlier one are dead.
+    /// The number of restarts of the machine: handles of an earlier run are dead.
     pub(super) life: u64,
     pub(super) last_handle: HandleId,
     changes: u64,
@@ -64,7 +64,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The disk of a path, and the name of the file on it.
+    /// Returns the disk of a path, and the name of the file on it.
     pub(super) fn of(path: &str) -> Option<(Arc<Self>, &str)> {
         let (number, name) = path.strip_prefix(ROOT)?.split_once('/')?;
         let held = disks().held.get(&number.parse().ok()?)?.upgrade()?;
@@ -73,7 +73,7 @@ impl Shared {
 }
 
 impl State {
-    /// Carries a change out.
+    /// Applies a change.
     pub(super) fn change(&mut self, change: Change) {
         self.changes += 1;
         self.contents.begin(&change);
@@ -96,13 +96,13 @@ impl Default for SimDisk {
 }
 
 impl SimDisk {
-    /// An empty disk with sectors of 4,096 bytes.
+    /// Makes an empty disk with sectors of 4,096 bytes.
     #[must_use]
     pub fn new() -> Self {
         Self::with_sector(4_096)
     }
 
-    /// An empty disk with sectors of that many bytes, 512 to 65,536.
+    /// Makes an empty disk with sectors of that many bytes, 512 to 65,536.
     #[must_use]
     pub fn with_sector(bytes: usize) -> Self {
         Self::holding(Contents::default(), bytes.clamp(512, 65_536))
@@ -128,8 +128,8 @@ impl SimDisk {
         Self(shared)
     }
 
-    /// The path under which SQLite finds a file on this disk, through the VFS [`VFS`](super::VFS).
-    /// It is made known to SQLite here.
+    /// Returns the path under which SQLite finds a file on this disk, through the VFS
+    /// [`VFS`](super::VFS), and registers the VFS with SQLite.
     ///
     /// # Panics
     /// If SQLite refuses to take the VFS.
@@ -139,8 +139,7 @@ impl SimDisk {
         PathBuf::from(format!("{ROOT}{}/{name}", self.0.number))
     }
 
-    /// A disk of its own with the same files, all synced. What is written meanwhile may be there in
-    /// part.
+    /// Copies the disk with the same files, all synced. A write in progress may be there in part.
     #[must_use]
     pub fn copy(&self) -> Self {
         let state = self.0.state();
@@ -152,81 +151,82 @@ impl SimDisk {
 
     // ---- what happened
 
-    /// Operations so far, reads included. They are numbered from 0.
+    /// Returns the number of operations so far, reads included. They are numbered from 0.
     #[must_use]
     pub fn operations(&self) -> u64 {
         self.0.state().faults.operations
     }
 
-    /// Of those, what changed the disk: files that were made and deleted, writes, truncations and
-    /// syncs.
+    /// Returns the number of changes among the operations: files that were made and deleted,
+    /// writes, truncations and syncs.
     #[must_use]
     pub fn changes(&self) -> u64 {
         self.0.state().changes
     }
 
-    /// Operations that were made to fail.
+    /// Returns the number of operations that were made to fail.
     #[must_use]
     pub fn failed(&self) -> u64 {
         self.0.state().faults.failed
     }
 
-    /// Bytes of all files.
+    /// Returns the bytes of all files.
     #[must_use]
     pub fn used(&self) -> usize {
         self.0.state().contents.len()
     }
 
-    /// Whether any connection has a file open.
+    /// Returns whether any connection has a file open.
     #[must_use]
     pub fn is_open(&self) -> bool {
         Arc::strong_count(&self.0) > 1
     }
 
-    /// Writes down every change from now on.
+    /// Records every change from now on.
     pub fn record(&self) {
         let mut state = self.0.state();
         state.recording = Some(Recording::new(state.contents.clone(), state.sector));
     }
 
-    /// What was written down; empty if nothing was to be.
+    /// Returns the recorded changes; empty if none were to be recorded.
     #[must_use]
     pub fn take_recording(&self) -> Recording {
         self.0.state().recording.take().unwrap_or_default()
     }
 
-    /// The disk as it is now, for a power failure that it does not notice itself.
+    /// Returns the disk at this moment, to compute a power failure that does not affect the disk
+    /// itself.
     #[must_use]
     pub fn moment(&self) -> Moment {
         let state = self.0.state();
         Moment::new(state.changes as usize, state.contents.clone(), state.sector)
     }
 
-    // ---- what goes wrong
+    // ---- faults
 
-    /// These operations fail, by their [numbers](Self::operations). Of a write that fails a part
+    /// Makes these operations fail, by their [numbers](Self::operations). Of a failed write a part
     /// may be there.
     pub fn fail(&self, operations: Range<u64>) {
         self.0.state().faults.failing = operations;
     }
 
-    /// So many of the next writes fail.
+    /// Makes that many of the next writes fail.
     pub fn fail_writes(&self, count: u32) {
         self.0.state().faults.failing_writes = count;
     }
 
-    /// How many bytes all files together may have; none for any. What does not fit fails as on a
-    /// full disk.
+    /// Sets how many bytes all files together may have; none for no bound. A write that does not
+    /// fit fails as on a full disk.
     pub fn set_capacity(&self, bytes: Option<usize>) {
         self.0.state().faults.capacity = bytes;
     }
 
-    /// Whether syncs do nothing and say that they did, as some hardware does.
+    /// Sets whether syncs do nothing and report success, as some hardware does.
     pub fn ignore_syncs(&self, ignore: bool) {
         self.0.state().faults.ignore_syncs = ignore;
     }
 
-    /// Nothing fails any more, and there is room.
+    /// Ends all failures, and removes the capacity bound.
     pub fn mend(&self) {
         let mut state = self.0.state();
         state.faults.failing = 0..0;
@@ -234,15 +234,15 @@ impl SimDisk {
         state.faults.capacity = None;
     }
 
-    /// The process ends without warning. Everything it wrote is there; its connections can do
-    /// nothing any more.
+    /// Ends the process without warning. Everything that it wrote is there; its connections fail
+    /// from now on.
     pub fn kill(&self) {
         self.0.state().end_life();
     }
 
-    /// The power fails. Of what was not synced the salt decides how much is there: nothing if its
-    /// remainder by 8 is 0, all if it is 1, otherwise some of it, sector by sector. Connections can
-    /// do nothing any more.
+    /// Simulates a power failure. The salt decides how much is left of unsynced changes: nothing if
+    /// its remainder by 8 is 0, everything if it is 1, otherwise some of it, sector by sector.
+    /// Connections fail from now on.
     pub fn lose_power(&self, salt: u64) -> Loss {
         let mut state = self.0.state();
         state.end_life();
@@ -251,5 +251,5 @@ impl SimDisk {
     }
 }
 
-/// The code for what a dead connection asks.
+/// The error code for every call of a dead connection.
 pub(super) const DEAD: Code = rusqlite::ffi::SQLITE_IOERR;

@@ -10,15 +10,15 @@ use sync_server::rows::ServerRows;
 use super::disk::SimDisk;
 use crate::sim::Disks;
 
-/// What opens the stores of a backend in SQLite files.
+/// Opens the stores of a backend in SQLite files.
 pub trait SqliteFiles {
-    /// What writes a replica's rows.
+    /// The type that writes a replica's rows.
     type Replica: ReplicaWriter;
-    /// What writes a server's rows.
+    /// The type that writes a server's rows.
     type Server: ServerRows + Transactional;
 
-    /// Opens a replica's file through the VFS [`VFS`](super::VFS). One that is missing is made, and
-    /// may take the identity `fresh` at once.
+    /// Opens a replica's file through the VFS [`VFS`](super::VFS). A missing file is made, and may
+    /// take the identity `fresh` at once.
     ///
     /// # Errors
     /// Whatever keeps the backend from it. The same holds for a server.
@@ -30,10 +30,10 @@ pub trait SqliteFiles {
     /// As [`Self::open_replica`].
     fn open_server(&self, path: &Path) -> Result<Self::Server>;
 
-    /// The path under which a replica was opened.
+    /// Returns the path under which a replica was opened.
     fn replica_path<'r>(&self, replica: &'r Self::Replica) -> Option<&'r Path>;
 
-    /// The path under which a server was opened.
+    /// Returns the path under which a server was opened.
     fn server_path<'s>(&self, server: &'s Self::Server) -> Option<&'s Path>;
 }
 
@@ -47,20 +47,19 @@ pub struct VfsDisks<F> {
 const FILE: &str = "store.db";
 
 impl<F: SqliteFiles> VfsDisks<F> {
-    /// Without any store yet.
+    /// Makes an empty set of stores.
     #[must_use]
     pub fn new(files: F) -> Self {
         Self { files, disks: Vec::new() }
     }
 
-    /// The disks of all stores that were made, oldest first, including those that are not used any
-    /// more.
+    /// Returns the disks of all stores that were made, oldest first, including unused ones.
     #[must_use]
     pub fn disks(&self) -> &[SimDisk] {
         &self.disks
     }
 
-    /// The disk of a path.
+    /// Returns the disk of a path.
     fn disk_of(&self, path: Option<&Path>) -> Result<SimDisk> {
         let found = path.and_then(|path| self.disks.iter().find(|d| d.path(FILE) == path));
         found.cloned().ok_or_else(|| Error::new(ErrorKind::Internal, "the store is on no disk"))
@@ -72,7 +71,7 @@ impl<F: SqliteFiles> VfsDisks<F> {
     }
 
     fn open_replica(&self, disk: &SimDisk) -> Result<F::Replica> {
-        // No two stores of a run may begin with one identity.
+        // No two stores of a run may start with one identity.
         let mut fresh = [0xbb; 16];
         fresh[8..].copy_from_slice(&(self.disks.len() as u64).to_be_bytes());
         self.files.open_replica(&disk.path(FILE), ReplicaId(fresh))
@@ -85,7 +84,7 @@ impl<F: SqliteFiles> VfsDisks<F> {
     }
 }
 
-/// The process or the machine ends.
+/// Ends the process or the machine.
 fn end(disk: &SimDisk, power: bool, salt: u64) {
     disk.mend();
     if power {

@@ -1,4 +1,4 @@
-//! What goes wrong on a disk, and when.
+//! Faults of a disk, and when they occur.
 
 use std::ops::Range;
 
@@ -6,7 +6,7 @@ use rusqlite::ffi;
 
 use super::Code;
 
-/// What a connection asks the disk for, and the error that it gets if that fails.
+/// An operation that a connection requests, and the error that it gets if that fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
     Open,
@@ -34,25 +34,25 @@ impl Asked {
     }
 }
 
-/// What goes wrong.
+/// The faults of a disk.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Faults {
-    /// Operations so far.
+    /// The number of operations so far.
     pub(super) operations: u64,
     /// The operations that fail, by their numbers.
     pub(super) failing: Range<u64>,
-    /// So many of the next writes fail.
+    /// How many of the next writes fail.
     pub(super) failing_writes: u32,
-    /// How many bytes all files together may have.
+    /// The bound of all files together, in bytes.
     pub(super) capacity: Option<usize>,
-    /// Syncs say that they did, and did nothing.
+    /// Whether syncs report success and do nothing.
     pub(super) ignore_syncs: bool,
-    /// Operations that were made to fail.
+    /// The number of operations that were made to fail.
     pub(super) failed: u64,
 }
 
 impl Faults {
-    /// Counts an operation, and says whether it fails.
+    /// Counts an operation, and returns an error if it fails.
     pub(super) fn meet(&mut self, asked: Asked) -> Result<(), Code> {
         let number = self.operations;
         self.operations += 1;
@@ -68,7 +68,7 @@ impl Faults {
         Err(asked.failure())
     }
 
-    /// Whether there is room for files of that many bytes.
+    /// Checks whether there is room for files of that many bytes.
     pub(super) fn fit(&mut self, bytes: usize) -> Result<(), Code> {
         if self.capacity.is_none_or(|capacity| bytes <= capacity) {
             return Ok(());

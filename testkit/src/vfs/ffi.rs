@@ -1,10 +1,10 @@
-//! The table of functions through which SQLite calls, and nothing else. Everything that decides
-//! anything is in [`Handle`](super::handle::Handle), in safe Rust.
+//! The table of functions through which SQLite calls, and nothing else. All decisions are in
+//! [`Handle`](super::handle::Handle), in safe Rust.
 //!
-//! What all of it rests on: SQLite calls a VFS as its documentation says. Pointers to results are
-//! valid; buffers have the length that it says; one file is used by one thread at a time, between a
-//! successful `xOpen` and its `xClose`, which is the last call. No function here panics, and none
-//! of them calls SQLite.
+//! The safety of this module rests on one assumption: SQLite calls a VFS as its documentation says.
+//! Pointers to results are valid; buffers have the stated length; one file is used by one thread at
+//! a time, between a successful `xOpen` and its `xClose`, which is the last call. No function here
+//! panics, and none of them calls SQLite.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::OnceLock;
@@ -21,7 +21,7 @@ pub const VFS: &str = "twotide-simulated";
 
 const NAME: &CStr = c"twotide-simulated";
 
-/// What SQLite sees of an open file; it makes room for one and hands it to `open`.
+/// An open file as SQLite sees it. SQLite allocates it and passes it to `open`.
 #[repr(C)]
 struct File {
     base: sqlite3_file,
@@ -51,7 +51,7 @@ static METHODS: sqlite3_io_methods = sqlite3_io_methods {
     xUnfetch: None,
 };
 
-/// Makes the VFS known to SQLite, once in a process and for good.
+/// Registers the VFS with SQLite, once in a process and for good.
 pub(super) fn register() {
     static REGISTERED: OnceLock<Code> = OnceLock::new();
     let code = REGISTERED.get_or_init(|| {
@@ -91,7 +91,7 @@ fn code(result: Result<(), Code>) -> Code {
     result.err().unwrap_or(ffi::SQLITE_OK)
 }
 
-/// A place or a length in a file, which SQLite never asks to be negative.
+/// Converts an offset or a length in a file, which SQLite never passes as negative.
 fn place(n: sqlite3_int64) -> usize {
     usize::try_from(n).unwrap_or(0)
 }
@@ -100,7 +100,7 @@ fn len(n: c_int) -> usize {
     usize::try_from(n).unwrap_or(0)
 }
 
-/// The text behind a pointer; none for a null pointer or what is no UTF-8.
+/// Returns the text behind a pointer; none for a null pointer or for what is not UTF-8.
 ///
 /// # Safety
 /// The pointer is null or leads to bytes that end with a zero and outlive the text.
@@ -112,7 +112,7 @@ unsafe fn text<'a>(pointer: *const c_char) -> Option<&'a str> {
     unsafe { CStr::from_ptr(pointer) }.to_str().ok()
 }
 
-/// The handle of an open file.
+/// Returns the handle of an open file.
 ///
 /// # Safety
 /// The file was opened by [`open`] and not closed, and no other reference to it exists while this
@@ -123,7 +123,7 @@ unsafe fn handle<'a>(file: *mut sqlite3_file) -> &'a mut Handle {
     unsafe { &mut *(*file.cast::<File>()).handle }
 }
 
-/// Writes a result to where SQLite wants it.
+/// Writes a result to where SQLite expects it.
 ///
 /// # Safety
 /// The pointer is valid for writing.
@@ -138,8 +138,8 @@ unsafe fn answer<T>(to: *mut T, result: Result<T, Code>) -> Code {
     }
 }
 
-// SAFETY of every block below: the functions are called by SQLite alone, through the two tables,
-// and what they are given is as the documentation of this module says.
+// SAFETY of every block below: only SQLite calls the functions, through the two tables, and their
+// arguments are as the documentation of this module says.
 
 unsafe extern "C" fn open(
     _: *mut sqlite3_vfs,
@@ -330,7 +330,7 @@ unsafe extern "C" fn sleep(_: *mut sqlite3_vfs, micros: c_int) -> c_int {
 }
 
 unsafe extern "C" fn current_time(_: *mut sqlite3_vfs, now: *mut f64) -> c_int {
-    // SAFETY: the result has a place. Time stands still, at the Julian day of 1 January 2026.
+    // SAFETY: the result has a place. The time is constant: the Julian day of 1 January 2026.
     unsafe { now.write(2_461_041.5) };
     ffi::SQLITE_OK
 }

@@ -1,4 +1,4 @@
-//! An open file: what SQLite asks of it, in safe Rust.
+//! An open file: the operations that SQLite requests, in safe Rust.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -14,7 +14,8 @@ use super::locks::{HandleId, Locks, SharedMemory};
 /// An open file.
 #[derive(Debug)]
 pub(super) enum Handle {
-    /// A temporary file of SQLite, which no other connection sees and which ends with this one.
+    /// A temporary file of SQLite, which is visible to no other connection and is removed when it
+    /// is closed.
     Temporary(Vec<u8>),
     Named(Named),
 }
@@ -26,15 +27,15 @@ pub(super) struct Named {
     inode: Inode,
     id: HandleId,
     life: u64,
-    /// Its first sync syncs the folder too.
+    /// Whether its first sync also syncs the folder.
     sync_folder: bool,
     memory: Option<Arc<SharedMemory>>,
-    /// The name to take away at the end.
+    /// The name to remove when it is closed.
     delete: Option<String>,
 }
 
 impl Handle {
-    /// Opens a file, or makes it if the flags say so. Without a path it is a temporary one.
+    /// Opens a file, or makes it if the flags say so. Without a path it is a temporary file.
     pub(super) fn open(path: Option<&str>, flags: Code) -> Result<Self, Code> {
         let Some(path) = path else { return Ok(Self::Temporary(Vec::new())) };
         let (disk, name) = Shared::of(path).ok_or(ffi::SQLITE_CANTOPEN)?;
@@ -53,7 +54,7 @@ impl Handle {
             inode,
             id: state.last_handle,
             life: state.life,
-            // So does SQLite's own VFS on Unix.
+            // SQLite's own VFS on Unix does the same.
             sync_folder: create && flags & journals != 0,
             memory: None,
             delete: delete.then(|| name.to_owned()),
@@ -62,7 +63,7 @@ impl Handle {
         Ok(Self::Named(named))
     }
 
-    /// Fills the buffer from a place; what lies behind the end is zero, and said.
+    /// Fills the buffer from an offset. Bytes behind the end are zero, and the result says so.
     pub(super) fn read(&mut self, at: usize, buffer: &mut [u8]) -> Result<(), Code> {
         let copy = |bytes: &[u8], buffer: &mut [u8]| {
             let there = bytes.get(at..).unwrap_or_default();
@@ -129,7 +130,7 @@ impl Handle {
         }
     }
 
-    /// In which units the disk writes.
+    /// Returns the size of the units in which the disk writes.
     pub(super) fn sector(&self) -> usize {
         match self {
             Self::Temporary(_) => 4_096,
@@ -154,7 +155,7 @@ impl Handle {
         self.locks(|_, locks| Ok(locks.is_reserved()))
     }
 
-    /// Where a region of the shared memory begins.
+    /// Returns where a region of the shared memory begins.
     pub(super) fn memory(
         &mut self,
         region: usize,
@@ -177,7 +178,7 @@ impl Handle {
     pub(super) fn leave_memory(&mut self) {
         let Self::Named(named) = self else { return };
         named.memory = None;
-        // A dead connection holds nothing any more.
+        // A dead connection holds no lock any more.
         let _ = self.locks(|id, locks| {
             locks.leave_memory(id);
             Ok(())
@@ -194,7 +195,7 @@ impl Handle {
 }
 
 impl Named {
-    /// Does something, unless the process or the machine has ended since the file was opened.
+    /// Runs an operation, unless the process or the machine has ended since the file was opened.
     fn alive<T>(
         &mut self,
         job: impl FnOnce(&mut Self, &mut State) -> Result<T, Code>,
@@ -227,7 +228,7 @@ impl Drop for Named {
     fn drop(&mut self) {
         self.memory = None;
         let delete = self.delete.take();
-        // A dead connection holds nothing any more.
+        // A dead connection holds no lock any more.
         let _ = self.alive(|named, state| {
             if let Some(locks) = state.locks.get_mut(&named.inode) {
                 locks.leave(named.id);
@@ -240,7 +241,7 @@ impl Drop for Named {
     }
 }
 
-/// Takes a file's name away.
+/// Removes a file's name.
 pub(super) fn delete(path: &str, folder: bool) -> Result<(), Code> {
     let (disk, name) = Shared::of(path).ok_or(ffi::SQLITE_IOERR_DELETE)?;
     let mut state = disk.state();
@@ -253,7 +254,7 @@ pub(super) fn delete(path: &str, folder: bool) -> Result<(), Code> {
     Ok(())
 }
 
-/// Whether a file is there. Empty journals and logs count as none, as on Unix.
+/// Returns whether a file exists. Empty journals and logs do not count, as on Unix.
 pub(super) fn is_there(path: &str, exists_only: bool) -> Result<bool, Code> {
     let (disk, name) = Shared::of(path).ok_or(ffi::SQLITE_IOERR_ACCESS)?;
     let mut state = disk.state();

@@ -8,7 +8,7 @@ use rusqlite::ffi;
 
 use super::Code;
 
-/// A connection's handle of a file.
+/// Identifies a connection's handle of a file.
 pub(super) type HandleId = u64;
 
 const SHARED: Code = ffi::SQLITE_LOCK_SHARED;
@@ -20,13 +20,13 @@ const EXCLUSIVE: Code = ffi::SQLITE_LOCK_EXCLUSIVE;
 #[derive(Debug, Default)]
 pub(super) struct Locks {
     levels: BTreeMap<HandleId, Code>,
-    /// By handle, which slots of the shared memory it holds shared and which exclusively, as bits.
+    /// By handle, the slots of the shared memory that it holds shared and exclusively, as bits.
     slots: BTreeMap<HandleId, (u32, u32)>,
     pub(super) memory: Arc<SharedMemory>,
 }
 
 impl Locks {
-    /// The highest level that another connection holds.
+    /// Returns the highest level that another connection holds.
     fn others(&self, who: HandleId) -> Code {
         let others = self.levels.iter().filter(|(id, _)| **id != who);
         others.map(|(_, level)| *level).max().unwrap_or(ffi::SQLITE_LOCK_NONE)
@@ -44,7 +44,7 @@ impl Locks {
             return Err(ffi::SQLITE_BUSY);
         }
         if to == EXCLUSIVE && others >= SHARED {
-            // No reader comes in any more; those that are there are waited for.
+            // No new reader is admitted; the present ones are waited for.
             self.levels.insert(who, PENDING);
             return Err(ffi::SQLITE_BUSY);
         }
@@ -64,7 +64,7 @@ impl Locks {
         self.levels.values().any(|level| *level >= RESERVED)
     }
 
-    /// Takes or gives back slots of the shared memory, by the rules of `xShmLock`.
+    /// Takes or releases slots of the shared memory, by the rules of `xShmLock`.
     pub(super) fn slots(&mut self, who: HandleId, mask: u32, flags: Code) -> Result<(), Code> {
         let exclusive = flags & ffi::SQLITE_SHM_EXCLUSIVE != 0;
         if flags & ffi::SQLITE_SHM_LOCK != 0 {
@@ -105,9 +105,8 @@ impl Locks {
 pub(super) struct SharedMemory(Mutex<Vec<Arc<[AtomicU64]>>>);
 
 impl SharedMemory {
-    /// Where a region of that many bytes begins; none if it is not there and shall not be made.
-    /// SQLite reads and writes it as it likes, with locks and barriers of its own; nothing here
-    /// ever looks at it.
+    /// Returns where a region of that many bytes begins; none if it does not exist and shall not be
+    /// made. SQLite reads and writes it with locks and barriers of its own; no code here reads it.
     pub(super) fn region(
         &self,
         number: usize,

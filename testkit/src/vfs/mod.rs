@@ -1,4 +1,4 @@
-//! A disk in memory on which real SQLite runs, and which loses power, fails and is full as a test
+//! A disk in memory on which real SQLite runs, and which loses power, fails and fills up as a test
 //! says.
 //!
 //! ```text
@@ -8,8 +8,8 @@
 //!                                                          └── Recording: the same at every change of a run
 //! ```
 //!
-//! A [`SimDisk`] holds the files of one database. It is opened like a file, through the VFS of the
-//! name [`VFS`] and under the paths that [`SimDisk::path`] gives:
+//! A [`SimDisk`] holds the files of one database. SQLite opens it through the VFS of the name
+//! [`VFS`] and under the paths that [`SimDisk::path`] returns:
 //!
 //! ```
 //! use rusqlite::{Connection, OpenFlags};
@@ -28,12 +28,12 @@
 //!
 //! # What the disk does
 //!
-//! What is written is seen at once and survives the end of a process. It survives a power failure
-//! only after a sync of that file; the names of files only after a sync of their folder, which
-//! SQLite asks for when it deletes, and which belongs to the first sync of a journal or log, as on
-//! Unix. Of what was not synced, each sector of each write is kept, lost or torn by itself,
-//! whatever the order in which they were written. Bytes beside a write are never damaged
-//! (`SQLITE_IOCAP_POWERSAFE_OVERWRITE`, which SQLite assumes everywhere by default).
+//! A write is visible at once and survives the end of a process. It survives a power failure only
+//! after a sync of that file; the names of files only after a sync of their folder, which SQLite
+//! requests when it deletes, and which belongs to the first sync of a journal or log, as on Unix.
+//! Of unsynced writes each sector is kept, lost or torn independently, whatever the order of the
+//! writes. Bytes beside a write are never damaged (`SQLITE_IOCAP_POWERSAFE_OVERWRITE`, which SQLite
+//! assumes everywhere by default).
 //!
 //! It is meant for one process: locks and shared memory are those of the connections in it.
 
@@ -56,5 +56,5 @@ pub use disks::{SqliteFiles, VfsDisks};
 pub use ffi::VFS;
 pub use recording::{Moment, Recording};
 
-/// What SQLite is told: one of its result codes.
+/// One of SQLite's result codes.
 type Code = std::ffi::c_int;

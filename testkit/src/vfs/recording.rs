@@ -1,12 +1,12 @@
-//! The changes of a disk one by one, and what a power failure leaves at each.
+//! The changes of a disk one by one, and the state that a power failure leaves at each.
 
 use super::contents::{Change, Contents, Loss};
 use super::disk::SimDisk;
 
 /// Every change of a disk since some moment.
 ///
-/// A power failure at the n-th change leaves what it leaves whatever would have come after it. So
-/// one run, written down, is enough to know all of them.
+/// The result of a power failure at the n-th change does not depend on later changes. So one
+/// recorded run is enough to compute all of them.
 #[derive(Clone, Debug, Default)]
 pub struct Recording {
     start: Contents,
@@ -19,19 +19,19 @@ impl Recording {
         Self { start, sector, changes: Vec::new() }
     }
 
-    /// How many changes there were.
+    /// Returns the number of changes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.changes.len()
     }
 
-    /// Whether there were none.
+    /// Returns whether there are no changes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
     }
 
-    /// The moment of each change, at which it has begun and SQLite has not got its result yet. The
+    /// Returns the moment of each change, after it has begun and before SQLite has its result. The
     /// last moment is after all changes.
     pub fn moments(&self) -> impl Iterator<Item = Moment> + '_ {
         let mut contents = self.start.clone();
@@ -57,10 +57,10 @@ impl Recording {
     }
 }
 
-/// A disk in the midst of a change.
+/// A disk in the middle of a change.
 #[derive(Clone, Debug)]
 pub struct Moment {
-    /// The changes that are done, of the recording or of the disk.
+    /// The number of completed changes, of the recording or of the disk.
     pub done: usize,
     contents: Contents,
     sector: usize,
@@ -71,7 +71,7 @@ impl Moment {
         Self { done, contents, sector }
     }
 
-    /// The disk after a power failure in this moment; the salt decides as in
+    /// Returns the disk after a power failure at this moment. The salt decides as in
     /// [`SimDisk::lose_power`].
     #[must_use]
     pub fn lose_power(&self, salt: u64) -> (SimDisk, Loss) {

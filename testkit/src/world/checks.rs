@@ -1,4 +1,4 @@
-//! What must hold of the stored rows.
+//! Checks of the stored rows.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,8 +14,8 @@ const ALL: usize = 100_000;
 type Documents = BTreeMap<DocumentKey, DocumentState>;
 
 impl<C: Cores> World<C> {
-    /// All replicas hold what the server holds, but for conflicts that wait for the app; digests
-    /// and counters fit.
+    /// Checks that all replicas hold what the server holds, except for deferred conflicts, and that
+    /// digests and counters match.
     ///
     /// # Panics
     /// If not, with the replica and the difference.
@@ -49,8 +49,8 @@ impl<C: Cores> World<C> {
         }
     }
 
-    /// No row of a replica or of the server holds a body with that text any more: bodies that are
-    /// shown, bases, remote slots, states in flight, refused edits, rows of the server.
+    /// Checks that no row of a replica or of the server holds a body with that text: current
+    /// bodies, bases, remote slots, states in flight, rejected edits, rows of the server.
     ///
     /// # Panics
     /// If one does, with the row.
@@ -63,10 +63,10 @@ impl<C: Cores> World<C> {
         assert!(!held.contains(text), "the server holds {text:?}: {held}");
     }
 
-    /// Counters, digests and indexes of replicas and server are what their documents make them.
+    /// Checks that counters, digests and indexes of replicas and server match their documents.
     ///
     /// # Panics
-    /// If not, saying which.
+    /// If not, with the mismatch.
     pub fn assert_consistent(&mut self) {
         for replica in 0..self.replicas() {
             self.check_replica(replica);

@@ -1,4 +1,4 @@
-//! Copies of a world, and hashes that distinguish them: for checks that explore worlds state by
+//! Copies of a world, and hashes that distinguish them, for checks that explore worlds state by
 //! state.
 
 use std::hash::{Hash, Hasher};
@@ -10,7 +10,7 @@ use super::{Backup, Device, World};
 use crate::cores::{Cores, MemoryCores, must};
 
 impl World<MemoryCores> {
-    /// A world of its own that is as this one is, with the same history.
+    /// Copies the world, with the same history.
     pub(crate) fn copy(&self) -> Self {
         let cores = self.cores;
         let device = |device: &Device<_>| Device {
@@ -37,13 +37,13 @@ impl World<MemoryCores> {
         }
     }
 
-    /// From now on no step takes time.
+    /// Stops the clock: no step takes time from now on.
     pub(crate) fn stand_still(&mut self) {
         self.stands_still = true;
     }
 
-    /// Hashes what decides what can happen from here on: every row, the time, and the names that
-    /// come next. Not the history.
+    /// Hashes everything that decides what can happen next: every row, the time, and the next
+    /// names. The history is not hashed.
     pub(crate) fn hash_rows(&self, hasher: &mut impl Hasher) {
         for device in &self.devices {
             (device.lease, device.skew).hash(hasher);
@@ -55,7 +55,7 @@ impl World<MemoryCores> {
 }
 
 impl Backup<<MemoryCores as Cores>::Server> {
-    /// A backup of its own of the same.
+    /// Copies the backup.
     pub(crate) fn copy(&self) -> Self {
         Self {
             server: must(MemoryCores.copy_server(&self.server), "a backup is copied"),

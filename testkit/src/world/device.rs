@@ -17,11 +17,11 @@ use sync_core::replica::{
 use super::{Device, World, Write, body, text_of};
 use crate::cores::{Cores, look, must, transact};
 
-/// More rows than any test has.
+/// A limit above the number of rows of any test.
 const ALL: usize = 100_000;
 
 impl<C: Cores> World<C> {
-    /// A fresh replica joins; its number.
+    /// Adds a fresh replica and returns its number.
     pub fn join(&mut self) -> usize {
         let id = self.fresh_replica();
         let mut core = must(self.cores.replica(), "the backend makes a replica");
@@ -29,7 +29,8 @@ impl<C: Cores> World<C> {
         self.add_device(core)
     }
 
-    /// A device is copied with everything on it, identity included; the number of the copy.
+    /// Copies a device with everything on it, identity included, and returns the number of the
+    /// copy.
     pub fn clone_replica(&mut self, replica: usize) -> usize {
         let core = must(
             self.cores.copy_replica(&self.devices[replica].core),
@@ -71,7 +72,7 @@ impl<C: Cores> World<C> {
         self.transaction(replica, &[(name, None)]);
     }
 
-    /// Erases a document, of which there must be a trace.
+    /// Erases a document that exists or has a tombstone.
     pub fn erase(&mut self, replica: usize, name: &str) -> Committed {
         let DocumentKey { collection, id, .. } = self.key(name);
         let writes = vec![LocalWrite { collection, id, operation: WriteOperation::Erase }];
@@ -79,7 +80,7 @@ impl<C: Cores> World<C> {
         must(self.write(replica, transaction), "a document is erased")
     }
 
-    /// Writes texts and, where there is none, deletes, all in one transaction.
+    /// Writes texts and deletes documents (where there is no text) in one transaction.
     pub fn transaction(&mut self, replica: usize, writes: &[(&str, Option<&str>)]) {
         let writes = writes.iter().map(|(name, text)| {
             let key = self.key(name);
@@ -90,10 +91,10 @@ impl<C: Cores> World<C> {
         must(self.write(replica, transaction), "a local write");
     }
 
-    /// Carries out a local transaction.
+    /// Runs a local transaction.
     ///
     /// # Errors
-    /// What the replica refuses it with.
+    /// The replica's error.
     pub fn write(&mut self, replica: usize, transaction: LocalTransaction) -> Result<Committed> {
         let keys: BTreeSet<DocumentKey> = transaction
             .writes
@@ -117,7 +118,7 @@ impl<C: Cores> World<C> {
         Ok(committed)
     }
 
-    /// Carries out the app's decision about a quarantined edit or a deferred conflict.
+    /// Applies the app's decision about a quarantined edit or a deferred conflict.
     ///
     /// # Errors
     /// `NotFound` if there is nothing to decide.
@@ -126,7 +127,7 @@ impl<C: Cores> World<C> {
         self.act(replica, |rows, cx| ops::decide(rows, cx.now, &key, decision))
     }
 
-    /// The scope, or a collection of it, leaves the device.
+    /// Removes the scope, or a collection of it, from the device.
     pub fn forget(&mut self, replica: usize, collection: Option<&str>) -> Committed {
         let scope = self.scope.clone();
         let what = match collection {
@@ -151,7 +152,7 @@ impl<C: Cores> World<C> {
         self.devices[replica].seen = self.scope_row(replica).checkpoint;
     }
 
-    /// Chooses the collections that the replica syncs, all with none.
+    /// Chooses the collections that the replica syncs; all if there are no names.
     pub fn choose(&mut self, replica: usize, names: Option<&[&str]>) -> Committed {
         let chosen = names.map(|names| names.iter().map(|name| Self::collection(name)).collect());
         let scope = self.scope.clone();
@@ -173,7 +174,7 @@ impl<C: Cores> World<C> {
 
     // ---- messages
 
-    /// The batch in flight, or a new one; none if there is nothing to push.
+    /// Returns the batch in flight, or forms one; none if there is nothing to push.
     pub fn form(&mut self, replica: usize) -> Option<PushBatch> {
         self.form_within(replica, self.options.push)
     }
@@ -184,7 +185,7 @@ impl<C: Cores> World<C> {
         must(self.act(replica, |rows, cx| ops::next_push(rows, cx, &scope, limits)), "form")
     }
 
-    /// The replica hears the verdicts on a batch.
+    /// Settles a batch with its verdicts.
     pub fn settle(&mut self, replica: usize, id: PushId, verdicts: &Verdicts) -> Committed {
         must(self.try_settle(replica, id, verdicts), "settle")
     }
@@ -207,19 +208,19 @@ impl<C: Cores> World<C> {
         Ok(committed)
     }
 
-    /// Where the replica's next chunk begins.
+    /// Returns the cursor of the replica's next pull.
     pub fn cursor(&mut self, replica: usize) -> Cursor {
         self.scope_row(replica).checkpoint.cursor()
     }
 
-    /// The replica hears a chunk.
+    /// Applies a chunk.
     pub fn apply(&mut self, replica: usize, chunk: &Chunk) -> Applied {
         let applied = must(self.act(replica, |rows, cx| ops::apply(rows, cx, chunk)), "apply");
         self.check_progress(replica);
         applied
     }
 
-    /// The replica is told that its position means nothing.
+    /// Resets the replica's position, as the server asks.
     pub fn reset(&mut self, replica: usize, reset: &Reset) -> Committed {
         let scope = self.scope.clone();
         let committed =
@@ -228,20 +229,20 @@ impl<C: Cores> World<C> {
         committed
     }
 
-    /// The app asks a replica to forget its position.
+    /// Resets a replica's position, as the app asks.
     pub fn request_reset(&mut self, replica: usize) {
         let epoch = self.scope_row(replica).checkpoint.epoch;
         let epoch = epoch.unwrap_or_else(|| self.server_scope().epoch);
         self.reset(replica, &Reset { epoch, reason: ResetReason::Requested });
     }
 
-    /// The replica takes a new identity.
+    /// Gives the replica a new identity.
     pub fn reidentify(&mut self, replica: usize) -> Committed {
         let id = self.fresh_replica();
         must(self.act(replica, |rows, cx| ops::reidentify(rows, cx, id)), "reidentify")
     }
 
-    /// The replica hears the server's time.
+    /// Gives the replica the server's time.
     pub fn tell_time(&mut self, replica: usize) {
         let server = self.server_now();
         let told = self.act(replica, |rows, cx| {
@@ -251,7 +252,7 @@ impl<C: Cores> World<C> {
         must(told, "note the server's time");
     }
 
-    /// A collection is added to what the replica pulls: it starts at position 0, whatever the
+    /// Adds a collection to those that the replica pulls. It starts at position 0, whatever the
     /// others have.
     pub fn add_collection(&mut self, replica: usize, collection: &str) {
         let collection = must(Collection::new(collection), "a collection's name");
@@ -268,50 +269,50 @@ impl<C: Cores> World<C> {
 
     // ---- looking
 
-    /// The text that the app sees.
+    /// Returns the text that the app sees.
     pub fn text(&mut self, replica: usize, name: &str) -> Option<String> {
         let key = self.key(name);
         self.current(replica, &key).as_ref().and_then(text_of)
     }
 
-    /// The text of a document in a local-only collection.
+    /// Returns the text of a document in a local-only collection.
     pub fn local_text(&mut self, replica: usize, name: &str) -> Option<String> {
         let key = DocumentKey { scope: Scope::local(), ..self.key(name) };
         self.current(replica, &key).as_ref().and_then(text_of)
     }
 
-    /// How many documents of local-only collections the replica keeps anything about.
+    /// Returns how many records of local-only collections the replica holds.
     pub fn local_records(&mut self, replica: usize) -> usize {
         use sync_core::replica::rows::ReplicaReads;
         let scope = Scope::local();
         look(&mut self.devices[replica].core, |rows| rows.records(&scope, None, None, ALL)).len()
     }
 
-    /// The state that the app sees, tombstones included.
+    /// Returns the state that the app sees, tombstones included.
     pub fn current(&mut self, replica: usize, key: &DocumentKey) -> Option<DocumentState> {
         self.record_at(replica, key).and_then(|r| r.current)
     }
 
-    /// What the replica keeps about a document.
+    /// Returns the replica's record of a document.
     pub fn record(&mut self, replica: usize, name: &str) -> Record {
         let key = self.key(name);
         self.record_at(replica, &key).unwrap_or_default()
     }
 
-    /// What the replica keeps about a document, if anything.
+    /// Returns the replica's record of a document, if there is one.
     pub fn record_at(&mut self, replica: usize, key: &DocumentKey) -> Option<Record> {
         use sync_core::replica::rows::ReplicaReads;
         look(&mut self.devices[replica].core, |rows| rows.record(key))
     }
 
-    /// Everything that the replica keeps about documents.
+    /// Returns all records of the replica.
     pub fn records(&mut self, replica: usize) -> Vec<(DocumentKey, Record)> {
         use sync_core::replica::rows::ReplicaReads;
         let scope = self.scope.clone();
         look(&mut self.devices[replica].core, |rows| rows.records(&scope, None, None, ALL))
     }
 
-    /// The edits that were refused for good.
+    /// Returns the quarantined edits.
     pub fn quarantine(&mut self, replica: usize) -> Vec<QuarantineRow> {
         use sync_core::replica::rows::ReplicaReads;
         let scope = self.scope.clone();
@@ -319,21 +320,21 @@ impl<C: Cores> World<C> {
         rows.into_iter().map(|(_, row)| row).collect()
     }
 
-    /// The name of the batch in flight.
+    /// Returns the id of the batch in flight.
     pub fn batch_in_flight(&mut self, replica: usize) -> Option<PushId> {
         use sync_core::replica::rows::ReplicaReads;
         let scope = self.scope.clone();
         look(&mut self.devices[replica].core, |rows| rows.batch(&scope)).map(|b| b.id)
     }
 
-    /// The replica's row about the scope.
+    /// Returns the replica's row about the scope.
     pub fn scope_row(&mut self, replica: usize) -> ScopeRow {
         use sync_core::replica::rows::ReplicaReads;
         let scope = self.scope.clone();
         look(&mut self.devices[replica].core, |rows| rows.scope(&scope)).unwrap_or_default()
     }
 
-    /// What the replica keeps once.
+    /// Returns the row that the replica keeps once.
     pub fn meta(&mut self, replica: usize) -> ReplicaMeta {
         use sync_core::replica::rows::ReplicaReads;
         let meta = look(&mut self.devices[replica].core, |rows| rows.meta());
@@ -344,8 +345,8 @@ impl<C: Cores> World<C> {
         &mut self.devices[replica].core
     }
 
-    /// Positions only move forward within an epoch, but for a reset, and for what may be seen for
-    /// the first time.
+    /// Checks that positions only move forward within an epoch, except in a reset and for a
+    /// collection that becomes visible.
     fn check_progress(&mut self, replica: usize) {
         let now = self.scope_row(replica).checkpoint;
         let seen = std::mem::replace(&mut self.devices[replica].seen, now.clone());

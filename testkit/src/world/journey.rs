@@ -1,15 +1,15 @@
-//! Whole exchanges, as an engine would carry them out over a network without faults.
+//! Whole exchanges, as an engine carries them out over a network without faults.
 
 use sync_core::model::{Chunk, Cursor, Limits, PushBatch, Reset, Seq, Verdicts};
 
 use super::{Greeting, Reply, World};
 use crate::cores::Cores;
 
-/// An exchange that takes more rounds than this does not end.
+/// The largest number of rounds of an exchange that ends.
 const ROUNDS: usize = 64;
 
 impl<C: Cores> World<C> {
-    /// The replica connects, and does what it is told.
+    /// Connects the replica and follows the server's answer.
     pub fn connect(&mut self, replica: usize) {
         for _ in 0..ROUNDS {
             match self.greet(replica) {
@@ -25,7 +25,7 @@ impl<C: Cores> World<C> {
         self.not_quiet("the server greets it with ever new resets");
     }
 
-    /// Pushes one batch and settles it; the batch, if there was one.
+    /// Pushes one batch and settles it; returns the batch, if there was one.
     pub fn push_once(&mut self, replica: usize) -> Option<PushBatch> {
         let batch = self.form(replica)?;
         match self.deliver(&batch) {
@@ -50,10 +50,10 @@ impl<C: Cores> World<C> {
         self.not_quiet("its outbox does not get empty");
     }
 
-    /// The chunk that the replica needs next.
+    /// Returns the chunk that the replica needs next.
     ///
     /// # Errors
-    /// The reset that it is told instead.
+    /// The reset that the server returns instead.
     pub fn next_chunk(&mut self, replica: usize) -> Result<Chunk, Reset> {
         let cursor = self.cursor(replica);
         match self.changes_for(replica, &cursor, self.options.chunk) {
@@ -62,7 +62,7 @@ impl<C: Cores> World<C> {
         }
     }
 
-    /// Pulls and applies until the replica stands at the head.
+    /// Pulls and applies until the replica is at the head.
     pub fn pull_all(&mut self, replica: usize) {
         let limits = self.options.chunk;
         self.pull_all_by(replica, limits);
@@ -92,7 +92,7 @@ impl<C: Cores> World<C> {
         self.not_quiet("it does not reach the head");
     }
 
-    /// One replica pushes, pulls, and pushes what the pull left it with.
+    /// Pushes, pulls, and pushes again what the pull left unsettled.
     pub fn sync_all_of(&mut self, replica: usize) {
         for _ in 0..2 {
             self.push_all(replica);
@@ -100,10 +100,10 @@ impl<C: Cores> World<C> {
         }
     }
 
-    /// Every replica pushes and pulls until nothing moves any more.
+    /// Pushes and pulls every replica until nothing changes any more.
     ///
     /// # Panics
-    /// If that takes more rounds than any sound exchange does.
+    /// If that takes more rounds than any correct exchange does.
     pub fn sync_all(&mut self) {
         let mut before = None;
         for _ in 0..ROUNDS {

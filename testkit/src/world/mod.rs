@@ -1,8 +1,8 @@
 //! Replicas and a server without network and without threads.
 //!
 //! A [`World`] runs storage cores inline. Its steps mirror the messages between replica and server,
-//! and every message is a value: a test loses it by dropping it, doubles it by handing it over
-//! twice, and delays it by handing it over late.
+//! and every message is a value: a test loses it by dropping it, doubles it by delivering it twice,
+//! and delays it by delivering it late.
 //!
 //! ```
 //! use testkit::cores::MemoryCores;
@@ -43,10 +43,10 @@ pub use recorder::{Calls, Recording, ResolverCall, Write};
 pub(crate) use server::WorldJudge;
 pub use server::{Backup, Delivery, Greeting, Reply};
 
-/// Refuses changes by the app's own rules.
+/// Decides which changes the server rejects.
 pub type Refuse = Arc<dyn Fn(&Change) -> Option<Rejection> + Send + Sync>;
 
-/// How a world is set up.
+/// The setup of a world.
 #[derive(Clone)]
 pub struct Options {
     /// How many replicas there are at the beginning.
@@ -55,7 +55,7 @@ pub struct Options {
     pub resolver: Arc<dyn ConflictResolver>,
     /// Collections whose conflicts the server resolves, each with its resolver.
     pub on_server: Vec<(Collection, Arc<dyn ConflictResolver>)>,
-    /// Which changes the server refuses.
+    /// Which changes the server rejects.
     pub refuse: Option<Refuse>,
     /// How far ahead of the server's time a stamp may be.
     pub drift: Duration,
@@ -65,13 +65,13 @@ pub struct Options {
     pub chunk: Limits,
     /// Bounds of local writes.
     pub write: WriteLimits,
-    /// How much happened before, where the cores are not fresh: time and identities go on from
-    /// there. In milliseconds, and not less than there were epochs, starts and identities.
+    /// The time and the number of identities already used, where the cores are not fresh. In
+    /// milliseconds, and not less than the number of epochs, starts and identities.
     pub past: u64,
 }
 
 impl Default for Options {
-    /// Two replicas, last write wins, the limits of the framework.
+    /// Returns two replicas, last write wins, and the default limits.
     fn default() -> Self {
         Self {
             replicas: 2,
@@ -88,7 +88,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The resolvers, with every call recorded.
+    /// Returns the resolvers, with every call recorded.
     fn recorded(&self, calls: &Calls) -> Resolvers {
         let record = |inner: &Arc<dyn ConflictResolver>, on_server| {
             Arc::new(Recording::new(Arc::clone(inner), calls.clone(), on_server))
@@ -116,9 +116,9 @@ impl fmt::Debug for Options {
 struct Device<R> {
     core: R,
     lease: Generation,
-    /// How far its clock is off, in milliseconds.
+    /// The offset of its clock, in milliseconds.
     skew: i64,
-    /// What it held in its checkpoint last: positions only move forward within an epoch.
+    /// Its last checkpoint: positions only move forward within an epoch.
     seen: Checkpoint,
 }
 
@@ -132,14 +132,14 @@ pub struct World<C: Cores> {
     resolvers: Resolvers,
     calls: Calls,
     writes: Vec<Write>,
-    /// The true time in milliseconds; every step takes one.
+    /// The true time in milliseconds. Every step takes one.
     time: u64,
-    /// Steps take no time: what differs only in when it happened is one world then.
+    /// Whether steps take no time, so that states that differ only in their times are equal.
     stands_still: bool,
     /// Counts epochs, starts and identities, so that no two are equal.
     fresh: u64,
     term: Term,
-    /// How far the server's clock is off, in milliseconds.
+    /// The offset of the server's clock, in milliseconds.
     server_skew: i64,
 }
 
@@ -154,12 +154,12 @@ impl<C: Cores> fmt::Debug for World<C> {
 }
 
 impl<C: Cores> World<C> {
-    /// A world with that many replicas, in which the last write wins.
+    /// Makes a world with that many replicas, in which the last write wins.
     pub fn new(cores: C, replicas: usize) -> Self {
         Self::with(cores, Options { replicas, ..Options::default() })
     }
 
-    /// A world.
+    /// Makes a world.
     pub fn with(cores: C, options: Options) -> Self {
         let calls = Calls::default();
         let resolvers = options.recorded(&calls);
@@ -186,75 +186,76 @@ impl<C: Cores> World<C> {
         world
     }
 
-    /// How many replicas there are.
+    /// Returns the number of replicas.
     #[must_use]
     pub fn replicas(&self) -> usize {
         self.devices.len()
     }
 
-    /// How it was set up.
+    /// Returns the options.
     #[must_use]
     pub fn options(&self) -> &Options {
         &self.options
     }
 
-    /// The one scope of the world.
+    /// Returns the one scope of the world.
     #[must_use]
     pub fn scope(&self) -> &Scope {
         &self.scope
     }
 
-    /// Every local write that a replica acknowledged, in order.
+    /// Returns every local write that a replica acknowledged, in order.
     #[must_use]
     pub fn writes(&self) -> &[Write] {
         &self.writes
     }
 
-    /// Every call of a resolver, in order.
+    /// Returns every call of a resolver, in order.
     #[must_use]
     pub fn calls(&self) -> &Calls {
         &self.calls
     }
 
-    /// Changes which changes the server refuses from now on.
+    /// Changes which changes the server rejects.
     pub fn refuse(&mut self, refuse: Option<Refuse>) {
         self.options.refuse = refuse;
     }
 
-    /// Lets time pass, in milliseconds.
+    /// Advances the time, in milliseconds.
     pub fn tick(&mut self, millis: u64) {
         self.time += millis;
     }
 
-    /// Sets how far a replica's clock is off, in milliseconds.
+    /// Sets the offset of a replica's clock, in milliseconds.
     pub fn skew(&mut self, replica: usize, millis: i64) {
         self.devices[replica].skew = millis;
     }
 
-    /// Sets how far the server's clock is off, in milliseconds.
+    /// Sets the offset of the server's clock, in milliseconds.
     pub fn skew_server(&mut self, millis: i64) {
         self.server_skew = millis;
     }
 
-    /// The time of the server's clock.
+    /// Returns the time of the server's clock.
     #[must_use]
     pub fn server_now(&self) -> Now {
         self.now().corrected(self.server_skew)
     }
 
-    /// The true time. The server's clock shows it, unless it is [skewed](Self::skew_server).
+    /// Returns the true time, which the server's clock shows unless it is
+    /// [skewed](Self::skew_server).
     #[must_use]
     pub fn now(&self) -> Now {
         Now(self.time)
     }
 
-    /// The time of a replica's own clock.
+    /// Returns the time of a replica's own clock.
     #[must_use]
     pub fn now_at(&self, replica: usize) -> Now {
         self.now().corrected(self.devices[replica].skew)
     }
 
-    /// The document of that name, `collection/id`.
+    /// Returns the key of a document, `collection/id`.
     #[must_use]
     pub fn key(&self, name: &str) -> DocumentKey {
         let (collection, id) = name.split_once('/').unwrap_or(("notes", name));
@@ -265,7 +266,7 @@ impl<C: Cores> World<C> {
         )
     }
 
-    /// The collection of that name.
+    /// Returns the collection of that name.
     #[must_use]
     pub fn collection(name: &str) -> Collection {
         must(Collection::new(name), "a collection's name")
@@ -296,13 +297,13 @@ fn numbered(kind: u8, number: u64) -> [u8; 16] {
     id
 }
 
-/// The body that holds a text.
+/// Returns a body that holds a text.
 #[must_use]
 pub fn body(text: &str) -> Body {
     must(Body::from_value(&text), "a text becomes a body")
 }
 
-/// The text in a state's body; none for a tombstone.
+/// Returns the text in a state's body; none for a tombstone.
 #[must_use]
 pub fn text_of(state: &DocumentState) -> Option<String> {
     let text = |b: &Body| b.to::<String>().unwrap_or_else(|_| b.as_str().to_owned());

@@ -9,19 +9,19 @@ use sync_core::resolver::{Conflict, ConflictResolver, Resolution};
 /// A local write that a replica acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Write {
-    /// On which replica.
+    /// The replica.
     pub replica: usize,
-    /// Which document.
+    /// The document.
     pub key: DocumentKey,
     /// The state that the app saw before; none if there was nothing.
     pub before: Option<DocumentState>,
-    /// The state that the write made; none if it undid a document that no other replica can have
+    /// The state that the write made; none if it removed a document that no other replica can have
     /// received.
     pub after: Option<DocumentState>,
-    /// The local transaction: writes that share it were made together.
+    /// The local transaction: writes with the same number were made together.
     pub transaction: LocalSeq,
-    /// Whether a conflict that waited has ended by it: what was written is what the server holds,
-    /// whose state is shown.
+    /// Whether the write ended a deferred conflict: it equals the state that the server holds,
+    /// which is shown.
     pub ends_conflict: bool,
 }
 
@@ -38,14 +38,14 @@ pub struct ResolverCall {
     pub local: DocumentState,
     /// The server's state; none for an absent document.
     pub remote: Option<DocumentState>,
-    /// What it decided; none if it failed.
+    /// Its decision; none if it failed.
     pub resolution: Option<Resolution>,
 }
 
 impl ResolverCall {
-    /// What the decision comes to. A resolver that makes what the server holds already, a merge
-    /// with that body, or a deletion of what is deleted, takes the server's state: nothing is left
-    /// to push.
+    /// Returns the effective decision. A result that equals what the server holds (a merge with
+    /// that body, or a deletion of a deleted document) takes the server's state, and nothing is
+    /// left to push.
     #[must_use]
     pub fn effect(&self) -> Option<Resolution> {
         let held = self.remote.as_ref().and_then(|state| state.body.as_ref());
@@ -62,20 +62,20 @@ impl ResolverCall {
 pub struct Calls(Arc<Mutex<Vec<ResolverCall>>>);
 
 impl Calls {
-    /// How many there were.
+    /// Returns the number of calls.
     #[must_use]
     pub fn count(&self) -> usize {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// Those after the first `from`.
+    /// Returns the calls after the first `from`.
     #[must_use]
     pub fn since(&self, from: usize) -> Vec<ResolverCall> {
         let calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         calls.get(from..).unwrap_or_default().to_vec()
     }
 
-    /// A list of its own with the same calls.
+    /// Copies the list.
     #[cfg(feature = "model")]
     pub(super) fn copy(&self) -> Self {
         Self(Arc::new(Mutex::new(self.since(0))))
@@ -86,7 +86,7 @@ impl Calls {
     }
 }
 
-/// A resolver that writes down what it is asked and what it says.
+/// A resolver that records its calls and results.
 #[derive(Clone, Debug)]
 pub struct Recording {
     inner: Arc<dyn ConflictResolver>,

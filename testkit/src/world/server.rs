@@ -21,34 +21,34 @@ use crate::cores::{Cores, look, must, transact};
 pub enum Reply {
     /// The next chunk.
     Chunk(Chunk),
-    /// The position means nothing.
+    /// A reset, because the position is not valid.
     Reset(Reset),
 }
 
-/// What a replica is told when it connects.
+/// The server's answer when a replica connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Greeting {
-    /// Nothing speaks against it.
+    /// The connection is accepted.
     Welcome,
-    /// Its position means nothing.
+    /// A reset, because the replica's position is not valid.
     Reset(Reset),
-    /// Its newest push is older than one that the server knows of it.
+    /// The replica was cloned: its newest push is older than one that the server knows.
     Cloned,
 }
 
-/// What an append did.
+/// The result of an append.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
-    /// What is answered.
+    /// The verdicts.
     pub verdicts: Verdicts,
-    /// What was written.
+    /// The written entries.
     pub entries: Vec<LogEntry>,
 }
 
 /// A copy of the server's data.
 pub struct Backup<S> {
     pub(super) server: S,
-    /// The head when it was made.
+    /// The head at the time of the backup.
     pub head: Seq,
 }
 
@@ -58,7 +58,7 @@ impl<S> fmt::Debug for Backup<S> {
     }
 }
 
-/// Refuses what the app refuses, and resolves what the server resolves.
+/// A judge that rejects what the options reject, and resolves what the server resolves.
 pub(crate) struct WorldJudge {
     pub(crate) refuse: Option<Refuse>,
     pub(crate) resolvers: Resolvers,
@@ -93,12 +93,12 @@ impl<C: Cores> World<C> {
         must(opened, "the server opens the scope");
     }
 
-    /// A batch reaches the server.
+    /// Delivers a batch to the server and returns its verdicts.
     pub fn deliver(&mut self, batch: &PushBatch) -> Verdicts {
         self.append(batch).verdicts
     }
 
-    /// A batch reaches the server; also what it wrote.
+    /// Delivers a batch to the server; also returns what it wrote.
     pub fn append(&mut self, batch: &PushBatch) -> Delivery {
         self.step();
         let now = self.server_now();
@@ -115,8 +115,8 @@ impl<C: Cores> World<C> {
         );
         let verdicts = match appended.fork {
             None => appended.verdicts,
-            // The push fails, and the replica has to connect anew. Verdicts of no life of the log
-            // stand for that: nothing is settled by them.
+            // The push fails, and the replica has to reconnect. Verdicts of an unknown epoch
+            // represent that, because they settle nothing.
             Some(fork) => {
                 self.answer_fork(batch.mark.as_ref().map(|mark| mark.epoch), fork);
                 Verdicts::Decided { epoch: Epoch([0; 16]), mark: None, verdicts: Vec::new() }
@@ -125,12 +125,12 @@ impl<C: Cores> World<C> {
         Delivery { verdicts, entries: appended.entries }
     }
 
-    /// Serves a request for changes. An unannounced fork of the log begins a new epoch.
+    /// Serves a pull. An unannounced fork of the log begins a new epoch.
     pub fn changes(&mut self, cursor: &Cursor, limits: Limits) -> Reply {
         self.changes_seen_by(cursor, limits, &Visible::All)
     }
 
-    /// As [`changes`](Self::changes), from a replica, whose own bodies are left out of the answer.
+    /// Serves a pull of a replica, whose own bodies are left out of the answer.
     pub fn changes_for(&mut self, replica: usize, cursor: &Cursor, limits: Limits) -> Reply {
         let own = self.meta(replica).replica;
         match self.changes(cursor, limits) {
@@ -141,7 +141,7 @@ impl<C: Cores> World<C> {
         }
     }
 
-    /// As [`changes`](Self::changes), from a client that may see some collections only.
+    /// Serves a pull of a client that may see some collections only.
     pub fn changes_seen_by(&mut self, cursor: &Cursor, limits: Limits, visible: &Visible) -> Reply {
         self.step();
         let scope = self.scope.clone();
@@ -172,7 +172,7 @@ impl<C: Cores> World<C> {
         must(begun, "an epoch begins")
     }
 
-    /// A replica connects.
+    /// Connects a replica.
     pub fn greet(&mut self, replica: usize) -> Greeting {
         self.step();
         let cursor = self.cursor(replica);
@@ -190,8 +190,8 @@ impl<C: Cores> World<C> {
         }
     }
 
-    /// A replica tells how far it is; with its digest, if that can be compared. A reset if the
-    /// digests differ.
+    /// Acknowledges a replica's position, with its digest if it can be compared. Returns a reset if
+    /// the digests differ.
     pub fn acknowledge(&mut self, replica: usize) -> Option<Reset> {
         self.step();
         let acknowledgement = self.acknowledgement(replica)?;
@@ -202,7 +202,8 @@ impl<C: Cores> World<C> {
             .map(|fork| self.answer_fork(Some(acknowledgement.epoch), fork))
     }
 
-    /// What [`acknowledge`](Self::acknowledge) tells; none before the first chunk.
+    /// Returns the acknowledgement that [`acknowledge`](Self::acknowledge) sends; none before the
+    /// first chunk.
     pub fn acknowledgement(&mut self, replica: usize) -> Option<Acknowledgement> {
         let row = self.scope_row(replica);
         let epoch = row.checkpoint.epoch?;
@@ -222,14 +223,14 @@ impl<C: Cores> World<C> {
         })
     }
 
-    /// Forgets the tombstones at or below a position; how many there were.
+    /// Purges the tombstones at or below a position and returns their number.
     pub fn purge(&mut self, up_to: Seq) -> u64 {
         self.step();
         let scope = self.scope.clone();
         must(transact(&mut self.server, |rows| ops::purge(rows, &scope, up_to)), "purge")
     }
 
-    /// A copy of the server as it is.
+    /// Copies the server's data.
     pub fn backup(&mut self) -> Backup<C::Server> {
         let server = must(self.cores.copy_server(&self.server), "the backend copies a server");
         Backup { server, head: self.server_scope().head }
@@ -243,33 +244,33 @@ impl<C: Cores> World<C> {
         self.begin_epoch(head);
     }
 
-    /// Restores the server without announcing it: the epoch stays, and only the id of the server's
-    /// start changes.
+    /// Restores the server without an announcement: the epoch stays, and only the id of the
+    /// server's start changes.
     pub fn restore_silently(&mut self, backup: &Backup<C::Server>) {
         self.server = must(self.cores.copy_server(&backup.server), "the backend copies a server");
         self.restart_server();
     }
 
-    /// The server starts anew. The answer is the id of the start.
+    /// Restarts the server and returns the id of the start.
     pub fn restart_server(&mut self) -> Term {
         self.fresh += 1;
         self.term = Term(self.fresh);
         self.term
     }
 
-    /// From now on the process with that start answers, which writes the same log.
+    /// Lets the process with that start answer from now on. All processes write the same log.
     pub fn answer_by(&mut self, start: Term) {
         self.term = start;
     }
 
-    /// The server's row about the scope.
+    /// Returns the server's row about the scope.
     pub fn server_scope(&mut self) -> ServerScope {
         let scope = self.scope.clone();
         let row = look(&mut self.server, |rows| rows.scope(&scope));
         must(row.ok_or("it is not there"), "the server's scope")
     }
 
-    /// The server's documents, by position, tombstones included.
+    /// Returns the server's documents, by position, tombstones included.
     pub fn server_rows(&mut self) -> Vec<(DocumentKey, ServerRow)> {
         let scope = self.scope.clone();
         look(&mut self.server, |rows| {
@@ -282,18 +283,18 @@ impl<C: Cores> World<C> {
         })
     }
 
-    /// The server's row about a document.
+    /// Returns the server's row about a document.
     pub fn server_row(&mut self, name: &str) -> Option<ServerRow> {
         let key = self.key(name);
         look(&mut self.server, |rows| rows.row(&key.scope, &key.collection, &key.id))
     }
 
-    /// The text that the server holds.
+    /// Returns the text that the server holds.
     pub fn server_text(&mut self, name: &str) -> Option<String> {
         self.server_row(name).and_then(|row| super::text_of(&row.state))
     }
 
-    /// The revision that the server holds.
+    /// Returns the revision that the server holds.
     pub fn server_revision(&mut self, name: &str) -> Option<Revision> {
         self.server_row(name).map(|row| row.state.revision)
     }

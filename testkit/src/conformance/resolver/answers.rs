@@ -1,4 +1,4 @@
-//! What a resolver answers, asked directly.
+//! The results of a resolver, called directly.
 
 use sync_core::model::{Body, DocumentState, Limits};
 use sync_core::resolver::Resolution;
@@ -7,12 +7,12 @@ use super::super::run::Outcome;
 use super::Subject;
 use super::conflicts::{Met, odd, over};
 
-/// What matters of an answer: errors are equal, whatever they say.
+/// Returns what a result is compared by: errors are equal, whatever they say.
 fn answer(subject: &Subject, met: &Met) -> Option<Option<Resolution>> {
     met.ask(&subject.resolver).map(Result::ok)
 }
 
-/// It has a name for logs and reports, always the same.
+/// The resolver has a name for logs and reports, always the same.
 pub async fn it_has_a_name(subject: Subject) -> Outcome {
     let name = subject.resolver.name().to_owned();
     assert!(!name.trim().is_empty(), "logs and reports need a name");
@@ -21,7 +21,7 @@ pub async fn it_has_a_name(subject: Subject) -> Outcome {
     Ok(())
 }
 
-/// The same conflict gets the same answer: at once, in another order, on another thread.
+/// The same conflict gets the same result: at once, in another order, on another thread.
 pub async fn the_same_conflict_gets_the_same_answer(subject: Subject) -> Outcome {
     let conflicts = over(&subject.documents);
     let answers: Vec<_> = conflicts.iter().map(|met| answer(&subject, met)).collect();
@@ -40,8 +40,8 @@ pub async fn the_same_conflict_gets_the_same_answer(subject: Subject) -> Outcome
     Ok(())
 }
 
-/// Documents as the app has them are decided or deferred: no error, no panic, whatever is deleted
-/// or missing.
+/// Conflicts over the app's documents are decided or deferred: no error and no panic, whatever is
+/// deleted or missing.
 pub async fn ordinary_documents_are_decided(subject: Subject) -> Outcome {
     for met in over(&subject.documents) {
         match met.ask(&subject.resolver) {
@@ -53,8 +53,8 @@ pub async fn ordinary_documents_are_decided(subject: Subject) -> Outcome {
     Ok(())
 }
 
-/// Documents that no app expects (null, nested, huge numbers) do no harm: an error is an answer, a
-/// panic is not.
+/// Conflicts over unexpected documents (null, nested, huge numbers) may return an error, and must
+/// not panic.
 pub async fn odd_documents_do_no_harm(subject: Subject) -> Outcome {
     let odd = odd();
     for ordinary in subject.documents.iter().take(2) {
@@ -72,7 +72,7 @@ pub async fn odd_documents_do_no_harm(subject: Subject) -> Outcome {
     Ok(())
 }
 
-/// What it merges is a document: JSON, and within the limit of a body.
+/// A merged body is a valid document: JSON, and within the limit of a body.
 pub async fn a_merge_is_a_valid_document(subject: Subject) -> Outcome {
     let mut bodies = subject.documents.clone();
     bodies.extend(odd().into_iter().take(4));
@@ -85,13 +85,13 @@ pub async fn a_merge_is_a_valid_document(subject: Subject) -> Outcome {
     Ok(())
 }
 
-/// What it does not ask for makes no difference: a server has a base's body only if the resolver
-/// says that it needs it.
+/// A body that the resolver does not ask for does not change its result: a server has a base's body
+/// only if the resolver says that it needs it.
 pub async fn what_it_does_not_ask_for_makes_no_difference(subject: Subject) -> Outcome {
     for met in over(&subject.documents) {
         let Some(base) = met.base.clone() else { continue };
         let on_replica = answer(&subject, &met);
-        // A server knows the base's revision, and of its body only what was sent along.
+        // A server knows the base's revision, and its body only if it was sent along.
         let body = base.body.clone().filter(|_| subject.resolver.needs_base());
         let sent = DocumentState {
             revision: base.revision,
@@ -106,7 +106,7 @@ pub async fn what_it_does_not_ask_for_makes_no_difference(subject: Subject) -> O
     Ok(())
 }
 
-/// Merging the same state again and again comes to rest: nothing grows with each retry.
+/// Merging the same state again and again reaches a fixed point: nothing grows with each retry.
 pub async fn merging_the_same_again_comes_to_rest(subject: Subject) -> Outcome {
     const ROUNDS: usize = 8;
     for met in over(&subject.documents) {

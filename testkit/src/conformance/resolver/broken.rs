@@ -1,4 +1,4 @@
-//! Resolvers with a fault built in, to show that the cases would notice it.
+//! Resolvers with a planted fault, which the cases must detect.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,25 +11,26 @@ use sync_core::resolver::{Conflict, ConflictResolver, Resolution};
 use super::super::tools::panic_quietly;
 use super::Subject;
 
-/// The faults: the name of the test, the fault, and the case that notices it. Handed to another
+/// The faults: the name of the test, the fault, and the case that detects it. Passed to another
 /// macro of this crate.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! resolver_conformance_faults {
     ($callback:ident($($args:tt)*)) => {
         $crate::$callback! { ($($args)*)
-            /// It looks at a clock, or at what it said before.
+            /// The result depends on a clock, or on earlier calls.
             answers_change AnswersChange => the_same_conflict_gets_the_same_answer
             /// A deletion on the other side is an error.
             fails_on_deletions FailsOnDeletions => ordinary_documents_are_decided
-            /// A document that is no object ends in a panic.
+            /// A document that is not an object causes a panic.
             panics_on_odd_documents PanicsOnOddDocuments => odd_documents_do_no_harm
-            /// The body is put together as text, and is no JSON.
+            /// The body is concatenated as text, and is not JSON.
             writes_no_json WritesNoJson => a_merge_is_a_valid_document
-            /// It reads the base and does not say so: a server decides otherwise than a replica.
+            /// The resolver reads the base without saying so: a server decides otherwise than a
+            /// replica.
             reads_the_base_silently ReadsTheBaseSilently
                 => what_it_does_not_ask_for_makes_no_difference
-            /// It puts both sides together, also what it put together before.
+            /// A merge joins both sides, including what it joined before.
             merges_grow MergesGrow => merging_the_same_again_comes_to_rest
         }
     };
@@ -37,7 +38,7 @@ macro_rules! resolver_conformance_faults {
 
 crate::resolver_conformance_faults! { __conformance_fault_enum(ResolverFault) }
 
-/// The subject with a fault.
+/// Builds a fault into the subject.
 pub(super) fn broken(subject: &Subject, fault: ResolverFault) -> Subject {
     let inner = Arc::clone(&subject.resolver);
     let resolver = Arc::new(Broken { inner, fault, calls: AtomicUsize::new(0) });

@@ -9,7 +9,7 @@ use sync_core::resolver::{Conflict, ConflictResolver, Resolution};
 
 use super::super::tools::{body, key};
 
-/// A conflict that owns what it speaks of.
+/// A conflict that owns its states.
 #[derive(Clone, Debug)]
 pub(super) struct Met {
     pub(super) key: DocumentKey,
@@ -19,14 +19,14 @@ pub(super) struct Met {
 }
 
 impl Met {
-    /// Asks the resolver. None if it panicked.
+    /// Calls the resolver. Returns none if it panicked.
     pub(super) fn ask(&self, resolver: &Arc<dyn ConflictResolver>) -> Option<Result<Resolution>> {
         let remote = self.remote.as_ref();
         let conflict = Conflict::new(&self.key, self.base.as_ref(), &self.local, remote);
         catch_unwind(AssertUnwindSafe(|| resolver.resolve(&conflict))).ok()
     }
 
-    /// What the document shows after that answer; none if the conflict is deferred.
+    /// Returns what the document shows after that result; none if the conflict is deferred.
     pub(super) fn shown(&self, answer: &Resolution) -> Option<Option<Body>> {
         match answer {
             Resolution::Local => Some(self.local.body.clone()),
@@ -38,7 +38,7 @@ impl Met {
     }
 }
 
-/// A state of that time by that replica.
+/// Returns a state of that time and replica.
 pub(super) fn state(millis: u64, replica: u8, body: Option<&Body>) -> DocumentState {
     let stamp = Stamp::new(1_800_000_000_000 + millis, 0);
     let revision = Revision { stamp, replica: ReplicaId([replica; 16]) };
@@ -46,8 +46,8 @@ pub(super) fn state(millis: u64, replica: u8, body: Option<&Body>) -> DocumentSt
     DocumentState { revision, author: revision, created, body: body.cloned(), erased: None }
 }
 
-/// Every conflict over those bodies: live or deleted on either side, with a base or without, with
-/// either side later or both of one time. What is equal on both sides is no conflict.
+/// Returns every conflict over those bodies: live or deleted on either side, with a base or
+/// without, with either side later or both of one time. Equal sides are no conflict.
 pub(super) fn over(bodies: &[Body]) -> Vec<Met> {
     let mut sides: Vec<Option<&Body>> = bodies.iter().map(Some).collect();
     sides.push(None);
@@ -64,7 +64,7 @@ pub(super) fn over(bodies: &[Body]) -> Vec<Met> {
                 }
             }
         }
-        // The server has no trace of the document.
+        // The server has no record of the document.
         if local.is_some() {
             let (key, base) = (key("document"), Some(state(0, 3, *local)));
             all.push(Met { key, base, local: state(10, 1, *local), remote: None });
@@ -73,7 +73,7 @@ pub(super) fn over(bodies: &[Body]) -> Vec<Met> {
     all
 }
 
-/// Bodies that no app expects, and that are JSON.
+/// Returns valid JSON bodies that no app expects.
 pub(super) fn odd() -> Vec<Body> {
     let nested = format!("{}{}", "[".repeat(100), "]".repeat(100));
     let long = format!("\"{}\"", "x".repeat(100_000));

@@ -1,9 +1,9 @@
-//! The suite for [`ConflictResolver`]: what decides when two edits were made without knowledge of
+//! The suite for [`ConflictResolver`], which decides when two edits were made without knowledge of
 //! each other.
 //!
 //! Call [`resolver_conformance!`](crate::resolver_conformance) with the resolver and with bodies as
 //! the app has them: every case becomes a named test. [`resolver_teeth!`](crate::resolver_teeth)
-//! shows that the cases would notice if the resolver were broken.
+//! proves that the cases detect a broken resolver.
 //!
 //! ```
 //! use sync_core::model::Body;
@@ -36,7 +36,7 @@ pub use replicas::*;
 
 use super::run::{Case, Outcome, demand_failure};
 
-/// A resolver, and documents as it will meet them.
+/// A resolver, with documents of its app.
 #[derive(Clone, Debug)]
 pub struct Subject {
     resolver: Arc<dyn ConflictResolver>,
@@ -44,11 +44,11 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// The most documents that are looked at: every case tries them in pairs.
+    /// The largest number of documents that are used: every case tries them in pairs.
     pub const DOCUMENTS: usize = 6;
 
-    /// A resolver, and at least three different bodies as the app has them. No more than
-    /// [`Self::DOCUMENTS`] are used.
+    /// Makes a subject of a resolver and at least three different bodies as the app has them. No
+    /// more than [`Self::DOCUMENTS`] are used.
     ///
     /// # Panics
     /// If there are fewer than three.
@@ -65,14 +65,14 @@ impl Subject {
     }
 }
 
-/// All cases, for callers that run them without the test harness.
+/// Returns all cases, for callers that run them without the test harness.
 #[must_use]
 pub fn cases() -> Vec<Case<Subject>> {
     crate::resolver_conformance_cases!(__conformance_list())
 }
 
-/// Runs the case that notices the fault: it has to pass on what is sound, and to fail on what is
-/// broken.
+/// Runs the case that detects the fault: it has to pass on the correct resolver, and to fail on the
+/// broken one.
 ///
 /// # Panics
 /// If it does not.
@@ -85,7 +85,7 @@ pub fn demand(fault: ResolverFault, subject: &Subject) -> Outcome {
     demand_failure(&format!("{fault:?}"), name, (case.run)(subject.clone()), (case.run)(broken))
 }
 
-/// The names of all cases, handed to another macro of this crate.
+/// The names of all cases, passed to another macro of this crate.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! resolver_conformance_cases {
@@ -128,7 +128,7 @@ macro_rules! __resolver_tests {
 }
 
 /// Expands to one named test for each [fault](crate::conformance::resolver::ResolverFault): the
-/// case that is there for it passes on the resolver, and fails when the fault is built in.
+/// case that detects it passes on the resolver, and fails when the fault is built in.
 #[macro_export]
 macro_rules! resolver_teeth {
     ($resolver:expr, $documents:expr $(,)?) => {

@@ -1,4 +1,4 @@
-//! What becomes of replicas that the resolver decides for.
+//! Replicas whose conflicts the resolver decides.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ fn write(world: &mut World<MemoryCores>, replica: usize, name: &str, body: Optio
     must(world.write(replica, LocalTransaction { scope, writes }), "a write");
 }
 
-/// Documents, and what two replicas make of each without knowing of each other.
+/// Makes documents, and edits of two replicas that do not know of each other.
 fn disagree(world: &mut World<MemoryCores>, documents: &[Body]) {
     let sides = || documents.iter().map(Some).chain([None]);
     let mut names = Vec::new();
@@ -36,7 +36,7 @@ fn disagree(world: &mut World<MemoryCores>, documents: &[Body]) {
         world.tick(3);
         write(world, 1, name, *theirs);
     }
-    // And what both made without knowing of the other.
+    // Both replicas also made documents without knowing of the other's.
     for (m, mine) in documents.iter().enumerate() {
         for (t, theirs) in documents.iter().enumerate() {
             let name = format!("new/{m}-{t}");
@@ -56,21 +56,21 @@ fn become_equal(options: &Options, documents: &[Body]) {
         }
         world.sync_all();
         world.assert_converged();
-        // What is settled is never handed to a resolver again.
+        // A settled document is never passed to a resolver again.
         let calls = world.calls().count();
         world.sync_all();
         assert_eq!(world.calls().count(), calls, "a resolver is asked about what is settled");
     }
 }
 
-/// Two replicas that disagree about everything become equal, in whatever order they sync.
+/// Two replicas that disagree about every document become equal, in whatever order they sync.
 pub async fn replicas_become_equal_whoever_syncs_first(subject: Subject) -> Outcome {
     let options = Options { resolver: Arc::clone(&subject.resolver), ..Options::default() };
     become_equal(&options, &subject.documents);
     Ok(())
 }
 
-/// The same where the server resolves.
+/// Two replicas that disagree become equal where the server resolves.
 pub async fn replicas_become_equal_when_the_server_resolves(subject: Subject) -> Outcome {
     let collections = ["known", "new"];
     let on_server = collections
@@ -80,8 +80,8 @@ pub async fn replicas_become_equal_when_the_server_resolves(subject: Subject) ->
     Ok(())
 }
 
-/// Three replicas that keep disagreeing come to rest after each round, and every conflict is
-/// decided a bounded number of times: replicas do not overrule each other again and again.
+/// Three replicas that keep disagreeing converge after each round, and every conflict is decided a
+/// bounded number of times: replicas do not overrule each other again and again.
 pub async fn three_replicas_come_to_rest(subject: Subject) -> Outcome {
     const ROUNDS: usize = 6;
     const DOCUMENTS: usize = 5;

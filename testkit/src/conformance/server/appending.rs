@@ -10,7 +10,7 @@ use super::super::tools::{ALL, documents, drop_after, json, must, panic_quietly,
 use super::ServerStorageHarness;
 use super::desk::{Desk, Reader, Told, batch, context, decided, insert};
 
-/// What an append did is there as soon as it returns, at positions that follow on the head.
+/// The changes of an append are readable as soon as it returns, at positions after the head.
 pub async fn an_append_is_there_when_it_returns<H: ServerStorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let first = desk.push(&[("a", Some("1")), ("b", Some("2"))]).await;
@@ -28,8 +28,8 @@ pub async fn an_append_is_there_when_it_returns<H: ServerStorageHarness>(harness
     Ok(())
 }
 
-/// Positions are commit order, also with many writers: none is given twice, none is left out, and
-/// pushes do not interleave.
+/// Positions follow commit order, also with many writers: none is given twice, none is left out,
+/// and pushes do not interleave.
 pub async fn positions_are_commit_order<H: ServerStorageHarness>(harness: H) -> Outcome {
     const WRITERS: u8 = 8;
     const PUSHES: u64 = 10;
@@ -101,7 +101,8 @@ pub async fn followers_see_everything_below_their_position<H: ServerStorageHarne
                 let at_head = !reader.step(&*storage, documents(limit)).await.has_more();
                 let position = reader.checkpoint.after().0;
                 let settled = settled.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                // Short of the head a document may have moved on behind the end of the chunk.
+                // Before the head, a document may have moved to a position after the end of the
+                // chunk.
                 let stays = |name: &str| at_head || name.contains("-new-");
                 let below = settled.iter().filter(|(name, seq)| *seq <= position && stays(name));
                 for (name, seq) in below {
@@ -127,7 +128,7 @@ pub async fn followers_see_everything_below_their_position<H: ServerStorageHarne
     Ok(())
 }
 
-/// A storage that is open already.
+/// A harness of an open storage.
 struct Opened(Arc<dyn ServerStorage>);
 
 #[async_trait::async_trait]
@@ -137,7 +138,7 @@ impl ServerStorageHarness for Opened {
     }
 }
 
-/// A reader at the head sees whole pushes: documents that are pushed together are equal there.
+/// A reader at the head sees whole pushes: documents that are pushed together have equal bodies.
 pub async fn readers_see_whole_pushes<H: ServerStorageHarness>(harness: H) -> Outcome {
     const PUSHES: usize = 40;
     let desk = Desk::open(&harness).await;
@@ -162,8 +163,8 @@ pub async fn readers_see_whole_pushes<H: ServerStorageHarness>(harness: H) -> Ou
     Ok(())
 }
 
-/// A judge that panics fails its push whole, which is not remembered either: the same push works
-/// with a sound judge.
+/// A judge that panics makes its push fail as a whole, and the push is not remembered: it succeeds
+/// with a correct judge.
 pub async fn a_judge_that_panics_fails_its_push_whole<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {
@@ -196,7 +197,7 @@ pub async fn a_dropped_append_is_whole<H: ServerStorageHarness>(harness: H) -> O
         let changes = (0..10).map(|n| insert(&format!("p{polls}-{n}"), "1")).collect();
         let pushed = desk.batch(changes);
         drop_after(polls, desk.try_append(pushed.clone(), Told::open())).await;
-        // What is asked next comes after what was asked before.
+        // The next call takes effect after the earlier ones.
         desk.push(&[("after", Some(&polls.to_string()))]).await;
         let all = desk.all().await;
         let prefix = format!("p{polls}-");
@@ -208,7 +209,7 @@ pub async fn a_dropped_append_is_whole<H: ServerStorageHarness>(harness: H) -> O
     Ok(())
 }
 
-/// Whatever else is dropped, the storage is whole and answers the next call.
+/// Whichever other future is dropped, the storage is consistent and answers the next call.
 pub async fn whatever_is_dropped_the_next_call_works<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {
@@ -251,7 +252,7 @@ pub async fn whatever_is_dropped_the_next_call_works<H: ServerStorageHarness>(
     Ok(())
 }
 
-/// Two processes on one log give out positions one after the other, and both see everything.
+/// Two processes on one log assign positions one after the other, and both see everything.
 pub async fn two_processes_share_a_log<H: ServerStorageHarness>(harness: H) -> Outcome {
     const PUSHES: u64 = 12;
     harness.capabilities().need_several_handles()?;
@@ -278,13 +279,13 @@ pub async fn two_processes_share_a_log<H: ServerStorageHarness>(harness: H) -> O
     assert_eq!(one.all().await, two.all().await, "the two see different logs");
     one.check().await;
     two.check().await;
-    // Each knows what the other was told.
+    // Each process knows the verdicts that the other one returned.
     let again = batch(ReplicaId([0; 16]), PUSHES, vec![insert("another", "1")]);
     assert_eq!(two.append(&again).await.verdicts, sync_core::model::Verdicts::Cloned);
     Ok(())
 }
 
-/// A document that stands twice in a push is told once, in its newest state.
+/// A document that is twice in a push is sent once, in its newest state.
 pub async fn a_document_twice_in_a_push_is_told_once<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {

@@ -1,4 +1,4 @@
-//! Reads at the head of the log, where usually there is nothing new.
+//! Reads at the head of the log, which usually find nothing new.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -52,7 +52,7 @@ pub async fn who_asks_at_the_head_hears_of_every_commit<H: ServerStorageHarness>
     let head = desk.scope().await.head;
     let at = desk.at(head.0).await;
     let before = nothing_new(&desk, &at).await;
-    // What says nothing of this log.
+    // Calls that do not change this log.
     let elsewhere = desk.batch(vec![insert("e", "1")]);
     desk.append(&PushBatch { scope: scope("elsewhere"), ..elsewhere }).await;
     let ack = Acknowledgement {
@@ -76,7 +76,7 @@ pub async fn who_asks_at_the_head_hears_of_every_commit<H: ServerStorageHarness>
     Ok(())
 }
 
-/// The same for what another process commits.
+/// A reader at the head sees the commits of another process.
 pub async fn who_asks_at_the_head_hears_of_other_processes<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {
@@ -120,7 +120,7 @@ pub async fn who_asks_meanwhile_hears_of_what_was_answered<H: ServerStorageHarne
         for n in 1..=PUSHES {
             let pushed = desk.push(&[("a", Some(&n.to_string()))]).await;
             answered.store(pushed.head.0, Ordering::SeqCst);
-            // Time to find that there is nothing new, more of it and less.
+            // Different pauses, in which the reader finds that there is nothing new.
             for _ in 0..n % 5 * 20 {
                 tokio::task::yield_now().await;
             }

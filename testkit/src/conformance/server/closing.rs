@@ -13,7 +13,7 @@ use super::super::tools::{ALL, must, refused, soon};
 use super::ServerStorageHarness;
 use super::desk::{Desk, FRESH, NEW, Told, WRITER, batch, context, insert};
 
-/// Closing twice is fine, also at the same time.
+/// Closing twice succeeds, also at the same time.
 pub async fn closing_twice_is_fine<H: ServerStorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     desk.push(&[("a", Some("1"))]).await;
@@ -34,7 +34,7 @@ pub async fn after_closing_everything_fails_as_closed<H: ServerStorageHarness>(
 ) -> Outcome {
     let desk = Desk::open(&harness).await;
     desk.push(&[("a", Some("1"))]).await;
-    // What a storage may remember of the head is not told any more either.
+    // A head that the storage has cached is not returned any more either.
     let at = desk.at(1).await;
     assert_eq!(desk.chunk(at.clone(), ALL).await.next, Seq(1));
     must(desk.storage.close().await, "the storage is closed");
@@ -62,8 +62,8 @@ pub async fn after_closing_everything_fails_as_closed<H: ServerStorageHarness>(
     Ok(())
 }
 
-/// Closing finishes what was asked: what was acknowledged is there afterwards, and the rest was
-/// refused whole.
+/// Closing finishes earlier calls: acknowledged changes are there afterwards, and the others were
+/// rejected as a whole.
 pub async fn closing_finishes_what_was_asked<H: ServerStorageHarness>(harness: H) -> Outcome {
     harness.capabilities().need_durable()?;
     let desk = Desk::open(&harness).await;

@@ -14,8 +14,8 @@ use super::super::tools::{body, json, must, now};
 use super::ServerStorageHarness;
 use super::desk::{Desk, Told, change, context, decided, insert};
 
-/// A change that was not made on the current state is a conflict: it is not stored, and told what
-/// is current.
+/// A change that was not made on the current state is a conflict: it is not stored, and its verdict
+/// has the current state.
 pub async fn a_conflict_tells_the_current_state<H: ServerStorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     desk.push(&[("a", Some("1")), ("b", Some("1")), ("gone", Some("1"))]).await;
@@ -35,7 +35,7 @@ pub async fn a_conflict_tells_the_current_state<H: ServerStorageHarness>(harness
         })
         .collect();
     let gone = (5, Some(5), Some("(a tombstone)"));
-    // Of what is missing it is known at the head that it is.
+    // An absent document is known to be absent at the head.
     assert_eq!(told, [(4, Some(4), Some("2")), gone, (2, Some(2), Some("1")), (5, Some(5), None)]);
     assert_eq!((desk.scope().await, desk.all().await), before, "a conflict changed something");
     assert_eq!(appended.entries, []);
@@ -63,7 +63,7 @@ pub async fn what_absent_matches<H: ServerStorageHarness>(harness: H) -> Outcome
     Ok(())
 }
 
-/// The very state that is current is accepted at its position, in whichever push it comes.
+/// A change that equals the current state is accepted at its position, in whichever push it is.
 pub async fn the_same_state_is_accepted_in_any_push<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {
@@ -103,7 +103,7 @@ pub async fn a_rejected_change_is_not_stored<H: ServerStorageHarness>(harness: H
     assert_eq!(ids, [(1, "kept", "1"), (2, "good", "1"), (3, "c", "1")]);
     assert_eq!(appended.entries.len(), 2, "a rejected change is told to listeners");
     desk.check().await;
-    // The judge has changed its mind, the verdict stands.
+    // The judge decides differently now, and the verdict stays the same.
     let again = desk.append(&pushed).await;
     assert_eq!(decided(&again)[1].kind, rejected);
     assert_eq!(desk.all().await, all);
@@ -133,8 +133,8 @@ pub async fn a_stamp_too_far_ahead_is_rejected<H: ServerStorageHarness>(harness:
     Ok(())
 }
 
-/// A conflict that the server resolves ends as the judge says; what the server made is its own
-/// state, after both.
+/// A conflict that the server resolves ends as the judge decides; a merge is a state of the server,
+/// later than both.
 pub async fn the_server_resolves_as_the_judge_says<H: ServerStorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let names = ["local", "remote", "merge", "delete", "defer"];
@@ -208,8 +208,8 @@ pub async fn a_merge_that_is_not_admitted_is_a_conflict<H: ServerStorageHarness>
     Ok(())
 }
 
-/// The states that the verdicts on one push tell are bounded, so that they fit into a message; one
-/// is always told.
+/// The states in the verdicts on one push are bounded, so that they fit into a message; one is
+/// always included.
 pub async fn told_states_are_bounded<H: ServerStorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let large = format!("\"{}\"", "x".repeat(900_000));

@@ -1,4 +1,4 @@
-//! A server's storage, short ways to use it, and readers and writers of its log.
+//! A server's storage with short methods, and readers and writers of its log.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,16 +22,16 @@ use super::ServerStorageHarness;
 
 /// The epoch with which a new scope begins.
 pub(super) const FRESH: Epoch = Epoch([0xf0; 16]);
-/// What a log begins with.
+/// The identities of a new log.
 pub(super) const NEW: NewLog = NewLog { epoch: FRESH, key: LogKey([7; 16]) };
 
-/// Whose changes these are where it does not matter.
+/// The replica whose changes these are where it does not matter.
 pub(super) const WRITER: ReplicaId = ReplicaId([0x11; 16]);
 
 type Admit = dyn Fn(&Change) -> std::result::Result<(), Rejection> + Send + Sync;
 type Resolve = dyn Fn(&Change, Option<&DocumentState>) -> Option<Resolution> + Send + Sync;
 
-/// A judge that a case tells what to say.
+/// A judge that decides as a case says.
 pub(super) struct Told {
     admit: Box<Admit>,
     resolve: Box<Resolve>,
@@ -44,7 +44,7 @@ impl fmt::Debug for Told {
 }
 
 impl Told {
-    /// Admits everything and leaves conflicts to the replicas.
+    /// Makes a judge that admits everything and leaves conflicts to the replicas.
     pub(super) fn open() -> Arc<Self> {
         Self::admitting(|_| Ok(()))
     }
@@ -81,14 +81,14 @@ impl Judge for Told {
     }
 }
 
-/// Where everything of one kind is appended with.
+/// Returns the context of an append.
 pub(super) fn context() -> AppendContext {
     AppendContext { now: now(), term: Term(1), drift: DRIFT_BOUND, fresh: NEW, owner: None }
 }
 
-/// A change that was made on that base: a body, or a deletion.
+/// Returns a change that was made on that base: a body, or a deletion.
 pub(super) fn change(name: &str, json: Option<&str>, base: Option<BaseRef>) -> Change {
-    // No two states share a stamp, also within a millisecond.
+    // No two states share a stamp, even within a millisecond.
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let counter = COUNTER.fetch_add(1, Ordering::Relaxed) as u16;
     let key = key(name);
@@ -103,12 +103,12 @@ pub(super) fn change(name: &str, json: Option<&str>, base: Option<BaseRef>) -> C
     Change { collection: key.collection, id: key.id, base, base_body: None, state }
 }
 
-/// An insert.
+/// Returns an insert.
 pub(super) fn insert(name: &str, json: &str) -> Change {
     change(name, Some(json), None)
 }
 
-/// A batch of the default scope.
+/// Returns a batch of the default scope.
 pub(super) fn batch(replica: ReplicaId, id: u64, changes: Vec<Change>) -> PushBatch {
     PushBatch {
         scope: Scope::default(),
@@ -120,7 +120,7 @@ pub(super) fn batch(replica: ReplicaId, id: u64, changes: Vec<Change>) -> PushBa
     }
 }
 
-/// The verdicts that must have been decided.
+/// Returns the verdicts, which must be decided.
 #[track_caller]
 pub(super) fn decided(appended: &Appended) -> &[Verdict] {
     match &appended.verdicts {
@@ -129,7 +129,7 @@ pub(super) fn decided(appended: &Appended) -> &[Verdict] {
     }
 }
 
-/// A server's storage, and where its documents were settled last.
+/// A server's storage, with the last settled states of its documents.
 pub(super) struct Desk {
     pub(super) storage: Arc<dyn ServerStorage>,
     pushes: AtomicU64,
@@ -142,7 +142,7 @@ impl Desk {
         Self { storage, pushes: AtomicU64::new(0), known: Mutex::default() }
     }
 
-    /// Opens what was left behind, and goes on.
+    /// Opens what the storage left behind, and continues.
     pub(super) async fn reopen<H: ServerStorageHarness>(self, harness: &H) -> Self {
         let storage = must(soon("open", harness.open()).await, "the storage opens again");
         Self { storage, ..self }
@@ -150,7 +150,7 @@ impl Desk {
 
     // ---- writing
 
-    /// A change on what is known to be settled.
+    /// Returns a change on the last settled state.
     pub(super) fn next(&self, name: &str, json: Option<&str>) -> Change {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         change(name, json, known.get(name).copied())
@@ -175,13 +175,13 @@ impl Desk {
         self.append_by(batch, Told::open()).await
     }
 
-    /// The next batch of the writer.
+    /// Returns the next batch of the writer.
     pub(super) fn batch(&self, changes: Vec<Change>) -> PushBatch {
         let id = self.pushes.fetch_add(1, Ordering::Relaxed) + 1;
         batch(WRITER, id, changes)
     }
 
-    /// Pushes documents on top of what is known: all of them must be accepted.
+    /// Pushes documents on the last settled states; all of them must be accepted.
     pub(super) async fn push(&self, documents: &[(&str, Option<&str>)]) -> Appended {
         let changes = documents.iter().map(|(name, json)| self.next(name, *json)).collect();
         let appended = self.append(&self.batch(changes)).await;
@@ -238,7 +238,7 @@ impl Desk {
         }
     }
 
-    /// Every document, in order of positions.
+    /// Returns every document, in order of positions.
     pub(super) async fn all(&self) -> Vec<LogEntry> {
         let chunk = self.chunk(Cursor::default(), ALL).await;
         assert_eq!(chunk.next, chunk.head, "everything was asked for");
@@ -249,14 +249,14 @@ impl Desk {
         must(self.storage.scope(Scope::default(), NEW).await, "the scope is read")
     }
 
-    /// A cursor that stands at a position of the current epoch.
+    /// Returns a cursor at a position of the current epoch.
     pub(super) async fn at(&self, position: u64) -> Cursor {
         let seq = Seq(position);
         let scope = self.scope().await;
         Cursor { epoch: Some(scope.epoch), after: seq, position: seq, ..Cursor::default() }
     }
 
-    /// Counts, digest and positions of the scope are what its documents make them.
+    /// Checks that counts, digest and positions of the scope match its documents.
     pub(super) async fn check(&self) {
         let (entries, scope) = (self.all().await, self.scope().await);
         let (mut digest, mut documents, mut last) = (Digest::default(), 0, Seq(0));
@@ -280,12 +280,12 @@ impl Desk {
 #[derive(Debug, Default)]
 pub(super) struct Reader {
     pub(super) checkpoint: Checkpoint,
-    /// The newest state that was seen of each document.
+    /// The newest state that the reader received of each document.
     pub(super) seen: BTreeMap<String, LogEntry>,
 }
 
 impl Reader {
-    /// Takes in the next chunk.
+    /// Applies the next chunk.
     pub(super) async fn step(&mut self, storage: &dyn ServerStorage, limits: Limits) -> Chunk {
         let cursor = self.checkpoint.cursor();
         let reply = storage.changes(Scope::default(), cursor, limits, Visible::All).await;
@@ -308,7 +308,7 @@ impl Reader {
         chunk
     }
 
-    /// Takes in chunks until the head.
+    /// Applies chunks until the head.
     pub(super) async fn follow(&mut self, storage: &dyn ServerStorage, limits: Limits) -> Seq {
         while self.step(storage, limits).await.has_more() {}
         self.checkpoint.after()

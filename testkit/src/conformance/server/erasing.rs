@@ -8,16 +8,15 @@ use super::super::tools::{body, must};
 use super::ServerStorageHarness;
 use super::desk::{Desk, Told, change, decided, insert};
 
-/// A change that erases, made on whatever that change was made on.
+/// Makes an erasure of a change, with the same base.
 fn erasing(change: Change) -> Change {
     let revision = change.state.revision;
     let state = DocumentState { body: None, erased: Some(revision), ..change.state };
     Change { state, ..change }
 }
 
-/// An erasure is accepted whatever it was made on, and what was written without knowing of it is
-/// superseded by it. No resolver is called. A change that knows of the erasure is accepted as
-/// usual.
+/// An erasure is accepted whatever its base is, and supersedes states that were written without
+/// knowing of it. No resolver is called. A change that knows of the erasure is accepted as usual.
 pub async fn an_erasure_wins_whatever_it_was_made_on<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {
@@ -50,9 +49,9 @@ pub async fn an_erasure_wins_whatever_it_was_made_on<H: ServerStorageHarness>(
     Ok(())
 }
 
-/// An erasure that is refused changes nothing, and its verdict has the current state, because the
-/// replica that sent it has removed its own copy. One that claims to know of a later erasure than
-/// itself is refused.
+/// A rejected erasure changes nothing, and its verdict has the current state, because the replica
+/// that sent it has removed its own copy. An erasure that claims to know of a later one than itself
+/// is rejected.
 pub async fn a_refused_erasure_tells_what_is_held<H: ServerStorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     desk.push(&[("a", Some("1"))]).await;
@@ -78,8 +77,8 @@ pub async fn a_refused_erasure_tells_what_is_held<H: ServerStorageHarness>(harne
     Ok(())
 }
 
-/// Once a storage was tidied, no byte of what was erased is in its files, whatever states the
-/// document had before.
+/// After `tidy`, no byte of erased data is in the storage's files, whatever states the document had
+/// before.
 pub async fn nothing_is_left_in_the_files_of_what_was_erased<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {
@@ -104,7 +103,7 @@ pub async fn nothing_is_left_in_the_files_of_what_was_erased<H: ServerStorageHar
     Ok(())
 }
 
-/// How often a word is in the files.
+/// Returns how often a word is in the files.
 async fn search<H: ServerStorageHarness>(harness: &H, word: &[u8]) -> usize {
     let bytes = must(harness.bytes().await, "the files are read");
     bytes.windows(word.len()).filter(|w| *w == word).count()

@@ -1,4 +1,4 @@
-//! The life of a log: its beginning, purges, epochs, acknowledgements.
+//! The lifetime of a log: its beginning, purges, epochs, acknowledgements.
 
 use sync_core::model::{
     Cursor, Digest, Epoch, LogKey, LogMark, LogRun, NewLog, ReplicaId, Reset, ResetReason, Scope,
@@ -73,13 +73,13 @@ pub async fn a_purge_forgets_tombstones_and_moves_the_horizon<H: ServerStorageHa
     assert_eq!((scope.horizon, scope.head), (Seq(8), Seq(8)), "the head is as far as it goes");
     assert_eq!(desk.all().await.len(), 2);
     desk.check().await;
-    // What is purged is a document that never was.
+    // A purged document is the same as one that never existed.
     let again = desk.append(&desk.batch(vec![super::desk::insert("d-00000", "1")])).await;
     assert_eq!(super::desk::decided(&again)[0].seq, Seq(9));
     Ok(())
 }
 
-/// A purge reaches all tombstones, however many, and leaves every live document.
+/// A purge removes all tombstones, however many, and keeps every live document.
 pub async fn a_purge_reaches_everything<H: ServerStorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     for half in ["a", "b"] {
@@ -125,8 +125,8 @@ pub async fn a_new_epoch_begins_once<H: ServerStorageHarness>(harness: H) -> Out
     Ok(())
 }
 
-/// A mark of a life of the log that was lost shows the restore, wherever a client brings it: with a
-/// cursor, with a push, with an acknowledgement. What is not authentic shows nothing.
+/// A mark of a lost part of the log proves the restore, wherever a client sends it: in a cursor, a
+/// push or an acknowledgement. A mark that is not authentic proves nothing.
 pub async fn an_unannounced_restore_is_found<H: ServerStorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut batches = Vec::new();
@@ -147,7 +147,7 @@ pub async fn an_unannounced_restore_is_found<H: ServerStorageHarness>(harness: H
     let chunk = desk.chunk(cursor.clone(), ALL).await;
     assert_eq!(chunk.mark, cursor.mark, "the mark of the log at the end of the chunk");
     let fork = |cut| Fork::Unannounced { epoch: scope.epoch, cut: Seq(cut) };
-    // Another start wrote from 2 on, and that log was lost.
+    // Another start wrote from 2 on, and that part of the log was lost.
     let lost = mark(&[run(1, 1, 1), run(9, 2, 4)]);
     cursor.mark = lost.clone();
     assert_eq!(desk.fork(cursor.clone()).await, fork(1));
@@ -168,7 +168,7 @@ pub async fn an_unannounced_restore_is_found<H: ServerStorageHarness>(harness: H
     // The same start, beyond the head.
     cursor.mark = mark(&[run(1, 1, 2), run(2, 3, 9)]);
     assert_eq!(desk.fork(cursor.clone()).await, fork(4));
-    // Made up without the key.
+    // A mark without the key.
     let forged = LogMark::sign(scope.epoch, vec![run(9, 1, 4)], &LogKey([0x66; 16]));
     cursor.mark = Some(forged.clone());
     desk.chunk(cursor, ALL).await;
@@ -178,7 +178,7 @@ pub async fn an_unannounced_restore_is_found<H: ServerStorageHarness>(harness: H
     Ok(())
 }
 
-/// How far a replica is, is remembered and moves forward only, within one life of the log.
+/// The acknowledged position of a replica is stored and only moves forward, within one epoch.
 pub async fn acknowledgements_move_forward<H: ServerStorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     desk.fill("d", 6).await;
@@ -242,7 +242,7 @@ pub async fn a_digest_that_differs_is_answered_by_a_reset<H: ServerStorageHarnes
     Ok(())
 }
 
-/// Counts and digests are what a recount gives, after everything that can happen to a log.
+/// Counts and digests equal those of a recount, after every operation on a log.
 pub async fn the_scope_is_what_a_recount_gives<H: ServerStorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     desk.fill("d", 30).await;
@@ -266,8 +266,7 @@ pub async fn the_scope_is_what_a_recount_gives<H: ServerStorageHarness>(harness:
     Ok(())
 }
 
-/// Every start of the server is remembered, however many there were since; the scope's row names
-/// the newest.
+/// Every start of the server is remembered, however many follow; the scope's row names the newest.
 pub async fn starts_of_the_server_are_all_remembered<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {
@@ -291,7 +290,7 @@ pub async fn starts_of_the_server_are_all_remembered<H: ServerStorageHarness>(
         let cursor = Cursor { mark, ..desk.at(at).await };
         desk.chunk(cursor, ALL).await;
     }
-    // A start that this log does not know, of a time of which the scope's row does not speak.
+    // A start that this log does not know, at positions that the scope's row does not cover.
     let scope = desk.scope().await;
     let run = |term, first, last| LogRun { term: Term(term), first: Seq(first), last: Seq(last) };
     let runs = vec![run(1, 1, 2), run(2, 3, 4), run(9_999, 5, 6)];

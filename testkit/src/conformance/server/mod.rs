@@ -1,9 +1,9 @@
-//! The suite for [`ServerStorage`]: what a server stands on.
+//! The suite for [`ServerStorage`], the storage of a server.
 //!
 //! Implement [`ServerStorageHarness`] and call
 //! [`server_storage_conformance!`](crate::server_storage_conformance): every case becomes a named
-//! test. [`server_storage_teeth!`](crate::server_storage_teeth) shows that the cases would notice
-//! if the backend were broken.
+//! test. [`server_storage_teeth!`](crate::server_storage_teeth) proves that the cases detect a
+//! broken backend.
 
 #![allow(clippy::panic, clippy::missing_panics_doc, reason = "a case that fails ends its test")]
 
@@ -39,7 +39,7 @@ pub use surviving::*;
 
 use super::run::{Case, Outcome, demand_failure};
 
-/// A place for one server, and what opens it. Every case gets a fresh one, which is empty.
+/// A place for one server, with a way to open it. Every case gets a fresh one, which is empty.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -62,38 +62,38 @@ use super::run::{Case, Outcome, demand_failure};
 /// ```
 #[async_trait]
 pub trait ServerStorageHarness: Send + Sync + 'static {
-    /// Opens the place: it is empty at first, and holds what the storage before left there, if that
-    /// was closed ([`durable`](Capabilities::durable)), crashed ([`crash`](Capabilities::crash)) or
-    /// is still open ([`several_handles`](Capabilities::several_handles)). Without these a case
-    /// opens it once.
+    /// Opens the place. It is empty at first, and holds what the previous storage left there, if
+    /// that was closed ([`durable`](Capabilities::durable)), crashed
+    /// ([`crash`](Capabilities::crash)) or is still open
+    /// ([`several_handles`](Capabilities::several_handles)). Without these a case opens it once.
     async fn open(&self) -> Result<Arc<dyn ServerStorage>>;
 
-    /// What the harness can do.
+    /// Returns what the harness can do.
     fn capabilities(&self) -> Capabilities {
         Capabilities::none()
     }
 
     /// Leaves behind what a process that is killed now would leave: the next [`open`](Self::open)
-    /// opens that. Nothing is asked of the storage meanwhile. For files a copy of them as they are
-    /// is enough: the old storage lives on beside the copy, and is forgotten.
+    /// opens that. No call to the storage runs meanwhile. For files a copy of them is enough: the
+    /// old storage continues beside the copy, and is ignored.
     async fn crash(&self, storage: &Arc<dyn ServerStorage>) -> Result<()> {
         let _ = storage;
         Err(cannot("crash"))
     }
 
-    /// Makes the disk full for the storages that are opened from now on: some small commits may
-    /// still fit.
+    /// Fills the disk for the storages that are opened from now on. Some small commits may still
+    /// fit.
     async fn fill_disk(&self) -> Result<()> {
         Err(cannot("fill the disk"))
     }
 
-    /// Makes room again, likewise.
+    /// Frees the disk for the storages that are opened from now on.
     async fn free_disk(&self) -> Result<()> {
         Err(cannot("free the disk"))
     }
 
-    /// Every byte that the place holds, of all its files in a row. Nothing is asked of the storage
-    /// meanwhile.
+    /// Returns every byte of the place, of all its files one after the other. No call to the
+    /// storage runs meanwhile.
     async fn bytes(&self) -> Result<Vec<u8>> {
         Err(cannot("read the files"))
     }
@@ -103,14 +103,14 @@ fn cannot(what: &'static str) -> Error {
     Error::new(ErrorKind::Internal, "the harness says that it can, and does not").during(what)
 }
 
-/// All cases, for callers that run them without the test harness.
+/// Returns all cases, for callers that run them without the test harness.
 #[must_use]
 pub fn cases<H: ServerStorageHarness>() -> Vec<Case<H>> {
     crate::server_storage_conformance_cases!(__conformance_list())
 }
 
-/// Runs the case that notices the fault: it has to pass on what is sound, and to fail on what is
-/// broken.
+/// Runs the case that detects the fault: it has to pass on the correct backend, and to fail on the
+/// broken one.
 ///
 /// # Panics
 /// If it does not.
@@ -128,7 +128,7 @@ pub fn demand<H: ServerStorageHarness>(
     demand_failure(&format!("{fault:?}"), name, (sound.run)(harness()), (broken.run)(wrapped))
 }
 
-/// The names of all cases, handed to another macro of this crate.
+/// The names of all cases, passed to another macro of this crate.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! server_storage_conformance_cases {
@@ -219,8 +219,7 @@ macro_rules! __server_storage_tests {
 }
 
 /// Expands to one named test for each [fault](crate::conformance::server::ServerStorageFault): the
-/// case that is there for it passes on the harness, and fails when the fault is built into the
-/// backend.
+/// case that detects it passes on the harness, and fails when the fault is built into the backend.
 #[macro_export]
 macro_rules! server_storage_teeth {
     ($harness:expr) => {

@@ -40,7 +40,8 @@ pub async fn every_document_once_at_its_newest_position<H: ServerStorageHarness>
     Ok(())
 }
 
-/// From whatever position, exactly what stands behind it comes, in order, by whatever chunks.
+/// A read from any position returns exactly the entries after it, in order, whatever the sizes of
+/// its chunks.
 pub async fn a_chunk_holds_exactly_what_follows<H: ServerStorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     for n in 0..12 {
@@ -95,7 +96,8 @@ pub async fn a_chunk_never_cuts_a_push<H: ServerStorageHarness>(harness: H) -> O
     Ok(())
 }
 
-/// Chunks are bounded in documents and bytes, and always move on: one push fits, however large.
+/// Chunks are bounded in documents and bytes, and always make progress: one push fits, however
+/// large.
 pub async fn chunks_are_bounded_and_move_on<H: ServerStorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let large = format!("\"{}\"", "x".repeat(10_000));
@@ -125,7 +127,7 @@ pub async fn chunks_are_bounded_and_move_on<H: ServerStorageHarness>(harness: H)
     Ok(())
 }
 
-/// A reader gets what it may see, and moves on past the rest.
+/// A reader receives the collections that it may see, and moves past the others.
 pub async fn only_visible_collections_are_told<H: ServerStorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     for n in 0..10 {
@@ -159,8 +161,8 @@ pub async fn only_visible_collections_are_told<H: ServerStorageHarness>(harness:
     Ok(())
 }
 
-/// A reader is told of the collections that its cursor names, among those that it may see, and
-/// moves on past all others.
+/// A reader receives the collections that its cursor names, among those that it may see, and moves
+/// past all others.
 pub async fn only_chosen_collections_are_told<H: ServerStorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     for n in 0..10 {
@@ -195,7 +197,7 @@ pub async fn only_chosen_collections_are_told<H: ServerStorageHarness>(harness: 
     Ok(())
 }
 
-/// A collection that is further behind is filled in by the same chunks, and the others are not told
+/// A collection that is further behind is filled in by the same chunks, and the others are not sent
 /// again.
 pub async fn a_collection_further_behind_is_filled_in<H: ServerStorageHarness>(
     harness: H,
@@ -241,7 +243,7 @@ pub async fn an_unknown_scope_is_not_found<H: ServerStorageHarness>(harness: H) 
     Ok(())
 }
 
-/// Scopes are listed in order of their names, by pages, each once.
+/// Scopes are listed in order of their names, in pages, each once.
 pub async fn scopes_come_by_pages<H: ServerStorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut names: Vec<_> = (0..25).map(|n| format!("s{:02}", n * 7 % 25)).collect();
@@ -269,7 +271,7 @@ pub async fn scopes_come_by_pages<H: ServerStorageHarness>(harness: H) -> Outcom
     Ok(())
 }
 
-/// Scopes are apart: positions, documents, digests.
+/// Scopes are independent: positions, documents, digests.
 pub async fn scopes_are_apart<H: ServerStorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     desk.push(&[("a", Some("1")), ("b", Some("1"))]).await;
@@ -284,7 +286,7 @@ pub async fn scopes_are_apart<H: ServerStorageHarness>(harness: H) -> Outcome {
     Ok(())
 }
 
-/// Positions of another log are told apart: of an unknown epoch, without an epoch, and beyond the
+/// Positions of another log are detected: of an unknown epoch, without an epoch, and beyond the
 /// head.
 pub async fn positions_of_another_log_are_a_fork<H: ServerStorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
@@ -305,7 +307,7 @@ pub async fn positions_of_another_log_are_a_fork<H: ServerStorageHarness>(harnes
     Ok(())
 }
 
-/// Bodies and names come back byte for byte.
+/// Bodies and names are returned byte for byte.
 pub async fn bodies_and_names_come_back_byte_for_byte<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {

@@ -1,4 +1,4 @@
-//! Pushes that come again.
+//! Pushes that arrive again.
 
 use sync_core::model::{PushBatch, ReplicaId, Scope, Seq, VerdictKind, Verdicts};
 
@@ -7,7 +7,7 @@ use super::super::tools::{must, scope};
 use super::ServerStorageHarness;
 use super::desk::{Desk, WRITER, batch, change, decided, insert};
 
-/// Demands that nothing happened.
+/// Asserts that nothing has changed.
 async fn unchanged(desk: &Desk, what: &str, pushed: &PushBatch) -> Verdicts {
     let before = (desk.scope().await, desk.all().await);
     let appended = desk.append(pushed).await;
@@ -17,7 +17,7 @@ async fn unchanged(desk: &Desk, what: &str, pushed: &PushBatch) -> Verdicts {
     appended.verdicts
 }
 
-/// What a retry is told of each change, without the states that are current by then.
+/// Returns the verdicts of a retry, without the states, which may be newer.
 fn kinds(verdicts: &Verdicts) -> Vec<(Seq, VerdictKind)> {
     match verdicts {
         Verdicts::Decided { verdicts, .. } => {
@@ -27,7 +27,7 @@ fn kinds(verdicts: &Verdicts) -> Vec<(Seq, VerdictKind)> {
     }
 }
 
-/// A push of every kind of verdict, and what it was told.
+/// Pushes changes with every kind of verdict, and returns the verdicts.
 async fn pushed(desk: &Desk) -> (PushBatch, Verdicts) {
     desk.push(&[("theirs", Some("1")), ("same", Some("\"equal\""))]).await;
     let changes = vec![
@@ -46,8 +46,8 @@ async fn pushed(desk: &Desk) -> (PushBatch, Verdicts) {
     (pushed, appended.verdicts)
 }
 
-/// A push that comes again gets its original verdicts, also when others have moved the documents
-/// on, and changes nothing.
+/// A push that arrives again gets its original verdicts, even if other clients have edited the
+/// documents since, and changes nothing.
 pub async fn a_retry_gets_the_original_verdicts<H: ServerStorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let (pushed, told) = pushed(&desk).await;
@@ -75,7 +75,7 @@ pub async fn a_retry_is_recognised_after_reopening<H: ServerStorageHarness>(harn
     Ok(())
 }
 
-/// A push whose verdicts were told is recognised after a crash.
+/// A push whose verdicts were returned is recognised after a crash.
 pub async fn a_retry_is_recognised_after_a_crash<H: ServerStorageHarness>(harness: H) -> Outcome {
     harness.capabilities().need_crash()?;
     let desk = Desk::open(&harness).await;
@@ -86,7 +86,7 @@ pub async fn a_retry_is_recognised_after_a_crash<H: ServerStorageHarness>(harnes
     Ok(())
 }
 
-/// Whether verdicts are the same ones, though the log has gone on since they were told first.
+/// Returns whether verdicts are the same, though the log may have moved on in between.
 fn same(one: &Verdicts, other: &Verdicts) -> bool {
     let decided = |verdicts: &Verdicts| match verdicts {
         Verdicts::Decided { epoch, verdicts, .. } => Some((*epoch, verdicts.clone())),
@@ -116,7 +116,7 @@ pub async fn an_older_push_is_stale<H: ServerStorageHarness>(harness: H) -> Outc
     Ok(())
 }
 
-/// Another push under a name that is known shows that the replica was cloned: it has no effect.
+/// Another push under a known id shows that the replica was cloned: it has no effect.
 pub async fn another_push_under_a_known_name_is_cloned<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {
@@ -138,7 +138,7 @@ pub async fn another_push_under_a_known_name_is_cloned<H: ServerStorageHarness>(
     Ok(())
 }
 
-/// A push that is recalled after it was taken is told its verdicts.
+/// A push that is recalled after it was appended gets its verdicts.
 pub async fn a_recalled_push_is_told_its_verdicts<H: ServerStorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let (pushed, told) = pushed(&desk).await;
@@ -149,8 +149,8 @@ pub async fn a_recalled_push_is_told_its_verdicts<H: ServerStorageHarness>(harne
     Ok(())
 }
 
-/// A push that is recalled before it was taken has no effect, also if it comes later and after the
-/// storage was opened again.
+/// A push that is recalled before it was appended has no effect, even if it arrives later and after
+/// the storage was opened again.
 pub async fn a_recalled_push_is_not_taken_any_more<H: ServerStorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let replica = ReplicaId([0x22; 16]);

@@ -1,4 +1,4 @@
-//! What outlives closing, crashes and full disks.
+//! Data that survives closing, crashes and full disks.
 
 use sync_core::error::{ErrorKind, Retry};
 use sync_core::model::{LogEntry, ReplicaId, Scope, Seq, VerdictKind};
@@ -14,7 +14,7 @@ async fn everything(desk: &Desk) -> (ServerScope, Vec<LogEntry>) {
     (desk.scope().await, desk.all().await)
 }
 
-/// What was closed is there again: documents, positions, counts, acknowledgements.
+/// Closed data is there again: documents, positions, counts, acknowledgements.
 pub async fn what_was_closed_is_there_again<H: ServerStorageHarness>(harness: H) -> Outcome {
     harness.capabilities().need_durable()?;
     let desk = Desk::open(&harness).await;
@@ -39,7 +39,7 @@ pub async fn what_was_closed_is_there_again<H: ServerStorageHarness>(harness: H)
     Ok(())
 }
 
-/// What a server said it did is there after a crash: pushes, purges and epochs.
+/// Acknowledged changes are there after a crash: pushes, purges and epochs.
 pub async fn what_was_said_survives_a_crash<H: ServerStorageHarness>(harness: H) -> Outcome {
     harness.capabilities().need_crash()?;
     let mut desk = Desk::open(&harness).await;
@@ -64,8 +64,8 @@ pub async fn what_was_said_survives_a_crash<H: ServerStorageHarness>(harness: H)
     Ok(())
 }
 
-/// On a full disk a push fails whole, with an error that says to try later, and is not remembered:
-/// the same works once there is room. What was there stays readable.
+/// On a full disk a push fails as a whole, with an error whose advice is to retry later, and is not
+/// remembered: it succeeds once there is room. Existing data stays readable.
 pub async fn a_full_disk_fails_whole_and_recovers<H: ServerStorageHarness>(harness: H) -> Outcome {
     harness.capabilities().need_full_disk()?;
     let desk = Desk::open(&harness).await;
@@ -75,7 +75,7 @@ pub async fn a_full_disk_fails_whole_and_recovers<H: ServerStorageHarness>(harne
     let desk = desk.reopen(&harness).await;
     let large = format!("\"{}\"", "x".repeat(100_000));
     let mut failed = None;
-    // Some of it may still fit.
+    // A part of the data may still fit.
     for n in 0..100 {
         let changes = (0..4).map(|d| insert(&format!("large-{n}-{d}"), &large)).collect();
         let pushed = desk.batch(changes);

@@ -1,5 +1,5 @@
-//! Futures that are dropped: what they asked for happens whole or not at all, and the next call
-//! works.
+//! Futures that are dropped: their call takes effect whole or not at all, and the next call
+//! succeeds.
 
 use std::collections::BTreeSet;
 
@@ -12,17 +12,17 @@ use super::StorageHarness;
 use super::desk::{Desk, put, transaction};
 use super::log::Log;
 
-/// How often a future is polled before it is dropped, from never to more often than any takes.
+/// How often a future is polled before it is dropped, from never to more often than any needs.
 const POLLS: std::ops::Range<usize> = 0..8;
 
-/// A write whose future is dropped happens whole or not at all, and the next write works.
+/// A write whose future is dropped takes effect whole or not at all, and the next write succeeds.
 pub async fn a_dropped_write_is_whole<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     for polls in POLLS {
         let name = |n: usize| format!("p{polls}-{n}");
         let writes = transaction((0..10).map(|n| put(&name(n), "1")));
         drop_after(polls, desk.storage.write(now(), writes)).await;
-        // What comes next sees what came before.
+        // A later call sees the effect of an earlier one.
         desk.put(&format!("after-{polls}"), "1").await;
         let mut there = 0;
         for n in 0..10 {
@@ -42,8 +42,8 @@ pub async fn a_dropped_write_is_whole<H: StorageHarness>(harness: H) -> Outcome 
     Ok(())
 }
 
-/// A chunk whose future is dropped is taken in whole or not at all, and pulling goes on from where
-/// the storage says.
+/// A chunk whose future is dropped is applied whole or not at all, and the pull continues from the
+/// stored position.
 pub async fn a_dropped_apply_is_whole<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();
@@ -65,8 +65,8 @@ pub async fn a_dropped_apply_is_whole<H: StorageHarness>(harness: H) -> Outcome 
     Ok(())
 }
 
-/// A batch whose future is dropped is formed or not; verdicts likewise. Nothing is pushed twice
-/// under two names.
+/// A batch whose future is dropped is formed or not; verdicts are settled or not. Nothing is pushed
+/// twice under two ids.
 pub async fn a_dropped_push_is_whole<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();
@@ -95,7 +95,7 @@ pub async fn a_dropped_push_is_whole<H: StorageHarness>(harness: H) -> Outcome {
     Ok(())
 }
 
-/// Whatever else is dropped, the storage is whole and answers the next call.
+/// Whichever other future is dropped, the storage is consistent and answers the next call.
 pub async fn whatever_is_dropped_the_next_call_works<H: StorageHarness>(harness: H) -> Outcome {
     let mut desk = Desk::open(&harness).await;
     let mut log = Log::new();
@@ -131,7 +131,7 @@ pub async fn whatever_is_dropped_the_next_call_works<H: StorageHarness>(harness:
     }
     for polls in POLLS {
         drop_after(polls, desk.storage.forget(now(), None, Forget::Scope(scope()))).await;
-        // What comes next sees what came before; a read alone need not wait for it.
+        // A later call sees the effect of an earlier one; a read alone need not wait for it.
         let elsewhere = LocalTransaction { scope: other(), writes: vec![put("after", "1")] };
         must(desk.storage.write(now(), elsewhere).await, "a write to another scope");
         let left = desk.documents().await.len();

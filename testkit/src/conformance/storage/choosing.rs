@@ -34,15 +34,15 @@ async fn counted(desk: &Desk, name: &str) -> usize {
     desk.documents().await.iter().filter(|s| s.key.collection.as_str() == name).count()
 }
 
-/// The chunk as a server makes it for that choice.
+/// Returns the chunk as a server makes it for that choice.
 fn asked_for(chunk: Chunk, names: &[&str]) -> Chunk {
     let is_chosen = |c: &Collection| names.contains(&c.as_str());
     let entries = chunk.entries.into_iter().filter(|e| is_chosen(&e.collection)).collect();
     Chunk { entries, ..chunk }
 }
 
-/// What is not chosen is not taken in, also if a chunk holds it, and is not pushed: edits wait, and
-/// are counted apart. The digest is not compared. The choice is kept.
+/// A collection that is not chosen is not applied, even if a chunk holds it, and is not pushed: its
+/// edits wait, and are counted apart. The digest is not compared. The choice is stored.
 pub async fn only_what_was_chosen_is_synced<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = three();
@@ -79,9 +79,8 @@ pub async fn only_what_was_chosen_is_synced<H: StorageHarness>(harness: H) -> Ou
     Ok(())
 }
 
-/// A collection that is added begins at the beginning, while the others stand where they stood, and
-/// what waited is pushed. From some to all everything is pulled afresh, which finds out what is
-/// gone.
+/// An added collection begins at position 0, while the others keep their positions, and waiting
+/// edits are pushed. A change from some to all pulls everything afresh, which finds deletions.
 pub async fn a_collection_that_is_chosen_later_is_pulled_from_the_beginning<H: StorageHarness>(
     harness: H,
 ) -> Outcome {
@@ -117,8 +116,8 @@ pub async fn a_collection_that_is_chosen_later_is_pulled_from_the_beginning<H: S
     Ok(())
 }
 
-/// A collection that is left out leaves the device, batch included; edits that were not synced are
-/// kept aside. Those of collections that were not synced before either go on waiting.
+/// A removed collection leaves the device, with its part of the batch; its unsynced edits go to the
+/// quarantine. Edits in collections that were not synced before either continue to wait.
 pub async fn a_collection_that_is_left_out_leaves<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let log = three();

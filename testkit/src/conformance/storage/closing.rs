@@ -16,7 +16,7 @@ use super::StorageHarness;
 use super::desk::{Desk, put, transaction};
 use super::log::Log;
 
-/// Closing twice is fine, also at the same time.
+/// Closing twice succeeds, also at the same time.
 pub async fn closing_twice_is_fine<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     desk.put("a", "1").await;
@@ -34,7 +34,7 @@ fn closed<T: Debug>(result: Result<T>, what: &str) {
 /// After closing every method fails with `Closed`, and nothing hangs.
 pub async fn after_closing_everything_fails_as_closed<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
-    // Whatever is remembered in memory is closed too.
+    // Data that is cached in memory is not returned any more either.
     assert_eq!(desk.feed(LocalSeq(0), ALL).await, []);
     desk.put("a", "1").await;
     let mut commits = desk.storage.commits();
@@ -75,8 +75,8 @@ pub async fn after_closing_everything_fails_as_closed<H: StorageHarness>(harness
     Ok(())
 }
 
-/// Closing finishes what was asked: what was acknowledged is there afterwards, and the rest was
-/// refused whole.
+/// Closing finishes earlier calls: acknowledged writes are there afterwards, and the others were
+/// rejected as a whole.
 pub async fn closing_finishes_what_was_asked<H: StorageHarness>(harness: H) -> Outcome {
     harness.capabilities().need_durable()?;
     let desk = Desk::open(&harness).await;

@@ -12,8 +12,7 @@ use super::StorageHarness;
 use super::desk::{Desk, put, transaction};
 use super::log::Log;
 
-/// Many callers write at once: every acknowledged write is there, with a place and a stamp of its
-/// own.
+/// Many callers write at once: every acknowledged write is there, with its own place and stamp.
 pub async fn many_callers_write_at_once<H: StorageHarness>(harness: H) -> Outcome {
     const CALLERS: usize = 16;
     const WRITES: usize = 12;
@@ -47,7 +46,7 @@ pub async fn many_callers_write_at_once<H: StorageHarness>(harness: H) -> Outcom
     Ok(())
 }
 
-/// A reader sees whole transactions: documents that are written together are equal in every answer.
+/// A reader sees whole transactions: documents that are written together are equal in every result.
 pub async fn readers_see_whole_transactions<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let pair = |n: usize| transaction(["x", "y", "z"].map(|name| put(name, &n.to_string())));

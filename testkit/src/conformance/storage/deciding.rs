@@ -1,4 +1,4 @@
-//! The quarantine and the conflict inbox: what waits there, and what the app decides.
+//! The quarantine and the conflict inbox: their entries, and the app's decisions.
 
 use sync_core::error::ErrorKind;
 use sync_core::model::Limits;
@@ -12,7 +12,7 @@ use super::desk::{Desk, put};
 use super::log::Log;
 use super::taking_in::Told;
 
-/// Edits of documents that the server refuses.
+/// Makes quarantined edits of documents that the server rejects.
 async fn quarantined(desk: &Desk, log: &Log, names: &[&str]) {
     for name in names {
         desk.put(name, "\"refused\"").await;
@@ -21,7 +21,7 @@ async fn quarantined(desk: &Desk, log: &Log, names: &[&str]) {
     }
 }
 
-/// Documents whose conflicts wait: `"mine"` against `"theirs"`.
+/// Makes documents with deferred conflicts: `"mine"` against `"theirs"`.
 async fn deferred(desk: &mut Desk, log: &mut Log, names: &[&str]) {
     let before =
         std::mem::replace(&mut desk.resolvers, Told::resolvers(|| Ok(Resolution::Defer)).0);
@@ -99,7 +99,7 @@ pub async fn a_deferred_conflict_ends_as_decided<H: StorageHarness>(harness: H) 
     Ok(())
 }
 
-/// The lists of what is not settled come by bounded pages, every entry once.
+/// The lists of unsettled entries are read in bounded pages, every entry once.
 pub async fn what_is_not_settled_comes_by_pages<H: StorageHarness>(harness: H) -> Outcome {
     let mut desk = Desk::open(&harness).await;
     let mut log = Log::new();

@@ -1,4 +1,4 @@
-//! A storage, the lease of its engine, and short ways to use it.
+//! A storage, the lease of its engine, and short methods to use it.
 
 use std::sync::Arc;
 
@@ -17,26 +17,26 @@ use sync_core::storage::Storage;
 use super::super::tools::{ALL, body, json, key, must, now, soon};
 use super::StorageHarness;
 
-/// A storage whose engine this is.
+/// A storage with the lease of its engine.
 pub(super) struct Desk {
     pub(super) storage: Arc<dyn Storage>,
     pub(super) lease: Generation,
     pub(super) resolvers: Resolvers,
 }
 
-/// Puts a document.
+/// Returns a write of a document.
 pub(super) fn put(name: &str, json: &str) -> LocalWrite {
     let DocumentKey { collection, id, .. } = key(name);
     LocalWrite { collection, id, operation: WriteOperation::Put(body(json)) }
 }
 
-/// Deletes a document, which has to be there.
+/// Returns a deletion of a document, which has to exist.
 pub(super) fn delete(name: &str) -> LocalWrite {
     let DocumentKey { collection, id, .. } = key(name);
     LocalWrite { collection, id, operation: WriteOperation::Delete }
 }
 
-/// Writes of the default scope that belong together.
+/// Returns a transaction of writes in the default scope.
 pub(super) fn transaction(writes: impl IntoIterator<Item = LocalWrite>) -> LocalTransaction {
     LocalTransaction { scope: Scope::default(), writes: writes.into_iter().collect() }
 }
@@ -90,13 +90,13 @@ impl Desk {
 
     // ---- the engine
 
-    /// The batch in flight, or a new one; none if there is nothing to push.
+    /// Returns the batch in flight, or forms one; none if there is nothing to push.
     pub(super) async fn next_push(&self, limits: Limits) -> Option<PushBatch> {
         let batch = self.storage.next_push(self.cx(), Scope::default(), limits).await;
         must(batch, "a batch is formed")
     }
 
-    /// The batch that must be there.
+    /// Returns the batch, which must exist.
     #[allow(clippy::panic, reason = "this is how a case fails")]
     pub(super) async fn push(&self) -> PushBatch {
         match self.next_push(Limits::PUSH).await {
@@ -121,7 +121,7 @@ impl Desk {
         self.storage.apply(self.cx(), chunk).await
     }
 
-    /// Takes in a chunk that fits.
+    /// Applies a chunk that fits.
     pub(super) async fn apply(&self, chunk: Chunk) -> Applied {
         let what = format!("the chunk ({}, {}]", chunk.after, chunk.next);
         let applied = must(self.try_apply(chunk).await, "a chunk is taken in");
@@ -135,7 +135,7 @@ impl Desk {
         must(self.storage.state().await, "the state is read")
     }
 
-    /// The default scope at a glance.
+    /// Returns the state of the default scope.
     #[allow(clippy::panic, reason = "this is how a case fails")]
     pub(super) async fn summary(&self) -> ScopeSummary {
         let state = self.state().await;
@@ -149,7 +149,7 @@ impl Desk {
         self.state().await.outbox(&Scope::default())
     }
 
-    /// Where the default scope stands.
+    /// Returns the position of the default scope.
     pub(super) async fn position(&self) -> u64 {
         self.state().await.checkpoint(&Scope::default()).after().0
     }
@@ -160,12 +160,12 @@ impl Desk {
         found.pop().flatten()
     }
 
-    /// The live JSON of a document.
+    /// Returns the live JSON of a document.
     pub(super) async fn text(&self, name: &str) -> Option<String> {
         self.get(name).await.map(|stored| json(&stored.state).to_owned())
     }
 
-    /// Every live document of the default scope, by pages.
+    /// Returns every live document of the default scope, page by page.
     pub(super) async fn documents(&self) -> Vec<Stored> {
         self.documents_by(ALL).await
     }
@@ -184,7 +184,7 @@ impl Desk {
         }
     }
 
-    /// Everything of one kind that is not settled, by pages.
+    /// Returns every unsettled entry of one kind, page by page.
     pub(super) async fn unsettled(&self, which: Unsettled, limits: Limits) -> Vec<UnsettledEntry> {
         let mut all: Vec<UnsettledEntry> = Vec::new();
         let mut after = UnsettledAfter::Start;
@@ -204,7 +204,7 @@ impl Desk {
         }
     }
 
-    /// The feed after a place, by pages.
+    /// Returns the feed after a place, page by page.
     pub(super) async fn feed(&self, mut after: LocalSeq, limits: Limits) -> Vec<DocumentChange> {
         let mut all: Vec<DocumentChange> = Vec::new();
         loop {
@@ -221,7 +221,7 @@ impl Desk {
         }
     }
 
-    /// Counts, digest and batch of the default scope are what its documents make them.
+    /// Checks that counts, digest and batch of the default scope match its documents.
     pub(super) async fn check(&self) {
         let state = self.state().await;
         let Some(stored) = state.scope(&Scope::default()) else { return };

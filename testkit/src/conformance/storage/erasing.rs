@@ -14,14 +14,14 @@ fn erase(name: &str) -> LocalWrite {
     LocalWrite { collection: key.collection, id: key.id, operation: WriteOperation::Erase }
 }
 
-/// The state by which another replica erases a document.
+/// Returns the state by which another replica erases a document.
 fn erasure() -> DocumentState {
     let state = state(None);
     DocumentState { erased: Some(state.revision), ..state }
 }
 
-/// A document that is settled, edited on top, in flight, and edited again, with an edit that was
-/// refused before; what is in flight.
+/// Makes a document that is settled, edited, in flight, and edited again, with an edit that was
+/// rejected before; returns its batch in flight.
 async fn everywhere(desk: &Desk, log: &mut Log, name: &str) -> PushBatch {
     log.put(name, "\"secret settled\"");
     desk.apply(log.rest(desk.position().await)).await;
@@ -35,7 +35,7 @@ async fn everywhere(desk: &Desk, log: &mut Log, name: &str) -> PushBatch {
     flying
 }
 
-/// Whatever a storage tells of a document does not hold the word any more.
+/// Asserts that no result of the storage about a document holds the word any more.
 async fn assert_gone(desk: &Desk, name: &str) {
     assert_eq!(desk.get(name).await.map(|s| s.key.id), None);
     let unsettled = must(desk.storage.unsettled_of(key(name)).await, "what is not settled of it");
@@ -46,7 +46,8 @@ async fn assert_gone(desk: &Desk, name: &str) {
     assert!(!held.contains("secret"), "{held}");
 }
 
-/// The batch that was sent cannot be sent again: it is asked for by its name and its digest.
+/// Asserts that the sent batch is recalled by its id and its digest, because it cannot be sent
+/// again.
 async fn assert_recalled(desk: &Desk, flying: &PushBatch) {
     let recall = desk.push().await;
     assert_eq!((recall.id, recall.digest()), (flying.id, flying.digest()));
@@ -56,8 +57,8 @@ async fn assert_recalled(desk: &Desk, flying: &PushBatch) {
     assert_eq!(bodies.count(), 0, "what was erased is pushed");
 }
 
-/// An erasure takes every body of a document at once: the one that is shown, its base, what is in
-/// flight, what was refused, and what the feed remembers. What is pushed is an erased tombstone.
+/// An erasure removes every body of a document at once: the current one, its base, the one in
+/// flight, rejected ones, and those in the feed. The push is an erased tombstone.
 pub async fn an_erasure_takes_everything_of_a_document<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     desk.feed(LocalSeq(0), ALL).await;
@@ -69,7 +70,7 @@ pub async fn an_erasure_takes_everything_of_a_document<H: StorageHarness>(harnes
     assert_gone(&desk, "a").await;
     assert_recalled(&desk, &flying).await;
     desk.settle(&flying, Verdicts::Recalled).await;
-    // What is left of it has another name.
+    // The rest of it has another id.
     let next = desk.push().await;
     assert!(next.id > flying.id);
     let erased = next.changes.iter().find(|c| c.id == key("a").id).map(|c| &c.state);
@@ -86,8 +87,8 @@ pub async fn an_erasure_takes_everything_of_a_document<H: StorageHarness>(harnes
     Ok(())
 }
 
-/// An erasure that comes from elsewhere takes everything likewise, without asking the resolver, and
-/// the app is told.
+/// An erasure by another replica also removes everything, without calling the resolver, and the app
+/// is told.
 pub async fn an_erasure_that_is_heard_of_takes_everything<H: StorageHarness>(
     harness: H,
 ) -> Outcome {
@@ -101,11 +102,11 @@ pub async fn an_erasure_that_is_heard_of_takes_everything<H: StorageHarness>(
     assert_eq!(told, [(key("a"), Decided::Erased)]);
     assert_gone(&desk, "a").await;
     assert_recalled(&desk, &flying).await;
-    // The late verdict on what was in flight changes nothing.
+    // The late verdict on the batch in flight changes nothing.
     let verdicts = log.conflict(&flying);
     desk.settle(&flying, verdicts).await;
     assert_gone(&desk, "a").await;
-    // A document that was written again tells of the erasure, too.
+    // A document that was written again also carries the erasure.
     everywhere(&desk, &mut log, "b").await;
     let erased = Some(erasure().revision);
     log.set("b", DocumentState { erased, ..state(Some("\"fresh\"")) });
@@ -117,8 +118,8 @@ pub async fn an_erasure_that_is_heard_of_takes_everything<H: StorageHarness>(
     Ok(())
 }
 
-/// Once a storage was tidied, no byte of what was erased is in its files: current and earlier
-/// bodies, bases, edits in flight, edits that were refused, local-only documents.
+/// After `tidy`, no byte of erased data is in the storage's files: current and earlier bodies,
+/// bases, edits in flight, rejected edits, local-only documents.
 pub async fn nothing_is_left_in_the_files_of_what_was_erased<H: StorageHarness>(
     harness: H,
 ) -> Outcome {
@@ -129,7 +130,7 @@ pub async fn nothing_is_left_in_the_files_of_what_was_erased<H: StorageHarness>(
     let mut log = Log::new();
     everywhere(&desk, &mut log, "here").await;
     everywhere(&desk, &mut log, "elsewhere").await;
-    // Large ones, and neighbours that move them about.
+    // Large documents, and neighbours that move them within the file.
     let large = |n: usize| format!("\"secret {}\"", "s".repeat(n * 700));
     for n in 0..200 {
         desk.write([put(&format!("bulk/{n}"), &large(n % 20)), put(&format!("kept/{n}"), "1")])
@@ -156,7 +157,7 @@ pub async fn nothing_is_left_in_the_files_of_what_was_erased<H: StorageHarness>(
     Ok(())
 }
 
-/// How often a word is in the files.
+/// Returns how often a word is in the files.
 async fn search<H: StorageHarness>(harness: &H, word: &[u8]) -> usize {
     let bytes = must(harness.bytes().await, "the files are read");
     bytes.windows(word.len()).filter(|w| *w == word).count()

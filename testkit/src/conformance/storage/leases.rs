@@ -130,7 +130,7 @@ pub async fn two_processes_follow_one_feed<H: StorageHarness>(harness: H) -> Out
     harness.capabilities().need_several_handles()?;
     let one = Desk::open(&harness).await;
     let two = must(harness.open().await, "the storage opens once more");
-    // From here on the process remembers what it does itself.
+    // From here on the process caches its own changes.
     assert_eq!(one.feed(LocalSeq(0), ALL).await, []);
     let mut seen = BTreeMap::new();
     let mut after = LocalSeq(0);

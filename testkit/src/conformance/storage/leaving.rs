@@ -20,8 +20,8 @@ async fn reset(desk: &Desk, epoch: Epoch, reason: ResetReason) -> Committed {
     must(desk.storage.reset(desk.cx(), Scope::default(), reset).await, "a reset")
 }
 
-/// A scope that is forgotten leaves the device: documents, position and batch. Own edits that were
-/// not synced are kept aside, without what the server had said.
+/// A forgotten scope leaves the device: documents, position and batch. Own unsynced edits go to the
+/// quarantine, without the server's states.
 pub async fn a_forgotten_scope_leaves_nothing_but_own_edits<H: StorageHarness>(
     harness: H,
 ) -> Outcome {
@@ -49,7 +49,7 @@ pub async fn a_forgotten_scope_leaves_nothing_but_own_edits<H: StorageHarness>(
     let state = desk.state().await;
     assert_eq!(state.scope(&scope("other")).map(|s| s.documents), Some(1), "others are left alone");
     desk.check().await;
-    // The scope may come back, and its batches are counted on.
+    // The scope may come back, and its batches continue their numbers.
     desk.apply(log.rest(0)).await;
     assert_eq!(desk.documents().await.len(), 400);
     desk.put("c0/own", "2").await;
@@ -57,8 +57,7 @@ pub async fn a_forgotten_scope_leaves_nothing_but_own_edits<H: StorageHarness>(
     Ok(())
 }
 
-/// A collection that is forgotten leaves alone, and what is in flight of the others is still
-/// pushed.
+/// A forgotten collection leaves alone, and the batch in flight of the others is still pushed.
 pub async fn a_forgotten_collection_leaves_the_others<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();
@@ -82,7 +81,7 @@ pub async fn a_forgotten_collection_leaves_the_others<H: StorageHarness>(harness
     Ok(())
 }
 
-/// No reset, whatever its reason, takes an unsynced edit from the app or from the outbox.
+/// No reset, whatever its reason, removes an unsynced edit from the app or from the outbox.
 pub async fn a_reset_keeps_unsynced_edits<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();
@@ -122,7 +121,7 @@ pub async fn a_reset_keeps_unsynced_edits<H: StorageHarness>(harness: H) -> Outc
     Ok(())
 }
 
-/// A position that was given up is pulled from anew, and what is known already changes nothing for
+/// After a reset everything is pulled again, and states that are known already change nothing for
 /// the app.
 pub async fn after_a_reset_everything_is_pulled_afresh<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
@@ -147,8 +146,8 @@ pub async fn after_a_reset_everything_is_pulled_afresh<H: StorageHarness>(harnes
     Ok(())
 }
 
-/// A replica that takes a new identity dissolves its batch and stamps its unsettled edits anew, all
-/// of them.
+/// A replica that takes a new identity dissolves its batch and gives all its unsettled edits new
+/// stamps.
 pub async fn a_new_identity_stamps_edits_anew<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();

@@ -25,8 +25,8 @@ async fn local_documents(desk: &Desk, only: Option<Collection>) -> Vec<Stored> {
     must(desk.storage.scan(scan).await, "local documents are read").items
 }
 
-/// Documents of a local-only collection are read and told of like others, and have nothing to do
-/// with a server: no batch, no digest, no chunk. Nothing is left of one that is deleted.
+/// Documents of a local-only collection are read and reported like others, and have no part in
+/// sync: no batch, no digest, no chunk. Nothing is left of a deleted one.
 pub async fn what_is_local_only_stays_on_the_device<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     must(declare(&desk, &["drafts"]).await, "a collection is declared local-only");
@@ -41,7 +41,7 @@ pub async fn what_is_local_only_stays_on_the_device<H: StorageHarness>(harness: 
     let feed = desk.feed(LocalSeq(0), ALL).await;
     assert!(feed.iter().any(|c| c.key.scope.is_local()), "the feed tells of them: {feed:?}");
     assert_eq!(desk.next_push(ALL).await, None, "a local-only document is pushed");
-    // Where they are is part of what they are.
+    // The scope is a part of the key.
     for (scope, name) in [(Scope::default(), "drafts/a"), (Scope::local(), "notes/a")] {
         let writes = vec![put("notes/x", "1"), put(name, "1")];
         let writes =
@@ -49,7 +49,7 @@ pub async fn what_is_local_only_stays_on_the_device<H: StorageHarness>(harness: 
         let refused = desk.storage.write(now(), LocalTransaction { scope, writes }).await;
         assert_eq!(refused.map_err(|e| e.kind()), Err(ErrorKind::InvalidInput), "{name}");
     }
-    // What others sync under that name does not come here.
+    // Documents that other replicas sync under that name are not applied here.
     let mut log = Log::new();
     log.put("drafts/theirs", "1");
     log.put("notes/theirs", "1");
@@ -70,8 +70,8 @@ pub async fn what_is_local_only_stays_on_the_device<H: StorageHarness>(harness: 
     Ok(())
 }
 
-/// No declaration changes what documents mean that are there; one that is refused changes nothing.
-/// A collection that was local-only is pulled from the beginning once it is synced.
+/// No declaration changes the meaning of existing documents; a rejected declaration changes
+/// nothing. A collection that was local-only is pulled from the beginning once it is synced.
 pub async fn a_declaration_that_would_change_documents_is_refused<H: StorageHarness>(
     harness: H,
 ) -> Outcome {

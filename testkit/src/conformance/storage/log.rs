@@ -1,4 +1,4 @@
-//! A server's log in the hands of a case: it makes the chunks and verdicts that a storage is given.
+//! A server's log that a case controls: it makes the chunks and verdicts that a storage is given.
 
 use std::collections::BTreeMap;
 
@@ -58,14 +58,14 @@ impl Log {
         self.add(entry(0, name, None));
     }
 
-    /// That many documents `PREFIX-00000` and so on.
+    /// Adds that many documents `PREFIX-00000` and so on.
     pub(super) fn fill(&mut self, prefix: &str, count: usize) {
         for n in 0..count {
             self.put(&format!("{prefix}-{n:05}"), &n.to_string());
         }
     }
 
-    /// What stands between two positions.
+    /// Returns the chunk between two positions.
     pub(super) fn chunk(&self, after: u64, next: u64) -> Chunk {
         let entries = self.entries.values().filter(|e| after < e.seq.0 && e.seq.0 <= next);
         Chunk {
@@ -83,12 +83,12 @@ impl Log {
         }
     }
 
-    /// Everything after a position.
+    /// Returns everything after a position.
     pub(super) fn rest(&self, after: u64) -> Chunk {
         self.chunk(after, self.head)
     }
 
-    /// The server's state of a document.
+    /// Returns the server's state of a document.
     pub(super) fn current(&self, name: &str) -> ServerState {
         let key = key(name);
         let found =
@@ -111,7 +111,7 @@ impl Log {
         self.decided(verdicts)
     }
 
-    /// Refuses every change of a batch.
+    /// Rejects every change of a batch.
     pub(super) fn reject(&self, batch: &PushBatch) -> Verdicts {
         let rejection =
             Rejection { code: RejectionCode::Invalid, reason: "not a document".to_owned() };

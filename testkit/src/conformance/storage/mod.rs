@@ -1,8 +1,8 @@
-//! The suite for [`Storage`]: what a replica stands on.
+//! The suite for [`Storage`], the storage of a replica.
 //!
 //! Implement [`StorageHarness`] and call [`storage_conformance!`](crate::storage_conformance):
-//! every case becomes a named test. [`storage_teeth!`](crate::storage_teeth) shows that the cases
-//! would notice if the backend were broken.
+//! every case becomes a named test. [`storage_teeth!`](crate::storage_teeth) proves that the cases
+//! detect a broken backend.
 
 #![allow(clippy::panic, clippy::missing_panics_doc, reason = "a case that fails ends its test")]
 
@@ -55,7 +55,7 @@ pub use writing::*;
 
 use super::run::{Case, Outcome, demand_failure};
 
-/// A place for one replica, and what opens it. Every case gets a fresh one, which is empty.
+/// A place for one replica, with a way to open it. Every case gets a fresh one, which is empty.
 ///
 /// Storages are opened with the default limits ([`WriteLimits`](sync_core::model::WriteLimits));
 /// identities are the harness's choice. A harness that can only `open` has three lines:
@@ -82,38 +82,38 @@ use super::run::{Case, Outcome, demand_failure};
 /// ```
 #[async_trait]
 pub trait StorageHarness: Send + Sync + 'static {
-    /// Opens the place: it is empty at first, and holds what the storage before left there, if that
-    /// was closed ([`durable`](Capabilities::durable)), crashed ([`crash`](Capabilities::crash)) or
-    /// is still open ([`several_handles`](Capabilities::several_handles)). Without these a case
-    /// opens it once.
+    /// Opens the place. It is empty at first, and holds what the previous storage left there, if
+    /// that was closed ([`durable`](Capabilities::durable)), crashed
+    /// ([`crash`](Capabilities::crash)) or is still open
+    /// ([`several_handles`](Capabilities::several_handles)). Without these a case opens it once.
     async fn open(&self) -> Result<Arc<dyn Storage>>;
 
-    /// What the harness can do.
+    /// Returns what the harness can do.
     fn capabilities(&self) -> Capabilities {
         Capabilities::none()
     }
 
     /// Leaves behind what a process that is killed now would leave: the next [`open`](Self::open)
-    /// opens that. Nothing is asked of the storage meanwhile. For files a copy of them as they are
-    /// is enough: the old storage lives on beside the copy, and is forgotten.
+    /// opens that. No call to the storage runs meanwhile. For files a copy of them is enough: the
+    /// old storage continues beside the copy, and is ignored.
     async fn crash(&self, storage: &Arc<dyn Storage>) -> Result<()> {
         let _ = storage;
         Err(cannot("crash"))
     }
 
-    /// Makes the disk full for the storages that are opened from now on: some small commits may
-    /// still fit.
+    /// Fills the disk for the storages that are opened from now on. Some small commits may still
+    /// fit.
     async fn fill_disk(&self) -> Result<()> {
         Err(cannot("fill the disk"))
     }
 
-    /// Makes room again, likewise.
+    /// Frees the disk for the storages that are opened from now on.
     async fn free_disk(&self) -> Result<()> {
         Err(cannot("free the disk"))
     }
 
-    /// Every byte that the place holds, of all its files in a row. Nothing is asked of the storage
-    /// meanwhile.
+    /// Returns every byte of the place, of all its files one after the other. No call to the
+    /// storage runs meanwhile.
     async fn bytes(&self) -> Result<Vec<u8>> {
         Err(cannot("read the files"))
     }
@@ -123,14 +123,14 @@ fn cannot(what: &'static str) -> Error {
     Error::new(ErrorKind::Internal, "the harness says that it can, and does not").during(what)
 }
 
-/// All cases, for callers that run them without the test harness.
+/// Returns all cases, for callers that run them without the test harness.
 #[must_use]
 pub fn cases<H: StorageHarness>() -> Vec<Case<H>> {
     crate::storage_conformance_cases!(__conformance_list())
 }
 
-/// Runs the case that notices the fault: it has to pass on what is sound, and to fail on what is
-/// broken.
+/// Runs the case that detects the fault: it has to pass on the correct backend, and to fail on the
+/// broken one.
 ///
 /// # Panics
 /// If it does not.
@@ -145,7 +145,7 @@ pub fn demand<H: StorageHarness>(fault: StorageFault, harness: impl Fn() -> H) -
     demand_failure(&format!("{fault:?}"), name, (sound.run)(harness()), (broken.run)(wrapped))
 }
 
-/// The names of all cases, handed to another macro of this crate.
+/// The names of all cases, passed to another macro of this crate.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! storage_conformance_cases {
@@ -267,7 +267,7 @@ macro_rules! __storage_tests {
 }
 
 /// Expands to one named test for each [fault](crate::conformance::storage::StorageFault): the case
-/// that is there for it passes on the harness, and fails when the fault is built into the backend.
+/// that detects it passes on the harness, and fails when the fault is built into the backend.
 #[macro_export]
 macro_rules! storage_teeth {
     ($harness:expr) => {

@@ -8,7 +8,7 @@ use super::StorageHarness;
 use super::desk::Desk;
 use super::log::Log;
 
-/// The chunk as a server tells it to this replica.
+/// Returns the chunk as a server sends it to this replica.
 async fn left_out(desk: &Desk, chunk: Chunk) -> Chunk {
     let replica = desk.state().await.replica;
     let own = chunk.without_own(replica, 0);
@@ -16,9 +16,9 @@ async fn left_out(desk: &Desk, chunk: Chunk) -> Chunk {
     own.unwrap_or(chunk)
 }
 
-/// A body that was left out is completed from what the replica holds: while the batch is in flight,
-/// after its verdict, and after the document was edited again, and after a reset by which no
-/// position is known any more.
+/// A body that was left out is completed from the replica's own: while the batch is in flight,
+/// after its verdict, after the document was edited again, and after a reset that voided the known
+/// positions.
 pub async fn a_body_that_was_left_out_is_completed<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();
@@ -49,8 +49,8 @@ pub async fn a_body_that_was_left_out_is_completed<H: StorageHarness>(harness: H
     Ok(())
 }
 
-/// A body that was left out and is not here, or is another one, is asked for: nothing of the chunk
-/// is taken in, and the answer says why.
+/// A body that was left out and is missing here, or differs, is requested: nothing of the chunk is
+/// applied, and the result says why.
 pub async fn a_body_that_is_not_here_is_asked_for<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();

@@ -1,4 +1,4 @@
-//! What leaves a replica because it is gone on the server.
+//! Records that leave a replica because the server has purged them.
 
 use sync_core::model::{BaseRef, Chunk, DocumentKey, LocalSeq, Seq};
 use sync_core::replica::Origin;
@@ -9,19 +9,19 @@ use super::StorageHarness;
 use super::desk::{Desk, put};
 use super::log::Log;
 
-/// Deleted documents of the log: more than a chunk removes tombstones of.
+/// The number of deleted documents in the log: more than the tombstones that one chunk removes.
 const DELETED: usize = 700;
 
 fn name(n: usize) -> String {
     format!("r-{n:05}")
 }
 
-/// An empty chunk at the head, of a server that has forgotten the tombstones up to a position.
+/// Returns an empty chunk at the head, of a server that has purged the tombstones up to a position.
 fn nothing(log: &Log, horizon: u64) -> Chunk {
     Chunk { horizon: Seq(horizon), ..log.rest(log.head()) }
 }
 
-/// The bases on which documents are pushed that are written now.
+/// Writes documents and returns the bases on which they are pushed.
 async fn bases(desk: &Desk, log: &mut Log, names: &[String]) -> Vec<Option<BaseRef>> {
     desk.write(names.iter().map(|name| put(name, "2"))).await;
     let batch = desk.push().await;
@@ -31,8 +31,8 @@ async fn bases(desk: &Desk, log: &mut Log, names: &[String]) -> Vec<Option<BaseR
     names.iter().map(|name| must(of(key(name)).ok_or("not pushed"), "an edit is pushed")).collect()
 }
 
-/// Settled tombstones at or below the horizon leave, some with each chunk at the head: what is
-/// written anew there is a new document. Those above it stay, and so does what follows the feed.
+/// Settled tombstones at or below the horizon leave, some with each chunk at the head: a later
+/// write under that key is a new document. Tombstones above it stay, and the feed continues.
 pub async fn tombstones_leave_with_the_horizon<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();
@@ -43,7 +43,7 @@ pub async fn tombstones_leave_with_the_horizon<H: StorageHarness>(harness: H) ->
     desk.apply(log.rest(last)).await;
     let horizon = log.head() - 1;
     let above = name(DELETED);
-    // One for each page, and what is left over.
+    // One chunk for each page, and one for the rest.
     let gone = [name(0), name(DELETED / 2), name(DELETED - 1)];
     for _ in 0..DELETED / 200 + 2 {
         desk.apply(nothing(&log, horizon)).await;
@@ -63,8 +63,8 @@ pub async fn tombstones_leave_with_the_horizon<H: StorageHarness>(harness: H) ->
     Ok(())
 }
 
-/// Nothing leaves before the head, or while everything is pulled: what a full pull did not deliver
-/// is found by its record.
+/// No tombstone leaves before the head, or during a full pull, which finds absent documents by
+/// their records.
 pub async fn tombstones_stay_until_the_head<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();

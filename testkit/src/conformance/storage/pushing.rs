@@ -17,8 +17,8 @@ fn ids(batch: &PushBatch) -> Vec<&str> {
     batch.changes.iter().map(|c| c.id.as_str()).collect()
 }
 
-/// A batch is the same, name and content, until it is settled: whatever is written, pulled or asked
-/// for meanwhile.
+/// A batch keeps its id and content until it is settled, whatever is written, pulled or requested
+/// meanwhile.
 pub async fn a_batch_is_the_same_until_it_is_settled<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();
@@ -117,8 +117,8 @@ pub async fn a_batch_is_bounded<H: StorageHarness>(harness: H) -> Outcome {
     Ok(())
 }
 
-/// Batches hold whole transactions, oldest first; a document that was edited again travels with the
-/// later one.
+/// Batches hold whole transactions, oldest first; a document that was edited again is pushed with
+/// the later one.
 pub async fn batches_hold_whole_transactions_in_order<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();
@@ -138,13 +138,13 @@ pub async fn batches_hold_whole_transactions_in_order<H: StorageHarness>(harness
     Ok(())
 }
 
-/// An outbox of ten thousand edits leaves in bounded batches, every edit once, in the order in
+/// An outbox of ten thousand edits is pushed in bounded batches, every edit once, in the order in
 /// which they were written.
 pub async fn ten_thousand_edits_leave_in_bounded_batches<H: StorageHarness>(harness: H) -> Outcome {
     const EDITS: usize = 10_000;
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();
-    // Names that do not sort as they were written.
+    // Names whose order is not the order of the writes.
     let name = |n: usize| format!("{:05}", n * 7_919 % EDITS);
     for from in (0..EDITS).step_by(500) {
         let writes = (from..from + 500).map(|n| put(&name(n), &n.to_string()));

@@ -29,8 +29,8 @@ fn names(items: &[Stored]) -> Vec<&str> {
     items.iter().map(|s| s.key.id.as_str()).collect()
 }
 
-/// `get` answers every key in its place: what is missing or deleted with nothing, what is asked for
-/// twice twice.
+/// `get` returns a result for every key in its place: none for a missing or deleted document, two
+/// for a key that occurs twice.
 pub async fn get_answers_every_key_in_its_place<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     desk.write([put("a", "1"), put("b", "2"), put("gone", "3")]).await;
@@ -47,7 +47,7 @@ pub async fn get_answers_every_key_in_its_place<H: StorageHarness>(harness: H) -
     Ok(())
 }
 
-/// Scopes and collections are apart, also those whose names begin alike.
+/// Scopes and collections are independent, also those whose names have a common prefix.
 pub async fn scopes_and_collections_are_apart<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     desk.write([put("c/x", "1"), put("cc/x", "2"), put("c c/x", "3")]).await;
@@ -96,8 +96,8 @@ pub async fn pages_are_bounded<H: StorageHarness>(harness: H) -> Outcome {
     Ok(())
 }
 
-/// Paging goes on from a document, not from a count: what others insert and delete meanwhile makes
-/// it neither miss nor repeat.
+/// Paging continues after a document, not after a count: inserts and deletions of other tasks make
+/// it neither miss nor repeat one.
 pub async fn paging_goes_on_from_a_document<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     desk.write((0..20).map(|n| put(&format!("k-{n:02}"), "1"))).await;
@@ -118,7 +118,7 @@ pub async fn paging_goes_on_from_a_document<H: StorageHarness>(harness: H) -> Ou
     Ok(())
 }
 
-/// While others write, paging shows every document that was there all the time exactly once.
+/// While other tasks write, paging returns every document that was there all the time exactly once.
 pub async fn paging_is_complete_while_others_write<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     desk.write((0..300).map(|n| put(&format!("k-{n:03}"), "1"))).await;
@@ -152,7 +152,7 @@ pub async fn paging_is_complete_while_others_write<H: StorageHarness>(harness: H
     Ok(())
 }
 
-/// The feed tells every document that changed, in order, from whatever place and by whatever pages.
+/// The feed returns every document that changed, in order, from any place and with any page size.
 pub async fn the_feed_tells_every_change_in_order<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();
@@ -273,7 +273,7 @@ pub async fn every_commit_moves_the_counter<H: StorageHarness>(harness: H) -> Ou
     Ok(())
 }
 
-/// Counts and digests are what a recount gives, after everything that can happen to a document.
+/// Counts and digests equal those of a recount, after every operation on a document.
 pub async fn the_state_is_what_a_recount_gives<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();

@@ -1,4 +1,4 @@
-//! Taking in verdicts.
+//! Settling verdicts.
 
 use std::sync::atomic::Ordering;
 
@@ -18,7 +18,7 @@ use super::desk::{Desk, delete, put, transaction};
 use super::log::Log;
 use super::taking_in::{Answer, Told};
 
-/// What is accepted is clean, known at its position, and not pushed again.
+/// An accepted document is clean, known at its position, and not pushed again.
 pub async fn what_is_accepted_is_clean<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();
@@ -57,8 +57,7 @@ pub async fn an_edit_during_the_push_stays<H: StorageHarness>(harness: H) -> Out
     Ok(())
 }
 
-/// Verdicts on any batch but the one in flight change nothing, and neither do verdicts that come
-/// twice.
+/// Verdicts on any batch but the one in flight change nothing, and neither do repeated verdicts.
 pub async fn verdicts_on_another_batch_change_nothing<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();
@@ -89,8 +88,8 @@ pub async fn verdicts_on_another_batch_change_nothing<H: StorageHarness>(harness
     Ok(())
 }
 
-/// Verdicts that do not fit their batch, one too few, one too many, or none at all, are refused and
-/// change nothing.
+/// Verdicts that do not fit their batch, one too few, one too many, or none at all, are rejected
+/// and change nothing.
 pub async fn verdicts_that_do_not_fit_are_refused<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();
@@ -117,7 +116,7 @@ pub async fn verdicts_that_do_not_fit_are_refused<H: StorageHarness>(harness: H)
     Ok(())
 }
 
-/// A batch that was recalled before it was taken is gone, and its changes are pushed in another
+/// A batch that was recalled before it was appended is gone, and its changes are pushed in another
 /// one.
 pub async fn a_recalled_batch_is_formed_anew<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
@@ -134,8 +133,7 @@ pub async fn a_recalled_batch_is_formed_anew<H: StorageHarness>(harness: H) -> O
     Ok(())
 }
 
-/// A verdict never moves the position from which the replica pulls: what others wrote in between
-/// would be missed.
+/// A verdict never moves the pull position: changes of other replicas in between would be missed.
 pub async fn a_verdict_never_moves_the_position<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();
@@ -173,8 +171,8 @@ pub async fn a_late_verdict_does_not_go_back<H: StorageHarness>(harness: H) -> O
     Ok(())
 }
 
-/// What the server made of a push (superseded, merged) is what the replica shows; what was edited
-/// since is kept.
+/// The server's result of a push (superseded, merged) is what the replica shows; a later edit is
+/// kept.
 pub async fn what_the_server_made_of_it_is_taken_in<H: StorageHarness>(harness: H) -> Outcome {
     let mut desk = Desk::open(&harness).await;
     let (resolvers, calls) = Told::resolvers(|| Ok(Resolution::Local));
@@ -208,8 +206,8 @@ pub async fn what_the_server_made_of_it_is_taken_in<H: StorageHarness>(harness: 
     Ok(())
 }
 
-/// A refused edit moves into the quarantine with what was said of it: the document shows the
-/// settled state, and the other changes of the batch go on.
+/// A rejected edit moves into the quarantine with its reason: the document shows the settled state,
+/// and the other changes of the batch are settled.
 pub async fn a_refused_edit_moves_into_the_quarantine<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();
@@ -245,8 +243,8 @@ pub async fn a_refused_edit_moves_into_the_quarantine<H: StorageHarness>(harness
     Ok(())
 }
 
-/// A conflict verdict brings the server's state, the resolver decides, and what is left to push is
-/// made on that state.
+/// A conflict verdict has the server's state, the resolver decides, and the remaining edit is based
+/// on that state.
 pub async fn a_conflict_verdict_is_resolved<H: StorageHarness>(harness: H) -> Outcome {
     let mut desk = Desk::open(&harness).await;
     let mut log = Log::new();
@@ -272,7 +270,7 @@ pub async fn a_conflict_verdict_is_resolved<H: StorageHarness>(harness: H) -> Ou
     assert_eq!(desk.text("kept").await.as_deref(), Some("\"mine\""));
     assert_eq!(desk.text("dropped").await.as_deref(), Some("\"theirs\""));
     assert_eq!(desk.outbox().await, Default::default());
-    // Of a document that is gone on the server there is no state.
+    // A document that is gone on the server has no state.
     desk.put("gone", "1").await;
     let batch = desk.push().await;
     let seq = Seq(log.head());
@@ -285,7 +283,7 @@ pub async fn a_conflict_verdict_is_resolved<H: StorageHarness>(harness: H) -> Ou
     Ok(())
 }
 
-/// An edit whose stamp the server refused is stamped anew and pushed again: it is not the app's
+/// An edit whose stamp the server rejected gets a new stamp and is pushed again: the app made no
 /// mistake.
 pub async fn a_refused_stamp_is_taken_anew<H: StorageHarness>(harness: H) -> Outcome {
     const AHEAD: u64 = 3_600_000;

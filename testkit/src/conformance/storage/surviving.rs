@@ -1,4 +1,4 @@
-//! What outlives closing, crashes and full disks.
+//! Data that survives closing, crashes and full disks.
 
 use sync_core::error::{ErrorKind, Retry};
 use sync_core::model::{Limits, LocalSeq, PushBatch, ReplicaId};
@@ -10,7 +10,7 @@ use super::StorageHarness;
 use super::desk::{Desk, delete, put};
 use super::log::Log;
 
-/// Everything that is in a replica.
+/// All data of a replica.
 #[derive(Debug, PartialEq)]
 struct Everything {
     state: ReplicaState,
@@ -29,7 +29,7 @@ async fn everything(desk: &Desk) -> Everything {
     for which in kinds {
         unsettled.push(desk.unsettled(which, ALL).await);
     }
-    // Operations are remembered by the process, the newest of each document by the storage.
+    // The process caches operations; the storage keeps the newest of each document.
     let feed = desk.feed(LocalSeq(0), ALL).await;
     let newest: std::collections::BTreeMap<_, _> =
         feed.into_iter().map(|c| (c.key.to_string(), c.at)).collect();
@@ -38,7 +38,7 @@ async fn everything(desk: &Desk) -> Everything {
     Everything { state, documents: desk.documents().await, unsettled, feed }
 }
 
-/// A replica in the middle of everything, and its batch in flight.
+/// Makes a replica with entries of every kind, and returns its batch in flight.
 async fn busy(desk: &Desk, log: &mut Log) -> PushBatch {
     log.fill("r", 40);
     desk.apply(log.chunk(0, 25)).await;
@@ -52,8 +52,7 @@ async fn busy(desk: &Desk, log: &mut Log) -> PushBatch {
     batch
 }
 
-/// What was closed is there again: identity, documents, outbox, batch, quarantine, position and
-/// feed.
+/// Closed data is there again: identity, documents, outbox, batch, quarantine, position and feed.
 pub async fn what_was_closed_is_there_again<H: StorageHarness>(harness: H) -> Outcome {
     harness.capabilities().need_durable()?;
     let desk = Desk::open(&harness).await;
@@ -74,7 +73,7 @@ pub async fn what_was_closed_is_there_again<H: StorageHarness>(harness: H) -> Ou
     Ok(())
 }
 
-/// A write that was acknowledged is there after a crash, whole, with its place in the outbox.
+/// An acknowledged write is there after a crash, whole, with its place in the outbox.
 pub async fn an_acknowledged_write_survives_a_crash<H: StorageHarness>(harness: H) -> Outcome {
     harness.capabilities().need_crash()?;
     let mut desk = Desk::open(&harness).await;
@@ -92,7 +91,7 @@ pub async fn an_acknowledged_write_survives_a_crash<H: StorageHarness>(harness: 
     Ok(())
 }
 
-/// A batch that was formed is the same after a crash: it may have travelled already.
+/// A formed batch is the same after a crash: it may have been sent already.
 pub async fn a_batch_survives_a_crash<H: StorageHarness>(harness: H) -> Outcome {
     harness.capabilities().need_crash()?;
     let desk = Desk::open(&harness).await;
@@ -106,8 +105,8 @@ pub async fn a_batch_survives_a_crash<H: StorageHarness>(harness: H) -> Outcome 
     Ok(())
 }
 
-/// After a crash documents and checkpoint are of one moment, wherever it came: what is missing is
-/// pulled again, nothing is skipped.
+/// After a crash, documents and checkpoint are consistent, whenever it happened: missing documents
+/// are pulled again, and none is skipped.
 pub async fn a_crash_leaves_one_moment<H: StorageHarness>(harness: H) -> Outcome {
     harness.capabilities().need_crash()?;
     let mut desk = Desk::open(&harness).await;
@@ -134,7 +133,7 @@ pub async fn a_crash_leaves_one_moment<H: StorageHarness>(harness: H) -> Outcome
             assert!(there, "{} is missing below the position {position}", entry.id);
         }
         if let Some(batch) = desk.next_push(Limits::PUSH).await {
-            // The server knows it already: it tells the same again.
+            // The server knows the batch already, and returns the same verdicts.
             let first = log.current(batch.changes[0].id.as_str()).seq;
             let kind = sync_core::model::VerdictKind::Accepted;
             let verdict = sync_core::model::Verdict { seq: first, kind, current: None };
@@ -147,7 +146,7 @@ pub async fn a_crash_leaves_one_moment<H: StorageHarness>(harness: H) -> Outcome
     Ok(())
 }
 
-/// What the app decided, and the identity, survive a crash too.
+/// The app's decisions, and the identity, survive a crash too.
 pub async fn decisions_survive_a_crash<H: StorageHarness>(harness: H) -> Outcome {
     harness.capabilities().need_crash()?;
     let desk = Desk::open(&harness).await;
@@ -167,8 +166,8 @@ pub async fn decisions_survive_a_crash<H: StorageHarness>(harness: H) -> Outcome
     Ok(())
 }
 
-/// On a full disk a transaction fails whole, with an error that says to try later; what was there
-/// stays readable, and the same works again once there is room.
+/// On a full disk a transaction fails as a whole, with an error whose advice is to retry later;
+/// existing data stays readable, and the transaction succeeds once there is room.
 pub async fn a_full_disk_fails_whole_and_recovers<H: StorageHarness>(harness: H) -> Outcome {
     harness.capabilities().need_full_disk()?;
     let desk = Desk::open(&harness).await;
@@ -180,7 +179,7 @@ pub async fn a_full_disk_fails_whole_and_recovers<H: StorageHarness>(harness: H)
     must(harness.fill_disk().await, "the disk is filled");
     let desk = Desk::open(&harness).await;
     let large = format!("\"{}\"", "x".repeat(100_000));
-    // Some of it may still fit.
+    // A part of the data may still fit.
     for n in 0.. {
         assert!(n < 100, "the disk does not get full");
         let writes = (0..5).map(|d| put(&format!("own-{n}-{d}"), &large));

@@ -1,4 +1,4 @@
-//! Taking in chunks.
+//! Applying chunks.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,10 +16,10 @@ use super::StorageHarness;
 use super::desk::{Desk, delete, put};
 use super::log::Log;
 
-/// What a resolver of a case says.
+/// The result of a resolver in a case.
 pub(super) type Answer = fn() -> sync_core::error::Result<Resolution>;
 
-/// A resolver of a case: it counts, and answers or fails as it is told.
+/// A resolver that counts its calls, and returns or fails as the case says.
 #[derive(Debug)]
 pub(super) struct Told {
     pub(super) answer: Answer,
@@ -27,7 +27,7 @@ pub(super) struct Told {
 }
 
 impl Told {
-    /// Resolvers that answer so, and how often they were asked.
+    /// Returns resolvers with that result, and the number of their calls.
     pub(super) fn resolvers(answer: Answer) -> (Resolvers, Arc<AtomicUsize>) {
         let calls = Arc::<AtomicUsize>::default();
         (Resolvers::new(Self { answer, calls: Arc::clone(&calls) }), calls)
@@ -45,7 +45,7 @@ impl ConflictResolver for Told {
     }
 }
 
-/// A chunk is taken in with its documents and its position; deletions in it delete.
+/// A chunk is applied with its documents and its position; deletions in it delete.
 pub async fn a_chunk_brings_documents_and_position<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();
@@ -66,8 +66,8 @@ pub async fn a_chunk_brings_documents_and_position<H: StorageHarness>(harness: H
     Ok(())
 }
 
-/// A chunk that contradicts itself is refused whole: no document of it is there, and the position
-/// stands.
+/// A chunk that contradicts itself is rejected as a whole: none of its documents is applied, and
+/// the position stays.
 pub async fn a_chunk_that_contradicts_itself_changes_nothing<H: StorageHarness>(
     harness: H,
 ) -> Outcome {
@@ -104,8 +104,8 @@ pub async fn a_chunk_that_contradicts_itself_changes_nothing<H: StorageHarness>(
     Ok(())
 }
 
-/// A chunk that does not begin where the replica stands changes nothing, and the answer says so:
-/// not one that comes early, late, twice, overlaps, or is from another life of the log.
+/// A chunk that does not begin at the stored position changes nothing, and the result says so: one
+/// that is early, late, doubled, overlapping, or of another epoch.
 pub async fn a_chunk_that_begins_elsewhere_changes_nothing<H: StorageHarness>(
     harness: H,
 ) -> Outcome {
@@ -138,7 +138,7 @@ pub async fn a_chunk_that_begins_elsewhere_changes_nothing<H: StorageHarness>(
     Ok(())
 }
 
-/// An empty chunk moves the position: nothing between is for this replica.
+/// An empty chunk moves the position, because nothing up to it is for this replica.
 pub async fn an_empty_chunk_moves_the_position<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();
@@ -150,8 +150,8 @@ pub async fn an_empty_chunk_moves_the_position<H: StorageHarness>(harness: H) ->
     Ok(())
 }
 
-/// What this replica wrote itself is taken in like everything else: a device that was wiped gets
-/// its own writes back.
+/// The replica's own writes are applied like all others: a device that was wiped gets its own
+/// writes back.
 pub async fn own_writes_come_back<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let replica = desk.state().await.replica;
@@ -166,8 +166,8 @@ pub async fn own_writes_come_back<H: StorageHarness>(harness: H) -> Outcome {
     Ok(())
 }
 
-/// What arrives while a batch is in flight is not lost: clean documents follow at once, and the
-/// others know it after the verdict.
+/// Changes that arrive while a batch is in flight are not lost: clean documents are replaced at
+/// once, and the others after the verdict.
 pub async fn what_arrives_during_a_push_is_not_lost<H: StorageHarness>(harness: H) -> Outcome {
     let mut desk = Desk::open(&harness).await;
     let mut log = Log::new();
@@ -194,8 +194,8 @@ pub async fn what_arrives_during_a_push_is_not_lost<H: StorageHarness>(harness: 
     Ok(())
 }
 
-/// The own echo is no conflict, whether it comes before the verdict or after it, and whatever was
-/// edited since.
+/// The replica's own echo is no conflict, before or after the verdict, and whatever was edited
+/// since.
 pub async fn an_echo_is_no_conflict<H: StorageHarness>(harness: H) -> Outcome {
     let mut desk = Desk::open(&harness).await;
     let (resolvers, calls) = Told::resolvers(|| Ok(Resolution::Remote));
@@ -219,7 +219,7 @@ pub async fn an_echo_is_no_conflict<H: StorageHarness>(harness: H) -> Outcome {
     Ok(())
 }
 
-/// A true conflict asks the resolver once, and what it decides is what the app sees and what is
+/// A true conflict calls the resolver once, and its decision is what the app sees and what is
 /// pushed.
 pub async fn a_conflict_asks_the_resolver_once<H: StorageHarness>(harness: H) -> Outcome {
     let mut desk = Desk::open(&harness).await;
@@ -267,8 +267,8 @@ pub async fn a_conflict_asks_the_resolver_once<H: StorageHarness>(harness: H) ->
     Ok(())
 }
 
-/// A resolver that fails, with an error or a panic, breaks nothing: the conflict waits for the app,
-/// the rest is taken in.
+/// A resolver that fails, with an error or a panic, breaks nothing: the conflict is deferred, and
+/// the rest of the chunk is applied.
 pub async fn a_resolver_that_fails_defers<H: StorageHarness>(harness: H) -> Outcome {
     let mut desk = Desk::open(&harness).await;
     let mut log = Log::new();
@@ -300,8 +300,8 @@ pub async fn a_resolver_that_fails_defers<H: StorageHarness>(harness: H) -> Outc
     Ok(())
 }
 
-/// A full pull, after a reset, finds out what is gone on the server, and keeps what was edited
-/// here.
+/// A full pull, after a reset, finds the documents that are gone on the server, and keeps local
+/// edits.
 pub async fn a_full_pull_finds_out_what_is_gone<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let mut log = Log::new();
@@ -312,7 +312,7 @@ pub async fn a_full_pull_finds_out_what_is_gone<H: StorageHarness>(harness: H) -
     must(desk.storage.reset(desk.cx(), Scope::default(), reset).await, "a reset");
     assert_eq!(desk.position().await, 0);
     assert_eq!(desk.documents().await.len(), 6, "a reset takes nothing from the app");
-    // Of the six only these are left; where tombstones were, there is nothing.
+    // The server holds only some of the six, and no tombstones.
     let mut first = log.chunk(0, 3);
     first.entries.retain(|e| e.id.as_str() == "r-00001");
     desk.apply(first).await;
@@ -328,8 +328,8 @@ pub async fn a_full_pull_finds_out_what_is_gone<H: StorageHarness>(harness: H) -
     Ok(())
 }
 
-/// A chunk that was asked for ahead, and comes from a server that was restored meanwhile, is not
-/// taken in: it would wipe out what shows the fork.
+/// A chunk that was requested ahead, and that comes from a server that was restored meanwhile, is
+/// not applied: it would remove the evidence of the fork.
 pub async fn a_chunk_of_a_restored_server_is_not_taken_in<H: StorageHarness>(
     harness: H,
 ) -> Outcome {

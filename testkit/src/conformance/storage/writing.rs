@@ -16,7 +16,8 @@ fn write(name: &str, operation: WriteOperation) -> LocalWrite {
     LocalWrite { collection, id, operation }
 }
 
-/// What a write did is there as soon as it returns, and each operation does what it says.
+/// The effects of a write are visible as soon as it returns, and each operation has its documented
+/// effect.
 pub async fn a_write_is_there_when_it_returns<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let inserted = desk.write([write("a", WriteOperation::Insert(body("1")))]).await;
@@ -40,7 +41,7 @@ pub async fn a_write_is_there_when_it_returns<H: StorageHarness>(harness: H) -> 
     Ok(())
 }
 
-/// A transaction of which one operation is refused writes nothing: no document, no outbox entry,
+/// A transaction of which one operation is rejected writes nothing: no document, no outbox entry,
 /// nothing in the feed.
 pub async fn a_transaction_that_fails_in_the_middle_writes_nothing<H: StorageHarness>(
     harness: H,
@@ -60,7 +61,7 @@ pub async fn a_transaction_that_fails_in_the_middle_writes_nothing<H: StorageHar
     Ok(())
 }
 
-/// A transaction over the limits is refused whole, because it could not travel.
+/// A transaction over the limits is rejected as a whole, because it could not be pushed.
 pub async fn a_transaction_over_the_limits_is_refused<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     desk.put("a", "1").await;
@@ -79,8 +80,8 @@ pub async fn a_transaction_over_the_limits_is_refused<H: StorageHarness>(harness
     Ok(())
 }
 
-/// What the server takes at most bounds local writes as well, once it is known: what could not
-/// travel is refused at once.
+/// The server's limits bound local writes as well, once they are known: a write that could not be
+/// pushed is rejected at once.
 pub async fn what_the_server_does_not_take_is_refused<H: StorageHarness>(harness: H) -> Outcome {
     let desk = Desk::open(&harness).await;
     let note = async |body_bytes, documents| {
@@ -223,7 +224,7 @@ pub async fn the_base_is_the_settled_state_before_the_first_edit<H: StorageHarne
     let base = batch.changes[0].base;
     assert_eq!(base.map(|b| b.revision), Some(settled.revision), "the base of three edits");
     assert_eq!(base.map(|b| (b.seq.0, b.epoch)), Some((1, log.epoch)), "where it was settled");
-    // What is edited while it is in flight is made on what is pushed, once that is accepted.
+    // An edit of a document in flight is based on the pushed state, once that is accepted.
     desk.put("a", "4").await;
     desk.put("a", "5").await;
     let verdicts = log.accept(&batch);
@@ -232,7 +233,7 @@ pub async fn the_base_is_the_settled_state_before_the_first_edit<H: StorageHarne
     let pushed = batch.changes[0].state.revision;
     assert_eq!(next.changes[0].base.map(|b| b.revision), Some(pushed), "the base after a push");
     assert_eq!(json(&next.changes[0].state), "5");
-    // Nothing is based on what was never settled.
+    // Nothing is based on a state that was never settled.
     desk.put("b", "1").await;
     desk.put("b", "2").await;
     let verdicts = log.accept(&next);
@@ -241,7 +242,8 @@ pub async fn the_base_is_the_settled_state_before_the_first_edit<H: StorageHarne
     Ok(())
 }
 
-/// A document that was created and deleted before any batch never travels; one that travelled does.
+/// A document that was created and deleted before any batch is never pushed; one that was in a
+/// batch is.
 pub async fn created_and_deleted_in_between_never_travels<H: StorageHarness>(
     harness: H,
 ) -> Outcome {
@@ -285,9 +287,8 @@ pub async fn stamps_only_grow<H: StorageHarness>(harness: H) -> Outcome {
     Ok(())
 }
 
-/// A clock that runs ahead is corrected by the server's time: what was stamped too far ahead is
-/// stamped anew before it travels, and what is written from then on is stamped by the corrected
-/// clock.
+/// A clock that runs ahead is corrected by the server's time: edits that were stamped too far ahead
+/// get new stamps before they are pushed, and later writes are stamped by the corrected clock.
 pub async fn the_servers_time_corrects_the_clock<H: StorageHarness>(harness: H) -> Outcome {
     const AHEAD: u64 = 3_600_000;
     let desk = Desk::open(&harness).await;

@@ -10,7 +10,7 @@ use sync_core::model::{Change, DocumentState, Rejection, RejectionCode, Scope};
 use sync_server::{Access, Authenticate, Authorise, Hooks, Open, Principal};
 use tokio::sync::watch;
 
-/// Token and name of the principal that most cases come as.
+/// The token of the principal in most cases, and its name.
 pub(super) const TOKEN: &str = "token-of-alice";
 /// The token of another principal.
 pub(super) const OTHER_TOKEN: &str = "token-of-bob";
@@ -18,7 +18,7 @@ pub(super) const OTHER_TOKEN: &str = "token-of-bob";
 pub(super) const OTHER: &str = "bob";
 /// Changes in this collection are refused.
 pub(super) const REFUSED: &str = "refused";
-/// Why they are.
+/// The reason.
 pub(super) const REASON: &str = "nobody writes here: ünïcode";
 
 #[derive(Debug, Default)]
@@ -29,7 +29,7 @@ struct Rules {
     failing: BTreeMap<Scope, Error>,
 }
 
-/// Decides as the case says.
+/// Hooks that decide as the case says.
 #[derive(Debug, Default)]
 pub(super) struct Door {
     rules: Mutex<Rules>,
@@ -48,12 +48,12 @@ impl Door {
         self.rules.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Only that principal sees the scope from now on.
+    /// Lets only that principal see the scope from now on.
     pub(super) fn reserve(&self, scope: &Scope, principal: &str) {
         self.rules().owned.insert(scope.clone(), principal.to_owned());
     }
 
-    /// Every request in the scope fails from now on, or none any more.
+    /// Makes every request in the scope fail from now on, or none any more.
     pub(super) fn fail(&self, scope: &Scope, with: Option<Error>) {
         let mut rules = self.rules();
         match with {
@@ -62,26 +62,26 @@ impl Door {
         };
     }
 
-    /// Requests in the scope wait from now on, unserved.
+    /// Makes requests in the scope wait from now on, unserved.
     pub(super) fn hold(&self, scope: &Scope) {
         self.held.send_modify(|held| {
             held.insert(scope.clone());
         });
     }
 
-    /// Nothing waits any more.
+    /// Releases all waiting requests.
     pub(super) fn release(&self) {
         self.held.send_modify(BTreeSet::clear);
     }
 
     /// Returns when at least so many requests wait.
     pub(super) async fn holds(&self, requests: usize) {
-        // The sender lives as long as the door.
+        // The sender lives as long as these hooks.
         let _ = self.waiting.subscribe().wait_for(|n| *n >= requests).await;
     }
 }
 
-/// Counts a request that waits, also if it is dropped.
+/// Counts a waiting request until it is dropped.
 struct Waiting<'a>(&'a watch::Sender<usize>);
 
 impl<'a> Waiting<'a> {

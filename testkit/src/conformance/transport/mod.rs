@@ -1,4 +1,5 @@
-//! The suite for transports: what a replica may rely on, whatever carries its requests.
+//! The suite for transports: the guarantees that a replica relies on, whatever carries its
+//! requests.
 //!
 //! ```text
 //!   case ──► Transport, Connection ──► the link under test ──► Server over memory
@@ -11,8 +12,8 @@
 //! suite detects faults: it builds one [`TransportFault`] after another into the transport.
 //!
 //! The cases require nothing that only a permanent connection can do. A live stream may be
-//! delivered as slowly as [`Timing::prompt`] allows, a chunk may hold what several appends wrote,
-//! and a broken link may be noticed as late as something is asked.
+//! delivered as slowly as [`Timing::prompt`] allows, a chunk may hold the changes of several
+//! appends, and a broken link may be detected as late as the next request.
 
 #![allow(
     clippy::unwrap_used,
@@ -35,7 +36,7 @@ pub use teeth::{FaultyHarness, FaultyTransport, TransportFault, demand};
 
 use super::Case;
 
-/// The cases, by name. Here the list stands once: what is made of it is the macro that is named.
+/// The cases, by name. This is their only list; the named macro is called with it.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __transport_cases {
@@ -181,7 +182,7 @@ macro_rules! transport_conformance {
     };
 }
 
-/// The faults, by the names of their tests. Here the list stands once.
+/// The faults, by the names of their tests. This is their only list.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __transport_faults {

@@ -16,13 +16,13 @@ use super::stage::{NOTES, Stage, batch, insert, pull, scope, text, within};
 /// that sleeps at the head.
 pub(super) struct Pending<'a>(FuturesUnordered<BoxFuture<'a, (&'static str, Result<()>)>>);
 
-/// The scope in which they are held.
+/// Returns the scope in which they are held.
 fn held() -> Scope {
     scope("held")
 }
 
 impl<'a> Pending<'a> {
-    /// Asks, and waits until everything has arrived at the server.
+    /// Sends the requests, and waits until all of them have arrived at the server.
     pub(super) async fn ask<H: TransportHarness>(
         stage: &Stage<H>,
         connection: &'a dyn Connection,
@@ -69,7 +69,7 @@ impl<'a> Pending<'a> {
         self.0.next().await.expect("something is pending")
     }
 
-    /// All of it fails within the bound, while `meanwhile` happens; with what, is the answer.
+    /// Asserts that all of them fail within the bound, while `meanwhile` runs; returns the errors.
     pub(super) async fn fails(mut self, bound: Duration, meanwhile: impl Future) -> Vec<Error> {
         let mut errors = Vec::new();
         meanwhile.await;

@@ -1,5 +1,5 @@
-//! A reader of a log, which checks that each chunk follows on the one before it, and keeps what
-//! came.
+//! A reader of a log, which checks that each chunk follows the one before it, and keeps the
+//! entries.
 
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
@@ -18,13 +18,13 @@ pub(super) struct Reader {
     pub(super) scope: Scope,
     pub(super) cursor: Cursor,
     pub(super) limits: Limits,
-    /// Everything that came, in its order.
+    /// All received entries, in order.
     pub(super) entries: Vec<LogEntry>,
     epoch: Option<Epoch>,
 }
 
 impl Reader {
-    /// A reader that has seen nothing.
+    /// Makes a reader at the beginning.
     pub(super) fn new(scope: &Scope) -> Self {
         Self {
             scope: scope.clone(),
@@ -35,21 +35,21 @@ impl Reader {
         }
     }
 
-    /// A reader that wants chunks of so many documents.
+    /// Makes a reader that requests chunks of so many documents.
     pub(super) fn few(scope: &Scope, documents: usize) -> Self {
         let mut reader = Self::new(scope);
         reader.limits.documents = documents;
         reader
     }
 
-    /// The request that goes on from here.
+    /// Returns the next request.
     pub(super) fn request(&self) -> Pull {
         let (scope, cursor) = (self.scope.clone(), self.cursor.clone());
         Pull { scope, cursor, limits: self.limits }
     }
 
-    /// Takes a chunk in as a replica does: only if it begins where the reader stands. Whatever a
-    /// chunk must be is checked.
+    /// Applies a chunk as a replica does: only if it begins at the reader's position. All promises
+    /// of a chunk are checked.
     pub(super) fn take(&mut self, chunk: Chunk) {
         assert_eq!(chunk.scope, self.scope, "a chunk of another scope");
         assert_eq!(chunk.after, self.cursor.after, "the chunk does not begin where the reader is");
@@ -79,7 +79,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Takes the next chunk of a live stream in; one that moves nothing must not come.
+    /// Applies the next chunk of a live stream; one that moves nothing must not arrive.
     pub(super) async fn follow<H: TransportHarness>(&mut self, stage: &Stage<H>, live: &mut Live) {
         let before = self.cursor.after;
         match stage.soon("the next chunk of a live stream", live.next()).await {
@@ -90,7 +90,7 @@ impl Reader {
         assert!(self.cursor.after > before, "a live stream brought a chunk that moves nothing");
     }
 
-    /// Follows a live stream until so many documents came.
+    /// Follows a live stream until so many documents have arrived.
     pub(super) async fn follow_until<H: TransportHarness>(
         &mut self,
         stage: &Stage<H>,
@@ -102,7 +102,8 @@ impl Reader {
         }
     }
 
-    /// Exactly the documents with the numbers below `count` came, each once, in their order.
+    /// Asserts that exactly the documents with the numbers below `count` have arrived, each once,
+    /// in order.
     pub(super) fn assert_has_all(&self, count: usize) {
         let ids: Vec<&str> = self.entries.iter().map(|e| e.id.as_str()).collect();
         let expected: Vec<String> = (0..count).map(name).collect();

@@ -21,7 +21,7 @@ use super::door::{Door, TOKEN};
 use super::harness::{Timing, TransportHarness};
 use super::watched::Watched;
 
-/// The collection that documents are in where that does not matter.
+/// The collection of documents where it does not matter.
 pub(super) const NOTES: &str = "notes";
 
 pub(super) struct Stage<H> {
@@ -34,12 +34,12 @@ pub(super) struct Stage<H> {
 }
 
 impl<H: TransportHarness> Stage<H> {
-    /// A server in memory with the usual options.
+    /// Makes a server in memory with the usual options.
     pub(super) async fn new(harness: H) -> Self {
         Self::with(harness, |_| {}).await
     }
 
-    /// A server whose heartbeat is the harness's, for links that fall silent.
+    /// Makes a server with the harness's heartbeat, for silent links.
     pub(super) async fn with_heartbeat(harness: H) -> Self {
         let heartbeat = harness.timing().heartbeat;
         Self::with(harness, |options| options.heartbeat = heartbeat).await
@@ -57,7 +57,7 @@ impl<H: TransportHarness> Stage<H> {
         Self { harness, server, transport, door, storage, timing }
     }
 
-    /// What has to happen promptly.
+    /// Waits for a future that must be ready promptly.
     pub(super) async fn soon<T>(&self, what: &str, future: impl Future<Output = T>) -> T {
         within(self.timing.prompt, what, future).await
     }
@@ -67,7 +67,7 @@ impl<H: TransportHarness> Stage<H> {
         self.soon("connecting", self.transport.connect(hello)).await
     }
 
-    /// A connection of that replica, for these scopes from their beginning.
+    /// Connects that replica, for these scopes from their beginning.
     pub(super) async fn connect(&self, who: u8, scopes: &[&Scope]) -> Arc<dyn Connection> {
         match self.greet(hello(who, scopes)).await {
             Ok((connection, _)) => connection,
@@ -75,18 +75,19 @@ impl<H: TransportHarness> Stage<H> {
         }
     }
 
-    /// What the server keeps about a scope.
+    /// Returns the server's row about a scope.
     pub(super) async fn row(&self, scope: &Scope) -> ServerScope {
         let row = self.server.storage().find_scope(scope.clone()).await.unwrap();
         row.expect("the server has heard of the scope")
     }
 
-    /// Whether the server keeps anything about a scope: it begins with its first accepted write.
+    /// Returns whether the server has a row about a scope, which begins with its first accepted
+    /// write.
     pub(super) async fn has_begun(&self, scope: &Scope) -> bool {
         self.server.storage().find_scope(scope.clone()).await.unwrap().is_some()
     }
 
-    /// A client that writes on a link of its own, in memory, and not on the link under test.
+    /// Makes a client that writes on a link of its own, in memory, and not on the link under test.
     pub(super) async fn author(&self) -> Author {
         let (connection, _) =
             self.server.in_process().connect(hello(200, &[])).await.expect("a link in memory");
@@ -94,7 +95,7 @@ impl<H: TransportHarness> Stage<H> {
     }
 }
 
-/// Writes documents on a link of its own.
+/// A client that writes documents on a link of its own.
 pub(super) struct Author {
     connection: Arc<dyn Connection>,
     next: AtomicU64,
@@ -133,7 +134,7 @@ pub(super) fn scope(name: &str) -> Scope {
     Scope::new(name).expect("a name")
 }
 
-/// The id of the document with that number; ids and numbers are in the same order.
+/// Returns the id of the document with that number; ids and numbers have the same order.
 pub(super) fn name(n: usize) -> String {
     format!("document-{n:06}")
 }
@@ -142,12 +143,12 @@ pub(super) fn text(of: &str) -> Body {
     Body::from_value(&of).expect("a text is JSON")
 }
 
-/// A body of about so many bytes that no compression makes much smaller.
+/// Returns a body of about so many bytes that no compression makes much smaller.
 pub(super) fn large(bytes: usize) -> Body {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut state = bytes as u64 | 1;
     let letter = |_| {
-        // A xorshift generator (Marsaglia, 2003): anything without a pattern will do.
+        // A xorshift generator (Marsaglia, 2003), because any bytes without a pattern are enough.
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
@@ -156,7 +157,7 @@ pub(super) fn large(bytes: usize) -> Body {
     text(&(0..bytes).map(letter).collect::<String>())
 }
 
-/// A document that is written for the first time.
+/// Returns an insert of a new document.
 pub(super) fn insert(collection: &str, id: &str, body: Body) -> Change {
     static STAMPS: AtomicU64 = AtomicU64::new(1);
     let stamp = Stamp::new(1_000_000 + STAMPS.fetch_add(1, Ordering::Relaxed), 0);
@@ -176,7 +177,7 @@ pub(super) fn insert(collection: &str, id: &str, body: Body) -> Change {
     }
 }
 
-/// A batch of one replica.
+/// Returns a batch of one replica.
 pub(super) fn batch(who: u8, id: u64, scope: &Scope, changes: Vec<Change>) -> PushBatch {
     PushBatch {
         scope: scope.clone(),
@@ -205,12 +206,12 @@ pub(super) fn hello(who: u8, scopes: &[&Scope]) -> Hello {
     }
 }
 
-/// A pull from a cursor within the usual limits.
+/// Returns a pull from a cursor within the usual limits.
 pub(super) fn pull(scope: &Scope, cursor: Cursor) -> Pull {
     Pull { scope: scope.clone(), cursor, limits: Limits::CHUNK }
 }
 
-/// A pull from the beginning, of chunks with so many documents.
+/// Returns a pull from the beginning, in chunks of so many documents.
 pub(super) fn pull_few(scope: &Scope, documents: usize) -> Pull {
     let limits = Limits { documents, ..Limits::CHUNK };
     Pull { scope: scope.clone(), cursor: Cursor::default(), limits }
@@ -245,7 +246,7 @@ pub(super) async fn within<T>(bound: Duration, what: &str, future: impl Future<O
     }
 }
 
-/// The chunk that was delivered.
+/// Returns the delivered chunk.
 pub(super) fn chunk_of(delivery: Delivery) -> Chunk {
     match delivery {
         Delivery::Chunk(chunk) => chunk,

@@ -1,4 +1,4 @@
-//! A server's storage that counts what is read, and can keep answers back after the commit.
+//! A server's storage that counts the bytes that are read, and can delay answers after the commit.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,11 +14,11 @@ use tokio::sync::watch;
 #[derive(Debug)]
 pub(super) struct Watched {
     inner: Arc<dyn ServerStorage>,
-    /// Bytes of chunks that were read.
+    /// The bytes of chunks that were read.
     read: AtomicUsize,
-    /// Whether answers to appends are kept back.
+    /// Whether answers to appends are delayed.
     holding: watch::Sender<bool>,
-    /// Appends that were committed.
+    /// The number of committed appends.
     committed: watch::Sender<usize>,
 }
 
@@ -28,17 +28,17 @@ impl Watched {
         Self { inner, read, holding, committed: watch::Sender::new(0) }
     }
 
-    /// Bytes of chunks that were read so far.
+    /// Returns the bytes of chunks that were read so far.
     pub(super) fn bytes_read(&self) -> usize {
         self.read.load(Ordering::Relaxed)
     }
 
-    /// Keeps the answers to appends back, or not any more. What they did is committed.
+    /// Delays the answers to appends, or releases them. The appends are committed.
     pub(super) fn hold_answers(&self, hold: bool) {
         self.holding.send_replace(hold);
     }
 
-    /// How many appends were committed.
+    /// Returns a receiver of the number of committed appends.
     pub(super) fn appends(&self) -> watch::Receiver<usize> {
         self.committed.subscribe()
     }

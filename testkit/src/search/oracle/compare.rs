@@ -8,10 +8,10 @@ use super::{Node, Oracle};
 use crate::world::Write;
 
 impl Oracle {
-    /// Hashes the history, in whatever order the writes of two replicas happened: `writes` are
+    /// Hashes the history, independently of the order in which two replicas wrote: `writes` are
     /// those of the world.
     pub(crate) fn hash_history(&self, writes: &[Write], hasher: &mut impl Hasher) {
-        // A write is named by its replica and how many came before it there.
+        // A write is named by its replica and the number of earlier writes there.
         let named = |n: &usize| {
             let replica = writes[*n].replica;
             (replica, writes[..*n].iter().filter(|w| w.replica == replica).count())
@@ -30,7 +30,7 @@ impl Oracle {
         (&self.shown, &self.refused, &self.units, self.restored).hash(hasher);
     }
 
-    /// Whether what is shown knows of everything that is held, but for what ended.
+    /// Returns whether the shown state knows of every held one, except for writes that ended.
     pub(crate) fn is_known(
         &self,
         key: &DocumentKey,

@@ -1,4 +1,4 @@
-//! The diagram as a page that needs nothing else: no script, no font, no network.
+//! The diagram as a self-contained page: no script, no font, no network.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -10,13 +10,13 @@ use crate::sim::{Failure, Plan};
 const LANE: f64 = 190.0;
 const LEFT: f64 = 150.0;
 const TOP: f64 = 40.0;
-/// The least that lies between two moments on one lane.
+/// The least distance between two moments on one lane.
 const LINE: f64 = 17.0;
-/// Letters of a label before it is cut; all of it shows when one points at it.
+/// The number of letters after which a label is cut. Pointing at it shows all of it.
 const LABEL: usize = 26;
 
-/// The page of a failure: what was seen, the shrunk plan, the diagram of its last `most` moments,
-/// and the documents that differ, side by side.
+/// Returns the page of a failure: the violation, the shrunk plan, the diagram of its last `most`
+/// moments, and the documents that differ, side by side.
 #[must_use]
 pub fn html(failure: &Failure, most: usize) -> String {
     let (oracle, what) = (failure.shrunk.oracle, &failure.shrunk.what);
@@ -38,7 +38,7 @@ pub fn html(failure: &Failure, most: usize) -> String {
     end(out, &failure.plan, &failure.trace, most)
 }
 
-/// The page of a plan in which nothing was found.
+/// Returns the page of a plan without a violation.
 #[must_use]
 pub fn html_of(plan: &Plan, trace: &Trace, most: usize) -> String {
     let mut out = begin("a plan that holds");
@@ -69,7 +69,7 @@ fn end(mut out: String, of: &Plan, trace: &Trace, most: usize) -> String {
     out
 }
 
-/// The first sentence of what was seen, without the states that are printed after it.
+/// Returns the first sentence of a violation, without the states that are printed after it.
 fn headline(what: &str) -> String {
     let end = what.find(": Some(").or_else(|| what.find(": None")).unwrap_or(what.len());
     cut(&what[..end], 160)
@@ -182,7 +182,7 @@ fn draw(out: &mut String, moment: &Moment, y: f64, places: &BTreeMap<u64, f64>) 
         Some((at, lane)) => {
             let there = places.get(&at).copied().unwrap_or(y).max(y + 4.0);
             let (end, y_end) = match moment.mark {
-                // What is lost ends on the way.
+                // The arrow of a lost message ends in the middle.
                 Mark::Lost => (x + (x_of(lane) - x) * 0.6, y + (there - y) * 0.6),
                 _ => (x_of(lane), there),
             };
@@ -198,7 +198,8 @@ fn draw(out: &mut String, moment: &Moment, y: f64, places: &BTreeMap<u64, f64>) 
                     y_end + 5.0
                 );
             }
-            // Near its beginning, so that arrows which cross do not hide each other's words.
+            // Labels are near the beginning of arrows, so that arrows which cross do not hide each
+            // other's words.
             let right = x_of(lane) > x;
             let (text_x, anchor) = if right { (x + 8.0, "start") } else { (x - 8.0, "end") };
             let _ = write!(
@@ -219,7 +220,7 @@ fn draw(out: &mut String, moment: &Moment, y: f64, places: &BTreeMap<u64, f64>) 
     out.push_str("</g>\n");
 }
 
-/// Where each point in time lies: long waits are shortened, short ones drawn out.
+/// Returns the place of each point in time: long waits are shortened, short ones stretched.
 fn places(moments: &[&Moment]) -> BTreeMap<u64, f64> {
     let mut counts: BTreeMap<u64, BTreeMap<usize, usize>> = BTreeMap::new();
     for moment in moments {

@@ -4,11 +4,11 @@ use std::fmt::Write;
 
 use crate::sim::trace::{Mark, Moment, Trace};
 
-/// Columns that a lane takes.
+/// The width of a lane in columns.
 const WIDE: usize = 10;
 
-/// The diagram of a trace, one line for each moment, and the documents that differ at the end. Of a
-/// long trace only the last `most` moments are shown.
+/// Returns the diagram of a trace, one line for each moment, and the documents that differ at the
+/// end. Of a long trace only the last `most` moments are shown.
 #[must_use]
 pub fn text(trace: &Trace, most: usize) -> String {
     let mut out = String::new();
@@ -43,7 +43,7 @@ fn words(moment: &Moment) -> String {
     }
 }
 
-/// One line of all lanes: a sign on the lane where it happens, an arrow to the lane where it
+/// Returns one line of all lanes: a sign on the lane of the event, an arrow to the lane where it
 /// arrives.
 fn lanes(count: usize, moment: &Moment) -> String {
     let centre = |lane: usize| lane * WIDE + WIDE / 2;
@@ -67,7 +67,7 @@ fn lanes(count: usize, moment: &Moment) -> String {
     line.into_iter().collect()
 }
 
-/// The sign of what happened.
+/// Returns the sign of an event.
 fn sign(mark: Mark) -> char {
     match mark {
         Mark::Write => '●',

@@ -1,4 +1,4 @@
-//! What a client keeps, and how often it tries, is bounded whatever happens (guarantee 9, and
+//! A client's memory and its number of attempts are bounded whatever happens (guarantee 9, and
 //! retries without storms).
 
 use std::collections::{BTreeMap, VecDeque};
@@ -8,23 +8,25 @@ use sync_core::model::{DocumentKey, Revision, Scope, VerdictKind, Verdicts};
 use super::{Fact, History, Look, Oracle, Verdict};
 use crate::sim::history::key_of;
 
-/// Chunks that wait (two ahead, one applied, one that came) and verdicts, for each scope.
+/// The largest number of waiting chunks (two ahead, one applied, one that arrived) and verdicts,
+/// for each scope.
 const PAYLOADS: usize = 6;
-/// A pull, a push, an acknowledgement and a live stream, for each scope.
+/// The largest number of requests: a pull, a push, an acknowledgement and a live stream, for each
+/// scope.
 const REQUESTS: usize = 5;
-/// Attempts within [`SPAN`] after which no measure moved: the position for a pull, edits that were
-/// settled for a push, either for a connection. Delays begin at up to 250 ms and double, so that
-/// half a minute of bad luck with the jitter, and some links that broke after they had worked, stay
-/// below.
+/// The largest number of attempts within [`SPAN`] after which no measure moved: the position for a
+/// pull, settled edits for a push, either for a connection. Delays begin at up to 250 ms and
+/// double, so that half a minute of unlucky jitter, and some links that broke after they had
+/// worked, stay below.
 const IN_VAIN: usize = 90;
-/// All attempts to connect: a client that gets a chunk further each time begins with the shortest
-/// delay again.
+/// The largest number of attempts to connect: a client that gets a chunk further each time begins
+/// with the shortest delay again.
 const ATTEMPTS: usize = 300;
 const SPAN: u64 = 30_000;
-/// Refusals of one state.
+/// The largest number of rejections of one state.
 const REFUSED: usize = 12;
 
-/// Attempts of one kind: when each was made, and whether a measure moved after it and before the
+/// Attempts of one kind: the time of each, and whether a measure moved after it and before the
 /// next.
 #[derive(Debug, Default)]
 struct Attempts(VecDeque<(u64, bool)>);
@@ -36,7 +38,7 @@ impl Attempts {
         }
     }
 
-    /// Takes note of another attempt, and counts those within the span in which nothing moved.
+    /// Records another attempt; returns the number of those within the span in which nothing moved.
     fn another(&mut self, at: u64) -> usize {
         self.0.push_back((at, false));
         while self.0.front().is_some_and(|(first, _)| first + SPAN < at) {
@@ -51,7 +53,7 @@ pub(super) struct Bounded {
     connects: BTreeMap<usize, Attempts>,
     pulls: BTreeMap<(usize, Scope), Attempts>,
     pushes: BTreeMap<(usize, Scope), Attempts>,
-    /// How often the server refused a state.
+    /// How often the server rejected a state.
     refused: BTreeMap<(DocumentKey, Revision), usize>,
 }
 
@@ -82,7 +84,7 @@ impl Oracle for Bounded {
                 }
                 Ok(())
             }
-            // A reset begins again further back: what moves then moves for the second time.
+            // A reset moves the position back; what moves then moves for the second time.
             Fact::Applied { client, scope, before, after, .. } if before != after => {
                 self.connects.entry(*client).or_default().moved();
                 self.pulls.entry((*client, scope.clone())).or_default().moved();
@@ -110,8 +112,8 @@ impl Oracle for Bounded {
                 }
                 bounded(*client, "connected", in_vain)
             }
-            // Told again to a retry, and once more to a device that lost its power; but not for
-            // ever.
+            // A retry gets the rejection again, and so does a device that lost its power; but not
+            // for ever.
             Fact::Appended { batch, verdicts: Verdicts::Decided { verdicts, .. }, .. } => {
                 for (change, verdict) in batch.changes.iter().zip(verdicts) {
                     if !matches!(verdict.kind, VerdictKind::Rejected(_)) {

@@ -1,5 +1,5 @@
 //! Checkpoints only move forward within an epoch, together with what they cover (guarantee 6); a
-//! chunk is taken in exactly where the replica stands.
+//! chunk is applied only at the position where it begins.
 
 use sync_core::model::{Checkpoint, Seq};
 
@@ -23,7 +23,7 @@ impl Oracle for Checkpoints {
                         span.0
                     ));
                 }
-                // That a body is missing is told with the checkpoint, and does not move it.
+                // A missing body is recorded with the checkpoint, and does not move it.
                 let stays = Checkpoint { lacks_own: before.lacks_own, ..after.clone() };
                 if !*moved && *before != stays {
                     return Err(format!("client {client} refused a chunk and moved to {after:?}"));
@@ -31,7 +31,7 @@ impl Oracle for Checkpoints {
                 if before.epoch.is_some() && before.epoch != after.epoch {
                     return Err(format!("client {client} changed its epoch without a reset"));
                 }
-                // What may be seen for the first time is pulled from the beginning.
+                // A collection that becomes visible is pulled from the beginning.
                 let fills_in = after.sees_more_than(before);
                 let is_behind = after.position < before.position || after.after() < before.after();
                 if is_behind && !fills_in {
@@ -58,8 +58,8 @@ impl Oracle for Checkpoints {
                     let base =
                         record.edit().and_then(|e| e.base.as_ref()).map_or(Seq(0), |b| b.seq);
                     let known = record.settled_at().max(slot).max(base);
-                    // A full pull may have found it gone, before a restore brought its tombstone
-                    // back: a push meets it.
+                    // A full pull may have found the document absent, before a restore brought its
+                    // tombstone back: a push meets it.
                     let is_absent = (record.current.is_none() || record.edit().is_some())
                         && history.story(&key).was_purged(&row.state);
                     let is_known = is_absent || history.story(&key).cloned;

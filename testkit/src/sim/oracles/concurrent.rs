@@ -1,4 +1,4 @@
-//! A resolver is asked if and only if two edits were made without knowledge of each other
+//! A resolver is called if and only if two edits were made without knowledge of each other
 //! (guarantee 4).
 
 use sync_core::model::DocumentState;
@@ -21,15 +21,15 @@ impl Oracle for Concurrent {
         if call.remote.is_none() {
             return Ok(());
         }
-        // What a restore took is not told from revisions alone.
+        // Revisions alone do not show what a restore removed.
         let story = history.story(&call.key);
         if story.restored || story.detached || story.dissolved {
             return Ok(());
         }
         let local = history.asked(*client, &call.key, &call.local);
         let remote = history.story(&call.key).of(call.remote.as_ref());
-        // A clone, or a device whose files were put back, cannot know what followed on an edit that
-        // the other one had too. Its own states it knows.
+        // A clone, or a device that was restored from a copy, cannot know what followed an edit
+        // that the other one had too. It recognises its own states.
         let is_own = |state: &DocumentState| client.is_some_and(|c| story.is_own_of(c, state));
         let is_shared = story.cloned || story.forked;
         if is_shared && !call.remote.as_ref().is_some_and(is_own) {

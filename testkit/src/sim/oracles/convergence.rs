@@ -16,7 +16,7 @@ impl Oracle for Convergence {
         "convergence"
     }
 
-    /// The comparison of digests mends what should never be broken.
+    /// The comparison of digests repairs differences that should never arise.
     fn see(&mut self, fact: &Fact, history: &History, _: &mut dyn Look) -> Verdict {
         let Fact::Differed { client, scope } = fact else { return Ok(()) };
         let excused = |story: &Story| story.restored || story.cloned;

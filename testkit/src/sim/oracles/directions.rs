@@ -1,6 +1,6 @@
-//! A replica that only pushes asks for nothing and takes nothing in, and one that only pulls pushes
-//! nothing. What each owes all the same, an empty outbox or the position of the head, is demanded
-//! when the faults have ended.
+//! A replica that only pushes neither requests nor applies chunks, and one that only pulls pushes
+//! nothing. Each still has to reach its goal, an empty outbox or the position of the head, which is
+//! checked after the faults have ended.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! A store that is opened again holds every write that was acknowledged (guarantee 1), and after a
-//! crash without a power failure everything that was committed.
+//! A store that is opened again holds every acknowledged write (guarantee 1), and after a crash
+//! without a power failure everything that was committed.
 
 use sync_core::model::{DocumentKey, DocumentState, Seq};
 
@@ -35,8 +35,8 @@ impl Oracle for Durable {
             let mut own = Bits::default();
             let had = story.of(Some(shown));
             for (n, write) in story.writes.iter().enumerate() {
-                // Writes that the device made before it lost everything it gets from the server, as
-                // every other client does.
+                // Writes that a device made before it lost everything come back from the server, as
+                // on every other client.
                 let is_own = (write.client, write.device) == (*client, history.device(*client));
                 if is_own && had.contains(n) && !story.has_left(*client, n) {
                     own.insert(n);
@@ -53,9 +53,9 @@ impl Oracle for Durable {
     }
 }
 
-/// Whether a tombstone may have left the replica: the server purged it, or holds a later state in
-/// its place and has moved the horizon since. A replica that may not see the collection hears of
-/// the horizon alone.
+/// Returns whether a tombstone may have left the replica: the server purged it, or holds a later
+/// state in its place and has moved the horizon since. A replica that may not see the collection
+/// receives the horizon alone.
 fn is_spent(
     key: &DocumentKey,
     shown: &DocumentState,

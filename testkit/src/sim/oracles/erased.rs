@@ -1,4 +1,4 @@
-//! An erasure takes every body that was written without knowing of it, on the server and on every
+//! An erasure removes every body that was written without knowing of it, on the server and on every
 //! device (guarantee of `hard_delete`).
 
 use sync_core::model::DocumentState;
@@ -13,7 +13,7 @@ impl Oracle for Erased {
         "erased"
     }
 
-    /// Here at once.
+    /// Checks the erasing device at once.
     fn see(&mut self, fact: &Fact, history: &History, look: &mut dyn Look) -> Verdict {
         let (client, key, gone) = match fact {
             Fact::Wrote { client, key, after: Some(after), .. } if after.is_erasure() => {

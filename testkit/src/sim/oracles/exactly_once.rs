@@ -9,7 +9,7 @@ use crate::sim::history::key_of;
 
 #[derive(Debug, Default)]
 pub(super) struct ExactlyOnce {
-    /// In which life of the log a state was written.
+    /// The epoch in which each state was written.
     written: BTreeMap<(DocumentKey, Revision), Epoch>,
 }
 
@@ -33,7 +33,8 @@ impl Oracle for ExactlyOnce {
                 return Err(format!("a state was written twice: {:?} of {}", entry.state, name.0));
             }
         }
-        // A change that the server holds already is accepted again, and conflicts with nothing.
+        // A change that the server holds already is accepted again, and is in conflict with
+        // nothing.
         let Verdicts::Decided { verdicts, .. } = verdicts else { return Ok(()) };
         for ((change, held), verdict) in batch.changes.iter().zip(held).zip(verdicts) {
             let is_cloned = history.story(&key_of(&batch.scope, change)).cloned;

@@ -1,5 +1,5 @@
-//! Every state was made by an app or a resolver; what the server does is a part of what users did
-//! (no echo, guarantees 3 and 4).
+//! Every state was made by an app or a resolver; the server writes only what apps caused (no echo,
+//! guarantees 3 and 4).
 
 use super::{Fact, History, Look, Oracle, Verdict};
 use crate::sim::fact::Cause;

@@ -1,5 +1,5 @@
-//! With the resolver for which the later write wins, and clocks that are right, a document that saw
-//! only puts ends with the one of the newest author's stamp.
+//! With the last-write-wins resolver and right clocks, a document with nothing but puts ends with
+//! the put of the newest author's stamp.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,11 +11,11 @@ use crate::sim::story::Story;
 
 #[derive(Debug, Default)]
 pub(super) struct Later {
-    /// Of each document the bodies that were put, and the author of each.
+    /// The bodies that were put for each document, and the author of each.
     puts: BTreeMap<DocumentKey, BTreeMap<String, Revision>>,
-    /// Documents of which an edit ended otherwise, or which saw something else than puts.
+    /// Documents with an edit that ended otherwise, or with anything but puts.
     others: BTreeSet<DocumentKey>,
-    /// A device or the server lost something, or has a clock that is wrong.
+    /// Whether a device or the server lost something, or has a wrong clock, which ends the check.
     is_over: bool,
 }
 
@@ -42,8 +42,7 @@ impl Oracle for Later {
                     }
                 }
             }
-            // What waits in the outbox gets another stamp when the client hears of the server's
-            // time.
+            // Edits in the outbox get other stamps when the client receives the server's time.
             Fact::Changed { key, after: Some(after), cause: Cause::Stamped, .. } => {
                 let body = after.body.as_ref().map(|b| b.as_str());
                 let put = body.and_then(|b| self.puts.get_mut(key)?.get_mut(b));
@@ -59,7 +58,7 @@ impl Oracle for Later {
             } => {
                 self.others.insert(key.clone());
             }
-            // What only that device had is gone.
+            // What only that device had is lost.
             Fact::Wiped { client } | Fact::PutBack { client } => {
                 let has_open = |story: &Story| story.oldest_unsettled(*client).is_some();
                 let open = history.stories().filter(|(_, story)| has_open(story));

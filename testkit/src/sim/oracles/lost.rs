@@ -1,5 +1,5 @@
 //! No acknowledged write is lost: it is part of what the server holds, or ended in a way that was
-//! told (guarantee 1).
+//! reported (guarantee 1).
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
-//! Oracles: each knows one thing that must hold, and where that is promised.
+//! Oracles: each checks one property that must hold, and names the guarantee that promises it.
 //!
-//! They judge by the recorded [history](super::History), not by what the engine believes. Each is
-//! shown every [fact](Fact) before the history takes note of it, and is asked once more at rest,
-//! when everything has healed.
+//! They judge by the recorded [history](super::History), not by the engine's own state. Each sees
+//! every [fact](Fact) before the history records it, and is called once more at the end, when all
+//! faults have ended and all clients are idle.
 
 mod bounded;
 mod checkpoint;
@@ -29,47 +29,47 @@ use std::fmt;
 use super::fact::{Fact, Look};
 use super::history::History;
 
-/// What was seen, if it must not be.
+/// The result of a check: an error describes the violation.
 pub type Verdict = Result<(), String>;
 
-/// Knows one thing that must hold.
+/// Checks one property.
 pub trait Oracle: fmt::Debug + Send {
-    /// Its name, for reports.
+    /// Returns its name, for reports.
     fn name(&self) -> &'static str;
 
-    /// Looks at a fact; the history knows everything before it.
+    /// Checks a fact; the history knows everything before it.
     ///
     /// # Errors
-    /// What was seen that must not be.
+    /// The violation.
     fn see(&mut self, fact: &Fact, history: &History, look: &mut dyn Look) -> Verdict {
         let _ = (fact, history, look);
         Ok(())
     }
 
-    /// Looks at everything when all faults have ended, all clients have synced, and nothing waits
-    /// for the app.
+    /// Checks everything after all faults have ended and all clients have synced, with no conflict
+    /// deferred.
     ///
     /// # Errors
-    /// What was seen that must not be.
+    /// The violation.
     fn finish(&mut self, history: &History, look: &mut dyn Look) -> Verdict {
         let _ = (history, look);
         Ok(())
     }
 }
 
-/// What a client that breaks the protocol brings about.
+/// The name of the check for a client that breaks the protocol.
 pub(super) const STRANGER: &str = "stranger";
 
-/// The names of what the simulation itself demands when it has healed.
+/// The names of the checks that the simulation itself makes at the end.
 pub(super) const PROGRESS: &str = "progress";
 /// No edit waits for ever.
 pub(super) const LOCKOUT: &str = "lockout";
-/// No conflict waits for the app about which nothing is left to decide (guarantee 4).
+/// No conflict is deferred about which nothing is left to decide (guarantee 4).
 pub(super) const INBOX: &str = "inbox";
 pub(super) const SILENCE: &str = "silence";
 pub(super) const CONSISTENCY: &str = "consistency";
 
-/// A fresh set of all oracles of the framework.
+/// Returns new instances of all built-in oracles.
 #[must_use]
 pub fn all() -> Vec<Box<dyn Oracle>> {
     vec![
@@ -95,7 +95,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
     ]
 }
 
-/// The names of all oracles, those of the healing included.
+/// Returns the names of all oracles, those of the final checks included.
 #[must_use]
 pub fn names() -> Vec<&'static str> {
     let own = all().iter().map(|o| o.name()).collect::<Vec<_>>();

@@ -1,4 +1,4 @@
-//! The server replaces a state only by one that knows it, and drops no change that it calls
+//! The server replaces a state only by one that knows it, and drops no change with the verdict
 //! superseded (guarantees 1 and 3).
 
 use sync_core::model::{VerdictKind, Verdicts};

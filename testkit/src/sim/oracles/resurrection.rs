@@ -11,7 +11,7 @@ use crate::sim::story::Story;
 #[derive(Debug)]
 pub(super) struct Resurrection;
 
-/// Whether a live state follows on a tombstone that it does not know.
+/// Returns whether a live state follows a tombstone that it does not know.
 fn comes_back(
     story: &Story,
     before: Option<&DocumentState>,
@@ -57,7 +57,7 @@ impl Oracle for Resurrection {
                 for ((change, held), verdict) in batch.changes.iter().zip(held).zip(verdicts) {
                     let key = key_of(&batch.scope, change);
                     let row = held.as_ref().map(|r| &r.state);
-                    // A retried batch is told again what became of it, and writes nothing.
+                    // A retried batch gets its verdicts again, and writes nothing.
                     let is_taken = verdict.kind == VerdictKind::Accepted
                         && entries.iter().any(|e| e.seq == verdict.seq);
                     let back = comes_back(history.story(&key), row, Some(&change.state))

@@ -1,6 +1,6 @@
 //! A state's stamp is after those of the states it was made of, and never further ahead of the
-//! server's time than the bound, or than the state it replaces; the author's likewise. So a wrong
-//! clock neither wins for ever nor is locked out.
+//! server's time than the bound, or than the state it replaces; the same holds for the author's
+//! stamp. So a wrong clock neither wins for ever nor is locked out.
 
 use sync_core::clock::{Clock, DRIFT_BOUND, Now};
 use sync_core::model::{
@@ -21,7 +21,7 @@ fn follows(before: Option<&DocumentState>, after: Option<&DocumentState>) -> boo
     before.revision < after.revision
 }
 
-/// Which stamp of a state lies further ahead than that time and the state it replaces allow.
+/// Returns which stamp of a state is further ahead than that time and the state it replaces allow.
 fn too_far(
     state: &DocumentState,
     replaced: Option<&DocumentState>,
@@ -30,23 +30,23 @@ fn too_far(
     let parent = replaced.map_or(Stamp::ZERO, |r| r.revision.stamp);
     let author = replaced.map_or(Stamp::ZERO, |r| r.revision.stamp.max(r.author.stamp));
     let is_beyond = |stamp, parent| Clock::is_beyond_parent(stamp, now, DRIFT_BOUND, parent);
-    // The server may make a state of what it holds and of what it was sent, both of which it let
-    // in.
+    // The server may make a state of its own state and a received one, both of which it admitted.
     if is_beyond(state.revision.stamp, parent) {
         return Some("a stamp");
     }
     is_beyond(state.author.stamp, author).then_some("the stamp of an author")
 }
 
-/// Whether the earlier of two own edits was made by a clock that ran ahead, and had reached no
-/// server: the later one, by the clock set right, takes its place.
+/// Returns whether the earlier of two own edits was made by a clock that ran ahead, and had reached
+/// no server: the later one, by the right clock, replaces it.
 fn ran_ahead(story: &Story, before: &DocumentState, after: &DocumentState) -> bool {
     let then = Now(after.revision.stamp.millis());
     story.is_news(before) && Clock::is_beyond(before.revision.stamp, then, DRIFT_BOUND)
 }
 
-/// Whether a document that was just written had no tombstone on the replica any more: tombstones
-/// below the horizon leave it, also those that others have replaced where the replica may not look.
+/// Returns whether a document that was just written had no tombstone on the replica any more:
+/// tombstones below the horizon leave it, also those that were replaced where the replica may not
+/// read.
 fn has_left(client: usize, key: &DocumentKey, look: &mut dyn Look) -> bool {
     let is_based = look.record(client, key).is_some_and(|record| record.base().is_some());
     !is_based && look.server_scope(&key.scope).is_some_and(|scope| scope.horizon > Seq(0))
@@ -103,7 +103,7 @@ impl Oracle for Stamps {
                     else {
                         continue;
                     };
-                    // The server's resolver may let an older edit stand.
+                    // The server's resolver may keep an older edit.
                     let key = key_of(&batch.scope, &batch.changes[at]);
                     if history.made(&key).is_some() {
                         continue;
@@ -111,7 +111,7 @@ impl Oracle for Stamps {
                     let before = held.get(at).and_then(Option::as_ref).map(|r| &r.state);
                     let story = history.story(&key);
                     let is_known = story.cloned || story.restored;
-                    // What did not know of an erasure makes way for it, however new it is.
+                    // A state that did not know of an erasure is removed, however new it is.
                     let erased = before.is_some_and(|b| b.erased < entry.state.erased);
                     // The server bounds the stamps of a client that breaks the protocol, and does
                     // not put them in order.
@@ -124,7 +124,8 @@ impl Oracle for Stamps {
                 }
                 Ok(())
             }
-            // The replica stamps anew and pushes again: whose clock is wrong is not locked out.
+            // The replica stamps the edit anew and pushes again: a device with a wrong clock is not
+            // locked out.
             Fact::Refused { client, key, rejection } => match rejection.code {
                 RejectionCode::Clock { .. } => {
                     Err(format!("client {client} gave up {key} because of its clock"))

@@ -1,5 +1,5 @@
-//! No message makes the server begin a new life of its log, or a replica give up its position, but
-//! proof of a restore.
+//! Only proof of a restore makes the server begin a new epoch, or a replica reset its position; no
+//! message does.
 
 use sync_core::model::ResetReason;
 

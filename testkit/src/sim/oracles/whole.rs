@@ -1,4 +1,4 @@
-//! A local transaction travels whole, and a chunk never ends within one append: a reader at the
+//! A local transaction is pushed whole, and a chunk never ends within one append: a reader at the
 //! head sees no half of one.
 
 use std::collections::BTreeSet;
@@ -10,7 +10,7 @@ use crate::sim::history::key_of;
 
 #[derive(Debug, Default)]
 pub(super) struct Whole {
-    /// The batches that were formed: a retry is what it was, whatever can be pushed by then.
+    /// The batches that were formed: a retry is the same batch, whatever could be pushed by then.
     formed: BTreeSet<(Scope, ReplicaId, PushId)>,
 }
 
@@ -38,7 +38,7 @@ impl Oracle for Whole {
                     for (key, revision) in unit.iter().filter(|(k, r)| !has(k, r)) {
                         let record = look.record(*client, key).unwrap_or_default();
                         let newest = record.current.as_ref().map(|c| c.revision) == Some(*revision);
-                        // What was settled and is offered again travels by itself.
+                        // A settled state that is offered again is a unit of its own.
                         let base = record.edit().and_then(|e| e.base.as_ref());
                         let offered = base.is_some_and(|b| b.state.revision == *revision);
                         if newest

@@ -1,4 +1,4 @@
-//! A judge that a broken storage listens to in its own way.
+//! A judge for a broken storage, which changes its decisions.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

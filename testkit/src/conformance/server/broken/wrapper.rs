@@ -20,26 +20,26 @@ use super::judge::Misheard;
 use crate::conformance::server::ServerStorageHarness;
 use crate::conformance::tools::ALL;
 
-/// What the faults remember.
+/// The state that the faults keep.
 #[derive(Debug, Default)]
 struct Memory {
-    /// Positions that are given out and not committed.
+    /// Positions that are assigned and not committed.
     holes: BTreeSet<Seq>,
-    /// How many reads there were.
+    /// The number of reads.
     looks: u64,
-    /// The newest push of each replica, and the name that the sound storage knows it by.
+    /// The newest push of each replica, with its id in the correct storage.
     names: BTreeMap<ReplicaId, (PushId, PushId)>,
-    /// Everything that was ever in the log.
+    /// Every entry that was ever in the log.
     history: Vec<LogEntry>,
-    /// What replicas said last.
+    /// The last acknowledgements of replicas.
     said: BTreeMap<ReplicaId, Acknowledged>,
     /// The scope as the first read returned it.
     scope: Option<ServerScope>,
-    /// The newest chunk that had nothing.
+    /// The newest empty chunk.
     nothing: Option<Chunk>,
 }
 
-/// A sound storage, and what makes it a broken one.
+/// A correct storage, with the fault that breaks it.
 pub(super) struct BrokenServerStorage {
     inner: Arc<dyn ServerStorage>,
     fault: Fault,
@@ -72,7 +72,7 @@ impl BrokenServerStorage {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From here on nothing survives a crash.
+    /// Makes later writes not survive a crash.
     async fn lose_from_here(&self) -> Result<()> {
         if !self.crashed.swap(true, Ordering::Relaxed) {
             self.place.crash(&self.inner).await?;
@@ -91,7 +91,7 @@ impl BrokenServerStorage {
         }
     }
 
-    /// The name under which the sound storage is given a push.
+    /// Replaces the id of a push for the correct storage.
     fn rename(&self, batch: &mut PushBatch) {
         let fault = self.fault;
         if !matches!(fault, Fault::RetriesJudgedAnew | Fault::StalePushesTaken) {
@@ -142,7 +142,7 @@ impl BrokenServerStorage {
         }
     }
 
-    /// What is answered to a push of which the disk took nothing.
+    /// Returns the verdicts for a push of which the disk stored nothing.
     async fn pretend(&self, cx: &AppendContext, batch: &PushBatch) -> Result<Appended> {
         let scope = self.inner.scope(batch.scope.clone(), cx.fresh).await?;
         let verdict = Verdict { seq: scope.head, kind: VerdictKind::Accepted, current: None };
@@ -160,7 +160,7 @@ impl BrokenServerStorage {
         })
     }
 
-    /// The verdicts with what the judge had said of changes that are stored nevertheless.
+    /// Returns the verdicts with the judge's rejections of changes that are stored nevertheless.
     fn refuse_afterwards(&self, appended: &mut Appended, batch: &PushBatch, judge: &dyn Judge) {
         let Verdicts::Decided { verdicts, .. } = &mut appended.verdicts else { return };
         for (verdict, change) in verdicts.iter_mut().zip(&batch.changes) {
@@ -170,7 +170,7 @@ impl BrokenServerStorage {
         }
     }
 
-    /// The cursor as it is understood.
+    /// Returns the cursor as the fault reads it.
     fn misread(&self, mut cursor: Cursor) -> Cursor {
         if self.has(Fault::ChoicesIgnored) {
             cursor.collections = None;
@@ -189,7 +189,7 @@ impl BrokenServerStorage {
         cursor
     }
 
-    /// The chunk as a reader at that position gets it.
+    /// Returns the chunk as the fault changes it for a reader at that position.
     fn tamper(&self, mut chunk: Chunk, asked: Seq, limits: Limits) -> Chunk {
         chunk.after = asked;
         let mut memory = self.memory();

@@ -1,4 +1,4 @@
-//! Faults about batches and verdicts.
+//! Faults of batches and verdicts.
 
 use sync_core::error::Result;
 use sync_core::model::{
@@ -11,7 +11,7 @@ use super::wrapper::BrokenStorage;
 use crate::conformance::tools::ALL;
 
 impl BrokenStorage {
-    /// What is still told of a batch.
+    /// Returns the batch as the fault changes it.
     pub(super) fn tell(&self, mut batch: PushBatch) -> Option<PushBatch> {
         let mut memory = self.memory.lock();
         memory.flying = Some((batch.id, batch.changes.len()));
@@ -44,7 +44,7 @@ impl BrokenStorage {
         Some(batch)
     }
 
-    /// Forgets what was edited while it was in flight.
+    /// Drops edits that were made while the batch was in flight.
     pub(super) async fn drop_newer_edits(&self, scope: &Scope) -> Result<()> {
         let page = self
             .inner
@@ -55,7 +55,7 @@ impl BrokenStorage {
         Ok(())
     }
 
-    /// The verdicts, and the batch that they are taken to speak of.
+    /// Returns the verdicts as the fault changes them, and the batch that they settle.
     pub(super) fn fit(&self, id: PushId, verdicts: Verdicts) -> (PushId, Verdicts) {
         let flying = self.memory.lock().flying;
         match (self.fault, verdicts, flying) {

@@ -1,4 +1,4 @@
-//! Faults about chunks.
+//! Faults of chunks.
 
 use sync_core::error::Result;
 use sync_core::model::Chunk;
@@ -7,7 +7,7 @@ use sync_core::replica::{Applied, Context};
 use super::wrapper::BrokenStorage;
 
 impl BrokenStorage {
-    /// The chunk with the position that the storage stands at.
+    /// Returns the chunk with the stored position in place of its own.
     pub(super) async fn pretend_to_fit(&self, chunk: Chunk) -> Result<Chunk> {
         let checkpoint = self.inner.state().await?.checkpoint(&chunk.scope);
         let after = checkpoint.after();
@@ -29,7 +29,7 @@ impl BrokenStorage {
             return self.inner.apply(cx, chunk).await;
         }
         documents.next = middle;
-        // The checkpoint is written at the end: that is as wrong as at the beginning.
+        // The checkpoint is written last, which is as wrong as writing it first.
         self.memory.lock().standing = Some(at);
         let first = self.inner.apply(cx.clone(), documents).await?;
         self.let_others_look().await;

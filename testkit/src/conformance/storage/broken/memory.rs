@@ -1,4 +1,4 @@
-//! What a broken storage remembers beside the sound one, and what it makes of values.
+//! The state that a broken storage keeps beside the correct one, and its changes of values.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,28 +9,28 @@ use sync_core::model::{
 use sync_core::replica::{Committed, Stored};
 use sync_core::resolver::{Conflict, ConflictResolver, Resolution, Resolvers};
 
-/// What the faults remember.
+/// The state that the faults keep.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    /// How many documents a scan had handed out when it came to this one.
+    /// How many documents a scan had returned when it returned this one.
     pub(super) offsets: BTreeMap<(Collection, DocumentId), usize>,
-    /// The digest that is told although it has changed.
+    /// The digest that is returned although it has changed.
     pub(super) digest: Option<Digest>,
-    /// Where the storage is said to stand while a chunk is taken in.
+    /// The position that is returned while a chunk is applied.
     pub(super) standing: Option<Seq>,
-    /// How many reads there were.
+    /// The number of reads.
     pub(super) looks: u64,
     /// The revision before the newest edit of documents that were edited before.
     pub(super) previous: BTreeMap<DocumentKey, Revision>,
-    /// Documents whose edit is forgotten.
+    /// Documents whose edit is dropped.
     pub(super) dropped: BTreeSet<DocumentKey>,
-    /// How often a batch was asked for.
+    /// How often a batch was requested.
     pub(super) asked: u64,
-    /// How many changes the batch in flight has, and its name.
+    /// The id of the batch in flight, and the number of its changes.
     pub(super) flying: Option<(PushId, usize)>,
 }
 
-/// A lock that outlives panics.
+/// A lock that survives panics.
 #[derive(Debug, Default)]
 pub(super) struct Shared(Mutex<Memory>);
 
@@ -40,7 +40,7 @@ impl Shared {
     }
 }
 
-/// An id of at most 255 bytes.
+/// Cuts an id to at most 255 bytes.
 pub(super) fn cut(id: &DocumentId) -> DocumentId {
     let mut end = id.as_str().len().min(255);
     while !id.as_str().is_char_boundary(end) {
@@ -49,7 +49,7 @@ pub(super) fn cut(id: &DocumentId) -> DocumentId {
     DocumentId::new(&id.as_str()[..end]).unwrap_or_else(|_| id.clone())
 }
 
-/// The body as a JSON library writes it.
+/// Rewrites the body as a JSON library would.
 pub(super) fn write_anew(stored: &mut Stored) {
     let written = stored.state.body.as_ref().and_then(|body| {
         let value = body.to::<serde_json::Value>().ok()?;
@@ -58,7 +58,7 @@ pub(super) fn write_anew(stored: &mut Stored) {
     stored.state.body = written.or(stored.state.body.take());
 }
 
-/// Stamps that are the time of the call.
+/// Replaces stamps by the time of the call.
 pub(super) fn stamp_by_wall_clock(committed: &mut Committed, millis: u64) {
     let change = |state: &mut DocumentState| {
         state.revision.stamp = Stamp::new(millis, 0);
@@ -67,7 +67,7 @@ pub(super) fn stamp_by_wall_clock(committed: &mut Committed, millis: u64) {
     committed.changes.iter_mut().filter_map(|c| c.document.as_mut()).for_each(change);
 }
 
-/// Takes a failure of the resolvers inside for giving in.
+/// A resolver that treats a failure of the inner one as the decision for the server's state.
 #[derive(Debug)]
 pub(super) struct GivesIn(pub(super) Resolvers);
 

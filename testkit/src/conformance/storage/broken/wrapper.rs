@@ -24,7 +24,7 @@ use super::memory::{GivesIn, Shared, cut, stamp_by_wall_clock, write_anew};
 use crate::conformance::storage::StorageHarness;
 use crate::conformance::tools::ALL;
 
-/// A sound storage, and what makes it a broken one.
+/// A correct storage, with the fault that breaks it.
 pub(super) struct BrokenStorage {
     pub(super) inner: Arc<dyn Storage>,
     pub(super) fault: Fault,
@@ -55,7 +55,7 @@ impl BrokenStorage {
         self.fault == fault
     }
 
-    /// From here on nothing survives a crash.
+    /// Makes later writes not survive a crash.
     async fn lose_from_here(&self) -> Result<()> {
         if !self.crashed.swap(true, Ordering::Relaxed) {
             self.place.crash(&self.inner).await?;
@@ -63,7 +63,7 @@ impl BrokenStorage {
         Ok(())
     }
 
-    /// The context as the sound storage is given it.
+    /// Returns the context for the correct storage.
     async fn context(&self, mut cx: Context) -> Result<Context> {
         if self.has(Fault::LeasesNotChecked) {
             cx.lease = self.inner.state().await?.lease.0;
@@ -85,7 +85,7 @@ impl BrokenStorage {
         }
     }
 
-    /// Writes one by one, each in a transaction of its own.
+    /// Executes the writes one by one, each in a transaction of its own.
     async fn write_one_by_one(&self, now: Now, transaction: LocalTransaction) -> Result<Committed> {
         let mut all = Committed::default();
         for write in transaction.writes {
@@ -98,7 +98,7 @@ impl BrokenStorage {
         Ok(all)
     }
 
-    /// Remembers the revisions that the next edits are taken to be made on.
+    /// Stores the revisions that the next edits are reported to be made on.
     async fn remember_previous(&self, transaction: &LocalTransaction) -> Result<()> {
         let keys: Vec<_> = transaction
             .writes

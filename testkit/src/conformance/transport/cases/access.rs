@@ -22,7 +22,7 @@ pub async fn a_forbidden_scope_stays_shut<H: TransportHarness>(harness: H) -> Ou
     Ok(())
 }
 
-/// What follows on a new token is done under it.
+/// Requests after a new token use it.
 pub async fn a_new_token_is_used_from_then_on<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let theirs = scope("theirs");
@@ -41,7 +41,7 @@ pub async fn a_new_token_is_used_from_then_on<H: TransportHarness>(harness: H) -
     Ok(())
 }
 
-/// A wrong token is refused as `Unauthenticated`, for good, and the connection goes on under the
+/// A wrong token is refused as `Unauthenticated`, for good, and the connection continues under the
 /// old one.
 pub async fn a_wrong_new_token_leaves_the_old_one<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
@@ -55,7 +55,7 @@ pub async fn a_wrong_new_token_leaves_the_old_one<H: TransportHarness>(harness: 
     Ok(())
 }
 
-/// Whatever fails on the server arrives with its kind, its message and its advice, also the time in
+/// Every error of the server arrives with its kind, its message and its advice, also the time in
 /// it, and fails nothing else: on pulls, pushes, acknowledgements and live streams.
 pub async fn errors_carry_their_advice<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;

@@ -33,8 +33,8 @@ pub async fn greets_with_heads_epochs_and_limits<H: TransportHarness>(harness: H
     Ok(())
 }
 
-/// A scope whose cursor is of an epoch that the server never had is reset; so is one that stands
-/// below the horizon.
+/// A scope whose cursor is of an epoch that the server never had is reset; so is one whose cursor
+/// is below the horizon.
 pub async fn resets_scopes_whose_position_means_nothing<H: TransportHarness>(
     harness: H,
 ) -> Outcome {
@@ -58,8 +58,8 @@ pub async fn resets_scopes_whose_position_means_nothing<H: TransportHarness>(
     Ok(())
 }
 
-/// A greeting with a digest acknowledges its cursor: at the head the digest is compared, and
-/// another one brings a reset.
+/// A greeting with a digest acknowledges its cursor: at the head the digest is compared, and a
+/// different one causes a reset.
 pub async fn compares_the_digest_of_a_greeting<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let scope = scope("digests");
@@ -94,8 +94,8 @@ pub async fn leaves_out_scopes_that_may_not_be_seen<H: TransportHarness>(harness
     Ok(())
 }
 
-/// A wrong token, and none, are refused as `Unauthenticated`, for good. A good one is welcome
-/// afterwards.
+/// A wrong token, and a missing one, are refused as `Unauthenticated`, for good. A right one is
+/// accepted afterwards.
 pub async fn refuses_a_wrong_token_for_good<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     for token in [Some("nobody's".to_owned()), None] {
@@ -117,7 +117,7 @@ pub async fn refuses_versions_that_it_does_not_speak<H: TransportHarness>(harnes
     Ok(())
 }
 
-/// An error of the server while it greets arrives with its kind and its advice.
+/// An error of the server during the greeting arrives with its kind and its advice.
 pub async fn a_greeting_that_fails_carries_the_advice<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let scope = scope("busy");
@@ -131,8 +131,8 @@ pub async fn a_greeting_that_fails_carries_the_advice<H: TransportHarness>(harne
     Ok(())
 }
 
-/// Connecting to a server that is away fails within the bound, as `Network` or `Timeout`, and may
-/// be tried again; when the server is back, that works.
+/// Connecting to a server that is unreachable fails within the bound, as `Network` or `Timeout`,
+/// and may be retried; it succeeds when the server is back.
 pub async fn connecting_to_nobody_fails_soon<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     stage.harness.refuse().await?;
@@ -142,8 +142,8 @@ pub async fn connecting_to_nobody_fails_soon<H: TransportHarness>(harness: H) ->
     Ok(())
 }
 
-/// Connecting over a link that carries nothing fails within the bound, as `Network` or `Timeout`,
-/// and may be tried again.
+/// Connecting over a silent link fails within the bound, as `Network` or `Timeout`, and may be
+/// retried.
 pub async fn connecting_over_a_silent_link_fails_soon<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::with_heartbeat(harness).await;
     stage.harness.stall().await?;
@@ -161,7 +161,7 @@ async fn fails_to_connect<H: TransportHarness>(stage: &Stage<H>) {
     assert_ne!(error.retry(), Retry::Never, "{error:?}");
 }
 
-/// An attempt to connect may be dropped at any time; the next one works.
+/// An attempt to connect may be dropped at any time; the next one succeeds.
 pub async fn an_attempt_to_connect_may_be_dropped<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let scope = scope("held");
@@ -177,7 +177,7 @@ pub async fn an_attempt_to_connect_may_be_dropped<H: TransportHarness>(harness: 
     Ok(())
 }
 
-/// Several connections of one transport go on side by side, and each knows its own replica.
+/// Several connections of one transport work side by side, and each has its own replica.
 pub async fn connections_of_one_transport_are_apart<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let scope = scope("shared");
@@ -201,7 +201,7 @@ pub async fn connections_of_one_transport_are_apart<H: TransportHarness>(harness
     Ok(())
 }
 
-/// A replica of that epoch that has taken everything in up to a position.
+/// Returns the cursor of a replica of that epoch that has applied everything up to a position.
 fn standing(epoch: Epoch, at: Seq) -> Cursor {
     Cursor { epoch: Some(epoch), after: at, position: at, ..Cursor::default() }
 }

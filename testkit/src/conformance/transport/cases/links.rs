@@ -2,15 +2,15 @@
 
 use super::*;
 
-/// What a lost link must say of what was pending on it.
+/// Asserts that an error says that the link was lost.
 fn assert_lost(error: &Error) {
     let kinds = [ErrorKind::Network, ErrorKind::Timeout, ErrorKind::Closed];
     assert!(kinds.contains(&error.kind()), "{error:?}");
     assert_eq!(error.retry(), Retry::Reconnect, "{error:?}");
 }
 
-/// When the link is lost for good, everything that is pending on it fails promptly, with the advice
-/// to connect anew; live streams end with that error.
+/// When the link is lost for good, every pending request fails promptly, with the advice to
+/// reconnect; live streams end with that error.
 pub async fn a_cut_fails_everything_that_is_pending<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let connection = stage.connect(1, &[]).await;
@@ -23,8 +23,8 @@ pub async fn a_cut_fails_everything_that_is_pending<H: TransportHarness>(harness
     Ok(())
 }
 
-/// What is asked on a link that is lost fails promptly, with the advice to connect anew; and a new
-/// connection works as soon as the server is there.
+/// A request on a lost link fails promptly, with the advice to reconnect; and a new connection
+/// succeeds as soon as the server is there.
 pub async fn what_is_asked_after_a_cut_fails_promptly<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let scope = scope("cut");
@@ -43,9 +43,9 @@ pub async fn what_is_asked_after_a_cut_fails_promptly<H: TransportHarness>(harne
     Ok(())
 }
 
-/// A link that carries nothing any more, without any sign, is noticed within the bound: everything
-/// that is pending fails with the advice to connect anew. When it carries again, a new connection
-/// works.
+/// A link that carries nothing any more, without an error, is detected within the bound: every
+/// pending request fails with the advice to reconnect. When it carries bytes again, a new
+/// connection succeeds.
 pub async fn a_half_open_link_is_noticed<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::with_heartbeat(harness).await;
     let connection = stage.connect(1, &[]).await;
@@ -63,7 +63,7 @@ pub async fn a_half_open_link_is_noticed<H: TransportHarness>(harness: H) -> Out
     Ok(())
 }
 
-/// A connection that has nothing to do outlives many heartbeats.
+/// A connection that is idle outlives many heartbeats.
 pub async fn an_idle_connection_stays<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::with_heartbeat(harness).await;
     let scope = scope("idle");
@@ -73,7 +73,7 @@ pub async fn an_idle_connection_stays<H: TransportHarness>(harness: H) -> Outcom
     let mut live = connection.live(reader.request());
     author.write_each(&scope, 0..1).await;
     reader.follow_until(&stage, &mut live, 1).await;
-    // Time itself is what is tried here.
+    // The case tests the passage of time itself.
     let idle = tokio::time::timeout(stage.timing.heartbeat * 8, live.next()).await;
     assert!(idle.is_err(), "nothing happened, and the stream said {idle:?}");
     author.write_each(&scope, 1..2).await;
@@ -122,13 +122,14 @@ pub async fn a_log_is_pulled_over_links_that_break<H: TransportHarness>(harness:
         Ok(())
     })
     .await?;
-    // A break between two requests need not be noticed by a transport that opens links as it needs
-    // them; these are not.
+    // A transport that opens links as it needs them need not detect a break between two requests.
+    // These breaks are within requests.
     assert!(breaks > 0, "the link never broke in the middle");
     Ok(())
 }
 
-/// The same over live streams. One that goes on by itself need not tell of the breaks.
+/// A log is followed by live streams over links that break. A stream that continues by itself need
+/// not report the breaks.
 pub async fn a_log_is_followed_over_links_that_break<H: TransportHarness>(harness: H) -> Outcome {
     let heals = harness.heals();
     let breaks = over_links_that_break(harness, async |stage, connection, reader| {
@@ -144,8 +145,8 @@ pub async fn a_log_is_followed_over_links_that_break<H: TransportHarness>(harnes
     Ok(())
 }
 
-/// A bit that is flipped on the way is noticed: what arrives is what was sent, or an error that may
-/// be tried again.
+/// A flipped bit in transit is detected: the receiver gets the sent bytes, or an error that may be
+/// retried.
 pub async fn damage_is_noticed<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::with_heartbeat(harness).await;
     let scope = scope("damaged");
@@ -160,7 +161,7 @@ pub async fn damage_is_noticed<H: TransportHarness>(harness: H) -> Outcome {
     let mut noticed = 0;
     for byte in (0..12).map(|n| 1_000 + n * 1_531) {
         stage.harness.damage(byte).await?;
-        // What is kept open for later has brought more than that already.
+        // A link that is kept open has carried more than that already.
         stage.harness.cut().await?;
         match within(stage.timing.silence, "reading what is damaged", read()).await {
             Ok(entries) => assert_eq!(entries, sound, "damage at byte {byte} came through"),
@@ -176,11 +177,11 @@ pub async fn damage_is_noticed<H: TransportHarness>(harness: H) -> Outcome {
     Ok(())
 }
 
-/// Documents in a log that is read over links that break, and their size.
+/// The number of documents in a log that is read over links that break, and their size.
 const DOCUMENTS: usize = 60;
 const BYTES: usize = 4_000;
 
-/// Reads a log, connecting anew after each failure; how many there were.
+/// Reads a log, reconnecting after each failure; returns the number of failures.
 async fn over_links_that_break<H: TransportHarness>(
     harness: H,
     read: impl AsyncFn(&Stage<H>, &Arc<dyn Connection>, &mut Reader) -> Result<()>,
@@ -194,12 +195,12 @@ async fn over_links_that_break<H: TransportHarness>(
     let mut reader = Reader::few(&scope, 2);
     let mut breaks = 0;
     while reader.entries.len() < DOCUMENTS {
-        // Enough for the greeting and a few chunks, and each time for another part of one.
+        // Enough bytes for the greeting and a few chunks, and each time for another part of one.
         stage.harness.cut_after(30_000 + 1_777 * breaks).await?;
         let connection = stage.connect(1, &[&scope]).await;
         if let Err(error) = read(&stage, &connection, &mut reader).await {
-            // The link is not lost for good: whether to go on at once, or how soon, is for the
-            // transport to advise.
+            // The link is not lost for good: the transport advises whether to retry at once, or how
+            // soon.
             assert!(matches!(error.kind(), ErrorKind::Network | ErrorKind::Timeout), "{error:?}");
             assert_ne!(error.retry(), Retry::Never, "{error:?}");
             breaks += 1;

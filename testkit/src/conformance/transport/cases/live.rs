@@ -4,7 +4,7 @@ use std::task::Poll;
 
 use super::*;
 
-/// A live stream brings what follows on its cursor, first what is there and then what comes, in
+/// A live stream delivers what follows its cursor, first the present entries and then new ones, in
 /// order and each once.
 pub async fn a_live_stream_catches_up_and_follows<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
@@ -24,8 +24,8 @@ pub async fn a_live_stream_catches_up_and_follows<H: TransportHarness>(harness: 
     Ok(())
 }
 
-/// What is written after a live stream was made and before it is polled for the first time comes as
-/// well.
+/// Documents that are written after a live stream was made and before its first poll are delivered
+/// as well.
 pub async fn nothing_is_missed_before_the_first_poll<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let scope = scope("early");
@@ -101,7 +101,7 @@ pub async fn nothing_is_missed_while_pushes_are_in_flight<H: TransportHarness>(
     Ok(())
 }
 
-/// Waiting for the next chunk may be given up at any time, again and again, and nothing is lost by
+/// A wait for the next chunk may be dropped at any time, again and again, and nothing is lost by
 /// it.
 pub async fn waiting_for_a_chunk_may_be_given_up<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
@@ -111,15 +111,15 @@ pub async fn waiting_for_a_chunk_may_be_given_up<H: TransportHarness>(harness: H
     let mut reader = Reader::few(&scope, 2);
     let mut live = connection.live(reader.request());
     for n in 0..30 {
-        // The write goes on while one after the other waits, gives up after one look, and leaves;
-        // and a while longer, for the author may hear of its write first. Some of the looks take
-        // their time: on a busy machine all of them would be over before anything has arrived.
+        // The write runs while one task after the other waits, polls once, and leaves; and a while
+        // longer, because the author may be answered first. Some of the polls take time: on a busy
+        // machine all of them would be over before anything has arrived.
         let mut write = std::pin::pin!(author.write_each(&scope, n..n + 1));
         let (mut is_written, mut looks) = (false, 0);
         while !is_written || (looks < 1_000 && reader.entries.len() <= n) {
             is_written = is_written || poll!(&mut write).is_ready();
             looks += usize::from(is_written);
-            // One look each by two tasks. A timeout of no time would wait until its timer runs.
+            // One poll each by two tasks. A timeout of no time would wait until its timer runs.
             let mut next = live.next().now_or_never();
             if next.is_none()
                 && let Poll::Ready(found) = poll!(live.next())
@@ -169,8 +169,8 @@ pub async fn many_scopes_are_followed_at_once<H: TransportHarness>(harness: H) -
     Ok(())
 }
 
-/// A cursor of a foreign epoch brings a reset as the last event of the stream; so does a log that
-/// begins another life while the stream is at its head.
+/// A cursor of a foreign epoch causes a reset as the last event of the stream; so does a log that
+/// begins another epoch while the stream is at its head.
 pub async fn a_reset_ends_a_live_stream<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::with_heartbeat(harness).await;
     let scope = scope("lives");
@@ -201,8 +201,8 @@ pub async fn a_reset_ends_a_live_stream<H: TransportHarness>(harness: H) -> Outc
     Ok(())
 }
 
-/// When a scope is taken away, its live stream ends with `PermissionDenied`, for good; the
-/// connection and its other streams go on.
+/// When access to a scope is revoked, its live stream ends with `PermissionDenied`, for good; the
+/// connection and its other streams continue.
 pub async fn a_scope_that_is_taken_away_ends_its_stream<H: TransportHarness>(
     harness: H,
 ) -> Outcome {
@@ -228,8 +228,8 @@ pub async fn a_scope_that_is_taken_away_ends_its_stream<H: TransportHarness>(
     Ok(())
 }
 
-/// A live stream that is dropped is over: another can be opened in its place as often as one likes,
-/// and the connection goes on.
+/// A live stream that is dropped is over: another can be opened in its place any number of times,
+/// and the connection continues.
 pub async fn a_dropped_stream_makes_room_for_another<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::with(harness, |options| options.scopes = 2).await;
     let scope = scope("room");
@@ -242,7 +242,7 @@ pub async fn a_dropped_stream_makes_room_for_another<H: TransportHarness>(harnes
             reader.follow_until(&stage, &mut live, round % 4).await;
         }
         drop(live);
-        // Its answer comes after whatever the end of the stream made the transport say.
+        // Its answer comes after all messages that the end of the stream made the transport send.
         let mut reader = Reader::new(&scope);
         stage.soon("a pull", reader.pull_all(&*connection)).await.unwrap();
         reader.assert_has_all(3);
@@ -251,8 +251,8 @@ pub async fn a_dropped_stream_makes_room_for_another<H: TransportHarness>(harnes
 }
 
 /// A live stream that is not polled waits on the server as a position: of a log that is much larger
-/// than what may be read ahead, no more is read, other requests go on, and everything comes when it
-/// is polled.
+/// than the read-ahead, no more is read, other requests continue, and every entry is delivered when
+/// it is polled.
 pub async fn a_live_stream_that_is_not_polled_holds_nothing_up<H: TransportHarness>(
     harness: H,
 ) -> Outcome {

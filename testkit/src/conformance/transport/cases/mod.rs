@@ -1,5 +1,4 @@
-//! The cases, by what they are about. Each takes a fresh harness and panics if the promise is not
-//! kept.
+//! The cases, by subject. Each takes a fresh harness and panics if the promise is not kept.
 
 pub mod access;
 pub mod greeting;

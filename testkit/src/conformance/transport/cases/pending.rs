@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Sixty pulls and pushes at a time are all answered, each with what it asked for.
+/// Sixty pulls and pushes at a time are all answered, each with its own answer.
 pub async fn many_requests_at_a_time_are_each_answered<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let scopes: Vec<_> = (0..6).map(|n| scope(&format!("scope-{n}"))).collect();
@@ -25,8 +25,7 @@ pub async fn many_requests_at_a_time_are_each_answered<H: TransportHarness>(harn
     Ok(())
 }
 
-/// More requests than the server serves at a time wait for their turn: none fails, none is
-/// forgotten.
+/// More requests than the server serves at a time wait for their turn: none fails, none is lost.
 pub async fn requests_wait_for_their_turn<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::with(harness, |options| options.requests = 4).await;
     let held = scope("held");
@@ -61,8 +60,8 @@ pub async fn a_request_that_waits_holds_up_no_other<H: TransportHarness>(harness
     Ok(())
 }
 
-/// Pulls, pushes and live streams that are dropped while they wait disturb nothing else; a push
-/// that was dropped is pushed again, and has one effect.
+/// Pulls, pushes and live streams that are dropped while they wait do not affect others; a dropped
+/// push is pushed again, and has one effect.
 pub async fn dropped_requests_disturb_nothing<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let (held, free) = (scope("held"), scope("free"));
@@ -100,7 +99,7 @@ pub async fn dropped_requests_disturb_nothing<H: TransportHarness>(harness: H) -
     Ok(())
 }
 
-/// Requests that are dropped before they were polled, or right after, disturb nothing else either.
+/// Requests that are dropped before their first poll, or right after, do not affect others either.
 pub async fn requests_may_be_dropped_at_once<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let scope = scope("hasty");
@@ -126,8 +125,8 @@ pub async fn requests_may_be_dropped_at_once<H: TransportHarness>(harness: H) ->
     Ok(())
 }
 
-/// Closing fails what is pending and what is asked later, as `Closed`; it may be done twice; and
-/// `lost` completes.
+/// Closing fails pending and later requests, as `Closed`; it may be done twice; and `lost`
+/// completes.
 pub async fn closing_fails_what_is_pending_and_what_follows<H: TransportHarness>(
     harness: H,
 ) -> Outcome {
@@ -159,7 +158,7 @@ pub async fn a_dropped_connection_is_let_go_of<H: TransportHarness>(harness: H) 
     let stage = Stage::new(harness).await;
     let scope = scope("fleeting");
     stage.author().await.write_each(&scope, 0..1).await;
-    // The author has gone, and took its session along.
+    // The author's connection has ended, and its session with it.
     stage.soon("the author's end", stage.server.drained()).await;
     let connection = stage.connect(1, &[&scope]).await;
     let mut live = connection.live(pull(&scope, Cursor::default()));

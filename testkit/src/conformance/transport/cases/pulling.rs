@@ -36,7 +36,7 @@ pub async fn bodies_arrive_byte_for_byte<H: TransportHarness>(harness: H) -> Out
     Ok(())
 }
 
-/// Bodies of one MiB, the largest that are allowed, travel in both directions.
+/// Bodies of one MiB, the largest allowed, are transferred in both directions.
 pub async fn the_largest_bodies_travel<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let scope = scope("large");
@@ -56,8 +56,8 @@ pub async fn the_largest_bodies_travel<H: TransportHarness>(harness: H) -> Outco
     Ok(())
 }
 
-/// From whatever position a replica pulls, the chunks together are the log behind it: nothing is
-/// missing, nothing comes twice, whatever the size of the chunks.
+/// From any position, the chunks together are the log behind it: nothing is missing, nothing
+/// arrives twice, whatever the size of the chunks.
 pub async fn pulls_from_any_position_add_up_to_the_log<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let scope = scope("log");
@@ -82,7 +82,7 @@ pub async fn pulls_from_any_position_add_up_to_the_log<H: TransportHarness>(harn
     Ok(())
 }
 
-/// A chunk holds no more documents than were asked for, and as many if there are more.
+/// A chunk holds no more documents than were requested, and as many if there are more.
 pub async fn a_pull_keeps_within_its_documents<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let scope = scope("many");
@@ -97,7 +97,7 @@ pub async fn a_pull_keeps_within_its_documents<H: TransportHarness>(harness: H) 
     Ok(())
 }
 
-/// A chunk holds no more bytes than were asked for; one document always fits.
+/// A chunk holds no more bytes than were requested; one document always fits.
 pub async fn a_pull_keeps_within_its_bytes<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let scope = scope("heavy");
@@ -115,8 +115,8 @@ pub async fn a_pull_keeps_within_its_bytes<H: TransportHarness>(harness: H) -> O
     Ok(())
 }
 
-/// A cursor with collections that were added later brings those, and of the others only what is
-/// new.
+/// A cursor with collections that were added later returns those, and of the others only new
+/// entries.
 pub async fn a_cursor_with_back_fills_arrives_whole<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let scope = scope("back-fills");
@@ -140,7 +140,7 @@ pub async fn a_cursor_with_back_fills_arrives_whole<H: TransportHarness>(harness
     Ok(())
 }
 
-/// A pull from an epoch that the server never had brings a reset, with the epoch that goes on.
+/// A pull from an epoch that the server never had causes a reset, with the current epoch.
 pub async fn a_pull_from_a_foreign_epoch_brings_a_reset<H: TransportHarness>(
     harness: H,
 ) -> Outcome {
@@ -161,8 +161,8 @@ pub async fn a_pull_from_a_foreign_epoch_brings_a_reset<H: TransportHarness>(
     Ok(())
 }
 
-/// An acknowledgement arrives: with the server's digest, or none, it is taken note of; with another
-/// one at the head it brings a reset.
+/// An acknowledgement arrives: with the server's digest, or none, it is stored; with a different
+/// one at the head it causes a reset.
 pub async fn acknowledgements_compare_digests<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let scope = scope("digests");

@@ -56,8 +56,8 @@ pub async fn a_batch_that_is_pushed_again_has_one_effect<H: TransportHarness>(
     Ok(())
 }
 
-/// A batch that is recalled is told its verdicts if it had arrived, in the bytes in which it had,
-/// and is not taken otherwise.
+/// A recalled batch gets its verdicts if it had arrived, byte for byte, and is never appended
+/// otherwise.
 pub async fn a_batch_is_recalled<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let scope = scope("recalled");
@@ -77,7 +77,7 @@ pub async fn a_batch_is_recalled<H: TransportHarness>(harness: H) -> Outcome {
     Ok(())
 }
 
-/// Another batch under a known name is told from a retry.
+/// Another batch under a known id is distinguished from a retry.
 pub async fn another_batch_under_a_known_name_is_told_apart<H: TransportHarness>(
     harness: H,
 ) -> Outcome {
@@ -92,8 +92,8 @@ pub async fn another_batch_under_a_known_name_is_told_apart<H: TransportHarness>
     Ok(())
 }
 
-/// Each change has a verdict of its own: refused ones with their reason, conflicts with the
-/// server's state.
+/// Each change has its own verdict: rejections with their reason, conflicts with the server's
+/// state.
 pub async fn verdicts_carry_reasons_and_states<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let scope = scope("verdicts");
@@ -128,7 +128,7 @@ pub async fn a_batch_of_another_replica_is_refused<H: TransportHarness>(harness:
     Ok(())
 }
 
-/// The answers of pushes that are under way at the same time do not get mixed up.
+/// The answers of concurrent pushes are not mixed up.
 pub async fn verdicts_belong_to_their_batch<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let scopes: Vec<_> = (0..20).map(|n| scope(&format!("scope-{n}"))).collect();
@@ -146,7 +146,7 @@ pub async fn verdicts_belong_to_their_batch<H: TransportHarness>(harness: H) -> 
     });
     let pushes = futures_util::future::join_all(pushes);
     let release = async {
-        // Some are there before the first is answered.
+        // Some are appended before the first is answered.
         stage.soon("the pushes' arrival", stage.door.holds(2)).await;
         stage.door.release();
     };

@@ -1,4 +1,4 @@
-//! Everything together: replicas with their drivers.
+//! Complete replicas with their drivers.
 
 use storage_kit::kv::{KvOptions, MemoryKv, open_replica};
 use sync_core::driver::{Driver, DriverOptions, Parts, Unobserved};
@@ -10,9 +10,9 @@ use sync_core::storage::Storage;
 
 use super::*;
 
-/// Rounds of writes and cuts.
+/// The number of rounds of writes and cuts.
 const ROUNDS: usize = 8;
-/// Documents that a replica writes in a round.
+/// The number of documents that a replica writes in a round.
 const WRITES: usize = 20;
 
 struct Device {
@@ -64,8 +64,8 @@ impl Device {
     }
 }
 
-/// Two replicas that write the same documents and their own, over links that are cut again and
-/// again, hold the same as the server when the links stay.
+/// Two replicas that write shared and own documents, over links that are cut again and again, hold
+/// the same as the server when the links stay.
 pub async fn replicas_converge_over_links_that_are_cut<H: TransportHarness>(harness: H) -> Outcome {
     let stage = Stage::new(harness).await;
     let scope = scope("cut");
@@ -75,7 +75,7 @@ pub async fn replicas_converge_over_links_that_are_cut<H: TransportHarness>(harn
             device.write(&scope, round).await;
             stage.harness.cut().await?;
         }
-        // The next round begins when something came through in spite of it all.
+        // The next round begins when some bytes have arrived in spite of the cuts.
         let mut status = devices[round % 2].driver.status();
         let pushed = status.borrow().pushed;
         let moved = status.wait_for(|s| s.pushed > pushed || s.phase == Phase::InSync);
@@ -85,8 +85,8 @@ pub async fn replicas_converge_over_links_that_are_cut<H: TransportHarness>(harn
     Ok(())
 }
 
-/// The same over links that fall silent: the replicas notice, and go on when the links carry again,
-/// without being told.
+/// Two replicas over links that fall silent detect that, and continue when the links carry bytes
+/// again, without a call of the app.
 pub async fn replicas_converge_over_links_that_fall_silent<H: TransportHarness>(
     harness: H,
 ) -> Outcome {
@@ -112,7 +112,7 @@ pub async fn replicas_converge_over_links_that_fall_silent<H: TransportHarness>(
     Ok(())
 }
 
-/// Both replicas come to hold what the server holds, which is what was written in the last round.
+/// Waits until both replicas hold what the server holds: the documents of the last round.
 async fn converge<H: TransportHarness>(
     stage: &Stage<H>,
     devices: [Device; 2],

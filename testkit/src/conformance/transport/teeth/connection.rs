@@ -23,13 +23,13 @@ use super::streams;
 pub(super) struct FaultyConnection {
     inner: Arc<dyn Connection>,
     fault: TransportFault,
-    /// Pushes that wait for their answer.
+    /// The number of pushes that wait for their answer.
     pushing: Arc<AtomicUsize>,
     /// Batches that were pushed.
     pushed: Mutex<BTreeSet<(Scope, PushId)>>,
-    /// The verdicts that came last.
+    /// The last verdicts.
     last: Mutex<Option<Verdicts>>,
-    /// Held while a request waits for its answer.
+    /// Locked while a request waits for its answer.
     turn: tokio::sync::Mutex<()>,
     /// Live streams that the caller dropped.
     attic: Attic,
@@ -58,13 +58,13 @@ impl FaultyConnection {
         }
     }
 
-    /// Whether the batch is pushed for the first time.
+    /// Returns whether the batch is pushed for the first time.
     fn is_first(&self, batch: &PushBatch) -> bool {
         let name = (batch.scope.clone(), batch.id);
         self.pushed.lock().unwrap_or_else(PoisonError::into_inner).insert(name)
     }
 
-    /// A request, from the question to what is made of its answer.
+    /// Runs a request, from sending it to the fault's change of its answer.
     async fn ask<T>(&self, request: impl Future<Output = Result<T>>) -> Result<T> {
         let _turn = match self.fault {
             TransportFault::AsksOneAtATime => Some(self.turn.lock().await),
@@ -95,7 +95,7 @@ impl Drop for Waits {
     }
 }
 
-/// Whether the fault hides that error from the caller.
+/// Returns whether the fault hides that error from the caller.
 pub(super) fn hides(fault: TransportFault, error: &Error) -> bool {
     match fault {
         TransportFault::OutlivesTheLink => error.retry() == Retry::Reconnect,

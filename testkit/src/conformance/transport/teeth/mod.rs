@@ -22,10 +22,10 @@ use super::harness::{Timing, TransportHarness};
 use crate::conformance::{Case, Outcome, demand_failure};
 use connection::FaultyConnection;
 
-/// How long a case waits at most for what a fault may keep from happening.
+/// The longest wait of a case for an event that a fault may prevent.
 const ENOUGH: Duration = Duration::from_secs(2);
 
-/// A mistake in a transport.
+/// A fault of a transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TransportFault {
@@ -38,16 +38,16 @@ pub enum TransportFault {
     TakesRefusalsForOutages,
     /// Retries by itself until a server answers, instead of failing.
     ConnectsForEver,
-    /// Asks for chunks of any size.
+    /// Requests chunks of any size.
     IgnoresLimits,
-    /// Gives an empty chunk that claims to reach the head, and so skips what lies between (a
+    /// Returns an empty chunk that claims to reach the head, and so skips the entries between (a
     /// checkpoint from the head).
     SkipsToTheHead,
     /// Pulls from the beginning when the server answers with a reset, and does not report the
     /// reset.
     SwallowsResets,
-    /// Reads bodies and writes them anew, without the white space (and what else a JSON library
-    /// thinks is equal).
+    /// Parses and rewrites bodies, without the white space (and whatever else a JSON library
+    /// considers equal).
     RewritesBodies,
     /// Reports an acknowledgement as delivered without sending it.
     KeepsAcknowledgements,
@@ -61,13 +61,13 @@ pub enum TransportFault {
     MixesVerdicts,
     /// Reports only the kind of an error: the server's retry advice is lost.
     LosesTheAdvice,
-    /// Takes a new token and goes on with the old one.
+    /// Accepts a new token and continues with the old one.
     IgnoresNewTokens,
-    /// Drops what comes on a live stream while a push is in flight (rxdb#5571).
+    /// Drops chunks that arrive on a live stream while a push is in flight (rxdb#5571).
     DropsEventsDuringPushes,
     /// Delivers chunks of a live stream twice.
     DoublesChunks,
-    /// Delivers a chunk of a live stream before the one that it follows on.
+    /// Delivers a chunk of a live stream before the one that precedes it.
     SwapsChunks,
     /// Keeps only the newest chunk for a live stream that is not polled.
     KeepsOnlyTheNewest,
@@ -85,19 +85,19 @@ pub enum TransportFault {
     ReadsAhead,
     /// Leaves a dropped live stream open on the server.
     KeepsDroppedStreams,
-    /// Sends a request only when the one before it was answered.
+    /// Sends a request only after the previous one was answered.
     AsksOneAtATime,
-    /// Breaks the link when a request is dropped that waits on it.
+    /// Breaks the link when a waiting request is dropped.
     BreaksWhenDropped,
-    /// Does not fail what waits on a link that is lost.
+    /// Does not fail requests that wait on a lost link.
     OutlivesTheLink,
-    /// Does not notice a link that is silent.
+    /// Does not detect a silent link.
     TrustsSilence,
-    /// Never says that the link is lost.
+    /// Never reports that the link is lost.
     HidesTheLoss,
-    /// Leaves what is pending alone when it is closed.
+    /// Does not fail pending requests when it is closed.
     ClosesOnlyLater,
-    /// Takes the goodbye of a server for a refusal, and never comes back.
+    /// Treats a server's goodbye as a refusal, and never reconnects.
     TakesGoodbyeForGood,
 }
 
@@ -105,7 +105,7 @@ impl TransportFault {
     /// Every fault.
     pub const ALL: &[Self] = &crate::__transport_faults! { __transport_fault_list {} };
 
-    /// The case that must fail.
+    /// Returns the case that must fail.
     #[must_use]
     pub fn noticed_by(self) -> &'static str {
         match self {
@@ -151,7 +151,7 @@ pub struct FaultyTransport {
 }
 
 impl FaultyTransport {
-    /// Builds the fault in.
+    /// Builds the fault into a transport.
     #[must_use]
     pub fn new(inner: Arc<dyn Transport>, fault: TransportFault) -> Self {
         Self { inner, fault }
@@ -199,7 +199,7 @@ pub struct FaultyHarness<H> {
 }
 
 impl<H> FaultyHarness<H> {
-    /// Builds the fault into whatever the harness serves.
+    /// Builds the fault into the harness's transport.
     pub fn new(inner: H, fault: TransportFault) -> Self {
         Self { inner, fault }
     }
@@ -216,7 +216,8 @@ impl<H: TransportHarness> TransportHarness for FaultyHarness<H> {
         self.inner.adjust(options);
     }
 
-    /// Shorter: what the fault lets wait for ever need not be waited for that long.
+    /// Returns shorter bounds, because requests that the fault lets wait for ever need not be
+    /// waited for that long.
     fn timing(&self) -> Timing {
         let mut timing = self.inner.timing();
         timing.prompt = timing.prompt.min(ENOUGH);
@@ -254,7 +255,7 @@ impl<H: TransportHarness> TransportHarness for FaultyHarness<H> {
     }
 }
 
-/// Demands that the case which a fault names passes without the fault and fails with it, each with
+/// Asserts that the case which a fault names passes without the fault and fails with it, each with
 /// a fresh harness.
 ///
 /// # Errors

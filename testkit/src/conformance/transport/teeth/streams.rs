@@ -65,7 +65,7 @@ pub(super) fn faulty(fault: TransportFault, inner: Live) -> Live {
     }
 }
 
-/// Begins where the head is when the stream is polled for the first time.
+/// Begins at the head at the time of the first poll.
 pub(super) fn at_the_head(connection: Arc<dyn Connection>, mut pull: Pull) -> Live {
     let open = async move {
         while let Ok(Delivery::Chunk(chunk)) = connection.pull(pull.clone()).await {
@@ -79,12 +79,12 @@ pub(super) fn at_the_head(connection: Arc<dyn Connection>, mut pull: Pull) -> Li
     open.flatten_stream().boxed()
 }
 
-/// Drops what comes while something is counted.
+/// Drops chunks that arrive while the count is not zero.
 pub(super) fn deaf_during(count: Arc<AtomicUsize>, inner: Live) -> Live {
     inner.filter(move |_| future::ready(count.load(Ordering::SeqCst) == 0)).boxed()
 }
 
-/// The second chunk before the first, wherever two come one after the other.
+/// Delivers the second chunk before the first, wherever two arrive one after the other.
 fn swapped(inner: Live) -> Live {
     let pairs = stream::unfold(inner, |mut inner| async move {
         let first = inner.next().await?;
@@ -108,7 +108,7 @@ fn read_ahead(mut inner: Live) -> Live {
     stream::poll_fn(move |cx| hear.poll_recv(cx)).boxed()
 }
 
-/// Takes whatever comes, and remembers the last of it.
+/// Keeps the last chunk only.
 fn newest(mut inner: Live) -> Live {
     let (tell, hear) = tokio::sync::watch::channel(None);
     tokio::spawn(async move {
@@ -126,7 +126,7 @@ fn newest(mut inner: Live) -> Live {
     stream::unfold(hear, next).boxed()
 }
 
-/// A stream that loses the event that it took if another task polls it next.
+/// A stream that loses the event that it received if another task polls it next.
 struct Forgetful {
     inner: Live,
     taken: Option<(Result<Delivery>, Waker)>,
