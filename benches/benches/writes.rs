@@ -13,7 +13,7 @@ use std::time::Duration;
 use benches::documents::{Order, body, chunk, collection, id};
 use benches::setup::{environment, memory_server, replica_over, sqlite_storage};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use sync_core::model::{Body, DocumentId, Generation, Scope};
+use sync_core::model::{Body, DocumentId, FencingToken, Scope};
 use sync_core::replica::{Context, LocalTransaction, LocalWrite, WriteOperation};
 use sync_core::resolver::Resolvers;
 use tokio::runtime::Runtime;
@@ -102,7 +102,7 @@ fn apply(criterion: &mut Criterion) {
         let applied = storage.apply(cx, chunk.clone()).await.expect("it is applied");
         let took = began.elapsed();
         assert_eq!(applied.committed.conflicts.len(), DOCUMENTS * dirty / 100);
-        assert!(lease > Generation(0) && applied.moved);
+        assert!(lease > FencingToken(0) && applied.moved);
         storage.close().await.expect("it closes");
         took
     };

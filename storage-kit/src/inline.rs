@@ -4,7 +4,9 @@ use std::sync::{Mutex, PoisonError, RwLock};
 
 use tokio::sync::watch;
 
-use super::threads::{Message, Read, Transactional, closed, contained, run_group, tidy_last};
+use super::blocking_executor::{
+    Message, Read, Transactional, closed, contained, run_group, tidy_last,
+};
 use sync_core::error::Result;
 
 /// A core that writes and one that reads, until they are closed.

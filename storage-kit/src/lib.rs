@@ -6,15 +6,15 @@
 //!   speed.
 //! - Implement typed rows inside a transaction
 //!   ([`ReplicaRows`](sync_core::replica::rows::ReplicaRows)) in a blocking store, and let
-//!   [`ReplicaThreads`] run it: it adds threads, coalesces writes into one commit, and applies the
+//!   [`ThreadedStorage`] run it: it adds threads, coalesces writes into one commit, and applies the
 //!   rules that all backends share.
 //! - Implement [`OrderedKv`](kv::OrderedKv), a plain ordered key-value store; [`kv`] provides the
 //!   rows over it.
 //!
-//! A server's storage (feature `server`) is written the same way, with `ServerThreads` and
+//! A server's storage (feature `server`) is written the same way, with `ThreadedServerStorage` and
 //! `ServerRows`.
 //!
-//! Three types to know: [`ReplicaThreads`], the trait [`OrderedKv`](kv::OrderedKv), and
+//! Three types to know: [`ThreadedStorage`], the trait [`OrderedKv`](kv::OrderedKv), and
 //! [`MemoryKv`](kv::MemoryKv), the store in memory that tests use:
 //!
 //! ```
@@ -35,21 +35,21 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
-mod gathered;
+mod blocking_executor;
+mod commit_version;
 mod inline;
 pub mod kv;
-#[cfg(feature = "server")]
-mod newest;
-mod probe;
 mod read_queue;
 mod recent;
-mod replica_threads;
 #[cfg(feature = "server")]
-mod server_threads;
-mod threads;
+mod scope_cache;
+#[cfg(feature = "server")]
+mod threaded_server_storage;
+mod threaded_storage;
+mod write_coalescer;
 
-pub use probe::Probe;
-pub use replica_threads::{ReplicaThreads, ReplicaWriter};
+pub use blocking_executor::{Durability, Snapshot, ThreadOptions, Transactional};
+pub use commit_version::CommitVersion;
 #[cfg(feature = "server")]
-pub use server_threads::ServerThreads;
-pub use threads::{Durability, Snapshot, ThreadOptions, Transactional};
+pub use threaded_server_storage::ThreadedServerStorage;
+pub use threaded_storage::{ReplicaWriter, ThreadedStorage};

@@ -1,8 +1,8 @@
 //! SQLite as the storage of a replica or of a server.
 //!
 //! ```text
-//!   SqliteStorage  = ReplicaThreads< SqliteReplicaWriter, SqliteReplicaReader >      (threads: storage-kit)
-//!   SqliteServerStorage = ServerThreads< SqliteServerWriter, SqliteServerReader >
+//!   SqliteStorage  = ThreadedStorage< SqliteReplicaWriter, SqliteReplicaReader >      (threads: storage-kit)
+//!   SqliteServerStorage = ThreadedServerStorage< SqliteServerWriter, SqliteServerReader >
 //!                                              │
 //!                      Core<kind, access>: one connection, one transaction or snapshot at a time
 //!                      ├── replica/   rows of a replica ─┐

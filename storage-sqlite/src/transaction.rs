@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rusqlite::Connection;
-use storage_kit::{Durability, Probe, Snapshot, Transactional};
+use storage_kit::{CommitVersion, Durability, Snapshot, Transactional};
 use sync_core::error::{Error, ErrorKind, Result};
 
 use crate::binding::LogBinding;
@@ -217,7 +217,7 @@ impl<K: Kind> Snapshot for Core<K, Reading> {
         self.end();
     }
 
-    fn probe(&self) -> Result<Option<Box<dyn Probe>>> {
+    fn probe(&self) -> Result<Option<Box<dyn CommitVersion>>> {
         let Some(place) = &self.place else { return Ok(None) };
         Ok(Some(Box::new(DataVersion::open(place)?)))
     }

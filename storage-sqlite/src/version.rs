@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
-use storage_kit::Probe;
+use storage_kit::CommitVersion;
 use sync_core::error::Result;
 
 use crate::core::Place;
@@ -36,7 +36,7 @@ impl DataVersion {
     }
 }
 
-impl Probe for DataVersion {
+impl CommitVersion for DataVersion {
     fn version(&mut self) -> Option<u64> {
         self.get().map(i64::cast_unsigned)
     }

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use crate::clock::{Now, ServerTime};
 use crate::error::Result;
 use crate::model::{
-    Chunk, Collection, DocumentKey, Generation, Limits, LocalSeq, PushBatch, PushId, ReplicaId,
+    Chunk, Collection, DocumentKey, FencingToken, Limits, LocalSeq, PushBatch, PushId, ReplicaId,
     Reset, Scope, Verdicts, WriteLimits,
 };
 use crate::replica::{
@@ -111,7 +111,12 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     ///
     /// The app calls it without a lease. The engine names its own, and fails with `Superseded` for
     /// an old one: nothing is removed then.
-    async fn forget(&self, now: Now, lease: Option<Generation>, what: Forget) -> Result<Committed>;
+    async fn forget(
+        &self,
+        now: Now,
+        lease: Option<FencingToken>,
+        what: Forget,
+    ) -> Result<Committed>;
 
     /// Declares which collections are local-only, all others being synced; the declaration is kept
     /// until the next one, and [`state`](Self::state) tells it. Documents of a local-only
@@ -130,11 +135,11 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// holder, may let a number be given out again.
     ///
     /// Fails with `Busy`, naming the holder, if another living process holds it; that one keeps it.
-    async fn claim(&self, holder: String) -> Result<Generation>;
+    async fn claim(&self, holder: String) -> Result<FencingToken>;
 
     /// Gives the lease back, so that another process may take it; nothing happens if it is not held
     /// any more.
-    async fn release(&self, lease: Generation) -> Result<()>;
+    async fn release(&self, lease: FencingToken) -> Result<()>;
 
     /// Takes note of the server's time, by which later stamps are corrected, and of what it takes
     /// at most, by which later writes are bounded as well. Survives a crash of the process.

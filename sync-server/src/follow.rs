@@ -6,8 +6,8 @@ use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::client::AuthenticatedClient;
 use super::own_task::on_its_own;
-use super::peer::Peer;
 use super::read::Served;
 use super::service::OpenSession;
 use super::tail::{Hub, is_all};
@@ -40,7 +40,7 @@ use sync_core::protocol::Pull;
 /// ```
 #[derive(Debug)]
 pub struct Follower {
-    peer: Peer,
+    peer: AuthenticatedClient,
     pull: Pull,
     /// Holding it keeps the scope's tail.
     _hub: Arc<Hub>,
@@ -51,7 +51,7 @@ pub struct Follower {
     _open: OpenSession,
 }
 
-impl Peer {
+impl AuthenticatedClient {
     /// Follows the log of a scope from there on.
     #[must_use]
     pub fn follow(&self, pull: Pull) -> Follower {
@@ -94,7 +94,7 @@ impl Follower {
     /// and what a principal may see may change. Dropping the future loses nothing.
     ///
     /// # Errors
-    /// As [`Peer::read`].
+    /// As [`AuthenticatedClient::read`].
     pub async fn next(&mut self) -> Result<Option<Served>> {
         let heartbeat = self.peer.server.options().heartbeat;
         loop {

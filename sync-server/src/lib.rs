@@ -40,6 +40,8 @@
 #[cfg(feature = "runtime")]
 mod budget;
 #[cfg(feature = "runtime")]
+mod client;
+#[cfg(feature = "runtime")]
 mod follow;
 #[cfg(feature = "runtime")]
 mod hooks;
@@ -48,8 +50,6 @@ mod in_process;
 pub mod ops;
 #[cfg(feature = "runtime")]
 mod own_task;
-#[cfg(feature = "runtime")]
-mod peer;
 #[cfg(feature = "runtime")]
 mod read;
 pub mod record;
@@ -68,13 +68,13 @@ mod tail;
 mod visible;
 
 #[cfg(feature = "runtime")]
+pub use client::AuthenticatedClient;
+#[cfg(feature = "runtime")]
 pub use follow::Follower;
 #[cfg(feature = "runtime")]
 pub use hooks::{Access, Authenticate, Authorise, Hooks, Open, Principal, StaticTokens, Validate};
 #[cfg(feature = "runtime")]
 pub use in_process::InProcess;
-#[cfg(feature = "runtime")]
-pub use peer::Peer;
 #[cfg(feature = "runtime")]
 pub use read::Served;
 #[cfg(feature = "runtime")]

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::budget;
+use super::client::AuthenticatedClient;
 use super::ops::{ChangesReply, check_by_row, empty};
-use super::peer::Peer;
 use super::record::ServerScope;
 use super::shared_chunk::{Flight, Found, Place, SharedChunk};
 use super::tail::{Hub, Kept};
@@ -29,7 +29,7 @@ pub enum Served {
     Reset(Reset),
 }
 
-impl Peer {
+impl AuthenticatedClient {
     /// The chunk after a cursor: from memory if it is there, else from the storage.
     ///
     /// Chunks of more than 64 KiB take up room in

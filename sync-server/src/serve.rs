@@ -16,8 +16,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use send::failed;
 
+use super::client::AuthenticatedClient;
 use super::own_task::on_its_own;
-use super::peer::Peer;
 use super::read::Served;
 use super::service::Server;
 use super::session::{Found, Request, Session, SessionInput, SessionOptions, SessionOutput};
@@ -42,11 +42,11 @@ const GRACE: Duration = Duration::from_millis(50);
 
 /// Something that was being done is done.
 enum Done {
-    Greeted(Box<Result<(Peer, Welcome)>>),
+    Greeted(Box<Result<(AuthenticatedClient, Welcome)>>),
     Served {
         stream: u32,
         answer: Answer,
-        renewed: Option<Peer>,
+        renewed: Option<AuthenticatedClient>,
         is_push: bool,
     },
     Read {
@@ -89,7 +89,7 @@ struct Link<'a> {
     wire: Wire,
     outgoing: Fused,
     started: Instant,
-    peer: Option<Peer>,
+    peer: Option<AuthenticatedClient>,
     hello: Option<Box<Hello>>,
     /// Requests that arrived and were not handed on yet.
     requests: BTreeMap<u32, Box<Message>>,
@@ -396,7 +396,7 @@ impl Link<'_> {
         Ok(())
     }
 
-    async fn welcome(&mut self, greeted: Result<(Peer, Welcome)>) -> Result<()> {
+    async fn welcome(&mut self, greeted: Result<(AuthenticatedClient, Welcome)>) -> Result<()> {
         match greeted {
             Ok((peer, welcome)) => {
                 let offered = &self.server.options().compressions;

@@ -8,9 +8,9 @@ use siphasher::sip128::{Hasher128, SipHasher24};
 use tokio::sync::{Semaphore, watch};
 
 use super::budget::Budget;
+use super::client::{AuthenticatedClient, denied};
 use super::hooks::{Hooks, PushJudge};
 use super::ops::AppendContext;
-use super::peer::{Peer, denied};
 use super::read::READS_AT_A_TIME;
 use super::record::{Fork, ServerScope};
 use super::tail::{Hub, Hubs};
@@ -238,9 +238,13 @@ impl Server {
     ///
     /// # Errors
     /// `Unauthenticated` for a missing or wrong token.
-    pub async fn admit(&self, token: Option<&str>, replica: ReplicaId) -> Result<Peer> {
+    pub async fn admit(
+        &self,
+        token: Option<&str>,
+        replica: ReplicaId,
+    ) -> Result<AuthenticatedClient> {
         let principal = self.0.hooks.authenticate.authenticate(token).await?;
-        Ok(Peer { server: self.clone(), principal, replica })
+        Ok(AuthenticatedClient { server: self.clone(), principal, replica })
     }
 
     /// Greets a replica.
@@ -248,7 +252,7 @@ impl Server {
     /// # Errors
     /// `Unauthenticated` for a missing or wrong token, `Incompatible` if no version of the protocol
     /// is shared, `InvalidInput` for too many scopes.
-    pub async fn greet(&self, hello: &Hello) -> Result<(Peer, Welcome)> {
+    pub async fn greet(&self, hello: &Hello) -> Result<(AuthenticatedClient, Welcome)> {
         let options = &self.0.options;
         hello.check()?;
         let version = VERSIONS.iter().rev().find(|v| hello.versions.contains(v)).copied();

@@ -54,7 +54,7 @@ impl<T: LinkHandler + ?Sized> LinkHandler for Arc<T> {
     }
 }
 
-struct Door {
+struct WsService {
     handler: Box<dyn LinkHandler>,
     config: WsServerConfig,
     room: Arc<Semaphore>,
@@ -105,35 +105,35 @@ pub fn router_with(handler: impl LinkHandler, config: WsServerConfig) -> Router 
     let greetings = Places::new(config.greetings, config.greetings_per_address);
     let parts = (config.message_memory / messages::PART).max(1);
     let arriving = Places::new(parts, parts.div_ceil(4) * 3);
-    let door = Door { handler: Box::new(handler), config, room, greetings, arriving };
-    Router::new().route(PATH, any(enter)).with_state(Arc::new(door))
+    let service = WsService { handler: Box::new(handler), config, room, greetings, arriving };
+    Router::new().route(PATH, any(enter)).with_state(Arc::new(service))
 }
 
 async fn enter(
-    State(door): State<Arc<Door>>,
+    State(service): State<Arc<WsService>>,
     headers: HeaderMap,
     extensions: Extensions,
     uri: Uri,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    if let Err(error) = door.config.browsers.check_handshake(&headers, &uri) {
+    if let Err(error) = service.config.browsers.check_handshake(&headers, &uri) {
         return (StatusCode::FORBIDDEN, error.to_string()).into_response();
     }
     let full = |why: &'static str| {
-        let retry_after = door.config.retry_after.as_secs().max(1).to_string();
+        let retry_after = service.config.retry_after.as_secs().max(1).to_string();
         let headers = [(header::RETRY_AFTER, retry_after)];
         (StatusCode::SERVICE_UNAVAILABLE, headers, why).into_response()
     };
-    let Ok(place) = Arc::clone(&door.room).try_acquire_owned() else {
+    let Ok(place) = Arc::clone(&service.room).try_acquire_owned() else {
         return full("the server is full");
     };
     let address = RemoteAddress::of(&extensions);
-    let Some(greeting) = door.greetings.try_take(address.map(|a| a.ip())) else {
+    let Some(greeting) = service.greetings.try_take(address.map(|a| a.ip())) else {
         return full("too many connections wait to greet the server");
     };
     let activity = extensions.get::<Activity>().cloned();
     let peer = PeerInfo { address, headers };
-    let socket = door.config.socket();
+    let socket = service.config.socket();
     upgrade
         .read_buffer_size(socket.read_buffer_size)
         .write_buffer_size(socket.write_buffer_size)
@@ -144,12 +144,12 @@ async fn enter(
         .on_failed_upgrade(|error| tracing::debug!(%error, "a WebSocket could not be made"))
         .on_upgrade(move |socket| async move {
             if let Some(activity) = &activity {
-                activity.limit_reading(Some(door.config.greeting_bytes));
+                activity.limit_reading(Some(service.config.greeting_bytes));
             }
             let ip = address.map(|a| a.ip());
-            let messages = activity.clone().map(|a| Messages::new(a, &door.arriving, ip));
+            let messages = activity.clone().map(|a| Messages::new(a, &service.arriving, ip));
             let arriving = Arriving { messages: messages.clone(), _place: greeting };
-            door.handler.serve(to_link(socket, activity, messages, arriving), peer).await;
+            service.handler.serve(to_link(socket, activity, messages, arriving), peer).await;
             drop(place);
         })
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::overlay::Overlay;
 use super::written::Written;
 use super::{Batch, Key, OrderedKv, Visit};
-use crate::{Durability, Probe, Snapshot, Transactional};
+use crate::{CommitVersion, Durability, Snapshot, Transactional};
 use sync_core::error::Result;
 
 /// Reads that the typed rows are made of.
@@ -119,7 +119,7 @@ impl<K: OrderedKv> Snapshot for KvReader<K> {
     }
 
     /// There is one writer, so no other process commits.
-    fn probe(&self) -> Result<Option<Box<dyn Probe>>> {
+    fn probe(&self) -> Result<Option<Box<dyn CommitVersion>>> {
         Ok(Some(Box::new(Commits(Arc::clone(&self.gate)))))
     }
 }
@@ -127,7 +127,7 @@ impl<K: OrderedKv> Snapshot for KvReader<K> {
 /// Counts the commits of a store.
 struct Commits(Arc<Gate>);
 
-impl Probe for Commits {
+impl CommitVersion for Commits {
     fn version(&mut self) -> Option<u64> {
         Some(self.0.commits.load(Ordering::Acquire))
     }

@@ -31,8 +31,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 #[cfg(feature = "server")]
-use crate::ServerThreads;
-use crate::{Durability, ReplicaThreads, ThreadOptions, Transactional};
+use crate::ThreadedServerStorage;
+use crate::{Durability, ThreadOptions, ThreadedStorage, Transactional};
 use sync_core::error::Result;
 use sync_core::model::{ReplicaId, WriteLimits};
 use sync_core::replica::ops;
@@ -126,11 +126,11 @@ pub trait OrderedKv: Send + Sync + fmt::Debug + 'static {
 pub type Batch = Vec<(Key, Option<Bytes>)>;
 
 /// A replica's storage over a key-value store.
-pub type KvStorage<K> = ReplicaThreads<ReplicaKv<KvWriter<K>>, ReplicaKv<KvReader<K>>>;
+pub type KvStorage<K> = ThreadedStorage<ReplicaKv<KvWriter<K>>, ReplicaKv<KvReader<K>>>;
 
 /// A server's storage over a key-value store.
 #[cfg(feature = "server")]
-pub type KvServerStorage<K> = ServerThreads<ServerKv<KvWriter<K>>, ServerKv<KvReader<K>>>;
+pub type KvServerStorage<K> = ThreadedServerStorage<ServerKv<KvWriter<K>>, ServerKv<KvReader<K>>>;
 
 /// Bounds of a storage over a key-value store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,7 +170,7 @@ pub fn open_replica<K: OrderedKv>(
     ops::initialise(&mut writer, id)?;
     writer.commit()?;
     let readers = readers.into_iter().map(ReplicaKv).collect();
-    ReplicaThreads::start(writer, readers, options.limits, options.threads)
+    ThreadedStorage::start(writer, readers, options.limits, options.threads)
 }
 
 /// Opens a server's storage and starts its threads; a store that is empty becomes a server's.
@@ -184,5 +184,5 @@ pub fn open_server<K: OrderedKv>(kv: Arc<K>, options: KvOptions) -> Result<KvSer
     let (mut writer, readers) = access::pair(kv, options.readers);
     keys::check_kind(&mut writer, b"server", 1)?;
     let readers = readers.into_iter().map(ServerKv).collect();
-    ServerThreads::start(ServerKv(writer), readers, options.threads)
+    ThreadedServerStorage::start(ServerKv(writer), readers, options.threads)
 }

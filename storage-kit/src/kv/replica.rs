@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::access::{KvReader, KvReads, KvWriter};
 use super::keys::{Key, decode, document, names, read, tail};
 use super::{OrderedKv, feed};
-use crate::{Durability, Probe, ReplicaWriter, Snapshot, Transactional};
+use crate::{CommitVersion, Durability, ReplicaWriter, Snapshot, Transactional};
 use sync_core::codec::Codec;
 use sync_core::error::Result;
 use sync_core::model::{Collection, DocumentKey, LocalSeq, Scope};
@@ -357,7 +357,7 @@ macro_rules! pass_through {
             fn release(&mut self) {
                 self.0.release();
             }
-            fn probe(&self) -> Result<Option<Box<dyn Probe>>> {
+            fn probe(&self) -> Result<Option<Box<dyn CommitVersion>>> {
                 self.0.probe()
             }
         }

@@ -8,7 +8,7 @@ use super::OrderedKv;
 use super::access::{KvReader, KvReads, KvWriter};
 use super::keys::{Key, decode, names, read, tail};
 use super::replica::pass_through;
-use crate::{Durability, Probe, Snapshot, Transactional};
+use crate::{CommitVersion, Durability, Snapshot, Transactional};
 use sync_core::codec::Codec;
 use sync_core::error::Result;
 use sync_core::model::{Collection, DocumentId, LogRun, ReplicaId, Scope, Seq};

@@ -6,7 +6,7 @@ use rusqlite::StatementStatus;
 use storage_kit::{Durability, Transactional};
 use sync_core::clock::Now;
 use sync_core::model::{
-    Body, Chunk, Collection, DocumentId, DocumentState, Epoch, Generation, Limits, LogEntry,
+    Body, Chunk, Collection, DocumentId, DocumentState, Epoch, FencingToken, Limits, LogEntry,
     ReplicaId, Revision, Scope, Seq, Stamp,
 };
 use sync_core::replica::{Context, LocalTransaction, LocalWrite, WriteOperation, ops};
@@ -64,7 +64,7 @@ fn chunk(collections: u64) -> Chunk {
 /// in flight.
 fn steps_of_choosing(collections: u64) -> i32 {
     let mut core = SqliteReplicaWriter::in_memory(REPLICA).unwrap();
-    let cx = Context { now: NOW, resolvers: Resolvers::default(), lease: Generation(0) };
+    let cx = Context { now: NOW, resolvers: Resolvers::default(), lease: FencingToken(0) };
     let scope = Scope::default();
     core.begin(Durability::Process).unwrap();
     ops::apply(&mut core, &cx, &chunk(collections)).unwrap();

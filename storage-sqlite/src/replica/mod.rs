@@ -11,7 +11,7 @@ mod writes;
 
 use std::sync::Arc;
 
-use storage_kit::{Durability, ReplicaThreads, Transactional};
+use storage_kit::{Durability, ThreadedStorage, Transactional};
 use sync_core::error::Result;
 use sync_core::model::ReplicaId;
 use sync_core::replica::ops;
@@ -25,7 +25,7 @@ pub(crate) use load::IS_LOADING;
 
 /// A replica's storage: a thread that writes, threads that read, and one that notices what other
 /// processes commit.
-pub type SqliteStorage = ReplicaThreads<SqliteReplicaWriter, SqliteReplicaReader>;
+pub type SqliteStorage = ThreadedStorage<SqliteReplicaWriter, SqliteReplicaReader>;
 
 /// The core that writes a replica, synchronous and without threads. It may also be used alone:
 ///
@@ -86,7 +86,7 @@ pub fn open_replica(config: &SqliteConfig, fresh: ReplicaId) -> Result<SqliteSto
         writer.watch = Some(watch);
         listeners = Some(whom);
     }
-    let storage = ReplicaThreads::start(writer, readers, config.write_limits, config.threads)?;
+    let storage = ThreadedStorage::start(writer, readers, config.write_limits, config.threads)?;
     if let Some(whom) = listeners {
         // It fails only if the writer is gone already, and with it all there is to tell.
         let _ = whom.send(Arc::downgrade(&storage.notifier()));

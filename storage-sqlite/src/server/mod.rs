@@ -4,7 +4,7 @@ mod reads;
 mod sql;
 mod writes;
 
-use storage_kit::ServerThreads;
+use storage_kit::ThreadedServerStorage;
 use sync_core::error::Result;
 
 use crate::binding::another_file;
@@ -33,7 +33,7 @@ impl Kind for Server {
 }
 
 /// A server's storage: a thread that writes, and threads that read.
-pub type SqliteServerStorage = ServerThreads<SqliteServerWriter, SqliteServerReader>;
+pub type SqliteServerStorage = ThreadedServerStorage<SqliteServerWriter, SqliteServerReader>;
 
 /// The core that writes a server's file, synchronous and without threads. It may also be used
 /// alone.
@@ -71,7 +71,7 @@ pub fn open_server(config: &SqliteConfig) -> Result<SqliteServerStorage> {
     for _ in 0..config.reader_count() {
         readers.push(SqliteServerReader::open(config)?);
     }
-    ServerThreads::start(writer, readers, config.threads)
+    ThreadedServerStorage::start(writer, readers, config.threads)
 }
 
 impl SqliteServerWriter {

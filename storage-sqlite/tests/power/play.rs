@@ -11,7 +11,7 @@ use sync_core::clock::Now;
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::{
     BaseRef, Body, Change, Checkpoint, Collection, DocumentId, DocumentKey, DocumentState, Epoch,
-    Generation, Limits, LogEntry, LogKey, NewLog, PushBatch, PushId, Rejection, RejectionCode,
+    FencingToken, Limits, LogEntry, LogKey, NewLog, PushBatch, PushId, Rejection, RejectionCode,
     ReplicaId, Reset, ResetReason, Revision, Scope, Stamp, Term, Verdicts,
 };
 use sync_core::replica::{Context, Decision, Forget, LocalTransaction, LocalWrite, WriteOperation};
@@ -50,7 +50,7 @@ impl Judge for Strict {
 /// What a process knows between two calls.
 #[derive(Clone, Debug, Default)]
 struct Known {
-    lease: Generation,
+    lease: FencingToken,
     batch: Option<PushBatch>,
     verdicts: Option<(PushId, Verdicts)>,
     /// What the other replica's edits are based on.

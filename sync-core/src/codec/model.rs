@@ -8,7 +8,7 @@ use crate::clock::Now;
 use crate::error::Result;
 use crate::model::{
     BaseRef, Bookmark, Change, Checkpoint, Chunk, Collection, Cursor, Digest, DocumentId,
-    DocumentKey, DocumentState, Epoch, FullPull, Generation, Limits, LocalSeq, LogEntry, LogKey,
+    DocumentKey, DocumentState, Epoch, FencingToken, FullPull, Limits, LocalSeq, LogEntry, LogKey,
     LogMark, LogRun, PushBatch, PushId, Rejection, RejectionCode, ReplicaId, Reset, ResetReason,
     Revision, Scope, Seq, ServerState, Settled, Stamp, Term, TermStart, Verdict, VerdictKind,
     Verdicts, WriteLimits,
@@ -27,7 +27,7 @@ macro_rules! codec_counter {
     )*};
 }
 
-codec_counter!(Seq PushId LocalSeq Generation Term Now);
+codec_counter!(Seq PushId LocalSeq FencingToken Term Now);
 
 macro_rules! codec_16_bytes {
     ($($name:ident)*) => {$(

@@ -28,7 +28,7 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        Checkpoint, Collection, Digest, Epoch, FullPull, Generation, LocalSeq, LogKey, LogMark,
+        Checkpoint, Collection, Digest, Epoch, FencingToken, FullPull, LocalSeq, LogKey, LogMark,
         LogRun, PushId, ReplicaId, Term,
     };
     use crate::replica::{Failures, OutboxCounts, ScopeSummary};
@@ -67,7 +67,7 @@ mod tests {
             last_push: PushId(0),
             last_local: LocalSeq(0),
             inbox: 0,
-            lease: (Generation(1), String::new()),
+            lease: (FencingToken(1), String::new()),
             local_only: Default::default(),
             scopes: vec![summary],
         };

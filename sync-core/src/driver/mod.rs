@@ -29,7 +29,7 @@ use crate::clock::Now;
 use crate::engine::{Engine, EngineOptions, Event, Goal, Input, Phase, Ticket};
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Chunk, Collection, Generation, Limits, PushBatch, Scope, Verdicts};
+use crate::model::{Chunk, Collection, FencingToken, Limits, PushBatch, Scope, Verdicts};
 use crate::protocol::{Ack, Goodbye};
 use crate::replica::{Committed, Context};
 use crate::resolver::Resolvers;
@@ -274,7 +274,7 @@ struct Task {
     options: DriverOptions,
     engine: Engine,
     started: Instant,
-    lease: Generation,
+    lease: FencingToken,
     tokens: Arc<Tokens>,
     connection: Option<(Ticket, Arc<dyn Connection>)>,
     connecting: Option<(Ticket, AbortHandle)>,

@@ -265,7 +265,7 @@ counter!(
 counter!(
     /// The generation of an engine lease (also known as: fencing token): a holder of an older one
     /// cannot change anything any more.
-    Generation
+    FencingToken
 );
 counter!(
     /// One start of a server process, a random number. Stored beside positions, it detects a log

@@ -24,7 +24,7 @@ pub use checkpoint::{Checkpoint, Cursor, FullPull};
 pub use chunk::{Chunk, LogEntry, OWN_BODY_BYTES, Reset, ResetReason};
 pub use document::{Digest, DocumentState, ServerState, Settled};
 pub use ids::{
-    Collection, DocumentId, DocumentKey, Epoch, Generation, LocalSeq, PushId, ReplicaId, Scope,
+    Collection, DocumentId, DocumentKey, Epoch, FencingToken, LocalSeq, PushId, ReplicaId, Scope,
     Seq, Term,
 };
 pub use limits::{Limits, WriteLimits};

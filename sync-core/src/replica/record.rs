@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use crate::clock::{Clock, DRIFT_BOUND, Now};
 use crate::codec::{codec_enum, codec_struct};
 use crate::model::{
-    BaseRef, Checkpoint, Collection, Digest, DocumentId, DocumentKey, DocumentState, Generation,
+    BaseRef, Checkpoint, Collection, Digest, DocumentId, DocumentKey, DocumentState, FencingToken,
     LocalSeq, PushId, Rejection, ReplicaId, Revision, Seq, ServerState, Settled, Stamp,
     WriteLimits, digest_of_state,
 };
@@ -388,7 +388,7 @@ pub struct ReplicaMeta {
     /// The name of the newest batch.
     pub last_push: PushId,
     /// The newest engine lease.
-    pub lease: Generation,
+    pub lease: FencingToken,
     /// The name of the lease holder, for display.
     pub holder: String,
     /// The number of the newest full pull.
@@ -417,7 +417,7 @@ impl ReplicaMeta {
             wall: Now(0),
             last_local: LocalSeq(0),
             last_push: PushId(0),
-            lease: Generation(0),
+            lease: FencingToken(0),
             holder: String::new(),
             full_pulls: 0,
             last_ticket: 0,

@@ -10,7 +10,7 @@ use super::rules::Decided;
 use crate::clock::Now;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
-    Body, Checkpoint, Collection, Digest, DocumentId, DocumentKey, DocumentState, Generation,
+    Body, Checkpoint, Collection, Digest, DocumentId, DocumentKey, DocumentState, FencingToken,
     Limits, LocalSeq, PushId, Rejection, ReplicaId, Scope, Seq, Settled, Stamp, VerdictKind,
 };
 use crate::resolver::{Resolution, Resolvers};
@@ -24,7 +24,7 @@ pub struct Context {
     /// The resolvers that decide conflicts.
     pub resolvers: Resolvers,
     /// The engine lease that the caller holds; if it is not the newest, nothing happens.
-    pub lease: Generation,
+    pub lease: FencingToken,
 }
 
 /// One write of a local transaction.
@@ -181,7 +181,7 @@ pub struct ReplicaState {
     /// A number that moves with every change of a conflict inbox or a quarantine.
     pub inbox: u64,
     /// The newest engine lease, and the name of its holder.
-    pub lease: (Generation, String),
+    pub lease: (FencingToken, String),
     /// The collections that were declared local-only.
     pub local_only: BTreeSet<Collection>,
     /// Its scopes, in order of their names; with [`Scope::local`] once something was written there.
@@ -405,7 +405,7 @@ pub(crate) fn not_found(key: &DocumentKey, what: &str) -> Error {
     Error::new(ErrorKind::NotFound, format!("there is no such {what}")).with("document", key)
 }
 
-pub(crate) fn check_lease(held: Generation, newest: Generation) -> Result<()> {
+pub(crate) fn check_lease(held: FencingToken, newest: FencingToken) -> Result<()> {
     if held == newest {
         return Ok(());
     }

@@ -12,7 +12,7 @@ use storage_kit::kv::{KvOptions, MemoryKv, open_replica};
 use sync_core::clock::{Now, ServerTime};
 use sync_core::error::{Error, Result};
 use sync_core::model::{
-    Chunk, Collection, DocumentKey, Generation, Limits, LocalSeq, PushBatch, PushId, ReplicaId,
+    Chunk, Collection, DocumentKey, FencingToken, Limits, LocalSeq, PushBatch, PushId, ReplicaId,
     Reset, Scope, Verdicts, WriteLimits,
 };
 use sync_core::replica::{
@@ -115,10 +115,10 @@ watched! {
     fn unsettled_of(key: DocumentKey) -> Vec<(Unsettled, UnsettledEntry)>;
     fn write(now: Now, transaction: LocalTransaction) -> Committed;
     fn decide(now: Now, key: DocumentKey, decision: Decision) -> Committed;
-    fn forget(now: Now, lease: Option<Generation>, what: Forget) -> Committed;
+    fn forget(now: Now, lease: Option<FencingToken>, what: Forget) -> Committed;
     fn declare_local_only(collections: BTreeSet<Collection>) -> ();
-    fn claim(holder: String) -> Generation;
-    fn release(lease: Generation) -> ();
+    fn claim(holder: String) -> FencingToken;
+    fn release(lease: FencingToken) -> ();
     fn note_server(cx: Context, time: ServerTime, limits: WriteLimits) -> ();
     fn note_attempt(cx: Context, scope: Scope, failed: Option<Failed>) -> ();
     fn choose(cx: Context, scope: Scope, collections: Option<BTreeSet<Collection>>) -> Committed;

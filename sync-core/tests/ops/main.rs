@@ -19,7 +19,7 @@ use std::sync::Arc;
 use storage_kit::kv::{KvWriter, MemoryKv, ReplicaKv};
 use sync_core::clock::Now;
 use sync_core::model::{
-    Body, Chunk, Collection, DocumentId, DocumentKey, DocumentState, Epoch, Generation, Limits,
+    Body, Chunk, Collection, DocumentId, DocumentKey, DocumentState, Epoch, FencingToken, Limits,
     LogEntry, PushBatch, PushId, ReplicaId, Revision, Scope, Seq, ServerState, Stamp, Verdict,
     VerdictKind, Verdicts, WriteLimits,
 };
@@ -47,7 +47,7 @@ impl Replica {
         let mut rows = ReplicaKv(KvWriter::new(Arc::<MemoryKv>::default()));
         initialise(&mut rows, HERE).unwrap();
         let resolvers = Resolvers::new(ServerWins);
-        Self { rows, cx: Context { now: NOW, resolvers, lease: Generation(0) } }
+        Self { rows, cx: Context { now: NOW, resolvers, lease: FencingToken(0) } }
     }
 
     /// Writes documents of one transaction.

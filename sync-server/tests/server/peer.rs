@@ -22,7 +22,7 @@ use sync_core::model::{
 use sync_core::protocol::{Ack, Greeting, Hello, Pull, VERSIONS};
 use sync_server::ServerStorage;
 use sync_server::Visible;
-use sync_server::{Access, Open, Peer, Principal, Server, ServerOptions};
+use sync_server::{Access, AuthenticatedClient, Open, Principal, Server, ServerOptions};
 use sync_server::{Authorise, Hooks, Served, SharedChunk, StaticTokens};
 use tokio::sync::watch;
 
@@ -130,7 +130,7 @@ fn open() -> Server {
     server(&storage(), Access::FULL)
 }
 
-async fn peer(server: &Server) -> Peer {
+async fn peer(server: &Server) -> AuthenticatedClient {
     server.admit(None, READER).await.unwrap()
 }
 
@@ -139,7 +139,7 @@ fn pull() -> Pull {
 }
 
 /// Reads what has to be a chunk.
-pub(crate) async fn chunk(peer: &Peer, pull: &Pull) -> Arc<SharedChunk> {
+pub(crate) async fn chunk(peer: &AuthenticatedClient, pull: &Pull) -> Arc<SharedChunk> {
     match peer.read(pull).await.unwrap() {
         Served::Chunk(chunk) => chunk,
         Served::Reset(reset) => panic!("{reset:?}"),

@@ -12,8 +12,8 @@ use sync_core::error::Retry;
 use sync_core::model::{Body, Collection, Epoch, PushBatch, ReplicaId, Scope};
 use sync_core::model::{Cursor, Limits, Seq};
 use sync_core::protocol::Pull;
+use sync_server::{AuthenticatedClient, Served};
 use sync_server::{Hooks, Server, ServerOptions};
-use sync_server::{Peer, Served};
 
 /// More than what is not counted.
 const LARGE: usize = 128 << 10;
@@ -35,7 +35,7 @@ async fn push_large(server: &Server, n: u64) {
     server.admit(None, WRITER).await.unwrap().push(batch).await.unwrap();
 }
 
-async fn reader(server: &Server, n: u8) -> Peer {
+async fn reader(server: &Server, n: u8) -> AuthenticatedClient {
     server.admit(None, ReplicaId([n; 16])).await.unwrap()
 }
 

@@ -8,7 +8,7 @@ use sync_core::clock::{DRIFT_BOUND, Now, ServerTime};
 use sync_core::codec::Codec;
 use sync_core::error::{Error, ErrorKind};
 use sync_core::model::{
-    Body, Collection, Cursor, Digest, DocumentId, Epoch, Generation, Limits, LocalSeq, LogKey,
+    Body, Collection, Cursor, Digest, DocumentId, Epoch, FencingToken, Limits, LocalSeq, LogKey,
     NewLog, PushBatch, ReplicaId, Scope, Term, WriteLimits,
 };
 use sync_core::protocol::{Message, Welcome};
@@ -243,7 +243,7 @@ fn server_is_whole(core: &mut ServerCore, scope: &Scope) {
 }
 
 /// Returns the lease in a store.
-pub(super) fn lease_of(core: &mut ReplicaCore) -> Option<Generation> {
+pub(super) fn lease_of(core: &mut ReplicaCore) -> Option<FencingToken> {
     transact(core, |rows| ops::state(rows)).ok().map(|state| state.lease.0)
 }
 

@@ -202,7 +202,7 @@ fn serve(core: &mut ServerKv<KvWriter<MemoryKv>>, life: &Life) {
 #[cfg(test)]
 mod tests {
     use sync_core::codec::Codec;
-    use sync_core::model::{Generation, PushId};
+    use sync_core::model::{FencingToken, PushId};
     use sync_core::replica::record::ReplicaMeta;
 
     use super::*;
@@ -215,7 +215,7 @@ mod tests {
             clock_offset: i64::MIN,
             last_local: LocalSeq(u64::MAX),
             last_push: PushId(u64::MAX),
-            lease: Generation(u64::MAX),
+            lease: FencingToken(u64::MAX),
             full_pulls: u32::MAX,
             last_ticket: u64::MAX,
             inbox: u64::MAX,

@@ -9,8 +9,8 @@ use sync_core::engine::{
 };
 use sync_core::error::{ErrorKind, Retry};
 use sync_core::model::{
-    Chunk, Collection, Cursor, DocumentKey, DocumentState, Generation, PushBatch, ReplicaId, Scope,
-    Verdicts,
+    Chunk, Collection, Cursor, DocumentKey, DocumentState, FencingToken, PushBatch, ReplicaId,
+    Scope, Verdicts,
 };
 
 use sync_core::replica::record::ScopeRow;
@@ -67,7 +67,7 @@ pub(super) struct Process {
     pub(super) batches: BTreeMap<Scope, PushBatch>,
     pub(super) connection: Option<Connection>,
     ticks_at: Option<u64>,
-    pub(super) lease: Generation,
+    pub(super) lease: FencingToken,
 }
 
 pub(super) struct Client<R> {

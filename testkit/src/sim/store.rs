@@ -7,7 +7,7 @@ use sync_core::clock::Now;
 use sync_core::engine::{BatchMeta, Direction, Failure, Input, Output, Settlement};
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::{
-    DocumentKey, Generation, Limits, PushId, ReplicaId, ResetReason, Scope, Seq, Verdicts,
+    DocumentKey, FencingToken, Limits, PushId, ReplicaId, ResetReason, Scope, Seq, Verdicts,
 };
 use sync_core::replica::ops;
 use sync_core::replica::{Committed, Context, Forget};
@@ -97,11 +97,11 @@ impl<D: Disks> Run<D> {
     }
 
     pub(super) fn context(&self, client: usize) -> Context {
-        let lease = self.clients[client].process.as_ref().map_or(Generation(0), |p| p.lease);
+        let lease = self.clients[client].process.as_ref().map_or(FencingToken(0), |p| p.lease);
         Context { now: self.clock_of(client), resolvers: self.resolvers.clone(), lease }
     }
 
-    pub(super) fn claim(&mut self, client: usize) -> Option<Generation> {
+    pub(super) fn claim(&mut self, client: usize) -> Option<FencingToken> {
         self.on_client(client, Durability::Process, |rows| ops::claim(rows, "simulated")).ok()
     }
 

@@ -34,7 +34,7 @@ use std::time::Duration;
 use sync_core::clock::{DRIFT_BOUND, Now};
 use sync_core::model::{
     Body, Change, Checkpoint, Collection, DocumentId, DocumentKey, DocumentState, Epoch,
-    Generation, Limits, Rejection, ReplicaId, Scope, Term, WriteLimits,
+    FencingToken, Limits, Rejection, ReplicaId, Scope, Term, WriteLimits,
 };
 use sync_core::resolver::{ConflictResolver, LastWriteWins, ResolveOn, Resolvers};
 
@@ -115,7 +115,7 @@ impl fmt::Debug for Options {
 /// A replica of the world.
 struct Device<R> {
     core: R,
-    lease: Generation,
+    lease: FencingToken,
     /// The offset of its clock, in milliseconds.
     skew: i64,
     /// Its last checkpoint: positions only move forward within an epoch.

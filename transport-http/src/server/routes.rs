@@ -10,7 +10,7 @@ use serde::Deserialize;
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::{Limits, PushBatch, ReplicaId};
 use sync_core::protocol::{Ack, Hello, Pull};
-use sync_server::{Peer, Served};
+use sync_server::{AuthenticatedClient, Served};
 use tokio::time::timeout;
 
 use super::answer::{self, Failure, is_nothing};
@@ -111,7 +111,12 @@ pub(super) async fn changes(State(app): State<Arc<App>>, request: Request) -> Re
 }
 
 /// One chunk; at the head after a while, if that was asked for.
-async fn once(exchange: Exchange, peer: &Peer, pull: Pull, wait: Duration) -> Answer {
+async fn once(
+    exchange: Exchange,
+    peer: &AuthenticatedClient,
+    pull: Pull,
+    wait: Duration,
+) -> Answer {
     let mut served = exchange.in_time(peer.read(&pull)).await?;
     let format = exchange.format();
     let tags = exchange.list(&header::IF_NONE_MATCH);
@@ -130,7 +135,12 @@ async fn once(exchange: Exchange, peer: &Peer, pull: Pull, wait: Duration) -> An
 }
 
 /// Chunks as they come.
-async fn stream(exchange: Exchange, peer: &Peer, mut pull: Pull, data: Data) -> Answer {
+async fn stream(
+    exchange: Exchange,
+    peer: &AuthenticatedClient,
+    mut pull: Pull,
+    data: Data,
+) -> Answer {
     if let Some(id) = exchange.header(&super::LAST_EVENT_ID).filter(|id| !id.is_empty()) {
         pull.cursor = read_cursor(id)?;
     }
@@ -205,7 +215,7 @@ pub(super) async fn nothing(State(app): State<Arc<App>>, request: Request) -> Re
 
 /// The client that sends a request, by its header alone. Its body is read after that, so that only
 /// clients that were let in take up memory and a place.
-async fn admit(exchange: &mut Exchange) -> Result<Peer, Failure> {
+async fn admit(exchange: &mut Exchange) -> Result<AuthenticatedClient, Failure> {
     // Most requests only read; their replica does not matter.
     let replica = exchange.replica()?.unwrap_or(ReplicaId([0; 16]));
     exchange.begin_authentication()?;

@@ -76,7 +76,7 @@ pub async fn listen_with(
     config: ListenConfig,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<()> {
-    Door::new(app, config).run(&socket, stop, |connection| ready(Ok(connection))).await
+    Acceptor::new(app, config).run(&socket, stop, |connection| ready(Ok(connection))).await
 }
 
 #[cfg(feature = "tls")]
@@ -113,18 +113,20 @@ mod secure {
         stop: impl Future<Output = ()> + Send,
     ) -> Result<()> {
         let acceptor = TlsAcceptor::from(tls);
-        Door::new(app, config).run(&socket, stop, |connection| acceptor.accept(connection)).await
+        Acceptor::new(app, config)
+            .run(&socket, stop, |connection| acceptor.accept(connection))
+            .await
     }
 }
 
 /// What all connections to a socket share.
-struct Door {
+struct Acceptor {
     app: Router,
     config: ListenConfig,
     places: Arc<Semaphore>,
 }
 
-impl Door {
+impl Acceptor {
     fn new(app: Router, config: ListenConfig) -> Self {
         let places = Arc::new(Semaphore::new(config.connections.clamp(1, Semaphore::MAX_PERMITS)));
         Self { app, config, places }

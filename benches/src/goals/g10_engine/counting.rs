@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use sync_core::clock::{Now, ServerTime};
 use sync_core::error::Result;
 use sync_core::model::{
-    Chunk, Collection, Digest, DocumentKey, Generation, Limits, LocalSeq, PushBatch, PushId,
+    Chunk, Collection, Digest, DocumentKey, FencingToken, Limits, LocalSeq, PushBatch, PushId,
     ReplicaId, Reset, Scope, Verdicts, WriteLimits,
 };
 use sync_core::replica::{
@@ -61,7 +61,7 @@ impl Storage for Counting {
             last_push: PushId(0),
             last_local: LocalSeq(0),
             inbox: 0,
-            lease: (Generation(1), String::new()),
+            lease: (FencingToken(1), String::new()),
             local_only: BTreeSet::new(),
             scopes: vec![self.scope.lock().unwrap_or_else(PoisonError::into_inner).clone()],
         })
@@ -105,7 +105,7 @@ impl Storage for Counting {
         Ok(Committed::default())
     }
 
-    async fn forget(&self, _: Now, _: Option<Generation>, _: Forget) -> Result<Committed> {
+    async fn forget(&self, _: Now, _: Option<FencingToken>, _: Forget) -> Result<Committed> {
         Ok(Committed::default())
     }
 
@@ -113,11 +113,11 @@ impl Storage for Counting {
         Ok(())
     }
 
-    async fn claim(&self, _: String) -> Result<Generation> {
-        Ok(Generation(1))
+    async fn claim(&self, _: String) -> Result<FencingToken> {
+        Ok(FencingToken(1))
     }
 
-    async fn release(&self, _: Generation) -> Result<()> {
+    async fn release(&self, _: FencingToken) -> Result<()> {
         Ok(())
     }
 

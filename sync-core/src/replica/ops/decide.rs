@@ -7,7 +7,7 @@ use super::write;
 use crate::clock::Now;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
-    Checkpoint, Collection, DocumentKey, DocumentState, Epoch, Generation, Rejection,
+    Checkpoint, Collection, DocumentKey, DocumentState, Epoch, FencingToken, Rejection,
     RejectionCode, Scope, Settled,
 };
 use crate::replica::record::{Purge, QuarantineRow};
@@ -121,7 +121,7 @@ fn resolve(
 pub fn forget(
     rows: &mut dyn ReplicaRows,
     now: Now,
-    lease: Option<Generation>,
+    lease: Option<FencingToken>,
     what: &Forget,
 ) -> Result<Committed> {
     let (scope, only) = match what {

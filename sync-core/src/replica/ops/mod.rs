@@ -34,7 +34,7 @@ use super::types::Origin;
 use crate::clock::{Clock, DRIFT_BOUND, Now, ServerTime};
 use crate::error::Result;
 use crate::model::WriteLimits;
-use crate::model::{Generation, ReplicaId, Scope};
+use crate::model::{FencingToken, ReplicaId, Scope};
 use transaction::Transaction;
 
 /// Makes the row that is kept once, if this storage is new.
@@ -54,7 +54,7 @@ pub fn initialise(rows: &mut dyn ReplicaRows, replica: ReplicaId) -> Result<Repl
 ///
 /// # Errors
 /// As the rows.
-pub fn claim(rows: &mut dyn ReplicaRows, holder: &str) -> Result<Generation> {
+pub fn claim(rows: &mut dyn ReplicaRows, holder: &str) -> Result<FencingToken> {
     let mut meta = transaction::read_meta(rows)?;
     meta.lease = meta.lease.next();
     holder.clone_into(&mut meta.holder);
@@ -69,7 +69,7 @@ pub fn claim(rows: &mut dyn ReplicaRows, holder: &str) -> Result<Generation> {
 /// `Superseded` for an old lease; else as the rows.
 pub fn note_attempt(
     rows: &mut dyn ReplicaRows,
-    lease: Generation,
+    lease: FencingToken,
     scope: &Scope,
     failed: Option<Failed>,
 ) -> Result<()> {
@@ -94,7 +94,7 @@ pub fn note_attempt(
 pub fn note_server(
     rows: &mut dyn ReplicaRows,
     now: Now,
-    lease: Generation,
+    lease: FencingToken,
     time: ServerTime,
     limits: WriteLimits,
 ) -> Result<()> {

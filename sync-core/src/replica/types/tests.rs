@@ -51,7 +51,7 @@ fn a_replica_tells_what_it_holds_of_each_scope() {
         last_push: PushId(0),
         last_local: LocalSeq(0),
         inbox: 0,
-        lease: (Generation(0), String::new()),
+        lease: (FencingToken(0), String::new()),
         local_only: BTreeSet::new(),
         scopes: vec![known.clone()],
     };

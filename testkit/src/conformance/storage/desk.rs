@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sync_core::error::Result;
 use sync_core::model::{
-    Chunk, Digest, DocumentKey, Generation, Limits, LocalSeq, PushBatch, Scope, Verdicts,
+    Chunk, Digest, DocumentKey, FencingToken, Limits, LocalSeq, PushBatch, Scope, Verdicts,
 };
 use sync_core::replica::{
     Applied, Committed, Context, Decision, DocumentChange, LocalTransaction, LocalWrite,
@@ -20,7 +20,7 @@ use super::StorageHarness;
 /// A storage with the lease of its engine.
 pub(super) struct Desk {
     pub(super) storage: Arc<dyn Storage>,
-    pub(super) lease: Generation,
+    pub(super) lease: FencingToken,
     pub(super) resolvers: Resolvers,
 }
 

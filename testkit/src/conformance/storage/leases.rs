@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use sync_core::error::{ErrorKind, Result};
 use sync_core::model::{
-    DocumentKey, DocumentState, Generation, Limits, LocalSeq, ReplicaId, Reset, ResetReason, Scope,
-    WriteLimits,
+    DocumentKey, DocumentState, FencingToken, Limits, LocalSeq, ReplicaId, Reset, ResetReason,
+    Scope, WriteLimits,
 };
 use sync_core::replica::Forget;
 use sync_core::storage::Storage;
@@ -64,7 +64,7 @@ pub async fn a_lease_is_given_back_and_taken_again<H: StorageHarness>(harness: H
     let second = Desk::over(Arc::clone(&first.storage)).await;
     assert!(second.lease > first.lease, "leases grow");
     must(first.storage.release(first.lease).await, "an old lease is given back");
-    must(first.storage.release(Generation(0)).await, "a lease that never was is given back");
+    must(first.storage.release(FencingToken(0)).await, "a lease that never was is given back");
     assert_eq!(second.next_push(Limits::PUSH).await, None, "the holder is the holder");
     Ok(())
 }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use sync_core::clock::{Now, ServerTime};
 use sync_core::error::{ErrorKind, Result};
 use sync_core::model::{
-    Chunk, Collection, DocumentKey, Generation, Limits, LocalSeq, PushBatch, PushId, ReplicaId,
+    Chunk, Collection, DocumentKey, FencingToken, Limits, LocalSeq, PushBatch, PushId, ReplicaId,
     Reset, Scope, Seq, VerdictKind, Verdicts, WriteLimits,
 };
 use sync_core::replica::{
@@ -239,7 +239,12 @@ impl Storage for BrokenStorage {
         self.inner.decide(now, key, decision).await
     }
 
-    async fn forget(&self, now: Now, lease: Option<Generation>, what: Forget) -> Result<Committed> {
+    async fn forget(
+        &self,
+        now: Now,
+        lease: Option<FencingToken>,
+        what: Forget,
+    ) -> Result<Committed> {
         let Forget::Scope(scope) = &what else { return self.inner.forget(now, lease, what).await };
         if !self.has(Fault::ForgettingEndsEarly) {
             return self.inner.forget(now, lease, what).await;
@@ -293,11 +298,11 @@ impl Storage for BrokenStorage {
         Ok(chosen)
     }
 
-    async fn claim(&self, holder: String) -> Result<Generation> {
+    async fn claim(&self, holder: String) -> Result<FencingToken> {
         self.inner.claim(holder).await
     }
 
-    async fn release(&self, lease: Generation) -> Result<()> {
+    async fn release(&self, lease: FencingToken) -> Result<()> {
         self.inner.release(lease).await
     }
 

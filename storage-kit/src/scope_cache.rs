@@ -3,14 +3,14 @@
 //! Most of what a server is asked is whether there is anything new, and mostly there is not. A
 //! scope's row that was read once is good for as long as nothing is committed, and whether
 //! something was costs less to find out than waking a thread that reads. So the row is remembered
-//! with the number that the [`Probe`] had told before it was read.
+//! with the number that the [`CommitVersion`] had told before it was read.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
-use super::Probe;
-use super::threads::contained;
+use super::CommitVersion;
+use super::blocking_executor::contained;
 use sync_core::model::Scope;
 use sync_server::record::ServerScope;
 
@@ -18,11 +18,11 @@ use sync_server::record::ServerScope;
 const SCOPES: usize = 1_024;
 
 /// The newest rows of the scopes that were asked for.
-pub(super) struct Newest(Mutex<State>);
+pub(super) struct ScopeCache(Mutex<State>);
 
 struct State {
     /// None once it is closed.
-    probe: Option<Box<dyn Probe>>,
+    probe: Option<Box<dyn CommitVersion>>,
     /// What the probe told when the rows were the newest.
     version: u64,
     rows: HashMap<Scope, Arc<ServerScope>>,
@@ -30,26 +30,26 @@ struct State {
 
 /// When a row is read that is to be remembered: before it is.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Moment(u64);
+pub(super) struct CacheGeneration(u64);
 
 /// What is known of a scope's row.
 #[derive(Debug)]
-pub(super) enum Looked {
-    /// It is this one.
-    Newest(Arc<ServerScope>),
+pub(super) enum Lookup {
+    /// The cached row, which is the newest.
+    Fresh(Arc<ServerScope>),
     /// It has to be read; what is read from now on may be remembered, if that can be told.
-    Unread(Option<Moment>),
+    Unread(Option<CacheGeneration>),
 }
 
-impl fmt::Debug for Newest {
+impl fmt::Debug for ScopeCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Newest").finish_non_exhaustive()
+        f.debug_struct("ScopeCache").finish_non_exhaustive()
     }
 }
 
-impl Newest {
+impl ScopeCache {
     /// Without a probe nothing is ever known.
-    pub(super) fn new(probe: Option<Box<dyn Probe>>) -> Self {
+    pub(super) fn new(probe: Option<Box<dyn CommitVersion>>) -> Self {
         Self(Mutex::new(State { probe, version: 0, rows: HashMap::new() }))
     }
 
@@ -64,18 +64,17 @@ impl Newest {
     }
 
     /// The newest row of a scope, if it is known.
-    pub(super) fn look(&self, scope: &Scope) -> Looked {
-        let Some(mut state) = self.state() else { return Looked::Unread(None) };
+    pub(super) fn look(&self, scope: &Scope) -> Lookup {
+        let Some(mut state) = self.state() else { return Lookup::Unread(None) };
         let told = state.probe.as_mut().map(|probe| contained(|| Ok(probe.version())));
-        let Some(Ok(Some(version))) = told else { return Looked::Unread(None) };
+        let Some(Ok(Some(version))) = told else { return Lookup::Unread(None) };
         if version != state.version {
             state.version = version;
             state.rows.clear();
         }
-        state
-            .rows
-            .get(scope)
-            .map_or(Looked::Unread(Some(Moment(version))), |row| Looked::Newest(Arc::clone(row)))
+        state.rows.get(scope).map_or(Lookup::Unread(Some(CacheGeneration(version))), |row| {
+            Lookup::Fresh(Arc::clone(row))
+        })
     }
 
     /// Lets go of the probe, which may hold a file, and tells nothing from then on.
@@ -86,8 +85,13 @@ impl Newest {
     }
 
     /// Remembers a row that was read after that moment.
-    pub(super) fn remember(&self, moment: Option<Moment>, scope: Scope, row: &ServerScope) {
-        let Some((Moment(version), mut state)) = moment.zip(self.state()) else { return };
+    pub(super) fn remember(
+        &self,
+        moment: Option<CacheGeneration>,
+        scope: Scope,
+        row: &ServerScope,
+    ) {
+        let Some((CacheGeneration(version), mut state)) = moment.zip(self.state()) else { return };
         if state.version != version {
             return; // Something was committed, perhaps before it was read, perhaps after.
         }
@@ -108,32 +112,32 @@ mod tests {
     /// Tells a number that the test sets; 0 for none.
     struct Told(Arc<AtomicU64>);
 
-    impl Probe for Told {
+    impl CommitVersion for Told {
         fn version(&mut self) -> Option<u64> {
             Some(self.0.load(Ordering::Relaxed)).filter(|n| *n > 0)
         }
     }
 
-    fn newest() -> (Newest, Arc<AtomicU64>) {
+    fn newest() -> (ScopeCache, Arc<AtomicU64>) {
         let told = Arc::new(AtomicU64::new(7));
-        (Newest::new(Some(Box::new(Told(Arc::clone(&told))))), told)
+        (ScopeCache::new(Some(Box::new(Told(Arc::clone(&told))))), told)
     }
 
     fn row(head: u64) -> ServerScope {
         ServerScope { head: Seq(head), ..ServerScope::new(Epoch([1; 16])) }
     }
 
-    fn moment(newest: &Newest, scope: &Scope) -> Option<Moment> {
+    fn moment(newest: &ScopeCache, scope: &Scope) -> Option<CacheGeneration> {
         match newest.look(scope) {
-            Looked::Unread(moment) => moment,
-            Looked::Newest(row) => panic!("{row:?} is known"),
+            Lookup::Unread(moment) => moment,
+            Lookup::Fresh(row) => panic!("{row:?} is known"),
         }
     }
 
-    fn head(newest: &Newest, scope: &Scope) -> Option<Seq> {
+    fn head(newest: &ScopeCache, scope: &Scope) -> Option<Seq> {
         match newest.look(scope) {
-            Looked::Unread(_) => None,
-            Looked::Newest(row) => Some(row.head),
+            Lookup::Unread(_) => None,
+            Lookup::Fresh(row) => Some(row.head),
         }
     }
 

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::newest::{Looked, Newest};
-use super::threads::{Durability, Snapshot, ThreadOptions, Threads, Transactional};
+use super::blocking_executor::{
+    BlockingExecutor, Durability, Snapshot, ThreadOptions, Transactional,
+};
+use super::scope_cache::{Lookup, ScopeCache};
 use sync_core::error::Result;
 use sync_core::model::{Cursor, Epoch, Limits, NewLog, PushBatch, ReplicaId, Scope, Seq};
 use sync_server::ops::{self, Acknowledgement, AppendContext, Appended, ChangesReply, Judge};
@@ -19,27 +21,28 @@ use sync_server::{ServerStorage, Visible};
 /// Whether there is anything new is told without a thread, if the cores that read have a
 /// [probe](Snapshot::probe).
 #[derive(Debug)]
-pub struct ServerThreads<W, R> {
+pub struct ThreadedServerStorage<W, R> {
     /// Declared before `threads`, so that its probe is dropped before the writer: the connection
     /// that closes a file last tidies it.
-    newest: Newest,
-    threads: Threads<W, R>,
+    newest: ScopeCache,
+    threads: BlockingExecutor<W, R>,
 }
 
-impl<W: ServerRows + Transactional, R: ServerReads + Snapshot> ServerThreads<W, R> {
+impl<W: ServerRows + Transactional, R: ServerReads + Snapshot> ThreadedServerStorage<W, R> {
     /// Starts the threads.
     ///
     /// # Errors
     /// `Storage` if a thread cannot be started; else as the [probe](Snapshot::probe).
     pub fn start(writer: W, readers: Vec<R>, options: ThreadOptions) -> Result<Self> {
         let probe = readers.first().map(Snapshot::probe).transpose()?.flatten();
-        let threads = Threads::start(writer, readers, options)?;
-        Ok(Self { newest: Newest::new(probe), threads })
+        let threads = BlockingExecutor::start(writer, readers, options)?;
+        Ok(Self { newest: ScopeCache::new(probe), threads })
     }
 }
 
 #[async_trait]
-impl<W: ServerRows + Transactional, R: ServerReads + Snapshot> ServerStorage for ServerThreads<W, R>
+impl<W: ServerRows + Transactional, R: ServerReads + Snapshot> ServerStorage
+    for ThreadedServerStorage<W, R>
 where
     Self: fmt::Debug,
 {
@@ -54,8 +57,8 @@ where
 
     async fn find_scope(&self, scope: Scope) -> Result<Option<ServerScope>> {
         let moment = match self.newest.look(&scope) {
-            Looked::Newest(row) => return Ok(Some(ServerScope::clone(&row))),
-            Looked::Unread(moment) => moment,
+            Lookup::Fresh(row) => return Ok(Some(ServerScope::clone(&row))),
+            Lookup::Unread(moment) => moment,
         };
         let name = scope.clone();
         let found = self.threads.read(move |rows| rows.scope(&name)).await?;
@@ -88,11 +91,11 @@ where
         visible: Visible,
     ) -> Result<ChangesReply> {
         let moment = match self.newest.look(&scope) {
-            Looked::Newest(row) => match ops::nothing_new(&row, &scope, &cursor, &visible) {
+            Lookup::Fresh(row) => match ops::nothing_new(&row, &scope, &cursor, &visible) {
                 Some(nothing) => return Ok(ChangesReply::Chunk(nothing)),
                 None => None,
             },
-            Looked::Unread(moment) => moment,
+            Lookup::Unread(moment) => moment,
         };
         let name = scope.clone();
         let read = move |rows: &R| {

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use super::gathered::Gathered;
+use super::blocking_executor::{
+    BlockingExecutor, Durability, Snapshot, ThreadOptions, Transactional,
+};
 use super::recent::Recent;
-use super::threads::{Durability, Snapshot, ThreadOptions, Threads, Transactional};
+use super::write_coalescer::WriteCoalescer;
 use sync_core::clock::{Now, ServerTime};
 use sync_core::error::Result;
 use sync_core::model::{
-    Chunk, Collection, DocumentKey, Generation, Limits, LocalSeq, PushBatch, PushId, ReplicaId,
+    Chunk, Collection, DocumentKey, FencingToken, Limits, LocalSeq, PushBatch, PushId, ReplicaId,
     Reset, Scope, Verdicts, WriteLimits,
 };
 use sync_core::replica::rows::{ReplicaReads, ReplicaRows};
@@ -40,13 +42,13 @@ pub trait ReplicaWriter: ReplicaRows + Transactional {
 
 /// A [`Storage`] made of a core that writes and cores that read, on threads of its own.
 #[derive(Debug)]
-pub struct ReplicaThreads<W, R> {
-    threads: Threads<Gathered<W>, R>,
+pub struct ThreadedStorage<W, R> {
+    threads: BlockingExecutor<WriteCoalescer<W>, R>,
     limits: WriteLimits,
     recent: Arc<Recent>,
 }
 
-impl<W: ReplicaWriter, R: ReplicaReads + Snapshot> ReplicaThreads<W, R> {
+impl<W: ReplicaWriter, R: ReplicaReads + Snapshot> ThreadedStorage<W, R> {
     /// Starts the threads. The writer's storage must hold a replica already ([`ops::initialise`]).
     ///
     /// # Errors
@@ -57,7 +59,7 @@ impl<W: ReplicaWriter, R: ReplicaReads + Snapshot> ReplicaThreads<W, R> {
         limits: WriteLimits,
         options: ThreadOptions,
     ) -> Result<Self> {
-        let threads = Threads::start(Gathered::new(writer), readers, options)?;
+        let threads = BlockingExecutor::start(WriteCoalescer::new(writer), readers, options)?;
         Ok(Self { threads, limits, recent: Arc::default() })
     }
 
@@ -66,7 +68,7 @@ impl<W: ReplicaWriter, R: ReplicaReads + Snapshot> ReplicaThreads<W, R> {
     async fn commit(
         &self,
         durability: Durability,
-        job: impl FnOnce(&mut Gathered<W>) -> Result<Committed> + Send + 'static,
+        job: impl FnOnce(&mut WriteCoalescer<W>) -> Result<Committed> + Send + 'static,
     ) -> Result<Committed> {
         let recent = Arc::clone(&self.recent);
         self.threads.write_then(durability, job, move |c| recent.add(c)).await
@@ -81,7 +83,7 @@ impl<W: ReplicaWriter, R: ReplicaReads + Snapshot> ReplicaThreads<W, R> {
 }
 
 #[async_trait]
-impl<W: ReplicaWriter, R: ReplicaReads + Snapshot> Storage for ReplicaThreads<W, R>
+impl<W: ReplicaWriter, R: ReplicaReads + Snapshot> Storage for ThreadedStorage<W, R>
 where
     Self: fmt::Debug,
 {
@@ -153,25 +155,31 @@ where
         self.commit(Durability::Power, move |rows| ops::decide(rows, now, &key, &decision)).await
     }
 
-    async fn forget(&self, now: Now, lease: Option<Generation>, what: Forget) -> Result<Committed> {
+    async fn forget(
+        &self,
+        now: Now,
+        lease: Option<FencingToken>,
+        what: Forget,
+    ) -> Result<Committed> {
         self.commit(Durability::Power, move |rows| ops::forget(rows, now, lease, &what)).await
     }
 
     async fn declare_local_only(&self, collections: BTreeSet<Collection>) -> Result<()> {
-        let declare = move |rows: &mut Gathered<W>| ops::declare_local_only(rows, &collections);
+        let declare =
+            move |rows: &mut WriteCoalescer<W>| ops::declare_local_only(rows, &collections);
         self.threads.write(Durability::Power, declare).await
     }
 
-    async fn claim(&self, holder: String) -> Result<Generation> {
-        let claim = move |rows: &mut Gathered<W>| {
+    async fn claim(&self, holder: String) -> Result<FencingToken> {
+        let claim = move |rows: &mut WriteCoalescer<W>| {
             rows.lock_engine()?;
             ops::claim(rows, &holder)
         };
         self.threads.write(Durability::Process, claim).await
     }
 
-    async fn release(&self, lease: Generation) -> Result<()> {
-        let release = move |rows: &mut Gathered<W>| {
+    async fn release(&self, lease: FencingToken) -> Result<()> {
+        let release = move |rows: &mut WriteCoalescer<W>| {
             if rows.meta()?.is_some_and(|m| m.lease == lease) {
                 rows.unlock_engine();
             }
@@ -232,7 +240,7 @@ where
 
     async fn apply(&self, cx: Context, chunk: Chunk) -> Result<Applied> {
         let recent = Arc::clone(&self.recent);
-        let apply = move |rows: &mut Gathered<W>| ops::apply(rows, &cx, &chunk);
+        let apply = move |rows: &mut WriteCoalescer<W>| ops::apply(rows, &cx, &chunk);
         self.threads.write_then(Durability::Process, apply, move |a| recent.add(&a.committed)).await
     }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::Probe;
+use super::CommitVersion;
 use super::inline::Inline;
 use super::read_queue::{Asking, read_queue};
 use sync_core::error::{Error, ErrorKind, Result};
@@ -89,7 +89,7 @@ pub trait Snapshot: Send + 'static {
     ///
     /// # Errors
     /// `Storage` if it cannot be made.
-    fn probe(&self) -> Result<Option<Box<dyn Probe>>> {
+    fn probe(&self) -> Result<Option<Box<dyn CommitVersion>>> {
         Ok(None)
     }
 }
@@ -129,15 +129,15 @@ pub(super) enum Message<W> {
 }
 
 /// The threads of one storage. When the last handle is dropped they end after what was queued.
-pub(crate) struct Threads<W, R> {
-    door: Door<W, R>,
+pub(crate) struct BlockingExecutor<W, R> {
+    queue: JobQueue<W, R>,
     commits: Arc<watch::Sender<u64>>,
     /// Held while a group is committed and answered.
     committing: Arc<RwLock<()>>,
 }
 
 /// How jobs get to the cores.
-enum Door<W, R> {
+enum JobQueue<W, R> {
     Queues {
         jobs: mpsc::Sender<Message<W>>,
         reads: Asking<Read<R>>,
@@ -148,9 +148,11 @@ enum Door<W, R> {
     Inline(Inline<W, R>),
 }
 
-impl<W, R> fmt::Debug for Threads<W, R> {
+impl<W, R> fmt::Debug for BlockingExecutor<W, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Threads").field("commits", &*self.commits.borrow()).finish_non_exhaustive()
+        f.debug_struct("BlockingExecutor")
+            .field("commits", &*self.commits.borrow())
+            .finish_non_exhaustive()
     }
 }
 
@@ -158,13 +160,13 @@ pub(super) fn closed() -> Error {
     Error::new(ErrorKind::Closed, "this storage is closed")
 }
 
-impl<W: Transactional, R: Snapshot> Threads<W, R> {
+impl<W: Transactional, R: Snapshot> BlockingExecutor<W, R> {
     pub(crate) fn start(writer: W, readers: Vec<R>, options: ThreadOptions) -> Result<Self> {
         let commits = Arc::new(watch::Sender::new(0));
         let committing = Arc::new(RwLock::new(()));
         if options.inline {
-            let door = Door::Inline(Inline::new(writer, readers));
-            return Ok(Self { door, commits, committing });
+            let queue = JobQueue::Inline(Inline::new(writer, readers));
+            return Ok(Self { queue, commits, committing });
         }
         let (jobs, job_queue) = mpsc::channel(options.queue.max(1));
         let (reads, takers) = read_queue::<Read<R>>(options.queue, readers.len());
@@ -190,7 +192,7 @@ impl<W: Transactional, R: Snapshot> Threads<W, R> {
             })?;
         }
         let gone = tokio::sync::Mutex::new(gone);
-        Ok(Self { door: Door::Queues { jobs, reads, gone }, commits, committing })
+        Ok(Self { queue: JobQueue::Queues { jobs, reads, gone }, commits, committing })
     }
 
     /// Counts commits of this process, and of others once [told](Self::notifier).
@@ -239,9 +241,9 @@ impl<W: Transactional, R: Snapshot> Threads<W, R> {
     }
 
     async fn submit(&self, message: Message<W>) -> Result<()> {
-        match &self.door {
-            Door::Queues { jobs, .. } => jobs.send(message).await.map_err(|_| closed()),
-            Door::Inline(cores) => cores.write(message, &self.commits, &self.committing),
+        match &self.queue {
+            JobQueue::Queues { jobs, .. } => jobs.send(message).await.map_err(|_| closed()),
+            JobQueue::Inline(cores) => cores.write(message, &self.commits, &self.committing),
         }
     }
 
@@ -285,18 +287,18 @@ impl<W: Transactional, R: Snapshot> Threads<W, R> {
             });
             let _ = answer.send(result);
         });
-        match &self.door {
-            Door::Queues { reads, .. } => reads.send(job).await?,
-            Door::Inline(cores) => cores.read(job)?,
+        match &self.queue {
+            JobQueue::Queues { reads, .. } => reads.send(job).await?,
+            JobQueue::Inline(cores) => cores.read(job)?,
         }
         wait.await.unwrap_or_else(|_| Err(closed()))
     }
 
     /// Whether it is still open, for answers that need no thread.
     pub(crate) fn check_open(&self) -> Result<()> {
-        let is_open = match &self.door {
-            Door::Queues { reads, .. } => reads.is_open(),
-            Door::Inline(cores) => cores.is_open(),
+        let is_open = match &self.queue {
+            JobQueue::Queues { reads, .. } => reads.is_open(),
+            JobQueue::Inline(cores) => cores.is_open(),
         };
         if is_open { Ok(()) } else { Err(closed()) }
     }
@@ -304,12 +306,12 @@ impl<W: Transactional, R: Snapshot> Threads<W, R> {
     /// Finishes what was queued, and ends the threads. What is asked afterwards fails with
     /// `Closed`.
     pub(crate) async fn close(&self) {
-        if let Door::Queues { reads, .. } = &self.door {
+        if let JobQueue::Queues { reads, .. } = &self.queue {
             reads.close();
         }
         // If the writer has ended already, there is nothing to close.
         let _ = self.submit(Message::Close).await;
-        if let Door::Queues { gone, .. } = &self.door {
+        if let JobQueue::Queues { gone, .. } = &self.queue {
             // The writer waits for the readers before it lets go of its core.
             let _ = gone.lock().await.recv().await;
         }

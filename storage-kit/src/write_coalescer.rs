@@ -3,8 +3,8 @@
 
 use std::cell::RefCell;
 
-use super::replica_threads::ReplicaWriter;
-use super::threads::{Durability, Transactional};
+use super::blocking_executor::{Durability, Transactional};
+use super::threaded_storage::ReplicaWriter;
 use sync_core::error::Result;
 use sync_core::model::{Collection, DocumentKey, LocalSeq, PushId, Scope};
 use sync_core::replica::record::{BatchRow, QuarantineRow, Record, ReplicaMeta, ScopeRow};
@@ -12,7 +12,7 @@ use sync_core::replica::rows::{After, OutboxPlace, ReplicaReads, ReplicaRows};
 
 /// A row as the jobs so far left it.
 #[derive(Clone, Debug)]
-struct Kept<T> {
+struct Cached<T> {
     row: Option<T>,
     /// The core has not been told.
     is_news: bool,
@@ -21,16 +21,16 @@ struct Kept<T> {
 /// What is kept of one transaction. Scopes are few in one, and are looked through.
 #[derive(Clone, Debug, Default)]
 struct Rows {
-    meta: Option<Kept<ReplicaMeta>>,
-    scopes: Vec<(Scope, Kept<ScopeRow>)>,
+    meta: Option<Cached<ReplicaMeta>>,
+    scopes: Vec<(Scope, Cached<ScopeRow>)>,
 }
 
 impl Rows {
-    fn scope(&self, scope: &Scope) -> Option<&Kept<ScopeRow>> {
+    fn scope(&self, scope: &Scope) -> Option<&Cached<ScopeRow>> {
         self.scopes.iter().find(|(name, _)| name == scope).map(|(_, kept)| kept)
     }
 
-    fn keep(&mut self, scope: &Scope, kept: Kept<ScopeRow>) {
+    fn keep(&mut self, scope: &Scope, kept: Cached<ScopeRow>) {
         match self.scopes.iter_mut().find(|(name, _)| name == scope) {
             Some((_, old)) => *old = kept,
             None => self.scopes.push((scope.clone(), kept)),
@@ -39,14 +39,14 @@ impl Rows {
 }
 
 /// A core that is told of the replica's own row and of scopes' rows when a transaction ends.
-pub(super) struct Gathered<W> {
+pub(super) struct WriteCoalescer<W> {
     core: W,
     rows: RefCell<Rows>,
     /// What the rows were at the mark, once a job has written one since.
     marked: Option<Rows>,
 }
 
-impl<W: ReplicaWriter> Gathered<W> {
+impl<W: ReplicaWriter> WriteCoalescer<W> {
     pub(super) fn new(core: W) -> Self {
         Self { core, rows: RefCell::default(), marked: None }
     }
@@ -64,9 +64,9 @@ impl<W: ReplicaWriter> Gathered<W> {
     }
 
     /// Tells the core everything.
-    fn tell(&mut self) -> Result<()> {
+    fn flush(&mut self) -> Result<()> {
         let rows = self.rows.get_mut();
-        if let Some(Kept { row: Some(meta), .. }) = rows.meta.as_ref().filter(|m| m.is_news) {
+        if let Some(Cached { row: Some(meta), .. }) = rows.meta.as_ref().filter(|m| m.is_news) {
             self.core.put_meta(meta)?;
         }
         for (scope, kept) in rows.scopes.iter().filter(|(_, kept)| kept.is_news) {
@@ -78,7 +78,7 @@ impl<W: ReplicaWriter> Gathered<W> {
     }
 }
 
-impl<W: ReplicaWriter> Transactional for Gathered<W> {
+impl<W: ReplicaWriter> Transactional for WriteCoalescer<W> {
     fn begin(&mut self, durability: Durability) -> Result<()> {
         self.clear();
         self.core.begin(durability)
@@ -97,7 +97,7 @@ impl<W: ReplicaWriter> Transactional for Gathered<W> {
     }
 
     fn commit(&mut self) -> Result<bool> {
-        let told = self.tell();
+        let told = self.flush();
         self.clear();
         if let Err(error) = told {
             self.core.rollback();
@@ -120,13 +120,13 @@ impl<W: ReplicaWriter> Transactional for Gathered<W> {
     }
 }
 
-impl<W: ReplicaWriter> ReplicaReads for Gathered<W> {
+impl<W: ReplicaWriter> ReplicaReads for WriteCoalescer<W> {
     fn meta(&self) -> Result<Option<ReplicaMeta>> {
         if let Some(kept) = &self.rows.borrow().meta {
             return Ok(kept.row.clone());
         }
         let row = self.core.meta()?;
-        self.rows.borrow_mut().meta = Some(Kept { row: row.clone(), is_news: false });
+        self.rows.borrow_mut().meta = Some(Cached { row: row.clone(), is_news: false });
         Ok(row)
     }
 
@@ -135,7 +135,7 @@ impl<W: ReplicaWriter> ReplicaReads for Gathered<W> {
             return Ok(kept.row.clone());
         }
         let row = self.core.scope(scope)?;
-        self.rows.borrow_mut().keep(scope, Kept { row: row.clone(), is_news: false });
+        self.rows.borrow_mut().keep(scope, Cached { row: row.clone(), is_news: false });
         Ok(row)
     }
 
@@ -205,19 +205,19 @@ impl<W: ReplicaWriter> ReplicaReads for Gathered<W> {
     }
 }
 
-impl<W: ReplicaWriter> ReplicaRows for Gathered<W> {
+impl<W: ReplicaWriter> ReplicaRows for WriteCoalescer<W> {
     fn put_meta(&mut self, meta: &ReplicaMeta) -> Result<()> {
-        self.change().meta = Some(Kept { row: Some(meta.clone()), is_news: true });
+        self.change().meta = Some(Cached { row: Some(meta.clone()), is_news: true });
         Ok(())
     }
 
     fn put_scope(&mut self, scope: &Scope, row: &ScopeRow) -> Result<()> {
-        self.change().keep(scope, Kept { row: Some(row.clone()), is_news: true });
+        self.change().keep(scope, Cached { row: Some(row.clone()), is_news: true });
         Ok(())
     }
 
     fn remove_scope(&mut self, scope: &Scope) -> Result<()> {
-        self.change().keep(scope, Kept { row: None, is_news: false });
+        self.change().keep(scope, Cached { row: None, is_news: false });
         self.core.remove_scope(scope)
     }
 
@@ -263,7 +263,7 @@ impl<W: ReplicaWriter> ReplicaRows for Gathered<W> {
     }
 }
 
-impl<W: ReplicaWriter> ReplicaWriter for Gathered<W> {
+impl<W: ReplicaWriter> ReplicaWriter for WriteCoalescer<W> {
     fn lock_engine(&mut self) -> Result<()> {
         self.core.lock_engine()
     }
@@ -281,11 +281,11 @@ mod tests {
     use crate::kv::{KvWriter, MemoryKv, ReplicaKv};
     use sync_core::model::ReplicaId;
 
-    type Core = Gathered<ReplicaKv<KvWriter<MemoryKv>>>;
+    type Core = WriteCoalescer<ReplicaKv<KvWriter<MemoryKv>>>;
 
     fn core() -> (Core, Arc<MemoryKv>) {
         let kv = Arc::new(MemoryKv::default());
-        (Gathered::new(ReplicaKv(KvWriter::new(Arc::clone(&kv)))), kv)
+        (WriteCoalescer::new(ReplicaKv(KvWriter::new(Arc::clone(&kv)))), kv)
     }
 
     fn scope(name: &str) -> Scope {

@@ -22,7 +22,7 @@ const ABUSIVE: usize = 4;
 
 /// An authenticated client and the requests it may make.
 #[derive(Clone, Debug)]
-pub struct Peer {
+pub struct AuthenticatedClient {
     pub(super) server: Server,
     pub(super) principal: Principal,
     pub(super) replica: ReplicaId,
@@ -32,7 +32,7 @@ pub(super) fn denied(scope: &Scope) -> Error {
     Error::new(ErrorKind::PermissionDenied, "this scope may not be seen").with("scope", scope)
 }
 
-impl Peer {
+impl AuthenticatedClient {
     /// Returns the principal of the client.
     #[must_use]
     pub fn principal(&self) -> &Principal {
