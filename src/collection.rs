@@ -217,7 +217,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
     /// [`SyncEvent::EditErased`](crate::SyncEvent::EditErased). Writing under the same id
     /// afterwards makes a new document.
     ///
-    /// The bytes are gone from the storage's files when it was told to [tidy](Replica::tidy) or was
+    /// The bytes are gone from the storage's files after [`Replica::purge_erased`] or was
     /// closed, if the storage can see to that. If the server refuses the erasure, it goes to the
     /// quarantine, and the document is pulled again.
     ///

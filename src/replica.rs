@@ -418,8 +418,8 @@ impl Replica {
     ///
     /// # Errors
     /// `Busy` if another process is in the way; else as the storage.
-    pub async fn tidy(&self) -> Result<bool> {
-        self.0.storage.tidy().await
+    pub async fn purge_erased(&self) -> Result<bool> {
+        self.0.storage.purge_erased().await
     }
 
     /// Stops syncing, finishes what was asked, and lets go of the storage.

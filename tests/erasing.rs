@@ -145,10 +145,10 @@ async fn an_erased_document_is_in_no_file_of_anybody() {
             assert_eq!(state.as_str(), "synced", "{id}");
             assert!(device.replica.raw(collection).unwrap().get(id).await.unwrap().is_none());
         }
-        assert!(device.replica.tidy().await.unwrap());
+        assert!(device.replica.purge_erased().await.unwrap());
         assert_eq!(found(&device.path), 0, "{}", device.path.display());
     }
-    assert!(server.storage().tidy().await.unwrap());
+    assert!(server.storage().purge_erased().await.unwrap());
     assert_eq!(found(&served), 0, "the server holds it");
     // Who has seen the erasure writes a new document.
     bob.replica.raw("notes").unwrap().put("a", &Body::parse("1").unwrap()).await.unwrap();
@@ -175,6 +175,6 @@ async fn an_erasure_is_one_of_several_writes_of_a_transaction() {
     assert!(notes.get("a").await.unwrap().is_none());
     let error = notes.hard_delete("never").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
-    assert!(replica.tidy().await.unwrap());
+    assert!(replica.purge_erased().await.unwrap());
     replica.close().await.unwrap();
 }

@@ -91,8 +91,8 @@ impl ServerStorage for Hesitant {
         self.inner.begin_epoch(scope, from, cut, fresh).await
     }
 
-    async fn tidy(&self) -> Result<bool> {
-        self.inner.tidy().await
+    async fn purge_erased(&self) -> Result<bool> {
+        self.inner.purge_erased().await
     }
 
     async fn purge(&self, scope: Scope, up_to: Seq) -> Result<u64> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use storage_sqlite::{SqliteConfig, Synchronous, open_server};
 use sync_core::model::{
-    Change, DocumentState, Epoch, LogKey, NewLog, PushBatch, PushId, Rejection, Scope, Term,
+    Change, DocumentState, Epoch, LogKey, NewLog, PushBatch, PushId, Rejection, Scope, ServerStart,
 };
 use sync_core::resolver::Resolution;
 use sync_core::transport::Transport;
@@ -154,7 +154,7 @@ pub async fn append(
     let now = environment().now();
     let cx = AppendContext {
         now,
-        term: Term(1),
+        start: ServerStart(1),
         drift: std::time::Duration::from_secs(1 << 40),
         fresh: NewLog { epoch: Epoch([1; 16]), key: LogKey([7; 16]) },
         owner: None,

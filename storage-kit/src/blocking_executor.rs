@@ -63,12 +63,12 @@ pub trait Transactional: Send + 'static {
     /// # Errors
     /// `Busy` if a reader or another process is in the way, else `Storage`; the work is then still
     /// to be done.
-    fn tidy(&mut self) -> Result<bool> {
+    fn purge_erased(&mut self) -> Result<bool> {
         Ok(false)
     }
 
-    /// Nothing waits at the moment: time for what is cheap of [`tidy`](Self::tidy), and need not be
-    /// done at once.
+    /// Nothing waits at the moment: time for what is cheap of [`purge_erased`](Self::purge_erased),
+    /// and need not be done at once.
     fn rest(&mut self) {}
 }
 
@@ -124,7 +124,7 @@ pub(super) type Read<R> = Box<dyn FnOnce(&mut R) + Send>;
 
 pub(super) enum Message<W> {
     Job(Durability, Job<W>),
-    Tidy(oneshot::Sender<Result<bool>>),
+    PurgeErased(oneshot::Sender<Result<bool>>),
     Close,
 }
 
@@ -247,10 +247,10 @@ impl<W: Transactional, R: Snapshot> BlockingExecutor<W, R> {
         }
     }
 
-    /// Lets the core [tidy](Transactional::tidy).
-    pub(crate) async fn tidy(&self) -> Result<bool> {
+    /// Calls [`Transactional::purge_erased`] of the core.
+    pub(crate) async fn purge_erased(&self) -> Result<bool> {
         let (answer, wait) = oneshot::channel();
-        self.submit(Message::Tidy(answer)).await?;
+        self.submit(Message::PurgeErased(answer)).await?;
         wait.await.unwrap_or_else(|_| Err(closed()))
     }
 
@@ -356,7 +356,7 @@ fn write_loop<W: Transactional>(
         while let Some(message) = next.take() {
             match message {
                 Message::Close => closing = true,
-                Message::Tidy(asked) => tidying = Some(asked),
+                Message::PurgeErased(asked) => tidying = Some(asked),
                 Message::Job(needs, job) => {
                     durability = durability.max(needs);
                     jobs.push(job);
@@ -371,12 +371,12 @@ fn write_loop<W: Transactional>(
         }
         if let Some(asked) = tidying {
             // The caller may have dropped the request: the result is then discarded.
-            let _ = asked.send(contained(|| writer.tidy()));
+            let _ = asked.send(contained(|| writer.purge_erased()));
         } else if queue.is_empty() && !closing {
             writer.rest();
         }
     }
-    tidy_last(&mut writer);
+    purge_last(&mut writer);
     // The queue is closed before the core is dropped. Jobs that entered it meanwhile are received
     // and dropped; otherwise their callers would wait for ever: a queue that is merely dropped
     // keeps what arrives a moment later.
@@ -386,8 +386,8 @@ fn write_loop<W: Transactional>(
 }
 
 /// What is done before a core that writes is let go.
-pub(super) fn tidy_last<W: Transactional>(writer: &mut W) {
-    if let Err(error) = contained(|| writer.tidy()) {
+pub(super) fn purge_last<W: Transactional>(writer: &mut W) {
+    if let Err(error) = contained(|| writer.purge_erased()) {
         tracing::warn!(%error, "what was erased is seen to when the storage is opened again and closed");
     }
 }

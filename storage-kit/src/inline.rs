@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError, RwLock};
 use tokio::sync::watch;
 
 use super::blocking_executor::{
-    Message, Read, Transactional, closed, contained, run_group, tidy_last,
+    Message, Read, Transactional, closed, contained, purge_last, run_group,
 };
 use sync_core::error::Result;
 
@@ -38,10 +38,10 @@ impl<W: Transactional, R> Inline<W, R> {
                 writer.rest();
             }
             // The caller may have dropped the request: the result is then discarded.
-            Message::Tidy(asked) => drop(asked.send(contained(|| writer.tidy()))),
+            Message::PurgeErased(asked) => drop(asked.send(contained(|| writer.purge_erased()))),
             Message::Close => {
                 self.readers.lock().unwrap_or_else(PoisonError::into_inner).take();
-                tidy_last(writer);
+                purge_last(writer);
                 held.take();
             }
         }

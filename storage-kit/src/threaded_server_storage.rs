@@ -148,8 +148,8 @@ where
         self.threads.write(Durability::Power, move |rows| ops::purge(rows, &scope, up_to)).await
     }
 
-    async fn tidy(&self) -> Result<bool> {
-        self.threads.tidy().await
+    async fn purge_erased(&self) -> Result<bool> {
+        self.threads.purge_erased().await
     }
 
     async fn close(&self) -> Result<()> {

@@ -188,14 +188,14 @@ where
         self.threads.write(Durability::Process, release).await
     }
 
-    async fn choose(
+    async fn set_collections(
         &self,
         cx: Context,
         scope: Scope,
         collections: Option<BTreeSet<Collection>>,
     ) -> Result<Committed> {
         self.commit(Durability::Power, move |rows| {
-            ops::choose(rows, &cx, &scope, collections.as_ref())
+            ops::set_collections(rows, &cx, &scope, collections.as_ref())
         })
         .await
     }
@@ -252,8 +252,8 @@ where
         self.commit(Durability::Process, move |rows| ops::reidentify(rows, &cx, replica)).await
     }
 
-    async fn tidy(&self) -> Result<bool> {
-        self.threads.tidy().await
+    async fn purge_erased(&self) -> Result<bool> {
+        self.threads.purge_erased().await
     }
 
     fn commits(&self) -> watch::Receiver<u64> {

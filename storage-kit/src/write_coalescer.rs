@@ -111,8 +111,8 @@ impl<W: ReplicaWriter> Transactional for WriteCoalescer<W> {
         self.core.rollback();
     }
 
-    fn tidy(&mut self) -> Result<bool> {
-        self.core.tidy()
+    fn purge_erased(&mut self) -> Result<bool> {
+        self.core.purge_erased()
     }
 
     fn rest(&mut self) {

@@ -33,9 +33,9 @@
 //! - **Erased data stays in the files for a while.** What is
 //!   [erased](sync_core::replica::WriteOperation::Erase) is gone for every reader of the storage,
 //!   at once. But sled writes a log: old values stay in its file until their part of it is used
-//!   again, which may be never, and nothing shows when. [`tidy`](sync_core::storage::Storage::tidy)
-//!   therefore returns `false`. Where bytes have to go, use SQLite, or write what is left to a new
-//!   folder and remove the old one.
+//!   again, which may be never, and nothing shows when.
+//!   [`purge_erased`](sync_core::storage::Storage::purge_erased) therefore returns `false`. Where
+//!   bytes have to go, use SQLite, or write what is left to a new folder and remove the old one.
 //! - A snapshot that sled did not finish, because the process was killed or the disk was full while
 //!   the folder was opened, is renamed to `unfinished-snap.…` with a warning, and is not needed. It
 //!   may be deleted.
@@ -82,10 +82,10 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
+mod chunking;
 mod config;
 mod error;
 mod folder;
-mod pieces;
 mod snapshots;
 mod store;
 mod watch;

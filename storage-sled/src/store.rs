@@ -13,10 +13,10 @@ use storage_kit::Durability;
 use storage_kit::kv::{Batch, OrderedKv, Visit};
 use sync_core::error::{Error, ErrorKind, Result};
 
+use crate::chunking::{self, SEGMENT_BYTES, Stored, cut, entry_key, key_of, piece_key};
 use crate::config::SledConfig;
 use crate::error::{self, contained, damaged};
 use crate::folder::{self, LogFile};
-use crate::pieces::{self, SEGMENT_BYTES, Stored, cut, entry_key, key_of, piece_key};
 use crate::snapshots;
 use crate::watch::Watch;
 
@@ -78,7 +78,7 @@ impl SledKv {
             let error = Error::new(ErrorKind::Incompatible, "another program keeps trees here");
             return Err(during_open(error, folder));
         }
-        let piece = kv.ask("open", || db.scan_prefix(pieces::ALL_PIECES).next().transpose())?;
+        let piece = kv.ask("open", || db.scan_prefix(chunking::ALL_PIECES).next().transpose())?;
         kv.in_pieces.store(piece.is_some(), Ordering::Relaxed);
         Ok(kv)
     }
@@ -132,7 +132,7 @@ impl SledKv {
     }
 
     fn parse<'a>(&self, stored: &'a [u8]) -> Result<Stored<'a>> {
-        pieces::parse(stored).map_err(|e| self.on(e))
+        chunking::parse(stored).map_err(|e| self.on(e))
     }
 
     /// Names the folder in an error.

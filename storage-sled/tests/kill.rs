@@ -15,7 +15,7 @@ use storage_kit::kv::{Key, OrderedKv};
 use storage_sled::{SledConfig, SledKv, SledStorage, open_replica, open_server};
 use sync_core::model::{
     Body, Change, Cursor, DocumentState, Epoch, Limits, LogKey, NewLog, PushBatch, PushId,
-    Rejection, Revision, Scope, Seq, Stamp, Term,
+    Rejection, Revision, Scope, Seq, ServerStart, Stamp,
 };
 use sync_core::resolver::Resolution;
 use sync_core::storage::Storage;
@@ -125,7 +125,7 @@ impl Judge for Kind {
 
 async fn append(storage: &impl ServerStorage, n: u64) {
     let drift = Duration::from_secs(60);
-    let cx = AppendContext { now: NOW, term: Term(1), drift, fresh: NEW, owner: None };
+    let cx = AppendContext { now: NOW, start: ServerStart(1), drift, fresh: NEW, owner: None };
     let appended = storage.append(cx, batch(n), Arc::new(Kind)).await.unwrap();
     assert_eq!(appended.head, Seq(n + 1));
 }

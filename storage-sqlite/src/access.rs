@@ -9,7 +9,7 @@ use std::path::Path;
 use sync_core::error::{Error, ErrorKind, Result, Retry};
 
 use crate::error;
-use crate::recognise::beside;
+use crate::header::beside;
 
 /// The error for a file that this process may only read.
 pub(crate) fn read_only() -> Error {
@@ -23,7 +23,7 @@ pub(crate) fn read_only() -> Error {
 pub(crate) fn check(path: &Path) -> Result<()> {
     let Ok(found) = std::fs::metadata(path) else { return Ok(()) };
     // Opening it to find out would drop the locks of this process when it is closed again (see
-    // `recognise::alone`).
+    // `header::alone`).
     if !may_write(path) {
         return Err(error::on(read_only(), Some(path)));
     }

@@ -40,7 +40,7 @@ use sync_core::error::{Error, ErrorKind, Result};
 
 use crate::config::Synchronous;
 use crate::core::{Core, Place, Writing};
-use crate::recognise::{alone, beside};
+use crate::header::{alone, beside};
 use crate::schema::Kind;
 
 /// The salts of a log.

@@ -13,14 +13,14 @@ use sync_core::error::{Error, Result};
 
 use crate::access;
 use crate::binding::Found;
+use crate::commit_watcher::Watch;
 use crate::config::SqliteConfig;
 use crate::error;
+use crate::header;
 use crate::moved::Opened;
 use crate::names::Names;
-use crate::recognise;
 use crate::schema::{self, Kind};
 pub use crate::transaction::{Reading, Writing};
-use crate::wake::Watch;
 
 /// One connection to a file (or to a database in memory) of that kind, for reading or for writing.
 ///
@@ -339,7 +339,7 @@ impl Place {
     /// Looks at the file before SQLite does, where that is possible.
     fn check<K: Kind>(&self) -> Result<()> {
         let Some(path) = self.lockable() else { return Ok(()) };
-        recognise::check::<K>(path)?;
+        header::check::<K>(path)?;
         access::check(path)
     }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 use sync_core::error::{Error, ErrorKind, Result};
 
 use crate::error;
-use crate::recognise::beside;
+use crate::header::beside;
 
 /// The engine lock of one writer.
 #[derive(Debug, Default)]

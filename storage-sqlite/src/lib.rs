@@ -7,7 +7,7 @@
 //!                      Core<kind, access>: one connection, one transaction or snapshot at a time
 //!                      ├── replica/   rows of a replica ─┐
 //!                      ├── server/    rows of a server ──┴─► SQL over native tables (schema)
-//!                      └── transaction, names, columns, lease, version, wake, tidy
+//!                      └── transaction, names, columns, lease, version, commit_watcher, purge_erased
 //! ```
 //!
 //! [`open_replica`] and [`open_server`] open a file and start its threads. The cores can be used
@@ -53,12 +53,12 @@
 //! - A file that is deleted, moved, replaced, or overwritten by a copy while it is open fails every
 //!   transaction from then on ([`Storage`](sync_core::error::ErrorKind::Storage) or `Incompatible`,
 //!   with the advice not to retry), and is left as it is.
-//! - Of what is erased no byte is left in the file, `-wal` and `-shm` once the storage was told to
-//!   [tidy](sync_core::storage::Storage::tidy), or was closed: bodies, earlier versions of them,
-//!   edits that were in flight, refused or deferred. Most of it is gone at once, the log as soon as
-//!   the writer has nothing else to do. The whole file is written anew then, which needs as much
-//!   room again for a moment; nothing is done if nothing was erased. What a file system, a disk or
-//!   a backup keeps of old blocks is not SQLite's to see to.
+//! - Of what is erased no byte is left in the file, `-wal` and `-shm` after
+//!   [`purge_erased`](sync_core::storage::Storage::purge_erased), or after it was closed: bodies,
+//!   earlier versions of them, edits that were in flight, refused or deferred. Most of it is gone
+//!   at once, the log as soon as the writer has nothing else to do. The whole file is written anew
+//!   then, which needs as much room again for a moment; nothing is done if nothing was erased. What
+//!   a file system, a disk or a backup keeps of old blocks is not SQLite's to see to.
 //! - The first pull of an empty replica is loaded without the index by which a document is found,
 //!   from [`SqliteConfig::load_from`] documents on. A process that is killed meanwhile goes on with
 //!   it, and a checkpoint never says that a pull is done while the index is missing.
@@ -72,22 +72,22 @@
 mod access;
 mod binding;
 mod columns;
+mod commit_watcher;
 mod config;
 mod core;
 mod error;
+mod header;
 mod lease;
-mod log;
 mod moved;
 mod names;
-mod recognise;
+mod purge_erased;
 mod replica;
 mod schema;
 #[cfg(feature = "server")]
 mod server;
-mod tidy;
 mod transaction;
 mod version;
-mod wake;
+mod wal;
 
 pub use config::{SqliteConfig, Synchronous};
 pub use core::{Core, Reading, Writing};

@@ -22,7 +22,7 @@ use crate::binding::last_move;
 use crate::columns;
 use crate::core::Core;
 use crate::error;
-use crate::recognise::beside;
+use crate::header::beside;
 
 /// A file as it was when it was opened.
 #[derive(Debug)]

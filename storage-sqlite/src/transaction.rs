@@ -10,9 +10,9 @@ use crate::binding::LogBinding;
 use crate::config::Synchronous;
 use crate::core::Core;
 use crate::lease::EngineLock;
-use crate::log::LogLength;
 use crate::schema::Kind;
 use crate::version::DataVersion;
+use crate::wal::LogLength;
 
 /// The access of a core that writes.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub struct Writing {
     marked: u64,
     /// Which log the file is bound to.
     pub(crate) binding: LogBinding,
-    /// Whether anything was committed since the storage was tidied last.
+    /// Whether anything was committed since the storage was purged last.
     has_committed: bool,
     /// How long the log is.
     pub(crate) log: LogLength,
@@ -131,16 +131,16 @@ impl<K: Kind> Transactional for Core<K, Writing> {
         self.end();
     }
 
-    fn tidy(&mut self) -> Result<bool> {
+    fn purge_erased(&mut self) -> Result<bool> {
         self.end();
         self.check_pages()?;
-        let tidied = self.make_tidy();
+        let purged = self.make_tidy();
         self.bind_log();
         // What closes the file last moves the log into it.
         if std::mem::take(&mut self.access.has_committed) {
             self.number_move();
         }
-        tidied.map(|()| true)
+        purged.map(|()| true)
     }
 
     fn rest(&mut self) {

@@ -141,14 +141,14 @@ mod storage_that_loads {
     testkit::storage_conformance!(super::Files::loading());
 }
 
-mod storage_teeth {
-    testkit::storage_teeth!(super::Files::new());
+mod storage_fault_injection {
+    testkit::storage_fault_injection!(super::Files::new());
 }
 
 mod server {
     testkit::server_storage_conformance!(super::Files::new());
 }
 
-mod server_teeth {
-    testkit::server_storage_teeth!(super::Files::new());
+mod server_fault_injection {
+    testkit::server_storage_fault_injection!(super::Files::new());
 }

@@ -142,7 +142,7 @@ async fn use_it(path: &Path, what: &str) {
             }
             other => survived(other, what),
         }
-        survived(storage.choose(cx(), scope(), None).await, what);
+        survived(storage.set_collections(cx(), scope(), None).await, what);
         for reason in [ResetReason::EpochChanged { cut: Seq(2) }, ResetReason::Requested] {
             let reset = Reset { epoch: Epoch([6; 16]), reason };
             survived(storage.reset(cx(), scope(), reset).await, what);

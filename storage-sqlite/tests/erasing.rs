@@ -71,7 +71,7 @@ async fn no_version_of_what_is_erased_is_left_anywhere() {
         let erasures = some.iter().map(|(n, _)| (format!("d{n}"), WriteOperation::Erase));
         write(&storage, erasures.collect()).await;
     }
-    assert!(storage.tidy().await.unwrap());
+    assert!(storage.purge_erased().await.unwrap());
     let left = marks(&bytes(&path));
     let erased: Vec<_> =
         gone.iter().flat_map(|(_, v)| v.iter()).filter(|m| left.contains(m)).collect();
@@ -99,7 +99,7 @@ async fn a_crash_before_the_tidying_loses_nothing_of_it() {
     }
     storage.close().await.unwrap();
     let again = open_replica(&config(&copy), REPLICA).unwrap();
-    assert!(again.tidy().await.unwrap());
+    assert!(again.purge_erased().await.unwrap());
     assert!(!bytes(&copy).windows(6).any(|w| w == b"secret"));
     again.close().await.unwrap();
 }
@@ -118,10 +118,10 @@ async fn a_reader_of_what_was_before_is_waited_for() {
     let count: i64 = reader.query_row("SELECT count(*) FROM documents", [], |r| r.get(0)).unwrap();
     assert_eq!(count, 1);
     write(&storage, vec![("a".to_owned(), WriteOperation::Erase)]).await;
-    let error = storage.tidy().await.unwrap_err();
+    let error = storage.purge_erased().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Busy);
     reader.execute_batch("COMMIT").unwrap();
-    assert!(storage.tidy().await.unwrap());
+    assert!(storage.purge_erased().await.unwrap());
     assert!(!bytes(&path).windows(6).any(|w| w == b"secret"));
     storage.close().await.unwrap();
 }

@@ -141,7 +141,7 @@ fn damaged_rows_are_incompatible_and_say_in_which_file() {
     let document = key("a", "c", "x");
     let pending = Some(Box::new(Pending { deferred: true, ..Pending::default() }));
     core.begin(Durability::Process).unwrap();
-    core.put_record(&document, None, &Record { known: Seq(1), pending, ..Record::default() })
+    core.put_record(&document, None, &Record { server_seq: Seq(1), pending, ..Record::default() })
         .unwrap();
     core.commit().unwrap();
     let other = Connection::open(&path).unwrap();

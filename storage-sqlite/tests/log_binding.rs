@@ -144,7 +144,7 @@ fn a_process_may_be_killed_at_any_time() {
         match n % 10 {
             4 => one.rest(),
             7 => two.rest(),
-            9 => assert!(one.tidy().unwrap()),
+            9 => assert!(one.purge_erased().unwrap()),
             _ => {}
         }
         let killed = copy(&path, &folder.path().join(n.to_string()));

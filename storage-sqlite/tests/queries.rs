@@ -81,7 +81,7 @@ fn a_stamp_that_sets_the_sign_is_shown_as_it_is() {
     let mut core = storage_sqlite::SqliteReplicaWriter::open(&config(&path), REPLICA).unwrap();
     let state = common::state(u64::MAX - 1, Some("1"));
     let text = state.revision.to_string();
-    let record = Record { current: Some(state), known: Seq(1), ..Record::default() };
+    let record = Record { current: Some(state), server_seq: Seq(1), ..Record::default() };
     core.begin(Durability::Process).unwrap();
     core.put_record(&common::key("s", "c", "x"), None, &record).unwrap();
     core.commit().unwrap();

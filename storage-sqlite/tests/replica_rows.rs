@@ -43,11 +43,16 @@ fn any_key() -> impl Strategy<Value = DocumentKey> {
 }
 
 fn any_pending() -> impl Strategy<Value = Pending> {
-    let edit = (1..4u64, any::<bool>(), any::<bool>()).prop_map(|(t, based, travelled)| {
+    let edit = (1..4u64, any::<bool>(), any::<bool>()).prop_map(|(t, based, was_sent)| {
         let base = Settled { epoch: Epoch([2; 16]), seq: Seq(t), state: state(t, Some("[1]")) };
-        Edit { transaction: LocalSeq(t), base: based.then_some(base), travelled, unlogged: based }
+        Edit {
+            transaction: LocalSeq(t),
+            base: based.then_some(base),
+            was_sent,
+            base_not_in_log: based,
+        }
     });
-    let slot = any::<bool>().prop_map(|absent| {
+    let pending_remote = any::<bool>().prop_map(|absent| {
         let state = (!absent).then(|| state(9, None));
         ServerState { seq: Seq(9), state }
     });
@@ -67,16 +72,16 @@ fn any_pending() -> impl Strategy<Value = Pending> {
         },
     });
     use proptest::option::weighted;
-    let voided = (0..3u64).prop_map(Seq);
+    let seq_before_reset = (0..3u64).prop_map(Seq);
     let former = proptest::collection::vec((1..9u64).prop_map(|n| state(n, Some("[1]"))), 0..3);
-    let unsettled = (weighted(0.8, edit), any::<bool>(), weighted(0.3, slot));
-    (unsettled, weighted(0.3, in_flight), voided, former).prop_map(
-        |((edit, deferred, slot), in_flight, voided, former)| Pending {
+    let unsettled = (weighted(0.8, edit), any::<bool>(), weighted(0.3, pending_remote));
+    (unsettled, weighted(0.3, in_flight), seq_before_reset, former).prop_map(
+        |((edit, deferred, pending_remote), in_flight, seq_before_reset, former)| Pending {
             edit,
             deferred,
-            slot,
+            pending_remote,
             in_flight,
-            voided,
+            seq_before_reset,
             former,
         },
     )
@@ -97,7 +102,7 @@ fn any_record() -> impl Strategy<Value = Record> {
     (proptest::option::weighted(0.8, current), 0..9u64, any::<bool>(), 0..3u32, pending).prop_map(
         |(current, known, here, delivered, pending)| Record {
             current,
-            known: Seq(known),
+            server_seq: Seq(known),
             changed: LocalSeq(0),
             changed_here: here,
             delivered,
@@ -317,7 +322,7 @@ fn a_scope_that_is_removed_leaves_no_name_behind_and_may_come_back() {
     for _ in 0..2 {
         core.begin(Durability::Process).unwrap();
         core.put_scope(&secret.scope, &ScopeRow::default()).unwrap();
-        let record = Record { known: Seq(1), ..Record::default() };
+        let record = Record { server_seq: Seq(1), ..Record::default() };
         core.put_record(&secret, None, &record).unwrap();
         core.remove_scope(&secret.scope).unwrap();
         assert_eq!(core.scope(&secret.scope).unwrap(), None);
@@ -332,7 +337,7 @@ fn a_scope_that_is_removed_leaves_no_name_behind_and_may_come_back() {
 #[test]
 fn positions_beyond_63_bits_are_refused_and_not_mistaken() {
     let mut core = core();
-    let record = Record { known: Seq(u64::MAX), ..Record::default() };
+    let record = Record { server_seq: Seq(u64::MAX), ..Record::default() };
     let error = core.put_record(&key("a", "c", "x"), None, &record).unwrap_err();
     assert_eq!(error.kind(), sync_core::error::ErrorKind::Storage);
     assert_eq!(core.changed(LocalSeq(u64::MAX), 9).unwrap(), []);

@@ -83,7 +83,7 @@ fn assert_noticed(path: &Path, mut core: SqliteReplicaWriter, mut reader: Sqlite
     for _ in 0..2 {
         assert_lost(&put(&mut core, 900..901).unwrap_err());
         assert_lost(&reader.open().unwrap_err());
-        assert_lost(&core.tidy().unwrap_err());
+        assert_lost(&core.purge_erased().unwrap_err());
     }
     drop((core, reader));
     assert!((std::fs::read(path).unwrap(), std::fs::read(&log).unwrap()) == before);
@@ -132,7 +132,7 @@ fn a_copy_from_an_earlier_opening_with_nothing_moved_since_is_noticed() {
     put(&mut core, 0..20).unwrap();
     let older = back_up(&path);
     put(&mut core, 20..40).unwrap();
-    core.tidy().unwrap();
+    core.purge_erased().unwrap();
     drop(core);
     let mut core = open(&path).unwrap();
     let reader = SqliteReplicaReader::open(&config(&path)).unwrap();
@@ -152,7 +152,7 @@ fn a_copy_that_is_as_new_as_what_was_moved_into_the_file_is_no_danger() {
     put(&mut core, 20..40).unwrap();
     put_over(&path, &older);
     put(&mut core, 40..60).unwrap();
-    core.tidy().unwrap();
+    core.purge_erased().unwrap();
     drop(core);
     assert_eq!(documents(&open(&path).unwrap()), 60);
 }
@@ -162,7 +162,7 @@ fn a_copy_of_the_same_state_with_other_pages_is_noticed() {
     let (_folder, path) = place();
     let mut core = open(&path).unwrap();
     put(&mut core, 0..40).unwrap();
-    core.tidy().unwrap();
+    core.purge_erased().unwrap();
     drop(core);
     let mut core = open(&path).unwrap();
     put(&mut core, 40..60).unwrap();

@@ -43,7 +43,7 @@ fn each_transaction_is_synced_as_its_durability_asks() {
 }
 
 fn record(known: u64) -> Record {
-    Record { known: Seq(known), ..Record::default() }
+    Record { server_seq: Seq(known), ..Record::default() }
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn a_job_that_is_undone_leaves_its_neighbours_alone() {
     assert!(core.commit().unwrap());
     for (n, known) in [(1, None), (2, Some(Seq(2))), (3, None), (4, Some(Seq(4)))] {
         let found = core.record(&key(&format!("s{n}"), &format!("c{n}"), "x")).unwrap();
-        assert_eq!(found.map(|r| r.known), known, "job {n}");
+        assert_eq!(found.map(|r| r.server_seq), known, "job {n}");
     }
 }
 

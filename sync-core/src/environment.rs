@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::clock::Now;
-use crate::model::{DocumentId, Epoch, LogKey, NewLog, ReplicaId, Term};
+use crate::model::{DocumentId, Epoch, LogKey, NewLog, ReplicaId, ServerStart};
 
 /// Time and chance, as the outside of the pure parts is given them. Tests bring their own.
 pub trait Environment: Send + Sync + fmt::Debug + 'static {
@@ -43,8 +43,8 @@ impl dyn Environment {
 
     /// The id of a server start.
     #[must_use]
-    pub fn term(&self) -> Term {
-        Term(self.seed())
+    pub fn start(&self) -> ServerStart {
+        ServerStart(self.seed())
     }
 
     /// A seed for deterministic chance.

@@ -164,7 +164,7 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// wait, and are counted apart. The same choice again changes nothing. Durable as a write.
     ///
     /// Fails with `InvalidInput` for a collection that is local-only.
-    async fn choose(
+    async fn set_collections(
         &self,
         cx: Context,
         scope: Scope,
@@ -229,7 +229,7 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     ///
     /// Fails with `Busy` while another connection, of this process or another one, reads what was
     /// before; a later call may work.
-    async fn tidy(&self) -> Result<bool>;
+    async fn purge_erased(&self) -> Result<bool>;
 
     /// Returns a counter that moves after a commit, by this process or another one: a read after it
     /// sees the commit. It may move without a commit, and once for several. It moves at

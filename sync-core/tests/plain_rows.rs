@@ -110,8 +110,11 @@ fn settled(id: &str, seq: u64) -> (DocumentKey, Record) {
     let revision = Revision { stamp: Stamp::new(seq, 0), replica: ReplicaId([2; 16]) };
     let created = revision.stamp;
     let state = DocumentState { revision, author: revision, created, body: None, erased: None };
-    let record =
-        Record { current: Some(state), known: sync_core::model::Seq(seq), ..Record::default() };
+    let record = Record {
+        current: Some(state),
+        server_seq: sync_core::model::Seq(seq),
+        ..Record::default()
+    };
     (key(id), record)
 }
 
@@ -122,7 +125,7 @@ fn records_are_inserted_one_by_one_and_those_that_are_there_are_named() {
     rows.put_record(&there, None, &old).unwrap();
     let new = [settled("a", 2), settled("b", 3), settled("c", 4), settled("a", 5)];
     assert_eq!(rows.insert_records(&new).unwrap(), [1, 3]);
-    let found = ["a", "b", "c"].map(|id| rows.record(&key(id)).unwrap().unwrap().known.0);
+    let found = ["a", "b", "c"].map(|id| rows.record(&key(id)).unwrap().unwrap().server_seq.0);
     assert_eq!(found, [2, 1, 4]);
 }
 

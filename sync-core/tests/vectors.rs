@@ -18,8 +18,8 @@ use sync_core::error::{ErrorKind, Retry};
 use sync_core::model::{
     BaseRef, Body, Change, Chunk, Collection, Cursor, Digest, DocumentId, DocumentState, Epoch,
     Limits, LogEntry, LogKey, LogMark, LogRun, OWN_BODY_BYTES, PushBatch, PushId, Rejection,
-    RejectionCode, ReplicaId, Reset, ResetReason, Revision, Scope, Seq, ServerState, Stamp, Term,
-    Verdict, VerdictKind, Verdicts,
+    RejectionCode, ReplicaId, Reset, ResetReason, Revision, Scope, Seq, ServerStart, ServerState,
+    Stamp, Verdict, VerdictKind, Verdicts,
 };
 use sync_core::protocol::{
     Ack, FrameReader, FrameWriter, Goodbye, Greeting, Hello, Message, Payload, Pull, Push,
@@ -74,7 +74,11 @@ fn since(state: DocumentState, erased: Revision) -> DocumentState {
 
 /// Two runs of a log, the second of which ends there.
 fn mark(at: u64) -> LogMark {
-    let run = |term, first, last| LogRun { term: Term(term), first: Seq(first), last: Seq(last) };
+    let run = |start, first, last| LogRun {
+        start: ServerStart(start),
+        first: Seq(first),
+        last: Seq(last),
+    };
     let runs = vec![run(0x1122_3344_5566_7788, 1, 199), run(u64::MAX, 200, at)];
     LogMark::sign(EPOCH, runs, &LogKey([0x4b; 16]))
 }

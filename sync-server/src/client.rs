@@ -125,7 +125,7 @@ impl AuthenticatedClient {
     /// `InvalidInput` for a batch of another replica, `TooLarge` for one that is many times over
     /// the limit, `Overloaded` if there is no room for it; else as the storage.
     pub async fn push(&self, batch: PushBatch) -> Result<Verdicts> {
-        let Inner { hooks, options, environment, term, .. } = &*self.server.0;
+        let Inner { hooks, options, environment, start, .. } = &*self.server.0;
         if batch.replica != self.replica {
             let message = "the batch belongs to another replica than the connection";
             return Err(Error::new(ErrorKind::InvalidInput, message));
@@ -159,7 +159,7 @@ impl AuthenticatedClient {
             batch.changes.iter().map(|c| c.collection.clone()).collect();
         let cx = AppendContext {
             now: environment.now(),
-            term: *term,
+            start: *start,
             drift: options.drift,
             fresh: self.server.new_log(&batch.scope),
             owner: self.owner(),

@@ -7,8 +7,8 @@ use siphasher::sip128::{Hasher128, SipHasher24};
 use sync_core::codec::{Codec, Reader, codec_struct};
 use sync_core::error::Result;
 use sync_core::model::{
-    Digest, DocumentState, Epoch, LogKey, LogRun, NewLog, PushId, ReplicaId, Seq, Stamp, TermStart,
-    VerdictKind,
+    Digest, DocumentState, Epoch, LogKey, LogRun, NewLog, PushId, ReplicaId, Seq, Stamp,
+    StartRecord, VerdictKind,
 };
 
 /// An earlier life of a scope's log.
@@ -31,9 +31,9 @@ pub struct ServerScope {
     pub head: Seq,
     /// Below it tombstones are gone.
     pub horizon: Seq,
-    /// The newest [`TermStart::KEPT`] server starts that were registered in it, newest last. The
+    /// The newest [`StartRecord::KEPT`] server starts that were registered in it, newest last. The
     /// storage keeps all of them ([`ServerReads::run_at`](super::rows::ServerReads::run_at)).
-    pub terms: Vec<TermStart>,
+    pub starts: Vec<StartRecord>,
     /// Live documents.
     pub documents: u64,
     /// Their digest.
@@ -43,7 +43,7 @@ pub struct ServerScope {
     /// The secret with which marks of the log are made; none in a log of before there were keys,
     /// until the next append.
     pub key: Option<LogKey>,
-    /// A few of the runs before [`terms`](Self::terms), the further back the fewer, the first one
+    /// A few of the runs before [`starts`](Self::starts), the further back the fewer, the first one
     /// always: what marks name.
     pub older: Vec<LogRun>,
     /// How many appends erased something: what was read before the last of them must not be handed
@@ -60,7 +60,7 @@ impl ServerScope {
             ancestors: Vec::new(),
             head: Seq(0),
             horizon: Seq(0),
-            terms: Vec::new(),
+            starts: Vec::new(),
             documents: 0,
             digest: Digest::default(),
             high_water: Stamp::ZERO,
@@ -226,7 +226,7 @@ impl Codec for ServerScope {
         self.ancestors.encode(out);
         self.head.encode(out);
         self.horizon.encode(out);
-        self.terms.encode(out);
+        self.starts.encode(out);
         self.documents.encode(out);
         self.digest.encode(out);
         self.high_water.encode(out);
@@ -243,7 +243,7 @@ impl Codec for ServerScope {
             ancestors: Codec::decode(input)?,
             head: Codec::decode(input)?,
             horizon: Codec::decode(input)?,
-            terms: Codec::decode(input)?,
+            starts: Codec::decode(input)?,
             documents: Codec::decode(input)?,
             digest: Codec::decode(input)?,
             high_water: Codec::decode(input)?,
@@ -295,7 +295,7 @@ codec_struct! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sync_core::model::Term;
+    use sync_core::model::ServerStart;
 
     #[test]
     fn a_record_of_before_there_were_owners_is_read() {
@@ -311,13 +311,13 @@ mod tests {
     #[test]
     fn a_scope_of_before_there_were_marks_is_read() {
         let mut row = ServerScope::new(Epoch([1; 16]));
-        row.terms.push(TermStart { term: Term(3), first: Seq(1) });
+        row.starts.push(StartRecord { start: ServerStart(3), first: Seq(1) });
         let bytes = row.to_bytes();
         // Epoch, no ancestors, head, horizon, one start, documents, the digest, the stamp.
         assert_eq!(bytes.len(), 16 + 1 + 1 + 1 + 3 + 1 + 16 + 8);
         assert_eq!(ServerScope::from_bytes(bytes).unwrap(), row);
         row.key = Some(LogKey([5; 16]));
-        row.older.push(LogRun { term: Term(1), first: Seq(1), last: Seq(4) });
+        row.older.push(LogRun { start: ServerStart(1), first: Seq(1), last: Seq(4) });
         assert_eq!(ServerScope::from_bytes(row.to_bytes()).unwrap(), row);
         (row.key, row.erasures) = (None, 2);
         assert_eq!(ServerScope::from_bytes(row.to_bytes()).unwrap(), row);

@@ -21,7 +21,7 @@ use sync_core::environment::Environment;
 use sync_core::error::{Error, ErrorKind, Result, Retry};
 use sync_core::model::{
     Body, Chunk, Epoch, Limits, LogKey, NewLog, PushBatch, ReplicaId, Reset, ResetReason, Scope,
-    Term, Verdicts,
+    ServerStart, Verdicts,
 };
 use sync_core::protocol::{Hello, VERSIONS, Welcome};
 use transport_kit::framed::{Compression, pick};
@@ -97,7 +97,7 @@ pub(super) struct Inner {
     pub(super) hooks: Hooks,
     pub(super) options: ServerOptions,
     pub(super) environment: Arc<dyn Environment>,
-    pub(super) term: Term,
+    pub(super) start: ServerStart,
     /// Makes the beginnings of logs of which nothing is stored yet.
     secret: [u8; 16],
     pub(super) hubs: Hubs,
@@ -152,7 +152,7 @@ impl Server {
         let budget = Budget::new(options.change_memory, has_one);
         let incoming = Budget::new(options.push_memory, has_one);
         let hubs = Hubs::new(options.tail_bytes, Arc::clone(&budget));
-        let term = environment.term();
+        let start = environment.start();
         let mut secret = [0; 16];
         environment.random(&mut secret);
         let (draining, sessions) = (watch::Sender::new(false), watch::Sender::new(0));
@@ -161,7 +161,7 @@ impl Server {
             hooks,
             options,
             environment,
-            term,
+            start,
             secret,
             hubs,
             budget,

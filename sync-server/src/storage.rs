@@ -132,7 +132,7 @@ pub trait ServerStorage: Send + Sync + fmt::Debug + 'static {
     ///
     /// Fails with `Busy` while another connection, of this process or another one, reads what was
     /// before; a later call may work.
-    async fn tidy(&self) -> Result<bool>;
+    async fn purge_erased(&self) -> Result<bool>;
 
     /// Finishes the calls that were made and closes the file. When it returns, the file can be
     /// opened again, and every other call fails with `Closed`. Closing twice is fine, and at the

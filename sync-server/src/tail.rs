@@ -235,12 +235,12 @@ impl Hubs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sync_core::model::{LogKey, LogMark, LogRun, Term};
+    use sync_core::model::{LogKey, LogMark, LogRun, ServerStart};
 
     const EPOCH: Epoch = Epoch([1; 16]);
 
-    fn mark(term: u64, last: u64) -> Option<LogMark> {
-        let run = LogRun { term: Term(term), first: Seq(1), last: Seq(last) };
+    fn mark(start: u64, last: u64) -> Option<LogMark> {
+        let run = LogRun { start: ServerStart(start), first: Seq(1), last: Seq(last) };
         Some(LogMark::sign(EPOCH, vec![run], &LogKey([7; 16])))
     }
 
@@ -260,9 +260,9 @@ mod tests {
         }
     }
 
-    fn cursor(at: u64, term: u64) -> Cursor {
+    fn cursor(at: u64, start: u64) -> Cursor {
         let (after, position) = (Seq(at), Seq(at));
-        Cursor { epoch: Some(EPOCH), after, position, mark: mark(term, at), ..Cursor::default() }
+        Cursor { epoch: Some(EPOCH), after, position, mark: mark(start, at), ..Cursor::default() }
     }
 
     fn found(kept: Kept) -> Option<Seq> {

@@ -304,11 +304,11 @@ impl<C: Cores> Actors<C> {
     /// Executes a command to the storage at once.
     fn store(&mut self, replica: usize, output: Output) {
         let input = match output {
-            Output::Form { scope, limits } => {
+            Output::NextBatch { scope, limits } => {
                 let batch = self.world.form_within(replica, limits.min(self.world.options().push));
                 let result = Ok(batch.as_ref().map(BatchMeta::from));
                 self.actors[replica].formed = batch;
-                Input::Formed { scope, result }
+                Input::NextBatch { scope, result }
             }
             Output::Apply { scope, payload } => {
                 let Some(Kept::Chunk(chunk)) = self.actors[replica].kept.remove(&payload) else {

@@ -68,7 +68,7 @@ impl TransportHarness for InMemory {
 }
 
 testkit::transport_conformance!(InMemory::quick());
-testkit::transport_teeth!(InMemory::quick());
+testkit::transport_fault_injection!(InMemory::quick());
 
 mod usual_options {
     use super::InMemory;

@@ -117,14 +117,14 @@ mod storage {
     testkit::storage_conformance!(super::Memory::default());
 }
 
-mod storage_teeth {
-    testkit::storage_teeth!(super::Memory::default());
+mod storage_fault_injection {
+    testkit::storage_fault_injection!(super::Memory::default());
 }
 
 mod server {
     testkit::server_storage_conformance!(super::Memory::default());
 }
 
-mod server_teeth {
-    testkit::server_storage_teeth!(super::Memory::default());
+mod server_fault_injection {
+    testkit::server_storage_fault_injection!(super::Memory::default());
 }

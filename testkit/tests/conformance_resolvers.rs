@@ -63,14 +63,14 @@ suites! {
     deleting: Deleting, tasks();
 }
 
-mod teeth {
-    testkit::resolver_teeth!(super::LastWriteWins, super::tasks());
+mod fault_injection {
+    testkit::resolver_fault_injection!(super::LastWriteWins, super::tasks());
 }
 
-mod teeth_of_a_field_merge {
-    testkit::resolver_teeth!(super::FieldMerge::new(), super::tasks());
+mod fault_injection_into_a_field_merge {
+    testkit::resolver_fault_injection!(super::FieldMerge::new(), super::tasks());
 }
 
-mod teeth_of_a_merge {
-    testkit::resolver_teeth!(super::Joining, super::words());
+mod fault_injection_into_a_merge {
+    testkit::resolver_fault_injection!(super::Joining, super::words());
 }

@@ -1,4 +1,4 @@
-//! What goes wrong with requests, in the framework's terms.
+//! What goes wrong with requests, in the framework's starts.
 
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, LOCATION, RETRY_AFTER};

@@ -13,13 +13,13 @@ use sync_core::error::{Error, ErrorKind, Result};
 /// `InvalidInput`. The message shows the address without what may be secret.
 ///
 /// ```
-/// use transport_kit::tidy_address;
-/// assert_eq!(tidy_address(" HTTPS://sync.example/team ")?, "https://sync.example/team");
-/// let error = tidy_address("https://sync.example/?token=secret").unwrap_err().to_string();
+/// use transport_kit::normalized_address;
+/// assert_eq!(normalized_address(" HTTPS://sync.example/team ")?, "https://sync.example/team");
+/// let error = normalized_address("https://sync.example/?token=secret").unwrap_err().to_string();
 /// assert!(error.contains("sync.example") && !error.contains("secret"), "{error}");
 /// # Ok::<(), sync_core::error::Error>(())
 /// ```
-pub fn tidy_address(text: &str) -> Result<String> {
+pub fn normalized_address(text: &str) -> Result<String> {
     let text = text.trim();
     let refuse = |what: &str| {
         let error =
@@ -67,12 +67,12 @@ mod tests {
             ("h?secret", "h"),
         ] {
             assert_eq!(shown_address(text), shown);
-            let error = tidy_address(text).unwrap_err();
+            let error = normalized_address(text).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
             let told = error.to_string();
             assert!(told.contains(shown) && !told.contains("secret"), "{told}");
         }
-        assert_eq!(tidy_address("WSS://Host:443/A/b").unwrap(), "wss://Host:443/A/b");
-        assert_eq!(tidy_address("http://h/a@b").unwrap(), "http://h/a@b");
+        assert_eq!(normalized_address("WSS://Host:443/A/b").unwrap(), "wss://Host:443/A/b");
+        assert_eq!(normalized_address("http://h/a@b").unwrap(), "http://h/a@b");
     }
 }

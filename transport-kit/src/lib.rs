@@ -59,7 +59,7 @@ mod retry;
 #[cfg(feature = "tls")]
 pub mod tls;
 
-pub use address::{shown_address, tidy_address};
+pub use address::{normalized_address, shown_address};
 #[cfg(feature = "server")]
 pub use browsers::BrowserPolicy;
 pub use counted::Counted;

@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::http::uri::{PathAndQuery, Scheme};
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, Uri};
 use transport_kit::framed::{Dial, FramedTransport};
-use transport_kit::{Counted, shown_address, tidy_address};
+use transport_kit::{Counted, normalized_address, shown_address};
 
 use crate::{PATH, SUBPROTOCOL, WsConfig, error};
 
@@ -73,7 +73,7 @@ fn invalid(what: &'static str) -> Error {
 impl WsDial {
     fn new(config: WsConfig) -> Result<Self> {
         let bad_url = |what| invalid(what).with("url", shown_address(&config.url));
-        let address = tidy_address(&config.url)?;
+        let address = normalized_address(&config.url)?;
         let uri: Uri = address.parse().map_err(|e| bad_url("not an address").because(e))?;
         let is_secure = match uri.scheme_str() {
             Some("ws") => false,

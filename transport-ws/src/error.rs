@@ -1,4 +1,4 @@
-//! What goes wrong with sockets, in the framework's terms.
+//! What goes wrong with sockets, in the framework's starts.
 
 use sync_core::error::{Error, ErrorKind, Retry};
 use tokio_tungstenite::tungstenite;

@@ -106,4 +106,4 @@ mod closed_and_compressed {
     testkit::transport_conformance!(OverSockets::the_other_way());
 }
 
-testkit::transport_teeth!(OverSockets::default());
+testkit::transport_fault_injection!(OverSockets::default());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use twotide::core::clock::Now;
 use twotide::core::model::{
     Body, Change, Collection, DocumentId, DocumentState, Epoch, LogKey, NewLog, PushBatch, PushId,
-    Rejection, ReplicaId, Revision, Scope, Stamp, Term,
+    Rejection, ReplicaId, Revision, Scope, ServerStart, Stamp,
 };
 use twotide::core::resolver::Resolution;
 use twotide::core::server::ops::{AppendContext, Judge};
@@ -71,7 +71,7 @@ pub(crate) fn server(path: &Path, documents: usize) {
         };
         let cx = AppendContext {
             now: THEN,
-            term: Term(7),
+            start: ServerStart(7),
             drift: std::time::Duration::MAX,
             fresh: NewLog { epoch: Epoch([7; 16]), key: LogKey([7; 16]) },
             owner: None,

@@ -235,8 +235,8 @@ impl<K: OrderedKv> Transactional for KvWriter<K> {
         self.overlay.clear();
     }
 
-    fn tidy(&mut self) -> Result<bool> {
-        self.gate.alone(|| self.kv.tidy())
+    fn purge_erased(&mut self) -> Result<bool> {
+        self.gate.alone(|| self.kv.purge_erased())
     }
 }
 

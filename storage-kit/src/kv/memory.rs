@@ -55,7 +55,7 @@ impl OrderedKv for MemoryKv {
         Ok(())
     }
 
-    fn tidy(&self) -> Result<bool> {
+    fn purge_erased(&self) -> Result<bool> {
         // There are no files, and what was replaced is gone.
         Ok(true)
     }

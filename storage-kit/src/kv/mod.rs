@@ -117,7 +117,7 @@ pub trait OrderedKv: Send + Sync + fmt::Debug + 'static {
     ///
     /// # Errors
     /// `Storage` if it failed; what was committed stays.
-    fn tidy(&self) -> Result<bool> {
+    fn purge_erased(&self) -> Result<bool> {
         Ok(false)
     }
 }

@@ -345,8 +345,8 @@ macro_rules! pass_through {
             fn rollback(&mut self) {
                 self.0.rollback();
             }
-            fn tidy(&mut self) -> Result<bool> {
-                self.0.tidy()
+            fn purge_erased(&mut self) -> Result<bool> {
+                self.0.purge_erased()
             }
         }
 

@@ -95,7 +95,7 @@ fn steps_of_choosing(collections: u64) -> i32 {
     steps(&core);
     core.begin(Durability::Process).unwrap();
     let chosen = [collection(1)].into();
-    let committed = ops::choose(&mut core, &cx, &scope, Some(&chosen)).unwrap();
+    let committed = ops::set_collections(&mut core, &cx, &scope, Some(&chosen)).unwrap();
     let steps = steps(&core);
     core.commit().unwrap();
     assert_eq!(committed.refused.len(), 99);

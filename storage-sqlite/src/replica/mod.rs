@@ -16,10 +16,10 @@ use sync_core::error::Result;
 use sync_core::model::ReplicaId;
 use sync_core::replica::ops;
 
+use crate::commit_watcher::Watch;
 use crate::config::SqliteConfig;
 use crate::core::{Core, Reading, Writing};
 use crate::schema::Replica;
-use crate::wake::Watch;
 
 pub(crate) use load::IS_LOADING;
 

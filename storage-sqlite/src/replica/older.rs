@@ -39,7 +39,7 @@ fn insert(file: &Connection, id: &str, record: &Record) {
     let state = StateColumns::of(record.current.as_ref());
     let sql = "INSERT INTO document (collection_id, id, stamp, replica, created, known, changed, changed_here, delivered, body) \
          VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-    let known = record.known.0 as i64;
+    let known = record.server_seq.0 as i64;
     let here = record.changed_here;
     file.execute(
         sql,
@@ -82,18 +82,22 @@ fn seen(at: u64, pending: Option<Pending>) -> Record {
 fn a_file_of_version_3_keeps_its_documents_its_feed_and_its_outbox() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("app.db");
-    let slot = ServerState { seq: Seq(4), state: Some(state(3, None)) };
-    let deferred = Pending { deferred: true, slot: Some(slot), ..edited(6) };
-    let travelled = Edit { travelled: true, ..Edit::new(LocalSeq(5), None) };
-    let tombstone =
-        Record { current: Some(state(9, None)), known: Seq(8), delivered: 3, ..Record::default() };
+    let pending_remote = ServerState { seq: Seq(4), state: Some(state(3, None)) };
+    let deferred = Pending { deferred: true, pending_remote: Some(pending_remote), ..edited(6) };
+    let was_sent = Edit { was_sent: true, ..Edit::new(LocalSeq(5), None) };
+    let tombstone = Record {
+        current: Some(state(9, None)),
+        server_seq: Seq(8),
+        delivered: 3,
+        ..Record::default()
+    };
     let documents = [
         ("deferred", seen(6, Some(deferred))),
         ("fresh", seen(7, Some(edited(7)))),
         ("gone", tombstone.clone()),
-        ("lost", Record { known: Seq(9), delivered: 3, ..Record::default() }),
-        ("settled", Record { known: Seq(2), ..seen(3, None) }),
-        ("travelled", seen(5, Some(Pending { edit: Some(travelled), ..Pending::default() }))),
+        ("lost", Record { server_seq: Seq(9), delivered: 3, ..Record::default() }),
+        ("settled", Record { server_seq: Seq(2), ..seen(3, None) }),
+        ("was_sent", seen(5, Some(Pending { edit: Some(was_sent), ..Pending::default() }))),
     ];
     drop(make(&path, &documents));
     let core = SqliteReplicaWriter::open(&SqliteConfig::new(&path), ReplicaId([9; 16])).unwrap();
@@ -108,8 +112,8 @@ fn a_file_of_version_3_keeps_its_documents_its_feed_and_its_outbox() {
         page.into_iter().map(|(key, _)| key.id.as_str().to_owned()).collect::<Vec<_>>()
     };
     let feed = names(core.changed(LocalSeq(0), 99).unwrap());
-    assert_eq!(feed, ["settled", "travelled", "deferred", "fresh"]);
-    assert_eq!(names(core.outbox(&scope, None, 99).unwrap()), ["travelled", "fresh"]);
+    assert_eq!(feed, ["settled", "was_sent", "deferred", "fresh"]);
+    assert_eq!(names(core.outbox(&scope, None, 99).unwrap()), ["was_sent", "fresh"]);
     assert_eq!(names(core.deferred(&scope, None, 99).unwrap()), ["deferred"]);
 }
 

@@ -30,7 +30,7 @@ fn record(row: &Row<'_>) -> Result<Record> {
     Ok(Record {
         current: columns::state(row)?,
         changed: LocalSeq(u64::try_from(columns::integer(row, RECORD)?).unwrap_or(0)),
-        known: Seq(position(RECORD + 1)?),
+        server_seq: Seq(position(RECORD + 1)?),
         changed_here: position(RECORD + 2)? != 0,
         delivered: u32::try_from(position(RECORD + 3)?).map_err(negative)?,
         pending: pending.or_else(|| transaction.map(|t| fresh(LocalSeq(t)))).map(Box::new),

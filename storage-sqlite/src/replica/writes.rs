@@ -70,7 +70,7 @@ impl SqliteReplicaWriter {
             state.author_replica,
             state.created,
             state.erased,
-            number(new.known.0)?,
+            number(new.server_seq.0)?,
             new.changed_here,
             new.delivered,
             unsettled.scope,
@@ -84,7 +84,7 @@ impl SqliteReplicaWriter {
 
     /// Writes a document that was in the feed already, by its row.
     fn update(&self, key: &DocumentKey, old: &Record, new: &Record) -> Result<()> {
-        let (row, known) = (number(old.changed.0)?, number(new.known.0)?);
+        let (row, known) = (number(old.changed.0)?, number(new.server_seq.0)?);
         let unsettled = self.pending_columns(key, new)?;
         if old.changed == new.changed && old.current == new.current {
             let marks = params![

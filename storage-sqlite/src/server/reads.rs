@@ -2,7 +2,7 @@
 
 use rusqlite::{Row, params};
 use sync_core::error::Result;
-use sync_core::model::{Collection, DocumentId, LogRun, ReplicaId, Scope, Seq, Term};
+use sync_core::model::{Collection, DocumentId, LogRun, ReplicaId, Scope, Seq, ServerStart};
 use sync_server::record::{Acknowledged, PushRecord, ServerRow, ServerScope};
 use sync_server::rows::{LogRow, ServerReads};
 
@@ -64,7 +64,7 @@ impl<A> ServerReads for Core<Server, A> {
         self.one(sql::RUN, params![scope.as_str(), bound(position.0)], |row| {
             Ok(LogRun {
                 // The id of a start is 64 random bits, of which the sign means nothing.
-                term: Term(columns::integer(row, 0)?.cast_unsigned()),
+                start: ServerStart(columns::integer(row, 0)?.cast_unsigned()),
                 first: Seq(columns::unsigned(row, 1)?),
                 last: Seq(columns::unsigned(row, 2)?),
             })

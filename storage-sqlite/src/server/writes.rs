@@ -30,8 +30,8 @@ impl ServerRows for SqliteServerWriter {
 
     fn put_run(&mut self, scope: &Scope, run: &LogRun) -> Result<()> {
         let (first, last) = (number(run.first.0)?, bound(run.last.0));
-        let term = run.term.0.cast_signed();
-        self.run(sql::PUT_RUN, params![self.intern_scope(scope)?, first, term, last]).map(drop)
+        let start = run.start.0.cast_signed();
+        self.run(sql::PUT_RUN, params![self.intern_scope(scope)?, first, start, last]).map(drop)
     }
 
     fn put_row(

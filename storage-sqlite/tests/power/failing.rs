@@ -22,7 +22,7 @@ pub(crate) struct Report {
 }
 
 /// Two storages on their disks, in the hands of a test that lets their disks fail.
-struct Stage {
+struct Fixture {
     play: Play,
     disks: [SimDisk; 2],
     viewers: [Viewer; 2],
@@ -31,7 +31,7 @@ struct Stage {
     report: Report,
 }
 
-impl Stage {
+impl Fixture {
     fn new() -> Self {
         let disks = [SimDisk::new(), SimDisk::new()];
         let play = Play::open(&disks[0], &disks[1], Synchronous::Full);
@@ -97,15 +97,15 @@ pub(crate) fn fail_at_every_operation() -> Report {
     let mut from = vec![Some(0); steps.len()];
     let mut total = Report::default();
     loop {
-        let mut stage = Stage::new();
+        let mut fixture = Fixture::new();
         for (number, (step, from)) in steps.iter().zip(&mut from).enumerate() {
-            *from = fail_step(&mut stage, number, step, *from);
+            *from = fail_step(&mut fixture, number, step, *from);
         }
-        stage.play.close();
-        total.calls += stage.report.calls;
-        total.errors += stage.report.errors;
-        total.unharmed += stage.report.unharmed;
-        total.power_failures += stage.report.power_failures;
+        fixture.play.close();
+        total.calls += fixture.report.calls;
+        total.errors += fixture.report.errors;
+        total.unharmed += fixture.report.unharmed;
+        total.power_failures += fixture.report.power_failures;
         if from.iter().all(Option::is_none) {
             return total;
         }
@@ -114,29 +114,29 @@ pub(crate) fn fail_at_every_operation() -> Report {
 
 /// A step fails at each operation from that one on, until it goes through; the operation to go on
 /// with in the next round.
-fn fail_step(stage: &mut Stage, number: usize, step: &Step, from: Option<u64>) -> Option<u64> {
+fn fail_step(fixture: &mut Fixture, number: usize, step: &Step, from: Option<u64>) -> Option<u64> {
     let Some(mut next) = from else {
-        stage.play.carry_out(number, step).unwrap();
-        stage.note(step);
+        fixture.play.carry_out(number, step).unwrap();
+        fixture.note(step);
         return None;
     };
-    let before = stage.rows(step);
+    let before = fixture.rows(step);
     let mut undecided = Vec::new();
     loop {
-        stage.report.calls += 1;
-        for disk in &stage.disks {
+        fixture.report.calls += 1;
+        for disk in &fixture.disks {
             let at = disk.operations() + next;
             disk.fail(at..at + 1);
         }
         next += 1;
-        let unharmed = stage.report.unharmed;
-        if stage.attempt(number, step, &before).is_none() {
-            let after = stage.rows(step);
+        let unharmed = fixture.report.unharmed;
+        if fixture.attempt(number, step, &before).is_none() {
+            let after = fixture.rows(step);
             assert!(undecided.iter().all(|left| *left == after), "step {number} in part");
-            return (stage.report.unharmed > unharmed).then_some(next);
+            return (fixture.report.unharmed > unharmed).then_some(next);
         }
         if next.is_multiple_of(5) {
-            undecided.extend(stage.lose_power(step.side(), next ^ number as u64));
+            undecided.extend(fixture.lose_power(step.side(), next ^ number as u64));
         }
     }
 }
@@ -144,19 +144,19 @@ fn fail_step(stage: &mut Stage, number: usize, step: &Step, from: Option<u64>) -
 /// Before every step there is room for a quarter of a page, for two, and so on, until the step goes
 /// through.
 pub(crate) fn fill_the_disk() -> Report {
-    let mut stage = Stage::new();
+    let mut fixture = Fixture::new();
     for (number, step) in script().iter().enumerate() {
-        let before = stage.rows(step);
+        let before = fixture.rows(step);
         for room in 0.. {
-            stage.report.calls += 1;
-            for disk in &stage.disks {
+            fixture.report.calls += 1;
+            for disk in &fixture.disks {
                 disk.set_capacity(Some(disk.used() + room * 1_024));
             }
-            if stage.attempt(number, step, &before).is_none() {
+            if fixture.attempt(number, step, &before).is_none() {
                 break;
             }
         }
     }
-    stage.play.close();
-    stage.report
+    fixture.play.close();
+    fixture.report
 }

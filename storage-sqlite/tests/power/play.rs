@@ -12,7 +12,7 @@ use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::{
     BaseRef, Body, Change, Checkpoint, Collection, DocumentId, DocumentKey, DocumentState, Epoch,
     FencingToken, Limits, LogEntry, LogKey, NewLog, PushBatch, PushId, Rejection, RejectionCode,
-    ReplicaId, Reset, ResetReason, Revision, Scope, Stamp, Term, Verdicts,
+    ReplicaId, Reset, ResetReason, Revision, Scope, ServerStart, Stamp, Verdicts,
 };
 use sync_core::replica::{Context, Decision, Forget, LocalTransaction, LocalWrite, WriteOperation};
 use sync_core::resolver::{LastWriteWins, Resolution, ResolveOn, Resolvers};
@@ -161,7 +161,7 @@ async fn append(
     let drift = Duration::from_secs(60);
     let cx = AppendContext {
         now,
-        term: Term(1),
+        start: ServerStart(1),
         drift,
         fresh: NewLog { epoch: Epoch([1; 16]), key: LogKey([7; 16]) },
         owner: None,

@@ -10,8 +10,8 @@ use crate::model::{
     BaseRef, Bookmark, Change, Checkpoint, Chunk, Collection, Cursor, Digest, DocumentId,
     DocumentKey, DocumentState, Epoch, FencingToken, FullPull, Limits, LocalSeq, LogEntry, LogKey,
     LogMark, LogRun, PushBatch, PushId, Rejection, RejectionCode, ReplicaId, Reset, ResetReason,
-    Revision, Scope, Seq, ServerState, Settled, Stamp, Term, TermStart, Verdict, VerdictKind,
-    Verdicts, WriteLimits,
+    Revision, Scope, Seq, ServerStart, ServerState, Settled, Stamp, StartRecord, Verdict,
+    VerdictKind, Verdicts, WriteLimits,
 };
 
 macro_rules! codec_counter {
@@ -27,7 +27,7 @@ macro_rules! codec_counter {
     )*};
 }
 
-codec_counter!(Seq PushId LocalSeq FencingToken Term Now);
+codec_counter!(Seq PushId LocalSeq FencingToken ServerStart Now);
 
 macro_rules! codec_16_bytes {
     ($($name:ident)*) => {$(
@@ -167,7 +167,7 @@ impl Codec for Checkpoint {
         self.position.encode(out);
         self.backfills.encode(out);
         self.full_pull.encode(out);
-        Vec::<TermStart>::new().encode(out);
+        Vec::<StartRecord>::new().encode(out);
     }
     fn decode(input: &mut Reader) -> Result<Self> {
         let checkpoint = Self {
@@ -177,7 +177,7 @@ impl Codec for Checkpoint {
             full_pull: Codec::decode(input)?,
             ..Self::default()
         };
-        Vec::<TermStart>::decode(input)?;
+        Vec::<StartRecord>::decode(input)?;
         Ok(checkpoint)
     }
 }
@@ -364,8 +364,8 @@ codec_struct! {
     Rejection { code, reason }
     LogEntry { seq, collection, id, state }
     Reset { epoch, reason }
-    TermStart { term, first }
-    LogRun { term, first, last }
+    StartRecord { start, first }
+    LogRun { start, first, last }
     FullPull { floor, generation, marks }
     Limits { documents, bytes }
     WriteLimits { body_bytes, transaction }

@@ -29,14 +29,14 @@ mod tests {
     use super::*;
     use crate::model::{
         Checkpoint, Collection, Digest, Epoch, FencingToken, FullPull, LocalSeq, LogKey, LogMark,
-        LogRun, PushId, ReplicaId, Term,
+        LogRun, PushId, ReplicaId, ServerStart,
     };
     use crate::replica::{Failures, OutboxCounts, ScopeSummary};
 
     const EPOCH: Epoch = Epoch([7; 16]);
 
     fn mark(last: u64) -> LogMark {
-        let run = LogRun { term: Term(3), first: Seq(1), last: Seq(last) };
+        let run = LogRun { start: ServerStart(3), first: Seq(1), last: Seq(last) };
         LogMark::sign(EPOCH, vec![run], &LogKey([7; 16]))
     }
 

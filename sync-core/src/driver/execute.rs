@@ -44,7 +44,7 @@ impl Task {
             Output::Acknowledge { scope, ticket, settled } => {
                 self.acknowledge(scope, ticket, settled);
             }
-            Output::Form { scope, limits } => self.form(scope, limits),
+            Output::NextBatch { scope, limits } => self.form(scope, limits),
             Output::Push { scope, ticket, push } => self.push(scope, ticket, push),
             Output::Settle { scope, ticket, push } => self.settle(scope, ticket, push),
             Output::Refuse { scope, push, epoch, documents } => {
@@ -291,7 +291,7 @@ impl Task {
         };
         let form = async move {
             let result = storage.next_push(cx, scope.clone(), limits).await;
-            Done::Formed { scope, result }
+            Done::NextBatch { scope, result }
         };
         self.store(form);
     }
@@ -374,7 +374,7 @@ impl Task {
             return;
         }
         let storage = self.parts.storage.clone();
-        self.work.push(async move { Done::Looked { result: storage.state().await } }.boxed());
+        self.work.push(async move { Done::StateRead { result: storage.state().await } }.boxed());
     }
 }
 

@@ -40,7 +40,7 @@ pub(super) enum Done {
         payload: Ticket,
         result: Result<Applied>,
     },
-    Formed {
+    NextBatch {
         scope: Scope,
         result: Result<Option<PushBatch>>,
     },
@@ -70,7 +70,7 @@ pub(super) enum Done {
     Reidentified {
         result: Result<Committed>,
     },
-    Looked {
+    StateRead {
         result: Result<ReplicaState>,
     },
     Noted {
@@ -99,7 +99,7 @@ impl Done {
         matches!(
             self,
             Self::Applied { .. }
-                | Self::Formed { .. }
+                | Self::NextBatch { .. }
                 | Self::Settled { .. }
                 | Self::WasReset { .. }
                 | Self::Forgotten { .. }
@@ -133,7 +133,7 @@ impl Task {
                 let result = self.seen(result, |a| &a.committed).map(|a| (a.moved, a.checkpoint));
                 self.input(Input::Applied { scope, payload, result });
             }
-            Done::Formed { scope, result } => {
+            Done::NextBatch { scope, result } => {
                 let batch = result.map_err(|e| self.failed(&e));
                 let result = batch.map(|batch| {
                     let meta = batch.as_ref().map(BatchMeta::from);
@@ -142,7 +142,7 @@ impl Task {
                     }
                     meta
                 });
-                self.input(Input::Formed { scope, result });
+                self.input(Input::NextBatch { scope, result });
             }
             Done::Pushed { scope, ticket, result } => {
                 let result = match result {
@@ -196,7 +196,7 @@ impl Task {
                 self.batches.clear();
                 self.input(Input::Reidentified { result });
             }
-            Done::Looked { result } => self.looked(result),
+            Done::StateRead { result } => self.looked(result),
             Done::Renewed { ticket, token, result } => self.renewed(ticket, token, result),
             Done::Noted { result: Ok(()) } => {}
             Done::Noted { result: Err(error) } => {

@@ -63,7 +63,7 @@ pub struct DriverOptions {
     /// The scopes to sync.
     pub scopes: Vec<Scope>,
     /// The collections that are synced, of each scope; none for all of them. See
-    /// [`Storage::choose`] for what becomes of one that is added or left out.
+    /// [`Storage::set_collections`] for what becomes of one that is added or left out.
     pub collections: Option<BTreeSet<Collection>>,
     /// The resolvers that decide conflicts.
     pub resolvers: Resolvers,
@@ -337,7 +337,8 @@ impl Task {
     async fn choose_collections(&mut self) -> Result<()> {
         for scope in self.options.scopes.clone() {
             let chosen = self.options.collections.clone();
-            let committed = self.parts.storage.choose(self.context(), scope, chosen).await?;
+            let committed =
+                self.parts.storage.set_collections(self.context(), scope, chosen).await?;
             self.parts.observer.committed(&committed);
         }
         Ok(())

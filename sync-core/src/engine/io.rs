@@ -211,7 +211,7 @@ pub enum Input {
         result: Result<(bool, Checkpoint), Failure>,
     },
     /// The storage was asked for a batch.
-    Formed {
+    NextBatch {
         /// The scope.
         scope: Scope,
         /// The batch in flight, or its recall, if there is anything to push.
@@ -354,7 +354,7 @@ pub enum Output {
     },
     /// Ask the storage for a batch; answer with `Formed`. With [`Limits::NONE`], a batch in flight
     /// is recalled.
-    Form {
+    NextBatch {
         /// The scope.
         scope: Scope,
         /// The most that it may hold.

@@ -261,7 +261,7 @@ impl Engine {
             Input::Applied { scope, payload, result } => {
                 self.handle_applied(now, &scope, payload, result);
             }
-            Input::Formed { scope, result } => self.handle_formed(now, &scope, result),
+            Input::NextBatch { scope, result } => self.handle_formed(now, &scope, result),
             Input::Pushed { scope, ticket, result } => {
                 self.handle_pushed(now, &scope, ticket, result);
             }

@@ -218,7 +218,7 @@ impl Engine {
             push.grew = false;
             push.asked = if push.too_large { Limits::NONE } else { push.unit.limits() };
             let limits = push.asked;
-            self.out(Output::Form { scope: scope.clone(), limits });
+            self.out(Output::NextBatch { scope: scope.clone(), limits });
         }
     }
 

@@ -92,7 +92,7 @@ impl Script {
     }
 
     fn formed(&mut self, push: Option<u64>) {
-        self.input(Input::Formed { scope: scope(), result: Ok(push.map(batch)) });
+        self.input(Input::NextBatch { scope: scope(), result: Ok(push.map(batch)) });
     }
 
     /// Answers the push that is among the commands.
@@ -136,7 +136,7 @@ fn settled(moved: usize) -> Input {
 /// Asks for a batch within the first limits.
 fn form() -> Output {
     let bytes = EngineOptions::default().first_push_bytes;
-    Output::Form { scope: scope(), limits: unit::Unit::new(bytes).limits() }
+    Output::NextBatch { scope: scope(), limits: unit::Unit::new(bytes).limits() }
 }
 
 const PULL: Goal = Goal { push: false, pull: true, live: false };
@@ -275,7 +275,7 @@ fn losing_the_link_fails_what_is_pending_and_late_answers_change_nothing() {
         commands.extend(s.commands());
     }
     assert!(commands.iter().any(|c| matches!(c, Output::Pull { .. })), "{commands:?}");
-    assert!(commands.iter().any(|c| matches!(c, Output::Form { .. })), "{commands:?}");
+    assert!(commands.iter().any(|c| matches!(c, Output::NextBatch { .. })), "{commands:?}");
 }
 
 #[test]
@@ -376,7 +376,7 @@ fn a_scope_that_is_not_welcome_is_told_and_not_asked_for() {
     let outputs: Vec<_> = std::iter::from_fn(|| s.engine.poll_output()).collect();
     let refused = Event::ScopeRefused(scope(), ErrorKind::PermissionDenied);
     assert!(outputs.contains(&Output::Tell(refused)), "{outputs:?}");
-    assert!(!outputs.iter().any(|o| matches!(o, Output::Pull { .. } | Output::Form { .. })));
+    assert!(!outputs.iter().any(|o| matches!(o, Output::Pull { .. } | Output::NextBatch { .. })));
     // Access was granted meanwhile, and the app tries again: only another greeting can find out.
     s.input(Input::Run(Goal::ONCE));
     let commands = s.commands();
@@ -613,7 +613,7 @@ fn a_storage_that_fails_for_a_while_is_asked_again_later() {
     s.connect(PUSH, 0);
     s.commands();
     let failure = Failure { kind: ErrorKind::Storage, retry: Retry::Later(None) };
-    s.input(Input::Formed { scope: scope(), result: Err(failure) });
+    s.input(Input::NextBatch { scope: scope(), result: Err(failure) });
     assert_eq!(s.commands(), []);
     s.now = s.engine.next_deadline().expect("it should try again");
     s.input(Input::Tick);

@@ -16,7 +16,7 @@ pub struct BaseRef {
     pub revision: Revision,
     /// The life of the log that it was settled in.
     pub epoch: Epoch,
-    /// Its position there, or [`UNLOGGED`](Self::UNLOGGED).
+    /// Its position there, or [`NOT_IN_LOG`](Self::NOT_IN_LOG).
     pub seq: Seq,
     /// Whether it was a tombstone: a base that the server may have purged.
     pub tombstone: bool,
@@ -25,7 +25,7 @@ pub struct BaseRef {
 impl BaseRef {
     /// The position of a base that was in no log: a pushed state out of which the server made
     /// another one.
-    pub const UNLOGGED: Seq = Seq(u64::MAX);
+    pub const NOT_IN_LOG: Seq = Seq(u64::MAX);
 }
 
 impl From<&Settled> for BaseRef {

@@ -203,7 +203,7 @@ impl Cursor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{LogKey, LogRun, Term};
+    use crate::model::{LogKey, LogRun, ServerStart};
 
     #[test]
     fn a_collection_added_later_catches_up_and_then_shares_the_position() {
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_cursor_that_follows_a_chunk_carries_the_newest_mark() {
-        let run = |last| LogRun { term: Term(1), first: Seq(1), last: Seq(last) };
+        let run = |last| LogRun { start: ServerStart(1), first: Seq(1), last: Seq(last) };
         let mark = |last| Some(LogMark::sign(Epoch([1; 16]), vec![run(last)], &LogKey([7; 16])));
         let mut chunk = Chunk {
             scope: crate::model::Scope::default(),

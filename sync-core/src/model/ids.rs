@@ -270,7 +270,7 @@ counter!(
 counter!(
     /// One start of a server process, a random number. Stored beside positions, it detects a log
     /// that was restored from a backup without an announcement.
-    Term
+    ServerStart
 );
 
 /// Where a document lives: (scope, collection, id).

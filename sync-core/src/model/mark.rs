@@ -1,9 +1,10 @@
 //! Marks: what a server attests of its log, so that a restored backup is noticed.
 //!
 //! A server registers each of its starts in the log of a scope, before its first append there: the
-//! random id of the start ([`Term`]) and the first position it wrote. A log that was restored from
-//! a backup and went on has another start at the position after the backup, so two lives of a log
-//! differ in their starts. The idea is that of leader epochs in replicated logs (Kafka's KIP-101).
+//! random id of the start ([`ServerStart`]) and the first position it wrote. A log that was
+//! restored from a backup and went on has another start at the position after the backup, so two
+//! lives of a log differ in their starts. The idea is that of leader epochs in replicated logs
+//! (Kafka's KIP-101).
 //!
 //! A [`LogMark`] names the position up to which it speaks, the start that wrote it and some of the
 //! starts before, and carries a keyed checksum ([`LogKey`], SipHash-2-4 by Aumasson and Bernstein,
@@ -16,19 +17,19 @@ use std::hash::Hasher;
 
 use siphasher::sip::SipHasher24;
 
-use super::{Epoch, Seq, Term};
+use super::{Epoch, Seq, ServerStart};
 use crate::codec::Codec;
 
 /// A server start and the position at which it first wrote to a scope's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TermStart {
+pub struct StartRecord {
     /// The start.
-    pub term: Term,
+    pub start: ServerStart,
     /// The first position it gave out in this scope.
     pub first: Seq,
 }
 
-impl TermStart {
+impl StartRecord {
     /// How many of the newest starts the row of a scope holds; the storage keeps all of them.
     pub const KEPT: usize = 32;
 }
@@ -37,7 +38,7 @@ impl TermStart {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LogRun {
     /// The start.
-    pub term: Term,
+    pub start: ServerStart,
     /// The first position of the run.
     pub first: Seq,
     /// The last position of the run.
@@ -48,7 +49,7 @@ impl LogRun {
     /// Whether both are runs of one start; how far each was known may differ.
     #[must_use]
     pub fn is_same_start(&self, other: &Self) -> bool {
-        (self.term, self.first) == (other.term, other.first)
+        (self.start, self.first) == (other.start, other.first)
     }
 }
 
@@ -77,9 +78,9 @@ pub struct NewLog {
 /// and hand it back.
 ///
 /// ```
-/// use sync_core::model::{Epoch, LogKey, LogMark, LogRun, Seq, Term};
+/// use sync_core::model::{Epoch, LogKey, LogMark, LogRun, Seq, ServerStart};
 /// let key = LogKey([7; 16]);
-/// let run = LogRun { term: Term(1), first: Seq(1), last: Seq(9) };
+/// let run = LogRun { start: ServerStart(1), first: Seq(1), last: Seq(9) };
 /// let mark = LogMark::sign(Epoch([1; 16]), vec![run], &key);
 /// assert!(mark.is_authentic(&key) && mark.at == Seq(9));
 /// let forged = LogMark { at: Seq(10), ..mark.clone() };
@@ -177,8 +178,8 @@ mod tests {
     const KEY: LogKey = LogKey([7; 16]);
 
     fn mark(runs: &[(u64, u64, u64)]) -> LogMark {
-        let run = |&(term, first, last): &(u64, u64, u64)| LogRun {
-            term: Term(term),
+        let run = |&(start, first, last): &(u64, u64, u64)| LogRun {
+            start: ServerStart(start),
             first: Seq(first),
             last: Seq(last),
         };
@@ -194,7 +195,7 @@ mod tests {
         forged.at = Seq(10);
         assert!(!forged.is_authentic(&KEY));
         let mut forged = good.clone();
-        forged.runs[0].term = Term(3);
+        forged.runs[0].start = ServerStart(3);
         assert!(!forged.is_authentic(&KEY));
         let forged = LogMark { epoch: Epoch([2; 16]), ..good };
         assert!(!forged.is_authentic(&KEY));

@@ -25,8 +25,8 @@ pub use chunk::{Chunk, LogEntry, OWN_BODY_BYTES, Reset, ResetReason};
 pub use document::{Digest, DocumentState, ServerState, Settled};
 pub use ids::{
     Collection, DocumentId, DocumentKey, Epoch, FencingToken, LocalSeq, PushId, ReplicaId, Scope,
-    Seq, Term,
+    Seq, ServerStart,
 };
 pub use limits::{Limits, WriteLimits};
-pub use mark::{LogKey, LogMark, LogRun, NewLog, TermStart};
+pub use mark::{LogKey, LogMark, LogRun, NewLog, StartRecord};
 pub use revision::{Revision, Stamp};

@@ -20,7 +20,7 @@ pub struct Record {
     /// there).
     pub current: Option<DocumentState>,
     /// The newest server state that was taken in; 0 for none.
-    pub known: Seq,
+    pub server_seq: Seq,
     /// When what the app sees changed last.
     pub changed: LocalSeq,
     /// Whether that came from this replica's app.
@@ -39,12 +39,12 @@ pub struct Pending {
     /// The conflict waits for the app's decision.
     pub deferred: bool,
     /// The newest server state that arrived and is not taken in.
-    pub slot: Option<ServerState>,
+    pub pending_remote: Option<ServerState>,
     /// The state that the batch in flight carries.
     pub in_flight: Option<InFlight>,
-    /// What [`Record::known`] was before a reset voided it; 0 once something is known again.
-    pub voided: Seq,
-    /// Own states of the edit that may have travelled under an earlier identity, from here or from
+    /// What [`Record::server_seq`] was before a reset voided it; 0 once something is known again.
+    pub seq_before_reset: Seq,
+    /// Own states of the edit that may have sent under an earlier identity, from here or from
     /// a copy of this storage, at most [`Pending::FORMER`]: one that comes back is what the edit is
     /// based on.
     pub former: Vec<DocumentState>,
@@ -63,10 +63,10 @@ pub struct Edit {
     /// The settled state that the first edit was made on; none if there was none.
     pub base: Option<Settled>,
     /// Whether any state of it was ever put into a batch.
-    pub travelled: bool,
+    pub was_sent: bool,
     /// Whether the base is a state of ours out of which the server made another one: it was in no
     /// log, and its position is that of the other one.
-    pub unlogged: bool,
+    pub base_not_in_log: bool,
 }
 
 impl Edit {
@@ -74,11 +74,11 @@ impl Edit {
     ///
     /// ```
     /// use sync_core::{model::LocalSeq, replica::record::Edit};
-    /// assert!(!Edit::new(LocalSeq(1), None).travelled);
+    /// assert!(!Edit::new(LocalSeq(1), None).was_sent);
     /// ```
     #[must_use]
     pub fn new(transaction: LocalSeq, base: Option<Settled>) -> Self {
-        Self { transaction, base, travelled: false, unlogged: false }
+        Self { transaction, base, was_sent: false, base_not_in_log: false }
     }
 }
 
@@ -166,7 +166,7 @@ impl Record {
     /// Returns whether the record holds nothing that is still needed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.current.is_none() && self.pending.is_none() && self.known == Seq(0)
+        self.current.is_none() && self.pending.is_none() && self.server_seq == Seq(0)
     }
 
     /// The state that the batch in flight carries for this document.
@@ -182,10 +182,10 @@ impl Record {
     /// The state of that revision and digest, if the record holds it anywhere.
     pub(crate) fn state_with(&self, revision: Revision, digest: Digest) -> Option<&DocumentState> {
         let pending = self.pending.as_ref();
-        let slot = pending.and_then(|p| p.slot.as_ref()?.state.as_ref());
+        let pending_remote = pending.and_then(|p| p.pending_remote.as_ref()?.state.as_ref());
         let former = pending.into_iter().flat_map(|p| &p.former);
         let base = self.base().map(|base| &base.state);
-        let held = self.current.iter().chain(self.pushed_state()).chain(base).chain(slot);
+        let held = self.current.iter().chain(self.pushed_state()).chain(base).chain(pending_remote);
         held.chain(former)
             .filter(|state| state.revision == revision)
             .find(|state| digest_of_state(None, state) == digest.0)
@@ -230,8 +230,8 @@ impl Record {
         // What comes while the erasure itself is in flight may be a new life of the document, begun
         // after it was purged: the verdict says whether it stays.
         let is_asked = pending.in_flight.as_ref().is_some_and(|f| f.carried == Carried::Current);
-        let slot = pending.slot.as_mut().filter(|_| !is_asked);
-        slot.and_then(|s| s.state.as_mut()).into_iter().for_each(strip);
+        let pending_remote = pending.pending_remote.as_mut().filter(|_| !is_asked);
+        pending_remote.and_then(|s| s.state.as_mut()).into_iter().for_each(strip);
         if let Some(in_flight) = pending.in_flight.as_mut()
             && let Carried::Kept(state) = &in_flight.carried
             && state.erased < erased
@@ -242,12 +242,15 @@ impl Record {
 
     /// Whether a body waits that the state in flight would erase.
     pub(crate) fn holds_erased(&self) -> bool {
-        let slot = self.pending.as_ref().and_then(|p| p.slot.as_ref()?.state.as_ref());
-        slot.is_some_and(|slot| slot.body.is_some() && slot.erased < self.erased())
+        let pending_remote =
+            self.pending.as_ref().and_then(|p| p.pending_remote.as_ref()?.state.as_ref());
+        pending_remote.is_some_and(|pending_remote| {
+            pending_remote.body.is_some() && pending_remote.erased < self.erased()
+        })
     }
 
     /// Replaces what the app sees; the pushed state is put aside if it was the one seen.
-    pub(crate) fn show(&mut self, state: Option<DocumentState>) {
+    pub(crate) fn set_current(&mut self, state: Option<DocumentState>) {
         let old = std::mem::replace(&mut self.current, state);
         if let Some(in_flight) = self.pending.as_mut().and_then(|p| p.in_flight.as_mut())
             && in_flight.carried == Carried::Current
@@ -267,25 +270,25 @@ impl Record {
     /// it.
     #[must_use]
     pub fn settled_at(&self) -> Seq {
-        self.known.max(self.pending.as_ref().map_or(Seq(0), |p| p.voided))
+        self.server_seq.max(self.pending.as_ref().map_or(Seq(0), |p| p.seq_before_reset))
     }
 
     /// Nothing is known any more; where the document was settled is remembered.
     pub(crate) fn void(&mut self) {
         let at = self.settled_at();
-        self.known = Seq(0);
+        self.server_seq = Seq(0);
         if at > Seq(0) {
-            self.pending_mut().voided = at;
+            self.pending_mut().seq_before_reset = at;
         }
     }
 
     /// Drops the unsettled part once nothing is in it, and whatever was erased.
-    pub(crate) fn tidy(&mut self) {
+    pub(crate) fn normalize(&mut self) {
         if !mutant!(ErasedBodiesStay) {
             self.drop_erased();
         }
-        if let Some(pending) = self.pending.as_mut().filter(|_| self.known > Seq(0)) {
-            pending.voided = Seq(0);
+        if let Some(pending) = self.pending.as_mut().filter(|_| self.server_seq > Seq(0)) {
+            pending.seq_before_reset = Seq(0);
         }
         if let Some(pending) = self.pending.as_mut().filter(|p| p.edit.is_none()) {
             pending.former.clear();
@@ -465,8 +468,8 @@ impl ReplicaMeta {
 }
 
 codec_struct! {
-    Record { current, known, changed, changed_here, delivered, pending }
-    Edit { transaction, base, travelled, unlogged }
+    Record { current, server_seq, changed, changed_here, delivered, pending }
+    Edit { transaction, base, was_sent, base_not_in_log }
     InFlight { push, revision, base, carried }
     QuarantineRow { key, state, base, rejection, at }
 }

@@ -201,7 +201,7 @@ pub trait ReplicaRows: ReplicaReads {
 
     /// The transaction removes or replaces bodies of which nothing may be left: a backend that can
     /// see to that takes note, together with the transaction, and does it when it is
-    /// tidied (`Transactional::tidy` of `storage-kit`).
+    /// purged (`Transactional::purge_erased` of `storage-kit`).
     ///
     /// # Errors
     /// As [`Self::put_meta`].

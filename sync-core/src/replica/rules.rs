@@ -13,8 +13,8 @@
 //!     +------------------------------------- own echo ---------------- dirty
 //! ```
 //!
-//! [`take_in`] applies one server state. The first row that fits decides; comments in the code name
-//! the row.
+//! [`apply_remote`] applies one server state. The first row that fits decides; comments in the code
+//! name the row.
 //!
 //! | Rule | The record | The server's state | What happens |
 //! |---|---|---|---|
@@ -24,16 +24,16 @@
 //! | E | has an edit | knows of an older erasure | the edit is pushed again on top of it, without its body |
 //! | 3 | has an edit | equals the local state | the echo of an own push: the document is clean |
 //! | 4 | has an edit | equals the base, what is in flight, or a former identity's state | the edit's base moves to it |
-//! | 5 | in flight, or deferred | any other | it waits in the remote slot |
+//! | 5 | in flight, or deferred | any other | it waits as the pending remote state |
 //! | 6 | has an edit | any other, and the server resolves the collection | it waits; the next push decides |
 //! | 6 | has an edit | shows the same body, or both are deleted | it replaces the document |
-//! | 6 | has an edit | any other | the resolver of the collection decides: [`carry_out`] applies its answer |
+//! | 6 | has an edit | any other | the resolver of the collection decides: [`apply_resolution`] applies its answer |
 //!
 //! What a verdict does is in [`settling`](super::settling), one function for each kind.
 //!
-//! While a document is in flight a newer server state waits in the remote slot, because only the
-//! verdict tells whether that state descends from ours. The server's order decides between settled
-//! states; stamps decide only inside resolvers.
+//! While a document is in flight a newer server state is held as the pending remote state, because
+//! only the verdict tells whether that state descends from ours. The server's order decides between
+//! settled states; stamps decide only inside resolvers.
 
 use std::cmp::Ordering;
 
@@ -53,7 +53,7 @@ pub(crate) struct RuleContext<'a> {
 
 /// What taking in a server state did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Taken {
+pub(crate) enum ApplyOutcome {
     /// It was known already.
     Nothing,
     /// The document was clean, or nothing was in conflict, and shows the new state.
@@ -62,7 +62,7 @@ pub(crate) enum Taken {
     Cleaned,
     /// It is what the edit is based on.
     Rebased,
-    /// It waits in the remote slot.
+    /// It is held as the pending remote state.
     Waiting,
     /// A resolver decided.
     Resolved(Decided),
@@ -88,18 +88,18 @@ pub enum Decided {
 }
 
 /// Takes in one server state: the first rule that fits.
-pub(crate) fn take_in(
+pub(crate) fn apply_remote(
     record: &mut Record,
     key: &DocumentKey,
     incoming: ServerState,
     cx: &mut RuleContext<'_>,
-) -> Taken {
-    if incoming.seq <= record.known && !mutant!(KnownStateTakenAgain) {
-        return Taken::Nothing; // rule 1
+) -> ApplyOutcome {
+    if incoming.seq <= record.server_seq && !mutant!(KnownStateTakenAgain) {
+        return ApplyOutcome::Nothing; // rule 1
     }
     if record.edit().is_none() || mutant!(EditOverwritten) {
         replace(record, incoming); // rule 2
-        return Taken::Replaced;
+        return ApplyOutcome::Replaced;
     }
     if let Some(taken) = by_erasure(record, &incoming, cx) {
         return taken; // rule E
@@ -107,27 +107,27 @@ pub(crate) fn take_in(
     // Two clones may have made one revision of two states: only an equal state is the own one.
     let state = incoming.state.as_ref();
     if state.is_some() && state == record.current.as_ref() && !mutant!(OwnEchoForeign) {
-        record.known = incoming.seq; // rule 3
+        record.server_seq = incoming.seq; // rule 3
         clean(record);
-        return Taken::Cleaned;
+        return ApplyOutcome::Cleaned;
     }
     if state.is_some() && state == record.base().map(|b| &b.state) {
         // After a reset that voided the known positions: nothing happened to the document.
         rebase(record, incoming, cx.epoch);
-        return Taken::Rebased;
+        return ApplyOutcome::Rebased;
     }
     let is_pushed = record.in_flight().is_some() && state == record.pushed_state();
     if state.is_some() && (is_pushed || is_former(record, state)) {
         rebase(record, incoming, cx.epoch); // rule 4
-        return Taken::Rebased;
+        return ApplyOutcome::Rebased;
     }
     let on_server = cx.resolvers.resolve_on(&key.collection) == ResolveOn::Server;
     let waits = (record.in_flight().is_some() && !mutant!(NoRemoteSlot)) // rule 5
         || record.is_deferred()
         || (on_server && !mutant!(BothResolve)); // rule 6, where the push decides
     if waits {
-        wait(record, incoming);
-        return if end_if_equal(record) { Taken::Replaced } else { Taken::Waiting };
+        hold_remote(record, incoming);
+        return if end_if_equal(record) { ApplyOutcome::Replaced } else { ApplyOutcome::Waiting };
     }
     resolve(record, key, incoming, cx) // rule 6
 }
@@ -139,39 +139,39 @@ fn by_erasure(
     record: &mut Record,
     incoming: &ServerState,
     cx: &mut RuleContext<'_>,
-) -> Option<Taken> {
+) -> Option<ApplyOutcome> {
     let (local, remote) = (record.current.clone()?, incoming.state.as_ref()?);
     match remote.erased.cmp(&local.erased) {
         Ordering::Equal => None,
         Ordering::Greater => {
             replace(record, incoming.clone());
             Some(if local.is_deleted() {
-                Taken::Replaced
+                ApplyOutcome::Replaced
             } else {
-                Taken::Resolved(Decided::Erased)
+                ApplyOutcome::Resolved(Decided::Erased)
             })
         }
         Ordering::Less => {
             if record.in_flight().is_some() {
-                wait(record, incoming.clone()); // rule 5
-                return Some(Taken::Waiting);
+                hold_remote(record, incoming.clone()); // rule 5
+                return Some(ApplyOutcome::Waiting);
             }
             let state = Some(remote.clone().without_body());
             let told = ServerState { seq: incoming.seq, state };
-            carry_out(record, Resolution::Local, local, told, cx);
-            Some(Taken::Rebased)
+            apply_resolution(record, Resolution::Local, local, told, cx);
+            Some(ApplyOutcome::Rebased)
         }
     }
 }
 
-pub(crate) fn decided(taken: Taken) -> Option<Decided> {
+pub(crate) fn decided(taken: ApplyOutcome) -> Option<Decided> {
     match taken {
-        Taken::Resolved(decided) => Some(decided),
+        ApplyOutcome::Resolved(decided) => Some(decided),
         _ => None,
     }
 }
 
-/// Whether a state is an own one that travelled under an earlier identity, or may have.
+/// Whether a state is an own one that sent under an earlier identity, or may have.
 pub(super) fn is_former(record: &Record, state: Option<&DocumentState>) -> bool {
     let former = record.pending.as_ref().map_or(&[][..], |p| &p.former);
     !mutant!(FormerForeign) && former.iter().any(|own| Some(own) == state)
@@ -181,38 +181,41 @@ pub(super) fn is_former(record: &Record, state: Option<&DocumentState>) -> bool 
 /// decide. Whether it did.
 pub(crate) fn end_if_equal(record: &mut Record) -> bool {
     let Some(pending) = record.pending.as_mut().filter(|p| p.deferred) else { return false };
-    let (Some(slot), Some(local)) = (&pending.slot, &record.current) else { return false };
-    let is_same = slot.state.as_ref().map_or(local.is_deleted(), |s| s.shows_the_same(local));
+    let (Some(pending_remote), Some(local)) = (&pending.pending_remote, &record.current) else {
+        return false;
+    };
+    let is_same =
+        pending_remote.state.as_ref().map_or(local.is_deleted(), |s| s.shows_the_same(local));
     if !is_same || mutant!(EqualStaysDeferred) {
         return false;
     }
-    let Some(slot) = pending.slot.take() else { return false };
-    replace(record, slot);
+    let Some(pending_remote) = pending.pending_remote.take() else { return false };
+    replace(record, pending_remote);
     true
 }
 
-/// Takes the remote slot out, unless the app has to decide about it.
-pub(crate) fn take_slot(record: &mut Record) -> Option<ServerState> {
+/// Takes the pending remote state out, unless the app has to decide about it.
+pub(crate) fn take_pending_remote(record: &mut Record) -> Option<ServerState> {
     if record.is_deferred() {
         return None;
     }
-    record.pending.as_mut()?.slot.take()
+    record.pending.as_mut()?.pending_remote.take()
 }
 
 /// The document shows the server's state and is clean.
 pub(super) fn replace(record: &mut Record, incoming: ServerState) {
-    record.known = incoming.seq;
-    record.show(incoming.state);
+    record.server_seq = incoming.seq;
+    record.set_current(incoming.state);
     clean(record);
 }
 
 fn clean(record: &mut Record) {
-    let known = record.known;
+    let known = record.server_seq;
     clean_keeping_slot(record);
     if let Some(pending) = record.pending.as_mut() {
-        pending.slot = pending.slot.take().filter(|s| s.seq > known);
+        pending.pending_remote = pending.pending_remote.take().filter(|s| s.seq > known);
     }
-    record.tidy();
+    record.normalize();
 }
 
 pub(super) fn clean_keeping_slot(record: &mut Record) {
@@ -225,21 +228,21 @@ pub(super) fn clean_keeping_slot(record: &mut Record) {
 
 /// The incoming state is what the edit is based on.
 fn rebase(record: &mut Record, incoming: ServerState, epoch: Epoch) {
-    record.known = incoming.seq;
+    record.server_seq = incoming.seq;
     let Some(state) = incoming.state else { return };
     let pending = record.pending_mut();
     pending.former.clear();
     if let Some(edit) = pending.edit.as_mut() {
         edit.base = Some(Settled { epoch, seq: incoming.seq, state });
-        edit.unlogged = false;
+        edit.base_not_in_log = false;
     }
 }
 
-/// Puts a state into the remote slot, if it is newer than what waits there.
-pub(crate) fn wait(record: &mut Record, incoming: ServerState) {
-    let slot = &mut record.pending_mut().slot;
-    if slot.as_ref().is_none_or(|s| s.seq < incoming.seq) {
-        *slot = Some(incoming);
+/// Holds a state as the pending remote state, if it is newer than the one that is held.
+pub(crate) fn hold_remote(record: &mut Record, incoming: ServerState) {
+    let pending_remote = &mut record.pending_mut().pending_remote;
+    if pending_remote.as_ref().is_none_or(|s| s.seq < incoming.seq) {
+        *pending_remote = Some(incoming);
     }
 }
 
@@ -249,12 +252,12 @@ pub(super) fn resolve(
     key: &DocumentKey,
     incoming: ServerState,
     cx: &mut RuleContext<'_>,
-) -> Taken {
+) -> ApplyOutcome {
     // What resolvers compare must not come from a clock that was wrong.
     stamping::put_right(record, cx.meta, cx.now, 0);
     let (Some(local), Some(edit)) = (record.current.clone(), record.edit().cloned()) else {
         replace(record, incoming);
-        return Taken::Replaced;
+        return ApplyOutcome::Replaced;
     };
     if let Some(taken) = by_erasure(record, &incoming, cx) {
         return taken;
@@ -262,7 +265,7 @@ pub(super) fn resolve(
     let remote = incoming.state.as_ref();
     if remote.map_or(local.is_deleted(), |r| r.shows_the_same(&local)) {
         replace(record, incoming);
-        return Taken::Replaced;
+        return ApplyOutcome::Replaced;
     }
     let on_server = cx.resolvers.resolve_on(&key.collection) == ResolveOn::Server;
     let resolution = if on_server && !mutant!(BothResolve) {
@@ -273,11 +276,11 @@ pub(super) fn resolve(
         let base = edit.base.as_ref().filter(|b| !is_lost(record, b, cx.epoch)).map(|b| &b.state);
         cx.resolvers.decide(&Conflict::new(key, base, &local, remote))
     };
-    Taken::Resolved(carry_out(record, resolution, local, incoming, cx))
+    ApplyOutcome::Resolved(apply_resolution(record, resolution, local, incoming, cx))
 }
 
 /// Does what a resolver, or the app, decided about `local` against `incoming`.
-pub(crate) fn carry_out(
+pub(crate) fn apply_resolution(
     record: &mut Record,
     resolution: Resolution,
     local: DocumentState,
@@ -293,7 +296,7 @@ pub(crate) fn carry_out(
         Resolution::Defer => {
             let pending = record.pending_mut();
             pending.deferred = !mutant!(DeferredForgotten);
-            wait(record, incoming);
+            hold_remote(record, incoming);
             // A newer state than the one that was decided about may have waited already.
             return if end_if_equal(record) { Decided::Remote } else { Decided::Deferred };
         }
@@ -315,19 +318,19 @@ pub(crate) fn carry_out(
     let revision = cx.meta.revision(cx.now, parents.stamp);
     let author = if mutant!(WinnerGrowsYounger) { revision } else { author };
     let erased = local.erased.max(DocumentState::erasure_of(remote));
-    record.known = incoming.seq;
+    record.server_seq = incoming.seq;
     let (epoch, seq) = (cx.epoch, incoming.seq);
     let edit = Edit {
         transaction: cx.meta.next_local(),
         base: incoming.state.map(|state| Settled { epoch, seq, state }),
-        travelled: true,
-        unlogged: false,
+        was_sent: true,
+        base_not_in_log: false,
     };
-    record.show(Some(DocumentState { revision, author, created, body, erased }));
+    record.set_current(Some(DocumentState { revision, author, created, body, erased }));
     let pending = record.pending_mut();
     pending.edit = Some(edit);
     pending.deferred = false;
-    pending.slot = pending.slot.take().filter(|s| s.seq > seq);
+    pending.pending_remote = pending.pending_remote.take().filter(|s| s.seq > seq);
     decided
 }
 

@@ -3,8 +3,8 @@
 
 use super::record::{Edit, InFlight, Record};
 use super::rules::{
-    Decided, RuleContext, clean_keeping_slot, decided, is_former, is_lost, replace, resolve,
-    take_in, take_slot, wait,
+    Decided, RuleContext, apply_remote, clean_keeping_slot, decided, hold_remote, is_former,
+    is_lost, replace, resolve, take_pending_remote,
 };
 use super::stamping::{self, Parent};
 use crate::clock::{Now, ServerTime};
@@ -16,7 +16,7 @@ use crate::model::{
 /// What a verdict did beside changing the record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
-    /// How conflicts ended: with what the verdict told, and with what waited in the remote slot.
+    /// How conflicts ended: with what the verdict told, and with the pending remote state.
     pub(crate) decided: Vec<Decided>,
     /// The refused state and its base, for the quarantine.
     pub(crate) refused: Option<(DocumentState, Option<Settled>)>,
@@ -34,7 +34,7 @@ struct Pushed {
 }
 
 /// Settles the document's part of a batch: what the verdict does, then what waited in the remote
-/// slot.
+/// pending remote state.
 pub(crate) fn settle(
     record: &mut Record,
     key: &DocumentKey,
@@ -54,10 +54,10 @@ pub(crate) fn settle(
         VerdictKind::Conflict => outcome.decided.extend(meet(record, key, &pushed, verdict, cx)),
         VerdictKind::Accepted | VerdictKind::Superseded | VerdictKind::Merged => {}
     }
-    if let Some(slot) = take_slot(record).filter(|_| !mutant!(SlotDropped)) {
-        outcome.decided.extend(decided(take_in(record, key, slot, cx)));
+    if let Some(pending_remote) = take_pending_remote(record).filter(|_| !mutant!(SlotDropped)) {
+        outcome.decided.extend(decided(apply_remote(record, key, pending_remote, cx)));
     }
-    record.tidy();
+    record.normalize();
     outcome
 }
 
@@ -75,7 +75,7 @@ fn end_batch(record: &mut Record, verdict: &Verdict, cx: &mut RuleContext<'_>) -
     // A reset voids what is known, and not what the document was made of: a verdict on an older
     // state stays old.
     let is_older = verdict.seq < record.settled_at() && !mutant!(VoidedForgotten);
-    let is_newer = verdict.seq > record.known && !is_older;
+    let is_newer = verdict.seq > record.server_seq && !is_older;
     let is_news = is_newer || is_back || mutant!(LateVerdictCounts);
     Some(Pushed { state, edited_since, is_withdrawn, is_news })
 }
@@ -96,7 +96,7 @@ fn reject(
         if !mutant!(ClockRefusalQuarantined) || record.edit().is_none() || edited_since {
             return None;
         }
-        let base = step_back(record, &state, cx);
+        let base = revert_to_base(record, &state, cx);
         return Some((state, base));
     }
     if record.edit().is_none() || edited_since || mutant!(RefusedStays) {
@@ -104,13 +104,13 @@ fn reject(
     }
     let has_erased = drop_stripped_slot(record, &state);
     let erases = has_erased || is_refused_erasure(&state, record.base());
-    let base = step_back(record, &state, cx);
+    let base = revert_to_base(record, &state, cx);
     if has_erased {
-        record.show(None);
-        record.known = Seq(0);
+        record.set_current(None);
+        record.server_seq = Seq(0);
     }
     if let Some(held) = held.filter(|_| erases) {
-        take_in(record, key, held.clone(), cx);
+        apply_remote(record, key, held.clone(), cx);
     }
     Some((state, base))
 }
@@ -124,7 +124,7 @@ fn accept(record: &mut Record, pushed: Pushed, verdict: &Verdict, cx: &mut RuleC
         return;
     }
     if !mutant!(VerdictLeavesKnown) {
-        record.known = verdict.seq;
+        record.server_seq = verdict.seq;
     }
     // A custom backend gives what it stored a version of its own: that is the settled state then.
     let stored = verdict.current.as_ref().and_then(|c| c.state.clone());
@@ -133,12 +133,12 @@ fn accept(record: &mut Record, pushed: Pushed, verdict: &Verdict, cx: &mut RuleC
     match record.pending_mut().edit.as_mut() {
         Some(edit) if pushed.edited_since && !mutant!(EditDuringPushDropped) => {
             edit.base = Some(Settled { epoch: cx.epoch, seq: verdict.seq, state });
-            edit.unlogged = false;
+            edit.base_not_in_log = false;
         }
         _ => {
             clean_keeping_slot(record);
             if let Some(stored) = stored.filter(|_| !pushed.edited_since) {
-                record.show(Some(stored));
+                record.set_current(Some(stored));
             }
         }
     }
@@ -158,13 +158,14 @@ fn overrule(
         let edit = record.pending_mut().edit.as_mut();
         if let Some(edit) = edit.filter(|_| !pushed.is_withdrawn) {
             edit.base = Some(base);
-            edit.unlogged = true;
+            edit.base_not_in_log = true;
         }
-        let taken = verdict.current.clone().map(|c| take_in(record, key, c, cx));
+        let taken = verdict.current.clone().map(|c| apply_remote(record, key, c, cx));
         return taken.and_then(decided);
     }
     let Some(incoming) = verdict.current.clone() else {
-        // Nothing is left to push; what the server holds is pulled, or waits in the slot.
+        // Nothing is left to push; what the server holds is pulled, or is held as the pending
+        // remote state.
         clean_keeping_slot(record);
         return None;
     };
@@ -183,11 +184,12 @@ fn meet(
     cx: &mut RuleContext<'_>,
 ) -> Option<Decided> {
     // An empty log has no position that could be newer.
-    let newer = |c: &ServerState| pushed.is_news || c.seq > record.known || verdict.seq == Seq(0);
+    let newer =
+        |c: &ServerState| pushed.is_news || c.seq > record.server_seq || verdict.seq == Seq(0);
     let incoming = verdict.current.clone().filter(newer)?;
     let is_true = record.edit().is_some() && !is_own(record, &incoming);
     // Where the server resolves, it did not: asking it again would not end.
-    let decide = if is_true { resolve } else { take_in };
+    let decide = if is_true { resolve } else { apply_remote };
     decided(decide(record, key, incoming, cx))
 }
 
@@ -204,10 +206,10 @@ fn refused_by_clock(
         let parent = held.map_or(Parent::Always, |held| Parent::UpTo(held.state.as_ref()));
         stamping::restamp(record, cx.meta, cx.now, shift, parent);
     }
-    let has_slot = record.pending.as_ref().is_some_and(|pending| pending.slot.is_some());
+    let has_slot = record.pending.as_ref().is_some_and(|pending| pending.pending_remote.is_some());
     // What waits may have been replaced, or purged, by what the server holds now.
     if let Some(held) = held.filter(|_| has_slot) {
-        wait(record, held.clone());
+        hold_remote(record, held.clone());
     }
 }
 
@@ -237,15 +239,16 @@ fn is_refused_erasure(refused: &DocumentState, base: Option<&Settled>) -> bool {
 /// have erased it is refused, the server has to tell it again. Whether there was such a state.
 fn drop_stripped_slot(record: &mut Record, refused: &DocumentState) -> bool {
     let Some(pending) = record.pending.as_mut() else { return false };
-    let is_stripped =
-        |slot: &ServerState| slot.state.as_ref().is_some_and(|s| s.erased < refused.erased);
-    pending.slot.take_if(|slot| is_stripped(slot)).is_some()
+    let is_stripped = |pending_remote: &ServerState| {
+        pending_remote.state.as_ref().is_some_and(|s| s.erased < refused.erased)
+    };
+    pending.pending_remote.take_if(|pending_remote| is_stripped(pending_remote)).is_some()
 }
 
 /// The refused edit goes; the document shows the settled state it was made on. If that was lost
 /// with an old life of the log, it is offered again; if it is what was refused, nothing is left to
 /// show.
-fn step_back(
+fn revert_to_base(
     record: &mut Record,
     refused: &DocumentState,
     cx: &mut RuleContext<'_>,
@@ -254,15 +257,15 @@ fn step_back(
     record.pending_mut().deferred = false;
     let base = edit.and_then(|e| e.base).filter(|b| b.state.revision != refused.revision);
     if is_refused_erasure(refused, base.as_ref()) {
-        record.show(None);
-        record.known = Seq(0);
+        record.set_current(None);
+        record.server_seq = Seq(0);
         return None;
     }
-    record.show(base.as_ref().map(|b| b.state.clone()));
+    record.set_current(base.as_ref().map(|b| b.state.clone()));
     if let Some(lost) = base.clone().filter(|b| is_lost(record, b, cx.epoch)) {
         let transaction = cx.meta.next_local();
         record.pending_mut().edit =
-            Some(Edit { transaction, base: Some(lost), travelled: true, unlogged: false });
+            Some(Edit { transaction, base: Some(lost), was_sent: true, base_not_in_log: false });
     }
     base
 }

@@ -121,11 +121,11 @@ pub(crate) fn restamp(
     let erased = old.erased.map(|e| if e == old.revision { revision } else { e.min(revision) });
     let created = old.created.min(revision.stamp);
     let body = old.body.filter(|_| !mutant!(StampingLosesBody));
-    record.show(Some(DocumentState { revision, author, created, body, erased }));
+    record.set_current(Some(DocumentState { revision, author, created, body, erased }));
 }
 
 /// Gives an edit to another identity, and keeps its time. The states that it had so far may have
-/// travelled: those that come back are known for what they are.
+/// was_sent: those that come back are known for what they are.
 pub(crate) fn reidentify(record: &mut Record, replica: ReplicaId) {
     let pushed = record.pushed_state().cloned();
     let Some(old) = record.current.clone().filter(|_| record.edit().is_some()) else {
@@ -146,5 +146,5 @@ pub(crate) fn reidentify(record: &mut Record, replica: ReplicaId) {
     let author = if old.author == old.revision { revision } else { old.author };
     // An erasure under an edit keeps its name, or what others wrote in knowledge of it would go.
     let erased = old.erased.map(|e| if e == old.revision { revision } else { e });
-    record.show(Some(DocumentState { revision, author, erased, ..old }));
+    record.set_current(Some(DocumentState { revision, author, erased, ..old }));
 }

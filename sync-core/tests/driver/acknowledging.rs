@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::support::{EPOCH, Stage, chunk, entry, network, options, until, welcome};
+use super::support::{EPOCH, Fixture, chunk, entry, network, options, until, welcome};
 use sync_core::engine::{Goal, Phase};
 use sync_core::error::{Error, ErrorKind};
 use sync_core::model::{Reset, ResetReason, Seq};
@@ -14,11 +14,11 @@ const PULL: Goal = Goal { push: false, ..Goal::ONCE };
 
 #[tokio::test(start_paused = true)]
 async fn the_position_at_the_head_is_told_before_everything_is_in_sync() {
-    let mut stage = Stage::new();
-    let driver = stage.once().await;
-    stage.peer.greet(2).await;
-    stage.bring(2).await;
-    let ack = stage.peer.acknowledge().await;
+    let mut fixture = Fixture::new();
+    let driver = fixture.once().await;
+    fixture.peer.greet(2).await;
+    fixture.bring(2).await;
+    let ack = fixture.peer.acknowledge().await;
     assert_eq!((ack.what.epoch, ack.what.seq), (EPOCH, Seq(2)));
     assert!(ack.what.digest.is_some());
     assert_eq!(driver.status().borrow().phase, Phase::Syncing);
@@ -28,53 +28,53 @@ async fn the_position_at_the_head_is_told_before_everything_is_in_sync() {
 
 #[tokio::test(start_paused = true)]
 async fn a_replica_that_follows_tells_its_position_as_often_as_the_options_say() {
-    let mut stage = Stage::new();
+    let mut fixture = Fixture::new();
     let mut options = options();
     options.acknowledge_every = Duration::from_secs(7);
-    let driver = stage.run(options, Goal::default()).await;
-    stage.peer.greet(1).await;
-    stage.bring(1).await;
-    let live = stage.peer.live().await;
+    let driver = fixture.run(options, Goal::default()).await;
+    fixture.peer.greet(1).await;
+    fixture.bring(1).await;
+    let live = fixture.peer.live().await;
     let began = Instant::now();
-    stage.peer.acknowledge().await.answer(None);
+    fixture.peer.acknowledge().await.answer(None);
     assert_eq!(began.elapsed(), Duration::from_secs(7));
     for seq in 2..=4 {
         live.bring(Ok(Delivery::Chunk(chunk(seq - 1, vec![entry(seq)]))));
         until(&driver, |s| s.scopes[0].progress.position == Seq(seq)).await;
     }
-    let ack = stage.peer.acknowledge().await;
+    let ack = fixture.peer.acknowledge().await;
     assert_eq!((ack.what.seq, began.elapsed()), (Seq(4), Duration::from_secs(14)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_the_greeting_told_is_not_told_again() {
-    let mut stage = Stage::new();
-    let driver = stage.run(options(), PULL).await;
-    let link = stage.peer.greet(2).await;
-    stage.catch_up(&driver, 2).await;
+    let mut fixture = Fixture::new();
+    let driver = fixture.run(options(), PULL).await;
+    let link = fixture.peer.greet(2).await;
+    fixture.catch_up(&driver, 2).await;
     link.lose(network("the cable is cut"));
-    stage.peer.close().await;
-    let attempt = stage.peer.connect().await;
+    fixture.peer.close().await;
+    let attempt = fixture.peer.connect().await;
     assert!(attempt.what.scopes[0].digest.is_some());
     attempt.welcome(2);
     until(&driver, |s| s.phase == Phase::InSync).await;
-    stage.peer.is_quiet_for(Duration::from_secs(60)).await;
+    fixture.peer.is_quiet_for(Duration::from_secs(60)).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_the_greeting_told_is_told_again_after_it_was_answered_with_a_reset() {
-    let mut stage = Stage::new();
-    let driver = stage.run(options(), PULL).await;
-    let link = stage.peer.greet(2).await;
-    stage.catch_up(&driver, 2).await;
+    let mut fixture = Fixture::new();
+    let driver = fixture.run(options(), PULL).await;
+    let link = fixture.peer.greet(2).await;
+    fixture.catch_up(&driver, 2).await;
     link.lose(network("the cable is cut"));
-    let attempt = stage.peer.connect().await;
+    let attempt = fixture.peer.connect().await;
     let mut welcome = welcome(&attempt.what, 2);
     let reset = Reset { epoch: EPOCH, reason: ResetReason::BelowHorizon };
     welcome.scopes[0].reset = Some(reset);
     attempt.welcome_with(welcome);
-    stage.bring(2).await;
-    let ack = stage.peer.acknowledge().await;
+    fixture.bring(2).await;
+    let ack = fixture.peer.acknowledge().await;
     assert_eq!(ack.what.seq, Seq(2));
     ack.answer(None);
     until(&driver, |s| s.phase == Phase::InSync).await;
@@ -82,42 +82,42 @@ async fn what_the_greeting_told_is_told_again_after_it_was_answered_with_a_reset
 
 #[tokio::test(start_paused = true)]
 async fn what_was_told_on_this_connection_is_not_told_again() {
-    let mut stage = Stage::new();
-    let driver = stage.run(options(), PULL).await;
-    stage.peer.greet(2).await;
-    stage.catch_up(&driver, 2).await;
+    let mut fixture = Fixture::new();
+    let driver = fixture.run(options(), PULL).await;
+    fixture.peer.greet(2).await;
+    fixture.catch_up(&driver, 2).await;
     driver.run(PULL).await.unwrap();
     let reset = Reset { epoch: EPOCH, reason: ResetReason::BelowHorizon };
-    stage.peer.pull().await.answer(Delivery::Reset(reset));
-    stage.bring(2).await;
+    fixture.peer.pull().await.answer(Delivery::Reset(reset));
+    fixture.bring(2).await;
     until(&driver, |s| s.runs == 2 && s.phase == Phase::InSync).await;
-    stage.peer.is_quiet_for(Duration::from_secs(60)).await;
+    fixture.peer.is_quiet_for(Duration::from_secs(60)).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_position_that_the_server_does_not_want_to_hear_of_now_fails_nothing() {
-    let mut stage = Stage::new();
-    let driver = stage.run(options(), PULL).await;
-    stage.peer.greet(2).await;
-    stage.bring(2).await;
-    stage.peer.acknowledge().await.fail(Error::new(ErrorKind::Overloaded, "not now"));
+    let mut fixture = Fixture::new();
+    let driver = fixture.run(options(), PULL).await;
+    fixture.peer.greet(2).await;
+    fixture.bring(2).await;
+    fixture.peer.acknowledge().await.fail(Error::new(ErrorKind::Overloaded, "not now"));
     let status = until(&driver, |s| s.phase == Phase::InSync).await;
     assert_eq!(status.failures, 0);
-    assert!(stage.seen.statuses.lock().unwrap().iter().all(|s| s.last_error.is_none()));
+    assert!(fixture.seen.statuses.lock().unwrap().iter().all(|s| s.last_error.is_none()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_digest_that_differs_has_everything_pulled_afresh() {
-    let mut stage = Stage::new();
-    let driver = stage.run(options(), PULL).await;
-    stage.peer.greet(2).await;
-    stage.bring(2).await;
+    let mut fixture = Fixture::new();
+    let driver = fixture.run(options(), PULL).await;
+    fixture.peer.greet(2).await;
+    fixture.bring(2).await;
     let reset = Reset { epoch: EPOCH, reason: ResetReason::DigestDiffers };
-    stage.peer.acknowledge().await.answer(Some(reset));
-    let pull = stage.peer.pull().await;
+    fixture.peer.acknowledge().await.answer(Some(reset));
+    let pull = fixture.peer.pull().await;
     assert_eq!(pull.what.cursor.after, Seq(0));
     pull.answer(Delivery::Chunk(chunk(0, vec![entry(1), entry(2)])));
     // What was answered with a reset was not heard.
-    stage.peer.acknowledge().await.answer(None);
+    fixture.peer.acknowledge().await.answer(None);
     until(&driver, |s| s.phase == Phase::InSync).await;
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::storage::REPLICA;
-use super::support::{BEGINNING, Stage, network, options, until, welcome};
+use super::support::{BEGINNING, Fixture, network, options, until, welcome};
 use sync_core::clock::Now;
 use sync_core::engine::{Goal, Phase};
 use sync_core::error::{Error, ErrorKind, Retry};
@@ -16,13 +16,13 @@ const FIRST_DELAY: Duration = Duration::from_millis(250);
 
 #[tokio::test(start_paused = true)]
 async fn a_greeting_says_what_the_options_and_the_storage_say() {
-    let mut stage = Stage::new();
+    let mut fixture = Fixture::new();
     let mut options = options();
     options.scopes = vec![Scope::new("a").unwrap(), Scope::new("b").unwrap()];
     (options.schema, options.agent) = (7, "notes/1".to_owned());
     let scopes = options.scopes.clone();
-    let _driver = stage.run(options, Goal::ONCE).await;
-    let hello = stage.peer.connect().await.what;
+    let _driver = fixture.run(options, Goal::ONCE).await;
+    let hello = fixture.peer.connect().await.what;
     assert_eq!((hello.versions.as_slice(), hello.replica), (VERSIONS, REPLICA));
     assert_eq!((hello.schema, hello.agent.as_str(), hello.token), (7, "notes/1", None));
     let greeted: Vec<_> = hello.scopes.into_iter().map(|greeting| greeting.scope).collect();
@@ -31,14 +31,14 @@ async fn a_greeting_says_what_the_options_and_the_storage_say() {
 
 #[tokio::test(start_paused = true)]
 async fn an_attempt_that_takes_too_long_is_dropped_and_followed_by_another_one() {
-    let mut stage = Stage::new();
-    let driver = stage.once().await;
+    let mut fixture = Fixture::new();
+    let driver = fixture.once().await;
     let began = Instant::now();
-    stage.peer.connect().await.dropped().await;
+    fixture.peer.connect().await.dropped().await;
     assert_eq!(began.elapsed(), Duration::from_secs(15));
     let status = until(&driver, |s| s.phase == Phase::Offline).await;
     assert_eq!(status.failures, 1);
-    let attempt = stage.peer.connect().await;
+    let attempt = fixture.peer.connect().await;
     assert_eq!(began.elapsed(), Duration::from_secs(15) + FIRST_DELAY);
     attempt.welcome(0);
     until(&driver, |s| s.phase == Phase::Syncing).await;
@@ -46,70 +46,70 @@ async fn an_attempt_that_takes_too_long_is_dropped_and_followed_by_another_one()
 
 #[tokio::test(start_paused = true)]
 async fn an_attempt_that_fails_is_shown_and_made_again_after_a_delay() {
-    let mut stage = Stage::new();
-    let driver = stage.once().await;
+    let mut fixture = Fixture::new();
+    let driver = fixture.once().await;
     let began = Instant::now();
     for (n, delay) in [(1, 250), (2, 500)] {
-        stage.peer.connect().await.fail(network("the link is down"));
+        fixture.peer.connect().await.fail(network("the link is down"));
         let status = until(&driver, |s| s.failures == n).await;
         assert_eq!(status.phase, Phase::Offline);
         assert_eq!(status.last_error.unwrap().message(), "the link is down");
-        stage.peer.is_quiet_for(Duration::from_millis(delay - 1)).await;
+        fixture.peer.is_quiet_for(Duration::from_millis(delay - 1)).await;
     }
-    stage.peer.greet(0).await;
+    fixture.peer.greet(0).await;
     assert_eq!(began.elapsed(), Duration::from_millis(250 + 500));
 }
 
 #[tokio::test(start_paused = true)]
 async fn running_it_again_ends_the_wait_for_the_next_attempt_however_long_that_is() {
-    let mut stage = Stage::new();
-    let driver = stage.once().await;
+    let mut fixture = Fixture::new();
+    let driver = fixture.once().await;
     for wait in [Duration::from_secs(60 * 60), Duration::MAX] {
         let later = Error::new(ErrorKind::Overloaded, "come back later");
-        stage.peer.connect().await.fail(later.retrying(Retry::Later(Some(wait))));
+        fixture.peer.connect().await.fail(later.retrying(Retry::Later(Some(wait))));
         until(&driver, |s| s.phase == Phase::Offline).await;
-        stage.peer.is_quiet_for(Duration::from_secs(30 * 60)).await;
+        fixture.peer.is_quiet_for(Duration::from_secs(30 * 60)).await;
         driver.run(Goal::ONCE).await.unwrap();
     }
-    stage.peer.greet(0).await;
+    fixture.peer.greet(0).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_is_lost_at_rest_is_made_again() {
-    let mut stage = Stage::new();
-    let driver = stage.once().await;
-    let link = stage.peer.greet(1).await;
-    stage.catch_up(&driver, 1).await;
+    let mut fixture = Fixture::new();
+    let driver = fixture.once().await;
+    let link = fixture.peer.greet(1).await;
+    fixture.catch_up(&driver, 1).await;
     link.lose(network("the cable is cut"));
     let status = until(&driver, |s| s.phase == Phase::Offline).await;
     assert_eq!(status.last_error.unwrap().message(), "the cable is cut");
-    assert_eq!(stage.peer.close().await.reason, "the replica begins anew");
-    stage.peer.greet(1).await;
+    assert_eq!(fixture.peer.close().await.reason, "the replica begins anew");
+    fixture.peer.greet(1).await;
     until(&driver, |s| s.phase != Phase::Offline).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_attempt_whose_welcome_cannot_be_noted_has_failed() {
-    let mut stage = Stage::new();
-    let driver = stage.once().await;
-    stage.storage.fail("note_server", Error::new(ErrorKind::Storage, "the disk is full"));
-    stage.peer.greet(0).await;
+    let mut fixture = Fixture::new();
+    let driver = fixture.once().await;
+    fixture.storage.fail("note_server", Error::new(ErrorKind::Storage, "the disk is full"));
+    fixture.peer.greet(0).await;
     let status = until(&driver, |s| s.failures == 1).await;
     assert_eq!(status.last_error.unwrap().message(), "the disk is full");
-    stage.peer.greet(0).await;
+    fixture.peer.greet(0).await;
     until(&driver, |s| s.phase == Phase::Syncing).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_greeting_is_not_taken_for_a_clock_that_is_behind() {
-    let mut stage = Stage::new();
-    let driver = stage.once().await;
-    let attempt = stage.peer.connect().await;
-    stage.peer.is_quiet_for(Duration::from_secs(10)).await;
+    let mut fixture = Fixture::new();
+    let driver = fixture.once().await;
+    let attempt = fixture.peer.connect().await;
+    fixture.peer.is_quiet_for(Duration::from_secs(10)).await;
     let mut welcome = welcome(&attempt.what, 0);
     welcome.server_time = BEGINNING + 10_000;
     attempt.welcome_with(welcome);
     until(&driver, |s| s.phase == Phase::Syncing).await;
-    let now = stage.parts.environment.now();
-    assert_eq!(Now(stage.write("note").await.changes[0].stamp().millis()), now);
+    let now = fixture.parts.environment.now();
+    assert_eq!(Now(fixture.write("note").await.changes[0].stamp().millis()), now);
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::support::{EPOCH, Stage, chunk, entry, network, options, until};
+use super::support::{EPOCH, Fixture, chunk, entry, network, options, until};
 use sync_core::driver::{Driver, DriverStatus};
 use sync_core::engine::{Goal, Phase};
 use sync_core::error::{Error, ErrorKind, Retry};
@@ -25,9 +25,9 @@ fn is_shown(driver: &Driver, kind: ErrorKind, message: &str) {
 
 #[tokio::test(start_paused = true)]
 async fn a_scope_that_the_greeting_leaves_out_is_named() {
-    let mut stage = Stage::new();
-    let driver = stage.once().await;
-    stage.peer.connect().await.welcome_without_scopes();
+    let mut fixture = Fixture::new();
+    let driver = fixture.once().await;
+    fixture.peer.connect().await.welcome_without_scopes();
     let (kind, message, status) = shown(&driver).await;
     assert_eq!(kind, ErrorKind::PermissionDenied);
     assert_eq!(message, "the server does not serve this scope");
@@ -38,13 +38,13 @@ async fn a_scope_that_the_greeting_leaves_out_is_named() {
 
 #[tokio::test(start_paused = true)]
 async fn the_servers_own_words_for_a_refused_scope_stay() {
-    let mut stage = Stage::new();
-    let driver = stage.once().await;
+    let mut fixture = Fixture::new();
+    let driver = fixture.once().await;
     let denied = Error::new(ErrorKind::PermissionDenied, "ask for an invitation");
     for _ in 0..2 {
         // The first refusal is confirmed by another greeting.
-        stage.peer.greet(0).await;
-        stage.peer.pull().await.fail(denied.clone());
+        fixture.peer.greet(0).await;
+        fixture.peer.pull().await.fail(denied.clone());
     }
     until(&driver, |s| s.refused == Some(ErrorKind::PermissionDenied)).await;
     is_shown(&driver, ErrorKind::PermissionDenied, "ask for an invitation");
@@ -52,21 +52,21 @@ async fn the_servers_own_words_for_a_refused_scope_stay() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_scope_is_shown_after_another_failure() {
-    let mut stage = Stage::new();
-    let driver = stage.once().await;
-    stage.peer.connect().await.fail(network("the link is down"));
-    stage.peer.connect().await.welcome_without_scopes();
+    let mut fixture = Fixture::new();
+    let driver = fixture.once().await;
+    fixture.peer.connect().await.fail(network("the link is down"));
+    fixture.peer.connect().await.welcome_without_scopes();
     until(&driver, |s| s.refused.is_some()).await;
     is_shown(&driver, ErrorKind::PermissionDenied, "the server does not serve this scope");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_request_without_an_answer_is_a_timeout() {
-    let mut stage = Stage::new();
-    let driver = stage.once().await;
-    stage.peer.connect().await.fail(network("the link is down"));
-    stage.peer.greet(0).await;
-    let _unanswered = stage.peer.pull().await;
+    let mut fixture = Fixture::new();
+    let driver = fixture.once().await;
+    fixture.peer.connect().await.fail(network("the link is down"));
+    fixture.peer.greet(0).await;
+    let _unanswered = fixture.peer.pull().await;
     let status = until(&driver, |s| s.failures == 2).await;
     assert_eq!(status.phase, Phase::Offline);
     is_shown(&driver, ErrorKind::Timeout, "there was no answer in time");
@@ -74,36 +74,36 @@ async fn a_request_without_an_answer_is_a_timeout() {
 
 #[tokio::test(start_paused = true)]
 async fn the_transports_own_words_for_a_timeout_stay() {
-    let mut stage = Stage::new();
-    let driver = stage.once().await;
+    let mut fixture = Fixture::new();
+    let driver = fixture.once().await;
     let slow = Error::new(ErrorKind::Timeout, "the proxy gave up").retrying(Retry::Later(None));
-    stage.peer.connect().await.fail(slow);
+    fixture.peer.connect().await.fail(slow);
     until(&driver, |s| s.phase == Phase::Offline).await;
     is_shown(&driver, ErrorKind::Timeout, "the proxy gave up");
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_servers_own_words_for_a_failed_pull_stay_and_so_does_the_connection() {
-    let mut stage = Stage::new();
-    let driver = stage.once().await;
-    stage.peer.greet(0).await;
-    stage.peer.pull().await.fail(Error::new(ErrorKind::Overloaded, "too many at once"));
+    let mut fixture = Fixture::new();
+    let driver = fixture.once().await;
+    fixture.peer.greet(0).await;
+    fixture.peer.pull().await.fail(Error::new(ErrorKind::Overloaded, "too many at once"));
     let (kind, message, status) = shown(&driver).await;
     assert_eq!((kind, message.as_str()), (ErrorKind::Overloaded, "too many at once"));
     assert_eq!((status.phase, status.failures), (Phase::Syncing, 1));
-    stage.peer.pull().await.nothing_new();
+    fixture.peer.pull().await.nothing_new();
 }
 
 #[tokio::test(start_paused = true)]
 async fn answers_that_move_nothing_are_shown_as_such() {
-    let mut stage = Stage::new();
-    let driver = stage.once().await;
-    stage.peer.connect().await.fail(network("the link is down"));
-    stage.peer.greet(2).await;
+    let mut fixture = Fixture::new();
+    let driver = fixture.once().await;
+    fixture.peer.connect().await.fail(network("the link is down"));
+    fixture.peer.greet(2).await;
     for _ in 0..2 {
         // It does not begin where the replica stands.
         let chunk = chunk(1, vec![entry(2)]);
-        stage.peer.pull().await.answer(Delivery::Chunk(chunk));
+        fixture.peer.pull().await.answer(Delivery::Chunk(chunk));
     }
     let status = until(&driver, |s| s.failures == 2).await;
     assert_eq!(status.phase, Phase::Syncing);
@@ -114,12 +114,12 @@ async fn answers_that_move_nothing_are_shown_as_such() {
 
 #[tokio::test(start_paused = true)]
 async fn a_position_that_is_given_up_twice_in_a_row_is_shown_as_such() {
-    let mut stage = Stage::new();
-    let driver = stage.once().await;
-    stage.peer.greet(2).await;
+    let mut fixture = Fixture::new();
+    let driver = fixture.once().await;
+    fixture.peer.greet(2).await;
     let reset = Reset { epoch: EPOCH, reason: ResetReason::BelowHorizon };
     for _ in 0..2 {
-        stage.peer.pull().await.answer(Delivery::Reset(reset));
+        fixture.peer.pull().await.answer(Delivery::Reset(reset));
     }
     let (kind, message, _) = shown(&driver).await;
     assert_eq!(kind, ErrorKind::Superseded);
@@ -127,33 +127,33 @@ async fn a_position_that_is_given_up_twice_in_a_row_is_shown_as_such() {
 }
 
 /// The server claims for ever that another replica has the name of this one.
-async fn claims_another_replica(stage: &mut Stage) {
-    stage.write("note").await;
+async fn claims_another_replica(fixture: &mut Fixture) {
+    fixture.write("note").await;
     for _ in 0..2 {
-        stage.peer.greet(0).await;
-        stage.peer.push().await.answer(Verdicts::Cloned);
+        fixture.peer.greet(0).await;
+        fixture.peer.push().await.answer(Verdicts::Cloned);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_second_new_identity_in_a_row_is_shown_as_such() {
-    let mut stage = Stage::new();
-    let driver = stage.once().await;
-    claims_another_replica(&mut stage).await;
+    let mut fixture = Fixture::new();
+    let driver = fixture.once().await;
+    claims_another_replica(&mut fixture).await;
     let (kind, message, status) = shown(&driver).await;
     assert_eq!((kind, status.phase), (ErrorKind::Superseded, Phase::Offline));
     assert_eq!(message, "the server answers for another replica, or another life of its log");
-    assert_eq!(stage.storage.calls("reidentify"), 2);
-    assert_eq!(stage.peer.close().await.reason, "the replica begins anew");
+    assert_eq!(fixture.storage.calls("reidentify"), 2);
+    assert_eq!(fixture.peer.close().await.reason, "the replica begins anew");
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_servers_own_words_for_another_life_of_its_log_stay() {
-    let mut stage = Stage::new();
-    let driver = stage.once().await;
-    stage.peer.greet(0).await;
+    let mut fixture = Fixture::new();
+    let driver = fixture.once().await;
+    fixture.peer.greet(0).await;
     let restored = Error::new(ErrorKind::Superseded, "a backup was restored");
-    stage.peer.pull().await.fail(restored.retrying(Retry::Reconnect));
+    fixture.peer.pull().await.fail(restored.retrying(Retry::Reconnect));
     let (kind, message, status) = shown(&driver).await;
     assert_eq!((kind, status.phase), (ErrorKind::Superseded, Phase::Offline));
     assert_eq!(message, "a backup was restored");
@@ -161,13 +161,13 @@ async fn the_servers_own_words_for_another_life_of_its_log_stay() {
 
 #[tokio::test(start_paused = true)]
 async fn documents_that_differ_after_all_is_pulled_afresh_are_shown() {
-    let mut stage = Stage::new();
-    let driver = stage.once().await;
-    stage.peer.greet(2).await;
+    let mut fixture = Fixture::new();
+    let driver = fixture.once().await;
+    fixture.peer.greet(2).await;
     for _ in 0..2 {
-        stage.bring(2).await;
+        fixture.bring(2).await;
         let reset = Reset { epoch: EPOCH, reason: ResetReason::DigestDiffers };
-        stage.peer.acknowledge().await.answer(Some(reset));
+        fixture.peer.acknowledge().await.answer(Some(reset));
     }
     let (kind, message, status) = shown(&driver).await;
     assert_eq!((kind, status.refused), (ErrorKind::Internal, Some(ErrorKind::Internal)));
@@ -178,13 +178,13 @@ async fn documents_that_differ_after_all_is_pulled_afresh_are_shown() {
 
 #[tokio::test(start_paused = true)]
 async fn once_everything_is_in_sync_the_error_is_gone_for_good() {
-    let mut stage = Stage::new();
-    let driver = stage.once().await;
-    stage.peer.connect().await.fail(network("the link is down"));
+    let mut fixture = Fixture::new();
+    let driver = fixture.once().await;
+    fixture.peer.connect().await.fail(network("the link is down"));
     until(&driver, |s| s.last_error.is_some()).await;
-    stage.peer.greet(1).await;
-    stage.catch_up(&driver, 1).await;
-    let now = stage.parts.environment.now();
+    fixture.peer.greet(1).await;
+    fixture.catch_up(&driver, 1).await;
+    let now = fixture.parts.environment.now();
     let status = until(&driver, |s| s.phase == Phase::InSync).await;
     assert!(status.last_error.is_none());
     assert_eq!(status.last_sync, Some(now));
@@ -195,13 +195,13 @@ async fn once_everything_is_in_sync_the_error_is_gone_for_good() {
 
 #[tokio::test(start_paused = true)]
 async fn without_retries_the_first_failure_is_a_refusal() {
-    let mut stage = Stage::new();
+    let mut fixture = Fixture::new();
     let mut options = options();
     options.engine.retry.enabled = false;
-    let driver = stage.run(options, Goal::ONCE).await;
-    stage.peer.connect().await.fail(network("the link is down"));
+    let driver = fixture.run(options, Goal::ONCE).await;
+    fixture.peer.connect().await.fail(network("the link is down"));
     let status = until(&driver, |s| s.refused.is_some()).await;
     assert_eq!((status.phase, status.refused), (Phase::Stopped, Some(ErrorKind::Network)));
     is_shown(&driver, ErrorKind::Network, "the link is down");
-    stage.peer.is_quiet_for(Duration::from_secs(60 * 60)).await;
+    fixture.peer.is_quiet_for(Duration::from_secs(60 * 60)).await;
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::{sleep, timeout};
 
-use super::support::{Stage, chunk, entry, notes, options, until, within};
+use super::support::{Fixture, chunk, entry, notes, options, until, within};
 use sync_core::driver::Driver;
 use sync_core::engine::{Goal, Phase};
 use sync_core::error::{Error, ErrorKind};
@@ -17,9 +17,9 @@ use sync_core::transport::Delivery;
 
 #[tokio::test(start_paused = true)]
 async fn a_driver_is_at_rest_until_it_is_run_and_counts_its_runs() {
-    let mut stage = Stage::new();
-    let driver = stage.start(options()).await;
-    stage.peer.is_quiet_for(Duration::from_secs(60)).await;
+    let mut fixture = Fixture::new();
+    let driver = fixture.start(options()).await;
+    fixture.peer.is_quiet_for(Duration::from_secs(60)).await;
     assert_eq!(driver.status().borrow().phase, Phase::Stopped);
     for n in 1..=3 {
         assert_eq!(driver.run(Goal::ONCE).await.unwrap(), n);
@@ -29,28 +29,28 @@ async fn a_driver_is_at_rest_until_it_is_run_and_counts_its_runs() {
 
 #[tokio::test(start_paused = true)]
 async fn stopping_says_goodbye_gives_the_lease_back_and_ends_the_driver() {
-    let mut stage = Stage::new();
-    let driver = stage.once().await;
-    stage.peer.greet(1).await;
-    stage.catch_up(&driver, 1).await;
+    let mut fixture = Fixture::new();
+    let driver = fixture.once().await;
+    fixture.peer.greet(1).await;
+    fixture.catch_up(&driver, 1).await;
     driver.stop().await;
-    assert_eq!(stage.peer.close().await.reason, "the replica stops");
-    assert_eq!(stage.storage.calls("release"), 1);
+    assert_eq!(fixture.peer.close().await.reason, "the replica stops");
+    assert_eq!(fixture.storage.calls("release"), 1);
     assert_eq!(driver.status().borrow().phase, Phase::Stopped);
-    assert_eq!(stage.seen.statuses.lock().unwrap().last().unwrap().phase, Phase::Stopped);
+    assert_eq!(fixture.seen.statuses.lock().unwrap().last().unwrap().phase, Phase::Stopped);
     assert_eq!(driver.run(Goal::ONCE).await.unwrap_err().kind(), ErrorKind::Closed);
     driver.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn dropping_a_driver_stops_it() {
-    let mut stage = Stage::new();
-    let driver = stage.once().await;
-    stage.peer.greet(1).await;
-    stage.catch_up(&driver, 1).await;
+    let mut fixture = Fixture::new();
+    let driver = fixture.once().await;
+    fixture.peer.greet(1).await;
+    fixture.catch_up(&driver, 1).await;
     drop(driver);
-    assert_eq!(stage.peer.close().await.reason, "the replica stops");
-    stage.storage.called("release", 1).await;
+    assert_eq!(fixture.peer.close().await.reason, "the replica stops");
+    fixture.storage.called("release", 1).await;
 }
 
 /// Stops a driver in a task of its own.
@@ -61,131 +61,131 @@ fn stop(driver: &Arc<Driver>) -> JoinHandle<()> {
 
 #[tokio::test(start_paused = true)]
 async fn stopping_finishes_what_the_storage_is_at() {
-    let mut stage = Stage::new();
-    let driver = Arc::new(stage.once().await);
-    stage.peer.greet(2).await;
-    let held = stage.storage.hold("apply");
-    stage.bring(2).await;
-    stage.storage.called("apply", 1).await;
+    let mut fixture = Fixture::new();
+    let driver = Arc::new(fixture.once().await);
+    fixture.peer.greet(2).await;
+    let held = fixture.storage.hold("apply");
+    fixture.bring(2).await;
+    fixture.storage.called("apply", 1).await;
     let stopping = stop(&driver);
-    stage.peer.close().await;
+    fixture.peer.close().await;
     sleep(Duration::from_secs(60)).await;
     assert!(!stopping.is_finished());
-    assert_eq!(stage.storage.calls("release"), 0);
+    assert_eq!(fixture.storage.calls("release"), 0);
     drop(held);
     within("the driver stops", stopping).await.unwrap();
-    assert_eq!(stage.storage.calls("release"), 1);
-    let state = stage.storage.state().await.unwrap();
+    assert_eq!(fixture.storage.calls("release"), 1);
+    let state = fixture.storage.state().await.unwrap();
     assert_eq!(state.checkpoint(&Scope::default()).position, Seq(2));
-    let taken = stage.seen.committed.lock().unwrap().iter().map(|c| c.taken).sum::<usize>();
+    let taken = fixture.seen.committed.lock().unwrap().iter().map(|c| c.taken).sum::<usize>();
     assert_eq!(taken, 2, "the observer is told of it");
 }
 
 #[tokio::test(start_paused = true)]
 async fn every_call_that_stops_a_driver_waits_for_its_end() {
-    let mut stage = Stage::new();
-    let driver = Arc::new(stage.once().await);
-    stage.peer.greet(2).await;
-    let held = stage.storage.hold("apply");
-    stage.bring(2).await;
-    stage.storage.called("apply", 1).await;
+    let mut fixture = Fixture::new();
+    let driver = Arc::new(fixture.once().await);
+    fixture.peer.greet(2).await;
+    let held = fixture.storage.hold("apply");
+    fixture.bring(2).await;
+    fixture.storage.called("apply", 1).await;
     // One call is given up, and two more wait at the same time.
     assert!(timeout(Duration::from_secs(1), driver.stop()).await.is_err());
     let calls = [stop(&driver), stop(&driver)];
     sleep(Duration::from_secs(60)).await;
     assert!(!calls.iter().any(JoinHandle::is_finished));
-    let other = Driver::start(stage.parts.clone(), options()).await;
+    let other = Driver::start(fixture.parts.clone(), options()).await;
     assert_eq!(other.unwrap_err().kind(), ErrorKind::Busy);
     drop(held);
     for call in calls {
         within("the driver stops", call).await.unwrap();
     }
-    assert_eq!(stage.storage.calls("release"), 1);
+    assert_eq!(fixture.storage.calls("release"), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn stopping_waits_for_nothing_but_the_storage() {
-    let mut stage = Stage::new();
+    let mut fixture = Fixture::new();
     let mut options = options();
     options.acknowledge_every = Duration::from_secs(60 * 60);
-    let driver = stage.run(options, Goal::default()).await;
-    stage.peer.greet(1).await;
-    stage.bring(1).await;
+    let driver = fixture.run(options, Goal::default()).await;
+    fixture.peer.greet(1).await;
+    fixture.bring(1).await;
     // The position is to be told in an hour.
-    let _live = stage.peer.live().await;
+    let _live = fixture.peer.live().await;
     assert!(timeout(Duration::from_secs(1), driver.stop()).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
 async fn stopping_gives_up_an_attempt_to_connect() {
-    let mut stage = Stage::new();
-    let driver = stage.once().await;
-    let attempt = stage.peer.connect().await;
+    let mut fixture = Fixture::new();
+    let driver = fixture.once().await;
+    let attempt = fixture.peer.connect().await;
     assert!(timeout(Duration::from_secs(1), driver.stop()).await.is_ok());
     attempt.dropped().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_end_is_told_although_the_lease_cannot_be_given_back() {
-    let stage = Stage::new();
-    let driver = stage.once().await;
+    let fixture = Fixture::new();
+    let driver = fixture.once().await;
     until(&driver, |s| s.phase == Phase::Connecting).await;
-    stage.storage.fail("release", Error::new(ErrorKind::Storage, "the disk is full"));
+    fixture.storage.fail("release", Error::new(ErrorKind::Storage, "the disk is full"));
     driver.stop().await;
     assert_eq!(driver.status().borrow().phase, Phase::Stopped);
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_driver_runs_over_a_storage_and_another_one_after_it() {
-    let stage = Stage::new();
+    let fixture = Fixture::new();
     let mut named = options();
     named.holder = "the app".to_owned();
-    let first = stage.start(named).await;
-    let error = Driver::start(stage.parts.clone(), options()).await.unwrap_err();
+    let first = fixture.start(named).await;
+    let error = Driver::start(fixture.parts.clone(), options()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Busy);
     assert!(error.to_string().contains("holder the app"), "{error}");
     first.stop().await;
-    stage.start(options()).await.stop().await;
+    fixture.start(options()).await.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_driver_that_cannot_start_leaves_nothing_behind() {
-    let stage = Stage::new();
-    for call in ["choose", "state"] {
-        stage.storage.fail(call, Error::new(ErrorKind::Storage, "the disk is gone"));
-        let error = Driver::start(stage.parts.clone(), options()).await.unwrap_err();
+    let fixture = Fixture::new();
+    for call in ["set_collections", "state"] {
+        fixture.storage.fail(call, Error::new(ErrorKind::Storage, "the disk is gone"));
+        let error = Driver::start(fixture.parts.clone(), options()).await.unwrap_err();
         assert_eq!(error.message(), "the disk is gone");
     }
-    assert_eq!(stage.storage.calls("release"), 2);
-    stage.start(options()).await;
+    assert_eq!(fixture.storage.calls("release"), 2);
+    fixture.start(options()).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_collections_of_the_options_are_chosen_before_the_first_greeting() {
-    let mut stage = Stage::new();
+    let mut fixture = Fixture::new();
     let chosen = Some(BTreeSet::from([notes()]));
     let mut options = options();
     options.collections.clone_from(&chosen);
-    let _driver = stage.run(options, Goal::ONCE).await;
-    assert_eq!(stage.seen.committed.lock().unwrap().len(), 1);
-    let hello = stage.peer.connect().await.what;
+    let _driver = fixture.run(options, Goal::ONCE).await;
+    assert_eq!(fixture.seen.committed.lock().unwrap().len(), 1);
+    let hello = fixture.peer.connect().await.what;
     assert_eq!(hello.scopes[0].cursor.collections, chosen);
 }
 
 #[tokio::test(start_paused = true)]
 async fn each_status_that_is_told_differs_from_the_one_before() {
-    let mut stage = Stage::new();
-    let driver = stage.once().await;
-    stage.peer.greet(2).await;
-    let pull = stage.peer.pull().await;
+    let mut fixture = Fixture::new();
+    let driver = fixture.once().await;
+    fixture.peer.greet(2).await;
+    let pull = fixture.peer.pull().await;
     pull.answer(Delivery::Chunk(chunk(0, vec![entry(1), entry(2)])));
-    stage.peer.acknowledge().await.answer(None);
+    fixture.peer.acknowledge().await.answer(None);
     until(&driver, |s| s.phase == Phase::InSync).await;
     // A commit that changes nothing that the status shows.
-    stage.write("note").await;
-    stage.storage.called("next_push", 2).await;
+    fixture.write("note").await;
+    fixture.storage.called("next_push", 2).await;
     yield_now().await;
-    let statuses = stage.seen.statuses.lock().unwrap();
+    let statuses = fixture.seen.statuses.lock().unwrap();
     assert!(statuses.windows(2).all(|pair| pair[0] != pair[1]), "{statuses:?}");
     let phases: Vec<_> = statuses.iter().map(|s| s.phase).collect();
     for phase in [Phase::Connecting, Phase::Syncing, Phase::InSync] {

@@ -4,146 +4,146 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::support::{Stage, network, until};
+use super::support::{Fixture, network, until};
 use super::tokens::{Provider, some, unauthenticated, with_token};
 use sync_core::driver::{Driver, DriverOptions};
 use sync_core::engine::{Goal, Phase};
 use sync_core::error::{Error, ErrorKind, Retry};
 
 /// A driver that is in sync on a connection.
-async fn connected(stage: &mut Stage, options: DriverOptions) -> Driver {
-    let driver = stage.run(options, Goal::ONCE).await;
-    stage.peer.greet(1).await;
-    stage.catch_up(&driver, 1).await;
+async fn connected(fixture: &mut Fixture, options: DriverOptions) -> Driver {
+    let driver = fixture.run(options, Goal::ONCE).await;
+    fixture.peer.greet(1).await;
+    fixture.catch_up(&driver, 1).await;
     driver
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_goes_on_with_a_token_that_is_given() {
-    let mut stage = Stage::new();
-    let driver = connected(&mut stage, with_token("a")).await;
+    let mut fixture = Fixture::new();
+    let driver = connected(&mut fixture, with_token("a")).await;
     driver.set_token(some("b"));
-    let renewal = stage.peer.renew().await;
+    let renewal = fixture.peer.renew().await;
     assert_eq!(renewal.what, "b");
     renewal.answer(());
-    stage.peer.is_quiet_for(Duration::from_secs(60 * 60)).await;
+    fixture.peer.is_quiet_for(Duration::from_secs(60 * 60)).await;
     assert_eq!(driver.status().borrow().phase, Phase::InSync);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_token_that_the_connection_has_and_none_are_not_told() {
-    let mut stage = Stage::new();
-    let driver = connected(&mut stage, with_token("a")).await;
+    let mut fixture = Fixture::new();
+    let driver = connected(&mut fixture, with_token("a")).await;
     for token in [some("a"), None] {
         driver.set_token(token);
-        stage.peer.is_quiet_for(Duration::from_secs(60)).await;
+        fixture.peer.is_quiet_for(Duration::from_secs(60)).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn tokens_are_told_one_at_a_time_and_the_newest_one_last() {
-    let mut stage = Stage::new();
-    let driver = connected(&mut stage, with_token("a")).await;
+    let mut fixture = Fixture::new();
+    let driver = connected(&mut fixture, with_token("a")).await;
     driver.set_token(some("b"));
-    let renewal = stage.peer.renew().await;
+    let renewal = fixture.peer.renew().await;
     for token in ["c", "d"] {
         driver.set_token(some(token));
-        stage.peer.is_quiet_for(Duration::from_secs(10)).await;
+        fixture.peer.is_quiet_for(Duration::from_secs(10)).await;
     }
     renewal.answer(());
-    let renewal = stage.peer.renew().await;
+    let renewal = fixture.peer.renew().await;
     assert_eq!(renewal.what, "d");
     renewal.answer(());
-    stage.peer.is_quiet_for(Duration::from_secs(60)).await;
+    fixture.peer.is_quiet_for(Duration::from_secs(60)).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_token_that_was_given_while_the_connection_was_made_is_told_on_it() {
-    let mut stage = Stage::new();
-    let driver = stage.run(with_token("a"), Goal::ONCE).await;
-    let attempt = stage.peer.connect().await;
+    let mut fixture = Fixture::new();
+    let driver = fixture.run(with_token("a"), Goal::ONCE).await;
+    let attempt = fixture.peer.connect().await;
     driver.set_token(some("b"));
-    stage.peer.is_quiet_for(Duration::from_secs(1)).await;
+    fixture.peer.is_quiet_for(Duration::from_secs(1)).await;
     attempt.welcome(0);
-    assert_eq!(stage.peer.renew().await.what, "b");
+    assert_eq!(fixture.peer.renew().await.what, "b");
 }
 
 #[tokio::test(start_paused = true)]
 async fn with_a_provider_a_given_token_is_for_the_connection_that_is_there_alone() {
-    let mut stage = Stage::new();
+    let mut fixture = Fixture::new();
     let (options, provider) = Provider::of(&["asked", "asked again"]);
-    let driver = stage.run(options, Goal::ONCE).await;
-    let link = stage.peer.greet(1).await;
-    stage.catch_up(&driver, 1).await;
+    let driver = fixture.run(options, Goal::ONCE).await;
+    let link = fixture.peer.greet(1).await;
+    fixture.catch_up(&driver, 1).await;
     driver.set_token(some("given"));
-    let renewal = stage.peer.renew().await;
+    let renewal = fixture.peer.renew().await;
     assert_eq!(renewal.what, "given");
     renewal.answer(());
-    stage.peer.is_quiet_for(Duration::from_secs(60)).await;
+    fixture.peer.is_quiet_for(Duration::from_secs(60)).await;
     link.lose(network("the cable is cut"));
-    assert_eq!(stage.peer.connect().await.what.token, some("asked again"));
+    assert_eq!(fixture.peer.connect().await.what.token, some("asked again"));
     assert_eq!(provider.asked(), [None, None]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_renewal_without_a_provider_is_a_refusal() {
-    let mut stage = Stage::new();
-    let driver = connected(&mut stage, with_token("a")).await;
+    let mut fixture = Fixture::new();
+    let driver = connected(&mut fixture, with_token("a")).await;
     driver.set_token(some("b"));
-    stage.peer.renew().await.fail(unauthenticated("not this one"));
+    fixture.peer.renew().await.fail(unauthenticated("not this one"));
     let status = until(&driver, |s| s.refused == Some(ErrorKind::Unauthenticated)).await;
     assert_eq!(status.phase, Phase::Stopped);
     assert_eq!(status.last_error.unwrap().to_string(), "renew the token: not this one");
-    stage.peer.close().await;
-    stage.peer.is_quiet_for(Duration::from_secs(60 * 60)).await;
+    fixture.peer.close().await;
+    fixture.peer.is_quiet_for(Duration::from_secs(60 * 60)).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_renewal_with_a_provider_has_it_asked_for_another_one() {
-    let mut stage = Stage::new();
+    let mut fixture = Fixture::new();
     let (options, provider) = Provider::of(&["a", "b"]);
-    let driver = connected(&mut stage, options).await;
+    let driver = connected(&mut fixture, options).await;
     driver.set_token(some("given"));
-    stage.peer.renew().await.fail(unauthenticated("not this one"));
-    assert_eq!(stage.peer.connect().await.what.token, some("b"));
+    fixture.peer.renew().await.fail(unauthenticated("not this one"));
+    assert_eq!(fixture.peer.connect().await.what.token, some("b"));
     assert_eq!(provider.asked(), [None, some("given")]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_renewal_is_followed_by_the_token_that_was_given_meanwhile() {
-    let mut stage = Stage::new();
-    let driver = connected(&mut stage, with_token("a")).await;
+    let mut fixture = Fixture::new();
+    let driver = connected(&mut fixture, with_token("a")).await;
     driver.set_token(some("b"));
-    let renewal = stage.peer.renew().await;
+    let renewal = fixture.peer.renew().await;
     driver.set_token(some("c"));
-    stage.peer.is_quiet_for(Duration::from_secs(1)).await;
+    fixture.peer.is_quiet_for(Duration::from_secs(1)).await;
     renewal.fail(unauthenticated("not this one"));
-    assert_eq!(stage.peer.connect().await.what.token, some("c"));
+    assert_eq!(fixture.peer.connect().await.what.token, some("c"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_renewal_that_fails_for_something_else_keeps_the_servers_advice() {
-    let mut stage = Stage::new();
+    let mut fixture = Fixture::new();
     let (options, provider) = Provider::of(&["a", "b"]);
-    let driver = connected(&mut stage, options).await;
+    let driver = connected(&mut fixture, options).await;
     driver.set_token(some("given"));
     let wait = Duration::from_secs(90);
     let busy = Error::new(ErrorKind::Overloaded, "too many at once");
-    stage.peer.renew().await.fail(busy.retrying(Retry::Later(Some(wait))));
+    fixture.peer.renew().await.fail(busy.retrying(Retry::Later(Some(wait))));
     let failed = Instant::now();
     until(&driver, |s| s.phase == Phase::Offline).await;
-    assert_eq!(stage.peer.connect().await.what.token, some("b"));
+    assert_eq!(fixture.peer.connect().await.what.token, some("b"));
     assert!(failed.elapsed() >= wait);
     assert_eq!(provider.asked(), [None, None], "nothing was refused");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_renewal_without_an_answer_is_a_timeout() {
-    let mut stage = Stage::new();
-    let driver = connected(&mut stage, with_token("a")).await;
+    let mut fixture = Fixture::new();
+    let driver = connected(&mut fixture, with_token("a")).await;
     driver.set_token(some("b"));
     let began = Instant::now();
-    let renewal = stage.peer.renew().await;
+    let renewal = fixture.peer.renew().await;
     renewal.dropped().await;
     assert_eq!(began.elapsed(), Duration::from_secs(60));
     let status = until(&driver, |s| s.phase == Phase::Offline).await;
@@ -153,17 +153,17 @@ async fn a_renewal_without_an_answer_is_a_timeout() {
 
 #[tokio::test(start_paused = true)]
 async fn what_became_of_a_renewal_on_a_lost_connection_means_nothing_for_the_next_one() {
-    let mut stage = Stage::new();
+    let mut fixture = Fixture::new();
     let (options, provider) = Provider::of(&["a", "b"]);
-    let driver = connected(&mut stage, options).await;
+    let driver = connected(&mut fixture, options).await;
     driver.set_token(some("given"));
-    let renewal = stage.peer.renew().await;
+    let renewal = fixture.peer.renew().await;
     driver.run(Goal::ONCE).await.unwrap();
-    let pull = stage.peer.pull().await;
+    let pull = fixture.peer.pull().await;
     // Both answers are there before the driver looks at the first one.
     pull.fail(Error::new(ErrorKind::Closed, "the server restarts").retrying(Retry::Reconnect));
     renewal.fail(unauthenticated("not this one"));
-    let attempt = stage.peer.connect().await;
+    let attempt = fixture.peer.connect().await;
     let status = driver.status().borrow().clone();
     assert_eq!(status.last_error.unwrap().message(), "the server restarts");
     assert_eq!(provider.asked(), [None, None]);
@@ -173,30 +173,30 @@ async fn what_became_of_a_renewal_on_a_lost_connection_means_nothing_for_the_nex
 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_was_asked_under_the_token_before_has_another_connection_tried() {
-    let mut stage = Stage::new();
-    let driver = stage.run(with_token("a"), Goal::ONCE).await;
-    stage.peer.greet(1).await;
-    let pull = stage.peer.pull().await;
+    let mut fixture = Fixture::new();
+    let driver = fixture.run(with_token("a"), Goal::ONCE).await;
+    fixture.peer.greet(1).await;
+    let pull = fixture.peer.pull().await;
     driver.set_token(some("b"));
-    stage.peer.renew().await.answer(());
-    stage.peer.is_quiet_for(Duration::from_secs(1)).await;
+    fixture.peer.renew().await.answer(());
+    fixture.peer.is_quiet_for(Duration::from_secs(1)).await;
     pull.fail(unauthenticated("it has expired"));
-    let attempt = stage.peer.connect().await;
+    let attempt = fixture.peer.connect().await;
     assert_eq!(attempt.what.token, some("b"));
     attempt.welcome(1);
     // On this one there is no doubt of which token it is.
-    stage.peer.pull().await.fail(unauthenticated("it has expired"));
+    fixture.peer.pull().await.fail(unauthenticated("it has expired"));
     until(&driver, |s| s.refused == Some(ErrorKind::Unauthenticated)).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_token_that_is_being_told_is_another_one_than_that_which_is_refused() {
-    let mut stage = Stage::new();
-    let driver = stage.run(with_token("a"), Goal::ONCE).await;
-    stage.peer.greet(1).await;
-    let pull = stage.peer.pull().await;
+    let mut fixture = Fixture::new();
+    let driver = fixture.run(with_token("a"), Goal::ONCE).await;
+    fixture.peer.greet(1).await;
+    let pull = fixture.peer.pull().await;
     driver.set_token(some("b"));
-    let _unanswered = stage.peer.renew().await;
+    let _unanswered = fixture.peer.renew().await;
     pull.fail(unauthenticated("it has expired"));
-    assert_eq!(stage.peer.connect().await.what.token, some("b"));
+    assert_eq!(fixture.peer.connect().await.what.token, some("b"));
 }

@@ -121,12 +121,12 @@ watched! {
     fn release(lease: FencingToken) -> ();
     fn note_server(cx: Context, time: ServerTime, limits: WriteLimits) -> ();
     fn note_attempt(cx: Context, scope: Scope, failed: Option<Failed>) -> ();
-    fn choose(cx: Context, scope: Scope, collections: Option<BTreeSet<Collection>>) -> Committed;
+    fn set_collections(cx: Context, scope: Scope, collections: Option<BTreeSet<Collection>>) -> Committed;
     fn next_push(cx: Context, scope: Scope, limits: Limits) -> Option<PushBatch>;
     fn settle(cx: Context, scope: Scope, id: PushId, verdicts: Verdicts) -> Committed;
     fn apply(cx: Context, chunk: Chunk) -> Applied;
     fn reset(cx: Context, scope: Scope, reset: Reset) -> Committed;
     fn reidentify(cx: Context, replica: ReplicaId) -> Committed;
-    fn tidy() -> bool;
+    fn purge_erased() -> bool;
     fn close() -> ();
 }

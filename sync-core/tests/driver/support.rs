@@ -15,8 +15,8 @@ use sync_core::environment::Environment;
 use sync_core::error::{Error, ErrorKind};
 use sync_core::model::{
     Body, Chunk, Collection, DocumentId, DocumentKey, DocumentState, Epoch, Limits, LogEntry,
-    LogKey, LogMark, LogRun, PushBatch, PushId, ReplicaId, Revision, Scope, Seq, Stamp, Term,
-    Verdict, VerdictKind, Verdicts,
+    LogKey, LogMark, LogRun, PushBatch, PushId, ReplicaId, Revision, Scope, Seq, ServerStart,
+    Stamp, Verdict, VerdictKind, Verdicts,
 };
 use sync_core::protocol::{Greeting, Hello, Pull, ScopeWelcome, Welcome};
 use sync_core::replica::{Committed, LocalTransaction, LocalWrite, WriteOperation};
@@ -80,14 +80,14 @@ impl Observer for Seen {
 }
 
 /// What the drivers of one replica are made of.
-pub(super) struct Stage {
+pub(super) struct Fixture {
     pub(super) peer: Peer,
     pub(super) storage: Arc<Watched>,
     pub(super) seen: Arc<Seen>,
     pub(super) parts: Parts,
 }
 
-impl Stage {
+impl Fixture {
     pub(super) fn new() -> Self {
         let (peer, transport) = Peer::new();
         let (storage, seen) = (Arc::new(Watched::new()), Arc::new(Seen::default()));
@@ -206,7 +206,7 @@ pub(super) fn entry(seq: u64) -> LogEntry {
 
 /// What the server attests of a log that ends there.
 pub(super) fn mark(last: u64) -> LogMark {
-    let run = LogRun { term: Term(3), first: Seq(1), last: Seq(last.max(1)) };
+    let run = LogRun { start: ServerStart(3), first: Seq(1), last: Seq(last.max(1)) };
     LogMark::sign(EPOCH, vec![run], &LogKey([7; 16]))
 }
 

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::peer::Attempt;
-use super::support::{Stage, network, options, until};
+use super::support::{Fixture, network, options, until};
 use sync_core::driver::{Driver, DriverOptions, TokenProvider, tokens_from};
 use sync_core::engine::{Goal, Phase};
 use sync_core::error::{Error, ErrorKind, Result, Retry};
@@ -73,85 +73,85 @@ async fn a_closure_that_gives_tokens_is_told_of_the_refused_one() {
 
 #[tokio::test(start_paused = true)]
 async fn without_a_provider_a_refused_token_costs_one_connection_until_another_one_is_given() {
-    let mut stage = Stage::new();
-    let driver = stage.run(with_token("a"), Goal::ONCE).await;
-    let attempt = stage.peer.connect().await;
+    let mut fixture = Fixture::new();
+    let driver = fixture.run(with_token("a"), Goal::ONCE).await;
+    let attempt = fixture.peer.connect().await;
     assert_eq!(attempt.what.token, some("a"));
     attempt.fail(unauthenticated("it is unknown"));
     let status = until(&driver, |s| s.refused == Some(ErrorKind::Unauthenticated)).await;
     assert_eq!(status.phase, Phase::Stopped);
-    stage.peer.is_quiet_for(Duration::from_secs(60 * 60)).await;
+    fixture.peer.is_quiet_for(Duration::from_secs(60 * 60)).await;
     driver.set_token(some("b"));
-    let attempt = stage.peer.connect().await;
+    let attempt = fixture.peer.connect().await;
     assert_eq!(attempt.what.token, some("b"));
     attempt.welcome(1);
-    stage.catch_up(&driver, 1).await;
+    fixture.catch_up(&driver, 1).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_new_token_changes_nothing_after_another_refusal() {
-    let mut stage = Stage::new();
-    let driver = stage.run(with_token("a"), Goal::ONCE).await;
+    let mut fixture = Fixture::new();
+    let driver = fixture.run(with_token("a"), Goal::ONCE).await;
     let old = Error::new(ErrorKind::Incompatible, "this version is too old");
-    stage.peer.connect().await.fail(old);
+    fixture.peer.connect().await.fail(old);
     until(&driver, |s| s.refused == Some(ErrorKind::Incompatible)).await;
     driver.set_token(some("b"));
-    stage.peer.is_quiet_for(Duration::from_secs(60 * 60)).await;
+    fixture.peer.is_quiet_for(Duration::from_secs(60 * 60)).await;
     driver.run(Goal::ONCE).await.unwrap();
-    assert_eq!(stage.peer.connect().await.what.token, some("b"));
+    assert_eq!(fixture.peer.connect().await.what.token, some("b"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_new_token_may_see_a_scope_that_the_old_one_may_not() {
-    let mut stage = Stage::new();
-    let driver = stage.run(with_token("a"), Goal::ONCE).await;
-    stage.peer.connect().await.welcome_without_scopes();
+    let mut fixture = Fixture::new();
+    let driver = fixture.run(with_token("a"), Goal::ONCE).await;
+    fixture.peer.connect().await.welcome_without_scopes();
     until(&driver, |s| s.refused == Some(ErrorKind::PermissionDenied)).await;
     driver.set_token(some("b"));
-    assert_eq!(stage.peer.connect().await.what.token, some("b"));
+    assert_eq!(fixture.peer.connect().await.what.token, some("b"));
 }
 
 /// An attempt with the token `a`, after whose beginning `b` was given.
-async fn overtaken(stage: &mut Stage, options: DriverOptions) -> (Driver, Attempt) {
-    let driver = stage.run(options, Goal::ONCE).await;
-    let attempt = stage.peer.connect().await;
+async fn overtaken(fixture: &mut Fixture, options: DriverOptions) -> (Driver, Attempt) {
+    let driver = fixture.run(options, Goal::ONCE).await;
+    let attempt = fixture.peer.connect().await;
     assert_eq!(attempt.what.token, some("a"));
     driver.set_token(some("b"));
-    stage.peer.is_quiet_for(Duration::from_secs(1)).await;
+    fixture.peer.is_quiet_for(Duration::from_secs(1)).await;
     (driver, attempt)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_token_that_was_given_during_an_attempt_is_tried_when_that_one_is_refused() {
     for kind in [ErrorKind::Unauthenticated, ErrorKind::PermissionDenied] {
-        let mut stage = Stage::new();
-        let (driver, attempt) = overtaken(&mut stage, with_token("a")).await;
+        let mut fixture = Fixture::new();
+        let (driver, attempt) = overtaken(&mut fixture, with_token("a")).await;
         attempt.fail(Error::new(kind, "not this one"));
-        let attempt = stage.peer.connect().await;
+        let attempt = fixture.peer.connect().await;
         assert_eq!(attempt.what.token, some("b"));
         attempt.fail(Error::new(kind, "nor this one"));
         until(&driver, |s| s.refused == Some(kind)).await;
-        stage.peer.is_quiet_for(Duration::from_secs(60 * 60)).await;
+        fixture.peer.is_quiet_for(Duration::from_secs(60 * 60)).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_token_that_was_given_during_an_attempt_comes_before_the_provider() {
-    let mut stage = Stage::new();
+    let mut fixture = Fixture::new();
     let (options, provider) = Provider::of(&["a", "c"]);
-    let (_driver, attempt) = overtaken(&mut stage, options).await;
+    let (_driver, attempt) = overtaken(&mut fixture, options).await;
     attempt.fail(Error::new(ErrorKind::PermissionDenied, "not this one"));
-    assert_eq!(stage.peer.connect().await.what.token, some("b"));
+    assert_eq!(fixture.peer.connect().await.what.token, some("b"));
     assert_eq!(provider.asked(), [None]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_token_that_was_given_during_an_attempt_may_see_a_scope_that_the_old_one_may_not() {
-    let mut stage = Stage::new();
-    let (driver, attempt) = overtaken(&mut stage, with_token("a")).await;
+    let mut fixture = Fixture::new();
+    let (driver, attempt) = overtaken(&mut fixture, with_token("a")).await;
     attempt.welcome_without_scopes();
     let greeted = Instant::now();
-    let attempt = stage.peer.connect().await;
+    let attempt = fixture.peer.connect().await;
     assert_eq!((attempt.what.token.clone(), greeted.elapsed()), (some("b"), Duration::ZERO));
     attempt.welcome(0);
     until(&driver, |s| s.refused.is_none() && s.phase == Phase::Syncing).await;
@@ -159,91 +159,91 @@ async fn a_token_that_was_given_during_an_attempt_may_see_a_scope_that_the_old_o
 
 #[tokio::test(start_paused = true)]
 async fn a_provider_is_asked_before_every_connection() {
-    let mut stage = Stage::new();
+    let mut fixture = Fixture::new();
     let (options, provider) = Provider::of(&["a", "b"]);
-    let driver = stage.run(options, Goal::ONCE).await;
-    let attempt = stage.peer.connect().await;
+    let driver = fixture.run(options, Goal::ONCE).await;
+    let attempt = fixture.peer.connect().await;
     assert_eq!(attempt.what.token, some("a"));
     attempt.fail(network("the link is down"));
-    let attempt = stage.peer.connect().await;
+    let attempt = fixture.peer.connect().await;
     assert_eq!(attempt.what.token, some("b"));
     attempt.welcome(1);
-    stage.catch_up(&driver, 1).await;
+    fixture.catch_up(&driver, 1).await;
     assert_eq!(provider.asked(), [None, None]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_provider_is_asked_once_more_at_once_for_another_token_than_the_refused_one() {
-    let mut stage = Stage::new();
+    let mut fixture = Fixture::new();
     let (options, provider) = Provider::of(&["stale", "fresh"]);
-    let driver = stage.run(options, Goal::ONCE).await;
-    stage.peer.connect().await.fail(unauthenticated("it has expired"));
-    let attempt = stage.peer.connect().await;
+    let driver = fixture.run(options, Goal::ONCE).await;
+    fixture.peer.connect().await.fail(unauthenticated("it has expired"));
+    let attempt = fixture.peer.connect().await;
     assert_eq!(attempt.what.token, some("fresh"));
     attempt.welcome(1);
-    stage.catch_up(&driver, 1).await;
+    fixture.catch_up(&driver, 1).await;
     assert_eq!(provider.asked(), [None, some("stale")]);
     assert_eq!(driver.status().borrow().failures, 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_second_refusal_ends_the_attempts() {
-    let mut stage = Stage::new();
+    let mut fixture = Fixture::new();
     let (options, provider) = Provider::of(&["a", "b", "c"]);
-    let driver = stage.run(options, Goal::ONCE).await;
-    stage.peer.connect().await.fail(unauthenticated("not this one"));
-    stage.peer.connect().await.fail(unauthenticated("nor this one"));
+    let driver = fixture.run(options, Goal::ONCE).await;
+    fixture.peer.connect().await.fail(unauthenticated("not this one"));
+    fixture.peer.connect().await.fail(unauthenticated("nor this one"));
     let status = until(&driver, |s| s.refused == Some(ErrorKind::Unauthenticated)).await;
     assert_eq!(status.last_error.unwrap().message(), "nor this one");
-    stage.peer.is_quiet_for(Duration::from_secs(60 * 60)).await;
+    fixture.peer.is_quiet_for(Duration::from_secs(60 * 60)).await;
     assert_eq!(provider.asked(), [None, some("a")]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_refused_token_given_again_ends_the_attempts_until_the_driver_is_run_again() {
-    let mut stage = Stage::new();
+    let mut fixture = Fixture::new();
     let (options, provider) = Provider::of(&["a"]);
-    let driver = stage.run(options, Goal::ONCE).await;
-    stage.peer.connect().await.fail(unauthenticated("not this one"));
+    let driver = fixture.run(options, Goal::ONCE).await;
+    fixture.peer.connect().await.fail(unauthenticated("not this one"));
     let status = until(&driver, |s| s.refused == Some(ErrorKind::Unauthenticated)).await;
     let error = status.last_error.unwrap().to_string();
     assert!(error.contains("the token provider gives it again"), "{error}");
-    stage.peer.is_quiet_for(Duration::from_secs(60 * 60)).await;
+    fixture.peer.is_quiet_for(Duration::from_secs(60 * 60)).await;
     // The server may have changed its mind.
     driver.run(Goal::ONCE).await.unwrap();
-    let attempt = stage.peer.connect().await;
+    let attempt = fixture.peer.connect().await;
     assert_eq!(attempt.what.token, some("a"));
     attempt.welcome(1);
-    stage.catch_up(&driver, 1).await;
+    fixture.catch_up(&driver, 1).await;
     assert_eq!(provider.asked(), [None, some("a"), None]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_token_that_was_given_comes_before_the_provider_once() {
-    let mut stage = Stage::new();
+    let mut fixture = Fixture::new();
     let (mut options, provider) = Provider::of(&["asked"]);
     options.token = some("given");
-    let _driver = stage.run(options, Goal::ONCE).await;
-    let attempt = stage.peer.connect().await;
+    let _driver = fixture.run(options, Goal::ONCE).await;
+    let attempt = fixture.peer.connect().await;
     assert_eq!((attempt.what.token.clone(), provider.asked()), (some("given"), vec![]));
     attempt.fail(network("the link is down"));
-    assert_eq!(stage.peer.connect().await.what.token, some("asked"));
+    assert_eq!(fixture.peer.connect().await.what.token, some("asked"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_provider_that_fails_is_shown_and_asked_again() {
-    let mut stage = Stage::new();
+    let mut fixture = Fixture::new();
     let (options, _) = Provider::of(&["down", "a"]);
-    let driver = stage.run(options, Goal::ONCE).await;
+    let driver = fixture.run(options, Goal::ONCE).await;
     let status = until(&driver, |s| s.failures == 1).await;
     let error = status.last_error.unwrap().to_string();
     assert_eq!(error, "ask for a token: the token service is down");
-    assert_eq!(stage.peer.connect().await.what.token, some("a"));
+    assert_eq!(fixture.peer.connect().await.what.token, some("a"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_provider_that_panics_is_asked_again_later() {
-    let mut stage = Stage::new();
+    let mut fixture = Fixture::new();
     let times = Arc::new(Mutex::new(0));
     let mut options = options();
     options.token_provider = Some(Arc::new(tokens_from(move |_| {
@@ -255,79 +255,79 @@ async fn a_provider_that_panics_is_asked_again_later() {
             Ok(some("a"))
         }
     })));
-    let driver = stage.run(options, Goal::ONCE).await;
+    let driver = fixture.run(options, Goal::ONCE).await;
     let error = until(&driver, |s| s.failures == 1).await.last_error.unwrap();
     assert_eq!((error.kind(), error.retry()), (ErrorKind::Internal, Retry::Later(None)));
-    assert_eq!(stage.peer.connect().await.what.token, some("a"));
+    assert_eq!(fixture.peer.connect().await.what.token, some("a"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_token_that_expires_on_a_connection_is_had_anew() {
-    let mut stage = Stage::new();
+    let mut fixture = Fixture::new();
     let (options, provider) = Provider::of(&["a", "b"]);
-    let driver = stage.run(options, Goal::ONCE).await;
-    stage.peer.greet(1).await;
-    stage.peer.pull().await.fail(unauthenticated("it has expired"));
-    let attempt = stage.peer.connect().await;
+    let driver = fixture.run(options, Goal::ONCE).await;
+    fixture.peer.greet(1).await;
+    fixture.peer.pull().await.fail(unauthenticated("it has expired"));
+    let attempt = fixture.peer.connect().await;
     assert_eq!(attempt.what.token, some("b"));
     attempt.welcome(1);
-    stage.catch_up(&driver, 1).await;
+    fixture.catch_up(&driver, 1).await;
     assert_eq!(provider.asked(), [None, some("a")]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_token_that_is_refused_when_the_position_is_told_is_had_anew() {
-    let mut stage = Stage::new();
+    let mut fixture = Fixture::new();
     let (options, provider) = Provider::of(&["a", "b"]);
-    let _driver = stage.run(options, Goal::ONCE).await;
-    stage.peer.greet(1).await;
-    stage.bring(1).await;
-    stage.peer.acknowledge().await.fail(unauthenticated("it has expired"));
-    assert_eq!(stage.peer.connect().await.what.token, some("b"));
+    let _driver = fixture.run(options, Goal::ONCE).await;
+    fixture.peer.greet(1).await;
+    fixture.bring(1).await;
+    fixture.peer.acknowledge().await.fail(unauthenticated("it has expired"));
+    assert_eq!(fixture.peer.connect().await.what.token, some("b"));
     assert_eq!(provider.asked(), [None, some("a")]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_token_that_expires_without_a_provider_is_a_refusal() {
-    let mut stage = Stage::new();
-    let driver = stage.run(with_token("a"), Goal::ONCE).await;
-    stage.peer.greet(1).await;
-    stage.peer.pull().await.fail(unauthenticated("it has expired"));
+    let mut fixture = Fixture::new();
+    let driver = fixture.run(with_token("a"), Goal::ONCE).await;
+    fixture.peer.greet(1).await;
+    fixture.peer.pull().await.fail(unauthenticated("it has expired"));
     let status = until(&driver, |s| s.refused == Some(ErrorKind::Unauthenticated)).await;
     assert_eq!(status.last_error.unwrap().message(), "it has expired");
-    assert_eq!(stage.peer.close().await.reason, "the replica begins anew");
-    stage.peer.is_quiet_for(Duration::from_secs(60 * 60)).await;
+    assert_eq!(fixture.peer.close().await.reason, "the replica begins anew");
+    fixture.peer.is_quiet_for(Duration::from_secs(60 * 60)).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_failure_that_is_not_for_the_token_leaves_the_token_and_the_connection_alone() {
-    let mut stage = Stage::new();
+    let mut fixture = Fixture::new();
     let (options, provider) = Provider::of(&["a", "b"]);
-    let driver = stage.run(options, Goal::ONCE).await;
-    stage.peer.greet(1).await;
-    stage.peer.pull().await.fail(Error::new(ErrorKind::Overloaded, "too many at once"));
+    let driver = fixture.run(options, Goal::ONCE).await;
+    fixture.peer.greet(1).await;
+    fixture.peer.pull().await.fail(Error::new(ErrorKind::Overloaded, "too many at once"));
     let status = until(&driver, |s| s.failures == 1).await;
     assert_eq!(status.phase, Phase::Syncing);
-    stage.catch_up(&driver, 1).await;
+    fixture.catch_up(&driver, 1).await;
     assert_eq!(provider.asked(), [None]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_refuses_a_token_on_the_way_to_the_server_ends_nothing() {
     let gateway = || unauthenticated("a page to sign in").retrying(Retry::Reconnect);
-    let mut stage = Stage::new();
+    let mut fixture = Fixture::new();
     let (options, provider) = Provider::of(&["a"]);
-    let driver = stage.run(options, Goal::default()).await;
+    let driver = fixture.run(options, Goal::default()).await;
     // The provider has no other token, and the one there is was good all the time.
     for _ in 0..20 {
-        stage.peer.connect().await.fail(gateway());
+        fixture.peer.connect().await.fail(gateway());
     }
     let connecting = tokio::time::Instant::now();
-    let attempt = stage.peer.connect().await;
+    let attempt = fixture.peer.connect().await;
     assert!(connecting.elapsed() > Duration::ZERO, "it waits in between");
     assert_eq!(attempt.what.token, some("a"));
     attempt.welcome(1);
-    stage.catch_up(&driver, 1).await;
+    fixture.catch_up(&driver, 1).await;
     let mut asked = vec![None];
     asked.extend(vec![some("a"); 20]);
     assert_eq!(provider.asked(), asked);
@@ -336,13 +336,13 @@ async fn what_refuses_a_token_on_the_way_to_the_server_ends_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_a_gateway_refuses_has_the_provider_asked_with_its_token() {
-    let mut stage = Stage::new();
+    let mut fixture = Fixture::new();
     let (options, provider) = Provider::of(&["a", "b"]);
-    let driver = stage.run(options, Goal::ONCE).await;
-    let link = stage.peer.greet(1).await;
+    let driver = fixture.run(options, Goal::ONCE).await;
+    let link = fixture.peer.greet(1).await;
     let gateway = unauthenticated("the token has expired").retrying(Retry::Reconnect);
-    stage.peer.pull().await.fail(gateway);
-    let attempt = stage.peer.connect().await;
+    fixture.peer.pull().await.fail(gateway);
+    let attempt = fixture.peer.connect().await;
     assert_eq!(attempt.what.token, some("b"));
     assert_eq!(provider.asked(), [None, some("a")]);
     assert_eq!(driver.status().borrow().refused, None);

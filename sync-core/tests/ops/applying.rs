@@ -4,7 +4,7 @@ use super::*;
 use sync_core::codec::Codec;
 use sync_core::error::ErrorKind;
 use sync_core::model::{
-    BaseRef, Bookmark, Bookmarks, Checkpoint, Digest, LogKey, LogMark, LogRun, Term,
+    BaseRef, Bookmark, Bookmarks, Checkpoint, Digest, LogKey, LogMark, LogRun, ServerStart,
 };
 
 /// A replica that stands at position 2 and holds `a`.
@@ -15,8 +15,8 @@ fn standing() -> Replica {
     replica
 }
 
-fn mark(term: u64) -> Option<LogMark> {
-    let run = LogRun { term: Term(term), first: Seq(1), last: Seq(2) };
+fn mark(start: u64) -> Option<LogMark> {
+    let run = LogRun { start: ServerStart(start), first: Seq(1), last: Seq(2) };
     Some(LogMark::sign(EPOCH, vec![run], &LogKey([7; 16])))
 }
 
@@ -35,7 +35,7 @@ fn a_chunk_that_begins_where_the_replica_stands_is_taken_in() {
     assert_eq!((applied.moved, applied.taken), (true, 1));
     assert_eq!(applied.checkpoint, replica.row().checkpoint);
     assert_eq!((applied.checkpoint.position, applied.checkpoint.epoch), (Seq(3), Some(EPOCH)));
-    assert_eq!(replica.record("b").unwrap().known, Seq(3));
+    assert_eq!(replica.record("b").unwrap().server_seq, Seq(3));
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn a_body_that_was_left_out_is_filled_in_from_what_is_here() {
     let applied = take(&mut replica, &without_body(&mine));
     assert!(applied.moved);
     let record = replica.record("b").unwrap();
-    assert_eq!((record.current, record.known, record.pending), (Some(mine), Seq(3), None));
+    assert_eq!((record.current, record.server_seq, record.pending), (Some(mine), Seq(3), None));
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn a_body_that_was_left_out_of_what_is_known_already_is_not_needed() {
     let later = state("later", 0);
     let mut newer = replica.record("b").unwrap();
     let pushed = newer.current.replace(later.clone()).unwrap();
-    newer.known = Seq(3);
+    newer.server_seq = Seq(3);
     {
         use sync_core::replica::rows::ReplicaRows;
         let old = replica.record("b");

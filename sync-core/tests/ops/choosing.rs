@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use sync_core::replica::ops::{check, choose};
+use sync_core::replica::ops::{check, set_collections};
 use sync_core::replica::rows::ReplicaRows;
 
 fn choose_these(replica: &mut Replica, names: &[&str]) {
     let chosen: BTreeSet<_> = names.iter().map(|name| collection(name)).collect();
-    choose(&mut replica.rows, &replica.cx, &Scope::default(), Some(&chosen)).unwrap();
+    set_collections(&mut replica.rows, &replica.cx, &Scope::default(), Some(&chosen)).unwrap();
 }
 
 /// Writes so many documents of a collection.

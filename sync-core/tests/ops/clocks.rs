@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 use sync_core::clock::{DRIFT_BOUND, ServerTime};
 use sync_core::error::ErrorKind;
-use sync_core::replica::ops::{choose, claim, note_server};
+use sync_core::replica::ops::{claim, note_server, set_collections};
 
 const HOUR: u64 = 3_600_000;
 
@@ -66,7 +66,7 @@ fn every_edit_of_a_clock_that_ran_ahead_is_stamped_anew() {
 fn an_edit_of_a_collection_that_is_not_synced_is_stamped_anew_as_well() {
     let mut replica = Replica::new();
     let other: BTreeSet<_> = [collection("other")].into();
-    choose(&mut replica.rows, &replica.cx, &Scope::default(), Some(&other)).unwrap();
+    set_collections(&mut replica.rows, &replica.cx, &Scope::default(), Some(&other)).unwrap();
     replica.cx.now = Now(NOW.0 + HOUR);
     replica.put("a", "early");
     assert_eq!((replica.row().pending, replica.row().not_chosen), (0, 1));

@@ -17,7 +17,8 @@ fn settled(seq: u64) -> Settled {
 /// A record with an edit on that base.
 fn edited(base: Option<Settled>) -> Record {
     let known = base.as_ref().map_or(Seq(0), |base| base.seq);
-    let mut record = Record { current: Some(state("edit", 10)), known, ..Record::default() };
+    let mut record =
+        Record { current: Some(state("edit", 10)), server_seq: known, ..Record::default() };
     pending(&mut record).edit = Some(Edit::new(LocalSeq(1), base));
     record
 }
@@ -40,11 +41,11 @@ fn cut(record: &Record, cut: u64) -> Record {
 #[test]
 fn a_base_that_was_in_no_log_is_lost_with_what_the_server_made_of_it() {
     let mut record = edited(Some(settled(4)));
-    pending(&mut record).edit.as_mut().unwrap().unlogged = true;
+    pending(&mut record).edit.as_mut().unwrap().base_not_in_log = true;
     let kept = cut(&record, 4);
-    assert!(kept.base().is_some() && kept.edit().unwrap().unlogged);
+    assert!(kept.base().is_some() && kept.edit().unwrap().base_not_in_log);
     let lost = cut(&record, 3);
-    assert!(lost.base().is_none() && !lost.edit().unwrap().unlogged);
+    assert!(lost.base().is_none() && !lost.edit().unwrap().base_not_in_log);
     // Any other base says where it was settled.
     assert_eq!(cut(&edited(Some(settled(4))), 3).base(), Some(&settled(4)));
 }
@@ -53,22 +54,23 @@ fn a_base_that_was_in_no_log_is_lost_with_what_the_server_made_of_it() {
 fn what_waits_above_the_cut_is_dropped_and_its_conflict_with_it() {
     let mut record = edited(Some(settled(2)));
     pending(&mut record).deferred = true;
-    pending(&mut record).slot = Some(ServerState { seq: Seq(4), state: Some(state("told", 5)) });
+    pending(&mut record).pending_remote =
+        Some(ServerState { seq: Seq(4), state: Some(state("told", 5)) });
     let kept = cut(&record, 4);
-    assert!(kept.is_deferred() && kept.pending.unwrap().slot.is_some());
+    assert!(kept.is_deferred() && kept.pending.unwrap().pending_remote.is_some());
     let dropped = cut(&record, 3);
-    assert!(!dropped.is_deferred() && dropped.pending.unwrap().slot.is_none());
+    assert!(!dropped.is_deferred() && dropped.pending.unwrap().pending_remote.is_none());
 }
 
 #[test]
 fn absence_is_forgotten_with_a_life_of_the_log() {
-    let absent = Record { known: Seq(4), ..Record::default() };
+    let absent = Record { server_seq: Seq(4), ..Record::default() };
     let mut on_what_is_gone = edited(Some(settled(2)));
-    on_what_is_gone.known = Seq(4);
-    assert_eq!(cut(&on_what_is_gone, 9).known, Seq(2), "its base is still known");
+    on_what_is_gone.server_seq = Seq(4);
+    assert_eq!(cut(&on_what_is_gone, 9).server_seq, Seq(2), "its base is still known");
     let mut replaced = edited(None);
-    replaced.known = absent.known;
-    assert_eq!(cut(&replaced, 9).known, Seq(0));
+    replaced.server_seq = absent.server_seq;
+    assert_eq!(cut(&replaced, 9).server_seq, Seq(0));
     let shown = Record { current: Some(state("one", 90)), ..absent };
-    assert_eq!(cut(&shown, 9).known, Seq(4), "what is shown is known");
+    assert_eq!(cut(&shown, 9).server_seq, Seq(4), "what is shown is known");
 }

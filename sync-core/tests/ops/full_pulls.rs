@@ -2,7 +2,7 @@
 
 use super::*;
 use sync_core::model::{FullPull, Reset, ResetReason};
-use sync_core::replica::ops::{choose, reset};
+use sync_core::replica::ops::{reset, set_collections};
 
 fn full_pull(replica: &Replica) -> Option<FullPull> {
     replica.row().checkpoint.full_pull
@@ -122,7 +122,7 @@ fn a_full_pull_has_seen_what_every_chunk_of_it_covered() {
     let mut replica = Replica::new();
     // Of a collection that is synced and comes into sight in between, the pull would start over.
     let chosen = covers(&["b"]);
-    choose(&mut replica.rows, &replica.cx, &Scope::default(), chosen.as_ref()).unwrap();
+    set_collections(&mut replica.rows, &replica.cx, &Scope::default(), chosen.as_ref()).unwrap();
     let mut take = |after, next, names| {
         let chunk = Chunk { covers: covers(names), ..chunk(Seq(after), next, 9, Vec::new()) };
         let applied = apply(&mut replica.rows, &replica.cx, &chunk).unwrap();

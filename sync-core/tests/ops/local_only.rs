@@ -95,7 +95,7 @@ fn the_scope_of_the_device_has_nothing_to_do_with_a_server() {
 
 #[test]
 fn a_replica_that_leaves_out_what_the_server_has_says_so() {
-    use sync_core::replica::ops::{choose, state as state_of};
+    use sync_core::replica::ops::{set_collections, state as state_of};
     let is_partial = |replica: &Replica| {
         state_of(&replica.rows).unwrap().scope(&Scope::default()).unwrap().is_partial
     };
@@ -109,6 +109,6 @@ fn a_replica_that_leaves_out_what_the_server_has_says_so() {
     assert!(is_partial(&leaves_out));
     let mut chosen = Replica::new();
     let notes = [collection("notes")].into();
-    choose(&mut chosen.rows, &chosen.cx, &Scope::default(), Some(&notes)).unwrap();
+    set_collections(&mut chosen.rows, &chosen.cx, &Scope::default(), Some(&notes)).unwrap();
     assert!(is_partial(&chosen));
 }

@@ -1,14 +1,14 @@
 //! Other lives of the log, and what stays of a position.
 
 use super::*;
-use sync_core::model::{LogKey, LogMark, LogRun, Reset, ResetReason, Term};
+use sync_core::model::{LogKey, LogMark, LogRun, Reset, ResetReason, ServerStart};
 use sync_core::replica::ops::reset;
 use sync_core::replica::rows::ReplicaRows;
 
 /// A replica that has pulled up to 4, with a mark of that position, and heard of a horizon at 2.
 fn standing(at: u64) -> Replica {
     let mut replica = Replica::new();
-    let run = LogRun { term: Term(1), first: Seq(1), last: Seq(at) };
+    let run = LogRun { start: ServerStart(1), first: Seq(1), last: Seq(at) };
     let mark = Some(LogMark::sign(EPOCH, vec![run], &LogKey([7; 16])));
     let entries = vec![entry(1, "a", state("one", 90)), entry(4, "b", state("two", 80))];
     let pulled = Chunk { mark, horizon: Seq(2), ..chunk(Seq(0), 4, 4, entries) };
@@ -29,7 +29,7 @@ fn a_change_to_the_epoch_that_the_replica_is_in_changes_nothing() {
     let before = replica.row();
     change_epoch(&mut replica, EPOCH, 0);
     assert_eq!(replica.row(), before);
-    assert_eq!(replica.record("b").unwrap().known, Seq(4));
+    assert_eq!(replica.record("b").unwrap().server_seq, Seq(4));
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn what_lies_above_the_cut_is_offered_again_and_the_rest_stays() {
     change_epoch(&mut replica, NEXT, 3);
     let checkpoint = replica.row().checkpoint;
     assert_eq!((checkpoint.epoch, checkpoint.position), (Some(NEXT), Seq(3)));
-    let settled = ["a", "b"].map(|id| replica.record(id).unwrap().known);
+    let settled = ["a", "b"].map(|id| replica.record(id).unwrap().server_seq);
     assert_eq!(settled, [Seq(1), Seq(0)]);
     let offered = replica.next_push().unwrap();
     let bases: Vec<_> = offered.changes.iter().map(|c| c.base.unwrap()).collect();

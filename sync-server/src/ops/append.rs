@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use super::base::{Standing, is_lost, lineage, standing};
+use super::base::{BaseCheck, check_base, is_lost, lineage};
 use super::changes::find_restore;
 use super::marks;
 use crate::record::{
@@ -15,7 +15,7 @@ use sync_core::clock::{Clock, Now};
 use sync_core::error::Result;
 use sync_core::model::{
     Change, DocumentState, Epoch, Limits, LogEntry, LogMark, NewLog, PushBatch, Rejection,
-    RejectionCode, Scope, Seq, ServerState, Stamp, Term, Verdict, VerdictKind, Verdicts,
+    RejectionCode, Scope, Seq, ServerStart, ServerState, Stamp, Verdict, VerdictKind, Verdicts,
 };
 use sync_core::resolver::Resolution;
 
@@ -70,7 +70,7 @@ pub struct AppendContext {
     /// The server's time.
     pub now: Now,
     /// This start of the server.
-    pub term: Term,
+    pub start: ServerStart,
     /// How far ahead of the server's time a stamp may be.
     pub drift: Duration,
     /// What the scope's log begins with, if this push is the first that is heard of it. A log of
@@ -180,7 +180,7 @@ pub fn append(
         return Ok(unchanged(&row, verdicts));
     }
     if !entries.is_empty() {
-        marks::register_start(rows, &batch.scope, &mut row, cx.term, first)?;
+        marks::register_start(rows, &batch.scope, &mut row, cx.start, first)?;
     }
     row.erasures += u64::from(erased);
     let stored =
@@ -287,11 +287,13 @@ impl Log<'_> {
         let verdict = |seq, kind| Ok(Verdict { seq, kind, current: None });
         let with_current =
             |kind| Ok(Verdict { seq: now_held.seq, kind, current: Some(now_held.clone()) });
-        let standing = match standing(&self.row, change, current.as_ref()) {
-            Standing::Conflicts if sync_core::mutant!(BaseNotChecked) => Standing::Follows(None),
-            standing => standing,
+        let check_base = match check_base(&self.row, change, current.as_ref()) {
+            BaseCheck::Conflicts if sync_core::mutant!(BaseNotChecked) => {
+                BaseCheck::FastForward(None)
+            }
+            check_base => check_base,
         };
-        if standing == Standing::Same {
+        if check_base == BaseCheck::AlreadyStored {
             return verdict(now_held.seq, VerdictKind::Accepted);
         }
         let state = current.as_ref().map(|c| &c.state);
@@ -309,16 +311,16 @@ impl Log<'_> {
             let current = is_told(&kind, change, state).then(|| now_held.clone());
             return Ok(Verdict { seq: self.row.head, kind, current });
         }
-        match standing {
-            Standing::Same | Standing::Older | Standing::Erased => {
+        match check_base {
+            BaseCheck::AlreadyStored | BaseCheck::Stale | BaseCheck::Erased => {
                 return with_current(VerdictKind::Superseded);
             }
-            Standing::Follows(offer) => {
+            BaseCheck::FastForward(offer) => {
                 let seq =
                     self.write(scope, change, current.as_ref(), change.state.clone(), offer)?;
                 return accepted(seq, &change.state);
             }
-            Standing::Conflicts => {}
+            BaseCheck::Conflicts => {}
         }
         if state.is_some_and(|s| s.shows_the_same(&change.state)) {
             return with_current(VerdictKind::Superseded);

@@ -7,14 +7,14 @@ use sync_core::model::{BaseRef, Change, Seq};
 
 /// How a change stands to the server's current state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum BaseCheck {
     /// The server holds this very state.
-    Same,
+    AlreadyStored,
     /// It was made on the current state, and becomes it. A re-offer says where it was settled
     /// before.
-    Follows(Option<Offer>),
+    FastForward(Option<Offer>),
     /// The current state is a later one of the same history: it stays, and nothing is in conflict.
-    Older,
+    Stale,
     /// It was made without knowing that the document was erased: it holds what has to go.
     Erased,
     /// It was made on something else.
@@ -31,29 +31,33 @@ pub(super) enum Standing {
 /// Where one side knows of an erasure that the other does not, it wins, whatever the base: then
 /// nothing is in conflict. What an absent document knew cannot be determined: it may have been
 /// deleted and purged since.
-pub(super) fn standing(scope: &ServerScope, change: &Change, row: Option<&ServerRow>) -> Standing {
+pub(super) fn check_base(
+    scope: &ServerScope,
+    change: &Change,
+    row: Option<&ServerRow>,
+) -> BaseCheck {
     let held = row.and_then(|r| r.state.erased);
     match (change.state.erased.cmp(&held), by_base(scope, change, row)) {
-        (Ordering::Less, _) if row.is_some() => Standing::Erased,
-        (Ordering::Greater, Standing::Conflicts | Standing::Older)
+        (Ordering::Less, _) if row.is_some() => BaseCheck::Erased,
+        (Ordering::Greater, BaseCheck::Conflicts | BaseCheck::Stale)
             if row.is_some() || sync_core::mutant!(KnownErasureRevives) =>
         {
-            Standing::Follows(lineage(scope, change, row))
+            BaseCheck::FastForward(lineage(scope, change, row))
         }
-        (_, standing) => standing,
+        (_, check_base) => check_base,
     }
 }
 
-fn by_base(scope: &ServerScope, change: &Change, row: Option<&ServerRow>) -> Standing {
+fn by_base(scope: &ServerScope, change: &Change, row: Option<&ServerRow>) -> BaseCheck {
     // Two clones may have made one revision of two states, so the revision alone does not tell.
     if row.is_some_and(|r| r.state == change.state) {
-        return Standing::Same;
+        return BaseCheck::AlreadyStored;
     }
     match (change.base, row) {
-        (None, None) => Standing::Follows(None),
-        (None, Some(_)) => Standing::Conflicts,
+        (None, None) => BaseCheck::FastForward(None),
+        (None, Some(_)) => BaseCheck::Conflicts,
         (Some(base), Some(row)) if row.state.revision == base.revision => {
-            Standing::Follows(inherited(row))
+            BaseCheck::FastForward(inherited(row))
         }
         (Some(base), row) if is_lost(scope, base) => reoffer(scope, change, base, row),
         (Some(base), None)
@@ -61,9 +65,9 @@ fn by_base(scope: &ServerScope, change: &Change, row: Option<&ServerRow>) -> Sta
                 || change.state.is_deleted()
                 || sync_core::mutant!(PurgedComesBack) =>
         {
-            Standing::Follows(None)
+            BaseCheck::FastForward(None)
         }
-        (Some(_), _) => Standing::Conflicts,
+        (Some(_), _) => BaseCheck::Conflicts,
     }
 }
 
@@ -88,7 +92,7 @@ pub(super) fn lineage(
     change: &Change,
     row: Option<&ServerRow>,
 ) -> Option<Offer> {
-    let own = change.base.filter(|b| is_lost(scope, *b) && b.seq != BaseRef::UNLOGGED);
+    let own = change.base.filter(|b| is_lost(scope, *b) && b.seq != BaseRef::NOT_IN_LOG);
     let own = own.map(|b| Offer { epoch: b.epoch, seq: b.seq, edited: true });
     own.into_iter().chain(row.and_then(inherited)).max_by_key(|o| age(scope, o))
 }
@@ -98,7 +102,7 @@ fn reoffer(
     change: &Change,
     base: BaseRef,
     row: Option<&ServerRow>,
-) -> Standing {
+) -> BaseCheck {
     let is_edit = base.revision != change.state.revision;
     let offer = Offer { epoch: base.epoch, seq: base.seq, edited: is_edit };
     let Some(row) = row else {
@@ -106,24 +110,24 @@ fn reoffer(
         // one.
         let purged_since = scope.horizon > scope.shared_with(base.epoch);
         let matches = !purged_since || base.tombstone || change.state.is_deleted();
-        let offer = Some(offer).filter(|o| o.seq != BaseRef::UNLOGGED);
-        return if matches { Standing::Follows(offer) } else { Standing::Conflicts };
+        let offer = Some(offer).filter(|o| o.seq != BaseRef::NOT_IN_LOG);
+        return if matches { BaseCheck::FastForward(offer) } else { BaseCheck::Conflicts };
     };
-    if base.seq == BaseRef::UNLOGGED {
-        return Standing::Conflicts; // Nothing tells where what the server had made of it stood.
+    if base.seq == BaseRef::NOT_IN_LOG {
+        return BaseCheck::Conflicts; // Nothing tells where what the server had made of it stood.
     }
     if row.seq <= scope.shared_with(base.epoch) {
-        return Standing::Follows(Some(offer)); // It survived the cut, whatever it was offered as before.
+        return BaseCheck::FastForward(Some(offer)); // It survived the cut, whatever it was offered as before.
     }
-    let Some(earlier) = row.offered else { return Standing::Conflicts };
+    let Some(earlier) = row.offered else { return BaseCheck::Conflicts };
     match (is_before(scope, &earlier, &offer), is_edit) {
         // Settled in lives that do not know of each other.
-        (None, _) => Standing::Conflicts,
+        (None, _) => BaseCheck::Conflicts,
         // A state that was settled later than what the row's edit was made on.
-        (Some(true), _) if earlier.edited => Standing::Conflicts,
-        (Some(true), _) => Standing::Follows(Some(offer)),
-        (Some(false), false) => Standing::Older,
-        (Some(false), true) => Standing::Conflicts,
+        (Some(true), _) if earlier.edited => BaseCheck::Conflicts,
+        (Some(true), _) => BaseCheck::FastForward(Some(offer)),
+        (Some(false), false) => BaseCheck::Stale,
+        (Some(false), true) => BaseCheck::Conflicts,
     }
 }
 
@@ -182,27 +186,30 @@ mod tests {
     #[test]
     fn absent_matches_no_base_and_a_tombstone() {
         let scope = ServerScope::new(NEW);
-        assert_eq!(standing(&scope, &change(1, None), None), Standing::Follows(None));
+        assert_eq!(check_base(&scope, &change(1, None), None), BaseCheck::FastForward(None));
         let mut on_tombstone = change(2, base(1, NEW, 1));
-        assert_eq!(standing(&scope, &on_tombstone, None), Standing::Conflicts);
+        assert_eq!(check_base(&scope, &on_tombstone, None), BaseCheck::Conflicts);
         on_tombstone.base.as_mut().unwrap().tombstone = true;
-        assert_eq!(standing(&scope, &on_tombstone, None), Standing::Follows(None));
+        assert_eq!(check_base(&scope, &on_tombstone, None), BaseCheck::FastForward(None));
         let mut deletion = change(2, base(1, NEW, 1));
         deletion.state.body = None;
-        assert_eq!(standing(&scope, &deletion, None), Standing::Follows(None));
+        assert_eq!(check_base(&scope, &deletion, None), BaseCheck::FastForward(None));
     }
 
     #[test]
     fn the_revision_decides_not_the_position() {
         let scope = ServerScope::new(NEW);
         let row = row(1, 7, None);
-        assert_eq!(standing(&scope, &change(1, None), Some(&row)), Standing::Same);
+        assert_eq!(check_base(&scope, &change(1, None), Some(&row)), BaseCheck::AlreadyStored);
         assert_eq!(
-            standing(&scope, &change(2, base(1, NEW, 3)), Some(&row)),
-            Standing::Follows(None)
+            check_base(&scope, &change(2, base(1, NEW, 3)), Some(&row)),
+            BaseCheck::FastForward(None)
         );
-        assert_eq!(standing(&scope, &change(2, base(5, NEW, 7)), Some(&row)), Standing::Conflicts);
-        assert_eq!(standing(&scope, &change(2, None), Some(&row)), Standing::Conflicts);
+        assert_eq!(
+            check_base(&scope, &change(2, base(5, NEW, 7)), Some(&row)),
+            BaseCheck::Conflicts
+        );
+        assert_eq!(check_base(&scope, &change(2, None), Some(&row)), BaseCheck::Conflicts);
     }
 
     #[test]
@@ -220,16 +227,19 @@ mod tests {
             [(erased(5, Some(5)), erased(3, None)), (erased(7, Some(6)), erased(4, Some(2)))];
         for (newer, older) in wins {
             let (ours, theirs) = (change(newer.clone(), base(1, NEW, 1)), row(older.clone()));
-            assert_eq!(standing(&scope, &ours, theirs.as_ref()), Standing::Follows(None));
+            assert_eq!(check_base(&scope, &ours, theirs.as_ref()), BaseCheck::FastForward(None));
             let (ours, theirs) = (change(older, base(1, NEW, 1)), row(newer));
-            assert_eq!(standing(&scope, &ours, theirs.as_ref()), Standing::Erased);
+            assert_eq!(check_base(&scope, &ours, theirs.as_ref()), BaseCheck::Erased);
         }
         // Where both know of the same, everything is as ever.
         let (ours, theirs) = (erased(8, Some(5)), row(erased(6, Some(5))));
-        let on = |n| standing(&scope, &change(ours.clone(), base(n, NEW, 4)), theirs.as_ref());
-        assert_eq!((on(6), on(5)), (Standing::Follows(None), Standing::Conflicts));
+        let on = |n| check_base(&scope, &change(ours.clone(), base(n, NEW, 4)), theirs.as_ref());
+        assert_eq!((on(6), on(5)), (BaseCheck::FastForward(None), BaseCheck::Conflicts));
         // A tombstone that was purged is as if it had never been.
-        assert_eq!(standing(&scope, &change(erased(8, None), None), None), Standing::Follows(None));
+        assert_eq!(
+            check_base(&scope, &change(erased(8, None), None), None),
+            BaseCheck::FastForward(None)
+        );
     }
 
     #[test]
@@ -237,33 +247,36 @@ mod tests {
         let scope = restored(3);
         let offer = |seq, edited| Some(Offer { epoch: OLD, seq: Seq(seq), edited });
         let again = change(5, base(5, OLD, 5));
-        assert_eq!(standing(&scope, &again, None), Standing::Follows(offer(5, false)));
+        assert_eq!(check_base(&scope, &again, None), BaseCheck::FastForward(offer(5, false)));
         assert_eq!(
-            standing(&scope, &again, Some(&row(1, 3, None))),
-            Standing::Follows(offer(5, false))
+            check_base(&scope, &again, Some(&row(1, 3, None))),
+            BaseCheck::FastForward(offer(5, false))
         );
-        assert_eq!(standing(&scope, &again, Some(&row(9, 4, None))), Standing::Conflicts);
+        assert_eq!(check_base(&scope, &again, Some(&row(9, 4, None))), BaseCheck::Conflicts);
         assert_eq!(
-            standing(&scope, &again, Some(&row(4, 4, offer(4, false)))),
-            Standing::Follows(offer(5, false))
+            check_base(&scope, &again, Some(&row(4, 4, offer(4, false)))),
+            BaseCheck::FastForward(offer(5, false))
         );
-        assert_eq!(standing(&scope, &again, Some(&row(6, 4, offer(6, false)))), Standing::Older);
+        assert_eq!(check_base(&scope, &again, Some(&row(6, 4, offer(6, false)))), BaseCheck::Stale);
         // An edit made on a lost state.
         let edit = change(8, base(5, OLD, 5));
         assert_eq!(
-            standing(&scope, &edit, Some(&row(4, 4, offer(4, false)))),
-            Standing::Follows(offer(5, true))
+            check_base(&scope, &edit, Some(&row(4, 4, offer(4, false)))),
+            BaseCheck::FastForward(offer(5, true))
         );
-        assert_eq!(standing(&scope, &edit, Some(&row(6, 4, offer(6, false)))), Standing::Conflicts);
-        assert_eq!(standing(&scope, &again, Some(&row(8, 4, offer(5, true)))), Standing::Older);
         assert_eq!(
-            standing(&scope, &change(6, base(6, OLD, 6)), Some(&row(8, 4, offer(5, true)))),
-            Standing::Conflicts
+            check_base(&scope, &edit, Some(&row(6, 4, offer(6, false)))),
+            BaseCheck::Conflicts
+        );
+        assert_eq!(check_base(&scope, &again, Some(&row(8, 4, offer(5, true)))), BaseCheck::Stale);
+        assert_eq!(
+            check_base(&scope, &change(6, base(6, OLD, 6)), Some(&row(8, 4, offer(5, true)))),
+            BaseCheck::Conflicts
         );
         // A base at or below the cut is an ordinary one.
         assert_eq!(
-            standing(&scope, &change(8, base(2, OLD, 2)), Some(&row(1, 3, None))),
-            Standing::Conflicts
+            check_base(&scope, &change(8, base(2, OLD, 2)), Some(&row(1, 3, None))),
+            BaseCheck::Conflicts
         );
     }
 }

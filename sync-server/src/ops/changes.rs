@@ -239,8 +239,8 @@ mod tests {
     use crate::rows::ServerRows;
     use crate::rows::memory::MemoryRows;
     use sync_core::model::{
-        Collection, DocumentId, DocumentState, Epoch, LogKey, LogRun, ReplicaId, Revision, Stamp,
-        Term, TermStart,
+        Collection, DocumentId, DocumentState, Epoch, LogKey, LogRun, ReplicaId, Revision,
+        ServerStart, Stamp, StartRecord,
     };
 
     const LIVES: [Epoch; 3] = [Epoch([0; 16]), Epoch([1; 16]), Epoch([2; 16])];
@@ -257,10 +257,11 @@ mod tests {
 
     const KEY: LogKey = LogKey([7; 16]);
 
-    fn any_terms() -> impl Strategy<Value = Vec<TermStart>> {
+    fn any_terms() -> impl Strategy<Value = Vec<StartRecord>> {
         let starts = prop::collection::btree_map(1..6_u64, 1..4_u64, 0..3);
         starts.prop_map(|starts| {
-            let start = |(first, term)| TermStart { term: Term(term), first: Seq(first) };
+            let start =
+                |(first, start)| StartRecord { start: ServerStart(start), first: Seq(first) };
             starts.into_iter().map(start).collect()
         })
     }
@@ -268,7 +269,8 @@ mod tests {
     fn any_mark() -> impl Strategy<Value = Option<LogMark>> {
         let made = (any_terms(), 6..8_u64, any::<bool>()).prop_map(|(starts, at, is_forged)| {
             let ends = starts.iter().skip(1).map(|s| Seq(s.first.0 - 1)).chain([Seq(at)]);
-            let run = |(s, last): (&TermStart, Seq)| LogRun { term: s.term, first: s.first, last };
+            let run =
+                |(s, last): (&StartRecord, Seq)| LogRun { start: s.start, first: s.first, last };
             let runs: Vec<_> = starts.iter().zip(ends).map(run).collect();
             let mark = LogMark::sign(LIVES[1], runs, &KEY);
             LogMark { proof: mark.proof ^ u64::from(is_forged), ..mark }
@@ -277,10 +279,10 @@ mod tests {
     }
 
     fn any_scope() -> impl Strategy<Value = ServerScope> {
-        (0..6_u64, 0..6_u64, 0..6_u64, any_terms()).prop_map(|(head, horizon, cut, terms)| {
+        (0..6_u64, 0..6_u64, 0..6_u64, any_terms()).prop_map(|(head, horizon, cut, starts)| {
             let ancestors = vec![Ancestor { epoch: LIVES[0], cut: Seq(cut.min(head)) }];
             let (head, horizon, key) = (Seq(head), Seq(horizon.min(head)), Some(KEY));
-            ServerScope { ancestors, head, horizon, terms, key, ..ServerScope::new(LIVES[1]) }
+            ServerScope { ancestors, head, horizon, starts, key, ..ServerScope::new(LIVES[1]) }
         })
     }
 
@@ -309,15 +311,18 @@ mod tests {
 
     #[test]
     fn a_mark_of_an_epoch_that_is_not_remembered_shows_what_is_shared() {
-        let terms = vec![
-            TermStart { term: Term(1), first: Seq(1) },
-            TermStart { term: Term(3), first: Seq(5) },
+        let starts = vec![
+            StartRecord { start: ServerStart(1), first: Seq(1) },
+            StartRecord { start: ServerStart(3), first: Seq(5) },
         ];
         let (head, key) = (Seq(6), Some(KEY));
-        let row = ServerScope { head, key, terms, ..ServerScope::new(LIVES[1]) };
+        let row = ServerScope { head, key, starts, ..ServerScope::new(LIVES[1]) };
         // Another life that began after the same backup, in which the second start wrote from 5 on.
-        let run =
-            |term, first, last| LogRun { term: Term(term), first: Seq(first), last: Seq(last) };
+        let run = |start, first, last| LogRun {
+            start: ServerStart(start),
+            first: Seq(first),
+            last: Seq(last),
+        };
         let runs = vec![run(1, 1, 4), run(2, 5, 9)];
         let cut = |row: &ServerScope, epoch, mark: LogMark| {
             let (position, after) = (Seq(9), Seq(9));

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use crate::record::ServerScope;
 use crate::rows::{ServerReads, ServerRows};
 use sync_core::error::Result;
-use sync_core::model::{LogMark, LogRun, Scope, Seq, Term, TermStart};
+use sync_core::model::{LogMark, LogRun, Scope, Seq, ServerStart, StartRecord};
 
 /// How many runs before the newest starts a scope's row names.
 const OLDER: usize = 8;
@@ -25,22 +25,22 @@ pub(super) fn register_start(
     rows: &mut dyn ServerRows,
     scope: &Scope,
     row: &mut ServerScope,
-    term: Term,
+    start: ServerStart,
     first: Seq,
 ) -> Result<()> {
-    if row.terms.iter().any(|start| start.term == term) {
+    if row.starts.iter().any(|known| known.start == start) {
         return Ok(());
     }
-    if let Some(last) = row.terms.last() {
-        let ended = LogRun { term: last.term, first: last.first, last: before(first) };
+    if let Some(last) = row.starts.last() {
+        let ended = LogRun { start: last.start, first: last.first, last: before(first) };
         rows.put_run(scope, &ended)?;
     }
-    rows.put_run(scope, &LogRun { term, first, last: OPEN })?;
-    row.terms.push(TermStart { term, first });
-    if row.terms.len() > TermStart::KEPT {
-        let oldest = row.terms.remove(0);
-        let last = row.terms.first().map_or(first, |next| before(next.first));
-        row.older.push(LogRun { term: oldest.term, first: oldest.first, last });
+    rows.put_run(scope, &LogRun { start, first, last: OPEN })?;
+    row.starts.push(StartRecord { start, first });
+    if row.starts.len() > StartRecord::KEPT {
+        let oldest = row.starts.remove(0);
+        let last = row.starts.first().map_or(first, |next| before(next.first));
+        row.older.push(LogRun { start: oldest.start, first: oldest.first, last });
         thin_out(&mut row.older, row.head);
     }
     Ok(())
@@ -67,9 +67,9 @@ fn thin_out(older: &mut Vec<LogRun>, head: Seq) {
 
 /// The runs that the row itself names, in order: some of the older ones, and all of the newest.
 fn known_runs(row: &ServerScope) -> Vec<LogRun> {
-    let ends = row.terms.iter().skip(1).map(|next| before(next.first)).chain([OPEN]);
-    let newest = row.terms.iter().zip(ends);
-    let newest = newest.map(|(s, last)| LogRun { term: s.term, first: s.first, last });
+    let ends = row.starts.iter().skip(1).map(|next| before(next.first)).chain([OPEN]);
+    let newest = row.starts.iter().zip(ends);
+    let newest = newest.map(|(s, last)| LogRun { start: s.start, first: s.first, last });
     row.older.iter().copied().chain(newest).collect()
 }
 
@@ -111,7 +111,7 @@ pub(super) fn mark_at(
     if let Some(mark) = mark_by_row(row, at) {
         return Ok(Some(mark));
     }
-    let is_known = row.key.is_some() && row.terms.first().is_some_and(|start| at < start.first);
+    let is_known = row.key.is_some() && row.starts.first().is_some_and(|start| at < start.first);
     let run = if is_known { rows.run_at(scope, at)? } else { None };
     Ok(run.and_then(|run| sign(row, run, &known_runs(row), at)))
 }
@@ -177,7 +177,7 @@ fn find(row: &ServerScope, known: &[LogRun], theirs: &LogRun) -> Found {
     if let Some(run) = known.iter().find(|run| run.is_same_start(theirs)) {
         return Found::Here(*run);
     }
-    match row.terms.first().map(|oldest| theirs.first.cmp(&oldest.first)) {
+    match row.starts.first().map(|oldest| theirs.first.cmp(&oldest.first)) {
         Some(Ordering::Less) => Found::Unsure,
         _ => Found::Nowhere,
     }
@@ -220,9 +220,9 @@ mod tests {
     }
 
     /// Appends `count` positions by a start.
-    fn append(rows: &mut Rows, row: &mut ServerScope, term: u64, count: u64) {
+    fn append(rows: &mut Rows, row: &mut ServerScope, start: u64, count: u64) {
         let first = row.head.next();
-        register_start(rows, &Scope::default(), row, Term(term), first).unwrap();
+        register_start(rows, &Scope::default(), row, ServerStart(start), first).unwrap();
         row.head = Seq(row.head.0 + count);
     }
 
@@ -241,11 +241,11 @@ mod tests {
     fn every_start_is_known_however_many_there_were_since() {
         let (mut rows, mut row) = (rows(), scope_row());
         let mut marks = Vec::new();
-        for term in 1..=500 {
-            append(&mut rows, &mut row, term, term % 3 + 1);
+        for start in 1..=500 {
+            append(&mut rows, &mut row, start, start % 3 + 1);
             marks.push(mark(&rows, &row, row.head.0).unwrap());
         }
-        assert!(row.terms.len() == TermStart::KEPT && row.older.len() <= OLDER);
+        assert!(row.starts.len() == StartRecord::KEPT && row.older.len() <= OLDER);
         for mark in &marks {
             assert!(mark.is_well_formed(), "{mark:?}");
             assert_eq!(shared(&rows, &row, mark), mark.at.0);
@@ -260,8 +260,8 @@ mod tests {
     #[test]
     fn a_restore_is_cut_where_the_backup_ended_however_long_ago_it_was_made() {
         let (mut rows, mut row) = (rows(), scope_row());
-        for term in 1..=100 {
-            append(&mut rows, &mut row, term, 5);
+        for start in 1..=100 {
+            append(&mut rows, &mut row, start, 5);
         }
         // A backup at 500, and a life of it that was lost.
         let backup = row.clone();
@@ -271,15 +271,15 @@ mod tests {
                 lost_rows.put_run(&Scope::default(), &run).unwrap();
             }
             append(&mut lost_rows, &mut lost, 100, 2);
-            for term in 0..starts {
-                append(&mut lost_rows, &mut lost, 1_000 + term, 3);
+            for start in 0..starts {
+                append(&mut lost_rows, &mut lost, 1_000 + start, 3);
             }
             let mark = mark(&lost_rows, &lost, lost.head.0).unwrap();
             // Nothing was written since the restore, or something was.
             let cut = shared(&rows, &backup, &mark);
             assert!(cut == 500 || (starts > 11 && cut < 500), "{starts}: {cut}");
             let mut after = backup.clone();
-            register_start(&mut rows, &Scope::default(), &mut after, Term(9_999), Seq(501))
+            register_start(&mut rows, &Scope::default(), &mut after, ServerStart(9_999), Seq(501))
                 .unwrap();
             after.head = Seq(600);
             let cut = shared(&rows, &after, &mark);
@@ -291,11 +291,11 @@ mod tests {
     fn processes_that_write_one_log_in_turn_are_registered_once_each() {
         let (mut rows, mut row) = (rows(), scope_row());
         for _ in 0..50 {
-            for term in [1, 2, 3] {
-                append(&mut rows, &mut row, term, 1);
+            for start in [1, 2, 3] {
+                append(&mut rows, &mut row, start, 1);
             }
         }
-        let starts: Vec<_> = row.terms.iter().map(|s| (s.term.0, s.first.0)).collect();
+        let starts: Vec<_> = row.starts.iter().map(|s| (s.start.0, s.first.0)).collect();
         assert_eq!(starts, [(1, 1), (2, 2), (3, 3)]);
     }
 
@@ -309,7 +309,7 @@ mod tests {
         assert_eq!(of(Some(&good)), Evidence::SharedUpTo(Seq(5)));
         assert_eq!(of(None), Evidence::None);
         assert_eq!(of(Some(&LogMark { at: Seq(9), ..good.clone() })), Evidence::None);
-        let made_up = vec![LogRun { term: Term(4_711), first: Seq(1), last: Seq(5) }];
+        let made_up = vec![LogRun { start: ServerStart(4_711), first: Seq(1), last: Seq(5) }];
         let forged = LogMark::sign(row.epoch, made_up, &LogKey([1; 16]));
         assert_eq!(of(Some(&forged)), Evidence::None);
     }
@@ -317,7 +317,8 @@ mod tests {
     #[test]
     fn of_old_runs_the_one_goes_that_lies_closest_to_the_run_before_for_its_age() {
         let kept = |firsts: [u64; OLDER + 1]| {
-            let run = |first| LogRun { term: Term(first), first: Seq(first), last: Seq(first) };
+            let run =
+                |first| LogRun { start: ServerStart(first), first: Seq(first), last: Seq(first) };
             let mut older = firsts.map(run).to_vec();
             thin_out(&mut older, Seq(900));
             older.iter().map(|run| run.first.0).collect::<Vec<_>>()
@@ -333,13 +334,13 @@ mod tests {
     #[test]
     fn every_mark_names_the_first_run_and_the_nearest_ones() {
         let (mut rows, mut row) = (rows(), scope_row());
-        for term in 1..=60 {
-            append(&mut rows, &mut row, term, 10);
+        for start in 1..=60 {
+            append(&mut rows, &mut row, start, 10);
             let mark = mark_at_head(&row).unwrap();
-            let terms: Vec<_> = mark.runs.iter().rev().map(|run| run.term.0).collect();
-            let nearest: Vec<_> = (1..=term).rev().take(NEAREST + 1).collect();
-            assert_eq!(terms[..nearest.len()], nearest);
-            assert_eq!(terms.last(), Some(&1));
+            let starts: Vec<_> = mark.runs.iter().rev().map(|run| run.start.0).collect();
+            let nearest: Vec<_> = (1..=start).rev().take(NEAREST + 1).collect();
+            assert_eq!(starts[..nearest.len()], nearest);
+            assert_eq!(starts.last(), Some(&1));
         }
     }
 

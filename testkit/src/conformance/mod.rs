@@ -2,10 +2,10 @@
 //!
 //! | Contract | Harness | Macros |
 //! |---|---|---|
-//! | [`Storage`](sync_core::storage::Storage) | [`StorageHarness`](storage::StorageHarness) | [`storage_conformance!`](crate::storage_conformance), [`storage_teeth!`](crate::storage_teeth) |
-//! | [`ServerStorage`](sync_server::ServerStorage) | [`ServerStorageHarness`](server::ServerStorageHarness) | [`server_storage_conformance!`](crate::server_storage_conformance), [`server_storage_teeth!`](crate::server_storage_teeth) |
-//! | [`Transport`](sync_core::transport::Transport) and [`Connection`](sync_core::transport::Connection) | [`TransportHarness`](transport::TransportHarness) | [`transport_conformance!`](crate::transport_conformance), [`transport_teeth!`](crate::transport_teeth) |
-//! | [`ConflictResolver`](sync_core::resolver::ConflictResolver) | none: the resolver, and documents of the app's | [`resolver_conformance!`](crate::resolver_conformance), [`resolver_teeth!`](crate::resolver_teeth) |
+//! | [`Storage`](sync_core::storage::Storage) | [`StorageHarness`](storage::StorageHarness) | [`storage_conformance!`](crate::storage_conformance), [`storage_fault_injection!`](crate::storage_fault_injection) |
+//! | [`ServerStorage`](sync_server::ServerStorage) | [`ServerStorageHarness`](server::ServerStorageHarness) | [`server_storage_conformance!`](crate::server_storage_conformance), [`server_storage_fault_injection!`](crate::server_storage_fault_injection) |
+//! | [`Transport`](sync_core::transport::Transport) and [`Connection`](sync_core::transport::Connection) | [`TransportHarness`](transport::TransportHarness) | [`transport_conformance!`](crate::transport_conformance), [`transport_fault_injection!`](crate::transport_fault_injection) |
+//! | [`ConflictResolver`](sync_core::resolver::ConflictResolver) | none: the resolver, and documents of the app's | [`resolver_conformance!`](crate::resolver_conformance), [`resolver_fault_injection!`](crate::resolver_fault_injection) |
 //!
 //! # How to prove a backend
 //!
@@ -71,8 +71,8 @@
 //! mod server {
 //!     testkit::server_storage_conformance!(super::Place::default());
 //! }
-//! mod storage_teeth {
-//!     testkit::storage_teeth!(super::Place::default());
+//! mod storage_fault_injection {
+//!     testkit::storage_fault_injection!(super::Place::default());
 //! }
 //! # fn main() {
 //! # // Inside an example no test runs: one case stands for all.
@@ -94,13 +94,13 @@
 //! transactions. It does not prove anything about a power failure: that needs a disk that loses
 //! unsynced data, or a machine that is switched off.
 //!
-//! # Teeth
+//! # Fault injection
 //!
 //! A suite that passes says little unless it fails on what is broken. Each fault
 //! ([`storage::StorageFault`], [`server::ServerStorageFault`], [`resolver::ResolverFault`]) is a
 //! bug that a real project shipped, built into the backend from outside, and names the case that
-//! detects it. The macros with `teeth` in their name demand that this case passes on the backend
-//! and fails on the broken one. What it failed with is on the test's standard output.
+//! detects it. The macros with `fault_injection` in their name demand that this case passes on the
+//! backend and fails on the broken one. What it failed with is on the test's standard output.
 
 mod capabilities;
 mod faults;
@@ -191,7 +191,7 @@ mod tests {
                 include_str!("storage/reading.rs"),
                 include_str!("storage/settling.rs"),
                 include_str!("storage/surviving.rs"),
-                include_str!("storage/taking_in.rs"),
+                include_str!("storage/applying.rs"),
                 include_str!("storage/writing.rs"),
             ],
             StorageFault::ALL.iter().map(|f| f.noticed_by()),

@@ -11,8 +11,8 @@ use tokio::time::sleep_until;
 
 use crate::cores::must;
 
+use super::fault_schedule::Data;
 use super::link::Network;
-use super::weather::Data;
 use super::{inline, scope, server};
 
 /// The data that the server's processes use, one after the other.
@@ -74,7 +74,7 @@ pub(super) async fn restart(
     data: Arc<ServerData>,
 ) {
     let shared = Arc::clone(&network.shared);
-    for restart in shared.weather.restarts() {
+    for restart in shared.fault_schedule.restarts() {
         sleep_until(shared.started + Duration::from_millis(restart.at)).await;
         shared.fault("the server starts anew");
         match restart.with {

@@ -17,8 +17,8 @@ use transport_kit::framed::{FramedOptions, FramedTransport};
 use crate::cores::must;
 use crate::search::SplitMix64;
 
+use super::fault_schedule::{Fault, ScheduledFault};
 use super::link::Network;
-use super::weather::{Fault, Spell};
 use super::{Drive, Own, Shared, inline, scope};
 
 /// A replica.
@@ -100,8 +100,10 @@ impl Device {
             }
             steps.push((at, Step::Write));
         }
-        let spells = self.network.shared.weather.of(self.number);
-        for Spell { from, until, .. } in spells.filter(|s| s.fault == Fault::Stopped) {
+        let scheduled_faults = self.network.shared.fault_schedule.of(self.number);
+        for ScheduledFault { from, until, .. } in
+            scheduled_faults.filter(|s| s.fault == Fault::Stopped)
+        {
             steps.push((from, Step::Stop));
             steps.push((until, Step::Start));
         }

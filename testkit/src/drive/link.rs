@@ -17,8 +17,8 @@ use transport_kit::framed::{Dial, memory_link};
 use crate::search::SplitMix64;
 
 use super::Shared;
+use super::fault_schedule::Fault;
 use super::trace::{Direction, Frame};
-use super::weather::Fault;
 
 /// Frames that may wait at each end of each direction.
 const FRAMES: usize = 4;
@@ -62,14 +62,14 @@ impl Dial for Way {
     async fn dial(&self) -> Result<FrameLink> {
         let shared = &self.network.shared;
         let cut = |fault| matches!(fault, Fault::Cut);
-        if shared.weather.at(self.client, shared.millis()).any(|s| cut(s.fault)) {
+        if shared.fault_schedule.at(self.client, shared.millis()).any(|s| cut(s.fault)) {
             shared.fault("refused");
             return Err(Error::new(ErrorKind::Network, "the server cannot be reached"));
         }
-        for spell in shared.weather.at(self.client, shared.millis()) {
-            if let Fault::Slow(by) = spell.fault {
+        for scheduled in shared.fault_schedule.at(self.client, shared.millis()) {
+            if let Fault::Slow(by) = scheduled.fault {
                 shared.fault("slow to come up");
-                let up = shared.weather.slot(shared.millis() + by, 2 * self.client);
+                let up = shared.fault_schedule.slot(shared.millis() + by, 2 * self.client);
                 sleep_until(shared.started + Duration::from_millis(up)).await;
             }
         }
@@ -124,7 +124,7 @@ async fn serve(mut server: watch::Receiver<Server>, link: FrameLink) {
 /// Returns when a link breaks by itself: with the next cut, or with the server.
 async fn broken(shared: Arc<Shared>, client: usize, mut server: watch::Receiver<Server>) {
     let now = shared.millis();
-    let cuts = shared.weather.of(client).filter(|s| matches!(s.fault, Fault::Cut));
+    let cuts = shared.fault_schedule.of(client).filter(|s| matches!(s.fault, Fault::Cut));
     let next = cuts.map(|s| s.from).filter(|from| *from > now).min();
     let cut = async {
         match next {
@@ -161,7 +161,7 @@ impl Pump {
             let at = self.shared.millis();
             let sent = Frame::of(at, self.client, self.link, self.direction, &frame);
             self.shared.log().trace.push(sent);
-            let mut chance = self.shared.weather.chance(
+            let mut chance = self.shared.fault_schedule.chance(
                 self.client,
                 self.link,
                 self.direction as u64,
@@ -185,10 +185,10 @@ impl Pump {
     /// Returns when a frame that is sent at that time arrives.
     fn due(&self, at: u64, chance: &mut SplitMix64) -> u64 {
         let mut due = at + LATENCY.0 + chance.next_u64() % LATENCY.1;
-        for spell in self.shared.weather.at(self.client, at) {
-            match spell.fault {
+        for scheduled in self.shared.fault_schedule.at(self.client, at) {
+            match scheduled.fault {
                 Fault::Late(by) => due += chance.next_u64() % by.max(1),
-                Fault::Stall => due = due.max(spell.until),
+                Fault::Stall => due = due.max(scheduled.until),
                 _ => {}
             }
         }
@@ -196,16 +196,16 @@ impl Pump {
             self.shared.fault("late");
         }
         let of_link = 2 * self.client + usize::from(self.direction == Direction::ToClient);
-        self.shared.weather.slot(due, of_link)
+        self.shared.fault_schedule.slot(due, of_link)
     }
 
     /// Returns what arrives of a frame, and whether the link ends with it.
     fn damage(&mut self, frame: Bytes, chance: &mut SplitMix64) -> (Vec<Bytes>, bool) {
         let (mut arriving, mut ends) = (vec![frame], false);
         let now = self.shared.millis();
-        let spells: Vec<Fault> =
-            self.shared.weather.at(self.client, now).map(|s| s.fault).collect();
-        for fault in spells {
+        let scheduled_faults: Vec<Fault> =
+            self.shared.fault_schedule.at(self.client, now).map(|s| s.fault).collect();
+        for fault in scheduled_faults {
             match fault {
                 Fault::Deaf { to_server, to_client } => {
                     let is_deaf = match self.direction {

@@ -21,10 +21,10 @@
 
 mod data;
 mod device;
+mod fault_schedule;
 mod link;
 mod oracles;
 mod trace;
-mod weather;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -43,9 +43,9 @@ use crate::search::SplitMix64;
 
 use data::{ServerData, restart};
 use device::Device;
+use fault_schedule::FaultSchedule;
 use link::Network;
 pub use trace::{Direction, Frame};
-use weather::Weather;
 
 /// The server's heartbeat. A link that delivers nothing is detected after three of them.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -111,8 +111,11 @@ impl Drive {
     /// If there is no runtime of tokio with time.
     pub async fn run(self) -> Outcome {
         let started = Instant::now();
-        let shared =
-            Arc::new(Shared { started, weather: Weather::new(&self), log: Mutex::default() });
+        let shared = Arc::new(Shared {
+            started,
+            fault_schedule: FaultSchedule::new(&self),
+            log: Mutex::default(),
+        });
         let data = Arc::new(ServerData::new());
         let environment = Own::of(&shared, self.seed, 1);
         let network = Network::new(Arc::clone(&shared), server(&environment, &data.storage()));
@@ -165,7 +168,7 @@ fn server(environment: &Arc<dyn Environment>, storage: &Arc<dyn ServerStorage>) 
 #[derive(Debug)]
 struct Shared {
     started: Instant,
-    weather: Weather,
+    fault_schedule: FaultSchedule,
     log: Mutex<Log>,
 }
 

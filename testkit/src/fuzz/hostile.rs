@@ -9,7 +9,7 @@ use sync_core::codec::Codec;
 use sync_core::error::{Error, ErrorKind};
 use sync_core::model::{
     Body, Collection, Cursor, Digest, DocumentId, Epoch, FencingToken, Limits, LocalSeq, LogKey,
-    NewLog, PushBatch, ReplicaId, Scope, Term, WriteLimits,
+    NewLog, PushBatch, ReplicaId, Scope, ServerStart, WriteLimits,
 };
 use sync_core::protocol::{Message, Welcome};
 use sync_core::replica::rows::ReplicaReads;
@@ -212,7 +212,7 @@ fn ask(core: &mut ServerCore, scope: &Scope, cursor: &Cursor, limits: Limits) {
 fn append(core: &mut ServerCore, batch: &PushBatch) {
     let cx = AppendContext {
         now: NOW,
-        term: Term(5),
+        start: ServerStart(5),
         drift: DRIFT_BOUND,
         fresh: NewLog { epoch: Epoch([5; 16]), key: LogKey([7; 16]) },
         owner: None,

@@ -8,7 +8,7 @@ use sync_core::clock::{DRIFT_BOUND, Now, ServerTime};
 use sync_core::error::{ErrorKind, Result};
 use sync_core::model::{
     Body, Collection, Cursor, DocumentId, DocumentKey, Epoch, Limits, LocalSeq, LogKey, NewLog,
-    ReplicaId, Reset, ResetReason, Scope, Seq, Term, WriteLimits,
+    ReplicaId, Reset, ResetReason, Scope, Seq, ServerStart, WriteLimits,
 };
 use sync_core::replica::{
     Context, Decision, Forget, LocalTransaction, LocalWrite, Scan, Unsettled, UnsettledAfter,
@@ -101,7 +101,7 @@ fn key(scope: &Scope, collection: &str, id: &str) -> Result<DocumentKey> {
 
 fn sync_replica(core: &mut ReplicaKv<KvWriter<MemoryKv>>, cx: &Context, life: &Life) -> Result<()> {
     let scope = &life.scope;
-    survived(transact(core, |rows| ops::choose(rows, cx, scope, None)));
+    survived(transact(core, |rows| ops::set_collections(rows, cx, scope, None)));
     let limits = WriteLimits::default();
     survived(transact(core, |rows| {
         let time = ServerTime { asked: NOW, told: Now(0) };
@@ -178,8 +178,13 @@ fn serve(core: &mut ServerKv<KvWriter<MemoryKv>>, life: &Life) {
         }));
     }
     if let Some(batch) = &life.batch {
-        let cx =
-            AppendContext { now: NOW, term: Term(5), drift: DRIFT_BOUND, fresh: new, owner: None };
+        let cx = AppendContext {
+            now: NOW,
+            start: ServerStart(5),
+            drift: DRIFT_BOUND,
+            fresh: new,
+            owner: None,
+        };
         let judge = WorldJudge { refuse: None, resolvers: Resolvers::default() };
         for _ in 0..2 {
             survived(transact(core, |rows| served::append(rows, &cx, batch, &judge)));

@@ -17,8 +17,13 @@ impl<C: Cores> Runner<C> {
         let deferred = records.into_iter().find(|(_, r)| r.is_deferred());
         let choice = rng.below(3);
         if let Some((key, record)) = deferred {
-            let slot = record.pending.and_then(|p| p.slot).and_then(|s| s.state);
-            let of = [record.current, slot].into_iter().flatten().map(|s| s.revision).collect();
+            let pending_remote =
+                record.pending.and_then(|p| p.pending_remote).and_then(|s| s.state);
+            let of = [record.current, pending_remote]
+                .into_iter()
+                .flatten()
+                .map(|s| s.revision)
+                .collect();
             let text = self.fresh_body(&mut SplitMix64::new(0));
             let resolution = match choice {
                 0 => Resolution::Local,

@@ -460,9 +460,11 @@ impl<C: Cores> Runner<C> {
             }
             for (_, record) in self.world.records(replica) {
                 let told = record.in_flight().is_some_and(|f| self.is_told(replica, f.push));
-                let slot = record.pending.as_ref().and_then(|p| p.slot.as_ref());
+                let pending_remote =
+                    record.pending.as_ref().and_then(|p| p.pending_remote.as_ref());
                 let base = record.edit().and_then(|e| e.base.as_ref());
-                let heard = slot.map(|s| s.seq).max(base.map(|b| b.seq)).unwrap_or_default();
+                let heard =
+                    pending_remote.map(|s| s.seq).max(base.map(|b| b.seq)).unwrap_or_default();
                 self.blind |= told || heard.max(record.settled_at()) > backup.head;
             }
         }

@@ -14,12 +14,12 @@ use sync_server::ops;
 use super::disk::Disks;
 use super::fact::{Cause, Fact};
 use super::kind_of::{describe, kind_of};
+use super::link_conditions::Condition;
 use super::plan::What;
 use super::queue::Event;
 use super::run::Run;
 use super::store::ALL;
 use super::trace::Mark;
-use super::weather::Condition;
 use crate::cores::must;
 use crate::search::SplitMix64;
 use crate::world::body;
@@ -141,8 +141,13 @@ impl<D: Disks> Run<D> {
         let choice = rng.below(3);
         let waits = self.records_of(client, &scope).into_iter().find(|(_, r)| r.is_deferred());
         if let Some((key, record)) = waits {
-            let slot = record.pending.as_ref().and_then(|p| p.slot.clone()).and_then(|s| s.state);
-            let of = [record.current.clone(), slot].into_iter().flatten().map(|s| s.revision);
+            let pending_remote = record
+                .pending
+                .as_ref()
+                .and_then(|p| p.pending_remote.clone())
+                .and_then(|s| s.state);
+            let of =
+                [record.current.clone(), pending_remote].into_iter().flatten().map(|s| s.revision);
             let resolution = match choice {
                 0 => Resolution::Local,
                 1 => Resolution::Remote,
@@ -180,21 +185,25 @@ impl<D: Disks> Run<D> {
         match what {
             What::BadNetwork { millis, loss, duplicate, reorder, .. } => {
                 let (loss, duplicate, reorder) = (*loss, *duplicate, *reorder);
-                self.weather(client, until(millis), Condition::Bad { loss, duplicate, reorder });
+                self.link_conditions(
+                    client,
+                    until(millis),
+                    Condition::Bad { loss, duplicate, reorder },
+                );
             }
             What::Flips { millis, percent, .. } => {
-                self.weather(client, until(millis), Condition::Flips(*percent));
+                self.link_conditions(client, until(millis), Condition::Flips(*percent));
             }
             What::Delay { millis, by, .. } => {
-                self.weather(client, until(millis), Condition::Delay(*by));
+                self.link_conditions(client, until(millis), Condition::Delay(*by));
             }
             What::Silence { millis, to_server, to_client, .. } => {
                 let silence = Condition::Silence { up: *to_server, down: *to_client };
-                self.weather(client, until(millis), silence);
+                self.link_conditions(client, until(millis), silence);
             }
             What::Partition { clients, millis } => {
                 for client in clients.iter().map(|c| c % self.clients.len()).collect::<Vec<_>>() {
-                    self.weather(
+                    self.link_conditions(
                         client,
                         until(millis),
                         Condition::Silence { up: true, down: true },
@@ -208,10 +217,10 @@ impl<D: Disks> Run<D> {
                 }
             }
             What::SlowReader { millis, .. } => {
-                self.weather(client, until(millis), Condition::SlowReader);
+                self.link_conditions(client, until(millis), Condition::SlowReader);
             }
             What::LoseAnswers { millis, .. } => {
-                self.weather(client, until(millis), Condition::LoseAnswers);
+                self.link_conditions(client, until(millis), Condition::LoseAnswers);
             }
             What::Crash { millis, power, salt, .. } => {
                 self.stop(client, *power, *salt);
@@ -308,8 +317,8 @@ impl<D: Disks> Run<D> {
         }
     }
 
-    fn weather(&mut self, client: usize, until: u64, condition: Condition) {
-        self.clients[client].weather.set(until, condition);
+    fn link_conditions(&mut self, client: usize, until: u64, condition: Condition) {
+        self.clients[client].link_conditions.set(until, condition);
     }
 
     /// Lets another process claim the engine: later calls of the old one must change nothing in the

@@ -18,11 +18,11 @@ use sync_core::replica::record::ScopeRow;
 use super::Phase;
 use super::disk::Disks;
 use super::fact::Fact;
+use super::link_conditions::LinkConditions;
 use super::queue::Event;
 use super::rates::Rate;
 use super::run::{Run, failure};
 use super::trace::Mark;
-use super::weather::Weather;
 use super::wire::{Down, Up};
 
 pub(super) enum Kept {
@@ -80,7 +80,7 @@ pub(super) struct Client<R> {
     pub(super) processes: u64,
     pub(super) identities: u64,
     pub(super) shown: BTreeMap<DocumentKey, DocumentState>,
-    pub(super) weather: Weather,
+    pub(super) link_conditions: LinkConditions,
     pub(super) rate: Rate,
     pub(super) skew: i64,
     /// A copy of the device's files, and the documents in it.

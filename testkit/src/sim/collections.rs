@@ -84,7 +84,7 @@ impl<D: Disks> Run<D> {
             let in_flight = self.batch_keys(client, &scope);
             self.history.begin_step();
             let done = self.on_client(client, Durability::Power, |rows| {
-                ops::choose(rows, &cx, &scope, chosen.as_ref())
+                ops::set_collections(rows, &cx, &scope, chosen.as_ref())
             });
             let done = self.committed(client, done, BTreeSet::new(), true, &Cause::Forgotten);
             if done.is_err() {

@@ -12,12 +12,12 @@ use sync_core::model::Scope;
 use super::client::{Asked, Connection, Kept};
 use super::disk::Disks;
 use super::fact::Fact;
+use super::link_conditions::LinkKind;
 use super::plan::Refusal;
 use super::queue::Event;
 use super::run::{Run, failure};
 use super::stranger::STRANGER;
 use super::trace::Mark;
-use super::weather::LinkKind;
 use super::wire::{Down, Up};
 
 /// How long a client waits for the answer to a single request, and to one that waits at the head.

@@ -103,7 +103,7 @@ impl<D: Disks> Run<D> {
         for client in 0..self.clients.len() {
             let state = &mut self.clients[client];
             state.troubled_until = self.now;
-            state.weather.clear();
+            state.link_conditions.clear();
             state.rate.clear();
             state.frozen = None;
             state.doomed = None;

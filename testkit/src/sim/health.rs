@@ -52,12 +52,15 @@ fn trouble(what: &What) -> Trouble {
     }
 }
 
-/// Returns whether the remote slot and the local state are the same.
+/// Returns whether the pending remote state and the local state are the same.
 fn has_equal_sides(record: &Record) -> bool {
-    let slot = record.pending.as_ref().and_then(|pending| pending.slot.as_ref());
-    slot.zip(record.current.as_ref()).is_some_and(|(slot, local)| match &slot.state {
-        Some(remote) => remote.shows_the_same(local),
-        None => local.is_deleted(),
+    let pending_remote =
+        record.pending.as_ref().and_then(|pending| pending.pending_remote.as_ref());
+    pending_remote.zip(record.current.as_ref()).is_some_and(|(pending_remote, local)| {
+        match &pending_remote.state {
+            Some(remote) => remote.shows_the_same(local),
+            None => local.is_deleted(),
+        }
     })
 }
 

@@ -8,8 +8,8 @@ use sync_core::model::{Cursor, Scope};
 use super::client::Live;
 use super::connection::POLLED;
 use super::disk::Disks;
+use super::link_conditions::LinkKind;
 use super::run::Run;
-use super::weather::LinkKind;
 use super::wire::{Down, Up};
 
 /// Chunks that a live stream may send ahead.

@@ -73,6 +73,7 @@ mod health;
 mod history;
 mod kind_of;
 mod kinds;
+mod link_conditions;
 mod live;
 mod look;
 #[cfg(feature = "mutants")]
@@ -95,7 +96,6 @@ mod story;
 mod stranger;
 mod trace;
 mod units;
-mod weather;
 mod wire;
 
 use std::collections::BTreeMap;

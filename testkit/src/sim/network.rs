@@ -3,12 +3,12 @@
 use sync_core::engine::Ticket;
 
 use super::disk::Disks;
+use super::link_conditions::{Fate, LinkKind, Way};
 use super::queue::Event;
 use super::rates::{size_down, size_up};
 use super::run::Run;
 use super::stranger::STRANGER;
 use super::trace::Mark;
-use super::weather::{Fate, LinkKind, Way};
 use super::wire::{Down, Link, Up};
 
 impl<D: Disks> Run<D> {
@@ -75,8 +75,8 @@ impl<D: Disks> Run<D> {
         let mut rng = self.chance(client, 1 + way as u64);
         let base = self.setting.latency + rng.next_u64() % (self.setting.jitter + 1);
         let kind = self.links.get(&link).map_or(LinkKind::Stream, |l| l.kind);
-        let (now, weather) = (self.now, &mut self.clients[client].weather);
-        weather.fate(now, kind, way, is_answer, base, &mut rng)
+        let (now, link_conditions) = (self.now, &mut self.clients[client].link_conditions);
+        link_conditions.fate(now, kind, way, is_answer, base, &mut rng)
     }
 
     /// Keeps the order of a stream; requests have none.

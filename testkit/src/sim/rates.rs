@@ -6,9 +6,9 @@ use sync_core::engine::Input;
 use sync_core::model::{DocumentState, Verdict, Verdicts};
 
 use super::disk::Disks;
+use super::link_conditions::{Fate, Way};
 use super::plan::What;
 use super::run::Run;
-use super::weather::{Fate, Way};
 use super::wire::{Down, Up};
 use crate::search::SplitMix64;
 

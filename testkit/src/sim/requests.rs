@@ -233,7 +233,7 @@ impl<D: Disks> Run<D> {
     fn append(&mut self, client: usize, batch: &PushBatch) -> Result<Verdicts> {
         let cx = AppendContext {
             now: self.server_now(),
-            term: self.server_start(),
+            start: self.server_start(),
             drift: DRIFT_BOUND,
             fresh: self.new_log(),
             owner: None,

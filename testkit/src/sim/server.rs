@@ -6,18 +6,18 @@ use std::time::Duration;
 use storage_kit::Durability;
 use sync_core::clock::Now;
 use sync_core::error::{Error, ErrorKind, Result, Retry};
-use sync_core::model::{Collection, Cursor, Epoch, Limits, ReplicaId, Scope, Term};
+use sync_core::model::{Collection, Cursor, Epoch, Limits, ReplicaId, Scope, ServerStart};
 use sync_core::protocol::Pull;
 use sync_server::rows::ServerReads;
 use sync_server::session::{Found, Request, Session, SessionInput, SessionOptions, SessionOutput};
 
 use super::disk::Disks;
+use super::link_conditions::LinkKind;
 use super::plan::Refusal;
 use super::queue::Event;
 use super::run::{BEGINNING, Run, failure};
 use super::stranger::{STRANGER, stranger_id};
 use super::trace::Mark;
-use super::weather::LinkKind;
 use super::wire::{Down, Up};
 use crate::cores::{look, transact_as};
 
@@ -25,7 +25,7 @@ pub(super) struct ServerSide<S> {
     /// None only while the store is opened again.
     pub(super) core: Option<S>,
     pub(super) is_up: bool,
-    term: Term,
+    start: ServerStart,
     /// The time until which the other process answers, which has another start.
     pub(super) other_until: u64,
     /// How often the server was restored. Its processes start again then.
@@ -63,7 +63,7 @@ impl<S> ServerSide<S> {
         Self {
             core: Some(core),
             is_up: true,
-            term: Term(1),
+            start: ServerStart(1),
             other_until: 0,
             restores: 0,
             skew: 0,
@@ -97,10 +97,10 @@ impl<D: Disks> Run<D> {
     }
 
     /// Returns the start of the process that answers now.
-    pub(super) fn server_start(&self) -> Term {
+    pub(super) fn server_start(&self) -> ServerStart {
         match self.server.other_until > self.now {
-            true => Term(1_000_000 + self.server.restores),
-            false => self.server.term,
+            true => ServerStart(1_000_000 + self.server.restores),
+            false => self.server.start,
         }
     }
 
@@ -349,7 +349,7 @@ impl<D: Disks> Run<D> {
     pub(super) fn start_server(&mut self) {
         if !self.server.is_up {
             self.server.is_up = true;
-            self.server.term = Term(self.server.term.0 + 1);
+            self.server.start = ServerStart(self.server.start.0 + 1);
             self.mark(0, Mark::Up, || "the server starts".to_owned());
         }
     }

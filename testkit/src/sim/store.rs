@@ -16,11 +16,11 @@ use super::client::{Client, Kept};
 use super::disk::Disks;
 use super::fact::{Cause, Fact};
 use super::history::key_of;
+use super::link_conditions::LinkConditions;
 use super::queue::Event;
 use super::rates::Rate;
 use super::run::{BEGINNING, Run};
 use super::trace::Mark;
-use super::weather::Weather;
 use crate::cores::{look, must, transact_as};
 
 /// A limit above the number of rows of any simulated scope.
@@ -39,7 +39,7 @@ impl<D: Disks> Run<D> {
             processes: 0,
             identities: 1,
             shown: Default::default(),
-            weather: Weather::default(),
+            link_conditions: LinkConditions::default(),
             rate: Rate::default(),
             skew: 0,
             copy: None,
@@ -189,7 +189,7 @@ impl<D: Disks> Run<D> {
                 let verdicts = Verdicts::too_large(epoch, documents, None);
                 self.settle(client, scope, &cx, push, &verdicts)
             }
-            Output::Form { scope, limits } => self.form(client, scope, limits, &cx),
+            Output::NextBatch { scope, limits } => self.form(client, scope, limits, &cx),
             Output::Reset { scope, reset } => {
                 self.mark(client + 1, Mark::Stored, || format!("reset {:?}", reset.reason));
                 let (reason, of) = (reset.reason, scope.clone());
@@ -282,7 +282,7 @@ impl<D: Disks> Run<D> {
             }
             Err(error) => Err(Failure::from(&error)),
         };
-        Input::Formed { scope, result }
+        Input::NextBatch { scope, result }
     }
 
     pub(super) fn committed(

@@ -8,18 +8,18 @@ use std::collections::BTreeSet;
 use sync_core::engine::Ticket;
 use sync_core::model::{
     BaseRef, Change, Cursor, Digest, DocumentId, DocumentState, Epoch, LogKey, LogMark, LogRun,
-    PushBatch, PushId, ReplicaId, Revision, Scope, Seq, Stamp, Term, VerdictKind, Verdicts,
+    PushBatch, PushId, ReplicaId, Revision, Scope, Seq, ServerStart, Stamp, VerdictKind, Verdicts,
 };
 use sync_server::ops::Acknowledgement;
 
 use super::collections::NAMES;
 use super::disk::Disks;
+use super::link_conditions::LinkKind;
 use super::oracles::STRANGER as STRANGER_ORACLE;
 use super::plan::What;
 use super::queue::Event;
 use super::run::{Run, collection};
 use super::trace::Mark;
-use super::weather::LinkKind;
 use super::wire::{Down, Link, Up};
 use crate::cores::must;
 use crate::search::SplitMix64;
@@ -79,7 +79,7 @@ impl Stranger {
             2 => real.map(|mark| LogMark { at: Seq(mark.at.0 + 1 + rng.next_u64() % 50), ..mark }),
             _ => {
                 let last = Seq(1 + rng.next_u64() % (self.head + 50));
-                let run = LogRun { term: Term(rng.next_u64()), first: Seq(1), last };
+                let run = LogRun { start: ServerStart(rng.next_u64()), first: Seq(1), last };
                 Some(LogMark::sign(self.epoch(rng), vec![run], &LogKey([8; 16])))
             }
         }

@@ -6,7 +6,7 @@ use sync_core::engine::{Failure, ScopeGreeting, Ticket};
 use sync_core::model::{Chunk, Cursor, PushBatch, ReplicaId, Reset, Scope, Verdicts};
 use sync_server::ops::Acknowledgement;
 
-use super::weather::LinkKind;
+use super::link_conditions::LinkKind;
 
 /// From a client to the server.
 #[derive(Clone, Debug)]

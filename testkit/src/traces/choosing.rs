@@ -18,7 +18,7 @@ fn world<C: Cores>(cores: C) -> World<C> {
         world.push_all(0);
     }
     world.pull_all(0);
-    world.choose(1, Some(&["notes"]));
+    world.set_collections(1, Some(&["notes"]));
     world.pull_all(1);
     world
 }
@@ -56,7 +56,7 @@ pub fn a_replica_syncs_what_it_chose<C: Cores>(cores: C) {
 pub fn a_collection_that_is_added_is_filled_in<C: Cores>(cores: C) {
     let mut world = world(cores);
     world.put(1, "tasks/mine", "waits");
-    world.choose(1, Some(&["notes", "tasks"]));
+    world.set_collections(1, Some(&["notes", "tasks"]));
     assert_eq!(world.cursor(1).after, Seq(0), "the position of another choice is kept");
     let two = Limits { documents: 2, ..Limits::CHUNK };
     let cursor = world.cursor(1);
@@ -79,25 +79,25 @@ pub fn a_collection_that_is_added_is_filled_in<C: Cores>(cores: C) {
 /// chosen again it is pulled, and the edits can be retried.
 pub fn a_collection_that_is_left_out_leaves_and_comes_back<C: Cores>(cores: C) {
     let mut world = world(cores);
-    world.choose(1, None);
+    world.set_collections(1, None);
     world.sync_all();
     world.put(1, "tasks/a", "mine");
     world.put(1, "notes/a", "mine");
     let in_flight = batch(&mut world, 1);
     let verdicts = world.deliver(&in_flight);
-    let committed = world.choose(1, Some(&["notes", "tags"]));
+    let committed = world.set_collections(1, Some(&["notes", "tags"]));
     assert_eq!(committed.refused.len(), 1);
     assert_eq!((seen(&mut world, "tasks"), world.quarantine(1).len()), (0, 1));
     world.settle(1, in_flight.id, &verdicts);
     world.push_all(1);
     world.pull_all(1);
     assert_eq!(world.text(1, "tasks/a"), None);
-    world.choose(1, Some(&["notes", "tags", "tasks"]));
+    world.set_collections(1, Some(&["notes", "tags", "tasks"]));
     world.pull_all(1);
     assert_eq!(seen(&mut world, "tasks"), 2);
     let retried = world.decide(1, "tasks/a", &Decision::Retry);
     assert!(retried.is_ok(), "{retried:?}");
-    world.choose(1, None);
+    world.set_collections(1, None);
     world.sync_all();
     world.assert_converged();
     assert_eq!((world.text(0, "tasks/a").as_deref(), world.calls().count()), (Some("mine"), 0));
@@ -111,7 +111,7 @@ pub fn from_some_collections_to_all<C: Cores>(cores: C) {
     world.delete(0, "notes/a");
     world.push_all(0);
     world.purge(Seq(7));
-    world.choose(1, None);
+    world.set_collections(1, None);
     world.sync_all();
     world.assert_converged();
     assert_eq!((world.text(1, "notes/a"), seen(&mut world, "tags")), (None, 3));
@@ -169,7 +169,7 @@ pub fn a_choice_in_the_middle_of_a_full_pull<C: Cores>(cores: C) {
     let cursor = world.cursor(1);
     let Reply::Chunk(first) = world.changes(&cursor, two) else { panic!("no chunk") };
     world.apply(1, &first);
-    world.choose(1, Some(&["notes", "tags"]));
+    world.set_collections(1, Some(&["notes", "tags"]));
     world.pull_all_by(1, two);
     assert_eq!((seen(&mut world, "notes"), seen(&mut world, "tags")), (1, 2));
     assert_eq!(world.text(1, "notes/b"), None);
@@ -202,14 +202,14 @@ fn pull_seeing<C: Cores>(world: &mut World<C>, limits: Limits, names: Option<&[&
 /// pull when it may see all. No digest can be compared for a part.
 pub fn a_collection_that_may_be_seen_is_filled_in<C: Cores>(cores: C) {
     let mut world = world(cores);
-    world.choose(1, Some(&["notes", "tasks", "tags"]));
+    world.set_collections(1, Some(&["notes", "tasks", "tags"]));
     pull_seeing(&mut world, Limits::CHUNK, Some(&["notes"]));
     assert_eq!((seen(&mut world, "notes"), seen(&mut world, "tasks")), (2, 0));
     pull_seeing(&mut world, Limits::CHUNK, Some(&["notes", "tasks"]));
     assert_eq!((seen(&mut world, "tasks"), seen(&mut world, "tags")), (2, 0));
     pull_seeing(&mut world, Limits::CHUNK, None);
     assert_eq!((seen(&mut world, "tasks"), seen(&mut world, "tags")), (2, 2));
-    world.choose(1, None);
+    world.set_collections(1, None);
     pull_seeing(&mut world, Limits::CHUNK, Some(&["notes"]));
     world.put(0, "tasks/b", "later");
     world.push_all(0);
@@ -223,7 +223,7 @@ pub fn a_collection_that_may_be_seen_is_filled_in<C: Cores>(cores: C) {
 pub fn a_collection_that_may_be_seen_in_the_middle_of_a_full_pull<C: Cores>(cores: C) {
     let mut world = world(cores);
     let two = Limits { documents: 2, ..Limits::CHUNK };
-    world.choose(1, None);
+    world.set_collections(1, None);
     for (names, limits) in [(&["notes"][..], two), (&["notes", "tasks"], two)] {
         let visible = names.iter().map(|n| World::<C>::collection(n)).collect();
         let cursor = world.cursor(1);

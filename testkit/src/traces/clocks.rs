@@ -169,7 +169,7 @@ pub fn an_erasure_after_the_clock_went_back_takes_its_base<C: Cores>(cores: C) {
 /// edits in collections that are not chosen.
 pub fn all_of_the_outbox_is_stamped_anew<C: Cores>(cores: C) {
     let mut world = World::new(cores, 1);
-    world.choose(0, Some(&["notes"]));
+    world.set_collections(0, Some(&["notes"]));
     world.sync_all();
     world.skew(0, 24 * HOUR);
     world.put(0, "notes/a", "chosen");

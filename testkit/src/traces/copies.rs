@@ -66,8 +66,8 @@ pub fn a_batch_in_flight_is_known_after_a_new_identity<C: Cores>(cores: C) {
     world.put(0, "notes/pulled", "base");
     world.put(0, "notes/pushed", "base");
     world.sync_all();
-    world.put(0, "notes/pulled", "travelled");
-    world.put(0, "notes/pushed", "travelled");
+    world.put(0, "notes/pulled", "was_sent");
+    world.put(0, "notes/pushed", "was_sent");
     let pushed = batch(&mut world, 0);
     world.deliver(&pushed);
     world.put(0, "notes/pulled", "edited on");

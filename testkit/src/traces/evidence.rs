@@ -38,7 +38,7 @@ pub fn processes_that_write_one_log_are_no_restore<C: Cores>(cores: C) {
         world.put(0, &format!("notes/{n}"), "more");
         world.push_all(0);
     }
-    assert_eq!(world.server_scope().terms.len(), 2, "each is registered once");
+    assert_eq!(world.server_scope().starts.len(), 2, "each is registered once");
     world.sync_all();
     world.assert_converged();
     assert_eq!(world.server_scope().epoch, epoch);
@@ -131,11 +131,11 @@ pub fn absence_is_concluded_of_chosen_collections_only<C: Cores>(cores: C) {
     world.tick(10);
     world.put(1, "tasks/a", "mine, later");
     world.put(1, "notes/b", "mine");
-    world.choose(1, Some(&["notes"]));
+    world.set_collections(1, Some(&["notes"]));
     world.sync_all_of(1);
-    let slot = world.record(1, "tasks/a").pending.and_then(|p| p.slot);
-    assert_eq!(slot, None, "the pull was not asked for it");
-    world.choose(1, Some(&["notes", "tasks"]));
+    let pending_remote = world.record(1, "tasks/a").pending.and_then(|p| p.pending_remote);
+    assert_eq!(pending_remote, None, "the pull was not asked for it");
+    world.set_collections(1, Some(&["notes", "tasks"]));
     world.sync_all();
     world.assert_consistent();
     assert_eq!(world.server_text("tasks/a").as_deref(), Some("mine, later"));
@@ -162,7 +162,7 @@ pub fn absence_is_concluded_of_visible_collections_only<C: Cores>(cores: C) {
     };
     assert!(world.apply(1, &chunk).moved);
     let record = world.record(1, "secret/a");
-    assert_eq!(record.pending.and_then(|p| p.slot), None, "the chunk says nothing of it");
+    assert_eq!(record.pending.and_then(|p| p.pending_remote), None, "the chunk says nothing of it");
     assert_eq!(world.text(1, "notes/gone"), None);
     assert!(world.text(1, "notes/a").is_some());
 }

@@ -9,13 +9,14 @@
 
 #![allow(clippy::panic, clippy::missing_panics_doc, reason = "a trace that fails ends its test")]
 
+mod applying;
 mod choosing;
 mod clocks;
 mod copies;
+mod custom_backend;
 mod deferring;
 mod erasing;
 mod evidence;
-mod foreign;
 mod local_only;
 mod numbered;
 mod purging;
@@ -27,15 +28,15 @@ mod resets;
 mod restores;
 mod scopes;
 mod settling;
-mod taking_in;
 
+pub use applying::*;
 pub use choosing::*;
 pub use clocks::*;
 pub use copies::*;
+pub use custom_backend::*;
 pub use deferring::*;
 pub use erasing::*;
 pub use evidence::*;
-pub use foreign::*;
 pub use local_only::*;
 pub use numbered::*;
 pub use purging::*;
@@ -47,7 +48,6 @@ pub use resets::*;
 pub use restores::*;
 pub use scopes::*;
 pub use settling::*;
-pub use taking_in::*;
 
 use std::sync::Arc;
 

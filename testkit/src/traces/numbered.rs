@@ -156,7 +156,7 @@ pub fn trace_5_settled_then_the_server_is_restored<C: Cores>(cores: C) {
     let backup = world.backup();
     world.put(0, "notes/a", "mine");
     world.push_all(0);
-    assert_eq!(world.record(0, "notes/a").known, Seq(1));
+    assert_eq!(world.record(0, "notes/a").server_seq, Seq(1));
     world.restore(&backup);
     world.put(1, "notes/b", "theirs");
     world.push_all(1);
@@ -224,8 +224,8 @@ pub fn trace_7_edited_while_the_server_merges<C: Cores>(cores: C) {
     assert_eq!(decided(&merged)[0].kind, VerdictKind::Merged);
     world.settle(0, pushed.id, &merged);
     assert_eq!(world.text(0, "merged/a").as_deref(), Some("base+mine+more"));
-    let slot = world.record(0, "merged/a").pending.and_then(|p| p.slot);
-    assert!(slot.is_some(), "what the server merged waits for the next push");
+    let pending_remote = world.record(0, "merged/a").pending.and_then(|p| p.pending_remote);
+    assert!(pending_remote.is_some(), "what the server merged waits for the next push");
     world.sync_all();
     world.assert_converged();
     assert_eq!(world.server_text("merged/a").as_deref(), Some("base+mine+more+theirs"));

@@ -22,7 +22,7 @@ pub fn only_what_lies_above_the_cut_is_offered_again<C: Cores>(cores: C) {
     let old = world.server_scope().epoch;
     world.restore(&backup);
     world.connect(1);
-    assert_eq!((world.cursor(1).after, world.record(1, "notes/a").known), (Seq(1), Seq(1)));
+    assert_eq!((world.cursor(1).after, world.record(1, "notes/a").server_seq), (Seq(1), Seq(1)));
     let offer = batch(&mut world, 1);
     assert_eq!(offer.changes.len(), 1);
     let base = offer.changes[0].base;

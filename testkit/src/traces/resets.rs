@@ -91,8 +91,12 @@ pub fn a_full_pull_finds_out_what_is_gone_beside_a_deferred_insert<C: Cores>(cor
     assert!(below_the_horizon(&mut world, 1));
     world.connect(1);
     world.pull_all(1);
-    let waits = world.record(1, "notes/a").pending.and_then(|p| p.slot);
-    assert_eq!(waits.map(|slot| slot.state), Some(None), "what it waits for is absent now");
+    let waits = world.record(1, "notes/a").pending.and_then(|p| p.pending_remote);
+    assert_eq!(
+        waits.map(|pending_remote| pending_remote.state),
+        Some(None),
+        "what it waits for is absent now"
+    );
     let remote = Decision::Resolve(Resolution::Remote);
     world.decide(1, "notes/a", &remote).unwrap_or_else(|e| panic!("{e}"));
     world.sync_all();
@@ -170,7 +174,7 @@ pub fn a_digest_reset_is_no_conflict<C: Cores>(cores: C) {
     let base = world.record(1, "notes/a").edit().and_then(|e| e.base.clone());
     let epoch = world.server_scope().epoch;
     world.reset(1, &Reset { epoch, reason: ResetReason::DigestDiffers });
-    assert_eq!(world.record(1, "notes/b").known, Seq(0));
+    assert_eq!(world.record(1, "notes/b").server_seq, Seq(0));
     assert_eq!(world.record(1, "notes/a").edit().and_then(|e| e.base.clone()), base);
     world.pull_all(1);
     assert_eq!(world.calls().count(), 0);

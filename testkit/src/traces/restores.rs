@@ -95,11 +95,11 @@ pub fn a_restore_while_absent_waits_for_a_verdict<C: Cores>(cores: C) {
     let pushed = batch(&mut world, 1); // It never arrives.
     world.request_reset(1);
     world.pull_all_by(1, Limits { documents: 1, ..Limits::CHUNK });
-    let slot = world.record(1, "notes/a").pending.and_then(|p| p.slot);
-    assert_eq!(slot.map(|s| s.state), Some(None));
+    let pending_remote = world.record(1, "notes/a").pending.and_then(|p| p.pending_remote);
+    assert_eq!(pending_remote.map(|s| s.state), Some(None));
     world.restore(&backup);
     world.connect(1);
-    assert_eq!(world.record(1, "notes/a").pending.and_then(|p| p.slot), None);
+    assert_eq!(world.record(1, "notes/a").pending.and_then(|p| p.pending_remote), None);
     assert!(is_same(&batch(&mut world, 1), &pushed));
     world.sync_all();
     assert_eq!(world.server_text("notes/a").as_deref(), Some("second"));
@@ -118,13 +118,15 @@ pub fn a_restore_while_absent_waits_for_the_app<C: Cores>(cores: C) {
     world.sync_all_of(1);
     let waiting = world.record(1, "notes/a");
     assert!(waiting.is_deferred());
-    assert_eq!(waiting.pending.and_then(|p| p.slot).map(|s| s.state), Some(None));
+    assert_eq!(waiting.pending.and_then(|p| p.pending_remote).map(|s| s.state), Some(None));
     world.restore(&backup);
     world.sync_all_of(1);
     let waiting = world.record(1, "notes/a");
     assert!(waiting.is_deferred());
-    let slot = waiting.pending.and_then(|p| p.slot);
-    assert!(slot.is_some_and(|s| s.seq > Seq(0) && s.state.is_some_and(|s| s.is_deleted())));
+    let pending_remote = waiting.pending.and_then(|p| p.pending_remote);
+    assert!(
+        pending_remote.is_some_and(|s| s.seq > Seq(0) && s.state.is_some_and(|s| s.is_deleted()))
+    );
     assert!(world.decide(1, "notes/a", &Decision::Resolve(Resolution::Local)).is_ok());
     world.sync_all();
     assert_eq!(world.server_text("notes/a").as_deref(), Some("second"));

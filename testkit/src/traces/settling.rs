@@ -82,7 +82,7 @@ pub fn an_old_verdict_only_ends_the_batch<C: Cores>(cores: C) {
     assert_eq!(world.text(0, "notes/a").as_deref(), Some("two"));
     world.settle(0, pushed.id, &late);
     let record = world.record(0, "notes/a");
-    assert_eq!((record.known, record.pending), (Seq(2), None));
+    assert_eq!((record.server_seq, record.pending), (Seq(2), None));
     world.assert_converged();
 }
 

@@ -143,7 +143,7 @@ fn count(row: &mut ScopeRow, key: &DocumentKey, record: &Record) {
     let has_base = record.edit().is_some_and(|e| e.base.is_some());
     let shows_settled = record.edit().is_none() && record.current.is_some();
     row.documents += one(record.live().is_some());
-    row.settled += one(record.known > Seq(0) || has_base || shows_settled);
+    row.settled += one(record.server_seq > Seq(0) || has_base || shows_settled);
     let is_chosen = row.checkpoint.includes(&key.collection);
     row.pending += one(record.pushable().is_some() && is_chosen);
     row.not_chosen += one(record.pushable().is_some() && !is_chosen);
@@ -155,7 +155,11 @@ fn check_record(replica: usize, key: &DocumentKey, record: &Record) {
     let Some(pending) = record.pending.as_deref() else { return };
     let what = || format!("{key} on replica {replica}: {record:#?}");
     assert!(pending.edit.is_some() || !pending.deferred, "deferred without an edit: {}", what());
-    assert!(!pending.deferred || pending.slot.is_some(), "deferred against nothing: {}", what());
+    assert!(
+        !pending.deferred || pending.pending_remote.is_some(),
+        "deferred against nothing: {}",
+        what()
+    );
     assert!(pending.edit.is_none() || record.current.is_some(), "an edit of nothing: {}", what());
     assert!(
         pending.in_flight.as_ref().is_none_or(InFlight::is_withdrawn)
@@ -164,8 +168,8 @@ fn check_record(replica: usize, key: &DocumentKey, record: &Record) {
         what()
     );
     let base = record.base().map(|b| &b.state);
-    let slot = pending.slot.as_ref().and_then(|s| s.state.as_ref());
-    for kept in [base, slot, record.pushed_state()].into_iter().flatten() {
+    let pending_remote = pending.pending_remote.as_ref().and_then(|s| s.state.as_ref());
+    for kept in [base, pending_remote, record.pushed_state()].into_iter().flatten() {
         let may_stay = kept.erased >= record.erased() || kept.is_deleted();
         assert!(may_stay, "what was erased is kept: {}", what());
     }

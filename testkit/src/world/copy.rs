@@ -32,7 +32,7 @@ impl World<MemoryCores> {
             time: self.time,
             stands_still: self.stands_still,
             fresh: self.fresh,
-            term: self.term,
+            start: self.start,
             server_skew: self.server_skew,
         }
     }
@@ -50,7 +50,7 @@ impl World<MemoryCores> {
             hash_entries(device.core.0.store(), hasher);
         }
         hash_entries(self.server.0.store(), hasher);
-        (self.time, self.fresh, self.term, self.server_skew).hash(hasher);
+        (self.time, self.fresh, self.start, self.server_skew).hash(hasher);
     }
 }
 

@@ -153,10 +153,11 @@ impl<C: Cores> World<C> {
     }
 
     /// Chooses the collections that the replica syncs; all if there are no names.
-    pub fn choose(&mut self, replica: usize, names: Option<&[&str]>) -> Committed {
+    pub fn set_collections(&mut self, replica: usize, names: Option<&[&str]>) -> Committed {
         let chosen = names.map(|names| names.iter().map(|name| Self::collection(name)).collect());
         let scope = self.scope.clone();
-        let done = self.act(replica, |rows, cx| ops::choose(rows, cx, &scope, chosen.as_ref()));
+        let done =
+            self.act(replica, |rows, cx| ops::set_collections(rows, cx, &scope, chosen.as_ref()));
         self.devices[replica].seen = self.scope_row(replica).checkpoint;
         must(done, "collections are chosen")
     }

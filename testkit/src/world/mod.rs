@@ -34,7 +34,7 @@ use std::time::Duration;
 use sync_core::clock::{DRIFT_BOUND, Now};
 use sync_core::model::{
     Body, Change, Checkpoint, Collection, DocumentId, DocumentKey, DocumentState, Epoch,
-    FencingToken, Limits, Rejection, ReplicaId, Scope, Term, WriteLimits,
+    FencingToken, Limits, Rejection, ReplicaId, Scope, ServerStart, WriteLimits,
 };
 use sync_core::resolver::{ConflictResolver, LastWriteWins, ResolveOn, Resolvers};
 
@@ -138,7 +138,7 @@ pub struct World<C: Cores> {
     stands_still: bool,
     /// Counts epochs, starts and identities, so that no two are equal.
     fresh: u64,
-    term: Term,
+    start: ServerStart,
     /// The offset of the server's clock, in milliseconds.
     server_skew: i64,
 }
@@ -175,7 +175,7 @@ impl<C: Cores> World<C> {
             time: 1_700_000_000_000 + options.past,
             stands_still: false,
             fresh: options.past,
-            term: Term(1 + options.past),
+            start: ServerStart(1 + options.past),
             server_skew: 0,
             options,
         };

@@ -5,7 +5,7 @@ use sync_server::Visible;
 
 use sync_core::model::{
     Change, Chunk, Cursor, Digest, DocumentKey, DocumentState, Epoch, Limits, LogEntry, LogKey,
-    NewLog, PushBatch, Rejection, Reset, ResetReason, Revision, Scope, Seq, Term, Verdicts,
+    NewLog, PushBatch, Rejection, Reset, ResetReason, Revision, Scope, Seq, ServerStart, Verdicts,
 };
 use sync_core::resolver::{Resolution, Resolvers};
 use sync_server::ops::{self, Acknowledgement, AppendContext, ChangesReply, Judge, check_cursor};
@@ -106,7 +106,7 @@ impl<C: Cores> World<C> {
         let epoch = Epoch(numbered(0xee, self.fresh + 1));
         let fresh = NewLog { epoch, key: LogKey([7; 16]) };
         let cx =
-            AppendContext { now, term: self.term, drift: self.options.drift, fresh, owner: None };
+            AppendContext { now, start: self.start, drift: self.options.drift, fresh, owner: None };
         let judge =
             WorldJudge { refuse: self.options.refuse.clone(), resolvers: self.resolvers.clone() };
         let appended = must(
@@ -212,7 +212,7 @@ impl<C: Cores> World<C> {
         let is_partial = row.left_out || row.checkpoint.collections.is_some();
         let comparable = !is_partial
             && row.pending + row.in_flight + row.deferred == 0
-            && records.iter().all(|(_, r)| r.edit().is_none() && r.known <= seq);
+            && records.iter().all(|(_, r)| r.edit().is_none() && r.server_seq <= seq);
         let digest: Option<Digest> = comparable.then_some(row.digest);
         Some(Acknowledgement {
             epoch,
@@ -252,15 +252,15 @@ impl<C: Cores> World<C> {
     }
 
     /// Restarts the server and returns the id of the start.
-    pub fn restart_server(&mut self) -> Term {
+    pub fn restart_server(&mut self) -> ServerStart {
         self.fresh += 1;
-        self.term = Term(self.fresh);
-        self.term
+        self.start = ServerStart(self.fresh);
+        self.start
     }
 
     /// Lets the process with that start answer from now on. All processes write the same log.
-    pub fn answer_by(&mut self, start: Term) {
-        self.term = start;
+    pub fn answer_by(&mut self, start: ServerStart) {
+        self.start = start;
     }
 
     /// Returns the server's row about the scope.

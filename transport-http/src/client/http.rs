@@ -17,7 +17,7 @@ use sync_core::transport::Activity;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use transport_kit::framed::COMPRESS_OVER;
-use transport_kit::{shown_address, tidy_address};
+use transport_kit::{normalized_address, shown_address};
 
 use crate::api;
 use crate::config::HttpConfig;
@@ -296,7 +296,9 @@ impl Http {
 
 fn address(url: &str) -> Result<Url> {
     let bad_url = |what| Err(invalid(what).with("url", shown_address(url)));
-    let Ok(base) = tidy_address(url)?.parse::<Url>() else { return bad_url("not an address") };
+    let Ok(base) = normalized_address(url)?.parse::<Url>() else {
+        return bad_url("not an address");
+    };
     match base.scheme() {
         "http" => {}
         "https" if cfg!(feature = "tls") => {}

@@ -15,7 +15,7 @@ use sync_core::model::Cursor;
 use sync_core::protocol::WireError;
 use sync_server::{Served, SharedChunk};
 
-use super::held;
+use super::permits;
 use crate::format::{Changes, Content, Format, chunk_body, entity_tag, retry_after, status_of};
 
 /// The encodings that bodies of requests may have, for `Accept-Encoding` in answers.
@@ -191,7 +191,7 @@ pub(super) async fn finish(response: Response) -> Response {
         _ => response,
     };
     response.headers_mut().entry(header::ACCEPT_ENCODING).or_insert(ENCODINGS);
-    held::tie(response)
+    permits::tie(response)
 }
 
 /// Keeps status and headers.

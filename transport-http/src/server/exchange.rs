@@ -21,8 +21,8 @@ use transport_kit::{Place, Places, RemoteAddress};
 
 use super::answer::Failure;
 use super::config::HttpServerConfig;
-use super::held::Held;
 use super::negotiate::best;
+use super::permits::Held;
 use crate::api;
 use crate::format::{Content, Format};
 

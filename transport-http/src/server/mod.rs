@@ -4,8 +4,8 @@ mod answer;
 mod config;
 mod events;
 mod exchange;
-mod held;
 mod negotiate;
+mod permits;
 mod routes;
 
 use std::sync::Arc;

@@ -75,17 +75,17 @@ fn state() -> impl Strategy<Value = DocumentState> {
 }
 
 fn base() -> impl Strategy<Value = BaseRef> {
-    (revision(), epoch(), prop_oneof![seq(), Just(BaseRef::UNLOGGED)], any::<bool>())
+    (revision(), epoch(), prop_oneof![seq(), Just(BaseRef::NOT_IN_LOG)], any::<bool>())
         .prop_map(|(revision, epoch, seq, tombstone)| BaseRef { revision, epoch, seq, tombstone })
 }
 
 fn mark() -> impl Strategy<Value = Option<LogMark>> {
     let runs = vec((any::<u64>(), 1..1_000_u64), 1..4).prop_map(|runs| {
         let mut last = 0;
-        let run = |(term, length): (u64, u64)| {
+        let run = |(start, length): (u64, u64)| {
             let first = last + 1;
             last += length;
-            LogRun { term: Term(term), first: Seq(first), last: Seq(last) }
+            LogRun { start: ServerStart(start), first: Seq(first), last: Seq(last) }
         };
         runs.into_iter().map(run).collect::<Vec<_>>()
     });

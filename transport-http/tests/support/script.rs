@@ -17,7 +17,7 @@ use futures_util::{FutureExt, Stream};
 use sync_core::error::{Error, ErrorKind};
 use sync_core::model::{
     Body as Json, Chunk, Collection, Cursor, DocumentId, DocumentState, Epoch, Limits, LogEntry,
-    LogKey, LogMark, LogRun, ReplicaId, Revision, Scope, Seq, Stamp, Term,
+    LogKey, LogMark, LogRun, ReplicaId, Revision, Scope, Seq, ServerStart, Stamp,
 };
 use sync_core::protocol::{Hello, Pull, VERSIONS, Welcome, WireError};
 use sync_core::transport::{Connection, Transport};
@@ -209,7 +209,7 @@ pub const EPOCH: Epoch = Epoch([7; 16]);
 
 /// The mark of the log at a position; none of an empty log.
 pub fn mark(at: u64) -> Option<LogMark> {
-    let run = LogRun { term: Term(3), first: Seq(1), last: Seq(at) };
+    let run = LogRun { start: ServerStart(3), first: Seq(1), last: Seq(at) };
     (at > 0).then(|| LogMark::sign(EPOCH, vec![run], &LogKey([7; 16])))
 }
 

@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::connection::ClosureConnection;
-use super::line::Line;
+use super::request_context::Line;
 use super::types::{FetchRequest, Fetched, Outcome, Outgoing};
 use sync_core::environment::{Environment, System};
 use sync_core::error::{Error, ErrorKind, Result};

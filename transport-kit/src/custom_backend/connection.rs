@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::builder::{Calling, Inner, Sender};
-use super::line::{At, Line, Progress, everything, request};
+use super::request_context::{At, Line, Progress, everything, request};
 use super::types::{Base, Outcome, Outgoing};
 use sync_core::codec::Codec;
 use sync_core::error::{Error, ErrorKind, Result, Retry};
@@ -159,7 +159,7 @@ impl ClosureConnection {
 
     fn outgoing(&self, batch: &PushBatch, index: usize, change: &Change) -> Outgoing {
         // A base of another backend, or one that never stood anywhere, means nothing to this one.
-        let known = |b: &BaseRef| b.epoch == self.inner.epoch && b.seq != BaseRef::UNLOGGED;
+        let known = |b: &BaseRef| b.epoch == self.inner.epoch && b.seq != BaseRef::NOT_IN_LOG;
         let base = change.base.filter(known).map(|b| Base {
             revision: b.revision,
             deleted: b.tombstone,

@@ -100,7 +100,7 @@
 
 mod builder;
 mod connection;
-mod line;
+mod request_context;
 mod types;
 mod version;
 

@@ -121,7 +121,7 @@ impl Storage for Counting {
         Ok(())
     }
 
-    async fn choose(
+    async fn set_collections(
         &self,
         _: Context,
         _: Scope,
@@ -154,7 +154,7 @@ impl Storage for Counting {
         Ok(Committed::default())
     }
 
-    async fn tidy(&self) -> Result<bool> {
+    async fn purge_erased(&self) -> Result<bool> {
         Ok(true)
     }
 

@@ -1,6 +1,6 @@
 //! Attempts that failed, and those that moved nothing.
 
-use super::check::Check;
+use super::head_probe::Check;
 use super::{Asked, Pull, Storage};
 use crate::clock::Now;
 use crate::engine::retry::Chance;

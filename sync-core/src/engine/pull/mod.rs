@@ -1,12 +1,12 @@
 //! Catching up and following live: chunks come in, one is applied at a time, a few wait.
 
-mod check;
 mod failing;
-mod given_up;
+mod head_probe;
+mod reset;
 
 use std::collections::VecDeque;
 
-use check::Check;
+use head_probe::Check;
 
 use super::acknowledge::Acknowledged;
 use super::retry::Backoff;

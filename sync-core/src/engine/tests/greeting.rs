@@ -1,10 +1,10 @@
 //! What the greeting spares, and what it does not.
 
 use super::*;
-use crate::model::{Collection, FullPull, LogKey, LogMark, LogRun, Term};
+use crate::model::{Collection, FullPull, LogKey, LogMark, LogRun, ServerStart};
 
 fn settled_at(position: u64) -> Checkpoint {
-    let run = LogRun { term: Term(3), first: Seq(1), last: Seq(position.max(1)) };
+    let run = LogRun { start: ServerStart(3), first: Seq(1), last: Seq(position.max(1)) };
     let mark = Some(LogMark::sign(EPOCH, vec![run], &LogKey([7; 16])));
     let position = Seq(position);
     Checkpoint { epoch: Some(EPOCH), position, mark, ..Checkpoint::default() }

@@ -67,7 +67,7 @@ fn works(s: &mut Script, output: &Output) {
         Output::Acknowledge { ticket, .. } => {
             s.input(Input::Acknowledged { scope: scope(), ticket: *ticket, result: Ok(None) });
         }
-        Output::Form { .. } => s.formed(Some(1)),
+        Output::NextBatch { .. } => s.formed(Some(1)),
         Output::Push { ticket, .. } => {
             let result = Ok(Answer::Decided(Seq(0)));
             s.input(Input::Pushed { scope: scope(), ticket: *ticket, result });
@@ -151,7 +151,7 @@ fn edits_that_make_progress_are_pushed_without_a_pause() {
             left -= 1;
             s.input(settled(1));
         }
-        Output::Form { .. } if left == 0 => s.formed(None),
+        Output::NextBatch { .. } if left == 0 => s.formed(None),
         other => works(s, other),
     });
     assert_eq!((storm.pushes, storm.stalled, storm.script.now), (500, 0, Now(1_000)));
@@ -211,7 +211,7 @@ fn a_log_that_ends_below_what_a_verdict_named_is_asked_less_and_less() {
             is_settled = true;
             s.input(settled(1));
         }
-        Output::Form { .. } if is_settled => s.formed(None),
+        Output::NextBatch { .. } if is_settled => s.formed(None),
         other => works(s, other),
     });
     assert!(storm.pulls >= 5 && storm.pulls <= 50, "{}", storm.pulls);
@@ -386,7 +386,7 @@ fn running_again_ends_a_pause_and_not_the_row_of_failures() {
         s.input(Input::Pushed { scope: scope(), ticket, result: Err(failure) });
         assert_eq!(s.commands(), []);
         s.input(Input::Run(PUSH));
-        assert!(matches!(s.one(), Output::Form { .. }));
+        assert!(matches!(s.one(), Output::NextBatch { .. }));
     }
     s.formed(Some(1));
     let Output::Push { ticket, .. } = s.one() else { panic!("it should push") };

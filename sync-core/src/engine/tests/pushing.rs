@@ -11,14 +11,14 @@ impl Script {
     /// The limits within which a batch is asked for now.
     fn is_asked(&mut self) -> Option<Limits> {
         self.commands().into_iter().find_map(|o| match o {
-            Output::Form { limits, .. } => Some(limits),
+            Output::NextBatch { limits, .. } => Some(limits),
             _ => None,
         })
     }
 
     /// Forms a batch and answers its push.
     fn push_of(&mut self, batch: BatchMeta, result: Result<Answer, Failure>) {
-        self.input(Input::Formed { scope: scope(), result: Ok(Some(batch)) });
+        self.input(Input::NextBatch { scope: scope(), result: Ok(Some(batch)) });
         self.answer_push(result);
     }
 }

@@ -20,7 +20,7 @@ impl Script {
             let is_idle = commands.is_empty();
             for output in commands {
                 match output {
-                    Output::Form { limits, .. } => return limits,
+                    Output::NextBatch { limits, .. } => return limits,
                     Output::Connect { ticket, .. } => self.greet(ticket, 0, 0),
                     _ => {}
                 }
@@ -34,7 +34,7 @@ impl Script {
     }
 
     fn pushes(&mut self, batch: BatchMeta) -> Ticket {
-        self.input(Input::Formed { scope: scope(), result: Ok(Some(batch)) });
+        self.input(Input::NextBatch { scope: scope(), result: Ok(Some(batch)) });
         let Output::Push { ticket, .. } = self.one() else { panic!("it should push") };
         ticket
     }

@@ -27,12 +27,12 @@ fn a_push_that_waits_is_tried_at_once_when_it_is_run_again() {
     s.connect(PUSH, 0);
     s.formed(Some(1));
     s.answer_push(Err(LATER));
-    assert!(!s.commands().iter().any(|o| matches!(o, Output::Form { .. })));
+    assert!(!s.commands().iter().any(|o| matches!(o, Output::NextBatch { .. })));
     assert_eq!(s.engine.next_attempt(&scope()), s.engine.next_deadline());
     assert!(s.engine.next_attempt(&scope()).is_some());
     s.input(Input::Run(PUSH));
     assert_eq!(s.engine.next_attempt(&scope()), None, "an attempt is under way");
-    assert!(s.commands().iter().any(|o| matches!(o, Output::Form { .. })));
+    assert!(s.commands().iter().any(|o| matches!(o, Output::NextBatch { .. })));
 }
 
 #[test]

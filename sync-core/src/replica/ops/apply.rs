@@ -116,7 +116,7 @@ fn complete<'a>(tx: &Transaction<'_>, chunk: &'a Chunk) -> Result<Option<Cow<'a,
         match record.as_ref().and_then(|record| record.state_with(revision, *digest)) {
             Some(state) => entry.state = state.clone(),
             // What is not newer than what is known is not taken in.
-            None if record.as_ref().is_some_and(|record| record.known >= entry.seq) => {}
+            None if record.as_ref().is_some_and(|record| record.server_seq >= entry.seq) => {}
             None => return Ok(None),
         }
     }
@@ -168,7 +168,7 @@ fn fresh_record(tx: &mut Transaction<'_>, now: Now, entry: &LogEntry) -> (Docume
     tx.meta.note_told(now, &entry.state);
     let key = DocumentKey::new(tx.scope.clone(), entry.collection.clone(), entry.id.clone());
     let current = Some(entry.state.clone());
-    (key, Record { current, known: entry.seq, ..Record::default() })
+    (key, Record { current, server_seq: entry.seq, ..Record::default() })
 }
 
 /// Takes in the entries of a chunk. In a full pull that has nothing to find out they are most
@@ -189,13 +189,13 @@ fn take_in_all(
         if most_are_new {
             fresh.push((key, record));
         } else {
-            take_in(tx, cx, epoch, key, entry.seq, &entry.state)?;
+            apply_remote(tx, cx, epoch, key, entry.seq, &entry.state)?;
         }
     }
     for at in tx.insert_all(&mut fresh, Origin::Remote)? {
         let (key, record) = &fresh[at];
         if let Some(state) = &record.current {
-            take_in(tx, cx, epoch, key.clone(), record.known, state)?;
+            apply_remote(tx, cx, epoch, key.clone(), record.server_seq, state)?;
         }
     }
     Ok(())
@@ -213,7 +213,7 @@ fn is_wanted(tx: &mut Transaction<'_>, entry: &LogEntry) -> bool {
     !(mutant!(EchoFilteredByAuthor) && entry.state.revision.replica == tx.meta.replica)
 }
 
-fn take_in(
+fn apply_remote(
     tx: &mut Transaction<'_>,
     cx: &Context,
     epoch: Epoch,
@@ -227,7 +227,7 @@ fn take_in(
     let incoming = ServerState { seq, state: Some(state.clone()) };
     let mut rule_cx =
         RuleContext { now: cx.now, epoch, meta: &mut tx.meta, resolvers: &cx.resolvers };
-    let taken = rules::take_in(&mut record, &key, incoming, &mut rule_cx);
+    let taken = rules::apply_remote(&mut record, &key, incoming, &mut rule_cx);
     tx.report(&key, rules::decided(taken));
     record.delivered = marked.map_or(record.delivered, |f| f.generation);
     tx.save(&key, old.as_ref(), record, Origin::Remote)
@@ -299,20 +299,20 @@ fn end_full_pull(tx: &mut Transaction<'_>, cx: &Context, epoch: Epoch) -> Result
     tx.sweep(|tx, key, record| {
         let checkpoint = &tx.row.checkpoint;
         let is_covered = checkpoint.covers(&key.collection);
-        if !is_covered || record.delivered == full_pull.generation || record.known > position {
+        if !is_covered || record.delivered == full_pull.generation || record.server_seq > position {
             return;
         }
         let absent = ServerState { seq: position, state: None };
         if record.edit().is_some() {
             // The push meets it. If that is refused, nothing is left to show.
-            rules::wait(record, absent);
+            rules::hold_remote(record, absent);
             rules::end_if_equal(record);
         } else if record.current.is_some() {
             // What is known at the very position is absent there too.
-            record.known = Seq(0);
+            record.server_seq = Seq(0);
             let mut rule_cx =
                 RuleContext { now: cx.now, epoch, meta: &mut tx.meta, resolvers: &cx.resolvers };
-            rules::take_in(record, key, absent, &mut rule_cx);
+            rules::apply_remote(record, key, absent, &mut rule_cx);
         }
     })
 }

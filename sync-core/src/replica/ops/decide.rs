@@ -99,14 +99,15 @@ fn resolve(
     let old = old.ok_or_else(|| not_found(key, "conflict that waits for a decision"))?;
     let mut record = old.clone();
     stamping::put_right(&mut record, &mut tx.meta, now, 0);
-    let slot = record.pending_mut().slot.take();
-    let (Some(slot), Some(local)) = (slot, record.current.clone()) else {
+    let pending_remote = record.pending_mut().pending_remote.take();
+    let (Some(pending_remote), Some(local)) = (pending_remote, record.current.clone()) else {
         return Err(not_found(key, "conflict that waits for a decision"));
     };
     let epoch = tx.epoch().unwrap_or(Epoch([0; 16]));
     let resolvers = Resolvers::default();
     let mut cx = RuleContext { now, epoch, meta: &mut tx.meta, resolvers: &resolvers };
-    let decided = rules::carry_out(&mut record, resolution.clone(), local, slot, &mut cx);
+    let decided =
+        rules::apply_resolution(&mut record, resolution.clone(), local, pending_remote, &mut cx);
     tx.report(key, [decided]);
     tx.save(key, Some(&old), record, Origin::Local)
 }

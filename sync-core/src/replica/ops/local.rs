@@ -144,7 +144,7 @@ pub(super) fn put(
     let created = parent.map_or(revision.stamp, |p| p.created);
     let state =
         DocumentState { revision, author: revision, created, body: Some(body), erased: None };
-    let record = Record { current: Some(state), known: Seq(0), ..Record::default() };
+    let record = Record { current: Some(state), server_seq: Seq(0), ..Record::default() };
     tx.save(key, old.as_ref(), record, Origin::Local)
 }
 

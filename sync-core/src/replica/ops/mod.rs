@@ -6,24 +6,24 @@
 
 mod apply;
 mod check;
-mod choose;
 mod decide;
 mod local;
 mod purge;
 mod push;
 mod queries;
 mod reset;
+mod set_collections;
 mod transaction;
 mod write;
 
 pub use apply::apply;
 pub use check::check;
-pub use choose::choose;
 pub use decide::{decide, forget};
 pub use local::declare_local_only;
 pub use push::{next_push, settle};
 pub use queries::{feed, get, scan, state, unsettled, unsettled_of};
 pub use reset::{reidentify, reset};
+pub use set_collections::set_collections;
 pub use write::write;
 
 use super::failures::{Failed, Failures};

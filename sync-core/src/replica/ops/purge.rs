@@ -57,7 +57,7 @@ pub(super) fn purge(tx: &mut Transaction<'_>, horizon: Seq) -> Result<()> {
 fn is_spent(record: &Record, horizon: Seq) -> bool {
     let shows_nothing = match &record.current {
         None => true,
-        Some(state) => state.is_deleted() && state.erased.is_none() && record.known > Seq(0),
+        Some(state) => state.is_deleted() && state.erased.is_none() && record.server_seq > Seq(0),
     };
-    shows_nothing && record.pending.is_none() && record.known <= horizon
+    shows_nothing && record.pending.is_none() && record.server_seq <= horizon
 }

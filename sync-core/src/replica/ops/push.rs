@@ -53,7 +53,7 @@ pub fn next_push(
     if limits == Limits::NONE {
         return Ok(None);
     }
-    let chosen = choose(rows, &cx.resolvers, scope, limits)?;
+    let chosen = select_changes(rows, &cx.resolvers, scope, limits)?;
     if chosen.is_empty() {
         return Ok(None);
     }
@@ -69,7 +69,7 @@ pub fn next_push(
     let mut changes = Vec::with_capacity(chosen.len());
     for (key, old) in chosen {
         let mut record = put_in_flight(&mut tx, cx, id, old.clone());
-        record.tidy();
+        record.normalize();
         changes.push(read_change(&cx.resolvers, &key, &record)?);
         tx.save(&key, Some(&old), record, Origin::Local)?;
     }
@@ -82,7 +82,7 @@ pub fn next_push(
 
 /// Whole local transactions from the front of the outbox, as many as the limits allow, at least
 /// one.
-fn choose(
+fn select_changes(
     rows: &dyn ReplicaReads,
     resolvers: &Resolvers,
     scope: &Scope,
@@ -135,15 +135,15 @@ fn put_in_flight(
     mut record: Record,
 ) -> Record {
     stamping::put_right(&mut record, &mut tx.meta, cx.now, 0);
-    let unlogged = record.edit().is_some_and(|e| e.unlogged);
+    let base_not_in_log = record.edit().is_some_and(|e| e.base_not_in_log);
     let mut base = record.edit().and_then(|e| e.base.as_ref()).map(BaseRef::from);
-    if let Some(base) = base.as_mut().filter(|_| unlogged) {
-        base.seq = BaseRef::UNLOGGED;
+    if let Some(base) = base.as_mut().filter(|_| base_not_in_log) {
+        base.seq = BaseRef::NOT_IN_LOG;
     }
     let Some(revision) = record.current.as_ref().map(|c| c.revision) else { return record };
     let pending = record.pending_mut();
     if let Some(edit) = pending.edit.as_mut() {
-        edit.travelled = true;
+        edit.was_sent = true;
     }
     pending.in_flight = Some(InFlight { push, revision, base, carried: Carried::Current });
     record
@@ -211,10 +211,12 @@ fn dissolve(mut tx: Transaction<'_>, cx: &Context, batch: &BatchRow) -> Result<C
         let mut record = old.clone();
         record.pending_mut().in_flight = None;
         tx.committed.taken += 1;
-        if let (Some(slot), Some(epoch)) = (rules::take_slot(&mut record), tx.epoch()) {
+        if let (Some(pending_remote), Some(epoch)) =
+            (rules::take_pending_remote(&mut record), tx.epoch())
+        {
             let (now, resolvers) = (cx.now, &cx.resolvers);
             let mut rule_cx = RuleContext { now, epoch, meta: &mut tx.meta, resolvers };
-            let taken = rules::take_in(&mut record, key, slot, &mut rule_cx);
+            let taken = rules::apply_remote(&mut record, key, pending_remote, &mut rule_cx);
             tx.report(key, rules::decided(taken));
         }
         tx.save(key, Some(&old), record, Origin::Remote)?;
@@ -321,7 +323,7 @@ pub(super) fn is_further(old: &Record, new: &Record, verdict: &VerdictKind) -> b
     let (Some(before), Some(after)) = (old.edit(), new.edit()) else { return true };
     let base = |edit: &Edit| {
         let base = edit.base.as_ref();
-        (base.map(|b| (b.epoch, b.seq, b.state.revision)), edit.unlogged)
+        (base.map(|b| (b.epoch, b.seq, b.state.revision)), edit.base_not_in_log)
     };
     let is_decided = match verdict {
         VerdictKind::Conflict => false,
@@ -331,5 +333,8 @@ pub(super) fn is_further(old: &Record, new: &Record, verdict: &VerdictKind) -> b
     let pushed = old.in_flight().map(|f| f.revision);
     let is_edited = pushed != old.current.as_ref().map(|c| c.revision);
     let is_free = new.pushable().is_some();
-    base(before) != base(after) || old.known != new.known || !is_free || (is_decided && is_edited)
+    base(before) != base(after)
+        || old.server_seq != new.server_seq
+        || !is_free
+        || (is_decided && is_edited)
 }

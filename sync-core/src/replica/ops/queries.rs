@@ -59,7 +59,7 @@ pub fn get(rows: &dyn ReplicaReads, keys: &[DocumentKey]) -> Result<Vec<Option<S
 
 fn stored(key: DocumentKey, record: Record) -> Option<Stored> {
     let dirty = record.edit().is_some();
-    let (known, changed) = (record.known, record.changed);
+    let (known, changed) = (record.server_seq, record.changed);
     let state = record.current.filter(|c| !c.is_deleted())?;
     Some(Stored { key, state, known, dirty, changed })
 }
@@ -255,7 +255,7 @@ fn in_flight(
         let Some(local) = record.pushed() else { continue };
         let base = record.edit().and_then(|e| e.base.clone());
         let transaction = record.edit().map_or(LocalSeq(0), |e| e.transaction);
-        let remote = record.pending.and_then(|p| p.slot).and_then(|s| s.state);
+        let remote = record.pending.and_then(|p| p.pending_remote).and_then(|s| s.state);
         let refused = None;
         entries.push(UnsettledEntry { key, local, base, remote, transaction, attempts, refused });
     }
@@ -270,7 +270,7 @@ fn entry((key, record): (DocumentKey, Record)) -> Option<UnsettledEntry> {
         key,
         local,
         base: edit.base,
-        remote: pending.slot.and_then(|s| s.state),
+        remote: pending.pending_remote.and_then(|s| s.state),
         transaction: edit.transaction,
         attempts: 0,
         refused: None,

@@ -28,7 +28,7 @@ pub fn reset(
             let base = record.edit().and_then(|e| e.base.clone());
             if record.edit().is_some() {
                 record.pending = None;
-                record.show(base.map(|b| b.state));
+                record.set_current(base.map(|b| b.state));
             }
         })?;
     }
@@ -97,27 +97,28 @@ fn cut_checkpoint(tx: &mut Transaction<'_>, epoch: Epoch, cut: Seq) {
 fn lose_above(tx: &mut Transaction<'_>, record: &mut Record, old: Epoch, cut: Seq) {
     forget_absence(record);
     let known = record.settled_at();
-    let unfounded = |slot: &ServerState| slot.seq > cut || slot.state.is_none();
-    if record.pending.as_ref().and_then(|p| p.slot.as_ref()).is_some_and(unfounded) {
+    let unfounded =
+        |pending_remote: &ServerState| pending_remote.seq > cut || pending_remote.state.is_none();
+    if record.pending.as_ref().and_then(|p| p.pending_remote.as_ref()).is_some_and(unfounded) {
         // The replica that wrote that state offers it again; a conflict with it then arises anew.
         let pending = record.pending_mut();
-        pending.slot = None;
+        pending.pending_remote = None;
         pending.deferred = false;
     }
     if let Some(edit) = record.pending.as_mut().and_then(|p| p.edit.as_mut())
-        && edit.unlogged
+        && edit.base_not_in_log
         && edit.base.as_ref().is_some_and(|b| b.seq > cut)
     {
         // What the server made of the base is lost, and the base itself was in no log.
         edit.base = None;
-        edit.unlogged = false;
+        edit.base_not_in_log = false;
     }
     if known <= cut {
         return;
     }
-    record.known = Seq(0);
+    record.server_seq = Seq(0);
     if let Some(pending) = record.pending.as_mut() {
-        pending.voided = Seq(0);
+        pending.seq_before_reset = Seq(0);
     }
     if record.edit().is_some() {
         return; // Its base says where it was settled.
@@ -128,7 +129,8 @@ fn lose_above(tx: &mut Transaction<'_>, record: &mut Record, old: Epoch, cut: Se
     }
     let base = Some(Settled { epoch: old, seq: known, state });
     let transaction = tx.meta.next_local();
-    record.pending_mut().edit = Some(Edit { transaction, base, travelled: true, unlogged: false });
+    record.pending_mut().edit =
+        Some(Edit { transaction, base, was_sent: true, base_not_in_log: false });
 }
 
 /// What a full pull did not find is absent at the position where the pull ended, until a restore
@@ -140,9 +142,9 @@ fn forget_absence(record: &mut Record) {
         return;
     }
     let settled = record.edit().and_then(|e| e.base.as_ref()).map_or(Seq(0), |base| base.seq);
-    record.known = record.known.min(settled);
+    record.server_seq = record.server_seq.min(settled);
     if let Some(pending) = record.pending.as_mut() {
-        pending.voided = pending.voided.min(settled);
+        pending.seq_before_reset = pending.seq_before_reset.min(settled);
     }
 }
 

@@ -24,7 +24,8 @@ fn settled(seq: u64) -> Settled {
 /// A record with an edit on that base.
 fn edited(base: Option<Settled>) -> Record {
     let known = base.as_ref().map_or(Seq(0), |base| base.seq);
-    let mut record = Record { current: Some(state("edit", 10)), known, ..Record::default() };
+    let mut record =
+        Record { current: Some(state("edit", 10)), server_seq: known, ..Record::default() };
     record.pending_mut().edit = Some(Edit::new(crate::model::LocalSeq(1), base));
     record
 }
@@ -50,11 +51,11 @@ fn a_verdict_is_progress_if_it_moves_the_edit_or_what_is_known() {
         let gone = Record { pending: None, ..same.clone() };
         assert!(is_further(&old, &gone, &kind), "{kind:?}: the edit is gone");
         assert!(is_further(&old, &edited(Some(settled(5))), &kind), "{kind:?}: another base");
-        let known = Record { known: Seq(5), ..same.clone() };
+        let known = Record { server_seq: Seq(5), ..same.clone() };
         assert!(is_further(&old, &known, &kind), "{kind:?}: more is known");
-        let mut unlogged = same.clone();
-        unlogged.pending_mut().edit.as_mut().unwrap().unlogged = true;
-        assert!(is_further(&old, &unlogged, &kind), "{kind:?}: the base is in no log");
+        let mut base_not_in_log = same.clone();
+        base_not_in_log.pending_mut().edit.as_mut().unwrap().base_not_in_log = true;
+        assert!(is_further(&old, &base_not_in_log, &kind), "{kind:?}: the base is in no log");
         let mut deferred = same.clone();
         deferred.pending_mut().deferred = true;
         assert!(is_further(&old, &deferred, &kind), "{kind:?}: it is left to the app");
@@ -64,7 +65,7 @@ fn a_verdict_is_progress_if_it_moves_the_edit_or_what_is_known() {
 #[test]
 fn a_decision_on_an_edit_that_was_made_again_since_is_progress() {
     let mut old = in_flight(edited(Some(settled(4))));
-    old.show(Some(state("again", 5)));
+    old.set_current(Some(state("again", 5)));
     let new = Record { current: old.current.clone(), ..edited(Some(settled(4))) };
     for (kind, is_decided) in [
         (VerdictKind::Accepted, true),
@@ -84,12 +85,12 @@ fn a_document_never_left_if_nothing_of_it_was_settled_or_in_a_batch() {
     assert!(never_left(&fresh));
     assert!(!never_left(&Record { pending: None, ..fresh.clone() }), "there is no edit");
     assert!(!never_left(&edited(Some(settled(4)))), "it was settled");
-    assert!(!never_left(&Record { known: Seq(1), ..fresh.clone() }), "the server knows of it");
+    assert!(!never_left(&Record { server_seq: Seq(1), ..fresh.clone() }), "the server knows of it");
     assert!(!never_left(&in_flight(fresh.clone())), "it is in a batch");
-    let mut travelled = fresh.clone();
-    travelled.pending_mut().edit.as_mut().unwrap().travelled = true;
-    assert!(!never_left(&travelled), "it was in a batch");
+    let mut was_sent = fresh.clone();
+    was_sent.pending_mut().edit.as_mut().unwrap().was_sent = true;
+    assert!(!never_left(&was_sent), "it was in a batch");
     let mut waits = fresh.clone();
-    waits.pending_mut().slot = Some(ServerState { seq: Seq(2), state: None });
+    waits.pending_mut().pending_remote = Some(ServerState { seq: Seq(2), state: None });
     assert!(!never_left(&waits), "the server told something of it");
 }

@@ -90,7 +90,7 @@ impl<'a> Transaction<'a> {
         mut new: Record,
         origin: Origin,
     ) -> Result<()> {
-        new.tidy();
+        new.normalize();
         if old == Some(&new) {
             return Ok(());
         }
@@ -125,7 +125,7 @@ impl<'a> Transaction<'a> {
         if body(old) != body(&new) {
             return self.save(key, Some(old), new, Origin::Remote);
         }
-        new.tidy();
+        new.normalize();
         self.count(key, Some(old), &new);
         self.rows.put_record(key, Some(old), &new)
     }
@@ -365,5 +365,5 @@ impl<'a> Transaction<'a> {
 /// does.
 fn is_settled(record: &Record) -> bool {
     let has_base = record.edit().is_some_and(|e| e.base.is_some());
-    record.known > Seq(0) || has_base || (record.edit().is_none() && record.current.is_some())
+    record.server_seq > Seq(0) || has_base || (record.edit().is_none() && record.current.is_some())
 }

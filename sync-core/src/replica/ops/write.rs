@@ -141,7 +141,7 @@ pub(super) fn put_knowing(
         }
     };
     let erased = record.erased().max(known);
-    record.show(Some(DocumentState { revision, author: revision, created, body, erased }));
+    record.set_current(Some(DocumentState { revision, author: revision, created, body, erased }));
     record.pending_mut().edit = Some(edit);
     rules::end_if_equal(&mut record);
     tx.save(key, old.as_ref(), record, Origin::Local)
@@ -190,7 +190,7 @@ pub(super) fn put_erasure(
             Edit::new(unit, base)
         }
     };
-    record.show(Some(DocumentState {
+    record.set_current(Some(DocumentState {
         revision,
         author: revision,
         created: revision.stamp,
@@ -201,7 +201,7 @@ pub(super) fn put_erasure(
     pending.edit = Some(Edit { transaction: unit, ..base });
     // Whatever it was against is erased with it.
     if std::mem::take(&mut pending.deferred) && pending.in_flight.is_none() {
-        pending.slot = None;
+        pending.pending_remote = None;
     }
     tx.save(key, old.as_ref(), record, Origin::Local)
 }
@@ -209,11 +209,14 @@ pub(super) fn put_erasure(
 /// Returns whether the document cannot have left this replica.
 pub(super) fn never_left(record: &Record) -> bool {
     let Some(pending) = record.pending.as_deref() else { return false };
-    if mutant!(DeletedInFlightVanishes) && record.known == Seq(0) {
+    if mutant!(DeletedInFlightVanishes) && record.server_seq == Seq(0) {
         return true;
     }
-    let fresh = pending.edit.as_ref().is_some_and(|e| e.base.is_none() && !e.travelled);
-    fresh && pending.slot.is_none() && pending.in_flight.is_none() && record.known == Seq(0)
+    let fresh = pending.edit.as_ref().is_some_and(|e| e.base.is_none() && !e.was_sent);
+    fresh
+        && pending.pending_remote.is_none()
+        && pending.in_flight.is_none()
+        && record.server_seq == Seq(0)
 }
 
 fn check(limits: &WriteLimits, transaction: &LocalTransaction) -> Result<()> {

@@ -76,9 +76,9 @@ impl Codec for Pending {
     fn encode(&self, out: &mut Vec<u8>) {
         self.edit.encode(out);
         self.deferred.encode(out);
-        self.slot.encode(out);
+        self.pending_remote.encode(out);
         self.in_flight.encode(out);
-        self.voided.encode(out);
+        self.seq_before_reset.encode(out);
         if !self.former.is_empty() {
             self.former.encode(out);
         }
@@ -88,9 +88,9 @@ impl Codec for Pending {
         let mut pending = Self {
             edit: Codec::decode(input)?,
             deferred: Codec::decode(input)?,
-            slot: Codec::decode(input)?,
+            pending_remote: Codec::decode(input)?,
             in_flight: Codec::decode(input)?,
-            voided: Codec::decode(input)?,
+            seq_before_reset: Codec::decode(input)?,
             former: Vec::new(),
         };
         if input.remaining() > 0 {
@@ -202,8 +202,8 @@ mod tests {
     use super::*;
     use crate::error::ErrorKind;
     use crate::model::{
-        Bookmark, Collection, DocumentId, Epoch, LogKey, LogMark, LogRun, PushId, ReplicaId, Term,
-        WriteLimits,
+        Bookmark, Collection, DocumentId, Epoch, LogKey, LogMark, LogRun, PushId, ReplicaId,
+        ServerStart, WriteLimits,
     };
     use crate::replica::Failed;
 
@@ -251,7 +251,7 @@ mod tests {
         let checkpoint = Checkpoint { position: Seq(7), ..Checkpoint::default() };
         let old = ScopeRow { checkpoint, quarantined: 3, ..ScopeRow::default() };
         let bytes = old.to_bytes();
-        // Epoch, position, back-fills, full pull, terms; documents; the digest; five counters.
+        // Epoch, position, back-fills, full pull, starts; documents; the digest; five counters.
         assert_eq!(bytes.len(), 5 + 1 + 16 + 5);
         assert_eq!(ScopeRow::from_bytes(bytes).unwrap(), old);
         let mut new = old;
@@ -274,7 +274,7 @@ mod tests {
         assert_eq!(ScopeRow::from_bytes(new.to_bytes()).unwrap(), new);
         new.checkpoint.collections = None;
         assert_eq!(ScopeRow::from_bytes(new.to_bytes()).unwrap(), new, "a count is never lost");
-        let run = LogRun { term: Term(3), first: Seq(1), last: Seq(7) };
+        let run = LogRun { start: ServerStart(3), first: Seq(1), last: Seq(7) };
         let mark = LogMark::sign(Epoch([1; 16]), vec![run], &LogKey([7; 16]));
         let mut marked = ScopeRow::default();
         marked.checkpoint.mark = Some(mark);

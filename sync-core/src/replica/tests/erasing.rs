@@ -3,17 +3,17 @@
 use super::*;
 use crate::model::{Rejection, RejectionCode};
 use crate::replica::record::Carried;
-use crate::replica::rules::{Taken, take_in};
+use crate::replica::rules::{ApplyOutcome, apply_remote};
 use crate::replica::settling::settle;
 
 /// A record whose edit knows of an erasure, with older states at each place for them.
 fn with_others(other: impl Fn(&str) -> DocumentState) -> Record {
     let mut record = in_flight(other("pushed"), Some(settled(1, other("base"))));
     let edit = DocumentState { erased: Some(ago(10, THERE)), ..state("edit", 1, HERE) };
-    record.show(Some(edit));
-    record.pending_mut().slot = Some(held(2, other("slot")));
+    record.set_current(Some(edit));
+    record.pending_mut().pending_remote = Some(held(2, other("pending_remote")));
     record.pending_mut().former.push(other("former"));
-    record.tidy();
+    record.normalize();
     record
 }
 
@@ -24,7 +24,7 @@ fn what_does_not_know_of_the_erasure_keeps_no_body() {
     assert!(record.base().unwrap().state.is_deleted());
     assert!(record.in_flight().unwrap().is_withdrawn());
     let pending = record.pending_mut();
-    assert!(pending.slot.as_ref().unwrap().state.as_ref().unwrap().is_deleted());
+    assert!(pending.pending_remote.as_ref().unwrap().state.as_ref().unwrap().is_deleted());
     assert_eq!(pending.former, []);
 }
 
@@ -36,7 +36,7 @@ fn what_knows_of_the_erasure_keeps_its_body() {
     assert_eq!(record.base().map(|b| &b.state), Some(&knows("base")));
     assert_eq!(record.pushed_state(), Some(&knows("pushed")));
     let pending = record.pending_mut();
-    assert_eq!(pending.slot, Some(held(2, knows("slot"))));
+    assert_eq!(pending.pending_remote, Some(held(2, knows("pending_remote"))));
     assert_eq!(pending.former, [knows("former")]);
 }
 
@@ -44,9 +44,9 @@ fn what_knows_of_the_erasure_keeps_its_body() {
 fn what_waits_while_the_erasure_is_in_flight_keeps_its_body_until_the_verdict() {
     let mut record = in_flight(erasure(10, HERE), Some(settled(1, state("base", 90, THERE))));
     let other = state("other", 5, THERE);
-    record.pending_mut().slot = Some(held(2, other.clone()));
-    record.tidy();
-    assert_eq!(record.pending_mut().slot, Some(held(2, other)));
+    record.pending_mut().pending_remote = Some(held(2, other.clone()));
+    record.normalize();
+    assert_eq!(record.pending_mut().pending_remote, Some(held(2, other)));
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn an_own_erasure_takes_away_also_what_knows_of_a_later_one() {
     let later = DocumentState { erased: Some(ago(1, THERE)), ..state("later", 1, THERE) };
     let mut record = dirty(erasure(10, HERE), Some(settled(1, later.clone())));
     record.pending_mut().former.push(later);
-    record.tidy();
+    record.normalize();
     assert!(record.base().unwrap().state.is_deleted(), "the clocks may have been set back");
     assert_eq!(record.pending_mut().former, []);
 }
@@ -62,16 +62,17 @@ fn an_own_erasure_takes_away_also_what_knows_of_a_later_one() {
 #[test]
 fn a_clean_document_is_erased_without_a_conflict() {
     let mut record =
-        Record { current: Some(state("held", 90, THERE)), known: Seq(1), ..Record::default() };
+        Record { current: Some(state("held", 90, THERE)), server_seq: Seq(1), ..Record::default() };
     let erased = erasure(5, THERE);
-    let taken = take_in(&mut record, &key(), held(2, erased.clone()), &mut Bench::local().cx());
-    assert_eq!((taken, record.current), (Taken::Replaced, Some(erased)));
+    let taken =
+        apply_remote(&mut record, &key(), held(2, erased.clone()), &mut Bench::local().cx());
+    assert_eq!((taken, record.current), (ApplyOutcome::Replaced, Some(erased)));
 }
 
 /// A refused erasure, while a state waits.
 fn refused_beside(waits: DocumentState) -> Record {
     let mut record = in_flight(erasure(10, HERE), Some(settled(1, state("base", 90, THERE))));
-    record.pending_mut().slot = Some(held(5, waits));
+    record.pending_mut().pending_remote = Some(held(5, waits));
     let code = RejectionCode::Forbidden;
     let rejected = VerdictKind::Rejected(Rejection { code, reason: String::new() });
     settle(&mut record, &key(), &verdict(4, rejected, None), &mut Bench::local().cx());
@@ -81,14 +82,14 @@ fn refused_beside(waits: DocumentState) -> Record {
 #[test]
 fn a_state_that_a_refused_erasure_would_have_erased_is_told_again_by_the_server() {
     let record = refused_beside(state("other", 5, THERE));
-    assert_eq!((record.current, record.known, record.pending), (None, Seq(0), None));
+    assert_eq!((record.current, record.server_seq, record.pending), (None, Seq(0), None));
 }
 
 #[test]
 fn a_state_that_knows_of_a_refused_erasure_is_taken_in() {
     let knows = DocumentState { erased: Some(ago(10, HERE)), ..state("other", 5, THERE) };
     let record = refused_beside(knows.clone());
-    assert_eq!((record.current, record.known), (Some(knows), Seq(5)));
+    assert_eq!((record.current, record.server_seq), (Some(knows), Seq(5)));
 }
 
 #[test]
@@ -110,8 +111,8 @@ fn another_identity_gives_its_own_erasure_its_new_name_and_no_other_one() {
 fn what_was_withdrawn_stays_withdrawn_and_the_rest_is_told_by_its_name() {
     let mut record = with_others(|text| state(text, 20, THERE));
     assert!(matches!(record.in_flight().unwrap().carried, Carried::Withdrawn(_)));
-    record.show(None);
-    record.tidy();
+    record.set_current(None);
+    record.normalize();
     assert!(record.in_flight().unwrap().is_withdrawn());
     assert_eq!(record.pushed().map(|p| p.revision), Some(ago(20, THERE)));
 }

@@ -1,11 +1,11 @@
 //! The rules of one document, state by state.
 
+mod applying;
 mod erasing;
 mod records;
 mod resolving;
 mod settling;
 mod stamping;
-mod taking_in;
 
 use super::record::{Edit, InFlight, Record, ReplicaMeta};
 use super::rules::RuleContext;
@@ -63,7 +63,7 @@ fn settled(seq: u64, state: DocumentState) -> Settled {
 /// A record whose edit shows `current`, made on `base`.
 fn dirty(current: DocumentState, base: Option<Settled>) -> Record {
     let known = base.as_ref().map_or(Seq(0), |b| b.seq);
-    let mut record = Record { current: Some(current), known, ..Record::default() };
+    let mut record = Record { current: Some(current), server_seq: known, ..Record::default() };
     record.pending_mut().edit = Some(Edit::new(LocalSeq(1), base));
     record
 }

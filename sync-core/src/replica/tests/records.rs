@@ -12,25 +12,26 @@ fn a_body_in_the_slot_is_erased_by_an_erasure_that_it_does_not_know() {
     let mut record = dirty(erased.clone(), Some(settled(1, state("base", 90, THERE))));
     assert!(!record.holds_erased(), "nothing waits");
     let other = state("other", 20, THERE);
-    record.pending_mut().slot = Some(held(2, other.clone()));
+    record.pending_mut().pending_remote = Some(held(2, other.clone()));
     assert!(record.holds_erased());
-    record.pending_mut().slot = Some(held(2, other.clone().without_body()));
+    record.pending_mut().pending_remote = Some(held(2, other.clone().without_body()));
     assert!(!record.holds_erased(), "a tombstone has no body");
-    record.pending_mut().slot = Some(held(2, DocumentState { erased: erased.erased, ..other }));
+    record.pending_mut().pending_remote =
+        Some(held(2, DocumentState { erased: erased.erased, ..other }));
     assert!(!record.holds_erased(), "it was written in knowledge of the erasure");
 }
 
 #[test]
 fn a_voided_position_is_remembered_until_something_is_known_again() {
     let mut record =
-        Record { current: Some(state("a", 10, THERE)), known: Seq(7), ..Record::default() };
+        Record { current: Some(state("a", 10, THERE)), server_seq: Seq(7), ..Record::default() };
     record.void();
-    assert_eq!((record.known, record.settled_at()), (Seq(0), Seq(7)));
+    assert_eq!((record.server_seq, record.settled_at()), (Seq(0), Seq(7)));
     record.void();
-    record.tidy();
-    assert_eq!(record.settled_at(), Seq(7), "voided twice");
-    record.known = Seq(3);
-    record.tidy();
+    record.normalize();
+    assert_eq!(record.settled_at(), Seq(7), "seq_before_reset twice");
+    record.server_seq = Seq(3);
+    record.normalize();
     assert_eq!((record.settled_at(), &record.pending), (Seq(3), &None));
 }
 
@@ -45,10 +46,10 @@ fn an_unknown_document_has_no_voided_position() {
 fn former_states_go_with_the_edit() {
     let mut record = dirty(state("new", 10, HERE), None);
     record.pending_mut().former.push(state("new", 10, THERE));
-    record.tidy();
+    record.normalize();
     assert_eq!(record.pending_mut().former.len(), 1);
     record.pending_mut().edit = None;
-    record.tidy();
+    record.normalize();
     assert_eq!(record.pending, None);
 }
 
@@ -90,11 +91,11 @@ fn the_pushed_state_is_kept_when_the_app_writes_on() {
     let first = state("first", 10, HERE);
     let mut record = in_flight(first.clone(), None);
     assert_eq!(record.pushed_state(), Some(&first));
-    record.show(Some(first.clone()));
+    record.set_current(Some(first.clone()));
     assert_eq!(record.in_flight().unwrap().carried, Carried::Current, "the same state");
     let second = state("second", 5, HERE);
-    record.show(Some(second.clone()));
-    record.show(None);
+    record.set_current(Some(second.clone()));
+    record.set_current(None);
     assert_eq!(record.pushed_state(), Some(&first));
     assert_eq!(record.current, None);
 }
@@ -103,8 +104,8 @@ fn the_pushed_state_is_kept_when_the_app_writes_on() {
 fn what_was_in_flight_is_withdrawn_by_an_erasure_made_on_it() {
     let first = state("first", 10, HERE);
     let mut record = in_flight(first.clone(), None);
-    record.show(Some(erasure(5, HERE)));
-    record.tidy();
+    record.set_current(Some(erasure(5, HERE)));
+    record.normalize();
     assert!(record.in_flight().unwrap().is_withdrawn());
     assert_eq!(record.pushed_state(), None);
     let left = record.pushed().unwrap();
@@ -114,15 +115,15 @@ fn what_was_in_flight_is_withdrawn_by_an_erasure_made_on_it() {
 #[test]
 fn a_state_is_found_by_revision_and_digest_wherever_the_record_holds_it() {
     use crate::model::{Digest, digest_of_state};
-    let [current, pushed, base, slot, former] =
-        ["current", "pushed", "base", "slot", "former"].map(|text| state(text, 10, HERE));
+    let [current, pushed, base, pending_remote, former] =
+        ["current", "pushed", "base", "pending_remote", "former"].map(|text| state(text, 10, HERE));
     let mut record = in_flight(pushed.clone(), Some(settled(1, base.clone())));
-    record.show(Some(DocumentState { revision: ago(5, HERE), ..current.clone() }));
-    record.pending_mut().slot = Some(held(2, slot.clone()));
+    record.set_current(Some(DocumentState { revision: ago(5, HERE), ..current.clone() }));
+    record.pending_mut().pending_remote = Some(held(2, pending_remote.clone()));
     record.pending_mut().former.push(former.clone());
     let digest = |state: &DocumentState| Digest(digest_of_state(None, state));
     let current = DocumentState { revision: ago(5, HERE), ..current };
-    for held in [&current, &pushed, &base, &slot, &former] {
+    for held in [&current, &pushed, &base, &pending_remote, &former] {
         assert_eq!(record.state_with(held.revision, digest(held)), Some(held));
     }
     assert_eq!(record.state_with(current.revision, digest(&pushed)), None);
@@ -136,7 +137,7 @@ fn an_edit_may_be_put_into_a_batch_unless_it_is_in_one_or_waits_for_the_app() {
     let mut deferred = dirty(edit(), None);
     deferred.pending_mut().deferred = true;
     assert_eq!(deferred.pushable(), None);
-    let clean = Record { current: Some(edit()), known: Seq(1), ..Record::default() };
+    let clean = Record { current: Some(edit()), server_seq: Seq(1), ..Record::default() };
     assert_eq!(clean.pushable(), None);
 }
 
@@ -144,16 +145,16 @@ fn an_edit_may_be_put_into_a_batch_unless_it_is_in_one_or_waits_for_the_app() {
 fn a_record_that_remembers_anything_is_not_empty() {
     assert!(Record::default().is_empty());
     let shows = Record { current: Some(state("a", 10, HERE)), ..Record::default() };
-    let knows = Record { known: Seq(1), ..Record::default() };
+    let knows = Record { server_seq: Seq(1), ..Record::default() };
     let mut waits = Record::default();
-    waits.pending_mut().slot = Some(held(2, state("a", 10, THERE)));
+    waits.pending_mut().pending_remote = Some(held(2, state("a", 10, THERE)));
     assert!(!shows.is_empty() && !knows.is_empty() && !waits.is_empty());
 }
 
 #[test]
 fn a_first_edit_is_made_on_the_settled_state() {
     let shown = state("a", 10, THERE);
-    let record = Record { current: Some(shown.clone()), known: Seq(7), ..Record::default() };
+    let record = Record { current: Some(shown.clone()), server_seq: Seq(7), ..Record::default() };
     assert_eq!(record.settled(Some(EPOCH)), Some(settled(7, shown)));
     assert_eq!(record.settled(None), None, "before the first sync nothing is settled");
     assert_eq!(Record::default().settled(Some(EPOCH)), None);

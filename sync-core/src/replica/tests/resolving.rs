@@ -1,15 +1,19 @@
 //! What a resolver's decision makes of a record.
 
 use super::*;
-use crate::replica::rules::{Decided, Taken, take_in};
+use crate::replica::rules::{ApplyOutcome, Decided, apply_remote};
 use crate::replica::settling::settle;
 use crate::resolver::{Conflict, Resolution, ResolveOn, resolve_with};
 
 /// An edit meets that state at position 4, and a resolver decides.
-fn decided(mut record: Record, remote: Option<DocumentState>, by: Resolution) -> (Taken, Record) {
+fn decided(
+    mut record: Record,
+    remote: Option<DocumentState>,
+    by: Resolution,
+) -> (ApplyOutcome, Record) {
     let resolver = resolve_with("by-test", move |_: &Conflict<'_>| Ok(by.clone()));
     let incoming = ServerState { seq: Seq(4), state: remote };
-    let taken = take_in(&mut record, &key(), incoming, &mut Bench::new(resolver).cx());
+    let taken = apply_remote(&mut record, &key(), incoming, &mut Bench::new(resolver).cx());
     (taken, record)
 }
 
@@ -32,8 +36,8 @@ fn a_decision_for_what_the_server_holds_leaves_nothing_to_push() {
         (None, Resolution::Delete),
     ] {
         let (taken, record) = decided(edit(), remote.clone(), by);
-        assert_eq!(taken, Taken::Resolved(Decided::Remote));
-        assert_eq!((record.current, record.pending, record.known), (remote, None, Seq(4)));
+        assert_eq!(taken, ApplyOutcome::Resolved(Decided::Remote));
+        assert_eq!((record.current, record.pending, record.server_seq), (remote, None, Seq(4)));
     }
 }
 
@@ -46,7 +50,7 @@ fn a_decision_for_anything_else_is_an_edit_on_what_the_server_holds() {
         (Resolution::Local, Decided::Local, body("edit")),
     ] {
         let (taken, record) = decided(edit(), Some(theirs.clone()), by);
-        assert_eq!(taken, Taken::Resolved(ends));
+        assert_eq!(taken, ApplyOutcome::Resolved(ends));
         assert_eq!(record.base(), Some(&settled(4, theirs.clone())));
         assert_eq!(record.current.map(|c| c.body), Some(shows));
     }
@@ -68,9 +72,9 @@ fn what_both_sides_made_began_with_the_earlier_of_both_living_ones() {
 fn what_waits_beside_a_decision_stays_if_it_is_newer() {
     for (waits_at, stays) in [(3, false), (4, false), (5, true)] {
         let mut record = edit();
-        record.pending_mut().slot = Some(held(waits_at, state("waits", 1, THERE)));
+        record.pending_mut().pending_remote = Some(held(waits_at, state("waits", 1, THERE)));
         let (_, mut record) = decided(record, Some(state("theirs", 5, THERE)), Resolution::Local);
-        assert_eq!(record.pending_mut().slot.is_some(), stays, "{waits_at}");
+        assert_eq!(record.pending_mut().pending_remote.is_some(), stays, "{waits_at}");
     }
 }
 
@@ -79,10 +83,10 @@ fn what_waits_beside_an_echo_stays_if_it_is_newer() {
     for (waits_at, stays) in [(3, false), (4, false), (5, true)] {
         let own = state("edit", 10, HERE);
         let mut record = in_flight(own.clone(), None);
-        record.pending_mut().slot = Some(held(waits_at, state("waits", 1, THERE)));
-        let taken = take_in(&mut record, &key(), held(4, own), &mut Bench::local().cx());
-        assert_eq!(taken, Taken::Cleaned);
-        assert_eq!(record.pending_mut().slot.is_some(), stays, "{waits_at}");
+        record.pending_mut().pending_remote = Some(held(waits_at, state("waits", 1, THERE)));
+        let taken = apply_remote(&mut record, &key(), held(4, own), &mut Bench::local().cx());
+        assert_eq!(taken, ApplyOutcome::Cleaned);
+        assert_eq!(record.pending_mut().pending_remote.is_some(), stays, "{waits_at}");
     }
 }
 
@@ -96,7 +100,7 @@ fn where_the_server_resolves_what_it_did_not_resolve_waits_for_the_app() {
     let outcome = settle(&mut record, &key(), &conflict, &mut bench.cx());
     assert_eq!(outcome.decided, [Decided::Deferred]);
     assert!(record.is_deferred());
-    assert_eq!(record.pending_mut().slot, Some(theirs));
+    assert_eq!(record.pending_mut().pending_remote, Some(theirs));
 }
 
 #[test]
@@ -113,7 +117,7 @@ fn a_conflict_with_a_state_of_its_own_is_none() {
         assert_eq!(outcome.decided, []);
         assert_eq!(record.current.as_ref(), Some(&current));
         let on = (told != &current).then(|| settled(4, told.clone()));
-        assert_eq!((record.base(), record.known), (on.as_ref(), Seq(4)), "{told:?}");
+        assert_eq!((record.base(), record.server_seq), (on.as_ref(), Seq(4)), "{told:?}");
     }
 }
 
@@ -123,11 +127,11 @@ fn a_conflict_about_a_document_that_is_clean_meanwhile_is_decided_by_its_positio
     for (at, is_newer) in [(4, false), (6, true)] {
         let own = state("edit", 10, HERE);
         let mut record = in_flight(own.clone(), None);
-        take_in(&mut record, &key(), held(5, own.clone()), &mut Bench::local().cx());
+        apply_remote(&mut record, &key(), held(5, own.clone()), &mut Bench::local().cx());
         let theirs = state("theirs", 5, THERE);
         let conflict = verdict(at, VerdictKind::Conflict, Some(held(at, theirs.clone())));
         settle(&mut record, &key(), &conflict, &mut Bench::local().cx());
         let shows = if is_newer { theirs } else { own };
-        assert_eq!((record.current, record.known), (Some(shows), Seq(at.max(5))), "{at}");
+        assert_eq!((record.current, record.server_seq), (Some(shows), Seq(at.max(5))), "{at}");
     }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::{Rejection, RejectionCode};
-use crate::replica::rules::{Decided, take_in, wait};
+use crate::replica::rules::{Decided, apply_remote, hold_remote};
 use crate::replica::settling::settle;
 use crate::resolver::{Resolution, resolve_with};
 
@@ -17,19 +17,19 @@ fn an_accepted_edit_is_clean() {
     let accepted = verdict(4, VerdictKind::Accepted, None);
     let outcome = settle(&mut record, &key(), &accepted, &mut Bench::local().cx());
     assert_eq!((outcome.decided, outcome.refused), (Vec::new(), None));
-    assert_eq!(record, Record { current: Some(edit), known: Seq(4), ..Record::default() });
+    assert_eq!(record, Record { current: Some(edit), server_seq: Seq(4), ..Record::default() });
 }
 
 #[test]
 fn a_later_edit_stands_on_what_was_accepted() {
     let mut record = in_flight(state("first", 20, HERE), None);
-    record.show(Some(state("second", 10, HERE)));
-    record.pending_mut().edit.as_mut().unwrap().unlogged = true;
+    record.set_current(Some(state("second", 10, HERE)));
+    record.pending_mut().edit.as_mut().unwrap().base_not_in_log = true;
     let accepted = verdict(4, VerdictKind::Accepted, None);
     settle(&mut record, &key(), &accepted, &mut Bench::local().cx());
     assert_eq!(record.base(), Some(&settled(4, state("first", 20, HERE))));
-    assert!(!record.edit().unwrap().unlogged);
-    assert_eq!((record.known, record.in_flight()), (Seq(4), None));
+    assert!(!record.edit().unwrap().base_not_in_log);
+    assert_eq!((record.server_seq, record.in_flight()), (Seq(4), None));
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn what_the_server_stored_in_place_of_the_edit_is_shown() {
     assert_eq!((record.current.as_ref(), record.edit()), (Some(&stored), None));
     let later = state("later", 1, HERE);
     let mut record = in_flight(state("edit", 10, HERE), None);
-    record.show(Some(later.clone()));
+    record.set_current(Some(later.clone()));
     settle(&mut record, &key(), &accepted, &mut Bench::local().cx());
     assert_eq!((record.current.as_ref(), record.base()), (Some(&later), Some(&settled(4, stored))));
 }
@@ -54,10 +54,14 @@ fn a_verdict_on_an_older_state_than_is_known_settles_nothing() {
         if void {
             record.void();
         }
-        let known = record.known;
+        let known = record.server_seq;
         let accepted = verdict(8, VerdictKind::Accepted, None);
         settle(&mut record, &key(), &accepted, &mut Bench::local().cx());
-        assert_eq!((record.known, record.base()), (known, Some(&base)), "voided {void}");
+        assert_eq!(
+            (record.server_seq, record.base()),
+            (known, Some(&base)),
+            "seq_before_reset {void}"
+        );
         assert_eq!(record.in_flight(), None, "and the batch is over");
     }
 }
@@ -69,28 +73,28 @@ fn after_a_reset_a_verdict_on_the_very_state_still_counts() {
     record.void();
     let accepted = verdict(9, VerdictKind::Accepted, None);
     settle(&mut record, &key(), &accepted, &mut Bench::local().cx());
-    assert_eq!(record, Record { current: Some(edit), known: Seq(9), ..Record::default() });
+    assert_eq!(record, Record { current: Some(edit), server_seq: Seq(9), ..Record::default() });
 }
 
 #[test]
 fn a_tombstone_that_a_restore_brought_back_is_news_at_any_position() {
     let mut record = in_flight(state("edit", 10, HERE), None);
-    record.known = Seq(9);
+    record.server_seq = Seq(9);
     let back = held(4, state("", 50, THERE).without_body());
     let superseded = verdict(4, VerdictKind::Superseded, Some(back.clone()));
     settle(&mut record, &key(), &superseded, &mut Bench::local().cx());
-    assert_eq!((record.current, record.known), (back.state, Seq(4)));
+    assert_eq!((record.current, record.server_seq), (back.state, Seq(4)));
     // A live state at an old position is not.
     let mut record = in_flight(state("edit", 10, HERE), None);
-    record.known = Seq(9);
+    record.server_seq = Seq(9);
     let live = verdict(4, VerdictKind::Superseded, Some(held(4, state("live", 50, THERE))));
     settle(&mut record, &key(), &live, &mut Bench::local().cx());
-    assert_eq!((record.current, record.known), (Some(state("edit", 10, HERE)), Seq(9)));
+    assert_eq!((record.current, record.server_seq), (Some(state("edit", 10, HERE)), Seq(9)));
     // Nor one of which the edit knows.
     let base = settled(9, state("base", 90, THERE));
     let mut record = in_flight(state("edit", 10, HERE), Some(base));
     settle(&mut record, &key(), &superseded, &mut Bench::local().cx());
-    assert_eq!((record.current, record.known), (Some(state("edit", 10, HERE)), Seq(9)));
+    assert_eq!((record.current, record.server_seq), (Some(state("edit", 10, HERE)), Seq(9)));
 }
 
 #[test]
@@ -102,16 +106,16 @@ fn a_superseded_edit_gives_way_and_a_later_one_meets_the_resolver() {
     assert_eq!(outcome.decided, []);
     assert_eq!((record.current.as_ref(), record.edit()), (Some(&theirs), None));
     let mut record = in_flight(state("edit", 10, HERE), None);
-    record.show(Some(state("later", 1, HERE)));
+    record.set_current(Some(state("later", 1, HERE)));
     let outcome = settle(&mut record, &key(), &superseded, &mut Bench::local().cx());
     assert_eq!(outcome.decided, [Decided::Local]);
     assert_eq!(record.base(), Some(&settled(4, theirs)));
     // The server had no room to tell its state: the pushed one is the base, and is in no log.
     let mut record = in_flight(state("edit", 10, HERE), None);
-    record.show(Some(state("later", 1, HERE)));
+    record.set_current(Some(state("later", 1, HERE)));
     let untold = verdict(4, VerdictKind::Merged, None);
     settle(&mut record, &key(), &untold, &mut Bench::local().cx());
-    assert!(record.edit().unwrap().unlogged);
+    assert!(record.edit().unwrap().base_not_in_log);
     assert_eq!(record.base(), Some(&settled(4, state("edit", 10, HERE))));
 }
 
@@ -152,11 +156,11 @@ fn a_conflict_is_decided_here_if_it_brings_something_new() {
 fn what_waited_is_taken_in_after_the_verdict() {
     let theirs = state("theirs", 5, THERE);
     let mut record = in_flight(state("edit", 10, HERE), None);
-    wait(&mut record, held(7, theirs.clone()));
+    hold_remote(&mut record, held(7, theirs.clone()));
     let accepted = verdict(4, VerdictKind::Accepted, None);
     let outcome = settle(&mut record, &key(), &accepted, &mut Bench::local().cx());
     assert_eq!(outcome.decided, [], "it follows on ours");
-    assert_eq!(record, Record { current: Some(theirs), known: Seq(7), ..Record::default() });
+    assert_eq!(record, Record { current: Some(theirs), server_seq: Seq(7), ..Record::default() });
 }
 
 #[test]
@@ -168,7 +172,7 @@ fn a_refused_edit_steps_back_to_its_base_unless_it_was_edited_since() {
     assert_eq!(outcome.refused, Some((state("edit", 10, HERE), Some(base.clone()))));
     assert_eq!((record.current, record.pending), (Some(base.state.clone()), None));
     let mut record = in_flight(state("edit", 10, HERE), Some(base.clone()));
-    record.show(Some(state("later", 1, HERE)));
+    record.set_current(Some(state("later", 1, HERE)));
     let outcome = settle(&mut record, &key(), &refused, &mut Bench::local().cx());
     assert_eq!((outcome.refused, record.base()), (None, Some(&base)));
     assert_eq!(record.pushable(), Some(LocalSeq(1)));
@@ -178,12 +182,15 @@ fn a_refused_edit_steps_back_to_its_base_unless_it_was_edited_since() {
 fn a_refused_edit_offers_its_base_again_if_the_log_lost_it() {
     let lost = Settled { epoch: Epoch([9; 16]), ..settled(8, state("base", 90, THERE)) };
     let mut record = in_flight(state("edit", 10, HERE), Some(lost.clone()));
-    record.known = Seq(4);
+    record.server_seq = Seq(4);
     let refused = verdict(4, rejected(RejectionCode::Invalid), None);
     settle(&mut record, &key(), &refused, &mut Bench::local().cx());
     assert_eq!(record.current, Some(lost.state.clone()));
     let edit = record.edit().unwrap();
-    assert_eq!((edit.base.as_ref(), edit.travelled, edit.unlogged), (Some(&lost), true, false));
+    assert_eq!(
+        (edit.base.as_ref(), edit.was_sent, edit.base_not_in_log),
+        (Some(&lost), true, false)
+    );
 }
 
 #[test]
@@ -204,12 +211,12 @@ fn a_clock_refusal_stamps_anew_and_quarantines_nothing() {
     let told = held(6, state("told", 5, THERE));
     let refused = Verdict { current: Some(told.clone()), ..refused };
     let mut record = in_flight(state("edit", 10, HERE), None);
-    record.show(Some(later.clone()));
+    record.set_current(Some(later.clone()));
     record.pending_mut().deferred = true;
-    wait(&mut record, held(5, state("waits", 8, THERE)));
+    hold_remote(&mut record, held(5, state("waits", 8, THERE)));
     settle(&mut record, &key(), &refused, &mut Bench::local().cx());
     assert_eq!(record.current, Some(later));
-    assert_eq!(record.pending.unwrap().slot, Some(told));
+    assert_eq!(record.pending.unwrap().pending_remote, Some(told));
 }
 
 #[test]
@@ -221,11 +228,11 @@ fn a_refused_erasure_shows_what_the_server_holds() {
     let mut record = in_flight(erased.clone(), Some(base.clone()));
     let outcome = settle(&mut record, &key(), &refused, &mut Bench::local().cx());
     assert_eq!(outcome.refused.map(|(state, _)| state), Some(erased.clone()));
-    assert_eq!((record.current, record.known), (told.state, Seq(6)));
+    assert_eq!((record.current, record.server_seq), (told.state, Seq(6)));
     let untold = verdict(6, rejected(RejectionCode::Forbidden), None);
     let mut record = in_flight(erased, Some(base));
     settle(&mut record, &key(), &untold, &mut Bench::local().cx());
-    assert_eq!((record.current, record.known), (None, Seq(0)), "nothing is left to show");
+    assert_eq!((record.current, record.server_seq), (None, Seq(0)), "nothing is left to show");
 }
 
 #[test]
@@ -240,9 +247,9 @@ fn a_verdict_on_a_document_that_is_not_in_flight_changes_nothing() {
 #[test]
 fn a_conflict_is_not_left_to_the_app_if_what_waits_ends_it() {
     let mut record = in_flight(state("edit", 20, HERE), None);
-    record.show(Some(state("", 5, HERE).without_body()));
+    record.set_current(Some(state("", 5, HERE).without_body()));
     let deleted = held(5, state("", 8, THERE).without_body());
-    wait(&mut record, deleted.clone());
+    hold_remote(&mut record, deleted.clone());
     let older = verdict(4, VerdictKind::Conflict, Some(held(4, state("theirs", 10, THERE))));
     let defer = resolve_with("defer", |_| Ok(Resolution::Defer));
     let outcome = settle(&mut record, &key(), &older, &mut Bench::new(defer).cx());
@@ -255,12 +262,12 @@ fn a_new_life_after_a_purged_erasure_is_taken_from_the_log() {
     let base = settled(2, state("", 90, THERE).without_body());
     let mut record = in_flight(state("edit", 10, HERE), Some(base));
     let erased = held(3, erasure(20, THERE));
-    take_in(&mut record, &key(), erased.clone(), &mut Bench::local().cx());
-    assert_eq!((record.edit(), record.known), (None, Seq(3)));
+    apply_remote(&mut record, &key(), erased.clone(), &mut Bench::local().cx());
+    assert_eq!((record.edit(), record.server_seq), (None, Seq(3)));
     let accepted = verdict(4, VerdictKind::Accepted, None);
     settle(&mut record, &key(), &accepted, &mut Bench::local().cx());
-    assert_eq!((record.current.as_ref(), record.known), (erased.state.as_ref(), Seq(3)));
+    assert_eq!((record.current.as_ref(), record.server_seq), (erased.state.as_ref(), Seq(3)));
     let told = held(4, state("edit", 10, HERE));
-    take_in(&mut record, &key(), told.clone(), &mut Bench::local().cx());
-    assert_eq!((record.current, record.known), (told.state, Seq(4)));
+    apply_remote(&mut record, &key(), told.clone(), &mut Bench::local().cx());
+    assert_eq!((record.current, record.server_seq), (told.state, Seq(4)));
 }

@@ -61,7 +61,8 @@ fn an_edit_may_lie_as_far_ahead_as_its_base() {
 #[test]
 fn a_clean_document_is_never_stamped() {
     let stored = made(ahead(HOUR, THERE), ahead(HOUR, THERE));
-    let mut record = Record { current: Some(stored.clone()), known: Seq(1), ..Record::default() };
+    let mut record =
+        Record { current: Some(stored.clone()), server_seq: Seq(1), ..Record::default() };
     let mut meta = ReplicaMeta::new(HERE);
     assert!(!put_right(&mut record, &mut meta, NOW, 0));
     restamp(&mut record, &mut meta, NOW, 0, Parent::Always);
@@ -136,7 +137,7 @@ fn another_identity_keeps_the_time_and_remembers_what_may_have_travelled() {
     let first = state("first", 20, HERE);
     let mut record = in_flight(first.clone(), None);
     let second = state("second", 10, HERE);
-    record.show(Some(second.clone()));
+    record.set_current(Some(second.clone()));
     reidentify(&mut record, THERE);
     let renamed = record.current.clone().unwrap();
     assert_eq!(renamed.revision, Revision { replica: THERE, ..second.revision });

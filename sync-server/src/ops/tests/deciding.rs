@@ -145,6 +145,6 @@ fn a_start_is_registered_by_the_first_push_that_writes() {
     assert_eq!(log.rows.scope(&Scope::default()).unwrap(), None, "a refused write begins nothing");
     log.judge.refuses = |_| false;
     log.put("a", written(10, "one"));
-    let starts: Vec<_> = log.scope().terms.iter().map(|s| (s.term, s.first)).collect();
-    assert_eq!(starts, [(Term(1), Seq(1))]);
+    let starts: Vec<_> = log.scope().starts.iter().map(|s| (s.start, s.first)).collect();
+    assert_eq!(starts, [(ServerStart(1), Seq(1))]);
 }

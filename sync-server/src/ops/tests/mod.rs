@@ -1,5 +1,6 @@
 //! What the transactions of a server's storage do, over rows in memory.
 
+mod check_base;
 mod chunks;
 mod clocks;
 mod deciding;
@@ -8,7 +9,6 @@ mod erasing;
 mod lives;
 mod retrying;
 mod scopes;
-mod standing;
 mod unstamped;
 
 use std::sync::Mutex;
@@ -21,7 +21,7 @@ use crate::rows::memory::MemoryRows;
 use sync_core::clock::Now;
 use sync_core::model::{
     BaseRef, Body, Change, Collection, DocumentId, DocumentState, Epoch, LogKey, NewLog, PushBatch,
-    PushId, Rejection, RejectionCode, ReplicaId, Revision, Scope, Seq, Stamp, Term, Verdict,
+    PushId, Rejection, RejectionCode, ReplicaId, Revision, Scope, Seq, ServerStart, Stamp, Verdict,
     Verdicts,
 };
 use sync_core::resolver::Resolution;
@@ -68,7 +68,13 @@ impl Log {
         let judge = Told { refuses: |_| false, resolution: None, asked: Mutex::new(Vec::new()) };
         Self {
             rows: MemoryRows::default(),
-            cx: AppendContext { now: Now(1_000), term: Term(1), drift, fresh: FRESH, owner: None },
+            cx: AppendContext {
+                now: Now(1_000),
+                start: ServerStart(1),
+                drift,
+                fresh: FRESH,
+                owner: None,
+            },
             judge,
             pushed: 0,
         }

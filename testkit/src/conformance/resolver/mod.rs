@@ -2,8 +2,9 @@
 //! each other.
 //!
 //! Call [`resolver_conformance!`](crate::resolver_conformance) with the resolver and with bodies as
-//! the app has them: every case becomes a named test. [`resolver_teeth!`](crate::resolver_teeth)
-//! proves that the cases detect a broken resolver.
+//! the app has them: every case becomes a named test.
+//! [`resolver_fault_injection!`](crate::resolver_fault_injection) proves that the cases detect a
+//! broken resolver.
 //!
 //! ```
 //! use sync_core::model::Body;
@@ -130,7 +131,7 @@ macro_rules! __resolver_tests {
 /// Expands to one named test for each [fault](crate::conformance::resolver::ResolverFault): the
 /// case that detects it passes on the resolver, and fails when the fault is built in.
 #[macro_export]
-macro_rules! resolver_teeth {
+macro_rules! resolver_fault_injection {
     ($resolver:expr, $documents:expr $(,)?) => {
         $crate::resolver_conformance_faults! { __resolver_teeth_tests($resolver, $documents) }
     };

@@ -8,23 +8,23 @@ use sync_server::ServerStorage;
 use super::super::run::Outcome;
 use super::super::tools::{ALL, documents, drop_after, json, must, panic_quietly, together};
 use super::ServerStorageHarness;
-use super::desk::{Desk, Reader, Told, batch, context, decided, insert};
+use super::fixture::{Fixture, Reader, Told, batch, context, decided, insert};
 
 /// The changes of an append are readable as soon as it returns, at positions after the head.
 pub async fn an_append_is_there_when_it_returns<H: ServerStorageHarness>(harness: H) -> Outcome {
-    let desk = Desk::open(&harness).await;
-    let first = desk.push(&[("a", Some("1")), ("b", Some("2"))]).await;
+    let fixture = Fixture::open(&harness).await;
+    let first = fixture.push(&[("a", Some("1")), ("b", Some("2"))]).await;
     assert_eq!((first.before, first.head), (Seq(0), Seq(2)));
     assert_eq!(decided(&first).iter().map(|v| v.seq.0).collect::<Vec<_>>(), [1, 2]);
-    assert_eq!(first.entries, desk.all().await, "what was written is told");
-    let second = desk.push(&[("a", Some("3")), ("c", Some("4")), ("b", None)]).await;
+    assert_eq!(first.entries, fixture.all().await, "what was written is told");
+    let second = fixture.push(&[("a", Some("3")), ("c", Some("4")), ("b", None)]).await;
     assert_eq!((second.before, second.head), (Seq(2), Seq(5)));
-    assert_eq!(second.entries, desk.chunk(desk.at(2).await, ALL).await.entries);
-    let scope = desk.scope().await;
+    assert_eq!(second.entries, fixture.chunk(fixture.at(2).await, ALL).await.entries);
+    let scope = fixture.scope().await;
     assert_eq!((scope.head, scope.documents, scope.epoch), (Seq(5), 2, second.epoch));
     assert_eq!(second.mark.as_ref().map(|mark| mark.at), Some(scope.head), "the log is marked");
-    assert_eq!(scope.terms.first().map(|t| t.first), Some(Seq(1)));
-    desk.check().await;
+    assert_eq!(scope.starts.first().map(|t| t.first), Some(Seq(1)));
+    fixture.check().await;
     Ok(())
 }
 
@@ -33,9 +33,9 @@ pub async fn an_append_is_there_when_it_returns<H: ServerStorageHarness>(harness
 pub async fn positions_are_commit_order<H: ServerStorageHarness>(harness: H) -> Outcome {
     const WRITERS: u8 = 8;
     const PUSHES: u64 = 10;
-    let desk = Desk::open(&harness).await;
+    let fixture = Fixture::open(&harness).await;
     let writers = (0..WRITERS).map(|w| {
-        let storage = Arc::clone(&desk.storage);
+        let storage = Arc::clone(&fixture.storage);
         async move {
             let mut runs = Vec::new();
             for n in 1..=PUSHES {
@@ -60,7 +60,7 @@ pub async fn positions_are_commit_order<H: ServerStorageHarness>(harness: H) -> 
         end = head;
     }
     assert_eq!(end, u64::from(WRITERS) * PUSHES * 3);
-    desk.check().await;
+    fixture.check().await;
     Ok(())
 }
 
@@ -71,13 +71,13 @@ pub async fn followers_see_everything_below_their_position<H: ServerStorageHarne
 ) -> Outcome {
     const WRITERS: u8 = 4;
     const PUSHES: u64 = 30;
-    let desk = Desk::open(&harness).await;
-    desk.scope().await;
+    let fixture = Fixture::open(&harness).await;
+    fixture.scope().await;
     let settled: Arc<Mutex<Vec<(String, u64)>>> = Arc::default();
     let writers = (0..WRITERS).map(|w| {
-        let (storage, settled) = (Arc::clone(&desk.storage), Arc::clone(&settled));
+        let (storage, settled) = (Arc::clone(&fixture.storage), Arc::clone(&settled));
         tokio::spawn(async move {
-            let own = Desk::open(&Opened(storage)).await;
+            let own = Fixture::open(&Opened(storage)).await;
             for n in 1..=PUSHES {
                 let names = [format!("w{w}-{}", n % 5), format!("w{w}-new-{n}")];
                 let json = n.to_string();
@@ -94,7 +94,7 @@ pub async fn followers_see_everything_below_their_position<H: ServerStorageHarne
     let writers: Vec<_> = writers.collect();
     let last = u64::from(WRITERS) * PUSHES * 2;
     let readers = [1, 3, 7, 1_000].map(|limit| {
-        let (storage, settled) = (Arc::clone(&desk.storage), Arc::clone(&settled));
+        let (storage, settled) = (Arc::clone(&fixture.storage), Arc::clone(&settled));
         async move {
             let mut reader = Reader::default();
             while reader.checkpoint.after().0 < last {
@@ -118,13 +118,13 @@ pub async fn followers_see_everything_below_their_position<H: ServerStorageHarne
     for writer in writers {
         super::super::tools::finished(writer).await;
     }
-    let all = desk.all().await;
+    let all = fixture.all().await;
     for reader in readers {
         let mut seen: Vec<_> = reader.seen.into_values().collect();
         seen.sort_by_key(|e| e.seq);
         assert_eq!(seen, all, "a follower ends with something else than the log");
     }
-    desk.check().await;
+    fixture.check().await;
     Ok(())
 }
 
@@ -141,9 +141,9 @@ impl ServerStorageHarness for Opened {
 /// A reader at the head sees whole pushes: documents that are pushed together have equal bodies.
 pub async fn readers_see_whole_pushes<H: ServerStorageHarness>(harness: H) -> Outcome {
     const PUSHES: usize = 40;
-    let desk = Desk::open(&harness).await;
-    desk.push(&[("x", Some("0")), ("y", Some("0")), ("z", Some("0"))]).await;
-    let storage = Arc::clone(&desk.storage);
+    let fixture = Fixture::open(&harness).await;
+    fixture.push(&[("x", Some("0")), ("y", Some("0")), ("z", Some("0"))]).await;
+    let storage = Arc::clone(&fixture.storage);
     let reader = tokio::spawn(async move {
         let mut reader = Reader::default();
         let last = (3 * PUSHES + 3) as u64;
@@ -157,7 +157,7 @@ pub async fn readers_see_whole_pushes<H: ServerStorageHarness>(harness: H) -> Ou
     });
     for n in 1..=PUSHES {
         let json = n.to_string();
-        desk.push(&["x", "y", "z"].map(|name| (name, Some(json.as_str())))).await;
+        fixture.push(&["x", "y", "z"].map(|name| (name, Some(json.as_str())))).await;
     }
     super::super::tools::finished(reader).await;
     Ok(())
@@ -168,43 +168,43 @@ pub async fn readers_see_whole_pushes<H: ServerStorageHarness>(harness: H) -> Ou
 pub async fn a_judge_that_panics_fails_its_push_whole<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {
-    let desk = Desk::open(&harness).await;
-    desk.push(&[("a", Some("1"))]).await;
-    let before = (desk.scope().await, desk.all().await);
-    let pushed = desk.batch(vec![insert("b", "1"), insert("bad", "1"), insert("c", "1")]);
+    let fixture = Fixture::open(&harness).await;
+    fixture.push(&[("a", Some("1"))]).await;
+    let before = (fixture.scope().await, fixture.all().await);
+    let pushed = fixture.batch(vec![insert("b", "1"), insert("bad", "1"), insert("c", "1")]);
     let judge = Told::admitting(
         |change| {
             if change.id.as_str() == "bad" { panic_quietly() } else { Ok(()) }
         },
     );
-    let failed = desk.try_append(pushed.clone(), judge).await;
+    let failed = fixture.try_append(pushed.clone(), judge).await;
     assert!(failed.is_err(), "a judge that panics was taken to say something: {failed:?}");
-    assert_eq!((desk.scope().await, desk.all().await), before, "something is left of it");
-    let appended = desk.append(&pushed).await;
+    assert_eq!((fixture.scope().await, fixture.all().await), before, "something is left of it");
+    let appended = fixture.append(&pushed).await;
     assert_eq!((appended.before, appended.head), (Seq(1), Seq(4)));
     assert!(decided(&appended).iter().all(|v| v.kind == VerdictKind::Accepted));
-    desk.check().await;
+    fixture.check().await;
     Ok(())
 }
 
 /// An append whose future is dropped happens whole or not at all, and its retry gets verdicts that
 /// fit.
 pub async fn a_dropped_append_is_whole<H: ServerStorageHarness>(harness: H) -> Outcome {
-    let desk = Desk::open(&harness).await;
-    desk.push(&[("a", Some("1"))]).await;
+    let fixture = Fixture::open(&harness).await;
+    fixture.push(&[("a", Some("1"))]).await;
     for polls in 0..8 {
-        let before = desk.scope().await.head.0;
+        let before = fixture.scope().await.head.0;
         let changes = (0..10).map(|n| insert(&format!("p{polls}-{n}"), "1")).collect();
-        let pushed = desk.batch(changes);
-        drop_after(polls, desk.try_append(pushed.clone(), Told::open())).await;
+        let pushed = fixture.batch(changes);
+        drop_after(polls, fixture.try_append(pushed.clone(), Told::open())).await;
         // The next call takes effect after the earlier ones.
-        desk.push(&[("after", Some(&polls.to_string()))]).await;
-        let all = desk.all().await;
+        fixture.push(&[("after", Some(&polls.to_string()))]).await;
+        let all = fixture.all().await;
         let prefix = format!("p{polls}-");
         let there = all.iter().filter(|e| e.id.as_str().starts_with(&prefix)).count();
         assert!(there == 0 || there == 10, "dropped after {polls} polls: {there} of 10 changes");
-        assert_eq!(desk.scope().await.head.0, before + there as u64 + 1);
-        desk.check().await;
+        assert_eq!(fixture.scope().await.head.0, before + there as u64 + 1);
+        fixture.check().await;
     }
     Ok(())
 }
@@ -217,12 +217,12 @@ pub async fn whatever_is_dropped_the_next_call_works<H: ServerStorageHarness>(
     use sync_server::Visible;
     use sync_server::ops::Acknowledgement;
 
-    let desk = Desk::open(&harness).await;
-    desk.fill("d", 20).await;
-    desk.push(&[("d-00003", None)]).await;
+    let fixture = Fixture::open(&harness).await;
+    fixture.fill("d", 20).await;
+    fixture.push(&[("d-00003", None)]).await;
     for polls in 0..8 {
-        let (storage, scope) = (&desk.storage, Scope::default);
-        let epoch = desk.scope().await.epoch;
+        let (storage, scope) = (&fixture.storage, Scope::default);
+        let epoch = fixture.scope().await.epoch;
         drop_after(
             polls,
             storage.scope(scope(), NewLog { epoch: Epoch([1; 16]), key: LogKey([7; 16]) }),
@@ -244,10 +244,10 @@ pub async fn whatever_is_dropped_the_next_call_works<H: ServerStorageHarness>(
         drop_after(polls, storage.purge(scope(), Seq(0))).await;
         let fresh = Epoch([0x20 + polls as u8; 16]);
         drop_after(polls, storage.begin_epoch(scope(), epoch, Seq(21), fresh)).await;
-        desk.push(&[("after", Some(&polls.to_string()))]).await;
-        let now = desk.scope().await.epoch;
+        fixture.push(&[("after", Some(&polls.to_string()))]).await;
+        let now = fixture.scope().await.epoch;
         assert!(now == epoch || now == fresh, "neither the old epoch nor the new one: {now}");
-        desk.check().await;
+        fixture.check().await;
     }
     Ok(())
 }
@@ -256,8 +256,8 @@ pub async fn whatever_is_dropped_the_next_call_works<H: ServerStorageHarness>(
 pub async fn two_processes_share_a_log<H: ServerStorageHarness>(harness: H) -> Outcome {
     const PUSHES: u64 = 12;
     harness.capabilities().need_several_handles()?;
-    let one = Desk::open(&harness).await;
-    let two = Desk::open(&harness).await;
+    let one = Fixture::open(&harness).await;
+    let two = Fixture::open(&harness).await;
     one.scope().await;
     let writers = (0..4u8).map(|w| {
         let storage = Arc::clone(if w % 2 == 0 { &one.storage } else { &two.storage });
@@ -289,20 +289,20 @@ pub async fn two_processes_share_a_log<H: ServerStorageHarness>(harness: H) -> O
 pub async fn a_document_twice_in_a_push_is_told_once<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {
-    let desk = Desk::open(&harness).await;
+    let fixture = Fixture::open(&harness).await;
     let first = insert("a", "1");
     let base = sync_core::model::BaseRef {
         revision: first.state.revision,
-        epoch: super::desk::FRESH,
+        epoch: super::fixture::FRESH,
         seq: Seq(1),
         tombstone: false,
     };
-    let second = super::desk::change("a", Some("2"), Some(base));
-    let appended = desk.append(&desk.batch(vec![first, insert("b", "1"), second])).await;
+    let second = super::fixture::change("a", Some("2"), Some(base));
+    let appended = fixture.append(&fixture.batch(vec![first, insert("b", "1"), second])).await;
     assert!(decided(&appended).iter().all(|v| v.kind == VerdictKind::Accepted), "{appended:?}");
-    assert_eq!(appended.entries, desk.all().await, "listeners are told something else");
+    assert_eq!(appended.entries, fixture.all().await, "listeners are told something else");
     let told: Vec<_> = appended.entries.iter().map(|e| (e.id.as_str(), json(&e.state))).collect();
     assert_eq!(told, [("b", "1"), ("a", "2")]);
-    desk.check().await;
+    fixture.check().await;
     Ok(())
 }

@@ -10,14 +10,14 @@ use sync_server::record::{Fork, ServerScope};
 use super::super::run::Outcome;
 use super::super::tools::{ALL, must, scope, together};
 use super::ServerStorageHarness;
-use super::desk::{Desk, FRESH, Reader, WRITER, insert};
+use super::fixture::{FRESH, Fixture, Reader, WRITER, insert};
 
 /// Reads at the head find nothing new, however often they are repeated, and the scope does not
 /// change.
-async fn nothing_new(desk: &Desk, at: &Cursor) -> ServerScope {
-    let scope = desk.scope().await;
+async fn nothing_new(fixture: &Fixture, at: &Cursor) -> ServerScope {
+    let scope = fixture.scope().await;
     for _ in 0..3 {
-        let chunk = desk.chunk(at.clone(), ALL).await;
+        let chunk = fixture.chunk(at.clone(), ALL).await;
         let told = (chunk.after, chunk.next, chunk.head, chunk.entries.len());
         assert_eq!(told, (at.after, at.after, scope.head, 0), "at the head");
         assert_eq!((chunk.epoch, chunk.horizon), (scope.epoch, scope.horizon));
@@ -26,7 +26,7 @@ async fn nothing_new(desk: &Desk, at: &Cursor) -> ServerScope {
             Some(scope.head),
             "the mark of the log"
         );
-        let found = must(desk.storage.find_scope(Scope::default()).await, "the scope is read");
+        let found = must(fixture.storage.find_scope(Scope::default()).await, "the scope is read");
         assert_eq!(found.as_ref(), Some(&scope));
     }
     scope
@@ -37,24 +37,24 @@ async fn nothing_new(desk: &Desk, at: &Cursor) -> ServerScope {
 pub async fn who_asks_at_the_head_hears_of_every_commit<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {
-    let desk = Desk::open(&harness).await;
-    desk.push(&[("a", Some("1")), ("b", Some("1"))]).await;
+    let fixture = Fixture::open(&harness).await;
+    fixture.push(&[("a", Some("1")), ("b", Some("1"))]).await;
     for n in 0..20 {
-        let head = desk.scope().await.head;
-        let at = desk.at(head.0).await;
-        nothing_new(&desk, &at).await;
-        let pushed = desk.push(&[("a", (n % 3 > 0).then_some("2")), ("c", Some("3"))]).await;
-        assert_eq!(desk.scope().await.head, pushed.head, "after push {n}");
-        let chunk = desk.chunk(at, ALL).await;
+        let head = fixture.scope().await.head;
+        let at = fixture.at(head.0).await;
+        nothing_new(&fixture, &at).await;
+        let pushed = fixture.push(&[("a", (n % 3 > 0).then_some("2")), ("c", Some("3"))]).await;
+        assert_eq!(fixture.scope().await.head, pushed.head, "after push {n}");
+        let chunk = fixture.chunk(at, ALL).await;
         assert_eq!((chunk.entries.len(), chunk.next), (2, pushed.head), "push {n}");
     }
-    desk.push(&[("b", None)]).await;
-    let head = desk.scope().await.head;
-    let at = desk.at(head.0).await;
-    let before = nothing_new(&desk, &at).await;
+    fixture.push(&[("b", None)]).await;
+    let head = fixture.scope().await.head;
+    let at = fixture.at(head.0).await;
+    let before = nothing_new(&fixture, &at).await;
     // Calls that do not change this log.
-    let elsewhere = desk.batch(vec![insert("e", "1")]);
-    desk.append(&PushBatch { scope: scope("elsewhere"), ..elsewhere }).await;
+    let elsewhere = fixture.batch(vec![insert("e", "1")]);
+    fixture.append(&PushBatch { scope: scope("elsewhere"), ..elsewhere }).await;
     let ack = Acknowledgement {
         epoch: FRESH,
         seq: head,
@@ -62,17 +62,17 @@ pub async fn who_asks_at_the_head_hears_of_every_commit<H: ServerStorageHarness>
         mark: None,
         noted: Default::default(),
     };
-    must(desk.storage.acknowledge(Scope::default(), WRITER, ack).await, "an acknowledgement");
-    must(desk.storage.tidy().await, "tidy");
-    assert_eq!(nothing_new(&desk, &at).await, before);
-    must(desk.storage.purge(Scope::default(), head).await, "purge");
-    let after = nothing_new(&desk, &at).await;
+    must(fixture.storage.acknowledge(Scope::default(), WRITER, ack).await, "an acknowledgement");
+    must(fixture.storage.purge_erased().await, "purge_erased");
+    assert_eq!(nothing_new(&fixture, &at).await, before);
+    must(fixture.storage.purge(Scope::default(), head).await, "purge");
+    let after = nothing_new(&fixture, &at).await;
     assert!(before.horizon < after.horizon, "the purge is not told");
     let fresh = Epoch([0xe1; 16]);
-    must(desk.storage.begin_epoch(Scope::default(), FRESH, head, fresh).await, "an epoch");
+    must(fixture.storage.begin_epoch(Scope::default(), FRESH, head, fresh).await, "an epoch");
     let reset = Reset { epoch: fresh, reason: ResetReason::EpochChanged { cut: head } };
-    assert_eq!(desk.fork(at).await, Fork::Reset(reset), "the new epoch is not told");
-    nothing_new(&desk, &desk.at(head.0).await).await;
+    assert_eq!(fixture.fork(at).await, Fork::Reset(reset), "the new epoch is not told");
+    nothing_new(&fixture, &fixture.at(head.0).await).await;
     Ok(())
 }
 
@@ -81,7 +81,7 @@ pub async fn who_asks_at_the_head_hears_of_other_processes<H: ServerStorageHarne
     harness: H,
 ) -> Outcome {
     harness.capabilities().need_several_handles()?;
-    let (one, two) = (Desk::open(&harness).await, Desk::open(&harness).await);
+    let (one, two) = (Fixture::open(&harness).await, Fixture::open(&harness).await);
     one.push(&[("a", Some("1"))]).await;
     for n in 0..20 {
         let at = two.at(two.scope().await.head.0).await;
@@ -99,11 +99,11 @@ pub async fn who_asks_meanwhile_hears_of_what_was_answered<H: ServerStorageHarne
     harness: H,
 ) -> Outcome {
     const PUSHES: u64 = 60;
-    let desk = Desk::open(&harness).await;
-    desk.push(&[("a", Some("0"))]).await;
+    let fixture = Fixture::open(&harness).await;
+    fixture.push(&[("a", Some("0"))]).await;
     let answered = Arc::new(AtomicU64::new(1));
     let askers = (0..4).map(|_| {
-        let (storage, answered) = (Arc::clone(&desk.storage), Arc::clone(&answered));
+        let (storage, answered) = (Arc::clone(&fixture.storage), Arc::clone(&answered));
         async move {
             let (mut reader, mut head) = (Reader::default(), Seq(0));
             while reader.checkpoint.after() <= Seq(PUSHES) {
@@ -118,7 +118,7 @@ pub async fn who_asks_meanwhile_hears_of_what_was_answered<H: ServerStorageHarne
     });
     let pushing = async {
         for n in 1..=PUSHES {
-            let pushed = desk.push(&[("a", Some(&n.to_string()))]).await;
+            let pushed = fixture.push(&[("a", Some(&n.to_string()))]).await;
             answered.store(pushed.head.0, Ordering::SeqCst);
             // Different pauses, in which the reader finds that there is nothing new.
             for _ in 0..n % 5 * 20 {

@@ -11,16 +11,16 @@ use sync_server::ops::Acknowledgement;
 use super::super::run::Outcome;
 use super::super::tools::{ALL, must, refused, soon};
 use super::ServerStorageHarness;
-use super::desk::{Desk, FRESH, NEW, Told, WRITER, batch, context, insert};
+use super::fixture::{FRESH, Fixture, NEW, Told, WRITER, batch, context, insert};
 
 /// Closing twice succeeds, also at the same time.
 pub async fn closing_twice_is_fine<H: ServerStorageHarness>(harness: H) -> Outcome {
-    let desk = Desk::open(&harness).await;
-    desk.push(&[("a", Some("1"))]).await;
-    let (one, two) = tokio::join!(desk.storage.close(), desk.storage.close());
+    let fixture = Fixture::open(&harness).await;
+    fixture.push(&[("a", Some("1"))]).await;
+    let (one, two) = tokio::join!(fixture.storage.close(), fixture.storage.close());
     must(one, "the storage is closed");
     must(two, "closing at the same time");
-    must(soon("closing again", desk.storage.close()).await, "closing again");
+    must(soon("closing again", fixture.storage.close()).await, "closing again");
     Ok(())
 }
 
@@ -32,18 +32,21 @@ fn closed<T: Debug>(result: Result<T>, what: &str) {
 pub async fn after_closing_everything_fails_as_closed<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {
-    let desk = Desk::open(&harness).await;
-    desk.push(&[("a", Some("1"))]).await;
+    let fixture = Fixture::open(&harness).await;
+    fixture.push(&[("a", Some("1"))]).await;
     // A head that the storage has cached is not returned any more either.
-    let at = desk.at(1).await;
-    assert_eq!(desk.chunk(at.clone(), ALL).await.next, Seq(1));
-    must(desk.storage.close().await, "the storage is closed");
-    let (storage, s) = (&desk.storage, Scope::default);
+    let at = fixture.at(1).await;
+    assert_eq!(fixture.chunk(at.clone(), ALL).await.next, Seq(1));
+    must(fixture.storage.close().await, "the storage is closed");
+    let (storage, s) = (&fixture.storage, Scope::default);
     soon("a closed storage answers", async {
         closed(storage.scope(s(), NEW).await, "scope");
         closed(storage.find_scope(s()).await, "find_scope");
         closed(storage.scopes(None, 10).await, "scopes");
-        closed(desk.try_append(desk.batch(vec![insert("b", "1")]), Told::open()).await, "append");
+        closed(
+            fixture.try_append(fixture.batch(vec![insert("b", "1")]), Told::open()).await,
+            "append",
+        );
         closed(storage.changes(s(), Cursor::default(), ALL, Visible::All).await, "changes");
         closed(storage.changes(s(), at, ALL, Visible::All).await, "changes at the head");
         let ack = Acknowledgement {
@@ -66,17 +69,17 @@ pub async fn after_closing_everything_fails_as_closed<H: ServerStorageHarness>(
 /// rejected as a whole.
 pub async fn closing_finishes_what_was_asked<H: ServerStorageHarness>(harness: H) -> Outcome {
     harness.capabilities().need_durable()?;
-    let desk = Desk::open(&harness).await;
-    desk.scope().await;
+    let fixture = Fixture::open(&harness).await;
+    fixture.scope().await;
     let tasks: Vec<_> = (0..40u8)
         .map(|n| {
-            let storage = Arc::clone(&desk.storage);
+            let storage = Arc::clone(&fixture.storage);
             let changes = vec![insert(&format!("a{n}"), "1"), insert(&format!("b{n}"), "1")];
             let pushed = batch(ReplicaId([n; 16]), 1, changes);
             tokio::spawn(async move { (n, storage.append(context(), pushed, Told::open()).await) })
         })
         .collect();
-    must(soon("closing", desk.storage.close()).await, "the storage is closed");
+    must(soon("closing", fixture.storage.close()).await, "the storage is closed");
     let mut acknowledged = Vec::new();
     for task in tasks {
         match soon("a push beside closing", super::super::tools::finished(task)).await {
@@ -84,14 +87,14 @@ pub async fn closing_finishes_what_was_asked<H: ServerStorageHarness>(harness: H
             (_, Err(error)) => assert_eq!(error.kind(), ErrorKind::Closed, "{error}"),
         }
     }
-    let desk = desk.reopen(&harness).await;
-    let all = desk.all().await;
+    let fixture = fixture.reopen(&harness).await;
+    let all = fixture.all().await;
     let there = |name: String| all.iter().any(|e| e.id.as_str() == name);
     for n in 0..40 {
         let (a, b) = (there(format!("a{n}")), there(format!("b{n}")));
         assert_eq!(a, b, "half of push {n} is there");
         assert!(a || !acknowledged.contains(&n), "push {n} was acknowledged and is gone");
     }
-    desk.check().await;
+    fixture.check().await;
     Ok(())
 }

@@ -6,7 +6,7 @@ use sync_core::resolver::Resolution;
 use super::super::run::Outcome;
 use super::super::tools::{body, must};
 use super::ServerStorageHarness;
-use super::desk::{Desk, Told, change, decided, insert};
+use super::fixture::{Fixture, Told, change, decided, insert};
 
 /// Makes an erasure of a change, with the same base.
 fn erasing(change: Change) -> Change {
@@ -20,32 +20,32 @@ fn erasing(change: Change) -> Change {
 pub async fn an_erasure_wins_whatever_it_was_made_on<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {
-    let desk = Desk::open(&harness).await;
-    desk.push(&[("a", Some("\"secret\"")), ("b", Some("\"secret\""))]).await;
-    let (old, late) = (desk.next("a", None), desk.next("a", Some("\"late secret\"")));
-    desk.push(&[("a", Some("\"newer secret\""))]).await;
+    let fixture = Fixture::open(&harness).await;
+    fixture.push(&[("a", Some("\"secret\"")), ("b", Some("\"secret\""))]).await;
+    let (old, late) = (fixture.next("a", None), fixture.next("a", Some("\"late secret\"")));
+    fixture.push(&[("a", Some("\"newer secret\""))]).await;
     let judge = Told::resolving(|_, _| Some(Resolution::Merge(body("\"merged secret\""))));
     let erased = erasing(old);
     let erasures =
         vec![erased.clone(), erasing(change("b", None, None)), erasing(insert("c", "1"))];
-    let appended = desk.append_by(&desk.batch(erasures), judge.clone()).await;
+    let appended = fixture.append_by(&fixture.batch(erasures), judge.clone()).await;
     assert!(decided(&appended).iter().all(|v| v.kind == VerdictKind::Accepted), "{appended:?}");
     let erasures = appended.erasures;
     assert!(erasures > 0, "nothing tells that chunks in memory hold what was erased");
     for unknowing in [late, insert("a", "\"another secret\"")] {
-        let appended = desk.append_by(&desk.batch(vec![unknowing]), judge.clone()).await;
+        let appended = fixture.append_by(&fixture.batch(vec![unknowing]), judge.clone()).await;
         let verdict = &decided(&appended)[0];
         assert_eq!(verdict.kind, VerdictKind::Superseded);
         let told = verdict.current.as_ref().and_then(|c| c.state.as_ref());
         assert_eq!(told, Some(&erased.state));
     }
-    assert!(!format!("{:?}", desk.all().await).contains("secret"));
-    let mut fresh = desk.next("a", Some("\"fresh\""));
+    assert!(!format!("{:?}", fixture.all().await).contains("secret"));
+    let mut fresh = fixture.next("a", Some("\"fresh\""));
     fresh.state.erased = erased.state.erased;
-    let appended = desk.append_by(&desk.batch(vec![fresh]), judge).await;
+    let appended = fixture.append_by(&fixture.batch(vec![fresh]), judge).await;
     assert_eq!(decided(&appended)[0].kind, VerdictKind::Accepted);
     assert_eq!(appended.erasures, erasures);
-    desk.check().await;
+    fixture.check().await;
     Ok(())
 }
 
@@ -53,52 +53,52 @@ pub async fn an_erasure_wins_whatever_it_was_made_on<H: ServerStorageHarness>(
 /// that sent it has removed its own copy. An erasure that claims to know of a later one than itself
 /// is rejected.
 pub async fn a_refused_erasure_tells_what_is_held<H: ServerStorageHarness>(harness: H) -> Outcome {
-    let desk = Desk::open(&harness).await;
-    desk.push(&[("a", Some("1"))]).await;
-    let before = desk.all().await;
+    let fixture = Fixture::open(&harness).await;
+    fixture.push(&[("a", Some("1"))]).await;
+    let before = fixture.all().await;
     let refuses = Told::admitting(|change| match change.state.is_erasure() {
         true => Err(Rejection { code: RejectionCode::Forbidden, reason: "kept".to_owned() }),
         false => Ok(()),
     });
-    let batch = desk.batch(vec![erasing(desk.next("a", None))]);
+    let batch = fixture.batch(vec![erasing(fixture.next("a", None))]);
     for _ in 0..2 {
-        let appended = desk.append_by(&batch, refuses.clone()).await;
+        let appended = fixture.append_by(&batch, refuses.clone()).await;
         let verdict = &decided(&appended)[0];
         assert!(matches!(verdict.kind, VerdictKind::Rejected(_)), "{verdict:?}");
         let told = verdict.current.as_ref().and_then(|c| c.state.as_ref());
         assert_eq!(told, Some(&before[0].state), "what is held is not told");
     }
-    let mut ahead = erasing(desk.next("a", None));
+    let mut ahead = erasing(fixture.next("a", None));
     ahead.state.erased.iter_mut().for_each(|e| e.stamp = e.stamp.next());
-    let appended = desk.append(&desk.batch(vec![ahead])).await;
+    let appended = fixture.append(&fixture.batch(vec![ahead])).await;
     assert!(matches!(decided(&appended)[0].kind, VerdictKind::Rejected(_)), "{appended:?}");
-    assert_eq!(desk.all().await, before);
-    desk.check().await;
+    assert_eq!(fixture.all().await, before);
+    fixture.check().await;
     Ok(())
 }
 
-/// After `tidy`, no byte of erased data is in the storage's files, whatever states the document had
-/// before.
+/// After `purge_erased`, no byte of erased data is in the storage's files, whatever states the
+/// document had before.
 pub async fn nothing_is_left_in_the_files_of_what_was_erased<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {
     harness.capabilities().need_searchable()?;
-    let desk = Desk::open(&harness).await;
+    let fixture = Fixture::open(&harness).await;
     for round in 0..3 {
         for n in 0..200 {
             let (bulk, kept) = (format!("bulk-{n}"), format!("kept-{n}"));
             let text = format!("\"secret {round} {}\"", "s".repeat((n + round) % 20 * 700));
-            desk.push(&[(&bulk, Some(&text)), (&kept, Some("1"))]).await;
+            fixture.push(&[(&bulk, Some(&text)), (&kept, Some("1"))]).await;
         }
     }
     let found = search(&harness, b"secret").await;
     assert!(found > 200, "the search finds what is there: {found}");
-    let erasures = (0..200).map(|n| erasing(desk.next(&format!("bulk-{n}"), None))).collect();
-    desk.append(&desk.batch(erasures)).await;
-    assert!(must(desk.storage.tidy().await, "the storage is tidied"));
+    let erasures = (0..200).map(|n| erasing(fixture.next(&format!("bulk-{n}"), None))).collect();
+    fixture.append(&fixture.batch(erasures)).await;
+    assert!(must(fixture.storage.purge_erased().await, "the storage is purged"));
     assert_eq!(search(&harness, b"secret").await, 0, "something is left in the files");
-    desk.check().await;
-    must(desk.storage.close().await, "the storage is closed");
+    fixture.check().await;
+    must(fixture.storage.close().await, "the storage is closed");
     assert_eq!(search(&harness, b"secret").await, 0, "something is left in the files");
     Ok(())
 }

@@ -2,8 +2,8 @@
 //!
 //! Implement [`ServerStorageHarness`] and call
 //! [`server_storage_conformance!`](crate::server_storage_conformance): every case becomes a named
-//! test. [`server_storage_teeth!`](crate::server_storage_teeth) proves that the cases detect a
-//! broken backend.
+//! test. [`server_storage_fault_injection!`](crate::server_storage_fault_injection) proves that the
+//! cases detect a broken backend.
 
 #![allow(clippy::panic, clippy::missing_panics_doc, reason = "a case that fails ends its test")]
 
@@ -12,8 +12,8 @@ mod asking;
 mod broken;
 mod closing;
 mod deciding;
-mod desk;
 mod erasing;
+mod fixture;
 mod lives;
 mod reading;
 mod retrying;
@@ -221,7 +221,7 @@ macro_rules! __server_storage_tests {
 /// Expands to one named test for each [fault](crate::conformance::server::ServerStorageFault): the
 /// case that detects it passes on the harness, and fails when the fault is built into the backend.
 #[macro_export]
-macro_rules! server_storage_teeth {
+macro_rules! server_storage_fault_injection {
     ($harness:expr) => {
         $crate::server_storage_conformance_faults! { __server_storage_teeth_tests($harness) }
     };

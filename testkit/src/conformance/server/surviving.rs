@@ -8,58 +8,59 @@ use sync_server::record::ServerScope;
 use super::super::run::Outcome;
 use super::super::tools::must;
 use super::ServerStorageHarness;
-use super::desk::{Desk, Told, decided, insert};
+use super::fixture::{Fixture, Told, decided, insert};
 
-async fn everything(desk: &Desk) -> (ServerScope, Vec<LogEntry>) {
-    (desk.scope().await, desk.all().await)
+async fn everything(fixture: &Fixture) -> (ServerScope, Vec<LogEntry>) {
+    (fixture.scope().await, fixture.all().await)
 }
 
 /// Closed data is there again: documents, positions, counts, acknowledgements.
 pub async fn what_was_closed_is_there_again<H: ServerStorageHarness>(harness: H) -> Outcome {
     harness.capabilities().need_durable()?;
-    let desk = Desk::open(&harness).await;
-    desk.fill("d", 12).await;
-    desk.push(&[("d-00003", None), ("d-00004", Some("2"))]).await;
-    must(desk.storage.purge(Scope::default(), Seq(5)).await, "a purge");
-    let epoch = desk.scope().await.epoch;
+    let fixture = Fixture::open(&harness).await;
+    fixture.fill("d", 12).await;
+    fixture.push(&[("d-00003", None), ("d-00004", Some("2"))]).await;
+    must(fixture.storage.purge(Scope::default(), Seq(5)).await, "a purge");
+    let epoch = fixture.scope().await.epoch;
     let ack =
         Acknowledgement { epoch, seq: Seq(7), digest: None, mark: None, noted: Default::default() };
     let replica = ReplicaId([0x44; 16]);
-    let acknowledged = desk.storage.acknowledge(Scope::default(), replica, ack).await;
+    let acknowledged = fixture.storage.acknowledge(Scope::default(), replica, ack).await;
     must(acknowledged, "an acknowledgement");
-    let before = everything(&desk).await;
-    must(desk.storage.close().await, "the storage is closed");
-    let desk = desk.reopen(&harness).await;
-    assert_eq!(everything(&desk).await, before);
-    let at = must(desk.storage.replica(Scope::default(), replica).await, "the replica").0;
+    let before = everything(&fixture).await;
+    must(fixture.storage.close().await, "the storage is closed");
+    let fixture = fixture.reopen(&harness).await;
+    assert_eq!(everything(&fixture).await, before);
+    let at = must(fixture.storage.replica(Scope::default(), replica).await, "the replica").0;
     assert_eq!(at.map(|a| a.seq), Some(Seq(7)));
-    let next = desk.push(&[("d-00004", Some("3"))]).await;
+    let next = fixture.push(&[("d-00004", Some("3"))]).await;
     assert_eq!(decided(&next)[0].seq, Seq(15), "positions go on");
-    desk.check().await;
+    fixture.check().await;
     Ok(())
 }
 
 /// Acknowledged changes are there after a crash: pushes, purges and epochs.
 pub async fn what_was_said_survives_a_crash<H: ServerStorageHarness>(harness: H) -> Outcome {
     harness.capabilities().need_crash()?;
-    let mut desk = Desk::open(&harness).await;
+    let mut fixture = Fixture::open(&harness).await;
     for step in 0..6 {
         match step {
-            0 => drop(desk.fill("d", 5).await),
-            1 => drop(desk.push(&[("d-00001", None), ("e", Some("1"))]).await),
-            2 => drop(must(desk.storage.purge(Scope::default(), Seq(6)).await, "a purge")),
+            0 => drop(fixture.fill("d", 5).await),
+            1 => drop(fixture.push(&[("d-00001", None), ("e", Some("1"))]).await),
+            2 => drop(must(fixture.storage.purge(Scope::default(), Seq(6)).await, "a purge")),
             3 => {
-                let (from, fresh) = (desk.scope().await.epoch, sync_core::model::Epoch([4; 16]));
-                let begun = desk.storage.begin_epoch(Scope::default(), from, Seq(7), fresh).await;
+                let (from, fresh) = (fixture.scope().await.epoch, sync_core::model::Epoch([4; 16]));
+                let begun =
+                    fixture.storage.begin_epoch(Scope::default(), from, Seq(7), fresh).await;
                 drop(must(begun, "a new epoch"));
             }
-            _ => drop(desk.push(&[("e", Some(&step.to_string()))]).await),
+            _ => drop(fixture.push(&[("e", Some(&step.to_string()))]).await),
         }
-        let before = everything(&desk).await;
-        must(harness.crash(&desk.storage).await, "a crash");
-        desk = desk.reopen(&harness).await;
-        assert_eq!(everything(&desk).await, before, "after step {step}");
-        desk.check().await;
+        let before = everything(&fixture).await;
+        must(harness.crash(&fixture.storage).await, "a crash");
+        fixture = fixture.reopen(&harness).await;
+        assert_eq!(everything(&fixture).await, before, "after step {step}");
+        fixture.check().await;
     }
     Ok(())
 }
@@ -68,36 +69,36 @@ pub async fn what_was_said_survives_a_crash<H: ServerStorageHarness>(harness: H)
 /// remembered: it succeeds once there is room. Existing data stays readable.
 pub async fn a_full_disk_fails_whole_and_recovers<H: ServerStorageHarness>(harness: H) -> Outcome {
     harness.capabilities().need_full_disk()?;
-    let desk = Desk::open(&harness).await;
-    desk.fill("d", 5).await;
-    must(desk.storage.close().await, "the storage is closed");
+    let fixture = Fixture::open(&harness).await;
+    fixture.fill("d", 5).await;
+    must(fixture.storage.close().await, "the storage is closed");
     must(harness.fill_disk().await, "the disk is filled");
-    let desk = desk.reopen(&harness).await;
+    let fixture = fixture.reopen(&harness).await;
     let large = format!("\"{}\"", "x".repeat(100_000));
     let mut failed = None;
     // A part of the data may still fit.
     for n in 0..100 {
         let changes = (0..4).map(|d| insert(&format!("large-{n}-{d}"), &large)).collect();
-        let pushed = desk.batch(changes);
-        let before = everything(&desk).await;
-        let Err(error) = desk.try_append(pushed.clone(), Told::open()).await else {
-            let written = desk.all().await.len() - before.1.len();
+        let pushed = fixture.batch(changes);
+        let before = everything(&fixture).await;
+        let Err(error) = fixture.try_append(pushed.clone(), Told::open()).await else {
+            let written = fixture.all().await.len() - before.1.len();
             assert_eq!(written, 4, "a push that was accepted is not there");
             continue;
         };
         assert_eq!(error.kind(), ErrorKind::Storage, "{error}");
         assert_ne!(error.retry(), Retry::Never, "a full disk is no reason to give up: {error}");
-        assert_eq!(everything(&desk).await, before, "a push that failed left something");
-        desk.check().await;
+        assert_eq!(everything(&fixture).await, before, "a push that failed left something");
+        fixture.check().await;
         failed = Some(pushed);
         break;
     }
     let Some(pushed) = failed else { panic!("the disk does not get full") };
-    must(desk.storage.close().await, "the storage is closed");
+    must(fixture.storage.close().await, "the storage is closed");
     must(harness.free_disk().await, "the disk is freed");
-    let desk = desk.reopen(&harness).await;
-    let appended = desk.append(&pushed).await;
+    let fixture = fixture.reopen(&harness).await;
+    let appended = fixture.append(&pushed).await;
     assert!(decided(&appended).iter().all(|v| v.kind == VerdictKind::Accepted), "{appended:?}");
-    desk.check().await;
+    fixture.check().await;
     Ok(())
 }

@@ -9,7 +9,7 @@ use sync_core::replica::{Decision, Forget, LocalTransaction, Scan, Unsettled};
 use super::super::run::Outcome;
 use super::super::tools::{ALL, drop_after, key, must, now, server_time};
 use super::StorageHarness;
-use super::desk::{Desk, put, transaction};
+use super::fixture::{Fixture, put, transaction};
 use super::log::Log;
 
 /// How often a future is polled before it is dropped, from never to more often than any needs.
@@ -17,65 +17,65 @@ const POLLS: std::ops::Range<usize> = 0..8;
 
 /// A write whose future is dropped takes effect whole or not at all, and the next write succeeds.
 pub async fn a_dropped_write_is_whole<H: StorageHarness>(harness: H) -> Outcome {
-    let desk = Desk::open(&harness).await;
+    let fixture = Fixture::open(&harness).await;
     for polls in POLLS {
         let name = |n: usize| format!("p{polls}-{n}");
         let writes = transaction((0..10).map(|n| put(&name(n), "1")));
-        drop_after(polls, desk.storage.write(now(), writes)).await;
+        drop_after(polls, fixture.storage.write(now(), writes)).await;
         // A later call sees the effect of an earlier one.
-        desk.put(&format!("after-{polls}"), "1").await;
+        fixture.put(&format!("after-{polls}"), "1").await;
         let mut there = 0;
         for n in 0..10 {
-            there += usize::from(desk.get(&name(n)).await.is_some());
+            there += usize::from(fixture.get(&name(n)).await.is_some());
         }
         assert!(there == 0 || there == 10, "dropped after {polls} polls: {there} of 10 writes");
-        desk.check().await;
+        fixture.check().await;
     }
     let mut batches = 0;
-    while let Some(batch) = desk.next_push(Limits::PUSH).await {
+    while let Some(batch) = fixture.next_push(Limits::PUSH).await {
         let verdicts = Log::new().accept(&batch);
-        desk.settle(&batch, verdicts).await;
+        fixture.settle(&batch, verdicts).await;
         batches += 1;
         assert!(batches < 20, "the outbox does not get empty");
     }
-    desk.check().await;
+    fixture.check().await;
     Ok(())
 }
 
 /// A chunk whose future is dropped is applied whole or not at all, and the pull continues from the
 /// stored position.
 pub async fn a_dropped_apply_is_whole<H: StorageHarness>(harness: H) -> Outcome {
-    let desk = Desk::open(&harness).await;
+    let fixture = Fixture::open(&harness).await;
     let mut log = Log::new();
     log.fill("r", 100);
     for polls in POLLS {
-        let at = desk.position().await;
+        let at = fixture.position().await;
         let next = (at + 10).min(log.head());
-        drop_after(polls, desk.storage.apply(desk.cx(), log.chunk(at, next))).await;
-        desk.put("after", &polls.to_string()).await;
-        let position = desk.position().await;
+        drop_after(polls, fixture.storage.apply(fixture.cx(), log.chunk(at, next))).await;
+        fixture.put("after", &polls.to_string()).await;
+        let position = fixture.position().await;
         assert!(position == at || position == next, "at {position}, neither {at} nor {next}");
-        let pulled = desk.documents().await.len() as u64 - 1;
+        let pulled = fixture.documents().await.len() as u64 - 1;
         assert_eq!(pulled, position, "dropped after {polls} polls: documents without position");
-        desk.check().await;
+        fixture.check().await;
     }
-    let at = desk.position().await;
-    desk.apply(log.rest(at)).await;
-    assert_eq!(desk.documents().await.len(), 101);
+    let at = fixture.position().await;
+    fixture.apply(log.rest(at)).await;
+    assert_eq!(fixture.documents().await.len(), 101);
     Ok(())
 }
 
 /// A batch whose future is dropped is formed or not; verdicts are settled or not. Nothing is pushed
 /// twice under two ids.
 pub async fn a_dropped_push_is_whole<H: StorageHarness>(harness: H) -> Outcome {
-    let desk = Desk::open(&harness).await;
+    let fixture = Fixture::open(&harness).await;
     let mut log = Log::new();
     let mut pushed = BTreeSet::new();
     for polls in POLLS {
-        desk.write((0..5).map(|n| put(&format!("p{polls}-{n}"), "1"))).await;
-        let next = desk.storage.next_push(desk.cx(), Scope::default(), Limits::PUSH);
+        fixture.write((0..5).map(|n| put(&format!("p{polls}-{n}"), "1"))).await;
+        let next = fixture.storage.next_push(fixture.cx(), Scope::default(), Limits::PUSH);
         let told = drop_after(polls, next).await;
-        let batch = desk.push().await;
+        let batch = fixture.push().await;
         if let Some(told) = told {
             assert_eq!(must(told, "a batch is formed").as_ref(), Some(&batch));
         }
@@ -83,13 +83,14 @@ pub async fn a_dropped_push_is_whole<H: StorageHarness>(harness: H) -> Outcome {
             assert!(pushed.insert(change.id.clone()), "{} is pushed twice", change.id);
         }
         let verdicts = log.accept(&batch);
-        let settle = desk.storage.settle(desk.cx(), Scope::default(), batch.id, verdicts.clone());
+        let settle =
+            fixture.storage.settle(fixture.cx(), Scope::default(), batch.id, verdicts.clone());
         drop_after(polls, settle).await;
-        let left = desk.outbox().await;
+        let left = fixture.outbox().await;
         assert!(left.in_flight == 0 || left.in_flight == 5, "settled in halves: {left:?}");
-        desk.settle(&batch, verdicts).await;
-        assert_eq!(desk.outbox().await, Default::default());
-        desk.check().await;
+        fixture.settle(&batch, verdicts).await;
+        assert_eq!(fixture.outbox().await, Default::default());
+        fixture.check().await;
     }
     assert_eq!(pushed.len(), POLLS.len() * 5);
     Ok(())
@@ -97,15 +98,15 @@ pub async fn a_dropped_push_is_whole<H: StorageHarness>(harness: H) -> Outcome {
 
 /// Whichever other future is dropped, the storage is consistent and answers the next call.
 pub async fn whatever_is_dropped_the_next_call_works<H: StorageHarness>(harness: H) -> Outcome {
-    let mut desk = Desk::open(&harness).await;
+    let mut fixture = Fixture::open(&harness).await;
     let mut log = Log::new();
     log.fill("r", 20);
-    desk.apply(log.rest(0)).await;
-    desk.fill("own", 5).await;
+    fixture.apply(log.rest(0)).await;
+    fixture.fill("own", 5).await;
     let scope = Scope::default;
     let other = || super::super::tools::scope("other");
     for polls in POLLS {
-        let storage = &desk.storage;
+        let storage = &fixture.storage;
         drop_after(polls, storage.state()).await;
         drop_after(polls, storage.get(vec![key("own-00001")])).await;
         let scan = Scan { scope: scope(), collection: None, after: None, limits: ALL };
@@ -115,28 +116,28 @@ pub async fn whatever_is_dropped_the_next_call_works<H: StorageHarness>(harness:
         drop_after(polls, storage.unsettled(scope(), pending, Default::default(), ALL)).await;
         drop_after(
             polls,
-            storage.note_server(desk.cx(), server_time(now()), WriteLimits::default()),
+            storage.note_server(fixture.cx(), server_time(now()), WriteLimits::default()),
         )
         .await;
         drop_after(polls, storage.decide(now(), key("own-00001"), Decision::Discard)).await;
         let reset = Reset { epoch: log.epoch, reason: ResetReason::BelowHorizon };
-        drop_after(polls, storage.reset(desk.cx(), scope(), reset)).await;
+        drop_after(polls, storage.reset(fixture.cx(), scope(), reset)).await;
         let id = ReplicaId([0x40 + polls as u8; 16]);
-        drop_after(polls, storage.reidentify(desk.cx(), id)).await;
+        drop_after(polls, storage.reidentify(fixture.cx(), id)).await;
         drop_after(polls, storage.claim("somebody who went".to_owned())).await;
-        desk = Desk::over(std::sync::Arc::clone(&desk.storage)).await;
-        desk.check().await;
-        assert_eq!(desk.documents().await.len(), 25, "dropped after {polls} polls");
-        assert_eq!(desk.outbox().await.pending, 5, "dropped after {polls} polls");
+        fixture = Fixture::over(std::sync::Arc::clone(&fixture.storage)).await;
+        fixture.check().await;
+        assert_eq!(fixture.documents().await.len(), 25, "dropped after {polls} polls");
+        assert_eq!(fixture.outbox().await.pending, 5, "dropped after {polls} polls");
     }
     for polls in POLLS {
-        drop_after(polls, desk.storage.forget(now(), None, Forget::Scope(scope()))).await;
+        drop_after(polls, fixture.storage.forget(now(), None, Forget::Scope(scope()))).await;
         // A later call sees the effect of an earlier one; a read alone need not wait for it.
         let elsewhere = LocalTransaction { scope: other(), writes: vec![put("after", "1")] };
-        must(desk.storage.write(now(), elsewhere).await, "a write to another scope");
-        let left = desk.documents().await.len();
+        must(fixture.storage.write(now(), elsewhere).await, "a write to another scope");
+        let left = fixture.documents().await.len();
         assert!(left == 25 || left == 0, "dropped after {polls} polls: {left} documents are left");
-        desk.check().await;
+        fixture.check().await;
     }
     Ok(())
 }

@@ -13,17 +13,17 @@ use sync_core::storage::Storage;
 use super::super::run::Outcome;
 use super::super::tools::{ALL, documents, key, must, now, refused, server_time, soon};
 use super::StorageHarness;
-use super::desk::{Desk, put, transaction};
+use super::fixture::{Fixture, put, transaction};
 use super::log::Log;
 
 /// Closing twice succeeds, also at the same time.
 pub async fn closing_twice_is_fine<H: StorageHarness>(harness: H) -> Outcome {
-    let desk = Desk::open(&harness).await;
-    desk.put("a", "1").await;
-    let (one, two) = tokio::join!(desk.storage.close(), desk.storage.close());
+    let fixture = Fixture::open(&harness).await;
+    fixture.put("a", "1").await;
+    let (one, two) = tokio::join!(fixture.storage.close(), fixture.storage.close());
     must(one, "the storage is closed");
     must(two, "closing at the same time");
-    must(soon("closing again", desk.storage.close()).await, "closing again");
+    must(soon("closing again", fixture.storage.close()).await, "closing again");
     Ok(())
 }
 
@@ -33,14 +33,14 @@ fn closed<T: Debug>(result: Result<T>, what: &str) {
 
 /// After closing every method fails with `Closed`, and nothing hangs.
 pub async fn after_closing_everything_fails_as_closed<H: StorageHarness>(harness: H) -> Outcome {
-    let desk = Desk::open(&harness).await;
+    let fixture = Fixture::open(&harness).await;
     // Data that is cached in memory is not returned any more either.
-    assert_eq!(desk.feed(LocalSeq(0), ALL).await, []);
-    desk.put("a", "1").await;
-    let mut commits = desk.storage.commits();
+    assert_eq!(fixture.feed(LocalSeq(0), ALL).await, []);
+    fixture.put("a", "1").await;
+    let mut commits = fixture.storage.commits();
     commits.mark_unchanged();
-    must(desk.storage.close().await, "the storage is closed");
-    let storage: &Arc<dyn Storage> = &desk.storage;
+    must(fixture.storage.close().await, "the storage is closed");
+    let storage: &Arc<dyn Storage> = &fixture.storage;
     let s = Scope::default;
     soon("a closed storage answers", async {
         closed(storage.state().await, "state");
@@ -58,16 +58,16 @@ pub async fn after_closing_everything_fails_as_closed<H: StorageHarness>(harness
         closed(storage.forget(now(), None, Forget::Scope(s())).await, "forget");
         closed(storage.claim("anybody".to_owned()).await, "claim");
         closed(
-            storage.note_server(desk.cx(), server_time(now()), WriteLimits::default()).await,
+            storage.note_server(fixture.cx(), server_time(now()), WriteLimits::default()).await,
             "note_server",
         );
-        closed(storage.next_push(desk.cx(), s(), Limits::PUSH).await, "next_push");
-        closed(storage.settle(desk.cx(), s(), PushId(1), Verdicts::Stale).await, "settle");
-        closed(storage.apply(desk.cx(), Log::new().rest(0)).await, "apply");
+        closed(storage.next_push(fixture.cx(), s(), Limits::PUSH).await, "next_push");
+        closed(storage.settle(fixture.cx(), s(), PushId(1), Verdicts::Stale).await, "settle");
+        closed(storage.apply(fixture.cx(), Log::new().rest(0)).await, "apply");
         let reset = Reset { epoch: Log::new().epoch, reason: ResetReason::Requested };
-        closed(storage.reset(desk.cx(), s(), reset).await, "reset");
-        closed(storage.reidentify(desk.cx(), ReplicaId([1; 16])).await, "reidentify");
-        closed(storage.release(desk.lease).await, "release");
+        closed(storage.reset(fixture.cx(), s(), reset).await, "reset");
+        closed(storage.reidentify(fixture.cx(), ReplicaId([1; 16])).await, "reidentify");
+        closed(storage.release(fixture.lease).await, "release");
     })
     .await;
     // A task that waits for a commit is woken.
@@ -79,16 +79,16 @@ pub async fn after_closing_everything_fails_as_closed<H: StorageHarness>(harness
 /// rejected as a whole.
 pub async fn closing_finishes_what_was_asked<H: StorageHarness>(harness: H) -> Outcome {
     harness.capabilities().need_durable()?;
-    let desk = Desk::open(&harness).await;
+    let fixture = Fixture::open(&harness).await;
     let tasks: Vec<_> = (0..40)
         .map(|n| {
-            let storage = Arc::clone(&desk.storage);
+            let storage = Arc::clone(&fixture.storage);
             let writes =
                 transaction([put(&format!("a-{n:02}"), "1"), put(&format!("b-{n:02}"), "1")]);
             tokio::spawn(async move { (n, storage.write(now(), writes).await) })
         })
         .collect();
-    must(soon("closing", desk.storage.close()).await, "the storage is closed");
+    must(soon("closing", fixture.storage.close()).await, "the storage is closed");
     let mut acknowledged = Vec::new();
     for task in tasks {
         match soon("a write beside closing", super::super::tools::finished(task)).await {
@@ -96,7 +96,7 @@ pub async fn closing_finishes_what_was_asked<H: StorageHarness>(harness: H) -> O
             (_, Err(error)) => assert_eq!(error.kind(), ErrorKind::Closed, "{error}"),
         }
     }
-    let again = Desk::open(&harness).await;
+    let again = Fixture::open(&harness).await;
     for n in 0..40 {
         let a = again.get(&format!("a-{n:02}")).await.is_some();
         let b = again.get(&format!("b-{n:02}")).await.is_some();

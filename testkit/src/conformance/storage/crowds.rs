@@ -9,16 +9,16 @@ use sync_core::replica::Stored;
 use super::super::run::Outcome;
 use super::super::tools::{ALL, finished, json, key, must, now, together};
 use super::StorageHarness;
-use super::desk::{Desk, put, transaction};
+use super::fixture::{Fixture, put, transaction};
 use super::log::Log;
 
 /// Many callers write at once: every acknowledged write is there, with its own place and stamp.
 pub async fn many_callers_write_at_once<H: StorageHarness>(harness: H) -> Outcome {
     const CALLERS: usize = 16;
     const WRITES: usize = 12;
-    let desk = Desk::open(&harness).await;
+    let fixture = Fixture::open(&harness).await;
     let callers = (0..CALLERS).map(|caller| {
-        let storage = Arc::clone(&desk.storage);
+        let storage = Arc::clone(&fixture.storage);
         async move {
             let mut made = Vec::new();
             for n in 0..WRITES {
@@ -38,21 +38,21 @@ pub async fn many_callers_write_at_once<H: StorageHarness>(harness: H) -> Outcom
         assert!(pair[0].0 < pair[1].0, "two writes have the place {}", pair[0].0);
         assert!(pair[0].1 < pair[1].1, "places and stamps are in another order: {pair:?}");
     }
-    assert_eq!(desk.documents().await.len(), CALLERS * WRITES + 1);
-    assert_eq!(desk.outbox().await.pending as usize, CALLERS * WRITES + 1);
-    let feed = desk.feed(LocalSeq(0), ALL).await;
+    assert_eq!(fixture.documents().await.len(), CALLERS * WRITES + 1);
+    assert_eq!(fixture.outbox().await.pending as usize, CALLERS * WRITES + 1);
+    let feed = fixture.feed(LocalSeq(0), ALL).await;
     assert_eq!(feed.last().map(|c| c.at), made.last().map(|(at, _)| *at));
-    desk.check().await;
+    fixture.check().await;
     Ok(())
 }
 
 /// A reader sees whole transactions: documents that are written together are equal in every result.
 pub async fn readers_see_whole_transactions<H: StorageHarness>(harness: H) -> Outcome {
-    let desk = Desk::open(&harness).await;
+    let fixture = Fixture::open(&harness).await;
     let pair = |n: usize| transaction(["x", "y", "z"].map(|name| put(name, &n.to_string())));
-    must(desk.storage.write(now(), pair(0)).await, "a write");
+    must(fixture.storage.write(now(), pair(0)).await, "a write");
     let done = Arc::new(AtomicBool::new(false));
-    let (storage, stop) = (Arc::clone(&desk.storage), Arc::clone(&done));
+    let (storage, stop) = (Arc::clone(&fixture.storage), Arc::clone(&done));
     let reader = tokio::spawn(async move {
         let mut reads = 0;
         while !stop.load(Ordering::Acquire) || reads < 10 {
@@ -65,7 +65,7 @@ pub async fn readers_see_whole_transactions<H: StorageHarness>(harness: H) -> Ou
         }
     });
     for n in 1..60 {
-        must(desk.storage.write(now(), pair(n)).await, "a write");
+        must(fixture.storage.write(now(), pair(n)).await, "a write");
     }
     done.store(true, Ordering::Release);
     finished(reader).await;
@@ -75,11 +75,11 @@ pub async fn readers_see_whole_transactions<H: StorageHarness>(harness: H) -> Ou
 /// A reader sees whole chunks: at every moment the documents are those up to the position.
 pub async fn readers_see_whole_chunks<H: StorageHarness>(harness: H) -> Outcome {
     const CHUNKS: u64 = 40;
-    let desk = Desk::open(&harness).await;
+    let fixture = Fixture::open(&harness).await;
     let mut log = Log::new();
     log.fill("r", 10 * CHUNKS as usize);
     let done = Arc::new(AtomicBool::new(false));
-    let (storage, stop) = (Arc::clone(&desk.storage), Arc::clone(&done));
+    let (storage, stop) = (Arc::clone(&fixture.storage), Arc::clone(&done));
     let reader = tokio::spawn(async move {
         let (mut reads, mut last) = (0, 0);
         while !stop.load(Ordering::Acquire) || reads < 10 {
@@ -94,10 +94,10 @@ pub async fn readers_see_whole_chunks<H: StorageHarness>(harness: H) -> Outcome 
         }
     });
     for n in 0..CHUNKS {
-        desk.apply(log.chunk(10 * n, 10 * n + 10)).await;
+        fixture.apply(log.chunk(10 * n, 10 * n + 10)).await;
     }
     done.store(true, Ordering::Release);
     finished(reader).await;
-    desk.check().await;
+    fixture.check().await;
     Ok(())
 }

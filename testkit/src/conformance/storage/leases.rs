@@ -15,7 +15,7 @@ use sync_core::storage::Storage;
 use super::super::run::Outcome;
 use super::super::tools::{ALL, documents, key, must, now, refused, server_time, soon};
 use super::StorageHarness;
-use super::desk::{Desk, put, transaction};
+use super::fixture::{Fixture, put, transaction};
 use super::log::Log;
 
 fn superseded<T: Debug>(result: Result<T>, what: &str) {
@@ -24,13 +24,13 @@ fn superseded<T: Debug>(result: Result<T>, what: &str) {
 
 /// Every call with a former lease fails with `Superseded` and changes nothing.
 pub async fn a_former_holder_changes_nothing<H: StorageHarness>(harness: H) -> Outcome {
-    let old = Desk::open(&harness).await;
+    let old = Fixture::open(&harness).await;
     let mut log = Log::new();
     log.fill("r", 3);
     old.put("a", "1").await;
     let batch = old.push().await;
     let verdicts = log.accept(&batch);
-    let new = Desk::over(Arc::clone(&old.storage)).await;
+    let new = Fixture::over(Arc::clone(&old.storage)).await;
     assert!(new.lease > old.lease, "leases grow");
     let before = (new.state().await, new.documents().await);
     assert_eq!(before.0.lease, (new.lease, "the suite".to_owned()));
@@ -58,10 +58,10 @@ pub async fn a_former_holder_changes_nothing<H: StorageHarness>(harness: H) -> O
 /// A lease can be released and claimed again; releasing a lease that is not held any more does
 /// nothing.
 pub async fn a_lease_is_given_back_and_taken_again<H: StorageHarness>(harness: H) -> Outcome {
-    let first = Desk::open(&harness).await;
+    let first = Fixture::open(&harness).await;
     must(first.storage.release(first.lease).await, "the lease is given back");
     must(first.storage.release(first.lease).await, "giving it back twice is fine");
-    let second = Desk::over(Arc::clone(&first.storage)).await;
+    let second = Fixture::over(Arc::clone(&first.storage)).await;
     assert!(second.lease > first.lease, "leases grow");
     must(first.storage.release(first.lease).await, "an old lease is given back");
     must(first.storage.release(FencingToken(0)).await, "a lease that never was is given back");
@@ -74,15 +74,15 @@ pub async fn a_lease_is_given_back_and_taken_again<H: StorageHarness>(harness: H
 pub async fn the_app_needs_no_lease<H: StorageHarness>(harness: H) -> Outcome {
     let storage = must(harness.open().await, "the storage opens");
     must(storage.write(now(), transaction([put("a", "1")])).await, "a write without a lease");
-    let desk = Desk::over(storage).await;
-    desk.put("a", "2").await;
-    must(desk.storage.release(desk.lease).await, "the lease is given back");
-    desk.put("a", "3").await;
-    assert_eq!(desk.text("a").await.as_deref(), Some("3"));
-    assert_eq!(desk.state().await.outbox(&Scope::default()).pending, 1);
-    let forgotten = desk.storage.forget(now(), None, Forget::Scope(Scope::default())).await;
+    let fixture = Fixture::over(storage).await;
+    fixture.put("a", "2").await;
+    must(fixture.storage.release(fixture.lease).await, "the lease is given back");
+    fixture.put("a", "3").await;
+    assert_eq!(fixture.text("a").await.as_deref(), Some("3"));
+    assert_eq!(fixture.state().await.outbox(&Scope::default()).pending, 1);
+    let forgotten = fixture.storage.forget(now(), None, Forget::Scope(Scope::default())).await;
     must(forgotten, "a scope is forgotten without a lease");
-    assert_eq!(desk.text("a").await, None);
+    assert_eq!(fixture.text("a").await, None);
     Ok(())
 }
 
@@ -90,7 +90,7 @@ pub async fn the_app_needs_no_lease<H: StorageHarness>(harness: H) -> Outcome {
 /// the engine.
 pub async fn two_processes_share_a_replica<H: StorageHarness>(harness: H) -> Outcome {
     harness.capabilities().need_several_handles()?;
-    let one = Desk::open(&harness).await;
+    let one = Fixture::open(&harness).await;
     let two = must(harness.open().await, "the storage opens once more");
     let mut woken = two.commits();
     woken.mark_unchanged();
@@ -128,7 +128,7 @@ pub async fn two_processes_share_a_replica<H: StorageHarness>(harness: H) -> Out
 /// in its last state.
 pub async fn two_processes_follow_one_feed<H: StorageHarness>(harness: H) -> Outcome {
     harness.capabilities().need_several_handles()?;
-    let one = Desk::open(&harness).await;
+    let one = Fixture::open(&harness).await;
     let two = must(harness.open().await, "the storage opens once more");
     // From here on the process caches its own changes.
     assert_eq!(one.feed(LocalSeq(0), ALL).await, []);
@@ -150,11 +150,11 @@ pub async fn two_processes_follow_one_feed<H: StorageHarness>(harness: H) -> Out
 }
 
 async fn follow(
-    desk: &Desk,
+    fixture: &Fixture,
     after: &mut LocalSeq,
     seen: &mut BTreeMap<DocumentKey, DocumentState>,
 ) {
-    for change in desk.feed(*after, documents(3)).await {
+    for change in fixture.feed(*after, documents(3)).await {
         *after = change.at;
         if let Some(state) = change.document {
             seen.insert(change.key, state);

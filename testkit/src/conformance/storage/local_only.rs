@@ -9,64 +9,64 @@ use sync_core::replica::{
 use super::super::run::Outcome;
 use super::super::tools::{ALL, collection, key, must, now};
 use super::StorageHarness;
-use super::desk::{Desk, delete, put};
+use super::fixture::{Fixture, delete, put};
 use super::log::Log;
 
-async fn declare(desk: &Desk, names: &[&str]) -> Result<()> {
-    desk.storage.declare_local_only(names.iter().map(|n| collection(n)).collect()).await
+async fn declare(fixture: &Fixture, names: &[&str]) -> Result<()> {
+    fixture.storage.declare_local_only(names.iter().map(|n| collection(n)).collect()).await
 }
 
-async fn write_local(desk: &Desk, writes: Vec<LocalWrite>) -> Result<Committed> {
-    desk.storage.write(now(), LocalTransaction { scope: Scope::local(), writes }).await
+async fn write_local(fixture: &Fixture, writes: Vec<LocalWrite>) -> Result<Committed> {
+    fixture.storage.write(now(), LocalTransaction { scope: Scope::local(), writes }).await
 }
 
-async fn local_documents(desk: &Desk, only: Option<Collection>) -> Vec<Stored> {
+async fn local_documents(fixture: &Fixture, only: Option<Collection>) -> Vec<Stored> {
     let scan = Scan { scope: Scope::local(), collection: only, after: None, limits: ALL };
-    must(desk.storage.scan(scan).await, "local documents are read").items
+    must(fixture.storage.scan(scan).await, "local documents are read").items
 }
 
 /// Documents of a local-only collection are read and reported like others, and have no part in
 /// sync: no batch, no digest, no chunk. Nothing is left of a deleted one.
 pub async fn what_is_local_only_stays_on_the_device<H: StorageHarness>(harness: H) -> Outcome {
-    let desk = Desk::open(&harness).await;
-    must(declare(&desk, &["drafts"]).await, "a collection is declared local-only");
-    assert_eq!(desk.state().await.local_only, [collection("drafts")].into());
+    let fixture = Fixture::open(&harness).await;
+    must(declare(&fixture, &["drafts"]).await, "a collection is declared local-only");
+    assert_eq!(fixture.state().await.local_only, [collection("drafts")].into());
     let writes = vec![put("drafts/a", "1"), put("drafts/b", "2"), put("drafts/a", "3")];
-    let written = must(write_local(&desk, writes).await, "local documents are written");
+    let written = must(write_local(&fixture, writes).await, "local documents are written");
     let told: Vec<_> = written.changes.iter().map(|c| c.operation).collect();
     assert_eq!(told, [Operation::Insert, Operation::Insert, Operation::Update]);
-    let found = local_documents(&desk, Some(collection("drafts"))).await;
+    let found = local_documents(&fixture, Some(collection("drafts"))).await;
     assert_eq!(found.len(), 2);
     assert!(found.iter().all(|s| !s.dirty && s.known.0 == 0), "{found:?}");
-    let feed = desk.feed(LocalSeq(0), ALL).await;
+    let feed = fixture.feed(LocalSeq(0), ALL).await;
     assert!(feed.iter().any(|c| c.key.scope.is_local()), "the feed tells of them: {feed:?}");
-    assert_eq!(desk.next_push(ALL).await, None, "a local-only document is pushed");
+    assert_eq!(fixture.next_push(ALL).await, None, "a local-only document is pushed");
     // The scope is a part of the key.
     for (scope, name) in [(Scope::default(), "drafts/a"), (Scope::local(), "notes/a")] {
         let writes = vec![put("notes/x", "1"), put(name, "1")];
         let writes =
             if scope.is_local() { vec![put("drafts/x", "1"), put(name, "1")] } else { writes };
-        let refused = desk.storage.write(now(), LocalTransaction { scope, writes }).await;
+        let refused = fixture.storage.write(now(), LocalTransaction { scope, writes }).await;
         assert_eq!(refused.map_err(|e| e.kind()), Err(ErrorKind::InvalidInput), "{name}");
     }
     // Documents that other replicas sync under that name are not applied here.
     let mut log = Log::new();
     log.put("drafts/theirs", "1");
     log.put("notes/theirs", "1");
-    desk.apply(log.rest(0)).await;
-    let names: Vec<_> = desk.documents().await.into_iter().map(|s| s.key.id).collect();
+    fixture.apply(log.rest(0)).await;
+    let names: Vec<_> = fixture.documents().await.into_iter().map(|s| s.key.id).collect();
     assert_eq!(names, [key("theirs").id]);
-    assert!(desk.summary().await.is_partial, "the digest cannot be compared");
-    assert!(desk.storage.forget(now(), None, Forget::Scope(Scope::local())).await.is_err());
-    must(write_local(&desk, vec![delete("drafts/a")]).await, "a local document is deleted");
-    let left = local_documents(&desk, None).await;
+    assert!(fixture.summary().await.is_partial, "the digest cannot be compared");
+    assert!(fixture.storage.forget(now(), None, Forget::Scope(Scope::local())).await.is_err());
+    must(write_local(&fixture, vec![delete("drafts/a")]).await, "a local document is deleted");
+    let left = local_documents(&fixture, None).await;
     assert_eq!(left.len(), 1, "a deleted document is left: {left:?}");
-    assert_eq!(desk.state().await.scope(&Scope::local()).map(|s| s.documents), Some(1));
+    assert_eq!(fixture.state().await.scope(&Scope::local()).map(|s| s.documents), Some(1));
     let gone = DocumentKey::new(Scope::local(), collection("drafts"), key("a").id);
-    let page = must(desk.storage.feed(LocalSeq(0), ALL).await, "the feed is read");
+    let page = must(fixture.storage.feed(LocalSeq(0), ALL).await, "the feed is read");
     let told = page.changes.iter().any(|c| c.key == gone && c.operation == Operation::Delete);
     assert!(told || page.gap, "the feed is silent about what was deleted");
-    desk.check().await;
+    fixture.check().await;
     Ok(())
 }
 
@@ -75,49 +75,49 @@ pub async fn what_is_local_only_stays_on_the_device<H: StorageHarness>(harness: 
 pub async fn a_declaration_that_would_change_documents_is_refused<H: StorageHarness>(
     harness: H,
 ) -> Outcome {
-    let desk = Desk::open(&harness).await;
+    let fixture = Fixture::open(&harness).await;
     let mut log = Log::new();
     log.put("synced/a", "1");
     log.put("late/a", "1");
-    must(declare(&desk, &["drafts", "late"]).await, "two collections are declared local-only");
-    desk.apply(log.rest(0)).await;
-    must(write_local(&desk, vec![put("drafts/a", "1")]).await, "a local document is written");
-    desk.put("edited/a", "1").await;
+    must(declare(&fixture, &["drafts", "late"]).await, "two collections are declared local-only");
+    fixture.apply(log.rest(0)).await;
+    must(write_local(&fixture, vec![put("drafts/a", "1")]).await, "a local document is written");
+    fixture.put("edited/a", "1").await;
     for (names, wrong) in [
         (&["drafts", "late", "synced"][..], "synced"),
         (&["drafts", "late", "edited"], "edited"),
         (&["late"], "drafts"),
         (&[], "drafts"),
     ] {
-        let Err(error) = declare(&desk, names).await else {
+        let Err(error) = declare(&fixture, names).await else {
             panic!("a declaration that changes documents")
         };
         let (kind, text) = (error.kind(), error.to_string());
         assert_eq!(kind, ErrorKind::InvalidInput);
         assert!(text.contains(wrong), "{text}");
         assert_eq!(
-            desk.state().await.local_only,
+            fixture.state().await.local_only,
             [collection("drafts"), collection("late")].into()
         );
     }
-    must(declare(&desk, &["drafts"]).await, "a collection without documents is synced");
-    assert_eq!(desk.position().await, 0, "it is pulled from the beginning");
-    desk.apply(log.rest(0)).await;
-    assert!(desk.text("late/a").await.is_some());
-    assert_eq!(desk.position().await, 2);
-    desk.check().await;
+    must(declare(&fixture, &["drafts"]).await, "a collection without documents is synced");
+    assert_eq!(fixture.position().await, 0, "it is pulled from the beginning");
+    fixture.apply(log.rest(0)).await;
+    assert!(fixture.text("late/a").await.is_some());
+    assert_eq!(fixture.position().await, 2);
+    fixture.check().await;
     Ok(())
 }
 
 /// A declaration holds until the next one, also when the storage is opened again.
 pub async fn a_declaration_is_kept<H: StorageHarness>(harness: H) -> Outcome {
     harness.capabilities().need_durable()?;
-    let desk = Desk::open(&harness).await;
-    must(declare(&desk, &["drafts"]).await, "a collection is declared local-only");
-    must(write_local(&desk, vec![put("drafts/a", "1")]).await, "a local document is written");
-    must(desk.storage.close().await, "the storage is closed");
-    let desk = Desk::open(&harness).await;
-    assert_eq!(desk.state().await.local_only, [collection("drafts")].into());
-    assert_eq!(local_documents(&desk, None).await.len(), 1);
+    let fixture = Fixture::open(&harness).await;
+    must(declare(&fixture, &["drafts"]).await, "a collection is declared local-only");
+    must(write_local(&fixture, vec![put("drafts/a", "1")]).await, "a local document is written");
+    must(fixture.storage.close().await, "the storage is closed");
+    let fixture = Fixture::open(&harness).await;
+    assert_eq!(fixture.state().await.local_only, [collection("drafts")].into());
+    assert_eq!(local_documents(&fixture, None).await.len(), 1);
     Ok(())
 }

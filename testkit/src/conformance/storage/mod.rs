@@ -1,19 +1,20 @@
 //! The suite for [`Storage`], the storage of a replica.
 //!
 //! Implement [`StorageHarness`] and call [`storage_conformance!`](crate::storage_conformance):
-//! every case becomes a named test. [`storage_teeth!`](crate::storage_teeth) proves that the cases
-//! detect a broken backend.
+//! every case becomes a named test. [`storage_fault_injection!`](crate::storage_fault_injection)
+//! proves that the cases detect a broken backend.
 
 #![allow(clippy::panic, clippy::missing_panics_doc, reason = "a case that fails ends its test")]
 
+mod applying;
 mod broken;
 mod cancelling;
 mod choosing;
 mod closing;
 mod crowds;
 mod deciding;
-mod desk;
 mod erasing;
+mod fixture;
 mod leases;
 mod leaving;
 mod local_only;
@@ -24,7 +25,6 @@ mod pushing;
 mod reading;
 mod settling;
 mod surviving;
-mod taking_in;
 mod writing;
 
 use std::sync::Arc;
@@ -34,6 +34,7 @@ use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::storage::Storage;
 
 pub use super::capabilities::Capabilities;
+pub use applying::*;
 pub use broken::{BrokenHarness, StorageFault};
 pub use cancelling::*;
 pub use choosing::*;
@@ -50,7 +51,6 @@ pub use pushing::*;
 pub use reading::*;
 pub use settling::*;
 pub use surviving::*;
-pub use taking_in::*;
 pub use writing::*;
 
 use super::run::{Case, Outcome, demand_failure};
@@ -269,7 +269,7 @@ macro_rules! __storage_tests {
 /// Expands to one named test for each [fault](crate::conformance::storage::StorageFault): the case
 /// that detects it passes on the harness, and fails when the fault is built into the backend.
 #[macro_export]
-macro_rules! storage_teeth {
+macro_rules! storage_fault_injection {
     ($harness:expr) => {
         $crate::storage_conformance_faults! { __storage_teeth_tests($harness) }
     };

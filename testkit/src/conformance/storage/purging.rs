@@ -6,7 +6,7 @@ use sync_core::replica::Origin;
 use super::super::run::Outcome;
 use super::super::tools::{ALL, key, must};
 use super::StorageHarness;
-use super::desk::{Desk, put};
+use super::fixture::{Fixture, put};
 use super::log::Log;
 
 /// The number of deleted documents in the log: more than the tombstones that one chunk removes.
@@ -22,11 +22,11 @@ fn nothing(log: &Log, horizon: u64) -> Chunk {
 }
 
 /// Writes documents and returns the bases on which they are pushed.
-async fn bases(desk: &Desk, log: &mut Log, names: &[String]) -> Vec<Option<BaseRef>> {
-    desk.write(names.iter().map(|name| put(name, "2"))).await;
-    let batch = desk.push().await;
+async fn bases(fixture: &Fixture, log: &mut Log, names: &[String]) -> Vec<Option<BaseRef>> {
+    fixture.write(names.iter().map(|name| put(name, "2"))).await;
+    let batch = fixture.push().await;
     let verdicts = log.accept(&batch);
-    desk.settle(&batch, verdicts).await;
+    fixture.settle(&batch, verdicts).await;
     let of = |key: DocumentKey| batch.changes.iter().find(|c| c.id == key.id).map(|c| c.base);
     names.iter().map(|name| must(of(key(name)).ok_or("not pushed"), "an edit is pushed")).collect()
 }
@@ -34,48 +34,48 @@ async fn bases(desk: &Desk, log: &mut Log, names: &[String]) -> Vec<Option<BaseR
 /// Settled tombstones at or below the horizon leave, some with each chunk at the head: a later
 /// write under that key is a new document. Tombstones above it stay, and the feed continues.
 pub async fn tombstones_leave_with_the_horizon<H: StorageHarness>(harness: H) -> Outcome {
-    let desk = Desk::open(&harness).await;
+    let fixture = Fixture::open(&harness).await;
     let mut log = Log::new();
     log.fill("r", DELETED + 2);
-    desk.apply(log.rest(0)).await;
+    fixture.apply(log.rest(0)).await;
     let last = log.head();
     (0..=DELETED).for_each(|n| log.delete(&name(n)));
-    desk.apply(log.rest(last)).await;
+    fixture.apply(log.rest(last)).await;
     let horizon = log.head() - 1;
     let above = name(DELETED);
     // One chunk for each page, and one for the rest.
     let gone = [name(0), name(DELETED / 2), name(DELETED - 1)];
     for _ in 0..DELETED / 200 + 2 {
-        desk.apply(nothing(&log, horizon)).await;
+        fixture.apply(nothing(&log, horizon)).await;
     }
-    desk.check().await;
-    assert_eq!(desk.documents().await.len(), 1);
-    let found = bases(&desk, &mut log, &gone).await;
+    fixture.check().await;
+    assert_eq!(fixture.documents().await.len(), 1);
+    let found = bases(&fixture, &mut log, &gone).await;
     assert_eq!(found, [None, None, None], "a tombstone stays below the horizon");
-    let found = bases(&desk, &mut log, &[above]).await;
+    let found = bases(&fixture, &mut log, &[above]).await;
     assert!(found[0].is_some_and(|base| base.tombstone), "a tombstone above the horizon is gone");
-    let head = desk.position().await;
-    desk.apply(log.rest(head)).await;
-    assert_eq!(desk.documents().await.len(), 5);
-    let told = desk.feed(LocalSeq(0), ALL).await;
+    let head = fixture.position().await;
+    fixture.apply(log.rest(head)).await;
+    assert_eq!(fixture.documents().await.len(), 5);
+    let told = fixture.feed(LocalSeq(0), ALL).await;
     assert!(told.iter().any(|c| c.origin == Origin::Remote && c.key == key(&name(DELETED + 1))));
-    desk.check().await;
+    fixture.check().await;
     Ok(())
 }
 
 /// No tombstone leaves before the head, or during a full pull, which finds absent documents by
 /// their records.
 pub async fn tombstones_stay_until_the_head<H: StorageHarness>(harness: H) -> Outcome {
-    let desk = Desk::open(&harness).await;
+    let fixture = Fixture::open(&harness).await;
     let mut log = Log::new();
     log.fill("r", 3);
-    desk.apply(log.rest(0)).await;
+    fixture.apply(log.rest(0)).await;
     log.delete(&name(0));
     log.put("more", "1");
     let horizon = Seq(log.head());
-    desk.apply(Chunk { horizon, ..log.chunk(3, 4) }).await;
-    let found = bases(&desk, &mut log, &[name(0)]).await;
+    fixture.apply(Chunk { horizon, ..log.chunk(3, 4) }).await;
+    let found = bases(&fixture, &mut log, &[name(0)]).await;
     assert!(found[0].is_some_and(|base| base.tombstone), "a tombstone left before the head");
-    desk.check().await;
+    fixture.check().await;
     Ok(())
 }

@@ -8,7 +8,7 @@ use sync_core::replica::{Context, LocalWrite, Operation, Origin, WriteOperation}
 use super::super::run::Outcome;
 use super::super::tools::{ALL, body, collection, id, json, key, must, now, refused, server_time};
 use super::StorageHarness;
-use super::desk::{Desk, delete, put, transaction};
+use super::fixture::{Fixture, delete, put, transaction};
 use super::log::Log;
 
 fn write(name: &str, operation: WriteOperation) -> LocalWrite {
@@ -19,25 +19,25 @@ fn write(name: &str, operation: WriteOperation) -> LocalWrite {
 /// The effects of a write are visible as soon as it returns, and each operation has its documented
 /// effect.
 pub async fn a_write_is_there_when_it_returns<H: StorageHarness>(harness: H) -> Outcome {
-    let desk = Desk::open(&harness).await;
-    let inserted = desk.write([write("a", WriteOperation::Insert(body("1")))]).await;
+    let fixture = Fixture::open(&harness).await;
+    let inserted = fixture.write([write("a", WriteOperation::Insert(body("1")))]).await;
     assert_eq!(inserted.changes.len(), 1, "{inserted:?}");
     assert_eq!(inserted.changes[0].operation, Operation::Insert);
     assert_eq!(inserted.changes[0].origin, Origin::Local);
-    let Some(stored) = desk.get("a").await else { panic!("what was inserted is missing") };
+    let Some(stored) = fixture.get("a").await else { panic!("what was inserted is missing") };
     assert_eq!((json(&stored.state), stored.dirty, stored.known.0), ("1", true, 0));
-    let again = desk.try_write([write("a", WriteOperation::Insert(body("2")))]).await;
+    let again = fixture.try_write([write("a", WriteOperation::Insert(body("2")))]).await;
     refused(again, ErrorKind::AlreadyExists, "a second insert");
-    desk.write([write("a", WriteOperation::Update(body("3")))]).await;
-    assert_eq!(desk.text("a").await.as_deref(), Some("3"));
-    desk.delete("a").await;
-    assert_eq!(desk.text("a").await, None);
-    refused(desk.try_write([delete("a")]).await, ErrorKind::NotFound, "a second deletion");
-    let update = desk.try_write([write("a", WriteOperation::Update(body("4")))]).await;
+    fixture.write([write("a", WriteOperation::Update(body("3")))]).await;
+    assert_eq!(fixture.text("a").await.as_deref(), Some("3"));
+    fixture.delete("a").await;
+    assert_eq!(fixture.text("a").await, None);
+    refused(fixture.try_write([delete("a")]).await, ErrorKind::NotFound, "a second deletion");
+    let update = fixture.try_write([write("a", WriteOperation::Update(body("4")))]).await;
     refused(update, ErrorKind::NotFound, "an update of what is deleted");
-    desk.write([write("a", WriteOperation::Insert(body("5")))]).await;
-    assert_eq!(desk.text("a").await.as_deref(), Some("5"));
-    desk.check().await;
+    fixture.write([write("a", WriteOperation::Insert(body("5")))]).await;
+    assert_eq!(fixture.text("a").await.as_deref(), Some("5"));
+    fixture.check().await;
     Ok(())
 }
 
@@ -46,82 +46,86 @@ pub async fn a_write_is_there_when_it_returns<H: StorageHarness>(harness: H) -> 
 pub async fn a_transaction_that_fails_in_the_middle_writes_nothing<H: StorageHarness>(
     harness: H,
 ) -> Outcome {
-    let desk = Desk::open(&harness).await;
-    desk.put("a", "1").await;
-    let before = (desk.state().await, desk.documents().await);
+    let fixture = Fixture::open(&harness).await;
+    fixture.put("a", "1").await;
+    let before = (fixture.state().await, fixture.documents().await);
     let writes = [put("a", "2"), put("b", "2"), delete("missing"), put("c", "2")];
-    refused(desk.try_write(writes).await, ErrorKind::NotFound, "a deletion of nothing");
+    refused(fixture.try_write(writes).await, ErrorKind::NotFound, "a deletion of nothing");
     let insert = write("a", WriteOperation::Insert(body("3")));
     let writes = [put("b", "3"), insert, put("c", "3")];
-    refused(desk.try_write(writes).await, ErrorKind::AlreadyExists, "an insert of what is there");
-    assert_eq!((desk.state().await, desk.documents().await), before);
-    assert_eq!(desk.feed(LocalSeq(0), ALL).await.len(), 1, "the feed tells of what failed");
-    let batch = desk.push().await;
+    refused(
+        fixture.try_write(writes).await,
+        ErrorKind::AlreadyExists,
+        "an insert of what is there",
+    );
+    assert_eq!((fixture.state().await, fixture.documents().await), before);
+    assert_eq!(fixture.feed(LocalSeq(0), ALL).await.len(), 1, "the feed tells of what failed");
+    let batch = fixture.push().await;
     assert_eq!(batch.changes.len(), 1, "what failed is pushed: {batch:?}");
     Ok(())
 }
 
 /// A transaction over the limits is rejected as a whole, because it could not be pushed.
 pub async fn a_transaction_over_the_limits_is_refused<H: StorageHarness>(harness: H) -> Outcome {
-    let desk = Desk::open(&harness).await;
-    desk.put("a", "1").await;
-    let before = desk.state().await;
+    let fixture = Fixture::open(&harness).await;
+    fixture.put("a", "1").await;
+    let before = fixture.state().await;
     let many = (0..=Limits::PUSH.documents).map(|n| put(&format!("many-{n}"), "1"));
-    refused(desk.try_write(many).await, ErrorKind::InvalidInput, "too many documents");
+    refused(fixture.try_write(many).await, ErrorKind::InvalidInput, "too many documents");
     let large = format!("\"{}\"", "x".repeat(Limits::BODY_BYTES));
     let writes = [put("b", "1"), put("large", &large)];
-    refused(desk.try_write(writes).await, ErrorKind::InvalidInput, "a body over the limit");
+    refused(fixture.try_write(writes).await, ErrorKind::InvalidInput, "a body over the limit");
     let large = format!("\"{}\"", "x".repeat(Limits::BODY_BYTES - 2));
     let heavy = (0..5).map(|n| put(&format!("heavy-{n}"), &large));
-    refused(desk.try_write(heavy).await, ErrorKind::InvalidInput, "too many bytes");
-    assert_eq!(desk.state().await, before);
-    desk.put("largest", &large).await;
-    assert_eq!(desk.text("largest").await, Some(large));
+    refused(fixture.try_write(heavy).await, ErrorKind::InvalidInput, "too many bytes");
+    assert_eq!(fixture.state().await, before);
+    fixture.put("largest", &large).await;
+    assert_eq!(fixture.text("largest").await, Some(large));
     Ok(())
 }
 
 /// The server's limits bound local writes as well, once they are known: a write that could not be
 /// pushed is rejected at once.
 pub async fn what_the_server_does_not_take_is_refused<H: StorageHarness>(harness: H) -> Outcome {
-    let desk = Desk::open(&harness).await;
+    let fixture = Fixture::open(&harness).await;
     let note = async |body_bytes, documents| {
         let transaction = Limits { documents, bytes: 1 << 20 };
         let limits = WriteLimits { body_bytes, transaction };
         must(
-            desk.storage.note_server(desk.cx(), server_time(now()), limits).await,
+            fixture.storage.note_server(fixture.cx(), server_time(now()), limits).await,
             "the limits are noted",
         );
     };
     let two = || [put("a", "1"), put("b", "1")];
-    desk.write(two()).await;
+    fixture.write(two()).await;
     note(10, 1).await;
-    refused(desk.try_write(two()).await, ErrorKind::InvalidInput, "two documents");
+    refused(fixture.try_write(two()).await, ErrorKind::InvalidInput, "two documents");
     let large = format!("\"{}\"", "x".repeat(9));
-    let body = desk.try_write([put("a", &large)]).await;
+    let body = fixture.try_write([put("a", &large)]).await;
     refused(body, ErrorKind::InvalidInput, "a body over the server's limit");
-    desk.put("a", "\"23456789\"").await;
+    fixture.put("a", "\"23456789\"").await;
     note(11, 2).await;
-    desk.put("a", &large).await;
-    desk.write(two()).await;
+    fixture.put("a", &large).await;
+    fixture.write(two()).await;
     note(usize::MAX, usize::MAX).await;
     let large = format!("\"{}\"", "x".repeat(Limits::BODY_BYTES));
-    let body = desk.try_write([put("a", &large)]).await;
+    let body = fixture.try_write([put("a", &large)]).await;
     refused(body, ErrorKind::InvalidInput, "a body over the storage's own limit");
     Ok(())
 }
 
 /// Within a transaction a later write sees the earlier ones.
 pub async fn a_later_write_sees_the_earlier_ones<H: StorageHarness>(harness: H) -> Outcome {
-    let desk = Desk::open(&harness).await;
+    let fixture = Fixture::open(&harness).await;
     let insert = write("a", WriteOperation::Insert(body("1")));
     let update = write("a", WriteOperation::Update(body("2")));
-    desk.write([insert.clone(), update, delete("a"), insert, put("b", "1"), delete("b")]).await;
-    assert_eq!(desk.text("a").await.as_deref(), Some("1"));
-    assert_eq!(desk.text("b").await, None);
-    let batch = desk.push().await;
+    fixture.write([insert.clone(), update, delete("a"), insert, put("b", "1"), delete("b")]).await;
+    assert_eq!(fixture.text("a").await.as_deref(), Some("1"));
+    assert_eq!(fixture.text("b").await, None);
+    let batch = fixture.push().await;
     let ids: Vec<_> = batch.changes.iter().map(|c| c.id.as_str()).collect();
     assert_eq!(ids, ["a"], "what came and went within one transaction never travels");
-    desk.check().await;
+    fixture.check().await;
     Ok(())
 }
 
@@ -138,19 +142,19 @@ pub async fn bodies_are_kept_byte_for_byte<H: StorageHarness>(harness: H) -> Out
         r#""\u0041\/\ud83d\ude00 é 😀""#,
         r#"{"":"","a":[[[[]]],{}],"\u0000":"\u0000"}"#,
     ];
-    let desk = Desk::open(&harness).await;
+    let fixture = Fixture::open(&harness).await;
     let mut log = Log::new();
     for (n, text) in bodies.iter().enumerate() {
-        desk.put(&format!("local-{n}"), text).await;
+        fixture.put(&format!("local-{n}"), text).await;
         log.put(&format!("remote-{n}"), text);
     }
-    desk.apply(log.rest(0)).await;
-    let pushed = desk.push().await;
-    let feed = desk.feed(LocalSeq(0), ALL).await;
+    fixture.apply(log.rest(0)).await;
+    let pushed = fixture.push().await;
+    let feed = fixture.feed(LocalSeq(0), ALL).await;
     for origin in ["local", "remote"] {
         for (n, text) in bodies.iter().enumerate() {
             let name = format!("{origin}-{n}");
-            assert_eq!(desk.text(&name).await.as_deref(), Some(*text), "{name} by get");
+            assert_eq!(fixture.text(&name).await.as_deref(), Some(*text), "{name} by get");
             let told = feed.iter().find(|c| c.key == key(&name)).and_then(|c| c.document.as_ref());
             assert_eq!(told.map(json), Some(*text), "{name} in the feed");
         }
@@ -158,7 +162,7 @@ pub async fn bodies_are_kept_byte_for_byte<H: StorageHarness>(harness: H) -> Out
     for (change, text) in pushed.changes.iter().zip(bodies) {
         assert_eq!(json(&change.state), text, "in the push");
     }
-    for stored in desk.documents().await {
+    for stored in fixture.documents().await {
         let (_, n) = stored.key.id.as_str().split_once('-').unwrap_or_default();
         let n: usize = must(n.parse(), "the number of a body");
         assert_eq!(json(&stored.state), bodies[n], "in a scan");
@@ -180,7 +184,7 @@ pub async fn names_are_compared_by_their_bytes<H: StorageHarness>(harness: H) ->
     {
         names.push(name.to_owned());
     }
-    let desk = Desk::open(&harness).await;
+    let fixture = Fixture::open(&harness).await;
     let key_of = |n: usize, name: &str| {
         // The same ids in two collections whose names differ in the same way.
         let long = format!("{}{n}", "c".repeat(127));
@@ -191,17 +195,17 @@ pub async fn names_are_compared_by_their_bytes<H: StorageHarness>(harness: H) ->
             let DocumentKey { collection, id, .. } = key_of(c, name);
             let operation = WriteOperation::Insert(body(&format!("[{c},{n}]")));
             let written = [LocalWrite { collection, id, operation }];
-            must(desk.storage.write(now(), transaction(written)).await, name);
+            must(fixture.storage.write(now(), transaction(written)).await, name);
         }
     }
     for c in [0, 1] {
         for (n, name) in names.iter().enumerate() {
-            let found = must(desk.storage.get(vec![key_of(c, name)]).await, name);
+            let found = must(fixture.storage.get(vec![key_of(c, name)]).await, name);
             let found = found.first().and_then(Option::as_ref).map(|s| json(&s.state).to_owned());
             assert_eq!(found, Some(format!("[{c},{n}]")), "{name:?}");
         }
     }
-    let scanned: Vec<_> = desk.documents().await.into_iter().map(|s| s.key).collect();
+    let scanned: Vec<_> = fixture.documents().await.into_iter().map(|s| s.key).collect();
     let mut expected: Vec<_> =
         [0, 1].iter().flat_map(|c| names.iter().map(|name| key_of(*c, name))).collect();
     expected.sort();
@@ -213,32 +217,32 @@ pub async fn names_are_compared_by_their_bytes<H: StorageHarness>(harness: H) ->
 pub async fn the_base_is_the_settled_state_before_the_first_edit<H: StorageHarness>(
     harness: H,
 ) -> Outcome {
-    let desk = Desk::open(&harness).await;
+    let fixture = Fixture::open(&harness).await;
     let mut log = Log::new();
     let settled = log.put("a", "0");
-    desk.apply(log.rest(0)).await;
+    fixture.apply(log.rest(0)).await;
     for text in ["1", "2", "3"] {
-        desk.put("a", text).await;
+        fixture.put("a", text).await;
     }
-    let batch = desk.push().await;
+    let batch = fixture.push().await;
     let base = batch.changes[0].base;
     assert_eq!(base.map(|b| b.revision), Some(settled.revision), "the base of three edits");
     assert_eq!(base.map(|b| (b.seq.0, b.epoch)), Some((1, log.epoch)), "where it was settled");
     // An edit of a document in flight is based on the pushed state, once that is accepted.
-    desk.put("a", "4").await;
-    desk.put("a", "5").await;
+    fixture.put("a", "4").await;
+    fixture.put("a", "5").await;
     let verdicts = log.accept(&batch);
-    desk.settle(&batch, verdicts).await;
-    let next = desk.push().await;
+    fixture.settle(&batch, verdicts).await;
+    let next = fixture.push().await;
     let pushed = batch.changes[0].state.revision;
     assert_eq!(next.changes[0].base.map(|b| b.revision), Some(pushed), "the base after a push");
     assert_eq!(json(&next.changes[0].state), "5");
     // Nothing is based on a state that was never settled.
-    desk.put("b", "1").await;
-    desk.put("b", "2").await;
+    fixture.put("b", "1").await;
+    fixture.put("b", "2").await;
     let verdicts = log.accept(&next);
-    desk.settle(&next, verdicts).await;
-    assert_eq!(desk.push().await.changes[0].base, None, "the base of an insert");
+    fixture.settle(&next, verdicts).await;
+    assert_eq!(fixture.push().await.changes[0].base, None, "the base of an insert");
     Ok(())
 }
 
@@ -247,31 +251,31 @@ pub async fn the_base_is_the_settled_state_before_the_first_edit<H: StorageHarne
 pub async fn created_and_deleted_in_between_never_travels<H: StorageHarness>(
     harness: H,
 ) -> Outcome {
-    let desk = Desk::open(&harness).await;
-    desk.put("a", "1").await;
-    desk.delete("a").await;
-    assert_eq!(desk.next_push(Limits::PUSH).await, None, "nobody has heard of the document");
-    desk.put("b", "1").await;
-    let batch = desk.push().await;
-    desk.delete("b").await;
+    let fixture = Fixture::open(&harness).await;
+    fixture.put("a", "1").await;
+    fixture.delete("a").await;
+    assert_eq!(fixture.next_push(Limits::PUSH).await, None, "nobody has heard of the document");
+    fixture.put("b", "1").await;
+    let batch = fixture.push().await;
+    fixture.delete("b").await;
     let mut log = Log::new();
     let verdicts = log.accept(&batch);
-    desk.settle(&batch, verdicts).await;
-    let next = desk.push().await;
+    fixture.settle(&batch, verdicts).await;
+    let next = fixture.push().await;
     assert!(next.changes[0].state.is_deleted(), "the deletion has to travel: {next:?}");
-    desk.check().await;
+    fixture.check().await;
     Ok(())
 }
 
 /// Stamps only grow, whatever the clock does, and a child is stamped after its parent.
 pub async fn stamps_only_grow<H: StorageHarness>(harness: H) -> Outcome {
-    let desk = Desk::open(&harness).await;
+    let fixture = Fixture::open(&harness).await;
     let mut last = None;
     let start = now();
     for (n, back) in [0u64, 5_000, 60_000, 1, 0, 86_400_000].into_iter().enumerate() {
         let time = Now(start.0 - back);
         let writes = transaction([put("a", &n.to_string()), put("b", &n.to_string())]);
-        let committed = must(desk.storage.write(time, writes).await, "a write");
+        let committed = must(fixture.storage.write(time, writes).await, "a write");
         for change in &committed.changes {
             let stamp = change.stamp();
             assert!(last < Some(stamp), "{stamp} does not follow on {last:?}");
@@ -280,9 +284,10 @@ pub async fn stamps_only_grow<H: StorageHarness>(harness: H) -> Outcome {
     }
     let mut log = Log::new();
     let parent = log.put("c", "1");
-    desk.apply(log.rest(0)).await;
+    fixture.apply(log.rest(0)).await;
     let early = Now(start.0 - 86_400_000);
-    let committed = must(desk.storage.write(early, transaction([put("c", "2")])).await, "a write");
+    let committed =
+        must(fixture.storage.write(early, transaction([put("c", "2")])).await, "a write");
     assert!(committed.changes[0].stamp() > parent.revision.stamp, "a child is before its parent");
     Ok(())
 }
@@ -291,25 +296,25 @@ pub async fn stamps_only_grow<H: StorageHarness>(harness: H) -> Outcome {
 /// get new stamps before they are pushed, and later writes are stamped by the corrected clock.
 pub async fn the_servers_time_corrects_the_clock<H: StorageHarness>(harness: H) -> Outcome {
     const AHEAD: u64 = 3_600_000;
-    let desk = Desk::open(&harness).await;
+    let fixture = Fixture::open(&harness).await;
     let truth = now();
     let wrong = Now(truth.0 + AHEAD);
-    let early = must(desk.storage.write(wrong, transaction([put("a", "1")])).await, "a write");
+    let early = must(fixture.storage.write(wrong, transaction([put("a", "1")])).await, "a write");
     assert!(early.changes[0].stamp().millis() >= wrong.0, "nobody knows better yet");
-    let cx = Context { now: wrong, ..desk.cx() };
+    let cx = Context { now: wrong, ..fixture.cx() };
     let limits = WriteLimits::default();
     let time = ServerTime { asked: wrong, told: truth };
-    let noted = desk.storage.note_server(cx.clone(), time, limits).await;
+    let noted = fixture.storage.note_server(cx.clone(), time, limits).await;
     must(noted, "the server's time is noted");
-    let shown = desk.documents().await[0].state.clone();
+    let shown = fixture.documents().await[0].state.clone();
     for stamp in [shown.revision.stamp, shown.author.stamp, shown.created] {
         assert!(stamp.millis().abs_diff(truth.0) < 1_000, "{stamp}: an edit keeps its time");
     }
-    let late = must(desk.storage.write(wrong, transaction([put("b", "1")])).await, "a write");
+    let late = must(fixture.storage.write(wrong, transaction([put("b", "1")])).await, "a write");
     let bound = truth.plus(DRIFT_BOUND).0;
     let stamp = late.changes[0].stamp();
     assert!(stamp.millis() <= bound, "{stamp} is written by a clock that is known to be wrong");
-    let batch = desk.storage.next_push(cx, Default::default(), Limits::PUSH).await;
+    let batch = fixture.storage.next_push(cx, Default::default(), Limits::PUSH).await;
     let Some(batch) = must(batch, "a batch is formed") else {
         panic!("there is something to push")
     };
@@ -317,6 +322,6 @@ pub async fn the_servers_time_corrects_the_clock<H: StorageHarness>(harness: H) 
         let stamp = change.state.revision.stamp;
         assert!(stamp.millis() <= bound, "{} travels with {stamp}", change.id);
     }
-    desk.check().await;
+    fixture.check().await;
     Ok(())
 }

@@ -8,8 +8,9 @@
 //! ```
 //!
 //! Write a [`TransportHarness`] and call [`transport_conformance!`](crate::transport_conformance);
-//! each case is a named test. [`transport_teeth!`](crate::transport_teeth) then shows that the
-//! suite detects faults: it builds one [`TransportFault`] after another into the transport.
+//! each case is a named test. [`transport_fault_injection!`](crate::transport_fault_injection) then
+//! shows that the suite detects faults: it builds one [`TransportFault`] after another into the
+//! transport.
 //!
 //! The cases require nothing that only a permanent connection can do. A live stream may be
 //! delivered as slowly as [`Timing::prompt`] allows, a chunk may hold the changes of several
@@ -22,17 +23,17 @@
     reason = "this is how a case fails"
 )]
 
+mod access_switch;
 pub mod cases;
-mod door;
+mod fault_injection;
+mod fixture;
 mod harness;
 mod pending;
 mod reader;
-mod stage;
-mod teeth;
 mod watched;
 
+pub use fault_injection::{FaultyHarness, FaultyTransport, TransportFault, demand};
 pub use harness::{Timing, TransportHarness};
-pub use teeth::{FaultyHarness, FaultyTransport, TransportFault, demand};
 
 use super::Case;
 
@@ -236,7 +237,7 @@ macro_rules! __transport_fault_list {
 #[macro_export]
 macro_rules! __transport_fault_tests {
     ({ $harness:expr } $($test:ident $fault:ident,)*) => {
-        mod teeth {
+        mod fault_injection {
             #[allow(unused_imports, reason = "the harness may be anything")]
             use super::*;
             $(#[test]
@@ -252,7 +253,7 @@ macro_rules! __transport_fault_tests {
 /// the case that it names passes over the transport as it is, and fails when the fault is built in.
 /// The argument is the same as that of [`transport_conformance!`](crate::transport_conformance).
 #[macro_export]
-macro_rules! transport_teeth {
+macro_rules! transport_fault_injection {
     ($harness:expr) => {
         $crate::__transport_faults! { __transport_fault_tests { $harness } }
     };

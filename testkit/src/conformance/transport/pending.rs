@@ -9,8 +9,8 @@ use sync_core::model::{Cursor, Epoch, Scope, Seq};
 use sync_core::protocol::Ack;
 use sync_core::transport::Connection;
 
+use super::fixture::{Fixture, NOTES, batch, insert, pull, scope, text, within};
 use super::harness::TransportHarness;
-use super::stage::{NOTES, Stage, batch, insert, pull, scope, text, within};
 
 /// A pull, a push, an acknowledgement and a live stream that the server holds, and a live stream
 /// that sleeps at the head.
@@ -24,15 +24,15 @@ fn held() -> Scope {
 impl<'a> Pending<'a> {
     /// Sends the requests, and waits until all of them have arrived at the server.
     pub(super) async fn ask<H: TransportHarness>(
-        stage: &Stage<H>,
+        fixture: &Fixture<H>,
         connection: &'a dyn Connection,
     ) -> Self {
         let (held, idle) = (held(), scope("idle"));
-        stage.author().await.write_each(&idle, 0..1).await;
+        fixture.author().await.write_each(&idle, 0..1).await;
         let mut sleeping = connection.live(pull(&idle, Cursor::default()));
-        let first = stage.soon("the first chunk", sleeping.next()).await;
+        let first = fixture.soon("the first chunk", sleeping.next()).await;
         first.expect("it ended without a word").expect("a chunk");
-        stage.door.hold(&held);
+        fixture.access_switch.hold(&held);
         let push = batch(1, 1, &held, vec![insert(NOTES, "held", text("x"))]);
         let ack = Ack {
             scope: held.clone(),
@@ -51,7 +51,7 @@ impl<'a> Pending<'a> {
         pending.add("the live stream", async move { live.next().await.expect(ended).map(drop) });
         tokio::select! {
             (what, result) = pending.answer() => panic!("{what} was held, and got {result:?}"),
-            () = stage.soon("arrival at the server", stage.door.holds(4)) => {}
+            () = fixture.soon("arrival at the server", fixture.access_switch.holds(4)) => {}
         }
         pending.add("the sleeping stream", async move {
             let last = sleeping.next().await.expect(ended).map(drop);

@@ -8,8 +8,8 @@ use sync_core::model::{Chunk, Cursor, Epoch, Limits, LogEntry, Scope, Seq};
 use sync_core::protocol::Pull;
 use sync_core::transport::{Connection, Delivery};
 
+use super::fixture::{Fixture, chunk_of, name};
 use super::harness::TransportHarness;
-use super::stage::{Stage, chunk_of, name};
 
 pub(super) type Live = BoxStream<'static, Result<Delivery>>;
 
@@ -80,9 +80,13 @@ impl Reader {
     }
 
     /// Applies the next chunk of a live stream; one that moves nothing must not arrive.
-    pub(super) async fn follow<H: TransportHarness>(&mut self, stage: &Stage<H>, live: &mut Live) {
+    pub(super) async fn follow<H: TransportHarness>(
+        &mut self,
+        fixture: &Fixture<H>,
+        live: &mut Live,
+    ) {
         let before = self.cursor.after;
-        match stage.soon("the next chunk of a live stream", live.next()).await {
+        match fixture.soon("the next chunk of a live stream", live.next()).await {
             Some(Ok(delivery)) => self.take(chunk_of(delivery)),
             Some(Err(error)) => panic!("the live stream failed: {error}"),
             None => panic!("the live stream ended without a word"),
@@ -93,12 +97,12 @@ impl Reader {
     /// Follows a live stream until so many documents have arrived.
     pub(super) async fn follow_until<H: TransportHarness>(
         &mut self,
-        stage: &Stage<H>,
+        fixture: &Fixture<H>,
         live: &mut Live,
         documents: usize,
     ) {
         while self.entries.len() < documents {
-            self.follow(stage, live).await;
+            self.follow(fixture, live).await;
         }
     }
 

@@ -54,10 +54,11 @@ impl Oracle for Checkpoints {
                 for (key, row) in look.server_rows(scope) {
                     let record = look.record(*client, &key).unwrap_or_default();
                     let pending = record.pending.as_deref();
-                    let slot = pending.and_then(|p| p.slot.as_ref()).map_or(Seq(0), |s| s.seq);
+                    let pending_remote =
+                        pending.and_then(|p| p.pending_remote.as_ref()).map_or(Seq(0), |s| s.seq);
                     let base =
                         record.edit().and_then(|e| e.base.as_ref()).map_or(Seq(0), |b| b.seq);
-                    let known = record.settled_at().max(slot).max(base);
+                    let known = record.settled_at().max(pending_remote).max(base);
                     // A full pull may have found the document absent, before a restore brought its
                     // tombstone back: a push meets it.
                     let is_absent = (record.current.is_none() || record.edit().is_some())

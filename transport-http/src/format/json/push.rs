@@ -73,14 +73,14 @@ struct BaseJson {
 
 impl From<BaseRef> for BaseJson {
     fn from(BaseRef { revision, epoch, seq, tombstone }: BaseRef) -> Self {
-        let seq = Some(seq).filter(|s| *s != BaseRef::UNLOGGED);
+        let seq = Some(seq).filter(|s| *s != BaseRef::NOT_IN_LOG);
         Self { revision, epoch, seq, deleted: tombstone }
     }
 }
 
 impl From<BaseJson> for BaseRef {
     fn from(BaseJson { revision, epoch, seq, deleted }: BaseJson) -> Self {
-        Self { revision, epoch, seq: seq.unwrap_or(Self::UNLOGGED), tombstone: deleted }
+        Self { revision, epoch, seq: seq.unwrap_or(Self::NOT_IN_LOG), tombstone: deleted }
     }
 }
 

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use sync_core::error::{ErrorKind, Result};
 use sync_core::model::{
     Chunk, Cursor, Epoch, Limits, LogEntry, LogKey, NewLog, PushBatch, PushId, ReplicaId, Reset,
-    ResetReason, Scope, Seq, Term, Verdict, VerdictKind, Verdicts,
+    ResetReason, Scope, Seq, ServerStart, Verdict, VerdictKind, Verdicts,
 };
 use sync_server::ops::{Acknowledgement, AppendContext, Appended, ChangesReply, Judge};
 use sync_server::record::{Acknowledged, Fork, ServerScope};
@@ -276,7 +276,7 @@ impl ServerStorage for BrokenServerStorage {
         match self.fault {
             Fault::PushesLostInCrash | Fault::LogGoesBackInCrash => self.lose_from_here().await?,
             Fault::StampsBelieved => cx.drift = Duration::MAX,
-            Fault::StartsNotNoted => cx.term = Term(0),
+            Fault::StartsNotNoted => cx.start = ServerStart(0),
             Fault::ErasuresTakenForDeletions => {
                 batch.changes.iter_mut().for_each(|c| c.state.erased = None);
             }
@@ -391,8 +391,8 @@ impl ServerStorage for BrokenServerStorage {
         self.inner.begin_epoch(scope, from, cut, fresh).await
     }
 
-    async fn tidy(&self) -> Result<bool> {
-        self.inner.tidy().await
+    async fn purge_erased(&self) -> Result<bool> {
+        self.inner.purge_erased().await
     }
 
     async fn purge(&self, scope: Scope, up_to: Seq) -> Result<u64> {

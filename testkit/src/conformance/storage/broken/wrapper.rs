@@ -269,7 +269,7 @@ impl Storage for BrokenStorage {
         }
     }
 
-    async fn choose(
+    async fn set_collections(
         &self,
         cx: Context,
         scope: Scope,
@@ -277,7 +277,7 @@ impl Storage for BrokenStorage {
     ) -> Result<Committed> {
         let cx = self.context(cx).await?;
         let before = self.inner.state().await?.checkpoint(&scope);
-        let chosen = self.inner.choose(cx.clone(), scope.clone(), collections).await?;
+        let chosen = self.inner.set_collections(cx.clone(), scope.clone(), collections).await?;
         if let (true, Some(epoch)) = (self.has(Fault::ChoiceKeepsThePosition), before.epoch) {
             let after = self.inner.state().await?.checkpoint(&scope).after();
             let kept = Chunk {
@@ -427,8 +427,8 @@ impl Storage for BrokenStorage {
         self.inner.reidentify(self.context(cx).await?, replica).await
     }
 
-    async fn tidy(&self) -> Result<bool> {
-        self.inner.tidy().await
+    async fn purge_erased(&self) -> Result<bool> {
+        self.inner.purge_erased().await
     }
 
     fn commits(&self) -> watch::Receiver<u64> {

@@ -5,19 +5,19 @@ use super::*;
 /// The welcome names the scopes of the greeting in their order, each with its epoch and head, the
 /// newest batch of the replica, and the server's limits and time.
 pub async fn greets_with_heads_epochs_and_limits<H: TransportHarness>(harness: H) -> Outcome {
-    let stage = Stage::with(harness, |options| {
+    let fixture = Fixture::with(harness, |options| {
         options.push_limits = Limits { documents: 77, bytes: 70_000 };
         options.chunk_limits = Limits { documents: 88, bytes: 80_000 };
         options.body_bytes = 12_345;
     })
     .await;
     let (full, empty) = (scope("full ünï"), scope("empty"));
-    stage.author().await.write_each(&full, 0..3).await;
-    let connection = stage.connect(1, &[&full]).await;
+    fixture.author().await.write_each(&full, 0..3).await;
+    let connection = fixture.connect(1, &[&full]).await;
     let pushed = connection.push(batch(1, 7, &full, vec![insert(NOTES, "mine", text("x"))]));
-    stage.soon("a push", pushed).await.unwrap();
+    fixture.soon("a push", pushed).await.unwrap();
 
-    let (_connection, welcome) = stage.greet(hello(1, &[&full, &empty])).await.unwrap();
+    let (_connection, welcome) = fixture.greet(hello(1, &[&full, &empty])).await.unwrap();
     assert!(VERSIONS.contains(&welcome.version));
     assert_eq!(welcome.push_limits, Limits { documents: 77, bytes: 70_000 });
     assert_eq!(welcome.chunk_limits, Limits { documents: 88, bytes: 80_000 });
@@ -25,8 +25,8 @@ pub async fn greets_with_heads_epochs_and_limits<H: TransportHarness>(harness: H
     assert!(welcome.server_time > 1_600_000_000_000, "{}", welcome.server_time);
     let scopes: Vec<_> = welcome.scopes.iter().map(|s| (&s.scope, s.head, s.last_push)).collect();
     assert_eq!(scopes, [(&full, Seq(4), PushId(7)), (&empty, Seq(0), PushId(0))]);
-    assert_eq!(welcome.scopes[0].epoch, stage.row(&full).await.epoch);
-    assert!(!stage.has_begun(&empty).await, "a greeting writes nothing");
+    assert_eq!(welcome.scopes[0].epoch, fixture.row(&full).await.epoch);
+    assert!(!fixture.has_begun(&empty).await, "a greeting writes nothing");
     for told in &welcome.scopes {
         assert_eq!((told.horizon, told.reset), (Seq(0), None));
     }
@@ -38,21 +38,21 @@ pub async fn greets_with_heads_epochs_and_limits<H: TransportHarness>(harness: H
 pub async fn resets_scopes_whose_position_means_nothing<H: TransportHarness>(
     harness: H,
 ) -> Outcome {
-    let stage = Stage::new(harness).await;
+    let fixture = Fixture::new(harness).await;
     let (foreign, purged) = (scope("foreign"), scope("purged"));
-    let author = stage.author().await;
+    let author = fixture.author().await;
     author.write_each(&foreign, 0..3).await;
     author.write_each(&purged, 0..3).await;
-    stage.server.storage().purge(purged.clone(), Seq(2)).await.unwrap();
-    let epoch = stage.row(&purged).await.epoch;
+    fixture.server.storage().purge(purged.clone(), Seq(2)).await.unwrap();
+    let epoch = fixture.row(&purged).await.epoch;
 
     let mut hello = hello(1, &[&foreign, &purged]);
     hello.scopes[0].cursor = standing(Epoch([9; 16]), Seq(2));
     hello.scopes[1].cursor = standing(epoch, Seq(1));
-    let (_connection, welcome) = stage.greet(hello).await.unwrap();
+    let (_connection, welcome) = fixture.greet(hello).await.unwrap();
     let reset = |n: usize| welcome.scopes[n].reset.map(|r| (r.epoch, r.reason));
     let reason = ResetReason::EpochChanged { cut: Seq(0) };
-    assert_eq!(reset(0), Some((stage.row(&foreign).await.epoch, reason)));
+    assert_eq!(reset(0), Some((fixture.row(&foreign).await.epoch, reason)));
     assert_eq!(reset(1), Some((epoch, ResetReason::BelowHorizon)));
     assert_eq!(welcome.scopes[1].horizon, Seq(2));
     Ok(())
@@ -61,21 +61,21 @@ pub async fn resets_scopes_whose_position_means_nothing<H: TransportHarness>(
 /// A greeting with a digest acknowledges its cursor: at the head the digest is compared, and a
 /// different one causes a reset.
 pub async fn compares_the_digest_of_a_greeting<H: TransportHarness>(harness: H) -> Outcome {
-    let stage = Stage::new(harness).await;
+    let fixture = Fixture::new(harness).await;
     let scope = scope("digests");
-    stage.author().await.write_each(&scope, 0..4).await;
-    let row = stage.row(&scope).await;
+    fixture.author().await.write_each(&scope, 0..4).await;
+    let row = fixture.row(&scope).await;
     let wrong = Digest(row.digest.0.wrapping_add(1));
     let told = async |seq, digest| {
         let mut hello = hello(1, &[&scope]);
         hello.scopes[0].cursor = standing(row.epoch, Seq(seq));
         hello.scopes[0].digest = Some(digest);
-        let (_connection, welcome) = stage.greet(hello).await.unwrap();
+        let (_connection, welcome) = fixture.greet(hello).await.unwrap();
         welcome.scopes[0].reset
     };
     assert_eq!(told(2, wrong).await, None, "nothing to compare with");
     assert_eq!(told(4, row.digest).await, None);
-    let storage = stage.server.storage();
+    let storage = fixture.server.storage();
     let (acknowledged, _) = storage.replica(scope.clone(), replica(1)).await.unwrap();
     assert_eq!(acknowledged.map(|a| a.seq), Some(Seq(4)));
     let reset = Reset { epoch: row.epoch, reason: ResetReason::DigestDiffers };
@@ -85,10 +85,10 @@ pub async fn compares_the_digest_of_a_greeting<H: TransportHarness>(harness: H) 
 
 /// A scope that the replica may not see is missing from the welcome, and the others are there.
 pub async fn leaves_out_scopes_that_may_not_be_seen<H: TransportHarness>(harness: H) -> Outcome {
-    let stage = Stage::new(harness).await;
+    let fixture = Fixture::new(harness).await;
     let (mine, theirs) = (scope("mine"), scope("theirs"));
-    stage.door.reserve(&theirs, OTHER);
-    let (_connection, welcome) = stage.greet(hello(1, &[&theirs, &mine])).await.unwrap();
+    fixture.access_switch.reserve(&theirs, OTHER);
+    let (_connection, welcome) = fixture.greet(hello(1, &[&theirs, &mine])).await.unwrap();
     let scopes: Vec<_> = welcome.scopes.iter().map(|s| &s.scope).collect();
     assert_eq!(scopes, [&mine]);
     Ok(())
@@ -97,65 +97,65 @@ pub async fn leaves_out_scopes_that_may_not_be_seen<H: TransportHarness>(harness
 /// A wrong token, and a missing one, are refused as `Unauthenticated`, for good. A right one is
 /// accepted afterwards.
 pub async fn refuses_a_wrong_token_for_good<H: TransportHarness>(harness: H) -> Outcome {
-    let stage = Stage::new(harness).await;
+    let fixture = Fixture::new(harness).await;
     for token in [Some("nobody's".to_owned()), None] {
-        let refused = stage.greet(sync_core::protocol::Hello { token, ..hello(1, &[]) }).await;
+        let refused = fixture.greet(sync_core::protocol::Hello { token, ..hello(1, &[]) }).await;
         let error = error_of("a wrong token", refused);
         assert_eq!((error.kind(), error.retry()), (ErrorKind::Unauthenticated, Retry::Never));
     }
-    stage.connect(1, &[]).await;
+    fixture.connect(1, &[]).await;
     Ok(())
 }
 
 /// A replica that shares no version with the server is refused as `Incompatible`, for good.
 pub async fn refuses_versions_that_it_does_not_speak<H: TransportHarness>(harness: H) -> Outcome {
-    let stage = Stage::new(harness).await;
+    let fixture = Fixture::new(harness).await;
     let mut hello = hello(1, &[]);
     hello.versions = vec![4_000_000_000];
-    let error = error_of("an unknown version", stage.greet(hello).await);
+    let error = error_of("an unknown version", fixture.greet(hello).await);
     assert_eq!((error.kind(), error.retry()), (ErrorKind::Incompatible, Retry::Never), "{error}");
     Ok(())
 }
 
 /// An error of the server during the greeting arrives with its kind and its advice.
 pub async fn a_greeting_that_fails_carries_the_advice<H: TransportHarness>(harness: H) -> Outcome {
-    let stage = Stage::new(harness).await;
+    let fixture = Fixture::new(harness).await;
     let scope = scope("busy");
     let later = Retry::Later(Some(Duration::from_millis(1_500)));
     let error = Error::new(ErrorKind::Overloaded, "come back later").retrying(later);
-    stage.door.fail(&scope, Some(error));
-    let error = error_of("the greeting", stage.greet(hello(1, &[&scope])).await);
+    fixture.access_switch.fail(&scope, Some(error));
+    let error = error_of("the greeting", fixture.greet(hello(1, &[&scope])).await);
     assert_eq!((error.kind(), error.retry()), (ErrorKind::Overloaded, later), "{error}");
-    stage.door.fail(&scope, None);
-    stage.connect(1, &[&scope]).await;
+    fixture.access_switch.fail(&scope, None);
+    fixture.connect(1, &[&scope]).await;
     Ok(())
 }
 
 /// Connecting to a server that is unreachable fails within the bound, as `Network` or `Timeout`,
 /// and may be retried; it succeeds when the server is back.
 pub async fn connecting_to_nobody_fails_soon<H: TransportHarness>(harness: H) -> Outcome {
-    let stage = Stage::new(harness).await;
-    stage.harness.refuse().await?;
-    fails_to_connect(&stage).await;
-    stage.harness.heal().await;
-    stage.connect(1, &[]).await;
+    let fixture = Fixture::new(harness).await;
+    fixture.harness.refuse().await?;
+    fails_to_connect(&fixture).await;
+    fixture.harness.heal().await;
+    fixture.connect(1, &[]).await;
     Ok(())
 }
 
 /// Connecting over a silent link fails within the bound, as `Network` or `Timeout`, and may be
 /// retried.
 pub async fn connecting_over_a_silent_link_fails_soon<H: TransportHarness>(harness: H) -> Outcome {
-    let stage = Stage::with_heartbeat(harness).await;
-    stage.harness.stall().await?;
-    fails_to_connect(&stage).await;
-    stage.harness.heal().await;
-    stage.connect(1, &[]).await;
+    let fixture = Fixture::with_heartbeat(harness).await;
+    fixture.harness.stall().await?;
+    fails_to_connect(&fixture).await;
+    fixture.harness.heal().await;
+    fixture.connect(1, &[]).await;
     Ok(())
 }
 
-async fn fails_to_connect<H: TransportHarness>(stage: &Stage<H>) {
-    let connecting = stage.transport.connect(hello(1, &[]));
-    let failed = within(stage.timing.connecting, "an attempt to connect", connecting).await;
+async fn fails_to_connect<H: TransportHarness>(fixture: &Fixture<H>) {
+    let connecting = fixture.transport.connect(hello(1, &[]));
+    let failed = within(fixture.timing.connecting, "an attempt to connect", connecting).await;
     let error = error_of("connecting to nobody", failed);
     assert!(matches!(error.kind(), ErrorKind::Network | ErrorKind::Timeout), "{error:?}");
     assert_ne!(error.retry(), Retry::Never, "{error:?}");
@@ -163,39 +163,39 @@ async fn fails_to_connect<H: TransportHarness>(stage: &Stage<H>) {
 
 /// An attempt to connect may be dropped at any time; the next one succeeds.
 pub async fn an_attempt_to_connect_may_be_dropped<H: TransportHarness>(harness: H) -> Outcome {
-    let stage = Stage::new(harness).await;
+    let fixture = Fixture::new(harness).await;
     let scope = scope("held");
-    stage.door.hold(&scope);
-    let mut connecting = Box::pin(stage.transport.connect(hello(1, &[&scope])));
+    fixture.access_switch.hold(&scope);
+    let mut connecting = Box::pin(fixture.transport.connect(hello(1, &[&scope])));
     tokio::select! {
         _ = &mut connecting => panic!("the greeting was answered although it is held"),
-        () = stage.soon("the greeting's arrival", stage.door.holds(1)) => {}
+        () = fixture.soon("the greeting's arrival", fixture.access_switch.holds(1)) => {}
     }
     drop(connecting);
-    stage.door.release();
-    stage.connect(1, &[&scope]).await;
+    fixture.access_switch.release();
+    fixture.connect(1, &[&scope]).await;
     Ok(())
 }
 
 /// Several connections of one transport work side by side, and each has its own replica.
 pub async fn connections_of_one_transport_are_apart<H: TransportHarness>(harness: H) -> Outcome {
-    let stage = Stage::new(harness).await;
+    let fixture = Fixture::new(harness).await;
     let scope = scope("shared");
     let mut connections = Vec::new();
     for who in 1..=6 {
-        connections.push((who, stage.connect(who, &[&scope]).await));
+        connections.push((who, fixture.connect(who, &[&scope]).await));
     }
     for (who, connection) in &connections {
         let changes = vec![insert(NOTES, &name(usize::from(*who)), text("x"))];
         let pushed = connection.push(batch(*who, 1, &scope, changes));
-        assert_accepted(&stage.soon("a push", pushed).await.unwrap());
+        assert_accepted(&fixture.soon("a push", pushed).await.unwrap());
     }
     let why = Goodbye { reason: "enough".to_owned(), retry_after: None };
     let (_, first) = connections.remove(0);
-    stage.soon("closing", first.close(why)).await;
+    fixture.soon("closing", first.close(why)).await;
     for (_, connection) in &connections {
         let mut reader = Reader::new(&scope);
-        stage.soon("pulling", reader.pull_all(&**connection)).await.unwrap();
+        fixture.soon("pulling", reader.pull_all(&**connection)).await.unwrap();
         assert_eq!(reader.entries.len(), 6);
     }
     Ok(())

@@ -12,34 +12,34 @@ fn assert_lost(error: &Error) {
 /// When the link is lost for good, every pending request fails promptly, with the advice to
 /// reconnect; live streams end with that error.
 pub async fn a_cut_fails_everything_that_is_pending<H: TransportHarness>(harness: H) -> Outcome {
-    let stage = Stage::new(harness).await;
-    let connection = stage.connect(1, &[]).await;
-    let pending = Pending::ask(&stage, &*connection).await;
-    stage.harness.refuse().await?;
-    stage.harness.cut().await?;
-    let errors = pending.fails(stage.timing.prompt, async {}).await;
+    let fixture = Fixture::new(harness).await;
+    let connection = fixture.connect(1, &[]).await;
+    let pending = Pending::ask(&fixture, &*connection).await;
+    fixture.harness.refuse().await?;
+    fixture.harness.cut().await?;
+    let errors = pending.fails(fixture.timing.prompt, async {}).await;
     errors.iter().for_each(assert_lost);
-    assert_lost(&stage.soon("the loss", connection.lost()).await);
+    assert_lost(&fixture.soon("the loss", connection.lost()).await);
     Ok(())
 }
 
 /// A request on a lost link fails promptly, with the advice to reconnect; and a new connection
 /// succeeds as soon as the server is there.
 pub async fn what_is_asked_after_a_cut_fails_promptly<H: TransportHarness>(harness: H) -> Outcome {
-    let stage = Stage::new(harness).await;
+    let fixture = Fixture::new(harness).await;
     let scope = scope("cut");
-    let connection = stage.connect(1, &[&scope]).await;
-    stage.harness.refuse().await?;
-    stage.harness.cut().await?;
+    let connection = fixture.connect(1, &[&scope]).await;
+    fixture.harness.refuse().await?;
+    fixture.harness.cut().await?;
     let pulled = connection.pull(pull(&scope, Cursor::default()));
-    assert_lost(&error_of("the pull", stage.soon("a pull", pulled).await));
+    assert_lost(&error_of("the pull", fixture.soon("a pull", pulled).await));
     let mut live = connection.live(pull(&scope, Cursor::default()));
-    let last = stage.soon("a live stream", live.next()).await.expect("a last word");
+    let last = fixture.soon("a live stream", live.next()).await.expect("a last word");
     assert_lost(&error_of("the stream", last));
-    stage.harness.heal().await;
-    let connection = stage.connect(1, &[&scope]).await;
+    fixture.harness.heal().await;
+    let connection = fixture.connect(1, &[&scope]).await;
     let pushed = connection.push(batch(1, 1, &scope, vec![insert(NOTES, "a", text("x"))]));
-    assert_accepted(&stage.soon("a push", pushed).await.unwrap());
+    assert_accepted(&fixture.soon("a push", pushed).await.unwrap());
     Ok(())
 }
 
@@ -47,37 +47,37 @@ pub async fn what_is_asked_after_a_cut_fails_promptly<H: TransportHarness>(harne
 /// pending request fails with the advice to reconnect. When it carries bytes again, a new
 /// connection succeeds.
 pub async fn a_half_open_link_is_noticed<H: TransportHarness>(harness: H) -> Outcome {
-    let stage = Stage::with_heartbeat(harness).await;
-    let connection = stage.connect(1, &[]).await;
-    let pending = Pending::ask(&stage, &*connection).await;
-    stage.harness.stall().await?;
-    let errors = pending.fails(stage.timing.silence, async {}).await;
+    let fixture = Fixture::with_heartbeat(harness).await;
+    let connection = fixture.connect(1, &[]).await;
+    let pending = Pending::ask(&fixture, &*connection).await;
+    fixture.harness.stall().await?;
+    let errors = pending.fails(fixture.timing.silence, async {}).await;
     errors.iter().for_each(assert_lost);
-    assert_lost(&stage.soon("the loss", connection.lost()).await);
-    stage.door.release();
-    stage.harness.heal().await;
+    assert_lost(&fixture.soon("the loss", connection.lost()).await);
+    fixture.access_switch.release();
+    fixture.harness.heal().await;
     let scope = scope("later");
-    let connection = stage.connect(1, &[&scope]).await;
+    let connection = fixture.connect(1, &[&scope]).await;
     let pushed = connection.push(batch(1, 1, &scope, vec![insert(NOTES, "a", text("x"))]));
-    assert_accepted(&stage.soon("a push", pushed).await.unwrap());
+    assert_accepted(&fixture.soon("a push", pushed).await.unwrap());
     Ok(())
 }
 
 /// A connection that is idle outlives many heartbeats.
 pub async fn an_idle_connection_stays<H: TransportHarness>(harness: H) -> Outcome {
-    let stage = Stage::with_heartbeat(harness).await;
+    let fixture = Fixture::with_heartbeat(harness).await;
     let scope = scope("idle");
-    let author = stage.author().await;
-    let connection = stage.connect(1, &[&scope]).await;
+    let author = fixture.author().await;
+    let connection = fixture.connect(1, &[&scope]).await;
     let mut reader = Reader::new(&scope);
     let mut live = connection.live(reader.request());
     author.write_each(&scope, 0..1).await;
-    reader.follow_until(&stage, &mut live, 1).await;
+    reader.follow_until(&fixture, &mut live, 1).await;
     // The case tests the passage of time itself.
-    let idle = tokio::time::timeout(stage.timing.heartbeat * 8, live.next()).await;
+    let idle = tokio::time::timeout(fixture.timing.heartbeat * 8, live.next()).await;
     assert!(idle.is_err(), "nothing happened, and the stream said {idle:?}");
     author.write_each(&scope, 1..2).await;
-    reader.follow_until(&stage, &mut live, 2).await;
+    reader.follow_until(&fixture, &mut live, 2).await;
     reader.assert_has_all(2);
     Ok(())
 }
@@ -87,37 +87,37 @@ pub async fn an_idle_connection_stays<H: TransportHarness>(harness: H) -> Outcom
 pub async fn a_push_whose_answer_was_lost_has_one_effect<H: TransportHarness>(
     harness: H,
 ) -> Outcome {
-    let stage = Stage::new(harness).await;
+    let fixture = Fixture::new(harness).await;
     let scope = scope("lost-answer");
-    let connection = stage.connect(1, &[&scope]).await;
+    let connection = fixture.connect(1, &[&scope]).await;
     let batch = batch(1, 1, &scope, vec![insert(NOTES, &name(0), text("x"))]);
-    stage.storage.hold_answers(true);
-    let mut committed = stage.storage.appends();
+    fixture.storage.hold_answers(true);
+    let mut committed = fixture.storage.appends();
     let mut pushing = connection.push(batch.clone());
     tokio::select! {
         answer = &mut pushing => panic!("the answer was held back, and came: {answer:?}"),
-        _ = stage.soon("the commit", committed.wait_for(|n| *n == 1)) => {}
+        _ = fixture.soon("the commit", committed.wait_for(|n| *n == 1)) => {}
     }
-    stage.harness.refuse().await?;
-    stage.harness.cut().await?;
-    assert_lost(&error_of("the push", stage.soon("the push", pushing).await));
-    stage.storage.hold_answers(false);
-    stage.harness.heal().await;
-    let connection = stage.connect(1, &[&scope]).await;
+    fixture.harness.refuse().await?;
+    fixture.harness.cut().await?;
+    assert_lost(&error_of("the push", fixture.soon("the push", pushing).await));
+    fixture.storage.hold_answers(false);
+    fixture.harness.heal().await;
+    let connection = fixture.connect(1, &[&scope]).await;
     for _ in 0..2 {
-        let again = stage.soon("the push again", connection.push(batch.clone())).await.unwrap();
+        let again = fixture.soon("the push again", connection.push(batch.clone())).await.unwrap();
         assert_eq!(assert_accepted(&again), [Seq(1)]);
     }
-    assert_eq!(stage.row(&scope).await.head, Seq(1));
+    assert_eq!(fixture.row(&scope).await.head, Seq(1));
     Ok(())
 }
 
 /// A log is pulled over links that break in the middle of a chunk, again and again: a reader that
 /// reconnects and continues at its position misses nothing and gets nothing twice.
 pub async fn a_log_is_pulled_over_links_that_break<H: TransportHarness>(harness: H) -> Outcome {
-    let breaks = over_links_that_break(harness, async |stage, connection, reader| {
+    let breaks = over_links_that_break(harness, async |fixture, connection, reader| {
         while reader.entries.len() < DOCUMENTS {
-            stage.soon("a pull", reader.pull(&**connection)).await?;
+            fixture.soon("a pull", reader.pull(&**connection)).await?;
         }
         Ok(())
     })
@@ -132,10 +132,10 @@ pub async fn a_log_is_pulled_over_links_that_break<H: TransportHarness>(harness:
 /// not report the breaks.
 pub async fn a_log_is_followed_over_links_that_break<H: TransportHarness>(harness: H) -> Outcome {
     let heals = harness.heals();
-    let breaks = over_links_that_break(harness, async |stage, connection, reader| {
+    let breaks = over_links_that_break(harness, async |fixture, connection, reader| {
         let mut live = connection.live(reader.request());
         while reader.entries.len() < DOCUMENTS {
-            let event = stage.soon("the next chunk", live.next()).await;
+            let event = fixture.soon("the next chunk", live.next()).await;
             reader.take(chunk_of(event.expect("it ended without a word")?));
         }
         Ok(())
@@ -148,22 +148,22 @@ pub async fn a_log_is_followed_over_links_that_break<H: TransportHarness>(harnes
 /// A flipped bit in transit is detected: the receiver gets the sent bytes, or an error that may be
 /// retried.
 pub async fn damage_is_noticed<H: TransportHarness>(harness: H) -> Outcome {
-    let stage = Stage::with_heartbeat(harness).await;
+    let fixture = Fixture::with_heartbeat(harness).await;
     let scope = scope("damaged");
-    stage.author().await.write(&scope, &[("large", large(20_000))]).await;
+    fixture.author().await.write(&scope, &[("large", large(20_000))]).await;
     let read = async || {
-        let (connection, _) = stage.transport.connect(hello(1, &[&scope])).await?;
+        let (connection, _) = fixture.transport.connect(hello(1, &[&scope])).await?;
         let mut reader = Reader::new(&scope);
         reader.pull_all(&*connection).await?;
         Ok::<_, Error>(reader.entries)
     };
-    let sound = stage.soon("reading", read()).await.unwrap();
+    let sound = fixture.soon("reading", read()).await.unwrap();
     let mut noticed = 0;
     for byte in (0..12).map(|n| 1_000 + n * 1_531) {
-        stage.harness.damage(byte).await?;
+        fixture.harness.damage(byte).await?;
         // A link that is kept open has carried more than that already.
-        stage.harness.cut().await?;
-        match within(stage.timing.silence, "reading what is damaged", read()).await {
+        fixture.harness.cut().await?;
+        match within(fixture.timing.silence, "reading what is damaged", read()).await {
             Ok(entries) => assert_eq!(entries, sound, "damage at byte {byte} came through"),
             Err(error) => {
                 assert_ne!(error.retry(), Retry::Never, "{error:?}");
@@ -172,8 +172,8 @@ pub async fn damage_is_noticed<H: TransportHarness>(harness: H) -> Outcome {
         }
     }
     assert!(noticed > 0, "nothing was damaged");
-    stage.harness.heal().await;
-    assert_eq!(stage.soon("reading", read()).await.unwrap(), sound);
+    fixture.harness.heal().await;
+    assert_eq!(fixture.soon("reading", read()).await.unwrap(), sound);
     Ok(())
 }
 
@@ -184,11 +184,11 @@ const BYTES: usize = 4_000;
 /// Reads a log, reconnecting after each failure; returns the number of failures.
 async fn over_links_that_break<H: TransportHarness>(
     harness: H,
-    read: impl AsyncFn(&Stage<H>, &Arc<dyn Connection>, &mut Reader) -> Result<()>,
+    read: impl AsyncFn(&Fixture<H>, &Arc<dyn Connection>, &mut Reader) -> Result<()>,
 ) -> Result<u64, Skipped> {
-    let stage = Stage::new(harness).await;
+    let fixture = Fixture::new(harness).await;
     let scope = scope("broken");
-    let author = stage.author().await;
+    let author = fixture.author().await;
     for n in 0..DOCUMENTS {
         author.write(&scope, &[(&name(n), large(BYTES))]).await;
     }
@@ -196,9 +196,9 @@ async fn over_links_that_break<H: TransportHarness>(
     let mut breaks = 0;
     while reader.entries.len() < DOCUMENTS {
         // Enough bytes for the greeting and a few chunks, and each time for another part of one.
-        stage.harness.cut_after(30_000 + 1_777 * breaks).await?;
-        let connection = stage.connect(1, &[&scope]).await;
-        if let Err(error) = read(&stage, &connection, &mut reader).await {
+        fixture.harness.cut_after(30_000 + 1_777 * breaks).await?;
+        let connection = fixture.connect(1, &[&scope]).await;
+        if let Err(error) = read(&fixture, &connection, &mut reader).await {
             // The link is not lost for good: the transport advises whether to retry at once, or how
             // soon.
             assert!(matches!(error.kind(), ErrorKind::Network | ErrorKind::Timeout), "{error:?}");

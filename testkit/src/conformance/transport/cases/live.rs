@@ -7,18 +7,18 @@ use super::*;
 /// A live stream delivers what follows its cursor, first the present entries and then new ones, in
 /// order and each once.
 pub async fn a_live_stream_catches_up_and_follows<H: TransportHarness>(harness: H) -> Outcome {
-    let stage = Stage::new(harness).await;
+    let fixture = Fixture::new(harness).await;
     let scope = scope("live");
-    let author = stage.author().await;
+    let author = fixture.author().await;
     author.write_each(&scope, 0..10).await;
-    let connection = stage.connect(1, &[&scope]).await;
+    let connection = fixture.connect(1, &[&scope]).await;
     let mut reader = Reader::few(&scope, 3);
-    stage.soon("a pull", reader.pull(&*connection)).await.unwrap();
+    fixture.soon("a pull", reader.pull(&*connection)).await.unwrap();
     let mut live = connection.live(reader.request());
-    reader.follow_until(&stage, &mut live, 10).await;
+    reader.follow_until(&fixture, &mut live, 10).await;
     for n in 10..14 {
         author.write_each(&scope, n..n + 1).await;
-        reader.follow_until(&stage, &mut live, n + 1).await;
+        reader.follow_until(&fixture, &mut live, n + 1).await;
     }
     reader.assert_has_all(14);
     Ok(())
@@ -27,16 +27,16 @@ pub async fn a_live_stream_catches_up_and_follows<H: TransportHarness>(harness: 
 /// Documents that are written after a live stream was made and before its first poll are delivered
 /// as well.
 pub async fn nothing_is_missed_before_the_first_poll<H: TransportHarness>(harness: H) -> Outcome {
-    let stage = Stage::new(harness).await;
+    let fixture = Fixture::new(harness).await;
     let scope = scope("early");
-    let author = stage.author().await;
+    let author = fixture.author().await;
     author.write_each(&scope, 0..2).await;
-    let connection = stage.connect(1, &[&scope]).await;
+    let connection = fixture.connect(1, &[&scope]).await;
     let mut reader = Reader::new(&scope);
-    stage.soon("a pull", reader.pull_all(&*connection)).await.unwrap();
+    fixture.soon("a pull", reader.pull_all(&*connection)).await.unwrap();
     let mut live = connection.live(reader.request());
     author.write_each(&scope, 2..7).await;
-    reader.follow_until(&stage, &mut live, 7).await;
+    reader.follow_until(&fixture, &mut live, 7).await;
     reader.assert_has_all(7);
     Ok(())
 }
@@ -44,19 +44,19 @@ pub async fn nothing_is_missed_before_the_first_poll<H: TransportHarness>(harnes
 /// Documents that are written while the stream is not polled are delivered when it is polled again,
 /// however many they are.
 pub async fn nothing_is_missed_while_it_is_not_polled<H: TransportHarness>(harness: H) -> Outcome {
-    let stage = Stage::new(harness).await;
+    let fixture = Fixture::new(harness).await;
     let scope = scope("bursts");
-    let author = stage.author().await;
+    let author = fixture.author().await;
     author.write_each(&scope, 0..1).await;
-    let connection = stage.connect(1, &[&scope]).await;
+    let connection = fixture.connect(1, &[&scope]).await;
     let mut reader = Reader::few(&scope, 7);
     let mut live = connection.live(reader.request());
     let mut written = 1;
-    reader.follow_until(&stage, &mut live, written).await;
+    reader.follow_until(&fixture, &mut live, written).await;
     for burst in [1, 50, 3, 150] {
         author.write_each(&scope, written..written + burst).await;
         written += burst;
-        reader.follow_until(&stage, &mut live, written).await;
+        reader.follow_until(&fixture, &mut live, written).await;
     }
     reader.assert_has_all(written);
     Ok(())
@@ -67,35 +67,35 @@ pub async fn nothing_is_missed_while_it_is_not_polled<H: TransportHarness>(harne
 pub async fn nothing_is_missed_while_pushes_are_in_flight<H: TransportHarness>(
     harness: H,
 ) -> Outcome {
-    let stage = Stage::new(harness).await;
+    let fixture = Fixture::new(harness).await;
     let (scope, held) = (scope("both-ways"), scope("held"));
-    let author = stage.author().await;
-    let connection = stage.connect(1, &[&scope]).await;
+    let author = fixture.author().await;
+    let connection = fixture.connect(1, &[&scope]).await;
     let mut reader = Reader::new(&scope);
     let mut live = connection.live(reader.request());
     author.write_each(&scope, 0..1).await;
-    reader.follow_until(&stage, &mut live, 1).await;
+    reader.follow_until(&fixture, &mut live, 1).await;
     for round in 0..5 {
-        stage.door.hold(&held);
+        fixture.access_switch.hold(&held);
         let (first, id) = (reader.entries.len(), 2 * round + 1);
         let waits = batch(1, id, &held, vec![insert(NOTES, &name(id as usize), text("x"))]);
         let mut waiting = connection.push(waits);
         tokio::select! {
             _ = &mut waiting => panic!("the push was answered although it is held"),
-            () = stage.soon("the push's arrival", stage.door.holds(1)) => {}
+            () = fixture.soon("the push's arrival", fixture.access_switch.holds(1)) => {}
         }
         author.write_each(&scope, first..first + 3).await;
-        let follow = reader.follow_until(&stage, &mut live, first + 3);
+        let follow = reader.follow_until(&fixture, &mut live, first + 3);
         tokio::select! {
             _ = &mut waiting => panic!("the push was answered although it is held"),
             () = follow => {}
         }
-        stage.door.release();
-        assert_accepted(&stage.soon("a push", waiting).await.unwrap());
+        fixture.access_switch.release();
+        assert_accepted(&fixture.soon("a push", waiting).await.unwrap());
         let own = insert(NOTES, &name(first + 3), text("mine"));
         let pushed = connection.push(batch(1, id + 1, &scope, vec![own]));
-        assert_accepted(&stage.soon("a push", pushed).await.unwrap());
-        reader.follow_until(&stage, &mut live, first + 4).await;
+        assert_accepted(&fixture.soon("a push", pushed).await.unwrap());
+        reader.follow_until(&fixture, &mut live, first + 4).await;
     }
     reader.assert_has_all(21);
     Ok(())
@@ -104,10 +104,10 @@ pub async fn nothing_is_missed_while_pushes_are_in_flight<H: TransportHarness>(
 /// A wait for the next chunk may be dropped at any time, again and again, and nothing is lost by
 /// it.
 pub async fn waiting_for_a_chunk_may_be_given_up<H: TransportHarness>(harness: H) -> Outcome {
-    let stage = Stage::new(harness).await;
+    let fixture = Fixture::new(harness).await;
     let scope = scope("impatient");
-    let author = stage.author().await;
-    let connection = stage.connect(1, &[&scope]).await;
+    let author = fixture.author().await;
+    let connection = fixture.connect(1, &[&scope]).await;
     let mut reader = Reader::few(&scope, 2);
     let mut live = connection.live(reader.request());
     for n in 0..30 {
@@ -135,17 +135,17 @@ pub async fn waiting_for_a_chunk_may_be_given_up<H: TransportHarness>(harness: H
             }
         }
     }
-    reader.follow_until(&stage, &mut live, 30).await;
+    reader.follow_until(&fixture, &mut live, 30).await;
     reader.assert_has_all(30);
     Ok(())
 }
 
 /// Twenty scopes are followed at once on one connection, each by its own stream.
 pub async fn many_scopes_are_followed_at_once<H: TransportHarness>(harness: H) -> Outcome {
-    let stage = Stage::new(harness).await;
+    let fixture = Fixture::new(harness).await;
     let scopes: Vec<_> = (0..20).map(|n| scope(&format!("scope-{n}"))).collect();
-    let author = stage.author().await;
-    let connection = stage.connect(1, &scopes.iter().collect::<Vec<_>>()).await;
+    let author = fixture.author().await;
+    let connection = fixture.connect(1, &scopes.iter().collect::<Vec<_>>()).await;
     let mut readers: Vec<(Reader, Live)> = Vec::new();
     for scope in &scopes {
         author.write_each(scope, 0..2).await;
@@ -155,8 +155,8 @@ pub async fn many_scopes_are_followed_at_once<H: TransportHarness>(harness: H) -
     }
     for documents in [2, 4] {
         let all = readers.iter_mut().map(|(reader, live)| {
-            let stage = &stage;
-            async move { reader.follow_until(stage, live, documents).await }
+            let fixture = &fixture;
+            async move { reader.follow_until(fixture, live, documents).await }
         });
         futures_util::future::join_all(all).await;
         for scope in &scopes {
@@ -172,11 +172,11 @@ pub async fn many_scopes_are_followed_at_once<H: TransportHarness>(harness: H) -
 /// A cursor of a foreign epoch causes a reset as the last event of the stream; so does a log that
 /// begins another epoch while the stream is at its head.
 pub async fn a_reset_ends_a_live_stream<H: TransportHarness>(harness: H) -> Outcome {
-    let stage = Stage::with_heartbeat(harness).await;
+    let fixture = Fixture::with_heartbeat(harness).await;
     let scope = scope("lives");
-    stage.author().await.write_each(&scope, 0..3).await;
-    let connection = stage.connect(1, &[&scope]).await;
-    let epoch = stage.row(&scope).await.epoch;
+    fixture.author().await.write_each(&scope, 0..3).await;
+    let connection = fixture.connect(1, &[&scope]).await;
+    let epoch = fixture.row(&scope).await.epoch;
     let foreign = Cursor {
         epoch: Some(Epoch([9; 16])),
         after: Seq(2),
@@ -185,19 +185,19 @@ pub async fn a_reset_ends_a_live_stream<H: TransportHarness>(harness: H) -> Outc
     };
     let reason = ResetReason::EpochChanged { cut: Seq(0) };
     let mut live = connection.live(pull(&scope, foreign));
-    let event = stage.soon("the reset", live.next()).await;
+    let event = fixture.soon("the reset", live.next()).await;
     assert_eq!(event.unwrap().unwrap(), Delivery::Reset(Reset { epoch, reason }));
-    assert!(stage.soon("the end", live.next()).await.is_none(), "more after a reset");
+    assert!(fixture.soon("the end", live.next()).await.is_none(), "more after a reset");
 
     let mut reader = Reader::new(&scope);
     let mut live = connection.live(reader.request());
-    reader.follow_until(&stage, &mut live, 3).await;
+    reader.follow_until(&fixture, &mut live, 3).await;
     let next = Epoch([7; 16]);
-    stage.server.storage().begin_epoch(scope.clone(), epoch, Seq(1), next).await.unwrap();
-    let event = stage.soon("the reset", live.next()).await;
+    fixture.server.storage().begin_epoch(scope.clone(), epoch, Seq(1), next).await.unwrap();
+    let event = fixture.soon("the reset", live.next()).await;
     let reset = Reset { epoch: next, reason: ResetReason::EpochChanged { cut: Seq(1) } };
     assert_eq!(event.unwrap().unwrap(), Delivery::Reset(reset));
-    assert!(stage.soon("the end", live.next()).await.is_none(), "more after a reset");
+    assert!(fixture.soon("the end", live.next()).await.is_none(), "more after a reset");
     Ok(())
 }
 
@@ -206,24 +206,24 @@ pub async fn a_reset_ends_a_live_stream<H: TransportHarness>(harness: H) -> Outc
 pub async fn a_scope_that_is_taken_away_ends_its_stream<H: TransportHarness>(
     harness: H,
 ) -> Outcome {
-    let stage = Stage::with_heartbeat(harness).await;
+    let fixture = Fixture::with_heartbeat(harness).await;
     let (lost, kept) = (scope("lost"), scope("kept"));
-    let author = stage.author().await;
+    let author = fixture.author().await;
     author.write_each(&lost, 0..1).await;
     author.write_each(&kept, 0..1).await;
-    let connection = stage.connect(1, &[&lost, &kept]).await;
+    let connection = fixture.connect(1, &[&lost, &kept]).await;
     let (mut losing, mut keeping) = (Reader::new(&lost), Reader::new(&kept));
     let mut lost_live = connection.live(losing.request());
     let mut kept_live = connection.live(keeping.request());
-    losing.follow_until(&stage, &mut lost_live, 1).await;
-    keeping.follow_until(&stage, &mut kept_live, 1).await;
-    stage.door.reserve(&lost, OTHER);
-    let event = stage.soon("the last word", lost_live.next()).await;
+    losing.follow_until(&fixture, &mut lost_live, 1).await;
+    keeping.follow_until(&fixture, &mut kept_live, 1).await;
+    fixture.access_switch.reserve(&lost, OTHER);
+    let event = fixture.soon("the last word", lost_live.next()).await;
     let error = error_of("the stream", event.expect("it ended without a word"));
     assert_eq!((error.kind(), error.retry()), (ErrorKind::PermissionDenied, Retry::Never));
-    assert!(stage.soon("the end", lost_live.next()).await.is_none(), "more after an error");
+    assert!(fixture.soon("the end", lost_live.next()).await.is_none(), "more after an error");
     author.write_each(&kept, 1..3).await;
-    keeping.follow_until(&stage, &mut kept_live, 3).await;
+    keeping.follow_until(&fixture, &mut kept_live, 3).await;
     keeping.assert_has_all(3);
     Ok(())
 }
@@ -231,20 +231,20 @@ pub async fn a_scope_that_is_taken_away_ends_its_stream<H: TransportHarness>(
 /// A live stream that is dropped is over: another can be opened in its place any number of times,
 /// and the connection continues.
 pub async fn a_dropped_stream_makes_room_for_another<H: TransportHarness>(harness: H) -> Outcome {
-    let stage = Stage::with(harness, |options| options.scopes = 2).await;
+    let fixture = Fixture::with(harness, |options| options.scopes = 2).await;
     let scope = scope("room");
-    stage.author().await.write_each(&scope, 0..3).await;
-    let connection = stage.connect(1, &[&scope]).await;
+    fixture.author().await.write_each(&scope, 0..3).await;
+    let connection = fixture.connect(1, &[&scope]).await;
     for round in 0..20 {
         let mut reader = Reader::few(&scope, 1);
         let mut live = connection.live(reader.request());
         if round % 4 > 0 {
-            reader.follow_until(&stage, &mut live, round % 4).await;
+            reader.follow_until(&fixture, &mut live, round % 4).await;
         }
         drop(live);
         // Its answer comes after all messages that the end of the stream made the transport send.
         let mut reader = Reader::new(&scope);
-        stage.soon("a pull", reader.pull_all(&*connection)).await.unwrap();
+        fixture.soon("a pull", reader.pull_all(&*connection)).await.unwrap();
         reader.assert_has_all(3);
     }
     Ok(())
@@ -257,29 +257,29 @@ pub async fn a_live_stream_that_is_not_polled_holds_nothing_up<H: TransportHarne
     harness: H,
 ) -> Outcome {
     const DOCUMENT: usize = 64 << 10;
-    let stage = Stage::new(harness).await;
+    let fixture = Fixture::new(harness).await;
     let (long, other) = (scope("long"), scope("other"));
-    let (author, ahead) = (stage.author().await, stage.timing.ahead);
+    let (author, ahead) = (fixture.author().await, fixture.timing.ahead);
     let documents = (4 * ahead).div_ceil(DOCUMENT);
     for n in 0..documents {
         author.write(&long, &[(&name(n), large(DOCUMENT))]).await;
     }
-    let connection = stage.connect(1, &[&long, &other]).await;
+    let connection = fixture.connect(1, &[&long, &other]).await;
     let mut reader = Reader::few(&long, 2);
     let mut live = connection.live(reader.request());
-    reader.follow(&stage, &mut live).await;
-    let (mut read, mut calm, mut id) = (stage.storage.bytes_read(), 0, 0);
+    reader.follow(&fixture, &mut live).await;
+    let (mut read, mut calm, mut id) = (fixture.storage.bytes_read(), 0, 0);
     while calm < 20 {
         id += 1;
         let own = insert(NOTES, &name(id as usize), text("x"));
         let pushed = connection.push(batch(1, id, &other, vec![own]));
-        assert_accepted(&stage.soon("a push beside a stream", pushed).await.unwrap());
-        let now = stage.storage.bytes_read();
+        assert_accepted(&fixture.soon("a push beside a stream", pushed).await.unwrap());
+        let now = fixture.storage.bytes_read();
         calm = if now == read { calm + 1 } else { 0 };
         read = now;
         assert!(read <= ahead + 4 * DOCUMENT, "{read} bytes were read ahead");
     }
-    reader.follow_until(&stage, &mut live, documents).await;
+    reader.follow_until(&fixture, &mut live, documents).await;
     reader.assert_has_all(documents);
     Ok(())
 }

@@ -20,12 +20,12 @@ use sync_core::model::{
 use sync_core::protocol::{Ack, Goodbye, VERSIONS};
 use sync_core::transport::{Connection, Delivery};
 
-use super::door::{OTHER, OTHER_TOKEN, REASON, REFUSED, TOKEN};
+use super::access_switch::{OTHER, OTHER_TOKEN, REASON, REFUSED, TOKEN};
+use super::fixture::{
+    Fixture, NOTES, assert_accepted, batch, chunk_of, decided, error_of, hello, insert, large,
+    name, pull, pull_few, replica, scope, text, within,
+};
 use super::harness::TransportHarness;
 use super::pending::Pending;
 use super::reader::{Live, Reader};
-use super::stage::{
-    NOTES, Stage, assert_accepted, batch, chunk_of, decided, error_of, hello, insert, large, name,
-    pull, pull_few, replica, scope, text, within,
-};
 use crate::conformance::{Outcome, Skipped};

@@ -22,12 +22,12 @@ struct Device {
 }
 
 impl Device {
-    async fn start<H: TransportHarness>(stage: &Stage<H>, who: u8, scope: &Scope) -> Self {
+    async fn start<H: TransportHarness>(fixture: &Fixture<H>, who: u8, scope: &Scope) -> Self {
         let (kv, options) = (Arc::new(MemoryKv::default()), KvOptions::default());
         let storage: Arc<dyn Storage> = Arc::new(open_replica(kv, replica(who), options).unwrap());
         let parts = Parts {
             storage: storage.clone(),
-            transport: stage.transport.clone(),
+            transport: fixture.transport.clone(),
             environment: Arc::new(System),
             observer: Arc::new(Unobserved),
         };
@@ -67,21 +67,22 @@ impl Device {
 /// Two replicas that write shared and own documents, over links that are cut again and again, hold
 /// the same as the server when the links stay.
 pub async fn replicas_converge_over_links_that_are_cut<H: TransportHarness>(harness: H) -> Outcome {
-    let stage = Stage::new(harness).await;
+    let fixture = Fixture::new(harness).await;
     let scope = scope("cut");
-    let devices = [Device::start(&stage, 1, &scope).await, Device::start(&stage, 2, &scope).await];
+    let devices =
+        [Device::start(&fixture, 1, &scope).await, Device::start(&fixture, 2, &scope).await];
     for round in 0..ROUNDS {
         for device in &devices {
             device.write(&scope, round).await;
-            stage.harness.cut().await?;
+            fixture.harness.cut().await?;
         }
         // The next round begins when some bytes have arrived in spite of the cuts.
         let mut status = devices[round % 2].driver.status();
         let pushed = status.borrow().pushed;
         let moved = status.wait_for(|s| s.pushed > pushed || s.phase == Phase::InSync);
-        stage.soon("progress between two cuts", moved).await.unwrap();
+        fixture.soon("progress between two cuts", moved).await.unwrap();
     }
-    converge(&stage, devices, &scope, ROUNDS - 1).await;
+    converge(&fixture, devices, &scope, ROUNDS - 1).await;
     Ok(())
 }
 
@@ -90,38 +91,39 @@ pub async fn replicas_converge_over_links_that_are_cut<H: TransportHarness>(harn
 pub async fn replicas_converge_over_links_that_fall_silent<H: TransportHarness>(
     harness: H,
 ) -> Outcome {
-    let stage = Stage::with_heartbeat(harness).await;
+    let fixture = Fixture::with_heartbeat(harness).await;
     let scope = scope("silent");
-    let devices = [Device::start(&stage, 1, &scope).await, Device::start(&stage, 2, &scope).await];
+    let devices =
+        [Device::start(&fixture, 1, &scope).await, Device::start(&fixture, 2, &scope).await];
     for round in 0..3 {
         for device in &devices {
             let mut status = device.driver.status();
             let in_sync = status.wait_for(|s| s.phase == Phase::InSync);
-            stage.soon("being in sync", in_sync).await.unwrap();
+            fixture.soon("being in sync", in_sync).await.unwrap();
         }
-        stage.harness.stall().await?;
+        fixture.harness.stall().await?;
         for device in &devices {
             device.write(&scope, round).await;
             let mut status = device.driver.status();
             let noticed = status.wait_for(|s| !matches!(s.phase, Phase::Syncing | Phase::InSync));
-            within(stage.timing.silence, "noticing the silence", noticed).await.unwrap();
+            within(fixture.timing.silence, "noticing the silence", noticed).await.unwrap();
         }
-        stage.harness.heal().await;
+        fixture.harness.heal().await;
     }
-    converge(&stage, devices, &scope, 2).await;
+    converge(&fixture, devices, &scope, 2).await;
     Ok(())
 }
 
 /// Waits until both replicas hold what the server holds: the documents of the last round.
 async fn converge<H: TransportHarness>(
-    stage: &Stage<H>,
+    fixture: &Fixture<H>,
     devices: [Device; 2],
     scope: &Scope,
     last: usize,
 ) {
     let converged = async {
         loop {
-            let server = (stage.row(scope).await.digest, 0);
+            let server = (fixture.row(scope).await.digest, 0);
             if devices[0].digest(scope).await == server && devices[1].digest(scope).await == server
             {
                 break;
@@ -129,10 +131,10 @@ async fn converge<H: TransportHarness>(
             tokio::task::yield_now().await;
         }
     };
-    within(stage.timing.prompt * 3, "convergence", converged).await;
+    within(fixture.timing.prompt * 3, "convergence", converged).await;
     let mut reader = Reader::new(scope);
-    let connection = stage.connect(3, &[scope]).await;
-    stage.soon("a pull", reader.pull_all(&*connection)).await.unwrap();
+    let connection = fixture.connect(3, &[scope]).await;
+    fixture.soon("a pull", reader.pull_all(&*connection)).await.unwrap();
     let last = format!("in round {last}");
     assert_eq!(reader.entries.len(), WRITES / 2 + WRITES);
     for entry in &reader.entries {
@@ -140,6 +142,6 @@ async fn converge<H: TransportHarness>(
         assert!(body.as_str().contains(&last), "an older write survived: {entry:?}");
     }
     for device in devices {
-        stage.soon("stopping", device.driver.stop()).await;
+        fixture.soon("stopping", device.driver.stop()).await;
     }
 }

@@ -1,7 +1,7 @@
 //! What a change descends from, after lives of the log that were lost.
 
 use super::*;
-use crate::ops::base::{Standing, lineage, standing};
+use crate::ops::base::{BaseCheck, check_base, lineage};
 use crate::record::{Ancestor, Offer};
 use sync_core::model::Seq;
 
@@ -35,17 +35,20 @@ fn edit(base: BaseRef) -> Change {
 fn a_base_at_the_cut_was_not_lost() {
     let scope = restored();
     let at_the_cut = edit(base(9, OLD, 5));
-    assert_eq!(standing(&scope, &at_the_cut, Some(&row(1, 2, None))), Standing::Conflicts);
+    assert_eq!(check_base(&scope, &at_the_cut, Some(&row(1, 2, None))), BaseCheck::Conflicts);
     let above = edit(base(9, OLD, 6));
-    let follows = Standing::Follows(offer(OLD, 6, true));
-    assert_eq!(standing(&scope, &above, Some(&row(1, 2, None))), follows);
+    let follows = BaseCheck::FastForward(offer(OLD, 6, true));
+    assert_eq!(check_base(&scope, &above, Some(&row(1, 2, None))), follows);
 }
 
 #[test]
 fn an_edit_of_what_was_offered_again_descends_from_that() {
     let held = row(1, 7, offer(OLD, 6, false));
     let on_it = edit(base(1, FIRST, 7));
-    assert_eq!(standing(&restored(), &on_it, Some(&held)), Standing::Follows(offer(OLD, 6, true)));
+    assert_eq!(
+        check_base(&restored(), &on_it, Some(&held)),
+        BaseCheck::FastForward(offer(OLD, 6, true))
+    );
 }
 
 #[test]
@@ -61,7 +64,7 @@ fn a_state_made_of_both_sides_descends_from_the_newest_that_was_lost() {
         // A base that was not lost, or that was in no log, tells nothing.
         (base(9, OLD, 4), offer(OLD, 6, true), offer(OLD, 6, true)),
         (base(9, FIRST, 4), None, None),
-        (base(9, OLD, BaseRef::UNLOGGED.0), None, None),
+        (base(9, OLD, BaseRef::NOT_IN_LOG.0), None, None),
         (base(9, OLD, 6), None, offer(OLD, 6, true)),
     ] {
         assert_eq!(lineage(&scope, &edit(ours), Some(&row(1, 7, theirs))), newest, "{ours:?}");
@@ -75,26 +78,26 @@ fn of_what_is_absent_and_may_have_been_purged_only_deletions_follow() {
     let deletion = change("a", Some(lost), deleted(20));
     // Purges up to the cut were before the restore.
     let purged = |horizon| ServerScope { horizon: Seq(horizon), ..restored() };
-    let follows = Standing::Follows(offer(OLD, 6, true));
-    assert_eq!(standing(&purged(5), &edit(lost), None), follows);
-    assert_eq!(standing(&purged(6), &edit(lost), None), Standing::Conflicts);
-    assert_eq!(standing(&purged(7), &edit(lost), None), Standing::Conflicts);
-    assert_eq!(standing(&purged(7), &edit(on_tombstone), None), follows);
-    assert_eq!(standing(&purged(7), &deletion, None), follows);
+    let follows = BaseCheck::FastForward(offer(OLD, 6, true));
+    assert_eq!(check_base(&purged(5), &edit(lost), None), follows);
+    assert_eq!(check_base(&purged(6), &edit(lost), None), BaseCheck::Conflicts);
+    assert_eq!(check_base(&purged(7), &edit(lost), None), BaseCheck::Conflicts);
+    assert_eq!(check_base(&purged(7), &edit(on_tombstone), None), follows);
+    assert_eq!(check_base(&purged(7), &deletion, None), follows);
 }
 
 #[test]
 fn what_was_in_no_log_is_offered_without_a_place() {
-    let unlogged = edit(base(9, OLD, BaseRef::UNLOGGED.0));
-    assert_eq!(standing(&restored(), &unlogged, None), Standing::Follows(None));
-    assert_eq!(standing(&restored(), &unlogged, Some(&row(1, 2, None))), Standing::Conflicts);
+    let unlogged = edit(base(9, OLD, BaseRef::NOT_IN_LOG.0));
+    assert_eq!(check_base(&restored(), &unlogged, None), BaseCheck::FastForward(None));
+    assert_eq!(check_base(&restored(), &unlogged, Some(&row(1, 2, None))), BaseCheck::Conflicts);
 }
 
 #[test]
 fn what_knows_of_an_erasure_does_not_revive_what_is_absent() {
     let knows = DocumentState { erased: Some(revision(5)), ..written(20, "edit") };
     let knowing = change("a", Some(base(9, FIRST, 4)), knows);
-    assert_eq!(standing(&restored(), &knowing, None), Standing::Conflicts);
+    assert_eq!(check_base(&restored(), &knowing, None), BaseCheck::Conflicts);
 }
 
 #[test]
@@ -102,8 +105,8 @@ fn an_erasure_that_wins_descends_from_what_both_sides_do() {
     let knows = DocumentState { erased: Some(revision(20)), ..written(20, "edit") };
     let knowing = change("a", Some(base(9, FIRST, 4)), knows);
     let held = row(1, 7, offer(OLD, 6, false));
-    let follows = Standing::Follows(offer(OLD, 6, true));
-    assert_eq!(standing(&restored(), &knowing, Some(&held)), follows);
+    let follows = BaseCheck::FastForward(offer(OLD, 6, true));
+    assert_eq!(check_base(&restored(), &knowing, Some(&held)), follows);
 }
 
 #[test]
@@ -112,18 +115,18 @@ fn what_was_settled_in_lives_that_do_not_know_of_each_other_conflicts() {
     // The older life was cut at 3, so that neither of the positions is in both.
     let again = change("a", Some(base(20, OLD, 8)), written(20, "lost"));
     let theirs = row(1, 7, offer(OLDER, 6, false));
-    assert_eq!(standing(&scope, &again, Some(&theirs)), Standing::Conflicts);
+    assert_eq!(check_base(&scope, &again, Some(&theirs)), BaseCheck::Conflicts);
     // Position 3 is the last one that both lives hold, and 4 is in one of them only.
     let held = row(1, 7, offer(OLDER, 3, false));
-    let follows = Standing::Follows(offer(OLD, 8, false));
-    assert_eq!(standing(&scope, &again, Some(&held)), follows);
+    let follows = BaseCheck::FastForward(offer(OLD, 8, false));
+    assert_eq!(check_base(&scope, &again, Some(&held)), follows);
     let held = row(1, 7, offer(OLDER, 4, false));
-    assert_eq!(standing(&scope, &again, Some(&held)), Standing::Conflicts);
+    assert_eq!(check_base(&scope, &again, Some(&held)), BaseCheck::Conflicts);
 }
 
 #[test]
 fn what_is_offered_twice_from_one_position_stays() {
     let again = change("a", Some(base(20, OLD, 8)), written(20, "lost"));
     let held = row(1, 7, offer(OLD, 8, false));
-    assert_eq!(standing(&restored(), &again, Some(&held)), Standing::Older);
+    assert_eq!(check_base(&restored(), &again, Some(&held)), BaseCheck::Stale);
 }

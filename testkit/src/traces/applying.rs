@@ -108,8 +108,8 @@ pub fn what_is_in_flight_waits_for_the_verdict<C: Cores>(cores: C) {
     world.push_all(1);
     world.pull_all(0);
     assert_eq!(world.calls().count(), 0);
-    let slot = world.record(0, "notes/a").pending.and_then(|p| p.slot);
-    assert_eq!(slot.map(|s| s.seq), Some(Seq(3)));
+    let pending_remote = world.record(0, "notes/a").pending.and_then(|p| p.pending_remote);
+    assert_eq!(pending_remote.map(|s| s.seq), Some(Seq(3)));
     let verdicts = world.deliver(&pushed);
     assert_eq!(decided(&verdicts)[0].kind, VerdictKind::Conflict);
     world.settle(0, pushed.id, &verdicts);
@@ -177,7 +177,8 @@ pub fn the_resolver_says_delete<C: Cores>(cores: C) {
 }
 
 /// The resolution `Defer`: the local side is shown and is not pushed, later remote states replace
-/// the slot without another call, and the decision is a fresh revision on the newest of them.
+/// the pending remote state without another call, and the decision is a fresh revision on the
+/// newest of them.
 pub fn the_resolver_says_defer<C: Cores>(cores: C) {
     let mut world = world_with(cores, Deferring);
     in_conflict(&mut world, Some("mine"), Some("theirs"));
@@ -188,8 +189,8 @@ pub fn the_resolver_says_defer<C: Cores>(cores: C) {
     world.push_all(1);
     world.pull_all(0);
     assert_eq!(world.calls().count(), 1);
-    let slot = world.record(0, "notes/a").pending.and_then(|p| p.slot);
-    assert_eq!(slot.map(|s| s.seq), Some(Seq(3)));
+    let pending_remote = world.record(0, "notes/a").pending.and_then(|p| p.pending_remote);
+    assert_eq!(pending_remote.map(|s| s.seq), Some(Seq(3)));
     world.assert_converged();
     assert!(world.decide(0, "notes/a", &Decision::Resolve(Resolution::Defer)).is_err());
     let committed = world.decide(0, "notes/a", &Decision::Resolve(Resolution::Merge(body("both"))));
@@ -243,7 +244,8 @@ pub fn equal_bodies<C: Cores>(cores: C) {
     assert_eq!(world.calls().count(), 0);
 }
 
-/// In collections that the server resolves a chunk only fills the slot, and the push decides.
+/// In collections that the server resolves a chunk only sets the pending remote state, and the push
+/// decides.
 pub fn the_server_resolves_and_nobody_else<C: Cores>(cores: C) {
     let on_server = vec![(World::<C>::collection("notes"), Arc::new(Joining) as _)];
     let mut world = World::with(cores, Options { on_server, ..Options::default() });

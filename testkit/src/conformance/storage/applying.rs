@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sync_core::error::{Error, ErrorKind};
 use sync_core::model::{
-    Chunk, Epoch, Limits, LogKey, LogMark, LogRun, Reset, ResetReason, Scope, Seq, Term,
+    Chunk, Epoch, Limits, LogKey, LogMark, LogRun, Reset, ResetReason, Scope, Seq, ServerStart,
 };
 use sync_core::replica::{Decided, Unsettled};
 use sync_core::resolver::{Conflict, ConflictResolver, Resolution, Resolvers};
@@ -13,7 +13,7 @@ use sync_core::resolver::{Conflict, ConflictResolver, Resolution, Resolvers};
 use super::super::run::Outcome;
 use super::super::tools::{ALL, entry, json, must, panic_quietly, refused};
 use super::StorageHarness;
-use super::desk::{Desk, delete, put};
+use super::fixture::{Fixture, delete, put};
 use super::log::Log;
 
 /// The result of a resolver in a case.
@@ -47,22 +47,22 @@ impl ConflictResolver for Told {
 
 /// A chunk is applied with its documents and its position; deletions in it delete.
 pub async fn a_chunk_brings_documents_and_position<H: StorageHarness>(harness: H) -> Outcome {
-    let desk = Desk::open(&harness).await;
+    let fixture = Fixture::open(&harness).await;
     let mut log = Log::new();
     log.fill("r", 10);
-    let applied = desk.apply(log.chunk(0, 6)).await;
+    let applied = fixture.apply(log.chunk(0, 6)).await;
     assert_eq!((applied.checkpoint.after(), applied.taken), (Seq(6), 6));
     assert_eq!(applied.checkpoint.epoch, Some(log.epoch));
-    assert_eq!(desk.position().await, 6);
-    let Some(stored) = desk.get("r-00002").await else { panic!("a document is missing") };
+    assert_eq!(fixture.position().await, 6);
+    let Some(stored) = fixture.get("r-00002").await else { panic!("a document is missing") };
     assert_eq!((json(&stored.state), stored.known, stored.dirty), ("2", Seq(3), false));
     assert_eq!(Some(stored.state), log.current("r-00002").state, "a state is taken in as it is");
     log.delete("r-00002");
-    desk.apply(log.rest(6)).await;
-    assert_eq!(desk.documents().await.len(), 9);
-    assert_eq!(desk.get("r-00002").await, None);
-    assert_eq!(desk.next_push(Limits::PUSH).await, None, "what was pulled is pushed back");
-    desk.check().await;
+    fixture.apply(log.rest(6)).await;
+    assert_eq!(fixture.documents().await.len(), 9);
+    assert_eq!(fixture.get("r-00002").await, None);
+    assert_eq!(fixture.next_push(Limits::PUSH).await, None, "what was pulled is pushed back");
+    fixture.check().await;
     Ok(())
 }
 
@@ -71,11 +71,11 @@ pub async fn a_chunk_brings_documents_and_position<H: StorageHarness>(harness: H
 pub async fn a_chunk_that_contradicts_itself_changes_nothing<H: StorageHarness>(
     harness: H,
 ) -> Outcome {
-    let desk = Desk::open(&harness).await;
+    let fixture = Fixture::open(&harness).await;
     let mut log = Log::new();
     log.fill("r", 8);
-    desk.apply(log.chunk(0, 2)).await;
-    let before = (desk.state().await, desk.documents().await);
+    fixture.apply(log.chunk(0, 2)).await;
+    let before = (fixture.state().await, fixture.documents().await);
     let sound = log.rest(2);
     let mut swapped = sound.clone();
     swapped.entries.swap(4, 5);
@@ -95,12 +95,12 @@ pub async fn a_chunk_that_contradicts_itself_changes_nothing<H: StorageHarness>(
         ("an end beyond the head", over_head),
     ];
     for (what, chunk) in chunks {
-        refused(desk.try_apply(chunk).await, ErrorKind::Protocol, what);
-        assert_eq!((desk.state().await, desk.documents().await), before, "{what}");
+        refused(fixture.try_apply(chunk).await, ErrorKind::Protocol, what);
+        assert_eq!((fixture.state().await, fixture.documents().await), before, "{what}");
     }
-    desk.apply(sound).await;
-    assert_eq!(desk.documents().await.len(), 8);
-    desk.check().await;
+    fixture.apply(sound).await;
+    assert_eq!(fixture.documents().await.len(), 8);
+    fixture.check().await;
     Ok(())
 }
 
@@ -109,14 +109,14 @@ pub async fn a_chunk_that_contradicts_itself_changes_nothing<H: StorageHarness>(
 pub async fn a_chunk_that_begins_elsewhere_changes_nothing<H: StorageHarness>(
     harness: H,
 ) -> Outcome {
-    let desk = Desk::open(&harness).await;
+    let fixture = Fixture::open(&harness).await;
     let mut log = Log::new();
     log.fill("r", 9);
-    let early = desk.try_apply(log.chunk(3, 6)).await;
+    let early = fixture.try_apply(log.chunk(3, 6)).await;
     let early = must(early, "an early chunk is no error");
     assert!(!early.moved && early.checkpoint.after() == Seq(0), "{early:?}");
-    desk.apply(log.chunk(0, 3)).await;
-    let before = (desk.state().await, desk.documents().await);
+    fixture.apply(log.chunk(0, 3)).await;
+    let before = (fixture.state().await, fixture.documents().await);
     let other = Chunk { epoch: Epoch([0xe9; 16]), ..log.chunk(3, 6) };
     let wrong = [
         ("a chunk twice", log.chunk(0, 3)),
@@ -127,94 +127,98 @@ pub async fn a_chunk_that_begins_elsewhere_changes_nothing<H: StorageHarness>(
         ("a chunk of another epoch", other),
     ];
     for (what, chunk) in wrong {
-        let applied = must(desk.try_apply(chunk).await, what);
+        let applied = must(fixture.try_apply(chunk).await, what);
         assert!(!applied.moved, "{what} was taken in");
         assert_eq!((applied.taken, applied.changes.len()), (0, 0), "{what}");
         assert_eq!(applied.checkpoint.after(), Seq(3), "{what}: the answer says where it stands");
-        assert_eq!((desk.state().await, desk.documents().await), before, "{what}");
+        assert_eq!((fixture.state().await, fixture.documents().await), before, "{what}");
     }
-    desk.apply(log.rest(3)).await;
-    assert_eq!(desk.documents().await.len(), 9);
+    fixture.apply(log.rest(3)).await;
+    assert_eq!(fixture.documents().await.len(), 9);
     Ok(())
 }
 
 /// An empty chunk moves the position, because nothing up to it is for this replica.
 pub async fn an_empty_chunk_moves_the_position<H: StorageHarness>(harness: H) -> Outcome {
-    let desk = Desk::open(&harness).await;
+    let fixture = Fixture::open(&harness).await;
     let mut log = Log::new();
     log.fill("r", 5);
-    desk.apply(Chunk { entries: Vec::new(), ..log.chunk(0, 3) }).await;
-    assert_eq!((desk.position().await, desk.documents().await.len()), (3, 0));
-    desk.apply(log.rest(3)).await;
-    assert_eq!((desk.position().await, desk.documents().await.len()), (5, 2));
+    fixture.apply(Chunk { entries: Vec::new(), ..log.chunk(0, 3) }).await;
+    assert_eq!((fixture.position().await, fixture.documents().await.len()), (3, 0));
+    fixture.apply(log.rest(3)).await;
+    assert_eq!((fixture.position().await, fixture.documents().await.len()), (5, 2));
     Ok(())
 }
 
 /// The replica's own writes are applied like all others: a device that was wiped gets its own
 /// writes back.
 pub async fn own_writes_come_back<H: StorageHarness>(harness: H) -> Outcome {
-    let desk = Desk::open(&harness).await;
-    let replica = desk.state().await.replica;
+    let fixture = Fixture::open(&harness).await;
+    let replica = fixture.state().await.replica;
     let mut own = entry(1, "a", Some("1"));
     own.state.revision.replica = replica;
     own.state.author.replica = replica;
     let log = Log::new();
     let head = Seq(1);
-    desk.apply(Chunk { next: head, head, entries: vec![own], ..log.chunk(0, 0) }).await;
-    assert_eq!(desk.text("a").await.as_deref(), Some("1"), "the own write was taken for an echo");
-    assert_eq!(desk.get("a").await.map(|s| s.dirty), Some(false));
+    fixture.apply(Chunk { next: head, head, entries: vec![own], ..log.chunk(0, 0) }).await;
+    assert_eq!(
+        fixture.text("a").await.as_deref(),
+        Some("1"),
+        "the own write was taken for an echo"
+    );
+    assert_eq!(fixture.get("a").await.map(|s| s.dirty), Some(false));
     Ok(())
 }
 
 /// Changes that arrive while a batch is in flight are not lost: clean documents are replaced at
 /// once, and the others after the verdict.
 pub async fn what_arrives_during_a_push_is_not_lost<H: StorageHarness>(harness: H) -> Outcome {
-    let mut desk = Desk::open(&harness).await;
+    let mut fixture = Fixture::open(&harness).await;
     let mut log = Log::new();
     log.put("mine", "0");
     log.put("theirs", "0");
-    desk.apply(log.rest(0)).await;
+    fixture.apply(log.rest(0)).await;
     let (resolvers, calls) = Told::resolvers(|| Ok(Resolution::Remote));
-    desk.resolvers = resolvers;
-    desk.put("mine", "\"edited\"").await;
-    let batch = desk.push().await;
+    fixture.resolvers = resolvers;
+    fixture.put("mine", "\"edited\"").await;
+    let batch = fixture.push().await;
     let theirs = log.put("mine", "\"theirs\"");
     log.put("theirs", "\"new\"");
-    desk.apply(log.rest(2)).await;
-    assert_eq!(desk.position().await, 4);
-    assert_eq!(desk.text("theirs").await.as_deref(), Some("\"new\""), "a clean document waits");
-    assert_eq!(desk.text("mine").await.as_deref(), Some("\"edited\""), "a pushed one does not");
+    fixture.apply(log.rest(2)).await;
+    assert_eq!(fixture.position().await, 4);
+    assert_eq!(fixture.text("theirs").await.as_deref(), Some("\"new\""), "a clean document waits");
+    assert_eq!(fixture.text("mine").await.as_deref(), Some("\"edited\""), "a pushed one does not");
     assert_eq!(calls.load(Ordering::Relaxed), 0, "only the verdict tells whether it is a conflict");
     let verdicts = log.conflict(&batch);
-    desk.settle(&batch, verdicts).await;
+    fixture.settle(&batch, verdicts).await;
     assert_eq!(calls.load(Ordering::Relaxed), 1, "the conflict is decided once");
-    assert_eq!(desk.get("mine").await.map(|s| s.state), Some(theirs));
-    assert_eq!(desk.outbox().await, Default::default());
-    desk.check().await;
+    assert_eq!(fixture.get("mine").await.map(|s| s.state), Some(theirs));
+    assert_eq!(fixture.outbox().await, Default::default());
+    fixture.check().await;
     Ok(())
 }
 
 /// The replica's own echo is no conflict, before or after the verdict, and whatever was edited
 /// since.
 pub async fn an_echo_is_no_conflict<H: StorageHarness>(harness: H) -> Outcome {
-    let mut desk = Desk::open(&harness).await;
+    let mut fixture = Fixture::open(&harness).await;
     let (resolvers, calls) = Told::resolvers(|| Ok(Resolution::Remote));
-    desk.resolvers = resolvers;
+    fixture.resolvers = resolvers;
     let mut log = Log::new();
-    desk.put("a", "1").await;
-    let batch = desk.push().await;
+    fixture.put("a", "1").await;
+    let batch = fixture.push().await;
     let verdicts = log.accept(&batch);
-    desk.apply(log.rest(0)).await;
-    desk.settle(&batch, verdicts.clone()).await;
-    desk.put("a", "2").await;
-    let batch = desk.push().await;
+    fixture.apply(log.rest(0)).await;
+    fixture.settle(&batch, verdicts.clone()).await;
+    fixture.put("a", "2").await;
+    let batch = fixture.push().await;
     let verdicts = log.accept(&batch);
-    desk.put("a", "3").await;
-    desk.settle(&batch, verdicts).await;
-    desk.apply(log.rest(1)).await;
+    fixture.put("a", "3").await;
+    fixture.settle(&batch, verdicts).await;
+    fixture.apply(log.rest(1)).await;
     assert_eq!(calls.load(Ordering::Relaxed), 0, "an echo was taken for a conflict");
-    assert_eq!(desk.text("a").await.as_deref(), Some("3"));
-    let batch = desk.push().await;
+    assert_eq!(fixture.text("a").await.as_deref(), Some("3"));
+    let batch = fixture.push().await;
     assert_eq!(json(&batch.changes[0].state), "3");
     Ok(())
 }
@@ -222,14 +226,14 @@ pub async fn an_echo_is_no_conflict<H: StorageHarness>(harness: H) -> Outcome {
 /// A true conflict calls the resolver once, and its decision is what the app sees and what is
 /// pushed.
 pub async fn a_conflict_asks_the_resolver_once<H: StorageHarness>(harness: H) -> Outcome {
-    let mut desk = Desk::open(&harness).await;
+    let mut fixture = Fixture::open(&harness).await;
     let mut log = Log::new();
     let names = ["local", "remote", "merge", "delete"];
     for name in names {
         log.put(name, "0");
     }
-    desk.apply(log.rest(0)).await;
-    desk.write(names.map(|name| put(name, "\"mine\""))).await;
+    fixture.apply(log.rest(0)).await;
+    fixture.write(names.map(|name| put(name, "\"mine\""))).await;
     let answers: [Answer; 4] = [
         || Ok(Resolution::Local),
         || Ok(Resolution::Remote),
@@ -238,9 +242,9 @@ pub async fn a_conflict_asks_the_resolver_once<H: StorageHarness>(harness: H) ->
     ];
     for (name, answer) in names.into_iter().zip(answers) {
         let (resolvers, calls) = Told::resolvers(answer);
-        desk.resolvers = resolvers;
+        fixture.resolvers = resolvers;
         let theirs = log.put(name, "\"theirs\"");
-        let applied = desk.apply(log.rest(log.head() - 1)).await;
+        let applied = fixture.apply(log.rest(log.head() - 1)).await;
         assert_eq!((calls.load(Ordering::Relaxed), applied.conflicts.len()), (1, 1), "{name}");
         let expected = match applied.conflicts[0].decided {
             Decided::Local => Some("\"mine\""),
@@ -249,13 +253,13 @@ pub async fn a_conflict_asks_the_resolver_once<H: StorageHarness>(harness: H) ->
             Decided::Deleted => None,
             other => panic!("nobody said {other:?} of {name}"),
         };
-        assert_eq!(desk.text(name).await.as_deref(), expected, "{name}");
-        assert!(desk.get(name).await.is_none_or(|s| s.known.0 == log.head()), "{name} is known");
-        if let Some(stored) = desk.get(name).await.filter(|s| s.dirty) {
+        assert_eq!(fixture.text(name).await.as_deref(), expected, "{name}");
+        assert!(fixture.get(name).await.is_none_or(|s| s.known.0 == log.head()), "{name} is known");
+        if let Some(stored) = fixture.get(name).await.filter(|s| s.dirty) {
             assert!(stored.state.revision.stamp > theirs.revision.stamp, "{name} is stamped anew");
         }
     }
-    let pushed = desk.push().await;
+    let pushed = fixture.push().await;
     let mut ids: Vec<_> = pushed.changes.iter().map(|c| c.id.as_str()).collect();
     ids.sort_unstable();
     assert_eq!(ids, ["delete", "local", "merge"], "what the server does not hold is pushed");
@@ -263,14 +267,14 @@ pub async fn a_conflict_asks_the_resolver_once<H: StorageHarness>(harness: H) ->
         let current = log.current(change.id.as_str()).state.map(|s| s.revision);
         assert_eq!(change.base.map(|b| b.revision), current, "{change:?} is made on their state");
     }
-    desk.check().await;
+    fixture.check().await;
     Ok(())
 }
 
 /// A resolver that fails, with an error or a panic, breaks nothing: the conflict is deferred, and
 /// the rest of the chunk is applied.
 pub async fn a_resolver_that_fails_defers<H: StorageHarness>(harness: H) -> Outcome {
-    let mut desk = Desk::open(&harness).await;
+    let mut fixture = Fixture::open(&harness).await;
     let mut log = Log::new();
     let failures: [(&str, Answer); 2] = [
         ("error", || Err(Error::new(ErrorKind::Internal, "it cannot decide"))),
@@ -279,52 +283,52 @@ pub async fn a_resolver_that_fails_defers<H: StorageHarness>(harness: H) -> Outc
     for (n, (name, answer)) in failures.into_iter().enumerate() {
         let at = log.head();
         log.put(name, "0");
-        desk.apply(log.rest(at)).await;
-        desk.put(name, "\"mine\"").await;
-        desk.resolvers = Told::resolvers(answer).0;
+        fixture.apply(log.rest(at)).await;
+        fixture.put(name, "\"mine\"").await;
+        fixture.resolvers = Told::resolvers(answer).0;
         let at = log.head();
         let theirs = log.put(name, "\"theirs\"");
         log.put("beside", &n.to_string());
-        let applied = desk.apply(log.rest(at)).await;
+        let applied = fixture.apply(log.rest(at)).await;
         assert_eq!(applied.conflicts.first().map(|c| c.decided), Some(Decided::Deferred), "{name}");
-        assert_eq!(desk.text(name).await.as_deref(), Some("\"mine\""), "{name}");
-        assert_eq!(desk.text("beside").await, Some(n.to_string()), "{name} stops the others");
-        let waiting = desk.unsettled(Unsettled::Deferred, ALL).await;
+        assert_eq!(fixture.text(name).await.as_deref(), Some("\"mine\""), "{name}");
+        assert_eq!(fixture.text("beside").await, Some(n.to_string()), "{name} stops the others");
+        let waiting = fixture.unsettled(Unsettled::Deferred, ALL).await;
         let waiting: Vec<_> = waiting.iter().filter(|w| w.key.id.as_str() == name).collect();
         assert_eq!(waiting.len(), 1, "{name} waits in the conflict inbox");
         assert_eq!(json(&waiting[0].local), "\"mine\"");
         assert_eq!(waiting[0].remote.as_ref(), Some(&theirs));
     }
-    assert_eq!(desk.next_push(Limits::PUSH).await, None, "a deferred conflict is pushed");
-    desk.check().await;
+    assert_eq!(fixture.next_push(Limits::PUSH).await, None, "a deferred conflict is pushed");
+    fixture.check().await;
     Ok(())
 }
 
 /// A full pull, after a reset, finds the documents that are gone on the server, and keeps local
 /// edits.
 pub async fn a_full_pull_finds_out_what_is_gone<H: StorageHarness>(harness: H) -> Outcome {
-    let desk = Desk::open(&harness).await;
+    let fixture = Fixture::open(&harness).await;
     let mut log = Log::new();
     log.fill("r", 6);
-    desk.apply(log.rest(0)).await;
-    desk.write([put("r-00004", "\"mine\""), put("new", "1"), delete("r-00005")]).await;
+    fixture.apply(log.rest(0)).await;
+    fixture.write([put("r-00004", "\"mine\""), put("new", "1"), delete("r-00005")]).await;
     let reset = Reset { epoch: log.epoch, reason: ResetReason::BelowHorizon };
-    must(desk.storage.reset(desk.cx(), Scope::default(), reset).await, "a reset");
-    assert_eq!(desk.position().await, 0);
-    assert_eq!(desk.documents().await.len(), 6, "a reset takes nothing from the app");
+    must(fixture.storage.reset(fixture.cx(), Scope::default(), reset).await, "a reset");
+    assert_eq!(fixture.position().await, 0);
+    assert_eq!(fixture.documents().await.len(), 6, "a reset takes nothing from the app");
     // The server holds only some of the six, and no tombstones.
     let mut first = log.chunk(0, 3);
     first.entries.retain(|e| e.id.as_str() == "r-00001");
-    desk.apply(first).await;
-    assert_eq!(desk.documents().await.len(), 6, "before the head nobody knows what is gone");
+    fixture.apply(first).await;
+    assert_eq!(fixture.documents().await.len(), 6, "before the head nobody knows what is gone");
     let mut last = log.rest(3);
     last.entries.retain(|e| e.id.as_str() == "r-00003");
-    desk.apply(last).await;
-    let left = desk.documents().await;
+    fixture.apply(last).await;
+    let left = fixture.documents().await;
     let left: Vec<_> = left.iter().map(|s| s.key.id.as_str()).collect();
     assert_eq!(left, ["new", "r-00001", "r-00003", "r-00004"]);
-    assert_eq!(desk.push().await.changes.len(), 3, "unsynced edits are kept");
-    desk.check().await;
+    assert_eq!(fixture.push().await.changes.len(), 3, "unsynced edits are kept");
+    fixture.check().await;
     Ok(())
 }
 
@@ -333,25 +337,29 @@ pub async fn a_full_pull_finds_out_what_is_gone<H: StorageHarness>(harness: H) -
 pub async fn a_chunk_of_a_restored_server_is_not_taken_in<H: StorageHarness>(
     harness: H,
 ) -> Outcome {
-    let desk = Desk::open(&harness).await;
+    let fixture = Fixture::open(&harness).await;
     let mut log = Log::new();
     log.fill("r", 6);
-    let run = |term, first, last| LogRun { term: Term(term), first: Seq(first), last: Seq(last) };
+    let run = |start, first, last| LogRun {
+        start: ServerStart(start),
+        first: Seq(first),
+        last: Seq(last),
+    };
     let by = |chunk: Chunk, runs: &[LogRun]| {
         let mark = Some(LogMark::sign(chunk.epoch, runs.to_vec(), &LogKey([7; 16])));
         Chunk { mark, ..chunk }
     };
-    desk.apply(by(log.chunk(0, 2), &[run(1, 1, 2)])).await;
+    fixture.apply(by(log.chunk(0, 2), &[run(1, 1, 2)])).await;
     let second = by(log.chunk(2, 4), &[run(1, 1, 2), run(2, 3, 4)]);
-    desk.apply(second.clone()).await;
-    let before = (desk.state().await, desk.documents().await);
+    fixture.apply(second.clone()).await;
+    let before = (fixture.state().await, fixture.documents().await);
     let mark = &before.0.checkpoint(&Scope::default()).mark;
     assert_eq!(*mark, second.mark, "the mark of the log is remembered");
     let restored = by(log.chunk(4, 6), &[run(1, 1, 2), run(7, 3, 6)]);
-    let applied = must(desk.try_apply(restored).await, "a chunk of another log is no error");
+    let applied = must(fixture.try_apply(restored).await, "a chunk of another log is no error");
     assert!(!applied.moved, "a chunk of a restored server was taken in");
-    assert_eq!((desk.state().await, desk.documents().await), before);
-    desk.apply(by(log.chunk(4, 6), &[run(1, 1, 2), run(2, 3, 4), run(3, 5, 6)])).await;
-    assert_eq!(desk.documents().await.len(), 6);
+    assert_eq!((fixture.state().await, fixture.documents().await), before);
+    fixture.apply(by(log.chunk(4, 6), &[run(1, 1, 2), run(2, 3, 4), run(3, 5, 6)])).await;
+    assert_eq!(fixture.documents().await.len(), 6);
     Ok(())
 }

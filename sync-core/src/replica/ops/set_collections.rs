@@ -22,7 +22,7 @@ use crate::replica::types::{Committed, Context, check_lease};
 /// # Errors
 /// `Superseded` for an old lease, `InvalidInput` for a collection that is local-only; nothing
 /// happens then. Else as the rows.
-pub fn choose(
+pub fn set_collections(
     rows: &mut dyn ReplicaRows,
     cx: &Context,
     scope: &Scope,

@@ -18,7 +18,7 @@ use super::super::tools::{ALL, body, json, key, must, now, soon};
 use super::StorageHarness;
 
 /// A storage with the lease of its engine.
-pub(super) struct Desk {
+pub(super) struct Fixture {
     pub(super) storage: Arc<dyn Storage>,
     pub(super) lease: FencingToken,
     pub(super) resolvers: Resolvers,
@@ -41,7 +41,7 @@ pub(super) fn transaction(writes: impl IntoIterator<Item = LocalWrite>) -> Local
     LocalTransaction { scope: Scope::default(), writes: writes.into_iter().collect() }
 }
 
-impl Desk {
+impl Fixture {
     /// Opens the place and takes the lease.
     pub(super) async fn open<H: StorageHarness>(harness: &H) -> Self {
         Self::over(must(soon("open", harness.open()).await, "the storage opens")).await

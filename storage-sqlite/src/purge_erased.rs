@@ -40,14 +40,14 @@ impl<K: Kind> Core<K, Writing> {
                 "somebody reads the file as it was before something was erased",
             )
             .retrying(Retry::Later(None))
-            .during("tidy")));
+            .during("purge erased data")));
         }
         self.access.log_is_untidy = false;
         self.run(TIDIED, []).map(drop)
     }
 
     /// Truncates the log, if something was erased and no reader blocks it now. What fails here is
-    /// done when the file is tidied.
+    /// done when the file is purged.
     pub(crate) fn cut_log_if_free(&mut self, patience: Duration) {
         if !self.access.log_is_untidy || self.file().is_none() {
             return;

@@ -9,8 +9,8 @@ use sync_core::clock::DRIFT_BOUND;
 use sync_core::error::Result;
 use sync_core::model::{
     BaseRef, Change, Checkpoint, Chunk, Cursor, Digest, DocumentState, Epoch, Limits, LogEntry,
-    LogKey, NewLog, PushBatch, PushId, Rejection, ReplicaId, Revision, Scope, Seq, Stamp, Term,
-    Verdict, VerdictKind, Verdicts,
+    LogKey, NewLog, PushBatch, PushId, Rejection, ReplicaId, Revision, Scope, Seq, ServerStart,
+    Stamp, Verdict, VerdictKind, Verdicts,
 };
 use sync_core::resolver::Resolution;
 use sync_server::ops::{AppendContext, Appended, ChangesReply, Judge};
@@ -83,7 +83,7 @@ impl Judge for Told {
 
 /// Returns the context of an append.
 pub(super) fn context() -> AppendContext {
-    AppendContext { now: now(), term: Term(1), drift: DRIFT_BOUND, fresh: NEW, owner: None }
+    AppendContext { now: now(), start: ServerStart(1), drift: DRIFT_BOUND, fresh: NEW, owner: None }
 }
 
 /// Returns a change that was made on that base: a body, or a deletion.
@@ -130,13 +130,13 @@ pub(super) fn decided(appended: &Appended) -> &[Verdict] {
 }
 
 /// A server's storage, with the last settled states of its documents.
-pub(super) struct Desk {
+pub(super) struct Fixture {
     pub(super) storage: Arc<dyn ServerStorage>,
     pushes: AtomicU64,
     known: Mutex<BTreeMap<String, BaseRef>>,
 }
 
-impl Desk {
+impl Fixture {
     pub(super) async fn open<H: ServerStorageHarness>(harness: &H) -> Self {
         let storage = must(soon("open", harness.open()).await, "the storage opens");
         Self { storage, pushes: AtomicU64::new(0), known: Mutex::default() }

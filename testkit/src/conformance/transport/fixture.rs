@@ -17,23 +17,23 @@ use sync_core::transport::{Connection, Delivery, Transport};
 use sync_server::record::ServerScope;
 use sync_server::{Server, ServerOptions};
 
-use super::door::{Door, TOKEN};
+use super::access_switch::{AccessSwitch, TOKEN};
 use super::harness::{Timing, TransportHarness};
 use super::watched::Watched;
 
 /// The collection of documents where it does not matter.
 pub(super) const NOTES: &str = "notes";
 
-pub(super) struct Stage<H> {
+pub(super) struct Fixture<H> {
     pub(super) harness: H,
     pub(super) server: Server,
     pub(super) transport: Arc<dyn Transport>,
-    pub(super) door: Arc<Door>,
+    pub(super) access_switch: Arc<AccessSwitch>,
     pub(super) storage: Arc<Watched>,
     pub(super) timing: Timing,
 }
 
-impl<H: TransportHarness> Stage<H> {
+impl<H: TransportHarness> Fixture<H> {
     /// Makes a server in memory with the usual options.
     pub(super) async fn new(harness: H) -> Self {
         Self::with(harness, |_| {}).await
@@ -47,14 +47,15 @@ impl<H: TransportHarness> Stage<H> {
 
     pub(super) async fn with(harness: H, set: impl FnOnce(&mut ServerOptions)) -> Self {
         let rows = open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap();
-        let (door, storage) = (Arc::new(Door::default()), Arc::new(Watched::new(Arc::new(rows))));
+        let (access_switch, storage) =
+            (Arc::new(AccessSwitch::default()), Arc::new(Watched::new(Arc::new(rows))));
         let mut options = ServerOptions::default();
         harness.adjust(&mut options);
         set(&mut options);
-        let server = Server::new(storage.clone(), door.hooks(), options, Arc::new(System));
+        let server = Server::new(storage.clone(), access_switch.hooks(), options, Arc::new(System));
         let transport = harness.serve(server.clone()).await.unwrap();
         let timing = harness.timing();
-        Self { harness, server, transport, door, storage, timing }
+        Self { harness, server, transport, access_switch, storage, timing }
     }
 
     /// Waits for a future that must be ready promptly.

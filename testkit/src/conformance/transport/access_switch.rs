@@ -31,7 +31,7 @@ struct Rules {
 
 /// Hooks that decide as the case says.
 #[derive(Debug, Default)]
-pub(super) struct Door {
+pub(super) struct AccessSwitch {
     rules: Mutex<Rules>,
     /// Scopes in which every request waits.
     held: watch::Sender<BTreeSet<Scope>>,
@@ -39,7 +39,7 @@ pub(super) struct Door {
     waiting: watch::Sender<usize>,
 }
 
-impl Door {
+impl AccessSwitch {
     pub(super) fn hooks(self: &Arc<Self>) -> Hooks {
         Hooks { authenticate: self.clone(), authorise: self.clone(), ..Hooks::default() }
     }
@@ -98,7 +98,7 @@ impl Drop for Waiting<'_> {
 }
 
 #[async_trait]
-impl Authenticate for Door {
+impl Authenticate for AccessSwitch {
     async fn authenticate(&self, token: Option<&str>) -> Result<Principal> {
         let name = match token {
             Some(TOKEN) => "alice",
@@ -110,7 +110,7 @@ impl Authenticate for Door {
 }
 
 #[async_trait]
-impl Authorise for Door {
+impl Authorise for AccessSwitch {
     async fn scope(&self, principal: &Principal, scope: &Scope) -> Result<Access> {
         if self.held.borrow().contains(scope) {
             let _waiting = Waiting::begin(&self.waiting);

@@ -84,7 +84,10 @@ pub fn accepted_under_another_revision<C: Cores>(cores: C) {
     let record = world.record(0, "notes/a");
     let told = decided(&verdicts)[0].clone();
     assert_eq!(record.current, told.current.and_then(|c| c.state));
-    assert_eq!((record.known, record.pending, world.cursor(0).seen), (told.seq, None, told.seq));
+    assert_eq!(
+        (record.server_seq, record.pending, world.cursor(0).seen),
+        (told.seq, None, told.seq)
+    );
     let echo = echo(&mut world, 0, &verdicts);
     assert_eq!(world.apply(0, &echo).changes, Vec::new());
 }

@@ -22,7 +22,7 @@ pub(super) enum Condition {
 
 /// The network faults of one client now.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Weather(Vec<(u64, Condition)>);
+pub(super) struct LinkConditions(Vec<(u64, Condition)>);
 
 /// The fate of one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub(super) enum LinkKind {
     Requests,
 }
 
-impl Weather {
+impl LinkConditions {
     pub(super) fn set(&mut self, until: u64, condition: Condition) {
         self.0.push((until, condition));
     }

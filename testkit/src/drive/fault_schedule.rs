@@ -31,7 +31,7 @@ pub(super) enum Fault {
 
 /// A fault with its start and end, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Spell {
+pub(super) struct ScheduledFault {
     pub(super) from: u64,
     pub(super) until: u64,
     pub(super) fault: Fault,
@@ -62,24 +62,25 @@ pub(super) enum Data {
 
 /// The fault schedule of a run.
 #[derive(Debug)]
-pub(super) struct Weather {
+pub(super) struct FaultSchedule {
     seed: u64,
     /// The faults of each replica.
-    spells: Vec<Vec<Spell>>,
+    scheduled_faults: Vec<Vec<ScheduledFault>>,
     restarts: Vec<Restart>,
     /// How many milliseconds pass until the same link has its turn again.
     slots: u64,
 }
 
-impl Weather {
+impl FaultSchedule {
     pub(super) fn new(drive: &Drive) -> Self {
-        let spells = (0..drive.clients.max(1)).map(|client| spells(drive, client)).collect();
+        let scheduled_faults =
+            (0..drive.clients.max(1)).map(|client| scheduled_faults(drive, client)).collect();
         let mut random = SplitMix64::of(drive.seed, 2);
         let count = if drive.faults { random.below(5) } else { 0 };
         let mut restarts: Vec<Restart> = (0..count).map(|_| restart(&mut random, drive)).collect();
         restarts.sort_unstable_by_key(|restart| restart.at);
         let slots = 2 * drive.clients.max(1) as u64 + 1;
-        Self { seed: drive.seed, spells, restarts, slots }
+        Self { seed: drive.seed, scheduled_faults, restarts, slots }
     }
 
     /// Returns the first millisecond from `at` on that belongs to the `turn`. Each direction of
@@ -92,19 +93,19 @@ impl Weather {
 
     /// Returns the restarts of the server.
     pub(super) fn restarts(&self) -> Vec<Restart> {
-        let last = self.spells.len() * 2;
+        let last = self.scheduled_faults.len() * 2;
         let at = |restart: &Restart| self.slot(restart.at, last);
         self.restarts.iter().map(|restart| Restart { at: at(restart), ..*restart }).collect()
     }
 
     /// Returns the faults of a replica's links at a time.
-    pub(super) fn at(&self, client: usize, at: u64) -> impl Iterator<Item = Spell> {
-        self.of(client).filter(move |spell| spell.from <= at && at < spell.until)
+    pub(super) fn at(&self, client: usize, at: u64) -> impl Iterator<Item = ScheduledFault> {
+        self.of(client).filter(move |scheduled| scheduled.from <= at && at < scheduled.until)
     }
 
     /// Returns all faults of a replica's links.
-    pub(super) fn of(&self, client: usize) -> impl Iterator<Item = Spell> {
-        self.spells.get(client).into_iter().flatten().copied()
+    pub(super) fn of(&self, client: usize) -> impl Iterator<Item = ScheduledFault> {
+        self.scheduled_faults.get(client).into_iter().flatten().copied()
     }
 
     /// Returns the random generator of one frame, independent of every other.
@@ -136,10 +137,10 @@ fn moment(random: &mut SplitMix64, drive: &Drive) -> u64 {
 }
 
 /// Draws up to six faults, which may overlap and end with the writing.
-fn spells(drive: &Drive, client: usize) -> Vec<Spell> {
+fn scheduled_faults(drive: &Drive, client: usize) -> Vec<ScheduledFault> {
     let mut random = SplitMix64::of(drive.seed, 100 + client as u64);
     let count = if drive.faults { random.below(7) } else { 0 };
-    let spell = |random: &mut SplitMix64| {
+    let scheduled = |random: &mut SplitMix64| {
         let from = moment(random, drive);
         let until = (from + 200 + random.next_u64() % 15_000).min(drive.millis);
         let percent = 1 + random.below(20);
@@ -155,7 +156,7 @@ fn spells(drive: &Drive, client: usize) -> Vec<Spell> {
             8 => Fault::Slow(1 + random.next_u64() % 12_000),
             _ => Fault::Stopped,
         };
-        Spell { from, until, fault }
+        ScheduledFault { from, until, fault }
     };
-    (0..count).map(|_| spell(&mut random)).collect()
+    (0..count).map(|_| scheduled(&mut random)).collect()
 }
