@@ -8,9 +8,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
-use twotide::core::environment::System;
-use twotide::core::server::{Hooks, Server, ServerOptions};
 use twotide::prelude::*;
+use twotide::server::{Hooks, Server, ServerOptions, System};
 use twotide::{Page, StorageUrl, net, routes};
 
 /// A document is whatever serde can write as JSON and read again.

@@ -112,11 +112,15 @@ impl<T> Collection<T> {
         &self.replica
     }
 
-    pub(crate) fn write_of(&self, id: &str, operation: WriteOperation) -> Result<LocalWrite> {
+    pub(crate) fn write_of(
+        &self,
+        id: impl AsRef<str>,
+        operation: WriteOperation,
+    ) -> Result<LocalWrite> {
         Ok(LocalWrite { collection: self.name.clone(), id: DocumentId::new(id)?, operation })
     }
 
-    pub(crate) fn key(&self, id: &str) -> Result<DocumentKey> {
+    pub(crate) fn key(&self, id: impl AsRef<str>) -> Result<DocumentKey> {
         Ok(DocumentKey::new(self.scope.clone(), self.name.clone(), DocumentId::new(id)?))
     }
 }
@@ -163,7 +167,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
     /// # Errors
     /// `AlreadyExists` if there is one; `InvalidInput` for a bad id, or a value that has no JSON
     /// form or is over the limit; else as the storage.
-    pub async fn insert_with_id(&self, id: &str, value: &T) -> Result<Document<T>> {
+    pub async fn insert_with_id(&self, id: impl AsRef<str>, value: &T) -> Result<Document<T>> {
         self.write(id, WriteOperation::Insert(self.encode(value)?)).await
     }
 
@@ -171,7 +175,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
     ///
     /// # Errors
     /// `NotFound` if there is none; else as [`Self::insert_with_id`].
-    pub async fn update(&self, id: &str, value: &T) -> Result<Document<T>> {
+    pub async fn update(&self, id: impl AsRef<str>, value: &T) -> Result<Document<T>> {
         self.write(id, WriteOperation::Update(self.encode(value)?)).await
     }
 
@@ -179,19 +183,20 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
     ///
     /// # Errors
     /// As [`Self::insert_with_id`], but for `AlreadyExists`.
-    pub async fn put(&self, id: &str, value: &T) -> Result<Document<T>> {
+    pub async fn put(&self, id: impl AsRef<str>, value: &T) -> Result<Document<T>> {
         self.write(id, WriteOperation::Put(self.encode(value)?)).await
     }
 
-    async fn write(&self, id: &str, operation: WriteOperation) -> Result<Document<T>> {
+    async fn write(&self, id: impl AsRef<str>, operation: WriteOperation) -> Result<Document<T>> {
         let write = self.write_of(id, operation)?;
+        let id = write.id.as_str().to_owned();
         let transaction = LocalTransaction { scope: self.scope.clone(), writes: vec![write] };
         let committed = self.replica.write(transaction).await?;
         let state = committed.changes.into_iter().next_back().and_then(|c| c.document);
         let written = state.as_ref().and_then(|s| s.body.as_ref().map(|b| (s, b)));
         let (state, body) = written
             .ok_or_else(|| Error::new(ErrorKind::Internal, "a write left no document behind"))?;
-        Document::new(id.to_owned(), state, body, false).decode(self.versions())
+        Document::new(id, state, body, false).decode(self.versions())
     }
 
     /// Deletes a document: it is gone for the app, and a tombstone tells others. For data that has
@@ -199,7 +204,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
     ///
     /// # Errors
     /// `NotFound` if there is none; else as the storage.
-    pub async fn delete(&self, id: &str) -> Result<()> {
+    pub async fn delete(&self, id: impl AsRef<str>) -> Result<()> {
         let writes = vec![self.write_of(id, WriteOperation::Delete)?];
         let transaction = LocalTransaction { scope: self.scope.clone(), writes };
         self.replica.write(transaction).await.map(drop)
@@ -240,7 +245,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
     /// # Errors
     /// `NotFound` if there is no trace of it, not even a tombstone; `InvalidInput` for a bad id;
     /// else as the storage.
-    pub async fn hard_delete(&self, id: &str) -> Result<()> {
+    pub async fn hard_delete(&self, id: impl AsRef<str>) -> Result<()> {
         let writes = vec![self.write_of(id, WriteOperation::Erase)?];
         let transaction = LocalTransaction { scope: self.scope.clone(), writes };
         self.replica.write(transaction).await.map(drop)
@@ -250,7 +255,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
     ///
     /// # Errors
     /// `InvalidInput` if the document is not of type `T`; else as the storage.
-    pub async fn get(&self, id: &str) -> Result<Option<Document<T>>> {
+    pub async fn get(&self, id: impl AsRef<str>) -> Result<Option<Document<T>>> {
         let found = self.replica.storage().get(vec![self.key(id)?]).await?;
         match found.into_iter().next().flatten() {
             Some(stored) => Document::of(&stored, self.versions()),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ use sync_core::engine::{Direction, EngineOptions, RetryPolicy};
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::{Collection, Limits, Scope};
 use sync_core::resolver::{
-    ClientWins, FieldMerge, LastWriteWins, Resolution, Resolvers, ServerWins, resolve_with,
+    ClientWins, ConflictResolver, FieldMerge, LastWriteWins, Resolution, ServerWins, resolve_with,
 };
 
 use crate::StorageUrl;
@@ -37,13 +38,13 @@ pub enum Strategy {
 }
 
 impl Strategy {
-    pub(crate) fn resolvers(self) -> Resolvers {
+    pub(crate) fn resolver(self) -> Arc<dyn ConflictResolver> {
         match self {
-            Self::Lww => Resolvers::new(LastWriteWins),
-            Self::Server => Resolvers::new(ServerWins),
-            Self::Client => Resolvers::new(ClientWins),
-            Self::Merge => Resolvers::new(FieldMerge::new()),
-            Self::Defer => Resolvers::new(resolve_with("defer", |_| Ok(Resolution::Defer))),
+            Self::Lww => Arc::new(LastWriteWins),
+            Self::Server => Arc::new(ServerWins),
+            Self::Client => Arc::new(ClientWins),
+            Self::Merge => Arc::new(FieldMerge::new()),
+            Self::Defer => Arc::new(resolve_with("defer", |_| Ok(Resolution::Defer))),
         }
     }
 }

@@ -32,11 +32,12 @@
 //! has a REST API already gives it two closures instead: see [`foreign`].
 //!
 //! Backends are picked by Cargo features (`sqlite` and `ws` by default, `server` for serving); what
-//! they implement is in [`core`], which also tells how to write one.
+//! they implement is in [`backend`], and what a server needs in [`server`].
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
+pub mod backend;
 mod builder;
 mod changes;
 mod collection;
@@ -48,6 +49,7 @@ mod listeners;
 mod replica;
 #[cfg(feature = "server")]
 mod serve;
+pub mod server;
 mod status;
 mod storage_url;
 mod sync_state;
@@ -57,8 +59,7 @@ mod unsettled;
 mod versions;
 mod watch;
 
-pub use sync_core as core;
-pub use sync_core::foreign;
+pub use sync_core::{foreign, resolver};
 
 #[cfg(feature = "sled")]
 pub use storage_sled as sled;
@@ -85,6 +86,12 @@ pub use storage_url::StorageUrl;
 pub use sync_core::driver::{TokenProvider, tokens_from};
 pub use sync_core::engine::{Direction, RetryPolicy};
 pub use sync_core::error::{Error, ErrorKind, Result, Retry};
+pub use sync_core::model::{
+    Body, DocumentId, DocumentKey, DocumentState, Limits, Rejection, RejectionCode, Reset,
+    ResetReason, Revision, Scope, Seq,
+};
+pub use sync_core::replica::{Decided, Operation, Origin, OutboxCounts, ReplicaState};
+pub use sync_core::resolver::ResolveOn;
 pub use sync_state::{FailedAttempt, SyncState, WaitingEdit};
 pub use transaction::Transaction;
 pub use unsettled::{
@@ -98,9 +105,8 @@ pub mod prelude {
         Activity, Change, Collection, Document, Error, ErrorKind, EventFilter, EventKind, Replica,
         Result, Status, SyncEvent, WatchEvent,
     };
+    pub use crate::{Body, Operation, Origin};
     pub use sync_core::engine::Event;
-    pub use sync_core::model::Body;
-    pub use sync_core::replica::{Operation, Origin};
     pub use sync_core::resolver::{
         ClientWins, Conflict, ConflictResolver, FieldMerge, FieldRule, LastWriteWins, OnDelete,
         Resolution, ServerWins, TypedConflict, TypedResolution, resolve_typed, resolve_with,

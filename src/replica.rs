@@ -134,7 +134,10 @@ impl Replica {
     /// # Errors
     /// `InvalidInput` for a bad name, and for one that is not
     /// [known](crate::ReplicaBuilder::known).
-    pub fn collection<T: Serialize + DeserializeOwned>(&self, name: &str) -> Result<Collection<T>> {
+    pub fn collection<T: Serialize + DeserializeOwned>(
+        &self,
+        name: impl AsRef<str>,
+    ) -> Result<Collection<T>> {
         let name = Name::new(name)?;
         self.check_known(&name)?;
         Ok(Collection::new(self.clone(), self.scope_of(&name), name))
@@ -173,7 +176,7 @@ impl Replica {
     ///
     /// # Errors
     /// `InvalidInput` for a bad name.
-    pub fn raw(&self, name: &str) -> Result<Collection<Body>> {
+    pub fn raw(&self, name: impl AsRef<str>) -> Result<Collection<Body>> {
         self.collection(name)
     }
 

@@ -56,7 +56,7 @@ impl Transaction {
     pub fn insert_with_id<T: Serialize>(
         &mut self,
         collection: &Collection<T>,
-        id: &str,
+        id: impl AsRef<str>,
         value: &T,
     ) -> Result<()> {
         self.add(collection, id, WriteOperation::Insert(collection.encode(value)?))
@@ -69,7 +69,7 @@ impl Transaction {
     pub fn update<T: Serialize>(
         &mut self,
         collection: &Collection<T>,
-        id: &str,
+        id: impl AsRef<str>,
         value: &T,
     ) -> Result<()> {
         self.add(collection, id, WriteOperation::Update(collection.encode(value)?))
@@ -82,7 +82,7 @@ impl Transaction {
     pub fn put<T: Serialize>(
         &mut self,
         collection: &Collection<T>,
-        id: &str,
+        id: impl AsRef<str>,
         value: &T,
     ) -> Result<()> {
         self.add(collection, id, WriteOperation::Put(collection.encode(value)?))
@@ -92,7 +92,7 @@ impl Transaction {
     ///
     /// # Errors
     /// As [`Self::insert_with_id`].
-    pub fn delete<T>(&mut self, collection: &Collection<T>, id: &str) -> Result<()> {
+    pub fn delete<T>(&mut self, collection: &Collection<T>, id: impl AsRef<str>) -> Result<()> {
         self.add(collection, id, WriteOperation::Delete)
     }
 
@@ -101,14 +101,18 @@ impl Transaction {
     ///
     /// # Errors
     /// As [`Self::insert_with_id`].
-    pub fn hard_delete<T>(&mut self, collection: &Collection<T>, id: &str) -> Result<()> {
+    pub fn hard_delete<T>(
+        &mut self,
+        collection: &Collection<T>,
+        id: impl AsRef<str>,
+    ) -> Result<()> {
         self.add(collection, id, WriteOperation::Erase)
     }
 
     fn add<T>(
         &mut self,
         collection: &Collection<T>,
-        id: &str,
+        id: impl AsRef<str>,
         operation: WriteOperation,
     ) -> Result<()> {
         let scope = self.scope.get_or_insert_with(|| collection.scope().clone());

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use support::faulty::Faulty;
 use support::{builder, server, soon};
-use sync_core::error::Retry;
+use twotide::backend::error::Retry;
 use twotide::prelude::*;
 use twotide::{EventStream, ReplicaBuilder, RetryPolicy};
 

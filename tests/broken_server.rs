@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use support::{builder, soon};
-use sync_core::environment::System;
-use sync_core::error::{Error, ErrorKind, Result, Retry};
-use sync_core::kv::{Batch, KvOptions, MemoryKv, OrderedKv, Visit, open_server};
-use sync_core::server::{Hooks, Server, ServerOptions};
-use sync_core::storage::Durability;
+use twotide::backend::environment::System;
+use twotide::backend::error::{Error, ErrorKind, Result, Retry};
+use twotide::backend::kv::{Batch, KvOptions, MemoryKv, OrderedKv, Visit, open_server};
+use twotide::backend::storage::Durability;
 use twotide::prelude::*;
+use twotide::server::{Hooks, Server, ServerOptions};
 
 /// A store that, while it is broken, tells its own process not to try again.
 #[derive(Debug, Default)]

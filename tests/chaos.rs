@@ -12,16 +12,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use support::server_with_options;
-use sync_core::model::{Digest, Seq};
-use sync_core::replica::ReplicaState;
-use sync_core::server::{Hooks, Server, ServerOptions};
-use sync_core::transport::Transport;
 use testkit::proxy::{Counters, Ending, Once, TcpProxy, Way};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use twotide::backend::model::{Digest, Seq};
+use twotide::backend::replica::ReplicaState;
+use twotide::backend::transport::Transport;
 use twotide::http::{HttpConfig, HttpTransport, ProxyBy};
 use twotide::prelude::*;
+use twotide::server::{Hooks, Server, ServerOptions};
 use twotide::ws::{WsConfig, WsTransport};
 use twotide::{RetryPolicy, net, routes};
 

@@ -7,11 +7,11 @@ mod support;
 use std::sync::Arc;
 
 use support::{builder, server, soon};
-use sync_core::kv::{KvOptions, MemoryKv, open_replica};
-use sync_core::model::ReplicaId;
-use sync_core::server::Server;
 use twotide::ReplicaConfig;
+use twotide::backend::kv::{KvOptions, MemoryKv, open_replica};
+use twotide::backend::model::ReplicaId;
 use twotide::prelude::*;
+use twotide::server::Server;
 
 fn body(text: &str) -> Body {
     Body::from_value(&text).unwrap()

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use twotide::core::model::{Limits, Scope};
+use twotide::backend::model::{Limits, Scope};
 use twotide::prelude::*;
 use twotide::{Direction, ReplicaConfig, RetryPolicy, StorageUrl, Strategy};
 

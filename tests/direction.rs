@@ -7,9 +7,9 @@ mod support;
 use std::sync::Arc;
 
 use support::{builder, server, soon};
-use sync_core::server::Server;
 use twotide::Direction;
 use twotide::prelude::*;
+use twotide::server::Server;
 
 async fn replica(server: &Server, id: u8, direction: Direction) -> Replica {
     builder(server, id).direction(direction).open().await.unwrap()

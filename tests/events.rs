@@ -10,14 +10,14 @@ use std::sync::atomic::Ordering;
 
 use futures_util::StreamExt;
 use support::{Revocable, builder, positive_server, server_with, soon};
-use sync_core::environment::System;
-use sync_core::kv::{KvOptions, MemoryKv, open_server};
-use sync_core::model::{Epoch, Limits, Seq};
-use sync_core::replica::Decided;
-use sync_core::server::{Authenticate, Hooks, Server, ServerOptions, StaticTokens};
-use sync_core::storage::ServerStorage;
 use twotide::EventStream;
+use twotide::backend::environment::System;
+use twotide::backend::kv::{KvOptions, MemoryKv, open_server};
+use twotide::backend::model::{Epoch, Limits, Seq};
+use twotide::backend::replica::Decided;
 use twotide::prelude::*;
+use twotide::server::ServerStorage;
+use twotide::server::{Authenticate, Hooks, Server, ServerOptions, StaticTokens};
 
 async fn put(replica: &Replica, collection: &str, id: &str, n: i64) {
     replica.collection(collection).unwrap().put(id, &n).await.unwrap();
@@ -235,8 +235,8 @@ async fn a_stream_ends_with_the_replica_and_a_dropped_one_is_forgotten() {
 async fn the_status_is_there_without_waiting() {
     let kv = Arc::new(MemoryKv::default());
     let open = || {
-        let id = sync_core::model::ReplicaId([1; 16]);
-        let opened = sync_core::kv::open_replica(kv.clone(), id, KvOptions::default());
+        let id = twotide::backend::model::ReplicaId([1; 16]);
+        let opened = twotide::backend::kv::open_replica(kv.clone(), id, KvOptions::default());
         Replica::builder().storage(Arc::new(opened.unwrap()))
     };
     let replica = open().open().await.unwrap();

@@ -16,14 +16,14 @@ use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use support::{Revocable, builder, server_with, soon};
-use sync_core::environment::System;
-use sync_core::model::{
+use twotide::backend::environment::System;
+use twotide::backend::model::{
     Change, Collection as Name, DocumentKey, DocumentState, Limits, Rejection, RejectionCode, Scope,
 };
-use sync_core::replica::{Unsettled, UnsettledAfter, UnsettledEntry};
-use sync_core::server::{Access, Authorise, Hooks, Principal, Server, StaticTokens, Validate};
-use sync_core::storage::Visible;
+use twotide::backend::replica::{Unsettled, UnsettledAfter, UnsettledEntry};
 use twotide::prelude::*;
+use twotide::server::Visible;
+use twotide::server::{Access, Authorise, Hooks, Principal, Server, StaticTokens, Validate};
 
 /// Ann may do everything with `team`, Ben may read its `public` notes, Cleo may write them too,
 /// nobody may touch what is locked.
@@ -216,8 +216,8 @@ async fn refused_changes_go_to_the_quarantine_and_hold_nobody_up() {
         Name::new("public").unwrap(),
         "empty".parse().unwrap(),
     );
-    let now = sync_core::environment::Environment::now(&System);
-    ann.storage().decide(now, key, sync_core::replica::Decision::Retry).await.unwrap();
+    let now = twotide::backend::environment::Environment::now(&System);
+    ann.storage().decide(now, key, twotide::backend::replica::Decision::Retry).await.unwrap();
     notes.update("empty", &text("filled")).await.unwrap();
     soon(ann.sync_now()).await.unwrap();
     assert!(notes.get("empty").await.unwrap().unwrap().is_synced());

@@ -11,8 +11,8 @@ mod support;
 
 use serde::{Deserialize, Serialize};
 use support::{builder, server, soon};
-use sync_core::server::Server;
 use twotide::prelude::*;
+use twotide::server::Server;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Note {
@@ -39,7 +39,7 @@ async fn a_note_travels_to_another_replica() {
     assert_eq!(read.value(), &note("hello"));
     assert_eq!(read.revision(), written.revision());
     assert!(read.is_synced());
-    let digest = |s: sync_core::replica::ReplicaState| s.scopes[0].digest;
+    let digest = |s: twotide::backend::replica::ReplicaState| s.scopes[0].digest;
     assert_eq!(digest(a.state().await.unwrap()), digest(b.state().await.unwrap()));
 }
 

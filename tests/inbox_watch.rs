@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use support::{builder, positive_server, soon};
-use sync_core::server::Server;
 use twotide::prelude::*;
+use twotide::server::Server;
 use twotide::{InboxEvent, InboxWatch, QuarantinedEdit, WaitingConflict};
 
 async fn asking(server: &Server, id: u8) -> Replica {

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use support::server_with_options;
-use sync_core::model::RejectionCode;
-use sync_core::server::{Hooks, Server, ServerOptions};
-use sync_core::transport::Transport;
 use testkit::proxy::TcpProxy;
 use tokio::net::TcpListener;
+use twotide::backend::model::RejectionCode;
+use twotide::backend::transport::Transport;
 use twotide::http::{HttpConfig, HttpServerConfig, HttpTransport, ProxyBy};
 use twotide::prelude::*;
+use twotide::server::{Hooks, Server, ServerOptions};
 use twotide::ws::{WsConfig, WsServerConfig, WsTransport};
 use twotide::{RetryPolicy, net};
 

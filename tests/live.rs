@@ -9,16 +9,18 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use support::{builder, soon};
-use sync_core::environment::System;
-use sync_core::error::Result;
-use sync_core::kv::{KvOptions, MemoryKv, open_server};
-use sync_core::model::{Cursor, Epoch, Limits, NewLog, PushBatch, PushId, ReplicaId, Scope, Seq};
-use sync_core::server::ops::{Acknowledgement, AppendContext, Appended, ChangesReply, Judge};
-use sync_core::server::record::{Acknowledged, Fork, ServerScope};
-use sync_core::server::{Hooks, Server, ServerOptions};
-use sync_core::storage::{ServerStorage, Visible};
 use tokio::sync::Semaphore;
+use twotide::backend::environment::System;
+use twotide::backend::error::Result;
+use twotide::backend::kv::{KvOptions, MemoryKv, open_server};
+use twotide::backend::model::{
+    Cursor, Epoch, Limits, NewLog, PushBatch, PushId, ReplicaId, Scope, Seq,
+};
 use twotide::prelude::*;
+use twotide::server::ops::{Acknowledgement, AppendContext, Appended, ChangesReply, Judge};
+use twotide::server::record::{Acknowledged, Fork, ServerScope};
+use twotide::server::{Hooks, Server, ServerOptions};
+use twotide::server::{ServerStorage, Visible};
 
 /// Commits an append, and takes its time to say so.
 #[derive(Debug)]

@@ -7,8 +7,8 @@ mod support;
 use std::sync::Arc;
 
 use support::{builder, server, soon};
-use sync_core::kv::{KvOptions, MemoryKv, open_replica};
-use sync_core::model::ReplicaId;
+use twotide::backend::kv::{KvOptions, MemoryKv, open_replica};
+use twotide::backend::model::ReplicaId;
 use twotide::prelude::*;
 use twotide::{ReplicaBuilder, ReplicaConfig};
 

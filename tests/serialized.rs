@@ -6,8 +6,8 @@ mod support;
 
 use serde_json::{Value, json, to_value};
 use support::{builder, server, soon};
-use sync_core::model::{Body, Scope, Seq};
-use sync_core::resolver::{Resolution, resolve_with};
+use twotide::backend::model::{Body, Scope, Seq};
+use twotide::backend::resolver::{Resolution, resolve_with};
 use twotide::{EventKind, Replica, SyncEvent};
 
 /// A time that is plausible, as milliseconds.
@@ -15,7 +15,7 @@ fn is_time(value: &Value) -> bool {
     value.as_u64().is_some_and(|millis| (1_600_000_000_000..10_000_000_000_000).contains(&millis))
 }
 
-async fn replica(id: u8, server: &sync_core::server::Server) -> Replica {
+async fn replica(id: u8, server: &twotide::server::Server) -> Replica {
     let defers = resolve_with("ask", |_| Ok(Resolution::Defer));
     builder(server, id).resolver(defers).open().await.unwrap()
 }

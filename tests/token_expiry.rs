@@ -7,10 +7,10 @@ mod support;
 use std::sync::{Arc, Mutex};
 
 use support::{Door, soon};
-use sync_core::environment::System;
-use sync_core::server::{Hooks, Server, ServerOptions};
 use tokio::net::TcpListener;
+use twotide::backend::environment::System;
 use twotide::prelude::*;
+use twotide::server::{Hooks, Server, ServerOptions};
 use twotide::{StorageUrl, net, routes, tokens_from};
 
 async fn serve() -> (String, Arc<Door>) {

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use support::{Door, builder, server_with, soon};
-use sync_core::model::{Change, DocumentState, Rejection, Scope};
-use sync_core::server::{Access, Authenticate, Authorise, Hooks, Principal, Server};
 use tokio::sync::oneshot;
+use twotide::backend::model::{Change, DocumentState, Rejection, Scope};
 use twotide::prelude::*;
+use twotide::server::{Access, Authenticate, Authorise, Hooks, Principal, Server};
 use twotide::{ReplicaBuilder, RetryPolicy, TokenProvider, tokens_from};
 
 fn server() -> (Server, Arc<Door>) {

@@ -9,14 +9,14 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use support::{builder, soon};
-use sync_core::clock::Now;
-use sync_core::environment::System;
-use sync_core::kv::{KvOptions, MemoryKv, open_server};
-use sync_core::model::{Collection as Name, DocumentId, Scope};
-use sync_core::replica::{Forget, LocalTransaction, LocalWrite, WriteOperation};
-use sync_core::server::{Hooks, Server, ServerOptions};
 use twotide::CollectionWatch;
+use twotide::backend::clock::Now;
+use twotide::backend::environment::System;
+use twotide::backend::kv::{KvOptions, MemoryKv, open_server};
+use twotide::backend::model::{Collection as Name, DocumentId, Scope};
+use twotide::backend::replica::{Forget, LocalTransaction, LocalWrite, WriteOperation};
 use twotide::prelude::*;
+use twotide::server::{Hooks, Server, ServerOptions};
 
 async fn memory() -> Replica {
     Replica::builder().memory().open().await.unwrap()

@@ -38,7 +38,7 @@ impl EventFilter {
     ///
     /// # Errors
     /// `InvalidInput` for a bad name.
-    pub fn collection(mut self, name: &str) -> Result<Self> {
+    pub fn collection(mut self, name: impl AsRef<str>) -> Result<Self> {
         self.collections.get_or_insert_default().push(Name::new(name)?);
         Ok(self)
     }

@@ -53,7 +53,7 @@ impl<T: DeserializeOwned> Collection<T> {
     ///
     /// # Errors
     /// `InvalidInput` for a bad id.
-    pub fn watch(&self, id: &str) -> Result<DocumentWatch<T>> {
+    pub fn watch(&self, id: impl AsRef<str>) -> Result<DocumentWatch<T>> {
         Ok(DocumentWatch::new(self, self.key(id)?))
     }
 

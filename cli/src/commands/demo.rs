@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use twotide::StorageUrl;
-use twotide::core::model::{Digest, Limits, Seq};
-use twotide::core::server::Server;
+use twotide::backend::model::{Digest, Limits, Seq};
 use twotide::prelude::*;
+use twotide::server::Server;
 
 use super::sync::Bar;
 use crate::args::DemoArgs;

@@ -9,10 +9,10 @@ use axum::routing::get;
 use futures_util::FutureExt;
 use tokio::net::{TcpListener, lookup_host};
 use tokio::sync::watch;
-use twotide::core::environment::System;
-use twotide::core::framed::Compression;
-use twotide::core::server::{Hooks, Server, ServerOptions, StaticTokens};
+use twotide::backend::environment::System;
+use twotide::backend::framed::Compression;
 use twotide::net::BrowserPolicy;
+use twotide::server::{Hooks, Server, ServerOptions, StaticTokens};
 use twotide::{StorageUrl, net, ws};
 
 use super::Signals;

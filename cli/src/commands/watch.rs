@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use twotide::core::model::{LocalSeq, Revision};
+use twotide::backend::model::{LocalSeq, Revision};
 use twotide::prelude::*;
 
 use super::told::Told;

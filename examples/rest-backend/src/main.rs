@@ -13,8 +13,8 @@ use rest_backend::notes::{FieldByField, Note};
 use rest_backend::server::Serving;
 use rest_backend::service::{Store, router};
 use rest_backend::transport::{NOTES, notes_service};
-use twotide::core::engine::RetryPolicy;
-use twotide::core::environment::{Environment, System};
+use twotide::RetryPolicy;
+use twotide::backend::environment::{Environment, System};
 use twotide::prelude::*;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, header};
-use twotide::core::model::RejectionCode;
+use twotide::RejectionCode;
 use twotide::foreign::{
     ClosureTransport, Document, FetchRequest, Held, Outcome, Outgoing, Page, Version,
 };
