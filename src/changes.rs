@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
-use sync_core::error::{Error, ErrorKind, Result};
+use sync_core::error::Result;
 use sync_core::model::{DocumentKey, DocumentState, Limits, LocalSeq, Revision};
 use sync_core::replica::{DocumentChange, Operation, Origin};
 use sync_core::storage::Storage;
@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::Document;
 use crate::document::time_of;
+use crate::yielding::{Source, Yielding, more, stream};
 
 /// A change of what the app sees.
 ///
@@ -114,10 +115,36 @@ impl Change {
 
 /// The changes of a replica from some place on, by place, other processes' included.
 ///
-/// Nothing is lost when it is read slowly: what is not remembered any more is read from the
-/// storage, each document once, in its newest state.
+/// A [`Stream`](futures_util::Stream), which ends when the replica is closed. Nothing is lost when
+/// it is read slowly: what is not remembered any more is read from the storage, each document once,
+/// in its newest state.
+///
+/// ```
+/// # use twotide::prelude::*;
+/// use futures_util::TryStreamExt;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<()> {
+/// let replica = Replica::builder().memory().open().await?;
+/// let counts = replica.collection("counts")?;
+/// let mut changes = replica.changes().await?;
+/// counts.put("visits", &1).await?;
+/// counts.delete("visits").await?;
+/// replica.close().await?;
+/// while let Some(change) = changes.try_next().await? {
+///     println!("{:?} of {}", change.operation(), change.key());
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
-pub struct Changes {
+pub struct Changes(Yielding<Feed, Change>);
+
+stream!(Changes, [], Change);
+
+/// The feed from some place on.
+#[derive(Debug)]
+struct Feed {
     storage: Arc<dyn Storage>,
     commits: watch::Receiver<u64>,
     after: LocalSeq,
@@ -126,27 +153,44 @@ pub struct Changes {
 
 impl Changes {
     pub(crate) fn new(storage: Arc<dyn Storage>, after: LocalSeq) -> Self {
+        Self(Yielding::new(Feed::new(storage, after)))
+    }
+
+    /// The changes after a place, of which every one from now on is remembered.
+    pub(crate) async fn from_now(storage: Arc<dyn Storage>) -> Result<Self> {
+        let now = storage.state().await?.last_local;
+        let mut feed = Feed::new(storage, now);
+        // From the first look on, every operation is remembered.
+        feed.read_ahead().await?;
+        Ok(Self(Yielding::new(feed)))
+    }
+
+    /// The next change, as soon as there is one; none when the replica was closed. Dropping the
+    /// future loses nothing.
+    ///
+    /// # Errors
+    /// As the storage; the next call tries again.
+    pub async fn next(&mut self) -> Option<Result<Change>> {
+        self.0.next().await
+    }
+
+    /// The next change that is there already. None also means that the replica was closed.
+    ///
+    /// # Errors
+    /// As the storage.
+    pub async fn next_ready(&mut self) -> Result<Option<Change>> {
+        self.0.next_ready().await
+    }
+}
+
+impl Feed {
+    fn new(storage: Arc<dyn Storage>, after: LocalSeq) -> Self {
         let commits = storage.commits();
         Self { storage, commits, after, ready: VecDeque::new() }
     }
 
-    /// The next change, as soon as there is one. Dropping the future loses nothing.
-    ///
-    /// # Errors
-    /// `Closed` when the replica is closed; else as the storage.
-    pub async fn next(&mut self) -> Result<Change> {
-        loop {
-            if let Some(change) = self.try_next().await? {
-                return Ok(change);
-            }
-            if self.commits.changed().await.is_err() {
-                return Err(Error::new(ErrorKind::Closed, "the replica is closed"));
-            }
-        }
-    }
-
-    /// Reads ahead, if nothing was read yet.
-    pub(crate) async fn try_peek(&mut self) -> Result<()> {
+    /// Reads ahead, if nothing is left of what was read before.
+    async fn read_ahead(&mut self) -> Result<()> {
         if self.ready.is_empty() {
             // Noted before the read, so that nothing falls between the read and the wait.
             self.commits.borrow_and_update();
@@ -155,17 +199,21 @@ impl Changes {
         }
         Ok(())
     }
+}
 
-    /// The next change that is there already.
-    ///
-    /// # Errors
-    /// As the storage.
-    pub async fn try_next(&mut self) -> Result<Option<Change>> {
-        self.try_peek().await?;
+impl Source for Feed {
+    type Item = Change;
+
+    async fn look(&mut self) -> Result<Option<Change>> {
+        self.read_ahead().await?;
         let next = self.ready.pop_front();
         if let Some(change) = &next {
             self.after = change.at;
         }
         Ok(next.map(Change))
+    }
+
+    fn wait(&self) -> impl Future<Output = bool> + Send + 'static {
+        more(&self.commits)
     }
 }

@@ -51,6 +51,7 @@ mod replica;
 mod serve;
 pub mod server;
 mod status;
+mod status_watch;
 mod storage_url;
 mod sync_state;
 mod transaction;
@@ -58,6 +59,7 @@ mod unix_millis;
 mod unsettled;
 mod versions;
 mod watch;
+mod yielding;
 
 pub use sync_core::{foreign, resolver};
 
@@ -82,6 +84,7 @@ pub use replica::Replica;
 #[cfg(feature = "server")]
 pub use serve::{routes, routes_with};
 pub use status::{Activity, Statistics, Status};
+pub use status_watch::StatusWatch;
 pub use storage_url::StorageUrl;
 pub use sync_core::driver::{TokenProvider, tokens_from};
 pub use sync_core::engine::{Direction, RetryPolicy};
@@ -106,7 +109,6 @@ pub mod prelude {
         Result, Status, SyncEvent, WatchEvent,
     };
     pub use crate::{Body, Operation, Origin};
-    pub use sync_core::engine::Event;
     pub use sync_core::resolver::{
         ClientWins, Conflict, ConflictResolver, FieldMerge, FieldRule, LastWriteWins, OnDelete,
         Resolution, ServerWins, TypedConflict, TypedResolution, resolve_typed, resolve_with,

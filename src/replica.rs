@@ -8,14 +8,14 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sync_core::driver::{Driver, DriverOptions, DriverStatus, EngineSlot, Observer, Parts};
-use sync_core::engine::{Direction, Event, Goal, Phase};
+use sync_core::engine::{Direction, Goal, Phase};
 use sync_core::environment::Environment;
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::{Body, Collection as Name, Epoch, LocalSeq, Reset, ResetReason, Scope};
 use sync_core::replica::{Committed, Context, LocalTransaction, ReplicaState};
 use sync_core::storage::Storage;
 use sync_core::transport::Transport;
-use tokio::sync::{Mutex, broadcast, watch};
+use tokio::sync::{Mutex, watch};
 
 use crate::builder::Made;
 use crate::listeners::{Listeners, follow};
@@ -190,25 +190,13 @@ impl Replica {
     /// # Errors
     /// As the storage.
     pub async fn changes(&self) -> Result<Changes> {
-        let now = self.0.storage.state().await?.last_local;
-        let mut changes = Changes::new(Arc::clone(&self.0.storage), now);
-        // From the first look on, every operation is remembered.
-        changes.try_peek().await?;
-        Ok(changes)
+        Changes::from_now(Arc::clone(&self.0.storage)).await
     }
 
     /// The changes after a place in the feed: [`Change::local_seq`](crate::Change::local_seq).
     #[must_use]
     pub fn changes_after(&self, local_seq: u64) -> Changes {
         Changes::new(Arc::clone(&self.0.storage), LocalSeq(local_seq))
-    }
-
-    /// What happens to the sync as a whole, from now on, as the engine says it. A listener that
-    /// falls far behind is told how many events it missed. [`event_stream`](Self::event_stream)
-    /// tells more, and through a filter.
-    #[must_use]
-    pub fn events(&self) -> broadcast::Receiver<Event> {
-        self.0.listeners.events.subscribe()
     }
 
     /// The replica at a glance: identity, scopes, counts and digests.

@@ -169,8 +169,8 @@ impl Conflicts {
     ///
     /// let replica = Replica::builder().memory().open().await?;
     /// let mut watch = replica.conflicts().watch();
-    /// loop {
-    ///     match watch.next().await? {
+    /// while let Some(event) = watch.next().await {
+    ///     match event? {
     ///         InboxEvent::Current(c) | InboxEvent::Changed(c) => println!("please decide: {}", c.key),
     ///         InboxEvent::Removed(key) => println!("decided: {key}"),
     ///         // An app would draw its first picture here, and go on for as long as it runs.

@@ -98,7 +98,7 @@ async fn a_live_replica_hears_of_what_it_chose() {
     for n in 0..10 {
         put(&other, "tasks", &format!("live {n}")).await;
         put(&other, "notes", &format!("live {n}")).await;
-        let change = soon(changes.next()).await.unwrap();
+        let change = soon(changes.next()).await.unwrap().unwrap();
         assert_eq!(change.key().collection.as_str(), "notes");
         assert_eq!(change.key().id.as_str(), format!("live {n}"));
     }

@@ -134,7 +134,7 @@ async fn an_erased_document_is_in_no_file_of_anybody() {
     eve.sync().await;
     let mut told = Vec::new();
     while told.len() < 4 {
-        let event = soon(events.next()).await.unwrap();
+        let event = soon(events.next()).await.unwrap().unwrap();
         told.push(event.document().unwrap().id.as_str().to_owned());
     }
     told.sort();

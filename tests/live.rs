@@ -133,6 +133,6 @@ async fn a_change_is_told_although_who_pushed_it_is_gone_before_it_is_answered()
     soon(storage.committed.acquire()).await.unwrap().forget();
     writer.stop().await;
     storage.may_say_so.add_permits(1_000);
-    assert_eq!(soon(changes.next()).await.unwrap().key().id.as_str(), "n");
+    assert_eq!(soon(changes.next()).await.unwrap().unwrap().key().id.as_str(), "n");
     listener.stop().await;
 }

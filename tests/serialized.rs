@@ -32,7 +32,7 @@ async fn documents_changes_and_states_are_serialized() {
     assert_eq!(document["is_synced"], false);
     assert!(is_time(&document["created"]) && is_time(&document["updated"]), "{document}");
 
-    let change = to_value(soon(changes.next()).await.unwrap()).unwrap();
+    let change = to_value(soon(changes.next()).await.unwrap().unwrap()).unwrap();
     assert_eq!(change["key"], json!({"scope": "default", "collection": "notes", "id": "a"}));
     assert_eq!((&change["operation"], &change["origin"]), (&json!("insert"), &json!("local")));
     assert_eq!((&change["body"], &change["local_seq"]), (&json!({"n": 1}), &json!(1)));

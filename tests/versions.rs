@@ -43,7 +43,7 @@ async fn old_documents_of_ones_own_and_of_others_are_upgraded_when_they_are_read
     new.collection::<First>("notes").unwrap().put("own", &first("b")).await.unwrap();
     let notes = upgraded(&new);
     let mut changes = new.changes_after(0);
-    let change = soon(changes.next()).await.unwrap();
+    let change = soon(changes.next()).await.unwrap().unwrap();
     assert_eq!(notes.document_of(&change).unwrap().unwrap().value(), &third("", "b"));
     soon(old.sync_now()).await.unwrap();
     soon(new.sync_now()).await.unwrap();
@@ -84,6 +84,6 @@ async fn an_app_that_is_too_old_says_so_and_what_fails_names_the_document() {
         .unwrap();
     assert_eq!(upgraded(&replica).get("bad").await.unwrap_err().kind(), ErrorKind::InvalidInput);
     let other = replica.collection::<Third>("others").unwrap();
-    let change = soon(replica.changes_after(0).next()).await.unwrap();
+    let change = soon(replica.changes_after(0).next()).await.unwrap().unwrap();
     assert_eq!(other.document_of(&change).unwrap_err().kind(), ErrorKind::InvalidInput);
 }

@@ -98,7 +98,7 @@ impl Onlooker {
                         }
                         continue;
                     };
-                    let change = change.unwrap();
+                    let change = change.unwrap().unwrap();
                     assert_eq!(change.origin(), Origin::Remote);
                     if change.key().collection.as_str() == "log" {
                         assert_eq!(change.operation(), Operation::Insert, "{change:?}");

@@ -1,6 +1,7 @@
 //! What happens to the sync, as events.
 
 mod kind;
+mod queue;
 mod stream;
 
 use serde::Serialize;
@@ -10,6 +11,7 @@ use sync_core::model::{DocumentKey, Rejection, Reset, Revision, Scope, Seq};
 use sync_core::replica::{ConflictReport, Decided, DocumentChange, Operation, Origin};
 
 pub use kind::EventKind;
+pub(crate) use queue::EventSender;
 pub use stream::{EventFilter, EventStream};
 
 #[cfg(doc)]

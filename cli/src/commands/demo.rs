@@ -172,12 +172,11 @@ impl Stage {
             let mut status = replica.status();
             replica.start().await?;
             loop {
-                let now = status.borrow_and_update().clone();
+                let now = status.changed().await?;
                 bar.show(&now);
                 if now.in_sync {
                     break;
                 }
-                status.changed().await.map_err(|_| Failure::failed("the replica was closed"))?;
             }
             bar.clear();
             let pulled = replica.statistics().borrow().pulled;
@@ -195,7 +194,8 @@ impl Stage {
         let began = tokio::time::Instant::now();
         cities.update(&lisbon.id.clone(), &lisbon).await?;
         let change = tokio::time::timeout(PATIENCE, watch.next()).await;
-        let change = change.map_err(|_| Failure::failed("the live edit did not arrive"))??;
+        let change = change.map_err(|_| Failure::failed("the live edit did not arrive"))?;
+        let change = change.ok_or_else(|| Failure::failed("the replica was closed"))??;
         let seen = change.document::<City>()?.map_or(0, |d| d.value().population);
         say(&format!(
             "   Cleo sees {} with {seen} people after {:.1} ms.",

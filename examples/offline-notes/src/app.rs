@@ -52,7 +52,7 @@ impl App {
                     Some(line) if self.obey(&line).await? => {}
                     _ => break,
                 },
-                change = changes.next() => {
+                Some(change) = changes.next() => {
                     if let Some(line) = self.notes.tell(&change?).await? {
                         self.screen.say(line)?;
                     }

@@ -99,7 +99,7 @@ async fn play() -> Outcome<bool> {
     ann.start().await?;
     ben.start().await?;
     bens.update("books", &Note::new("Books", "returned")).await?;
-    let change = changes.next().await?;
+    let change = changes.next().await.ok_or("nothing closes Ann here")??;
     println!("   Ann sees: {:?} of {}.", change.operation(), change.key());
     ann.wait_until_in_sync().await?;
     ben.wait_until_in_sync().await?;
