@@ -5,7 +5,7 @@ use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::Scope;
 use sync_core::replica::{LocalTransaction, LocalWrite, WriteOperation};
 
-use crate::{Collection, Replica};
+use crate::{Collection, Document, Replica};
 
 /// Writes that become visible and durable together, and travel together unless a later edit takes
 /// over one of their documents. The server's verdicts stay per document.
@@ -88,6 +88,21 @@ impl Transaction {
         self.add(collection, id, WriteOperation::Put(collection.encode(value)?))
     }
 
+    /// Replaces a document if it is still at the revision that was read, as
+    /// [`Collection::replace_if`] does; else the commit fails with `Superseded`.
+    ///
+    /// # Errors
+    /// As [`Self::insert`].
+    pub fn replace_if<T: Serialize>(
+        &mut self,
+        collection: &Collection<T>,
+        document: &Document<T>,
+        value: &T,
+    ) -> Result<()> {
+        let operation = WriteOperation::Replace(document.revision(), collection.encode(value)?);
+        self.add(collection, document.id(), operation)
+    }
+
     /// Deletes a document; the commit fails if there is none.
     ///
     /// # Errors
@@ -145,8 +160,8 @@ impl Transaction {
     /// Writes everything or nothing. When it returns, the writes survive a power failure.
     ///
     /// # Errors
-    /// `InvalidInput` if the transaction is over the limits of a push batch, `AlreadyExists` or
-    /// `NotFound` as the writes say; else as the storage.
+    /// `InvalidInput` if the transaction is over the limits of a push batch, `AlreadyExists`,
+    /// `NotFound` or `Superseded` as the writes say; else as the storage.
     pub async fn commit(self) -> Result<()> {
         let Some(scope) = self.scope else { return Ok(()) };
         self.replica.write(LocalTransaction { scope, writes: self.writes }).await.map(drop)

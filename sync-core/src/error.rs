@@ -28,7 +28,8 @@ pub enum ErrorKind {
     PermissionDenied,
     /// Another process holds the engine lease of this replica.
     Busy,
-    /// A newer lease or a reset took over: the operation changed nothing.
+    /// A newer lease, a reset or another write of the document took over: the operation changed
+    /// nothing.
     Superseded,
     /// The storage failed: I/O, a full disk, a read-only file.
     Storage,

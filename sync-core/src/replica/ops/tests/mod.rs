@@ -10,6 +10,7 @@ mod local_only;
 mod progress;
 mod purging;
 mod reading;
+mod replacing;
 mod resets;
 mod unsettled;
 

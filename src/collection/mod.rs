@@ -1,5 +1,8 @@
 //! Typed collections.
 
+mod changing;
+mod documents;
+
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -8,6 +11,8 @@ use serde::de::DeserializeOwned;
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::{Body, Collection as Name, DocumentId, DocumentKey, Limits, Scope};
 use sync_core::replica::{LocalTransaction, LocalWrite, Scan, WriteOperation};
+
+pub use documents::Documents;
 
 use crate::versions::Versions;
 use crate::{Change, Document, Replica};
