@@ -29,7 +29,7 @@ pub async fn a_write_is_there_when_it_returns<H: StorageHarness>(harness: H) -> 
     refused(again, ErrorKind::AlreadyExists, "a second insert");
     desk.write([write("a", WriteOperation::Update(body("3")))]).await;
     assert_eq!(desk.text("a").await.as_deref(), Some("3"));
-    let stale = WriteOperation::Replace(stored.state.revision, body("stale"));
+    let stale = WriteOperation::Replace(stored.state.revision, body("9"));
     let moved = desk.try_write([write("a", stale.clone())]).await;
     refused(moved, ErrorKind::Superseded, "a replacement of an older revision");
     let Some(stored) = desk.get("a").await else { panic!("what was updated is missing") };
