@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::Document;
 use crate::document::time_of;
+use crate::versions::AllVersions;
 use crate::yielding::{Source, Yielding, more, stream};
 
 /// A change of what the app sees.
@@ -22,7 +23,7 @@ use crate::yielding::{Source, Yielding, more, stream};
 /// "local_seq":7,"at":1800000000000,"revision":"…","body":…}`; the revision and the body are null
 /// where there is none.
 #[derive(Clone, Debug)]
-pub struct Change(DocumentChange);
+pub struct Change(DocumentChange, AllVersions);
 
 impl Serialize for Change {
     fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
@@ -80,7 +81,8 @@ impl Change {
     /// The document as it is now; none if it was deleted.
     ///
     /// # Errors
-    /// `InvalidInput` if it is not of type `T`.
+    /// `InvalidInput` if it is not of type `T`, `Incompatible` if it is of a newer
+    /// [version](crate::ReplicaBuilder::versioned) of it.
     pub fn document<T: serde::de::DeserializeOwned>(&self) -> Result<Option<Document<T>>> {
         self.read(self.0.document.as_ref())
     }
@@ -89,7 +91,8 @@ impl Change {
     /// what is longer ago, the state before is not kept.
     ///
     /// # Errors
-    /// `InvalidInput` if it is not of type `T`.
+    /// `InvalidInput` if it is not of type `T`, `Incompatible` if it is of a newer
+    /// [version](crate::ReplicaBuilder::versioned) of it.
     pub fn previous<T: serde::de::DeserializeOwned>(&self) -> Result<Option<Document<T>>> {
         self.read(self.0.previous.as_ref())
     }
@@ -98,7 +101,8 @@ impl Change {
         &self,
         state: Option<&DocumentState>,
     ) -> Result<Option<Document<T>>> {
-        self.body_of(state).map(|document| document.decode(None)).transpose()
+        let versions = self.1.of(&self.0.key.collection);
+        self.body_of(state).map(|document| document.decode(versions)).transpose()
     }
 
     /// The document as it is now, as it was written.
@@ -146,20 +150,21 @@ stream!(Changes, [], Change);
 #[derive(Debug)]
 struct Feed {
     storage: Arc<dyn Storage>,
+    versions: AllVersions,
     commits: watch::Receiver<u64>,
     after: LocalSeq,
     ready: VecDeque<DocumentChange>,
 }
 
 impl Changes {
-    pub(crate) fn new(storage: Arc<dyn Storage>, after: LocalSeq) -> Self {
-        Self(Yielding::new(Feed::new(storage, after)))
+    pub(crate) fn new(storage: Arc<dyn Storage>, versions: AllVersions, after: LocalSeq) -> Self {
+        Self(Yielding::new(Feed::new(storage, versions, after)))
     }
 
     /// The changes after a place, of which every one from now on is remembered.
-    pub(crate) async fn from_now(storage: Arc<dyn Storage>) -> Result<Self> {
+    pub(crate) async fn from_now(storage: Arc<dyn Storage>, versions: AllVersions) -> Result<Self> {
         let now = storage.state().await?.last_local;
-        let mut feed = Feed::new(storage, now);
+        let mut feed = Feed::new(storage, versions, now);
         // From the first look on, every operation is remembered.
         feed.read_ahead().await?;
         Ok(Self(Yielding::new(feed)))
@@ -184,9 +189,9 @@ impl Changes {
 }
 
 impl Feed {
-    fn new(storage: Arc<dyn Storage>, after: LocalSeq) -> Self {
+    fn new(storage: Arc<dyn Storage>, versions: AllVersions, after: LocalSeq) -> Self {
         let commits = storage.commits();
-        Self { storage, commits, after, ready: VecDeque::new() }
+        Self { storage, versions, commits, after, ready: VecDeque::new() }
     }
 
     /// Reads ahead, if nothing is left of what was read before.
@@ -210,7 +215,7 @@ impl Source for Feed {
         if let Some(change) = &next {
             self.after = change.at;
         }
-        Ok(next.map(Change))
+        Ok(next.map(|change| Change(change, self.versions.clone())))
     }
 
     fn wait(&self) -> impl Future<Output = bool> + Send + 'static {

@@ -19,6 +19,7 @@ use tokio::sync::{Mutex, watch};
 
 use crate::builder::Made;
 use crate::listeners::{Listeners, follow};
+use crate::versions::AllVersions;
 use crate::{Changes, Collection, ReplicaBuilder, Transaction};
 
 /// One copy of the data on one device. Cheap to clone.
@@ -37,6 +38,8 @@ struct Inner {
     local_only: BTreeSet<Name>,
     /// The collections that the app knows, if it said so.
     known: Option<BTreeSet<Name>>,
+    /// The versions of collections' types.
+    versions: AllVersions,
     direction: Direction,
     /// What the next driver begins with.
     token: std::sync::Mutex<Option<String>>,
@@ -74,6 +77,7 @@ impl Replica {
             mut options,
             local_only,
             known,
+            versions,
             attempts,
             status,
         } = made;
@@ -90,6 +94,7 @@ impl Replica {
             options,
             local_only,
             known,
+            versions,
             direction,
             token,
             driver,
@@ -140,7 +145,12 @@ impl Replica {
     ) -> Result<Collection<T>> {
         let name = Name::new(name)?;
         self.check_known(&name)?;
-        Ok(Collection::new(self.clone(), self.scope_of(&name), name))
+        let versions = self.0.versions.of(&name).cloned();
+        Ok(Collection::new(self.clone(), self.scope_of(&name), name, versions))
+    }
+
+    pub(crate) fn versions(&self) -> &AllVersions {
+        &self.0.versions
     }
 
     fn check_known(&self, name: &Name) -> Result<()> {
@@ -172,12 +182,16 @@ impl Replica {
         }
     }
 
-    /// A collection of raw JSON, kept byte for byte.
+    /// A collection of raw JSON, kept byte for byte: bodies are what is stored, also where the type
+    /// of the collection has [versions](ReplicaBuilder::versioned). What is written through it has
+    /// to name its version itself then.
     ///
     /// # Errors
-    /// `InvalidInput` for a bad name.
+    /// As [`Self::collection`].
     pub fn raw(&self, name: impl AsRef<str>) -> Result<Collection<Body>> {
-        self.collection(name)
+        let name = Name::new(name)?;
+        self.check_known(&name)?;
+        Ok(Collection::new(self.clone(), self.scope_of(&name), name, None))
     }
 
     /// Begins a transaction over several documents.
@@ -190,13 +204,13 @@ impl Replica {
     /// # Errors
     /// As the storage.
     pub async fn changes(&self) -> Result<Changes> {
-        Changes::from_now(Arc::clone(&self.0.storage)).await
+        Changes::from_now(Arc::clone(&self.0.storage), self.0.versions.clone()).await
     }
 
     /// The changes after a place in the feed: [`Change::local_seq`](crate::Change::local_seq).
     #[must_use]
     pub fn changes_after(&self, local_seq: u64) -> Changes {
-        Changes::new(Arc::clone(&self.0.storage), LocalSeq(local_seq))
+        Changes::new(Arc::clone(&self.0.storage), self.0.versions.clone(), LocalSeq(local_seq))
     }
 
     /// The replica at a glance: identity, scopes, counts and digests.

@@ -202,7 +202,9 @@ impl Conflicts {
     }
 
     /// Ends a conflict: the local edit or a merged body is pushed, or the server's state stands.
-    /// Survives a power failure when it returns; it travels like any edit.
+    /// Survives a power failure when it returns; it travels like any edit. A merged body of a
+    /// collection with [versions](crate::ReplicaBuilder::versioned) that names none is of the
+    /// current one.
     ///
     /// # Errors
     /// `NotFound` if no conflict of that document waits, `InvalidInput` for [`Resolution::Defer`]
@@ -213,7 +215,12 @@ impl Conflicts {
         id: impl AsRef<str>,
         resolution: Resolution,
     ) -> Result<()> {
-        self.0.decide(collection, id, Decision::Resolve(resolution)).await
+        let collection = Name::new(collection)?;
+        let resolution = match (resolution, self.0.versions().of(&collection)) {
+            (Resolution::Merge(body), Some(versions)) => Resolution::Merge(versions.marked(body)?),
+            (resolution, _) => resolution,
+        };
+        self.0.decide(&collection, id, Decision::Resolve(resolution)).await
     }
 }
 

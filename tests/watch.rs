@@ -135,13 +135,14 @@ async fn old_versions_are_upgraded_for_a_watch_as_for_a_read() {
     struct Count {
         n: u64,
     }
-    let replica = memory().await;
-    let raw = replica.raw("counts").unwrap();
-    raw.put("x", &Body::parse(r#"{"count":7}"#).unwrap()).await.unwrap();
-    let counts = replica.collection::<Count>("counts").unwrap().versioned(1, |_, body| {
+    let upgrade = |_: u32, body: &Body| {
         let old: BTreeMap<String, u64> = body.to()?;
         Body::from_value(&Count { n: old["count"] })
-    });
+    };
+    let replica = Replica::builder().memory().versioned("counts", 1, upgrade).open().await.unwrap();
+    let raw = replica.raw("counts").unwrap();
+    raw.put("x", &Body::parse(r#"{"count":7}"#).unwrap()).await.unwrap();
+    let counts = replica.collection::<Count>("counts").unwrap();
     let mut one = counts.watch("x").unwrap();
     assert_eq!(soon(one.next()).await.unwrap().unwrap().unwrap().value().n, 7);
     let mut every = counts.watch_where(|d| d.value().n == 7);

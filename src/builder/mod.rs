@@ -12,12 +12,13 @@ use sync_core::driver::{DriverOptions, TokenProvider};
 use sync_core::engine::Direction;
 use sync_core::environment::{Environment, System};
 use sync_core::error::{Error, Result};
-use sync_core::model::{Collection, Scope};
+use sync_core::model::{Body, Collection, Scope};
 use sync_core::storage::Storage;
 use sync_core::transport::Transport;
 
 #[cfg(doc)]
 use crate::Replica;
+use crate::versions::{AllVersions, Versions};
 use crate::{ReplicaConfig, Status, StorageUrl};
 use resolving::Resolving;
 
@@ -33,6 +34,7 @@ pub struct ReplicaBuilder {
     storage: Option<Arc<dyn Storage>>,
     transport: Option<Arc<dyn Transport>>,
     resolving: Resolving,
+    versions: BTreeMap<Collection, Versions>,
     token_provider: Option<Arc<dyn TokenProvider>>,
     environment: Arc<dyn Environment>,
     holder: String,
@@ -48,6 +50,7 @@ pub(crate) struct Made {
     pub(crate) options: DriverOptions,
     pub(crate) local_only: BTreeSet<Collection>,
     pub(crate) known: Option<BTreeSet<Collection>>,
+    pub(crate) versions: AllVersions,
     pub(crate) attempts: u32,
     pub(crate) status: Status,
 }
@@ -70,6 +73,7 @@ impl ReplicaBuilder {
             storage: None,
             transport: None,
             resolving: Resolving::default(),
+            versions: BTreeMap::new(),
             token_provider: None,
             environment: Arc::new(System),
             holder: format!("process {}", std::process::id()),
@@ -235,6 +239,56 @@ impl ReplicaBuilder {
         self.bad.remove("known");
         if let Some(names) = self.checked("known", names(collections)) {
             self.config.known = Some(names);
+        }
+        self
+    }
+
+    /// Declares the version of a collection's type, for a type that has changed over time.
+    ///
+    /// Documents carry it in the field `_version`, and those of an older one (0 if they carry none)
+    /// are upgraded whenever they are read, by whichever handle and wherever they come from: the
+    /// file, one's own outbox, other replicas. They are stored in the new version when the app
+    /// writes them the next time. The closure is given the old version and the body, and makes a
+    /// body of the current version.
+    ///
+    /// Values have to be JSON objects. A document of a newer version is `Incompatible`: an older
+    /// app does not guess. [`Replica::raw`] reads and writes what is stored. Resolvers and the
+    /// conflict inbox see bodies as they are stored, which
+    /// [`Collection::decode`](crate::Collection::decode) reads and
+    /// [`encode`](crate::Collection::encode) makes.
+    ///
+    /// [`open`](Self::open) returns the error for an invalid name.
+    ///
+    /// ```
+    /// use serde::{Deserialize, Serialize};
+    /// use twotide::prelude::*;
+    ///
+    /// #[derive(Deserialize)]
+    /// struct OldNote { text: String }
+    /// #[derive(Serialize, Deserialize)]
+    /// struct Note { title: String, lines: Vec<String> }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<()> {
+    /// let upgrade = |_version: u32, body: &Body| {
+    ///     let OldNote { text } = body.to()?;
+    ///     Body::from_value(&Note { title: String::new(), lines: vec![text] })
+    /// };
+    /// let replica = Replica::builder().memory().versioned("notes", 1, upgrade).open().await?;
+    /// replica.raw("notes")?.put("n", &Body::parse(r#"{"text":"buy milk"}"#)?).await?;
+    /// let note = replica.collection::<Note>("notes")?.get("n").await?.unwrap();
+    /// assert_eq!(note.value().lines, ["buy milk"]);
+    /// # replica.close().await
+    /// # }
+    /// ```
+    pub fn versioned(
+        mut self,
+        collection: impl AsRef<str>,
+        version: u32,
+        upgrade: impl Fn(u32, &Body) -> Result<Body> + Send + Sync + 'static,
+    ) -> Self {
+        if let Some(collection) = self.checked("versioned", Collection::new(collection)) {
+            self.versions.insert(collection, Versions::new(version, upgrade));
         }
         self
     }

@@ -9,6 +9,7 @@ use super::{Made, ReplicaBuilder};
 #[cfg(doc)]
 use crate::ReplicaConfig;
 use crate::dial::dial;
+use crate::versions::AllVersions;
 use crate::{Replica, Status};
 
 impl ReplicaBuilder {
@@ -67,6 +68,7 @@ impl ReplicaBuilder {
                 options,
                 local_only: state.local_only,
                 known: config.known,
+                versions: AllVersions::new(self.versions),
                 attempts: config.attempts,
                 status,
             });

@@ -30,8 +30,8 @@ pub struct Collection<T = Body> {
 
 impl<T> Clone for Collection<T> {
     fn clone(&self) -> Self {
-        let versions = self.versions.clone();
-        Self { versions, ..Self::new(self.replica.clone(), self.scope.clone(), self.name.clone()) }
+        let Self { replica, scope, name, versions, .. } = self;
+        Self::new(replica.clone(), scope.clone(), name.clone(), versions.clone())
     }
 }
 
@@ -52,44 +52,13 @@ pub struct Page<T> {
 }
 
 impl<T> Collection<T> {
-    pub(crate) fn new(replica: Replica, scope: Scope, name: Name) -> Self {
-        Self { replica, scope, name, versions: None, of: PhantomData }
-    }
-
-    /// The same collection for a type that has changed over time: documents carry the type's
-    /// version in the field `_version`, and those of an older one (0 if they carry none) are
-    /// upgraded whenever they are read, wherever they come from: the file, one's own outbox, other
-    /// replicas. They are stored in the new version when the app writes them the next time. The
-    /// closure is given the old version and the body, and makes a body of the current version.
-    ///
-    /// Values have to be JSON objects. A document of a newer version is `Incompatible`: an older
-    /// app does not guess.
-    ///
-    /// ```
-    /// use serde::{Deserialize, Serialize};
-    /// use twotide::prelude::*;
-    ///
-    /// #[derive(Deserialize)]
-    /// struct OldNote { text: String }
-    /// #[derive(Serialize, Deserialize)]
-    /// struct Note { title: String, lines: Vec<String> }
-    ///
-    /// # fn example(replica: &Replica) -> twotide::Result<()> {
-    /// let notes = replica.collection::<Note>("notes")?.versioned(1, |_, body| {
-    ///     let OldNote { text } = body.to()?;
-    ///     Body::from_value(&Note { title: String::new(), lines: vec![text] })
-    /// });
-    /// # let _ = notes;
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn versioned(
-        self,
-        version: u32,
-        upgrade: impl Fn(u32, &Body) -> Result<Body> + Send + Sync + 'static,
+    pub(crate) fn new(
+        replica: Replica,
+        scope: Scope,
+        name: Name,
+        versions: Option<Versions>,
     ) -> Self {
-        Self { versions: Some(Versions::new(version, upgrade)), ..self }
+        Self { replica, scope, name, versions, of: PhantomData }
     }
 
     pub(crate) fn versions(&self) -> Option<&Versions> {
@@ -131,8 +100,13 @@ impl<T> Collection<T> {
 }
 
 impl<T: Serialize> Collection<T> {
-    /// A value as a body, with its version if the collection has versions.
-    pub(crate) fn encode(&self, value: &T) -> Result<Body> {
+    /// Returns a value as the collection stores it: as JSON, with its version if there are
+    /// [versions](crate::ReplicaBuilder::versioned). For bodies that an app hands on, such as
+    /// [`Resolution::Merge`](crate::resolver::Resolution::Merge).
+    ///
+    /// # Errors
+    /// `InvalidInput` if the value has no JSON form, or is no JSON object and there are versions.
+    pub fn encode(&self, value: &T) -> Result<Body> {
         let body = Body::from_value(value)?;
         match &self.versions {
             Some(versions) => versions.mark(&body),
@@ -142,11 +116,24 @@ impl<T: Serialize> Collection<T> {
 }
 
 impl<T: DeserializeOwned> Collection<T> {
-    /// The document of a change, upgraded if the collection has versions; none if it was deleted.
+    /// Reads a body of this collection, upgraded if there are
+    /// [versions](crate::ReplicaBuilder::versioned). For bodies that an app was given elsewhere,
+    /// such as those of a [`WaitingConflict`](crate::WaitingConflict).
     ///
     /// # Errors
-    /// `InvalidInput` if it is not of type `T`, or belongs to another collection; as
-    /// [`Self::versioned`] says.
+    /// `InvalidInput` if it is not of type `T`, `Incompatible` if it is of a newer version of it.
+    pub fn decode(&self, body: &Body) -> Result<T> {
+        match self.versions() {
+            Some(versions) => versions.upgraded(body)?.to(),
+            None => body.to(),
+        }
+    }
+
+    /// The document of a change; none if it was deleted.
+    ///
+    /// # Errors
+    /// `InvalidInput` if it is not of type `T`, or belongs to another collection; `Incompatible` if
+    /// it is of a newer [version](crate::ReplicaBuilder::versioned) of it.
     pub fn document_of(&self, change: &Change) -> Result<Option<Document<T>>> {
         let key = change.key();
         if key.collection != self.name || key.scope != self.scope {
@@ -259,7 +246,8 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
     /// Reads a document.
     ///
     /// # Errors
-    /// `InvalidInput` if the document is not of type `T`; else as the storage.
+    /// `InvalidInput` for a bad id, and if the document is not of type `T`; `Incompatible` if it is
+    /// of a newer [version](crate::ReplicaBuilder::versioned) of it; else as the storage.
     pub async fn get(&self, id: impl AsRef<str>) -> Result<Option<Document<T>>> {
         let found = self.replica.storage().get(vec![self.key(id)?]).await?;
         match found.into_iter().next().flatten() {

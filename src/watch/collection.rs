@@ -151,8 +151,8 @@ impl<T: DeserializeOwned + Send + 'static> CollectionWatch<T> {
     ///
     /// # Errors
     /// `InvalidInput`, naming the document, if one is not of type `T`, and `Incompatible` if it is
-    /// of a newer [version](crate::Collection::versioned) of it: the watch goes on behind it. Else
-    /// as the storage, and the next call tries again.
+    /// of a newer [version](crate::ReplicaBuilder::versioned) of it: the watch goes on behind it.
+    /// Else as the storage, and the next call tries again.
     pub async fn next(&mut self) -> Option<Result<WatchEvent<T>>> {
         self.0.next().await
     }

@@ -66,8 +66,8 @@ impl<T: DeserializeOwned + Send + 'static> DocumentWatch<T> {
     ///
     /// # Errors
     /// `InvalidInput` if the document is not of type `T`, `Incompatible` if it is of a newer
-    /// [version](Collection::versioned) of it: returned once for each such state, and the watch
-    /// goes on. Else as the storage, and the next call tries again.
+    /// [version](crate::ReplicaBuilder::versioned) of it: returned once for each such state, and
+    /// the watch goes on. Else as the storage, and the next call tries again.
     pub async fn next(&mut self) -> Option<Result<Option<Document<T>>>> {
         self.0.next().await
     }
