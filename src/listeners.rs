@@ -202,7 +202,7 @@ pub(crate) async fn follow(
             }
             Err(error) if error.kind() == ErrorKind::Closed => return,
             Err(error) => {
-                tracing::warn!(%error, "the status cannot be read");
+                tracing::warn!(error = %error.report(), "the status cannot be read");
                 // Of an error that may pass nothing is shown: the next commit looks again.
                 let is_for_good = !error.is_retryable();
                 is_for_good.then(|| held.status.borrow().clone().with_broken_storage(error))

@@ -132,7 +132,7 @@ impl Status {
 
     /// Whether two looks show the same; of errors that is their text.
     pub(crate) fn shows_the_same(&self, other: &Self) -> bool {
-        let text = |e: &Option<Error>| e.as_ref().map(ToString::to_string);
+        let text = |e: &Option<Error>| e.as_ref().map(|e| e.report().to_string());
         self.activity == other.activity
             && (self.pulled, self.remaining) == (other.pulled, other.remaining)
             && self.outbox == other.outbox

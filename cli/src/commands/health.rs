@@ -62,7 +62,11 @@ where
         match answered {
             Ok(()) => set(publish, Health::Ok, || tracing::warn!("the storage works again")),
             Err(error) => {
-                set(publish, Health::Failing, || tracing::error!(%error, "the storage fails"));
+                set(
+                    publish,
+                    Health::Failing,
+                    || tracing::error!(error = %error.report(), "the storage fails"),
+                );
                 if !error.is_retryable() {
                     return error;
                 }

@@ -150,7 +150,7 @@ fn browsers(args: &ServeArgs, is_open: bool) -> Result<BrowserPolicy, Failure> {
     if is_open {
         policy = policy.local_hosts();
     }
-    let wrong = |e: twotide::Error| Failure::usage(e.to_string());
+    let wrong = |e: twotide::Error| Failure::usage(e.report().to_string());
     for origin in &args.origins {
         policy = policy.allow_origin(origin).map_err(wrong)?;
     }

@@ -41,7 +41,7 @@ fn shown(replica: &Replica, status: &Status) -> Shown {
         pulled: statistics.pulled,
         conflicts: statistics.conflicts,
         outbox: status.outbox,
-        error: status.error.as_ref().map(ToString::to_string),
+        error: status.error.as_ref().map(|error| error.report().to_string()),
     }
 }
 
@@ -155,7 +155,7 @@ async fn show_progress(mut status: StatusWatch) {
             bar.show(&now);
         }
         if let Some(error) = now.error.filter(|_| now.retries && !is_told) {
-            tell(format_args!("not in sync yet, trying again: {error}"));
+            tell(format_args!("not in sync yet, trying again: {}", error.report()));
             is_told = true;
         }
     }
