@@ -20,8 +20,8 @@ use crate::yielding::{Source, Yielding, more, stream};
 /// A change of what the app sees.
 ///
 /// Serialized: `{"key":{"scope":…,"collection":…,"id":…},"operation":"update","origin":"remote",
-/// "local_seq":7,"at":1800000000000,"revision":"…","body":…}`; the revision and the body are null
-/// where there is none.
+/// "local_seq":7,"updated":1800000000000,"revision":"…","body":…}`; the revision and the body are
+/// null where there is none.
 #[derive(Clone, Debug)]
 pub struct Change(DocumentChange, AllVersions);
 
@@ -32,7 +32,7 @@ impl Serialize for Change {
         change.serialize_field("operation", &self.operation())?;
         change.serialize_field("origin", &self.origin())?;
         change.serialize_field("local_seq", &self.local_seq())?;
-        change.serialize_field("at", &self.0.stamp().millis())?;
+        change.serialize_field("updated", &self.0.stamp().millis())?;
         change.serialize_field("revision", &self.revision())?;
         let body = self.0.document.as_ref().and_then(|state| state.body.as_ref());
         change.serialize_field("body", &body)?;
@@ -68,7 +68,7 @@ impl Change {
 
     /// Returns when the state was written, by the writer's clock.
     #[must_use]
-    pub fn stamp(&self) -> SystemTime {
+    pub fn updated(&self) -> SystemTime {
         time_of(self.0.stamp())
     }
 

@@ -100,8 +100,9 @@ pub struct ReplicaConfig {
     /// (default 2, at least 1), `ceiling` (default `"30s"`) and `jitter` (default true).
     pub retry: RetryPolicy,
     /// After how many failures in a row one-shot syncs give up, and a started replica, which goes
-    /// on trying, reports an error. Default 5, at least 1.
-    pub attempts: u32,
+    /// on trying, reports an error. Default 5, at least 1. Earlier files name it `attempts`.
+    #[serde(alias = "attempts")]
+    pub max_failures: u32,
     /// How changes are followed over HTTP: `auto`, `sse`, `long_poll` or `poll`. Default `auto`.
     #[cfg(feature = "http")]
     pub live_by: transport_http::LiveBy,
@@ -152,9 +153,9 @@ pub struct ReplicaConfig {
     pub local_only: Option<BTreeSet<Collection>>,
     /// The collections that the app knows: others are refused as soon as they are asked for. Left
     /// out by default: any name will do. See
-    /// [`ReplicaBuilder::known`](crate::ReplicaBuilder::known).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub known: Option<BTreeSet<Collection>>,
+    /// [`ReplicaBuilder::allowed_collections`](crate::ReplicaBuilder::allowed_collections).
+    #[serde(alias = "known", skip_serializing_if = "Option::is_none")]
+    pub allowed_collections: Option<BTreeSet<Collection>>,
 }
 
 impl Default for ReplicaConfig {
@@ -170,7 +171,7 @@ impl Default for ReplicaConfig {
             direction: Direction::default(),
             resolver: Strategy::default(),
             retry: engine.retry,
-            attempts: 5,
+            max_failures: 5,
             #[cfg(feature = "http")]
             live_by: transport_http::LiveBy::default(),
             #[cfg(feature = "http")]
@@ -191,7 +192,7 @@ impl Default for ReplicaConfig {
             schema,
             collections: None,
             local_only: None,
-            known: None,
+            allowed_collections: None,
         }
     }
 }
@@ -217,7 +218,7 @@ impl ReplicaConfig {
     /// `InvalidInput`, naming the option, what it is, and what it has to be.
     pub fn check(&self) -> Result<()> {
         let least = [
-            ("attempts", self.attempts as usize),
+            ("max_failures", self.max_failures as usize),
             ("retry.factor", self.retry.factor as usize),
             ("batch_documents", self.batch_documents),
             ("batch_bytes", self.batch_bytes),

@@ -31,7 +31,7 @@ pub(crate) struct Listeners {
     /// Failures in a row.
     failures: AtomicU32,
     /// How many of them are reported as an error.
-    attempts: u32,
+    max_failures: u32,
 }
 
 /// Events that wait for a slow listener before the oldest is dropped.
@@ -47,7 +47,7 @@ struct Listening {
 }
 
 impl Listeners {
-    pub(crate) fn new(status: Status, attempts: u32) -> Self {
+    pub(crate) fn new(status: Status, max_failures: u32) -> Self {
         Self {
             direction: status.direction,
             driver: watch::Sender::new(DriverStatus::default()),
@@ -57,7 +57,7 @@ impl Listeners {
             streams: Mutex::new(Some(Vec::new())),
             catches_up: AtomicBool::new(false),
             failures: AtomicU32::new(0),
-            attempts,
+            max_failures,
         }
     }
 
@@ -68,7 +68,7 @@ impl Listeners {
 
     /// Whether so many attempts failed in a row that it is an error.
     pub(crate) fn is_failing(&self) -> bool {
-        self.failures() >= self.attempts
+        self.failures() >= self.max_failures
     }
 
     /// Failures are counted anew.
@@ -138,7 +138,7 @@ impl Listeners {
             _ => false,
         };
         let failing =
-            (is_retried && failures == self.attempts).then_some(SyncEvent::Failing(failures));
+            (is_retried && failures == self.max_failures).then_some(SyncEvent::Failing(failures));
         self.tell(SyncEvent::of(event).into_iter().chain(progress).chain(failing));
     }
 }

@@ -37,7 +37,7 @@ struct Inner {
     /// The collections that were declared local-only when this was opened.
     local_only: BTreeSet<Name>,
     /// The collections that the app knows, if it said so.
-    known: Option<BTreeSet<Name>>,
+    allowed: Option<BTreeSet<Name>>,
     /// The versions of collections' types.
     versions: AllVersions,
     direction: Direction,
@@ -76,13 +76,13 @@ impl Replica {
             environment,
             mut options,
             local_only,
-            known,
+            allowed_collections: allowed,
             versions,
-            attempts,
+            max_failures,
             status,
         } = made;
         let direction = status.direction;
-        let listeners = Arc::new(Listeners::new(status, attempts));
+        let listeners = Arc::new(Listeners::new(status, max_failures));
         let scope = options.scopes[0].clone();
         tokio::spawn(follow(scope, Arc::clone(&storage), Arc::downgrade(&listeners)));
         let token = options.token.take().into();
@@ -93,7 +93,7 @@ impl Replica {
             environment,
             options,
             local_only,
-            known,
+            allowed,
             versions,
             direction,
             token,
@@ -138,13 +138,13 @@ impl Replica {
     ///
     /// # Errors
     /// `InvalidInput` for a bad name, and for one that is not
-    /// [known](crate::ReplicaBuilder::known).
+    /// [allowed](crate::ReplicaBuilder::allowed_collections).
     pub fn collection<T: Serialize + DeserializeOwned>(
         &self,
         name: impl AsRef<str>,
     ) -> Result<Collection<T>> {
         let name = Name::new(name)?;
-        self.check_known(&name)?;
+        self.check_allowed(&name)?;
         let versions = self.0.versions.of(&name).cloned();
         Ok(Collection::new(self.clone(), self.scope_of(&name), name, versions))
     }
@@ -153,9 +153,9 @@ impl Replica {
         &self.0.versions
     }
 
-    fn check_known(&self, name: &Name) -> Result<()> {
-        let Some(known) = &self.0.known else { return Ok(()) };
-        let named = [Some(known), Some(&self.0.local_only), self.chosen()];
+    fn check_allowed(&self, name: &Name) -> Result<()> {
+        let Some(allowed) = &self.0.allowed else { return Ok(()) };
+        let named = [Some(allowed), Some(&self.0.local_only), self.chosen()];
         let named: BTreeSet<&Name> = named.into_iter().flatten().flatten().collect();
         if named.contains(name) {
             return Ok(());
@@ -164,7 +164,7 @@ impl Replica {
         Err(Error::new(
             ErrorKind::InvalidInput,
             format!(
-                "the collection `{name}` is not known here: there are {names}; name it in `known` if it is meant"
+                "the collection `{name}` is not known here: there are {names}; name it in `allowed_collections` if it is meant"
             ),
         ))
     }
@@ -190,7 +190,7 @@ impl Replica {
     /// As [`Self::collection`].
     pub fn raw(&self, name: impl AsRef<str>) -> Result<Collection<Body>> {
         let name = Name::new(name)?;
-        self.check_known(&name)?;
+        self.check_allowed(&name)?;
         Ok(Collection::new(self.clone(), self.scope_of(&name), name, None))
     }
 
@@ -299,8 +299,9 @@ impl Replica {
     /// to the head is here. A replica of one [direction](ReplicaBuilder::direction) does its half.
     ///
     /// # Errors
-    /// What refused it, or what failed last after [several attempts](ReplicaBuilder::attempts): a
-    /// replica that is started goes on trying, another one does not. Else as [`Self::start`].
+    /// What refused it, or what failed last after
+    /// [several attempts](ReplicaBuilder::max_failures): a replica that is started goes on trying,
+    /// another one does not. Else as [`Self::start`].
     pub async fn sync_now(&self) -> Result<()> {
         self.run_once(self.0.direction.goal(false)).await
     }

@@ -26,8 +26,8 @@ pub enum Activity {
     /// far.
     Offline,
     /// It was refused, or its storage failed for good, or so many attempts in a row failed as the
-    /// option [`attempts`](crate::ReplicaConfig::attempts) says. [`Status::retries`] tells whether
-    /// another attempt follows by itself.
+    /// option [`max_failures`](crate::ReplicaConfig::max_failures) says. [`Status::retries`] tells
+    /// whether another attempt follows by itself.
     Error,
 }
 

@@ -49,7 +49,7 @@ async fn shows(replica: &Replica, activity: Activity) -> Status {
 async fn so_many_failures_are_an_error_and_the_replica_comes_back_by_itself() {
     let (builder, transport) = faulty();
     transport.faults.connect(Some(unreachable()));
-    let replica = builder.attempts(3).open().await.unwrap();
+    let replica = builder.max_failures(3).open().await.unwrap();
     let mut events = failing(&replica);
     put(&replica).await;
     let mut status = replica.status();
@@ -99,7 +99,7 @@ async fn pushes_that_fail_on_a_good_connection_count_as_well() {
 async fn a_call_on_a_started_replica_gives_up_and_the_replica_does_not() {
     let (builder, transport) = faulty();
     transport.faults.connect(Some(unreachable()));
-    let replica = builder.attempts(2).open().await.unwrap();
+    let replica = builder.max_failures(2).open().await.unwrap();
     replica.start().await.unwrap();
     for _ in 0..2 {
         let error = soon(replica.sync_now()).await.unwrap_err();

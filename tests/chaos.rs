@@ -142,7 +142,8 @@ impl World {
         retry.ceiling = Duration::from_millis(100);
         let builder = || Replica::builder().memory().retry(retry);
         let by_proxy = transport(over, proxy.address());
-        let replica = builder().transport(by_proxy).timeouts(CONNECTING, REQUEST);
+        let replica =
+            builder().transport(by_proxy).connect_timeout(CONNECTING).request_timeout(REQUEST);
         let replica = replica.open().await.unwrap();
         let other = builder().transport(Arc::new(server.in_process())).open().await.unwrap();
         replica.start().await.unwrap();

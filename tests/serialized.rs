@@ -36,7 +36,7 @@ async fn documents_changes_and_states_are_serialized() {
     assert_eq!(change["key"], json!({"scope": "default", "collection": "notes", "id": "a"}));
     assert_eq!((&change["operation"], &change["origin"]), (&json!("insert"), &json!("local")));
     assert_eq!((&change["body"], &change["local_seq"]), (&json!({"n": 1}), &json!(1)));
-    assert!(is_time(&change["at"]) && change["revision"] == document["revision"], "{change}");
+    assert!(is_time(&change["updated"]) && change["revision"] == document["revision"], "{change}");
 
     let state = to_value(ann.sync_state("notes", "a").await.unwrap()).unwrap();
     assert_eq!((&state["state"], &state["detail"]["attempts"]), (&json!("pending"), &json!(0)));

@@ -240,11 +240,12 @@ async fn a_provider_that_panics_or_never_answers_holds_nobody_for_ever() {
     let panics = tokens_from(|_| async { panic!("the token desk is on fire") });
     let hangs = tokens_from(|_| std::future::pending());
     let bounds = Duration::from_millis(50);
-    let (first, second) = (builder(&server, 1), builder(&server, 2).timeouts(bounds, bounds));
+    let (first, second) =
+        (builder(&server, 1), builder(&server, 2).connect_timeout(bounds).request_timeout(bounds));
     for (builder, told) in
         [(first.token_provider(panics), "panicked"), (second.token_provider(hangs), "in time")]
     {
-        let replica = builder.attempts(2).open().await.unwrap();
+        let replica = builder.max_failures(2).open().await.unwrap();
         let error = soon(replica.sync_now()).await.unwrap_err();
         assert!(error.to_string().contains(told), "{error}");
         let notes = replica.raw("notes").unwrap();

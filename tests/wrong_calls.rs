@@ -229,7 +229,7 @@ async fn a_second_sync_of_one_file() {
 
 #[tokio::test]
 async fn a_collection_that_is_not_known() {
-    let builder = Replica::builder().memory().known(["notes"]).collections(["tags"]);
+    let builder = Replica::builder().memory().allowed_collections(["notes"]).collections(["tags"]);
     let replica = builder.local_only(["drafts"]).open().await.unwrap();
     for name in ["notes", "tags", "drafts"] {
         replica.raw(name).unwrap();

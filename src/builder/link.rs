@@ -52,8 +52,8 @@ impl ReplicaBuilder {
     /// [`pull`](Replica::pull) give up, and a [started](Replica::start) replica reports
     /// [`Activity::Error`](crate::Activity::Error). 5 by default. A started replica continues to
     /// retry all the same, unless [retries](RetryPolicy::enabled) are turned off.
-    pub fn attempts(mut self, attempts: u32) -> Self {
-        self.config.attempts = attempts.max(1);
+    pub fn max_failures(mut self, failures: u32) -> Self {
+        self.config.max_failures = failures.max(1);
         self
     }
 
@@ -78,10 +78,15 @@ impl ReplicaBuilder {
         self
     }
 
-    /// Sets how long connecting, and one request, may take. 15 s and 60 s by default.
-    pub fn timeouts(mut self, connect: Duration, request: Duration) -> Self {
-        self.config.connect_timeout = connect;
-        self.config.request_timeout = request;
+    /// Sets how long connecting may take. 15 s by default.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.config.connect_timeout = timeout;
+        self
+    }
+
+    /// Sets how long one pull or push may take, from the last bytes that moved. 60 s by default.
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.config.request_timeout = timeout;
         self
     }
 

@@ -32,6 +32,8 @@ pub struct ReplicaBuilder {
     /// By option, text that is not one of its values: `open` returns the error.
     bad: BTreeMap<&'static str, Error>,
     storage: Option<Arc<dyn Storage>>,
+    #[cfg(feature = "sqlite")]
+    sqlite: Option<storage_sqlite::SqliteConfig>,
     transport: Option<Arc<dyn Transport>>,
     resolving: Resolving,
     versions: BTreeMap<Collection, Versions>,
@@ -49,9 +51,9 @@ pub(crate) struct Made {
     pub(crate) environment: Arc<dyn Environment>,
     pub(crate) options: DriverOptions,
     pub(crate) local_only: BTreeSet<Collection>,
-    pub(crate) known: Option<BTreeSet<Collection>>,
+    pub(crate) allowed_collections: Option<BTreeSet<Collection>>,
     pub(crate) versions: AllVersions,
-    pub(crate) attempts: u32,
+    pub(crate) max_failures: u32,
     pub(crate) status: Status,
 }
 
@@ -71,6 +73,8 @@ impl ReplicaBuilder {
             config: ReplicaConfig::default(),
             bad: BTreeMap::new(),
             storage: None,
+            #[cfg(feature = "sqlite")]
+            sqlite: None,
             transport: None,
             resolving: Resolving::default(),
             versions: BTreeMap::new(),
@@ -87,13 +91,13 @@ impl ReplicaBuilder {
     /// [one collection](Self::resolver_for); the resolver of all others is the config's.
     pub fn config(mut self, config: ReplicaConfig) -> Self {
         if config.storage.is_some() {
-            self.storage = None;
+            self.forget_storage();
         }
         if config.server.is_some() {
             self.transport = None;
         }
         self.resolving.forget_default();
-        for option in ["storage", "scope", "collections", "local_only", "known"] {
+        for option in ["storage", "scope", "collections", "local_only", "allowed_collections"] {
             self.bad.remove(option);
         }
         self.config = config;
@@ -109,8 +113,8 @@ impl ReplicaBuilder {
 
     /// Sets the storage of the replica.
     pub fn storage(mut self, storage: Arc<dyn Storage>) -> Self {
+        self.forget_storage();
         self.storage = Some(storage);
-        self.bad.remove("storage");
         self
     }
 
@@ -118,6 +122,38 @@ impl ReplicaBuilder {
     #[cfg(feature = "sqlite")]
     pub fn sqlite(self, path: impl Into<std::path::PathBuf>) -> Self {
         self.storage_at(StorageUrl::sqlite(path))
+    }
+
+    /// Stores the replica in a SQLite file, with these settings.
+    ///
+    /// ```
+    /// use twotide::Replica;
+    /// use twotide::sqlite::SqliteConfig;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> twotide::Result<()> {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("notes.db");
+    /// let mut config = SqliteConfig::new(path);
+    /// config.cache_kib = 512;
+    /// let replica = Replica::builder().sqlite_with(config).open().await?;
+    /// # replica.close().await
+    /// # }
+    /// ```
+    #[cfg(feature = "sqlite")]
+    pub fn sqlite_with(self, config: storage_sqlite::SqliteConfig) -> Self {
+        let mut builder = self.storage_at(StorageUrl::sqlite(&config.path));
+        builder.sqlite = Some(config);
+        builder
+    }
+
+    /// The option that names a storage next decides.
+    fn forget_storage(&mut self) {
+        self.storage = None;
+        #[cfg(feature = "sqlite")]
+        {
+            self.sqlite = None;
+        }
+        self.bad.remove("storage");
     }
 
     /// Stores the replica in this folder of sled, which is created if it does not exist.
@@ -133,8 +169,7 @@ impl ReplicaBuilder {
 
     /// Sets the storage of the replica by its address.
     pub fn storage_at(mut self, url: StorageUrl) -> Self {
-        self.storage = None;
-        self.bad.remove("storage");
+        self.forget_storage();
         self.config.storage = Some(url);
         self
     }
@@ -229,16 +264,16 @@ impl ReplicaBuilder {
     /// # use twotide::prelude::*;
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> twotide::Result<()> {
-    /// let replica = Replica::builder().memory().known(["notes"]).open().await?;
+    /// let replica = Replica::builder().memory().allowed_collections(["notes"]).open().await?;
     /// replica.collection::<String>("notes")?;
     /// assert_eq!(replica.collection::<String>("note").unwrap_err().kind(), ErrorKind::InvalidInput);
     /// # replica.close().await
     /// # }
     /// ```
-    pub fn known(mut self, collections: impl IntoIterator<Item: AsRef<str>>) -> Self {
-        self.bad.remove("known");
-        if let Some(names) = self.checked("known", names(collections)) {
-            self.config.known = Some(names);
+    pub fn allowed_collections(mut self, collections: impl IntoIterator<Item: AsRef<str>>) -> Self {
+        self.bad.remove("allowed_collections");
+        if let Some(names) = self.checked("allowed_collections", names(collections)) {
+            self.config.allowed_collections = Some(names);
         }
         self
     }

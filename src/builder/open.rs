@@ -42,6 +42,10 @@ impl ReplicaBuilder {
         let is_given = self.storage.is_some();
         let storage = match (self.storage, &config.storage) {
             (Some(given), _) => given,
+            #[cfg(feature = "sqlite")]
+            (None, Some(url)) if self.sqlite.is_some() => {
+                url.open_sqlite(self.sqlite, self.environment.replica_id()).await?
+            }
             (None, Some(url)) => url.open_replica(self.environment.replica_id()).await?,
             (None, None) => {
                 let message = "a replica needs a storage, such as `sqlite:notes.db`";
@@ -67,9 +71,9 @@ impl ReplicaBuilder {
                 environment: self.environment,
                 options,
                 local_only: state.local_only,
-                known: config.known,
+                allowed_collections: config.allowed_collections,
                 versions: AllVersions::new(self.versions),
-                attempts: config.attempts,
+                max_failures: config.max_failures,
                 status,
             });
             if config.auto_start {

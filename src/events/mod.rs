@@ -45,9 +45,9 @@ pub enum SyncEvent {
         /// Why.
         why: ErrorKind,
     },
-    /// So many attempts in a row failed as the option [`attempts`](crate::ReplicaConfig::attempts)
-    /// says: the status says [`Error`](crate::Activity::Error) from now on. Told once; the sync
-    /// goes on trying.
+    /// So many attempts in a row failed as the option
+    /// [`max_failures`](crate::ReplicaConfig::max_failures) says: the status says
+    /// [`Error`](crate::Activity::Error) from now on. Told once; the sync goes on trying.
     Failing(u32),
     /// The server refuses this replica; a retry cannot succeed until the configuration, the token
     /// or the server changes.
