@@ -37,6 +37,22 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
+#[cfg(not(any(
+    feature = "sqlite",
+    feature = "sled",
+    feature = "ws",
+    feature = "http",
+    feature = "own-backends"
+)))]
+compile_error!(
+    "no storage and no transport is compiled in: enable one of the features `sqlite`, `sled`, `ws` \
+     and `http` of twotide, or `own-backends` for an app that brings both itself"
+);
+#[cfg(all(feature = "server", not(any(feature = "ws", feature = "http"))))]
+compile_error!(
+    "the feature `server` of twotide serves nothing by itself: enable `ws`, `http` or both beside it"
+);
+
 pub mod backend;
 mod builder;
 mod changes;
