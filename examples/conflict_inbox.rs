@@ -8,9 +8,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use twotide::StorageUrl;
-use twotide::core::environment::System;
-use twotide::core::server::{Hooks, Server, ServerOptions};
 use twotide::prelude::*;
+use twotide::server::{Hooks, Server, ServerOptions, System};
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Note {

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use twotide::StorageUrl;
-use twotide::core::environment::{Environment, System};
-use twotide::core::server::{Hooks, Server, ServerOptions};
+use twotide::backend::environment::{Environment, System};
 use twotide::prelude::*;
+use twotide::server::{Hooks, Server, ServerOptions};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct List {

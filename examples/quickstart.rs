@@ -8,9 +8,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
-use twotide::core::environment::System;
-use twotide::core::server::{Hooks, Server, ServerOptions};
 use twotide::prelude::*;
+use twotide::server::{Hooks, Server, ServerOptions, System};
 use twotide::{Page, StorageUrl, net, routes};
 
 /// A document is whatever serde can write as JSON and read again.
@@ -61,7 +60,8 @@ pub(crate) async fn main() -> Result<(), Box<dyn std::error::Error>> {
     copies.update(milk.id(), &Note { text: "buy oat milk".into(), done: false }).await?;
     copies.insert(&Note { text: "feed the cat".into(), done: true }).await?;
     for expected in ["buy oat milk", "feed the cat"] {
-        let change = timeout(Duration::from_secs(10), changes.next()).await??;
+        let change = timeout(Duration::from_secs(10), changes.next()).await?;
+        let change = change.ok_or("nothing closes the phone here")??;
         let note = change.document::<Note>()?.ok_or("nobody deletes anything here")?.into_value();
         let mark = if note.done { "x" } else { " " };
         println!("The phone is told live: {:?} of [{mark}] {:?}", change.operation(), note.text);

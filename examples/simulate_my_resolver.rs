@@ -20,8 +20,8 @@ use testkit::sim::diagram::html;
 use testkit::sim::{
     Fact, FaultKind, Faults, History, Look, Oracle, Report, Simulation, Verdict, Workload,
 };
-use twotide::core::model::{DocumentKey, DocumentState};
 use twotide::prelude::*;
+use twotide::{DocumentKey, DocumentState};
 
 /// A shopping list: the names of things.
 type List = BTreeSet<String>;

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
-use sync_core::error::{Error, ErrorKind, Result};
+use sync_core::error::Result;
 use sync_core::model::{DocumentKey, DocumentState, Limits, LocalSeq, Revision};
 use sync_core::replica::{DocumentChange, Operation, Origin};
 use sync_core::storage::Storage;
@@ -14,14 +14,16 @@ use tokio::sync::watch;
 
 use crate::Document;
 use crate::document::time_of;
+use crate::versions::AllVersions;
+use crate::yielding::{Source, Yielding, more, stream};
 
 /// A change of what the app sees.
 ///
 /// Serialized: `{"key":{"scope":…,"collection":…,"id":…},"operation":"update","origin":"remote",
-/// "local_seq":7,"at":1800000000000,"revision":"…","body":…}`; the revision and the body are null
-/// where there is none.
+/// "local_seq":7,"updated":1800000000000,"revision":"…","body":…}`; the revision and the body are
+/// null where there is none.
 #[derive(Clone, Debug)]
-pub struct Change(DocumentChange);
+pub struct Change(DocumentChange, AllVersions);
 
 impl Serialize for Change {
     fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
@@ -30,7 +32,7 @@ impl Serialize for Change {
         change.serialize_field("operation", &self.operation())?;
         change.serialize_field("origin", &self.origin())?;
         change.serialize_field("local_seq", &self.local_seq())?;
-        change.serialize_field("at", &self.0.stamp().millis())?;
+        change.serialize_field("updated", &self.0.stamp().millis())?;
         change.serialize_field("revision", &self.revision())?;
         let body = self.0.document.as_ref().and_then(|state| state.body.as_ref());
         change.serialize_field("body", &body)?;
@@ -66,7 +68,7 @@ impl Change {
 
     /// Returns when the state was written, by the writer's clock.
     #[must_use]
-    pub fn stamp(&self) -> SystemTime {
+    pub fn updated(&self) -> SystemTime {
         time_of(self.0.stamp())
     }
 
@@ -79,7 +81,8 @@ impl Change {
     /// The document as it is now; none if it was deleted.
     ///
     /// # Errors
-    /// `InvalidInput` if it is not of type `T`.
+    /// `InvalidInput` if it is not of type `T`, `Incompatible` if it is of a newer
+    /// [version](crate::ReplicaBuilder::versioned) of it.
     pub fn document<T: serde::de::DeserializeOwned>(&self) -> Result<Option<Document<T>>> {
         self.read(self.0.document.as_ref())
     }
@@ -88,7 +91,8 @@ impl Change {
     /// what is longer ago, the state before is not kept.
     ///
     /// # Errors
-    /// `InvalidInput` if it is not of type `T`.
+    /// `InvalidInput` if it is not of type `T`, `Incompatible` if it is of a newer
+    /// [version](crate::ReplicaBuilder::versioned) of it.
     pub fn previous<T: serde::de::DeserializeOwned>(&self) -> Result<Option<Document<T>>> {
         self.read(self.0.previous.as_ref())
     }
@@ -97,7 +101,8 @@ impl Change {
         &self,
         state: Option<&DocumentState>,
     ) -> Result<Option<Document<T>>> {
-        self.body_of(state).map(|document| document.decode(None)).transpose()
+        let versions = self.1.of(&self.0.key.collection);
+        self.body_of(state).map(|document| document.decode(versions)).transpose()
     }
 
     /// The document as it is now, as it was written.
@@ -114,39 +119,83 @@ impl Change {
 
 /// The changes of a replica from some place on, by place, other processes' included.
 ///
-/// Nothing is lost when it is read slowly: what is not remembered any more is read from the
-/// storage, each document once, in its newest state.
+/// A [`Stream`](futures_util::Stream), which ends when the replica is closed. Nothing is lost when
+/// it is read slowly: what is not remembered any more is read from the storage, each document once,
+/// in its newest state.
+///
+/// ```
+/// # use twotide::prelude::*;
+/// use futures_util::TryStreamExt;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<()> {
+/// let replica = Replica::builder().memory().open().await?;
+/// let counts = replica.collection("counts")?;
+/// let mut changes = replica.changes().await?;
+/// counts.put("visits", &1).await?;
+/// counts.delete("visits").await?;
+/// replica.close().await?;
+/// while let Some(change) = changes.try_next().await? {
+///     println!("{:?} of {}", change.operation(), change.key());
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
-pub struct Changes {
+pub struct Changes(Yielding<Feed, Change>);
+
+stream!(Changes, [], Change);
+
+/// The feed from some place on.
+#[derive(Debug)]
+struct Feed {
     storage: Arc<dyn Storage>,
+    versions: AllVersions,
     commits: watch::Receiver<u64>,
     after: LocalSeq,
     ready: VecDeque<DocumentChange>,
 }
 
 impl Changes {
-    pub(crate) fn new(storage: Arc<dyn Storage>, after: LocalSeq) -> Self {
-        let commits = storage.commits();
-        Self { storage, commits, after, ready: VecDeque::new() }
+    pub(crate) fn new(storage: Arc<dyn Storage>, versions: AllVersions, after: LocalSeq) -> Self {
+        Self(Yielding::new(Feed::new(storage, versions, after)))
     }
 
-    /// The next change, as soon as there is one. Dropping the future loses nothing.
+    /// The changes after a place, of which every one from now on is remembered.
+    pub(crate) async fn from_now(storage: Arc<dyn Storage>, versions: AllVersions) -> Result<Self> {
+        let now = storage.state().await?.last_local;
+        let mut feed = Feed::new(storage, versions, now);
+        // From the first look on, every operation is remembered.
+        feed.read_ahead().await?;
+        Ok(Self(Yielding::new(feed)))
+    }
+
+    /// The next change, as soon as there is one; none when the replica was closed. Dropping the
+    /// future loses nothing.
     ///
     /// # Errors
-    /// `Closed` when the replica is closed; else as the storage.
-    pub async fn next(&mut self) -> Result<Change> {
-        loop {
-            if let Some(change) = self.try_next().await? {
-                return Ok(change);
-            }
-            if self.commits.changed().await.is_err() {
-                return Err(Error::new(ErrorKind::Closed, "the replica is closed"));
-            }
-        }
+    /// As the storage; the next call tries again.
+    pub async fn next(&mut self) -> Option<Result<Change>> {
+        self.0.next().await
     }
 
-    /// Reads ahead, if nothing was read yet.
-    pub(crate) async fn try_peek(&mut self) -> Result<()> {
+    /// The next change that is there already. None also means that the replica was closed.
+    ///
+    /// # Errors
+    /// As the storage.
+    pub async fn next_ready(&mut self) -> Result<Option<Change>> {
+        self.0.next_ready().await
+    }
+}
+
+impl Feed {
+    fn new(storage: Arc<dyn Storage>, versions: AllVersions, after: LocalSeq) -> Self {
+        let commits = storage.commits();
+        Self { storage, versions, commits, after, ready: VecDeque::new() }
+    }
+
+    /// Reads ahead, if nothing is left of what was read before.
+    async fn read_ahead(&mut self) -> Result<()> {
         if self.ready.is_empty() {
             // Noted before the read, so that nothing falls between the read and the wait.
             self.commits.borrow_and_update();
@@ -155,17 +204,21 @@ impl Changes {
         }
         Ok(())
     }
+}
 
-    /// The next change that is there already.
-    ///
-    /// # Errors
-    /// As the storage.
-    pub async fn try_next(&mut self) -> Result<Option<Change>> {
-        self.try_peek().await?;
+impl Source for Feed {
+    type Item = Change;
+
+    async fn look(&mut self) -> Result<Option<Change>> {
+        self.read_ahead().await?;
         let next = self.ready.pop_front();
         if let Some(change) = &next {
             self.after = change.at;
         }
-        Ok(next.map(Change))
+        Ok(next.map(|change| Change(change, self.versions.clone())))
+    }
+
+    fn wait(&self) -> impl Future<Output = bool> + Send + 'static {
+        more(&self.commits)
     }
 }

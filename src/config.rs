@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ use sync_core::engine::{Direction, EngineOptions, RetryPolicy};
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::{Collection, Limits, Scope};
 use sync_core::resolver::{
-    ClientWins, FieldMerge, LastWriteWins, Resolution, Resolvers, ServerWins, resolve_with,
+    ClientWins, ConflictResolver, FieldMerge, LastWriteWins, Resolution, ServerWins, resolve_with,
 };
 
 use crate::StorageUrl;
@@ -37,13 +38,13 @@ pub enum Strategy {
 }
 
 impl Strategy {
-    pub(crate) fn resolvers(self) -> Resolvers {
+    pub(crate) fn resolver(self) -> Arc<dyn ConflictResolver> {
         match self {
-            Self::Lww => Resolvers::new(LastWriteWins),
-            Self::Server => Resolvers::new(ServerWins),
-            Self::Client => Resolvers::new(ClientWins),
-            Self::Merge => Resolvers::new(FieldMerge::new()),
-            Self::Defer => Resolvers::new(resolve_with("defer", |_| Ok(Resolution::Defer))),
+            Self::Lww => Arc::new(LastWriteWins),
+            Self::Server => Arc::new(ServerWins),
+            Self::Client => Arc::new(ClientWins),
+            Self::Merge => Arc::new(FieldMerge::new()),
+            Self::Defer => Arc::new(resolve_with("defer", |_| Ok(Resolution::Defer))),
         }
     }
 }
@@ -99,8 +100,9 @@ pub struct ReplicaConfig {
     /// (default 2, at least 1), `ceiling` (default `"30s"`) and `jitter` (default true).
     pub retry: RetryPolicy,
     /// After how many failures in a row one-shot syncs give up, and a started replica, which goes
-    /// on trying, reports an error. Default 5, at least 1.
-    pub attempts: u32,
+    /// on trying, reports an error. Default 5, at least 1. Earlier files name it `attempts`.
+    #[serde(alias = "attempts")]
+    pub max_failures: u32,
     /// How changes are followed over HTTP: `auto`, `sse`, `long_poll` or `poll`. Default `auto`.
     #[cfg(feature = "http")]
     pub live_by: transport_http::LiveBy,
@@ -151,9 +153,9 @@ pub struct ReplicaConfig {
     pub local_only: Option<BTreeSet<Collection>>,
     /// The collections that the app knows: others are refused as soon as they are asked for. Left
     /// out by default: any name will do. See
-    /// [`ReplicaBuilder::known`](crate::ReplicaBuilder::known).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub known: Option<BTreeSet<Collection>>,
+    /// [`ReplicaBuilder::allowed_collections`](crate::ReplicaBuilder::allowed_collections).
+    #[serde(alias = "known", skip_serializing_if = "Option::is_none")]
+    pub allowed_collections: Option<BTreeSet<Collection>>,
 }
 
 impl Default for ReplicaConfig {
@@ -169,7 +171,7 @@ impl Default for ReplicaConfig {
             direction: Direction::default(),
             resolver: Strategy::default(),
             retry: engine.retry,
-            attempts: 5,
+            max_failures: 5,
             #[cfg(feature = "http")]
             live_by: transport_http::LiveBy::default(),
             #[cfg(feature = "http")]
@@ -190,7 +192,7 @@ impl Default for ReplicaConfig {
             schema,
             collections: None,
             local_only: None,
-            known: None,
+            allowed_collections: None,
         }
     }
 }
@@ -216,7 +218,7 @@ impl ReplicaConfig {
     /// `InvalidInput`, naming the option, what it is, and what it has to be.
     pub fn check(&self) -> Result<()> {
         let least = [
-            ("attempts", self.attempts as usize),
+            ("max_failures", self.max_failures as usize),
             ("retry.factor", self.retry.factor as usize),
             ("batch_documents", self.batch_documents),
             ("batch_bytes", self.batch_bytes),

@@ -32,11 +32,32 @@
 //! has a REST API already gives it two closures instead: see [`custom_backend`].
 //!
 //! Backends are picked by Cargo features (`sqlite` and `ws` by default, `server` for serving); what
-//! they implement is in [`core`], which also tells how to write one.
+//! they implement is in [`backend`], and what a server needs in `server`.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
+#[cfg(not(any(
+    feature = "sqlite",
+    feature = "sled",
+    feature = "ws",
+    feature = "http",
+    feature = "own-backends"
+)))]
+compile_error!(
+    "no storage and no transport is compiled in: enable one of the features `sqlite`, `sled`, `ws` \
+     and `http` of twotide, or `own-backends` for an app that brings both itself"
+);
+#[cfg(all(
+    feature = "server",
+    not(any(feature = "ws", feature = "http", feature = "own-backends"))
+))]
+compile_error!(
+    "the feature `server` of twotide serves nothing by itself: enable `ws`, `http` or both beside it, \
+     or `own-backends` for a server that is reached over a transport of the app's own"
+);
+
+pub mod backend;
 mod builder;
 mod changes;
 mod collection;
@@ -48,7 +69,10 @@ mod listeners;
 mod replica;
 #[cfg(feature = "server")]
 mod serve;
+#[cfg(feature = "server")]
+pub mod server;
 mod status;
+mod status_watch;
 mod storage_url;
 mod sync_state;
 mod transaction;
@@ -56,23 +80,9 @@ mod unix_millis;
 mod unsettled;
 mod versions;
 mod watch;
+mod yielding;
 
-/// The crates below.
-pub mod core {
-    pub use storage_kit::kv;
-    pub use sync_core::*;
-    #[cfg(feature = "server")]
-    pub use sync_server as server;
-    pub use transport_kit::framed;
-
-    /// The contracts of storage.
-    pub mod storage {
-        pub use storage_kit::*;
-        pub use sync_core::storage::*;
-        #[cfg(feature = "server")]
-        pub use sync_server::ServerStorage;
-    }
-}
+pub use sync_core::resolver;
 pub use transport_kit::custom_backend;
 
 #[cfg(feature = "sled")]
@@ -87,7 +97,7 @@ pub use transport_ws as ws;
 
 pub use builder::ReplicaBuilder;
 pub use changes::{Change, Changes};
-pub use collection::{Collection, Page};
+pub use collection::{Collection, Documents, Page};
 pub use config::{ReplicaConfig, Strategy};
 pub use document::Document;
 pub use events::{EventFilter, EventKind, EventStream, SyncEvent};
@@ -95,10 +105,17 @@ pub use replica::Replica;
 #[cfg(feature = "server")]
 pub use serve::{routes, routes_with};
 pub use status::{Activity, Statistics, Status};
+pub use status_watch::StatusWatch;
 pub use storage_url::StorageUrl;
 pub use sync_core::driver::{TokenProvider, tokens_from};
 pub use sync_core::engine::{Direction, RetryPolicy};
 pub use sync_core::error::{Error, ErrorKind, Result, Retry};
+pub use sync_core::model::{
+    Body, DocumentId, DocumentKey, DocumentState, Limits, Rejection, RejectionCode, Reset,
+    ResetReason, Revision, Scope, Seq,
+};
+pub use sync_core::replica::{Decided, Operation, Origin, OutboxCounts, ReplicaState};
+pub use sync_core::resolver::ResolveOn;
 pub use sync_state::{FailedAttempt, SyncState, WaitingEdit};
 pub use transaction::Transaction;
 pub use unsettled::{
@@ -112,9 +129,7 @@ pub mod prelude {
         Activity, Change, Collection, Document, Error, ErrorKind, EventFilter, EventKind, Replica,
         Result, Status, SyncEvent, WatchEvent,
     };
-    pub use sync_core::engine::Event;
-    pub use sync_core::model::Body;
-    pub use sync_core::replica::{Operation, Origin};
+    pub use crate::{Body, Operation, Origin};
     pub use sync_core::resolver::{
         ClientWins, Conflict, ConflictResolver, FieldMerge, FieldRule, LastWriteWins, OnDelete,
         Resolution, ServerWins, TypedConflict, TypedResolution, resolve_typed, resolve_with,

@@ -10,19 +10,20 @@ use sync_core::error::{ErrorKind, Retry};
 use sync_core::model::Scope;
 use sync_core::replica::Committed;
 use sync_core::storage::Storage;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 
-use crate::{EventFilter, EventKind, Statistics, Status, SyncEvent};
+use crate::events::EventSender;
+use crate::status_watch::StatusSender;
+use crate::{EventFilter, EventKind, EventStream, Statistics, Status, SyncEvent};
 
 /// The channels on which the app receives the driver's reports.
 pub(crate) struct Listeners {
     direction: Direction,
     pub(crate) driver: watch::Sender<DriverStatus>,
-    pub(crate) status: watch::Sender<Status>,
-    pub(crate) statistics: watch::Sender<Statistics>,
+    pub(crate) status: StatusSender<Status>,
+    pub(crate) statistics: StatusSender<Statistics>,
     /// What the drivers before this one did.
     pub(crate) before: Mutex<Statistics>,
-    pub(crate) events: broadcast::Sender<Event>,
     /// The filtered event streams; none when the replica was closed.
     streams: Mutex<Option<Vec<Listening>>>,
     /// Whether the scope catches up.
@@ -30,7 +31,7 @@ pub(crate) struct Listeners {
     /// Failures in a row.
     failures: AtomicU32,
     /// How many of them are reported as an error.
-    attempts: u32,
+    max_failures: u32,
 }
 
 /// Events that wait for a slow listener before the oldest is dropped.
@@ -42,22 +43,21 @@ const CHANGES: usize = 4_096;
 /// A stream of events, and what it wants.
 struct Listening {
     filter: EventFilter,
-    sender: broadcast::Sender<SyncEvent>,
+    sender: EventSender,
 }
 
 impl Listeners {
-    pub(crate) fn new(status: Status, attempts: u32) -> Self {
+    pub(crate) fn new(status: Status, max_failures: u32) -> Self {
         Self {
             direction: status.direction,
             driver: watch::Sender::new(DriverStatus::default()),
-            status: watch::Sender::new(status),
-            statistics: watch::Sender::new(Statistics::default()),
+            status: StatusSender::new(status),
+            statistics: StatusSender::new(Statistics::default()),
             before: Mutex::default(),
-            events: broadcast::Sender::new(EVENTS),
             streams: Mutex::new(Some(Vec::new())),
             catches_up: AtomicBool::new(false),
             failures: AtomicU32::new(0),
-            attempts,
+            max_failures,
         }
     }
 
@@ -68,7 +68,7 @@ impl Listeners {
 
     /// Whether so many attempts failed in a row that it is an error.
     pub(crate) fn is_failing(&self) -> bool {
-        self.failures() >= self.attempts
+        self.failures() >= self.max_failures
     }
 
     /// Failures are counted anew.
@@ -77,19 +77,21 @@ impl Listeners {
     }
 
     /// Another stream of events; one that has ended after [`Self::end`].
-    pub(crate) fn subscribe(&self, filter: EventFilter) -> broadcast::Receiver<SyncEvent> {
+    pub(crate) fn subscribe(&self, filter: EventFilter) -> EventStream {
         let bound = if filter.wants(EventKind::ChangeApplied) { CHANGES } else { EVENTS };
-        let (sender, receiver) = broadcast::channel(bound);
+        let (sender, stream) = EventStream::new(bound);
         if let Some(streams) = &mut *self.streams() {
-            streams.retain(|listening| listening.sender.receiver_count() > 0);
+            streams.retain(|listening| listening.sender.is_read());
             streams.push(Listening { filter, sender });
         }
-        receiver
+        stream
     }
 
-    /// Ends every stream of events, behind what was told already.
+    /// Ends every stream of events and of the status, behind what was told already.
     pub(crate) fn end(&self) {
         *self.streams() = None;
+        self.status.end();
+        self.statistics.end();
     }
 
     fn streams(&self) -> MutexGuard<'_, Option<Vec<Listening>>> {
@@ -100,11 +102,15 @@ impl Listeners {
     /// Events are made only if there is a stream.
     fn tell(&self, events: impl IntoIterator<Item = SyncEvent>) {
         let mut streams = self.streams();
-        let Some(streams) = streams.as_mut().filter(|s| !s.is_empty()) else { return };
+        let Some(streams) = streams.as_mut() else { return };
+        streams.retain(|listening| listening.sender.is_read());
+        if streams.is_empty() {
+            return;
+        }
         for event in events {
-            streams.retain(|listening| {
-                !listening.filter.accepts(&event) || listening.sender.send(event.clone()).is_ok()
-            });
+            for listening in streams.iter().filter(|l| l.filter.accepts(&event)) {
+                listening.sender.send(event.clone());
+            }
         }
     }
 
@@ -132,7 +138,7 @@ impl Listeners {
             _ => false,
         };
         let failing =
-            (is_retried && failures == self.attempts).then_some(SyncEvent::Failing(failures));
+            (is_retried && failures == self.max_failures).then_some(SyncEvent::Failing(failures));
         self.tell(SyncEvent::of(event).into_iter().chain(progress).chain(failing));
     }
 }
@@ -163,13 +169,11 @@ impl Observer for Listeners {
             _ => {}
         }
         self.translate(event);
-        // There may be no receiver.
-        let _ = self.events.send(event.clone());
     }
 
     fn status(&self, status: &DriverStatus) {
         let before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
-        self.statistics.send_replace(Statistics::of(&before, status));
+        self.statistics.set(Statistics::of(&before, status));
         self.driver.send_replace(status.clone());
     }
 }
@@ -198,20 +202,14 @@ pub(crate) async fn follow(
             }
             Err(error) if error.kind() == ErrorKind::Closed => return,
             Err(error) => {
-                tracing::warn!(%error, "the status cannot be read");
+                tracing::warn!(error = %error.report(), "the status cannot be read");
                 // Of an error that may pass nothing is shown: the next commit looks again.
                 let is_for_good = !error.is_retryable();
                 is_for_good.then(|| held.status.borrow().clone().with_broken_storage(error))
             }
         };
         if let Some(status) = status {
-            held.status.send_if_modified(|old| {
-                let changed = !old.shows_the_same(&status);
-                if changed {
-                    *old = status;
-                }
-                changed
-            });
+            held.status.set_if(status, |old, new| !old.shows_the_same(new));
         }
         drop(held);
         tokio::select! {

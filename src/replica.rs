@@ -8,17 +8,18 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sync_core::driver::{Driver, DriverOptions, DriverStatus, EngineSlot, Observer, Parts};
-use sync_core::engine::{Direction, Event, Goal, Phase};
+use sync_core::engine::{Direction, Goal, Phase};
 use sync_core::environment::Environment;
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::{Body, Collection as Name, Epoch, LocalSeq, Reset, ResetReason, Scope};
 use sync_core::replica::{Committed, Context, LocalTransaction, ReplicaState};
 use sync_core::storage::Storage;
 use sync_core::transport::Transport;
-use tokio::sync::{Mutex, broadcast, watch};
+use tokio::sync::{Mutex, watch};
 
 use crate::builder::Made;
 use crate::listeners::{Listeners, follow};
+use crate::versions::AllVersions;
 use crate::{Changes, Collection, ReplicaBuilder, Transaction};
 
 /// One copy of the data on one device. Cheap to clone.
@@ -36,7 +37,9 @@ struct Inner {
     /// The collections that were declared local-only when this was opened.
     local_only: BTreeSet<Name>,
     /// The collections that the app knows, if it said so.
-    known: Option<BTreeSet<Name>>,
+    allowed: Option<BTreeSet<Name>>,
+    /// The versions of collections' types.
+    versions: AllVersions,
     direction: Direction,
     /// What the next driver begins with.
     token: std::sync::Mutex<Option<String>>,
@@ -73,12 +76,13 @@ impl Replica {
             environment,
             mut options,
             local_only,
-            known,
-            attempts,
+            allowed_collections: allowed,
+            versions,
+            max_failures,
             status,
         } = made;
         let direction = status.direction;
-        let listeners = Arc::new(Listeners::new(status, attempts));
+        let listeners = Arc::new(Listeners::new(status, max_failures));
         let scope = options.scopes[0].clone();
         tokio::spawn(follow(scope, Arc::clone(&storage), Arc::downgrade(&listeners)));
         let token = options.token.take().into();
@@ -89,7 +93,8 @@ impl Replica {
             environment,
             options,
             local_only,
-            known,
+            allowed,
+            versions,
             direction,
             token,
             driver,
@@ -133,16 +138,24 @@ impl Replica {
     ///
     /// # Errors
     /// `InvalidInput` for a bad name, and for one that is not
-    /// [known](crate::ReplicaBuilder::known).
-    pub fn collection<T: Serialize + DeserializeOwned>(&self, name: &str) -> Result<Collection<T>> {
+    /// [allowed](crate::ReplicaBuilder::allowed_collections).
+    pub fn collection<T: Serialize + DeserializeOwned>(
+        &self,
+        name: impl AsRef<str>,
+    ) -> Result<Collection<T>> {
         let name = Name::new(name)?;
-        self.check_known(&name)?;
-        Ok(Collection::new(self.clone(), self.scope_of(&name), name))
+        self.check_allowed(&name)?;
+        let versions = self.0.versions.of(&name).cloned();
+        Ok(Collection::new(self.clone(), self.scope_of(&name), name, versions))
     }
 
-    fn check_known(&self, name: &Name) -> Result<()> {
-        let Some(known) = &self.0.known else { return Ok(()) };
-        let named = [Some(known), Some(&self.0.local_only), self.chosen()];
+    pub(crate) fn versions(&self) -> &AllVersions {
+        &self.0.versions
+    }
+
+    fn check_allowed(&self, name: &Name) -> Result<()> {
+        let Some(allowed) = &self.0.allowed else { return Ok(()) };
+        let named = [Some(allowed), Some(&self.0.local_only), self.chosen()];
         let named: BTreeSet<&Name> = named.into_iter().flatten().flatten().collect();
         if named.contains(name) {
             return Ok(());
@@ -151,7 +164,7 @@ impl Replica {
         Err(Error::new(
             ErrorKind::InvalidInput,
             format!(
-                "the collection `{name}` is not known here: there are {names}; name it in `known` if it is meant"
+                "the collection `{name}` is not known here: there are {names}; name it in `allowed_collections` if it is meant"
             ),
         ))
     }
@@ -169,12 +182,16 @@ impl Replica {
         }
     }
 
-    /// A collection of raw JSON, kept byte for byte.
+    /// A collection of raw JSON, kept byte for byte: bodies are what is stored, also where the type
+    /// of the collection has [versions](ReplicaBuilder::versioned). What is written through it has
+    /// to name its version itself then.
     ///
     /// # Errors
-    /// `InvalidInput` for a bad name.
-    pub fn raw(&self, name: &str) -> Result<Collection<Body>> {
-        self.collection(name)
+    /// As [`Self::collection`].
+    pub fn raw(&self, name: impl AsRef<str>) -> Result<Collection<Body>> {
+        let name = Name::new(name)?;
+        self.check_allowed(&name)?;
+        Ok(Collection::new(self.clone(), self.scope_of(&name), name, None))
     }
 
     /// Begins a transaction over several documents.
@@ -187,25 +204,13 @@ impl Replica {
     /// # Errors
     /// As the storage.
     pub async fn changes(&self) -> Result<Changes> {
-        let now = self.0.storage.state().await?.last_local;
-        let mut changes = Changes::new(Arc::clone(&self.0.storage), now);
-        // From the first look on, every operation is remembered.
-        changes.try_peek().await?;
-        Ok(changes)
+        Changes::from_now(Arc::clone(&self.0.storage), self.0.versions.clone()).await
     }
 
     /// The changes after a place in the feed: [`Change::local_seq`](crate::Change::local_seq).
     #[must_use]
     pub fn changes_after(&self, local_seq: u64) -> Changes {
-        Changes::new(Arc::clone(&self.0.storage), LocalSeq(local_seq))
-    }
-
-    /// What happens to the sync as a whole, from now on, as the engine says it. A listener that
-    /// falls far behind is told how many events it missed. [`event_stream`](Self::event_stream)
-    /// tells more, and through a filter.
-    #[must_use]
-    pub fn events(&self) -> broadcast::Receiver<Event> {
-        self.0.listeners.events.subscribe()
+        Changes::new(Arc::clone(&self.0.storage), self.0.versions.clone(), LocalSeq(local_seq))
     }
 
     /// The replica at a glance: identity, scopes, counts and digests.
@@ -294,8 +299,9 @@ impl Replica {
     /// to the head is here. A replica of one [direction](ReplicaBuilder::direction) does its half.
     ///
     /// # Errors
-    /// What refused it, or what failed last after [several attempts](ReplicaBuilder::attempts): a
-    /// replica that is started goes on trying, another one does not. Else as [`Self::start`].
+    /// What refused it, or what failed last after
+    /// [several attempts](ReplicaBuilder::max_failures): a replica that is started goes on trying,
+    /// another one does not. Else as [`Self::start`].
     pub async fn sync_now(&self) -> Result<()> {
         self.run_once(self.0.direction.goal(false)).await
     }

@@ -11,8 +11,7 @@ use transport_kit::BrowserPolicy;
 ///
 /// ```
 /// use std::sync::Arc;
-/// use twotide::core::environment::System;
-/// use twotide::core::server::{Hooks, Server, ServerOptions};
+/// use twotide::server::{Hooks, Server, ServerOptions, System};
 /// use twotide::{StorageUrl, net, routes};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -38,7 +37,7 @@ pub fn routes(server: &Server) -> Router {
 ///
 /// ```
 /// use twotide::net::BrowserPolicy;
-/// # fn routes(server: &twotide::core::server::Server) -> twotide::Result<axum::Router> {
+/// # fn routes(server: &twotide::server::Server) -> twotide::Result<axum::Router> {
 /// let browsers = BrowserPolicy::default().allow_origin("https://app.example")?;
 /// let routes = twotide::routes_with(server, browsers);
 /// # Ok(routes)

@@ -9,10 +9,9 @@ use sync_core::engine::{Direction, Phase};
 use sync_core::error::Error;
 use sync_core::model::Stamp;
 use sync_core::replica::OutboxCounts;
-use tokio::sync::watch;
 
 use crate::document::time_of;
-use crate::{Replica, unix_millis};
+use crate::{Replica, StatusWatch, unix_millis};
 
 /// What the sync is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -27,8 +26,8 @@ pub enum Activity {
     /// far.
     Offline,
     /// It was refused, or its storage failed for good, or so many attempts in a row failed as the
-    /// option [`attempts`](crate::ReplicaConfig::attempts) says. [`Status::retries`] tells whether
-    /// another attempt follows by itself.
+    /// option [`max_failures`](crate::ReplicaConfig::max_failures) says. [`Status::retries`] tells
+    /// whether another attempt follows by itself.
     Error,
 }
 
@@ -133,7 +132,7 @@ impl Status {
 
     /// Whether two looks show the same; of errors that is their text.
     pub(crate) fn shows_the_same(&self, other: &Self) -> bool {
-        let text = |e: &Option<Error>| e.as_ref().map(ToString::to_string);
+        let text = |e: &Option<Error>| e.as_ref().map(|e| e.report().to_string());
         self.activity == other.activity
             && (self.pulled, self.remaining) == (other.pulled, other.remaining)
             && self.outbox == other.outbox
@@ -177,17 +176,17 @@ impl Statistics {
 }
 
 impl Replica {
-    /// The status, now and as it changes. The receiver's `borrow` needs no `await`, either; one
+    /// The status, now and as it changes. [`borrow`](StatusWatch::borrow) needs no `await`; one
     /// look is [`status_now`](Self::status_now).
     #[must_use]
-    pub fn status(&self) -> watch::Receiver<Status> {
-        self.listeners().status.subscribe()
+    pub fn status(&self) -> StatusWatch {
+        self.listeners().status.watch()
     }
 
     /// What the sync did, now and as it changes.
     #[must_use]
-    pub fn statistics(&self) -> watch::Receiver<Statistics> {
-        self.listeners().statistics.subscribe()
+    pub fn statistics(&self) -> StatusWatch<Statistics> {
+        self.listeners().statistics.watch()
     }
 
     /// The status at this moment, without waiting for anything: for synchronous code such as a user

@@ -99,6 +99,18 @@ impl StorageUrl {
         blocking(move || backend.open_replica(id)).await
     }
 
+    /// Opens a replica's storage in SQLite with those settings, whose path is that of this address.
+    #[cfg(feature = "sqlite")]
+    pub(crate) async fn open_sqlite(
+        &self,
+        config: Option<storage_sqlite::SqliteConfig>,
+        id: ReplicaId,
+    ) -> Result<Arc<dyn Storage>> {
+        let Some(config) = config else { return self.open_replica(id).await };
+        self.0.check()?;
+        blocking(move || Ok(Arc::new(storage_sqlite::open_replica(&config, id)?) as _)).await
+    }
+
     /// Opens a server's storage with the backend's default settings. What is not there yet is made.
     ///
     /// # Errors

@@ -122,7 +122,11 @@ impl Replica {
     ///
     /// # Errors
     /// `InvalidInput` for a bad name; else as the storage.
-    pub async fn sync_state(&self, collection: &str, id: &str) -> Result<SyncState> {
+    pub async fn sync_state(
+        &self,
+        collection: impl AsRef<str>,
+        id: impl AsRef<str>,
+    ) -> Result<SyncState> {
         let key = self.key(collection, id)?;
         if key.scope.is_local() {
             return Ok(SyncState::LocalOnly);

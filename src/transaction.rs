@@ -5,7 +5,7 @@ use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::Scope;
 use sync_core::replica::{LocalTransaction, LocalWrite, WriteOperation};
 
-use crate::{Collection, Replica};
+use crate::{Collection, Document, Replica};
 
 /// Writes that become visible and durable together, and travel together unless a later edit takes
 /// over one of their documents. The server's verdicts stay per document.
@@ -56,7 +56,7 @@ impl Transaction {
     pub fn insert_with_id<T: Serialize>(
         &mut self,
         collection: &Collection<T>,
-        id: &str,
+        id: impl AsRef<str>,
         value: &T,
     ) -> Result<()> {
         self.add(collection, id, WriteOperation::Insert(collection.encode(value)?))
@@ -69,7 +69,7 @@ impl Transaction {
     pub fn update<T: Serialize>(
         &mut self,
         collection: &Collection<T>,
-        id: &str,
+        id: impl AsRef<str>,
         value: &T,
     ) -> Result<()> {
         self.add(collection, id, WriteOperation::Update(collection.encode(value)?))
@@ -82,17 +82,32 @@ impl Transaction {
     pub fn put<T: Serialize>(
         &mut self,
         collection: &Collection<T>,
-        id: &str,
+        id: impl AsRef<str>,
         value: &T,
     ) -> Result<()> {
         self.add(collection, id, WriteOperation::Put(collection.encode(value)?))
+    }
+
+    /// Replaces a document if it is still at the revision that was read, as
+    /// [`Collection::replace_if`] does; else the commit fails with `Superseded`.
+    ///
+    /// # Errors
+    /// As [`Self::insert`].
+    pub fn replace_if<T: Serialize>(
+        &mut self,
+        collection: &Collection<T>,
+        document: &Document<T>,
+        value: &T,
+    ) -> Result<()> {
+        let operation = WriteOperation::Replace(document.revision(), collection.encode(value)?);
+        self.add(collection, document.id(), operation)
     }
 
     /// Deletes a document; the commit fails if there is none.
     ///
     /// # Errors
     /// As [`Self::insert_with_id`].
-    pub fn delete<T>(&mut self, collection: &Collection<T>, id: &str) -> Result<()> {
+    pub fn delete<T>(&mut self, collection: &Collection<T>, id: impl AsRef<str>) -> Result<()> {
         self.add(collection, id, WriteOperation::Delete)
     }
 
@@ -101,14 +116,18 @@ impl Transaction {
     ///
     /// # Errors
     /// As [`Self::insert_with_id`].
-    pub fn hard_delete<T>(&mut self, collection: &Collection<T>, id: &str) -> Result<()> {
+    pub fn hard_delete<T>(
+        &mut self,
+        collection: &Collection<T>,
+        id: impl AsRef<str>,
+    ) -> Result<()> {
         self.add(collection, id, WriteOperation::Erase)
     }
 
     fn add<T>(
         &mut self,
         collection: &Collection<T>,
-        id: &str,
+        id: impl AsRef<str>,
         operation: WriteOperation,
     ) -> Result<()> {
         let scope = self.scope.get_or_insert_with(|| collection.scope().clone());
@@ -141,8 +160,8 @@ impl Transaction {
     /// Writes everything or nothing. When it returns, the writes survive a power failure.
     ///
     /// # Errors
-    /// `InvalidInput` if the transaction is over the limits of a push batch, `AlreadyExists` or
-    /// `NotFound` as the writes say; else as the storage.
+    /// `InvalidInput` if the transaction is over the limits of a push batch, `AlreadyExists`,
+    /// `NotFound` or `Superseded` as the writes say; else as the storage.
     pub async fn commit(self) -> Result<()> {
         let Some(scope) = self.scope else { return Ok(()) };
         self.replica.write(LocalTransaction { scope, writes: self.writes }).await.map(drop)

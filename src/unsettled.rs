@@ -106,12 +106,21 @@ impl Replica {
         Quarantine(self.clone())
     }
 
-    pub(crate) fn key(&self, collection: &str, id: &str) -> Result<DocumentKey> {
+    pub(crate) fn key(
+        &self,
+        collection: impl AsRef<str>,
+        id: impl AsRef<str>,
+    ) -> Result<DocumentKey> {
         let collection = Name::new(collection)?;
         Ok(DocumentKey::new(self.scope_of(&collection), collection, DocumentId::new(id)?))
     }
 
-    async fn decide(&self, collection: &str, id: &str, decision: Decision) -> Result<()> {
+    async fn decide(
+        &self,
+        collection: impl AsRef<str>,
+        id: impl AsRef<str>,
+        decision: Decision,
+    ) -> Result<()> {
         let (now, key) = (self.environment().now(), self.key(collection, id)?);
         self.storage().decide(now, key, decision).await.map(drop)
     }
@@ -160,8 +169,8 @@ impl Conflicts {
     ///
     /// let replica = Replica::builder().memory().open().await?;
     /// let mut watch = replica.conflicts().watch();
-    /// loop {
-    ///     match watch.next().await? {
+    /// while let Some(event) = watch.next().await {
+    ///     match event? {
     ///         InboxEvent::Current(c) | InboxEvent::Changed(c) => println!("please decide: {}", c.key),
     ///         InboxEvent::Removed(key) => println!("decided: {key}"),
     ///         // An app would draw its first picture here, and go on for as long as it runs.
@@ -181,7 +190,11 @@ impl Conflicts {
     ///
     /// # Errors
     /// `InvalidInput` for a bad name; else as the storage.
-    pub async fn get(&self, collection: &str, id: &str) -> Result<Option<WaitingConflict>> {
+    pub async fn get(
+        &self,
+        collection: impl AsRef<str>,
+        id: impl AsRef<str>,
+    ) -> Result<Option<WaitingConflict>> {
         Ok(match self.0.sync_state(collection, id).await? {
             SyncState::Conflict(conflict) => Some(*conflict),
             _ => None,
@@ -189,13 +202,25 @@ impl Conflicts {
     }
 
     /// Ends a conflict: the local edit or a merged body is pushed, or the server's state stands.
-    /// Survives a power failure when it returns; it travels like any edit.
+    /// Survives a power failure when it returns; it travels like any edit. A merged body of a
+    /// collection with [versions](crate::ReplicaBuilder::versioned) that names none is of the
+    /// current one.
     ///
     /// # Errors
     /// `NotFound` if no conflict of that document waits, `InvalidInput` for [`Resolution::Defer`]
     /// or a bad name; else as the storage.
-    pub async fn resolve(&self, collection: &str, id: &str, resolution: Resolution) -> Result<()> {
-        self.0.decide(collection, id, Decision::Resolve(resolution)).await
+    pub async fn resolve(
+        &self,
+        collection: impl AsRef<str>,
+        id: impl AsRef<str>,
+        resolution: Resolution,
+    ) -> Result<()> {
+        let collection = Name::new(collection)?;
+        let resolution = match (resolution, self.0.versions().of(&collection)) {
+            (Resolution::Merge(body), Some(versions)) => Resolution::Merge(versions.marked(body)?),
+            (resolution, _) => resolution,
+        };
+        self.0.decide(&collection, id, Decision::Resolve(resolution)).await
     }
 }
 
@@ -223,7 +248,7 @@ impl Quarantine {
     ///
     /// # Errors
     /// `NotFound` if there are none, `InvalidInput` for a bad name; else as the storage.
-    pub async fn retry(&self, collection: &str, id: &str) -> Result<()> {
+    pub async fn retry(&self, collection: impl AsRef<str>, id: impl AsRef<str>) -> Result<()> {
         self.0.decide(collection, id, Decision::Retry).await
     }
 
@@ -231,7 +256,7 @@ impl Quarantine {
     ///
     /// # Errors
     /// As [`Self::retry`].
-    pub async fn discard(&self, collection: &str, id: &str) -> Result<()> {
+    pub async fn discard(&self, collection: impl AsRef<str>, id: impl AsRef<str>) -> Result<()> {
         self.0.decide(collection, id, Decision::Discard).await
     }
 }

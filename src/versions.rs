@@ -1,12 +1,14 @@
 //! Versions of a document's type: old bodies are upgraded when they are read.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use sync_core::error::{Error, ErrorKind, Result};
-use sync_core::model::Body;
+use sync_core::model::{Body, Collection as Name};
 
 type Upgrade = dyn Fn(u32, &Body) -> Result<Body> + Send + Sync;
 
@@ -20,6 +22,20 @@ pub(crate) struct Versions {
 impl fmt::Debug for Versions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Versions").field("current", &self.current).finish_non_exhaustive()
+    }
+}
+
+/// The versions that were declared, by collection. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AllVersions(Arc<BTreeMap<Name, Versions>>);
+
+impl AllVersions {
+    pub(crate) fn new(declared: BTreeMap<Name, Versions>) -> Self {
+        Self(Arc::new(declared))
+    }
+
+    pub(crate) fn of(&self, collection: &Name) -> Option<&Versions> {
+        self.0.get(collection)
     }
 }
 
@@ -50,6 +66,19 @@ impl Versions {
         };
         let comma = if fields == "}" { "" } else { "," };
         Body::parse(format!("{{\"{FIELD}\":{}{comma}{fields}", self.current))
+    }
+
+    /// The body with a version in it: its own, or else the current one.
+    pub(crate) fn marked(&self, body: Body) -> Result<Body> {
+        #[derive(Deserialize)]
+        struct Marked {
+            #[serde(rename = "_version")]
+            version: Option<IgnoredAny>,
+        }
+        match body.to::<Marked>()?.version {
+            Some(_) => Ok(body),
+            None => self.mark(&body),
+        }
     }
 
     /// The body as of the current version.
@@ -89,6 +118,12 @@ mod tests {
             let found = versions().mark(&body(plain)).unwrap();
             assert_eq!(found.as_str(), marked);
             assert!(matches!(versions().upgraded(&found).unwrap(), Cow::Borrowed(_)));
+        }
+        for (given, marked) in [
+            (r#"{"n":1}"#, r#"{"_version":2,"n":1}"#),
+            (r#"{"n":1,"_version":1}"#, r#"{"n":1,"_version":1}"#),
+        ] {
+            assert_eq!(versions().marked(body(given)).unwrap().as_str(), marked);
         }
         assert_eq!(versions().mark(&body("[1]")).unwrap_err().kind(), ErrorKind::InvalidInput);
     }

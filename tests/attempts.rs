@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use support::faulty::Faulty;
 use support::{builder, server, soon};
-use sync_core::error::Retry;
+use twotide::backend::error::Retry;
 use twotide::prelude::*;
 use twotide::{EventStream, ReplicaBuilder, RetryPolicy};
 
@@ -49,7 +49,7 @@ async fn shows(replica: &Replica, activity: Activity) -> Status {
 async fn so_many_failures_are_an_error_and_the_replica_comes_back_by_itself() {
     let (builder, transport) = faulty();
     transport.faults.connect(Some(unreachable()));
-    let replica = builder.attempts(3).open().await.unwrap();
+    let replica = builder.max_failures(3).open().await.unwrap();
     let mut events = failing(&replica);
     put(&replica).await;
     let mut status = replica.status();
@@ -68,8 +68,8 @@ async fn so_many_failures_are_an_error_and_the_replica_comes_back_by_itself() {
     .await
     .unwrap();
     assert!(transport.faults.connects.load(Ordering::SeqCst) > tries);
-    assert_eq!(events.try_next(), Some(SyncEvent::Failing(3)));
-    assert_eq!(events.try_next(), None);
+    assert_eq!(events.next_ready(), Some(SyncEvent::Failing(3)));
+    assert_eq!(events.next_ready(), None);
 
     // The fault ends: no restart, no local write.
     transport.faults.connect(None);
@@ -89,7 +89,7 @@ async fn pushes_that_fail_on_a_good_connection_count_as_well() {
     put(&replica).await;
     let shown = shows(&replica, Activity::Error).await;
     assert_eq!(shown.error.unwrap().kind(), ErrorKind::Overloaded);
-    assert_eq!(soon(events.next()).await, Some(SyncEvent::Failing(5)), "the default");
+    assert_eq!(soon(events.next()).await.unwrap().unwrap(), SyncEvent::Failing(5), "the default");
     transport.faults.push(None);
     assert_eq!(shows(&replica, Activity::Idle).await.failures, 0);
     assert_eq!(transport.faults.connects.load(Ordering::SeqCst), 1);
@@ -99,7 +99,7 @@ async fn pushes_that_fail_on_a_good_connection_count_as_well() {
 async fn a_call_on_a_started_replica_gives_up_and_the_replica_does_not() {
     let (builder, transport) = faulty();
     transport.faults.connect(Some(unreachable()));
-    let replica = builder.attempts(2).open().await.unwrap();
+    let replica = builder.max_failures(2).open().await.unwrap();
     replica.start().await.unwrap();
     for _ in 0..2 {
         let error = soon(replica.sync_now()).await.unwrap_err();

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use storage_kit::Durability;
-use storage_kit::kv::{Batch, KvOptions, MemoryKv, OrderedKv, Visit, open_server};
 use support::{builder, soon};
-use sync_core::environment::System;
-use sync_core::error::{Error, ErrorKind, Result, Retry};
-use sync_server::{Hooks, Server, ServerOptions};
+use twotide::backend::environment::System;
+use twotide::backend::error::{Error, ErrorKind, Result, Retry};
+use twotide::backend::kv::{Batch, KvOptions, MemoryKv, OrderedKv, Visit, open_server};
+use twotide::backend::storage::Durability;
 use twotide::prelude::*;
+use twotide::server::{Hooks, Server, ServerOptions};
 
 /// A store that, while it is broken, tells its own process not to try again.
 #[derive(Debug, Default)]

@@ -12,16 +12,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use support::server_with_options;
-use sync_core::model::{Digest, Seq};
-use sync_core::replica::ReplicaState;
-use sync_core::transport::Transport;
-use sync_server::{Hooks, Server, ServerOptions};
 use testkit::proxy::{Counters, Ending, Once, TcpProxy, Way};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use twotide::backend::model::{Digest, Seq};
+use twotide::backend::replica::ReplicaState;
+use twotide::backend::transport::Transport;
 use twotide::http::{HttpConfig, HttpTransport, ProxyBy};
 use twotide::prelude::*;
+use twotide::server::{Hooks, Server, ServerOptions};
 use twotide::ws::{WsConfig, WsTransport};
 use twotide::{RetryPolicy, net, routes};
 
@@ -142,7 +142,8 @@ impl World {
         retry.ceiling = Duration::from_millis(100);
         let builder = || Replica::builder().memory().retry(retry);
         let by_proxy = transport(over, proxy.address());
-        let replica = builder().transport(by_proxy).timeouts(CONNECTING, REQUEST);
+        let replica =
+            builder().transport(by_proxy).connect_timeout(CONNECTING).request_timeout(REQUEST);
         let replica = replica.open().await.unwrap();
         let other = builder().transport(Arc::new(server.in_process())).open().await.unwrap();
         replica.start().await.unwrap();

@@ -6,12 +6,12 @@ mod support;
 
 use std::sync::Arc;
 
-use storage_kit::kv::{KvOptions, MemoryKv, open_replica};
 use support::{builder, server, soon};
-use sync_core::model::ReplicaId;
-use sync_server::Server;
 use twotide::ReplicaConfig;
+use twotide::backend::kv::{KvOptions, MemoryKv, open_replica};
+use twotide::backend::model::ReplicaId;
 use twotide::prelude::*;
+use twotide::server::Server;
 
 fn body(text: &str) -> Body {
     Body::from_value(&text).unwrap()
@@ -98,7 +98,7 @@ async fn a_live_replica_hears_of_what_it_chose() {
     for n in 0..10 {
         put(&other, "tasks", &format!("live {n}")).await;
         put(&other, "notes", &format!("live {n}")).await;
-        let change = soon(changes.next()).await.unwrap();
+        let change = soon(changes.next()).await.unwrap().unwrap();
         assert_eq!(change.key().collection.as_str(), "notes");
         assert_eq!(change.key().id.as_str(), format!("live {n}"));
     }

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use twotide::core::model::{Limits, Scope};
+use twotide::backend::model::{Limits, Scope};
 use twotide::prelude::*;
 use twotide::{Direction, ReplicaConfig, RetryPolicy, StorageUrl, Strategy};
 
@@ -18,12 +18,12 @@ fn read(value: Value) -> Result<ReplicaConfig, String> {
 fn unusual() -> Value {
     let mut all = json!({
         "storage": "memory:", "server": "wss://sync.example.com", "token": "secret", "scope": "team",
-        "direction": "pull", "resolver": "merge", "attempts": 7, "batch_documents": 10,
+        "direction": "pull", "resolver": "merge", "max_failures": 7, "batch_documents": 10,
         "retry": { "enabled": false, "first": "1s", "factor": 3, "ceiling": "1m 30s", "jitter": false },
         "batch_bytes": 20, "chunk_documents": 30, "chunk_bytes": 40, "pipeline_depth": 5,
         "pipeline_bytes": 60, "auto_start": true, "connect_timeout": "2s", "request_timeout": "250ms",
         "compression": true, "keep_revoked": true, "schema": 8, "local_only": ["drafts"],
-        "collections": ["notes", "tags"], "known": ["people"]
+        "collections": ["notes", "tags"], "allowed_collections": ["people"]
     });
     if cfg!(feature = "http") {
         all["live_by"] = json!("long_poll");
@@ -51,9 +51,47 @@ fn every_option_survives_its_text() {
 }
 
 #[test]
+fn the_names_of_earlier_files_are_read() {
+    let old = read(json!({ "attempts": 7, "known": ["people"] })).unwrap();
+    let new = read(json!({ "max_failures": 7, "allowed_collections": ["people"] })).unwrap();
+    assert_eq!(old, new);
+    let written = serde_json::to_value(&old).unwrap();
+    assert!(written.get("attempts").is_none() && written.get("known").is_none(), "{written}");
+}
+
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn settings_of_sqlite_are_used_and_the_storage_that_is_named_last_counts() {
+    use twotide::sqlite::SqliteConfig;
+
+    let folder = tempfile::tempdir().unwrap();
+    let small = folder.path().join("small.db");
+    let mut config = SqliteConfig::new(&small);
+    config.max_page_count = Some(64);
+    let builder = Replica::builder().memory().sqlite_with(config.clone());
+    assert_eq!(builder.options().storage, Some(StorageUrl::sqlite(&small)));
+    let replica = builder.open().await.unwrap();
+    let large = "x".repeat(64 * 4_096);
+    let error = replica.collection("notes").unwrap().put("n", &large).await.unwrap_err();
+    assert_eq!(error.kind(), twotide::ErrorKind::Storage, "{error}");
+    replica.close().await.unwrap();
+    // The same file, without the bound; and another storage.
+    for builder in [
+        Replica::builder().sqlite_with(config.clone()).sqlite(&small),
+        Replica::builder().sqlite_with(config).memory(),
+    ] {
+        let replica = builder.open().await.unwrap();
+        replica.collection("notes").unwrap().put("n", &large).await.unwrap();
+        replica.close().await.unwrap();
+    }
+    let refused = Replica::builder().sqlite_with(SqliteConfig::new(":memory:")).open().await;
+    assert_eq!(refused.unwrap_err().kind(), twotide::ErrorKind::InvalidInput);
+}
+
+#[test]
 fn the_defaults_are_those_that_are_written_down() {
     let mut written = json!({
-        "scope": "default", "direction": "both", "resolver": "lww", "attempts": 5,
+        "scope": "default", "direction": "both", "resolver": "lww", "max_failures": 5,
         "retry": { "enabled": true, "first": "250ms", "factor": 2, "ceiling": "30s", "jitter": true },
         "batch_documents": 1_000, "batch_bytes": 4 << 20, "chunk_documents": 1_000,
         "chunk_bytes": 4 << 20, "pipeline_depth": 2, "pipeline_bytes": 16 << 20,
@@ -83,18 +121,19 @@ fn the_builder_sets_what_the_config_says() {
         .direction(Direction::Pull)
         .strategy(Strategy::Merge)
         .retry(retry)
-        .attempts(7)
+        .max_failures(7)
         .push_limits(Limits { documents: 10, bytes: 20 })
         .chunk_limits(Limits { documents: 30, bytes: 40 })
         .pipeline(5, 60)
         .auto_start(true)
-        .timeouts(Duration::from_secs(2), Duration::from_millis(250))
+        .connect_timeout(Duration::from_secs(2))
+        .request_timeout(Duration::from_millis(250))
         .compression(true)
         .keep_revoked(true)
         .schema(8)
         .collections(["notes", "tags"])
         .local_only(["drafts"])
-        .known(["people"]);
+        .allowed_collections(["people"]);
     #[cfg(feature = "http")]
     let built = built
         .live_by(twotide::http::LiveBy::LongPoll)
@@ -148,7 +187,7 @@ fn a_value_that_is_none_is_told_with_what_is_wanted() {
 #[tokio::test]
 async fn a_value_that_cannot_work_is_told_when_the_replica_is_opened() {
     let mut wrong = vec![
-        (json!({ "attempts": 0 }), "`attempts` is 0"),
+        (json!({ "max_failures": 0 }), "`max_failures` is 0"),
         (json!({ "retry": { "factor": 0 } }), "`retry.factor` is 0"),
         (json!({ "retry": { "first": "0s" } }), "`retry.first` is 0ns"),
         (json!({ "retry": { "first": "1m" } }), "`retry.ceiling` is 30s"),

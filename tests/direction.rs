@@ -7,9 +7,9 @@ mod support;
 use std::sync::Arc;
 
 use support::{builder, server, soon};
-use sync_server::Server;
 use twotide::Direction;
 use twotide::prelude::*;
+use twotide::server::Server;
 
 async fn replica(server: &Server, id: u8, direction: Direction) -> Replica {
     builder(server, id).direction(direction).open().await.unwrap()
@@ -55,7 +55,7 @@ async fn who_only_pushes_and_is_started_pushes_as_edits_come() {
     let mut changes = other.changes().await.unwrap();
     for text in ["one", "two", "three"] {
         put(&pusher, "n", text).await;
-        let change = soon(changes.next()).await.unwrap();
+        let change = soon(changes.next()).await.unwrap().unwrap();
         assert_eq!(change.document::<Body>().unwrap().unwrap().value(), &body(text));
     }
     put(&other, "theirs", "theirs").await;
@@ -104,7 +104,7 @@ async fn who_only_pulls_keeps_its_edits_in_the_outbox_and_is_in_sync_all_the_sam
     soon(other.sync_now()).await.unwrap();
     let mut changes = puller.changes_after(0);
     while get(&puller, "theirs").await != Some(body("theirs anew")) {
-        soon(changes.next()).await.unwrap();
+        soon(changes.next()).await.unwrap().unwrap();
     }
     soon(puller.sync_now()).await.unwrap();
     soon(other.sync_now()).await.unwrap();

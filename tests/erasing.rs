@@ -8,17 +8,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use support::soon;
-use sync_core::environment::System;
-use sync_core::model::{
-    Change, Collection as Name, DocumentState, Limits, Rejection, RejectionCode, ReplicaId, Scope,
+use twotide::backend::environment::System;
+use twotide::backend::model::{
+    Change, DocumentState, Limits, Rejection, RejectionCode, ReplicaId, Scope,
 };
-use sync_core::replica::Context;
-use sync_core::resolver::{ResolveOn, Resolvers};
-use sync_core::storage::Storage;
-use sync_server::{Hooks, Server, ServerOptions, Validate};
+use twotide::backend::replica::Context;
+use twotide::backend::resolver::Resolvers;
+use twotide::backend::storage::Storage;
 use twotide::prelude::{
     Body, ErrorKind, EventFilter, EventKind, Replica, Resolution, resolve_with,
 };
+use twotide::server::{Hooks, Server, ServerOptions, Validate};
 use twotide::sqlite::{SqliteConfig, open_replica, open_server};
 
 /// Refuses what holds the word.
@@ -60,7 +60,7 @@ async fn device(server: &Server, folder: &Path, id: u8) -> Device {
     let replica = Replica::builder()
         .storage(Arc::clone(&storage))
         .transport(Arc::new(server.in_process()))
-        .resolver_for(Name::new("inbox").unwrap(), Arc::new(defer), ResolveOn::Replica)
+        .resolver_for("inbox", defer)
         .open()
         .await
         .unwrap();
@@ -115,7 +115,7 @@ async fn an_erased_document_is_in_no_file_of_anybody() {
     assert_eq!(bob.replica.sync_state("inbox", "d").await.unwrap().as_str(), "conflict");
     bob.put("notes", "b", "flying").await;
     let lease = bob.storage.claim("a batch".to_owned()).await.unwrap();
-    let now = sync_core::environment::Environment::now(&System);
+    let now = twotide::backend::environment::Environment::now(&System);
     let cx = Context { now, resolvers: Resolvers::default(), lease };
     let batch = bob.storage.next_push(cx, Scope::default(), Limits::PUSH).await.unwrap();
     assert_eq!(batch.map(|b| b.changes.len()), Some(1));
@@ -134,7 +134,7 @@ async fn an_erased_document_is_in_no_file_of_anybody() {
     eve.sync().await;
     let mut told = Vec::new();
     while told.len() < 4 {
-        let event = soon(events.next()).await.unwrap();
+        let event = soon(events.next()).await.unwrap().unwrap();
         told.push(event.document().unwrap().id.as_str().to_owned());
     }
     told.sort();

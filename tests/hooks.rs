@@ -16,14 +16,15 @@ use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use support::{Revocable, builder, server_with, soon};
-use sync_core::environment::System;
-use sync_core::model::{
+use twotide::EventStream;
+use twotide::backend::environment::System;
+use twotide::backend::model::{
     Change, Collection as Name, DocumentKey, DocumentState, Limits, Rejection, RejectionCode, Scope,
 };
-use sync_core::replica::{Unsettled, UnsettledAfter, UnsettledEntry};
-use sync_server::Visible;
-use sync_server::{Access, Authorise, Hooks, Principal, Server, StaticTokens, Validate};
+use twotide::backend::replica::{Unsettled, UnsettledAfter, UnsettledEntry};
 use twotide::prelude::*;
+use twotide::server::Visible;
+use twotide::server::{Access, Authorise, Hooks, Principal, Server, StaticTokens, Validate};
 
 /// Ann may do everything with `team`, Ben may read its `public` notes, Cleo may write them too,
 /// nobody may touch what is locked.
@@ -134,12 +135,13 @@ async fn a_token_that_is_replaced_lets_the_replica_in() {
 async fn a_scope_that_may_not_be_seen_is_refused_and_told() {
     let server = server();
     let replica = replica(&server, 1, "elsewhere", Some("secret-a")).await;
-    let mut events = replica.events();
+    let mut events = replica.event_stream(EventFilter::all());
     replica.start().await.unwrap();
     let refused = async {
         loop {
-            if let Ok(Event::ScopeRefused(scope, kind)) = events.recv().await {
-                return (scope, kind);
+            let event = events.next().await.unwrap().unwrap();
+            if let SyncEvent::ScopeRefused { scope, why } = event {
+                return (scope, why);
             }
         }
     };
@@ -150,9 +152,9 @@ async fn a_scope_that_may_not_be_seen_is_refused_and_told() {
     assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
 }
 
-async fn gone(events: &mut tokio::sync::broadcast::Receiver<Event>) -> Scope {
+async fn gone(events: &mut EventStream) -> Scope {
     loop {
-        if let Ok(Event::ScopeGone(scope)) = events.recv().await {
+        if let SyncEvent::ScopeGone(scope) = events.next().await.unwrap().unwrap() {
             return scope;
         }
     }
@@ -171,7 +173,7 @@ async fn a_scope_that_is_revoked_leaves_the_device_and_comes_back_with_the_acces
     notes.insert_with_id("own", &text("not synced")).await.unwrap();
 
     access.0.store(true, Ordering::SeqCst);
-    let mut events = ann.events();
+    let mut events = ann.event_stream(EventFilter::all());
     for replica in [&ann, &keeps] {
         let error = soon(replica.sync_now()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
@@ -216,8 +218,8 @@ async fn refused_changes_go_to_the_quarantine_and_hold_nobody_up() {
         Name::new("public").unwrap(),
         "empty".parse().unwrap(),
     );
-    let now = sync_core::environment::Environment::now(&System);
-    ann.storage().decide(now, key, sync_core::replica::Decision::Retry).await.unwrap();
+    let now = twotide::backend::environment::Environment::now(&System);
+    ann.storage().decide(now, key, twotide::backend::replica::Decision::Retry).await.unwrap();
     notes.update("empty", &text("filled")).await.unwrap();
     soon(ann.sync_now()).await.unwrap();
     assert!(notes.get("empty").await.unwrap().unwrap().is_synced());
@@ -244,7 +246,7 @@ async fn who_may_only_read_sees_what_is_visible_and_writes_nothing() {
     ann.raw("private").unwrap().insert_with_id("d", &text("hidden")).await.unwrap();
     ann.raw("public").unwrap().insert_with_id("e", &text("seen")).await.unwrap();
     soon(ann.sync_now()).await.unwrap();
-    assert_eq!(soon(changes.next()).await.unwrap().key().id.as_str(), "e");
+    assert_eq!(soon(changes.next()).await.unwrap().unwrap().key().id.as_str(), "e");
     assert_eq!(ben.state().await.unwrap().scopes[0].documents, 2);
 }
 

@@ -11,8 +11,8 @@ mod support;
 
 use serde::{Deserialize, Serialize};
 use support::{builder, server, soon};
-use sync_server::Server;
 use twotide::prelude::*;
+use twotide::server::Server;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Note {
@@ -39,7 +39,7 @@ async fn a_note_travels_to_another_replica() {
     assert_eq!(read.value(), &note("hello"));
     assert_eq!(read.revision(), written.revision());
     assert!(read.is_synced());
-    let digest = |s: sync_core::replica::ReplicaState| s.scopes[0].digest;
+    let digest = |s: twotide::backend::replica::ReplicaState| s.scopes[0].digest;
     assert_eq!(digest(a.state().await.unwrap()), digest(b.state().await.unwrap()));
 }
 
@@ -54,12 +54,12 @@ async fn a_started_replica_follows_live() {
     let notes = a.collection::<Note>("notes").unwrap();
     for text in ["one", "two", "three"] {
         notes.put("n", &note(text)).await.unwrap();
-        let change = soon(changes.next()).await.unwrap();
+        let change = soon(changes.next()).await.unwrap().unwrap();
         assert_eq!(change.origin(), Origin::Remote);
         assert_eq!(change.document::<Note>().unwrap().unwrap().value(), &note(text));
     }
     notes.delete("n").await.unwrap();
-    let change = soon(changes.next()).await.unwrap();
+    let change = soon(changes.next()).await.unwrap().unwrap();
     assert_eq!(change.operation(), Operation::Delete);
     assert_eq!(change.previous::<Note>().unwrap().unwrap().value(), &note("three"));
     a.stop().await;
@@ -203,7 +203,7 @@ async fn a_full_pull_loses_nothing_while_others_listen() {
     for n in 0..40 {
         notes.insert(&note(&n.to_string())).await.unwrap();
         soon(a.sync_now()).await.unwrap();
-        soon(changes.next()).await.unwrap();
+        soon(changes.next()).await.unwrap().unwrap();
     }
     soon(b.sync_now()).await.unwrap();
     b.reset().await.unwrap();

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use support::server_with_options;
-use sync_core::model::RejectionCode;
-use sync_core::transport::Transport;
-use sync_server::{Hooks, Server, ServerOptions};
 use testkit::proxy::TcpProxy;
 use tokio::net::TcpListener;
+use twotide::backend::model::RejectionCode;
+use twotide::backend::transport::Transport;
 use twotide::http::{HttpConfig, HttpServerConfig, HttpTransport, ProxyBy};
 use twotide::prelude::*;
+use twotide::server::{Hooks, Server, ServerOptions};
 use twotide::ws::{WsConfig, WsServerConfig, WsTransport};
 use twotide::{RetryPolicy, net};
 
@@ -70,9 +70,9 @@ async fn world(largest: usize) -> (Server, TcpProxy) {
 async fn replica(over: Over, proxy: &TcpProxy) -> Replica {
     let mut retry = RetryPolicy::default();
     (retry.first, retry.ceiling) = (Duration::from_millis(20), Duration::from_millis(200));
-    let builder = Replica::builder().memory().retry(retry).attempts(50);
+    let builder = Replica::builder().memory().retry(retry).max_failures(50);
     let builder = builder.transport(transport(over, proxy.address()));
-    builder.timeouts(Duration::from_secs(5), REQUEST).open().await.unwrap()
+    builder.connect_timeout(Duration::from_secs(5)).request_timeout(REQUEST).open().await.unwrap()
 }
 
 /// Text that nothing makes shorter.
@@ -206,7 +206,7 @@ async fn a_push_that_never_passes_ends_a_sync_and_is_not_repeated_without_a_paus
         let (_server, proxy) = world(16 << 20).await;
         let mut retry = RetryPolicy::default();
         retry.first = Duration::from_millis(100);
-        let builder = Replica::builder().memory().retry(retry).attempts(4);
+        let builder = Replica::builder().memory().retry(retry).max_failures(4);
         let ann = builder.transport(transport(over, proxy.address())).open().await.unwrap();
         within(ann.sync_now()).await.unwrap();
         proxy.change(|b| b.to_server.cut_after = Some(4_000));

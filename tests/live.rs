@@ -8,17 +8,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use storage_kit::kv::{KvOptions, MemoryKv, open_server};
 use support::{builder, soon};
-use sync_core::environment::System;
-use sync_core::error::Result;
-use sync_core::model::{Cursor, Epoch, Limits, NewLog, PushBatch, PushId, ReplicaId, Scope, Seq};
-use sync_server::ops::{Acknowledgement, AppendContext, Appended, ChangesReply, Judge};
-use sync_server::record::{Acknowledged, Fork, ServerScope};
-use sync_server::{Hooks, Server, ServerOptions};
-use sync_server::{ServerStorage, Visible};
 use tokio::sync::Semaphore;
+use twotide::backend::environment::System;
+use twotide::backend::error::Result;
+use twotide::backend::kv::{KvOptions, MemoryKv, open_server};
+use twotide::backend::model::{
+    Cursor, Epoch, Limits, NewLog, PushBatch, PushId, ReplicaId, Scope, Seq,
+};
 use twotide::prelude::*;
+use twotide::server::ops::{Acknowledgement, AppendContext, Appended, ChangesReply, Judge};
+use twotide::server::record::{Acknowledged, Fork, ServerScope};
+use twotide::server::{Hooks, Server, ServerOptions};
+use twotide::server::{ServerStorage, Visible};
 
 /// Commits an append, and takes its time to say so.
 #[derive(Debug)]
@@ -131,6 +133,6 @@ async fn a_change_is_told_although_who_pushed_it_is_gone_before_it_is_answered()
     soon(storage.committed.acquire()).await.unwrap().forget();
     writer.stop().await;
     storage.may_say_so.add_permits(1_000);
-    assert_eq!(soon(changes.next()).await.unwrap().key().id.as_str(), "n");
+    assert_eq!(soon(changes.next()).await.unwrap().unwrap().key().id.as_str(), "n");
     listener.stop().await;
 }

@@ -6,9 +6,9 @@ mod support;
 
 use std::sync::Arc;
 
-use storage_kit::kv::{KvOptions, MemoryKv, open_replica};
 use support::{builder, server, soon};
-use sync_core::model::ReplicaId;
+use twotide::backend::kv::{KvOptions, MemoryKv, open_replica};
+use twotide::backend::model::ReplicaId;
 use twotide::prelude::*;
 use twotide::{ReplicaBuilder, ReplicaConfig};
 
@@ -30,12 +30,12 @@ async fn drafts_stay_on_the_device_while_notes_travel() {
     let mut changes = ann.changes().await.unwrap();
     let (drafts, notes) = (ann.raw("drafts").unwrap(), ann.raw("notes").unwrap());
     let mut watch = drafts.watch("d").unwrap();
-    assert!(watch.next().await.unwrap().is_none());
+    assert!(watch.next().await.unwrap().unwrap().is_none());
     drafts.put("d", &body("secret")).await.unwrap();
     notes.put("n", &body("text")).await.unwrap();
-    let seen = soon(watch.next()).await.unwrap().unwrap();
+    let seen = soon(watch.next()).await.unwrap().unwrap().unwrap();
     assert_eq!((seen.value(), seen.is_synced()), (&body("secret"), false));
-    assert_eq!(soon(changes.next()).await.unwrap().key().collection.as_str(), "drafts");
+    assert_eq!(soon(changes.next()).await.unwrap().unwrap().key().collection.as_str(), "drafts");
     // Another device syncs a collection of the same name.
     bob.raw("drafts").unwrap().put("theirs", &body("theirs")).await.unwrap();
     for replica in [&bob, &ann, &bob, &ann] {
@@ -48,10 +48,10 @@ async fn drafts_stay_on_the_device_while_notes_travel() {
     assert_eq!(ann.sync_state("drafts", "d").await.unwrap().as_str(), "local_only");
     assert_eq!(ann.status().borrow().outbox.pending, 0);
     drafts.delete("d").await.unwrap();
-    assert!(soon(watch.next()).await.unwrap().is_none());
+    assert!(soon(watch.next()).await.unwrap().unwrap().is_none());
     let gone = soon(async {
         loop {
-            let change = changes.next().await.unwrap();
+            let change = changes.next().await.unwrap().unwrap();
             if change.operation() == Operation::Delete {
                 return change;
             }

@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use std::time::Duration;
 
-use sync_core::environment::System;
-use sync_core::model::Digest;
-use sync_server::{Hooks, Server, ServerOptions};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use twotide::backend::environment::System;
+use twotide::backend::model::Digest;
 use twotide::http::{HttpConfig, HttpTransport, LiveBy};
 use twotide::prelude::*;
+use twotide::server::{Hooks, Server, ServerOptions};
 use twotide::{StorageUrl, net, routes};
 
 /// The test fails instead of waiting for ever; the machine may be slow and busy, and retries pause.

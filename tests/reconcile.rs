@@ -15,11 +15,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use sync_core::environment::System;
-use sync_core::model::{Collection as Name, Limits, ReplicaId};
-use sync_core::resolver::{ResolveOn, Resolvers};
-use sync_server::{Hooks, Server, ServerOptions};
+use twotide::backend::environment::System;
+use twotide::backend::model::{Limits, ReplicaId};
+use twotide::backend::resolver::{ResolveOn, Resolvers};
 use twotide::prelude::*;
+use twotide::server::{Hooks, Server, ServerOptions};
 use twotide::sqlite::{SqliteConfig, open_replica, open_server};
 
 const DOCUMENTS: usize = 1_000;
@@ -84,8 +84,8 @@ async fn patiently<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("this takes too long")
 }
 
-fn merge() -> Arc<dyn ConflictResolver> {
-    Arc::new(FieldMerge::new().field("/tags", FieldRule::Union).unwrap())
+fn merge() -> FieldMerge {
+    FieldMerge::new().field("/tags", FieldRule::Union).unwrap()
 }
 
 /// Little is kept in memory by SQLite itself.
@@ -106,7 +106,8 @@ impl Setting {
     fn new(on: ResolveOn) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let storage = open_server(&config(&folder.path().join("server.db"))).unwrap();
-        let hooks = Hooks { resolvers: Resolvers::shared(merge(), on), ..Hooks::default() };
+        let hooks =
+            Hooks { resolvers: Resolvers::shared(Arc::new(merge()), on), ..Hooks::default() };
         let options = ServerOptions::default();
         let server = Server::new(Arc::new(storage), hooks, options, Arc::new(System));
         Self { folder, server, on }
@@ -124,8 +125,7 @@ impl Setting {
             .pipeline(2, 1 << 20)
             .chunk_limits(CHUNK)
             .push_limits(CHUNK);
-        let notes = Name::new("notes").unwrap();
-        builder.resolver_for(notes, merge(), self.on).open().await.unwrap()
+        builder.resolver_for("notes", merge()).resolve_on("notes", self.on).open().await.unwrap()
     }
 }
 

@@ -11,20 +11,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use storage_kit::kv::{KvOptions, MemoryKv, open_server};
-use sync_core::environment::System;
-use sync_core::model::{Epoch, Scope};
-use sync_core::transport::Transport;
-use sync_server::record::ServerScope;
-use sync_server::{Hooks, Server, ServerOptions};
 use testkit::proxy::TcpProxy;
 use testkit::search::SplitMix64;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
+use twotide::backend::environment::System;
+use twotide::backend::kv::{KvOptions, MemoryKv, open_server};
+use twotide::backend::model::{Epoch, Scope};
+use twotide::backend::transport::Transport;
 use twotide::http::{HttpConfig, HttpTransport, LiveBy, ProxyBy};
 use twotide::prelude::*;
+use twotide::server::record::ServerScope;
+use twotide::server::{Hooks, Server, ServerOptions};
 use twotide::ws::{WsConfig, WsTransport};
 use twotide::{RetryPolicy, net, routes};
 

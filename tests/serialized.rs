@@ -6,8 +6,8 @@ mod support;
 
 use serde_json::{Value, json, to_value};
 use support::{builder, server, soon};
-use sync_core::model::{Body, Scope, Seq};
-use sync_core::resolver::{Resolution, resolve_with};
+use twotide::backend::model::{Body, Scope, Seq};
+use twotide::backend::resolver::{Resolution, resolve_with};
 use twotide::{EventKind, Replica, SyncEvent};
 
 /// A time that is plausible, as milliseconds.
@@ -15,7 +15,7 @@ fn is_time(value: &Value) -> bool {
     value.as_u64().is_some_and(|millis| (1_600_000_000_000..10_000_000_000_000).contains(&millis))
 }
 
-async fn replica(id: u8, server: &sync_server::Server) -> Replica {
+async fn replica(id: u8, server: &twotide::server::Server) -> Replica {
     let defers = resolve_with("ask", |_| Ok(Resolution::Defer));
     builder(server, id).resolver(defers).open().await.unwrap()
 }
@@ -32,11 +32,11 @@ async fn documents_changes_and_states_are_serialized() {
     assert_eq!(document["is_synced"], false);
     assert!(is_time(&document["created"]) && is_time(&document["updated"]), "{document}");
 
-    let change = to_value(soon(changes.next()).await.unwrap()).unwrap();
+    let change = to_value(soon(changes.next()).await.unwrap().unwrap()).unwrap();
     assert_eq!(change["key"], json!({"scope": "default", "collection": "notes", "id": "a"}));
     assert_eq!((&change["operation"], &change["origin"]), (&json!("insert"), &json!("local")));
     assert_eq!((&change["body"], &change["local_seq"]), (&json!({"n": 1}), &json!(1)));
-    assert!(is_time(&change["at"]) && change["revision"] == document["revision"], "{change}");
+    assert!(is_time(&change["updated"]) && change["revision"] == document["revision"], "{change}");
 
     let state = to_value(ann.sync_state("notes", "a").await.unwrap()).unwrap();
     assert_eq!((&state["state"], &state["detail"]["attempts"]), (&json!("pending"), &json!(0)));

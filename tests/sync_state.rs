@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use support::faulty::Faulty;
 use support::{builder, server, soon};
-use sync_core::error::Retry;
+use twotide::backend::error::Retry;
 use twotide::prelude::*;
 use twotide::{RetryPolicy, SyncState, WaitingEdit};
 
@@ -120,7 +120,7 @@ async fn what_failed_is_forgotten_when_everything_is_in_sync_without_a_push() {
     let transport = Faulty::new(Arc::new(server.in_process()));
     transport.faults.connect(Some(unreachable()));
     let opened = builder(&server, 1).transport(Arc::new(transport.clone())).retry(retry());
-    let replica = opened.attempts(2).open().await.unwrap();
+    let replica = opened.max_failures(2).open().await.unwrap();
     put(&replica, "x").await;
     replica.raw("notes").unwrap().delete("x").await.unwrap();
     soon(replica.sync_now()).await.unwrap_err();

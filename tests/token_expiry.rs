@@ -7,10 +7,10 @@ mod support;
 use std::sync::{Arc, Mutex};
 
 use support::{Door, soon};
-use sync_core::environment::System;
-use sync_server::{Hooks, Server, ServerOptions};
 use tokio::net::TcpListener;
+use twotide::backend::environment::System;
 use twotide::prelude::*;
+use twotide::server::{Hooks, Server, ServerOptions};
 use twotide::{StorageUrl, net, routes, tokens_from};
 
 async fn serve() -> (String, Arc<Door>) {
@@ -63,13 +63,12 @@ async fn an_expired_token_is_had_anew_and_the_edit_travels() {
 async fn without_a_provider_the_replica_waits_for_a_token_and_goes_on_with_it() {
     let (url, door) = serve().await;
     let replica = Replica::builder().memory().server(&url).token("first").open().await.unwrap();
-    let mut events = replica.events();
+    let mut events = replica.event_stream(EventFilter::all());
     replica.start().await.unwrap();
     soon(replica.wait_until_in_sync()).await.unwrap();
     door.set_good("second");
     write(&replica, "n").await;
-    let refused = Event::Refused(ErrorKind::Unauthenticated);
-    while soon(events.recv()).await.unwrap() != refused {}
+    while soon(events.next()).await.unwrap().unwrap() != SyncEvent::TokenNeeded {}
     soon(replica.status().wait_for(|s| s.activity == Activity::Error)).await.unwrap();
     replica.set_token(Some("second".to_owned())).await;
     is_pushed(&replica, "n").await;
@@ -82,7 +81,7 @@ async fn a_token_that_is_set_in_time_renews_the_connection() {
     let replica = Replica::builder().memory().server(&url).token("first").open().await.unwrap();
     replica.start().await.unwrap();
     soon(replica.wait_until_in_sync()).await.unwrap();
-    let mut events = replica.events();
+    let mut events = replica.event_stream(EventFilter::all());
     door.set_good("second");
     let knocks = door.knocks();
     replica.set_token(Some("second".to_owned())).await;
@@ -94,7 +93,7 @@ async fn a_token_that_is_set_in_time_renews_the_connection() {
     .await;
     write(&replica, "n").await;
     is_pushed(&replica, "n").await;
-    let told: Vec<_> = std::iter::from_fn(|| events.try_recv().ok()).collect();
-    assert!(!told.iter().any(|e| matches!(e, Event::Refused(_))), "{told:?}");
+    let told: Vec<_> = std::iter::from_fn(|| events.next_ready()).collect();
+    assert!(!told.iter().any(|e| *e == SyncEvent::TokenNeeded), "{told:?}");
     replica.close().await.unwrap();
 }

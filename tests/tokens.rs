@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use support::{Door, builder, server_with, soon};
-use sync_core::model::{Change, DocumentState, Rejection, Scope};
-use sync_server::{Access, Authenticate, Authorise, Hooks, Principal, Server};
 use tokio::sync::oneshot;
+use twotide::EventStream;
+use twotide::backend::model::{Change, DocumentState, Rejection, Scope};
 use twotide::prelude::*;
+use twotide::server::{Access, Authenticate, Authorise, Hooks, Principal, Server};
 use twotide::{ReplicaBuilder, RetryPolicy, TokenProvider, tokens_from};
 
 fn server() -> (Server, Arc<Door>) {
@@ -143,15 +144,15 @@ async fn bad_tokens_cost_two_connections_and_no_more_until_one_is_set() {
     let (server, door) = server();
     let script = Script::of([Ok("bad"), Ok("worse"), Ok("worst")]);
     let replica = exact(builder(&server, 1)).token_provider(script.clone()).open().await.unwrap();
-    let mut events = replica.events();
+    let mut events = replica.event_stream(EventFilter::all());
     replica.start().await.unwrap();
     is_refused(&replica).await;
     Stopped::an_hour(&replica).await;
     assert_eq!(script.asked(), [None, some("bad")]);
     assert_eq!(door.knocks(), 2);
     let mut refusals = 0;
-    while let Ok(event) = events.try_recv() {
-        refusals += u32::from(event == Event::Refused(ErrorKind::Unauthenticated));
+    while let Some(event) = events.next_ready() {
+        refusals += u32::from(event == SyncEvent::TokenNeeded);
     }
     assert_eq!(refusals, 1, "the app is told once that a token is needed");
 
@@ -239,11 +240,12 @@ async fn a_provider_that_panics_or_never_answers_holds_nobody_for_ever() {
     let panics = tokens_from(|_| async { panic!("the token desk is on fire") });
     let hangs = tokens_from(|_| std::future::pending());
     let bounds = Duration::from_millis(50);
-    let (first, second) = (builder(&server, 1), builder(&server, 2).timeouts(bounds, bounds));
+    let (first, second) =
+        (builder(&server, 1), builder(&server, 2).connect_timeout(bounds).request_timeout(bounds));
     for (builder, told) in
         [(first.token_provider(panics), "panicked"), (second.token_provider(hangs), "in time")]
     {
-        let replica = builder.attempts(2).open().await.unwrap();
+        let replica = builder.max_failures(2).open().await.unwrap();
         let error = soon(replica.sync_now()).await.unwrap_err();
         assert!(error.to_string().contains(told), "{error}");
         let notes = replica.raw("notes").unwrap();
@@ -271,15 +273,15 @@ async fn have_knocked(door: &Door, times: usize) {
 }
 
 /// What was told already.
-fn told(events: &mut tokio::sync::broadcast::Receiver<Event>) -> Vec<Event> {
-    std::iter::from_fn(|| events.try_recv().ok()).collect()
+fn told(events: &mut EventStream) -> Vec<SyncEvent> {
+    std::iter::from_fn(|| events.next_ready()).collect()
 }
 
 async fn is_pushed(replica: &Replica, id: &str) {
     let notes = replica.raw("notes").unwrap();
     notes.put(id, &Body::parse("1").unwrap()).await.unwrap();
     let mut watch = notes.watch(id).unwrap();
-    while !soon(watch.next()).await.unwrap().unwrap().is_synced() {}
+    while !soon(watch.next()).await.unwrap().unwrap().unwrap().is_synced() {}
 }
 
 #[tokio::test]
@@ -288,7 +290,7 @@ async fn a_connection_goes_on_with_the_token_that_is_set() {
     let replica = builder(&server, 1).token("good").open().await.unwrap();
     replica.start().await.unwrap();
     soon(replica.wait_until_in_sync()).await.unwrap();
-    let mut events = replica.events();
+    let mut events = replica.event_stream(EventFilter::all());
     door.set_good("better");
     replica.set_token(some("better")).await;
     have_knocked(&door, 2).await;
@@ -303,7 +305,7 @@ async fn a_connection_goes_on_with_the_token_that_is_set() {
     is_pushed(&replica, "m").await;
     let told = told(&mut events);
     assert!(
-        !told.iter().any(|e| matches!(e, Event::Disconnected(_) | Event::Connected)),
+        !told.iter().any(|e| matches!(e, SyncEvent::Disconnected { .. } | SyncEvent::Connected)),
         "{told:?}"
     );
     assert!(replica.status_now().error.is_none());
@@ -325,8 +327,8 @@ async fn a_refused_renewal_is_a_refusal_and_costs_one_request() {
     is_refused(&replica).await;
     Stopped::an_hour(&replica).await;
     assert_eq!(door.knocks(), 2);
-    assert_eq!(events.try_next(), Some(SyncEvent::TokenNeeded));
-    assert_eq!(events.try_next(), None, "the app is told once");
+    assert_eq!(events.next_ready(), Some(SyncEvent::TokenNeeded));
+    assert_eq!(events.next_ready(), None, "the app is told once");
     replica.set_token(some("good")).await;
     replica.status().wait_for(|s| s.in_sync).await.unwrap();
     assert_eq!(door.knocks(), 3);
@@ -339,9 +341,9 @@ async fn after_a_refused_renewal_the_provider_is_asked() {
     let replica = builder(&server, 1).token_provider(script.clone()).open().await.unwrap();
     replica.start().await.unwrap();
     soon(replica.wait_until_in_sync()).await.unwrap();
-    let mut events = replica.events();
+    let mut events = replica.event_stream(EventFilter::all());
     replica.set_token(some("stale")).await;
-    while soon(events.recv()).await.unwrap() != Event::Connected {}
+    while soon(events.next()).await.unwrap().unwrap() != SyncEvent::Connected {}
     soon(replica.wait_until_in_sync()).await.unwrap();
     assert_eq!(script.asked(), [None, some("stale")]);
     assert_eq!(door.knocks(), 3);

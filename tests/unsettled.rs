@@ -6,9 +6,9 @@
 mod support;
 
 use support::{builder, positive_server, soon};
-use sync_server::Server;
 use twotide::SyncState;
 use twotide::prelude::*;
+use twotide::server::Server;
 
 /// Every conflict waits for the app.
 async fn asking(server: &Server, id: u8) -> Replica {

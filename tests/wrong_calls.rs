@@ -6,12 +6,13 @@ mod support;
 
 use std::sync::Arc;
 
-use storage_kit::kv::{KvOptions, MemoryKv, open_server};
 use support::{builder, server, soon};
-use sync_core::environment::System;
-use sync_core::model::{Collection as Name, DocumentId, Limits};
-use sync_server::{Hooks, Server, ServerOptions};
+use twotide::backend::environment::System;
+use twotide::backend::kv::{KvOptions, MemoryKv, open_server};
+use twotide::backend::model::{Collection as Name, DocumentId, Limits};
 use twotide::prelude::*;
+use twotide::server::{Hooks, Server, ServerOptions};
+use twotide::{ReplicaBuilder, ReplicaConfig, ResolveOn, Strategy};
 
 async fn lonely() -> Replica {
     Replica::builder().memory().open().await.unwrap()
@@ -121,13 +122,14 @@ async fn a_replica_that_was_closed() {
         replica.state().await.unwrap_err(),
         replica.reset().await.unwrap_err(),
         replica.changes().await.unwrap_err(),
-        soon(changes.next()).await.unwrap_err(),
         soon(replica.start()).await.unwrap_err(),
         soon(replica.sync_now()).await.unwrap_err(),
         soon(replica.push()).await.unwrap_err(),
     ] {
         says(&error, ErrorKind::Closed, &["closed"]);
     }
+    assert!(soon(changes.next()).await.is_none(), "streams end, and without an error");
+    assert!(soon(replica.status().wait_for(|_| false)).await.is_err());
     // Whoever cleans up need not know whether somebody did before.
     replica.stop().await;
     replica.close().await.unwrap();
@@ -227,7 +229,7 @@ async fn a_second_sync_of_one_file() {
 
 #[tokio::test]
 async fn a_collection_that_is_not_known() {
-    let builder = Replica::builder().memory().known(["notes"]).collections(["tags"]);
+    let builder = Replica::builder().memory().allowed_collections(["notes"]).collections(["tags"]);
     let replica = builder.local_only(["drafts"]).open().await.unwrap();
     for name in ["notes", "tags", "drafts"] {
         replica.raw(name).unwrap();
@@ -236,4 +238,62 @@ async fn a_collection_that_is_not_known() {
     says(&error, ErrorKind::InvalidInput, &["`note`", "drafts, notes, tags", "known"]);
     // Without the list every name is a collection.
     lonely().await.raw("note").unwrap();
+}
+
+#[tokio::test]
+async fn names_of_resolvers_that_are_none_are_told_when_the_replica_is_opened() {
+    for builder in [
+        Replica::builder().memory().resolver_for("two\nlines", ServerWins),
+        Replica::builder().memory().resolve_on("two\nlines", ResolveOn::Server),
+        // A good name of another option does not hide it.
+        Replica::builder().memory().collections(["two\nlines"]).local_only(["drafts"]),
+    ] {
+        let error = builder.open().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    }
+    // One that is replaced does.
+    let builder = Replica::builder().memory().collections(["two\nlines"]).collections(["notes"]);
+    builder.open().await.unwrap().close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_resolver_of_one_collection_may_come_before_or_after_everything_else() {
+    type Order = fn(ReplicaBuilder) -> ReplicaBuilder;
+    let orders: [Order; 4] = [
+        |b| b.resolver_for("ours", ClientWins).resolver(ServerWins).collections(["ours", "theirs"]),
+        |b| b.collections(["ours", "theirs"]).resolver(ServerWins).resolver_for("ours", ClientWins),
+        |b| b.resolver_for("ours", ClientWins).strategy(Strategy::Server),
+        |b| b.resolver_for("ours", ClientWins).config(config()),
+    ];
+    /// A config that names no storage and no transport.
+    fn config() -> ReplicaConfig {
+        let mut config = ReplicaConfig::default();
+        config.resolver = Strategy::Server;
+        config
+    }
+    for order in orders {
+        let server = server();
+        let ann = builder(&server, 1).open().await.unwrap();
+        let ben = order(builder(&server, 2)).open().await.unwrap();
+        for (replica, text) in [(&ann, "ann"), (&ben, "ben")] {
+            for name in ["ours", "theirs"] {
+                replica.collection(name).unwrap().put("n", &text.to_owned()).await.unwrap();
+            }
+            soon(replica.sync_now()).await.unwrap();
+        }
+        let ours = ben.collection::<String>("ours").unwrap().get("n").await.unwrap().unwrap();
+        let theirs = ben.collection::<String>("theirs").unwrap().get("n").await.unwrap().unwrap();
+        assert_eq!((ours.value().as_str(), theirs.value().as_str()), ("ben", "ann"));
+    }
+}
+
+#[tokio::test]
+async fn names_are_taken_as_whatever_text_an_app_has() {
+    let replica = lonely().await;
+    let (name, id) = (String::from("notes"), DocumentId::new("n").unwrap());
+    let notes = replica.collection::<u32>(&name).unwrap();
+    notes.put(String::from("n"), &1).await.unwrap();
+    notes.update(&id, &2).await.unwrap();
+    assert_eq!(*notes.get(std::borrow::Cow::from("n")).await.unwrap().unwrap().value(), 2);
+    assert_eq!(replica.sync_state(notes.name(), &id).await.unwrap().as_str(), "pending");
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use twotide::core::model::{Collection, DocumentId, Scope};
+use twotide::backend::model::{Collection, DocumentId, Scope};
 use twotide::{Direction, StorageUrl, Strategy};
 
 use crate::failure::Failure;

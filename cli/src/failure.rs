@@ -27,7 +27,7 @@ impl Failure {
 
     /// An argument cannot be used, for the reason that an error gives.
     pub(crate) fn argument(error: &Error) -> Self {
-        Self::usage(error.to_string())
+        Self::usage(error.report().to_string())
     }
 
     /// Standard output cannot be written. A reader that closed it, such as `head`, has read enough:
@@ -72,7 +72,7 @@ impl From<Error> for Failure {
             }
             _ => "",
         };
-        Self::failed(format!("{error}{hint}"))
+        Self::failed(format!("{}{hint}", error.report()))
     }
 }
 

@@ -5,8 +5,8 @@ use std::io::Write;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use twotide::core::model::{Body, Revision};
-use twotide::core::replica::Stored;
+use twotide::backend::model::{Body, Revision};
+use twotide::backend::replica::Stored;
 
 use crate::failure::Failure;
 

@@ -13,9 +13,9 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, header::SEC_WEBSOCKET_PROTOCOL};
 use tokio_tungstenite::tungstenite::{Bytes, Message as WsMessage};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
-use twotide::core::framed::{MAX_PAYLOAD, Wire};
-use twotide::core::model::{Cursor, ReplicaId, Scope};
-use twotide::core::protocol::{FrameWriter, Greeting, Hello, Message, Payload, VERSIONS};
+use twotide::backend::framed::{MAX_PAYLOAD, Wire};
+use twotide::backend::model::{Cursor, ReplicaId, Scope};
+use twotide::backend::protocol::{FrameWriter, Greeting, Hello, Message, Payload, VERSIONS};
 use twotide::sqlite::{SqliteConfig, open_replica};
 use twotide::{ErrorKind, Replica, ws};
 

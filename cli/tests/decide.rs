@@ -10,9 +10,9 @@ use std::sync::Arc;
 use serde_json::json;
 use support::{Db, Ended, Folder, Served, run};
 use twotide::StorageUrl;
-use twotide::core::environment::System;
-use twotide::core::model::{Change, DocumentState, Rejection, RejectionCode, Scope};
-use twotide::core::server::{Hooks, Server, ServerOptions, Validate};
+use twotide::backend::environment::System;
+use twotide::backend::model::{Change, DocumentState, Rejection, RejectionCode, Scope};
+use twotide::server::{Hooks, Server, ServerOptions, Validate};
 
 fn sync(db: &Db, server: &Served, resolver: &str) -> Ended {
     db.run("sync", &["--server", &server.url(), "--resolver", resolver])
@@ -133,7 +133,7 @@ fn a_pending_edit_says_what_failed_also_when_nobody_syncs() {
 
 /// This machine's time in milliseconds.
 fn millis() -> u64 {
-    let now = twotide::core::environment::Environment::now(&System);
+    let now = twotide::backend::environment::Environment::now(&System);
     now.0
 }
 

@@ -15,11 +15,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use support::{Chance, Folder, PATIENCE};
 use twotide::Replica;
-use twotide::core::clock::Now;
-use twotide::core::environment::{Environment, System};
-use twotide::core::kv::{KvOptions, MemoryKv, open_replica};
-use twotide::core::model::{Body, ReplicaId, Revision, Scope};
-use twotide::core::server::{Hooks, Server, ServerOptions};
+use twotide::backend::clock::Now;
+use twotide::backend::environment::{Environment, System};
+use twotide::backend::kv::{KvOptions, MemoryKv, open_replica};
+use twotide::backend::model::{Body, ReplicaId, Revision, Scope};
+use twotide::server::{Hooks, Server, ServerOptions};
 use twotide::sqlite::{SqliteConfig, open_server};
 
 /// The recorded history is not part of the repository; it lies beside it.

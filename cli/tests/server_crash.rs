@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::Value;
 use support::{Chance, Db, Folder, Process, Served, until};
 use twotide::Replica;
-use twotide::core::model::Body;
+use twotide::backend::model::Body;
 use twotide::prelude::{Operation, Origin};
 
 /// How often the server is killed: 20 times as often as `TWOTIDE_TEST_KILLS_TIMES` says, which is 1
@@ -98,7 +98,7 @@ impl Onlooker {
                         }
                         continue;
                     };
-                    let change = change.unwrap();
+                    let change = change.unwrap().unwrap();
                     assert_eq!(change.origin(), Origin::Remote);
                     if change.key().collection.as_str() == "log" {
                         assert_eq!(change.operation(), Operation::Insert, "{change:?}");

@@ -1,6 +1,7 @@
 //! What happens to the sync, as events.
 
 mod kind;
+mod queue;
 mod stream;
 
 use serde::Serialize;
@@ -10,6 +11,7 @@ use sync_core::model::{DocumentKey, Rejection, Reset, Revision, Scope, Seq};
 use sync_core::replica::{ConflictReport, Decided, DocumentChange, Operation, Origin};
 
 pub use kind::EventKind;
+pub(crate) use queue::EventSender;
 pub use stream::{EventFilter, EventStream};
 
 #[cfg(doc)]
@@ -43,9 +45,9 @@ pub enum SyncEvent {
         /// Why.
         why: ErrorKind,
     },
-    /// So many attempts in a row failed as the option [`attempts`](crate::ReplicaConfig::attempts)
-    /// says: the status says [`Error`](crate::Activity::Error) from now on. Told once; the sync
-    /// goes on trying.
+    /// So many attempts in a row failed as the option
+    /// [`max_failures`](crate::ReplicaConfig::max_failures) says: the status says
+    /// [`Error`](crate::Activity::Error) from now on. Told once; the sync goes on trying.
     Failing(u32),
     /// The server refuses this replica; a retry cannot succeed until the configuration, the token
     /// or the server changes.

@@ -1,14 +1,15 @@
 //! Events as a stream, through a filter.
 
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
-use futures_util::StreamExt;
-use futures_util::stream::{BoxStream, unfold};
+use futures_util::Stream;
 use sync_core::error::Result;
 use sync_core::model::Collection as Name;
-use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
+use super::queue::{EventReceiver, EventSender, queue};
 use super::{EventKind, SyncEvent};
 use crate::Replica;
 
@@ -38,7 +39,7 @@ impl EventFilter {
     ///
     /// # Errors
     /// `InvalidInput` for a bad name.
-    pub fn collection(mut self, name: &str) -> Result<Self> {
+    pub fn collection(mut self, name: impl AsRef<str>) -> Result<Self> {
         self.collections.get_or_insert_default().push(Name::new(name)?);
         Ok(self)
     }
@@ -58,10 +59,13 @@ impl EventFilter {
 
 /// What happens to the sync, from when it was asked for on: made by [`Replica::event_stream`].
 ///
+/// A [`Stream`], which ends when the replica is closed. None of its items is an error today; they
+/// are `Result`s as those of every other stream of a replica, so that an app can merge them.
+///
 /// At most 1,024 events wait in it, or 4,096 if it gives
 /// [`ChangeApplied`](SyncEvent::ChangeApplied). When more come, the oldest are dropped, and
 /// [`Lagged`](SyncEvent::Lagged) says how many. It does not keep the replica open.
-pub struct EventStream(pub(crate) broadcast::Receiver<SyncEvent>);
+pub struct EventStream(EventReceiver);
 
 impl fmt::Debug for EventStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -70,38 +74,36 @@ impl fmt::Debug for EventStream {
 }
 
 impl EventStream {
+    pub(crate) fn new(bound: usize) -> (EventSender, Self) {
+        let (sender, receiver) = queue(bound);
+        (sender, Self(receiver))
+    }
+
     /// The next event; none when the replica was closed and everything was given. Dropping the
     /// future loses nothing.
-    pub async fn next(&mut self) -> Option<SyncEvent> {
-        match self.0.recv().await {
-            Ok(event) => Some(event),
-            Err(RecvError::Lagged(missed)) => Some(SyncEvent::Lagged(missed)),
-            Err(RecvError::Closed) => None,
-        }
+    pub async fn next(&mut self) -> Option<Result<SyncEvent>> {
+        poll_fn(|cx| self.0.poll_next(cx)).await.map(Ok)
     }
 
     /// The next event that is there already. None also means that the replica was closed:
     /// [`next`](Self::next) tells the difference. For synchronous code, such as a user interface
     /// that looks once per frame.
-    pub fn try_next(&mut self) -> Option<SyncEvent> {
-        match self.0.try_recv() {
-            Ok(event) => Some(event),
-            Err(TryRecvError::Lagged(missed)) => Some(SyncEvent::Lagged(missed)),
-            Err(TryRecvError::Empty | TryRecvError::Closed) => None,
-        }
+    pub fn next_ready(&mut self) -> Option<SyncEvent> {
+        self.0.next_ready()
     }
+}
 
-    /// The events as a [`Stream`](futures_util::Stream), which ends when the replica is closed.
-    #[must_use]
-    pub fn into_stream(self) -> BoxStream<'static, SyncEvent> {
-        let step = async |mut events: Self| events.next().await.map(|event| (event, events));
-        unfold(self, step).boxed()
+impl Stream for EventStream {
+    type Item = Result<SyncEvent>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_next(cx).map(|next| next.map(Ok))
     }
 }
 
 impl Replica {
-    /// What happens to the sync from now on, as far as the filter accepts it. Any number of streams
-    /// may be open; a slow one holds up neither the sync nor another one.
+    /// Returns what happens to the sync from now on, as far as the filter accepts it. Any number of
+    /// streams may be open; a slow one holds up neither the sync nor another one.
     ///
     /// Only the process that syncs hears of it: what another process does to the file is in
     /// [`Replica::changes`] and in the watches.
@@ -117,20 +119,21 @@ impl Replica {
     /// let mut events = replica.event_stream(filter);
     /// let listener = tokio::spawn(async move {
     ///     while let Some(event) = events.next().await {
-    ///         match event {
+    ///         match event? {
     ///             SyncEvent::TokenNeeded => println!("please log in"),
     ///             SyncEvent::Lagged(missed) => println!("{missed} events were dropped"),
     ///             other => println!("look at {:?}", other.document()),
     ///         }
     ///     }
+    ///     Ok::<_, Error>(())
     /// });
     /// replica.close().await?;
-    /// listener.await.expect("it ends with the replica");
+    /// listener.await.expect("it ends with the replica")?;
     /// # Ok(())
     /// # }
     /// ```
     #[must_use]
     pub fn event_stream(&self, filter: EventFilter) -> EventStream {
-        EventStream(self.listeners().subscribe(filter))
+        self.listeners().subscribe(filter)
     }
 }

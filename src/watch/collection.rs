@@ -4,8 +4,6 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
-use futures_util::StreamExt;
-use futures_util::stream::{BoxStream, unfold};
 use serde::de::DeserializeOwned;
 use sync_core::error::Result;
 use sync_core::model::{Collection as Name, DocumentId, DocumentKey, Limits, LocalSeq, Scope};
@@ -14,8 +12,8 @@ use sync_core::storage::Storage;
 use tokio::sync::watch;
 
 use super::shown::Shown;
-use super::{closed, goes_on};
 use crate::versions::Versions;
+use crate::yielding::{Source, Yielding, more, stream};
 use crate::{Collection, Document};
 
 /// The most that one read of the storage gives.
@@ -75,6 +73,8 @@ enum Read {
 /// Watches a collection: made by [`Collection::watch_all`](crate::Collection::watch_all) and
 /// [`watch_where`](crate::Collection::watch_where).
 ///
+/// A [`Stream`](futures_util::Stream), which ends when the replica is closed.
+///
 /// First come the documents that are there, then [`Complete`](WatchEvent::Complete), then what
 /// changes. Several changes of one document that happened since the last event are told as one,
 /// with its newest state. Only what changes a document is told: that an edit of it was settled is
@@ -83,7 +83,12 @@ enum Read {
 /// It keeps at most a page of documents (256, 1 MiB or one larger document), 511 ids that are due,
 /// and 4,096 ids that were told. Like every handle, it keeps the storage open until it is dropped
 /// or the replica is closed.
-pub struct CollectionWatch<T> {
+pub struct CollectionWatch<T>(Yielding<Collected<T>, WatchEvent<T>>);
+
+stream!(CollectionWatch<T>, [T: DeserializeOwned + Send + 'static], WatchEvent<T>);
+
+/// The collection, and what was told of it.
+struct Collected<T> {
     storage: Arc<dyn Storage>,
     versions: Option<Versions>,
     commits: watch::Receiver<u64>,
@@ -100,7 +105,13 @@ pub struct CollectionWatch<T> {
 
 impl<T> fmt::Debug for CollectionWatch<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CollectionWatch")
+        f.debug_tuple("CollectionWatch").field(&self.0).finish()
+    }
+}
+
+impl<T> fmt::Debug for Collected<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Collected")
             .field("scope", &self.scope)
             .field("collection", &self.collection)
             .field("place", &self.place)
@@ -108,10 +119,10 @@ impl<T> fmt::Debug for CollectionWatch<T> {
     }
 }
 
-impl<T: DeserializeOwned> CollectionWatch<T> {
+impl<T> CollectionWatch<T> {
     pub(super) fn new(of: &Collection<T>, filter: Option<Filter<T>>) -> Self {
         let storage = Arc::clone(of.replica().storage());
-        Self {
+        Self(Yielding::new(Collected {
             commits: storage.commits(),
             storage,
             scope: of.scope().clone(),
@@ -122,30 +133,44 @@ impl<T: DeserializeOwned> CollectionWatch<T> {
             place: LocalSeq(0),
             due: BTreeSet::new(),
             shown: Shown::new(),
-        }
+        }))
     }
 
-    /// The next event, as soon as there is one. Dropping the future loses nothing.
+    /// How many documents and due ids it holds.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> (usize, usize) {
+        let Some(source) = self.0.source() else { return (0, 0) };
+        let page = if let Stage::Listing { page, .. } = &source.stage { page.len() } else { 0 };
+        (page, source.due.len())
+    }
+}
+
+impl<T: DeserializeOwned + Send + 'static> CollectionWatch<T> {
+    /// The next event, as soon as there is one; none when the replica was closed. Dropping the
+    /// future loses nothing.
     ///
     /// # Errors
     /// `InvalidInput`, naming the document, if one is not of type `T`, and `Incompatible` if it is
-    /// of a newer [version](crate::Collection::versioned) of it: the watch goes on behind it.
-    /// `Closed` when the replica is closed: the watch has ended. Else as the storage, and the next
-    /// call tries again.
-    pub async fn next(&mut self) -> Result<WatchEvent<T>> {
-        loop {
-            if let Some(event) = self.try_next().await? {
-                return Ok(event);
-            }
-            self.commits.changed().await.map_err(|_| closed())?;
-        }
+    /// of a newer [version](crate::ReplicaBuilder::versioned) of it: the watch goes on behind it.
+    /// Else as the storage, and the next call tries again.
+    pub async fn next(&mut self) -> Option<Result<WatchEvent<T>>> {
+        self.0.next().await
     }
 
-    /// The next event that is there already; none if everything was told.
+    /// The next event that is there already; none if everything was told, or the replica was
+    /// closed.
     ///
     /// # Errors
     /// As [`Self::next`].
-    pub async fn try_next(&mut self) -> Result<Option<WatchEvent<T>>> {
+    pub async fn next_ready(&mut self) -> Result<Option<WatchEvent<T>>> {
+        self.0.next_ready().await
+    }
+}
+
+impl<T: DeserializeOwned + Send + 'static> Source for Collected<T> {
+    type Item = WatchEvent<T>;
+
+    async fn look(&mut self) -> Result<Option<WatchEvent<T>>> {
         loop {
             match &mut self.stage {
                 Stage::New => {
@@ -168,7 +193,7 @@ impl<T: DeserializeOwned> CollectionWatch<T> {
                 }
                 Stage::Following => {
                     if let Some(id) = self.due.first().cloned() {
-                        if let Some(event) = self.look(id).await? {
+                        if let Some(event) = self.changed(id).await? {
                             return Ok(Some(event));
                         }
                         continue;
@@ -187,28 +212,12 @@ impl<T: DeserializeOwned> CollectionWatch<T> {
         }
     }
 
-    /// The watch as a stream. It ends after the error that says `Closed`; other errors do not end
-    /// it.
-    pub fn into_stream(self) -> BoxStream<'static, Result<WatchEvent<T>>>
-    where
-        T: Send + 'static,
-    {
-        let step = async |watch: Option<Self>| {
-            let mut watch = watch?;
-            let next = watch.next().await;
-            let rest = goes_on(&next).then_some(watch);
-            Some((next, rest))
-        };
-        unfold(Some(self), step).boxed()
+    fn wait(&self) -> impl Future<Output = bool> + Send + 'static {
+        more(&self.commits)
     }
+}
 
-    /// How many documents and due ids it holds.
-    #[cfg(test)]
-    pub(super) fn kept(&self) -> (usize, usize) {
-        let page = if let Stage::Listing { page, .. } = &self.stage { page.len() } else { 0 };
-        (page, self.due.len())
-    }
-
+impl<T: DeserializeOwned> Collected<T> {
     /// Reads the next page of what is there.
     async fn list(&mut self) -> Result<()> {
         let Stage::Listing { page, after, more } = &mut self.stage else { return Ok(()) };
@@ -253,7 +262,7 @@ impl<T: DeserializeOwned> CollectionWatch<T> {
     }
 
     /// What is to be told of a document that changed.
-    async fn look(&mut self, id: DocumentId) -> Result<Option<WatchEvent<T>>> {
+    async fn changed(&mut self, id: DocumentId) -> Result<Option<WatchEvent<T>>> {
         let key = DocumentKey::new(self.scope.clone(), self.collection.clone(), id.clone());
         let found = self.storage.get(vec![key]).await?.into_iter().next().flatten();
         self.due.remove(&id);

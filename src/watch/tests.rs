@@ -22,7 +22,7 @@ async fn what_a_watch_keeps_does_not_grow_with_the_changes() {
     }
     let mut watch = counts.watch_all();
     let mut told = 0;
-    while let Some(event) = watch.try_next().await.unwrap() {
+    while let Some(event) = watch.next_ready().await.unwrap() {
         assert!(watch.kept().0 <= 256 && watch.kept().1 == 0, "{watch:?}");
         told += usize::from(matches!(event, WatchEvent::Current(_)));
     }
@@ -34,7 +34,7 @@ async fn what_a_watch_keeps_does_not_grow_with_the_changes() {
     }
     // Ten thousand changes of two thousand documents; what one read gathers is known once each.
     told = 0;
-    while let Some(event) = watch.try_next().await.unwrap() {
+    while let Some(event) = watch.next_ready().await.unwrap() {
         assert!(watch.kept().0 == 0 && watch.kept().1 < 512, "{watch:?}");
         told += usize::from(matches!(event, WatchEvent::Changed(_)));
     }
@@ -57,7 +57,7 @@ async fn what_a_watch_of_the_quarantine_keeps_does_not_grow_with_it() {
     let forget = Forget::Scope(replica.scope().clone());
     replica.storage().forget(Now(1), None, forget).await.unwrap();
     let mut told = 0;
-    while let Some(event) = watch.try_next().await.unwrap() {
+    while let Some(event) = watch.next_ready().await.unwrap() {
         assert!(watch.kept().0 <= 256 && watch.kept().1 <= 4_096, "{watch:?} {:?}", watch.kept());
         told += usize::from(matches!(event, InboxEvent::Current(_)));
     }

@@ -5,16 +5,14 @@ use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use futures_util::StreamExt;
-use futures_util::stream::{BoxStream, unfold};
 use sync_core::error::Result;
 use sync_core::model::{DocumentKey, Limits, Revision, Scope};
 use sync_core::replica::{Unsettled, UnsettledAfter, UnsettledEntry};
 use sync_core::storage::Storage;
 use tokio::sync::watch;
 
-use super::{closed, goes_on};
 use crate::Replica;
+use crate::yielding::{Source, Yielding, more, stream};
 
 /// The most that one read of the storage gives.
 const PAGE: Limits = Limits { documents: 256, bytes: 1 << 20 };
@@ -76,12 +74,19 @@ struct Pass {
 /// [`Conflicts::watch`](crate::Conflicts::watch) and
 /// [`Quarantine::watch`](crate::Quarantine::watch).
 ///
+/// A [`Stream`](futures_util::Stream), which ends when the replica is closed.
+///
 /// It has no task and no queue of its own. When it is asked, and something has changed since, it
 /// goes through the list by pages and tells what is different. A slow reader skips states in
 /// between, and never the last one; other processes' changes count as well. It keeps at most a page
 /// (256 entries, 1 MiB or one larger entry) and what tells 4,096 entries apart. Like every handle,
 /// it keeps the storage open until it is dropped or the replica is closed.
-pub struct InboxWatch<T> {
+pub struct InboxWatch<T>(Yielding<Inbox<T>, InboxEvent<T>>);
+
+stream!(InboxWatch<T>, [T: Send + Unpin + 'static], InboxEvent<T>);
+
+/// The list, and what was told of it.
+struct Inbox<T> {
     storage: Arc<dyn Storage>,
     commits: watch::Receiver<u64>,
     scope: Scope,
@@ -97,21 +102,27 @@ pub struct InboxWatch<T> {
 
 impl<T> fmt::Debug for InboxWatch<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InboxWatch")
+        f.debug_tuple("InboxWatch").field(&self.0).finish()
+    }
+}
+
+impl<T> fmt::Debug for Inbox<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inbox")
             .field("scope", &self.scope)
             .field("which", &self.which)
             .finish_non_exhaustive()
     }
 }
 
-impl<T> InboxWatch<T> {
+impl<T: Send + Unpin + 'static> InboxWatch<T> {
     pub(crate) fn new(
         replica: &Replica,
         which: Unsettled,
         read: fn(UnsettledEntry) -> Option<T>,
     ) -> Self {
         let storage = Arc::clone(replica.storage());
-        Self {
+        Self(Yielding::new(Inbox {
             commits: storage.commits(),
             storage,
             scope: replica.scope().clone(),
@@ -121,28 +132,37 @@ impl<T> InboxWatch<T> {
             listed: None,
             pass: None,
             ready: VecDeque::new(),
-        }
+        }))
     }
 
-    /// The next event, as soon as there is one. Dropping the future loses nothing.
+    /// The next event, as soon as there is one; none when the replica was closed. Dropping the
+    /// future loses nothing.
     ///
     /// # Errors
-    /// `Closed` when the replica is closed: the watch has ended. Else as the storage, and the next
-    /// call tries again.
-    pub async fn next(&mut self) -> Result<InboxEvent<T>> {
-        loop {
-            if let Some(event) = self.try_next().await? {
-                return Ok(event);
-            }
-            self.commits.changed().await.map_err(|_| closed())?;
-        }
+    /// As the storage; the next call tries again.
+    pub async fn next(&mut self) -> Option<Result<InboxEvent<T>>> {
+        self.0.next().await
     }
 
-    /// The next event that is there already; none if everything was told.
+    /// The next event that is there already; none if everything was told, or the replica was
+    /// closed.
     ///
     /// # Errors
     /// As [`Self::next`].
-    pub async fn try_next(&mut self) -> Result<Option<InboxEvent<T>>> {
+    pub async fn next_ready(&mut self) -> Result<Option<InboxEvent<T>>> {
+        self.0.next_ready().await
+    }
+
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> (usize, usize) {
+        self.0.source().map(Inbox::kept).unwrap_or_default()
+    }
+}
+
+impl<T: Send + Unpin + 'static> Source for Inbox<T> {
+    type Item = InboxEvent<T>;
+
+    async fn look(&mut self) -> Result<Option<InboxEvent<T>>> {
         loop {
             if let Some(event) = self.ready.pop_front() {
                 return Ok(Some(event));
@@ -155,24 +175,15 @@ impl<T> InboxWatch<T> {
         }
     }
 
-    /// The watch as a stream. It ends after the error that says `Closed`; other errors do not end
-    /// it.
-    pub fn into_stream(self) -> BoxStream<'static, Result<InboxEvent<T>>>
-    where
-        T: Send + 'static,
-    {
-        let step = async |watch: Option<Self>| {
-            let mut watch = watch?;
-            let next = watch.next().await;
-            let rest = goes_on(&next).then_some(watch);
-            Some((next, rest))
-        };
-        unfold(Some(self), step).boxed()
+    fn wait(&self) -> impl Future<Output = bool> + Send + 'static {
+        more(&self.commits)
     }
+}
 
+impl<T> Inbox<T> {
     /// How many events wait, and of how many entries is remembered what was told.
     #[cfg(test)]
-    pub(super) fn kept(&self) -> (usize, usize) {
+    fn kept(&self) -> (usize, usize) {
         (self.ready.len(), self.told.as_ref().map_or(0, BTreeMap::len))
     }
 

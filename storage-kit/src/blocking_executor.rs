@@ -388,7 +388,7 @@ fn write_loop<W: Transactional>(
 /// What is done before a core that writes is let go.
 pub(super) fn purge_last<W: Transactional>(writer: &mut W) {
     if let Err(error) = contained(|| writer.purge_erased()) {
-        tracing::warn!(%error, "what was erased is seen to when the storage is opened again and closed");
+        tracing::warn!(error = %error.report(), "what was erased is seen to when the storage is opened again and closed");
     }
 }
 

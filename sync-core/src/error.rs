@@ -28,7 +28,8 @@ pub enum ErrorKind {
     PermissionDenied,
     /// Another process holds the engine lease of this replica.
     Busy,
-    /// A newer lease or a reset took over: the operation changed nothing.
+    /// A newer lease, a reset or another write of the document took over: the operation changed
+    /// nothing.
     Superseded,
     /// The storage failed: I/O, a full disk, a read-only file.
     Storage,
@@ -128,6 +129,9 @@ struct Inner {
 /// An error: a [kind](ErrorKind), [retry advice](Retry), the operation, its context, a message and
 /// the cause.
 ///
+/// Its `Display` says what failed, and not why: the cause is its
+/// [`source`](std::error::Error::source), and [`report`](Self::report) shows both in one line.
+///
 /// Cheap to clone, so that one failure can be returned to every caller that waits for it.
 ///
 /// ```
@@ -226,6 +230,20 @@ impl Error {
         self.0.operation
     }
 
+    /// Returns the error and its causes for a line of a log or of a terminal, each behind a colon.
+    ///
+    /// ```
+    /// use sync_core::error::{Error, ErrorKind};
+    /// let cause = std::io::Error::other("the disk is full");
+    /// let error = Error::new(ErrorKind::Storage, "a write failed").because(cause);
+    /// assert_eq!(error.to_string(), "a write failed");
+    /// assert_eq!(error.report().to_string(), "a write failed: the disk is full");
+    /// ```
+    #[must_use]
+    pub fn report(&self) -> Report<'_> {
+        Report(self)
+    }
+
     /// The message alone, without operation, context and cause.
     #[must_use]
     pub fn message(&self) -> &str {
@@ -250,8 +268,26 @@ impl fmt::Display for Error {
         if !self.0.context.is_empty() {
             f.write_str(")")?;
         }
-        if let Some(source) = &self.0.source {
-            write!(f, ": {source}")?;
+        Ok(())
+    }
+}
+
+/// An error with its causes, in one line: made by [`Error::report`].
+#[derive(Clone, Copy, Debug)]
+pub struct Report<'a>(&'a Error);
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut said = self.0.to_string();
+        f.write_str(&said)?;
+        let mut next = std::error::Error::source(self.0);
+        while let Some(source) = next {
+            let text = source.to_string();
+            // Some errors end with the text of their cause.
+            if !said.ends_with(&text) {
+                write!(f, ": {text}")?;
+            }
+            (said, next) = (text, source.source());
         }
         Ok(())
     }
@@ -262,18 +298,18 @@ impl fmt::Debug for Error {
         f.debug_struct("Error")
             .field("kind", &self.0.kind)
             .field("retry", &self.0.retry)
-            .field("text", &self.to_string())
+            .field("text", &self.report().to_string())
             .finish()
     }
 }
 
-/// As `{"kind":"network","message":"…","retryable":true}`, for front ends; the message is the whole
-/// text.
+/// As `{"kind":"network","message":"…","retryable":true}`, for front ends; the message is the
+/// [report](Error::report).
 impl Serialize for Error {
     fn serialize<S: serde::Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
         let mut error = to.serialize_struct("Error", 3)?;
         error.serialize_field("kind", &self.kind())?;
-        error.serialize_field("message", &self.to_string())?;
+        error.serialize_field("message", &self.report().to_string())?;
         error.serialize_field("retryable", &self.is_retryable())?;
         error.end()
     }
@@ -282,5 +318,25 @@ impl Serialize for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.0.source.as_deref().map(|s| s as &(dyn std::error::Error + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_cause_is_reported_once() {
+        let disk = Error::new(ErrorKind::Storage, "the disk is full").with("path", "a.db");
+        let row = Error::new(ErrorKind::Storage, "a row was not written").because(disk.clone());
+        let error = Error::new(ErrorKind::Storage, "nothing was noted").during("push").because(row);
+        assert_eq!(error.to_string(), "push: nothing was noted");
+        let whole = "push: nothing was noted: a row was not written: the disk is full (path a.db)";
+        assert_eq!(error.report().to_string(), whole);
+        assert!(format!("{error:?}").contains(whole), "{error:?}");
+        assert!(std::error::Error::source(&error).is_some());
+        // An error whose text ends with its cause is not repeated.
+        let repeating = Error::new(ErrorKind::Storage, format!("it failed: {disk}")).because(disk);
+        assert_eq!(repeating.report().to_string(), repeating.to_string());
     }
 }

@@ -92,8 +92,8 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     ///
     /// Fails with `InvalidInput` over the limits, this storage's and the server's, and where
     /// documents of local-only collections are written anywhere but in [`Scope::local`] or others
-    /// there; with `AlreadyExists` or `NotFound` as the operations say: then none of the writes
-    /// happened.
+    /// there; with `AlreadyExists`, `NotFound` or `Superseded` as the operations say: then none of
+    /// the writes happened.
     async fn write(&self, now: Now, transaction: LocalTransaction) -> Result<Committed>;
 
     /// Carries out what the app decided about a quarantined edit or a deferred conflict. Durable as

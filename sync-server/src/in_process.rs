@@ -30,7 +30,7 @@ impl Dial for InProcess {
         let server = self.0.clone();
         tokio::spawn(async move {
             if let Err(error) = server.serve_link(there).await {
-                tracing::debug!(%error, "a link in this process ended");
+                tracing::debug!(error = %error.report(), "a link in this process ended");
             }
         });
         Ok(here)

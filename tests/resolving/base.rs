@@ -4,10 +4,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use sync_core::model::Collection;
-use sync_core::resolver::{ResolveOn, Resolvers};
-use sync_server::{Hooks, Server};
+use twotide::backend::resolver::{ResolveOn, Resolvers};
 use twotide::prelude::*;
+use twotide::server::{Hooks, Server};
 
 use super::support::{server_with, soon};
 use super::{put, shown, sync};
@@ -15,20 +14,19 @@ use super::{put, shown, sync};
 const BASE: &str =
     r#"{"title":"list","done":false,"count":0,"tags":["a","b"],"owner":{"name":"ann"}}"#;
 
-fn merge() -> Arc<dyn ConflictResolver> {
-    Arc::new(FieldMerge::new().field("/tags", FieldRule::Union).unwrap())
+fn merge() -> FieldMerge {
+    FieldMerge::new().field("/tags", FieldRule::Union).unwrap()
 }
 
 fn server(on: ResolveOn) -> Server {
-    let resolvers = Resolvers::shared(merge(), on);
+    let resolvers = Resolvers::shared(Arc::new(merge()), on);
     server_with(Hooks { resolvers, ..Hooks::default() })
 }
 
 async fn open(server: &Server, path: &Path, on: ResolveOn) -> Replica {
-    let notes = Collection::new("notes").unwrap();
     let transport = Arc::new(server.in_process());
     let builder = Replica::builder().sqlite(path).transport(transport);
-    builder.resolver_for(notes, merge(), on).open().await.unwrap()
+    builder.resolver_for("notes", merge()).resolve_on("notes", on).open().await.unwrap()
 }
 
 /// The files of a replica as a crash of the process leaves them: nothing was closed.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use sync_core::engine::RetryPolicy;
+use twotide::backend::engine::RetryPolicy;
 use twotide::prelude::*;
 
 use super::support::faulty::Faulty;

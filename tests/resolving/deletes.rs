@@ -3,11 +3,10 @@
 
 use std::sync::Arc;
 
-use sync_core::environment::{Environment, System};
-use sync_core::model::Collection;
-use sync_core::resolver::{ResolveOn, Resolvers};
-use sync_server::Hooks;
+use twotide::backend::environment::{Environment, System};
+use twotide::backend::resolver::{ResolveOn, Resolvers};
 use twotide::prelude::*;
+use twotide::server::Hooks;
 
 use super::support::{builder, server_with};
 use super::{delete, put, shown, sync};
@@ -17,11 +16,11 @@ const EDIT: &str = r#"{"n":1}"#;
 
 /// Two replicas that share a document, and that policy.
 async fn pair(policy: OnDelete, on: ResolveOn) -> (Replica, Replica) {
-    let resolver: Arc<dyn ConflictResolver> = Arc::new(FieldMerge::new().on_delete(policy));
-    let resolvers = Resolvers::shared(Arc::clone(&resolver), on);
+    let resolver = FieldMerge::new().on_delete(policy);
+    let resolvers = Resolvers::shared(Arc::new(resolver.clone()), on);
     let server = server_with(Hooks { resolvers, ..Hooks::default() });
-    let notes = Collection::new("notes").unwrap();
-    let open = |id| builder(&server, id).resolver_for(notes.clone(), Arc::clone(&resolver), on);
+    let open =
+        |id| builder(&server, id).resolver_for("notes", resolver.clone()).resolve_on("notes", on);
     let (ann, ben) = (open(1).open().await.unwrap(), open(2).open().await.unwrap());
     put(&ann, "x", BASE).await;
     sync(&ann).await;

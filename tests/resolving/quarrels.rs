@@ -61,7 +61,7 @@ async fn quarrel(live: bool) {
 }
 
 async fn open(
-    server: &sync_server::Server,
+    server: &twotide::server::Server,
     id: u8,
     inner: impl ConflictResolver,
     calls: &Arc<AtomicUsize>,

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
-use sync_core::error::{Error, ErrorKind, Result};
-use sync_core::model::{PushBatch, Reset, Verdicts};
-use sync_core::protocol::{Ack, Goodbye, Hello, Pull, Welcome};
-use sync_core::transport::{Connection, Delivery, Transport};
+use twotide::backend::error::{Error, ErrorKind, Result};
+use twotide::backend::model::{PushBatch, Reset, Verdicts};
+use twotide::backend::protocol::{Ack, Goodbye, Hello, Pull, Welcome};
+use twotide::backend::transport::{Connection, Delivery, Transport};
 
 /// What fails from now on, and what was asked so far.
 #[derive(Debug, Default)]

@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use storage_kit::kv::{KvOptions, MemoryKv, open_replica, open_server};
-use sync_core::environment::System;
-use sync_core::model::{Change, DocumentState, Rejection, RejectionCode, ReplicaId, Scope};
-use sync_server::{
+use twotide::backend::environment::System;
+use twotide::backend::kv::{KvOptions, MemoryKv, open_replica, open_server};
+use twotide::backend::model::{Change, DocumentState, Rejection, RejectionCode, ReplicaId, Scope};
+use twotide::server::{
     Access, Authenticate, Authorise, Hooks, Principal, Server, ServerOptions, Validate,
 };
 use twotide::{Error, ErrorKind, Replica, ReplicaBuilder};

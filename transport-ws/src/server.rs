@@ -196,7 +196,7 @@ impl LinkHandler for sync_server::Server {
         let server = self.clone();
         Box::pin(async move {
             if let Err(error) = server.serve_link(link).await {
-                tracing::debug!(%error, address = ?peer.address, "a connection ended");
+                tracing::debug!(error = %error.report(), address = ?peer.address, "a connection ended");
             }
         })
     }

@@ -95,7 +95,7 @@ impl Pair {
         let meter = Meter::start();
         self.here.storage().write(environment().now(), transaction).await?;
         let change = tokio::time::timeout(Duration::from_secs(30), self.changes.next());
-        change.await.map_err(|_| "a change never came")??;
+        change.await.map_err(|_| "a change never came")?.ok_or("the replica was closed")??;
         Ok(meter.cost().wall)
     }
 

@@ -3,8 +3,8 @@
 use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
-use twotide::core::model::{Collection, DocumentId, Limits, Scope};
-use twotide::core::replica::Scan;
+use twotide::backend::model::{Collection, DocumentId, Limits, Scope};
+use twotide::backend::replica::Scan;
 use twotide::prelude::*;
 
 use super::{closing, open, open_existing};

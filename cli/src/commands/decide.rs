@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use twotide::core::model::{Collection, DocumentId, Rejection, Stamp};
+use twotide::backend::model::{Collection, DocumentId, Rejection, Stamp};
 use twotide::prelude::{Body, ErrorKind, Replica, Resolution};
 use twotide::{
     FailedAttempt, NextPage, QuarantinedEdit, SyncState, UnsettledPage, WaitingConflict,

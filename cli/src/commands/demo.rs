@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use twotide::StorageUrl;
-use twotide::core::model::{Digest, Limits, Seq};
-use twotide::core::server::Server;
+use twotide::backend::model::{Digest, Limits, Seq};
 use twotide::prelude::*;
+use twotide::server::Server;
 
 use super::sync::Bar;
 use crate::args::DemoArgs;
@@ -172,12 +172,11 @@ impl Stage {
             let mut status = replica.status();
             replica.start().await?;
             loop {
-                let now = status.borrow_and_update().clone();
+                let now = status.changed().await?;
                 bar.show(&now);
                 if now.in_sync {
                     break;
                 }
-                status.changed().await.map_err(|_| Failure::failed("the replica was closed"))?;
             }
             bar.clear();
             let pulled = replica.statistics().borrow().pulled;
@@ -195,7 +194,8 @@ impl Stage {
         let began = tokio::time::Instant::now();
         cities.update(&lisbon.id.clone(), &lisbon).await?;
         let change = tokio::time::timeout(PATIENCE, watch.next()).await;
-        let change = change.map_err(|_| Failure::failed("the live edit did not arrive"))??;
+        let change = change.map_err(|_| Failure::failed("the live edit did not arrive"))?;
+        let change = change.ok_or_else(|| Failure::failed("the replica was closed"))??;
         let seen = change.document::<City>()?.map_or(0, |d| d.value().population);
         say(&format!(
             "   Cleo sees {} with {seen} people after {:.1} ms.",

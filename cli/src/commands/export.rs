@@ -3,8 +3,8 @@
 use std::io::{BufWriter, Write};
 
 use twotide::Replica;
-use twotide::core::model::{Collection, Limits, Scope};
-use twotide::core::replica::Scan;
+use twotide::backend::model::{Collection, Limits, Scope};
+use twotide::backend::replica::Scan;
 
 use super::data::scopes;
 use super::{closing, open_existing};

@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use tokio::sync::watch;
-use twotide::core::error::{Error, Result};
+use twotide::backend::error::{Error, Result};
 
 /// How often the storage is asked. A request to `/healthz` is answered with what it said last, so
 /// that requests cost the storage nothing, however many there are.
@@ -62,7 +62,11 @@ where
         match answered {
             Ok(()) => set(publish, Health::Ok, || tracing::warn!("the storage works again")),
             Err(error) => {
-                set(publish, Health::Failing, || tracing::error!(%error, "the storage fails"));
+                set(
+                    publish,
+                    Health::Failing,
+                    || tracing::error!(error = %error.report(), "the storage fails"),
+                );
                 if !error.is_retryable() {
                     return error;
                 }
@@ -87,7 +91,7 @@ mod tests {
     use tokio::task::JoinHandle;
     use tokio::time::timeout;
     use twotide::ErrorKind;
-    use twotide::core::error::Retry;
+    use twotide::backend::error::Retry;
 
     use super::*;
 

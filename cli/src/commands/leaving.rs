@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use twotide::Replica;
-use twotide::core::model::{Collection, DocumentId, Limits};
-use twotide::core::replica::{Scan, ScopeSummary, Unsettled, UnsettledAfter};
+use twotide::backend::model::{Collection, DocumentId, Limits};
+use twotide::backend::replica::{Scan, ScopeSummary, Unsettled, UnsettledAfter};
 
 use crate::failure::Failure;
 use crate::output::tell;

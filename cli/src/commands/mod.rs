@@ -15,7 +15,7 @@ pub(crate) mod sync;
 mod told;
 pub(crate) mod watch;
 
-use twotide::core::model::Scope;
+use twotide::backend::model::Scope;
 use twotide::{Replica, StorageUrl};
 
 use crate::args::DbArgs;

@@ -9,10 +9,10 @@ use axum::routing::get;
 use futures_util::FutureExt;
 use tokio::net::{TcpListener, lookup_host};
 use tokio::sync::watch;
-use twotide::core::environment::System;
-use twotide::core::framed::Compression;
-use twotide::core::server::{Hooks, Server, ServerOptions, StaticTokens};
+use twotide::backend::environment::System;
+use twotide::backend::framed::Compression;
 use twotide::net::BrowserPolicy;
+use twotide::server::{Hooks, Server, ServerOptions, StaticTokens};
 use twotide::{StorageUrl, net, ws};
 
 use super::Signals;
@@ -150,7 +150,7 @@ fn browsers(args: &ServeArgs, is_open: bool) -> Result<BrowserPolicy, Failure> {
     if is_open {
         policy = policy.local_hosts();
     }
-    let wrong = |e: twotide::Error| Failure::usage(e.to_string());
+    let wrong = |e: twotide::Error| Failure::usage(e.report().to_string());
     for origin in &args.origins {
         policy = policy.allow_origin(origin).map_err(wrong)?;
     }

@@ -221,7 +221,7 @@ fn with_mutant(builder: Builder, mutant: Option<&str>) -> Result<Builder, Failur
 #[cfg(feature = "mutants")]
 fn run_mutants(args: &SimulateArgs, builder: &Builder) -> Result<(), Failure> {
     use testkit::sim::mutants::{Fallen, run_all};
-    use twotide::core::mutants::Mutant;
+    use twotide::backend::mutants::Mutant;
 
     /// A mutant as a line.
     #[derive(Serialize)]

@@ -1,8 +1,8 @@
 //! `status`: how far a replica is.
 
 use serde::Serialize;
-use twotide::core::model::{Digest, Epoch, ReplicaId, Scope, Seq};
-use twotide::core::replica::{Failed, Failures, OutboxCounts};
+use twotide::backend::model::{Digest, Epoch, ReplicaId, Scope, Seq};
+use twotide::backend::replica::{Failed, Failures, OutboxCounts};
 use twotide::{ErrorKind, Replica};
 
 use super::{closing, open_existing};

@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use serde::Serialize;
-use tokio::sync::watch;
-use twotide::ReplicaBuilder;
-use twotide::core::model::{Collection as Name, Limits};
-use twotide::core::replica::OutboxCounts;
+use twotide::backend::model::{Collection as Name, Limits};
+use twotide::backend::replica::OutboxCounts;
 use twotide::http::{LiveBy, ProxyBy};
 use twotide::net::tls::Trust;
 use twotide::prelude::*;
+use twotide::{ReplicaBuilder, StatusWatch};
 
 use super::{Signals, closing, leaving};
 use crate::args::{self, SyncArgs};
@@ -42,7 +41,7 @@ fn shown(replica: &Replica, status: &Status) -> Shown {
         pulled: statistics.pulled,
         conflicts: statistics.conflicts,
         outbox: status.outbox,
-        error: status.error.as_ref().map(ToString::to_string),
+        error: status.error.as_ref().map(|error| error.report().to_string()),
     }
 }
 
@@ -148,16 +147,15 @@ async fn once(replica: &Replica, signals: &mut Signals) -> Result<(), Failure> {
 
 /// Shows on a terminal how many positions are left, and tells the first failure at once: the
 /// attempts after it may take long.
-async fn show_progress(mut status: watch::Receiver<Status>) {
+async fn show_progress(mut status: StatusWatch) {
     let mut bar = std::io::stderr().is_terminal().then(Bar::default);
     let mut is_told = false;
-    while status.changed().await.is_ok() {
-        let now = status.borrow_and_update().clone();
+    while let Ok(now) = status.changed().await {
         if let Some(bar) = &mut bar {
             bar.show(&now);
         }
         if let Some(error) = now.error.filter(|_| now.retries && !is_told) {
-            tell(format_args!("not in sync yet, trying again: {error}"));
+            tell(format_args!("not in sync yet, trying again: {}", error.report()));
             is_told = true;
         }
     }
@@ -211,11 +209,8 @@ async fn live(replica: &Replica, signals: &mut Signals) -> Result<(), Failure> {
                 replica.stop().await;
                 return Ok(());
             }
-            changed = status.changed() => {
-                if changed.is_err() {
-                    return Err(Failure::failed("the replica was closed"));
-                }
-                let now = status.borrow_and_update().clone();
+            now = status.changed() => {
+                let now = now?;
                 print(&shown(replica, &now))?;
                 if now.activity == Activity::Error && !now.retries {
                     let unknown = || Failure::failed("the server refused the replica");

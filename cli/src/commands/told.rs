@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use twotide::core::model::{DocumentKey, Limits, LocalSeq};
-use twotide::core::replica::{Operation, Scan};
+use twotide::backend::model::{DocumentKey, Limits, LocalSeq};
+use twotide::backend::replica::{Operation, Scan};
 use twotide::{Change, Replica};
 
 use crate::failure::Failure;

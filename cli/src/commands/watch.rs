@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use twotide::core::model::{LocalSeq, Revision};
+use twotide::backend::model::{LocalSeq, Revision};
 use twotide::prelude::*;
 
 use super::told::Told;
@@ -64,7 +64,9 @@ async fn watch(replica: &Replica, args: &WatchArgs, signals: &mut Signals) -> Re
     while left > 0 {
         let change = tokio::select! {
             ended = signals.asked_to_end() => return ended,
-            change = changes.next() => change?,
+            change = changes.next() => {
+                change.ok_or_else(|| Failure::failed("the replica was closed"))??
+            }
         };
         // One file holds all scopes of a replica; one is watched, with what is local-only.
         let scope = &change.key().scope;

@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use twotide::core::clock::Now;
-use twotide::core::model::{
+use twotide::backend::clock::Now;
+use twotide::backend::model::{
     Body, Change, Collection, DocumentId, DocumentState, Epoch, LogKey, NewLog, PushBatch, PushId,
     Rejection, ReplicaId, Revision, Scope, ServerStart, Stamp,
 };
-use twotide::core::resolver::Resolution;
-use twotide::core::server::ops::{AppendContext, Judge};
-use twotide::core::storage::ServerStorage;
+use twotide::backend::resolver::Resolution;
+use twotide::server::ServerStorage;
+use twotide::server::ops::{AppendContext, Judge};
 use twotide::sqlite::{SqliteConfig, Synchronous, open_server};
 
 /// When the documents of a seed were written: long before anything that a test does.

@@ -52,7 +52,7 @@ impl App {
                     Some(line) if self.obey(&line).await? => {}
                     _ => break,
                 },
-                change = changes.next() => {
+                Some(change) = changes.next() => {
                     if let Some(line) = self.notes.tell(&change?).await? {
                         self.screen.say(line)?;
                     }
@@ -88,7 +88,7 @@ impl App {
         };
         match self.execute(command).await {
             Ok(said) => self.screen.say(said)?,
-            Err(error) => self.screen.say(format_args!("! {error}"))?,
+            Err(error) => self.screen.say(format_args!("! {}", error.report()))?,
         }
         Ok(true)
     }
@@ -143,7 +143,7 @@ impl App {
             (Some(url), true) => match (status.activity, &status.error) {
                 (Activity::Idle, _) => format!("in sync with {url}"),
                 (Activity::Syncing, _) => format!("syncing with {url}"),
-                (_, Some(error)) => format!("cannot reach {url}: {error}"),
+                (_, Some(error)) => format!("cannot reach {url}: {}", error.report()),
                 (_, None) => format!("cannot reach {url}"),
             },
         };
@@ -171,7 +171,7 @@ impl App {
             (Activity::Offline | Activity::Error, _) if status.retries => {
                 "… no connection: it is tried again by itself".into()
             }
-            (Activity::Error, Some(error)) => format!("! the server refuses: {error}"),
+            (Activity::Error, Some(error)) => format!("! the server refuses: {}", error.report()),
             _ => return Ok(()),
         };
         if line != self.told {

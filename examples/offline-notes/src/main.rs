@@ -55,10 +55,16 @@ async fn main() -> ExitCode {
     match run(Args::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("offline-notes: {error}");
+            eprintln!("offline-notes: {}", with_causes(&*error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// What went wrong and why: the text of an error, and of each of its causes.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    std::iter::successors(error.source(), |cause| cause.source())
+        .fold(error.to_string(), |said, cause| format!("{said}: {cause}"))
 }
 
 async fn run(args: Args) -> Outcome<()> {

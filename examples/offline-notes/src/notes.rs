@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use twotide::OutboxCounts;
+use twotide::RetryPolicy;
 use twotide::SyncState;
-use twotide::core::engine::RetryPolicy;
-use twotide::core::replica::OutboxCounts;
 use twotide::prelude::*;
 
 use crate::command::Side;

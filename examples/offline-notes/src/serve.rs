@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::time::timeout;
-use twotide::core::environment::System;
-use twotide::core::server::{Hooks, Server, ServerOptions};
+use twotide::server::{Hooks, Server, ServerOptions, System};
 use twotide::{StorageUrl, net, routes};
 
 use crate::Outcome;

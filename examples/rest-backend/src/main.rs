@@ -13,8 +13,8 @@ use rest_backend::notes::{FieldByField, Note};
 use rest_backend::server::Serving;
 use rest_backend::service::{Store, router};
 use rest_backend::transport::{NOTES, notes_service};
-use twotide::core::engine::RetryPolicy;
-use twotide::core::environment::{Environment, System};
+use twotide::RetryPolicy;
+use twotide::backend::environment::{Environment, System};
 use twotide::prelude::*;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -28,7 +28,7 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
         Ok(Err(error)) => {
-            eprintln!("{error}");
+            eprintln!("{}", with_causes(&*error));
             ExitCode::FAILURE
         }
         Err(_) => {
@@ -36,6 +36,12 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What went wrong and why: the text of an error, and of each of its causes.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    std::iter::successors(error.source(), |cause| cause.source())
+        .fold(error.to_string(), |said, cause| format!("{said}: {cause}"))
 }
 
 async fn open(folder: &Path, name: &str, url: &str) -> Result<Replica> {
@@ -73,7 +79,7 @@ async fn play() -> Outcome<bool> {
     bens.insert_with_id("books", &Note::new("Books", "return to the library")).await?;
     bens.insert_with_id("empty", &Note::new("", "a note without a title")).await?;
     if let Err(error) = ann.sync_now().await {
-        println!("   Ann cannot sync: {error}");
+        println!("   Ann cannot sync: {}", error.report());
     }
 
     println!("4. The service is back. The conflict is merged field by field, a note is refused.");
@@ -99,7 +105,7 @@ async fn play() -> Outcome<bool> {
     ann.start().await?;
     ben.start().await?;
     bens.update("books", &Note::new("Books", "returned")).await?;
-    let change = changes.next().await?;
+    let change = changes.next().await.ok_or("nothing closes Ann here")??;
     println!("   Ann sees: {:?} of {}.", change.operation(), change.key());
     ann.wait_until_in_sync().await?;
     ben.wait_until_in_sync().await?;

@@ -1,8 +1,8 @@
 //! What the app keeps, and how two edits of one note are merged.
 
 use serde::{Deserialize, Serialize};
+use twotide::DocumentState;
 use twotide::Result;
-use twotide::core::model::DocumentState;
 use twotide::prelude::{Body, Conflict, ConflictResolver, Resolution};
 
 /// A note.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, header};
-use twotide::core::model::RejectionCode;
+use twotide::RejectionCode;
 use twotide::custom_backend::{
     Document, FetchRequest, FnTransport, Held, Outcome, Outgoing, Page, Version,
 };

@@ -27,8 +27,8 @@ use rest_backend::server::Serving;
 use rest_backend::service::{Store, router};
 use rest_backend::transport::{NOTES, notes_service};
 use tempfile::TempDir;
-use twotide::core::engine::RetryPolicy;
-use twotide::core::model::Limits;
+use twotide::Limits;
+use twotide::RetryPolicy;
 use twotide::prelude::*;
 
 /// How many more answers to writes get lost.

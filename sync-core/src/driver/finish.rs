@@ -149,7 +149,7 @@ impl Task {
                     Ok(verdicts) => Ok(self.answered(ticket, verdicts)),
                     Err(error) => {
                         if error.kind() == ErrorKind::TooLarge {
-                            self.too_large.insert(scope.clone(), error.to_string());
+                            self.too_large.insert(scope.clone(), error.report().to_string());
                         }
                         Err(self.refused_or_failed(&error))
                     }
@@ -200,13 +200,13 @@ impl Task {
             Done::Renewed { ticket, token, result } => self.renewed(ticket, token, result),
             Done::Noted { result: Ok(()) } => {}
             Done::Noted { result: Err(error) } => {
-                tracing::debug!(%error, "what failed could not be noted");
+                tracing::debug!(error = %error.report(), "what failed could not be noted");
             }
         }
     }
 
     fn failed(&mut self, error: &Error) -> Failure {
-        tracing::debug!(%error, "a step of the sync failed");
+        tracing::debug!(error = %error.report(), "a step of the sync failed");
         self.last_error = Some(error.clone());
         Failure::from(error)
     }

@@ -422,7 +422,7 @@ impl Task {
             }
         }
         if let Err(error) = self.parts.storage.release(self.lease).await {
-            tracing::warn!(%error, "the engine lease was not given back");
+            tracing::warn!(error = %error.report(), "the engine lease was not given back");
         }
         self.publish_status();
     }

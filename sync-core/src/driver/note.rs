@@ -31,7 +31,8 @@ impl Task {
 
     fn note_failure(&mut self, scope: Scope) {
         let Some(error) = &self.last_error else { return };
-        let (kind, message, at) = (error.kind(), error.to_string(), self.parts.environment.now());
+        let (kind, message, at) =
+            (error.kind(), error.report().to_string(), self.parts.environment.now());
         let retry_at = self.engine.next_attempt(&scope).map(|due| at.plus(due.since(self.now())));
         self.has_failures = true;
         self.note(scope, Some(Failed { kind, message, at, retry_at }));

@@ -48,7 +48,7 @@ impl Default for DriverStatus {
 /// Whether anything that is shown differs; of errors that is their text.
 impl PartialEq for DriverStatus {
     fn eq(&self, other: &Self) -> bool {
-        let text = |e: &Option<Error>| e.as_ref().map(ToString::to_string);
+        let text = |e: &Option<Error>| e.as_ref().map(|e| e.report().to_string());
         self.phase == other.phase
             && self.scopes == other.scopes
             && self.refused == other.refused

@@ -11,7 +11,8 @@ use crate::clock::Now;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
     Body, Checkpoint, Collection, Digest, DocumentId, DocumentKey, DocumentState, FencingToken,
-    Limits, LocalSeq, PushId, Rejection, ReplicaId, Scope, Seq, Settled, Stamp, VerdictKind,
+    Limits, LocalSeq, PushId, Rejection, ReplicaId, Revision, Scope, Seq, Settled, Stamp,
+    VerdictKind,
 };
 use crate::resolver::{Resolution, Resolvers};
 
@@ -47,6 +48,9 @@ pub enum WriteOperation {
     Update(Body),
     /// Makes or replaces a document.
     Put(Body),
+    /// Replaces a document if it is at that revision; fails with `NotFound` if no live one is
+    /// there, and with `Superseded` if it is at another revision.
+    Replace(Revision, Body),
     /// Deletes a document; fails with `NotFound` if no live one is there.
     Delete,
     /// Erases a document, deleted or not: no body of it stays, here at once, and elsewhere as soon

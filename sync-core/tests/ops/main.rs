@@ -11,6 +11,7 @@ mod leaving;
 mod local_only;
 mod purging;
 mod reading;
+mod replacing;
 mod resets;
 mod unsettled;
 

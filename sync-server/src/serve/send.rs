@@ -112,7 +112,7 @@ async fn in_time(
 
 pub(super) fn failed(error: &Error) -> Message {
     if matches!(error.kind(), ErrorKind::Storage | ErrorKind::Internal | ErrorKind::Incompatible) {
-        tracing::error!(%error, "a request failed");
+        tracing::error!(error = %error.report(), "a request failed");
     }
     Message::Failed(WireError::from(error))
 }

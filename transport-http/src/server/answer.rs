@@ -51,7 +51,7 @@ impl Failure {
             error.kind(),
             ErrorKind::Storage | ErrorKind::Internal | ErrorKind::Incompatible
         ) {
-            tracing::error!(%error, "a request failed");
+            tracing::error!(error = %error.report(), "a request failed");
         }
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let retry = retry_after(error.retry());

@@ -106,7 +106,7 @@ impl Events {
                 self.last(match error.kind() {
                     ErrorKind::PermissionDenied => Event::Gone(wire),
                     _ => {
-                        tracing::debug!(%error, "a stream failed");
+                        tracing::debug!(error = %error.report(), "a stream failed");
                         Event::Failed(wire)
                     }
                 })

@@ -5,7 +5,7 @@ mod parse;
 mod write;
 
 use indicatif::ProgressBar;
-use twotide::core::model::Limits;
+use twotide::backend::model::Limits;
 
 use super::{closing, open};
 use crate::args::ImportArgs;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use twotide::core::environment::{Environment, System};
-use twotide::core::model::{Body, Collection, DocumentId};
+use twotide::backend::environment::{Environment, System};
+use twotide::backend::model::{Body, Collection, DocumentId};
 
 use crate::args::ImportArgs;
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use serde::Serialize;
-use twotide::core::environment::{Environment, System};
-use twotide::core::model::{DocumentKey, Limits};
-use twotide::core::replica::{LocalTransaction, LocalWrite, WriteOperation};
+use twotide::backend::environment::{Environment, System};
+use twotide::backend::model::{DocumentKey, Limits};
+use twotide::backend::replica::{LocalTransaction, LocalWrite, WriteOperation};
 use twotide::{Error, ErrorKind, Replica};
 
 use super::parse::Parsed;

@@ -19,8 +19,8 @@ use super::transaction::Transaction;
 /// # Errors
 /// `InvalidInput` if the transaction is over the limits, these or the server's, or writes documents
 /// of local-only collections elsewhere than in [`Scope::local`](crate::model::Scope::local) or
-/// others there; `AlreadyExists` or `NotFound` as the operations say; nothing is written then. Else
-/// as the rows.
+/// others there; `AlreadyExists`, `NotFound` or `Superseded` as the operations say; nothing is
+/// written then. Else as the rows.
 pub fn write(
     rows: &mut dyn ReplicaRows,
     now: Now,
@@ -42,14 +42,20 @@ pub fn write(
         }
         insert(&mut tx, now, unit, &mut fresh)?;
         let old = tx.rows.record(&key)?;
-        let exists = old.as_ref().is_some_and(|r| r.live().is_some());
+        let live = old.as_ref().and_then(Record::live);
         let body = match operation {
-            WriteOperation::Update(_) | WriteOperation::Delete if !exists => {
+            WriteOperation::Update(_) | WriteOperation::Replace(..) | WriteOperation::Delete
+                if live.is_none() =>
+            {
                 return Err(not_found(&key, "document"));
+            }
+            WriteOperation::Replace(at, _) if live.is_some_and(|l| l.revision != *at) => {
+                return Err(moved(&key, *at));
             }
             WriteOperation::Insert(body)
             | WriteOperation::Update(body)
-            | WriteOperation::Put(body) => Some(body),
+            | WriteOperation::Put(body)
+            | WriteOperation::Replace(_, body) => Some(body),
             WriteOperation::Delete => None,
             WriteOperation::Erase => {
                 erase(&mut tx, now, unit, &key, old)?;
@@ -60,6 +66,11 @@ pub fn write(
     }
     insert(&mut tx, now, unit, &mut fresh)?;
     tx.finish()
+}
+
+fn moved(key: &DocumentKey, expected: Revision) -> Error {
+    let message = "the document was written since it was read: read it again, and decide anew";
+    Error::new(ErrorKind::Superseded, message).with("document", key).with("read", expected)
 }
 
 /// The record of a document that is most likely not there yet.
@@ -233,9 +244,10 @@ fn check(limits: &WriteLimits, transaction: &LocalTransaction) -> Result<()> {
     let mut bytes = 0;
     for write in writes {
         let body = match &write.operation {
-            WriteOperation::Insert(b) | WriteOperation::Update(b) | WriteOperation::Put(b) => {
-                b.len()
-            }
+            WriteOperation::Insert(b)
+            | WriteOperation::Update(b)
+            | WriteOperation::Put(b)
+            | WriteOperation::Replace(_, b) => b.len(),
             WriteOperation::Delete | WriteOperation::Erase => 0,
         };
         if body > limits.body_bytes {

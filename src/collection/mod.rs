@@ -1,5 +1,8 @@
 //! Typed collections.
 
+mod changing;
+mod documents;
+
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -8,6 +11,8 @@ use serde::de::DeserializeOwned;
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::{Body, Collection as Name, DocumentId, DocumentKey, Limits, Scope};
 use sync_core::replica::{LocalTransaction, LocalWrite, Scan, WriteOperation};
+
+pub use documents::Documents;
 
 use crate::versions::Versions;
 use crate::{Change, Document, Replica};
@@ -25,8 +30,8 @@ pub struct Collection<T = Body> {
 
 impl<T> Clone for Collection<T> {
     fn clone(&self) -> Self {
-        let versions = self.versions.clone();
-        Self { versions, ..Self::new(self.replica.clone(), self.scope.clone(), self.name.clone()) }
+        let Self { replica, scope, name, versions, .. } = self;
+        Self::new(replica.clone(), scope.clone(), name.clone(), versions.clone())
     }
 }
 
@@ -47,44 +52,13 @@ pub struct Page<T> {
 }
 
 impl<T> Collection<T> {
-    pub(crate) fn new(replica: Replica, scope: Scope, name: Name) -> Self {
-        Self { replica, scope, name, versions: None, of: PhantomData }
-    }
-
-    /// The same collection for a type that has changed over time: documents carry the type's
-    /// version in the field `_version`, and those of an older one (0 if they carry none) are
-    /// upgraded whenever they are read, wherever they come from: the file, one's own outbox, other
-    /// replicas. They are stored in the new version when the app writes them the next time. The
-    /// closure is given the old version and the body, and makes a body of the current version.
-    ///
-    /// Values have to be JSON objects. A document of a newer version is `Incompatible`: an older
-    /// app does not guess.
-    ///
-    /// ```
-    /// use serde::{Deserialize, Serialize};
-    /// use twotide::prelude::*;
-    ///
-    /// #[derive(Deserialize)]
-    /// struct OldNote { text: String }
-    /// #[derive(Serialize, Deserialize)]
-    /// struct Note { title: String, lines: Vec<String> }
-    ///
-    /// # fn example(replica: &Replica) -> twotide::Result<()> {
-    /// let notes = replica.collection::<Note>("notes")?.versioned(1, |_, body| {
-    ///     let OldNote { text } = body.to()?;
-    ///     Body::from_value(&Note { title: String::new(), lines: vec![text] })
-    /// });
-    /// # let _ = notes;
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn versioned(
-        self,
-        version: u32,
-        upgrade: impl Fn(u32, &Body) -> Result<Body> + Send + Sync + 'static,
+    pub(crate) fn new(
+        replica: Replica,
+        scope: Scope,
+        name: Name,
+        versions: Option<Versions>,
     ) -> Self {
-        Self { versions: Some(Versions::new(version, upgrade)), ..self }
+        Self { replica, scope, name, versions, of: PhantomData }
     }
 
     pub(crate) fn versions(&self) -> Option<&Versions> {
@@ -112,18 +86,27 @@ impl<T> Collection<T> {
         &self.replica
     }
 
-    pub(crate) fn write_of(&self, id: &str, operation: WriteOperation) -> Result<LocalWrite> {
+    pub(crate) fn write_of(
+        &self,
+        id: impl AsRef<str>,
+        operation: WriteOperation,
+    ) -> Result<LocalWrite> {
         Ok(LocalWrite { collection: self.name.clone(), id: DocumentId::new(id)?, operation })
     }
 
-    pub(crate) fn key(&self, id: &str) -> Result<DocumentKey> {
+    pub(crate) fn key(&self, id: impl AsRef<str>) -> Result<DocumentKey> {
         Ok(DocumentKey::new(self.scope.clone(), self.name.clone(), DocumentId::new(id)?))
     }
 }
 
 impl<T: Serialize> Collection<T> {
-    /// A value as a body, with its version if the collection has versions.
-    pub(crate) fn encode(&self, value: &T) -> Result<Body> {
+    /// Returns a value as the collection stores it: as JSON, with its version if there are
+    /// [versions](crate::ReplicaBuilder::versioned). For bodies that an app hands on, such as
+    /// [`Resolution::Merge`](crate::resolver::Resolution::Merge).
+    ///
+    /// # Errors
+    /// `InvalidInput` if the value has no JSON form, or is no JSON object and there are versions.
+    pub fn encode(&self, value: &T) -> Result<Body> {
         let body = Body::from_value(value)?;
         match &self.versions {
             Some(versions) => versions.mark(&body),
@@ -133,11 +116,24 @@ impl<T: Serialize> Collection<T> {
 }
 
 impl<T: DeserializeOwned> Collection<T> {
-    /// The document of a change, upgraded if the collection has versions; none if it was deleted.
+    /// Reads a body of this collection, upgraded if there are
+    /// [versions](crate::ReplicaBuilder::versioned). For bodies that an app was given elsewhere,
+    /// such as those of a [`WaitingConflict`](crate::WaitingConflict).
     ///
     /// # Errors
-    /// `InvalidInput` if it is not of type `T`, or belongs to another collection; as
-    /// [`Self::versioned`] says.
+    /// `InvalidInput` if it is not of type `T`, `Incompatible` if it is of a newer version of it.
+    pub fn decode(&self, body: &Body) -> Result<T> {
+        match self.versions() {
+            Some(versions) => versions.upgraded(body)?.to(),
+            None => body.to(),
+        }
+    }
+
+    /// The document of a change; none if it was deleted.
+    ///
+    /// # Errors
+    /// `InvalidInput` if it is not of type `T`, or belongs to another collection; `Incompatible` if
+    /// it is of a newer [version](crate::ReplicaBuilder::versioned) of it.
     pub fn document_of(&self, change: &Change) -> Result<Option<Document<T>>> {
         let key = change.key();
         if key.collection != self.name || key.scope != self.scope {
@@ -163,7 +159,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
     /// # Errors
     /// `AlreadyExists` if there is one; `InvalidInput` for a bad id, or a value that has no JSON
     /// form or is over the limit; else as the storage.
-    pub async fn insert_with_id(&self, id: &str, value: &T) -> Result<Document<T>> {
+    pub async fn insert_with_id(&self, id: impl AsRef<str>, value: &T) -> Result<Document<T>> {
         self.write(id, WriteOperation::Insert(self.encode(value)?)).await
     }
 
@@ -171,7 +167,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
     ///
     /// # Errors
     /// `NotFound` if there is none; else as [`Self::insert_with_id`].
-    pub async fn update(&self, id: &str, value: &T) -> Result<Document<T>> {
+    pub async fn update(&self, id: impl AsRef<str>, value: &T) -> Result<Document<T>> {
         self.write(id, WriteOperation::Update(self.encode(value)?)).await
     }
 
@@ -179,19 +175,20 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
     ///
     /// # Errors
     /// As [`Self::insert_with_id`], but for `AlreadyExists`.
-    pub async fn put(&self, id: &str, value: &T) -> Result<Document<T>> {
+    pub async fn put(&self, id: impl AsRef<str>, value: &T) -> Result<Document<T>> {
         self.write(id, WriteOperation::Put(self.encode(value)?)).await
     }
 
-    async fn write(&self, id: &str, operation: WriteOperation) -> Result<Document<T>> {
+    async fn write(&self, id: impl AsRef<str>, operation: WriteOperation) -> Result<Document<T>> {
         let write = self.write_of(id, operation)?;
+        let id = write.id.as_str().to_owned();
         let transaction = LocalTransaction { scope: self.scope.clone(), writes: vec![write] };
         let committed = self.replica.write(transaction).await?;
         let state = committed.changes.into_iter().next_back().and_then(|c| c.document);
         let written = state.as_ref().and_then(|s| s.body.as_ref().map(|b| (s, b)));
         let (state, body) = written
             .ok_or_else(|| Error::new(ErrorKind::Internal, "a write left no document behind"))?;
-        Document::new(id.to_owned(), state, body, false).decode(self.versions())
+        Document::new(id, state, body, false).decode(self.versions())
     }
 
     /// Deletes a document: it is gone for the app, and a tombstone tells others. For data that has
@@ -199,7 +196,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
     ///
     /// # Errors
     /// `NotFound` if there is none; else as the storage.
-    pub async fn delete(&self, id: &str) -> Result<()> {
+    pub async fn delete(&self, id: impl AsRef<str>) -> Result<()> {
         let writes = vec![self.write_of(id, WriteOperation::Delete)?];
         let transaction = LocalTransaction { scope: self.scope.clone(), writes };
         self.replica.write(transaction).await.map(drop)
@@ -240,7 +237,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
     /// # Errors
     /// `NotFound` if there is no trace of it, not even a tombstone; `InvalidInput` for a bad id;
     /// else as the storage.
-    pub async fn hard_delete(&self, id: &str) -> Result<()> {
+    pub async fn hard_delete(&self, id: impl AsRef<str>) -> Result<()> {
         let writes = vec![self.write_of(id, WriteOperation::Erase)?];
         let transaction = LocalTransaction { scope: self.scope.clone(), writes };
         self.replica.write(transaction).await.map(drop)
@@ -249,8 +246,9 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
     /// Reads a document.
     ///
     /// # Errors
-    /// `InvalidInput` if the document is not of type `T`; else as the storage.
-    pub async fn get(&self, id: &str) -> Result<Option<Document<T>>> {
+    /// `InvalidInput` for a bad id, and if the document is not of type `T`; `Incompatible` if it is
+    /// of a newer [version](crate::ReplicaBuilder::versioned) of it; else as the storage.
+    pub async fn get(&self, id: impl AsRef<str>) -> Result<Option<Document<T>>> {
         let found = self.replica.storage().get(vec![self.key(id)?]).await?;
         match found.into_iter().next().flatten() {
             Some(stored) => Document::of(&stored, self.versions()),
