@@ -8,6 +8,7 @@ default:
 check:
     cargo fmt --all --check
     cargo check -p sync-core --no-default-features
+    cargo check -p sync-server --no-default-features
     cargo clippy --workspace --all-targets -- -D warnings
 
 # Mends format and lints where that can be done by itself.
@@ -18,7 +19,7 @@ fix:
 # All tests, and the examples in the documentation.
 test:
     cargo test --workspace
-    cargo test -p testkit --features model --test model
+    cargo test -p verification --features model --test model
 
 # The documentation, with warnings as errors.
 doc:

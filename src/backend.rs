@@ -33,8 +33,6 @@
 //! ```
 
 pub use storage_kit::kv;
-#[cfg(feature = "mutants")]
-pub use sync_core::mutants;
 pub use sync_core::{
     clock, codec, driver, engine, environment, error, model, protocol, replica, resolver, transport,
 };

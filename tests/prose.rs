@@ -79,6 +79,7 @@ fn comments_speak_of_the_parts_of_the_program() {
         "transport-http/src",
         "transport-kit/src",
         "transport-ws/src",
+        "verification/src",
     ] {
         sources(&root.join(folder), &mut files);
     }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use testkit::proxy::TcpProxy;
-use testkit::search::SplitMix64;
+use testkit::random::SplitMix64;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;

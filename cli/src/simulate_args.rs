@@ -26,7 +26,7 @@ pub(crate) struct SimulateArgs {
     pub(crate) faults: testkit::sim::Faults,
     /// The resolver of conflicts: lww, client, server, join or defer; each run another unless given
     #[arg(long, value_name = "NAME", value_parser = resolver)]
-    pub(crate) resolver: Option<testkit::search::ResolverKind>,
+    pub(crate) resolver: Option<testkit::resolvers::ResolverKind>,
     /// How many threads
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<usize>,
@@ -43,12 +43,6 @@ pub(crate) struct SimulateArgs {
     /// Show a failure, or the plan that is replayed, as a page
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
-    /// Build this fault into the framework
-    #[arg(long, value_name = "NAME", conflicts_with = "mutants")]
-    pub(crate) mutant: Option<String>,
-    /// Build each fault in, one after the other, and tell after how many seeds it was noticed
-    #[arg(long)]
-    pub(crate) mutants: bool,
     /// JSON, which is what is printed anyway
     #[arg(long)]
     pub(crate) json: bool,
@@ -72,8 +66,8 @@ fn faults(text: &str) -> Result<testkit::sim::Faults, String> {
     }
 }
 
-fn resolver(text: &str) -> Result<testkit::search::ResolverKind, String> {
-    use testkit::search::ResolverKind;
+fn resolver(text: &str) -> Result<testkit::resolvers::ResolverKind, String> {
+    use testkit::resolvers::ResolverKind;
     match text {
         "lww" => Ok(ResolverKind::LastWriteWins),
         "client" => Ok(ResolverKind::ClientWins),

@@ -47,26 +47,3 @@ fn what_cannot_be_simulated_is_refused_with_a_reason() {
     run(&["simulate", "--hours", "0"]).misused(&["at least a second"]);
     run(&["simulate", "--replay", "/does/not/exist.json"]).fails(&["/does/not/exist.json"]);
 }
-
-#[cfg(not(feature = "mutants"))]
-#[test]
-fn a_program_without_mutants_says_how_to_build_one_that_has_them() {
-    for args in [&["simulate", "--mutant", "no-backoff"][..], &["simulate", "--mutants"]] {
-        run(args).misused(&["cargo build --release -p twotide-cli --features mutants"]);
-    }
-}
-
-#[cfg(feature = "mutants")]
-#[test]
-fn a_mutant_is_noticed_shrunk_and_shown() {
-    let folder = Folder::new();
-    let (plan, page) = (folder.arg("plan.json"), folder.arg("page.html"));
-    let mutant = ["--mutant", "edit-overwritten"];
-    let args = ["simulate", "--seeds", "0..20", "--save", &plan, "--html", &page];
-    let ended = run(&[&args[..], &mutant].concat());
-    ended.fails(&["seed", "shrunk to"]);
-    let again = run(&[&["simulate", "--replay", &plan][..], &mutant].concat());
-    again.fails(&["fails"]);
-    run(&["simulate", "--replay", &plan]).ok();
-    assert!(std::fs::read_to_string(folder.path("page.html")).unwrap().contains("<svg"));
-}

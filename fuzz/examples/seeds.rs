@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use testkit::fuzz::{CHECKS, frames_of_links, golden};
+use verification::fuzz::{CHECKS, frames_of_links, golden};
 
 fn write(target: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);

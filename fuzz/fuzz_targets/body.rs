@@ -1,3 +1,3 @@
 #![no_main]
 
-twotide_fuzz::target!(testkit::fuzz::body);
+twotide_fuzz::target!(verification::fuzz::body);

@@ -1,3 +1,3 @@
 #![no_main]
 
-twotide_fuzz::target!(|bytes: &[u8]| twotide_fuzz::paused(testkit::fuzz::client_link(bytes)));
+twotide_fuzz::target!(|bytes: &[u8]| twotide_fuzz::paused(verification::fuzz::client_link(bytes)));

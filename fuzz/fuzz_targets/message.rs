@@ -1,3 +1,3 @@
 #![no_main]
 
-twotide_fuzz::target!(testkit::fuzz::message);
+twotide_fuzz::target!(verification::fuzz::message);

@@ -1,3 +1,3 @@
 #![no_main]
 
-twotide_fuzz::target!(testkit::fuzz::model);
+twotide_fuzz::target!(verification::fuzz::model);

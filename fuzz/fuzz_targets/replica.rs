@@ -1,3 +1,3 @@
 #![no_main]
 
-twotide_fuzz::target!(testkit::fuzz::replica);
+twotide_fuzz::target!(verification::fuzz::replica);

@@ -1,3 +1,3 @@
 #![no_main]
 
-twotide_fuzz::target!(testkit::fuzz::replica_store);
+twotide_fuzz::target!(verification::fuzz::replica_store);

@@ -1,3 +1,3 @@
 #![no_main]
 
-twotide_fuzz::target!(testkit::fuzz::row);
+twotide_fuzz::target!(verification::fuzz::row);

@@ -1,3 +1,3 @@
 #![no_main]
 
-twotide_fuzz::target!(testkit::fuzz::server);
+twotide_fuzz::target!(verification::fuzz::server);

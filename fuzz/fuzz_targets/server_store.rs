@@ -1,3 +1,3 @@
 #![no_main]
 
-twotide_fuzz::target!(testkit::fuzz::server_store);
+twotide_fuzz::target!(verification::fuzz::server_store);

@@ -1,3 +1,3 @@
 #![no_main]
 
-twotide_fuzz::target!(testkit::fuzz::stamp);
+twotide_fuzz::target!(verification::fuzz::stamp);

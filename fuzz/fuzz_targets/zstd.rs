@@ -7,5 +7,5 @@ use transport_ws::Zstd;
 
 twotide_fuzz::target!(|bytes: &[u8]| {
     let zstd: Arc<dyn Compression> = Arc::new(Zstd);
-    testkit::fuzz::compression(&zstd, bytes);
+    verification::fuzz::compression(&zstd, bytes);
 });

@@ -1,4 +1,4 @@
-//! What all fuzz targets share: a check of `testkit::fuzz`, and a bound on the memory that it
+//! What all fuzz targets share: a check of `verification::fuzz`, and a bound on the memory that it
 //! takes.
 
 use std::alloc::System;

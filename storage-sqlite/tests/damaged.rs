@@ -17,7 +17,7 @@ use sync_core::model::{
 use sync_core::replica::{Context, Decision, Forget, Scan, Unsettled, UnsettledAfter};
 use sync_core::resolver::{Resolution, Resolvers};
 use sync_core::storage::Storage;
-use testkit::search::SplitMix64;
+use testkit::random::SplitMix64;
 
 const ROUNDS: u64 = 100;
 

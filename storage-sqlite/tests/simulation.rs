@@ -7,7 +7,7 @@ mod simulated;
 
 use simulated::Files;
 use testkit::sim::{Faults, Simulation};
-use testkit::vfs::VfsDisks;
+use verification::vfs::VfsDisks;
 
 fn seeds(usual: std::ops::Range<u64>) -> std::ops::Range<u64> {
     let Ok(text) = std::env::var("TESTKIT_SIM") else { return usual };

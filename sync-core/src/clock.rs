@@ -100,24 +100,19 @@ impl Clock {
     /// before it came to where the clock once was. It is at most the drift bound ahead of `now`, or
     /// as far as the parent is.
     pub fn tick(&mut self, now: Now, parent: Stamp) -> Stamp {
-        if mutant!(ClockGoesBack) {
-            let seen = self.high_water.max(parent);
-            self.high_water = Stamp::new(now.0, (seen.to_bits() & 0xff) as u16 + 1);
-            return self.high_water;
-        }
         let limit = Stamp::new(now.plus(DRIFT_BOUND).0, u16::MAX);
         if self.ahead <= limit {
             self.high_water = self.high_water.max(self.ahead);
             self.ahead = Stamp::new(0, self.ahead.counter());
         }
-        if self.high_water > limit && !mutant!(ClockStaysAhead) {
+        if self.high_water > limit {
             // A clock was set back since. What was taken before that is not known any more but by
             // its greatest counter.
             self.note_ahead(self.high_water);
             self.note_ahead(Stamp::new(0, FIRST_OF_FOLLOWERS - 1));
             self.high_water = Stamp::ZERO;
         }
-        if parent <= limit || mutant!(ClockStaysAhead) {
+        if parent <= limit {
             let stamp = Stamp::new(now.0, 0).max(self.high_water.max(parent).next());
             let may_be_taken = stamp.millis() > now.0 && self.ahead.millis() > 0;
             self.high_water = if may_be_taken { self.unused(stamp) } else { stamp };
@@ -135,7 +130,7 @@ impl Clock {
     /// order, so that a greatest stamp does not show what was taken: a greatest counter does.
     fn unused(&self, least: Stamp) -> Stamp {
         let used = self.ahead.counter().max(FIRST_OF_FOLLOWERS - 1);
-        let unused = used.checked_add(1).filter(|_| !mutant!(FollowersRepeat));
+        let unused = used.checked_add(1);
         unused.map_or(least, |counter| least.max(Stamp::new(least.millis(), counter)))
     }
 
@@ -147,7 +142,7 @@ impl Clock {
     /// Takes note of a stamp from elsewhere. One beyond the drift bound is left alone: it is
     /// followed as a parent only.
     pub fn merge(&mut self, now: Now, seen: Stamp) {
-        if !Self::is_beyond(seen, now, DRIFT_BOUND) || mutant!(ClockStaysAhead) {
+        if !Self::is_beyond(seen, now, DRIFT_BOUND) {
             self.high_water = self.high_water.max(seen);
         }
     }

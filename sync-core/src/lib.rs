@@ -40,24 +40,6 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
-/// Whether a fault is built in here: never, without the feature `mutants`.
-#[cfg(feature = "mutants")]
-#[doc(hidden)]
-#[macro_export]
-macro_rules! mutant {
-    ($name:ident) => {
-        $crate::mutants::is_active($crate::mutants::Mutant::$name)
-    };
-}
-#[cfg(not(feature = "mutants"))]
-#[doc(hidden)]
-#[macro_export]
-macro_rules! mutant {
-    ($name:ident) => {
-        false
-    };
-}
-
 pub mod clock;
 pub mod codec;
 #[cfg(feature = "runtime")]
@@ -68,8 +50,6 @@ pub mod engine;
 pub mod environment;
 pub mod error;
 pub mod model;
-#[cfg(feature = "mutants")]
-pub mod mutants;
 pub mod protocol;
 pub mod replica;
 pub mod resolver;

@@ -18,7 +18,6 @@
 //! actors.world.assert_converged();
 //! ```
 
-#[cfg(feature = "model")]
 mod copy;
 
 use std::collections::BTreeMap;

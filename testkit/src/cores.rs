@@ -66,7 +66,8 @@ impl Cores for MemoryCores {
 }
 
 /// Runs a job as one transaction that survives a power failure.
-pub(crate) fn transact<W: Transactional, T>(
+#[doc(hidden)]
+pub fn transact<W: Transactional, T>(
     core: &mut W,
     job: impl FnOnce(&mut W) -> Result<T>,
 ) -> Result<T> {
@@ -74,7 +75,8 @@ pub(crate) fn transact<W: Transactional, T>(
 }
 
 /// Runs a job as one transaction.
-pub(crate) fn transact_as<W: Transactional, T>(
+#[doc(hidden)]
+pub fn transact_as<W: Transactional, T>(
     core: &mut W,
     durability: Durability,
     job: impl FnOnce(&mut W) -> Result<T>,
@@ -92,7 +94,8 @@ pub(crate) fn transact_as<W: Transactional, T>(
 }
 
 /// Reads rows without writing any.
-pub(crate) fn look<W: Transactional, T>(core: &mut W, job: impl FnOnce(&W) -> Result<T>) -> T {
+#[doc(hidden)]
+pub fn look<W: Transactional, T>(core: &mut W, job: impl FnOnce(&W) -> Result<T>) -> T {
     must(core.begin(Durability::Process), "a core begins a transaction");
     let result = job(core);
     core.rollback();
@@ -102,6 +105,7 @@ pub(crate) fn look<W: Transactional, T>(core: &mut W, job: impl FnOnce(&W) -> Re
 /// Panics if a step that cannot fail has failed.
 #[allow(clippy::panic, reason = "this is how a test ends")]
 #[track_caller]
-pub(crate) fn must<T, E: fmt::Display>(result: std::result::Result<T, E>, what: &str) -> T {
+#[doc(hidden)]
+pub fn must<T, E: fmt::Display>(result: std::result::Result<T, E>, what: &str) -> T {
     result.unwrap_or_else(|error| panic!("{what}: {error}"))
 }

@@ -26,22 +26,17 @@
 //! and the conformance suites with a harness that opens it.
 
 // A VFS of SQLite is a table of functions that take pointers. Without the feature there is none.
-#![cfg_attr(not(feature = "vfs"), forbid(unsafe_code))]
+#![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
-#![deny(unsafe_code)]
 
 pub mod actors;
 pub mod conformance;
 pub mod cores;
-pub mod drive;
-pub mod fuzz;
-#[cfg(feature = "model")]
-pub mod model;
 pub mod proxy;
+#[doc(hidden)]
+pub mod quietly;
+pub mod random;
 pub mod resolvers;
-pub mod search;
 pub mod sim;
 pub mod traces;
-#[cfg(feature = "vfs")]
-pub mod vfs;
 pub mod world;

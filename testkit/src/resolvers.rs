@@ -1,11 +1,16 @@
 //! Resolvers for tests.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use sync_core::error::Result;
-use sync_core::resolver::{Conflict, ConflictResolver, Resolution};
+use sync_core::model::{Rejection, RejectionCode};
+use sync_core::resolver::{
+    ClientWins, Conflict, ConflictResolver, LastWriteWins, Resolution, ServerWins,
+};
 
-use crate::world::{body, text_of};
+use crate::world::{Refuse, body, text_of};
 
 /// Defers every conflict to the app.
 #[derive(Clone, Copy, Debug, Default)]
@@ -61,4 +66,44 @@ impl ConflictResolver for Joining {
         let merged: Vec<String> = merged.into_iter().collect();
         Ok(Resolution::Merge(body(&merged.join("+"))))
     }
+}
+
+/// How conflicts are decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResolverKind {
+    /// The later edit wins.
+    LastWriteWins,
+    /// The replica's edit wins.
+    ClientWins,
+    /// The server's state wins.
+    ServerWins,
+    /// Both edits are joined.
+    Joining,
+    /// The app decides later.
+    Deferring,
+}
+
+impl ResolverKind {
+    /// Returns the resolver.
+    #[must_use]
+    pub fn resolver(self) -> Arc<dyn ConflictResolver> {
+        match self {
+            Self::LastWriteWins => Arc::new(LastWriteWins),
+            Self::ClientWins => Arc::new(ClientWins),
+            Self::ServerWins => Arc::new(ServerWins),
+            Self::Joining => Arc::new(Joining),
+            Self::Deferring => Arc::new(Deferring),
+        }
+    }
+}
+
+/// Rejects texts with an exclamation mark.
+#[must_use]
+pub fn refusing() -> Refuse {
+    Arc::new(|change| {
+        let refused = text_of(&change.state).is_some_and(|t| t.contains('!'));
+        let code = RejectionCode::Invalid;
+        refused.then(|| Rejection { code, reason: "refused".to_owned() })
+    })
 }

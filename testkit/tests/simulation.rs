@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
-use testkit::search::ResolverKind;
+use testkit::resolvers::ResolverKind;
 use testkit::sim::{FaultKind, Faults, Plan, Simulation, Workload, diagram};
 
 fn seeds(usual: std::ops::Range<u64>) -> std::ops::Range<u64> {

@@ -13,10 +13,10 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use sync_core::model::Cursor;
-use testkit::fuzz::Damage;
 use transport_http::format::{
     Changes, Content, Continued, Event, EventWriter, Format, write_cursor,
 };
+use verification::fuzz::Damage;
 
 /// How many damaged inputs each check is given.
 const ROUNDS: usize = 5_000;

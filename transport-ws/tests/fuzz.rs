@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use testkit::fuzz::{self, Damage};
 use transport_kit::framed::Compression;
 use transport_ws::Zstd;
+use verification::fuzz::{self, Damage};
 
 #[test]
 fn nothing_unfolds_to_more_than_the_limit_and_everything_survives() {

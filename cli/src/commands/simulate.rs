@@ -49,10 +49,6 @@ pub(crate) async fn run(args: SimulateArgs) -> Result<(), Failure> {
 
 fn simulate(args: &SimulateArgs) -> Result<(), Failure> {
     let builder = set_up(args)?;
-    if args.mutants {
-        return run_mutants(args, &builder);
-    }
-    let builder = with_mutant(builder, args.mutant.as_deref())?;
     match &args.replay {
         Some(file) => replay(args, &builder, file),
         None => run_seeds(args, builder),
@@ -193,62 +189,4 @@ fn progress_bar(total: u64) -> Result<ProgressBar, Failure> {
     let style =
         ProgressStyle::with_template(template).map_err(|e| Failure::failed(e.to_string()))?;
     Ok(ProgressBar::new(total).with_style(style))
-}
-
-#[cfg(not(feature = "mutants"))]
-fn absent() -> Failure {
-    Failure::usage(
-        "this program has no faults built in: build it with `cargo build --release -p twotide-cli --features mutants`",
-    )
-}
-
-#[cfg(not(feature = "mutants"))]
-fn with_mutant(builder: Builder, mutant: Option<&str>) -> Result<Builder, Failure> {
-    if mutant.is_some() { Err(absent()) } else { Ok(builder) }
-}
-
-#[cfg(not(feature = "mutants"))]
-fn run_mutants(_: &SimulateArgs, _: &Builder) -> Result<(), Failure> {
-    Err(absent())
-}
-
-#[cfg(feature = "mutants")]
-fn with_mutant(builder: Builder, mutant: Option<&str>) -> Result<Builder, Failure> {
-    let mutant = mutant.map(str::parse).transpose().map_err(|e: String| Failure::usage(e))?;
-    Ok(builder.mutant(mutant))
-}
-
-#[cfg(feature = "mutants")]
-fn run_mutants(args: &SimulateArgs, builder: &Builder) -> Result<(), Failure> {
-    use testkit::sim::mutants::{Fallen, run_all};
-    use twotide::backend::mutants::Mutant;
-
-    /// A mutant as a line.
-    #[derive(Serialize)]
-    struct Told<'a> {
-        mutant: &'a str,
-        killed: bool,
-        oracles: Vec<&'a str>,
-        seeds: u64,
-        actions: Option<usize>,
-    }
-    let (mut alive, mut broken) = (0, Ok(()));
-    run_all(builder, Mutant::ALL, &args.seeds, |fallen: &Fallen| {
-        alive += u32::from(fallen.oracle.is_none());
-        let told = print(&Told {
-            mutant: fallen.mutant.as_str(),
-            killed: fallen.oracle.is_some(),
-            oracles: fallen.oracles.iter().copied().collect(),
-            seeds: fallen.seeds,
-            actions: fallen.actions,
-        });
-        if broken.is_ok() {
-            broken = told;
-        }
-    });
-    broken?;
-    match alive {
-        0 => Ok(()),
-        alive => Err(Failure::failed(format!("{alive} mutants were not noticed"))),
-    }
 }

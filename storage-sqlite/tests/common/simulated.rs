@@ -6,7 +6,7 @@ use std::path::Path;
 use storage_sqlite::{SqliteConfig, SqliteReplicaWriter, SqliteServerWriter};
 use sync_core::error::Result;
 use sync_core::model::ReplicaId;
-use testkit::vfs::{SqliteFiles, VFS};
+use verification::vfs::{SqliteFiles, VFS};
 
 /// A file on a simulated disk. Pages move from the log into the file often, so that what happens
 /// then is met often.

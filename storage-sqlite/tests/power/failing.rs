@@ -3,7 +3,7 @@
 use storage_kit::Durability;
 use storage_sqlite::Synchronous;
 use sync_core::error::{Error, ErrorKind, Retry};
-use testkit::vfs::SimDisk;
+use verification::vfs::SimDisk;
 
 use super::film::{Rows, Side, Viewer, reopened};
 use super::play::Play;

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OpenFlags};
 use storage_kit::Durability;
 use storage_sqlite::{SqliteReplicaWriter, SqliteServerWriter, Synchronous};
 use sync_core::error::Result;
-use testkit::vfs::{Recording, SimDisk, VFS};
+use verification::vfs::{Recording, SimDisk, VFS};
 
 use super::play::{FILE, Play, REPLICA, config};
 pub(crate) use super::script::Side;

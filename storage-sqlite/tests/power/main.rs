@@ -22,8 +22,8 @@ use std::collections::BTreeSet;
 
 use film::{Film, Side};
 use storage_sqlite::Synchronous;
-use testkit::search::SplitMix64;
-use testkit::vfs::{Loss, SimDisk};
+use testkit::random::SplitMix64;
+use verification::vfs::{Loss, SimDisk};
 
 const SIDES: [Side; 2] = [Side::Replica, Side::Server];
 

@@ -19,8 +19,8 @@ use sync_core::resolver::{LastWriteWins, Resolution, ResolveOn, Resolvers};
 use sync_core::storage::Storage;
 use sync_server::ops::{Acknowledgement, AppendContext, ChangesReply, Judge};
 use sync_server::{ServerStorage, Visible};
-use testkit::search::ResolverKind;
-use testkit::vfs::SimDisk;
+use testkit::resolvers::ResolverKind;
+use verification::vfs::SimDisk;
 
 use super::script::{Step, Writes};
 use super::simulated;

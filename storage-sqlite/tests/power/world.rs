@@ -8,8 +8,8 @@ use storage_sqlite::{SqliteReplicaWriter, SqliteServerWriter, Synchronous};
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::ReplicaId;
 use testkit::cores::Cores;
-use testkit::vfs::SimDisk;
 use testkit::world::{Options, World};
+use verification::vfs::SimDisk;
 
 use super::film::{Film, Side};
 use super::play::config;

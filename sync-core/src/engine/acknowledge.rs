@@ -64,7 +64,6 @@ impl Engine {
         if ticket != asked {
             return;
         }
-        let moved = moved || mutant!(AcknowledgesForEver);
         pull.acknowledged = if moved { Acknowledged::No } else { Acknowledged::Yes };
         match result {
             Ok(None) => {}

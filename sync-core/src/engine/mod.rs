@@ -225,7 +225,7 @@ impl Engine {
     pub fn next_deadline(&self) -> Option<Now> {
         // Without a connection nothing of a scope can be tried again, however long its own wait is
         // over.
-        let online = self.connection().is_some() || mutant!(WaitsWithoutLink);
+        let online = self.connection().is_some();
         let scopes = self.scopes.values().filter(|_| online);
         let scopes = scopes.flat_map(|s| [s.pull.deadline(), s.push.deadline()]);
         scopes.chain([self.session.deadline()]).flatten().min()

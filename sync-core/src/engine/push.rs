@@ -153,9 +153,6 @@ impl Push {
         if matches!(self.state, State::InFlight { .. } | State::Refused(_) | State::Empty) {
             self.state = State::Unknown;
         }
-        if mutant!(PushPauseEndsWithLink) {
-            self.pause = None;
-        }
     }
 
     /// An attempt failed: the next one waits.
@@ -183,9 +180,7 @@ impl Push {
         } else {
             self.unit.cut(Some(batch.bytes));
         }
-        if !mutant!(CutPushNotCounted) {
-            self.fail(now, failure.retry, policy, chance);
-        }
+        self.fail(now, failure.retry, policy, chance);
         true
     }
 
@@ -200,7 +195,7 @@ impl Push {
 impl Engine {
     /// Asks the storage for a batch, unless one is on its way.
     pub(super) fn form(&mut self, scope: &Scope) {
-        if self.connection().is_none() || !(self.goal.push || mutant!(DirectionIgnored)) {
+        if self.connection().is_none() || !self.goal.push {
             return;
         }
         let Some(machine) = self.scopes.get_mut(scope) else { return };
@@ -226,11 +221,6 @@ impl Engine {
         if let Some(machine) = self.scopes.get_mut(scope) {
             machine.push.grew = true;
             self.form(scope);
-            if mutant!(WriteDuringPushUnnoticed)
-                && let Some(machine) = self.scopes.get_mut(scope)
-            {
-                machine.push.grew = false;
-            }
         }
     }
 
@@ -322,7 +312,7 @@ impl Engine {
             Err(failure) => {
                 match failure.kind {
                     ErrorKind::TooLarge => {
-                        push.too_large = push.is_indivisible(batch) && !mutant!(TooLargeNotRefused);
+                        push.too_large = push.is_indivisible(batch);
                         push.unit.refused(batch.bytes);
                     }
                     ErrorKind::Timeout => push.unit.cut(Some(batch.bytes)),
@@ -350,7 +340,7 @@ impl Engine {
                 // A recall makes room for smaller batches; without retries the edit may have been
                 // stamped anew.
                 let is_free = batch.recall || !self.options.retry.enabled;
-                let moved = moved > 0 || mutant!(VerdictsAreProgress);
+                let moved = moved > 0;
                 if moved {
                     push.backoff.success();
                     push.again = false;
@@ -393,11 +383,6 @@ impl Engine {
         push.fail(now, failure.retry, &self.options.retry, &mut self.chance);
         if needs_link {
             return self.lose_link_to(now, failure);
-        }
-        if mutant!(PushRetriedByWriteOnly) {
-            push.state = State::Empty;
-            push.pause = None;
-            return;
         }
         self.tell(Event::Stalled(scope.clone(), failure));
     }

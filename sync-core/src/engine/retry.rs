@@ -88,9 +88,6 @@ impl Backoff {
         policy: &RetryPolicy,
         chance: &mut Chance,
     ) -> Now {
-        if mutant!(NoBackoff) {
-            return now.plus(Duration::from_millis(1));
-        }
         if self.is_fresh(now, policy) {
             self.attempts = 0;
         }

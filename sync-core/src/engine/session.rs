@@ -65,10 +65,7 @@ impl Engine {
             Session::Idle | Session::BackingOff { .. } | Session::Refused(_) => self.connect(now),
             Session::Connecting { .. } => {}
             // The access may have changed: a new greeting says whether the scope is served now.
-            Session::Online { ticket }
-                if self.scopes.values().any(ScopeMachine::is_refused)
-                    && !mutant!(RefusedForEver) =>
-            {
+            Session::Online { ticket } if self.scopes.values().any(ScopeMachine::is_refused) => {
                 self.drop_link(ticket);
                 self.connect(now);
             }
@@ -246,7 +243,7 @@ impl Engine {
         self.drop_link(ticket);
         // If the one before this did not bring the sync further either, another one is no remedy.
         let policy = &self.options.retry;
-        let is_first = self.identities.is_fresh(now, policy) || mutant!(IdentitiesAtOnce);
+        let is_first = self.identities.is_fresh(now, policy);
         let later = Retry::Later(None);
         let until = self.identities.failure(now, later, policy, &mut self.chance);
         if is_first {
@@ -275,9 +272,6 @@ impl Engine {
     /// Bytes moved: a request that gets on is not overdue, however slow the link is. Heartbeats
     /// alone are too few.
     pub(super) fn handle_transferred(&mut self, now: Now, up: u64, down: u64) {
-        if mutant!(DeadlinesIgnoreBytes) {
-            return;
-        }
         let until = now.plus(self.options.request_timeout);
         for machine in self.scopes.values_mut() {
             if up >= GETS_ON {

@@ -66,18 +66,12 @@ impl Unit {
 
     /// An exchange of so many bytes, if that is known, was cut or timed out.
     pub(super) fn cut(&mut self, bytes: Option<usize>) {
-        if mutant!(UnitNeverShrinks) {
-            return;
-        }
         let tried = bytes.map_or(self.bytes, |b| b.max(4 * LEAST_AFTER_CUT).min(self.bytes));
         self.shrink(tried, (tried / 4).max(LEAST_AFTER_CUT.min(self.bytes)));
     }
 
     /// An exchange of so many bytes was refused by its size.
     pub(super) fn refused(&mut self, bytes: usize) {
-        if mutant!(UnitNeverShrinks) {
-            return;
-        }
         let tried = bytes.min(self.bytes);
         self.shrink(tried, (tried / 4).max(1));
     }

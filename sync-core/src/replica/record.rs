@@ -284,9 +284,7 @@ impl Record {
 
     /// Drops the unsettled part once nothing is in it, and whatever was erased.
     pub(crate) fn normalize(&mut self) {
-        if !mutant!(ErasedBodiesStay) {
-            self.drop_erased();
-        }
+        self.drop_erased();
         if let Some(pending) = self.pending.as_mut().filter(|_| self.server_seq > Seq(0)) {
             pending.seq_before_reset = Seq(0);
         }

@@ -94,10 +94,10 @@ pub(crate) fn apply_remote(
     incoming: ServerState,
     cx: &mut RuleContext<'_>,
 ) -> ApplyOutcome {
-    if incoming.seq <= record.server_seq && !mutant!(KnownStateTakenAgain) {
+    if incoming.seq <= record.server_seq {
         return ApplyOutcome::Nothing; // rule 1
     }
-    if record.edit().is_none() || mutant!(EditOverwritten) {
+    if record.edit().is_none() {
         replace(record, incoming); // rule 2
         return ApplyOutcome::Replaced;
     }
@@ -106,7 +106,7 @@ pub(crate) fn apply_remote(
     }
     // Two clones may have made one revision of two states: only an equal state is the own one.
     let state = incoming.state.as_ref();
-    if state.is_some() && state == record.current.as_ref() && !mutant!(OwnEchoForeign) {
+    if state.is_some() && state == record.current.as_ref() {
         record.server_seq = incoming.seq; // rule 3
         clean(record);
         return ApplyOutcome::Cleaned;
@@ -122,9 +122,9 @@ pub(crate) fn apply_remote(
         return ApplyOutcome::Rebased;
     }
     let on_server = cx.resolvers.resolve_on(&key.collection) == ResolveOn::Server;
-    let waits = (record.in_flight().is_some() && !mutant!(NoRemoteSlot)) // rule 5
+    let waits = record.in_flight().is_some() // rule 5
         || record.is_deferred()
-        || (on_server && !mutant!(BothResolve)); // rule 6, where the push decides
+        || on_server; // rule 6, where the push decides
     if waits {
         hold_remote(record, incoming);
         return if end_if_equal(record) { ApplyOutcome::Replaced } else { ApplyOutcome::Waiting };
@@ -174,7 +174,7 @@ pub(crate) fn decided(taken: ApplyOutcome) -> Option<Decided> {
 /// Whether a state is an own one that sent under an earlier identity, or may have.
 pub(super) fn is_former(record: &Record, state: Option<&DocumentState>) -> bool {
     let former = record.pending.as_ref().map_or(&[][..], |p| &p.former);
-    !mutant!(FormerForeign) && former.iter().any(|own| Some(own) == state)
+    former.iter().any(|own| Some(own) == state)
 }
 
 /// Ends a conflict that waits for the app, if both sides have become the same: nothing is left to
@@ -186,7 +186,7 @@ pub(crate) fn end_if_equal(record: &mut Record) -> bool {
     };
     let is_same =
         pending_remote.state.as_ref().map_or(local.is_deleted(), |s| s.shows_the_same(local));
-    if !is_same || mutant!(EqualStaysDeferred) {
+    if !is_same {
         return false;
     }
     let Some(pending_remote) = pending.pending_remote.take() else { return false };
@@ -268,7 +268,7 @@ pub(super) fn resolve(
         return ApplyOutcome::Replaced;
     }
     let on_server = cx.resolvers.resolve_on(&key.collection) == ResolveOn::Server;
-    let resolution = if on_server && !mutant!(BothResolve) {
+    let resolution = if on_server {
         Resolution::Defer
     } else {
         // A base that was lost with an old life of the log is no common ancestor: the server's
@@ -295,7 +295,7 @@ pub(crate) fn apply_resolution(
     let (decided, body, author) = match resolution {
         Resolution::Defer => {
             let pending = record.pending_mut();
-            pending.deferred = !mutant!(DeferredForgotten);
+            pending.deferred = true;
             hold_remote(record, incoming);
             // A newer state than the one that was decided about may have waited already.
             return if end_if_equal(record) { Decided::Remote } else { Decided::Deferred };
@@ -316,7 +316,6 @@ pub(crate) fn apply_resolution(
     let created =
         remote.filter(|r| !r.is_deleted()).map_or(local.created, |r| r.created.min(local.created));
     let revision = cx.meta.revision(cx.now, parents.stamp);
-    let author = if mutant!(WinnerGrowsYounger) { revision } else { author };
     let erased = local.erased.max(DocumentState::erasure_of(remote));
     record.server_seq = incoming.seq;
     let (epoch, seq) = (cx.epoch, incoming.seq);

@@ -54,7 +54,7 @@ pub(crate) fn settle(
         VerdictKind::Conflict => outcome.decided.extend(meet(record, key, &pushed, verdict, cx)),
         VerdictKind::Accepted | VerdictKind::Superseded | VerdictKind::Merged => {}
     }
-    if let Some(pending_remote) = take_pending_remote(record).filter(|_| !mutant!(SlotDropped)) {
+    if let Some(pending_remote) = take_pending_remote(record) {
         outcome.decided.extend(decided(apply_remote(record, key, pending_remote, cx)));
     }
     record.normalize();
@@ -74,9 +74,9 @@ fn end_batch(record: &mut Record, verdict: &Verdict, cx: &mut RuleContext<'_>) -
     let is_back = told.is_some_and(|told| is_back(record, told));
     // A reset voids what is known, and not what the document was made of: a verdict on an older
     // state stays old.
-    let is_older = verdict.seq < record.settled_at() && !mutant!(VoidedForgotten);
+    let is_older = verdict.seq < record.settled_at();
     let is_newer = verdict.seq > record.server_seq && !is_older;
-    let is_news = is_newer || is_back || mutant!(LateVerdictCounts);
+    let is_news = is_newer || is_back;
     Some(Pushed { state, edited_since, is_withdrawn, is_news })
 }
 
@@ -93,13 +93,9 @@ fn reject(
     let Pushed { state, edited_since, .. } = pushed;
     if let RejectionCode::Clock { server_time } = rejection.code {
         refused_by_clock(record, Now(server_time.millis()), held, !edited_since, cx);
-        if !mutant!(ClockRefusalQuarantined) || record.edit().is_none() || edited_since {
-            return None;
-        }
-        let base = revert_to_base(record, &state, cx);
-        return Some((state, base));
+        return None;
     }
-    if record.edit().is_none() || edited_since || mutant!(RefusedStays) {
+    if record.edit().is_none() || edited_since {
         return None;
     }
     let has_erased = drop_stripped_slot(record, &state);
@@ -123,15 +119,13 @@ fn accept(record: &mut Record, pushed: Pushed, verdict: &Verdict, cx: &mut RuleC
         // when the push came: the document has a new life, which the log tells with its body.
         return;
     }
-    if !mutant!(VerdictLeavesKnown) {
-        record.server_seq = verdict.seq;
-    }
+    record.server_seq = verdict.seq;
     // A custom backend gives what it stored a version of its own: that is the settled state then.
     let stored = verdict.current.as_ref().and_then(|c| c.state.clone());
     let state = stored.clone().unwrap_or(pushed.state);
     cx.meta.note_told(cx.now, &state);
     match record.pending_mut().edit.as_mut() {
-        Some(edit) if pushed.edited_since && !mutant!(EditDuringPushDropped) => {
+        Some(edit) if pushed.edited_since => {
             edit.base = Some(Settled { epoch: cx.epoch, seq: verdict.seq, state });
             edit.base_not_in_log = false;
         }

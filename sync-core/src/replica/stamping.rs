@@ -22,7 +22,6 @@ impl Parent<'_> {
     fn admits(self, base: Stamp, time: Now) -> bool {
         match self {
             Self::Always => true,
-            Self::UpTo(_) if mutant!(RefusalDropsBase) => false,
             Self::UpTo(held) => {
                 let held = held.map_or(Stamp::ZERO, |held| held.revision.stamp);
                 !Clock::is_beyond_parent(base, time, DRIFT_BOUND, held)
@@ -120,7 +119,7 @@ pub(crate) fn restamp(
     };
     let erased = old.erased.map(|e| if e == old.revision { revision } else { e.min(revision) });
     let created = old.created.min(revision.stamp);
-    let body = old.body.filter(|_| !mutant!(StampingLosesBody));
+    let body = old.body;
     record.set_current(Some(DocumentState { revision, author, created, body, erased }));
 }
 

@@ -141,8 +141,8 @@ pub fn append(
         return Ok(unchanged(&row, Verdicts::Cloned));
     }
     let owner = first.or(cx.owner);
-    if let Some(record) = record.filter(|_| !sync_core::mutant!(RetryForgotten)) {
-        if batch.id < record.id && !sync_core::mutant!(OldPushCounts) {
+    if let Some(record) = record {
+        if batch.id < record.id {
             return Ok(unchanged(&row, Verdicts::Stale));
         }
         if batch.id == record.id {
@@ -287,13 +287,8 @@ impl Log<'_> {
         let verdict = |seq, kind| Ok(Verdict { seq, kind, current: None });
         let with_current =
             |kind| Ok(Verdict { seq: now_held.seq, kind, current: Some(now_held.clone()) });
-        let check_base = match check_base(&self.row, change, current.as_ref()) {
-            BaseCheck::Conflicts if sync_core::mutant!(BaseNotChecked) => {
-                BaseCheck::FastForward(None)
-            }
-            check_base => check_base,
-        };
-        if check_base == BaseCheck::AlreadyStored {
+        let check = check_base(&self.row, change, current.as_ref());
+        if check == BaseCheck::AlreadyStored {
             return verdict(now_held.seq, VerdictKind::Accepted);
         }
         let state = current.as_ref().map(|c| &c.state);
@@ -304,14 +299,11 @@ impl Log<'_> {
             Ok(Verdict { seq, kind: VerdictKind::Accepted, current })
         };
         if let Err(rejection) = self.admit(cx, change, is_ours, state, judge) {
-            if sync_core::mutant!(RefusedIsStored) {
-                self.write(scope, change, current.as_ref(), change.state.clone(), None)?;
-            }
             let kind = VerdictKind::Rejected(rejection.bounded());
             let current = is_told(&kind, change, state).then(|| now_held.clone());
             return Ok(Verdict { seq: self.row.head, kind, current });
         }
-        match check_base {
+        match check {
             BaseCheck::AlreadyStored | BaseCheck::Stale | BaseCheck::Erased => {
                 return with_current(VerdictKind::Superseded);
             }
@@ -418,7 +410,7 @@ impl Log<'_> {
         // A stamp of our own is not judged by our clock, which may have been set back.
         let is_ahead =
             (!is_ours && is_beyond(revision.stamp, parent)) || is_beyond(by.stamp, author);
-        if is_ahead && !sync_core::mutant!(DriftUnbounded) {
+        if is_ahead {
             return Err(Rejection {
                 code: RejectionCode::Clock { server_time: Stamp::new(cx.now.0, 0) },
                 reason: format!(
@@ -485,9 +477,6 @@ impl Log<'_> {
         self.erased |= old.is_some_and(|old| old.state.erased < state.erased);
         let new = ServerRow { seq, first: self.first, state, offered };
         self.rows.put_row(scope, collection, id, old, &new)?;
-        if sync_core::mutant!(NoTombstone) && new.state.is_deleted() {
-            self.rows.remove_row(scope, collection, id, &new)?;
-        }
         if old.is_some_and(|o| o.first == self.first) {
             // A batch should name a document once; if it does not, only the newest state is handed
             // out.

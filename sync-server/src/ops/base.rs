@@ -39,9 +39,7 @@ pub(super) fn check_base(
     let held = row.and_then(|r| r.state.erased);
     match (change.state.erased.cmp(&held), by_base(scope, change, row)) {
         (Ordering::Less, _) if row.is_some() => BaseCheck::Erased,
-        (Ordering::Greater, BaseCheck::Conflicts | BaseCheck::Stale)
-            if row.is_some() || sync_core::mutant!(KnownErasureRevives) =>
-        {
+        (Ordering::Greater, BaseCheck::Conflicts | BaseCheck::Stale) if row.is_some() => {
             BaseCheck::FastForward(lineage(scope, change, row))
         }
         (_, check_base) => check_base,
@@ -60,11 +58,7 @@ fn by_base(scope: &ServerScope, change: &Change, row: Option<&ServerRow>) -> Bas
             BaseCheck::FastForward(inherited(row))
         }
         (Some(base), row) if is_lost(scope, base) => reoffer(scope, change, base, row),
-        (Some(base), None)
-            if base.tombstone
-                || change.state.is_deleted()
-                || sync_core::mutant!(PurgedComesBack) =>
-        {
+        (Some(base), None) if base.tombstone || change.state.is_deleted() => {
             BaseCheck::FastForward(None)
         }
         (Some(_), _) => BaseCheck::Conflicts,

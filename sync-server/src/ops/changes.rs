@@ -61,8 +61,7 @@ pub(super) fn find_restore(
 fn restored(row: &ServerScope, mark: Option<&LogMark>, shown: Evidence) -> Option<Fork> {
     let Evidence::SharedUpTo(cut) = shown else { return None };
     let is_lost = mark.is_some_and(|mark| mark.epoch == row.epoch && cut < mark.at);
-    (is_lost && !sync_core::mutant!(EvidenceIgnored))
-        .then_some(Fork::Unannounced { epoch: row.epoch, cut })
+    is_lost.then_some(Fork::Unannounced { epoch: row.epoch, cut })
 }
 
 /// Up to which position an earlier epoch tells of the same log.
@@ -83,7 +82,7 @@ fn check(row: &ServerScope, cursor: &Cursor, shown: Evidence) -> std::result::Re
     match cursor.epoch {
         None if highest > Seq(0) => return reset(ResetReason::EpochChanged { cut: Seq(0) }),
         None => return Ok(()),
-        Some(epoch) if epoch != row.epoch && !sync_core::mutant!(EpochIgnored) => {
+        Some(epoch) if epoch != row.epoch => {
             return reset(ResetReason::EpochChanged { cut: cut_of(row, epoch, shown) });
         }
         Some(_) => {}
@@ -96,7 +95,7 @@ fn check(row: &ServerScope, cursor: &Cursor, shown: Evidence) -> std::result::Re
     }
     // A full pull under way is safe from purges up to the head at which it began.
     let safe = cursor.floor.map_or(cursor.after, |floor| floor.max(cursor.after));
-    if cursor.after > Seq(0) && safe < row.horizon && !sync_core::mutant!(HorizonIgnored) {
+    if cursor.after > Seq(0) && safe < row.horizon {
         return reset(ResetReason::BelowHorizon);
     }
     Ok(())
@@ -139,14 +138,13 @@ pub fn changes_of(
     let mut entries: Vec<LogEntry> = Vec::new();
     let mut seen = Seen::default();
     rows.log(scope, cursor.after, &mut |(collection, id, log)| {
-        let is_asked_for = cursor.includes(&collection)
-            && (visible.includes(&collection) || sync_core::mutant!(HiddenIsTold));
+        let is_asked_for = cursor.includes(&collection) && visible.includes(&collection);
         let wanted = is_asked_for && log.seq > cursor.position_of(&collection);
         let entry = LogEntry { seq: log.seq, collection, id, state: log.state };
         if !seen.admit(log.first, log.seq, entry.weight(), limits) {
             return Ok(false);
         }
-        if wanted && !(sync_core::mutant!(PageShifted) && seen.rows == 1 && cursor.after > Seq(0)) {
+        if wanted {
             entries.push(entry);
         }
         Ok(true)
@@ -213,7 +211,7 @@ struct Seen {
 impl Seen {
     /// Whether the row belongs to the chunk; if not, the chunk ends before the row's append.
     fn admit(&mut self, first: Seq, seq: Seq, weight: usize, limits: Limits) -> bool {
-        if first != self.first || sync_core::mutant!(ChunkCutsAppend) {
+        if first != self.first {
             self.boundary = (self.rows > 0).then_some(self.last);
             self.first = first;
         }

@@ -143,10 +143,7 @@ fn examine(
     row: &ServerScope,
     mark: Option<&LogMark>,
 ) -> Result<Option<Evidence>> {
-    let authentic = |mark: &&LogMark| {
-        let is_signed = row.key.as_ref().is_some_and(|key| mark.is_authentic(key));
-        is_signed || sync_core::mutant!(ForgedMarkBelieved)
-    };
+    let authentic = |mark: &&LogMark| row.key.as_ref().is_some_and(|key| mark.is_authentic(key));
     let Some(mark) = mark.filter(authentic) else { return Ok(Some(Evidence::None)) };
     let known = known_runs(row);
     for theirs in mark.runs.iter().rev() {

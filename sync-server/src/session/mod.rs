@@ -308,7 +308,7 @@ impl Session {
                 self.out(SessionOutput::Ping(self.pings));
             }
         }
-        if self.looked.plus(heartbeat) <= now && !sync_core::mutant!(SleepsThroughHeartbeats) {
+        if self.looked.plus(heartbeat) <= now {
             // A wake-up may be lost, so sleeping streams read again after a heartbeat.
             self.looked = now;
             let sleeping = |l: &Live| l.state == LiveState::Sleeping;

@@ -7,7 +7,8 @@ use crate::cores::MemoryCores;
 
 impl Actors<MemoryCores> {
     /// Copies the actors, with a world of their own.
-    pub(crate) fn copy(&self) -> Self {
+    #[doc(hidden)]
+    pub fn copy(&self) -> Self {
         Self {
             world: self.world.copy(),
             wire: self.wire.clone(),
@@ -17,13 +18,15 @@ impl Actors<MemoryCores> {
     }
 
     /// Hashes everything that decides what can happen next.
-    pub(crate) fn hash_state(&self, hasher: &mut impl Hasher) {
+    #[doc(hidden)]
+    pub fn hash_state(&self, hasher: &mut impl Hasher) {
         self.world.hash_rows(hasher);
         (&self.wire, &self.actors, self.now).hash(hasher);
     }
 
     /// Drops the answers in transit to a replica whose link is lost.
-    pub(crate) fn drop_answers(&mut self, replica: usize) {
+    #[doc(hidden)]
+    pub fn drop_answers(&mut self, replica: usize) {
         let is_answer = |c: &Content| matches!(c, Content::Pulled(_) | Content::Pushed(_));
         self.wire.retain(|p: &Parcel| p.replica != replica || !is_answer(&p.content));
     }

@@ -21,7 +21,7 @@ use super::run::Run;
 use super::store::ALL;
 use super::trace::Mark;
 use crate::cores::must;
-use crate::search::SplitMix64;
+use crate::random::SplitMix64;
 use crate::world::body;
 
 impl<D: Disks> Run<D> {

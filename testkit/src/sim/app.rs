@@ -135,9 +135,5 @@ impl<D: Disks> Run<D> {
 
 /// Returns the durability of local writes, which are durable before they are acknowledged.
 fn durability_of_writes() -> Durability {
-    #[cfg(feature = "mutants")]
-    if sync_core::mutants::is_active(sync_core::mutants::Mutant::WriteNotSynced) {
-        return Durability::Process;
-    }
     Durability::Power
 }

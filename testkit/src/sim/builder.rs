@@ -16,7 +16,9 @@ use super::report::{Failure, Report};
 use super::run::{Edit, Options, Run, Violation};
 use super::shrink::shrink;
 use super::{Tally, Trace};
-use crate::search::{ResolverKind, SplitMix64, quietly};
+use crate::quietly::quietly;
+use crate::random::SplitMix64;
+use crate::resolvers::ResolverKind;
 
 type MakeOracle = Arc<dyn Fn() -> Box<dyn Oracle> + Send + Sync>;
 type OnProgress = Arc<dyn Fn(&Tally) + Send + Sync>;
@@ -39,8 +41,6 @@ pub struct Simulation {
     failures: usize,
     only: Option<Vec<&'static str>>,
     progress: Option<OnProgress>,
-    #[cfg(feature = "mutants")]
-    mutant: Option<sync_core::mutants::Mutant>,
 }
 
 impl fmt::Debug for Simulation {
@@ -84,8 +84,6 @@ impl Simulation {
             failures: 1,
             only: None,
             progress: None,
-            #[cfg(feature = "mutants")]
-            mutant: None,
         })
     }
 }
@@ -198,13 +196,6 @@ impl Builder {
     /// Sets a callback that gets the tally after each run.
     pub fn on_progress(mut self, tell: impl Fn(&Tally) + Send + Sync + 'static) -> Self {
         self.0.progress = Some(Arc::new(tell));
-        self
-    }
-
-    /// Plants a fault.
-    #[cfg(feature = "mutants")]
-    pub fn mutant(mut self, mutant: Option<sync_core::mutants::Mutant>) -> Self {
-        self.0.mutant = mutant;
         self
     }
 
@@ -344,13 +335,6 @@ impl Simulation {
     }
 
     fn attempt<D: Disks>(&self, disks: D, plan: &Plan, traced: bool) -> Outcome {
-        #[cfg(feature = "mutants")]
-        return sync_core::mutants::with(self.mutant, || self.attempt_sound(disks, plan, traced));
-        #[cfg(not(feature = "mutants"))]
-        self.attempt_sound(disks, plan, traced)
-    }
-
-    fn attempt_sound<D: Disks>(&self, disks: D, plan: &Plan, traced: bool) -> Outcome {
         if let (Decider::Given { given }, None) = (&plan.setting.resolver, &self.options.resolver) {
             return Outcome::not_run(format!(
                 "the plan ran with the resolver `{given}`, and this simulation was given none"

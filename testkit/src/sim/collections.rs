@@ -14,7 +14,7 @@ use super::history::key_of;
 use super::plan::What;
 use super::queue::Event;
 use super::run::{Run, collection};
-use crate::search::SplitMix64;
+use crate::random::SplitMix64;
 use crate::world::Refuse;
 
 /// The collections that no server resolves.

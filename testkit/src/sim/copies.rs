@@ -12,7 +12,7 @@ use super::run::Run;
 use super::store::identity;
 use super::units::Units;
 use crate::cores::must;
-use crate::search::SplitMix64;
+use crate::random::SplitMix64;
 
 /// Draws the copy that a device is restored from: some seconds or minutes old.
 pub(super) fn before_put_back(rng: &mut SplitMix64, at: u64, client: usize) -> Action {

@@ -6,7 +6,7 @@ use super::disk::Disks;
 use super::plan::What;
 use super::queue::Event;
 use super::run::Run;
-use crate::search::SplitMix64;
+use crate::random::SplitMix64;
 
 /// Draws one direction: for some seconds, or for longer than a run lasts.
 pub(super) fn happen(rng: &mut SplitMix64, client: usize, direction: Direction) -> What {

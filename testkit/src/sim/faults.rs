@@ -11,7 +11,7 @@ use super::kinds::FaultKind;
 use super::plan::{Action, Plan, Refusal, Setting, What};
 use super::rates;
 use super::stranger;
-use crate::search::SplitMix64;
+use crate::random::SplitMix64;
 
 /// The faults that the runs of a simulation may have.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use super::oracles::{CONSISTENCY, PROGRESS, SILENCE};
 use super::plan::Plan;
 use super::run::Run;
 use super::trace::{Difference, Mark};
-use crate::search::SplitMix64;
+use crate::random::SplitMix64;
 use crate::world::text_of;
 
 /// How long the clients may take to become idle after the last fault: retry delays grow to half a

@@ -1,6 +1,6 @@
 //! The network faults of a client, with their durations.
 
-use crate::search::SplitMix64;
+use crate::random::SplitMix64;
 
 /// A direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

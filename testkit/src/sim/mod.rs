@@ -76,8 +76,6 @@ mod kinds;
 mod link_conditions;
 mod live;
 mod look;
-#[cfg(feature = "mutants")]
-pub mod mutants;
 mod network;
 pub mod oracles;
 mod plan;

@@ -11,7 +11,7 @@ use sync_core::engine::Direction;
 use sync_core::model::Body;
 use sync_core::resolver::ConflictResolver;
 
-use crate::search::ResolverKind;
+use crate::resolvers::ResolverKind;
 
 /// The setting of a whole run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,7 +10,7 @@ use super::link_conditions::{Fate, Way};
 use super::plan::What;
 use super::run::Run;
 use super::wire::{Down, Up};
-use crate::search::SplitMix64;
+use crate::random::SplitMix64;
 
 /// The bytes that a frame adds to its payload.
 const FRAME: u64 = 24;

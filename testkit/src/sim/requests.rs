@@ -246,7 +246,7 @@ impl<D: Disks> Run<D> {
             })
             .unwrap_or_default();
         self.history.begin_step();
-        let refuse = self.setting.refusals.then(crate::search::refusing);
+        let refuse = self.setting.refusals.then(crate::resolvers::refusing);
         let refuse = refuse.filter(|_| !self.healing);
         let clock = (self.refused(client) == Some(Refusal::Clock)).then(|| rejecting_clock(cx.now));
         let visible = self.visible(client, &batch.scope);

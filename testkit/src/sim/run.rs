@@ -23,7 +23,7 @@ use super::stranger::Stranger;
 use super::trace::{Mark, Moment, Trace};
 use super::wire::{Down, Link};
 use crate::cores::must;
-use crate::search::SplitMix64;
+use crate::random::SplitMix64;
 use crate::world::{Calls, Recording};
 
 /// The number of events for each client at one time above which they are a loop.

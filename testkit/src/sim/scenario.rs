@@ -13,7 +13,7 @@ use super::history::History;
 use super::oracles::{Oracle, Verdict};
 use super::plan::{Action, Decider, Plan, Setting, What};
 use super::{Failure, Simulation, Tally};
-use crate::search::ResolverKind;
+use crate::resolvers::ResolverKind;
 
 /// Describes a run step by step: which client writes what, which connections fail, which processes
 /// crash, and when.

@@ -2,7 +2,8 @@
 
 use super::Simulation;
 use super::plan::{Decider, Plan, Setting};
-use crate::search::{ResolverKind, SplitMix64};
+use crate::random::SplitMix64;
+use crate::resolvers::ResolverKind;
 
 /// The largest batch over a link with a size limit, in bytes: fewer documents than a batch may
 /// hold, and no long one.

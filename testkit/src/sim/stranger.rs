@@ -22,7 +22,7 @@ use super::run::{Run, collection};
 use super::trace::Mark;
 use super::wire::{Down, Link, Up};
 use crate::cores::must;
-use crate::search::SplitMix64;
+use crate::random::SplitMix64;
 use crate::world::body;
 
 /// Used in place of the number of a client.

@@ -11,7 +11,8 @@ use crate::cores::{Cores, MemoryCores, must};
 
 impl World<MemoryCores> {
     /// Copies the world, with the same history.
-    pub(crate) fn copy(&self) -> Self {
+    #[doc(hidden)]
+    pub fn copy(&self) -> Self {
         let cores = self.cores;
         let device = |device: &Device<_>| Device {
             core: must(cores.copy_replica(&device.core), "a replica is copied"),
@@ -38,13 +39,15 @@ impl World<MemoryCores> {
     }
 
     /// Stops the clock: no step takes time from now on.
-    pub(crate) fn stand_still(&mut self) {
+    #[doc(hidden)]
+    pub fn stand_still(&mut self) {
         self.stands_still = true;
     }
 
     /// Hashes everything that decides what can happen next: every row, the time, and the next
     /// names. The history is not hashed.
-    pub(crate) fn hash_rows(&self, hasher: &mut impl Hasher) {
+    #[doc(hidden)]
+    pub fn hash_rows(&self, hasher: &mut impl Hasher) {
         for device in &self.devices {
             (device.lease, device.skew).hash(hasher);
             hash_entries(device.core.0.store(), hasher);
@@ -56,7 +59,8 @@ impl World<MemoryCores> {
 
 impl Backup<<MemoryCores as Cores>::Server> {
     /// Copies the backup.
-    pub(crate) fn copy(&self) -> Self {
+    #[doc(hidden)]
+    pub fn copy(&self) -> Self {
         Self {
             server: must(MemoryCores.copy_server(&self.server), "a backup is copied"),
             head: self.head,
@@ -64,7 +68,8 @@ impl Backup<<MemoryCores as Cores>::Server> {
     }
 
     /// Hashes every row.
-    pub(crate) fn hash_rows(&self, hasher: &mut impl Hasher) {
+    #[doc(hidden)]
+    pub fn hash_rows(&self, hasher: &mut impl Hasher) {
         hash_entries(self.server.0.store(), hasher);
     }
 }

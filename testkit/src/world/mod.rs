@@ -20,7 +20,6 @@
 //! ```
 
 mod checks;
-#[cfg(feature = "model")]
 mod copy;
 mod device;
 mod journey;
@@ -40,7 +39,8 @@ use sync_core::resolver::{ConflictResolver, LastWriteWins, ResolveOn, Resolvers}
 
 use crate::cores::{Cores, must};
 pub use recorder::{Calls, Recording, ResolverCall, Write};
-pub(crate) use server::WorldJudge;
+#[doc(hidden)]
+pub use server::WorldJudge;
 pub use server::{Backup, Delivery, Greeting, Reply};
 
 /// Decides which changes the server rejects.

@@ -76,7 +76,6 @@ impl Calls {
     }
 
     /// Copies the list.
-    #[cfg(feature = "model")]
     pub(super) fn copy(&self) -> Self {
         Self(Arc::new(Mutex::new(self.since(0))))
     }

@@ -59,9 +59,11 @@ impl<S> fmt::Debug for Backup<S> {
 }
 
 /// A judge that rejects what the options reject, and resolves what the server resolves.
-pub(crate) struct WorldJudge {
-    pub(crate) refuse: Option<Refuse>,
-    pub(crate) resolvers: Resolvers,
+
+#[doc(hidden)]
+pub struct WorldJudge {
+    pub refuse: Option<Refuse>,
+    pub resolvers: Resolvers,
 }
 
 impl fmt::Debug for WorldJudge {

@@ -1,10 +1,9 @@
 //! Attempts that failed, and those that moved nothing.
 
-use super::head_probe::Check;
-use super::{Asked, Pull, Storage};
+use super::{Pull, Storage};
 use crate::clock::Now;
 use crate::engine::retry::Chance;
-use crate::engine::{ChunkMeta, Engine, Event, Failure, RetryPolicy, ScopeMachine, Ticket};
+use crate::engine::{ChunkMeta, Engine, Event, Failure, RetryPolicy, ScopeMachine};
 use crate::error::{ErrorKind, Retry};
 use crate::model::Scope;
 
@@ -54,7 +53,7 @@ impl Engine {
         let mut outputs = Vec::new();
         pull.restart(scope, &mut outputs);
         self.outputs.extend(outputs);
-        if std::mem::replace(&mut pull.again, true) && !mutant!(NothingMovedAtOnce) {
+        if std::mem::replace(&mut pull.again, true) {
             let failure = Failure { kind: ErrorKind::Protocol, retry: Retry::Later(None) };
             self.stall_pull(now, scope, failure);
         }
@@ -73,10 +72,6 @@ impl Engine {
         let link_is_bad = Self::needs_new_link(&failure) || failure.kind == ErrorKind::Superseded;
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let pull = &mut machine.pull;
-        if mutant!(StreamNotReopened) && matches!(pull.asked, Asked::Live { .. }) {
-            pull.asked = Asked::Live { ticket: Ticket(0), polled: true, check: Check::None };
-            return;
-        }
         let mut outputs = Vec::new();
         pull.restart(scope, &mut outputs);
         if counts

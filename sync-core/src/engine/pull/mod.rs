@@ -196,12 +196,7 @@ impl Pull {
         if let Asked::Live { ticket, .. } = self.asked {
             outputs.push(Output::Unsubscribe { scope: scope.clone(), ticket });
         }
-        if !mutant!(RequestOutlivesLink) {
-            self.asked = Asked::Nothing;
-        }
-        if mutant!(PullPauseEndsWithLink) {
-            self.pause = None;
-        }
+        self.asked = Asked::Nothing;
         // If the position still means nothing, the next greeting says so.
         self.owed = None;
         self.reached_head = false;
@@ -238,7 +233,7 @@ impl Pull {
 impl Engine {
     /// Asks for what comes next, if there is room for it.
     pub(super) fn advance_pull(&mut self, now: Now, scope: &Scope) {
-        if self.connection().is_none() || !(self.goal.pull || mutant!(DirectionIgnored)) {
+        if self.connection().is_none() || !self.goal.pull {
             return;
         }
         let ticket = Ticket(self.last_ticket + 1);
@@ -355,10 +350,6 @@ impl Engine {
         pull.ahead.has_own |= pull.reached_head;
         let started = !pull.reached_head && !pull.catching_up;
         pull.catching_up |= started;
-        if mutant!(LiveDroppedWhileApplying) && pull.storage == Storage::Applying {
-            pull.checkpoint.position = meta.next;
-            return self.out(Output::Discard { payload });
-        }
         pull.waiting.push_back((payload, meta));
         if started {
             self.tell(Event::CatchUpStarted(scope.clone()));

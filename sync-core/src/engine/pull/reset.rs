@@ -34,7 +34,7 @@ impl Engine {
     pub(in crate::engine) fn backfill(&mut self, scope: &Scope, collections: Vec<Collection>) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let pull = &mut machine.pull;
-        if collections.is_empty() || mutant!(BackfillNotPulled) {
+        if collections.is_empty() {
             return;
         }
         pull.checkpoint.backfills.extend(collections.into_iter().map(|c| (c, Seq(0))));
@@ -97,10 +97,8 @@ impl Engine {
                 machine.push.forget_positions();
                 self.tell(Event::ScopeGone(scope.clone()));
                 // A later greeting may have served the scope again while the storage forgot it.
-                if !mutant!(ForgottenStaysAway) {
-                    self.form(scope);
-                    self.advance_pull(now, scope);
-                }
+                self.form(scope);
+                self.advance_pull(now, scope);
             }
             // The next greeting says the same, and it is tried again.
             Err(_) => {
@@ -150,7 +148,7 @@ impl Engine {
         let (pull, policy) = (&mut machine.pull, &self.options.retry);
         let is_first = pull.resets.is_fresh(now, policy);
         let until = pull.resets.failure(now, Retry::Later(None), policy, &mut self.chance);
-        if !is_first && policy.enabled && !mutant!(ResetsAtOnce) {
+        if !is_first && policy.enabled {
             pull.pause = Some(until);
             let failure = Failure { kind: ErrorKind::Superseded, retry: Retry::Later(None) };
             self.tell(Event::Stalled(scope.clone(), failure));

@@ -246,24 +246,6 @@ fn resets_that_follow_each_other_are_failed_attempts_after_the_first() {
     assert!((5..=25).contains(&resets), "{resets}");
 }
 
-/// The others have plans, which the testkit replays.
-#[cfg(feature = "mutants")]
-#[test]
-fn faults_that_no_plan_shows_are_noticed_here() {
-    use crate::mutants::{Mutant, with};
-
-    assert_eq!(with(Some(Mutant::ResetsAtOnce), resets), 1_000);
-    with(Some(Mutant::DeadlinesIgnoreBytes), || {
-        let mut s = Script::new();
-        let link = s.connect(PULL, 10);
-        s.pull_in();
-        s.now = s.engine.next_deadline().unwrap();
-        s.input(Input::Transferred { up: 0, down: 5_000 });
-        s.input(Input::Tick);
-        assert_eq!(s.one(), Output::Disconnect { ticket: link }, "its bytes move");
-    });
-}
-
 #[test]
 fn a_reset_that_the_storage_refuses_is_tried_again_on_the_same_link() {
     let mut storm = Storm::new(PULL, 120);

@@ -28,28 +28,25 @@ pub fn apply(rows: &mut dyn ReplicaRows, cx: &Context, chunk: &Chunk) -> Result<
     check_synced(&chunk.scope)?;
     let mut tx = Transaction::begin_loading(rows, &chunk.scope)?;
     check_lease(cx.lease, tx.meta.lease)?;
-    if !fits(&tx.row.checkpoint, chunk) && !mutant!(ChunkOutOfPlace) {
+    if !fits(&tx.row.checkpoint, chunk) {
         return Ok(unmoved(tx.row.checkpoint));
     }
     let Some(entries) = complete(&tx, chunk)? else {
-        let lacks_own = !mutant!(OwnBodyNotAskedFor);
-        return Ok(unmoved(Checkpoint { lacks_own, ..tx.row.checkpoint }));
+        return Ok(unmoved(Checkpoint { lacks_own: true, ..tx.row.checkpoint }));
     };
     tx.row.checkpoint.epoch = Some(chunk.epoch);
     begin_full_pull(&mut tx, chunk);
-    let passes_last = mutant!(CursorPassesChange) && chunk.entries.len() > 1;
-    let entries = &entries[..entries.len() - usize::from(passes_last)];
     let floor = tx.row.checkpoint.full_pull.filter(|f| !f.marks).map(|f| f.floor);
-    let loaded = load(&mut tx, cx.now, chunk, entries, floor)?;
+    let loaded = load(&mut tx, cx.now, chunk, &entries, floor)?;
     if (!loaded || floor == Some(chunk.next)) && !end_load(tx.rows)? {
         let row = tx.rows.scope(&chunk.scope)?.unwrap_or_default();
         return Ok(unmoved(row.checkpoint));
     }
     if !loaded {
-        take_in_all(&mut tx, cx, chunk.epoch, entries)?;
+        take_in_all(&mut tx, cx, chunk.epoch, &entries)?;
     }
     let passed_by = passed_by(&tx.row.checkpoint, chunk);
-    tx.row.checkpoint.advance(if mutant!(CursorRoundedUp) { chunk.head } else { chunk.next });
+    tx.row.checkpoint.advance(chunk.next);
     tx.row.checkpoint.bookmark = chunk.bookmark();
     let checkpoint = &mut tx.row.checkpoint;
     checkpoint.note_mark(chunk.mark.as_ref());
@@ -62,10 +59,7 @@ pub fn apply(rows: &mut dyn ReplicaRows, cx: &Context, chunk: &Chunk) -> Result<
     }
     tx.committed.taken = chunk.entries.len();
     let checkpoint = tx.row.checkpoint.clone();
-    let mut committed = tx.finish()?;
-    if mutant!(FeedSilent) {
-        committed.changes.clear();
-    }
+    let committed = tx.finish()?;
     Ok(Applied { moved: true, checkpoint, committed })
 }
 
@@ -210,7 +204,7 @@ fn is_wanted(tx: &mut Transaction<'_>, entry: &LogEntry) -> bool {
         tx.row.left_out = true;
         return false;
     }
-    !(mutant!(EchoFilteredByAuthor) && entry.state.revision.replica == tx.meta.replica)
+    true
 }
 
 fn apply_remote(
@@ -265,9 +259,6 @@ fn passed_by(checkpoint: &Checkpoint, chunk: &Chunk) -> PassedBy {
 
 /// Pulls from the beginning what the position has passed.
 fn fill_in(tx: &mut Transaction<'_>, chunk: &Chunk, passed_by: PassedBy) {
-    if mutant!(WidenedNotFilled) {
-        return;
-    }
     match passed_by {
         PassedBy::These(collections) => collections.iter().for_each(|c| tx.backfill(c)),
         PassedBy::Some => {
@@ -292,7 +283,7 @@ fn note_covered(checkpoint: &mut Checkpoint, chunk: &Chunk) {
 /// that was asked for and that the replica may see. Of others the pull says nothing.
 fn end_full_pull(tx: &mut Transaction<'_>, cx: &Context, epoch: Epoch) -> Result<()> {
     let Some(full_pull) = tx.row.checkpoint.full_pull.take() else { return Ok(()) };
-    if !full_pull.marks || mutant!(GoneNotFound) {
+    if !full_pull.marks {
         return Ok(());
     }
     let position = tx.row.checkpoint.position;

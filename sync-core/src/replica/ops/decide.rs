@@ -68,7 +68,7 @@ fn retry(tx: &mut Transaction<'_>, now: Now, row: QuarantineRow) -> Result<()> {
     // An erasure is made again if the edit was one, or was based on one that was refused with it.
     // An edit that only knew of another replica's erasure erases nothing: what others wrote since
     // is in conflict with it, and stays.
-    let base = row.base.as_ref().filter(|_| !mutant!(RetryErases));
+    let base = row.base.as_ref();
     let base = DocumentState::erasure_of(base.map(|b| &b.state));
     let erases = row.state.erased > DocumentState::erasure_of(current).max(base);
     if erases {
@@ -134,9 +134,7 @@ pub fn forget(
         check_lease(lease, tx.meta.lease)?;
     }
     dissolve_batch(&mut tx, |collection| only.is_none_or(|c| c == collection))?;
-    if !mutant!(RevokedStays) {
-        remove_documents(&mut tx, now, scope, only)?;
-    }
+    remove_documents(&mut tx, now, scope, only)?;
     match only {
         None => {
             let collections = tx.row.checkpoint.collections.take();

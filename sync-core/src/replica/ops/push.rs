@@ -36,19 +36,10 @@ pub fn next_push(
     let meta = read_meta(rows)?;
     check_lease(cx.lease, meta.lease)?;
     if let Some(mut batch) = rows.batch(scope)? {
-        if mutant!(RetryRenamed) {
-            let mut meta = meta;
-            meta.last_push = meta.last_push.next();
-            batch.id = meta.last_push;
-            rows.put_meta(&meta)?;
-        }
         batch.attempts = batch.attempts.saturating_add(1);
         rows.put_batch(scope, Some(&batch))?;
         let read = read_batch(rows, &cx.resolvers, scope, &batch, limits)?;
-        if read.recall.is_none() || !mutant!(NothingRecalled) {
-            return Ok(Some(read));
-        }
-        dissolve(Transaction::begin_synced(rows, scope)?, cx, &batch)?;
+        return Ok(Some(read));
     }
     if limits == Limits::NONE {
         return Ok(None);
@@ -116,9 +107,8 @@ fn select_changes(
                 + key.collection.as_bytes().len()
                 + key.id.as_bytes().len();
             chosen.push((key, record));
-            let torn = mutant!(TransactionTorn) && chosen.len() > 1;
-            if (chosen.len() > limits.documents || bytes > limits.bytes) && whole > 0 || torn {
-                chosen.truncate(if torn { 1 } else { whole });
+            if (chosen.len() > limits.documents || bytes > limits.bytes) && whole > 0 {
+                chosen.truncate(whole);
                 return Ok(chosen);
             }
         }
@@ -172,7 +162,7 @@ fn read_batch(
     let batch = PushBatch { scope, replica, id, changes, recall: None, mark };
     let is_over = batch.weight() > limits.bytes || batch.changes.len() > limits.documents;
     let is_divisible = transactions.len() > 1 || limits == Limits::NONE;
-    let is_recalled = is_over && is_divisible && !mutant!(LargeBatchKept);
+    let is_recalled = is_over && is_divisible;
     if withdrawn.iter().all(Option::is_none) && !is_recalled {
         return Ok(batch);
     }
@@ -243,7 +233,7 @@ pub fn settle(
         |what: &str| Err(Error::new(ErrorKind::Protocol, what).during("settle").with("push", id));
     let mut tx = Transaction::begin_synced(rows, scope)?;
     check_lease(cx.lease, tx.meta.lease)?;
-    let named = |b: &BatchRow| b.id == id || mutant!(AnyVerdictSettles);
+    let named = |b: &BatchRow| b.id == id;
     let Some(batch) = tx.rows.batch(scope)?.filter(named) else {
         return Ok(Committed::default());
     };

@@ -22,16 +22,6 @@ pub fn reset(
 ) -> Result<Committed> {
     let mut tx = Transaction::begin_synced(rows, scope)?;
     check_lease(cx.lease, tx.meta.lease)?;
-    if mutant!(ResetDropsEdits) {
-        tx.rows.put_batch(scope, None)?;
-        tx.sweep(|_, _, record| {
-            let base = record.edit().and_then(|e| e.base.clone());
-            if record.edit().is_some() {
-                record.pending = None;
-                record.set_current(base.map(|b| b.state));
-            }
-        })?;
-    }
     match reset.reason {
         ResetReason::EpochChanged { cut } => match tx.row.checkpoint.epoch {
             Some(old) if old != reset.epoch => {
@@ -81,9 +71,7 @@ fn cut_checkpoint(tx: &mut Transaction<'_>, epoch: Epoch, cut: Seq) {
     let checkpoint = &mut tx.row.checkpoint;
     checkpoint.epoch = Some(epoch);
     checkpoint.bookmark = None;
-    if !mutant!(PositionKeptAfterRestore) {
-        checkpoint.position = checkpoint.position.min(cut);
-    }
+    checkpoint.position = checkpoint.position.min(cut);
     for own in checkpoint.backfills.values_mut() {
         *own = (*own).min(cut);
     }
@@ -124,9 +112,6 @@ fn lose_above(tx: &mut Transaction<'_>, record: &mut Record, old: Epoch, cut: Se
         return; // Its base says where it was settled.
     }
     let Some(state) = record.current.clone() else { return };
-    if mutant!(LostNotOffered) {
-        return;
-    }
     let base = Some(Settled { epoch: old, seq: known, state });
     let transaction = tx.meta.next_local();
     record.pending_mut().edit =

@@ -145,7 +145,7 @@ pub(super) fn put_knowing(
     let revision = tx.meta.revision(now, parent);
     let created = record.live().map_or(revision.stamp, |c| c.created);
     let edit = match record.edit() {
-        Some(edit) if !mutant!(BaseMoves) => Edit { transaction: unit, ..edit.clone() },
+        Some(edit) => Edit { transaction: unit, ..edit.clone() },
         _ => {
             let base = record.settled(tx.epoch());
             Edit::new(unit, base)
@@ -220,9 +220,6 @@ pub(super) fn put_erasure(
 /// Returns whether the document cannot have left this replica.
 pub(super) fn never_left(record: &Record) -> bool {
     let Some(pending) = record.pending.as_deref() else { return false };
-    if mutant!(DeletedInFlightVanishes) && record.server_seq == Seq(0) {
-        return true;
-    }
     let fresh = pending.edit.as_ref().is_some_and(|e| e.base.is_none() && !e.was_sent);
     fresh
         && pending.pending_remote.is_none()

@@ -235,9 +235,7 @@ impl Task {
         // A large frame may take longer than the server may be silent: bytes of it are a sign of
         // life too.
         let read = self.activity.as_ref().map_or(0, |activity| activity.moved().down);
-        if std::mem::replace(&mut self.read, read) < read
-            && !sync_core::mutant!(DeadlinesIgnoreBytes)
-        {
+        if std::mem::replace(&mut self.read, read) < read {
             self.heard = now;
         }
         if now >= self.heard + self.heartbeat * 3 {
