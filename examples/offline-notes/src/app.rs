@@ -5,10 +5,10 @@ use std::time::Duration;
 use tokio::time::timeout;
 use twotide::prelude::*;
 
+use crate::Outcome;
 use crate::command::{Command, HELP};
 use crate::notes::Notes;
 use crate::screen::{Screen, lines};
-use crate::{Outcome, with_causes};
 
 /// How long the last edits may take to travel when the program ends. What does not make it travels
 /// the next time.
@@ -88,7 +88,7 @@ impl App {
         };
         match self.execute(command).await {
             Ok(said) => self.screen.say(said)?,
-            Err(error) => self.screen.say(format_args!("! {}", with_causes(&*error)))?,
+            Err(error) => self.screen.say(format_args!("! {}", error.report()))?,
         }
         Ok(true)
     }

@@ -62,7 +62,7 @@ async fn main() -> ExitCode {
 }
 
 /// What went wrong and why: the text of an error, and of each of its causes.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+fn with_causes(error: &dyn std::error::Error) -> String {
     std::iter::successors(error.source(), |cause| cause.source())
         .fold(error.to_string(), |said, cause| format!("{said}: {cause}"))
 }
