@@ -181,7 +181,7 @@ async fn a_lag_is_said_and_counts_what_was_wanted() {
         for start in (0..documents).step_by(500) {
             let mut transaction = ann.transaction();
             for n in start..documents.min(start + 500) {
-                transaction.put(&counts, &n.to_string(), &n).unwrap();
+                transaction.put(&counts, n.to_string(), &n).unwrap();
             }
             transaction.commit().await.unwrap();
         }

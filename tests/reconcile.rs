@@ -135,7 +135,7 @@ async fn put_all(replica: &Replica, documents: usize, note: impl Fn(usize) -> No
     for first in (0..documents).step_by(25) {
         let mut transaction = replica.transaction();
         for n in first..first + 25 {
-            transaction.put(&notes, &id(n), &note(n)).unwrap();
+            transaction.put(&notes, id(n), &note(n)).unwrap();
         }
         transaction.commit().await.unwrap();
     }

@@ -94,6 +94,6 @@ async fn a_token_that_is_set_in_time_renews_the_connection() {
     write(&replica, "n").await;
     is_pushed(&replica, "n").await;
     let told: Vec<_> = std::iter::from_fn(|| events.next_ready()).collect();
-    assert!(!told.iter().any(|e| *e == SyncEvent::TokenNeeded), "{told:?}");
+    assert!(!told.contains(&SyncEvent::TokenNeeded), "{told:?}");
     replica.close().await.unwrap();
 }

@@ -85,7 +85,7 @@ async fn a_body_and_a_transaction_over_the_limits_of_the_server() {
     says(&error, ErrorKind::InvalidInput, &["notes/n", "101", "100 is the most"]);
     let mut transaction = replica.transaction();
     for n in 0..3 {
-        transaction.put(&notes, &n.to_string(), &body(10)).unwrap();
+        transaction.put(&notes, n.to_string(), &body(10)).unwrap();
     }
     says(&transaction.commit().await.unwrap_err(), ErrorKind::InvalidInput, &["3", "limit of 2"]);
     soon(replica.sync_now()).await.unwrap();
@@ -98,7 +98,7 @@ async fn a_transaction_over_the_limit() {
     let notes = replica.raw("notes").unwrap();
     let mut transaction = replica.transaction();
     for n in 0..=Limits::PUSH.documents {
-        transaction.put(&notes, &n.to_string(), &body(10)).unwrap();
+        transaction.put(&notes, n.to_string(), &body(10)).unwrap();
     }
     let error = transaction.commit().await.unwrap_err();
     says(&error, ErrorKind::InvalidInput, &["1001", "1000"]);

@@ -13,7 +13,7 @@ async fn what_a_watch_keeps_does_not_grow_with_the_changes() {
     let put = async |from: usize, to: usize| {
         let mut transaction = replica.transaction();
         for n in from..to {
-            transaction.put(&counts, &n.to_string(), &n).unwrap();
+            transaction.put(&counts, n.to_string(), &n).unwrap();
         }
         transaction.commit().await.unwrap();
     };
@@ -49,7 +49,7 @@ async fn what_a_watch_of_the_quarantine_keeps_does_not_grow_with_it() {
     for start in (0..6_000).step_by(500) {
         let mut transaction = replica.transaction();
         for n in start..start + 500 {
-            transaction.put(&counts, &n.to_string(), &n).unwrap();
+            transaction.put(&counts, n.to_string(), &n).unwrap();
         }
         transaction.commit().await.unwrap();
     }
