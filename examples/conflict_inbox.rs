@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use twotide::StorageUrl;
 use twotide::prelude::*;
-use twotide::server::{Hooks, Server, ServerOptions, System};
+use twotide::server::Server;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Note {
@@ -42,7 +42,7 @@ async fn read(replica: &Replica, id: &str) -> Result<Option<String>> {
 pub(crate) async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
     let storage = StorageUrl::memory().open_server().await?;
-    let server = Server::new(storage, Hooks::default(), ServerOptions::default(), Arc::new(System));
+    let server = Server::builder(storage).build();
     let ann = open(folder.path(), "ann.db", &server).await?;
     let ben = open(folder.path(), "ben.db", &server).await?;
 

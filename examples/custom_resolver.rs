@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use twotide::StorageUrl;
 use twotide::backend::environment::{Environment, System};
 use twotide::prelude::*;
-use twotide::server::{Hooks, Server, ServerOptions};
+use twotide::server::Server;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct List {
@@ -95,7 +95,7 @@ async fn play<R: ConflictResolver>(
     bens: Option<&List>,
 ) -> Result<String> {
     let storage = StorageUrl::memory().open_server().await?;
-    let server = Server::new(storage, Hooks::default(), ServerOptions::default(), Arc::new(System));
+    let server = Server::builder(storage).build();
     // Every replica has the same resolver; the replica that syncs last calls it.
     let open = || {
         let transport = Arc::new(server.in_process());

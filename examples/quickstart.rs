@@ -2,14 +2,13 @@
 //!
 //! `cargo run --example quickstart --features server`
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 use twotide::prelude::*;
-use twotide::server::{Hooks, Server, ServerOptions, System};
+use twotide::server::Server;
 use twotide::{Page, StorageUrl, net, routes};
 
 /// A document is whatever serde can write as JSON and read again.
@@ -26,7 +25,7 @@ pub(crate) async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // The server keeps its data in a SQLite file, too. It belongs on another machine; here it gets
     // any free port.
     let storage = StorageUrl::sqlite(folder.path().join("server.db")).open_server().await?;
-    let server = Server::new(storage, Hooks::default(), ServerOptions::default(), Arc::new(System));
+    let server = Server::builder(storage).build();
     let socket = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("ws://{}", socket.local_addr()?);
     tokio::spawn(net::listen(socket, routes(&server), std::future::pending()));

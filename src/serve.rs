@@ -17,7 +17,7 @@ use transport_kit::BrowserPolicy;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let storage = StorageUrl::memory().open_server().await?;
-/// let server = Server::new(storage, Hooks::default(), ServerOptions::default(), Arc::new(System));
+/// let server = Server::builder(storage).build();
 /// let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
 /// let stop = async {}; // when to stop: here at once
 /// net::listen(socket, routes(&server), stop).await?;

@@ -4,12 +4,12 @@
 //! use std::sync::Arc;
 //! use twotide::StorageUrl;
 //! use twotide::prelude::*;
-//! use twotide::server::{Hooks, Server, ServerOptions, System};
+//! use twotide::server::Server;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<()> {
 //! let storage = StorageUrl::memory().open_server().await?;
-//! let server = Server::new(storage, Hooks::default(), ServerOptions::default(), Arc::new(System));
+//! let server = Server::builder(storage).build();
 //! // A replica in the same process; the feature `server` adds `routes`, which serve others.
 //! let transport = Arc::new(server.in_process());
 //! let replica = Replica::builder().memory().transport(transport).open().await?;
@@ -22,6 +22,6 @@ pub use sync_core::environment::{Environment, System};
 pub use sync_server::ServerStorage;
 pub use sync_server::{
     Access, Authenticate, AuthenticatedClient, Authorise, Follower, Hooks, InProcess, Open,
-    OpenSession, Principal, Served, Server, ServerMemory, ServerOptions, SharedChunk, StaticTokens,
-    Validate, Visible, ops, record, rows, session,
+    OpenSession, Principal, Served, Server, ServerBuilder, ServerMemory, ServerOptions,
+    SharedChunk, StaticTokens, Validate, Visible, ops, record, rows, session,
 };

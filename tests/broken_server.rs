@@ -9,12 +9,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use support::{builder, soon};
-use twotide::backend::environment::System;
 use twotide::backend::error::{Error, ErrorKind, Result, Retry};
 use twotide::backend::kv::{Batch, KvOptions, MemoryKv, OrderedKv, Visit, open_server};
 use twotide::backend::storage::Durability;
 use twotide::prelude::*;
-use twotide::server::{Hooks, Server, ServerOptions};
+use twotide::server::{Server, ServerOptions};
 
 /// A store that, while it is broken, tells its own process not to try again.
 #[derive(Debug, Default)]
@@ -55,7 +54,7 @@ async fn replicas_come_back_to_a_server_whose_storage_was_mended() {
     let kv = Arc::new(Frail::default());
     let storage = open_server(Arc::clone(&kv), KvOptions::default()).unwrap();
     let options = ServerOptions::default();
-    let server = Server::new(Arc::new(storage), Hooks::default(), options, Arc::new(System));
+    let server = Server::builder(Arc::new(storage)).options(options).build();
     // One meets the broken storage in its greeting, the other in a push.
     let (late, early) =
         (builder(&server, 1).open().await.unwrap(), builder(&server, 2).open().await.unwrap());

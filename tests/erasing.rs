@@ -18,7 +18,7 @@ use twotide::backend::storage::Storage;
 use twotide::prelude::{
     Body, ErrorKind, EventFilter, EventKind, Replica, Resolution, resolve_with,
 };
-use twotide::server::{Hooks, Server, ServerOptions, Validate};
+use twotide::server::{Hooks, Server, Validate};
 use twotide::sqlite::{SqliteConfig, open_replica, open_server};
 
 /// Refuses what holds the word.
@@ -90,7 +90,7 @@ async fn an_erased_document_is_in_no_file_of_anybody() {
     let served = folder.path().join("server.db");
     let storage = Arc::new(open_server(&SqliteConfig::new(&served)).unwrap());
     let hooks = Hooks { validate: Arc::new(Refusing("refused")), ..Hooks::default() };
-    let server = Server::new(storage, hooks, ServerOptions::default(), Arc::new(System));
+    let server = Server::builder(storage).hooks(hooks).build();
     let ann = device(&server, folder.path(), 1).await;
     let bob = device(&server, folder.path(), 2).await;
     let eve = device(&server, folder.path(), 3).await;

@@ -11,7 +11,6 @@ use std::sync::atomic::Ordering;
 use futures_util::TryStreamExt;
 use support::{Revocable, builder, positive_server, server_with, soon};
 use twotide::EventStream;
-use twotide::backend::environment::System;
 use twotide::backend::kv::{KvOptions, MemoryKv, open_server};
 use twotide::backend::model::{Epoch, Limits, Seq};
 use twotide::backend::replica::Decided;
@@ -156,7 +155,7 @@ async fn a_position_that_is_given_up_is_told() {
     let storage = open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap();
     let storage: Arc<dyn ServerStorage> = Arc::new(storage);
     let options = ServerOptions::default();
-    let server = Server::new(storage.clone(), Hooks::default(), options, Arc::new(System));
+    let server = Server::builder(storage.clone()).options(options).build();
     let replica = builder(&server, 1).open().await.unwrap();
     put(&replica, "counts", "x", 1).await;
     soon(replica.sync_now()).await.unwrap();

@@ -10,7 +10,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use support::{builder, soon};
 use tokio::sync::Semaphore;
-use twotide::backend::environment::System;
 use twotide::backend::error::Result;
 use twotide::backend::kv::{KvOptions, MemoryKv, open_server};
 use twotide::backend::model::{
@@ -19,7 +18,7 @@ use twotide::backend::model::{
 use twotide::prelude::*;
 use twotide::server::ops::{Acknowledgement, AppendContext, Appended, ChangesReply, Judge};
 use twotide::server::record::{Acknowledged, Fork, ServerScope};
-use twotide::server::{Hooks, Server, ServerOptions};
+use twotide::server::{Server, ServerOptions};
 use twotide::server::{ServerStorage, Visible};
 
 /// Commits an append, and takes its time to say so.
@@ -121,7 +120,7 @@ async fn a_change_is_told_although_who_pushed_it_is_gone_before_it_is_answered()
     // No heartbeat makes up for what was not told.
     let mut options = ServerOptions::default();
     options.heartbeat = Duration::from_secs(3_600);
-    let server = Server::new(storage.clone(), Hooks::default(), options, Arc::new(System));
+    let server = Server::builder(storage.clone()).options(options).build();
     let (writer, listener) = (replica(&server, 1).await, replica(&server, 2).await);
     listener.start().await.unwrap();
     soon(listener.wait_until_in_sync()).await.unwrap();

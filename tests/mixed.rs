@@ -11,11 +11,10 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use twotide::backend::environment::System;
 use twotide::backend::model::Digest;
 use twotide::http::{HttpConfig, HttpTransport, LiveBy};
 use twotide::prelude::*;
-use twotide::server::{Hooks, Server, ServerOptions};
+use twotide::server::{Server, ServerOptions};
 use twotide::{StorageUrl, net, routes};
 
 /// The test fails instead of waiting for ever; the machine may be slow and busy, and retries pause.
@@ -34,7 +33,7 @@ impl Serving {
     async fn start(storage: &StorageUrl, address: &str) -> Self {
         let storage = storage.open_server().await.unwrap();
         let options = ServerOptions::default();
-        let server = Server::new(storage, Hooks::default(), options, Arc::new(System));
+        let server = Server::builder(storage).options(options).build();
         let socket = TcpListener::bind(address).await.unwrap();
         let address = socket.local_addr().unwrap();
         let mut draining = server.draining();

@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use twotide::backend::environment::System;
 use twotide::backend::model::{Limits, ReplicaId};
 use twotide::backend::resolver::{ResolveOn, Resolvers};
 use twotide::prelude::*;
@@ -109,7 +108,7 @@ impl Setting {
         let hooks =
             Hooks { resolvers: Resolvers::shared(Arc::new(merge()), on), ..Hooks::default() };
         let options = ServerOptions::default();
-        let server = Server::new(Arc::new(storage), hooks, options, Arc::new(System));
+        let server = Server::builder(Arc::new(storage)).hooks(hooks).options(options).build();
         Self { folder, server, on }
     }
 

@@ -17,7 +17,6 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
-use twotide::backend::environment::System;
 use twotide::backend::kv::{KvOptions, MemoryKv, open_server};
 use twotide::backend::model::{Epoch, Scope};
 use twotide::backend::transport::Transport;
@@ -78,7 +77,7 @@ impl Site {
         let mut options = ServerOptions::default();
         options.heartbeat = SHORT * 2;
         let hooks = Hooks::default();
-        let server = Server::new(Arc::new(storage), hooks, options, Arc::new(System));
+        let server = Server::builder(Arc::new(storage)).hooks(hooks).options(options).build();
         let (stop, stopped) = oneshot::channel();
         let all = routes(&server);
         let serving = tokio::spawn(async move {

@@ -8,9 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use support::{Door, soon};
 use tokio::net::TcpListener;
-use twotide::backend::environment::System;
 use twotide::prelude::*;
-use twotide::server::{Hooks, Server, ServerOptions};
+use twotide::server::{Hooks, Server};
 use twotide::{StorageUrl, net, routes, tokens_from};
 
 async fn serve() -> (String, Arc<Door>) {
@@ -18,7 +17,7 @@ async fn serve() -> (String, Arc<Door>) {
     door.set_good("first");
     let hooks = Hooks { authenticate: Arc::clone(&door) as _, ..Hooks::default() };
     let storage = StorageUrl::memory().open_server().await.unwrap();
-    let server = Server::new(storage, hooks, ServerOptions::default(), Arc::new(System));
+    let server = Server::builder(storage).hooks(hooks).build();
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", socket.local_addr().unwrap());
     tokio::spawn(net::listen(socket, routes(&server), std::future::pending()));

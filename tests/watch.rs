@@ -11,12 +11,11 @@ use futures_util::StreamExt;
 use support::{builder, soon};
 use twotide::CollectionWatch;
 use twotide::backend::clock::Now;
-use twotide::backend::environment::System;
 use twotide::backend::kv::{KvOptions, MemoryKv, open_server};
 use twotide::backend::model::{Collection as Name, DocumentId, Scope};
 use twotide::backend::replica::{Forget, LocalTransaction, LocalWrite, WriteOperation};
 use twotide::prelude::*;
-use twotide::server::{Hooks, Server, ServerOptions};
+use twotide::server::{Server, ServerOptions};
 
 async fn memory() -> Replica {
     Replica::builder().memory().open().await.unwrap()
@@ -95,7 +94,7 @@ async fn a_document_is_given_as_it_is_and_then_as_it_becomes() {
 async fn that_an_edit_was_settled_is_a_state_of_its_own() {
     let storage = open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap();
     let options = ServerOptions::default();
-    let server = Server::new(Arc::new(storage), Hooks::default(), options, Arc::new(System));
+    let server = Server::builder(Arc::new(storage)).options(options).build();
     let replica = builder(&server, 1).open().await.unwrap();
     let counts = replica.collection::<u64>("counts").unwrap();
     counts.put("x", &1).await.unwrap();

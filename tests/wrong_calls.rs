@@ -7,11 +7,10 @@ mod support;
 use std::sync::Arc;
 
 use support::{builder, server, soon};
-use twotide::backend::environment::System;
 use twotide::backend::kv::{KvOptions, MemoryKv, open_server};
 use twotide::backend::model::{Collection as Name, DocumentId, Limits};
 use twotide::prelude::*;
-use twotide::server::{Hooks, Server, ServerOptions};
+use twotide::server::{Server, ServerOptions};
 use twotide::{ReplicaBuilder, ReplicaConfig, ResolveOn, Strategy};
 
 async fn lonely() -> Replica {
@@ -76,7 +75,7 @@ async fn a_body_and_a_transaction_over_the_limits_of_the_server() {
     options.body_bytes = 100;
     options.push_limits = Limits { documents: 2, bytes: 1 << 20 };
     let storage = open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap();
-    let server = Server::new(Arc::new(storage), Hooks::default(), options, Arc::new(System));
+    let server = Server::builder(Arc::new(storage)).options(options).build();
     let replica = builder(&server, 1).open().await.unwrap();
     let notes = replica.raw("notes").unwrap();
     soon(replica.sync_now()).await.unwrap();

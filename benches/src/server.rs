@@ -13,7 +13,7 @@ use sync_core::resolver::Resolution;
 use sync_core::transport::Transport;
 use sync_server::ServerStorage;
 use sync_server::ops::{AppendContext, Judge};
-use sync_server::{Hooks, Server, ServerOptions};
+use sync_server::{Server, ServerOptions};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use transport_http::format::Format;
@@ -86,7 +86,8 @@ impl Listening {
         let mut options = ServerOptions::default();
         // Clients that do not request compression get none.
         options.compressions = vec![Arc::new(transport_ws::Zstd)];
-        Self::serve(Server::new(storage, Hooks::default(), options, environment())).await
+        Self::serve(Server::builder(storage).options(options).environment(environment()).build())
+            .await
     }
 
     /// Lets a server listen.

@@ -12,7 +12,7 @@ use sync_core::replica::{LocalTransaction, LocalWrite, WriteOperation};
 use sync_core::storage::Storage;
 use sync_core::transport::Transport;
 use sync_server::ServerStorage;
-use sync_server::{Hooks, Server, ServerOptions};
+use sync_server::{Server, ServerOptions};
 use twotide::Replica;
 
 /// The operating system's time and chance.
@@ -30,7 +30,7 @@ pub const APPEND: usize = 100;
 pub fn server(storage: impl ServerStorage) -> Server {
     let mut options = ServerOptions::default();
     options.chunk_limits = Limits { documents: 10_000, bytes: 8 << 20 };
-    Server::new(Arc::new(storage), Hooks::default(), options, environment())
+    Server::builder(Arc::new(storage)).options(options).environment(environment()).build()
 }
 
 /// A server over a key-value store in memory.

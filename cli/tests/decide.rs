@@ -12,7 +12,7 @@ use support::{Db, Ended, Folder, Served, run};
 use twotide::StorageUrl;
 use twotide::backend::environment::System;
 use twotide::backend::model::{Change, DocumentState, Rejection, RejectionCode, Scope};
-use twotide::server::{Hooks, Server, ServerOptions, Validate};
+use twotide::server::{Hooks, Server, Validate};
 
 fn sync(db: &Db, server: &Served, resolver: &str) -> Ended {
     db.run("sync", &["--server", &server.url(), "--resolver", resolver])
@@ -162,7 +162,7 @@ impl Validate for NoSecrets {
 async fn strict() -> String {
     let storage = StorageUrl::memory().open_server().await.unwrap();
     let hooks = Hooks { validate: Arc::new(NoSecrets), ..Hooks::default() };
-    let server = Server::new(storage, hooks, ServerOptions::default(), Arc::new(System));
+    let server = Server::builder(storage).hooks(hooks).build();
     let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", socket.local_addr().unwrap());
     let routes = twotide::routes(&server);

@@ -19,7 +19,7 @@ use twotide::backend::clock::Now;
 use twotide::backend::environment::{Environment, System};
 use twotide::backend::kv::{KvOptions, MemoryKv, open_replica};
 use twotide::backend::model::{Body, ReplicaId, Revision, Scope};
-use twotide::server::{Hooks, Server, ServerOptions};
+use twotide::server::{Server, ServerOptions};
 use twotide::sqlite::{SqliteConfig, open_server};
 
 /// The recorded history is not part of the repository; it lies beside it.
@@ -143,7 +143,7 @@ async fn serve(file: &Path, clock: &Arc<Ticking>) -> (Server, String) {
     // Whoever listens has to be told: the heartbeat, which finds what was not, comes too late for
     // this test.
     options.heartbeat = Duration::from_secs(3_600);
-    let server = Server::new(storage, Hooks::default(), options, environment);
+    let server = Server::builder(storage).options(options).environment(environment).build();
     let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}", socket.local_addr().unwrap());
     let app = twotide::ws::router(server.clone());

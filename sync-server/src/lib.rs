@@ -13,15 +13,13 @@
 //! use std::sync::Arc;
 //!
 //! use storage_kit::kv::{KvOptions, MemoryKv, open_server};
-//! use sync_core::environment::System;
-//! use sync_server::{Hooks, InProcess, Server, ServerOptions};
+//! use sync_server::{InProcess, Server};
 //!
 //! # fn main() -> sync_core::error::Result<()> {
 //! # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
 //! # let _in = runtime.enter();
 //! let storage = open_server(Arc::new(MemoryKv::default()), KvOptions::default())?;
-//! let (hooks, options) = (Hooks::default(), ServerOptions::default());
-//! let server = Server::new(Arc::new(storage), hooks, options, Arc::new(System));
+//! let server = Server::builder(Arc::new(storage)).build();
 //! // A transport for replicas of the same process; over a network, `transport-ws` and
 //! // `transport-http` have routes for axum.
 //! let transport = InProcess::new(server);
@@ -39,6 +37,8 @@
 
 #[cfg(feature = "runtime")]
 mod budget;
+#[cfg(feature = "runtime")]
+mod builder;
 #[cfg(feature = "runtime")]
 mod client;
 #[cfg(feature = "runtime")]
@@ -67,6 +67,8 @@ mod storage;
 mod tail;
 mod visible;
 
+#[cfg(feature = "runtime")]
+pub use builder::ServerBuilder;
 #[cfg(feature = "runtime")]
 pub use client::AuthenticatedClient;
 #[cfg(feature = "runtime")]

@@ -113,12 +113,11 @@ pub(super) struct Inner {
 ///
 /// ```
 /// use std::sync::Arc;
-/// use sync_core::environment::System;
 /// use storage_kit::kv::{KvOptions, MemoryKv, open_server};
-/// use sync_server::{Hooks, Server, ServerOptions};
+/// use sync_server::Server;
 ///
 /// let storage = open_server(Arc::new(MemoryKv::default()), KvOptions::default())?;
-/// let server = Server::new(Arc::new(storage), Hooks::default(), ServerOptions::default(), Arc::new(System));
+/// let server = Server::builder(Arc::new(storage)).build();
 /// # Ok::<(), sync_core::error::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -139,8 +138,7 @@ pub struct ServerMemory {
 impl Server {
     /// Creates a server over a storage. The environment provides the time, and one random number
     /// that marks this start.
-    #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         storage: Arc<dyn ServerStorage>,
         hooks: Hooks,
         mut options: ServerOptions,

@@ -14,7 +14,7 @@ use sync_core::model::{
     PushId, ReplicaId, Revision, Scope, Stamp, Verdict, VerdictKind, Verdicts,
 };
 use sync_core::protocol::Pull;
-use sync_server::{Hooks, Served, Server, ServerOptions};
+use sync_server::{Served, Server, ServerOptions};
 
 const REPLICA: ReplicaId = ReplicaId([7; 16]);
 
@@ -42,7 +42,8 @@ impl World {
         let storage = open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap();
         let clock = Arc::new(Hand(AtomicU64::new(5_000_000)));
         let options = ServerOptions::default();
-        let server = Server::new(Arc::new(storage), Hooks::default(), options, clock.clone());
+        let server =
+            Server::builder(Arc::new(storage)).options(options).environment(clock.clone()).build();
         Self { server, clock }
     }
 

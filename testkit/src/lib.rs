@@ -1,31 +1,31 @@
-//! Tests that prove a storage backend, and the rules that all backends share.
+//! Tests for backends, resolvers and apps of Twotide, and for the rules that all backends share.
 //!
 //! ```text
-//!   search ── actions as data ──┐
-//!   traces ── one test a rule ──┼─► World ── Cores ── a backend's cores, run inline
-//!   your own test ──────────────┘     └── history: writes, resolver calls
+//!   traces ── one test a rule ──┐
+//!   your own test ──────────────┼─► World ── Cores ── a backend's cores, run inline
+//!                               │     └── history: writes, resolver calls
+//!   simulation: plans ──────────┴─► the real engine and sessions, on virtual time
 //! ```
 //!
-//! - [`world`]: replicas and a server without network and without threads. Every message is a value
-//!   that the test may lose, deliver twice, or deliver late.
-//! - [`traces`]: one function for each rule; [`rule_traces!`] makes them named tests of any
-//!   backend.
-//! - [`search`]: random plans, oracles that check them against the recorded history, and a
-//!   shrinker.
-//! - `model` (with the feature of that name): the model check, which makes every choice where the
-//!   search draws one, over the rules alone and through the real engines, within bounds.
 //! - [`conformance`]: one named case for each promise of a contract, over any implementation with
 //!   its threads and files; and faults that show that the cases detect them.
-//! - [`fuzz`]: what must hold of every decoder, and of sequences of frames, whatever the bytes are.
-//! - [`drive`]: the real driver, codec and server over faulty links in memory, on paused time.
+//! - [`traces`]: one function for each rule; [`rule_traces!`] makes them named tests of any
+//!   backend.
+//! - [`world`]: replicas and a server without network and without threads. Every message is a value
+//!   that the test may lose, deliver twice, or deliver late.
+//! - [`sim`]: many clients under faults on virtual time, judged by oracles; what fails is shrunk.
 //! - [`proxy`]: a TCP proxy that injects faults, for tests over real sockets.
-//! - `vfs` (with the feature of that name): a disk in memory under real SQLite, which loses power,
-//!   fails and fills up.
 //!
-//! A backend runs the first three by implementing [`Cores`](cores::Cores), which makes its cores,
-//! and the conformance suites with a harness that opens it.
+//! A backend runs the traces by implementing [`Cores`](cores::Cores), which makes its cores, and the
+//! conformance suites with a harness that opens it. An app simulates its own resolver:
+//!
+//! ```
+//! use testkit::sim::{Faults, Simulation};
+//!
+//! let report = Simulation::builder().clients(3).seeds(0..2).faults(Faults::swarm()).run();
+//! assert!(report.failures.is_empty());
+//! ```
 
-// A VFS of SQLite is a table of functions that take pointers. Without the feature there is none.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use twotide::backend::environment::System;
 use twotide::backend::kv::{KvOptions, MemoryKv, open_replica, open_server};
 use twotide::backend::model::{Change, DocumentState, Rejection, RejectionCode, ReplicaId, Scope};
 use twotide::server::{
@@ -20,7 +19,7 @@ use twotide::{Error, ErrorKind, Replica, ReplicaBuilder};
 /// A server in memory, with those hooks and options.
 pub(crate) fn server_with_options(hooks: Hooks, options: ServerOptions) -> Server {
     let storage = open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap();
-    Server::new(Arc::new(storage), hooks, options, Arc::new(System))
+    Server::builder(Arc::new(storage)).hooks(hooks).options(options).build()
 }
 
 /// A server in memory, with those hooks.

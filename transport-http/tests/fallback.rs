@@ -16,7 +16,6 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use gateway::{Gateway, Habits};
 use storage_kit::kv::{KvOptions, MemoryKv, open_server};
-use sync_core::environment::System;
 use sync_core::error::Result;
 use sync_core::model::{
     Body, Change, Collection, Cursor, DocumentId, DocumentState, Limits, PushBatch, PushId,
@@ -24,7 +23,7 @@ use sync_core::model::{
 };
 use sync_core::protocol::{Hello, Pull, VERSIONS};
 use sync_core::transport::{Connection, Delivery, Transport};
-use sync_server::{Hooks, Server, ServerOptions};
+use sync_server::{Server, ServerOptions};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -57,7 +56,7 @@ impl Busy {
         let storage = open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap();
         let mut options = ServerOptions::default();
         options.heartbeat = Duration::from_millis(300);
-        let server = Server::new(Arc::new(storage), Hooks::default(), options, Arc::new(System));
+        let server = Server::builder(Arc::new(storage)).options(options).build();
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let app = router(server.clone());

@@ -59,7 +59,7 @@ fn write(n: u32) -> LocalTransaction {
 async fn a_sync_without_news_is_one_request() {
     let rows = open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap();
     let (hooks, options) = (Hooks::default(), ServerOptions::default());
-    let server = Server::new(Arc::new(rows), hooks, options, Arc::new(System));
+    let server = Server::builder(Arc::new(rows)).hooks(hooks).options(options).build();
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     tokio::spawn(transport_kit::listen(socket, router(server), std::future::pending()));
@@ -100,8 +100,7 @@ async fn a_sync_without_news_is_one_request() {
 #[tokio::test]
 async fn requests_one_after_another_share_a_connection() {
     let rows = open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap();
-    let server =
-        Server::new(Arc::new(rows), Hooks::default(), ServerOptions::default(), Arc::new(System));
+    let server = Server::builder(Arc::new(rows)).build();
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let proxy = TcpProxy::start(socket.local_addr().unwrap()).await.unwrap();
     tokio::spawn(transport_kit::listen(socket, router(server), std::future::pending()));

@@ -9,7 +9,6 @@ use axum::routing::get;
 use futures_util::FutureExt;
 use tokio::net::{TcpListener, lookup_host};
 use tokio::sync::watch;
-use twotide::backend::environment::System;
 use twotide::backend::framed::Compression;
 use twotide::net::BrowserPolicy;
 use twotide::server::{Hooks, Server, ServerOptions, StaticTokens};
@@ -36,7 +35,7 @@ pub(crate) async fn open(
     }
     let mut options = ServerOptions::default();
     options.compressions = vec![Arc::new(ws::Zstd) as Arc<dyn Compression>];
-    Ok(Server::new(storage, hooks, options, Arc::new(System)))
+    Ok(Server::builder(storage).hooks(hooks).options(options).build())
 }
 
 pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {

@@ -2,12 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::time::timeout;
-use twotide::server::{Hooks, Server, ServerOptions, System};
+use twotide::server::{Hooks, Server, ServerOptions};
 use twotide::{StorageUrl, net, routes};
 
 use crate::Outcome;
@@ -34,7 +33,7 @@ impl Serving {
         let url = format!("ws://{}", socket.local_addr()?);
         let storage = StorageUrl::sqlite(file).open_server().await?;
         let (hooks, options) = (Hooks::default(), ServerOptions::default());
-        let server = Server::new(storage, hooks, options, Arc::new(System));
+        let server = Server::builder(storage).hooks(hooks).options(options).build();
         // It listens as long as this process runs.
         tokio::spawn(net::listen(socket, routes(&server), std::future::pending()));
         Ok(Self { server, url })

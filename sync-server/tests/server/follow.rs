@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use storage_kit::kv::{KvOptions, MemoryKv, open_server};
 use sync_core::clock::Now;
-use sync_core::environment::{Environment, System};
+use sync_core::environment::Environment;
 use sync_core::model::{
     Body, Change, Collection, DocumentId, DocumentState, Limits, PushBatch, PushId, ReplicaId,
     Reset, ResetReason, Revision, Scope, Stamp, VerdictKind, Verdicts,
@@ -21,7 +21,7 @@ use sync_server::ServerStorage;
 use sync_server::{Access, Authorise, Hooks, Open, Principal, Server, ServerOptions};
 
 fn server(storage: &Arc<dyn ServerStorage>) -> Server {
-    Server::new(storage.clone(), Hooks::default(), options(), Arc::new(System))
+    Server::builder(storage.clone()).options(options()).build()
 }
 
 /// Draws the same epochs and keys each time, and that id of a start.
@@ -39,7 +39,7 @@ impl Environment for Start {
 }
 
 fn started(storage: &Arc<dyn ServerStorage>, start: u8) -> Server {
-    Server::new(storage.clone(), Hooks::default(), options(), Arc::new(Start(start)))
+    Server::builder(storage.clone()).options(options()).environment(Arc::new(Start(start))).build()
 }
 
 fn options() -> ServerOptions {
@@ -149,7 +149,7 @@ async fn what_another_process_appends_is_found_at_the_next_heartbeat() {
     let storage = storage();
     let looks = Arc::new(Looks::default());
     let hooks = Hooks { authorise: looks.clone(), ..Hooks::default() };
-    let here = Server::new(storage.clone(), hooks, options(), Arc::new(System));
+    let here = Server::builder(storage.clone()).hooks(hooks).options(options()).build();
     let there = server(&storage);
     push(&there, 1).await;
     let mut follower = follow(&here, Cursor::default()).await;

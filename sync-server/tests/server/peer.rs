@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use storage_kit::Durability;
 use storage_kit::kv::{Batch, KvOptions, MemoryKv, OrderedKv, Visit, open_server};
 use sync_core::clock::Now;
-use sync_core::environment::{Environment, System};
+use sync_core::environment::Environment;
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::{
     Body, Change, Digest, DocumentState, Epoch, OWN_BODY_BYTES, ResetReason, Verdict, VerdictKind,
@@ -123,7 +123,7 @@ fn server(storage: &Arc<dyn ServerStorage>, access: Access) -> Server {
 
 fn giving(storage: &Arc<dyn ServerStorage>, authorise: Arc<Gives>) -> Server {
     let hooks = Hooks { authorise, ..Hooks::default() };
-    Server::new(storage.clone(), hooks, ServerOptions::default(), Arc::new(System))
+    Server::builder(storage.clone()).hooks(hooks).build()
 }
 
 fn open() -> Server {
@@ -202,7 +202,7 @@ async fn a_renewed_token_decides_which_principal_goes_on() {
     let pairs = [("ada", "one"), ("bob", "two")].map(|(n, t)| (n.to_owned(), t.to_owned()));
     let authenticate = Arc::new(StaticTokens::new(pairs));
     let hooks = Hooks { authenticate, ..Hooks::default() };
-    let server = Server::new(storage(), hooks, ServerOptions::default(), Arc::new(System));
+    let server = Server::builder(storage()).hooks(hooks).build();
     let mut peer = server.admit(Some("one"), READER).await.unwrap();
     assert_eq!(peer.renew("three").await.unwrap_err().kind(), ErrorKind::Unauthenticated);
     assert_eq!(peer.principal().name, "ada");
@@ -321,7 +321,7 @@ async fn a_scope_that_may_not_be_read_or_not_be_written_takes_no_change() {
 async fn limited(documents: u64, bytes: usize) -> Option<RejectionCode> {
     let mut options = ServerOptions::default();
     options.push_limits = Limits { documents: 3, bytes: 1_000 };
-    let server = Server::new(storage(), Hooks::default(), options, Arc::new(System));
+    let server = Server::builder(storage()).options(options).build();
     code(peer(&server).await.push(batch(documents, bytes)).await.unwrap())
 }
 
@@ -364,7 +364,10 @@ async fn verdicts_tell_nothing_of_what_may_not_be_seen() {
 /// Writes with a start of its own, and answers the cursor after what it wrote.
 async fn started(storage: &Arc<dyn ServerStorage>, start: u8, n: u64) -> Cursor {
     let options = ServerOptions::default();
-    let server = Server::new(storage.clone(), Hooks::default(), options, Arc::new(Start(start)));
+    let server = Server::builder(storage.clone())
+        .options(options)
+        .environment(Arc::new(Start(start)))
+        .build();
     push(&server, n).await;
     let mut cursor = Cursor::default();
     let peer = peer(&server).await;
@@ -416,7 +419,7 @@ async fn a_mark_of_a_start_of_long_ago_still_shows_a_restore() {
 async fn bodies_are_nested_as_deep_as_the_server_says() {
     let mut options = ServerOptions::default();
     options.body_depth = 3;
-    let server = Server::new(storage(), Hooks::default(), options, Arc::new(System));
+    let server = Server::builder(storage()).options(options).build();
     let peer = peer(&server).await;
     for (n, depth, refused) in [(1, 3, None), (2, 4, Some(RejectionCode::Invalid))] {
         let mut batch = batch_of(READER, n);
@@ -432,7 +435,7 @@ async fn a_large_push_without_room_is_asked_to_come_back() {
     options.push_memory = 1 << 20;
     let holds = Arc::new(Holds(watch::Sender::new(true)));
     let hooks = Hooks { authorise: holds.clone(), ..Hooks::default() };
-    let server = Server::new(storage(), hooks, options, Arc::new(System));
+    let server = Server::builder(storage()).hooks(hooks).options(options).build();
     let peer = peer(&server).await;
     // A push that waits for its authorisation holds its room.
     let other = server.admit(None, ReplicaId([5; 16])).await.unwrap();

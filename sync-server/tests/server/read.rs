@@ -6,14 +6,13 @@ use std::time::Duration;
 use crate::follow::{batch_of, push};
 use crate::peer::chunk;
 use storage_kit::kv::{KvOptions, MemoryKv, open_server};
-use sync_core::environment::System;
 use sync_core::error::ErrorKind;
 use sync_core::error::Retry;
 use sync_core::model::{Body, Collection, Epoch, PushBatch, ReplicaId, Scope};
 use sync_core::model::{Cursor, Limits, Seq};
 use sync_core::protocol::Pull;
 use sync_server::{AuthenticatedClient, Served};
-use sync_server::{Hooks, Server, ServerOptions};
+use sync_server::{Server, ServerOptions};
 
 /// More than what is not counted.
 const LARGE: usize = 128 << 10;
@@ -25,7 +24,7 @@ fn server(change_memory: usize) -> Server {
     let storage = open_server(Arc::new(MemoryKv::default()), kv).unwrap();
     let mut options = ServerOptions::default();
     options.change_memory = change_memory;
-    Server::new(Arc::new(storage), Hooks::default(), options, Arc::new(System))
+    Server::builder(Arc::new(storage)).options(options).build()
 }
 
 /// Pushes one document of that size.

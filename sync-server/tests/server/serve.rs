@@ -11,12 +11,11 @@ use tokio::time::Instant;
 use crate::follow::{Looks, batch_of, push};
 use storage_kit::Durability;
 use storage_kit::kv::{Batch, KvOptions, MemoryKv, OrderedKv, Visit, open_server};
-use sync_core::environment::System;
 use sync_core::error::Result;
 use sync_core::model::{Cursor, Limits, ReplicaId, Scope, Seq};
 use sync_core::protocol::{Hello, Message, Pull, Push, VERSIONS};
 use sync_core::transport::{Activity, FrameLink};
-use sync_server::{Hooks, Served, Server, ServerOptions};
+use sync_server::{Hooks, Served, Server};
 use transport_kit::framed::{Wire, memory_link};
 
 /// Counts what is read.
@@ -63,7 +62,7 @@ fn server(kv: &Arc<Counting>, hooks: Hooks) -> Server {
     let mut options = KvOptions::default();
     options.threads.inline = true;
     let storage = open_server(Arc::clone(kv), options).unwrap();
-    Server::new(Arc::new(storage), hooks, ServerOptions::default(), Arc::new(System))
+    Server::builder(Arc::new(storage)).hooks(hooks).build()
 }
 
 /// Greets the server and listens to a scope, as stream 1.

@@ -3,7 +3,6 @@
 use crate::follow::{batch_of, push};
 use std::sync::Arc;
 use storage_kit::kv::{KvOptions, MemoryKv, open_server};
-use sync_core::environment::System;
 use sync_core::error::ErrorKind;
 use sync_core::model::{Cursor, PushId, Seq};
 use sync_core::model::{Limits, PushBatch, ReplicaId, Scope};
@@ -13,7 +12,7 @@ use sync_server::{Served, StaticTokens};
 
 fn server(hooks: Hooks, options: ServerOptions) -> Server {
     let storage = open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap();
-    Server::new(Arc::new(storage), hooks, options, Arc::new(System))
+    Server::builder(Arc::new(storage)).hooks(hooks).options(options).build()
 }
 
 fn hello(scopes: usize) -> Hello {

@@ -59,7 +59,6 @@ impl<S> fmt::Debug for Backup<S> {
 }
 
 /// A judge that rejects what the options reject, and resolves what the server resolves.
-
 #[doc(hidden)]
 pub struct WorldJudge {
     pub refuse: Option<Refuse>,

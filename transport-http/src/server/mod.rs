@@ -49,7 +49,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// # use storage_kit::kv::{KvOptions, MemoryKv, open_server};
 /// # use sync_server::{Hooks, Server, ServerOptions};
 /// let storage = open_server(Arc::new(MemoryKv::default()), KvOptions::default())?;
-/// let server = Server::new(Arc::new(storage), Hooks::default(), ServerOptions::default(), Arc::new(System));
+/// let server = Server::builder(Arc::new(storage)).build();
 /// let app: axum::Router = axum::Router::new().merge(transport_http::router(server));
 /// # Ok::<(), sync_core::error::Error>(())
 /// ```

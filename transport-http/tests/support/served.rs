@@ -9,7 +9,6 @@ use reqwest::header::HeaderMap;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
 use storage_kit::kv::{KvOptions, MemoryKv, open_server};
-use sync_core::environment::System;
 use sync_server::{Hooks, Server, ServerOptions};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -24,7 +23,7 @@ pub async fn within<T>(what: impl Future<Output = T>) -> T {
 
 pub fn memory(hooks: Hooks, options: ServerOptions) -> Server {
     let storage = open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap();
-    Server::new(Arc::new(storage), hooks, options, Arc::new(System))
+    Server::builder(Arc::new(storage)).hooks(hooks).options(options).build()
 }
 
 /// A client that packs and unpacks nothing by itself.

@@ -81,7 +81,7 @@ mod tests {
 
     use super::*;
     use storage_kit::kv::{KvOptions, MemoryKv, open_server};
-    use sync_core::environment::System;
+
     use sync_core::transport::FrameLink;
     use sync_server::{Hooks, Server, ServerOptions};
 
@@ -105,7 +105,7 @@ mod tests {
     async fn a_server_whose_link_broke_can_say_goodbye() {
         let storage = open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap();
         let (hooks, options) = (Hooks::default(), ServerOptions::default());
-        let server = Server::new(Arc::new(storage), hooks, options, Arc::new(System));
+        let server = Server::builder(Arc::new(storage)).hooks(hooks).options(options).build();
         // What it hears breaks the protocol, and the link does not carry the complaint.
         let incoming = stream::iter([Ok(Bytes::from_static(b"no frame"))]).boxed();
         let ended = server

@@ -35,7 +35,7 @@ use sync_core::clock::Now;
 use sync_core::environment::Environment;
 use sync_core::model::{DocumentKey, Revision, Scope};
 use sync_server::ServerStorage;
-use sync_server::{Hooks, Server, ServerOptions};
+use sync_server::{Server, ServerOptions};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -161,7 +161,10 @@ fn inline() -> KvOptions {
 fn server(environment: &Arc<dyn Environment>, storage: &Arc<dyn ServerStorage>) -> Server {
     let mut options = ServerOptions::default();
     options.heartbeat = HEARTBEAT;
-    Server::new(Arc::clone(storage), Hooks::default(), options, Arc::clone(environment))
+    Server::builder(Arc::clone(storage))
+        .options(options)
+        .environment(Arc::clone(environment))
+        .build()
 }
 
 /// The state that all parts of a run share.

@@ -16,7 +16,7 @@ use sync_core::protocol::{
     Ack, FrameWriter, Greeting, Hello, Message, Payload, Pull, VERSIONS, Welcome,
 };
 use sync_core::transport::{Connection, FrameLink, Transport};
-use sync_server::{Hooks, Server, ServerOptions};
+use sync_server::{Server, ServerOptions};
 use tokio::time::{sleep, timeout};
 use transport_kit::framed::{Dial, FramedOptions, FramedTransport, Wire, memory_link};
 
@@ -87,7 +87,8 @@ pub async fn server_link(bytes: &[u8]) {
     let storage = must(open_server(Arc::new(MemoryKv::default()), options), "a store in memory");
     let mut options = ServerOptions::default();
     (options.frame_bytes, options.heartbeat) = (MOST, HEARTBEAT);
-    let server = Server::new(Arc::new(storage), Hooks::default(), options, Arc::new(Still));
+    let server =
+        Server::builder(Arc::new(storage)).options(options).environment(Arc::new(Still)).build();
     let (here, there) = memory_link(4);
     let serving = tokio::spawn(async move { server.serve_link(there).await });
     let FrameLink { outgoing, mut incoming, .. } = here;

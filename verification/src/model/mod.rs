@@ -51,7 +51,7 @@ pub use promise::Promise;
 type Fault = Option<sync_core::mutants::Mutant>;
 /// No fault, because none is compiled in.
 #[cfg(not(feature = "planted"))]
-type Fault = ();
+type Fault = Option<std::convert::Infallible>;
 
 /// Runs a job with a fault, on any thread: the checker has threads of its own.
 fn under<T>(fault: Fault, job: impl FnOnce() -> T) -> T {
@@ -59,7 +59,7 @@ fn under<T>(fault: Fault, job: impl FnOnce() -> T) -> T {
     return sync_core::mutants::with(fault, job);
     #[cfg(not(feature = "planted"))]
     {
-        let () = fault;
+        let None = fault;
         job()
     }
 }

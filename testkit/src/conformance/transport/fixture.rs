@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use storage_kit::kv::{KvOptions, MemoryKv, open_server};
-use sync_core::environment::System;
 use sync_core::error::{Error, Result};
 use sync_core::model::{
     Body, Change, Chunk, Collection, Cursor, DocumentId, DocumentState, Limits, PushBatch, PushId,
@@ -52,7 +51,8 @@ impl<H: TransportHarness> Fixture<H> {
         let mut options = ServerOptions::default();
         harness.adjust(&mut options);
         set(&mut options);
-        let server = Server::new(storage.clone(), access_switch.hooks(), options, Arc::new(System));
+        let server =
+            Server::builder(storage.clone()).hooks(access_switch.hooks()).options(options).build();
         let transport = harness.serve(server.clone()).await.unwrap();
         let timing = harness.timing();
         Self { harness, server, transport, access_switch, storage, timing }
