@@ -11,16 +11,16 @@ use tokio::time::timeout;
 use super::hooks::Principal;
 use sync_core::error::{Error, ErrorKind, Result, Retry};
 
-/// Chunks and batches up to this size are not counted: there is no more than one of them for each
-/// open stream and request, both of which have bounds of their own. So a reader that is up to date
-/// is served however many others take nothing, and so is a small push.
+/// Chunks and batches up to this size are not counted: there is at most one of them for each open
+/// stream and request, both of which are bounded themselves. So a reader that is up to date is
+/// served even if many others read nothing, and so is a small push.
 pub(super) const FREE: usize = 64 << 10;
 
 /// How long a reader waits for room. Others hold it until their sockets have taken what they were
 /// sent, and a connection that takes nothing is ended by what listens.
 const WAIT: Duration = Duration::from_secs(10);
 
-/// When a reader for which there is no room should come back.
+/// The delay after which a reader without room should retry.
 const COME_BACK: Duration = Duration::from_secs(5);
 
 /// A number of bytes that may be taken up together.
@@ -72,9 +72,9 @@ impl Budget {
         (self.limit.saturating_sub(self.used().all) / 4).max(FREE)
     }
 
-    /// Takes a part, for a reader of that principal or for what is kept; none if there is not
-    /// enough left. A reader gets what it asks for if nothing is held at all: one document may be
-    /// larger than the budget.
+    /// Takes a part, for a reader of that principal or for the tails; none if there is not enough
+    /// left. A reader gets what it requests if nothing is held at all: one document may be larger
+    /// than the budget.
     pub(super) fn try_take(
         self: &Arc<Self>,
         bytes: usize,
@@ -94,10 +94,10 @@ impl Budget {
         Some(Grant { budget: Arc::clone(self), bytes, holder })
     }
 
-    /// Takes a part as soon as there is enough left.
+    /// Waits for a part, and takes it as soon as there is enough left.
     ///
     /// # Errors
-    /// `Overloaded`, with advice to come back, if there is none for a while.
+    /// `Overloaded`, with advice to retry later, if there is none for a while.
     pub(super) async fn take(
         self: &Arc<Self>,
         bytes: usize,

@@ -15,9 +15,9 @@ use sync_core::model::{
 };
 use sync_core::protocol::{Ack, Greeting, ScopeWelcome};
 
-/// How many times over the limit a batch is refused as a whole. One that is less far over it is
-/// refused change by change: the limit may have been higher when its transaction was written, and
-/// the replica has to put it aside.
+/// How many times over the limit a batch is refused as a whole. A smaller excess is refused change
+/// by change: the limit may have been higher when its transaction was written, and the replica has
+/// to move the changes to the quarantine.
 const ABUSIVE: usize = 4;
 
 /// An authenticated client and the requests it may make.
@@ -81,7 +81,7 @@ impl AuthenticatedClient {
             let (scope, seq, digest) = (scope.clone(), cursor.after, *digest);
             let mark = cursor.mark.clone();
             reset = self.acknowledge(&Ack { scope, epoch, seq, digest, mark }).await?;
-            // The head that is told is not older than the one at which digests were compared.
+            // The returned head is not older than the one at which digests were compared.
             row = self.server.find_scope(&greeting.scope).await?;
         }
         let (_, last_push) = self.server.0.storage.replica(scope.clone(), self.replica).await?;
@@ -118,8 +118,8 @@ impl AuthenticatedClient {
     /// Appends a push, and wakes the sessions and followers of the scope. If the future is dropped
     /// the append may still commit; they are woken then, too.
     ///
-    /// A batch that may not be pushed at all gets a rejection for each change, and is remembered:
-    /// it does not block the outbox.
+    /// A batch that may not be pushed at all gets a rejection for each change, and is recorded, so
+    /// that it does not block the outbox.
     ///
     /// # Errors
     /// `InvalidInput` for a batch of another replica, `TooLarge` for one that is many times over
@@ -174,7 +174,8 @@ impl AuthenticatedClient {
         let broke_off = |e| Error::new(ErrorKind::Internal, "the append broke off").because(e);
         let mut verdicts = appended.await.map_err(broke_off)??;
         if let Verdicts::Decided { verdicts, .. } = &mut verdicts {
-            // A verdict that is told again may speak of what the principal could see then.
+            // Verdicts that are returned again may name states that the principal cannot see any
+            // more.
             for (verdict, collection) in verdicts.iter_mut().zip(&collections) {
                 verdict.current = verdict.current.take().filter(|_| visible.includes(collection));
             }
@@ -182,7 +183,7 @@ impl AuthenticatedClient {
         Ok(verdicts)
     }
 
-    /// What a batch takes up until it is appended: its bodies, and what tells of each change.
+    /// The memory of a batch until it is appended: its bodies, and the metadata of each change.
     fn room_for(&self, batch: &PushBatch) -> Result<Option<Grant>> {
         let size = batch.weight().saturating_add(batch.changes.len() * size_of::<Change>());
         if size <= budget::FREE {
@@ -193,8 +194,8 @@ impl AuthenticatedClient {
     }
 
     /// Returns the verdicts on a batch whose principal may not write to the scope. Nothing of the
-    /// scope is touched for it, unless the server may have appended the batch before, and has to
-    /// return its verdicts again.
+    /// scope is changed, unless the server may have appended the batch before, and has to return
+    /// its verdicts again.
     async fn refused_whole(&self, access: &Access, batch: &PushBatch) -> Result<Option<Verdicts>> {
         let Some(rejection) = may_not_write(access) else { return Ok(None) };
         let (scope, replica) = (batch.scope.clone(), batch.replica);
@@ -260,7 +261,7 @@ fn may_not_write(access: &Access) -> Option<Rejection> {
     Some(Rejection { code: RejectionCode::Forbidden, reason })
 }
 
-/// Why a whole batch is refused for good, if it is.
+/// The reason for which a whole batch is refused permanently, if there is one.
 fn refusal(access: &Access, batch: &PushBatch, options: &ServerOptions) -> Option<Rejection> {
     if let Some(rejection) = may_not_write(access) {
         return Some(rejection);
@@ -268,7 +269,7 @@ fn refusal(access: &Access, batch: &PushBatch, options: &ServerOptions) -> Optio
     let documents = batch.changes.len();
     let bytes: usize = batch.changes.iter().map(Change::weight).sum();
     let Limits { documents: most, bytes: most_bytes } = options.push_limits;
-    // Base bodies travel on top of what a replica counted.
+    // Base bodies come on top of what the replica counted.
     if documents > most || (bytes > most_bytes.saturating_mul(2) && documents > 1) {
         let reason = format!(
             "a batch of {documents} documents and {bytes} bytes is over the limit of {most} and {most_bytes}"

@@ -1,4 +1,4 @@
-//! Following a log without a link: for transports whose every request stands by itself.
+//! Following a log without a link: for transports in which every request is independent.
 
 use std::sync::Arc;
 
@@ -46,7 +46,7 @@ pub struct Follower {
     _hub: Arc<Hub>,
     head: watch::Receiver<(Epoch, Seq)>,
     draining: watch::Receiver<bool>,
-    /// Whether the last read found something, which the next one goes on from.
+    /// Whether the last read found something, from which the next one continues.
     goes_on: bool,
     _open: OpenSession,
 }
@@ -69,7 +69,7 @@ impl AuthenticatedClient {
 }
 
 impl Follower {
-    /// The cursor that follows what was handed out.
+    /// The cursor after the newest returned chunk.
     #[must_use]
     pub fn cursor(&self) -> &Cursor {
         &self.pull.cursor
@@ -86,12 +86,12 @@ impl Follower {
         }
     }
 
-    /// The next chunk as soon as there is something after the cursor, which moves past it; or a
-    /// reset, after which the cursor is where it was. None when the server drains. A chunk may be
-    /// empty, when all that moved may not be seen.
+    /// Returns the next chunk as soon as there is something after the cursor, which moves past it;
+    /// or a reset, after which the cursor is unchanged. None when the server drains. A chunk may be
+    /// empty, if the principal may not see any of its changes.
     ///
-    /// While it waits it looks again once a heartbeat: another process may append to the same log,
-    /// and what a principal may see may change. Dropping the future loses nothing.
+    /// While it waits it reads again once a heartbeat: another process may append to the same log,
+    /// and the principal's access may change. Dropping the future loses nothing.
     ///
     /// # Errors
     /// As [`AuthenticatedClient::read`].
@@ -120,13 +120,13 @@ impl Follower {
             }
             let woken = async {
                 tokio::select! {
-                    // Which is looked at first makes no difference, but the same one each time.
+                    // The order of the branches makes no difference, but it is always the same.
                     biased;
                     _ = self.head.changed() => {}
                     _ = self.draining.changed() => {}
                 }
             };
-            // Whichever it was, the log says what there is.
+            // Whichever branch ended, the log has the current state.
             let _ = timeout(heartbeat, woken).await;
         }
     }

@@ -15,9 +15,9 @@ use sync_core::resolver::{Resolution, Resolvers};
 /// An authenticated account.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Principal {
-    /// The name, as logs and hooks know it. It stands for an account and stays the same: replicas
-    /// belong to the name under which they pushed first, and one that comes with another name takes
-    /// a new identity.
+    /// The name, for logs and hooks. It identifies an account and stays the same: replicas belong
+    /// to the name under which they pushed first, and a replica that connects under another name
+    /// takes a new identity.
     pub name: String,
 }
 
@@ -44,7 +44,7 @@ pub trait Authenticate: Send + Sync + fmt::Debug + 'static {
 pub struct Access {
     /// The collections that may be read; none for a scope that may not even be seen.
     pub read: Option<Visible>,
-    /// Whether pushes are looked at at all.
+    /// Whether pushes are accepted at all.
     pub write: bool,
 }
 
@@ -55,13 +55,13 @@ impl Access {
     pub const NONE: Self = Self { read: None, write: false };
 }
 
-/// Says what a principal may see and do.
+/// Decides what a principal may see and do.
 #[async_trait]
 pub trait Authorise: Send + Sync + fmt::Debug + 'static {
-    /// What may be done with a scope. Called on every request.
+    /// Returns the access to a scope. Called on every request.
     ///
     /// # Errors
-    /// Whatever keeps it from knowing; the request then fails.
+    /// Any failure to decide; the request then fails.
     async fn scope(&self, principal: &Principal, scope: &Scope) -> Result<Access>;
 
     /// Decides whether a change may be made to the current state. Called inside the transaction
@@ -78,7 +78,7 @@ pub trait Authorise: Send + Sync + fmt::Debug + 'static {
     ) -> std::result::Result<(), Rejection>;
 }
 
-/// Says what a valid document is.
+/// Decides whether a document is valid.
 pub trait Validate: Send + Sync + fmt::Debug + 'static {
     /// Decides whether a change makes a valid document. Called inside the transaction that appends:
     /// it must be quick and must not block.
@@ -191,8 +191,8 @@ impl Authenticate for StaticTokens {
         let Some(token) = token else {
             return refuse("this server wants a token, and none was given");
         };
-        // Every token is compared to its end, so that the time says nothing about how much of a
-        // guess was right.
+        // Every token is compared to its end, so that the time does not reveal how much of a guess
+        // was right.
         let mut found = None;
         for (name, secret) in &self.0 {
             if same(secret.as_bytes(), token.as_bytes()) {
@@ -207,8 +207,8 @@ fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |diff, (x, y)| diff | (x ^ y)) == 0
 }
 
-/// Asks a hook. One that panics over a change refuses it: the batch is immutable, and would fail
-/// for ever.
+/// Calls a hook. One that panics over a change refuses it: the batch is immutable, and would fail
+/// forever.
 fn contained(
     hook: &str,
     ask: impl FnOnce() -> std::result::Result<(), Rejection>,

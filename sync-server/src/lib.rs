@@ -1,9 +1,9 @@
 //! The server of Twotide: an ordered log of changes per scope, served to any number of replicas.
 //!
-//! Three types to know:
+//! The main types:
 //!
 //! - [`Server`] serves a storage over connections: it authenticates clients, appends their pushes,
-//!   and sends chunks of the log and what is new in it.
+//!   and sends chunks of the log and new changes.
 //! - [`ServerStorage`] is the contract of a server's storage. The crates `storage-sqlite` and
 //!   `storage-sled` implement it, and `storage-kit` has one in memory.
 //! - [`Hooks`] are the app's own decisions: which clients may connect, what each may see and write,

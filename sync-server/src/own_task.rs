@@ -1,4 +1,4 @@
-//! Futures that are polled whatever becomes of the task that waits for them.
+//! Futures that are polled independently of the task that waits for them.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -7,9 +7,9 @@ use tokio::task::JoinHandle;
 
 /// Runs a future on a task of its own, which ends when this is dropped.
 ///
-/// What a client is told is made by the task that also writes to its socket. While that is stuck in
-/// a write it polls nothing else, and a future that was just given a place in a queue that all
-/// share would keep it for as long: one slow client would hold up all others.
+/// The messages for a client are made by the task that also writes to its socket. While that task
+/// is blocked in a write it polls nothing else, and a future that has just reached the front of a
+/// shared queue would block it for as long: one slow client would delay all others.
 pub(super) struct OwnTask<T>(JoinHandle<T>);
 
 /// See [`OwnTask`].
@@ -25,7 +25,7 @@ impl<T> Future for OwnTask<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
         match Pin::new(&mut self.0).poll(cx) {
             Poll::Ready(Ok(value)) => Poll::Ready(value),
-            // The panic goes on where the future is waited for, as if it had been polled there.
+            // The panic continues where the future is awaited, as if it had been polled there.
             Poll::Ready(Err(error)) if error.is_panic() => {
                 std::panic::resume_unwind(error.into_panic())
             }

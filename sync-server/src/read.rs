@@ -30,19 +30,19 @@ pub enum Served {
 }
 
 impl AuthenticatedClient {
-    /// The chunk after a cursor: from memory if it is there, else from the storage.
+    /// Returns the chunk after a cursor: from memory if it is there, else from the storage.
     ///
-    /// Chunks of more than 64 KiB take up room in
-    /// [`change_memory`](super::ServerOptions::change_memory) for as long as any part of them is on
-    /// its way, and this waits until there is room.
+    /// Chunks of more than 64 KiB use memory of
+    /// [`change_memory`](super::ServerOptions::change_memory) until they are sent completely, and
+    /// this waits until there is room.
     ///
     /// # Errors
     /// `PermissionDenied` for a scope that may not be seen, `Overloaded` if there is no room for a
     /// while; else as the storage.
     pub async fn read(&self, pull: &Pull) -> Result<Served> {
         let visible = self.visible(&pull.scope).await?;
-        // A chunk in the tail names the head as it was then: a full pull, which at the head takes
-        // away what it was not given, has to hear of the real one.
+        // A chunk in the tail has the head as it was then: a full pull, which at the head removes
+        // documents that it did not get, needs the exact one.
         let is_full = pull.cursor.after == Seq(0) || pull.cursor.floor.is_some();
         let shares = visible == Visible::All && pull.cursor.backfills.is_empty();
         if shares
@@ -108,8 +108,8 @@ impl AuthenticatedClient {
         Ok(served)
     }
 
-    /// Reads the storage. A chunk for which there is no room is let go of, and read again when
-    /// there is.
+    /// Reads the storage. A chunk for which there is no room is dropped, and read again when there
+    /// is.
     async fn read_log(
         &self,
         pull: &Pull,
@@ -156,7 +156,8 @@ impl AuthenticatedClient {
             || storage.changes(pull.scope.clone(), pull.cursor.clone(), limits, visible.clone());
         match changes().await {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                // The first write may have come since. Then its row says nothing of what was read.
+                // The first write may have come since. Then its row does not describe what was
+                // read.
                 match storage.find_scope(pull.scope.clone()).await? {
                     Some(_) => changes().await,
                     None => Ok(nothing_yet(&self.server.empty_scope(&pull.scope), pull, visible)),
@@ -166,8 +167,8 @@ impl AuthenticatedClient {
         }
     }
 
-    /// A chunk as this client needs it: with the collections that it asks for, and without the
-    /// bodies that it pushed itself, if it says that it has them.
+    /// A chunk for this client: with the collections that it requests, and without the bodies that
+    /// it pushed itself, if it has them.
     async fn tailored(&self, shared: Arc<SharedChunk>, pull: &Pull) -> Result<Served> {
         let chosen = chosen(shared.chunk(), &pull.cursor);
         let whole = chosen.as_ref().unwrap_or(shared.chunk());
@@ -200,7 +201,7 @@ fn nothing_yet(row: &ServerScope, pull: &Pull, visible: &Visible) -> ChangesRepl
     }
 }
 
-/// What is asked for of a chunk that all share, if that is not all of it.
+/// The requested part of a shared chunk, if that is not all of it.
 fn chosen(chunk: &Chunk, cursor: &Cursor) -> Option<Chunk> {
     if chunk.entries.iter().all(|e| cursor.includes(&e.collection)) {
         return None;

@@ -29,7 +29,7 @@ pub struct ServerScope {
     pub ancestors: Vec<Ancestor>,
     /// The newest position.
     pub head: Seq,
-    /// Below it tombstones are gone.
+    /// At or below it tombstones may have been purged.
     pub horizon: Seq,
     /// The newest [`StartRecord::KEPT`] server starts that were registered in it, newest last. The
     /// storage keeps all of them ([`ServerReads::run_at`](super::rows::ServerReads::run_at)).
@@ -38,7 +38,7 @@ pub struct ServerScope {
     pub documents: u64,
     /// Their digest.
     pub digest: Digest,
-    /// The newest stamp seen: states that the server makes itself come after it.
+    /// The newest stamp seen: states that the server makes itself get later ones.
     pub high_water: Stamp,
     /// The secret with which marks of the log are made; none in a log of before there were keys,
     /// until the next append.
@@ -46,8 +46,8 @@ pub struct ServerScope {
     /// A few of the runs before [`starts`](Self::starts), the further back the fewer, the first one
     /// always: what marks name.
     pub older: Vec<LogRun>,
-    /// How many appends erased something: what was read before the last of them must not be handed
-    /// out.
+    /// The number of appends that erased something: what was read before the last of them must not
+    /// be sent.
     pub erasures: u64,
 }
 
@@ -76,8 +76,8 @@ impl ServerScope {
         Self { key: Some(log.key), ..Self::new(log.epoch) }
     }
 
-    /// Up to which position that epoch tells of the same log as the current one: everything for the
-    /// current epoch, nothing for an epoch that is not remembered.
+    /// The position up to which that epoch has the same log as the current one: everything for the
+    /// current epoch, nothing for an epoch that is not stored.
     #[must_use]
     pub fn shared_with(&self, epoch: Epoch) -> Seq {
         if epoch == self.epoch {
@@ -93,7 +93,7 @@ impl ServerScope {
         epoch == self.epoch || self.ancestors.iter().any(|a| a.epoch == epoch)
     }
 
-    /// Up to which position two epochs tell of the same log.
+    /// The position up to which two epochs have the same log.
     #[must_use]
     pub fn shared_between(&self, a: Epoch, b: Epoch) -> Seq {
         if a == b {
@@ -163,8 +163,8 @@ pub struct PushRecord {
     pub id: PushId,
     /// The digest of the batch.
     pub digest: u128,
-    /// What was said of each change; bodies are looked up when it is told again. Nothing for a
-    /// batch that was recalled before it was taken.
+    /// The verdict on each change; bodies are looked up when it is returned again. Empty for a
+    /// batch that was recalled before it arrived.
     pub verdicts: Vec<StoredVerdict>,
     /// The owner of the replica; none where every client is the same principal, and in records from
     /// before owners were stored.
@@ -194,12 +194,12 @@ pub struct Acknowledged {
 pub enum Fork {
     /// The replica must be told to reset.
     Reset(sync_core::model::Reset),
-    /// The replica knows positions that this log never gave out: it was restored without an
+    /// The replica has positions that this log never assigned: the log was restored without an
     /// announcement. A new epoch has to begin, with this cut.
     Unannounced {
         /// The epoch that was found forked.
         epoch: Epoch,
-        /// The last position that both know.
+        /// The last position that both share.
         cut: Seq,
     },
 }
@@ -219,7 +219,7 @@ pub fn author_of(epoch: Epoch) -> ReplicaId {
     ReplicaId(epoch.0)
 }
 
-/// What marks are made of stands at the end, and only if there is any: rows of before had none.
+/// The data for marks is at the end, and only if there is any: older rows have none.
 impl Codec for ServerScope {
     fn encode(&self, out: &mut Vec<u8>) {
         self.epoch.encode(out);
@@ -260,7 +260,7 @@ impl Codec for ServerScope {
     }
 }
 
-/// The owner stands at the end, and only if there is one: records of before had none.
+/// The owner is at the end, and only if there is one: older records have none.
 impl Codec for PushRecord {
     fn encode(&self, out: &mut Vec<u8>) {
         self.id.encode(out);

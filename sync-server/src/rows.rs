@@ -1,4 +1,4 @@
-//! What a storage backend has to keep for a server, as typed rows inside one transaction.
+//! The data that a storage backend keeps for a server, as typed rows inside one transaction.
 //!
 //! The logic ([`ops`](super::ops)) is written once over these rows.
 
@@ -17,8 +17,8 @@ pub trait ServerReads {
     /// One scope.
     ///
     /// # Errors
-    /// `Storage` if reading failed, `Incompatible` if what is there is damaged. The same holds for
-    /// all others.
+    /// `Storage` if reading failed, `Incompatible` if the stored data is damaged. The same holds
+    /// for all others.
     fn scope(&self, scope: &Scope) -> Result<Option<ServerScope>>;
 
     /// Scopes in order of their names, those after `after`; fewer than `limit` are the last.
@@ -100,8 +100,8 @@ pub trait ServerRows: ServerReads {
         new: &ServerRow,
     ) -> Result<()>;
 
-    /// The transaction replaces bodies of which nothing may be left: a backend that can see to that
-    /// takes note, together with the transaction, and does it when it is
+    /// Records that the transaction replaces bodies of which nothing may be left. A backend that
+    /// can remove them stores this together with the transaction, and removes them when it is
     /// purged (`Transactional::purge_erased` of `storage-kit`).
     ///
     /// # Errors

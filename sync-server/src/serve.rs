@@ -56,11 +56,12 @@ enum Done {
     HeadMoved {
         stream: u32,
     },
-    /// The verdicts of a push did not come soon after the head had moved: another append moved it.
+    /// The verdicts of a push did not follow soon after the head had moved: another append moved
+    /// it.
     WaitedLong {
         stream: u32,
     },
-    /// A sleep was ended, which says nothing about the head.
+    /// A sleep was ended for another reason than a move of the head.
     Roused,
 }
 
@@ -79,7 +80,7 @@ struct Listener {
     sleep: Option<AbortHandle>,
     /// What was read and is not sent yet.
     found: Option<Result<Served>>,
-    /// Whether the last read found something, which the next one goes on from.
+    /// Whether the last read found something, from which the next one continues.
     goes_on: bool,
 }
 
@@ -91,7 +92,7 @@ struct Link<'a> {
     started: Instant,
     peer: Option<AuthenticatedClient>,
     hello: Option<Box<Hello>>,
-    /// Requests that arrived and were not handed on yet.
+    /// Requests that arrived and were not passed to the session yet.
     requests: BTreeMap<u32, Box<Message>>,
     listeners: BTreeMap<u32, Box<Listener>>,
     work: FuturesUnordered<BoxFuture<'static, Done>>,
@@ -102,9 +103,9 @@ struct Link<'a> {
     woken: Vec<u32>,
     patience: Duration,
     activity: Option<Activity>,
-    /// What had moved when it was looked at last.
+    /// The heads that had moved at the last check.
     moved: Moved,
-    /// Dropped once the client was let in.
+    /// Dropped once the client is authenticated.
     admission: Option<Admission>,
 }
 
@@ -164,12 +165,12 @@ impl Link<'_> {
         if *draining.borrow_and_update() {
             link.input(SessionInput::Drain);
         }
-        // It is asked to wake us once, and not with every message.
+        // It wakes the task once, and not with every message.
         let mut drained = pin!(draining.changed().fuse());
         let mut timer = pin!(sleep_until(link.deadline()));
         while !link.session.is_closed() {
-            // Deadlines mostly move away, and a tick that comes too early does nothing: the timer
-            // is set anew when it has run out, and not with every message.
+            // Deadlines mostly move later, and a tick that comes too early does nothing: the timer
+            // is set again when it has expired, and not with every message.
             let deadline = link.deadline();
             if timer.is_elapsed() || deadline < timer.deadline() {
                 timer.as_mut().reset(deadline);
@@ -199,8 +200,8 @@ impl Link<'_> {
         Ok(())
     }
 
-    /// Whether bytes came since this was asked last: a large frame may take longer than a replica
-    /// may be silent.
+    /// Whether bytes arrived since the last call: a large frame may take longer than a replica may
+    /// be silent.
     fn has_heard(&mut self) -> bool {
         let down = self.activity.as_ref().map_or(0, |activity| activity.moved().down);
         std::mem::replace(&mut self.moved.down, down) < down
@@ -330,7 +331,7 @@ impl Link<'_> {
             return self.input(SessionInput::Read { stream, found });
         }
         let mut read = async move { peer.read(&pull).await }.boxed();
-        // What is in memory is there at once.
+        // A chunk in memory is ready at once.
         match (&mut read).now_or_never() {
             Some(result) => self.take_read(stream, result),
             None => {
@@ -350,8 +351,8 @@ impl Link<'_> {
             let _ = head.changed().await;
         });
         listener.sleep = Some(handle);
-        // Taken for news, the end of one sleep would begin a read, that another sleep, that the end
-        // of this one: for ever.
+        // If the end of one sleep counted as news, it would begin a read, the read another sleep,
+        // and the sleep would end at once: forever.
         let woken = move |ended| match ended {
             Ok(()) => Done::HeadMoved { stream },
             Err(Aborted) => Done::Roused,

@@ -44,8 +44,8 @@ pub struct ServerOptions {
     pub drift: Duration,
     /// How often either side of a connection sends something. Default 20 s.
     pub heartbeat: Duration,
-    /// How long nothing may be heard of a client that has not greeted; the whole greeting may take
-    /// six times as long. Default 10 s.
+    /// How long a client that has not greeted may be silent; the whole greeting may take six times
+    /// as long. Default 10 s.
     pub greeting_timeout: Duration,
     /// The most scopes that one connection may name. Default 1,000.
     pub scopes: usize,
@@ -54,11 +54,11 @@ pub struct ServerOptions {
     /// The newest changes of a scope that are kept encoded for its listeners, in bytes. Default 4
     /// MiB.
     pub tail_bytes: usize,
-    /// The most memory that changes take up, in bytes: those that are kept for the listeners of all
-    /// scopes (half of it at the most), and those on their way to readers that are slow. A
-    /// principal takes half of it at the most. A reader for which there is no room waits, and is
-    /// then refused with the advice to retry later; one that is up to date is served all the same,
-    /// because changes of up to 64 KiB at a time are not counted. Default 128 MiB.
+    /// The most memory for changes, in bytes: those that are cached for live streams of all scopes
+    /// (at most half of it), and those that are being sent to slow readers. A principal may use at
+    /// most half of it. A reader for which there is no room waits, and is then refused with the
+    /// advice to retry later; one that is up to date is served all the same, because changes of up
+    /// to 64 KiB at a time are not counted. Default 128 MiB.
     pub change_memory: usize,
     /// The most memory that batches take up which were read and wait to be appended; a principal
     /// takes half of it at the most. A push for which there is no room is refused with the advice
@@ -189,7 +189,7 @@ impl Server {
         &self.0.storage
     }
 
-    /// Makes all sessions finish their work and say goodbye.
+    /// Makes all sessions finish their work and send a goodbye.
     pub fn drain(&self) {
         self.0.draining.send_replace(true);
     }
@@ -231,8 +231,8 @@ impl Server {
         })
     }
 
-    /// Authenticates a replica without a greeting: for transports whose every request stands by
-    /// itself.
+    /// Authenticates a replica without a greeting: for transports in which every request is
+    /// independent.
     ///
     /// # Errors
     /// `Unauthenticated` for a missing or wrong token.
@@ -328,8 +328,8 @@ impl Server {
     }
 
     /// Appends a batch, and wakes the sessions that listen. A batch whose mark shows that the log
-    /// was restored is not appended: a new epoch begins, and the replica has to connect anew to
-    /// learn of it.
+    /// was restored is not appended: a new epoch begins, and the replica has to reconnect to get
+    /// it.
     pub(super) async fn append(
         &self,
         cx: AppendContext,
@@ -364,8 +364,8 @@ impl Server {
         Ok(appended.verdicts)
     }
 
-    /// What a replica is told whose positions are not of this log; one that was restored in silence
-    /// gets a new epoch first.
+    /// The reset for a replica whose positions are not of this log; a log that was restored without
+    /// an announcement begins a new epoch first.
     pub(super) async fn reset_for(
         &self,
         scope: &Scope,

@@ -16,7 +16,7 @@ use transport_kit::framed::{self, Compression};
 pub struct SharedChunk {
     chunk: Chunk,
     plain: OnceLock<Payload>,
-    /// In the compression that was asked for first; others are made each time.
+    /// In the compression that was requested first; others are made each time.
     compressed: OnceLock<(&'static str, Payload)>,
     /// In forms that a transport has of its own.
     encoded: Mutex<Vec<(&'static str, Result<Bytes>)>>,
@@ -69,8 +69,8 @@ impl SharedChunk {
         Bytes::from_owner(Kept { bytes, _chunk: Arc::clone(self) })
     }
 
-    /// The chunk as it travels in a frame, encoded once for all readers. The bytes keep the chunk
-    /// in memory, where later readers of the same place find it.
+    /// The chunk as it is sent in a frame, encoded once for all readers. The bytes keep the chunk
+    /// in memory, where later readers of the same position find it.
     #[must_use]
     pub fn payload(self: &Arc<Self>, compression: Option<&dyn Compression>) -> Payload {
         let encode = || framed::chunk_payload(&self.chunk, compression);
@@ -84,12 +84,12 @@ impl SharedChunk {
         payload.map_bytes(|bytes| self.kept(bytes))
     }
 
-    /// The chunk in a form that a transport has of its own, under a name that stands for that form;
-    /// encoded once for all readers. As [`payload`](Self::payload) the bytes keep the chunk, so
-    /// what `encode` makes must not hold bytes that came from here: the chunk would keep itself.
+    /// The chunk in a transport's own form, under a name that identifies that form; encoded once
+    /// for all readers. As [`payload`](Self::payload) the bytes keep the chunk, so what `encode`
+    /// makes must not hold bytes that came from here: the chunk would keep itself.
     ///
     /// # Errors
-    /// What the first call with that name failed with.
+    /// The error of the first call with that name.
     pub fn encoded(
         self: &Arc<Self>,
         form: &'static str,
@@ -157,7 +157,7 @@ impl Flight {
 #[derive(Debug, Default)]
 pub(super) struct Recent(Mutex<BTreeMap<Place, Weak<Flight>>>);
 
-/// So many places are remembered before those that no reader is at are let go of.
+/// The number of places that are kept before those without a reader are removed.
 const PLACES: usize = 64;
 
 impl Recent {

@@ -13,18 +13,18 @@ use sync_core::model::{Cursor, Epoch, Limits, NewLog, PushBatch, ReplicaId, Scop
 
 /// The storage of a server.
 ///
-/// Every method is one transaction: it happens whole or not at all. Positions are given out in
+/// Every method is one transaction: it happens whole or not at all. Positions are assigned in
 /// commit order, also with many writers; never by a clock, and never before the commit. A read sees
-/// one moment of the data, no older than the newest call that returned before it began.
+/// one state of the data, no older than the newest call that returned before it began.
 ///
 /// Calls may run at the same time, from any task. Arguments are owned: a future that is dropped may
-/// still commit, whole, and the next call that writes comes after it; one that reads may be
-/// answered before. No method blocks the task that polls it.
+/// still commit, whole, and the next call that writes comes after it; one that reads may return
+/// before. No method blocks the task that polls it.
 ///
-/// Errors that all methods share: `Storage` when reading or writing failed, `Incompatible` when
-/// what is stored is damaged, `Closed` after [`close`](Self::close). Whatever the error, nothing
-/// was changed; the error's [advice](sync_core::error::Error::retry) says whether a later try may
-/// work. The one exception is a disk that fails while it is synced: such a storage may hold what it
+/// Errors that all methods share: `Storage` when reading or writing failed, `Incompatible` when the
+/// stored data is damaged, `Closed` after [`close`](Self::close). Whatever the error, nothing was
+/// changed; the error's [advice](sync_core::error::Error::retry) shows whether a retry may succeed.
+/// The one exception is a disk that fails while it is synced: such a storage may hold what it
 /// reported as failed, whole, when it is opened again.
 #[async_trait]
 pub trait ServerStorage: Send + Sync + fmt::Debug + 'static {
@@ -53,15 +53,15 @@ pub trait ServerStorage: Send + Sync + fmt::Debug + 'static {
     /// [`Cloned`](sync_core::model::Verdicts::Cloned), without effect.
     ///
     /// A batch that is [recalled](PushBatch) gets its verdicts if it was appended; if not, it is
-    /// [`Recalled`](sync_core::model::Verdicts::Recalled) from then on, whichever form of it comes,
-    /// and a power failure does not change that.
+    /// [`Recalled`](sync_core::model::Verdicts::Recalled) from then on, in whichever form it
+    /// arrives, and a power failure does not change that.
     ///
-    /// A batch of any size is one append, and one without changes has no verdicts and is remembered
-    /// like any other; how much a push may hold is for the caller to bound. The id 0 stands for
-    /// "none" where ids are compared, so the caller does not hand in a batch with it.
+    /// A batch of any size is one append, and one without changes has no verdicts and is recorded
+    /// like any other; the caller bounds the size of a push. The id 0 means "none" where ids are
+    /// compared, so the caller does not pass a batch with it.
     ///
-    /// The judge is called inside the transaction, on the storage's thread; [`Judge`] says when. A
-    /// panic of it fails the push with `Internal`.
+    /// The judge is called inside the transaction, on the storage's thread, as [`Judge`] documents.
+    /// A panic of it fails the push with `Internal`.
     async fn append(
         &self,
         cx: AppendContext,
@@ -69,11 +69,11 @@ pub trait ServerStorage: Send + Sync + fmt::Debug + 'static {
         judge: Arc<dyn Judge>,
     ) -> Result<Appended>;
 
-    /// Returns the chunk that follows on a cursor, or that its positions are not valid in this log.
-    /// A reader that has applied the chunk has seen the newest state of every visible document
-    /// whose newest position is at or below its `next`, and nothing at or below `next` appears
-    /// later. Each document once, by position. It holds whole appends, the first one whatever the
-    /// limits. At the head it is empty, and begins and ends there.
+    /// Returns the chunk after a cursor, or that its positions are not valid in this log. A reader
+    /// that has applied the chunk has received the newest state of every visible document whose
+    /// newest position is at or below its `next`, and no entry at or below `next` is added later.
+    /// Each document once, by position. It holds whole appends, the first one whatever the limits.
+    /// At the head it is empty, and begins and ends there.
     ///
     /// Fails with `NotFound` for an unknown scope.
     async fn changes(
@@ -125,13 +125,13 @@ pub trait ServerStorage: Send + Sync + fmt::Debug + 'static {
     async fn purge(&self, scope: Scope, up_to: Seq) -> Result<u64>;
 
     /// Removes erased and committed data from the storage's files: when it returns `true`, no byte
-    /// sequence of an erased body is in them. It takes as long as writing the data anew, if
+    /// sequence of an erased body is in them. It takes as long as writing the data once, if
     /// something was erased since the last time, and nothing otherwise; appends wait meanwhile.
     /// [`close`](Self::close) does the same. Returns `false` for a storage whose files keep old
-    /// values until it writes over them.
+    /// values until it overwrites them.
     ///
-    /// Fails with `Busy` while another connection, of this process or another one, reads what was
-    /// before; a later call may work.
+    /// Fails with `Busy` while another connection, of this process or another one, reads an older
+    /// state; a later call may succeed.
     async fn purge_erased(&self) -> Result<bool>;
 
     /// Finishes the calls that were made and closes the file. When it returns, the file can be

@@ -15,8 +15,8 @@ use sync_core::model::{Body, Chunk, Cursor, Epoch, Scope, Seq};
 /// Bounds of a tail.
 const CHUNKS: usize = 256;
 
-/// For how long a tail is handed out without a look at the log, after it was compared with it:
-/// another process may have erased what it holds, or the log may have been restored. All that an
+/// How long a tail is used without a read of the log, after it was compared with it: another
+/// process may have erased what it holds, or the log may have been restored. All readers that an
 /// append wakes are served within it.
 const TRUSTED: Duration = Duration::from_millis(50);
 
@@ -51,7 +51,7 @@ pub(super) enum Kept {
 /// Whether a reader that was sent everything up to the cursor has been sent all that there is.
 pub(super) fn is_all(cursor: &Cursor, epoch: Epoch, head: Seq) -> bool {
     let is_there = cursor.epoch == Some(epoch) && cursor.after == head && head > Seq(0);
-    // A full pull has to hear of the real head, and a back-fill is of what came before.
+    // A full pull needs the exact head, and a back-fill needs older changes.
     is_there && cursor.floor.is_none() && cursor.backfills.is_empty()
 }
 
@@ -97,8 +97,8 @@ impl Hub {
         }
     }
 
-    /// Compares the tail with the newest row of its scope, and lets go of all chunks if something
-    /// was erased since, or if the log does not reach as far as they do.
+    /// Compares the tail with the newest row of its scope, and drops all chunks if something was
+    /// erased since, or if the log does not reach as far as they do.
     pub(super) fn compare(&self, row: &ServerScope) {
         let mut tail = self.tail();
         let end = tail.chunks.back().map(|c| (c.chunk().epoch, c.chunk().next));
@@ -168,8 +168,8 @@ impl Hubs {
         Self { by_scope: Mutex::default(), tail_bytes, budget }
     }
 
-    /// Adds what an append wrote to the tail of its scope, if it has listeners. Where the budget
-    /// has no room, the tails go first that were not looked at for the longest time.
+    /// Adds what an append wrote to the tail of its scope, if it has listeners. If the budget has
+    /// no room, the least recently used tails are removed.
     pub(super) fn append(&self, mut chunk: Chunk, erasures: u64) {
         let Some(hub) = self.find(&chunk.scope) else { return };
         for entry in &mut chunk.entries {
@@ -305,7 +305,7 @@ mod tests {
         hubs.append(chunk(3, 4), 1);
         assert_eq!(found(hub.after(EPOCH, &cursor(2, 1))), None);
         assert_eq!(found(hub.after(EPOCH, &cursor(3, 1))), Some(Seq(4)));
-        // By another process, which the log knows.
+        // By another process; the log has it.
         tokio::time::advance(TRUSTED * 2).await;
         assert!(matches!(hub.after(EPOCH, &cursor(3, 1)), Kept::Unchecked));
         hub.compare(&row(4, 1));

@@ -25,7 +25,7 @@ impl Visible {
         }
     }
 
-    /// The collections by name; none for all of them. As a chunk says it.
+    /// The collections by name; none for all of them. The same form as in a chunk.
     #[must_use]
     pub fn names(&self) -> Option<BTreeSet<Collection>> {
         match self {

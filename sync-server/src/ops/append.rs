@@ -22,13 +22,13 @@ use sync_core::resolver::Resolution;
 /// Decides about the changes of one push, inside the transaction that appends them. It must be pure
 /// and quick, and must not block.
 ///
-/// Changes are decided in their order, each on what the one before it left. For each:
+/// Changes are decided in their order, each on the result of the one before it. For each:
 ///
 /// 1. A state that the server holds already is accepted, and a stamp that is too far ahead is
 ///    rejected, both without a call.
 /// 2. [`admit`](Self::admit) is called. A refusal becomes the verdict *rejected*.
-/// 3. If the change was made on what the server holds, it is accepted, and if a newer state was
-///    built on it already, superseded.
+/// 3. If the change was made on the state that the server holds, it is accepted, and if a newer
+/// state was made from it already, superseded.
 /// 4. Only in a conflict [`resolve`](Self::resolve) is called; two deletions, and equal bodies, are
 ///    none. Its result becomes the verdict as described there.
 /// 5. A state that the resolver made is passed to [`admit`](Self::admit) as well. If it is refused
@@ -73,8 +73,8 @@ pub struct AppendContext {
     pub start: ServerStart,
     /// How far ahead of the server's time a stamp may be.
     pub drift: Duration,
-    /// What the scope's log begins with, if this push is the first that is heard of it. A log of
-    /// before there were keys gets this one.
+    /// The beginning of the scope's log, if this push is the first call for it. An older log
+    /// without a key gets this one.
     pub fresh: NewLog,
     /// The owner of the pushing replica; none where every client is the same principal.
     pub owner: Option<Owner>,
@@ -97,11 +97,11 @@ pub struct Appended {
     pub mark: Option<LogMark>,
     /// What was written, by position.
     pub entries: Vec<LogEntry>,
-    /// How many appends to the scope erased something so far. What was read when it was another
-    /// number may hold what was erased, and must not be handed out.
+    /// The number of appends to the scope that erased something so far. A read at another number
+    /// may hold what was erased, and must not be sent.
     pub erasures: u64,
     /// The log was restored from a backup, as the batch's mark shows. Then nothing was done, and
-    /// the verdicts mean nothing: a new epoch has to begin.
+    /// the verdicts have no meaning: a new epoch has to begin.
     pub fork: Option<Fork>,
 }
 
@@ -159,7 +159,7 @@ pub fn append(
         }
     }
     if batch.recall.is_some() {
-        // What is promised has to be kept.
+        // The row has to be stored before the verdicts promise it.
         rows.put_scope(&batch.scope, &row)?;
         let record = PushRecord { id: batch.id, digest, verdicts: Vec::new(), owner };
         rows.put_push_record(&batch.scope, batch.replica, &record)?;
@@ -211,8 +211,8 @@ fn unchanged(row: &ServerScope, verdicts: Verdicts) -> Appended {
     }
 }
 
-/// The most bytes of states that the verdicts on one batch tell; one state is always told. What is
-/// not told the replica pulls, or hears when it pushes again.
+/// The most bytes of states in the verdicts on one batch; one state is always included. The replica
+/// pulls a state that is left out, or gets it when it pushes again.
 const TOLD: usize = Limits::CHUNK.bytes;
 
 /// Leaves out the states that would make the verdicts larger than a link takes.
@@ -256,9 +256,9 @@ fn tell_again(
     Ok(bound(verdicts))
 }
 
-/// Whether the verdict on a refused change tells what is held: a replica that would have erased the
-/// document does not hold it any more, and one whose clock was refused has to know what it may
-/// follow.
+/// Whether the verdict on a refused change includes the current state: a replica that would have
+/// erased the document does not hold it any more, and one whose clock was refused needs the stamp
+/// that it has to exceed.
 fn is_told(kind: &VerdictKind, change: &Change, held: Option<&DocumentState>) -> bool {
     let is_clock =
         matches!(kind, VerdictKind::Rejected(Rejection { code: RejectionCode::Clock { .. }, .. }));
@@ -323,8 +323,8 @@ impl Log<'_> {
         let (body, author) = match judge.resolve(scope, &shared, state) {
             None | Some(Resolution::Defer) => return with_current(VerdictKind::Conflict),
             Some(Resolution::Remote) => return with_current(VerdictKind::Superseded),
-            // What the resolver made is what is held already: as on a replica, that state stands
-            // with its author.
+            // The resolver returned the state that is held already: as on a replica, that state
+            // wins with its author.
             Some(Resolution::Merge(body)) if held_body == Some(&body) => {
                 return with_current(VerdictKind::Superseded);
             }
@@ -342,7 +342,8 @@ impl Log<'_> {
         let merged = self.mint(cx.now, change, state, author, body);
         let made = Change { state: merged.clone(), ..change.clone() };
         if judge.admit(&made, state).is_err() {
-            // The app's server does not accept what the resolver made: the replica has to decide.
+            // The app's server does not accept the result of the resolver: the replica has to
+            // decide.
             return with_current(VerdictKind::Conflict);
         }
         let seq = self.write(scope, change, current.as_ref(), merged.clone(), lineage)?;
@@ -350,9 +351,9 @@ impl Log<'_> {
         Ok(Verdict { seq, kind: VerdictKind::Merged, current })
     }
 
-    /// The change as it is decided about: one that came without a stamp gets the server's time.
-    /// That is done here, in the transaction and after the batch was found to be a new one, so that
-    /// a batch which is sent again is the same batch.
+    /// The change as it is decided: one without a stamp gets the server's time. That is done here,
+    /// in the transaction and after the batch was found to be a new one, so that a batch which is
+    /// sent again is the same batch.
     fn stamped<'c>(
         &self,
         now: Now,
@@ -373,7 +374,7 @@ impl Log<'_> {
         if state.erased == Some(unstamped) {
             state.erased = Some(state.revision);
         } else if state.erased.is_none() {
-            // A client that names the current state as its base knows what that state knows.
+            // A client that names the current state as its base knows the erasure of that state.
             let base = change.base.map(|b| b.revision);
             let known = current.filter(|c| Some(c.state.revision) == base);
             state.erased = known.and_then(|c| c.state.erased);
@@ -399,9 +400,9 @@ impl Log<'_> {
                 reason: "it knows of an erasure that is later than itself".to_owned(),
             });
         }
-        // What was let into the log once can be followed, and so can its author's stamp: else a
-        // clock that was ahead and is right again would refuse every edit of what was written
-        // meanwhile.
+        // An edit of a stored state is accepted, and so is its author's stamp: otherwise a clock
+        // that was ahead and was corrected would refuse every edit of the documents that were
+        // written meanwhile.
         let (parent, author) = current.map_or((Stamp::ZERO, Stamp::ZERO), |c| {
             (c.revision.stamp, c.revision.stamp.max(c.author.stamp))
         });
@@ -478,8 +479,7 @@ impl Log<'_> {
         let new = ServerRow { seq, first: self.first, state, offered };
         self.rows.put_row(scope, collection, id, old, &new)?;
         if old.is_some_and(|o| o.first == self.first) {
-            // A batch should name a document once; if it does not, only the newest state is handed
-            // out.
+            // A batch should name a document once; if it does not, only the newest state is sent.
             self.entries.retain(|e| e.id != *id || e.collection != *collection);
         }
         let (collection, id) = (collection.clone(), id.clone());
@@ -488,7 +488,7 @@ impl Log<'_> {
     }
 }
 
-/// Whether a change leaves its stamp to the server. No clock ever gives out the stamp 0.
+/// Whether a change leaves its stamp to the server. No clock ever returns the stamp 0.
 fn is_unstamped(change: &Change) -> bool {
     change.state.revision.stamp == Stamp::ZERO
 }

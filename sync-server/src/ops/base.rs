@@ -5,17 +5,17 @@ use std::cmp::Ordering;
 use crate::record::{Offer, ServerRow, ServerScope};
 use sync_core::model::{BaseRef, Change, Seq};
 
-/// How a change stands to the server's current state.
+/// The relation of a change to the server's current state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BaseCheck {
     /// The server holds this very state.
     AlreadyStored,
-    /// It was made on the current state, and becomes it. A re-offer says where it was settled
+    /// It was made on the current state, and becomes it. A re-offer names where it was settled
     /// before.
     FastForward(Option<Offer>),
     /// The current state is a later one of the same history: it stays, and nothing is in conflict.
     Stale,
-    /// It was made without knowing that the document was erased: it holds what has to go.
+    /// It was made without knowledge of the document's erasure, so its body has to be removed.
     Erased,
     /// It was made on something else.
     Conflicts,
@@ -23,13 +23,13 @@ pub(super) enum BaseCheck {
 
 /// The base check.
 ///
-/// Absent matches no base, and a base that was a tombstone; a deletion of what is absent follows
-/// too. A base that was settled in a lost life of the log, above its cut, makes the change a
-/// re-offer: it follows on what survived the cut and on re-offers of older positions, is older than
-/// re-offers of later ones, and conflicts with what was written since.
+/// An absent document matches no base, and a base that was a tombstone; a deletion of an absent
+/// document follows too. A base that was settled in a lost epoch of the log, above its cut, makes
+/// the change a re-offer: it follows on what survived the cut and on re-offers of older positions,
+/// is older than re-offers of later ones, and conflicts with later writes.
 ///
-/// Where one side knows of an erasure that the other does not, it wins, whatever the base: then
-/// nothing is in conflict. What an absent document knew cannot be determined: it may have been
+/// If one side knows an erasure that the other does not, it wins, whatever the base: then nothing
+/// is in conflict. Which erasure an absent document knew cannot be determined: it may have been
 /// deleted and purged since.
 pub(super) fn check_base(
     scope: &ServerScope,
@@ -47,7 +47,7 @@ pub(super) fn check_base(
 }
 
 fn by_base(scope: &ServerScope, change: &Change, row: Option<&ServerRow>) -> BaseCheck {
-    // Two clones may have made one revision of two states, so the revision alone does not tell.
+    // Two clones may have made two states of one revision, so the revision alone is not enough.
     if row.is_some_and(|r| r.state == change.state) {
         return BaseCheck::AlreadyStored;
     }
@@ -74,8 +74,8 @@ fn age(scope: &ServerScope, offer: &Offer) -> (usize, Seq) {
     (scope.age_of(offer.epoch), offer.seq)
 }
 
-/// The lost state that whatever is written on a row descends from: it is still newer than the
-/// re-offers of older states.
+/// The lost state from which everything that is written on a row descends: it is still newer than
+/// the re-offers of older states.
 fn inherited(row: &ServerRow) -> Option<Offer> {
     row.offered.map(|o| Offer { edited: true, ..o })
 }
@@ -100,8 +100,8 @@ fn reoffer(
     let is_edit = base.revision != change.state.revision;
     let offer = Offer { epoch: base.epoch, seq: base.seq, edited: is_edit };
     let Some(row) = row else {
-        // Nothing tells whether it was lost with the old life, or deleted and purged in the new
-        // one.
+        // It cannot be determined whether it was lost with the old epoch, or deleted and purged in
+        // the new one.
         let purged_since = scope.horizon > scope.shared_with(base.epoch);
         let matches = !purged_since || base.tombstone || change.state.is_deleted();
         let offer = Some(offer).filter(|o| o.seq != BaseRef::NOT_IN_LOG);
@@ -115,7 +115,7 @@ fn reoffer(
     }
     let Some(earlier) = row.offered else { return BaseCheck::Conflicts };
     match (is_before(scope, &earlier, &offer), is_edit) {
-        // Settled in lives that do not know of each other.
+        // Settled in epochs that are not ancestors of each other.
         (None, _) => BaseCheck::Conflicts,
         // A state that was settled later than what the row's edit was made on.
         (Some(true), _) if earlier.edited => BaseCheck::Conflicts,
@@ -216,7 +216,7 @@ mod tests {
         };
         let change = |state, base| Change { state, ..change(9, base) };
         let row = |state| Some(ServerRow { state, ..row(9, 4, None) });
-        // An erasure follows on whatever is there; what does not know of it stays behind.
+        // An erasure follows on every state; a state that does not know it is superseded.
         let wins =
             [(erased(5, Some(5)), erased(3, None)), (erased(7, Some(6)), erased(4, Some(2)))];
         for (newer, older) in wins {
@@ -225,7 +225,7 @@ mod tests {
             let (ours, theirs) = (change(older, base(1, NEW, 1)), row(newer));
             assert_eq!(check_base(&scope, &ours, theirs.as_ref()), BaseCheck::Erased);
         }
-        // Where both know of the same, everything is as ever.
+        // Where both know the same erasure, the other rules apply.
         let (ours, theirs) = (erased(8, Some(5)), row(erased(6, Some(5))));
         let on = |n| check_base(&scope, &change(ours.clone(), base(n, NEW, 4)), theirs.as_ref());
         assert_eq!((on(6), on(5)), (BaseCheck::FastForward(None), BaseCheck::Conflicts));

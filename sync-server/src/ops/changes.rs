@@ -10,7 +10,7 @@ use sync_core::model::{
     Chunk, Cursor, Epoch, Limits, LogEntry, LogMark, Reset, ResetReason, Scope, Seq,
 };
 
-/// What a request for changes gets.
+/// The result of a request for changes.
 #[allow(clippy::large_enum_variant, reason = "a chunk is the usual answer")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChangesReply {
@@ -22,11 +22,11 @@ pub enum ChangesReply {
 
 /// Whether a cursor's positions are positions of this log.
 ///
-/// A mark that is authentic and speaks of positions that this log does not share is proof of a
-/// restore. Any other claim, such as a position beyond the head, concerns the client alone.
+/// An authentic mark with positions that this log does not share proves a restore. Any other claim,
+/// such as a position beyond the head, concerns the client alone.
 ///
 /// # Errors
-/// As the rows. The inner result is the fork between what the replica and this log know.
+/// As the rows. The inner result is the fork between the replica's log and this one.
 pub fn check_cursor(
     rows: &(impl ServerReads + ?Sized),
     scope: &Scope,
@@ -36,8 +36,8 @@ pub fn check_cursor(
     Ok(check(row, cursor, marks::evidence(rows, scope, row, cursor.mark.as_ref())?))
 }
 
-/// As [`check_cursor`], from the scope's row alone; none if that does not tell: the mark speaks of
-/// a start of long ago.
+/// As [`check_cursor`], from the scope's row alone; none if that is not enough, because the mark
+/// names an old start.
 #[must_use]
 pub fn check_by_row(row: &ServerScope, cursor: &Cursor) -> Option<std::result::Result<(), Fork>> {
     Some(check(row, cursor, marks::evidence_by_row(row, cursor.mark.as_ref())?))
@@ -64,11 +64,11 @@ fn restored(row: &ServerScope, mark: Option<&LogMark>, shown: Evidence) -> Optio
     is_lost.then_some(Fork::Unannounced { epoch: row.epoch, cut })
 }
 
-/// Up to which position an earlier epoch tells of the same log.
+/// The position up to which an earlier epoch has the same log.
 ///
-/// An epoch that is not remembered began after the backup which this log was restored from, or is
-/// older than the epochs that the row keeps. An authentic mark still shows how much of the log is
-/// the same: a replica keeps no mark that speaks of more than its own epoch shares.
+/// An epoch that is not stored began after the backup from which this log was restored, or is older
+/// than the epochs that the row keeps. An authentic mark still shows how much of the log is the
+/// same: a replica keeps no mark that covers more than its own epoch shares.
 fn cut_of(row: &ServerScope, epoch: Epoch, shown: Evidence) -> Seq {
     match shown {
         Evidence::SharedUpTo(cut) if !row.remembers(epoch) => cut,

@@ -73,8 +73,8 @@ fn known_runs(row: &ServerScope) -> Vec<LogRun> {
     row.older.iter().copied().chain(newest).collect()
 }
 
-/// The mark of the log at a position; none before the first append, or where the row alone does not
-/// tell which run the position belongs to.
+/// The mark of the log at a position; none before the first append, or if the row alone does not
+/// show to which run the position belongs.
 fn mark_by_row(row: &ServerScope, at: Seq) -> Option<LogMark> {
     let known = known_runs(row);
     let run = known.iter().rev().find(|run| run.first <= at).filter(|run| at <= run.last)?;
@@ -136,7 +136,7 @@ pub(super) enum Evidence {
 /// Finds the run to which a position belongs.
 type RunAt<'a> = dyn Fn(Seq) -> Result<Option<LogRun>> + 'a;
 
-/// Compares an authentic mark with the log. With a look-up it always finds the answer; without one,
+/// Compares an authentic mark with the log. With a look-up it always finds the result; without one,
 /// from the row alone, it may not (none).
 fn examine(
     run_at: Option<&RunAt<'_>>,
@@ -194,7 +194,7 @@ pub(super) fn evidence(
     Ok(examine(Some(&run_at), row, mark)?.unwrap_or(Evidence::None))
 }
 
-/// As [`evidence`], from the row alone; none if that does not tell.
+/// As [`evidence`], from the row alone; none if that is not enough.
 #[must_use]
 pub(super) fn evidence_by_row(row: &ServerScope, mark: Option<&LogMark>) -> Option<Evidence> {
     examine(None, row, mark).ok().flatten()

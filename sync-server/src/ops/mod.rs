@@ -1,7 +1,7 @@
-//! What a server's storage does, written once over [rows](super::rows): each function is the body
-//! of one transaction.
+//! The transactions of a server's storage, written once over [rows](super::rows): each function is
+//! the body of one transaction.
 //!
-//! [`ServerStorage`](crate::ServerStorage) says what must be true afterwards.
+//! [`ServerStorage`](crate::ServerStorage) documents what must be true afterwards.
 
 mod append;
 mod base;

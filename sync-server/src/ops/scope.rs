@@ -6,7 +6,7 @@ use crate::rows::{ServerReads, ServerRows};
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::{Digest, Epoch, LogMark, NewLog, ReplicaId, Reset, ResetReason, Scope, Seq};
 
-/// The scope's row, which has to be there.
+/// Reads the scope's row, which has to exist.
 ///
 /// # Errors
 /// `NotFound` for an unknown scope. Else as the rows.
@@ -51,8 +51,8 @@ pub fn begin_epoch(
     Ok(row)
 }
 
-/// Forgets the tombstones at or below `up_to`, and moves the horizon there. Replicas that have not
-/// come so far pull everything afresh.
+/// Removes the tombstones at or below `up_to`, and moves the horizon there. Replicas whose position
+/// is lower pull everything again.
 ///
 /// # Errors
 /// `NotFound` for an unknown scope. Else as the rows.
@@ -85,7 +85,7 @@ pub fn purge(rows: &mut dyn ServerRows, scope: &Scope, up_to: Seq) -> Result<u64
     }
 }
 
-/// What a replica says when it has applied something durably.
+/// The acknowledgement of a replica that has applied something durably.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Acknowledgement {
     /// In which life of the log.
@@ -112,8 +112,8 @@ pub enum Noted {
     Never,
 }
 
-/// Takes note of how far a replica is, and compares its digest if both stand at the same position.
-/// A mark that shows a restore is told as such, and nothing is noted.
+/// Records how far a replica is, and compares its digest if both are at the same position. A mark
+/// that shows a restore is returned as such, and nothing is recorded.
 ///
 /// # Errors
 /// `NotFound` for an unknown scope. Else as the rows.

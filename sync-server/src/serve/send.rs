@@ -1,4 +1,4 @@
-//! What goes out on a link.
+//! Sending messages on a link.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +32,7 @@ impl Link<'_> {
         }
     }
 
-    /// The message is gone once it is encoded: a task that waits does not keep it.
+    /// The message is dropped once it is encoded: a waiting task does not keep it.
     pub(super) fn send(
         &mut self,
         stream: u32,
@@ -64,7 +64,7 @@ impl Link<'_> {
                 let reason = error.message().to_owned();
                 Message::Goodbye(Goodbye { reason, retry_after: None })
             }
-            // A goodbye has no kind: the replica has to know that it was the size.
+            // A goodbye has no kind: the replica has to know that the reason was the size.
             ErrorKind::TooLarge => Message::Failed(WireError::from(error)),
             _ => return,
         };
@@ -77,7 +77,7 @@ impl Link<'_> {
         let _ = timeout(FAREWELL, farewell).await;
     }
 
-    /// Sends a frame; a replica that takes nothing of it for too long is gone.
+    /// Sends a frame; a replica that reads nothing of it for too long is disconnected.
     async fn send_frame(&mut self, frame: Bytes) -> Result<()> {
         let (patience, activity) = (self.patience, self.activity.clone());
         let mut sending = self.outgoing.send(frame);

@@ -1,4 +1,4 @@
-//! What goes into a session and what comes out of it.
+//! The facts and commands of a session.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +9,11 @@ use sync_core::protocol::{Message, Pull};
 /// Bounds and times of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SessionOptions {
-    /// How often either side says something; one that is silent for three times as long is gone.
+    /// How often either side sends something; a side that is silent for three times as long is
+    /// treated as lost.
     pub heartbeat: Duration,
-    /// How long nothing may be heard of a client that has not greeted. The whole greeting may take
-    /// six times as long.
+    /// How long a client that has not greeted may be silent. The whole greeting may take six times
+    /// as long.
     pub greeting: Duration,
     /// The most requests that are served at a time.
     pub requests: usize,
@@ -37,13 +38,13 @@ pub enum Request {
     Credit(u32),
     /// The end of a live stream.
     EndLive,
-    /// A sign of life that wants an answer.
+    /// A ping, which has to be answered.
     Ping(u64),
     /// A sign of life.
     Pong,
     /// The other side closes.
     Goodbye,
-    /// Something that only a server says.
+    /// A message that only a server sends.
     Misplaced,
 }
 
@@ -99,7 +100,7 @@ pub enum SessionInput {
     },
     /// Bytes of a message came that is not whole yet.
     Heard,
-    /// The greeting was answered: whether the other side was let in.
+    /// The greeting was answered; true if the client was accepted.
     Greeted(bool),
     /// A request was answered.
     Served {
@@ -129,14 +130,14 @@ pub enum SessionInput {
 /// A command.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SessionOutput {
-    /// Answer the greeting; tell with `Greeted`.
+    /// Answer the greeting; the result is `Greeted`.
     Greet,
-    /// Serve a request; tell with `Served` when it is answered.
+    /// Serve a request; the result is `Served` when it is answered.
     Serve {
         /// The request.
         stream: u32,
     },
-    /// Read the next chunk of a live stream; tell with `Read`.
+    /// Read the next chunk of a live stream; the result is `Read`.
     Read {
         /// The stream.
         stream: u32,
@@ -148,7 +149,7 @@ pub enum SessionOutput {
         /// The stream.
         stream: u32,
     },
-    /// Wait until the head of a live stream's scope moves; tell with `HeadMoved`.
+    /// Wait until the head of a live stream's scope moves; the result is `HeadMoved`.
     Sleep {
         /// The stream.
         stream: u32,
@@ -158,7 +159,7 @@ pub enum SessionOutput {
         /// The stream.
         stream: u32,
     },
-    /// Say that a request cannot be served now.
+    /// Answer that a request cannot be served now.
     Refuse {
         /// The request.
         stream: u32,
@@ -169,6 +170,6 @@ pub enum SessionOutput {
     Pong(u64),
     /// Give a sign of life.
     Ping(u64),
-    /// Say why, and close.
+    /// Send the reason, and close.
     Close(&'static str),
 }

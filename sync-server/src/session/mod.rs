@@ -2,7 +2,7 @@
 //! engine.
 //!
 //! Facts go in, commands come out, payloads stay with the caller, which executes the commands.
-//! Catching up and following live are one thing: a live stream has a cursor; it reads the chunk
+//! Catching up and following live are the same: a live stream has a cursor; it reads the chunk
 //! after it as long as there is credit, and sleeps at the head until the head moves.
 //!
 //! ```text
@@ -129,14 +129,14 @@ impl Session {
         silence.min(self.said.plus(heartbeat)).min(look)
     }
 
-    /// When a client that has not greeted is given up. Slow links may take longer, and not for
-    /// ever.
+    /// When a client that has not greeted is disconnected. Slow links may take longer, within a
+    /// bound.
     fn greeting_due(&self) -> Now {
         let greeting = self.options.greeting;
         self.heard.plus(greeting).min(self.began.plus(greeting.saturating_mul(6)))
     }
 
-    /// Takes in a fact.
+    /// Handles a fact.
     pub fn handle_input(&mut self, now: Now, input: SessionInput) {
         if self.phase == Phase::Closed {
             return;

@@ -176,7 +176,7 @@ fn a_client_that_does_not_greet_is_given_up_before_one_that_is_silent() {
     assert!(!silent.is_closed());
     silent.handle_input(Now(5_000), SessionInput::Tick);
     assert_eq!(silent.poll_output(), Some(SessionOutput::Close("no greeting came in time")));
-    // Bytes of a greeting on a slow link give it time, and not for ever.
+    // Bytes of a greeting on a slow link extend its time, within a bound.
     let mut slow = Session::new(OPTIONS, Now(0));
     for second in (4..30).step_by(4) {
         slow.handle_input(Now(second * 1_000), SessionInput::Heard);

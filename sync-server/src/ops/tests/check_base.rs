@@ -61,7 +61,7 @@ fn a_state_made_of_both_sides_descends_from_the_newest_that_was_lost() {
         // Of two lives the later one does.
         (base(9, OLD, 6), offer(OLDER, 8, false), offer(OLD, 6, true)),
         (base(9, OLDER, 8), offer(OLD, 6, false), offer(OLD, 6, true)),
-        // A base that was not lost, or that was in no log, tells nothing.
+        // A base that was not lost, or that was in no log, shows nothing.
         (base(9, OLD, 4), offer(OLD, 6, true), offer(OLD, 6, true)),
         (base(9, FIRST, 4), None, None),
         (base(9, OLD, BaseRef::NOT_IN_LOG.0), None, None),

@@ -62,7 +62,7 @@ fn a_chunk_ends_at_the_limit_of_documents_where_an_append_ends() {
     assert_eq!(chunk(&log, &at(0), documents(3)), (3, vec![1, 2, 3]));
     assert_eq!(chunk(&log, &at(0), documents(2)), (1, vec![1]));
     assert_eq!(chunk(&log, &at(0), documents(1)), (1, vec![1]));
-    // An append is handed out whole, however small the limit is.
+    // An append is sent whole, however small the limit is.
     assert_eq!(chunk(&log, &at(1), documents(1)), (3, vec![2, 3]));
     assert_eq!(chunk(&log, &at(3), documents(1)), (4, vec![4]));
     assert_eq!(chunk(&log, &at(4), documents(1)), (4, vec![]));

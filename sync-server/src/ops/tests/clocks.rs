@@ -1,4 +1,4 @@
-//! Which stamps are let into a log: the server's time is 1,000, and 500 ahead of it are allowed.
+//! The stamps that a log accepts: the server's time is 1,000, and 500 ahead of it are allowed.
 
 use super::*;
 use sync_core::model::VerdictKind;

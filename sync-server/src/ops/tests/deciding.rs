@@ -1,4 +1,4 @@
-//! What becomes of a change, by what it was made on and by what the judge says.
+//! The verdict on a change, by its base and by the decision of the judge.
 
 use super::*;
 use crate::record::author_of;

@@ -1,4 +1,4 @@
-//! A batch that names a document more than once, and what else stands beside it.
+//! A batch that names a document more than once, and its other changes.
 
 use super::*;
 use crate::ops::has_right_sums;

@@ -30,7 +30,7 @@ const FIRST: Epoch = Epoch([1; 16]);
 const FRESH: NewLog = NewLog { epoch: FIRST, key: LogKey([7; 16]) };
 const REPLICA: ReplicaId = ReplicaId([9; 16]);
 
-/// Decides as the test says, and keeps what it was asked to resolve.
+/// Decides as the test sets, and keeps the conflicts that it was called for.
 #[derive(Debug)]
 struct Told {
     refuses: fn(&Change) -> bool,
@@ -100,7 +100,7 @@ impl Log {
         decided(self.push(vec![change]).verdicts).remove(0)
     }
 
-    /// Writes a document that is not there, or is as the row says.
+    /// Writes a document that does not exist, or that is as the row.
     fn put(&mut self, id: &str, state: DocumentState) -> ServerRow {
         let base = self.row(id).map(|row| self.on(&row));
         self.push(vec![change(id, base, state)]);
@@ -142,7 +142,7 @@ fn revision(stamp: u64) -> Revision {
     Revision { stamp: Stamp::new(stamp, 0), replica: REPLICA }
 }
 
-/// A state that was written at that time and says that text.
+/// A state that was written at that time, with that text.
 fn written(stamp: u64, text: &str) -> DocumentState {
     let (revision, body) = (revision(stamp), Some(body(text)));
     DocumentState { revision, author: revision, created: revision.stamp, body, erased: None }

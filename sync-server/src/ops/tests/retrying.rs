@@ -1,4 +1,4 @@
-//! A batch that comes again, or comes too late.
+//! A batch that is sent again, or arrives too late.
 
 use super::*;
 use sync_core::model::{ServerState, VerdictKind};
@@ -13,7 +13,7 @@ fn a_batch_that_comes_again_is_told_its_verdicts_and_changes_nothing() {
     ];
     let batch = log.batch(changes);
     let first = log.append(&batch);
-    // The judge would decide otherwise now, and is not asked.
+    // The judge would decide otherwise now, and is not called.
     log.judge.resolution = Some(Resolution::Local);
     log.judge.refuses = |_| true;
     let again = log.append(&batch);

@@ -57,7 +57,7 @@ fn a_purge_of_more_than_is_read_at_a_time_forgets_all_of_it() {
 #[test]
 fn wrong_sums_are_found_wherever_they_are() {
     let mut log = Log::new();
-    // More scopes than are looked at at a time.
+    // More scopes than one read returns.
     let names: Vec<_> = (0..600).map(|n| Scope::new(format!("s{n:03}")).unwrap()).collect();
     for scope in &names {
         let mut batch = log.batch(vec![change("a", None, written(10, "one"))]);
@@ -128,7 +128,7 @@ fn nothing_is_noted_for_who_may_only_read_or_has_another_owner() {
     let moved = |name| Acknowledgement { seq: Seq(3), ..by(Noted::Of(Owner::of(name))) };
     assert_eq!(acknowledged(&mut log, &moved("ben")).1, Some((FIRST, Seq(1))));
     assert_eq!(acknowledged(&mut log, &moved("ann")).1, Some((FIRST, Seq(3))));
-    // What the digests say is told all the same.
+    // The result of the digests is returned all the same.
     let differs = Acknowledgement { digest: Some(Digest(1)), ..moved("ben") };
     assert!(acknowledged(&mut log, &differs).0.is_some());
 }
@@ -148,7 +148,7 @@ fn a_replica_belongs_to_the_principal_of_its_first_push() {
         assert_eq!(log.append(&batch).verdicts, Verdicts::Cloned);
         assert_eq!((log.scope(), record(&log)), before);
     }
-    // A server whose clients are all the same asks for no owner, and forgets none.
+    // A server whose clients are all the same checks no owner, and keeps the stored one.
     log.cx.owner = None;
     log.put("b", written(11, "two"));
     assert_eq!(record(&log).unwrap().owner, Some(Owner::of("ann")));

@@ -81,7 +81,7 @@ fn an_edit_knows_of_the_erasure_that_its_base_knows_of_and_of_no_other() {
     log.decide(change("a", Some(base), unstamped("edit")));
     let state = log.row("a").unwrap().state;
     assert_eq!((state.body, state.erased), (Some(body("edit")), Some(revision(10))));
-    // Without the base it does not know, and stays behind.
+    // Without the base it does not know the erasure, and is superseded.
     let verdict = log.decide(change("a", None, unstamped("other")));
     assert_eq!(verdict.kind, VerdictKind::Superseded);
     assert_eq!(log.row("a").unwrap().state.body, Some(body("edit")));
