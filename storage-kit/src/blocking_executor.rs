@@ -34,7 +34,7 @@ pub trait Transactional: Send + 'static {
     /// `Storage` if it cannot be begun; then nothing is open.
     fn begin(&mut self, durability: Durability) -> Result<()>;
 
-    /// Remembers the place that `undo` goes back to.
+    /// Marks the state to which `undo` returns.
     ///
     /// # Errors
     /// `Storage`.
@@ -80,12 +80,12 @@ pub trait Snapshot: Send + 'static {
     /// `Storage`.
     fn open(&mut self) -> Result<()>;
 
-    /// Lets go of it.
+    /// Releases the snapshot.
     fn release(&mut self);
 
-    /// What tells at once whether anything was committed since it was asked last; none, by default,
-    /// for a core that cannot tell. A server's storage asks one of its cores for it when it starts,
-    /// before the core is handed to its thread.
+    /// Returns a [`CommitVersion`], which detects without a thread whether anything was committed;
+    /// none, by default, for a core that cannot. A server's storage calls it on one of its cores
+    /// when it starts, before the core is moved to its thread.
     ///
     /// # Errors
     /// `Storage` if it cannot be made.
@@ -103,9 +103,9 @@ pub struct ThreadOptions {
     pub queue: usize,
     /// The most jobs that share one commit.
     pub group: usize,
-    /// No thread is started: each job is done where it is asked for, and blocks the task that asks.
-    /// Only for cores in memory, where there are no threads to be had, or where a test decides what
-    /// time it is: paused time runs on while a thread works.
+    /// No thread is started: each job runs where it is submitted, and blocks the calling task. Only
+    /// for cores in memory, for targets without threads, or for tests that control the time: paused
+    /// time advances while a thread works.
     pub inline: bool,
 }
 
@@ -118,7 +118,8 @@ impl Default for ThreadOptions {
 
 /// Sends the caller the result, once the commit has succeeded or failed.
 pub(super) type Reply = Box<dyn FnOnce(Result<()>) + Send>;
-/// Runs in the writer's transaction, or is told why it cannot. The answer says whether it failed.
+/// Runs in the writer's transaction, or gets the error that prevents it. The result is whether it
+/// failed.
 pub(super) type Job<W> = Box<dyn FnOnce(Result<&mut W>) -> (bool, Reply) + Send>;
 pub(super) type Read<R> = Box<dyn FnOnce(&mut R) + Send>;
 
@@ -141,8 +142,8 @@ enum JobQueue<W, R> {
     Queues {
         jobs: mpsc::Sender<Message<W>>,
         reads: Asking<Read<R>>,
-        /// Nothing is sent here: it ends when the writer, as the last of the threads, has let go of
-        /// its core.
+        /// Nothing is sent here: it ends when the writer, the last of the threads, has dropped its
+        /// core.
         gone: tokio::sync::Mutex<mpsc::Receiver<()>>,
     },
     Inline(Inline<W, R>),
@@ -262,8 +263,8 @@ impl<W: Transactional, R: Snapshot> BlockingExecutor<W, R> {
         self.read_holding(None, job).await
     }
 
-    /// Runs a read on a snapshot between two commits: whatever this process has committed has been
-    /// answered, and the next commit comes after the read.
+    /// Runs a read on a snapshot between two commits: every commit of this process has been
+    /// answered, and the next one comes after the read.
     pub(crate) async fn read_between_commits<T: Send + 'static>(
         &self,
         job: impl FnOnce(&R) -> Result<T> + Send + 'static,
@@ -303,8 +304,7 @@ impl<W: Transactional, R: Snapshot> BlockingExecutor<W, R> {
         if is_open { Ok(()) } else { Err(closed()) }
     }
 
-    /// Finishes what was queued, and ends the threads. What is asked afterwards fails with
-    /// `Closed`.
+    /// Finishes the queued jobs, and ends the threads. Later calls fail with `Closed`.
     pub(crate) async fn close(&self) {
         if let JobQueue::Queues { reads, .. } = &self.queue {
             reads.close();
@@ -312,7 +312,7 @@ impl<W: Transactional, R: Snapshot> BlockingExecutor<W, R> {
         // If the writer has ended already, there is nothing to close.
         let _ = self.submit(Message::Close).await;
         if let JobQueue::Queues { gone, .. } = &self.queue {
-            // The writer waits for the readers before it lets go of its core.
+            // The writer waits for the readers before it drops its core.
             let _ = gone.lock().await.recv().await;
         }
         // Waiters for a commit wake once more, and find that the storage is closed.
@@ -378,14 +378,14 @@ fn write_loop<W: Transactional>(
     }
     purge_last(&mut writer);
     // The queue is closed before the core is dropped. Jobs that entered it meanwhile are received
-    // and dropped; otherwise their callers would wait for ever: a queue that is merely dropped
-    // keeps what arrives a moment later.
+    // and dropped; otherwise their callers would wait forever: a queue that is merely dropped keeps
+    // jobs that arrive a moment later.
     queue.close();
     while queue.blocking_recv().is_some() {}
     writer
 }
 
-/// What is done before a core that writes is let go.
+/// Purges a writing core before it is dropped.
 pub(super) fn purge_last<W: Transactional>(writer: &mut W) {
     if let Err(error) = contained(|| writer.purge_erased()) {
         tracing::warn!(error = %error.report(), "what was erased is seen to when the storage is opened again and closed");

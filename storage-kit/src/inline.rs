@@ -1,4 +1,4 @@
-//! Cores without threads: a job is done where it is asked for.
+//! Cores without threads: a job runs where it is submitted.
 
 use std::sync::{Mutex, PoisonError, RwLock};
 

@@ -14,7 +14,7 @@
 //! A server's storage (feature `server`) is written the same way, with `ThreadedServerStorage` and
 //! `ServerRows`.
 //!
-//! Three types to know: [`ThreadedStorage`], the trait [`OrderedKv`](kv::OrderedKv), and
+//! The main types are [`ThreadedStorage`], the trait [`OrderedKv`](kv::OrderedKv), and
 //! [`MemoryKv`](kv::MemoryKv), the store in memory that tests use:
 //!
 //! ```

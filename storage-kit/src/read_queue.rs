@@ -101,8 +101,8 @@ impl<T> Taking<T> {
 }
 
 impl<T> Drop for Taking<T> {
-    /// Without takers nothing is executed any more: waiting jobs are dropped, so that their callers
-    /// get an error.
+    /// Without workers nothing is executed any more: waiting jobs are dropped, so that their
+    /// callers get an error.
     fn drop(&mut self) {
         let mut state = self.0.state();
         state.takers -= 1;

@@ -32,8 +32,8 @@ impl Remembered {
     }
 }
 
-/// The newest changes that this process committed. Nothing is remembered before the first reader
-/// asks for changes.
+/// The newest changes that this process committed. Nothing is kept before the first read of
+/// changes.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
     wanted: AtomicBool,

@@ -1,9 +1,9 @@
-//! The newest rows of a server's scopes, told where they are asked for.
+//! A cache of the newest rows of a server's scopes, which answers without a thread.
 //!
-//! Most of what a server is asked is whether there is anything new, and mostly there is not. A
-//! scope's row that was read once is good for as long as nothing is committed, and whether
-//! something was costs less to find out than waking a thread that reads. So the row is remembered
-//! with the number that the [`CommitVersion`] had told before it was read.
+//! Most requests to a server check for news, and mostly there is none. A scope's cached row is
+//! valid as long as nothing is committed, and detecting a commit costs less than waking a thread
+//! that reads. So the row is cached with the number that the [`CommitVersion`] returned before it
+//! was read.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,7 +17,7 @@ use sync_server::record::ServerScope;
 /// Scopes that are remembered; one more, and all are forgotten.
 const SCOPES: usize = 1_024;
 
-/// The newest rows of the scopes that were asked for.
+/// The newest rows of the scopes that were requested.
 pub(super) struct ScopeCache(Mutex<State>);
 
 struct State {
@@ -37,7 +37,7 @@ pub(super) struct CacheGeneration(u64);
 pub(super) enum Lookup {
     /// The cached row, which is the newest.
     Fresh(Arc<ServerScope>),
-    /// It has to be read; what is read from now on may be remembered, if that can be told.
+    /// The row has to be read; the result may be cached, if there is a generation for it.
     Unread(Option<CacheGeneration>),
 }
 
@@ -77,7 +77,7 @@ impl ScopeCache {
         })
     }
 
-    /// Lets go of the probe, which may hold a file, and tells nothing from then on.
+    /// Drops the probe, which may hold a file, and returns nothing from then on.
     pub(super) fn close(&self) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.probe = None;
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
     use sync_core::model::{Epoch, Seq};
 
-    /// Tells a number that the test sets; 0 for none.
+    /// Returns a number that the test sets; 0 for none.
     struct Told(Arc<AtomicU64>);
 
     impl CommitVersion for Told {
@@ -160,7 +160,7 @@ mod tests {
         let scope = Scope::default();
         let before = moment(&newest, &scope);
         told.store(8, Ordering::Relaxed);
-        // Another one asks, and hears of the commit first.
+        // Another caller detects the commit first.
         moment(&newest, &scope);
         newest.remember(before, scope.clone(), &row(3));
         assert_eq!(head(&newest, &scope), None);

@@ -18,7 +18,7 @@ use sync_server::{ServerStorage, Visible};
 
 /// A [`ServerStorage`] made of a core that writes and cores that read, on threads of its own.
 ///
-/// Whether there is anything new is told without a thread, if the cores that read have a
+/// Requests without news are answered without a thread, if the cores that read have a
 /// [probe](Snapshot::probe).
 #[derive(Debug)]
 pub struct ThreadedServerStorage<W, R> {
@@ -153,7 +153,7 @@ where
     }
 
     async fn close(&self) -> Result<()> {
-        // First, so that nothing is told from memory once the threads refuse.
+        // First, so that nothing is answered from memory once the threads refuse.
         self.newest.close();
         self.threads.close().await;
         Ok(())

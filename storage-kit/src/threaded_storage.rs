@@ -109,7 +109,8 @@ where
             return Ok(FeedPage { changes, more: true, gap: false });
         }
         let recent = Arc::clone(&self.recent);
-        // Whatever of this process the rows show is remembered by then, for no commit is under way.
+        // All commits of this process that the rows show are recorded by then, because no commit is
+        // under way.
         let read = move |rows: &R| {
             let mut page = ops::feed(rows, after, limits)?;
             match recent.after(after, limits) {

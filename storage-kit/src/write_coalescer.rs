@@ -18,7 +18,7 @@ struct Cached<T> {
     is_news: bool,
 }
 
-/// What is kept of one transaction. Scopes are few in one, and are looked through.
+/// The cached rows of one transaction. It has few scopes, which are searched linearly.
 #[derive(Clone, Debug, Default)]
 struct Rows {
     meta: Option<Cached<ReplicaMeta>>,
@@ -38,7 +38,7 @@ impl Rows {
     }
 }
 
-/// A core that is told of the replica's own row and of scopes' rows when a transaction ends.
+/// A core that writes the replica's own row and the rows of scopes when a transaction ends.
 pub(super) struct WriteCoalescer<W> {
     core: W,
     rows: RefCell<Rows>,
@@ -63,7 +63,7 @@ impl<W: ReplicaWriter> WriteCoalescer<W> {
         rows
     }
 
-    /// Tells the core everything.
+    /// Writes all cached rows to the core.
     fn flush(&mut self) -> Result<()> {
         let rows = self.rows.get_mut();
         if let Some(Cached { row: Some(meta), .. }) = rows.meta.as_ref().filter(|m| m.is_news) {

@@ -1,4 +1,4 @@
-//! Addresses of servers, as people type them.
+//! Addresses of servers, as typed by users.
 
 use sync_core::error::{Error, ErrorKind, Result};
 

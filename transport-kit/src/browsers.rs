@@ -1,10 +1,10 @@
-//! Which pages a browser may let reach a server.
+//! Which web pages a browser may connect to a server.
 //!
 //! A browser lets every page open a WebSocket to any address, and send simple requests there.
-//! Without a check, a page that a user happens to look at reads and writes a server on that user's
-//! machine. The `Origin` header, which a page cannot forge, names the page's site. A site can also
-//! point a name of its own at the address of the server (DNS rebinding); the page then is of the
-//! same origin as the server, and only the `Host` header shows the strange name.
+//! Without a check, any page that a user visits can read and write a server on that user's machine.
+//! The `Origin` header, which a page cannot forge, names the page's site. A site can also point a
+//! name of its own at the address of the server (DNS rebinding); the page then is of the same
+//! origin as the server, and only the `Host` header shows the foreign name.
 
 use std::net::IpAddr;
 
@@ -61,8 +61,8 @@ impl BrowserPolicy {
         Ok(self)
     }
 
-    /// Answers pages of that origin: a scheme and a host, with the port if it is not the scheme's
-    /// own, or `*` for every page. Pages of the server's own address are always answered.
+    /// Allows pages of that origin: a scheme and a host, with the port if it is not the scheme's
+    /// own, or `*` for every page. Pages of the server's own address are always allowed.
     ///
     /// # Errors
     /// `InvalidInput` if it is no origin.
@@ -93,9 +93,9 @@ impl BrowserPolicy {
         }
     }
 
-    /// Whether the handshake of a WebSocket may be answered. A browser names the origin of its page
-    /// in each, so one without an origin comes from a program; host names of one label, which
-    /// programs of one network use for each other, are then answered as well.
+    /// Checks whether the handshake of a WebSocket may be accepted. A browser names the origin of
+    /// its page in each, so one without an origin comes from a program; host names of one label,
+    /// which programs of one network use for each other, are then accepted as well.
     ///
     /// # Errors
     /// As [`check`](Self::check).

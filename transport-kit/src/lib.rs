@@ -6,7 +6,7 @@
 //!   [`Connection`](sync_core::transport::Connection) themselves.
 //! - Provide a link that carries byte frames, and let
 //!   [`FramedTransport`](framed::FramedTransport) speak the protocol over it.
-//! - Give two closures that call the service that an app already has:
+//! - Pass two closures that call the service that an app already has:
 //!   [`FnTransport`](custom_backend::FnTransport).
 //!
 //! A transport of the second kind implements [`Dial`](framed::Dial), which makes links:
@@ -31,11 +31,11 @@
 //! # let _ = transport;
 //! ```
 //!
-//! What the transports of this project share besides: TLS (feature `tls`), sockets to listen on
-//! (feature `server`), how many bytes move on a stream, and how long a server asks to wait. A
-//! server's routes come from the transports, each of which provides an axum `Router`; merged into
-//! one they are served on one port, by `listen` or `listen_tls`, which bound the number of
-//! connections and how slow their clients may be.
+//! The crate also has what the transports of this project share: TLS (feature `tls`), listening
+//! sockets (feature `server`), a counter of the bytes that move on a stream, and limits on how long
+//! a server may ask a client to wait. A server's routes come from the transports, each of which
+//! provides an axum `Router`; merged into one they are served on one port, by `listen` or
+//! `listen_tls`, which bound the number of connections and how slow their clients may be.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]

@@ -15,7 +15,7 @@ fn invalid(what: impl Into<String>) -> Error {
 /// attributes, keys.
 ///
 /// # Errors
-/// `InvalidInput`, which says what is there instead, if it can be told.
+/// `InvalidInput`, which names what the input contains instead, if it is known.
 pub fn read_certificates(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
     let all = match Pem::of(bytes)? {
         Some(pem) => pem.certificates()?,
@@ -35,10 +35,10 @@ pub fn read_certificates(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
 }
 
 /// Reads a private key in PEM or DER: PKCS#8, PKCS#1 (RSA) or SEC1 (EC), without a passphrase. In
-/// PEM the first one counts, and anything else is skipped.
+/// PEM the first one is used, and anything else is skipped.
 ///
 /// # Errors
-/// `InvalidInput`, which says what is there instead, if it can be told.
+/// `InvalidInput`, which names what the input contains instead, if it is known.
 pub fn read_key(bytes: &[u8]) -> Result<PrivateKeyDer<'static>> {
     let key = match Pem::of(bytes)? {
         Some(pem) => pem.key()?,
@@ -138,7 +138,7 @@ impl Pem {
         })
     }
 
-    /// What the sections say they are.
+    /// The labels of the sections.
     fn labels(&self) -> Vec<String> {
         let begins = self.0.split(|b| *b == b'\n').filter_map(|line| line.strip_prefix(BEGIN));
         begins

@@ -1,4 +1,4 @@
-//! Places that a server gives out, of which one client gets a part only.
+//! A bounded number of places on a server, of which one client gets a part only.
 
 use std::collections::HashMap;
 use std::fmt::Debug;

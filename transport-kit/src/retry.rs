@@ -1,13 +1,13 @@
-//! How long a server asks to wait.
+//! How long a server may ask a client to wait.
 
 use std::time::{Duration, UNIX_EPOCH};
 
 use sync_core::clock::Now;
 
-/// The longest time that a server may ask for: a day. What asks for more is broken.
+/// The longest wait that a server may request: a day. A longer one is a mistake.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
-/// The longest time that a gateway, a proxy or the page of a network may ask for: five minutes. It
-/// is no part of the service, and may be gone with the next network.
+/// The longest wait that a gateway, a proxy or the page of a network may request: five minutes.
+/// They are no part of the service, and may not be on the path of the next network.
 const LONGEST_OF_GATEWAYS: Duration = Duration::from_secs(5 * 60);
 
 /// Returns the wait that the header `Retry-After` contains: seconds, or a date, which is compared

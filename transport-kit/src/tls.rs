@@ -30,8 +30,8 @@ pub enum Trust {
     },
     /// These alone, as PEM or DER.
     Only(Vec<Vec<u8>>),
-    /// Whatever this decides: for the roots of an operating system, client certificates, or rules
-    /// of one's own.
+    /// This configuration decides: for the roots of an operating system, client certificates, or
+    /// rules of your own.
     Custom(Arc<rustls::ClientConfig>),
 }
 
@@ -43,7 +43,7 @@ impl Default for Trust {
 }
 
 impl Trust {
-    /// What a TLS client of whatever kind is configured with.
+    /// Returns the configuration of a TLS client of any kind.
     ///
     /// # Errors
     /// `InvalidInput` if a certificate cannot be read.
@@ -77,8 +77,8 @@ impl Trust {
     }
 }
 
-/// Verifies as usual, and besides takes a certificate that was named itself, though it says that it
-/// is an authority's: the self-signed ones that openssl makes by default do.
+/// Verifies as usual, and also accepts a certificate that was named itself although it is marked as
+/// an authority's: the self-signed ones that openssl makes by default are.
 #[derive(Debug)]
 struct NamedVerifier {
     usual: Arc<WebPkiServerVerifier>,
@@ -150,12 +150,12 @@ impl ServerCertVerifier for NamedVerifier {
     }
 }
 
-/// What a server needs: its chain of certificates, its own first, and its private key, both as PEM
-/// or DER.
+/// Returns the configuration of a server from its chain of certificates, its own first, and its
+/// private key, both as PEM or DER.
 ///
 /// # Errors
-/// `InvalidInput` if they cannot be read or do not belong together. [`read_certificates`] and
-/// [`read_key`] say which of them cannot be read.
+/// `InvalidInput` if they cannot be read or do not belong together. The errors of
+/// [`read_certificates`] and [`read_key`] name the one that cannot be read.
 pub fn server_config(chain: &[u8], key: &[u8]) -> Result<Arc<rustls::ServerConfig>> {
     let (chain, key) = (read_certificates(chain)?, read_key(key)?);
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

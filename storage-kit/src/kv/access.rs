@@ -151,7 +151,7 @@ impl<K: OrderedKv> KvReads for KvReader<K> {
     }
 }
 
-/// Gathers one transaction in memory and hands it to the store as a batch.
+/// Collects one transaction in memory and commits it to the store as a batch.
 pub struct KvWriter<K> {
     kv: Arc<K>,
     gate: Arc<Gate>,
@@ -186,7 +186,7 @@ impl<K: OrderedKv> KvWriter<K> {
         Self { kv, gate, durability, overlay: Overlay::default(), written: None }
     }
 
-    /// The store holds nothing yet: what was never written here is not looked for in it.
+    /// The store is empty: keys that were never written here are not looked up in it.
     pub(super) fn begins_empty(&mut self) {
         self.written = Some(Written::default());
     }
@@ -293,7 +293,7 @@ mod tests {
     use crate::kv::MemoryKv;
     use sync_core::error::{Error, ErrorKind};
 
-    /// Writes, and says that it failed.
+    /// A writer that fails each commit after it was written.
     #[derive(Debug, Default)]
     struct Doubtful(MemoryKv);
 

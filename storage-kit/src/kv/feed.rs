@@ -1,5 +1,5 @@
-//! Where a replica's documents stand in its feed: places in runs, so that a document costs no entry
-//! for its own.
+//! The places of a replica's documents in its feed, stored in runs, so that a document needs no
+//! entry for its own.
 //!
 //! | Key | Value |
 //! |---|---|
@@ -7,8 +7,8 @@
 //!
 //! A run has [`RUN`] places. A member is a byte with its place in the run, with [`NAMED`] if its
 //! scope and its collection follow (those of the member before it otherwise), and its id; names end
-//! with a zero byte. A document that moves to another place, or is removed, leaves its run at once:
-//! no name stays behind.
+//! with a zero byte. A document that moves to another place, or is removed, is removed from its run
+//! at once: no name stays behind.
 
 use std::ops::{ControlFlow, Range};
 
@@ -27,7 +27,7 @@ const FEED: u8 = b'f';
 /// more entries.
 const RUN: u64 = 32;
 
-/// Stands with a member's place if its scope and its collection follow.
+/// Set beside a member's place if its scope and its collection follow.
 const NAMED: u8 = 0x80;
 
 /// In version 1 of the layout a place was an entry: `c` place, with the document's key.
@@ -68,7 +68,7 @@ impl Member<'_> {
 struct Members<'a> {
     run: &'a [u8],
     at: usize,
-    /// Where the scope and the collection of the last member stand.
+    /// The range of the scope and the collection of the last member.
     names: Range<usize>,
 }
 
@@ -77,7 +77,7 @@ impl<'a> Members<'a> {
         Self { run, at: 0, names: 0..0 }
     }
 
-    /// Where the name is that stands next, without its zero byte.
+    /// The range of the next name, without its zero byte.
     fn name(&mut self) -> Result<Range<usize>> {
         let (start, left) = (self.at, self.run.get(self.at..).unwrap_or_default());
         let length = left.iter().position(|b| *b == 0);
@@ -114,12 +114,12 @@ impl<'a> Iterator for Members<'a> {
 #[derive(Default)]
 struct Run {
     bytes: Vec<u8>,
-    /// Where the scope and the collection of the last member stand, each with its zero byte.
+    /// The range of the scope and the collection of the last member, each with its zero byte.
     names: Range<usize>,
 }
 
 impl Run {
-    /// A run that is there, with room for more.
+    /// Reads a stored run that has room for more.
     fn read(stored: &[u8]) -> Result<Self> {
         let mut bytes = Vec::with_capacity(stored.len() + 256);
         bytes.extend_from_slice(stored);
@@ -195,10 +195,10 @@ pub(super) fn remove<K: OrderedKv>(kv: &mut KvWriter<K>, place: LocalSeq) -> Res
     Ok(())
 }
 
-/// The documents at places above one, in order, and so many at most.
+/// The documents at places above one, in order, at most `limit`.
 ///
 /// # Errors
-/// As the store; `Incompatible` if what is there cannot be read.
+/// As the store; `Incompatible` if the stored run cannot be read.
 pub(super) fn after(kv: &impl KvReads, place: LocalSeq, limit: usize) -> Result<Vec<DocumentKey>> {
     let first = place.next();
     let mut keys = Vec::new();
@@ -215,11 +215,11 @@ pub(super) fn after(kv: &impl KvReads, place: LocalSeq, limit: usize) -> Result<
     Ok(keys)
 }
 
-/// Gathers the places of a store of version 1 in runs, a bounded number in a commit: what ends in
-/// the middle of it goes on when the store is opened again.
+/// Moves the places of a store of version 1 into runs, a bounded number in each commit; after an
+/// interruption it continues when the store is opened again.
 ///
 /// # Errors
-/// As the store; `Incompatible` if what is there cannot be read.
+/// As the store; `Incompatible` if the stored data cannot be read.
 pub(super) fn gather_places<K: OrderedKv>(kv: &mut KvWriter<K>) -> Result<()> {
     loop {
         let mut places = Vec::new();

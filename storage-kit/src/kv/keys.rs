@@ -18,14 +18,14 @@ use sync_core::model::{Collection, DocumentId};
 /// What the store holds, and in which version of the layout.
 const KIND: &[u8] = b"!kind";
 
-/// So many bytes of a key stand in the key itself: a document's, with an id like ours and names of
-/// usual length.
+/// The number of bytes that are stored in the key itself: enough for a document's key with an id as
+/// the library generates it and names of usual length.
 const INLINE: usize = 56;
 
 /// A key of an [`OrderedKv`]: bytes, ordered as such.
 ///
-/// Short ones stand where the key does and not in a buffer of their own, which is what comparing
-/// them costs.
+/// Short keys are stored inline and not in a buffer of their own, which makes comparing them
+/// cheaper.
 ///
 /// ```
 /// use storage_kit::kv::Key;
@@ -45,7 +45,7 @@ impl Deref for Key {
     }
 }
 
-/// A key is looked for by its bytes: it is compared and hashed as they are.
+/// A key is looked up by its bytes: it is compared and hashed as they are.
 impl Borrow<[u8]> for Key {
     fn borrow(&self) -> &[u8] {
         self

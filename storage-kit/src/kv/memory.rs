@@ -10,7 +10,7 @@ use super::{Batch, Key, OrderedKv, Visit};
 use crate::Durability;
 use sync_core::error::Result;
 
-/// An ordered map in memory. What it holds is gone with it.
+/// An ordered map in memory. Its content is lost when it is dropped.
 #[derive(Debug, Default)]
 pub struct MemoryKv {
     entries: RwLock<BTreeMap<Key, Bytes>>,
@@ -56,7 +56,7 @@ impl OrderedKv for MemoryKv {
     }
 
     fn purge_erased(&self) -> Result<bool> {
-        // There are no files, and what was replaced is gone.
+        // There are no files, and replaced values are freed.
         Ok(true)
     }
 }

@@ -1,9 +1,9 @@
-//! The small door for storage backends: an ordered key-value store is enough.
+//! The simplest extension point for storage backends: an ordered key-value store is enough.
 //!
-//! Implement [`OrderedKv`] (get, range, atomic batch) and [`KvStorage`] and [`KvServerStorage`] are
-//! a [`Storage`](sync_core::storage::Storage) and a [`ServerStorage`](sync_server::ServerStorage)
-//! over it: threads, group commit, snapshots and every rule of replica and server included. The
-//! memory backend is made this way.
+//! A backend implements [`OrderedKv`] (get, range, atomic batch), and [`KvStorage`] and
+//! [`KvServerStorage`] are a [`Storage`](sync_core::storage::Storage) and a
+//! [`ServerStorage`](sync_server::ServerStorage) over it: threads, group commit, snapshots and
+//! every rule of replica and server included. The memory backend is implemented this way.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -44,7 +44,8 @@ pub use replica::ReplicaKv;
 #[cfg(feature = "server")]
 pub use server::ServerKv;
 
-/// What one [`OrderedKv::range`] tells of each entry, key and value, and whether it wants more.
+/// The callback of [`OrderedKv::range`], which gets key and value of each entry, and returns
+/// whether to continue.
 pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>> + 'a;
 
 /// An ordered key-value store, of which [`open_replica`] and [`open_server`] make a storage.
@@ -55,11 +56,11 @@ pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>> + 'a;
 /// - There is one writer. Commits come one at a time, in the order in which they are to take
 ///   effect.
 /// - No read runs during a commit, and no commit comes between the reads of one snapshot. The layer
-///   above ensures it, so a store needs no snapshots of its own. Reads run beside each other, as
-///   many as there are [readers](KvOptions::readers).
+///   above ensures it, so a store needs no snapshots of its own. Reads run concurrently, as many as
+///   there are [readers](KvOptions::readers).
 /// - Keys have 1 to 800 bytes. Values are empty up to some MiB: the largest holds a document with
-///   all that is remembered of it.
-/// - The visitor of a range calls the store for nothing.
+///   all its metadata.
+/// - The visitor of a range makes no call of the store.
 /// - When the storage is closed, or its last handle is dropped, its threads drop the store. It
 ///   releases its files and locks then: [`close`](sync_core::storage::Storage::close) returns after
 ///   it.
@@ -68,13 +69,13 @@ pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>> + 'a;
 ///
 /// - Keys are ordered by their bytes, compared as unsigned numbers; a key that begins another one
 ///   comes first.
-/// - No other process writes to it while it is open: the head of a log that a server read last is
-///   cached until that server commits.
+/// - No other process writes to it while it is open: a server caches the head of a log until it
+///   commits.
 /// - A commit is whole or not at all: for every read after it, after a crash, and after a power
 ///   failure.
-/// - Errors say whether to [retry](sync_core::error::Error::retrying). A store that fail-stops
+/// - Errors carry [retry advice](sync_core::error::Error::retrying). A store that fail-stops
 ///   returns [`Never`](sync_core::error::Retry::Never) for every call after the failure.
-/// - What comes from a disk is an error and no panic. A panic in a read fails that one request; a
+/// - A problem of the disk is an error and no panic. A panic in a read fails that one request; a
 ///   panic in a commit ends the writer's thread, and every write fails with `Closed` from then on.
 pub trait OrderedKv: Send + Sync + fmt::Debug + 'static {
     /// The value that the newest commit which named the key gave it; none if there is no such
@@ -98,22 +99,23 @@ pub trait OrderedKv: Send + Sync + fmt::Debug + 'static {
     /// Writes and removes all of the batch or nothing. When it returns, the batch keeps what
     /// `durability` promises, with everything that was committed before it, and every read sees it.
     ///
-    /// [`Durability::Process`] is more than memory: what a process that is killed has not yet
-    /// handed to the operating system is gone. A store that knows but one way to write takes it for
-    /// both.
+    /// [`Durability::Process`] is more than memory: it must survive that the process is killed, so
+    /// the batch must have been passed to the operating system. A store with only one way to write
+    /// uses it for both.
     ///
-    /// The batch is in the order of its keys, and a key stands in it once. Removing a key that is
-    /// not there is no error. An empty batch is not committed.
+    /// The batch is in the order of its keys, and contains a key once. Removing a key that does not
+    /// exist is no error. An empty batch is not committed.
     ///
     /// # Errors
-    /// `Storage` if writing failed. Then nothing of the batch was written, and the store is as
-    /// before. A store that cannot know, because it was a flush that failed, must fail every later
-    /// call until it is opened anew; the batch may then be there, whole.
+    /// `Storage` if writing failed. Then nothing of the batch was written, and the store is
+    /// unchanged. A store that cannot know, because a flush failed, must fail every later call
+    /// until it is opened again; the batch may then be stored, whole.
     fn commit(&self, batch: Batch, durability: Durability) -> Result<()>;
 
-    /// Whether nothing is left in the store's files of values that were replaced or removed by
-    /// commits before: the store sees to it now. `false`, and nothing else, by default: for a store
-    /// whose files keep old values until it writes over them. No read and no commit runs meanwhile.
+    /// Removes values that were replaced or removed by earlier commits from the store's files, and
+    /// returns whether nothing of them is left. By default it does nothing and returns `false`: for
+    /// a store whose files keep old values until it overwrites them. No read and no commit runs
+    /// meanwhile.
     ///
     /// # Errors
     /// `Storage` if it failed; what was committed stays.

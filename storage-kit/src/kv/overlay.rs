@@ -75,7 +75,7 @@ impl Overlay {
         })
     }
 
-    /// Remembers the place that [`undo`](Self::undo) goes back to.
+    /// Marks the state to which [`undo`](Self::undo) returns.
     pub(super) fn mark(&mut self) {
         self.undo = (!self.is_empty()).then(Vec::new);
     }

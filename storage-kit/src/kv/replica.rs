@@ -40,9 +40,8 @@ fn encoded(record: &Record, buffer: &mut Vec<u8>) -> Bytes {
     Bytes::copy_from_slice(buffer)
 }
 
-/// Keys in order, each with its place in the list; of equal ones, the first in the list comes
-/// first. They begin alike for the most part, so it is the eight bytes after that which are
-/// compared.
+/// Returns keys in order, each with its place in the list; of equal ones, the first in the list
+/// comes first. Most keys share a long prefix, so the eight bytes after it are compared first.
 fn in_order(mut keys: Vec<Key>) -> impl Iterator<Item = (Key, usize)> {
     let first: &[u8] = keys.first().map_or(&[], |key| key);
     let shared = keys.iter().fold(first.len(), |shared, key| {

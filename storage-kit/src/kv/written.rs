@@ -11,11 +11,10 @@ use super::Batch;
 /// MB.
 const MOST: usize = (1 << 18) / 8 * 7;
 
-/// The hashes of all keys that were ever put into a store: what is not among them is not there. Two
-/// keys with one hash do no harm, as whatever may be there is looked for.
+/// The hashes of all keys that were ever written to a store: a key whose hash is not among them
+/// does not exist. Two keys with one hash do no harm, because a key that may exist is looked up.
 ///
-/// A first catch-up asks of every document whether it is there already, and each time the answer is
-/// no.
+/// A first catch-up looks up every document, and each time it does not exist.
 #[derive(Debug, Default)]
 pub(super) struct Written(HashSet<u64, BuildHasherDefault<AsItIs>>);
 

@@ -56,7 +56,7 @@ impl fmt::Debug for FnTransportBuilder {
 }
 
 impl FnTransportBuilder {
-    /// How to get what changed.
+    /// Sets the closure that fetches changes.
     pub fn fetch<F, Fut, R>(mut self, fetch: F) -> Self
     where
         F: Fn(FetchRequest) -> Fut + Send + Sync + 'static,
@@ -91,10 +91,10 @@ impl FnTransportBuilder {
         self
     }
 
-    /// Completes when the app knows that a scope may have changed, from a push notification for
-    /// one: then it is fetched at once. It is asked anew for each wait; what happens between two
-    /// waits is found by polling, unless the future remembers it. An error ends the live stream,
-    /// which is then opened again after a while.
+    /// Sets a closure whose future completes when the app knows that a scope may have changed, for
+    /// example from a push notification: then the scope is fetched at once. The closure is called
+    /// for each wait; a change between two waits is found by polling, unless the future keeps it.
+    /// An error ends the live stream, which is opened again after a while.
     pub fn changed<F, Fut>(mut self, changed: F) -> Self
     where
         F: Fn(Scope) -> Fut + Send + Sync + 'static,
@@ -104,8 +104,8 @@ impl FnTransportBuilder {
         self
     }
 
-    /// How long to wait between two fetches of a scope that is followed live: `interval`, and a
-    /// random time up to `jitter` on top, so that not all clients come at once. 30 s and 5 s by
+    /// Sets the pause between two fetches of a scope that is followed live: `interval`, and a
+    /// random time up to `jitter` on top, so that not all clients fetch at once. 30 s and 5 s by
     /// default; at least 100 ms.
     pub fn poll_every(mut self, interval: Duration, jitter: Duration) -> Self {
         self.options.interval = interval;
@@ -113,27 +113,29 @@ impl FnTransportBuilder {
         self
     }
 
-    /// Fetches everything afresh at that pace while a scope is followed live, and deletes what is
-    /// not there any more: for a service that does not tell of deletions. Never by default.
+    /// Fetches everything again at that interval while a scope is followed live, and deletes
+    /// documents that do not exist any more: for a service that does not report deletions. Never by
+    /// default.
     pub fn refetch_every(mut self, interval: Duration) -> Self {
         self.options.refetch = Some(interval);
         self
     }
 
-    /// How long one call of a closure may take. 30 s by default. The replica's own bound of a
-    /// request stands above it.
+    /// Sets how long one call of a closure may take. 30 s by default. The replica's own timeout of
+    /// a request is above it.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.options.timeout = timeout;
         self
     }
 
-    /// The most changes that travel together; a local transaction may exceed it. 100 by default.
+    /// Sets the most changes that are sent together; a local transaction may exceed it. 100 by
+    /// default.
     pub fn batch(mut self, changes: usize) -> Self {
         self.options.batch = changes.max(1);
         self
     }
 
-    /// Where time and chance come from. The operating system by default.
+    /// Sets the source of time and randomness. The operating system by default.
     pub fn environment(mut self, environment: Arc<dyn Environment>) -> Self {
         self.environment = environment;
         self
@@ -183,8 +185,8 @@ impl fmt::Debug for FnTransport {
 }
 
 impl FnTransport {
-    /// Begins to make a transport. The name stands for the service's data: under another name it is
-    /// another backend, to which a replica offers everything that it holds.
+    /// Returns a builder. The name identifies the service's data: another name is another backend,
+    /// to which a replica offers everything that it holds.
     pub fn builder(name: impl Into<String>) -> FnTransportBuilder {
         FnTransportBuilder {
             name: name.into(),
@@ -204,8 +206,8 @@ impl FnTransport {
 }
 
 impl Inner {
-    /// The positions of a scope of a replica. It outlives connections: chunks that were delivered
-    /// on one may be taken in during the next.
+    /// The positions of a scope of a replica. They outlive connections: chunks that were delivered
+    /// on one may be applied during the next.
     pub(super) fn line(&self, replica: ReplicaId, scope: &Scope) -> Arc<Line> {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(lines.entry((replica, scope.clone())).or_default())
@@ -221,7 +223,7 @@ impl Inner {
 
 #[async_trait]
 impl Transport for FnTransport {
-    /// Succeeds at once: whether the service can be reached shows when it is asked for something.
+    /// Succeeds at once: whether the service can be reached shows with the first request.
     async fn connect(&self, hello: Hello) -> Result<(Arc<dyn Connection>, Welcome)> {
         let inner = Arc::clone(&self.0);
         let greet = |greeting: &sync_core::protocol::Greeting| {

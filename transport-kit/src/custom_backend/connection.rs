@@ -1,5 +1,5 @@
-//! A connection to a service that knows of none: its requests are calls of closures, its live
-//! stream is polling.
+//! A connection to a service without connections: its requests are calls of closures, and its live
+//! stream polls.
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -22,7 +22,7 @@ use sync_core::model::{BaseRef, Change, PushBatch, ReplicaId, Reset, Scope, Verd
 use sync_core::protocol::{Ack, Goodbye, Pull};
 use sync_core::transport::{Connection, Delivery};
 
-/// The shortest time between two fetches of a live stream that is told of nothing more to be had.
+/// The shortest time between two fetches of a live stream without known news.
 const PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Clone)]
@@ -30,7 +30,7 @@ pub(super) struct ClosureConnection {
     inner: Arc<Inner>,
     replica: ReplicaId,
     closed: watch::Sender<bool>,
-    /// What failed last: mostly that is why the connection gets closed.
+    /// The last failure, which mostly is the reason for which the connection is closed.
     failed: Arc<Mutex<Option<Error>>>,
 }
 
@@ -61,7 +61,7 @@ impl ClosureConnection {
         }
     }
 
-    /// Calls a closure, which may panic and may never come to an end.
+    /// Calls a closure, which may panic and may never return.
     async fn call<A, B>(
         &self,
         what: &'static str,
@@ -111,8 +111,8 @@ impl ClosureConnection {
         delivery.map_err(|e| e.during("fetch").with("backend", name).with("scope", &pull.scope))
     }
 
-    /// Sends a batch change by change. What was answered before a failure is remembered, so that
-    /// the next attempt goes on from there.
+    /// Sends a batch change by change. Results before a failure are kept, so that the next attempt
+    /// continues there.
     async fn send_each(
         &self,
         line: &Line,
@@ -205,7 +205,7 @@ impl ClosureConnection {
         }
     }
 
-    /// The next chunk of a live stream that says something, and whether more follows at once.
+    /// The next chunk of a live stream that has news, and whether more follows at once.
     async fn next(&self, pull: &mut Pull, at_once: bool) -> Result<Delivery> {
         let line = self.inner.line(self.replica, &pull.scope);
         let mut at_once = at_once;
@@ -238,7 +238,7 @@ impl Connection for ClosureConnection {
         self.open(self.fetch(&pull)).await
     }
 
-    /// A batch that is recalled counts as not taken: most services cannot say what became of it.
+    /// A recalled batch counts as not accepted: most services cannot return its result.
     async fn push(&self, batch: PushBatch) -> Result<Verdicts> {
         let line = self.inner.line(self.replica, &batch.scope);
         if batch.recall.is_some() {
@@ -270,7 +270,7 @@ impl Connection for ClosureConnection {
         .boxed()
     }
 
-    /// Does nothing: the service knows no digests.
+    /// Does nothing: the service has no digests.
     async fn acknowledge(&self, _: Ack) -> Result<Option<Reset>> {
         Ok(None)
     }

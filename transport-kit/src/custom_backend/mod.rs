@@ -27,73 +27,72 @@
 //! # }
 //! ```
 //!
-//! # What the closures promise
+//! # Requirements on the closures
 //!
-//! **Fetch** gets a [bookmark](sync_core::model::Bookmark), none at the beginning, and answers a
-//! [`Page`]: documents as they are now, and the bookmark to ask with next.
-//! - Pages that follow each other from the beginning, until one says that no more follows, hold
-//!   every document that was there when the first was asked for. The page after a bookmark holds
-//!   every document that changed since that bookmark was given out. A document may come twice; none
-//!   may be passed over. A bookmark that is a time alone loses what changed in the same instant:
-//!   use time and id, or a counter of changes.
-//! - A fetch that begins after a send was answered sees what that send stored.
-//! - At the end of a listing the bookmark may be missing: the service cannot tell what changed.
-//!   Then everything is fetched each time, and what is not there any more is deleted.
-//!   [`Fetched::Expired`] says the same once, for a bookmark that the service does not know any
-//!   more.
-//! - Deletions come as [`Document::deleted`]. If the service tells of none, let everything be
-//!   fetched now and then ([`refetch_every`](FnTransportBuilder::refetch_every)); until then
-//!   deletions by others are not seen.
-//! - A document comes with a body in the very bytes that the app writes: read what the service says
-//!   into the type that the app uses, and hand that over. Else an edit that is made right after a
-//!   send may meet its own echo as a conflict.
+//! **Fetch** gets a [bookmark](sync_core::model::Bookmark), none at the beginning, and returns a
+//! [`Page`]: documents as they are now, and the bookmark of the next page.
+//! - Consecutive pages from the beginning, up to the one after which no more follows, hold every
+//!   document that existed at the first fetch. The page after a bookmark holds every document that
+//!   changed since that bookmark was returned. A document may be repeated; none may be left out. A
+//!   bookmark that is a time alone loses changes of the same instant: use time and id, or a counter
+//!   of changes.
+//! - A fetch that begins after a send has returned sees what that send stored.
+//! - At the end of a listing the bookmark may be missing, if the service cannot list what changed.
+//!   Then everything is fetched each time, and documents that do not exist any more are deleted.
+//!   [`Fetched::Expired`] has the same effect once, for a bookmark that the service does not know
+//!   any more.
+//! - Deletions are [`Document::deleted`]. If the service does not report deletions, fetch
+//!   everything at an interval ([`refetch_every`](FnTransportBuilder::refetch_every)); until then
+//!   deletions by others are not detected.
+//! - A document has a body in exactly the bytes that the app writes: parse the service's response
+//!   into the type that the app uses, and pass that on. Otherwise an edit that is made right after
+//!   a send may be in conflict with its own echo.
 //!
-//! **Send** gets [`Outgoing`] changes and answers an [`Outcome`] for each: what the service holds
-//! *now*. An endpoint that remembers idempotency keys and tells an old answer again has to look
-//! whether that is still the current state, and answer [`Outcome::Superseded`] if it is not. An
-//! error is for the call as a whole: the same changes are sent again, with the same
-//! [keys](Outgoing::key). What can never be stored is [`Outcome::Rejected`], or it would be tried
-//! for ever.
+//! **Send** gets [`Outgoing`] changes and returns an [`Outcome`] for each: what the service holds
+//! *now*. An endpoint that stores idempotency keys and repeats an old response has to check whether
+//! that is still the current state, and return [`Outcome::Superseded`] if it is not. An error fails
+//! the call as a whole: the same changes are sent again, with the same [keys](Outgoing::key). A
+//! change that can never be stored is [`Outcome::Rejected`], otherwise it would be retried forever.
 //!
-//! **Tokens** are between the closures and the service: a token that a replica is given goes
-//! nowhere. A closure that is told that its token is no good renews it, or fails with
-//! `Unauthenticated`, which stops the sync until it is run again. A closure may be dropped in the
-//! middle, may hang and may panic: the first two cost another attempt, the last is an error like
-//! others.
+//! **Tokens** are between the closures and the service: the token of a replica is not used. A
+//! closure whose token the service refuses renews it, or fails with `Unauthenticated`, which stops
+//! the sync until it is started again. A closure may be dropped before it completes, may hang and
+//! may panic: the first two cost another attempt, the last is an error like others.
 //!
 //! # Which guarantees hold
 //!
-//! That depends on what the service offers for writing. The columns are ways of sending.
+//! That depends on the service's endpoint for writing. The columns are kinds of endpoints.
 //!
 #![doc = include_str!("guarantees.md")]
 //!
 //! # How it works
 //!
 //! A replica compares positions; a foreign service has none. So this transport generates them, one
-//! line of positions for each replica and scope. A page's documents get the next ones, and so does
-//! every answer to a send. **A fetch and a send of one scope never overlap**, so the order of
-//! positions is the order of the calls to the service:
-//! - what a page contained *before* a send has a lower position than the answer. If it is applied
-//!   after the answer was settled (it waited while another chunk was applied), it is not newer than
-//!   what is known, and changes nothing: the service has replaced it;
-//! - what a page contains *after* a send has a higher position and is applied: it is the echo, or a
+//! sequence for each replica and scope. A page's documents get the next ones, and so does every
+//! result of a send. **A fetch and a send of one scope never overlap**, so the order of positions
+//! is the order of the calls to the service:
+//! - a document of a page *before* a send has a lower position than the result of the send. If it
+//!   is applied after the result was settled (it waited while another chunk was applied), it is not
+//!   newer than the known state, and changes nothing: the service has replaced it;
+//! - a document of a page *after* a send has a higher position and is applied: it is the echo, or a
 //!   newer write of another client. That holds also while later edits of the document are in
 //!   flight: it waits for the verdict, as always;
-//! - an answer has a higher position than everything that was delivered, also than the document's
-//!   current state: the replica always applies it. (The position of the last chunk would not do: it
-//!   can be that of the document itself, and the verdict would then leave it dirty for ever.)
+//! - the result of a send has a higher position than everything that was delivered, also than the
+//!   document's current state: the replica always applies it. (The position of the last chunk would
+//!   not be enough: it can be that of the document itself, and the verdict would then leave it
+//!   unsettled forever.)
 //!
 //! After a restart positions continue above all that the replica has received, also in verdicts,
 //! because it keeps the highest ([`Checkpoint::seen`](sync_core::model::Checkpoint::seen)). The
 //! replica's place is position and bookmark together, and a chunk is applied only if it began at
 //! both.
 //!
-//! Revisions are made of a [`Version`]: the same version has the same revision, whatever way it
-//! comes. An answer to a send settles the edit in that revision, so its echo is recognised, and a
+//! Revisions are made of a [`Version`]: the same version has the same revision, from a page or from
+//! a send. The result of a send settles the edit in that revision, so its echo is recognised, and a
 //! later edit names it as its base.
 //!
 //! While everything is fetched in several pages, nothing is sent: a listing that has passed the
-//! place of a new document would not hold it, and at the end it would be taken for deleted.
+//! place of a new document would not contain it, and at the end it would count as deleted.
 //!
 //! The epoch is made of the backend's name: another name is another backend, to which everything
 //! that the replica holds is offered.

@@ -1,4 +1,4 @@
-//! The positions of one scope of one replica, made up in the order in which the service is asked.
+//! The positions of one scope of one replica, generated in the order of the calls to the service.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// What others wait for.
 #[derive(Clone, Copy, Debug, Default)]
 struct Signals {
-    /// The newest position that was given out, or heard of.
+    /// The newest position that was assigned, or received.
     high: Seq,
     /// A listing of everything has begun and not ended.
     listing: bool,
@@ -49,8 +49,8 @@ pub(super) struct Progress {
     pub(super) verdicts: Vec<Verdict>,
 }
 
-/// The line of positions. The lock is held while the service is asked: a fetch and a send never
-/// overlap.
+/// The sequence of positions. The lock is held during a call to the service: a fetch and a send
+/// never overlap.
 #[derive(Debug)]
 pub(super) struct Line {
     turn: Mutex<Turn>,
@@ -68,13 +68,13 @@ fn protocol(what: impl Into<String>) -> Error {
 }
 
 impl Line {
-    /// Positions go on above what a replica has heard of.
+    /// Raises the next position above all that a replica has received.
     pub(super) fn raise(&self, cursor: &Cursor) {
         let known = cursor.seen.max(cursor.position).max(cursor.after);
         self.signals.send_if_modified(|s| {
             let raised = s.high < known;
             s.high = s.high.max(known);
-            // A listing that was under way when the process ended goes on.
+            // A listing that was under way when the process ended continues.
             let listing = s.listing || cursor.floor.is_some();
             raised | (std::mem::replace(&mut s.listing, listing) != listing)
         });
@@ -110,7 +110,7 @@ impl Line {
         })
     }
 
-    /// Completes when a position above that one was given out: there is something to hear of.
+    /// Completes when a position above that one was assigned: there is news.
     pub(super) async fn passes(&self, position: Seq) {
         let _ = self.signals.subscribe().wait_for(|s| s.high > position).await;
     }
@@ -202,7 +202,7 @@ impl Line {
             }
             Outcome::Conflict(held) if shows_the_same(&held, change) => {
                 let (version, body) = parts(held);
-                // In the service's bytes: in these it will come again.
+                // In the service's bytes, in which it will be fetched again.
                 accepted(version.as_ref(), body)
             }
             Outcome::Conflict(held) => (VerdictKind::Conflict, told(state_of(held, now))),
@@ -213,7 +213,7 @@ impl Line {
     }
 }
 
-/// What a delivery needs to know beside the page.
+/// The context of a delivery, beside the page.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct At {
     pub(super) epoch: Epoch,
@@ -221,13 +221,13 @@ pub(super) struct At {
     pub(super) interval: Duration,
 }
 
-/// Everything is to be fetched afresh; what does not come is gone.
+/// Everything is to be fetched again; documents that are missing then are deleted.
 pub(super) fn everything(epoch: Epoch) -> Delivery {
     Delivery::Reset(Reset { epoch, reason: ResetReason::BelowHorizon })
 }
 
-/// What the closure is asked with; none if the service could not say what changed since, and
-/// everything has to be listed.
+/// The request to the closure; none if the service could not list what changed, and everything has
+/// to be fetched.
 pub(super) fn request(pull: &Pull) -> Option<FetchRequest> {
     let Cursor { position, bookmark, .. } = &pull.cursor;
     let begins = *position == Seq(0);
@@ -273,7 +273,7 @@ fn state_of(held: Held, now: Now) -> sync_core::model::DocumentState {
     state(version.as_ref(), body, now)
 }
 
-/// Whether the service holds what was sent: both deleted, or bodies that say the same in JSON.
+/// Whether the service holds what was sent: both deleted, or bodies that are equal as JSON.
 fn shows_the_same(held: &Held, change: &Outgoing) -> bool {
     match (held, &change.body) {
         (Held::Deleted { .. }, None) => true,

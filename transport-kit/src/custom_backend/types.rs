@@ -1,4 +1,4 @@
-//! What goes into the closures and what comes out of them.
+//! The arguments and results of the closures.
 
 use serde::Serialize;
 
@@ -8,12 +8,12 @@ use sync_core::model::{
     Body, Bookmark, Collection, DocumentId, Rejection, RejectionCode, Revision, Scope,
 };
 
-/// What a fetch is asked for.
+/// The arguments of a fetch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FetchRequest {
     /// The scope.
     pub scope: Scope,
-    /// The bookmark of the last page that was taken in; none: from the beginning.
+    /// The bookmark of the last page that was applied; none: from the beginning.
     pub bookmark: Option<Bookmark>,
     /// The most documents that a page may hold. One that holds more is refused.
     pub limit: usize,
@@ -24,7 +24,7 @@ pub struct FetchRequest {
 pub enum Fetched {
     /// Documents.
     Page(Page),
-    /// The service does not know the bookmark any more: everything is fetched afresh.
+    /// The service does not know the bookmark any more: everything is fetched again.
     Expired,
 }
 
@@ -39,11 +39,11 @@ impl From<Page> for Fetched {
 pub struct Page {
     /// The documents, each as it is now.
     pub documents: Vec<Document>,
-    /// With which bookmark to go on; none at the end of a listing if the service cannot tell what
+    /// The bookmark of the next page; none at the end of a listing if the service cannot list what
     /// changed since.
     pub bookmark: Option<Bookmark>,
-    /// Whether more can be had at once. Such a page must have a bookmark, and another one than it
-    /// was asked for with.
+    /// Whether more is available at once. Such a page must have a bookmark, and another one than
+    /// its request had.
     pub more: bool,
 }
 
@@ -83,11 +83,11 @@ pub struct Document {
 }
 
 impl Document {
-    /// A document that is there.
+    /// A document that exists.
     ///
     /// # Errors
-    /// `InvalidInput`, with the name, for a collection or id that is none, and for a value that has
-    /// no JSON form.
+    /// `InvalidInput`, with the name, for an invalid collection or id, and for a value that has no
+    /// JSON form.
     pub fn live(
         collection: impl AsRef<str>,
         id: impl AsRef<str>,
@@ -136,10 +136,10 @@ pub enum Held {
     },
     /// Nothing any more, or nothing at all.
     Deleted {
-        /// The version of the deletion, if the service gives it one. Either it does so in pages and
-        /// in answers, or in neither: else a document that is made again right after its deletion
-        /// was sent may meet the echo of that as a conflict. A deletion without one has no time:
-        /// last-write-wins lets an edit win over it.
+        /// The version of the deletion, if the service has one. The service must have it both in
+        /// pages and in results, or in neither: otherwise a document that is created again right
+        /// after its deletion was sent may be in conflict with the echo of the deletion. A deletion
+        /// without a version has no time: last-write-wins lets an edit win over it.
         version: Option<Version>,
     },
 }
@@ -199,7 +199,7 @@ pub enum Outcome {
     Stored(Version),
     /// The service holds it under this version, with another body: it filled something in.
     StoredAs(Version, Body),
-    /// The document is gone, as it was asked for, and the service gives deletions no version.
+    /// The document was deleted, as requested, and the service gives deletions no version.
     Deleted,
     /// It was stored, and the service holds something else since: another client wrote on top of
     /// it, or the service merged it.
@@ -209,12 +209,12 @@ pub enum Outcome {
     /// equals the change, the change counts as stored: it was, and the response was lost. (Numbers
     /// that differ only beyond the precision of a 64-bit float are equal in this.)
     Conflict(Held),
-    /// It was not stored, and never will be. It goes into the quarantine.
+    /// It was not stored, and never will be. It goes to the quarantine.
     Rejected(Rejection),
 }
 
 impl Outcome {
-    /// The service refuses the change for good.
+    /// The service refuses the change permanently.
     #[must_use]
     pub fn rejected(code: RejectionCode, reason: impl Into<String>) -> Self {
         Self::Rejected(Rejection { code, reason: reason.into() })

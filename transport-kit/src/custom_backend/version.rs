@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use sync_core::clock::Now;
 use sync_core::model::{Body, DocumentState, ReplicaId, Revision, Stamp};
 
-/// Times further ahead than this are not believed: a clock that merged one would be ahead for ever.
+/// Times further ahead than this are ignored: a clock that merged one would be ahead forever.
 const BELIEVED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The longest tag that is kept as it is.
@@ -17,29 +17,29 @@ const KEPT: usize = 15;
 const TAG: u8 = 0xf0;
 const HASH: u8 = 0xef;
 
-/// What a service says of one state of a document: when it was written, and by which mark it is
-/// told from others.
+/// A service's version of one state of a document: when it was written, and a tag that
+/// distinguishes it from others.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Version {
     /// When it was written, in Unix milliseconds, by the service's clock. Last-write-wins compares
-    /// it with the time of local edits. 0 if the service does not say: edits then win.
+    /// it with the time of local edits. 0 if the service has no time: edits then win.
     pub modified_ms: u64,
-    /// What tells it from other states of the document: an entity tag, a revision number, a
+    /// Distinguishes it from other states of the document: an entity tag, a revision number, a
     /// counter.
     pub tag: String,
 }
 
 impl Version {
-    /// A version from its parts. A tag of up to 15 bytes comes back with the edits that are made on
-    /// it ([`Base::tag`](super::Base::tag)); a longer one can only be compared
+    /// Makes a version from its parts. A tag of up to 15 bytes is returned with the edits that are
+    /// made on it ([`Base::tag`](super::Base::tag)); a longer one can only be compared
     /// ([`Base::is`](super::Base::is)).
     #[must_use]
     pub fn new(modified_ms: u64, tag: impl Display) -> Self {
         Self { modified_ms, tag: tag.to_string() }
     }
 
-    /// The revision of this version; the same for ever, unless its time is more than a day ahead of
-    /// ours.
+    /// The revision of this version; always the same, unless its time is more than a day ahead of
+    /// the local clock.
     pub(super) fn revision(&self, now: Now) -> Revision {
         let is_sane = self.modified_ms <= now.plus(BELIEVED).0;
         let millis = if is_sane { self.modified_ms } else { 0 };
@@ -72,7 +72,7 @@ pub(super) fn tag_of(revision: Revision) -> Option<String> {
 pub(super) fn state(version: Option<&Version>, body: Option<Body>, now: Now) -> DocumentState {
     let none = || Revision { stamp: Stamp::ZERO, replica: mark("") };
     let revision = version.map_or_else(none, |v| v.revision(now));
-    // Whatever else it had would have to be the same in a page and in an answer.
+    // Any other content would have to be the same in a page and in a result.
     DocumentState { revision, author: revision, created: revision.stamp, body, erased: None }
 }
 

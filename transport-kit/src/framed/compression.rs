@@ -12,14 +12,13 @@ use sync_core::error::Result;
 /// It compresses each payload on its own and keeps no state between them: one compressed payload is
 /// shared by all its receivers.
 pub trait Compression: Send + Sync + fmt::Debug + 'static {
-    /// Its name, as the two sides tell each other.
+    /// Its name in the greeting.
     fn name(&self) -> &'static str;
 
     /// The bytes in their compressed form; none if that is not worth it.
     fn compress(&self, bytes: &[u8]) -> Option<Bytes>;
 
-    /// The bytes that were compressed. Allocates no more than about `max`, whatever the input says
-    /// of itself.
+    /// Decompresses bytes. Allocates no more than about `max`, whatever size the input declares.
     ///
     /// # Errors
     /// `Protocol` if the input is not what `compress` makes, or if more than `max` bytes come out.

@@ -1,4 +1,4 @@
-//! The sending half of a link, after which nothing comes.
+//! The sending half of a link, which rejects everything after its end.
 
 use std::fmt;
 use std::pin::Pin;
@@ -85,7 +85,7 @@ mod tests {
     use sync_core::transport::FrameLink;
     use sync_server::{Hooks, Server, ServerOptions};
 
-    /// Takes nothing, and panics when it is used after it has said so, as sinks made of adapters
+    /// Accepts nothing, and panics when it is used after it has failed, as sinks made of adapters
     /// do.
     fn broken() -> Pin<Box<dyn Sink<Bytes, Error = Error> + Send>> {
         let fails = sink::unfold((), |(), _: Bytes| async { Err::<(), _>("the socket broke") });
@@ -106,7 +106,7 @@ mod tests {
         let storage = open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap();
         let (hooks, options) = (Hooks::default(), ServerOptions::default());
         let server = Server::builder(Arc::new(storage)).hooks(hooks).options(options).build();
-        // What it hears breaks the protocol, and the link does not carry the complaint.
+        // The frame that it receives breaks the protocol, and the link does not carry the goodbye.
         let incoming = stream::iter([Ok(Bytes::from_static(b"no frame"))]).boxed();
         let ended = server
             .serve_link(FrameLink { outgoing: broken(), incoming, activity: None, admission: None })

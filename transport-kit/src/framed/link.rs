@@ -1,4 +1,4 @@
-//! How links come to be, and the link that needs no network.
+//! Dialling links, and a link that needs no network.
 
 use std::fmt;
 

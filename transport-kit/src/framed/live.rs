@@ -44,8 +44,8 @@ impl LiveStream {
         let taken = Arc::new(AtomicU32::new(0));
         let live = Live { events: tell, taken: Arc::clone(&taken), credit: 0 };
         let opening = async move {
-            // If the task is gone, the command is dropped with its sender, and that is how we see
-            // it.
+            // If the task has ended, the command is dropped with its sender, which is how the
+            // stream detects it.
             let _ = commands.send(Command::Live { payload, live }).await;
         };
         let opening: Option<BoxFuture<'static, ()>> = Some(Box::pin(opening));

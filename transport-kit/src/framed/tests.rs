@@ -29,7 +29,7 @@ impl Compression for Doubled {
     }
 
     fn compress(&self, bytes: &[u8]) -> Option<Bytes> {
-        // The tag and the length of a message come first, and are kept apart.
+        // The tag and the length of a message come first, and are kept separately.
         let (head, tail) = bytes.split_at(3);
         let (left, right) = tail.split_at(tail.len() / 2);
         (left == right).then(|| [head, left].concat().into())
@@ -44,7 +44,7 @@ impl Compression for Doubled {
     }
 }
 
-/// Hands out the client's ends of links; the server's ends go to the test.
+/// Returns the client's ends of links; the server's ends go to the test.
 #[derive(Debug)]
 struct Dialer {
     servers: mpsc::UnboundedSender<FrameLink>,
@@ -74,7 +74,7 @@ impl Server {
         self.wire.decode(frame).unwrap()
     }
 
-    /// What the client says beside the heartbeat.
+    /// The messages of the client beside the heartbeat.
     async fn hear_more(&mut self) -> (u32, Message) {
         loop {
             match self.hear().await {
@@ -181,7 +181,7 @@ fn bench() -> Bench {
 type Connected = Result<(Arc<dyn Connection>, Welcome)>;
 
 impl Bench {
-    /// Connects; the server has heard the greeting and has not answered yet.
+    /// Connects; the server has received the greeting and has not answered yet.
     async fn greet(&mut self) -> (Server, tokio::task::JoinHandle<Connected>) {
         let transport = Arc::clone(&self.transport);
         let connecting = tokio::spawn(async move { transport.connect(hello()).await });
@@ -531,7 +531,7 @@ async fn a_flipped_bit_loses_the_link_and_everything_on_it_at_once() {
         let mut frame = server.wire.encode(1, &Message::Chunk(chunk(0))).to_vec();
         frame[40] ^= 4;
         server.link.outgoing.send(frame.into()).await.unwrap();
-        // The server is told why.
+        // The server gets the reason.
         loop {
             if let (0, Message::Goodbye(goodbye)) = server.hear().await {
                 return goodbye.reason;

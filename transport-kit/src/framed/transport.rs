@@ -1,4 +1,4 @@
-//! The client's side of the door: dial, greet, and hand out the connection.
+//! The client's side of a framed transport: dial, greet, and return the connection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use sync_core::error::{Error, ErrorKind, Result, Retry};
 use sync_core::protocol::{Goodbye, Hello, Message, Welcome};
 use sync_core::transport::{Connection, FrameLink, Transport};
 
-/// The longest heartbeat that a server may ask for.
+/// The longest heartbeat that a server may set.
 const LONGEST_HEARTBEAT: Duration = Duration::from_secs(60 * 60);
 
 /// Bounds and times of framed connections.
@@ -29,9 +29,9 @@ pub struct FramedOptions {
     /// Requests and live streams that may be open at a time; later ones wait in the queue. Default
     /// 256.
     pub open: usize,
-    /// Chunks that the server may send ahead on a live stream before the app asks for them. Credit
-    /// for them is given in messages of half of it, so that following a log that changes often
-    /// costs few messages. Default 8, at least 1.
+    /// Chunks that the server may send ahead on a live stream before the app polls them. Credit for
+    /// them is sent in messages of half of it, so that following a log that changes often costs few
+    /// messages. Default 8, at least 1.
     pub window: u32,
     /// The compressions that are offered to the server, most wanted first. Default none.
     pub compressions: Vec<Arc<dyn Compression>>,
@@ -52,8 +52,8 @@ impl Default for FramedOptions {
 
 /// A transport made of links that carry frames.
 ///
-/// It greets, tells requests apart by stream, keeps the heartbeat, and gives credits as chunks are
-/// taken. One task per connection owns the link.
+/// It sends the greeting, distinguishes requests by stream, keeps the heartbeat, and sends credits
+/// as chunks are polled. One task per connection owns the link.
 #[derive(Debug)]
 pub struct FramedTransport<D> {
     dial: D,
@@ -120,7 +120,7 @@ async fn greet(
     Ok(welcome)
 }
 
-/// The other side did what the protocol does not know.
+/// The other side broke the protocol.
 pub(super) fn broken(what: &'static str) -> Error {
     Error::new(ErrorKind::Protocol, what)
 }
@@ -130,7 +130,7 @@ pub(super) fn ended() -> Error {
     Error::new(ErrorKind::Network, "the server closed the link")
 }
 
-/// The server said goodbye.
+/// The server sent a goodbye.
 pub(super) fn dismissed(goodbye: Goodbye) -> Error {
     let message = format!("the server closes the connection: {}", goodbye.reason);
     match goodbye.retry_after {

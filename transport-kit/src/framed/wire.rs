@@ -10,11 +10,11 @@ use sync_core::error::Result;
 use sync_core::model::Chunk;
 use sync_core::protocol::{FrameReader, FrameWriter, Message, Payload};
 
-/// The largest payload if nothing else is said: 16 MiB. The usual limits of chunks and batches stay
-/// far below it.
+/// The default of the largest payload: 16 MiB. The usual limits of chunks and batches are far below
+/// it.
 pub const MAX_PAYLOAD: usize = 16 << 20;
 
-/// Payloads up to this size travel as they are: compressing them costs more than it saves.
+/// Payloads up to this size are sent uncompressed: compressing them costs more than it saves.
 pub const COMPRESS_OVER: usize = 1 << 10;
 
 /// A message in its bytes, compressed if that was agreed on and is worth it.
@@ -70,8 +70,7 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// A wire that nothing was said on, which takes payloads up to that size, before and after
-    /// decompression.
+    /// A new wire, which accepts payloads up to that size, before and after decompression.
     #[must_use]
     pub fn new(max_payload: usize) -> Self {
         let reader = FrameReader::new(max_payload);

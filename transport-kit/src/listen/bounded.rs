@@ -13,8 +13,8 @@ use tokio::time::{Sleep, sleep};
 
 use crate::Counted;
 
-/// A TCP connection. It goes wherever the connection goes, also where a link is made of it, so its
-/// place is free when the socket is closed and not before.
+/// A TCP connection with its place. It is moved with the connection, also into a link, so its place
+/// is free when the socket is closed and not before.
 #[derive(Debug)]
 pub(super) struct Bounded {
     socket: Counted<TcpStream>,

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-/// What bounds the connections to a socket. These bounds are for all that is served on it, whatever
-/// the routes are.
+/// Bounds on the connections to a socket. They apply to all routes that are served on it.
 ///
 /// ```
 /// use std::time::Duration;

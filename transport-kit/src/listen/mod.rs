@@ -36,14 +36,14 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// The longest time over headers: sums with it do not overflow.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// Where a connection came from: a handler asks for it as `ConnectInfo<RemoteAddress>`. Behind a
-/// gateway it is the gateway's address.
+/// The remote address of a connection: a handler extracts it as `ConnectInfo<RemoteAddress>`.
+/// Behind a gateway it is the gateway's address.
 #[derive(Clone, Copy, Debug)]
 pub struct RemoteAddress(pub SocketAddr);
 
 impl RemoteAddress {
-    /// The address of the connection that a request with these extensions came on, also if axum's
-    /// own accept loop tells it; none if the routes are served in a way that does not tell.
+    /// Returns the address of the connection of a request with these extensions, also if axum's own
+    /// accept loop sets it; none if the routes are served in a way that does not set it.
     #[must_use]
     pub fn of(extensions: &Extensions) -> Option<SocketAddr> {
         let own = extensions.get::<ConnectInfo<Self>>().map(|i| i.0.0);
@@ -239,7 +239,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let served = tokio::select! {
         served = connection.as_mut() => served,
         () = is_set(&mut stopped) => {
-            // Ends it when what was asked is answered.
+            // Ends the connection when its requests are answered.
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -249,7 +249,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     }
 }
 
-/// Completes when no more requests are accepted, also because the listener is gone.
+/// Completes when no more requests are accepted, also because the listener was dropped.
 async fn is_set(stopped: &mut watch::Receiver<bool>) {
     drop(stopped.wait_for(|stopped| *stopped).await);
 }

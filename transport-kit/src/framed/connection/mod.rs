@@ -38,7 +38,7 @@ pub struct FramedConnection {
     activity: Option<Activity>,
 }
 
-/// What the task is told beside the queue, so that it hears of it even when the queue is full.
+/// State of the task beside the queue, which reaches it even when the queue is full.
 #[derive(Debug, Default)]
 pub(in crate::framed) struct Signals {
     attention: Notify,
@@ -152,7 +152,7 @@ impl FramedConnection {
         Self { commands, signals, fate: Fate(fate), compression, max_payload, window, activity }
     }
 
-    /// The message as it travels. One that is too long fails alone: on the link it would fail
+    /// The message as it is sent. One that is too long fails alone: on the link it would fail
     /// everything, again and again.
     fn payload(&self, message: &Message) -> Result<Payload> {
         let payload = payload(message, self.compression.as_deref());
@@ -249,7 +249,7 @@ impl Connection for FramedConnection {
     async fn close(&self, why: Goodbye) {
         self.signals.hang_up(why);
         let mut fate = self.fate.0.clone();
-        // The other half is dropped when the link is let go of.
+        // The other half is dropped when the link is dropped.
         while fate.changed().await.is_ok() {}
     }
 }

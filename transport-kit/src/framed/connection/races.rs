@@ -13,8 +13,8 @@ use sync_core::transport::Connection;
 use super::FramedConnection;
 
 /// The queue accepts a request at the very moment at which the task that reads it ends. The task
-/// does not answer it then, so the caller must learn of the end in another way. It takes some
-/// hundred tries to meet that moment.
+/// does not answer it then, so the caller must detect the end in another way. It takes some hundred
+/// attempts to hit that moment.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_asked_while_the_link_ends_is_answered() {
     const PROMPT: Duration = Duration::from_secs(20);

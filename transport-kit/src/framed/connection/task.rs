@@ -91,7 +91,7 @@ impl Outgoing {
     }
 }
 
-/// Why the task ends, and what the other side is told.
+/// Why the task ends, and what is sent to the other side.
 struct End {
     error: Error,
     farewell: Option<Goodbye>,
@@ -133,7 +133,7 @@ pub(super) struct Task {
     pub(super) signals: Arc<Signals>,
     pub(super) streams: BTreeMap<u32, Open>,
     pub(super) last_stream: u32,
-    /// Whether stream ids have begun anew.
+    /// Whether stream ids have started from 1 again.
     pub(super) wrapped: bool,
     pub(super) max_streams: usize,
     pub(super) window: u32,
@@ -141,14 +141,14 @@ pub(super) struct Task {
     /// When something came last.
     pub(super) heard: Instant,
     pub(super) activity: Option<Activity>,
-    /// How many bytes had come when that was looked at last.
+    /// How many bytes had arrived at the last check.
     pub(super) read: u64,
     /// When something was sent last.
     pub(super) sent: Instant,
     pub(super) pings: u64,
-    /// The newest number that the server wants to hear again.
+    /// The newest ping of the server that has to be answered.
     pub(super) pong: Option<u64>,
-    /// Whether a live stream was polled or dropped since they were looked at.
+    /// Whether a live stream was polled or dropped since the last check.
     pub(super) look_at_lives: bool,
 }
 
@@ -161,7 +161,7 @@ impl Task {
         self.streams.clear();
         let Self { mut out, mut wire, mut commands, mut sent, .. } = self;
         // Requests that entered the queue in this moment are received and dropped; otherwise their
-        // callers would wait for ever. A queue that is merely dropped keeps what arrives a moment
+        // callers would wait forever. A queue that is merely dropped keeps what arrives a moment
         // later for as long as a sender exists.
         commands.close();
         while commands.recv().await.is_some() {}
@@ -174,7 +174,7 @@ impl Task {
             }
             out.sink.close().await
         };
-        // The connection is gone, so a failure here has no consequence.
+        // The connection is lost, so a failure here has no consequence.
         let _ = timeout(FAREWELL, farewell).await;
     }
 
@@ -363,7 +363,7 @@ impl Task {
 }
 
 impl Live {
-    /// Takes in what the server says on the stream; whether that was the last of it.
+    /// Handles a message of the server on the stream; returns whether it was the last one.
     fn hear(&mut self, message: Message) -> Result<bool> {
         let (event, is_last) = match message {
             Message::Chunk(chunk) => {
