@@ -19,7 +19,7 @@ pub struct Record {
     /// What the app sees; none when there is nothing (the record then remembers that something was
     /// there).
     pub current: Option<DocumentState>,
-    /// The newest server state that was taken in; 0 for none.
+    /// The position of the newest applied server state; 0 for none.
     pub server_seq: Seq,
     /// When what the app sees changed last.
     pub changed: LocalSeq,
@@ -38,15 +38,15 @@ pub struct Pending {
     pub edit: Option<Edit>,
     /// The conflict waits for the app's decision.
     pub deferred: bool,
-    /// The newest server state that arrived and is not taken in.
+    /// The newest server state that arrived and is not applied.
     pub pending_remote: Option<ServerState>,
     /// The state that the batch in flight carries.
     pub in_flight: Option<InFlight>,
-    /// What [`Record::server_seq`] was before a reset voided it; 0 once something is known again.
+    /// What [`Record::server_seq`] was before a reset cleared it; 0 once a new one is known.
     pub seq_before_reset: Seq,
-    /// Own states of the edit that may have sent under an earlier identity, from here or from
-    /// a copy of this storage, at most [`Pending::FORMER`]: one that comes back is what the edit is
-    /// based on.
+    /// Own states of the edit that may have been sent under an earlier identity, from here or from
+    /// a copy of this storage, at most [`Pending::FORMER`]: one that is received is the base of the
+    /// edit.
     pub former: Vec<DocumentState>,
 }
 
@@ -58,7 +58,8 @@ impl Pending {
 /// A local edit since the last settled state.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Edit {
-    /// The local transaction that wrote the newest state: documents that share it travel together.
+    /// The local transaction that wrote the newest state: documents that share it are pushed
+    /// together.
     pub transaction: LocalSeq,
     /// The settled state that the first edit was made on; none if there was none.
     pub base: Option<Settled>,
@@ -155,7 +156,7 @@ impl Record {
         self.current.as_ref().filter(|s| !s.is_deleted())
     }
 
-    /// Where the document stands in the outbox, if its edit may be put into a batch now.
+    /// The document's place in the outbox, if its edit may be put into a batch now.
     #[must_use]
     pub fn pushable(&self) -> Option<LocalSeq> {
         let pending = self.pending.as_ref()?;
@@ -201,7 +202,7 @@ impl Record {
         Some(DocumentState { revision: author, author, created, body: None, erased: None })
     }
 
-    /// The newest erasure that what the app sees knows of.
+    /// The newest erasure that is known by the state that the app sees.
     #[must_use]
     pub fn erased(&self) -> Option<Revision> {
         DocumentState::erasure_of(self.current.as_ref())
@@ -209,7 +210,7 @@ impl Record {
 
     /// Nothing stays of what was written without knowing of the newest erasure.
     fn drop_erased(&mut self) {
-        // What an erasure was made on is erased by it, also if it knows of an erasure with a later
+        // The base of an erasure is erased by it, also if it knows of an erasure with a later
         // stamp: the clocks may have been set back since.
         let is_own =
             self.edit().is_some() && self.current.as_ref().is_some_and(DocumentState::is_erasure);
@@ -227,8 +228,8 @@ impl Record {
             }
             strip(&mut base.state);
         }
-        // What comes while the erasure itself is in flight may be a new life of the document, begun
-        // after it was purged: the verdict says whether it stays.
+        // A state that arrives while the erasure itself is in flight may be a new life of the
+        // document, begun after it was purged: the verdict decides whether it stays.
         let is_asked = pending.in_flight.as_ref().is_some_and(|f| f.carried == Carried::Current);
         let pending_remote = pending.pending_remote.as_mut().filter(|_| !is_asked);
         pending_remote.and_then(|s| s.state.as_mut()).into_iter().for_each(strip);
@@ -266,8 +267,7 @@ impl Record {
         self.pending.get_or_insert_default()
     }
 
-    /// The position at which the newest state that was taken in was settled, also if a reset voided
-    /// it.
+    /// The position at which the newest applied state was settled, also if a reset cleared it.
     #[must_use]
     pub fn settled_at(&self) -> Seq {
         self.server_seq.max(self.pending.as_ref().map_or(Seq(0), |p| p.seq_before_reset))
@@ -282,7 +282,7 @@ impl Record {
         }
     }
 
-    /// Drops the unsettled part once nothing is in it, and whatever was erased.
+    /// Removes the unsettled part once it is empty, and everything that was erased.
     pub(crate) fn normalize(&mut self) {
         self.drop_erased();
         if let Some(pending) = self.pending.as_mut().filter(|_| self.server_seq > Seq(0)) {
@@ -328,7 +328,7 @@ pub struct ScopeRow {
     pub left_out: bool,
     /// Documents whose edit waits because the replica does not sync their collection.
     pub not_chosen: u64,
-    /// How far tombstones have left that are gone on the server.
+    /// How far the removal of purged tombstones has come.
     pub purge: Purge,
 }
 
@@ -337,9 +337,9 @@ pub struct ScopeRow {
 pub struct Purge {
     /// The newest horizon that was begun with.
     pub up_to: Seq,
-    /// Whether there are documents left to look at.
+    /// Whether there are documents left to examine.
     pub runs: bool,
-    /// The document that was looked at last.
+    /// The document that was examined last.
     pub after: Option<(Collection, DocumentId)>,
 }
 
@@ -356,7 +356,7 @@ pub struct BatchRow {
     pub attempts: u32,
 }
 
-/// An edit that the server refused for good.
+/// An edit that the server refused permanently.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct QuarantineRow {
     /// The document.
@@ -400,7 +400,7 @@ pub struct ReplicaMeta {
     pub feed_floor: LocalSeq,
     /// Moves with every change of a conflict inbox or a quarantine.
     pub inbox: u64,
-    /// What the server takes at most, once one has said so.
+    /// The server's limits, once they are known.
     pub server_limits: Option<WriteLimits>,
     /// The collections that were declared local-only: their documents live in
     /// [`Scope::local`](crate::model::Scope::local).

@@ -1,4 +1,4 @@
-//! What a storage backend has to keep for a replica, as typed rows inside one transaction.
+//! The data that a storage backend keeps for a replica, as typed rows inside one transaction.
 //!
 //! The logic of a replica ([`ops`](super::ops)) is written once over these rows. A key-value
 //! backend gets them from the crate `storage-kit`, a database implements them natively.
@@ -15,13 +15,13 @@ pub type OutboxPlace = (LocalSeq, Collection, DocumentId);
 
 /// Reads of one consistent snapshot.
 ///
-/// Pages are bounded by a number of rows; a page that is shorter than asked for is the last one.
+/// Pages are bounded by a number of rows; a page that is shorter than requested is the last one.
 pub trait ReplicaReads {
-    /// The row that is kept once; none in a storage that was just made.
+    /// The row of which there is one; none in a storage that was just created.
     ///
     /// # Errors
-    /// `Storage` if reading failed, `Incompatible` if what is there is damaged. The same holds for
-    /// all others.
+    /// `Storage` if reading failed, `Incompatible` if the stored data is damaged. The same holds
+    /// for all others.
     fn meta(&self) -> Result<Option<ReplicaMeta>>;
 
     /// One scope.
@@ -140,10 +140,10 @@ pub trait ReplicaRows: ReplicaReads {
     /// As [`Self::put_meta`].
     fn put_record(&mut self, key: &DocumentKey, old: Option<&Record>, new: &Record) -> Result<()>;
 
-    /// Writes documents of which each is most likely new; the places in the list of those that are
-    /// there already, or stand in front of it in the list, of which nothing is written. One step
-    /// for each, or for all, where the backend can do it so, in an order of its own if it gains by
-    /// that: this is what a first catch-up consists of.
+    /// Writes documents of which each is most likely new. Returns the places in the list of those
+    /// that exist already, or that are repeated in the list, for which nothing is written. A
+    /// backend may do this in one step for each, or for all, and in an order of its own: a first
+    /// catch-up consists of these calls.
     ///
     /// # Errors
     /// As [`Self::put_meta`].
@@ -158,14 +158,14 @@ pub trait ReplicaRows: ReplicaReads {
         Ok(there)
     }
 
-    /// Whether documents are written now by [`load_records`](Self::load_records), in a way that is
-    /// cheap if many come: the transaction begins a load, or goes on with one. What is loaded is
-    /// clean, of a pull that began when the scope held nothing the server knew, and each document
-    /// comes once; about `to_come` are still to come. What a backend does without meanwhile is
-    /// there again when [`end_load`](Self::end_load) was called.
+    /// Returns whether documents are written by [`load_records`](Self::load_records) from now on,
+    /// in a way that is cheap for many: the transaction begins a load, or continues one. Loaded
+    /// documents are clean, of a pull that began when the scope held nothing that the server knew,
+    /// and each document is loaded once; about `to_come` are still to come. A backend may do
+    /// without an index meanwhile, for example, until [`end_load`](Self::end_load) is called.
     ///
-    /// A backend that does this begins only while it holds no document at all, and what it does
-    /// meanwhile is undone by a crash no less than everything else.
+    /// A backend that supports this begins only while it holds no document at all, and a crash
+    /// undoes the load like everything else.
     ///
     /// # Errors
     /// As [`Self::put_meta`].
@@ -182,9 +182,9 @@ pub trait ReplicaRows: ReplicaReads {
         self.insert_records(new).map(drop)
     }
 
-    /// Ends what [`begin_load`](Self::begin_load) began, if anything; called before documents are
-    /// written or looked up in any other way. The answer is `false` if one document came twice
-    /// after all: then all that were loaded are gone, and none is ever loaded again.
+    /// Ends the load that [`begin_load`](Self::begin_load) began, if there is one; called before
+    /// documents are written or looked up in any other way. Returns `false` if one document was
+    /// loaded twice: then all loaded documents are removed, and none is ever loaded again.
     ///
     /// # Errors
     /// As [`Self::put_meta`].
@@ -199,9 +199,9 @@ pub trait ReplicaRows: ReplicaReads {
     /// As [`Self::put_meta`].
     fn remove_record(&mut self, key: &DocumentKey, old: &Record) -> Result<()>;
 
-    /// The transaction removes or replaces bodies of which nothing may be left: a backend that can
-    /// see to that takes note, together with the transaction, and does it when it is
-    /// purged (`Transactional::purge_erased` of `storage-kit`).
+    /// Records that the transaction removes or replaces bodies of which nothing may be left. A
+    /// backend that can remove them stores this together with the transaction, and removes them
+    /// when it is purged (`Transactional::purge_erased` of `storage-kit`).
     ///
     /// # Errors
     /// As [`Self::put_meta`].

@@ -1,4 +1,4 @@
-//! The rules by which one document takes in a server state or a verdict. Pure: a record goes in and
+//! The rules by which one document applies a server state or a verdict. Pure: a record goes in and
 //! comes out.
 //!
 //! ```text
@@ -29,11 +29,11 @@
 //! | 6 | has an edit | shows the same body, or both are deleted | it replaces the document |
 //! | 6 | has an edit | any other | the resolver of the collection decides: [`apply_resolution`] applies its answer |
 //!
-//! What a verdict does is in [`settling`](super::settling), one function for each kind.
+//! [`settling`](super::settling) applies a verdict, with one function for each kind.
 //!
 //! While a document is in flight a newer server state is held as the pending remote state, because
-//! only the verdict tells whether that state descends from ours. The server's order decides between
-//! settled states; stamps decide only inside resolvers.
+//! only the verdict shows whether that state descends from the pushed one. The server's order
+//! decides between settled states; stamps decide only inside resolvers.
 
 use std::cmp::Ordering;
 
@@ -72,9 +72,9 @@ pub(crate) enum ApplyOutcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decided {
-    /// The server's state stands.
+    /// The server's state wins.
     Remote,
-    /// The local edit stands.
+    /// The local edit wins.
     Local,
     /// A body made of both.
     Merged,
@@ -82,12 +82,12 @@ pub enum Decided {
     Deleted,
     /// It waits for the app.
     Deferred,
-    /// Another replica erased the document, and the local edit, which did not know of it, is gone.
-    /// No resolver was called.
+    /// Another replica erased the document, and the local edit, which was made without knowledge of
+    /// it, was discarded. No resolver was called.
     Erased,
 }
 
-/// Takes in one server state: the first rule that fits.
+/// Applies one server state by the first rule that fits.
 pub(crate) fn apply_remote(
     record: &mut Record,
     key: &DocumentKey,
@@ -132,9 +132,8 @@ pub(crate) fn apply_remote(
     resolve(record, key, incoming, cx) // rule 6
 }
 
-/// Where one side knows of an erasure that the other does not, it wins and no resolver is asked:
-/// what the other holds has to go. None if both know of the same, or there is nothing on the
-/// server.
+/// If one side knows an erasure that the other does not, it wins and no resolver is called: the
+/// other side's bodies have to be removed. None if both know the same, or the server has no state.
 fn by_erasure(
     record: &mut Record,
     incoming: &ServerState,
@@ -194,7 +193,7 @@ pub(crate) fn end_if_equal(record: &mut Record) -> bool {
     true
 }
 
-/// Takes the pending remote state out, unless the app has to decide about it.
+/// Removes and returns the pending remote state, unless the app has to decide about it.
 pub(crate) fn take_pending_remote(record: &mut Record) -> Option<ServerState> {
     if record.is_deferred() {
         return None;
@@ -253,7 +252,7 @@ pub(super) fn resolve(
     incoming: ServerState,
     cx: &mut RuleContext<'_>,
 ) -> ApplyOutcome {
-    // What resolvers compare must not come from a clock that was wrong.
+    // Resolvers must not compare stamps of a clock that was wrong.
     stamping::put_right(record, cx.meta, cx.now, 0);
     let (Some(local), Some(edit)) = (record.current.clone(), record.edit().cloned()) else {
         replace(record, incoming);
@@ -271,8 +270,8 @@ pub(super) fn resolve(
     let resolution = if on_server {
         Resolution::Defer
     } else {
-        // A base that was lost with an old life of the log is no common ancestor: the server's
-        // state does not know it.
+        // A base that was lost with an old epoch of the log is no common ancestor: the server's
+        // state does not descend from it.
         let base = edit.base.as_ref().filter(|b| !is_lost(record, b, cx.epoch)).map(|b| &b.state);
         cx.resolvers.decide(&Conflict::new(key, base, &local, remote))
     };
@@ -333,8 +332,8 @@ pub(crate) fn apply_resolution(
     decided
 }
 
-/// Whether a base was lost with an old life of the log: the server does not know it, nor what it
-/// was made on.
+/// Whether a base was lost with an old epoch of the log: the server does not have it, nor its
+/// ancestors.
 pub(super) fn is_lost(record: &Record, base: &Settled, epoch: Epoch) -> bool {
     base.epoch != epoch && base.seq > record.settled_at()
 }

@@ -80,8 +80,8 @@ fn end_batch(record: &mut Record, verdict: &Verdict, cx: &mut RuleContext<'_>) -
     Some(Pushed { state, edited_since, is_withdrawn, is_news })
 }
 
-/// The edit goes into the quarantine, unless it was edited since, or its clock is to blame. What
-/// was refused, with its base.
+/// Moves the refused state, with its base, to the quarantine, unless it was edited since, or its
+/// clock is the reason.
 fn reject(
     record: &mut Record,
     key: &DocumentKey,
@@ -115,8 +115,9 @@ fn reject(
 /// clean.
 fn accept(record: &mut Record, pushed: Pushed, verdict: &Verdict, cx: &mut RuleContext<'_>) {
     if pushed.edited_since && record.edit().is_none() {
-        // An erasure took the edit while it was in flight, and the server had purged that erasure
-        // when the push came: the document has a new life, which the log tells with its body.
+        // An erasure removed the edit while it was in flight, and the server had purged that
+        // erasure when the push arrived: the document has a new life, which the log sends with its
+        // body.
         return;
     }
     record.server_seq = verdict.seq;
@@ -138,7 +139,7 @@ fn accept(record: &mut Record, pushed: Pushed, verdict: &Verdict, cx: &mut RuleC
     }
 }
 
-/// The server holds another state, which knows the pushed one: superseded, or merged.
+/// The server holds another state, which descends from the pushed one: superseded, or merged.
 fn overrule(
     record: &mut Record,
     key: &DocumentKey,
@@ -182,7 +183,7 @@ fn meet(
         |c: &ServerState| pushed.is_news || c.seq > record.server_seq || verdict.seq == Seq(0);
     let incoming = verdict.current.clone().filter(newer)?;
     let is_true = record.edit().is_some() && !is_own(record, &incoming);
-    // Where the server resolves, it did not: asking it again would not end.
+    // Where the server resolves, it did not: requesting it again would not end.
     let decide = if is_true { resolve } else { apply_remote };
     decided(decide(record, key, incoming, cx))
 }
@@ -223,14 +224,14 @@ fn is_own(record: &Record, incoming: &ServerState) -> bool {
             || is_former(record, state))
 }
 
-/// Whether what was refused would have erased what it was made on. That is gone here: the server
-/// tells what it holds.
+/// Whether the refused state would have erased its base. The body is removed here: the server
+/// returns its state.
 fn is_refused_erasure(refused: &DocumentState, base: Option<&Settled>) -> bool {
     refused.erased > DocumentState::erasure_of(base.map(|b| &b.state))
 }
 
-/// A state that waits and does not know of the erasure may wait without its body: once what would
-/// have erased it is refused, the server has to tell it again. Whether there was such a state.
+/// A pending state that does not know the erasure may be without its body: once the erasure is
+/// refused, the server has to send the state again. Returns whether there was such a state.
 fn drop_stripped_slot(record: &mut Record, refused: &DocumentState) -> bool {
     let Some(pending) = record.pending.as_mut() else { return false };
     let is_stripped = |pending_remote: &ServerState| {
@@ -239,9 +240,9 @@ fn drop_stripped_slot(record: &mut Record, refused: &DocumentState) -> bool {
     pending.pending_remote.take_if(|pending_remote| is_stripped(pending_remote)).is_some()
 }
 
-/// The refused edit goes; the document shows the settled state it was made on. If that was lost
-/// with an old life of the log, it is offered again; if it is what was refused, nothing is left to
-/// show.
+/// Removes the refused edit; the document shows the settled state it was made on. If that was lost
+/// with an old epoch of the log, it is offered again; if it is the refused state itself, nothing is
+/// left to show.
 fn revert_to_base(
     record: &mut Record,
     refused: &DocumentState,

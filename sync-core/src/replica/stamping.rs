@@ -1,14 +1,14 @@
 //! Stamps of edits that were made while a clock was wrong.
 //!
 //! An edit keeps the time at which it was made, whatever identity or retry it gets. Only a stamp
-//! that no clock can have given out yet is replaced: one that lies further ahead of the server's
-//! time than the drift bound allows, and further than the state it was made on.
+//! that no correct clock can have returned yet is replaced: one that is further ahead of the
+//! server's time than the drift bound allows, and later than the state it was made on.
 
 use super::record::{Pending, Record, ReplicaMeta};
 use crate::clock::{Clock, DRIFT_BOUND, FIRST_OF_FOLLOWERS, Now, ServerTime};
 use crate::model::{DocumentState, ReplicaId, Revision, Stamp};
 
-/// Which parents a new stamp has to follow on.
+/// The parents that a new stamp has to follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Parent<'a> {
     /// The base, however far ahead it lies.
@@ -29,8 +29,8 @@ impl Parent<'_> {
         }
     }
 
-    /// The erasure that the server holds, if an edit that knows of `known` knows of it too. The
-    /// log may have lost the later one by a restore; the edit has to stay later than what is left.
+    /// The erasure that the server holds, if an edit that knows `known` knows it too. The log may
+    /// have lost the later one by a restore; the edit has to stay later than the remaining one.
     fn erasure_below(self, known: Option<Revision>) -> Option<Revision> {
         match self {
             Self::Always => None,
@@ -55,14 +55,15 @@ fn base_stamps(record: &Record) -> (Stamp, Stamp) {
     })
 }
 
-/// Whether an erasure that an edit knows of is this replica's own, and newer than its base: nothing
-/// else knows of it yet.
+/// Whether the erasure of an edit is this replica's own, and newer than its base, so that nothing
+/// else knows it yet.
 fn is_unsettled(erased: Revision, record: &Record, edited: &DocumentState) -> bool {
     let base = record.edit().and_then(|e| e.base.as_ref()).and_then(|b| b.state.erased);
     erased.replica == edited.revision.replica && base.is_none_or(|base| base < erased)
 }
 
-/// Stamps an edit anew if its clock ran ahead; see [`restamp`] for `shift`. Whether it did.
+/// Gives an edit a new stamp if its clock ran ahead; see [`restamp`] for `shift`. Returns whether
+/// it did.
 pub(crate) fn put_right(record: &mut Record, meta: &mut ReplicaMeta, now: Now, shift: i64) -> bool {
     let is_fast = is_fast(record, meta, now);
     if is_fast {
@@ -82,8 +83,8 @@ fn is_fast(record: &Record, meta: &ReplicaMeta, now: Now) -> bool {
         || Clock::is_beyond_parent(state.author.stamp, time, DRIFT_BOUND, author)
 }
 
-/// Stamps an edit anew. If the offset of the clock has changed by `shift` since it was made, that
-/// is by how much its stamp was wrong; else all that is known is that it was made by now.
+/// Gives an edit a new stamp. If the offset of the clock has changed by `shift` since it was made,
+/// its stamp was wrong by that much; otherwise it is only known that it was made before now.
 pub(crate) fn restamp(
     record: &mut Record,
     meta: &mut ReplicaMeta,
@@ -123,8 +124,8 @@ pub(crate) fn restamp(
     record.set_current(Some(DocumentState { revision, author, created, body, erased }));
 }
 
-/// Gives an edit to another identity, and keeps its time. The states that it had so far may have
-/// was_sent: those that come back are known for what they are.
+/// Moves an edit to another identity, and keeps its time. The states that it had so far may have
+/// been sent: those that are received are recognised.
 pub(crate) fn reidentify(record: &mut Record, replica: ReplicaId) {
     let pushed = record.pushed_state().cloned();
     let Some(old) = record.current.clone().filter(|_| record.edit().is_some()) else {

@@ -1,4 +1,4 @@
-//! What goes into a replica's storage and what comes out of it.
+//! The arguments and results of a replica's storage.
 
 use std::collections::BTreeSet;
 use std::ops::Deref;
@@ -16,8 +16,8 @@ use crate::model::{
 };
 use crate::resolver::{Resolution, Resolvers};
 
-/// What a replica's storage is asked with: the time, the resolvers, and the lease under which the
-/// caller runs.
+/// The context of a call to a replica's storage: the time, the resolvers, and the lease under which
+/// the caller runs.
 #[derive(Clone, Debug)]
 pub struct Context {
     /// This machine's time.
@@ -42,16 +42,16 @@ pub struct LocalWrite {
 /// What a local write does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WriteOperation {
-    /// Makes a document; fails with `AlreadyExists` if a live one is there.
+    /// Creates a document; fails with `AlreadyExists` if a live one exists.
     Insert(Body),
-    /// Replaces a document; fails with `NotFound` if no live one is there.
+    /// Replaces a document; fails with `NotFound` if no live one exists.
     Update(Body),
     /// Makes or replaces a document.
     Put(Body),
     /// Replaces a document if it is at that revision; fails with `NotFound` if no live one is
     /// there, and with `Superseded` if it is at another revision.
     Replace(Revision, Body),
-    /// Deletes a document; fails with `NotFound` if no live one is there.
+    /// Deletes a document; fails with `NotFound` if no live one exists.
     Delete,
     /// Erases a document, deleted or not: no body of it stays, here at once, and elsewhere as soon
     /// as it is synced. Fails with `NotFound` if there is no trace of it.
@@ -75,7 +75,7 @@ pub enum Operation {
     Insert,
     /// It has another state.
     Update,
-    /// It is gone.
+    /// It was deleted.
     Delete,
 }
 
@@ -140,27 +140,26 @@ pub struct Committed {
     pub conflicts: Vec<ConflictReport>,
     /// Edits that went into the quarantine.
     pub refused: Vec<(DocumentKey, Rejection)>,
-    /// Documents that were erased: their bodies are gone.
+    /// Documents that were erased: their bodies were removed.
     pub erased: Vec<DocumentKey>,
-    /// Entries or verdicts that it took in.
+    /// Entries or verdicts that were applied.
     pub taken: usize,
     /// How many edits verdicts brought further: settled, refused, left to the app, or on a newer
     /// base than before.
     pub progressed: usize,
-    /// An edit that its verdict left as it was, free to be pushed again, and what the server said
-    /// of it.
+    /// An edit that its verdict left unchanged, free to be pushed again, and the verdict on it.
     pub unmoved: Option<(DocumentKey, VerdictKind)>,
-    /// Collections whose position was given up: they are pulled from the beginning.
+    /// Collections whose position was discarded: they are pulled from the beginning.
     pub backfilled: Vec<Collection>,
 }
 
 /// What became of a chunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applied {
-    /// Whether the chunk began where the replica stands, and was taken in. If not, nothing happened
+    /// Whether the chunk began at the replica's position, and was applied. If not, nothing happened
     /// at all.
     pub moved: bool,
-    /// Where the replica stands now.
+    /// The replica's position now.
     pub checkpoint: Checkpoint,
     /// What it did.
     pub committed: Committed,
@@ -193,13 +192,13 @@ pub struct ReplicaState {
 }
 
 impl ReplicaState {
-    /// One scope of it; none if the replica has never heard of it.
+    /// One scope of it; none if it is not stored.
     #[must_use]
     pub fn scope(&self, scope: &Scope) -> Option<&ScopeSummary> {
         self.scopes.iter().find(|s| s.scope == *scope)
     }
 
-    /// How far a scope came; the beginning for one that the replica has never heard of.
+    /// The position of a scope; the beginning for one that is not stored.
     #[must_use]
     pub fn checkpoint(&self, scope: &Scope) -> Checkpoint {
         self.scope(scope).map(|s| s.checkpoint.clone()).unwrap_or_default()
@@ -250,7 +249,7 @@ pub struct Checked {
     pub scope: Scope,
     /// The sums that the storage keeps, and that [`ReplicaState`] shows.
     pub kept: Sums,
-    /// The sums of the documents that are there.
+    /// The sums of the stored documents.
     pub counted: Sums,
 }
 
@@ -269,7 +268,7 @@ pub struct OutboxCounts {
     pub pending: u64,
     /// Documents in the batch in flight.
     pub in_flight: u64,
-    /// Edits that the server refused for good.
+    /// Edits that the server refused permanently.
     pub quarantined: u64,
     /// Documents whose conflict waits for the app.
     pub deferred: u64,
@@ -325,14 +324,14 @@ pub struct Page<T> {
     pub more: bool,
 }
 
-/// Which unsettled entries are asked for.
+/// Which unsettled entries are requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Unsettled {
     /// Edits that wait for a batch, also those of collections that the replica does not sync.
     Pending,
     /// Edits in the batch in flight.
     InFlight,
-    /// Edits that the server refused for good.
+    /// Edits that the server refused permanently.
     Quarantine,
     /// Conflicts that wait for the app.
     Deferred,
@@ -388,7 +387,8 @@ pub enum Decision {
 /// What leaves the device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Forget {
-    /// A scope that is gone or revoked: unsynced own bodies go to the quarantine, the rest leaves.
+    /// A scope that was removed or revoked: unsynced own bodies go to the quarantine, the rest is
+    /// removed.
     Scope(Scope),
     /// One collection of a scope, likewise.
     Collection(Scope, Collection),
@@ -401,7 +401,7 @@ pub struct FeedPage {
     pub changes: Vec<DocumentChange>,
     /// Whether more follow.
     pub more: bool,
-    /// Whether something was forgotten since the place that was asked for: a watcher reads afresh.
+    /// Whether something was removed since the requested place: a watcher reads again.
     pub gap: bool,
 }
 

@@ -17,7 +17,7 @@ use crate::replica::rows::ReplicaRows;
 use crate::replica::rules::{self, RuleContext};
 use crate::replica::types::{Applied, Context, Origin, check_lease};
 
-/// Takes in a chunk if it begins exactly where the replica stands: documents and checkpoint
+/// Applies a chunk if it begins exactly at the replica's position: documents and checkpoint
 /// together.
 ///
 /// # Errors
@@ -67,8 +67,8 @@ fn unmoved(checkpoint: Checkpoint) -> Applied {
     Applied { moved: false, checkpoint, committed: Default::default() }
 }
 
-/// Whether the chunk begins exactly where the replica stands, in the same log and at the same
-/// bookmark. A chunk that was asked for ahead carries the mark of its log: if it contradicts the
+/// Whether the chunk begins exactly at the replica's position, in the same log and at the same
+/// bookmark. A chunk that was requested ahead carries the mark of its log: if it contradicts the
 /// mark that the replica has, the server was restored in between.
 fn fits(checkpoint: &Checkpoint, chunk: &Chunk) -> bool {
     let same_place = |b: &Bookmarks| b.after == checkpoint.bookmark;
@@ -109,7 +109,7 @@ fn complete<'a>(tx: &Transaction<'_>, chunk: &'a Chunk) -> Result<Option<Cow<'a,
         let revision = entry.state.revision;
         match record.as_ref().and_then(|record| record.state_with(revision, *digest)) {
             Some(state) => entry.state = state.clone(),
-            // What is not newer than what is known is not taken in.
+            // A state that is not newer than the known one is not applied.
             None if record.as_ref().is_some_and(|record| record.server_seq >= entry.seq) => {}
             None => return Ok(None),
         }
@@ -117,15 +117,15 @@ fn complete<'a>(tx: &Transaction<'_>, chunk: &'a Chunk) -> Result<Option<Cow<'a,
     Ok(Some(Cow::Owned(entries)))
 }
 
-/// A pull from position 0 finds out what is gone, so it remembers the head at which it began. A
-/// collection that is pulled from there beside others has nothing to find out, but purges must not
-/// overtake it either.
+/// A pull from position 0 detects deletions, so it records the head at which it began. A collection
+/// that is pulled from there beside others has no deletions to detect, but purges must not overtake
+/// it either.
 fn begin_full_pull(tx: &mut Transaction<'_>, chunk: &Chunk) {
     if chunk.after == Seq(0) && tx.row.checkpoint.full_pull.is_none() {
         tx.meta.full_pulls = tx.meta.full_pulls.wrapping_add(1);
-        // What the server cannot know of now cannot be missing later: then no marks are needed.
-        // What is in flight it may have accepted already, and a conflict that waits has met a state
-        // of the server.
+        // Documents that the server cannot hold now cannot be missing later: then no marks are
+        // needed. The server may have accepted an edit in flight already, and a waiting conflict
+        // was caused by a state of the server.
         let marks = tx.row.settled > 0 || tx.row.in_flight > 0 || tx.row.deferred > 0;
         let marks = marks && tx.row.checkpoint.position == Seq(0);
         tx.row.checkpoint.full_pull =
@@ -134,8 +134,8 @@ fn begin_full_pull(tx: &mut Transaction<'_>, chunk: &Chunk) {
 }
 
 /// Lets the backend load the entries of a chunk, if it does that now. Up to the head at which a
-/// full pull began each document comes once, and if nothing was settled here before, none is there
-/// already.
+/// full pull began each document is sent once, and if nothing was settled here before, none of them
+/// exists yet.
 fn load(
     tx: &mut Transaction<'_>,
     now: Now,
@@ -158,15 +158,16 @@ fn load(
 }
 
 fn fresh_record(tx: &mut Transaction<'_>, now: Now, entry: &LogEntry) -> (DocumentKey, Record) {
-    // Replicas merge every stamp: a child must come after a parent that it saw.
+    // Replicas merge every stamp: a child must get a later one than a parent that the replica has
+    // seen.
     tx.meta.note_told(now, &entry.state);
     let key = DocumentKey::new(tx.scope.clone(), entry.collection.clone(), entry.id.clone());
     let current = Some(entry.state.clone());
     (key, Record { current, server_seq: entry.seq, ..Record::default() })
 }
 
-/// Takes in the entries of a chunk. In a full pull that has nothing to find out they are most
-/// likely new, and are written in one go.
+/// Applies the entries of a chunk. In a full pull that has no deletions to detect they are most
+/// likely new, and are written together.
 fn take_in_all(
     tx: &mut Transaction<'_>,
     cx: &Context,
@@ -279,8 +280,9 @@ fn note_covered(checkpoint: &mut Checkpoint, chunk: &Chunk) {
     };
 }
 
-/// At the head, what a full pull did not deliver is absent on the server, if it is of a collection
-/// that was asked for and that the replica may see. Of others the pull says nothing.
+/// At the head, a document that a full pull did not deliver is absent on the server, if it is of a
+/// collection that was requested and that the replica may see. For other collections nothing
+/// follows from the pull.
 fn end_full_pull(tx: &mut Transaction<'_>, cx: &Context, epoch: Epoch) -> Result<()> {
     let Some(full_pull) = tx.row.checkpoint.full_pull.take() else { return Ok(()) };
     if !full_pull.marks {
@@ -295,7 +297,7 @@ fn end_full_pull(tx: &mut Transaction<'_>, cx: &Context, epoch: Epoch) -> Result
         }
         let absent = ServerState { seq: position, state: None };
         if record.edit().is_some() {
-            // The push meets it. If that is refused, nothing is left to show.
+            // The push settles it. If that is refused, nothing is left to show.
             rules::hold_remote(record, absent);
             rules::end_if_equal(record);
         } else if record.current.is_some() {

@@ -19,7 +19,7 @@ use crate::resolver::{Resolution, Resolvers};
 
 const PAGE: usize = 256;
 
-/// Carries out what the app decided about a quarantined edit or a deferred conflict.
+/// Applies the app's decision on a quarantined edit or a deferred conflict.
 ///
 /// # Errors
 /// `NotFound` if there is nothing to decide about that document, `InvalidInput` for
@@ -60,7 +60,7 @@ fn take_refused(tx: &mut Transaction<'_>, key: &DocumentKey) -> Result<Vec<Quara
     }
 }
 
-/// A retry is a new local write; one that says what is settled already vanishes.
+/// Writes the edit again as a new local write; one that equals the settled state is dropped.
 fn retry(tx: &mut Transaction<'_>, now: Now, row: QuarantineRow) -> Result<()> {
     let mut old = tx.rows.record(&row.key)?;
     let unit = tx.meta.last_local.next();
@@ -113,9 +113,9 @@ fn resolve(
 }
 
 /// Removes a scope or a collection from the device. Unsynced own bodies go to the quarantine,
-/// without bases and remote states; everything else leaves.
+/// without bases and remote states; everything else is removed.
 ///
-/// The engine names its lease, for a scope that is gone on the server; the app needs none.
+/// The engine passes its lease, for a scope that was removed on the server; the app needs none.
 ///
 /// # Errors
 /// `Superseded` for an old lease; nothing happens then. Else as the rows.

@@ -128,7 +128,7 @@ pub(super) fn check_writes(meta: &ReplicaMeta, transaction: &LocalTransaction) -
     Err(Error::new(ErrorKind::InvalidInput, message).during("write"))
 }
 
-/// Writes one state of one document; what is deleted is gone for good.
+/// Writes one state of one document; a deleted document is removed without a tombstone.
 pub(super) fn put(
     tx: &mut Transaction<'_>,
     now: Now,

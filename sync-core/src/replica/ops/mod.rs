@@ -1,8 +1,8 @@
-//! What a replica's storage does, written once over [rows](super::rows): each function is the body
-//! of one transaction.
+//! The transactions of a replica's storage, written once over [rows](super::rows): each function is
+//! the body of one transaction.
 //!
 //! A backend that implements the rows calls these from its own transactions;
-//! [`Storage`](crate::storage::Storage) says what must be true afterwards.
+//! [`Storage`](crate::storage::Storage) documents what must be true afterwards.
 
 mod apply;
 mod check;
@@ -83,11 +83,10 @@ pub fn note_attempt(
     if row.failures == before { Ok(()) } else { rows.put_scope(scope, &row) }
 }
 
-/// Takes note of the server's time, and of what it takes at most. `now` is when the server was
-/// heard.
+/// Records the server's time and its limits. `now` is when the server's time was received.
 ///
-/// Edits in the outbox with stamps that a clock which ran ahead gave them are stamped anew, before
-/// a resolver compares them with anything.
+/// Edits in the outbox whose stamps come from a clock that ran ahead get new stamps, before a
+/// resolver compares them with anything.
 ///
 /// # Errors
 /// `Superseded` for an old lease; else as the rows.
@@ -111,7 +110,7 @@ pub fn note_server(
     if ran_ahead { restamp_outbox(rows, now, shift) } else { Ok(()) }
 }
 
-/// Stamps anew what lies too far ahead in the outbox of each scope.
+/// Gives new stamps to edits in the outbox of each scope that are too far ahead.
 fn restamp_outbox(rows: &mut dyn ReplicaRows, now: Now, shift: i64) -> Result<()> {
     for (scope, row) in rows.scopes()? {
         if scope.is_local() || row.pending + row.not_chosen == 0 {

@@ -194,7 +194,7 @@ fn read_change(resolvers: &Resolvers, key: &DocumentKey, record: &Record) -> Res
     })
 }
 
-/// A batch that was recalled is gone: what is left of it is pushed in another one.
+/// Dissolves a batch that was recalled: its remaining edits are pushed in another one.
 fn dissolve(mut tx: Transaction<'_>, cx: &Context, batch: &BatchRow) -> Result<Committed> {
     for key in &batch.keys {
         let Some(old) = tx.rows.record(key)? else { continue };
@@ -216,12 +216,12 @@ fn dissolve(mut tx: Transaction<'_>, cx: &Context, batch: &BatchRow) -> Result<C
     tx.finish()
 }
 
-/// Takes in the verdicts on the batch in flight; verdicts on any other batch, or of another life of
+/// Applies the verdicts on the batch in flight; verdicts on any other batch, or of another epoch of
 /// the log, change nothing.
 ///
 /// # Errors
 /// `Superseded` for an old lease, `Protocol` if there are not as many verdicts as changes, or if
-/// the server knows another batch under this name; nothing happens then. Else as the rows.
+/// the server has another batch under this id; nothing happens then. Else as the rows.
 pub fn settle(
     rows: &mut dyn ReplicaRows,
     cx: &Context,
@@ -246,8 +246,8 @@ pub fn settle(
             );
         }
     };
-    // Verdicts of another life of the log say nothing of this one: a greeting has to sort that out
-    // first.
+    // Verdicts of another history of the log do not apply to this one: a greeting has to resolve
+    // that first.
     if tx.row.checkpoint.contradicts(mark.as_ref())
         || tx.row.checkpoint.epoch.is_some_and(|e| e != *epoch)
     {
@@ -296,7 +296,8 @@ fn settle_one(
         let erases = refused.0.erased.is_some();
         tx.quarantine(cx.now, key, refused, rejection)?;
         if record.current.is_none() && erases {
-            // What it would have erased is gone here, and the server had no room to tell it.
+            // The document that it would have erased is removed here, and the verdict had no room
+            // for it.
             tx.backfill(&key.collection);
         }
     }
@@ -306,8 +307,8 @@ fn settle_one(
     tx.save(key, Some(&old), record, Origin::Remote)
 }
 
-/// Whether a verdict brought an edit further: it is gone, left to the app, or on another base than
-/// before, or the state that was decided about is not the newest one any more. A new stamp alone is
+/// Whether a verdict advanced an edit: it was removed, deferred to the app, or has another base
+/// than before, or the state that was decided is not the newest one any more. A new stamp alone is
 /// no progress.
 pub(super) fn is_further(old: &Record, new: &Record, verdict: &VerdictKind) -> bool {
     let (Some(before), Some(after)) = (old.edit(), new.edit()) else { return true };

@@ -102,7 +102,7 @@ impl<T> Filled<T> {
         Self { limits, bytes: 0, items: Vec::new() }
     }
 
-    /// How many rows to read next: one more than fit, to know whether more follow.
+    /// How many rows to read next: one more than fit, to detect whether more follow.
     fn step(&self) -> usize {
         self.limits.documents.saturating_sub(self.items.len()).saturating_add(1).clamp(2, 1_000)
     }
@@ -226,7 +226,7 @@ pub fn unsettled_of(
     }
 }
 
-/// How many rows of the quarantine are looked through at a time.
+/// The number of rows of the quarantine that are read at a time.
 const QUARANTINE_PAGE: usize = 256;
 
 fn refused((ticket, row): (u64, QuarantineRow)) -> UnsettledEntry {

@@ -8,7 +8,7 @@ use crate::replica::rows::ReplicaRows;
 use crate::replica::stamping;
 use crate::replica::types::{Committed, Context, check_lease};
 
-/// Gives up the position, and keeps every unsynced edit.
+/// Discards the position, and keeps every unsynced edit.
 ///
 /// Nothing happens for a change to the epoch that the replica is in already.
 ///
@@ -28,7 +28,7 @@ pub fn reset(
                 tx.sweep(|tx, _, record| lose_above(tx, record, old, cut))?;
                 cut_checkpoint(&mut tx, reset.epoch, cut);
                 if cut < tx.row.purge.up_to {
-                    // What was deleted above the cut is there again, below the position.
+                    // Documents that were deleted above the cut exist again, below the position.
                     start_over(&mut tx);
                 }
                 tx.row.purge = Purge { up_to: tx.row.purge.up_to.min(cut), ..Purge::default() };
@@ -75,8 +75,8 @@ fn cut_checkpoint(tx: &mut Transaction<'_>, epoch: Epoch, cut: Seq) {
     for own in checkpoint.backfills.values_mut() {
         *own = (*own).min(cut);
     }
-    // What the mark says of positions that both epochs share stays true. It is the only proof of
-    // them if the server forgets the new epoch before the first chunk of it comes.
+    // The part of the mark for positions that both epochs share stays valid. It is their only proof
+    // if the server loses the new epoch before the first chunk of it arrives.
     checkpoint.mark = checkpoint.mark.take().filter(|mark| mark.at <= cut);
 }
 
@@ -88,7 +88,8 @@ fn lose_above(tx: &mut Transaction<'_>, record: &mut Record, old: Epoch, cut: Se
     let unfounded =
         |pending_remote: &ServerState| pending_remote.seq > cut || pending_remote.state.is_none();
     if record.pending.as_ref().and_then(|p| p.pending_remote.as_ref()).is_some_and(unfounded) {
-        // The replica that wrote that state offers it again; a conflict with it then arises anew.
+        // The replica that wrote that state offers it again; a conflict with it is then detected
+        // again.
         let pending = record.pending_mut();
         pending.pending_remote = None;
         pending.deferred = false;

@@ -61,7 +61,7 @@ pub fn set_collections(
 
 /// The collections of which a scope holds anything.
 fn collections_of(rows: &dyn ReplicaReads, scope: &Scope) -> Result<Vec<Collection>> {
-    // No id stands behind this one.
+    // No id sorts after this one.
     let last = "\u{10ffff}".repeat(DocumentId::MAX_BYTES / 4);
     let last = DocumentId::new(last)?;
     let mut found: Vec<Collection> = Vec::new();

@@ -27,9 +27,9 @@ pub(super) fn check_synced(scope: &Scope) -> Result<()> {
     Ok(())
 }
 
-/// Ends a load, if there is one; `false` if it had to be given up. If the server told of one
-/// document twice, everything that was loaded is gone, and is pulled again: only what was loaded
-/// was there, so every scope begins anew.
+/// Ends a load, if there is one; `false` if it had to be discarded. If the server sent one document
+/// twice, all loaded documents are removed, and are pulled again: the storage held nothing else, so
+/// every scope begins again.
 pub(super) fn end_load(rows: &mut dyn ReplicaRows) -> Result<bool> {
     if rows.end_load()? {
         return Ok(true);
@@ -41,7 +41,7 @@ pub(super) fn end_load(rows: &mut dyn ReplicaRows) -> Result<bool> {
         let row = ScopeRow { checkpoint, documents, digest, settled, ..row };
         rows.put_scope(&scope, &row)?;
     }
-    // What was told of them is not taken back one by one.
+    // The changes that were reported of them are not retracted one by one.
     let mut meta = read_meta(rows)?;
     meta.feed_floor = meta.last_local;
     rows.put_meta(&meta)?;
@@ -63,14 +63,14 @@ impl<'a> Transaction<'a> {
         Self::begin_loading(rows, scope)
     }
 
-    /// As [`begin`](Self::begin), for what goes on with a load.
+    /// As [`begin`](Self::begin), for a transaction that continues a load.
     pub(super) fn begin_loading(rows: &'a mut dyn ReplicaRows, scope: &Scope) -> Result<Self> {
         let meta = read_meta(rows)?;
         let row = rows.scope(scope)?.unwrap_or_default();
         Ok(Self { rows, meta, scope: scope.clone(), row, committed: Committed::default() })
     }
 
-    /// As [`begin`](Self::begin), for what has to do with a server.
+    /// As [`begin`](Self::begin), for transactions that involve a server.
     pub(super) fn begin_synced(rows: &'a mut dyn ReplicaRows, scope: &Scope) -> Result<Self> {
         check_synced(scope)?;
         Self::begin(rows, scope)
@@ -106,7 +106,7 @@ impl<'a> Transaction<'a> {
         self.rows.put_record(key, old, &new)
     }
 
-    /// Tells the app how conflicts about a document ended.
+    /// Reports to the app how conflicts about a document ended.
     pub(super) fn report(&mut self, key: &DocumentKey, decided: impl IntoIterator<Item = Decided>) {
         let reports = decided.into_iter();
         let reports = reports.map(|decided| ConflictReport { key: key.clone(), decided });
@@ -130,8 +130,8 @@ impl<'a> Transaction<'a> {
         self.rows.put_record(key, Some(old), &new)
     }
 
-    /// Writes records of documents that are most likely new, in one go; the places of those that
-    /// are there after all, for which nothing is done.
+    /// Writes records of documents that are most likely new, together; returns the places of those
+    /// that exist already, for which nothing is done.
     pub(super) fn insert_all(
         &mut self,
         new: &mut [(DocumentKey, Record)],
@@ -144,7 +144,7 @@ impl<'a> Transaction<'a> {
         }
         let there = self.rows.insert_records(new)?;
         if !there.is_empty() {
-            // What was said of them is taken back. Their places in the feed stay empty.
+            // Their reports are retracted. Their places in the feed stay empty.
             let at: BTreeSet<LocalSeq> = there.iter().map(|n| new[*n].1.changed).collect();
             let mut place = 0..;
             self.committed
@@ -181,8 +181,8 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    /// What is left of an erased document beside its record: refused edits, what this transaction
-    /// has told so far, and what the backend has to see to.
+    /// Removes what is kept of an erased document beside its record: refused edits, the reports of
+    /// this transaction so far, and bytes in the backend's files.
     fn drop_traces(
         &mut self,
         key: &DocumentKey,
@@ -233,8 +233,8 @@ impl<'a> Transaction<'a> {
         self.rows.remove_record(key, old)
     }
 
-    /// Removes a record that shows nothing. Only followers of the feed that stand before its place
-    /// have to read afresh.
+    /// Removes a record that shows nothing. Only followers of the feed at an earlier place have to
+    /// read again.
     pub(super) fn remove_spent(&mut self, key: &DocumentKey, old: &Record) -> Result<()> {
         self.count(key, Some(old), &Record::default());
         self.meta.feed_floor = self.meta.feed_floor.max(old.changed);
@@ -257,7 +257,7 @@ impl<'a> Transaction<'a> {
             (Some(b), Some(a)) if b.revision == a.revision => return,
             (Some(_), Some(_)) => Operation::Update,
         };
-        // Of a document that is erased nothing is told any more.
+        // No body of a document that is erased is reported any more.
         let previous = before.filter(|b| b.erased >= new.erased()).cloned();
         new.changed = self.meta.next_local();
         new.changed_here = origin == Origin::Local;
@@ -326,7 +326,7 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// Lets a collection be pulled from the beginning, whatever the others have.
+    /// Makes a collection be pulled from the beginning, independently of the others.
     pub(super) fn backfill(&mut self, collection: &Collection) {
         if self.row.checkpoint.position > Seq(0) {
             self.row.checkpoint.backfills.insert(collection.clone(), Seq(0));
@@ -361,7 +361,7 @@ impl<'a> Transaction<'a> {
     }
 }
 
-/// Whether the server may know the document, so that a full pull has to find out whether it still
+/// Whether the server may hold the document, so that a full pull has to check whether it still
 /// does.
 fn is_settled(record: &Record) -> bool {
     let has_base = record.edit().is_some_and(|e| e.base.is_some());

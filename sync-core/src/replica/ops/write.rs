@@ -19,8 +19,8 @@ use super::transaction::Transaction;
 /// # Errors
 /// `InvalidInput` if the transaction is over the limits, these or the server's, or writes documents
 /// of local-only collections elsewhere than in [`Scope::local`](crate::model::Scope::local) or
-/// others there; `AlreadyExists`, `NotFound` or `Superseded` as the operations say; nothing is
-/// written then. Else as the rows.
+/// others there; `AlreadyExists`, `NotFound` or `Superseded` as documented for the operations;
+/// nothing is written then. Else as the rows.
 pub fn write(
     rows: &mut dyn ReplicaRows,
     now: Now,
@@ -85,7 +85,7 @@ fn fresh_record(tx: &mut Transaction<'_>, now: Now, unit: LocalSeq, body: Body) 
     record
 }
 
-/// Inserts documents without looking for them first; what is there after all is looked at then.
+/// Inserts documents without a lookup first; those that exist already are read afterwards.
 fn insert(
     tx: &mut Transaction<'_>,
     now: Now,
@@ -121,8 +121,8 @@ pub(super) fn put(
     put_knowing(tx, now, unit, key, old, (body, None))
 }
 
-/// As [`put`], for a body that was written in knowledge of an erasure of which the record does not
-/// know (any more).
+/// As [`put`], for a body that was written with knowledge of an erasure that the record does not
+/// have (any more).
 pub(super) fn put_knowing(
     tx: &mut Transaction<'_>,
     now: Now,
@@ -136,7 +136,7 @@ pub(super) fn put_knowing(
     }
     let mut record = old.clone().unwrap_or_default();
     if body.is_none() && never_left(&record) {
-        // Created and deleted before any batch: it never travels.
+        // Created and deleted before any batch: it is never pushed.
         record.current = None;
         record.pending = None;
         return tx.save(key, old.as_ref(), record, Origin::Local);
@@ -158,8 +158,8 @@ pub(super) fn put_knowing(
     tx.save(key, old.as_ref(), record, Origin::Local)
 }
 
-/// Erases a document: the tombstone takes the place of every body that this replica keeps of it,
-/// and travels like an edit.
+/// Erases a document: the tombstone replaces every body that this replica keeps of it, and is
+/// pushed like an edit.
 pub(super) fn erase(
     tx: &mut Transaction<'_>,
     now: Now,
@@ -210,7 +210,7 @@ pub(super) fn put_erasure(
     }));
     let pending = record.pending_mut();
     pending.edit = Some(Edit { transaction: unit, ..base });
-    // Whatever it was against is erased with it.
+    // The other side of the conflict is erased with it.
     if std::mem::take(&mut pending.deferred) && pending.in_flight.is_none() {
         pending.pending_remote = None;
     }

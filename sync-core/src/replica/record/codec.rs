@@ -1,5 +1,5 @@
-//! The binary forms of rows that have grown: what is newer stands at the end, so that rows of
-//! before are read as they are.
+//! The binary forms of rows that have grown: newer fields are at the end, so that older rows can be
+//! read unchanged.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,8 @@ use crate::error::Result;
 use crate::model::{Checkpoint, Seq};
 use crate::replica::Failures;
 
-/// The inbox, the server's limits, the local-only collections and the latest time stand at the end,
+/// The inbox, the server's limits, the local-only collections and the latest time are at the end,
+/// and only if they are not empty.
 /// and only if there is anything to say.
 impl Codec for ReplicaMeta {
     fn encode(&self, out: &mut Vec<u8>) {
@@ -70,8 +71,7 @@ impl Codec for ReplicaMeta {
     }
 }
 
-/// Former states stand at the end, and only if there are any. What is pending stands at the end of
-/// its row.
+/// Former states are at the end, and only if there are any. Pending state is at the end of its row.
 impl Codec for Pending {
     fn encode(&self, out: &mut Vec<u8>) {
         self.edit.encode(out);
@@ -100,7 +100,7 @@ impl Codec for Pending {
     }
 }
 
-/// The attempts stand at the end, and only if there were more than one.
+/// The attempts are at the end, and only if there were more than one.
 impl Codec for BatchRow {
     fn encode(&self, out: &mut Vec<u8>) {
         self.id.encode(out);
@@ -119,9 +119,9 @@ impl Codec for BatchRow {
     }
 }
 
-/// At the end, and only if they say anything, stand what the checkpoint says of a custom backend,
-/// what keeps the scope from syncing, what the replica leaves out, the mark of the log with what it
-/// covers, and how far tombstones have left.
+/// At the end, and only if they are not empty, are the checkpoint's data for a custom backend, what
+/// keeps the scope from syncing, what the replica leaves out, the mark of the log with what it
+/// covers, and how far the removal of tombstones has come.
 impl Codec for ScopeRow {
     fn encode(&self, out: &mut Vec<u8>) {
         self.checkpoint.encode(out);
@@ -292,7 +292,7 @@ mod tests {
         let checkpoint = Checkpoint { position: Seq(7), ..Checkpoint::default() };
         let row = ScopeRow { checkpoint, ..ScopeRow::default() };
         let mut bytes = row.to_bytes().to_vec();
-        // The list stands behind epoch, position, back-fills and full pull.
+        // The list is after epoch, position, back-fills and full pull.
         bytes.splice(4..5, [1, 3, 1]);
         assert_eq!(ScopeRow::from_bytes(bytes.into()).unwrap(), row);
     }

@@ -1,4 +1,4 @@
-//! A server state meets a record.
+//! Applying a server state to a record.
 
 use super::*;
 use crate::replica::rules::{

@@ -1,4 +1,4 @@
-//! What an erasure takes away with it, and what knows of it and stays.
+//! What an erasure removes, and which states know it and stay.
 
 use super::*;
 use crate::model::{Rejection, RejectionCode};
@@ -6,7 +6,7 @@ use crate::replica::record::Carried;
 use crate::replica::rules::{ApplyOutcome, apply_remote};
 use crate::replica::settling::settle;
 
-/// A record whose edit knows of an erasure, with older states at each place for them.
+/// A record whose edit knows an erasure, with older states in each place for them.
 fn with_others(other: impl Fn(&str) -> DocumentState) -> Record {
     let mut record = in_flight(other("pushed"), Some(settled(1, other("base"))));
     let edit = DocumentState { erased: Some(ago(10, THERE)), ..state("edit", 1, HERE) };

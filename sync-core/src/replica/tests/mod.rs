@@ -93,12 +93,12 @@ impl Bench {
         Self { meta: ReplicaMeta::new(HERE), resolvers: Resolvers::new(resolver) }
     }
 
-    /// The local edit stands in each conflict.
+    /// The local edit wins in each conflict.
     fn local() -> Self {
         Self::new(ClientWins)
     }
 
-    /// The server's state stands in each conflict.
+    /// The server's state wins in each conflict.
     fn remote() -> Self {
         Self::new(ServerWins)
     }

@@ -1,4 +1,4 @@
-//! What a record holds, and what its clock is told.
+//! The content of a record, and the readings of its clock.
 
 use std::time::Duration;
 

@@ -5,7 +5,7 @@ use crate::replica::rules::{ApplyOutcome, Decided, apply_remote};
 use crate::replica::settling::settle;
 use crate::resolver::{Conflict, Resolution, ResolveOn, resolve_with};
 
-/// An edit meets that state at position 4, and a resolver decides.
+/// An edit is in conflict with that state at position 4, and a resolver decides.
 fn decided(
     mut record: Record,
     remote: Option<DocumentState>,

@@ -1,4 +1,4 @@
-//! A verdict meets the document that was pushed.
+//! Applying a verdict to the document that was pushed.
 
 use super::*;
 use crate::model::{Rejection, RejectionCode};
@@ -90,7 +90,7 @@ fn a_tombstone_that_a_restore_brought_back_is_news_at_any_position() {
     let live = verdict(4, VerdictKind::Superseded, Some(held(4, state("live", 50, THERE))));
     settle(&mut record, &key(), &live, &mut Bench::local().cx());
     assert_eq!((record.current, record.server_seq), (Some(state("edit", 10, HERE)), Seq(9)));
-    // Nor one of which the edit knows.
+    // Nor one that the edit knows.
     let base = settled(9, state("base", 90, THERE));
     let mut record = in_flight(state("edit", 10, HERE), Some(base));
     settle(&mut record, &key(), &superseded, &mut Bench::local().cx());
@@ -110,7 +110,7 @@ fn a_superseded_edit_gives_way_and_a_later_one_meets_the_resolver() {
     let outcome = settle(&mut record, &key(), &superseded, &mut Bench::local().cx());
     assert_eq!(outcome.decided, [Decided::Local]);
     assert_eq!(record.base(), Some(&settled(4, theirs)));
-    // The server had no room to tell its state: the pushed one is the base, and is in no log.
+    // The verdict had no room for the state: the pushed one is the base, and is in no log.
     let mut record = in_flight(state("edit", 10, HERE), None);
     record.set_current(Some(state("later", 1, HERE)));
     let untold = verdict(4, VerdictKind::Merged, None);

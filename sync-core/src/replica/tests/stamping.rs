@@ -50,7 +50,7 @@ fn an_edit_may_lie_as_far_ahead_as_its_base() {
     let follower = Revision { stamp: base.state.revision.stamp.next(), replica: HERE };
     let mut record = dirty(made(follower, follower), Some(base.clone()));
     assert!(!put_right(&mut record, &mut ReplicaMeta::new(HERE), NOW, 0));
-    // One that lies further ahead is stamped anew, and still follows.
+    // One that is further ahead gets a new stamp, and still follows.
     let mut record = dirty(made(ahead(2 * HOUR, HERE), ahead(2 * HOUR, HERE)), Some(base.clone()));
     assert!(put_right(&mut record, &mut ReplicaMeta::new(HERE), NOW, 0));
     let edit = record.current.unwrap();
@@ -166,7 +166,7 @@ fn a_refusal_stamps_an_edit_after_the_erasure_that_the_server_holds() {
         erased: Some(erased),
         ..made(ahead(HOUR, THERE), ahead(HOUR, THERE))
     };
-    // The log may have lost the later erasure that the edit knows of, and holds an earlier one.
+    // The log may have lost the later erasure that the edit knows, and holds an earlier one.
     let knows = Some(ahead(2 * HOUR, THERE));
     let refused =
         DocumentState { erased: knows, ..made(ahead(3 * HOUR, HERE), ahead(3 * HOUR, HERE)) };
@@ -177,7 +177,7 @@ fn a_refusal_stamps_an_edit_after_the_erasure_that_the_server_holds() {
     };
     let earlier = ahead(HOUR, THERE);
     assert!(restamped(&held(earlier)) > earlier);
-    // One of which the edit does not know takes the edit away, whatever its stamp.
+    // One that the edit does not know removes the edit, whatever its stamp.
     let later = held(ahead(4 * HOUR, THERE));
     assert_eq!(restamped(&later).stamp.millis(), NOW.0);
 }
