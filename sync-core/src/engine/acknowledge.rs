@@ -1,4 +1,4 @@
-//! Telling the server how far a scope is, and hearing whether its documents are the same there.
+//! Acknowledging the position of a scope, and comparing digests with the server.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::clock::Now;
 use crate::error::ErrorKind;
 use crate::model::{Reset, ResetReason, Scope};
 
-/// What the server has heard of the position at the head.
+/// The state of the acknowledgement of the position at the head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Acknowledged {
     No,
@@ -16,12 +16,12 @@ pub(super) enum Acknowledged {
         ticket: Ticket,
         moved: bool,
     },
-    /// It was told, and found no difference.
+    /// It was sent, and the server found no difference.
     Yes,
 }
 
 impl Acknowledged {
-    /// The position has moved: what is being told is told once more afterwards.
+    /// The position has moved: an acknowledgement under way is sent once more afterwards.
     pub(super) fn after_a_move(self) -> Self {
         match self {
             Self::Telling { ticket, .. } => Self::Telling { ticket, moved: true },
@@ -35,8 +35,7 @@ impl Acknowledged {
 const BETWEEN_DIFFERENCES: Duration = Duration::from_secs(60 * 60);
 
 impl Engine {
-    /// Tells the server of the position, unless it is being told of an earlier one: then
-    /// afterwards.
+    /// Acknowledges the position, unless an earlier one is being acknowledged: then afterwards.
     pub(super) fn acknowledge(&mut self, scope: &Scope) {
         if self.connection().is_none() {
             return;
@@ -71,7 +70,7 @@ impl Engine {
             Err(failure) if Self::needs_new_link(&failure) => {
                 return self.lose_link_to(now, failure);
             }
-            // A position that the server does not want to hear of now is told with the next one.
+            // A position that the server does not accept now is sent with the next one.
             Err(_) => {}
         }
         if moved {
@@ -79,8 +78,7 @@ impl Engine {
         }
     }
 
-    /// The server says that the position is of no use, or that the documents there differ from its
-    /// own.
+    /// Handles the server's answer that the position is not valid, or that its documents differ.
     pub(super) fn take_reset(&mut self, now: Now, scope: &Scope, reset: Reset) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let pull = &mut machine.pull;
@@ -88,7 +86,7 @@ impl Engine {
             let lately = pull.differed.is_some_and(|d| now.since(d) < BETWEEN_DIFFERENCES);
             pull.differed = Some(now);
             if lately {
-                // Pulling everything afresh did not help: that is for people to look at.
+                // Pulling everything again did not help: an operator has to examine that.
                 pull.refused = Some(ErrorKind::Internal);
                 return self.tell(Event::Diverged(scope.clone()));
             }

@@ -12,9 +12,9 @@ use crate::error::{Error, ErrorKind, Result};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
-    /// Local edits go to the server; what others write does not come.
+    /// Local edits are pushed; other replicas' edits are not pulled.
     Push,
-    /// What others write comes; local edits stay in the outbox.
+    /// Other replicas' edits are pulled; local edits stay in the outbox.
     Pull,
     /// Both.
     #[default]

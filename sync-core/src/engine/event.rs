@@ -1,4 +1,4 @@
-//! What the engine tells the app.
+//! The events that the engine reports to the app.
 
 use crate::error::ErrorKind;
 use crate::model::{Reset, Scope, Seq};
@@ -9,10 +9,10 @@ use super::Failure;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Event {
-    /// A connection is there.
+    /// A connection was made.
     Connected,
-    /// The connection is gone, or could not be made; another attempt follows unless it was refused
-    /// for good.
+    /// The connection was lost, or could not be made; another attempt follows unless it was refused
+    /// permanently.
     Disconnected(Failure),
     /// A step of a scope's sync failed, or moved nothing, on a connection that works; another
     /// attempt follows.
@@ -22,13 +22,13 @@ pub enum Event {
     Refused(ErrorKind),
     /// A scope is behind and catches up.
     CatchUpStarted(Scope),
-    /// A chunk was taken in.
+    /// A chunk was applied.
     CheckpointMoved {
         /// The scope.
         scope: Scope,
-        /// Where it stands.
+        /// Its position.
         position: Seq,
-        /// The newest head that was heard of.
+        /// The newest known head.
         head: Seq,
     },
     /// A measure of a scope moved: its position, or edits that the server settled. Failed attempts
@@ -36,10 +36,10 @@ pub enum Event {
     Advanced(Scope),
     /// A scope has reached the head.
     CatchUpDone(Scope),
-    /// A scope's position was given up.
+    /// A scope's position was discarded.
     Reset(Scope, Reset),
-    /// Replica and server stand at the same position with different documents, and pulling
-    /// everything afresh did not help.
+    /// Replica and server have different documents at the same position, and pulling everything
+    /// again did not help.
     Diverged(Scope),
     /// The replica has a new identity: its file was copied or restored.
     Reidentified,
@@ -56,7 +56,7 @@ pub enum Event {
 /// The state of the sync as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
-    /// It was not started, was stopped, or was refused for good.
+    /// It was not started, was stopped, or was refused permanently.
     Stopped,
     /// It tries to connect.
     Connecting,
@@ -71,11 +71,11 @@ pub enum Phase {
 /// How far a scope is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ScopeProgress {
-    /// Documents taken in since the engine began.
+    /// Documents applied since the engine began.
     pub pulled: u64,
-    /// Where it stands.
+    /// Its position.
     pub position: Seq,
-    /// The newest head that was heard of.
+    /// The newest known head.
     pub head: Seq,
 }
 
@@ -87,14 +87,14 @@ impl ScopeProgress {
     }
 }
 
-/// A look at the engine.
+/// A snapshot of the engine's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// The state as a whole.
     pub phase: Phase,
     /// Every scope.
     pub scopes: Vec<(Scope, ScopeProgress)>,
-    /// Why it, or one of its scopes, was refused for good.
+    /// Why it, or one of its scopes, was refused permanently.
     pub refused: Option<ErrorKind>,
 }
 

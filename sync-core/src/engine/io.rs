@@ -1,4 +1,4 @@
-//! What goes into the engine and what comes out of it.
+//! The facts and commands of the engine.
 
 use super::{Event, Goal};
 use crate::error::{Error, ErrorKind, Retry};
@@ -104,8 +104,8 @@ pub struct Settlement {
     pub taken: usize,
     /// How many edits made progress: the others are as they were, and free to be pushed again.
     pub moved: usize,
-    /// Collections whose position was given up, because a verdict had no room for what the server
-    /// holds.
+    /// Collections whose position was discarded, because a verdict had no room for the state that
+    /// the server holds.
     pub backfilled: Vec<Collection>,
 }
 
@@ -127,7 +127,7 @@ pub enum Answer {
     Decided(Seq),
     /// The batch was recalled before the server took it.
     Recalled,
-    /// The server knows another batch under this name: a new identity is needed.
+    /// The server has another batch under this id: a new identity is needed.
     Cloned,
 }
 
@@ -143,12 +143,12 @@ impl From<&Verdicts> for Answer {
     }
 }
 
-/// What the server said of a scope when the connection was made.
+/// The server's greeting for a scope.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ScopeGreeting {
     /// The scope.
     pub scope: Scope,
-    /// Where the replica said that it stands.
+    /// The cursor that the replica sent.
     pub asked: Cursor,
     /// The life of the log.
     pub epoch: Epoch,
@@ -163,22 +163,22 @@ pub struct ScopeGreeting {
 /// A fact.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Input {
-    /// A scope is to be synced, and stands there.
+    /// A scope is to be synced, with that checkpoint.
     Opened {
         /// The scope.
         scope: Scope,
-        /// What the storage says.
+        /// The stored checkpoint.
         checkpoint: Checkpoint,
     },
     /// Begin, or change the goal; a wait for the next attempt ends.
     Run(Goal),
-    /// Let go of everything.
+    /// Close the connection and end everything.
     Stop,
-    /// A connection is there.
+    /// A connection was made.
     Connected {
         /// The ticket of the command.
         ticket: Ticket,
-        /// What the server said of the scopes.
+        /// The greetings of the scopes.
         scopes: Vec<ScopeGreeting>,
         /// The newest batch that this replica ever formed.
         last_push: PushId,
@@ -201,16 +201,16 @@ pub enum Input {
         /// What came.
         result: Result<Delivery, Failure>,
     },
-    /// A chunk was handed to the storage.
+    /// A chunk was passed to the storage.
     Applied {
         /// The scope.
         scope: Scope,
         /// The payload's ticket.
         payload: Ticket,
-        /// Whether it fitted, and where the replica stands.
+        /// Whether it fitted, and the position of the replica.
         result: Result<(bool, Checkpoint), Failure>,
     },
-    /// The storage was asked for a batch.
+    /// A batch was requested from the storage.
     NextBatch {
         /// The scope.
         scope: Scope,
@@ -226,7 +226,7 @@ pub enum Input {
         /// What came.
         result: Result<Answer, Failure>,
     },
-    /// Verdicts, or a [refusal](Output::Refuse), were handed to the storage.
+    /// Verdicts, or a [refusal](Output::Refuse), were passed to the storage.
     Settled {
         /// The scope.
         scope: Scope,
@@ -242,11 +242,11 @@ pub enum Input {
         /// What came.
         result: Result<Option<Reset>, Failure>,
     },
-    /// A reset was carried out.
+    /// A reset was executed.
     ResetDone {
         /// The scope.
         scope: Scope,
-        /// Where the replica stands.
+        /// The position of the replica.
         result: Result<Checkpoint, Failure>,
     },
     /// A scope that may not be seen any more was removed from the device.
@@ -266,8 +266,8 @@ pub enum Input {
         /// The scope.
         scope: Scope,
     },
-    /// Bytes moved on the link since this was said last, counted where they leave and enter this
-    /// machine. A request is not overdue while it gets on.
+    /// Bytes moved on the link since the last such fact, counted where they leave and enter this
+    /// machine. A request is not overdue while bytes move.
     Transferred {
         /// To the server.
         up: u64,
@@ -289,12 +289,12 @@ pub enum Output {
         /// The scopes.
         scopes: Vec<Scope>,
     },
-    /// Close the connection; whatever was asked on it will not be answered.
+    /// Close the connection; its pending requests will not be answered.
     Disconnect {
         /// The connection.
         ticket: Ticket,
     },
-    /// Ask for the chunk after a cursor; answer with `Delivered`.
+    /// Pull the chunk after a cursor; the result is `Delivered`.
     Pull {
         /// The scope.
         scope: Scope,
@@ -330,7 +330,7 @@ pub enum Output {
         /// The stream.
         ticket: Ticket,
     },
-    /// Hand a chunk to the storage; answer with `Applied`.
+    /// Pass a chunk to the storage; the result is `Applied`.
     Apply {
         /// The scope.
         scope: Scope,
@@ -342,18 +342,18 @@ pub enum Output {
         /// The payload.
         payload: Ticket,
     },
-    /// Tell the server how far the replica is; answer with `Acknowledged`.
+    /// Send the replica's position to the server; the result is `Acknowledged`.
     Acknowledge {
         /// The scope.
         scope: Scope,
-        /// The request. An answer that comes after its link was lost changes nothing.
+        /// The request. An answer after the loss of its link changes nothing.
         ticket: Ticket,
         /// The newest position that a verdict named: below it the replica's digest cannot be
         /// compared.
         settled: Seq,
     },
-    /// Ask the storage for a batch; answer with `Formed`. With [`Limits::NONE`], a batch in flight
-    /// is recalled.
+    /// Request a batch from the storage; the result is `NextBatch`. With [`Limits::NONE`], a batch
+    /// in flight is recalled.
     NextBatch {
         /// The scope.
         scope: Scope,
@@ -369,7 +369,7 @@ pub enum Output {
         /// The batch.
         push: PushId,
     },
-    /// Hand verdicts to the storage; answer with `Settled`.
+    /// Pass verdicts to the storage; the result is `Settled`.
     Settle {
         /// The scope.
         scope: Scope,
@@ -378,8 +378,8 @@ pub enum Output {
         /// The batch.
         push: PushId,
     },
-    /// Hand the storage the refusal of a batch that is too large to travel and was recalled; answer
-    /// with `Settled`.
+    /// Pass the refusal of a batch to the storage that is too large to send and was recalled; the
+    /// result is `Settled`.
     Refuse {
         /// The scope.
         scope: Scope,
@@ -404,6 +404,6 @@ pub enum Output {
     },
     /// Take a new identity; answer with `Reidentified`.
     Reidentify,
-    /// Tell the app.
+    /// Report to the app.
     Tell(Event),
 }

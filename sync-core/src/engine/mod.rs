@@ -20,30 +20,30 @@
 //! ```
 //!
 //! **Nothing repeats without progress.** An exchange after which no measure moved is a failed
-//! attempt: it is counted, told ([`Event::Stalled`], [`Event::Disconnected`]), and the next one
-//! waits longer each time. Only the loop's own measure ends the row, or an attempt that lasts
+//! attempt: it is counted, reported ([`Event::Stalled`], [`Event::Disconnected`]), and the next one
+//! waits longer each time. Only the loop's own measure ends the series, or an attempt that lasts
 //! longer than the longest delay.
 //!
 //! | Loop | Kept alive by | Measure | Without it |
 //! |---|---|---|---|
 //! | connect, greet, lose the link | the link, the server | the position, settled edits | session backs off |
-//! | push a batch that dies with its link | the link, the server | settled edits | push pauses, pull goes on |
+//! | push a batch that dies with its link | the link, the server | settled edits | push pauses, pull continues |
 //! | push, settle, push again | verdicts that leave an edit as it was | settled edits | push pauses, pull goes on |
 //! | recall a batch, form a smaller one | the server | settled edits; one recall is free | push pauses |
-//! | pull that dies with its link | the link, the server | the position | pull pauses, push goes on |
+//! | pull that dies with its link | the link, the server | the position | pull pauses, push continues |
 //! | chunk out of place, refused by the storage, or empty before the head | the server, the storage | the position; one repetition is free | pull pauses |
-//! | live stream that fails or brings nothing | the server | the position | pull pauses |
+//! | live stream that fails or delivers nothing | the server | the position | pull pauses |
 //! | reset, pull, reset again | the server, the storage | time: a reset moves the position back; one is free | pull pauses |
 //! | another identity, greet, another identity | the server | settled edits; one is free | session backs off |
-//! | a scope leaves, access comes back | the server, the storage | each needs a greeting | session backs off |
+//! | a scope is removed, access is given back | the server, the storage | each needs a greeting | session backs off |
 //! | permission denied, greet, denied again | the server | one doubt is free | the scope is refused |
 //! | acknowledge, moved, acknowledge again | the log | the position | ends |
 //! | form a batch, none, form again | local writes | writes | ends |
 //!
 //! **How much one exchange carries** follows the link (see `unit`): batches and chunks begin small,
-//! grow with quick exchanges, and shrink when one is cut, late or refused by its size. A batch that
-//! became too large is recalled and formed smaller; one that cannot get smaller and is refused by
-//! its size goes into the quarantine. Deadlines move while bytes do.
+//! grow with quick exchanges, and shrink when one is interrupted, late or refused by its size. A
+//! batch that became too large is recalled and formed smaller; one that cannot get smaller and is
+//! refused by its size goes to the quarantine. Deadlines move while bytes do.
 //!
 //! The engine's memory changes only after the storage has confirmed a commit. The caller executes
 //! the commands in a loop:
@@ -135,8 +135,8 @@ pub struct EngineOptions {
     pub first_push_bytes: usize,
     /// The same of the first chunks that are pulled.
     pub first_pull_bytes: usize,
-    /// Whether a scope that was pulled before leaves the device when the server's greeting says
-    /// that it may not be seen any more.
+    /// Whether a scope that was pulled before is removed from the device when the server's greeting
+    /// reports that it may not be seen any more.
     pub forget_revoked: bool,
 }
 
@@ -164,7 +164,7 @@ struct ScopeMachine {
 }
 
 impl ScopeMachine {
-    /// Whether pulling or pushing was given up, because trying again cannot help.
+    /// Whether pulling or pushing was stopped, because a retry cannot succeed.
     fn is_refused(&self) -> bool {
         self.pull.refusal().or(self.push.refusal()).is_some()
     }
@@ -181,8 +181,8 @@ pub struct Engine {
     backoff: Backoff,
     /// A new identity is being taken.
     reidentifying: bool,
-    /// The identities that were taken since an edit was settled: a position that moves says nothing
-    /// about them.
+    /// The identities that were taken since an edit was settled; a position that moves is no
+    /// progress for them.
     identities: Backoff,
     chance: Chance,
     last_ticket: u64,
@@ -215,7 +215,7 @@ impl Engine {
         Ticket(self.last_ticket)
     }
 
-    /// The next command; none when everything that was to be done is said.
+    /// The next command; none when all commands were returned.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
@@ -245,7 +245,7 @@ impl Engine {
         }
     }
 
-    /// Takes in a fact. Facts about requests that are not pending any more change nothing.
+    /// Handles a fact. Facts about requests that are not pending any more change nothing.
     pub fn handle_input(&mut self, now: Now, input: Input) {
         match input {
             Input::Opened { scope, checkpoint } => self.handle_opened(now, scope, checkpoint),
@@ -279,7 +279,7 @@ impl Engine {
         self.tell_if_in_sync();
     }
 
-    /// What is going on.
+    /// The current state of the sync.
     #[must_use]
     pub fn progress(&self) -> Progress {
         let phase = match &self.session {
@@ -295,7 +295,7 @@ impl Engine {
         Progress { phase, scopes: scopes.collect(), refused }
     }
 
-    /// Whether everything that the goal asks for is done, as far as the engine knows.
+    /// Whether everything that the goal requires is done, as far as the engine knows.
     #[must_use]
     pub fn is_in_sync(&self) -> bool {
         let goal = self.goal;

@@ -11,23 +11,23 @@ use crate::engine::retry::Chance;
 use crate::error::{ErrorKind, Retry};
 use crate::model::{Epoch, Limits, Scope, Seq};
 
-/// The slowest link on which the time for a push is enough: so many bytes in a second. What the
-/// operating system has taken and not sent yet is not seen to move, so a large batch gets more time
-/// from the beginning.
+/// The slowest link on which the time for a push is enough, in bytes per second. Bytes that the
+/// operating system has accepted and not sent yet are not seen to move, so a large batch gets more
+/// time from the beginning.
 const SLOWEST: usize = 2 << 10;
 
 /// Where a batch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum State {
-    /// The storage was not asked for a batch since the last event that could have made one.
+    /// No batch was requested from the storage since the last event that could have made one.
     Unknown,
-    /// The storage was asked.
+    /// A batch was requested from the storage.
     Forming,
     /// The storage has nothing to push.
     Empty,
     /// It is on its way.
     InFlight { batch: BatchMeta, ticket: Ticket, since: Now, deadline: Now },
-    /// Its verdicts are being taken in.
+    /// Its verdicts are being applied.
     Settling { batch: BatchMeta },
     /// Trying again cannot help.
     Refused(ErrorKind),
@@ -37,7 +37,7 @@ enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Push {
     state: State,
-    /// Something was written since the storage was asked.
+    /// Something was written since the storage was asked for a batch.
     grew: bool,
     /// The newest position that a verdict named.
     settled: Seq,
@@ -49,7 +49,7 @@ pub(super) struct Push {
     backoff: Backoff,
     /// How much a batch holds.
     unit: Unit,
-    /// The limits with which the storage was asked.
+    /// The limits of the last request to the storage.
     asked: Limits,
     /// The storage's batch cannot get smaller, and the peer refuses it by its size: it is recalled,
     /// and refused here.
@@ -81,7 +81,7 @@ impl Push {
         }
     }
 
-    /// The replica has another identity: what was in flight is formed anew. Failed attempts still
+    /// The replica has another identity: the batch in flight is formed again. Failed attempts still
     /// count.
     pub(super) fn rename(&mut self) {
         self.state = State::Unknown;
@@ -110,7 +110,7 @@ impl Push {
         matches!(self.state, State::InFlight { deadline, .. } if deadline <= now)
     }
 
-    /// Bytes went to the server: what is on its way gets its time anew.
+    /// Bytes were sent to the server: the deadline of the push moves.
     pub(super) fn bytes_moved(&mut self, until: Now) {
         if let State::InFlight { deadline, .. } = &mut self.state {
             *deadline = until.max(*deadline);
@@ -148,7 +148,7 @@ impl Push {
         self.answered = Seq(0);
     }
 
-    /// The link is gone: whether the batch arrived is unknown, and the same batch is pushed again.
+    /// The link was lost: whether the batch arrived is unknown, and the same batch is pushed again.
     pub(super) fn lose_link(&mut self) {
         if matches!(self.state, State::InFlight { .. } | State::Refused(_) | State::Empty) {
             self.state = State::Unknown;
@@ -161,9 +161,9 @@ impl Push {
         self.pause = Some(self.backoff.failure(now, retry, policy, chance));
     }
 
-    /// The link was lost while a batch was on it. Answers whether there was one. `pulls` says
-    /// whether the server had been asked for documents too, so that the size of its answer may have
-    /// been what was refused.
+    /// The link was lost while a batch was on it. Returns whether there was one. `pulls` is whether
+    /// documents had been requested from the server too, so that the size of its answer may have
+    /// been the reason.
     pub(super) fn blame(
         &mut self,
         now: Now,
@@ -193,7 +193,7 @@ impl Push {
 }
 
 impl Engine {
-    /// Asks the storage for a batch, unless one is on its way.
+    /// Requests a batch from the storage, unless a request is pending.
     pub(super) fn form(&mut self, scope: &Scope) {
         if self.connection().is_none() || !self.goal.push {
             return;
@@ -248,7 +248,8 @@ impl Engine {
                 self.out(Output::Push { scope: scope.clone(), ticket, push: batch.id });
             }
             Ok(None) if push.too_large => {
-                // What was too large is gone, for the app has decided about it or a verdict came.
+                // The edit that was too large was removed, because the app decided about it or a
+                // verdict arrived.
                 push.too_large = false;
                 push.state = State::Unknown;
                 self.form(scope);
@@ -337,8 +338,8 @@ impl Engine {
             Ok(Settlement { taken, moved, backfilled }) if taken > 0 => {
                 push.settled = push.settled.max(push.answered);
                 (push.too_large, push.oversized) = (false, 0);
-                // A recall makes room for smaller batches; without retries the edit may have been
-                // stamped anew.
+                // A recall makes room for smaller batches; without retries the edit may have a new
+                // stamp.
                 let is_free = batch.recall || !self.options.retry.enabled;
                 let moved = moved > 0;
                 if moved {
@@ -353,12 +354,12 @@ impl Engine {
                     self.fail_push(now, scope, failure);
                 }
                 self.backfill(scope, backfilled);
-                // More may wait, and what was told of the head is behind now.
+                // More may wait, and the acknowledged head is older now.
                 self.form(scope);
                 self.advance_pull(now, scope);
             }
-            // The verdicts belong to another life of the log than the replica stands in: a new
-            // greeting sorts it out.
+            // The verdicts belong to another epoch of the log than the replica's: a new greeting
+            // resolves it.
             Ok(_) => {
                 let failure = Failure { kind: ErrorKind::Superseded, retry: Retry::Reconnect };
                 self.fail_push(now, scope, failure);
@@ -394,8 +395,8 @@ impl Engine {
         }
     }
 
-    /// After a new epoch: positions that verdicts named mean nothing any more, and a batch in
-    /// flight goes again.
+    /// After a new epoch: positions of verdicts are not valid any more, and a batch in flight is
+    /// sent again.
     pub(super) fn push_again(&mut self, scope: &Scope) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let push = &mut machine.push;

@@ -1,5 +1,5 @@
-//! When to try again: exponential delays with full jitter, reset by progress, never earlier than
-//! the other side asked.
+//! When to retry: exponential delays with full jitter, reset by progress, never earlier than the
+//! other side requested.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub struct RetryPolicy {
     #[serde(with = "crate::duration_text")]
     pub ceiling: Duration,
     /// Whether a delay is a random time up to the longest, so that replicas that lost their server
-    /// together do not come back together. Without it every delay is the longest. Default yes.
+    /// together do not reconnect together. Without it every delay is the longest. Default yes.
     pub jitter: bool,
 }
 
@@ -60,8 +60,8 @@ impl Chance {
     }
 }
 
-/// How often something failed in a row. An attempt that goes well for longer than the longest delay
-/// ends the row too: it cannot be part of a storm.
+/// How often something failed in a row. An attempt that works for longer than the longest delay
+/// ends the series too: it cannot be part of a retry storm.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Backoff {
     attempts: u32,
@@ -100,8 +100,8 @@ impl Backoff {
             Retry::Later(Some(after)) => after,
             _ => Duration::ZERO,
         };
-        // What the other side asks for counts from now, and the delay comes on top: not all come
-        // back at once.
+        // The requested wait counts from now, and the delay is added: not all replicas return at
+        // once.
         self.until = now.plus(asked.saturating_add(Duration::from_millis(delay)));
         self.until
     }

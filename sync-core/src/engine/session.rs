@@ -7,7 +7,7 @@ use crate::clock::Now;
 use crate::error::{ErrorKind, Retry};
 use crate::model::{Checkpoint, PushId, Scope};
 
-/// So many bytes within the time of a request show that it gets on.
+/// The number of bytes within the time of a request that counts as progress.
 const GETS_ON: u64 = 4 << 10;
 
 /// Whether there is a connection.
@@ -47,7 +47,7 @@ impl Engine {
         let (pull, push) = (self.options.first_pull_bytes, self.options.first_push_bytes);
         let machine = ScopeMachine { pull: Pull::new(checkpoint, pull), push: Push::new(push) };
         self.scopes.insert(scope, machine);
-        // The greeting names all scopes, so a scope that comes later needs another one.
+        // The greeting names all scopes, so a scope that is added later needs another one.
         if let Session::Online { ticket } | Session::Connecting { ticket, .. } = self.session {
             self.drop_link(ticket);
             self.connect(now);
@@ -64,14 +64,14 @@ impl Engine {
         match self.session {
             Session::Idle | Session::BackingOff { .. } | Session::Refused(_) => self.connect(now),
             Session::Connecting { .. } => {}
-            // The access may have changed: a new greeting says whether the scope is served now.
+            // The access may have changed: a new greeting shows whether the scope is served now.
             Session::Online { ticket } if self.scopes.values().any(ScopeMachine::is_refused) => {
                 self.drop_link(ticket);
                 self.connect(now);
             }
             Session::Online { .. } => {
-                // The caller wants the state of now, not that of the last chunk which the stream
-                // delivered.
+                // The caller requests the current state, not that of the last chunk which the
+                // stream delivered.
                 let mut outputs = Vec::new();
                 for (scope, machine) in &mut self.scopes {
                     machine.pull.look_again(scope, goal.live, &mut outputs);
@@ -201,7 +201,7 @@ impl Engine {
         blamed
     }
 
-    /// Lets go of a connection and of what was pending on it.
+    /// Drops a connection and its pending requests.
     pub(super) fn drop_link(&mut self, ticket: Ticket) {
         self.out(Output::Disconnect { ticket });
         let mut outputs = Vec::new();
@@ -212,13 +212,14 @@ impl Engine {
         self.outputs.extend(outputs);
     }
 
-    /// A failure of one request on a connection that otherwise works decides by its retry advice. A
-    /// token that is no good any more is no good for all of the connection, whichever scope asked.
+    /// Whether a failure of one request on a working connection ends the connection, by its retry
+    /// advice. A token that is not valid any more is invalid for the whole connection, whichever
+    /// scope's request failed.
     pub(super) fn needs_new_link(failure: &Failure) -> bool {
         failure.retry == Retry::Reconnect || failure.kind == ErrorKind::Unauthenticated
     }
 
-    /// Another identity is needed; once, however many say so.
+    /// Another identity is needed; once, however many answers report it.
     pub(super) fn reidentify(&mut self) {
         if !std::mem::replace(&mut self.reidentifying, true) {
             self.out(Output::Reidentify);
@@ -269,7 +270,7 @@ impl Engine {
         }
     }
 
-    /// Bytes moved: a request that gets on is not overdue, however slow the link is. Heartbeats
+    /// Bytes moved: a request in progress is not overdue, however slow the link is. Heartbeats
     /// alone are too few.
     pub(super) fn handle_transferred(&mut self, now: Now, up: u64, down: u64) {
         let until = now.plus(self.options.request_timeout);
@@ -283,8 +284,8 @@ impl Engine {
         }
     }
 
-    /// Whether a request has had its time. The caller that executes the commands hands in first
-    /// what has [moved](super::Input::Transferred), and then that time passed.
+    /// Whether a request is overdue. The caller that executes the commands first passes what has
+    /// [moved](super::Input::Transferred), and then that time passed.
     #[must_use]
     pub fn is_overdue(&self, now: Now) -> bool {
         self.scopes.values().any(|s| s.pull.is_overdue(now) || s.push.is_overdue(now))

@@ -133,7 +133,7 @@ fn settled(moved: usize) -> Input {
     }
 }
 
-/// Asks for a batch within the first limits.
+/// Requests a batch within the first limits.
 fn form() -> Output {
     let bytes = EngineOptions::default().first_push_bytes;
     Output::NextBatch { scope: scope(), limits: unit::Unit::new(bytes).limits() }
@@ -174,7 +174,7 @@ fn a_chunk_that_tells_of_an_older_head_is_not_the_end_of_a_pull() {
     let one = s.deliver(first, 0, 1, 3);
     s.applied(one, 1);
     let (second, _) = s.pull_in();
-    // What comes next was kept by the server from when it was the newest there was.
+    // The server cached the next chunk when it was the newest one.
     let two = s.deliver(second, 1, 2, 2);
     s.applied(two, 2);
     assert!(!s.engine.is_in_sync());
@@ -262,7 +262,7 @@ fn losing_the_link_fails_what_is_pending_and_late_answers_change_nothing() {
     s.input(Input::LinkLost { ticket: link, failure });
     assert_eq!(s.commands(), []);
     assert_eq!(s.engine.next_deadline(), before.next_deadline());
-    // Then it connects again by itself, and asks the storage for the batch, which is the same one.
+    // Then it reconnects by itself, and requests the batch from the storage, which is the same one.
     s.now = s.engine.next_deadline().unwrap();
     s.input(Input::Tick);
     let Output::Connect { ticket, .. } = s.one() else { panic!() };
@@ -296,7 +296,7 @@ fn what_is_written_while_a_batch_is_on_its_way_is_pushed_after_it() {
     assert_eq!(s.one(), form());
     s.input(Input::OutboxGrew { scope: scope() });
     s.formed(None);
-    // The outbox grew while the storage looked: the signal must not be lost.
+    // The outbox grew while the storage was reading: the signal must not be lost.
     assert_eq!(s.one(), form());
     s.formed(Some(1));
     let Output::Push { ticket, push, .. } = s.one() else { panic!() };
@@ -351,7 +351,7 @@ fn a_wait_of_a_scope_that_is_over_wakes_nobody_while_there_is_no_connection() {
     s.commands();
     let lost = Failure { kind: ErrorKind::Network, retry: Retry::Reconnect };
     s.input(Input::LinkLost { ticket, failure: lost });
-    // The storage fails what it was at, and is to be asked again soon.
+    // The storage fails its call, and is to be called again soon.
     let full = Failure { kind: ErrorKind::Storage, retry: Retry::Later(None) };
     s.input(Input::Applied { scope: scope(), payload, result: Err(full) });
     s.commands();
@@ -386,8 +386,8 @@ fn a_scope_that_is_not_welcome_is_told_and_not_asked_for() {
     assert_eq!(s.pull_in().1, Seq(0));
 }
 
-/// A replica that has pulled 100 documents, and is connected anew to a server that does not name
-/// its scope.
+/// A replica that has pulled 100 documents, and has reconnected to a server that does not name its
+/// scope.
 fn revoked() -> (Script, Vec<Output>) {
     let mut s = Script::new();
     s.connect(Goal::default(), 100);
@@ -402,7 +402,7 @@ fn revoked() -> (Script, Vec<Output>) {
     let denied = Failure { kind: ErrorKind::PermissionDenied, retry: Retry::Never };
     let ticket = live.unwrap();
     s.input(Input::Delivered { scope: scope(), ticket, payload, result: Err(denied) });
-    // One word of refusal is not believed: a gateway may have said it.
+    // A single refusal is not trusted: a gateway may have sent it.
     assert!(!s.commands().iter().any(|o| matches!(o, Output::Forget { .. })));
     s.now = s.engine.next_deadline().unwrap();
     s.input(Input::Tick);
@@ -520,7 +520,7 @@ fn a_copied_replica_takes_a_new_identity_and_greets_again() {
     assert!(matches!(commands[1], Output::Connect { .. }));
 }
 
-/// The request by which the server is told of a position.
+/// The request that acknowledges a position.
 fn told(outputs: &[Output]) -> (Ticket, Seq) {
     let told = outputs.iter().find_map(|o| match o {
         Output::Acknowledge { ticket, settled, .. } => Some((*ticket, *settled)),
@@ -529,7 +529,7 @@ fn told(outputs: &[Output]) -> (Ticket, Seq) {
     told.unwrap_or_else(|| panic!("the position is not told: {outputs:?}"))
 }
 
-/// Brings a script to the head, where it tells the server of its position.
+/// Brings a script to the head, where it acknowledges its position.
 fn at_the_head(s: &mut Script) -> Ticket {
     let (pull, after) = s.pull_in();
     let payload = s.deliver(pull, after.0, 2, 2);

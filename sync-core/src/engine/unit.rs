@@ -22,8 +22,8 @@ const FLAT: usize = 64;
 /// The limit of one scope's exchanges in one direction.
 ///
 /// It doubles after a quick exchange that used it, halves after a slow one, and quarters when an
-/// exchange was cut, timed out or was refused by its size. One local transaction, and one append of
-/// the server, always travels, however small the limit is.
+/// exchange was interrupted, timed out or was refused by its size. One local transaction, and one
+/// append of the server, is always sent, however small the limit is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Unit {
     bytes: usize,
@@ -45,7 +45,7 @@ impl Unit {
     /// An exchange arrived that carried so much.
     pub(super) fn carried(&mut self, bytes: usize, took: Duration) {
         if bytes < self.bytes / 2 {
-            // It says nothing about the limit.
+            // It shows nothing about the limit.
             return;
         }
         if took > SLOW {

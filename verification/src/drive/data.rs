@@ -67,7 +67,7 @@ impl ServerData {
     }
 }
 
-/// Ends the server's process and starts another one, as the fault schedule says.
+/// Ends the server's process and starts another one, at the times of the fault schedule.
 pub(super) async fn restart(
     network: Network,
     environment: Arc<dyn Environment>,

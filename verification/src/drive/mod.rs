@@ -6,7 +6,7 @@
 //!
 //! [`sim`](testkit::sim) runs the pure machines in an event loop of its own, to find broken rules.
 //! This module tests the code between them: a future that is dropped too early, a message that is
-//! sent twice, a task that waits for ever. Nothing here is a thread, so with a paused clock a run
+//! sent twice, a task that waits forever. Nothing here is a thread, so with a paused clock a run
 //! is a function of its seed, frame by frame ([`Outcome::trace`]):
 //!
 //! ```

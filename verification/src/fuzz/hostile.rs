@@ -53,8 +53,8 @@ fn refused<T>(result: sync_core::error::Result<T>) {
     }
 }
 
-/// Gives a replica messages of a server, in the order of the bytes
-/// ([`conversation`](super::conversation)), whatever they are: chunks, verdicts, resets, welcomes.
+/// Passes messages of a server to a replica, in the order of the bytes
+/// ([`conversation`](super::conversation)): chunks, verdicts, resets, welcomes, valid or not.
 /// Messages that only a replica sends make it write and push in between.
 ///
 /// # Panics
@@ -153,7 +153,7 @@ fn replica_is_whole(core: &mut ReplicaCore, scope: &Scope) {
     });
 }
 
-/// Gives a server messages of a replica, in the order of the bytes, whatever they are: pulls,
+/// Passes messages of a replica to a server, in the order of the bytes, valid or not: pulls,
 /// pushes, acknowledgements.
 ///
 /// # Panics

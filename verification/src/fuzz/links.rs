@@ -45,9 +45,9 @@ impl Environment for Still {
     }
 }
 
-/// Sends a piece of the input. Its first byte says whether it is a frame as it is (0x80), a payload
-/// that claims to be compressed (0x40), whether a heartbeat passes before it (0x20), and its stream
-/// (the rest).
+/// Sends a piece of the input. Flags in its first byte select whether it is a frame as it is
+/// (0x80), a payload that claims to be compressed (0x40), and whether a heartbeat passes before it
+/// (0x20); the rest is its stream.
 async fn send(link: &mut FrameLink, writer: &mut FrameWriter, piece: &[u8]) -> Result<()> {
     let Some((how, rest)) = piece.split_first() else { return Ok(()) };
     if how & 0x20 != 0 {
@@ -74,13 +74,13 @@ fn hello() -> Hello {
     }
 }
 
-/// Gives a server's end of a link frames, in the order of the bytes (as
+/// Sends frames to a server's end of a link, in the order of the bytes (as
 /// [`conversation`](super::conversation) separates them). A greeting comes before them unless the
 /// first byte is odd.
 ///
 /// # Panics
-/// If the server panics, does not end with the link, sends what is no frame, or continues after its
-/// goodbye.
+/// If the server panics, does not end with the link, sends bytes that are no frame, or continues
+/// after its goodbye.
 pub async fn server_link(bytes: &[u8]) {
     let mut options = KvOptions::default();
     options.threads.inline = true;
@@ -132,7 +132,7 @@ async fn ends<T>(task: tokio::task::JoinHandle<T>, what: &str) -> T {
     must(ended, what)
 }
 
-/// A dialler that hands out one link.
+/// A dialler that returns one link.
 #[derive(Debug)]
 struct One(Mutex<Option<FrameLink>>);
 

@@ -1,9 +1,9 @@
-//! Checks that hold for every decoder and every sequence of messages, whatever the bytes are.
+//! Checks for every decoder and every sequence of messages, over any bytes.
 //!
 //! A check is a function of bytes that panics if a promise is broken: that decoding never panics,
 //! that a decoded value encodes to the same value (and to the same bytes, where one value has one
 //! form), that an error is of the promised kind. [`CHECKS`] lists all of this crate. `fuzz/` runs
-//! each with libFuzzer, and the usual tests run each with the output of [`Damage`] on good input,
+//! each with libFuzzer, and the normal tests run each with the output of [`Damage`] on good input,
 //! so that a broken promise is found without a fuzzer too:
 //!
 //! ```

@@ -54,7 +54,7 @@ fn survived<T>(result: Result<T>) {
     }
 }
 
-/// Opens a replica's store after a short run, with values damaged as the bytes say, and calls every
+/// Opens a replica's store after a short run, with values damaged by the bytes, and calls every
 /// operation of a replica.
 ///
 /// # Panics
@@ -154,7 +154,7 @@ fn write_replica(core: &mut ReplicaKv<KvWriter<MemoryKv>>, scope: &Scope) -> Res
     Ok(())
 }
 
-/// Opens a server's store after a short run, with values damaged as the bytes say, and calls every
+/// Opens a server's store after a short run, with values damaged by the bytes, and calls every
 /// operation of a server.
 ///
 /// # Panics

@@ -11,7 +11,7 @@ pub enum Promise {
     Seen,
     /// Where the server resolves a collection's conflicts, no replica does.
     Placed,
-    /// What was deleted does not come back by itself.
+    /// A deleted document does not come back by itself.
     Gone,
     /// A replica has applied everything up to its position.
     Covered,

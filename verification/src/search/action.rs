@@ -86,7 +86,7 @@ pub enum Action {
     Acknowledge { replica: usize },
     /// Tombstones are purged.
     Purge,
-    /// The app asks for a reset.
+    /// The app requests a reset.
     RequestReset { replica: usize },
     /// The server is backed up.
     Backup,

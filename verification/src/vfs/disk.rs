@@ -234,7 +234,7 @@ impl SimDisk {
         state.faults.capacity = None;
     }
 
-    /// Ends the process without warning. Everything that it wrote is there; its connections fail
+    /// Ends the process without warning. Everything that it wrote is kept; its connections fail
     /// from now on.
     pub fn kill(&self) {
         self.0.state().end_life();

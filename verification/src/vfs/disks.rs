@@ -21,7 +21,7 @@ pub trait SqliteFiles {
     /// take the identity `fresh` at once.
     ///
     /// # Errors
-    /// Whatever keeps the backend from it. The same holds for a server.
+    /// Any failure to open it. The same holds for a server.
     fn open_replica(&self, path: &Path, fresh: ReplicaId) -> Result<Self::Replica>;
 
     /// Opens a server's file through the VFS [`VFS`](super::VFS), or makes it.

@@ -51,7 +51,7 @@ static METHODS: sqlite3_io_methods = sqlite3_io_methods {
     xUnfetch: None,
 };
 
-/// Registers the VFS with SQLite, once in a process and for good.
+/// Registers the VFS with SQLite, once in a process and permanently.
 pub(super) fn register() {
     static REGISTERED: OnceLock<Code> = OnceLock::new();
     let code = REGISTERED.get_or_init(|| {

@@ -35,7 +35,7 @@ pub(super) struct Named {
 }
 
 impl Handle {
-    /// Opens a file, or makes it if the flags say so. Without a path it is a temporary file.
+    /// Opens a file, or creates it if the flags request it. Without a path it is a temporary file.
     pub(super) fn open(path: Option<&str>, flags: Code) -> Result<Self, Code> {
         let Some(path) = path else { return Ok(Self::Temporary(Vec::new())) };
         let (disk, name) = Shared::of(path).ok_or(ffi::SQLITE_CANTOPEN)?;
@@ -63,7 +63,7 @@ impl Handle {
         Ok(Self::Named(named))
     }
 
-    /// Fills the buffer from an offset. Bytes behind the end are zero, and the result says so.
+    /// Fills the buffer from an offset. Bytes after the end are zero, which the result shows.
     pub(super) fn read(&mut self, at: usize, buffer: &mut [u8]) -> Result<(), Code> {
         let copy = |bytes: &[u8], buffer: &mut [u8]| {
             let there = bytes.get(at..).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! A disk in memory on which real SQLite runs, and which loses power, fails and fills up as a test
-//! says.
+//! A disk in memory on which real SQLite runs, and which a test can make lose power, fail and fill
+//! up.
 //!
 //! ```text
 //!   storage-sqlite ── SQLite ── VFS (ffi) ──► Handle ──► SimDisk: what is seen, what is synced, what is between

@@ -13,7 +13,7 @@ impl Pull {
         self.pause = Some(self.backoff.failure(now, retry, policy, chance));
     }
 
-    /// Whether the server was asked for documents and has not answered.
+    /// Whether a request for documents is pending at the server.
     pub(in crate::engine) fn awaits_answer(&self) -> bool {
         self.answer_due().is_some()
     }
@@ -36,7 +36,7 @@ impl Pull {
 }
 
 impl Engine {
-    /// Whether a live stream brought a chunk that moves nothing, which no server has to send.
+    /// Whether a live stream delivered a chunk that moves nothing, which no server has to send.
     pub(super) fn is_old_news(&self, scope: &Scope, meta: &ChunkMeta) -> bool {
         let Some(ScopeMachine { pull, .. }) = self.scopes.get(scope) else { return false };
         let is_whole = pull.checkpoint.full_pull.is_none() && pull.checkpoint.backfills.is_empty();
@@ -45,8 +45,8 @@ impl Engine {
         is_whole && is_at_rest && is_known && meta.next == meta.after
     }
 
-    /// What was asked brought nothing. It is asked again at once, but only once: then the attempt
-    /// has failed.
+    /// A request had no result. It is sent again at once, but only once: then the attempt has
+    /// failed.
     pub(super) fn move_nothing(&mut self, now: Now, scope: &Scope) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let pull = &mut machine.pull;
@@ -59,9 +59,9 @@ impl Engine {
         }
     }
 
-    /// A pull, a live stream or the storage failed. `counts` says whether a link that is lost for
-    /// it counts as a failed attempt of the pull: the end of a stream that had nothing to bring
-    /// does not.
+    /// A pull, a live stream or the storage failed. `counts` is whether a link that is lost for
+    /// this reason counts as a failed attempt of the pull: the end of a stream without news does
+    /// not.
     pub(in crate::engine) fn fail_pull(
         &mut self,
         now: Now,
@@ -89,7 +89,8 @@ impl Engine {
         if failure.kind == ErrorKind::PermissionDenied
             && !std::mem::replace(&mut pull.doubted, true)
         {
-            // It may be a gateway's word, or old: the greeting says what the server means.
+            // A gateway may have sent it, or it may be old: the next greeting shows the server's
+            // decision.
             self.outputs.extend(outputs);
             return self.lose_link_to(now, Failure { retry: Retry::Reconnect, ..failure });
         }

@@ -1,4 +1,4 @@
-//! Asking beside a live stream whether it has told everything.
+//! A check beside a live stream whether it has delivered everything.
 
 use super::{Asked, Pull, Storage};
 use crate::clock::Now;
@@ -6,7 +6,7 @@ use crate::engine::{Delivery, Failure, Output, Ticket};
 use crate::model::Scope;
 
 /// A check whether a live stream has delivered everything. A silent stream may have nothing to
-/// deliver, so the engine pulls a chunk beside it; if that chunk is empty, the stream goes on.
+/// deliver, so the engine pulls a chunk beside it; if that chunk is empty, the stream continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Check {
     /// No check is wanted.
@@ -18,7 +18,7 @@ pub(super) enum Check {
 }
 
 impl Pull {
-    /// When what was asked has to be answered at the latest.
+    /// When the request has to be answered at the latest.
     pub(super) fn answer_due(&self) -> Option<Now> {
         match self.asked {
             Asked::Chunk { deadline, .. }
@@ -27,7 +27,7 @@ impl Pull {
         }
     }
 
-    /// Bytes came from the server: what was asked gets its time anew.
+    /// Bytes arrived from the server: the deadline of the request moves.
     pub(in crate::engine) fn bytes_moved(&mut self, until: Now) {
         match &mut self.asked {
             Asked::Chunk { deadline, .. }
@@ -43,8 +43,7 @@ impl Pull {
         matches!(self.asked, Asked::Live { check: Check::Due | Check::Asked { .. }, .. })
     }
 
-    /// Asks the server for the head again; ends a live stream if the goal is no longer to follow
-    /// live.
+    /// Pulls at the head again; ends a live stream if the goal is no longer to follow live.
     pub(in crate::engine) fn look_again(
         &mut self,
         scope: &Scope,
@@ -61,7 +60,7 @@ impl Pull {
         self.reached_head = false;
     }
 
-    /// The answer came. If it brings anything the live stream ends, for it would tell all of it
+    /// Handles the answer. If it has news the live stream ends, because it would deliver all of it
     /// again.
     pub(super) fn take_answer(
         &mut self,
@@ -77,7 +76,7 @@ impl Pull {
         Some(Output::Unsubscribe { scope: scope.clone(), ticket })
     }
 
-    /// Whether an answer says that the log ends where the replica stands.
+    /// Whether an answer shows that the log ends at the replica's position.
     fn is_nothing_new(&self, answer: &Result<Delivery, Failure>) -> bool {
         let Ok(Delivery::Chunk(chunk)) = answer else { return false };
         chunk.after == self.ahead.after && chunk.next == chunk.after && chunk.next >= chunk.head

@@ -1,4 +1,4 @@
-//! Catching up and following live: chunks come in, one is applied at a time, a few wait.
+//! Catching up and following live: chunks arrive, one is applied at a time, a few wait.
 
 mod failing;
 mod head_probe;
@@ -18,14 +18,14 @@ use crate::clock::Now;
 use crate::error::ErrorKind;
 use crate::model::{Checkpoint, Cursor, Reset, Scope, Seq};
 
-/// What was asked of the server.
+/// The pending request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Asked {
     /// Nothing.
     Nothing,
     /// A chunk.
     Chunk { ticket: Ticket, since: Now, deadline: Now },
-    /// A live stream; whether its next event was asked for, and what is asked beside it.
+    /// A live stream; whether its next event was polled, and the check beside it.
     Live { ticket: Ticket, polled: bool, check: Check },
 }
 
@@ -42,7 +42,7 @@ enum Storage {
 /// The pull machine of one scope.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Pull {
-    /// Where the storage stands.
+    /// The stored checkpoint.
     checkpoint: Checkpoint,
     /// Where the next chunk starts: after everything that is applied or waits.
     ahead: Cursor,
@@ -50,7 +50,7 @@ pub(super) struct Pull {
     storage: Storage,
     /// Chunks that wait; the first is being applied.
     waiting: VecDeque<(Ticket, ChunkMeta)>,
-    /// The newest head heard of; known once the server said anything.
+    /// The newest known head; none before the first answer of the server.
     head: Option<Seq>,
     /// Whether the chunk that came last reached its head.
     reached_head: bool,
@@ -63,17 +63,16 @@ pub(super) struct Pull {
     resets: Backoff,
     /// A reset that waits for the end of the pause.
     owed: Option<Reset>,
-    /// What was asked brought nothing, and was asked again at once, since the position moved.
+    /// A request had no result, and was sent again at once, since the position moved.
     again: bool,
     /// How much a chunk may hold.
     unit: Unit,
     /// Trying again cannot help.
     pub(super) refused: Option<ErrorKind>,
-    /// The server refused to let the scope be seen, and is asked by another greeting whether that
-    /// is what it means.
+    /// The server refused access to the scope, and another greeting is to confirm it.
     doubted: bool,
     catching_up: bool,
-    /// What the server has heard of the position at the head.
+    /// The state of the acknowledgement of the position at the head.
     pub(super) acknowledged: Acknowledged,
     /// When a comparison of digests found a difference last.
     pub(super) differed: Option<Now>,
@@ -132,19 +131,18 @@ impl Pull {
         over
     }
 
-    /// Takes in what the server said when it was greeted; whether that shows that the replica is at
-    /// the head.
+    /// Handles the server's greeting; returns whether it shows that the replica is at the head.
     ///
-    /// It does if the server spoke of exactly where the replica stands, and its log ends there: a
-    /// pull from there would ask for the same comparison, and bring an empty chunk. A cursor
-    /// without a mark of its position could not be compared with the log, and a pull from position
-    /// 0, of a back-fill, or of everything, does more than to bring what follows.
+    /// It does if the greeting was about exactly the replica's position, and the log ends there: a
+    /// pull from there would make the same comparison, and return an empty chunk. A cursor without
+    /// a mark of its position could not be compared with the log, and a pull from position 0, of a
+    /// back-fill, or of everything, does more than to return later changes.
     pub(super) fn take_greeting(&mut self, greeting: &ScopeGreeting) -> bool {
         self.head = Some(greeting.head);
         self.refused = None;
         let at = &self.checkpoint;
         let is_idle = self.storage == Storage::Idle && self.waiting.is_empty();
-        // A chunk says what the replica may see now.
+        // A chunk has the collections that the replica may see now.
         let sees_all = at.covered.is_none();
         let is_whole = at.full_pull.is_none() && at.backfills.is_empty() && sees_all;
         let is_marked = at
@@ -158,15 +156,15 @@ impl Pull {
         self.reached_head
     }
 
-    /// Whether everything up to the head, and up to what a push was told, is applied.
+    /// Whether everything up to the head, and up to the positions of verdicts, is applied.
     pub(super) fn is_at_head(&self, seen: Seq) -> bool {
         self.reached_head
             && (!self.is_checking() && self.waiting.is_empty() && self.storage == Storage::Idle)
             && self.checkpoint.after() >= seen
     }
 
-    /// Whether the server has heard that the replica is at the head, and found its digest equal if
-    /// it could compare.
+    /// Whether the server has acknowledged that the replica is at the head, and found its digest
+    /// equal if it could compare.
     pub(super) fn is_acknowledged(&self) -> bool {
         self.acknowledged == Acknowledged::Yes
     }
@@ -176,7 +174,7 @@ impl Pull {
         self.refused = Some(kind);
     }
 
-    /// Whether anything of the scope was ever taken in.
+    /// Whether anything of the scope was ever applied.
     fn holds_something(&self) -> bool {
         self.checkpoint.epoch.is_some()
     }
@@ -191,21 +189,21 @@ impl Pull {
         ScopeProgress { pulled: self.pulled, position: self.checkpoint.after(), head }
     }
 
-    /// The link is gone: what was asked will not come, what waits is still good.
+    /// The link was lost: requests will not be answered, waiting chunks are still valid.
     pub(super) fn lose_link(&mut self, scope: &Scope, outputs: &mut Vec<Output>) {
         if let Asked::Live { ticket, .. } = self.asked {
             outputs.push(Output::Unsubscribe { scope: scope.clone(), ticket });
         }
         self.asked = Asked::Nothing;
-        // If the position still means nothing, the next greeting says so.
+        // If the position is still not valid, the next greeting reports it.
         self.owed = None;
         self.reached_head = false;
         self.head = None;
         self.acknowledged = Acknowledged::No;
     }
 
-    /// The storage took in a chunk. If one left out a body that was not here, all bodies are asked
-    /// for up to the head.
+    /// The storage applied a chunk. If one left out a body that was not stored here, all bodies are
+    /// requested up to the head.
     fn take_checkpoint(&mut self, checkpoint: Checkpoint) {
         let is_at_head = self.reached_head && self.waiting.is_empty();
         let lacks_own = self.checkpoint.lacks_own && !is_at_head;
@@ -231,7 +229,7 @@ impl Pull {
 }
 
 impl Engine {
-    /// Asks for what comes next, if there is room for it.
+    /// Requests the next chunk, if there is room for it.
     pub(super) fn advance_pull(&mut self, now: Now, scope: &Scope) {
         if self.connection().is_none() || !self.goal.pull {
             return;
@@ -334,7 +332,7 @@ impl Engine {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let pull = &mut machine.pull;
         if meta.after != pull.ahead.after {
-            // Out of place: the storage would refuse it. Ask again from where we stand.
+            // Out of place: the storage would refuse it. Pull again from the current position.
             self.out(Output::Discard { payload });
             self.move_nothing(now, scope);
             self.apply_next(scope);
@@ -389,7 +387,7 @@ impl Engine {
         let meta = pull.waiting.pop_front().map(|(_, meta)| meta);
         match result {
             Ok((true, checkpoint)) => {
-                // A sync without news has nothing to tell the server.
+                // A sync without news has nothing to acknowledge.
                 let moved = stands_elsewhere(&pull.checkpoint, &checkpoint);
                 if moved {
                     pull.acknowledged = pull.acknowledged.after_a_move();
@@ -427,8 +425,8 @@ impl Engine {
         let ScopeProgress { position, head, .. } = pull.progress();
         let done = pull.reached_head && pull.waiting.is_empty();
         let is_idle = pull.waiting.is_empty();
-        // A log that ends below what a verdict named is asked again, and so is one that says that
-        // more follows.
+        // A log that ends below the position of a verdict is pulled again, and so is one with more
+        // to follow.
         let is_behind = !done || pull.ahead.after < machine.push.settled_up_to();
         let caught_up = done && std::mem::take(&mut pull.catching_up);
         if has_progress {
@@ -448,7 +446,7 @@ impl Engine {
     }
 }
 
-/// Whether a chunk moved anything of which the server is told.
+/// Whether a chunk moved anything that has to be acknowledged.
 fn stands_elsewhere(before: &Checkpoint, after: &Checkpoint) -> bool {
     let place = |c: &Checkpoint| (c.epoch, c.position, c.full_pull.is_some());
     place(before) != place(after) || before.backfills != after.backfills

@@ -1,4 +1,4 @@
-//! Positions that are given up: a reset, and a scope that leaves the device.
+//! Positions that are discarded: by a reset, and by a scope that is removed from the device.
 
 use super::{Pull, Storage};
 use crate::clock::Now;
@@ -7,7 +7,7 @@ use crate::error::{ErrorKind, Retry};
 use crate::model::{Checkpoint, Collection, Reset, ResetReason, Scope, Seq};
 
 impl Engine {
-    /// The position means nothing: once the storage is free, it is given up.
+    /// The position is not valid: once the storage is free, it is discarded.
     pub(in crate::engine) fn begin_reset(&mut self, scope: &Scope, reset: Reset) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let pull = &mut machine.pull;
@@ -30,7 +30,8 @@ impl Engine {
         self.out(Output::Reset { scope: scope.clone(), reset });
     }
 
-    /// The storage gave up the positions of some collections: what follows is asked for from there.
+    /// The storage discarded the positions of some collections: later changes are pulled from
+    /// there.
     pub(in crate::engine) fn backfill(&mut self, scope: &Scope, collections: Vec<Collection>) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let pull = &mut machine.pull;
@@ -53,8 +54,8 @@ impl Engine {
         is_owed
     }
 
-    /// The server's greeting left out a scope: what of it is here has to leave. Answers whether
-    /// anything does.
+    /// The server's greeting left out a scope: its data has to be removed from the device. Returns
+    /// whether any is.
     pub(in crate::engine) fn begin_forgetting(&mut self, scope: &Scope) -> bool {
         let Some(machine) = self.scopes.get_mut(scope) else { return false };
         let pull = &mut machine.pull;
@@ -92,15 +93,15 @@ impl Engine {
                 let nowhere = Checkpoint { collections, ..Checkpoint::default() };
                 let fresh = Pull::new(nowhere, self.options.first_pull_bytes);
                 *pull = Pull { refused: pull.refused, backoff: pull.backoff, ..fresh };
-                // What verdicts named is gone from the device; the log may have another life when
-                // access comes back.
+                // The positions of verdicts are not valid after the removal; the log may have
+                // another epoch when access is given back.
                 machine.push.forget_positions();
                 self.tell(Event::ScopeGone(scope.clone()));
                 // A later greeting may have served the scope again while the storage forgot it.
                 self.form(scope);
                 self.advance_pull(now, scope);
             }
-            // The next greeting says the same, and it is tried again.
+            // The next greeting leaves it out again, and the removal is retried.
             Err(_) => {
                 let failure = Failure { kind: ErrorKind::Storage, retry: Retry::Reconnect };
                 self.lose_link_to(now, failure);

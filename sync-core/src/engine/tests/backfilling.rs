@@ -1,4 +1,4 @@
-//! Verdicts that give up the position of a collection.
+//! Verdicts that discard the position of a collection.
 
 use super::*;
 use crate::model::Collection;

@@ -1,9 +1,9 @@
-//! Catching up: what is told of it, and what the storage's answers change.
+//! Catching up: its events, and the effect of the storage's answers.
 
 use super::*;
 use crate::model::Collection;
 
-/// The events that tell of a catch-up, and the commands.
+/// The events of a catch-up, and the commands.
 fn told_of_catch_up(s: &mut Script) -> (Vec<Event>, Vec<Output>) {
     let (mut events, mut commands) = (Vec::new(), Vec::new());
     while let Some(output) = s.engine.poll_output() {
@@ -18,7 +18,7 @@ fn told_of_catch_up(s: &mut Script) -> (Vec<Event>, Vec<Output>) {
     (events, commands)
 }
 
-/// The pull that is asked for, and whether the replica says that it has the bodies that it pushed.
+/// The pull that is requested, and whether it declares that the replica has its own bodies.
 fn asked(s: &mut Script) -> (Ticket, Seq, bool) {
     let commands = s.commands();
     let found = commands.iter().find_map(|o| match o {
@@ -50,7 +50,7 @@ fn a_catch_up_is_told_once_when_it_starts_and_once_when_it_is_done() {
         (ticket, after) = found.unwrap();
     }
     assert_eq!(told, [Event::CatchUpStarted(scope()), Event::CatchUpDone(scope())]);
-    // What comes live is at the head at once.
+    // A chunk of the live stream is at the head at once.
     let payload = s.deliver(ticket, 300, 301, 301);
     s.applied(payload, 301);
     assert_eq!(told_of_catch_up(&mut s).0, []);

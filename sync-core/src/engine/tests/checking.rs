@@ -1,4 +1,4 @@
-//! A run that asks for the current state is not satisfied by a silent live stream.
+//! A run that requests the current state is not satisfied by a silent live stream.
 
 use super::*;
 
@@ -18,7 +18,7 @@ fn following() -> (Script, Ticket) {
     (s, stream.unwrap_or_else(|| panic!("it follows: {commands:?}")))
 }
 
-/// Runs it again; the ticket of what is asked beside the stream.
+/// Runs it again; returns the ticket of the pull beside the stream.
 fn check(s: &mut Script) -> Ticket {
     s.input(Input::Run(FOLLOW));
     assert!(!s.engine.is_in_sync());
@@ -58,7 +58,7 @@ fn an_answer_with_news_ends_the_stream_and_catches_up() {
     });
     assert_eq!(next.map(|(_, after)| after), Some(Seq(4)));
     assert!(!s.engine.is_in_sync());
-    // The stream's own chunk comes too late.
+    // The stream's own chunk arrives too late.
     let late = s.deliver(stream, 2, 4, 9);
     assert_eq!(s.one(), Output::Discard { payload: late });
 }
@@ -82,8 +82,7 @@ fn what_the_stream_brings_meanwhile_is_no_answer() {
     s.applied(payload, 3);
     assert!(!s.engine.is_in_sync(), "nobody has said that the log ends there");
     s.commands();
-    // The answer is about a position where the replica does not stand any more, so it is asked for
-    // another one.
+    // The answer is about a position that the replica has left, so another one is pulled.
     let payload = s.deliver(asked, 2, 3, 3);
     let commands = s.commands();
     assert!(commands.contains(&Output::Discard { payload }) && ends(&commands, stream));

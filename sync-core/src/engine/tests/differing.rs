@@ -6,7 +6,7 @@ use super::*;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// Whether a difference found so long after the first one is shown to people, not pulled afresh.
+/// Whether a difference found so long after the first one is reported, not pulled again.
 fn is_shown(after: Duration) -> bool {
     let mut s = Script::new();
     s.connect(PULL, 2);

@@ -10,7 +10,7 @@ fn settled_at(position: u64) -> Checkpoint {
     Checkpoint { epoch: Some(EPOCH), position, mark, ..Checkpoint::default() }
 }
 
-/// Connects a replica that stands there, and is greeted so.
+/// Connects a replica with that checkpoint and that greeting.
 fn greeted(goal: Goal, checkpoint: Checkpoint, change: impl FnOnce(&mut ScopeGreeting)) -> Script {
     let mut s = Script { engine: Engine::new(EngineOptions::default(), 1), now: Now(1_000) };
     let asked = checkpoint.cursor();
@@ -44,7 +44,7 @@ fn who_is_greeted_at_the_head_only_tells_where_it_stands() {
     s.input(Input::Acknowledged { scope: scope(), ticket, result: Ok(None) });
     assert!(s.engine.is_in_sync());
     assert_eq!(s.commands(), []);
-    // A later run asks the server for the head again.
+    // A later run pulls at the head again.
     s.input(Input::Run(PULL));
     assert!(has_pull(&s.commands()));
 }
@@ -65,7 +65,7 @@ fn a_greeting_that_leaves_a_doubt_is_followed_by_a_pull() {
     let of_another_life = settled_at(40).mark.map(|mark| LogMark { epoch: Epoch([8; 16]), ..mark });
     let checkpoints = [
         Checkpoint::default(),
-        // A scope that is empty is pulled as a whole: that finds out what is gone.
+        // An empty scope is pulled as a whole, which detects deletions.
         Checkpoint { position: Seq(0), mark: None, ..settled_at(0) },
         settled_at(0),
         Checkpoint { mark: None, ..settled_at(40) },
@@ -83,7 +83,7 @@ fn a_greeting_that_leaves_a_doubt_is_followed_by_a_pull() {
     }
     let other = Epoch([8; 16]);
     assert!(has_pull(&greeted(PULL, settled_at(40), |g| g.epoch = other).commands()));
-    // It was asked from elsewhere: what came meanwhile was not compared with the log.
+    // The cursor was at another position: changes since were not compared with the log.
     let asked = settled_at(39).cursor();
     assert!(has_pull(&greeted(PULL, settled_at(40), |g| g.asked = asked).commands()));
 }

@@ -126,7 +126,7 @@ fn a_reset_that_the_storage_refuses_for_good_is_told_and_not_tried_again() {
 }
 
 impl Script {
-    /// Answers the pull that is asked for now with a failure.
+    /// Answers the pending pull with a failure.
     fn fail_pull_with(&mut self, failure: Failure) {
         let (ticket, _) = self.pull_in();
         let payload = self.engine.ticket();

@@ -194,7 +194,7 @@ fn a_server_that_says_more_follows_and_sends_nothing_is_asked_less_and_less() {
         }
         other => works(s, other),
     });
-    // Each attempt asks ahead while the chunk is applied.
+    // Each attempt pulls ahead while the chunk is applied.
     assert!(storm.pulls >= 5 && storm.pulls <= 50, "{}", storm.pulls);
 }
 

@@ -1,4 +1,4 @@
-//! Batches that are refused, come late or bring nothing.
+//! Batches that are refused, arrive late or have no effect.
 
 use super::*;
 use crate::model::Limits;
@@ -8,7 +8,7 @@ fn failed(kind: ErrorKind, retry: Retry) -> Result<Answer, Failure> {
 }
 
 impl Script {
-    /// The limits within which a batch is asked for now.
+    /// The limits within which a batch is requested now.
     fn is_asked(&mut self) -> Option<Limits> {
         self.commands().into_iter().find_map(|o| match o {
             Output::NextBatch { limits, .. } => Some(limits),
@@ -23,7 +23,7 @@ impl Script {
     }
 }
 
-/// A script that is connected for pushing, and was asked for a batch.
+/// A script that is connected for pushing, and for which a batch was requested.
 fn pushing() -> Script {
     let mut s = Script::new();
     s.connect(PUSH, 0);
@@ -42,7 +42,7 @@ fn a_push_that_is_refused_for_good_is_told_and_not_tried_until_it_is_run_again()
     assert!(!s.engine.is_in_sync() && s.engine.next_deadline().is_none());
     s.input(Input::OutboxGrew { scope: scope() });
     assert_eq!(s.commands(), []);
-    // The greeting tells whether the scope is served now.
+    // The greeting shows whether the scope is served now.
     s.input(Input::Run(PUSH));
     let commands = s.commands();
     assert!(matches!(commands[..], [Output::Disconnect { .. }, Output::Connect { .. }]));

@@ -1,4 +1,4 @@
-//! How much one exchange carries, and what becomes of what is too large.
+//! How much one exchange carries, and what happens to edits that are too large.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ fn first() -> usize {
 }
 
 impl Script {
-    /// The limits within which a batch is asked for next, pauses included.
+    /// The limits within which a batch is requested next, pauses included.
     fn asks_for_batch(&mut self) -> Limits {
         for _ in 0..20 {
             let commands = self.commands();
@@ -100,7 +100,7 @@ fn chunks_grow_and_get_smaller(by_request: bool) {
     });
     let (asked, bytes) = limits(&s.commands()).unwrap();
     assert_eq!(bytes, 2 * first);
-    // The request may hear of it before the link does.
+    // The request may fail before the link does.
     if by_request {
         let payload = s.engine.ticket();
         let result = Err(LOST);
@@ -220,7 +220,7 @@ fn a_request_is_not_overdue_while_its_bytes_move() {
         s.input(Input::Tick);
         assert_eq!(s.commands(), []);
     }
-    // Heartbeats move bytes too, and what was sent says nothing about an answer.
+    // Heartbeats move bytes too, and sent bytes show nothing about an answer.
     s.now = s.engine.next_deadline().unwrap();
     s.input(Input::Transferred { up: 90_000, down: 300 });
     s.input(Input::Tick);
@@ -240,7 +240,7 @@ fn a_push_is_not_overdue_while_its_bytes_move() {
         s.input(Input::Tick);
         assert_eq!(s.commands(), []);
     }
-    // Heartbeats move bytes too, and what arrives says nothing about what is sent.
+    // Heartbeats move bytes too, and received bytes show nothing about what is sent.
     s.now = s.engine.next_deadline().unwrap();
     s.input(Input::Transferred { up: 300, down: 90_000 });
     s.input(Input::Tick);

@@ -1,4 +1,4 @@
-//! A token that is no good any more while the connection is there.
+//! A token that is not valid any more while a connection is open.
 
 use super::*;
 
