@@ -173,7 +173,7 @@ impl Conflicts {
     ///     match event? {
     ///         InboxEvent::Current(c) | InboxEvent::Changed(c) => println!("please decide: {}", c.key),
     ///         InboxEvent::Removed(key) => println!("decided: {key}"),
-    ///         // An app would draw its first picture here, and go on for as long as it runs.
+    ///         // An app would draw its first frame here, and continue as long as it runs.
     ///         InboxEvent::Complete => break,
     ///         _ => {}
     ///     }

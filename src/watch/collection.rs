@@ -38,12 +38,12 @@ pub(super) type Filter<T> = Box<dyn Fn(&Document<T>) -> bool + Send + Sync>;
 pub enum WatchEvent<T> {
     /// An existing document, before [`Complete`](Self::Complete). In order of the ids.
     Current(Document<T>),
-    /// Every document that was there has been told; what follows are changes.
+    /// Every existing document has been yielded; changes follow.
     Complete,
     /// A document that is new or another one, in its newest state.
     Changed(Document<T>),
     /// A document that was deleted, or that the filter does not accept any more. Once more than
-    /// 4,096 documents were told, this may also name one that was never told.
+    /// 4,096 documents were yielded, this may also name one that was never yielded.
     Removed(String),
     /// Earlier events are not valid any more, because documents left the device without a trace:
     /// all existing documents follow again, up to the next [`Complete`](Self::Complete).
@@ -98,7 +98,7 @@ struct Collected<T> {
     stage: Stage,
     /// How far the feed was read.
     place: LocalSeq,
-    /// Documents that changed up to there and were not told yet.
+    /// Documents that changed up to there and were not yielded yet.
     due: BTreeSet<DocumentId>,
     shown: Shown,
 }
@@ -261,7 +261,7 @@ impl<T: DeserializeOwned> Collected<T> {
         Ok(Read::Some)
     }
 
-    /// What is to be told of a document that changed.
+    /// The event for a document that changed.
     async fn changed(&mut self, id: DocumentId) -> Result<Option<WatchEvent<T>>> {
         let key = DocumentKey::new(self.scope.clone(), self.collection.clone(), id.clone());
         let found = self.storage.get(vec![key]).await?.into_iter().next().flatten();
@@ -278,7 +278,8 @@ impl<T: DeserializeOwned> Collected<T> {
         Ok(self.shown.remove(&id).then_some(removed))
     }
 
-    /// Reads a document; none if the filter does not accept it. One of another type counts as told.
+    /// Reads a document; none if the filter does not accept it. One of another type counts as
+    /// yielded.
     fn accept(&mut self, stored: &Stored) -> Result<Option<Document<T>>> {
         let document = Document::of(stored, self.versions.as_ref());
         let accepts = |d: &Document<T>| self.filter.as_ref().is_none_or(|filter| filter(d));

@@ -74,7 +74,7 @@ impl<T: DeserializeOwned> Collection<T> {
     ///             shown.remove(&id);
     ///         }
     ///         WatchEvent::Resync => shown.clear(),
-    ///         // An app would draw its first picture here, and go on for as long as it runs.
+    ///         // An app would draw its first frame here, and continue as long as it runs.
     ///         WatchEvent::Complete => break,
     ///         _ => {}
     ///     }

@@ -1,14 +1,14 @@
-//! Which documents a watch has told of.
+//! The documents that a watch has yielded.
 
 use std::collections::HashMap;
 
 use sync_core::model::{DocumentId, LocalSeq};
 
-/// The most ids that are remembered.
+/// The most ids that are kept.
 const MOST: usize = 4_096;
 
-/// The documents that were told of and not taken back, each with the place of the state that was
-/// told. Of more than [`MOST`] nothing is remembered: then anything may have been told.
+/// The documents that were yielded and not removed since, each with the place of the yielded state.
+/// Of more than [`MOST`] nothing is kept: then any document may have been yielded.
 #[derive(Debug)]
 pub(super) struct Shown(Option<HashMap<DocumentId, LocalSeq>>);
 
@@ -32,7 +32,7 @@ impl Shown {
         self.0.as_ref().and_then(|known| known.get(id)).is_some_and(|told| *told >= place)
     }
 
-    /// Whether the document may have been told of; from now on it is not.
+    /// Whether the document may have been yielded; from now on it counts as not yielded.
     pub(super) fn remove(&mut self, id: &DocumentId) -> bool {
         self.0.as_mut().is_none_or(|known| known.remove(id).is_some())
     }

@@ -31,7 +31,7 @@ const MOST: usize = 4_096;
 pub enum InboxEvent<T> {
     /// An existing entry, before [`Complete`](Self::Complete). In the order of the list.
     Current(T),
-    /// Every entry that was there has been told; what follows are changes.
+    /// Every existing entry has been yielded; changes follow.
     Complete,
     /// An entry that is new, or a conflict of which a side is another one, as it is now.
     Changed(T),
@@ -235,8 +235,8 @@ impl<T> Inbox<T> {
         if pass.is_first {
             self.ready.push_back(InboxEvent::Complete);
         }
-        // When memory ran out on the way, what was not met may or may not have been told: once
-        // more, from the beginning.
+        // If the bound was reached on the way, some entries may or may not have been yielded: read
+        // the list again from the beginning.
         let is_whole = pass.is_first || self.told.is_some();
         self.listed = is_whole.then_some(pass.inbox);
         Ok(())

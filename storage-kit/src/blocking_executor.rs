@@ -196,7 +196,7 @@ impl<W: Transactional, R: Snapshot> BlockingExecutor<W, R> {
         Ok(Self { queue: JobQueue::Queues { jobs, reads, gone }, commits, committing })
     }
 
-    /// Counts commits of this process, and of others once [told](Self::notifier).
+    /// Counts commits of this process, and of others once they are [notified](Self::notifier).
     pub(crate) fn commits(&self) -> watch::Receiver<u64> {
         self.commits.subscribe()
     }

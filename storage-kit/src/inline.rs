@@ -21,7 +21,7 @@ impl<W: Transactional, R> Inline<W, R> {
         Self { writer: Mutex::new(Some(writer)), readers: Mutex::new(Some(readers)) }
     }
 
-    /// Does at once what a thread would be told.
+    /// Runs a job at once, in place of a thread.
     pub(super) fn write(
         &self,
         message: Message<W>,

@@ -23,7 +23,7 @@ pub(super) struct ScopeCache(Mutex<State>);
 struct State {
     /// None once it is closed.
     probe: Option<Box<dyn CommitVersion>>,
-    /// What the probe told when the rows were the newest.
+    /// The number of the probe when the rows were the newest.
     version: u64,
     rows: HashMap<Scope, Arc<ServerScope>>,
 }

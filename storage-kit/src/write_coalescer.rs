@@ -14,7 +14,7 @@ use sync_core::replica::rows::{After, OutboxPlace, ReplicaReads, ReplicaRows};
 #[derive(Clone, Debug)]
 struct Cached<T> {
     row: Option<T>,
-    /// The core has not been told.
+    /// The core does not have the row yet.
     is_news: bool,
 }
 

@@ -218,7 +218,7 @@ impl AuthenticatedClient {
         (!self.server.admits_all()).then(|| Owner::of(&self.principal.name))
     }
 
-    /// Takes note of how far the replica is.
+    /// Records how far the replica is.
     ///
     /// # Errors
     /// `PermissionDenied` for a scope that may not be seen; else as the storage.
@@ -237,7 +237,7 @@ impl AuthenticatedClient {
         match self.server.0.storage.acknowledge(scope.clone(), self.replica, at).await {
             Ok(None) => Ok(None),
             Ok(Some(fork)) => self.server.reset_for(scope, Some(epoch), fork).await.map(Some),
-            // Nothing was written to the scope yet, so there is nothing to take note of.
+            // Nothing was written to the scope yet, so there is nothing to record.
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }

@@ -176,7 +176,7 @@ pub struct PushRecord {
 pub struct StoredVerdict {
     /// The position it speaks of.
     pub seq: Seq,
-    /// What became of the change.
+    /// The kind of the verdict.
     pub kind: VerdictKind,
 }
 
@@ -192,7 +192,7 @@ pub struct Acknowledged {
 /// Why a request about positions cannot be answered as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fork {
-    /// The replica must be told to reset.
+    /// The replica must reset.
     Reset(sync_core::model::Reset),
     /// The replica has positions that this log never assigned: the log was restored without an
     /// announcement. A new epoch has to begin, with this cut.

@@ -110,10 +110,10 @@ impl Hub {
         tail.compared = Instant::now();
     }
 
-    /// Adds what an append wrote, after which so many appends had erased something. Appends may be
-    /// told out of their order: the tail then starts over, for it must not have holes. It starts
-    /// over as well if something was erased since the chunk before, or if the budget has no room
-    /// for the chunk.
+    /// Adds what an append wrote, after which so many appends had erased something. Appends may
+    /// arrive out of their order: the tail then starts over, because it must not have gaps. It
+    /// starts over as well if something was erased since the chunk before, or if the budget has no
+    /// room for the chunk.
     fn append(&self, chunk: Chunk, erasures: u64, grant: Option<Grant>) {
         let (epoch, head, weight) = (chunk.epoch, chunk.next, chunk.weight());
         {

@@ -39,8 +39,7 @@ pub fn normalized_address(text: &str) -> Result<String> {
     Ok(format!("{}://{rest}", scheme.to_ascii_lowercase()))
 }
 
-/// An address as far as it may be told: without a password, a query and a fragment, which may be
-/// secrets.
+/// An address for messages: without a password, a query and a fragment, which may be secrets.
 #[must_use]
 pub fn shown_address(text: &str) -> String {
     let end = text.find(['?', '#']).unwrap_or(text.len());

@@ -11,7 +11,7 @@ use crate::model::{Reset, ResetReason, Scope};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Acknowledged {
     No,
-    /// It is being told; whether the position has moved since.
+    /// It is being sent; whether the position has moved since.
     Telling {
         ticket: Ticket,
         moved: bool,

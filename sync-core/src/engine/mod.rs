@@ -28,7 +28,7 @@
 //! |---|---|---|---|
 //! | connect, greet, lose the link | the link, the server | the position, settled edits | session backs off |
 //! | push a batch that dies with its link | the link, the server | settled edits | push pauses, pull continues |
-//! | push, settle, push again | verdicts that leave an edit as it was | settled edits | push pauses, pull goes on |
+//! | push, settle, push again | verdicts that leave an edit as it was | settled edits | push pauses, pull continues |
 //! | recall a batch, form a smaller one | the server | settled edits; one recall is free | push pauses |
 //! | pull that dies with its link | the link, the server | the position | pull pauses, push continues |
 //! | chunk out of place, refused by the storage, or empty before the head | the server, the storage | the position; one repetition is free | pull pauses |
@@ -58,10 +58,10 @@
 //! engine.handle_input(Now(0), Input::Opened { scope, checkpoint: Checkpoint::default() });
 //! engine.handle_input(Now(0), Input::Run(Goal::default()));
 //! while let Some(output) = engine.poll_output() {
-//!     // Execute the command; when it is done, tell the engine with another input.
+//!     // Execute the command; when it is done, pass the result as another input.
 //!     assert!(matches!(output, Output::Connect { .. } | Output::Tell(_)));
 //! }
-//! // Sleep until something happens, at the latest until this deadline; then hand in `Input::Tick`.
+//! // Sleep until something happens, at the latest until this deadline; then pass `Input::Tick`.
 //! assert!(engine.next_deadline().is_some());
 //! ```
 

@@ -36,7 +36,7 @@ impl Script {
         self.engine.handle_input(self.now, input);
     }
 
-    /// The commands that are due, without what is only told.
+    /// The commands that are due, without events for the app.
     fn commands(&mut self) -> Vec<Output> {
         let outputs = std::iter::from_fn(|| self.engine.poll_output());
         outputs.filter(|o| !matches!(o, Output::Tell(_))).collect()

@@ -429,7 +429,7 @@ impl ReplicaMeta {
         }
     }
 
-    /// This machine's time, corrected by what the server told.
+    /// This machine's time, corrected by the server's time.
     #[must_use]
     pub fn corrected(&self, now: Now) -> Now {
         now.corrected(self.clock_offset)
@@ -454,7 +454,7 @@ impl ReplicaMeta {
         Revision { stamp, replica: self.replica }
     }
 
-    /// Takes note of the stamp of a state that a server told.
+    /// Merges the stamp of a state that the server sent.
     pub(crate) fn note_told(&mut self, now: Now, state: &DocumentState) {
         let (now, Revision { stamp, replica }) = (self.corrected(now), state.revision);
         if replica == self.replica {

@@ -16,7 +16,7 @@ use crate::model::{
 /// What a verdict did beside changing the record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
-    /// How conflicts ended: with what the verdict told, and with the pending remote state.
+    /// How conflicts ended: with the state of the verdict, and with the pending remote state.
     pub(crate) decided: Vec<Decided>,
     /// The refused state and its base, for the quarantine.
     pub(crate) refused: Option<(DocumentState, Option<Settled>)>,
@@ -188,7 +188,8 @@ fn meet(
     decided(decide(record, key, incoming, cx))
 }
 
-/// The server refused the clock of what was pushed, and told its time and what it holds.
+/// The server refused the clock of the pushed state, and returned its time and the state that it
+/// holds.
 fn refused_by_clock(
     record: &mut Record,
     told: Now,

@@ -153,7 +153,7 @@ pub struct Committed {
     pub backfilled: Vec<Collection>,
 }
 
-/// What became of a chunk.
+/// The result of a chunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applied {
     /// Whether the chunk began at the replica's position, and was applied. If not, nothing happened

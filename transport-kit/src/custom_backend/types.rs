@@ -192,7 +192,7 @@ impl Base {
     }
 }
 
-/// What became of a change.
+/// The result of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The service holds it as it was sent, under this version.

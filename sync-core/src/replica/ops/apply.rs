@@ -269,8 +269,8 @@ fn fill_in(tx: &mut Transaction<'_>, chunk: &Chunk, passed_by: PassedBy) {
     }
 }
 
-/// Takes note of what the server lets the replica see. During a full pull that is what every chunk
-/// of it covered.
+/// Records what the server lets the replica see. During a full pull that is what every chunk of it
+/// covered.
 fn note_covered(checkpoint: &mut Checkpoint, chunk: &Chunk) {
     let is_first = chunk.after == Seq(0);
     let before = checkpoint.covered.take().filter(|_| checkpoint.full_pull.is_some() && !is_first);

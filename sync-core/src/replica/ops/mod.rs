@@ -62,8 +62,8 @@ pub fn claim(rows: &mut dyn ReplicaRows, holder: &str) -> Result<FencingToken> {
     Ok(meta.lease)
 }
 
-/// Takes note of an attempt to sync a scope that failed, or that it works: then the failures before
-/// are forgotten. Nothing is kept of a scope that the replica does not hold.
+/// Records that an attempt to sync a scope failed, or that it succeeded, which clears the earlier
+/// failures. Nothing is recorded for a scope that the replica does not hold.
 ///
 /// # Errors
 /// `Superseded` for an old lease; else as the rows.

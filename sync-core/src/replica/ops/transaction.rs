@@ -200,7 +200,7 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    /// The document is erased: what the transaction has told of it so far loses its bodies.
+    /// The document is erased: the reports of this transaction about it lose their bodies.
     pub(super) fn erase_told(&mut self, key: &DocumentKey) -> Result<()> {
         for change in self.committed.changes.iter_mut().filter(|c| c.key == *key) {
             change.drop_bodies();
