@@ -47,7 +47,7 @@ impl Change {
         &self.0.key
     }
 
-    /// What happened to it.
+    /// The operation on the document.
     #[must_use]
     pub fn operation(&self) -> Operation {
         self.0.operation

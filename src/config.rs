@@ -92,7 +92,7 @@ pub struct ReplicaConfig {
     pub token: Option<String>,
     /// The scope that is synced. Default `default`.
     pub scope: Scope,
-    /// Which way it syncs: `push`, `pull` or `both`. Default `both`.
+    /// The direction of the sync: `push`, `pull` or `both`. Default `both`.
     pub direction: Direction,
     /// The resolver that decides conflicts. Default `lww`.
     pub resolver: Strategy,
@@ -160,7 +160,7 @@ pub struct ReplicaConfig {
 }
 
 impl Default for ReplicaConfig {
-    /// What the parts below use by themselves.
+    /// The defaults of the parts below.
     fn default() -> Self {
         let DriverOptions { engine, push_limits: batch, chunk_limits: chunk, schema, .. } =
             DriverOptions::default();

@@ -72,7 +72,7 @@ impl<T> Document<T> {
 }
 
 impl<T: DeserializeOwned> Document<T> {
-    /// What is stored, upgraded if there are versions; none for a tombstone.
+    /// Decodes a stored document, upgraded if there are versions; none for a tombstone.
     pub(crate) fn of(stored: &Stored, versions: Option<&Versions>) -> Result<Option<Self>> {
         Document::raw(stored).map(|document| document.decode(versions)).transpose()
     }

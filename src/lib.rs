@@ -123,7 +123,7 @@ pub use unsettled::{
 };
 pub use watch::{CollectionWatch, DocumentWatch, InboxEvent, InboxWatch, WatchEvent};
 
-/// What an app usually needs.
+/// The types that an app usually needs.
 pub mod prelude {
     pub use crate::{
         Activity, Change, Collection, Document, Error, ErrorKind, EventFilter, EventKind, Replica,

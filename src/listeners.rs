@@ -22,7 +22,7 @@ pub(crate) struct Listeners {
     pub(crate) driver: watch::Sender<DriverStatus>,
     pub(crate) status: StatusSender<Status>,
     pub(crate) statistics: StatusSender<Statistics>,
-    /// What the drivers before this one did.
+    /// The statistics of the drivers before this one.
     pub(crate) before: Mutex<Statistics>,
     /// The filtered event streams; none when the replica was closed.
     streams: Mutex<Option<Vec<Listening>>>,
@@ -114,7 +114,7 @@ impl Listeners {
         }
     }
 
-    /// What an event of the engine means to an app.
+    /// Reports an event of the engine to the app.
     fn translate(&self, event: &Event) {
         match event {
             Event::CatchUpStarted(_) => self.catches_up.store(true, Ordering::Relaxed),

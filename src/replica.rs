@@ -41,7 +41,7 @@ struct Inner {
     /// The versions of collections' types.
     versions: AllVersions,
     direction: Direction,
-    /// What the next driver begins with.
+    /// The token with which the next driver begins.
     token: std::sync::Mutex<Option<String>>,
     driver: Mutex<Option<Running>>,
     /// One-shot syncs take turns.
@@ -110,7 +110,7 @@ impl Replica {
         &self.0.options.scopes[0]
     }
 
-    /// Which way it syncs.
+    /// The direction of the sync.
     #[must_use]
     pub fn direction(&self) -> Direction {
         self.0.direction

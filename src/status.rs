@@ -13,7 +13,7 @@ use sync_core::replica::OutboxCounts;
 use crate::document::time_of;
 use crate::{Replica, StatusWatch, unix_millis};
 
-/// What the sync is at.
+/// The activity of the sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -48,15 +48,15 @@ impl Activity {
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Status {
-    /// What it is at.
+    /// The activity.
     pub activity: Activity,
     /// Documents pulled since the sync was started.
     pub pulled: u64,
     /// Positions of the server's log that are left to pull: at least as many as documents.
     pub remaining: u64,
-    /// What is not settled.
+    /// Counts of unsettled documents.
     pub outbox: OutboxCounts,
-    /// What failed last, unless everything is in sync since.
+    /// The last failure, unless everything is in sync since.
     pub error: Option<Error>,
     /// How many attempts failed in a row: to connect, or to push or pull on a connection that
     /// works.
@@ -67,7 +67,7 @@ pub struct Status {
     /// far as its direction includes it. On a replica that only pulls, edits may wait in the outbox
     /// all the same.
     pub in_sync: bool,
-    /// Which way the replica syncs.
+    /// The direction of the sync.
     pub direction: Direction,
 }
 
@@ -140,8 +140,8 @@ impl Status {
     }
 }
 
-/// What a replica's sync did since the replica was opened. Serialized, its time is milliseconds
-/// since 1970.
+/// Statistics of a replica's sync since the replica was opened. Serialized, its time is
+/// milliseconds since 1970.
 #[derive(Clone, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct Statistics {
@@ -154,7 +154,7 @@ pub struct Statistics {
     /// When everything was in sync last.
     #[serde(serialize_with = "unix_millis::maybe")]
     pub last_sync: Option<SystemTime>,
-    /// What failed last, also if everything is in sync since.
+    /// The last failure, also if everything is in sync since.
     pub last_error: Option<Error>,
 }
 
@@ -181,7 +181,7 @@ impl Replica {
         self.listeners().status.watch()
     }
 
-    /// What the sync did, now and as it changes.
+    /// The statistics, now and as they change.
     #[must_use]
     pub fn statistics(&self) -> StatusWatch<Statistics> {
         self.listeners().statistics.watch()
@@ -212,7 +212,7 @@ impl Replica {
         self.listeners().status.borrow().clone()
     }
 
-    /// What the sync did so far, without waiting for anything, as [`Self::status_now`].
+    /// The statistics at this moment, without waiting for anything, as [`Self::status_now`].
     #[must_use]
     pub fn statistics_now(&self) -> Statistics {
         self.listeners().statistics.borrow().clone()

@@ -17,7 +17,7 @@ struct Told<T> {
     ended: bool,
 }
 
-/// What sets the value.
+/// The sender of the value.
 #[derive(Debug)]
 pub(crate) struct StatusSender<T>(watch::Sender<Told<T>>);
 

@@ -41,7 +41,7 @@ enum Backend {
     Memory,
 }
 
-/// What SQLite calls a database in memory.
+/// SQLite's name of a database in memory.
 #[cfg(any(feature = "sqlite", feature = "sled"))]
 const MEMORY: &str = ":memory:";
 

@@ -73,7 +73,7 @@ pub struct WaitingEdit {
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct FailedAttempt {
-    /// What went wrong.
+    /// The kind of the error.
     pub kind: ErrorKind,
     /// In words, at most 512 bytes.
     pub message: String,

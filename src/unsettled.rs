@@ -38,7 +38,7 @@ pub struct WaitingConflict {
     pub base: Option<Body>,
     /// The local edit; none if it deletes.
     pub local: Option<Body>,
-    /// What the server has; none if it was deleted there.
+    /// The server's value; none if it was deleted there.
     pub remote: Option<Body>,
     /// When the local edit was made.
     #[serde(serialize_with = "unix_millis::time")]
@@ -66,7 +66,7 @@ pub struct QuarantinedEdit {
     pub key: DocumentKey,
     /// The edit; none if it deletes.
     pub body: Option<Body>,
-    /// Why it was refused.
+    /// The reason of the refusal.
     pub rejection: Rejection,
     /// When it was refused.
     #[serde(serialize_with = "unix_millis::time")]

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 /// A source of items.
 pub(crate) trait Source: Send + Unpin + 'static {
-    /// What it yields.
+    /// The item that it yields.
     type Item: Send + 'static;
 
     /// Returns the next available item; none if there is none yet. An error of the kind `Closed`

@@ -44,7 +44,7 @@ pub struct ReplicaBuilder {
     trust: transport_kit::tls::Trust,
 }
 
-/// What a replica is made of.
+/// The parts of an opened replica.
 pub(crate) struct Made {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) transport: Option<Arc<dyn Transport>>,

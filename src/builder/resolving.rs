@@ -10,7 +10,7 @@ use sync_core::resolver::{ConflictResolver, ResolveOn, Resolvers};
 use super::ReplicaBuilder;
 use crate::Strategy;
 
-/// What was set about the resolvers, in any order.
+/// The options about resolvers, set in any order.
 #[derive(Debug, Default)]
 pub(super) struct Resolving {
     /// The resolver of every collection that has no own one; the config names one otherwise.

@@ -33,7 +33,7 @@ pub enum SyncEvent {
     Connected,
     /// The connection was lost, or could not be made.
     Disconnected {
-        /// Why.
+        /// The reason.
         why: ErrorKind,
         /// Whether another attempt may follow by itself.
         retries: bool,
@@ -42,7 +42,7 @@ pub enum SyncEvent {
     Stalled {
         /// The scope.
         scope: Scope,
-        /// Why.
+        /// The reason.
         why: ErrorKind,
     },
     /// As many attempts in a row failed as the option
@@ -82,7 +82,7 @@ pub enum SyncEvent {
     ChangeApplied {
         /// The document.
         key: DocumentKey,
-        /// What happened to it.
+        /// The operation on the document.
         operation: Operation,
         /// Where the state comes from.
         origin: Origin,
@@ -93,7 +93,7 @@ pub enum SyncEvent {
     ConflictResolved {
         /// The document.
         key: DocumentKey,
-        /// How it ended.
+        /// The result.
         decided: Decided,
     },
     /// A conflict was found, and waits for the app: see [`Replica::conflicts`].
@@ -106,7 +106,7 @@ pub enum SyncEvent {
     Rejected {
         /// The document.
         key: DocumentKey,
-        /// Why.
+        /// The reason.
         rejection: Rejection,
     },
     /// The replica's position was discarded: it pulls what is missing, and may catch up from the
@@ -122,7 +122,7 @@ pub enum SyncEvent {
     ScopeRefused {
         /// The scope.
         scope: Scope,
-        /// Why.
+        /// The reason.
         why: ErrorKind,
     },
     /// The scope may not be seen any more, and has left this device. Edits that were not synced are
@@ -136,7 +136,7 @@ pub enum SyncEvent {
 }
 
 impl SyncEvent {
-    /// What kind it is of.
+    /// The kind of the event.
     #[must_use]
     pub fn kind(&self) -> EventKind {
         match self {
@@ -180,7 +180,7 @@ impl SyncEvent {
 }
 
 impl SyncEvent {
-    /// What an event of the engine is to an app.
+    /// Returns the event of an app for an event of the engine, if there is one.
     pub(crate) fn of(event: &Event) -> Option<Self> {
         let unauthenticated = ErrorKind::Unauthenticated;
         Some(match event.clone() {

@@ -13,7 +13,7 @@ use super::queue::{EventReceiver, EventSender, queue};
 use super::{EventKind, SyncEvent};
 use crate::Replica;
 
-/// Which events a stream gives. All by default.
+/// The events that a stream yields. All by default.
 #[derive(Clone, Debug, Default)]
 pub struct EventFilter {
     kinds: Option<Vec<EventKind>>,
@@ -34,8 +34,8 @@ impl EventFilter {
         self
     }
 
-    /// Of the events about documents, only those about this collection, and others that are named
-    /// so. Events about the sync as a whole are not touched by this.
+    /// Yields events about documents only for this collection, and others that are named so. Events
+    /// about the sync as a whole are not affected.
     ///
     /// # Errors
     /// `InvalidInput` for a bad name.

@@ -60,7 +60,7 @@ enum Stage {
     Following,
 }
 
-/// How far the feed was read.
+/// The result of reading the feed.
 enum Read {
     /// To its end: there is nothing to yield.
     End,
@@ -96,7 +96,7 @@ struct Collected<T> {
     collection: Name,
     filter: Option<Filter<T>>,
     stage: Stage,
-    /// How far the feed was read.
+    /// The place up to which the feed was read.
     place: LocalSeq,
     /// Documents that changed up to there and were not yielded yet.
     due: BTreeSet<DocumentId>,

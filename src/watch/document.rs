@@ -32,7 +32,7 @@ struct Watched<T> {
     commits: watch::Receiver<u64>,
     key: DocumentKey,
     versions: Option<Versions>,
-    /// What was given last, if anything was.
+    /// The state that was yielded last, if any was.
     given: Option<Option<Look>>,
     of: PhantomData<fn() -> T>,
 }

@@ -61,7 +61,7 @@ fn look(entry: &UnsettledEntry) -> Look {
 /// One way through the list, from its beginning to its end.
 #[derive(Debug)]
 struct Pass {
-    /// What moves with every change was there when it began.
+    /// The counter that grows with every change, as it was when the pass began.
     inbox: u64,
     /// Whether everything is yielded, and not only differences.
     is_first: bool,
@@ -242,7 +242,7 @@ impl<T> Inbox<T> {
         Ok(())
     }
 
-    /// What was yielded and lies between these two does not exist any more.
+    /// Yields the removal of entries between these two that were yielded and do not exist any more.
     fn take_back(&mut self, after: Option<&Place>, before: Option<&Place>) {
         let Some(told) = &mut self.told else { return };
         let lower = after.map_or(Bound::Unbounded, Bound::Excluded);

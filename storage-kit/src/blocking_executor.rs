@@ -12,7 +12,7 @@ use super::inline::Inline;
 use super::read_queue::{Asking, read_queue};
 use sync_core::error::{Error, ErrorKind, Result};
 
-/// What a commit promises.
+/// The durability of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Durability {
     /// It survives a crash of the process. A power failure may take it back, together with

@@ -35,11 +35,11 @@ impl<T> Shared<T> {
     }
 }
 
-/// Where what is to be done is put. Once this is dropped, or closed, the takers end after what is
-/// there.
+/// The sending side of the queue. Once this is dropped, or closed, the workers end after the queued
+/// jobs.
 pub(super) struct Asking<T>(Arc<Shared<T>>);
 
-/// Where it is taken from, one of these for each thread.
+/// The receiving side, one for each thread.
 pub(super) struct Taking<T>(Arc<Shared<T>>);
 
 /// A queue in which that many may wait, and its takers.

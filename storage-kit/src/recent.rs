@@ -19,7 +19,7 @@ struct Remembered {
 }
 
 impl Remembered {
-    /// What is remembered of documents that were erased loses its bodies.
+    /// Removes the bodies of erased documents from the kept changes.
     fn erase(&mut self, keys: &[DocumentKey]) {
         if keys.is_empty() {
             return;

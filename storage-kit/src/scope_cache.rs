@@ -32,7 +32,7 @@ struct State {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CacheGeneration(u64);
 
-/// What is known of a scope's row.
+/// The result of a look-up of a scope's row.
 #[derive(Debug)]
 pub(super) enum Lookup {
     /// The cached row, which is the newest.

@@ -42,7 +42,7 @@ impl Rows {
 pub(super) struct WriteCoalescer<W> {
     core: W,
     rows: RefCell<Rows>,
-    /// What the rows were at the mark, once a job has written one since.
+    /// The rows at the mark, once a job has written one since.
     marked: Option<Rows>,
 }
 

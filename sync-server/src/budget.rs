@@ -67,7 +67,7 @@ impl Budget {
         self.used().all
     }
 
-    /// What a chunk should weigh at the most, so that others find room as well.
+    /// The most that a chunk should weigh, so that others find room as well.
     pub(super) fn advice(&self) -> usize {
         (self.limit.saturating_sub(self.used().all) / 4).max(FREE)
     }

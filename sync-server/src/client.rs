@@ -95,8 +95,8 @@ impl AuthenticatedClient {
         })
     }
 
-    /// What is wrong with a cursor, if anything is. A mark that speaks of a start of long ago is
-    /// compared by the storage.
+    /// Returns the problem with a cursor, if there is one. A mark with an old start is compared by
+    /// the storage.
     async fn fork(
         &self,
         row: &ServerScope,

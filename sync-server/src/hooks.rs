@@ -39,7 +39,7 @@ pub trait Authenticate: Send + Sync + fmt::Debug + 'static {
     }
 }
 
-/// What a principal may do with a scope.
+/// The access of a principal to a scope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Access {
     /// The collections that may be read; none for a scope that may not even be seen.
@@ -100,7 +100,7 @@ pub struct Hooks {
     pub authenticate: Arc<dyn Authenticate>,
     /// Principal to access.
     pub authorise: Arc<dyn Authorise>,
-    /// What a valid document is.
+    /// Decides whether a document is valid.
     pub validate: Arc<dyn Validate>,
     /// The resolvers of the collections whose conflicts the server resolves.
     pub resolvers: Resolvers,
@@ -232,7 +232,7 @@ pub(super) struct PushJudge {
     pub(super) body_bytes: usize,
     /// The deepest nesting of a body.
     pub(super) body_depth: usize,
-    /// What the principal may see: it may not write where it may not read.
+    /// The collections that the principal may see: it may not write where it may not read.
     pub(super) visible: Visible,
 }
 

@@ -20,7 +20,7 @@ const READS: usize = 4;
 /// More than a storage has threads for its readers.
 pub(super) const READS_AT_A_TIME: usize = 8;
 
-/// What a read of the log brought.
+/// The result of a read of the log.
 #[derive(Clone, Debug)]
 pub enum Served {
     /// A chunk.

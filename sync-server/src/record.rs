@@ -20,7 +20,7 @@ pub struct Ancestor {
     pub cut: Seq,
 }
 
-/// What a server keeps about a scope.
+/// The row of a scope on a server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ServerScope {
     /// The life of its log.
@@ -117,7 +117,7 @@ impl ServerScope {
     }
 }
 
-/// What a server keeps about a document.
+/// The row of a document on a server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ServerRow {
     /// Its newest position.
@@ -126,7 +126,8 @@ pub struct ServerRow {
     pub first: Seq,
     /// Its state.
     pub state: DocumentState,
-    /// Where it had been settled before, if it was offered again after a lost life of the log.
+    /// Where it had been settled before, if it was offered again after its epoch of the log was
+    /// lost.
     pub offered: Option<Offer>,
 }
 
@@ -180,7 +181,7 @@ pub struct StoredVerdict {
     pub kind: VerdictKind,
 }
 
-/// How far a replica has acknowledged.
+/// The acknowledged position of a replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Acknowledged {
     /// In which life of the log.

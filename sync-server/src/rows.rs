@@ -63,7 +63,7 @@ pub trait ServerReads {
     /// As [`Self::scope`].
     fn push_record(&self, scope: &Scope, replica: ReplicaId) -> Result<Option<PushRecord>>;
 
-    /// How far a replica has acknowledged.
+    /// Reads the acknowledged position of a replica.
     ///
     /// # Errors
     /// As [`Self::scope`].

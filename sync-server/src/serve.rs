@@ -70,7 +70,7 @@ enum Answer {
     Chunk(Arc<SharedChunk>),
 }
 
-/// What belongs to a live stream beside its state.
+/// The data of a live stream beside its state.
 struct Listener {
     /// Holding it keeps the scope's tail.
     _hub: Arc<Hub>,
@@ -78,7 +78,7 @@ struct Listener {
     head: watch::Receiver<(Epoch, Seq)>,
     /// Ends the sleep, while it sleeps.
     sleep: Option<AbortHandle>,
-    /// What was read and is not sent yet.
+    /// The result of a read that is not sent yet.
     found: Option<Result<Served>>,
     /// Whether the last read found something, from which the next one continues.
     goes_on: bool,

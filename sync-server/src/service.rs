@@ -123,8 +123,7 @@ pub(super) struct Inner {
 #[derive(Clone, Debug)]
 pub struct Server(pub(super) Arc<Inner>);
 
-/// What a server holds in memory for its clients, in bytes. Small chunks and batches are not
-/// counted.
+/// The memory of a server for its clients, in bytes. Small chunks and batches are not counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ServerMemory {
@@ -292,7 +291,7 @@ impl Server {
         Ok((peer, welcome))
     }
 
-    /// What is held in memory for clients at this moment.
+    /// Returns the memory that is used for clients at this moment.
     #[must_use]
     pub fn memory(&self) -> ServerMemory {
         ServerMemory { changes: self.0.budget.held(), pushes: self.0.incoming.held() }
@@ -314,7 +313,7 @@ impl Server {
         ServerScope::beginning_with(self.new_log(scope))
     }
 
-    /// What the log of a scope begins with, if it has not begun: the same from the first read of
+    /// Returns the beginning of a scope's log, if it has not begun: the same from the first read of
     /// the empty scope to its first write, for as long as this process lives. Another process, or
     /// the next start, begins it with another epoch, which resets a replica that holds nothing yet.
     pub(super) fn new_log(&self, scope: &Scope) -> NewLog {

@@ -20,7 +20,7 @@ pub struct SharedChunk {
     compressed: OnceLock<(&'static str, Payload)>,
     /// In forms that a transport has of its own.
     encoded: Mutex<Vec<(&'static str, Result<Bytes>)>>,
-    /// What it takes up of the server's memory.
+    /// Its part of the server's memory.
     _grant: Option<Grant>,
     /// Finds it as long as it is on its way.
     _flight: Option<Arc<Flight>>,
@@ -127,7 +127,7 @@ impl Place {
 #[derive(Debug, Default)]
 pub(super) struct Flight(tokio::sync::Mutex<Option<Found>>);
 
-/// What a read brought.
+/// The result of a read.
 #[derive(Clone, Debug)]
 pub(super) struct Found {
     chunk: Weak<SharedChunk>,

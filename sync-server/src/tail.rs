@@ -37,7 +37,7 @@ impl Tail {
     }
 }
 
-/// What a tail has for a cursor.
+/// The tail's answer for a cursor.
 #[derive(Debug)]
 pub(super) enum Kept {
     /// The chunk that follows on it.
@@ -55,12 +55,12 @@ pub(super) fn is_all(cursor: &Cursor, epoch: Epoch, head: Seq) -> bool {
     is_there && cursor.floor.is_none() && cursor.backfills.is_empty()
 }
 
-/// What the sessions of one scope share.
+/// The state that the sessions of one scope share.
 #[derive(Debug)]
 pub(super) struct Hub {
     head: watch::Sender<(Epoch, Seq)>,
     tail: Mutex<Tail>,
-    /// What was read for a reader that is not at the end, and is still on its way.
+    /// Chunks that were read for readers behind the end, and are still being sent.
     recent: Recent,
     tail_bytes: usize,
 }
@@ -70,7 +70,7 @@ impl Hub {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What was read lately.
+    /// The chunks that were read recently.
     pub(super) fn recent(&self) -> &Recent {
         &self.recent
     }

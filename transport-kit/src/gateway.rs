@@ -6,7 +6,8 @@ use sync_core::error::ErrorKind;
 /// The most characters of such an answer that an error repeats.
 const SHOWN: usize = 200;
 
-/// What such an answer is, by its status, if the request had no body. None is permanent.
+/// Returns the kind of an error from such an answer, by its status, if the request had no body.
+/// None is permanent.
 #[must_use]
 pub fn gateway_error(status: u16) -> ErrorKind {
     match status {

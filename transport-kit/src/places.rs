@@ -42,7 +42,7 @@ impl<K> Inner<K> {
 }
 
 impl<K: Clone + Debug + Eq + Hash> Places<K> {
-    /// So many places in all, and for each key.
+    /// Makes places: so many in all, and so many for each key.
     #[must_use]
     pub fn new(most: usize, most_per_key: usize) -> Self {
         let taken = Mutex::new(Taken { all: 0, by_key: HashMap::new() });

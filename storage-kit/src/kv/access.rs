@@ -156,9 +156,9 @@ pub struct KvWriter<K> {
     kv: Arc<K>,
     gate: Arc<Gate>,
     durability: Durability,
-    /// What the transaction wrote so far.
+    /// The writes of the transaction so far.
     overlay: Overlay,
-    /// What may be in the store, if that is known.
+    /// The keys that may be in the store, if they are known.
     written: Option<Written>,
 }
 

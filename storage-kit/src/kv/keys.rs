@@ -15,7 +15,7 @@ use sync_core::codec::Codec;
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::{Collection, DocumentId};
 
-/// What the store holds, and in which version of the layout.
+/// The key of the kind of the store and the version of its layout.
 const KIND: &[u8] = b"!kind";
 
 /// The number of bytes that are stored in the key itself: enough for a document's key with an id as

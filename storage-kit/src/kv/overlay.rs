@@ -14,10 +14,10 @@ type Value = Option<Bytes>;
 pub(super) struct Overlay {
     /// Written first and in one go, in order: most of what a catch-up writes needs no tree.
     bulk: Batch,
-    /// What was written since, which counts before what is in bulk.
+    /// Later writes, which take precedence over those in bulk.
     tree: BTreeMap<Key, Value>,
-    /// What the tree held before each write since the last mark; none if nothing at all was written
-    /// then, as in most transactions, which are one job.
+    /// The values in the tree before each write since the last mark; none if nothing at all was
+    /// written then, as in most transactions, which are one job.
     undo: Option<Vec<(Key, Option<Value>)>>,
 }
 
@@ -30,7 +30,7 @@ impl Overlay {
         self.len() == 0
     }
 
-    /// What was written under a key, if anything was.
+    /// Returns the write under a key, if there is one.
     pub(super) fn get(&self, key: &[u8]) -> Option<&Value> {
         let in_bulk = || {
             let at = self.bulk.binary_search_by(|(k, _)| (**k).cmp(key)).ok()?;
@@ -58,7 +58,7 @@ impl Overlay {
         }
     }
 
-    /// What was written from `start` on and before `end`, which is not below it, in order.
+    /// Returns the writes from `start` on and before `end`, which is not below it, in order.
     pub(super) fn range(&self, start: &[u8], end: &[u8]) -> impl Iterator<Item = (&Key, &Value)> {
         let at = |place: &[u8]| self.bulk.partition_point(|(key, _)| &**key < place);
         let mut bulk = self.bulk[at(start)..at(end)].iter().peekable();

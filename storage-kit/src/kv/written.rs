@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::Batch;
 
-/// So many keys are remembered: with nine bytes for each place, of which an eighth is free, in 2.4
+/// The most keys that are kept: with nine bytes for each place, of which an eighth is free, in 2.4
 /// MB.
 const MOST: usize = (1 << 18) / 8 * 7;
 
@@ -31,7 +31,7 @@ impl Written {
     }
 }
 
-/// What is hashed already.
+/// A hasher for values that are hashes already.
 #[derive(Debug, Default)]
 struct AsItIs(u64);
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Goal;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Which way a replica syncs. As text: `push`, `pull` or `both`.
+/// The direction of a replica's sync. As text: `push`, `pull` or `both`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
@@ -37,7 +37,7 @@ impl Direction {
         self != Self::Push
     }
 
-    /// What an engine is to achieve that keeps to this direction.
+    /// Returns the goal of an engine with this direction.
     #[must_use]
     pub fn goal(self, live: bool) -> Goal {
         Goal { push: self.pushes(), pull: self.pulls(), live }

@@ -68,7 +68,7 @@ pub enum Phase {
     InSync,
 }
 
-/// How far a scope is.
+/// The progress of a scope.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ScopeProgress {
     /// Documents applied since the engine began.
@@ -94,7 +94,7 @@ pub struct Progress {
     pub phase: Phase,
     /// Every scope.
     pub scopes: Vec<(Scope, ScopeProgress)>,
-    /// Why it, or one of its scopes, was refused permanently.
+    /// The reason if it, or one of its scopes, was refused permanently.
     pub refused: Option<ErrorKind>,
 }
 

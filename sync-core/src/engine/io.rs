@@ -14,7 +14,7 @@ pub struct Ticket(pub u64);
 /// The part of an error that decides what happens next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Failure {
-    /// What went wrong.
+    /// The kind of the error.
     pub kind: ErrorKind,
     /// Whether to try again.
     pub retry: Retry,
@@ -31,9 +31,9 @@ impl From<&Error> for Failure {
 pub struct ChunkMeta {
     /// The life of the log.
     pub epoch: Epoch,
-    /// Where it starts.
+    /// The position before its first entry.
     pub after: Seq,
-    /// Where it ends.
+    /// The position of its end.
     pub next: Seq,
     /// The head when it was read.
     pub head: Seq,
@@ -41,7 +41,7 @@ pub struct ChunkMeta {
     pub entries: usize,
     /// Roughly its bytes.
     pub weight: usize,
-    /// What a custom backend calls its end.
+    /// A custom backend's bookmark of its end.
     pub bookmark: Option<Bookmark>,
     /// The mark of the log at its end.
     pub mark: Option<LogMark>,
@@ -64,7 +64,7 @@ impl From<&crate::model::Chunk> for ChunkMeta {
     }
 }
 
-/// What a pull or a live stream brought.
+/// The result of a pull, or an event of a live stream.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Delivery {
     /// A chunk; its payload is kept under the ticket of the input.
@@ -97,7 +97,7 @@ impl From<&crate::model::PushBatch> for BatchMeta {
     }
 }
 
-/// What the verdicts on a batch did to its edits.
+/// The effect of the verdicts on a batch on its edits.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Settlement {
     /// How many edits they spoke of; none means that they belong to another life of the log.
@@ -119,7 +119,7 @@ impl From<&crate::replica::Committed> for Settlement {
     }
 }
 
-/// What a push brought.
+/// The result of a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Answer {
     /// Verdicts; their payload is kept under the ticket of the input. The newest position among
@@ -187,7 +187,7 @@ pub enum Input {
     LinkLost {
         /// The ticket of the connect command.
         ticket: Ticket,
-        /// Why.
+        /// The reason.
         failure: Failure,
     },
     /// A pull was answered, or a live stream brought something.
@@ -198,7 +198,7 @@ pub enum Input {
         ticket: Ticket,
         /// The name of the payload, fresh from [`Engine::ticket`](super::Engine::ticket).
         payload: Ticket,
-        /// What came.
+        /// The result.
         result: Result<Delivery, Failure>,
     },
     /// A chunk was passed to the storage.
@@ -223,14 +223,14 @@ pub enum Input {
         scope: Scope,
         /// The ticket of the command.
         ticket: Ticket,
-        /// What came.
+        /// The result.
         result: Result<Answer, Failure>,
     },
     /// Verdicts, or a [refusal](Output::Refuse), were passed to the storage.
     Settled {
         /// The scope.
         scope: Scope,
-        /// What they did.
+        /// The effect.
         result: Result<Settlement, Failure>,
     },
     /// The server took note of a position; a reset if its documents differ there.
@@ -239,7 +239,7 @@ pub enum Input {
         scope: Scope,
         /// The request.
         ticket: Ticket,
-        /// What came.
+        /// The result.
         result: Result<Option<Reset>, Failure>,
     },
     /// A reset was executed.
@@ -300,7 +300,7 @@ pub enum Output {
         scope: Scope,
         /// Names the request.
         ticket: Ticket,
-        /// Where it starts.
+        /// The cursor.
         cursor: Cursor,
         /// The most that a chunk may hold.
         limits: Limits,
@@ -311,7 +311,7 @@ pub enum Output {
         scope: Scope,
         /// Names the stream.
         ticket: Ticket,
-        /// Where it starts.
+        /// The cursor.
         cursor: Cursor,
         /// The most that a chunk may hold.
         limits: Limits,

@@ -94,7 +94,7 @@ use push::Push;
 use retry::{Backoff, Chance};
 use session::Session;
 
-/// What the engine is to achieve.
+/// The goal of the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Goal {
     /// Push local edits.

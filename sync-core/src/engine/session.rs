@@ -188,8 +188,8 @@ impl Engine {
         self.session = Session::BackingOff { until };
     }
 
-    /// What was on its way when a link was lost is a failed attempt of its own. Answers whether
-    /// anything was.
+    /// Counts a failed attempt for each request that was pending when a link was lost. Returns
+    /// whether there was any.
     fn blame_requests(&mut self, now: Now, failure: Failure) -> bool {
         let (policy, chance) = (&self.options.retry, &mut self.chance);
         let mut blamed = false;

@@ -13,8 +13,8 @@ const SLOW: Duration = Duration::from_secs(15);
 const MOST: usize = 8 << 20;
 /// A cut link does not shrink a limit below this: a smaller exchange would be cut as well.
 const LEAST_AFTER_CUT: usize = 1 << 10;
-/// So many quick exchanges at the largest size that is known to work, before a size that failed is
-/// tried again.
+/// The number of quick exchanges at the largest size that is known to work, before a size that
+/// failed is tried again.
 const PROBE_AFTER: u8 = 8;
 /// The flat sum of one document in [`Limits::bytes`].
 const FLAT: usize = 64;

@@ -7,7 +7,7 @@ use crate::error::ErrorKind;
 /// An attempt to sync that failed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Failed {
-    /// What went wrong.
+    /// The kind of the error.
     pub kind: ErrorKind,
     /// In words, at most [`Failures::MESSAGE_BYTES`].
     pub message: String,

@@ -16,8 +16,7 @@ use crate::replica::Failures;
 /// Everything a replica keeps about one document.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Record {
-    /// What the app sees; none when there is nothing (the record then remembers that something was
-    /// there).
+    /// The state that the app sees; none when there is none (the record then keeps the absence).
     pub current: Option<DocumentState>,
     /// The position of the newest applied server state; 0 for none.
     pub server_seq: Seq,
@@ -27,11 +26,11 @@ pub struct Record {
     pub changed_here: bool,
     /// The full pull that delivered the document last.
     pub delivered: u32,
-    /// What is not settled; none for a clean document that is not in flight.
+    /// The unsettled state; none for a clean document that is not in flight.
     pub pending: Option<Box<Pending>>,
 }
 
-/// What is not settled about a document.
+/// The unsettled state of a document.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Pending {
     /// The local edit, while the document is dirty. The edited state is [`Record::current`].
@@ -303,10 +302,10 @@ impl Record {
     }
 }
 
-/// What a replica keeps about a scope.
+/// The row of a scope on a replica.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ScopeRow {
-    /// How far it came.
+    /// Its checkpoint.
     pub checkpoint: Checkpoint,
     /// Live documents.
     pub documents: u64,
@@ -322,17 +321,17 @@ pub struct ScopeRow {
     pub deferred: u64,
     /// Edits in the quarantine.
     pub quarantined: u64,
-    /// What keeps it from syncing.
+    /// The failures that keep it from syncing.
     pub failures: Failures,
     /// Whether entries of the log were left out because their collections are local-only here.
     pub left_out: bool,
     /// Documents whose edit waits because the replica does not sync their collection.
     pub not_chosen: u64,
-    /// How far the removal of purged tombstones has come.
+    /// The progress of the removal of purged tombstones.
     pub purge: Purge,
 }
 
-/// How far a replica has removed the tombstones at or below the server's horizon.
+/// The progress of a replica in removing the tombstones at or below the server's horizon.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Purge {
     /// The newest horizon that was begun with.
@@ -366,20 +365,20 @@ pub struct QuarantineRow {
     /// The settled state that the edit was made on. Of an edit that left the device with its scope
     /// there is none; if it knew of an erasure, there is one without its body.
     pub base: Option<Settled>,
-    /// Why.
+    /// The reason.
     pub rejection: Rejection,
     /// When.
     pub at: Stamp,
 }
 
-/// What a replica keeps once.
+/// The row of a replica, of which there is one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ReplicaMeta {
     /// The id of the replica.
     pub replica: ReplicaId,
     /// The marks of its clock.
     pub clock: Clock,
-    /// What must be added to this machine's time to have the server's, in milliseconds.
+    /// The milliseconds to add to this machine's time to get the server's.
     pub clock_offset: i64,
     /// The latest time by this machine's clock at which a stamp was taken: if the clock shows much
     /// less later, it was set back, and the offset with it means nothing.

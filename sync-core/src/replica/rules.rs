@@ -43,7 +43,7 @@ use crate::clock::Now;
 use crate::model::{DocumentKey, DocumentState, Epoch, ServerState, Settled};
 use crate::resolver::{Conflict, Resolution, ResolveOn, Resolvers};
 
-/// What the rules need beside the record.
+/// The input of the rules beside the record.
 pub(crate) struct RuleContext<'a> {
     pub(crate) now: Now,
     pub(crate) epoch: Epoch,
@@ -51,7 +51,7 @@ pub(crate) struct RuleContext<'a> {
     pub(crate) resolvers: &'a Resolvers,
 }
 
-/// What taking in a server state did.
+/// The effect of applying a server state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ApplyOutcome {
     /// It was known already.

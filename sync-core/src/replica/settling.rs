@@ -13,7 +13,7 @@ use crate::model::{
     VerdictKind,
 };
 
-/// What a verdict did beside changing the record.
+/// The effect of a verdict beside changing the record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
     /// How conflicts ended: with the state of the verdict, and with the pending remote state.

@@ -35,11 +35,11 @@ pub struct LocalWrite {
     pub collection: Collection,
     /// The id.
     pub id: DocumentId,
-    /// What to do.
+    /// The operation.
     pub operation: WriteOperation,
 }
 
-/// What a local write does.
+/// The operation of a local write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WriteOperation {
     /// Creates a document; fails with `AlreadyExists` if a live one exists.
@@ -67,7 +67,7 @@ pub struct LocalTransaction {
     pub writes: Vec<LocalWrite>,
 }
 
-/// What a change did to a document, as the app sees it.
+/// The operation of a change, as the app sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Operation {
@@ -94,7 +94,7 @@ pub enum Origin {
 pub struct DocumentChange {
     /// The document.
     pub key: DocumentKey,
-    /// What happened to it.
+    /// The operation on the document.
     pub operation: Operation,
     /// Its new state; none if nothing is left of it, a tombstone if it was deleted.
     pub document: Option<DocumentState>,
@@ -102,7 +102,7 @@ pub struct DocumentChange {
     pub previous: Option<DocumentState>,
     /// Its place in the replica's change feed.
     pub at: LocalSeq,
-    /// Where it came from.
+    /// The origin of the state.
     pub origin: Origin,
 }
 
@@ -127,14 +127,14 @@ impl DocumentChange {
 pub struct ConflictReport {
     /// The document.
     pub key: DocumentKey,
-    /// How it ended.
+    /// The result.
     pub decided: Decided,
 }
 
-/// What a committed transaction did.
+/// The effect of a committed transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Committed {
-    /// What the app sees differently, in order.
+    /// The changes that the app sees, in order.
     pub changes: Vec<DocumentChange>,
     /// Conflicts that were met.
     pub conflicts: Vec<ConflictReport>,
@@ -161,7 +161,7 @@ pub struct Applied {
     pub moved: bool,
     /// The replica's position now.
     pub checkpoint: Checkpoint,
-    /// What it did.
+    /// The effect of the transaction.
     pub committed: Committed,
 }
 
@@ -204,7 +204,7 @@ impl ReplicaState {
         self.scope(scope).map(|s| s.checkpoint.clone()).unwrap_or_default()
     }
 
-    /// What is not settled in a scope.
+    /// Counts of unsettled documents in a scope.
     #[must_use]
     pub fn outbox(&self, scope: &Scope) -> OutboxCounts {
         self.scope(scope).map(|s| s.outbox).unwrap_or_default()
@@ -216,24 +216,24 @@ impl ReplicaState {
 pub struct ScopeSummary {
     /// The scope.
     pub scope: Scope,
-    /// How far it came.
+    /// Its checkpoint.
     pub checkpoint: Checkpoint,
     /// Live documents.
     pub documents: u64,
     /// Their digest.
     pub digest: Digest,
-    /// What is not settled.
+    /// Counts of unsettled documents.
     pub outbox: OutboxCounts,
     /// The batch in flight.
     pub in_flight: Option<PushId>,
-    /// What keeps it from syncing.
+    /// The failures that keep it from syncing.
     pub failures: Failures,
     /// Whether the replica leaves out documents that the server has: its digest is then another one
     /// by right.
     pub is_partial: bool,
 }
 
-/// What is kept as sums of the live documents of a scope.
+/// Sums over the live documents of a scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sums {
     /// How many there are.
@@ -302,7 +302,7 @@ pub struct Stored {
     pub changed: LocalSeq,
 }
 
-/// What a scan reads.
+/// The arguments of a scan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scan {
     /// The scope.
@@ -324,7 +324,7 @@ pub struct Page<T> {
     pub more: bool,
 }
 
-/// Which unsettled entries are requested.
+/// The kind of unsettled entries that is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Unsettled {
     /// Edits that wait for a batch, also those of collections that the replica does not sync.
@@ -352,7 +352,7 @@ pub struct UnsettledEntry {
     pub transaction: LocalSeq,
     /// How often the batch that it is in was taken out to be pushed; 0 if it is in none.
     pub attempts: u32,
-    /// Why it was refused, when, and under which ticket: only in the quarantine.
+    /// The reason of the refusal, its time, and its ticket: only in the quarantine.
     pub refused: Option<(Rejection, Stamp, u64)>,
 }
 
@@ -373,7 +373,7 @@ pub enum UnsettledAfter {
     },
 }
 
-/// What the app decides about a quarantined edit or a deferred conflict.
+/// The app's decision on a quarantined edit or a deferred conflict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// Writes the quarantined edit again.
@@ -384,7 +384,7 @@ pub enum Decision {
     Resolve(Resolution),
 }
 
-/// What leaves the device.
+/// The data that is removed from the device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Forget {
     /// A scope that was removed or revoked: unsynced own bodies go to the quarantine, the rest is
@@ -394,7 +394,7 @@ pub enum Forget {
     Collection(Scope, Collection),
 }
 
-/// What the feed answers.
+/// A page of the feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeedPage {
     /// Changes by place; each document once, at its newest place.

@@ -64,7 +64,7 @@ pub trait Judge: Send + Sync + fmt::Debug {
     ) -> Option<Resolution>;
 }
 
-/// What an append is made with.
+/// The context of an append.
 #[derive(Clone, Copy, Debug)]
 pub struct AppendContext {
     /// The server's time.
@@ -80,7 +80,7 @@ pub struct AppendContext {
     pub owner: Option<Owner>,
 }
 
-/// What an append did.
+/// The result of an append.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Appended {
     /// The verdicts.
@@ -95,7 +95,7 @@ pub struct Appended {
     pub horizon: Seq,
     /// The mark of the log at the head.
     pub mark: Option<LogMark>,
-    /// What was written, by position.
+    /// The written entries, by position.
     pub entries: Vec<LogEntry>,
     /// The number of appends to the scope that erased something so far. A read at another number
     /// may hold what was erased, and must not be sent.

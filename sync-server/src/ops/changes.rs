@@ -193,7 +193,7 @@ pub(crate) fn empty(
     }
 }
 
-/// How far a scan has come: chunks end where an append ends.
+/// The progress of a scan: chunks end where an append ends.
 #[derive(Default)]
 struct Seen {
     rows: usize,

@@ -122,7 +122,7 @@ pub(super) fn mark_at_head(row: &ServerScope) -> Option<LogMark> {
     mark_by_row(row, row.head)
 }
 
-/// What a client's mark shows.
+/// The evidence of a client's mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Evidence {
     /// Nothing: there is none, or it is not authentic.
@@ -180,7 +180,7 @@ fn find(row: &ServerScope, known: &[LogRun], theirs: &LogRun) -> Found {
     }
 }
 
-/// What a mark shows of this log.
+/// Returns the evidence of a mark about this log.
 ///
 /// # Errors
 /// As the rows.

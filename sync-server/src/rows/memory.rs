@@ -10,7 +10,7 @@ use crate::record::{Acknowledged, PushRecord, ServerRow, ServerScope};
 
 type DocumentName = (Collection, DocumentId);
 
-/// What one transaction after the other has written.
+/// The rows that the transactions so far have written.
 #[derive(Debug, Default)]
 pub(crate) struct MemoryRows {
     scopes: BTreeMap<Scope, ServerScope>,

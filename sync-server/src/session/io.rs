@@ -70,14 +70,14 @@ impl From<&Message> for Request {
     }
 }
 
-/// What a read for a live stream brought.
+/// The result of a read for a live stream.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Found {
     /// A chunk that ends there.
     Chunk {
         /// The life of the log.
         epoch: Epoch,
-        /// Where it ends.
+        /// The position of its end.
         next: Seq,
         /// Where the log ended when it was read.
         head: Seq,
@@ -95,7 +95,7 @@ pub enum SessionInput {
     Received {
         /// The request it belongs to.
         stream: u32,
-        /// What it is.
+        /// The request.
         request: Request,
     },
     /// Bytes of a message came that is not whole yet.
@@ -111,7 +111,7 @@ pub enum SessionInput {
     Read {
         /// The stream.
         stream: u32,
-        /// What came.
+        /// The result.
         found: Found,
     },
     /// The head that a live stream sleeps at has moved.
@@ -163,7 +163,7 @@ pub enum SessionOutput {
     Refuse {
         /// The request.
         stream: u32,
-        /// Why.
+        /// The reason.
         why: &'static str,
     },
     /// Answer a sign of life.

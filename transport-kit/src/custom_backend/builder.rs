@@ -69,8 +69,8 @@ impl FnTransportBuilder {
         self
     }
 
-    /// How to send changes, as many as [a batch](Self::batch) holds: the answer has an outcome for
-    /// each, in their order.
+    /// Sets the closure that sends changes, as many as [a batch](Self::batch) holds; its result has
+    /// an outcome for each, in their order.
     pub fn send<F, Fut>(mut self, send: F) -> Self
     where
         F: Fn(Vec<Outgoing>) -> Fut + Send + Sync + 'static,
@@ -80,8 +80,8 @@ impl FnTransportBuilder {
         self
     }
 
-    /// How to send a change, if the service takes one at a time. When one of a batch fails, those
-    /// before it are not sent again, unless the process ended since.
+    /// Sets the closure that sends one change, if the service accepts one at a time. When one of a
+    /// batch fails, those before it are not sent again, unless the process ended since.
     pub fn send_each<F, Fut>(mut self, send: F) -> Self
     where
         F: Fn(Outgoing) -> Fut + Send + Sync + 'static,

@@ -22,7 +22,7 @@ const PAGE_BYTES: usize = 32 << 20;
 /// How long a send waits until everything is fetched.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What others wait for.
+/// The signals that other tasks wait for.
 #[derive(Clone, Copy, Debug, Default)]
 struct Signals {
     /// The newest position that was assigned, or received.
@@ -38,7 +38,7 @@ pub(super) struct Turn {
     expired: Option<Instant>,
     /// When a listing of everything began last.
     listed: Option<Instant>,
-    /// What is known already of a batch that is sent change by change.
+    /// The known results of a batch that is sent change by change.
     pub(super) progress: Option<Progress>,
 }
 

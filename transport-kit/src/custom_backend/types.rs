@@ -19,7 +19,7 @@ pub struct FetchRequest {
     pub limit: usize,
 }
 
-/// What a fetch brings.
+/// The result of a fetch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fetched {
     /// Documents.
@@ -78,7 +78,7 @@ pub struct Document {
     pub collection: Collection,
     /// Its id.
     pub id: DocumentId,
-    /// What the service holds.
+    /// The state that the service holds.
     pub held: Held,
 }
 
@@ -124,12 +124,12 @@ impl Document {
     }
 }
 
-/// What the service holds for a document.
+/// The state of a document on the service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Held {
     /// A body.
     Live {
-        /// Which version it is.
+        /// Its version.
         version: Version,
         /// The body.
         body: Body,

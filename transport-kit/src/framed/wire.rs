@@ -83,7 +83,7 @@ impl Wire {
         self.compression = compression;
     }
 
-    /// What was agreed on.
+    /// The agreed compression.
     #[must_use]
     pub fn compression(&self) -> Option<&Arc<dyn Compression>> {
         self.compression.as_ref()

@@ -119,7 +119,7 @@ mod secure {
     }
 }
 
-/// What all connections to a socket share.
+/// The state that all connections to a socket share.
 struct Acceptor {
     app: Router,
     config: ListenConfig,

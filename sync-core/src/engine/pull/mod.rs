@@ -29,7 +29,7 @@ enum Asked {
     Live { ticket: Ticket, polled: bool, check: Check },
 }
 
-/// What the storage is doing.
+/// The state of the storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Storage {
     Idle,

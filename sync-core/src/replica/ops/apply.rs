@@ -236,8 +236,8 @@ enum PassedBy {
     Some,
 }
 
-/// Which collections the replica may see from this chunk on, and could not see before: they begin
-/// at the beginning.
+/// Returns the collections that the replica may see from this chunk on, and could not see before:
+/// they are pulled from their beginning.
 fn passed_by(checkpoint: &Checkpoint, chunk: &Chunk) -> PassedBy {
     let none = PassedBy::These(BTreeSet::new());
     let Some(before) = checkpoint.covered.as_ref().filter(|_| checkpoint.position > Seq(0)) else {

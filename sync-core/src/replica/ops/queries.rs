@@ -151,7 +151,7 @@ pub fn feed(rows: &dyn ReplicaReads, after: LocalSeq, limits: Limits) -> Result<
     Ok(FeedPage { changes: filled.items, more: false, gap })
 }
 
-/// What is not settled in a scope.
+/// Reads the unsettled entries of a scope.
 ///
 /// # Errors
 /// As the rows.
@@ -193,7 +193,7 @@ pub fn unsettled(
     Ok(filled.page(!is_last))
 }
 
-/// What is not settled of one document: its edit, and every edit of it that was refused.
+/// Reads the unsettled entries of one document: its edit, and every refused edit of it.
 ///
 /// # Errors
 /// As the rows.

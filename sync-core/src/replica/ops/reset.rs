@@ -80,8 +80,8 @@ fn cut_checkpoint(tx: &mut Transaction<'_>, epoch: Epoch, cut: Seq) {
     checkpoint.mark = checkpoint.mark.take().filter(|mark| mark.at <= cut);
 }
 
-/// What was settled above the cut is lost on the server: it becomes a re-offer, a push that names
-/// where it was settled.
+/// Turns a state that was settled above the cut, and is lost on the server, into a re-offer: a push
+/// that names where it was settled.
 fn lose_above(tx: &mut Transaction<'_>, record: &mut Record, old: Epoch, cut: Seq) {
     forget_absence(record);
     let known = record.settled_at();
@@ -119,9 +119,9 @@ fn lose_above(tx: &mut Transaction<'_>, record: &mut Record, old: Epoch, cut: Se
         Some(Edit { transaction, base, was_sent: true, base_not_in_log: false });
 }
 
-/// What a full pull did not find is absent at the position where the pull ended, until a restore
-/// brings back the tombstone that was purged, at a lower one: only the state that the replica
-/// holds, or made its edit on, is still known.
+/// Discards the position of an absence. A document that a full pull did not find is absent at the
+/// position where the pull ended, until a restore brings back the purged tombstone at a lower one:
+/// only the state that the replica holds, or that its edit is based on, is still known.
 fn forget_absence(record: &mut Record) {
     let is_shown = record.edit().is_none() && record.current.is_some();
     if is_shown {

@@ -75,7 +75,7 @@ fn collections_of(rows: &dyn ReplicaReads, scope: &Scope) -> Result<Vec<Collecti
     }
 }
 
-/// What waits is counted by whether it is going to be pushed.
+/// Counts the unsettled documents again, by whether they are going to be pushed.
 fn count_again(tx: &mut Transaction<'_>) -> Result<()> {
     const PAGE: usize = 1_000;
     (tx.row.pending, tx.row.not_chosen) = (0, 0);

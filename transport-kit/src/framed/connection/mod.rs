@@ -177,7 +177,7 @@ impl FramedConnection {
     }
 }
 
-/// What the task has checked before.
+/// The error for a state that the task has excluded before.
 fn unexpected() -> Error {
     broken("the server gave an answer to another question")
 }

@@ -38,7 +38,7 @@ const BURST: usize = 8;
 /// How long a link may take to carry the last message.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// What is open on a stream.
+/// The request that is open on a stream.
 pub(super) enum Open {
     Request { expects: Expects, reply: oneshot::Sender<Result<Message>> },
     Live(Live),
