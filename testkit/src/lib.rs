@@ -16,8 +16,8 @@
 //! - [`sim`]: many clients under faults on virtual time, judged by oracles; what fails is shrunk.
 //! - [`proxy`]: a TCP proxy that injects faults, for tests over real sockets.
 //!
-//! A backend runs the traces by implementing [`Cores`](cores::Cores), which makes its cores, and the
-//! conformance suites with a harness that opens it. An app simulates its own resolver:
+//! A backend runs the traces by implementing [`Cores`](cores::Cores), which makes its cores, and
+//! the conformance suites with a harness that opens it. An app simulates its own resolver:
 //!
 //! ```
 //! use testkit::sim::{Faults, Simulation};
