@@ -11,7 +11,7 @@ use sync_core::model::{
     StartRecord, VerdictKind,
 };
 
-/// An earlier life of a scope's log.
+/// An earlier epoch of a scope's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ancestor {
     /// Its epoch.
@@ -23,7 +23,7 @@ pub struct Ancestor {
 /// The row of a scope on a server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ServerScope {
-    /// The life of its log.
+    /// The epoch of its log.
     pub epoch: Epoch,
     /// Earlier lives, oldest first.
     pub ancestors: Vec<Ancestor>,
@@ -134,7 +134,7 @@ pub struct ServerRow {
 /// Where a state that was offered again had been settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Offer {
-    /// In which life of the log.
+    /// The epoch of the log.
     pub epoch: Epoch,
     /// At which position.
     pub seq: Seq,
@@ -184,7 +184,7 @@ pub struct StoredVerdict {
 /// The acknowledged position of a replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Acknowledged {
-    /// In which life of the log.
+    /// The epoch of the log.
     pub epoch: Epoch,
     /// Up to which position.
     pub seq: Seq,

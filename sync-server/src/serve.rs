@@ -424,7 +424,7 @@ impl Link<'_> {
             }
             Ok(Served::Reset(_)) | Err(_) => Found::End,
         };
-        // A stream that ended meanwhile has no use for it.
+        // A stream that ended meanwhile does not need it.
         let Some(listener) = self.listeners.get_mut(&stream) else { return };
         listener.goes_on = matches!(&result, Ok(Served::Chunk(shared))
             if shared.chunk().next > shared.chunk().after);

@@ -29,7 +29,7 @@ impl From<&Error> for Failure {
 /// A chunk without its entries.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ChunkMeta {
-    /// The life of the log.
+    /// The epoch of the log.
     pub epoch: Epoch,
     /// The position before its first entry.
     pub after: Seq,
@@ -95,7 +95,8 @@ impl From<&crate::model::PushBatch> for BatchMeta {
 /// The effect of the verdicts on a batch on its edits.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Settlement {
-    /// How many edits they spoke of; none means that they belong to another life of the log.
+    /// The number of edits with a verdict; none means that the verdicts belong to another epoch of
+    /// the log.
     pub taken: usize,
     /// How many edits made progress: the others are as they were, and free to be pushed again.
     pub moved: usize,
@@ -145,7 +146,7 @@ pub struct ScopeGreeting {
     pub scope: Scope,
     /// The cursor that the replica sent.
     pub asked: Cursor,
-    /// The life of the log.
+    /// The epoch of the log.
     pub epoch: Epoch,
     /// The head.
     pub head: Seq,
@@ -380,7 +381,7 @@ pub enum Output {
         scope: Scope,
         /// The batch.
         push: PushId,
-        /// The life of the log.
+        /// The epoch of the log.
         epoch: Epoch,
         /// How many documents it holds.
         documents: usize,

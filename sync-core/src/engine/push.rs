@@ -59,7 +59,7 @@ pub(super) struct Push {
     /// An exchange that moved nothing was followed by another one at once, since the last that
     /// failed or made progress.
     again: bool,
-    /// The life of the log that the greeting named.
+    /// The epoch of the log in the greeting.
     pub(super) epoch: Option<Epoch>,
 }
 

@@ -258,7 +258,7 @@ impl Engine {
         self.tell(Event::Disconnected(failure));
     }
 
-    /// The connection is of no use because of something on our side: begin again later.
+    /// The connection failed for a local reason: connect again later.
     pub(super) fn lose_link_to(&mut self, now: Instant, failure: Failure) {
         self.lose_blamed_link(now, failure, false);
     }

@@ -381,7 +381,7 @@ pub struct ReplicaMeta {
     /// The milliseconds to add to this machine's time to get the server's.
     pub clock_offset: i64,
     /// The latest time by this machine's clock at which a stamp was taken: if the clock shows much
-    /// less later, it was set back, and the offset with it means nothing.
+    /// less later, it was set back, and the offset is not valid any more.
     pub wall: Now,
     /// The newest local position.
     pub last_local: LocalSeq,

@@ -20,7 +20,7 @@
 //! |---|---|---|---|
 //! | 1 | any | at or below the known position | nothing |
 //! | 2 | clean | any | it replaces the document |
-//! | E | has an edit | knows of a newer erasure | it replaces the document, and the edit is gone |
+//! | E | has an edit | knows of a newer erasure | it replaces the document, and the edit is discarded |
 //! | E | has an edit | knows of an older erasure | the edit is pushed again on top of it, without its body |
 //! | 3 | has an edit | equals the local state | the echo of an own push: the document is clean |
 //! | 4 | has an edit | equals the base, what is in flight, or a former identity's state | the edit's base moves to it |

@@ -498,7 +498,7 @@ fn erases(change: &Change, held: Option<&DocumentState>) -> bool {
     held.is_some_and(|held| held.erased < change.state.erased)
 }
 
-/// The change as a resolver may see it: a base that was lost with an old life of the log is no
+/// The change as a resolver may see it: a base that was lost with an old epoch of the log is no
 /// common ancestor.
 fn without_lost_base<'a>(scope: &ServerScope, change: &'a Change) -> Cow<'a, Change> {
     match change.base {

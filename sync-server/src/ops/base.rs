@@ -65,7 +65,7 @@ fn by_base(scope: &ServerScope, change: &Change, row: Option<&ServerRow>) -> Bas
     }
 }
 
-/// Whether that base was settled in a life of the log that ended below it.
+/// Whether that base was settled in an epoch of the log that ended below it.
 pub(super) fn is_lost(scope: &ServerScope, base: BaseRef) -> bool {
     base.epoch != scope.epoch && base.seq > scope.shared_with(base.epoch)
 }
@@ -125,7 +125,7 @@ fn reoffer(
     }
 }
 
-/// Whether `a` was settled before `b`; none if no life of the log holds both.
+/// Whether `a` was settled before `b`; none if no epoch of the log holds both.
 fn is_before(scope: &ServerScope, a: &Offer, b: &Offer) -> Option<bool> {
     let common = scope.shared_between(a.epoch, b.epoch);
     (a.seq.min(b.seq) <= common).then_some(a.seq < b.seq)

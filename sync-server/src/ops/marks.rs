@@ -260,7 +260,7 @@ mod tests {
         for start in 1..=100 {
             append(&mut rows, &mut row, start, 5);
         }
-        // A backup at 500, and a life of it that was lost.
+        // A backup at 500, and an epoch after it that was lost.
         let backup = row.clone();
         for starts in [0, 1, 2, 7, 11, 40, 300] {
             let (mut lost_rows, mut lost) = (self::rows(), backup.clone());

@@ -29,7 +29,7 @@ pub fn open_scope(rows: &mut dyn ServerRows, scope: &Scope, fresh: NewLog) -> Re
     Ok(row)
 }
 
-/// Ends the current life of the log at `cut` and begins another, unless `from` is not the current
+/// Ends the current epoch of the log at `cut` and begins another, unless `from` is not the current
 /// epoch any more.
 ///
 /// # Errors
@@ -88,7 +88,7 @@ pub fn purge(rows: &mut dyn ServerRows, scope: &Scope, up_to: Seq) -> Result<u64
 /// The acknowledgement of a replica that has applied something durably.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Acknowledgement {
-    /// In which life of the log.
+    /// The epoch of the log.
     pub epoch: Epoch,
     /// Up to which position.
     pub seq: Seq,

@@ -71,7 +71,7 @@ impl From<&Message> for Request {
 pub enum Found {
     /// A chunk that ends there.
     Chunk {
-        /// The life of the log.
+        /// The epoch of the log.
         epoch: Epoch,
         /// The position of its end.
         next: Seq,

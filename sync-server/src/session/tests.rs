@@ -159,7 +159,7 @@ fn streams_read_in_turn_and_only_so_many_at_a_time() {
     s.handle_input(Instant(1), received(4, Request::EndLive));
     s.handle_input(Instant(1), received(1, Request::EndLive));
     assert_eq!(reads(&mut s), [5]);
-    // What it had read is of no use any more, and makes no more room.
+    // The chunk that it had read is dropped, and makes no more room.
     s.handle_input(Instant(1), SessionInput::Read { stream: 1, found: found(5) });
     s.handle_input(Instant(1), SessionInput::Read { stream: 3, found: found(1) });
     s.handle_input(Instant(1), SessionInput::Read { stream: 5, found: found(5) });

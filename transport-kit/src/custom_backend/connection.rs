@@ -158,7 +158,7 @@ impl ClosureConnection {
     }
 
     fn outgoing(&self, batch: &PushBatch, index: usize, change: &Change) -> Outgoing {
-        // A base of another backend, or one that never stood anywhere, means nothing to this one.
+        // A base of another backend, or one that was in no log, is not valid here.
         let known = |b: &BaseRef| b.epoch == self.inner.epoch && b.seq != BaseRef::NOT_IN_LOG;
         let base = change.base.filter(known).map(|b| Base {
             revision: b.revision,

@@ -1,4 +1,4 @@
-//! When a position means nothing any more, or an identity was used twice.
+//! Resets: positions that are not valid any more, and identities that were used twice.
 
 use super::transaction::Transaction;
 use crate::error::Result;

@@ -1,4 +1,4 @@
-//! What a change descends from, after lives of the log that were lost.
+//! The ancestor of a change, after epochs of the log that were lost.
 
 use super::*;
 use crate::ops::base::{BaseCheck, check_base, lineage};

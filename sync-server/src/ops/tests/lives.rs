@@ -1,4 +1,4 @@
-//! New lives of a log, and what is left of the old ones.
+//! New epochs of a log, and what remains of the old ones.
 
 use super::*;
 use crate::Visible;
@@ -28,7 +28,7 @@ fn a_life_is_ended_once_and_not_beyond_the_head() {
     assert_eq!(row, log.scope());
     let ancestor = Ancestor { epoch: FIRST, cut: Seq(1) };
     assert_eq!((row.epoch, &row.ancestors), (SECOND, &vec![ancestor]));
-    // What was found in the old life as well changes nothing.
+    // A state that was also found in the old epoch changes nothing.
     let again = begin_epoch(&mut log.rows, &Scope::default(), FIRST, Seq(0), Epoch([3; 16]));
     assert_eq!(again.unwrap(), row);
     assert_eq!(log.scope(), row);
