@@ -14,9 +14,9 @@ use sync_core::error::Result;
 use sync_core::storage::Storage;
 use sync_server::ServerStorage;
 use tempfile::TempDir;
-use testkit::conformance::Capabilities;
 use testkit::conformance::server::ServerStorageHarness;
 use testkit::conformance::storage::StorageHarness;
+use testkit::conformance::{Capabilities, Place};
 
 /// A folder within one of its own. A crash goes on with a copy of it.
 ///
@@ -61,18 +61,21 @@ fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
 }
 
 #[async_trait]
-impl StorageHarness for Folders {
-    async fn open(&self) -> Result<Arc<dyn Storage>> {
-        Ok(Arc::new(open_replica(&config(&self.path()), REPLICA)?))
-    }
-
+impl Place for Folders {
     fn capabilities(&self) -> Capabilities {
         Capabilities::none().durable().crash()
     }
 
-    async fn crash(&self, _: &Arc<dyn Storage>) -> Result<()> {
+    async fn crash(&self) -> Result<()> {
         self.go_on_with_a_copy();
         Ok(())
+    }
+}
+
+#[async_trait]
+impl StorageHarness for Folders {
+    async fn open(&self) -> Result<Arc<dyn Storage>> {
+        Ok(Arc::new(open_replica(&config(&self.path()), REPLICA)?))
     }
 }
 
@@ -80,15 +83,6 @@ impl StorageHarness for Folders {
 impl ServerStorageHarness for Folders {
     async fn open(&self) -> Result<Arc<dyn ServerStorage>> {
         Ok(Arc::new(open_server(&config(&self.path()))?))
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities::none().durable().crash()
-    }
-
-    async fn crash(&self, _: &Arc<dyn ServerStorage>) -> Result<()> {
-        self.go_on_with_a_copy();
-        Ok(())
     }
 }
 

@@ -3,9 +3,7 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,8 +19,8 @@ use sync_core::resolver::Resolution;
 use sync_core::storage::Storage;
 use sync_server::ops::{AppendContext, ChangesReply, Judge};
 use sync_server::{ServerStorage, Visible};
+use testkit::killed::{Child, place_of_child, report, times};
 
-const FOLDER: &str = "TWOTIDE_TEST_KILLED_FOLDER";
 const EPOCH: Epoch = Epoch([1; 16]);
 const NEW: NewLog = NewLog { epoch: EPOCH, key: LogKey([7; 16]) };
 
@@ -37,17 +35,6 @@ fn open(path: &Path) -> SledStorage {
     open_replica(&killed(path), REPLICA).unwrap()
 }
 
-/// Whether this is a child, and where it works.
-fn folder_of_child() -> Option<std::path::PathBuf> {
-    std::env::var_os(FOLDER).map(Into::into)
-}
-
-/// Reports that a write was acknowledged; false once the reader is gone.
-fn say(n: u64) -> bool {
-    let mut out = std::io::stdout();
-    writeln!(out, "written {n}").and_then(|()| out.flush()).is_ok()
-}
-
 /// The documents of one transaction, one of them large.
 fn transaction(n: u64) -> Vec<(String, String)> {
     let body = |size: usize| format!("\"{n} {}\"", "x".repeat(size));
@@ -58,13 +45,13 @@ fn transaction(n: u64) -> Vec<(String, String)> {
 /// other children.
 #[tokio::test]
 async fn child_writes() {
-    let Some(path) = folder_of_child() else { return };
+    let Some(path) = place_of_child() else { return };
     let storage = open(&path);
     for n in 0.. {
         let documents = transaction(n);
         let documents: Vec<_> = documents.iter().map(|(i, b)| (i.as_str(), b.as_str())).collect();
         storage.write(NOW, puts(&documents)).await.unwrap();
-        if !say(n) {
+        if !report(n) {
             return;
         }
     }
@@ -72,12 +59,12 @@ async fn child_writes() {
 
 #[tokio::test]
 async fn child_appends() {
-    let Some(path) = folder_of_child() else { return };
+    let Some(path) = place_of_child() else { return };
     let storage = open_server(&killed(&path)).unwrap();
     storage.scope(Scope::default(), NEW).await.unwrap();
     for n in 0.. {
         append(&storage, n).await;
-        if !say(n) {
+        if !report(n) {
             return;
         }
     }
@@ -85,13 +72,13 @@ async fn child_appends() {
 
 #[test]
 fn child_commits() {
-    let Some(path) = folder_of_child() else { return };
+    let Some(path) = place_of_child() else { return };
     let kv = SledKv::open(&killed(&path)).unwrap();
     // It goes on where the one before was killed.
     for n in common::entries(&kv).unwrap().len() as u64.. {
         let batch = vec![(n.to_be_bytes()[..].into(), Some(vec![1; 2_000].into()))];
         kv.commit(batch, Durability::Process).unwrap();
-        if !say(n) {
+        if !report(n) {
             return;
         }
     }
@@ -130,40 +117,11 @@ async fn append(storage: &impl ServerStorage, n: u64) {
     assert_eq!(appended.head, Seq(n + 1));
 }
 
-/// How many times as many processes are killed. Opening what they leave waits for the disk, so a
-/// usual run kills few.
-fn times() -> usize {
-    std::env::var("TWOTIDE_TEST_KILLS_TIMES").map_or(1, |times| times.parse().unwrap())
-}
-
-/// Starts a child; returns with its output once it has written that often.
-fn start(child: &str, path: &Path, writes: usize) -> (Child, impl Iterator<Item = String> + use<>) {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", child, "--nocapture"])
-        .env(FOLDER, path)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let mut written = lines.filter(|l| l.starts_with("written"));
-    assert!(written.nth(writes - 1).is_some());
-    (child, written)
-}
-
-/// Kills a child after that many writes; how many it had acknowledged by then.
-fn kill(child: &str, path: &Path, writes: usize) -> u64 {
-    let (mut child, written) = start(child, path, writes);
-    child.kill().unwrap();
-    let acknowledged = writes + written.count();
-    child.wait().unwrap();
-    acknowledged as u64
-}
-
 #[tokio::test]
 async fn every_acknowledged_write_of_a_killed_process_is_there_and_whole() {
     for round in 0..15 * times() {
         let (_folder, path) = place();
-        let acknowledged = kill("child_writes", &path, 1 + round % 23);
+        let acknowledged = Child::start("child_writes", &path, 1 + round % 23).kill();
         let storage = open(&path);
         // The one after the last may be there too, but not in part.
         for n in 0..acknowledged + 2 {
@@ -183,7 +141,7 @@ async fn every_acknowledged_write_of_a_killed_process_is_there_and_whole() {
 async fn every_acknowledged_append_of_a_killed_server_is_there() {
     for round in 0..8 * times() {
         let (_folder, path) = place();
-        let acknowledged = kill("child_appends", &path, 1 + round % 29);
+        let acknowledged = Child::start("child_appends", &path, 1 + round % 29).kill();
         let storage = open_server(&killed(&path)).unwrap();
         let head = storage.scope(Scope::default(), NEW).await.unwrap().head;
         assert!(head >= Seq(acknowledged), "{head:?} of {acknowledged}");
@@ -200,7 +158,7 @@ fn what_need_not_survive_a_power_failure_survives_a_killed_process() {
     let (_folder, path) = place();
     let mut there = 0;
     for round in 0..25 * times() {
-        let acknowledged = there + kill("child_commits", &path, 1 + round % 7);
+        let acknowledged = there + Child::start("child_commits", &path, 1 + round % 7).kill();
         let kv = SledKv::open(&killed(&path)).unwrap();
         let keys: Vec<_> = common::entries(&kv).unwrap().into_iter().map(|(key, _)| key).collect();
         there = keys.len() as u64;
@@ -214,10 +172,9 @@ fn the_folder_of_a_killed_process_is_free_at_once() {
     let (_folder, path) = place();
     let mut impatient = killed(&path);
     impatient.lock_timeout = Duration::ZERO;
-    let (mut child, _written) = start("child_commits", &path, 1);
+    let child = Child::start("child_commits", &path, 1);
     let error = SledKv::open(&impatient).unwrap_err();
     assert_eq!(error.kind(), sync_core::error::ErrorKind::Busy, "{error}");
-    child.kill().unwrap();
-    child.wait().unwrap();
+    child.kill();
     SledKv::open(&impatient).unwrap();
 }

@@ -12,9 +12,9 @@ use sync_core::model::ReplicaId;
 use sync_core::storage::Storage;
 use sync_server::ServerStorage;
 use tempfile::TempDir;
-use testkit::conformance::Capabilities;
 use testkit::conformance::server::ServerStorageHarness;
 use testkit::conformance::storage::StorageHarness;
+use testkit::conformance::{Capabilities, Place};
 
 /// A file in a folder of its own. A crash goes on with a copy of it.
 #[derive(Debug)]
@@ -74,16 +74,12 @@ impl Files {
 }
 
 #[async_trait]
-impl StorageHarness for Files {
-    async fn open(&self) -> Result<Arc<dyn Storage>> {
-        Ok(Arc::new(open_replica(&self.config(), ReplicaId([7; 16]))?))
-    }
-
+impl Place for Files {
     fn capabilities(&self) -> Capabilities {
         Capabilities::none().durable().crash().full_disk().several_handles().searchable()
     }
 
-    async fn crash(&self, _: &Arc<dyn Storage>) -> Result<()> {
+    async fn crash(&self) -> Result<()> {
         self.copy();
         Ok(())
     }
@@ -104,32 +100,16 @@ impl StorageHarness for Files {
 }
 
 #[async_trait]
+impl StorageHarness for Files {
+    async fn open(&self) -> Result<Arc<dyn Storage>> {
+        Ok(Arc::new(open_replica(&self.config(), ReplicaId([7; 16]))?))
+    }
+}
+
+#[async_trait]
 impl ServerStorageHarness for Files {
     async fn open(&self) -> Result<Arc<dyn ServerStorage>> {
         Ok(Arc::new(open_server(&self.config())?))
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities::none().durable().crash().full_disk().several_handles().searchable()
-    }
-
-    async fn crash(&self, _: &Arc<dyn ServerStorage>) -> Result<()> {
-        self.copy();
-        Ok(())
-    }
-
-    async fn fill_disk(&self) -> Result<()> {
-        self.full.store(true, Ordering::Relaxed);
-        Ok(())
-    }
-
-    async fn free_disk(&self) -> Result<()> {
-        self.full.store(false, Ordering::Relaxed);
-        Ok(())
-    }
-
-    async fn bytes(&self) -> Result<Vec<u8>> {
-        Ok(self.read())
     }
 }
 

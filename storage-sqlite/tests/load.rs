@@ -4,9 +4,7 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use common::{NOW, REPLICA, collection, id, key, place, puts, state};
 use rusqlite::Connection;
@@ -17,6 +15,7 @@ use sync_core::model::{
 use sync_core::replica::{Context, Scan, ScopeSummary, Stored};
 use sync_core::resolver::Resolvers;
 use sync_core::storage::Storage;
+use testkit::killed::{Child, place_of_child, report};
 
 const EPOCH: Epoch = Epoch([4; 16]);
 
@@ -215,39 +214,27 @@ async fn a_server_that_tells_of_a_document_twice_costs_the_load_and_nothing_else
     assert_eq!(everything(&storage).await.len(), 1_001);
 }
 
-const FILE: &str = "TWOTIDE_TEST_LOADED_FILE";
 const HEAD: u64 = 6_000;
 
 /// Runs in a process of its own, started by the test below: pulls until it is done or killed.
 #[tokio::test]
 async fn child() {
-    let Some(path) = std::env::var_os(FILE) else { return };
-    let storage = open(Path::new(&path));
+    let Some(path) = place_of_child() else { return };
+    let storage = open(&path);
     let cx = context(&storage).await;
     for to in (200..=HEAD).step_by(200) {
         // Said before it is done, so that a kill falls into it.
-        println!("pulling up to {to}");
-        std::io::stdout().flush().unwrap();
+        report(to);
         pull(&storage, &cx, 200, to, HEAD).await;
     }
-    println!("pulling is over");
 }
 
 #[tokio::test]
 async fn a_process_that_is_killed_while_it_loads_goes_on_and_ends_like_any_other() {
     let expected = expected(HEAD).await;
-    for line in [1, 2, 7, 15, 28, 29, 30, 30, 30] {
+    for pulls in [1, 2, 7, 15, 28, 29, 30, 30, 30] {
         let (_folder, path) = place();
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "child", "--nocapture"])
-            .env(FILE, &path)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-        assert!(lines.filter(|l| l.starts_with("pulling")).nth(line - 1).is_some());
-        child.kill().unwrap();
-        child.wait().unwrap();
+        Child::start("child", &path, pulls).kill();
         let storage = open(&path);
         let position = storage.state().await.unwrap().checkpoint(&Scope::default()).position;
         // What is not indexed never passes for synced.

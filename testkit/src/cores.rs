@@ -1,9 +1,11 @@
 //! The cores that a storage backend gives the testkit, run inline.
 
+use std::cell::Cell;
 use std::fmt;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use storage_kit::kv::{KvWriter, MemoryKv, ReplicaKv, ServerKv};
+use storage_kit::kv::{KvWriter, MemoryKv, OrderedKv, ReplicaKv, ServerKv};
 use storage_kit::{Durability, ReplicaWriter, Transactional};
 use sync_core::error::Result;
 use sync_server::rows::ServerRows;
@@ -62,6 +64,57 @@ impl Cores for MemoryCores {
 
     fn copy_server(&self, server: &Self::Server) -> Result<Self::Server> {
         Ok(ServerKv(KvWriter::new(Arc::new(server.0.store().copy()))))
+    }
+}
+
+/// The cores of a backend over an [`OrderedKv`]: the function opens the store of a number, which is
+/// empty at first.
+#[derive(Debug)]
+pub struct KvCores<F> {
+    open: F,
+    stores: Cell<u32>,
+}
+
+impl<K: OrderedKv, F: Fn(u32) -> Result<K>> KvCores<F> {
+    /// Opens the stores with this function.
+    pub const fn new(open: F) -> Self {
+        Self { open, stores: Cell::new(0) }
+    }
+
+    fn writer(&self) -> Result<KvWriter<K>> {
+        let number = self.stores.replace(self.stores.get() + 1);
+        Ok(KvWriter::new(Arc::new((self.open)(number)?)))
+    }
+
+    fn copy(&self, from: &KvWriter<K>) -> Result<KvWriter<K>> {
+        let (to, mut all) = (self.writer()?, Vec::new());
+        from.store().range(&[], &[u8::MAX; 64], &mut |key, value| {
+            all.push((key.into(), Some(value.to_vec().into())));
+            Ok(ControlFlow::Continue(()))
+        })?;
+        to.store().commit(all, Durability::Process)?;
+        Ok(to)
+    }
+}
+
+impl<K: OrderedKv, F: Fn(u32) -> Result<K>> Cores for KvCores<F> {
+    type Replica = ReplicaKv<KvWriter<K>>;
+    type Server = ServerKv<KvWriter<K>>;
+
+    fn replica(&self) -> Result<Self::Replica> {
+        self.writer().map(ReplicaKv)
+    }
+
+    fn server(&self) -> Result<Self::Server> {
+        self.writer().map(ServerKv)
+    }
+
+    fn copy_replica(&self, replica: &Self::Replica) -> Result<Self::Replica> {
+        self.copy(&replica.0).map(ReplicaKv)
+    }
+
+    fn copy_server(&self, server: &Self::Server) -> Result<Self::Server> {
+        self.copy(&server.0).map(ServerKv)
     }
 }
 

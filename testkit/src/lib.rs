@@ -15,6 +15,7 @@
 //!   that the test may lose, deliver twice, or deliver late.
 //! - [`sim`]: many clients under faults on virtual time, judged by oracles; what fails is shrunk.
 //! - [`proxy`]: a TCP proxy that injects faults, for tests over real sockets.
+//! - [`killed`]: processes that are killed while they write.
 //!
 //! A backend runs the traces by implementing [`Cores`](cores::Cores), which makes its cores, and
 //! the conformance suites with a harness that opens it. An app simulates its own resolver:
@@ -32,6 +33,7 @@
 pub mod actors;
 pub mod conformance;
 pub mod cores;
+pub mod killed;
 pub mod proxy;
 #[doc(hidden)]
 pub mod quietly;

@@ -11,9 +11,9 @@ use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::ReplicaId;
 use sync_core::storage::Storage;
 use sync_server::ServerStorage;
-use testkit::conformance::Capabilities;
 use testkit::conformance::server::ServerStorageHarness;
 use testkit::conformance::storage::StorageHarness;
+use testkit::conformance::{Capabilities, Place};
 
 /// A map in memory that can be full: then it takes nothing but what makes it smaller.
 #[derive(Debug, Default)]
@@ -62,16 +62,12 @@ impl Memory {
 }
 
 #[async_trait]
-impl StorageHarness for Memory {
-    async fn open(&self) -> Result<Arc<dyn Storage>> {
-        Ok(Arc::new(open_replica(self.disk(), ReplicaId([7; 16]), KvOptions::default())?))
-    }
-
+impl Place for Memory {
     fn capabilities(&self) -> Capabilities {
         Capabilities::none().durable().crash().full_disk()
     }
 
-    async fn crash(&self, _: &Arc<dyn Storage>) -> Result<()> {
+    async fn crash(&self) -> Result<()> {
         self.copy();
         Ok(())
     }
@@ -88,28 +84,16 @@ impl StorageHarness for Memory {
 }
 
 #[async_trait]
+impl StorageHarness for Memory {
+    async fn open(&self) -> Result<Arc<dyn Storage>> {
+        Ok(Arc::new(open_replica(self.disk(), ReplicaId([7; 16]), KvOptions::default())?))
+    }
+}
+
+#[async_trait]
 impl ServerStorageHarness for Memory {
     async fn open(&self) -> Result<Arc<dyn ServerStorage>> {
         Ok(Arc::new(open_server(self.disk(), KvOptions::default())?))
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities::none().durable().crash().full_disk()
-    }
-
-    async fn crash(&self, _: &Arc<dyn ServerStorage>) -> Result<()> {
-        self.copy();
-        Ok(())
-    }
-
-    async fn fill_disk(&self) -> Result<()> {
-        self.fill(true);
-        Ok(())
-    }
-
-    async fn free_disk(&self) -> Result<()> {
-        self.fill(false);
-        Ok(())
     }
 }
 

@@ -30,10 +30,6 @@ impl OverHttp {
     fn compressed() -> Self {
         Self { compress: true, ..Self::new(LiveBy::Auto) }
     }
-
-    fn proxy(&self) -> Result<&TcpProxy, Skipped> {
-        self.proxy.get().ok_or(Skipped("a server that is served"))
-    }
 }
 
 #[async_trait]
@@ -71,37 +67,16 @@ impl TransportHarness for OverHttp {
         true
     }
 
-    async fn cut(&self) -> Outcome {
-        self.proxy()?.cut(Ending::Reset);
-        Ok(())
-    }
-
-    async fn cut_after(&self, bytes: u64) -> Outcome {
-        self.proxy()?.change(|b| b.to_client.cut_after = Some(bytes));
-        Ok(())
-    }
-
-    async fn stall(&self) -> Outcome {
-        self.proxy()?.stall();
-        Ok(())
-    }
-
-    async fn refuse(&self) -> Outcome {
-        self.proxy()?.refuse();
-        Ok(())
+    fn proxy(&self) -> Option<&TcpProxy> {
+        self.proxy.get()
     }
 
     async fn damage(&self, byte: u64) -> Outcome {
         // Connections are used again: this is about the bytes of new ones.
-        self.proxy()?.cut(Ending::Finish);
-        self.proxy()?.change(|b| b.to_client.flip_at = Some(byte));
+        let proxy = self.proxy().ok_or(Skipped("a server that is served"))?;
+        proxy.cut(Ending::Finish);
+        proxy.change(|b| b.to_client.flip_at = Some(byte));
         Ok(())
-    }
-
-    async fn heal(&self) {
-        if let Some(proxy) = self.proxy.get() {
-            proxy.pass();
-        }
     }
 }
 

@@ -28,7 +28,7 @@ impl OverSockets {
         Self { ending: Ending::Finish, compressed: true, ..Self::default() }
     }
 
-    fn proxy(&self) -> Result<&TcpProxy, Skipped> {
+    fn served(&self) -> Result<&TcpProxy, Skipped> {
         self.proxy.get().ok_or(Skipped("a server that is served"))
     }
 }
@@ -64,13 +64,17 @@ impl TransportHarness for OverSockets {
         timing
     }
 
+    fn proxy(&self) -> Option<&TcpProxy> {
+        self.proxy.get()
+    }
+
     async fn cut(&self) -> Outcome {
-        self.proxy()?.cut(self.ending);
+        self.served()?.cut(self.ending);
         Ok(())
     }
 
     async fn cut_after(&self, bytes: u64) -> Outcome {
-        self.proxy()?.change(|b| {
+        self.served()?.change(|b| {
             b.ending = self.ending;
             b.to_client.cut_after = Some(bytes);
         });
@@ -78,24 +82,8 @@ impl TransportHarness for OverSockets {
     }
 
     async fn damage(&self, byte: u64) -> Outcome {
-        self.proxy()?.change(|b| b.to_client.flip_at = Some(byte));
+        self.served()?.change(|b| b.to_client.flip_at = Some(byte));
         Ok(())
-    }
-
-    async fn stall(&self) -> Outcome {
-        self.proxy()?.stall();
-        Ok(())
-    }
-
-    async fn refuse(&self) -> Outcome {
-        self.proxy()?.refuse();
-        Ok(())
-    }
-
-    async fn heal(&self) {
-        if let Some(proxy) = self.proxy.get() {
-            proxy.pass();
-        }
     }
 }
 

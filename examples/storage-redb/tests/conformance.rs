@@ -12,9 +12,9 @@ use sync_core::model::ReplicaId;
 use sync_core::storage::Storage;
 use sync_server::ServerStorage;
 use tempfile::TempDir;
-use testkit::conformance::Capabilities;
 use testkit::conformance::server::ServerStorageHarness;
 use testkit::conformance::storage::StorageHarness;
+use testkit::conformance::{Capabilities, Place};
 
 /// A file in a folder of its own. A crash goes on with a copy of it.
 #[derive(Debug)]
@@ -41,19 +41,22 @@ impl Files {
 }
 
 #[async_trait]
-impl StorageHarness for Files {
-    async fn open(&self) -> Result<Arc<dyn Storage>> {
-        Ok(Arc::new(open_replica(&self.path(), ReplicaId([7; 16]))?))
-    }
-
+impl Place for Files {
     /// No second handle, because redb allows one process; and no disk that can be full.
     fn capabilities(&self) -> Capabilities {
         Capabilities::none().durable().crash()
     }
 
-    async fn crash(&self, _: &Arc<dyn Storage>) -> Result<()> {
+    async fn crash(&self) -> Result<()> {
         self.go_on_with_a_copy();
         Ok(())
+    }
+}
+
+#[async_trait]
+impl StorageHarness for Files {
+    async fn open(&self) -> Result<Arc<dyn Storage>> {
+        Ok(Arc::new(open_replica(&self.path(), ReplicaId([7; 16]))?))
     }
 }
 
@@ -61,15 +64,6 @@ impl StorageHarness for Files {
 impl ServerStorageHarness for Files {
     async fn open(&self) -> Result<Arc<dyn ServerStorage>> {
         Ok(Arc::new(open_server(&self.path())?))
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities::none().durable().crash()
-    }
-
-    async fn crash(&self, _: &Arc<dyn ServerStorage>) -> Result<()> {
-        self.go_on_with_a_copy();
-        Ok(())
     }
 }
 

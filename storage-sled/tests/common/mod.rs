@@ -4,7 +4,6 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use storage_kit::Durability;
 use storage_kit::kv::{Key, OrderedKv};
 use storage_sled::{SledConfig, SledKv};
 use sync_core::clock::Now;
@@ -56,12 +55,6 @@ pub(crate) fn entries(kv: &SledKv) -> Result<Vec<(Key, Vec<u8>)>> {
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(entries)
-}
-
-/// Copies every entry into a store of its own.
-pub(crate) fn copy(from: &SledKv, to: &SledKv) -> Result<()> {
-    let batch = entries(from)?.into_iter().map(|(key, value)| (key, Some(value.into())));
-    to.commit(batch.collect(), Durability::Process)
 }
 
 /// Names and bytes of all files below a folder.

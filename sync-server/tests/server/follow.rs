@@ -26,7 +26,7 @@ fn server(storage: &Arc<dyn ServerStorage>) -> Server {
 
 /// Draws the same epochs and keys each time, and that id of a start.
 #[derive(Debug)]
-struct Start(u8);
+pub(crate) struct Start(pub(crate) u8);
 
 impl Environment for Start {
     fn now(&self) -> Now {

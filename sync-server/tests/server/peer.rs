@@ -3,14 +3,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::follow::{batch_of, push};
+use crate::follow::{Start, batch_of, push};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use storage_kit::Durability;
 use storage_kit::kv::{Batch, KvOptions, MemoryKv, OrderedKv, Visit, open_server};
-use sync_core::clock::Now;
-use sync_core::environment::Environment;
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::{
     Body, Change, Digest, DocumentState, Epoch, OWN_BODY_BYTES, ResetReason, Verdict, VerdictKind,
@@ -96,20 +94,6 @@ impl OrderedKv for Failing {
     }
     fn commit(&self, batch: Batch, durability: Durability) -> Result<()> {
         self.kv.commit(batch, durability)
-    }
-}
-
-/// Draws the same epochs and keys each time, and that id of a start.
-#[derive(Debug)]
-struct Start(u8);
-
-impl Environment for Start {
-    fn now(&self) -> Now {
-        Now(1_000)
-    }
-
-    fn random(&self, buffer: &mut [u8]) {
-        buffer.fill(if buffer.len() == 8 { self.0 } else { 7 });
     }
 }
 

@@ -9,8 +9,8 @@
 //!
 //! # How to prove a backend
 //!
-//! Write a harness: a fresh place (a folder, a database, a map) and a way to open it. Declare what
-//! else it can do ([`Capabilities`]), and implement the methods that go with it. In a test file of
+//! Write a harness: a fresh [`Place`] (a folder, a database, a map) and a way to open it. Declare
+//! what else it can do ([`Capabilities`]), and implement the methods that go with it. In a test file of
 //! the backend's crate call the macros, each in a module of its own, because cases of different
 //! suites may share a name. Every case becomes a `#[test]` that makes a harness by the given
 //! expression, runs on a runtime of its own, and is bounded in time.
@@ -26,14 +26,14 @@
 //! use sync_core::model::ReplicaId;
 //! use sync_core::storage::Storage;
 //! use sync_server::ServerStorage;
-//! use testkit::conformance::Capabilities;
 //! use testkit::conformance::server::ServerStorageHarness;
 //! use testkit::conformance::storage::StorageHarness;
+//! use testkit::conformance::{Capabilities, Place};
 //!
 //! #[derive(Default)]
-//! struct Place(Mutex<Arc<MemoryKv>>);
+//! struct Memory(Mutex<Arc<MemoryKv>>);
 //!
-//! impl Place {
+//! impl Memory {
 //!     fn map(&self) -> Arc<MemoryKv> {
 //!         Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
 //!     }
@@ -45,41 +45,45 @@
 //! }
 //!
 //! #[async_trait::async_trait]
-//! impl StorageHarness for Place {
-//!     async fn open(&self) -> Result<Arc<dyn Storage>> {
-//!         Ok(Arc::new(open_replica(self.map(), ReplicaId([7; 16]), KvOptions::default())?))
-//!     }
+//! impl Place for Memory {
 //!     fn capabilities(&self) -> Capabilities {
 //!         Capabilities::none().durable().crash()
 //!     }
-//!     async fn crash(&self, _: &Arc<dyn Storage>) -> Result<()> {
+//!     async fn crash(&self) -> Result<()> {
 //!         self.copy();
 //!         Ok(())
 //!     }
 //! }
 //!
 //! #[async_trait::async_trait]
-//! impl ServerStorageHarness for Place {
+//! impl StorageHarness for Memory {
+//!     async fn open(&self) -> Result<Arc<dyn Storage>> {
+//!         Ok(Arc::new(open_replica(self.map(), ReplicaId([7; 16]), KvOptions::default())?))
+//!     }
+//! }
+//!
+//! #[async_trait::async_trait]
+//! impl ServerStorageHarness for Memory {
 //!     async fn open(&self) -> Result<Arc<dyn ServerStorage>> {
 //!         Ok(Arc::new(open_server(self.map(), KvOptions::default())?))
 //!     }
 //! }
 //!
 //! mod storage {
-//!     testkit::storage_conformance!(super::Place::default());
+//!     testkit::storage_conformance!(super::Memory::default());
 //! }
 //! mod server {
-//!     testkit::server_storage_conformance!(super::Place::default());
+//!     testkit::server_storage_conformance!(super::Memory::default());
 //! }
 //! mod storage_fault_injection {
-//!     testkit::storage_fault_injection!(super::Place::default());
+//!     testkit::storage_fault_injection!(super::Memory::default());
 //! }
 //! # fn main() {
 //! # // Inside an example no test runs: one case stands for all.
-//! # let cases = testkit::conformance::storage::cases::<Place>();
+//! # let cases = testkit::conformance::storage::cases::<Memory>();
 //! # let case = cases.iter().find(|c| c.name == "an_acknowledged_write_survives_a_crash");
 //! # let case = case.expect("the case is in the list");
-//! # assert_eq!(testkit::conformance::run(case.name, (case.run)(Place::default())), Ok(()));
+//! # assert_eq!(testkit::conformance::run(case.name, (case.run)(Memory::default())), Ok(()));
 //! # }
 //! ```
 //!
@@ -104,6 +108,7 @@
 
 mod capabilities;
 mod faults;
+mod place;
 pub mod resolver;
 mod run;
 pub mod server;
@@ -112,6 +117,7 @@ mod tools;
 pub mod transport;
 
 pub use capabilities::Capabilities;
+pub use place::Place;
 pub use run::{Case, Outcome, Skipped, attempt, demand_failure, run};
 
 /// Makes a list of cases from the names of their functions.
@@ -132,6 +138,8 @@ mod tests {
     use super::storage::{StorageFault, StorageHarness};
 
     struct Nowhere;
+
+    impl super::Place for Nowhere {}
 
     #[async_trait::async_trait]
     impl StorageHarness for Nowhere {

@@ -131,6 +131,8 @@ pub async fn followers_see_everything_below_their_position<H: ServerStorageHarne
 /// A harness of an open storage.
 struct Opened(Arc<dyn ServerStorage>);
 
+impl super::Place for Opened {}
+
 #[async_trait::async_trait]
 impl ServerStorageHarness for Opened {
     async fn open(&self) -> sync_core::error::Result<Arc<dyn ServerStorage>> {

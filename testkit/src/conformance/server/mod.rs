@@ -22,10 +22,11 @@ mod surviving;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sync_core::error::{Error, ErrorKind, Result};
+use sync_core::error::Result;
 use sync_server::ServerStorage;
 
 pub use super::capabilities::Capabilities;
+pub use super::place::Place;
 pub use appending::*;
 pub use asking::*;
 pub use broken::{BrokenServerHarness, ServerStorageFault};
@@ -46,9 +47,12 @@ use super::run::{Case, Outcome, demand_failure};
 /// use sync_core::error::Result;
 /// use storage_kit::kv::{KvOptions, MemoryKv, open_server};
 /// use sync_server::ServerStorage;
+/// use testkit::conformance::Place;
 /// use testkit::conformance::server::ServerStorageHarness;
 ///
 /// struct Memory;
+///
+/// impl Place for Memory {}
 ///
 /// #[async_trait::async_trait]
 /// impl ServerStorageHarness for Memory {
@@ -61,46 +65,12 @@ use super::run::{Case, Outcome, demand_failure};
 /// # fn main() {}
 /// ```
 #[async_trait]
-pub trait ServerStorageHarness: Send + Sync + 'static {
+pub trait ServerStorageHarness: Place {
     /// Opens the place. It is empty at first, and holds what the previous storage left there, if
     /// that was closed ([`durable`](Capabilities::durable)), crashed
     /// ([`crash`](Capabilities::crash)) or is still open
     /// ([`several_handles`](Capabilities::several_handles)). Without these a case opens it once.
     async fn open(&self) -> Result<Arc<dyn ServerStorage>>;
-
-    /// Returns what the harness can do.
-    fn capabilities(&self) -> Capabilities {
-        Capabilities::none()
-    }
-
-    /// Leaves behind what a process that is killed now would leave: the next [`open`](Self::open)
-    /// opens that. No call to the storage runs meanwhile. For files a copy of them is enough: the
-    /// old storage continues beside the copy, and is ignored.
-    async fn crash(&self, storage: &Arc<dyn ServerStorage>) -> Result<()> {
-        let _ = storage;
-        Err(cannot("crash"))
-    }
-
-    /// Fills the disk for the storages that are opened from now on. Some small commits may still
-    /// fit.
-    async fn fill_disk(&self) -> Result<()> {
-        Err(cannot("fill the disk"))
-    }
-
-    /// Frees the disk for the storages that are opened from now on.
-    async fn free_disk(&self) -> Result<()> {
-        Err(cannot("free the disk"))
-    }
-
-    /// Returns every byte of the place, of all its files one after the other. No call to the
-    /// storage runs meanwhile.
-    async fn bytes(&self) -> Result<Vec<u8>> {
-        Err(cannot("read the files"))
-    }
-}
-
-fn cannot(what: &'static str) -> Error {
-    Error::new(ErrorKind::Internal, "the harness says that it can, and does not").during(what)
 }
 
 /// Returns all cases, for callers that run them without the test harness.

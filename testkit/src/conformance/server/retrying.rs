@@ -82,7 +82,7 @@ pub async fn a_retry_is_recognised_after_a_crash<H: ServerStorageHarness>(harnes
     harness.capabilities().need_crash()?;
     let fixture = Fixture::open(&harness).await;
     let (pushed, told) = pushed(&fixture).await;
-    must(harness.crash(&fixture.storage).await, "a crash");
+    must(harness.crash().await, "a crash");
     let fixture = fixture.reopen(&harness).await;
     assert_eq!(unchanged(&fixture, "after a crash", &pushed).await, told);
     Ok(())

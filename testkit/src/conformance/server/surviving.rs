@@ -57,7 +57,7 @@ pub async fn what_was_said_survives_a_crash<H: ServerStorageHarness>(harness: H)
             _ => drop(fixture.push(&[("e", Some(&step.to_string()))]).await),
         }
         let before = everything(&fixture).await;
-        must(harness.crash(&fixture.storage).await, "a crash");
+        must(harness.crash().await, "a crash");
         fixture = fixture.reopen(&harness).await;
         assert_eq!(everything(&fixture).await, before, "after step {step}");
         fixture.check().await;

@@ -81,7 +81,7 @@ pub async fn an_acknowledged_write_survives_a_crash<H: StorageHarness>(harness: 
         let names = ["a", "b", "c"].map(|name| put(&format!("{name}-{n}"), &n.to_string()));
         fixture.write(names.into_iter().chain([put("shared", &n.to_string())])).await;
         let before = everything(&fixture).await;
-        must(harness.crash(&fixture.storage).await, "a crash");
+        must(harness.crash().await, "a crash");
         fixture = Fixture::open(&harness).await;
         assert_eq!(everything(&fixture).await, before, "after write {n}");
         fixture.check().await;
@@ -97,7 +97,7 @@ pub async fn a_batch_survives_a_crash<H: StorageHarness>(harness: H) -> Outcome 
     let fixture = Fixture::open(&harness).await;
     fixture.write([put("a", "1"), put("b", "1")]).await;
     let batch = fixture.push().await;
-    must(harness.crash(&fixture.storage).await, "a crash");
+    must(harness.crash().await, "a crash");
     let fixture = Fixture::open(&harness).await;
     assert_eq!(fixture.state().await.last_push, batch.id, "the name of the batch is forgotten");
     fixture.put("c", "1").await;
@@ -122,7 +122,7 @@ pub async fn a_crash_leaves_one_moment<H: StorageHarness>(harness: H) -> Outcome
             fixture.settle(&batch, verdicts).await;
         }
         let standing = fixture.position().await;
-        must(harness.crash(&fixture.storage).await, "a crash");
+        must(harness.crash().await, "a crash");
         fixture = Fixture::open(&harness).await;
         fixture.check().await;
         let position = fixture.position().await;
@@ -159,7 +159,7 @@ pub async fn decisions_survive_a_crash<H: StorageHarness>(harness: H) -> Outcome
     must(fixture.decide("retried", Decision::Retry).await, "a retry");
     must(fixture.decide("discarded", Decision::Discard).await, "an edit is discarded");
     let before = everything(&fixture).await;
-    must(harness.crash(&fixture.storage).await, "a crash");
+    must(harness.crash().await, "a crash");
     let fixture = Fixture::open(&harness).await;
     assert_eq!(everything(&fixture).await, before);
     assert_eq!(fixture.push().await.changes.len(), 1);

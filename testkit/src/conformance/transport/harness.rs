@@ -10,13 +10,14 @@ use sync_server::{Server, ServerOptions};
 use transport_kit::framed::FramedOptions;
 
 use super::super::{Outcome, Skipped};
+use crate::proxy::{Ending, TcpProxy};
 
 /// Connects a transport to a server, and injects faults into the link between them.
 ///
 /// Each case gets a harness of its own and calls [`serve`](Self::serve) once. The methods that
 /// break the link are capabilities: a harness without them leaves them out, and the cases that need
-/// them are skipped, counted and printed. Over TCP a [`TcpProxy`](crate::proxy::TcpProxy) provides
-/// all of them, for links made of frames a [`LinkSwitch`](crate::proxy::LinkSwitch).
+/// them are skipped, counted and printed. Over TCP a harness names its [proxy](Self::proxy), for
+/// links made of frames a [`LinkSwitch`](crate::proxy::LinkSwitch) provides all of them.
 #[async_trait]
 pub trait TransportHarness: Send + Sync + 'static {
     /// Serves a server for as long as the harness lives, and returns a transport to it.
@@ -39,12 +40,18 @@ pub trait TransportHarness: Send + Sync + 'static {
         false
     }
 
+    /// Returns the proxy that the links pass through, if there is one. The methods below are then
+    /// those of the proxy, but for [`damage`](Self::damage), and a harness leaves them out.
+    fn proxy(&self) -> Option<&TcpProxy> {
+        None
+    }
+
     /// Breaks every current link, so that both sides can detect it. New ones can be made.
     ///
     /// # Errors
     /// [`Skipped`] if that cannot be done.
     async fn cut(&self) -> Outcome {
-        Err(Skipped("a link that can be cut"))
+        through(self.proxy(), "a link that can be cut", |proxy| proxy.cut(Ending::Reset))
     }
 
     /// Breaks each link, current or new, as soon as it has carried so many bytes to the replica, in
@@ -52,8 +59,10 @@ pub trait TransportHarness: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Skipped`] if that cannot be done.
-    async fn cut_after(&self, _bytes: u64) -> Outcome {
-        Err(Skipped("a link that can be cut after a number of bytes"))
+    async fn cut_after(&self, bytes: u64) -> Outcome {
+        through(self.proxy(), "a link that can be cut after a number of bytes", |proxy| {
+            proxy.change(|b| b.to_client.cut_after = Some(bytes));
+        })
     }
 
     /// Stops all links from carrying bytes, in both directions, without an error; until
@@ -62,7 +71,7 @@ pub trait TransportHarness: Send + Sync + 'static {
     /// # Errors
     /// [`Skipped`] if that cannot be done.
     async fn stall(&self) -> Outcome {
-        Err(Skipped("a link that can be half-open"))
+        through(self.proxy(), "a link that can be half-open", TcpProxy::stall)
     }
 
     /// Refuses new links; until [`heal`](Self::heal). Current ones stay.
@@ -70,7 +79,7 @@ pub trait TransportHarness: Send + Sync + 'static {
     /// # Errors
     /// [`Skipped`] if that cannot be done.
     async fn refuse(&self) -> Outcome {
-        Err(Skipped("a server that can be away"))
+        through(self.proxy(), "a server that can be away", TcpProxy::refuse)
     }
 
     /// Flips one bit in the bytes that each link carries to the replica: in the byte with this
@@ -85,7 +94,15 @@ pub trait TransportHarness: Send + Sync + 'static {
 
     /// Ends all faults: links carry bytes again, and new ones can be made. Broken links stay
     /// broken.
-    async fn heal(&self) {}
+    async fn heal(&self) {
+        if let Some(proxy) = self.proxy() {
+            proxy.pass();
+        }
+    }
+}
+
+fn through(proxy: Option<&TcpProxy>, needs: &'static str, job: impl FnOnce(&TcpProxy)) -> Outcome {
+    proxy.map(job).ok_or(Skipped(needs))
 }
 
 /// The bounds of a transport's waits. A case fails if it has to wait longer, so they should be

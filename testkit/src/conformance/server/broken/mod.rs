@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use sync_core::error::Result;
 use sync_server::ServerStorage;
 
-use super::super::capabilities::Capabilities;
+use super::super::{Capabilities, Place};
 use super::ServerStorageHarness;
 use wrapper::BrokenServerStorage;
 
@@ -130,16 +130,19 @@ impl<H: ServerStorageHarness> ServerStorageHarness for BrokenServerHarness<H> {
         let inner = self.place.open().await?;
         Ok(Arc::new(BrokenServerStorage::new(inner, self.fault, place, crashed)))
     }
+}
 
+#[async_trait]
+impl<H: Place> Place for BrokenServerHarness<H> {
     fn capabilities(&self) -> Capabilities {
         self.place.capabilities()
     }
 
-    async fn crash(&self, storage: &Arc<dyn ServerStorage>) -> Result<()> {
+    async fn crash(&self) -> Result<()> {
         if self.crashed.load(Ordering::Relaxed) {
             return Ok(());
         }
-        self.place.crash(storage).await
+        self.place.crash().await
     }
 
     async fn fill_disk(&self) -> Result<()> {

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use sync_core::error::Result;
 use sync_core::storage::Storage;
 
-use super::super::capabilities::Capabilities;
+use super::super::{Capabilities, Place};
 use super::StorageHarness;
 use wrapper::BrokenStorage;
 
@@ -157,16 +157,19 @@ impl<H: StorageHarness> StorageHarness for BrokenHarness<H> {
         let crashed = Arc::clone(&self.crashed);
         Ok(Arc::new(BrokenStorage::new(self.place.open().await?, self.fault, place, crashed)))
     }
+}
 
+#[async_trait]
+impl<H: Place> Place for BrokenHarness<H> {
     fn capabilities(&self) -> Capabilities {
         self.place.capabilities()
     }
 
-    async fn crash(&self, storage: &Arc<dyn Storage>) -> Result<()> {
+    async fn crash(&self) -> Result<()> {
         if self.crashed.load(Ordering::Relaxed) {
             return Ok(());
         }
-        self.place.crash(storage).await
+        self.place.crash().await
     }
 
     async fn fill_disk(&self) -> Result<()> {

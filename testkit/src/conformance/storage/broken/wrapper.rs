@@ -58,7 +58,7 @@ impl BrokenStorage {
     /// Makes later writes not survive a crash.
     async fn lose_from_here(&self) -> Result<()> {
         if !self.crashed.swap(true, Ordering::Relaxed) {
-            self.place.crash(&self.inner).await?;
+            self.place.crash().await?;
         }
         Ok(())
     }

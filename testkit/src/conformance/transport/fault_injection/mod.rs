@@ -20,6 +20,7 @@ use sync_server::{Server, ServerOptions};
 
 use super::harness::{Timing, TransportHarness};
 use crate::conformance::{Case, Outcome, demand_failure};
+use crate::proxy::TcpProxy;
 use connection::FaultyConnection;
 
 /// The longest wait of a case for an event that a fault may prevent.
@@ -228,6 +229,10 @@ impl<H: TransportHarness> TransportHarness for FaultyHarness<H> {
 
     fn heals(&self) -> bool {
         self.inner.heals()
+    }
+
+    fn proxy(&self) -> Option<&TcpProxy> {
+        self.inner.proxy()
     }
 
     async fn cut(&self) -> Outcome {
