@@ -28,7 +28,7 @@ use sync_core::resolver::Resolution;
 ///    rejected, both without a call.
 /// 2. [`admit`](Self::admit) is called. A refusal becomes the verdict *rejected*.
 /// 3. If the change was made on the state that the server holds, it is accepted, and if a newer
-/// state was made from it already, superseded.
+///    state was made from it already, superseded.
 /// 4. Only in a conflict [`resolve`](Self::resolve) is called; two deletions, and equal bodies, are
 ///    none. Its result becomes the verdict as described there.
 /// 5. A state that the resolver made is passed to [`admit`](Self::admit) as well. If it is refused
