@@ -60,7 +60,7 @@ impl Change {
     }
 
     /// Its place in the replica's feed: pass it to
-    /// [`Replica::changes_after`](crate::Replica::changes_after) to go on from here another day.
+    /// [`Replica::changes_after`](crate::Replica::changes_after) to continue from here later.
     #[must_use]
     pub fn local_seq(&self) -> u64 {
         self.0.at.0
@@ -87,8 +87,8 @@ impl Change {
         self.read(self.0.document.as_ref())
     }
 
-    /// The document as it was before, if this process knows: of what other processes did, and of
-    /// what is longer ago, the state before is not kept.
+    /// The document as it was before, if this process has it: for changes of other processes, and
+    /// for old changes, the state before is not kept.
     ///
     /// # Errors
     /// `InvalidInput` if it is not of type `T`, `Incompatible` if it is of a newer
@@ -165,7 +165,7 @@ impl Changes {
     pub(crate) async fn from_now(storage: Arc<dyn Storage>, versions: AllVersions) -> Result<Self> {
         let now = storage.state().await?.last_local;
         let mut feed = Feed::new(storage, versions, now);
-        // From the first look on, every operation is remembered.
+        // From the first read on, every operation is kept.
         feed.read_ahead().await?;
         Ok(Self(Yielding::new(feed)))
     }
@@ -179,7 +179,7 @@ impl Changes {
         self.0.next().await
     }
 
-    /// The next change that is there already. None also means that the replica was closed.
+    /// The next change that is already available. None also means that the replica was closed.
     ///
     /// # Errors
     /// As the storage.

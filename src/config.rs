@@ -49,13 +49,13 @@ impl Strategy {
     }
 }
 
-/// Everything that can be set about a replica, as data: what a settings file of an app holds.
+/// All options of a replica, as data: the content of an app's settings file.
 ///
-/// What is left out has its default, which is the builder's, for the builder fills in nothing else
-/// than this. A name that is none is an error that lists those that are there. Durations are text,
-/// such as `"250ms"`, `"30s"` or `"5m"`.
+/// Options that are left out have the builder's defaults, because the builder fills in nothing else
+/// than this. An unknown name is an error that lists the known ones. Durations are text, such as
+/// `"250ms"`, `"30s"` or `"5m"`.
 ///
-/// The heartbeat of a connection is no option of a replica: the server tells it when it greets.
+/// The heartbeat of a connection is no option of a replica: the server's greeting sets it.
 ///
 /// ```
 /// use twotide::{Replica, ReplicaConfig};
@@ -99,21 +99,22 @@ pub struct ReplicaConfig {
     /// How failures are retried: `enabled` (default true), `first` (default `"250ms"`), `factor`
     /// (default 2, at least 1), `ceiling` (default `"30s"`) and `jitter` (default true).
     pub retry: RetryPolicy,
-    /// After how many failures in a row one-shot syncs give up, and a started replica, which goes
-    /// on trying, reports an error. Default 5, at least 1. Earlier files name it `attempts`.
+    /// The number of failures in a row after which one-shot syncs return an error, and a started
+    /// replica, which keeps retrying, reports one. Default 5, at least 1. Earlier files name it
+    /// `attempts`.
     #[serde(alias = "attempts")]
     pub max_failures: u32,
     /// How changes are followed over HTTP: `auto`, `sse`, `long_poll` or `poll`. Default `auto`.
     #[cfg(feature = "http")]
     pub live_by: transport_http::LiveBy,
-    /// How often a server is asked over HTTP where nothing better works. Default `"5s"`.
+    /// The interval of polls over HTTP where nothing better works. Default `"5s"`.
     #[cfg(feature = "http")]
     #[serde(with = "duration_text")]
     pub poll_interval: Duration,
     /// Which proxy HTTP goes through: `system`, `none`, or an address such as `http://proxy:3128`,
-    /// in which a name and a password may stand. Default `system`: environment variables like
-    /// `HTTPS_PROXY` and `NO_PROXY`, and what the operating system is set to. A server on this
-    /// machine is then asked without one.
+    /// which may contain a name and a password. Default `system`: environment variables like
+    /// `HTTPS_PROXY` and `NO_PROXY`, and the settings of the operating system. Requests to a server
+    /// on this machine then use none.
     #[cfg(feature = "http")]
     pub proxy: transport_http::ProxyBy,
     /// The most documents of a push batch; one local transaction always fits. Default 1,000.
@@ -130,7 +131,7 @@ pub struct ReplicaConfig {
     pub pipeline_bytes: usize,
     /// Whether syncing begins when the replica is opened. Default no.
     pub auto_start: bool,
-    /// How long connecting may take, with asking for a token. Default `"15s"`.
+    /// How long connecting may take, including the request for a token. Default `"15s"`.
     #[serde(with = "duration_text")]
     pub connect_timeout: Duration,
     /// How long a pull or a push may take. Default `"1m"`.
@@ -140,7 +141,7 @@ pub struct ReplicaConfig {
     pub compression: bool,
     /// Whether data stays on this device that its user may not see any more. Default no.
     pub keep_revoked: bool,
-    /// The version of the app's own schema, as the server is told it. Default 0.
+    /// The version of the app's own schema, which is sent to the server. Default 0.
     pub schema: u32,
     /// The collections that are synced. Left out by default: all of the scope that are not
     /// local-only. See [`ReplicaBuilder::collections`](crate::ReplicaBuilder::collections).
@@ -151,8 +152,8 @@ pub struct ReplicaConfig {
     /// [`ReplicaBuilder::local_only`](crate::ReplicaBuilder::local_only).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub local_only: Option<BTreeSet<Collection>>,
-    /// The collections that the app knows: others are refused as soon as they are asked for. Left
-    /// out by default: any name will do. See
+    /// The collections that the app uses: others are refused when they are opened. Left out by
+    /// default: any name is allowed. See
     /// [`ReplicaBuilder::allowed_collections`](crate::ReplicaBuilder::allowed_collections).
     #[serde(alias = "known", skip_serializing_if = "Option::is_none")]
     pub allowed_collections: Option<BTreeSet<Collection>>,
@@ -212,10 +213,10 @@ impl fmt::Debug for ReplicaConfig {
 }
 
 impl ReplicaConfig {
-    /// Whether every value is one that can work. Opening a replica asks this first.
+    /// Checks that every value is valid. Opening a replica calls this first.
     ///
     /// # Errors
-    /// `InvalidInput`, naming the option, what it is, and what it has to be.
+    /// `InvalidInput`, naming the option, its value, and what is allowed.
     pub fn check(&self) -> Result<()> {
         let least = [
             ("max_failures", self.max_failures as usize),

@@ -21,7 +21,7 @@ const KNOWN: &[&str] = &[
     "https://",
 ];
 
-/// What a transport that is made from an address is told.
+/// The options of a transport that is made from an address.
 #[derive(Clone, Debug)]
 pub(crate) struct DialOptions {
     /// Whether compression is offered.
@@ -33,7 +33,7 @@ pub(crate) struct DialOptions {
     /// How changes are followed over HTTP.
     #[cfg(feature = "http")]
     pub(crate) live_by: transport_http::LiveBy,
-    /// How often a server is asked over HTTP where nothing better works.
+    /// The interval of polls over HTTP where nothing better works.
     #[cfg(feature = "http")]
     pub(crate) poll_interval: Duration,
     /// Which proxy HTTP goes through.

@@ -11,7 +11,7 @@ use sync_core::replica::Stored;
 use crate::unix_millis;
 use crate::versions::Versions;
 
-/// A document: its value, and what the replica knows of it.
+/// A document: its value, and its sync metadata.
 ///
 /// Serialized, its times are milliseconds since 1970:
 /// `{"id":"n1","value":…,"revision":"…","created":1800000000000,"updated":…,"is_synced":true}`.

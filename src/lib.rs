@@ -1,7 +1,7 @@
 //! Twotide keeps copies of an app's data equal across devices and a server, offline first.
 //!
-//! Writes are local and instant, queue in a durable outbox, and travel when there is a network. A
-//! replica catches up in chunks from where it stands and then follows live; concurrent edits meet a
+//! Writes are local and immediate, wait in a durable outbox, and sync when there is a network. A
+//! replica catches up in chunks from its position and then follows live; concurrent edits go to a
 //! conflict resolver.
 //!
 //! ```
@@ -28,11 +28,11 @@
 //! # fn main() {}
 //! ```
 //!
-//! Give the builder a server and call [`Replica::start`], and the note is on its way. An app that
-//! has a REST API already gives it two closures instead: see [`custom_backend`].
+//! Set a server on the builder and call [`Replica::start`] to sync the note. An app that already
+//! has a REST API passes two closures instead: see [`custom_backend`].
 //!
-//! Backends are picked by Cargo features (`sqlite` and `ws` by default, `server` for serving); what
-//! they implement is in [`backend`], and what a server needs in `server`.
+//! Backends are picked by Cargo features (`sqlite` and `ws` by default, `server` for serving);
+//! [`backend`] has the traits that they implement, and `server` the API of a server.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]

@@ -40,7 +40,7 @@ const EVENTS: usize = 1_024;
 /// The same for a stream of every changed document: some chunks of them.
 const CHANGES: usize = 4_096;
 
-/// A stream of events, and what it wants.
+/// A stream of events, and its filter.
 struct Listening {
     filter: EventFilter,
     sender: EventSender,
@@ -71,7 +71,7 @@ impl Listeners {
         self.failures() >= self.max_failures
     }
 
-    /// Failures are counted anew.
+    /// Resets the count of failures.
     pub(crate) fn forgive(&self) {
         self.failures.store(0, Ordering::Relaxed);
     }
@@ -87,7 +87,7 @@ impl Listeners {
         stream
     }
 
-    /// Ends every stream of events and of the status, behind what was told already.
+    /// Ends every stream of events and of the status, after the events that were sent already.
     pub(crate) fn end(&self) {
         *self.streams() = None;
         self.status.end();
@@ -98,8 +98,8 @@ impl Listeners {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends events to the streams that want them, and removes streams whose receiver is gone.
-    /// Events are made only if there is a stream.
+    /// Sends events to the streams that accept them, and removes streams whose receiver was
+    /// dropped. Events are made only if there is a stream.
     fn tell(&self, events: impl IntoIterator<Item = SyncEvent>) {
         let mut streams = self.streams();
         let Some(streams) = streams.as_mut() else { return };
@@ -178,7 +178,7 @@ impl Observer for Listeners {
     }
 }
 
-/// Keeps the status up to date: it is made of what the driver says and of what the storage holds.
+/// Keeps the status current: it is made of the driver's status and of the storage's state.
 pub(crate) async fn follow(
     scope: Scope,
     storage: Arc<dyn Storage>,
@@ -203,7 +203,7 @@ pub(crate) async fn follow(
             Err(error) if error.kind() == ErrorKind::Closed => return,
             Err(error) => {
                 tracing::warn!(error = %error.report(), "the status cannot be read");
-                // Of an error that may pass nothing is shown: the next commit looks again.
+                // A temporary error is not shown: the next commit reads again.
                 let is_for_good = !error.is_retryable();
                 is_for_good.then(|| held.status.borrow().clone().with_broken_storage(error))
             }

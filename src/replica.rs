@@ -24,8 +24,8 @@ use crate::{Changes, Collection, ReplicaBuilder, Transaction};
 
 /// One copy of the data on one device. Cheap to clone.
 ///
-/// Writes are local and instant; they travel while the replica is [started](Self::start), or when
-/// it is [told to](Self::sync_now).
+/// Writes are local and immediate; they are pushed while the replica is [started](Self::start), or
+/// by [`sync_now`](Self::sync_now).
 #[derive(Clone)]
 pub struct Replica(Arc<Inner>);
 
@@ -36,7 +36,7 @@ struct Inner {
     options: DriverOptions,
     /// The collections that were declared local-only when this was opened.
     local_only: BTreeSet<Name>,
-    /// The collections that the app knows, if it said so.
+    /// The collections that the app allows, if it named them.
     allowed: Option<BTreeSet<Name>>,
     /// The versions of collections' types.
     versions: AllVersions,
@@ -53,7 +53,7 @@ struct Running {
     driver: Driver,
     /// Whether it stays until it is stopped.
     stays: bool,
-    /// How often it was told to run: what it said before that is old.
+    /// The number of runs: reports of an earlier run are stale.
     runs: u64,
 }
 
@@ -221,15 +221,15 @@ impl Replica {
         self.0.storage.state().await
     }
 
-    /// Uses another token from now on, whether the replica is started yet or not. A replica that is
-    /// connected tells the server at once, and goes on without connecting anew; one that was
-    /// refused connects at once. With a [provider](ReplicaBuilder::token_provider) the token is for
-    /// the connection that is there, or else for the next one.
+    /// Sets the token, whether the replica is started yet or not. A replica that is connected sends
+    /// it to the server at once, without reconnecting; one that was refused connects at once. With
+    /// a [provider](ReplicaBuilder::token_provider) the token is for the open connection, or else
+    /// for the next one.
     ///
     /// A token that the server refuses ends the connection as a refusal when connecting does: the
-    /// status says so, and nothing more is tried before another token is set, or, with a provider,
-    /// before it was asked once more. None, to go on without a token, counts from the next
-    /// connection on.
+    /// status reports it, and nothing is retried before another token is set, or, with a provider,
+    /// before the provider was called once more. None, for no token, takes effect with the next
+    /// connection.
     #[doc(alias = "set_auth_token")]
     pub async fn set_token(&self, token: Option<String>) {
         let driver = self.0.driver.lock().await;
@@ -270,7 +270,7 @@ impl Replica {
         options.token.clone_from(&self.token());
         let driver = Driver::start(parts, options).await?;
         if self.0.options.token_provider.is_some() {
-            // This driver has it, and the ones after it ask.
+            // This driver has it, and later ones call the provider.
             *self.token() = None;
         }
         Ok(driver)
@@ -296,12 +296,12 @@ impl Replica {
     }
 
     /// Pushes and pulls, and returns when the replica is in sync: nothing waits, and everything up
-    /// to the head is here. A replica of one [direction](ReplicaBuilder::direction) does its half.
+    /// to the head is applied. A replica of one [direction](ReplicaBuilder::direction) does its
+    /// half.
     ///
     /// # Errors
-    /// What refused it, or what failed last after
-    /// [several attempts](ReplicaBuilder::max_failures): a replica that is started goes on trying,
-    /// another one does not. Else as [`Self::start`].
+    /// The refusal, or the last failure after [several attempts](ReplicaBuilder::max_failures): a
+    /// replica that is started keeps retrying, another one does not. Else as [`Self::start`].
     pub async fn sync_now(&self) -> Result<()> {
         self.run_once(self.0.direction.goal(false)).await
     }
@@ -408,27 +408,27 @@ impl Replica {
         }
     }
 
-    /// Stops syncing. Local reads and writes go on.
+    /// Stops syncing. Local reads and writes continue to work.
     pub async fn stop(&self) {
         if let Some(running) = self.0.driver.lock().await.take() {
             running.driver.stop().await;
         }
     }
 
-    /// Sees to it that nothing is left in the storage's files of documents that were
-    /// [erased](Collection::hard_delete), here or by others. `true` means that no byte sequence of
-    /// them is there any more; `false` that the storage cannot tell, because its files keep old
-    /// values until it writes over them (sled). Closing the replica does the same. It takes as long
-    /// as writing all data anew, and writes wait meanwhile; if nothing was erased since the last
-    /// time it does nothing.
+    /// Removes everything of [erased](Collection::hard_delete) documents from the storage's files,
+    /// also of those that were erased elsewhere. `true` means that no byte sequence of them is
+    /// left; `false` that the storage cannot guarantee it, because its files keep old values until
+    /// it overwrites them (sled). Closing the replica does the same. It takes as long as writing
+    /// all data once, and writes wait meanwhile; if nothing was erased since the last time it does
+    /// nothing.
     ///
     /// # Errors
-    /// `Busy` if another process is in the way; else as the storage.
+    /// `Busy` if another process uses the file; else as the storage.
     pub async fn purge_erased(&self) -> Result<bool> {
         self.0.storage.purge_erased().await
     }
 
-    /// Stops syncing, finishes what was asked, and lets go of the storage.
+    /// Stops syncing, finishes the calls under way, and closes the storage.
     ///
     /// # Errors
     /// As the storage.
@@ -438,8 +438,8 @@ impl Replica {
         self.0.storage.close().await
     }
 
-    /// Forgets how far the replica came: the next sync pulls everything afresh and finds out what
-    /// is gone. Unsynced edits are kept.
+    /// Discards the replica's position: the next sync pulls everything again and detects what was
+    /// deleted. Unsynced edits are kept.
     ///
     /// # Errors
     /// `Busy` if another process, or another replica over the same storage, runs the sync of this

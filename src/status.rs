@@ -1,4 +1,4 @@
-//! What a replica says of itself.
+//! The status and the statistics of a replica.
 
 use std::time::SystemTime;
 
@@ -25,9 +25,9 @@ pub enum Activity {
     /// There is no connection; another attempt follows by itself, and not many failed in a row so
     /// far.
     Offline,
-    /// It was refused, or its storage failed for good, or so many attempts in a row failed as the
-    /// option [`max_failures`](crate::ReplicaConfig::max_failures) says. [`Status::retries`] tells
-    /// whether another attempt follows by itself.
+    /// It was refused, or its storage failed permanently, or as many attempts in a row failed as
+    /// the option [`max_failures`](crate::ReplicaConfig::max_failures) allows. [`Status::retries`]
+    /// is whether another attempt follows by itself.
     Error,
 }
 
@@ -61,10 +61,10 @@ pub struct Status {
     /// How many attempts failed in a row: to connect, or to push or pull on a connection that
     /// works.
     pub failures: u32,
-    /// Whether it goes on by itself: it is started, and was not refused.
+    /// Whether it retries by itself: it is started, and was not refused.
     pub retries: bool,
-    /// Whether the replica is connected, everything is pulled, and nothing waits to be pushed; of
-    /// that what its direction asks for. On a replica that only pulls, edits may wait in the outbox
+    /// Whether the replica is connected, everything is pulled, and nothing waits to be pushed, as
+    /// far as its direction includes it. On a replica that only pulls, edits may wait in the outbox
     /// all the same.
     pub in_sync: bool,
     /// Which way the replica syncs.
@@ -114,8 +114,7 @@ impl Status {
         }
     }
 
-    /// Takes in how many attempts failed in a row, and whether those are so many that it is an
-    /// error.
+    /// Sets how many attempts failed in a row, and whether they are so many that it is an error.
     pub(crate) fn count(&mut self, failures: u32, is_error: bool) {
         self.failures = failures;
         if is_error && self.retries && !self.in_sync {
@@ -123,14 +122,13 @@ impl Status {
         }
     }
 
-    /// The storage failed for good: nothing is known to be in sync, and nothing comes of another
-    /// attempt.
+    /// The storage failed permanently: nothing is known to be in sync, and no retry can succeed.
     pub(crate) fn with_broken_storage(self, error: Error) -> Self {
         let (activity, error) = (Activity::Error, Some(error));
         Self { activity, error, retries: false, in_sync: false, ..self }
     }
 
-    /// Whether two looks show the same; of errors that is their text.
+    /// Whether two states are displayed alike; errors are compared by their text.
     pub(crate) fn shows_the_same(&self, other: &Self) -> bool {
         let text = |e: &Option<Error>| e.as_ref().map(|e| e.report().to_string());
         self.activity == other.activity
@@ -161,7 +159,7 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    /// Takes in what one driver did; `before` is what earlier ones had done.
+    /// Adds what one driver did to `before`, the sum of earlier ones.
     pub(crate) fn of(before: &Self, driver: &DriverStatus) -> Self {
         let pulled: u64 = driver.scopes.iter().map(|s| s.progress.pulled).sum();
         let last_sync = driver.last_sync.map(|Now(millis)| time_of(Stamp::new(millis, 0)));
@@ -176,8 +174,8 @@ impl Statistics {
 }
 
 impl Replica {
-    /// The status, now and as it changes. [`borrow`](StatusWatch::borrow) needs no `await`; one
-    /// look is [`status_now`](Self::status_now).
+    /// The status, now and as it changes. [`borrow`](StatusWatch::borrow) needs no `await`; for a
+    /// single read there is [`status_now`](Self::status_now).
     #[must_use]
     pub fn status(&self) -> StatusWatch {
         self.listeners().status.watch()
@@ -190,11 +188,11 @@ impl Replica {
     }
 
     /// The status at this moment, without waiting for anything: for synchronous code such as a user
-    /// interface. It may be asked for on every frame: it reads memory, and neither the storage nor
+    /// interface. It is cheap enough for every frame: it reads memory, and neither the storage nor
     /// the network.
     ///
-    /// What a write that has just returned adds to the outbox shows a moment later, when the
-    /// storage was looked at.
+    /// A write that has just returned is counted in the outbox a moment later, when the storage's
+    /// state was read.
     ///
     /// ```
     /// # use twotide::prelude::*;

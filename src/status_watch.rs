@@ -21,12 +21,12 @@ struct Told<T> {
 #[derive(Debug)]
 pub(crate) struct StatusSender<T>(watch::Sender<Told<T>>);
 
-/// What a replica says of itself, now and as it changes: made by [`Replica::status`] and
-/// [`Replica::statistics`](crate::Replica::statistics).
+/// The status or the statistics of a replica, now and as they change: made by [`Replica::status`]
+/// and [`Replica::statistics`](crate::Replica::statistics).
 ///
 /// As a [`Stream`](futures_util::Stream) it yields the current value first, then the newest one
-/// whenever it is another one, and ends when the replica is closed. A slow reader skips values in
-/// between, and never the last one. It does not keep the replica open.
+/// whenever it differs, and ends when the replica is closed. A slow reader skips values in between,
+/// and never the last one. It does not keep the replica open.
 ///
 /// [`Replica::status`]: crate::Replica::status
 ///
@@ -93,7 +93,7 @@ impl<T: Clone + Send + Sync + 'static> StatusSender<T> {
         });
     }
 
-    /// Ends every watch, behind the value that is there.
+    /// Ends every watch after the current value.
     pub(crate) fn end(&self) {
         self.0.send_modify(|told| told.ended = true);
     }

@@ -69,7 +69,7 @@ impl StorageUrl {
         Self(Backend::Sled(path.into()))
     }
 
-    /// Memory of this process: gone when it is closed.
+    /// Memory of this process: the data is lost when it is closed.
     #[must_use]
     pub fn memory() -> Self {
         Self(Backend::Memory)
@@ -87,8 +87,8 @@ impl StorageUrl {
         }
     }
 
-    /// Opens a replica's storage with the backend's default settings. What is not there yet is
-    /// made, and becomes the replica `id`; what is there keeps its own.
+    /// Opens a replica's storage with the backend's default settings. A missing one is created, and
+    /// becomes the replica `id`; an existing one keeps its own id.
     ///
     /// # Errors
     /// `InvalidInput` for a path that is likely to be meant otherwise, such as `:memory:`,
@@ -122,7 +122,7 @@ impl StorageUrl {
     }
 }
 
-/// Refuses a path that means something else to other programs, and says what to write instead.
+/// Refuses a path that means something else to other programs; the error names the alternative.
 #[cfg(any(feature = "sqlite", feature = "sled"))]
 fn check_path(scheme: &str, path: &Path) -> Result<()> {
     let Some(path) = path.to_str() else { return Ok(()) };

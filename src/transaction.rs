@@ -7,8 +7,8 @@ use sync_core::replica::{LocalTransaction, LocalWrite, WriteOperation};
 
 use crate::{Collection, Document, Replica};
 
-/// Writes that become visible and durable together, and travel together unless a later edit takes
-/// over one of their documents. The server's verdicts stay per document.
+/// Writes that become visible and durable together, and are pushed together unless a later edit
+/// replaces one of their documents in the outbox. The server's verdicts are per document.
 ///
 /// ```no_run
 /// # use twotide::prelude::*;
@@ -111,8 +111,8 @@ impl Transaction {
         self.add(collection, id, WriteOperation::Delete)
     }
 
-    /// Erases a document for good, as [`Collection::hard_delete`] does; the commit fails if there
-    /// is no trace of it.
+    /// Erases a document permanently, as [`Collection::hard_delete`] does; the commit fails if
+    /// there is no trace of it.
     ///
     /// # Errors
     /// As [`Self::insert_with_id`].
@@ -161,7 +161,7 @@ impl Transaction {
     ///
     /// # Errors
     /// `InvalidInput` if the transaction is over the limits of a push batch, `AlreadyExists`,
-    /// `NotFound` or `Superseded` as the writes say; else as the storage.
+    /// `NotFound` or `Superseded` as for single writes; else as the storage.
     pub async fn commit(self) -> Result<()> {
         let Some(scope) = self.scope else { return Ok(()) };
         self.replica.write(LocalTransaction { scope, writes: self.writes }).await.map(drop)

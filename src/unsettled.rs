@@ -13,7 +13,7 @@ use sync_core::resolver::Resolution;
 use crate::document::time_of;
 use crate::{InboxWatch, Replica, SyncState, unix_millis};
 
-/// Where a page goes on: opaque, from the page before it.
+/// Where the next page begins: opaque, from the page before it.
 #[derive(Clone, Debug)]
 pub struct NextPage(UnsettledAfter);
 
@@ -58,7 +58,7 @@ impl WaitingConflict {
     }
 }
 
-/// An edit that the server refused for good. Serialized, its time is milliseconds since 1970.
+/// An edit that the server refused permanently. Serialized, its time is milliseconds since 1970.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct QuarantinedEdit {
@@ -201,9 +201,9 @@ impl Conflicts {
         })
     }
 
-    /// Ends a conflict: the local edit or a merged body is pushed, or the server's state stands.
-    /// Survives a power failure when it returns; it travels like any edit. A merged body of a
-    /// collection with [versions](crate::ReplicaBuilder::versioned) that names none is of the
+    /// Ends a conflict: the local edit or a merged body is pushed, or the server's state wins.
+    /// Survives a power failure when it returns; the result is pushed like any edit. A merged body
+    /// of a collection with [versions](crate::ReplicaBuilder::versioned) that names none is of the
     /// current one.
     ///
     /// # Errors
@@ -237,8 +237,8 @@ impl Quarantine {
         self.0.unsettled(Unsettled::Quarantine, after, limit, QuarantinedEdit::of).await
     }
 
-    /// Watches them: those that are there first, then every change of the list. An edit that was
-    /// refused does not change; retrying and discarding remove all of a document.
+    /// Watches them: the present ones first, then every change of the list. A refused edit does not
+    /// change; retrying and discarding remove all of a document.
     #[must_use]
     pub fn watch(&self) -> InboxWatch<QuarantinedEdit> {
         InboxWatch::new(&self.0, Unsettled::Quarantine, QuarantinedEdit::of)
@@ -252,7 +252,7 @@ impl Quarantine {
         self.0.decide(collection, id, Decision::Retry).await
     }
 
-    /// Drops the refused edits of a document for good.
+    /// Drops the refused edits of a document permanently.
     ///
     /// # Errors
     /// As [`Self::retry`].

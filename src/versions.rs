@@ -42,7 +42,7 @@ impl AllVersions {
 /// The field of a body that names its version.
 pub(crate) const FIELD: &str = "_version";
 
-/// All that is looked at to know a body's version.
+/// The part of a body that is read to find its version.
 #[derive(Deserialize)]
 struct VersionOf {
     #[serde(default, rename = "_version")]

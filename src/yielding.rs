@@ -1,8 +1,8 @@
-//! What every watch and feed is: it looks for the next item, and waits until another look may find
+//! The base of every watch and feed: it reads the next item, and waits until another read may find
 //! one.
 //!
-//! A look is a future that owns its source, so that a caller that drops `next` halfway loses
-//! nothing: the next call goes on with the same look.
+//! A read is a future that owns its source, so that a caller that drops `next` halfway loses
+//! nothing: the next call continues with the same read.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -14,17 +14,17 @@ use futures_util::future::BoxFuture;
 use sync_core::error::{ErrorKind, Result};
 use tokio::sync::watch;
 
-/// Where items come from.
+/// A source of items.
 pub(crate) trait Source: Send + Unpin + 'static {
     /// What it yields.
     type Item: Send + 'static;
 
-    /// Returns the next item that is there; none if there is none yet. An error of the kind
-    /// `Closed` means that there will be none any more.
+    /// Returns the next available item; none if there is none yet. An error of the kind `Closed`
+    /// means that there will be none any more.
     fn look(&mut self) -> impl Future<Output = Result<Option<Self::Item>>> + Send;
 
-    /// Returns when another look may find something: at once, if something was added since the last
-    /// look. `false` means that nothing will be added any more.
+    /// Returns when another read may find something: at once, if something was added since the last
+    /// read. `false` means that nothing will be added any more.
     fn wait(&self) -> impl Future<Output = bool> + Send + 'static;
 }
 
@@ -45,7 +45,7 @@ impl<S, I> Yielding<S, I> {
         Self(State::Idle(source))
     }
 
-    /// The source, unless it is looked into or has ended.
+    /// The source, unless a read is under way or it has ended.
     pub(crate) fn source(&self) -> Option<&S> {
         match &self.0 {
             State::Idle(source) | State::Waiting(source, _) => Some(source),
@@ -77,7 +77,7 @@ impl<S: Source> Yielding<S, S::Item> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    /// The next item that is there already, without waiting for another one.
+    /// The next item that is already available, without waiting for another one.
     pub(crate) async fn next_ready(&mut self) -> Result<Option<S::Item>> {
         poll_fn(|cx| self.poll_look(cx)).await.unwrap_or(Ok(None))
     }
@@ -97,7 +97,7 @@ impl<S: Source> Yielding<S, S::Item> {
         }
     }
 
-    /// Looks once; none if the source has ended. It is idle afterwards.
+    /// Polls one read; none if the source has ended. It is idle afterwards.
     fn poll_look(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Option<S::Item>>>> {
         let mut look = match mem::replace(&mut self.0, State::Ended) {
             State::Ended => return Poll::Ready(None),
@@ -130,8 +130,8 @@ impl<S: Source> Yielding<S, S::Item> {
     }
 }
 
-/// Returns when something was committed since the storage's counter of commits was looked at;
-/// `false` if the storage was closed.
+/// Returns when something was committed since the storage's counter of commits was read; `false` if
+/// the storage was closed.
 pub(crate) fn more(commits: &watch::Receiver<u64>) -> impl Future<Output = bool> + Send + 'static {
     let mut commits = commits.clone();
     async move { commits.changed().await.is_ok() }

@@ -2,10 +2,26 @@
 
 use std::time::Duration;
 
+#[cfg(unix)]
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use crate::Outcome;
 
+#[cfg(unix)]
+fn wall() -> Duration {
+    read(ClockId::Monotonic)
+}
+
+/// The report runs on Linux; elsewhere only the benchmarks of criterion do, which need no
+/// processor time.
+#[cfg(not(unix))]
+#[allow(clippy::disallowed_methods, reason = "there is no other clock")]
+fn wall() -> Duration {
+    static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    START.get_or_init(std::time::Instant::now).elapsed()
+}
+
+#[cfg(unix)]
 fn read(clock: ClockId) -> Duration {
     let Timespec { tv_sec, tv_nsec } = clock_gettime(clock);
     let seconds = u64::try_from(tv_sec).unwrap_or_default();
@@ -15,7 +31,10 @@ fn read(clock: ClockId) -> Duration {
 /// The processor time that this process has used, in all its threads.
 #[must_use]
 pub fn cpu() -> Duration {
-    read(ClockId::ProcessCPUTime)
+    #[cfg(unix)]
+    return read(ClockId::ProcessCPUTime);
+    #[cfg(not(unix))]
+    wall()
 }
 
 /// What something took.
@@ -35,14 +54,14 @@ impl Meter {
     /// Begins.
     #[must_use]
     pub fn start() -> Self {
-        Self(Cost { wall: read(ClockId::Monotonic), cpu: cpu() })
+        Self(Cost { wall: wall(), cpu: cpu() })
     }
 
     /// What it took so far.
     #[must_use]
     pub fn cost(&self) -> Cost {
         let Cost { wall, cpu: used } = self.0;
-        Cost { wall: read(ClockId::Monotonic) - wall, cpu: cpu() - used }
+        Cost { wall: self::wall() - wall, cpu: cpu() - used }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Storages and transports by their addresses, as they are given on the command line.
-
+//!
+//! Programs that follow are ended by SIGTERM.
+#![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
 mod support;

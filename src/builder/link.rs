@@ -48,10 +48,11 @@ impl ReplicaBuilder {
         self
     }
 
-    /// Sets after how many failures in a row [`Replica::sync_now`], [`push`](Replica::push) and
-    /// [`pull`](Replica::pull) give up, and a [started](Replica::start) replica reports
-    /// [`Activity::Error`](crate::Activity::Error). 5 by default. A started replica continues to
-    /// retry all the same, unless [retries](RetryPolicy::enabled) are turned off.
+    /// Sets the number of failures in a row after which [`Replica::sync_now`],
+    /// [`push`](Replica::push) and [`pull`](Replica::pull) return an error, and a
+    /// [started](Replica::start) replica reports [`Activity::Error`](crate::Activity::Error). 5 by
+    /// default. A started replica continues to retry all the same, unless
+    /// [retries](RetryPolicy::enabled) are turned off.
     pub fn max_failures(mut self, failures: u32) -> Self {
         self.config.max_failures = failures.max(1);
         self
@@ -105,8 +106,8 @@ impl ReplicaBuilder {
         self
     }
 
-    /// Sets how changes are followed over HTTP. By server-sent events by default, and by a fallback
-    /// where those do not get through.
+    /// Sets how changes are followed over HTTP. By default by server-sent events, with a fallback
+    /// where the network does not pass them.
     #[cfg(feature = "http")]
     pub fn live_by(mut self, live_by: transport_http::LiveBy) -> Self {
         self.config.live_by = live_by;

@@ -197,15 +197,14 @@ impl ReplicaBuilder {
     ///
     /// The others are not pulled, and edits that are written to them wait in the outbox, where
     /// [`OutboxCounts::not_chosen`](sync_core::replica::OutboxCounts::not_chosen) counts them and
-    /// [`Replica::sync_state`] says so, until the replica is opened with them. A transaction holds
-    /// documents of collections that are synced or of others, not both.
+    /// [`Replica::sync_state`] reports them, until the replica is opened with them. A transaction
+    /// holds documents of collections that are synced or of others, not both.
     ///
-    /// The choice takes effect when the replica syncs the next time. A collection that is added is
-    /// pulled from its beginning by itself, beside the others; from some to all, everything is. One
-    /// that is left out leaves this device: its documents are removed, and edits that were not
-    /// synced go to the [quarantine](Replica::quarantine), from where
-    /// [`retry`](crate::Quarantine::retry) writes them again. Documents that are removed are not
-    /// deleted elsewhere.
+    /// The choice takes effect with the next sync. A collection that is added is pulled from its
+    /// beginning, beside the others; from some to all, everything is. One that is left out is
+    /// removed from this device, and edits that were not synced go to the
+    /// [quarantine](Replica::quarantine), from where [`retry`](crate::Quarantine::retry) writes
+    /// them again. Documents that are removed here are not deleted elsewhere.
     ///
     /// A replica that has chosen compares no digests with the server. [`open`](Self::open) returns
     /// the error for an invalid name.
@@ -255,10 +254,10 @@ impl ReplicaBuilder {
         self
     }
 
-    /// Sets the collections that the app knows, beside those that were named as
+    /// Sets the collections that the app uses, beside those that were named as
     /// [synced](Self::collections) or [local-only](Self::local_only). Any other name is then
-    /// refused when a collection is opened: a misspelt name does not become a collection of its
-    /// own. By default every name is a collection.
+    /// refused when a collection is opened, so that a misspelt name does not become a collection of
+    /// its own. By default every name is allowed.
     ///
     /// ```
     /// # use twotide::prelude::*;
@@ -281,15 +280,14 @@ impl ReplicaBuilder {
     /// Declares the version of a collection's type, for a type that has changed over time.
     ///
     /// Documents carry it in the field `_version`, and those of an older one (0 if they carry none)
-    /// are upgraded whenever they are read, by whichever handle and wherever they come from: the
-    /// file, one's own outbox, other replicas. They are stored in the new version when the app
-    /// writes them the next time. The closure is given the old version and the body, and makes a
-    /// body of the current version.
+    /// are upgraded whenever they are read, by any handle and from any source: the file, the
+    /// replica's outbox, other replicas. They are stored in the new version when the app writes
+    /// them the next time. The closure gets the old version and the body, and returns a body of the
+    /// current version.
     ///
-    /// Values have to be JSON objects. A document of a newer version is `Incompatible`: an older
-    /// app does not guess. [`Replica::raw`] reads and writes what is stored. Resolvers and the
-    /// conflict inbox see bodies as they are stored, which
-    /// [`Collection::decode`](crate::Collection::decode) reads and
+    /// Values have to be JSON objects. A document of a newer version is `Incompatible`.
+    /// [`Replica::raw`] reads and writes bodies as stored. Resolvers and the conflict inbox get
+    /// bodies as stored, too, which [`Collection::decode`](crate::Collection::decode) reads and
     /// [`encode`](crate::Collection::encode) makes.
     ///
     /// [`open`](Self::open) returns the error for an invalid name.
@@ -330,11 +328,11 @@ impl ReplicaBuilder {
 
     /// Sets the direction of the sync. Both by default.
     ///
-    /// A replica that only pulls still takes local edits: they stay in the outbox, where
+    /// A replica that only pulls still accepts local edits: they stay in the outbox, where
     /// [`Status::outbox`](crate::Status::outbox) counts them, until it is opened with a direction
-    /// that pushes. It is in sync when everything up to the head is here. A replica that only
-    /// pushes is in sync when nothing waits to be pushed, and learns what others wrote only where
-    /// that meets its own edits.
+    /// that pushes. It is in sync when everything up to the head is applied. A replica that only
+    /// pushes is in sync when nothing waits to be pushed, and receives other replicas' edits only
+    /// where they are in conflict with its own.
     pub fn direction(mut self, direction: Direction) -> Self {
         self.config.direction = direction;
         self
@@ -346,18 +344,18 @@ impl ReplicaBuilder {
         self
     }
 
-    /// Sets whether data stays on this device that its user may not see any more. If not, and the
-    /// server's greeting says that a scope may not be seen, what was pulled of it leaves the
-    /// device, edits that were not synced go to the quarantine, and
+    /// Sets whether data whose access was revoked stays on this device. If not, and the server's
+    /// greeting reports that a scope may not be seen, the data that was pulled of it is removed,
+    /// edits that were not synced go to the quarantine, and
     /// [`Event::ScopeGone`](sync_core::engine::Event::ScopeGone) reports it. Set it where one
-    /// device is shared by several tokens that may see different things. Not by default.
+    /// device is shared by several tokens with different access. Not by default.
     pub fn keep_revoked(mut self, yes: bool) -> Self {
         self.config.keep_revoked = yes;
         self
     }
 
-    /// Sets the display name of this process as the holder of the replica's engine: the error that
-    /// another process gets when it wants the engine contains it. The process id by default.
+    /// Sets the display name of this process as the holder of the replica's engine, which is part
+    /// of the error that another process gets while this one holds it. The process id by default.
     pub fn holder(mut self, holder: impl Into<String>) -> Self {
         self.holder = holder.into();
         self

@@ -37,8 +37,8 @@ impl<T> Documents<T> {
     ///
     /// # Errors
     /// `InvalidInput`, naming the document, if one is not of type `T`, and `Incompatible` if it is
-    /// of a newer version of it: the stream goes on behind it. Else as the storage, and the stream
-    /// ends.
+    /// of a newer version of it: the stream continues with the next document. Else as the storage,
+    /// and the stream ends.
     pub async fn next(&mut self) -> Option<Result<Document<T>>> {
         self.0.next().await
     }
@@ -83,7 +83,7 @@ impl Walk {
         let (scope, collection) = (self.scope.clone(), Some(self.collection.clone()));
         let read = self.storage.scan(Scan { scope, collection, after, limits: PAGE }).await?;
         self.after = read.items.last().map(|last| last.key.id.clone());
-        // A page without documents would be asked for again and again.
+        // A page without documents would be requested again and again.
         self.more = read.more && !read.items.is_empty();
         self.page = read.items.into();
         Ok(true)
@@ -169,8 +169,8 @@ impl<T: DeserializeOwned + Send + 'static> Collection<T> {
 
 impl<T: DeserializeOwned> Collection<T> {
     /// Reads documents by their ids: one result for each id, in their order, and none for a
-    /// document that is not there. An id may occur twice. Ids are looked for 256 at a time; all
-    /// that is found is in memory together.
+    /// document that does not exist. An id may occur twice. Ids are looked up 256 at a time; all
+    /// documents that are found are in memory together.
     ///
     /// ```
     /// # use twotide::prelude::*;

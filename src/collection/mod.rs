@@ -101,7 +101,7 @@ impl<T> Collection<T> {
 
 impl<T: Serialize> Collection<T> {
     /// Returns a value as the collection stores it: as JSON, with its version if there are
-    /// [versions](crate::ReplicaBuilder::versioned). For bodies that an app hands on, such as
+    /// [versions](crate::ReplicaBuilder::versioned). For bodies that an app passes on, such as
     /// [`Resolution::Merge`](crate::resolver::Resolution::Merge).
     ///
     /// # Errors
@@ -191,8 +191,8 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
         Document::new(id, state, body, false).decode(self.versions())
     }
 
-    /// Deletes a document: it is gone for the app, and a tombstone tells others. For data that has
-    /// to go there is [`hard_delete`](Self::hard_delete).
+    /// Deletes a document and leaves a tombstone, which syncs like an edit. To remove every copy of
+    /// the body, use [`hard_delete`](Self::hard_delete).
     ///
     /// # Errors
     /// `NotFound` if there is none; else as the storage.
@@ -202,20 +202,20 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
         self.replica.write(transaction).await.map(drop)
     }
 
-    /// Erases a document for good, whether it was deleted before or not: for data that has to go. A
-    /// deletion leaves the body in places where it is still of use (what an edit was made on, what
-    /// was refused, what others have); an erasure takes all of them.
+    /// Erases a document permanently, whether it was deleted before or not. A deletion keeps the
+    /// body where it may still be needed (as the base of an edit, in refused edits, on other
+    /// replicas); an erasure removes all of them.
     ///
-    /// When it returns, no part of this replica gives the document away any more: reads, conflicts,
-    /// refused edits, edits that wait or are in flight. The erasure travels like an edit. The
-    /// server then keeps nothing but an erased tombstone, which is purged like others, and so does
-    /// every replica that hears of it. Edits that were made without knowing of it are gone with it,
-    /// and no resolver is asked: the replica that made one is told by
+    /// When it returns, no part of this replica returns the document's body any more: reads,
+    /// conflicts, refused edits, edits that wait or are in flight. The erasure syncs like an edit.
+    /// The server then keeps nothing but an erased tombstone, which is purged like others, and so
+    /// does every replica that receives it. Edits that were made without knowledge of it are
+    /// discarded, and no resolver is called: the replica that made one reports
     /// [`SyncEvent::EditErased`](crate::SyncEvent::EditErased). Writing under the same id
     /// afterwards makes a new document.
     ///
-    /// The bytes are gone from the storage's files after [`Replica::purge_erased`] or was
-    /// closed, if the storage can see to that. If the server refuses the erasure, it goes to the
+    /// After [`Replica::purge_erased`] or [`Replica::close`] the bytes are gone from the storage's
+    /// files, if the storage supports that. If the server refuses the erasure, it goes to the
     /// quarantine, and the document is pulled again.
     ///
     /// A document of a [local-only](crate::ReplicaBuilder::local_only) collection is removed, and

@@ -19,8 +19,8 @@ use crate::Replica;
 
 /// Something that happened to the sync of a replica, or that the sync did to a document.
 ///
-/// Events carry no bodies: they say which document to read. The app's own writes on this replica
-/// are not among them. An app that needs every document in its newest state uses a
+/// Events carry no bodies: they name the document to read. The app's own writes on this replica are
+/// not among them. An app that needs every document in its newest state uses a
 /// [watch](crate::Collection::watch_all), which never lags.
 ///
 /// Serialized, an event is the name of its [kind](Self::kind) and what belongs to it:
@@ -29,9 +29,9 @@ use crate::Replica;
 #[serde(tag = "event", content = "detail", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum SyncEvent {
-    /// A connection is there.
+    /// A connection was made.
     Connected,
-    /// The connection is gone, or could not be made.
+    /// The connection was lost, or could not be made.
     Disconnected {
         /// Why.
         why: ErrorKind,
@@ -45,37 +45,37 @@ pub enum SyncEvent {
         /// Why.
         why: ErrorKind,
     },
-    /// So many attempts in a row failed as the option
-    /// [`max_failures`](crate::ReplicaConfig::max_failures) says: the status says
-    /// [`Error`](crate::Activity::Error) from now on. Told once; the sync goes on trying.
+    /// As many attempts in a row failed as the option
+    /// [`max_failures`](crate::ReplicaConfig::max_failures) allows: the activity of the status is
+    /// [`Error`](crate::Activity::Error) from now on. Sent once; the sync keeps retrying.
     Failing(u32),
     /// The server refuses this replica; a retry cannot succeed until the configuration, the token
     /// or the server changes.
     Refused(ErrorKind),
-    /// The token is missing or is not good any more: the sync goes on when it is given a good one.
-    /// Comes in the place of [`Refused`](Self::Refused) or [`ScopeRefused`](Self::ScopeRefused).
+    /// The token is missing or not valid any more: the sync continues when it gets a valid one.
+    /// Sent instead of [`Refused`](Self::Refused) or [`ScopeRefused`](Self::ScopeRefused).
     TokenNeeded,
     /// The replica is behind and catches up.
     CatchUpStarted(Scope),
-    /// A chunk was taken in while it catches up.
+    /// A chunk was applied while the replica catches up.
     CatchUpProgress {
         /// The scope.
         scope: Scope,
-        /// Where it stands.
+        /// Its position.
         position: Seq,
-        /// The newest head that was heard of.
+        /// The newest known head.
         head: Seq,
     },
     /// The replica has reached the head.
     CatchUpDone(Scope),
-    /// A chunk was taken in, at any time; while it catches up,
+    /// A chunk was applied, at any time; while the replica catches up,
     /// [`CatchUpProgress`](Self::CatchUpProgress) follows.
     CheckpointMoved {
         /// The scope.
         scope: Scope,
-        /// Where it stands.
+        /// Its position.
         position: Seq,
-        /// The newest head that was heard of.
+        /// The newest known head.
         head: Seq,
     },
     /// The sync changed a document as the app sees it.
@@ -89,31 +89,31 @@ pub enum SyncEvent {
         /// The revision of the new state; none if nothing is left of the document.
         revision: Option<Revision>,
     },
-    /// A conflict was met, and the resolver ended it.
+    /// A conflict was found, and the resolver ended it.
     ConflictResolved {
         /// The document.
         key: DocumentKey,
         /// How it ended.
         decided: Decided,
     },
-    /// A conflict was met, and waits for the app: see [`Replica::conflicts`].
+    /// A conflict was found, and waits for the app: see [`Replica::conflicts`].
     ConflictDeferred(DocumentKey),
     /// A document was erased, and with it an edit that was made here without knowledge of the
     /// erasure, and was not synced or was refused before. See
     /// [`Collection::hard_delete`](crate::Collection::hard_delete).
     EditErased(DocumentKey),
-    /// The server refused an edit for good: it is in the [quarantine](Replica::quarantine).
+    /// The server refused an edit permanently: it is in the [quarantine](Replica::quarantine).
     Rejected {
         /// The document.
         key: DocumentKey,
         /// Why.
         rejection: Rejection,
     },
-    /// The replica's position was given up: it pulls what is missing, and may catch up from the
+    /// The replica's position was discarded: it pulls what is missing, and may catch up from the
     /// beginning.
     Reset(Scope, Reset),
-    /// Replica and server stand at the same position with different documents, and pulling
-    /// everything afresh did not help.
+    /// Replica and server have different documents at the same position, and pulling everything
+    /// again did not help.
     Diverged(Scope),
     /// The replica has a new identity: its file was copied or restored.
     Reidentified,
@@ -205,7 +205,7 @@ impl SyncEvent {
             Event::ScopeRefused(scope, why) => Self::ScopeRefused { scope, why },
             Event::ScopeGone(scope) => Self::ScopeGone(scope),
             Event::InSync => Self::InSync,
-            // The engine may learn to say more than this version knows.
+            // A newer engine may have events that this version does not know.
             _ => return None,
         })
     }

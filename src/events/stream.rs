@@ -57,14 +57,14 @@ impl EventFilter {
     }
 }
 
-/// What happens to the sync, from when it was asked for on: made by [`Replica::event_stream`].
+/// The events of the sync from the call on: made by [`Replica::event_stream`].
 ///
 /// A [`Stream`], which ends when the replica is closed. None of its items is an error today; they
 /// are `Result`s as those of every other stream of a replica, so that an app can merge them.
 ///
-/// At most 1,024 events wait in it, or 4,096 if it gives
-/// [`ChangeApplied`](SyncEvent::ChangeApplied). When more come, the oldest are dropped, and
-/// [`Lagged`](SyncEvent::Lagged) says how many. It does not keep the replica open.
+/// At most 1,024 events wait in it, or 4,096 if it accepts
+/// [`ChangeApplied`](SyncEvent::ChangeApplied). When more arrive, the oldest are dropped, and
+/// [`Lagged`](SyncEvent::Lagged) has their number. It does not keep the replica open.
 pub struct EventStream(EventReceiver);
 
 impl fmt::Debug for EventStream {
@@ -85,9 +85,9 @@ impl EventStream {
         poll_fn(|cx| self.0.poll_next(cx)).await.map(Ok)
     }
 
-    /// The next event that is there already. None also means that the replica was closed:
-    /// [`next`](Self::next) tells the difference. For synchronous code, such as a user interface
-    /// that looks once per frame.
+    /// The next event that is already available. None also means that the replica was closed:
+    /// [`next`](Self::next) distinguishes the two. For synchronous code, such as a user interface
+    /// that polls once per frame.
     pub fn next_ready(&mut self) -> Option<SyncEvent> {
         self.0.next_ready()
     }
@@ -102,10 +102,10 @@ impl Stream for EventStream {
 }
 
 impl Replica {
-    /// Returns what happens to the sync from now on, as far as the filter accepts it. Any number of
-    /// streams may be open; a slow one holds up neither the sync nor another one.
+    /// Returns the events of the sync from now on that the filter accepts. Any number of streams
+    /// may be open; a slow one delays neither the sync nor another stream.
     ///
-    /// Only the process that syncs hears of it: what another process does to the file is in
+    /// Only the process that syncs gets them: what another process does to the file is in
     /// [`Replica::changes`] and in the watches.
     ///
     /// ```

@@ -19,10 +19,10 @@ use crate::{Collection, Document};
 /// The most that one read of the storage gives.
 const PAGE: Limits = Limits { documents: 256, bytes: 1 << 20 };
 
-/// When so many changed documents are known, they are told before the feed is read on.
+/// The number of changed documents that are known at the most before they are yielded.
 const DUE: usize = 256;
 
-/// The most pages of the feed that are read before what is known is told.
+/// The most pages of the feed that are read before known changes are yielded.
 const PAGES: usize = 64;
 
 pub(super) type Filter<T> = Box<dyn Fn(&Document<T>) -> bool + Send + Sync>;
@@ -36,7 +36,7 @@ pub(super) type Filter<T> = Box<dyn Fn(&Document<T>) -> bool + Send + Sync>;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum WatchEvent<T> {
-    /// A document that is there, before [`Complete`](Self::Complete). In order of the ids.
+    /// An existing document, before [`Complete`](Self::Complete). In order of the ids.
     Current(Document<T>),
     /// Every document that was there has been told; what follows are changes.
     Complete,
@@ -45,8 +45,8 @@ pub enum WatchEvent<T> {
     /// A document that was deleted, or that the filter does not accept any more. Once more than
     /// 4,096 documents were told, this may also name one that was never told.
     Removed(String),
-    /// What was told does not hold any more, because documents left the device without a trace:
-    /// everything that is there follows afresh, up to the next [`Complete`](Self::Complete).
+    /// Earlier events are not valid any more, because documents left the device without a trace:
+    /// all existing documents follow again, up to the next [`Complete`](Self::Complete).
     Resync,
 }
 
@@ -54,19 +54,19 @@ pub enum WatchEvent<T> {
 enum Stage {
     /// Nothing was read yet.
     New,
-    /// What is there is told, page by page.
+    /// The existing documents are yielded, page by page.
     Listing { page: VecDeque<Stored>, after: Option<(Name, DocumentId)>, more: bool },
-    /// What changes is told.
+    /// Changes are yielded.
     Following,
 }
 
 /// How far the feed was read.
 enum Read {
-    /// To its end: there is nothing to tell.
+    /// To its end: there is nothing to yield.
     End,
     /// Some documents are due.
     Some,
-    /// It does not say everything.
+    /// It is not complete.
     Gap,
 }
 
@@ -75,19 +75,19 @@ enum Read {
 ///
 /// A [`Stream`](futures_util::Stream), which ends when the replica is closed.
 ///
-/// First come the documents that are there, then [`Complete`](WatchEvent::Complete), then what
-/// changes. Several changes of one document that happened since the last event are told as one,
-/// with its newest state. Only what changes a document is told: that an edit of it was settled is
-/// not, which a [watch of the document](crate::Collection::watch) tells.
+/// It yields the existing documents first, then [`Complete`](WatchEvent::Complete), then changes.
+/// Several changes of one document since the last event are one event, with the newest state. Only
+/// changes of the document's content are events: that an edit of it was settled is not, which a
+/// [watch of the document](crate::Collection::watch) yields.
 ///
 /// It keeps at most a page of documents (256, 1 MiB or one larger document), 511 ids that are due,
-/// and 4,096 ids that were told. Like every handle, it keeps the storage open until it is dropped
-/// or the replica is closed.
+/// and 4,096 ids that were yielded. Like every handle, it keeps the storage open until it is
+/// dropped or the replica is closed.
 pub struct CollectionWatch<T>(Yielding<Collected<T>, WatchEvent<T>>);
 
 stream!(CollectionWatch<T>, [T: DeserializeOwned + Send + 'static], WatchEvent<T>);
 
-/// The collection, and what was told of it.
+/// The collection, and what was yielded of it.
 struct Collected<T> {
     storage: Arc<dyn Storage>,
     versions: Option<Versions>,
@@ -151,13 +151,13 @@ impl<T: DeserializeOwned + Send + 'static> CollectionWatch<T> {
     ///
     /// # Errors
     /// `InvalidInput`, naming the document, if one is not of type `T`, and `Incompatible` if it is
-    /// of a newer [version](crate::ReplicaBuilder::versioned) of it: the watch goes on behind it.
-    /// Else as the storage, and the next call tries again.
+    /// of a newer [version](crate::ReplicaBuilder::versioned) of it: the watch continues with the
+    /// next one. Else as the storage, and the next call retries.
     pub async fn next(&mut self) -> Option<Result<WatchEvent<T>>> {
         self.0.next().await
     }
 
-    /// The next event that is there already; none if everything was told, or the replica was
+    /// The next event that is already available; none if everything was yielded, or the replica was
     /// closed.
     ///
     /// # Errors
@@ -218,7 +218,7 @@ impl<T: DeserializeOwned + Send + 'static> Source for Collected<T> {
 }
 
 impl<T: DeserializeOwned> Collected<T> {
-    /// Reads the next page of what is there.
+    /// Reads the next page of existing documents.
     async fn list(&mut self) -> Result<()> {
         let Stage::Listing { page, after, more } = &mut self.stage else { return Ok(()) };
         let (scope, collection) = (self.scope.clone(), Some(self.collection.clone()));
@@ -227,7 +227,7 @@ impl<T: DeserializeOwned> Collected<T> {
         if let Some(last) = read.items.last() {
             *after = Some((last.key.collection.clone(), last.key.id.clone()));
         }
-        // A page without documents would be asked for again and again.
+        // A page without documents would be requested again and again.
         *more = read.more && !read.items.is_empty();
         *page = read.items.into();
         Ok(())

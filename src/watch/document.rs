@@ -15,14 +15,14 @@ use crate::versions::Versions;
 use crate::yielding::{Source, Yielding, more, stream};
 use crate::{Collection, Document};
 
-/// What tells two states of a document apart as they are shown.
+/// Distinguishes two states of a document as they are shown.
 type Look = (LocalSeq, Revision, bool);
 
 /// Watches one document: made by [`Collection::watch`].
 ///
 /// A [`Stream`](futures_util::Stream), which ends when the replica is closed. It keeps no more than
-/// what tells the state that it gave last from another one. Like every handle, it keeps the storage
-/// open until it is dropped or the replica is closed.
+/// what distinguishes the state that it yielded last from another one. Like every handle, it keeps
+/// the storage open until it is dropped or the replica is closed.
 pub struct DocumentWatch<T>(Yielding<Watched<T>, Option<Document<T>>>);
 
 stream!(DocumentWatch<T>, [T: DeserializeOwned + Send + 'static], Option<Document<T>>);
@@ -59,15 +59,15 @@ impl<T> DocumentWatch<T> {
 }
 
 impl<T: DeserializeOwned + Send + 'static> DocumentWatch<T> {
-    /// The document: at once when it is asked for the first time, then as soon as its newest state
-    /// is not the one that was given last. `Some(Ok(None))` means that it is not there, and `None`
-    /// that the replica was closed. That an edit was settled by the server is another state, too,
-    /// by [`Document::is_synced`]. Dropping the future loses nothing.
+    /// The document: at once in the first call, then as soon as its newest state is not the one
+    /// that was yielded last. `Some(Ok(None))` means that it does not exist, and `None` that the
+    /// replica was closed. That an edit was settled by the server is another state, too, by
+    /// [`Document::is_synced`]. Dropping the future loses nothing.
     ///
     /// # Errors
     /// `InvalidInput` if the document is not of type `T`, `Incompatible` if it is of a newer
     /// [version](crate::ReplicaBuilder::versioned) of it: returned once for each such state, and
-    /// the watch goes on. Else as the storage, and the next call tries again.
+    /// the watch continues. Else as the storage, and the next call retries.
     pub async fn next(&mut self) -> Option<Result<Option<Document<T>>>> {
         self.0.next().await
     }

@@ -2,8 +2,8 @@
 //!
 //! A watch has no task and no queue of its own. What it keeps is bounded, whatever the number of
 //! changes: it is woken by the storage's counter of commits, which carries no data, and reads the
-//! newest state when it is asked. So a slow reader skips states in between, and never the last one;
-//! and what other processes write into the same file counts as well.
+//! newest state when it is polled. So a slow reader skips states in between, and never the last
+//! one; changes by other processes to the same file are included.
 
 mod collection;
 mod document;
@@ -50,7 +50,7 @@ impl<T: DeserializeOwned> Collection<T> {
         Ok(DocumentWatch::new(self, self.key(id)?))
     }
 
-    /// Watches every document of the collection: those that are there first, then what changes.
+    /// Watches every document of the collection: the existing ones first, then changes.
     ///
     /// ```
     /// # use twotide::prelude::*;
@@ -89,9 +89,8 @@ impl<T: DeserializeOwned> Collection<T> {
     }
 
     /// Watches the documents of the collection that a filter accepts. One that it does not accept
-    /// any more is told as [`Removed`](WatchEvent::Removed). The filter is called for every
-    /// document that is there and for every change, on the task that asks for the next event: it
-    /// must be quick.
+    /// any more is yielded as [`Removed`](WatchEvent::Removed). The filter is called for every
+    /// existing document and for every change, on the task that polls the watch: it must be quick.
     ///
     /// ```
     /// # use twotide::prelude::*;

@@ -17,7 +17,7 @@ impl Shown {
         Self(Some(HashMap::new()))
     }
 
-    /// Takes note that a state was told.
+    /// Records that a state was yielded.
     pub(super) fn insert(&mut self, id: &DocumentId, place: LocalSeq) {
         if let Some(known) = &mut self.0 {
             known.insert(id.clone(), place);
@@ -27,7 +27,7 @@ impl Shown {
         }
     }
 
-    /// Whether the state at that place, or a newer one, was told for sure.
+    /// Whether the state at that place, or a newer one, was certainly yielded.
     pub(super) fn has(&self, id: &DocumentId, place: LocalSeq) -> bool {
         self.0.as_ref().and_then(|known| known.get(id)).is_some_and(|told| *told >= place)
     }

@@ -17,7 +17,7 @@ use crate::yielding::{Source, Yielding, more, stream};
 /// The most that one read of the storage gives.
 const PAGE: Limits = Limits { documents: 256, bytes: 1 << 20 };
 
-/// The most entries of which is remembered what was told.
+/// The most entries for which the watch keeps what was yielded.
 const MOST: usize = 4_096;
 
 /// An event of a watch of the conflict inbox or of the quarantine.
@@ -29,7 +29,7 @@ const MOST: usize = 4_096;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum InboxEvent<T> {
-    /// An entry that is there, before [`Complete`](Self::Complete). In the order of the list.
+    /// An existing entry, before [`Complete`](Self::Complete). In the order of the list.
     Current(T),
     /// Every entry that was there has been told; what follows are changes.
     Complete,
@@ -38,15 +38,15 @@ pub enum InboxEvent<T> {
     /// No entry of this document that was yielded before exists any more: it was decided, or the
     /// document left the device.
     Removed(DocumentKey),
-    /// What was told is told afresh, up to the next [`Complete`](Self::Complete): there was a
-    /// change, and more than 4,096 entries are too many to tell which.
+    /// All entries are yielded again, up to the next [`Complete`](Self::Complete): there was a
+    /// change, and with more than 4,096 entries the watch does not know which.
     Resync,
 }
 
 /// Where an entry is in its list: in the conflict inbox all tickets are 0.
 type Place = (u64, DocumentKey);
 
-/// What tells two states of an entry apart: the local side, the server's, and the base.
+/// Distinguishes two states of an entry: the local side, the server's, and the base.
 type Look = (Revision, Option<Revision>, Option<Revision>);
 
 fn place(entry: &UnsettledEntry) -> Place {
@@ -63,7 +63,7 @@ fn look(entry: &UnsettledEntry) -> Look {
 struct Pass {
     /// What moves with every change was there when it began.
     inbox: u64,
-    /// Whether everything is told, and not only what is different.
+    /// Whether everything is yielded, and not only differences.
     is_first: bool,
     after: UnsettledAfter,
     /// The last entry that it came to.
@@ -76,25 +76,25 @@ struct Pass {
 ///
 /// A [`Stream`](futures_util::Stream), which ends when the replica is closed.
 ///
-/// It has no task and no queue of its own. When it is asked, and something has changed since, it
-/// goes through the list by pages and tells what is different. A slow reader skips states in
-/// between, and never the last one; other processes' changes count as well. It keeps at most a page
-/// (256 entries, 1 MiB or one larger entry) and what tells 4,096 entries apart. Like every handle,
-/// it keeps the storage open until it is dropped or the replica is closed.
+/// It has no task and no queue of its own. When it is polled, and something has changed since, it
+/// reads the list by pages and yields the differences. A slow reader skips states in between, and
+/// never the last one; other processes' changes are included. It keeps at most a page (256 entries,
+/// 1 MiB or one larger entry) and what distinguishes 4,096 entries. Like every handle, it keeps the
+/// storage open until it is dropped or the replica is closed.
 pub struct InboxWatch<T>(Yielding<Inbox<T>, InboxEvent<T>>);
 
 stream!(InboxWatch<T>, [T: Send + Unpin + 'static], InboxEvent<T>);
 
-/// The list, and what was told of it.
+/// The list, and what was yielded of it.
 struct Inbox<T> {
     storage: Arc<dyn Storage>,
     commits: watch::Receiver<u64>,
     scope: Scope,
     which: Unsettled,
     read: fn(UnsettledEntry) -> Option<T>,
-    /// What was told and not taken back; none if that is too much to remember.
+    /// What was yielded and not removed since; none if that is too much to keep.
     told: Option<BTreeMap<Place, Look>>,
-    /// What moves with every change was there when the list was told the last time.
+    /// The counter that grows with every change, as it was when the list was yielded the last time.
     listed: Option<u64>,
     pass: Option<Pass>,
     ready: VecDeque<InboxEvent<T>>,
@@ -144,7 +144,7 @@ impl<T: Send + Unpin + 'static> InboxWatch<T> {
         self.0.next().await
     }
 
-    /// The next event that is there already; none if everything was told, or the replica was
+    /// The next event that is already available; none if everything was yielded, or the replica was
     /// closed.
     ///
     /// # Errors
@@ -181,7 +181,7 @@ impl<T: Send + Unpin + 'static> Source for Inbox<T> {
 }
 
 impl<T> Inbox<T> {
-    /// How many events wait, and of how many entries is remembered what was told.
+    /// How many events wait, and for how many entries the watch keeps what was yielded.
     #[cfg(test)]
     fn kept(&self) -> (usize, usize) {
         (self.ready.len(), self.told.as_ref().map_or(0, BTreeMap::len))
@@ -242,7 +242,7 @@ impl<T> Inbox<T> {
         Ok(())
     }
 
-    /// What was told and lies between these two is not there any more.
+    /// What was yielded and lies between these two does not exist any more.
     fn take_back(&mut self, after: Option<&Place>, before: Option<&Place>) {
         let Some(told) = &mut self.told else { return };
         let lower = after.map_or(Bound::Unbounded, Bound::Excluded);

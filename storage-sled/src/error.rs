@@ -82,8 +82,8 @@ mod tests {
     fn an_error_says_what_failed_where_and_whether_to_retry() {
         let full = of(io(std::io::ErrorKind::StorageFull, "no space left"));
         assert_eq!((full.kind(), full.retry()), (ErrorKind::Storage, Retry::Later(None)));
-        assert!(full.to_string().contains("(folder app.sled)"), "{full}");
-        assert!(full.to_string().contains("no space left"), "{full}");
+        assert!(full.report().to_string().contains("(folder app.sled)"), "{full}");
+        assert!(full.report().to_string().contains("no space left"), "{full}");
         let busy = of(io(std::io::ErrorKind::Other, "could not acquire lock on \"db\": EAGAIN"));
         assert_eq!((busy.kind(), busy.retry()), (ErrorKind::Busy, Retry::Later(None)));
         assert_eq!(of(sled::Error::Unsupported("x".into())).kind(), ErrorKind::Incompatible);
@@ -98,7 +98,7 @@ mod tests {
     fn who_comes_after_a_failed_write_is_told_the_cause_and_not_to_retry() {
         let error = stopped(of(io(std::io::ErrorKind::StorageFull, "no space left")));
         assert_eq!((error.kind(), error.retry()), (ErrorKind::Storage, Retry::Never));
-        assert!(error.to_string().contains("no space left"), "{error}");
+        assert!(error.report().to_string().contains("no space left"), "{error}");
     }
 
     #[test]
@@ -106,6 +106,6 @@ mod tests {
         let error =
             contained::<()>(|| std::panic::panic_any("an assertion".to_owned())).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Incompatible);
-        assert!(error.to_string().contains("an assertion"), "{error}");
+        assert!(error.report().to_string().contains("an assertion"), "{error}");
     }
 }

@@ -308,7 +308,7 @@ mod tests {
         put(&kv, "a", Durability::Process).unwrap();
         let error = put(&kv, "b", Durability::Power).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Storage);
-        assert!(error.to_string().contains("sync"), "{error}");
+        assert!(error.report().to_string().contains("sync"), "{error}");
         // What the disk holds is unknown now.
         put(&kv, "c", Durability::Process).unwrap_err();
         kv.get(b"a").unwrap_err();

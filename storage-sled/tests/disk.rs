@@ -45,12 +45,12 @@ async fn child() {
     };
     println!("\nwritten {written}");
     assert_eq!((error.kind(), error.retry()), (ErrorKind::Storage, Retry::Never), "{error}");
-    assert!(error.to_string().contains("app.sled"), "{error}");
+    assert!(error.report().to_string().contains("app.sled"), "{error}");
     // Whatever is asked now says the same at once.
     let again = storage.write(NOW, puts(&[("a", "1")])).await.unwrap_err();
-    assert_eq!(again.to_string(), error.to_string());
+    assert_eq!(again.report().to_string(), error.report().to_string());
     let read = storage.get(vec![key("0")]).await.map(drop).unwrap_err();
-    assert_eq!(read.to_string(), error.to_string());
+    assert_eq!(read.report().to_string(), error.report().to_string());
     storage.close().await.unwrap();
 }
 

@@ -26,7 +26,7 @@ fn open_as_server(path: &Path) -> Result<()> {
 #[track_caller]
 fn assert_incompatible(error: &Error, why: &str) {
     assert_eq!((error.kind(), error.retry()), (ErrorKind::Incompatible, Retry::Never), "{error}");
-    assert!(error.to_string().contains(why), "{error}");
+    assert!(error.report().to_string().contains(why), "{error}");
 }
 
 #[tokio::test]
@@ -78,7 +78,7 @@ fn a_file_is_no_folder() {
     std::fs::write(&path, b"x").unwrap();
     assert_incompatible(&open_as_replica(&path).unwrap_err(), "the path is a file");
     let error = open_as_replica(&path.join("below")).unwrap_err();
-    assert!(error.to_string().contains("below"), "{error}");
+    assert!(error.report().to_string().contains("below"), "{error}");
 }
 
 #[test]
@@ -157,8 +157,8 @@ async fn a_folder_that_is_open_is_busy_until_it_is_closed() {
     for _ in 0..3 {
         let error = open_replica(&impatient, REPLICA).map(drop).unwrap_err();
         assert_eq!((error.kind(), error.retry()), (ErrorKind::Busy, Retry::Later(None)));
-        assert!(error.to_string().contains("close its storage"), "{error}");
-        assert!(error.to_string().contains("app.sled"), "{error}");
+        assert!(error.report().to_string().contains("close its storage"), "{error}");
+        assert!(error.report().to_string().contains("app.sled"), "{error}");
     }
     first.close().await.unwrap();
     let second = open_replica(&impatient, REPLICA).unwrap();

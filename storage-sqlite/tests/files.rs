@@ -41,8 +41,8 @@ fn assert_refused(path: &Path, why: &str) {
     let reader = SqliteReplicaReader::open(&config(path)).map(drop);
     for error in [open_as_replica(path), reader].map(Result::unwrap_err) {
         assert_eq!(error.kind(), ErrorKind::Incompatible, "{error}");
-        assert!(error.to_string().contains(why), "{error}");
-        assert!(error.to_string().contains("app.db"), "{error}");
+        assert!(error.report().to_string().contains(why), "{error}");
+        assert!(error.report().to_string().contains("app.db"), "{error}");
     }
     assert_eq!(files(path), before);
 }
@@ -97,7 +97,7 @@ fn a_servers_file_is_no_replica_and_the_other_way_round() {
         SqliteServerWriter::open(&config(&path)).map(drop).unwrap_err(),
         SqliteServerReader::open(&config(&path)).map(drop).unwrap_err(),
     ] {
-        assert!(error.to_string().contains("a replica's, not a server's"), "{error}");
+        assert!(error.report().to_string().contains("a replica's, not a server's"), "{error}");
     }
 }
 
@@ -111,7 +111,7 @@ fn a_file_of_a_newer_version_is_refused_also_while_only_its_log_says_so() {
     let before = std::fs::read(&path).unwrap();
     let error = open_as_replica(&path).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Incompatible);
-    assert!(error.to_string().contains("version 99"), "{error}");
+    assert!(error.report().to_string().contains("version 99"), "{error}");
     assert_eq!(std::fs::read(&path).unwrap(), before);
     drop(newer);
     assert_refused(&path, "version 99");
@@ -155,7 +155,7 @@ fn damaged_rows_are_incompatible_and_say_in_which_file() {
         other.execute_batch(damage).unwrap();
         let error = core.record(&document).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Incompatible, "{damage}");
-        assert!(error.to_string().contains("app.db"), "{error}");
+        assert!(error.report().to_string().contains("app.db"), "{error}");
     }
 }
 
@@ -165,7 +165,7 @@ fn what_cannot_be_opened_is_a_storage_error_with_the_path() {
     for bad in [path.join("no/such/folder/app.db"), folder.path().to_owned()] {
         let error = open_as_replica(&bad).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Storage, "{error}");
-        assert!(error.to_string().contains(bad.to_str().unwrap()), "{error}");
+        assert!(error.report().to_string().contains(bad.to_str().unwrap()), "{error}");
     }
 }
 
@@ -194,7 +194,7 @@ mod read_only {
         }
         let error = opened.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Storage, "{error}");
-        assert!(error.to_string().contains("app.db"), "{error}");
+        assert!(error.report().to_string().contains("app.db"), "{error}");
     }
 
     /// A program that is being copied cannot be run, and a process that another test starts
@@ -325,7 +325,7 @@ fn lost(how: fn(&Path)) -> (String, String) {
     for error in &errors {
         assert_eq!((error.kind(), error.retry()), (ErrorKind::Storage, Retry::Never), "{error}");
     }
-    (errors[0].to_string(), errors[1].to_string())
+    (errors[0].report().to_string(), errors[1].report().to_string())
 }
 
 #[cfg(unix)]
@@ -352,7 +352,7 @@ fn without_its_log_a_file_is_not_written() {
     let mut writer = SqliteReplicaWriter::open(&config(&path), REPLICA).unwrap();
     std::fs::remove_file(path.with_file_name("app.db-wal")).unwrap();
     let error = writer.begin(Durability::Power).unwrap_err();
-    assert!(error.to_string().contains("write-ahead log"), "{error}");
+    assert!(error.report().to_string().contains("write-ahead log"), "{error}");
 }
 
 #[cfg(unix)]

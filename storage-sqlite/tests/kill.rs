@@ -48,7 +48,7 @@ async fn the_engine_of_a_killed_process_is_free_at_once() {
     let storage = open(&path);
     let error = storage.claim("the parent".to_owned()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Busy);
-    assert!(error.to_string().contains("the child"), "{error}");
+    assert!(error.report().to_string().contains("the child"), "{error}");
     child.kill();
     storage.claim("the parent".to_owned()).await.unwrap();
 }

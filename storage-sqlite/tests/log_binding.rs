@@ -72,7 +72,7 @@ fn an_older_copy_beside_a_newer_log_is_refused_and_left_as_it_is() {
     let before = bytes();
     let error = open(&path).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Incompatible, "{error}");
-    assert!(error.to_string().contains("move the log away"), "{error}");
+    assert!(error.report().to_string().contains("move the log away"), "{error}");
     assert!(bytes() == before);
     // As the message says.
     std::fs::remove_file(path.with_file_name("app.db-wal")).unwrap();

@@ -85,7 +85,7 @@ async fn the_second_engine_is_refused_by_name_and_let_in_once_the_first_is_gone(
     assert_eq!(one.claim("the app, process 17".to_owned()).await.unwrap(), first.next());
     let error = two.claim("the command line".to_owned()).await.unwrap_err();
     assert_eq!((error.kind(), error.retry()), (ErrorKind::Busy, Retry::Later(None)));
-    assert!(error.to_string().contains("the app, process 17"), "{error}");
+    assert!(error.report().to_string().contains("the app, process 17"), "{error}");
     one.close().await.unwrap();
     let second = two.claim("the command line".to_owned()).await.unwrap();
     assert_eq!(second, first.next().next());

@@ -72,7 +72,7 @@ fn put_over(path: &Path, bytes: &[u8]) {
 fn assert_lost(error: &Error) {
     assert_eq!(error.retry(), Retry::Never, "{error}");
     assert!(matches!(error.kind(), ErrorKind::Storage | ErrorKind::Incompatible), "{error}");
-    assert!(error.to_string().contains("app.db"), "{error}");
+    assert!(error.report().to_string().contains("app.db"), "{error}");
 }
 
 /// The open file is lost, and what is left is refused.

@@ -177,6 +177,6 @@ fn a_visitor_that_fails_ends_the_visit_with_its_error() {
     core.put_row(&scope("s"), &collection("c"), &id("x"), None, &row).unwrap();
     let visit = &mut |_: LogRow| Err(Error::new(ErrorKind::Internal, "enough"));
     let error = core.log(&scope("s"), Seq(0), visit).unwrap_err();
-    assert_eq!(error.to_string(), "enough");
+    assert_eq!(error.report().to_string(), "enough");
     core.commit().unwrap();
 }

@@ -140,7 +140,7 @@ fn a_full_disk_fails_the_write_loses_nothing_and_ends_with_more_room() {
         }
     };
     assert_eq!((error.kind(), error.retry()), (ErrorKind::Storage, Retry::Later(None)), "{error}");
-    assert!(error.to_string().contains("full"), "{error}");
+    assert!(error.report().to_string().contains("full"), "{error}");
     let documents = |core: &SqliteReplicaWriter| ops::state(core).unwrap().scopes[0].documents;
     assert!(written > 5);
     assert_eq!(documents(&core), written);
@@ -163,12 +163,12 @@ fn a_full_disk_in_the_middle_of_a_group_says_so_to_the_end() {
     core.mark().unwrap();
     let large = puts(&[("b", &body), ("c", &body), ("d", &body)]);
     let error = ops::write(&mut core, NOW, &limits, &large).unwrap_err();
-    assert!(error.to_string().contains("full"), "{error}");
+    assert!(error.report().to_string().contains("full"), "{error}");
     // SQLite may undo the statement alone or end the transaction; either way nothing is half there.
     let documents = match core.undo().and_then(|()| core.commit()) {
         Ok(_) => 1,
         Err(error) => {
-            assert!(error.to_string().contains("full"), "{error}");
+            assert!(error.report().to_string().contains("full"), "{error}");
             0
         }
     };

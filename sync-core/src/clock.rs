@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::model::Stamp;
 
-/// A point in time, as the driver tells it: Unix milliseconds by this machine's clock.
+/// The wall-clock time, which is passed in: Unix milliseconds by this machine's clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Now(pub u64);
 
@@ -36,6 +36,25 @@ impl Now {
     #[must_use]
     pub fn corrected(self, offset_millis: i64) -> Self {
         Self(self.0.saturating_add_signed(offset_millis))
+    }
+}
+
+/// A point in time of a pure machine: milliseconds since the machine started. It never goes back,
+/// and setting a device's clock does not move it, so deadlines are kept in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instant(pub u64);
+
+impl Instant {
+    /// The point in time that lies this much later.
+    #[must_use]
+    pub fn plus(self, by: Duration) -> Self {
+        Self(Now(self.0).plus(by).0)
+    }
+
+    /// How long it is from `earlier` to here; zero if it is not earlier.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Now(self.0).since(Now(earlier.0))
     }
 }
 

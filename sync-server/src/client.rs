@@ -111,7 +111,7 @@ impl AuthenticatedClient {
         let reply = self.server.0.storage.changes(scope, cursor, least, Visible::All).await?;
         Ok(match reply {
             ChangesReply::Chunk(_) => None,
-            ChangesReply::Fork(fork) => Some(fork),
+            ChangesReply::Reset(fork) => Some(fork),
         })
     }
 

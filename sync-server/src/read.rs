@@ -10,7 +10,7 @@ use super::shared_chunk::{Flight, Found, Place, SharedChunk};
 use super::tail::{Hub, Kept};
 use super::visible::Visible;
 use sync_core::error::{Error, ErrorKind, Result};
-use sync_core::model::{Chunk, Cursor, Limits, OWN_BODY_BYTES, Reset, Seq};
+use sync_core::model::{Chunk, Cursor, Delivery, Limits, OWN_BODY_BYTES, Seq};
 use sync_core::protocol::Pull;
 
 /// How often a chunk is read again that has grown while its reader waited for room.
@@ -20,14 +20,8 @@ const READS: usize = 4;
 /// More than a storage has threads for its readers.
 pub(super) const READS_AT_A_TIME: usize = 8;
 
-/// What a read of the log brought.
-#[derive(Clone, Debug)]
-pub enum Served {
-    /// A chunk.
-    Chunk(Arc<SharedChunk>),
-    /// The position means nothing.
-    Reset(Reset),
-}
+/// The answer to a read of the log, whose chunk other readers share.
+pub type Served = Delivery<Arc<SharedChunk>>;
 
 impl AuthenticatedClient {
     /// The chunk after a cursor: from memory if it is there, else from the storage.
@@ -124,7 +118,7 @@ impl AuthenticatedClient {
             let turn = self.server.0.reads.acquire().await;
             let chunk = match self.changes(pull, limits, visible).await? {
                 ChangesReply::Chunk(chunk) => chunk,
-                ChangesReply::Fork(fork) => {
+                ChangesReply::Reset(fork) => {
                     let reset = self.server.reset_for(&pull.scope, pull.cursor.epoch, fork).await?;
                     return Ok(Served::Reset(reset));
                 }
@@ -193,7 +187,7 @@ fn is_current(chunk: &Chunk, erasures: u64, row: &ServerScope) -> bool {
 /// The answer to a pull from a scope to which nothing was written yet.
 fn nothing_yet(row: &ServerScope, pull: &Pull, visible: &Visible) -> ChangesReply {
     match check_by_row(row, &pull.cursor) {
-        Some(Err(fork)) => ChangesReply::Fork(fork),
+        Some(Err(fork)) => ChangesReply::Reset(fork),
         Some(Ok(())) | None => {
             ChangesReply::Chunk(empty(row, &pull.scope, &pull.cursor, row.head, visible))
         }

@@ -23,7 +23,7 @@ use super::service::Server;
 use super::session::{Found, Request, Session, SessionInput, SessionOptions, SessionOutput};
 use super::shared_chunk::SharedChunk;
 use super::tail::{Hub, is_all};
-use sync_core::clock::Now;
+use sync_core::clock;
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::{Chunk, Epoch, Seq};
 use sync_core::protocol::{Goodbye, Hello, Message, Pull, Welcome};
@@ -129,7 +129,7 @@ impl Server {
         let outgoing = Fused::new(outgoing);
         let mut link = Link {
             server: self,
-            session: Session::new(session, Now(0)),
+            session: Session::new(session, clock::Instant(0)),
             wire: Wire::new(options.frame_bytes),
             outgoing,
             started: Instant::now(),
@@ -210,8 +210,8 @@ impl Link<'_> {
         self.started + Duration::from_millis(self.session.next_deadline().0)
     }
 
-    fn now(&self) -> Now {
-        Now(0).plus(self.started.elapsed())
+    fn now(&self) -> clock::Instant {
+        clock::Instant(0).plus(self.started.elapsed())
     }
 
     fn input(&mut self, input: SessionInput) {

@@ -22,7 +22,7 @@ mod copy;
 
 use std::collections::BTreeMap;
 
-use sync_core::clock::Now;
+use sync_core::clock::Instant;
 use sync_core::engine::{
     Answer, BatchMeta, ChunkMeta, Delivery, Engine, EngineOptions, Failure, Goal, Input, Output,
     ScopeGreeting, Settlement, Ticket,
@@ -79,7 +79,7 @@ struct Actor {
 
 impl Actor {
     /// Makes an idle engine for a replica, from the checkpoint in its storage.
-    fn open<C: Cores>(world: &mut World<C>, replica: usize, now: Now) -> Self {
+    fn open<C: Cores>(world: &mut World<C>, replica: usize, now: Instant) -> Self {
         let mut engine = Engine::new(EngineOptions::default(), replica as u64);
         let (scope, row) = (world.scope().clone(), world.scope_row(replica));
         engine.handle_input(now, Input::Opened { scope, checkpoint: row.checkpoint });
@@ -95,14 +95,15 @@ pub struct Actors<C: Cores> {
     /// The parcels in transit, oldest first.
     pub wire: Vec<Parcel>,
     actors: Vec<Actor>,
-    now: Now,
+    now: Instant,
 }
 
 impl<C: Cores> Actors<C> {
     /// Gives every replica of the world an idle engine.
     pub fn new(mut world: World<C>) -> Self {
-        let actors = (0..world.replicas()).map(|r| Actor::open(&mut world, r, Now(0))).collect();
-        Self { world, wire: Vec::new(), actors, now: Now(0) }
+        let actors =
+            (0..world.replicas()).map(|r| Actor::open(&mut world, r, Instant(0))).collect();
+        Self { world, wire: Vec::new(), actors, now: Instant(0) }
     }
 
     /// Returns the engine of a replica.

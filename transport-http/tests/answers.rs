@@ -206,7 +206,7 @@ async fn what_is_no_answer_of_ours_is_an_error_that_says_what_it_was() {
             "{}: {error}",
             wrong.name
         );
-        let text = error.to_string();
+        let text = error.report().to_string();
         assert!(text.contains(wrong.says) && error.operation().is_some(), "{}: {text}", wrong.name);
         assert!(!text.contains("x=y") && text.len() < 800, "{}: {text}", wrong.name);
     }

@@ -295,7 +295,7 @@ async fn a_server_that_cannot_be_reached_is_a_network_error_that_says_why() {
     let transport = HttpTransport::new(config(nobody().await)).unwrap();
     let error = transport.connect(hello(None)).await.unwrap_err();
     assert_eq!((error.kind(), error.retry()), (ErrorKind::Network, Retry::Reconnect));
-    assert!(error.to_string().contains("refused"), "{error}");
+    assert!(error.report().to_string().contains("refused"), "{error}");
 }
 
 #[tokio::test]
@@ -557,7 +557,7 @@ async fn an_explicit_proxy_is_used_and_its_password_not_shown() {
     assert_eq!(lines[0], format!("POST {}/v1/hello HTTP/1.1", server.url()));
     let mut bad = server.config();
     bad.proxy = ProxyBy::Url("://user:pass@".to_owned());
-    assert!(!HttpTransport::new(bad).unwrap_err().to_string().contains("pass"));
+    assert!(!HttpTransport::new(bad).unwrap_err().report().to_string().contains("pass"));
 }
 
 /// A server with TLS, and what it is trusted by.
@@ -583,7 +583,7 @@ async fn tls_is_by_our_own_trust_and_goes_through_a_proxy() {
     let error = within(HttpTransport::new(config(url.clone())).unwrap().connect(hello(None))).await;
     let error = error.unwrap_err();
     assert_eq!((error.kind(), error.retry()), (ErrorKind::Network, Retry::Reconnect));
-    assert!(error.to_string().to_lowercase().contains("certificate"), "{error}");
+    assert!(error.report().to_string().to_lowercase().contains("certificate"), "{error}");
     let note = Arc::default();
     trusting.proxy = ProxyBy::Url(proxy(Arc::clone(&note)).await);
     within(HttpTransport::new(trusting).unwrap().connect(hello(None))).await.unwrap();
@@ -603,7 +603,7 @@ fn what_cannot_be_used_is_refused_before_anything_is_connected() {
     ] {
         let error = HttpTransport::new(HttpConfig::new(bad)).unwrap_err();
         assert_eq!((error.kind(), error.retry()), (ErrorKind::InvalidInput, Retry::Never), "{bad}");
-        assert!(!error.to_string().contains("user:secret"), "{error}");
+        assert!(!error.report().to_string().contains("user:secret"), "{error}");
     }
     let mut config = HttpConfig::new("https://localhost/prefix");
     config.headers = vec![("x-key".to_owned(), "hush".to_owned())];

@@ -321,12 +321,12 @@ async fn tls_works_with_the_right_root_and_not_without() {
     config.trust = Trust::default();
     let error = refused(config.clone()).await;
     assert_eq!((error.kind(), error.retry()), (ErrorKind::Network, Retry::Reconnect));
-    assert!(error.to_string().contains("UnknownIssuer"), "{error}");
+    assert!(error.report().to_string().contains("UnknownIssuer"), "{error}");
     // The right root for the wrong name.
     config.trust = Trust::Only(vec![pem.into_bytes()]);
     config.url = format!("wss://127.0.0.1:{port}");
     let error = refused(config.clone()).await;
-    assert!(error.to_string().contains("certificate"), "{error}");
+    assert!(error.report().to_string().contains("certificate"), "{error}");
     // No TLS where TLS is expected.
     config.url = format!("ws://127.0.0.1:{port}");
     assert_eq!(refused(config).await.retry(), Retry::Reconnect);
@@ -360,7 +360,7 @@ fn addresses_are_looked_at_before_anything_is_connected() {
     ] {
         let error = WsTransport::new(WsConfig::new(bad)).expect_err(bad);
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{bad}");
-        assert!(!error.to_string().contains("secret"), "{error}");
+        assert!(!error.report().to_string().contains("secret"), "{error}");
     }
     for good in ["ws://localhost", "wss://example.org:7000/a/b", "ws://[::1]:9", "wss://10.0.0.1"] {
         WsTransport::new(WsConfig::new(good)).unwrap();
@@ -388,7 +388,7 @@ async fn a_message_over_the_clients_limit_is_a_clear_error_and_not_the_end() {
                 .await;
         for error in [pulled.unwrap_err(), lost] {
             assert_eq!((error.kind(), error.retry()), (ErrorKind::TooLarge, Retry::Reconnect));
-            assert!(error.to_string().contains("over the limit"), "{error}");
+            assert!(error.report().to_string().contains("over the limit"), "{error}");
         }
     }
 }
@@ -409,7 +409,7 @@ async fn a_message_over_the_servers_limit_is_a_clear_error_to_the_server() {
         within(async { tokio::join!(connection.push(batch(&text(20_000))), script) }).await;
     let error = pushed.unwrap_err();
     assert_eq!(error.retry(), Retry::Reconnect);
-    assert!(error.to_string().contains("over the limit"), "{error}");
+    assert!(error.report().to_string().contains("over the limit"), "{error}");
     let (connection, mut served) = server.connected(server.config()).await;
     let script = async {
         let (stream, _) = served.hear().await;
@@ -438,7 +438,7 @@ async fn garbage_and_text_lose_the_link() {
         let address = serve(app).await;
         let error = refused(WsConfig::new(format!("ws://{address}"))).await;
         assert_eq!((error.kind(), error.retry()), (ErrorKind::Protocol, Retry::Reconnect));
-        assert!(error.to_string().contains(what), "{error}");
+        assert!(error.report().to_string().contains(what), "{error}");
     }
 }
 
@@ -489,7 +489,7 @@ async fn nobody_at_the_port_is_a_reason_to_try_again() {
     drop(socket);
     let error = refused(WsConfig::new(format!("ws://{address}"))).await;
     assert_eq!((error.kind(), error.retry()), (ErrorKind::Network, Retry::Reconnect));
-    assert!(error.to_string().contains(&address.to_string()), "{error}");
+    assert!(error.report().to_string().contains(&address.to_string()), "{error}");
 }
 
 #[tokio::test]
@@ -522,8 +522,8 @@ async fn refusals_of_http_keep_their_advice() {
         let address = serve(app).await;
         let error = refused(WsConfig::new(format!("ws://{address}"))).await;
         assert_eq!((error.kind(), error.retry()), (kind, retry), "{status} {error}");
-        assert!(error.to_string().contains(&status.to_string()), "{error}");
-        assert!(!error.to_string().contains('\u{7}'));
+        assert!(error.report().to_string().contains(&status.to_string()), "{error}");
+        assert!(!error.report().to_string().contains('\u{7}'));
     }
 }
 

@@ -13,7 +13,7 @@ const REPLICA: ReplicaId = ReplicaId([7; 16]);
 
 fn error_of_opening(path: &Path) -> (ErrorKind, Retry, String) {
     let error = open_replica(path, REPLICA).map(drop).unwrap_err();
-    (error.kind(), error.retry(), error.to_string())
+    (error.kind(), error.retry(), error.report().to_string())
 }
 
 #[tokio::test]

@@ -63,7 +63,7 @@ impl Fixture {
         assert_eq!(error.kind(), ErrorKind::Storage, "step {number}, {step:?}: {error}");
         // The same call works again, and nothing has to be opened anew.
         assert_eq!(error.retry(), Retry::Later(None), "step {number}, {step:?}: {error}");
-        assert!(error.to_string().contains("app.db"), "{error}");
+        assert!(error.report().to_string().contains("app.db"), "{error}");
         assert!(self.rows(step) == *before, "step {number}, {step:?} failed and changed something");
         Some(error)
     }

@@ -220,7 +220,7 @@ async fn carry_out(
             let cursor = checkpoint(replica).await?.cursor();
             match server.changes(scope, cursor, Limits::CHUNK, Visible::All).await? {
                 ChangesReply::Chunk(chunk) => assert!(replica.apply(cx, chunk).await?.moved),
-                ChangesReply::Fork(fork) => {
+                ChangesReply::Reset(fork) => {
                     return Err(missing("a chunk").with("fork", format!("{fork:?}")));
                 }
             }

@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
-use crate::clock::Now;
+use crate::clock::{self, Now};
 use crate::engine::{Engine, EngineOptions, Event, Goal, Input, Phase, Ticket};
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
@@ -313,8 +313,8 @@ struct Task {
 
 impl Task {
     /// The engine's time: it only moves forward, whatever is done to this machine's clock.
-    fn now(&self) -> Now {
-        Now(0).plus(self.started.elapsed())
+    fn now(&self) -> clock::Instant {
+        clock::Instant(0).plus(self.started.elapsed())
     }
 
     fn context(&self) -> Context {
@@ -358,9 +358,9 @@ impl Task {
     async fn run(mut self, mut queue: mpsc::Receiver<Command>) {
         self.publish_status();
         loop {
-            let far = Now(u64::MAX / 4);
+            let far = clock::Instant(u64::MAX / 4);
             let deadline = self.engine.next_deadline().map(|d| d.min(far));
-            let wake = self.started + Duration::from_millis(deadline.unwrap_or(Now(0)).0);
+            let wake = self.started + Duration::from_millis(deadline.unwrap_or_default().0);
             tokio::select! {
                 biased;
                 command = queue.recv() => match command {

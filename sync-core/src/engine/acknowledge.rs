@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Engine, Event, Failure, Output, Ticket};
-use crate::clock::Now;
+use crate::clock::Instant;
 use crate::error::ErrorKind;
 use crate::model::{Reset, ResetReason, Scope};
 
@@ -53,7 +53,7 @@ impl Engine {
     /// The server compared digests, or had nothing to compare.
     pub(super) fn handle_acknowledged(
         &mut self,
-        now: Now,
+        now: Instant,
         scope: &Scope,
         ticket: Ticket,
         result: Result<Option<Reset>, Failure>,
@@ -81,7 +81,7 @@ impl Engine {
 
     /// The server says that the position is of no use, or that the documents there differ from its
     /// own.
-    pub(super) fn take_reset(&mut self, now: Now, scope: &Scope, reset: Reset) {
+    pub(super) fn take_reset(&mut self, now: Instant, scope: &Scope, reset: Reset) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let pull = &mut machine.pull;
         if reset.reason == ResetReason::DigestDiffers {

@@ -64,14 +64,9 @@ impl From<&crate::model::Chunk> for ChunkMeta {
     }
 }
 
-/// What a pull or a live stream brought.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Delivery {
-    /// A chunk; its payload is kept under the ticket of the input.
-    Chunk(ChunkMeta),
-    /// The position means nothing to the server.
-    Reset(Reset),
-}
+/// What a pull or a live stream returned. The payload of a chunk is kept under the ticket of the
+/// input.
+pub type Delivery = crate::model::Delivery<ChunkMeta>;
 
 /// A batch without its changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

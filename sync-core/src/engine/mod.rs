@@ -49,14 +49,14 @@
 //! the commands in a loop:
 //!
 //! ```
-//! use sync_core::clock::Now;
+//! use sync_core::clock::Instant;
 //! use sync_core::engine::{Engine, EngineOptions, Goal, Input, Output};
 //! use sync_core::model::{Checkpoint, Scope};
 //!
 //! let mut engine = Engine::new(EngineOptions::default(), 42);
 //! let scope = Scope::default();
-//! engine.handle_input(Now(0), Input::Opened { scope, checkpoint: Checkpoint::default() });
-//! engine.handle_input(Now(0), Input::Run(Goal::default()));
+//! engine.handle_input(Instant(0), Input::Opened { scope, checkpoint: Checkpoint::default() });
+//! engine.handle_input(Instant(0), Input::Run(Goal::default()));
 //! while let Some(output) = engine.poll_output() {
 //!     // Execute the command; when it is done, tell the engine with another input.
 //!     assert!(matches!(output, Output::Connect { .. } | Output::Tell(_)));
@@ -78,7 +78,7 @@ mod unit;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::clock::Now;
+use crate::clock::Instant;
 use crate::model::Scope;
 
 pub use direction::Direction;
@@ -222,7 +222,7 @@ impl Engine {
 
     /// When `Input::Tick` is due at the latest.
     #[must_use]
-    pub fn next_deadline(&self) -> Option<Now> {
+    pub fn next_deadline(&self) -> Option<Instant> {
         // Without a connection nothing of a scope can be tried again, however long its own wait is
         // over.
         let online = self.connection().is_some();
@@ -234,7 +234,7 @@ impl Engine {
     /// Returns when a scope whose last attempt failed is tried again; none while an attempt is
     /// under way, and if no retry is scheduled before the caller, the token or the access changes.
     #[must_use]
-    pub fn next_attempt(&self, scope: &Scope) -> Option<Now> {
+    pub fn next_attempt(&self, scope: &Scope) -> Option<Instant> {
         match self.session {
             Session::BackingOff { until } => Some(until),
             Session::Online { .. } => {
@@ -246,7 +246,7 @@ impl Engine {
     }
 
     /// Takes in a fact. Facts about requests that are not pending any more change nothing.
-    pub fn handle_input(&mut self, now: Now, input: Input) {
+    pub fn handle_input(&mut self, now: Instant, input: Input) {
         match input {
             Input::Opened { scope, checkpoint } => self.handle_opened(now, scope, checkpoint),
             Input::Run(goal) => self.handle_run(now, goal),

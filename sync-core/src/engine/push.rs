@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::retry::Backoff;
 use super::unit::Unit;
 use super::{Answer, BatchMeta, Engine, Event, Failure, Output, RetryPolicy, Settlement, Ticket};
-use crate::clock::Now;
+use crate::clock::Instant;
 use crate::engine::retry::Chance;
 use crate::error::{ErrorKind, Retry};
 use crate::model::{Epoch, Limits, Scope, Seq};
@@ -26,7 +26,7 @@ enum State {
     /// The storage has nothing to push.
     Empty,
     /// It is on its way.
-    InFlight { batch: BatchMeta, ticket: Ticket, since: Now, deadline: Now },
+    InFlight { batch: BatchMeta, ticket: Ticket, since: Instant, deadline: Instant },
     /// Its verdicts are being taken in.
     Settling { batch: BatchMeta },
     /// Trying again cannot help.
@@ -44,7 +44,7 @@ pub(super) struct Push {
     /// The newest position that verdicts on their way name.
     answered: Seq,
     /// No attempt before this. It outlives the link: another link does not make the same push work.
-    pause: Option<Now>,
+    pause: Option<Instant>,
     /// The attempts since an edit made progress.
     backoff: Backoff,
     /// How much a batch holds.
@@ -89,7 +89,7 @@ impl Push {
         (self.too_large, self.oversized, self.again) = (false, 0, false);
     }
 
-    pub(super) fn deadline(&self) -> Option<Now> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
         match self.state {
             State::InFlight { deadline, .. } => Some(deadline),
             _ => self.pause,
@@ -97,7 +97,7 @@ impl Push {
     }
 
     /// When the attempt after a failed one begins.
-    pub(super) fn pause(&self) -> Option<Now> {
+    pub(super) fn pause(&self) -> Option<Instant> {
         self.pause
     }
 
@@ -106,19 +106,19 @@ impl Push {
         self.pause = None;
     }
 
-    pub(super) fn is_overdue(&self, now: Now) -> bool {
+    pub(super) fn is_overdue(&self, now: Instant) -> bool {
         matches!(self.state, State::InFlight { deadline, .. } if deadline <= now)
     }
 
     /// Bytes went to the server: what is on its way gets its time anew.
-    pub(super) fn bytes_moved(&mut self, until: Now) {
+    pub(super) fn bytes_moved(&mut self, until: Instant) {
         if let State::InFlight { deadline, .. } = &mut self.state {
             *deadline = until.max(*deadline);
         }
     }
 
     /// Whether a pause is over.
-    pub(super) fn wake(&mut self, now: Now) -> bool {
+    pub(super) fn wake(&mut self, now: Instant) -> bool {
         let over = self.pause.is_some_and(|p| p <= now);
         if over {
             self.pause = None;
@@ -156,7 +156,7 @@ impl Push {
     }
 
     /// An attempt failed: the next one waits.
-    fn fail(&mut self, now: Now, retry: Retry, policy: &RetryPolicy, chance: &mut Chance) {
+    fn fail(&mut self, now: Instant, retry: Retry, policy: &RetryPolicy, chance: &mut Chance) {
         self.again = false;
         self.pause = Some(self.backoff.failure(now, retry, policy, chance));
     }
@@ -166,7 +166,7 @@ impl Push {
     /// been what was refused.
     pub(super) fn blame(
         &mut self,
-        now: Now,
+        now: Instant,
         failure: Failure,
         pulls: bool,
         policy: &RetryPolicy,
@@ -226,7 +226,7 @@ impl Engine {
 
     pub(super) fn handle_formed(
         &mut self,
-        now: Now,
+        now: Instant,
         scope: &Scope,
         result: Result<Option<BatchMeta>, Failure>,
     ) {
@@ -264,7 +264,7 @@ impl Engine {
 
     pub(super) fn handle_pushed(
         &mut self,
-        now: Now,
+        now: Instant,
         scope: &Scope,
         ticket: Ticket,
         result: Result<Answer, Failure>,
@@ -325,7 +325,7 @@ impl Engine {
 
     pub(super) fn handle_settled(
         &mut self,
-        now: Now,
+        now: Instant,
         scope: &Scope,
         result: Result<Settlement, Failure>,
     ) {
@@ -368,7 +368,7 @@ impl Engine {
     }
 
     /// A step of a push failed that was not cut with its link.
-    fn fail_push(&mut self, now: Now, scope: &Scope, failure: Failure) {
+    fn fail_push(&mut self, now: Instant, scope: &Scope, failure: Failure) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let push = &mut machine.push;
         push.state = State::Unknown;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock::Now;
+use crate::clock::Instant;
 use crate::error::Retry;
 
 /// How failures are retried. In JSON the delays are [text](crate::duration_text), such as
@@ -66,7 +66,7 @@ impl Chance {
 pub(super) struct Backoff {
     attempts: u32,
     /// When the last delay ends.
-    until: Now,
+    until: Instant,
 }
 
 impl Backoff {
@@ -75,7 +75,7 @@ impl Backoff {
     }
 
     /// Whether the next failure is the first one of a row.
-    pub(super) fn is_fresh(&self, now: Now, policy: &RetryPolicy) -> bool {
+    pub(super) fn is_fresh(&self, now: Instant, policy: &RetryPolicy) -> bool {
         self.attempts == 0 || now.since(self.until) >= policy.ceiling
     }
 
@@ -83,11 +83,11 @@ impl Backoff {
     /// 2015), or that delay.
     pub(super) fn failure(
         &mut self,
-        now: Now,
+        now: Instant,
         retry: Retry,
         policy: &RetryPolicy,
         chance: &mut Chance,
-    ) -> Now {
+    ) -> Instant {
         if self.is_fresh(now, policy) {
             self.attempts = 0;
         }
@@ -117,8 +117,8 @@ mod tests {
         let (mut backoff, mut chance) = (Backoff::default(), Chance::new(1));
         let mut longest = Duration::ZERO;
         for attempt in 0..40u32 {
-            let at = backoff.failure(Now(1_000), Retry::Reconnect, &policy, &mut chance);
-            let delay = at.since(Now(1_000));
+            let at = backoff.failure(Instant(1_000), Retry::Reconnect, &policy, &mut chance);
+            let delay = at.since(Instant(1_000));
             let bound = policy
                 .first
                 .saturating_mul(2u32.saturating_pow(attempt.min(20)))
@@ -128,15 +128,15 @@ mod tests {
         }
         assert!(longest > policy.ceiling / 2);
         backoff.success();
-        let at = backoff.failure(Now(0), Retry::Reconnect, &policy, &mut chance);
-        assert!(at.since(Now(0)) <= policy.first);
+        let at = backoff.failure(Instant(0), Retry::Reconnect, &policy, &mut chance);
+        assert!(at.since(Instant(0)) <= policy.first);
     }
 
     #[test]
     fn an_attempt_that_lasts_longer_than_the_longest_delay_ends_the_row() {
         let policy = RetryPolicy { jitter: false, ..RetryPolicy::default() };
         let (mut backoff, mut chance) = (Backoff::default(), Chance::new(1));
-        let mut at = Now(0);
+        let mut at = Instant(0);
         for _ in 0..20 {
             at = backoff.failure(at, Retry::Reconnect, &policy, &mut chance);
         }
@@ -153,8 +153,8 @@ mod tests {
         let policy = RetryPolicy { jitter: false, ..RetryPolicy::default() };
         let (mut backoff, mut chance) = (Backoff::default(), Chance::new(1));
         for expected in [250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000] {
-            let at = backoff.failure(Now(0), Retry::Reconnect, &policy, &mut chance);
-            assert_eq!(at, Now(expected));
+            let at = backoff.failure(Instant(0), Retry::Reconnect, &policy, &mut chance);
+            assert_eq!(at, Instant(expected));
         }
     }
 
@@ -165,7 +165,8 @@ mod tests {
         let mut chance = Chance::new(1);
         let mut delays = std::collections::BTreeSet::new();
         for _ in 0..100 {
-            let at = Backoff::default().failure(Now(10), Retry::Reconnect, &policy, &mut chance);
+            let at =
+                Backoff::default().failure(Instant(10), Retry::Reconnect, &policy, &mut chance);
             delays.insert(at.0);
         }
         assert_eq!(delays, [10, 11, 12].into());
@@ -175,10 +176,13 @@ mod tests {
     fn no_delay_is_too_short_or_too_long() {
         let of = |first, jitter| {
             let policy = RetryPolicy { first, ceiling: first, jitter, ..RetryPolicy::default() };
-            Backoff::default().failure(Now(10), Retry::Reconnect, &policy, &mut Chance::new(1))
+            Backoff::default().failure(Instant(10), Retry::Reconnect, &policy, &mut Chance::new(1))
         };
-        assert_eq!([of(Duration::ZERO, true), of(Duration::ZERO, false)], [Now(10), Now(10)]);
-        assert!(of(Duration::MAX, true) > Now(10) && of(Duration::MAX, false) > Now(10));
+        assert_eq!(
+            [of(Duration::ZERO, true), of(Duration::ZERO, false)],
+            [Instant(10), Instant(10)]
+        );
+        assert!(of(Duration::MAX, true) > Instant(10) && of(Duration::MAX, false) > Instant(10));
     }
 
     #[test]
@@ -192,7 +196,7 @@ mod tests {
     fn what_the_server_asks_for_is_the_least() {
         let (mut backoff, mut chance) = (Backoff::default(), Chance::new(1));
         let asked = Retry::Later(Some(Duration::from_secs(90)));
-        let at = backoff.failure(Now(0), asked, &RetryPolicy::default(), &mut chance);
-        assert!(at >= Now(90_000) && at <= Now(90_250));
+        let at = backoff.failure(Instant(0), asked, &RetryPolicy::default(), &mut chance);
+        assert!(at >= Instant(90_000) && at <= Instant(90_250));
     }
 }

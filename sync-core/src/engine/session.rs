@@ -3,7 +3,7 @@
 use super::pull::Pull;
 use super::push::Push;
 use super::{Engine, Event, Failure, Goal, Output, ScopeGreeting, ScopeMachine, Ticket};
-use crate::clock::Now;
+use crate::clock::Instant;
 use crate::error::{ErrorKind, Retry};
 use crate::model::{Checkpoint, PushId, Scope};
 
@@ -16,17 +16,17 @@ pub(super) enum Session {
     /// No connection is wanted.
     Idle,
     /// The connection is being made.
-    Connecting { ticket: Ticket, deadline: Now },
+    Connecting { ticket: Ticket, deadline: Instant },
     /// The connection is open.
     Online { ticket: Ticket },
     /// It failed, and is made again then.
-    BackingOff { until: Now },
+    BackingOff { until: Instant },
     /// It was refused, and trying again cannot help.
     Refused(ErrorKind),
 }
 
 impl Session {
-    pub(super) fn deadline(&self) -> Option<Now> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
         match self {
             Self::Connecting { deadline, .. } => Some(*deadline),
             Self::BackingOff { until } => Some(*until),
@@ -43,7 +43,7 @@ impl Session {
 }
 
 impl Engine {
-    pub(super) fn handle_opened(&mut self, now: Now, scope: Scope, checkpoint: Checkpoint) {
+    pub(super) fn handle_opened(&mut self, now: Instant, scope: Scope, checkpoint: Checkpoint) {
         let (pull, push) = (self.options.first_pull_bytes, self.options.first_push_bytes);
         let machine = ScopeMachine { pull: Pull::new(checkpoint, pull), push: Push::new(push) };
         self.scopes.insert(scope, machine);
@@ -54,7 +54,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn handle_run(&mut self, now: Now, goal: Goal) {
+    pub(super) fn handle_run(&mut self, now: Instant, goal: Goal) {
         self.goal = goal;
         self.told_in_sync = false;
         for machine in self.scopes.values_mut() {
@@ -89,7 +89,7 @@ impl Engine {
         self.session = Session::Idle;
     }
 
-    fn connect(&mut self, now: Now) {
+    fn connect(&mut self, now: Instant) {
         let ticket = self.ticket();
         self.session =
             Session::Connecting { ticket, deadline: now.plus(self.options.connect_timeout) };
@@ -99,7 +99,7 @@ impl Engine {
 
     pub(super) fn handle_connected(
         &mut self,
-        now: Now,
+        now: Instant,
         ticket: Ticket,
         greetings: Vec<ScopeGreeting>,
         last_push: PushId,
@@ -147,7 +147,7 @@ impl Engine {
         self.tell(Event::ScopeRefused(scope.clone(), kind));
     }
 
-    pub(super) fn resume_scopes(&mut self, now: Now) {
+    pub(super) fn resume_scopes(&mut self, now: Instant) {
         let scopes: Vec<Scope> = self.scopes.keys().cloned().collect();
         for scope in scopes {
             if !self.begin_owed_reset(&scope) {
@@ -158,12 +158,12 @@ impl Engine {
     }
 
     /// Any failure that means the link is no good: everything that was pending on it fails at once.
-    pub(super) fn handle_link_lost(&mut self, now: Now, ticket: Ticket, failure: Failure) {
+    pub(super) fn handle_link_lost(&mut self, now: Instant, ticket: Ticket, failure: Failure) {
         self.end_link(now, ticket, failure, false);
     }
 
     /// The same if a request that failed before is to blame.
-    fn end_link(&mut self, now: Now, ticket: Ticket, failure: Failure, blamed: bool) {
+    fn end_link(&mut self, now: Instant, ticket: Ticket, failure: Failure, blamed: bool) {
         let is_ours = match self.session {
             Session::Connecting { ticket: t, .. } | Session::Online { ticket: t } => t == ticket,
             _ => false,
@@ -190,7 +190,7 @@ impl Engine {
 
     /// What was on its way when a link was lost is a failed attempt of its own. Answers whether
     /// anything was.
-    fn blame_requests(&mut self, now: Now, failure: Failure) -> bool {
+    fn blame_requests(&mut self, now: Instant, failure: Failure) -> bool {
         let (policy, chance) = (&self.options.retry, &mut self.chance);
         let mut blamed = false;
         for machine in self.scopes.values_mut() {
@@ -225,7 +225,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn handle_reidentified(&mut self, now: Now, result: Result<(), Failure>) {
+    pub(super) fn handle_reidentified(&mut self, now: Instant, result: Result<(), Failure>) {
         if !std::mem::take(&mut self.reidentifying) {
             return;
         }
@@ -258,12 +258,12 @@ impl Engine {
     }
 
     /// The connection is of no use because of something on our side: begin again later.
-    pub(super) fn lose_link_to(&mut self, now: Now, failure: Failure) {
+    pub(super) fn lose_link_to(&mut self, now: Instant, failure: Failure) {
         self.lose_blamed_link(now, failure, false);
     }
 
     /// The same; whether a request that failed is to blame.
-    pub(super) fn lose_blamed_link(&mut self, now: Now, failure: Failure, blamed: bool) {
+    pub(super) fn lose_blamed_link(&mut self, now: Instant, failure: Failure, blamed: bool) {
         if let Some(ticket) = self.connection() {
             self.end_link(now, ticket, failure, blamed);
         }
@@ -271,7 +271,7 @@ impl Engine {
 
     /// Bytes moved: a request that gets on is not overdue, however slow the link is. Heartbeats
     /// alone are too few.
-    pub(super) fn handle_transferred(&mut self, now: Now, up: u64, down: u64) {
+    pub(super) fn handle_transferred(&mut self, now: Instant, up: u64, down: u64) {
         let until = now.plus(self.options.request_timeout);
         for machine in self.scopes.values_mut() {
             if up >= GETS_ON {
@@ -286,11 +286,11 @@ impl Engine {
     /// Whether a request has had its time. The caller that executes the commands hands in first
     /// what has [moved](super::Input::Transferred), and then that time passed.
     #[must_use]
-    pub fn is_overdue(&self, now: Now) -> bool {
+    pub fn is_overdue(&self, now: Instant) -> bool {
         self.scopes.values().any(|s| s.pull.is_overdue(now) || s.push.is_overdue(now))
     }
 
-    pub(super) fn handle_tick(&mut self, now: Now) {
+    pub(super) fn handle_tick(&mut self, now: Instant) {
         let timeout = Failure { kind: ErrorKind::Timeout, retry: Retry::Reconnect };
         match self.session {
             Session::BackingOff { until } if until <= now => self.connect(now),
@@ -309,7 +309,7 @@ impl Engine {
     }
 
     /// Scopes whose own wait is over.
-    fn retry_scopes(&mut self, now: Now) {
+    fn retry_scopes(&mut self, now: Instant) {
         let scopes: Vec<Scope> = self.scopes.keys().cloned().collect();
         for scope in scopes {
             let Some(machine) = self.scopes.get_mut(&scope) else { continue };

@@ -22,12 +22,13 @@ const EPOCH: Epoch = Epoch([7; 16]);
 
 struct Script {
     engine: Engine,
-    now: Now,
+    now: Instant,
 }
 
 impl Script {
     fn new() -> Self {
-        let mut script = Self { engine: Engine::new(EngineOptions::default(), 1), now: Now(1_000) };
+        let mut script =
+            Self { engine: Engine::new(EngineOptions::default(), 1), now: Instant(1_000) };
         script.input(Input::Opened { scope: scope(), checkpoint: Checkpoint::default() });
         script
     }
@@ -269,7 +270,7 @@ fn losing_the_link_fails_what_is_pending_and_late_answers_change_nothing() {
     s.greet(ticket, 10, 0);
     // Both were cut, and each waits for its own next attempt.
     let mut commands = s.commands();
-    while let Some(due) = s.engine.next_deadline().filter(|due| *due < Now(10_000)) {
+    while let Some(due) = s.engine.next_deadline().filter(|due| *due < Instant(10_000)) {
         s.now = due;
         s.input(Input::Tick);
         commands.extend(s.commands());
@@ -284,7 +285,7 @@ fn requests_that_are_not_answered_in_time_cost_the_link() {
     let link = s.connect(PULL, 10);
     s.pull_in();
     s.now = s.engine.next_deadline().unwrap();
-    assert_eq!(s.now, Now(61_000));
+    assert_eq!(s.now, Instant(61_000));
     s.input(Input::Tick);
     assert_eq!(s.one(), Output::Disconnect { ticket: link });
 }

@@ -6,6 +6,7 @@ mod bookmark;
 mod change;
 mod checkpoint;
 mod chunk;
+mod delivery;
 mod document;
 mod ids;
 mod limits;
@@ -22,6 +23,7 @@ pub use change::{
 pub(crate) use change::{digest_of, digest_of_state};
 pub use checkpoint::{Checkpoint, Cursor, FullPull};
 pub use chunk::{Chunk, LogEntry, OWN_BODY_BYTES, Reset, ResetReason};
+pub use delivery::Delivery;
 pub use document::{Digest, DocumentState, ServerState, Settled};
 pub use ids::{
     Collection, DocumentId, DocumentKey, Epoch, FencingToken, LocalSeq, PushId, ReplicaId, Scope,

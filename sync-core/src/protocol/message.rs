@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use crate::codec::{
-    Codec, Reader, codec_enum, codec_struct, decode_digest_and_mark, encode_digest_and_mark,
-};
+use super::MessageType;
+use crate::codec::{Codec, Reader, codec_struct, decode_digest_and_mark, encode_digest_and_mark};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::model::{
     Chunk, Cursor, Digest, Epoch, Limits, LogMark, PushBatch, PushId, ReplicaId, Reset, Scope, Seq,
@@ -259,35 +258,11 @@ codec_struct! {
     WireError { kind, message, retry }
 }
 
-codec_enum!(Message {
-    1 => Hello(m),
-    2 => Welcome(m),
-    3 => Pull(m),
-    4 => Live(m),
-    5 => Credit(n),
-    6 => EndLive,
-    7 => Push(m),
-    8 => Ack(m),
-    9 => Auth(token),
-    16 => Chunk(m),
-    17 => Verdicts(m),
-    18 => Reset(m),
-    19 => Done,
-    20 => Failed(m),
-    21 => ScopeGone(why),
-    32 => Ping(n),
-    33 => Pong(n),
-    34 => Goodbye(m),
-});
-
-/// The byte that [`Message::Chunk`] begins with.
-const CHUNK: u8 = 16;
-
 impl Message {
     /// Appends the binary form of [`Message::Chunk`] with that chunk, which stays where it is: a
     /// server has it in memory for many.
     pub fn encode_chunk(chunk: &Chunk, out: &mut Vec<u8>) {
-        out.push(CHUNK);
+        out.push(MessageType::Chunk.tag());
         chunk.encode(out);
     }
 }

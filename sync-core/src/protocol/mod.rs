@@ -3,11 +3,14 @@
 
 mod frame;
 mod message;
+mod table;
 
 pub use frame::{Frame, FrameReader, FrameWriter, HEADER_BYTES, Payload};
 pub use message::{
     Ack, Goodbye, Greeting, Hello, Message, Pull, Push, ScopeWelcome, Welcome, WireError,
 };
+
+pub use table::{MessageType, Role, Sender};
 
 /// The versions of the protocol that this build speaks.
 pub const VERSIONS: &[u32] = &[1];

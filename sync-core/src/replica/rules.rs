@@ -211,14 +211,14 @@ pub(super) fn replace(record: &mut Record, incoming: ServerState) {
 
 fn clean(record: &mut Record) {
     let known = record.server_seq;
-    clean_keeping_slot(record);
+    clean_keeping_remote(record);
     if let Some(pending) = record.pending.as_mut() {
         pending.pending_remote = pending.pending_remote.take().filter(|s| s.seq > known);
     }
     record.normalize();
 }
 
-pub(super) fn clean_keeping_slot(record: &mut Record) {
+pub(super) fn clean_keeping_remote(record: &mut Record) {
     if let Some(pending) = record.pending.as_mut() {
         pending.edit = None;
         pending.deferred = false;

@@ -3,7 +3,7 @@
 
 use super::record::{Edit, InFlight, Record};
 use super::rules::{
-    Decided, RuleContext, apply_remote, clean_keeping_slot, decided, hold_remote, is_former,
+    Decided, RuleContext, apply_remote, clean_keeping_remote, decided, hold_remote, is_former,
     is_lost, replace, resolve, take_pending_remote,
 };
 use super::stamping::{self, Parent};
@@ -33,8 +33,8 @@ struct Pushed {
     is_news: bool,
 }
 
-/// Settles the document's part of a batch: what the verdict does, then what waited in the remote
-/// pending remote state.
+/// Settles the document's part of a batch: what the verdict does, then the pending remote
+/// state.
 pub(crate) fn settle(
     record: &mut Record,
     key: &DocumentKey,
@@ -43,15 +43,18 @@ pub(crate) fn settle(
 ) -> Outcome {
     let mut outcome = Outcome { decided: Vec::new(), refused: None };
     let Some(pushed) = end_batch(record, verdict, cx) else { return outcome };
+    // One function for each verdict; one that is not news changes nothing more.
     match &verdict.kind {
         VerdictKind::Rejected(rejection) => {
             outcome.refused = reject(record, key, rejection, pushed, verdict.current.as_ref(), cx);
         }
         VerdictKind::Accepted if pushed.is_news => accept(record, pushed, verdict, cx),
         VerdictKind::Superseded | VerdictKind::Merged if pushed.is_news => {
-            outcome.decided.extend(overrule(record, key, pushed, verdict, cx));
+            outcome.decided.extend(supersede(record, key, pushed, verdict, cx));
         }
-        VerdictKind::Conflict => outcome.decided.extend(meet(record, key, &pushed, verdict, cx)),
+        VerdictKind::Conflict => {
+            outcome.decided.extend(meet_conflict(record, key, &pushed, verdict, cx))
+        }
         VerdictKind::Accepted | VerdictKind::Superseded | VerdictKind::Merged => {}
     }
     if let Some(pending_remote) = take_pending_remote(record) {
@@ -98,7 +101,7 @@ fn reject(
     if record.edit().is_none() || edited_since {
         return None;
     }
-    let has_erased = drop_stripped_slot(record, &state);
+    let has_erased = drop_stripped_remote(record, &state);
     let erases = has_erased || is_refused_erasure(&state, record.base());
     let base = revert_to_base(record, &state, cx);
     if has_erased {
@@ -130,7 +133,7 @@ fn accept(record: &mut Record, pushed: Pushed, verdict: &Verdict, cx: &mut RuleC
             edit.base_not_in_log = false;
         }
         _ => {
-            clean_keeping_slot(record);
+            clean_keeping_remote(record);
             if let Some(stored) = stored.filter(|_| !pushed.edited_since) {
                 record.set_current(Some(stored));
             }
@@ -139,7 +142,7 @@ fn accept(record: &mut Record, pushed: Pushed, verdict: &Verdict, cx: &mut RuleC
 }
 
 /// The server holds another state, which knows the pushed one: superseded, or merged.
-fn overrule(
+fn supersede(
     record: &mut Record,
     key: &DocumentKey,
     pushed: Pushed,
@@ -160,7 +163,7 @@ fn overrule(
     let Some(incoming) = verdict.current.clone() else {
         // Nothing is left to push; what the server holds is pulled, or is held as the pending
         // remote state.
-        clean_keeping_slot(record);
+        clean_keeping_remote(record);
         return None;
     };
     let erased = DocumentState::erasure_of(incoming.state.as_ref());
@@ -170,7 +173,7 @@ fn overrule(
 }
 
 /// The server leaves the conflict to the replica.
-fn meet(
+fn meet_conflict(
     record: &mut Record,
     key: &DocumentKey,
     pushed: &Pushed,
@@ -231,7 +234,7 @@ fn is_refused_erasure(refused: &DocumentState, base: Option<&Settled>) -> bool {
 
 /// A state that waits and does not know of the erasure may wait without its body: once what would
 /// have erased it is refused, the server has to tell it again. Whether there was such a state.
-fn drop_stripped_slot(record: &mut Record, refused: &DocumentState) -> bool {
+fn drop_stripped_remote(record: &mut Record, refused: &DocumentState) -> bool {
     let Some(pending) = record.pending.as_mut() else { return false };
     let is_stripped = |pending_remote: &ServerState| {
         pending_remote.state.as_ref().is_some_and(|s| s.erased < refused.erased)

@@ -19,7 +19,8 @@ use futures_util::Sink;
 use futures_util::stream::BoxStream;
 
 use crate::error::{Error, Result};
-use crate::model::{Chunk, PushBatch, Reset, Verdicts};
+pub use crate::model::Delivery;
+use crate::model::{PushBatch, Reset, Verdicts};
 use crate::protocol::{Ack, Goodbye, Hello, Pull, Welcome};
 
 /// Makes connections to a server.
@@ -149,16 +150,6 @@ pub trait Connection: Send + Sync + fmt::Debug + 'static {
     /// the advice to reconnect. It takes a bounded time, whatever the link does. Closing twice is
     /// fine.
     async fn close(&self, why: Goodbye);
-}
-
-/// What a pull or a live stream returns.
-#[allow(clippy::large_enum_variant, reason = "a chunk is the usual answer")]
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Delivery {
-    /// A chunk.
-    Chunk(Chunk),
-    /// The position is not valid on the server.
-    Reset(Reset),
 }
 
 /// A link that carries frames in order: bytes go in whole, and come out whole.

@@ -7,18 +7,11 @@ use crate::rows::ServerReads;
 use crate::visible::Visible;
 use sync_core::error::Result;
 use sync_core::model::{
-    Chunk, Cursor, Epoch, Limits, LogEntry, LogMark, Reset, ResetReason, Scope, Seq,
+    Chunk, Cursor, Delivery, Epoch, Limits, LogEntry, LogMark, Reset, ResetReason, Scope, Seq,
 };
 
-/// What a request for changes gets.
-#[allow(clippy::large_enum_variant, reason = "a chunk is the usual answer")]
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ChangesReply {
-    /// The next chunk.
-    Chunk(Chunk),
-    /// The positions mean nothing here.
-    Fork(Fork),
-}
+/// The answer to a request for changes.
+pub type ChangesReply = Delivery<Chunk, Fork>;
 
 /// Whether a cursor's positions are positions of this log.
 ///
@@ -133,7 +126,7 @@ pub fn changes_of(
     visible: &Visible,
 ) -> Result<ChangesReply> {
     if let Err(fork) = check_cursor(rows, scope, row, cursor)? {
-        return Ok(ChangesReply::Fork(fork));
+        return Ok(ChangesReply::Reset(fork));
     }
     let mut entries: Vec<LogEntry> = Vec::new();
     let mut seen = Seen::default();

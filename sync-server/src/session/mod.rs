@@ -21,7 +21,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use sync_core::clock::Now;
+use sync_core::clock::Instant;
 use sync_core::protocol::Pull;
 
 pub use io::{Found, Request, SessionInput, SessionOptions, SessionOutput};
@@ -67,10 +67,10 @@ pub struct Session {
     reading: usize,
     /// Those that wait for their turn, in order.
     queued: VecDeque<u32>,
-    began: Now,
-    heard: Now,
-    said: Now,
-    looked: Now,
+    began: Instant,
+    heard: Instant,
+    said: Instant,
+    looked: Instant,
     pings: u64,
     draining: bool,
     outputs: VecDeque<SessionOutput>,
@@ -79,7 +79,7 @@ pub struct Session {
 impl Session {
     /// A connection that was just made.
     #[must_use]
-    pub fn new(options: SessionOptions, now: Now) -> Self {
+    pub fn new(options: SessionOptions, now: Instant) -> Self {
         Self {
             options,
             phase: Phase::Waiting,
@@ -117,7 +117,7 @@ impl Session {
 
     /// When `Tick` is due at the latest.
     #[must_use]
-    pub fn next_deadline(&self) -> Now {
+    pub fn next_deadline(&self) -> Instant {
         let heartbeat = self.options.heartbeat;
         let since = if self.wants_input() { self.heard } else { self.said };
         let silence = match self.phase {
@@ -131,13 +131,13 @@ impl Session {
 
     /// When a client that has not greeted is given up. Slow links may take longer, and not for
     /// ever.
-    fn greeting_due(&self) -> Now {
+    fn greeting_due(&self) -> Instant {
         let greeting = self.options.greeting;
         self.heard.plus(greeting).min(self.began.plus(greeting.saturating_mul(6)))
     }
 
     /// Takes in a fact.
-    pub fn handle_input(&mut self, now: Now, input: SessionInput) {
+    pub fn handle_input(&mut self, now: Instant, input: SessionInput) {
         if self.phase == Phase::Closed {
             return;
         }
@@ -293,7 +293,7 @@ impl Session {
         self.start_reads();
     }
 
-    fn tick(&mut self, now: Now) {
+    fn tick(&mut self, now: Instant) {
         let heartbeat = self.options.heartbeat;
         if self.phase == Phase::Waiting && self.greeting_due() <= now {
             return self.close("no greeting came in time");

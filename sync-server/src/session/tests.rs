@@ -15,10 +15,10 @@ const OPTIONS: SessionOptions = SessionOptions {
 };
 
 fn open() -> Session {
-    let mut session = Session::new(OPTIONS, Now(0));
-    session.handle_input(Now(0), received(0, Request::Hello));
+    let mut session = Session::new(OPTIONS, Instant(0));
+    session.handle_input(Instant(0), received(0, Request::Hello));
     assert_eq!(session.poll_output(), Some(SessionOutput::Greet));
-    session.handle_input(Now(0), SessionInput::Greeted(true));
+    session.handle_input(Instant(0), SessionInput::Greeted(true));
     session
 }
 
@@ -37,46 +37,46 @@ fn pull(after: u64) -> Pull {
 #[test]
 fn catching_up_and_following_live_are_one_path_paid_with_credit() {
     let mut s = open();
-    s.handle_input(Now(1), received(1, Request::Live(Box::new(pull(1)))));
+    s.handle_input(Instant(1), received(1, Request::Live(Box::new(pull(1)))));
     assert_eq!(s.poll_output(), None);
-    s.handle_input(Now(1), received(1, Request::Credit(2)));
+    s.handle_input(Instant(1), received(1, Request::Credit(2)));
     assert_eq!(s.poll_output(), Some(SessionOutput::Read { stream: 1, pull: Arc::new(pull(1)) }));
     let found = |n| SessionInput::Read {
         stream: 1,
         found: Found::Chunk { epoch: EPOCH, next: Seq(n), head: Seq(n), mark: None },
     };
-    s.handle_input(Now(1), found(5));
+    s.handle_input(Instant(1), found(5));
     assert_eq!(s.poll_output(), Some(SessionOutput::Send { stream: 1 }));
     assert_eq!(s.poll_output(), Some(SessionOutput::Read { stream: 1, pull: Arc::new(pull(5)) }));
-    s.handle_input(Now(1), found(5));
+    s.handle_input(Instant(1), found(5));
     assert_eq!(s.poll_output(), Some(SessionOutput::Sleep { stream: 1 }));
-    s.handle_input(Now(1), SessionInput::HeadMoved { stream: 1 });
+    s.handle_input(Instant(1), SessionInput::HeadMoved { stream: 1 });
     assert_eq!(s.poll_output(), Some(SessionOutput::Read { stream: 1, pull: Arc::new(pull(5)) }));
-    s.handle_input(Now(1), found(6));
+    s.handle_input(Instant(1), found(6));
     assert_eq!(s.poll_output(), Some(SessionOutput::Send { stream: 1 }));
     // The credit is used up: nothing is read before there is more.
     assert_eq!(s.poll_output(), None);
-    s.handle_input(Now(1), SessionInput::HeadMoved { stream: 1 });
+    s.handle_input(Instant(1), SessionInput::HeadMoved { stream: 1 });
     assert_eq!(s.poll_output(), None);
-    s.handle_input(Now(1), received(1, Request::Credit(1)));
+    s.handle_input(Instant(1), received(1, Request::Credit(1)));
     assert_eq!(s.poll_output(), Some(SessionOutput::Read { stream: 1, pull: Arc::new(pull(6)) }));
 }
 
 #[test]
 fn who_sleeps_looks_again_at_every_heartbeat() {
     let mut s = open();
-    s.handle_input(Now(0), received(1, Request::Live(Box::new(pull(3)))));
-    s.handle_input(Now(0), received(1, Request::Credit(1)));
+    s.handle_input(Instant(0), received(1, Request::Live(Box::new(pull(3)))));
+    s.handle_input(Instant(0), received(1, Request::Credit(1)));
     s.handle_input(
-        Now(0),
+        Instant(0),
         SessionInput::Read {
             stream: 1,
             found: Found::Chunk { epoch: EPOCH, next: Seq(3), head: Seq(3), mark: None },
         },
     );
     while s.poll_output().is_some() {}
-    assert_eq!(s.next_deadline(), Now(10_000));
-    s.handle_input(Now(10_000), SessionInput::Tick);
+    assert_eq!(s.next_deadline(), Instant(10_000));
+    s.handle_input(Instant(10_000), SessionInput::Tick);
     assert_eq!(s.poll_output(), Some(SessionOutput::Ping(1)));
     assert_eq!(s.poll_output(), Some(SessionOutput::Read { stream: 1, pull: Arc::new(pull(3)) }));
 }
@@ -84,27 +84,27 @@ fn who_sleeps_looks_again_at_every_heartbeat() {
 #[test]
 fn silence_and_nonsense_end_it() {
     let mut s = open();
-    s.handle_input(Now(30_000), SessionInput::Tick);
+    s.handle_input(Instant(30_000), SessionInput::Tick);
     assert!(s.is_closed());
     let mut s = open();
-    s.handle_input(Now(1), received(0, Request::Misplaced));
+    s.handle_input(Instant(1), received(0, Request::Misplaced));
     assert!(matches!(s.poll_output(), Some(SessionOutput::Close(_))));
     let mut s = open();
-    s.handle_input(Now(1), received(0, Request::Hello));
+    s.handle_input(Instant(1), received(0, Request::Hello));
     assert!(s.is_closed());
 }
 
 #[test]
 fn a_server_that_is_busy_does_not_blame_the_replica_for_its_silence() {
     let mut s = open();
-    s.handle_input(Now(0), received(1, Request::Once));
-    s.handle_input(Now(0), received(2, Request::Once));
-    s.handle_input(Now(40_000), SessionInput::Tick);
+    s.handle_input(Instant(0), received(1, Request::Once));
+    s.handle_input(Instant(0), received(2, Request::Once));
+    s.handle_input(Instant(40_000), SessionInput::Tick);
     assert!(!s.is_closed());
-    s.handle_input(Now(40_000), SessionInput::Served { stream: 1 });
-    s.handle_input(Now(69_999), SessionInput::Tick);
+    s.handle_input(Instant(40_000), SessionInput::Served { stream: 1 });
+    s.handle_input(Instant(69_999), SessionInput::Tick);
     assert!(!s.is_closed());
-    s.handle_input(Now(70_000), SessionInput::Tick);
+    s.handle_input(Instant(70_000), SessionInput::Tick);
     assert!(s.is_closed());
 }
 
@@ -112,7 +112,7 @@ fn a_server_that_is_busy_does_not_blame_the_replica_for_its_silence() {
 fn too_many_live_streams_cost_the_stream_and_not_the_link() {
     let mut s = open();
     for stream in 1..=3 {
-        s.handle_input(Now(0), received(stream, Request::Live(Box::new(pull(1)))));
+        s.handle_input(Instant(0), received(stream, Request::Live(Box::new(pull(1)))));
     }
     assert!(matches!(s.poll_output(), Some(SessionOutput::Refuse { stream: 3, .. })));
     assert!(!s.is_closed());
@@ -121,27 +121,27 @@ fn too_many_live_streams_cost_the_stream_and_not_the_link() {
 #[test]
 fn draining_waits_for_what_is_served() {
     let mut s = open();
-    s.handle_input(Now(1), received(4, Request::Once));
+    s.handle_input(Instant(1), received(4, Request::Once));
     assert_eq!(s.poll_output(), Some(SessionOutput::Serve { stream: 4 }));
-    s.handle_input(Now(1), received(5, Request::Once));
+    s.handle_input(Instant(1), received(5, Request::Once));
     assert!(!s.wants_input());
-    s.handle_input(Now(1), SessionInput::Drain);
+    s.handle_input(Instant(1), SessionInput::Drain);
     assert!(!s.is_closed());
-    s.handle_input(Now(1), SessionInput::Served { stream: 4 });
-    s.handle_input(Now(1), SessionInput::Served { stream: 5 });
+    s.handle_input(Instant(1), SessionInput::Served { stream: 4 });
+    s.handle_input(Instant(1), SessionInput::Served { stream: 5 });
     assert!(s.is_closed());
 }
 
 #[test]
 fn streams_read_in_turn_and_only_so_many_at_a_time() {
     let options = SessionOptions { reads: 2, streams: 5, ..OPTIONS };
-    let mut s = Session::new(options, Now(0));
-    s.handle_input(Now(0), received(0, Request::Hello));
-    s.handle_input(Now(0), SessionInput::Greeted(true));
+    let mut s = Session::new(options, Instant(0));
+    s.handle_input(Instant(0), received(0, Request::Hello));
+    s.handle_input(Instant(0), SessionInput::Greeted(true));
     while s.poll_output().is_some() {}
     for stream in 1..=5 {
-        s.handle_input(Now(1), received(stream, Request::Live(Box::new(pull(1)))));
-        s.handle_input(Now(1), received(stream, Request::Credit(1)));
+        s.handle_input(Instant(1), received(stream, Request::Live(Box::new(pull(1)))));
+        s.handle_input(Instant(1), received(stream, Request::Credit(1)));
     }
     let reads = |s: &mut Session| {
         let outputs = std::iter::from_fn(|| s.poll_output());
@@ -153,59 +153,59 @@ fn streams_read_in_turn_and_only_so_many_at_a_time() {
     };
     assert_eq!(reads(&mut s), [1, 2], "the others wait for their turn");
     let found = |n| Found::Chunk { epoch: EPOCH, next: Seq(n), head: Seq(n), mark: None };
-    s.handle_input(Now(1), SessionInput::Read { stream: 2, found: found(5) });
+    s.handle_input(Instant(1), SessionInput::Read { stream: 2, found: found(5) });
     assert_eq!(reads(&mut s), [3]);
     // One that ends makes room, whether it reads or waits.
-    s.handle_input(Now(1), received(4, Request::EndLive));
-    s.handle_input(Now(1), received(1, Request::EndLive));
+    s.handle_input(Instant(1), received(4, Request::EndLive));
+    s.handle_input(Instant(1), received(1, Request::EndLive));
     assert_eq!(reads(&mut s), [5]);
     // What it had read is of no use any more, and makes no more room.
-    s.handle_input(Now(1), SessionInput::Read { stream: 1, found: found(5) });
-    s.handle_input(Now(1), SessionInput::Read { stream: 3, found: found(1) });
-    s.handle_input(Now(1), SessionInput::Read { stream: 5, found: found(5) });
+    s.handle_input(Instant(1), SessionInput::Read { stream: 1, found: found(5) });
+    s.handle_input(Instant(1), SessionInput::Read { stream: 3, found: found(1) });
+    s.handle_input(Instant(1), SessionInput::Read { stream: 5, found: found(5) });
     assert_eq!(reads(&mut s), [0; 0]);
-    s.handle_input(Now(2), SessionInput::HeadMoved { stream: 3 });
+    s.handle_input(Instant(2), SessionInput::HeadMoved { stream: 3 });
     assert_eq!(reads(&mut s), [3]);
 }
 
 #[test]
 fn a_client_that_does_not_greet_is_given_up_before_one_that_is_silent() {
-    let mut silent = Session::new(OPTIONS, Now(0));
-    assert_eq!(silent.next_deadline(), Now(5_000));
-    silent.handle_input(Now(4_999), SessionInput::Tick);
+    let mut silent = Session::new(OPTIONS, Instant(0));
+    assert_eq!(silent.next_deadline(), Instant(5_000));
+    silent.handle_input(Instant(4_999), SessionInput::Tick);
     assert!(!silent.is_closed());
-    silent.handle_input(Now(5_000), SessionInput::Tick);
+    silent.handle_input(Instant(5_000), SessionInput::Tick);
     assert_eq!(silent.poll_output(), Some(SessionOutput::Close("no greeting came in time")));
     // Bytes of a greeting on a slow link give it time, and not for ever.
-    let mut slow = Session::new(OPTIONS, Now(0));
+    let mut slow = Session::new(OPTIONS, Instant(0));
     for second in (4..30).step_by(4) {
-        slow.handle_input(Now(second * 1_000), SessionInput::Heard);
-        slow.handle_input(Now(second * 1_000), SessionInput::Tick);
+        slow.handle_input(Instant(second * 1_000), SessionInput::Heard);
+        slow.handle_input(Instant(second * 1_000), SessionInput::Tick);
         assert!(!slow.is_closed(), "{second}");
     }
-    slow.handle_input(Now(30_000), SessionInput::Tick);
+    slow.handle_input(Instant(30_000), SessionInput::Tick);
     assert!(slow.is_closed());
     let mut open = open();
-    open.handle_input(Now(29_999), SessionInput::Tick);
+    open.handle_input(Instant(29_999), SessionInput::Tick);
     assert!(!open.is_closed());
 }
 
 #[test]
 fn the_cursors_of_all_streams_name_a_bounded_number_of_collections() {
     let options = SessionOptions { streams: 100, ..OPTIONS };
-    let mut s = Session::new(options, Now(0));
-    s.handle_input(Now(0), received(0, Request::Hello));
-    s.handle_input(Now(0), SessionInput::Greeted(true));
+    let mut s = Session::new(options, Instant(0));
+    s.handle_input(Instant(0), received(0, Request::Hello));
+    s.handle_input(Instant(0), SessionInput::Greeted(true));
     while s.poll_output().is_some() {}
     let name = |n: usize| sync_core::model::Collection::new(format!("c{n}")).unwrap();
     let mut large = pull(1);
     large.cursor.backfills = (0..40_000).map(|n| (name(n), Seq(0))).collect();
     for stream in 1..=2 {
-        s.handle_input(Now(1), received(stream, Request::Live(Box::new(large.clone()))));
+        s.handle_input(Instant(1), received(stream, Request::Live(Box::new(large.clone()))));
         assert_eq!(s.poll_output(), None);
     }
-    s.handle_input(Now(1), received(3, Request::Live(Box::new(large))));
+    s.handle_input(Instant(1), received(3, Request::Live(Box::new(large))));
     assert!(matches!(s.poll_output(), Some(SessionOutput::Refuse { stream: 3, .. })));
-    s.handle_input(Now(1), received(4, Request::Live(Box::new(pull(1)))));
+    s.handle_input(Instant(1), received(4, Request::Live(Box::new(pull(1)))));
     assert!(s.poll_output().is_none() && !s.is_closed());
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use sync_core::clock::Now;
+use sync_core::clock::{Instant, Now};
 use sync_core::engine::{
     Direction, Engine, EngineOptions, Event as Told, Input, Output, Phase as EnginePhase, Ticket,
 };
@@ -190,7 +190,7 @@ impl<D: Disks> Run<D> {
     pub(super) fn input(&mut self, client: usize, input: Input) {
         let now = self.now;
         let Some(process) = self.clients[client].process.as_mut() else { return };
-        process.engine.handle_input(Now(now - process.started), input);
+        process.engine.handle_input(Instant(now - process.started), input);
         while let Some(output) =
             self.clients[client].process.as_mut().and_then(|p| p.engine.poll_output())
         {
@@ -219,7 +219,7 @@ impl<D: Disks> Run<D> {
         let Some(running) = self.clients[client].process.as_mut() else { return };
         if running.number == process && running.ticks_at.is_some_and(|at| at <= now) {
             running.ticks_at = None;
-            let now = Now(now - running.started);
+            let now = Instant(now - running.started);
             if running.engine.is_overdue(now) {
                 self.note_transfer(client);
             }

@@ -172,7 +172,7 @@ impl<D: Disks> Run<D> {
                 self.note_served(client, &visible, told, Some(Arc::clone(&chunk)));
                 Ok(Down::Chunk(chunk))
             }
-            ChangesReply::Fork(fork) => {
+            ChangesReply::Reset(fork) => {
                 Ok(Down::Reset(self.reset_for(&pull.scope, pull.cursor.epoch, fork)?))
             }
         }

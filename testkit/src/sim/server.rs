@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use storage_kit::Durability;
-use sync_core::clock::Now;
+use sync_core::clock::{Instant, Now};
 use sync_core::error::{Error, ErrorKind, Result, Retry};
 use sync_core::model::{Collection, Cursor, Epoch, Limits, ReplicaId, Scope, ServerStart};
 use sync_core::protocol::Pull;
@@ -145,7 +145,7 @@ impl<D: Disks> Run<D> {
                 streams: 16,
                 credit: 8,
             };
-            let session = Session::new(options, Now(self.now));
+            let session = Session::new(options, Instant(self.now));
             let open = Open {
                 client,
                 session,
@@ -179,7 +179,7 @@ impl<D: Disks> Run<D> {
     }
 
     pub(super) fn session_input(&mut self, link: u64, input: SessionInput) {
-        let now = Now(self.now);
+        let now = Instant(self.now);
         let Some(open) = self.server.sessions.get_mut(&link) else { return };
         open.session.handle_input(now, input);
         while let Some(output) =
@@ -263,7 +263,7 @@ impl<D: Disks> Run<D> {
 
     fn say(&mut self, link: u64, stream: u32, message: Down) {
         self.send_down(link, stream, message);
-        let now = Now(self.now);
+        let now = Instant(self.now);
         if let Some(open) = self.server.sessions.get_mut(&link) {
             open.session.handle_input(now, SessionInput::Sent);
         }

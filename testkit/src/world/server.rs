@@ -150,7 +150,7 @@ impl<C: Cores> World<C> {
             look(&mut self.server, |rows| ops::changes(rows, &scope, cursor, limits, visible));
         match reply {
             ChangesReply::Chunk(chunk) => Reply::Chunk(chunk),
-            ChangesReply::Fork(fork) => Reply::Reset(self.answer_fork(cursor.epoch, fork)),
+            ChangesReply::Reset(fork) => Reply::Reset(self.answer_fork(cursor.epoch, fork)),
         }
     }
 

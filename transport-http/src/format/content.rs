@@ -46,23 +46,8 @@ pub struct Continued {
     pub cursor: Option<Cursor>,
 }
 
-/// What a read of the log is answered with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Changes {
-    /// What follows.
-    Chunk(Box<Continued>),
-    /// The cursor means nothing to the server.
-    Reset(Reset),
-}
-
-impl From<Changes> for Delivery {
-    fn from(changes: Changes) -> Self {
-        match changes {
-            Changes::Chunk(continued) => Self::Chunk(continued.chunk),
-            Changes::Reset(reset) => Self::Reset(reset),
-        }
-    }
-}
+/// The answer to a read of the log.
+pub type Changes = Delivery<Box<Continued>>;
 
 /// A scope at a glance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -89,7 +89,7 @@ async fn closures_that_panic_or_hang_are_errors() {
     let error = device.delivery().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Internal);
     assert!(
-        error.to_string().contains("fetch: the closure `fetch` panicked (backend panics"),
+        error.report().to_string().contains("fetch: the closure `fetch` panicked (backend panics"),
         "{error}"
     );
     let hangs = service
@@ -124,17 +124,17 @@ async fn a_page_that_breaks_its_contract_is_refused_by_name() {
         let device = Device::open(Arc::default(), &transport).await;
         let error = device.delivery().await.unwrap_err();
         assert_eq!((error.kind(), error.retry()), (ErrorKind::Protocol, Retry::Never));
-        assert!(error.to_string().contains(what), "{error}");
+        assert!(error.report().to_string().contains(what), "{error}");
     }
     let error = Document::deleted("notes", "a\nb", None).unwrap_err();
-    assert!(error.to_string().contains("control character"), "{error}");
+    assert!(error.report().to_string().contains("control character"), "{error}");
 }
 
 #[test]
 fn a_transport_needs_its_closures() {
     let error = FnTransport::builder("lame").build().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
-    assert!(error.to_string().contains("the closure `fetch`"), "{error}");
+    assert!(error.report().to_string().contains("the closure `fetch`"), "{error}");
 }
 
 /// A fetch and a send never overlap: their order is the order of positions.

@@ -200,8 +200,8 @@ fn ask(core: &mut ServerCore, scope: &Scope, cursor: &Cursor, limits: Limits) {
         Ok(ChangesReply::Chunk(chunk)) => {
             assert!(chunk.next <= chunk.head && chunk.after == cursor.after, "{chunk:?}");
         }
-        Ok(ChangesReply::Fork(Fork::Reset(_))) => {}
-        Ok(ChangesReply::Fork(Fork::Unannounced { epoch, cut })) => {
+        Ok(ChangesReply::Reset(Fork::Reset(_))) => {}
+        Ok(ChangesReply::Reset(Fork::Unannounced { epoch, cut })) => {
             let fresh = Epoch([epoch.0[0].wrapping_add(1); 16]);
             refused(transact(core, |rows| served::begin_epoch(rows, scope, epoch, cut, fresh)));
         }

@@ -1,7 +1,7 @@
 //! Attempts that failed, and those that moved nothing.
 
 use super::{Pull, Storage};
-use crate::clock::Now;
+use crate::clock::Instant;
 use crate::engine::retry::Chance;
 use crate::engine::{ChunkMeta, Engine, Event, Failure, RetryPolicy, ScopeMachine};
 use crate::error::{ErrorKind, Retry};
@@ -9,7 +9,7 @@ use crate::model::Scope;
 
 impl Pull {
     /// An attempt failed: the next one waits.
-    fn fail(&mut self, now: Now, retry: Retry, policy: &RetryPolicy, chance: &mut Chance) {
+    fn fail(&mut self, now: Instant, retry: Retry, policy: &RetryPolicy, chance: &mut Chance) {
         self.pause = Some(self.backoff.failure(now, retry, policy, chance));
     }
 
@@ -21,7 +21,7 @@ impl Pull {
     /// The link was lost. Answers whether an answer was under way on it: that attempt failed.
     pub(in crate::engine) fn blame(
         &mut self,
-        now: Now,
+        now: Instant,
         failure: Failure,
         policy: &RetryPolicy,
         chance: &mut Chance,
@@ -47,7 +47,7 @@ impl Engine {
 
     /// What was asked brought nothing. It is asked again at once, but only once: then the attempt
     /// has failed.
-    pub(super) fn move_nothing(&mut self, now: Now, scope: &Scope) {
+    pub(super) fn move_nothing(&mut self, now: Instant, scope: &Scope) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let pull = &mut machine.pull;
         let mut outputs = Vec::new();
@@ -64,7 +64,7 @@ impl Engine {
     /// does not.
     pub(in crate::engine) fn fail_pull(
         &mut self,
-        now: Now,
+        now: Instant,
         scope: &Scope,
         failure: Failure,
         counts: bool,
@@ -98,7 +98,7 @@ impl Engine {
     }
 
     /// An attempt failed on a link that works: the next one waits, or trying again cannot help.
-    pub(super) fn stall_pull(&mut self, now: Now, scope: &Scope, failure: Failure) {
+    pub(super) fn stall_pull(&mut self, now: Instant, scope: &Scope, failure: Failure) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let pull = &mut machine.pull;
         if failure.retry == Retry::Never || !self.options.retry.enabled {

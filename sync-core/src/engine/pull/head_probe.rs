@@ -1,7 +1,7 @@
 //! Asking beside a live stream whether it has told everything.
 
 use super::{Asked, Pull, Storage};
-use crate::clock::Now;
+use crate::clock::Instant;
 use crate::engine::{Delivery, Failure, Output, Ticket};
 use crate::model::Scope;
 
@@ -14,12 +14,12 @@ pub(super) enum Check {
     /// The pull is sent next.
     Due,
     /// The pull was sent.
-    Asked { ticket: Ticket, deadline: Now },
+    Asked { ticket: Ticket, deadline: Instant },
 }
 
 impl Pull {
     /// When what was asked has to be answered at the latest.
-    pub(super) fn answer_due(&self) -> Option<Now> {
+    pub(super) fn answer_due(&self) -> Option<Instant> {
         match self.asked {
             Asked::Chunk { deadline, .. }
             | Asked::Live { check: Check::Asked { deadline, .. }, .. } => Some(deadline),
@@ -28,7 +28,7 @@ impl Pull {
     }
 
     /// Bytes came from the server: what was asked gets its time anew.
-    pub(in crate::engine) fn bytes_moved(&mut self, until: Now) {
+    pub(in crate::engine) fn bytes_moved(&mut self, until: Instant) {
         match &mut self.asked {
             Asked::Chunk { deadline, .. }
             | Asked::Live { check: Check::Asked { deadline, .. }, .. } => {

@@ -14,7 +14,7 @@ use super::unit::Unit;
 use super::{
     ChunkMeta, Delivery, Engine, Event, Failure, Output, ScopeGreeting, ScopeProgress, Ticket,
 };
-use crate::clock::Now;
+use crate::clock::Instant;
 use crate::error::ErrorKind;
 use crate::model::{Checkpoint, Cursor, Reset, Scope, Seq};
 
@@ -24,7 +24,7 @@ enum Asked {
     /// Nothing.
     Nothing,
     /// A chunk.
-    Chunk { ticket: Ticket, since: Now, deadline: Now },
+    Chunk { ticket: Ticket, since: Instant, deadline: Instant },
     /// A live stream; whether its next event was asked for, and what is asked beside it.
     Live { ticket: Ticket, polled: bool, check: Check },
 }
@@ -55,7 +55,7 @@ pub(super) struct Pull {
     /// Whether the chunk that came last reached its head.
     reached_head: bool,
     /// No request before this. It outlives the link: another link does not make the same pull work.
-    pause: Option<Now>,
+    pause: Option<Instant>,
     /// The attempts since the position moved.
     backoff: Backoff,
     /// The resets in a row: each moves the position back, so that reaching the head again is no
@@ -76,7 +76,7 @@ pub(super) struct Pull {
     /// What the server has heard of the position at the head.
     pub(super) acknowledged: Acknowledged,
     /// When a comparison of digests found a difference last.
-    pub(super) differed: Option<Now>,
+    pub(super) differed: Option<Instant>,
     pulled: u64,
 }
 
@@ -105,12 +105,12 @@ impl Pull {
         }
     }
 
-    pub(super) fn deadline(&self) -> Option<Now> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
         self.answer_due().or(self.pause)
     }
 
     /// When the attempt after a failed one begins.
-    pub(super) fn pause(&self) -> Option<Now> {
+    pub(super) fn pause(&self) -> Option<Instant> {
         self.pause
     }
 
@@ -119,12 +119,12 @@ impl Pull {
         self.pause = None;
     }
 
-    pub(super) fn is_overdue(&self, now: Now) -> bool {
+    pub(super) fn is_overdue(&self, now: Instant) -> bool {
         self.answer_due().is_some_and(|deadline| deadline <= now)
     }
 
     /// Whether a pause is over.
-    pub(super) fn wake(&mut self, now: Now) -> bool {
+    pub(super) fn wake(&mut self, now: Instant) -> bool {
         let over = self.pause.is_some_and(|p| p <= now);
         if over {
             self.pause = None;
@@ -232,7 +232,7 @@ impl Pull {
 
 impl Engine {
     /// Asks for what comes next, if there is room for it.
-    pub(super) fn advance_pull(&mut self, now: Now, scope: &Scope) {
+    pub(super) fn advance_pull(&mut self, now: Instant, scope: &Scope) {
         if self.connection().is_none() || !self.goal.pull {
             return;
         }
@@ -288,7 +288,7 @@ impl Engine {
 
     pub(super) fn handle_delivered(
         &mut self,
-        now: Now,
+        now: Instant,
         scope: &Scope,
         ticket: Ticket,
         payload: Ticket,
@@ -330,7 +330,7 @@ impl Engine {
         }
     }
 
-    fn take_chunk(&mut self, now: Now, scope: &Scope, payload: Ticket, meta: ChunkMeta) {
+    fn take_chunk(&mut self, now: Instant, scope: &Scope, payload: Ticket, meta: ChunkMeta) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let pull = &mut machine.pull;
         if meta.after != pull.ahead.after {
@@ -373,7 +373,7 @@ impl Engine {
 
     pub(super) fn handle_applied(
         &mut self,
-        now: Now,
+        now: Instant,
         scope: &Scope,
         payload: Ticket,
         result: Result<(bool, Checkpoint), Failure>,
@@ -416,7 +416,7 @@ impl Engine {
         self.advance_pull(now, scope);
     }
 
-    fn after_applied(&mut self, now: Now, scope: &Scope, has_progress: bool) {
+    fn after_applied(&mut self, now: Instant, scope: &Scope, has_progress: bool) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let pull = &mut machine.pull;
         pull.doubted = false;

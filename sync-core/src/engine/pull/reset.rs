@@ -1,7 +1,7 @@
 //! Positions that are given up: a reset, and a scope that leaves the device.
 
 use super::{Pull, Storage};
-use crate::clock::Now;
+use crate::clock::Instant;
 use crate::engine::{Engine, Event, Failure, Output};
 use crate::error::{ErrorKind, Retry};
 use crate::model::{Checkpoint, Collection, Reset, ResetReason, Scope, Seq};
@@ -75,7 +75,7 @@ impl Engine {
 
     pub(in crate::engine) fn handle_forgotten(
         &mut self,
-        now: Now,
+        now: Instant,
         scope: &Scope,
         result: Result<(), Failure>,
     ) {
@@ -110,7 +110,7 @@ impl Engine {
 
     pub(in crate::engine) fn handle_reset_done(
         &mut self,
-        now: Now,
+        now: Instant,
         scope: &Scope,
         result: Result<Checkpoint, Failure>,
     ) {
@@ -143,7 +143,7 @@ impl Engine {
 
     /// The first reset of a row is followed at once by a pull; those that follow soon are failed
     /// attempts.
-    fn count_reset(&mut self, now: Now, scope: &Scope) {
+    fn count_reset(&mut self, now: Instant, scope: &Scope) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let (pull, policy) = (&mut machine.pull, &self.options.retry);
         let is_first = pull.resets.is_fresh(now, policy);

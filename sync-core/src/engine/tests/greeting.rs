@@ -12,7 +12,7 @@ fn settled_at(position: u64) -> Checkpoint {
 
 /// Connects a replica that stands there, and is greeted so.
 fn greeted(goal: Goal, checkpoint: Checkpoint, change: impl FnOnce(&mut ScopeGreeting)) -> Script {
-    let mut s = Script { engine: Engine::new(EngineOptions::default(), 1), now: Now(1_000) };
+    let mut s = Script { engine: Engine::new(EngineOptions::default(), 1), now: Instant(1_000) };
     let asked = checkpoint.cursor();
     s.input(Input::Opened { scope: scope(), checkpoint });
     s.input(Input::Run(goal));

@@ -9,7 +9,7 @@ const LOST: Failure = Failure { kind: ErrorKind::Network, retry: Retry::Reconnec
 /// How often something happened within a time, if each attempt ends as `attempt` says.
 struct Storm {
     script: Script,
-    until: Now,
+    until: Instant,
     connects: usize,
     pulls: usize,
     pushes: usize,
@@ -154,7 +154,7 @@ fn edits_that_make_progress_are_pushed_without_a_pause() {
         Output::NextBatch { .. } if left == 0 => s.formed(None),
         other => works(s, other),
     });
-    assert_eq!((storm.pushes, storm.stalled, storm.script.now), (500, 0, Now(1_000)));
+    assert_eq!((storm.pushes, storm.stalled, storm.script.now), (500, 0, Instant(1_000)));
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn chunk(log: &Log, cursor: &Cursor, limits: Limits) -> (u64, Vec<u64>) {
 fn reset(log: &Log, cursor: &Cursor) -> Option<ResetReason> {
     match read(log, cursor, Limits::CHUNK) {
         ChangesReply::Chunk(_) => None,
-        ChangesReply::Fork(Fork::Reset(Reset { reason, .. })) => Some(reason),
+        ChangesReply::Reset(Fork::Reset(Reset { reason, .. })) => Some(reason),
         other => panic!("{other:?}"),
     }
 }

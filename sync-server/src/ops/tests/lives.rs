@@ -94,8 +94,8 @@ fn a_mark_of_what_was_lost_shows_the_restore_to_each_that_is_given_it() {
         cursor.mark = mark;
         changes(&backup.rows, &scope, &cursor, Limits::CHUNK, &Visible::All).unwrap()
     };
-    assert_eq!(read(Some(ahead)), ChangesReply::Fork(fork));
+    assert_eq!(read(Some(ahead)), ChangesReply::Reset(fork));
     // Nothing proves it: the claim concerns the client alone.
     let unproven = Reset { epoch: FIRST, reason: ResetReason::Unproven };
-    assert_eq!(read(same), ChangesReply::Fork(Fork::Reset(unproven)));
+    assert_eq!(read(same), ChangesReply::Reset(Fork::Reset(unproven)));
 }

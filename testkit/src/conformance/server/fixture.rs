@@ -227,13 +227,13 @@ impl Fixture {
     pub(super) async fn chunk(&self, cursor: Cursor, limits: Limits) -> Chunk {
         match must(self.try_changes(cursor, limits).await, "changes are read") {
             ChangesReply::Chunk(chunk) => chunk,
-            ChangesReply::Fork(fork) => panic!("a chunk was expected, not {fork:?}"),
+            ChangesReply::Reset(fork) => panic!("a chunk was expected, not {fork:?}"),
         }
     }
 
     pub(super) async fn fork(&self, cursor: Cursor) -> Fork {
         match must(self.try_changes(cursor, ALL).await, "changes are read") {
-            ChangesReply::Fork(fork) => fork,
+            ChangesReply::Reset(fork) => fork,
             ChangesReply::Chunk(chunk) => panic!("a fork was expected, not {chunk:?}"),
         }
     }
@@ -291,7 +291,7 @@ impl Reader {
         let reply = storage.changes(Scope::default(), cursor, limits, Visible::All).await;
         let chunk = match must(reply, "changes are read") {
             ChangesReply::Chunk(chunk) => chunk,
-            ChangesReply::Fork(fork) => panic!("a chunk was expected, not {fork:?}"),
+            ChangesReply::Reset(fork) => panic!("a chunk was expected, not {fork:?}"),
         };
         let after = self.checkpoint.after();
         assert_eq!(chunk.after, after, "a chunk begins where it was asked for");

@@ -92,7 +92,7 @@ pub async fn a_declaration_that_would_change_documents_is_refused<H: StorageHarn
         let Err(error) = declare(&fixture, names).await else {
             panic!("a declaration that changes documents")
         };
-        let (kind, text) = (error.kind(), error.to_string());
+        let (kind, text) = (error.kind(), error.report().to_string());
         assert_eq!(kind, ErrorKind::InvalidInput);
         assert!(text.contains(wrong), "{text}");
         assert_eq!(

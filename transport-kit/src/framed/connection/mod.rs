@@ -23,7 +23,7 @@ use super::transport::{FramedOptions, broken};
 use super::{Compression, Fused, Wire, payload};
 use sync_core::error::{Error, ErrorKind, Result, Retry};
 use sync_core::model::{PushBatch, Reset, Verdicts};
-use sync_core::protocol::{Ack, Goodbye, Message, Payload, Pull, Push};
+use sync_core::protocol::{Ack, Goodbye, Message, MessageType, Payload, Pull, Push};
 use sync_core::transport::{Activity, Connection, Delivery, FrameLink, Moved};
 
 /// The client's side of a connection over a framed link.
@@ -76,7 +76,7 @@ impl Fate {
 }
 
 pub(in crate::framed) enum Command {
-    Ask { expects: Expects, payload: Payload, reply: oneshot::Sender<Result<Message>> },
+    Ask { asked: MessageType, payload: Payload, reply: oneshot::Sender<Result<Message>> },
     Live { payload: Payload, live: Live },
 }
 
@@ -88,27 +88,6 @@ pub(in crate::framed) struct Live {
     pub(in crate::framed) taken: Arc<AtomicU32>,
     /// How many chunks the server may still send.
     pub(in crate::framed) credit: u32,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(in crate::framed) enum Expects {
-    Chunk,
-    Verdicts,
-    DoneOrReset,
-    Done,
-}
-
-impl Expects {
-    fn fits(self, message: &Message) -> bool {
-        matches!(
-            (self, message),
-            (_, Message::Failed(_))
-                | (Self::Chunk, Message::Chunk(_) | Message::Reset(_))
-                | (Self::Verdicts, Message::Verdicts(_))
-                | (Self::DoneOrReset, Message::Done | Message::Reset(_))
-                | (Self::Done, Message::Done)
-        )
-    }
 }
 
 impl FramedConnection {
@@ -165,10 +144,10 @@ impl FramedConnection {
         Ok(payload)
     }
 
-    async fn ask(&self, expects: Expects, message: &Message) -> Result<Message> {
+    async fn ask(&self, message: &Message) -> Result<Message> {
         let payload = self.payload(message)?;
         let (reply, answer) = oneshot::channel();
-        let command = Command::Ask { expects, payload, reply };
+        let command = Command::Ask { asked: message.message_type(), payload, reply };
         self.commands.send(command).await.map_err(|_| self.fate.error())?;
         match answer.await.unwrap_or_else(|_| Err(self.fate.error()))? {
             Message::Failed(error) => Err(error.into()),
@@ -190,7 +169,7 @@ fn gone(why: &str) -> Error {
 impl Connection for FramedConnection {
     async fn pull(&self, pull: Pull) -> Result<Delivery> {
         let scope = pull.scope.clone();
-        match self.ask(Expects::Chunk, &Message::Pull(pull)).await? {
+        match self.ask(&Message::Pull(pull)).await? {
             Message::Chunk(chunk) if chunk.scope == scope => Ok(Delivery::Chunk(chunk)),
             Message::Chunk(_) => Err(broken("the server sent a chunk of another scope")),
             Message::Reset(reset) => Ok(Delivery::Reset(reset)),
@@ -200,7 +179,7 @@ impl Connection for FramedConnection {
 
     async fn push(&self, batch: PushBatch) -> Result<Verdicts> {
         let changes = batch.changes.len();
-        match self.ask(Expects::Verdicts, &Message::Push(Push { batch })).await? {
+        match self.ask(&Message::Push(Push { batch })).await? {
             Message::Verdicts(Verdicts::Decided { verdicts, .. }) if verdicts.len() != changes => {
                 Err(broken("the server gave another number of verdicts than there were changes"))
             }
@@ -223,7 +202,7 @@ impl Connection for FramedConnection {
     }
 
     async fn acknowledge(&self, ack: Ack) -> Result<Option<Reset>> {
-        match self.ask(Expects::DoneOrReset, &Message::Ack(ack)).await? {
+        match self.ask(&Message::Ack(ack)).await? {
             Message::Done => Ok(None),
             Message::Reset(reset) => Ok(Some(reset)),
             _ => Err(unexpected()),
@@ -231,7 +210,7 @@ impl Connection for FramedConnection {
     }
 
     async fn renew(&self, token: String) -> Result<()> {
-        self.ask(Expects::Done, &Message::Auth(token)).await.map(drop)
+        self.ask(&Message::Auth(token)).await.map(drop)
     }
 
     fn moved(&self) -> Option<Moved> {

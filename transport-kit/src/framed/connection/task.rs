@@ -25,12 +25,12 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{Command, Expects, Live, Signals, gone, unexpected};
+use super::{Command, Live, Signals, gone, unexpected};
 use crate::framed::live::due;
 use crate::framed::transport::{broken, dismissed, ended};
 use crate::framed::{Fused, Wire};
 use sync_core::error::{Error, ErrorKind, Result, Retry};
-use sync_core::protocol::{Goodbye, Message, Payload};
+use sync_core::protocol::{Goodbye, Message, MessageType, Payload};
 use sync_core::transport::{Activity, Delivery};
 
 /// Messages that may wait for the link before more commands are taken.
@@ -40,7 +40,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What is open on a stream.
 pub(super) enum Open {
-    Request { expects: Expects, reply: oneshot::Sender<Result<Message>> },
+    Request { asked: MessageType, reply: oneshot::Sender<Result<Message>> },
     Live(Live),
 }
 
@@ -302,10 +302,10 @@ impl Task {
 
     fn take(&mut self, command: Command) {
         match command {
-            Command::Ask { expects, payload, reply } if !reply.is_closed() => {
+            Command::Ask { asked, payload, reply } if !reply.is_closed() => {
                 let id = self.next_stream();
                 self.out.waiting.push_back((id, payload));
-                self.streams.insert(id, Open::Request { expects, reply });
+                self.streams.insert(id, Open::Request { asked, reply });
             }
             Command::Live { payload, mut live } if !live.events.is_closed() => {
                 let id = self.next_stream();
@@ -334,7 +334,7 @@ impl Task {
             };
         };
         let is_over = match open {
-            Open::Request { expects, .. } if expects.fits(&message) => {
+            Open::Request { asked, .. } if asked.answers().contains(&message.message_type()) => {
                 if let Some(Open::Request { reply, .. }) = self.streams.remove(&stream) {
                     // The caller may have dropped the request: the response is then discarded.
                     let _ = reply.send(Ok(message));

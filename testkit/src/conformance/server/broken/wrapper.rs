@@ -342,7 +342,7 @@ impl ServerStorage for BrokenServerStorage {
             ChangesReply::Chunk(chunk) => {
                 Ok(ChangesReply::Chunk(self.tamper(chunk, asked, limits)))
             }
-            ChangesReply::Fork(Fork::Reset(Reset {
+            ChangesReply::Reset(Fork::Reset(Reset {
                 reason: ResetReason::BelowHorizon, ..
             })) if self.has(Fault::HorizonForgotten) => {
                 let cursor = Cursor { floor: Some(Seq(u64::MAX)), ..cursor };

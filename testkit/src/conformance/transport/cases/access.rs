@@ -90,7 +90,7 @@ pub async fn errors_carry_their_advice<H: TransportHarness>(harness: H) -> Outco
         for failed in failed {
             let error = error_of("the request", failed);
             assert_eq!((error.kind(), error.retry()), (kind, retry), "{error}");
-            assert!(error.to_string().contains("as the case says: ü"), "{error}");
+            assert!(error.report().to_string().contains("as the case says: ü"), "{error}");
         }
         assert!(fixture.soon("the end", live.next()).await.is_none(), "more after an error");
         fixture.access_switch.fail(&scope, None);
