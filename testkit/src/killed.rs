@@ -47,7 +47,8 @@ pub fn report(step: u64) -> bool {
 }
 
 /// Returns how many times as many processes are killed as usual: the variable
-/// `TWOTIDE_TEST_KILLS_TIMES`. Opening what they leave waits for the disk, so a usual run kills few.
+/// `TWOTIDE_TEST_KILLS_TIMES`. Opening what they leave waits for the disk, so a usual run kills
+/// few.
 #[must_use]
 pub fn times() -> u64 {
     let told = std::env::var("TWOTIDE_TEST_KILLS_TIMES");

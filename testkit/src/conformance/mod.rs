@@ -10,10 +10,10 @@
 //! # How to prove a backend
 //!
 //! Write a harness: a fresh [`Place`] (a folder, a database, a map) and a way to open it. Declare
-//! what else it can do ([`Capabilities`]), and implement the methods that go with it. In a test file of
-//! the backend's crate call the macros, each in a module of its own, because cases of different
-//! suites may share a name. Every case becomes a `#[test]` that makes a harness by the given
-//! expression, runs on a runtime of its own, and is bounded in time.
+//! what else it can do ([`Capabilities`]), and implement the methods that go with it. In a test
+//! file of the backend's crate call the macros, each in a module of its own, because cases of
+//! different suites may share a name. Every case becomes a `#[test]` that makes a harness by the
+//! given expression, runs on a runtime of its own, and is bounded in time.
 //!
 //! This is a complete example for a map in memory that outlives the storage over it, so that it can
 //! be closed and crashed:
