@@ -415,7 +415,7 @@ impl Replica {
         }
     }
 
-    /// Removes everything of [erased](Collection::hard_delete) documents from the storage's files,
+    /// Removes everything of [erased](Collection::erase) documents from the storage's files,
     /// also of those that were erased elsewhere. `true` means that no byte sequence of them is
     /// left; `false` that the storage cannot guarantee it, because its files keep old values until
     /// it overwrites them (sled). Closing the replica does the same. It takes as long as writing

@@ -111,16 +111,13 @@ impl Transaction {
         self.add(collection, id, WriteOperation::Delete)
     }
 
-    /// Erases a document permanently, as [`Collection::hard_delete`] does; the commit fails if
+    /// Erases a document permanently, as [`Collection::erase`] does; the commit fails if
     /// there is no trace of it.
     ///
     /// # Errors
     /// As [`Self::insert_with_id`].
-    pub fn hard_delete<T>(
-        &mut self,
-        collection: &Collection<T>,
-        id: impl AsRef<str>,
-    ) -> Result<()> {
+    #[doc(alias = "hard_delete")]
+    pub fn erase<T>(&mut self, collection: &Collection<T>, id: impl AsRef<str>) -> Result<()> {
         self.add(collection, id, WriteOperation::Erase)
     }
 

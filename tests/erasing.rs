@@ -127,7 +127,7 @@ async fn an_erased_document_is_in_no_file_of_anybody() {
         assert!(found(path) > 3, "{}", path.display());
     }
     for (collection, id) in documents {
-        ann.replica.raw(collection).unwrap().hard_delete(id).await.unwrap();
+        ann.replica.raw(collection).unwrap().erase(id).await.unwrap();
     }
     ann.sync().await;
     bob.sync().await;
@@ -169,11 +169,11 @@ async fn an_erasure_is_one_of_several_writes_of_a_transaction() {
     let notes = replica.raw("notes").unwrap();
     notes.put("a", &body("first")).await.unwrap();
     let mut transaction = replica.transaction();
-    transaction.hard_delete(&notes, "a").unwrap();
+    transaction.erase(&notes, "a").unwrap();
     transaction.put(&notes, "b", &Body::parse("1").unwrap()).unwrap();
     transaction.commit().await.unwrap();
     assert!(notes.get("a").await.unwrap().is_none());
-    let error = notes.hard_delete("never").await.unwrap_err();
+    let error = notes.erase("never").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(replica.purge_erased().await.unwrap());
     replica.close().await.unwrap();

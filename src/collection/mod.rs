@@ -192,7 +192,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
     }
 
     /// Deletes a document and leaves a tombstone, which syncs like an edit. To remove every copy of
-    /// the body, use [`hard_delete`](Self::hard_delete).
+    /// the body, use [`erase`](Self::erase).
     ///
     /// # Errors
     /// `NotFound` if there is none; else as the storage.
@@ -228,7 +228,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
     /// let replica = Replica::builder().memory().open().await?;
     /// let notes = replica.collection::<String>("notes")?;
     /// notes.put("pin", &"1234".to_owned()).await?;
-    /// notes.hard_delete("pin").await?;
+    /// notes.erase("pin").await?;
     /// assert!(notes.get("pin").await?.is_none());
     /// # replica.close().await
     /// # }
@@ -237,7 +237,8 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
     /// # Errors
     /// `NotFound` if there is no trace of it, not even a tombstone; `InvalidInput` for a bad id;
     /// else as the storage.
-    pub async fn hard_delete(&self, id: impl AsRef<str>) -> Result<()> {
+    #[doc(alias = "hard_delete")]
+    pub async fn erase(&self, id: impl AsRef<str>) -> Result<()> {
         let writes = vec![self.write_of(id, WriteOperation::Erase)?];
         let transaction = LocalTransaction { scope: self.scope.clone(), writes };
         self.replica.write(transaction).await.map(drop)

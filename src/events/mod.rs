@@ -100,7 +100,7 @@ pub enum SyncEvent {
     ConflictDeferred(DocumentKey),
     /// A document was erased, and with it an edit that was made here without knowledge of the
     /// erasure, and was not synced or was refused before. See
-    /// [`Collection::hard_delete`](crate::Collection::hard_delete).
+    /// [`Collection::erase`](crate::Collection::erase).
     EditErased(DocumentKey),
     /// The server refused an edit permanently: it is in the [quarantine](Replica::quarantine).
     Rejected {

@@ -66,7 +66,7 @@ pub(crate) async fn rm(args: RmArgs) -> Result<(), Failure> {
         let documents = replica.raw(collection.as_str())?;
         let document = format!("the document {}/{collection}/{id}", db.scope);
         if args.erase {
-            documents.hard_delete(id.as_str()).await?;
+            documents.erase(id.as_str()).await?;
             let tidy = replica.purge_erased().await?;
             let line = json!({ "collection": collection, "id": id, "erased": true, "tidy": tidy });
             print_done(format!("{document} was erased"), &line)

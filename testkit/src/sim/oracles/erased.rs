@@ -1,5 +1,5 @@
 //! An erasure removes every body that was written without knowing of it, on the server and on every
-//! device (guarantee of `hard_delete`).
+//! device (guarantee of `erase`).
 
 use sync_core::model::DocumentState;
 
