@@ -72,11 +72,9 @@ impl Engine {
             Session::Online { .. } => {
                 // The caller requests the current state, not that of the last chunk which the
                 // stream delivered.
-                let mut outputs = Vec::new();
                 for (scope, machine) in &mut self.scopes {
-                    machine.pull.look_again(scope, goal.live, &mut outputs);
+                    machine.pull.look_again(scope, goal.live, &mut self.outputs);
                 }
-                self.outputs.extend(outputs);
                 self.resume_scopes(now);
             }
         }
@@ -204,12 +202,10 @@ impl Engine {
     /// Drops a connection and its pending requests.
     pub(super) fn drop_link(&mut self, ticket: Ticket) {
         self.out(Output::Disconnect { ticket });
-        let mut outputs = Vec::new();
         for (scope, machine) in &mut self.scopes {
-            machine.pull.lose_link(scope, &mut outputs);
+            machine.pull.lose_link(scope, &mut self.outputs);
             machine.push.lose_link();
         }
-        self.outputs.extend(outputs);
     }
 
     /// Whether a failure of one request on a working connection ends the connection, by its retry

@@ -50,9 +50,7 @@ impl Engine {
     pub(super) fn move_nothing(&mut self, now: Instant, scope: &Scope) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let pull = &mut machine.pull;
-        let mut outputs = Vec::new();
-        pull.restart(scope, &mut outputs);
-        self.outputs.extend(outputs);
+        pull.restart(scope, &mut self.outputs);
         if std::mem::replace(&mut pull.again, true) {
             let failure = Failure { kind: ErrorKind::Protocol, retry: Retry::Later(None) };
             self.stall_pull(now, scope, failure);
@@ -72,15 +70,13 @@ impl Engine {
         let link_is_bad = Self::needs_new_link(&failure) || failure.kind == ErrorKind::Superseded;
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let pull = &mut machine.pull;
-        let mut outputs = Vec::new();
-        pull.restart(scope, &mut outputs);
+        pull.restart(scope, &mut self.outputs);
         if counts
             && matches!(failure.kind, ErrorKind::Network | ErrorKind::Timeout | ErrorKind::TooLarge)
         {
             pull.unit.cut(None);
         }
         if link_is_bad {
-            self.outputs.extend(outputs);
             if counts {
                 pull.fail(now, failure.retry, &self.options.retry, &mut self.chance);
             }
@@ -91,10 +87,8 @@ impl Engine {
         {
             // A gateway may have sent it, or it may be old: the next greeting shows the server's
             // decision.
-            self.outputs.extend(outputs);
             return self.lose_link_to(now, Failure { retry: Retry::Reconnect, ..failure });
         }
-        self.outputs.extend(outputs);
         self.stall_pull(now, scope, failure);
     }
 

@@ -1,5 +1,7 @@
 //! A check beside a live stream whether it has delivered everything.
 
+use std::collections::VecDeque;
+
 use super::{Asked, Pull, Storage};
 use crate::clock::Instant;
 use crate::engine::{Delivery, Failure, Output, Ticket};
@@ -48,7 +50,7 @@ impl Pull {
         &mut self,
         scope: &Scope,
         live: bool,
-        outputs: &mut Vec<Output>,
+        outputs: &mut VecDeque<Output>,
     ) {
         let is_at_rest = self.storage == Storage::Idle && self.waiting.is_empty();
         match &mut self.asked {

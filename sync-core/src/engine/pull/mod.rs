@@ -190,9 +190,9 @@ impl Pull {
     }
 
     /// The link was lost: requests will not be answered, waiting chunks are still valid.
-    pub(super) fn lose_link(&mut self, scope: &Scope, outputs: &mut Vec<Output>) {
+    pub(super) fn lose_link(&mut self, scope: &Scope, outputs: &mut VecDeque<Output>) {
         if let Asked::Live { ticket, .. } = self.asked {
-            outputs.push(Output::Unsubscribe { scope: scope.clone(), ticket });
+            outputs.push_back(Output::Unsubscribe { scope: scope.clone(), ticket });
         }
         self.asked = Asked::Nothing;
         // If the position is still not valid, the next greeting reports it.
@@ -211,14 +211,14 @@ impl Pull {
     }
 
     /// Throws away what waits behind the chunk that is being applied, and starts again from there.
-    fn restart(&mut self, scope: &Scope, outputs: &mut Vec<Output>) {
+    fn restart(&mut self, scope: &Scope, outputs: &mut VecDeque<Output>) {
         if let Asked::Live { ticket, .. } = self.asked {
-            outputs.push(Output::Unsubscribe { scope: scope.clone(), ticket });
+            outputs.push_back(Output::Unsubscribe { scope: scope.clone(), ticket });
         }
         self.asked = Asked::Nothing;
         let kept = usize::from(self.storage == Storage::Applying);
         for (payload, _) in self.waiting.drain(kept.min(self.waiting.len())..) {
-            outputs.push(Output::Discard { payload });
+            outputs.push_back(Output::Discard { payload });
         }
         self.ahead = self.checkpoint.cursor();
         if let Some((_, applying)) = self.waiting.front() {
@@ -397,9 +397,7 @@ impl Engine {
                 pull.take_checkpoint(checkpoint);
                 if goes_back {
                     // What may be seen from now on begins at the beginning.
-                    let mut outputs = Vec::new();
-                    pull.restart(scope, &mut outputs);
-                    self.outputs.extend(outputs);
+                    pull.restart(scope, &mut self.outputs);
                 }
                 pull.pulled += meta.map_or(0, |m| m.entries as u64);
                 self.after_applied(now, scope, has_progress);

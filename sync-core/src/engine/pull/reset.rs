@@ -14,19 +14,17 @@ impl Engine {
         if matches!(pull.storage, Storage::Resetting(_) | Storage::Forgetting) {
             return;
         }
-        let mut outputs = Vec::new();
         if pull.pause.is_some() {
             // An attempt has failed: this one waits as well.
             pull.owed = Some(reset);
-            pull.restart(scope, &mut outputs);
-            return self.outputs.extend(outputs);
+            pull.restart(scope, &mut self.outputs);
+            return;
         }
         // The storage finishes a chunk that it is applying before it resets; that result is not
         // awaited any more.
         pull.storage = Storage::Resetting(reset);
-        pull.restart(scope, &mut outputs);
+        pull.restart(scope, &mut self.outputs);
         pull.head = None;
-        self.outputs.extend(outputs);
         self.out(Output::Reset { scope: scope.clone(), reset });
     }
 
@@ -39,9 +37,7 @@ impl Engine {
             return;
         }
         pull.checkpoint.backfills.extend(collections.into_iter().map(|c| (c, Seq(0))));
-        let mut outputs = Vec::new();
-        pull.restart(scope, &mut outputs);
-        self.outputs.extend(outputs);
+        pull.restart(scope, &mut self.outputs);
     }
 
     /// The pause is over for which a reset waited. Answers whether one did.
@@ -63,12 +59,10 @@ impl Engine {
             return false;
         }
         if pull.storage != Storage::Forgetting {
-            let mut outputs = Vec::new();
             // The storage finishes a chunk that it is applying before it forgets; that result is
             // not awaited any more.
             pull.storage = Storage::Forgetting;
-            pull.restart(scope, &mut outputs);
-            self.outputs.extend(outputs);
+            pull.restart(scope, &mut self.outputs);
             self.out(Output::Forget { scope: scope.clone() });
         }
         true
