@@ -41,6 +41,7 @@ mod inline;
 pub mod kv;
 mod read_queue;
 mod recent;
+mod replica_writer;
 #[cfg(feature = "server")]
 mod scope_cache;
 #[cfg(feature = "server")]
@@ -50,6 +51,7 @@ mod write_coalescer;
 
 pub use blocking_executor::{Durability, Snapshot, ThreadOptions, Transactional};
 pub use commit_version::CommitVersion;
+pub use replica_writer::ReplicaWriter;
 #[cfg(feature = "server")]
 pub use threaded_server_storage::ThreadedServerStorage;
-pub use threaded_storage::{ReplicaWriter, ThreadedStorage};
+pub use threaded_storage::ThreadedStorage;

@@ -7,10 +7,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use super::blocking_executor::{
-    BlockingExecutor, Durability, Snapshot, ThreadOptions, Transactional,
-};
+use super::blocking_executor::{BlockingExecutor, Durability, Snapshot, ThreadOptions};
 use super::recent::Recent;
+use super::replica_writer::ReplicaWriter;
 use super::write_coalescer::WriteCoalescer;
 use sync_core::clock::{Now, ServerTime};
 use sync_core::error::Result;
@@ -18,27 +17,12 @@ use sync_core::model::{
     Chunk, Collection, DocumentKey, FencingToken, Limits, LocalSeq, PushBatch, PushId, ReplicaId,
     Reset, Scope, Verdicts, WriteLimits,
 };
-use sync_core::replica::rows::{ReplicaReads, ReplicaRows};
+use sync_core::replica::rows::ReplicaReads;
 use sync_core::replica::{
     Applied, Checked, Committed, Context, Decision, Failed, FeedPage, Forget, LocalTransaction,
     Page, ReplicaState, Scan, Stored, Unsettled, UnsettledAfter, UnsettledEntry, ops,
 };
 use sync_core::storage::Storage;
-
-/// A core that writes a replica's rows.
-pub trait ReplicaWriter: ReplicaRows + Transactional {
-    /// Makes sure that no other living process runs the engine, before a lease is taken. Backends
-    /// that allow one process have nothing to do.
-    ///
-    /// # Errors
-    /// `Busy`, naming the holder.
-    fn lock_engine(&mut self) -> Result<()> {
-        Ok(())
-    }
-
-    /// Lets other processes run the engine.
-    fn unlock_engine(&mut self) {}
-}
 
 /// A [`Storage`] made of a core that writes and cores that read, on threads of its own.
 #[derive(Debug)]
