@@ -123,7 +123,7 @@ pub(super) type Reply = Box<dyn FnOnce(Result<()>) + Send>;
 pub(super) type Job<W> = Box<dyn FnOnce(Result<&mut W>) -> (bool, Reply) + Send>;
 pub(super) type Read<R> = Box<dyn FnOnce(&mut R) + Send>;
 
-pub(super) enum Message<W> {
+pub(super) enum WriterMessage<W> {
     Job(Durability, Job<W>),
     PurgeErased(oneshot::Sender<Result<bool>>),
     Close,
@@ -140,7 +140,7 @@ pub(crate) struct BlockingExecutor<W, R> {
 /// How jobs get to the cores.
 enum JobQueue<W, R> {
     Queues {
-        jobs: mpsc::Sender<Message<W>>,
+        jobs: mpsc::Sender<WriterMessage<W>>,
         reads: Asking<Read<R>>,
         /// Nothing is sent here: it ends when the writer, the last of the threads, has dropped its
         /// core.
@@ -237,11 +237,11 @@ impl<W: Transactional, R: Snapshot> BlockingExecutor<W, R> {
             });
             (failed, reply)
         });
-        self.submit(Message::Job(durability, job)).await?;
+        self.submit(WriterMessage::Job(durability, job)).await?;
         wait.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    async fn submit(&self, message: Message<W>) -> Result<()> {
+    async fn submit(&self, message: WriterMessage<W>) -> Result<()> {
         match &self.queue {
             JobQueue::Queues { jobs, .. } => jobs.send(message).await.map_err(|_| closed()),
             JobQueue::Inline(cores) => cores.write(message, &self.commits, &self.committing),
@@ -251,7 +251,7 @@ impl<W: Transactional, R: Snapshot> BlockingExecutor<W, R> {
     /// Calls [`Transactional::purge_erased`] of the core.
     pub(crate) async fn purge_erased(&self) -> Result<bool> {
         let (answer, wait) = oneshot::channel();
-        self.submit(Message::PurgeErased(answer)).await?;
+        self.submit(WriterMessage::PurgeErased(answer)).await?;
         wait.await.unwrap_or_else(|_| Err(closed()))
     }
 
@@ -310,7 +310,7 @@ impl<W: Transactional, R: Snapshot> BlockingExecutor<W, R> {
             reads.close();
         }
         // If the writer has ended already, there is nothing to close.
-        let _ = self.submit(Message::Close).await;
+        let _ = self.submit(WriterMessage::Close).await;
         if let JobQueue::Queues { gone, .. } = &self.queue {
             // The writer waits for the readers before it drops its core.
             let _ = gone.lock().await.recv().await;
@@ -342,7 +342,7 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
 /// Runs jobs until the storage is closed. Returns the core.
 fn write_loop<W: Transactional>(
     mut writer: W,
-    mut queue: mpsc::Receiver<Message<W>>,
+    mut queue: mpsc::Receiver<WriterMessage<W>>,
     group: usize,
     commits: &watch::Sender<u64>,
     committing: &RwLock<()>,
@@ -355,9 +355,9 @@ fn write_loop<W: Transactional>(
         let mut next = Some(first);
         while let Some(message) = next.take() {
             match message {
-                Message::Close => closing = true,
-                Message::PurgeErased(asked) => tidying = Some(asked),
-                Message::Job(needs, job) => {
+                WriterMessage::Close => closing = true,
+                WriterMessage::PurgeErased(asked) => tidying = Some(asked),
+                WriterMessage::Job(needs, job) => {
                     durability = durability.max(needs);
                     jobs.push(job);
                     if jobs.len() < group {

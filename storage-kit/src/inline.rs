@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError, RwLock};
 use tokio::sync::watch;
 
 use super::blocking_executor::{
-    Message, Read, Transactional, closed, contained, purge_last, run_group,
+    Read, Transactional, WriterMessage, closed, contained, purge_last, run_group,
 };
 use sync_core::error::Result;
 
@@ -24,22 +24,24 @@ impl<W: Transactional, R> Inline<W, R> {
     /// Runs a job at once, in place of a thread.
     pub(super) fn write(
         &self,
-        message: Message<W>,
+        message: WriterMessage<W>,
         commits: &watch::Sender<u64>,
         committing: &RwLock<()>,
     ) -> Result<()> {
         let mut held = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let writer = held.as_mut().ok_or_else(closed)?;
         match message {
-            Message::Job(durability, job) => {
+            WriterMessage::Job(durability, job) => {
                 if run_group(writer, durability, vec![job], committing) {
                     commits.send_modify(|n| *n += 1);
                 }
                 writer.rest();
             }
             // The caller may have dropped the request: the result is then discarded.
-            Message::PurgeErased(asked) => drop(asked.send(contained(|| writer.purge_erased()))),
-            Message::Close => {
+            WriterMessage::PurgeErased(asked) => {
+                drop(asked.send(contained(|| writer.purge_erased())))
+            }
+            WriterMessage::Close => {
                 self.readers.lock().unwrap_or_else(PoisonError::into_inner).take();
                 purge_last(writer);
                 held.take();

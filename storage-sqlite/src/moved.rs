@@ -32,14 +32,14 @@ pub(crate) struct Opened {
     log_path: PathBuf,
     log: Option<Identity>,
     /// As the file was when it was compared last.
-    compared: Cell<Option<Stamp>>,
+    compared: Cell<Option<FileStamp>>,
     /// The newest number of a move of the log that the file had then.
     moved: Cell<i64>,
 }
 
 /// What changes with every write to a file, whatever time it is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stamp {
+pub(crate) struct FileStamp {
     size: u64,
     #[cfg(unix)]
     changed: (i64, i64),
@@ -47,7 +47,7 @@ pub(crate) struct Stamp {
     changed: Option<std::time::SystemTime>,
 }
 
-impl Stamp {
+impl FileStamp {
     fn of(found: &Metadata) -> Self {
         #[cfg(unix)]
         use std::os::unix::fs::MetadataExt;
@@ -99,7 +99,7 @@ impl Opened {
 
     /// Fails if another file is at the path, or none, or nothing is left in it. Answers with what
     /// the file is like now, if that is not what it was when it was compared last.
-    pub(crate) fn check(&self) -> Result<Option<Stamp>> {
+    pub(crate) fn check(&self) -> Result<Option<FileStamp>> {
         let what = match std::fs::metadata(&self.path) {
             Err(e) => {
                 let gone = "the file was deleted or moved while it was open";
@@ -111,7 +111,7 @@ impl Opened {
             Ok(found) if found.len() == 0 => "the file was emptied while it was open",
             Ok(found) => {
                 self.check_log()?;
-                let stamp = Stamp::of(&found);
+                let stamp = FileStamp::of(&found);
                 return Ok(Some(stamp).filter(|_| self.compared.get() != Some(stamp)));
             }
         };
@@ -140,7 +140,7 @@ impl Opened {
     }
 
     /// The file was compared when it was like that, and has that number.
-    pub(crate) fn note_compared(&self, stamp: Stamp, number: i64) {
+    pub(crate) fn note_compared(&self, stamp: FileStamp, number: i64) {
         self.compared.set(Some(stamp));
         self.moved.set(number);
     }

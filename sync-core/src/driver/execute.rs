@@ -8,7 +8,7 @@ use futures_util::{FutureExt, StreamExt};
 
 use super::acknowledgement::ack;
 use super::finish::{Connected, Done};
-use super::{Kept, Stream, Task};
+use super::{DriverTask, Kept, Stream};
 use crate::clock::{Now, ServerTime};
 use crate::engine::{Event, Failure, Output, Ticket};
 use crate::error::{Error, ErrorKind, Result, Retry};
@@ -18,7 +18,7 @@ use crate::replica::{Context, Forget};
 use crate::transport::Connection;
 use tokio::time::timeout;
 
-impl Task {
+impl DriverTask {
     pub(super) fn execute(&mut self, output: Output) {
         match output {
             Output::Connect { ticket, scopes } => self.connect(ticket, scopes),

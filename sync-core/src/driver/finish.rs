@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Kept, LiveStream, Stream, Task};
+use super::{DriverTask, Kept, LiveStream, Stream};
 use crate::engine::{
     Answer, BatchMeta, ChunkMeta, Delivery as DeliveryMeta, Failure, Input, ScopeGreeting,
     Settlement, Ticket,
@@ -109,7 +109,7 @@ impl Done {
     }
 }
 
-impl Task {
+impl DriverTask {
     pub(super) fn finish(&mut self, done: Done) {
         self.storing -= usize::from(done.is_storage());
         match done {

@@ -171,7 +171,7 @@ impl Driver {
         let (publish, status) = watch::channel(DriverStatus::default());
         let tokens = Arc::new(Tokens::new(options.token.clone(), options.token_provider.clone()));
         let seed = parts.environment.seed();
-        let mut task = Task {
+        let mut task = DriverTask {
             engine: Engine::new(options.engine.clone(), seed),
             commits: parts.storage.commits(),
             started: Instant::now(),
@@ -269,7 +269,7 @@ enum Stream {
     Awaited(AbortHandle),
 }
 
-struct Task {
+struct DriverTask {
     parts: Parts,
     options: DriverOptions,
     engine: Engine,
@@ -311,7 +311,7 @@ struct Task {
     last_sync: Option<Now>,
 }
 
-impl Task {
+impl DriverTask {
     /// The engine's time: it only moves forward, whatever is done to this machine's clock.
     fn now(&self) -> clock::Instant {
         clock::Instant(0).plus(self.started.elapsed())

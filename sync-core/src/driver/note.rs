@@ -1,13 +1,13 @@
 //! Records in the storage what keeps the replica from syncing, so that every process can show why
 //! data is not synced.
 
-use super::Task;
+use super::DriverTask;
 use super::finish::Done;
 use crate::engine::Event;
 use crate::model::Scope;
 use crate::replica::Failed;
 
-impl Task {
+impl DriverTask {
     /// Notes what an event of the engine says about attempts.
     pub(super) fn note_attempts(&mut self, event: &Event) {
         self.failures += u64::from(matches!(event, Event::Disconnected(_) | Event::Stalled(..)));

@@ -89,10 +89,10 @@ pub use io::{
 };
 pub use retry::RetryPolicy;
 
-use pull::Pull;
-use push::Push;
+use pull::PullMachine;
+use push::PushMachine;
 use retry::{Backoff, Chance};
-use session::Session;
+use session::LinkState;
 
 /// The goal of the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -159,8 +159,8 @@ impl Default for EngineOptions {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct ScopeMachine {
-    pull: Pull,
-    push: Push,
+    pull: PullMachine,
+    push: PushMachine,
 }
 
 impl ScopeMachine {
@@ -175,7 +175,7 @@ impl ScopeMachine {
 pub struct Engine {
     options: EngineOptions,
     goal: Goal,
-    session: Session,
+    session: LinkState,
     scopes: BTreeMap<Scope, ScopeMachine>,
     /// The attempts to connect since a measure moved.
     backoff: Backoff,
@@ -197,7 +197,7 @@ impl Engine {
         Self {
             options,
             goal: Goal::default(),
-            session: Session::Idle,
+            session: LinkState::Idle,
             scopes: BTreeMap::new(),
             backoff: Backoff::default(),
             reidentifying: false,
@@ -236,12 +236,12 @@ impl Engine {
     #[must_use]
     pub fn next_attempt(&self, scope: &Scope) -> Option<Instant> {
         match self.session {
-            Session::BackingOff { until } => Some(until),
-            Session::Online { .. } => {
+            LinkState::BackingOff { until } => Some(until),
+            LinkState::Online { .. } => {
                 let machine = self.scopes.get(scope)?;
                 [machine.pull.pause(), machine.push.pause()].into_iter().flatten().min()
             }
-            Session::Idle | Session::Connecting { .. } | Session::Refused(_) => None,
+            LinkState::Idle | LinkState::Connecting { .. } | LinkState::Refused(_) => None,
         }
     }
 
@@ -283,11 +283,11 @@ impl Engine {
     #[must_use]
     pub fn progress(&self) -> Progress {
         let phase = match &self.session {
-            Session::Idle | Session::Refused(_) => Phase::Stopped,
-            Session::BackingOff { .. } => Phase::Offline,
-            Session::Connecting { .. } => Phase::Connecting,
-            Session::Online { .. } if self.is_in_sync() => Phase::InSync,
-            Session::Online { .. } => Phase::Syncing,
+            LinkState::Idle | LinkState::Refused(_) => Phase::Stopped,
+            LinkState::BackingOff { .. } => Phase::Offline,
+            LinkState::Connecting { .. } => Phase::Connecting,
+            LinkState::Online { .. } if self.is_in_sync() => Phase::InSync,
+            LinkState::Online { .. } => Phase::Syncing,
         };
         let scopes = self.scopes.iter().map(|(scope, m)| (scope.clone(), m.pull.progress()));
         let of_scopes = self.scopes.values().find_map(|m| m.pull.refusal().or(m.push.refusal()));
@@ -299,7 +299,7 @@ impl Engine {
     #[must_use]
     pub fn is_in_sync(&self) -> bool {
         let goal = self.goal;
-        matches!(self.session, Session::Online { .. })
+        matches!(self.session, LinkState::Online { .. })
             && self.scopes.values().all(|s| {
                 let refused = s.is_refused();
                 let seen = s.push.settled_up_to();
@@ -326,7 +326,7 @@ impl Engine {
 
     fn connection(&self) -> Option<Ticket> {
         match self.session {
-            Session::Online { ticket } => Some(ticket),
+            LinkState::Online { ticket } => Some(ticket),
             _ => None,
         }
     }

@@ -18,7 +18,7 @@ const SLOWEST: usize = 2 << 10;
 
 /// Where a batch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum State {
+enum PushState {
     /// No batch was requested from the storage since the last event that could have made one.
     Unknown,
     /// A batch was requested from the storage.
@@ -35,8 +35,8 @@ enum State {
 
 /// The push machine of one scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Push {
-    state: State,
+pub(super) struct PushMachine {
+    state: PushState,
     /// Something was written since the storage was asked for a batch.
     grew: bool,
     /// The newest position that a verdict named.
@@ -63,10 +63,10 @@ pub(super) struct Push {
     pub(super) epoch: Option<Epoch>,
 }
 
-impl Push {
+impl PushMachine {
     pub(super) fn new(unit: usize) -> Self {
         Self {
-            state: State::Unknown,
+            state: PushState::Unknown,
             grew: false,
             settled: Seq(0),
             answered: Seq(0),
@@ -84,14 +84,14 @@ impl Push {
     /// The replica has another identity: the batch in flight is formed again. Failed attempts still
     /// count.
     pub(super) fn rename(&mut self) {
-        self.state = State::Unknown;
+        self.state = PushState::Unknown;
         self.forget_positions();
         (self.too_large, self.oversized, self.again) = (false, 0, false);
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.state {
-            State::InFlight { deadline, .. } => Some(deadline),
+            PushState::InFlight { deadline, .. } => Some(deadline),
             _ => self.pause,
         }
     }
@@ -107,12 +107,12 @@ impl Push {
     }
 
     pub(super) fn is_overdue(&self, now: Instant) -> bool {
-        matches!(self.state, State::InFlight { deadline, .. } if deadline <= now)
+        matches!(self.state, PushState::InFlight { deadline, .. } if deadline <= now)
     }
 
     /// Bytes were sent to the server: the deadline of the push moves.
     pub(super) fn bytes_moved(&mut self, until: Instant) {
-        if let State::InFlight { deadline, .. } = &mut self.state {
+        if let PushState::InFlight { deadline, .. } = &mut self.state {
             *deadline = until.max(*deadline);
         }
     }
@@ -127,13 +127,13 @@ impl Push {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.state == State::Empty && !self.grew
+        self.state == PushState::Empty && !self.grew
     }
 
     /// Why trying again cannot help.
     pub(super) fn refusal(&self) -> Option<ErrorKind> {
         match self.state {
-            State::Refused(kind) => Some(kind),
+            PushState::Refused(kind) => Some(kind),
             _ => None,
         }
     }
@@ -150,8 +150,11 @@ impl Push {
 
     /// The link was lost: whether the batch arrived is unknown, and the same batch is pushed again.
     pub(super) fn lose_link(&mut self) {
-        if matches!(self.state, State::InFlight { .. } | State::Refused(_) | State::Empty) {
-            self.state = State::Unknown;
+        if matches!(
+            self.state,
+            PushState::InFlight { .. } | PushState::Refused(_) | PushState::Empty
+        ) {
+            self.state = PushState::Unknown;
         }
     }
 
@@ -172,7 +175,7 @@ impl Push {
         policy: &RetryPolicy,
         chance: &mut Chance,
     ) -> bool {
-        let State::InFlight { batch, .. } = self.state else { return false };
+        let PushState::InFlight { batch, .. } = self.state else { return false };
         if failure.kind == ErrorKind::TooLarge {
             self.unit.refused(batch.bytes);
             self.oversized = self.oversized.saturating_add(u8::from(!pulls));
@@ -201,15 +204,15 @@ impl Engine {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let push = &mut machine.push;
         let may = match push.state {
-            State::Unknown => true,
-            State::Empty => push.grew,
-            State::Forming
-            | State::InFlight { .. }
-            | State::Settling { .. }
-            | State::Refused(_) => false,
+            PushState::Unknown => true,
+            PushState::Empty => push.grew,
+            PushState::Forming
+            | PushState::InFlight { .. }
+            | PushState::Settling { .. }
+            | PushState::Refused(_) => false,
         };
         if may && push.pause.is_none() && !self.reidentifying {
-            push.state = State::Forming;
+            push.state = PushState::Forming;
             push.grew = false;
             push.asked = if push.too_large { Limits::NONE } else { push.unit.limits() };
             let limits = push.asked;
@@ -235,15 +238,15 @@ impl Engine {
         let patience = self.options.request_timeout;
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let push = &mut machine.push;
-        if push.state != State::Forming {
+        if push.state != PushState::Forming {
             return;
         }
         match result {
-            Ok(Some(_)) if !online => push.state = State::Unknown,
+            Ok(Some(_)) if !online => push.state = PushState::Unknown,
             Ok(Some(batch)) => {
                 let more = Duration::from_secs((batch.bytes / SLOWEST) as u64);
                 let deadline = now.plus(patience.saturating_add(more));
-                push.state = State::InFlight { batch, ticket, since: now, deadline };
+                push.state = PushState::InFlight { batch, ticket, since: now, deadline };
                 self.last_ticket = ticket.0;
                 self.out(Output::Push { scope: scope.clone(), ticket, push: batch.id });
             }
@@ -251,11 +254,11 @@ impl Engine {
                 // The edit that was too large was removed, because the app decided about it or a
                 // verdict arrived.
                 push.too_large = false;
-                push.state = State::Unknown;
+                push.state = PushState::Unknown;
                 self.form(scope);
             }
             Ok(None) => {
-                push.state = State::Empty;
+                push.state = PushState::Empty;
                 push.backoff.success();
                 self.form(scope);
             }
@@ -274,7 +277,7 @@ impl Engine {
             return self.out(Output::Discard { payload: ticket });
         };
         let push = &mut machine.push;
-        let State::InFlight { batch, ticket: waited_for, since, .. } = push.state else {
+        let PushState::InFlight { batch, ticket: waited_for, since, .. } = push.state else {
             return self.out(Output::Discard { payload: ticket });
         };
         if ticket != waited_for {
@@ -288,7 +291,7 @@ impl Engine {
                     && let Some(epoch) = push.epoch =>
             {
                 push.answered = Seq(0);
-                push.state = State::Settling { batch };
+                push.state = PushState::Settling { batch };
                 let documents = batch.documents;
                 self.out(Output::Discard { payload: ticket });
                 self.out(Output::Refuse { scope: scope.clone(), push: id, epoch, documents });
@@ -301,11 +304,11 @@ impl Engine {
                 if !batch.recall {
                     push.unit.carried(batch.bytes, now.since(since));
                 }
-                push.state = State::Settling { batch };
+                push.state = PushState::Settling { batch };
                 self.out(Output::Settle { scope: scope.clone(), ticket, push: id });
             }
             Ok(Answer::Cloned) => {
-                push.state = State::Unknown;
+                push.state = PushState::Unknown;
                 self.out(Output::Discard { payload: ticket });
                 self.reidentify();
             }
@@ -332,8 +335,8 @@ impl Engine {
     ) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let push = &mut machine.push;
-        let State::Settling { batch } = push.state else { return };
-        push.state = State::Unknown;
+        let PushState::Settling { batch } = push.state else { return };
+        push.state = PushState::Unknown;
         match result {
             Ok(Settlement { taken, moved, backfilled }) if taken > 0 => {
                 push.settled = push.settled.max(push.answered);
@@ -372,13 +375,13 @@ impl Engine {
     fn fail_push(&mut self, now: Instant, scope: &Scope, failure: Failure) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let push = &mut machine.push;
-        push.state = State::Unknown;
+        push.state = PushState::Unknown;
         let needs_link = Self::needs_new_link(&failure) || failure.kind == ErrorKind::Superseded;
         // A batch that is too large gets smaller, or is refused here: it is no refusal of the
         // scope.
         let is_final = failure.retry == Retry::Never && failure.kind != ErrorKind::TooLarge;
         if !needs_link && (is_final || !self.options.retry.enabled) {
-            push.state = State::Refused(failure.kind);
+            push.state = PushState::Refused(failure.kind);
             return self.tell(Event::ScopeRefused(scope.clone(), failure.kind));
         }
         push.fail(now, failure.retry, &self.options.retry, &mut self.chance);
@@ -391,7 +394,7 @@ impl Engine {
     /// The server does not serve the scope.
     pub(super) fn refuse_push(&mut self, scope: &Scope, kind: ErrorKind) {
         if let Some(machine) = self.scopes.get_mut(scope) {
-            machine.push.state = State::Refused(kind);
+            machine.push.state = PushState::Refused(kind);
         }
     }
 
@@ -401,8 +404,11 @@ impl Engine {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let push = &mut machine.push;
         push.forget_positions();
-        if matches!(push.state, State::InFlight { .. } | State::Empty | State::Refused(_)) {
-            push.state = State::Unknown;
+        if matches!(
+            push.state,
+            PushState::InFlight { .. } | PushState::Empty | PushState::Refused(_)
+        ) {
+            push.state = PushState::Unknown;
         }
     }
 }

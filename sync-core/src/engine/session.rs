@@ -1,7 +1,7 @@
 //! The connection: made, lost, made again.
 
-use super::pull::Pull;
-use super::push::Push;
+use super::pull::PullMachine;
+use super::push::PushMachine;
 use super::{Engine, Event, Failure, Goal, Output, ScopeGreeting, ScopeMachine, Ticket};
 use crate::clock::Instant;
 use crate::error::{ErrorKind, Retry};
@@ -12,7 +12,7 @@ const GETS_ON: u64 = 4 << 10;
 
 /// Whether there is a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Session {
+pub(super) enum LinkState {
     /// No connection is wanted.
     Idle,
     /// The connection is being made.
@@ -25,7 +25,7 @@ pub(super) enum Session {
     Refused(ErrorKind),
 }
 
-impl Session {
+impl LinkState {
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self {
             Self::Connecting { deadline, .. } => Some(*deadline),
@@ -45,10 +45,11 @@ impl Session {
 impl Engine {
     pub(super) fn handle_opened(&mut self, now: Instant, scope: Scope, checkpoint: Checkpoint) {
         let (pull, push) = (self.options.first_pull_bytes, self.options.first_push_bytes);
-        let machine = ScopeMachine { pull: Pull::new(checkpoint, pull), push: Push::new(push) };
+        let machine =
+            ScopeMachine { pull: PullMachine::new(checkpoint, pull), push: PushMachine::new(push) };
         self.scopes.insert(scope, machine);
         // The greeting names all scopes, so a scope that is added later needs another one.
-        if let Session::Online { ticket } | Session::Connecting { ticket, .. } = self.session {
+        if let LinkState::Online { ticket } | LinkState::Connecting { ticket, .. } = self.session {
             self.drop_link(ticket);
             self.connect(now);
         }
@@ -62,14 +63,16 @@ impl Engine {
             machine.push.end_pause();
         }
         match self.session {
-            Session::Idle | Session::BackingOff { .. } | Session::Refused(_) => self.connect(now),
-            Session::Connecting { .. } => {}
+            LinkState::Idle | LinkState::BackingOff { .. } | LinkState::Refused(_) => {
+                self.connect(now)
+            }
+            LinkState::Connecting { .. } => {}
             // The access may have changed: a new greeting shows whether the scope is served now.
-            Session::Online { ticket } if self.scopes.values().any(ScopeMachine::is_refused) => {
+            LinkState::Online { ticket } if self.scopes.values().any(ScopeMachine::is_refused) => {
                 self.drop_link(ticket);
                 self.connect(now);
             }
-            Session::Online { .. } => {
+            LinkState::Online { .. } => {
                 // The caller requests the current state, not that of the last chunk which the
                 // stream delivered.
                 for (scope, machine) in &mut self.scopes {
@@ -81,16 +84,16 @@ impl Engine {
     }
 
     pub(super) fn handle_stop(&mut self) {
-        if let Session::Online { ticket } | Session::Connecting { ticket, .. } = self.session {
+        if let LinkState::Online { ticket } | LinkState::Connecting { ticket, .. } = self.session {
             self.drop_link(ticket);
         }
-        self.session = Session::Idle;
+        self.session = LinkState::Idle;
     }
 
     fn connect(&mut self, now: Instant) {
         let ticket = self.ticket();
         self.session =
-            Session::Connecting { ticket, deadline: now.plus(self.options.connect_timeout) };
+            LinkState::Connecting { ticket, deadline: now.plus(self.options.connect_timeout) };
         let scopes = self.scopes.keys().cloned().collect();
         self.out(Output::Connect { ticket, scopes });
     }
@@ -102,11 +105,11 @@ impl Engine {
         greetings: Vec<ScopeGreeting>,
         last_push: PushId,
     ) {
-        if !matches!(self.session, Session::Connecting { ticket: t, .. } if t == ticket) {
+        if !matches!(self.session, LinkState::Connecting { ticket: t, .. } if t == ticket) {
             self.out(Output::Disconnect { ticket });
             return;
         }
-        self.session = Session::Online { ticket };
+        self.session = LinkState::Online { ticket };
         self.tell(Event::Connected);
         for machine in self.scopes.values_mut() {
             // A pause that was over before the connection was made holds up nothing.
@@ -163,7 +166,9 @@ impl Engine {
     /// The same if a request that failed before is to blame.
     fn end_link(&mut self, now: Instant, ticket: Ticket, failure: Failure, blamed: bool) {
         let is_ours = match self.session {
-            Session::Connecting { ticket: t, .. } | Session::Online { ticket: t } => t == ticket,
+            LinkState::Connecting { ticket: t, .. } | LinkState::Online { ticket: t } => {
+                t == ticket
+            }
             _ => false,
         };
         if !is_ours {
@@ -173,7 +178,7 @@ impl Engine {
         self.drop_link(ticket);
         self.tell(Event::Disconnected(failure));
         if failure.retry == Retry::Never || !self.options.retry.enabled {
-            self.session = Session::Refused(failure.kind);
+            self.session = LinkState::Refused(failure.kind);
             self.tell(Event::Refused(failure.kind));
             return;
         }
@@ -183,7 +188,7 @@ impl Engine {
             self.backoff.success();
         }
         let until = self.backoff.failure(now, failure.retry, &self.options.retry, &mut self.chance);
-        self.session = Session::BackingOff { until };
+        self.session = LinkState::BackingOff { until };
     }
 
     /// Counts a failed attempt for each request that was pending when a link was lost. Returns
@@ -234,7 +239,8 @@ impl Engine {
             machine.push.rename();
         }
         // The greeting carried the old identity.
-        let (Session::Online { ticket } | Session::Connecting { ticket, .. }) = self.session else {
+        let (LinkState::Online { ticket } | LinkState::Connecting { ticket, .. }) = self.session
+        else {
             return;
         };
         self.drop_link(ticket);
@@ -248,8 +254,8 @@ impl Engine {
         }
         let failure = Failure { kind: ErrorKind::Superseded, retry: later };
         self.session = match policy.enabled {
-            true => Session::BackingOff { until },
-            false => Session::Refused(failure.kind),
+            true => LinkState::BackingOff { until },
+            false => LinkState::Refused(failure.kind),
         };
         self.tell(Event::Disconnected(failure));
     }
@@ -290,11 +296,11 @@ impl Engine {
     pub(super) fn handle_tick(&mut self, now: Instant) {
         let timeout = Failure { kind: ErrorKind::Timeout, retry: Retry::Reconnect };
         match self.session {
-            Session::BackingOff { until } if until <= now => self.connect(now),
-            Session::Connecting { ticket, deadline } if deadline <= now => {
+            LinkState::BackingOff { until } if until <= now => self.connect(now),
+            LinkState::Connecting { ticket, deadline } if deadline <= now => {
                 self.handle_link_lost(now, ticket, timeout);
             }
-            Session::Online { ticket } => {
+            LinkState::Online { ticket } => {
                 if self.is_overdue(now) {
                     self.handle_link_lost(now, ticket, timeout);
                 } else {

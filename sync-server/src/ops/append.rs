@@ -105,7 +105,7 @@ pub struct Appended {
     pub fork: Option<Fork>,
 }
 
-struct Log<'a> {
+struct LogWriter<'a> {
     rows: &'a mut dyn ServerRows,
     row: ServerScope,
     /// The first position of this append.
@@ -167,12 +167,13 @@ pub fn append(
     }
     row.key.get_or_insert(cx.fresh.key);
     let before = row.head;
-    let mut log = Log { rows, first: row.head.next(), row, entries: Vec::new(), erased: false };
+    let mut log =
+        LogWriter { rows, first: row.head.next(), row, entries: Vec::new(), erased: false };
     let mut verdicts = Vec::with_capacity(batch.changes.len());
     for change in &batch.changes {
         verdicts.push(log.decide(cx, &batch.scope, change, judge)?);
     }
-    let Log { rows, mut row, first, entries, erased } = log;
+    let LogWriter { rows, mut row, first, entries, erased } = log;
     if is_new && entries.is_empty() {
         // The same batch would be refused again.
         let (epoch, mark) = (row.epoch, None);
@@ -272,7 +273,7 @@ fn held(scope: &ServerScope, row: Option<&ServerRow>) -> ServerState {
     }
 }
 
-impl Log<'_> {
+impl LogWriter<'_> {
     fn decide(
         &mut self,
         cx: &AppendContext,

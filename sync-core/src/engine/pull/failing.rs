@@ -1,13 +1,13 @@
 //! Attempts that failed, and those that moved nothing.
 
-use super::{Pull, Storage};
+use super::{PullMachine, StorageWork};
 use crate::clock::Instant;
 use crate::engine::retry::Chance;
 use crate::engine::{ChunkMeta, Engine, Event, Failure, RetryPolicy, ScopeMachine};
 use crate::error::{ErrorKind, Retry};
 use crate::model::Scope;
 
-impl Pull {
+impl PullMachine {
     /// An attempt failed: the next one waits.
     fn fail(&mut self, now: Instant, retry: Retry, policy: &RetryPolicy, chance: &mut Chance) {
         self.pause = Some(self.backoff.failure(now, retry, policy, chance));
@@ -40,7 +40,7 @@ impl Engine {
     pub(super) fn is_old_news(&self, scope: &Scope, meta: &ChunkMeta) -> bool {
         let Some(ScopeMachine { pull, .. }) = self.scopes.get(scope) else { return false };
         let is_whole = pull.checkpoint.full_pull.is_none() && pull.checkpoint.backfills.is_empty();
-        let is_at_rest = pull.waiting.is_empty() && pull.storage == Storage::Idle;
+        let is_at_rest = pull.waiting.is_empty() && pull.storage == StorageWork::Idle;
         let is_known = pull.checkpoint.epoch == Some(meta.epoch) && meta.bookmark.is_none();
         is_whole && is_at_rest && is_known && meta.next == meta.after
     }

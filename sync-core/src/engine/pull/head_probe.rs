@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Asked, Pull, Storage};
+use super::{Asked, PullMachine, StorageWork};
 use crate::clock::Instant;
 use crate::engine::{Delivery, Failure, Output, Ticket};
 use crate::model::Scope;
@@ -19,7 +19,7 @@ pub(super) enum Check {
     Asked { ticket: Ticket, deadline: Instant },
 }
 
-impl Pull {
+impl PullMachine {
     /// When the request has to be answered at the latest.
     pub(super) fn answer_due(&self) -> Option<Instant> {
         match self.asked {
@@ -52,7 +52,7 @@ impl Pull {
         live: bool,
         outputs: &mut VecDeque<Output>,
     ) {
-        let is_at_rest = self.storage == Storage::Idle && self.waiting.is_empty();
+        let is_at_rest = self.storage == StorageWork::Idle && self.waiting.is_empty();
         match &mut self.asked {
             // An answer to an earlier question may be older than this one.
             Asked::Live { check, .. } if live && is_at_rest => *check = Check::Due,

@@ -31,7 +31,7 @@ enum Asked {
 
 /// The state of the storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Storage {
+enum StorageWork {
     Idle,
     Applying,
     Resetting(Reset),
@@ -41,13 +41,13 @@ enum Storage {
 
 /// The pull machine of one scope.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Pull {
+pub(super) struct PullMachine {
     /// The stored checkpoint.
     checkpoint: Checkpoint,
     /// Where the next chunk starts: after everything that is applied or waits.
     ahead: Cursor,
     asked: Asked,
-    storage: Storage,
+    storage: StorageWork,
     /// Chunks that wait; the first is being applied.
     waiting: VecDeque<(Ticket, ChunkMeta)>,
     /// The newest known head; none before the first answer of the server.
@@ -79,13 +79,13 @@ pub(super) struct Pull {
     pulled: u64,
 }
 
-impl Pull {
+impl PullMachine {
     pub(super) fn new(checkpoint: Checkpoint, unit: usize) -> Self {
         Self {
             ahead: checkpoint.cursor(),
             checkpoint,
             asked: Asked::Nothing,
-            storage: Storage::Idle,
+            storage: StorageWork::Idle,
             waiting: VecDeque::new(),
             head: None,
             reached_head: false,
@@ -141,7 +141,7 @@ impl Pull {
         self.head = Some(greeting.head);
         self.refused = None;
         let at = &self.checkpoint;
-        let is_idle = self.storage == Storage::Idle && self.waiting.is_empty();
+        let is_idle = self.storage == StorageWork::Idle && self.waiting.is_empty();
         // A chunk has the collections that the replica may see now.
         let sees_all = at.covered.is_none();
         let is_whole = at.full_pull.is_none() && at.backfills.is_empty() && sees_all;
@@ -159,7 +159,7 @@ impl Pull {
     /// Whether everything up to the head, and up to the positions of verdicts, is applied.
     pub(super) fn is_at_head(&self, seen: Seq) -> bool {
         self.reached_head
-            && (!self.is_checking() && self.waiting.is_empty() && self.storage == Storage::Idle)
+            && (!self.is_checking() && self.waiting.is_empty() && self.storage == StorageWork::Idle)
             && self.checkpoint.after() >= seen
     }
 
@@ -216,7 +216,7 @@ impl Pull {
             outputs.push_back(Output::Unsubscribe { scope: scope.clone(), ticket });
         }
         self.asked = Asked::Nothing;
-        let kept = usize::from(self.storage == Storage::Applying);
+        let kept = usize::from(self.storage == StorageWork::Applying);
         for (payload, _) in self.waiting.drain(kept.min(self.waiting.len())..) {
             outputs.push_back(Output::Discard { payload });
         }
@@ -243,7 +243,7 @@ impl Engine {
         let bytes: usize = pull.waiting.iter().map(|(_, m)| m.weight).sum();
         // One is applied, `depth` may wait behind it.
         let is_full = pull.waiting.len() > depth || (bytes >= window && !pull.waiting.is_empty());
-        let blocked = matches!(pull.storage, Storage::Resetting(_) | Storage::Forgetting)
+        let blocked = matches!(pull.storage, StorageWork::Resetting(_) | StorageWork::Forgetting)
             || pull.refused.is_some()
             || pull.pause.is_some();
         if is_full || blocked {
@@ -359,11 +359,11 @@ impl Engine {
     fn apply_next(&mut self, scope: &Scope) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let pull = &mut machine.pull;
-        if pull.storage != Storage::Idle {
+        if pull.storage != StorageWork::Idle {
             return;
         }
         if let Some((payload, _)) = pull.waiting.front() {
-            pull.storage = Storage::Applying;
+            pull.storage = StorageWork::Applying;
             let payload = *payload;
             self.out(Output::Apply { scope: scope.clone(), payload });
         }
@@ -378,12 +378,12 @@ impl Engine {
     ) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let pull = &mut machine.pull;
-        if pull.storage != Storage::Applying
+        if pull.storage != StorageWork::Applying
             || pull.waiting.front().is_none_or(|(p, _)| *p != payload)
         {
             return;
         }
-        pull.storage = Storage::Idle;
+        pull.storage = StorageWork::Idle;
         let meta = pull.waiting.pop_front().map(|(_, meta)| meta);
         match result {
             Ok((true, checkpoint)) => {

@@ -1,6 +1,6 @@
 //! Positions that are discarded: by a reset, and by a scope that is removed from the device.
 
-use super::{Pull, Storage};
+use super::{PullMachine, StorageWork};
 use crate::clock::Instant;
 use crate::engine::{Engine, Event, Failure, Output};
 use crate::error::{ErrorKind, Retry};
@@ -11,7 +11,7 @@ impl Engine {
     pub(in crate::engine) fn begin_reset(&mut self, scope: &Scope, reset: Reset) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let pull = &mut machine.pull;
-        if matches!(pull.storage, Storage::Resetting(_) | Storage::Forgetting) {
+        if matches!(pull.storage, StorageWork::Resetting(_) | StorageWork::Forgetting) {
             return;
         }
         if pull.pause.is_some() {
@@ -22,7 +22,7 @@ impl Engine {
         }
         // The storage finishes a chunk that it is applying before it resets; that result is not
         // awaited any more.
-        pull.storage = Storage::Resetting(reset);
+        pull.storage = StorageWork::Resetting(reset);
         pull.restart(scope, &mut self.outputs);
         pull.head = None;
         self.out(Output::Reset { scope: scope.clone(), reset });
@@ -58,10 +58,10 @@ impl Engine {
         if !self.options.forget_revoked || !pull.holds_something() {
             return false;
         }
-        if pull.storage != Storage::Forgetting {
+        if pull.storage != StorageWork::Forgetting {
             // The storage finishes a chunk that it is applying before it forgets; that result is
             // not awaited any more.
-            pull.storage = Storage::Forgetting;
+            pull.storage = StorageWork::Forgetting;
             pull.restart(scope, &mut self.outputs);
             self.out(Output::Forget { scope: scope.clone() });
         }
@@ -76,17 +76,17 @@ impl Engine {
     ) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let pull = &mut machine.pull;
-        if pull.storage != Storage::Forgetting {
+        if pull.storage != StorageWork::Forgetting {
             return;
         }
-        pull.storage = Storage::Idle;
+        pull.storage = StorageWork::Idle;
         match result {
             Ok(()) => {
                 // The storage keeps the choice of collections, too.
                 let collections = pull.checkpoint.collections.clone();
                 let nowhere = Checkpoint { collections, ..Checkpoint::default() };
-                let fresh = Pull::new(nowhere, self.options.first_pull_bytes);
-                *pull = Pull { refused: pull.refused, backoff: pull.backoff, ..fresh };
+                let fresh = PullMachine::new(nowhere, self.options.first_pull_bytes);
+                *pull = PullMachine { refused: pull.refused, backoff: pull.backoff, ..fresh };
                 // The positions of verdicts are not valid after the removal; the log may have
                 // another epoch when access is given back.
                 machine.push.forget_positions();
@@ -111,8 +111,8 @@ impl Engine {
     ) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let pull = &mut machine.pull;
-        let Storage::Resetting(reset) = pull.storage else { return };
-        pull.storage = Storage::Idle;
+        let StorageWork::Resetting(reset) = pull.storage else { return };
+        pull.storage = StorageWork::Idle;
         match result {
             Ok(checkpoint) => {
                 pull.checkpoint = checkpoint;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::purge::purge;
 use super::reset::start_over;
-use super::transaction::{Transaction, check_synced, end_load};
+use super::transaction::{RowTransaction, check_synced, end_load};
 use crate::clock::Now;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
@@ -26,7 +26,7 @@ use crate::replica::types::{Applied, Context, Origin, check_lease};
 pub fn apply(rows: &mut dyn ReplicaRows, cx: &Context, chunk: &Chunk) -> Result<Applied> {
     check(chunk)?;
     check_synced(&chunk.scope)?;
-    let mut tx = Transaction::begin_loading(rows, &chunk.scope)?;
+    let mut tx = RowTransaction::begin_loading(rows, &chunk.scope)?;
     check_lease(cx.lease, tx.meta.lease)?;
     if !fits(&tx.row.checkpoint, chunk) {
         return Ok(unmoved(tx.row.checkpoint));
@@ -97,7 +97,7 @@ fn check(chunk: &Chunk) -> Result<()> {
 /// The entries of a chunk with the bodies that the server left out, because this replica pushed
 /// them; none if one of them is not here. A revision may have been given to two states, so the
 /// digest decides which state is meant.
-fn complete<'a>(tx: &Transaction<'_>, chunk: &'a Chunk) -> Result<Option<Cow<'a, [LogEntry]>>> {
+fn complete<'a>(tx: &RowTransaction<'_>, chunk: &'a Chunk) -> Result<Option<Cow<'a, [LogEntry]>>> {
     if chunk.left_out.is_empty() {
         return Ok(Some(Cow::Borrowed(&chunk.entries)));
     }
@@ -120,7 +120,7 @@ fn complete<'a>(tx: &Transaction<'_>, chunk: &'a Chunk) -> Result<Option<Cow<'a,
 /// A pull from position 0 detects deletions, so it records the head at which it began. A collection
 /// that is pulled from there beside others has no deletions to detect, but purges must not overtake
 /// it either.
-fn begin_full_pull(tx: &mut Transaction<'_>, chunk: &Chunk) {
+fn begin_full_pull(tx: &mut RowTransaction<'_>, chunk: &Chunk) {
     if chunk.after == Seq(0) && tx.row.checkpoint.full_pull.is_none() {
         tx.meta.full_pulls = tx.meta.full_pulls.wrapping_add(1);
         // Documents that the server cannot hold now cannot be missing later: then no marks are
@@ -137,7 +137,7 @@ fn begin_full_pull(tx: &mut Transaction<'_>, chunk: &Chunk) {
 /// full pull began each document is sent once, and if nothing was settled here before, none of them
 /// exists yet.
 fn load(
-    tx: &mut Transaction<'_>,
+    tx: &mut RowTransaction<'_>,
     now: Now,
     chunk: &Chunk,
     entries: &[LogEntry],
@@ -157,7 +157,7 @@ fn load(
     Ok(true)
 }
 
-fn fresh_record(tx: &mut Transaction<'_>, now: Now, entry: &LogEntry) -> (DocumentKey, Record) {
+fn fresh_record(tx: &mut RowTransaction<'_>, now: Now, entry: &LogEntry) -> (DocumentKey, Record) {
     // Replicas merge every stamp: a child must get a later one than a parent that the replica has
     // seen.
     tx.meta.note_told(now, &entry.state);
@@ -169,7 +169,7 @@ fn fresh_record(tx: &mut Transaction<'_>, now: Now, entry: &LogEntry) -> (Docume
 /// Applies the entries of a chunk. In a full pull that has no deletions to detect they are most
 /// likely new, and are written together.
 fn take_in_all(
-    tx: &mut Transaction<'_>,
+    tx: &mut RowTransaction<'_>,
     cx: &Context,
     epoch: Epoch,
     entries: &[LogEntry],
@@ -196,7 +196,7 @@ fn take_in_all(
     Ok(())
 }
 
-fn is_wanted(tx: &mut Transaction<'_>, entry: &LogEntry) -> bool {
+fn is_wanted(tx: &mut RowTransaction<'_>, entry: &LogEntry) -> bool {
     if !tx.row.checkpoint.includes(&entry.collection) {
         return false; // The sender of the chunk included more than was requested.
     }
@@ -209,7 +209,7 @@ fn is_wanted(tx: &mut Transaction<'_>, entry: &LogEntry) -> bool {
 }
 
 fn apply_remote(
-    tx: &mut Transaction<'_>,
+    tx: &mut RowTransaction<'_>,
     cx: &Context,
     epoch: Epoch,
     key: DocumentKey,
@@ -259,7 +259,7 @@ fn passed_by(checkpoint: &Checkpoint, chunk: &Chunk) -> PassedBy {
 }
 
 /// Pulls from the beginning what the position has passed.
-fn fill_in(tx: &mut Transaction<'_>, chunk: &Chunk, passed_by: PassedBy) {
+fn fill_in(tx: &mut RowTransaction<'_>, chunk: &Chunk, passed_by: PassedBy) {
     match passed_by {
         PassedBy::These(collections) => collections.iter().for_each(|c| tx.backfill(c)),
         PassedBy::Some => {
@@ -283,7 +283,7 @@ fn note_covered(checkpoint: &mut Checkpoint, chunk: &Chunk) {
 /// At the head, a document that a full pull did not deliver is absent on the server, if it is of a
 /// collection that was requested and that the replica may see. For other collections nothing
 /// follows from the pull.
-fn end_full_pull(tx: &mut Transaction<'_>, cx: &Context, epoch: Epoch) -> Result<()> {
+fn end_full_pull(tx: &mut RowTransaction<'_>, cx: &Context, epoch: Epoch) -> Result<()> {
     let Some(full_pull) = tx.row.checkpoint.full_pull.take() else { return Ok(()) };
     if !full_pull.marks {
         return Ok(());

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::transaction::Transaction;
+use super::transaction::RowTransaction;
 use super::write;
 use crate::clock::Now;
 use crate::error::{Error, ErrorKind, Result};
@@ -30,7 +30,7 @@ pub fn decide(
     key: &DocumentKey,
     decision: &Decision,
 ) -> Result<Committed> {
-    let mut tx = Transaction::begin_synced(rows, &key.scope)?;
+    let mut tx = RowTransaction::begin_synced(rows, &key.scope)?;
     match decision {
         Decision::Resolve(resolution) => resolve(&mut tx, now, key, resolution)?,
         Decision::Retry | Decision::Discard => {
@@ -47,7 +47,7 @@ pub fn decide(
 }
 
 /// Takes the refused edits of a document out of the quarantine, the oldest first.
-fn take_refused(tx: &mut Transaction<'_>, key: &DocumentKey) -> Result<Vec<QuarantineRow>> {
+fn take_refused(tx: &mut RowTransaction<'_>, key: &DocumentKey) -> Result<Vec<QuarantineRow>> {
     let (mut after, mut taken) = (0, Vec::new());
     loop {
         let page = tx.rows.quarantine(&key.scope, after, PAGE)?;
@@ -61,7 +61,7 @@ fn take_refused(tx: &mut Transaction<'_>, key: &DocumentKey) -> Result<Vec<Quara
 }
 
 /// Writes the edit again as a new local write; one that equals the settled state is dropped.
-fn retry(tx: &mut Transaction<'_>, now: Now, row: QuarantineRow) -> Result<()> {
+fn retry(tx: &mut RowTransaction<'_>, now: Now, row: QuarantineRow) -> Result<()> {
     let mut old = tx.rows.record(&row.key)?;
     let unit = tx.meta.last_local.next();
     let current = old.as_ref().and_then(|r| r.current.as_ref());
@@ -84,7 +84,7 @@ fn retry(tx: &mut Transaction<'_>, now: Now, row: QuarantineRow) -> Result<()> {
 }
 
 fn resolve(
-    tx: &mut Transaction<'_>,
+    tx: &mut RowTransaction<'_>,
     now: Now,
     key: &DocumentKey,
     resolution: &Resolution,
@@ -129,7 +129,7 @@ pub fn forget(
         Forget::Scope(scope) => (scope, None),
         Forget::Collection(scope, collection) => (scope, Some(collection)),
     };
-    let mut tx = Transaction::begin_synced(rows, scope)?;
+    let mut tx = RowTransaction::begin_synced(rows, scope)?;
     if let Some(lease) = lease {
         check_lease(lease, tx.meta.lease)?;
     }
@@ -157,7 +157,7 @@ pub fn forget(
 
 /// Collections leave the device, within a transaction that does more.
 pub(super) fn remove_collections(
-    tx: &mut Transaction<'_>,
+    tx: &mut RowTransaction<'_>,
     now: Now,
     collections: &BTreeSet<&Collection>,
 ) -> Result<()> {
@@ -172,7 +172,7 @@ pub(super) fn remove_collections(
 
 /// The rest of a batch of which documents leave is pushed again under another name; a batch of
 /// which none leaves stays.
-fn dissolve_batch(tx: &mut Transaction<'_>, leaves: impl Fn(&Collection) -> bool) -> Result<()> {
+fn dissolve_batch(tx: &mut RowTransaction<'_>, leaves: impl Fn(&Collection) -> bool) -> Result<()> {
     let scope = tx.scope.clone();
     let batch = tx.rows.batch(&scope)?;
     let batch = batch.filter(|b| b.keys.iter().any(|key| leaves(&key.collection)));
@@ -187,7 +187,7 @@ fn dissolve_batch(tx: &mut Transaction<'_>, leaves: impl Fn(&Collection) -> bool
 }
 
 fn remove_documents(
-    tx: &mut Transaction<'_>,
+    tx: &mut RowTransaction<'_>,
     now: Now,
     scope: &Scope,
     only: Option<&Collection>,

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::transaction::{Transaction, read_meta};
+use super::transaction::{RowTransaction, read_meta};
 use crate::clock::Now;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Body, Collection, DocumentKey, DocumentState, Scope, Seq, Stamp};
@@ -58,7 +58,7 @@ pub fn declare_local_only(
     meta.local_only.clone_from(collections);
     rows.put_meta(&meta)?;
     for scope in scopes.iter().filter(|s| !s.is_local()) {
-        let mut tx = Transaction::begin(rows, scope)?;
+        let mut tx = RowTransaction::begin(rows, scope)?;
         let pulled = synced.iter().filter(|c| tx.row.checkpoint.includes(c)).cloned();
         pulled.collect::<Vec<_>>().iter().for_each(|collection| tx.backfill(collection));
         tx.finish()?;
@@ -130,7 +130,7 @@ pub(super) fn check_writes(meta: &ReplicaMeta, transaction: &LocalTransaction) -
 
 /// Writes one state of one document; a deleted document is removed without a tombstone.
 pub(super) fn put(
-    tx: &mut Transaction<'_>,
+    tx: &mut RowTransaction<'_>,
     now: Now,
     key: &DocumentKey,
     old: Option<Record>,
@@ -150,7 +150,7 @@ pub(super) fn put(
 
 /// As a deletion, and no byte of it stays.
 pub(super) fn erase(
-    tx: &mut Transaction<'_>,
+    tx: &mut RowTransaction<'_>,
     key: &DocumentKey,
     old: Option<Record>,
 ) -> Result<()> {

@@ -35,7 +35,7 @@ use crate::clock::{Clock, DRIFT_BOUND, Now, ServerTime};
 use crate::error::Result;
 use crate::model::WriteLimits;
 use crate::model::{FencingToken, ReplicaId, Scope};
-use transaction::Transaction;
+use transaction::RowTransaction;
 
 /// Makes the row that is kept once, if this storage is new.
 ///
@@ -116,7 +116,7 @@ fn restamp_outbox(rows: &mut dyn ReplicaRows, now: Now, shift: i64) -> Result<()
         if scope.is_local() || row.pending + row.not_chosen == 0 {
             continue;
         }
-        let mut tx = Transaction::begin_synced(rows, &scope)?;
+        let mut tx = RowTransaction::begin_synced(rows, &scope)?;
         let mut place: Option<OutboxPlace> = None;
         loop {
             let page = tx.rows.outbox(&scope, place.as_ref(), PAGE)?;

@@ -1,6 +1,6 @@
 //! Tombstones leave a replica as they leave the server.
 
-use super::transaction::Transaction;
+use super::transaction::RowTransaction;
 use crate::error::Result;
 use crate::model::Seq;
 use crate::replica::record::{Purge, Record};
@@ -32,7 +32,7 @@ const PAGE: usize = 256;
 ///
 /// Digest and counts do not change: they count live documents. For a place in the feed that is
 /// removed, followers at an earlier place get a gap.
-pub(super) fn purge(tx: &mut Transaction<'_>, horizon: Seq) -> Result<()> {
+pub(super) fn purge(tx: &mut RowTransaction<'_>, horizon: Seq) -> Result<()> {
     let purge = &mut tx.row.purge;
     if !purge.runs && purge.up_to < horizon {
         *purge = Purge { up_to: horizon, runs: true, after: None };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::transaction::{Transaction, read_meta};
+use super::transaction::{RowTransaction, read_meta};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
     BaseRef, Change, DocumentKey, DocumentState, Limits, PushBatch, PushId, RejectionCode, Scope,
@@ -48,7 +48,7 @@ pub fn next_push(
     if chosen.is_empty() {
         return Ok(None);
     }
-    let mut tx = Transaction::begin_synced(rows, scope)?;
+    let mut tx = RowTransaction::begin_synced(rows, scope)?;
     tx.meta.last_push = tx.meta.last_push.next();
     let id = tx.meta.last_push;
     let batch = BatchRow {
@@ -119,7 +119,7 @@ fn select_changes(
 }
 
 fn put_in_flight(
-    tx: &mut Transaction<'_>,
+    tx: &mut RowTransaction<'_>,
     cx: &Context,
     push: PushId,
     mut record: Record,
@@ -195,7 +195,7 @@ fn read_change(resolvers: &Resolvers, key: &DocumentKey, record: &Record) -> Res
 }
 
 /// Dissolves a batch that was recalled: its remaining edits are pushed in another one.
-fn dissolve(mut tx: Transaction<'_>, cx: &Context, batch: &BatchRow) -> Result<Committed> {
+fn dissolve(mut tx: RowTransaction<'_>, cx: &Context, batch: &BatchRow) -> Result<Committed> {
     for key in &batch.keys {
         let Some(old) = tx.rows.record(key)? else { continue };
         let mut record = old.clone();
@@ -231,7 +231,7 @@ pub fn settle(
 ) -> Result<Committed> {
     let protocol =
         |what: &str| Err(Error::new(ErrorKind::Protocol, what).during("settle").with("push", id));
-    let mut tx = Transaction::begin_synced(rows, scope)?;
+    let mut tx = RowTransaction::begin_synced(rows, scope)?;
     check_lease(cx.lease, tx.meta.lease)?;
     let named = |b: &BatchRow| b.id == id;
     let Some(batch) = tx.rows.batch(scope)?.filter(named) else {
@@ -270,7 +270,7 @@ pub fn settle(
 }
 
 fn settle_one(
-    tx: &mut Transaction<'_>,
+    tx: &mut RowTransaction<'_>,
     cx: &Context,
     epoch: crate::model::Epoch,
     key: &DocumentKey,

@@ -1,6 +1,6 @@
 //! Resets: positions that are not valid any more, and identities that were used twice.
 
-use super::transaction::Transaction;
+use super::transaction::RowTransaction;
 use crate::error::Result;
 use crate::model::{Epoch, ReplicaId, Reset, ResetReason, Scope, Seq, ServerState, Settled};
 use crate::replica::record::{Edit, Purge, Record};
@@ -20,7 +20,7 @@ pub fn reset(
     scope: &Scope,
     reset: &Reset,
 ) -> Result<Committed> {
-    let mut tx = Transaction::begin_synced(rows, scope)?;
+    let mut tx = RowTransaction::begin_synced(rows, scope)?;
     check_lease(cx.lease, tx.meta.lease)?;
     match reset.reason {
         ResetReason::EpochChanged { cut } => match tx.row.checkpoint.epoch {
@@ -48,13 +48,13 @@ pub fn reset(
 }
 
 /// Everything that is known is found out again.
-fn void_all(tx: &mut Transaction<'_>) -> Result<()> {
+fn void_all(tx: &mut RowTransaction<'_>) -> Result<()> {
     tx.sweep(|_, _, record| record.void())?;
     start_over(tx);
     Ok(())
 }
 
-pub(super) fn start_over(tx: &mut Transaction<'_>) {
+pub(super) fn start_over(tx: &mut RowTransaction<'_>) {
     let checkpoint = &mut tx.row.checkpoint;
     checkpoint.seen = checkpoint.seen.max(checkpoint.position);
     checkpoint.position = Seq(0);
@@ -64,7 +64,7 @@ pub(super) fn start_over(tx: &mut Transaction<'_>) {
     tx.row.left_out = false;
 }
 
-fn cut_checkpoint(tx: &mut Transaction<'_>, epoch: Epoch, cut: Seq) {
+fn cut_checkpoint(tx: &mut RowTransaction<'_>, epoch: Epoch, cut: Seq) {
     if tx.row.checkpoint.full_pull.is_some() || cut == Seq(0) {
         start_over(tx);
     }
@@ -82,7 +82,7 @@ fn cut_checkpoint(tx: &mut Transaction<'_>, epoch: Epoch, cut: Seq) {
 
 /// Turns a state that was settled above the cut, and is lost on the server, into a re-offer: a push
 /// that names where it was settled.
-fn lose_above(tx: &mut Transaction<'_>, record: &mut Record, old: Epoch, cut: Seq) {
+fn lose_above(tx: &mut RowTransaction<'_>, record: &mut Record, old: Epoch, cut: Seq) {
     forget_absence(record);
     let known = record.settled_at();
     let unfounded =
@@ -146,7 +146,7 @@ pub fn reidentify(
 ) -> Result<Committed> {
     let mut all = Committed::default();
     for (scope, _) in rows.scopes()?.into_iter().filter(|(scope, _)| !scope.is_local()) {
-        let mut tx = Transaction::begin_synced(rows, &scope)?;
+        let mut tx = RowTransaction::begin_synced(rows, &scope)?;
         check_lease(cx.lease, tx.meta.lease)?;
         tx.meta.replica = replica;
         tx.rows.put_batch(&scope, None)?;

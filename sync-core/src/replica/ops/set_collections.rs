@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::decide::remove_collections;
 use super::reset::start_over;
-use super::transaction::Transaction;
+use super::transaction::RowTransaction;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Collection, DocumentId, DocumentKey, Scope};
 use crate::replica::rows::{OutboxPlace, ReplicaReads, ReplicaRows};
@@ -28,7 +28,7 @@ pub fn set_collections(
     scope: &Scope,
     collections: Option<&BTreeSet<Collection>>,
 ) -> Result<Committed> {
-    let mut tx = Transaction::begin_synced(rows, scope)?;
+    let mut tx = RowTransaction::begin_synced(rows, scope)?;
     check_lease(cx.lease, tx.meta.lease)?;
     let old = tx.row.checkpoint.collections.clone();
     if old.as_ref() == collections {
@@ -76,7 +76,7 @@ fn collections_of(rows: &dyn ReplicaReads, scope: &Scope) -> Result<Vec<Collecti
 }
 
 /// Counts the unsettled documents again, by whether they are going to be pushed.
-fn count_again(tx: &mut Transaction<'_>) -> Result<()> {
+fn count_again(tx: &mut RowTransaction<'_>) -> Result<()> {
     const PAGE: usize = 1_000;
     (tx.row.pending, tx.row.not_chosen) = (0, 0);
     let mut place: Option<OutboxPlace> = None;

@@ -49,7 +49,7 @@ pub(super) fn end_load(rows: &mut dyn ReplicaRows) -> Result<bool> {
 }
 
 /// One transaction over one scope. [`Self::finish`] writes what it gathered.
-pub(super) struct Transaction<'a> {
+pub(super) struct RowTransaction<'a> {
     pub(super) rows: &'a mut dyn ReplicaRows,
     pub(super) meta: ReplicaMeta,
     pub(super) scope: Scope,
@@ -57,7 +57,7 @@ pub(super) struct Transaction<'a> {
     pub(super) committed: Committed,
 }
 
-impl<'a> Transaction<'a> {
+impl<'a> RowTransaction<'a> {
     pub(super) fn begin(rows: &'a mut dyn ReplicaRows, scope: &Scope) -> Result<Self> {
         end_load(rows)?;
         Self::begin_loading(rows, scope)

@@ -12,7 +12,7 @@ use crate::replica::types::{
 };
 
 use super::local;
-use super::transaction::Transaction;
+use super::transaction::RowTransaction;
 
 /// Writes documents, their outbox entries and their bases.
 ///
@@ -27,7 +27,7 @@ pub fn write(
     limits: &WriteLimits,
     transaction: &LocalTransaction,
 ) -> Result<Committed> {
-    let mut tx = Transaction::begin(rows, &transaction.scope)?;
+    let mut tx = RowTransaction::begin(rows, &transaction.scope)?;
     check(&tx.meta.server_limits.map_or(*limits, |s| limits.min(s)), transaction)?;
     local::check_writes(&tx.meta, transaction)?;
     let unit = tx.meta.last_local.next();
@@ -74,7 +74,7 @@ fn moved(key: &DocumentKey, expected: Revision) -> Error {
 }
 
 /// The record of a document that is most likely not there yet.
-fn fresh_record(tx: &mut Transaction<'_>, now: Now, unit: LocalSeq, body: Body) -> Record {
+fn fresh_record(tx: &mut RowTransaction<'_>, now: Now, unit: LocalSeq, body: Body) -> Record {
     let revision = tx.meta.revision(now, Stamp::ZERO);
     let (created, body) = (revision.stamp, Some(body));
     let current = DocumentState { revision, author: revision, created, body, erased: None };
@@ -87,7 +87,7 @@ fn fresh_record(tx: &mut Transaction<'_>, now: Now, unit: LocalSeq, body: Body) 
 
 /// Inserts documents without a lookup first; those that exist already are read afterwards.
 fn insert(
-    tx: &mut Transaction<'_>,
+    tx: &mut RowTransaction<'_>,
     now: Now,
     unit: LocalSeq,
     fresh: &mut Vec<(DocumentKey, Record)>,
@@ -111,7 +111,7 @@ fn insert(
 
 /// Writes one local state of one document.
 pub(super) fn put(
-    tx: &mut Transaction<'_>,
+    tx: &mut RowTransaction<'_>,
     now: Now,
     unit: LocalSeq,
     key: &DocumentKey,
@@ -124,7 +124,7 @@ pub(super) fn put(
 /// As [`put`], for a body that was written with knowledge of an erasure that the record does not
 /// have (any more).
 pub(super) fn put_knowing(
-    tx: &mut Transaction<'_>,
+    tx: &mut RowTransaction<'_>,
     now: Now,
     unit: LocalSeq,
     key: &DocumentKey,
@@ -161,7 +161,7 @@ pub(super) fn put_knowing(
 /// Erases a document: the tombstone replaces every body that this replica keeps of it, and is
 /// pushed like an edit.
 pub(super) fn erase(
-    tx: &mut Transaction<'_>,
+    tx: &mut RowTransaction<'_>,
     now: Now,
     unit: LocalSeq,
     key: &DocumentKey,
@@ -185,7 +185,7 @@ pub(super) fn erase(
 
 /// Writes the tombstone of an erasure.
 pub(super) fn put_erasure(
-    tx: &mut Transaction<'_>,
+    tx: &mut RowTransaction<'_>,
     now: Now,
     unit: LocalSeq,
     key: &DocumentKey,

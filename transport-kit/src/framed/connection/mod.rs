@@ -16,7 +16,7 @@ use futures_util::stream::BoxStream;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use task::{Outgoing, Task};
+use task::{ConnectionTask, Outgoing};
 
 use super::live::LiveStream;
 use super::transport::{FramedOptions, broken};
@@ -102,7 +102,7 @@ impl FramedConnection {
         let signals = Arc::new(Signals::default());
         let (compression, activity) = (wire.compression().cloned(), link.activity.clone());
         let now = Instant::now();
-        let task = Task {
+        let task = ConnectionTask {
             wire,
             incoming: link.incoming,
             out: Outgoing {

@@ -125,7 +125,7 @@ enum Event {
     Heard(Option<Result<Bytes>>),
 }
 
-pub(super) struct Task {
+pub(super) struct ConnectionTask {
     pub(super) wire: Wire,
     pub(super) incoming: BoxStream<'static, Result<Bytes>>,
     pub(super) out: Outgoing,
@@ -152,7 +152,7 @@ pub(super) struct Task {
     pub(super) look_at_lives: bool,
 }
 
-impl Task {
+impl ConnectionTask {
     pub(super) async fn live_and_die(mut self, tell: watch::Sender<Option<Error>>) {
         let end = self.run().await;
         tracing::debug!(error = %end.error, "connection ended");
