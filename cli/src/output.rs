@@ -1,4 +1,4 @@
-//! What goes to standard output, and what people are told beside it.
+//! What is written to standard output, and the messages beside it on standard error.
 
 use std::fmt::Display;
 use std::io::Write;

@@ -112,7 +112,7 @@ impl ServerTokens {
     ///
     /// # Errors
     /// Usage, naming the file and its line, for what is no token, and for a file that holds none: a
-    /// server that was told to ask for tokens must not run without.
+    /// server that was configured to require tokens must not run without.
     pub(crate) fn read(&self) -> Result<Vec<(String, String)>, Failure> {
         let mut pairs = Vec::new();
         for token in &self.tokens {

@@ -92,7 +92,7 @@ impl SledKv {
         }
     }
 
-    /// Asks sled, whose errors are told as ours. A panic of sled's is the end.
+    /// Calls sled, and converts its errors. A panic of sled stops the store.
     fn ask<T>(&self, operation: &'static str, ask: impl FnOnce() -> sled::Result<T>) -> Result<T> {
         let mut returned = false;
         let result = contained(|| {
@@ -277,7 +277,7 @@ fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX).clamp(1, 86_400_000)
 }
 
-/// Where the operating system is asked to sync by us: elsewhere sled's own flush does.
+/// Where this crate syncs the file itself: elsewhere sled's own flush does.
 #[cfg(all(test, target_os = "linux"))]
 #[allow(clippy::unwrap_used, reason = "a test")]
 mod tests {

@@ -15,7 +15,7 @@ use sync_core::error::{Error, ErrorKind, Result};
 /// How long a flush may take before the thread checks whether sled has failed.
 const LONG: Duration = Duration::from_millis(100);
 
-/// What the thread is told.
+/// A message to the thread.
 enum Told {
     /// A flush begins.
     Begin,

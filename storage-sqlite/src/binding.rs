@@ -5,10 +5,10 @@
 //! of two states are read as one. Documents are missing then, or the file is malformed, while the
 //! counts and digests in it are those of the newer state.
 //!
-//! A row names the log, so that the two are told apart. Each log has random numbers in its header
-//! (the salts) that change whenever SQLite begins it anew, which it does only when all of the old
-//! one is in the file. The first commit in a new log is followed by one that writes the row: the
-//! log it is in, and the one that the row named before.
+//! A row names the log, so that the two are distinguished. Each log has random numbers in its
+//! header (the salts) that change whenever SQLite begins it anew, which it does only when all of
+//! the old one is in the file. The first commit in a new log is followed by one that writes the
+//! row: the log it is in, and the one that the row named before.
 //!
 //! ```text
 //!   the log's row:  (this log, the log before)       the file's row:  (the log before, …)   nothing was moved yet
@@ -22,8 +22,8 @@
 //! right log and may be older than what was moved into the file since. So each time that the log is
 //! moved gets a number, which is written to the row first: in a file it never goes back. A copy
 //! that has the newest number is no danger: the log holds every page that changed since. An older
-//! copy put over a file that is [open](crate::moved) is told by its number, and one beside a log by
-//! the number that the file had when that log began.
+//! copy put over a file that is [open](crate::moved) is recognised by its number, and one beside a
+//! log by the number that the file had when that log began.
 //!
 //! Between the first commit and the one that writes the row a process may be killed, and while
 //! `VACUUM` moves the tables the file alone may not be readable. Then the two cannot be compared,

@@ -36,7 +36,7 @@ impl Watch {
         let version = DataVersion::open(place)?;
         let opened = place.lockable().map(Opened::at).transpose()?;
         let (listeners, queue) = channel();
-        // What is committed from here on is told of, however late the thread starts.
+        // Commits from here on are reported, however late the thread starts.
         let seen = version.get();
         let started = std::thread::Builder::new()
             .name("twotide-wake".to_owned())

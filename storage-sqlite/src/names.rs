@@ -19,7 +19,7 @@ pub(crate) struct Names {
     scopes: HashMap<Scope, i64>,
     collections: HashMap<(Scope, Collection), i64>,
     by_id: HashMap<i64, (Scope, Collection)>,
-    /// The collection that was asked for last: neighbours mostly share it.
+    /// The collection that was requested last: neighbours mostly share it.
     last: Option<(Scope, Collection, i64)>,
     /// Whether the replica is being loaded.
     pub(crate) loading: Option<bool>,

@@ -23,7 +23,7 @@ pub(crate) struct LogLength {
 }
 
 impl LogLength {
-    /// Has SQLite tell of every commit, in the place of what it would do by itself.
+    /// Registers a callback for every commit, in the place of what SQLite would do by itself.
     pub(crate) fn watch(&mut self, connection: &mut Connection, most: u32) -> rusqlite::Result<()> {
         self.most = most;
         let told = Arc::clone(&self.pages);

@@ -69,8 +69,8 @@ pub struct ServerTime {
 }
 
 impl ServerTime {
-    /// The offset of this machine's clock, in milliseconds, that fits an answer which was heard at
-    /// `heard` and is closest to the offset that was assumed so far: however long the exchange
+    /// The offset of this machine's clock, in milliseconds, that fits an answer which was received
+    /// at `heard` and is closest to the offset that was assumed so far: however long the exchange
     /// took, a clock that may be right stays as it is.
     ///
     /// ```

@@ -18,7 +18,7 @@ pub enum ErrorKind {
     /// The caller gave something that can never work: a bad name, a body that is not JSON, a
     /// document over the limit.
     InvalidInput,
-    /// A document, scope or conflict that was asked for is not there.
+    /// The requested document, scope or conflict does not exist.
     NotFound,
     /// An insert found a document with that id.
     AlreadyExists,

@@ -119,7 +119,7 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     ) -> Result<Committed>;
 
     /// Declares which collections are local-only, all others being synced; the declaration is kept
-    /// until the next one, and [`state`](Self::state) tells it. Documents of a local-only
+    /// until the next one, and [`state`](Self::state) shows it. Documents of a local-only
     /// collection live in [`Scope::local`], where they are written and read: they are in no outbox
     /// and in no digest, nothing of them is pushed or pulled, and one that is deleted leaves no
     /// tombstone. Entries that a chunk holds of such a collection are left out. Durable as a write.

@@ -1,7 +1,7 @@
 //! Processes that are killed while they write, for tests of what they leave.
 //!
-//! The process is the test's own program, told to run one test, the child. Without a place, which
-//! [`Child::start`] tells it, the child has nothing to do.
+//! The process is the test's own program, which runs one test, the child. Without a place, which
+//! [`Child::start`] passes to it, the child has nothing to do.
 //!
 //! ```no_run
 //! use testkit::killed::{Child, place_of_child, report};

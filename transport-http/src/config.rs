@@ -110,7 +110,7 @@ pub struct Fallback {
     /// So many streams in a row may die young, and so many long polls of the shortest wait be cut,
     /// before a lower way is taken. Default 3, at least 1.
     pub failures: u32,
-    /// A long poll that is cut is asked for with half the wait, but not below this. Default 2 s.
+    /// A long poll that is cut is repeated with half the wait, but not below this. Default 2 s.
     pub shortest_wait: Duration,
     /// When a higher way is tried again. Twice as long after each try that failed, up to 64 times.
     /// Default 10 min.
@@ -149,7 +149,8 @@ pub struct HttpConfig {
     pub format: Format,
     /// How changes come while a replica follows a scope. Default: as the way allows.
     pub live: LiveBy,
-    /// How often the server is asked where nothing better works, give or take a fifth. Default 5 s.
+    /// How often the server is polled where nothing better works, give or take a fifth. Default 5
+    /// s.
     pub poll_interval: Duration,
     /// How long the server may keep a long poll: up to 60 s. Default 25 s, which most gateways
     /// bear.

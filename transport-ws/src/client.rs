@@ -50,7 +50,7 @@ impl Transport for WsTransport {
     }
 }
 
-/// Makes links: TCP, TLS if the address asks for it, WebSocket.
+/// Makes links: TCP, TLS if the address is `wss:`, WebSocket.
 struct WsDial {
     config: WsConfig,
     request: Request,

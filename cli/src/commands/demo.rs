@@ -64,7 +64,7 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
     }
 }
 
-/// The story begins with empty files: on those of an earlier demo it would tell something else.
+/// The demo begins with empty files: with those of an earlier one its output would differ.
 fn is_free(folder: &Path) -> Result<(), Failure> {
     for name in ["server.db", "ann.db", "ben.db", "cleo.db"] {
         let file = folder.join(name);

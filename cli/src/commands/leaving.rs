@@ -1,4 +1,4 @@
-//! What leaves the device because `sync --collections` does not name it, told before it happens.
+//! What leaves the device because `sync --collections` does not name it, shown before it happens.
 
 use std::collections::{BTreeMap, BTreeSet};
 

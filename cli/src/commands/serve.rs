@@ -20,7 +20,7 @@ use crate::failure::Failure;
 use crate::output::{print, tell};
 use crate::serve_args::ServeArgs;
 
-/// How long sessions may take to end when the server is asked to.
+/// How long sessions may take to end when the server stops.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Opens a server over that storage. If there are tokens, clients must send one of them.

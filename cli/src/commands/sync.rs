@@ -145,7 +145,7 @@ async fn once(replica: &Replica, signals: &mut Signals) -> Result<(), Failure> {
     printed
 }
 
-/// Shows on a terminal how many positions are left, and tells the first failure at once: the
+/// Shows on a terminal how many positions are left, and prints the first failure at once: the
 /// attempts after it may take long.
 async fn show_progress(mut status: StatusWatch) {
     let mut bar = std::io::stderr().is_terminal().then(Bar::default);

@@ -1,4 +1,4 @@
-//! What a reader of `watch` has been told, so that it is told what happened to a document since.
+//! What a reader of `watch` has received, from which follows what a change is to that reader.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -12,7 +12,7 @@ use crate::failure::Failure;
 /// The most documents that are remembered, each by 8 bytes of its hash.
 const MOST: usize = 100_000;
 
-/// What a reader knows of a document.
+/// What a reader has received of a document.
 #[derive(Clone, Copy, PartialEq)]
 enum Known {
     There,

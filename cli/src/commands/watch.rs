@@ -30,7 +30,7 @@ fn body_of(document: Option<Document<Body>>) -> Result<Option<Box<RawValue>>, Fa
 }
 
 fn show(change: &Change, operation: Operation) -> Result<(), Failure> {
-    // Of a document that was made and deleted before the server heard of it nothing is left.
+    // Of a document that was made and deleted before it was pushed nothing is left.
     let stamp = change.revision().map(|revision| revision.stamp.millis());
     print(&Shown {
         local_seq: change.local_seq(),

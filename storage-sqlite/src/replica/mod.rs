@@ -88,7 +88,7 @@ pub fn open_replica(config: &SqliteConfig, fresh: ReplicaId) -> Result<SqliteSto
     }
     let storage = ThreadedStorage::start(writer, readers, config.write_limits, config.threads)?;
     if let Some(whom) = listeners {
-        // It fails only if the writer is gone already, and with it all there is to tell.
+        // It fails only if the writer is gone already, and with it all there is to report.
         let _ = whom.send(Arc::downgrade(&storage.notifier()));
     }
     Ok(storage)

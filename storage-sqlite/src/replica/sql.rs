@@ -95,7 +95,7 @@ macro_rules! insert_document {
     };
 }
 
-/// Without the index that knows of conflicts.
+/// Without the index of conflicts.
 pub(super) const LOAD: &str = insert_document!();
 
 pub(super) const INSERT: &str = insert_document!("DO NOTHING");

@@ -60,7 +60,7 @@ mod tests {
         }
     }
 
-    /// What is told of a scope when the newest verdict named that position.
+    /// The acknowledgement of a scope when the newest verdict named that position.
     fn told(summary: ScopeSummary, seen: u64) -> Option<Ack> {
         let state = ReplicaState {
             replica: ReplicaId([1; 16]),

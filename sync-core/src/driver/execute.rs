@@ -140,7 +140,7 @@ impl DriverTask {
             let time = ServerTime { asked: sent, told: Now(welcome.server_time) };
             let cx = Context { now: environment.now(), ..cx };
             storage.note_server(cx, time, limits).await?;
-            // Of a scope that is not welcome, or has to begin elsewhere, nothing was heard.
+            // Of a scope that is not welcome, or has to begin elsewhere, nothing is known.
             told.retain(|scope, _| {
                 welcome.scopes.iter().any(|w| w.scope == *scope && w.reset.is_none())
             });
@@ -254,8 +254,8 @@ impl DriverTask {
         self.store(apply);
     }
 
-    /// Tells how far the replica is. What the server was told on this connection already, by the
-    /// greeting for one, is not told again: the answer would be the same.
+    /// Acknowledges how far the replica is. What the server has on this connection already, by the
+    /// greeting for one, is not sent again: the answer would be the same.
     fn acknowledge(&mut self, scope: Scope, ticket: Ticket, settled: Seq) {
         let wait = if self.goal.live { self.options.acknowledge_every } else { Default::default() };
         let (connection, storage) = (self.connection(), self.parts.storage.clone());

@@ -1,7 +1,7 @@
 //! The driver: a task that executes the engine's commands on a storage and a transport.
 //!
 //! It decides nothing. It keeps the payloads that the engine names by ticket, runs every command as
-//! a future, and tells the engine what came of it. Futures of the storage are never dropped; those
+//! a future, and passes its result to the engine. Futures of the storage are never dropped; those
 //! of a connection end with the connection.
 
 mod acknowledgement;
@@ -84,7 +84,7 @@ pub struct DriverOptions {
     pub agent: String,
     /// The name of the lease holder, for display.
     pub holder: String,
-    /// How often the server is told at most how far a replica is that follows live. Default 1 s.
+    /// The shortest time between acknowledgements of a replica that follows live. Default 1 s.
     pub acknowledge_every: Duration,
 }
 
@@ -108,7 +108,7 @@ impl Default for DriverOptions {
     }
 }
 
-/// Is told of what happens, on the driver's task: it must be quick.
+/// Is notified of events, on the driver's task: it must be quick.
 pub trait Observer: Send + Sync + fmt::Debug + 'static {
     /// The engine committed something to the storage.
     fn committed(&self, committed: &Committed);
@@ -204,7 +204,7 @@ impl Driver {
             options,
         };
         if let Err(error) = task.open().await {
-            // The error that kept it from starting is the one to tell.
+            // The error that kept it from starting is the one to return.
             let _ = task.parts.storage.release(lease).await;
             return Err(error);
         }
@@ -263,7 +263,7 @@ enum Kept {
 type LiveStream = BoxStream<'static, Result<Delivery>>;
 
 enum Stream {
-    /// Nothing is asked of it.
+    /// Nothing polls it.
     Idle(LiveStream),
     /// Its next event is awaited; the handle drops it.
     Awaited(AbortHandle),
@@ -290,7 +290,7 @@ struct DriverTask {
     batches: BTreeMap<Scope, PushBatch>,
     /// Why the batch of a scope is too large to travel, as the other side said it.
     too_large: BTreeMap<Scope, String>,
-    /// The bytes that had moved on the connection when the engine was told last.
+    /// The bytes that had moved on the connection when the engine was last notified.
     moved: Moved,
     streams: BTreeMap<Ticket, Stream>,
     /// Whether the outbox is being looked at, and has to be looked at again.
@@ -302,7 +302,7 @@ struct DriverTask {
     commits: watch::Receiver<u64>,
     publish: watch::Sender<DriverStatus>,
     last_error: Option<Error>,
-    /// Whether the storage has been told of failures since it was told that it works.
+    /// Whether failures were recorded in the storage since a success was.
     has_failures: bool,
     pushed: u64,
     conflicts: u64,
@@ -387,7 +387,7 @@ impl DriverTask {
         self.shut_down().await;
     }
 
-    /// Before a request counts as overdue the engine hears what has moved on its link.
+    /// Before a request counts as overdue the engine is notified of what has moved on its link.
     fn note_transfer(&mut self) {
         let now = self.connection.as_ref().and_then(|(_, connection)| connection.moved());
         let Some(now) = now else { return };

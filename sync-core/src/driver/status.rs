@@ -23,7 +23,7 @@ pub struct DriverStatus {
     /// Attempts that failed since the driver began: to connect, or to push or pull on a connection
     /// that works.
     pub failures: u64,
-    /// How often the driver was told to [run](super::Driver::run).
+    /// How often [`Driver::run`](super::Driver::run) was called.
     pub runs: u64,
     /// When everything was in sync last, by this machine's clock.
     pub last_sync: Option<Now>,

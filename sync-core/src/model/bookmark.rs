@@ -53,9 +53,9 @@ impl fmt::Debug for Bookmark {
 /// The bookmarks between which a custom backend's chunk lies.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Bookmarks {
-    /// With which it was asked for; none at the beginning.
+    /// The bookmark of the request; none at the beginning.
     pub after: Option<Bookmark>,
-    /// With which the next one is asked for.
+    /// The bookmark of the next request.
     pub next: Option<Bookmark>,
 }
 

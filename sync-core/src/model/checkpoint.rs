@@ -1,4 +1,4 @@
-//! How far a replica has come, and what it asks for next.
+//! How far a replica has pulled, and what it requests next.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,7 @@ pub struct FullPull {
 pub struct Checkpoint {
     /// The life of the log; none before the first chunk.
     pub epoch: Option<Epoch>,
-    /// Everything at or below it was taken in.
+    /// Everything at or below it was applied.
     pub position: Seq,
     /// Collections that are further behind than `position` because they were added later.
     pub backfills: BTreeMap<Collection, Seq>,
@@ -40,7 +40,7 @@ pub struct Checkpoint {
     /// The collections that all of this is about, if the replica has chosen some; none for every
     /// one that it may see.
     pub collections: Option<BTreeSet<Collection>>,
-    /// A chunk left out a body that is not here: it is asked for again with all bodies. Not stored.
+    /// A chunk left out a body that is not here: it is requested again with all bodies. Not stored.
     pub lacks_own: bool,
 }
 
@@ -112,12 +112,12 @@ impl Checkpoint {
     }
 }
 
-/// A checkpoint as the server is told of it.
+/// A checkpoint in the form that the server receives.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Cursor {
     /// The life of the log that the positions belong to; none for a replica that never pulled.
     pub epoch: Option<Epoch>,
-    /// The chunk that is asked for starts here.
+    /// The requested chunk starts here.
     pub after: Seq,
     /// The position of every collection that is not named in `backfills`.
     pub position: Seq,
@@ -127,7 +127,7 @@ pub struct Cursor {
     pub floor: Option<Seq>,
     /// The newest mark of the log that the replica has: the evidence for its positions.
     pub mark: Option<LogMark>,
-    /// The collections that are asked for; none for every one that the reader may see.
+    /// The requested collections; none for every one that the reader may see.
     pub collections: Option<BTreeSet<Collection>>,
     /// Whether the reading replica has the bodies that it pushed itself: the server leaves them out
     /// then.
@@ -150,7 +150,7 @@ impl Cursor {
         self.backfills.len() + self.collections.as_ref().map_or(0, BTreeSet::len)
     }
 
-    /// Whether that collection is asked for.
+    /// Returns whether that collection is requested.
     #[must_use]
     pub fn includes(&self, collection: &Collection) -> bool {
         self.collections.as_ref().is_none_or(|chosen| chosen.contains(collection))

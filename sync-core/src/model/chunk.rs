@@ -132,7 +132,7 @@ impl Chunk {
 /// The server's answer to a position that means nothing to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Reset {
-    /// The life of the log that goes on.
+    /// The epoch that continues.
     pub epoch: Epoch,
     /// Why.
     pub reason: ResetReason,
@@ -153,7 +153,7 @@ pub enum ResetReason {
     BelowHorizon,
     /// Server and replica stand at the same position with different documents.
     DigestDiffers,
-    /// The app asked for it: the position is forgotten, unsynced edits are kept.
+    /// The app requested it: the position is discarded, unsynced edits are kept.
     Requested,
     /// The position lies beyond the log, and nothing authentic shows that the log ever gave it out.
     /// It concerns this client alone.

@@ -20,11 +20,11 @@ pub struct DocumentState {
     pub created: Stamp,
     /// The body; none in a tombstone.
     pub body: Option<Body>,
-    /// The newest erasure that this state knows of: the revision of the state that erased the
+    /// The newest erasure that this state includes: the revision of the state that erased the
     /// document, which is the state's own in an erased tombstone. None if the document was never
     /// erased.
     ///
-    /// Every later write of the document keeps it. So of two states the one that knows of the newer
+    /// Every later write of the document keeps it. So of two states the one that includes the newer
     /// erasure wins, and a state that was written without knowledge of it is discarded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub erased: Option<Revision>,
@@ -43,7 +43,7 @@ impl DocumentState {
         self.is_deleted() && self.erased == Some(self.revision)
     }
 
-    /// The newest erasure that a state knows of; none where there is no state.
+    /// The newest erasure that a state includes; none where there is no state.
     #[must_use]
     pub fn erasure_of(state: Option<&Self>) -> Option<Revision> {
         state.and_then(|s| s.erased)
@@ -78,7 +78,7 @@ pub struct ServerState {
     pub state: Option<DocumentState>,
 }
 
-/// A server state that was taken in: what an edit is based on.
+/// A server state that was applied: what an edit is based on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Settled {
     /// In which life of the log.

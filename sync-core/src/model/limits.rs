@@ -20,7 +20,7 @@ impl Limits {
     /// For a chunk: 1,000 documents, 4 MiB. Never below the push limits, or an append would not fit
     /// into a chunk.
     pub const CHUNK: Self = Self { documents: 1_000, bytes: 4 << 20 };
-    /// Nothing at all: where a batch is asked for with it, none is formed, and one in flight is
+    /// Nothing at all: where a batch is requested with it, none is formed, and one in flight is
     /// recalled.
     pub const NONE: Self = Self { documents: 0, bytes: 0 };
     /// The largest body, in bytes: 1 MiB.

@@ -65,7 +65,7 @@ impl fmt::Debug for LogKey {
     }
 }
 
-/// What a log begins with, if a call is the first that is heard of its scope: both random.
+/// What a log begins with, if a call is the first for its scope: both random.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NewLog {
     /// The first life of the log.

@@ -76,7 +76,7 @@ pub trait Transport: Send + Sync + fmt::Debug + 'static {
 pub trait Connection: Send + Sync + fmt::Debug + 'static {
     /// Returns the chunk after a cursor, or a reset if the cursor is not valid on the server.
     ///
-    /// The chunk begins exactly at the cursor (`after`), is of the scope that was asked for, and
+    /// The chunk begins exactly at the cursor (`after`), is of the requested scope, and
     /// keeps within the limits of the request and of the welcome, whichever are lower; one append
     /// always fits. At the head it is empty. Bodies are the bytes that were pushed.
     ///
@@ -236,7 +236,8 @@ impl Activity {
         self.0.most.store(most, Ordering::Relaxed);
     }
 
-    /// What is asked when a bound is reached: how many bytes more may be read; none if no more may.
+    /// Sets what is called when a bound is reached. It returns how many more bytes may be read;
+    /// none if no more may.
     pub fn on_limit(&self, more: impl FnMut() -> Option<u64> + Send + 'static) {
         *self.0.more.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(more));
     }

@@ -107,7 +107,7 @@ fault_kinds! {
     Misplaced = "misplaced", 4;
     /// A scope may not be seen for a while.
     Revoke = "revoke", 4;
-    /// The app asks for a reset.
+    /// The app requests a reset.
     RequestReset = "request-reset", 6;
     /// A device is copied.
     Clone = "clone", 3;

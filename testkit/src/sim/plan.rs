@@ -179,7 +179,7 @@ pub enum What {
     Refuse { client: usize, millis: u64, how: Refusal },
     /// A client may not see a scope for a while.
     Revoke { client: usize, scope: usize, millis: u64 },
-    /// The app asks for a reset.
+    /// The app requests a reset.
     RequestReset { client: usize },
     /// A device is copied with everything on it; the copy replaces another device.
     Clone { from: usize, to: usize },

@@ -15,7 +15,7 @@ use crate::cores::Cores;
 use crate::resolvers::Joining;
 use crate::world::{Options, World};
 
-/// Asserts that the app is told that an edit was erased, and nothing else.
+/// Asserts that the app is notified that an edit was erased, and of nothing else.
 #[track_caller]
 fn assert_told(committed: &Committed) {
     let told: Vec<_> = committed.conflicts.iter().map(|c| c.decided).collect();

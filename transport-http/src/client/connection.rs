@@ -112,7 +112,7 @@ impl Connection for HttpConnection {
         self.0.ended().await
     }
 
-    /// The server remembers nothing of a connection, so it is not told.
+    /// The server keeps no state of a connection, so nothing is sent.
     async fn close(&self, why: Goodbye) {
         self.hang_up(&why.reason);
     }

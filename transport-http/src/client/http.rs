@@ -1,4 +1,4 @@
-//! Requests and answers: what is asked is sent, and what comes back is read within bounds.
+//! Sends requests, and reads answers within bounds.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -26,7 +26,7 @@ use crate::format::{Content, Format, error_of};
 
 use super::proxy::with_proxy;
 
-/// The largest answer that tells of an error. What is longer is a gateway's page, of which the
+/// The largest answer with an error. What is longer is a gateway's page, of which the
 /// beginning says enough.
 const ERROR_BYTES: usize = 64 << 10;
 /// So many bytes of answers within the time of a request show that it gets on.
@@ -54,7 +54,7 @@ fn invalid(what: &'static str) -> Error {
     Error::new(ErrorKind::InvalidInput, what)
 }
 
-/// What is asked.
+/// A request.
 #[derive(Clone, Debug)]
 pub(super) struct Ask {
     pub(super) method: Method,

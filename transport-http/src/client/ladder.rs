@@ -43,7 +43,7 @@ impl From<Rung> for LiveBy {
     }
 }
 
-/// What is asked of the server.
+/// A request to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ask {
     /// A stream.
@@ -242,7 +242,7 @@ impl Ladder {
         self.pause = (after, after.saturating_add(backoff));
         if self.trying || self.strikes >= self.rules.fallback.failures.max(1) {
             self.fall(now);
-            // Another way may work at once, unless the server asked for peace.
+            // Another way may work at once, unless the server asked to wait.
             if !after.is_zero() {
                 self.pause = (after, after.saturating_add(backoff));
             }

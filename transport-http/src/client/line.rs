@@ -25,7 +25,7 @@ const LONGEST_IN_ADDRESS: usize = 4_000;
 /// second.
 const SLOWEST: usize = 2 << 10;
 
-/// How the changes of a scope are asked for.
+/// How the changes of a scope are requested.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum By {
     /// One chunk, for which the server may wait that many seconds.

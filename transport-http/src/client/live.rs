@@ -28,7 +28,7 @@ use crate::format::{Changes, Event, EventReader, Format};
 /// again.
 const MISPLACED: u32 = 5;
 
-/// Chunks after a cursor as they come. Nothing is asked for and nothing is read but while the
+/// Chunks after a cursor as they come. Nothing is requested and nothing is read but while the
 /// stream is polled.
 pub(super) fn live(line: Arc<Line>, pull: Pull) -> BoxStream<'static, Result<Delivery>> {
     let ladder = line.way.ladder();

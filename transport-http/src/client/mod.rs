@@ -26,7 +26,7 @@ use http::Http;
 use ladder::{Ladder, Rules};
 use line::Line;
 
-/// The longest heartbeat that a server may ask for.
+/// The longest heartbeat that a server may set.
 const LONGEST_HEARTBEAT: u64 = 60 * 60 * 1_000;
 /// The longest wait of a long poll.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -34,8 +34,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// The transport of a replica over HTTP.
 ///
 /// Each operation is a request of its own; connections of TCP are shared among them and used again.
-/// How changes come while a replica follows a scope is told by [`LiveBy`]: by default the transport
-/// finds out what the way to the server allows.
+/// [`LiveBy`] sets how changes are received while a replica follows a scope: by default the
+/// transport finds out what the way to the server allows.
 ///
 /// ```
 /// use transport_http::{HttpConfig, HttpTransport};
@@ -67,7 +67,7 @@ impl Way {
         self.ladder.lock().unwrap_or_else(PoisonError::into_inner).for_another()
     }
 
-    /// Takes note of what a live stream has found out, and tells which way it takes.
+    /// Records what a live stream has found out, and returns which way it uses.
     fn learn(&self, ladder: &Ladder) {
         *self.ladder.lock().unwrap_or_else(PoisonError::into_inner) = ladder.clone();
         let by = LiveBy::from(ladder.rung());

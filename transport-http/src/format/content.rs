@@ -42,7 +42,7 @@ pub trait Content: Sized {
 pub struct Continued {
     /// The chunk.
     pub chunk: Chunk,
-    /// The cursor that goes on after it; none if it came in a frame.
+    /// The cursor that follows it; none if it came in a frame.
     pub cursor: Option<Cursor>,
 }
 

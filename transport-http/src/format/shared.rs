@@ -29,7 +29,7 @@ fn continued(open: Bytes, cursor: &Cursor, end: &str) -> Result<[Bytes; 2]> {
     Ok([open, rest.into()])
 }
 
-/// The body of an answer: the chunk, and for JSON the cursor that goes on after it.
+/// The body of an answer: the chunk, and for JSON the cursor that follows it.
 ///
 /// # Errors
 /// `Internal` if a document's body is not JSON.
@@ -44,7 +44,7 @@ pub fn chunk_body(
     }
 }
 
-/// An event that carries a chunk, with the cursor that goes on after it as its id.
+/// An event that carries a chunk, with the cursor that follows it as its id.
 ///
 /// # Errors
 /// `Internal` if a document's body is not JSON.

@@ -9,7 +9,7 @@ use transport_kit::{gateway_error, gateway_wait, shown_text};
 
 use super::Format;
 
-/// The status of an answer that tells of an error of that kind.
+/// Returns the status of an answer with an error of that kind.
 #[must_use]
 pub fn status_of(kind: ErrorKind) -> u16 {
     match kind {

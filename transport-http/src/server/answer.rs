@@ -24,7 +24,7 @@ const ENCODINGS: HeaderValue = HeaderValue::from_static("zstd, gzip");
 const CACHE: HeaderValue = HeaderValue::from_static("private, no-cache");
 const VARY: HeaderValue = HeaderValue::from_static("accept, authorization");
 
-/// An error, with the status that tells of it.
+/// An error, with its status.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) error: Error,
@@ -44,7 +44,7 @@ impl Failure {
         Self { error, status }
     }
 
-    /// The answer that tells of it, in that format.
+    /// Returns the answer that reports it, in that format.
     pub(super) fn answer(self, format: Format) -> Response {
         let Self { error, status } = self;
         if matches!(

@@ -109,8 +109,8 @@ impl App {
         self.config.body_bytes.unwrap_or(frame)
     }
 
-    /// Runs a request within its bounds, and tells of what went wrong in the format that was asked
-    /// for.
+    /// Runs a request within its bounds, and reports an error in the format that was
+    /// requested.
     pub(super) async fn serve<F: Future<Output = Result<Response, Failure>>>(
         self: Arc<Self>,
         request: Request,
@@ -182,7 +182,7 @@ impl Exchange {
         self.wanted.format()
     }
 
-    /// The address that the connection came from, if what listens tells it.
+    /// The address that the connection came from, if the listener reports it.
     fn address(&self) -> Option<IpAddr> {
         RemoteAddress::of(&self.parts.extensions).map(|a| a.ip())
     }
@@ -350,7 +350,7 @@ fn too_large(most: usize) -> Failure {
 
 /// Reads a body of which no more than that is taken: this stands behind what unpacks it. The time
 /// bounds how long it may stand still, not how long it takes: each [`GETS_ON`] bytes give it anew.
-/// `make_room` is asked before it grows.
+/// `make_room` is called before it grows.
 async fn collect(
     mut body: BodyDataStream,
     most: usize,

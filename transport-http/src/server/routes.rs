@@ -110,7 +110,7 @@ pub(super) async fn changes(State(app): State<Arc<App>>, request: Request) -> Re
     .await
 }
 
-/// One chunk; at the head after a while, if that was asked for.
+/// Returns one chunk; at the head after a wait, if the request has one.
 async fn once(
     exchange: Exchange,
     peer: &AuthenticatedClient,

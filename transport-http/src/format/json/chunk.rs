@@ -51,7 +51,7 @@ struct EntryJson {
     erased: Option<ErasedJson>,
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     body: Option<Body>,
-    /// The digest of the state, whose body the reader pushed itself and is not told again.
+    /// The digest of the state, whose body the reader pushed itself and is not sent again.
     #[serde(default, deserialize_with = "maybe_digest", skip_serializing_if = "Option::is_none")]
     own: Option<Digest>,
 }

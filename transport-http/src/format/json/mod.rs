@@ -166,7 +166,7 @@ fn author_of(state: &DocumentState) -> Option<Revision> {
     Some(state.author).filter(|a| *a != state.revision)
 }
 
-/// What a state says of an erasure: that it is one, or the newest one that it knows of.
+/// The erasure in a state: that it is one, or the newest one that it includes.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(untagged)]
 enum ErasedJson {
