@@ -5,15 +5,15 @@
 
 /// The greeting.
 pub const HELLO: &str = "/v1/hello";
-/// A scope at a glance.
+/// A scope in brief.
 pub const SCOPE: &str = "/v1/scopes/{scope}";
-/// What changed in a scope.
+/// The changes of a scope.
 pub const CHANGES: &str = "/v1/scopes/{scope}/changes";
 /// Batches that replicas push.
 pub const PUSHES: &str = "/v1/scopes/{scope}/pushes";
-/// How far replicas are.
+/// The positions that replicas acknowledge.
 pub const ACKNOWLEDGEMENTS: &str = "/v1/scopes/{scope}/acknowledgements";
-/// The description of all this.
+/// The OpenAPI document.
 pub const OPENAPI: &str = "/v1/openapi.json";
 
 /// A message of the protocol in one frame.

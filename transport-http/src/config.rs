@@ -11,41 +11,41 @@ use transport_kit::framed::MAX_PAYLOAD;
 
 use crate::format::Format;
 
-/// How changes come while a replica follows a scope. Each way has a higher one above it, down from
-/// streams. As text: `auto`, `sse`, `long_poll` or `poll`.
+/// How changes are received while a replica follows a scope. Each way falls back to the one below
+/// it, from streams down to polling. As text: `auto`, `sse`, `long_poll` or `poll`.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum LiveBy {
-    /// As the way to the server allows: streams first, a lower way where that does not work, and
-    /// from time to time another look at the higher one.
+    /// The best way that works: streams first, a lower way where they fail, and the higher one is
+    /// retried from time to time.
     #[default]
     Auto,
-    /// A stream of server-sent events. Nothing else: where it does not work, the live stream fails,
-    /// and is tried again.
+    /// A stream of server-sent events only: where it does not work, the live stream fails and is
+    /// retried.
     Sse,
-    /// Requests that the server keeps until something follows. Nothing else.
+    /// Long polls only: requests that the server answers when a change arrives.
     LongPoll,
     /// A request every [`poll_interval`](HttpConfig::poll_interval).
     Poll,
 }
 
-/// Which proxy is used. As text: `system`, `none`, or the address of one.
+/// The proxy to use. As text: `system`, `none`, or an address.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 #[non_exhaustive]
 pub enum ProxyBy {
-    /// The system's: environment variables like `HTTPS_PROXY` and `NO_PROXY`, and what the
-    /// operating system is set to. A server on this machine (`localhost`, 127.0.0.0/8, `::1`) is
-    /// asked without one, whatever they say.
+    /// The system's: environment variables like `HTTPS_PROXY` and `NO_PROXY`, and the settings of
+    /// the operating system. A server on this machine (`localhost`, 127.0.0.0/8, `::1`) is always
+    /// connected to directly.
     #[default]
     System,
     /// None.
     None,
-    /// This one, for everything: `http://host:port`, with `user:password@` before the host if it
-    /// asks for one.
+    /// This one, for all requests: `http://host:port`, with `user:password@` before the host if it
+    /// requires authentication.
     Url(String),
 }
 
@@ -98,22 +98,22 @@ impl fmt::Debug for ProxyBy {
     }
 }
 
-/// When a way of following live is given up for a lower one, and when a higher one is tried again.
+/// When live updates fall back to a lower way, and when a higher one is retried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Fallback {
-    /// How long the first bytes of a stream may take. Without them something on the way collects
-    /// what is streamed, and the next lower way is taken. Default 5 s.
+    /// How long the first bytes of a stream may take. A stream that takes longer is buffered by an
+    /// intermediary, and the next lower way is used. Default 5 s.
     pub first_bytes: Duration,
-    /// A stream that ends sooner died young. Default 30 s.
+    /// A stream that ends sooner counts as failed. Default 30 s.
     pub stream_life: Duration,
-    /// So many streams in a row may die young, and so many long polls of the shortest wait be cut,
-    /// before a lower way is taken. Default 3, at least 1.
+    /// The number of failed streams in a row, or of long polls cut at the shortest wait, after
+    /// which a lower way is used. Default 3, at least 1.
     pub failures: u32,
     /// A long poll that is cut is repeated with half the wait, but not below this. Default 2 s.
     pub shortest_wait: Duration,
-    /// When a higher way is tried again. Twice as long after each try that failed, up to 64 times.
-    /// Default 10 min.
+    /// When a higher way is retried. The interval doubles after each failed attempt, up to 64
+    /// times. Default 10 min.
     pub climb_after: Duration,
 }
 
@@ -129,7 +129,7 @@ impl Default for Fallback {
     }
 }
 
-/// How to reach a server.
+/// The settings of the HTTP client.
 ///
 /// ```
 /// use std::time::Duration;
@@ -144,29 +144,27 @@ pub struct HttpConfig {
     /// `http://` or `https://`, host, port, and the path under which the routes are mounted, if
     /// that is not the root.
     pub url: String,
-    /// How messages are written. Default frames: small, and with checksums, so that what was
-    /// changed on the way is noticed.
+    /// The format of messages. Default frames: compact, and with checksums that detect corruption.
     pub format: Format,
-    /// How changes come while a replica follows a scope. Default: as the way allows.
+    /// How changes are received while a replica follows a scope. Default: the best way that works.
     pub live: LiveBy,
-    /// How often the server is polled where nothing better works, give or take a fifth. Default 5
-    /// s.
+    /// How often the server is polled where no better way works, give or take a fifth. Default 5 s.
     pub poll_interval: Duration,
-    /// How long the server may keep a long poll: up to 60 s. Default 25 s, which most gateways
-    /// bear.
+    /// How long the server may hold a long poll: up to 60 s. Default 25 s, which most gateways
+    /// allow.
     pub wait: Duration,
-    /// When to go from one way of following live to another.
+    /// When to switch between the ways of receiving changes.
     pub fallback: Fallback,
-    /// How long a TCP connection may take, with name and TLS. Default 15 s.
+    /// How long connecting may take, with name resolution and TLS. Default 15 s.
     pub connect_timeout: Duration,
-    /// How long a request may take without getting on: while at least 4 KiB of answers come in this
-    /// time it may take longer, and a batch that is pushed gets a second more for each 2 KiB of it.
+    /// How long a request may take without progress: while at least 4 KiB of the answer arrive in
+    /// this time it may take longer, and a pushed batch gets one more second for each 2 KiB.
     /// Default 60 s.
     pub request_timeout: Duration,
     /// Headers of each request, for gateways on the way. The replica's token travels in
     /// `Authorization`.
     pub headers: Vec<(String, String)>,
-    /// Which proxy is used. Default: the system's.
+    /// The proxy to use. Default: the system's.
     pub proxy: ProxyBy,
     /// Whether answers, and requests to a server that understands it, are compressed. Streams never
     /// are. Default yes.
@@ -182,8 +180,8 @@ pub struct HttpConfig {
     pub streams: usize,
     /// Connections that are kept without a request on them. Default 4.
     pub idle_connections: usize,
-    /// How long they are kept. Default 50 s: less than gateways do, so that none is used that is
-    /// just being closed.
+    /// How long idle connections are kept. Default 50 s: less than gateways keep them, so that no
+    /// connection is used while it is being closed.
     pub idle_timeout: Duration,
     /// The largest answer, or event of a stream, in bytes after decompression. Default: one frame
     /// of the largest payload.

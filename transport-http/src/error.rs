@@ -1,4 +1,4 @@
-//! What goes wrong with requests, in the framework's starts.
+//! Errors of requests, on top of the HTTP client's.
 
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, LOCATION, RETRY_AFTER};
@@ -6,7 +6,7 @@ use sync_core::environment::{Environment, System};
 use sync_core::error::{Error, ErrorKind, Retry};
 use transport_kit::shown_text;
 
-/// What a request came to, if not to an answer of ours.
+/// Why a request has no valid answer.
 #[derive(Debug)]
 pub(crate) struct Trouble {
     pub(crate) error: Error,
@@ -36,7 +36,7 @@ impl Trouble {
     }
 }
 
-/// All that is known of why, in one line: the client's errors hide it in their sources.
+/// The error and its sources in one line: the client's own message omits them.
 #[derive(Debug)]
 struct Cause(String);
 
@@ -63,7 +63,7 @@ fn cause(error: reqwest::Error) -> Cause {
     Cause(said)
 }
 
-/// Whether what answered does not speak HTTP.
+/// Returns whether the peer does not speak HTTP.
 fn is_not_http(error: &reqwest::Error) -> bool {
     let mut next = std::error::Error::source(error);
     while let Some(source) = next {
@@ -114,7 +114,7 @@ pub(crate) fn too_late() -> Trouble {
     Trouble::new(What::Cut, error)
 }
 
-/// Something answered that is not the server.
+/// Another program answered instead of the server.
 pub(crate) fn foreign(status: StatusCode, headers: &HeaderMap) -> Trouble {
     let kind = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("none");
     let message = "something else answered than a Twotide server: \
@@ -125,7 +125,7 @@ pub(crate) fn foreign(status: StatusCode, headers: &HeaderMap) -> Trouble {
     Trouble::new(What::Foreign, error)
 }
 
-/// The request was sent elsewhere. It does not go there: it carries a token.
+/// The request was redirected to another server. It is not followed: it carries a token.
 pub(crate) fn elsewhere(status: StatusCode, headers: &HeaderMap) -> Trouble {
     let location = headers.get(LOCATION).and_then(|v| v.to_str().ok()).unwrap_or("nowhere");
     // The query and the fragment may contain a secret.
@@ -137,20 +137,20 @@ pub(crate) fn elsewhere(status: StatusCode, headers: &HeaderMap) -> Trouble {
     Trouble::new(What::Foreign, error)
 }
 
-/// The server did what the protocol does not know.
+/// The server violated the protocol.
 pub(crate) fn broken(message: &'static str) -> Error {
     Error::new(ErrorKind::Protocol, message)
 }
 
-/// How many seconds `Retry-After` asks to wait.
+/// Parses the seconds of `Retry-After`.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<u64> {
     let text = |name| headers.get(name).and_then(|v| v.to_str().ok());
     let wait = transport_kit::retry_after(text(RETRY_AFTER)?, text(DATE), System.now())?;
     Some(wait.as_secs())
 }
 
-/// What a gateway's refusal is to a request: one that does not reach the server is a link that is
-/// lost.
+/// Turns a gateway's refusal into the error of the request: a request that does not reach the
+/// server means a lost link.
 pub(crate) fn denied(status: u16, error: Error) -> Trouble {
     let is_unreachable = matches!(
         error.kind(),

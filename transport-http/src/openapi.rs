@@ -1,4 +1,4 @@
 //! The description of the routes.
 
-/// An OpenAPI 3.1 document, as the server gives it out.
+/// The OpenAPI 3.1 document that the server serves.
 pub const DOCUMENT: &str = include_str!("openapi.json");

@@ -1,5 +1,4 @@
-//! A connection: requests with one token, and what becomes of them when the server cannot be
-//! reached.
+//! A connection: requests with one token, and the handling of those that do not reach the server.
 
 use std::sync::Arc;
 

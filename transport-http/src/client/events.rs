@@ -1,12 +1,12 @@
-//! Server-sent events out of a stream of bytes, however it is cut.
+//! A parser of server-sent events, incremental over arbitrary pieces of input.
 
 use bytes::{Buf, Bytes};
 use sync_core::error::{Error, ErrorKind, Result};
 
-/// What was read.
+/// One parsed item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Item {
-    /// A line that says nothing, which shows that the other side is alive.
+    /// A comment or another line without data, which shows that the server is alive.
     Comment,
     /// An event.
     Event {
@@ -17,7 +17,7 @@ pub(super) enum Item {
     },
 }
 
-/// Reads the lines of a stream. What it holds is bounded by the largest event.
+/// Parses the lines of a stream. Its memory is bounded by the largest event.
 #[derive(Debug)]
 pub(super) struct EventReader {
     max: usize,
@@ -50,7 +50,8 @@ impl EventReader {
         }
     }
 
-    /// Takes bytes from the front of `input` until something is whole; none once all are taken.
+    /// Consumes bytes from the front of `input` until an item is complete; none once all are
+    /// consumed.
     ///
     /// # Errors
     /// `Protocol` for an event over the limit, and for what is not UTF-8.
@@ -102,7 +103,8 @@ impl EventReader {
                 }
                 self.data.push_str(value);
             }
-            // `id` says what the chunk says too, and we decide ourselves when to come back.
+            // `id` repeats what is in the chunk, and `retry` is ignored: the ladder sets the
+            // delays.
             _ => {}
         }
         Ok(None)
@@ -169,7 +171,7 @@ mod tests {
         assert!(read_with(50, &[long.as_bytes()]).is_ok());
         for (max, parts) in [
             (45, vec![long.as_bytes()]),
-            // Neither an endless line nor endless lines may fill the memory.
+            // Neither an endless line nor endless lines may exhaust the memory.
             (50, vec![b"data: xxxxxxxxxxxxxx".as_slice(); 4]),
             (50, vec![b"data: xxxxxxxxxxxxxx\n".as_slice(); 4]),
             (50, vec![b"data: \xff\xfe\n".as_slice()]),

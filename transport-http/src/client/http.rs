@@ -26,12 +26,12 @@ use crate::format::{Content, Format, error_of};
 
 use super::proxy::with_proxy;
 
-/// The largest answer with an error. What is longer is a gateway's page, of which the
-/// beginning says enough.
+/// The largest answer with an error. A longer one is a gateway's page, of which the beginning is
+/// enough.
 const ERROR_BYTES: usize = 64 << 10;
-/// So many bytes of answers within the time of a request show that it gets on.
+/// An answer that delivers this many bytes within the request timeout is making progress.
 const GETS_ON: u64 = 4 << 10;
-/// A request is redirected so often at most.
+/// The maximum number of redirects of a request.
 const REDIRECTS: usize = 3;
 
 const GZIP: u8 = 1;
@@ -76,20 +76,20 @@ pub(super) struct Http {
     pub(super) requests: Semaphore,
     /// Streams and long polls at a time.
     pub(super) streams: Arc<Semaphore>,
-    /// The encodings that the server has said it understands.
+    /// The encodings that the server accepts, from its last answer.
     encodings: AtomicU8,
     /// Counts the bytes of answers, and of requests that were sent whole.
     pub(super) activity: Activity,
 }
 
 impl Http {
-    /// Checks what was configured. Nothing is connected.
+    /// Validates the configuration. It does not connect.
     pub(super) fn new(config: HttpConfig) -> Result<Self> {
         let base = address(&config.url)?;
         let mut builder = Client::builder()
             .user_agent(concat!("twotide/", env!("CARGO_PKG_VERSION")))
             .default_headers(headers(&config)?)
-            // They are followed by hand, where that is safe.
+            // Redirects are followed by this crate, where that is safe.
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             .connect_timeout(config.connect_timeout)
@@ -134,12 +134,12 @@ impl Http {
         Ok(url)
     }
 
-    /// The format that messages are written in.
+    /// The format of messages.
     pub(super) fn format(&self) -> Format {
         self.config.format
     }
 
-    /// Sends a request. The answer is a success or 304, and its body is still on the way.
+    /// Sends a request. The answer is a success or 304; its body has not been read.
     pub(super) async fn send(&self, mut ask: Ask) -> Result<Response, Trouble> {
         let mut plain = false;
         for _ in 0..=REDIRECTS {
@@ -181,7 +181,7 @@ impl Http {
             request = request.header(AUTHORIZATION, token.clone());
         }
         if ask.accept == api::EVENTS {
-            // What compresses a stream may well collect it first.
+            // Compressing a stream may buffer it first.
             request = request.header(ACCEPT_ENCODING, "identity");
         }
         if let Some(tag) = &ask.if_none_match {
@@ -228,13 +228,13 @@ impl Http {
         }
     }
 
-    /// Where a request may go on: to the same server, if it only asks for something.
+    /// Returns where a redirected request may be sent: the same server, if the request only reads.
     fn redirected(&self, ask: &Ask, headers: &HeaderMap) -> Option<Url> {
         let to = ask.url.join(headers.get(LOCATION)?.to_str().ok()?).ok()?;
         (ask.method == Method::GET && to.origin() == self.base.origin()).then_some(to)
     }
 
-    /// Reads an answer of ours.
+    /// Reads an answer of the server.
     pub(super) async fn read<T: Content>(&self, answer: Response) -> Result<T, Trouble> {
         let Some(format) = format_of(answer.headers()) else {
             return Err(error::foreign(answer.status(), answer.headers()));
@@ -251,7 +251,7 @@ impl Http {
     async fn refusal(&self, answer: Response) -> Trouble {
         let (status, format) = (answer.status().as_u16(), format_of(answer.headers()));
         let after = error::retry_after(answer.headers()).map(|s| s.to_string());
-        // The status alone says a lot: a body that does not come changes little.
+        // The status alone is informative: a missing body changes little.
         let (body, _) = self.read_up_to(answer, ERROR_BYTES).await.unwrap_or_default();
         let error = error_of(status, format, &body, after.as_deref());
         let is_ours = format.is_some_and(|f| f.decode::<WireError>(body).is_ok());
@@ -275,7 +275,7 @@ impl Http {
         Ok((bytes.freeze(), true))
     }
 
-    /// Waits for something within a time that begins anew whenever answers got on in it.
+    /// Waits for a future with a timeout that restarts whenever answers made progress within it.
     pub(super) async fn while_it_gets_on<T>(
         &self,
         limit: Duration,

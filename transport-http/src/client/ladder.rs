@@ -1,5 +1,5 @@
-//! Which way of following live is taken: a pure machine. Facts go in with the time, the next step
-//! comes out.
+//! Selects how changes are received. A pure state machine: its inputs are events with their times,
+//! its output is the next step.
 //!
 //! ```text
 //!   stream ── collected on the way, no stream at all, died young several times ──► long poll
@@ -18,14 +18,13 @@ use crate::config::{Fallback, LiveBy};
 /// The longest pause after a first failure. It doubles with each that follows, up to [`LONGEST`].
 const FIRST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(16);
-/// So many answers at once to long polls, in a row and without news, mean that the server does not
-/// wait.
+/// This many immediate answers to long polls without changes, in a row, mean that the server does
+/// not wait.
 const HASTY: u32 = 3;
-/// After so many long polls that were kept as long as they should, a wait that was shortened is
-/// made longer again.
+/// After this many long polls that lasted their full wait, a shortened wait is lengthened again.
 const KEPT: u32 = 20;
 
-/// A way of following live.
+/// A way of receiving changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Rung {
     Stream,
@@ -48,11 +47,11 @@ impl From<Rung> for LiveBy {
 pub(super) enum Ask {
     /// A stream.
     Stream,
-    /// A chunk, for which the server may wait that long.
+    /// One chunk; the server may wait this long for a change.
     Chunk { wait: Duration },
 }
 
-/// What comes next: after a random time within these bounds, that.
+/// The next step, after a random delay within these bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Step {
     pub(super) least: Duration,
@@ -69,25 +68,25 @@ pub(super) struct Rules {
     pub(super) fallback: Fallback,
 }
 
-/// The machine of one live stream.
+/// The state machine of one live stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ladder {
     rules: Rules,
     rung: Rung,
     /// Failures in a row.
     strikes: u32,
-    /// Answers to long polls that came at once without news, since one took its time.
+    /// Immediate answers to long polls without changes, since the last one that waited.
     hasty: u32,
     /// How long a long poll may be kept here.
     wait: Duration,
-    /// Long polls in a row that were.
+    /// Long polls in a row that lasted that long.
     kept: u32,
-    /// The next request asks without waiting: it brings what is there, and shows whether the server
-    /// is there at all.
+    /// The next request does not wait: it returns the changes that exist, and shows whether the
+    /// server is reachable.
     probing: bool,
     /// A higher way is being tried.
     trying: bool,
-    /// How often in a row a stream, and a long poll, came to nothing.
+    /// How often in a row a stream, and a long poll, failed.
     failed: [u32; 2],
     climb_at: Option<Now>,
     pause: (Duration, Duration),
@@ -117,7 +116,8 @@ impl Ladder {
         }
     }
 
-    /// For another stream over the same way: it knows what works, and has seen nothing itself.
+    /// Creates the machine of another stream to the same server: it keeps which ways work, and
+    /// starts without failures.
     pub(super) fn for_another(&self) -> Self {
         Self {
             strikes: 0,
@@ -135,12 +135,12 @@ impl Ladder {
         self.rung
     }
 
-    /// Whether the one way that is allowed does not work.
+    /// Returns whether the only configured way does not work.
     pub(super) fn is_stuck(&self) -> bool {
         self.is_stuck
     }
 
-    /// What comes next.
+    /// Returns the next step.
     pub(super) fn step(&mut self, now: Now) -> Step {
         if self.climb_at.is_some_and(|at| at <= now) {
             self.climb(now);
@@ -154,7 +154,7 @@ impl Ladder {
         Step { least, most, ask }
     }
 
-    /// The stream is alive, and has been for that long.
+    /// Records that the stream is alive, and has been for that long.
     pub(super) fn stream_lives(&mut self, lived: Duration) {
         if lived >= self.rules.fallback.stream_life {
             self.works();
@@ -171,22 +171,23 @@ impl Ladder {
         }
     }
 
-    /// Nothing came for so long that the stream cannot be alive, however long it was before.
+    /// Handles a stream that was silent for too long, however long it had lasted.
     pub(super) fn stream_silent(&mut self, now: Now) {
         self.strike(now, Duration::ZERO);
     }
 
-    /// What came is no stream, or comes too late: something on the way collects it.
+    /// Handles an answer that is no stream, or whose first bytes are late: an intermediary buffers
+    /// it.
     pub(super) fn stream_unsuited(&mut self, now: Now) {
         self.fall(now);
     }
 
-    /// A gateway asks to come back after that long at the earliest.
+    /// Handles a gateway's refusal with the shortest delay before the next request.
     pub(super) fn asked_to_come_back(&mut self, now: Now, after: Duration) {
         self.strike(now, after);
     }
 
-    /// A request for a chunk was answered after `waited`.
+    /// Handles the answer to a request for a chunk, which arrived after `waited`.
     pub(super) fn answered(&mut self, now: Now, wait: Duration, waited: Duration, news: News) {
         match self.rung {
             Rung::Poll if news == News::More => {}
@@ -216,7 +217,7 @@ impl Ladder {
         }
     }
 
-    /// A long poll was cut before its time was over.
+    /// Handles a long poll that was cut before its wait was over.
     pub(super) fn cut(&mut self, now: Now) {
         self.strikes += 1;
         self.pause = (Duration::ZERO, self.backoff());
@@ -242,7 +243,7 @@ impl Ladder {
         self.pause = (after, after.saturating_add(backoff));
         if self.trying || self.strikes >= self.rules.fallback.failures.max(1) {
             self.fall(now);
-            // Another way may work at once, unless the server asked to wait.
+            // Another way may work at once, unless the server sent a delay.
             if !after.is_zero() {
                 self.pause = (after, after.saturating_add(backoff));
             }
@@ -287,13 +288,13 @@ impl Ladder {
     }
 }
 
-/// What an answer brought.
+/// The result of a request for a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum News {
     Nothing,
     /// Everything up to the head.
     Some,
-    /// Not all that there is.
+    /// Not everything up to the head.
     More,
 }
 

@@ -1,5 +1,5 @@
-//! What the requests of one connection share: the replica, its token, and whether the server can
-//! still be reached.
+//! The state shared by the requests of one connection: the replica, its token, and whether the
+//! server is still reachable.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +18,7 @@ use crate::api;
 use crate::error::{Trouble, What, broken};
 use crate::format::{Changes, Content, entity_tag, write_cursor};
 
-/// Cursors that are longer travel in a body.
+/// Longer cursors are sent in a body.
 const LONGEST_IN_ADDRESS: usize = 4_000;
 
 /// The slowest link on which the time for a request with a body is enough: so many bytes in a
@@ -34,14 +34,14 @@ pub(super) enum By {
     Stream,
 }
 
-/// What a request for a chunk brought.
+/// The answer to a request for a chunk.
 pub(super) enum Brought {
     Changes(Changes),
     /// Nothing follows on the cursor.
     Nothing,
 }
 
-/// What is known of the end of the last chunk of a scope.
+/// The end of the last chunk of a scope.
 #[derive(Clone, Debug)]
 struct Known {
     after: Cursor,
@@ -101,7 +101,7 @@ impl Line {
         });
     }
 
-    /// Completes when the connection has ended, with why.
+    /// Completes when the connection has ended, with the reason.
     pub(super) async fn ended(&self) -> Error {
         let gone = || Error::new(ErrorKind::Closed, "the connection is gone");
         let mut fate = self.fate.subscribe();
@@ -111,9 +111,9 @@ impl Line {
         }
     }
 
-    /// A request that does not reach the server, or whose answer breaks the protocol, takes the
-    /// connection with it. What the server says of a request concerns that one alone, whatever its
-    /// advice is.
+    /// A request that does not reach the server, or whose answer breaks the protocol, ends the
+    /// connection. An error that the server returns affects that request alone, whatever its advice
+    /// is.
     pub(super) fn judge(&self, trouble: Trouble) -> Error {
         let Trouble { error, what } = trouble;
         if !matches!(what, What::Refused(_)) && error.retry() == Retry::Reconnect {
@@ -127,7 +127,8 @@ impl Line {
         self.judge(Trouble::new(What::Broken, broken(message)))
     }
 
-    /// One request among a bounded number, within its time, as long as the connection lives.
+    /// Runs one request within the limit of concurrent requests and its timeout, while the
+    /// connection lasts.
     pub(super) async fn within<T>(
         &self,
         request: impl Future<Output = Result<T, Trouble>>,
@@ -173,7 +174,7 @@ impl Line {
         encoded.map_err(|error| Trouble::new(What::Broken, error))
     }
 
-    /// Sends something, and gives the answer before its body was read.
+    /// Sends a request, and returns the answer before its body is read.
     pub(super) async fn post(
         &self,
         route: &str,
@@ -204,12 +205,12 @@ impl Line {
         .await
     }
 
-    /// The greeting without scopes: the cheapest request that a wrong token is refused for.
+    /// Sends the greeting without scopes: the cheapest request that a wrong token is rejected for.
     pub(super) fn short_greeting(&self) -> Hello {
         self.greeting.clone()
     }
 
-    /// Asks for what follows on a cursor. The answer is 304, or its body is still on the way.
+    /// Requests what follows a cursor. The answer is 304, or its body has not been read.
     pub(super) async fn changes(&self, pull: &Pull, by: By) -> Result<Response, Trouble> {
         let cursor = write_cursor(&pull.cursor);
         let mut ask = if cursor.len() > LONGEST_IN_ADDRESS {
@@ -255,7 +256,7 @@ impl Line {
         Ok(Brought::Changes(self.http().read(answer).await?))
     }
 
-    /// Takes note of where a chunk ended that came after that cursor.
+    /// Records where a chunk ended that was requested with that cursor.
     pub(super) fn remember(&self, chunk: &Chunk, cursor: &Cursor) {
         if chunk.after != cursor.after {
             return;
@@ -266,8 +267,8 @@ impl Line {
         all.insert(chunk.scope.clone(), known);
     }
 
-    /// Adds the mark that a cursor lacks, if the chunk that it follows on came this way: every
-    /// request stands alone here, and only the mark shows that the server was restored in between.
+    /// Adds the mark that a cursor lacks, if it follows a chunk of this connection: requests are
+    /// independent here, and only the mark shows that the server was restored in between.
     pub(super) fn complete(&self, pull: &mut Pull) {
         let all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(Known { after, .. }) = all.get(&pull.scope)
@@ -279,7 +280,7 @@ impl Line {
         }
     }
 
-    /// What a server that said 304 would have sent: nothing, read at the head.
+    /// Returns the chunk that a 304 stands for: an empty one, read at the head.
     pub(super) fn nothing_after(&self, pull: &Pull) -> Option<Chunk> {
         let all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let at = pull.cursor.position;
@@ -299,9 +300,9 @@ impl Line {
     }
 }
 
-/// The entity tag of where a cursor stands, if "nothing follows" is all that may be said to it. A
-/// full pull, and one that is about to begin, has to hear of the head; a back-fill is not where its
-/// position is. And a cursor without the mark of its position could not be compared with the log.
+/// Returns the entity tag of a cursor, if 304 is a sufficient answer to it. A full pull, at its
+/// start or in progress, needs the head; a back-fill is not described by the position; and a cursor
+/// without the mark of its position could not be compared with the log.
 fn tag(cursor: &Cursor) -> Option<String> {
     let is_whole = cursor.backfills.is_empty() && cursor.floor.is_none();
     let stands = cursor.after == cursor.position && cursor.position > Seq(0);

@@ -1,5 +1,4 @@
-//! Following a scope: one cursor that moves with what is handed out, and whatever way the ladder
-//! says.
+//! Following a scope: a cursor that moves with the chunks returned, received as the ladder decides.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,12 +23,11 @@ use crate::api;
 use crate::error::{Trouble, What, foreign, of_client, too_late};
 use crate::format::{Changes, Event, EventReader, Format};
 
-/// So many chunks in a row may not fit where the stream stands. Each is thrown away, and asked for
+/// The number of chunks in a row that may not start at the cursor. Each is discarded and requested
 /// again.
 const MISPLACED: u32 = 5;
 
-/// Chunks after a cursor as they come. Nothing is requested and nothing is read but while the
-/// stream is polled.
+/// The chunks after a cursor. Requests are sent and answers read only while the stream is polled.
 pub(super) fn live(line: Arc<Line>, pull: Pull) -> BoxStream<'static, Result<Delivery>> {
     let ladder = line.way.ladder();
     let live = Live { ladder, line, pull, open: None, misplaced: 0 };
@@ -50,10 +48,10 @@ struct Live {
     misplaced: u32,
 }
 
-/// A stream of events that is open.
+/// An open stream of events.
 struct Open {
     answer: Response,
-    /// What came and was not read yet.
+    /// Received bytes that are not parsed yet.
     bytes: Bytes,
     lines: Lines,
     events: EventReader,
@@ -61,25 +59,25 @@ struct Open {
     _place: OwnedSemaphorePermit,
 }
 
-/// What a stream of events brought.
+/// The result of reading a stream of events.
 enum Heard {
     Event(Event),
     Life,
-    /// Not a byte, for too long.
+    /// No byte for too long.
     Nothing,
     /// The stream is over: broken, or closed by a gateway.
     End,
 }
 
-/// What is to be done about a request that failed.
+/// How to handle a failed request.
 enum Remedy {
-    /// It is for the replica to decide.
+    /// Report it to the replica.
     GiveUp(Trouble),
-    /// A gateway asks to come back.
+    /// A gateway requests a retry.
     ComeBack(Duration),
     /// This way does not work here.
     NotThisWay,
-    /// The way was cut.
+    /// The connection was cut.
     Again,
 }
 
@@ -126,8 +124,7 @@ impl Live {
         }
     }
 
-    /// A chunk that begins where the cursor stands moves it. Others, and those that bring nothing,
-    /// are not handed out.
+    /// A chunk that starts at the cursor moves it. Other chunks, and empty ones, are not returned.
     fn take(&mut self, chunk: Chunk) -> Result<Option<Chunk>> {
         let cursor = &self.pull.cursor;
         if chunk.scope != self.pull.scope || chunk.next < chunk.after {
@@ -138,7 +135,7 @@ impl Live {
             if self.misplaced > MISPLACED {
                 return Err(self.line.broken("the server sends chunks out of their places"));
             }
-            // Asked for again, where we stand.
+            // Requested again, from the cursor.
             self.open = None;
             return Ok(None);
         }
@@ -151,8 +148,8 @@ impl Live {
 
     async fn ask(&mut self) -> Result<Option<Changes>> {
         if self.ladder.is_stuck() {
-            // Either the way of following fails, or the whole link: a request that does not wait
-            // finds out.
+            // Either this way of following fails, or the whole link: a request that does not wait
+            // shows which.
             self.poll().await?;
             let error =
                 Error::new(ErrorKind::Network, "changes do not come in the way that is wanted")
@@ -179,7 +176,7 @@ impl Live {
                 sleep(between(step.least, step.most)).await;
                 self.poll().await
             }
-            // More are open already than may be: this one is polled for now.
+            // The limit of open streams is reached: this one polls for now.
             (_, Err(_)) => {
                 let interval = self.line.http().config.poll_interval;
                 sleep(between(step.least.max(interval), step.most.max(interval * 2))).await;
@@ -188,7 +185,7 @@ impl Live {
         }
     }
 
-    /// Asks without waiting. If that does not reach the server, nothing does.
+    /// Requests a chunk without waiting. If this does not reach the server, the link is lost.
     async fn poll(&mut self) -> Result<Option<Changes>> {
         let line = &self.line;
         let brought = line.within(async {
@@ -215,7 +212,7 @@ impl Live {
         }
     }
 
-    /// Asks, and lets the server wait.
+    /// Sends a long poll.
     async fn long_poll(&mut self, wait: Duration) -> Result<Option<Changes>> {
         let (line, asked) = (&self.line, Instant::now());
         let seconds = wait.as_secs().max(1);
@@ -223,8 +220,8 @@ impl Live {
         let config = &line.http().config;
         let brought = async {
             let answer = line.changes(&self.pull, By::Chunk { wait: seconds });
-            // The time that the first bytes of a stream may take is also what an answer may be
-            // late.
+            // The time limit for the first bytes of a stream is also the tolerance for a late
+            // answer.
             let answer = timeout(wait + config.fallback.first_bytes, answer).await;
             let answer = answer.unwrap_or_else(|_| Err(too_late()))?;
             let brought = line.brought(&self.pull, answer);
@@ -243,7 +240,8 @@ impl Live {
         Ok(None)
     }
 
-    /// The error if nothing can be done here; else how long the server asks to wait, if it does.
+    /// Returns the error if it cannot be handled here; else the delay that the server requests, if
+    /// any.
     fn remedy(&self, trouble: Trouble) -> Result<Option<Duration>> {
         match Remedy::of(trouble) {
             Remedy::GiveUp(trouble) => Err(self.line.judge(trouble)),
@@ -340,14 +338,14 @@ impl Live {
 }
 
 impl Open {
-    /// Reads the next event. The patience is for silence: a large event may take longer while its
-    /// bytes come.
+    /// Reads the next event. The timeout is for silence: a large event may take longer while its
+    /// bytes arrive.
     async fn hear(&mut self, patience: Duration, activity: &Activity) -> Result<Heard> {
         loop {
             match self.lines.next(&mut self.bytes)? {
                 Some(Item::Comment) => return Ok(Heard::Life),
                 Some(Item::Event { name, data }) => {
-                    // What is not known comes from a later version, and is no news to us.
+                    // An unknown event comes from a later version, and is ignored.
                     let event = self.events.event(&name, &data)?;
                     return Ok(event.map_or(Heard::Life, Heard::Event));
                 }
@@ -368,7 +366,7 @@ impl Open {
     }
 }
 
-/// A random time between two, so that not all come at once.
+/// Returns a random duration between two, so that clients do not retry at the same time.
 fn between(least: Duration, most: Duration) -> Duration {
     let range = most.saturating_sub(least).as_millis() as u64;
     if range == 0 {

@@ -52,7 +52,7 @@ pub struct HttpTransport(Arc<Way>);
 struct Way {
     http: Http,
     started: Instant,
-    /// What was found out of the way to the server.
+    /// The ladder's experience with this server.
     ladder: Mutex<Ladder>,
     live_by: watch::Sender<Option<LiveBy>>,
 }
@@ -83,7 +83,7 @@ impl Way {
 }
 
 impl HttpTransport {
-    /// A transport to that server. Nothing is connected yet.
+    /// Creates a transport to that server. It does not connect yet.
     ///
     /// # Errors
     /// `InvalidInput` if the address, a header, the proxy or a certificate cannot be used.
@@ -102,8 +102,8 @@ impl HttpTransport {
         })))
     }
 
-    /// By which way changes are followed: none before a live stream was opened, and never
-    /// [`LiveBy::Auto`]. If several scopes are followed, the way that was taken last.
+    /// Returns how changes are received: none before a live stream was opened, and never
+    /// [`LiveBy::Auto`]. If several scopes are followed, the way that was used last.
     #[must_use]
     pub fn live_by(&self) -> watch::Receiver<Option<LiveBy>> {
         self.0.live_by.subscribe()
@@ -112,8 +112,8 @@ impl HttpTransport {
 
 #[async_trait]
 impl Transport for HttpTransport {
-    /// Greets the server. There is no connection that would be held open: it is there until it is
-    /// closed, or until a request on it does not reach the server.
+    /// Greets the server. No socket is held open: the connection lasts until it is closed, or until
+    /// a request on it does not reach the server.
     ///
     /// The token travels in a header with each request, and not in the greeting; HTTP has
     /// compressions of its own.

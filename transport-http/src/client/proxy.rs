@@ -1,4 +1,4 @@
-//! Which proxy requests take, and whether the one that the system names can be used.
+//! Selects the proxy of requests, and checks that the system's proxy can be used.
 
 use std::net::IpAddr;
 
@@ -8,14 +8,14 @@ use sync_core::error::{Error, ErrorKind, Result};
 
 use crate::config::ProxyBy;
 
-/// Stands for a proxy that can be used. No request is sent to it.
+/// A placeholder for a usable proxy. No request is sent to it.
 const SOME_PROXY: &str = "http://proxy.invalid";
 
-/// Lets a client take the proxy that was configured.
+/// Configures a client with the selected proxy.
 ///
 /// # Errors
-/// `InvalidInput` if there is one for this server that cannot be used: a request that goes around
-/// it may leave a network that it must not leave.
+/// `InvalidInput` if there is one for this server that cannot be used: bypassing it could send a
+/// request out of a network that it must not leave.
 pub(super) fn with_proxy(
     builder: ClientBuilder,
     proxy: &ProxyBy,
@@ -47,7 +47,7 @@ fn check_scheme(scheme: Option<&str>) -> Result<()> {
     }
 }
 
-/// Whether an address is on this machine, which no proxy can know better.
+/// Returns whether an address is on this machine, where a proxy is never used.
 fn is_here(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     host == "localhost"
@@ -55,8 +55,8 @@ fn is_here(url: &Url) -> bool {
         || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// The client takes a proxy from these variables, in this order, and ignores one that it cannot use
-/// without a word.
+/// The variables from which the client reads a proxy, in this order. It silently ignores one that
+/// it cannot use.
 fn check(server: &Url, variable: impl Fn(&str) -> Option<String>) -> Result<()> {
     let names: &[&str] = match server.scheme() {
         "https" => &["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"],
@@ -75,7 +75,7 @@ fn check(server: &Url, variable: impl Fn(&str) -> Option<String>) -> Result<()> 
         let matcher = Matcher::builder().all(proxy.to_owned()).no(not_by_proxy.clone()).build();
         matcher.intercept(&target)
     };
-    // The value is not shown: there may be a password in it.
+    // The value is not shown: it may contain a password.
     let unusable = |e: Error| e.with("variable", name);
     match taken(&value) {
         Some(proxy) => check_scheme(proxy.uri().scheme_str()).map_err(unusable),

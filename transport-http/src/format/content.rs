@@ -1,4 +1,4 @@
-//! What is the body of a request or of an answer.
+//! The contents of request and answer bodies.
 
 use serde::{Deserialize, Serialize};
 use sync_core::error::Result;
@@ -10,12 +10,12 @@ use sync_server::record::ServerScope;
 
 use super::json;
 
-/// Something that is the body of a request or of an answer, in both formats.
+/// A value that is sent as the body of a request or an answer, in both formats.
 pub trait Content: Sized {
     /// The message of a frame.
     fn into_message(self) -> Message;
 
-    /// What a frame held, if it is this.
+    /// Returns the content of a frame, if it is of this type.
     fn from_message(message: Message) -> Option<Self>;
 
     /// The JSON.
@@ -30,14 +30,14 @@ pub trait Content: Sized {
     /// `InvalidInput` (requests) or `Protocol` (answers) with what is wrong and where.
     fn from_json(bytes: &[u8], scope: Option<&Scope>) -> Result<Self>;
 
-    /// The scope that a request is about, if it is about one.
+    /// The scope that a request addresses, if it addresses one.
     fn scope(&self) -> Option<&Scope> {
         None
     }
 }
 
-/// A chunk, and the cursor that follows it, for readers that keep nothing else. Frames do not carry
-/// the cursor: a replica knows it.
+/// A chunk and the cursor that follows it, for readers that store only the cursor. Frames do not
+/// carry the cursor: a replica derives it from the chunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Continued {
     /// The chunk.
@@ -49,7 +49,7 @@ pub struct Continued {
 /// The answer to a read of the log.
 pub type Changes = Delivery<Box<Continued>>;
 
-/// A scope at a glance.
+/// The state of a scope in brief.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Glance {
     /// The scope.
@@ -58,9 +58,9 @@ pub struct Glance {
     pub epoch: Epoch,
     /// Its newest position.
     pub head: Seq,
-    /// Below it tombstones are gone.
+    /// The purge floor: tombstones below it are removed.
     pub horizon: Seq,
-    /// How many documents it has.
+    /// The number of its documents.
     pub documents: u64,
     /// Their digest.
     #[serde(deserialize_with = "json::digest")]
@@ -152,7 +152,7 @@ impl Content for Changes {
             Ok(continued) => return Ok(Self::Chunk(Box::new(continued))),
             Err(error) => error,
         };
-        // What is wrong with something that is neither is more likely wrong with a chunk.
+        // If a value parses as neither, the error for the chunk is the more likely one.
         json::reset::read(bytes, scope).map(Self::Reset).map_err(|_| error)
     }
 }

@@ -41,7 +41,7 @@ pub(super) fn read_mark(text: &str) -> Result<LogMark> {
     LogMark::from_bytes(bytes.into()).map_err(|e| no_mark(e.message().to_owned()))
 }
 
-/// The entity tag of where a reader stands.
+/// The entity tag of a reader's position.
 #[must_use]
 pub fn entity_tag(epoch: Epoch, position: Seq) -> String {
     format!("\"{epoch}-{position}\"")

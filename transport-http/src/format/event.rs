@@ -8,14 +8,14 @@ use sync_core::protocol::{FrameReader, FrameWriter, Message, Payload, WireError}
 
 use super::{Changes, Content, Format, read_frame};
 
-/// What one event of a stream says.
+/// The content of one event of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// `chunk`, or `reset`, which is the last one.
     Changes(Changes),
-    /// `gone`, the last one: the scope is not there any more, or may not be seen any more.
+    /// `gone`, the last one: the scope does not exist any more, or access was revoked.
     Gone(WireError),
-    /// `failed`, the last one: what a request would have failed with.
+    /// `failed`, the last one: the error that a request would have failed with.
     Failed(WireError),
 }
 
@@ -53,7 +53,8 @@ impl EventWriter {
         self.format
     }
 
-    /// The data of the next event. It may hold line breaks, which an event's data has to be cut at.
+    /// Returns the data of the next event. Line breaks in it must be split into several `data`
+    /// fields.
     ///
     /// # Errors
     /// As [`Format::encode`].
@@ -132,8 +133,8 @@ impl EventReader {
     /// Reads the next event; none if its name is not one of ours.
     ///
     /// # Errors
-    /// `Protocol` if the data is not what the name promises, or an event is missing before it. The
-    /// stream is then of no more use.
+    /// `Protocol` if the data does not match the event's name, or if an event is missing before it.
+    /// The stream is unusable after that.
     pub fn event(&mut self, name: &str, data: &str) -> Result<Option<Event>> {
         Ok(match name {
             "chunk" | "reset" => {

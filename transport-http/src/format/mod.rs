@@ -1,12 +1,11 @@
-//! What travels over HTTP, in its two forms: a frame of the protocol, or JSON.
+//! The two formats of messages over HTTP: a frame of the protocol, or JSON.
 //!
 //! [`Format`] turns everything that is the body of a request or an answer ([`Content`]) into bytes
 //! and back. The events of a stream are made by [`EventWriter`] and read by [`EventReader`],
 //! cursors in addresses by [`write_cursor`] and [`read_cursor`], and errors become statuses and
 //! come back in [`status_of`] and [`error_of`].
 //!
-//! Decoders are total: whatever the bytes are, the worst is an error that says what is wrong with
-//! them, and where.
+//! Decoders never panic: invalid bytes give an error that names the problem and its place.
 
 mod content;
 mod cursor;
@@ -31,12 +30,12 @@ pub use event::{Event, EventReader, EventWriter, Pieces};
 pub use shared::{Parts, chunk_body, chunk_event};
 pub use status::{error_of, retry_after, status_of};
 
-/// How a message is written.
+/// The format of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
     /// One frame of the protocol, on stream 0.
     Frame,
-    /// JSON, for people and for programs without a codec.
+    /// JSON, for people and for programs that have no codec of the protocol.
     Json,
 }
 
@@ -80,8 +79,7 @@ impl Format {
         self.read(bytes, None)
     }
 
-    /// Reads a request that was made of that scope: JSON need not name it again, and may not name
-    /// another one.
+    /// Decodes a request to that scope: JSON may omit the scope, and may not name another one.
     ///
     /// # Errors
     /// As [`decode`](Self::decode), and `InvalidInput` if it is about another scope.

@@ -27,7 +27,7 @@ pub fn status_of(kind: ErrorKind) -> u16 {
     }
 }
 
-/// What `Retry-After` says for that advice: whole seconds, rounded up.
+/// Returns the value of `Retry-After` for that advice: whole seconds, rounded up.
 #[must_use]
 pub fn retry_after(retry: Retry) -> Option<u64> {
     match retry {
@@ -40,10 +40,10 @@ pub fn retry_after(retry: Retry) -> Option<u64> {
 
 /// Returns the error for an answer with an error status.
 ///
-/// If the body is in the server's own format, it decides, and `retry_after` (the header, in
-/// seconds) fills in how long to wait. Else the answer is a gateway's, or that of another program,
-/// and only the status is known. No such answer is permanent, and none asks to wait for longer than
-/// [`gateway_wait`] admits: the cause may end by itself, such as a server that starts, a gateway
+/// If the body is in the server's own format, its error is returned, with `retry_after` (the
+/// header, in seconds) as the wait if the body has none. Otherwise the answer comes from a gateway
+/// or another program, and only the status is used. Such an error is never permanent, and its wait
+/// is at most [`gateway_wait`]: the cause may be temporary, such as a server that starts, a gateway
 /// that is being set up, or the sign-in page of a network.
 #[must_use]
 pub fn error_of(

@@ -1,4 +1,4 @@
-//! Answers: what is said, and the headers that go with it.
+//! Answers: their bodies and headers.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -20,7 +20,7 @@ use crate::format::{Changes, Content, Format, chunk_body, entity_tag, retry_afte
 
 /// The encodings that bodies of requests may have, for `Accept-Encoding` in answers.
 const ENCODINGS: HeaderValue = HeaderValue::from_static("zstd, gzip");
-/// Answers are one reader's, and another time another one.
+/// Answers are specific to one reader, and change over time.
 const CACHE: HeaderValue = HeaderValue::from_static("private, no-cache");
 const VARY: HeaderValue = HeaderValue::from_static("accept, authorization");
 
@@ -32,13 +32,13 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    /// An error of what was asked, which has a status of its own.
+    /// An error of the requested operation, with a status of its own.
     pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
         let error = Error::new(ErrorKind::InvalidInput, message);
         Self { error, status: status.as_u16() }
     }
 
-    /// A greeting finds out whether a version is shared.
+    /// A greeting negotiates the version.
     pub(super) fn of_greeting(error: Error) -> Self {
         let status = status_of(error.kind());
         Self { error, status }
@@ -88,7 +88,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// A body that is there as a whole, in parts that others may share.
+/// A complete body, in parts that may be shared with other answers.
 struct InParts(VecDeque<Bytes>);
 
 impl HttpBody for InParts {
@@ -132,13 +132,13 @@ pub(super) fn content<T: Content>(format: Format, content: T) -> Result<Response
     Ok(whole(StatusCode::OK, format, in_one(body)))
 }
 
-/// An answer with JSON that is made already.
+/// Returns an answer with encoded JSON.
 pub(super) fn json(body: impl Into<Bytes>) -> Response {
     whole(StatusCode::OK, Format::Json, in_one(body.into()))
 }
 
-/// The answer to a read of the log from that cursor: the chunk with its entity tag, a reset, or
-/// nothing if the reader has just that.
+/// The answer to a read of the log from that cursor: the chunk with its entity tag, a reset, or 304
+/// if the reader has that state already.
 pub(super) fn changes(
     format: Format,
     served: Served,
@@ -164,8 +164,8 @@ pub(super) fn changes(
     Ok(response)
 }
 
-/// Whether a chunk says nothing to a reader at that cursor: neither something new, nor that
-/// something came to its end.
+/// Returns whether a chunk is of no use to a reader at that cursor: it contains no change and does
+/// not complete a pull.
 pub(super) fn is_nothing(shared: &SharedChunk, cursor: &Cursor) -> bool {
     let chunk = shared.chunk();
     let ends_nothing = cursor.floor.is_none() && cursor.backfills.is_empty();
@@ -175,9 +175,8 @@ pub(super) fn is_nothing(shared: &SharedChunk, cursor: &Cursor) -> bool {
         && chunk.entries.is_empty()
 }
 
-/// The last touch of every answer: what encodings requests may have, a body of ours for the
-/// refusals that were made before anything of ours ran (a method or an encoding that is not known),
-/// and what is held until the answer is written.
+/// Completes every answer: adds the accepted encodings, gives a body to refusals made by axum (an
+/// unknown method or encoding), and ties the held resources to the body.
 pub(super) async fn finish(response: Response) -> Response {
     let status = response.status();
     let is_bare = !response.headers().contains_key(header::CONTENT_TYPE);

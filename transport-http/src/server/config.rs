@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use transport_kit::BrowserPolicy;
 
-/// How to take requests.
+/// The settings of the HTTP server.
 ///
 /// ```
 /// let mut config = transport_http::HttpServerConfig::default();
@@ -22,39 +22,38 @@ pub struct HttpServerConfig {
     pub requests_per_address: usize,
     /// The same, of one principal, on a server that does not admit every client. Default 128.
     pub requests_per_principal: usize,
-    /// Greetings at a time whose token is in the body and not in the header, where nothing is known
-    /// yet of the client. Default 64.
+    /// Concurrent greetings with the token in the body instead of the header, whose clients are not
+    /// authenticated yet. Default 64.
     pub greetings: usize,
     /// The same, of one address. Default 32.
     pub greetings_per_address: usize,
     /// The largest body of such a greeting, in bytes. Default 64 KiB.
     pub greeting_bytes: usize,
-    /// How long such a body may stand still. Default 10 s.
+    /// How long such a body may stall. Default 10 s.
     pub greeting_time: Duration,
     /// Streams, and requests that wait for something to follow, at a time; further ones are refused
     /// with the advice to retry later. Default 10,000. Each holds a chunk at most.
     pub streams: usize,
     /// The same, of one principal, on a server that does not admit every client. Default 2,000.
     pub streams_per_principal: usize,
-    /// How long a request may take without the time that it was told to wait, and how long its body
-    /// may stand still: a body that gets on, with at least 4 KiB in this time, may take longer.
-    /// Default 60 s.
+    /// How long a request may take, not counting the wait that it requested, and how long its body
+    /// may stall: a body that delivers at least 4 KiB in this time may take longer. Default 60 s.
     pub request_time: Duration,
-    /// How long a request may wait for something to follow. Default and most: 60 s.
+    /// How long a request may wait for a change. Default and maximum: 60 s.
     pub wait: Duration,
-    /// How long a stream goes on before it ends and the reader asks anew, with a token that is
-    /// looked at again. Default one hour.
+    /// How long a stream may last before the server ends it; the reader then reconnects and its
+    /// token is authenticated again. Default one hour.
     pub stream_time: Duration,
-    /// The largest body of a request in bytes, also when it is unpacked. Default: a frame of the
-    /// size that the server takes (16 MiB).
+    /// The largest body of a request in bytes, also after decompression. Default: the largest frame
+    /// that the server accepts (16 MiB).
     pub body_bytes: Option<usize>,
     /// The most memory that bodies of more than 64 KiB take up, from when they arrive until their
     /// requests are answered; of one address three quarters of it. A request whose body finds no
     /// room is refused with the advice to retry later. Default 128 MiB.
     pub body_memory: usize,
-    /// The least time after which refused clients may retry. Default 5 s.
+    /// The shortest time after which rejected clients may retry. Default 5 s.
     pub retry_after: Duration,
-    /// The pages and host names that are answered. Default: pages of the server's own address, and
+    /// The origins and host names that are served. Default: pages of the server's own origin, and
     /// any host name. A page of another origin that is allowed may read the answers (CORS).
     pub browsers: BrowserPolicy,
 }

@@ -16,19 +16,17 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::api;
 use crate::format::{Changes, Event, EventWriter, Format, Parts, chunk_event};
 
-/// How much is sent at once, so that whatever gathers answers on the way has no reason to hold this
-/// one back.
+/// How much is sent at once, so that a buffering intermediary has no reason to hold it back.
 const PADDING: usize = 2 << 10;
 
 type Next = BoxFuture<'static, (Follower, Result<Option<Served>>)>;
 
-/// A stream that is polled when there is room for more, and reads on only then: what is not taken
-/// waits in the log.
+/// A stream that is polled when there is room for more, and reads the log only then.
 struct Events {
     writer: EventWriter,
-    /// What is left of the event that is being sent. It is made as it is taken.
+    /// The rest of the event that is being sent. It is encoded as it is sent.
     parts: Parts,
-    /// What is being waited for; none after the last event.
+    /// The pending operation; none after the last event.
     next: Option<Next>,
     heartbeat: Duration,
     end: Instant,
@@ -42,7 +40,8 @@ fn step(mut follower: Follower) -> Next {
     .boxed()
 }
 
-/// The answer that follows a log until it ends, the server drains, or that much time is over.
+/// Returns an answer that follows a log until it ends, the server drains, or the time limit is
+/// reached.
 pub(super) fn answer(
     follower: Follower,
     format: Format,

@@ -1,4 +1,4 @@
-//! One request: what it is allowed, what it wants, and what it brings.
+//! One request: its admission, its parameters and its body.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,32 +26,32 @@ use super::permits::Held;
 use crate::api;
 use crate::format::{Content, Format};
 
-/// So many bytes of a body within the time of a request show that it gets on.
+/// A body that delivers this many bytes within the request timeout is making progress.
 const GETS_ON: usize = 4 << 10;
 
-/// Bodies up to this size take up no part of the memory for all: there is one of them for each
-/// request at the most. What is larger takes parts of this size.
+/// Bodies up to this size are not counted against the shared memory limit: each request has at most
+/// one. Larger bodies reserve memory in units of this size.
 const PART: usize = 64 << 10;
 
-/// What a body takes up of the memory for all.
+/// The share of the body memory limit that a body reserves.
 type BodyPlaces = Vec<Place<Option<IpAddr>>>;
 
-/// What all requests share.
+/// State shared by all requests.
 pub(super) struct App {
     pub(super) server: Server,
     pub(super) config: HttpServerConfig,
     greetings: Places<Option<IpAddr>>,
-    /// Clients whose token is being looked at, which may take its time.
+    /// Clients whose token is being authenticated, which may take time.
     authenticating: Places<Option<IpAddr>>,
     requests: Places<Option<IpAddr>>,
-    /// Of the requests, those of each principal.
+    /// Requests in progress per principal.
     principals: Places<String>,
     streams: Places<Option<String>>,
-    /// Parts of the memory for bodies.
+    /// Memory reserved for bodies, in parts.
     bodies: Places<Option<IpAddr>>,
 }
 
-/// What an answer is written as.
+/// The form of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
     /// One whole body.
@@ -73,7 +73,7 @@ impl Wanted {
     /// JSON alone.
     pub(super) const JSON: &[(Self, &'static str)] = &[(Self::Whole(Format::Json), api::JSON)];
 
-    /// What is written where there is no stream: errors, for one.
+    /// The format of answers that are not streamed, such as errors.
     pub(super) fn format(self) -> Format {
         match self {
             Self::Whole(format) => format,
@@ -160,7 +160,7 @@ fn list(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     (!lines.is_empty()).then(|| lines.join(","))
 }
 
-/// One request that was let in.
+/// One admitted request.
 pub(super) struct Exchange {
     pub(super) app: Arc<App>,
     pub(super) wanted: Wanted,
@@ -169,7 +169,7 @@ pub(super) struct Exchange {
     principal: Option<String>,
     /// What the request holds until its answer is written.
     held: Held,
-    /// What its body takes up until it is answered.
+    /// The memory that its body reserves until the request is answered.
     body: Mutex<BodyPlaces>,
 }
 
@@ -187,7 +187,7 @@ impl Exchange {
         RemoteAddress::of(&self.parts.extensions).map(|a| a.ip())
     }
 
-    /// Takes a place among the greetings of clients of which nothing is known yet.
+    /// Takes a place among the greetings of clients that are not authenticated yet.
     pub(super) fn begin_greeting(&self) -> Result<(), Failure> {
         let place = self.app.greetings.try_take(self.address());
         let full = || self.app.full("the server has as many greetings as it takes");
@@ -195,7 +195,7 @@ impl Exchange {
         Ok(())
     }
 
-    /// Takes a place among the clients whose token is being looked at: as many as there may be
+    /// Takes a place among the clients whose token is being authenticated. The limit is that of
     /// requests.
     pub(super) fn begin_authentication(&self) -> Result<(), Failure> {
         let place = self.app.authenticating.try_take(self.address());
@@ -204,8 +204,8 @@ impl Exchange {
         Ok(())
     }
 
-    /// Takes a place among the requests that are served, for a client whose principal is known;
-    /// none where it does not matter. Nothing of a body is read before.
+    /// Takes a place among the running requests, and one of the principal's if the client is
+    /// authenticated. The body is read only after this.
     pub(super) fn begin(&mut self, principal: Option<&str>) -> Result<(), Failure> {
         self.principal = principal.map(str::to_owned);
         let full = || self.app.full("the principal has as many requests as it may have");
@@ -217,7 +217,8 @@ impl Exchange {
         Ok(())
     }
 
-    /// Goes over to a place among those that last: a request that waits or follows delays no other.
+    /// Moves to a place among the long-lived requests, so that waiting requests and streams do not
+    /// delay others.
     pub(super) fn linger(&self) -> Result<(), Failure> {
         let place = self.app.streams.try_take(self.principal.clone());
         let full = || self.app.full("the server has as many streams as it takes");
@@ -258,7 +259,7 @@ impl Exchange {
         }
     }
 
-    /// The replica that the request comes from, if it says so.
+    /// The replica that sent the request, if the header names one.
     pub(super) fn replica(&self) -> Result<Option<ReplicaId>> {
         let Some(value) = self.parts.headers.get(api::REPLICA) else { return Ok(None) };
         let id = value.to_str().ok().and_then(|v| v.trim().parse().ok());
@@ -287,7 +288,7 @@ impl Exchange {
         })?)
     }
 
-    /// The body, as what the request says it is.
+    /// Reads the body in the format that the request declares.
     pub(super) async fn content<T: Content>(
         &self,
         body: Body,
@@ -348,9 +349,9 @@ fn too_large(most: usize) -> Failure {
     Error::new(ErrorKind::TooLarge, message).into()
 }
 
-/// Reads a body of which no more than that is taken: this stands behind what unpacks it. The time
-/// bounds how long it may stand still, not how long it takes: each [`GETS_ON`] bytes give it anew.
-/// `make_room` is called before it grows.
+/// Reads a body of limited size; the limit applies after decompression. The timeout limits how long
+/// the body may stall, not how long it takes: every [`GETS_ON`] bytes restart it. `make_room` is
+/// called before the buffer grows.
 async fn collect(
     mut body: BodyDataStream,
     most: usize,

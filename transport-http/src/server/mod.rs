@@ -32,13 +32,13 @@ use exchange::App;
 
 pub use config::HttpServerConfig;
 
-/// For how long a browser may remember what a page of another origin may ask.
+/// How long a browser may cache the answer to a preflight request.
 const PREFLIGHT: Duration = Duration::from_secs(600);
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// Routes that serve replicas and readers over HTTP, under the paths of [`api`](crate::api). They
-/// can be merged into an app's own router, nested in it, and stand beside those of other transports
-/// on the same port.
+/// Returns routes that serve replicas and readers over HTTP, under the paths of
+/// [`api`](crate::api). They can be merged into an app's own router, nested in it, and combined
+/// with those of other transports on the same port.
 ///
 /// Requests from pages of another origin are refused unless [`HttpServerConfig::browsers`] allows
 /// them.
@@ -57,9 +57,9 @@ pub fn router(server: Server) -> Router {
     router_with(server, HttpServerConfig::default())
 }
 
-/// The same with other settings.
+/// Returns the same routes with other settings.
 pub fn router_with(server: Server, config: HttpServerConfig) -> Router {
-    // Streams are not compressed: what packs them would hold them back.
+    // Streams are not compressed: a compressor would buffer them.
     let worth_it = SizeAbove::new(COMPRESS_OVER as u16).and(NotForContentType::SSE);
     let compression =
         CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(worth_it);
@@ -80,7 +80,7 @@ pub fn router_with(server: Server, config: HttpServerConfig) -> Router {
     all.layer(from_fn_with_state(browsers, refuse_foreign))
 }
 
-/// Lets pages of other origins read answers, as far as the policy allows.
+/// Adds the CORS headers that the policy allows.
 fn cors(browsers: Arc<BrowserPolicy>) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::predicate(move |origin, _| browsers.allows_foreign(origin)))
@@ -96,7 +96,7 @@ fn cors(browsers: Arc<BrowserPolicy>) -> CorsLayer {
         .max_age(PREFLIGHT)
 }
 
-/// Answers no page and no host name that the policy does not allow.
+/// Rejects requests from origins and for host names that the policy does not allow.
 async fn refuse_foreign(
     State(browsers): State<Arc<BrowserPolicy>>,
     request: Request,

@@ -1,10 +1,10 @@
-//! Which of the contents that are offered a client likes best.
+//! Content negotiation.
 
-/// The best of `offered` (in our order of preference) for an `Accept` header; none if the client
-/// takes none of them.
+/// Returns the best of `offered` (in order of preference) for an `Accept` header; none if the
+/// client accepts none of them.
 ///
-/// Of several ranges that fit, the most specific one says how much something is liked (RFC 9110,
-/// 12.5.1). Parameters other than `q` are not compared: our contents have none.
+/// If several ranges match, the most specific one determines the quality (RFC 9110, 12.5.1).
+/// Parameters other than `q` are not compared: the offered types have none.
 pub(super) fn best<T: Copy>(accept: Option<&str>, offered: &[(T, &'static str)]) -> Option<T> {
     let Some(accept) = accept.filter(|a| !a.trim().is_empty()) else {
         return offered.first().map(|(content, _)| *content);
@@ -19,7 +19,7 @@ pub(super) fn best<T: Copy>(accept: Option<&str>, offered: &[(T, &'static str)])
     best.map(|(_, content)| content)
 }
 
-/// How much a content is liked, in thousandths.
+/// The quality of a content type, in thousandths.
 fn quality(accept: &str, name: &str) -> u16 {
     let mut found = (0, 0);
     for range in accept.split(',') {

@@ -15,16 +15,16 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use sync_server::OpenSession;
 
-/// A place, or several, among those that a server takes at a time.
+/// One or more places among the requests that a server runs at a time.
 pub(super) type Place = Box<dyn std::any::Any + Send>;
 
-/// What is let go of with the last clone.
+/// The resources released when the last clone is dropped.
 #[derive(Clone)]
 pub(super) struct Held(Arc<Inner>);
 
 struct Inner {
     place: Mutex<Option<Place>>,
-    /// A server that drains waits for it.
+    /// A draining server waits for this.
     _open: OpenSession,
 }
 
@@ -33,12 +33,12 @@ impl Held {
         Self(Arc::new(Inner { place: Mutex::new(None), _open: open }))
     }
 
-    /// Takes another place, and gives the one before back.
+    /// Takes another place and releases the previous one.
     pub(super) fn change(&self, place: Place) {
         *self.0.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
     }
 
-    /// Goes along with an answer, whose body [`tie`] then ties it to: after all that packs bodies.
+    /// Travels in the extensions of an answer; [`tie`] then ties it to the body, after compression.
     pub(super) fn until_written(self, mut answer: Response) -> Response {
         answer.extensions_mut().insert(self);
         answer

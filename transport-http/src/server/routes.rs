@@ -1,4 +1,4 @@
-//! What each route does.
+//! The handlers of the routes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,7 +61,7 @@ pub(super) async fn scope(State(app): State<Arc<App>>, request: Request) -> Resp
     .await
 }
 
-/// What stands in the address of a read.
+/// The query parameters of a read.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Asked {
@@ -74,7 +74,7 @@ struct Asked {
     data: Data,
 }
 
-/// What the data of an event is.
+/// The format of an event's data.
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Data {
@@ -110,7 +110,7 @@ pub(super) async fn changes(State(app): State<Arc<App>>, request: Request) -> Re
     .await
 }
 
-/// Returns one chunk; at the head after a wait, if the request has one.
+/// Returns one chunk; at the head, waits first if the request has a wait.
 async fn once(
     exchange: Exchange,
     peer: &AuthenticatedClient,
@@ -124,7 +124,7 @@ async fn once(
     if is_idle && !wait.is_zero() {
         exchange.linger()?;
         let mut follower = peer.follow(pull.clone());
-        // If nothing came, or the server drains, what was read before is the answer.
+        // If no change arrived, or the server drains, the chunk that was read before is returned.
         if let Ok(found) = timeout(wait, follower.next()).await {
             served = found?.unwrap_or(served);
         }
@@ -134,7 +134,7 @@ async fn once(
     })
 }
 
-/// Chunks as they come.
+/// Streams chunks as they are written.
 async fn stream(
     exchange: Exchange,
     peer: &AuthenticatedClient,
@@ -205,7 +205,7 @@ pub(super) async fn document(State(app): State<Arc<App>>, request: Request) -> R
     .await
 }
 
-/// Something below a scope that is nothing.
+/// Answers an unknown path below a scope.
 pub(super) async fn nothing(State(app): State<Arc<App>>, request: Request) -> Response {
     app.serve(request, Wanted::WHOLE, |_, _| async move {
         Err(Error::new(ErrorKind::NotFound, "there is nothing at this address").into())
@@ -213,8 +213,8 @@ pub(super) async fn nothing(State(app): State<Arc<App>>, request: Request) -> Re
     .await
 }
 
-/// The client that sends a request, by its header alone. Its body is read after that, so that only
-/// clients that were let in take up memory and a place.
+/// Authenticates the client of a request by its header alone. The body is read afterwards, so that
+/// only admitted clients use memory and a place.
 async fn admit(exchange: &mut Exchange) -> Result<AuthenticatedClient, Failure> {
     // Most requests only read; their replica does not matter.
     let replica = exchange.replica()?.unwrap_or(ReplicaId([0; 16]));

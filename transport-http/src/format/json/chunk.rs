@@ -51,7 +51,7 @@ struct EntryJson {
     erased: Option<ErasedJson>,
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     body: Option<Body>,
-    /// The digest of the state, whose body the reader pushed itself and is not sent again.
+    /// The digest of the state, sent without its body if the reader pushed that itself.
     #[serde(default, deserialize_with = "maybe_digest", skip_serializing_if = "Option::is_none")]
     own: Option<Digest>,
 }
@@ -91,13 +91,12 @@ pub(in crate::format) fn write(Continued { chunk, cursor }: &Continued) -> Resul
     Ok(json)
 }
 
-/// About what names and revisions of an entry add to its weight, and what all of a chunk has beside
-/// its entries.
+/// The approximate weight of the names and revisions of an entry, and of a chunk without entries.
 const ENTRY_BYTES: usize = 160;
 const CHUNK_BYTES: usize = 1 << 10;
 
-/// The JSON of a chunk up to its last brace, to which the [cursor](cursor_field) can be added that
-/// goes on after it: that is another one for each reader.
+/// Returns the JSON of a chunk up to its last brace. The [cursor](cursor_field) that follows the
+/// chunk is appended separately: it differs between readers.
 pub(in crate::format) fn open(chunk: &Chunk) -> Result<Vec<u8>> {
     let entry = |entry: &LogEntry| {
         let own = chunk.left_out.get(&entry.seq).copied();

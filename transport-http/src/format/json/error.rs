@@ -35,8 +35,8 @@ pub(in crate::format) fn write(error: WireError) -> Result<Vec<u8>> {
     write_json(&ErrorJson { kind: error.kind.as_str().to_owned(), message: error.message, retry })
 }
 
-/// A kind that is not known is a later version's: what it means to us is in the retry advice beside
-/// it.
+/// An unknown kind comes from a later version: the retry advice beside it determines how the client
+/// reacts.
 pub(in crate::format) fn read(bytes: &[u8], _: Option<&Scope>) -> Result<WireError> {
     let ErrorJson { kind, message, retry } = read_answer(bytes)?;
     let kind =

@@ -49,18 +49,18 @@ fn read_answer<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     })
 }
 
-/// The message is all that travels of an error, so it has to say everything.
+/// Only the message of an error is sent, so it has to contain every detail.
 fn refused(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidInput, message)
 }
 
-/// The scope that a request names, or that its address did.
+/// The scope, named in the request or in its address.
 fn scope_of(own: Option<Scope>, address: Option<&Scope>) -> Result<Scope> {
     own.or_else(|| address.cloned()).ok_or_else(|| refused("the body names no scope"))
 }
 
-/// A list of at most so many items. One more is an error before it is read, so that what is small
-/// when it is packed takes up little memory.
+/// A list of at most this many items. A longer list is rejected while it is parsed, so that a small
+/// compressed body cannot use much memory.
 fn at_most<'de, const MOST: usize, T, D>(d: D) -> std::result::Result<Vec<T>, D::Error>
 where
     T: Deserialize<'de>,
@@ -90,7 +90,7 @@ where
     d.deserialize_seq(Counted::<T, MOST>(PhantomData))
 }
 
-/// A member that is there, whatever it is: a body that is `null` is a body.
+/// A member that is present, whatever its value: a body that is `null` is a body.
 fn present<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<Body>, D::Error> {
     Body::deserialize(d).map(Some)
 }
@@ -161,7 +161,7 @@ mod cursor {
     }
 }
 
-/// The author, where it says more than the revision.
+/// The author, where it differs from the revision.
 fn author_of(state: &DocumentState) -> Option<Revision> {
     Some(state.author).filter(|a| *a != state.revision)
 }

@@ -1,4 +1,4 @@
-//! `{"cursor":"…","documents":100,"bytes":100000}`, each of them if it is wanted.
+//! `{"cursor":"…","documents":100,"bytes":100000}`, each optional.
 
 use serde::{Deserialize, Serialize};
 use sync_core::error::Result;

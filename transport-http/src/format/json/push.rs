@@ -84,12 +84,12 @@ impl From<BaseJson> for BaseRef {
     }
 }
 
-/// What a change is written with whose revision is left out.
+/// The stamp of a change whose revision is left out.
 fn unstamped(replica: ReplicaId) -> Revision {
     Revision { stamp: Stamp::ZERO, replica }
 }
 
-/// When a document was created, if nothing is said of it.
+/// The creation time of a document if none is given.
 fn created(revision: Revision) -> Stamp {
     revision.stamp
 }
