@@ -76,7 +76,7 @@ pub(super) struct Http {
     pub(super) requests: Semaphore,
     /// Streams and long polls at a time.
     pub(super) streams: Arc<Semaphore>,
-    /// The encodings that the server accepts, from its last answer.
+    /// The encodings that the server accepts, from its last answer that named any.
     encodings: AtomicU8,
     /// Counts the bytes of answers, and of requests that were sent whole.
     pub(super) activity: Activity,
