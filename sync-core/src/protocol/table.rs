@@ -88,7 +88,7 @@ macro_rules! messages {
                         let $field = Codec::decode(input)?;
                         $field
                     }))?),)*
-                    n => Err(malformed(format!("Message is no {n}"))),
+                    n => Err(malformed(format!("{n} is no Message"))),
                 }
             }
         }
@@ -138,6 +138,12 @@ mod tests {
                 Role::Control => {}
             }
         }
+    }
+
+    #[test]
+    fn a_byte_that_is_no_tag_is_named_in_the_error() {
+        let error = Message::from_bytes(bytes::Bytes::from_static(&[99])).unwrap_err();
+        assert!(error.message().contains("99 is no Message"), "{error}");
     }
 
     #[test]
