@@ -1,12 +1,12 @@
 //! Passes the driver's reports on to the app's listeners.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sync_core::driver::{DriverStatus, Observer};
 use sync_core::engine::{Direction, Event};
-use sync_core::error::{ErrorKind, Retry};
+use sync_core::error::ErrorKind;
 use sync_core::model::Scope;
 use sync_core::replica::Committed;
 use sync_core::storage::Storage;
@@ -28,9 +28,7 @@ pub(crate) struct Listeners {
     streams: Mutex<Option<Vec<Listening>>>,
     /// Whether the scope catches up.
     pub(crate) catches_up: AtomicBool,
-    /// Failures in a row.
-    failures: AtomicU32,
-    /// How many of them are reported as an error.
+    /// How many failures in a row are reported as an error.
     max_failures: u32,
 }
 
@@ -56,24 +54,13 @@ impl Listeners {
             before: Mutex::default(),
             streams: Mutex::new(Some(Vec::new())),
             catches_up: AtomicBool::new(false),
-            failures: AtomicU32::new(0),
             max_failures,
         }
     }
 
-    /// How many attempts failed in a row.
-    pub(crate) fn failures(&self) -> u32 {
-        self.failures.load(Ordering::Relaxed)
-    }
-
     /// Whether so many attempts failed in a row that it is an error.
-    pub(crate) fn is_failing(&self) -> bool {
-        self.failures() >= self.max_failures
-    }
-
-    /// Resets the count of failures.
-    pub(crate) fn forgive(&self) {
-        self.failures.store(0, Ordering::Relaxed);
+    pub(crate) fn is_failing(&self, driver: &DriverStatus) -> bool {
+        driver.failures >= self.max_failures
     }
 
     /// Another stream of events; one that has ended after [`Self::end`].
@@ -130,16 +117,7 @@ impl Listeners {
             }
             _ => None,
         };
-        let failures = self.failures();
-        let is_retried = match event {
-            Event::Disconnected(failure) | Event::Stalled(_, failure) => {
-                failure.retry != Retry::Never
-            }
-            _ => false,
-        };
-        let failing =
-            (is_retried && failures == self.max_failures).then_some(SyncEvent::Failing(failures));
-        self.tell(SyncEvent::of(event).into_iter().chain(progress).chain(failing));
+        self.tell(SyncEvent::of(event).into_iter().chain(progress));
     }
 }
 
@@ -161,20 +139,16 @@ impl Observer for Listeners {
     }
 
     fn event(&self, event: &Event) {
-        match event {
-            Event::Disconnected(_) | Event::Stalled(..) => {
-                self.failures.fetch_add(1, Ordering::Relaxed);
-            }
-            Event::Advanced(_) | Event::InSync => self.forgive(),
-            _ => {}
-        }
         self.translate(event);
     }
 
     fn status(&self, status: &DriverStatus) {
         let before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
         self.statistics.set(Statistics::of(&before, status));
-        self.driver.send_replace(status.clone());
+        let began = !self.is_failing(&self.driver.send_replace(status.clone()));
+        if began && self.is_failing(status) && status.progress.refused.is_none() {
+            self.tell([SyncEvent::Failing(status.failures)]);
+        }
     }
 }
 
@@ -195,10 +169,9 @@ pub(crate) async fn follow(
         let Some(held) = listeners.upgrade() else { return };
         let status = match state {
             Ok(state) => {
-                let mut status =
-                    Status::of(&driver.borrow_and_update(), state.outbox(&scope), held.direction);
-                status.count(held.failures(), held.is_failing());
-                Some(status)
+                let driver = driver.borrow_and_update();
+                let is_failing = held.is_failing(&driver);
+                Some(Status::of(&driver, state.outbox(&scope), held.direction, is_failing))
             }
             Err(error) if error.kind() == ErrorKind::Closed => return,
             Err(error) => {
@@ -209,7 +182,7 @@ pub(crate) async fn follow(
             }
         };
         if let Some(status) = status {
-            held.status.set_if(status, |old, new| !old.shows_the_same(new));
+            held.status.set(status);
         }
         drop(held);
         tokio::select! {

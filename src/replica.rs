@@ -257,7 +257,6 @@ impl Replica {
             let listeners = &self.0.listeners;
             let so_far = listeners.statistics.borrow().clone();
             *listeners.before.lock().unwrap_or_else(PoisonError::into_inner) = so_far;
-            listeners.forgive();
             listeners.catches_up.store(false, Ordering::Relaxed);
         }
         let parts = Parts {
@@ -289,7 +288,6 @@ impl Replica {
         }
         if let Some(running) = driver.as_mut() {
             running.stays = true;
-            self.0.listeners.forgive();
             running.runs = running.driver.run(self.0.direction.goal(true)).await?;
         }
         Ok(())
@@ -339,7 +337,6 @@ impl Replica {
         let mut driver = self.0.driver.lock().await;
         let (status, runs, stays) = match driver.as_mut() {
             Some(running) => {
-                self.0.listeners.forgive();
                 running.runs = running.driver.run(self.0.direction.goal(true)).await?;
                 (running.driver.status(), running.runs, true)
             }
@@ -388,14 +385,14 @@ impl Replica {
             let status = driver.borrow_and_update().clone();
             let unknown = || Error::new(ErrorKind::Internal, "the sync failed without saying why");
             let is_fresh = status.runs >= runs;
-            if is_fresh && status.phase == Phase::InSync {
+            if is_fresh && status.progress.phase == Phase::InSync {
                 let outbox = self.0.storage.state().await?.outbox(self.scope());
                 if !pushed || outbox.pending + outbox.in_flight == 0 {
                     return Ok(());
                 }
             }
-            let refused = is_fresh && status.refused.is_some();
-            let tired = gives_up && self.0.listeners.is_failing();
+            let refused = is_fresh && status.progress.refused.is_some();
+            let tired = gives_up && is_fresh && self.0.listeners.is_failing(&status);
             if refused || tired {
                 return Err(status.last_error.unwrap_or_else(unknown));
             }

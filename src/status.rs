@@ -45,7 +45,7 @@ impl Activity {
 }
 
 /// The state of a replica's sync.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Status {
     /// The activity.
@@ -88,14 +88,22 @@ impl Default for Status {
 }
 
 impl Status {
-    pub(crate) fn of(driver: &DriverStatus, outbox: OutboxCounts, direction: Direction) -> Self {
+    /// Returns the status for a driver's, where `is_failing` is whether so many attempts failed in
+    /// a row that it is an error.
+    pub(crate) fn of(
+        driver: &DriverStatus,
+        outbox: OutboxCounts,
+        direction: Direction,
+        is_failing: bool,
+    ) -> Self {
+        let progress = &driver.progress;
         let waits = direction.pushes() && outbox.pending + outbox.in_flight > 0;
-        let sum = |f: fn(&sync_core::engine::ScopeProgress) -> u64| {
-            driver.scopes.iter().map(|s| f(&s.progress)).sum()
-        };
-        let activity = match driver.phase {
-            _ if driver.refused.is_some() => Activity::Error,
+        let in_sync = progress.phase == Phase::InSync && !waits;
+        let retries = progress.phase != Phase::Stopped && progress.refused.is_none();
+        let activity = match progress.phase {
+            _ if progress.refused.is_some() => Activity::Error,
             Phase::Stopped => Activity::Idle,
+            _ if is_failing && !in_sync => Activity::Error,
             Phase::Connecting | Phase::Syncing => Activity::Syncing,
             Phase::Offline => Activity::Offline,
             Phase::InSync if waits => Activity::Syncing,
@@ -103,22 +111,14 @@ impl Status {
         };
         Self {
             activity,
-            pulled: sum(|p| p.pulled),
-            remaining: sum(|p| p.remaining()),
+            pulled: progress.scopes.iter().map(|(_, p)| p.pulled).sum(),
+            remaining: progress.scopes.iter().map(|(_, p)| p.remaining()).sum(),
             outbox,
             error: driver.last_error.clone(),
-            failures: 0,
-            retries: driver.phase != Phase::Stopped && driver.refused.is_none(),
-            in_sync: driver.phase == Phase::InSync && !waits,
+            failures: driver.failures,
+            retries,
+            in_sync,
             direction,
-        }
-    }
-
-    /// Sets how many attempts failed in a row, and whether they are so many that it is an error.
-    pub(crate) fn count(&mut self, failures: u32, is_error: bool) {
-        self.failures = failures;
-        if is_error && self.retries && !self.in_sync {
-            self.activity = Activity::Error;
         }
     }
 
@@ -127,22 +127,11 @@ impl Status {
         let (activity, error) = (Activity::Error, Some(error));
         Self { activity, error, retries: false, in_sync: false, ..self }
     }
-
-    /// Whether two states are displayed alike; errors are compared by their text.
-    pub(crate) fn shows_the_same(&self, other: &Self) -> bool {
-        let text = |e: &Option<Error>| e.as_ref().map(|e| e.report().to_string());
-        self.activity == other.activity
-            && (self.pulled, self.remaining) == (other.pulled, other.remaining)
-            && self.outbox == other.outbox
-            && (self.failures, self.retries) == (other.failures, other.retries)
-            && self.in_sync == other.in_sync
-            && text(&self.error) == text(&other.error)
-    }
 }
 
 /// Statistics of a replica's sync since the replica was opened. Serialized, its time is
 /// milliseconds since 1970.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Statistics {
     /// Changes that the server gave a verdict on.
@@ -161,7 +150,7 @@ pub struct Statistics {
 impl Statistics {
     /// Adds what one driver did to `before`, the sum of earlier ones.
     pub(crate) fn of(before: &Self, driver: &DriverStatus) -> Self {
-        let pulled: u64 = driver.scopes.iter().map(|s| s.progress.pulled).sum();
+        let pulled: u64 = driver.progress.scopes.iter().map(|(_, p)| p.pulled).sum();
         let last_sync = driver.last_sync.map(|Now(millis)| time_of(Stamp::new(millis, 0)));
         Self {
             pushed: before.pushed + driver.pushed,

@@ -72,20 +72,15 @@ impl<T> Deref for Value<'_, T> {
 
 stream!(StatusWatch<T>, [T: Clone + Send + Sync + 'static], T);
 
-impl<T: Clone + Send + Sync + 'static> StatusSender<T> {
+impl<T: Clone + PartialEq + Send + Sync + 'static> StatusSender<T> {
     pub(crate) fn new(value: T) -> Self {
         Self(watch::Sender::new(Told { value, version: 0, ended: false }))
     }
 
-    /// Sets the value.
+    /// Sets the value if it differs from the current one.
     pub(crate) fn set(&self, value: T) {
-        self.set_if(value, |_, _| true);
-    }
-
-    /// Sets the value if it is another one than the old.
-    pub(crate) fn set_if(&self, value: T, is_other: impl FnOnce(&T, &T) -> bool) {
         self.0.send_if_modified(|told| {
-            let changed = is_other(&told.value, &value);
+            let changed = told.value != value;
             if changed {
                 (told.value, told.version) = (value, told.version + 1);
             }
@@ -214,9 +209,9 @@ mod tests {
         let sender = StatusSender::new(1);
         let mut watch = sender.watch();
         assert!(futures_util::poll!(std::pin::pin!(watch.changed())).is_pending());
-        sender.set_if(1, |old, new| old != new);
+        sender.set(1);
         assert!(futures_util::poll!(std::pin::pin!(watch.changed())).is_pending());
-        sender.set_if(2, |old, new| old != new);
+        sender.set(2);
         assert_eq!(watch.changed().await.unwrap(), 2);
         assert_eq!(watch.wait_for(|n| *n == 2).await.unwrap(), 2, "the current value counts");
         drop(sender);

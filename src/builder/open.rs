@@ -64,7 +64,7 @@ impl ReplicaBuilder {
             let state = storage.state().await?;
             // So that the status is right from the beginning.
             let outbox = state.outbox(&options.scopes[0]);
-            let status = Status::of(&DriverStatus::default(), outbox, config.direction);
+            let status = Status::of(&DriverStatus::default(), outbox, config.direction, false);
             let replica = Replica::new(Made {
                 storage,
                 transport,

@@ -143,6 +143,16 @@ struct Inner {
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
+/// Errors are equal if they give the same advice and their [reports](Error::report) read the same.
+impl PartialEq for Error {
+    fn eq(&self, other: &Self) -> bool {
+        let said = |e: &Self| (e.kind(), e.retry(), e.report().to_string());
+        Arc::ptr_eq(&self.0, &other.0) || said(self) == said(other)
+    }
+}
+
+impl Eq for Error {}
+
 impl Error {
     /// An error of that kind with the kind's usual retry advice.
     #[must_use]

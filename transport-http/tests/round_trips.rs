@@ -28,7 +28,7 @@ async fn sync(driver: &Driver, gateway: &Gateway) -> usize {
     let before = gateway.passed().requests;
     let run = driver.run(Goal::ONCE).await.unwrap();
     let mut status = driver.status();
-    let done = status.wait_for(|s| s.runs >= run && s.phase == Phase::InSync);
+    let done = status.wait_for(|s| s.runs >= run && s.progress.phase == Phase::InSync);
     drop(tokio::time::timeout(Duration::from_secs(30), done).await.expect("it takes too long"));
     gateway.passed().requests - before
 }
@@ -47,11 +47,11 @@ async fn drive(storage: &Arc<dyn Storage>, gateway: &Gateway) -> Driver {
 
 fn write(n: u32) -> LocalTransaction {
     let body = Body::parse(format!("{{\"n\":{n}}}")).unwrap();
-    let write = LocalWrite {
-        collection: Collection::new("notes").unwrap(),
-        id: DocumentId::new(format!("d{n}")).unwrap(),
-        operation: WriteOperation::Insert(body),
-    };
+    let write = LocalWrite::new(
+        Collection::new("notes").unwrap(),
+        DocumentId::new(format!("d{n}")).unwrap(),
+        WriteOperation::Insert(body),
+    );
     LocalTransaction { scope: Scope::default(), writes: vec![write] }
 }
 
@@ -122,7 +122,7 @@ async fn requests_one_after_another_share_a_connection() {
     for n in 0..5 {
         storage.write(System.now(), write(n)).await.unwrap();
         let run = driver.run(Goal::ONCE).await.unwrap();
-        let done = status.wait_for(|s| s.runs >= run && s.phase == Phase::InSync);
+        let done = status.wait_for(|s| s.runs >= run && s.progress.phase == Phase::InSync);
         drop(tokio::time::timeout(Duration::from_secs(30), done).await.expect("it takes too long"));
     }
     // A pull and the first push go out at the same time.

@@ -13,7 +13,7 @@ use crate::clock::{Now, ServerTime};
 use crate::engine::{Event, Failure, Output, Ticket};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::model::{Cursor, Epoch, Limits, PushId, Reset, Scope, Seq, Verdicts, WriteLimits};
-use crate::protocol::{Goodbye, Greeting, Hello, Pull, VERSIONS};
+use crate::protocol::{Goodbye, Greeting, Hello, Pull};
 use crate::replica::{Context, Forget};
 use crate::transport::Connection;
 use tokio::time::timeout;
@@ -61,49 +61,50 @@ impl DriverTask {
         tracing::debug!(?event, "sync");
         match event {
             Event::InSync => {
-                self.last_sync = Some(self.parts.environment.now());
-                self.last_error = None;
+                self.status.last_sync = Some(self.parts.environment.now());
+                self.status.last_error = None;
             }
-            Event::ScopeRefused(scope, kind)
-                if self.last_error.as_ref().is_none_or(|e| e.kind() != *kind) =>
-            {
-                let error = Error::new(*kind, "the server does not serve this scope");
-                self.last_error = Some(error.retrying(Retry::Never).with("scope", scope));
+            Event::ScopeRefused(scope, kind) => {
+                let what = "the server does not serve this scope";
+                self.explain(*kind, Retry::Never, Some(scope), what);
             }
-            // The timeout is the engine's own, so no other component has recorded an error for it.
-            Event::Disconnected(Failure { kind: ErrorKind::Timeout, retry })
-                if self.last_error.as_ref().is_none_or(|e| e.kind() != ErrorKind::Timeout) =>
-            {
-                let error = Error::new(ErrorKind::Timeout, "there was no answer in time");
-                self.last_error = Some(error.retrying(*retry));
-            }
-            // Nothing failed, and nothing moved: only the engine has noticed.
-            Event::Stalled(scope, failure)
-                if self.last_error.as_ref().is_none_or(|e| e.kind() != failure.kind) =>
-            {
+            Event::Stalled(scope, failure) => {
                 let what = match failure.kind {
                     ErrorKind::Superseded => "the server gives up the position again and again",
                     _ => "what the server answers brings the sync no further",
                 };
-                let error = Error::new(failure.kind, what).retrying(failure.retry);
-                self.last_error = Some(error.with("scope", scope));
+                self.explain(failure.kind, failure.retry, Some(scope), what);
             }
-            Event::Disconnected(failure)
-                if failure.kind == ErrorKind::Superseded
-                    && self.last_error.as_ref().is_none_or(|e| e.kind() != failure.kind) =>
-            {
+            Event::Disconnected(Failure { kind: ErrorKind::Timeout, retry }) => {
+                self.explain(ErrorKind::Timeout, *retry, None, "there was no answer in time");
+            }
+            Event::Disconnected(Failure { kind: ErrorKind::Superseded, retry }) => {
                 let what = "the server answers for another replica, or another life of its log";
-                self.last_error = Some(Error::new(failure.kind, what).retrying(failure.retry));
+                self.explain(ErrorKind::Superseded, *retry, None, what);
             }
             Event::Diverged(scope) => {
                 let what =
                     "the documents differ from the server's, and pulling them afresh did not help";
-                self.last_error = Some(Error::new(ErrorKind::Internal, what).with("scope", scope));
+                self.status.last_error = None;
+                self.explain(ErrorKind::Internal, Retry::Later(None), Some(scope), what);
             }
             _ => {}
         }
         self.note_attempts(event);
         self.parts.observer.event(event);
+    }
+
+    /// Sets the last error for a failure that only the engine has noticed. If another component
+    /// has recorded an error of the kind, that one is kept, as it says more.
+    fn explain(&mut self, kind: ErrorKind, retry: Retry, scope: Option<&Scope>, what: &str) {
+        if self.status.last_error.as_ref().is_some_and(|e| e.kind() == kind) {
+            return;
+        }
+        let error = Error::new(kind, what).retrying(retry);
+        self.status.last_error = Some(match scope {
+            Some(scope) => error.with("scope", scope),
+            None => error,
+        });
     }
 
     fn connect(&mut self, ticket: Ticket, scopes: Vec<Scope>) {
@@ -124,13 +125,10 @@ impl DriverTask {
                 Greeting { scope, cursor, digest }
             };
             let hello = Hello {
-                versions: VERSIONS.to_vec(),
-                replica: state.replica,
-                token: None,
-                compressions: Vec::new(),
                 schema,
                 agent,
                 scopes: scopes.into_iter().map(greet).collect(),
+                ..Hello::new(state.replica)
             };
             let asked = hello.scopes.iter().map(|g| (g.scope.clone(), g.cursor.clone())).collect();
             let sent = environment.now();

@@ -166,7 +166,7 @@ impl DriverTask {
                     }
                     settlement
                 });
-                self.pushed += result.as_ref().map_or(0, |s| s.taken) as u64;
+                self.status.pushed += result.as_ref().map_or(0, |s| s.taken) as u64;
                 self.input(Input::Settled { scope, result });
             }
             Done::Acknowledged { scope, ticket, told, result } => {
@@ -207,7 +207,7 @@ impl DriverTask {
 
     fn failed(&mut self, error: &Error) -> Failure {
         tracing::debug!(error = %error.report(), "a step of the sync failed");
-        self.last_error = Some(error.clone());
+        self.status.last_error = Some(error.clone());
         Failure::from(error)
     }
 
@@ -240,7 +240,7 @@ impl DriverTask {
         match result {
             Ok(value) => {
                 let committed = committed(&value);
-                self.conflicts += committed.conflicts.len() as u64;
+                self.status.conflicts += committed.conflicts.len() as u64;
                 self.parts.observer.committed(committed);
                 Ok(value)
             }

@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
-use crate::clock::{self, Now};
+use crate::clock;
 use crate::engine::{Engine, EngineOptions, Event, Goal, Input, Phase, Ticket};
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
@@ -37,7 +37,7 @@ use crate::storage::Storage;
 use crate::transport::{Connection, Delivery, Moved, Transport};
 
 pub use slot::EngineSlot;
-pub use status::{DriverStatus, ScopeStatus};
+pub use status::DriverStatus;
 pub use token::{FnTokens, TokenProvider, tokens_from};
 
 use finish::Done;
@@ -193,13 +193,8 @@ impl Driver {
             work: FuturesUnordered::new(),
             storing: 0,
             publish,
-            last_error: None,
+            status: DriverStatus::default(),
             has_failures: false,
-            pushed: 0,
-            conflicts: 0,
-            failures: 0,
-            runs: 0,
-            last_sync: None,
             parts,
             options,
         };
@@ -301,14 +296,10 @@ struct DriverTask {
     storing: usize,
     commits: watch::Receiver<u64>,
     publish: watch::Sender<DriverStatus>,
-    last_error: Option<Error>,
+    /// The status, but for the progress of the engine.
+    status: DriverStatus,
     /// Whether failures were recorded in the storage since a success was.
     has_failures: bool,
-    pushed: u64,
-    conflicts: u64,
-    failures: u64,
-    runs: u64,
-    last_sync: Option<Now>,
 }
 
 impl DriverTask {
@@ -366,7 +357,8 @@ impl DriverTask {
                 command = queue.recv() => match command {
                     Some(Command::Run(goal)) => {
                         self.goal = goal;
-                        self.runs += 1;
+                        self.status.runs += 1;
+                        self.status.failures = 0;
                         self.tokens.forgive();
                         self.input(Input::Run(goal));
                     }
@@ -428,22 +420,10 @@ impl DriverTask {
     }
 
     fn publish_status(&mut self) {
-        let progress = self.engine.progress();
-        let status = DriverStatus {
-            phase: progress.phase,
-            scopes: progress
-                .scopes
-                .into_iter()
-                .map(|(scope, p)| ScopeStatus { scope, progress: p })
-                .collect(),
-            last_error: self.last_error.clone().filter(|_| progress.phase != Phase::InSync),
-            refused: progress.refused,
-            pushed: self.pushed,
-            conflicts: self.conflicts,
-            failures: self.failures,
-            runs: self.runs,
-            last_sync: self.last_sync,
-        };
+        let mut status = DriverStatus { progress: self.engine.progress(), ..self.status.clone() };
+        if status.progress.phase == Phase::InSync {
+            status.last_error = None;
+        }
         if *self.publish.borrow() != status {
             self.parts.observer.status(&status);
             self.publish.send_replace(status);

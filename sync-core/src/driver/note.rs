@@ -10,7 +10,11 @@ use crate::replica::Failed;
 impl DriverTask {
     /// Notes what an event of the engine says about attempts.
     pub(super) fn note_attempts(&mut self, event: &Event) {
-        self.failures += u64::from(matches!(event, Event::Disconnected(_) | Event::Stalled(..)));
+        match event {
+            Event::Disconnected(_) | Event::Stalled(..) => self.status.failures += 1,
+            Event::Advanced(_) | Event::InSync => self.status.failures = 0,
+            _ => {}
+        }
         match event {
             Event::Disconnected(_) => {
                 for scope in self.options.scopes.clone() {
@@ -30,7 +34,7 @@ impl DriverTask {
     }
 
     fn note_failure(&mut self, scope: Scope) {
-        let Some(error) = &self.last_error else { return };
+        let Some(error) = &self.status.last_error else { return };
         let (kind, message, at) =
             (error.kind(), error.report().to_string(), self.parts.environment.now());
         let retry_at = self.engine.next_attempt(&scope).map(|due| at.plus(due.since(self.now())));

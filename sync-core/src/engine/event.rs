@@ -54,9 +54,10 @@ pub enum Event {
 }
 
 /// The state of the sync as a whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Phase {
     /// It was not started, was stopped, or was refused permanently.
+    #[default]
     Stopped,
     /// It tries to connect.
     Connecting,
@@ -88,7 +89,7 @@ impl ScopeProgress {
 }
 
 /// A snapshot of the engine's state.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// The state as a whole.
     pub phase: Phase,

@@ -21,9 +21,9 @@ async fn the_position_at_the_head_is_told_before_everything_is_in_sync() {
     let ack = fixture.peer.acknowledge().await;
     assert_eq!((ack.what.epoch, ack.what.seq), (EPOCH, Seq(2)));
     assert!(ack.what.digest.is_some());
-    assert_eq!(driver.status().borrow().phase, Phase::Syncing);
+    assert_eq!(driver.status().borrow().progress.phase, Phase::Syncing);
     ack.answer(None);
-    until(&driver, |s| s.phase == Phase::InSync).await;
+    until(&driver, |s| s.progress.phase == Phase::InSync).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -40,7 +40,7 @@ async fn a_replica_that_follows_tells_its_position_as_often_as_the_options_say()
     assert_eq!(began.elapsed(), Duration::from_secs(7));
     for seq in 2..=4 {
         live.bring(Ok(Delivery::Chunk(chunk(seq - 1, vec![entry(seq)]))));
-        until(&driver, |s| s.scopes[0].progress.position == Seq(seq)).await;
+        until(&driver, |s| s.progress.scopes[0].1.position == Seq(seq)).await;
     }
     let ack = fixture.peer.acknowledge().await;
     assert_eq!((ack.what.seq, began.elapsed()), (Seq(4), Duration::from_secs(14)));
@@ -57,7 +57,7 @@ async fn what_the_greeting_told_is_not_told_again() {
     let attempt = fixture.peer.connect().await;
     assert!(attempt.what.scopes[0].digest.is_some());
     attempt.welcome(2);
-    until(&driver, |s| s.phase == Phase::InSync).await;
+    until(&driver, |s| s.progress.phase == Phase::InSync).await;
     fixture.peer.is_quiet_for(Duration::from_secs(60)).await;
 }
 
@@ -77,7 +77,7 @@ async fn what_the_greeting_told_is_told_again_after_it_was_answered_with_a_reset
     let ack = fixture.peer.acknowledge().await;
     assert_eq!(ack.what.seq, Seq(2));
     ack.answer(None);
-    until(&driver, |s| s.phase == Phase::InSync).await;
+    until(&driver, |s| s.progress.phase == Phase::InSync).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -90,7 +90,7 @@ async fn what_was_told_on_this_connection_is_not_told_again() {
     let reset = Reset { epoch: EPOCH, reason: ResetReason::BelowHorizon };
     fixture.peer.pull().await.answer(Delivery::Reset(reset));
     fixture.bring(2).await;
-    until(&driver, |s| s.runs == 2 && s.phase == Phase::InSync).await;
+    until(&driver, |s| s.runs == 2 && s.progress.phase == Phase::InSync).await;
     fixture.peer.is_quiet_for(Duration::from_secs(60)).await;
 }
 
@@ -101,7 +101,7 @@ async fn a_position_that_the_server_does_not_want_to_hear_of_now_fails_nothing()
     fixture.peer.greet(2).await;
     fixture.bring(2).await;
     fixture.peer.acknowledge().await.fail(Error::new(ErrorKind::Overloaded, "not now"));
-    let status = until(&driver, |s| s.phase == Phase::InSync).await;
+    let status = until(&driver, |s| s.progress.phase == Phase::InSync).await;
     assert_eq!(status.failures, 0);
     assert!(fixture.seen.statuses.lock().unwrap().iter().all(|s| s.last_error.is_none()));
 }
@@ -119,5 +119,5 @@ async fn a_digest_that_differs_has_everything_pulled_afresh() {
     pull.answer(Delivery::Chunk(chunk(0, vec![entry(1), entry(2)])));
     // What was answered with a reset was not heard.
     fixture.peer.acknowledge().await.answer(None);
-    until(&driver, |s| s.phase == Phase::InSync).await;
+    until(&driver, |s| s.progress.phase == Phase::InSync).await;
 }

@@ -36,12 +36,12 @@ async fn an_attempt_that_takes_too_long_is_dropped_and_followed_by_another_one()
     let began = Instant::now();
     fixture.peer.connect().await.dropped().await;
     assert_eq!(began.elapsed(), Duration::from_secs(15));
-    let status = until(&driver, |s| s.phase == Phase::Offline).await;
+    let status = until(&driver, |s| s.progress.phase == Phase::Offline).await;
     assert_eq!(status.failures, 1);
     let attempt = fixture.peer.connect().await;
     assert_eq!(began.elapsed(), Duration::from_secs(15) + FIRST_DELAY);
     attempt.welcome(0);
-    until(&driver, |s| s.phase == Phase::Syncing).await;
+    until(&driver, |s| s.progress.phase == Phase::Syncing).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -52,7 +52,7 @@ async fn an_attempt_that_fails_is_shown_and_made_again_after_a_delay() {
     for (n, delay) in [(1, 250), (2, 500)] {
         fixture.peer.connect().await.fail(network("the link is down"));
         let status = until(&driver, |s| s.failures == n).await;
-        assert_eq!(status.phase, Phase::Offline);
+        assert_eq!(status.progress.phase, Phase::Offline);
         assert_eq!(status.last_error.unwrap().message(), "the link is down");
         fixture.peer.is_quiet_for(Duration::from_millis(delay - 1)).await;
     }
@@ -67,7 +67,7 @@ async fn running_it_again_ends_the_wait_for_the_next_attempt_however_long_that_i
     for wait in [Duration::from_secs(60 * 60), Duration::MAX] {
         let later = Error::new(ErrorKind::Overloaded, "come back later");
         fixture.peer.connect().await.fail(later.retrying(Retry::Later(Some(wait))));
-        until(&driver, |s| s.phase == Phase::Offline).await;
+        until(&driver, |s| s.progress.phase == Phase::Offline).await;
         fixture.peer.is_quiet_for(Duration::from_secs(30 * 60)).await;
         driver.run(Goal::ONCE).await.unwrap();
     }
@@ -81,11 +81,11 @@ async fn a_connection_that_is_lost_at_rest_is_made_again() {
     let link = fixture.peer.greet(1).await;
     fixture.catch_up(&driver, 1).await;
     link.lose(network("the cable is cut"));
-    let status = until(&driver, |s| s.phase == Phase::Offline).await;
+    let status = until(&driver, |s| s.progress.phase == Phase::Offline).await;
     assert_eq!(status.last_error.unwrap().message(), "the cable is cut");
     assert_eq!(fixture.peer.close().await.reason, "the replica begins anew");
     fixture.peer.greet(1).await;
-    until(&driver, |s| s.phase != Phase::Offline).await;
+    until(&driver, |s| s.progress.phase != Phase::Offline).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -97,7 +97,7 @@ async fn an_attempt_whose_welcome_cannot_be_noted_has_failed() {
     let status = until(&driver, |s| s.failures == 1).await;
     assert_eq!(status.last_error.unwrap().message(), "the disk is full");
     fixture.peer.greet(0).await;
-    until(&driver, |s| s.phase == Phase::Syncing).await;
+    until(&driver, |s| s.progress.phase == Phase::Syncing).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -109,7 +109,7 @@ async fn a_slow_greeting_is_not_taken_for_a_clock_that_is_behind() {
     let mut welcome = welcome(&attempt.what, 0);
     welcome.server_time = BEGINNING + 10_000;
     attempt.welcome_with(welcome);
-    until(&driver, |s| s.phase == Phase::Syncing).await;
+    until(&driver, |s| s.progress.phase == Phase::Syncing).await;
     let now = fixture.parts.environment.now();
     assert_eq!(Now(fixture.write("note").await.changes[0].stamp().millis()), now);
 }

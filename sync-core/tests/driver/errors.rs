@@ -33,7 +33,7 @@ async fn a_scope_that_the_greeting_leaves_out_is_named() {
     assert_eq!(message, "the server does not serve this scope");
     let error = status.last_error.unwrap();
     assert!(error.to_string().contains("scope default"), "{error}");
-    assert_eq!((error.retry(), status.refused), (Retry::Never, Some(kind)));
+    assert_eq!((error.retry(), status.progress.refused), (Retry::Never, Some(kind)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -46,7 +46,7 @@ async fn the_servers_own_words_for_a_refused_scope_stay() {
         fixture.peer.greet(0).await;
         fixture.peer.pull().await.fail(denied.clone());
     }
-    until(&driver, |s| s.refused == Some(ErrorKind::PermissionDenied)).await;
+    until(&driver, |s| s.progress.refused == Some(ErrorKind::PermissionDenied)).await;
     is_shown(&driver, ErrorKind::PermissionDenied, "ask for an invitation");
 }
 
@@ -56,7 +56,7 @@ async fn a_refused_scope_is_shown_after_another_failure() {
     let driver = fixture.once().await;
     fixture.peer.connect().await.fail(network("the link is down"));
     fixture.peer.connect().await.welcome_without_scopes();
-    until(&driver, |s| s.refused.is_some()).await;
+    until(&driver, |s| s.progress.refused.is_some()).await;
     is_shown(&driver, ErrorKind::PermissionDenied, "the server does not serve this scope");
 }
 
@@ -68,7 +68,7 @@ async fn a_request_without_an_answer_is_a_timeout() {
     fixture.peer.greet(0).await;
     let _unanswered = fixture.peer.pull().await;
     let status = until(&driver, |s| s.failures == 2).await;
-    assert_eq!(status.phase, Phase::Offline);
+    assert_eq!(status.progress.phase, Phase::Offline);
     is_shown(&driver, ErrorKind::Timeout, "there was no answer in time");
 }
 
@@ -78,7 +78,7 @@ async fn the_transports_own_words_for_a_timeout_stay() {
     let driver = fixture.once().await;
     let slow = Error::new(ErrorKind::Timeout, "the proxy gave up").retrying(Retry::Later(None));
     fixture.peer.connect().await.fail(slow);
-    until(&driver, |s| s.phase == Phase::Offline).await;
+    until(&driver, |s| s.progress.phase == Phase::Offline).await;
     is_shown(&driver, ErrorKind::Timeout, "the proxy gave up");
 }
 
@@ -90,7 +90,7 @@ async fn the_servers_own_words_for_a_failed_pull_stay_and_so_does_the_connection
     fixture.peer.pull().await.fail(Error::new(ErrorKind::Overloaded, "too many at once"));
     let (kind, message, status) = shown(&driver).await;
     assert_eq!((kind, message.as_str()), (ErrorKind::Overloaded, "too many at once"));
-    assert_eq!((status.phase, status.failures), (Phase::Syncing, 1));
+    assert_eq!((status.progress.phase, status.failures), (Phase::Syncing, 1));
     fixture.peer.pull().await.nothing_new();
 }
 
@@ -106,7 +106,7 @@ async fn answers_that_move_nothing_are_shown_as_such() {
         fixture.peer.pull().await.answer(Delivery::Chunk(chunk));
     }
     let status = until(&driver, |s| s.failures == 2).await;
-    assert_eq!(status.phase, Phase::Syncing);
+    assert_eq!(status.progress.phase, Phase::Syncing);
     is_shown(&driver, ErrorKind::Protocol, "what the server answers brings the sync no further");
     let error = status.last_error.unwrap();
     assert!(error.to_string().contains("scope default"), "{error}");
@@ -141,7 +141,7 @@ async fn a_second_new_identity_in_a_row_is_shown_as_such() {
     let driver = fixture.once().await;
     claims_another_replica(&mut fixture).await;
     let (kind, message, status) = shown(&driver).await;
-    assert_eq!((kind, status.phase), (ErrorKind::Superseded, Phase::Offline));
+    assert_eq!((kind, status.progress.phase), (ErrorKind::Superseded, Phase::Offline));
     assert_eq!(message, "the server answers for another replica, or another life of its log");
     assert_eq!(fixture.storage.calls("reidentify"), 2);
     assert_eq!(fixture.peer.close().await.reason, "the replica begins anew");
@@ -155,7 +155,7 @@ async fn the_servers_own_words_for_another_life_of_its_log_stay() {
     let restored = Error::new(ErrorKind::Superseded, "a backup was restored");
     fixture.peer.pull().await.fail(restored.retrying(Retry::Reconnect));
     let (kind, message, status) = shown(&driver).await;
-    assert_eq!((kind, status.phase), (ErrorKind::Superseded, Phase::Offline));
+    assert_eq!((kind, status.progress.phase), (ErrorKind::Superseded, Phase::Offline));
     assert_eq!(message, "a backup was restored");
 }
 
@@ -170,7 +170,7 @@ async fn documents_that_differ_after_all_is_pulled_afresh_are_shown() {
         fixture.peer.acknowledge().await.answer(Some(reset));
     }
     let (kind, message, status) = shown(&driver).await;
-    assert_eq!((kind, status.refused), (ErrorKind::Internal, Some(ErrorKind::Internal)));
+    assert_eq!((kind, status.progress.refused), (ErrorKind::Internal, Some(ErrorKind::Internal)));
     assert!(message.starts_with("the documents differ from the server's"), "{message}");
     let error = status.last_error.unwrap();
     assert!(error.to_string().contains(Scope::default().as_str()), "{error}");
@@ -185,11 +185,11 @@ async fn once_everything_is_in_sync_the_error_is_gone_for_good() {
     fixture.peer.greet(1).await;
     fixture.catch_up(&driver, 1).await;
     let now = fixture.parts.environment.now();
-    let status = until(&driver, |s| s.phase == Phase::InSync).await;
+    let status = until(&driver, |s| s.progress.phase == Phase::InSync).await;
     assert!(status.last_error.is_none());
     assert_eq!(status.last_sync, Some(now));
     driver.run(Goal::ONCE).await.unwrap();
-    let status = until(&driver, |s| s.phase == Phase::Syncing).await;
+    let status = until(&driver, |s| s.progress.phase == Phase::Syncing).await;
     assert!(status.last_error.is_none());
 }
 
@@ -200,8 +200,11 @@ async fn without_retries_the_first_failure_is_a_refusal() {
     options.engine.retry.enabled = false;
     let driver = fixture.run(options, Goal::ONCE).await;
     fixture.peer.connect().await.fail(network("the link is down"));
-    let status = until(&driver, |s| s.refused.is_some()).await;
-    assert_eq!((status.phase, status.refused), (Phase::Stopped, Some(ErrorKind::Network)));
+    let status = until(&driver, |s| s.progress.refused.is_some()).await;
+    assert_eq!(
+        (status.progress.phase, status.progress.refused),
+        (Phase::Stopped, Some(ErrorKind::Network))
+    );
     is_shown(&driver, ErrorKind::Network, "the link is down");
     fixture.peer.is_quiet_for(Duration::from_secs(60 * 60)).await;
 }

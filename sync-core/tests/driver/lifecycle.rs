@@ -20,11 +20,11 @@ async fn a_driver_is_at_rest_until_it_is_run_and_counts_its_runs() {
     let mut fixture = Fixture::new();
     let driver = fixture.start(options()).await;
     fixture.peer.is_quiet_for(Duration::from_secs(60)).await;
-    assert_eq!(driver.status().borrow().phase, Phase::Stopped);
+    assert_eq!(driver.status().borrow().progress.phase, Phase::Stopped);
     for n in 1..=3 {
         assert_eq!(driver.run(Goal::ONCE).await.unwrap(), n);
     }
-    until(&driver, |s| s.runs == 3 && s.phase == Phase::Connecting).await;
+    until(&driver, |s| s.runs == 3 && s.progress.phase == Phase::Connecting).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -36,8 +36,11 @@ async fn stopping_says_goodbye_gives_the_lease_back_and_ends_the_driver() {
     driver.stop().await;
     assert_eq!(fixture.peer.close().await.reason, "the replica stops");
     assert_eq!(fixture.storage.calls("release"), 1);
-    assert_eq!(driver.status().borrow().phase, Phase::Stopped);
-    assert_eq!(fixture.seen.statuses.lock().unwrap().last().unwrap().phase, Phase::Stopped);
+    assert_eq!(driver.status().borrow().progress.phase, Phase::Stopped);
+    assert_eq!(
+        fixture.seen.statuses.lock().unwrap().last().unwrap().progress.phase,
+        Phase::Stopped
+    );
     assert_eq!(driver.run(Goal::ONCE).await.unwrap_err().kind(), ErrorKind::Closed);
     driver.stop().await;
 }
@@ -129,10 +132,10 @@ async fn stopping_gives_up_an_attempt_to_connect() {
 async fn the_end_is_told_although_the_lease_cannot_be_given_back() {
     let fixture = Fixture::new();
     let driver = fixture.once().await;
-    until(&driver, |s| s.phase == Phase::Connecting).await;
+    until(&driver, |s| s.progress.phase == Phase::Connecting).await;
     fixture.storage.fail("release", Error::new(ErrorKind::Storage, "the disk is full"));
     driver.stop().await;
-    assert_eq!(driver.status().borrow().phase, Phase::Stopped);
+    assert_eq!(driver.status().borrow().progress.phase, Phase::Stopped);
 }
 
 #[tokio::test(start_paused = true)]
@@ -180,14 +183,14 @@ async fn each_status_that_is_told_differs_from_the_one_before() {
     let pull = fixture.peer.pull().await;
     pull.answer(Delivery::Chunk(chunk(0, vec![entry(1), entry(2)])));
     fixture.peer.acknowledge().await.answer(None);
-    until(&driver, |s| s.phase == Phase::InSync).await;
+    until(&driver, |s| s.progress.phase == Phase::InSync).await;
     // A commit that changes nothing that the status shows.
     fixture.write("note").await;
     fixture.storage.called("next_push", 2).await;
     yield_now().await;
     let statuses = fixture.seen.statuses.lock().unwrap();
     assert!(statuses.windows(2).all(|pair| pair[0] != pair[1]), "{statuses:?}");
-    let phases: Vec<_> = statuses.iter().map(|s| s.phase).collect();
+    let phases: Vec<_> = statuses.iter().map(|s| s.progress.phase).collect();
     for phase in [Phase::Connecting, Phase::Syncing, Phase::InSync] {
         assert!(phases.contains(&phase), "{phases:?}");
     }

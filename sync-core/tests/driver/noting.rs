@@ -45,7 +45,7 @@ async fn an_attempt_to_connect_that_fails_is_noted_for_each_scope() {
     }
     let driver = fixture.run(two_scopes(), Goal::ONCE).await;
     fixture.peer.connect().await.fail(network("the link is down"));
-    until(&driver, |s| s.phase == Phase::Offline).await;
+    until(&driver, |s| s.progress.phase == Phase::Offline).await;
     fixture.storage.called("note_attempt", 2).await;
     let (at, wait) = (Now(BEGINNING), Duration::from_millis(250));
     let message = network("the link is down").to_string();
@@ -57,7 +57,7 @@ async fn an_attempt_to_connect_that_fails_is_noted_for_each_scope() {
     }
     fixture.peer.connect().await.fail(network("the link is down"));
     fixture.storage.called("note_attempt", 4).await;
-    assert_eq!(until(&driver, |s| s.failures == 2).await.phase, Phase::Offline);
+    assert_eq!(until(&driver, |s| s.failures == 2).await.progress.phase, Phase::Offline);
     assert_eq!(failures(&fixture, &scopes()[0]).await.count, 2);
 }
 
@@ -73,7 +73,7 @@ async fn a_failed_pull_is_noted_for_its_scope_alone() {
     let (one, two) = (fixture.peer.pull().await, fixture.peer.pull().await);
     assert_eq!([one.what.scope.clone(), two.what.scope.clone()], scopes());
     one.fail(Error::new(ErrorKind::Overloaded, "too many at once"));
-    assert_eq!(until(&driver, |s| s.failures == 1).await.phase, Phase::Syncing);
+    assert_eq!(until(&driver, |s| s.failures == 1).await.progress.phase, Phase::Syncing);
     fixture.storage.called("note_attempt", 1).await;
     let found = failures(&fixture, &scopes()[0]).await;
     assert_eq!((found.count, found.last[0].kind), (1, ErrorKind::Overloaded));
@@ -86,7 +86,7 @@ async fn a_refused_scope_is_noted_and_nothing_says_when_it_is_tried_again() {
     fixture.write("note").await;
     let driver = fixture.once().await;
     fixture.peer.connect().await.welcome_without_scopes();
-    let status = until(&driver, |s| s.refused.is_some()).await;
+    let status = until(&driver, |s| s.progress.refused.is_some()).await;
     assert_eq!(status.failures, 0, "no attempt failed");
     fixture.storage.called("note_attempt", 1).await;
     let found = failures(&fixture, &Scope::default()).await;
@@ -107,9 +107,9 @@ async fn failures_that_were_noted_are_forgotten_when_everything_is_in_sync() {
     assert_eq!(failures(&fixture, &Scope::default()).await, Failures::default());
     // There is nothing to forget the next time.
     driver.run(Goal { push: false, ..Goal::ONCE }).await.unwrap();
-    until(&driver, |s| s.runs == 2 && s.phase == Phase::Syncing).await;
+    until(&driver, |s| s.runs == 2 && s.progress.phase == Phase::Syncing).await;
     fixture.peer.pull().await.nothing_new();
-    until(&driver, |s| s.runs == 2 && s.phase == Phase::InSync).await;
+    until(&driver, |s| s.runs == 2 && s.progress.phase == Phase::InSync).await;
     assert_eq!(fixture.storage.calls("note_attempt"), 2);
 }
 
@@ -150,10 +150,10 @@ async fn a_failure_that_cannot_be_noted_holds_up_nothing() {
     fixture.storage.fail("note_attempt", Error::new(ErrorKind::Storage, "the disk is full"));
     fixture.peer.connect().await.fail(network("the link is down"));
     fixture.peer.greet(1).await;
-    let error = until(&driver, |s| s.phase == Phase::Syncing).await.last_error.unwrap();
+    let error = until(&driver, |s| s.progress.phase == Phase::Syncing).await.last_error.unwrap();
     assert_eq!(error.message(), "the link is down");
     let pull = fixture.peer.pull().await;
     pull.answer(Delivery::Chunk(chunk(0, vec![entry(1)])));
     fixture.peer.acknowledge().await.answer(None);
-    until(&driver, |s| s.phase == Phase::InSync).await;
+    until(&driver, |s| s.progress.phase == Phase::InSync).await;
 }

@@ -30,8 +30,8 @@ async fn chunks_are_taken_in_one_after_the_other_up_to_the_head() {
     assert_eq!(pull.what.cursor.after, Seq(1));
     pull.answer(Delivery::Chunk(chunk(1, vec![entry(2)])));
     fixture.peer.acknowledge().await.answer(None);
-    let status = until(&driver, |s| s.phase == Phase::InSync).await;
-    let progress = status.scopes[0].progress;
+    let status = until(&driver, |s| s.progress.phase == Phase::InSync).await;
+    let progress = status.progress.scopes[0].1;
     assert_eq!((progress.pulled, progress.position, progress.head), (2, Seq(2), Seq(2)));
     assert_eq!(fixture.storage.state().await.unwrap().scopes[0].documents, 2);
     let committed = fixture.seen.committed.lock().unwrap();
@@ -47,7 +47,7 @@ async fn following(fixture: &mut Fixture) -> (sync_core::driver::Driver, super::
     let live = fixture.peer.live().await;
     assert_eq!(live.pull.cursor.after, Seq(1));
     fixture.peer.acknowledge().await.answer(None);
-    until(&driver, |s| s.phase == Phase::InSync).await;
+    until(&driver, |s| s.progress.phase == Phase::InSync).await;
     (driver, live)
 }
 
@@ -57,7 +57,7 @@ async fn what_a_live_stream_brings_is_taken_in_item_by_item() {
     let (driver, live) = following(&mut fixture).await;
     for seq in 2..=4 {
         live.bring(Ok(Delivery::Chunk(chunk(seq - 1, vec![entry(seq)]))));
-        until(&driver, |s| s.scopes[0].progress.position == Seq(seq)).await;
+        until(&driver, |s| s.progress.scopes[0].1.position == Seq(seq)).await;
     }
     assert_eq!(fixture.storage.calls("apply"), 4);
 }
@@ -67,7 +67,7 @@ async fn a_live_stream_that_ends_in_silence_is_a_lost_link() {
     let mut fixture = Fixture::new();
     let (driver, live) = following(&mut fixture).await;
     drop(live);
-    let status = until(&driver, |s| s.phase == Phase::Offline).await;
+    let status = until(&driver, |s| s.progress.phase == Phase::Offline).await;
     assert_eq!(status.last_error.unwrap().message(), "the live stream ended");
     fixture.peer.greet(1).await;
 }
@@ -79,7 +79,7 @@ async fn a_live_stream_is_dropped_when_it_is_not_wanted_any_more() {
     driver.run(Goal { push: false, ..Goal::ONCE }).await.unwrap();
     live.dropped().await;
     fixture.peer.pull().await.nothing_new();
-    until(&driver, |s| s.runs == 2 && s.phase == Phase::InSync).await;
+    until(&driver, |s| s.runs == 2 && s.progress.phase == Phase::InSync).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -96,7 +96,7 @@ async fn a_pull_is_overdue_when_too_few_bytes_have_moved_for_its_time() {
         sleep(Duration::from_secs(59)).await;
         *link.moved.lock().unwrap() = Some(Moved { up: 0, down });
     }
-    until(&driver, |s| s.phase == Phase::Offline).await;
+    until(&driver, |s| s.progress.phase == Phase::Offline).await;
     assert_eq!(asked.elapsed(), Duration::from_secs(180));
 }
 
@@ -109,7 +109,7 @@ async fn bytes_that_moved_before_do_not_count_for_a_pull() {
     *link.moved.lock().unwrap() = Some(Moved { up: 9 << 20, down: 8 << 10 });
     let _unanswered = fixture.peer.pull().await;
     let asked = Instant::now();
-    until(&driver, |s| s.phase == Phase::Offline).await;
+    until(&driver, |s| s.progress.phase == Phase::Offline).await;
     assert_eq!(asked.elapsed(), Duration::from_secs(60));
 }
 
@@ -128,7 +128,7 @@ async fn a_reset_gives_the_position_up_and_everything_is_pulled_again() {
     assert_eq!(pull.what.cursor.after, Seq(0));
     assert!(fixture.seen.has(&Event::Reset(Scope::default(), reset)));
     pull.answer(Delivery::Chunk(chunk(0, vec![entry(1), entry(2)])));
-    until(&driver, |s| s.runs == 2 && s.phase == Phase::InSync).await;
+    until(&driver, |s| s.runs == 2 && s.progress.phase == Phase::InSync).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -153,9 +153,9 @@ async fn a_scope_that_may_not_be_seen_any_more_leaves_the_device() {
     fixture.catch_up(&driver, 2).await;
     link.lose(network("the cable is cut"));
     fixture.peer.connect().await.welcome_without_scopes();
-    until(&driver, |s| s.refused == Some(ErrorKind::PermissionDenied)).await;
+    until(&driver, |s| s.progress.refused == Some(ErrorKind::PermissionDenied)).await;
     fixture.storage.called("forget", 1).await;
-    until(&driver, |s| s.scopes[0].progress.position == Seq(0)).await;
+    until(&driver, |s| s.progress.scopes[0].1.position == Seq(0)).await;
     assert!(fixture.seen.has(&Event::ScopeGone(Scope::default())));
     let state = fixture.storage.state().await.unwrap();
     assert_eq!(state.scope(&Scope::default()).map_or(0, |s| s.documents), 0);

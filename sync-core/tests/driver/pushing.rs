@@ -36,7 +36,7 @@ async fn an_edit_is_pushed_settled_and_counted() {
     let push = fixture.peer.push().await;
     assert_eq!(push.what.changes.len(), 2);
     push.accept(1);
-    let status = until(&driver, |s| s.phase == Phase::InSync).await;
+    let status = until(&driver, |s| s.progress.phase == Phase::InSync).await;
     assert_eq!((status.pushed, status.conflicts, status.failures), (2, 0, 0));
     assert_eq!(outbox(&fixture).await, OutboxCounts::default());
     assert_eq!(fixture.seen.committed.lock().unwrap().last().unwrap().taken, 2);
@@ -68,7 +68,7 @@ async fn a_batch_keeps_to_the_limits_of_both_sides() {
             assert_eq!(push.what.changes.len(), 1);
             push.accept(seq);
         }
-        assert_eq!(until(&driver, |s| s.phase == Phase::InSync).await.pushed, 2);
+        assert_eq!(until(&driver, |s| s.progress.phase == Phase::InSync).await.pushed, 2);
     }
 }
 
@@ -81,7 +81,7 @@ async fn bounds_of_nothing_still_let_one_transaction_pass() {
     let driver = fixture.run(options, PUSH).await;
     fixture.peer.greet(0).await;
     fixture.peer.push().await.accept(1);
-    assert_eq!(until(&driver, |s| s.phase == Phase::InSync).await.pushed, 1);
+    assert_eq!(until(&driver, |s| s.progress.phase == Phase::InSync).await.pushed, 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -96,7 +96,7 @@ async fn a_batch_whose_link_was_lost_is_pushed_again_as_it_was() {
     let second = fixture.peer.push().await;
     assert_eq!(first.what, second.what);
     second.accept(1);
-    assert_eq!(until(&driver, |s| s.phase == Phase::InSync).await.pushed, 1);
+    assert_eq!(until(&driver, |s| s.progress.phase == Phase::InSync).await.pushed, 1);
 }
 
 /// Refuses each batch by its size until it is recalled, and gives the recall.
@@ -116,7 +116,7 @@ async fn an_edit_that_is_too_large_to_travel_goes_into_the_quarantine_with_what_
     fixture.write("large").await;
     let driver = pushing(&mut fixture).await;
     recalled(&mut fixture).await.answer(Verdicts::Recalled);
-    until(&driver, |s| s.phase == Phase::InSync).await;
+    until(&driver, |s| s.progress.phase == Phase::InSync).await;
     let (which, limits) = (Unsettled::Quarantine, Limits::PUSH);
     let page =
         fixture.storage.unsettled(Scope::default(), which, UnsettledAfter::Start, limits).await;
@@ -226,7 +226,7 @@ async fn verdicts_that_the_storage_does_not_take_are_asked_for_again() {
 async fn writes_while_the_outbox_is_looked_at_make_it_looked_at_again() {
     let mut fixture = Fixture::new();
     let driver = pushing(&mut fixture).await;
-    until(&driver, |s| s.phase == Phase::InSync).await;
+    until(&driver, |s| s.progress.phase == Phase::InSync).await;
     let (looks, held) = (fixture.storage.calls("state"), fixture.storage.hold("state"));
     for (n, id) in ["a", "b", "c"].into_iter().enumerate() {
         fixture.write(id).await;
@@ -246,12 +246,12 @@ async fn what_the_server_brings_is_nothing_to_push() {
     fixture.bring(1).await;
     let live = fixture.peer.live().await;
     fixture.peer.acknowledge().await.answer(None);
-    until(&driver, |s| s.phase == Phase::InSync).await;
+    until(&driver, |s| s.progress.phase == Phase::InSync).await;
     let (looks, formed) = (fixture.storage.calls("state"), fixture.storage.calls("next_push"));
     live.bring(Ok(Delivery::Chunk(chunk(1, vec![entry(2)]))));
     fixture.storage.called("state", looks + 1).await;
     fixture.peer.acknowledge().await.answer(None);
-    until(&driver, |s| s.scopes[0].progress.position == Seq(2)).await;
+    until(&driver, |s| s.progress.scopes[0].1.position == Seq(2)).await;
     assert_eq!(fixture.storage.calls("next_push"), formed);
 }
 
@@ -259,7 +259,7 @@ async fn what_the_server_brings_is_nothing_to_push() {
 async fn a_look_at_the_outbox_that_fails_for_a_while_leaves_the_connection_alone() {
     let mut fixture = Fixture::new();
     let driver = pushing(&mut fixture).await;
-    until(&driver, |s| s.phase == Phase::InSync).await;
+    until(&driver, |s| s.progress.phase == Phase::InSync).await;
     let looks = fixture.storage.calls("state");
     fixture.storage.fail("state", Error::new(ErrorKind::Storage, "it is locked"));
     fixture.write("a").await;
@@ -273,12 +273,12 @@ async fn a_look_at_the_outbox_that_fails_for_a_while_leaves_the_connection_alone
 async fn a_storage_that_is_gone_for_good_ends_the_attempts() {
     let mut fixture = Fixture::new();
     let driver = pushing(&mut fixture).await;
-    until(&driver, |s| s.phase == Phase::InSync).await;
+    until(&driver, |s| s.progress.phase == Phase::InSync).await;
     let gone = Error::new(ErrorKind::Storage, "the disk is gone").retrying(Retry::Never);
     fixture.storage.fail("state", gone);
     fixture.write("a").await;
-    let status = until(&driver, |s| s.refused == Some(ErrorKind::Storage)).await;
-    assert_eq!(status.phase, Phase::Stopped);
+    let status = until(&driver, |s| s.progress.refused == Some(ErrorKind::Storage)).await;
+    assert_eq!(status.progress.phase, Phase::Stopped);
     assert_eq!(status.last_error.unwrap().message(), "the disk is gone");
     fixture.peer.close().await;
 }

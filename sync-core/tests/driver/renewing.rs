@@ -27,7 +27,7 @@ async fn a_connection_goes_on_with_a_token_that_is_given() {
     assert_eq!(renewal.what, "b");
     renewal.answer(());
     fixture.peer.is_quiet_for(Duration::from_secs(60 * 60)).await;
-    assert_eq!(driver.status().borrow().phase, Phase::InSync);
+    assert_eq!(driver.status().borrow().progress.phase, Phase::InSync);
 }
 
 #[tokio::test(start_paused = true)]
@@ -91,8 +91,8 @@ async fn a_refused_renewal_without_a_provider_is_a_refusal() {
     let driver = connected(&mut fixture, with_token("a")).await;
     driver.set_token(some("b"));
     fixture.peer.renew().await.fail(unauthenticated("not this one"));
-    let status = until(&driver, |s| s.refused == Some(ErrorKind::Unauthenticated)).await;
-    assert_eq!(status.phase, Phase::Stopped);
+    let status = until(&driver, |s| s.progress.refused == Some(ErrorKind::Unauthenticated)).await;
+    assert_eq!(status.progress.phase, Phase::Stopped);
     assert_eq!(status.last_error.unwrap().to_string(), "renew the token: not this one");
     fixture.peer.close().await;
     fixture.peer.is_quiet_for(Duration::from_secs(60 * 60)).await;
@@ -131,7 +131,7 @@ async fn a_renewal_that_fails_for_something_else_keeps_the_servers_advice() {
     let busy = Error::new(ErrorKind::Overloaded, "too many at once");
     fixture.peer.renew().await.fail(busy.retrying(Retry::Later(Some(wait))));
     let failed = Instant::now();
-    until(&driver, |s| s.phase == Phase::Offline).await;
+    until(&driver, |s| s.progress.phase == Phase::Offline).await;
     assert_eq!(fixture.peer.connect().await.what.token, some("b"));
     assert!(failed.elapsed() >= wait);
     assert_eq!(provider.asked(), [None, None], "nothing was refused");
@@ -146,7 +146,7 @@ async fn a_renewal_without_an_answer_is_a_timeout() {
     let renewal = fixture.peer.renew().await;
     renewal.dropped().await;
     assert_eq!(began.elapsed(), Duration::from_secs(60));
-    let status = until(&driver, |s| s.phase == Phase::Offline).await;
+    let status = until(&driver, |s| s.progress.phase == Phase::Offline).await;
     let error = status.last_error.unwrap().to_string();
     assert_eq!(error, "renew the token: there was no answer in time");
 }
@@ -168,7 +168,7 @@ async fn what_became_of_a_renewal_on_a_lost_connection_means_nothing_for_the_nex
     assert_eq!(status.last_error.unwrap().message(), "the server restarts");
     assert_eq!(provider.asked(), [None, None]);
     attempt.welcome(1);
-    until(&driver, |s| s.runs == 2 && s.phase == Phase::InSync).await;
+    until(&driver, |s| s.runs == 2 && s.progress.phase == Phase::InSync).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -186,7 +186,7 @@ async fn a_request_that_was_asked_under_the_token_before_has_another_connection_
     attempt.welcome(1);
     // On this one there is no doubt of which token it is.
     fixture.peer.pull().await.fail(unauthenticated("it has expired"));
-    until(&driver, |s| s.refused == Some(ErrorKind::Unauthenticated)).await;
+    until(&driver, |s| s.progress.refused == Some(ErrorKind::Unauthenticated)).await;
 }
 
 #[tokio::test(start_paused = true)]

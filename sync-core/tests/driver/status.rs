@@ -2,8 +2,8 @@
 
 use super::support::network;
 use sync_core::clock::Now;
-use sync_core::driver::{DriverStatus, ScopeStatus};
-use sync_core::engine::{Phase, ScopeProgress};
+use sync_core::driver::DriverStatus;
+use sync_core::engine::{Phase, Progress};
 use sync_core::error::ErrorKind;
 use sync_core::model::Scope;
 
@@ -15,11 +15,13 @@ fn failed(message: &str) -> DriverStatus {
 fn a_status_is_another_one_as_soon_as_one_thing_that_it_shows_is() {
     let same = DriverStatus::default;
     assert_eq!(same(), same());
-    let scope = ScopeStatus { scope: Scope::default(), progress: ScopeProgress::default() };
+    let of = |progress| DriverStatus { progress, ..same() };
+    let refused = Some(ErrorKind::Incompatible);
+    let scopes = vec![(Scope::default(), Default::default())];
     let others = [
-        DriverStatus { phase: Phase::Offline, ..same() },
-        DriverStatus { scopes: vec![scope], ..same() },
-        DriverStatus { refused: Some(ErrorKind::Incompatible), ..same() },
+        of(Progress { phase: Phase::Offline, ..Progress::default() }),
+        of(Progress { scopes, ..Progress::default() }),
+        of(Progress { refused, ..Progress::default() }),
         DriverStatus { pushed: 1, ..same() },
         DriverStatus { conflicts: 1, ..same() },
         DriverStatus { failures: 1, ..same() },

@@ -15,8 +15,8 @@ use sync_core::environment::Environment;
 use sync_core::error::{Error, ErrorKind};
 use sync_core::model::{
     Body, Chunk, Collection, DocumentId, DocumentKey, DocumentState, Epoch, Limits, LogEntry,
-    LogKey, LogMark, LogRun, PushBatch, PushId, ReplicaId, Revision, Scope, Seq, ServerStart,
-    Stamp, Verdict, VerdictKind, Verdicts,
+    LogKey, LogMark, LogRun, PushBatch, ReplicaId, Revision, Scope, Seq, ServerStart, Stamp,
+    Verdict, VerdictKind, Verdicts,
 };
 use sync_core::protocol::{Greeting, Hello, Pull, ScopeWelcome, Welcome};
 use sync_core::replica::{Committed, LocalTransaction, LocalWrite, WriteOperation};
@@ -132,11 +132,8 @@ impl Fixture {
 
     pub(super) async fn write(&self, id: &str) -> Committed {
         let body = Body::from_value(&id).unwrap();
-        let write = LocalWrite {
-            collection: notes(),
-            id: DocumentId::new(id).unwrap(),
-            operation: WriteOperation::Put(body),
-        };
+        let write =
+            LocalWrite::new(notes(), DocumentId::new(id).unwrap(), WriteOperation::Put(body));
         let transaction = LocalTransaction { scope: Scope::default(), writes: vec![write] };
         self.storage.write(self.parts.environment.now(), transaction).await.unwrap()
     }
@@ -162,14 +159,7 @@ pub(super) fn network(message: &str) -> Error {
 
 /// A welcome to all that the replica asks for.
 pub(super) fn welcome(hello: &Hello, head: u64) -> Welcome {
-    let scope = |greeting: &Greeting| ScopeWelcome {
-        scope: greeting.scope.clone(),
-        epoch: EPOCH,
-        head: Seq(head),
-        horizon: Seq(0),
-        last_push: PushId(0),
-        reset: None,
-    };
+    let scope = |greeting: &Greeting| ScopeWelcome::new(greeting.scope.clone(), EPOCH, Seq(head));
     Welcome {
         version: hello.versions[0],
         server_time: BEGINNING,
@@ -214,17 +204,11 @@ pub(super) fn mark(last: u64) -> LogMark {
 pub(super) fn chunk(after: u64, entries: Vec<LogEntry>) -> Chunk {
     let next = entries.last().map_or(Seq(after), |entry| entry.seq);
     Chunk {
-        scope: Scope::default(),
-        epoch: EPOCH,
-        after: Seq(after),
         next,
         head: next,
-        horizon: Seq(0),
         mark: (next > Seq(0)).then(|| mark(next.0)),
-        covers: None,
         entries,
-        left_out: Default::default(),
-        bookmarks: None,
+        ..Chunk::empty(Scope::default(), EPOCH, Seq(after))
     }
 }
 

@@ -78,8 +78,8 @@ async fn without_a_provider_a_refused_token_costs_one_connection_until_another_o
     let attempt = fixture.peer.connect().await;
     assert_eq!(attempt.what.token, some("a"));
     attempt.fail(unauthenticated("it is unknown"));
-    let status = until(&driver, |s| s.refused == Some(ErrorKind::Unauthenticated)).await;
-    assert_eq!(status.phase, Phase::Stopped);
+    let status = until(&driver, |s| s.progress.refused == Some(ErrorKind::Unauthenticated)).await;
+    assert_eq!(status.progress.phase, Phase::Stopped);
     fixture.peer.is_quiet_for(Duration::from_secs(60 * 60)).await;
     driver.set_token(some("b"));
     let attempt = fixture.peer.connect().await;
@@ -94,7 +94,7 @@ async fn a_new_token_changes_nothing_after_another_refusal() {
     let driver = fixture.run(with_token("a"), Goal::ONCE).await;
     let old = Error::new(ErrorKind::Incompatible, "this version is too old");
     fixture.peer.connect().await.fail(old);
-    until(&driver, |s| s.refused == Some(ErrorKind::Incompatible)).await;
+    until(&driver, |s| s.progress.refused == Some(ErrorKind::Incompatible)).await;
     driver.set_token(some("b"));
     fixture.peer.is_quiet_for(Duration::from_secs(60 * 60)).await;
     driver.run(Goal::ONCE).await.unwrap();
@@ -106,7 +106,7 @@ async fn a_new_token_may_see_a_scope_that_the_old_one_may_not() {
     let mut fixture = Fixture::new();
     let driver = fixture.run(with_token("a"), Goal::ONCE).await;
     fixture.peer.connect().await.welcome_without_scopes();
-    until(&driver, |s| s.refused == Some(ErrorKind::PermissionDenied)).await;
+    until(&driver, |s| s.progress.refused == Some(ErrorKind::PermissionDenied)).await;
     driver.set_token(some("b"));
     assert_eq!(fixture.peer.connect().await.what.token, some("b"));
 }
@@ -130,7 +130,7 @@ async fn a_token_that_was_given_during_an_attempt_is_tried_when_that_one_is_refu
         let attempt = fixture.peer.connect().await;
         assert_eq!(attempt.what.token, some("b"));
         attempt.fail(Error::new(kind, "nor this one"));
-        until(&driver, |s| s.refused == Some(kind)).await;
+        until(&driver, |s| s.progress.refused == Some(kind)).await;
         fixture.peer.is_quiet_for(Duration::from_secs(60 * 60)).await;
     }
 }
@@ -154,7 +154,7 @@ async fn a_token_that_was_given_during_an_attempt_may_see_a_scope_that_the_old_o
     let attempt = fixture.peer.connect().await;
     assert_eq!((attempt.what.token.clone(), greeted.elapsed()), (some("b"), Duration::ZERO));
     attempt.welcome(0);
-    until(&driver, |s| s.refused.is_none() && s.phase == Phase::Syncing).await;
+    until(&driver, |s| s.progress.refused.is_none() && s.progress.phase == Phase::Syncing).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -193,7 +193,7 @@ async fn a_second_refusal_ends_the_attempts() {
     let driver = fixture.run(options, Goal::ONCE).await;
     fixture.peer.connect().await.fail(unauthenticated("not this one"));
     fixture.peer.connect().await.fail(unauthenticated("nor this one"));
-    let status = until(&driver, |s| s.refused == Some(ErrorKind::Unauthenticated)).await;
+    let status = until(&driver, |s| s.progress.refused == Some(ErrorKind::Unauthenticated)).await;
     assert_eq!(status.last_error.unwrap().message(), "nor this one");
     fixture.peer.is_quiet_for(Duration::from_secs(60 * 60)).await;
     assert_eq!(provider.asked(), [None, some("a")]);
@@ -205,7 +205,7 @@ async fn the_refused_token_given_again_ends_the_attempts_until_the_driver_is_run
     let (options, provider) = Provider::of(&["a"]);
     let driver = fixture.run(options, Goal::ONCE).await;
     fixture.peer.connect().await.fail(unauthenticated("not this one"));
-    let status = until(&driver, |s| s.refused == Some(ErrorKind::Unauthenticated)).await;
+    let status = until(&driver, |s| s.progress.refused == Some(ErrorKind::Unauthenticated)).await;
     let error = status.last_error.unwrap().to_string();
     assert!(error.contains("the token provider gives it again"), "{error}");
     fixture.peer.is_quiet_for(Duration::from_secs(60 * 60)).await;
@@ -293,7 +293,7 @@ async fn a_token_that_expires_without_a_provider_is_a_refusal() {
     let driver = fixture.run(with_token("a"), Goal::ONCE).await;
     fixture.peer.greet(1).await;
     fixture.peer.pull().await.fail(unauthenticated("it has expired"));
-    let status = until(&driver, |s| s.refused == Some(ErrorKind::Unauthenticated)).await;
+    let status = until(&driver, |s| s.progress.refused == Some(ErrorKind::Unauthenticated)).await;
     assert_eq!(status.last_error.unwrap().message(), "it has expired");
     assert_eq!(fixture.peer.close().await.reason, "the replica begins anew");
     fixture.peer.is_quiet_for(Duration::from_secs(60 * 60)).await;
@@ -307,7 +307,7 @@ async fn a_failure_that_is_not_for_the_token_leaves_the_token_and_the_connection
     fixture.peer.greet(1).await;
     fixture.peer.pull().await.fail(Error::new(ErrorKind::Overloaded, "too many at once"));
     let status = until(&driver, |s| s.failures == 1).await;
-    assert_eq!(status.phase, Phase::Syncing);
+    assert_eq!(status.progress.phase, Phase::Syncing);
     fixture.catch_up(&driver, 1).await;
     assert_eq!(provider.asked(), [None]);
 }
@@ -331,7 +331,7 @@ async fn what_refuses_a_token_on_the_way_to_the_server_ends_nothing() {
     let mut asked = vec![None];
     asked.extend(vec![some("a"); 20]);
     assert_eq!(provider.asked(), asked);
-    assert_eq!(driver.status().borrow().refused, None);
+    assert_eq!(driver.status().borrow().progress.refused, None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -345,6 +345,6 @@ async fn a_request_that_a_gateway_refuses_has_the_provider_asked_with_its_token(
     let attempt = fixture.peer.connect().await;
     assert_eq!(attempt.what.token, some("b"));
     assert_eq!(provider.asked(), [None, some("a")]);
-    assert_eq!(driver.status().borrow().refused, None);
+    assert_eq!(driver.status().borrow().progress.refused, None);
     drop(link);
 }

@@ -46,11 +46,11 @@ impl Device {
         for n in 0..WRITES {
             // Every second document is shared by all replicas, the others belong to this one.
             let id = if n % 2 == 0 { format!("shared-{n}") } else { format!("{}-{n}", self.who) };
-            let write = LocalWrite {
-                collection: Collection::new(NOTES).unwrap(),
-                id: DocumentId::new(id).unwrap(),
-                operation: WriteOperation::Put(text(&format!("{} in round {round}", self.who))),
-            };
+            let write = LocalWrite::new(
+                Collection::new(NOTES).unwrap(),
+                DocumentId::new(id).unwrap(),
+                WriteOperation::Put(text(&format!("{} in round {round}", self.who))),
+            );
             let transaction = LocalTransaction { scope: scope.clone(), writes: vec![write] };
             self.storage.write(System.now(), transaction).await.unwrap();
         }
@@ -79,7 +79,7 @@ pub async fn replicas_converge_over_links_that_are_cut<H: TransportHarness>(harn
         // The next round begins when some bytes have arrived in spite of the cuts.
         let mut status = devices[round % 2].driver.status();
         let pushed = status.borrow().pushed;
-        let moved = status.wait_for(|s| s.pushed > pushed || s.phase == Phase::InSync);
+        let moved = status.wait_for(|s| s.pushed > pushed || s.progress.phase == Phase::InSync);
         fixture.soon("progress between two cuts", moved).await.unwrap();
     }
     converge(&fixture, devices, &scope, ROUNDS - 1).await;
@@ -98,14 +98,15 @@ pub async fn replicas_converge_over_links_that_fall_silent<H: TransportHarness>(
     for round in 0..3 {
         for device in &devices {
             let mut status = device.driver.status();
-            let in_sync = status.wait_for(|s| s.phase == Phase::InSync);
+            let in_sync = status.wait_for(|s| s.progress.phase == Phase::InSync);
             fixture.soon("being in sync", in_sync).await.unwrap();
         }
         fixture.harness.stall().await?;
         for device in &devices {
             device.write(&scope, round).await;
             let mut status = device.driver.status();
-            let noticed = status.wait_for(|s| !matches!(s.phase, Phase::Syncing | Phase::InSync));
+            let noticed =
+                status.wait_for(|s| !matches!(s.progress.phase, Phase::Syncing | Phase::InSync));
             within(fixture.timing.silence, "noticing the silence", noticed).await.unwrap();
         }
         fixture.harness.heal().await;
