@@ -41,4 +41,7 @@ pub mod random;
 pub mod resolvers;
 pub mod sim;
 pub mod traces;
+mod watched_server_storage;
 pub mod world;
+
+pub use watched_server_storage::WatchedServerStorage;

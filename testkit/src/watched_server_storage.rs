@@ -1,4 +1,4 @@
-//! A server's storage that counts the bytes that are read, and can delay answers after the commit.
+//! A server's storage that counts what is read, and can delay answers after the commit.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,8 +11,11 @@ use sync_server::record::{Acknowledged, Fork, ServerScope};
 use sync_server::{ServerStorage, Visible};
 use tokio::sync::watch;
 
+/// A [`ServerStorage`] that counts the bytes of the chunks that are read, and can delay the answers
+/// to appends after they are committed: the state in which a client loses its connection without
+/// knowing whether its push arrived.
 #[derive(Debug)]
-pub(super) struct Watched {
+pub struct WatchedServerStorage {
     inner: Arc<dyn ServerStorage>,
     /// The bytes of chunks that were read.
     read: AtomicUsize,
@@ -22,30 +25,35 @@ pub(super) struct Watched {
     committed: watch::Sender<usize>,
 }
 
-impl Watched {
-    pub(super) fn new(inner: Arc<dyn ServerStorage>) -> Self {
+impl WatchedServerStorage {
+    /// Wraps a storage. No answer is delayed at first.
+    #[must_use]
+    pub fn new(inner: Arc<dyn ServerStorage>) -> Self {
         let (read, holding) = (AtomicUsize::new(0), watch::Sender::new(false));
         Self { inner, read, holding, committed: watch::Sender::new(0) }
     }
 
     /// Returns the bytes of chunks that were read so far.
-    pub(super) fn bytes_read(&self) -> usize {
+    #[must_use]
+    pub fn bytes_read(&self) -> usize {
         self.read.load(Ordering::Relaxed)
     }
 
     /// Delays the answers to appends, or releases them. The appends are committed.
-    pub(super) fn hold_answers(&self, hold: bool) {
+    pub fn hold_answers(&self, hold: bool) {
         self.holding.send_replace(hold);
     }
 
     /// Returns a receiver of the number of committed appends.
-    pub(super) fn appends(&self) -> watch::Receiver<usize> {
+    #[must_use]
+    pub fn appends(&self) -> watch::Receiver<usize> {
         self.committed.subscribe()
     }
 }
 
 #[async_trait]
-impl ServerStorage for Watched {
+#[deny(clippy::missing_trait_methods)]
+impl ServerStorage for WatchedServerStorage {
     async fn scope(&self, scope: Scope, fresh: NewLog) -> Result<ServerScope> {
         self.inner.scope(scope, fresh).await
     }

@@ -117,6 +117,7 @@ mod tools;
 pub mod transport;
 
 pub use capabilities::Capabilities;
+pub use faults::BrokenHarness;
 pub use place::Place;
 pub use run::{Case, Outcome, Skipped, attempt, demand_failure, run};
 

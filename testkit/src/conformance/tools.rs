@@ -66,13 +66,7 @@ pub(super) fn key(name: &str) -> DocumentKey {
 /// Returns a state that another replica wrote just now: a body, or a tombstone.
 pub(super) fn state(json: Option<&str>) -> DocumentState {
     let revision = Revision { stamp: Stamp::new(now().0, 0), replica: ELSEWHERE };
-    DocumentState {
-        revision,
-        author: revision,
-        created: revision.stamp,
-        body: json.map(body),
-        erased: None,
-    }
+    DocumentState::new(revision, json.map(body))
 }
 
 /// Returns the entry at a position: `id` or `collection/id`.

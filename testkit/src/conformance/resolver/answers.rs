@@ -93,13 +93,7 @@ pub async fn what_it_does_not_ask_for_makes_no_difference(subject: Subject) -> O
         let on_replica = answer(&subject, &met);
         // A server knows the base's revision, and its body only if it was sent along.
         let body = base.body.clone().filter(|_| subject.resolver.needs_base());
-        let sent = DocumentState {
-            revision: base.revision,
-            author: base.revision,
-            created: base.revision.stamp,
-            body,
-            erased: None,
-        };
+        let sent = DocumentState::new(base.revision, body);
         let on_server = Met { base: Some(sent), ..met.clone() };
         assert_eq!(answer(&subject, &on_server), on_replica, "as a server asks: {met:#?}");
     }

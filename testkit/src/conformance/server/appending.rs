@@ -234,13 +234,7 @@ pub async fn whatever_is_dropped_the_next_call_works<H: ServerStorageHarness>(
         drop_after(polls, storage.scopes(None, 10)).await;
         let read = storage.changes(scope(), Cursor::default(), Limits::CHUNK, Visible::All);
         drop_after(polls, read).await;
-        let ack = Acknowledgement {
-            epoch,
-            seq: Seq(polls as u64),
-            digest: None,
-            mark: None,
-            noted: Default::default(),
-        };
+        let ack = Acknowledgement::new(epoch, Seq(polls as u64));
         drop_after(polls, storage.acknowledge(scope(), ReplicaId([3; 16]), ack)).await;
         drop_after(polls, storage.replica(scope(), ReplicaId([3; 16]))).await;
         drop_after(polls, storage.purge(scope(), Seq(0))).await;

@@ -55,13 +55,7 @@ pub async fn who_asks_at_the_head_hears_of_every_commit<H: ServerStorageHarness>
     // Calls that do not change this log.
     let elsewhere = fixture.batch(vec![insert("e", "1")]);
     fixture.append(&PushBatch { scope: scope("elsewhere"), ..elsewhere }).await;
-    let ack = Acknowledgement {
-        epoch: FRESH,
-        seq: head,
-        digest: None,
-        mark: None,
-        noted: Default::default(),
-    };
+    let ack = Acknowledgement::new(FRESH, head);
     must(fixture.storage.acknowledge(Scope::default(), WRITER, ack).await, "an acknowledgement");
     must(fixture.storage.purge_erased().await, "purge_erased");
     assert_eq!(nothing_new(&fixture, &at).await, before);

@@ -49,13 +49,7 @@ pub async fn after_closing_everything_fails_as_closed<H: ServerStorageHarness>(
         );
         closed(storage.changes(s(), Cursor::default(), ALL, Visible::All).await, "changes");
         closed(storage.changes(s(), at, ALL, Visible::All).await, "changes at the head");
-        let ack = Acknowledgement {
-            epoch: FRESH,
-            seq: Seq(1),
-            digest: None,
-            mark: None,
-            noted: Default::default(),
-        };
+        let ack = Acknowledgement::new(FRESH, Seq(1));
         closed(storage.acknowledge(s(), WRITER, ack).await, "acknowledge");
         closed(storage.replica(s(), WRITER).await, "replica");
         closed(storage.begin_epoch(s(), FRESH, Seq(0), Epoch([1; 16])).await, "begin_epoch");

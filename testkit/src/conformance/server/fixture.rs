@@ -93,13 +93,7 @@ pub(super) fn change(name: &str, json: Option<&str>, base: Option<BaseRef>) -> C
     let counter = COUNTER.fetch_add(1, Ordering::Relaxed) as u16;
     let key = key(name);
     let revision = Revision { stamp: Stamp::new(now().0, counter), replica: WRITER };
-    let state = DocumentState {
-        revision,
-        author: revision,
-        created: revision.stamp,
-        body: json.map(body),
-        erased: None,
-    };
+    let state = DocumentState::new(revision, json.map(body));
     Change { collection: key.collection, id: key.id, base, base_body: None, state }
 }
 
@@ -110,14 +104,7 @@ pub(super) fn insert(name: &str, json: &str) -> Change {
 
 /// Returns a batch of the default scope.
 pub(super) fn batch(replica: ReplicaId, id: u64, changes: Vec<Change>) -> PushBatch {
-    PushBatch {
-        scope: Scope::default(),
-        replica,
-        id: PushId(id),
-        changes,
-        recall: None,
-        mark: None,
-    }
+    PushBatch::new(Scope::default(), replica, PushId(id), changes)
 }
 
 /// Returns the verdicts, which must be decided.

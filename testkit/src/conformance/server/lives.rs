@@ -165,13 +165,7 @@ pub async fn an_unannounced_restore_is_found<H: ServerStorageHarness>(harness: H
     let appended = fixture.append(&batch).await;
     assert_eq!((appended.fork, appended.entries.len()), (Some(fork(1)), 0));
     assert_eq!(fixture.scope().await, scope, "a push that shows a restore changes nothing");
-    let ack = Acknowledgement {
-        epoch: scope.epoch,
-        seq: Seq(4),
-        digest: None,
-        mark: lost,
-        noted: Default::default(),
-    };
+    let ack = Acknowledgement { mark: lost, ..Acknowledgement::new(scope.epoch, Seq(4)) };
     let told = fixture.storage.acknowledge(Scope::default(), WRITER, ack).await;
     assert_eq!(must(told, "an acknowledgement"), Some(fork(1)));
     // The same start, beyond the head.
@@ -194,13 +188,7 @@ pub async fn acknowledgements_move_forward<H: ServerStorageHarness>(harness: H) 
     let epoch = fixture.scope().await.epoch;
     let (s, replica) = (Scope::default, ReplicaId([0x44; 16]));
     let ack = async |epoch, seq| {
-        let ack = Acknowledgement {
-            epoch,
-            seq: Seq(seq),
-            digest: None,
-            mark: None,
-            noted: Default::default(),
-        };
+        let ack = Acknowledgement::new(epoch, Seq(seq));
         must(fixture.storage.acknowledge(s(), replica, ack).await, "an acknowledgement")
     };
     let at = async || must(fixture.storage.replica(s(), replica).await, "the replica").0;
@@ -233,8 +221,7 @@ pub async fn a_digest_that_differs_is_answered_by_a_reset<H: ServerStorageHarnes
     }
     let scope = fixture.scope().await;
     let ack = async |epoch, seq, digest| {
-        let ack =
-            Acknowledgement { epoch, seq: Seq(seq), digest, mark: None, noted: Default::default() };
+        let ack = Acknowledgement { digest, ..Acknowledgement::new(epoch, Seq(seq)) };
         let replica = ReplicaId([0x44; 16]);
         must(
             fixture.storage.acknowledge(Scope::default(), replica, ack).await,

@@ -29,7 +29,7 @@ pub use super::capabilities::Capabilities;
 pub use super::place::Place;
 pub use appending::*;
 pub use asking::*;
-pub use broken::{BrokenServerHarness, ServerStorageFault};
+pub use broken::ServerStorageFault;
 pub use closing::*;
 pub use deciding::*;
 pub use erasing::*;
@@ -38,6 +38,7 @@ pub use reading::*;
 pub use retrying::*;
 pub use surviving::*;
 
+use super::faults::BrokenHarness;
 use super::run::{Case, Outcome, demand_failure};
 
 /// A place for one server, with a way to open it. Every case gets a fresh one, which is empty.
@@ -90,11 +91,12 @@ pub fn demand<H: ServerStorageHarness>(
 ) -> Outcome {
     let name = fault.noticed_by();
     let sound = cases::<H>().into_iter().find(|c| c.name == name);
-    let broken = cases::<BrokenServerHarness<H>>().into_iter().find(|c| c.name == name);
+    let broken =
+        cases::<BrokenHarness<H, ServerStorageFault>>().into_iter().find(|c| c.name == name);
     let (Some(sound), Some(broken)) = (sound, broken) else {
         panic!("there is no case {name}");
     };
-    let wrapped = BrokenServerHarness::new(harness(), fault);
+    let wrapped = BrokenHarness::new(harness(), fault);
     demand_failure(&format!("{fault:?}"), name, (sound.run)(harness()), (broken.run)(wrapped))
 }
 

@@ -230,13 +230,7 @@ pub async fn an_unknown_scope_is_not_found<H: ServerStorageHarness>(harness: H) 
     refused(storage.purge(unknown(), Seq(1)).await, ErrorKind::NotFound, "purge");
     let begun = storage.begin_epoch(unknown(), FRESH, Seq(0), Epoch([1; 16])).await;
     refused(begun, ErrorKind::NotFound, "begin_epoch");
-    let ack = Acknowledgement {
-        epoch: FRESH,
-        seq: Seq(0),
-        digest: None,
-        mark: None,
-        noted: Default::default(),
-    };
+    let ack = Acknowledgement::new(FRESH, Seq(0));
     let acknowledged = storage.acknowledge(unknown(), WRITER, ack).await;
     refused(acknowledged, ErrorKind::NotFound, "acknowledge");
     assert_eq!(must(storage.find_scope(unknown()).await, "find_scope"), None);

@@ -22,8 +22,7 @@ pub async fn what_was_closed_is_there_again<H: ServerStorageHarness>(harness: H)
     fixture.push(&[("d-00003", None), ("d-00004", Some("2"))]).await;
     must(fixture.storage.purge(Scope::default(), Seq(5)).await, "a purge");
     let epoch = fixture.scope().await.epoch;
-    let ack =
-        Acknowledgement { epoch, seq: Seq(7), digest: None, mark: None, noted: Default::default() };
+    let ack = Acknowledgement::new(epoch, Seq(7));
     let replica = ReplicaId([0x44; 16]);
     let acknowledged = fixture.storage.acknowledge(Scope::default(), replica, ack).await;
     must(acknowledged, "an acknowledgement");

@@ -69,17 +69,10 @@ impl Log {
     pub(super) fn chunk(&self, after: u64, next: u64) -> Chunk {
         let entries = self.entries.values().filter(|e| after < e.seq.0 && e.seq.0 <= next);
         Chunk {
-            scope: self.scope.clone(),
-            epoch: self.epoch,
-            after: Seq(after),
             next: Seq(next),
             head: Seq(self.head),
-            horizon: Seq(0),
-            mark: None,
-            covers: None,
             entries: entries.cloned().collect(),
-            left_out: Default::default(),
-            bookmarks: None,
+            ..Chunk::empty(self.scope.clone(), self.epoch, Seq(after))
         }
     }
 

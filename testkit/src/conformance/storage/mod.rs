@@ -36,7 +36,7 @@ use sync_core::storage::Storage;
 pub use super::capabilities::Capabilities;
 pub use super::place::Place;
 pub use applying::*;
-pub use broken::{BrokenHarness, StorageFault};
+pub use broken::StorageFault;
 pub use cancelling::*;
 pub use choosing::*;
 pub use closing::*;
@@ -54,6 +54,7 @@ pub use settling::*;
 pub use surviving::*;
 pub use writing::*;
 
+use super::faults::BrokenHarness;
 use super::run::{Case, Outcome, demand_failure};
 
 /// A place for one replica, with a way to open it. Every case gets a fresh one, which is empty.
@@ -107,7 +108,7 @@ pub fn cases<H: StorageHarness>() -> Vec<Case<H>> {
 pub fn demand<H: StorageHarness>(fault: StorageFault, harness: impl Fn() -> H) -> Outcome {
     let name = fault.noticed_by();
     let sound = cases::<H>().into_iter().find(|c| c.name == name);
-    let broken = cases::<BrokenHarness<H>>().into_iter().find(|c| c.name == name);
+    let broken = cases::<BrokenHarness<H, StorageFault>>().into_iter().find(|c| c.name == name);
     let (Some(sound), Some(broken)) = (sound, broken) else {
         panic!("there is no case {name}");
     };

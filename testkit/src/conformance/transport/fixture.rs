@@ -5,20 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::WatchedServerStorage;
 use storage_kit::kv::{KvOptions, MemoryKv, open_server};
 use sync_core::error::{Error, Result};
 use sync_core::model::{
     Body, Change, Chunk, Collection, Cursor, DocumentId, DocumentState, Limits, PushBatch, PushId,
     ReplicaId, Revision, Scope, Seq, Stamp, Verdict, VerdictKind, Verdicts,
 };
-use sync_core::protocol::{Greeting, Hello, Pull, VERSIONS, Welcome};
+use sync_core::protocol::{Greeting, Hello, Pull, Welcome};
 use sync_core::transport::{Connection, Delivery, Transport};
 use sync_server::record::ServerScope;
 use sync_server::{Server, ServerOptions};
 
 use super::access_switch::{AccessSwitch, TOKEN};
 use super::harness::{Timing, TransportHarness};
-use super::watched::Watched;
 
 /// The collection of documents where it does not matter.
 pub(super) const NOTES: &str = "notes";
@@ -28,7 +28,7 @@ pub(super) struct Fixture<H> {
     pub(super) server: Server,
     pub(super) transport: Arc<dyn Transport>,
     pub(super) access_switch: Arc<AccessSwitch>,
-    pub(super) storage: Arc<Watched>,
+    pub(super) storage: Arc<WatchedServerStorage>,
     pub(super) timing: Timing,
 }
 
@@ -46,8 +46,10 @@ impl<H: TransportHarness> Fixture<H> {
 
     pub(super) async fn with(harness: H, set: impl FnOnce(&mut ServerOptions)) -> Self {
         let rows = open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap();
-        let (access_switch, storage) =
-            (Arc::new(AccessSwitch::default()), Arc::new(Watched::new(Arc::new(rows))));
+        let (access_switch, storage) = (
+            Arc::new(AccessSwitch::default()),
+            Arc::new(WatchedServerStorage::new(Arc::new(rows))),
+        );
         let mut options = ServerOptions::default();
         harness.adjust(&mut options);
         set(&mut options);
@@ -107,14 +109,7 @@ impl Author {
     pub(super) async fn write(&self, scope: &Scope, documents: &[(&str, Body)]) {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let changes = documents.iter().map(|(id, body)| insert(NOTES, id, body.clone())).collect();
-        let batch = PushBatch {
-            scope: scope.clone(),
-            replica: replica(200),
-            id: PushId(id),
-            changes,
-            recall: None,
-            mark: None,
-        };
+        let batch = PushBatch::new(scope.clone(), replica(200), PushId(id), changes);
         let verdicts = self.connection.push(batch).await.expect("a push in memory");
         assert_accepted(&verdicts);
     }
@@ -163,31 +158,22 @@ pub(super) fn insert(collection: &str, id: &str, body: Body) -> Change {
     static STAMPS: AtomicU64 = AtomicU64::new(1);
     let stamp = Stamp::new(1_000_000 + STAMPS.fetch_add(1, Ordering::Relaxed), 0);
     let revision = Revision { stamp, replica: replica(1) };
-    Change {
-        collection: Collection::new(collection).expect("a name"),
-        id: DocumentId::new(id).expect("an id"),
-        base: None,
-        base_body: None,
-        state: DocumentState {
+    Change::new(
+        Collection::new(collection).expect("a name"),
+        DocumentId::new(id).expect("an id"),
+        DocumentState {
             revision,
             author: revision,
             created: stamp,
             body: Some(body),
             erased: None,
         },
-    }
+    )
 }
 
 /// Returns a batch of one replica.
 pub(super) fn batch(who: u8, id: u64, scope: &Scope, changes: Vec<Change>) -> PushBatch {
-    PushBatch {
-        scope: scope.clone(),
-        replica: replica(who),
-        id: PushId(id),
-        changes,
-        recall: None,
-        mark: None,
-    }
+    PushBatch::new(scope.clone(), replica(who), PushId(id), changes)
 }
 
 pub(super) fn hello(who: u8, scopes: &[&Scope]) -> Hello {
@@ -197,13 +183,11 @@ pub(super) fn hello(who: u8, scopes: &[&Scope]) -> Hello {
         digest: None,
     };
     Hello {
-        versions: VERSIONS.to_vec(),
-        replica: replica(who),
         token: Some(TOKEN.to_owned()),
-        compressions: Vec::new(),
         schema: 1,
         agent: "conformance".to_owned(),
         scopes: scopes.iter().map(greeting).collect(),
+        ..Hello::new(replica(who))
     }
 }
 

@@ -30,7 +30,6 @@ mod fixture;
 mod harness;
 mod pending;
 mod reader;
-mod watched;
 
 pub use fault_injection::{FaultyHarness, FaultyTransport, TransportFault, demand};
 pub use harness::{Timing, TransportHarness};

@@ -34,13 +34,7 @@ impl<'a> Pending<'a> {
         first.expect("it ended without a word").expect("a chunk");
         fixture.access_switch.hold(&held);
         let push = batch(1, 1, &held, vec![insert(NOTES, "held", text("x"))]);
-        let ack = Ack {
-            scope: held.clone(),
-            epoch: Epoch([1; 16]),
-            seq: Seq(0),
-            digest: None,
-            mark: None,
-        };
+        let ack = Ack::new(held.clone(), Epoch([1; 16]), Seq(0));
         let mut live = connection.live(pull(&held, Cursor::default()));
         let ended = "a live stream that ended without a word";
         let mut pending = Self(FuturesUnordered::new());

@@ -4,13 +4,12 @@ mod judge;
 mod wrapper;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use sync_core::error::Result;
 use sync_server::ServerStorage;
 
-use super::super::{Capabilities, Place};
+use super::super::faults::BrokenHarness;
 use super::ServerStorageHarness;
 use wrapper::BrokenServerStorage;
 
@@ -104,56 +103,10 @@ macro_rules! server_storage_conformance_faults {
 
 crate::server_storage_conformance_faults! { __conformance_fault_enum(ServerStorageFault) }
 
-/// A harness whose storages have a fault.
-#[derive(Debug)]
-pub struct BrokenServerHarness<H> {
-    place: Arc<H>,
-    fault: ServerStorageFault,
-    /// Whether a crash has been prepared: later writes are lost in it.
-    crashed: Arc<AtomicBool>,
-}
-
-impl<H> BrokenServerHarness<H> {
-    /// Builds the fault into the storages that the harness opens.
-    #[must_use]
-    pub fn new(harness: H, fault: ServerStorageFault) -> Self {
-        Self { place: Arc::new(harness), fault, crashed: Arc::default() }
-    }
-}
-
 #[async_trait]
-impl<H: ServerStorageHarness> ServerStorageHarness for BrokenServerHarness<H> {
+impl<H: ServerStorageHarness> ServerStorageHarness for BrokenHarness<H, ServerStorageFault> {
     async fn open(&self) -> Result<Arc<dyn ServerStorage>> {
-        self.crashed.store(false, Ordering::Relaxed);
-        let place: Arc<dyn ServerStorageHarness> = Arc::clone(&self.place) as _;
-        let crashed = Arc::clone(&self.crashed);
-        let inner = self.place.open().await?;
-        Ok(Arc::new(BrokenServerStorage::new(inner, self.fault, place, crashed)))
-    }
-}
-
-#[async_trait]
-impl<H: Place> Place for BrokenServerHarness<H> {
-    fn capabilities(&self) -> Capabilities {
-        self.place.capabilities()
-    }
-
-    async fn crash(&self) -> Result<()> {
-        if self.crashed.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        self.place.crash().await
-    }
-
-    async fn fill_disk(&self) -> Result<()> {
-        self.place.fill_disk().await
-    }
-
-    async fn free_disk(&self) -> Result<()> {
-        self.place.free_disk().await
-    }
-
-    async fn bytes(&self) -> Result<Vec<u8>> {
-        self.place.bytes().await
+        let crash = self.prepared_crash();
+        Ok(Arc::new(BrokenServerStorage::new(self.place.open().await?, self.fault, crash)))
     }
 }

@@ -1,7 +1,6 @@
 //! A server's storage with a fault.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use sync_server::{ServerStorage, Visible};
 
 use super::ServerStorageFault as Fault;
 use super::judge::Misheard;
-use crate::conformance::server::ServerStorageHarness;
+use crate::conformance::faults::PreparedCrash;
 use crate::conformance::tools::ALL;
 
 /// The state that the faults keep.
@@ -43,8 +42,7 @@ struct Memory {
 pub(super) struct BrokenServerStorage {
     inner: Arc<dyn ServerStorage>,
     fault: Fault,
-    place: Arc<dyn ServerStorageHarness>,
-    crashed: Arc<AtomicBool>,
+    crash: PreparedCrash,
     memory: Mutex<Memory>,
 }
 
@@ -55,13 +53,8 @@ impl std::fmt::Debug for BrokenServerStorage {
 }
 
 impl BrokenServerStorage {
-    pub(super) fn new(
-        inner: Arc<dyn ServerStorage>,
-        fault: Fault,
-        place: Arc<dyn ServerStorageHarness>,
-        crashed: Arc<AtomicBool>,
-    ) -> Self {
-        Self { inner, fault, place, crashed, memory: Mutex::default() }
+    pub(super) fn new(inner: Arc<dyn ServerStorage>, fault: Fault, crash: PreparedCrash) -> Self {
+        Self { inner, fault, crash, memory: Mutex::default() }
     }
 
     fn has(&self, fault: Fault) -> bool {
@@ -70,14 +63,6 @@ impl BrokenServerStorage {
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Makes later writes not survive a crash.
-    async fn lose_from_here(&self) -> Result<()> {
-        if !self.crashed.swap(true, Ordering::Relaxed) {
-            self.place.crash().await?;
-        }
-        Ok(())
     }
 
     /// Waits until a reader has read the half-finished push, or gives up after a while.
@@ -274,7 +259,9 @@ impl ServerStorage for BrokenServerStorage {
     ) -> Result<Appended> {
         let misheard = || Arc::new(Misheard { judge: Arc::clone(&judge), fault: self.fault });
         match self.fault {
-            Fault::PushesLostInCrash | Fault::LogGoesBackInCrash => self.lose_from_here().await?,
+            Fault::PushesLostInCrash | Fault::LogGoesBackInCrash => {
+                self.crash.lose_from_here().await?
+            }
             Fault::StampsBelieved => cx.drift = Duration::MAX,
             Fault::StartsNotNoted => cx.start = ServerStart(0),
             Fault::ErasuresTakenForDeletions => {

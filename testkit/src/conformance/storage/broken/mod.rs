@@ -6,13 +6,12 @@ mod memory;
 mod wrapper;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use sync_core::error::Result;
 use sync_core::storage::Storage;
 
-use super::super::{Capabilities, Place};
+use super::super::faults::BrokenHarness;
 use super::StorageHarness;
 use wrapper::BrokenStorage;
 
@@ -132,55 +131,10 @@ macro_rules! storage_conformance_faults {
 
 crate::storage_conformance_faults! { __conformance_fault_enum(StorageFault) }
 
-/// A harness whose storages have a fault.
-#[derive(Debug)]
-pub struct BrokenHarness<H> {
-    place: Arc<H>,
-    fault: StorageFault,
-    /// Whether a crash has been prepared: later writes are lost in it.
-    crashed: Arc<AtomicBool>,
-}
-
-impl<H> BrokenHarness<H> {
-    /// Builds the fault into the storages that the harness opens.
-    #[must_use]
-    pub fn new(harness: H, fault: StorageFault) -> Self {
-        Self { place: Arc::new(harness), fault, crashed: Arc::default() }
-    }
-}
-
 #[async_trait]
-impl<H: StorageHarness> StorageHarness for BrokenHarness<H> {
+impl<H: StorageHarness> StorageHarness for BrokenHarness<H, StorageFault> {
     async fn open(&self) -> Result<Arc<dyn Storage>> {
-        self.crashed.store(false, Ordering::Relaxed);
-        let place: Arc<dyn StorageHarness> = Arc::clone(&self.place) as _;
-        let crashed = Arc::clone(&self.crashed);
-        Ok(Arc::new(BrokenStorage::new(self.place.open().await?, self.fault, place, crashed)))
-    }
-}
-
-#[async_trait]
-impl<H: Place> Place for BrokenHarness<H> {
-    fn capabilities(&self) -> Capabilities {
-        self.place.capabilities()
-    }
-
-    async fn crash(&self) -> Result<()> {
-        if self.crashed.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        self.place.crash().await
-    }
-
-    async fn fill_disk(&self) -> Result<()> {
-        self.place.fill_disk().await
-    }
-
-    async fn free_disk(&self) -> Result<()> {
-        self.place.free_disk().await
-    }
-
-    async fn bytes(&self) -> Result<Vec<u8>> {
-        self.place.bytes().await
+        let crash = self.prepared_crash();
+        Ok(Arc::new(BrokenStorage::new(self.place.open().await?, self.fault, crash)))
     }
 }

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use sync_core::clock::{Now, ServerTime};
 use sync_core::error::{ErrorKind, Result};
 use sync_core::model::{
     Chunk, Collection, DocumentKey, FencingToken, Limits, LocalSeq, PushBatch, PushId, ReplicaId,
-    Reset, Scope, Seq, VerdictKind, Verdicts, WriteLimits,
+    Reset, Scope, VerdictKind, Verdicts, WriteLimits,
 };
 use sync_core::replica::{
     Applied, Checked, Committed, Context, Decision, Failed, FeedPage, Forget, LocalTransaction,
@@ -21,15 +20,14 @@ use tokio::sync::watch;
 
 use super::StorageFault as Fault;
 use super::memory::{GivesIn, Shared, cut, stamp_by_wall_clock, write_anew};
-use crate::conformance::storage::StorageHarness;
+use crate::conformance::faults::PreparedCrash;
 use crate::conformance::tools::ALL;
 
 /// A correct storage, with the fault that breaks it.
 pub(super) struct BrokenStorage {
     pub(super) inner: Arc<dyn Storage>,
     pub(super) fault: Fault,
-    place: Arc<dyn StorageHarness>,
-    crashed: Arc<AtomicBool>,
+    crash: PreparedCrash,
     pub(super) memory: Shared,
     silence: watch::Sender<u64>,
 }
@@ -41,26 +39,13 @@ impl std::fmt::Debug for BrokenStorage {
 }
 
 impl BrokenStorage {
-    pub(super) fn new(
-        inner: Arc<dyn Storage>,
-        fault: Fault,
-        place: Arc<dyn StorageHarness>,
-        crashed: Arc<AtomicBool>,
-    ) -> Self {
+    pub(super) fn new(inner: Arc<dyn Storage>, fault: Fault, crash: PreparedCrash) -> Self {
         let silence = watch::Sender::new(0);
-        Self { inner, fault, place, crashed, memory: Shared::default(), silence }
+        Self { inner, fault, crash, memory: Shared::default(), silence }
     }
 
     fn has(&self, fault: Fault) -> bool {
         self.fault == fault
-    }
-
-    /// Makes later writes not survive a crash.
-    async fn lose_from_here(&self) -> Result<()> {
-        if !self.crashed.swap(true, Ordering::Relaxed) {
-            self.place.crash().await?;
-        }
-        Ok(())
     }
 
     /// Returns the context for the correct storage.
@@ -204,7 +189,7 @@ impl Storage for BrokenStorage {
         let is_put =
             |w: &sync_core::replica::LocalWrite| matches!(w.operation, WriteOperation::Put(_));
         match self.fault {
-            Fault::WritesLostInCrash => self.lose_from_here().await?,
+            Fault::WritesLostInCrash => self.crash.lose_from_here().await?,
             Fault::BasesOverwritten => self.remember_previous(&transaction).await?,
             Fault::NamesCutShort => {
                 transaction.writes.iter_mut().for_each(|w| w.id = cut(&w.id));
@@ -281,17 +266,10 @@ impl Storage for BrokenStorage {
         if let (true, Some(epoch)) = (self.has(Fault::ChoiceKeepsThePosition), before.epoch) {
             let after = self.inner.state().await?.checkpoint(&scope).after();
             let kept = Chunk {
-                scope,
-                epoch,
-                after,
                 next: before.position,
                 head: before.position,
-                horizon: Seq(0),
                 mark: before.mark,
-                covers: None,
-                entries: Vec::new(),
-                left_out: Default::default(),
-                bookmarks: None,
+                ..Chunk::empty(scope, epoch, after)
             };
             self.inner.apply(cx, kept).await?;
         }
@@ -328,7 +306,7 @@ impl Storage for BrokenStorage {
         limits: Limits,
     ) -> Result<Option<PushBatch>> {
         if self.has(Fault::BatchesLostInCrash) {
-            self.lose_from_here().await?;
+            self.crash.lose_from_here().await?;
         }
         let limits = if self.has(Fault::BatchesUnbounded) { ALL } else { limits };
         let batch = self.inner.next_push(self.context(cx).await?, scope, limits).await?;
@@ -359,19 +337,8 @@ impl Storage for BrokenStorage {
             (Fault::VerdictsMovePosition, Verdicts::Decided { epoch, verdicts, .. }) => {
                 let after = self.inner.state().await?.checkpoint(&scope).after();
                 let newest = verdicts.iter().map(|v| v.seq).max().unwrap_or_default().max(after);
-                let chunk = Chunk {
-                    scope,
-                    epoch,
-                    after,
-                    next: newest,
-                    head: newest,
-                    horizon: Seq(0),
-                    mark: None,
-                    covers: None,
-                    entries: Vec::new(),
-                    left_out: Default::default(),
-                    bookmarks: None,
-                };
+                let chunk =
+                    Chunk { next: newest, head: newest, ..Chunk::empty(scope, epoch, after) };
                 self.inner.apply(cx, chunk).await?;
             }
             _ => {}

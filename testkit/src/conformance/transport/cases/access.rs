@@ -74,7 +74,7 @@ pub async fn errors_carry_their_advice<H: TransportHarness>(harness: H) -> Outco
     for (n, (kind, retry)) in errors.into_iter().enumerate() {
         let error = Error::new(kind, "as the case says: ü").retrying(retry);
         fixture.access_switch.fail(&scope, Some(error));
-        let ack = Ack { scope: scope.clone(), epoch, seq: Seq(1), digest: None, mark: None };
+        let ack = Ack::new(scope.clone(), epoch, Seq(1));
         let change = insert(NOTES, "never", text("x"));
         let push = batch(1, n as u64 + 1, &scope, vec![change]);
         let mut live = connection.live(pull(&scope, Cursor::default()));
