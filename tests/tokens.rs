@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use support::{Door, builder, server_with, soon};
 use tokio::sync::oneshot;
 use twotide::EventStream;
-use twotide::backend::model::{Change, DocumentState, Rejection, Scope};
+use twotide::backend::model::Scope;
 use twotide::prelude::*;
 use twotide::server::{Access, Authenticate, Authorise, Hooks, Principal, Server};
 use twotide::{ReplicaBuilder, RetryPolicy, TokenProvider, tokens_from};
@@ -373,16 +373,6 @@ struct OnlyAnn;
 impl Authorise for OnlyAnn {
     async fn scope(&self, who: &Principal, _: &Scope) -> twotide::Result<Access> {
         Ok(if who.name == "ann" { Access::FULL } else { Access::NONE })
-    }
-
-    fn change(
-        &self,
-        _: &Principal,
-        _: &Scope,
-        _: &Change,
-        _: Option<&DocumentState>,
-    ) -> Result<(), Rejection> {
-        Ok(())
     }
 }
 

@@ -34,11 +34,11 @@ async fn open(transport: Arc<dyn Transport>) -> Replica {
 async fn tell(replicas: &[Replica], written: &mut u64) -> Duration {
     let n = *written as usize;
     *written += 1;
-    let write = LocalWrite {
-        collection: benches::documents::collection().expect("a collection"),
-        id: DocumentId::new(benches::documents::id(Order::Ordered, n)).expect("an id"),
-        operation: WriteOperation::Put(Body::parse(benches::documents::body(n)).expect("a body")),
-    };
+    let write = LocalWrite::new(
+        benches::documents::collection().expect("a collection"),
+        DocumentId::new(benches::documents::id(Order::Ordered, n)).expect("an id"),
+        WriteOperation::Put(Body::parse(benches::documents::body(n)).expect("a body")),
+    );
     let transaction = LocalTransaction { scope: Scope::default(), writes: vec![write] };
     let began = tokio::time::Instant::now();
     let writer = replicas[0].storage();

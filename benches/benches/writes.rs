@@ -23,10 +23,12 @@ const DOCUMENTS: usize = 1_000;
 /// A transaction that writes those documents.
 fn transaction(numbers: impl Iterator<Item = usize>) -> LocalTransaction {
     let collection = collection().expect("a collection");
-    let write = |n: usize| LocalWrite {
-        collection: collection.clone(),
-        id: DocumentId::new(id(Order::Random, n)).expect("an id"),
-        operation: WriteOperation::Put(Body::parse(body(n + 1)).expect("a body")),
+    let write = |n: usize| {
+        LocalWrite::new(
+            collection.clone(),
+            DocumentId::new(id(Order::Random, n)).expect("an id"),
+            WriteOperation::Put(Body::parse(body(n + 1)).expect("a body")),
+        )
     };
     LocalTransaction { scope: Scope::default(), writes: numbers.map(write).collect() }
 }

@@ -81,7 +81,7 @@ pub fn revision(n: usize) -> Revision {
 pub fn state(n: usize) -> Result<DocumentState> {
     let revision = revision(n);
     let body = Some(Body::parse(body(n))?);
-    Ok(DocumentState { revision, author: revision, created: revision.stamp, body, erased: None })
+    Ok(DocumentState::new(revision, body))
 }
 
 /// The chunk in which a replica without anything gets that many documents, in the order of their
@@ -92,25 +92,18 @@ pub fn state(n: usize) -> Result<DocumentState> {
 pub fn chunk(count: usize) -> Result<Chunk> {
     let collection = collection()?;
     let entry = |n: usize| {
-        Ok(LogEntry {
-            seq: Seq(n as u64 + 1),
-            collection: collection.clone(),
-            id: DocumentId::new(id(Order::Random, n))?,
-            state: state(n)?,
-        })
+        Ok(LogEntry::new(
+            Seq(n as u64 + 1),
+            collection.clone(),
+            DocumentId::new(id(Order::Random, n))?,
+            state(n)?,
+        ))
     };
     Ok(Chunk {
-        scope: Scope::default(),
-        epoch: Epoch([1; 16]),
-        after: Seq(0),
         next: Seq(count as u64),
         head: Seq(count as u64),
-        horizon: Seq(0),
-        mark: None,
-        covers: None,
         entries: (0..count).map(entry).collect::<Result<_>>()?,
-        left_out: Default::default(),
-        bookmarks: None,
+        ..Chunk::empty(Scope::default(), Epoch([1; 16]), Seq(0))
     })
 }
 
@@ -121,7 +114,7 @@ pub fn chunk(count: usize) -> Result<Chunk> {
 pub fn change(order: Order, n: usize, collection: &Collection) -> Result<Change> {
     let id = DocumentId::new(id(order, n))?;
     let collection = collection.clone();
-    Ok(Change { collection, id, base: None, base_body: None, state: state(n)? })
+    Ok(Change::new(collection, id, state(n)?))
 }
 
 #[cfg(test)]

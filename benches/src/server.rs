@@ -6,14 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use storage_sqlite::{SqliteConfig, Synchronous, open_server};
-use sync_core::model::{
-    Change, DocumentState, Epoch, LogKey, NewLog, PushBatch, PushId, Rejection, Scope, ServerStart,
-};
-use sync_core::resolver::Resolution;
+use sync_core::model::{Epoch, LogKey, NewLog, PushBatch, PushId, Scope, ServerStart};
 use sync_core::transport::Transport;
-use sync_server::ServerStorage;
-use sync_server::ops::{AppendContext, Judge};
-use sync_server::{Server, ServerOptions};
+use sync_server::ops::AppendContext;
+use sync_server::{Open, Server, ServerOptions, ServerStorage};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use transport_http::format::Format;
@@ -128,20 +124,6 @@ impl Listening {
     }
 }
 
-/// Lets everything pass.
-#[derive(Debug)]
-struct Anything;
-
-impl Judge for Anything {
-    fn admit(&self, _: &Change, _: Option<&DocumentState>) -> Result<(), Rejection> {
-        Ok(())
-    }
-
-    fn resolve(&self, _: &Scope, _: &Change, _: Option<&DocumentState>) -> Option<Resolution> {
-        None
-    }
-}
-
 /// Appends documents to a scope of a storage, [`APPEND`] at a time.
 ///
 /// # Errors
@@ -160,20 +142,13 @@ pub async fn append(
         fresh: NewLog { epoch: Epoch([1; 16]), key: LogKey([7; 16]) },
         owner: None,
     };
-    let (collection, judge) = (documents::collection()?, Arc::new(Anything));
+    let (collection, judge) = (documents::collection()?, Arc::new(Open));
     for (n, from) in (0..documents).step_by(APPEND).enumerate() {
         let changes = (from..documents.min(from + APPEND))
             .map(|n| documents::change(order, n, &collection))
             .collect::<Result<_, _>>()?;
         let id = PushId(n as u64 + 1);
-        let batch = PushBatch {
-            scope: scope.clone(),
-            replica: AUTHOR,
-            id,
-            changes,
-            recall: None,
-            mark: None,
-        };
+        let batch = PushBatch::new(scope.clone(), AUTHOR, id, changes);
         storage.append(cx, batch, judge.clone()).await?;
     }
     Ok(())

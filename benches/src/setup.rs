@@ -111,10 +111,12 @@ pub async fn fill(server: &Server, documents: usize) -> Result<()> {
     while left > 0 {
         let count = left.min(APPEND);
         left -= count;
-        let write = |_| LocalWrite {
-            collection: collection.clone(),
-            id: environment().document_id(),
-            operation: WriteOperation::Insert(body.clone()),
+        let write = |_| {
+            LocalWrite::new(
+                collection.clone(),
+                environment().document_id(),
+                WriteOperation::Insert(body.clone()),
+            )
         };
         let transaction =
             LocalTransaction { scope: Scope::default(), writes: (0..count).map(write).collect() };

@@ -59,12 +59,9 @@ impl Stranger {
 fn hello(versions: &[u32]) -> Message {
     Message::Hello(Hello {
         versions: versions.to_vec(),
-        replica: ReplicaId([5; 16]),
-        token: None,
-        compressions: Vec::new(),
-        schema: 0,
         agent: "a stranger".to_owned(),
         scopes: vec![Greeting { scope: Scope::default(), cursor: Cursor::default(), digest: None }],
+        ..Hello::new(ReplicaId([5; 16]))
     })
 }
 

@@ -31,10 +31,8 @@ fn keys() -> Vec<DocumentKey> {
 /// One transaction that puts the same body into every document.
 fn all(body: u32) -> LocalTransaction {
     let body = Body::parse(body.to_string()).unwrap();
-    let put = |key: DocumentKey| LocalWrite {
-        collection: key.collection,
-        id: key.id,
-        operation: WriteOperation::Put(body.clone()),
+    let put = |key: DocumentKey| {
+        LocalWrite::new(key.collection, key.id, WriteOperation::Put(body.clone()))
     };
     LocalTransaction { scope: Scope::default(), writes: keys().into_iter().map(put).collect() }
 }

@@ -13,12 +13,11 @@ use storage_kit::kv::{Key, OrderedKv};
 use storage_sled::{SledConfig, SledKv, SledStorage, open_replica, open_server};
 use sync_core::model::{
     Body, Change, Cursor, DocumentState, Epoch, Limits, LogKey, NewLog, PushBatch, PushId,
-    Rejection, Revision, Scope, Seq, ServerStart, Stamp,
+    Revision, Scope, Seq, ServerStart, Stamp,
 };
-use sync_core::resolver::Resolution;
 use sync_core::storage::Storage;
-use sync_server::ops::{AppendContext, ChangesReply, Judge};
-use sync_server::{ServerStorage, Visible};
+use sync_server::ops::{AppendContext, ChangesReply};
+use sync_server::{Open, ServerStorage, Visible};
 use testkit::killed::{Child, place_of_child, report, times};
 
 const EPOCH: Epoch = Epoch([1; 16]);
@@ -87,33 +86,17 @@ fn child_commits() {
 fn batch(n: u64) -> PushBatch {
     let revision = Revision { stamp: Stamp::from_bits((NOW.0 << 16) | n), replica: REPLICA };
     let body = Some(Body::parse(format!("{n}")).unwrap());
-    let state =
-        DocumentState { revision, author: revision, created: revision.stamp, body, erased: None };
+    let state = DocumentState::new(revision, body);
     let key = key(&n.to_string());
-    let change =
-        Change { collection: key.collection, id: key.id, base: None, base_body: None, state };
+    let change = Change::new(key.collection, key.id, state);
     let (scope, replica) = (Scope::default(), REPLICA);
-    PushBatch { scope, replica, id: PushId(n + 1), changes: vec![change], recall: None, mark: None }
-}
-
-/// Lets everything in.
-#[derive(Debug)]
-struct Kind;
-
-impl Judge for Kind {
-    fn admit(&self, _: &Change, _: Option<&DocumentState>) -> Result<(), Rejection> {
-        Ok(())
-    }
-
-    fn resolve(&self, _: &Scope, _: &Change, _: Option<&DocumentState>) -> Option<Resolution> {
-        None
-    }
+    PushBatch::new(scope, replica, PushId(n + 1), vec![change])
 }
 
 async fn append(storage: &impl ServerStorage, n: u64) {
     let drift = Duration::from_secs(60);
     let cx = AppendContext { now: NOW, start: ServerStart(1), drift, fresh: NEW, owner: None };
-    let appended = storage.append(cx, batch(n), Arc::new(Kind)).await.unwrap();
+    let appended = storage.append(cx, batch(n), Arc::new(Open)).await.unwrap();
     assert_eq!(appended.head, Seq(n + 1));
 }
 

@@ -26,24 +26,19 @@ fn all() -> Limits {
 }
 
 fn chunk(after: u64) -> Chunk {
-    let entry = |n: u64| LogEntry {
-        seq: Seq(after + n),
-        collection: common::collection("notes"),
-        id: common::id(&format!("n{n}")),
-        state: common::state(100 + after + n, Some("{\"from\":\"the server\"}")),
+    let entry = |n: u64| {
+        LogEntry::new(
+            Seq(after + n),
+            common::collection("notes"),
+            common::id(&format!("n{n}")),
+            common::state(100 + after + n, Some("{\"from\":\"the server\"}")),
+        )
     };
     Chunk {
-        scope: Scope::default(),
-        epoch: Epoch([5; 16]),
-        after: Seq(after),
         next: Seq(after + 3),
         head: Seq(after + 3),
-        horizon: Seq(0),
-        mark: None,
-        covers: None,
         entries: (1..4).map(entry).collect(),
-        left_out: Default::default(),
-        bookmarks: None,
+        ..Chunk::empty(Scope::default(), Epoch([5; 16]), Seq(after))
     }
 }
 

@@ -24,11 +24,9 @@ impl Numbers {
 }
 
 async fn write(storage: &SqliteStorage, writes: Vec<(String, WriteOperation)>) {
-    let writes = writes.into_iter().map(|(name, operation)| LocalWrite {
-        collection: collection("notes"),
-        id: id(&name),
-        operation,
-    });
+    let writes = writes
+        .into_iter()
+        .map(|(name, operation)| LocalWrite::new(collection("notes"), id(&name), operation));
     let transaction = LocalTransaction { scope: Scope::default(), writes: writes.collect() };
     storage.write(NOW, transaction).await.unwrap();
 }

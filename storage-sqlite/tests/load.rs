@@ -32,24 +32,19 @@ fn open(path: &Path) -> SqliteStorage {
 
 /// The chunk of a log in which every position has a document, all over the place.
 fn chunk(after: u64, next: u64, head: u64) -> Chunk {
-    let entry = |n: u64| LogEntry {
-        seq: Seq(n),
-        collection: collection(if n.is_multiple_of(3) { "notes" } else { "tasks" }),
-        id: id(&name(n)),
-        state: state(n, Some("{\"text\":\"as it was pulled\"}")),
+    let entry = |n: u64| {
+        LogEntry::new(
+            Seq(n),
+            collection(if n.is_multiple_of(3) { "notes" } else { "tasks" }),
+            id(&name(n)),
+            state(n, Some("{\"text\":\"as it was pulled\"}")),
+        )
     };
     Chunk {
-        scope: Scope::default(),
-        epoch: EPOCH,
-        after: Seq(after),
         next: Seq(next),
         head: Seq(head),
-        horizon: Seq(0),
-        mark: None,
-        covers: None,
         entries: (after + 1..=next).map(entry).collect(),
-        left_out: Default::default(),
-        bookmarks: None,
+        ..Chunk::empty(Scope::default(), EPOCH, Seq(after))
     }
 }
 

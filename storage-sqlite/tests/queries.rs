@@ -20,11 +20,8 @@ async fn an_app_asks_its_live_documents_with_json_functions() {
         ("gone", r#"{"title":"Gone","done":false,"tags":[]}"#),
     ];
     storage.write(NOW, puts(&documents)).await.unwrap();
-    let delete = LocalWrite {
-        collection: common::collection("notes"),
-        id: common::id("gone"),
-        operation: WriteOperation::Delete,
-    };
+    let delete =
+        LocalWrite::new(common::collection("notes"), common::id("gone"), WriteOperation::Delete);
     let scope = Scope::default();
     storage.write(NOW, LocalTransaction { scope, writes: vec![delete] }).await.unwrap();
 

@@ -64,8 +64,9 @@ pub trait Authorise: Send + Sync + fmt::Debug + 'static {
     /// Any failure to decide; the request then fails.
     async fn scope(&self, principal: &Principal, scope: &Scope) -> Result<Access>;
 
-    /// Decides whether a change may be made to the current state. Called inside the transaction
-    /// that appends: it must be quick and must not block.
+    /// Decides whether a change may be made to the current state, after [`scope`](Self::scope)
+    /// gave write access. Called inside the transaction that appends: it must be quick and must not
+    /// block. The default allows every change.
     ///
     /// # Errors
     /// The refusal, which sends the edit into the replica's quarantine.
@@ -75,7 +76,10 @@ pub trait Authorise: Send + Sync + fmt::Debug + 'static {
         scope: &Scope,
         change: &Change,
         current: Option<&DocumentState>,
-    ) -> std::result::Result<(), Rejection>;
+    ) -> std::result::Result<(), Rejection> {
+        let _ = (principal, scope, change, current);
+        Ok(())
+    }
 }
 
 /// Decides whether a document is valid.
@@ -140,17 +144,9 @@ impl Authorise for Open {
     async fn scope(&self, _: &Principal, _: &Scope) -> Result<Access> {
         Ok(Access::FULL)
     }
-
-    fn change(
-        &self,
-        _: &Principal,
-        _: &Scope,
-        _: &Change,
-        _: Option<&DocumentState>,
-    ) -> std::result::Result<(), Rejection> {
-        Ok(())
-    }
 }
+
+impl Judge for Open {}
 
 impl Validate for Open {
     fn change(

@@ -346,17 +346,12 @@ impl Server {
         }
         if appended.head > appended.before {
             let chunk = Chunk {
-                scope,
-                epoch: appended.epoch,
-                after: appended.before,
                 next: appended.head,
                 head: appended.head,
                 horizon: appended.horizon,
                 mark: appended.mark,
-                covers: None,
                 entries: appended.entries,
-                left_out: Default::default(),
-                bookmarks: None,
+                ..Chunk::empty(scope, appended.epoch, appended.before)
             };
             self.0.hubs.append(chunk, appended.erasures);
         }

@@ -182,23 +182,8 @@ mod tests {
 
     #[test]
     fn a_form_is_encoded_once_and_its_bytes_keep_the_chunk() {
-        let shared = SharedChunk::new(
-            Chunk {
-                scope: Scope::default(),
-                epoch: Epoch([1; 16]),
-                after: Seq(0),
-                next: Seq(0),
-                head: Seq(0),
-                horizon: Seq(0),
-                mark: None,
-                covers: None,
-                entries: Vec::new(),
-                left_out: Default::default(),
-                bookmarks: None,
-            },
-            None,
-            None,
-        );
+        let shared =
+            SharedChunk::new(Chunk::empty(Scope::default(), Epoch([1; 16]), Seq(0)), None, None);
         let times = std::cell::Cell::new(0);
         let encode = |_: &Chunk| {
             times.set(times.get() + 1);

@@ -246,17 +246,10 @@ mod tests {
 
     fn chunk(after: u64, next: u64) -> Chunk {
         Chunk {
-            scope: Scope::default(),
-            epoch: EPOCH,
-            after: Seq(after),
             next: Seq(next),
             head: Seq(next),
-            horizon: Seq(0),
             mark: mark(1, next),
-            covers: None,
-            entries: Vec::new(),
-            left_out: Default::default(),
-            bookmarks: None,
+            ..Chunk::empty(Scope::default(), EPOCH, Seq(after))
         }
     }
 

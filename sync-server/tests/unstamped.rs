@@ -52,14 +52,7 @@ impl World {
     }
 
     async fn push(&self, id: u64, changes: Vec<Change>) -> Verdicts {
-        let batch = PushBatch {
-            scope: Scope::default(),
-            replica: REPLICA,
-            id: PushId(id),
-            changes,
-            recall: None,
-            mark: None,
-        };
+        let batch = PushBatch::new(Scope::default(), REPLICA, PushId(id), changes);
         self.server.admit(None, REPLICA).await.unwrap().push(batch).await.unwrap()
     }
 

@@ -63,16 +63,6 @@ impl Authorise for Revocable {
     async fn scope(&self, _: &Principal, _: &Scope) -> twotide::Result<Access> {
         Ok(if self.0.load(Ordering::SeqCst) { Access::NONE } else { Access::FULL })
     }
-
-    fn change(
-        &self,
-        _: &Principal,
-        _: &Scope,
-        _: &Change,
-        _: Option<&DocumentState>,
-    ) -> Result<(), Rejection> {
-        Ok(())
-    }
 }
 
 /// A replica in memory that syncs with a server in this process.

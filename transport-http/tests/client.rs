@@ -29,29 +29,25 @@ use transport_http::{HttpConfig, HttpTransport, ProxyBy};
 const FORMATS: [Format; 2] = [Format::Frame, Format::Json];
 
 fn ack() -> Ack {
-    Ack { scope: Scope::default(), epoch: EPOCH, seq: Seq(5), digest: None, mark: None }
+    Ack::new(Scope::default(), EPOCH, Seq(5))
 }
 
 fn batch(changes: usize, bytes: usize) -> PushBatch {
     let change = |n: usize| {
         let state = chunk(0, n as u64 + 1).entries.pop().unwrap().state;
         let body = Json::parse(format!("{{\"x\":\"{}\"}}", "x".repeat(bytes))).unwrap();
-        Change {
-            collection: Collection::new("notes").unwrap(),
-            id: DocumentId::new(format!("d{n}")).unwrap(),
-            base: None,
-            base_body: None,
-            state: sync_core::model::DocumentState { body: Some(body), ..state },
-        }
+        Change::new(
+            Collection::new("notes").unwrap(),
+            DocumentId::new(format!("d{n}")).unwrap(),
+            sync_core::model::DocumentState { body: Some(body), ..state },
+        )
     };
-    PushBatch {
-        scope: Scope::default(),
-        replica: ReplicaId([1; 16]),
-        id: PushId(4),
-        changes: (0..changes).map(change).collect(),
-        recall: None,
-        mark: None,
-    }
+    PushBatch::new(
+        Scope::default(),
+        ReplicaId([1; 16]),
+        PushId(4),
+        (0..changes).map(change).collect(),
+    )
 }
 
 fn accepted(n: usize) -> Verdicts {

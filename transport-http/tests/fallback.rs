@@ -21,7 +21,7 @@ use sync_core::model::{
     Body, Change, Collection, Cursor, DocumentId, DocumentState, Limits, PushBatch, PushId,
     ReplicaId, Revision, Scope, Seq, Stamp,
 };
-use sync_core::protocol::{Hello, Pull, VERSIONS};
+use sync_core::protocol::{Hello, Pull};
 use sync_core::transport::{Connection, Delivery, Transport};
 use sync_server::{Server, ServerOptions};
 use tokio::net::TcpListener;
@@ -33,15 +33,7 @@ use transport_http::{HttpConfig, HttpTransport, LiveBy, ProxyBy, router};
 const LONGEST: Duration = Duration::from_secs(60);
 
 fn hello(replica: u8) -> Hello {
-    Hello {
-        versions: VERSIONS.to_vec(),
-        replica: ReplicaId([replica; 16]),
-        token: None,
-        compressions: Vec::new(),
-        schema: 0,
-        agent: "test".to_owned(),
-        scopes: Vec::new(),
-    }
+    Hello { agent: "test".to_owned(), ..Hello::new(ReplicaId([replica; 16])) }
 }
 
 /// A server on this machine, and a client that writes to it all the time.
@@ -83,28 +75,13 @@ impl Drop for Busy {
 fn batch(n: u64) -> PushBatch {
     let revision = Revision { stamp: Stamp::new(n, 0), replica: ReplicaId([9; 16]) };
     let body = Body::parse(Bytes::from(format!("{{\"n\":{n}}}"))).unwrap();
-    let change = Change {
-        collection: Collection::new("notes").unwrap(),
-        id: DocumentId::new(format!("d{n}")).unwrap(),
-        base: None,
-        base_body: None,
-        state: DocumentState {
-            revision,
-            author: revision,
-            created: revision.stamp,
-            body: Some(body),
-            erased: None,
-        },
-    };
+    let change = Change::new(
+        Collection::new("notes").unwrap(),
+        DocumentId::new(format!("d{n}")).unwrap(),
+        DocumentState::new(revision, Some(body)),
+    );
     let replica = ReplicaId([9; 16]);
-    PushBatch {
-        scope: Scope::default(),
-        replica,
-        id: PushId(n),
-        changes: vec![change],
-        recall: None,
-        mark: None,
-    }
+    PushBatch::new(Scope::default(), replica, PushId(n), vec![change])
 }
 
 /// A client that follows live.

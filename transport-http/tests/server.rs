@@ -162,17 +162,13 @@ async fn everything_travels_in_frames_too() {
     let scope = Scope::new("room").unwrap();
     let replica: ReplicaId = REPLICA.parse().unwrap();
     let hello = Hello {
-        versions: vec![1],
-        replica,
-        token: None,
         compressions: vec!["zstd".to_owned()],
-        schema: 0,
-        agent: String::new(),
         scopes: vec![sync_core::protocol::Greeting {
             scope: scope.clone(),
             cursor: Cursor::default(),
             digest: None,
         }],
+        ..Hello::new(replica)
     };
     let hello = Format::Frame.encode(hello).unwrap();
     let welcome: Welcome = frame(post("/v1/hello", hello), 200).await;
@@ -185,14 +181,12 @@ async fn everything_travels_in_frames_too() {
     assert_eq!(by_post, by_get);
     let Changes::Chunk(read) = by_get else { panic!("a reset") };
     assert_eq!((read.chunk.entries.len(), read.cursor), (1, None));
-    let batch = sync_core::model::PushBatch {
-        scope: scope.clone(),
+    let batch = sync_core::model::PushBatch::new(
+        scope.clone(),
         replica,
-        id: sync_core::model::PushId(2),
-        changes: Vec::new(),
-        recall: None,
-        mark: None,
-    };
+        sync_core::model::PushId(2),
+        Vec::new(),
+    );
     let verdicts: Verdicts = frame(post(PUSHES, Format::Frame.encode(batch).unwrap()), 200).await;
     assert!(matches!(verdicts, Verdicts::Decided { .. }));
     let ack = |digest| Ack {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use served::{Blocks, REPLICA, Served, expect, memory, refused, within};
 use sync_core::error::Result;
-use sync_core::model::{Change, DocumentState, Epoch, Rejection, Scope, Seq};
+use sync_core::model::{Epoch, Scope, Seq};
 use sync_server::{Access, Authorise, Hooks, Open, Principal, ServerOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -181,16 +181,6 @@ impl Authorise for Revocable {
             true => Ok(Access::NONE),
             false => Open.scope(principal, scope).await,
         }
-    }
-
-    fn change(
-        &self,
-        _: &Principal,
-        _: &Scope,
-        _: &Change,
-        _: Option<&DocumentState>,
-    ) -> std::result::Result<(), Rejection> {
-        Ok(())
     }
 }
 

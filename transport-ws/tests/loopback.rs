@@ -21,7 +21,7 @@ use sync_core::model::{
     PushBatch, PushId, ReplicaId, Reset, ResetReason, Revision, Scope, Seq, Stamp, Verdict,
     VerdictKind, Verdicts,
 };
-use sync_core::protocol::{Ack, Goodbye, Hello, Message, Pull, VERSIONS, Welcome};
+use sync_core::protocol::{Ack, Goodbye, Hello, Message, Pull, Welcome};
 use sync_core::transport::{Connection, Delivery, FrameLink, Transport};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
@@ -147,15 +147,7 @@ async fn serve(app: Router) -> SocketAddr {
 }
 
 fn hello() -> Hello {
-    Hello {
-        versions: VERSIONS.to_vec(),
-        replica: ReplicaId([1; 16]),
-        token: None,
-        compressions: Vec::new(),
-        schema: 0,
-        agent: "test".to_owned(),
-        scopes: Vec::new(),
-    }
+    Hello { agent: "test".to_owned(), ..Hello::new(ReplicaId([1; 16])) }
 }
 
 fn pull() -> Pull {
@@ -165,45 +157,34 @@ fn pull() -> Pull {
 fn state(body: &str) -> DocumentState {
     let revision = Revision { stamp: Stamp::new(9, 0), replica: ReplicaId([1; 16]) };
     let body = Some(Body::parse(body.to_owned()).unwrap());
-    DocumentState { revision, author: revision, created: revision.stamp, body, erased: None }
+    DocumentState::new(revision, body)
 }
 
 fn chunk(after: u64, body: &str) -> Chunk {
     Chunk {
-        scope: Scope::default(),
-        epoch: Epoch([2; 16]),
-        after: Seq(after),
         next: Seq(after + 1),
         head: Seq(after + 1),
-        horizon: Seq(0),
-        mark: None,
-        covers: None,
-        entries: vec![LogEntry {
-            seq: Seq(after + 1),
-            collection: Collection::new("notes").unwrap(),
-            id: DocumentId::new("ü").unwrap(),
-            state: state(body),
-        }],
-        left_out: Default::default(),
-        bookmarks: None,
+        entries: vec![LogEntry::new(
+            Seq(after + 1),
+            Collection::new("notes").unwrap(),
+            DocumentId::new("ü").unwrap(),
+            state(body),
+        )],
+        ..Chunk::empty(Scope::default(), Epoch([2; 16]), Seq(after))
     }
 }
 
 fn batch(body: &str) -> PushBatch {
-    PushBatch {
-        scope: Scope::default(),
-        replica: ReplicaId([1; 16]),
-        id: PushId(1),
-        changes: vec![Change {
-            collection: Collection::new("notes").unwrap(),
-            id: DocumentId::new("ü").unwrap(),
-            base: None,
-            base_body: None,
-            state: state(body),
-        }],
-        recall: None,
-        mark: None,
-    }
+    PushBatch::new(
+        Scope::default(),
+        ReplicaId([1; 16]),
+        PushId(1),
+        vec![Change::new(
+            Collection::new("notes").unwrap(),
+            DocumentId::new("ü").unwrap(),
+            state(body),
+        )],
+    )
 }
 
 fn accepted() -> Verdicts {
@@ -251,13 +232,7 @@ async fn requests_and_a_live_stream_go_both_ways() {
     let asking = async {
         assert_eq!(connection.pull(pull()).await.unwrap(), Delivery::Chunk(chunk(0, "1")));
         assert_eq!(connection.push(batch("2")).await.unwrap(), accepted());
-        let ack = Ack {
-            scope: Scope::default(),
-            epoch: Epoch([2; 16]),
-            seq: Seq(1),
-            digest: None,
-            mark: None,
-        };
+        let ack = Ack::new(Scope::default(), Epoch([2; 16]), Seq(1));
         assert!(connection.acknowledge(ack).await.unwrap().is_some());
         let mut live = connection.live(pull());
         for after in 1..20 {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use sync_core::model::{Cursor, Limits, ReplicaId, Scope, Seq};
-use sync_core::protocol::{Greeting, Hello, Pull, VERSIONS};
+use sync_core::protocol::{Greeting, Hello, Pull};
 use sync_core::transport::{Delivery, Transport};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -65,13 +65,9 @@ async fn listen(transport: &dyn Transport, n: usize) -> Outcome<watch::Receiver<
     let mut id = [5; 16];
     id[..8].copy_from_slice(&(n as u64).to_le_bytes());
     let hello = Hello {
-        versions: VERSIONS.to_vec(),
-        replica: ReplicaId(id),
-        token: None,
-        compressions: Vec::new(),
-        schema: 0,
         agent: "report".to_owned(),
         scopes: vec![Greeting { scope: Scope::default(), cursor: Cursor::default(), digest: None }],
+        ..Hello::new(ReplicaId(id))
     };
     let (connection, welcome) = transport.connect(hello).await?;
     let first = welcome.scopes.first().ok_or("the scope is not served")?;

@@ -6,28 +6,14 @@ use std::sync::Arc;
 use twotide::backend::clock::Now;
 use twotide::backend::model::{
     Body, Change, Collection, DocumentId, DocumentState, Epoch, LogKey, NewLog, PushBatch, PushId,
-    Rejection, ReplicaId, Revision, Scope, ServerStart, Stamp,
+    ReplicaId, Revision, Scope, ServerStart, Stamp,
 };
-use twotide::backend::resolver::Resolution;
-use twotide::server::ServerStorage;
-use twotide::server::ops::{AppendContext, Judge};
+use twotide::server::ops::AppendContext;
+use twotide::server::{Open, ServerStorage};
 use twotide::sqlite::{SqliteConfig, Synchronous, open_server};
 
 /// When the documents of a seed were written: long before anything that a test does.
 const THEN: Now = Now(1_700_000_000_000);
-
-#[derive(Debug)]
-struct Anything;
-
-impl Judge for Anything {
-    fn admit(&self, _: &Change, _: Option<&DocumentState>) -> Result<(), Rejection> {
-        Ok(())
-    }
-
-    fn resolve(&self, _: &Scope, _: &Change, _: Option<&DocumentState>) -> Option<Resolution> {
-        None
-    }
-}
 
 /// Documents that are appended together: a chunk never ends within them.
 const APPEND: usize = 25;
@@ -55,19 +41,11 @@ pub(crate) fn server(path: &Path, documents: usize) {
             stamp = stamp.next();
             let revision = Revision { stamp, replica };
             let body = Some(Body::parse(body(n)).unwrap());
-            Change {
-                collection: collection.clone(),
-                id: DocumentId::new(id(n)).unwrap(),
-                base: None,
-                base_body: None,
-                state: DocumentState {
-                    revision,
-                    author: revision,
-                    created: stamp,
-                    body,
-                    erased: None,
-                },
-            }
+            Change::new(
+                collection.clone(),
+                DocumentId::new(id(n)).unwrap(),
+                DocumentState { revision, author: revision, created: stamp, body, erased: None },
+            )
         };
         let cx = AppendContext {
             now: THEN,
@@ -80,15 +58,8 @@ pub(crate) fn server(path: &Path, documents: usize) {
         for (batch, first) in starts.enumerate() {
             let changes = (first..documents.min(first + APPEND)).map(&mut change).collect();
             let id = PushId(batch as u64 + 1);
-            let batch = PushBatch {
-                scope: Scope::default(),
-                replica,
-                id,
-                changes,
-                recall: None,
-                mark: None,
-            };
-            storage.append(cx, batch, Arc::new(Anything)).await.unwrap();
+            let batch = PushBatch::new(Scope::default(), replica, id, changes);
+            storage.append(cx, batch, Arc::new(Open)).await.unwrap();
         }
         storage.close().await.unwrap();
     });

@@ -39,10 +39,12 @@ pub(crate) fn key(id: &str) -> DocumentKey {
 
 /// A local transaction that puts documents into the collection `notes` of the default scope.
 pub(crate) fn puts(documents: &[(&str, &str)]) -> LocalTransaction {
-    let write = |(id, body): &(&str, &str)| LocalWrite {
-        collection: key(id).collection,
-        id: key(id).id,
-        operation: WriteOperation::Put(Body::parse((*body).to_owned()).unwrap()),
+    let write = |(id, body): &(&str, &str)| {
+        LocalWrite::new(
+            key(id).collection,
+            key(id).id,
+            WriteOperation::Put(Body::parse((*body).to_owned()).unwrap()),
+        )
     };
     LocalTransaction { scope: Scope::default(), writes: documents.iter().map(write).collect() }
 }

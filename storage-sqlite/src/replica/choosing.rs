@@ -30,33 +30,15 @@ fn body() -> Body {
 fn chunk(collections: u64) -> Chunk {
     let entry = |n| {
         let revision = Revision { stamp: Stamp::from_bits(n), replica: ReplicaId([8; 16]) };
-        let state = DocumentState {
-            revision,
-            author: revision,
-            created: revision.stamp,
-            body: Some(body()),
-            erased: None,
-        };
-        LogEntry {
-            seq: Seq(n),
-            collection: collection(n),
-            id: DocumentId::new("d").unwrap(),
-            state,
-        }
+        let state = DocumentState::new(revision, Some(body()));
+        LogEntry::new(Seq(n), collection(n), DocumentId::new("d").unwrap(), state)
     };
     let head = Seq(collections);
     Chunk {
-        scope: Scope::default(),
-        epoch: Epoch([1; 16]),
-        after: Seq(0),
         next: head,
         head,
-        horizon: Seq(0),
-        mark: None,
-        covers: None,
         entries: (1..=collections).map(entry).collect(),
-        left_out: Default::default(),
-        bookmarks: None,
+        ..Chunk::empty(Scope::default(), Epoch([1; 16]), Seq(0))
     }
 }
 
@@ -68,10 +50,8 @@ fn steps_of_choosing(collections: u64) -> i32 {
     let scope = Scope::default();
     core.begin(Durability::Process).unwrap();
     ops::apply(&mut core, &cx, &chunk(collections)).unwrap();
-    let edit = |n| LocalWrite {
-        collection: collection(n),
-        id: DocumentId::new("e").unwrap(),
-        operation: WriteOperation::Put(body()),
+    let edit = |n| {
+        LocalWrite::new(collection(n), DocumentId::new("e").unwrap(), WriteOperation::Put(body()))
     };
     let writes = (1..=100).map(edit).collect();
     let transaction = LocalTransaction { scope: scope.clone(), writes };

@@ -26,7 +26,7 @@ fn key(id: &str) -> DocumentKey {
 fn state(n: u64, body: Option<&str>) -> DocumentState {
     let revision = Revision { stamp: Stamp::from_bits(n), replica: REPLICA };
     let body = body.map(|b| Body::parse(b.to_owned()).unwrap());
-    DocumentState { revision, author: revision, created: revision.stamp, body, erased: None }
+    DocumentState::new(revision, body)
 }
 
 fn edited(transaction: u64) -> Pending {

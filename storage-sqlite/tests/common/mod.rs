@@ -59,10 +59,12 @@ pub(crate) fn state(n: u64, body: Option<&str>) -> DocumentState {
 
 /// A local transaction that puts documents into the collection `notes` of the default scope.
 pub(crate) fn puts(documents: &[(&str, &str)]) -> LocalTransaction {
-    let write = |(i, body): &(&str, &str)| LocalWrite {
-        collection: collection("notes"),
-        id: id(i),
-        operation: WriteOperation::Put(Body::parse((*body).to_owned()).unwrap()),
+    let write = |(i, body): &(&str, &str)| {
+        LocalWrite::new(
+            collection("notes"),
+            id(i),
+            WriteOperation::Put(Body::parse((*body).to_owned()).unwrap()),
+        )
     };
     LocalTransaction { scope: Scope::default(), writes: documents.iter().map(write).collect() }
 }

@@ -41,10 +41,6 @@ impl Judge for Strict {
         }
         Err(Rejection { code: RejectionCode::Invalid, reason: "bad".to_owned() })
     }
-
-    fn resolve(&self, _: &Scope, _: &Change, _: Option<&DocumentState>) -> Option<Resolution> {
-        None
-    }
 }
 
 /// What a process knows between two calls.
@@ -132,19 +128,13 @@ fn other_batch(known: &Known, now: Now, writes: &Writes) -> PushBatch {
         let (collection, id) = name(of);
         let revision = Revision { stamp: Stamp::new(now.0, n as u16), replica: OTHER };
         let body = text.as_deref().map(body);
-        let state = DocumentState {
-            revision,
-            author: revision,
-            created: revision.stamp,
-            body,
-            erased: None,
-        };
+        let state = DocumentState::new(revision, body);
         let base = known.bases.get(&(collection.clone(), id.clone())).copied();
         Change { collection, id, base, base_body: None, state }
     };
     let changes = writes.iter().enumerate().map(change).collect();
     let id = PushId(known.pushed + 1);
-    PushBatch { scope: Scope::default(), replica: OTHER, id, changes, recall: None, mark: None }
+    PushBatch::new(Scope::default(), OTHER, id, changes)
 }
 
 fn base(entry: &LogEntry, epoch: Epoch) -> BaseRef {
@@ -228,13 +218,7 @@ async fn carry_out(
         Step::Acknowledge => {
             let at = checkpoint(replica).await?;
             let epoch = at.epoch.ok_or_else(|| missing("an epoch"))?;
-            let ack = Acknowledgement {
-                epoch,
-                seq: at.after(),
-                digest: None,
-                mark: None,
-                noted: Default::default(),
-            };
+            let ack = Acknowledgement::new(epoch, at.after());
             server.acknowledge(scope, REPLICA, ack).await?;
         }
         Step::Purge => {

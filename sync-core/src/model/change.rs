@@ -61,6 +61,12 @@ pub struct Change {
 }
 
 impl Change {
+    /// Creates the change of a document of which the replica knows no settled state.
+    #[must_use]
+    pub fn new(collection: Collection, id: DocumentId, state: DocumentState) -> Self {
+        Self { collection, id, base: None, base_body: None, state }
+    }
+
     /// The base as a resolver on the server sees it: its body only if the change carries it, and of
     /// its stamps only the revision.
     #[must_use]
@@ -109,6 +115,12 @@ pub struct PushBatch {
 }
 
 impl PushBatch {
+    /// Creates a batch that is not recalled, of a replica that has no mark of the log.
+    #[must_use]
+    pub fn new(scope: Scope, replica: ReplicaId, id: PushId, changes: Vec<Change>) -> Self {
+        Self { scope, replica, id, changes, recall: None, mark: None }
+    }
+
     /// The most changes that are read of a batch from outside, where decoding stops: a small packed
     /// message could hold millions. What a server takes is far below.
     pub const CHANGES: usize = 100_000;
@@ -118,7 +130,7 @@ impl PushBatch {
     /// ```
     /// # use sync_core::model::{PushBatch, PushId, ReplicaId, Scope};
     /// # let (scope, replica) = (Scope::default(), ReplicaId([1; 16]));
-    /// let batch = PushBatch { scope, replica, id: PushId(1), changes: Vec::new(), recall: None, mark: None };
+    /// let batch = PushBatch::new(scope, replica, PushId(1), Vec::new());
     /// let digest = batch.digest();
     /// let recall = batch.recalled(digest);
     /// assert_eq!((recall.recall, recall.digest()), (Some(digest), digest));

@@ -223,17 +223,10 @@ mod tests {
         let run = |last| LogRun { start: ServerStart(1), first: Seq(1), last: Seq(last) };
         let mark = |last| Some(LogMark::sign(Epoch([1; 16]), vec![run(last)], &LogKey([7; 16])));
         let mut chunk = Chunk {
-            scope: crate::model::Scope::default(),
-            epoch: Epoch([1; 16]),
-            after: Seq(0),
             next: Seq(5),
             head: Seq(9),
-            horizon: Seq(0),
             mark: mark(5),
-            covers: None,
-            entries: Vec::new(),
-            left_out: Default::default(),
-            bookmarks: None,
+            ..Chunk::empty(crate::model::Scope::default(), Epoch([1; 16]), Seq(0))
         };
         let first = Cursor::default().following(&chunk);
         assert_eq!((first.position, first.floor), (Seq(5), Some(Seq(9))));

@@ -23,6 +23,12 @@ pub struct LogEntry {
 }
 
 impl LogEntry {
+    /// Creates an entry.
+    #[must_use]
+    pub fn new(seq: Seq, collection: Collection, id: DocumentId, state: DocumentState) -> Self {
+        Self { seq, collection, id, state }
+    }
+
     /// Roughly the bytes that this entry takes up, for limits.
     #[must_use]
     pub fn weight(&self) -> usize {
@@ -67,6 +73,31 @@ pub struct Chunk {
 pub const OWN_BODY_BYTES: usize = 32;
 
 impl Chunk {
+    /// Creates the chunk of a reader that is at the head: it holds no entries, and begins and ends
+    /// at `after`. A chunk with entries replaces `next`, `head` and `entries`.
+    ///
+    /// ```
+    /// # use sync_core::model::{Chunk, Epoch, Scope, Seq};
+    /// let read = Chunk { head: Seq(9), ..Chunk::empty(Scope::default(), Epoch([1; 16]), Seq(4)) };
+    /// assert_eq!((read.after, read.next), (Seq(4), Seq(4)));
+    /// ```
+    #[must_use]
+    pub fn empty(scope: Scope, epoch: Epoch, after: Seq) -> Self {
+        Self {
+            scope,
+            epoch,
+            after,
+            next: after,
+            head: after,
+            horizon: Seq(0),
+            mark: None,
+            covers: None,
+            entries: Vec::new(),
+            left_out: BTreeMap::new(),
+            bookmarks: None,
+        }
+    }
+
     /// Whether the chunk speaks of that collection: what it does not bring of one is not there.
     #[must_use]
     pub fn covers(&self, collection: &Collection) -> bool {

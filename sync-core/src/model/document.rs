@@ -31,6 +31,13 @@ pub struct DocumentState {
 }
 
 impl DocumentState {
+    /// Creates the first state of a document: `revision` is also its author and the time of its
+    /// creation, and it includes no erasure.
+    #[must_use]
+    pub fn new(revision: Revision, body: Option<Body>) -> Self {
+        Self { revision, author: revision, created: revision.stamp, body, erased: None }
+    }
+
     /// Whether this state is a tombstone.
     #[must_use]
     pub fn is_deleted(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::MessageType;
+use super::{MessageType, VERSIONS};
 use crate::codec::{Codec, Reader, codec_struct, decode_digest_and_mark, encode_digest_and_mark};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::model::{
@@ -38,6 +38,21 @@ impl Hello {
     pub const TOKEN_BYTES: usize = 16 << 10;
     /// The longest name of a program, or of a compression, in bytes.
     pub const NAME_BYTES: usize = 256;
+
+    /// Creates the greeting of a replica that supports every version of the protocol that this
+    /// crate does, without a token, compressions, an app's schema, a program's name or scopes.
+    #[must_use]
+    pub fn new(replica: ReplicaId) -> Self {
+        Self {
+            versions: VERSIONS.to_vec(),
+            replica,
+            token: None,
+            compressions: Vec::new(),
+            schema: 0,
+            agent: String::new(),
+            scopes: Vec::new(),
+        }
+    }
 
     /// Checks that the greeting keeps to its bounds. A server calls this before it uses, logs or
     /// sends back anything of it.
@@ -115,6 +130,15 @@ pub struct ScopeWelcome {
     pub reset: Option<Reset>,
 }
 
+impl ScopeWelcome {
+    /// Creates the answer for a scope without purged tombstones, in which the server remembers no
+    /// batch of the replica, and whose position is valid.
+    #[must_use]
+    pub fn new(scope: Scope, epoch: Epoch, head: Seq) -> Self {
+        Self { scope, epoch, head, horizon: Seq(0), last_push: PushId(0), reset: None }
+    }
+}
+
 /// A request for the chunk after a cursor, or for all that follow.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Pull {
@@ -146,6 +170,14 @@ pub struct Ack {
     pub digest: Option<Digest>,
     /// The newest mark of the log that the replica has.
     pub mark: Option<LogMark>,
+}
+
+impl Ack {
+    /// Creates an acknowledgement without a digest and without a mark.
+    #[must_use]
+    pub fn new(scope: Scope, epoch: Epoch, seq: Seq) -> Self {
+        Self { scope, epoch, seq, digest: None, mark: None }
+    }
 }
 
 /// Why a side closes the connection.

@@ -39,6 +39,14 @@ pub struct LocalWrite {
     pub operation: WriteOperation,
 }
 
+impl LocalWrite {
+    /// Creates the write of a document.
+    #[must_use]
+    pub fn new(collection: Collection, id: DocumentId, operation: WriteOperation) -> Self {
+        Self { collection, id, operation }
+    }
+}
+
 /// The operation of a local write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WriteOperation {

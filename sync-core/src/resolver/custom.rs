@@ -183,13 +183,7 @@ mod tests {
         let state = |millis, body: Option<&str>| {
             let revision = Revision { stamp: Stamp::new(millis, 0), replica: ReplicaId([1; 16]) };
             let body = body.map(|b| Body::parse(b.to_owned()).unwrap());
-            DocumentState {
-                revision,
-                author: revision,
-                created: revision.stamp,
-                body,
-                erased: None,
-            }
+            DocumentState::new(revision, body)
         };
         let (collection, id) = (Collection::new("c").unwrap(), DocumentId::new("d").unwrap());
         let key = DocumentKey::new(Scope::default(), collection, id);

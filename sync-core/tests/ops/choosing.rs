@@ -13,10 +13,12 @@ fn choose_these(replica: &mut Replica, names: &[&str]) {
 
 /// Writes so many documents of a collection.
 fn write_many(replica: &mut Replica, name: &str, count: usize) {
-    let write_of = |n| LocalWrite {
-        collection: collection(name),
-        id: DocumentId::new(format!("d{n}")).unwrap(),
-        operation: WriteOperation::Put(body("x")),
+    let write_of = |n| {
+        LocalWrite::new(
+            collection(name),
+            DocumentId::new(format!("d{n}")).unwrap(),
+            WriteOperation::Put(body("x")),
+        )
     };
     for page in (0..count).collect::<Vec<_>>().chunks(500) {
         let writes = page.iter().map(write_of).collect();

@@ -53,10 +53,8 @@ impl Replica {
 
     /// Writes documents of one transaction.
     fn write(&mut self, writes: &[(&str, WriteOperation)]) -> Committed {
-        let writes = writes.iter().map(|(id, operation)| LocalWrite {
-            collection: collection("notes"),
-            id: DocumentId::new(*id).unwrap(),
-            operation: operation.clone(),
+        let writes = writes.iter().map(|(id, operation)| {
+            LocalWrite::new(collection("notes"), DocumentId::new(*id).unwrap(), operation.clone())
         });
         let transaction = LocalTransaction { scope: Scope::default(), writes: writes.collect() };
         write(&mut self.rows, self.cx.now, &WriteLimits::default(), &transaction).unwrap()
@@ -103,17 +101,10 @@ impl Replica {
 
 fn chunk(after: Seq, next: u64, head: u64, entries: Vec<LogEntry>) -> Chunk {
     Chunk {
-        scope: Scope::default(),
-        epoch: EPOCH,
-        after,
         next: Seq(next),
         head: Seq(head),
-        horizon: Seq(0),
-        mark: None,
-        covers: None,
         entries,
-        left_out: Default::default(),
-        bookmarks: None,
+        ..Chunk::empty(Scope::default(), EPOCH, after)
     }
 }
 

@@ -9,10 +9,8 @@ fn try_write(
     operations: &[WriteOperation],
 ) -> Result<Committed> {
     let DocumentKey { collection, id, .. } = key("a");
-    let of = |operation: &WriteOperation| LocalWrite {
-        collection: collection.clone(),
-        id: id.clone(),
-        operation: operation.clone(),
+    let of = |operation: &WriteOperation| {
+        LocalWrite::new(collection.clone(), id.clone(), operation.clone())
     };
     let writes = operations.iter().map(of).collect();
     let transaction = LocalTransaction { scope: scope.clone(), writes };

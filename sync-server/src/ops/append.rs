@@ -38,8 +38,8 @@ use sync_core::resolver::Resolution;
 /// batch that gets its original verdicts again. A panic of either fails the whole push with
 /// `Internal`, and nothing of it is kept; the storage keeps working.
 pub trait Judge: Send + Sync + fmt::Debug {
-    /// Whether the change may be made to that current state (none: the server holds no trace of the
-    /// document): authorisation and validation.
+    /// Decides whether the change may be made to that current state (none: the server holds no
+    /// trace of the document): authorisation and validation. The default admits every change.
     ///
     /// # Errors
     /// The refusal, which becomes the verdict.
@@ -47,10 +47,13 @@ pub trait Judge: Send + Sync + fmt::Debug {
         &self,
         change: &Change,
         current: Option<&DocumentState>,
-    ) -> std::result::Result<(), Rejection>;
+    ) -> std::result::Result<(), Rejection> {
+        let _ = (change, current);
+        Ok(())
+    }
 
     /// Resolves a conflict of a collection that the server resolves; none where that is left to the
-    /// replica.
+    /// replica, as the default does.
     ///
     /// The change is the local side. Nothing and `Defer` become the verdict *conflict*, with the
     /// state that the server holds; `Remote` becomes *superseded*; `Local` writes the change and is
@@ -61,7 +64,10 @@ pub trait Judge: Send + Sync + fmt::Debug {
         scope: &Scope,
         change: &Change,
         current: Option<&DocumentState>,
-    ) -> Option<Resolution>;
+    ) -> Option<Resolution> {
+        let _ = (scope, change, current);
+        None
+    }
 }
 
 /// The context of an append.

@@ -144,13 +144,7 @@ mod tests {
 
     fn state(n: u64) -> DocumentState {
         let revision = Revision { stamp: Stamp::new(n, 0), replica: ReplicaId([9; 16]) };
-        DocumentState {
-            revision,
-            author: revision,
-            created: revision.stamp,
-            body: Body::parse("1").ok(),
-            erased: None,
-        }
+        DocumentState::new(revision, Body::parse("1").ok())
     }
 
     fn base(n: u64, epoch: Epoch, seq: u64) -> Option<BaseRef> {

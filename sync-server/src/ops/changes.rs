@@ -172,17 +172,11 @@ pub(crate) fn empty(
     visible: &Visible,
 ) -> Chunk {
     Chunk {
-        scope: scope.clone(),
-        epoch: row.epoch,
-        after: cursor.after,
         next,
         head: row.head,
         horizon: row.horizon,
-        mark: None,
         covers: visible.names(),
-        entries: Vec::new(),
-        left_out: Default::default(),
-        bookmarks: None,
+        ..Chunk::empty(scope.clone(), row.epoch, cursor.after)
     }
 }
 

@@ -100,6 +100,14 @@ pub struct Acknowledgement {
     pub noted: Noted,
 }
 
+impl Acknowledgement {
+    /// Creates an acknowledgement without a digest and without a mark, which is always recorded.
+    #[must_use]
+    pub fn new(epoch: Epoch, seq: Seq) -> Self {
+        Self { epoch, seq, digest: None, mark: None, noted: Noted::Always }
+    }
+}
+
 /// Whether the position of a replica is noted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Noted {

@@ -67,15 +67,13 @@ pub(crate) async fn push(server: &Server, n: u64) {
 pub(crate) fn batch_of(replica: ReplicaId, n: u64) -> PushBatch {
     let revision = Revision { stamp: Stamp::new(n, 0), replica };
     let (created, body) = (revision.stamp, Body::parse("1").ok());
-    let change = Change {
-        collection: Collection::new("notes").unwrap(),
-        id: DocumentId::new(format!("n{n}")).unwrap(),
-        base: None,
-        base_body: None,
-        state: DocumentState { revision, author: revision, created, body, erased: None },
-    };
+    let change = Change::new(
+        Collection::new("notes").unwrap(),
+        DocumentId::new(format!("n{n}")).unwrap(),
+        DocumentState { revision, author: revision, created, body, erased: None },
+    );
     let (scope, changes) = (Scope::default(), vec![change]);
-    PushBatch { scope, replica, id: PushId(n), changes, recall: None, mark: None }
+    PushBatch::new(scope, replica, PushId(n), changes)
 }
 
 async fn follow(server: &Server, cursor: Cursor) -> Follower {
@@ -131,16 +129,6 @@ impl Authorise for Looks {
             return Ok(Access::NONE);
         }
         Open.scope(principal, scope).await
-    }
-
-    fn change(
-        &self,
-        _: &Principal,
-        _: &Scope,
-        _: &Change,
-        _: Option<&DocumentState>,
-    ) -> std::result::Result<(), sync_core::model::Rejection> {
-        Ok(())
     }
 }
 

@@ -11,13 +11,12 @@ use storage_kit::Durability;
 use storage_kit::kv::{Batch, KvOptions, MemoryKv, OrderedKv, Visit, open_server};
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::{
-    Body, Change, Digest, DocumentState, Epoch, OWN_BODY_BYTES, ResetReason, Verdict, VerdictKind,
+    Body, Change, Digest, Epoch, OWN_BODY_BYTES, ResetReason, Verdict, VerdictKind,
 };
 use sync_core::model::{
-    Collection, Cursor, Limits, PushBatch, PushId, Rejection, RejectionCode, ReplicaId, Scope, Seq,
-    Verdicts,
+    Collection, Cursor, Limits, PushBatch, PushId, RejectionCode, ReplicaId, Scope, Seq, Verdicts,
 };
-use sync_core::protocol::{Ack, Greeting, Hello, Pull, VERSIONS};
+use sync_core::protocol::{Ack, Greeting, Hello, Pull};
 use sync_server::ServerStorage;
 use sync_server::Visible;
 use sync_server::{Access, AuthenticatedClient, Open, Principal, Server, ServerOptions};
@@ -35,16 +34,6 @@ impl Authorise for Gives {
     async fn scope(&self, _: &Principal, _: &Scope) -> Result<Access> {
         Ok(self.0.lock().unwrap().clone())
     }
-
-    fn change(
-        &self,
-        _: &Principal,
-        _: &Scope,
-        _: &Change,
-        _: Option<&DocumentState>,
-    ) -> std::result::Result<(), Rejection> {
-        Ok(())
-    }
 }
 
 /// Waits with the first answer until it is told to go on.
@@ -56,16 +45,6 @@ impl Authorise for Holds {
     async fn scope(&self, principal: &Principal, scope: &Scope) -> Result<Access> {
         let _ = self.0.subscribe().wait_for(|holds| !holds).await;
         Open.scope(principal, scope).await
-    }
-
-    fn change(
-        &self,
-        _: &Principal,
-        _: &Scope,
-        _: &Change,
-        _: Option<&DocumentState>,
-    ) -> std::result::Result<(), Rejection> {
-        Ok(())
     }
 }
 
@@ -382,15 +361,8 @@ async fn a_mark_of_a_start_of_long_ago_still_shows_a_restore() {
     let server = server(&restored, Access::FULL);
     let greet = async |cursor: Cursor| {
         let greeting = Greeting { scope: Scope::default(), cursor, digest: None };
-        let hello = Hello {
-            versions: VERSIONS.to_vec(),
-            replica: READER,
-            token: None,
-            compressions: Vec::new(),
-            schema: 0,
-            agent: "test".to_owned(),
-            scopes: vec![greeting],
-        };
+        let hello =
+            Hello { agent: "test".to_owned(), scopes: vec![greeting], ..Hello::new(READER) };
         server.greet(&hello).await.unwrap().1.scopes.remove(0).reset
     };
     assert_eq!(greet(kept).await, None);

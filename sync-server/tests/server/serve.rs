@@ -13,7 +13,7 @@ use storage_kit::Durability;
 use storage_kit::kv::{Batch, KvOptions, MemoryKv, OrderedKv, Visit, open_server};
 use sync_core::error::Result;
 use sync_core::model::{Cursor, Limits, ReplicaId, Scope, Seq};
-use sync_core::protocol::{Hello, Message, Pull, Push, VERSIONS};
+use sync_core::protocol::{Hello, Message, Pull, Push};
 use sync_core::transport::{Activity, FrameLink};
 use sync_server::{Hooks, Served, Server};
 use transport_kit::framed::{Wire, memory_link};
@@ -46,15 +46,7 @@ impl OrderedKv for Counting {
 }
 
 fn hello() -> Message {
-    Message::Hello(Hello {
-        versions: VERSIONS.to_vec(),
-        replica: ReplicaId([1; 16]),
-        token: None,
-        compressions: Vec::new(),
-        schema: 0,
-        agent: "test".to_owned(),
-        scopes: Vec::new(),
-    })
+    Message::Hello(Hello { agent: "test".to_owned(), ..Hello::new(ReplicaId([1; 16])) })
 }
 
 /// A server whose reads of the store are counted.

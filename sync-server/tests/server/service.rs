@@ -6,7 +6,7 @@ use storage_kit::kv::{KvOptions, MemoryKv, open_server};
 use sync_core::error::ErrorKind;
 use sync_core::model::{Cursor, PushId, Seq};
 use sync_core::model::{Limits, PushBatch, ReplicaId, Scope};
-use sync_core::protocol::{Greeting, Hello, Pull, VERSIONS};
+use sync_core::protocol::{Greeting, Hello, Pull};
 use sync_server::{Hooks, Server, ServerOptions};
 use sync_server::{Served, StaticTokens};
 
@@ -21,13 +21,9 @@ fn hello(scopes: usize) -> Hello {
         Greeting { scope, cursor: Cursor::default(), digest: None }
     };
     Hello {
-        versions: VERSIONS.to_vec(),
-        replica: ReplicaId([1; 16]),
-        token: None,
-        compressions: Vec::new(),
-        schema: 0,
         agent: "test".to_owned(),
         scopes: (0..scopes).map(greeting).collect(),
+        ..Hello::new(ReplicaId([1; 16]))
     }
 }
 

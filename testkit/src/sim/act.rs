@@ -86,11 +86,7 @@ impl<D: Disks> Run<D> {
                     }
                     if rng.percent(25) && self.is_live(client, &key) {
                         let operation = WriteOperation::Delete;
-                        writes.push(LocalWrite {
-                            collection: key.collection,
-                            id: key.id,
-                            operation,
-                        });
+                        writes.push(LocalWrite::new(key.collection, key.id, operation));
                     } else {
                         writes.push(self.put(client, scope, document, &mut rng));
                     }

@@ -192,13 +192,7 @@ impl<D: Disks> Run<D> {
         let number = self.stranger.pushes;
         let own = revision(replica, now, number);
         let ahead = revision(replica, now + HOURS, number);
-        let mut state = DocumentState {
-            revision: own,
-            author: own,
-            created: own.stamp,
-            body: Some(body(&format!("stranger.{number}"))),
-            erased: None,
-        };
+        let mut state = DocumentState::new(own, Some(body(&format!("stranger.{number}"))));
         let mut base = self.stranger.accepted;
         let mut id = PushId(number);
         match rng.below(10) {

@@ -88,11 +88,7 @@ pub fn a_transaction_happens_whole<C: Cores>(cores: C) {
     let mut world = World::new(cores, 1);
     let scope = world.scope().clone();
     let (a, b) = (world.key("notes/a"), world.key("notes/b"));
-    let put = LocalWrite {
-        collection: a.collection,
-        id: a.id,
-        operation: WriteOperation::Put(body("text")),
-    };
+    let put = LocalWrite::new(a.collection, a.id, WriteOperation::Put(body("text")));
     let delete =
         LocalWrite { collection: b.collection, id: b.id, operation: WriteOperation::Delete };
     let refused = world.write(0, LocalTransaction { scope, writes: vec![put, delete] });

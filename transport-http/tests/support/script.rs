@@ -215,13 +215,10 @@ pub fn mark(at: u64) -> Option<LogMark> {
 
 pub fn hello(token: Option<&str>) -> Hello {
     Hello {
-        versions: VERSIONS.to_vec(),
-        replica: ReplicaId([1; 16]),
         token: token.map(str::to_owned),
         compressions: vec!["zstd".to_owned()],
-        schema: 0,
         agent: "test".to_owned(),
-        scopes: Vec::new(),
+        ..Hello::new(ReplicaId([1; 16]))
     }
 }
 
@@ -260,34 +257,28 @@ pub fn pull(position: u64) -> Pull {
 /// A chunk with one document for each position in `(after, next]`.
 pub fn chunk(after: u64, next: u64) -> Chunk {
     Chunk {
-        scope: Scope::default(),
-        epoch: EPOCH,
-        after: Seq(after),
         next: Seq(next),
         head: Seq(next),
-        horizon: Seq(0),
         mark: mark(next),
-        covers: None,
         entries: (after + 1..=next).map(entry).collect(),
-        left_out: Default::default(),
-        bookmarks: None,
+        ..Chunk::empty(Scope::default(), EPOCH, Seq(after))
     }
 }
 
 fn entry(seq: u64) -> LogEntry {
     let stamp = Stamp::new(1_000 + seq, 0);
-    LogEntry {
-        seq: Seq(seq),
-        collection: Collection::new("notes").unwrap(),
-        id: DocumentId::new(format!("d{seq}")).unwrap(),
-        state: DocumentState {
+    LogEntry::new(
+        Seq(seq),
+        Collection::new("notes").unwrap(),
+        DocumentId::new(format!("d{seq}")).unwrap(),
+        DocumentState {
             revision: Revision { stamp, replica: ReplicaId([2; 16]) },
             author: Revision { stamp, replica: ReplicaId([2; 16]) },
             created: stamp,
             body: Some(Json::parse(Bytes::from(format!("{{\"n\":{seq}}}"))).unwrap()),
             erased: None,
         },
-    }
+    )
 }
 
 /// How many requests are being answered.

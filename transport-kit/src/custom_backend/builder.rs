@@ -15,7 +15,7 @@ use super::request_context::Line;
 use super::types::{FetchRequest, Fetched, Outcome, Outgoing};
 use sync_core::environment::{Environment, System};
 use sync_core::error::{Error, ErrorKind, Result};
-use sync_core::model::{Cursor, Epoch, Limits, PushId, ReplicaId, Reset, ResetReason, Scope, Seq};
+use sync_core::model::{Cursor, Epoch, Limits, ReplicaId, Reset, ResetReason, Scope, Seq};
 use sync_core::protocol::{Hello, ScopeWelcome, VERSIONS, Welcome};
 use sync_core::transport::{Connection, Transport};
 
@@ -230,12 +230,12 @@ impl Transport for FnTransport {
             let cursor = &greeting.cursor;
             let reset = inner.stranger(cursor);
             ScopeWelcome {
-                scope: greeting.scope.clone(),
-                epoch: inner.epoch,
-                head: if reset.is_some() { Seq(0) } else { cursor.position },
-                horizon: Seq(0),
-                last_push: PushId(0),
                 reset,
+                ..ScopeWelcome::new(
+                    greeting.scope.clone(),
+                    inner.epoch,
+                    if reset.is_some() { Seq(0) } else { cursor.position },
+                )
             }
         };
         let welcome = Welcome {

@@ -156,17 +156,11 @@ impl Line {
             s.listing = page.more && (begins || s.listing || floor.is_some());
         });
         Ok(Delivery::Chunk(Chunk {
-            scope: pull.scope.clone(),
-            epoch: at.epoch,
-            after: *after,
             next,
             head: if page.more { next.next() } else { next },
-            horizon: Seq(0),
-            mark: None,
-            covers: None,
             entries,
-            left_out: Default::default(),
             bookmarks: Some(Bookmarks { after: bookmark.clone(), next: page.bookmark }),
+            ..Chunk::empty(pull.scope.clone(), at.epoch, *after)
         }))
     }
 

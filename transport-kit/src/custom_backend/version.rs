@@ -73,7 +73,7 @@ pub(super) fn state(version: Option<&Version>, body: Option<Body>, now: Now) -> 
     let none = || Revision { stamp: Stamp::ZERO, replica: mark("") };
     let revision = version.map_or_else(none, |v| v.revision(now));
     // Any other content would have to be the same in a page and in a result.
-    DocumentState { revision, author: revision, created: revision.stamp, body, erased: None }
+    DocumentState::new(revision, body)
 }
 
 #[cfg(test)]

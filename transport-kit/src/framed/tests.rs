@@ -92,15 +92,7 @@ impl Server {
 }
 
 fn hello() -> Hello {
-    Hello {
-        versions: vec![1],
-        replica: ReplicaId([1; 16]),
-        token: None,
-        compressions: Vec::new(),
-        schema: 0,
-        agent: "test".to_owned(),
-        scopes: Vec::new(),
-    }
+    Hello { agent: "test".to_owned(), ..Hello::new(ReplicaId([1; 16])) }
 }
 
 const HEARTBEAT: Duration = Duration::from_secs(30);
@@ -124,33 +116,18 @@ fn pull() -> Pull {
 
 fn batch() -> PushBatch {
     let replica = ReplicaId([1; 16]);
-    PushBatch {
-        scope: Scope::default(),
-        replica,
-        id: PushId(1),
-        changes: Vec::new(),
-        recall: None,
-        mark: None,
-    }
+    PushBatch::new(Scope::default(), replica, PushId(1), Vec::new())
 }
 
 fn ack() -> Ack {
-    Ack { scope: Scope::default(), epoch: Epoch([2; 16]), seq: Seq(1), digest: None, mark: None }
+    Ack::new(Scope::default(), Epoch([2; 16]), Seq(1))
 }
 
 fn chunk(after: u64) -> Chunk {
     Chunk {
-        scope: Scope::default(),
-        epoch: Epoch([2; 16]),
-        after: Seq(after),
         next: Seq(after + 1),
         head: Seq(9),
-        horizon: Seq(0),
-        mark: None,
-        covers: None,
-        entries: Vec::new(),
-        left_out: Default::default(),
-        bookmarks: None,
+        ..Chunk::empty(Scope::default(), Epoch([2; 16]), Seq(after))
     }
 }
 

@@ -158,17 +158,14 @@ mod tests {
     #[test]
     fn a_chunk_that_stays_where_it_is_has_the_same_bytes() {
         let chunk = sync_core::model::Chunk {
-            scope: sync_core::model::Scope::default(),
-            epoch: sync_core::model::Epoch([1; 16]),
-            after: sync_core::model::Seq(1),
             next: sync_core::model::Seq(2),
             head: sync_core::model::Seq(3),
             horizon: sync_core::model::Seq(0),
-            mark: None,
-            covers: None,
-            entries: Vec::new(),
-            left_out: Default::default(),
-            bookmarks: None,
+            ..sync_core::model::Chunk::empty(
+                sync_core::model::Scope::default(),
+                sync_core::model::Epoch([1; 16]),
+                sync_core::model::Seq(1),
+            )
         };
         assert_eq!(chunk_payload(&chunk, None), payload(&Message::Chunk(chunk), None));
     }

@@ -9,7 +9,7 @@ use sync_core::model::{
     Body, Chunk, Collection, Cursor, DocumentId, DocumentKey, Limits, PushId, ReplicaId, Reset,
     Scope, Verdicts,
 };
-use sync_core::protocol::{Greeting, Hello, Pull, VERSIONS, Welcome};
+use sync_core::protocol::{Greeting, Hello, Pull, Welcome};
 use sync_core::replica::{Committed, Context, LocalTransaction, LocalWrite, WriteOperation};
 use sync_core::resolver::{Resolvers, ServerWins};
 use sync_core::storage::Storage;
@@ -47,13 +47,8 @@ impl Device {
         let state = storage.state().await.unwrap();
         let ahead = state.checkpoint(&Scope::default()).cursor();
         let hello = Hello {
-            versions: VERSIONS.to_vec(),
-            replica: state.replica,
-            token: None,
-            compressions: Vec::new(),
-            schema: 0,
-            agent: String::new(),
             scopes: vec![Greeting { scope: Scope::default(), cursor: ahead.clone(), digest: None }],
+            ..Hello::new(state.replica)
         };
         let (connection, welcome) = transport.connect(hello).await.unwrap();
         Self { kv, storage, connection, welcome, cx, ahead, written: Mutex::default() }

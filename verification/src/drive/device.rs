@@ -51,7 +51,7 @@ impl Observer for Watch {
         // A caller that waits for a task that panicked gets one of these errors.
         let is_a_bug = error.kind() == ErrorKind::Internal
             || error.to_string().contains("the task of the connection is gone");
-        if is_a_bug || status.refused.is_some() {
+        if is_a_bug || status.progress.refused.is_some() {
             self.0.note(format!("replica {} met {error}", self.1));
         }
     }

@@ -116,11 +116,11 @@ fn welcomed(core: &mut ReplicaCore, cx: &Context, welcome: Welcome) {
 }
 
 fn write(core: &mut ReplicaCore, scope: &Scope, id: &str) -> sync_core::error::Result<()> {
-    let write = LocalWrite {
-        collection: Collection::new("notes")?,
-        id: DocumentId::new(id)?,
-        operation: WriteOperation::Put(Body::parse("7")?),
-    };
+    let write = LocalWrite::new(
+        Collection::new("notes")?,
+        DocumentId::new(id)?,
+        WriteOperation::Put(Body::parse("7")?),
+    );
     let transaction = LocalTransaction { scope: scope.clone(), writes: vec![write] };
     transact(core, |rows| ops::write(rows, NOW, &WriteLimits::default(), &transaction)).map(drop)
 }

@@ -64,13 +64,9 @@ async fn send(link: &mut FrameLink, writer: &mut FrameWriter, piece: &[u8]) -> R
 fn hello() -> Hello {
     let scope = Scope::default();
     Hello {
-        versions: VERSIONS.to_vec(),
-        replica: ReplicaId([1; 16]),
-        token: None,
-        compressions: Vec::new(),
-        schema: 0,
         agent: "check".to_owned(),
         scopes: vec![Greeting { scope, cursor: Cursor::default(), digest: None }],
+        ..Hello::new(ReplicaId([1; 16]))
     }
 }
 
@@ -205,16 +201,8 @@ async fn use_connection(connection: Arc<dyn Connection>) {
     let scope = Scope::default();
     let pull = || Pull { scope: scope.clone(), cursor: Cursor::default(), limits: Limits::CHUNK };
     let replica = ReplicaId([1; 16]);
-    let batch = PushBatch {
-        scope: scope.clone(),
-        replica,
-        id: PushId(1),
-        changes: Vec::new(),
-        recall: None,
-        mark: None,
-    };
-    let ack =
-        Ack { scope: scope.clone(), epoch: Epoch([2; 16]), seq: Seq(1), digest: None, mark: None };
+    let batch = PushBatch::new(scope.clone(), replica, PushId(1), Vec::new());
+    let ack = Ack::new(scope.clone(), Epoch([2; 16]), Seq(1));
     let follow = async {
         let mut live = connection.live(pull());
         let (mut told, mut failed) = (0, 0);

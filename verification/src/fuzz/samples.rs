@@ -175,7 +175,7 @@ fn said() -> (Vec<Message>, Vec<Message>) {
     let scope = life.scope.clone();
     let pull = Pull { scope: scope.clone(), cursor: life.cursor.clone(), limits: Limits::CHUNK };
     let epoch = life.cursor.epoch.unwrap_or(Epoch([0; 16]));
-    let ack = Ack { scope, epoch, seq: life.cursor.after, digest: None, mark: None };
+    let ack = Ack::new(scope, epoch, life.cursor.after);
     let mut asked = vec![Message::Pull(pull.clone()), Message::Ack(ack), Message::Live(pull)];
     let mut told = vec![Message::Verdicts(life.verdicts.clone()), Message::Done];
     asked.extend(life.batch.clone().map(|batch| Message::Push(Push { batch })));

@@ -190,13 +190,7 @@ fn serve(core: &mut ServerKv<KvWriter<MemoryKv>>, life: &Life) {
             survived(transact(core, |rows| served::append(rows, &cx, batch, &judge)));
         }
         let epoch = life.cursor.epoch.unwrap_or(fresh);
-        let at = Acknowledgement {
-            epoch,
-            seq: life.cursor.after,
-            digest: None,
-            mark: None,
-            noted: Default::default(),
-        };
+        let at = Acknowledgement::new(epoch, life.cursor.after);
         survived(transact(core, |rows| served::acknowledge(rows, scope, batch.replica, &at)));
         survived(transact(core, |rows| rows.push_record(scope, batch.replica)));
         survived(transact(core, |rows| served::begin_epoch(rows, scope, epoch, Seq(3), fresh)));

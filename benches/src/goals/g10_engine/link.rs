@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::{SinkExt, StreamExt};
 use sync_core::error::Result;
-use sync_core::model::{Chunk, DocumentId, Epoch, Limits, LogEntry, PushId, Scope, Seq};
+use sync_core::model::{Chunk, DocumentId, Epoch, Limits, LogEntry, Scope, Seq};
 use sync_core::protocol::{Message, ScopeWelcome, VERSIONS, Welcome};
 use sync_core::transport::FrameLink;
 use transport_kit::framed::{Dial, MAX_PAYLOAD, Wire, chunk_payload, memory_link};
@@ -23,12 +23,7 @@ impl Chunks {
         let collection = collection()?;
         let entry = |n: usize| -> Outcome<LogEntry> {
             let id = DocumentId::new(id(Order::Random, n))?;
-            let entry = LogEntry {
-                seq: Seq(n as u64 + 1),
-                collection: collection.clone(),
-                id,
-                state: state(n)?,
-            };
+            let entry = LogEntry::new(Seq(n as u64 + 1), collection.clone(), id, state(n)?);
             // The first copy of what stands in a buffer of its own moves it into a shared one. That
             // is not measured.
             drop(entry.clone());
@@ -37,17 +32,10 @@ impl Chunks {
         let chunk = |from: usize| -> Outcome<Chunk> {
             let end = documents.min(from + each);
             Ok(Chunk {
-                scope: Scope::default(),
-                epoch: Epoch([1; 16]),
-                after: Seq(from as u64),
                 next: Seq(end as u64),
                 head: Seq(documents as u64),
-                horizon: Seq(0),
-                mark: None,
-                covers: None,
                 entries: (from..end).map(entry).collect::<Outcome<_>>()?,
-                left_out: Default::default(),
-                bookmarks: None,
+                ..Chunk::empty(Scope::default(), Epoch([1; 16]), Seq(from as u64))
             })
         };
         Ok(Self((0..documents).step_by(each).map(chunk).collect::<Outcome<_>>()?))
@@ -68,14 +56,7 @@ impl Chunks {
                 body_bytes: Limits::BODY_BYTES,
                 heartbeat: 20_000,
                 compression: None,
-                scopes: vec![ScopeWelcome {
-                    scope: Scope::default(),
-                    epoch: Epoch([1; 16]),
-                    head,
-                    horizon: Seq(0),
-                    last_push: PushId(0),
-                    reset: None,
-                }],
+                scopes: vec![ScopeWelcome::new(Scope::default(), Epoch([1; 16]), head)],
             }),
             Message::Ping(n) => Message::Pong(n),
             Message::Ack(_) => Message::Done,

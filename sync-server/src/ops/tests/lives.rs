@@ -76,13 +76,7 @@ fn a_mark_of_what_was_lost_shows_the_restore_to_each_that_is_given_it() {
     let scope = Scope::default();
 
     let mut acknowledged = |mark, seq| {
-        let at = Acknowledgement {
-            epoch: FIRST,
-            seq: Seq(seq),
-            digest: None,
-            mark,
-            noted: Default::default(),
-        };
+        let at = Acknowledgement { mark, ..Acknowledgement::new(FIRST, Seq(seq)) };
         acknowledge(&mut backup.rows, &scope, REPLICA, &at).unwrap()
     };
     assert_eq!(acknowledged(Some(ahead.clone()), 2), Some(fork));

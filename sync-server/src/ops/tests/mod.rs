@@ -83,7 +83,7 @@ impl Log {
     fn batch(&mut self, changes: Vec<Change>) -> PushBatch {
         self.pushed += 1;
         let (scope, id) = (Scope::default(), PushId(self.pushed));
-        PushBatch { scope, replica: REPLICA, id, changes, recall: None, mark: None }
+        PushBatch::new(scope, REPLICA, id, changes)
     }
 
     fn append(&mut self, batch: &PushBatch) -> Appended {
@@ -145,7 +145,7 @@ fn revision(stamp: u64) -> Revision {
 /// A state that was written at that time, with that text.
 fn written(stamp: u64, text: &str) -> DocumentState {
     let (revision, body) = (revision(stamp), Some(body(text)));
-    DocumentState { revision, author: revision, created: revision.stamp, body, erased: None }
+    DocumentState::new(revision, body)
 }
 
 fn deleted(stamp: u64) -> DocumentState {

@@ -14,7 +14,7 @@ use crate::model::{
 fn state(millis: u64, body: Option<&str>) -> DocumentState {
     let revision = Revision { stamp: Stamp::new(millis, 0), replica: ReplicaId([1; 16]) };
     let body = body.map(|b| Body::trusted(b.to_owned().into()).unwrap());
-    DocumentState { revision, author: revision, created: revision.stamp, body, erased: None }
+    DocumentState::new(revision, body)
 }
 
 fn key() -> DocumentKey {
