@@ -1,4 +1,4 @@
-//! Who listens hears of every change, whatever becomes of the connection that it came on.
+//! Every follower receives every change, even if the connection that pushed it is closed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
@@ -21,7 +21,7 @@ use twotide::server::record::{Acknowledged, Fork, ServerScope};
 use twotide::server::{Server, ServerOptions};
 use twotide::server::{ServerStorage, Visible};
 
-/// Commits an append, and takes its time to say so.
+/// Commits an append, and delays its answer.
 #[derive(Debug)]
 struct Hesitant {
     inner: Arc<dyn ServerStorage>,
@@ -110,14 +110,14 @@ async fn replica(server: &Server, id: u8) -> Replica {
 }
 
 #[tokio::test]
-async fn a_change_is_told_although_who_pushed_it_is_gone_before_it_is_answered() {
+async fn a_change_is_delivered_although_its_sender_disconnects_before_the_answer() {
     let inner = open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap();
     let storage = Arc::new(Hesitant {
         inner: Arc::new(inner),
         committed: Semaphore::new(0),
         may_say_so: Semaphore::new(0),
     });
-    // No heartbeat makes up for what was not told.
+    // No heartbeat may deliver a change that was missed.
     let mut options = ServerOptions::default();
     options.heartbeat = Duration::from_secs(3_600);
     let server = Server::builder(storage.clone()).options(options).build();
