@@ -7,7 +7,7 @@ use super::super::run::Outcome;
 use super::Subject;
 use super::conflicts::{Met, odd, over};
 
-/// Returns what a result is compared by: errors are equal, whatever they say.
+/// Returns the part of a result that is compared: all errors are equal.
 fn answer(subject: &Subject, met: &Met) -> Option<Option<Resolution>> {
     met.ask(&subject.resolver).map(Result::ok)
 }

@@ -19,7 +19,7 @@ use super::log::Log;
 /// The result of a resolver in a case.
 pub(super) type Answer = fn() -> sync_core::error::Result<Resolution>;
 
-/// A resolver that counts its calls, and returns or fails as the case says.
+/// A resolver that counts its calls, and returns or fails as the case requires.
 #[derive(Debug)]
 pub(super) struct Told {
     pub(super) answer: Answer,
@@ -223,7 +223,7 @@ pub async fn an_echo_is_no_conflict<H: StorageHarness>(harness: H) -> Outcome {
     Ok(())
 }
 
-/// A true conflict calls the resolver once, and its decision is what the app sees and what is
+/// A true conflict calls the resolver once, and its decision is what the app reads and what is
 /// pushed.
 pub async fn a_conflict_asks_the_resolver_once<H: StorageHarness>(harness: H) -> Outcome {
     let mut fixture = Fixture::open(&harness).await;

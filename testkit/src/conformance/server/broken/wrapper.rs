@@ -80,7 +80,7 @@ impl BrokenServerStorage {
         Ok(())
     }
 
-    /// Waits until a reader has read the half-finished push, or gives up after a while.
+    /// Waits until a reader has read the half-finished push, or for a bounded time.
     async fn let_others_look(&self) {
         let before = self.memory().looks;
         for _ in 0..2_000 {
