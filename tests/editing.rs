@@ -169,7 +169,7 @@ async fn transactions_fit_the_limits_of_the_server() {
     let ids = notes.insert_many((0..300).map(|n| n.to_string())).await.unwrap();
     assert_eq!((ids.len(), notes.count().await.unwrap()), (300, 300));
     soon(replica.sync_now()).await.unwrap();
-    // The error names the document that cannot be inserted. The documents before it stay.
+    // The error states how many documents were inserted. They stay.
     let values = ["small".to_owned(), "y".repeat(200), "small".to_owned()];
     let error = notes.insert_many(&values).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);

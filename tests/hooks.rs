@@ -1,4 +1,4 @@
-//! The hooks of an app's server: which principal a token stands for, what that principal may read
+//! The hooks of an app's server: which principal a token identifies, what that principal may read
 //! and write, and what a valid document is.
 
 #![allow(

@@ -1,5 +1,5 @@
 //! The style of the sources: comments of at most 100 columns, except what cannot be wrapped; and in
-//! the library crates, sentences about the parts of the program and not about persons.
+//! the listed crates, sentences about the parts of the program and not about persons.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 

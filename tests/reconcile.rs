@@ -1,7 +1,7 @@
 //! A large reconcile: 10,000 offline edits of 1,000 documents against a server that changed 500 of
 //! them.
+//!
 //! There is only one test, because it measures the memory of its process.
-//! One test only, because it looks at the memory of its process.
 
 #![allow(
     clippy::unwrap_used,

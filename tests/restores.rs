@@ -1,7 +1,6 @@
 //! Random runs over real sockets, in which the server's process ends and another one continues with
 //! its data, or with a backup of it. Replicas that follow over WebSocket and in each way over HTTP
-//! agree afterwards, nothing that was written is lost, and none of them sends requests without a
-//! pause.
+//! agree afterwards, nothing that was written is lost, and none sends requests without a pause.
 //!
 //! `TWOTIDE_TEST_RESTORES=0..100` runs these seeds, one after the other.
 

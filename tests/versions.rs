@@ -112,7 +112,7 @@ async fn no_second_handle_skips_the_versions() {
     assert_eq!(bad.open().await.unwrap_err().kind(), ErrorKind::InvalidInput);
 }
 
-/// A merge that an app makes of two versions has the current one.
+/// A merge that an app makes of two versions has the current version.
 #[tokio::test]
 async fn a_merge_of_the_inbox_is_of_the_current_version() {
     let server = server();

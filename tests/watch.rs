@@ -228,7 +228,7 @@ async fn a_slow_reader_misses_no_final_state_under_a_hundred_thousand_changes() 
     let ends: BTreeMap<_, _> = ends.into_iter().filter(|(_, n)| n % 2 == 0).collect();
     assert_eq!(even.documents, ends);
     for picture in [every, even] {
-        // Events before the last ones, changes that were kept one by one, and each document once.
+        // The events read meanwhile, the changes kept one by one, and each document once.
         assert!(picture.events < 1_500 + 8_192 + 6_000 + 1_000, "{}", picture.events);
     }
     let end = counts.get("17").await.unwrap().map(Document::into_value);

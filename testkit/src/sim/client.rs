@@ -91,7 +91,7 @@ pub(super) struct Client<R> {
     pub(super) chosen: BTreeMap<usize, BTreeSet<Collection>>,
     /// The time at which it began to connect, by its own clock.
     pub(super) asked: Now,
-    /// The time at which its clock stands, and until when.
+    /// The time that its stopped clock shows, and until when.
     pub(super) frozen: Option<(u64, u64)>,
     pub(super) paused_until: u64,
     /// The time until which a fault concerns it.

@@ -86,7 +86,7 @@ pub async fn a_merge_is_a_valid_document(subject: Subject) -> Outcome {
 }
 
 /// A body that the resolver does not request does not change its result: a server has a base's body
-/// only if the resolver says that it needs it.
+/// only if the resolver declares that it needs it.
 pub async fn what_it_does_not_ask_for_makes_no_difference(subject: Subject) -> Outcome {
     for met in over(&subject.documents) {
         let Some(base) = met.base.clone() else { continue };

@@ -104,8 +104,8 @@ pub async fn a_chunk_that_contradicts_itself_changes_nothing<H: StorageHarness>(
     Ok(())
 }
 
-/// A chunk that does not begin at the stored position changes nothing, and the result says so: one
-/// that is early, late, doubled, overlapping, or of another epoch.
+/// A chunk that does not begin at the stored position changes nothing, and the result reports it:
+/// a chunk that is early, late, doubled, overlapping, or of another epoch.
 pub async fn a_chunk_that_begins_elsewhere_changes_nothing<H: StorageHarness>(
     harness: H,
 ) -> Outcome {
